@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A growing byte buffer that is always NUL terminated, and the few string helpers that C lacks. */
+#ifndef KOLM_KIT_BUF_H
+#define KOLM_KIT_BUF_H
+
+#include "kolm/kit/status.h"
+#include <stdbool.h>
+
+/* Zero-initialise it. After a failed append `failed` stays true and further appends do nothing, so that a chain of
+ * appends is checked once, with kit_buf_ok. data is NULL only when nothing was ever appended. */
+typedef struct kit_buf {
+    char *data;
+    size_t length;
+    size_t capacity;
+    bool failed;
+} kit_buf;
+
+void kit_buf_free(kit_buf *buf); /* leaves a zeroed buf; NULL is fine */
+void kit_buf_clear(kit_buf *buf); /* length 0, memory kept */
+void kit_buf_add(kit_buf *buf, const void *bytes, size_t length);
+void kit_buf_str(kit_buf *buf, const char *text);
+void kit_buf_char(kit_buf *buf, char c);
+void kit_buf_fmt(kit_buf *buf, const char *format, ...) KIT_PRINTF(2, 3);
+/* OK, or RESOURCE_EXHAUSTED with a text. */
+kit_status kit_buf_ok(const kit_buf *buf, kolm_error_t *err) KIT_MUST_USE;
+/* The text of buf ("" when empty); belongs to buf. */
+const char *kit_buf_text(const kit_buf *buf);
+/* Hands the text to the caller, who frees it; buf is zeroed. NULL only when the buffer failed. */
+char *kit_buf_take(kit_buf *buf);
+
+/* Copies at most capacity - 1 bytes, cuts at a UTF-8 boundary, always terminates. Returns false when it cut. */
+bool kit_copy(char *out, size_t capacity, const char *text);
+/* printf into an array, with the same rules. */
+bool kit_format(char *out, size_t capacity, const char *format, ...) KIT_PRINTF(3, 4);
+/* strdup that accepts NULL (gives NULL) and fills err when memory is out. */
+kit_status kit_strdup(const char *text, char **out, kolm_error_t *err) KIT_MUST_USE;
+
+/* Whole-string numbers: no blanks, no sign unless negative is allowed by the type, no trailing bytes, no overflow. */
+bool kit_parse_u64(const char *text, uint64_t *out);
+bool kit_parse_i64(const char *text, int64_t *out);
+/* A decimal "12", "0.5", "2.50" into millionths (micro units); more than 6 decimals, signs and exponents are refused. */
+bool kit_parse_micro(const char *text, uint64_t *out_micro);
+
+/* Index of the first byte that is not valid UTF-8 (overlongs, surrogates and values over 10FFFF are invalid), or
+ * length when all is valid. */
+size_t kit_utf8_valid(const char *bytes, size_t length);
+/* Decodes one code point of valid UTF-8 at bytes; *out_length gets 1..4. length must be at least 1. */
+uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length);
+
+/* Appends text for a terminal or a log: control characters (C0, DEL, C1) and invalid UTF-8 become \xNN, the rest stays. */
+void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length);
+
+void kit_hex(const uint8_t *bytes, size_t length, char *out_text); /* 2 * length + 1 bytes, lower case */
+void kit_base64(kit_buf *out, const uint8_t *bytes, size_t length); /* standard alphabet, padded */
+/* Accepts the standard and the URL-safe alphabet, padded or not, nothing else. */
+kit_status kit_base64_decode(kit_buf *out, const char *text, size_t length, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that are either whole or absent: atomic writing, bounded reading, safe removal, digests. */
+#ifndef KOLM_KIT_FILE_H
+#define KOLM_KIT_FILE_H
+
+#include "kolm/kit/buf.h"
+#include <stdio.h>
+
+#define KIT_SHA256_BYTES 32
+#define KIT_SHA256_HEX 65 /* 64 digits and the NUL */
+
+/* Joins with one slash; the caller frees *out. */
+kit_status kit_path_join(const char *directory, const char *name, char **out, kolm_error_t *err) KIT_MUST_USE;
+/* True for a name from an archive or a manifest that stays inside its directory: relative, no empty, "." or ".."
+ * component, no backslash, no control character, at most 255 bytes. */
+bool kit_path_is_safe(const char *relative);
+/* mkdir -p with this mode for what is created. */
+kit_status kit_mkdirs(const char *path, unsigned mode, kolm_error_t *err) KIT_MUST_USE;
+/* Removes a tree without following symbolic links; a missing path is success. */
+kit_status kit_remove_tree(const char *path, kolm_error_t *err) KIT_MUST_USE;
+
+/* Reads a regular file of at most max_bytes (OUT_OF_RANGE when larger). */
+kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* Reads or writes exactly length bytes, through EINTR. DATA_LOSS on an early end. */
+kit_status kit_read_exact(int fd, void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_write_all(int fd, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
+
+/* A file being written under a temporary name in the directory of path; nothing named path exists, or changes, until
+ * commit. Abort (or the death of the process) leaves at most a dot-file that the next writer of path removes. */
+typedef struct kit_atomic_file {
+    int fd; /* -1 when closed */
+    char *path;
+    char *temporary;
+} kit_atomic_file;
+kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out, kolm_error_t *err) KIT_MUST_USE;
+/* fsync, close, rename, fsync of the directory. With replace false it fails with ALREADY_EXISTS when path exists
+ * (checked by the kernel: link, not stat). On failure the temporary file is gone. */
+kit_status kit_atomic_commit(kit_atomic_file *file, bool replace, kolm_error_t *err) KIT_MUST_USE;
+void kit_atomic_abort(kit_atomic_file *file); /* fine after commit */
+/* Open, write all, commit. */
+kit_status kit_write_file(const char *path, unsigned mode, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
+
+/* SHA-256 by libcrypto (it uses the processor's SHA instructions). */
+typedef struct kit_sha256 kit_sha256;
+kit_status kit_sha256_new(kit_sha256 **out, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_sha256_update(kit_sha256 *state, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_sha256_final(kit_sha256 *state, uint8_t out[KIT_SHA256_BYTES], kolm_error_t *err) KIT_MUST_USE; /* and starts anew */
+void kit_sha256_free(kit_sha256 *state);
+kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Strict JSON in (validated before cJSON sees it) and canonical JSON out (the RFC 8785 subset without floats). */
+#ifndef KOLM_KIT_JSON_H
+#define KOLM_KIT_JSON_H
+
+#include "kolm/kit/buf.h"
+#include <cjson/cJSON.h>
+
+#define KIT_JSON_MAX_DEPTH 64
+#define KIT_JSON_MAX_INTEGER 9007199254740991.0 /* 2^53 - 1: beyond it a double, and so cJSON, loses digits */
+
+/* Checks that bytes are exactly one RFC 8259 value: no byte order mark, no trailing bytes, valid UTF-8, no duplicate
+ * keys in an object (compared after unescaping), no NUL (raw or \u0000), no lone surrogates, integers within
+ * +-(2^53 - 1), nesting at most 64. The error text carries line and column (both from 1, column in bytes) and what was
+ * expected. code is INVALID_ARGUMENT. Why: cJSON 1.7.15 accepts all of these. */
+kit_status kit_json_validate(const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
+
+/* Validates, then parses. The caller frees *out with cJSON_Delete. */
+kit_status kit_json_parse(const char *bytes, size_t length, cJSON **out, kolm_error_t *err) KIT_MUST_USE;
+/* Reads a file of at most max_bytes and parses it; the error names the file. */
+kit_status kit_json_read(const char *path, size_t max_bytes, cJSON **out, kolm_error_t *err) KIT_MUST_USE;
+
+/* Appends value as RFC 8785 canonical JSON: keys sorted by UTF-16 code units, no blanks, minimal escapes. Numbers must
+ * be integers within +-(2^53 - 1); a double that is not an integer makes it fail with INVALID_ARGUMENT. */
+kit_status kit_json_canonical(const cJSON *value, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* Appends value as one line of compact JSON, object order kept; numbers that are not integers are printed with the
+ * shortest digits that read back the same; NaN and infinities are printed as null. For reports, not for signing. */
+kit_status kit_json_line(const cJSON *value, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* The same, indented by two blanks a level. */
+kit_status kit_json_pretty(const cJSON *value, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* Appends "text" with JSON escapes; bytes must be valid UTF-8. */
+void kit_json_string(kit_buf *out, const char *bytes, size_t length);
+
+/* A number built from an integer count of millionths, "1.25" for 1250000: as a cJSON raw item, canonical too (the same
+ * text that ES6 prints); kit_json_canonical and kit_json_line both accept it. */
+cJSON *kit_json_micro(uint64_t micro);
+
+/* Typed access, case-sensitive. Each returns false when the key is missing or of another type. Strings belong to value. */
+bool kit_json_get_string(const cJSON *object, const char *key, const char **out);
+bool kit_json_get_u64(const cJSON *object, const char *key, uint64_t *out); /* a non-negative integer */
+bool kit_json_get_bool(const cJSON *object, const char *key, bool *out);
+bool kit_json_get_number(const cJSON *object, const char *key, double *out);
+const cJSON *kit_json_get(const cJSON *object, const char *key);
+
+/* Builders that note failure once: each returns false when memory is out. */
+bool kit_json_put_string(cJSON *object, const char *key, const char *text); /* NULL text becomes null */
+bool kit_json_put_u64(cJSON *object, const char *key, uint64_t value);      /* at most 2^53 - 1 */
+bool kit_json_put_number(cJSON *object, const char *key, double value);
+bool kit_json_put_bool(cJSON *object, const char *key, bool value);
+bool kit_json_put_null(cJSON *object, const char *key);
+bool kit_json_put(cJSON *object, const char *key, cJSON *item); /* takes item, also when it fails; NULL item fails */
+
+/* Streaming reader of JSON lines with constant memory: one line at a time. */
+typedef struct kit_lines kit_lines;
+/* fd is not closed by the reader. A line longer than max_line bytes is reported as OUT_OF_RANGE and skipped to its end;
+ * reading may go on after it. */
+kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t *err) KIT_MUST_USE;
+/* The next line without its LF or CRLF, NUL terminated, valid until the next call. *out_line NULL at the end. A
+ * trailing line without LF counts. A byte order mark at the start of the first line is dropped. */
+kit_status kit_lines_next(kit_lines *lines, const char **out_line, size_t *out_length, kolm_error_t *err) KIT_MUST_USE;
+/* True when the next call will not have to wait: a whole line (or the end) is buffered already. */
+bool kit_lines_ready(const kit_lines *lines);
+uint64_t kit_lines_number(const kit_lines *lines); /* number of the last line given, from 1 */
+void kit_lines_close(kit_lines *lines);
+
+#endif

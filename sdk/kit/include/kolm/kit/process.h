@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Child processes without a shell: posix_spawn, a process group of their own, chosen descriptors, a chosen environment. */
+#ifndef KOLM_KIT_PROCESS_H
+#define KOLM_KIT_PROCESS_H
+
+#include "kolm/kit/status.h"
+#include <sys/types.h>
+
+typedef struct kit_spawn_fd {
+    int parent; /* a descriptor of this process */
+    int child;  /* the number it gets in the child */
+} kit_spawn_fd;
+
+typedef struct kit_spawn_options {
+    const char *path;        /* absolute; never searched in PATH */
+    char *const *argv;
+    char *const *envp;       /* exactly this environment */
+    const kit_spawn_fd *fds; /* all other descriptors are closed in the child; 0, 1, 2 not named here are /dev/null */
+    size_t fd_count;
+} kit_spawn_options;
+
+/* Starts the child as leader of a new process group. */
+kit_status kit_spawn(const kit_spawn_options *options, pid_t *out_pid, kolm_error_t *err) KIT_MUST_USE;
+/* Monotonic milliseconds. */
+int64_t kit_now_ms(void);
+/* A pipe with both ends close-on-exec. */
+kit_status kit_pipe(int *out_read, int *out_write, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
