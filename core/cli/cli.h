@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs of the kolm command: one function each, one row of the table in main.c each. */
+#ifndef KOLM_CLI_CLI_H
+#define KOLM_CLI_CLI_H
+
+/*
+ * A verb gets argv with argv[0] being its own name ("compile", "list") and returns the exit code of the process. It
+ * parses its options with cli_options_parse (options.h), prints with the functions of output.h and finds the home
+ * directory through context.h. It frees what it took; main frees the context.
+ */
+
+#include "cli/context.h"
+
+/* The exit codes of kolm; part of its documented interface. */
+#define CLI_EXIT_OK 0
+#define CLI_EXIT_INTERNAL 1     /* kolm itself could not work: no memory, disk full, standard output closed */
+#define CLI_EXIT_USAGE 2        /* the command line or the environment is wrong */
+#define CLI_EXIT_NOTHING 3      /* no backend is available for this */
+#define CLI_EXIT_GATE 4         /* the model was made and is not good enough */
+#define CLI_EXIT_BACKEND 5      /* a backend failed, or does not do this */
+#define CLI_EXIT_DATA 6         /* a file is missing, unreadable or not what it should be */
+#define CLI_EXIT_VERIFY 7       /* a signature, a digest or a replay does not agree */
+#define CLI_EXIT_INTERRUPTED 130 /* Ctrl-C or SIGTERM */
+
+typedef int (*cli_command_fn)(struct cli_context *context, int argc, char **argv);
+
+typedef struct cli_command {
+    const char *name;
+    const char *help; /* one line, no full stop */
+    cli_command_fn run;
+} cli_command;
+
+/* Runs the command of the table that argv[0] names; usage error (2) with the nearest name when there is none.
+ * prefix is what comes before the word in messages: "kolm" or "kolm compute". */
+int cli_dispatch(struct cli_context *context, const char *prefix, const cli_command *table, size_t count, int argc,
+                 char **argv);
+
+int cli_cmd_compile(struct cli_context *context, int argc, char **argv);
+int cli_cmd_run(struct cli_context *context, int argc, char **argv);
+int cli_cmd_score(struct cli_context *context, int argc, char **argv);
+int cli_cmd_inspect(struct cli_context *context, int argc, char **argv);
+int cli_cmd_verify(struct cli_context *context, int argc, char **argv);
+int cli_cmd_keys(struct cli_context *context, int argc, char **argv);
+int cli_cmd_compute(struct cli_context *context, int argc, char **argv);
+
+/* The verbs below `kolm compute`. */
+int cli_compute_list(struct cli_context *context, int argc, char **argv);
+int cli_compute_detect(struct cli_context *context, int argc, char **argv);
+int cli_compute_pick(struct cli_context *context, int argc, char **argv);
+int cli_compute_use(struct cli_context *context, int argc, char **argv);
+int cli_compute_info(struct cli_context *context, int argc, char **argv);
+int cli_compute_status(struct cli_context *context, int argc, char **argv);
+int cli_compute_test(struct cli_context *context, int argc, char **argv);
+int cli_compute_quote(struct cli_context *context, int argc, char **argv);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Looks up what a run of kolm needs once, and turns the signals that end it into a flag. */
+#include "cli/context.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number) {
+    if (interrupted && number == SIGINT) _exit(130);
+    interrupted = 1;
+}
+
+void cli_signals_install(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    sigemptyset(&action.sa_mask);
+    /* No SA_RESTART: a wait must end, so that the flag is looked at. */
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+bool cli_interrupted(void) {
+    return interrupted != 0;
+}
+
+static bool colour_wanted(bool tty) {
+    const char *no_color = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+    if (!tty || (no_color && *no_color)) return false;
+    return term && strcmp(term, "dumb") != 0;
+}
+
+void cli_context_init(cli_context *context, const char *program) {
+    memset(context, 0, sizeof *context);
+    context->program = program ? program : "";
+    context->out_tty = isatty(STDOUT_FILENO) == 1;
+    context->err_tty = isatty(STDERR_FILENO) == 1;
+    context->colour = colour_wanted(context->out_tty);
+}
+
+void cli_context_free(cli_context *context) {
+    if (!context) return;
+    store_home_free(context->home_kept);
+    cJSON_Delete(context->config_kept);
+    memset(context, 0, sizeof *context);
+}
+
+kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *err) {
+    if (!context->home_kept) KIT_TRY(store_home_find(&context->home_kept, err));
+    *out_home = context->home_kept;
+    return KOLM_OK;
+}
+
+kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) {
+    if (!context->config_kept) {
+        store_home *home = NULL;
+        KIT_TRY(cli_home(context, &home, err));
+        KIT_TRY(store_config_read(home, &context->config_kept, err));
+    }
+    *out_config = context->config_kept;
+    return KOLM_OK;
+}

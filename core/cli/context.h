@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every verb needs to know about this run of kolm: home directory, configuration, output mode, interruption. */
+#ifndef KOLM_CLI_CONTEXT_H
+#define KOLM_CLI_CONTEXT_H
+
+#include "kolm/kit/json.h"
+#include "store/store.h"
+#include <stdbool.h>
+
+/*
+ * One per process, made by main, used by one thread. Everything that costs time (home, configuration) is looked up on
+ * the first question and kept. What the functions give belongs to the context.
+ */
+typedef struct cli_context {
+    const char *program; /* path of this executable as far as known; "" otherwise */
+    bool json;           /* --json was given */
+    bool out_tty;        /* standard output is a terminal */
+    bool err_tty;        /* standard error is a terminal */
+    bool colour;         /* colour may be used on standard output: a terminal, no NO_COLOR, TERM not dumb */
+    bool progress_open;  /* a progress line stands on standard error and must be ended before other text */
+    store_home *home_kept;
+    cJSON *config_kept;
+} cli_context;
+
+void cli_context_init(cli_context *context, const char *program);
+void cli_context_free(cli_context *context);
+
+/* KOLM_HOME, else $HOME/.kolm. Nothing is created. FAILED_PRECONDITION when neither is set, INVALID_ARGUMENT when
+ * KOLM_HOME is not absolute. */
+kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
+/* config.json, an empty object when there is none or no home; DATA_LOSS when it is not a JSON object. */
+kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
+
+/* Installs handlers for SIGINT and SIGTERM that only set a flag, and ignores SIGPIPE (writes fail with EPIPE). A second
+ * SIGINT ends the process at once, with what a signal death means: no clean-up. */
+void cli_signals_install(void);
+bool cli_interrupted(void);
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parses declared options, prints their help, and says which declared word a mistyped one is nearest to. */
+#include "cli/options.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NEAREST_MAX 64 /* longer words are nobody's typing error */
+
+void cli_list_free(cli_list *list) {
+    if (!list) return;
+    for (size_t i = 0; i < list->count; i++) free(list->items[i]);
+    free(list->items);
+    list->items = NULL;
+    list->count = 0;
+}
+
+static size_t min3(size_t a, size_t b, size_t c) {
+    size_t least = a < b ? a : b;
+    return least < c ? least : c;
+}
+
+/* Edits between a and b, where swapping two neighbours counts as one (optimal string alignment). */
+static size_t edit_distance(const char *a, const char *b) {
+    size_t rows[3][NEAREST_MAX + 1];
+    size_t la = strlen(a), lb = strlen(b);
+    if (la > NEAREST_MAX || lb > NEAREST_MAX) return SIZE_MAX;
+    for (size_t j = 0; j <= lb; j++) rows[0][j] = j;
+    for (size_t i = 1; i <= la; i++) {
+        size_t *now = rows[i % 3], *up = rows[(i + 2) % 3], *up2 = rows[(i + 1) % 3];
+        now[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            size_t change = up[j - 1] + (a[i - 1] != b[j - 1]);
+            now[j] = min3(up[j] + 1, now[j - 1] + 1, change);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && up2[j - 2] + 1 < now[j]) {
+                now[j] = up2[j - 2] + 1;
+            }
+        }
+    }
+    return rows[la % 3][lb];
+}
+
+const char *cli_nearest(const char *word, const char *const *names, size_t count) {
+    const char *best = NULL;
+    size_t best_distance = SIZE_MAX;
+    size_t length = strlen(word);
+    for (size_t i = 0; i < count; i++) {
+        if (!names[i]) continue;
+        size_t distance = edit_distance(word, names[i]);
+        /* The beginning of a name is a good hint as well: "cuda" is not, "local-cu" is. */
+        if (length >= 3 && strncmp(word, names[i], length) == 0) distance = 1;
+        if (length >= 3 && strlen(names[i]) > length && strcmp(names[i] + strlen(names[i]) - length, word) == 0) {
+            distance = 1;
+        }
+        if (distance < best_distance) {
+            best = names[i];
+            best_distance = distance;
+        }
+    }
+    size_t allowed = length < 3 ? 1 : 1 + length / 4;
+    return best_distance <= allowed ? best : NULL;
+}
+
+typedef struct parser {
+    cli_context *context;
+    const cli_syntax *syntax;
+    int argc;
+    char **argv;
+    int at;
+    size_t words;
+} parser;
+
+static const cli_option *by_name(const cli_syntax *syntax, const char *name, size_t length) {
+    for (size_t i = 0; i < syntax->option_count; i++) {
+        const cli_option *option = &syntax->options[i];
+        if (strlen(option->name) == length && memcmp(option->name, name, length) == 0) return option;
+    }
+    return NULL;
+}
+
+static const cli_option *by_letter(const cli_syntax *syntax, char letter) {
+    for (size_t i = 0; i < syntax->option_count; i++) {
+        if (syntax->options[i].letter == letter) return &syntax->options[i];
+    }
+    return NULL;
+}
+
+static const char *kind_expectation(const cli_option *option) {
+    switch (option->kind) {
+    case CLI_U64: return "a whole number";
+    case CLI_USD: return "a price in dollars such as 2.50";
+    case CLI_GB: return "a number of gigabytes such as 80";
+    case CLI_FRACTION: return "a number from 0 to 1 such as 0.85";
+    case CLI_MODE: return option->value;
+    default: return option->value ? option->value : "a value";
+    }
+}
+
+static int missing_value(parser *p, const cli_option *option) {
+    return cli_usage_error(p->context, p->syntax->command, "--%s needs a value: %s", option->name,
+                           kind_expectation(option));
+}
+
+static int bad_value(parser *p, const cli_option *option, const char *value) {
+    return cli_usage_error(p->context, p->syntax->command, "--%s: '%s' is not %s", option->name, cli_safe(value),
+                           kind_expectation(option));
+}
+
+/* Adds the names of "a,b" to the list. */
+static int add_names(parser *p, const cli_option *option, const char *value) {
+    cli_list *list = option->target;
+    while (true) {
+        size_t length = strcspn(value, ",");
+        if (length == 0) return bad_value(p, option, value);
+        char **grown = realloc(list->items, (list->count + 1) * sizeof *grown);
+        if (grown) list->items = grown;
+        char *copy = grown ? strndup(value, length) : NULL;
+        if (!copy) {
+            kolm_error_t err = KIT_ERROR_INIT;
+            int32_t code = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while reading the options");
+            return cli_error(p->context, cli_exit_of(code), &err);
+        }
+        list->items[list->count++] = copy;
+        if (value[length] == '\0') return -1;
+        value += length + 1;
+    }
+}
+
+static bool word_among(const char *word, const char *alternatives) {
+    size_t length = strlen(word);
+    while (*alternatives) {
+        size_t next = strcspn(alternatives, "|");
+        if (next == length && memcmp(alternatives, word, length) == 0) return true;
+        alternatives += next;
+        if (*alternatives == '|') alternatives++;
+    }
+    return false;
+}
+
+static int set_number(parser *p, const cli_option *option, const char *value) {
+    cli_number *number = option->target;
+    uint64_t parsed = 0;
+    bool good = option->kind == CLI_U64 ? kit_parse_u64(value, &parsed) : kit_parse_micro(value, &parsed);
+    if (option->kind == CLI_FRACTION && parsed > 1000000) good = false;
+    if (!good) return bad_value(p, option, value);
+    number->set = true;
+    number->value = parsed;
+    return -1;
+}
+
+static int set_value(parser *p, const cli_option *option, const char *value) {
+    if (*value == '\0') return missing_value(p, option);
+    switch (option->kind) {
+    case CLI_STRING: *(const char **)option->target = value; return -1;
+    case CLI_LIST: return add_names(p, option, value);
+    case CLI_MODE: {
+        cli_mode *mode = option->target;
+        if (!word_among(value, option->value)) return bad_value(p, option, value);
+        mode->set = true;
+        mode->word = value;
+        return -1;
+    }
+    default: return set_number(p, option, value);
+    }
+}
+
+/* True when the next word can only be another option: then the value was forgotten. A lone "-" is a value, and so is
+ * "-1", which the number parser then refuses by name. */
+static bool looks_like_option(const parser *p, const char *word) {
+    if (word[0] != '-' || word[1] == '\0') return false;
+    if (word[1] == '-') return true;
+    return word[2] == '\0' && (word[1] == 'h' || by_letter(p->syntax, word[1]));
+}
+
+static int apply(parser *p, const cli_option *option, const char *inline_value) {
+    if (option->kind == CLI_FLAG) {
+        if (inline_value) {
+            return cli_usage_error(p->context, p->syntax->command, "--%s takes no value, but got '%s'", option->name,
+                                   cli_safe(inline_value));
+        }
+        *(bool *)option->target = true;
+        return -1;
+    }
+    if (inline_value) return set_value(p, option, inline_value);
+    if (option->kind == CLI_MODE) {
+        ((cli_mode *)option->target)->set = true;
+        ((cli_mode *)option->target)->word = NULL;
+        return -1;
+    }
+    if (p->at + 1 >= p->argc || looks_like_option(p, p->argv[p->at + 1])) return missing_value(p, option);
+    return set_value(p, option, p->argv[++p->at]);
+}
+
+static int unknown_option(parser *p, const char *word, size_t length) {
+    const char *names[66];
+    size_t count = 0;
+    names[count++] = "help";
+    names[count++] = "json";
+    for (size_t i = 0; i < p->syntax->option_count && count < 66; i++) names[count++] = p->syntax->options[i].name;
+    char name[NEAREST_MAX + 2];
+    kit_format(name, sizeof name, "%.*s", (int)(length > NEAREST_MAX ? NEAREST_MAX : length), word);
+    const char *near = word[0] ? cli_nearest(name, names, count) : NULL;
+    if (near) {
+        return cli_usage_error(p->context, p->syntax->command, "unknown option '--%s'; did you mean --%s?",
+                               cli_safe(name), near);
+    }
+    return cli_usage_error(p->context, p->syntax->command, "unknown option '--%s'", cli_safe(name));
+}
+
+static void print_option(cli_context *context, const cli_option *option) {
+    char left[96];
+    char letter[8] = "    ";
+    if (option->letter) kit_format(letter, sizeof letter, "-%c, ", option->letter);
+    if (option->kind == CLI_FLAG) {
+        kit_format(left, sizeof left, "%s--%s", letter, option->name);
+    } else if (option->kind == CLI_MODE) {
+        kit_format(left, sizeof left, "%s--%s[=%s]", letter, option->name, option->value);
+    } else {
+        kit_format(left, sizeof left, "%s--%s %s", letter, option->name, option->value ? option->value : "VALUE");
+    }
+    if (strlen(left) > 28) {
+        cli_print(context, "  %s\n  %-28s  %s\n", left, "", option->help);
+    } else {
+        cli_print(context, "  %-28s  %s\n", left, option->help);
+    }
+}
+
+static int print_help(parser *p) {
+    const cli_syntax *syntax = p->syntax;
+    cli_print(p->context, "%s\n\nusage: %s%s%s [options]\n\noptions:\n", syntax->summary, syntax->command,
+              *syntax->words ? " " : "", syntax->words);
+    for (size_t i = 0; i < syntax->option_count; i++) {
+        if (syntax->options[i].help) print_option(p->context, &syntax->options[i]);
+    }
+    cli_print(p->context, "  %-28s  %s\n", "    --json", "print one JSON document instead of text");
+    cli_print(p->context, "  %-28s  %s\n", "-h, --help", "print this help");
+    if (syntax->notes) cli_print(p->context, "\n%s\n", syntax->notes);
+    return CLI_EXIT_OK;
+}
+
+static int long_option(parser *p, const char *word) {
+    const char *equals = strchr(word, '=');
+    size_t length = equals ? (size_t)(equals - word) : strlen(word);
+    const char *value = equals ? equals + 1 : NULL;
+    const cli_option *option = by_name(p->syntax, word, length);
+    if (option) return apply(p, option, value);
+    if (strcmp(word, "help") == 0) return print_help(p);
+    if (strcmp(word, "json") == 0) {
+        p->context->json = true;
+        return -1;
+    }
+    return unknown_option(p, word, length);
+}
+
+static int short_option(parser *p, const char *word) {
+    const cli_option *option = by_letter(p->syntax, word[1]);
+    if (option && word[2] == '\0') return apply(p, option, NULL);
+    if (strcmp(word, "-h") == 0) return print_help(p);
+    return cli_usage_error(p->context, p->syntax->command, "unknown option '%s'", cli_safe(word));
+}
+
+static int add_word(parser *p, char *word) {
+    if (p->words >= p->syntax->max_words) {
+        return cli_usage_error(p->context, p->syntax->command, "unexpected word '%s'", cli_safe(word));
+    }
+    p->syntax->words_out[p->words++] = word;
+    return -1;
+}
+
+/* --json counts wherever it stands, also behind the mistake that is about to be reported. */
+static void find_json(cli_context *context, int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--json") == 0) context->json = true;
+    }
+}
+
+int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, char **argv) {
+    parser p = {.context = context, .syntax = syntax, .argc = argc, .argv = argv, .at = 1};
+    bool ended = false;
+    find_json(context, argc, argv);
+    for (; p.at < argc; p.at++) {
+        char *word = argv[p.at];
+        int result;
+        if (ended || word[0] != '-' || word[1] == '\0') {
+            result = add_word(&p, word);
+        } else if (strcmp(word, "--") == 0) {
+            ended = true;
+            continue;
+        } else if (word[1] == '-') {
+            result = long_option(&p, word + 2);
+        } else {
+            result = short_option(&p, word);
+        }
+        if (result >= 0) return result;
+    }
+    if (p.words < syntax->min_words) {
+        return cli_usage_error(context, syntax->command, "missing %s", syntax->words);
+    }
+    if (syntax->word_count_out) *syntax->word_count_out = p.words;
+    return -1;
+}

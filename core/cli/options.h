@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Command-line options declared as a table: parsing, help text and errors all come from the same rows. */
+#ifndef KOLM_CLI_OPTIONS_H
+#define KOLM_CLI_OPTIONS_H
+
+#include "cli/context.h"
+
+/*
+ * Accepted: --name value, --name=value, --flag, -t value, -tvalue is NOT (write -t value), "--" ends the options.
+ * Every verb also has --help (-h) and --json without declaring them. A word or flag that is not declared is a usage
+ * error that quotes it and names the nearest declared one. An option given twice: the later one holds, lists collect.
+ * Strings stay in argv: nothing is copied, only a list's array is allocated.
+ */
+typedef enum cli_option_kind {
+    CLI_FLAG,     /* bool */
+    CLI_STRING,   /* const char *: NULL when not given; an empty value is refused */
+    CLI_U64,      /* cli_number: digits only */
+    CLI_USD,      /* cli_number: dollars with at most 6 decimals, in micro dollars */
+    CLI_GB,       /* cli_number: gigabytes (10^9 bytes) with at most 6 decimals, in kilobytes: value * 1000 = bytes */
+    CLI_FRACTION, /* cli_number: 0 to 1 with at most 6 decimals, in millionths */
+    CLI_LIST,     /* cli_list: may be given many times, and each value may hold several names set apart by commas */
+    CLI_MODE,     /* cli_mode: --name alone, or --name=WORD where WORD is among `words`; never takes the next word */
+} cli_option_kind;
+
+typedef struct cli_number {
+    bool set;
+    uint64_t value;
+} cli_number;
+
+typedef struct cli_list {
+    char **items; /* each owned; freed by cli_list_free */
+    size_t count;
+} cli_list;
+void cli_list_free(cli_list *list);
+
+typedef struct cli_mode {
+    bool set;
+    const char *word; /* NULL when given without a word */
+} cli_mode;
+
+typedef struct cli_option {
+    const char *name; /* without the dashes */
+    char letter;      /* of the short form, 0 for none */
+    cli_option_kind kind;
+    void *target;
+    const char *value; /* name of the value in help: "FILE"; for CLI_MODE the allowed words, set apart by '|' */
+    const char *help;  /* one line; NULL hides the option from help */
+} cli_option;
+
+typedef struct cli_syntax {
+    const char *command; /* "kolm compute pick" */
+    const char *words;   /* positional words in help: "NAME", "[TEXT...]", "" for none */
+    const char *summary; /* one or more lines */
+    const char *notes;   /* printed after the options; may be NULL */
+    const cli_option *options;
+    size_t option_count;
+    size_t min_words;
+    size_t max_words; /* SIZE_MAX for any number */
+    char **words_out;      /* room for argc pointers (the caller may pass argv itself); NULL when max_words is 0 */
+    size_t *word_count_out; /* may be NULL */
+} cli_syntax;
+
+/* -1: go on. Else the exit code of the verb: 0 after --help, CLI_EXIT_USAGE after an error that has been printed. */
+int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, char **argv) KIT_MUST_USE;
+
+/* The name of names (count of them, NULL entries skipped) that is nearest to word, or NULL when none is near enough to
+ * be what was meant. */
+const char *cli_nearest(const char *word, const char *const *names, size_t count);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prints results, errors and progress in the one form that each has everywhere. */
+#include "cli/output.h"
+#include "cli/cli.h"
+#include "kolm/kit/process.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RING 16
+#define PLAIN_PROGRESS_MS 5000 /* on a pipe a line now and then is enough */
+#define LIVE_PROGRESS_MS 100   /* faster than that nobody reads */
+#define LABEL_WIDTH 14         /* the seed's column: "[trainer]     " */
+
+static kit_buf ring[RING];
+static size_t ring_at;
+
+static kit_buf *next_buffer(void) {
+    kit_buf *buf = &ring[ring_at++ % RING];
+    kit_buf_clear(buf);
+    return buf;
+}
+
+static void free_ring(void) {
+    for (size_t i = 0; i < RING; i++) kit_buf_free(&ring[i]);
+}
+
+const char *cli_safe(const char *text) {
+    kit_buf *buf = next_buffer();
+    if (text) kit_buf_escaped(buf, text, strlen(text));
+    return kit_buf_text(buf);
+}
+
+const char *cli_styled(const cli_context *context, cli_style style, const char *text) {
+    static const char *const codes[] = {"1", "2", "32", "33", "31"};
+    kit_buf *buf = next_buffer();
+    if (context->colour) {
+        kit_buf_fmt(buf, "\033[%sm%s\033[0m", codes[style], text);
+    } else {
+        kit_buf_str(buf, text);
+    }
+    return kit_buf_text(buf);
+}
+
+void cli_print(cli_context *context, const char *format, ...) {
+    va_list arguments;
+    (void)context;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+}
+
+int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
+    kit_buf text = {0};
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_status status = KOLM_OK;
+    if (!value) {
+        status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while building the JSON document");
+    } else {
+        status = kit_json_pretty(value, &text, &err);
+    }
+    if (status == KOLM_OK) {
+        printf("%s\n", kit_buf_text(&text));
+    } else {
+        context->json = false; /* the error below must not become a second document */
+        exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
+    }
+    kit_buf_free(&text);
+    cJSON_Delete(value);
+    return exit_code;
+}
+
+static void end_open_progress(cli_context *context) {
+    if (!context->progress_open) return;
+    fputc('\n', stderr);
+    context->progress_open = false;
+}
+
+static void print_error_json(cli_context *context, int exit_code, const kolm_error_t *err) {
+    cJSON *value = cJSON_CreateObject();
+    kit_buf text = {0}, remedy = {0};
+    kit_buf_escaped(&text, err->text, strlen(err->text));
+    kit_buf_escaped(&remedy, err->remedy, strlen(err->remedy));
+    bool good = value && kit_json_put_string(value, "schema", "kolm.error/1") &&
+                kit_json_put_u64(value, "exit", (uint64_t)exit_code) &&
+                kit_json_put_string(value, "code", kit_status_name(err->code)) &&
+                kit_json_put_string(value, "text", kit_buf_text(&text)) &&
+                kit_json_put_string(value, "remedy", kit_buf_text(&remedy));
+    if (good) (void)cli_print_json(context, value, exit_code);
+    else cJSON_Delete(value);
+    kit_buf_free(&text);
+    kit_buf_free(&remedy);
+}
+
+int cli_error(cli_context *context, int exit_code, const kolm_error_t *err) {
+    end_open_progress(context);
+    fflush(stdout);
+    fprintf(stderr, "kolm: %s\n", cli_safe(err->text[0] ? err->text : "failed without saying why"));
+    if (err->remedy[0]) fprintf(stderr, "  -> %s\n", cli_safe(err->remedy));
+    if (context->json) print_error_json(context, exit_code, err);
+    return exit_code;
+}
+
+int cli_usage_error(cli_context *context, const char *command, const char *format, ...) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    va_list arguments;
+    err.code = KOLM_E_INVALID_ARGUMENT;
+    va_start(arguments, format);
+    vsnprintf(err.text, sizeof err.text, format, arguments);
+    va_end(arguments);
+    kit_format(err.remedy, sizeof err.remedy, "see `%s --help`", command);
+    return cli_error(context, CLI_EXIT_USAGE, &err);
+}
+
+void cli_warn(cli_context *context, const char *format, ...) {
+    va_list arguments;
+    end_open_progress(context);
+    fflush(stdout);
+    fputs("kolm: warning: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+}
+
+int cli_exit_of(int32_t code) {
+    switch (code) {
+    case KOLM_OK: return CLI_EXIT_OK;
+    case KOLM_E_CANCELLED: return CLI_EXIT_INTERRUPTED;
+    case KOLM_E_RESOURCE_EXHAUSTED:
+    case KOLM_E_INTERNAL: return CLI_EXIT_INTERNAL;
+    case KOLM_E_FAILED_PRECONDITION: return CLI_EXIT_USAGE;
+    default: return CLI_EXIT_DATA;
+    }
+}
+
+static void add_eta(kit_buf *line, const cli_progress *progress, const kolm_progress_t *report, int64_t now) {
+    char text[32];
+    int64_t elapsed = now - progress->started_ms;
+    if (elapsed < 1000 || report->step == 0 || report->step >= report->total) return;
+    double left = (double)elapsed * (double)(report->total - report->step) / (double)report->step;
+    kit_buf_fmt(line, ", %s left", cli_duration(text, sizeof text, (uint64_t)left));
+}
+
+static void build_line(kit_buf *line, const cli_progress *progress, const kolm_progress_t *report, int64_t now) {
+    kit_buf_fmt(line, "%-*s", LABEL_WIDTH, progress->label ? progress->label : "");
+    kit_buf_escaped(line, report->phase, strlen(report->phase));
+    if (report->total != KOLM_UNKNOWN_COUNT && report->total > 0) {
+        uint64_t step = report->step < report->total ? report->step : report->total;
+        double percent = 100.0 * (double)step / (double)report->total;
+        kit_buf_fmt(line, " %" PRIu64 "/%" PRIu64 " (%.0f%%)", step, report->total, percent);
+        if (report->loss == report->loss) kit_buf_fmt(line, ", loss %.4f", report->loss);
+        add_eta(line, progress, report, now);
+    } else if (report->step > 0) {
+        kit_buf_fmt(line, " %" PRIu64, report->step);
+    }
+}
+
+void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report) {
+    int64_t now = kit_now_ms();
+    bool first = progress->started_ms == 0;
+    bool new_phase = first || strncmp(progress->phase, report->phase, sizeof progress->phase - 1) != 0;
+    bool complete = report->total != KOLM_UNKNOWN_COUNT && report->step >= report->total;
+    int64_t pause = context->err_tty ? LIVE_PROGRESS_MS : PLAIN_PROGRESS_MS;
+    if (context->json) return;
+    if (new_phase) {
+        progress->started_ms = now > 0 ? now : 1;
+        kit_copy(progress->phase, sizeof progress->phase, report->phase);
+    }
+    if (!new_phase && !complete && now - progress->printed_ms < pause) return;
+    kit_buf line = {0};
+    build_line(&line, progress, report, now);
+    if (context->err_tty) {
+        /* Back to the first column, the new text, and erase what the old text had more. */
+        fprintf(stderr, "\r%s\033[K", kit_buf_text(&line));
+        context->progress_open = true;
+    } else {
+        fprintf(stderr, "%s\n", kit_buf_text(&line));
+    }
+    progress->printed_ms = now;
+    kit_buf_free(&line);
+}
+
+void cli_progress_end(cli_context *context, cli_progress *progress) {
+    end_open_progress(context);
+    progress->started_ms = 0;
+    progress->phase[0] = '\0';
+}
+
+const char *cli_usd(char *out, size_t capacity, uint64_t micro_usd) {
+    uint64_t dollars = micro_usd / 1000000, rest = micro_usd % 1000000;
+    if (micro_usd == UINT64_MAX) {
+        kit_copy(out, capacity, "unpriced");
+    } else if (rest % 10000 == 0) {
+        kit_format(out, capacity, "$%" PRIu64 ".%02" PRIu64, dollars, rest / 10000);
+    } else if (rest % 100 == 0) {
+        kit_format(out, capacity, "$%" PRIu64 ".%04" PRIu64, dollars, rest / 100);
+    } else {
+        kit_format(out, capacity, "$%" PRIu64 ".%06" PRIu64, dollars, rest);
+    }
+    return out;
+}
+
+const char *cli_bytes(char *out, size_t capacity, uint64_t bytes) {
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    size_t unit = 0;
+    uint64_t scale = 1;
+    while (unit + 1 < sizeof units / sizeof *units && bytes / scale >= 1000) {
+        scale *= 1000;
+        unit++;
+    }
+    if (unit == 0) kit_format(out, capacity, "%" PRIu64 " B", bytes);
+    else kit_format(out, capacity, "%.1f %s", (double)bytes / (double)scale, units[unit]);
+    return out;
+}
+
+const char *cli_duration(char *out, size_t capacity, uint64_t milliseconds) {
+    uint64_t seconds = milliseconds / 1000;
+    if (milliseconds == UINT64_MAX) {
+        kit_copy(out, capacity, "unknown");
+    } else if (milliseconds < 1000) {
+        kit_format(out, capacity, "%" PRIu64 "ms", milliseconds);
+    } else if (seconds < 60) {
+        kit_format(out, capacity, "%" PRIu64 ".%" PRIu64 "s", seconds, milliseconds % 1000 / 100);
+    } else if (seconds < 3600) {
+        kit_format(out, capacity, "%" PRIu64 "m %02" PRIu64 "s", seconds / 60, seconds % 60);
+    } else {
+        kit_format(out, capacity, "%" PRIu64 "h %02" PRIu64 "m", seconds / 3600, seconds % 3600 / 60);
+    }
+    return out;
+}
+
+int cli_output_finish(cli_context *context, int exit_code) {
+    end_open_progress(context);
+    errno = 0;
+    int failed = fflush(stdout) != 0 || ferror(stdout);
+    int reason = errno;
+    free_ring();
+    if (!failed || reason == EPIPE) return exit_code; /* a reader such as `head` that has enough is no failure */
+    fprintf(stderr, "kolm: standard output could not be written: %s\n  -> free space where it goes, then run it again\n",
+            strerror(reason ? reason : EIO));
+    return CLI_EXIT_INTERNAL;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Everything that kolm prints: results on standard output, the rest on standard error, for people or as JSON. */
+#ifndef KOLM_CLI_OUTPUT_H
+#define KOLM_CLI_OUTPUT_H
+
+#include "cli/context.h"
+
+/* ---- Results: standard output. Text that came from a plugin, a file or the user goes through cli_safe first. */
+void cli_print(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
+/* A string for a terminal: control characters and bad UTF-8 become \xNN. A ring of 16 buffers; at most 16 per printf. */
+const char *cli_safe(const char *text);
+/* Prints value, indented, with a line end; takes (and frees) value. Returns exit_code, or CLI_EXIT_INTERNAL when memory
+ * was out (value NULL). */
+int cli_print_json(cli_context *context, cJSON *value, int exit_code);
+/* "text" in the named style when colour is on. Same ring as cli_safe. */
+typedef enum cli_style { CLI_BOLD, CLI_DIM, CLI_GREEN, CLI_YELLOW, CLI_RED } cli_style;
+const char *cli_styled(const cli_context *context, cli_style style, const char *text);
+
+/* ---- Errors and warnings: standard error. The shape of an error is
+ *     kolm: what happened, to what
+ *       -> what to do next
+ * With --json the same goes to standard output as {"schema":"kolm.error/1","exit","code","text","remedy"} as well. */
+int cli_error(cli_context *context, int exit_code, const kolm_error_t *err);
+/* A usage error: quotes what is wrong and names the help of command. Returns CLI_EXIT_USAGE. */
+int cli_usage_error(cli_context *context, const char *command, const char *format, ...) KIT_PRINTF(3, 4);
+void cli_warn(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
+/* The exit code that a failed file or data operation deserves: 130 for CANCELLED, 1 for RESOURCE_EXHAUSTED and
+ * INTERNAL, 2 for FAILED_PRECONDITION, else 6. */
+int cli_exit_of(int32_t code);
+
+/* ---- Progress: one line that is rewritten on a terminal; on a pipe a plain line at most every five seconds and at the
+ * end; nothing with --json. Goes to standard error. */
+typedef struct cli_progress {
+    const char *label;  /* "[trainer]"; printed first, padded to the seed's column */
+    int64_t started_ms; /* monotonic; set by the first update */
+    int64_t printed_ms;
+    char phase[64];
+} cli_progress;
+/* step and total as in kolm_progress_t. The ETA is elapsed * (total - step) / step, shown once a second has passed. */
+void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report);
+/* Ends the line, so that other text may follow. */
+void cli_progress_end(cli_context *context, cli_progress *progress);
+
+/* ---- Small formats into an array; each returns out. */
+const char *cli_usd(char *out, size_t capacity, uint64_t micro_usd);       /* "$1.20", "$0.0034"; "unpriced" */
+const char *cli_bytes(char *out, size_t capacity, uint64_t bytes);         /* "3.8 GB" (powers of 1000) */
+const char *cli_duration(char *out, size_t capacity, uint64_t milliseconds); /* "4.8s", "3m 20s", "2h 05m" */
+
+/* Flushes standard output. CLI_EXIT_INTERNAL with a message when it could not be written (not for a closed pipe: then
+ * exit_code), else exit_code. */
+int cli_output_finish(cli_context *context, int exit_code);
+
+#endif

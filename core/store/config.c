@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads and changes config.json, and never overwrites what it could not read. */
+#include "store/store.h"
+#include "kolm/kit/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LOCK_WAIT_MS 5000
+
+static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err) {
+    kit_buf text = {0};
+    cJSON *config = NULL;
+    kit_status status = kit_read_file(path, STORE_CONFIG_MAX, &text, err);
+    if (status == KOLM_E_NOT_FOUND) {
+        config = cJSON_CreateObject();
+        status = config ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        goto out;
+    }
+    if (status != KOLM_OK) goto out;
+    kolm_error_t why = KIT_ERROR_INIT;
+    status = kit_json_parse(kit_buf_text(&text), text.length, &config, &why);
+    if (status == KOLM_OK && !cJSON_IsObject(config)) {
+        status = kit_fail(&why, KOLM_E_INVALID_ARGUMENT, "", "line 1, column 1: expected an object, {...}");
+    }
+    if (status != KOLM_OK) {
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "repair the file, or move it away to start with an empty configuration",
+                          "%s is not valid: %s (the file was left as it is)", path, why.text);
+    }
+out:
+    kit_buf_free(&text);
+    if (status == KOLM_OK) *out_config = config;
+    else cJSON_Delete(config);
+    return status;
+}
+
+kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(store_home_file(home, "config.json", &path, err));
+    kit_status status = parse(path, out_config, err);
+    free(path);
+    return status;
+}
+
+static kit_status write_config(const char *path, const cJSON *config, kolm_error_t *err) {
+    kit_buf text = {0};
+    kit_status status = kit_json_pretty(config, &text, err);
+    kit_buf_char(&text, '\n');
+    if (status == KOLM_OK) status = kit_buf_ok(&text, err);
+    if (status == KOLM_OK) status = kit_write_file(path, 0600, text.data, text.length, err);
+    kit_buf_free(&text);
+    return status;
+}
+
+kit_status store_config_update(const store_home *home, store_config_edit edit, void *user, kolm_error_t *err) {
+    store_lock *lock = NULL;
+    char *path = NULL;
+    cJSON *config = NULL;
+    kit_status status = store_lock_take(home, "config.json", LOCK_WAIT_MS, &lock, err);
+    if (status == KOLM_OK) status = store_home_file(home, "config.json", &path, err);
+    if (status == KOLM_OK) status = parse(path, &config, err);
+    if (status == KOLM_OK) status = edit(config, user, err);
+    if (status == KOLM_OK) status = write_config(path, config, err);
+    cJSON_Delete(config);
+    free(path);
+    store_lock_release(lock);
+    return status;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The home directory of kolm: where state lives, and how it is read and changed without ever losing any. */
+#ifndef KOLM_STORE_STORE_H
+#define KOLM_STORE_STORE_H
+
+/*
+ * Layout of the home directory (KOLM_HOME, else ~/.kolm), all of it created on first need, 0700:
+ *
+ *     config.json      what the user chose: default backend, overridden prices, settings of backends
+ *     credentials      NAME=value lines, 0600: the tokens that are not in the environment
+ *     cache/           may be deleted at any time
+ *     keys/            signing keys and the keyring (the receipt and artifact rooms)
+ *     backends/        the user's own plugins
+ *     receipts.jsonl   the receipt chain
+ *
+ * Nothing here is created by reading. Threads: every function may be called from any thread; a store_home never
+ * changes after it was made. Errors carry the file's name and what to do next.
+ */
+
+#include "kolm/kit/json.h"
+#include <stdbool.h>
+
+#define STORE_CONFIG_MAX (1u << 20)      /* bytes; a larger config.json is a mistake */
+#define STORE_CREDENTIALS_MAX (1u << 18) /* bytes */
+#define STORE_CACHE_MAX (8u << 20)       /* bytes of one cache entry */
+
+/* ---- The home directory */
+typedef struct store_home store_home;
+
+/* KOLM_HOME when set (must be absolute), else $HOME/.kolm; read with secure_getenv. FAILED_PRECONDITION when neither is
+ * set, INVALID_ARGUMENT when the one that counts is not absolute. Looks at no file. */
+kit_status store_home_find(store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
+/* A home at a given absolute path. */
+kit_status store_home_at(const char *path, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
+void store_home_free(store_home *home);
+const char *store_home_path(const store_home *home); /* belongs to home */
+/* PATH/relative; the caller frees it. */
+kit_status store_home_file(const store_home *home, const char *relative, char **out_path, kolm_error_t *err) KIT_MUST_USE;
+/* Creates the home directory (0700) if it is not there. */
+kit_status store_home_create(const store_home *home, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- Locks: flock on HOME/NAME.lock, released when the process dies. Waits at most wait_ms (0: does not wait);
+ * UNAVAILABLE when another process holds it for longer. */
+typedef struct store_lock store_lock;
+kit_status store_lock_take(const store_home *home, const char *name, int64_t wait_ms, store_lock **out_lock,
+                           kolm_error_t *err) KIT_MUST_USE;
+void store_lock_release(store_lock *lock);
+
+/* ---- config.json */
+/* The configuration, an empty object when there is no file. DATA_LOSS, with file, line and column, when the file is not
+ * strict JSON or not an object. The caller frees *out_config with cJSON_Delete. */
+kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
+/* Changes the object in place; a failure leaves the file as it was. */
+typedef kit_status (*store_config_edit)(cJSON *config, void *user, kolm_error_t *err);
+/* Reads, edits and atomically writes config.json under the lock "config.json". What edit does not touch is kept, keys
+ * that kolm does not know included. A file that cannot be parsed is never overwritten: DATA_LOSS as above. */
+kit_status store_config_update(const store_home *home, store_config_edit edit, void *user, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- Secrets: the environment first, then HOME/credentials */
+typedef enum store_secret_source { STORE_SECRET_NONE, STORE_SECRET_ENVIRONMENT, STORE_SECRET_FILE } store_secret_source;
+
+typedef struct store_credentials store_credentials;
+/* Reads HOME/credentials; a missing file gives an empty set. The file must be a regular file, owned by the user, with
+ * no permission for anybody else: PERMISSION_DENIED otherwise, with the chmod that helps. Lines: NAME=value, blanks
+ * around both are dropped, # starts a comment line; DATA_LOSS with the line for anything else. */
+kit_status store_credentials_read(const store_home *home, store_credentials **out_credentials, kolm_error_t *err) KIT_MUST_USE;
+/* Wipes the values before it gives the memory back. NULL is fine. */
+void store_credentials_free(store_credentials *credentials);
+/* The value of NAME from the environment (secure_getenv; an empty value counts as not set), else from the file, else
+ * NULL. The pointer lives as long as credentials and the environment do. credentials may be NULL: environment only. */
+const char *store_secret(const store_credentials *credentials, const char *name, store_secret_source *out_source);
+/* "environment", "credentials file" or "" for a source. */
+const char *store_secret_source_name(store_secret_source source);
+/* At most the last four characters of a secret that has at least twelve, else "": enough to tell two tokens apart. */
+const char *store_secret_tail(const char *secret);
+
+/* ---- Cache: HOME/cache/NAME.json. A cache never fails a command: what cannot be read is absent, what cannot be
+ * written is forgotten. */
+/* The parsed entry, or NULL when there is none, or when it is unreadable, too large or not a JSON object. */
+cJSON *store_cache_read(const store_home *home, const char *name);
+/* Replaces the entry atomically; false when that was not possible. */
+bool store_cache_write(const store_home *home, const char *name, const cJSON *value);
+bool store_cache_remove(const store_home *home, const char *name);
+/* Telling whether a secret changed without keeping a guessable fingerprint of it: a digest keyed with 32 random bytes
+ * that are made on first need and kept in HOME/cache/key (0600). */
+#define STORE_KEY_BYTES 32
+#define STORE_DIGEST_HEX 65
+/* False when there is no place for the key: then nothing may be cached. */
+bool store_cache_key(const store_home *home, uint8_t out_key[STORE_KEY_BYTES]);
+/* BLAKE2b, 32 bytes, as 64 hex digits. Needs no initialisation of any library. */
+void store_digest(const uint8_t key[STORE_KEY_BYTES], const void *bytes, size_t length, char out_hex[STORE_DIGEST_HEX]);
+
+#endif
