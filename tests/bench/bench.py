@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures kolm beside its peers in one run and prints the tables of docs/performance.md; ratios matter, not absolutes.
+
+Peers, all Debian's: fastText, scikit-learn (TF-IDF of words 1-2 and characters 2-5, LinearSVC), liblinear's train and
+predict on features extracted by scikit-learn, openssl, /bin/true. Each data set is a directory with train.jsonl and
+test.jsonl of {"input","output"}. Every figure is the best of a few runs taken in turns, so that all meet the same machine.
+"""
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def child(argv, env=None, cwd=None, stdin=None, ok=(0,)):
+    """Runs argv; gives (seconds, peak MiB, output). Peak is the largest of the whole process tree's members."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd, stdin=stdin or subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read().decode("utf-8", "replace")
+    if process.returncode not in ok:
+        sys.exit("bench: %s ended with %d\n%s" % (" ".join(argv), process.returncode, text))
+    return seconds, usage.ru_maxrss / 1024, text
+
+
+def tree_peak(argv, env, cwd):
+    """Like child, but the peak is that of the largest process below it too (kolm trains in a process of its own)."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    del before  # RUSAGE_CHILDREN keeps the maximum for ever, so the measuring is left to a fresh interpreter
+    code = ("import os,resource,subprocess,sys,time;t=time.perf_counter();"
+            "p=subprocess.run(sys.argv[1:],stdout=subprocess.PIPE,stderr=subprocess.STDOUT,stdin=subprocess.DEVNULL);"
+            "s=time.perf_counter()-t;m=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024;"
+            "sys.stdout.buffer.write(b'%f %f %d\\n'%(s,m,p.returncode)+p.stdout)")
+    _, _, text = child([sys.executable, "-c", code] + argv, env, cwd)
+    head, _, rest = text.partition("\n")
+    seconds, peak, rc = head.split()
+    if int(rc) != 0:
+        sys.exit("bench: %s ended with %s\n%s" % (" ".join(argv), rc, rest))
+    return float(seconds), float(peak), rest
+
+
+def best_in_turns(jobs, rounds):
+    """jobs: {name: function -> seconds}. Runs all of them round after round; gives each one's best."""
+    best = {}
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            seconds = job()
+            best[name] = min(best.get(name, seconds), seconds)
+    return best
+
+
+def table(title, head, rows):
+    print("\n### %s\n" % title)
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(str(c) for c in row) + " |")
+    sys.stdout.flush()
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f if line.strip()]
+
+
+class Bench:
+    def __init__(self, args):
+        self.kolm = os.path.join(args.build, "core", "cli", "kolm")
+        self.build = args.build
+        self.data = args.data
+        self.work = tempfile.mkdtemp(prefix="kolm-bench-")
+        self.env = dict(os.environ, KOLM_HOME=os.path.join(self.work, "home"), LC_ALL="C.UTF-8")
+        for name in list(self.env):
+            if name.startswith("KOLM_") and name != "KOLM_HOME":
+                del self.env[name]
+
+    def verbs(self):
+        child([self.kolm, "compute", "detect"], self.env)
+        jobs = {"/bin/true": lambda: child(["/bin/true"])[0]}
+        for words in (["--version"], ["compute", "list"], ["compute", "pick"]):
+            jobs["kolm " + " ".join(words)] = lambda words=words: child([self.kolm] + words, self.env)[0]
+        best = best_in_turns(jobs, 200)
+        detect = min(child([self.kolm, "compute", "detect", "--refresh"], self.env)[0] for _ in range(20))
+        rows = [(n, "%.2f ms" % (s * 1e3), "%.2f" % (s / best["/bin/true"])) for n, s in best.items()]
+        rows.append(("kolm compute detect --refresh (14 plugins, nothing cached)", "%.1f ms" % (detect * 1e3), "%.1f" % (detect / best["/bin/true"])))
+        table("Verbs, whole process (best of 200)", ["command", "time", "times /bin/true"], rows)
+
+    def compile(self, directory, out, *more):
+        argv = [self.kolm, "compile", "-t", "bench", "-d", os.path.join(directory, "train.jsonl"), "--eval", os.path.join(directory, "test.jsonl"),
+                "--out", out, "--force", "--json", "--gate", "0", "--min-accuracy", "0", *more]
+        seconds, peak, text = tree_peak(argv, self.env, self.work)
+        record = json.loads(text[text.index("{"):])
+        return seconds, peak, record
+
+    def sklearn(self, directory):
+        return self.peer_script("sklearn", directory)
+
+    def peer_script(self, which, directory):
+        seconds, peak, text = child(["/usr/bin/python3", os.path.join(HERE, "peers.py"), which, directory, self.work], ok=(0,))
+        record = json.loads(text.strip().splitlines()[-1])
+        record.setdefault("seconds", seconds)
+        record.setdefault("peak", peak)
+        return record
+
+    def train(self, name, directory):
+        rows = []
+        out = os.path.join(self.work, name + ".kolm")
+        normal = self.compile(directory, out)
+        quick = self.compile(directory, os.path.join(self.work, name + "-quick.kolm"), "--effort", "quick")
+        sk = self.peer_script("sklearn", directory)
+        again = self.compile(directory, out)
+        normal = min(normal, again, key=lambda r: r[0])
+        base = sk["seconds"]
+        for label, (seconds, peak, record) in (("kolm compile", normal), ("kolm compile --effort quick", quick)):
+            rows.append((label, "%.2f" % (100 * accuracy(record)), "%.2f s" % seconds, "%.2f" % (seconds / base), "%.0f MiB" % peak))
+        rows.append(("scikit-learn TF-IDF + LinearSVC, one fit", "%.2f" % (100 * sk["accuracy"]), "%.2f s" % base, "1.00", "%.0f MiB" % sk["peak"]))
+        for peer in ("liblinear-s1", "liblinear-s4", "liblinear-s6", "fasttext", "fasttext-ngrams"):
+            r = self.peer_script(peer, directory)
+            rows.append((r["title"], "%.2f" % (100 * r["accuracy"]), "%.2f s" % r["seconds"], "%.2f" % (r["seconds"] / base), "%.0f MiB" % r["peak"]))
+        table("%s: train.jsonl in, test.jsonl by --eval" % name, ["engine", "accuracy %", "wall", "times scikit-learn", "peak"], rows)
+        self.answers(name, directory, out)
+
+    def answers(self, name, directory, artifact):
+        inputs = os.path.join(self.work, "inputs.jsonl")
+        test = rows_of(os.path.join(directory, "test.jsonl"))
+        copies = max(1, 50000 // len(test))
+        with open(inputs, "w", encoding="utf-8") as f:
+            for i in range(copies):
+                for j, row in enumerate(test):
+                    f.write(json.dumps({"id": "%d-%d" % (i, j), "input": row["input"]}) + "\n")
+        few = os.path.join(self.work, "few.jsonl")
+        with open(few, "w", encoding="utf-8") as f:
+            for j, row in enumerate(test[:100]):
+                f.write(json.dumps({"id": str(j), "input": row["input"]}) + "\n")
+        def run(path):
+            with open(path, "rb") as stdin:
+                return child([self.kolm, "run", artifact, "--jsonl"], self.env, stdin=stdin)
+        one = min(child([self.kolm, "run", artifact, test[0]["input"]], self.env)[0] for _ in range(30))
+        small, many = min(run(few) for _ in range(5)), min(run(inputs) for _ in range(3))
+        n = copies * len(test)
+        table("%s: answers" % name, ["what", "figure"], [
+            ("one answer, whole process", "%.2f ms" % (one * 1e3)),
+            ("one answer inside a batch of %d" % n, "%.4f ms" % (1e3 * (many[0] - small[0]) / (n - 100))),
+            ("peak of kolm itself, 100 / %d inputs" % n, "%.1f / %.1f MiB" % (small[1], many[1]))])
+
+    def verify(self, gigabytes):
+        maker = os.path.join(self.build, "tests", "bench", "make-big-artifact")
+        big = os.path.join(self.work, "big-1.0.0.kolm")
+        child([maker, big, str(int(gigabytes * 1e9))], self.env)
+        child(["/bin/cat", big])
+        peak = [0]
+        def ours():
+            seconds, peak[0], _ = child([self.kolm, "verify", big], self.env)
+            return seconds
+        best = best_in_turns({"kolm verify": ours, "openssl dgst -sha256": lambda: child(["openssl", "dgst", "-sha256", big])[0]}, 4)
+        ratio = best["kolm verify"] / best["openssl dgst -sha256"]
+        table("verify of %.1f GB, warm" % gigabytes, ["command", "time", "times openssl", "peak"], [
+            ("openssl dgst -sha256", "%.2f s" % best["openssl dgst -sha256"], "1.00", ""),
+            ("kolm verify", "%.2f s" % best["kolm verify"], "%.2f" % ratio, "%.1f MiB" % peak[0])])
+        os.unlink(big)
+
+    def close(self):
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def accuracy(record):
+    score = record["score"]
+    return score["correct"] / score["answered"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--only", choices=["verbs", "train", "verify"])
+    parser.add_argument("--gigabytes", type=float, default=2.0)
+    args = parser.parse_args()
+    bench = Bench(args)
+    try:
+        if args.only in (None, "verbs"):
+            bench.verbs()
+        if args.only in (None, "train"):
+            for name in sorted(os.listdir(args.data)):
+                directory = os.path.join(args.data, name)
+                if os.path.exists(os.path.join(directory, "train.jsonl")):
+                    bench.train(name, directory)
+        if args.only in (None, "verify"):
+            bench.verify(args.gigabytes)
+    finally:
+        bench.close()
+
+
+if __name__ == "__main__":
+    main()
