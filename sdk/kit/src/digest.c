@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SHA-256 through libcrypto's EVP. */
+#include "kolm/kit/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct kit_sha256 {
+    EVP_MD_CTX *context;
+};
+
+static kit_status crypto_failed(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_INTERNAL, "check the OpenSSL installation (openssl dgst -sha256 must work)", "SHA-256 failed in libcrypto");
+}
+
+kit_status kit_sha256_new(kit_sha256 **out, kolm_error_t *err) {
+    *out = NULL;
+    kit_sha256 *state = calloc(1, sizeof *state);
+    if (state == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    state->context = EVP_MD_CTX_new();
+    if (state->context == NULL || EVP_DigestInit_ex(state->context, EVP_sha256(), NULL) != 1) {
+        kit_sha256_free(state);
+        return crypto_failed(err);
+    }
+    *out = state;
+    return KOLM_OK;
+}
+
+kit_status kit_sha256_update(kit_sha256 *state, const void *bytes, size_t length, kolm_error_t *err) {
+    return EVP_DigestUpdate(state->context, bytes, length) == 1 ? KOLM_OK : crypto_failed(err);
+}
+
+kit_status kit_sha256_final(kit_sha256 *state, uint8_t out[KIT_SHA256_BYTES], kolm_error_t *err) {
+    unsigned length = 0;
+    if (EVP_DigestFinal_ex(state->context, out, &length) != 1 || length != KIT_SHA256_BYTES) return crypto_failed(err);
+    return EVP_DigestInit_ex(state->context, EVP_sha256(), NULL) == 1 ? KOLM_OK : crypto_failed(err);
+}
+
+void kit_sha256_free(kit_sha256 *state) {
+    if (state == NULL) return;
+    EVP_MD_CTX_free(state->context);
+    free(state);
+}
+
+static kit_status final_hex(kit_sha256 *state, char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
+    uint8_t digest[KIT_SHA256_BYTES];
+    KIT_TRY(kit_sha256_final(state, digest, err));
+    kit_hex(digest, sizeof digest, out_hex);
+    return KOLM_OK;
+}
+
+kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
+    kit_sha256 *state = NULL;
+    KIT_TRY(kit_sha256_new(&state, err));
+    kit_status status = kit_sha256_update(state, bytes, length, err);
+    if (status == KOLM_OK) status = final_hex(state, out_hex, err);
+    kit_sha256_free(state);
+    return status;
+}
+
+static kit_status hash_descriptor(int fd, const char *path, kit_sha256 *state, uint64_t *out_size, kolm_error_t *err) {
+    const size_t capacity = 1u << 18;
+    char *chunk = malloc(capacity);
+    if (chunk == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    kit_status status = KOLM_OK;
+    for (;;) {
+        ssize_t got = read(fd, chunk, capacity);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) status = kit_fail_errno(err, errno, "cannot read %s", path);
+        if (got <= 0) break;
+        *out_size += (uint64_t)got;
+        status = kit_sha256_update(state, chunk, (size_t)got, err);
+        if (status != KOLM_OK) break;
+    }
+    free(chunk);
+    return status;
+}
+
+kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size, kolm_error_t *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
+    kit_sha256 *state = NULL;
+    uint64_t size = 0;
+    kit_status status = kit_sha256_new(&state, err);
+    if (status == KOLM_OK) status = hash_descriptor(fd, path, state, &size, err);
+    if (status == KOLM_OK) status = final_hex(state, out_hex, err);
+    kit_sha256_free(state);
+    close(fd);
+    if (out_size != NULL) *out_size = size;
+    return status;
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One pass over the bytes that decides whether they are exactly one strict JSON value. */
+#include "kolm/kit/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct scanner {
+    const char *start, *p, *end;
+    int depth;
+    kolm_error_t *err;
+} scanner;
+
+/* A key as it stands between its quotes. */
+typedef struct key_slice {
+    const char *bytes;
+    size_t length;
+    bool escaped;
+} key_slice;
+
+#define FEW_KEYS 24
+
+/* The keys of one object: an array while they are few, a hash table of the same slices when they are many. */
+typedef struct key_set {
+    key_slice few[FEW_KEYS];
+    key_slice *table; /* NULL while few; empty places have bytes NULL */
+    size_t capacity;  /* a power of two */
+    size_t count;
+} key_set;
+
+static kit_status fail_at(scanner *s, const char *where, const char *expected) {
+    size_t line = 1;
+    const char *line_start = s->start;
+    for (const char *p = s->start; p < where; p++) {
+        if (*p == '\n') {
+            line++;
+            line_start = p + 1;
+        }
+    }
+    kit_buf found = {0};
+    if (where >= s->end) {
+        kit_buf_str(&found, "the end");
+    } else {
+        size_t n = (size_t)(s->end - where);
+        size_t step = 1;
+        if (kit_utf8_valid(where, n < 4 ? n : 4) > 0) kit_utf8_next(where, n, &step);
+        kit_buf_char(&found, '\'');
+        kit_buf_escaped(&found, where, step);
+        kit_buf_char(&found, '\'');
+    }
+    kit_status status = kit_fail(s->err, KOLM_E_INVALID_ARGUMENT, "correct the JSON at that place", "line %zu, column %zu: expected %s, found %s", line,
+                                 (size_t)(where - line_start) + 1, expected, kit_buf_text(&found));
+    kit_buf_free(&found);
+    return status;
+}
+
+static void skip_blanks(scanner *s) {
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r')) s->p++;
+}
+
+static int hex_value(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* The four digits at p as a number, or -1. */
+static int32_t hex4(const char *p, const char *end) {
+    if (end - p < 4) return -1;
+    int32_t value = 0;
+    for (int i = 0; i < 4; i++) {
+        int digit = hex_value(p[i]);
+        if (digit < 0) return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* p stands behind "\u"; checks one code point, surrogate pairs included. */
+static kit_status scan_unicode_escape(scanner *s) {
+    int32_t unit = hex4(s->p, s->end);
+    if (unit < 0) return fail_at(s, s->p, "four hexadecimal digits");
+    if (unit == 0) return fail_at(s, s->p - 2, "text without NUL characters");
+    if (unit >= 0xDC00 && unit <= 0xDFFF) return fail_at(s, s->p - 2, "a high surrogate before a low one");
+    s->p += 4;
+    if (unit < 0xD800 || unit > 0xDBFF) return KOLM_OK;
+    int32_t low = s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u' ? hex4(s->p + 2, s->end) : -1;
+    if (low < 0xDC00 || low > 0xDFFF) return fail_at(s, s->p, "the low half of a surrogate pair");
+    s->p += 6;
+    return KOLM_OK;
+}
+
+/* Bytes that need a look: quote, backslash, control characters, anything beyond ASCII. */
+static bool plain(unsigned char c) {
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
+/* p stands on the opening quote; afterwards behind the closing one. */
+static kit_status scan_string(scanner *s, key_slice *out_slice) {
+    const char *open = s->p++;
+    bool escaped = false;
+    for (;;) {
+        while (s->p < s->end && plain((unsigned char)*s->p)) s->p++;
+        if (s->p >= s->end) return fail_at(s, s->end, "a closing quote");
+        unsigned char c = (unsigned char)*s->p;
+        if (c == '"') break;
+        if (c == '\\') {
+            escaped = true;
+            s->p++;
+            if (s->p >= s->end || *s->p == '\0' || strchr("\"\\/bfnrtu", *s->p) == NULL) return fail_at(s, s->p, "an escape: one of \" \\ / b f n r t u");
+            bool unicode = *s->p++ == 'u';
+            if (unicode) KIT_TRY(scan_unicode_escape(s));
+        } else if (c < 0x20) {
+            return fail_at(s, s->p, "no raw control character in text");
+        } else {
+            size_t n = (size_t)(s->end - s->p);
+            size_t step = 1;
+            if (kit_utf8_valid(s->p, n < 4 ? n : 4) == 0) return fail_at(s, s->p, "valid UTF-8");
+            kit_utf8_next(s->p, n, &step);
+            s->p += step;
+        }
+    }
+    if (out_slice != NULL) *out_slice = (key_slice){open + 1, (size_t)(s->p - open) - 1, escaped};
+    s->p++;
+    return KOLM_OK;
+}
+
+static kit_status scan_number(scanner *s) {
+    const char *start = s->p;
+    bool integer = true;
+    if (*s->p == '-') s->p++;
+    const char *digits = s->p;
+    while (s->p < s->end && *s->p >= '0' && *s->p <= '9') s->p++;
+    if (s->p == digits) return fail_at(s, s->p, "a digit");
+    if (*digits == '0' && s->p - digits > 1) return fail_at(s, digits, "a number without leading zeros");
+    size_t digit_count = (size_t)(s->p - digits);
+    if (s->p < s->end && *s->p == '.') {
+        integer = false;
+        const char *fraction = ++s->p;
+        while (s->p < s->end && *s->p >= '0' && *s->p <= '9') s->p++;
+        if (s->p == fraction) return fail_at(s, s->p, "a digit behind the decimal point");
+    }
+    if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
+        integer = false;
+        s->p++;
+        if (s->p < s->end && (*s->p == '+' || *s->p == '-')) s->p++;
+        const char *exponent = s->p;
+        while (s->p < s->end && *s->p >= '0' && *s->p <= '9') s->p++;
+        if (s->p == exponent) return fail_at(s, s->p, "a digit in the exponent");
+    }
+    if (integer && digit_count >= 16 && (digit_count > 16 || memcmp(digits, "9007199254740991", 16) > 0))
+        return fail_at(s, start, "an integer of at most 9007199254740991");
+    return KOLM_OK;
+}
+
+/* Walks the decoded bytes of a key; escapes become the UTF-8 of what they mean. Only for keys already scanned. */
+typedef struct key_reader {
+    const char *p, *end;
+    char pending[4];
+    int pending_count, pending_at;
+} key_reader;
+
+static void push_utf8(key_reader *r, uint32_t point) {
+    r->pending_at = 0;
+    if (point < 0x80) {
+        r->pending[0] = (char)point;
+        r->pending_count = 1;
+    } else if (point < 0x800) {
+        r->pending[0] = (char)(0xC0 | (point >> 6));
+        r->pending[1] = (char)(0x80 | (point & 63));
+        r->pending_count = 2;
+    } else if (point < 0x10000) {
+        r->pending[0] = (char)(0xE0 | (point >> 12));
+        r->pending[1] = (char)(0x80 | ((point >> 6) & 63));
+        r->pending[2] = (char)(0x80 | (point & 63));
+        r->pending_count = 3;
+    } else {
+        r->pending[0] = (char)(0xF0 | (point >> 18));
+        r->pending[1] = (char)(0x80 | ((point >> 12) & 63));
+        r->pending[2] = (char)(0x80 | ((point >> 6) & 63));
+        r->pending[3] = (char)(0x80 | (point & 63));
+        r->pending_count = 4;
+    }
+}
+
+/* The next byte, or -1 at the end. */
+static int key_next(key_reader *r) {
+    if (r->pending_at < r->pending_count) return (unsigned char)r->pending[r->pending_at++];
+    if (r->p >= r->end) return -1;
+    char c = *r->p++;
+    if (c != '\\') return (unsigned char)c;
+    c = *r->p++;
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    if (c != 'u') return (unsigned char)to[strchr(from, c) - from];
+    uint32_t point = (uint32_t)hex4(r->p, r->end);
+    r->p += 4;
+    if (point >= 0xD800 && point <= 0xDBFF) {
+        point = 0x10000 + ((point - 0xD800) << 10) + ((uint32_t)hex4(r->p + 2, r->end) - 0xDC00);
+        r->p += 6;
+    }
+    push_utf8(r, point);
+    return (unsigned char)r->pending[r->pending_at++];
+}
+
+static bool same_key(const key_slice *a, const key_slice *b) {
+    if (!a->escaped && !b->escaped) return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
+    key_reader left = {.p = a->bytes, .end = a->bytes + a->length}, right = {.p = b->bytes, .end = b->bytes + b->length};
+    for (;;) {
+        int x = key_next(&left), y = key_next(&right);
+        if (x != y) return false;
+        if (x < 0) return true;
+    }
+}
+
+static uint64_t hash_key(const key_slice *key) {
+    key_reader reader = {.p = key->bytes, .end = key->bytes + key->length};
+    uint64_t hash = 0xCBF29CE484222325ull;
+    for (int c = key_next(&reader); c >= 0; c = key_next(&reader)) hash = (hash ^ (uint64_t)c) * 0x100000001B3ull;
+    return hash ^ (hash >> 29);
+}
+
+/* Puts key into the table; false when an equal one is there. */
+static bool table_insert(key_slice *table, size_t capacity, const key_slice *key) {
+    size_t i = hash_key(key) & (capacity - 1);
+    while (table[i].bytes != NULL) {
+        if (same_key(&table[i], key)) return false;
+        i = (i + 1) & (capacity - 1);
+    }
+    table[i] = *key;
+    return true;
+}
+
+static kit_status grow_table(scanner *s, key_set *set) {
+    size_t capacity = set->table == NULL ? 4 * FEW_KEYS : set->capacity * 2;
+    while ((capacity & (capacity - 1)) != 0) capacity++;
+    key_slice *table = calloc(capacity, sizeof *table);
+    if (table == NULL) return kit_fail(s->err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory in JSON keys");
+    for (size_t i = 0; set->table == NULL && i < set->count; i++) table_insert(table, capacity, &set->few[i]);
+    for (size_t i = 0; set->table != NULL && i < set->capacity; i++)
+        if (set->table[i].bytes != NULL) table_insert(table, capacity, &set->table[i]);
+    free(set->table);
+    set->table = table;
+    set->capacity = capacity;
+    return KOLM_OK;
+}
+
+static kit_status add_key(scanner *s, key_set *set, const key_slice *key) {
+    bool fresh = true;
+    if (set->table == NULL && set->count < FEW_KEYS) {
+        for (size_t i = 0; i < set->count && fresh; i++) fresh = !same_key(&set->few[i], key);
+        if (fresh) set->few[set->count] = *key;
+    } else {
+        if (set->table == NULL || set->count * 2 >= set->capacity) KIT_TRY(grow_table(s, set));
+        fresh = table_insert(set->table, set->capacity, key);
+    }
+    if (!fresh) return fail_at(s, key->bytes - 1, "a key that this object does not have yet");
+    set->count++;
+    return KOLM_OK;
+}
+
+static kit_status scan_value(scanner *s);
+
+static kit_status scan_members(scanner *s, key_set *keys) {
+    for (;;) {
+        skip_blanks(s);
+        if (s->p >= s->end || *s->p != '"') return fail_at(s, s->p, "a key in double quotes");
+        key_slice key;
+        KIT_TRY(scan_string(s, &key));
+        KIT_TRY(add_key(s, keys, &key));
+        skip_blanks(s);
+        if (s->p >= s->end || *s->p != ':') return fail_at(s, s->p, "':'");
+        s->p++;
+        KIT_TRY(scan_value(s));
+        skip_blanks(s);
+        if (s->p < s->end && *s->p == ',') {
+            s->p++;
+            continue;
+        }
+        if (s->p < s->end && *s->p == '}') {
+            s->p++;
+            return KOLM_OK;
+        }
+        return fail_at(s, s->p, "',' or '}'");
+    }
+}
+
+static kit_status scan_object(scanner *s) {
+    s->p++;
+    skip_blanks(s);
+    if (s->p < s->end && *s->p == '}') {
+        s->p++;
+        return KOLM_OK;
+    }
+    key_set keys;
+    keys.table = NULL;
+    keys.capacity = keys.count = 0;
+    kit_status status = scan_members(s, &keys);
+    free(keys.table);
+    return status;
+}
+
+static kit_status scan_array(scanner *s) {
+    s->p++;
+    skip_blanks(s);
+    if (s->p < s->end && *s->p == ']') {
+        s->p++;
+        return KOLM_OK;
+    }
+    for (;;) {
+        KIT_TRY(scan_value(s));
+        skip_blanks(s);
+        if (s->p < s->end && *s->p == ',') {
+            s->p++;
+            continue;
+        }
+        if (s->p < s->end && *s->p == ']') {
+            s->p++;
+            return KOLM_OK;
+        }
+        return fail_at(s, s->p, "',' or ']'");
+    }
+}
+
+static kit_status scan_word(scanner *s) {
+    static const char *const words[] = {"true", "false", "null"};
+    for (size_t i = 0; i < 3; i++) {
+        size_t n = strlen(words[i]);
+        if ((size_t)(s->end - s->p) >= n && memcmp(s->p, words[i], n) == 0) {
+            s->p += n;
+            return KOLM_OK;
+        }
+    }
+    return fail_at(s, s->p, "a JSON value");
+}
+
+static kit_status scan_value(scanner *s) {
+    skip_blanks(s);
+    if (s->p >= s->end) return fail_at(s, s->end, "a JSON value");
+    char c = *s->p;
+    if (c == '"') return scan_string(s, NULL);
+    if (c == '-' || (c >= '0' && c <= '9')) return scan_number(s);
+    if (c != '{' && c != '[') return scan_word(s);
+    if (s->depth == KIT_JSON_MAX_DEPTH) return fail_at(s, s->p, "nesting of at most 64 levels");
+    s->depth++;
+    kit_status status = c == '{' ? scan_object(s) : scan_array(s);
+    s->depth--;
+    return status;
+}
+
+kit_status kit_json_validate(const char *bytes, size_t length, kolm_error_t *err) {
+    scanner s = {.start = bytes, .p = bytes, .end = bytes + length, .err = err};
+    if (length >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0) return fail_at(&s, bytes, "no byte order mark");
+    KIT_TRY(scan_value(&s));
+    skip_blanks(&s);
+    if (s.p < s.end) return fail_at(&s, s.p, "nothing behind the value");
+    return KOLM_OK;
+}
