@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The picker: which backend a job should go to, why, what was filtered out, and what would have changed the answer. */
+#ifndef KOLM_PICK_PICK_H
+#define KOLM_PICK_PICK_H
+
+/*
+ * Pure: no file, clock, environment or plugin is looked at. The same candidates and constraints give the same result on
+ * every machine, compiler and flag, because all arithmetic is on integers.
+ *
+ *     S = 0.35 available + 0.20 cost_inv + 0.15 latency_inv + 0.15 repro + 0.15 perf
+ *
+ *     available    1 or 0
+ *     cost_inv     max(0, 1 - dollars per hour / 5); 0.5 where a backend is not billed by the hour
+ *     latency_inv  max(0, 1 - cold start seconds / 120)
+ *     repro        1.0 local, 0.9 self-hosted, 0.6 anything else
+ *     perf         from the manifest; 0.5 when it gives none
+ *
+ * The unit is 1/100000 (PICK_UNIT of them make 1). Each weighted term is one integer; a price or perf so fine that its
+ * term is no whole number of units is rounded half to even there, once. Sums are exact. Three decimals are printed,
+ * rounded half to even on the exact sum; five are kept in JSON.
+ *
+ * Order: available first, then score, then tier (lower first), then name (bytes). The winner is the best AVAILABLE
+ * backend that passes every filter. A backend that is not available never wins, however high its score.
+ *
+ * Ownership: a candidate's strings belong to the caller and must outlive the result. The result is freed with
+ * pick_result_free. Threads: no shared state.
+ */
+
+#include "kolm/kit/json.h"
+#include <stdbool.h>
+
+#define PICK_UNIT 100000u
+#define PICK_VERSION "1" /* of formula, filters and order; kept in every record */
+#define PICK_UNPRICED UINT64_MAX
+#define PICK_RUNNERS_UP 3
+
+/* Weights, in units. */
+#define PICK_WEIGHT_AVAILABLE 35000u
+#define PICK_WEIGHT_COST 20000u
+#define PICK_WEIGHT_LATENCY 15000u
+#define PICK_WEIGHT_REPRO 15000u
+#define PICK_WEIGHT_PERF 15000u
+
+typedef enum pick_airgap { PICK_AIRGAP_NO, PICK_AIRGAP_YES, PICK_AIRGAP_DEPENDS } pick_airgap;
+
+typedef enum pick_vram {
+    PICK_VRAM_NONE,   /* no accelerator memory: satisfies no --min-vram */
+    PICK_VRAM_CAP,    /* up to vram_cap_bytes can be had */
+    PICK_VRAM_OWN,    /* the card that detect saw */
+    PICK_VRAM_SHARED, /* the shared memory that detect saw */
+} pick_vram;
+
+/* What is known about a function of the plugin without loading it. */
+typedef enum pick_slot { PICK_SLOT_UNKNOWN, PICK_SLOT_PRESENT, PICK_SLOT_MISSING } pick_slot;
+
+typedef struct pick_candidate {
+    const char *name;
+    const char *kind; /* "local", "self-hosted", "cloud-..." */
+    /* When not NULL the entry itself was refused (bad manifest, permissions): nothing else but name is looked at. */
+    const char *refused;
+    bool train;
+    bool infer;
+    pick_airgap airgap;
+    bool private_target; /* PICK_AIRGAP_DEPENDS: its target is known to be loopback or private */
+    bool hourly;         /* billed by the hour (or free); false: per token or per call */
+    uint64_t price_micro_usd_per_hour; /* PICK_UNPRICED when not hourly */
+    const char *billing;               /* "per-hour", "per-token", "per-call": printed */
+    uint32_t cold_start_seconds;
+    uint32_t tier;
+    pick_vram vram;
+    uint64_t vram_cap_bytes; /* for PICK_VRAM_CAP */
+    uint32_t perf_units;     /* 0..PICK_UNIT */
+    /* What detection said. */
+    bool available;
+    const char *state;  /* "available", "absent", "broken", "refused", "crashed", "timed out", ... */
+    const char *reason; /* one line, may be NULL */
+    const char *remedy; /* one line, may be NULL */
+    const char *device; /* what would do the work, one line, may be NULL */
+    uint64_t memory_bytes; /* total memory of the largest device seen; 0 when none was */
+    pick_slot train_slot;
+    pick_slot infer_slot;
+} pick_candidate;
+
+typedef struct pick_constraints {
+    bool infer;  /* the job infers; otherwise it trains */
+    bool airgap;
+    bool allow_private_remote; /* under airgap a PICK_AIRGAP_DEPENDS backend with a private target passes */
+    bool has_min_vram;
+    uint64_t min_vram_bytes; /* gigabytes of 10^9 bytes, as cards are sold */
+    bool has_budget;
+    uint64_t budget_micro_usd_per_hour;
+    bool has_max_tier;
+    uint32_t max_tier;
+    const char *const *exclude; /* names */
+    size_t exclude_count;
+} pick_constraints;
+
+typedef struct pick_terms { /* weighted points, in units; their sum is the score */
+    uint32_t available, cost, latency, repro, perf;
+} pick_terms;
+
+typedef enum pick_filter {
+    PICK_FILTER_REFUSED,
+    PICK_FILTER_EXCLUDED,
+    PICK_FILTER_PURPOSE,     /* does not train (or does not infer) */
+    PICK_FILTER_DETECT_ONLY, /* its manifest says yes, its plugin has no such function yet */
+    PICK_FILTER_AIRGAP,
+    PICK_FILTER_MIN_VRAM,
+    PICK_FILTER_BUDGET,
+    PICK_FILTER_MAX_TIER,
+} pick_filter;
+#define PICK_FILTERS 8
+const char *pick_filter_name(pick_filter filter); /* "refused", "exclude", "train", "detect-only", "airgap", ... */
+
+typedef struct pick_reason {
+    pick_filter filter;
+    char text[320]; /* "$2.50/hr > 1.00" */
+} pick_reason;
+
+typedef struct pick_entry {
+    size_t candidate; /* index */
+    bool eligible;    /* passed every filter: has a rank */
+    uint32_t rank;    /* from 1, among the eligible; 0 otherwise */
+    uint32_t score;   /* in units; meaningless for a refused entry */
+    pick_terms terms;
+    bool unpriced_pass; /* passed --budget only because it has no hourly price: to be warned of */
+    pick_reason reasons[PICK_FILTERS];
+    size_t reason_count; /* every filter that it fails; 0 when eligible */
+} pick_entry;
+
+/* One change that would have made another backend the winner. Sorted: the smallest first. */
+typedef enum pick_flip_kind {
+    PICK_FLIP_WINNER_PRICE, /* the winner's price at least value micro dollars an hour */
+    PICK_FLIP_PRICE,        /* its own price at most value */
+    PICK_FLIP_COLD_START,   /* its own cold start at most value seconds */
+    PICK_FLIP_AVAILABLE,    /* it being available */
+    PICK_FLIP_CONSTRAINT,   /* without the one filter that it fails */
+} pick_flip_kind;
+typedef struct pick_flip {
+    pick_flip_kind kind;
+    size_t candidate; /* who would win */
+    uint64_t value;
+    pick_filter filter; /* for PICK_FLIP_CONSTRAINT */
+    uint32_t units;     /* how far the scores are apart: the measure of the change */
+    char text[256];     /* "NAME would win if ..." */
+} pick_flip;
+
+typedef struct pick_result {
+    const pick_candidate *candidates;
+    size_t count;
+    pick_entry *entries;  /* one per candidate: the eligible in rank order, then the others by name */
+    size_t eligible_count;
+    const pick_entry *winner; /* NULL when nothing available passes */
+    const pick_entry *best;   /* the first of the ranking: the winner, or the best match that is not available; may be NULL */
+    pick_flip *flips;
+    size_t flip_count;
+} pick_result;
+
+/* The five terms of a candidate and their sum. */
+uint32_t pick_score(const pick_candidate *candidate, pick_terms *out_terms);
+
+/* Fails only when memory is out. */
+kit_status pick_run(const pick_candidate *candidates, size_t count, const pick_constraints *constraints,
+                    pick_result **out_result, kolm_error_t *err) KIT_MUST_USE;
+void pick_result_free(pick_result *result);
+
+/* Three decimals of a score, rounded half to even: 97750 -> "0.978", 62750 -> "0.628", 61250 -> "0.612". */
+void pick_score_text(uint32_t score, char out[8]);
+/* Why an eligible candidate that is not available is not: "not detected", "broken: ...". "" when it is available. */
+void pick_state_text(const pick_candidate *candidate, char *out, size_t capacity);
+
+/* ---- Records: schema "kolm.compute.pick/1". The whole question (constraints, candidates with their detections) and the
+ * whole answer (weights, ranking with terms, winner, runners-up, exclusions with reasons, warnings, flips), so that
+ * anyone can ask again. All numbers are exact decimals: canonical JSON accepts the record. */
+kit_status pick_record(const pick_result *result, const pick_constraints *constraints, cJSON **out_record,
+                       kolm_error_t *err) KIT_MUST_USE;
+
+/* A question read back from a record. candidates and constraints point into it and into the record, which must live as
+ * long. */
+typedef struct pick_question {
+    pick_candidate *candidates;
+    size_t count;
+    pick_constraints constraints;
+} pick_question;
+/* INVALID_ARGUMENT when record is not of this schema or lacks something; names what. */
+kit_status pick_question_read(const cJSON *record, pick_question **out_question, kolm_error_t *err) KIT_MUST_USE;
+void pick_question_free(pick_question *question);
+/* DATA_LOSS when the answer part of `recorded` differs from that of `again`; the text names the first part that does. */
+kit_status pick_records_agree(const cJSON *recorded, const cJSON *again, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
