@@ -98,7 +98,8 @@ bool kit_copy(char *out, size_t capacity, const char *text) {
         return true;
     }
     size_t end = capacity - 1;
-    while (end > 0 && ((unsigned char)text[end] & 0xC0) == 0x80) end--;
+    /* A code point has at most three continuation bytes; more of them are not UTF-8 and are cut anywhere. */
+    for (int back = 0; back < 3 && end > 0 && ((unsigned char)text[end] & 0xC0) == 0x80; back++) end--;
     memmove(out, text, end);
     out[end] = '\0';
     return false;

@@ -5,9 +5,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,13 +34,14 @@ bool kit_path_is_safe(const char *relative) {
             if (n == 0 || (n == 1 && component[0] == '.') || (n == 2 && component[0] == '.' && component[1] == '.')) return false;
             component = p + 1;
             if (c == '\0') return true;
-        } else if (c < 0x20 || c == 0x7F || c == '\\') {
-            return false;
+        } else if (c < 0x20 || c == 0x7F || c == '\\' || (c == 0xC2 && (unsigned char)p[1] < 0xA0)) {
+            return false; /* C2 80 to C2 9F are the C1 controls */
         }
     }
 }
 
 kit_status kit_mkdirs(const char *path, unsigned mode, kolm_error_t *err) {
+    if (*path == '\0') return kit_fail_errno(err, ENOENT, "cannot create a directory without a name");
     char *copy = NULL;
     KIT_TRY(kit_strdup(path, &copy, err));
     kit_status status = KOLM_OK;
@@ -48,9 +50,12 @@ kit_status kit_mkdirs(const char *path, unsigned mode, kolm_error_t *err) {
         char kept = *p;
         *p = '\0';
         struct stat info;
-        if (mkdir(copy, (mode_t)mode) != 0 && (errno != EEXIST || stat(copy, &info) != 0 || !S_ISDIR(info.st_mode)))
-            status = errno == EEXIST ? kit_fail_errno(err, ENOTDIR, "cannot create the directory %s", path)
-                                     : kit_fail_errno(err, errno, "cannot create the directory %s", copy);
+        if (mkdir(copy, (mode_t)mode) != 0) {
+            /* Some file systems say EROFS or EACCES for what is there already: only a look can tell. */
+            int saved = errno;
+            if (stat(copy, &info) != 0) status = kit_fail_errno(err, saved, "cannot create the directory %s", copy);
+            else if (!S_ISDIR(info.st_mode)) status = kit_fail_errno(err, ENOTDIR, "cannot create the directory %s, as %s is in its way", path, copy);
+        }
         *p = kept;
         if (kept == '\0') break;
     }
@@ -70,7 +75,11 @@ static kit_status empty_directory(int fd, const char *shown, int depth, kolm_err
     for (struct dirent *entry = readdir(directory); entry != NULL && status == KOLM_OK; entry = readdir(directory)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         if (unlinkat(fd, entry->d_name, 0) == 0 || errno == ENOENT) continue;
-        int inner = depth > 0 ? openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+        if (depth == 0) {
+            status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "remove it by hand", "cannot remove %s: its directories are nested too deep", shown);
+            break;
+        }
+        int inner = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (inner < 0) {
             status = kit_fail_errno(err, errno, "cannot remove %s in %s", entry->d_name, shown);
             break;
@@ -83,13 +92,23 @@ static kit_status empty_directory(int fd, const char *shown, int depth, kolm_err
     return status;
 }
 
-kit_status kit_remove_tree(const char *path, kolm_error_t *err) {
+static kit_status remove_named(const char *path, kolm_error_t *err) {
     if (unlink(path) == 0 || errno == ENOENT) return KOLM_OK;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot remove %s", path);
     KIT_TRY(empty_directory(fd, path, 256, err));
     if (rmdir(path) != 0 && errno != ENOENT) return kit_fail_errno(err, errno, "cannot remove %s", path);
     return KOLM_OK;
+}
+
+kit_status kit_remove_tree(const char *path, kolm_error_t *err) {
+    /* "link/" would make the kernel follow the link, so the slashes at the end go first. */
+    char *bare = NULL;
+    KIT_TRY(kit_strdup(path, &bare, err));
+    for (size_t n = strlen(bare); n > 1 && bare[n - 1] == '/'; n--) bare[n - 1] = '\0';
+    kit_status status = remove_named(bare, err);
+    free(bare);
+    return status;
 }
 
 kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) {
@@ -152,51 +171,83 @@ static kit_status split(const char *path, char **out_directory, const char **out
     return status;
 }
 
-/* Removes ".NAME.kolm-PID" files whose process is gone: what a killed writer of the same path left. */
-static void remove_leftovers(const char *directory, const char *name) {
+/* A temporary file is ".NAME.kolm-" and 16 hexadecimal digits; NAME is cut so that the whole fits any file system. */
+#define NAME_KEPT 200
+#define MARK ".kolm-"
+#define RANDOM_DIGITS 16
+
+/* Removes the temporary files of name whose writer is dead. A living writer holds a lock on its file, which works
+ * across process and pid namespaces, where process numbers would mean nothing. */
+static void remove_leftovers(const char *directory, const char *prefix) {
     DIR *listing = opendir(directory);
     if (listing == NULL) return;
-    size_t length = strlen(name);
+    size_t length = strlen(prefix);
     for (struct dirent *entry = readdir(listing); entry != NULL; entry = readdir(listing)) {
-        const char *p = entry->d_name;
-        uint64_t pid = 0;
-        if (p[0] != '.' || strncmp(p + 1, name, length) != 0 || strncmp(p + 1 + length, ".kolm-", 6) != 0) continue;
-        if (!kit_parse_u64(p + 1 + length + 6, &pid) || pid == 0 || pid > INT32_MAX) continue;
-        if (kill((pid_t)pid, 0) != 0 && errno == ESRCH) unlinkat(dirfd(listing), p, 0);
+        const char *name = entry->d_name;
+        if (strncmp(name, prefix, length) != 0 || strlen(name) != length + RANDOM_DIGITS) continue;
+        if (strspn(name + length, "0123456789abcdef") != RANDOM_DIGITS) continue;
+        int fd = openat(dirfd(listing), name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0) continue;
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(listing), name, 0);
+        close(fd);
     }
     closedir(listing);
+}
+
+/* True when fd is locked and still has its name: another writer may have taken it for a leftover before the lock. */
+static bool is_ours(int fd) {
+    struct stat info;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
+    return fstat(fd, &info) == 0 && info.st_nlink > 0;
+}
+
+/* Creates DIRECTORY/PREFIX<random>, locked. */
+static kit_status create_temporary(const char *directory, const char *prefix, unsigned mode, kit_atomic_file *out, kolm_error_t *err) {
+    for (int attempt = 0; attempt < 100; attempt++) {
+        uint8_t random[RANDOM_DIGITS / 2];
+        char digits[RANDOM_DIGITS + 1];
+        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return kit_fail_errno(err, errno, "cannot get random bytes");
+        kit_hex(random, sizeof random, digits);
+        kit_buf path = {0};
+        kit_buf_fmt(&path, "%s/%s%s", directory, prefix, digits);
+        KIT_TRY(kit_buf_ok(&path, err));
+        out->temporary = kit_buf_take(&path);
+        out->fd = open(out->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t)mode);
+        if (out->fd >= 0 && is_ours(out->fd)) return KOLM_OK;
+        int saved = out->fd >= 0 ? EEXIST : errno;
+        if (out->fd >= 0) close(out->fd);
+        out->fd = -1;
+        free(out->temporary);
+        out->temporary = NULL;
+        if (saved != EEXIST) return kit_fail_errno(err, saved, "cannot write in %s", directory);
+    }
+    return kit_fail_errno(err, EEXIST, "cannot make a temporary file in %s", directory);
 }
 
 kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out, kolm_error_t *err) {
     *out = (kit_atomic_file){.fd = -1};
     char *directory = NULL;
     const char *name = NULL;
-    kit_buf temporary = {0};
+    char kept[NAME_KEPT + 1], prefix[NAME_KEPT + 16];
     KIT_TRY(split(path, &directory, &name, err));
-    remove_leftovers(directory, name);
-    kit_buf_fmt(&temporary, "%s/.%s.kolm-%ld", directory, name, (long)getpid());
-    kit_status status = kit_buf_ok(&temporary, err);
-    if (status == KOLM_OK) status = kit_strdup(path, &out->path, err);
+    kit_status status = *name != '\0' ? KOLM_OK : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file", "\"%s\" is not the name of a file", path);
     if (status == KOLM_OK) {
-        out->temporary = kit_buf_take(&temporary);
-        unlink(out->temporary); /* a namesake of this process, dead long ago */
-        out->fd = open(out->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t)mode);
-        if (out->fd < 0) status = kit_fail_errno(err, errno, "cannot write in %s", directory);
+        kit_copy(kept, sizeof kept, name);
+        kit_format(prefix, sizeof prefix, ".%s" MARK, kept);
+        remove_leftovers(directory, prefix);
+        status = kit_strdup(path, &out->path, err);
     }
-    if (status != KOLM_OK) {
-        free(out->temporary);
-        free(out->path);
-        *out = (kit_atomic_file){.fd = -1};
-    }
-    kit_buf_free(&temporary);
+    if (status == KOLM_OK) status = create_temporary(directory, prefix, mode, out, err);
+    if (status != KOLM_OK) kit_atomic_abort(out);
     free(directory);
     return status;
 }
 
 void kit_atomic_abort(kit_atomic_file *file) {
     if (file == NULL) return;
-    if (file->fd >= 0) close(file->fd);
+    /* In this order: what is closed is unlocked, and may be removed by others. */
     if (file->temporary != NULL) unlink(file->temporary);
+    if (file->fd >= 0) close(file->fd);
     free(file->temporary);
     free(file->path);
     *file = (kit_atomic_file){.fd = -1};
@@ -215,18 +266,19 @@ static kit_status sync_directory(const char *path, kolm_error_t *err) {
     return status;
 }
 
+/* Gives the temporary file its name, and fails with EEXIST when there is one already. */
+static int place_new(const kit_atomic_file *file) {
+    if (link(file->temporary, file->path) == 0) return 0;
+    /* A file system without hard links (FAT, some FUSE) can still refuse to overwrite. */
+    if (errno != EPERM && errno != EOPNOTSUPP) return -1;
+    return renameat2(AT_FDCWD, file->temporary, AT_FDCWD, file->path, RENAME_NOREPLACE);
+}
+
 kit_status kit_atomic_commit(kit_atomic_file *file, bool replace, kolm_error_t *err) {
     kit_status status = KOLM_OK;
-    int fd = file->fd;
-    file->fd = -1;
-    if (fsync(fd) != 0) status = kit_fail_errno(err, errno, "cannot write %s", file->path);
-    if (close(fd) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot write %s", file->path);
-    if (status == KOLM_OK && replace && rename(file->temporary, file->path) != 0) status = kit_fail_errno(err, errno, "cannot put %s in place", file->path);
-    if (status == KOLM_OK && !replace && link(file->temporary, file->path) != 0) {
-        /* A file system without hard links (FAT, some FUSE) can still refuse to overwrite. */
-        if (errno != EPERM && errno != EOPNOTSUPP) status = kit_fail_errno(err, errno, "cannot put %s in place", file->path);
-        else if (renameat2(AT_FDCWD, file->temporary, AT_FDCWD, file->path, RENAME_NOREPLACE) != 0) status = kit_fail_errno(err, errno, "cannot put %s in place", file->path);
-    }
+    if (fsync(file->fd) != 0) status = kit_fail_errno(err, errno, "cannot write %s", file->path);
+    if (status == KOLM_OK && (replace ? rename(file->temporary, file->path) : place_new(file)) != 0)
+        status = kit_fail_errno(err, errno, "cannot put %s in place", file->path);
     if (status == KOLM_OK) status = sync_directory(file->path, err);
     kit_atomic_abort(file);
     return status;

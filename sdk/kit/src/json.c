@@ -109,23 +109,43 @@ static int compare_items(const void *a, const void *b) {
 
 static kit_status write_value(const cJSON *value, style how, int depth, kit_buf *out, kolm_error_t *err);
 
+static kit_status write_text(const char *text, kit_buf *out, kolm_error_t *err) {
+    size_t length = strlen(text);
+    if (kit_utf8_valid(text, length) != length) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "text for JSON is not valid UTF-8");
+    kit_json_string(out, text, length);
+    return KOLM_OK;
+}
+
 static void new_line(style how, int depth, kit_buf *out) {
     if (how.indent < 0) return;
     kit_buf_char(out, '\n');
     for (int i = 0; i < how.indent * depth; i++) kit_buf_char(out, ' ');
 }
 
-static kit_status write_items(const cJSON *const *items, size_t count, bool object, style how, int depth, kit_buf *out, kolm_error_t *err) {
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0) kit_buf_char(out, ',');
-        new_line(how, depth + 1, out);
-        if (object) {
-            kit_json_string(out, items[i]->string, strlen(items[i]->string));
-            kit_buf_str(out, how.indent < 0 ? ":" : ": ");
-        }
-        KIT_TRY(write_value(items[i], how, depth + 1, out, err));
+static kit_status write_item(const cJSON *item, bool object, bool first, style how, int depth, kit_buf *out, kolm_error_t *err) {
+    if (!first) kit_buf_char(out, ',');
+    new_line(how, depth + 1, out);
+    if (object) {
+        KIT_TRY(write_text(item->string, out, err));
+        kit_buf_str(out, how.indent < 0 ? ":" : ": ");
     }
-    return KOLM_OK;
+    return write_value(item, how, depth + 1, out, err);
+}
+
+static kit_status write_sorted(const cJSON *object, size_t count, style how, int depth, kit_buf *out, kolm_error_t *err) {
+    const cJSON **items = malloc(count * sizeof *items);
+    if (items == NULL) return out_of_memory(err);
+    size_t n = 0;
+    for (const cJSON *item = object->child; item != NULL; item = item->next) items[n++] = item;
+    qsort(items, count, sizeof *items, compare_items);
+    kit_status status = KOLM_OK;
+    for (size_t i = 0; i < count && status == KOLM_OK; i++) {
+        if (i > 0 && strcmp(items[i - 1]->string, items[i]->string) == 0)
+            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "canonical JSON holds each key once, not \"%s\" twice", items[i]->string);
+        else status = write_item(items[i], true, i == 0, how, depth, out, err);
+    }
+    free(items);
+    return status;
 }
 
 static kit_status write_container(const cJSON *value, style how, int depth, kit_buf *out, kolm_error_t *err) {
@@ -136,28 +156,21 @@ static kit_status write_container(const cJSON *value, style how, int depth, kit_
         kit_buf_str(out, object ? "{}" : "[]");
         return KOLM_OK;
     }
-    const cJSON **items = malloc(count * sizeof *items);
-    if (items == NULL) return out_of_memory(err);
-    size_t n = 0;
-    for (const cJSON *item = value->child; item != NULL; item = item->next) items[n++] = item;
-    if (object && how.canonical) qsort(items, count, sizeof *items, compare_items);
+    if (depth >= KIT_JSON_MAX_DEPTH) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "JSON nested deeper than %d levels", KIT_JSON_MAX_DEPTH);
     kit_buf_char(out, object ? '{' : '[');
-    kit_status status = write_items(items, count, object, how, depth, out, err);
+    if (object && how.canonical) {
+        KIT_TRY(write_sorted(value, count, how, depth, out, err));
+    } else {
+        for (const cJSON *item = value->child; item != NULL; item = item->next)
+            KIT_TRY(write_item(item, object, item == value->child, how, depth, out, err));
+    }
     new_line(how, depth, out);
     kit_buf_char(out, object ? '}' : ']');
-    free(items);
-    return status;
+    return KOLM_OK;
 }
 
 static kit_status write_value(const cJSON *value, style how, int depth, kit_buf *out, kolm_error_t *err) {
-    if (depth > KIT_JSON_MAX_DEPTH) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "JSON nested deeper than %d levels", KIT_JSON_MAX_DEPTH);
-    if (cJSON_IsString(value)) {
-        const char *text = value->valuestring;
-        size_t length = strlen(text);
-        if (kit_utf8_valid(text, length) != length) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "text for JSON is not valid UTF-8");
-        kit_json_string(out, text, length);
-        return KOLM_OK;
-    }
+    if (cJSON_IsString(value)) return write_text(value->valuestring, out, err);
     if (cJSON_IsNumber(value)) return write_number(value->valuedouble, how, out, err);
     if (cJSON_IsRaw(value)) kit_buf_str(out, value->valuestring);
     else if (cJSON_IsTrue(value)) kit_buf_str(out, "true");
@@ -187,6 +200,7 @@ kit_status kit_json_pretty(const cJSON *value, kit_buf *out, kolm_error_t *err) 
 }
 
 cJSON *kit_json_micro(uint64_t micro) {
+    if (micro >= KIT_JSON_MICRO_LIMIT) return NULL;
     char text[40];
     kit_format(text, sizeof text, "%llu.%06llu", (unsigned long long)(micro / 1000000), (unsigned long long)(micro % 1000000));
     size_t end = strlen(text);

@@ -20,11 +20,12 @@ typedef struct key_slice {
 
 #define FEW_KEYS 24
 
-/* The keys of one object: an array while they are few, a hash table of the same slices when they are many. */
+/* The keys of one object. While they are few, each new one is compared with all; when they are many, they are gathered
+ * and sorted at the closing brace: n log n whatever the keys are, which no hash table can promise for hostile ones. */
 typedef struct key_set {
     key_slice few[FEW_KEYS];
-    key_slice *table; /* NULL while few; empty places have bytes NULL */
-    size_t capacity;  /* a power of two */
+    key_slice *many; /* NULL while few */
+    size_t capacity;
     size_t count;
 } key_set;
 
@@ -96,12 +97,40 @@ static bool plain(unsigned char c) {
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
+#define EACH_BYTE 0x0101010101010101ull
+#define HIGH_BITS 0x8080808080808080ull
+
+/* True when all eight bytes are plain. (w ^ c) - 1 borrows into the high bit exactly where a byte equals c, or below
+ * such a byte; so a zero result is a proof, and anything else is looked at byte by byte. */
+static bool plain_word(const char *p) {
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    uint64_t quote = (w ^ (EACH_BYTE * '"')) - EACH_BYTE;
+    uint64_t backslash = (w ^ (EACH_BYTE * '\\')) - EACH_BYTE;
+    uint64_t control = w - EACH_BYTE * 0x20;
+    return ((w | quote | backslash | control) & HIGH_BITS) == 0;
+}
+
+/* The first byte from s->p on that is not plain, or the end. */
+static void skip_plain(scanner *s) {
+    while (s->end - s->p >= 8 && plain_word(s->p)) s->p += 8;
+    while (s->p < s->end && plain((unsigned char)*s->p)) s->p++;
+}
+
+/* Length of the two-byte or three-byte sequence at p when it is plainly valid, else 0: the common ones, inline. */
+static size_t common_sequence(const char *p, size_t n) {
+    const unsigned char *u = (const unsigned char *)p;
+    if (n >= 2 && u[0] >= 0xC2 && u[0] <= 0xDF) return (u[1] & 0xC0) == 0x80 ? 2 : 0;
+    if (n >= 3 && u[0] > 0xE0 && u[0] < 0xED) return (u[1] & 0xC0) == 0x80 && (u[2] & 0xC0) == 0x80 ? 3 : 0;
+    return 0;
+}
+
 /* p stands on the opening quote; afterwards behind the closing one. */
 static kit_status scan_string(scanner *s, key_slice *out_slice) {
     const char *open = s->p++;
     bool escaped = false;
     for (;;) {
-        while (s->p < s->end && plain((unsigned char)*s->p)) s->p++;
+        skip_plain(s);
         if (s->p >= s->end) return fail_at(s, s->end, "a closing quote");
         unsigned char c = (unsigned char)*s->p;
         if (c == '"') break;
@@ -115,9 +144,11 @@ static kit_status scan_string(scanner *s, key_slice *out_slice) {
             return fail_at(s, s->p, "no raw control character in text");
         } else {
             size_t n = (size_t)(s->end - s->p);
-            size_t step = 1;
-            if (kit_utf8_valid(s->p, n < 4 ? n : 4) == 0) return fail_at(s, s->p, "valid UTF-8");
-            kit_utf8_next(s->p, n, &step);
+            size_t step = common_sequence(s->p, n);
+            if (step == 0) {
+                if (kit_utf8_valid(s->p, n < 4 ? n : 4) == 0) return fail_at(s, s->p, "valid UTF-8");
+                kit_utf8_next(s->p, n, &step);
+            }
             s->p += step;
         }
     }
@@ -126,31 +157,50 @@ static kit_status scan_string(scanner *s, key_slice *out_slice) {
     return KOLM_OK;
 }
 
+/* Longer texts of numbers are cut by cJSON, silently. */
+#define LONGEST_NUMBER 63
+
+static size_t skip_digits(scanner *s) {
+    const char *from = s->p;
+    while (s->p < s->end && *s->p >= '0' && *s->p <= '9') s->p++;
+    return (size_t)(s->p - from);
+}
+
+/* p stands behind "e"; magnitude is the number's decimal exponent without it. What a double cannot hold is refused,
+ * because a parser would make it an infinity. */
+static kit_status scan_exponent(scanner *s, const char *start, int magnitude) {
+    bool negative = s->p < s->end && *s->p == '-';
+    if (s->p < s->end && (*s->p == '+' || *s->p == '-')) s->p++;
+    const char *digits = s->p;
+    if (skip_digits(s) == 0) return fail_at(s, s->p, "a digit in the exponent");
+    int exponent = 0;
+    for (const char *p = digits; p < s->p; p++)
+        if (exponent < 10000) exponent = exponent * 10 + (*p - '0');
+    if (!negative && exponent + magnitude > 307) return fail_at(s, start, "a number below 1e308");
+    return KOLM_OK;
+}
+
 static kit_status scan_number(scanner *s) {
     const char *start = s->p;
     bool integer = true;
     if (*s->p == '-') s->p++;
     const char *digits = s->p;
-    while (s->p < s->end && *s->p >= '0' && *s->p <= '9') s->p++;
-    if (s->p == digits) return fail_at(s, s->p, "a digit");
-    if (*digits == '0' && s->p - digits > 1) return fail_at(s, digits, "a number without leading zeros");
-    size_t digit_count = (size_t)(s->p - digits);
+    size_t digit_count = skip_digits(s);
+    if (digit_count == 0) return fail_at(s, s->p, "a digit");
+    if (*digits == '0' && digit_count > 1) return fail_at(s, digits, "a number without leading zeros");
     if (s->p < s->end && *s->p == '.') {
         integer = false;
-        const char *fraction = ++s->p;
-        while (s->p < s->end && *s->p >= '0' && *s->p <= '9') s->p++;
-        if (s->p == fraction) return fail_at(s, s->p, "a digit behind the decimal point");
+        s->p++;
+        if (skip_digits(s) == 0) return fail_at(s, s->p, "a digit behind the decimal point");
     }
     if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
         integer = false;
         s->p++;
-        if (s->p < s->end && (*s->p == '+' || *s->p == '-')) s->p++;
-        const char *exponent = s->p;
-        while (s->p < s->end && *s->p >= '0' && *s->p <= '9') s->p++;
-        if (s->p == exponent) return fail_at(s, s->p, "a digit in the exponent");
+        KIT_TRY(scan_exponent(s, start, (int)(digit_count > 400 ? 400 : digit_count) - 1));
     }
     if (integer && digit_count >= 16 && (digit_count > 16 || memcmp(digits, "9007199254740991", 16) > 0))
         return fail_at(s, start, "an integer of at most 9007199254740991");
+    if (s->p - start > LONGEST_NUMBER) return fail_at(s, start, "a number of at most 63 characters");
     return KOLM_OK;
 }
 
@@ -203,60 +253,66 @@ static int key_next(key_reader *r) {
     return (unsigned char)r->pending[r->pending_at++];
 }
 
-static bool same_key(const key_slice *a, const key_slice *b) {
-    if (!a->escaped && !b->escaped) return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
+/* Bytewise order of what the keys mean. */
+static int compare_keys(const key_slice *a, const key_slice *b) {
+    if (!a->escaped && !b->escaped) {
+        size_t n = a->length < b->length ? a->length : b->length;
+        int order = memcmp(a->bytes, b->bytes, n);
+        return order != 0 ? order : a->length < b->length ? -1 : a->length > b->length;
+    }
     key_reader left = {.p = a->bytes, .end = a->bytes + a->length}, right = {.p = b->bytes, .end = b->bytes + b->length};
     for (;;) {
         int x = key_next(&left), y = key_next(&right);
-        if (x != y) return false;
-        if (x < 0) return true;
+        if (x != y) return x < y ? -1 : 1;
+        if (x < 0) return 0;
     }
 }
 
-static uint64_t hash_key(const key_slice *key) {
-    key_reader reader = {.p = key->bytes, .end = key->bytes + key->length};
-    uint64_t hash = 0xCBF29CE484222325ull;
-    for (int c = key_next(&reader); c >= 0; c = key_next(&reader)) hash = (hash ^ (uint64_t)c) * 0x100000001B3ull;
-    return hash ^ (hash >> 29);
+/* Equal keys in the order of the text, so that the later one is the one to complain about. */
+static int compare_slices(const void *a, const void *b) {
+    const key_slice *x = a, *y = b;
+    int order = compare_keys(x, y);
+    return order != 0 ? order : x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-/* Puts key into the table; false when an equal one is there. */
-static bool table_insert(key_slice *table, size_t capacity, const key_slice *key) {
-    size_t i = hash_key(key) & (capacity - 1);
-    while (table[i].bytes != NULL) {
-        if (same_key(&table[i], key)) return false;
-        i = (i + 1) & (capacity - 1);
-    }
-    table[i] = *key;
-    return true;
+static bool same_key(const key_slice *a, const key_slice *b) {
+    if (!a->escaped && !b->escaped) return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
+    return compare_keys(a, b) == 0;
 }
 
-static kit_status grow_table(scanner *s, key_set *set) {
-    size_t capacity = set->table == NULL ? 4 * FEW_KEYS : set->capacity * 2;
-    while ((capacity & (capacity - 1)) != 0) capacity++;
-    key_slice *table = calloc(capacity, sizeof *table);
-    if (table == NULL) return kit_fail(s->err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory in JSON keys");
-    for (size_t i = 0; set->table == NULL && i < set->count; i++) table_insert(table, capacity, &set->few[i]);
-    for (size_t i = 0; set->table != NULL && i < set->capacity; i++)
-        if (set->table[i].bytes != NULL) table_insert(table, capacity, &set->table[i]);
-    free(set->table);
-    set->table = table;
+static kit_status fail_duplicate(scanner *s, const key_slice *key) {
+    return fail_at(s, key->bytes - 1, "a key that this object does not have yet");
+}
+
+static kit_status grow_keys(scanner *s, key_set *set) {
+    size_t capacity = set->many == NULL ? 8 * FEW_KEYS : set->capacity * 2;
+    key_slice *many = realloc(set->many, capacity * sizeof *many);
+    if (many == NULL) return kit_fail(s->err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory in JSON keys");
+    if (set->many == NULL) memcpy(many, set->few, sizeof set->few);
+    set->many = many;
     set->capacity = capacity;
     return KOLM_OK;
 }
 
 static kit_status add_key(scanner *s, key_set *set, const key_slice *key) {
-    bool fresh = true;
-    if (set->table == NULL && set->count < FEW_KEYS) {
-        for (size_t i = 0; i < set->count && fresh; i++) fresh = !same_key(&set->few[i], key);
-        if (fresh) set->few[set->count] = *key;
-    } else {
-        if (set->table == NULL || set->count * 2 >= set->capacity) KIT_TRY(grow_table(s, set));
-        fresh = table_insert(set->table, set->capacity, key);
+    if (set->many == NULL && set->count < FEW_KEYS) {
+        for (size_t i = 0; i < set->count; i++)
+            if (same_key(&set->few[i], key)) return fail_duplicate(s, key);
+        set->few[set->count++] = *key;
+        return KOLM_OK;
     }
-    if (!fresh) return fail_at(s, key->bytes - 1, "a key that this object does not have yet");
-    set->count++;
+    if (set->many == NULL || set->count == set->capacity) KIT_TRY(grow_keys(s, set));
+    set->many[set->count++] = *key;
     return KOLM_OK;
+}
+
+static kit_status check_many(scanner *s, key_set *set) {
+    if (set->many == NULL) return KOLM_OK;
+    qsort(set->many, set->count, sizeof *set->many, compare_slices);
+    const key_slice *first = NULL;
+    for (size_t i = 1; i < set->count; i++)
+        if (same_key(&set->many[i - 1], &set->many[i]) && (first == NULL || set->many[i].bytes < first->bytes)) first = &set->many[i];
+    return first == NULL ? KOLM_OK : fail_duplicate(s, first);
 }
 
 static kit_status scan_value(scanner *s);
@@ -293,10 +349,11 @@ static kit_status scan_object(scanner *s) {
         return KOLM_OK;
     }
     key_set keys;
-    keys.table = NULL;
+    keys.many = NULL;
     keys.capacity = keys.count = 0;
     kit_status status = scan_members(s, &keys);
-    free(keys.table);
+    if (status == KOLM_OK) status = check_many(s, &keys);
+    free(keys.many);
     return status;
 }
 

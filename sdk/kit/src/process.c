@@ -79,6 +79,7 @@ static int spawn_with(const kit_spawn_options *options, const int *moved, pid_t 
 
 kit_status kit_spawn(const kit_spawn_options *options, pid_t *out_pid, kolm_error_t *err) {
     if (options->fd_count > MOST_FDS) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%zu descriptors for a child are too many", options->fd_count);
+    if (options->path[0] != '/') return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s is not an absolute path; a program is never searched for", options->path);
     int moved[MOST_FDS];
     size_t count = 0;
     int result = 0, highest = 2;

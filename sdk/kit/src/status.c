@@ -50,23 +50,27 @@ kit_status kit_fail_errno(kolm_error_t *err, int errno_value, const char *text_f
     for (size_t i = 0; i < sizeof errno_facts / sizeof errno_facts[0]; i++)
         if (errno_facts[i].value == errno_value) fact = errno_facts[i];
     if (err == NULL) return fact.code;
-    char words[128] = "", text[1024];
+    char words[128] = "", text[1024], shown[sizeof err->text];
     /* The GNU form returns the text, which may or may not be in the array. */
     const char *reason = strerror_r(errno_value, words, sizeof words);
     va_list args;
     va_start(args, text_format);
     vsnprintf(text, sizeof text, text_format, args);
     va_end(args);
-    return kit_fail(err, fact.code, fact.remedy, "%s: %s", text, reason);
+    /* A path of thousands of bytes must not push the reason out of the record. */
+    size_t tail = strlen(reason) + 2;
+    kit_copy(shown, tail < sizeof shown ? sizeof shown - tail : 1, text);
+    return kit_fail(err, fact.code, fact.remedy, "%s: %s", shown, reason);
 }
 
 kit_status kit_fail_context(kolm_error_t *err, const char *context_format, ...) {
     if (err == NULL) return KOLM_E_UNKNOWN;
-    char context[256], before[sizeof err->text];
+    char formatted[1024], context[256], before[sizeof err->text];
     va_list args;
     va_start(args, context_format);
-    vsnprintf(context, sizeof context, context_format, args);
+    vsnprintf(formatted, sizeof formatted, context_format, args);
     va_end(args);
+    kit_copy(context, sizeof context, formatted);
     kit_copy(before, sizeof before, err->text);
     kit_format(err->text, sizeof err->text, "%s: %s", context, before);
     return err->code;

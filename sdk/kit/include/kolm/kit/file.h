@@ -26,7 +26,9 @@ kit_status kit_read_exact(int fd, void *bytes, size_t length, kolm_error_t *err)
 kit_status kit_write_all(int fd, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 
 /* A file being written under a temporary name in the directory of path; nothing named path exists, or changes, until
- * commit. Abort (or the death of the process) leaves at most a dot-file that the next writer of path removes. */
+ * commit. Death of the process leaves at most a dot-file that the next writer of path removes; it knows it by the lock
+ * (flock on fd) that a living writer holds. Any number of threads and processes may write the same path: the last
+ * commit wins. Do not duplicate fd into a child. */
 typedef struct kit_atomic_file {
     int fd; /* -1 when closed */
     char *path;

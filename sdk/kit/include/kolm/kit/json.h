@@ -11,7 +11,7 @@
 
 /* Checks that bytes are exactly one RFC 8259 value: no byte order mark, no trailing bytes, valid UTF-8, no duplicate
  * keys in an object (compared after unescaping), no NUL (raw or \u0000), no lone surrogates, integers within
- * +-(2^53 - 1), nesting at most 64. The error text carries line and column (both from 1, column in bytes) and what was
+ * +-(2^53 - 1), other numbers below 1e308 and of at most 63 characters, nesting at most 64. The error text carries line and column (both from 1, column in bytes) and what was
  * expected. code is INVALID_ARGUMENT. Why: cJSON 1.7.15 accepts all of these. */
 kit_status kit_json_validate(const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 
@@ -32,7 +32,9 @@ kit_status kit_json_pretty(const cJSON *value, kit_buf *out, kolm_error_t *err) 
 void kit_json_string(kit_buf *out, const char *bytes, size_t length);
 
 /* A number built from an integer count of millionths, "1.25" for 1250000: as a cJSON raw item, canonical too (the same
- * text that ES6 prints); kit_json_canonical and kit_json_line both accept it. */
+ * text that ES6 prints); kit_json_canonical and kit_json_line both accept it. NULL from KIT_JSON_MICRO_LIMIT on (2^33
+ * units: there a double no longer tells neighbouring millionths apart), or when memory is out. */
+#define KIT_JSON_MICRO_LIMIT 8589934592000000ull
 cJSON *kit_json_micro(uint64_t micro);
 
 /* Typed access, case-sensitive. Each returns false when the key is missing or of another type. Strings belong to value. */
@@ -52,7 +54,7 @@ bool kit_json_put(cJSON *object, const char *key, cJSON *item); /* takes item, a
 
 /* Streaming reader of JSON lines with constant memory: one line at a time. */
 typedef struct kit_lines kit_lines;
-/* fd is not closed by the reader. A line longer than max_line bytes is reported as OUT_OF_RANGE and skipped to its end;
+/* fd is not closed by the reader. A line of more than max_line bytes before its LF is reported as OUT_OF_RANGE and skipped to its end;
  * reading may go on after it. */
 kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t *err) KIT_MUST_USE;
 /* The next line without its LF or CRLF, NUL terminated, valid until the next call. *out_line NULL at the end. A
