@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the house that no compiler checks: who may include whom, which functions nobody calls, how files open.
+
+usage: lint.py SOURCE_ROOT | lint.py --self-test
+"""
+import glob
+import json
+import os
+import re
+import sys
+import tempfile
+import unittest
+
+BANNED = {
+    "strcpy": "kit_copy", "stpcpy": "kit_copy", "strcat": "kit_buf", "sprintf": "kit_format", "vsprintf": "kit_format", "gets": "fgets",
+    "atoi": "kit_parse_i64", "atol": "kit_parse_i64", "atoll": "kit_parse_i64", "atof": "kit_parse_micro", "strtok": "strcspn",
+    "tmpnam": "mkdtemp", "tempnam": "mkdtemp", "mktemp": "mkdtemp", "system": "kit_spawn", "popen": "kit_spawn", "wordexp": "kit_spawn",
+    "execlp": "kit_spawn", "execvp": "kit_spawn", "posix_spawnp": "kit_spawn", "rand": "a generator of your own", "srand": "a generator of your own",
+    "alloca": "malloc", "setjmp": "a status", "longjmp": "a status",
+}
+# Environment that decides what is loaded or trusted is read with secure_getenv; tests may read theirs freely, and how
+# text looks is nobody's secret.
+HARMLESS_ENVIRONMENT = r'(?<![\w.>])getenv\("(NO_COLOR|TERM|COLORTERM|COLUMNS|LINES|LANG|LC_\w+)"\)'
+BANNED_OUTSIDE_TESTS = {"getenv": "secure_getenv"}
+# A test that sleeps is slow on a fast machine and wrong on a slow one.
+BANNED_IN_TESTS = {"sleep": "a condition to wait for", "usleep": "a condition to wait for", "nanosleep": "a condition to wait for"}
+SPDX = "SPDX-License-Identifier: Apache-2.0"
+SKIPPED = {".git", "subprojects", "__pycache__"}
+
+
+def strip_c(text, keep_strings=False):
+    """Blanks comments (and literals), keeping every line where it is."""
+    def blank(match):
+        found = match.group(0)
+        if found.startswith("/"):
+            return re.sub(r"[^\n]", " ", found)
+        return found if keep_strings else found[0] + " " * (len(found) - 2) + found[-1]
+    return re.sub(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
+
+
+class Lint:
+    def __init__(self, root):
+        self.root = root
+        self.found = []
+        self.plugins = self.plugin_names()
+        core = os.path.join(root, "core")
+        self.rooms = sorted(d for d in os.listdir(core) if os.path.isdir(os.path.join(core, d))) if os.path.isdir(core) else []
+
+    def plugin_names(self):
+        names = set()
+        for pattern in ("plugins/*/*.json", "plugins/cloud/*/*.json"):
+            for path in glob.glob(os.path.join(self.root, pattern)):
+                try:
+                    with open(path, encoding="utf-8") as file:
+                        manifest = json.load(file)
+                except ValueError as error:
+                    self.complain(os.path.relpath(path, self.root), 1, f"not JSON: {error}")
+                    continue
+                if isinstance(manifest, dict) and isinstance(manifest.get("name"), str) and "kind" in manifest:
+                    names.add(manifest["name"])
+        return names
+
+    def complain(self, path, line, text):
+        self.found.append(f"{path}:{line}: {text}")
+
+    def files(self):
+        for directory, inner, names in os.walk(self.root):
+            # A build directory inside the tree is no source, whatever its name.
+            inner[:] = sorted(d for d in inner if d not in SKIPPED and not os.path.exists(os.path.join(directory, d, "meson-private"))
+                              and not (directory == self.root and d.startswith("build")))
+            for name in sorted(names):
+                yield os.path.relpath(os.path.join(directory, name), self.root)
+
+    def run(self):
+        for path in self.files():
+            full = os.path.join(self.root, path)
+            kind = os.path.splitext(path)[1]
+            if kind not in (".c", ".h", ".py", ".sh") or os.path.islink(full):
+                continue
+            with open(full, encoding="utf-8") as file:
+                text = file.read()
+            self.opening(path, kind, text)
+            if kind in (".c", ".h"):
+                self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
+                self.includes(path, strip_c(text, keep_strings=True))
+                self.literals(path, strip_c(text, keep_strings=True))
+            elif kind == ".py":
+                self.python(path, text)
+        return self.found
+
+    def opening(self, path, kind, text):
+        lines = text.split("\n")
+        if lines[0].startswith("#!"):
+            lines = lines[1:]
+        if not lines or SPDX not in lines[0]:
+            self.complain(path, 1, f"the file must open with its licence ({SPDX})")
+            return
+        purpose = lines[1] if len(lines) > 1 else ""
+        if kind in (".c", ".h"):
+            good = re.match(r"/\* ?\S.*", purpose) is not None
+        elif kind == ".py":
+            good = re.match(r'(r?"""|#)\s*\S', purpose) is not None
+        else:
+            good = re.match(r"#\s*\S", purpose) is not None
+        if not good:
+            self.complain(path, 2, "the second line must say in a comment what the file is for")
+
+    def calls(self, path, text):
+        tests = path.startswith("tests/")
+        banned = {**BANNED, **(BANNED_IN_TESTS if tests else BANNED_OUTSIDE_TESTS)}
+        for number, line in enumerate(text.split("\n"), 1):
+            for name in re.findall(r"(?<![\w.>])([a-z]\w*)\s*\(", line):
+                if name in banned:
+                    self.complain(path, number, f"{name}() is banned; use {banned[name]}")
+
+    def includes(self, path, text):
+        for match in re.finditer(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', text, re.M):
+            number = text.count("\n", 0, match.start()) + 1
+            reason = self.wrong_include(path, match.group(1), match.group(2))
+            if reason:
+                self.complain(path, number, f"{match.group(2)}: {reason}")
+
+    def wrong_include(self, path, quote, name):
+        parts = path.split("/")
+        room_of_name = name.split("/")[0] if "/" in name else ""
+        if parts[0] in ("plugins", "sdk"):
+            if "core/" in name or room_of_name in self.rooms:
+                return f"{parts[0]}/ may not see core"
+            if quote == '"' and name.startswith(".."):
+                # Plugins may share a file of the plugins' own house, not climb out of it.
+                target = os.path.normpath(os.path.join(os.path.dirname(path), name)).split("/")
+                if target[0] != parts[0]:
+                    return f"{parts[0]}/ may not climb out of its house"
+            if parts[0] == "sdk" and "plugins/" in name:
+                return "sdk/ may not see plugins"
+        elif parts[0] == "core" and len(parts) > 2:
+            room = parts[1]
+            if "plugins/" in name:
+                return "core may not see plugins"
+            if quote == '"' and name.startswith(".."):
+                return 'name another file as "ROOM/file.h", without ..'
+            if room != "cli" and quote == '"' and room_of_name in self.rooms and room_of_name != room:
+                return f"core/{room} may not see its sibling {room_of_name}"
+        return None
+
+    def literals(self, path, text):
+        if not path.startswith("core/"):
+            return
+        for number, line in enumerate(text.split("\n"), 1):
+            for literal in re.findall(r'"((?:\\.|[^"\\])*)"', line):
+                for name in self.plugins:
+                    # "together" is an English word too: a plugin is named when the literal is its name, alone or in a list.
+                    words = re.split(r"[\s,;:|=()\[\]]+", literal) if "-" in name else [literal]
+                    if name in words:
+                        self.complain(path, number, f'core may not name the plugin "{name}"')
+
+    def python(self, path, text):
+        for number, line in enumerate(text.split("\n"), 1):
+            code = line.split("#")[0]
+            if path.startswith("tests/") and re.search(r"\btime\.sleep\(\s*(?!0\.0)", code) and "lint.py" not in path:
+                self.complain(path, number, "sleep is banned in tests; wait for a condition")
+            if re.search(r"shell\s*=\s*True|\bos\.(system|popen)\(", code) and "lint.py" not in path:
+                self.complain(path, number, "no shell")
+
+
+class SelfTest(unittest.TestCase):
+    """Each rule sees its breach and leaves the lawful neighbour alone."""
+    HEAD = f"/* {SPDX} */\n/* What it is for. */\n"
+
+    def lint(self, **files):
+        with tempfile.TemporaryDirectory() as root:
+            for room in ("core/host", "core/pick", "core/cli", "plugins/acme"):
+                os.makedirs(os.path.join(root, room))
+            with open(os.path.join(root, "plugins/acme/acme-one.json"), "w", encoding="utf-8") as file:
+                json.dump({"name": "acme-one", "kind": "local"}, file)
+            for name, text in files["files"].items():
+                os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
+                with open(os.path.join(root, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+            return Lint(root).run()
+
+    def check(self, path, body, expected):
+        found = self.lint(files={path: self.HEAD + body})
+        if expected is None:
+            self.assertEqual(found, [])
+        else:
+            self.assertEqual(len(found), 1, found)
+            self.assertIn(expected, found[0])
+
+    def test_banned(self):
+        self.check("core/host/a.c", "int f(char *s) { return atoi(s); }\n", "atoi")
+        self.check("core/host/a.c", "int f(void) { return atoi (\"1\"); }\n", ":3:")
+        self.check("core/host/a.c", "/* never atoi(s) */ const char *s = \"system(1)\"; int my_atoi(int); int x = h->system(3);\n", None)
+        self.check("core/host/a.c", "char *f(void) { return getenv(\"A\"); }\n", "secure_getenv")
+        self.check("tests/host/a.c", "char *f(void) { return getenv(\"A\"); }\n", None)
+        self.check("core/host/a.c", "char *f(void) { return getenv(\"NO_COLOR\"); }\n", None)
+        self.check("tests/host/a.c", "void f(void) { usleep(3); }\n", "usleep")
+        self.check("core/host/a.c", "void f(void) { usleep(3); }\n", None)
+
+    def test_includes(self):
+        self.check("core/host/a.c", '#include "pick/pick.h"\n', "sibling")
+        self.check("core/host/a.c", '#include "host/host.h"\n#include "kolm/kit/buf.h"\n#include <sys/stat.h>\n', None)
+        self.check("core/cli/a.c", '#include "pick/pick.h"\n', None)
+        self.check("core/host/a.c", '#  include "../pick/pick.h"\n', "without ..")
+        self.check("plugins/acme/a.c", '#include "host/host.h"\n', "may not see core")
+        self.check("plugins/acme/a.c", '#include "../../core/host/host.h"\n', "may not see core")
+        self.check("plugins/acme/a.c", '#include <kolm/backend.h>\n#include "kolm/kit/json.h"\n#include "inner.h"\n', None)
+        self.check("sdk/kit/src/a.c", '#include "cli/cli.h"\n', "may not see core")
+
+    def test_names(self):
+        self.check("core/host/a.c", 'const char *s = "acme-one";\n', "acme-one")
+        self.check("core/host/a.c", 'const char *s = "use acme-one, please";\n', "acme-one")
+        self.check("core/host/a.c", '/* acme-one */ const char *s = "acme-ones";\n', None)
+        self.check("tests/host/a.c", 'const char *s = "acme-one";\n', None)
+
+    def test_opening(self):
+        for path, text in {"core/a.c": "int x;\n", "tests/a.py": "print()\n", "core/b.h": f"/* {SPDX} */\n#pragma once\n",
+                           "tests/b.py": f"# {SPDX}\nprint()\n"}.items():
+            with self.subTest(path):
+                self.assertEqual(len(self.lint(files={path: text})), 1)
+        self.assertEqual(self.lint(files={"tests/c.py": f'#!/usr/bin/env python3\n# {SPDX}\n"""Says it."""\n'}), [])
+
+    def test_python(self):
+        head = f"# {SPDX}\n# What for.\n"
+        self.assertEqual(len(self.lint(files={"tests/a.py": head + "time.sleep(1)\n"})), 1)
+        self.assertEqual(self.lint(files={"tests/a.py": head + "time.sleep(0.01)  # between two looks at a condition\n"}), [])
+        self.assertEqual(len(self.lint(files={"tests/a.py": head + "run(x, shell=True)\n"})), 1)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    if sys.argv[1] == "--self-test":
+        unittest.main(argv=sys.argv[:1])
+    found = Lint(sys.argv[1]).run()
+    print("\n".join(found) or "the rules are kept")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
