@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzz target: what the validator accepts must parse, and what is written must be a fixed point of reading and writing. */
+#include "kolm/kit/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool holds) {
+    if (!holds) abort();
+}
+
+typedef kit_status (*writer)(const cJSON *value, kit_buf *out, kolm_error_t *err);
+
+/* write(read(write(x))) == write(x); a writer may refuse x, but never what it wrote itself. */
+static void fixed_point(const cJSON *value, writer write) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_buf once = {0}, twice = {0};
+    cJSON *again = NULL;
+    kit_status status = write(value, &once, &err);
+    if (status == KOLM_OK) {
+        must(kit_json_parse(once.data, once.length, &again, &err) == KOLM_OK);
+        must(write(again, &twice, &err) == KOLM_OK);
+        must(once.length == twice.length && memcmp(once.data, twice.data, once.length) == 0);
+    } else {
+        must(status == KOLM_E_INVALID_ARGUMENT && err.text[0] != '\0');
+    }
+    cJSON_Delete(again);
+    kit_buf_free(&once);
+    kit_buf_free(&twice);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    const char *bytes = (const char *)data;
+    kit_status status = kit_json_validate(bytes, size, &err);
+    if (status != KOLM_OK) {
+        must(status == KOLM_E_INVALID_ARGUMENT && err.code == status);
+        must(strncmp(err.text, "line ", 5) == 0);
+        must(kit_utf8_valid(err.text, strlen(err.text)) == strlen(err.text));
+        return 0;
+    }
+    must(memchr(bytes, '\0', size) == NULL && kit_utf8_valid(bytes, size) == size);
+    cJSON *value = NULL;
+    must(kit_json_parse(bytes, size, &value, &err) == KOLM_OK);
+    fixed_point(value, kit_json_line);
+    fixed_point(value, kit_json_pretty);
+    fixed_point(value, kit_json_canonical);
+    cJSON_Delete(value);
+    return 0;
+}
