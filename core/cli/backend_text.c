@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Says what a backend is: its price, its devices, its fields. */
+#include "cli/backend_text.h"
+#include "cli/output.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+const char *cli_backend_price(const cli_backend *backend, char *out, size_t capacity) {
+    char dollars[32];
+    if (backend->price_micro_usd_per_hour == PICK_UNPRICED) kit_copy(out, capacity, backend->billing);
+    else if (backend->price_micro_usd_per_hour == 0) kit_copy(out, capacity, "0 $/hr");
+    else {
+        cli_usd(dollars, sizeof dollars, backend->price_micro_usd_per_hour);
+        kit_format(out, capacity, "%s $/hr", dollars + 1);
+    }
+    return out;
+}
+
+/* Drivers count memory in powers of two. */
+static const char *gibibytes(char *out, size_t capacity, uint64_t bytes) {
+    kit_format(out, capacity, "%.1f GiB", (double)bytes / (double)(1u << 30));
+    return out;
+}
+
+void cli_device_text(const cJSON *device, kit_buf *out) {
+    const char *name = "", *driver = "";
+    uint64_t total = 0, available = 0;
+    char text[32];
+    (void)kit_json_get_string(device, "name", &name);
+    (void)kit_json_get_string(device, "driver", &driver);
+    kit_buf_escaped(out, name, strlen(name));
+    if (kit_json_get_u64(device, "total_memory_bytes", &total)) {
+        kit_buf_fmt(out, ", %s", gibibytes(text, sizeof text, total));
+    }
+    if (kit_json_get_u64(device, "free_memory_bytes", &available)) {
+        kit_buf_fmt(out, ", %s free", gibibytes(text, sizeof text, available));
+    }
+    if (*driver) {
+        kit_buf_str(out, ", driver ");
+        kit_buf_escaped(out, driver, strlen(driver));
+    }
+}
+
+static bool put_vram(cJSON *object, const cli_backend *b) {
+    switch (b->vram) {
+    case PICK_VRAM_CAP: return kit_json_put(object, "vram_cap_gb", kit_json_micro(b->vram_cap_bytes / 1000));
+    case PICK_VRAM_OWN: return kit_json_put_string(object, "vram_cap_gb", "own");
+    case PICK_VRAM_SHARED: return kit_json_put_string(object, "vram_cap_gb", "shared");
+    default: return kit_json_put_null(object, "vram_cap_gb");
+    }
+}
+
+static bool put_auth(cJSON *object, const cli_backend *b) {
+    cJSON *array = cJSON_AddArrayToObject(object, "auth");
+    for (size_t i = 0; array && i < b->auth_count; i++) {
+        cJSON *item = cJSON_CreateString(b->auth[i]);
+        if (!item || !cJSON_AddItemToArray(array, item)) return false;
+    }
+    return array != NULL;
+}
+
+bool cli_fill_backend(cJSON *object, const cli_backend *b) {
+    static const char *const airgap[] = {"no", "yes", "depends"};
+    bool priced = b->price_micro_usd_per_hour != PICK_UNPRICED;
+    bool good = kit_json_put_string(object, "name", b->name) && kit_json_put_string(object, "kind", b->kind) &&
+                kit_json_put_string(object, "group", cli_group_title(b->group)) &&
+                kit_json_put_u64(object, "tier", b->tier) && kit_json_put_bool(object, "train", b->train) &&
+                kit_json_put_bool(object, "infer", b->infer) &&
+                kit_json_put_string(object, "airgap", airgap[b->airgap]) &&
+                kit_json_put_string(object, "billing", b->billing) &&
+                (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(b->price_micro_usd_per_hour))
+                        : kit_json_put_null(object, "cost_per_hour_usd")) &&
+                kit_json_put_u64(object, "cold_start_seconds", b->cold_start_seconds) && put_vram(object, b) &&
+                kit_json_put(object, "perf", kit_json_micro((uint64_t)b->perf_units * 10)) && put_auth(object, b);
+    good = good && kit_json_put_string(object, "requires", b->needs) && kit_json_put_string(object, "runtime", b->runtime) &&
+           kit_json_put_string(object, "summary", b->summary) && kit_json_put_bool(object, "overridden", b->overridden) &&
+           kit_json_put_string(object, "plugin", b->plugin_path) && kit_json_put_string(object, "manifest", b->manifest_path);
+    if (!good) return false;
+    if (!b->detection) return kit_json_put_null(object, "detection");
+    return kit_json_put(object, "detection", cJSON_Duplicate(b->detection, true)) &&
+           kit_json_put_bool(object, "from_cache", b->from_cache);
+}
+
+static bool append(cJSON *array, cJSON *object, bool good) {
+    if (good && cJSON_AddItemToArray(array, object)) return true;
+    cJSON_Delete(object);
+    return false;
+}
+
+bool cli_put_backend(cJSON *array, const cli_backend *backend) {
+    cJSON *object = cJSON_CreateObject();
+    return append(array, object, object && cli_fill_backend(object, backend));
+}
+
+bool cli_put_problem(cJSON *array, const char *name, const char *path, const char *why) {
+    cJSON *object = cJSON_CreateObject();
+    return append(array, object, object && kit_json_put_string(object, "name", name) &&
+                                     kit_json_put_string(object, "path", path) && kit_json_put_string(object, "why", why));
+}

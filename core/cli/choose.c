@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Decides which backend does a job, and refuses rather than replace one that a person named. */
+#include "cli/choose.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/pick_text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+kit_status cli_default_backend(cli_context *context, const char **out_name, cli_chosen_by *out_by, kolm_error_t *err) {
+    const cJSON *config = NULL;
+    const char *name = secure_getenv("KOLM_BACKEND");
+    *out_by = CLI_BY_ENVIRONMENT;
+    *out_name = NULL;
+    if (name && *name) {
+        *out_name = name;
+        return KOLM_OK;
+    }
+    KIT_TRY(cli_config(context, &config, err));
+    *out_by = CLI_BY_PICKER;
+    if (cJSON_IsNull(kit_json_get(config, "backend")) || !kit_json_get(config, "backend")) return KOLM_OK;
+    if (!kit_json_get_string(config, "backend", out_name)) {
+        return kit_fail(err, KOLM_E_DATA_LOSS, "`kolm compute use NAME` sets it, `kolm compute use --clear` removes it",
+                        "\"backend\" in config.json is not a string");
+    }
+    *out_by = CLI_BY_CONFIG;
+    return KOLM_OK;
+}
+
+static kit_status who(cli_context *context, const cli_choose_options *options, const char **out_name, cli_chosen_by *out_by,
+                      kolm_error_t *err) {
+    if (options->backend) {
+        *out_name = options->backend;
+        *out_by = CLI_BY_FLAG;
+        return KOLM_OK;
+    }
+    return cli_default_backend(context, out_name, out_by, err);
+}
+
+static const pick_entry *entry_of(const pick_result *result, const char *name) {
+    for (size_t i = 0; i < result->count; i++) {
+        if (strcmp(result->candidates[result->entries[i].candidate].name, name) == 0) return &result->entries[i];
+    }
+    return NULL;
+}
+
+static void say(cli_choice *choice) {
+    static const char *const names[] = {"flag", "env", "config", "picker"};
+    char score[8];
+    const char *name = choice->backend->name;
+    choice->by_name = names[choice->by];
+    switch (choice->by) {
+    case CLI_BY_FLAG: kit_format(choice->said, sizeof choice->said, "%s (flag: --backend %s)", name, name); break;
+    case CLI_BY_ENVIRONMENT: kit_format(choice->said, sizeof choice->said, "%s (env: KOLM_BACKEND=%s)", name, name); break;
+    case CLI_BY_CONFIG: kit_format(choice->said, sizeof choice->said, "%s (config: kolm compute use %s)", name, name); break;
+    default:
+        pick_score_text(choice->score, score);
+        kit_format(choice->said, sizeof choice->said, "%s (picked: score %s)", name, score);
+        break;
+    }
+}
+
+/* A named backend: it passes every filter and is available, or the error says which it does not. */
+static kit_status check_named(const pick_result *result, const pick_entry *entry, cli_chosen_by by, int *out_exit,
+                              kolm_error_t *err) {
+    static const char *const where[] = {"--backend", "KOLM_BACKEND", "kolm compute use", ""};
+    const pick_candidate *c = &result->candidates[entry->candidate];
+    if (!entry->eligible) {
+        bool refused = c->refused != NULL;
+        *out_exit = refused ? CLI_EXIT_NOTHING : CLI_EXIT_BACKEND;
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                        "name another backend, or loosen the filter; kolm does not replace a backend that you named",
+                        "%s (named by %s) cannot do this: %s", c->name, where[by], entry->reasons[0].text);
+    }
+    if (!c->available) {
+        *out_exit = CLI_EXIT_NOTHING;
+        char state[64];
+        pick_state_text(c, state, sizeof state);
+        const char *remedy = c->remedy && *c->remedy ? c->remedy : "name another backend, or let the picker choose";
+        return kit_fail(err, KOLM_E_UNAVAILABLE, remedy, "%s (named by %s) is not available (%s): %s", c->name, where[by], state,
+                        c->reason && *c->reason ? c->reason : "nothing more is known");
+    }
+    return KOLM_OK;
+}
+
+static kit_status decide(cli_choice *choice, const char *name, const pick_result *result, int *out_exit, kolm_error_t *err) {
+    const pick_entry *entry = name ? entry_of(result, name) : result->winner;
+    if (!entry) {
+        *out_exit = CLI_EXIT_NOTHING;
+        return cli_pick_nothing(result, err);
+    }
+    if (name) KIT_TRY(check_named(result, entry, choice->by, out_exit, err));
+    choice->backend = cli_registry_find(choice->registry, result->candidates[entry->candidate].name);
+    choice->score = entry->score;
+    say(choice);
+    return KOLM_OK;
+}
+
+kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
+                      kolm_error_t *err) {
+    pick_candidate *candidates = NULL;
+    pick_result *result = NULL;
+    const char *name = NULL;
+    cli_detect_options detect = {.refresh = options->refresh, .airgap = options->constraints.airgap,
+                                 .allow_private_remote = options->constraints.allow_private_remote};
+    *out_exit = CLI_EXIT_OK;
+    cli_choice *choice = calloc(1, sizeof *choice);
+    kit_status status = choice ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK) status = who(context, options, &name, &choice->by, err);
+    if (status == KOLM_OK) status = cli_registry_open(context, &choice->registry, err);
+    if (status == KOLM_OK && name && !cli_registry_find(choice->registry, name)) {
+        status = cli_registry_unknown(choice->registry, name, err);
+        *out_exit = CLI_EXIT_USAGE;
+    }
+    if (status == KOLM_OK) status = cli_registry_detect(context, choice->registry, &detect, err);
+    if (status == KOLM_OK) status = cli_registry_candidates(choice->registry, &candidates, err);
+    if (status == KOLM_OK) status = pick_run(candidates, choice->registry->count, &options->constraints, &result, err);
+    if (status == KOLM_OK) status = pick_record(result, &options->constraints, &choice->record, err);
+    if (status == KOLM_OK) status = decide(choice, name, result, out_exit, err);
+    pick_result_free(result);
+    cli_candidates_free(candidates);
+    if (status == KOLM_OK) {
+        *out_choice = choice;
+    } else {
+        if (*out_exit == CLI_EXIT_OK) *out_exit = cli_interrupted() ? CLI_EXIT_INTERRUPTED : cli_exit_of(status);
+        cli_choice_free(choice);
+    }
+    return status;
+}
+
+void cli_choice_free(cli_choice *choice) {
+    if (!choice) return;
+    cJSON_Delete(choice->record);
+    cli_registry_free(choice->registry);
+    free(choice);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which backend does a job, and who said so: --backend, KOLM_BACKEND, `kolm compute use`, or the picker. */
+#ifndef KOLM_CLI_CHOOSE_H
+#define KOLM_CLI_CHOOSE_H
+
+#include "cli/registry.h"
+
+/*
+ * Precedence: --backend, then KOLM_BACKEND, then "backend" of config.json, then the picker. A backend that a person
+ * named is used or is an error; it never becomes another one. One thread.
+ */
+typedef enum cli_chosen_by { CLI_BY_FLAG, CLI_BY_ENVIRONMENT, CLI_BY_CONFIG, CLI_BY_PICKER } cli_chosen_by;
+
+typedef struct cli_choose_options {
+    const char *backend; /* value of --backend, or NULL */
+    pick_constraints constraints;
+    bool refresh; /* do not believe the detection cache */
+} cli_choose_options;
+
+typedef struct cli_choice {
+    cli_registry *registry;  /* owned; everything below points into it */
+    cli_backend *backend;    /* who does it */
+    cli_chosen_by by;
+    char said[160];          /* "local-cuda (env: KOLM_BACKEND=local-cuda)": follows "using " in the [trainer] line */
+    const char *by_name;     /* "flag", "env", "config", "picker": for receipts */
+    uint32_t score;          /* of the backend, in PICK_UNITs */
+    cJSON *record;           /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */
+} cli_choice;
+
+/* Scans, detects (through the cache) and decides. On failure *out_exit is the exit code that belongs to it: 2 for an
+ * unknown name, 3 when nothing is available or the named backend is not, 5 when the named backend does not do this or
+ * a filter forbids it, 6 for a broken configuration. */
+kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
+                      kolm_error_t *err) KIT_MUST_USE;
+void cli_choice_free(cli_choice *choice);
+
+/* The value of KOLM_BACKEND or of config.json's "backend" with who said it; NULL when only the picker can say. */
+kit_status cli_default_backend(cli_context *context, const char **out_name, cli_chosen_by *out_by, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm compute detect: asks every backend whether it is usable here, and shows devices, reasons and remedies. */
+#include "cli/backend_text.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/registry.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static cli_style style_of(const char *state) {
+    if (strcmp(state, "available") == 0) return CLI_GREEN;
+    if (strcmp(state, "absent") == 0 || strcmp(state, "not loaded") == 0) return CLI_DIM;
+    return CLI_RED;
+}
+
+static void print_backend(cli_context *context, const cli_backend *b) {
+    const char *state = b->refused ? "refused" : cli_backend_state(b);
+    const char *reason = b->refused ? b->refused : cli_backend_detail(b, "reason");
+    const char *remedy = cli_backend_detail(b, "remedy");
+    char padded[16];
+    kit_format(padded, sizeof padded, "%-11s", state);
+    cli_print(context, "  %-14s  %s  %s\n", cli_safe(b->name), cli_styled(context, style_of(state), padded), cli_safe(reason));
+    for (const cJSON *device = b->detection && kit_json_get(b->detection, "devices") ? kit_json_get(b->detection, "devices")->child : NULL;
+         device; device = device->next) {
+        kit_buf text = {0};
+        cli_device_text(device, &text);
+        cli_print(context, "  %-14s  %-11s  %s\n", "", "", kit_buf_text(&text));
+        kit_buf_free(&text);
+    }
+    if (*remedy && strcmp(state, "available") != 0) cli_print(context, "  %-14s  %-11s  -> %s\n", "", "", cli_safe(remedy));
+}
+
+static void print_text(cli_context *context, const cli_registry *registry) {
+    size_t available = 0, cached = 0;
+    for (size_t i = 0; i < registry->count; i++) {
+        print_backend(context, &registry->backends[i]);
+        available += cli_backend_available(&registry->backends[i]);
+        cached += registry->backends[i].from_cache;
+    }
+    cli_print(context, "%zu of %zu available", available, registry->count);
+    if (cached) cli_print(context, " (%zu from the cache; --refresh looks again)", cached);
+    cli_print(context, "\n");
+}
+
+static int print_as_json(cli_context *context, const cli_registry *registry) {
+    cJSON *value = cJSON_CreateObject();
+    bool good = value && kit_json_put_string(value, "schema", "kolm.compute.detect/1");
+    cJSON *list = good ? cJSON_AddArrayToObject(value, "backends") : NULL;
+    cJSON *refused = list ? cJSON_AddArrayToObject(value, "refused") : NULL;
+    good = refused != NULL;
+    for (size_t i = 0; good && i < registry->count; i++) {
+        const cli_backend *b = &registry->backends[i];
+        good = b->refused ? cli_put_problem(refused, b->name, b->manifest_path, b->refused) : cli_put_backend(list, b);
+    }
+    if (!good) {
+        cJSON_Delete(value);
+        value = NULL;
+    }
+    return cli_print_json(context, value, CLI_EXIT_OK);
+}
+
+int cli_compute_detect(cli_context *context, int argc, char **argv) {
+    cli_detect_options detect = {0};
+    bool force = false;
+    const cli_option options[] = {
+        {"refresh", 0, CLI_FLAG, &detect.refresh, NULL, "look again rather than believe the cache"},
+        {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
+        {"airgap", 0, CLI_FLAG, &detect.airgap, NULL, "load no backend that needs the network"},
+        {"allow-private-remote", 0, CLI_FLAG, &detect.allow_private_remote, NULL,
+         "under --airgap, also a self-hosted target on a private address"},
+    };
+    const cli_syntax syntax = {.command = "kolm compute detect", .words = "", .summary = "Asks every backend whether it is usable here.",
+                               .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once.",
+                               .options = options, .option_count = sizeof options / sizeof *options};
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_registry *registry = NULL;
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    detect.refresh = detect.refresh || force;
+    kit_status status = cli_registry_open(context, &registry, &err);
+    if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
+    if (status != KOLM_OK) {
+        exit_code = cli_error(context, cli_exit_of(status), &err);
+    } else if (context->json) {
+        exit_code = print_as_json(context, registry);
+    } else {
+        print_text(context, registry);
+        exit_code = CLI_EXIT_OK;
+    }
+    cli_registry_free(registry);
+    return exit_code;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm compute info: everything that is known about one backend. */
+#include "cli/backend_text.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/registry.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#define LABEL "%-14s"
+
+static void line(cli_context *context, const char *label, const char *text) {
+    if (text && *text) cli_print(context, LABEL "%s\n", label, cli_safe(text));
+}
+
+/* "environment (...cdef)", or "not set". */
+static void token_text(const cli_registry *registry, const char *name, kit_buf *out) {
+    store_secret_source source = STORE_SECRET_NONE;
+    const char *value = store_secret(registry->credentials, name, &source);
+    kit_buf_fmt(out, "%s ", name);
+    if (!value) {
+        kit_buf_str(out, "not set");
+        return;
+    }
+    kit_buf_fmt(out, "from the %s", store_secret_source_name(source));
+    if (*store_secret_tail(value)) kit_buf_fmt(out, " (...%s)", store_secret_tail(value));
+}
+
+static void print_tokens(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+    for (size_t i = 0; i < b->auth_count; i++) {
+        kit_buf text = {0};
+        token_text(registry, b->auth[i], &text);
+        line(context, i ? "" : "token", kit_buf_text(&text));
+        kit_buf_free(&text);
+    }
+}
+
+static void print_vram(cli_context *context, const cli_backend *b) {
+    char text[48], bytes[32];
+    switch (b->vram) {
+    case PICK_VRAM_OWN: kit_copy(text, sizeof text, "that of the card that is found"); break;
+    case PICK_VRAM_SHARED: kit_copy(text, sizeof text, "shared with the processor"); break;
+    case PICK_VRAM_CAP: kit_format(text, sizeof text, "up to %s", cli_bytes(bytes, sizeof bytes, b->vram_cap_bytes)); break;
+    default: kit_copy(text, sizeof text, "none"); break;
+    }
+    line(context, "memory", text);
+}
+
+static void print_devices(cli_context *context, const cli_backend *b) {
+    const cJSON *devices = b->detection ? kit_json_get(b->detection, "devices") : NULL;
+    bool first = true;
+    for (const cJSON *device = devices ? devices->child : NULL; device; device = device->next) {
+        kit_buf text = {0};
+        cli_device_text(device, &text);
+        cli_print(context, LABEL "%s\n", first ? "device" : "", kit_buf_text(&text));
+        kit_buf_free(&text);
+        first = false;
+    }
+}
+
+static const char *slot_word(const cli_backend *b, bool claimed, const char *slot) {
+    if (!claimed) return "no";
+    switch (cli_backend_slot(b, slot)) {
+    case PICK_SLOT_PRESENT: return "yes";
+    case PICK_SLOT_MISSING: return "not implemented yet in this version (detect only)";
+    default: return "yes, by its manifest";
+    }
+}
+
+static void print_cost(cli_context *context, const cli_backend *b) {
+    char text[64];
+    cli_backend_price(b, text, sizeof text);
+    line(context, "price", text);
+    if (b->overridden) line(context, "", "some values come from config.json, not from the manifest");
+    if (b->price_micro_usd_per_hour == PICK_UNPRICED) {
+        cli_print(context, LABEL "%s\n", "", cli_styled(context, CLI_YELLOW, "warning: billed per use, so that the cost is not predictable; --budget says nothing about it"));
+    }
+}
+
+static void print_score(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    pick_candidate *candidates = NULL;
+    char score[8];
+    if (cli_registry_candidates(registry, &candidates, &err) != KOLM_OK) return;
+    pick_score_text(pick_score(&candidates[b - registry->backends], NULL), score);
+    line(context, "score", score);
+    cli_candidates_free(candidates);
+}
+
+static void print_text(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+    static const char *const airgap[] = {"not allowed", "allowed", "with --allow-private-remote and a private target"};
+    char number[32];
+    line(context, "name", b->name);
+    line(context, "summary", b->summary);
+    line(context, "kind", b->kind);
+    kit_format(number, sizeof number, "%" PRIu32, b->tier);
+    line(context, "tier", number);
+    line(context, "state", cli_backend_state(b));
+    line(context, "reason", cli_backend_detail(b, "reason"));
+    if (!cli_backend_available(b)) line(context, "remedy", cli_backend_detail(b, "remedy"));
+    print_devices(context, b);
+    line(context, "requires", b->needs);
+    print_tokens(context, registry, b);
+    line(context, "runtime", b->runtime);
+    line(context, "found", cli_backend_detail(b, "runtime"));
+    print_vram(context, b);
+    line(context, "trains", slot_word(b, b->train, "train"));
+    line(context, "answers", slot_word(b, b->infer, "infer"));
+    line(context, "airgap", airgap[b->airgap]);
+    print_cost(context, b);
+    kit_format(number, sizeof number, "%" PRIu32 " s", b->cold_start_seconds);
+    line(context, "cold start", number);
+    kit_format(number, sizeof number, "%" PRIu32 ".%05" PRIu32, b->perf_units / PICK_UNIT, b->perf_units % PICK_UNIT);
+    line(context, "perf", number);
+    print_score(context, registry, b);
+    line(context, "version", cli_backend_detail(b, "version"));
+    line(context, "plugin", b->plugin_path);
+    line(context, "manifest", b->manifest_path);
+}
+
+static bool put_tokens(cJSON *value, const cli_registry *registry, const cli_backend *b) {
+    cJSON *array = cJSON_AddArrayToObject(value, "tokens");
+    for (size_t i = 0; array && i < b->auth_count; i++) {
+        store_secret_source source = STORE_SECRET_NONE;
+        const char *secret = store_secret(registry->credentials, b->auth[i], &source);
+        cJSON *object = cJSON_CreateObject();
+        bool good = object && kit_json_put_string(object, "name", b->auth[i]) && kit_json_put_bool(object, "set", secret != NULL) &&
+                    kit_json_put_string(object, "source", store_secret_source_name(source)) &&
+                    kit_json_put_string(object, "tail", secret ? store_secret_tail(secret) : "");
+        if (!good || !cJSON_AddItemToArray(array, object)) {
+            cJSON_Delete(object);
+            return false;
+        }
+    }
+    return array != NULL;
+}
+
+static int print_as_json(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+    cJSON *value = cJSON_CreateObject();
+    bool good = value && kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
+                kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
+                put_tokens(value, registry, b);
+    if (!good) {
+        cJSON_Delete(value);
+        value = NULL;
+    }
+    return cli_print_json(context, value, CLI_EXIT_OK);
+}
+
+int cli_compute_info(cli_context *context, int argc, char **argv) {
+    bool refresh = false;
+    const cli_option options[] = {{"refresh", 0, CLI_FLAG, &refresh, NULL, "look again rather than believe the cache"}};
+    const cli_syntax syntax = {.command = "kolm compute info", .words = "NAME", .summary = "Shows everything that is known about one backend.",
+                               .options = options, .option_count = 1, .min_words = 1, .max_words = 1, .words_out = argv};
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_registry *registry = NULL;
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    exit_code = CLI_EXIT_OK;
+    cli_detect_options detect = {.only = argv[0], .refresh = refresh};
+    kit_status status = cli_registry_open(context, &registry, &err);
+    const cli_backend *backend = status == KOLM_OK ? cli_registry_find(registry, argv[0]) : NULL;
+    if (status == KOLM_OK && !backend) {
+        status = cli_registry_unknown(registry, argv[0], &err);
+        exit_code = CLI_EXIT_USAGE;
+    } else if (status == KOLM_OK && backend->refused) {
+        status = kit_fail(&err, KOLM_E_PERMISSION_DENIED, "`kolm compute list` shows every refused backend",
+                          "%s is refused: %s", argv[0], backend->refused);
+        exit_code = CLI_EXIT_NOTHING;
+    }
+    if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
+    if (status != KOLM_OK) exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+    else if (context->json) exit_code = print_as_json(context, registry, backend);
+    else print_text(context, registry, backend);
+    cli_registry_free(registry);
+    return exit_code;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm compute pick: chooses a backend under constraints, explains it, records it, replays a record. */
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/pick_text.h"
+#include "cli/registry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RECORD_MAX (16u << 20)
+
+typedef struct pick_options {
+    bool infer, airgap, allow_private_remote, explain, refresh;
+    cli_number min_vram, budget, max_tier;
+    cli_list exclude;
+    const char *replay;
+} pick_options;
+
+static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
+    const cli_option options[] = {
+        {"infer", 0, CLI_FLAG, &o->infer, NULL, "pick a place to answer rather than to train"},
+        {"airgap", 0, CLI_FLAG, &o->airgap, NULL, "only backends that need no network"},
+        {"allow-private-remote", 0, CLI_FLAG, &o->allow_private_remote, NULL,
+         "under --airgap, also a self-hosted target on a private address"},
+        {"min-vram", 0, CLI_GB, &o->min_vram, "GB", "at least this much accelerator memory"},
+        {"budget", 0, CLI_USD, &o->budget, "USD", "at most this many dollars an hour"},
+        {"max-tier", 0, CLI_U64, &o->max_tier, "N", "only backends of tier N or lower"},
+        {"exclude", 0, CLI_LIST, &o->exclude, "NAME", "not this one; may be given again, or as A,B"},
+        {"explain", 0, CLI_FLAG, &o->explain, NULL, "show the five terms and what would flip the choice"},
+        {"replay", 0, CLI_STRING, &o->replay, "FILE", "ask the question of a record again, and compare the answers"},
+        {"refresh", 0, CLI_FLAG, &o->refresh, NULL, "detect again rather than believe the cache"},
+    };
+    const cli_syntax syntax = {
+        .command = "kolm compute pick", .words = "", .summary = "Chooses a backend, and says why.",
+        .notes = "S = 0.35 available + 0.20 cost_inv + 0.15 latency_inv + 0.15 repro + 0.15 perf\n"
+                 "Exit code 3 when nothing available passes; 7 when a replay differs.",
+        .options = options, .option_count = sizeof options / sizeof *options,
+    };
+    int result = cli_options_parse(context, &syntax, argc, argv);
+    if (result >= 0) return result;
+    bool filters = o->infer || o->airgap || o->allow_private_remote || o->min_vram.set || o->budget.set ||
+                   o->max_tier.set || o->exclude.count || o->refresh;
+    if (o->replay && filters) {
+        return cli_usage_error(context, syntax.command, "--replay takes its constraints from the record; give no others");
+    }
+    if (o->max_tier.value > UINT32_MAX) {
+        return cli_usage_error(context, syntax.command, "--max-tier: the number is too large");
+    }
+    if (o->min_vram.value > UINT64_MAX / 1000) {
+        return cli_usage_error(context, syntax.command, "--min-vram: the number is too large");
+    }
+    return -1;
+}
+
+static void constraints_of(const pick_options *o, pick_constraints *k) {
+    *k = (pick_constraints){
+        .infer = o->infer, .airgap = o->airgap, .allow_private_remote = o->allow_private_remote,
+        .has_min_vram = o->min_vram.set, .min_vram_bytes = o->min_vram.value * 1000,
+        .has_budget = o->budget.set, .budget_micro_usd_per_hour = o->budget.value,
+        .has_max_tier = o->max_tier.set, .max_tier = (uint32_t)o->max_tier.value,
+        .exclude = (const char *const *)o->exclude.items, .exclude_count = o->exclude.count,
+    };
+}
+
+/* Prints the answer in the asked form; 0, or 3 when nobody was picked. record is taken. */
+static int answer(cli_context *context, const pick_result *result, const pick_options *o, cJSON *record) {
+    int exit_code = result->winner ? CLI_EXIT_OK : CLI_EXIT_NOTHING;
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (context->json) {
+        exit_code = cli_print_json(context, record, exit_code);
+    } else {
+        cli_pick_print(context, result);
+        if (o->explain) cli_pick_explain(context, result);
+        cJSON_Delete(record);
+    }
+    if (!result->winner && cli_pick_nothing(result, &err) != KOLM_OK) {
+        bool json = context->json;
+        context->json = false; /* the record is the document; this is the sentence beside it */
+        exit_code = cli_error(context, exit_code, &err);
+        context->json = json;
+    }
+    return exit_code;
+}
+
+static int fresh(cli_context *context, const pick_options *o) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_registry *registry = NULL;
+    pick_candidate *candidates = NULL;
+    pick_result *result = NULL;
+    pick_constraints constraints;
+    cJSON *record = NULL;
+    int exit_code = CLI_EXIT_OK;
+    cli_detect_options detect = {.refresh = o->refresh, .airgap = o->airgap, .allow_private_remote = o->allow_private_remote};
+    constraints_of(o, &constraints);
+    kit_status status = cli_registry_open(context, &registry, &err);
+    for (size_t i = 0; status == KOLM_OK && i < o->exclude.count; i++) {
+        if (cli_registry_find(registry, o->exclude.items[i])) continue;
+        status = cli_registry_unknown(registry, o->exclude.items[i], &err);
+        exit_code = CLI_EXIT_USAGE;
+    }
+    if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
+    if (status == KOLM_OK) status = cli_registry_candidates(registry, &candidates, &err);
+    if (status == KOLM_OK) status = pick_run(candidates, registry->count, &constraints, &result, &err);
+    if (status == KOLM_OK) status = pick_record(result, &constraints, &record, &err);
+    if (status == KOLM_OK) exit_code = answer(context, result, o, record);
+    else exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+    pick_result_free(result);
+    cli_candidates_free(candidates);
+    cli_registry_free(registry);
+    return exit_code;
+}
+
+static int replay(cli_context *context, const pick_options *o) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cJSON *recorded = NULL, *again = NULL;
+    pick_question *question = NULL;
+    pick_result *result = NULL;
+    int exit_code;
+    kit_status status = kit_json_read(o->replay, RECORD_MAX, &recorded, &err);
+    if (status == KOLM_OK) status = pick_question_read(recorded, &question, &err);
+    if (status == KOLM_OK) status = pick_run(question->candidates, question->count, &question->constraints, &result, &err);
+    if (status == KOLM_OK) status = pick_record(result, &question->constraints, &again, &err);
+    if (status != KOLM_OK) {
+        exit_code = cli_error(context, cli_exit_of(status), &err);
+    } else {
+        status = pick_records_agree(recorded, again, &err);
+        exit_code = status == KOLM_OK ? answer(context, result, o, again) : cli_error(context, CLI_EXIT_VERIFY, &err);
+        if (status != KOLM_OK) cJSON_Delete(again);
+    }
+    pick_result_free(result);
+    pick_question_free(question);
+    cJSON_Delete(recorded);
+    return exit_code;
+}
+
+int cli_compute_pick(cli_context *context, int argc, char **argv) {
+    pick_options o = {0};
+    int result = parse(context, &o, argc, argv);
+    if (result < 0) result = o.replay ? replay(context, &o) : fresh(context, &o);
+    cli_list_free(&o.exclude);
+    return result;
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm compute status: the default backend, jobs and leases, the detection cache, and what was spent. */
+#include "cli/choose.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/output.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RECEIPT_LINE_MAX (4u << 20)
+
+typedef struct totals {
+    uint64_t jobs, wall_ms, cost_micro_usd, unknown_cost, unreadable;
+} totals;
+
+typedef struct state {
+    const char *backend; /* NULL: the picker chooses */
+    const char *by;
+    int64_t since;       /* seconds since 1970; INT64_MIN: all */
+    int64_t cache_age;   /* seconds; -1: no cache */
+    size_t jobs;
+    totals sums;
+} state;
+
+/* "24h", "7d", "30m", "90s" into seconds. */
+static bool parse_span(const char *text, int64_t *out_seconds) {
+    static const struct { char unit; uint64_t seconds; } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
+    char digits[16];
+    uint64_t number = 0;
+    size_t length = strlen(text);
+    if (length < 2 || length > sizeof digits) return false;
+    memcpy(digits, text, length - 1);
+    digits[length - 1] = '\0';
+    if (!kit_parse_u64(digits, &number) || number > 1000000) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (text[length - 1] != units[i].unit) continue;
+        *out_seconds = (int64_t)(number * units[i].seconds);
+        return true;
+    }
+    return false;
+}
+
+/* "2026-05-14T09:00:00Z" into seconds since 1970. */
+static bool parse_time(const char *text, int64_t *out) {
+    struct tm when;
+    memset(&when, 0, sizeof when);
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &when);
+    if (!rest) return false;
+    *out = (int64_t)timegm(&when);
+    return true;
+}
+
+/* When the compile of a receipt ended; false when it does not say. */
+static bool receipt_time(const cJSON *predicate, int64_t *out) {
+    static const char *const keys[] = {"finished_at", "finishedOn", "time", "created_at"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *text = NULL;
+        uint64_t seconds = 0;
+        if (kit_json_get_string(predicate, keys[i], &text) && parse_time(text, out)) return true;
+        if (kit_json_get_u64(predicate, keys[i], &seconds)) {
+            *out = (int64_t)seconds;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_compute(totals *sums, const cJSON *compute) {
+    uint64_t ms = 0, micro = 0;
+    double usd = 0;
+    sums->jobs++;
+    if (kit_json_get_u64(compute, "wall_duration_ms", &ms)) sums->wall_ms += ms;
+    if (kit_json_get_u64(compute, "cost_micro_usd", &micro)) sums->cost_micro_usd += micro;
+    else if (kit_json_get_number(compute, "cost_usd", &usd) && usd >= 0 && usd < 1e9) sums->cost_micro_usd += (uint64_t)llround(usd * 1e6);
+    else sums->unknown_cost++;
+}
+
+/* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are passed over. */
+static void add_receipt(state *s, const char *text, size_t length) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cJSON *envelope = NULL, *statement = NULL;
+    kit_buf payload = {0};
+    const char *encoded = NULL;
+    int64_t when = 0;
+    if (kit_json_parse(text, length, &envelope, &err) != KOLM_OK || !kit_json_get_string(envelope, "payload", &encoded) ||
+        kit_base64_decode(&payload, encoded, strlen(encoded), &err) != KOLM_OK ||
+        kit_json_parse(kit_buf_text(&payload), payload.length, &statement, &err) != KOLM_OK) {
+        s->sums.unreadable++;
+        goto out;
+    }
+    const cJSON *predicate = kit_json_get(statement, "predicate");
+    const cJSON *compute = kit_json_get(kit_json_get(predicate, "metrics"), "compute");
+    if (!cJSON_IsObject(compute)) goto out;
+    bool dated = receipt_time(predicate, &when) || receipt_time(compute, &when);
+    if (s->since != INT64_MIN && (!dated || when < s->since)) goto out;
+    add_compute(&s->sums, compute);
+out:
+    kit_buf_free(&payload);
+    cJSON_Delete(statement);
+    cJSON_Delete(envelope);
+}
+
+static kit_status sum_receipts(const store_home *home, state *s, kolm_error_t *err) {
+    char *path = NULL;
+    kit_lines *lines = NULL;
+    const char *line = NULL;
+    size_t length = 0;
+    int fd = -1;
+    kit_status status = store_home_file(home, "receipts.jsonl", &path, err);
+    if (status != KOLM_OK) goto out;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        if (errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot open %s", path);
+        goto out;
+    }
+    status = kit_lines_open(fd, RECEIPT_LINE_MAX, &lines, err);
+    while (status == KOLM_OK) {
+        status = kit_lines_next(lines, &line, &length, err);
+        if (status == KOLM_E_OUT_OF_RANGE) {
+            s->sums.unreadable++;
+            status = KOLM_OK;
+            continue;
+        }
+        if (status != KOLM_OK || !line) break;
+        if (length > 0) add_receipt(s, line, length);
+    }
+out:
+    kit_lines_close(lines);
+    if (fd >= 0) close(fd);
+    free(path);
+    return status;
+}
+
+static size_t count_jobs(const store_home *home) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    char *path = NULL;
+    size_t count = 0;
+    if (store_home_file(home, "jobs", &path, &err) != KOLM_OK) return 0;
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) count += entry->d_name[0] != '.';
+    if (directory) closedir(directory);
+    free(path);
+    return count;
+}
+
+static int64_t age_of_cache(const store_home *home, int64_t now) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    char *path = NULL;
+    struct stat st;
+    int64_t age = -1;
+    if (store_home_file(home, "cache/detect.json", &path, &err) != KOLM_OK) return -1;
+    if (stat(path, &st) == 0) age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;
+    free(path);
+    return age;
+}
+
+static void print_text(cli_context *context, const state *s, const char *since, const char *home) {
+    char cost[32], wall[32], age[32] = "none";
+    if (s->cache_age >= 0) cli_duration(age, sizeof age, (uint64_t)s->cache_age * 1000);
+    if (s->backend) cli_print(context, "default:  %s (%s)\n", cli_safe(s->backend), s->by);
+    else cli_print(context, "default:  the picker chooses\n");
+    if (s->jobs) cli_print(context, "jobs:     %zu\n", s->jobs);
+    else cli_print(context, "jobs:     none\n");
+    cli_print(context, "leases:   none\n");
+    cli_print(context, "detected: %s%s\n", age, s->cache_age >= 0 ? " ago" : "");
+    cli_print(context, "totals:   %" PRIu64 " compiles, %s, %s (%s%s)\n", s->sums.jobs,
+              cli_duration(wall, sizeof wall, s->sums.wall_ms), cli_usd(cost, sizeof cost, s->sums.cost_micro_usd),
+              since ? "the last " : "all time", since ? since : "");
+    if (s->sums.unknown_cost) cli_print(context, "          %" PRIu64 " of them without a known cost\n", s->sums.unknown_cost);
+    if (s->sums.unreadable) cli_warn(context, "%" PRIu64 " lines of receipts.jsonl could not be read", s->sums.unreadable);
+    cli_print(context, "home:     %s\n", cli_safe(home));
+}
+
+static int print_as_json(cli_context *context, const state *s, const char *since, const char *home) {
+    cJSON *value = cJSON_CreateObject();
+    bool good = value && kit_json_put_string(value, "schema", "kolm.compute.status/1") && kit_json_put_string(value, "home", home);
+    cJSON *chosen = good ? cJSON_AddObjectToObject(value, "default") : NULL;
+    good = chosen && kit_json_put_string(chosen, "backend", s->backend) && kit_json_put_string(chosen, "by", s->by) &&
+           kit_json_put_u64(value, "jobs", s->jobs) && cJSON_AddArrayToObject(value, "leases") &&
+           (s->cache_age >= 0 ? kit_json_put_u64(value, "cache_age_seconds", (uint64_t)s->cache_age)
+                              : kit_json_put_null(value, "cache_age_seconds"));
+    cJSON *sums = good ? cJSON_AddObjectToObject(value, "totals") : NULL;
+    good = sums && kit_json_put_string(sums, "since", since) && kit_json_put_u64(sums, "jobs", s->sums.jobs) &&
+           kit_json_put_u64(sums, "wall_duration_ms", s->sums.wall_ms) &&
+           kit_json_put(sums, "cost_usd", kit_json_micro(s->sums.cost_micro_usd)) &&
+           kit_json_put_u64(sums, "unknown_cost", s->sums.unknown_cost) &&
+           kit_json_put_u64(sums, "unreadable", s->sums.unreadable);
+    if (!good) {
+        cJSON_Delete(value);
+        value = NULL;
+    }
+    return cli_print_json(context, value, CLI_EXIT_OK);
+}
+
+int cli_compute_status(cli_context *context, int argc, char **argv) {
+    static const char *const by_names[] = {"flag", "env", "config", "picker"};
+    const char *since = NULL;
+    const cli_option options[] = {{"since", 0, CLI_STRING, &since, "SPAN", "totals of the last 24h, 7d, 30m, ..."}};
+    const cli_syntax syntax = {.command = "kolm compute status", .words = "", .summary = "Shows the default backend, jobs, leases and totals.",
+                               .options = options, .option_count = 1};
+    kolm_error_t err = KIT_ERROR_INIT;
+    store_home *home = NULL;
+    cli_chosen_by by = CLI_BY_PICKER;
+    state s = {.since = INT64_MIN};
+    int64_t span = 0, now = (int64_t)time(NULL);
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    if (since && !parse_span(since, &span)) {
+        return cli_usage_error(context, syntax.command, "--since: '%s' is not a span such as 24h, 7d or 30m", cli_safe(since));
+    }
+    if (since) s.since = now - span;
+    kit_status status = cli_home(context, &home, &err);
+    if (status == KOLM_OK) status = cli_default_backend(context, &s.backend, &by, &err);
+    if (status == KOLM_OK) status = sum_receipts(home, &s, &err);
+    if (status != KOLM_OK) return cli_error(context, cli_exit_of(status), &err);
+    s.by = by_names[by];
+    s.jobs = count_jobs(home);
+    s.cache_age = age_of_cache(home, now);
+    if (context->json) return print_as_json(context, &s, since, store_home_path(home));
+    print_text(context, &s, since, store_home_path(home));
+    return CLI_EXIT_OK;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm compute test: runs a backend's own test and prints its steps. */
+#include "cli/calls.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/output.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+typedef struct report {
+    cli_context *context;
+    cJSON *steps; /* with --json */
+} report;
+
+static void outcome_text(const kolm_test_step_t *step, char *out, size_t capacity) {
+    char duration[32];
+    switch (step->outcome) {
+    case KOLM_STEP_OK:
+        /* A step that took a while is worth its time; the others are just ok. */
+        if (step->duration_us >= 1000000) kit_copy(out, capacity, cli_duration(duration, sizeof duration, step->duration_us / 1000));
+        else kit_copy(out, capacity, "ok");
+        break;
+    case KOLM_STEP_SKIPPED: kit_format(out, capacity, "skipped%s%s", *step->note ? ": " : "", step->note); break;
+    default: kit_format(out, capacity, "failed%s%s", *step->note ? ": " : "", step->note); break;
+    }
+}
+
+static void on_step(void *user, const kolm_test_step_t *step) {
+    static const char *const outcomes[] = {"ok", "failed", "skipped"};
+    report *r = user;
+    char number[24], text[512];
+    if (r->steps) {
+        cJSON *object = cJSON_CreateObject();
+        bool good = object && kit_json_put_u64(object, "number", step->number) && kit_json_put_u64(object, "total", step->total) &&
+                    kit_json_put_string(object, "title", step->title) &&
+                    kit_json_put_string(object, "outcome", outcomes[step->outcome < 3 ? step->outcome : 1]) &&
+                    kit_json_put_u64(object, "duration_us", step->duration_us) && kit_json_put_string(object, "note", step->note);
+        if (!good || !cJSON_AddItemToArray(r->steps, object)) cJSON_Delete(object);
+        return;
+    }
+    kit_format(number, sizeof number, "[%" PRIu32 "/%" PRIu32 "]", step->number, step->total);
+    outcome_text(step, text, sizeof text);
+    cli_print(r->context, "%-9s %-33s %s\n", number, cli_safe(step->title), cli_safe(text));
+}
+
+static int finish(cli_context *context, const cli_backend *backend, const kolm_test_result_t *result, cJSON *steps) {
+    int exit_code = result->passed ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
+    if (!steps) {
+        const char *verdict = result->passed ? cli_styled(context, CLI_GREEN, "PASS") : cli_styled(context, CLI_RED, "FAIL");
+        cli_print(context, "%s     %s\n", verdict, cli_safe(result->summary));
+        return exit_code;
+    }
+    cJSON *value = cJSON_CreateObject();
+    bool good = value && kit_json_put_string(value, "schema", "kolm.compute.test/1") &&
+                kit_json_put_string(value, "backend", backend->name) && kit_json_put_bool(value, "passed", result->passed != 0) &&
+                kit_json_put_string(value, "summary", result->summary) && kit_json_put(value, "steps", steps);
+    if (!good) {
+        cJSON_Delete(value);
+        value = NULL;
+    }
+    return cli_print_json(context, value, exit_code);
+}
+
+static kit_status check(cli_context *context, cli_registry *registry, const char *name, const cli_backend **out_backend,
+                        int *out_exit, kolm_error_t *err) {
+    cli_detect_options detect = {.only = name};
+    const cli_backend *backend = cli_registry_find(registry, name);
+    if (!backend) {
+        *out_exit = CLI_EXIT_USAGE;
+        return cli_registry_unknown(registry, name, err);
+    }
+    *out_exit = CLI_EXIT_BACKEND;
+    if (backend->refused) {
+        *out_exit = CLI_EXIT_NOTHING;
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "`kolm compute list` shows every refused backend", "%s is refused: %s", name,
+                        backend->refused);
+    }
+    kit_status status = cli_registry_detect(context, registry, &detect, err);
+    if (status != KOLM_OK) {
+        *out_exit = cli_exit_of(status);
+        return status;
+    }
+    if (cli_backend_slot(backend, "test") == PICK_SLOT_MISSING) {
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "`kolm compute info` shows what is known about it; use another backend to compile",
+                        "%s is detect only: it has no test, because training is not implemented yet in this version", name);
+    }
+    *out_backend = backend;
+    return KOLM_OK;
+}
+
+int cli_compute_test(cli_context *context, int argc, char **argv) {
+    const cli_syntax syntax = {.command = "kolm compute test", .words = "NAME", .summary = "Proves a backend before it is needed.",
+                               .notes = "Exit code 5 when the test does not pass.", .min_words = 1, .max_words = 1, .words_out = argv};
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_registry *registry = NULL;
+    const cli_backend *backend = NULL;
+    kolm_test_result_t result = {.struct_size = (uint32_t)sizeof result};
+    report r = {.context = context};
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    exit_code = CLI_EXIT_OK;
+    kit_status status = cli_registry_open(context, &registry, &err);
+    if (status == KOLM_OK) status = check(context, registry, argv[0], &backend, &exit_code, &err);
+    if (status == KOLM_OK) {
+        if (context->json) r.steps = cJSON_CreateArray();
+        status = cli_call_test(context, registry, backend, on_step, &r, &result, &err);
+        exit_code = cli_interrupted() ? CLI_EXIT_INTERRUPTED : CLI_EXIT_BACKEND;
+    }
+    if (status == KOLM_OK) {
+        exit_code = finish(context, backend, &result, r.steps);
+    } else {
+        if (backend && !context->json) cli_print(context, "%s     %s\n", cli_styled(context, CLI_RED, "FAIL"), backend->name);
+        exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+        cJSON_Delete(r.steps);
+    }
+    cli_registry_free(registry);
+    return exit_code;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm compute use: makes a backend the default, or takes the default back. */
+#include "cli/choose.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/output.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static kit_status set_backend(cJSON *config, void *user, kolm_error_t *err) {
+    const char *name = user;
+    cJSON_DeleteItemFromObjectCaseSensitive(config, "backend");
+    if (!name || kit_json_put_string(config, "backend", name)) return KOLM_OK;
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
+static int done(cli_context *context, const char *name, const char *path, const cli_backend *backend) {
+    const char *overriding = secure_getenv("KOLM_BACKEND");
+    if (backend && !cli_backend_available(backend)) {
+        cli_warn(context, "%s is not available now (%s): %s", name, cli_safe(cli_backend_state(backend)),
+                 cli_safe(cli_backend_detail(backend, "reason")));
+    }
+    if (overriding && *overriding && (!name || strcmp(overriding, name) != 0)) {
+        cli_warn(context, "KOLM_BACKEND=%s is set and comes before the configuration", cli_safe(overriding));
+    }
+    if (context->json) {
+        cJSON *value = cJSON_CreateObject();
+        bool good = value && kit_json_put_string(value, "schema", "kolm.compute.use/1") &&
+                    kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "config", path) &&
+                    kit_json_put_string(value, "state", backend ? cli_backend_state(backend) : NULL);
+        if (!good) {
+            cJSON_Delete(value);
+            value = NULL;
+        }
+        return cli_print_json(context, value, CLI_EXIT_OK);
+    }
+    if (name) cli_print(context, "default backend %s written to %s\n", name, cli_safe(path));
+    else cli_print(context, "default backend removed from %s: the picker chooses\n", cli_safe(path));
+    return CLI_EXIT_OK;
+}
+
+static int change(cli_context *context, char *name) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_registry *registry = NULL;
+    cli_backend *backend = NULL;
+    store_home *home = NULL;
+    char *path = NULL;
+    int exit_code = CLI_EXIT_OK;
+    kit_status status = cli_home(context, &home, &err);
+    if (status == KOLM_OK && name) {
+        status = cli_registry_open(context, &registry, &err);
+        if (status == KOLM_OK) backend = cli_registry_find(registry, name);
+        if (status == KOLM_OK && !backend) {
+            status = cli_registry_unknown(registry, name, &err);
+            exit_code = CLI_EXIT_USAGE;
+        }
+        cli_detect_options detect = {.only = name};
+        if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
+    }
+    if (status == KOLM_OK) status = store_config_update(home, set_backend, name, &err);
+    if (status == KOLM_OK) status = store_home_file(home, "config.json", &path, &err);
+    if (status == KOLM_OK) exit_code = done(context, name, path, backend);
+    else exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+    free(path);
+    cli_registry_free(registry);
+    return exit_code;
+}
+
+int cli_compute_use(cli_context *context, int argc, char **argv) {
+    bool clear = false;
+    size_t words = 0;
+    const cli_option options[] = {
+        {"clear", 0, CLI_FLAG, &clear, NULL, "forget the default: let the picker choose"},
+    };
+    const cli_syntax syntax = {
+        .command = "kolm compute use", .words = "NAME", .summary = "Makes a backend the default of kolm compile and kolm run.",
+        .notes = "--backend and KOLM_BACKEND come before this default.", .options = options, .option_count = 1,
+        .min_words = 0, .max_words = 1, .words_out = argv, .word_count_out = &words,
+    };
+    int result = cli_options_parse(context, &syntax, argc, argv);
+    if (result >= 0) return result;
+    if (clear && words) return cli_usage_error(context, syntax.command, "--clear takes no NAME, but got '%s'", cli_safe(argv[0]));
+    if (!clear && !words) return cli_usage_error(context, syntax.command, "missing NAME");
+    return change(context, clear ? NULL : argv[0]);
+}

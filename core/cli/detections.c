@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keeps detections in the cache under keys that change with everything they depend on. */
+#include "cli/detections.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define ENTRY_NAME "detect"
+
+static const char *const states[] = {"available", "absent", "broken", "refused", "failed", "crashed", "timed out", "no reply"};
+#define FIRST_BAD_STATE 4 /* from here on the plugin misbehaved: ask again soon */
+#define STATES (sizeof states / sizeof *states)
+
+cJSON *cli_detection_new(const char *state, const char *reason, const char *remedy) {
+    cJSON *detection = cJSON_CreateObject();
+    if (detection && kit_json_put_string(detection, "state", state) && kit_json_put_string(detection, "reason", reason) &&
+        kit_json_put_string(detection, "remedy", remedy)) {
+        return detection;
+    }
+    cJSON_Delete(detection);
+    return NULL;
+}
+
+static void add_identity(kit_buf *text, const char *path, bool *good) {
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        *good = false;
+        return;
+    }
+    kit_buf_fmt(text, "%s %ju %ju %jd %jd.%09ld\n", path, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (intmax_t)st.st_size,
+                (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+}
+
+/* Name, whether it is set, and the value with its length: no two settings give the same text. */
+static void add_variable(kit_buf *text, const cli_registry *registry, const char *name) {
+    const char *value = store_secret(registry->credentials, name, NULL);
+    if (value) kit_buf_fmt(text, "%s %zu=%s\n", name, strlen(value), value);
+    else kit_buf_fmt(text, "%s unset\n", name);
+}
+
+bool cli_detection_key(const cli_registry *registry, const cli_backend *backend, const cJSON *config,
+                       const uint8_t random_key[STORE_KEY_BYTES], char out_key[STORE_DIGEST_HEX]) {
+    kit_buf text = {0};
+    kolm_error_t err = KIT_ERROR_INIT;
+    bool good = true;
+    kit_buf_fmt(&text, "kolm %s %d.%d %s\n", KOLM_VERSION, KOLM_ABI_MAJOR, KOLM_ABI_MINOR, backend->name);
+    add_identity(&text, backend->plugin_path, &good);
+    add_identity(&text, backend->manifest_path, &good);
+    for (size_t i = 0; i < backend->watched_count; i++) add_variable(&text, registry, backend->watched[i]);
+    const cJSON *settings = kit_json_get(kit_json_get(config, "backends"), backend->name);
+    if (settings && kit_json_line(settings, &text, &err) != KOLM_OK) good = false;
+    good = good && kit_buf_ok(&text, &err) == KOLM_OK;
+    if (good) store_digest(random_key, text.data, text.length, out_key);
+    if (text.data) explicit_bzero(text.data, text.length);
+    kit_buf_free(&text);
+    return good;
+}
+
+static size_t state_index(const char *state) {
+    size_t i = 0;
+    while (i < STATES && strcmp(state, states[i]) != 0) i++;
+    return i;
+}
+
+/* Everything that is read from a detection later is checked by its reader; what decides is checked here. */
+static bool usable(const cJSON *entry, const char *key, int64_t now) {
+    const char *kept_key = NULL, *state = NULL, *reason = NULL;
+    uint64_t at = 0;
+    const cJSON *detection = kit_json_get(entry, "detection");
+    if (!kit_json_get_string(entry, "key", &kept_key) || strcmp(kept_key, key) != 0) return false;
+    if (!kit_json_get_u64(entry, "at", &at) || !kit_json_get_string(detection, "state", &state) ||
+        !kit_json_get_string(detection, "reason", &reason)) {
+        return false;
+    }
+    size_t index = state_index(state);
+    if (index == STATES) return false;
+    int64_t age = now - (int64_t)at;
+    /* An entry from the future comes from a clock that was wrong: then or now. */
+    return age >= 0 && age < (index >= FIRST_BAD_STATE ? CLI_DETECTION_SECONDS_BAD : CLI_DETECTION_SECONDS);
+}
+
+bool cli_detection_recall(const cli_registry *registry, cli_backend *backend, const char *key) {
+    const cJSON *entry = kit_json_get(kit_json_get(registry->cache, "entries"), backend->name);
+    if (!cJSON_IsObject(entry) || !usable(entry, key, registry->now)) return false;
+    cJSON *detection = cJSON_Duplicate(kit_json_get(entry, "detection"), true);
+    if (!detection) return false;
+    cJSON_Delete(backend->detection);
+    backend->detection = detection;
+    backend->from_cache = true;
+    return true;
+}
+
+static bool put_entry(cJSON *entries, const cli_registry *registry, const cli_backend *backend, const char *key) {
+    cJSON *entry = cJSON_CreateObject();
+    uint64_t at = (uint64_t)registry->now;
+    if (backend->from_cache) {
+        const cJSON *old = kit_json_get(kit_json_get(registry->cache, "entries"), backend->name);
+        if (!kit_json_get_u64(old, "at", &at)) at = (uint64_t)registry->now;
+    }
+    bool good = entry && kit_json_put_string(entry, "key", key) && kit_json_put_u64(entry, "at", at) &&
+                kit_json_put(entry, "detection", cJSON_Duplicate(backend->detection, true));
+    if (good) return kit_json_put(entries, backend->name, entry);
+    cJSON_Delete(entry);
+    return false;
+}
+
+void cli_detections_keep(const cli_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]) {
+    cJSON *value = cJSON_CreateObject();
+    bool good = value && kit_json_put_u64(value, "version", 1);
+    cJSON *entries = good ? cJSON_AddObjectToObject(value, "entries") : NULL;
+    good = entries != NULL;
+    for (size_t i = 0; good && i < registry->count; i++) {
+        const cli_backend *backend = &registry->backends[i];
+        if (keys[i][0] && backend->detection) {
+            good = put_entry(entries, registry, backend, keys[i]);
+            continue;
+        }
+        /* What this command did not look at stays as it was. */
+        const cJSON *old = kit_json_get(kit_json_get(registry->cache, "entries"), backend->name);
+        if (cJSON_IsObject(old)) good = kit_json_put(entries, backend->name, cJSON_Duplicate(old, true));
+    }
+    if (good) (void)store_cache_write(home, ENTRY_NAME, value);
+    cJSON_Delete(value);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Detections as they are kept: in memory as one JSON object per backend, on disk in the cache. */
+#ifndef KOLM_CLI_DETECTIONS_H
+#define KOLM_CLI_DETECTIONS_H
+
+#include "cli/registry.h"
+
+/*
+ * cache/detect.json: {"version":1,"entries":{NAME:{"key","at","detection"}}}. An entry is believed while its key is
+ * that of now and it is young enough: an hour, or a minute for a plugin that crashed or did not answer. The key is a
+ * digest, keyed with the home's random key, of the file identity of plugin and manifest, and of every variable and
+ * setting that the manifest names: a new token, plugin or setting is another key.
+ */
+#define CLI_DETECTION_SECONDS 3600
+#define CLI_DETECTION_SECONDS_BAD 60
+
+/* {"state","reason","remedy"}; NULL when memory is out. */
+cJSON *cli_detection_new(const char *state, const char *reason, const char *remedy);
+
+/* Gives a backend its entry of the cache when that is still good; true when it did. */
+bool cli_detection_recall(const cli_registry *registry, cli_backend *backend, const char *key);
+/* Writes the detections of the backends that have one and a key (keys[i] NULL or "": not kept) over the cache. */
+void cli_detections_keep(const cli_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]);
+/* The key of a backend; false when it cannot have one (no home to keep the random key in, plugin gone). */
+bool cli_detection_key(const cli_registry *registry, const cli_backend *backend, const cJSON *config,
+                       const uint8_t random_key[STORE_KEY_BYTES], char out_key[STORE_DIGEST_HEX]);
+
+#endif

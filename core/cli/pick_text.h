@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pick as people read it, in the shape of the transcripts of the guide. */
+#ifndef KOLM_CLI_PICK_TEXT_H
+#define KOLM_CLI_PICK_TEXT_H
+
+#include "cli/context.h"
+#include "pick/pick.h"
+
+/* picked, device, score, reason, runners-up, filtered out; warnings to standard error. */
+void cli_pick_print(cli_context *context, const pick_result *result);
+/* The five terms of every backend and the changes that would flip the choice. */
+void cli_pick_explain(cli_context *context, const pick_result *result);
+/* Fills err for the case that nothing available passes: what the best match lacks and what to do. NOT_FOUND. */
+kit_status cli_pick_nothing(const pick_result *result, kolm_error_t *err);
+
+#endif

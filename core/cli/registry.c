@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Turns what the host found into the rows that every verb works on, with the user's overrides. */
+#include "cli/registry.h"
+#include "cli/backend_text.h"
+#include "cli/options.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GIB ((uint64_t)1 << 30)
+
+const char *cli_group_title(cli_group group) {
+    static const char *const titles[CLI_GROUPS] = {"LOCAL", "CLOUD", "SELF-HOSTED"};
+    return titles[group];
+}
+
+cli_backend *cli_registry_find(cli_registry *registry, const char *name) {
+    for (size_t i = 0; i < registry->count; i++) {
+        if (strcmp(registry->backends[i].name, name) == 0) return &registry->backends[i];
+    }
+    return NULL;
+}
+
+kit_status cli_registry_unknown(const cli_registry *registry, const char *name, kolm_error_t *err) {
+    const char *names[256];
+    size_t count = 0;
+    for (size_t i = 0; i < registry->count && count < 256; i++) names[count++] = registry->backends[i].name;
+    const char *near = cli_nearest(name, names, count);
+    const char *remedy = "`kolm compute list` shows every backend";
+    if (near) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'; did you mean '%s'?", name, near);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'", name);
+}
+
+const char *cli_backend_detail(const cli_backend *backend, const char *key) {
+    const char *text = "";
+    if (backend->detection) (void)kit_json_get_string(backend->detection, key, &text);
+    return text ? text : "";
+}
+
+const char *cli_backend_state(const cli_backend *backend) {
+    const char *state = cli_backend_detail(backend, "state");
+    return *state ? state : "unknown";
+}
+
+bool cli_backend_available(const cli_backend *backend) {
+    return !backend->refused && strcmp(cli_backend_state(backend), "available") == 0;
+}
+
+pick_slot cli_backend_slot(const cli_backend *backend, const char *slot) {
+    bool present = false;
+    const cJSON *slots = backend->detection ? kit_json_get(backend->detection, "slots") : NULL;
+    if (!kit_json_get_bool(slots, slot, &present)) return PICK_SLOT_UNKNOWN;
+    return present ? PICK_SLOT_PRESENT : PICK_SLOT_MISSING;
+}
+
+/* ---- Overrides: backends.NAME of config.json */
+
+static kit_status bad_override(const cli_backend *b, const char *key, const char *expected, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "correct it in config.json, or take it out to use the manifest's value",
+                    "backends.%s.%s in config.json is not %s", b->name, key, expected);
+}
+
+static kit_status override_number(cli_backend *b, const cJSON *settings, const char *key, double scale, double maximum,
+                                  const char *expected, bool *out_set, uint64_t *out, kolm_error_t *err) {
+    double number = 0;
+    *out_set = false;
+    if (!kit_json_get(settings, key)) return KOLM_OK;
+    if (!kit_json_get_number(settings, key, &number) || !(number >= 0) || number > maximum) {
+        return bad_override(b, key, expected, err);
+    }
+    *out = (uint64_t)llround(number * scale);
+    *out_set = b->overridden = true;
+    return KOLM_OK;
+}
+
+kit_status cli_backend_override(cli_backend *b, const cJSON *config, kolm_error_t *err) {
+    const cJSON *settings = kit_json_get(kit_json_get(config, "backends"), b->name);
+    uint64_t value = 0;
+    bool set = false;
+    if (!cJSON_IsObject(settings)) return KOLM_OK;
+    KIT_TRY(override_number(b, settings, "cost_per_hour_usd", 1e6, 1e6, "a price from 0 to 1000000", &set, &value, err));
+    if (set) b->price_micro_usd_per_hour = value;
+    if (set) b->billing = "per-hour";
+    KIT_TRY(override_number(b, settings, "cold_start_seconds", 1, 86400, "a number of seconds from 0 to 86400", &set, &value, err));
+    if (set) b->cold_start_seconds = (uint32_t)value;
+    KIT_TRY(override_number(b, settings, "perf", PICK_UNIT, 1, "a number from 0 to 1", &set, &value, err));
+    if (set) b->perf_units = (uint32_t)value;
+    KIT_TRY(override_number(b, settings, "tier", 1, 9, "a number from 0 to 9", &set, &value, err));
+    if (set) b->tier = (uint32_t)value;
+    return KOLM_OK;
+}
+
+/* ---- Private targets: literal addresses only, because under airgap no name is looked up. */
+
+static bool private_v4(const struct in_addr *address) {
+    uint32_t a = ntohl(address->s_addr);
+    return a >> 24 == 127 || a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 || a >> 16 == 0xa9fe;
+}
+
+static bool private_v6(const struct in6_addr *address) {
+    const uint8_t *b = address->s6_addr;
+    if (IN6_IS_ADDR_LOOPBACK(address)) return true;
+    if (IN6_IS_ADDR_V4MAPPED(address)) {
+        struct in_addr inner;
+        memcpy(&inner, b + 12, sizeof inner);
+        return private_v4(&inner);
+    }
+    return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
+}
+
+bool cli_target_is_private(const char *target) {
+    char host[64];
+    struct in_addr v4;
+    struct in6_addr v6;
+    const char *at = strrchr(target, '@');
+    const char *start = at ? at + 1 : target;
+    bool bracketed = *start == '[';
+    size_t length = bracketed ? strcspn(++start, "]") : strlen(start);
+    const char *colon = memchr(start, ':', length);
+    /* One colon sets a port apart; more make an IPv6 address. */
+    if (!bracketed && colon && !memchr(colon + 1, ':', length - (size_t)(colon + 1 - start))) length = (size_t)(colon - start);
+    if (length == 0 || length >= sizeof host) return false;
+    memcpy(host, start, length);
+    host[length] = '\0';
+    if (strcmp(host, "localhost") == 0) return true;
+    if (inet_pton(AF_INET, host, &v4) == 1) return private_v4(&v4);
+    return inet_pton(AF_INET6, host, &v6) == 1 && private_v6(&v6);
+}
+
+/* ---- Devices */
+
+/* Memory of the largest device and, for "device:", its name, memory and how many there are of it. */
+static const cJSON *largest_device(const cli_backend *b, uint64_t *out_memory, size_t *out_count) {
+    const cJSON *devices = b->detection ? kit_json_get(b->detection, "devices") : NULL;
+    const cJSON *best = NULL;
+    *out_memory = 0;
+    *out_count = 0;
+    for (const cJSON *d = cJSON_IsArray(devices) ? devices->child : NULL; d; d = d->next) {
+        uint64_t memory = 0;
+        const char *kind = "none";
+        (void)kit_json_get_string(d, "memory", &kind);
+        if (strcmp(kind, "none") != 0) (void)kit_json_get_u64(d, "total_memory_bytes", &memory);
+        if (!best || memory > *out_memory) {
+            best = d;
+            *out_memory = memory;
+        }
+    }
+    const char *name = "", *other = "";
+    (void)kit_json_get_string(best, "name", &name);
+    for (const cJSON *d = best ? devices->child : NULL; d; d = d->next) {
+        if (kit_json_get_string(d, "name", &other) && strcmp(name, other) == 0) ++*out_count;
+    }
+    return best;
+}
+
+kit_status cli_backend_describe_device(cli_backend *b, kolm_error_t *err) {
+    uint64_t memory = 0, units = 0;
+    size_t count = 0;
+    const char *name = NULL;
+    kit_buf text = {0};
+    const cJSON *device = largest_device(b, &memory, &count);
+    free(b->device);
+    b->device = NULL;
+    if (!device || !kit_json_get_string(device, "name", &name)) return KOLM_OK;
+    if (count > 1) kit_buf_fmt(&text, "%zu x ", count);
+    kit_buf_str(&text, name);
+    if (memory) kit_buf_fmt(&text, " (%" PRIu64 " GB)", (memory + GIB / 2) / GIB); /* as it says on the box */
+    else if (kit_json_get_u64(device, "units", &units) && units) kit_buf_fmt(&text, " (%" PRIu64 " cores)", units);
+    KIT_TRY(kit_buf_ok(&text, err));
+    b->device = kit_buf_take(&text);
+    return KOLM_OK;
+}
+
+/* ---- The picker's view */
+
+static void fill_candidate(pick_candidate *c, const cli_backend *b) {
+    size_t count = 0;
+    *c = (pick_candidate){.name = b->name, .kind = b->kind, .refused = b->refused};
+    if (b->refused) return;
+    c->train = b->train;
+    c->infer = b->infer;
+    c->airgap = b->airgap;
+    c->private_target = b->private_target;
+    c->price_micro_usd_per_hour = b->price_micro_usd_per_hour;
+    c->hourly = b->price_micro_usd_per_hour != PICK_UNPRICED;
+    c->billing = b->billing;
+    c->cold_start_seconds = b->cold_start_seconds;
+    c->tier = b->tier;
+    c->vram = b->vram;
+    c->vram_cap_bytes = b->vram_cap_bytes;
+    c->perf_units = b->perf_units;
+    c->available = cli_backend_available(b);
+    c->state = cli_backend_state(b);
+    c->reason = cli_backend_detail(b, "reason");
+    c->remedy = cli_backend_detail(b, "remedy");
+    c->device = b->device;
+    (void)largest_device(b, &c->memory_bytes, &count);
+    c->train_slot = cli_backend_slot(b, "train");
+    c->infer_slot = cli_backend_slot(b, "infer");
+}
+
+kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate **out_candidates, kolm_error_t *err) {
+    pick_candidate *candidates = calloc(registry->count ? registry->count : 1, sizeof *candidates);
+    if (!candidates) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    for (size_t i = 0; i < registry->count; i++) fill_candidate(&candidates[i], &registry->backends[i]);
+    *out_candidates = candidates;
+    return KOLM_OK;
+}
+
+void cli_candidates_free(pick_candidate *candidates) {
+    free(candidates);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The backends that were found, with the user's overrides and what detection knows about them. */
+#ifndef KOLM_CLI_REGISTRY_H
+#define KOLM_CLI_REGISTRY_H
+
+#include "cli/context.h"
+#include "pick/pick.h"
+
+/*
+ * cli_registry_open scans for manifests and loads no plugin. Detection is added by cli_registry_recall (cache only) or
+ * cli_registry_detect (cache, and a process per plugin for what it does not know). One thread.
+ */
+
+/* Places of backends, in the order in which `list` shows them. */
+typedef enum cli_group { CLI_GROUP_LOCAL, CLI_GROUP_CLOUD, CLI_GROUP_SELF_HOSTED, CLI_GROUPS } cli_group;
+const char *cli_group_title(cli_group group); /* "LOCAL" */
+
+struct host_row;
+
+/* Strings belong to the registry unless said otherwise. */
+typedef struct cli_backend {
+    const struct host_row *row; /* as the host found it */
+    const char *name;
+    const char *refused; /* why the row is not usable: then only name and the paths below are set; NULL otherwise */
+    const char *plugin_path, *manifest_path; /* "" when there is none */
+    cli_group group;
+    const char *kind, *summary, *runtime;
+    const char *needs;   /* what a person must have: "NVIDIA", "KOLM_X_TOKEN", "always available" */
+    const char *billing; /* "per-hour", "per-token", "per-call" */
+    const char *const *auth; /* names of the secrets that it takes */
+    size_t auth_count;
+    const char *const *watched; /* variables that a detection depends on: auth and what else the manifest names */
+    size_t watched_count;
+    bool train, infer;
+    pick_airgap airgap;
+    bool private_target; /* PICK_AIRGAP_DEPENDS: the target is literally loopback or private */
+    pick_vram vram;
+    uint64_t vram_cap_bytes;
+    /* The manifest's values, or config.json's where backends.NAME overrides them. */
+    uint64_t price_micro_usd_per_hour; /* PICK_UNPRICED when not billed by the hour */
+    uint32_t cold_start_seconds;
+    uint32_t tier;
+    uint32_t perf_units;
+    bool overridden;
+    /* What detection said: {"state","reason","remedy","runtime","version","devices":[...],"slots":{...},"at"}; NULL when
+     * nothing is known. Owned. */
+    cJSON *detection;
+    bool from_cache;
+    char *device; /* owned; "NVIDIA H100 (80 GB)", or NULL */
+} cli_backend;
+
+typedef struct cli_shadowed {
+    const char *name, *path, *why;
+} cli_shadowed;
+
+typedef struct cli_registry {
+    struct host_scan *found;
+    store_credentials *credentials; /* NULL until a token is asked for */
+    cli_backend *backends;          /* usable and refused ones, by group, tier and name; no shadowed ones */
+    size_t count;
+    cli_shadowed *shadowed; /* plugins that another one of the same name hides */
+    size_t shadowed_count;
+    char *looked_in; /* "DIR, DIR": for the message that there is nothing */
+    cJSON *cache;                   /* the detection cache as read */
+    int64_t now;                    /* seconds since 1970, the clock of this command */
+} cli_registry;
+
+typedef struct cli_detect_options {
+    bool refresh; /* do not believe the cache */
+    bool airgap;  /* touch no backend that needs the network, read no token of one */
+    bool allow_private_remote;
+    const char *only; /* detect only this backend; NULL: all */
+} cli_detect_options;
+
+kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
+void cli_registry_free(cli_registry *registry);
+
+/* The backend called name, or NULL. */
+cli_backend *cli_registry_find(cli_registry *registry, const char *name);
+/* Fills err with "no backend is called 'x'; did you mean ...?" */
+kit_status cli_registry_unknown(const cli_registry *registry, const char *name, kolm_error_t *err);
+
+/* Fills detections from the cache where it is still good, and looks at nothing else. */
+void cli_registry_recall(cli_context *context, cli_registry *registry);
+/* Fills all detections; those that the cache does not know are made at once, in parallel, under one deadline. Verdicts
+ * are part of the detection, so that this fails only when kolm itself cannot work. */
+kit_status cli_registry_detect(cli_context *context, cli_registry *registry, const cli_detect_options *options,
+                               kolm_error_t *err) KIT_MUST_USE;
+
+/* One candidate per backend, in the order of registry->backends, for the picker; strings belong to the registry. */
+kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate **out_candidates, kolm_error_t *err) KIT_MUST_USE;
+void cli_candidates_free(pick_candidate *candidates);
+
+/* For registry.c and scan.c: config.json's backends.NAME over the manifest's values; the line for "device:". */
+kit_status cli_backend_override(cli_backend *backend, const cJSON *config, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_backend_describe_device(cli_backend *backend, kolm_error_t *err) KIT_MUST_USE;
+/* True for [user@]HOST[:port] where HOST is localhost or a literal loopback, link-local or private address. */
+bool cli_target_is_private(const char *target);
+
+/* "available", "absent", "broken", "refused", "crashed", ...; "unknown" without a detection. */
+const char *cli_backend_state(const cli_backend *backend);
+bool cli_backend_available(const cli_backend *backend);
+/* Text of a key of the detection; "" when there is none. */
+const char *cli_backend_detail(const cli_backend *backend, const char *key);
+/* What is known about a slot ("train", "infer", "test", "cost") of the plugin. */
+pick_slot cli_backend_slot(const cli_backend *backend, const char *slot);
+
+#endif

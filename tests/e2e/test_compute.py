@@ -1,0 +1,472 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""kolm compute, as a person or a script uses it: every verb, its JSON, its exit codes, its refusals."""
+import json
+import os
+import pty
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+KOLM = os.path.abspath(sys.argv[1])
+FAKES = os.path.abspath(sys.argv[2])  # the directory of the fake-*.so built for these tests
+
+
+def manifest(name, **changes):
+    fields = {
+        "name": name, "kind": "local", "train": True, "infer": True, "airgap": "yes", "billing": "per-hour",
+        "cost_per_hour_usd": 0, "cold_start_seconds": 0, "vram_cap_gb": None, "auth": [], "tier": 1, "perf": 0.3,
+        "runtime": "fake runtime", "requires": "always available", "summary": "A fake for tests.",
+    }
+    fields.update(changes)
+    return fields
+
+
+class Compute(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="kolm-compute-")
+        self.addCleanup(shutil.rmtree, self.dir, True)
+        self.home = os.path.join(self.dir, "home")
+        self.backends = os.path.join(self.dir, "backends")
+        os.mkdir(self.backends, 0o755)
+        self.env = {"KOLM_HOME": self.home, "KOLM_BACKEND_PATH": self.backends, "PATH": "/nonexistent"}
+
+    # ---- helpers
+
+    def add(self, name, **changes):
+        shutil.copy(os.path.join(FAKES, name + ".so"), os.path.join(self.backends, name + ".so"))
+        self.write_manifest(manifest(name, **changes))
+
+    def write_manifest(self, fields):
+        path = os.path.join(self.backends, fields["name"] + ".json")
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(fields, out)
+        os.chmod(path, 0o644)
+
+    def add_usual(self):
+        self.add("fake-cpu")
+        self.add("fake-gpu", vram_cap_gb="own", perf=1.0, requires="a fake card")
+        self.add("fake-absent", perf=0.9)
+        self.add("fake-cloud", kind="cloud-marketplace", airgap="no", cost_per_hour_usd=2.5, cold_start_seconds=5,
+                 vram_cap_gb=80, auth=["FAKE_TOKEN"], tier=2, perf=0.95, requires="FAKE_TOKEN")
+
+    def kolm(self, *words, code=0, env=None, **more):
+        full = dict(self.env)
+        full.update(env or {})
+        full = {k: v for k, v in full.items() if v is not None}
+        done = subprocess.run([KOLM, *words], env=full, capture_output=True, text=True, timeout=60, check=False,
+                              stdin=subprocess.DEVNULL, **more)
+        self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
+        return done
+
+    def compute(self, *words, **more):
+        return self.kolm("compute", *words, **more)
+
+    def json(self, *words, schema=None, **more):
+        value = json.loads(self.compute(*words, "--json", **more).stdout)
+        if schema:
+            self.assertEqual(value["schema"], schema)
+        return value
+
+    def assert_error(self, done, *pieces):
+        self.assertTrue(done.stderr.startswith("kolm: ") or "\nkolm: " in done.stderr, done.stderr)
+        self.assertIn("  -> ", done.stderr)
+        for piece in pieces:
+            self.assertIn(piece, done.stderr)
+
+    def write_home(self, name, text, mode=0o600):
+        path = os.path.join(self.home, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.chmod(path, mode)
+        return path
+
+    def states(self, *words, **more):
+        value = self.json("detect", *words, **more)
+        return {b["name"]: b["detection"]["state"] for b in value["backends"]}
+
+    # ---- usage
+
+    def test_usage_errors_quote_the_word(self):
+        for words, piece in [
+            (["pick", "--budget", "abc"], "'abc'"), (["pick", "--budget", "-1"], "'-1'"), (["pick", "--budget=-1"], "'-1'"),
+            (["pick", "--budget", ""], "--budget needs a value"), (["pick", "--min-vram"], "--min-vram needs a value"),
+            (["pick", "--min-vram", "--json"], "--min-vram needs a value"), (["pick", "--min-vram", "many"], "'many'"),
+            (["pick", "--max-tier", "1.5"], "'1.5'"), (["pick", "--max-tier", "99999999999999999999"], "9999"),
+            (["pick", "--budget", "nan"], "'nan'"), (["pick", "--budget", "1e3"], "'1e3'"), (["pick", "foo", "bar"], "'foo'"),
+            (["pick", "--bugdet", "1"], "did you mean --budget"), (["pick", "--explain=yes"], "takes no value"),
+            (["pik"], "did you mean 'kolm compute pick'"), (["list", "--frob"], "'--frob'"), (["use"], "missing NAME"),
+            (["use", "a", "b"], "'b'"), (["info"], "missing NAME"), (["test"], "missing NAME"), (["status", "x"], "'x'"),
+            (["status", "--since", "soon"], "'soon'"), (["pick", "-x"], "'-x'"), (["quote", "--rows", "-5"], "'-5'"),
+            (["pick", "--replay", "x", "--airgap"], "--replay"), (["use", "--clear", "x"], "'x'"),
+        ]:
+            with self.subTest(words=words):
+                self.assert_error(self.compute(*words, code=2), piece)
+
+    def test_usage_errors_are_json_too(self):
+        value = json.loads(self.compute("pick", "--budget", "abc", "--json", code=2).stdout)
+        self.assertEqual((value["schema"], value["exit"], value["code"]), ("kolm.error/1", 2, "INVALID_ARGUMENT"))
+        self.assertIn("'abc'", value["text"])
+
+    def test_help_and_version(self):
+        for words in ([], ["compute"]):
+            self.assertIn("usage:", self.kolm(*words, code=2).stdout)
+            self.assertIn("usage:", self.kolm(*words, "--help").stdout)
+        for verb in ("list", "detect", "pick", "use", "info", "status", "test", "quote"):
+            self.assertIn("usage: kolm compute " + verb, self.compute(verb, "--help").stdout)
+        self.assertRegex(self.kolm("--version").stdout, r"^kolm \d+\.\d+\.\d+ ")
+        self.assertEqual(json.loads(self.kolm("--version", "--json").stdout)["schema"], "kolm.version/1")
+
+    def test_control_characters_do_not_reach_the_terminal(self):
+        done = self.compute("pick", "\033[31mred", code=2)
+        self.assertNotIn("\033", done.stderr)
+        self.assertIn("\\x1b", done.stderr)
+
+    # ---- list
+
+    def test_list_has_the_shape_of_the_guide(self):
+        self.add_usual()
+        lines = self.compute("list").stdout.splitlines()
+        self.assertEqual(lines[0], "LOCAL")
+        self.assertIn("CLOUD", lines)
+        cpu = next(line for line in lines if line.startswith("  fake-cpu "))
+        self.assertRegex(cpu, r"^  fake-cpu +tier 1  always available +0 \$/hr +fake runtime")
+        cloud = next(line for line in lines if line.startswith("  fake-cloud "))
+        self.assertRegex(cloud, r"tier 2  FAKE_TOKEN +2\.50 \$/hr")
+        value = self.json("list", schema="kolm.compute.list/1")
+        self.assertEqual(sorted(b["name"] for b in value["backends"]), ["fake-absent", "fake-cloud", "fake-cpu", "fake-gpu"])
+
+    def test_list_loads_no_plugin(self):
+        self.add("fake-crash")
+        self.compute("list")
+        self.assertFalse(os.path.exists(self.home))
+
+    def test_list_shows_refused_rows_with_why(self):
+        self.add_usual()
+        os.chmod(os.path.join(self.backends, "fake-gpu.so"), 0o777)
+        self.write_manifest(manifest("fake-cpu", tier="one"))
+        text = self.compute("list").stdout
+        self.assertRegex(text, r"(?s)REFUSED\n.*fake-cpu .*tier.*fake-gpu .*writable")
+        refused = {r["name"]: r["why"] for r in self.json("list")["refused"]}
+        self.assertIn("tier", refused["fake-cpu"])
+
+    def test_list_without_backends(self):
+        empty = os.path.join(self.dir, "empty")
+        os.mkdir(empty)
+        for path in (empty, os.path.join(self.dir, "nowhere")):
+            done = self.compute("list", env={"KOLM_BACKEND_PATH": path, "KOLM_NO_INSTALLED_BACKENDS": "1"})
+            self.assertIn("no backends", done.stdout + done.stderr)
+
+    # ---- detect
+
+    def test_detect_says_state_reason_and_remedy(self):
+        self.add_usual()
+        self.add("fake-broken")
+        self.add("fake-crash")
+        self.assertEqual(self.states(), {"fake-cpu": "available", "fake-gpu": "available", "fake-absent": "absent",
+                                         "fake-cloud": "absent", "fake-broken": "broken", "fake-crash": "crashed"})
+        text = self.compute("detect").stdout
+        self.assertIn("driver and library differ", text)
+        self.assertIn("fake card", text)
+        gpu = next(b for b in self.json("detect", schema="kolm.compute.detect/1")["backends"] if b["name"] == "fake-gpu")
+        self.assertEqual(gpu["detection"]["devices"][0]["total_memory_bytes"], 24 * 2**30)
+        self.assertTrue(gpu["from_cache"])
+
+    def test_a_new_token_counts_at_once(self):
+        self.add_usual()
+        self.assertEqual(self.states()["fake-cloud"], "absent")
+        self.assertEqual(self.states(env={"FAKE_TOKEN": "secret-token-1234"})["fake-cloud"], "available")
+        self.assertEqual(self.states()["fake-cloud"], "absent")
+        self.write_home("credentials", "FAKE_TOKEN=another-token-9999\n")
+        self.assertEqual(self.states()["fake-cloud"], "available")
+
+    def test_no_secret_is_ever_stored(self):
+        self.add_usual()
+        token = "very-secret-token-value-4711"
+        self.compute("detect", env={"FAKE_TOKEN": token})
+        self.compute("pick", "--json", env={"FAKE_TOKEN": token})
+        for directory, _, names in os.walk(self.home):
+            for name in names:
+                with open(os.path.join(directory, name), "rb") as file:
+                    self.assertNotIn(token.encode(), file.read(), name)
+
+    def test_cache_is_used_refreshed_and_survives_garbage(self):
+        self.add("fake-cpu")
+        self.compute("detect")
+        path = os.path.join(self.home, "cache", "detect.json")
+        self.assertTrue(self.json("detect")["backends"][0]["from_cache"])
+        self.assertFalse(self.json("detect", "--refresh")["backends"][0]["from_cache"])
+        self.assertFalse(self.json("detect", "--force")["backends"][0]["from_cache"])
+        for garbage in ("", "{", "[]", '{"entries": 3}', '{"entries":{"fake-cpu":[]}}',
+                        '{"entries":{"fake-cpu":{"key":"x","detection":{"state":"available"}}}}', "\x00\x01"):
+            with open(path, "w", encoding="utf-8") as out:
+                out.write(garbage)
+            self.assertFalse(self.json("detect")["backends"][0]["from_cache"], garbage)
+            self.assertTrue(self.json("detect")["backends"][0]["from_cache"], garbage)
+
+    def test_a_forged_cache_entry_cannot_make_a_ghost_available(self):
+        self.add("fake-absent")
+        self.compute("detect")
+        path = os.path.join(self.home, "cache", "detect.json")
+        with open(path, encoding="utf-8") as file:
+            cache = json.load(file)
+        for state in ("yes", True, "2/2 backends", None):
+            cache["entries"]["fake-absent"]["detection"]["state"] = state
+            with open(path, "w", encoding="utf-8") as out:
+                json.dump(cache, out)
+            self.assertEqual(self.states()["fake-absent"], "absent")
+
+    def test_a_changed_plugin_is_detected_again(self):
+        self.add("fake-cpu")
+        self.compute("detect")
+        self.add("fake-cpu", summary="Another one.")
+        self.assertFalse(self.json("detect")["backends"][0]["from_cache"])
+
+    def test_a_home_that_cannot_be_written_works_without_cache(self):
+        self.add("fake-cpu")
+        with open(self.home, "w", encoding="utf-8"):
+            pass
+        for _ in range(2):
+            self.assertFalse(self.json("detect")["backends"][0]["from_cache"])
+        self.assertEqual(self.json("pick")["picked"], "fake-cpu")
+        self.assert_error(self.compute("use", "fake-cpu", code=6), self.home)
+
+    def test_no_home_is_an_error_with_a_remedy(self):
+        done = self.compute("pick", code=2, env={"KOLM_HOME": None})
+        self.assert_error(done, "KOLM_HOME", "HOME")
+        self.assert_error(self.compute("pick", code=2, env={"KOLM_HOME": "rel"}), "'rel'")
+        self.kolm("--version", env={"KOLM_HOME": None})
+
+    # ---- pick
+
+    def test_pick_has_the_shape_of_the_guide(self):
+        self.add_usual()
+        text = self.compute("pick").stdout
+        self.assertRegex(text, r"\Apicked:  fake-gpu\ndevice:  fake card \(24 GB\)\nscore:   1\.000\n"
+                               r"reason:  available; score 1\.000 \(local\)\n")
+        self.assertRegex(text, r"\nrunners-up: fake-cpu \(0\.895\), fake-absent \(0\.635 not detected\), fake-cloud \(0\.476 not detected\)\n")
+
+    def test_pick_gives_a_reason_for_everybody(self):
+        self.add_usual()
+        text = self.compute("pick", "--budget", "1.00", "--exclude", "fake-gpu").stdout
+        self.assertIn("picked:  fake-cpu", text)
+        self.assertIn("fake-cloud ($2.50/hr > 1.00)", text)
+        self.assertIn("fake-gpu (named by --exclude)", text)
+        value = self.json("pick", "--airgap", "--max-tier", "1", schema="kolm.compute.pick/1")
+        why = {row["name"]: [r["filter"] for r in row["reasons"]] for row in value["filtered_out"]}
+        self.assertEqual(why, {"fake-cloud": ["airgap", "max-tier"]})
+
+    def test_min_vram_needs_a_detected_card(self):
+        self.add_usual()
+        self.assertEqual(self.json("pick", "--min-vram", "24")["picked"], "fake-gpu")
+        value = self.json("pick", "--min-vram", "80", code=3)
+        self.assertEqual((value["picked"], value["best_match"]), (None, "fake-cloud"))
+        self.assertEqual(self.json("pick", "--min-vram", "80", env={"FAKE_TOKEN": "abc"})["picked"], "fake-cloud")
+
+    def test_nothing_available_is_exit_3_and_says_what_lacks(self):
+        self.add("fake-absent")
+        done = self.compute("pick", code=3)
+        self.assertIn("best match: fake-absent", done.stdout)
+        self.assert_error(done, "no such card", "buy one")
+        done = self.compute("pick", "--exclude", "fake-absent", code=3)
+        self.assert_error(done, "no backend passes")
+
+    def test_unknown_exclude_is_a_usage_error(self):
+        self.add_usual()
+        self.assert_error(self.compute("pick", "--exclude", "fake-cpuu", code=2), "'fake-cpuu'", "fake-cpu")
+
+    def test_detect_only_is_its_own_reason(self):
+        self.add("fake-detect-only", perf=1.0)
+        self.add("fake-cpu")
+        text = self.compute("pick").stdout
+        self.assertIn("picked:  fake-cpu", text)
+        self.assertIn("detect only: training is not implemented yet in this version", text)
+        self.assertIn("detect only", self.compute("list").stdout)
+
+    def test_explain_shows_terms_and_the_smallest_flip(self):
+        self.add_usual()
+        text = self.compute("pick", "--explain", "--exclude", "fake-gpu", env={"FAKE_TOKEN": "abc"}).stdout
+        self.assertRegex(text, r"fake-cpu +0\.35000 +0\.20000 +0\.15000 +0\.15000 +0\.04500 +0\.89500")
+        self.assertIn("smallest change that would flip the choice: fake-cloud would win if it cost at most $0.78", text)
+
+    def test_replay_gives_the_same_answer_anywhere(self):
+        self.add_usual()
+        record = self.compute("pick", "--json", "--budget", "2", env={"FAKE_TOKEN": "abc"}).stdout
+        path = os.path.join(self.dir, "record.json")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(record)
+        shutil.rmtree(self.backends)
+        self.assertEqual(self.compute("pick", "--replay", path, "--json").stdout, record)
+        self.assertIn("picked:  fake-gpu", self.compute("pick", "--replay", path).stdout)
+        for old, new, code in [('"picked": "fake-gpu"', '"picked": "fake-cpu"', 7), ('"perf": 0.3', '"perf": 1.0', 7),
+                               ('"candidates"', '"candidate"', 6), ("{", "", 6)]:
+            with open(path, "w", encoding="utf-8") as out:
+                out.write(record.replace(old, new, 1))
+            self.assert_error(self.compute("pick", "--replay", path, code=code))
+        self.assert_error(self.compute("pick", "--replay", path + ".none", code=6), path)
+
+    def test_airgap_loads_no_network_plugin_and_reads_no_token(self):
+        self.add_usual()
+        self.add("fake-crash", kind="cloud-managed", airgap="no")
+        self.write_home("credentials", "FAKE_TOKEN=x\n", 0o644)  # reading it would be an error
+        states = self.states("--airgap")
+        self.assertEqual((states["fake-cloud"], states["fake-crash"]), ("not loaded", "not loaded"))
+        self.assertEqual(self.json("pick", "--airgap")["picked"], "fake-gpu")
+
+    def test_credentials_others_can_read_are_refused(self):
+        self.add_usual()
+        self.write_home("credentials", "FAKE_TOKEN=x\n", 0o644)
+        self.assert_error(self.compute("pick", code=6), "credentials", "chmod 600")
+
+    def test_config_overrides_a_price(self):
+        self.add_usual()
+        self.write_home("config.json", '{"backends": {"fake-cloud": {"cost_per_hour_usd": 0.25}}}')
+        value = self.json("pick", env={"FAKE_TOKEN": "abc"})
+        cloud = next(c for c in value["candidates"] if c["name"] == "fake-cloud")
+        self.assertEqual(cloud["cost_per_hour_usd"], 0.25)
+        self.write_home("config.json", '{"backends": {"fake-cloud": {"cost_per_hour_usd": -3}}}')
+        self.assert_error(self.compute("pick", code=6), "cost_per_hour_usd", "fake-cloud")
+
+    # ---- use
+
+    def test_use_writes_the_default_and_keeps_the_rest(self):
+        self.add_usual()
+        self.write_home("config.json", '{"mine": [1, 2]}')
+        done = self.compute("use", "fake-cpu")
+        self.assertIn("default backend", done.stdout)
+        path = os.path.join(self.home, "config.json")
+        with open(path, encoding="utf-8") as file:
+            self.assertEqual(json.load(file), {"mine": [1, 2], "backend": "fake-cpu"})
+        self.assertEqual(self.json("status")["default"]["backend"], "fake-cpu")
+        self.compute("use", "--clear")
+        with open(path, encoding="utf-8") as file:
+            self.assertEqual(json.load(file), {"mine": [1, 2]})
+
+    def test_use_refuses_unknown_and_warns_of_absent(self):
+        self.add_usual()
+        self.assert_error(self.compute("use", "fake-gpuu", code=2), "'fake-gpuu'", "fake-gpu")
+        self.assertFalse(os.path.exists(os.path.join(self.home, "config.json")))
+        self.assertIn("not available", self.compute("use", "fake-absent").stderr)
+
+    def test_a_config_that_is_not_json_is_not_overwritten(self):
+        self.add_usual()
+        path = self.write_home("config.json", '{"backend": oops}')
+        for words in (["use", "fake-cpu"], ["use", "--clear"], ["pick"], ["list"], ["status"]):
+            self.assert_error(self.compute(*words, code=6), path, "line 1, column 13")
+        with open(path, encoding="utf-8") as file:
+            self.assertEqual(file.read(), '{"backend": oops}')
+
+    # ---- info
+
+    def test_info_tells_everything_and_only_the_tail_of_a_token(self):
+        self.add_usual()
+        text = self.compute("info", "fake-cloud", env={"FAKE_TOKEN": "0123456789abcdef"}).stdout
+        self.assertIn("environment", text)
+        self.assertIn("...cdef", text)
+        self.assertNotIn("0123456789", text)
+        gpu = self.compute("info", "fake-gpu").stdout
+        self.assertRegex(gpu, r"fake card.*24\.0 GiB.*21\.0 GiB free")
+        value = self.json("info", "fake-gpu", schema="kolm.compute.info/1")
+        self.assertEqual(value["name"], "fake-gpu")
+        self.assert_error(self.compute("info", "fake-gpuu", code=2), "fake-gpu")
+
+    def test_info_warns_of_costs_nobody_can_predict(self):
+        self.add("fake-cloud", kind="cloud-managed", airgap="no", billing="per-token", cost_per_hour_usd=None)
+        self.assertIn("not predictable", self.compute("info", "fake-cloud").stdout)
+
+    # ---- test and quote
+
+    def test_test_prints_the_four_steps(self):
+        self.add("fake-cpu")
+        text = self.compute("test", "fake-cpu").stdout
+        self.assertRegex(text, r"\A\[1/4\]     auth check                        ok\n"
+                               r"\[2/4\]     container provision \(cold\)        4\.8s\n")
+        self.assertRegex(text, r"\nPASS     fake-cpu is ready for kolm compile\n\Z")
+        value = self.json("test", "fake-cpu", schema="kolm.compute.test/1")
+        self.assertTrue(value["passed"])
+        self.assertEqual(len(value["steps"]), 4)
+
+    def test_test_that_fails_is_exit_5(self):
+        self.add("fake-fails")
+        done = self.compute("test", "fake-fails", code=5)
+        self.assertIn("[3/4]     trainer dry run (no weights)      failed: no trainer", done.stdout)
+        self.assertIn("FAIL     ", done.stdout)
+        self.add("fake-detect-only")
+        self.assert_error(self.compute("test", "fake-detect-only", code=5), "detect only")
+        self.add("fake-test-crash")
+        self.assert_error(self.compute("test", "fake-test-crash", code=5), "fake-test-crash")
+
+    def test_quote_asks_every_backend(self):
+        self.add_usual()
+        text = self.compute("quote", "--rows", "1000", "--bytes", "100000").stdout
+        self.assertRegex(text, r"fake-cpu +10\.0s +\$0\.00 ")
+        value = self.json("quote", "--rows", "1000", schema="kolm.compute.quote/1")
+        quotes = {q["name"]: q for q in value["quotes"]}
+        self.assertEqual(quotes["fake-cloud"]["duration_ms"], 15000)
+        self.assertEqual(quotes["fake-cloud"]["basis"], "1000 rows at 10 ms")
+        data = os.path.join(self.dir, "d.jsonl")
+        with open(data, "w", encoding="utf-8") as out:
+            out.write('{"input":"abc","output":"x"}\n' * 7)
+        quotes = {q["name"]: q for q in self.json("quote", "-d", data)["quotes"]}
+        self.assertEqual(quotes["fake-cpu"]["duration_ms"], 70)
+        self.assert_error(self.compute("quote", "-d", data + ".none", code=6), "d.jsonl.none")
+        self.assert_error(self.compute("quote", code=2), "--rows")
+
+    # ---- status
+
+    def test_status_on_a_fresh_home(self):
+        self.add_usual()
+        text = self.compute("status").stdout
+        self.assertIn("picker", text)
+        self.assertRegex(text, r"jobs: +none")
+        self.assertRegex(text, r"leases: +none")
+        value = self.json("status", "--since", "24h", schema="kolm.compute.status/1")
+        self.assertEqual(value["totals"]["jobs"], 0)
+
+    def test_status_names_who_says_the_default(self):
+        self.add_usual()
+        self.assertEqual(self.json("status", env={"KOLM_BACKEND": "fake-cpu"})["default"],
+                         {"backend": "fake-cpu", "by": "env"})
+
+    # ---- manners
+
+    def test_colour_only_on_a_terminal_without_no_color(self):
+        self.add("fake-cpu")
+        self.assertNotIn("\033", self.compute("pick").stdout)
+        self.assertIn(b"\033[", self.on_a_terminal("compute", "pick"))
+        self.assertNotIn(b"\033[", self.on_a_terminal("compute", "pick", env={"NO_COLOR": "1"}))
+
+    def on_a_terminal(self, *words, env=None):
+        leader, follower = pty.openpty()
+        full = dict(self.env, TERM="xterm", **(env or {}))
+        child = subprocess.Popen([KOLM, *words], env=full, stdin=subprocess.DEVNULL, stdout=follower, stderr=follower)
+        os.close(follower)
+        out = b""
+        while True:
+            try:
+                piece = os.read(leader, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            out += piece
+        os.close(leader)
+        child.wait(timeout=60)
+        return out
+
+    def test_a_full_disk_is_not_silent(self):
+        self.add("fake-cpu")
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([KOLM, "compute", "list"], env=self.env, stdout=full, stderr=subprocess.PIPE, text=True,
+                                  check=False, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("standard output could not be written", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])
