@@ -95,7 +95,26 @@ class Bench:
         detect = min(child([self.kolm, "compute", "detect", "--refresh"], self.env)[0] for _ in range(20))
         rows = [(n, "%.2f ms" % (s * 1e3), "%.2f" % (s / best["/bin/true"])) for n, s in best.items()]
         rows.append(("kolm compute detect --refresh (14 plugins, nothing cached)", "%.1f ms" % (detect * 1e3), "%.1f" % (detect / best["/bin/true"])))
+        hung, count = self.hanging()
+        rows.append(("the same when the detect of all %d hangs" % count, "%.2f s" % hung, ""))
         table("Verbs, whole process (best of 200)", ["command", "time", "times /bin/true"], rows)
+
+    def hanging(self):
+        """Seconds for a detect in which every shipped name is a plugin that never answers, and how many there were."""
+        place = os.path.join(self.work, "hang")
+        os.mkdir(place, 0o755)
+        include = os.path.join(HERE, "..", "..", "sdk", "include")
+        count = 0
+        for folder, _, files in os.walk(os.path.join(self.build, "plugins")):
+            for name in (f[:-5] for f in files if f.endswith(".json")):
+                if not os.path.exists(os.path.join(folder, name + ".so")):
+                    continue
+                child(["cc", "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-DNAME=\"%s\"" % name, "-I", include,
+                       os.path.join(HERE, "hang.c"), "-o", os.path.join(place, name + ".so")])
+                shutil.copy(os.path.join(folder, name + ".json"), place)
+                count += 1
+        env = dict(self.env, KOLM_BACKEND_PATH=place)
+        return child([self.kolm, "compute", "detect", "--refresh"], env, ok=(0, 3))[0], count
 
     def compile(self, directory, out, *more):
         argv = [self.kolm, "compile", "-t", "bench", "-d", os.path.join(directory, "train.jsonl"), "--eval", os.path.join(directory, "test.jsonl"),
