@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calling a slot of a backend in a process of its own, and the verdict on what became of it. */
+#ifndef KOLM_HOST_CALL_H
+#define KOLM_HOST_CALL_H
+
+/*
+ * Each call starts kolm-host: one process, one plugin, one slot, in a session of its own. Its standard input is
+ * /dev/null; what it prints becomes log events. It has a short environment (HOME, PATH, LANG, LC_*, TZ, device
+ * selection, and what the manifest requires), the resource limits of the slot, and no secret in either: secrets of the
+ * manifest are asked for by name and go through a pipe. Its exit code is not believed; only its reply record counts.
+ *
+ * When a call ends, however it ends, everything that the backend left running in its session is killed.
+ *
+ * The functions return KOLM_OK whenever there is a verdict. They fail only when this side cannot work: no memory, no
+ * kolm-host, no process.
+ *
+ * Threads: calls may run in several threads at once. Callbacks come on the calling thread.
+ */
+
+#include "host/scan.h"
+#include <signal.h>
+
+typedef enum host_verdict {
+    HOST_OK,            /* the slot returned KOLM_OK; its result is filled */
+    HOST_FAILED,        /* the slot returned an error: error is the backend's own record */
+    HOST_UNIMPLEMENTED, /* the plugin has no such slot */
+    HOST_NOT_LOADED,    /* refused or could not be loaded: error says what and why */
+    HOST_CRASHED,       /* died by a signal: signal_number */
+    HOST_TIMED_OUT,     /* was killed at its deadline */
+    HOST_NO_REPLY,      /* ended without a reply: exit_code is what it pretended */
+    HOST_CANCELLED,     /* stopped because *cancel became non-zero */
+    HOST_SANDBOX,       /* the airgap could not be had on this machine: nothing was loaded */
+} host_verdict;
+/* "ok", "failed", "not implemented", "could not load", "crashed", "timed out", "exited without a reply", "interrupted",
+ * "no sandbox". Static. */
+const char *host_verdict_name(host_verdict verdict);
+
+#define HOST_SLOT_DETECT (1u << 0)
+#define HOST_SLOT_COST (1u << 1)
+#define HOST_SLOT_TRAIN (1u << 2)
+#define HOST_SLOT_INFER (1u << 3)
+#define HOST_SLOT_TEST (1u << 4)
+
+#define HOST_DEVICES_MAX 64
+
+typedef struct host_device {
+    uint32_t memory_kind;        /* KOLM_MEMORY_* */
+    uint64_t total_memory_bytes; /* KOLM_MEMORY_UNKNOWN when unknown */
+    uint64_t free_memory_bytes;
+    uint32_t index;
+    uint32_t units;
+    char name[128];
+    char id[64];
+    char driver[128];
+    char runtime[128];
+} host_device;
+
+/* The airgap as it was enforced, for the receipt. */
+#define HOST_MECHANISMS_MAX 12
+typedef struct host_sandbox {
+    bool requested;
+    bool enforced;
+    char profile[16]; /* "strict", or "" */
+    char kernel[96];  /* sysname release of the machine */
+    char mechanisms[HOST_MECHANISMS_MAX][40];
+    size_t mechanism_count;
+    uint32_t probes_run;     /* channels tried from inside before the plugin was loaded */
+    uint32_t probes_reached; /* how many of them opened: 0, or the call is refused */
+} host_sandbox;
+
+typedef struct host_result {
+    host_verdict verdict;
+    kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK */
+    int signal_number;  /* HOST_CRASHED */
+    int exit_code;      /* HOST_NO_REPLY */
+    int64_t wall_ms;
+    uint64_t peak_memory_bytes; /* of the process, children that it waited for included; 0 unknown */
+    /* What the plugin's table says, once it was loaded. */
+    bool loaded;
+    uint32_t slots; /* HOST_SLOT_*: those that are not NULL */
+    uint32_t abi_minor;
+    uint64_t features;
+    char version[64];
+    char vendor[128];
+    char licence[128];
+    char homepage[256];
+    host_sandbox sandbox;
+    host_device devices[HOST_DEVICES_MAX]; /* detect */
+    size_t device_count;
+    /* The result of the slot that was called, for HOST_OK; zero otherwise. Texts are valid UTF-8 without controls. */
+    kolm_detect_result_t detect;
+    kolm_cost_result_t cost;
+    kolm_train_result_t train;
+    kolm_infer_result_t infer;
+    kolm_test_result_t test;
+} host_result;
+
+/* Each may be NULL. Strings live until the callback returns; they are valid UTF-8, escaped, fit for a terminal. */
+typedef struct host_events {
+    void *user;
+    void (*log)(void *user, uint32_t level, const char *text); /* KOLM_LOG_*; printed output comes as KOLM_LOG_INFO */
+    void (*progress)(void *user, const kolm_progress_t *progress);
+    void (*metric)(void *user, const char *name, double value);
+    void (*test_step)(void *user, const kolm_test_step_t *step);
+} host_events;
+
+/* Zero-initialise for a call without limits, network, events and secrets. */
+typedef struct host_call_options {
+    int64_t timeout_ms; /* 0: detect, cost 5 s; the others none */
+    int64_t grace_ms;   /* from asking to stop to killing; 0: none for detect and cost, 10 s for the others */
+    const volatile sig_atomic_t *cancel; /* non-zero asks the backend to stop; NULL: never */
+    bool network;       /* the call may use the network */
+    bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
+                           A backend whose manifest does not say airgap "yes" is not loaded */
+    uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
+    const cJSON *config;         /* config.json as a whole; the backend may ask for the values of its own section */
+    /* The value of a secret that the manifest names, or NULL; called on this thread before the process starts. The
+     * value is copied into the pipe and wiped here. NULL: the backend gets none. */
+    const char *(*secret)(void *user, const char *name);
+    void *secret_user;
+    const host_events *events;
+    const char *scratch_root; /* where the scratch directory is made; NULL: TMPDIR if trusted, else /tmp */
+} host_call_options;
+
+/* A row that is not OK gives HOST_NOT_LOADED with its reason. out_result is filled in every case and needs no freeing. */
+kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
+                       host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
+/* Detects all rows at once under one deadline (options->timeout_ms, default 5 s): out_results has `count` places. A row
+ * that hangs delays nobody. Progress and test events are not delivered; log events are, with "NAME: " in front. */
+kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,
+                           const host_call_options *options, host_result *out_results, kolm_error_t *err) KIT_MUST_USE;
+/* struct_size of args is set by the function. */
+kit_status host_cost(const host_registry *registry, const host_backend *backend, const kolm_cost_args_t *args,
+                     const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
+/* The same question to all rows at once, as host_detect_all. */
+kit_status host_cost_all(const host_registry *registry, const host_backend *const *rows, size_t count,
+                         const kolm_cost_args_t *args, const host_call_options *options, host_result *out_results,
+                         kolm_error_t *err) KIT_MUST_USE;
+/* job_dir is absolute and holds the job (docs/job-protocol.md). */
+kit_status host_train(const host_registry *registry, const host_backend *backend, const char *job_dir, uint32_t threads,
+                      const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
+/* input_fd and output_fd are pipes or regular files (a file is read, or written, from its start); -1 stands for
+ * JOB_DIR/eval.jsonl and JOB_DIR/predictions.jsonl. The backend opens them by path; they stay the caller's. When they
+ * are pipes that the caller itself feeds, it does so from another thread or process: the call blocks until the end.
+ * Model files are copied into JOB_DIR/model first when the plugin cannot read slices. */
+kit_status host_infer(const host_registry *registry, const host_backend *backend, const char *job_dir, uint32_t threads,
+                      int input_fd, int output_fd, const host_call_options *options, host_result *out_result,
+                      kolm_error_t *err) KIT_MUST_USE;
+kit_status host_test(const host_registry *registry, const host_backend *backend, uint32_t threads,
+                     const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
+
+/* One line that says what became of a call: "crashed: signal 11 (Segmentation fault)". */
+void host_verdict_text(const host_result *result, char *out, size_t capacity);
+
+#endif

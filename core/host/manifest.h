@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The registry entry of a backend: NAME.json beside NAME.so, what each field means, and how strictly it is read. */
+#ifndef KOLM_HOST_MANIFEST_H
+#define KOLM_HOST_MANIFEST_H
+
+/*
+ * A manifest is one JSON object (RFC 8259, at most 64 KiB). All that `list` and `pick` say about a backend comes from
+ * here: neither loads a plugin. Reading is strict: a missing mandatory field, an unknown field, a wrong type or a value
+ * out of range makes the row `refused`, with the field's name and what was expected.
+ *
+ *   field               type                              meaning and range
+ *   name                string                            [a-z][a-z0-9-]{0,31}; equals the file name and the plugin's own
+ *   kind                string                            local | cloud-serverless | cloud-marketplace | cloud-managed |
+ *                                                         self-hosted
+ *   tier                integer                           1..9; lower is preferred at equal score
+ *   train               bool                              trains models (the intent; a NULL slot is `detect only`)
+ *   infer               bool                              answers with models
+ *   airgap              string                            "yes": needs no network ever; "no": is a network service;
+ *                                                         "depends": on where its target is
+ *   billing             string                            free | per-hour | per-token | per-call
+ *   cost_per_hour_usd   number or null                    0..100000, at most 6 decimals. null if and only if billing is
+ *                                                         per-token or per-call; 0 if and only if billing is free
+ *   cold_start_seconds  integer                           0..86400
+ *   vram_cap_gb         integer, "own", "shared" or null  1..1000000 gigabytes of 10^9 bytes that can be had; "own": the
+ *                                                         card that detect sees; "shared": the system's memory; null: no
+ *                                                         accelerator memory
+ *   perf                number, optional                  0..1, at most 2 decimals; 0.5 when absent
+ *   auth                array of strings                  environment names that must be set for the backend to be
+ *                                                         usable, [A-Z][A-Z0-9_]{0,63}, at most 16; may be empty. They
+ *                                                         are the secrets that its process may ask for
+ *   secrets             array of strings, optional        more names that it may ask for and does not need
+ *   requires            array of objects                  what detection depends on besides auth: {"env":"NAME"},
+ *                                                         {"path":"/dev/kfd"} (absolute) or {"config":"KEY"} (a key of
+ *                                                         backends.NAME in config.json); at most 32. Part of the key of
+ *                                                         the detection cache. Environment named here is passed on to
+ *                                                         the plugin's process unless it is named under auth or secrets
+ *                                                         or ends in TOKEN, KEY, SECRET or PASSWORD
+ *   runtime             string                            last column of `list`: "torch-cu12 + unsloth + peft"; 1..120
+ *   summary             string                            one sentence for `info`; 1..240
+ *   hint                string, optional                  second column of `list`: "always available", "NVIDIA",
+ *                                                         "KOLM_MODAL_TOKEN"; at most 40. Absent: the auth names
+ *
+ * Strings are counted in bytes and hold no control characters. Example:
+ *
+ *   {
+ *     "name": "acme", "kind": "cloud-serverless", "tier": 2, "train": true, "infer": false, "airgap": "no",
+ *     "billing": "per-hour", "cost_per_hour_usd": 1.25, "cold_start_seconds": 30, "vram_cap_gb": 80, "perf": 0.9,
+ *     "auth": ["ACME_TOKEN"], "requires": [{"config": "region"}],
+ *     "runtime": "serverless GPU", "summary": "GPUs of ACME by the second.", "hint": "ACME_TOKEN"
+ *   }
+ */
+
+#include "kolm/kit/json.h"
+#include <stdbool.h>
+
+#define HOST_MANIFEST_MAX_BYTES 65536u
+#define HOST_PERF_UNIT 100000u            /* perf_units of a perf of 1 */
+#define HOST_UNPRICED UINT64_MAX
+
+typedef enum host_airgap { HOST_AIRGAP_NO, HOST_AIRGAP_YES, HOST_AIRGAP_DEPENDS } host_airgap;
+
+typedef enum host_vram {
+    HOST_VRAM_NONE,   /* null */
+    HOST_VRAM_CAP,    /* a number: vram_cap_gb */
+    HOST_VRAM_OWN,    /* "own" */
+    HOST_VRAM_SHARED, /* "shared" */
+} host_vram;
+
+typedef enum host_require_kind { HOST_REQUIRE_ENV, HOST_REQUIRE_PATH, HOST_REQUIRE_CONFIG } host_require_kind;
+
+typedef struct host_require {
+    host_require_kind kind;
+    char *value; /* name, absolute path or key */
+} host_require;
+
+/* Fields that a user may replace in config.json under backends.NAME; all other keys there are the backend's settings. */
+#define HOST_OVERRIDE_COST (1u << 0)       /* cost_per_hour_usd */
+#define HOST_OVERRIDE_COLD_START (1u << 1) /* cold_start_seconds */
+#define HOST_OVERRIDE_PERF (1u << 2)       /* perf */
+#define HOST_OVERRIDE_TIER (1u << 3)       /* tier */
+
+/* Strings and arrays belong to the manifest. Immutable once read and overridden; any thread may read it. */
+typedef struct host_manifest {
+    char *name;
+    const char *kind; /* one of the five words, static */
+    bool train;
+    bool infer;
+    host_airgap airgap;
+    uint32_t billing;                  /* KOLM_BILLING_* */
+    uint64_t price_micro_usd_per_hour; /* HOST_UNPRICED when per-token or per-call */
+    uint32_t cold_start_seconds;
+    uint32_t tier;
+    host_vram vram;
+    uint32_t vram_cap_gb; /* for HOST_VRAM_CAP */
+    uint32_t perf_units;  /* 0..HOST_PERF_UNIT */
+    char **auth;
+    size_t auth_count;
+    char **secrets;
+    size_t secret_count;
+    host_require *requires;
+    size_t require_count;
+    char *runtime;
+    char *summary;
+    char *hint;
+    uint32_t overridden; /* HOST_OVERRIDE_*: what config.json replaced */
+} host_manifest;
+
+/* True for a name that a backend may have. */
+bool host_name_ok(const char *name);
+/* "free", "per-hour", "per-token" or "per-call" for KOLM_BILLING_*; "yes", "no" or "depends". Static. */
+const char *host_billing_name(uint32_t billing);
+const char *host_airgap_name(host_airgap airgap);
+/* Whether the plugin may ask for this secret: its manifest names it under auth or secrets. */
+bool host_manifest_may_read(const host_manifest *manifest, const char *secret);
+
+/* Parses a manifest that must be of this name. INVALID_ARGUMENT with the field and what was expected. */
+kit_status host_manifest_parse(const char *name, const char *text, size_t length, host_manifest **out_manifest,
+                               kolm_error_t *err) KIT_MUST_USE;
+/* Applies backends.NAME of config (the whole of config.json, may be NULL) to the four fields that may be replaced, with
+ * the checks of the field itself. INVALID_ARGUMENT names the config key; the manifest is then unchanged. */
+kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, kolm_error_t *err) KIT_MUST_USE;
+void host_manifest_free(host_manifest *manifest);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finding backends: where is looked, who is believed, and the row that each one found becomes. */
+#ifndef KOLM_HOST_SCAN_H
+#define KOLM_HOST_SCAN_H
+
+/*
+ * Order: the directories of KOLM_BACKEND_PATH, the user's (KOLM_HOME/backends), then the installed one. Directories are
+ * flat and read in the order of their sorted names; a name that was found already is a shadowed row. The first name
+ * wins even when it is refused: nobody gets another backend than the one he put in front.
+ *
+ * Running from a build tree (the executable is BUILD/core/cli/kolm or any BUILD/x/y/z with BUILD/core/host/kolm-host
+ * beside BUILD/plugins): the directories BUILD/plugins/NAME and BUILD/plugins/GROUP/NAME take the place of the installed
+ * one. Otherwise everything is found from the executable's own place, so that an installed tree may be moved:
+ * BINDIR/../LIBEXEC/kolm/kolm-host and BINDIR/../BACKENDDIR. A set-uid or set-gid process ignores the environment and
+ * its own place, and looks where it was configured to be installed and nowhere else.
+ *
+ * Trust: a plugin and its manifest are followed through symbolic links to the real file. The file, its directory and
+ * every directory above it must belong to root or the user and be writable by nobody else (a root-owned directory with
+ * the sticky bit, such as /tmp, may stand above, but not hold plugins itself). That is what makes the path safe to
+ * load from: nobody but root and the user can put another file there. The same is asked of kolm-host. What fails is a
+ * refused row that says which path and what to do.
+ */
+
+#include "host/manifest.h"
+#include <sys/stat.h>
+
+typedef enum host_origin { HOST_ORIGIN_PATH, HOST_ORIGIN_USER, HOST_ORIGIN_INSTALLED, HOST_ORIGIN_BUILD } host_origin;
+
+typedef enum host_row_state {
+    HOST_ROW_OK,       /* has a manifest and a plugin, may be called */
+    HOST_ROW_REFUSED,  /* why says what is wrong; is never loaded */
+    HOST_ROW_SHADOWED, /* another one of this name was found first; why names it */
+} host_row_state;
+
+/* What tells one state of a file from another; part of the key of the detection cache. */
+typedef struct host_file_identity {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t size;
+    int64_t modified_ns;
+    int64_t changed_ns;
+} host_file_identity;
+
+typedef struct host_backend {
+    char *name;          /* from the file name; escaped for a terminal */
+    char *directory;     /* where it was found, absolute */
+    char *plugin_path;   /* the real file, absolute; NULL when there is none */
+    char *manifest_path; /* NULL when there is none */
+    host_origin origin;
+    host_row_state state;
+    kolm_error_t why;         /* for a row that is not OK */
+    host_manifest *manifest;  /* NULL when it could not be read; overrides are applied */
+    host_file_identity plugin;
+    host_file_identity manifest_file;
+} host_backend;
+
+/* A place that was looked at in vain, or part of one that was skipped: for `detect` and `info` to show. */
+typedef struct host_note {
+    char *text;
+} host_note;
+
+typedef struct host_registry {
+    char *program; /* kolm-host, absolute; NULL when it was not found or not trusted: program_error says why */
+    kolm_error_t program_error;
+    host_backend *rows; /* by name; a shadowed row follows the one in front of it */
+    size_t count;
+    host_note *notes;
+    size_t note_count;
+} host_registry;
+
+/* Zero-initialise for the usual places. */
+typedef struct host_scan_options {
+    const char *user_dir; /* KOLM_HOME/backends, absolute; NULL: none. Need not exist */
+    const cJSON *config;  /* config.json as a whole, for the overrides; NULL: none */
+    /* For tests: when dirs is not NULL these absolute directories are searched and nothing else (user_dir neither), and
+     * program is kolm-host. Trust is checked all the same. */
+    const char *const *dirs;
+    size_t dir_count;
+    const char *program;
+} host_scan_options;
+
+/* Looks at names, manifests and permissions; loads nothing. Fails only when memory is out: whatever is wrong with a
+ * directory or a file is a row or a note. The caller frees the registry, which must outlive nothing but its own rows. */
+kit_status host_scan(const host_scan_options *options, host_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
+void host_registry_free(host_registry *registry);
+/* The row in front of this name (never a shadowed one), or NULL. */
+const host_backend *host_find(const host_registry *registry, const char *name);
+
+/* The trust rule by itself: path (absolute) is resolved, opened, checked with all its parents. PERMISSION_DENIED names
+ * the first path that fails and who could change it. out_real (may be NULL) gets the real path, for the caller to free;
+ * out_fd (may be NULL) the open descriptor (close-on-exec); out_identity may be NULL. */
+kit_status host_trust_file(const char *path, char **out_real, int *out_fd, host_file_identity *out_identity,
+                           kolm_error_t *err) KIT_MUST_USE;
+kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
