@@ -75,6 +75,8 @@ static kit_status write_number(double value, style how, kit_buf *out, kolm_error
         if (strtod(text, NULL) == value) break;
     }
     kit_buf_str(out, text);
+    /* Beyond 2^53 the text of a whole number claims digits that a double does not have; strict readers refuse it. */
+    if (strpbrk(text, ".e") == NULL) kit_buf_str(out, ".0");
     return KOLM_OK;
 }
 
