@@ -80,7 +80,7 @@ typedef struct host_scan_options {
 } host_scan_options;
 
 /* Looks at names, manifests and permissions; loads nothing. Fails only when memory is out: whatever is wrong with a
- * directory or a file is a row or a note. The caller frees the registry, which must outlive nothing but its own rows. */
+ * directory or a file is a row or a note. The caller frees the registry; rows belong to it. */
 kit_status host_scan(const host_scan_options *options, host_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
 void host_registry_free(host_registry *registry);
 /* The row in front of this name (never a shadowed one), or NULL. */

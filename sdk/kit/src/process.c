@@ -48,13 +48,14 @@ static int add_fd_actions(posix_spawn_file_actions_t *actions, const kit_spawn_o
     return result;
 }
 
-static int set_attributes(posix_spawnattr_t *attributes) {
+static int set_attributes(posix_spawnattr_t *attributes, int new_session) {
+    const short own = new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP;
     sigset_t none, defaults;
     sigemptyset(&none);
     sigemptyset(&defaults);
     for (int number = 1; number < 32; number++)
         if (number != SIGKILL && number != SIGSTOP) sigaddset(&defaults, number);
-    int result = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int result = posix_spawnattr_setflags(attributes, (short)(own | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
     if (result == 0) result = posix_spawnattr_setpgroup(attributes, 0);
     if (result == 0) result = posix_spawnattr_setsigmask(attributes, &none);
     if (result == 0) result = posix_spawnattr_setsigdefault(attributes, &defaults);
@@ -69,7 +70,7 @@ static int spawn_with(const kit_spawn_options *options, const int *moved, pid_t 
     result = posix_spawnattr_init(&attributes);
     if (result == 0) {
         result = add_fd_actions(&actions, options, moved);
-        if (result == 0) result = set_attributes(&attributes);
+        if (result == 0) result = set_attributes(&attributes, options->new_session);
         if (result == 0) result = posix_spawn(out_pid, options->path, &actions, &attributes, options->argv, options->envp);
         posix_spawnattr_destroy(&attributes);
     }

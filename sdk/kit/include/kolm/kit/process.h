@@ -17,9 +17,10 @@ typedef struct kit_spawn_options {
     char *const *envp;       /* exactly this environment */
     const kit_spawn_fd *fds; /* all other descriptors are closed in the child; 0, 1, 2 not named here are /dev/null */
     size_t fd_count;
+    int new_session;         /* 1: leader of a new session, without a controlling terminal; 0: of a new process group */
 } kit_spawn_options;
 
-/* Starts the child as leader of a new process group. */
+/* Starts the child as leader of a new process group, or of a new session, which is a new group too. */
 kit_status kit_spawn(const kit_spawn_options *options, pid_t *out_pid, kolm_error_t *err) KIT_MUST_USE;
 /* Monotonic milliseconds. */
 int64_t kit_now_ms(void);

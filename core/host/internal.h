@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the host room share and nobody else sees. */
+#ifndef KOLM_HOST_INTERNAL_H
+#define KOLM_HOST_INTERNAL_H
+
+#include "host/scan.h"
+#include "kolm/kit/file.h"
+
+#if defined(__APPLE__)
+#define HOST_SUFFIX ".dylib"
+#else
+#define HOST_SUFFIX ".so"
+#endif
+
+/* ---- trust.c */
+void host_identity_of(const struct stat *st, host_file_identity *out);
+/* The rule for one file or directory; `above`: it does not hold the plugin itself, so root's sticky ones will do. */
+kit_status host_trust_stat(const struct stat *st, const char *path, bool above, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- places.c */
+typedef struct host_place {
+    char *path;
+    host_origin origin;
+} host_place;
+typedef struct host_places {
+    host_place *at;
+    size_t count;
+    char *program; /* kolm-host; not checked yet */
+} host_places;
+/* True in a set-uid or set-gid process. */
+bool host_elevated(void);
+kit_status host_places_add(host_places *places, const char *path, host_origin origin, kolm_error_t *err) KIT_MUST_USE;
+/* The build tree that this executable lies in, else the installed tree. */
+kit_status host_places_own(host_places *places, kolm_error_t *err) KIT_MUST_USE;
+void host_places_free(host_places *places);
+
+#endif

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads a manifest field by field from one table, so that no field is forgotten and no unknown one slips through. */
+#include "host/manifest.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMES_MAX 16
+#define REQUIRES_MAX 32
+#define PRICE_MAX_USD 100000.0
+
+static const char *const kinds[] = {"local", "cloud-serverless", "cloud-marketplace", "cloud-managed", "self-hosted"};
+static const char *const billings[] = {"free", "per-hour", "per-token", "per-call"}; /* by KOLM_BILLING_* */
+static const char *const airgaps[] = {"no", "yes", "depends"};                       /* by host_airgap */
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+bool host_name_ok(const char *name) {
+    if (!islower((unsigned char)*name)) return false;
+    size_t n = 1;
+    for (; name[n]; n++) {
+        if (n > 31 || !(islower((unsigned char)name[n]) || isdigit((unsigned char)name[n]) || name[n] == '-')) return false;
+    }
+    return n <= 32;
+}
+
+const char *host_billing_name(uint32_t billing) {
+    return billing < COUNT(billings) ? billings[billing] : "unknown";
+}
+
+const char *host_airgap_name(host_airgap airgap) {
+    return airgaps[airgap];
+}
+
+bool host_manifest_may_read(const host_manifest *manifest, const char *secret) {
+    for (size_t i = 0; i < manifest->auth_count; i++)
+        if (strcmp(manifest->auth[i], secret) == 0) return true;
+    for (size_t i = 0; i < manifest->secret_count; i++)
+        if (strcmp(manifest->secrets[i], secret) == 0) return true;
+    return false;
+}
+
+/* ---- Readers: each gets the item (never NULL), and says what was expected when it is something else. */
+typedef kit_status (*reader)(const cJSON *item, host_manifest *m, kolm_error_t *err);
+
+static kit_status expected(kolm_error_t *err, const char *what) {
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected %s", what);
+}
+
+static kit_status no_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
+/* A string of 1..most bytes without control characters (C1 included: U+0080..U+009F is C2 80..9F). */
+static bool plain_text(const cJSON *item, size_t most) {
+    if (!cJSON_IsString(item)) return false;
+    const unsigned char *s = (const unsigned char *)item->valuestring;
+    size_t n = 0;
+    for (; s[n]; n++) {
+        if (s[n] < 0x20 || s[n] == 0x7f || (s[n] == 0xc2 && s[n + 1] < 0xa0)) return false;
+    }
+    return n >= 1 && n <= most;
+}
+
+static bool integer(const cJSON *item, double least, double most, uint32_t *out) {
+    if (!cJSON_IsNumber(item) || item->valuedouble < least || item->valuedouble > most) return false;
+    if (item->valuedouble != floor(item->valuedouble)) return false;
+    *out = (uint32_t)item->valuedouble;
+    return true;
+}
+
+/* A decimal of at most `decimals` digits after the point, in units of 10^-decimals. Below 10^11 units a double is
+ * within 10^-5 of a unit of the decimal it was read from, so a further digit that is not zero shows. */
+static bool decimal(const cJSON *item, double most, double units, uint64_t *out) {
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > most) return false;
+    double scaled = item->valuedouble * units;
+    double whole = floor(scaled + 0.5);
+    if (fabs(scaled - whole) > 1e-3) return false;
+    *out = (uint64_t)whole;
+    return true;
+}
+
+static bool word(const cJSON *item, const char *const *words, size_t count, size_t *out) {
+    for (size_t i = 0; cJSON_IsString(item) && i < count; i++) {
+        if (strcmp(item->valuestring, words[i]) == 0) {
+            *out = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static kit_status read_name(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    if (!cJSON_IsString(item) || strcmp(item->valuestring, m->name) != 0) {
+        char want[80];
+        kit_format(want, sizeof want, "\"%s\", the name of the file", m->name);
+        return expected(err, want);
+    }
+    return KOLM_OK;
+}
+
+static kit_status read_kind(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    size_t i;
+    if (!word(item, kinds, COUNT(kinds), &i))
+        return expected(err, "local, cloud-serverless, cloud-marketplace, cloud-managed or self-hosted");
+    m->kind = kinds[i];
+    return KOLM_OK;
+}
+
+static kit_status read_tier(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return integer(item, 1, 9, &m->tier) ? KOLM_OK : expected(err, "an integer from 1 to 9");
+}
+
+static kit_status read_bool(const cJSON *item, bool *out, kolm_error_t *err) {
+    if (!cJSON_IsBool(item)) return expected(err, "true or false");
+    *out = cJSON_IsTrue(item) != 0;
+    return KOLM_OK;
+}
+
+static kit_status read_train(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return read_bool(item, &m->train, err);
+}
+
+static kit_status read_infer(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return read_bool(item, &m->infer, err);
+}
+
+static kit_status read_airgap(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    size_t i;
+    if (!word(item, airgaps, COUNT(airgaps), &i)) return expected(err, "\"yes\", \"no\" or \"depends\"");
+    m->airgap = (host_airgap)i;
+    return KOLM_OK;
+}
+
+static kit_status read_billing(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    size_t i;
+    if (!word(item, billings, COUNT(billings), &i)) return expected(err, "free, per-hour, per-token or per-call");
+    m->billing = (uint32_t)i;
+    return KOLM_OK;
+}
+
+/* Read after billing, which decides what is right. */
+static kit_status read_cost(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    bool hourly = m->billing == KOLM_BILLING_FREE || m->billing == KOLM_BILLING_PER_HOUR;
+    if (!hourly) {
+        if (!cJSON_IsNull(item)) return expected(err, "null, because billing is not per-hour");
+        m->price_micro_usd_per_hour = HOST_UNPRICED;
+        return KOLM_OK;
+    }
+    uint64_t micro;
+    if (!decimal(item, PRICE_MAX_USD, 1e6, &micro))
+        return expected(err, "dollars per hour: a number from 0 to 100000 with at most 6 decimals");
+    if (m->billing == KOLM_BILLING_FREE && micro != 0) return expected(err, "0, because billing is free");
+    m->price_micro_usd_per_hour = micro;
+    return KOLM_OK;
+}
+
+static kit_status read_cold_start(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return integer(item, 0, 86400, &m->cold_start_seconds) ? KOLM_OK : expected(err, "whole seconds from 0 to 86400");
+}
+
+static kit_status read_vram(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    if (cJSON_IsNull(item)) m->vram = HOST_VRAM_NONE;
+    else if (cJSON_IsString(item) && strcmp(item->valuestring, "own") == 0) m->vram = HOST_VRAM_OWN;
+    else if (cJSON_IsString(item) && strcmp(item->valuestring, "shared") == 0) m->vram = HOST_VRAM_SHARED;
+    else if (integer(item, 1, 1000000, &m->vram_cap_gb)) m->vram = HOST_VRAM_CAP;
+    else return expected(err, "gigabytes (an integer from 1), \"own\", \"shared\" or null");
+    return KOLM_OK;
+}
+
+static kit_status read_perf(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    uint64_t hundredths;
+    if (!decimal(item, 1, 100, &hundredths)) return expected(err, "a number from 0 to 1 with at most 2 decimals");
+    m->perf_units = (uint32_t)hundredths * (HOST_PERF_UNIT / 100);
+    return KOLM_OK;
+}
+
+static bool environment_name(const cJSON *item) {
+    if (!cJSON_IsString(item) || !isupper((unsigned char)item->valuestring[0])) return false;
+    const char *s = item->valuestring;
+    size_t n = 0;
+    for (; s[n]; n++) {
+        if (n >= 64 || !(isupper((unsigned char)s[n]) || isdigit((unsigned char)s[n]) || s[n] == '_')) return false;
+    }
+    return true;
+}
+
+static kit_status read_names(const cJSON *item, char ***out, size_t *out_count, kolm_error_t *err) {
+    static const char what[] = "an array of at most 16 different environment names such as \"ACME_TOKEN\"";
+    if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) > NAMES_MAX) return expected(err, what);
+    *out = calloc(NAMES_MAX, sizeof **out);
+    if (!*out) return no_memory(err);
+    const cJSON *one;
+    cJSON_ArrayForEach(one, item) {
+        if (!environment_name(one)) return expected(err, what);
+        for (size_t i = 0; i < *out_count; i++)
+            if (strcmp((*out)[i], one->valuestring) == 0) return expected(err, what);
+        KIT_TRY(kit_strdup(one->valuestring, &(*out)[*out_count], err));
+        ++*out_count;
+    }
+    return KOLM_OK;
+}
+
+static kit_status read_auth(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return read_names(item, &m->auth, &m->auth_count, err);
+}
+
+static kit_status read_secrets(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return read_names(item, &m->secrets, &m->secret_count, err);
+}
+
+static kit_status read_requires(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    static const char what[] = "an array of at most 32 objects {\"env\":NAME}, {\"path\":ABSOLUTE} or {\"config\":KEY}";
+    if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) > REQUIRES_MAX) return expected(err, what);
+    m->requires = calloc(REQUIRES_MAX, sizeof *m->requires);
+    if (!m->requires) return no_memory(err);
+    const cJSON *one;
+    cJSON_ArrayForEach(one, item) {
+        if (!cJSON_IsObject(one) || cJSON_GetArraySize(one) != 1) return expected(err, what);
+        host_require *require = &m->requires[m->require_count];
+        const cJSON *value = one->child;
+        if (strcmp(value->string, "env") == 0 && environment_name(value)) require->kind = HOST_REQUIRE_ENV;
+        else if (strcmp(value->string, "path") == 0 && plain_text(value, 1024) && value->valuestring[0] == '/')
+            require->kind = HOST_REQUIRE_PATH;
+        else if (strcmp(value->string, "config") == 0 && plain_text(value, 64)) require->kind = HOST_REQUIRE_CONFIG;
+        else return expected(err, what);
+        KIT_TRY(kit_strdup(value->valuestring, &require->value, err));
+        m->require_count++;
+    }
+    return KOLM_OK;
+}
+
+static kit_status read_text(const cJSON *item, size_t most, char **out, kolm_error_t *err) {
+    if (!plain_text(item, most)) {
+        char what[80];
+        kit_format(what, sizeof what, "a text of 1 to %zu bytes without control characters", most);
+        return expected(err, what);
+    }
+    return kit_strdup(item->valuestring, out, err);
+}
+
+static kit_status read_runtime(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return read_text(item, 120, &m->runtime, err);
+}
+
+static kit_status read_summary(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return read_text(item, 240, &m->summary, err);
+}
+
+static kit_status read_hint(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return read_text(item, 40, &m->hint, err);
+}
+
+static const struct field {
+    const char *key;
+    bool optional;
+    unsigned override; /* HOST_OVERRIDE_*, 0 for what only the manifest says */
+    reader read;
+} fields[] = {
+    {"name", false, 0, read_name},
+    {"kind", false, 0, read_kind},
+    {"tier", false, HOST_OVERRIDE_TIER, read_tier},
+    {"train", false, 0, read_train},
+    {"infer", false, 0, read_infer},
+    {"airgap", false, 0, read_airgap},
+    {"billing", false, 0, read_billing},
+    {"cost_per_hour_usd", false, HOST_OVERRIDE_COST, read_cost},
+    {"cold_start_seconds", false, HOST_OVERRIDE_COLD_START, read_cold_start},
+    {"vram_cap_gb", false, 0, read_vram},
+    {"perf", true, HOST_OVERRIDE_PERF, read_perf},
+    {"auth", false, 0, read_auth},
+    {"secrets", true, 0, read_secrets},
+    {"requires", false, 0, read_requires},
+    {"runtime", false, 0, read_runtime},
+    {"summary", false, 0, read_summary},
+    {"hint", true, 0, read_hint},
+};
+
+static kit_status check_known(const cJSON *object, kolm_error_t *err) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, object) {
+        bool known = false;
+        for (size_t i = 0; i < COUNT(fields); i++) known = known || strcmp(item->string, fields[i].key) == 0;
+        if (known) continue;
+        char key[64];
+        kit_buf shown = {0};
+        kit_buf_escaped(&shown, item->string, strlen(item->string));
+        kit_copy(key, sizeof key, kit_buf_text(&shown));
+        kit_buf_free(&shown);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "remove it, or use a kolm that knows it", "unknown field \"%s\"", key);
+    }
+    return KOLM_OK;
+}
+
+/* The second column of `list` when a manifest gives none. */
+static kit_status default_hint(host_manifest *m, kolm_error_t *err) {
+    kit_buf text = {0};
+    for (size_t i = 0; i < m->auth_count; i++) {
+        if (i > 0) kit_buf_str(&text, ", ");
+        kit_buf_str(&text, m->auth[i]);
+    }
+    kit_status status = kit_buf_ok(&text, err);
+    if (status == KOLM_OK) status = kit_strdup(kit_buf_text(&text), &m->hint, err);
+    kit_buf_free(&text);
+    return status;
+}
+
+static kit_status read_fields(const cJSON *object, host_manifest *m, kolm_error_t *err) {
+    static const char remedy[] = "correct the manifest; the backend author guide lists every field";
+    KIT_TRY(check_known(object, err));
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        const cJSON *item = kit_json_get(object, fields[i].key);
+        if (!item && fields[i].optional) continue;
+        if (!item) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "the field \"%s\" is missing", fields[i].key);
+        kit_status status = fields[i].read(item, m, err);
+        if (status == KOLM_E_INVALID_ARGUMENT) {
+            kit_copy(err->remedy, sizeof err->remedy, remedy);
+            return kit_fail_context(err, "the field \"%s\"", fields[i].key);
+        }
+        if (status != KOLM_OK) return status;
+    }
+    return m->hint ? KOLM_OK : default_hint(m, err);
+}
+
+kit_status host_manifest_parse(const char *name, const char *text, size_t length, host_manifest **out_manifest,
+                               kolm_error_t *err) {
+    kolm_error_t local = KIT_ERROR_INIT;
+    if (!err) err = &local; /* the context of an error is built on its text */
+    cJSON *object = NULL;
+    host_manifest *m = calloc(1, sizeof *m);
+    kit_status status = m ? KOLM_OK : no_memory(err);
+    if (status == KOLM_OK) status = kit_strdup(name, &m->name, err);
+    if (status == KOLM_OK && length > HOST_MANIFEST_MAX_BYTES)
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it is larger than %u bytes", HOST_MANIFEST_MAX_BYTES);
+    if (status == KOLM_OK) status = kit_json_parse(text, length, &object, err);
+    if (status == KOLM_OK && !cJSON_IsObject(object)) status = expected(err, "one JSON object");
+    if (status == KOLM_OK) {
+        m->perf_units = HOST_PERF_UNIT / 2;
+        status = read_fields(object, m, err);
+    }
+    cJSON_Delete(object);
+    if (status == KOLM_OK) *out_manifest = m;
+    else host_manifest_free(m);
+    return status;
+}
+
+kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, kolm_error_t *err) {
+    kolm_error_t local = KIT_ERROR_INIT;
+    if (!err) err = &local;
+    const cJSON *backends = kit_json_get(config, "backends");
+    if (backends && !cJSON_IsObject(backends))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct config.json", "config.json: backends: expected an object");
+    const cJSON *own = kit_json_get(backends, manifest->name);
+    if (!own) return KOLM_OK;
+    if (!cJSON_IsObject(own)) {
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct config.json", "config.json: backends.%s: expected an object",
+                        manifest->name);
+    }
+    host_manifest changed = *manifest;
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        const cJSON *item = fields[i].override ? kit_json_get(own, fields[i].key) : NULL;
+        if (!item) continue;
+        if (fields[i].read(item, &changed, err) != KOLM_OK) {
+            kit_copy(err->remedy, sizeof err->remedy, "correct or remove that key in config.json");
+            return kit_fail_context(err, "config.json: backends.%s.%s", manifest->name, fields[i].key);
+        }
+        changed.overridden |= fields[i].override;
+    }
+    *manifest = changed;
+    return KOLM_OK;
+}
+
+void host_manifest_free(host_manifest *manifest) {
+    if (!manifest) return;
+    for (size_t i = 0; i < manifest->auth_count; i++) free(manifest->auth[i]);
+    for (size_t i = 0; i < manifest->secret_count; i++) free(manifest->secrets[i]);
+    for (size_t i = 0; i < manifest->require_count; i++) free(manifest->requires[i].value);
+    free(manifest->auth);
+    free(manifest->secrets);
+    free(manifest->requires);
+    free(manifest->name);
+    free(manifest->runtime);
+    free(manifest->summary);
+    free(manifest->hint);
+    free(manifest);
+}

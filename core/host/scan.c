@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Turns directories into rows: one for each name found, whatever is wrong with it. */
+#include "host/scan.h"
+#include "host/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROWS_MAX 512 /* of all directories together */
+
+static kit_status no_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
+static kit_status note(host_registry *registry, kolm_error_t *err, const char *text, const char *path, const char *more)
+    KIT_MUST_USE;
+static kit_status note(host_registry *registry, kolm_error_t *err, const char *text, const char *path, const char *more) {
+    kit_buf line = {0};
+    kit_buf_escaped(&line, path, strlen(path));
+    kit_buf_fmt(&line, " %s%s%s", text, *more ? ": " : "", more);
+    host_note *grown = realloc(registry->notes, (registry->note_count + 1) * sizeof *grown);
+    if (grown) registry->notes = grown;
+    char *taken = grown ? kit_buf_take(&line) : NULL;
+    kit_buf_free(&line);
+    if (!taken) return no_memory(err);
+    registry->notes[registry->note_count++].text = taken;
+    return KOLM_OK;
+}
+
+/* ---- Names in a directory */
+typedef struct name_list {
+    char **at; /* without suffix, sorted, each once */
+    size_t count;
+} name_list;
+
+static void names_free(name_list *names) {
+    for (size_t i = 0; i < names->count; i++) free(names->at[i]);
+    free(names->at);
+    *names = (name_list){0};
+}
+
+static bool stem_of(const char *file, const char *suffix, size_t *out_length) {
+    size_t n = strlen(file), m = strlen(suffix);
+    if (file[0] == '.' || n <= m || strcmp(file + n - m, suffix) != 0) return false;
+    *out_length = n - m;
+    return true;
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* A plugin without a manifest counts under any name; a JSON file alone only when it could be a backend's. */
+static kit_status names_add(name_list *names, const char *file, kolm_error_t *err) {
+    size_t length;
+    bool plugin = stem_of(file, HOST_SUFFIX, &length);
+    if (!plugin && !stem_of(file, ".json", &length)) return KOLM_OK;
+    char *stem = strndup(file, length);
+    if (!stem) return no_memory(err);
+    if (!plugin && !host_name_ok(stem)) {
+        free(stem);
+        return KOLM_OK;
+    }
+    char **grown = realloc(names->at, (names->count + 1) * sizeof *grown);
+    if (!grown) {
+        free(stem);
+        return no_memory(err);
+    }
+    names->at = grown;
+    names->at[names->count++] = stem;
+    return KOLM_OK;
+}
+
+static void names_unique(name_list *names) {
+    size_t kept = 0;
+    if (names->count > 0) qsort(names->at, names->count, sizeof *names->at, by_text);
+    for (size_t i = 0; i < names->count; i++) {
+        if (kept > 0 && strcmp(names->at[kept - 1], names->at[i]) == 0) free(names->at[i]);
+        else names->at[kept++] = names->at[i];
+    }
+    names->count = kept;
+}
+
+static kit_status names_read(DIR *dir, name_list *names, bool *out_cut, kolm_error_t *err) {
+    const struct dirent *entry;
+    *out_cut = false;
+    while ((entry = readdir(dir)) != NULL) {
+        if (names->count >= 4 * ROWS_MAX) {
+            *out_cut = true;
+            break;
+        }
+        KIT_TRY(names_add(names, entry->d_name, err));
+    }
+    names_unique(names);
+    return KOLM_OK;
+}
+
+/* ---- One row */
+typedef struct directory {
+    const char *path; /* real when it is trusted */
+    int fd;
+    host_origin origin;
+    const kolm_error_t *distrust; /* NULL when it is trusted */
+    const cJSON *config;
+} directory;
+
+/* Finds NAME+suffix in a trusted directory: NOT_FOUND when there is none, PERMISSION_DENIED when it is not trusted. */
+static kit_status find_file(const directory *dir, const char *stem, const char *suffix, char **out_path,
+                            host_file_identity *out_identity, kolm_error_t *err) {
+    char file[NAME_MAX + 1];
+    char *path = NULL;
+    struct stat st;
+    kit_format(file, sizeof file, "%s%s", stem, suffix);
+    if (fstatat(dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0) return kit_fail_errno(err, errno, "cannot look at %s", file);
+    KIT_TRY(kit_path_join(dir->path, file, &path, err));
+    kit_status status = KOLM_OK;
+    if (S_ISLNK(st.st_mode)) {
+        status = host_trust_file(path, out_path, NULL, out_identity, err);
+        /* A link into nowhere is something that is there and wrong, not something that is missing. */
+        if (status == KOLM_E_NOT_FOUND) status = err->code = KOLM_E_FAILED_PRECONDITION;
+        free(path);
+        return status;
+    }
+    if (!S_ISREG(st.st_mode))
+        status = kit_fail(err, KOLM_E_PERMISSION_DENIED, "replace it by the file itself", "%s is not a regular file", path);
+    if (status == KOLM_OK) status = host_trust_stat(&st, path, false, err);
+    if (status == KOLM_OK) {
+        host_identity_of(&st, out_identity);
+        *out_path = path;
+    } else {
+        free(path);
+    }
+    return status;
+}
+
+static kit_status read_manifest(const directory *dir, const char *stem, host_backend *row, kolm_error_t *err) {
+    kit_buf text = {0};
+    kit_status status = kit_read_file(row->manifest_path, HOST_MANIFEST_MAX_BYTES, &text, err);
+    if (status == KOLM_OK) {
+        status = host_manifest_parse(stem, kit_buf_text(&text), text.length, &row->manifest, err);
+        if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
+    }
+    if (status == KOLM_OK) status = host_manifest_override(row->manifest, dir->config, err);
+    kit_buf_free(&text);
+    return status;
+}
+
+static kit_status fill_row(const directory *dir, const char *stem, host_backend *row) {
+    kolm_error_t *why = &row->why;
+    if (!host_name_ok(stem)) {
+        return kit_fail(why, KOLM_E_INVALID_ARGUMENT, "rename it: lower-case letters, digits and -, at most 32, a letter first",
+                        "%s/%s%s: a backend cannot have this name", dir->path, row->name, HOST_SUFFIX);
+    }
+    if (dir->distrust) {
+        *why = *dir->distrust;
+        return why->code;
+    }
+    kit_status plugin = find_file(dir, stem, HOST_SUFFIX, &row->plugin_path, &row->plugin, why);
+    if (plugin != KOLM_OK && plugin != KOLM_E_NOT_FOUND) return plugin;
+    kit_status manifest = find_file(dir, stem, ".json", &row->manifest_path, &row->manifest_file, why);
+    if (manifest == KOLM_E_NOT_FOUND) {
+        return kit_fail(why, KOLM_E_NOT_FOUND, "install the manifest that belongs to the backend",
+                        "%s/%s.json, its manifest, is missing", dir->path, stem);
+    }
+    if (manifest != KOLM_OK) return manifest;
+    KIT_TRY(read_manifest(dir, stem, row, why));
+    if (plugin == KOLM_E_NOT_FOUND) {
+        return kit_fail(why, KOLM_E_NOT_FOUND, "install the package that holds it, or remove the manifest",
+                        "%s/%s%s, the plugin itself, is missing", dir->path, stem, HOST_SUFFIX);
+    }
+    return KOLM_OK;
+}
+
+static void row_free(host_backend *row) {
+    free(row->name);
+    free(row->directory);
+    free(row->plugin_path);
+    free(row->manifest_path);
+    host_manifest_free(row->manifest);
+}
+
+/* Puts the row behind all rows of a smaller or equal name. */
+static kit_status insert_row(host_registry *registry, host_backend *row, kolm_error_t *err) {
+    host_backend *grown = realloc(registry->rows, (registry->count + 1) * sizeof *grown);
+    if (!grown) return no_memory(err);
+    registry->rows = grown;
+    size_t at = registry->count;
+    while (at > 0 && strcmp(grown[at - 1].name, row->name) > 0) at--;
+    memmove(grown + at + 1, grown + at, (registry->count - at) * sizeof *grown);
+    grown[at] = *row;
+    registry->count++;
+    return KOLM_OK;
+}
+
+static kit_status add_row(host_registry *registry, const directory *dir, const char *stem, kolm_error_t *err) {
+    host_backend row = {.origin = dir->origin, .why = KIT_ERROR_INIT};
+    kit_buf shown = {0};
+    kit_buf_escaped(&shown, stem, strlen(stem));
+    row.name = kit_buf_take(&shown);
+    kit_buf_free(&shown);
+    kit_status status = row.name ? kit_strdup(dir->path, &row.directory, err) : no_memory(err);
+    if (status == KOLM_OK && fill_row(dir, stem, &row) != KOLM_OK) {
+        row.state = HOST_ROW_REFUSED;
+        if (row.why.code == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
+    }
+    const host_backend *first = status == KOLM_OK ? host_find(registry, row.name) : NULL;
+    if (first) {
+        row.state = HOST_ROW_SHADOWED;
+        (void)kit_fail(&row.why, KOLM_E_ALREADY_EXISTS, "remove one of the two, or change the order of KOLM_BACKEND_PATH",
+                       "hidden by %s in %s, which is searched first", first->name, first->directory);
+    }
+    if (status == KOLM_OK) status = insert_row(registry, &row, err);
+    if (status != KOLM_OK) row_free(&row);
+    return status;
+}
+
+/* ---- One directory */
+static kit_status scan_names(host_registry *registry, directory *dir, DIR *stream, kolm_error_t *err) {
+    name_list names = {0};
+    bool cut = false;
+    kit_status status = names_read(stream, &names, &cut, err);
+    for (size_t i = 0; status == KOLM_OK && i < names.count; i++) {
+        if (registry->count >= ROWS_MAX) {
+            cut = true;
+            break;
+        }
+        status = add_row(registry, dir, names.at[i], err);
+    }
+    if (status == KOLM_OK && cut) status = note(registry, err, "holds more files than are looked at", dir->path, "");
+    names_free(&names);
+    return status;
+}
+
+static kit_status scan_directory(host_registry *registry, const host_place *place, const cJSON *config, kolm_error_t *err) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    char *real = NULL;
+    kit_status trusted = host_trust_directory(place->path, &real, &why);
+    if (trusted == KOLM_E_NOT_FOUND || trusted == KOLM_E_INVALID_ARGUMENT) {
+        /* Not having any of one's own is normal. */
+        if (place->origin == HOST_ORIGIN_USER) return KOLM_OK;
+        return note(registry, err, "is not searched", place->path, why.text);
+    }
+    directory dir = {.path = real ? real : place->path, .origin = place->origin, .config = config};
+    if (trusted != KOLM_OK) dir.distrust = &why;
+    DIR *stream = opendir(dir.path);
+    kit_status status;
+    if (!stream) {
+        (void)kit_fail_errno(&why, errno, "cannot read it");
+        status = note(registry, err, "is not searched", dir.path, why.text);
+    } else {
+        dir.fd = dirfd(stream);
+        status = scan_names(registry, &dir, stream, err);
+        closedir(stream);
+    }
+    free(real);
+    return status;
+}
+
+/* ---- All of them */
+static kit_status add_environment(host_places *places, host_registry *registry, kolm_error_t *err) {
+    const char *at = secure_getenv("KOLM_BACKEND_PATH");
+    while (at && *at) {
+        size_t n = strcspn(at, ":");
+        char *one = n > 0 ? strndup(at, n) : NULL;
+        if (n > 0 && !one) return no_memory(err);
+        kit_status status = KOLM_OK;
+        if (one && one[0] == '/') status = host_places_add(places, one, HOST_ORIGIN_PATH, err);
+        else if (one) status = note(registry, err, "is in KOLM_BACKEND_PATH and not absolute: it is not searched", one, "");
+        free(one);
+        if (status != KOLM_OK) return status;
+        at += n + (at[n] == ':');
+    }
+    return KOLM_OK;
+}
+
+static kit_status collect_places(const host_scan_options *options, host_registry *registry, host_places *places,
+                                 kolm_error_t *err) {
+    if (options->dirs) {
+        for (size_t i = 0; i < options->dir_count; i++)
+            KIT_TRY(host_places_add(places, options->dirs[i], HOST_ORIGIN_PATH, err));
+        return options->program ? kit_strdup(options->program, &places->program, err) : KOLM_OK;
+    }
+    KIT_TRY(add_environment(places, registry, err));
+    if (options->user_dir && !host_elevated()) KIT_TRY(host_places_add(places, options->user_dir, HOST_ORIGIN_USER, err));
+    KIT_TRY(host_places_own(places, err));
+    if (!options->program) return KOLM_OK;
+    free(places->program);
+    places->program = NULL;
+    return kit_strdup(options->program, &places->program, err);
+}
+
+static void find_program(host_registry *registry, const char *path) {
+    kolm_error_t *why = &registry->program_error;
+    why->struct_size = (uint32_t)sizeof *why;
+    if (!path) {
+        (void)kit_fail(why, KOLM_E_NOT_FOUND, "", "no kolm-host was named");
+    } else if (host_trust_file(path, &registry->program, NULL, NULL, why) != KOLM_OK) {
+        if (why->code == KOLM_E_NOT_FOUND) kit_copy(why->remedy, sizeof why->remedy, "install kolm again: its helper program is missing");
+    }
+}
+
+kit_status host_scan(const host_scan_options *options, host_registry **out_registry, kolm_error_t *err) {
+    static const host_scan_options usual = {0};
+    if (!options) options = &usual;
+    host_places places = {0};
+    host_registry *registry = calloc(1, sizeof *registry);
+    if (!registry) return no_memory(err);
+    kit_status status = collect_places(options, registry, &places, err);
+    if (status == KOLM_OK) find_program(registry, places.program);
+    for (size_t i = 0; status == KOLM_OK && i < places.count; i++) {
+        bool again = false; /* the same directory twice would shadow itself */
+        for (size_t j = 0; j < i; j++) again = again || strcmp(places.at[i].path, places.at[j].path) == 0;
+        if (!again) status = scan_directory(registry, &places.at[i], options->config, err);
+    }
+    host_places_free(&places);
+    if (status == KOLM_OK) *out_registry = registry;
+    else host_registry_free(registry);
+    return status;
+}
+
+void host_registry_free(host_registry *registry) {
+    if (!registry) return;
+    for (size_t i = 0; i < registry->count; i++) row_free(&registry->rows[i]);
+    for (size_t i = 0; i < registry->note_count; i++) free(registry->notes[i].text);
+    free(registry->rows);
+    free(registry->notes);
+    free(registry->program);
+    free(registry);
+}
+
+const host_backend *host_find(const host_registry *registry, const char *name) {
+    for (size_t i = 0; i < registry->count; i++) {
+        const host_backend *row = &registry->rows[i];
+        if (row->state != HOST_ROW_SHADOWED && strcmp(row->name, name) == 0) return row;
+    }
+    return NULL;
+}
