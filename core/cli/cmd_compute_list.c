@@ -53,7 +53,7 @@ static void print_refused(cli_context *context, const cli_registry *registry) {
 static void print_nothing(cli_context *context, const cli_registry *registry) {
     if (registry->count) return;
     cli_print(context, "no backends found\n");
-    cli_warn(context, "looked in: %s", cli_safe(registry->looked_in));
+    if (registry->notes) cli_warn(context, "%s", cli_safe(registry->notes));
 }
 
 static bool put_problems(cJSON *value, const cli_registry *registry) {

@@ -91,7 +91,7 @@ static int64_t price_age(const cli_registry *registry, const cli_backend *b) {
 static void price_text(const cli_registry *registry, const cli_backend *b, char *out, size_t capacity) {
     int64_t age = price_age(registry, b);
     if (b->price_micro_usd_per_hour == 0) kit_copy(out, capacity, "free");
-    else if (b->overridden) kit_copy(out, capacity, "price from config.json");
+    else if (b->price_overridden) kit_copy(out, capacity, "price from config.json");
     else if (age < 0) kit_copy(out, capacity, "price from the manifest");
     else if (age < 86400) kit_copy(out, capacity, "price from the manifest, today");
     else kit_format(out, capacity, "price from the manifest, %" PRId64 " days old", age / 86400);
@@ -126,7 +126,7 @@ static bool put_quote(cJSON *array, const cli_registry *registry, size_t i, cons
                (c->cost_micro_usd == UINT64_MAX ? kit_json_put_null(o, "cost_usd") : kit_json_put(o, "cost_usd", kit_json_micro(c->cost_micro_usd))) &&
                kit_json_put_string(o, "billing", billings[c->billing < 4 ? c->billing : 0]) &&
                kit_json_put_string(o, "confidence", confidence_word(c->confidence)) && kit_json_put_string(o, "basis", c->basis) &&
-               kit_json_put_string(o, "price_source", b->overridden ? "config" : "manifest") &&
+               kit_json_put_string(o, "price_source", b->price_overridden ? "config" : "manifest") &&
                (age < 0 ? kit_json_put_null(o, "price_age_seconds") : kit_json_put_u64(o, "price_age_seconds", (uint64_t)age));
     }
     if (good && cJSON_AddItemToArray(array, o)) return true;

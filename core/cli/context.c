@@ -2,7 +2,6 @@
 /* Looks up what a run of kolm needs once, and turns the signals that end it into a flag. */
 #include "cli/context.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +27,10 @@ void cli_signals_install(void) {
 
 bool cli_interrupted(void) {
     return interrupted != 0;
+}
+
+const volatile sig_atomic_t *cli_interrupt_flag(void) {
+    return &interrupted;
 }
 
 static bool colour_wanted(bool tty) {

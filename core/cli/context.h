@@ -5,6 +5,7 @@
 
 #include "kolm/kit/json.h"
 #include "store/store.h"
+#include <signal.h>
 #include <stdbool.h>
 
 /*
@@ -35,5 +36,7 @@ kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error
  * SIGINT ends the process at once, with what a signal death means: no clean-up. */
 void cli_signals_install(void);
 bool cli_interrupted(void);
+/* The flag itself: non-zero once a signal came. */
+const volatile sig_atomic_t *cli_interrupt_flag(void);
 
 #endif

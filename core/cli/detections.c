@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keeps detections in the cache under keys that change with everything they depend on. */
 #include "cli/detections.h"
+#include "host/host.h"
 
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define ENTRY_NAME "detect"
 
 static const char *const states[] = {"available", "absent", "broken", "refused", "failed", "crashed", "timed out", "no reply"};
 #define FIRST_BAD_STATE 4 /* from here on the plugin misbehaved: ask again soon */
@@ -22,14 +21,20 @@ cJSON *cli_detection_new(const char *state, const char *reason, const char *reme
     return NULL;
 }
 
-static void add_identity(kit_buf *text, const char *path, bool *good) {
+static void add_identity(kit_buf *text, const char *path, const host_file_identity *id) {
+    kit_buf_fmt(text, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n", path, id->device, id->inode, id->size,
+                id->modified_ns, id->changed_ns);
+}
+
+/* A device node or a library that comes or goes. */
+static void add_path(kit_buf *text, const char *path) {
     struct stat st;
-    if (stat(path, &st) != 0) {
-        *good = false;
-        return;
+    if (stat(path, &st) != 0) kit_buf_fmt(text, "%s absent\n", path);
+    else {
+        /* The time of a device node says nothing: reading from it may move it. */
+        intmax_t changed = S_ISREG(st.st_mode) ? (intmax_t)st.st_mtim.tv_sec : 0;
+        kit_buf_fmt(text, "%s %ju %ju %o %jd\n", path, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (unsigned)st.st_mode, changed);
     }
-    kit_buf_fmt(text, "%s %ju %ju %jd %jd.%09ld\n", path, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (intmax_t)st.st_size,
-                (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
 /* Name, whether it is set, and the value with its length: no two settings give the same text. */
@@ -44,10 +49,18 @@ bool cli_detection_key(const cli_registry *registry, const cli_backend *backend,
     kit_buf text = {0};
     kolm_error_t err = KIT_ERROR_INIT;
     bool good = true;
+    const host_backend *row = backend->row;
+    const host_manifest *manifest = row->manifest;
     kit_buf_fmt(&text, "kolm %s %d.%d %s\n", KOLM_VERSION, KOLM_ABI_MAJOR, KOLM_ABI_MINOR, backend->name);
-    add_identity(&text, backend->plugin_path, &good);
-    add_identity(&text, backend->manifest_path, &good);
-    for (size_t i = 0; i < backend->watched_count; i++) add_variable(&text, registry, backend->watched[i]);
+    add_identity(&text, backend->plugin_path, &row->plugin);
+    add_identity(&text, backend->manifest_path, &row->manifest_file);
+    for (size_t i = 0; i < manifest->auth_count; i++) add_variable(&text, registry, manifest->auth[i]);
+    for (size_t i = 0; i < manifest->secret_count; i++) add_variable(&text, registry, manifest->secrets[i]);
+    for (size_t i = 0; i < manifest->require_count; i++) {
+        const host_require *needed = &manifest->requires[i];
+        if (needed->kind == HOST_REQUIRE_ENV) add_variable(&text, registry, needed->value);
+        else if (needed->kind == HOST_REQUIRE_PATH) add_path(&text, needed->value);
+    }
     const cJSON *settings = kit_json_get(kit_json_get(config, "backends"), backend->name);
     if (settings && kit_json_line(settings, &text, &err) != KOLM_OK) good = false;
     good = good && kit_buf_ok(&text, &err) == KOLM_OK;
@@ -120,6 +133,6 @@ void cli_detections_keep(const cli_registry *registry, const store_home *home, c
         const cJSON *old = kit_json_get(kit_json_get(registry->cache, "entries"), backend->name);
         if (cJSON_IsObject(old)) good = kit_json_put(entries, backend->name, cJSON_Duplicate(old, true));
     }
-    if (good) (void)store_cache_write(home, ENTRY_NAME, value);
+    if (good) (void)store_cache_write(home, CLI_DETECTION_CACHE, value);
     cJSON_Delete(value);
 }

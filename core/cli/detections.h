@@ -11,6 +11,7 @@
  * digest, keyed with the home's random key, of the file identity of plugin and manifest, and of every variable and
  * setting that the manifest names: a new token, plugin or setting is another key.
  */
+#define CLI_DETECTION_CACHE "detect"
 #define CLI_DETECTION_SECONDS 3600
 #define CLI_DETECTION_SECONDS_BAD 60
 

@@ -134,6 +134,9 @@ int cli_exit_of(int32_t code) {
     case KOLM_E_RESOURCE_EXHAUSTED:
     case KOLM_E_INTERNAL: return CLI_EXIT_INTERNAL;
     case KOLM_E_FAILED_PRECONDITION: return CLI_EXIT_USAGE;
+    case KOLM_E_UNIMPLEMENTED:
+    case KOLM_E_UNAVAILABLE:
+    case KOLM_E_DEADLINE_EXCEEDED: return CLI_EXIT_BACKEND;
     default: return CLI_EXIT_DATA;
     }
 }

@@ -25,7 +25,7 @@ int cli_error(cli_context *context, int exit_code, const kolm_error_t *err);
 int cli_usage_error(cli_context *context, const char *command, const char *format, ...) KIT_PRINTF(3, 4);
 void cli_warn(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
 /* The exit code that a failed file or data operation deserves: 130 for CANCELLED, 1 for RESOURCE_EXHAUSTED and
- * INTERNAL, 2 for FAILED_PRECONDITION, else 6. */
+ * INTERNAL, 2 for FAILED_PRECONDITION, 5 for UNIMPLEMENTED, UNAVAILABLE and DEADLINE_EXCEEDED, else 6. */
 int cli_exit_of(int32_t code);
 
 /* ---- Progress: one line that is rewritten on a terminal; on a pipe a plain line at most every five seconds and at the

@@ -6,7 +6,6 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,43 +53,6 @@ pick_slot cli_backend_slot(const cli_backend *backend, const char *slot) {
     const cJSON *slots = backend->detection ? kit_json_get(backend->detection, "slots") : NULL;
     if (!kit_json_get_bool(slots, slot, &present)) return PICK_SLOT_UNKNOWN;
     return present ? PICK_SLOT_PRESENT : PICK_SLOT_MISSING;
-}
-
-/* ---- Overrides: backends.NAME of config.json */
-
-static kit_status bad_override(const cli_backend *b, const char *key, const char *expected, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "correct it in config.json, or take it out to use the manifest's value",
-                    "backends.%s.%s in config.json is not %s", b->name, key, expected);
-}
-
-static kit_status override_number(cli_backend *b, const cJSON *settings, const char *key, double scale, double maximum,
-                                  const char *expected, bool *out_set, uint64_t *out, kolm_error_t *err) {
-    double number = 0;
-    *out_set = false;
-    if (!kit_json_get(settings, key)) return KOLM_OK;
-    if (!kit_json_get_number(settings, key, &number) || !(number >= 0) || number > maximum) {
-        return bad_override(b, key, expected, err);
-    }
-    *out = (uint64_t)llround(number * scale);
-    *out_set = b->overridden = true;
-    return KOLM_OK;
-}
-
-kit_status cli_backend_override(cli_backend *b, const cJSON *config, kolm_error_t *err) {
-    const cJSON *settings = kit_json_get(kit_json_get(config, "backends"), b->name);
-    uint64_t value = 0;
-    bool set = false;
-    if (!cJSON_IsObject(settings)) return KOLM_OK;
-    KIT_TRY(override_number(b, settings, "cost_per_hour_usd", 1e6, 1e6, "a price from 0 to 1000000", &set, &value, err));
-    if (set) b->price_micro_usd_per_hour = value;
-    if (set) b->billing = "per-hour";
-    KIT_TRY(override_number(b, settings, "cold_start_seconds", 1, 86400, "a number of seconds from 0 to 86400", &set, &value, err));
-    if (set) b->cold_start_seconds = (uint32_t)value;
-    KIT_TRY(override_number(b, settings, "perf", PICK_UNIT, 1, "a number from 0 to 1", &set, &value, err));
-    if (set) b->perf_units = (uint32_t)value;
-    KIT_TRY(override_number(b, settings, "tier", 1, 9, "a number from 0 to 9", &set, &value, err));
-    if (set) b->tier = (uint32_t)value;
-    return KOLM_OK;
 }
 
 /* ---- Private targets: literal addresses only, because under airgap no name is looked up. */

@@ -15,11 +15,12 @@
 typedef enum cli_group { CLI_GROUP_LOCAL, CLI_GROUP_CLOUD, CLI_GROUP_SELF_HOSTED, CLI_GROUPS } cli_group;
 const char *cli_group_title(cli_group group); /* "LOCAL" */
 
-struct host_row;
+struct host_backend;
+struct host_registry;
 
 /* Strings belong to the registry unless said otherwise. */
 typedef struct cli_backend {
-    const struct host_row *row; /* as the host found it */
+    const struct host_backend *row; /* as the host found it */
     const char *name;
     const char *refused; /* why the row is not usable: then only name and the paths below are set; NULL otherwise */
     const char *plugin_path, *manifest_path; /* "" when there is none */
@@ -29,8 +30,8 @@ typedef struct cli_backend {
     const char *billing; /* "per-hour", "per-token", "per-call" */
     const char *const *auth; /* names of the secrets that it takes */
     size_t auth_count;
-    const char *const *watched; /* variables that a detection depends on: auth and what else the manifest names */
-    size_t watched_count;
+    const char *const *secrets; /* more names that it may ask for */
+    size_t secret_count;
     bool train, infer;
     pick_airgap airgap;
     bool private_target; /* PICK_AIRGAP_DEPENDS: the target is literally loopback or private */
@@ -41,7 +42,7 @@ typedef struct cli_backend {
     uint32_t cold_start_seconds;
     uint32_t tier;
     uint32_t perf_units;
-    bool overridden;
+    bool overridden, price_overridden;
     /* What detection said: {"state","reason","remedy","runtime","version","devices":[...],"slots":{...},"at"}; NULL when
      * nothing is known. Owned. */
     cJSON *detection;
@@ -54,13 +55,13 @@ typedef struct cli_shadowed {
 } cli_shadowed;
 
 typedef struct cli_registry {
-    struct host_scan *found;
+    struct host_registry *found;
     store_credentials *credentials; /* NULL until a token is asked for */
     cli_backend *backends;          /* usable and refused ones, by group, tier and name; no shadowed ones */
     size_t count;
     cli_shadowed *shadowed; /* plugins that another one of the same name hides */
     size_t shadowed_count;
-    char *looked_in; /* "DIR, DIR": for the message that there is nothing */
+    char *notes; /* places that were looked at in vain; may be NULL */
     cJSON *cache;                   /* the detection cache as read */
     int64_t now;                    /* seconds since 1970, the clock of this command */
 } cli_registry;
@@ -91,8 +92,7 @@ kit_status cli_registry_detect(cli_context *context, cli_registry *registry, con
 kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate **out_candidates, kolm_error_t *err) KIT_MUST_USE;
 void cli_candidates_free(pick_candidate *candidates);
 
-/* For registry.c and scan.c: config.json's backends.NAME over the manifest's values; the line for "device:". */
-kit_status cli_backend_override(cli_backend *backend, const cJSON *config, kolm_error_t *err) KIT_MUST_USE;
+/* Fills the line for "device:" from the detection. */
 kit_status cli_backend_describe_device(cli_backend *backend, kolm_error_t *err) KIT_MUST_USE;
 /* True for [user@]HOST[:port] where HOST is localhost or a literal loopback, link-local or private address. */
 bool cli_target_is_private(const char *target);
