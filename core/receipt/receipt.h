@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Receipts: what a compile states and signs about itself, and what may be believed of a file that carries one. */
+#ifndef KOLM_RECEIPT_RECEIPT_H
+#define KOLM_RECEIPT_RECEIPT_H
+
+/*
+ * A compile makes two lines, each a DSSE envelope (dsse.h) around an in-toto Statement v1 whose one subject is the artifact, by
+ * the SHA-256 of the whole file: first SLSA provenance v1, then kolm's receipt. Both are appended to the chain of the
+ * machine (chain.h) and lie beside the artifact in X.kolm.intoto.jsonl. The fields of the receipt, by literal path:
+ *
+ *     predicate.metrics.compute   {backend, device, cost_usd, wall_duration_ms, provenance {picker_version, chosen_by, score,
+ *                                  reason, runners_up, constraints, plugin_sha256, plugin_version, quoted_cost_usd,
+ *                                  billed_cost_usd, seed, toolchain}}
+ *     predicate.metrics.kscore    the object of the manifest
+ *     predicate.artifact          {name, version, manifest_sha256, size}
+ *     predicate.airgap            {requested, enforced, profile, mechanisms}
+ *     predicate.chain             {log_id, seq, prev}
+ *     predicate.started_at, finished_at   "2026-01-31T12:00:00Z"
+ *
+ * Money is whole micro-dollars in C and an exact decimal in JSON. What is not known is null. No secret belongs in any
+ * field: nothing here looks for one.
+ *
+ * Anyone can check all this with openssl alone: docs/verify-without-kolm.sh.
+ */
+
+#include "receipt/chain.h"
+
+#define RECEIPT_PAYLOAD_TYPE "application/vnd.in-toto+json"
+#define RECEIPT_STATEMENT "https://in-toto.io/Statement/v1"
+#define RECEIPT_SLSA_PREDICATE "https://slsa.dev/provenance/v1"
+#define RECEIPT_PREDICATE "urn:kolm:receipt:v1"
+#define RECEIPT_ROTATION_PREDICATE "urn:kolm:key-rotation:v1"
+#define RECEIPT_BUILD_TYPE "urn:kolm:compile:v1"
+#define RECEIPT_BUILDER_PREFIX "urn:kolm:backend:" /* + backend: whoever believes one backend need not believe another */
+#define RECEIPT_SIDECAR_SUFFIX ".intoto.jsonl"
+
+#define RECEIPT_UNKNOWN UINT64_MAX /* a cost or duration that nobody knows */
+
+/* ---- Making */
+/* Something that went into the build: the training rows, the base model, the plugin. */
+typedef struct receipt_input {
+    const char *name;   /* "train.jsonl", "base:Qwen2.5-0.5B", "plugin:acme" */
+    const char *sha256; /* 64 hex digits */
+} receipt_input;
+
+/* Everything a compile knows. All strings may be NULL where not marked; NULL becomes null. cJSON values are borrowed, and hold
+ * only integers and kit_json_micro decimals. */
+typedef struct receipt_compile {
+    /* The artifact; all required. */
+    const char *file_name; /* "support_ticket_router-1.0.0.kolm" */
+    const char *file_sha256;
+    const char *manifest_sha256;
+    uint64_t file_size;
+    const char *name;
+    const char *version;
+    /* How it was made. */
+    const char *task;
+    const char *recipe;
+    uint64_t seed;
+    const char *toolchain;
+    const cJSON *parameters; /* object for SLSA externalParameters: the options as the user gave them; NULL is {} */
+    const receipt_input *inputs;
+    size_t input_count;
+    /* Where. */
+    const char *backend; /* required */
+    const char *device;
+    const char *plugin_version;
+    const char *plugin_sha256;
+    uint64_t cost_micro_usd;   /* what it cost, by the best knowledge there is; each may be RECEIPT_UNKNOWN */
+    uint64_t quoted_micro_usd; /* before the start */
+    uint64_t billed_micro_usd; /* by the backend, afterwards */
+    uint64_t wall_duration_ms;
+    int64_t started_at; /* seconds since 1970 */
+    int64_t finished_at;
+    /* Who chose it. */
+    const char *picker_version;
+    const char *chosen_by;   /* "flag", "environment", "config", "picker" */
+    uint64_t score_micro;    /* the picker's score in millionths, or RECEIPT_UNKNOWN */
+    const char *reason;
+    const cJSON *runners_up;  /* array; NULL is [] */
+    const cJSON *constraints; /* object; NULL is {} */
+    const cJSON *kscore;      /* the manifest's object, as parsed or as built; required */
+    const cJSON *measured;    /* object, "latency_ms" and the like: becomes metrics.measured; NULL leaves it out */
+    /* Airgap. */
+    bool airgap_requested;
+    bool airgap_enforced;
+    const char *airgap_profile;
+    const char *const *airgap_mechanisms;
+    size_t airgap_mechanism_count;
+} receipt_compile;
+
+/* Signs both lines, appends them to the chain and writes them to sidecar_path (atomically, replacing what is there), both on
+ * disk when it returns. sidecar_path NULL: only the chain. out_head is the new head, to be printed. */
+kit_status receipt_write(const receipt_compile *compile, const receipt_key *key, const char *chain_path, const char *sidecar_path,
+                         receipt_head *out_head, kolm_error_t *err) KIT_MUST_USE;
+
+/* The two functions that artifact_signer of core/artifact wants, with user = a receipt_key (length: see dsse.h). */
+kit_status receipt_sign_envelope(void *key, const char *payload_type, const void *payload, size_t payload_length, kit_buf *out_envelope,
+                                 kolm_error_t *err);
+
+/* ---- Believing */
+typedef enum receipt_verdict {
+    RECEIPT_TRUSTED,      /* every signature and digest agrees, and the key is in the keyring */
+    RECEIPT_UNKNOWN_KEY,  /* all agrees, but nobody here vouched for the key: NOT verified */
+    RECEIPT_REVOKED,      /* the key was revoked; wins over all below and over UNKNOWN_KEY */
+    RECEIPT_EXPIRED,      /* the key is outside the dates it is trusted for, now or when the receipt says it was made */
+    RECEIPT_TAMPERED,     /* a signature or digest does not agree with the bytes */
+    RECEIPT_MALFORMED,    /* not the format that was promised */
+    RECEIPT_CHAIN_BROKEN, /* the receipts do not follow each other, or are not in the log they claim */
+} receipt_verdict;
+
+/* "trusted", "valid but unknown key", "revoked", "expired", "tampered", "malformed", "chain broken". */
+const char *receipt_verdict_name(receipt_verdict verdict);
+
+/* What is asked. Times in seconds since 1970. The keyring is required; so are the four parts of the artifact. */
+typedef struct receipt_question {
+    const receipt_keyring *ring;
+    int64_t now;
+    const char *manifest; /* artifact_manifest_text */
+    size_t manifest_length;
+    const char *envelope; /* artifact_envelope */
+    size_t envelope_length;
+    const char *envelope_type; /* ARTIFACT_MANIFEST_TYPE */
+    const char *signer_pem; /* artifact_signer_pem */
+    size_t signer_pem_length;
+    const char *file_sha256; /* artifact_hash with ARTIFACT_HASH_FILE; "" when there is no sidecar and entries were hashed */
+    const char *sidecar; /* the bytes of the .intoto.jsonl; NULL when there is none */
+    size_t sidecar_length;
+    const char *chain_path; /* HOME/receipts.jsonl, or NULL: when it is the log that the receipts name, they must be in it */
+} receipt_question;
+
+typedef struct receipt_report {
+    receipt_verdict verdict;
+    char text[512];   /* one line: the verdict and why */
+    char remedy[512]; /* what to do next; "" for trusted */
+    char keyid[KIT_SHA256_HEX]; /* of the signer, "" when it could not be read */
+    char label[128];            /* of the signer in the keyring */
+    size_t receipts;            /* lines about this artifact, signed by the signer */
+    bool in_local_chain;        /* found in chain_path */
+    cJSON *receipt;             /* predicate of kolm's receipt when its signature is good, else NULL; owned */
+    receipt_place place;        /* of that line */
+    char line_sha256[KIT_SHA256_HEX]; /* of that line */
+} receipt_report;
+
+/* Whether the embedded envelope, the signer, and the sidecar agree and may be believed. A status other than KOLM_OK means
+ * that the question could not be answered (no memory, unreadable log); every answer is a report. Without a sidecar the answer is
+ * about the content only, and the text says so. */
+kit_status receipt_check(const receipt_question *question, receipt_report *out_report, kolm_error_t *err) KIT_MUST_USE;
+void receipt_report_free(receipt_report *report);
+
+/* Reads a sidecar; *out_found false when there is no such file. */
+kit_status receipt_sidecar_read(const char *path, kit_buf *out_lines, bool *out_found, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
