@@ -119,7 +119,8 @@ class Abidiff(unittest.TestCase):
         }.items():
             with self.subTest(name):
                 done = self.compare(change)
-                self.assertTrue(done.returncode & 4 and "variable changed" in done.stdout.lower() or "1 Changed" in done.stdout, done.stdout)
+                self.assertTrue(done.returncode & 4, done.stdout)
+                self.assertRegex(done.stdout, r"Variables changes summary: 0 Removed, 1 Changed")
 
 
 class Symbols(unittest.TestCase):
