@@ -40,6 +40,13 @@ static int done(cli_context *context, const char *name, const char *path, const 
     return CLI_EXIT_OK;
 }
 
+/* The default may well be a backend that is not there today: what detection says, or cannot say, is only a warning. */
+static void try_detect(cli_context *context, cli_registry *registry, const char *name) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_detect_options detect = {.only = name};
+    if (cli_registry_detect(context, registry, &detect, &err) != KOLM_OK) cli_warn(context, "%s", cli_safe(err.text));
+}
+
 static int change(cli_context *context, char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     cli_registry *registry = NULL;
@@ -55,8 +62,7 @@ static int change(cli_context *context, char *name) {
             status = cli_registry_unknown(registry, name, &err);
             exit_code = CLI_EXIT_USAGE;
         }
-        cli_detect_options detect = {.only = name};
-        if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
+        if (status == KOLM_OK) try_detect(context, registry, name);
     }
     if (status == KOLM_OK) status = store_config_update(home, set_backend, name, &err);
     if (status == KOLM_OK) status = store_home_file(home, "config.json", &path, &err);

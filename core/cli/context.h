@@ -26,8 +26,8 @@ typedef struct cli_context {
 void cli_context_init(cli_context *context, const char *program);
 void cli_context_free(cli_context *context);
 
-/* KOLM_HOME, else $HOME/.kolm. Nothing is created. FAILED_PRECONDITION when neither is set, INVALID_ARGUMENT when
- * KOLM_HOME is not absolute. */
+/* KOLM_HOME, else $HOME/.kolm. Nothing is created. FAILED_PRECONDITION when neither is set or it is not
+ * absolute. */
 kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
 /* config.json, an empty object when there is none or no home; DATA_LOSS when it is not a JSON object. */
 kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;

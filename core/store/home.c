@@ -41,14 +41,14 @@ kit_status store_home_find(store_home **out_home, kolm_error_t *err) {
     const char *user = secure_getenv("HOME");
     if (named && *named) {
         if (named[0] == '/') return store_home_at(named, out_home, err);
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "KOLM_HOME is '%s', which is not an absolute path", named);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "KOLM_HOME is '%s', which is not an absolute path", named);
     }
     if (!user || !*user) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
                         "there is no home directory: neither KOLM_HOME nor HOME is set");
     }
     if (user[0] != '/') {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "HOME is '%s', which is not an absolute path", user);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "HOME is '%s', which is not an absolute path", user);
     }
     char *path = NULL;
     KIT_TRY(kit_path_join(user, ".kolm", &path, err));

@@ -28,7 +28,7 @@
 typedef struct store_home store_home;
 
 /* KOLM_HOME when set (must be absolute), else $HOME/.kolm; read with secure_getenv. FAILED_PRECONDITION when neither is
- * set, INVALID_ARGUMENT when the one that counts is not absolute. Looks at no file. */
+ * set or the one that counts is not absolute. Looks at no file. */
 kit_status store_home_find(store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
 /* A home at a given absolute path. */
 kit_status store_home_at(const char *path, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;

@@ -77,11 +77,11 @@ START_TEST(no_home_is_said_with_a_remedy) {
     ck_assert_ptr_nonnull(strstr(err.text, "HOME"));
     ck_assert_ptr_nonnull(strstr(err.remedy, "KOLM_HOME"));
     setenv("KOLM_HOME", "relative/dir", 1);
-    ck_assert_int_eq(store_home_find(&found, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(store_home_find(&found, &err), KOLM_E_FAILED_PRECONDITION);
     ck_assert_ptr_nonnull(strstr(err.text, "relative/dir"));
     unsetenv("KOLM_HOME");
     setenv("HOME", "relative", 1);
-    ck_assert_int_eq(store_home_find(&found, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(store_home_find(&found, &err), KOLM_E_FAILED_PRECONDITION);
 }
 END_TEST
 
