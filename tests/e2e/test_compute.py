@@ -306,7 +306,8 @@ class Compute(unittest.TestCase):
         self.add_usual()
         text = self.compute("pick", "--explain", "--exclude", "fake-gpu", env={"FAKE_TOKEN": "abc"}).stdout
         self.assertRegex(text, r"fake-cpu +0\.35000 +0\.20000 +0\.15000 +0\.15000 +0\.04500 +0\.89500")
-        self.assertIn("smallest change that would flip the choice: fake-cloud would win if it cost at most $0.78", text)
+        self.assertIn("smallest change that would flip the choice: fake-cloud would win if fake-cpu cost at least $1.7189/h", text)
+        self.assertIn("also: fake-cloud would win if it cost at most $0.7811/h", text)
 
     def test_replay_gives_the_same_answer_anywhere(self):
         self.add_usual()

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The small things that every verb leans on: options, nearest names, formats, private addresses. */
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/registry.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+START_TEST(nearest_names) {
+    static const char *const names[] = {"local-cpu", "local-cuda", "modal", NULL, "vast"};
+    static const struct { const char *word, *near; } cases[] = {
+        {"local-cup", "local-cpu"}, {"lcoal-cpu", "local-cpu"}, {"modl", "modal"}, {"MODAL", NULL}, {"cuda", "local-cuda"},
+        {"vsat", "vast"}, {"zebra", NULL}, {"", NULL}, {"x", NULL}, {"local-cud", "local-cuda"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *near = cli_nearest(cases[i].word, names, 5);
+        if (!cases[i].near) ck_assert_msg(!near, "%s gave %s", cases[i].word, near ? near : "");
+        else ck_assert_msg(near && strcmp(near, cases[i].near) == 0, "%s gave %s", cases[i].word, near ? near : "nothing");
+    }
+    char long_word[400];
+    memset(long_word, 'a', sizeof long_word - 1);
+    long_word[sizeof long_word - 1] = '\0';
+    ck_assert_ptr_null(cli_nearest(long_word, names, 5));
+}
+END_TEST
+
+START_TEST(formats) {
+    char out[32];
+    ck_assert_str_eq(cli_usd(out, sizeof out, 0), "$0.00");
+    ck_assert_str_eq(cli_usd(out, sizeof out, 2500000), "$2.50");
+    ck_assert_str_eq(cli_usd(out, sizeof out, 3400), "$0.0034");
+    ck_assert_str_eq(cli_usd(out, sizeof out, 3401), "$0.003401");
+    ck_assert_str_eq(cli_usd(out, sizeof out, UINT64_MAX), "unpriced");
+    ck_assert_str_eq(cli_bytes(out, sizeof out, 999), "999 B");
+    ck_assert_str_eq(cli_bytes(out, sizeof out, 3800000000u), "3.8 GB");
+    ck_assert_str_eq(cli_bytes(out, sizeof out, UINT64_MAX), "18.4 EB");
+    ck_assert_str_eq(cli_duration(out, sizeof out, 4800), "4.8s");
+    ck_assert_str_eq(cli_duration(out, sizeof out, 999), "999ms");
+    ck_assert_str_eq(cli_duration(out, sizeof out, 200000), "3m 20s");
+    ck_assert_str_eq(cli_duration(out, sizeof out, 7500000), "2h 05m");
+    ck_assert_str_eq(cli_duration(out, sizeof out, UINT64_MAX), "unknown");
+}
+END_TEST
+
+START_TEST(private_targets) {
+    static const char *const yes[] = {"localhost", "127.0.0.1", "root@10.1.2.3", "me@192.168.1.9:2222", "172.31.0.1", "169.254.1.1",
+                                      "::1", "me@[fd00::1]:22", "fe80::1", "::ffff:10.0.0.1"};
+    static const char *const no[] = {"", "me@", "8.8.8.8", "172.32.0.1", "11.0.0.1", "gpu.example.org", "localhost.example.org",
+                                     "10.0.0.1.example.org", "2001:db8::1", "::ffff:8.8.8.8", "[::1", "127.0.0.1/8", "0x7f000001"};
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) ck_assert_msg(cli_target_is_private(yes[i]), "%s", yes[i]);
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+        if (strcmp(no[i], "[::1") == 0) continue; /* a missing bracket is the SSH client's to refuse */
+        ck_assert_msg(!cli_target_is_private(no[i]), "%s", no[i]);
+    }
+}
+END_TEST
+
+typedef struct parsed {
+    bool flag;
+    const char *text;
+    cli_number usd, gb, count, fraction;
+    cli_list names;
+    cli_mode mode;
+    size_t words;
+} parsed;
+
+static int parse(parsed *p, int argc, char **argv) {
+    cli_context context;
+    cli_context_init(&context, "kolm");
+    const cli_option options[] = {
+        {"flag", 'f', CLI_FLAG, &p->flag, NULL, "a flag"},          {"text", 't', CLI_STRING, &p->text, "TEXT", "a text"},
+        {"usd", 0, CLI_USD, &p->usd, "USD", "dollars"},             {"gb", 0, CLI_GB, &p->gb, "GB", "gigabytes"},
+        {"count", 0, CLI_U64, &p->count, "N", "a count"},           {"fraction", 0, CLI_FRACTION, &p->fraction, "P", "0 to 1"},
+        {"name", 0, CLI_LIST, &p->names, "NAME", "names"},          {"mode", 0, CLI_MODE, &p->mode, "on|advisory", "a mode"},
+    };
+    const cli_syntax syntax = {.command = "kolm x", .words = "[WORD...]", .summary = "X.", .options = options, .option_count = 8,
+                               .max_words = 3, .words_out = argv, .word_count_out = &p->words};
+    int result = cli_options_parse(&context, &syntax, argc, argv);
+    cli_context_free(&context);
+    return result;
+}
+
+#define PARSE(p, ...)                                                                                                  \
+    char *words_[] = {(char[]){"x"}, __VA_ARGS__, NULL};                                                               \
+    int result = parse(p, (int)(sizeof words_ / sizeof *words_) - 1, words_)
+#define W(text) ((char[]){text})
+
+START_TEST(options_of_every_kind) {
+    parsed p = {0};
+    PARSE(&p, W("-f"), W("--text=a b"), W("one"), W("--usd"), W("2.50"), W("--gb=80"), W("--count"), W("7"), W("--fraction"), W("0.85"),
+          W("--name"), W("a,b"), W("--name=c"), W("--mode"), W("two"), W("--"), W("--flag"));
+    ck_assert_int_eq(result, -1);
+    ck_assert(p.flag);
+    ck_assert_str_eq(p.text, "a b");
+    ck_assert_uint_eq(p.usd.value, 2500000);
+    ck_assert_uint_eq(p.gb.value * 1000, 80000000000ull);
+    ck_assert_uint_eq(p.count.value, 7);
+    ck_assert_uint_eq(p.fraction.value, 850000);
+    ck_assert_uint_eq(p.names.count, 3);
+    ck_assert_str_eq(p.names.items[1], "b");
+    ck_assert(p.mode.set && !p.mode.word);
+    ck_assert_uint_eq(p.words, 3);
+    ck_assert_str_eq(words_[0], "one");
+    ck_assert_str_eq(words_[2], "--flag");
+    cli_list_free(&p.names);
+}
+END_TEST
+
+START_TEST(a_mode_with_a_word) {
+    parsed p = {0};
+    PARSE(&p, W("--mode=advisory"), W("-"));
+    ck_assert_int_eq(result, -1);
+    ck_assert_str_eq(p.mode.word, "advisory");
+    ck_assert_str_eq(words_[0], "-");
+}
+END_TEST
+
+START_TEST(bad_options_are_usage_errors) {
+    static const char *const bad[][2] = {
+        {"--mode=maybe", NULL}, {"--flag=1", NULL}, {"--text", NULL}, {"--text", "--flag"}, {"--text", "-f"}, {"--text=", NULL},
+        {"--usd", "-1"}, {"--usd", "1e3"}, {"--usd", "1.1234567"}, {"--usd", "0x10"}, {"--usd", " 1"}, {"--usd", "1 "}, {"--usd", "+1"},
+        {"--usd", "inf"}, {"--gb", "99999999999999999999"}, {"--count", "1.5"}, {"--fraction", "1.01"}, {"--name", "a,,b"},
+        {"--name", ",a"}, {"--nmae", "a"}, {"-q", NULL}, {"-ff", NULL}, {"---", NULL}, {"--fla", NULL},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        parsed p = {0};
+        char first[64] = "", second[64] = "";
+        snprintf(first, sizeof first, "%s", bad[i][0]);
+        if (bad[i][1]) snprintf(second, sizeof second, "%s", bad[i][1]);
+        char name[] = "x";
+        char *argv[] = {name, first, bad[i][1] ? second : NULL, NULL};
+        ck_assert_msg(parse(&p, bad[i][1] ? 3 : 2, argv) == 2, "%s %s was taken", bad[i][0], second);
+        cli_list_free(&p.names);
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("cli");
+    TCase *tests = tcase_create("cli");
+    tcase_add_test(tests, nearest_names);
+    tcase_add_test(tests, formats);
+    tcase_add_test(tests, private_targets);
+    tcase_add_test(tests, options_of_every_kind);
+    tcase_add_test(tests, a_mode_with_a_word);
+    tcase_add_test(tests, bad_options_are_usage_errors);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
