@@ -5,9 +5,11 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BUILT_KOLM, BUILT_HOST, FAKES = (os.path.abspath(word) for word in sys.argv[1:4])
@@ -255,6 +257,52 @@ class Compute(unittest.TestCase):
         self.assert_error(done, "KOLM_HOME", "HOME")
         self.assert_error(self.compute("pick", code=2, env={"KOLM_HOME": "rel"}), "'rel'")
         self.kolm("--version", env={"KOLM_HOME": None})
+
+    def shift_cache(self, seconds):
+        path = os.path.join(self.home, "cache", "detect.json")
+        with open(path, encoding="utf-8") as file:
+            cache = json.load(file)
+        for entry in cache["entries"].values():
+            entry["at"] += seconds
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(cache, out)
+
+    def test_entries_live_an_hour_and_bad_ones_a_minute(self):
+        self.add("fake-cpu")
+        self.add("fake-crash")
+        for seconds, kept in [(-50, {"fake-cpu", "fake-crash"}), (-70, {"fake-cpu"}), (-3500, {"fake-cpu"}), (-3700, set()), (60, set())]:
+            self.compute("detect", "--refresh")
+            self.shift_cache(seconds)
+            found = {b["name"] for b in self.json("detect")["backends"] if b["from_cache"]}
+            self.assertEqual(found, kept, seconds)
+
+    def test_one_that_hangs_is_a_row(self):
+        self.add("fake-cpu")
+        self.add("fake-hang")
+        self.assertEqual(self.states(), {"fake-cpu": "available", "fake-hang": "timed out"})
+        self.assertEqual(self.json("pick")["picked"], "fake-cpu")
+
+    def test_ctrl_c_ends_a_detection(self):
+        self.add("fake-hang")
+        child = subprocess.Popen([KOLM, "compute", "detect"], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 20
+        while not self.children(child.pid) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        started = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
+        self.assertEqual(child.returncode, 130, err)
+        self.assertLess(time.monotonic() - started, 4)
+        self.assertFalse(os.path.exists(os.path.join(self.home, "cache", "detect.json")))
+
+    @staticmethod
+    def children(pid):
+        try:
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+                return file.read().split()
+        except FileNotFoundError:
+            return []
 
     # ---- pick
 
