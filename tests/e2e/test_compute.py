@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """kolm compute, as a person or a script uses it: every verb, its JSON, its exit codes, its refusals."""
+import base64
 import json
 import os
 import pty
@@ -491,6 +492,22 @@ class Compute(unittest.TestCase):
         self.assertRegex(text, r"leases: +none")
         value = self.json("status", "--since", "24h", schema="kolm.compute.status/1")
         self.assertEqual(value["totals"]["jobs"], 0)
+
+    def test_status_sums_the_receipts(self):
+        def line(hours, cost, predicate="metrics"):
+            when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - hours * 3600))
+            compute = {"backend": "x", "cost_usd": cost, "wall_duration_ms": 1500}
+            statement = {"predicate": {"finished_at": when, predicate: {"compute": compute}}}
+            payload = base64.b64encode(json.dumps(statement).encode()).decode()
+            return json.dumps({"payloadType": "application/vnd.in-toto+json", "payload": payload, "signatures": []}) + "\n"
+        lines = [line(1, 0.25), line(2, 0), line(3, None), line(30, 1.5), line(1, 9, "other"), "garbage\n", '{"payload": "!"}\n']
+        self.write_home("receipts.jsonl", "".join(lines))
+        sums = self.json("status")["totals"]
+        self.assertEqual((sums["jobs"], sums["cost_usd"], sums["wall_duration_ms"]), (4, 1.75, 6000))
+        self.assertEqual((sums["unknown_cost"], sums["unreadable"]), (1, 2))
+        sums = self.json("status", "--since", "24h")["totals"]
+        self.assertEqual((sums["jobs"], sums["cost_usd"]), (3, 0.25))
+        self.assertIn("3 compiles, 4.5s, $0.25 (the last 1d)", self.compute("status", "--since", "1d").stdout)
 
     def test_status_names_who_says_the_default(self):
         self.add_usual()
