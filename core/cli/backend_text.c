@@ -8,8 +8,10 @@
 
 const char *cli_backend_price(const cli_backend *backend, char *out, size_t capacity) {
     char dollars[32];
-    if (backend->price_micro_usd_per_hour == PICK_UNPRICED) kit_copy(out, capacity, backend->billing);
-    else if (backend->price_micro_usd_per_hour == 0) kit_copy(out, capacity, "0 $/hr");
+    if (backend->price_micro_usd_per_hour == PICK_UNPRICED)
+        kit_copy(out, capacity, backend->billing);
+    else if (backend->price_micro_usd_per_hour == 0)
+        kit_copy(out, capacity, "0 $/hr");
     else {
         cli_usd(dollars, sizeof dollars, backend->price_micro_usd_per_hour);
         kit_format(out, capacity, "%s $/hr", dollars + 1);
@@ -44,10 +46,14 @@ void cli_device_text(const cJSON *device, kit_buf *out) {
 
 static bool put_vram(cJSON *object, const cli_backend *b) {
     switch (b->vram) {
-    case PICK_VRAM_CAP: return kit_json_put(object, "vram_cap_gb", kit_json_micro(b->vram_cap_bytes / 1000));
-    case PICK_VRAM_OWN: return kit_json_put_string(object, "vram_cap_gb", "own");
-    case PICK_VRAM_SHARED: return kit_json_put_string(object, "vram_cap_gb", "shared");
-    default: return kit_json_put_null(object, "vram_cap_gb");
+    case PICK_VRAM_CAP:
+        return kit_json_put(object, "vram_cap_gb", kit_json_micro(b->vram_cap_bytes / 1000));
+    case PICK_VRAM_OWN:
+        return kit_json_put_string(object, "vram_cap_gb", "own");
+    case PICK_VRAM_SHARED:
+        return kit_json_put_string(object, "vram_cap_gb", "shared");
+    default:
+        return kit_json_put_null(object, "vram_cap_gb");
     }
 }
 
@@ -73,9 +79,11 @@ bool cli_fill_backend(cJSON *object, const cli_backend *b) {
                         : kit_json_put_null(object, "cost_per_hour_usd")) &&
                 kit_json_put_u64(object, "cold_start_seconds", b->cold_start_seconds) && put_vram(object, b) &&
                 kit_json_put(object, "perf", kit_json_micro((uint64_t)b->perf_units * 10)) && put_auth(object, b);
-    good = good && kit_json_put_string(object, "requires", b->needs) && kit_json_put_string(object, "runtime", b->runtime) &&
-           kit_json_put_string(object, "summary", b->summary) && kit_json_put_bool(object, "overridden", b->overridden) &&
-           kit_json_put_string(object, "plugin", b->plugin_path) && kit_json_put_string(object, "manifest", b->manifest_path);
+    good = good && kit_json_put_string(object, "requires", b->needs) &&
+           kit_json_put_string(object, "runtime", b->runtime) && kit_json_put_string(object, "summary", b->summary) &&
+           kit_json_put_bool(object, "overridden", b->overridden) &&
+           kit_json_put_string(object, "plugin", b->plugin_path) &&
+           kit_json_put_string(object, "manifest", b->manifest_path);
     if (!good) return false;
     if (!b->detection) return kit_json_put_null(object, "detection");
     return kit_json_put(object, "detection", cJSON_Duplicate(b->detection, true)) &&
@@ -95,6 +103,7 @@ bool cli_put_backend(cJSON *array, const cli_backend *backend) {
 
 bool cli_put_problem(cJSON *array, const char *name, const char *path, const char *why) {
     cJSON *object = cJSON_CreateObject();
-    return append(array, object, object && kit_json_put_string(object, "name", name) &&
-                                     kit_json_put_string(object, "path", path) && kit_json_put_string(object, "why", why));
+    return append(array, object,
+                  object && kit_json_put_string(object, "name", name) && kit_json_put_string(object, "path", path) &&
+                      kit_json_put_string(object, "why", why));
 }

@@ -11,8 +11,8 @@ typedef struct cli_quote {
     char why[320]; /* why there is no answer; "" when there is one */
 } cli_quote;
 
-/* Asks the cost slot of every backend in parallel. job carries what is the same for all (rows, bytes, recipe, ...); price and
- * cold start are filled in from each backend. quotes has room for registry->count, in its order. */
+/* Asks the cost slot of every backend in parallel. job carries what is the same for all (rows, bytes, recipe, ...);
+ * price and cold start are filled in from each backend. quotes has room for registry->count, in its order. */
 kit_status cli_call_costs(cli_context *context, cli_registry *registry, const kolm_cost_args_t *job, bool airgap,
                           cli_quote *quotes, kolm_error_t *err) KIT_MUST_USE;
 

@@ -28,8 +28,8 @@ kit_status cli_default_backend(cli_context *context, const char **out_name, cli_
     return KOLM_OK;
 }
 
-static kit_status who(cli_context *context, const cli_choose_options *options, const char **out_name, cli_chosen_by *out_by,
-                      kolm_error_t *err) {
+static kit_status who(cli_context *context, const cli_choose_options *options, const char **out_name,
+                      cli_chosen_by *out_by, kolm_error_t *err) {
     if (options->backend) {
         *out_name = options->backend;
         *out_by = CLI_BY_FLAG;
@@ -51,9 +51,15 @@ static void say(cli_choice *choice) {
     const char *name = choice->backend->name;
     choice->by_name = names[choice->by];
     switch (choice->by) {
-    case CLI_BY_FLAG: kit_format(choice->said, sizeof choice->said, "%s (flag: --backend %s)", name, name); break;
-    case CLI_BY_ENVIRONMENT: kit_format(choice->said, sizeof choice->said, "%s (env: KOLM_BACKEND=%s)", name, name); break;
-    case CLI_BY_CONFIG: kit_format(choice->said, sizeof choice->said, "%s (config: kolm compute use %s)", name, name); break;
+    case CLI_BY_FLAG:
+        kit_format(choice->said, sizeof choice->said, "%s (flag: --backend %s)", name, name);
+        break;
+    case CLI_BY_ENVIRONMENT:
+        kit_format(choice->said, sizeof choice->said, "%s (env: KOLM_BACKEND=%s)", name, name);
+        break;
+    case CLI_BY_CONFIG:
+        kit_format(choice->said, sizeof choice->said, "%s (config: kolm compute use %s)", name, name);
+        break;
     default:
         pick_score_text(choice->score, score);
         kit_format(choice->said, sizeof choice->said, "%s (picked: score %s)", name, score);
@@ -78,13 +84,14 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
         char state[64];
         pick_state_text(c, state, sizeof state);
         const char *remedy = c->remedy && *c->remedy ? c->remedy : "name another backend, or let the picker choose";
-        return kit_fail(err, KOLM_E_UNAVAILABLE, remedy, "%s (named by %s) is not available (%s): %s", c->name, where[by], state,
-                        c->reason && *c->reason ? c->reason : "nothing more is known");
+        return kit_fail(err, KOLM_E_UNAVAILABLE, remedy, "%s (named by %s) is not available (%s): %s", c->name,
+                        where[by], state, c->reason && *c->reason ? c->reason : "nothing more is known");
     }
     return KOLM_OK;
 }
 
-static kit_status decide(cli_choice *choice, const char *name, const pick_result *result, int *out_exit, kolm_error_t *err) {
+static kit_status decide(cli_choice *choice, const char *name, const pick_result *result, int *out_exit,
+                         kolm_error_t *err) {
     const pick_entry *entry = name ? entry_of(result, name) : result->winner;
     if (!entry) {
         *out_exit = CLI_EXIT_NOTHING;
@@ -102,7 +109,8 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
     pick_candidate *candidates = NULL;
     pick_result *result = NULL;
     const char *name = NULL;
-    cli_detect_options detect = {.refresh = options->refresh, .airgap = options->constraints.airgap,
+    cli_detect_options detect = {.refresh = options->refresh,
+                                 .airgap = options->constraints.airgap,
                                  .allow_private_remote = options->constraints.allow_private_remote};
     *out_exit = CLI_EXIT_OK;
     cli_choice *choice = calloc(1, sizeof *choice);

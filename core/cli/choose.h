@@ -18,13 +18,13 @@ typedef struct cli_choose_options {
 } cli_choose_options;
 
 typedef struct cli_choice {
-    cli_registry *registry;  /* owned; everything below points into it */
-    cli_backend *backend;    /* who does it */
+    cli_registry *registry; /* owned; everything below points into it */
+    cli_backend *backend;   /* who does it */
     cli_chosen_by by;
-    char said[160];          /* "local-cuda (env: KOLM_BACKEND=local-cuda)": follows "using " in the [trainer] line */
-    const char *by_name;     /* "flag", "env", "config", "picker": for receipts */
-    uint32_t score;          /* of the backend, in PICK_UNITs */
-    cJSON *record;           /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */
+    char said[160];      /* "local-cuda (env: KOLM_BACKEND=local-cuda)": follows "using " in the [trainer] line */
+    const char *by_name; /* "flag", "env", "config", "picker": for receipts */
+    uint32_t score;      /* of the backend, in PICK_UNITs */
+    cJSON *record;       /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */
 } cli_choice;
 
 /* Scans, detects (through the cache) and decides. On failure *out_exit is the exit code that belongs to it: 2 for an
@@ -35,6 +35,7 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
 void cli_choice_free(cli_choice *choice);
 
 /* The value of KOLM_BACKEND or of config.json's "backend" with who said it; NULL when only the picker can say. */
-kit_status cli_default_backend(cli_context *context, const char **out_name, cli_chosen_by *out_by, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_default_backend(cli_context *context, const char **out_name, cli_chosen_by *out_by,
+                               kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -21,15 +21,19 @@ static void print_backend(cli_context *context, const cli_backend *b) {
     const char *remedy = cli_backend_detail(b, "remedy");
     char padded[16];
     kit_format(padded, sizeof padded, "%-11s", state);
-    cli_print(context, "  %-14s  %s  %s\n", cli_safe(b->name), cli_styled(context, style_of(state), padded), cli_safe(reason));
-    for (const cJSON *device = b->detection && kit_json_get(b->detection, "devices") ? kit_json_get(b->detection, "devices")->child : NULL;
+    cli_print(context, "  %-14s  %s  %s\n", cli_safe(b->name), cli_styled(context, style_of(state), padded),
+              cli_safe(reason));
+    for (const cJSON *device = b->detection && kit_json_get(b->detection, "devices")
+                                   ? kit_json_get(b->detection, "devices")->child
+                                   : NULL;
          device; device = device->next) {
         kit_buf text = {0};
         cli_device_text(device, &text);
         cli_print(context, "  %-14s  %-11s  %s\n", "", "", kit_buf_text(&text));
         kit_buf_free(&text);
     }
-    if (*remedy && strcmp(state, "available") != 0) cli_print(context, "  %-14s  %-11s  -> %s\n", "", "", cli_safe(remedy));
+    if (*remedy && strcmp(state, "available") != 0)
+        cli_print(context, "  %-14s  %-11s  -> %s\n", "", "", cli_safe(remedy));
 }
 
 static void print_text(cli_context *context, const cli_registry *registry) {
@@ -71,9 +75,12 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         {"allow-private-remote", 0, CLI_FLAG, &detect.allow_private_remote, NULL,
          "under --airgap, also a self-hosted target on a private address"},
     };
-    const cli_syntax syntax = {.command = "kolm compute detect", .words = "", .summary = "Asks every backend whether it is usable here.",
+    const cli_syntax syntax = {.command = "kolm compute detect",
+                               .words = "",
+                               .summary = "Asks every backend whether it is usable here.",
                                .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once.",
-                               .options = options, .option_count = sizeof options / sizeof *options};
+                               .options = options,
+                               .option_count = sizeof options / sizeof *options};
     kolm_error_t err = KIT_ERROR_INIT;
     cli_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

@@ -41,10 +41,18 @@ static void print_tokens(cli_context *context, const cli_registry *registry, con
 static void print_vram(cli_context *context, const cli_backend *b) {
     char text[48], bytes[32];
     switch (b->vram) {
-    case PICK_VRAM_OWN: kit_copy(text, sizeof text, "that of the card that is found"); break;
-    case PICK_VRAM_SHARED: kit_copy(text, sizeof text, "shared with the processor"); break;
-    case PICK_VRAM_CAP: kit_format(text, sizeof text, "up to %s", cli_bytes(bytes, sizeof bytes, b->vram_cap_bytes)); break;
-    default: kit_copy(text, sizeof text, "none"); break;
+    case PICK_VRAM_OWN:
+        kit_copy(text, sizeof text, "that of the card that is found");
+        break;
+    case PICK_VRAM_SHARED:
+        kit_copy(text, sizeof text, "shared with the processor");
+        break;
+    case PICK_VRAM_CAP:
+        kit_format(text, sizeof text, "up to %s", cli_bytes(bytes, sizeof bytes, b->vram_cap_bytes));
+        break;
+    default:
+        kit_copy(text, sizeof text, "none");
+        break;
     }
     line(context, "memory", text);
 }
@@ -64,9 +72,12 @@ static void print_devices(cli_context *context, const cli_backend *b) {
 static const char *slot_word(const cli_backend *b, bool claimed, const char *slot) {
     if (!claimed) return "no";
     switch (cli_backend_slot(b, slot)) {
-    case PICK_SLOT_PRESENT: return "yes";
-    case PICK_SLOT_MISSING: return "not implemented yet in this version (detect only)";
-    default: return "yes, by its manifest";
+    case PICK_SLOT_PRESENT:
+        return "yes";
+    case PICK_SLOT_MISSING:
+        return "not implemented yet in this version (detect only)";
+    default:
+        return "yes, by its manifest";
     }
 }
 
@@ -76,7 +87,10 @@ static void print_cost(cli_context *context, const cli_backend *b) {
     line(context, "price", text);
     if (b->overridden) line(context, "", "some values come from config.json, not from the manifest");
     if (b->price_micro_usd_per_hour == PICK_UNPRICED) {
-        cli_print(context, LABEL "%s\n", "", cli_styled(context, CLI_YELLOW, "warning: billed per use, so that the cost is not predictable; --budget says nothing about it"));
+        cli_print(
+            context, LABEL "%s\n", "",
+            cli_styled(context, CLI_YELLOW,
+                       "warning: billed per use, so that the cost is not predictable; --budget says nothing about it"));
     }
 }
 
@@ -127,7 +141,8 @@ static bool put_tokens(cJSON *value, const cli_registry *registry, const cli_bac
         store_secret_source source = STORE_SECRET_NONE;
         const char *secret = store_secret(registry->credentials, b->auth[i], &source);
         cJSON *object = cJSON_CreateObject();
-        bool good = object && kit_json_put_string(object, "name", b->auth[i]) && kit_json_put_bool(object, "set", secret != NULL) &&
+        bool good = object && kit_json_put_string(object, "name", b->auth[i]) &&
+                    kit_json_put_bool(object, "set", secret != NULL) &&
                     kit_json_put_string(object, "source", store_secret_source_name(source)) &&
                     kit_json_put_string(object, "tail", secret ? store_secret_tail(secret) : "");
         if (!good || !cJSON_AddItemToArray(array, object)) {
@@ -153,8 +168,14 @@ static int print_as_json(cli_context *context, const cli_registry *registry, con
 int cli_compute_info(cli_context *context, int argc, char **argv) {
     bool refresh = false;
     const cli_option options[] = {{"refresh", 0, CLI_FLAG, &refresh, NULL, "look again rather than believe the cache"}};
-    const cli_syntax syntax = {.command = "kolm compute info", .words = "NAME", .summary = "Shows everything that is known about one backend.",
-                               .options = options, .option_count = 1, .min_words = 1, .max_words = 1, .words_out = argv};
+    const cli_syntax syntax = {.command = "kolm compute info",
+                               .words = "NAME",
+                               .summary = "Shows everything that is known about one backend.",
+                               .options = options,
+                               .option_count = 1,
+                               .min_words = 1,
+                               .max_words = 1,
+                               .words_out = argv};
     kolm_error_t err = KIT_ERROR_INIT;
     cli_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
@@ -172,9 +193,12 @@ int cli_compute_info(cli_context *context, int argc, char **argv) {
         exit_code = CLI_EXIT_NOTHING;
     }
     if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
-    if (status != KOLM_OK) exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
-    else if (context->json) exit_code = print_as_json(context, registry, backend);
-    else print_text(context, registry, backend);
+    if (status != KOLM_OK)
+        exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+    else if (context->json)
+        exit_code = print_as_json(context, registry, backend);
+    else
+        print_text(context, registry, backend);
     cli_registry_free(registry);
     return exit_code;
 }

@@ -87,7 +87,9 @@ static int print_list_json(cli_context *context, const cli_registry *registry) {
 }
 
 int cli_compute_list(cli_context *context, int argc, char **argv) {
-    const cli_syntax syntax = {.command = "kolm compute list", .words = "", .summary = "Lists every backend kolm knows about. Loads no plugin.",
+    const cli_syntax syntax = {.command = "kolm compute list",
+                               .words = "",
+                               .summary = "Lists every backend kolm knows about. Loads no plugin.",
                                .notes = "`kolm compute detect` says which of them are usable here."};
     kolm_error_t err = KIT_ERROR_INIT;
     cli_registry *registry = NULL;

@@ -33,17 +33,21 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
         {"refresh", 0, CLI_FLAG, &o->refresh, NULL, "detect again rather than believe the cache"},
     };
     const cli_syntax syntax = {
-        .command = "kolm compute pick", .words = "", .summary = "Chooses a backend, and says why.",
+        .command = "kolm compute pick",
+        .words = "",
+        .summary = "Chooses a backend, and says why.",
         .notes = "S = 0.35 available + 0.20 cost_inv + 0.15 latency_inv + 0.15 repro + 0.15 perf\n"
                  "Exit code 3 when nothing available passes; 7 when a replay differs.",
-        .options = options, .option_count = sizeof options / sizeof *options,
+        .options = options,
+        .option_count = sizeof options / sizeof *options,
     };
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
     bool filters = o->infer || o->airgap || o->allow_private_remote || o->min_vram.set || o->budget.set ||
                    o->max_tier.set || o->exclude.count || o->refresh;
     if (o->replay && filters) {
-        return cli_usage_error(context, syntax.command, "--replay takes its constraints from the record; give no others");
+        return cli_usage_error(context, syntax.command,
+                               "--replay takes its constraints from the record; give no others");
     }
     if (o->max_tier.value > UINT32_MAX) {
         return cli_usage_error(context, syntax.command, "--max-tier: the number is too large");
@@ -56,11 +60,17 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
 
 static void constraints_of(const pick_options *o, pick_constraints *k) {
     *k = (pick_constraints){
-        .infer = o->infer, .airgap = o->airgap, .allow_private_remote = o->allow_private_remote,
-        .has_min_vram = o->min_vram.set, .min_vram_bytes = o->min_vram.value * 1000,
-        .has_budget = o->budget.set, .budget_micro_usd_per_hour = o->budget.value,
-        .has_max_tier = o->max_tier.set, .max_tier = (uint32_t)o->max_tier.value,
-        .exclude = (const char *const *)o->exclude.items, .exclude_count = o->exclude.count,
+        .infer = o->infer,
+        .airgap = o->airgap,
+        .allow_private_remote = o->allow_private_remote,
+        .has_min_vram = o->min_vram.set,
+        .min_vram_bytes = o->min_vram.value * 1000,
+        .has_budget = o->budget.set,
+        .budget_micro_usd_per_hour = o->budget.value,
+        .has_max_tier = o->max_tier.set,
+        .max_tier = (uint32_t)o->max_tier.value,
+        .exclude = (const char *const *)o->exclude.items,
+        .exclude_count = o->exclude.count,
     };
 }
 
@@ -92,7 +102,8 @@ static int fresh(cli_context *context, const pick_options *o) {
     pick_constraints constraints;
     cJSON *record = NULL;
     int exit_code = CLI_EXIT_OK;
-    cli_detect_options detect = {.refresh = o->refresh, .airgap = o->airgap, .allow_private_remote = o->allow_private_remote};
+    cli_detect_options detect = {
+        .refresh = o->refresh, .airgap = o->airgap, .allow_private_remote = o->allow_private_remote};
     constraints_of(o, &constraints);
     kit_status status = cli_registry_open(context, &registry, &err);
     for (size_t i = 0; status == KOLM_OK && i < o->exclude.count; i++) {
@@ -104,8 +115,10 @@ static int fresh(cli_context *context, const pick_options *o) {
     if (status == KOLM_OK) status = cli_registry_candidates(registry, &candidates, &err);
     if (status == KOLM_OK) status = pick_run(candidates, registry->count, &constraints, &result, &err);
     if (status == KOLM_OK) status = pick_record(result, &constraints, &record, &err);
-    if (status == KOLM_OK) exit_code = answer(context, result, o, record);
-    else exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+    if (status == KOLM_OK)
+        exit_code = answer(context, result, o, record);
+    else
+        exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
     pick_result_free(result);
     cli_candidates_free(candidates);
     cli_registry_free(registry);
@@ -120,7 +133,8 @@ static int replay(cli_context *context, const pick_options *o) {
     int exit_code;
     kit_status status = kit_json_read(o->replay, RECORD_MAX, &recorded, &err);
     if (status == KOLM_OK) status = pick_question_read(recorded, &question, &err);
-    if (status == KOLM_OK) status = pick_run(question->candidates, question->count, &question->constraints, &result, &err);
+    if (status == KOLM_OK)
+        status = pick_run(question->candidates, question->count, &question->constraints, &result, &err);
     if (status == KOLM_OK) status = pick_record(result, &question->constraints, &again, &err);
     if (status != KOLM_OK) {
         exit_code = cli_error(context, cli_exit_of(status), &err);

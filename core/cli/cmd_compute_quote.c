@@ -63,21 +63,31 @@ out:
 
 static kit_status job_of(const quote_options *o, kolm_cost_args_t *job, kolm_error_t *err) {
     long threads = sysconf(_SC_NPROCESSORS_ONLN);
-    *job = (kolm_cost_args_t){.struct_size = (uint32_t)sizeof *job, .epochs = (uint32_t)o->epochs.value, .labels = o->labels.value,
-                              .base_parameters = o->parameters.value, .threads = threads > 0 ? (uint32_t)threads : 1,
-                              .recipe = o->recipe ? o->recipe : o->parameters.set ? "lora" : "linear"};
+    *job = (kolm_cost_args_t){.struct_size = (uint32_t)sizeof *job,
+                              .epochs = (uint32_t)o->epochs.value,
+                              .labels = o->labels.value,
+                              .base_parameters = o->parameters.value,
+                              .threads = threads > 0 ? (uint32_t)threads : 1,
+                              .recipe = o->recipe           ? o->recipe
+                                        : o->parameters.set ? "lora"
+                                                            : "linear"};
     if (o->data) KIT_TRY(measure(o->data, &job->rows, &job->input_bytes, err));
     if (o->rows.set) job->rows = o->rows.value;
-    if (o->bytes.set) job->input_bytes = o->bytes.value;
-    else if (!o->data && job->rows < UINT64_MAX / BYTES_PER_ROW) job->input_bytes = job->rows * BYTES_PER_ROW;
+    if (o->bytes.set)
+        job->input_bytes = o->bytes.value;
+    else if (!o->data && job->rows < UINT64_MAX / BYTES_PER_ROW)
+        job->input_bytes = job->rows * BYTES_PER_ROW;
     return KOLM_OK;
 }
 
 static const char *confidence_word(uint32_t confidence) {
     switch (confidence) {
-    case KOLM_CONFIDENCE_MEASURED: return "measured";
-    case KOLM_CONFIDENCE_MODEL: return "modelled";
-    default: return "guess";
+    case KOLM_CONFIDENCE_MEASURED:
+        return "measured";
+    case KOLM_CONFIDENCE_MODEL:
+        return "modelled";
+    default:
+        return "guess";
     }
 }
 
@@ -90,16 +100,23 @@ static int64_t price_age(const cli_registry *registry, const cli_backend *b) {
 
 static void price_text(const cli_registry *registry, const cli_backend *b, char *out, size_t capacity) {
     int64_t age = price_age(registry, b);
-    if (b->price_micro_usd_per_hour == 0) kit_copy(out, capacity, "free");
-    else if (b->price_overridden) kit_copy(out, capacity, "price from config.json");
-    else if (age < 0) kit_copy(out, capacity, "price from the manifest");
-    else if (age < 86400) kit_copy(out, capacity, "price from the manifest, today");
-    else kit_format(out, capacity, "price from the manifest, %" PRId64 " days old", age / 86400);
+    if (b->price_micro_usd_per_hour == 0)
+        kit_copy(out, capacity, "free");
+    else if (b->price_overridden)
+        kit_copy(out, capacity, "price from config.json");
+    else if (age < 0)
+        kit_copy(out, capacity, "price from the manifest");
+    else if (age < 86400)
+        kit_copy(out, capacity, "price from the manifest, today");
+    else
+        kit_format(out, capacity, "price from the manifest, %" PRId64 " days old", age / 86400);
 }
 
-static void print_quotes(cli_context *context, const cli_registry *registry, const cli_quote *quotes, const kolm_cost_args_t *job) {
+static void print_quotes(cli_context *context, const cli_registry *registry, const cli_quote *quotes,
+                         const kolm_cost_args_t *job) {
     char duration[32], cost[32], bytes[32], price[64];
-    cli_print(context, "%" PRIu64 " rows, %s, recipe %s\n", job->rows, cli_bytes(bytes, sizeof bytes, job->input_bytes), cli_safe(job->recipe));
+    cli_print(context, "%" PRIu64 " rows, %s, recipe %s\n", job->rows, cli_bytes(bytes, sizeof bytes, job->input_bytes),
+              cli_safe(job->recipe));
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
         const kolm_cost_result_t *c = &quotes[i].cost;
@@ -108,8 +125,10 @@ static void print_quotes(cli_context *context, const cli_registry *registry, con
             continue;
         }
         price_text(registry, b, price, sizeof price);
-        cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s\n", b->name, cli_duration(duration, sizeof duration, c->duration_ms),
-                  cli_usd(cost, sizeof cost, c->cost_micro_usd), confidence_word(c->confidence), cli_safe(c->basis), price);
+        cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s\n", b->name,
+                  cli_duration(duration, sizeof duration, c->duration_ms),
+                  cli_usd(cost, sizeof cost, c->cost_micro_usd), confidence_word(c->confidence), cli_safe(c->basis),
+                  price);
     }
 }
 
@@ -122,28 +141,36 @@ static bool put_quote(cJSON *array, const cli_registry *registry, size_t i, cons
     bool good = o && kit_json_put_string(o, "name", b->name) && kit_json_put_bool(o, "answered", quote->answered);
     if (good && !quote->answered) good = kit_json_put_string(o, "why", quote->why);
     if (good && quote->answered) {
-        good = (c->duration_ms == UINT64_MAX ? kit_json_put_null(o, "duration_ms") : kit_json_put_u64(o, "duration_ms", c->duration_ms)) &&
-               (c->cost_micro_usd == UINT64_MAX ? kit_json_put_null(o, "cost_usd") : kit_json_put(o, "cost_usd", kit_json_micro(c->cost_micro_usd))) &&
+        good = (c->duration_ms == UINT64_MAX ? kit_json_put_null(o, "duration_ms")
+                                             : kit_json_put_u64(o, "duration_ms", c->duration_ms)) &&
+               (c->cost_micro_usd == UINT64_MAX ? kit_json_put_null(o, "cost_usd")
+                                                : kit_json_put(o, "cost_usd", kit_json_micro(c->cost_micro_usd))) &&
                kit_json_put_string(o, "billing", billings[c->billing < 4 ? c->billing : 0]) &&
-               kit_json_put_string(o, "confidence", confidence_word(c->confidence)) && kit_json_put_string(o, "basis", c->basis) &&
+               kit_json_put_string(o, "confidence", confidence_word(c->confidence)) &&
+               kit_json_put_string(o, "basis", c->basis) &&
                kit_json_put_string(o, "price_source", b->price_overridden ? "config" : "manifest") &&
-               (age < 0 ? kit_json_put_null(o, "price_age_seconds") : kit_json_put_u64(o, "price_age_seconds", (uint64_t)age));
+               (age < 0 ? kit_json_put_null(o, "price_age_seconds")
+                        : kit_json_put_u64(o, "price_age_seconds", (uint64_t)age));
     }
     if (good && cJSON_AddItemToArray(array, o)) return true;
     cJSON_Delete(o);
     return false;
 }
 
-static int print_as_json(cli_context *context, const cli_registry *registry, const cli_quote *quotes, const kolm_cost_args_t *job) {
+static int print_as_json(cli_context *context, const cli_registry *registry, const cli_quote *quotes,
+                         const kolm_cost_args_t *job) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.quote/1");
     cJSON *asked = good ? cJSON_AddObjectToObject(value, "job") : NULL;
-    good = asked && kit_json_put_u64(asked, "rows", job->rows) && kit_json_put_u64(asked, "input_bytes", job->input_bytes) &&
-           kit_json_put_u64(asked, "labels", job->labels) && kit_json_put_u64(asked, "epochs", job->epochs) &&
-           kit_json_put_u64(asked, "base_parameters", job->base_parameters) && kit_json_put_string(asked, "recipe", job->recipe);
+    good = asked && kit_json_put_u64(asked, "rows", job->rows) &&
+           kit_json_put_u64(asked, "input_bytes", job->input_bytes) && kit_json_put_u64(asked, "labels", job->labels) &&
+           kit_json_put_u64(asked, "epochs", job->epochs) &&
+           kit_json_put_u64(asked, "base_parameters", job->base_parameters) &&
+           kit_json_put_string(asked, "recipe", job->recipe);
     cJSON *list = good ? cJSON_AddArrayToObject(value, "quotes") : NULL;
     good = list != NULL;
-    for (size_t i = 0; good && i < registry->count; i++) good = put_quote(list, registry, i, &quotes[i]);
+    for (size_t i = 0; good && i < registry->count; i++)
+        good = put_quote(list, registry, i, &quotes[i]);
     if (!good) {
         cJSON_Delete(value);
         value = NULL;
@@ -164,9 +191,12 @@ static int quote(cli_context *context, const quote_options *o) {
         if (!quotes) status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     }
     if (status == KOLM_OK) status = cli_call_costs(context, registry, &job, o->airgap, quotes, &err);
-    if (status != KOLM_OK) exit_code = cli_error(context, cli_exit_of(status), &err);
-    else if (context->json) exit_code = print_as_json(context, registry, quotes, &job);
-    else print_quotes(context, registry, quotes, &job);
+    if (status != KOLM_OK)
+        exit_code = cli_error(context, cli_exit_of(status), &err);
+    else if (context->json)
+        exit_code = print_as_json(context, registry, quotes, &job);
+    else
+        print_quotes(context, registry, quotes, &job);
     free(quotes);
     cli_registry_free(registry);
     return exit_code;
@@ -184,14 +214,19 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
         {"epochs", 0, CLI_U64, &o.epochs, "N", "passes over the data; the backend's own number otherwise"},
         {"airgap", 0, CLI_FLAG, &o.airgap, NULL, "ask no backend that needs the network"},
     };
-    const cli_syntax syntax = {.command = "kolm compute quote", .words = "", .summary = "Says what a job would take and cost on every backend.",
-                               .options = options, .option_count = sizeof options / sizeof *options};
+    const cli_syntax syntax = {.command = "kolm compute quote",
+                               .words = "",
+                               .summary = "Says what a job would take and cost on every backend.",
+                               .options = options,
+                               .option_count = sizeof options / sizeof *options};
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
-    if (!o.data && !o.rows.set) return cli_usage_error(context, syntax.command, "nothing to quote: give -d FILE or --rows N");
+    if (!o.data && !o.rows.set)
+        return cli_usage_error(context, syntax.command, "nothing to quote: give -d FILE or --rows N");
     if (o.recipe && strcmp(o.recipe, "linear") != 0 && strcmp(o.recipe, "lora") != 0) {
         return cli_usage_error(context, syntax.command, "--recipe: '%s' is not linear or lora", cli_safe(o.recipe));
     }
-    if (o.epochs.value > UINT32_MAX) return cli_usage_error(context, syntax.command, "--epochs: the number is too large");
+    if (o.epochs.value > UINT32_MAX)
+        return cli_usage_error(context, syntax.command, "--epochs: the number is too large");
     return quote(context, &o);
 }

@@ -25,15 +25,18 @@ typedef struct totals {
 typedef struct state {
     const char *backend; /* NULL: the picker chooses */
     const char *by;
-    int64_t since;       /* seconds since 1970; INT64_MIN: all */
-    int64_t cache_age;   /* seconds; -1: no cache */
+    int64_t since;     /* seconds since 1970; INT64_MIN: all */
+    int64_t cache_age; /* seconds; -1: no cache */
     size_t jobs;
     totals sums;
 } state;
 
 /* "24h", "7d", "30m", "90s" into seconds. */
 static bool parse_span(const char *text, int64_t *out_seconds) {
-    static const struct { char unit; uint64_t seconds; } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
+    static const struct {
+        char unit;
+        uint64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
     char digits[16];
     uint64_t number = 0;
     size_t length = strlen(text);
@@ -79,9 +82,12 @@ static void add_compute(totals *sums, const cJSON *compute) {
     double usd = 0;
     sums->jobs++;
     if (kit_json_get_u64(compute, "wall_duration_ms", &ms)) sums->wall_ms += ms;
-    if (kit_json_get_u64(compute, "cost_micro_usd", &micro)) sums->cost_micro_usd += micro;
-    else if (kit_json_get_number(compute, "cost_usd", &usd) && usd >= 0 && usd < 1e9) sums->cost_micro_usd += (uint64_t)llround(usd * 1e6);
-    else sums->unknown_cost++;
+    if (kit_json_get_u64(compute, "cost_micro_usd", &micro))
+        sums->cost_micro_usd += micro;
+    else if (kit_json_get_number(compute, "cost_usd", &usd) && usd >= 0 && usd < 1e9)
+        sums->cost_micro_usd += (uint64_t)llround(usd * 1e6);
+    else
+        sums->unknown_cost++;
 }
 
 /* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are passed over. */
@@ -91,7 +97,8 @@ static void add_receipt(state *s, const char *text, size_t length) {
     kit_buf payload = {0};
     const char *encoded = NULL;
     int64_t when = 0;
-    if (kit_json_parse(text, length, &envelope, &err) != KOLM_OK || !kit_json_get_string(envelope, "payload", &encoded) ||
+    if (kit_json_parse(text, length, &envelope, &err) != KOLM_OK ||
+        !kit_json_get_string(envelope, "payload", &encoded) ||
         kit_base64_decode(&payload, encoded, strlen(encoded), &err) != KOLM_OK ||
         kit_json_parse(kit_buf_text(&payload), payload.length, &statement, &err) != KOLM_OK) {
         s->sums.unreadable++;
@@ -146,7 +153,8 @@ static size_t count_jobs(const store_home *home) {
     size_t count = 0;
     if (store_home_file(home, "jobs", &path, &err) != KOLM_OK) return 0;
     DIR *directory = opendir(path);
-    for (struct dirent *entry; directory && (entry = readdir(directory));) count += entry->d_name[0] != '.';
+    for (struct dirent *entry; directory && (entry = readdir(directory));)
+        count += entry->d_name[0] != '.';
     if (directory) closedir(directory);
     free(path);
     return count;
@@ -166,23 +174,30 @@ static int64_t age_of_cache(const store_home *home, int64_t now) {
 static void print_text(cli_context *context, const state *s, const char *since, const char *home) {
     char cost[32], wall[32], age[32] = "none";
     if (s->cache_age >= 0) cli_duration(age, sizeof age, (uint64_t)s->cache_age * 1000);
-    if (s->backend) cli_print(context, "default:  %s (%s)\n", cli_safe(s->backend), s->by);
-    else cli_print(context, "default:  the picker chooses\n");
-    if (s->jobs) cli_print(context, "jobs:     %zu\n", s->jobs);
-    else cli_print(context, "jobs:     none\n");
+    if (s->backend)
+        cli_print(context, "default:  %s (%s)\n", cli_safe(s->backend), s->by);
+    else
+        cli_print(context, "default:  the picker chooses\n");
+    if (s->jobs)
+        cli_print(context, "jobs:     %zu\n", s->jobs);
+    else
+        cli_print(context, "jobs:     none\n");
     cli_print(context, "leases:   none\n");
     cli_print(context, "detected: %s%s\n", age, s->cache_age >= 0 ? " ago" : "");
     cli_print(context, "totals:   %" PRIu64 " compiles, %s, %s (%s%s)\n", s->sums.jobs,
               cli_duration(wall, sizeof wall, s->sums.wall_ms), cli_usd(cost, sizeof cost, s->sums.cost_micro_usd),
               since ? "the last " : "all time", since ? since : "");
-    if (s->sums.unknown_cost) cli_print(context, "          %" PRIu64 " of them without a known cost\n", s->sums.unknown_cost);
-    if (s->sums.unreadable) cli_warn(context, "%" PRIu64 " lines of receipts.jsonl could not be read", s->sums.unreadable);
+    if (s->sums.unknown_cost)
+        cli_print(context, "          %" PRIu64 " of them without a known cost\n", s->sums.unknown_cost);
+    if (s->sums.unreadable)
+        cli_warn(context, "%" PRIu64 " lines of receipts.jsonl could not be read", s->sums.unreadable);
     cli_print(context, "home:     %s\n", cli_safe(home));
 }
 
 static int print_as_json(cli_context *context, const state *s, const char *since, const char *home) {
     cJSON *value = cJSON_CreateObject();
-    bool good = value && kit_json_put_string(value, "schema", "kolm.compute.status/1") && kit_json_put_string(value, "home", home);
+    bool good = value && kit_json_put_string(value, "schema", "kolm.compute.status/1") &&
+                kit_json_put_string(value, "home", home);
     cJSON *chosen = good ? cJSON_AddObjectToObject(value, "default") : NULL;
     good = chosen && kit_json_put_string(chosen, "backend", s->backend) && kit_json_put_string(chosen, "by", s->by) &&
            kit_json_put_u64(value, "jobs", s->jobs) && cJSON_AddArrayToObject(value, "leases") &&
@@ -205,8 +220,11 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     static const char *const by_names[] = {"flag", "env", "config", "picker"};
     const char *since = NULL;
     const cli_option options[] = {{"since", 0, CLI_STRING, &since, "SPAN", "totals of the last 24h, 7d, 30m, ..."}};
-    const cli_syntax syntax = {.command = "kolm compute status", .words = "", .summary = "Shows the default backend, jobs, leases and totals.",
-                               .options = options, .option_count = 1};
+    const cli_syntax syntax = {.command = "kolm compute status",
+                               .words = "",
+                               .summary = "Shows the default backend, jobs, leases and totals.",
+                               .options = options,
+                               .option_count = 1};
     kolm_error_t err = KIT_ERROR_INIT;
     store_home *home = NULL;
     cli_chosen_by by = CLI_BY_PICKER;
@@ -215,7 +233,8 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     if (since && !parse_span(since, &span)) {
-        return cli_usage_error(context, syntax.command, "--since: '%s' is not a span such as 24h, 7d or 30m", cli_safe(since));
+        return cli_usage_error(context, syntax.command, "--since: '%s' is not a span such as 24h, 7d or 30m",
+                               cli_safe(since));
     }
     if (since) s.since = now - span;
     kit_status status = cli_home(context, &home, &err);

@@ -18,11 +18,17 @@ static void outcome_text(const kolm_test_step_t *step, char *out, size_t capacit
     switch (step->outcome) {
     case KOLM_STEP_OK:
         /* A step that took a while is worth its time; the others are just ok. */
-        if (step->duration_us >= 1000000) kit_copy(out, capacity, cli_duration(duration, sizeof duration, step->duration_us / 1000));
-        else kit_copy(out, capacity, "ok");
+        if (step->duration_us >= 1000000)
+            kit_copy(out, capacity, cli_duration(duration, sizeof duration, step->duration_us / 1000));
+        else
+            kit_copy(out, capacity, "ok");
         break;
-    case KOLM_STEP_SKIPPED: kit_format(out, capacity, "skipped%s%s", *step->note ? ": " : "", step->note); break;
-    default: kit_format(out, capacity, "failed%s%s", *step->note ? ": " : "", step->note); break;
+    case KOLM_STEP_SKIPPED:
+        kit_format(out, capacity, "skipped%s%s", *step->note ? ": " : "", step->note);
+        break;
+    default:
+        kit_format(out, capacity, "failed%s%s", *step->note ? ": " : "", step->note);
+        break;
     }
 }
 
@@ -32,10 +38,12 @@ static void on_step(void *user, const kolm_test_step_t *step) {
     char number[24], text[512];
     if (r->steps) {
         cJSON *object = cJSON_CreateObject();
-        bool good = object && kit_json_put_u64(object, "number", step->number) && kit_json_put_u64(object, "total", step->total) &&
+        bool good = object && kit_json_put_u64(object, "number", step->number) &&
+                    kit_json_put_u64(object, "total", step->total) &&
                     kit_json_put_string(object, "title", step->title) &&
                     kit_json_put_string(object, "outcome", outcomes[step->outcome < 3 ? step->outcome : 1]) &&
-                    kit_json_put_u64(object, "duration_us", step->duration_us) && kit_json_put_string(object, "note", step->note);
+                    kit_json_put_u64(object, "duration_us", step->duration_us) &&
+                    kit_json_put_string(object, "note", step->note);
         if (!good || !cJSON_AddItemToArray(r->steps, object)) cJSON_Delete(object);
         return;
     }
@@ -47,13 +55,15 @@ static void on_step(void *user, const kolm_test_step_t *step) {
 static int finish(cli_context *context, const cli_backend *backend, const kolm_test_result_t *result, cJSON *steps) {
     int exit_code = result->passed ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
     if (!steps) {
-        const char *verdict = result->passed ? cli_styled(context, CLI_GREEN, "PASS") : cli_styled(context, CLI_RED, "FAIL");
+        const char *verdict =
+            result->passed ? cli_styled(context, CLI_GREEN, "PASS") : cli_styled(context, CLI_RED, "FAIL");
         cli_print(context, "%s     %s\n", verdict, cli_safe(result->summary));
         return exit_code;
     }
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.test/1") &&
-                kit_json_put_string(value, "backend", backend->name) && kit_json_put_bool(value, "passed", result->passed != 0) &&
+                kit_json_put_string(value, "backend", backend->name) &&
+                kit_json_put_bool(value, "passed", result->passed != 0) &&
                 kit_json_put_string(value, "summary", result->summary) && kit_json_put(value, "steps", steps);
     if (!good) {
         cJSON_Delete(value);
@@ -73,8 +83,8 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
     *out_exit = CLI_EXIT_BACKEND;
     if (backend->refused) {
         *out_exit = CLI_EXIT_NOTHING;
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "`kolm compute list` shows every refused backend", "%s is refused: %s", name,
-                        backend->refused);
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "`kolm compute list` shows every refused backend",
+                        "%s is refused: %s", name, backend->refused);
     }
     kit_status status = cli_registry_detect(context, registry, &detect, err);
     if (status != KOLM_OK) {
@@ -82,16 +92,23 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
         return status;
     }
     if (cli_backend_slot(backend, "test") == PICK_SLOT_MISSING) {
-        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "`kolm compute info` shows what is known about it; use another backend to compile",
-                        "%s is detect only: it has no test, because training is not implemented yet in this version", name);
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED,
+                        "`kolm compute info` shows what is known about it; use another backend to compile",
+                        "%s is detect only: it has no test, because training is not implemented yet in this version",
+                        name);
     }
     *out_backend = backend;
     return KOLM_OK;
 }
 
 int cli_compute_test(cli_context *context, int argc, char **argv) {
-    const cli_syntax syntax = {.command = "kolm compute test", .words = "NAME", .summary = "Proves a backend before it is needed.",
-                               .notes = "Exit code 5 when the test does not pass.", .min_words = 1, .max_words = 1, .words_out = argv};
+    const cli_syntax syntax = {.command = "kolm compute test",
+                               .words = "NAME",
+                               .summary = "Proves a backend before it is needed.",
+                               .notes = "Exit code 5 when the test does not pass.",
+                               .min_words = 1,
+                               .max_words = 1,
+                               .words_out = argv};
     kolm_error_t err = KIT_ERROR_INIT;
     cli_registry *registry = NULL;
     const cli_backend *backend = NULL;
@@ -110,7 +127,8 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK) {
         exit_code = finish(context, backend, &result, r.steps);
     } else {
-        if (backend && !context->json) cli_print(context, "%s     %s\n", cli_styled(context, CLI_RED, "FAIL"), backend->name);
+        if (backend && !context->json)
+            cli_print(context, "%s     %s\n", cli_styled(context, CLI_RED, "FAIL"), backend->name);
         exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
         cJSON_Delete(r.steps);
     }

@@ -35,8 +35,10 @@ static int done(cli_context *context, const char *name, const char *path, const 
         }
         return cli_print_json(context, value, CLI_EXIT_OK);
     }
-    if (name) cli_print(context, "default backend %s written to %s\n", name, cli_safe(path));
-    else cli_print(context, "default backend removed from %s: the picker chooses\n", cli_safe(path));
+    if (name)
+        cli_print(context, "default backend %s written to %s\n", name, cli_safe(path));
+    else
+        cli_print(context, "default backend removed from %s: the picker chooses\n", cli_safe(path));
     return CLI_EXIT_OK;
 }
 
@@ -66,8 +68,10 @@ static int change(cli_context *context, char *name) {
     }
     if (status == KOLM_OK) status = store_config_update(home, set_backend, name, &err);
     if (status == KOLM_OK) status = store_home_file(home, "config.json", &path, &err);
-    if (status == KOLM_OK) exit_code = done(context, name, path, backend);
-    else exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+    if (status == KOLM_OK)
+        exit_code = done(context, name, path, backend);
+    else
+        exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
     free(path);
     cli_registry_free(registry);
     return exit_code;
@@ -80,13 +84,21 @@ int cli_compute_use(cli_context *context, int argc, char **argv) {
         {"clear", 0, CLI_FLAG, &clear, NULL, "forget the default: let the picker choose"},
     };
     const cli_syntax syntax = {
-        .command = "kolm compute use", .words = "NAME", .summary = "Makes a backend the default of kolm compile and kolm run.",
-        .notes = "--backend and KOLM_BACKEND come before this default.", .options = options, .option_count = 1,
-        .min_words = 0, .max_words = 1, .words_out = argv, .word_count_out = &words,
+        .command = "kolm compute use",
+        .words = "NAME",
+        .summary = "Makes a backend the default of kolm compile and kolm run.",
+        .notes = "--backend and KOLM_BACKEND come before this default.",
+        .options = options,
+        .option_count = 1,
+        .min_words = 0,
+        .max_words = 1,
+        .words_out = argv,
+        .word_count_out = &words,
     };
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
-    if (clear && words) return cli_usage_error(context, syntax.command, "--clear takes no NAME, but got '%s'", cli_safe(argv[0]));
+    if (clear && words)
+        return cli_usage_error(context, syntax.command, "--clear takes no NAME, but got '%s'", cli_safe(argv[0]));
     if (!clear && !words) return cli_usage_error(context, syntax.command, "missing NAME");
     return change(context, clear ? NULL : argv[0]);
 }

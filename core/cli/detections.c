@@ -7,14 +7,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const states[] = {"available", "absent", "broken", "refused", "failed", "crashed", "timed out", "no reply"};
+static const char *const states[] = {"available", "absent",  "broken",    "refused",
+                                     "failed",    "crashed", "timed out", "no reply"};
 #define FIRST_BAD_STATE 4 /* from here on the plugin misbehaved: ask again soon */
 #define STATES (sizeof states / sizeof *states)
 
 cJSON *cli_detection_new(const char *state, const char *reason, const char *remedy) {
     cJSON *detection = cJSON_CreateObject();
-    if (detection && kit_json_put_string(detection, "state", state) && kit_json_put_string(detection, "reason", reason) &&
-        kit_json_put_string(detection, "remedy", remedy)) {
+    if (detection && kit_json_put_string(detection, "state", state) &&
+        kit_json_put_string(detection, "reason", reason) && kit_json_put_string(detection, "remedy", remedy)) {
         return detection;
     }
     cJSON_Delete(detection);
@@ -22,26 +23,30 @@ cJSON *cli_detection_new(const char *state, const char *reason, const char *reme
 }
 
 static void add_identity(kit_buf *text, const char *path, const host_file_identity *id) {
-    kit_buf_fmt(text, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n", path, id->device, id->inode, id->size,
-                id->modified_ns, id->changed_ns);
+    kit_buf_fmt(text, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n", path, id->device, id->inode,
+                id->size, id->modified_ns, id->changed_ns);
 }
 
 /* A device node or a library that comes or goes. */
 static void add_path(kit_buf *text, const char *path) {
     struct stat st;
-    if (stat(path, &st) != 0) kit_buf_fmt(text, "%s absent\n", path);
+    if (stat(path, &st) != 0)
+        kit_buf_fmt(text, "%s absent\n", path);
     else {
         /* The time of a device node says nothing: reading from it may move it. */
         intmax_t changed = S_ISREG(st.st_mode) ? (intmax_t)st.st_mtim.tv_sec : 0;
-        kit_buf_fmt(text, "%s %ju %ju %o %jd\n", path, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (unsigned)st.st_mode, changed);
+        kit_buf_fmt(text, "%s %ju %ju %o %jd\n", path, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (unsigned)st.st_mode,
+                    changed);
     }
 }
 
 /* Name, whether it is set, and the value with its length: no two settings give the same text. */
 static void add_variable(kit_buf *text, const cli_registry *registry, const char *name) {
     const char *value = store_secret(registry->credentials, name, NULL);
-    if (value) kit_buf_fmt(text, "%s %zu=%s\n", name, strlen(value), value);
-    else kit_buf_fmt(text, "%s unset\n", name);
+    if (value)
+        kit_buf_fmt(text, "%s %zu=%s\n", name, strlen(value), value);
+    else
+        kit_buf_fmt(text, "%s unset\n", name);
 }
 
 bool cli_detection_key(const cli_registry *registry, const cli_backend *backend, const cJSON *config,
@@ -54,12 +59,16 @@ bool cli_detection_key(const cli_registry *registry, const cli_backend *backend,
     kit_buf_fmt(&text, "kolm %s %d.%d %s\n", KOLM_VERSION, KOLM_ABI_MAJOR, KOLM_ABI_MINOR, backend->name);
     add_identity(&text, backend->plugin_path, &row->plugin);
     add_identity(&text, backend->manifest_path, &row->manifest_file);
-    for (size_t i = 0; i < manifest->auth_count; i++) add_variable(&text, registry, manifest->auth[i]);
-    for (size_t i = 0; i < manifest->secret_count; i++) add_variable(&text, registry, manifest->secrets[i]);
+    for (size_t i = 0; i < manifest->auth_count; i++)
+        add_variable(&text, registry, manifest->auth[i]);
+    for (size_t i = 0; i < manifest->secret_count; i++)
+        add_variable(&text, registry, manifest->secrets[i]);
     for (size_t i = 0; i < manifest->require_count; i++) {
         const host_require *needed = &manifest->requires[i];
-        if (needed->kind == HOST_REQUIRE_ENV) add_variable(&text, registry, needed->value);
-        else if (needed->kind == HOST_REQUIRE_PATH) add_path(&text, needed->value);
+        if (needed->kind == HOST_REQUIRE_ENV)
+            add_variable(&text, registry, needed->value);
+        else if (needed->kind == HOST_REQUIRE_PATH)
+            add_path(&text, needed->value);
     }
     const cJSON *settings = kit_json_get(kit_json_get(config, "backends"), backend->name);
     if (settings && kit_json_line(settings, &text, &err) != KOLM_OK) good = false;
@@ -72,7 +81,8 @@ bool cli_detection_key(const cli_registry *registry, const cli_backend *backend,
 
 static size_t state_index(const char *state) {
     size_t i = 0;
-    while (i < STATES && strcmp(state, states[i]) != 0) i++;
+    while (i < STATES && strcmp(state, states[i]) != 0)
+        i++;
     return i;
 }
 

@@ -72,8 +72,10 @@ static int run(cli_context *context, int argc, char **argv) {
         return CLI_EXIT_OK;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-        if (argc == 3 && strcmp(argv[2], "--json") == 0) context->json = true;
-        else if (argc > 2) return cli_usage_error(context, "kolm", "unexpected word '%s'", cli_safe(argv[2]));
+        if (argc == 3 && strcmp(argv[2], "--json") == 0)
+            context->json = true;
+        else if (argc > 2)
+            return cli_usage_error(context, "kolm", "unexpected word '%s'", cli_safe(argv[2]));
         return version(context);
     }
     return cli_dispatch(context, "kolm", commands, sizeof commands / sizeof *commands, argc - 1, argv + 1);

@@ -12,7 +12,8 @@
 
 void cli_list_free(cli_list *list) {
     if (!list) return;
-    for (size_t i = 0; i < list->count; i++) free(list->items[i]);
+    for (size_t i = 0; i < list->count; i++)
+        free(list->items[i]);
     free(list->items);
     list->items = NULL;
     list->count = 0;
@@ -28,7 +29,8 @@ static size_t edit_distance(const char *a, const char *b) {
     size_t rows[3][NEAREST_MAX + 1];
     size_t la = strlen(a), lb = strlen(b);
     if (la > NEAREST_MAX || lb > NEAREST_MAX) return SIZE_MAX;
-    for (size_t j = 0; j <= lb; j++) rows[0][j] = j;
+    for (size_t j = 0; j <= lb; j++)
+        rows[0][j] = j;
     for (size_t i = 1; i <= la; i++) {
         size_t *now = rows[i % 3], *up = rows[(i + 2) % 3], *up2 = rows[(i + 1) % 3];
         now[0] = i;
@@ -90,12 +92,18 @@ static const cli_option *by_letter(const cli_syntax *syntax, char letter) {
 
 static const char *kind_expectation(const cli_option *option) {
     switch (option->kind) {
-    case CLI_U64: return "a whole number";
-    case CLI_USD: return "a price in dollars such as 2.50";
-    case CLI_GB: return "a number of gigabytes such as 80";
-    case CLI_FRACTION: return "a number from 0 to 1 such as 0.85";
-    case CLI_MODE: return option->value;
-    default: return option->value ? option->value : "a value";
+    case CLI_U64:
+        return "a whole number";
+    case CLI_USD:
+        return "a price in dollars such as 2.50";
+    case CLI_GB:
+        return "a number of gigabytes such as 80";
+    case CLI_FRACTION:
+        return "a number from 0 to 1 such as 0.85";
+    case CLI_MODE:
+        return option->value;
+    default:
+        return option->value ? option->value : "a value";
     }
 }
 
@@ -154,8 +162,11 @@ static int set_number(parser *p, const cli_option *option, const char *value) {
 static int set_value(parser *p, const cli_option *option, const char *value) {
     if (*value == '\0') return missing_value(p, option);
     switch (option->kind) {
-    case CLI_STRING: *(const char **)option->target = value; return -1;
-    case CLI_LIST: return add_names(p, option, value);
+    case CLI_STRING:
+        *(const char **)option->target = value;
+        return -1;
+    case CLI_LIST:
+        return add_names(p, option, value);
     case CLI_MODE: {
         cli_mode *mode = option->target;
         if (!word_among(value, option->value)) return bad_value(p, option, value);
@@ -163,7 +174,8 @@ static int set_value(parser *p, const cli_option *option, const char *value) {
         mode->word = value;
         return -1;
     }
-    default: return set_number(p, option, value);
+    default:
+        return set_number(p, option, value);
     }
 }
 
@@ -199,7 +211,8 @@ static int unknown_option(parser *p, const char *word, size_t length) {
     size_t count = 0;
     names[count++] = "help";
     names[count++] = "json";
-    for (size_t i = 0; i < p->syntax->option_count && count < 66; i++) names[count++] = p->syntax->options[i].name;
+    for (size_t i = 0; i < p->syntax->option_count && count < 66; i++)
+        names[count++] = p->syntax->options[i].name;
     char name[NEAREST_MAX + 2];
     kit_format(name, sizeof name, "%.*s", (int)(length > NEAREST_MAX ? NEAREST_MAX : length), word);
     const char *near = word[0] ? cli_nearest(name, names, count) : NULL;

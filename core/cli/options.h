@@ -55,8 +55,8 @@ typedef struct cli_syntax {
     const cli_option *options;
     size_t option_count;
     size_t min_words;
-    size_t max_words; /* SIZE_MAX for any number */
-    char **words_out;      /* room for argc pointers (the caller may pass argv itself); NULL when max_words is 0 */
+    size_t max_words;       /* SIZE_MAX for any number */
+    char **words_out;       /* room for argc pointers (the caller may pass argv itself); NULL when max_words is 0 */
     size_t *word_count_out; /* may be NULL */
 } cli_syntax;
 

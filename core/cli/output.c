@@ -26,7 +26,8 @@ static kit_buf *next_buffer(void) {
 }
 
 static void free_ring(void) {
-    for (size_t i = 0; i < RING; i++) kit_buf_free(&ring[i]);
+    for (size_t i = 0; i < RING; i++)
+        kit_buf_free(&ring[i]);
 }
 
 const char *cli_safe(const char *text) {
@@ -90,8 +91,10 @@ static void print_error_json(cli_context *context, int exit_code, const kolm_err
                 kit_json_put_string(value, "code", kit_status_name(err->code)) &&
                 kit_json_put_string(value, "text", kit_buf_text(&text)) &&
                 kit_json_put_string(value, "remedy", kit_buf_text(&remedy));
-    if (good) (void)cli_print_json(context, value, exit_code);
-    else cJSON_Delete(value);
+    if (good)
+        (void)cli_print_json(context, value, exit_code);
+    else
+        cJSON_Delete(value);
     kit_buf_free(&text);
     kit_buf_free(&remedy);
 }
@@ -129,15 +132,21 @@ void cli_warn(cli_context *context, const char *format, ...) {
 
 int cli_exit_of(int32_t code) {
     switch (code) {
-    case KOLM_OK: return CLI_EXIT_OK;
-    case KOLM_E_CANCELLED: return CLI_EXIT_INTERRUPTED;
+    case KOLM_OK:
+        return CLI_EXIT_OK;
+    case KOLM_E_CANCELLED:
+        return CLI_EXIT_INTERRUPTED;
     case KOLM_E_RESOURCE_EXHAUSTED:
-    case KOLM_E_INTERNAL: return CLI_EXIT_INTERNAL;
-    case KOLM_E_FAILED_PRECONDITION: return CLI_EXIT_USAGE;
+    case KOLM_E_INTERNAL:
+        return CLI_EXIT_INTERNAL;
+    case KOLM_E_FAILED_PRECONDITION:
+        return CLI_EXIT_USAGE;
     case KOLM_E_UNIMPLEMENTED:
     case KOLM_E_UNAVAILABLE:
-    case KOLM_E_DEADLINE_EXCEEDED: return CLI_EXIT_BACKEND;
-    default: return CLI_EXIT_DATA;
+    case KOLM_E_DEADLINE_EXCEEDED:
+        return CLI_EXIT_BACKEND;
+    default:
+        return CLI_EXIT_DATA;
     }
 }
 
@@ -216,8 +225,10 @@ const char *cli_bytes(char *out, size_t capacity, uint64_t bytes) {
         scale *= 1000;
         unit++;
     }
-    if (unit == 0) kit_format(out, capacity, "%" PRIu64 " B", bytes);
-    else kit_format(out, capacity, "%.1f %s", (double)bytes / (double)scale, units[unit]);
+    if (unit == 0)
+        kit_format(out, capacity, "%" PRIu64 " B", bytes);
+    else
+        kit_format(out, capacity, "%.1f %s", (double)bytes / (double)scale, units[unit]);
     return out;
 }
 
@@ -244,7 +255,8 @@ int cli_output_finish(cli_context *context, int exit_code) {
     int reason = errno;
     free_ring();
     if (!failed || reason == EPIPE) return exit_code; /* a reader such as `head` that has enough is no failure */
-    fprintf(stderr, "kolm: standard output could not be written: %s\n  -> free space where it goes, then run it again\n",
+    fprintf(stderr,
+            "kolm: standard output could not be written: %s\n  -> free space where it goes, then run it again\n",
             strerror(reason ? reason : EIO));
     return CLI_EXIT_INTERNAL;
 }

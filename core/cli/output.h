@@ -7,7 +7,8 @@
 
 /* ---- Results: standard output. Text that came from a plugin, a file or the user goes through cli_safe first. */
 void cli_print(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
-/* A string for a terminal: control characters and bad UTF-8 become \xNN. A ring of 16 buffers; at most 16 per printf. */
+/* A string for a terminal: control characters and bad UTF-8 become \xNN. A ring of 16 buffers; at most 16 per printf.
+ */
 const char *cli_safe(const char *text);
 /* Prints value, indented, with a line end; takes (and frees) value. Returns exit_code, or CLI_EXIT_INTERNAL when memory
  * was out (value NULL). */
@@ -42,8 +43,8 @@ void cli_progress_update(cli_context *context, cli_progress *progress, const kol
 void cli_progress_end(cli_context *context, cli_progress *progress);
 
 /* ---- Small formats into an array; each returns out. */
-const char *cli_usd(char *out, size_t capacity, uint64_t micro_usd);       /* "$1.20", "$0.0034"; "unpriced" */
-const char *cli_bytes(char *out, size_t capacity, uint64_t bytes);         /* "3.8 GB" (powers of 1000) */
+const char *cli_usd(char *out, size_t capacity, uint64_t micro_usd);         /* "$1.20", "$0.0034"; "unpriced" */
+const char *cli_bytes(char *out, size_t capacity, uint64_t bytes);           /* "3.8 GB" (powers of 1000) */
 const char *cli_duration(char *out, size_t capacity, uint64_t milliseconds); /* "4.8s", "3m 20s", "2h 05m" */
 
 /* Flushes standard output. CLI_EXIT_INTERNAL with a message when it could not be written (not for a closed pipe: then

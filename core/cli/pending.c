@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Verbs that the table already names and whose own file is still to come; a verb's function leaves here when its file arrives. */
+/* Verbs that the table already names and whose own file is still to come; a verb's function leaves here when its file
+ * arrives. */
 #include "cli/cli.h"
 #include "cli/output.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stands in for the calls of the host until they are there: every detection fails with one sentence. Weak: goes away when they come. */
+/* Stands in for the calls of the host until they are there: every detection fails with one sentence. Weak: goes away
+ * when they come. */
 #include "host/host.h"
 
 #define PENDING __attribute__((weak))
@@ -15,8 +16,8 @@ PENDING kit_status host_detect_all(const host_registry *registry, const host_bac
 }
 
 PENDING kit_status host_cost_all(const host_registry *registry, const host_backend *const *rows, size_t count,
-                                 const kolm_cost_args_t *args, const host_call_options *options, host_result *out_results,
-                                 kolm_error_t *err) {
+                                 const kolm_cost_args_t *args, const host_call_options *options,
+                                 host_result *out_results, kolm_error_t *err) {
     (void)registry, (void)rows, (void)count, (void)args, (void)options, (void)out_results;
     return pending(err);
 }

@@ -88,8 +88,10 @@ static void print_filtered(cli_context *context, const pick_result *result) {
     list_writer w;
     if (result->count <= PICK_RUNNERS_UP + 1 && result->eligible_count == result->count) return;
     list_begin(&w, context, "filtered out:");
-    for (size_t i = result->eligible_count; i < result->count; i++) filtered_item(&w, result, &result->entries[i]);
-    for (size_t i = PICK_RUNNERS_UP + 1; i < result->eligible_count; i++) filtered_item(&w, result, &result->entries[i]);
+    for (size_t i = result->eligible_count; i < result->count; i++)
+        filtered_item(&w, result, &result->entries[i]);
+    for (size_t i = PICK_RUNNERS_UP + 1; i < result->eligible_count; i++)
+        filtered_item(&w, result, &result->entries[i]);
     cli_print(context, "\n");
 }
 
@@ -98,7 +100,8 @@ static void print_warnings(cli_context *context, const pick_result *result) {
         const pick_entry *entry = &result->entries[i];
         const pick_candidate *c = &result->candidates[entry->candidate];
         if (!entry->unpriced_pass || !c->available) continue;
-        cli_warn(context, "%s is billed %s: --budget says nothing about it", c->name, c->billing ? c->billing : "otherwise");
+        cli_warn(context, "%s is billed %s: --budget says nothing about it", c->name,
+                 c->billing ? c->billing : "otherwise");
     }
 }
 
@@ -116,7 +119,8 @@ void cli_pick_print(cli_context *context, const pick_result *result) {
         if (best) {
             score_and_state(best, result->best->score, state, sizeof state);
             cli_print(context, "best match: %s (%s)\n", best->name, cli_safe(state));
-            cli_print(context, "lacks:   %s\n", cli_safe(best->reason && *best->reason ? best->reason : "not detected"));
+            cli_print(context, "lacks:   %s\n",
+                      cli_safe(best->reason && *best->reason ? best->reason : "not detected"));
         }
     }
     print_runners_up(context, result);
@@ -140,15 +144,17 @@ static void print_terms(cli_context *context, const pick_result *result, const p
 
 void cli_pick_explain(cli_context *context, const pick_result *result) {
     cli_print(context, "\nS = 0.35 available + 0.20 cost_inv + 0.15 latency_inv + 0.15 repro + 0.15 perf\n");
-    cli_print(context, "  %4s  %-16s  %-7s  %-7s  %-7s  %-7s  %-7s  %s\n", "rank", "backend", "avail", "cost", "latency",
-              "repro", "perf", "score");
-    for (size_t i = 0; i < result->count; i++) print_terms(context, result, &result->entries[i]);
+    cli_print(context, "  %4s  %-16s  %-7s  %-7s  %-7s  %-7s  %-7s  %s\n", "rank", "backend", "avail", "cost",
+              "latency", "repro", "perf", "score");
+    for (size_t i = 0; i < result->count; i++)
+        print_terms(context, result, &result->entries[i]);
     if (result->flip_count == 0) {
         cli_print(context, "smallest change that would flip the choice: no single change would\n");
         return;
     }
     cli_print(context, "smallest change that would flip the choice: %s\n", cli_safe(result->flips[0].text));
-    for (size_t i = 1; i < result->flip_count; i++) cli_print(context, "  also: %s\n", cli_safe(result->flips[i].text));
+    for (size_t i = 1; i < result->flip_count; i++)
+        cli_print(context, "  also: %s\n", cli_safe(result->flips[i].text));
 }
 
 kit_status cli_pick_nothing(const pick_result *result, kolm_error_t *err) {
@@ -159,7 +165,8 @@ kit_status cli_pick_nothing(const pick_result *result, kolm_error_t *err) {
     const pick_candidate *best = &result->candidates[result->best->candidate];
     char state[64];
     pick_state_text(best, state, sizeof state);
-    const char *remedy = best->remedy && *best->remedy ? best->remedy : "`kolm compute detect` says what each backend lacks";
+    const char *remedy =
+        best->remedy && *best->remedy ? best->remedy : "`kolm compute detect` says what each backend lacks";
     return kit_fail(err, KOLM_E_NOT_FOUND, remedy, "no backend that passes is available; the best match is %s (%s): %s",
                     best->name, state, best->reason && *best->reason ? best->reason : "nothing more is known");
 }

@@ -26,10 +26,13 @@ cli_backend *cli_registry_find(cli_registry *registry, const char *name) {
 kit_status cli_registry_unknown(const cli_registry *registry, const char *name, kolm_error_t *err) {
     const char *names[256];
     size_t count = 0;
-    for (size_t i = 0; i < registry->count && count < 256; i++) names[count++] = registry->backends[i].name;
+    for (size_t i = 0; i < registry->count && count < 256; i++)
+        names[count++] = registry->backends[i].name;
     const char *near = cli_nearest(name, names, count);
     const char *remedy = "`kolm compute list` shows every backend";
-    if (near) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'; did you mean '%s'?", name, near);
+    if (near)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'; did you mean '%s'?", name,
+                        near);
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'", name);
 }
 
@@ -83,7 +86,8 @@ bool cli_target_is_private(const char *target) {
     size_t length = bracketed ? strcspn(++start, "]") : strlen(start);
     const char *colon = memchr(start, ':', length);
     /* One colon sets a port apart; more make an IPv6 address. */
-    if (!bracketed && colon && !memchr(colon + 1, ':', length - (size_t)(colon + 1 - start))) length = (size_t)(colon - start);
+    if (!bracketed && colon && !memchr(colon + 1, ':', length - (size_t)(colon + 1 - start)))
+        length = (size_t)(colon - start);
     if (length == 0 || length >= sizeof host) return false;
     memcpy(host, start, length);
     host[length] = '\0';
@@ -129,8 +133,10 @@ kit_status cli_backend_describe_device(cli_backend *b, kolm_error_t *err) {
     if (!device || !kit_json_get_string(device, "name", &name)) return KOLM_OK;
     if (count > 1) kit_buf_fmt(&text, "%zu x ", count);
     kit_buf_str(&text, name);
-    if (memory) kit_buf_fmt(&text, " (%" PRIu64 " GB)", (memory + GIB / 2) / GIB); /* as it says on the box */
-    else if (kit_json_get_u64(device, "units", &units) && units) kit_buf_fmt(&text, " (%" PRIu64 " cores)", units);
+    if (memory)
+        kit_buf_fmt(&text, " (%" PRIu64 " GB)", (memory + GIB / 2) / GIB); /* as it says on the box */
+    else if (kit_json_get_u64(device, "units", &units) && units)
+        kit_buf_fmt(&text, " (%" PRIu64 " cores)", units);
     KIT_TRY(kit_buf_ok(&text, err));
     b->device = kit_buf_take(&text);
     return KOLM_OK;
@@ -167,7 +173,8 @@ static void fill_candidate(pick_candidate *c, const cli_backend *b) {
 kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate **out_candidates, kolm_error_t *err) {
     pick_candidate *candidates = calloc(registry->count ? registry->count : 1, sizeof *candidates);
     if (!candidates) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    for (size_t i = 0; i < registry->count; i++) fill_candidate(&candidates[i], &registry->backends[i]);
+    for (size_t i = 0; i < registry->count; i++)
+        fill_candidate(&candidates[i], &registry->backends[i]);
     *out_candidates = candidates;
     return KOLM_OK;
 }

@@ -26,8 +26,8 @@ typedef struct cli_backend {
     const char *plugin_path, *manifest_path; /* "" when there is none */
     cli_group group;
     const char *kind, *summary, *runtime;
-    const char *needs;   /* what a person must have: "NVIDIA", "KOLM_X_TOKEN", "always available" */
-    const char *billing; /* "per-hour", "per-token", "per-call" */
+    const char *needs;       /* what a person must have: "NVIDIA", "KOLM_X_TOKEN", "always available" */
+    const char *billing;     /* "per-hour", "per-token", "per-call" */
     const char *const *auth; /* names of the secrets that it takes */
     size_t auth_count;
     const char *const *secrets; /* more names that it may ask for */
@@ -43,8 +43,8 @@ typedef struct cli_backend {
     uint32_t tier;
     uint32_t perf_units;
     bool overridden, price_overridden;
-    /* What detection said: {"state","reason","remedy","runtime","version","devices":[...],"slots":{...},"at"}; NULL when
-     * nothing is known. Owned. */
+    /* What detection said: {"state","reason","remedy","runtime","version","devices":[...],"slots":{...},"at"}; NULL
+     * when nothing is known. Owned. */
     cJSON *detection;
     bool from_cache;
     char *device; /* owned; "NVIDIA H100 (80 GB)", or NULL */
@@ -61,9 +61,9 @@ typedef struct cli_registry {
     size_t count;
     cli_shadowed *shadowed; /* plugins that another one of the same name hides */
     size_t shadowed_count;
-    char *notes; /* places that were looked at in vain; may be NULL */
-    cJSON *cache;                   /* the detection cache as read */
-    int64_t now;                    /* seconds since 1970, the clock of this command */
+    char *notes;  /* places that were looked at in vain; may be NULL */
+    cJSON *cache; /* the detection cache as read */
+    int64_t now;  /* seconds since 1970, the clock of this command */
 } cli_registry;
 
 typedef struct cli_detect_options {
@@ -89,7 +89,8 @@ kit_status cli_registry_detect(cli_context *context, cli_registry *registry, con
                                kolm_error_t *err) KIT_MUST_USE;
 
 /* One candidate per backend, in the order of registry->backends, for the picker; strings belong to the registry. */
-kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate **out_candidates, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate **out_candidates,
+                                   kolm_error_t *err) KIT_MUST_USE;
 void cli_candidates_free(pick_candidate *candidates);
 
 /* Fills the line for "device:" from the detection. */

@@ -19,10 +19,13 @@ static cli_group group_of(const char *kind) {
 }
 
 static void fill_from_manifest(cli_backend *b, const host_manifest *m) {
-    static const pick_airgap airgap[] = {[HOST_AIRGAP_NO] = PICK_AIRGAP_NO, [HOST_AIRGAP_YES] = PICK_AIRGAP_YES,
+    static const pick_airgap airgap[] = {[HOST_AIRGAP_NO] = PICK_AIRGAP_NO,
+                                         [HOST_AIRGAP_YES] = PICK_AIRGAP_YES,
                                          [HOST_AIRGAP_DEPENDS] = PICK_AIRGAP_DEPENDS};
-    static const pick_vram vram[] = {[HOST_VRAM_NONE] = PICK_VRAM_NONE, [HOST_VRAM_CAP] = PICK_VRAM_CAP,
-                                     [HOST_VRAM_OWN] = PICK_VRAM_OWN, [HOST_VRAM_SHARED] = PICK_VRAM_SHARED};
+    static const pick_vram vram[] = {[HOST_VRAM_NONE] = PICK_VRAM_NONE,
+                                     [HOST_VRAM_CAP] = PICK_VRAM_CAP,
+                                     [HOST_VRAM_OWN] = PICK_VRAM_OWN,
+                                     [HOST_VRAM_SHARED] = PICK_VRAM_SHARED};
     b->group = group_of(m->kind);
     b->kind = m->kind;
     b->summary = m->summary;
@@ -38,7 +41,8 @@ static void fill_from_manifest(cli_backend *b, const host_manifest *m) {
     b->airgap = airgap[m->airgap];
     b->vram = vram[m->vram];
     b->vram_cap_bytes = (uint64_t)m->vram_cap_gb * 1000000000u;
-    b->price_micro_usd_per_hour = m->price_micro_usd_per_hour == HOST_UNPRICED ? PICK_UNPRICED : m->price_micro_usd_per_hour;
+    b->price_micro_usd_per_hour =
+        m->price_micro_usd_per_hour == HOST_UNPRICED ? PICK_UNPRICED : m->price_micro_usd_per_hour;
     b->cold_start_seconds = m->cold_start_seconds;
     b->tier = m->tier;
     b->perf_units = (uint32_t)((uint64_t)m->perf_units * PICK_UNIT / HOST_PERF_UNIT);
@@ -52,8 +56,10 @@ static void fill_row(cli_backend *b, const host_backend *row) {
     b->plugin_path = row->plugin_path ? row->plugin_path : "";
     b->manifest_path = row->manifest_path ? row->manifest_path : "";
     b->kind = b->summary = b->runtime = b->needs = b->billing = "";
-    if (row->state == HOST_ROW_OK) fill_from_manifest(b, row->manifest);
-    else b->refused = row->why.text;
+    if (row->state == HOST_ROW_OK)
+        fill_from_manifest(b, row->manifest);
+    else
+        b->refused = row->why.text;
 }
 
 /* By group, tier and name: the order of `list`. */
@@ -68,19 +74,21 @@ static kit_status fill_rows(cli_registry *registry, kolm_error_t *err) {
     const host_registry *found = registry->found;
     registry->backends = calloc(found->count + 1, sizeof *registry->backends);
     registry->shadowed = calloc(found->count + 1, sizeof *registry->shadowed);
-    if (!registry->backends || !registry->shadowed) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!registry->backends || !registry->shadowed)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     for (size_t i = 0; i < found->count; i++) {
         const host_backend *row = &found->rows[i];
         if (row->state == HOST_ROW_SHADOWED) {
-            registry->shadowed[registry->shadowed_count++] = (cli_shadowed){
-                row->name, row->plugin_path ? row->plugin_path : row->directory, row->why.text};
+            registry->shadowed[registry->shadowed_count++] =
+                (cli_shadowed){row->name, row->plugin_path ? row->plugin_path : row->directory, row->why.text};
         } else {
             fill_row(&registry->backends[registry->count++], row);
         }
     }
     qsort(registry->backends, registry->count, sizeof *registry->backends, backend_order);
     kit_buf notes = {0};
-    for (size_t i = 0; i < found->note_count; i++) kit_buf_fmt(&notes, "%s%s", i ? "; " : "", found->notes[i].text);
+    for (size_t i = 0; i < found->note_count; i++)
+        kit_buf_fmt(&notes, "%s%s", i ? "; " : "", found->notes[i].text);
     KIT_TRY(kit_buf_ok(&notes, err));
     registry->notes = kit_buf_take(&notes);
     return KOLM_OK;
@@ -102,8 +110,10 @@ kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, 
     }
     if (status == KOLM_OK) status = fill_rows(registry, err);
     free(user_dir);
-    if (status == KOLM_OK) *out_registry = registry;
-    else cli_registry_free(registry);
+    if (status == KOLM_OK)
+        *out_registry = registry;
+    else
+        cli_registry_free(registry);
     return status;
 }
 
@@ -130,8 +140,8 @@ static const char *give_secret(void *user, const char *name) {
 }
 
 static host_call_options call_options(cli_context *context, cli_registry *registry) {
-    host_call_options options = {.cancel = cli_interrupt_flag(), .config = context->config_kept, .secret = give_secret,
-                                 .secret_user = registry};
+    host_call_options options = {
+        .cancel = cli_interrupt_flag(), .config = context->config_kept, .secret = give_secret, .secret_user = registry};
     return options;
 }
 
@@ -141,10 +151,12 @@ static bool put_device(cJSON *array, const host_device *d) {
     bool good = o && kit_json_put_string(o, "name", d->name) && kit_json_put_string(o, "id", d->id) &&
                 kit_json_put_u64(o, "index", d->index) && kit_json_put_u64(o, "units", d->units) &&
                 kit_json_put_string(o, "memory", kinds[d->memory_kind < 3 ? d->memory_kind : 0]) &&
-                (d->total_memory_bytes == KOLM_MEMORY_UNKNOWN ? kit_json_put_null(o, "total_memory_bytes")
-                                                              : kit_json_put_u64(o, "total_memory_bytes", d->total_memory_bytes)) &&
-                (d->free_memory_bytes == KOLM_MEMORY_UNKNOWN ? kit_json_put_null(o, "free_memory_bytes")
-                                                             : kit_json_put_u64(o, "free_memory_bytes", d->free_memory_bytes)) &&
+                (d->total_memory_bytes == KOLM_MEMORY_UNKNOWN
+                     ? kit_json_put_null(o, "total_memory_bytes")
+                     : kit_json_put_u64(o, "total_memory_bytes", d->total_memory_bytes)) &&
+                (d->free_memory_bytes == KOLM_MEMORY_UNKNOWN
+                     ? kit_json_put_null(o, "free_memory_bytes")
+                     : kit_json_put_u64(o, "free_memory_bytes", d->free_memory_bytes)) &&
                 kit_json_put_string(o, "driver", d->driver) && kit_json_put_string(o, "runtime", d->runtime);
     if (good && cJSON_AddItemToArray(array, o)) return true;
     cJSON_Delete(o);
@@ -152,25 +164,36 @@ static bool put_device(cJSON *array, const host_device *d) {
 }
 
 static bool put_loaded(cJSON *detection, const host_result *r) {
-    static const struct { const char *name; uint32_t bit; } slots[] = {
-        {"detect", HOST_SLOT_DETECT}, {"cost", HOST_SLOT_COST}, {"train", HOST_SLOT_TRAIN}, {"infer", HOST_SLOT_INFER}, {"test", HOST_SLOT_TEST},
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } slots[] = {
+        {"detect", HOST_SLOT_DETECT}, {"cost", HOST_SLOT_COST}, {"train", HOST_SLOT_TRAIN},
+        {"infer", HOST_SLOT_INFER},   {"test", HOST_SLOT_TEST},
     };
     cJSON *object = cJSON_AddObjectToObject(detection, "slots");
     for (size_t i = 0; object && i < sizeof slots / sizeof *slots; i++) {
         if (!kit_json_put_bool(object, slots[i].name, (r->slots & slots[i].bit) != 0)) return false;
     }
-    return object && kit_json_put_string(detection, "version", r->version) && kit_json_put_string(detection, "vendor", r->vendor) &&
-           kit_json_put_string(detection, "licence", r->licence) && kit_json_put_string(detection, "homepage", r->homepage);
+    return object && kit_json_put_string(detection, "version", r->version) &&
+           kit_json_put_string(detection, "vendor", r->vendor) &&
+           kit_json_put_string(detection, "licence", r->licence) &&
+           kit_json_put_string(detection, "homepage", r->homepage);
 }
 
 static const char *state_of(const host_result *r) {
     static const char *const states[] = {"available", "absent", "broken", "refused"};
     switch (r->verdict) {
-    case HOST_OK: return states[r->detect.state < 4 ? r->detect.state : 2];
-    case HOST_CRASHED: return "crashed";
-    case HOST_TIMED_OUT: return "timed out";
-    case HOST_NO_REPLY: return "no reply";
-    default: return "failed";
+    case HOST_OK:
+        return states[r->detect.state < 4 ? r->detect.state : 2];
+    case HOST_CRASHED:
+        return "crashed";
+    case HOST_TIMED_OUT:
+        return "timed out";
+    case HOST_NO_REPLY:
+        return "no reply";
+    default:
+        return "failed";
     }
 }
 
@@ -183,7 +206,8 @@ static kit_status take_detection(cli_backend *b, const host_result *r, kolm_erro
                 kit_json_put_u64(detection, "wall_ms", r->wall_ms > 0 ? (uint64_t)r->wall_ms : 0);
     cJSON *devices = good ? cJSON_AddArrayToObject(detection, "devices") : NULL;
     good = devices != NULL;
-    for (size_t i = 0; good && answered && i < r->device_count; i++) good = put_device(devices, &r->devices[i]);
+    for (size_t i = 0; good && answered && i < r->device_count; i++)
+        good = put_device(devices, &r->devices[i]);
     if (good && r->loaded) good = put_loaded(detection, r);
     if (!good) {
         cJSON_Delete(detection);
@@ -205,12 +229,14 @@ static bool outside_airgap(const cli_backend *b, const cli_detect_options *o) {
     return !(b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote && b->private_target);
 }
 
-static kit_status read_credentials(cli_context *context, cli_registry *registry, const cli_detect_options *o, kolm_error_t *err) {
+static kit_status read_credentials(cli_context *context, cli_registry *registry, const cli_detect_options *o,
+                                   kolm_error_t *err) {
     store_home *home = NULL;
     bool needed = false;
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
-        bool possible = !o->airgap || b->airgap == PICK_AIRGAP_YES || (b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote);
+        bool possible =
+            !o->airgap || b->airgap == PICK_AIRGAP_YES || (b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote);
         if (wanted(b, o) && possible && b->auth_count + b->secret_count > 0) needed = true;
     }
     if (!needed || registry->credentials) return KOLM_OK;
@@ -231,21 +257,26 @@ static void find_private_targets(cli_registry *registry, const cli_detect_option
 
 static kit_status mark_not_loaded(cli_backend *b, kolm_error_t *err) {
     cJSON_Delete(b->detection);
-    b->detection = cli_detection_new("not loaded", "--airgap loads no backend that needs the network", "leave out --airgap");
+    b->detection =
+        cli_detection_new("not loaded", "--airgap loads no backend that needs the network", "leave out --airgap");
     return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status detect_now(cli_context *context, cli_registry *registry, cli_backend **missing, size_t count, kolm_error_t *err) {
+static kit_status detect_now(cli_context *context, cli_registry *registry, cli_backend **missing, size_t count,
+                             kolm_error_t *err) {
     const host_backend **rows = calloc(count, sizeof *rows);
     host_result *results = calloc(count, sizeof *results);
     kit_status status = rows && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    for (size_t i = 0; status == KOLM_OK && i < count; i++) rows[i] = missing[i]->row;
+    for (size_t i = 0; status == KOLM_OK && i < count; i++)
+        rows[i] = missing[i]->row;
     if (status == KOLM_OK) {
         host_call_options options = call_options(context, registry);
         status = host_detect_all(registry->found, rows, count, &options, results, err);
     }
-    if (status == KOLM_OK && cli_interrupted()) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while detecting backends");
-    for (size_t i = 0; status == KOLM_OK && i < count; i++) status = take_detection(missing[i], &results[i], err);
+    if (status == KOLM_OK && cli_interrupted())
+        status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while detecting backends");
+    for (size_t i = 0; status == KOLM_OK && i < count; i++)
+        status = take_detection(missing[i], &results[i], err);
     free(rows);
     free(results);
     return status;
@@ -264,8 +295,9 @@ static void make_keys(cli_context *context, cli_registry *registry, const cli_de
     explicit_bzero(random_key, sizeof random_key);
 }
 
-static kit_status fill_detections(cli_context *context, cli_registry *registry, const cli_detect_options *o, const store_home *home,
-                                  char keys[][STORE_DIGEST_HEX], cli_backend **missing, kolm_error_t *err) {
+static kit_status fill_detections(cli_context *context, cli_registry *registry, const cli_detect_options *o,
+                                  const store_home *home, char keys[][STORE_DIGEST_HEX], cli_backend **missing,
+                                  kolm_error_t *err) {
     size_t count = 0;
     make_keys(context, registry, o, home, keys);
     if (!registry->cache) registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
@@ -286,11 +318,13 @@ static kit_status fill_detections(cli_context *context, cli_registry *registry, 
 }
 
 static kit_status describe_devices(cli_registry *registry, kolm_error_t *err) {
-    for (size_t i = 0; i < registry->count; i++) KIT_TRY(cli_backend_describe_device(&registry->backends[i], err));
+    for (size_t i = 0; i < registry->count; i++)
+        KIT_TRY(cli_backend_describe_device(&registry->backends[i], err));
     return KOLM_OK;
 }
 
-kit_status cli_registry_detect(cli_context *context, cli_registry *registry, const cli_detect_options *options, kolm_error_t *err) {
+kit_status cli_registry_detect(cli_context *context, cli_registry *registry, const cli_detect_options *options,
+                               kolm_error_t *err) {
     store_home *home = NULL;
     char(*keys)[STORE_DIGEST_HEX] = calloc(registry->count + 1, sizeof *keys);
     cli_backend **missing = calloc(registry->count + 1, sizeof *missing);
@@ -314,10 +348,12 @@ void cli_registry_recall(cli_context *context, cli_registry *registry) {
     registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
     /* Without a cache there is nothing to recall, and nothing (not even the random key) must be made. */
     if (!registry->cache || !store_cache_key(home, random_key)) return;
-    if (!registry->credentials && store_credentials_read(home, &registry->credentials, &err) != KOLM_OK) registry->credentials = NULL;
+    if (!registry->credentials && store_credentials_read(home, &registry->credentials, &err) != KOLM_OK)
+        registry->credentials = NULL;
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
-        if (!b->refused && cli_detection_key(registry, b, context->config_kept, random_key, key)) (void)cli_detection_recall(registry, b, key);
+        if (!b->refused && cli_detection_key(registry, b, context->config_kept, random_key, key))
+            (void)cli_detection_recall(registry, b, key);
     }
     explicit_bzero(random_key, sizeof random_key);
 }
@@ -328,8 +364,10 @@ static void take_quote(cli_quote *quote, const cli_backend *b, const host_result
     quote->answered = r->verdict == HOST_OK;
     quote->cost = r->cost;
     if (quote->answered) return;
-    if (r->verdict == HOST_UNIMPLEMENTED) kit_format(quote->why, sizeof quote->why, "%s gives no quotes yet in this version", b->name);
-    else host_verdict_text(r, quote->why, sizeof quote->why);
+    if (r->verdict == HOST_UNIMPLEMENTED)
+        kit_format(quote->why, sizeof quote->why, "%s gives no quotes yet in this version", b->name);
+    else
+        host_verdict_text(r, quote->why, sizeof quote->why);
 }
 
 kit_status cli_call_costs(cli_context *context, cli_registry *registry, const kolm_cost_args_t *job, bool airgap,
@@ -339,7 +377,8 @@ kit_status cli_call_costs(cli_context *context, cli_registry *registry, const ko
     host_result *results = calloc(registry->count + 1, sizeof *results);
     host_call_options options = call_options(context, registry);
     size_t count = 0;
-    kit_status status = rows && places && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status =
+        rows && places && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     options.timeout_ms = COST_TIMEOUT_MS;
     options.secret = NULL; /* a price needs no token */
     for (size_t i = 0; status == KOLM_OK && i < registry->count; i++) {
@@ -354,8 +393,10 @@ kit_status cli_call_costs(cli_context *context, cli_registry *registry, const ko
         }
     }
     if (status == KOLM_OK && count) status = host_cost_all(registry->found, rows, count, job, &options, results, err);
-    if (status == KOLM_OK && cli_interrupted()) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while asking for quotes");
-    for (size_t i = 0; status == KOLM_OK && i < count; i++) take_quote(&quotes[places[i]], &registry->backends[places[i]], &results[i]);
+    if (status == KOLM_OK && cli_interrupted())
+        status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while asking for quotes");
+    for (size_t i = 0; status == KOLM_OK && i < count; i++)
+        take_quote(&quotes[places[i]], &registry->backends[places[i]], &results[i]);
     free(rows);
     free(places);
     free(results);
@@ -372,8 +413,8 @@ static void pass_step(void *user, const kolm_test_step_t *step) {
     s->step(s->user, step);
 }
 
-kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli_backend *backend, cli_step_fn step, void *user,
-                         kolm_test_result_t *out_result, kolm_error_t *err) {
+kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli_backend *backend, cli_step_fn step,
+                         void *user, kolm_test_result_t *out_result, kolm_error_t *err) {
     step_user passed = {step, user};
     host_events events = {.user = &passed, .test_step = pass_step};
     host_call_options options = call_options(context, registry);
@@ -390,8 +431,8 @@ kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli
     } else if (status == KOLM_OK) {
         char text[320];
         host_verdict_text(result, text, sizeof text);
-        status = kit_fail(err, result->error.code ? result->error.code : KOLM_E_UNKNOWN, result->error.remedy, "the test of %s did not end well: %s",
-                          backend->name, text);
+        status = kit_fail(err, result->error.code ? result->error.code : KOLM_E_UNKNOWN, result->error.remedy,
+                          "the test of %s did not end well: %s", backend->name, text);
     }
     free(result);
     return status;

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PRICE_STEP 100u         /* prices are named in hundredths of a cent */
-#define PRICE_CEILING 5000000u  /* above it the cost term does not move any more */
+#define PRICE_STEP 100u        /* prices are named in hundredths of a cent */
+#define PRICE_CEILING 5000000u /* above it the cost term does not move any more */
 #define FLIPS_PER_CANDIDATE 4
 
 typedef struct search {
@@ -38,10 +38,14 @@ static bool threshold(search *s, size_t index, uint64_t *field, uint64_t low, ui
         uint64_t middle = down ? low + (high - low + 1) / 2 : low + (high - low) / 2;
         *field = middle;
         bool good = wins_with(s, index);
-        if (down && good) low = middle;
-        else if (down) high = middle - 1;
-        else if (good) high = middle;
-        else low = middle + 1;
+        if (down && good)
+            low = middle;
+        else if (down)
+            high = middle - 1;
+        else if (good)
+            high = middle;
+        else
+            low = middle + 1;
     }
     *field = kept;
     *out = low;
@@ -74,15 +78,18 @@ static void winner_price(search *s, size_t index, uint32_t gap) {
         while (possible && low < high) {
             uint64_t middle = low + (high - low) / 2;
             winner->price_micro_usd_per_hour = middle * PRICE_STEP;
-            if (wins_with(s, index)) high = middle;
-            else low = middle + 1;
+            if (wins_with(s, index))
+                high = middle;
+            else
+                low = middle + 1;
         }
         steps = low;
     }
     winner->price_micro_usd_per_hour = kept;
     if (!possible) return;
     pick_usd_text(steps * PRICE_STEP, usd);
-    kit_format(text, sizeof text, "%s would win if %s cost at least $%s/h", s->candidates[index].name, winner->name, usd);
+    kit_format(text, sizeof text, "%s would win if %s cost at least $%s/h", s->candidates[index].name, winner->name,
+               usd);
     add_flip(s, PICK_FLIP_WINNER_PRICE, index, steps * PRICE_STEP, 0, gap, text);
 }
 
@@ -108,8 +115,10 @@ static void own_cold_start(search *s, size_t index, uint32_t gap) {
     uint32_t low = 0, high = kept - 1;
     while (possible && low < high) {
         c->cold_start_seconds = low + (high - low + 1) / 2;
-        if (wins_with(s, index)) low = c->cold_start_seconds;
-        else high = c->cold_start_seconds - 1;
+        if (wins_with(s, index))
+            low = c->cold_start_seconds;
+        else
+            high = c->cold_start_seconds - 1;
     }
     c->cold_start_seconds = kept;
     if (!possible) return;
@@ -162,7 +171,8 @@ static bool loosen(pick_filter filter, const pick_candidate *c, pick_constraints
         *out_value = loose->max_tier = c->tier;
         kit_format(how, capacity, "with --max-tier %" PRIu32, c->tier);
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 

@@ -14,8 +14,8 @@ bool pick_before(const pick_candidate *a, uint32_t score_a, const pick_candidate
 /* Index of the candidate that wins, or PICK_NOBODY. */
 size_t pick_winner(const pick_candidate *candidates, size_t count, const pick_constraints *constraints);
 /* The sentence for a failed filter. */
-void pick_reason_text(pick_filter filter, const pick_candidate *candidate, const pick_constraints *constraints, char *out,
-                      size_t capacity);
+void pick_reason_text(pick_filter filter, const pick_candidate *candidate, const pick_constraints *constraints,
+                      char *out, size_t capacity);
 /* "2.50", "0.3125": dollars with at least two decimals and no superfluous zeros. */
 void pick_usd_text(uint64_t micro_usd, char out[32]);
 /* "80", "25.8": gigabytes with at most one decimal. */

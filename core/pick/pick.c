@@ -66,10 +66,13 @@ static bool airgap_passes(const pick_candidate *candidate, const pick_constraint
 static bool memory_passes(const pick_candidate *candidate, const pick_constraints *constraints) {
     if (!constraints->has_min_vram) return true;
     switch (candidate->vram) {
-    case PICK_VRAM_CAP: return candidate->vram_cap_bytes >= constraints->min_vram_bytes;
+    case PICK_VRAM_CAP:
+        return candidate->vram_cap_bytes >= constraints->min_vram_bytes;
     case PICK_VRAM_OWN:
-    case PICK_VRAM_SHARED: return candidate->memory_bytes > 0 && candidate->memory_bytes >= constraints->min_vram_bytes;
-    default: return false;
+    case PICK_VRAM_SHARED:
+        return candidate->memory_bytes > 0 && candidate->memory_bytes >= constraints->min_vram_bytes;
+    default:
+        return false;
     }
 }
 
@@ -171,7 +174,8 @@ kit_status pick_run(const pick_candidate *candidates, size_t count, const pick_c
     }
     result->candidates = candidates;
     result->count = count;
-    for (size_t i = 0; i < count; i++) fill_entry(&result->entries[i], candidates, i, constraints);
+    for (size_t i = 0; i < count; i++)
+        fill_entry(&result->entries[i], candidates, i, constraints);
     sort_entries(result->entries, count, candidates);
     while (result->eligible_count < count && result->entries[result->eligible_count].eligible) {
         result->entries[result->eligible_count].rank = (uint32_t)result->eligible_count + 1;
@@ -181,8 +185,10 @@ kit_status pick_run(const pick_candidate *candidates, size_t count, const pick_c
     if (result->best && candidates[result->best->candidate].available) result->winner = result->best;
     status = pick_find_flips(result, constraints, err);
 out:
-    if (status == KOLM_OK) *out_result = result;
-    else pick_result_free(result);
+    if (status == KOLM_OK)
+        *out_result = result;
+    else
+        pick_result_free(result);
     return status;
 }
 

@@ -61,8 +61,8 @@ typedef struct pick_candidate {
     bool train;
     bool infer;
     pick_airgap airgap;
-    bool private_target; /* PICK_AIRGAP_DEPENDS: its target is known to be loopback or private */
-    bool hourly;         /* billed by the hour (or free); false: per token or per call */
+    bool private_target;               /* PICK_AIRGAP_DEPENDS: its target is known to be loopback or private */
+    bool hourly;                       /* billed by the hour (or free); false: per token or per call */
     uint64_t price_micro_usd_per_hour; /* PICK_UNPRICED when not hourly */
     const char *billing;               /* "per-hour", "per-token", "per-call": printed */
     uint32_t cold_start_seconds;
@@ -72,17 +72,17 @@ typedef struct pick_candidate {
     uint32_t perf_units;     /* 0..PICK_UNIT */
     /* What detection said. */
     bool available;
-    const char *state;  /* "available", "absent", "broken", "refused", "crashed", "timed out", ... */
-    const char *reason; /* one line, may be NULL */
-    const char *remedy; /* one line, may be NULL */
-    const char *device; /* what would do the work, one line, may be NULL */
+    const char *state;     /* "available", "absent", "broken", "refused", "crashed", "timed out", ... */
+    const char *reason;    /* one line, may be NULL */
+    const char *remedy;    /* one line, may be NULL */
+    const char *device;    /* what would do the work, one line, may be NULL */
     uint64_t memory_bytes; /* total memory of the largest device seen; 0 when none was */
     pick_slot train_slot;
     pick_slot infer_slot;
 } pick_candidate;
 
 typedef struct pick_constraints {
-    bool infer;  /* the job infers; otherwise it trains */
+    bool infer; /* the job infers; otherwise it trains */
     bool airgap;
     bool allow_private_remote; /* under airgap a PICK_AIRGAP_DEPENDS backend with a private target passes */
     bool has_min_vram;
@@ -148,10 +148,11 @@ typedef struct pick_flip {
 typedef struct pick_result {
     const pick_candidate *candidates;
     size_t count;
-    pick_entry *entries;  /* one per candidate: the eligible in rank order, then the others by name */
+    pick_entry *entries; /* one per candidate: the eligible in rank order, then the others by name */
     size_t eligible_count;
     const pick_entry *winner; /* NULL when nothing available passes */
-    const pick_entry *best;   /* the first of the ranking: the winner, or the best match that is not available; may be NULL */
+    const pick_entry
+        *best; /* the first of the ranking: the winner, or the best match that is not available; may be NULL */
     pick_flip *flips;
     size_t flip_count;
 } pick_result;
@@ -169,8 +170,8 @@ void pick_score_text(uint32_t score, char out[8]);
 /* Why an eligible candidate that is not available is not: "not detected", "broken: ...". "" when it is available. */
 void pick_state_text(const pick_candidate *candidate, char *out, size_t capacity);
 
-/* ---- Records: schema "kolm.compute.pick/1". The whole question (constraints, candidates with their detections) and the
- * whole answer (weights, ranking with terms, winner, runners-up, exclusions with reasons, warnings, flips), so that
+/* ---- Records: schema "kolm.compute.pick/1". The whole question (constraints, candidates with their detections) and
+ * the whole answer (weights, ranking with terms, winner, runners-up, exclusions with reasons, warnings, flips), so that
  * anyone can ask again. All numbers are exact decimals: canonical JSON accepts the record. */
 kit_status pick_record(const pick_result *result, const pick_constraints *constraints, cJSON **out_record,
                        kolm_error_t *err) KIT_MUST_USE;
@@ -185,7 +186,8 @@ typedef struct pick_question {
 /* INVALID_ARGUMENT when record is not of this schema or lacks something; names what. */
 kit_status pick_question_read(const cJSON *record, pick_question **out_question, kolm_error_t *err) KIT_MUST_USE;
 void pick_question_free(pick_question *question);
-/* DATA_LOSS when the answer part of `recorded` differs from that of `again`; the text names the first part that does. */
+/* DATA_LOSS when the answer part of `recorded` differs from that of `again`; the text names the first part that does.
+ */
 kit_status pick_records_agree(const cJSON *recorded, const cJSON *again, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

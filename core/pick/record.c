@@ -58,8 +58,9 @@ static bool put_constraints(cJSON *record, const pick_constraints *c) {
     if (!good) return false;
     good = c->has_min_vram ? kit_json_put(object, "min_vram_gb", kit_json_micro(c->min_vram_bytes / KILO))
                            : kit_json_put_null(object, "min_vram_gb");
-    good = good && (c->has_budget ? kit_json_put(object, "budget_usd_per_hour", kit_json_micro(c->budget_micro_usd_per_hour))
-                                  : kit_json_put_null(object, "budget_usd_per_hour"));
+    good = good &&
+           (c->has_budget ? kit_json_put(object, "budget_usd_per_hour", kit_json_micro(c->budget_micro_usd_per_hour))
+                          : kit_json_put_null(object, "budget_usd_per_hour"));
     good = good && (c->has_max_tier ? kit_json_put_u64(object, "max_tier", c->max_tier)
                                     : kit_json_put_null(object, "max_tier"));
     cJSON *exclude = good ? add_array(object, "exclude") : NULL;
@@ -71,10 +72,14 @@ static bool put_constraints(cJSON *record, const pick_constraints *c) {
 
 static bool put_vram(cJSON *object, const pick_candidate *c) {
     switch (c->vram) {
-    case PICK_VRAM_CAP: return kit_json_put(object, "vram_cap_gb", kit_json_micro(c->vram_cap_bytes / KILO));
-    case PICK_VRAM_OWN: return kit_json_put_string(object, "vram_cap_gb", "own");
-    case PICK_VRAM_SHARED: return kit_json_put_string(object, "vram_cap_gb", "shared");
-    default: return kit_json_put_null(object, "vram_cap_gb");
+    case PICK_VRAM_CAP:
+        return kit_json_put(object, "vram_cap_gb", kit_json_micro(c->vram_cap_bytes / KILO));
+    case PICK_VRAM_OWN:
+        return kit_json_put_string(object, "vram_cap_gb", "own");
+    case PICK_VRAM_SHARED:
+        return kit_json_put_string(object, "vram_cap_gb", "shared");
+    default:
+        return kit_json_put_null(object, "vram_cap_gb");
     }
 }
 
@@ -110,9 +115,10 @@ static bool put_ranking(cJSON *record, const pick_result *result) {
         const pick_entry *entry = &result->entries[i];
         const pick_candidate *c = &result->candidates[entry->candidate];
         cJSON *object = append_object(array);
-        if (!object || !kit_json_put_u64(object, "rank", entry->rank) || !kit_json_put_string(object, "name", c->name) ||
-            !kit_json_put(object, "score", units(entry->score)) || !kit_json_put_bool(object, "available", c->available) ||
-            !kit_json_put_string(object, "state", c->state) || !put_terms(object, "terms", &entry->terms)) {
+        if (!object || !kit_json_put_u64(object, "rank", entry->rank) ||
+            !kit_json_put_string(object, "name", c->name) || !kit_json_put(object, "score", units(entry->score)) ||
+            !kit_json_put_bool(object, "available", c->available) || !kit_json_put_string(object, "state", c->state) ||
+            !put_terms(object, "terms", &entry->terms)) {
             return false;
         }
     }
@@ -126,8 +132,8 @@ static bool put_excluded(cJSON *record, const pick_result *result) {
         const pick_candidate *c = &result->candidates[entry->candidate];
         cJSON *object = append_object(array);
         if (!object || !kit_json_put_string(object, "name", c->name)) return false;
-        if (!c->refused && (!kit_json_put(object, "score", units(entry->score)) ||
-                            !put_terms(object, "terms", &entry->terms))) {
+        if (!c->refused &&
+            (!kit_json_put(object, "score", units(entry->score)) || !put_terms(object, "terms", &entry->terms))) {
             return false;
         }
         cJSON *reasons = add_array(object, "reasons");
@@ -182,10 +188,11 @@ static bool put_warnings(cJSON *record, const pick_result *result) {
 
 static bool put_answer(cJSON *record, const pick_result *result) {
     const pick_candidate *best = result->best ? &result->candidates[result->best->candidate] : NULL;
-    bool good = kit_json_put_string(record, "picked", result->winner ? best->name : NULL) &&
-                kit_json_put_string(record, "best_match", best ? best->name : NULL) &&
-                (best ? kit_json_put(record, "score", units(result->best->score)) : kit_json_put_null(record, "score")) &&
-                kit_json_put_string(record, "device", best ? best->device : NULL);
+    bool good =
+        kit_json_put_string(record, "picked", result->winner ? best->name : NULL) &&
+        kit_json_put_string(record, "best_match", best ? best->name : NULL) &&
+        (best ? kit_json_put(record, "score", units(result->best->score)) : kit_json_put_null(record, "score")) &&
+        kit_json_put_string(record, "device", best ? best->device : NULL);
     cJSON *runners = good ? add_array(record, "runners_up") : NULL;
     for (size_t i = 1; runners && i < result->eligible_count && i <= PICK_RUNNERS_UP; i++) {
         if (!append_string(runners, result->candidates[result->entries[i].candidate].name)) return false;
@@ -203,7 +210,8 @@ kit_status pick_record(const pick_result *result, const pick_constraints *constr
                 kit_json_put_string(record, "picker_version", PICK_VERSION) && put_answer(record, result) &&
                 put_terms(record, "weights", &weights) && put_constraints(record, constraints);
     cJSON *candidates = good ? add_array(record, "candidates") : NULL;
-    for (size_t i = 0; candidates && good && i < result->count; i++) good = put_candidate(candidates, &result->candidates[i]);
+    for (size_t i = 0; candidates && good && i < result->count; i++)
+        good = put_candidate(candidates, &result->candidates[i]);
     if (!candidates || !good) {
         cJSON_Delete(record);
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while recording the pick");
@@ -305,7 +313,8 @@ static kit_status read_candidate(const cJSON *object, pick_candidate *c, kolm_er
     if (!read_optional_micro(object, "cost_per_hour_usd", &c->hourly, &c->price_micro_usd_per_hour)) {
         return lacks(err, c->name, "cost_per_hour_usd");
     }
-    if (!read_u32(object, "cold_start_seconds", &c->cold_start_seconds)) return lacks(err, c->name, "cold_start_seconds");
+    if (!read_u32(object, "cold_start_seconds", &c->cold_start_seconds))
+        return lacks(err, c->name, "cold_start_seconds");
     if (!read_u32(object, "tier", &c->tier)) return lacks(err, c->name, "tier");
     if (!read_vram(object, c)) return lacks(err, c->name, "vram_cap_gb");
     if (!read_micro(object, "perf", &perf) || perf > 1000000) return lacks(err, c->name, "perf");
@@ -376,8 +385,10 @@ kit_status pick_question_read(const cJSON *record, pick_question **out_question,
     for (size_t i = 0; status == KOLM_OK && i < count; i++, item = item->next) {
         status = read_candidate(item, &question->candidates[i], err);
     }
-    if (status == KOLM_OK) *out_question = question;
-    else pick_question_free(question);
+    if (status == KOLM_OK)
+        *out_question = question;
+    else
+        pick_question_free(question);
     return status;
 }
 

@@ -26,8 +26,10 @@ void pick_usd_text(uint64_t micro_usd, char out[32]) {
 void pick_gb_text(uint64_t bytes, char out[32]) {
     /* Cut, not rounded: 79.99 must not read as 80 beside a filter of 80. */
     uint64_t tenths = bytes / 100000000;
-    if (tenths % 10 == 0) kit_format(out, 32, "%" PRIu64, tenths / 10);
-    else kit_format(out, 32, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
+    if (tenths % 10 == 0)
+        kit_format(out, 32, "%" PRIu64, tenths / 10);
+    else
+        kit_format(out, 32, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
 }
 
 static void memory_text(const pick_candidate *c, const pick_constraints *constraints, char *out, size_t capacity) {
@@ -39,8 +41,10 @@ static void memory_text(const pick_candidate *c, const pick_constraints *constra
     }
     uint64_t bytes = c->vram == PICK_VRAM_CAP ? c->vram_cap_bytes : c->memory_bytes;
     pick_gb_text(bytes, have);
-    if (bytes == 0) kit_format(out, capacity, "no memory detected, %s GB asked for", need);
-    else kit_format(out, capacity, "%s GB < %s GB", have, need);
+    if (bytes == 0)
+        kit_format(out, capacity, "no memory detected, %s GB asked for", need);
+    else
+        kit_format(out, capacity, "%s GB < %s GB", have, need);
 }
 
 static void airgap_text(const pick_candidate *c, const pick_constraints *constraints, char *out, size_t capacity) {
@@ -57,8 +61,12 @@ void pick_reason_text(pick_filter filter, const pick_candidate *c, const pick_co
                       size_t capacity) {
     char price[32], limit[32];
     switch (filter) {
-    case PICK_FILTER_REFUSED: kit_format(out, capacity, "refused: %s", c->refused); break;
-    case PICK_FILTER_EXCLUDED: kit_copy(out, capacity, "named by --exclude"); break;
+    case PICK_FILTER_REFUSED:
+        kit_format(out, capacity, "refused: %s", c->refused);
+        break;
+    case PICK_FILTER_EXCLUDED:
+        kit_copy(out, capacity, "named by --exclude");
+        break;
     case PICK_FILTER_PURPOSE:
         kit_copy(out, capacity, constraints->infer ? "does not infer" : "inference only: does not train");
         break;
@@ -66,8 +74,12 @@ void pick_reason_text(pick_filter filter, const pick_candidate *c, const pick_co
         kit_format(out, capacity, "detect only: %s is not implemented yet in this version",
                    constraints->infer ? "inference" : "training");
         break;
-    case PICK_FILTER_AIRGAP: airgap_text(c, constraints, out, capacity); break;
-    case PICK_FILTER_MIN_VRAM: memory_text(c, constraints, out, capacity); break;
+    case PICK_FILTER_AIRGAP:
+        airgap_text(c, constraints, out, capacity);
+        break;
+    case PICK_FILTER_MIN_VRAM:
+        memory_text(c, constraints, out, capacity);
+        break;
     case PICK_FILTER_BUDGET:
         pick_usd_text(c->price_micro_usd_per_hour, price);
         pick_usd_text(constraints->budget_micro_usd_per_hour, limit);
@@ -76,7 +88,9 @@ void pick_reason_text(pick_filter filter, const pick_candidate *c, const pick_co
     case PICK_FILTER_MAX_TIER:
         kit_format(out, capacity, "tier %" PRIu32 " > %" PRIu32, c->tier, constraints->max_tier);
         break;
-    default: kit_copy(out, capacity, "?"); break;
+    default:
+        kit_copy(out, capacity, "?");
+        break;
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A cache that never fails a command: garbage is ignored and replaced, no place to write is no cache. */
-#include "store/store.h"
 #include "kolm/kit/file.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -85,9 +85,8 @@ static bool read_key(const char *path, uint8_t out_key[STORE_KEY_BYTES]) {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return false;
-    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == STORE_KEY_BYTES &&
-                st.st_uid == geteuid() && (st.st_mode & 077) == 0 &&
-                kit_read_exact(fd, out_key, STORE_KEY_BYTES, &err) == KOLM_OK;
+    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == STORE_KEY_BYTES && st.st_uid == geteuid() &&
+                (st.st_mode & 077) == 0 && kit_read_exact(fd, out_key, STORE_KEY_BYTES, &err) == KOLM_OK;
     close(fd);
     return good;
 }
@@ -104,7 +103,8 @@ bool store_cache_key(const store_home *home, uint8_t out_key[STORE_KEY_BYTES]) {
     return good;
 }
 
-void store_digest(const uint8_t key[STORE_KEY_BYTES], const void *bytes, size_t length, char out_hex[STORE_DIGEST_HEX]) {
+void store_digest(const uint8_t key[STORE_KEY_BYTES], const void *bytes, size_t length,
+                  char out_hex[STORE_DIGEST_HEX]) {
     uint8_t digest[32];
     crypto_generichash(digest, sizeof digest, bytes, length, key, STORE_KEY_BYTES);
     kit_hex(digest, sizeof digest, out_hex);

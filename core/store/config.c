@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads and changes config.json, and never overwrites what it could not read. */
-#include "store/store.h"
 #include "kolm/kit/file.h"
+#include "store/store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +24,16 @@ static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err)
         status = kit_fail(&why, KOLM_E_INVALID_ARGUMENT, "", "line 1, column 1: expected an object, {...}");
     }
     if (status != KOLM_OK) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "repair the file, or move it away to start with an empty configuration",
-                          "%s is not valid: %s (the file was left as it is)", path, why.text);
+        status =
+            kit_fail(err, KOLM_E_DATA_LOSS, "repair the file, or move it away to start with an empty configuration",
+                     "%s is not valid: %s (the file was left as it is)", path, why.text);
     }
 out:
     kit_buf_free(&text);
-    if (status == KOLM_OK) *out_config = config;
-    else cJSON_Delete(config);
+    if (status == KOLM_OK)
+        *out_config = config;
+    else
+        cJSON_Delete(config);
     return status;
 }
 

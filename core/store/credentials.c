@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds secrets: in the environment first, then in a file that nobody else may read. */
-#include "store/store.h"
 #include "kolm/kit/file.h"
+#include "store/store.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -35,8 +35,8 @@ static kit_status check_file(int fd, const char *path, size_t *out_size, kolm_er
     if (st.st_uid != geteuid()) return refuse(err, path, "it belongs to another user");
     if (st.st_mode & 077) return refuse(err, path, "other users have permissions on it");
     if (st.st_size > STORE_CREDENTIALS_MAX) {
-        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "keep only NAME=value lines in it", "%s is larger than %u bytes", path,
-                        STORE_CREDENTIALS_MAX);
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "keep only NAME=value lines in it", "%s is larger than %u bytes",
+                        path, STORE_CREDENTIALS_MAX);
     }
     *out_size = (size_t)st.st_size;
     return KOLM_OK;
@@ -58,8 +58,10 @@ static kit_status load(const char *path, store_credentials *set, kolm_error_t *e
 }
 
 static char *trim(char *start, char *end) {
-    while (start < end && isspace((unsigned char)*start)) start++;
-    while (end > start && isspace((unsigned char)end[-1])) end--;
+    while (start < end && isspace((unsigned char)*start))
+        start++;
+    while (end > start && isspace((unsigned char)end[-1]))
+        end--;
     *end = '\0';
     return start;
 }
@@ -113,8 +115,10 @@ kit_status store_credentials_read(const store_home *home, store_credentials **ou
     if (status == KOLM_OK) status = load(path, set, err);
     if (status == KOLM_OK) status = parse(path, set, err);
     free(path);
-    if (status == KOLM_OK) *out_credentials = set;
-    else store_credentials_free(set);
+    if (status == KOLM_OK)
+        *out_credentials = set;
+    else
+        store_credentials_free(set);
     return status;
 }
 
@@ -147,9 +151,12 @@ const char *store_secret(const store_credentials *credentials, const char *name,
 
 const char *store_secret_source_name(store_secret_source source) {
     switch (source) {
-    case STORE_SECRET_ENVIRONMENT: return "environment";
-    case STORE_SECRET_FILE: return "credentials file";
-    default: return "";
+    case STORE_SECRET_ENVIRONMENT:
+        return "environment";
+    case STORE_SECRET_FILE:
+        return "credentials file";
+    default:
+        return "";
     }
 }
 

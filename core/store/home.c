@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds the home directory and takes the locks in it. */
-#include "store/store.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,8 @@ kit_status store_home_at(const char *path, store_home **out_home, kolm_error_t *
         free(home);
         return status;
     }
-    for (size_t n = strlen(home->path); n > 1 && home->path[n - 1] == '/'; n--) home->path[n - 1] = '\0';
+    for (size_t n = strlen(home->path); n > 1 && home->path[n - 1] == '/'; n--)
+        home->path[n - 1] = '\0';
     *out_home = home;
     return KOLM_OK;
 }
@@ -41,7 +42,8 @@ kit_status store_home_find(store_home **out_home, kolm_error_t *err) {
     const char *user = secure_getenv("HOME");
     if (named && *named) {
         if (named[0] == '/') return store_home_at(named, out_home, err);
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "KOLM_HOME is '%s', which is not an absolute path", named);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "KOLM_HOME is '%s', which is not an absolute path",
+                        named);
     }
     if (!user || !*user) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,

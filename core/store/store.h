@@ -35,7 +35,8 @@ kit_status store_home_at(const char *path, store_home **out_home, kolm_error_t *
 void store_home_free(store_home *home);
 const char *store_home_path(const store_home *home); /* belongs to home */
 /* PATH/relative; the caller frees it. */
-kit_status store_home_file(const store_home *home, const char *relative, char **out_path, kolm_error_t *err) KIT_MUST_USE;
+kit_status store_home_file(const store_home *home, const char *relative, char **out_path,
+                           kolm_error_t *err) KIT_MUST_USE;
 /* Creates the home directory (0700) if it is not there. */
 kit_status store_home_create(const store_home *home, kolm_error_t *err) KIT_MUST_USE;
 
@@ -54,7 +55,8 @@ kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_er
 typedef kit_status (*store_config_edit)(cJSON *config, void *user, kolm_error_t *err);
 /* Reads, edits and atomically writes config.json under the lock "config.json". What edit does not touch is kept, keys
  * that kolm does not know included. A file that cannot be parsed is never overwritten: DATA_LOSS as above. */
-kit_status store_config_update(const store_home *home, store_config_edit edit, void *user, kolm_error_t *err) KIT_MUST_USE;
+kit_status store_config_update(const store_home *home, store_config_edit edit, void *user,
+                               kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- Secrets: the environment first, then HOME/credentials */
 typedef enum store_secret_source { STORE_SECRET_NONE, STORE_SECRET_ENVIRONMENT, STORE_SECRET_FILE } store_secret_source;
@@ -63,7 +65,8 @@ typedef struct store_credentials store_credentials;
 /* Reads HOME/credentials; a missing file gives an empty set. The file must be a regular file, owned by the user, with
  * no permission for anybody else: PERMISSION_DENIED otherwise, with the chmod that helps. Lines: NAME=value, blanks
  * around both are dropped, # starts a comment line; DATA_LOSS with the line for anything else. */
-kit_status store_credentials_read(const store_home *home, store_credentials **out_credentials, kolm_error_t *err) KIT_MUST_USE;
+kit_status store_credentials_read(const store_home *home, store_credentials **out_credentials,
+                                  kolm_error_t *err) KIT_MUST_USE;
 /* Wipes the values before it gives the memory back. NULL is fine. */
 void store_credentials_free(store_credentials *credentials);
 /* The value of NAME from the environment (secure_getenv; an empty value counts as not set), else from the file, else

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints what cli_choose decides, for test_choose.py: choose_probe [--backend NAME] [--airgap] [--budget USD] [--infer]. */
+/* Prints what cli_choose decides, for test_choose.py: choose_probe [--backend NAME] [--airgap] [--budget USD]
+ * [--infer]. */
 #include "cli/choose.h"
 #include "cli/cli.h"
 #include "cli/options.h"
@@ -17,7 +18,8 @@ int main(int argc, char **argv) {
         {"infer", 0, CLI_FLAG, &o.constraints.infer, NULL, "to answer"},
         {"budget", 0, CLI_USD, &budget, "USD", "an hour"},
     };
-    const cli_syntax syntax = {.command = "choose_probe", .words = "", .summary = "Chooses.", .options = options, .option_count = 4};
+    const cli_syntax syntax = {
+        .command = "choose_probe", .words = "", .summary = "Chooses.", .options = options, .option_count = 4};
     cli_context_init(&context, argv[0]);
     int exit_code = cli_options_parse(&context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;

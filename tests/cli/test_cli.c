@@ -10,14 +10,27 @@
 
 START_TEST(nearest_names) {
     static const char *const names[] = {"local-cpu", "local-cuda", "modal", NULL, "vast"};
-    static const struct { const char *word, *near; } cases[] = {
-        {"local-cup", "local-cpu"}, {"lcoal-cpu", "local-cpu"}, {"modl", "modal"}, {"MODAL", NULL}, {"cuda", "local-cuda"},
-        {"vsat", "vast"}, {"zebra", NULL}, {"", NULL}, {"x", NULL}, {"local-cud", "local-cuda"},
+    static const struct {
+        const char *word, *near;
+    } cases[] = {
+        {"local-cup", "local-cpu"},
+        {"lcoal-cpu", "local-cpu"},
+        {"modl", "modal"},
+        {"MODAL", NULL},
+        {"cuda", "local-cuda"},
+        {"vsat", "vast"},
+        {"zebra", NULL},
+        {"", NULL},
+        {"x", NULL},
+        {"local-cud", "local-cuda"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *near = cli_nearest(cases[i].word, names, 5);
-        if (!cases[i].near) ck_assert_msg(!near, "%s gave %s", cases[i].word, near ? near : "");
-        else ck_assert_msg(near && strcmp(near, cases[i].near) == 0, "%s gave %s", cases[i].word, near ? near : "nothing");
+        if (!cases[i].near)
+            ck_assert_msg(!near, "%s gave %s", cases[i].word, near ? near : "");
+        else
+            ck_assert_msg(near && strcmp(near, cases[i].near) == 0, "%s gave %s", cases[i].word,
+                          near ? near : "nothing");
     }
     char long_word[400];
     memset(long_word, 'a', sizeof long_word - 1);
@@ -45,11 +58,24 @@ START_TEST(formats) {
 END_TEST
 
 START_TEST(private_targets) {
-    static const char *const yes[] = {"localhost", "127.0.0.1", "root@10.1.2.3", "me@192.168.1.9:2222", "172.31.0.1", "169.254.1.1",
-                                      "::1", "me@[fd00::1]:22", "fe80::1", "::ffff:10.0.0.1"};
-    static const char *const no[] = {"", "me@", "8.8.8.8", "172.32.0.1", "11.0.0.1", "gpu.example.org", "localhost.example.org",
-                                     "10.0.0.1.example.org", "2001:db8::1", "::ffff:8.8.8.8", "[::1", "127.0.0.1/8", "0x7f000001"};
-    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) ck_assert_msg(cli_target_is_private(yes[i]), "%s", yes[i]);
+    static const char *const yes[] = {"localhost",  "127.0.0.1",      "root@10.1.2.3", "me@192.168.1.9:2222",
+                                      "172.31.0.1", "169.254.1.1",    "::1",           "me@[fd00::1]:22",
+                                      "fe80::1",    "::ffff:10.0.0.1"};
+    static const char *const no[] = {"",
+                                     "me@",
+                                     "8.8.8.8",
+                                     "172.32.0.1",
+                                     "11.0.0.1",
+                                     "gpu.example.org",
+                                     "localhost.example.org",
+                                     "10.0.0.1.example.org",
+                                     "2001:db8::1",
+                                     "::ffff:8.8.8.8",
+                                     "[::1",
+                                     "127.0.0.1/8",
+                                     "0x7f000001"};
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        ck_assert_msg(cli_target_is_private(yes[i]), "%s", yes[i]);
     for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
         if (strcmp(no[i], "[::1") == 0) continue; /* a missing bracket is the SSH client's to refuse */
         ck_assert_msg(!cli_target_is_private(no[i]), "%s", no[i]);
@@ -70,13 +96,19 @@ static int parse(parsed *p, int argc, char **argv) {
     cli_context context;
     cli_context_init(&context, "kolm");
     const cli_option options[] = {
-        {"flag", 'f', CLI_FLAG, &p->flag, NULL, "a flag"},          {"text", 't', CLI_STRING, &p->text, "TEXT", "a text"},
-        {"usd", 0, CLI_USD, &p->usd, "USD", "dollars"},             {"gb", 0, CLI_GB, &p->gb, "GB", "gigabytes"},
-        {"count", 0, CLI_U64, &p->count, "N", "a count"},           {"fraction", 0, CLI_FRACTION, &p->fraction, "P", "0 to 1"},
-        {"name", 0, CLI_LIST, &p->names, "NAME", "names"},          {"mode", 0, CLI_MODE, &p->mode, "on|advisory", "a mode"},
+        {"flag", 'f', CLI_FLAG, &p->flag, NULL, "a flag"}, {"text", 't', CLI_STRING, &p->text, "TEXT", "a text"},
+        {"usd", 0, CLI_USD, &p->usd, "USD", "dollars"},    {"gb", 0, CLI_GB, &p->gb, "GB", "gigabytes"},
+        {"count", 0, CLI_U64, &p->count, "N", "a count"},  {"fraction", 0, CLI_FRACTION, &p->fraction, "P", "0 to 1"},
+        {"name", 0, CLI_LIST, &p->names, "NAME", "names"}, {"mode", 0, CLI_MODE, &p->mode, "on|advisory", "a mode"},
     };
-    const cli_syntax syntax = {.command = "kolm x", .words = "[WORD...]", .summary = "X.", .options = options, .option_count = 8,
-                               .max_words = 3, .words_out = argv, .word_count_out = &p->words};
+    const cli_syntax syntax = {.command = "kolm x",
+                               .words = "[WORD...]",
+                               .summary = "X.",
+                               .options = options,
+                               .option_count = 8,
+                               .max_words = 3,
+                               .words_out = argv,
+                               .word_count_out = &p->words};
     int result = cli_options_parse(&context, &syntax, argc, argv);
     cli_context_free(&context);
     return result;
@@ -89,8 +121,9 @@ static int parse(parsed *p, int argc, char **argv) {
 
 START_TEST(options_of_every_kind) {
     parsed p = {0};
-    PARSE(&p, W("-f"), W("--text=a b"), W("one"), W("--usd"), W("2.50"), W("--gb=80"), W("--count"), W("7"), W("--fraction"), W("0.85"),
-          W("--name"), W("a,b"), W("--name=c"), W("--mode"), W("two"), W("--"), W("--flag"));
+    PARSE(&p, W("-f"), W("--text=a b"), W("one"), W("--usd"), W("2.50"), W("--gb=80"), W("--count"), W("7"),
+          W("--fraction"), W("0.85"), W("--name"), W("a,b"), W("--name=c"), W("--mode"), W("two"), W("--"),
+          W("--flag"));
     ck_assert_int_eq(result, -1);
     ck_assert(p.flag);
     ck_assert_str_eq(p.text, "a b");
@@ -119,10 +152,14 @@ END_TEST
 
 START_TEST(bad_options_are_usage_errors) {
     static const char *const bad[][2] = {
-        {"--mode=maybe", NULL}, {"--flag=1", NULL}, {"--text", NULL}, {"--text", "--flag"}, {"--text", "-f"}, {"--text=", NULL},
-        {"--usd", "-1"}, {"--usd", "1e3"}, {"--usd", "1.1234567"}, {"--usd", "0x10"}, {"--usd", " 1"}, {"--usd", "1 "}, {"--usd", "+1"},
-        {"--usd", "inf"}, {"--gb", "99999999999999999999"}, {"--count", "1.5"}, {"--fraction", "1.01"}, {"--name", "a,,b"},
-        {"--name", ",a"}, {"--nmae", "a"}, {"-q", NULL}, {"-ff", NULL}, {"---", NULL}, {"--fla", NULL},
+        {"--mode=maybe", NULL}, {"--flag=1", NULL},     {"--text", NULL},
+        {"--text", "--flag"},   {"--text", "-f"},       {"--text=", NULL},
+        {"--usd", "-1"},        {"--usd", "1e3"},       {"--usd", "1.1234567"},
+        {"--usd", "0x10"},      {"--usd", " 1"},        {"--usd", "1 "},
+        {"--usd", "+1"},        {"--usd", "inf"},       {"--gb", "99999999999999999999"},
+        {"--count", "1.5"},     {"--fraction", "1.01"}, {"--name", "a,,b"},
+        {"--name", ",a"},       {"--nmae", "a"},        {"-q", NULL},
+        {"-ff", NULL},          {"---", NULL},          {"--fla", NULL},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         parsed p = {0};

@@ -43,20 +43,28 @@ static int32_t fake_detect(const kolm_host_v1_t *host, const kolm_detect_args_t 
         snprintf(out->remedy, sizeof out->remedy, "reboot");
         return KOLM_OK;
     case HANG:
-        while (1) pause();
-    case CRASH: abort();
+        while (1)
+            pause();
+    case CRASH:
+        abort();
     case TOKEN:
         if (host->secret(host->user, "FAKE_TOKEN", token, sizeof token, NULL) == KOLM_OK) return KOLM_OK;
         out->state = KOLM_DETECT_ABSENT;
         snprintf(out->reason, sizeof out->reason, "FAKE_TOKEN is not set");
         snprintf(out->remedy, sizeof out->remedy, "export FAKE_TOKEN");
         return KOLM_OK;
-    default: break;
+    default:
+        break;
     }
 #if FAKE_GB > 0
-    kolm_device_t device = {.struct_size = (uint32_t)sizeof device, .memory_kind = KOLM_MEMORY_OWN,
-        .total_memory_bytes = (uint64_t)FAKE_GB << 30, .free_memory_bytes = (uint64_t)(FAKE_GB - 3) << 30,
-        .name = "fake card", .id = "0000:01:00.0", .driver = "fakedrv 2", .runtime = "fake 1.0"};
+    kolm_device_t device = {.struct_size = (uint32_t)sizeof device,
+                            .memory_kind = KOLM_MEMORY_OWN,
+                            .total_memory_bytes = (uint64_t)FAKE_GB << 30,
+                            .free_memory_bytes = (uint64_t)(FAKE_GB - 3) << 30,
+                            .name = "fake card",
+                            .id = "0000:01:00.0",
+                            .driver = "fakedrv 2",
+                            .runtime = "fake 1.0"};
     host->device(host->user, &device);
 #endif
     return KOLM_OK;
@@ -78,8 +86,13 @@ static int32_t fake_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *arg
 
 #if FAKE_TRAINS
 static void step(const kolm_host_v1_t *host, uint32_t number, uint32_t outcome, const char *title, const char *note) {
-    kolm_test_step_t s = {.struct_size = (uint32_t)sizeof s, .outcome = outcome, .number = number, .total = 4,
-        .duration_us = 4800000 * (number == 2), .title = title, .note = note};
+    kolm_test_step_t s = {.struct_size = (uint32_t)sizeof s,
+                          .outcome = outcome,
+                          .number = number,
+                          .total = 4,
+                          .duration_us = 4800000 * (number == 2),
+                          .title = title,
+                          .note = note};
     host->test_step(host->user, &s);
 }
 
@@ -90,10 +103,12 @@ static int32_t fake_test(const kolm_host_v1_t *host, const kolm_test_args_t *arg
     if (FAKE_TEST == TEST_DIE) abort();
     step(host, 1, KOLM_STEP_OK, "auth check", "");
     step(host, 2, KOLM_STEP_OK, "container provision (cold)", "");
-    step(host, 3, FAKE_PASS ? KOLM_STEP_OK : KOLM_STEP_FAILED, "trainer dry run (no weights)", FAKE_PASS ? "" : "no trainer");
+    step(host, 3, FAKE_PASS ? KOLM_STEP_OK : KOLM_STEP_FAILED, "trainer dry run (no weights)",
+         FAKE_PASS ? "" : "no trainer");
     step(host, 4, FAKE_PASS ? KOLM_STEP_OK : KOLM_STEP_SKIPPED, "receipt round-trip", "");
     out->passed = FAKE_PASS;
-    snprintf(out->summary, sizeof out->summary, "%s", FAKE_PASS ? FAKE_NAME " is ready for kolm compile" : "the trainer is missing");
+    snprintf(out->summary, sizeof out->summary, "%s",
+             FAKE_PASS ? FAKE_NAME " is ready for kolm compile" : "the trainer is missing");
     return KOLM_OK;
 }
 
@@ -108,10 +123,10 @@ static int32_t fake_train(const kolm_host_v1_t *host, const kolm_train_args_t *a
 #endif
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT,
-    .name = FAKE_NAME, .version = "1.0.0", .vendor = "tests", .licence = "Apache-2.0", .homepage = "https://example.org",
-    .detect = fake_detect, .cost = fake_cost,
+    KOLM_BACKEND_HEADER_INIT, .name = FAKE_NAME,       .version = "1.0.0",
+    .vendor = "tests",        .licence = "Apache-2.0", .homepage = "https://example.org",
+    .detect = fake_detect,    .cost = fake_cost,
 #if FAKE_TRAINS
-    .train = fake_train, .test = fake_test,
+    .train = fake_train,      .test = fake_test,
 #endif
 };

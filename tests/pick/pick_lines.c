@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Picks once for every question (a pick record, one a line) on standard input and prints one record a line: for oracle.py. */
+/* Picks once for every question (a pick record, one a line) on standard input and prints one record a line: for
+ * oracle.py. */
 #include "pick/pick.h"
 
 #include <stdio.h>

@@ -44,12 +44,22 @@ static void setup(void) {
         const row *r = &rows[i];
         bool cloud = strncmp(r->kind, "cloud", 5) == 0;
         candidates[i] = (pick_candidate){
-            .name = r->name, .kind = r->kind, .train = r->train, .infer = true,
-            .airgap = cloud ? PICK_AIRGAP_NO : strcmp(r->kind, "local") == 0 ? PICK_AIRGAP_YES : PICK_AIRGAP_DEPENDS,
-            .hourly = r->price != PICK_UNPRICED, .price_micro_usd_per_hour = r->price,
-            .billing = r->price == PICK_UNPRICED ? "per-token" : "per-hour", .cold_start_seconds = r->cold,
-            .tier = r->tier, .vram = cloud ? PICK_VRAM_CAP : PICK_VRAM_OWN, .vram_cap_bytes = 80 * GB,
-            .perf_units = r->perf, .state = "absent",
+            .name = r->name,
+            .kind = r->kind,
+            .train = r->train,
+            .infer = true,
+            .airgap = cloud                           ? PICK_AIRGAP_NO
+                      : strcmp(r->kind, "local") == 0 ? PICK_AIRGAP_YES
+                                                      : PICK_AIRGAP_DEPENDS,
+            .hourly = r->price != PICK_UNPRICED,
+            .price_micro_usd_per_hour = r->price,
+            .billing = r->price == PICK_UNPRICED ? "per-token" : "per-hour",
+            .cold_start_seconds = r->cold,
+            .tier = r->tier,
+            .vram = cloud ? PICK_VRAM_CAP : PICK_VRAM_OWN,
+            .vram_cap_bytes = 80 * GB,
+            .perf_units = r->perf,
+            .state = "absent",
         };
     }
     candidates[0].vram = PICK_VRAM_NONE;
@@ -119,9 +129,12 @@ START_TEST(scores_are_exact) {
 END_TEST
 
 START_TEST(half_goes_to_even) {
-    static const struct { uint32_t score; const char *text; } cases[] = {
-        {0, "0.000"}, {49, "0.000"}, {50, "0.000"}, {51, "0.001"}, {150, "0.002"}, {250, "0.002"}, {99950, "1.000"},
-        {99949, "0.999"}, {100000, "1.000"}, {61250, "0.612"}, {61350, "0.614"},
+    static const struct {
+        uint32_t score;
+        const char *text;
+    } cases[] = {
+        {0, "0.000"},     {49, "0.000"},    {50, "0.000"},     {51, "0.001"},    {150, "0.002"},   {250, "0.002"},
+        {99950, "1.000"}, {99949, "0.999"}, {100000, "1.000"}, {61250, "0.612"}, {61350, "0.614"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[8];
@@ -134,9 +147,12 @@ END_TEST
 START_TEST(fine_prices_round_once_half_to_even) {
     pick_candidate c = {.name = "x", .kind = "local", .hourly = true, .state = "absent"};
     pick_terms terms;
-    static const struct { uint64_t price; uint32_t points; } cases[] = {
-        {0, 20000}, {1, 20000}, {125, 20000}, {126, 19999}, {375, 19998}, {5000000, 0}, {4999999, 0},
-        {4999875, 0}, {4999874, 1}, {60000000, 0}, {UINT64_MAX - 1, 0},
+    static const struct {
+        uint64_t price;
+        uint32_t points;
+    } cases[] = {
+        {0, 20000},   {1, 20000},   {125, 20000}, {126, 19999},  {375, 19998},        {5000000, 0},
+        {4999999, 0}, {4999875, 0}, {4999874, 1}, {60000000, 0}, {UINT64_MAX - 1, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         c.price_micro_usd_per_hour = cases[i].price;
@@ -272,7 +288,8 @@ static kit_status replay(const cJSON *record, kolm_error_t *err) {
     pick_result *result = NULL;
     cJSON *again = NULL;
     kit_status status = pick_question_read(record, &question, err);
-    if (status == KOLM_OK) status = pick_run(question->candidates, question->count, &question->constraints, &result, err);
+    if (status == KOLM_OK)
+        status = pick_run(question->candidates, question->count, &question->constraints, &result, err);
     if (status == KOLM_OK) status = pick_record(result, &question->constraints, &again, err);
     if (status == KOLM_OK) status = pick_records_agree(record, again, err);
     cJSON_Delete(again);
@@ -284,8 +301,12 @@ static kit_status replay(const cJSON *record, kolm_error_t *err) {
 START_TEST(a_record_replays) {
     kolm_error_t err = KIT_ERROR_INIT;
     const char *names[] = {"vast"};
-    pick_constraints k = {.has_budget = true, .budget_micro_usd_per_hour = 1500000, .has_min_vram = true,
-                          .min_vram_bytes = 24 * GB, .exclude = names, .exclude_count = 1};
+    pick_constraints k = {.has_budget = true,
+                          .budget_micro_usd_per_hour = 1500000,
+                          .has_min_vram = true,
+                          .min_vram_bytes = 24 * GB,
+                          .exclude = names,
+                          .exclude_count = 1};
     make_available("runpod", 0);
     make_available("local-cpu", 0);
     find("fal")->refused = "bad manifest";

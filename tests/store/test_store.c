@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The home directory: what is found, what is kept, what is refused, and what a broken file or disk does. */
-#include "store/store.h"
 #include "kolm/kit/file.h"
+#include "store/store.h"
 
 #include <check.h>
 #include <errno.h>
@@ -115,7 +115,8 @@ START_TEST(an_update_keeps_what_it_does_not_know) {
     ck_assert_int_eq(store_config_read(home, &config, &err), KOLM_OK);
     ck_assert(kit_json_get_string(config, "backend", &text));
     ck_assert_str_eq(text, "acme");
-    ck_assert_double_eq(cJSON_GetArrayItem(cJSON_GetObjectItem(cJSON_GetObjectItem(config, "future"), "a"), 1)->valuedouble, 2.5);
+    ck_assert_double_eq(
+        cJSON_GetArrayItem(cJSON_GetObjectItem(cJSON_GetObjectItem(config, "future"), "a"), 1)->valuedouble, 2.5);
     cJSON_Delete(config);
 }
 END_TEST
@@ -128,7 +129,8 @@ START_TEST(a_failed_edit_leaves_the_file) {
 END_TEST
 
 START_TEST(a_config_that_is_not_json_is_never_overwritten) {
-    static const char *const texts[] = {"{\n  \"backend\": oops\n}", "[]", "", "{} {}", "\"text\"", "{\"a\":1,\"a\":2}"};
+    static const char *const texts[] = {"{\n  \"backend\": oops\n}", "[]", "", "{} {}", "\"text\"",
+                                        "{\"a\":1,\"a\":2}"};
     char name[] = "acme";
     cJSON *config = NULL;
     write_text("config.json", texts[_i], 0600);
@@ -213,7 +215,8 @@ START_TEST(a_token_is_found_and_its_source_said) {
     store_secret_source source = STORE_SECRET_NONE;
     unsetenv("KOLM_T1");
     unsetenv("KOLM_T2");
-    write_text("credentials", "# tokens = here\n\n KOLM_T1 = from=file \nKOLM_T2=first\nKOLM_T2=second\nKOLM_EMPTY=\n", 0600);
+    write_text("credentials", "# tokens = here\n\n KOLM_T1 = from=file \nKOLM_T2=first\nKOLM_T2=second\nKOLM_EMPTY=\n",
+               0600);
     ck_assert_int_eq(store_credentials_read(home, &set, &err), KOLM_OK);
     ck_assert_str_eq(store_secret(set, "KOLM_T1", &source), "from=file");
     ck_assert_int_eq(source, STORE_SECRET_FILE);
