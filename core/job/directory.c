@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making, describing and removing job directories. */
+#include "job/directory.h"
+
+#include "kolm/kit/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool looks_like_id(const char *name) {
+    return strlen(name) == 16 && strspn(name, "0123456789abcdef") == 16;
+}
+
+/* Removes jobs whose owner holds their lock no longer. */
+static void remove_dead(const char *root) {
+    DIR *listing = opendir(root);
+    if (listing == NULL) return;
+    for (struct dirent *entry = readdir(listing); entry != NULL; entry = readdir(listing)) {
+        if (!looks_like_id(entry->d_name)) continue;
+        kit_buf path = {0};
+        kit_buf_fmt(&path, "%s/%s/lock", root, entry->d_name);
+        int fd = path.failed ? -1 : open(path.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        /* A directory without a lock yet belongs to somebody who is just making it. */
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            path.data[path.length - strlen("/lock")] = '\0';
+            kit_status ignored = kit_remove_tree(path.data, NULL);
+            (void)ignored;
+        }
+        if (fd >= 0) close(fd);
+        kit_buf_free(&path);
+    }
+    closedir(listing);
+}
+
+static kit_status make_inside(job_directory *d, const char *name, char **out, kolm_error_t *err) {
+    KIT_TRY(kit_path_join(d->path, name, out, err));
+    if (mkdir(*out, 0700) != 0) return kit_fail_errno(err, errno, "cannot create the directory %s", *out);
+    return KOLM_OK;
+}
+
+static kit_status take_lock(job_directory *d, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(kit_path_join(d->path, "lock", &path, err));
+    d->lock_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    kit_status status = KOLM_OK;
+    if (d->lock_fd < 0 || flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0) status = kit_fail_errno(err, errno, "cannot lock %s", path);
+    free(path);
+    return status;
+}
+
+kit_status job_directory_make(const char *root, job_directory *out_directory, kolm_error_t *err) {
+    job_directory *d = out_directory;
+    *d = (job_directory){.lock_fd = -1};
+    uint8_t random[8];
+    KIT_TRY(kit_mkdirs(root, 0700, err));
+    remove_dead(root);
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return kit_fail_errno(err, errno, "cannot draw a job id");
+    kit_hex(random, sizeof random, d->id);
+    kit_status status = kit_path_join(root, d->id, &d->path, err);
+    if (status == KOLM_OK && mkdir(d->path, 0700) != 0) status = kit_fail_errno(err, errno, "cannot create the directory %s", d->path);
+    if (status == KOLM_OK) status = take_lock(d, err);
+    if (status == KOLM_OK) status = make_inside(d, "job", &d->job, err);
+    if (status == KOLM_OK) status = make_inside(d, "private", &d->private, err);
+    if (status != KOLM_OK) job_directory_close(d, false);
+    return status;
+}
+
+void job_directory_close(job_directory *directory, bool keep) {
+    if (directory->path != NULL && !keep) {
+        kit_status ignored = kit_remove_tree(directory->path, NULL);
+        (void)ignored; /* the next job under this root tries again */
+    } else if (directory->path != NULL) {
+        /* Without its lock file the directory is nobody's to clean up. */
+        char *lock = NULL;
+        if (kit_path_join(directory->path, "lock", &lock, NULL) == KOLM_OK) unlink(lock);
+        free(lock);
+    }
+    if (directory->path != NULL && directory->lock_fd >= 0) close(directory->lock_fd);
+    free(directory->path);
+    free(directory->job);
+    free(directory->private);
+    *directory = (job_directory){.lock_fd = -1};
+}
+
+static bool put_model_files(cJSON *object, const job_description *d) {
+    cJSON *array = cJSON_CreateArray();
+    bool good = array != NULL;
+    for (size_t i = 0; good && i < d->model_file_count; i++) {
+        cJSON *item = cJSON_CreateObject();
+        good = kit_json_put_string(item, "name", d->model_files[i].name) && kit_json_put_string(item, "path", d->model_files[i].path) && kit_json_put_u64(item, "offset", d->model_files[i].offset) &&
+               kit_json_put_u64(item, "size", d->model_files[i].size) && cJSON_AddItemToArray(array, item);
+        if (!good) cJSON_Delete(item);
+    }
+    if (good) return kit_json_put(object, "model_files", array);
+    cJSON_Delete(array);
+    return false;
+}
+
+kit_status job_describe(const char *dir, const job_description *d, kolm_error_t *err) {
+    cJSON *object = cJSON_CreateObject(), *options = cJSON_CreateObject();
+    bool good = kit_json_put_u64(object, "format", KIT_JOB_FORMAT) && kit_json_put_string(object, "kind", d->kind) && kit_json_put_string(object, "task", d->task) && kit_json_put_string(object, "recipe", d->recipe) &&
+                kit_json_put_u64(object, "seed", d->seed) && kit_json_put_string(object, "effort", d->effort) && kit_json_put_u64(object, "rows", d->rows) && kit_json_put_u64(object, "labels", d->labels);
+    if (good && d->has_abstain) good = kit_json_put_u64(options, "abstain_micro", d->abstain_micro);
+    if (good && d->has_target) good = kit_json_put_u64(options, "target_accuracy_micro", d->target_accuracy_micro);
+    if (good && d->model_files != NULL) good = put_model_files(object, d);
+    kit_buf text = {0};
+    char *path = NULL;
+    kit_status status = KOLM_OK;
+    if (good) good = kit_json_put(object, "options", options);
+    else cJSON_Delete(options);
+    if (!good) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (status == KOLM_OK) status = kit_json_line(object, &text, err);
+    if (status == KOLM_OK) kit_buf_char(&text, '\n');
+    if (status == KOLM_OK) status = kit_path_join(dir, "job.json", &path, err);
+    if (status == KOLM_OK) status = kit_write_file(path, 0600, kit_buf_text(&text), text.length, err);
+    cJSON_Delete(object);
+    kit_buf_free(&text);
+    free(path);
+    return status;
+}

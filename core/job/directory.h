@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Job directories: made private, described by job.json, removed when their owner is gone. */
+#ifndef KOLM_JOB_DIRECTORY_H
+#define KOLM_JOB_DIRECTORY_H
+
+/*
+ * ROOT/ID/job       what the backend sees: job.json, train.jsonl, eval.jsonl; it writes model/, predictions.jsonl, result.json
+ * ROOT/ID/private   what it never sees: heldout.jsonl, scratch of the preparation
+ * ROOT/ID/lock      held (flock) by the kolm that owns the job; the kernel lets go of it when that kolm dies
+ *
+ * ID is random. Directories are 0700. job_directory_make removes the leftovers of dead owners under the same root.
+ */
+
+#include "kolm/kit/job.h"
+
+typedef struct job_directory {
+    char *path;    /* ROOT/ID */
+    char *job;     /* ROOT/ID/job */
+    char *private; /* ROOT/ID/private */
+    char id[17];
+    int lock_fd;
+} job_directory;
+
+/* root (made if missing) is absolute. */
+kit_status job_directory_make(const char *root, job_directory *out_directory, kolm_error_t *err) KIT_MUST_USE;
+/* Removes everything unless keep; frees. Fine on a zeroed one. */
+void job_directory_close(job_directory *directory, bool keep);
+
+typedef struct job_description {
+    const char *kind; /* "train" or "infer" */
+    const char *task, *recipe, *effort;
+    uint64_t seed, rows, labels;
+    bool has_abstain, has_target;
+    uint64_t abstain_micro, target_accuracy_micro;
+    const kit_job_model_file *model_files; /* infer; name, path, offset, size */
+    size_t model_file_count;
+} job_description;
+
+/* Writes DIR/job.json. */
+kit_status job_describe(const char *dir, const job_description *description, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
