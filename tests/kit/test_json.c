@@ -280,6 +280,31 @@ START_TEST(millionths) {
 }
 END_TEST
 
+START_TEST(decimals_that_were_read_are_written_again) {
+    static const struct {
+        const char *in, *out; /* out NULL: refused */
+    } cases[] = {
+        {"{\"a\":[0.25,1,{\"b\":0.000001}],\"c\":\"0.5\"}", "{\"a\":[0.25,1,{\"b\":0.000001}],\"c\":\"0.5\"}"},
+        {"0.917", "0.917"}, {"2.5e-1", "0.25"}, {"0.12345678", "0.123457"}, {"-0.5", NULL}, {"8589934592.5", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *value = NULL;
+        kit_buf out = {0};
+        ck_assert_int_eq(kit_json_parse(cases[i].in, strlen(cases[i].in), &value, &err), KOLM_OK);
+        kit_status status = kit_json_exact(value, &err);
+        if (cases[i].out == NULL) {
+            ck_assert_int_eq(status, KOLM_E_INVALID_ARGUMENT);
+        } else {
+            ck_assert_int_eq(status, KOLM_OK);
+            ck_assert_int_eq(kit_json_canonical(value, &out, &err), KOLM_OK);
+            ck_assert_str_eq(kit_buf_text(&out), cases[i].out);
+        }
+        kit_buf_free(&out);
+        cJSON_Delete(value);
+    }
+}
+END_TEST
+
 START_TEST(typed_access) {
     static const char text[] = "{\"s\":\"x\",\"n\":3,\"f\":1.5,\"neg\":-1,\"t\":true,\"no\":false,\"nil\":null,\"S\":\"big\"}";
     cJSON *value = NULL;
@@ -469,6 +494,7 @@ int main(void) {
     tcase_add_test(cases, canonical_refuses);
     tcase_add_test(cases, lines_and_pretty);
     tcase_add_test(cases, millionths);
+    tcase_add_test(cases, decimals_that_were_read_are_written_again);
     tcase_add_test(cases, typed_access);
     tcase_add_test(cases, files_are_named_in_errors);
     tcase_add_test(cases, lines_of_all_kinds);

@@ -212,6 +212,28 @@ cJSON *kit_json_micro(uint64_t micro) {
     return cJSON_CreateRaw(text);
 }
 
+static kit_status exact_number(cJSON *item, kolm_error_t *err) {
+    double micro = floor(item->valuedouble * 1e6 + 0.5);
+    if (!(micro >= 0 && micro < (double)KIT_JSON_MICRO_LIMIT)) {
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "the number %g is not one of at most six decimals", item->valuedouble);
+    }
+    cJSON *decimal = kit_json_micro((uint64_t)micro);
+    if (decimal == NULL) return out_of_memory(err);
+    /* Only the text is taken over: the item keeps its key and its place. */
+    item->type = (item->type & ~0xFF) | cJSON_Raw;
+    item->valuestring = decimal->valuestring;
+    decimal->valuestring = NULL;
+    cJSON_Delete(decimal);
+    return KOLM_OK;
+}
+
+kit_status kit_json_exact(cJSON *value, kolm_error_t *err) {
+    if (cJSON_IsNumber(value) && value->valuedouble != floor(value->valuedouble)) return exact_number(value, err);
+    if (!cJSON_IsObject(value) && !cJSON_IsArray(value)) return KOLM_OK;
+    for (cJSON *item = value->child; item != NULL; item = item->next) KIT_TRY(kit_json_exact(item, err));
+    return KOLM_OK;
+}
+
 const cJSON *kit_json_get(const cJSON *object, const char *key) {
     return cJSON_GetObjectItemCaseSensitive(object, key);
 }

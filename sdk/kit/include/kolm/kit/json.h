@@ -36,6 +36,10 @@ void kit_json_string(kit_buf *out, const char *bytes, size_t length);
  * units: there a double no longer tells neighbouring millionths apart), or when memory is out. */
 #define KIT_JSON_MICRO_LIMIT 8589934592000000ull
 cJSON *kit_json_micro(uint64_t micro);
+/* Turns every number below value that is not an integer into such an item, so that what was read back can be written
+ * canonically again. A number of more than six places loses some here: compare with the original text where that matters.
+ * INVALID_ARGUMENT for negative ones and from KIT_JSON_MICRO_LIMIT on. value is changed in place. */
+kit_status kit_json_exact(cJSON *value, kolm_error_t *err) KIT_MUST_USE;
 
 /* Typed access, case-sensitive. Each returns false when the key is missing or of another type. Strings belong to value. */
 bool kit_json_get_string(const cJSON *object, const char *key, const char **out);
