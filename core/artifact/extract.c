@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Takes the payload out: each path component is opened by hand, so that no symbolic link can lead elsewhere. */
+#include "artifact/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Opens the directory that holds the last component of name, below root, making what is missing. */
+static kit_status open_parent(int root, const char *name, int *out_fd, const char **out_leaf, kolm_error_t *err) {
+    char part[ARTIFACT_MAX_NAME + 1];
+    int at = fcntl(root, F_DUPFD_CLOEXEC, 3);
+    if (at < 0) return kit_fail_errno(err, errno, "cannot extract");
+    for (const char *slash = strchr(name, '/'); slash != NULL; slash = strchr(name, '/')) {
+        memcpy(part, name, (size_t)(slash - name));
+        part[slash - name] = '\0';
+        name = slash + 1;
+        int inner = -1, saved = 0;
+        if (mkdirat(at, part, 0755) != 0 && errno != EEXIST) saved = errno;
+        if (saved == 0) {
+            inner = openat(at, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            saved = inner < 0 ? errno : 0;
+        }
+        close(at);
+        if (inner < 0) return kit_fail_errno(err, saved, "cannot make the directory \"%s\"", part);
+        at = inner;
+    }
+    *out_fd = at;
+    *out_leaf = name;
+    return KOLM_OK;
+}
+
+static kit_status copy_entry(artifact *a, const artifact_entry *entry, int to, uint8_t *chunk, kolm_error_t *err) {
+    kit_sha256 *sha = NULL;
+    uint8_t digest[KIT_SHA256_BYTES];
+    char hex[KIT_SHA256_HEX] = "";
+    kit_status status = kit_sha256_new(&sha, err);
+    for (uint64_t done = 0; done < entry->size && status == KOLM_OK;) {
+        uint64_t left = entry->size - done;
+        size_t n = left < ARTIFACT_CHUNK ? (size_t)left : ARTIFACT_CHUNK;
+        status = artifact_read_at(a->fd, entry->offset + done, chunk, n, err);
+        if (status == KOLM_OK) status = kit_sha256_update(sha, chunk, n, err);
+        if (status == KOLM_OK) status = kit_write_all(to, chunk, n, err);
+        done += n;
+    }
+    if (status == KOLM_OK) status = kit_sha256_final(sha, digest, err);
+    kit_sha256_free(sha);
+    if (status != KOLM_OK) return status;
+    kit_hex(digest, sizeof digest, hex);
+    if (strcmp(hex, entry->sha256) == 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "it does not have the digest that the manifest says");
+}
+
+static kit_status extract_entry(artifact *a, const artifact_entry *entry, int root, uint8_t *chunk, kolm_error_t *err) {
+    int parent = -1, to = -1;
+    const char *leaf = NULL;
+    KIT_TRY(open_parent(root, entry->name, &parent, &leaf, err));
+    kit_status status = KOLM_OK;
+    to = openat(parent, leaf, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (to < 0) {
+        status = kit_fail_errno(err, errno, "cannot create it");
+    } else {
+        status = copy_entry(a, entry, to, chunk, err);
+        if (close(to) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot write it");
+        if (status != KOLM_OK) unlinkat(parent, leaf, 0);
+    }
+    close(parent);
+    return status;
+}
+
+kit_status artifact_extract(artifact *a, const char *directory, kolm_error_t *err) {
+    uint8_t *chunk = malloc(ARTIFACT_CHUNK);
+    if (chunk == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    int root = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    kit_status status = root >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open the directory %s", directory);
+    for (size_t i = 0; i < a->zip.count && status == KOLM_OK; i++) {
+        const artifact_entry *entry = &a->entries[i];
+        if (entry->sha256[0] == '\0') continue; /* manifest.json and META/ are no payload */
+        status = extract_entry(a, entry, root, chunk, err);
+        if (status != KOLM_OK) kit_fail_context(err, "cannot extract \"%s\" into %s", entry->name, directory);
+    }
+    if (root >= 0) close(root);
+    free(chunk);
+    return status;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the artifact room share among themselves. */
+#ifndef KOLM_ARTIFACT_INTERNAL_H
+#define KOLM_ARTIFACT_INTERNAL_H
+
+#include "artifact/artifact.h"
+#include "artifact/zip.h"
+
+/* Small enough for a level 2 cache, so that a second digest finds the bytes there. */
+#define ARTIFACT_CHUNK ((size_t)256 << 10)
+
+struct artifact {
+    int fd;
+    uint64_t size;
+    artifact_zip zip;
+    artifact_entry *entries; /* entries[i] describes zip.entries[i] */
+    kit_buf manifest_text;
+    kit_buf envelope;
+    kit_buf signer_pem;
+    cJSON *manifest;
+    char manifest_sha256[KIT_SHA256_HEX];
+};
+
+#endif
