@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading held-out rows and answers side by side into tallies. */
+#include "score/answers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES (64u << 20)
+
+static kit_status no_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory while scoring");
+}
+
+static uint64_t hash_bytes(const char *text, size_t length) {
+    uint64_t hash = 0xCBF29CE484222325ull;
+    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)text[i]) * 0x100000001B3ull;
+    return hash ^ (hash >> 31);
+}
+
+/* Doubles an array when it is full. */
+static bool make_room(void **array, size_t item, size_t count, size_t *capacity) {
+    if (count < *capacity) return true;
+    size_t wanted = *capacity == 0 ? 64 : *capacity * 2;
+    void *grown = realloc(*array, wanted * item);
+    if (grown == NULL) return false;
+    *array = grown;
+    *capacity = wanted;
+    return true;
+}
+
+static size_t label_place(const score_answers *a, const char *text) {
+    size_t i = hash_bytes(text, strlen(text)) & (a->label_places_count - 1);
+    while (a->label_places[i] != 0 && strcmp(a->labels[a->label_places[i] - 1].text, text) != 0) i = (i + 1) & (a->label_places_count - 1);
+    return i;
+}
+
+static size_t pair_place(const score_answers *a, uint32_t truth, uint32_t given) {
+    uint32_t key[2] = {truth, given};
+    size_t i = hash_bytes((const char *)key, sizeof key) & (a->pair_places_count - 1);
+    for (; a->pair_places[i] != 0; i = (i + 1) & (a->pair_places_count - 1)) {
+        const score_pair *p = &a->pairs[a->pair_places[i] - 1];
+        if (p->truth == truth && p->given == given) break;
+    }
+    return i;
+}
+
+static bool grow_label_places(score_answers *a) {
+    if (a->label_count * 2 < a->label_places_count) return true;
+    size_t count = a->label_places_count == 0 ? 256 : a->label_places_count * 2;
+    uint32_t *places = calloc(count, sizeof *places);
+    if (places == NULL) return false;
+    free(a->label_places);
+    a->label_places = places;
+    a->label_places_count = count;
+    for (size_t i = 0; i < a->label_count; i++) a->label_places[label_place(a, a->labels[i].text)] = (uint32_t)i + 1;
+    return true;
+}
+
+static bool grow_pair_places(score_answers *a) {
+    if (a->pair_count * 2 < a->pair_places_count) return true;
+    size_t count = a->pair_places_count == 0 ? 256 : a->pair_places_count * 2;
+    uint32_t *places = calloc(count, sizeof *places);
+    if (places == NULL) return false;
+    free(a->pair_places);
+    a->pair_places = places;
+    a->pair_places_count = count;
+    for (size_t i = 0; i < a->pair_count; i++) a->pair_places[pair_place(a, a->pairs[i].truth, a->pairs[i].given)] = (uint32_t)i + 1;
+    return true;
+}
+
+static kit_status intern(score_answers *a, const char *text, uint32_t *out_index, kolm_error_t *err) {
+    if (!grow_label_places(a) || !make_room((void **)&a->labels, sizeof *a->labels, a->label_count, &a->label_capacity)) return no_memory(err);
+    size_t place = label_place(a, text);
+    if (a->label_places[place] == 0) {
+        char *copy = NULL;
+        KIT_TRY(kit_strdup(text, &copy, err));
+        a->labels[a->label_count++] = (score_label){.text = copy};
+        a->label_places[place] = (uint32_t)a->label_count;
+    }
+    *out_index = a->label_places[place] - 1;
+    return KOLM_OK;
+}
+
+static kit_status add_confusion(score_answers *a, uint32_t truth, uint32_t given, kolm_error_t *err) {
+    if (!grow_pair_places(a) || !make_room((void **)&a->pairs, sizeof *a->pairs, a->pair_count, &a->pair_capacity)) return no_memory(err);
+    size_t place = pair_place(a, truth, given);
+    if (a->pair_places[place] == 0) {
+        a->pairs[a->pair_count++] = (score_pair){truth, given, 0};
+        a->pair_places[place] = (uint32_t)a->pair_count;
+    }
+    a->pairs[a->pair_places[place] - 1].count++;
+    return KOLM_OK;
+}
+
+static void add_confidence(score_bin *bins, size_t count, double confidence, bool right) {
+    size_t bin = (size_t)(confidence * (double)count);
+    if (bin >= count) bin = count - 1;
+    bins[bin].rows++;
+    bins[bin].correct += right;
+    bins[bin].confidence += confidence;
+}
+
+static kit_status tally(score_answers *a, const char *truth, const char *given, double confidence, kolm_error_t *err) {
+    uint32_t truth_index = 0, given_index = 0;
+    KIT_TRY(intern(a, truth, &truth_index, err));
+    a->rows++;
+    a->labels[truth_index].rows++;
+    if (given == NULL) return KOLM_OK;
+    bool right = strcmp(truth, given) == 0;
+    a->answered++;
+    a->correct += right;
+    KIT_TRY(intern(a, given, &given_index, err));
+    a->labels[given_index].given++;
+    if (right) a->labels[given_index].correct++;
+    else KIT_TRY(add_confusion(a, truth_index, given_index, err));
+    add_confidence(a->bins, SCORE_ECE_BINS, confidence, right);
+    a->thresholds[(size_t)(confidence * SCORE_THRESHOLDS)].rows++;
+    a->thresholds[(size_t)(confidence * SCORE_THRESHOLDS)].correct += right;
+    return KOLM_OK;
+}
+
+static kit_status bad_answer(kolm_error_t *err, uint64_t line, const char *text) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author", "answer %llu of the backend: %s", (unsigned long long)line, text);
+}
+
+/* One held-out row and the answer to it. */
+static kit_status take_pair(score_answers *a, const cJSON *row, const cJSON *answer, uint64_t line, kolm_error_t *err) {
+    const char *id = NULL, *truth = NULL, *answer_id = NULL, *given = NULL;
+    double confidence = 0;
+    if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "output", &truth)) return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "held-out row %llu was changed", (unsigned long long)line);
+    if (!cJSON_IsObject(answer) || !kit_json_get_string(answer, "id", &answer_id)) return bad_answer(err, line, "expected an object with the text \"id\"");
+    if (strcmp(id, answer_id) != 0) {
+        char text[200];
+        kit_format(text, sizeof text, "expected the id %.64s, found %.64s: one answer per input, in order", id, answer_id);
+        return bad_answer(err, line, text);
+    }
+    const cJSON *output = kit_json_get(answer, "output");
+    if (!cJSON_IsString(output) && !cJSON_IsNull(output)) return bad_answer(err, line, "expected text or null in \"output\"");
+    if (cJSON_IsString(output)) given = output->valuestring;
+    if (!kit_json_get_number(answer, "confidence", &confidence) || !(confidence >= 0 && confidence <= 1)) return bad_answer(err, line, "expected a \"confidence\" from 0 to 1");
+    return tally(a, truth, given, confidence, err);
+}
+
+static kit_status next_json(kit_lines *lines, cJSON **out, kolm_error_t *err) {
+    const char *line = NULL;
+    size_t length = 0;
+    *out = NULL;
+    KIT_TRY(kit_lines_next(lines, &line, &length, err));
+    return line != NULL ? kit_json_parse(line, length, out, err) : KOLM_OK;
+}
+
+static kit_status read_side_by_side(score_answers *a, kit_lines *rows, kit_lines *answers, kolm_error_t *err) {
+    for (uint64_t line = 1;; line++) {
+        cJSON *row = NULL, *answer = NULL;
+        kit_status status = next_json(rows, &row, err);
+        if (status == KOLM_OK) {
+            status = next_json(answers, &answer, err);
+            if (status != KOLM_OK && status != KOLM_E_RESOURCE_EXHAUSTED) {
+                char text[400];
+                kit_copy(text, sizeof text, err->text);
+                status = bad_answer(err, line, text);
+            }
+        }
+        bool end = status == KOLM_OK && row == NULL && answer == NULL;
+        if (status == KOLM_OK && !end) {
+            if (row == NULL) status = bad_answer(err, line, "there are more answers than inputs");
+            else if (answer == NULL) status = bad_answer(err, line, "it is missing: the backend stopped answering");
+            else status = take_pair(a, row, answer, line, err);
+        }
+        cJSON_Delete(row);
+        cJSON_Delete(answer);
+        if (status != KOLM_OK || end) return status;
+    }
+}
+
+static kit_status open_lines(const char *path, int *out_fd, kit_lines **out, kolm_error_t *err) {
+    *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
+    return kit_lines_open(*out_fd, LINE_MAX_BYTES, out, err);
+}
+
+kit_status score_answers_read(const char *heldout_path, const char *predictions_path, score_answers **out_answers, kolm_error_t *err) {
+    *out_answers = NULL;
+    int row_fd = -1, answer_fd = -1;
+    kit_lines *rows = NULL, *answers = NULL;
+    score_answers *a = calloc(1, sizeof *a);
+    kit_status status = a != NULL ? KOLM_OK : no_memory(err);
+    if (status == KOLM_OK) status = open_lines(heldout_path, &row_fd, &rows, err);
+    if (status == KOLM_OK) status = open_lines(predictions_path, &answer_fd, &answers, err);
+    if (status == KOLM_OK) status = read_side_by_side(a, rows, answers, err);
+    if (status == KOLM_OK) status = kit_sha256_file(predictions_path, a->predictions_sha256, NULL, err);
+    kit_lines_close(rows);
+    kit_lines_close(answers);
+    if (row_fd >= 0) close(row_fd);
+    if (answer_fd >= 0) close(answer_fd);
+    if (status == KOLM_OK) *out_answers = a;
+    else score_answers_free(a);
+    return status;
+}
+
+void score_answers_free(score_answers *answers) {
+    if (answers == NULL) return;
+    for (size_t i = 0; i < answers->label_count; i++) free(answers->labels[i].text);
+    free(answers->labels);
+    free(answers->label_places);
+    free(answers->pairs);
+    free(answers->pair_places);
+    free(answers);
+}
+
+uint64_t score_rows(const score_answers *answers) {
+    return answers->rows;
+}
+
+uint64_t score_answered(const score_answers *answers) {
+    return answers->answered;
+}
+
+uint64_t score_correct(const score_answers *answers) {
+    return answers->correct;
+}
+
+const char *score_predictions_sha256(const score_answers *answers) {
+    return answers->predictions_sha256;
+}
+
+uint32_t score_ece_micro(const score_answers *answers) {
+    double sum = 0;
+    for (int i = 0; i < SCORE_ECE_BINS; i++) sum += fabs((double)answers->bins[i].correct - answers->bins[i].confidence);
+    return answers->answered == 0 ? 0 : (uint32_t)(sum / (double)answers->answered * SCORE_MICRO + 0.5);
+}
+
+/* qsort has no argument for its comparison; a merge sort of indices does with one. */
+typedef int (*compare_fn)(const score_answers *a, uint32_t x, uint32_t y);
+
+static void merge_sort(const score_answers *a, uint32_t *items, uint32_t *spare, size_t count, compare_fn compare) {
+    if (count < 2) return;
+    size_t half = count / 2, i = 0, j = half, n = 0;
+    merge_sort(a, items, spare, half, compare);
+    merge_sort(a, items + half, spare, count - half, compare);
+    while (i < half || j < count) {
+        bool left = j == count || (i < half && compare(a, items[i], items[j]) <= 0);
+        spare[n++] = left ? items[i++] : items[j++];
+    }
+    memcpy(items, spare, count * sizeof *items);
+}
+
+static uint32_t *sorted(const score_answers *a, size_t count, compare_fn compare) {
+    uint32_t *items = calloc(count + 1, sizeof *items), *spare = calloc(count + 1, sizeof *spare);
+    if (items != NULL && spare != NULL) {
+        for (size_t i = 0; i < count; i++) items[i] = (uint32_t)i;
+        merge_sort(a, items, spare, count, compare);
+    } else {
+        free(items);
+        items = NULL;
+    }
+    free(spare);
+    return items;
+}
+
+static int by_text(const score_answers *a, uint32_t x, uint32_t y) {
+    return strcmp(a->labels[x].text, a->labels[y].text);
+}
+
+static int by_count(const score_answers *a, uint32_t x, uint32_t y) {
+    const score_pair *p = &a->pairs[x], *q = &a->pairs[y];
+    if (p->count != q->count) return p->count > q->count ? -1 : 1;
+    int order = by_text(a, p->truth, q->truth);
+    return order != 0 ? order : by_text(a, p->given, q->given);
+}
+
+uint32_t *score_sorted_labels(const score_answers *answers) {
+    return sorted(answers, answers->label_count, by_text);
+}
+
+uint32_t *score_sorted_pairs(const score_answers *answers) {
+    return sorted(answers, answers->pair_count, by_count);
+}

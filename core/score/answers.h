@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tallies behind score_answers; seen by this room only. */
+#ifndef KOLM_SCORE_ANSWERS_H
+#define KOLM_SCORE_ANSWERS_H
+
+#include "score/score.h"
+
+#define SCORE_ECE_BINS 15
+#define SCORE_THRESHOLDS 100 /* steps of one per cent */
+
+typedef struct score_label {
+    char *text;
+    uint64_t rows;      /* held-out rows whose output it is */
+    uint64_t given;     /* answers that are it */
+    uint64_t correct;
+} score_label;
+
+typedef struct score_pair {
+    uint32_t truth, given; /* indices of labels */
+    uint64_t count;
+} score_pair;
+
+typedef struct score_bin {
+    uint64_t rows, correct;
+    double confidence; /* sum */
+} score_bin;
+
+struct score_answers {
+    uint64_t rows, answered, correct;
+    score_label *labels;
+    size_t label_count, label_capacity;
+    uint32_t *label_places; /* hash of text -> index + 1 */
+    size_t label_places_count;
+    score_pair *pairs; /* confusions: truth and given differ */
+    size_t pair_count, pair_capacity;
+    uint32_t *pair_places;
+    size_t pair_places_count;
+    score_bin bins[SCORE_ECE_BINS];
+    score_bin thresholds[SCORE_THRESHOLDS + 1]; /* by whole per cent of confidence */
+    char predictions_sha256[KIT_SHA256_HEX];
+};
+
+/* Indices in reading order: labels by text, confusions by count (most first), then texts. NULL when memory is out. */
+uint32_t *score_sorted_labels(const score_answers *answers);
+uint32_t *score_sorted_pairs(const score_answers *answers);
+
+#endif
