@@ -129,7 +129,7 @@ kit_status host_detect(const host_registry *registry, const host_backend *backen
  * that hangs delays nobody. Progress and test events are not delivered; log events are, with "NAME: " in front. */
 kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                            const host_call_options *options, host_result *out_results, kolm_error_t *err) KIT_MUST_USE;
-/* struct_size of args is set by the function. */
+/* struct_size, price_micro_usd_per_hour and cold_start_seconds of args are filled in from the row's manifest. */
 kit_status host_cost(const host_registry *registry, const host_backend *backend, const kolm_cost_args_t *args,
                      const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 /* The same question to all rows at once, as host_detect_all. */

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Understands what kolm-host says, line by line, and judges how a call ended. */
+#include "host/run.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+static uint64_t u64_of(const cJSON *object, const char *key) {
+    const char *text;
+    uint64_t value = 0;
+    return kit_json_get_string(object, key, &text) && kit_parse_u64(text, &value) ? value : 0;
+}
+
+static uint32_t u32_of(const cJSON *object, const char *key) {
+    uint64_t value = 0;
+    return kit_json_get_u64(object, key, &value) && value <= UINT32_MAX ? (uint32_t)value : 0;
+}
+
+static double double_of(const cJSON *object, const char *key) {
+    double value;
+    return kit_json_get_number(object, key, &value) ? value : NAN;
+}
+
+static const char *text_of(const cJSON *object, const char *key) {
+    const char *text;
+    return kit_json_get_string(object, key, &text) ? text : "";
+}
+
+#define COPY_TEXT(array, object, key) ((void)kit_copy(array, sizeof(array), text_of(object, key)))
+
+/* ---- Events */
+static void deliver_log(const host_run *run, uint32_t level, const char *text) {
+    const host_events *events = run->options->events;
+    if (!events || !events->log) return;
+    if (!run->prefix_logs) {
+        events->log(events->user, level, text);
+        return;
+    }
+    kit_buf line = {0};
+    kit_buf_fmt(&line, "%s: %s", run->backend->name, text);
+    events->log(events->user, level, kit_buf_text(&line));
+    kit_buf_free(&line);
+}
+
+static void on_progress(const host_run *run, const cJSON *json) {
+    const host_events *events = run->options->events;
+    if (!events || !events->progress || run->prefix_logs) return;
+    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress, .step = u64_of(json, "step"), .total = u64_of(json, "total"),
+                                .loss = double_of(json, "loss"), .tokens_per_second = double_of(json, "tokens_per_second"), .phase = text_of(json, "phase")};
+    events->progress(events->user, &progress);
+}
+
+static void on_step(const host_run *run, const cJSON *json) {
+    const host_events *events = run->options->events;
+    if (!events || !events->test_step || run->prefix_logs) return;
+    kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step, .outcome = u32_of(json, "outcome"), .number = u32_of(json, "number"),
+                             .total = u32_of(json, "total"), .duration_us = u64_of(json, "duration_us"), .title = text_of(json, "title"),
+                             .note = text_of(json, "note")};
+    events->test_step(events->user, &step);
+}
+
+static void on_metric(const host_run *run, const cJSON *json) {
+    const host_events *events = run->options->events;
+    if (events && events->metric && !run->prefix_logs) events->metric(events->user, text_of(json, "name"), double_of(json, "value"));
+}
+
+static void on_device(host_result *result, const cJSON *json) {
+    if (result->device_count >= HOST_DEVICES_MAX) return;
+    host_device *device = &result->devices[result->device_count++];
+    device->memory_kind = u32_of(json, "memory_kind");
+    device->total_memory_bytes = u64_of(json, "total");
+    device->free_memory_bytes = u64_of(json, "free");
+    device->index = u32_of(json, "index");
+    device->units = u32_of(json, "units");
+    COPY_TEXT(device->name, json, "name");
+    COPY_TEXT(device->id, json, "id");
+    COPY_TEXT(device->driver, json, "driver");
+    COPY_TEXT(device->runtime, json, "runtime");
+}
+
+static void on_sandbox(host_sandbox *sandbox, const cJSON *json) {
+    COPY_TEXT(sandbox->profile, json, "profile");
+    COPY_TEXT(sandbox->kernel, json, "kernel");
+    sandbox->probes_run = u32_of(json, "run");
+    sandbox->probes_reached = u32_of(json, "reached");
+    sandbox->enforced = sandbox->probes_run > 0 && sandbox->probes_reached == 0;
+    const cJSON *one;
+    cJSON_ArrayForEach(one, kit_json_get(json, "mechanisms")) {
+        if (cJSON_IsString(one) && sandbox->mechanism_count < HOST_MECHANISMS_MAX)
+            kit_copy(sandbox->mechanisms[sandbox->mechanism_count++], sizeof *sandbox->mechanisms, one->valuestring);
+    }
+}
+
+static void on_loaded(host_result *result, const cJSON *json) {
+    result->loaded = true;
+    result->slots = u32_of(json, "slots");
+    result->abi_minor = u32_of(json, "abi_minor");
+    result->features = u64_of(json, "features");
+    COPY_TEXT(result->version, json, "version");
+    COPY_TEXT(result->vendor, json, "vendor");
+    COPY_TEXT(result->licence, json, "licence");
+    COPY_TEXT(result->homepage, json, "homepage");
+}
+
+static void take_result(host_run *run, const cJSON *json) {
+    host_result *result = run->result;
+    if (strcmp(run->slot, "detect") == 0) {
+        result->detect.struct_size = (uint32_t)sizeof result->detect;
+        result->detect.state = u32_of(json, "state");
+        COPY_TEXT(result->detect.reason, json, "reason");
+        COPY_TEXT(result->detect.remedy, json, "detect_remedy");
+        COPY_TEXT(result->detect.runtime, json, "runtime");
+        if (result->detect.reason[0] == '\0') kit_copy(result->detect.reason, sizeof result->detect.reason, "the backend gave no reason");
+    } else if (strcmp(run->slot, "cost") == 0) {
+        result->cost.struct_size = (uint32_t)sizeof result->cost;
+        result->cost.billing = u32_of(json, "billing");
+        result->cost.duration_ms = u64_of(json, "duration_ms");
+        result->cost.cost_micro_usd = u64_of(json, "cost");
+        result->cost.confidence = u32_of(json, "confidence");
+        COPY_TEXT(result->cost.basis, json, "basis");
+    } else if (strcmp(run->slot, "train") == 0) {
+        result->train.struct_size = (uint32_t)sizeof result->train;
+        result->train.billed_micro_usd = u64_of(json, "billed");
+        COPY_TEXT(result->train.device, json, "device");
+        COPY_TEXT(result->train.toolchain, json, "toolchain");
+    } else if (strcmp(run->slot, "infer") == 0) {
+        result->infer.struct_size = (uint32_t)sizeof result->infer;
+        result->infer.answers = u64_of(json, "answers");
+        result->infer.billed_micro_usd = u64_of(json, "billed");
+        COPY_TEXT(result->infer.device, json, "device");
+    } else {
+        bool passed = false;
+        result->test.struct_size = (uint32_t)sizeof result->test;
+        result->test.passed = kit_json_get_bool(json, "passed", &passed) && passed;
+        COPY_TEXT(result->test.summary, json, "summary");
+    }
+}
+
+static bool on_done(host_run *run, const cJSON *json) {
+    host_result *result = run->result;
+    uint32_t verdict = u32_of(json, "verdict");
+    if (run->done || (verdict != HOST_OK && verdict != HOST_FAILED && verdict != HOST_UNIMPLEMENTED && verdict != HOST_NOT_LOADED && verdict != HOST_SANDBOX))
+        return false;
+    run->done = true;
+    result->verdict = (host_verdict)verdict;
+    result->peak_memory_bytes = u64_of(json, "peak");
+    if (verdict == HOST_OK) {
+        take_result(run, json);
+    } else {
+        result->error.code = (int32_t)u32_of(json, "code");
+        COPY_TEXT(result->error.text, json, "text");
+        COPY_TEXT(result->error.remedy, json, "remedy");
+    }
+    return true;
+}
+
+bool host_run_answer(host_run *run, const char *line, size_t length) {
+    cJSON *json = NULL;
+    if (kit_json_parse(line, length, &json, NULL) != KOLM_OK) return false;
+    const char *event = text_of(json, "event");
+    bool known = true;
+    if (run->done) known = false; /* nothing follows the last word */
+    else if (strcmp(event, "log") == 0) deliver_log(run, u32_of(json, "level"), text_of(json, "text"));
+    else if (strcmp(event, "progress") == 0) on_progress(run, json);
+    else if (strcmp(event, "metric") == 0) on_metric(run, json);
+    else if (strcmp(event, "device") == 0) on_device(run->result, json);
+    else if (strcmp(event, "step") == 0) on_step(run, json);
+    else if (strcmp(event, "sandbox") == 0) on_sandbox(&run->result->sandbox, json);
+    else if (strcmp(event, "loaded") == 0) on_loaded(run->result, json);
+    else if (strcmp(event, "done") == 0) known = on_done(run, json);
+    else known = false;
+    cJSON_Delete(json);
+    return known;
+}
+
+void host_run_printed(host_run *run, const char *text, size_t length) {
+    kit_buf shown = {0};
+    while (length > 0 && (text[length - 1] == '\r' || text[length - 1] == '\n')) length--;
+    kit_buf_escaped(&shown, text, length);
+    if (length > 0 && kit_buf_ok(&shown, NULL) == KOLM_OK) deliver_log(run, KOLM_LOG_INFO, kit_buf_text(&shown));
+    kit_buf_free(&shown);
+}
+
+/* ---- The verdict */
+static const char *signal_words(int number) {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 32))
+    const char *words = sigdescr_np(number);
+    return words ? words : "unknown";
+#else
+    return strsignal(number);
+#endif
+}
+
+static void judge_crash(host_run *run, const char *where) {
+    host_result *result = run->result;
+    char remedy[512];
+    result->verdict = HOST_CRASHED;
+    result->signal_number = run->wait_status;
+    if (run->wait_status == SIGSYS && result->sandbox.requested) {
+        (void)kit_fail(&result->error, KOLM_E_PERMISSION_DENIED, "use a backend that works without it",
+                       "%s was ended by the airgap %s: it made a system call of another architecture", run->backend->name, where);
+        return;
+    }
+    if (result->vendor[0])
+        kit_format(remedy, sizeof remedy, "report it to %s%s%s; --exclude %s leaves it out", result->vendor, result->homepage[0] ? ", " : "",
+                   result->homepage, run->backend->name);
+    else kit_format(remedy, sizeof remedy, "install it again; --exclude %s leaves it out", run->backend->name);
+    (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name, where, result->signal_number,
+                   signal_words(result->signal_number));
+}
+
+static void judge_silence(host_run *run) {
+    host_result *result = run->result;
+    char where[40];
+    if (result->loaded) kit_format(where, sizeof where, "in %s", run->slot);
+    else kit_copy(where, sizeof where, "while it was being loaded");
+    if (run->stop == HOST_STOP_CANCEL) {
+        result->verdict = HOST_CANCELLED;
+        (void)kit_fail(&result->error, KOLM_E_CANCELLED, "", "%s was stopped", run->backend->name);
+    } else if (run->stop == HOST_STOP_DEADLINE) {
+        result->verdict = HOST_TIMED_OUT;
+        (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED, "try again with more time; if it always hangs, report it to its maker",
+                       "%s did not answer within %lld ms %s", run->backend->name, (long long)run->timeout_ms, where);
+    } else if (run->garbled) {
+        result->verdict = HOST_NO_REPLY;
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, "report it to its maker", "%s wrote over its own reply %s", run->backend->name, where);
+    } else if (run->wait_code == CLD_KILLED || run->wait_code == CLD_DUMPED) {
+        judge_crash(run, where);
+    } else {
+        result->verdict = HOST_NO_REPLY;
+        result->exit_code = run->wait_status;
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, "report it to its maker", "%s ended the process %s without an answer (exit code %d)",
+                       run->backend->name, where, result->exit_code);
+    }
+}
+
+void host_run_judge(host_run *run) {
+    host_result *result = run->result;
+    if (!run->done) {
+        judge_silence(run);
+        return;
+    }
+    /* Being stopped is no failure of the backend's. */
+    if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_CANCEL) result->verdict = HOST_CANCELLED;
+    if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_DEADLINE) result->verdict = HOST_TIMED_OUT;
+}

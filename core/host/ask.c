@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a process of a backend is given: a request, an environment, a place for scratch. Nothing else. */
+#include "host/run.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ENVIRONMENT_MAX 96
+#define DEFAULT_MEMORY_LIMIT (4ull << 30) /* detect and cost need next to nothing */
+#define DEFAULT_FILE_LIMIT (64ull << 20)
+
+extern char **environ;
+
+/* Who the user is, how he writes, where libraries and caches are, which devices he wants used. */
+static const char *const passed[] = {
+    "HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "VIRTUAL_ENV",
+    "CONDA_PREFIX", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_PATH", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
+    "ROCM_PATH", "HSA_OVERRIDE_GFX_VERSION", "GPU_DEVICE_ORDINAL", "HF_HOME", "HF_HUB_CACHE", "SSL_CERT_FILE", "SSL_CERT_DIR", "OMP_NUM_THREADS",
+#if KOLM_FP_SANITIZER != 0
+    "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "ASAN_SYMBOLIZER_PATH",
+#endif
+};
+
+static bool ends_in(const char *name, const char *end) {
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+static bool may_pass(const host_manifest *manifest, const char *name) {
+    if (host_manifest_may_read(manifest, name)) return false; /* asked for through the pipe, never in an environment */
+    if (strncmp(name, "LC_", 3) == 0) return true;
+    for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
+        if (strcmp(passed[i], name) == 0) return true;
+    if (ends_in(name, "TOKEN") || ends_in(name, "KEY") || ends_in(name, "SECRET") || ends_in(name, "PASSWORD")) return false;
+    for (size_t i = 0; i < manifest->require_count; i++)
+        if (manifest->requires[i].kind == HOST_REQUIRE_ENV && strcmp(manifest->requires[i].value, name) == 0) return true;
+    return false;
+}
+
+void host_environment_free(char **env) {
+    for (char **at = env; at && *at; at++) free(*at);
+    free(env);
+}
+
+kit_status host_environment(const host_manifest *manifest, const char *scratch, char ***out_env, kolm_error_t *err) {
+    char **env = calloc(ENVIRONMENT_MAX + 2, sizeof *env);
+    size_t count = 0;
+    kit_status status = env ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK) {
+        kit_buf entry = {0};
+        kit_buf_fmt(&entry, "TMPDIR=%s", scratch);
+        env[count++] = kit_buf_take(&entry);
+        if (!env[0]) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    }
+    for (char **at = environ; status == KOLM_OK && at && *at && count < ENVIRONMENT_MAX && !host_elevated(); at++) {
+        const char *equals = strchr(*at, '=');
+        char name[80];
+        if (!equals || (size_t)(equals - *at) >= sizeof name) continue;
+        kit_format(name, sizeof name, "%.*s", (int)(equals - *at), *at);
+        if (may_pass(manifest, name)) status = kit_strdup(*at, &env[count++], err);
+    }
+    if (status == KOLM_OK) *out_env = env;
+    else host_environment_free(env);
+    return status;
+}
+
+static bool put_u64(cJSON *object, const char *key, uint64_t value) {
+    char text[24];
+    kit_format(text, sizeof text, "%llu", (unsigned long long)value);
+    return kit_json_put_string(object, key, text);
+}
+
+/* backends.NAME of config.json: strings as they are, other values as JSON text. */
+static bool put_settings(cJSON *request, const cJSON *config, const char *name) {
+    cJSON *settings = cJSON_CreateObject();
+    const cJSON *own = kit_json_get(kit_json_get(config, "backends"), name);
+    const cJSON *item;
+    bool good = settings != NULL;
+    for (item = cJSON_IsObject(own) ? own->child : NULL; good && item; item = item->next) {
+        kit_buf text = {0};
+        if (cJSON_IsString(item)) kit_buf_str(&text, item->valuestring);
+        else good = kit_json_line(item, &text, NULL) == KOLM_OK;
+        good = good && kit_buf_ok(&text, NULL) == KOLM_OK && kit_json_put_string(settings, item->string, kit_buf_text(&text));
+        kit_buf_free(&text);
+    }
+    return kit_json_put(request, "settings", settings) && good;
+}
+
+/* Appends "secrets":{...} to the text: not through cJSON, which would leave copies of the values in freed memory. */
+static kit_status add_secrets(host_run *run, kolm_error_t *err) {
+    const host_manifest *manifest = run->backend->manifest;
+    const host_call_options *options = run->options;
+    bool first = true;
+    kit_buf_str(&run->request, ",\"secrets\":{");
+    for (size_t i = 0; i < manifest->auth_count + manifest->secret_count; i++) {
+        const char *name = i < manifest->auth_count ? manifest->auth[i] : manifest->secrets[i - manifest->auth_count];
+        if (i >= manifest->auth_count) {
+            bool again = false;
+            for (size_t j = 0; j < manifest->auth_count; j++) again = again || strcmp(manifest->auth[j], name) == 0;
+            if (again) continue;
+        }
+        const char *value = options->secret ? options->secret(options->secret_user, name) : NULL;
+        if (value && (strlen(value) > HOST_SECRET_MAX || kit_utf8_valid(value, strlen(value)) != strlen(value)))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set it again", "the value of %s is too long, or not text", name);
+        kit_buf_fmt(&run->request, "%s\"%s\":", first ? "" : ",", name);
+        if (value) kit_json_string(&run->request, value, strlen(value));
+        else kit_buf_str(&run->request, "null");
+        first = false;
+    }
+    kit_buf_char(&run->request, '}');
+    return KOLM_OK;
+}
+
+static kit_status make_scratch(host_run *run, kolm_error_t *err) {
+    const char *root = run->options->scratch_root;
+    if (!root) root = secure_getenv("TMPDIR");
+    if (!root || root[0] != '/') root = "/tmp";
+    KIT_TRY(kit_path_join(root, "kolm-XXXXXX", &run->scratch, err));
+    if (mkdtemp(run->scratch)) return KOLM_OK;
+    int why = errno;
+    free(run->scratch);
+    run->scratch = NULL;
+    return kit_fail_errno(err, why, "cannot make a scratch directory in %s", root);
+}
+
+static bool put_basics(cJSON *json, host_run *run) {
+    const host_backend *backend = run->backend;
+    const host_call_options *options = run->options;
+    bool light = strcmp(run->slot, "detect") == 0 || strcmp(run->slot, "cost") == 0;
+    uint64_t memory = options->memory_limit_bytes ? options->memory_limit_bytes : light ? DEFAULT_MEMORY_LIMIT : 0;
+    uint64_t cpu = light ? (uint64_t)run->timeout_ms / 1000 + 5 : 0;
+    return kit_json_put_string(json, "slot", run->slot) && kit_json_put_string(json, "name", backend->name) &&
+           kit_json_put_string(json, "path", backend->plugin_path) && kit_json_put_string(json, "scratch", run->scratch) &&
+           put_u64(json, "device", backend->plugin.device) && put_u64(json, "inode", backend->plugin.inode) &&
+           kit_json_put_bool(json, "network", options->network && !options->airgap_strict) &&
+           kit_json_put_bool(json, "airgap", options->airgap_strict) && put_u64(json, "timeout_ms", (uint64_t)run->timeout_ms) &&
+           put_u64(json, "grace_ms", (uint64_t)run->grace_ms) && put_u64(json, "memory_limit", memory) &&
+           put_u64(json, "file_limit", light ? DEFAULT_FILE_LIMIT : 0) && put_u64(json, "cpu_limit", cpu) &&
+           put_u64(json, "parent", (uint64_t)getpid());
+}
+
+kit_status host_run_ask(host_run *run, kolm_error_t *err) {
+    KIT_TRY(make_scratch(run, err));
+    cJSON *json = cJSON_CreateObject();
+    bool built = put_basics(json, run) && put_settings(json, run->options->config, run->backend->name);
+    cJSON *args = run->args;
+    run->args = NULL;
+    built = kit_json_put(json, "args", args) && built;
+    kit_status status = built ? kit_json_line(json, &run->request, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    cJSON_Delete(json);
+    if (status != KOLM_OK) return status;
+    run->request.data[--run->request.length] = '\0'; /* the closing brace, which comes after the secrets */
+    KIT_TRY(add_secrets(run, err));
+    kit_buf_str(&run->request, "}\n");
+    KIT_TRY(kit_buf_ok(&run->request, err));
+    if (run->request.length > HOST_REQUEST_MAX)
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten backends.NAME in config.json", "the settings of %s are too large", run->backend->name);
+    return KOLM_OK;
+}

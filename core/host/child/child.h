@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of kolm-host, the process that loads one plugin and runs one slot of it. */
+#ifndef KOLM_HOST_CHILD_CHILD_H
+#define KOLM_HOST_CHILD_CHILD_H
+
+/*
+ * main.c      the order of events: read the request, fence the process in, load, run, reply
+ * request.c   the request
+ * reply.c     answer lines and their limits
+ * fence.c     resource limits, core dumps, what happens when the caller dies
+ * sandbox.c   the airgap: seccomp, and the proof from inside that it holds
+ * loader.c    libltdl, and nothing else of it than one dlopen
+ * table.c     is this a table that we can believe?
+ * services.c  kolm_host_v1_t
+ * slots.c     the five slots
+ * model.c     copies of model files for plugins that cannot read slices
+ */
+
+#include "host/internal.h"
+#include "host/call.h"
+
+/* ---- request.c */
+typedef struct child_value {
+    char *name;
+    char *value; /* NULL: allowed but not set */
+} child_value;
+
+typedef struct child_request {
+    cJSON *json; /* wiped and freed by child_request_free */
+    const char *slot, *name, *path, *scratch;
+    uint64_t device, inode; /* of the plugin as it was scanned */
+    bool network, airgap;
+    int64_t deadline_ms; /* on the clock of kit_now_ms; INT64_MAX: none */
+    int64_t grace_ms;
+    uint64_t memory_limit_bytes, file_limit_bytes, cpu_limit_seconds; /* 0: none */
+    int64_t parent;
+    child_value *secrets;
+    size_t secret_count;
+    const cJSON *settings; /* an object of strings */
+    const cJSON *args;
+} child_request;
+
+/* Reads the line from fd. The values of secrets are taken out of the JSON tree, the text is wiped. */
+kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) KIT_MUST_USE;
+uint64_t child_arg_u64(const child_request *request, const char *key); /* 0 when absent */
+const char *child_arg_text(const child_request *request, const char *key); /* "" when absent */
+
+/* ---- reply.c: every function may be called from any thread. */
+void child_reply_open(int fd); /* keeps a copy of fd out of the way of small numbers, and closes fd */
+/* Sends {"event":EVENT,...}: members are appended by the caller as `,"key":value`. */
+void child_reply_send(const char *event, const kit_buf *members);
+void child_put_text(kit_buf *members, const char *key, const char *text); /* escaped for terminals, then for JSON */
+void child_put_u64(kit_buf *members, const char *key, uint64_t value);    /* as a string */
+void child_put_int(kit_buf *members, const char *key, int64_t value);
+void child_put_double(kit_buf *members, const char *key, double value); /* null when not finite */
+void child_put_bool(kit_buf *members, const char *key, bool value);
+/* The last word: sends "done" and ends the process without running anything of the plugin's. result may be NULL. */
+_Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, const kit_buf *result);
+
+/* ---- fence.c */
+/* Moves fd up, out of the range that a careless plugin closes or reuses, close-on-exec. */
+int child_fd_high(int fd);
+kit_status child_fence(const child_request *request, int request_fd, kolm_error_t *err) KIT_MUST_USE;
+/* True once the user wants the call to stop, or the caller is gone. */
+bool child_cancelled(void);
+
+/* ---- sandbox.c */
+/* No sockets from here on. Reports what was done in an event "sandbox". */
+kit_status child_sandbox(const child_request *request, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- loader.c */
+kit_status child_load(const char *path, const void **out_symbol, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- table.c */
+kit_status child_table_check(const kolm_backend_v1_t *table, const child_request *request, kolm_error_t *err) KIT_MUST_USE;
+uint32_t child_table_slots(const kolm_backend_v1_t *table);
+
+/* ---- services.c */
+const kolm_host_v1_t *child_services(const child_request *request);
+void child_services_flush(void); /* the last progress, and how much was dropped */
+
+/* ---- slots.c */
+_Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *table);
+
+/* ---- model.c */
+kit_status child_copy_model(const char *job_dir, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls the slot that was asked for, and turns what came back into the reply. */
+#include "host/child/child.h"
+
+#include <string.h>
+
+/* A result text that the plugin filled: ended for certain, whatever it wrote. */
+#define PUT_ARRAY(members, key, array)                                                                                 \
+    do {                                                                                                               \
+        (array)[sizeof(array) - 1] = '\0';                                                                             \
+        child_put_text(members, key, array);                                                                           \
+    } while (0)
+
+static _Noreturn void finish(const child_request *request, int32_t code, kolm_error_t *error, const kit_buf *result) {
+    if (code == KOLM_OK) child_done(HOST_OK, NULL, result);
+    error->text[sizeof error->text - 1] = '\0';
+    error->remedy[sizeof error->remedy - 1] = '\0';
+    if (code < 0 || code > KOLM_E_UNAUTHENTICATED) code = KOLM_E_UNKNOWN;
+    error->code = code;
+    if (error->text[0] == '\0') kit_format(error->text, sizeof error->text, "%s failed and gave no reason", request->slot);
+    child_done(HOST_FAILED, error, NULL);
+}
+
+static _Noreturn void reject(const char *slot, const char *what, unsigned value) {
+    kolm_error_t error = KIT_ERROR_INIT;
+    (void)kit_fail(&error, KOLM_E_INTERNAL, "report this to whoever made the backend", "%s answered with an unknown %s (%u)", slot, what, value);
+    child_done(HOST_FAILED, &error, NULL);
+}
+
+static _Noreturn void run_detect(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+    kolm_detect_args_t args = {.struct_size = (uint32_t)sizeof args, .allow_network = request->network ? 1 : 0};
+    kolm_detect_result_t result = {.struct_size = (uint32_t)sizeof result};
+    kolm_error_t error = KIT_ERROR_INIT;
+    kit_buf out = {0};
+    int32_t code = table->detect(host, &args, &result, &error);
+    if (code == KOLM_OK && result.state > KOLM_DETECT_REFUSED) reject(request->slot, "state", result.state);
+    child_put_int(&out, "state", result.state);
+    PUT_ARRAY(&out, "reason", result.reason);
+    PUT_ARRAY(&out, "detect_remedy", result.remedy);
+    PUT_ARRAY(&out, "runtime", result.runtime);
+    finish(request, code, &error, &out);
+}
+
+static _Noreturn void run_cost(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+    kolm_cost_args_t args = {
+        .struct_size = (uint32_t)sizeof args,
+        .epochs = (uint32_t)child_arg_u64(request, "epochs"),
+        .rows = child_arg_u64(request, "rows"),
+        .input_bytes = child_arg_u64(request, "input_bytes"),
+        .labels = child_arg_u64(request, "labels"),
+        .base_parameters = child_arg_u64(request, "base_parameters"),
+        .price_micro_usd_per_hour = child_arg_u64(request, "price"),
+        .cold_start_seconds = (uint32_t)child_arg_u64(request, "cold_start_seconds"),
+        .threads = (uint32_t)child_arg_u64(request, "threads"),
+        .recipe = child_arg_text(request, "recipe"),
+    };
+    kolm_cost_result_t result = {.struct_size = (uint32_t)sizeof result};
+    kolm_error_t error = KIT_ERROR_INIT;
+    kit_buf out = {0};
+    int32_t code = table->cost(host, &args, &result, &error);
+    if (code == KOLM_OK && result.billing > KOLM_BILLING_PER_CALL) reject(request->slot, "billing", result.billing);
+    if (code == KOLM_OK && result.confidence > KOLM_CONFIDENCE_MEASURED) reject(request->slot, "confidence", result.confidence);
+    child_put_int(&out, "billing", result.billing);
+    child_put_u64(&out, "duration_ms", result.duration_ms);
+    child_put_u64(&out, "cost", result.cost_micro_usd);
+    child_put_int(&out, "confidence", result.confidence);
+    PUT_ARRAY(&out, "basis", result.basis);
+    finish(request, code, &error, &out);
+}
+
+static _Noreturn void run_train(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+    kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args,
+                              .threads = (uint32_t)child_arg_u64(request, "threads"),
+                              .job_dir = child_arg_text(request, "job_dir")};
+    kolm_train_result_t result = {.struct_size = (uint32_t)sizeof result, .billed_micro_usd = UINT64_MAX};
+    kolm_error_t error = KIT_ERROR_INIT;
+    kit_buf out = {0};
+    int32_t code = table->train(host, &args, &result, &error);
+    child_put_u64(&out, "billed", result.billed_micro_usd);
+    PUT_ARRAY(&out, "device", result.device);
+    PUT_ARRAY(&out, "toolchain", result.toolchain);
+    finish(request, code, &error, &out);
+}
+
+static _Noreturn void run_infer(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+    kolm_infer_args_t args = {.struct_size = (uint32_t)sizeof args,
+                              .threads = (uint32_t)child_arg_u64(request, "threads"),
+                              .job_dir = child_arg_text(request, "job_dir"),
+                              .input_path = child_arg_text(request, "input_path"),
+                              .output_path = child_arg_text(request, "output_path")};
+    kolm_infer_result_t result = {.struct_size = (uint32_t)sizeof result, .billed_micro_usd = UINT64_MAX};
+    kolm_error_t error = KIT_ERROR_INIT;
+    kit_buf out = {0};
+    uint64_t features = KOLM_HAS(kolm_backend_v1_t, table, features) ? table->features : 0;
+    if (!(features & KOLM_FEATURE_MODEL_SLICES)) {
+        kit_status copied = child_copy_model(args.job_dir, &error);
+        if (copied != KOLM_OK) finish(request, copied, &error, NULL);
+    }
+    int32_t code = table->infer(host, &args, &result, &error);
+    child_put_u64(&out, "answers", result.answers);
+    child_put_u64(&out, "billed", result.billed_micro_usd);
+    PUT_ARRAY(&out, "device", result.device);
+    finish(request, code, &error, &out);
+}
+
+static _Noreturn void run_test(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+    kolm_test_args_t args = {.struct_size = (uint32_t)sizeof args,
+                             .threads = (uint32_t)child_arg_u64(request, "threads"),
+                             .allow_network = request->network ? 1 : 0};
+    kolm_test_result_t result = {.struct_size = (uint32_t)sizeof result};
+    kolm_error_t error = KIT_ERROR_INIT;
+    kit_buf out = {0};
+    int32_t code = table->test(host, &args, &result, &error);
+    child_put_bool(&out, "passed", result.passed == 1);
+    PUT_ARRAY(&out, "summary", result.summary);
+    finish(request, code, &error, &out);
+}
+
+_Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *table) {
+    static const struct {
+        const char *name;
+        uint32_t bit;
+        void (*run)(const child_request *, const kolm_backend_v1_t *, const kolm_host_v1_t *);
+    } slots[] = {
+        {"detect", HOST_SLOT_DETECT, run_detect}, {"cost", HOST_SLOT_COST, run_cost}, {"train", HOST_SLOT_TRAIN, run_train},
+        {"infer", HOST_SLOT_INFER, run_infer},    {"test", HOST_SLOT_TEST, run_test},
+    };
+    kolm_error_t error = KIT_ERROR_INIT;
+    uint32_t present = child_table_slots(table);
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
+        if (strcmp(slots[i].name, request->slot) != 0) continue;
+        if (!(present & slots[i].bit)) {
+            (void)kit_fail(&error, KOLM_E_UNIMPLEMENTED, "choose another backend, or install a version of it that does",
+                           "this backend does not implement %s", request->slot);
+            child_done(HOST_UNIMPLEMENTED, &error, NULL);
+        }
+        /* What works without network (detect, cost) may be asked of a network backend at any time. */
+        if ((slots[i].bit & (HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST)) && !request->network &&
+            (table->required_features & KOLM_FEATURE_NETWORK)) {
+            (void)kit_fail(&error, KOLM_E_PERMISSION_DENIED, "choose a local backend, or allow the network",
+                           "this backend needs the network, which this call may not use");
+            child_done(HOST_NOT_LOADED, &error, NULL);
+        }
+        slots[i].run(request, table, child_services(request));
+    }
+    (void)kit_fail(&error, KOLM_E_INTERNAL, "", "there is no slot called %s", request->slot);
+    child_done(HOST_NOT_LOADED, &error, NULL);
+}

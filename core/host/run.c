@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starts kolm-host processes, listens to all of them, stops them in time, and leaves nothing of them behind. */
+#include "host/run.h"
+
+#include "kolm/kit/process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define AT_ONCE 128          /* processes; four descriptors each */
+#define CANCEL_LOOK_MS 100   /* a flag cannot be polled; a signal usually ends the poll sooner */
+#define EXIT_LOOK_MS 10      /* where the kernel has no pidfd */
+#define LEAVE_MS 500         /* from the last word to the end */
+#define PRINTED_LIGHT 65536u /* bytes that detect and cost may print */
+#define PRINTED_MOST (4u << 20)
+#define SWEEPS 20
+
+/* ---- Start */
+static void close_fd(int *fd) {
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
+
+static int open_pidfd(pid_t pid) {
+#ifdef SYS_pidfd_open
+    return (int)syscall(SYS_pidfd_open, pid, 0u);
+#else
+    (void)pid;
+    return -1;
+#endif
+}
+
+static kit_status spawn(const char *program, host_run *run, const int theirs[3], kolm_error_t *err) {
+    char *argv[] = {(char[]){"kolm-host"}, run->backend->name, NULL};
+    char **env = NULL;
+    kit_spawn_fd fds[6] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
+    size_t count = 4;
+    if (run->input_fd >= 0) fds[count++] = (kit_spawn_fd){run->input_fd, HOST_FD_INPUT};
+    if (run->output_fd >= 0) fds[count++] = (kit_spawn_fd){run->output_fd, HOST_FD_OUTPUT};
+    KIT_TRY(host_environment(run->backend->manifest, run->scratch, &env, err));
+    kit_spawn_options options = {.path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
+    kit_status status = kit_spawn(&options, &run->pid, err);
+    host_environment_free(env);
+    return status;
+}
+
+static kit_status start(const char *program, host_run *run, kolm_error_t *err) {
+    int theirs[3] = {-1, -1, -1};
+    kit_status status = kit_pipe(&theirs[0], &run->request_fd, err);
+    if (status == KOLM_OK) status = kit_pipe(&run->reply_fd, &theirs[1], err);
+    if (status == KOLM_OK) status = kit_pipe(&run->log_fd, &theirs[2], err);
+    if (status == KOLM_OK) status = spawn(program, run, theirs, err);
+    for (int i = 0; i < 3; i++) close_fd(&theirs[i]);
+    if (status != KOLM_OK) return status;
+    run->started = true;
+    run->started_ms = kit_now_ms();
+    run->exit_fd = open_pidfd(run->pid);
+    fcntl(run->request_fd, F_SETFL, O_NONBLOCK);
+    fcntl(run->reply_fd, F_SETFL, O_NONBLOCK);
+    fcntl(run->log_fd, F_SETFL, O_NONBLOCK);
+    return KOLM_OK;
+}
+
+/* ---- Talk */
+static void send_request(host_run *run) {
+    while (run->request_sent < run->request.length) {
+        ssize_t n = write(run->request_fd, run->request.data + run->request_sent, run->request.length - run->request_sent);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) return;
+        if (n <= 0) break; /* it is gone: its end will say how */
+        run->request_sent += (size_t)n;
+    }
+    explicit_bzero(run->request.data, run->request.length);
+    run->request_sent = run->request.length;
+}
+
+static void stop(host_run *run, host_stop why, int64_t now) {
+    if (run->stop == HOST_STOP_NONE) {
+        run->stop = why;
+        run->kill_ms = now + run->grace_ms;
+    }
+    close_fd(&run->request_fd); /* kolm-host sees the end of it, whatever the plugin did to the signals */
+    kill(-run->pid, run->grace_ms > 0 ? SIGTERM : SIGKILL);
+}
+
+/* Hands out whole lines; keeps what is left of the last one. */
+static void split_lines(host_run *run, kit_buf *text, bool reply) {
+    size_t from = 0;
+    for (;;) {
+        char *end = from < text->length ? memchr(text->data + from, '\n', text->length - from) : NULL;
+        if (!end) break;
+        size_t length = (size_t)(end - text->data) - from;
+        if (!reply) host_run_printed(run, text->data + from, length);
+        else if (!run->garbled && !host_run_answer(run, text->data + from, length)) run->garbled = true;
+        from += length + 1;
+    }
+    if (from > 0) {
+        memmove(text->data, text->data + from, text->length - from);
+        text->length -= from;
+        text->data[text->length] = '\0';
+    }
+    size_t most = reply ? HOST_LINE_MAX : HOST_LOG_MAX;
+    if (text->length < most) return;
+    if (reply) run->garbled = true;
+    else host_run_printed(run, text->data, text->length);
+    kit_buf_clear(text);
+}
+
+/* Reads what is there, but not for ever: a flood must not keep the others waiting. */
+static void hear(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_end) {
+    char piece[16384];
+    size_t most = strcmp(run->slot, "detect") == 0 || strcmp(run->slot, "cost") == 0 ? PRINTED_LIGHT : PRINTED_MOST;
+    for (int round = 0; *fd >= 0 && (round < 4 || (to_the_end && round < 1024)); round++) {
+        ssize_t n = read(*fd, piece, sizeof piece);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) return;
+        if (n <= 0) {
+            close_fd(fd);
+            return;
+        }
+        if (!reply) {
+            if (run->log_bytes >= most) continue; /* read and forgotten, so that nobody blocks */
+            run->log_bytes += (size_t)n;
+        }
+        kit_buf_add(text, piece, (size_t)n);
+        if (text->failed) run->garbled = true;
+        else split_lines(run, text, reply);
+    }
+}
+
+static void hear_all(host_run *run, bool to_the_end, int64_t now) {
+    bool before = run->done;
+    hear(run, &run->reply_fd, &run->reply, true, to_the_end);
+    hear(run, &run->log_fd, &run->log, false, to_the_end);
+    if (run->garbled && !run->ended) kill(-run->pid, SIGKILL);
+    if (run->done && !before) run->kill_ms = now + LEAVE_MS;
+}
+
+/* True once the process has ended; it stays a zombie, so that its number names nobody else. */
+static bool look_for_end(host_run *run) {
+    siginfo_t info = {0};
+    if (waitid(P_PID, (id_t)run->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
+        info.si_code = CLD_EXITED; /* somebody else reaped it: what it said still counts */
+    } else if (info.si_pid == 0) {
+        return false;
+    }
+    run->wait_code = info.si_code;
+    run->wait_status = info.si_status;
+    run->ended = true;
+    return true;
+}
+
+/* ---- Wait */
+static int64_t earlier(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static bool cancelled(const host_run *run) {
+    return run->options->cancel && *run->options->cancel != 0;
+}
+
+/* Stops what is late or no longer wanted; gives the time at which to look again. */
+static int64_t watch_clock(host_run *run, int64_t now) {
+    if (run->stop == HOST_STOP_NONE && !run->done) {
+        if (cancelled(run)) stop(run, HOST_STOP_CANCEL, now);
+        else if (now >= run->deadline_ms) stop(run, HOST_STOP_DEADLINE, now);
+    }
+    if (now >= run->kill_ms) {
+        kill(-run->pid, SIGKILL);
+        run->kill_ms = now + LEAVE_MS; /* and again, should something have been started in between */
+    }
+    int64_t next = earlier(run->kill_ms, run->stop == HOST_STOP_NONE && !run->done ? run->deadline_ms : INT64_MAX);
+    if (run->options->cancel && run->stop == HOST_STOP_NONE) next = earlier(next, now + CANCEL_LOOK_MS);
+    if (run->exit_fd < 0) next = earlier(next, now + EXIT_LOOK_MS);
+    return next;
+}
+
+static void listen_once(host_run **active, size_t count, struct pollfd *fds, int64_t now) {
+    int64_t next = INT64_MAX;
+    nfds_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        host_run *run = active[i];
+        next = earlier(next, watch_clock(run, now));
+        if (run->request_fd >= 0 && run->request_sent < run->request.length) fds[used++] = (struct pollfd){.fd = run->request_fd, .events = POLLOUT};
+        if (run->reply_fd >= 0) fds[used++] = (struct pollfd){.fd = run->reply_fd, .events = POLLIN};
+        if (run->log_fd >= 0) fds[used++] = (struct pollfd){.fd = run->log_fd, .events = POLLIN};
+        if (run->exit_fd >= 0) fds[used++] = (struct pollfd){.fd = run->exit_fd, .events = POLLIN};
+    }
+    int64_t wait = next == INT64_MAX ? 60000 : next - now;
+    (void)poll(fds, used, (int)(wait < 0 ? 0 : wait > 60000 ? 60000 : wait));
+    now = kit_now_ms();
+    for (size_t i = 0; i < count; i++) {
+        host_run *run = active[i];
+        if (run->request_fd >= 0 && run->request_sent < run->request.length) send_request(run);
+        bool ended = look_for_end(run); /* before the last reading: nothing can come after it */
+        hear_all(run, ended, now);
+    }
+}
+
+/* ---- End */
+typedef struct proc_stat {
+    char state;
+    long session;
+} proc_stat;
+
+static bool read_stat(const char *number, proc_stat *out) {
+    char path[64], text[512];
+    kit_format(path, sizeof path, "/proc/%s/stat", number);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) return false;
+    text[n] = '\0';
+    char *at = strrchr(text, ')'); /* the name before it may hold anything */
+    if (!at || at[1] != ' ' || at[2] == '\0') return false;
+    out->state = at[2];
+    char *field = at + 3;
+    for (int i = 0; i < 2; i++) strtol(field, &field, 10); /* parent, group */
+    out->session = strtol(field, NULL, 10);
+    return true;
+}
+
+/* Kills what is left in the sessions of these runs, group leaders of their own included. True when there was any. */
+static bool sweep_once(const host_run *runs, size_t count) {
+    DIR *dir = opendir("/proc");
+    const struct dirent *entry;
+    bool any = false;
+    while (dir && (entry = readdir(dir)) != NULL) {
+        proc_stat found;
+        uint64_t pid;
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !kit_parse_u64(entry->d_name, &pid) || !read_stat(entry->d_name, &found)) continue;
+        for (size_t i = 0; i < count; i++) {
+            if (!runs[i].started || found.session != (long)runs[i].pid || pid == (uint64_t)runs[i].pid || found.state == 'Z' || found.state == 'X') continue;
+            any = true;
+            kill((pid_t)pid, SIGKILL);
+        }
+    }
+    if (dir) closedir(dir);
+    return any;
+}
+
+static void close_all(host_run *run) {
+    close_fd(&run->request_fd);
+    close_fd(&run->reply_fd);
+    close_fd(&run->log_fd);
+    close_fd(&run->exit_fd);
+    if (run->request.data) explicit_bzero(run->request.data, run->request.capacity);
+    kit_buf_free(&run->request);
+    kit_buf_free(&run->reply);
+    kit_buf_free(&run->log);
+}
+
+static void bury(host_run *runs, size_t count) {
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        if (!runs[i].started) continue;
+        any = true;
+        kill(-runs[i].pid, SIGKILL);
+    }
+    for (int i = 0; any && i < SWEEPS && sweep_once(runs, count); i++) {}
+    for (size_t i = 0; i < count; i++) {
+        host_run *run = &runs[i];
+        if (run->started) {
+            while (waitpid(run->pid, NULL, 0) < 0 && errno == EINTR) {}
+            if (run->log.length > 0) host_run_printed(run, run->log.data, run->log.length);
+        }
+        close_all(run);
+        cJSON_Delete(run->args);
+        run->args = NULL;
+        if (run->scratch) {
+            kit_status ignored = kit_remove_tree(run->scratch, NULL); /* what cannot be removed does not fail a call that worked */
+            (void)ignored;
+            free(run->scratch);
+            run->scratch = NULL;
+        }
+    }
+}
+
+/* A run whose turn never came before its deadline. */
+static void give_up(host_run *run, host_stop why) {
+    run->ended = true;
+    run->stop = why;
+    host_run_judge(run);
+}
+
+static kit_status run_all(const char *program, host_run *runs, size_t count, struct pollfd *fds, kolm_error_t *err) {
+    host_run *active[AT_ONCE];
+    size_t running = 0, next = 0;
+    kit_status status = KOLM_OK;
+    for (;;) {
+        int64_t now = kit_now_ms();
+        for (; status == KOLM_OK && running < AT_ONCE && next < count; next++) {
+            host_run *run = &runs[next];
+            if (!run->prepared) continue;
+            if (cancelled(run) || now >= run->deadline_ms) {
+                give_up(run, cancelled(run) ? HOST_STOP_CANCEL : HOST_STOP_DEADLINE);
+                continue;
+            }
+            status = start(program, run, err);
+            if (status == KOLM_OK) active[running++] = run;
+        }
+        if (status != KOLM_OK || running == 0) return status;
+        listen_once(active, running, fds, now);
+        for (size_t i = 0; i < running;) {
+            if (!active[i]->ended) {
+                i++;
+                continue;
+            }
+            active[i]->result->wall_ms = kit_now_ms() - active[i]->started_ms;
+            host_run_judge(active[i]);
+            close_fd(&active[i]->exit_fd);
+            active[i] = active[--running];
+        }
+    }
+}
+
+kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_error_t *err) {
+    struct pollfd *fds = calloc(4 * AT_ONCE, sizeof *fds);
+    if (!fds) {
+        bury(runs, count);
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    }
+    /* A process that dies before it has read its request must not take us along: the signal waits until it is taken. */
+    sigset_t pipe_signal, before, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    kit_status status = run_all(program, runs, count, fds, err);
+    bury(runs, count);
+    const struct timespec at_once = {0};
+    if (!sigismember(&pending, SIGPIPE)) {
+        while (sigtimedwait(&pipe_signal, NULL, &at_once) < 0 && errno == EINTR) {}
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    free(fds);
+    return status;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One call from the asking to the verdict, and many of them at once. */
+#ifndef KOLM_HOST_RUN_H
+#define KOLM_HOST_RUN_H
+
+#include "host/call.h"
+#include "host/internal.h"
+
+#include <sys/types.h>
+
+typedef enum host_stop { HOST_STOP_NONE, HOST_STOP_DEADLINE, HOST_STOP_CANCEL } host_stop;
+
+/* All that belongs to one kolm-host process. */
+typedef struct host_run {
+    const host_backend *backend;
+    const host_call_options *options;
+    const char *slot;
+    bool prefix_logs;  /* put "NAME: " in front of log lines */
+    int input_fd, output_fd; /* -1: none */
+    cJSON *args;       /* owned */
+    host_result *result;
+    /* Filled while it runs. */
+    bool prepared;     /* has a request: may be started */
+    bool started, ended, done, garbled;
+    pid_t pid;
+    int request_fd, reply_fd, log_fd, exit_fd; /* -1 when closed */
+    kit_buf request;
+    size_t request_sent;
+    kit_buf reply, log;
+    size_t log_bytes; /* printed so far */
+    char *scratch;
+    int64_t started_ms, deadline_ms, kill_ms; /* INT64_MAX: never */
+    int64_t timeout_ms, grace_ms;
+    host_stop stop;
+    int wait_code, wait_status; /* si_code and si_status of its end */
+} host_run;
+
+/* ---- ask.c */
+/* Makes run->request, secrets included, and the scratch directory. */
+kit_status host_run_ask(host_run *run, kolm_error_t *err) KIT_MUST_USE;
+/* The environment of the process: at most this many entries and a NULL, each for the caller to free. */
+kit_status host_environment(const host_manifest *manifest, const char *scratch, char ***out_env, kolm_error_t *err) KIT_MUST_USE;
+void host_environment_free(char **env);
+
+/* ---- answer.c */
+/* One line of the reply; false when it is none that kolm-host would send. */
+bool host_run_answer(host_run *run, const char *line, size_t length);
+/* One line that the process printed. */
+void host_run_printed(host_run *run, const char *text, size_t length);
+/* Sets the verdict of a process that ended, from what it said and how it went. */
+void host_run_judge(host_run *run);
+
+/* ---- run.c */
+/* Runs those that are prepared at once until each has ended; their results have verdicts. Fails when this side could not
+ * start a process; what was started is ended then. */
+kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Plugins with one defect each: compiled once for every ZOO_ name, which says what is wrong with it. */
+#include "kolm/backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define UNUSED __attribute__((unused)) /* in some animals */
+
+/* Each `#if defined` of a defect is one plugin; what no defect touches is the same good backend in all of them. */
+
+#if defined(ZOO_undefined)
+void no_function_is_called_like_this(void);
+#endif
+
+/* Ignores the polite signal, so that only the other one ends it. */
+UNUSED static void hang(void) {
+    signal(SIGTERM, SIG_IGN);
+    for (;;) pause();
+}
+
+UNUSED static void crash(void) {
+    signal(SIGSEGV, SIG_DFL); /* a sanitizer would make an exit of it */
+    raise(SIGSEGV);
+}
+
+__attribute__((constructor)) static void constructor(void) {
+#if defined(ZOO_crash_constructor)
+    crash();
+#elif defined(ZOO_hang_constructor)
+    hang();
+#elif defined(ZOO_exits_constructor)
+    exit(0);
+#endif
+}
+
+#if defined(ZOO_floods)
+static void flood(const kolm_host_v1_t *host) {
+    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress, .total = 20000, .loss = 1, .tokens_per_second = 2, .phase = "flooding"};
+    char line[9000];
+    memset(line, 'x', sizeof line - 1);
+    line[sizeof line - 1] = '\0';
+    for (unsigned i = 1; i <= 20000; i++) {
+        host->log(host->user, KOLM_LOG_INFO, i == 1 ? line : "another line");
+        progress.step = i;
+        host->progress(host->user, &progress);
+        host->metric(host->user, "flood", i);
+        if (i <= 100) {
+            kolm_device_t device = {.struct_size = (uint32_t)sizeof device, .name = "one of too many", .id = "", .driver = "", .runtime = ""};
+            host->device(host->user, &device);
+        }
+    }
+    host->metric(host->user, "Not A Name", 1);
+}
+#endif
+
+#if defined(ZOO_forks) || defined(ZOO_forks_away)
+/* Leaves a process behind and tells its number. */
+static void leave_behind(const kolm_host_v1_t *host) {
+    char text[32];
+    int ready[2];
+    char byte;
+    if (pipe(ready) != 0) return;
+    pid_t child = fork();
+    if (child == 0) {
+#if defined(ZOO_forks_away)
+        setpgid(0, 0); /* out of the process group, as every well-made child of kolm's own kit is */
+#endif
+        signal(SIGTERM, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
+        (void)!write(ready[1], "r", 1);
+        for (;;) pause();
+    }
+    (void)!read(ready[0], &byte, 1);
+    snprintf(text, sizeof text, "%ld", (long)child);
+    host->log(host->user, KOLM_LOG_INFO, text);
+}
+#endif
+
+#if defined(ZOO_secrets)
+static void say_code(const kolm_host_v1_t *host, const char *what, int32_t code, const char *value) {
+    char text[200];
+    snprintf(text, sizeof text, "%s %d %s", what, code, value);
+    host->log(host->user, KOLM_LOG_INFO, text);
+}
+
+static void ask_secrets(const kolm_host_v1_t *host) {
+    extern char **environ;
+    char value[64] = "";
+    uint64_t length = 0;
+    say_code(host, "granted", host->secret(host->user, "ZOO_TOKEN", value, sizeof value, &length), value);
+    value[0] = '\0';
+    say_code(host, "short", host->secret(host->user, "ZOO_TOKEN", value, 3, &length), length == 13 ? "13" : "?");
+    say_code(host, "unset", host->secret(host->user, "ZOO_UNSET", value, sizeof value, NULL), "");
+    say_code(host, "foreign", host->secret(host->user, "ZOO_FOREIGN_TOKEN", value, sizeof value, NULL), "");
+    value[0] = '\0';
+    say_code(host, "setting", host->setting(host->user, "region", value, sizeof value, NULL), value);
+    value[0] = '\0';
+    say_code(host, "number", host->setting(host->user, "count", value, sizeof value, NULL), value);
+    say_code(host, "no-setting", host->setting(host->user, "nothing", value, sizeof value, NULL), "");
+    for (char **at = environ; *at; at++) host->log(host->user, KOLM_LOG_DEBUG, *at);
+}
+#endif
+
+#if defined(ZOO_probe)
+/* What gets out of here: one log line each, and the number of them that did. */
+static void probe(const kolm_host_v1_t *host) {
+    static const struct {
+        const char *name;
+        int family, type;
+    } doors[] = {{"unix", AF_UNIX, SOCK_STREAM},   {"inet", AF_INET, SOCK_STREAM},   {"inet-dgram", AF_INET, SOCK_DGRAM},
+                 {"inet6", AF_INET6, SOCK_STREAM}, {"netlink", AF_NETLINK, SOCK_RAW}};
+    for (size_t i = 0; i < sizeof doors / sizeof *doors; i++) {
+        int fd = socket(doors[i].family, doors[i].type, 0);
+        char text[64];
+        snprintf(text, sizeof text, "%s %s", doors[i].name, fd >= 0 ? "open" : "closed");
+        host->log(host->user, KOLM_LOG_INFO, text);
+        if (fd >= 0) close(fd);
+    }
+    int pair[2];
+    host->log(host->user, KOLM_LOG_INFO, socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 ? "socketpair open" : "socketpair closed");
+    pid_t child = fork(); /* and no child may get what its parent may not */
+    if (child == 0) _exit(socket(AF_INET, SOCK_DGRAM, 0) >= 0 ? 1 : 0);
+    int status = 0;
+    waitpid(child, &status, 0);
+    host->log(host->user, KOLM_LOG_INFO, status != 0 ? "child open" : "child closed");
+}
+#endif
+
+#if defined(ZOO_threads) || defined(ZOO_probe)
+static void *work(void *at) {
+    *(int *)at += 1;
+    return NULL;
+}
+
+/* What an engine needs must still be there under the airgap: threads, memory, files. */
+static int engine_works(const kolm_host_v1_t *host) {
+    int counts[4] = {0};
+    pthread_t threads[4];
+    char path[4200];
+    for (int i = 0; i < 4; i++)
+        if (pthread_create(&threads[i], NULL, work, &counts[i]) != 0) return 0;
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    snprintf(path, sizeof path, "%s/file", host->scratch_dir);
+    FILE *file = fopen(path, "w+");
+    if (!file) return 0;
+    int good = fputs("text", file) >= 0 && fflush(file) == 0;
+    fclose(file);
+    return good && counts[0] + counts[1] + counts[2] + counts[3] == 4;
+}
+#endif
+
+static void misbehave(const kolm_host_v1_t *host) {
+#if defined(ZOO_crash_slot)
+    crash();
+#elif defined(ZOO_hang_slot)
+    host->log(host->user, KOLM_LOG_INFO, "hanging");
+    hang();
+#elif defined(ZOO_exits)
+    exit(0);
+#elif defined(ZOO_aborts)
+    signal(SIGABRT, SIG_DFL);
+    abort();
+#elif defined(ZOO_closes_fds)
+    for (int fd = 0; fd < 1024; fd++) close(fd);
+#elif defined(ZOO_writes_fds)
+    for (int fd = 3; fd < 1024; fd++) (void)!write(fd, "garbage\n", 8);
+#elif defined(ZOO_floods)
+    flood(host);
+#elif defined(ZOO_forks) || defined(ZOO_forks_away)
+    leave_behind(host);
+#elif defined(ZOO_prints)
+    printf("on standard output\nwith \033[31mcolour\n");
+    fflush(stdout);
+    fprintf(stderr, "on standard error");
+#elif defined(ZOO_secrets)
+    ask_secrets(host);
+#elif defined(ZOO_probe)
+    probe(host);
+#elif defined(ZOO_undefined)
+    no_function_is_called_like_this();
+#endif
+    (void)host;
+}
+
+UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result, kolm_error_t *out_error) {
+    (void)args;
+    misbehave(host);
+    out_result->state = KOLM_DETECT_AVAILABLE;
+    snprintf(out_result->reason, sizeof out_result->reason, "a zoo animal");
+    snprintf(out_result->runtime, sizeof out_result->runtime, "zoo 1");
+#if defined(ZOO_bad_utf8)
+    host->log(host->user, KOLM_LOG_WARNING, "log \xff\xfe \033[2J end");
+    memset(out_result->reason, 0xff, sizeof out_result->reason); /* and no NUL */
+    snprintf(out_result->runtime, sizeof out_result->runtime, "a\xc3(b\n");
+    kolm_device_t device = {.struct_size = (uint32_t)sizeof device, .name = "dev\xff", .id = NULL, .driver = "\xed\xa0\x80", .runtime = ""};
+    host->device(host->user, &device);
+#elif defined(ZOO_fails)
+    out_error->code = KOLM_E_RESOURCE_EXHAUSTED;
+    snprintf(out_error->text, sizeof out_error->text, "the quota of the zoo is used up");
+    snprintf(out_error->remedy, sizeof out_error->remedy, "buy more peanuts");
+    return KOLM_E_RESOURCE_EXHAUSTED;
+#elif defined(ZOO_odd_code)
+    return 4711;
+#elif defined(ZOO_odd_state)
+    out_result->state = 99;
+#elif defined(ZOO_hog)
+    size_t got = 0;
+    for (int i = 0; i < 1000; i++) {
+        char *piece = malloc(64u << 20);
+        if (!piece) {
+            snprintf(out_error->text, sizeof out_error->text, "no memory after %zu pieces", got);
+            return KOLM_E_RESOURCE_EXHAUSTED;
+        }
+        piece[0] = 1; /* not all of it: the limit is on what is mapped, the machine need not suffer */
+        got++;
+    }
+#elif defined(ZOO_threads) || defined(ZOO_probe)
+    if (!engine_works(host)) return KOLM_E_INTERNAL;
+#endif
+    (void)out_error;
+    return KOLM_OK;
+}
+
+UNUSED static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result, kolm_error_t *out_error) {
+    (void)host;
+    (void)out_error;
+    out_result->billing = KOLM_BILLING_PER_HOUR;
+    out_result->duration_ms = args->rows * 1000;
+    out_result->cost_micro_usd = args->price_micro_usd_per_hour;
+    out_result->confidence = KOLM_CONFIDENCE_MODEL;
+    snprintf(out_result->basis, sizeof out_result->basis, "%s on %u threads, %u s cold", args->recipe, args->threads, args->cold_start_seconds);
+    return KOLM_OK;
+}
+
+UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result, kolm_error_t *out_error) {
+    (void)out_error;
+    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress, .step = 3, .total = 3, .loss = 0.5, .tokens_per_second = 10, .phase = "training"};
+    host->progress(host->user, &progress);
+    host->metric(host->user, "accuracy", 0.75);
+#if defined(ZOO_cancels)
+    host->log(host->user, KOLM_LOG_INFO, "waiting");
+    while (!host->cancelled(host->user)) usleep(1000);
+    return KOLM_E_CANCELLED;
+#elif defined(ZOO_hang_slot)
+    misbehave(host);
+#endif
+    out_result->billed_micro_usd = 1234567;
+    snprintf(out_result->device, sizeof out_result->device, "zoo device");
+    snprintf(out_result->toolchain, sizeof out_result->toolchain, "zoo of %s", strrchr(args->job_dir, '/'));
+    return KOLM_OK;
+}
+
+/* Copies bytes from input to output; with no-slices it first reads the model file's copy to the output. */
+UNUSED static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result, kolm_error_t *out_error) {
+    char bytes[4096];
+    (void)host;
+    (void)out_error;
+    FILE *in = fopen(args->input_path, "r"), *out = fopen(args->output_path, "w");
+    if (!in || !out) {
+        snprintf(out_error->text, sizeof out_error->text, "cannot open %s: %s", in ? args->output_path : args->input_path, strerror(errno));
+        return KOLM_E_NOT_FOUND;
+    }
+#if defined(ZOO_no_slices)
+    snprintf(bytes, sizeof bytes, "%s/model/part/a.bin", args->job_dir);
+    FILE *model = fopen(bytes, "r");
+    if (!model) return KOLM_E_NOT_FOUND;
+    for (size_t n; (n = fread(bytes, 1, sizeof bytes, model)) > 0;) fwrite(bytes, 1, n, out);
+    fclose(model);
+#endif
+    while (fgets(bytes, sizeof bytes, in)) {
+        out_result->answers++;
+        fputs(bytes, out);
+    }
+    fclose(in);
+    fclose(out);
+    return KOLM_OK;
+}
+
+UNUSED static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result, kolm_error_t *out_error) {
+    (void)out_error;
+    static const char *const titles[] = {"auth check", "provision", "dry run", "receipt"};
+    for (uint32_t i = 0; i < 4; i++) {
+        kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step, .outcome = i == 1 ? KOLM_STEP_SKIPPED : KOLM_STEP_OK, .number = i + 1,
+                                 .total = 4, .duration_us = 1500, .title = titles[i], .note = i == 1 ? "not needed" : ""};
+        host->test_step(host->user, &step);
+    }
+    out_result->passed = args->allow_network == 0;
+    snprintf(out_result->summary, sizeof out_result->summary, ZOO_NAME " is ready for kolm compile");
+    return KOLM_OK;
+}
+
+#if defined(ZOO_no_symbol)
+KOLM_BACKEND_EXPORT extern const int kolm_something_else;
+const int kolm_something_else = 1;
+#else
+
+#if defined(ZOO_long_struct)
+/* A later ABI: two fields more than anybody here knows. */
+typedef struct table {
+    kolm_backend_v1_t first;
+    void (*later)(void);
+    uint64_t even_later;
+} table;
+#endif
+
+#if defined(ZOO_long_struct)
+/* The header declares the symbol with today's type. */
+extern KOLM_BACKEND_EXPORT const table later_table __asm__("kolm_backend_v1");
+const table later_table = {.first = {
+#else
+KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
+#endif
+#if defined(ZOO_short_struct)
+    .struct_size = KOLM_BACKEND_SIZE_1_0 - 8,
+#elif defined(ZOO_tiny_struct)
+    .struct_size = 8,
+#elif defined(ZOO_long_struct)
+    .struct_size = (uint32_t)sizeof(table),
+#else
+    .struct_size = (uint32_t)sizeof(kolm_backend_v1_t),
+#endif
+#if defined(ZOO_wrong_major)
+    .abi_major = 2, .abi_minor = 3,
+#elif defined(ZOO_newer_minor)
+    .abi_major = 1, .abi_minor = 7,
+#else
+    .abi_major = KOLM_ABI_MAJOR, .abi_minor = KOLM_ABI_MINOR,
+#endif
+#if defined(ZOO_needs_newer_host)
+    .host_minor_needed = 3,
+#endif
+#if defined(ZOO_missing_feature)
+    .required_features = 1ull << 40,
+#elif defined(ZOO_network)
+    .required_features = KOLM_FEATURE_NETWORK,
+#endif
+#if defined(ZOO_wrong_fingerprint)
+    .fingerprint = KOLM_FINGERPRINT ^ (8u ^ 4u),
+#else
+    .fingerprint = KOLM_FINGERPRINT,
+#endif
+#if !defined(ZOO_no_slices)
+    .features = KOLM_FEATURE_MODEL_SLICES,
+#endif
+#if defined(ZOO_name_mismatch)
+    .name = "somebody-else",
+#else
+    .name = ZOO_NAME,
+#endif
+    .version = "1.2.3",
+#if !defined(ZOO_no_vendor)
+    .vendor = "the zoo",
+#endif
+    .licence = "Apache-2.0", .homepage = "https://example.com/zoo",
+#if !defined(ZOO_null_slots)
+    .detect = detect, .cost = cost, .train = train, .infer = infer, .test = test,
+#endif
+#if defined(ZOO_long_struct)
+    }
+#endif
+};
+#endif
