@@ -17,11 +17,11 @@ static const cli_command verbs[] = {
 };
 
 static void print_help(cli_context *context) {
-    cli_print(context, "kolm compute: the picker and its backends.\n\nusage: kolm compute VERB [options]\n\nverbs:\n");
+    cli_print(context, "kolm compute: the picker and its backends.\n\nusage: kolm compute COMMAND [options]\n\ncommands:\n");
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
         cli_print(context, "  %-8s  %s\n", verbs[i].name, verbs[i].help);
     }
-    cli_print(context, "\n  kolm compute VERB --help says more.\n");
+    cli_print(context, "\n  kolm compute COMMAND --help says more.\n");
 }
 
 int cli_cmd_compute(cli_context *context, int argc, char **argv) {
