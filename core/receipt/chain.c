@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The chain on disk: repair, append, head, and the walk that checks every link. */
+#include "receipt/internal.h"
+#include "receipt/receipt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FIRST_PREV "0000000000000000000000000000000000000000000000000000000000000000"
+#define BLOCK 65536
+
+static const char *const BROKEN_REMEDY = "put it back from a backup, or move it away: the next compile then begins a new log";
+
+struct receipt_chain {
+    int fd;
+    char *path;
+    uint64_t size; /* bytes of whole lines */
+    receipt_place next;
+};
+
+/* ---- Lines */
+static bool is_log_id(const char *text) {
+    return strlen(text) == RECEIPT_LOG_ID_HEX - 1 && strspn(text, "0123456789abcdef") == RECEIPT_LOG_ID_HEX - 1;
+}
+
+bool receipt_place_of(const cJSON *statement, receipt_place *out_place) {
+    const cJSON *predicate = kit_json_get(statement, "predicate");
+    const cJSON *chain = kit_json_get(predicate, "chain");
+    if (chain == NULL) chain = kit_json_get(kit_json_get(kit_json_get(predicate, "runDetails"), "metadata"), "kolm_chain");
+    const char *log_id = NULL, *prev = NULL;
+    if (!kit_json_get_string(chain, "log_id", &log_id) || !is_log_id(log_id)) return false;
+    if (!kit_json_get_string(chain, "prev", &prev) || !receipt_is_keyid(prev)) return false;
+    if (!kit_json_get_u64(chain, "seq", &out_place->seq)) return false;
+    kit_copy(out_place->log_id, sizeof out_place->log_id, log_id);
+    kit_copy(out_place->prev, sizeof out_place->prev, prev);
+    return true;
+}
+
+kit_status receipt_line_parse(const char *text, size_t length, receipt_line *out_line, kolm_error_t *err) {
+    *out_line = (receipt_line){0};
+    const char *type = NULL, *predicate_type = NULL;
+    kit_status status = receipt_envelope_parse(text, length, &out_line->envelope, err);
+    if (status == KOLM_OK && strcmp(out_line->envelope.type, RECEIPT_PAYLOAD_TYPE) != 0) {
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "its payload type is not " RECEIPT_PAYLOAD_TYPE);
+    }
+    if (status == KOLM_OK) status = kit_json_parse(kit_buf_text(&out_line->envelope.payload), out_line->envelope.payload.length, &out_line->statement, err);
+    if (status == KOLM_OK && !(kit_json_get_string(out_line->statement, "_type", &type) && strcmp(type, RECEIPT_STATEMENT) == 0 &&
+                               kit_json_get_string(out_line->statement, "predicateType", &predicate_type))) {
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "its payload is not an in-toto statement");
+    }
+    if (status == KOLM_OK) status = kit_sha256_bytes(text, length, out_line->sha256, err);
+    if (status == KOLM_OK) out_line->placed = receipt_place_of(out_line->statement, &out_line->place);
+    if (status != KOLM_OK) receipt_line_free(out_line);
+    return status;
+}
+
+void receipt_line_free(receipt_line *line) {
+    receipt_envelope_free(&line->envelope);
+    cJSON_Delete(line->statement);
+    *line = (receipt_line){0};
+}
+
+kit_status receipt_place_after(const receipt_place *place, const char *line, size_t length, receipt_place *out_next, kolm_error_t *err) {
+    receipt_place next = *place; /* out_next may be place */
+    next.seq++;
+    KIT_TRY(kit_sha256_bytes(line, length, next.prev, err));
+    *out_next = next;
+    return KOLM_OK;
+}
+
+/* ---- The end of the file */
+/* Finds the last LF before offset end; *out_at is the offset behind it, 0 when there is none. */
+static kit_status behind_last_lf(int fd, uint64_t end, uint64_t *out_at, kolm_error_t *err) {
+    char block[BLOCK];
+    while (end > 0) {
+        size_t n = end < sizeof block ? (size_t)end : sizeof block;
+        ssize_t got = pread(fd, block, n, (off_t)(end - n));
+        if (got < 0 && errno == EINTR) continue;
+        if (got != (ssize_t)n) return kit_fail_errno(err, got < 0 ? errno : EIO, "cannot read the chain");
+        const char *found = memrchr(block, '\n', n);
+        if (found != NULL) {
+            *out_at = end - n + (uint64_t)(found - block) + 1;
+            return KOLM_OK;
+        }
+        end -= n;
+    }
+    *out_at = 0;
+    return KOLM_OK;
+}
+
+static kit_status read_range(int fd, uint64_t from, uint64_t to, kit_buf *out, kolm_error_t *err) {
+    if (to - from > RECEIPT_MAX_LINE) return kit_fail(err, KOLM_E_DATA_LOSS, BROKEN_REMEDY, "its last line is larger than 16 MiB");
+    for (uint64_t at = from; at < to;) {
+        char block[BLOCK];
+        size_t n = to - at < sizeof block ? (size_t)(to - at) : sizeof block;
+        ssize_t got = pread(fd, block, n, (off_t)at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return kit_fail_errno(err, got < 0 ? errno : EIO, "cannot read the chain");
+        kit_buf_add(out, block, (size_t)got);
+        at += (uint64_t)got;
+    }
+    return kit_buf_ok(out, err);
+}
+
+/* The place and digest of the last whole line. *out_end: where whole lines end; *out_found false when there is none. */
+static kit_status read_last(int fd, receipt_head *out_head, uint64_t *out_end, bool *out_found, kolm_error_t *err) {
+    struct stat info;
+    uint64_t from = 0;
+    kit_buf text = {0};
+    receipt_line line = {0};
+    *out_found = false;
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at the chain");
+    if (!S_ISREG(info.st_mode)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "it is not a regular file");
+    KIT_TRY(behind_last_lf(fd, (uint64_t)info.st_size, out_end, err));
+    if (*out_end == 0) return KOLM_OK;
+    KIT_TRY(behind_last_lf(fd, *out_end - 1, &from, err));
+    kit_status status = read_range(fd, from, *out_end - 1, &text, err);
+    if (status == KOLM_OK) {
+        status = receipt_line_parse(kit_buf_text(&text), text.length, &line, err);
+        if (status == KOLM_OK && !line.placed) status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it states no place in a chain");
+        if (status == KOLM_E_INVALID_ARGUMENT) {
+            char why[512];
+            kit_copy(why, sizeof why, err == NULL ? "" : err->text);
+            status = kit_fail(err, KOLM_E_DATA_LOSS, BROKEN_REMEDY, "its last line is not a receipt: %s", why);
+        }
+    }
+    if (status == KOLM_OK) {
+        *out_found = true;
+        out_head->seq = line.place.seq;
+        kit_copy(out_head->log_id, sizeof out_head->log_id, line.place.log_id);
+        kit_copy(out_head->sha256, sizeof out_head->sha256, line.sha256);
+    }
+    receipt_line_free(&line);
+    kit_buf_free(&text);
+    return status;
+}
+
+/* ---- Appending */
+static kit_status begin_log(receipt_chain *chain, kolm_error_t *err) {
+    uint8_t random[(RECEIPT_LOG_ID_HEX - 1) / 2];
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return kit_fail_errno(err, errno, "cannot get random bytes for a log");
+    kit_hex(random, sizeof random, chain->next.log_id);
+    kit_copy(chain->next.prev, sizeof chain->next.prev, FIRST_PREV);
+    chain->next.seq = 0;
+    return KOLM_OK;
+}
+
+/* A file that was just made must still be there after a power cut. */
+static kit_status sync_directory(const char *path, kolm_error_t *err) {
+    const char *slash = strrchr(path, '/');
+    kit_buf directory = {0};
+    kit_buf_add(&directory, slash == NULL ? "." : path, slash == NULL || slash == path ? 1 : (size_t)(slash - path));
+    kit_status status = kit_buf_ok(&directory, err);
+    if (status == KOLM_OK) {
+        int fd = open(directory.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        /* Some file systems cannot sync a directory (EINVAL); they then have nothing to sync. */
+        if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL)) status = kit_fail_errno(err, errno, "cannot sync %s", directory.data);
+        if (fd >= 0) close(fd);
+    }
+    kit_buf_free(&directory);
+    return status;
+}
+
+static kit_status open_locked(receipt_chain *chain, const char *path, kolm_error_t *err) {
+    receipt_head head = {0};
+    bool found = false;
+    struct stat info;
+    chain->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    if (chain->fd < 0) return kit_fail_errno(err, errno, "cannot open it");
+    KIT_TRY(receipt_check_owner(chain->fd, path, 0022, err));
+    while (flock(chain->fd, LOCK_EX) != 0) {
+        if (errno != EINTR) return kit_fail_errno(err, errno, "cannot lock it");
+    }
+    KIT_TRY(read_last(chain->fd, &head, &chain->size, &found, err));
+    if (fstat(chain->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
+    if ((uint64_t)info.st_size != chain->size) {
+        if (ftruncate(chain->fd, (off_t)chain->size) != 0) return kit_fail_errno(err, errno, "cannot cut off its torn last line");
+    }
+    if (!found) {
+        KIT_TRY(sync_directory(path, err));
+        return begin_log(chain, err);
+    }
+    chain->next.seq = head.seq + 1;
+    kit_copy(chain->next.log_id, sizeof chain->next.log_id, head.log_id);
+    kit_copy(chain->next.prev, sizeof chain->next.prev, head.sha256);
+    return KOLM_OK;
+}
+
+kit_status receipt_chain_open(const char *path, receipt_chain **out_chain, kolm_error_t *err) {
+    *out_chain = NULL;
+    receipt_chain *chain = calloc(1, sizeof *chain);
+    if (chain == NULL) return receipt_no_memory(err);
+    chain->fd = -1;
+    kit_status status = kit_strdup(path, &chain->path, err);
+    if (status == KOLM_OK) status = open_locked(chain, path, err);
+    if (status != KOLM_OK) {
+        kit_fail_context(err, "the receipt chain %s", path);
+        receipt_chain_close(chain);
+        return status;
+    }
+    *out_chain = chain;
+    return KOLM_OK;
+}
+
+void receipt_chain_close(receipt_chain *chain) {
+    if (chain == NULL) return;
+    if (chain->fd >= 0) close(chain->fd);
+    free(chain->path);
+    free(chain);
+}
+
+void receipt_chain_next(const receipt_chain *chain, receipt_place *out_place) {
+    *out_place = chain->next;
+}
+
+/* What follows the line at place, and its head; the line must state that place. */
+static kit_status pass_line(const char *text, size_t length, receipt_place *place, receipt_head *out_head, kolm_error_t *err) {
+    receipt_line line;
+    KIT_TRY(receipt_line_parse(text, length, &line, err));
+    bool good = line.placed && line.place.seq == place->seq && strcmp(line.place.log_id, place->log_id) == 0 && strcmp(line.place.prev, place->prev) == 0;
+    kit_status status = good ? receipt_place_after(place, text, length, place, err)
+                             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "a line does not belong at the end of the chain");
+    if (status == KOLM_OK) {
+        out_head->seq = line.place.seq;
+        kit_copy(out_head->log_id, sizeof out_head->log_id, line.place.log_id);
+        kit_copy(out_head->sha256, sizeof out_head->sha256, line.sha256);
+    }
+    receipt_line_free(&line);
+    return status;
+}
+
+kit_status receipt_chain_append(receipt_chain *chain, const char *lines, size_t length, receipt_head *out_head, kolm_error_t *err) {
+    receipt_place place = chain->next;
+    if (length == 0 || lines[length - 1] != '\n') return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "only whole lines can be appended to a chain");
+    for (size_t at = 0; at < length;) {
+        size_t n = (size_t)((const char *)memchr(lines + at, '\n', length - at) - (lines + at));
+        KIT_TRY(pass_line(lines + at, n, &place, out_head, err));
+        at += n + 1;
+    }
+    kit_status status = kit_write_all(chain->fd, lines, length, err);
+    if (status == KOLM_OK && fsync(chain->fd) != 0) status = kit_fail_errno(err, errno, "cannot sync it");
+    if (status != KOLM_OK) {
+        /* Half of a line would be repaired by the next writer; whole lines that were not acknowledged would not. */
+        int ignored = ftruncate(chain->fd, (off_t)chain->size);
+        (void)ignored;
+        kit_fail_context(err, "cannot append to the receipt chain %s", chain->path);
+        return status;
+    }
+    chain->size += length;
+    chain->next = place;
+    return KOLM_OK;
+}
+
+/* ---- Reading */
+kit_status receipt_chain_head(const char *path, receipt_head *out_head, bool *out_found, kolm_error_t *err) {
+    uint64_t end = 0;
+    *out_found = false;
+    *out_head = (receipt_head){0};
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) return KOLM_OK;
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open the receipt chain %s", path);
+    kit_status status = read_last(fd, out_head, &end, out_found, err);
+    if (status != KOLM_OK) kit_fail_context(err, "the receipt chain %s", path);
+    close(fd);
+    return status;
+}
+
+/* Called for each whole line that stands where it should; false ends the walk. */
+typedef bool (*line_fn)(void *user, const receipt_line *line);
+
+/* Walks whole lines and follows their links, as far as they hold. */
+typedef struct walk {
+    receipt_place expect;
+    uint64_t lines, broken_at;
+    uint64_t bytes; /* of the lines so far, each with its LF */
+    bool torn;
+    receipt_head head;
+    char why[200];
+} walk;
+
+/* False with w->why when the line does not stand where it should. */
+static bool follow(walk *w, const char *text, size_t length, receipt_line *line) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (receipt_line_parse(text, length, line, &err) != KOLM_OK) {
+        kit_format(w->why, sizeof w->why, "is not a receipt (%s)", err.text);
+        return false;
+    }
+    const char *wrong = NULL;
+    if (w->lines == 1) kit_copy(w->expect.log_id, sizeof w->expect.log_id, line->place.log_id);
+    if (!line->placed) wrong = "states no place in the chain";
+    else if (strcmp(line->place.log_id, w->expect.log_id) != 0) wrong = "belongs to another log";
+    else if (line->place.seq != w->expect.seq) wrong = "is out of order: one before it was removed or added";
+    else if (strcmp(line->place.prev, w->expect.prev) != 0) wrong = "does not follow the line before it, which was changed";
+    if (wrong != NULL) {
+        kit_copy(w->why, sizeof w->why, wrong);
+        return false;
+    }
+    w->expect.seq++;
+    kit_copy(w->expect.prev, sizeof w->expect.prev, line->sha256);
+    w->head.seq = line->place.seq;
+    kit_copy(w->head.log_id, sizeof w->head.log_id, line->place.log_id);
+    kit_copy(w->head.sha256, sizeof w->head.sha256, line->sha256);
+    return true;
+}
+
+/* The file ends in LF, or has nothing: otherwise its last line is torn. */
+static bool ends_whole(int fd, uint64_t *out_size) {
+    char last = '\n';
+    off_t end = lseek(fd, 0, SEEK_END);
+    bool whole = end <= 0 || (pread(fd, &last, 1, end - 1) == 1 && last == '\n');
+    (void)lseek(fd, 0, SEEK_SET);
+    *out_size = end > 0 ? (uint64_t)end : 0;
+    return whole;
+}
+
+static kit_status walk_lines(int fd, walk *w, line_fn visit, void *user, kolm_error_t *err) {
+    kit_lines *lines = NULL;
+    uint64_t size = 0;
+    bool whole = ends_whole(fd, &size);
+    *w = (walk){.expect = {.prev = FIRST_PREV}};
+    kit_status status = kit_lines_open(fd, RECEIPT_MAX_LINE, &lines, err);
+    /* One line is held back: only the next one, or the end, tells whether it was the torn one. */
+    kit_buf held = {0};
+    bool holding = false;
+    while (status == KOLM_OK) {
+        const char *text = NULL;
+        size_t length = 0;
+        receipt_line line = {0};
+        status = kit_lines_next(lines, &text, &length, err);
+        if (status != KOLM_OK) break;
+        if (text == NULL && holding && !whole) {
+            w->torn = true;
+            break;
+        }
+        if (holding) {
+            w->lines++;
+            w->bytes += held.length + 1;
+            bool good = follow(w, kit_buf_text(&held), held.length, &line);
+            bool more = good && visit(user, &line);
+            receipt_line_free(&line);
+            if (!good) w->broken_at = w->lines;
+            if (!more) break;
+        }
+        if (text == NULL) {
+            /* The line reader passes over CR and byte order marks; a digest of exact bytes may not. */
+            if (w->bytes < size) {
+                w->broken_at = w->lines;
+                kit_copy(w->why, sizeof w->why, "has carriage returns or a byte order mark that were not signed");
+            }
+            break;
+        }
+        kit_buf_clear(&held);
+        kit_buf_add(&held, text, length);
+        holding = true;
+        status = kit_buf_ok(&held, err);
+    }
+    if (status == KOLM_E_OUT_OF_RANGE) {
+        w->broken_at = ++w->lines;
+        kit_copy(w->why, sizeof w->why, "is larger than 16 MiB");
+        status = KOLM_OK;
+    }
+    kit_buf_free(&held);
+    kit_lines_close(lines);
+    return status;
+}
+
+typedef struct signature_count {
+    const receipt_keyring *ring;
+    uint64_t unknown;
+} signature_count;
+
+static bool check_signature(void *user, const receipt_line *line) {
+    signature_count *s = user;
+    for (size_t i = 0; i < receipt_keyring_count(s->ring); i++) {
+        const receipt_trusted *item = receipt_keyring_at(s->ring, i);
+        if (item->trusted && receipt_envelope_signed_by(&line->envelope, &item->key)) return true;
+    }
+    s->unknown++;
+    return true;
+}
+
+kit_status receipt_chain_check(const char *path, const receipt_keyring *ring, receipt_chain_report *out_report, kolm_error_t *err) {
+    walk w = {0};
+    signature_count signatures = {.ring = ring};
+    *out_report = (receipt_chain_report){0};
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open the receipt chain %s", path);
+    kit_status status = walk_lines(fd, &w, check_signature, &signatures, err);
+    close(fd);
+    if (status != KOLM_OK) return kit_fail_context(err, "the receipt chain %s", path);
+    out_report->lines = w.lines;
+    out_report->broken_at = w.broken_at;
+    out_report->unknown = signatures.unknown;
+    out_report->torn = w.torn;
+    out_report->head = w.head;
+    if (w.broken_at > 0) {
+        kit_format(out_report->text, sizeof out_report->text, "chain broken: line %llu %s", (unsigned long long)w.broken_at, w.why);
+    } else if (w.lines == 0) {
+        kit_copy(out_report->text, sizeof out_report->text, "no receipts yet");
+    } else {
+        kit_format(out_report->text, sizeof out_report->text, "%llu lines, head %llu sha256 %s", (unsigned long long)w.lines,
+                   (unsigned long long)w.head.seq, w.head.sha256);
+    }
+    return KOLM_OK;
+}
+
+typedef struct search {
+    const receipt_place *place;
+    const char *sha256;
+    bool same_log, found, another;
+} search;
+
+static bool look_for(void *user, const receipt_line *line) {
+    search *s = user;
+    s->same_log = strcmp(line->place.log_id, s->place->log_id) == 0;
+    if (!s->same_log) return false;
+    if (line->place.seq != s->place->seq) return true;
+    s->found = strcmp(line->sha256, s->sha256) == 0;
+    s->another = !s->found;
+    return true;
+}
+
+kit_status receipt_chain_find(const char *path, const receipt_place *place, const char *line_sha256, bool *out_same_log,
+                              bool *out_found, char out_why[256], kolm_error_t *err) {
+    walk w = {0};
+    search s = {.place = place, .sha256 = line_sha256};
+    *out_same_log = *out_found = false;
+    out_why[0] = '\0';
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) return KOLM_OK;
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open the receipt chain %s", path);
+    kit_status status = walk_lines(fd, &w, look_for, &s, err);
+    close(fd);
+    if (status != KOLM_OK) return kit_fail_context(err, "the receipt chain %s", path);
+    *out_same_log = s.same_log;
+    *out_found = s.found && w.broken_at == 0;
+    if (w.broken_at > 0) kit_format(out_why, 256, "line %llu of this machine's log %s", (unsigned long long)w.broken_at, w.why);
+    else if (s.another) kit_format(out_why, 256, "this machine's log has another line %llu", (unsigned long long)place->seq);
+    else if (!s.found) kit_format(out_why, 256, "this machine's log ends before line %llu", (unsigned long long)place->seq);
+    return KOLM_OK;
+}
