@@ -16,9 +16,6 @@ static int pending(cli_context *context, const char *verb) {
         return pending(context, argv[0]);                                                                              \
     }
 
-PENDING(cli_cmd_compile)
-PENDING(cli_cmd_run)
-PENDING(cli_cmd_score)
 PENDING(cli_cmd_inspect)
 PENDING(cli_cmd_verify)
 PENDING(cli_cmd_keys)

@@ -103,6 +103,15 @@ static bool put_model_files(cJSON *object, const job_description *d) {
     return false;
 }
 
+/* Not made durable: a job directory does not outlive its command. */
+static kit_status write_plainly(const char *path, const kit_buf *text, kolm_error_t *err) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot write %s", path);
+    kit_status status = kit_write_all(fd, kit_buf_text(text), text->length, err);
+    if (close(fd) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot write %s", path);
+    return status;
+}
+
 kit_status job_describe(const char *dir, const job_description *d, kolm_error_t *err) {
     cJSON *object = cJSON_CreateObject(), *options = cJSON_CreateObject();
     bool good = kit_json_put_u64(object, "format", KIT_JOB_FORMAT) && kit_json_put_string(object, "kind", d->kind) && kit_json_put_string(object, "task", d->task) && kit_json_put_string(object, "recipe", d->recipe) &&
@@ -119,7 +128,7 @@ kit_status job_describe(const char *dir, const job_description *d, kolm_error_t 
     if (status == KOLM_OK) status = kit_json_line(object, &text, err);
     if (status == KOLM_OK) kit_buf_char(&text, '\n');
     if (status == KOLM_OK) status = kit_path_join(dir, "job.json", &path, err);
-    if (status == KOLM_OK) status = kit_write_file(path, 0600, kit_buf_text(&text), text.length, err);
+    if (status == KOLM_OK) status = write_plainly(path, &text, err);
     cJSON_Delete(object);
     kit_buf_free(&text);
     free(path);

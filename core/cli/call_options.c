@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options of calls into backends, and what their verdicts mean to a person. */
+#include "cli/call_options.h"
+
+#include "cli/cli.h"
+
+static const char *secret_value(void *user, const char *name) {
+    const cli_calling *calling = user;
+    store_secret_source source;
+    return store_secret(calling->credentials, name, &source);
+}
+
+static void on_log(void *user, uint32_t level, const char *text) {
+    cli_calling *calling = user;
+    if (level < KOLM_LOG_WARNING) return;
+    if (calling->progress != NULL) cli_progress_end(calling->context, calling->progress);
+    cli_warn(calling->context, "%s", text);
+}
+
+static void on_progress(void *user, const kolm_progress_t *progress) {
+    cli_calling *calling = user;
+    if (calling->progress != NULL) cli_progress_update(calling->context, calling->progress, progress);
+}
+
+kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict, cli_progress *progress,
+                             cli_calling *out_calling, kolm_error_t *err) {
+    store_home *home = NULL;
+    const cJSON *config = NULL;
+    *out_calling = (cli_calling){.context = context, .progress = progress};
+    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(cli_config(context, &config, err));
+    bool wants_secrets = backend->auth_count + backend->secret_count > 0 && !airgap;
+    if (wants_secrets) KIT_TRY(store_credentials_read(home, &out_calling->credentials, err));
+    out_calling->events = (host_events){.user = out_calling, .log = on_log, .progress = on_progress};
+    out_calling->options = (host_call_options){
+        .cancel = cli_interrupt_flag(),
+        .network = !airgap,
+        .airgap_strict = airgap_strict,
+        .config = config,
+        .secret = wants_secrets ? secret_value : NULL,
+        .secret_user = out_calling,
+        .events = &out_calling->events,
+    };
+    return KOLM_OK;
+}
+
+void cli_calling_end(cli_calling *calling) {
+    if (calling->progress != NULL) cli_progress_end(calling->context, calling->progress);
+    store_credentials_free(calling->credentials);
+    calling->credentials = NULL;
+}
+
+kit_status cli_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) {
+    if (result->verdict == HOST_OK) return KOLM_OK;
+    *out_exit = result->verdict == HOST_CANCELLED ? CLI_EXIT_INTERRUPTED : CLI_EXIT_BACKEND;
+    if (result->verdict == HOST_CANCELLED) return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits", "interrupted during %s", what);
+    char text[600];
+    host_verdict_text(result, text, sizeof text);
+    int32_t code = result->error.code != KOLM_OK && result->error.code != KOLM_E_CANCELLED ? result->error.code : KOLM_E_INTERNAL;
+    const char *remedy = result->error.remedy[0] != '\0' ? result->error.remedy : "try another backend with --backend; `kolm compute list` names them";
+    return kit_fail(err, code, remedy, "%s: %s", what, text);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every verb that trains or infers hands to the host: secrets, configuration, interruption, progress, airgap. */
+#ifndef KOLM_CLI_CALL_OPTIONS_H
+#define KOLM_CLI_CALL_OPTIONS_H
+
+#include "cli/output.h"
+#include "cli/registry.h"
+#include "host/host.h"
+
+typedef struct cli_calling {
+    cli_context *context;
+    store_credentials *credentials; /* owned; NULL under airgap: then no secret is read at all */
+    cli_progress *progress;         /* NULL: progress is not shown */
+    host_events events;
+    host_call_options options; /* what to pass; points into this struct, which must not move */
+} cli_calling;
+
+/* Fills calling for a call of backend. */
+kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict, cli_progress *progress,
+                             cli_calling *out_calling, kolm_error_t *err) KIT_MUST_USE;
+void cli_calling_end(cli_calling *calling);
+
+/* OK for HOST_OK; else the error of the result, and *out_exit 130 or 5. what: "training on local-x". */
+kit_status cli_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

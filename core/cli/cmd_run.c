@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm run: questions in, answers out, as a stream in constant memory. */
+#include "cli/cli.h"
+#include "cli/model.h"
+#include "cli/options.h"
+#include "kolm/kit/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define INPUT_MAX (16u << 20)
+
+/* Two threads move text while the main thread waits for the backend: one feeds questions, one prints answers. */
+typedef struct stream {
+    cli_context *context;
+    char **texts; /* given on the command line; else standard input */
+    size_t text_count;
+    bool jsonl;
+    bool json; /* print JSON lines */
+    int to_backend, from_backend;
+    kit_status feed_status, print_status;
+    kolm_error_t feed_error, print_error;
+    uint64_t answers;
+} stream;
+
+/* ---- Feeding */
+
+static kit_status put_question(kit_buf *out, const char *id, const char *input, size_t length, kolm_error_t *err) {
+    kit_buf_str(out, "{\"id\":");
+    kit_json_string(out, id, strlen(id));
+    kit_buf_str(out, ",\"input\":");
+    kit_json_string(out, input, length);
+    kit_buf_str(out, "}\n");
+    return kit_buf_ok(out, err);
+}
+
+static kit_status not_text(kolm_error_t *err, unsigned long long line, size_t at) {
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "standard input, line %llu, column %zu: expected UTF-8 text", line, at + 1);
+}
+
+static kit_status json_question(const char *line, size_t length, unsigned long long number, kit_buf *out, kolm_error_t *err) {
+    cJSON *object = NULL;
+    const char *id = NULL, *input = NULL;
+    char own_id[32];
+    kolm_error_t inner = KIT_ERROR_INIT;
+    if (kit_json_parse(line, length, &object, &inner) != KOLM_OK)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "each line must be one JSON object with the text \"input\"", "standard input, line %llu: %s", number, inner.text);
+    kit_status status = KOLM_OK;
+    uint64_t numeric = 0;
+    kit_format(own_id, sizeof own_id, "%llu", number);
+    if (!kit_json_get_string(object, "id", &id)) id = own_id;
+    if (kit_json_get_u64(object, "id", &numeric)) kit_format(own_id, sizeof own_id, "%llu", (unsigned long long)numeric);
+    if (!kit_json_get_string(object, "input", &input) && !kit_json_get_string(object, "prompt", &input))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "each line must be one JSON object with the text \"input\"", "standard input, line %llu: expected the key \"input\" with text", number);
+    else status = put_question(out, id, input, strlen(input), err);
+    cJSON_Delete(object);
+    return status;
+}
+
+static kit_status plain_question(const char *line, size_t length, unsigned long long number, kit_buf *out, kolm_error_t *err) {
+    char id[32];
+    size_t valid = kit_utf8_valid(line, length);
+    if (valid == length && memchr(line, '\0', length) != NULL) valid = strlen(line);
+    if (valid != length) return not_text(err, number, valid);
+    kit_format(id, sizeof id, "%llu", number);
+    return put_question(out, id, line, length, err);
+}
+
+/* The backend may stop reading before the end (it failed, or the user stopped it): that is told by its verdict. */
+static kit_status send(stream *s, kit_buf *out, bool *out_gone) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (kit_write_all(s->to_backend, kit_buf_text(out), out->length, &err) != KOLM_OK) *out_gone = true;
+    kit_buf_clear(out);
+    return KOLM_OK;
+}
+
+static kit_status feed_lines(stream *s, kit_buf *out) {
+    kit_lines *lines = NULL;
+    bool gone = false;
+    KIT_TRY(kit_lines_open(STDIN_FILENO, INPUT_MAX, &lines, &s->feed_error));
+    kit_status status = KOLM_OK;
+    while (status == KOLM_OK && !gone && !cli_interrupted()) {
+        const char *line = NULL;
+        size_t length = 0;
+        status = kit_lines_next(lines, &line, &length, &s->feed_error);
+        if (status != KOLM_OK || line == NULL) break;
+        unsigned long long number = (unsigned long long)kit_lines_number(lines);
+        bool blank = strspn(line, " \t") == length;
+        if (!(s->jsonl && blank)) status = s->jsonl ? json_question(line, length, number, out, &s->feed_error) : plain_question(line, length, number, out, &s->feed_error);
+        /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
+        if (out->length > 32768 || !kit_lines_ready(lines)) {
+            kit_status sent = send(s, out, &gone);
+            (void)sent;
+        }
+    }
+    if (!gone) status = send(s, out, &gone) == KOLM_OK ? status : KOLM_E_UNKNOWN;
+    kit_lines_close(lines);
+    return status;
+}
+
+static void *feed(void *user) {
+    stream *s = user;
+    kit_buf out = {0};
+    bool gone = false;
+    if (s->text_count > 0) {
+        for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++) s->feed_status = plain_question(s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
+        kit_status sent = send(s, &out, &gone);
+        (void)sent;
+    } else {
+        s->feed_status = feed_lines(s, &out);
+    }
+    kit_buf_free(&out);
+    close(s->to_backend);
+    return NULL;
+}
+
+/* ---- Printing */
+
+static kit_status print_answer(stream *s, const char *line, size_t length, kolm_error_t *err) {
+    cJSON *answer = NULL;
+    const char *output = NULL, *best = NULL;
+    double confidence = 0;
+    KIT_TRY(kit_json_parse(line, length, &answer, err));
+    s->answers++;
+    if (!kit_json_get_number(answer, "confidence", &confidence)) confidence = 0;
+    if (s->json) cli_print(s->context, "%s\n", line);
+    else if (kit_json_get_string(answer, "output", &output)) cli_print(s->context, "%s  %.3f\n", cli_safe(output), confidence);
+    else cli_print(s->context, "(withheld)  %.3f  best: %s\n", confidence, kit_json_get_string(answer, "best", &best) ? cli_safe(best) : "none");
+    cJSON_Delete(answer);
+    return KOLM_OK;
+}
+
+static void *print_answers(void *user) {
+    stream *s = user;
+    kit_lines *lines = NULL;
+    s->print_status = kit_lines_open(s->from_backend, INPUT_MAX, &lines, &s->print_error);
+    while (s->print_status == KOLM_OK) {
+        const char *line = NULL;
+        size_t length = 0;
+        s->print_status = kit_lines_next(lines, &line, &length, &s->print_error);
+        if (s->print_status != KOLM_OK || line == NULL) break;
+        s->print_status = print_answer(s, line, length, &s->print_error);
+        if (!kit_lines_ready(lines)) fflush(stdout);
+    }
+    kit_lines_close(lines);
+    close(s->from_backend);
+    return NULL;
+}
+
+/* ---- Both */
+
+static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out_exit, kolm_error_t *err) {
+    int question_read = -1, answer_write = -1;
+    pthread_t feeder, printer;
+    KIT_TRY(kit_pipe(&question_read, &s->to_backend, err));
+    KIT_TRY(kit_pipe(&s->from_backend, &answer_write, err));
+    if (pthread_create(&feeder, NULL, feed, s) != 0) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "cannot start a thread");
+    if (pthread_create(&printer, NULL, print_answers, s) != 0) {
+        close(question_read);
+        pthread_join(feeder, NULL);
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "cannot start a thread");
+    }
+    kit_status status = cli_answering_run(s->context, answering, airgap, question_read, answer_write, out_exit, err);
+    close(question_read);
+    close(answer_write);
+    pthread_join(printer, NULL);
+    /* A feeder that waits for a line nobody will answer must not keep the command alive. */
+    if (status != KOLM_OK && s->text_count == 0) pthread_detach(feeder);
+    else pthread_join(feeder, NULL);
+    if (status != KOLM_OK) return status;
+    *out_exit = CLI_EXIT_DATA;
+    if (s->feed_status != KOLM_OK) {
+        *err = s->feed_error;
+        return s->feed_status;
+    }
+    *out_exit = CLI_EXIT_BACKEND;
+    if (s->print_status != KOLM_OK) *err = s->print_error;
+    return s->print_status;
+}
+
+typedef struct run_request {
+    const char *backend;
+    bool jsonl, airgap;
+    char **words;
+    size_t word_count;
+} run_request;
+
+static kit_status run_model(cli_context *context, const run_request *r, stream *s, int *out_exit, kolm_error_t *err) {
+    cli_model model;
+    cli_answering answering = {.job = {.lock_fd = -1}};
+    kit_status status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
+    if (status == KOLM_OK) {
+        *out_exit = CLI_EXIT_VERIFY;
+        status = cli_model_may_run(context, &model, err);
+    }
+    if (status == KOLM_OK) status = cli_answering_begin(context, &model, r->backend, r->airgap, &answering, out_exit, err);
+    if (status == KOLM_OK) status = ask(s, &answering, r->airgap, out_exit, err);
+    cli_answering_end(&answering);
+    cli_model_close(&model);
+    return status;
+}
+
+int cli_cmd_run(cli_context *context, int argc, char **argv) {
+    run_request r = {.words = argv};
+    const cli_option options[] = {
+        {"jsonl", 0, CLI_FLAG, &r.jsonl, NULL, "questions are JSON lines {\"id\", \"input\"}, answers too"},
+        {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
+        {"airgap", 0, CLI_FLAG, &r.airgap, NULL, "no network for the backend, enforced by the kernel"},
+    };
+    const cli_syntax syntax = {
+        .command = "kolm run",
+        .words = "FILE.kolm [TEXT...]",
+        .summary = "Answers each TEXT with a compiled model; without one, each line of standard input.",
+        .notes = "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.",
+        .options = options,
+        .option_count = sizeof options / sizeof *options,
+        .min_words = 1,
+        .max_words = SIZE_MAX,
+        .words_out = argv,
+        .word_count_out = &r.word_count,
+    };
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    /* The feeder may outlive this function when it waits for a terminal: what it uses must too. */
+    stream *s = calloc(1, sizeof *s);
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (s == NULL) {
+        kit_status status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, CLI_EXIT_INTERNAL, &err);
+    }
+    *s = (stream){.context = context, .texts = r.words + 1, .text_count = r.word_count - 1, .jsonl = r.jsonl, .json = r.jsonl || context->json, .to_backend = -1, .from_backend = -1,
+                  .feed_error = KIT_ERROR_INIT, .print_error = KIT_ERROR_INIT};
+    kit_status status = run_model(context, &r, s, &exit_code, &err);
+    if (status == KOLM_OK) {
+        free(s);
+        return CLI_EXIT_OK;
+    }
+    return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm score: measures a compiled model again, on rows of the user's own. */
+#include "cli/cli.h"
+#include "cli/model.h"
+#include "cli/options.h"
+#include "job/dataset.h"
+#include "score/score.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct score_request {
+    const char *eval, *backend, *input_col, *output_col;
+    cli_number gate, min_accuracy;
+    bool skip_bad, airgap;
+    char **words;
+} score_request;
+
+static kit_status prepare(const score_request *r, const job_directory *job, kolm_error_t *err) {
+    int fd = strcmp(r->eval, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(r->eval, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open the rows %s", r->eval);
+    const job_reader_options how = {.path = strcmp(r->eval, "-") == 0 ? "standard input" : r->eval, .input_col = r->input_col, .output_col = r->output_col};
+    const job_prepare_options options = {.data_fd = -1, .eval_fd = fd, .data = how, .eval = how, .skip_bad = r->skip_bad, .job_dir = job->job, .private_dir = job->private, .cancel = cli_interrupt_flag()};
+    job_summary summary;
+    kit_status status = job_prepare_eval(&options, &summary, err);
+    close(fd);
+    return status;
+}
+
+static uint64_t payload_bytes(const cli_model *model) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < artifact_entry_count(model->artifact); i++) {
+        const artifact_entry *entry = artifact_entry_at(model->artifact, i);
+        if (strncmp(entry->name, "model/", 6) == 0) sum += entry->size;
+    }
+    return sum;
+}
+
+static kit_status read_answers(const cli_answering *answering, score_answers **out, kolm_error_t *err) {
+    char *heldout = NULL, *predictions = NULL;
+    kit_status status = kit_path_join(answering->job.private, "heldout.jsonl", &heldout, err);
+    if (status == KOLM_OK) status = kit_path_join(answering->job.job, "predictions.jsonl", &predictions, err);
+    if (status == KOLM_OK) status = score_answers_read(heldout, predictions, out, err);
+    free(heldout);
+    free(predictions);
+    return status;
+}
+
+static kit_status measure(cli_context *context, const score_request *r, score_answers **out_answers, score_k *out_k, int *out_exit, kolm_error_t *err) {
+    cli_model model;
+    cli_answering answering = {.job = {.lock_fd = -1}};
+    kit_status status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
+    if (status == KOLM_OK) {
+        *out_exit = CLI_EXIT_VERIFY;
+        status = cli_model_may_run(context, &model, err);
+    }
+    if (status == KOLM_OK) status = cli_answering_begin(context, &model, r->backend, r->airgap, &answering, out_exit, err);
+    if (status == KOLM_OK) {
+        *out_exit = CLI_EXIT_DATA;
+        status = prepare(r, &answering.job, err);
+    }
+    if (status == KOLM_OK) status = cli_answering_run(context, &answering, r->airgap, -1, -1, out_exit, err);
+    if (status == KOLM_OK) status = read_answers(&answering, out_answers, err);
+    if (status == KOLM_OK) score_compute(score_rows(*out_answers), score_answered(*out_answers), score_correct(*out_answers), payload_bytes(&model), out_k);
+    cli_answering_end(&answering);
+    cli_model_close(&model);
+    return status;
+}
+
+static int report(cli_context *context, const score_request *r, const score_answers *answers, const score_k *k, kolm_error_t *err) {
+    const score_gates gates = {(uint32_t)(r->gate.set ? r->gate.value : 850000), (uint32_t)(r->min_accuracy.set ? r->min_accuracy.value : 800000)};
+    int exit_code = (r->gate.set || r->min_accuracy.set) && !score_ships(k, &gates) ? CLI_EXIT_GATE : CLI_EXIT_OK;
+    if (context->json) {
+        cJSON *object = score_report_object(k, answers, &gates);
+        if (object != NULL && !kit_json_put_string(object, "schema", "kolm.score/1")) {
+            cJSON_Delete(object);
+            object = NULL;
+        }
+        return cli_print_json(context, object, exit_code);
+    }
+    kit_buf text = {0};
+    kit_status status = score_report_text(k, answers, &gates, NULL, &text, err);
+    if (status == KOLM_OK) cli_print(context, "%s", kit_buf_text(&text));
+    kit_buf_free(&text);
+    return status == KOLM_OK ? exit_code : cli_error(context, CLI_EXIT_INTERNAL, err);
+}
+
+int cli_cmd_score(cli_context *context, int argc, char **argv) {
+    score_request r = {.words = argv};
+    const cli_option options[] = {
+        {"eval", 0, CLI_STRING, &r.eval, "FILE", "rows to measure on; - for standard input"},
+        {"gate", 0, CLI_FRACTION, &r.gate, "K", "exit with 4 below this K-score"},
+        {"min-accuracy", 0, CLI_FRACTION, &r.min_accuracy, "A", "exit with 4 below this accuracy"},
+        {"skip-bad", 0, CLI_FLAG, &r.skip_bad, NULL, "leave bad rows out instead of stopping at the first"},
+        {"input-col", 0, CLI_STRING, &r.input_col, "NAME", "column or key of the input"},
+        {"output-col", 0, CLI_STRING, &r.output_col, "NAME", "column or key of the output"},
+        {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
+        {"airgap", 0, CLI_FLAG, &r.airgap, NULL, "no network for the backend, enforced by the kernel"},
+    };
+    size_t word_count = 0;
+    const cli_syntax syntax = {
+        .command = "kolm score",
+        .words = "FILE.kolm",
+        .summary = "Measures accuracy and coverage of a compiled model on rows of your own.",
+        .options = options,
+        .option_count = sizeof options / sizeof *options,
+        .min_words = 1,
+        .max_words = 1,
+        .words_out = argv,
+        .word_count_out = &word_count,
+    };
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    if (r.eval == NULL) return cli_usage_error(context, syntax.command, "--eval is missing: the rows to measure on");
+    kolm_error_t err = KIT_ERROR_INIT;
+    score_answers *answers = NULL;
+    score_k k;
+    kit_status status = measure(context, &r, &answers, &k, &exit_code, &err);
+    if (status == KOLM_OK) exit_code = report(context, &r, answers, &k, &err);
+    else exit_code = cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+    score_answers_free(answers);
+    return exit_code;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state of one `kolm compile`, and its steps in the order in which they run. */
+#ifndef KOLM_CLI_COMPILE_H
+#define KOLM_CLI_COMPILE_H
+
+#include "artifact/artifact.h"
+#include "cli/choose.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "host/host.h"
+#include "job/dataset.h"
+#include "job/directory.h"
+#include "receipt/receipt.h"
+#include "score/score.h"
+
+/* What the user asked for. */
+typedef struct compile_request {
+    const char *task, *data, *eval, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col;
+    cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, min_vram, max_tier;
+    cli_list exclude;
+    cli_mode airgap;
+    bool allow_private_remote, force, skip_bad, embed_eval, keep_job, quiet;
+} compile_request;
+
+/* One file of the payload, as the backend left it. */
+typedef struct compile_payload {
+    char *name; /* in the artifact: "model/linear.bin" */
+    char *path;
+    uint64_t size;
+} compile_payload;
+
+typedef struct compile {
+    cli_context *context;
+    compile_request request;
+    int exit_code; /* what a failure of the present step means */
+    char *out_path;    /* DIR/NAME-VERSION.kolm */
+    char *sidecar_path;
+    char *failed_path; /* DIR/NAME-VERSION.failed */
+    char *chain_path, *keys_dir;
+    job_directory job;
+    job_summary data;
+    const char *recipe; /* decided */
+    uint32_t threads;
+    bool airgap, airgap_strict;
+    cli_choice *choice;
+    cli_progress progress;
+    uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */
+    host_result trained, answered;
+    cJSON *result; /* result.json of the backend */
+    compile_payload *payload;
+    size_t payload_count;
+    uint64_t payload_bytes;
+    score_answers *answers;
+    score_k k;
+    score_gates gates;
+    int64_t started_at; /* seconds since 1970 */
+    int64_t started_ms; /* monotonic */
+    artifact_identity identity;
+    char file_sha256[KIT_SHA256_HEX];
+    receipt_head head;
+    bool key_created;
+    char keyid[KIT_SHA256_HEX];
+} compile;
+
+/* Each sets exit_code to what its own failure means before anything can fail. */
+kit_status compile_check_request(compile *c, kolm_error_t *err) KIT_MUST_USE;
+kit_status compile_prepare_data(compile *c, kolm_error_t *err) KIT_MUST_USE;
+kit_status compile_choose(compile *c, kolm_error_t *err) KIT_MUST_USE;
+kit_status compile_train(compile *c, kolm_error_t *err) KIT_MUST_USE;
+kit_status compile_answer(compile *c, kolm_error_t *err) KIT_MUST_USE;
+kit_status compile_score(compile *c, kolm_error_t *err) KIT_MUST_USE;
+/* Below a gate: the .failed directory. */
+kit_status compile_write_failed(compile *c, kolm_error_t *err) KIT_MUST_USE;
+/* At or above both: artifact and receipts, verified and then moved into place. */
+kit_status compile_ship(compile *c, kolm_error_t *err) KIT_MUST_USE;
+void compile_print_shipped(compile *c);
+/* The whole as one JSON document. */
+cJSON *compile_record(const compile *c, bool ships);
+/* What to try when a gate was missed; static. */
+const char *compile_advice(const compile *c);
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* compile, first half: checking the request, preparing the data, choosing the backend. */
+#include "cli/cli.h"
+#include "cli/call_options.h"
+#include "cli/compile.h"
+#include "cli/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool task_ok(const char *task) {
+    size_t length = strlen(task);
+    if (length == 0 || length > 64 || task[0] < 'a' || task[0] > 'z') return false;
+    return strspn(task, "abcdefghijklmnopqrstuvwxyz0123456789_-") == length;
+}
+
+static bool version_ok(const char *version) {
+    size_t length = strlen(version);
+    if (length == 0 || length > 64 || strchr(".+-", version[0]) != NULL) return false;
+    return strspn(version, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.+-") == length;
+}
+
+static bool one_of(const char *word, const char *const *words, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(word, words[i]) == 0) return true;
+    return false;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t a = strlen(text), b = strlen(end);
+    return a >= b && strcmp(text + a - b, end) == 0;
+}
+
+/* --out names the file when it ends in .kolm, else the directory. */
+static kit_status place_output(compile *c, kolm_error_t *err) {
+    const compile_request *r = &c->request;
+    kit_buf path = {0}, sidecar = {0}, failed = {0};
+    if (r->out != NULL && ends_with(r->out, ".kolm")) {
+        kit_buf_str(&path, r->out);
+        kit_buf_add(&failed, r->out, strlen(r->out) - strlen(".kolm"));
+        kit_buf_str(&failed, ".failed");
+    } else {
+        const char *directory = r->out != NULL ? r->out : ".";
+        const char *slash = ends_with(directory, "/") ? "" : "/";
+        kit_buf_fmt(&path, "%s%s%s-%s.kolm", directory, slash, r->task, r->version);
+        kit_buf_fmt(&failed, "%s%s%s-%s.failed", directory, slash, r->task, r->version);
+    }
+    kit_buf_fmt(&sidecar, "%s%s", kit_buf_text(&path), RECEIPT_SIDECAR_SUFFIX);
+    kit_status status = kit_buf_ok(&path, err);
+    if (status == KOLM_OK) status = kit_buf_ok(&sidecar, err);
+    if (status == KOLM_OK) status = kit_buf_ok(&failed, err);
+    c->out_path = kit_buf_take(&path);
+    c->sidecar_path = kit_buf_take(&sidecar);
+    c->failed_path = kit_buf_take(&failed);
+    return status;
+}
+
+/* Yes on a terminal means --force. */
+static bool confirm_overwrite(compile *c) {
+    if (c->context->json || !c->context->err_tty || isatty(STDIN_FILENO) != 1) return false;
+    fprintf(stderr, "%s exists. Replace it? [y/N] ", cli_safe(c->out_path));
+    char answer[16] = "";
+    return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+static kit_status check_output(compile *c, kolm_error_t *err) {
+    struct stat info;
+    KIT_TRY(place_output(c, err));
+    if (lstat(c->out_path, &info) == 0 && S_ISDIR(info.st_mode)) return kit_fail(err, KOLM_E_ALREADY_EXISTS, "choose another name or place with --out", "%s is a directory", c->out_path);
+    if (lstat(c->out_path, &info) == 0 && !c->request.force) {
+        c->request.force = confirm_overwrite(c);
+        if (!c->request.force) return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out", "%s exists already", c->out_path);
+    }
+    char *slash = strrchr(c->out_path, '/');
+    if (slash == NULL || slash == c->out_path) return KOLM_OK;
+    *slash = '\0';
+    kit_status status = KOLM_OK;
+    if (stat(c->out_path, &info) != 0) status = kit_fail_errno(err, errno, "cannot write in %s", c->out_path);
+    else if (!S_ISDIR(info.st_mode)) status = kit_fail_errno(err, ENOTDIR, "cannot write in %s", c->out_path);
+    else if (access(c->out_path, W_OK | X_OK) != 0) status = kit_fail_errno(err, errno, "cannot write in %s", c->out_path);
+    *slash = '/';
+    return status;
+}
+
+kit_status compile_check_request(compile *c, kolm_error_t *err) {
+    static const char *const recipes[] = {"auto", "linear", "lora"}, *const efforts[] = {"quick", "normal", "high"};
+    compile_request *r = &c->request;
+    c->exit_code = CLI_EXIT_USAGE;
+    if (!task_ok(r->task)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use lower-case letters, digits, '_' and '-', beginning with a letter, at most 64", "--task '%s' is not a usable name", r->task);
+    if (!version_ok(r->version)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use letters, digits, '.', '+' and '-', such as 1.0.0", "--version '%s' is not a usable version", r->version);
+    if (!one_of(r->recipe, recipes, 3)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use auto, linear or lora", "--recipe '%s' is unknown", r->recipe);
+    if (!one_of(r->effort, efforts, 3)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use quick, normal or high", "--effort '%s' is unknown", r->effort);
+    if (r->threads.set && (r->threads.value == 0 || r->threads.value > 1024)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use 1 to 1024", "--threads %llu is out of range", (unsigned long long)r->threads.value);
+    if (r->seed.set && r->seed.value > (uint64_t)KIT_JSON_MAX_INTEGER) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use at most 9007199254740991", "--seed %llu is too large", (unsigned long long)r->seed.value);
+    if (r->abstain.set && r->target_accuracy.set) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give one of them", "--abstain and --target-accuracy both set the threshold");
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    c->threads = r->threads.set ? (uint32_t)r->threads.value : processors > 0 ? (uint32_t)processors : 1;
+    c->gates = (score_gates){r->gate.set ? (uint32_t)r->gate.value : 850000, r->min_accuracy.set ? (uint32_t)r->min_accuracy.value : 800000};
+    c->airgap = r->airgap.set;
+    c->airgap_strict = c->airgap && (r->airgap.word == NULL || strcmp(r->airgap.word, "strict") == 0);
+    return check_output(c, err);
+}
+
+/* ---- Data */
+
+static kit_status open_data(const char *path, int *out_fd, kolm_error_t *err) {
+    struct stat info;
+    *out_fd = strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open the data %s", path);
+    if (fstat(*out_fd, &info) == 0 && S_ISDIR(info.st_mode)) {
+        close(*out_fd);
+        *out_fd = -1;
+        return kit_fail_errno(err, EISDIR, "cannot read the data %s", path);
+    }
+    return KOLM_OK;
+}
+
+static void print_data(compile *c) {
+    const job_summary *s = &c->data;
+    char labels[64] = "";
+    if (s->labels <= JOB_LABELS_MAX) kit_format(labels, sizeof labels, ", %llu labels", (unsigned long long)s->labels);
+    cli_print(c->context, "[data]        %llu rows%s; %llu to learn from, %llu held out\n", (unsigned long long)s->rows_read, labels, (unsigned long long)s->train_rows, (unsigned long long)s->eval_rows);
+    if (s->bad_rows > 0) cli_print(c->context, "[data]        %llu bad rows left out; the first: %s\n", (unsigned long long)s->bad_rows, cli_safe(s->bad_examples[0]));
+    if (s->duplicates > 0) cli_print(c->context, "[data]        %llu duplicate rows dropped\n", (unsigned long long)s->duplicates);
+    if (s->contradictions > 0)
+        cli_print(c->context, "[data]        %llu contradicting rows dropped: the same input with two outputs, as in lines %llu and %llu\n", (unsigned long long)s->contradictions,
+                  (unsigned long long)s->contradiction_lines[0], (unsigned long long)s->contradiction_lines[1]);
+    if (s->leaked > 0) cli_print(c->context, "[data]        %llu held-out rows dropped: their input is also trained on\n", (unsigned long long)s->leaked);
+    if (s->unseen_labels > 0) cli_print(c->context, "[data]        %llu held-out rows have an output that is never trained on\n", (unsigned long long)s->unseen_labels);
+    if (s->lonely_labels > 0 && s->closed) cli_print(c->context, "[data]        %llu labels have a single row: learned, never tested\n", (unsigned long long)s->lonely_labels);
+}
+
+static kit_status decide_recipe(compile *c, kolm_error_t *err) {
+    const compile_request *r = &c->request;
+    c->recipe = r->recipe;
+    if (strcmp(r->recipe, "auto") == 0 && r->base != NULL) c->recipe = "lora";
+    else if (strcmp(r->recipe, "auto") == 0 && c->data.closed) c->recipe = "linear";
+    else if (strcmp(r->recipe, "auto") == 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "for texts as outputs pass --base MODEL; for labels pass --recipe linear, or give each label more rows", "the outputs do not form a closed set: %s", c->data.closed_why);
+    if (strcmp(c->recipe, "linear") == 0 && c->data.labels > JOB_LABELS_MAX) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead", "the linear recipe learns labels, and %s", c->data.closed_why);
+    if (strcmp(c->recipe, "lora") == 0 && r->base == NULL) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the lora recipe needs a base model");
+    return KOLM_OK;
+}
+
+static kit_status make_job_directory(compile *c, kolm_error_t *err) {
+    store_home *home = NULL;
+    char *root = NULL;
+    KIT_TRY(cli_home(c->context, &home, err));
+    KIT_TRY(store_home_create(home, err));
+    KIT_TRY(store_home_file(home, "receipts.jsonl", &c->chain_path, err));
+    KIT_TRY(store_home_file(home, "keys", &c->keys_dir, err));
+    KIT_TRY(store_home_file(home, "jobs", &root, err));
+    kit_status status = job_directory_make(root, &c->job, err);
+    free(root);
+    return status;
+}
+
+kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
+    const compile_request *r = &c->request;
+    int data = -1, eval = -1;
+    c->exit_code = CLI_EXIT_DATA;
+    kit_status status = open_data(r->data, &data, err);
+    if (status == KOLM_OK && r->eval != NULL) status = open_data(r->eval, &eval, err);
+    if (status == KOLM_OK) {
+        status = make_job_directory(c, err);
+        if (status != KOLM_OK) c->exit_code = CLI_EXIT_USAGE;
+    }
+    if (status == KOLM_OK) {
+        job_prepare_options options = {
+            .data_fd = data,
+            .eval_fd = eval,
+            .data = {.path = strcmp(r->data, "-") == 0 ? "standard input" : r->data, .input_col = r->input_col, .output_col = r->output_col},
+            .eval = {.path = r->eval, .input_col = r->input_col, .output_col = r->output_col},
+            .skip_bad = r->skip_bad,
+            .seed = r->seed.value,
+            .job_dir = c->job.job,
+            .private_dir = c->job.private,
+            .cancel = cli_interrupt_flag(),
+        };
+        status = job_prepare(&options, &c->data, err);
+        if (status == KOLM_E_RESOURCE_EXHAUSTED) c->exit_code = CLI_EXIT_INTERNAL;
+    }
+    if (data >= 0) close(data);
+    if (eval >= 0) close(eval);
+    if (status == KOLM_OK && !c->context->json && !r->quiet) print_data(c);
+    return status == KOLM_OK ? decide_recipe(c, err) : status;
+}
+
+/* ---- Choice */
+
+static kit_status quote(compile *c, kolm_error_t *err) {
+    const cli_backend *backend = c->choice->backend;
+    kolm_cost_args_t args = {
+        .rows = c->data.train_rows,
+        .input_bytes = c->data.train_input_bytes,
+        .labels = c->data.closed ? c->data.labels : 0,
+        .price_micro_usd_per_hour = backend->price_micro_usd_per_hour,
+        .cold_start_seconds = backend->cold_start_seconds,
+        .threads = c->threads,
+        .recipe = c->recipe,
+    };
+    host_result *result = calloc(1, sizeof *result);
+    if (result == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    cli_calling calling;
+    kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
+    if (status == KOLM_OK) status = host_cost(c->choice->registry->found, backend->row, &args, &calling.options, result, err);
+    c->quoted_micro = status == KOLM_OK && result->verdict == HOST_OK ? result->cost.cost_micro_usd : RECEIPT_UNKNOWN;
+    cli_calling_end(&calling);
+    free(result);
+    return status;
+}
+
+static kit_status check_budget(compile *c, kolm_error_t *err) {
+    const compile_request *r = &c->request;
+    char quoted[32], budget[32];
+    if (!r->budget.set) return KOLM_OK;
+    if (c->quoted_micro == RECEIPT_UNKNOWN) {
+        cli_warn(c->context, "%s cannot say what this job costs: --budget says nothing about it", c->choice->backend->name);
+        return KOLM_OK;
+    }
+    if (c->quoted_micro <= r->budget.value) return KOLM_OK;
+    c->exit_code = CLI_EXIT_NOTHING;
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "raise --budget, choose a cheaper backend (`kolm compute quote`), or train on fewer rows", "this job is quoted at %s on %s, above the budget of %s",
+                    cli_usd(quoted, sizeof quoted, c->quoted_micro), c->choice->backend->name, cli_usd(budget, sizeof budget, r->budget.value));
+}
+
+kit_status compile_choose(compile *c, kolm_error_t *err) {
+    const compile_request *r = &c->request;
+    cli_choose_options options = {
+        .backend = r->backend,
+        .constraints = {.airgap = c->airgap,
+                        .allow_private_remote = r->allow_private_remote,
+                        .has_min_vram = r->min_vram.set,
+                        .min_vram_bytes = r->min_vram.value * 1000,
+                        .has_max_tier = r->max_tier.set,
+                        .max_tier = (uint32_t)r->max_tier.value,
+                        .exclude = (const char *const *)r->exclude.items,
+                        .exclude_count = r->exclude.count},
+    };
+    c->exit_code = CLI_EXIT_NOTHING;
+    KIT_TRY(cli_choose(c->context, &options, &c->choice, &c->exit_code, err));
+    if (!c->context->json && !r->quiet) cli_print(c->context, "[trainer]     using %s\n", cli_safe(c->choice->said));
+    c->exit_code = CLI_EXIT_BACKEND;
+    KIT_TRY(quote(c, err));
+    return check_budget(c, err);
+}

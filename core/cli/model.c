@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening, judging and asking compiled models. */
+#include "cli/model.h"
+
+#include "cli/call_options.h"
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool stop(void *user, uint64_t done, uint64_t total) {
+    (void)user, (void)done, (void)total;
+    return cli_interrupted();
+}
+
+static kit_status judge(cli_context *context, cli_model *m, cli_trust trust, kolm_error_t *err) {
+    store_home *home = NULL;
+    char *keys = NULL, *chain = NULL;
+    receipt_keyring *ring = NULL;
+    kit_buf lines = {0};
+    bool with_receipts = trust != CLI_TRUST_CONTENT;
+    kit_status status = cli_home(context, &home, err);
+    if (status == KOLM_OK) status = store_home_file(home, "keys", &keys, err);
+    if (status == KOLM_OK) status = store_home_file(home, "receipts.jsonl", &chain, err);
+    if (status == KOLM_OK) status = receipt_keyring_load(keys, &ring, err);
+    if (status == KOLM_OK && with_receipts) status = receipt_sidecar_read(m->sidecar_path, &lines, &m->has_sidecar, err);
+    unsigned what = trust == CLI_TRUST_DEEP ? ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES : m->has_sidecar ? ARTIFACT_HASH_FILE : ARTIFACT_HASH_ENTRIES;
+    if (status == KOLM_OK) status = artifact_hash(m->artifact, what, stop, NULL, m->file_sha256, err);
+    if (status == KOLM_OK) {
+        receipt_question question = {.ring = ring, .now = (int64_t)time(NULL), .envelope_type = ARTIFACT_MANIFEST_TYPE, .file_sha256 = m->file_sha256, .sidecar = m->has_sidecar ? kit_buf_text(&lines) : NULL,
+                                     .sidecar_length = lines.length, .chain_path = with_receipts ? chain : NULL};
+        question.manifest = artifact_manifest_text(m->artifact, &question.manifest_length);
+        question.envelope = artifact_envelope(m->artifact, &question.envelope_length);
+        question.signer_pem = artifact_signer_pem(m->artifact, &question.signer_pem_length);
+        status = receipt_check(&question, &m->report, err);
+    }
+    receipt_keyring_free(ring);
+    kit_buf_free(&lines);
+    free(keys);
+    free(chain);
+    return status;
+}
+
+kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit, kolm_error_t *err) {
+    *out_model = (cli_model){0};
+    *out_exit = CLI_EXIT_DATA;
+    out_model->path = realpath(path, NULL);
+    if (out_model->path == NULL) return kit_fail_errno(err, errno, "cannot open %s", path);
+    kit_buf sidecar = {0};
+    kit_buf_fmt(&sidecar, "%s%s", out_model->path, RECEIPT_SIDECAR_SUFFIX);
+    kit_status status = kit_buf_ok(&sidecar, err);
+    out_model->sidecar_path = kit_buf_take(&sidecar);
+    if (status == KOLM_OK) status = artifact_open(out_model->path, &out_model->artifact, err);
+    if (status == KOLM_OK) status = judge(context, out_model, trust, err);
+    if (status == KOLM_E_DATA_LOSS) *out_exit = CLI_EXIT_VERIFY;
+    if (status == KOLM_E_CANCELLED) *out_exit = CLI_EXIT_INTERRUPTED;
+    if (status == KOLM_E_RESOURCE_EXHAUSTED) *out_exit = CLI_EXIT_INTERNAL;
+    if (status == KOLM_E_FAILED_PRECONDITION) *out_exit = CLI_EXIT_USAGE;
+    return status;
+}
+
+void cli_model_close(cli_model *model) {
+    receipt_report_free(&model->report);
+    artifact_close(model->artifact);
+    free(model->path);
+    free(model->sidecar_path);
+    *model = (cli_model){0};
+}
+
+kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) {
+    const receipt_report *r = &model->report;
+    if (r->verdict == RECEIPT_TRUSTED) return KOLM_OK;
+    if (r->verdict != RECEIPT_UNKNOWN_KEY) return kit_fail(err, KOLM_E_PERMISSION_DENIED, r->remedy, "%s is not used: %s", model->path, r->text);
+    cli_warn(context, "%s is signed by a key that nobody here vouched for (%.16s...); `kolm verify` says more", cli_safe(model->path), r->keyid);
+    return KOLM_OK;
+}
+
+/* ---- Asking */
+
+static kit_status make_job_directory(cli_context *context, job_directory *out, kolm_error_t *err) {
+    store_home *home = NULL;
+    char *root = NULL;
+    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(store_home_file(home, "jobs", &root, err));
+    kit_status status = job_directory_make(root, out, err);
+    free(root);
+    if (status == KOLM_OK) return KOLM_OK;
+    /* A home that cannot be written does not keep a model from answering. */
+    kit_buf shared = {0};
+    kit_buf_fmt(&shared, "/tmp/kolm-jobs-%ld", (long)geteuid());
+    status = kit_buf_ok(&shared, err);
+    if (status == KOLM_OK) status = job_directory_make(shared.data, out, err);
+    kit_buf_free(&shared);
+    return status;
+}
+
+static kit_status describe(const cli_model *model, const char *dir, kolm_error_t *err) {
+    const cJSON *manifest = artifact_manifest(model->artifact);
+    size_t count = artifact_entry_count(model->artifact), used = 0;
+    kit_job_model_file *files = calloc(count, sizeof *files);
+    if (files == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    /* job.json only reads these; the names end with the artifact. */
+    for (size_t i = 0; i < count; i++) {
+        const artifact_entry *entry = artifact_entry_at(model->artifact, i);
+        if (strncmp(entry->name, "model/", 6) != 0) continue;
+        files[used++] = (kit_job_model_file){.name = (char *)(uintptr_t)(entry->name + 6), .path = model->path, .offset = entry->offset, .size = entry->size};
+    }
+    job_description job = {.kind = "infer", .effort = "normal", .model_files = files, .model_file_count = used};
+    kit_status status = KOLM_OK;
+    if (!kit_json_get_string(manifest, "name", &job.task) || !kit_json_get_string(manifest, "recipe", &job.recipe)) status = kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest of %s lacks name or recipe", model->path);
+    if (status == KOLM_OK) status = job_describe(dir, &job, err);
+    free(files);
+    return status;
+}
+
+kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
+    *out_answering = (cli_answering){.job = {.lock_fd = -1}};
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
+    const cli_choose_options options = {.backend = backend, .constraints = {.infer = true, .airgap = airgap}};
+    *out_exit = CLI_EXIT_NOTHING;
+    KIT_TRY(cli_choose(context, &options, &out_answering->choice, out_exit, err));
+    *out_exit = CLI_EXIT_INTERNAL;
+    out_answering->result = calloc(1, sizeof *out_answering->result);
+    if (out_answering->result == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    KIT_TRY(make_job_directory(context, &out_answering->job, err));
+    return describe(model, out_answering->job.job, err);
+}
+
+kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd, int *out_exit, kolm_error_t *err) {
+    const cli_backend *backend = answering->choice->backend;
+    cli_calling calling;
+    char what[128];
+    *out_exit = CLI_EXIT_BACKEND;
+    kit_status status = cli_calling_begin(context, backend, airgap, airgap, NULL, &calling, err);
+    if (status == KOLM_OK) status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads, input_fd, output_fd, &calling.options, answering->result, err);
+    cli_calling_end(&calling);
+    kit_format(what, sizeof what, "answering on %s", backend->name);
+    return status == KOLM_OK ? cli_verdict(answering->result, what, out_exit, err) : status;
+}
+
+void cli_answering_end(cli_answering *answering) {
+    job_directory_close(&answering->job, false);
+    cli_choice_free(answering->choice);
+    free(answering->result);
+    *answering = (cli_answering){.job = {.lock_fd = -1}};
+}
