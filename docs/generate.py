@@ -165,6 +165,7 @@ def main():
     for name, text in (("kolm.bash", bash(verbs, groups)), ("_kolm", zsh(verbs, groups)), ("kolm.fish", fish(verbs, groups))):
         with open(os.path.join(out, name), "w", encoding="utf-8") as script:
             script.write(text)
+    print("\n".join(name for name, _ in pages))
     with open(os.path.join(out, "generated.txt"), "w", encoding="utf-8") as listing:
         listing.write("\n".join(name for name, _ in pages) + "\n")
 

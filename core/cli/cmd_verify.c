@@ -39,7 +39,8 @@ static void print_human(cli_context *context, const cli_model *model) {
     if (model->artifact != NULL) cli_print(context, "receipts     %zu%s\n", r->receipts, r->in_local_chain ? ", in the chain of this machine" : "");
     const cJSON *compute = kit_json_get(kit_json_get(r->receipt, "metrics"), "compute");
     const char *backend = NULL, *device = NULL;
-    if (kit_json_get_string(compute, "backend", &backend)) cli_print(context, "made by      %s%s%s\n", cli_safe(backend), kit_json_get_string(compute, "device", &device) ? " on " : "", device != NULL ? cli_safe(device) : "");
+    if (!kit_json_get_string(compute, "device", &device)) device = "an unnamed device";
+    if (kit_json_get_string(compute, "backend", &backend)) cli_print(context, "made by      %s on %s\n", cli_safe(backend), cli_safe(device));
     cli_print(context, "%s\n", cli_styled(context, trusted ? CLI_GREEN : CLI_RED, cli_safe(r->text)));
     if (r->remedy[0] != '\0') cli_print(context, "  -> %s\n", cli_safe(r->remedy));
 }

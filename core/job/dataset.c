@@ -261,6 +261,7 @@ static kit_status visit_kept(work *w, part which, visit_fn visit, void *user) {
     kit_status status = KOLM_OK;
     for (uint64_t row = 0; row < s->rows && status == KOLM_OK; row++) {
         ssize_t length = getline(&line, &capacity, s->file);
+        if (length > 0) line[length - 1] = '\0'; /* the LF that spool_row wrote */
         if (length <= 0) status = kit_fail_errno(w->err, errno != 0 ? errno : EIO, "cannot read the spool in %s", w->options->private_dir);
         else if (!is_dropped(s, row)) status = visit_line(w, line, (size_t)length - 1, row, visit, user, &whole);
         if (status == KOLM_OK) status = cancelled(w);
