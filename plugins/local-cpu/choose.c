@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plan of the cross-validation and what follows from its out-of-fold scores. */
+#include "choose.h"
+#include "kolm/kit/buf.h"
+#include "numeric.h"
+#include "pool.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define CV_ROWS_MAX 40000u             /* rows that candidates are compared on */
+#define CV_SCORES_MAX (5u << 19)       /* floats of one candidate's out-of-fold scores: 10 MiB */
+#define CV_CODES_MAX 24000000u         /* features of those rows */
+#define CV_ROWS_MIN 30u                /* fewer cannot choose anything */
+#define JOINT_WEIGHTS_MAX (10u << 20)  /* floats: beyond 40 MiB the joint solver is not tried */
+#define JOINT_DUALS_MAX (8u << 20)     /* floats */
+#define JOINT_MEMORY (48ull << 20)     /* bytes that joint fits running side by side may take */
+#define MANY_LABELS 1000u              /* from here on nothing is compared, the epochs are few */
+#define CHARS_MATTER_MICRO 10000       /* when characters add more than this, texts are short and L1 is not tried */
+#define HOPELESS_MICRO 25000           /* a candidate that far behind on the first fold is dropped */
+
+uint32_t choose_folds(uint64_t row_count, choose_effort effort) {
+    if (effort == EFFORT_QUICK) return 5;
+    return row_count < 2000 || effort == EFFORT_HIGH ? 5 : 3;
+}
+
+uint32_t choose_features_max(uint32_t labels) {
+    uint64_t most = (16ull << 20) / (labels > 0 ? labels : 1);
+    if (labels > MANY_LABELS) most = 1u << 17;
+    return most > 1u << 18 ? 1u << 18 : most < 1u << 14 ? 1u << 14 : (uint32_t)most;
+}
+
+static kit_status out_of_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or use fewer threads",
+                    "out of memory while choosing the model");
+}
+
+/* ---- State of one call */
+
+typedef struct trial {
+    choose_candidate *candidate;
+    float *scores; /* [slots][stride]; of its single part */
+    bool dropped;
+} trial;
+
+typedef struct cv {
+    const choose_job *job;
+    choose_result *result;
+    const rows *rows; /* the job's, or a part of them */
+    rows *part;
+    columns columns;  /* of the words, when L1 is tried */
+    uint32_t *slot;   /* of each row among those scored; NO_SLOT: not scored */
+    uint32_t *truth;  /* of each slot */
+    uint32_t *slot_fold;
+    uint32_t slots, stride;
+    trial trial[CHOOSE_CANDIDATES];
+    /* One batch of fits. */
+    uint32_t batch_first, batch_count, fold_first, fold_count;
+    atomic_uint steps;
+    uint32_t steps_total;
+} cv;
+#define NO_SLOT UINT32_MAX
+
+static void report(cv *c, const char *phase) {
+    uint32_t done = atomic_fetch_add(&c->steps, 1) + 1;
+    const choose_watch *w = &c->job->watch;
+    if (w->step != NULL) w->step(w->user, phase, done, c->steps_total > done ? c->steps_total : done);
+}
+
+static uint32_t width_of(const choose_part *part, uint32_t labels) {
+    if (part->kind == SOLVE_JOINT) return (labels + 15u) & ~15u;
+    if (part->kind == SOLVE_L1 || labels <= 8) return 4;
+    return 16;
+}
+
+static solve_task task_of(const choose_job *job, const rows *r, const choose_part *part, uint32_t fold, uint32_t first) {
+    return (solve_task){.rows = r, .kind = part->kind, .families = part->families, .cost = part->cost, .held_fold = fold, .seed = job->seed,
+                        .labels = job->labels, .first_label = first, .width = width_of(part, job->labels),
+                        .max_epochs = job->labels > MANY_LABELS ? 5 : 0, .scratch_dir = job->scratch_dir,
+                        .stop = job->watch.stop, .user = job->watch.user};
+}
+
+/* ---- Out-of-fold scores */
+
+/* Scores the held-out rows with the strip and puts them beside the other strips'. */
+static kit_status score_fold(const cv *c, const solve_task *task, const float *weights, float *scores, kolm_error_t *err) {
+    rows_reader reader;
+    uint32_t lines = (uint32_t)(solve_size(task) / task->width) - 1;
+    float *sums = aligned_alloc(16, task->width * sizeof *sums);
+    if (sums == NULL) return out_of_memory(err);
+    kit_status status = rows_reader_open(c->rows, task->families, &reader, err);
+    for (uint32_t b = 0; b < rows_blocks(c->rows) && status == KOLM_OK; b++) {
+        if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
+        for (uint32_t i = 0; i < reader.count; i++) {
+            row_head head;
+            uint32_t slot = c->slot[reader.first + i];
+            if (slot == NO_SLOT || rows_reader_head(&reader, i, &head)->fold != task->held_fold) continue;
+            rows_reader_read(&reader, i);
+            solve_score(weights, task->width, lines, &reader.view, sums);
+            uint32_t n = c->stride - task->first_label < task->width ? c->stride - task->first_label : task->width;
+            memcpy(scores + (size_t)slot * c->stride + task->first_label, sums, n * sizeof *sums);
+        }
+    }
+    rows_reader_close(&reader);
+    free(sums);
+    return status;
+}
+
+static kit_status fit_and_score(cv *c, const trial *t, uint32_t fold, uint32_t first_label, kolm_error_t *err) {
+    solve_task task = task_of(c->job, c->rows, &t->candidate->part[0], fold, first_label);
+    task.columns = &c->columns;
+    float *weights = aligned_alloc(64, (solve_size(&task) * sizeof *weights + 63) & ~(size_t)63);
+    if (weights == NULL) return out_of_memory(err);
+    kit_status status = solve(&task, weights, NULL, err);
+    if (status == KOLM_OK) status = score_fold(c, &task, weights, t->scores, err);
+    free(weights);
+    report(c, "comparing");
+    return status;
+}
+
+static uint32_t strips_of(const choose_part *part, uint32_t labels) {
+    uint32_t width = width_of(part, labels);
+    return (labels + width - 1) / width;
+}
+
+/* Task number -> candidate, fold and strip, candidates of the batch one after another. */
+static kit_status batch_task(void *user, uint32_t number, kolm_error_t *err) {
+    cv *c = user;
+    for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++) {
+        trial *t = &c->trial[i];
+        if (t->dropped) continue;
+        uint32_t strips = strips_of(&t->candidate->part[0], c->job->labels), tasks = strips * c->fold_count;
+        if (number < tasks)
+            return fit_and_score(c, t, c->fold_first + number / strips, number % strips * width_of(&t->candidate->part[0], c->job->labels), err);
+        number -= tasks;
+    }
+    return KOLM_OK;
+}
+
+/* How many of the batch's fits may run at once: joint fits are as large as all labels together. */
+static uint32_t batch_threads(const cv *c) {
+    uint32_t threads = c->job->threads;
+    for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++) {
+        if (c->trial[i].dropped || c->trial[i].candidate->part[0].kind != SOLVE_JOINT) continue;
+        solve_task task = task_of(c->job, c->rows, &c->trial[i].candidate->part[0], 0, 0);
+        uint64_t bytes = (solve_size(&task) + (uint64_t)rows_count(c->rows) * task.width) * sizeof(float);
+        uint32_t most = (uint32_t)(JOINT_MEMORY / (bytes + 1));
+        if (most < 1) most = 1;
+        if (most < threads) threads = most;
+    }
+    return threads;
+}
+
+static void count_correct(const cv *c, const float *scores, uint32_t fold_end, uint64_t *out_correct, uint64_t *out_rows) {
+    *out_correct = *out_rows = 0;
+    for (uint32_t s = 0; s < c->slots; s++) {
+        if (c->slot_fold[s] >= fold_end) continue;
+        const float *line = scores + (size_t)s * c->stride;
+        uint32_t best = 0;
+        for (uint32_t m = 1; m < c->job->labels; m++)
+            if (line[m] > line[best]) best = m;
+        *out_correct += best == c->truth[s];
+        ++*out_rows;
+    }
+}
+
+static uint64_t micro_of(uint64_t correct, uint64_t all) {
+    return all == 0 ? 0 : (correct * MODEL_MICRO + all / 2) / all;
+}
+
+static kit_status run_folds(cv *c, uint32_t first, uint32_t count, kolm_error_t *err) {
+    uint32_t tasks = 0;
+    c->fold_first = first;
+    c->fold_count = count;
+    for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
+        if (!c->trial[i].dropped) tasks += strips_of(&c->trial[i].candidate->part[0], c->job->labels) * count;
+    return pool_run(batch_threads(c), tasks, batch_task, c, err);
+}
+
+static trial *add_trial(cv *c, const char *name, solve_kind kind, unsigned families, float cost) {
+    trial *t = &c->trial[c->result->candidates];
+    t->candidate = &c->result->candidate[c->result->candidates++];
+    (void)kit_format(t->candidate->name, sizeof t->candidate->name, "%s %s c=%g", families == 1 ? "words" : "words+chars", name, (double)cost);
+    t->candidate->part[0] = (choose_part){kind, families, cost, 1.0f};
+    t->candidate->parts = 1;
+    return t;
+}
+
+/* Runs the trials added since c->batch_first over all folds. */
+static kit_status run_batch(cv *c, kolm_error_t *err) {
+    uint32_t folds = c->job->effort == EFFORT_QUICK ? 1 : c->job->folds;
+    c->batch_count = c->result->candidates - c->batch_first;
+    for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
+        if ((c->trial[i].scores = calloc((size_t)c->slots * c->stride + 1, sizeof(float))) == NULL) return out_of_memory(err);
+    KIT_TRY(run_folds(c, 0, folds, err));
+    for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
+        count_correct(c, c->trial[i].scores, folds, &c->trial[i].candidate->correct, &c->trial[i].candidate->rows);
+    c->batch_first = c->result->candidates;
+    return KOLM_OK;
+}
+
+/* ---- Which rows are scored */
+
+static kit_status choose_rows(cv *c, kolm_error_t *err) {
+    const choose_job *job = c->job;
+    uint64_t n = rows_count(job->rows), codes = rows_codes(job->rows, 0) + rows_codes(job->rows, 1), wanted = CV_ROWS_MAX;
+    uint64_t by_codes = codes == 0 ? n : (uint64_t)CV_CODES_MAX * n / codes;
+    if (by_codes < wanted) wanted = by_codes;
+    if (job->labels > MANY_LABELS || n <= wanted) {
+        c->rows = job->rows;
+        return KOLM_OK;
+    }
+    KIT_TRY(rows_sample(job->rows, (uint32_t)wanted, job->seed, job->scratch_dir, &c->part, err));
+    c->rows = c->part;
+    return KOLM_OK;
+}
+
+/* Every row, or a part when labels are many, gets a slot; not those whose label no other row has: nothing could know it. */
+static kit_status choose_slots(cv *c, kolm_error_t *err) {
+    uint32_t n = rows_count(c->rows), folds = c->job->effort == EFFORT_QUICK || c->job->labels > MANY_LABELS ? 1 : c->job->folds;
+    rows_reader reader;
+    c->stride = (c->job->labels + 3u) & ~3u;
+    uint64_t most = CV_SCORES_MAX / c->stride, eligible = (uint64_t)n * folds / c->job->folds;
+    c->slot = malloc((n + 1) * sizeof *c->slot);
+    c->truth = malloc((n + 1) * sizeof *c->truth);
+    c->slot_fold = malloc((n + 1) * sizeof *c->slot_fold);
+    if (c->slot == NULL || c->truth == NULL || c->slot_fold == NULL) return out_of_memory(err);
+    KIT_TRY(rows_reader_open(c->rows, 0, &reader, err));
+    kit_status status = KOLM_OK;
+    for (uint32_t b = 0; b < rows_blocks(c->rows) && status == KOLM_OK; b++) {
+        if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
+        for (uint32_t i = 0; i < reader.count; i++) {
+            row_head head;
+            (void)rows_reader_head(&reader, i, &head);
+            bool taken = head.fold < folds && c->job->label_rows[head.label] > 1 &&
+                         (eligible <= most || (num_mix(reader.first + i) >> 32) * eligible >> 32 < most);
+            c->slot[reader.first + i] = taken ? c->slots : NO_SLOT;
+            if (!taken) continue;
+            c->truth[c->slots] = head.label;
+            c->slot_fold[c->slots++] = head.fold;
+        }
+    }
+    rows_reader_close(&reader);
+    return status;
+}
+
+/* ---- The plan */
+
+static bool joint_fits(const cv *c, unsigned families) {
+    const choose_part part = {SOLVE_JOINT, families, 1.0f, 1.0f};
+    solve_task task = task_of(c->job, c->job->rows, &part, SOLVE_NO_FOLD, 0);
+    return c->job->labels > 2 && solve_size(&task) <= JOINT_WEIGHTS_MAX && (uint64_t)rows_count(c->job->rows) * task.width <= JOINT_DUALS_MAX;
+}
+
+static uint32_t best_of(const cv *c, uint32_t first, uint32_t end) {
+    uint32_t best = first;
+    for (uint32_t i = first; i < end; i++)
+        if (c->result->candidate[i].correct > c->result->candidate[best].correct) best = i;
+    return best;
+}
+
+static uint64_t accuracy(const cv *c, uint32_t i) {
+    return micro_of(c->result->candidate[i].correct, c->result->candidate[i].rows);
+}
+
+static double spread(const cv *c, const float *scores) {
+    double sum = 0.0, squares = 0.0, n = (double)c->slots * c->job->labels;
+    for (uint32_t s = 0; s < c->slots; s++)
+        for (uint32_t m = 0; m < c->job->labels; m++) {
+            double x = scores[(size_t)s * c->stride + m];
+            sum += x;
+            squares += x * x;
+        }
+    double variance = squares / n - sum / n * (sum / n);
+    return variance > 1e-12 ? num_sqrt(variance) : 1.0;
+}
+
+/* The sum of two measured candidates, each divided by the spread of its scores. Costs no fit. */
+static kit_status add_blend(cv *c, uint32_t a, uint32_t b, float share, kolm_error_t *err) {
+    trial *t = &c->trial[c->result->candidates];
+    choose_candidate *made = &c->result->candidate[c->result->candidates++];
+    const choose_candidate *pair[2] = {&c->result->candidate[a], &c->result->candidate[b]};
+    t->candidate = made;
+    made->parts = 2;
+    made->part[0] = pair[0]->part[0];
+    made->part[1] = pair[1]->part[0];
+    made->part[0].share = (float)(share / spread(c, c->trial[a].scores));
+    made->part[1].share = (float)(1.0 / spread(c, c->trial[b].scores));
+    (void)kit_format(made->name, sizeof made->name, "%g x (%s) + (%s)", (double)share, pair[0]->name, pair[1]->name);
+    size_t all = (size_t)c->slots * c->stride;
+    if ((t->scores = malloc((all + 1) * sizeof(float))) == NULL) return out_of_memory(err);
+    for (size_t i = 0; i < all; i++)
+        t->scores[i] = c->trial[a].scores[i] * made->part[0].share + c->trial[b].scores[i] * made->part[1].share;
+    count_correct(c, t->scores, UINT32_MAX, &made->correct, &made->rows);
+    c->batch_first = c->result->candidates;
+    return KOLM_OK;
+}
+
+static void forget_scores(cv *c, uint32_t first, uint32_t end, uint32_t but) {
+    for (uint32_t i = first; i < end; i++) {
+        if (i == but) continue;
+        free(c->trial[i].scores);
+        c->trial[i].scores = NULL;
+    }
+}
+
+/* Texts of many words with many rows for each label: there L1 may pay. */
+static bool l1_may_pay(const cv *c) {
+    uint64_t n = rows_count(c->job->rows), words = rows_codes(c->job->rows, 0);
+    return words <= COLUMNS_MAX_CODES && n / c->job->labels >= 100 && words / n >= 10 && c->job->labels <= 100;
+}
+
+static kit_status plan_normal(cv *c, kolm_error_t *err) {
+    choose_result *r = c->result;
+    bool high = c->job->effort == EFFORT_HIGH;
+    uint32_t svm = 0, joint = UINT32_MAX, l1 = UINT32_MAX, mark;
+    /* Families, by the quickest solver. */
+    (void)add_trial(c, "svm", SOLVE_SVM, 1, 0.25f);
+    (void)add_trial(c, "svm", SOLVE_SVM, 3, rows_count(c->rows) > 20000 ? 0.25f : 1.0f);
+    KIT_TRY(run_batch(c, err));
+    unsigned families = r->candidate[best_of(c, 0, r->candidates)].part[0].families;
+    svm = best_of(c, 0, r->candidates);
+    bool chars_matter = accuracy(c, 1) > accuracy(c, 0) + CHARS_MATTER_MICRO;
+    forget_scores(c, 0, r->candidates, svm);
+    if (joint_fits(c, families)) {
+        mark = r->candidates;
+        (void)add_trial(c, "joint", SOLVE_JOINT, families, 0.5f);
+        if (high) {
+            (void)add_trial(c, "joint", SOLVE_JOINT, families, 0.25f);
+            (void)add_trial(c, "joint", SOLVE_JOINT, families, 1.0f);
+        }
+        KIT_TRY(run_batch(c, err));
+        joint = best_of(c, mark, r->candidates);
+        forget_scores(c, mark, r->candidates, joint);
+    }
+    if (!chars_matter && l1_may_pay(c)) {
+        KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
+        mark = r->candidates;
+        (void)add_trial(c, "l1", SOLVE_L1, 1, 2.0f);
+        (void)add_trial(c, "l1", SOLVE_L1, 1, 4.0f);
+        KIT_TRY(run_batch(c, err));
+        l1 = best_of(c, mark, r->candidates);
+        forget_scores(c, mark, r->candidates, l1);
+    }
+    if (joint != UINT32_MAX) KIT_TRY(add_blend(c, joint, svm, 1.0f, err));
+    if (l1 != UINT32_MAX) KIT_TRY(add_blend(c, l1, svm, 2.0f, err));
+    r->chosen = best_of(c, 0, r->candidates);
+    return KOLM_OK;
+}
+
+static kit_status plan_quick(cv *c, kolm_error_t *err) {
+    (void)add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
+    c->result->chosen = 0;
+    return run_batch(c, err);
+}
+
+static void settle(cv *c) {
+    choose_result *r = c->result;
+    calibration_rows rows_ = {c->trial[r->chosen].scores, c->truth, c->slots, c->job->labels, c->stride};
+    double temperature = calibrate_temperature(&rows_);
+    r->temperature_micro = (uint64_t)(temperature * MODEL_MICRO + 0.5);
+    if (r->temperature_micro == 0) r->temperature_micro = 1;
+    temperature = (double)r->temperature_micro / MODEL_MICRO;
+    r->ece_micro = calibrate_ece(&rows_, temperature);
+    r->threshold_micro = c->job->abstain_micro;
+    if (r->threshold_micro == 0 && c->job->target_accuracy_micro != 0) {
+        r->threshold_micro = calibrate_threshold(&rows_, temperature, c->job->target_accuracy_micro);
+        r->target_missed = r->threshold_micro > MODEL_MICRO;
+    }
+    r->oof_rows = c->slots;
+    for (uint32_t s = 0; s < c->slots; s++) {
+        uint32_t best, micro = model_confidence(rows_.scores + (size_t)s * c->stride, c->job->labels, temperature, &best);
+        if (micro < r->threshold_micro) continue;
+        r->oof_answered++;
+        r->oof_correct += best == c->truth[s];
+    }
+}
+
+/* Too few rows to measure anything: the plain choice, uncalibrated and saying so by oof_rows 0. */
+static void settle_blind(cv *c) {
+    choose_result *r = c->result;
+    (void)add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
+    r->chosen = 0;
+    r->temperature_micro = 300000;
+    r->threshold_micro = c->job->abstain_micro;
+    r->target_missed = r->threshold_micro == 0 && c->job->target_accuracy_micro != 0;
+}
+
+kit_status choose(const choose_job *job, choose_result *out, kolm_error_t *err) {
+    cv c = {.job = job, .result = out};
+    memset(out, 0, sizeof *out);
+    kit_status status = choose_rows(&c, err);
+    if (status == KOLM_OK) status = choose_slots(&c, err);
+    if (status == KOLM_OK) {
+        if (c.slots < CV_ROWS_MIN) {
+            settle_blind(&c);
+        } else {
+            status = job->effort == EFFORT_QUICK || job->labels > MANY_LABELS ? plan_quick(&c, err) : plan_normal(&c, err);
+            if (status == KOLM_OK) settle(&c);
+        }
+    }
+    for (uint32_t i = 0; i < CHOOSE_CANDIDATES; i++) free(c.trial[i].scores);
+    columns_free(&c.columns);
+    rows_free(c.part);
+    free(c.slot);
+    free(c.truth);
+    free(c.slot_fold);
+    return status;
+}

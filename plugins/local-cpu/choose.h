@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cross-validation: which families, solver and C; how sure the answers are; the final fit. */
+#ifndef LOCAL_CPU_CHOOSE_H
+#define LOCAL_CPU_CHOOSE_H
+
+#include "model.h"
+#include "rows.h"
+#include "solver.h"
+
+#define CHOOSE_PARTS 2
+#define CHOOSE_CANDIDATES 24
+#define CHOOSE_ECE_BINS 15
+
+typedef enum choose_effort { EFFORT_QUICK, EFFORT_NORMAL, EFFORT_HIGH } choose_effort;
+
+/* What may interrupt or follow the work. Both are called from any thread. */
+typedef struct choose_watch {
+    bool (*stop)(void *user);
+    void (*step)(void *user, const char *phase, uint64_t done, uint64_t total);
+    void *user;
+} choose_watch;
+
+/* A classifier, or the weighted sum of two of them. */
+typedef struct choose_part {
+    solve_kind kind;
+    unsigned families;
+    float cost;
+    float share; /* weight of its scores in the sum */
+} choose_part;
+typedef struct choose_candidate {
+    char name[64];
+    choose_part part[CHOOSE_PARTS];
+    uint32_t parts;
+    uint64_t correct, rows; /* out of fold; rows 0: not measured */
+} choose_candidate;
+
+typedef struct choose_result {
+    choose_candidate candidate[CHOOSE_CANDIDATES];
+    uint32_t candidates, chosen;
+    uint64_t temperature_micro, threshold_micro;
+    uint64_t ece_micro;
+    uint64_t oof_rows, oof_answered, oof_correct; /* of the chosen one at the threshold */
+    bool target_missed; /* no threshold reached the target accuracy */
+} choose_result;
+
+typedef struct choose_job {
+    const rows *rows;
+    uint32_t labels;
+    const uint32_t *label_rows; /* rows of each label */
+    uint32_t folds;             /* that rows were dealt to */
+    choose_effort effort;
+    uint64_t seed;
+    uint32_t threads;
+    const char *scratch_dir;
+    uint64_t abstain_micro;         /* the threshold, if not 0 */
+    uint64_t target_accuracy_micro; /* else: the accuracy that the threshold shall reach, if not 0 */
+    choose_watch watch;
+} choose_job;
+
+/* Folds to deal rows to. */
+uint32_t choose_folds(uint64_t rows, choose_effort effort);
+/* Features worth keeping. */
+uint32_t choose_features_max(uint32_t labels);
+
+kit_status choose(const choose_job *job, choose_result *out, kolm_error_t *err) KIT_MUST_USE;
+/* Fits the chosen candidate on all rows and writes it to path. labels: names, in the order of the rows' numbers. */
+kit_status choose_fit(const choose_job *job, const choose_result *result, char *const *labels, const char *path, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- Calibration, on scores[rows][stride] of which the first `labels` count; for tests too. */
+typedef struct calibration_rows {
+    const float *scores;
+    const uint32_t *truth;
+    uint32_t rows, labels, stride;
+} calibration_rows;
+/* The temperature with the highest likelihood. */
+double calibrate_temperature(const calibration_rows *c);
+/* Expected calibration error over CHOOSE_ECE_BINS equal bins, millionths. */
+uint64_t calibrate_ece(const calibration_rows *c, double temperature);
+/* The lowest threshold at which the answers given are at least target right; MODEL_MICRO + 1 when there is none. */
+uint64_t calibrate_threshold(const calibration_rows *c, double temperature, uint64_t target_micro);
+
+#endif

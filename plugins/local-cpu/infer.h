@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers JSON lines with a model, one by one, in constant memory. */
+#ifndef LOCAL_CPU_INFER_H
+#define LOCAL_CPU_INFER_H
+
+#include "model.h"
+
+#define INFER_LINE_MAX (256u << 20)
+
+typedef struct infer_watch {
+    bool (*stop)(void *user);
+    void (*step)(void *user, uint64_t answers);
+    void *user;
+} infer_watch;
+
+/* Reads {"id","input"} lines from input (never sought) and writes {"id","output","confidence"} lines, in order, handing them on
+ * whenever no further whole line has been read yet. Below the model's threshold output is null and "best" the label. */
+kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

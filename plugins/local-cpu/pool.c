@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Threads that take the next task until none is left. */
+#include "pool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#define THREADS_MAX 256u
+#define STACK_BYTES (512u * 1024) /* no task is deep; the default of 8 MiB a thread is wasted */
+
+typedef struct pool {
+    atomic_uint next;
+    atomic_int failed;
+    uint32_t count;
+    pool_task task;
+    void *user;
+    pthread_mutex_t lock;
+    uint32_t failed_number;
+    kolm_error_t error;
+} pool;
+
+static void *worker(void *argument) {
+    pool *p = argument;
+    for (;;) {
+        uint32_t number = atomic_fetch_add(&p->next, 1);
+        if (number >= p->count || atomic_load(&p->failed)) return NULL;
+        kolm_error_t err = KIT_ERROR_INIT;
+        if (p->task(p->user, number, &err) == KOLM_OK) continue;
+        pthread_mutex_lock(&p->lock);
+        if (!atomic_load(&p->failed) || number < p->failed_number) {
+            p->failed_number = number;
+            p->error = err;
+        }
+        atomic_store(&p->failed, 1);
+        pthread_mutex_unlock(&p->lock);
+    }
+}
+
+kit_status pool_run(uint32_t threads, uint32_t count, pool_task task, void *user, kolm_error_t *err) {
+    pool p = {.count = count, .task = task, .user = user};
+    pthread_t id[THREADS_MAX];
+    pthread_attr_t attributes;
+    uint32_t started = 0, more = threads < 1 ? 0 : threads - 1;
+    if (more > THREADS_MAX) more = THREADS_MAX;
+    if (count > 0 && more > count - 1) more = count - 1;
+    atomic_init(&p.next, 0);
+    atomic_init(&p.failed, 0);
+    pthread_mutex_init(&p.lock, NULL);
+    bool set = more > 0 && pthread_attr_init(&attributes) == 0;
+    if (set) (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    /* A thread that cannot be had is not an error: the others, at least the caller, do its share. */
+    while (set && started < more && pthread_create(&id[started], &attributes, worker, &p) == 0) started++;
+    (void)worker(&p);
+    for (uint32_t i = 0; i < started; i++) pthread_join(id[i], NULL);
+    if (set) pthread_attr_destroy(&attributes);
+    pthread_mutex_destroy(&p.lock);
+    if (!atomic_load(&p.failed)) return KOLM_OK;
+    if (err != NULL) *err = p.error;
+    return p.error.code;
+}

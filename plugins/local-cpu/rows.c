@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Encoding, spilling and reading rows; choosing and weighing features. */
+#include "rows.h"
+#include "kolm/kit/buf.h"
+#include "numeric.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BITSET_WORDS (TEXT_BUCKETS / 64)
+#define KEEP_ALL_BELOW 32768u /* with fewer features than this, those seen once are kept too */
+
+typedef struct block {
+    uint8_t *bytes; /* NULL when in the file */
+    uint64_t offset;
+    uint32_t length;
+    uint32_t first, count;
+} block;
+
+struct rows {
+    unsigned families;
+    text_counts *counts;
+    uint32_t *frequency[TEXT_FAMILIES]; /* while adding */
+    features own;
+    const features *features; /* own, or those of the rows this is a part of */
+    block *blocks;
+    uint32_t block_count, block_capacity;
+    uint8_t *open; /* the block being filled */
+    uint32_t open_length, open_capacity, open_rows;
+    uint32_t count, block_max, longest;
+    uint32_t most_bytes; /* of a block */
+    uint64_t in_memory, file_end;
+    uint64_t codes[TEXT_FAMILIES];
+    const uint32_t *label_map; /* while finishing */
+    char *scratch_dir;
+    int fd;
+};
+
+static float tf_table[256];
+static void fill_tf(void) {
+    for (int i = 1; i < 256; i++) tf_table[i] = (float)(1.0 + num_log(i));
+}
+
+float features_tf(uint32_t count) {
+    return (float)(1.0 + num_log(count < 255 ? count : 255));
+}
+
+static kit_status out_of_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or train on fewer rows",
+                    "out of memory while holding the training rows");
+}
+
+void features_free(features *f) {
+    if (f == NULL) return;
+    for (unsigned i = 0; i < TEXT_FAMILIES; i++) {
+        free(f->used[i]);
+        free(f->rank[i]);
+    }
+    free(f->idf);
+    memset(f, 0, sizeof *f);
+}
+
+static rows *empty_rows(const char *scratch_dir, unsigned families) {
+    rows *r = calloc(1, sizeof *r);
+    if (r == NULL) return NULL;
+    r->fd = -1;
+    r->families = families;
+    r->features = &r->own;
+    if (scratch_dir != NULL && (r->scratch_dir = strdup(scratch_dir)) == NULL) {
+        free(r);
+        return NULL;
+    }
+    return r;
+}
+
+kit_status rows_new(const char *scratch_dir, unsigned families, rows **out, kolm_error_t *err) {
+    *out = NULL;
+    if (tf_table[1] == 0.0f) fill_tf();
+    rows *r = empty_rows(scratch_dir, families);
+    if (r == NULL) return out_of_memory(err);
+    r->counts = text_counts_new();
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++) r->frequency[f] = calloc(TEXT_BUCKETS, sizeof *r->frequency[f]);
+    if (r->counts == NULL || r->frequency[0] == NULL || r->frequency[1] == NULL) {
+        rows_free(r);
+        return out_of_memory(err);
+    }
+    *out = r;
+    return KOLM_OK;
+}
+
+void rows_free(rows *r) {
+    if (r == NULL) return;
+    for (uint32_t i = 0; i < r->block_count; i++) free(r->blocks[i].bytes);
+    free(r->blocks);
+    free(r->open);
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++) free(r->frequency[f]);
+    text_counts_free(r->counts);
+    features_free(&r->own);
+    if (r->fd >= 0) close(r->fd);
+    free(r->scratch_dir);
+    free(r);
+}
+
+/* ---- Blocks */
+
+static kit_status open_scratch(rows *r, kolm_error_t *err) {
+    char *path = NULL;
+    if (r->fd >= 0) return KOLM_OK;
+    size_t need = strlen(r->scratch_dir) + sizeof "/rows-XXXXXX";
+    if ((path = malloc(need)) == NULL) return out_of_memory(err);
+    (void)kit_format(path, need, "%s/rows-XXXXXX", r->scratch_dir);
+    r->fd = mkostemp(path, O_CLOEXEC);
+    if (r->fd < 0) {
+        kit_status status = kit_fail_errno(err, errno, "cannot make a scratch file in %s", r->scratch_dir);
+        free(path);
+        return status;
+    }
+    unlink(path);
+    free(path);
+    return KOLM_OK;
+}
+
+static kit_status write_at(const rows *r, const uint8_t *bytes, size_t length, uint64_t offset, kolm_error_t *err) {
+    while (length > 0) {
+        ssize_t done = pwrite(r->fd, bytes, length, (off_t)offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return kit_fail_errno(err, errno, "cannot write the scratch file of the training rows in %s", r->scratch_dir);
+        bytes += done;
+        offset += (uint64_t)done;
+        length -= (size_t)done;
+    }
+    return KOLM_OK;
+}
+
+static kit_status read_at(const rows *r, uint8_t *bytes, size_t length, uint64_t offset, kolm_error_t *err) {
+    while (length > 0) {
+        ssize_t done = pread(r->fd, bytes, length, (off_t)offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return kit_fail_errno(err, errno, "cannot read the scratch file of the training rows in %s", r->scratch_dir);
+        if (done == 0) return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "the scratch file of the training rows was cut short");
+        bytes += done;
+        offset += (uint64_t)done;
+        length -= (size_t)done;
+    }
+    return KOLM_OK;
+}
+
+static kit_status close_block(rows *r, kolm_error_t *err) {
+    if (r->open_rows == 0) return KOLM_OK;
+    if (r->block_count == r->block_capacity) {
+        uint32_t capacity = r->block_capacity * 2 + 16;
+        block *grown = realloc(r->blocks, capacity * sizeof *grown);
+        if (grown == NULL) return out_of_memory(err);
+        r->blocks = grown;
+        r->block_capacity = capacity;
+    }
+    block b = {.length = r->open_length, .first = r->count - r->open_rows, .count = r->open_rows};
+    if (r->scratch_dir == NULL || r->in_memory + b.length <= ROWS_MEMORY_BYTES) {
+        if ((b.bytes = malloc(b.length)) == NULL) return out_of_memory(err);
+        memcpy(b.bytes, r->open, b.length);
+        r->in_memory += b.length;
+    } else {
+        KIT_TRY(open_scratch(r, err));
+        b.offset = r->file_end;
+        KIT_TRY(write_at(r, r->open, b.length, b.offset, err));
+        r->file_end += b.length;
+    }
+    r->blocks[r->block_count++] = b;
+    if (r->open_rows > r->block_max) r->block_max = r->open_rows;
+    if (r->open_length > r->most_bytes) r->most_bytes = r->open_length;
+    r->open_length = r->open_rows = 0;
+    return KOLM_OK;
+}
+
+/* Room for one more row of at most size bytes. */
+static kit_status reserve(rows *r, uint32_t size, kolm_error_t *err) {
+    if (r->open_rows == ROWS_BLOCK_ROWS || (r->open_rows > 0 && r->open_length >= ROWS_BLOCK_BYTES)) KIT_TRY(close_block(r, err));
+    uint64_t need = (uint64_t)r->open_length + size;
+    if (need <= r->open_capacity) return KOLM_OK;
+    uint64_t capacity = need + need / 4 + 65536;
+    if (capacity > UINT32_MAX) return out_of_memory(err);
+    uint8_t *grown = realloc(r->open, capacity);
+    if (grown == NULL) return out_of_memory(err);
+    r->open = grown;
+    r->open_capacity = (uint32_t)capacity;
+    return KOLM_OK;
+}
+
+/* ---- Codes */
+
+static uint8_t *put_code(uint8_t *p, uint32_t difference, uint32_t count) {
+    uint32_t code = difference << 1 | (count > 1);
+    while (code >= 128) {
+        *p++ = (uint8_t)(code | 128);
+        code >>= 7;
+    }
+    *p++ = (uint8_t)code;
+    if (count > 1) *p++ = (uint8_t)(count < 255 ? count : 255);
+    return p;
+}
+
+static inline const uint8_t *get_code(const uint8_t *p, uint32_t *difference, uint32_t *count) {
+    uint32_t code = *p++;
+    if (code >= 128) {
+        code = (code & 127) | (uint32_t)*p++ << 7;
+        if (code >= 1u << 14) code = (code & 16383) | (uint32_t)*p++ << 14;
+    }
+    *difference = code >> 1;
+    *count = code & 1 ? *p++ : 1;
+    return p;
+}
+_Static_assert(TEXT_BITS + 1 <= 21, "a difference and its flag fit three groups of seven bits");
+
+/* Bytes that one text can take: every bucket at most once, 4 bytes each. */
+static uint32_t text_bytes_bound(size_t length) {
+    uint64_t chars = length < TEXT_MAX_CHARS ? length : TEXT_MAX_CHARS;
+    uint64_t words = chars + 2, runs = 6 * chars + 8;
+    if (words > TEXT_BUCKETS) words = TEXT_BUCKETS;
+    if (runs > TEXT_BUCKETS) runs = TEXT_BUCKETS;
+    return (uint32_t)(sizeof(row_head) + 4 * (words + runs));
+}
+
+kit_status rows_add(rows *r, const char *text, size_t length, uint32_t label, uint32_t fold, kolm_error_t *err) {
+    KIT_TRY(reserve(r, text_bytes_bound(length), err));
+    if (r->count == UINT32_MAX - 1) return kit_fail(err, KOLM_E_OUT_OF_RANGE, "train on a part of them", "more than four billion rows");
+    if (text_count(r->counts, text, length, r->families) != 0) return out_of_memory(err);
+    uint8_t *start = r->open + r->open_length, *p = start + sizeof(row_head);
+    row_head head = {.label = label, .fold = fold};
+    uint32_t length_codes = 0;
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++) {
+        uint32_t position = 0, last = 0, bucket, count;
+        if (f == 1) head.middle = (uint32_t)(p - start);
+        while (text_next(r->counts, f, &position, &bucket, &count)) {
+            p = put_code(p, bucket - last, count);
+            last = bucket;
+            r->frequency[f][bucket]++;
+            length_codes++;
+        }
+    }
+    head.size = (uint32_t)(p - start);
+    memcpy(start, &head, sizeof head);
+    r->open_length += head.size;
+    r->open_rows++;
+    r->count++;
+    if (length_codes > r->longest) r->longest = length_codes;
+    return KOLM_OK;
+}
+
+/* ---- Features */
+
+static uint32_t count_frequent(const rows *r, unsigned family, uint32_t least) {
+    uint32_t n = 0;
+    for (uint32_t b = 0; b < TEXT_BUCKETS; b++) n += r->frequency[family][b] >= least;
+    return n;
+}
+
+static uint32_t least_frequency(const rows *r, uint32_t max_features) {
+    uint32_t least = 1, most = KEEP_ALL_BELOW < max_features ? KEEP_ALL_BELOW : max_features;
+    while (count_frequent(r, 0, least) + count_frequent(r, 1, least) > most) {
+        least = least < 8 ? least + 1 : least + least / 8;
+        most = max_features;
+    }
+    return least;
+}
+
+static kit_status choose_features(rows *r, uint32_t max_features, kolm_error_t *err) {
+    uint32_t least = least_frequency(r, max_features);
+    features *f = &r->own;
+    for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
+        f->used[family] = calloc(BITSET_WORDS, sizeof *f->used[family]);
+        f->rank[family] = calloc(BITSET_WORDS, sizeof *f->rank[family]);
+        if (f->used[family] == NULL || f->rank[family] == NULL) return out_of_memory(err);
+        for (uint32_t b = 0; b < TEXT_BUCKETS; b++) {
+            if (b % 64 == 0) f->rank[family][b / 64] = f->count[family];
+            if (r->frequency[family][b] < least) continue;
+            f->used[family][b / 64] |= 1ull << (b % 64);
+            f->count[family]++;
+        }
+    }
+    f->idf = malloc((features_all(f) + 1) * sizeof *f->idf);
+    if (f->idf == NULL) return out_of_memory(err);
+    uint32_t at = 0;
+    for (unsigned family = 0; family < TEXT_FAMILIES; family++)
+        for (uint32_t b = 0; b < TEXT_BUCKETS; b++)
+            if (r->frequency[family][b] >= least)
+                f->idf[at++] = (float)(num_log((1.0 + r->count) / (1.0 + r->frequency[family][b])) + 1.0);
+    return KOLM_OK;
+}
+
+/* Rewrites one row from buckets to features, in place (it only gets shorter). Returns the new size. */
+static uint32_t rewrite_row(rows *r, const uint8_t *from, uint8_t *to) {
+    row_head head;
+    memcpy(&head, from, sizeof head);
+    const uint8_t *p = from + sizeof head, *end[TEXT_FAMILIES] = {from + head.middle, from + head.size};
+    uint8_t *out = to + sizeof head;
+    uint32_t base = 0;
+    for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
+        uint32_t bucket = 0, last = 0, difference, count, feature;
+        double square = 0.0;
+        if (family == 1) head.middle = (uint32_t)(out - to);
+        while (p < end[family]) {
+            p = get_code(p, &difference, &count);
+            bucket += difference;
+            if (!features_find(&r->own, family, bucket, &feature)) continue;
+            double value = (double)tf_table[count] * r->own.idf[base + feature];
+            square += value * value;
+            out = put_code(out, feature - last, count);
+            last = feature;
+            r->codes[family]++;
+        }
+        head.inverse_norm[family] = square > 0.0 ? (float)(1.0 / num_sqrt(square)) : 0.0f;
+        base += r->own.count[family];
+    }
+    head.size = (uint32_t)(out - to);
+    if (r->label_map != NULL) head.label = r->label_map[head.label];
+    memcpy(to, &head, sizeof head);
+    return head.size;
+}
+
+/* ---- Mixing: data that comes sorted by label would make the solvers crawl */
+
+/* A group of blocks loaded together, with where each of its rows begins. */
+typedef struct group {
+    uint8_t *bytes;
+    uint64_t *offset;
+    uint64_t length;
+    uint32_t count;
+} group;
+
+static kit_status load_group(const rows *from, const uint32_t *order, uint32_t blocks, group *g, kolm_error_t *err) {
+    g->length = 0;
+    g->count = 0;
+    for (uint32_t i = 0; i < blocks; i++) {
+        g->length += from->blocks[order[i]].length;
+        g->count += from->blocks[order[i]].count;
+    }
+    g->bytes = malloc(g->length + 1);
+    g->offset = malloc((g->count + 1) * sizeof *g->offset);
+    if (g->bytes == NULL || g->offset == NULL) return out_of_memory(err);
+    uint64_t at = 0;
+    for (uint32_t i = 0, n = 0; i < blocks; i++) {
+        block *b = &from->blocks[order[i]];
+        if (b->bytes != NULL) memcpy(g->bytes + at, b->bytes, b->length);
+        else KIT_TRY(read_at(from, g->bytes + at, b->length, b->offset, err));
+        free(b->bytes);
+        b->bytes = NULL;
+        for (uint32_t k = 0; k < b->count; k++) {
+            uint32_t size;
+            memcpy(&size, g->bytes + at + offsetof(row_head, size), sizeof size);
+            g->offset[n++] = at;
+            at += size;
+        }
+    }
+    return KOLM_OK;
+}
+
+static void shuffle_offsets(uint64_t *offset, uint32_t n, uint64_t seed) {
+    for (uint32_t i = n; i > 1; i--) {
+        uint32_t j = num_below(&seed, i);
+        uint64_t t = offset[i - 1];
+        offset[i - 1] = offset[j];
+        offset[j] = t;
+    }
+}
+
+/* Moves a group's rows, re-encoded and in random order, behind those that r already has. */
+static kit_status move_group(rows *r, const rows *from, const uint32_t *order, uint32_t blocks, uint64_t seed, kolm_error_t *err) {
+    group g = {0};
+    kit_status status = load_group(from, order, blocks, &g, err);
+    if (status == KOLM_OK) shuffle_offsets(g.offset, g.count, seed);
+    for (uint32_t i = 0; i < g.count && status == KOLM_OK; i++) {
+        row_head head;
+        memcpy(&head, g.bytes + g.offset[i], sizeof head);
+        if ((status = reserve(r, head.size, err)) != KOLM_OK) break;
+        r->open_length += rewrite_row(r, g.bytes + g.offset[i], r->open + r->open_length);
+        r->open_rows++;
+        r->count++;
+    }
+    free(g.bytes);
+    free(g.offset);
+    return status;
+}
+
+/* Empties r of its blocks into *out, which keeps r's place to spill to. */
+static kit_status detach_blocks(rows *r, rows **out, kolm_error_t *err) {
+    rows *old = empty_rows(NULL, r->families);
+    if (old == NULL) return out_of_memory(err);
+    old->blocks = r->blocks;
+    old->block_count = r->block_count;
+    old->fd = r->fd;
+    r->blocks = NULL;
+    r->block_count = r->block_capacity = r->block_max = r->most_bytes = r->count = 0;
+    r->in_memory = r->file_end = 0;
+    r->fd = -1;
+    *out = old;
+    return KOLM_OK;
+}
+
+static kit_status mix(rows *r, kolm_error_t *err) {
+    rows *old = NULL;
+    KIT_TRY(detach_blocks(r, &old, err));
+    uint32_t n = old->block_count, *order = malloc((n + 1) * sizeof *order);
+    kit_status status = order != NULL ? KOLM_OK : out_of_memory(err);
+    uint64_t seed = 0x6D6978ull;
+    for (uint32_t i = 0; i < n && status == KOLM_OK; i++) {
+        uint32_t j = num_below(&seed, i + 1);
+        order[i] = order[j];
+        order[j] = i;
+    }
+    for (uint32_t i = 0; i < n && status == KOLM_OK; i += ROWS_MIX_BLOCKS)
+        status = move_group(r, old, order + i, n - i < ROWS_MIX_BLOCKS ? n - i : ROWS_MIX_BLOCKS, num_mix(i), err);
+    if (status == KOLM_OK) status = close_block(r, err);
+    free(order);
+    rows_free(old);
+    return status;
+}
+
+kit_status rows_finish(rows *r, uint32_t max_features, const uint32_t *label_map, kolm_error_t *err) {
+    r->label_map = label_map;
+    KIT_TRY(close_block(r, err));
+    free(r->open);
+    r->open = NULL;
+    r->open_capacity = 0;
+    text_counts_free(r->counts);
+    r->counts = NULL;
+    KIT_TRY(choose_features(r, max_features, err));
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++) {
+        free(r->frequency[f]);
+        r->frequency[f] = NULL;
+    }
+    kit_status status = mix(r, err);
+    free(r->open);
+    r->open = NULL;
+    r->open_capacity = 0;
+    r->label_map = NULL;
+    return status;
+}
+
+kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char *scratch_dir, rows **out, kolm_error_t *err) {
+    *out = NULL;
+    rows_reader reader;
+    KIT_TRY(rows_reader_open(r, 0, &reader, err));
+    kit_status status = KOLM_OK;
+    rows *part = empty_rows(scratch_dir, r->families);
+    if (part == NULL) status = out_of_memory(err);
+    for (uint32_t b = 0; b < r->block_count && status == KOLM_OK; b++) {
+        if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
+        for (uint32_t i = 0; i < reader.count && status == KOLM_OK; i++) {
+            if ((uint64_t)(num_mix(seed + reader.first + i) >> 32) * r->count >> 32 >= wanted) continue;
+            row_head head;
+            (void)rows_reader_head(&reader, i, &head);
+            if ((status = reserve(part, head.size, err)) != KOLM_OK) break;
+            memcpy(part->open + part->open_length, reader.bytes + reader.offset[i], head.size);
+            part->open_length += head.size;
+            part->open_rows++;
+            part->count++;
+        }
+    }
+    if (status == KOLM_OK) status = close_block(part, err);
+    rows_reader_close(&reader);
+    if (status != KOLM_OK) {
+        rows_free(part);
+        return status;
+    }
+    free(part->open);
+    part->open = NULL;
+    part->features = r->features;
+    part->longest = r->longest;
+    *out = part;
+    return KOLM_OK;
+}
+
+const features *rows_features(const rows *r) {
+    return r->features;
+}
+uint32_t rows_count(const rows *r) {
+    return r->count;
+}
+uint32_t rows_blocks(const rows *r) {
+    return r->block_count;
+}
+uint32_t rows_block_max(const rows *r) {
+    return r->block_max;
+}
+uint64_t rows_codes(const rows *r, unsigned family) {
+    return r->codes[family];
+}
+
+/* ---- Reading */
+
+kit_status rows_reader_open(const rows *r, unsigned families, rows_reader *out, kolm_error_t *err) {
+    memset(out, 0, sizeof *out);
+    out->rows = r;
+    out->families = families;
+    if (r->fd >= 0 && (out->buffer = malloc(r->most_bytes + 1)) == NULL) return out_of_memory(err);
+    out->offset = malloc((r->block_max + 1) * sizeof *out->offset);
+    out->view.index = malloc((r->longest + 1) * sizeof *out->view.index);
+    out->view.value = malloc((r->longest + 1) * sizeof *out->view.value);
+    if (out->offset != NULL && out->view.index != NULL && out->view.value != NULL) return KOLM_OK;
+    rows_reader_close(out);
+    return out_of_memory(err);
+}
+
+void rows_reader_close(rows_reader *reader) {
+    free(reader->buffer);
+    free(reader->offset);
+    free(reader->view.index);
+    free(reader->view.value);
+    memset(reader, 0, sizeof *reader);
+}
+
+kit_status rows_reader_load(rows_reader *reader, uint32_t number, kolm_error_t *err) {
+    const block *b = &reader->rows->blocks[number];
+    reader->bytes = b->bytes;
+    if (b->bytes == NULL) {
+        KIT_TRY(read_at(reader->rows, reader->buffer, b->length, b->offset, err));
+        reader->bytes = reader->buffer;
+    }
+    reader->count = b->count;
+    reader->first = b->first;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < b->count; i++) {
+        uint32_t size;
+        memcpy(&size, reader->bytes + at + offsetof(row_head, size), sizeof size);
+        reader->offset[i] = at;
+        at += size;
+    }
+    return KOLM_OK;
+}
+
+const row_head *rows_reader_head(const rows_reader *reader, uint32_t i, row_head *out) {
+    memcpy(out, reader->bytes + reader->offset[i], sizeof *out);
+    return out;
+}
+
+void rows_reader_read(rows_reader *reader, uint32_t i) {
+    row_head head;
+    const uint8_t *start = reader->bytes + reader->offset[i];
+    memcpy(&head, start, sizeof head);
+    const features *f = reader->rows->features;
+    const uint8_t *part[TEXT_FAMILIES + 1] = {start + sizeof head, start + head.middle, start + head.size};
+    row_view *view = &reader->view;
+    uint32_t n = 0, base = 0;
+    view->label = head.label;
+    view->fold = head.fold;
+    view->square = 0.0f;
+    for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
+        if (reader->families >> family & 1u) {
+            const float scale = head.inverse_norm[family], *idf = f->idf + base;
+            uint32_t feature = 0, difference, count;
+            for (const uint8_t *p = part[family]; p < part[family + 1]; n++) {
+                p = get_code(p, &difference, &count);
+                feature += difference;
+                view->index[n] = base + feature;
+                view->value[n] = tf_table[count] * idf[feature] * scale;
+            }
+            if (scale > 0.0f) view->square += 1.0f;
+        }
+        base += f->count[family];
+    }
+    view->length = n;
+}
+
+uint32_t features_weigh(const features *f, text_counts *counts, unsigned families, uint32_t *index, float *value) {
+    uint32_t n = 0, base = 0;
+    for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
+        uint32_t position = 0, bucket, count, feature, begin = n;
+        double square = 0.0;
+        while (text_next(counts, family, &position, &bucket, &count)) {
+            if (!(families >> family & 1u) || !features_find(f, family, bucket, &feature)) continue;
+            float tf = features_tf(count);
+            double raw = (double)tf * f->idf[base + feature];
+            square += raw * raw;
+            index[n] = base + feature;
+            value[n++] = tf * f->idf[base + feature];
+        }
+        float scale = square > 0.0 ? (float)(1.0 / num_sqrt(square)) : 0.0f;
+        for (uint32_t i = begin; i < n; i++) value[i] *= scale;
+        base += f->count[family];
+    }
+    return n;
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The solvers' loops: per row, scores of all labels of the strip at once, then the dual step of each label. */
+#include "solver.h"
+#include "kolm/kit/buf.h"
+#include "numeric.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DUALS_IN_MEMORY (8u << 20) /* bytes; beyond it the dual numbers live in a scratch file */
+#define LONGEST_STRIP 4            /* vectors in a strip of SVM or L1 */
+#define AHEAD 8                    /* features whose weights are asked for early */
+
+/* ---- The dual numbers of a fit, block by block */
+
+typedef struct duals {
+    float *data; /* all, or those of one block */
+    uint32_t width;
+    int fd;
+    uint32_t rows;
+} duals;
+
+static kit_status out_of_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or use fewer threads",
+                    "out of memory while training");
+}
+
+static kit_status duals_open(duals *d, const solve_task *task, kolm_error_t *err) {
+    uint64_t all = (uint64_t)rows_count(task->rows) * task->width * sizeof(float);
+    memset(d, 0, sizeof *d);
+    d->fd = -1;
+    d->width = task->width;
+    if (all > DUALS_IN_MEMORY && task->scratch_dir != NULL && task->kind != SOLVE_JOINT) {
+        char path[4096];
+        if (!kit_format(path, sizeof path, "%s/duals-XXXXXX", task->scratch_dir))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a shorter path", "the path of the scratch directory is too long");
+        if ((d->fd = mkostemp(path, O_CLOEXEC)) < 0) return kit_fail_errno(err, errno, "cannot make a scratch file in %s", task->scratch_dir);
+        unlink(path);
+        if (ftruncate(d->fd, (off_t)all) != 0) return kit_fail_errno(err, errno, "cannot size the scratch file in %s", task->scratch_dir);
+        all = (uint64_t)rows_block_max(task->rows) * task->width * sizeof(float);
+    }
+    d->data = calloc(1, all + 16);
+    return d->data != NULL ? KOLM_OK : out_of_memory(err);
+}
+
+static void duals_close(duals *d) {
+    free(d->data);
+    if (d->fd >= 0) close(d->fd);
+}
+
+/* Reads (or, with save, writes) the block's part; *out points at its first row. */
+static kit_status duals_block(duals *d, const rows_reader *block, bool save, float **out, kolm_error_t *err) {
+    size_t stride = d->width * sizeof(float), length = block->count * stride, done = 0;
+    if (d->fd < 0) {
+        *out = d->data + (size_t)block->first * d->width;
+        return KOLM_OK;
+    }
+    *out = d->data;
+    while (done < length) {
+        off_t at = (off_t)((uint64_t)block->first * stride + done);
+        ssize_t n = save ? pwrite(d->fd, (char *)d->data + done, length - done, at) : pread(d->fd, (char *)d->data + done, length - done, at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return kit_fail_errno(err, errno, "the scratch file of the solver cannot be %s", save ? "written" : "read");
+        if (n == 0) return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "the scratch file of the solver was cut short");
+        done += (size_t)n;
+    }
+    return KOLM_OK;
+}
+
+/* ---- Order */
+
+static void shuffle(uint32_t *order, uint32_t n, uint64_t seed) {
+    for (uint32_t i = 0; i < n; i++) order[i] = i;
+    for (uint32_t i = n; i > 1; i--) {
+        uint32_t j = num_below(&seed, i), t = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = t;
+    }
+}
+
+/* What a fit needs beside its weights. */
+typedef struct work {
+    const solve_task *task;
+    rows_reader reader;
+    duals duals;
+    uint32_t *block_order, *row_order;
+    uint8_t *idle;  /* per row: visits in a row at which nothing moved */
+    float *weights;
+    float *scores;  /* SOLVE_JOINT: width */
+    uint32_t lines; /* features before the bias */
+    float moved;    /* largest violation of the epoch */
+} work;
+
+static void work_close(work *w) {
+    rows_reader_close(&w->reader);
+    duals_close(&w->duals);
+    free(w->block_order);
+    free(w->row_order);
+    free(w->idle);
+    free(w->scores);
+}
+
+static uint32_t lines_of(const solve_task *task) {
+    const features *f = rows_features(task->rows);
+    return task->families & 2u ? features_all(f) : f->count[TEXT_WORDS];
+}
+
+size_t solve_size(const solve_task *task) {
+    return (size_t)(lines_of(task) + 1) * task->width;
+}
+
+static kit_status work_open(work *w, const solve_task *task, float *weights, kolm_error_t *err) {
+    memset(w, 0, sizeof *w);
+    w->duals.fd = -1;
+    w->task = task;
+    w->weights = weights;
+    w->lines = lines_of(task);
+    memset(weights, 0, solve_size(task) * sizeof *weights);
+    KIT_TRY(rows_reader_open(task->rows, task->families, &w->reader, err));
+    KIT_TRY(duals_open(&w->duals, task, err));
+    w->block_order = malloc((rows_blocks(task->rows) + 1) * sizeof *w->block_order);
+    w->row_order = malloc((rows_block_max(task->rows) + 1) * sizeof *w->row_order);
+    w->idle = calloc(rows_count(task->rows) + 1, 1);
+    w->scores = aligned_alloc(16, task->width * sizeof(float));
+    return w->block_order && w->row_order && w->idle && w->scores ? KOLM_OK : out_of_memory(err);
+}
+
+/* ---- One against the rest */
+
+static inline __attribute__((always_inline)) void strip_scores(const float *weights, uint32_t lines, const row_view *row, uint32_t nv, num_v4 *z) {
+    const num_v4 *w = (const num_v4 *)(const void *)weights;
+    for (uint32_t v = 0; v < nv; v++) z[v] = w[(size_t)lines * nv + v];
+    for (uint32_t k = 0; k < row->length; k++) {
+        if (k + AHEAD < row->length) __builtin_prefetch(w + (size_t)row->index[k + AHEAD] * nv);
+        const num_v4 *line = w + (size_t)row->index[k] * nv;
+        num_v4 x = num_splat(row->value[k]);
+        for (uint32_t v = 0; v < nv; v++) z[v] += x * line[v];
+    }
+}
+
+static inline __attribute__((always_inline)) void strip_add(float *weights, uint32_t lines, const row_view *row, uint32_t nv, const num_v4 *d) {
+    num_v4 *w = (num_v4 *)(void *)weights;
+    for (uint32_t v = 0; v < nv; v++) w[(size_t)lines * nv + v] += d[v];
+    for (uint32_t k = 0; k < row->length; k++) {
+        num_v4 *line = w + (size_t)row->index[k] * nv;
+        num_v4 x = num_splat(row->value[k]);
+        for (uint32_t v = 0; v < nv; v++) line[v] += x * d[v];
+    }
+}
+
+/* +1 in the lane of the row's own label, -1 elsewhere. */
+static inline num_v4 signs(uint32_t label, uint32_t first) {
+    num_i4 lane = (num_i4){0, 1, 2, 3} + (int32_t)first;
+    return num_select(lane == (num_i4){(int32_t)label, (int32_t)label, (int32_t)label, (int32_t)label}, num_splat(1.0f), num_splat(-1.0f));
+}
+
+static inline float widest(num_v4 a) {
+    float m = 0.0f;
+    for (int i = 0; i < 4; i++) {
+        float x = a[i] < 0.0f ? -a[i] : a[i];
+        if (x > m) m = x;
+    }
+    return m;
+}
+
+/* One visit of SOLVE_SVM. Returns the largest violation of the optimality conditions over the lanes. */
+static inline __attribute__((always_inline)) float visit_svm(work *w, float *alpha, uint32_t nv) {
+    const row_view *row = &w->reader.view;
+    const float soft = 0.5f / w->task->cost, inverse = 1.0f / (row->square + 1.0f + soft);
+    num_v4 z[LONGEST_STRIP], d[LONGEST_STRIP], *a = (num_v4 *)(void *)alpha;
+    const num_v4 zero = num_splat(0.0f);
+    num_v4 violation = zero;
+    strip_scores(w->weights, w->lines, row, nv, z);
+    for (uint32_t v = 0; v < nv; v++) {
+        num_v4 y = signs(row->label, w->task->first_label + 4 * v);
+        num_v4 gradient = y * z[v] - num_splat(1.0f) + a[v] * num_splat(soft);
+        num_v4 projected = num_select(a[v] > zero, gradient, num_min(gradient, zero));
+        violation = num_max(violation, num_max(projected, -projected));
+        num_v4 next = num_max(a[v] - gradient * num_splat(inverse), zero);
+        d[v] = (next - a[v]) * y;
+        a[v] = next;
+    }
+    float most = widest(violation);
+    if (most > 1e-6f) strip_add(w->weights, w->lines, row, nv, d);
+    return most;
+}
+
+typedef float (*visit_fn)(work *w, float *alpha);
+static float svm1(work *w, float *alpha) { return visit_svm(w, alpha, 1); }
+static float svm2(work *w, float *alpha) { return visit_svm(w, alpha, 2); }
+static float svm4(work *w, float *alpha) { return visit_svm(w, alpha, 4); }
+
+/* ---- All labels at once */
+
+/* The joint step of one row: minimise A/2 sum a_m^2 + sum B_m a_m with sum a_m = 0, a_m <= C for the row's own label and
+ * <= 0 for the others. The threshold beta is found by Michelot's shrinking of the active set: a_m = min(bound, (beta - B_m)/A). */
+static float joint_threshold(const float *b, uint32_t labels, uint32_t own, float top) {
+    /* D_m = B_m, D_own += A C; beta solves sum over {D_m > beta} (D_m - beta) = A C. */
+    float most = -1e30f;
+    for (uint32_t m = 0; m < labels; m++) {
+        float d = m == own ? b[m] + top : b[m];
+        if (d > most) most = d;
+    }
+    float beta = most - top;
+    for (int round = 0; round < 64; round++) {
+        float sum = 0.0f;
+        uint32_t n = 0;
+        for (uint32_t m = 0; m < labels; m++) {
+            float d = m == own ? b[m] + top : b[m];
+            if (d > beta) {
+                sum += d;
+                n++;
+            }
+        }
+        float next = (sum - top) / (float)n;
+        if (!(next > beta)) break;
+        beta = next;
+    }
+    return beta;
+}
+
+static float visit_joint(work *w, float *alpha) {
+    const row_view *row = &w->reader.view;
+    const uint32_t labels = w->task->labels, width = w->task->width, own = row->label;
+    const float square = row->square + 1.0f, cost = w->task->cost;
+    float *g = w->scores, most = -1e30f, least = 1e30f;
+    solve_score(w->weights, width, w->lines, row, g);
+    for (uint32_t m = 0; m < labels; m++) {
+        if (m != own) g[m] += 1.0f;
+        float bound = m == own ? cost : 0.0f;
+        if (g[m] > most) most = g[m];
+        if (alpha[m] < bound && g[m] < least) least = g[m];
+    }
+    if (most - least <= 1e-4f) return 0.0f;
+    for (uint32_t m = 0; m < labels; m++) g[m] -= square * alpha[m];
+    float beta = joint_threshold(g, labels, own, square * cost);
+    for (uint32_t m = 0; m < labels; m++) {
+        float bound = m == own ? cost : 0.0f, next = (beta - g[m]) / square;
+        if (next > bound) next = bound;
+        float d = next - alpha[m];
+        if (d < 1e-7f && d > -1e-7f) continue;
+        alpha[m] = next;
+        float *line = w->weights + m;
+        line[(size_t)w->lines * width] += d;
+        for (uint32_t k = 0; k < row->length; k++) line[(size_t)row->index[k] * width] += row->value[k] * d;
+    }
+    return most - least;
+}
+
+void solve_score(const float *weights, uint32_t width, uint32_t lines, const row_view *row, float *sums) {
+    const uint32_t nv = width / 4;
+    const num_v4 *w = (const num_v4 *)(const void *)weights;
+    num_v4 *z = (num_v4 *)(void *)sums;
+    uint32_t v = 0;
+    for (; v + 4 <= nv; v += 4) { /* sixteen labels stay in registers over the whole row */
+        const num_v4 *bias = w + (size_t)lines * nv + v;
+        num_v4 a = bias[0], b = bias[1], c = bias[2], d = bias[3];
+        for (uint32_t k = 0; k < row->length; k++) {
+            const num_v4 *line = w + (size_t)row->index[k] * nv + v;
+            num_v4 x = num_splat(row->value[k]);
+            a += x * line[0];
+            b += x * line[1];
+            c += x * line[2];
+            d += x * line[3];
+        }
+        z[v] = a;
+        z[v + 1] = b;
+        z[v + 2] = c;
+        z[v + 3] = d;
+    }
+    for (; v < nv; v++) {
+        num_v4 a = w[(size_t)lines * nv + v];
+        for (uint32_t k = 0; k < row->length; k++) a += num_splat(row->value[k]) * w[(size_t)row->index[k] * nv + v];
+        z[v] = a;
+    }
+}
+
+/* ---- The loop that the three share */
+
+static visit_fn visit_of(const solve_task *task) {
+    if (task->kind == SOLVE_JOINT) return visit_joint;
+    return task->width == 4 ? svm1 : task->width == 8 ? svm2 : svm4;
+}
+
+/* A row at which nothing moved `idle` times in a row rests for that many epochs, but not in the last ones. */
+static bool resting(const work *w, uint32_t row, uint32_t epoch) {
+    uint32_t idle = w->idle[row];
+    return idle >= 2 && epoch % (idle < 6 ? idle : 6) != 0;
+}
+
+static kit_status one_block(work *w, visit_fn visit, uint32_t block, uint32_t epoch, kolm_error_t *err) {
+    const solve_task *task = w->task;
+    float *alpha;
+    if (task->stop != NULL && task->stop(task->user)) return kit_fail(err, KOLM_E_CANCELLED, "", "training was stopped");
+    KIT_TRY(rows_reader_load(&w->reader, block, err));
+    KIT_TRY(duals_block(&w->duals, &w->reader, false, &alpha, err));
+    shuffle(w->row_order, w->reader.count, num_mix(task->seed * 1000003u + (uint64_t)epoch * 65537u + block));
+    for (uint32_t i = 0; i < w->reader.count; i++) {
+        uint32_t r = w->row_order[i];
+        uint8_t *idle = &w->idle[w->reader.first + r];
+        if (resting(w, w->reader.first + r, epoch)) continue;
+        row_head head;
+        if (rows_reader_head(&w->reader, r, &head)->fold == task->held_fold) continue;
+        rows_reader_read(&w->reader, r);
+        float violation = visit(w, alpha + (size_t)r * task->width);
+        if (violation > w->moved) w->moved = violation;
+        if (violation > 1e-3f) *idle = 0;
+        else if (*idle < 255) ++*idle;
+    }
+    return duals_block(&w->duals, &w->reader, true, &alpha, err);
+}
+
+kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, kolm_error_t *err) {
+    static const uint32_t epochs[] = {[SOLVE_SVM] = 12, [SOLVE_JOINT] = 20};
+    static const float enough[] = {[SOLVE_SVM] = 0.1f, [SOLVE_JOINT] = 0.1f};
+    if (task->kind == SOLVE_L1) return solve_l1(task, weights, out_epochs, err);
+    work w;
+    uint32_t epoch = 0, most = task->max_epochs != 0 ? task->max_epochs : epochs[task->kind];
+    kit_status status = work_open(&w, task, weights, err);
+    visit_fn visit = visit_of(task);
+    for (; epoch < most && status == KOLM_OK; epoch++) {
+        uint32_t blocks = rows_blocks(task->rows);
+        shuffle(w.block_order, blocks, num_mix(task->seed + epoch));
+        w.moved = 0.0f;
+        for (uint32_t b = 0; b < blocks && status == KOLM_OK; b++) status = one_block(&w, visit, w.block_order[b], epoch, err);
+        if (w.moved <= enough[task->kind]) break;
+    }
+    if (out_epochs != NULL) *out_epochs = epoch;
+    work_close(&w);
+    return status;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a file of rows to linear.bin: reading, choosing, fitting. */
+#ifndef LOCAL_CPU_TRAIN_H
+#define LOCAL_CPU_TRAIN_H
+
+#include "choose.h"
+
+/*
+ * Memory, whatever the number of rows N: the encoded rows take at most 24 MiB (the others go to the scratch directory, about 2
+ * bytes a feature), reading 13 MiB, the cross-validation at most 4 x 10 MiB of scores, each thread its strip of weights (at
+ * most 2^18 features x 64 bytes) and 8 MiB of dual numbers; beside these 1 byte a row. L1 is only tried below 6 million word features.
+ */
+#define TRAIN_LINE_MAX (256u << 20) /* bytes of one line of train.jsonl */
+
+typedef struct train_request {
+    const char *rows_path;   /* train.jsonl */
+    const char *model_path;  /* where linear.bin goes */
+    const char *scratch_dir; /* empty and private */
+    uint64_t rows;           /* as job.json says; only sets the number of folds */
+    choose_effort effort;
+    uint64_t seed;
+    uint32_t threads;
+    uint64_t abstain_micro, target_accuracy_micro;
+    choose_watch watch;
+} train_request;
+
+typedef struct train_report {
+    choose_result result;
+    char **labels; /* sorted bytewise: the model's order */
+    uint32_t label_count;
+    uint64_t rows;
+} train_report;
+
+kit_status train_run(const train_request *request, train_report *out, kolm_error_t *err) KIT_MUST_USE;
+void train_report_free(train_report *report);
+
+#endif
