@@ -384,10 +384,10 @@ static kit_status move_group(rows *r, const rows *from, const uint32_t *order, u
     return status;
 }
 
-/* Empties r of its blocks into *out, which keeps r's place to spill to. */
-static kit_status detach_blocks(rows *r, rows **out, kolm_error_t *err) {
+/* Empties r of its blocks into the returned rows; r spills to a new file from here on. NULL when memory is out. */
+static rows *detach_blocks(rows *r) {
     rows *old = empty_rows(NULL, r->families);
-    if (old == NULL) return out_of_memory(err);
+    if (old == NULL) return NULL;
     old->blocks = r->blocks;
     old->block_count = r->block_count;
     old->fd = r->fd;
@@ -395,17 +395,20 @@ static kit_status detach_blocks(rows *r, rows **out, kolm_error_t *err) {
     r->block_count = r->block_capacity = r->block_max = r->most_bytes = r->count = 0;
     r->in_memory = r->file_end = 0;
     r->fd = -1;
-    *out = old;
-    return KOLM_OK;
+    return old;
 }
 
 static kit_status mix(rows *r, kolm_error_t *err) {
-    rows *old = NULL;
-    KIT_TRY(detach_blocks(r, &old, err));
+    rows *old = detach_blocks(r);
+    if (old == NULL) return out_of_memory(err);
     uint32_t n = old->block_count, *order = malloc((n + 1) * sizeof *order);
-    kit_status status = order != NULL ? KOLM_OK : out_of_memory(err);
+    if (order == NULL) {
+        rows_free(old);
+        return out_of_memory(err);
+    }
+    kit_status status = KOLM_OK;
     uint64_t seed = 0x6D6978ull;
-    for (uint32_t i = 0; i < n && status == KOLM_OK; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         uint32_t j = num_below(&seed, i + 1);
         order[i] = order[j];
         order[j] = i;

@@ -102,7 +102,7 @@ typedef struct reading {
 static kit_status read_row(reading *r, const char *line, size_t length, kolm_error_t *err) {
     cJSON *row = NULL;
     const char *input, *output;
-    uint32_t label;
+    uint32_t label = 0;
     KIT_TRY(kit_json_parse(line, length, &row, err));
     kit_status status;
     if (!kit_json_get_string(row, "input", &input) || !kit_json_get_string(row, "output", &output))

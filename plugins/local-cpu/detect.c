@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What this machine's processor is, and what a job on it will take. */
+#include "backend.h"
+#include "kolm/kit/buf.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+/* The value behind "key : " in /proc text, without the blanks around it. */
+static bool value_of(const char *line, const char *key, char *out, size_t capacity) {
+    size_t length = strlen(key);
+    if (strncmp(line, key, length) != 0) return false;
+    const char *p = line + length;
+    while (*p == ' ' || *p == '\t') p++;
+    if (*p++ != ':') return false;
+    while (*p == ' ' || *p == '\t') p++;
+    char text[256];
+    (void)kit_copy(text, sizeof text, p);
+    size_t end = strcspn(text, "\r\n");
+    while (end > 0 && text[end - 1] == ' ') end--;
+    text[end] = '\0';
+    (void)kit_copy(out, capacity, text);
+    return text[0] != '\0';
+}
+
+static void look_at_model(local_cpu_facts *out) {
+    static const char *const keys[] = {"model name", "Model", "cpu model", "cpu", "Processor"};
+    char line[512];
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    for (size_t k = 0; f != NULL && out->model[0] == '\0' && k < sizeof keys / sizeof keys[0]; k++) {
+        rewind(f);
+        while (out->model[0] == '\0' && fgets(line, sizeof line, f) != NULL) (void)value_of(line, keys[k], out->model, sizeof out->model);
+    }
+    if (f != NULL) fclose(f);
+    struct utsname name;
+    if (out->model[0] == '\0') (void)kit_format(out->model, sizeof out->model, "%s processor", uname(&name) == 0 ? name.machine : "unknown");
+}
+
+static void look_at_memory(local_cpu_facts *out) {
+    char line[256], text[64];
+    unsigned long long kib;
+    FILE *f = fopen("/proc/meminfo", "re");
+    out->total_bytes = out->free_bytes = KOLM_MEMORY_UNKNOWN;
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (value_of(line, "MemTotal", text, sizeof text) && sscanf(text, "%llu", &kib) == 1) out->total_bytes = kib * 1024;
+        if (value_of(line, "MemAvailable", text, sizeof text) && sscanf(text, "%llu", &kib) == 1) out->free_bytes = kib * 1024;
+    }
+    if (f != NULL) fclose(f);
+}
+
+void local_cpu_look(local_cpu_facts *out) {
+    memset(out, 0, sizeof *out);
+    look_at_model(out);
+    look_at_memory(out);
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) out->cores = (uint32_t)CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    if (out->cores == 0) out->cores = online > 0 ? (uint32_t)online : 1;
+}
+
+void local_cpu_device_line(char *out, uint32_t capacity) {
+    local_cpu_facts facts;
+    local_cpu_look(&facts);
+    if (facts.total_bytes == KOLM_MEMORY_UNKNOWN)
+        (void)kit_format(out, capacity, "%s (%u core%s)", facts.model, (unsigned)facts.cores, facts.cores == 1 ? "" : "s");
+    else
+        (void)kit_format(out, capacity, "%s (%u core%s, %llu GB)", facts.model, (unsigned)facts.cores, facts.cores == 1 ? "" : "s",
+                         (unsigned long long)((facts.total_bytes + 500000000ull) / 1000000000ull));
+}
+
+int32_t local_cpu_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out, kolm_error_t *err) {
+    (void)args;
+    (void)err;
+    local_cpu_facts facts;
+    local_cpu_look(&facts);
+    const kolm_device_t device = {
+        .struct_size = (uint32_t)sizeof device,
+        .memory_kind = KOLM_MEMORY_NONE,
+        .total_memory_bytes = facts.total_bytes,
+        .free_memory_bytes = facts.free_bytes,
+        .units = facts.cores,
+        .name = facts.model,
+        .id = "",
+        .driver = "",
+        .runtime = LOCAL_CPU_RUNTIME,
+    };
+    host->device(host->user, &device);
+    out->state = KOLM_DETECT_AVAILABLE;
+    local_cpu_device_line(out->reason, sizeof out->reason);
+    (void)kit_copy(out->runtime, sizeof out->runtime, LOCAL_CPU_RUNTIME);
+    return KOLM_OK;
+}
+
+/* Measured on two cores of a 2023 server: about 2.5 features a byte of text, 12 ns of processor time for each feature and
+ * label of all the fits that cross-validation and the final model take, and 0.3 us a byte for reading. */
+int32_t local_cpu_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out, kolm_error_t *err) {
+    (void)host;
+    out->billing = KOLM_BILLING_FREE;
+    out->cost_micro_usd = 0;
+    if (args->recipe == NULL || strcmp(args->recipe, "linear") != 0) {
+        out->duration_ms = UINT64_MAX;
+        out->confidence = KOLM_CONFIDENCE_NONE;
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "choose another backend, or --recipe linear", "local-cpu trains the linear recipe only");
+    }
+    double bytes = (double)args->input_bytes, labels = (double)(args->labels > 0 ? args->labels : 10);
+    double lanes = labels < 4 ? 4 : labels, threads = args->threads > 0 ? args->threads : 1;
+    double cv_share = args->rows > 40000 ? 40000.0 / (double)args->rows : 1.0;
+    double ms = 20.0 + bytes * 0.0003 + bytes * 2.5 * lanes * 12e-6 * (cv_share + 0.2) * 2.5 / threads;
+    out->duration_ms = ms < 1e15 ? (uint64_t)ms : (uint64_t)1e15;
+    out->confidence = KOLM_CONFIDENCE_MODEL;
+    (void)kit_format(out->basis, sizeof out->basis, "%llu rows, %llu bytes of text, %llu labels on %u threads; calibrated on a 2-core server",
+                     (unsigned long long)args->rows, (unsigned long long)args->input_bytes, (unsigned long long)args->labels, (unsigned)args->threads);
+    return KOLM_OK;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The train and infer slots: a job directory in, model, result.json and answers out. */
+#include "backend.h"
+#include "infer.h"
+#include "kolm/kit/file.h"
+#include "kolm/kit/job.h"
+#include "train.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- Between the engine and the host */
+
+typedef struct tie {
+    const kolm_host_v1_t *host;
+    uint64_t rows;
+} tie;
+
+static bool stop(void *user) {
+    const kolm_host_v1_t *host = ((const tie *)user)->host;
+    return host->cancelled(host->user) != 0 || host->time_left_ms(host->user) <= 0;
+}
+
+static void progress(void *user, const char *phase, uint64_t done, uint64_t total) {
+    const kolm_host_v1_t *host = ((const tie *)user)->host;
+    const kolm_progress_t p = {.struct_size = (uint32_t)sizeof p, .step = done, .total = total, .loss = (double)NAN, .tokens_per_second = (double)NAN, .phase = phase};
+    host->progress(host->user, &p);
+}
+
+static void answered(void *user, uint64_t answers) {
+    progress(user, "answering", answers, KOLM_UNKNOWN_COUNT);
+}
+
+/* The engine says CANCELLED for both reasons to stop; the host wants to know which. */
+static kit_status why_stopped(const kolm_host_v1_t *host, kit_status status, kolm_error_t *err) {
+    if (status != KOLM_E_CANCELLED || host->cancelled(host->user) != 0) return status;
+    return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "give it more time, or use --effort quick", "the deadline passed before the work was done");
+}
+
+static kit_status read_job(const char *dir, const char *kind, kit_job **out, kolm_error_t *err) {
+    KIT_TRY(kit_job_read(dir, out, err));
+    const char *recipe = (*out)->recipe;
+    if (strcmp((*out)->kind, kind) != 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "%s/job.json is a job of kind %s, not %s", dir, (*out)->kind, kind);
+    if (strcmp(recipe, "linear") != 0)
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use --recipe linear, or a backend that does this recipe: `kolm compute list`",
+                        "local-cpu does the recipe linear, not %s", recipe);
+    return KOLM_OK;
+}
+
+/* ---- train */
+
+static uint64_t micro_option(const kit_job *job, const char *key) {
+    uint64_t value = 0;
+    if (!kit_json_get_u64(job->options, key, &value)) return 0;
+    return value;
+}
+
+static bool put_candidates(cJSON *report, const choose_result *r) {
+    cJSON *list = cJSON_CreateArray();
+    bool good = list != NULL;
+    for (uint32_t i = 0; i < r->candidates && good; i++) {
+        const choose_candidate *c = &r->candidate[i];
+        if (c->rows == 0) continue;
+        cJSON *item = cJSON_CreateObject();
+        good = item != NULL && kit_json_put_string(item, "name", c->name) &&
+               kit_json_put_u64(item, "accuracy_micro", (c->correct * MODEL_MICRO + c->rows / 2) / c->rows);
+        if (good) good = cJSON_AddItemToArray(list, item) != 0;
+        else cJSON_Delete(item);
+    }
+    return kit_json_put(report, "candidates", list) && good;
+}
+
+static bool put_labels(cJSON *report, const train_report *t) {
+    cJSON *list = cJSON_CreateArray();
+    bool good = list != NULL;
+    for (uint32_t i = 0; i < t->label_count && good; i++) {
+        cJSON *item = cJSON_CreateString(t->labels[i]);
+        good = item != NULL && cJSON_AddItemToArray(list, item) != 0;
+    }
+    return kit_json_put(report, "labels", list) && good;
+}
+
+static bool put_report(cJSON *result, const train_report *t) {
+    const choose_result *r = &t->result;
+    cJSON *report = cJSON_CreateObject();
+    bool good = report != NULL && put_labels(report, t) && put_candidates(report, r) && kit_json_put_string(report, "chosen", r->candidate[r->chosen].name) &&
+                kit_json_put_u64(report, "temperature_micro", r->temperature_micro) && kit_json_put_u64(report, "threshold_micro", r->threshold_micro) &&
+                kit_json_put_u64(report, "ece_micro", r->ece_micro) && kit_json_put_u64(report, "oof_correct", r->oof_correct) &&
+                kit_json_put_u64(report, "oof_answered", r->oof_answered) && kit_json_put_u64(report, "oof_rows", r->oof_rows);
+    return kit_json_put_u64(result, "format", KIT_JOB_FORMAT) && kit_json_put_string(result, "toolchain", LOCAL_CPU_TOOLCHAIN) &&
+           kit_json_put(result, "report", report) && good;
+}
+
+static kit_status write_result(const char *dir, const train_report *t, kolm_error_t *err) {
+    char *path = NULL;
+    kit_buf text = {0};
+    cJSON *result = cJSON_CreateObject();
+    kit_status status = result != NULL && put_report(result, t) ? KOLM_OK
+                                                                : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory while writing result.json");
+    if (status == KOLM_OK) status = kit_json_line(result, &text, err);
+    if (status == KOLM_OK) kit_buf_char(&text, '\n');
+    if (status == KOLM_OK) status = kit_buf_ok(&text, err);
+    if (status == KOLM_OK) status = kit_path_join(dir, "result.json", &path, err);
+    if (status == KOLM_OK) status = kit_write_file(path, 0600, text.data, text.length, err);
+    free(path);
+    kit_buf_free(&text);
+    cJSON_Delete(result);
+    return status;
+}
+
+static choose_effort effort_of(const char *word) {
+    return strcmp(word, "quick") == 0 ? EFFORT_QUICK : strcmp(word, "high") == 0 ? EFFORT_HIGH : EFFORT_NORMAL;
+}
+
+static void tell(const kolm_host_v1_t *host, const train_report *t) {
+    const choose_result *r = &t->result;
+    const choose_candidate *c = &r->candidate[r->chosen];
+    char line[512];
+    if (r->oof_rows > 0) {
+        (void)kit_format(line, sizeof line, "chose %s: %.2f%% right out of fold (%llu rows)", c->name, 100.0 * (double)c->correct / (double)c->rows,
+                         (unsigned long long)c->rows);
+        host->log(host->user, KOLM_LOG_INFO, line);
+        host->metric(host->user, "oof.accuracy", (double)c->correct / (double)c->rows);
+        host->metric(host->user, "oof.ece", (double)r->ece_micro / MODEL_MICRO);
+    } else {
+        host->log(host->user, KOLM_LOG_WARNING, "too few rows with the same output to check by cross-validation: confidences are not calibrated");
+    }
+    if (r->target_missed)
+        host->log(host->user, KOLM_LOG_WARNING, "no threshold reaches the target accuracy on the training rows, so the model abstains always; give more rows or a lower target");
+}
+
+int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out, kolm_error_t *err) {
+    kit_job *job = NULL;
+    char *rows_path = NULL, *model_dir = NULL, *model_path = NULL;
+    tie t = {.host = host};
+    train_report report = {0};
+    kit_status status = read_job(args->job_dir, "train", &job, err);
+    if (status == KOLM_OK) status = kit_path_join(args->job_dir, "train.jsonl", &rows_path, err);
+    if (status == KOLM_OK) status = kit_path_join(args->job_dir, "model", &model_dir, err);
+    if (status == KOLM_OK) status = kit_path_join(model_dir, MODEL_FILE, &model_path, err);
+    if (status == KOLM_OK) status = kit_mkdirs(model_dir, 0700, err);
+    if (status != KOLM_OK) goto out;
+    const train_request request = {
+        .rows_path = rows_path, .model_path = model_path, .scratch_dir = host->scratch_dir, .rows = job->rows, .effort = effort_of(job->effort),
+        .seed = job->seed, .threads = args->threads, .abstain_micro = micro_option(job, "abstain_micro"),
+        .target_accuracy_micro = micro_option(job, "target_accuracy_micro"), .watch = {.stop = stop, .step = progress, .user = &t}};
+    if (request.abstain_micro > MODEL_MICRO || request.target_accuracy_micro > MODEL_MICRO) {
+        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a number from 0 to 1", "the abstain threshold or the target accuracy is above 1");
+        goto out;
+    }
+    status = why_stopped(host, train_run(&request, &report, err), err);
+    if (status == KOLM_OK) status = write_result(args->job_dir, &report, err);
+    if (status != KOLM_OK) goto out;
+    tell(host, &report);
+    out->billed_micro_usd = 0;
+    local_cpu_device_line(out->device, sizeof out->device);
+    (void)kit_copy(out->toolchain, sizeof out->toolchain, LOCAL_CPU_TOOLCHAIN);
+out:
+    train_report_free(&report);
+    free(rows_path);
+    free(model_dir);
+    free(model_path);
+    kit_job_free(job);
+    return status;
+}
+
+/* ---- infer */
+
+static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, uint64_t *answers, kolm_error_t *err) {
+    tie t = {.host = host};
+    const infer_watch watch = {.stop = stop, .step = answered, .user = &t};
+    int input = open(args->input_path, O_RDONLY | O_CLOEXEC);
+    if (input < 0) return kit_fail_errno(err, errno, "cannot open the input %s", args->input_path);
+    int output = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (output < 0) {
+        kit_status status = kit_fail_errno(err, errno, "cannot open the output %s", args->output_path);
+        close(input);
+        return status;
+    }
+    kit_status status = why_stopped(host, infer_run(m, input, output, &watch, answers, err), err);
+    close(input);
+    if (close(output) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot finish the output %s", args->output_path);
+    return status;
+}
+
+int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err) {
+    kit_job *job = NULL;
+    model *m = NULL;
+    const kit_job_model_file *file;
+    kit_status status = read_job(args->job_dir, "infer", &job, err);
+    if (status == KOLM_OK) status = kit_job_model(job, MODEL_FILE, &file, err);
+    if (status == KOLM_OK) status = model_open(file->path, file->offset, file->size, &m, err);
+    if (status == KOLM_OK) status = infer_files(host, args, m, &out->answers, err);
+    if (status == KOLM_OK) {
+        out->billed_micro_usd = 0;
+        local_cpu_device_line(out->device, sizeof out->device);
+    }
+    model_close(m);
+    kit_job_free(job);
+    return status;
+}
