@@ -208,6 +208,7 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
     if (status == KOLM_OK && fill_row(dir, stem, &row) != KOLM_OK) {
         row.state = HOST_ROW_REFUSED;
         if (row.why.code == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
+        if (!row.why.remedy[0]) kit_copy(row.why.remedy, sizeof row.why.remedy, "install it again, or remove what is left of it");
     }
     const host_backend *first = status == KOLM_OK ? host_find(registry, row.name) : NULL;
     if (first) {

@@ -13,7 +13,7 @@
 #endif
 
 #define HIGH_FD 200
-#define LAST_RESORT_SECONDS 15 /* added to the grace: the caller, if it lives, is faster */
+#define LAST_RESORT_SECONDS 5 /* added to the grace: the caller, if it lives, is faster */
 
 static int request_fd = -1;
 static unsigned last_resort;
@@ -67,8 +67,10 @@ kit_status child_fence(const child_request *request, int fd, kolm_error_t *err) 
     handle(SIGTERM, on_stop);
     handle(SIGALRM, on_alarm);
 #if defined(__linux__)
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != (pid_t)request->parent) on_stop(SIGTERM);
+    /* A signal of its own: plugins, and interpreters inside them, like to change what SIGTERM does. */
+    handle(SIGRTMAX, on_stop);
+    prctl(PR_SET_PDEATHSIG, SIGRTMAX);
+    if (getppid() != (pid_t)request->parent) on_stop(SIGRTMAX);
     prctl(PR_SET_DUMPABLE, 0); /* execve has set it to 1 again: no ptrace, no core, no reading of memory by others */
 #endif
     /* 1 and not 0: a core that goes to a pipe ignores 0. */

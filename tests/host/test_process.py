@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What only whole processes can show: set-uid, an installed tree that was moved, a caller that is killed, secrets in /proc."""
+import json
+import os
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROBE, HOST, ZOO = (os.path.abspath(word) for word in sys.argv[1:4])
+LIBEXEC, BACKENDS = sys.argv[4:6]  # below the prefix
+NOBODY = 65534
+
+
+def manifest(name):
+    return {"name": name, "kind": "local", "tier": 1, "train": True, "infer": True, "airgap": "yes", "billing": "free", "cost_per_hour_usd": 0,
+            "cold_start_seconds": 0, "vram_cap_gb": None, "auth": [], "requires": [], "runtime": "zoo", "summary": "An animal."}
+
+
+def gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+class Process(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="kolm-process-")
+        os.chmod(self.dir, 0o755)
+        self.addCleanup(shutil.rmtree, self.dir, True)
+
+    def tree(self, *names):
+        """An installed tree with these backends; gives the path of the program in it."""
+        prefix = os.path.join(self.dir, "prefix")
+        program = os.path.join(prefix, "bin", "probe")
+        for source, target in ((PROBE, program), (HOST, os.path.join(prefix, LIBEXEC, "kolm-host"))):
+            os.makedirs(os.path.dirname(target))
+            shutil.copy(source, target)
+        self.fill(os.path.join(prefix, BACKENDS), *names)
+        return program
+
+    def fill(self, directory, *names):
+        os.makedirs(directory, exist_ok=True)
+        for name in names:
+            shutil.copy(os.path.join(ZOO, name + ".so"), directory)
+            with open(os.path.join(directory, name + ".json"), "w", encoding="utf-8") as file:
+                json.dump(manifest(name), file)
+        for root, _, files in os.walk(self.dir):
+            os.chmod(root, 0o755)
+            for file in files:
+                path = os.path.join(root, file)
+                os.chmod(path, 0o755 if stat.S_IMODE(os.stat(path).st_mode) & 0o100 else 0o644)
+
+    def run_probe(self, program, *words, **options):
+        return subprocess.run([program, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False, **options)
+
+    def test_installed_tree_may_be_moved(self):
+        program = self.tree("good")
+        result = self.run_probe(program, "call", "good", env={})
+        self.assertIn(f"program {self.dir}/prefix/{LIBEXEC}/kolm-host\n", result.stdout)
+        self.assertIn(f"row good 0 2 {self.dir}/prefix/{BACKENDS}/good.so\n", result.stdout)
+        self.assertIn("verdict ok", result.stdout)
+        os.rename(os.path.join(self.dir, "prefix"), os.path.join(self.dir, "moved"))
+        result = self.run_probe(program.replace("prefix", "moved"), "call", "good", env={})
+        self.assertIn(f"row good 0 2 {self.dir}/moved/{BACKENDS}/good.so\n", result.stdout)
+        self.assertIn("verdict ok", result.stdout)
+
+    def test_program_that_others_can_change(self):
+        program = self.tree("good")
+        os.chmod(os.path.join(self.dir, "prefix", LIBEXEC, "kolm-host"), 0o777)
+        result = self.run_probe(program, "call", "good", env={})
+        self.assertIn("kolm-host can be changed by every user", result.stdout)
+        self.assertIn("verdict could not load", result.stdout)
+
+    def test_order(self):
+        program = self.tree("good")
+        front = os.path.join(self.dir, "front")
+        self.fill(front, "good")
+        result = self.run_probe(program, "scan", env={"KOLM_BACKEND_PATH": front})
+        self.assertIn(f"row good 0 0 {front}/good.so\nrow good 2 2 hidden by good in {front}, which is searched first\n", result.stdout)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can make a set-uid program of another user's")
+    def test_set_uid(self):
+        program = self.tree("good")
+        evil = os.path.join(self.dir, "evil")
+        self.fill(evil, "good", "prints")
+        environment = {"KOLM_BACKEND_PATH": evil, "KOLM_HOME": self.dir, "HOME": self.dir, "LTDL_LIBRARY_PATH": evil}
+        plain = self.run_probe(program, "scan", env=environment, user=NOBODY, group=NOBODY, extra_groups=[])
+        self.assertIn(f"row prints 0 0 {evil}/prints.so\n", plain.stdout)  # the control: the variable does work
+        os.chmod(program, 0o4755)
+        elevated = self.run_probe(program, "scan", env=environment, user=NOBODY, group=NOBODY, extra_groups=[])
+        if elevated.stdout == plain.stdout and os.statvfs(program).f_flag & os.ST_NOSUID:
+            self.skipTest("this file system knows no set-uid")
+        self.assertEqual(elevated.returncode, 0, elevated.stdout)
+        self.assertNotIn(self.dir, elevated.stdout)  # neither the variable's place nor its own
+
+    @unittest.skipUnless(os.geteuid() == 0, "is this test as root; otherwise every other test is")
+    def test_ordinary_user(self):
+        program = self.tree("good")
+        result = self.run_probe(program, "call", "good", env={}, user=NOBODY, group=NOBODY, extra_groups=[])
+        self.assertIn("verdict ok", result.stdout)
+
+    def start_hanging(self):
+        program = self.tree("hang-slot")
+        caller = subprocess.Popen([program, "call", "hang-slot"], env={"TMPDIR": self.dir}, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(caller.stdout.close)
+        self.addCleanup(caller.wait)
+        self.addCleanup(caller.kill)
+        for line in caller.stdout:
+            if line == "log hanging\n":
+                break
+        with open(f"/proc/{caller.pid}/task/{caller.pid}/children", encoding="ascii") as file:
+            children = [int(word) for word in file.read().split()]
+        self.assertEqual(len(children), 1)
+        return caller, children[0]
+
+    def test_process_of_a_call(self):
+        _, pid = self.start_hanging()
+        self.assertEqual(os.getsid(pid), pid)  # no terminal of the user's
+        self.assertEqual(os.getpgid(pid), pid)
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            self.assertEqual(file.read(), b"kolm-host\0hang-slot\0")
+        if os.geteuid() == 0:
+            self.assertEqual(os.readlink(f"/proc/{pid}/fd/0"), "/dev/null")
+            with open(f"/proc/{pid}/limits", encoding="ascii") as file:
+                self.assertRegex(file.read(), r"Max core file size +1 +1 ")
+        else:
+            with self.assertRaises(PermissionError):  # not dumpable: not even its own user may look
+                os.readlink(f"/proc/{pid}/fd/0")
+
+    def test_caller_that_is_killed(self):
+        # The plugin ignores SIGTERM and never looks: what ends it is kolm-host's own alarm, seconds after the caller died.
+        caller, pid = self.start_hanging()
+        handle = os.pidfd_open(pid)
+        self.addCleanup(os.close, handle)
+        caller.send_signal(signal.SIGKILL)
+        caller.wait()
+        self.assertFalse(gone(pid))  # it has its time to give back what it rents
+        self.assertTrue(select.select([handle], [], [], 60)[0], "it lives on")
+
+    def test_by_hand(self):
+        result = subprocess.run([HOST], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("started by kolm itself", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
