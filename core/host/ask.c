@@ -89,22 +89,47 @@ static bool put_settings(cJSON *request, const cJSON *config, const char *name) 
     return kit_json_put(request, "settings", settings) && good;
 }
 
+/* Makes room first: a buffer that grows leaves its old bytes behind. */
+static void reserve(kit_buf *text, size_t bytes) {
+    static const char blank[1024];
+    size_t length = text->length;
+    for (size_t n = 0; n < bytes; n += sizeof blank) kit_buf_add(text, blank, sizeof blank);
+    if (text->failed) return;
+    text->length = length;
+    text->data[length] = '\0';
+}
+
+static const char *secret_of(const host_call_options *options, const char *name) {
+    return options->secret ? options->secret(options->secret_user, name) : NULL;
+}
+
+static const char *secret_name(const host_manifest *manifest, size_t i) {
+    return i < manifest->auth_count ? manifest->auth[i] : manifest->secrets[i - manifest->auth_count];
+}
+
 /* Appends "secrets":{...} to the text: not through cJSON, which would leave copies of the values in freed memory. */
 static kit_status add_secrets(host_run *run, kolm_error_t *err) {
     const host_manifest *manifest = run->backend->manifest;
     const host_call_options *options = run->options;
+    const size_t count = manifest->auth_count + manifest->secret_count;
     bool first = true;
+    size_t room = 64;
+    for (size_t i = 0; i < count; i++) {
+        const char *value = secret_of(options, secret_name(manifest, i));
+        if (value && (strlen(value) > HOST_SECRET_MAX || kit_utf8_valid(value, strlen(value)) != strlen(value)))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set it again", "the value of %s is too long, or not text", secret_name(manifest, i));
+        room += 128 + 6 * (value ? strlen(value) : 0);
+    }
+    reserve(&run->request, room);
     kit_buf_str(&run->request, ",\"secrets\":{");
-    for (size_t i = 0; i < manifest->auth_count + manifest->secret_count; i++) {
-        const char *name = i < manifest->auth_count ? manifest->auth[i] : manifest->secrets[i - manifest->auth_count];
+    for (size_t i = 0; i < count; i++) {
+        const char *name = secret_name(manifest, i);
         if (i >= manifest->auth_count) {
             bool again = false;
             for (size_t j = 0; j < manifest->auth_count; j++) again = again || strcmp(manifest->auth[j], name) == 0;
             if (again) continue;
         }
-        const char *value = options->secret ? options->secret(options->secret_user, name) : NULL;
-        if (value && (strlen(value) > HOST_SECRET_MAX || kit_utf8_valid(value, strlen(value)) != strlen(value)))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set it again", "the value of %s is too long, or not text", name);
+        const char *value = secret_of(options, name);
         kit_buf_fmt(&run->request, "%s\"%s\":", first ? "" : ",", name);
         if (value) kit_json_string(&run->request, value, strlen(value));
         else kit_buf_str(&run->request, "null");

@@ -58,7 +58,12 @@ static kit_status start(const char *program, host_run *run, kolm_error_t *err) {
     if (status == KOLM_OK) status = kit_pipe(&run->log_fd, &theirs[2], err);
     if (status == KOLM_OK) status = spawn(program, run, theirs, err);
     for (int i = 0; i < 3; i++) close_fd(&theirs[i]);
-    if (status != KOLM_OK) return status;
+    if (status != KOLM_OK) {
+        close_fd(&run->request_fd);
+        close_fd(&run->reply_fd);
+        close_fd(&run->log_fd);
+        return status;
+    }
     run->started = true;
     run->started_ms = kit_now_ms();
     run->exit_fd = open_pidfd(run->pid);
@@ -252,6 +257,10 @@ static void close_all(host_run *run) {
     close_fd(&run->reply_fd);
     close_fd(&run->log_fd);
     close_fd(&run->exit_fd);
+}
+
+static void free_all(host_run *run) {
+    close_all(run);
     if (run->request.data) explicit_bzero(run->request.data, run->request.capacity);
     kit_buf_free(&run->request);
     kit_buf_free(&run->reply);
@@ -272,7 +281,7 @@ static void bury(host_run *runs, size_t count) {
             while (waitpid(run->pid, NULL, 0) < 0 && errno == EINTR) {}
             if (run->log.length > 0) host_run_printed(run, run->log.data, run->log.length);
         }
-        close_all(run);
+        free_all(run);
         cJSON_Delete(run->args);
         run->args = NULL;
         if (run->scratch) {
@@ -297,7 +306,7 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
     kit_status status = KOLM_OK;
     for (;;) {
         int64_t now = kit_now_ms();
-        for (; status == KOLM_OK && running < AT_ONCE && next < count; next++) {
+        for (; running < AT_ONCE && next < count; next++) {
             host_run *run = &runs[next];
             if (!run->prepared) continue;
             if (cancelled(run) || now >= run->deadline_ms) {
@@ -305,9 +314,12 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
                 continue;
             }
             status = start(program, run, err);
-            if (status == KOLM_OK) active[running++] = run;
+            if (status != KOLM_OK) break;
+            active[running++] = run;
         }
-        if (status != KOLM_OK || running == 0) return status;
+        /* Out of descriptors or processes for the moment: what is running will give some back. */
+        if (running == 0) return status;
+        status = KOLM_OK;
         listen_once(active, running, fds, now);
         for (size_t i = 0; i < running;) {
             if (!active[i]->ended) {
@@ -316,7 +328,7 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
             }
             active[i]->result->wall_ms = kit_now_ms() - active[i]->started_ms;
             host_run_judge(active[i]);
-            close_fd(&active[i]->exit_fd);
+            close_all(active[i]);
             active[i] = active[--running];
         }
     }

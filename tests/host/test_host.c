@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -253,6 +254,28 @@ START_TEST(test_zoo_together) {
     ck_assert_uint_eq(seen.progress_count, 0);
     host_registry_free(registry);
     forget();
+}
+END_TEST
+
+/* Fewer descriptors than all of them together need: they take turns. */
+START_TEST(test_few_descriptors) {
+    static const char *const names[] = {"good", "prints", "network", "threads", "long-struct", "newer-minor", "no-slices", "floods"};
+    static host_result results[8];
+    const host_backend *rows[8];
+    kolm_error_t err = KIT_ERROR_INIT;
+    struct rlimit before, few;
+    for (size_t i = 0; i < 8; i++) add(names[i]);
+    host_registry *registry = scan();
+    for (size_t i = 0; i < 8; i++) rows[i] = find(registry, names[i]);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 32;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    kit_status status = host_detect_all(registry, rows, 8, &(host_call_options){.timeout_ms = PATIENCE_MS}, results, &err);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    must(status, &err);
+    for (size_t i = 0; i < 8; i++) ck_assert_msg(results[i].verdict == HOST_OK, "%s: %s", names[i], results[i].error.text);
+    host_registry_free(registry);
 }
 END_TEST
 
@@ -767,6 +790,7 @@ int main(void) {
     tcase_set_timeout(zoo, 300);
     tcase_add_test(zoo, test_zoo_one_by_one);
     tcase_add_test(zoo, test_zoo_together);
+    tcase_add_test(zoo, test_few_descriptors);
     tcase_add_test(zoo, test_identity);
     tcase_add_test(zoo, test_garbage_files);
     tcase_add_test(zoo, test_strings_are_cleaned);

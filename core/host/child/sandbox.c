@@ -4,6 +4,7 @@
 
 #if defined(__linux__) && defined(HOST_HAVE_SECCOMP)
 #include <errno.h>
+#include <linux/if_tun.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -62,10 +63,11 @@ static int deny_all(scmp_filter_ctx filter) {
     return 0;
 }
 
-/* Threads and processes are fine, new namespaces are not; nor is typing into somebody's terminal. */
+/* Threads and processes are fine, new namespaces are not; nor are typing into somebody's terminal and making
+ * a network interface. */
 static int deny_by_argument(scmp_filter_ctx filter) {
     static const scmp_datum_t namespaces[] = {CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP};
-    static const scmp_datum_t terminal[] = {TIOCSTI, TIOCLINUX};
+    static const scmp_datum_t controls[] = {TIOCSTI, TIOCLINUX, TUNSETIFF};
 #if defined(__s390x__)
     const unsigned flags_at = 1;
 #else
@@ -76,9 +78,9 @@ static int deny_by_argument(scmp_filter_ctx filter) {
                                       SCMP_CMP(flags_at, SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
         if (result != 0) return result;
     }
-    for (size_t i = 0; i < sizeof terminal / sizeof *terminal; i++) {
+    for (size_t i = 0; i < sizeof controls / sizeof *controls; i++) {
         int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                                      SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xffffffffu, terminal[i]));
+                                      SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xffffffffu, controls[i]));
         if (result != 0) return result;
     }
     return 0;

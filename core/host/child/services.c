@@ -84,7 +84,8 @@ static void service_progress(void *user, const kolm_progress_t *progress) {
     (void)user;
     if (!progress || !KOLM_HAS(kolm_progress_t, progress, phase)) return;
     pthread_mutex_lock(&lock);
-    state.progress = *progress;
+    /* As much as the plugin's own header knew, and no more than ours does. */
+    memcpy(&state.progress, progress, progress->struct_size < sizeof state.progress ? progress->struct_size : sizeof state.progress);
     kit_copy(state.phase, sizeof state.phase, progress->phase ? progress->phase : "");
     int64_t now = kit_now_ms();
     state.progress_waits = true; /* if it comes too soon, it goes out with the end, unless a later one replaces it */
