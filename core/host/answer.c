@@ -47,23 +47,32 @@ static void deliver_log(const host_run *run, uint32_t level, const char *text) {
 static void on_progress(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
     if (!events || !events->progress || run->prefix_logs) return;
-    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress, .step = u64_of(json, "step"), .total = u64_of(json, "total"),
-                                .loss = double_of(json, "loss"), .tokens_per_second = double_of(json, "tokens_per_second"), .phase = text_of(json, "phase")};
+    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress,
+                                .step = u64_of(json, "step"),
+                                .total = u64_of(json, "total"),
+                                .loss = double_of(json, "loss"),
+                                .tokens_per_second = double_of(json, "tokens_per_second"),
+                                .phase = text_of(json, "phase")};
     events->progress(events->user, &progress);
 }
 
 static void on_step(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
     if (!events || !events->test_step || run->prefix_logs) return;
-    kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step, .outcome = u32_of(json, "outcome"), .number = u32_of(json, "number"),
-                             .total = u32_of(json, "total"), .duration_us = u64_of(json, "duration_us"), .title = text_of(json, "title"),
+    kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
+                             .outcome = u32_of(json, "outcome"),
+                             .number = u32_of(json, "number"),
+                             .total = u32_of(json, "total"),
+                             .duration_us = u64_of(json, "duration_us"),
+                             .title = text_of(json, "title"),
                              .note = text_of(json, "note")};
     events->test_step(events->user, &step);
 }
 
 static void on_metric(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
-    if (events && events->metric && !run->prefix_logs) events->metric(events->user, text_of(json, "name"), double_of(json, "value"));
+    if (events && events->metric && !run->prefix_logs)
+        events->metric(events->user, text_of(json, "name"), double_of(json, "value"));
 }
 
 static void on_device(host_result *result, const cJSON *json) {
@@ -112,7 +121,8 @@ static void take_result(host_run *run, const cJSON *json) {
         COPY_TEXT(result->detect.reason, json, "reason");
         COPY_TEXT(result->detect.remedy, json, "detect_remedy");
         COPY_TEXT(result->detect.runtime, json, "runtime");
-        if (result->detect.reason[0] == '\0') kit_copy(result->detect.reason, sizeof result->detect.reason, "the backend gave no reason");
+        if (result->detect.reason[0] == '\0')
+            kit_copy(result->detect.reason, sizeof result->detect.reason, "the backend gave no reason");
     } else if (strcmp(run->slot, "cost") == 0) {
         result->cost.struct_size = (uint32_t)sizeof result->cost;
         result->cost.billing = u32_of(json, "billing");
@@ -141,7 +151,8 @@ static void take_result(host_run *run, const cJSON *json) {
 static bool on_done(host_run *run, const cJSON *json) {
     host_result *result = run->result;
     uint32_t verdict = u32_of(json, "verdict");
-    if (run->done || (verdict != HOST_OK && verdict != HOST_FAILED && verdict != HOST_UNIMPLEMENTED && verdict != HOST_NOT_LOADED && verdict != HOST_SANDBOX))
+    if (run->done || (verdict != HOST_OK && verdict != HOST_FAILED && verdict != HOST_UNIMPLEMENTED &&
+                      verdict != HOST_NOT_LOADED && verdict != HOST_SANDBOX))
         return false;
     run->done = true;
     result->verdict = (host_verdict)verdict;
@@ -161,23 +172,34 @@ bool host_run_answer(host_run *run, const char *line, size_t length) {
     if (kit_json_parse(line, length, &json, NULL) != KOLM_OK) return false;
     const char *event = text_of(json, "event");
     bool known = true;
-    if (run->done) known = false; /* nothing follows the last word */
-    else if (strcmp(event, "log") == 0) deliver_log(run, u32_of(json, "level"), text_of(json, "text"));
-    else if (strcmp(event, "progress") == 0) on_progress(run, json);
-    else if (strcmp(event, "metric") == 0) on_metric(run, json);
-    else if (strcmp(event, "device") == 0) on_device(run->result, json);
-    else if (strcmp(event, "step") == 0) on_step(run, json);
-    else if (strcmp(event, "sandbox") == 0) on_sandbox(&run->result->sandbox, json);
-    else if (strcmp(event, "loaded") == 0) on_loaded(run->result, json);
-    else if (strcmp(event, "done") == 0) known = on_done(run, json);
-    else known = false;
+    if (run->done)
+        known = false; /* nothing follows the last word */
+    else if (strcmp(event, "log") == 0)
+        deliver_log(run, u32_of(json, "level"), text_of(json, "text"));
+    else if (strcmp(event, "progress") == 0)
+        on_progress(run, json);
+    else if (strcmp(event, "metric") == 0)
+        on_metric(run, json);
+    else if (strcmp(event, "device") == 0)
+        on_device(run->result, json);
+    else if (strcmp(event, "step") == 0)
+        on_step(run, json);
+    else if (strcmp(event, "sandbox") == 0)
+        on_sandbox(&run->result->sandbox, json);
+    else if (strcmp(event, "loaded") == 0)
+        on_loaded(run->result, json);
+    else if (strcmp(event, "done") == 0)
+        known = on_done(run, json);
+    else
+        known = false;
     cJSON_Delete(json);
     return known;
 }
 
 void host_run_printed(host_run *run, const char *text, size_t length) {
     kit_buf shown = {0};
-    while (length > 0 && (text[length - 1] == '\r' || text[length - 1] == '\n')) length--;
+    while (length > 0 && (text[length - 1] == '\r' || text[length - 1] == '\n'))
+        length--;
     kit_buf_escaped(&shown, text, length);
     if (length > 0 && kit_buf_ok(&shown, NULL) == KOLM_OK) deliver_log(run, KOLM_LOG_INFO, kit_buf_text(&shown));
     kit_buf_free(&shown);
@@ -200,39 +222,46 @@ static void judge_crash(host_run *run, const char *where) {
     result->signal_number = run->wait_status;
     if (run->wait_status == SIGSYS && result->sandbox.requested) {
         (void)kit_fail(&result->error, KOLM_E_PERMISSION_DENIED, "use a backend that works without it",
-                       "%s was ended by the airgap %s: it made a system call of another architecture", run->backend->name, where);
+                       "%s was ended by the airgap %s: it made a system call of another architecture",
+                       run->backend->name, where);
         return;
     }
     if (result->vendor[0])
-        kit_format(remedy, sizeof remedy, "report it to %s%s%s; --exclude %s leaves it out", result->vendor, result->homepage[0] ? ", " : "",
-                   result->homepage, run->backend->name);
-    else kit_format(remedy, sizeof remedy, "install it again; --exclude %s leaves it out", run->backend->name);
-    (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name, where, result->signal_number,
-                   signal_words(result->signal_number));
+        kit_format(remedy, sizeof remedy, "report it to %s%s%s; --exclude %s leaves it out", result->vendor,
+                   result->homepage[0] ? ", " : "", result->homepage, run->backend->name);
+    else
+        kit_format(remedy, sizeof remedy, "install it again; --exclude %s leaves it out", run->backend->name);
+    (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name, where,
+                   result->signal_number, signal_words(result->signal_number));
 }
 
 static void judge_silence(host_run *run) {
     host_result *result = run->result;
     char where[40];
-    if (result->loaded) kit_format(where, sizeof where, "in %s", run->slot);
-    else kit_copy(where, sizeof where, "while it was being loaded");
+    if (result->loaded)
+        kit_format(where, sizeof where, "in %s", run->slot);
+    else
+        kit_copy(where, sizeof where, "while it was being loaded");
     if (run->stop == HOST_STOP_CANCEL) {
         result->verdict = HOST_CANCELLED;
         (void)kit_fail(&result->error, KOLM_E_CANCELLED, "", "%s was stopped", run->backend->name);
     } else if (run->stop == HOST_STOP_DEADLINE) {
         result->verdict = HOST_TIMED_OUT;
-        (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED, "try again with more time; if it always hangs, report it to its maker",
+        (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED,
+                       "try again with more time; if it always hangs, report it to its maker",
                        "%s did not answer within %lld ms %s", run->backend->name, (long long)run->timeout_ms, where);
     } else if (run->garbled) {
         result->verdict = HOST_NO_REPLY;
-        (void)kit_fail(&result->error, KOLM_E_INTERNAL, "report it to its maker", "%s wrote over its own reply %s", run->backend->name, where);
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, "report it to its maker", "%s wrote over its own reply %s",
+                       run->backend->name, where);
     } else if (run->wait_code == CLD_KILLED || run->wait_code == CLD_DUMPED) {
         judge_crash(run, where);
     } else {
         result->verdict = HOST_NO_REPLY;
         result->exit_code = run->wait_status;
-        (void)kit_fail(&result->error, KOLM_E_INTERNAL, "report it to its maker", "%s ended the process %s without an answer (exit code %d)",
-                       run->backend->name, where, result->exit_code);
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, "report it to its maker",
+                       "%s ended the process %s without an answer (exit code %d)", run->backend->name, where,
+                       result->exit_code);
     }
 }
 

@@ -16,11 +16,39 @@ extern char **environ;
 
 /* Who the user is, how he writes, where libraries and caches are, which devices he wants used. */
 static const char *const passed[] = {
-    "HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "VIRTUAL_ENV",
-    "CONDA_PREFIX", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_PATH", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
-    "ROCM_PATH", "HSA_OVERRIDE_GFX_VERSION", "GPU_DEVICE_ORDINAL", "HF_HOME", "HF_HUB_CACHE", "SSL_CERT_FILE", "SSL_CERT_DIR", "OMP_NUM_THREADS",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "PATH",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "ROCM_PATH",
+    "HSA_OVERRIDE_GFX_VERSION",
+    "GPU_DEVICE_ORDINAL",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "OMP_NUM_THREADS",
 #if KOLM_FP_SANITIZER != 0
-    "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "ASAN_SYMBOLIZER_PATH",
+    "ASAN_OPTIONS",
+    "LSAN_OPTIONS",
+    "UBSAN_OPTIONS",
+    "TSAN_OPTIONS",
+    "ASAN_SYMBOLIZER_PATH",
 #endif
 };
 
@@ -34,14 +62,17 @@ static bool may_pass(const host_manifest *manifest, const char *name) {
     if (strncmp(name, "LC_", 3) == 0) return true;
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
         if (strcmp(passed[i], name) == 0) return true;
-    if (ends_in(name, "TOKEN") || ends_in(name, "KEY") || ends_in(name, "SECRET") || ends_in(name, "PASSWORD")) return false;
+    if (ends_in(name, "TOKEN") || ends_in(name, "KEY") || ends_in(name, "SECRET") || ends_in(name, "PASSWORD"))
+        return false;
     for (size_t i = 0; i < manifest->require_count; i++)
-        if (manifest->requires[i].kind == HOST_REQUIRE_ENV && strcmp(manifest->requires[i].value, name) == 0) return true;
+        if (manifest->requires[i].kind == HOST_REQUIRE_ENV && strcmp(manifest->requires[i].value, name) == 0)
+            return true;
     return false;
 }
 
 void host_environment_free(char **env) {
-    for (char **at = env; at && *at; at++) free(*at);
+    for (char **at = env; at && *at; at++)
+        free(*at);
     free(env);
 }
 
@@ -62,8 +93,10 @@ kit_status host_environment(const host_manifest *manifest, const char *scratch, 
         kit_format(name, sizeof name, "%.*s", (int)(equals - *at), *at);
         if (may_pass(manifest, name)) status = kit_strdup(*at, &env[count++], err);
     }
-    if (status == KOLM_OK) *out_env = env;
-    else host_environment_free(env);
+    if (status == KOLM_OK)
+        *out_env = env;
+    else
+        host_environment_free(env);
     return status;
 }
 
@@ -81,9 +114,12 @@ static bool put_settings(cJSON *request, const cJSON *config, const char *name) 
     bool good = settings != NULL;
     for (item = cJSON_IsObject(own) ? own->child : NULL; good && item; item = item->next) {
         kit_buf text = {0};
-        if (cJSON_IsString(item)) kit_buf_str(&text, item->valuestring);
-        else good = kit_json_line(item, &text, NULL) == KOLM_OK;
-        good = good && kit_buf_ok(&text, NULL) == KOLM_OK && kit_json_put_string(settings, item->string, kit_buf_text(&text));
+        if (cJSON_IsString(item))
+            kit_buf_str(&text, item->valuestring);
+        else
+            good = kit_json_line(item, &text, NULL) == KOLM_OK;
+        good = good && kit_buf_ok(&text, NULL) == KOLM_OK &&
+               kit_json_put_string(settings, item->string, kit_buf_text(&text));
         kit_buf_free(&text);
     }
     return kit_json_put(request, "settings", settings) && good;
@@ -93,7 +129,8 @@ static bool put_settings(cJSON *request, const cJSON *config, const char *name) 
 static void reserve(kit_buf *text, size_t bytes) {
     static const char blank[1024];
     size_t length = text->length;
-    for (size_t n = 0; n < bytes; n += sizeof blank) kit_buf_add(text, blank, sizeof blank);
+    for (size_t n = 0; n < bytes; n += sizeof blank)
+        kit_buf_add(text, blank, sizeof blank);
     if (text->failed) return;
     text->length = length;
     text->data[length] = '\0';
@@ -117,7 +154,8 @@ static kit_status add_secrets(host_run *run, kolm_error_t *err) {
     for (size_t i = 0; i < count; i++) {
         const char *value = secret_of(options, secret_name(manifest, i));
         if (value && (strlen(value) > HOST_SECRET_MAX || kit_utf8_valid(value, strlen(value)) != strlen(value)))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set it again", "the value of %s is too long, or not text", secret_name(manifest, i));
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set it again", "the value of %s is too long, or not text",
+                            secret_name(manifest, i));
         room += 128 + 6 * (value ? strlen(value) : 0);
     }
     reserve(&run->request, room);
@@ -126,13 +164,16 @@ static kit_status add_secrets(host_run *run, kolm_error_t *err) {
         const char *name = secret_name(manifest, i);
         if (i >= manifest->auth_count) {
             bool again = false;
-            for (size_t j = 0; j < manifest->auth_count; j++) again = again || strcmp(manifest->auth[j], name) == 0;
+            for (size_t j = 0; j < manifest->auth_count; j++)
+                again = again || strcmp(manifest->auth[j], name) == 0;
             if (again) continue;
         }
         const char *value = secret_of(options, name);
         kit_buf_fmt(&run->request, "%s\"%s\":", first ? "" : ",", name);
-        if (value) kit_json_string(&run->request, value, strlen(value));
-        else kit_buf_str(&run->request, "null");
+        if (value)
+            kit_json_string(&run->request, value, strlen(value));
+        else
+            kit_buf_str(&run->request, "null");
         first = false;
     }
     kit_buf_char(&run->request, '}');
@@ -158,10 +199,12 @@ static bool put_basics(cJSON *json, host_run *run) {
     uint64_t memory = options->memory_limit_bytes ? options->memory_limit_bytes : light ? DEFAULT_MEMORY_LIMIT : 0;
     uint64_t cpu = light ? (uint64_t)run->timeout_ms / 1000 + 5 : 0;
     return kit_json_put_string(json, "slot", run->slot) && kit_json_put_string(json, "name", backend->name) &&
-           kit_json_put_string(json, "path", backend->plugin_path) && kit_json_put_string(json, "scratch", run->scratch) &&
-           put_u64(json, "device", backend->plugin.device) && put_u64(json, "inode", backend->plugin.inode) &&
+           kit_json_put_string(json, "path", backend->plugin_path) &&
+           kit_json_put_string(json, "scratch", run->scratch) && put_u64(json, "device", backend->plugin.device) &&
+           put_u64(json, "inode", backend->plugin.inode) &&
            kit_json_put_bool(json, "network", options->network && !options->airgap_strict) &&
-           kit_json_put_bool(json, "airgap", options->airgap_strict) && put_u64(json, "timeout_ms", (uint64_t)run->timeout_ms) &&
+           kit_json_put_bool(json, "airgap", options->airgap_strict) &&
+           put_u64(json, "timeout_ms", (uint64_t)run->timeout_ms) &&
            put_u64(json, "grace_ms", (uint64_t)run->grace_ms) && put_u64(json, "memory_limit", memory) &&
            put_u64(json, "file_limit", light ? DEFAULT_FILE_LIMIT : 0) && put_u64(json, "cpu_limit", cpu) &&
            put_u64(json, "parent", (uint64_t)getpid());
@@ -174,7 +217,8 @@ kit_status host_run_ask(host_run *run, kolm_error_t *err) {
     cJSON *args = run->args;
     run->args = NULL;
     built = kit_json_put(json, "args", args) && built;
-    kit_status status = built ? kit_json_line(json, &run->request, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status =
+        built ? kit_json_line(json, &run->request, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     cJSON_Delete(json);
     if (status != KOLM_OK) return status;
     run->request.data[--run->request.length] = '\0'; /* the closing brace, which comes after the secrets */
@@ -182,6 +226,7 @@ kit_status host_run_ask(host_run *run, kolm_error_t *err) {
     kit_buf_str(&run->request, "}\n");
     KIT_TRY(kit_buf_ok(&run->request, err));
     if (run->request.length > HOST_REQUEST_MAX)
-        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten backends.NAME in config.json", "the settings of %s are too large", run->backend->name);
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten backends.NAME in config.json",
+                        "the settings of %s are too large", run->backend->name);
     return KOLM_OK;
 }

@@ -19,13 +19,17 @@ static kit_status no_memory(kolm_error_t *err) {
 }
 
 const char *host_verdict_name(host_verdict verdict) {
-    static const char *const names[] = {"ok", "failed", "not implemented", "could not load", "crashed", "timed out", "exited without a reply", "interrupted", "no sandbox"};
+    static const char *const names[] = {"ok",        "failed",    "not implemented",        "could not load",
+                                        "crashed",   "timed out", "exited without a reply", "interrupted",
+                                        "no sandbox"};
     return (size_t)verdict < sizeof names / sizeof *names ? names[verdict] : "unknown";
 }
 
 void host_verdict_text(const host_result *result, char *out, size_t capacity) {
-    if (result->verdict == HOST_OK) kit_copy(out, capacity, "ok");
-    else kit_format(out, capacity, "%s: %s", host_verdict_name(result->verdict), result->error.text);
+    if (result->verdict == HOST_OK)
+        kit_copy(out, capacity, "ok");
+    else
+        kit_format(out, capacity, "%s: %s", host_verdict_name(result->verdict), result->error.text);
 }
 
 static bool put_u64(cJSON *object, const char *key, uint64_t value) {
@@ -35,7 +39,8 @@ static bool put_u64(cJSON *object, const char *key, uint64_t value) {
 }
 
 /* ---- Before anything is started: is this row one that may be called, and so? False, with the verdict, when not. */
-static bool may_call(const host_registry *registry, const host_backend *backend, const host_call_options *options, host_result *result) {
+static bool may_call(const host_registry *registry, const host_backend *backend, const host_call_options *options,
+                     host_result *result) {
     kolm_error_t *error = &result->error;
     if (backend->state != HOST_ROW_OK) {
         result->verdict = HOST_NOT_LOADED;
@@ -44,8 +49,8 @@ static bool may_call(const host_registry *registry, const host_backend *backend,
     }
     if (options->airgap_strict && backend->manifest->airgap != HOST_AIRGAP_YES) {
         result->verdict = HOST_NOT_LOADED;
-        (void)kit_fail(error, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or choose a local backend", "%s needs a network, and the airgap allows none: it is not loaded",
-                       backend->name);
+        (void)kit_fail(error, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or choose a local backend",
+                       "%s needs a network, and the airgap allows none: it is not loaded", backend->name);
         return false;
     }
     if (!registry->program) {
@@ -56,11 +61,22 @@ static bool may_call(const host_registry *registry, const host_backend *backend,
     return true;
 }
 
-static void run_init(host_run *run, const host_backend *backend, const char *slot, const host_call_options *options, host_result *result) {
+static void run_init(host_run *run, const host_backend *backend, const char *slot, const host_call_options *options,
+                     host_result *result) {
     bool light = strcmp(slot, "detect") == 0 || strcmp(slot, "cost") == 0;
     *result = (host_result){.error = KIT_ERROR_INIT, .sandbox = {.requested = options->airgap_strict}};
-    *run = (host_run){.backend = backend, .options = options, .slot = slot, .result = result, .input_fd = -1, .output_fd = -1, .request_fd = -1,
-                      .reply_fd = -1, .log_fd = -1, .exit_fd = -1, .kill_ms = INT64_MAX, .deadline_ms = INT64_MAX};
+    *run = (host_run){.backend = backend,
+                      .options = options,
+                      .slot = slot,
+                      .result = result,
+                      .input_fd = -1,
+                      .output_fd = -1,
+                      .request_fd = -1,
+                      .reply_fd = -1,
+                      .log_fd = -1,
+                      .exit_fd = -1,
+                      .kill_ms = INT64_MAX,
+                      .deadline_ms = INT64_MAX};
     run->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : light ? LIGHT_TIMEOUT_MS : 0;
     run->grace_ms = options->grace_ms > 0 ? options->grace_ms : light ? 0 : GRACE_MS;
     if (run->timeout_ms > 0) run->deadline_ms = kit_now_ms() + run->timeout_ms;
@@ -96,11 +112,13 @@ static cJSON *cost_args(const host_backend *backend, const void *question) {
     const kolm_cost_args_t *args = question;
     const host_manifest *manifest = backend->manifest;
     cJSON *json = cJSON_CreateObject();
-    bool built = put_u64(json, "epochs", args->epochs) && put_u64(json, "rows", args->rows) && put_u64(json, "input_bytes", args->input_bytes) &&
-                 put_u64(json, "labels", args->labels) && put_u64(json, "base_parameters", args->base_parameters) &&
+    bool built = put_u64(json, "epochs", args->epochs) && put_u64(json, "rows", args->rows) &&
+                 put_u64(json, "input_bytes", args->input_bytes) && put_u64(json, "labels", args->labels) &&
+                 put_u64(json, "base_parameters", args->base_parameters) &&
                  put_u64(json, "price", manifest ? manifest->price_micro_usd_per_hour : HOST_UNPRICED) &&
                  put_u64(json, "cold_start_seconds", manifest ? manifest->cold_start_seconds : 0) &&
-                 put_u64(json, "threads", args->threads > 0 ? args->threads : 1) && kit_json_put_string(json, "recipe", args->recipe ? args->recipe : "");
+                 put_u64(json, "threads", args->threads > 0 ? args->threads : 1) &&
+                 kit_json_put_string(json, "recipe", args->recipe ? args->recipe : "");
     if (built) return json;
     cJSON_Delete(json);
     return NULL;
@@ -108,7 +126,8 @@ static cJSON *cost_args(const host_backend *backend, const void *question) {
 
 static cJSON *work_args(const char *job_dir, uint32_t threads, const char *input_path, const char *output_path) {
     cJSON *json = cJSON_CreateObject();
-    bool built = put_u64(json, "threads", threads > 0 ? threads : 1) && (!job_dir || kit_json_put_string(json, "job_dir", job_dir)) &&
+    bool built = put_u64(json, "threads", threads > 0 ? threads : 1) &&
+                 (!job_dir || kit_json_put_string(json, "job_dir", job_dir)) &&
                  (!input_path || kit_json_put_string(json, "input_path", input_path)) &&
                  (!output_path || kit_json_put_string(json, "output_path", output_path));
     if (built) return json;
@@ -122,15 +141,15 @@ static kit_status check_job(const char *job_dir, kolm_error_t *err) {
 }
 
 /* ---- One */
-kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options, host_result *out_result,
-                       kolm_error_t *err) {
+kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
+                       host_result *out_result, kolm_error_t *err) {
     host_run run;
     run_init(&run, backend, "detect", options ? options : &no_options, out_result);
     return call_one(registry, &run, detect_args(backend, NULL), err);
 }
 
-kit_status host_cost(const host_registry *registry, const host_backend *backend, const kolm_cost_args_t *args, const host_call_options *options,
-                     host_result *out_result, kolm_error_t *err) {
+kit_status host_cost(const host_registry *registry, const host_backend *backend, const kolm_cost_args_t *args,
+                     const host_call_options *options, host_result *out_result, kolm_error_t *err) {
     host_run run;
     run_init(&run, backend, "cost", options ? options : &no_options, out_result);
     return call_one(registry, &run, cost_args(backend, args), err);
@@ -150,17 +169,21 @@ kit_status host_train(const host_registry *registry, const host_backend *backend
 #define FD_DIR "/dev/fd"
 #endif
 
-kit_status host_infer(const host_registry *registry, const host_backend *backend, const char *job_dir, uint32_t threads, int input_fd, int output_fd,
-                      const host_call_options *options, host_result *out_result, kolm_error_t *err) {
+kit_status host_infer(const host_registry *registry, const host_backend *backend, const char *job_dir, uint32_t threads,
+                      int input_fd, int output_fd, const host_call_options *options, host_result *out_result,
+                      kolm_error_t *err) {
     host_run run;
     char *input = NULL, *output = NULL;
     run_init(&run, backend, "infer", options ? options : &no_options, out_result);
     KIT_TRY(check_job(job_dir, err));
     char number[8];
     kit_format(number, sizeof number, "%d", HOST_FD_INPUT);
-    kit_status status = input_fd >= 0 ? kit_path_join(FD_DIR, number, &input, err) : kit_path_join(job_dir, "eval.jsonl", &input, err);
+    kit_status status =
+        input_fd >= 0 ? kit_path_join(FD_DIR, number, &input, err) : kit_path_join(job_dir, "eval.jsonl", &input, err);
     kit_format(number, sizeof number, "%d", HOST_FD_OUTPUT);
-    if (status == KOLM_OK) status = output_fd >= 0 ? kit_path_join(FD_DIR, number, &output, err) : kit_path_join(job_dir, "predictions.jsonl", &output, err);
+    if (status == KOLM_OK)
+        status = output_fd >= 0 ? kit_path_join(FD_DIR, number, &output, err)
+                                : kit_path_join(job_dir, "predictions.jsonl", &output, err);
     run.input_fd = input_fd;
     run.output_fd = output_fd;
     if (status == KOLM_OK) status = call_one(registry, &run, work_args(job_dir, threads, input, output), err);
@@ -169,21 +192,22 @@ kit_status host_infer(const host_registry *registry, const host_backend *backend
     return status;
 }
 
-kit_status host_test(const host_registry *registry, const host_backend *backend, uint32_t threads, const host_call_options *options,
-                     host_result *out_result, kolm_error_t *err) {
+kit_status host_test(const host_registry *registry, const host_backend *backend, uint32_t threads,
+                     const host_call_options *options, host_result *out_result, kolm_error_t *err) {
     host_run run;
     run_init(&run, backend, "test", options ? options : &no_options, out_result);
     return call_one(registry, &run, work_args(NULL, threads, NULL, NULL), err);
 }
 
 /* ---- All */
-static kit_status call_all(const host_registry *registry, const host_backend *const *rows, size_t count, const char *slot,
-                           cJSON *(*args)(const host_backend *, const void *), const void *question, const host_call_options *options,
-                           host_result *out_results, kolm_error_t *err) {
+static kit_status call_all(const host_registry *registry, const host_backend *const *rows, size_t count,
+                           const char *slot, cJSON *(*args)(const host_backend *, const void *), const void *question,
+                           const host_call_options *options, host_result *out_results, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     host_run *runs = calloc(count > 0 ? count : 1, sizeof *runs);
     if (!runs) return no_memory(err);
-    for (size_t i = 0; i < count; i++) run_init(&runs[i], rows[i], slot, options, &out_results[i]);
+    for (size_t i = 0; i < count; i++)
+        run_init(&runs[i], rows[i], slot, options, &out_results[i]);
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
         runs[i].prefix_logs = true;
         runs[i].deadline_ms = runs[0].deadline_ms;
@@ -195,18 +219,21 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
         out_results[i].verdict = HOST_NOT_LOADED;
         out_results[i].error = why;
     }
-    for (size_t i = 0; status != KOLM_OK && i < count; i++) runs[i].prepared = false;
+    for (size_t i = 0; status != KOLM_OK && i < count; i++)
+        runs[i].prepared = false;
     kit_status ran = host_run_all(registry->program, runs, count, status == KOLM_OK ? err : NULL);
     free(runs);
     return status != KOLM_OK ? status : ran;
 }
 
-kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count, const host_call_options *options,
-                           host_result *out_results, kolm_error_t *err) {
-    return call_all(registry, rows, count, "detect", detect_args, NULL, options ? options : &no_options, out_results, err);
+kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,
+                           const host_call_options *options, host_result *out_results, kolm_error_t *err) {
+    return call_all(registry, rows, count, "detect", detect_args, NULL, options ? options : &no_options, out_results,
+                    err);
 }
 
-kit_status host_cost_all(const host_registry *registry, const host_backend *const *rows, size_t count, const kolm_cost_args_t *args,
-                         const host_call_options *options, host_result *out_results, kolm_error_t *err) {
+kit_status host_cost_all(const host_registry *registry, const host_backend *const *rows, size_t count,
+                         const kolm_cost_args_t *args, const host_call_options *options, host_result *out_results,
+                         kolm_error_t *err) {
     return call_all(registry, rows, count, "cost", cost_args, args, options ? options : &no_options, out_results, err);
 }

@@ -20,7 +20,8 @@ bool host_name_ok(const char *name) {
     if (!islower((unsigned char)*name)) return false;
     size_t n = 1;
     for (; name[n]; n++) {
-        if (n > 31 || !(islower((unsigned char)name[n]) || isdigit((unsigned char)name[n]) || name[n] == '-')) return false;
+        if (n > 31 || !(islower((unsigned char)name[n]) || isdigit((unsigned char)name[n]) || name[n] == '-'))
+            return false;
     }
     return n <= 32;
 }
@@ -161,11 +162,16 @@ static kit_status read_cold_start(const cJSON *item, host_manifest *m, kolm_erro
 }
 
 static kit_status read_vram(const cJSON *item, host_manifest *m, kolm_error_t *err) {
-    if (cJSON_IsNull(item)) m->vram = HOST_VRAM_NONE;
-    else if (cJSON_IsString(item) && strcmp(item->valuestring, "own") == 0) m->vram = HOST_VRAM_OWN;
-    else if (cJSON_IsString(item) && strcmp(item->valuestring, "shared") == 0) m->vram = HOST_VRAM_SHARED;
-    else if (integer(item, 1, 1000000, &m->vram_cap_gb)) m->vram = HOST_VRAM_CAP;
-    else return expected(err, "gigabytes (an integer from 1), \"own\", \"shared\" or null");
+    if (cJSON_IsNull(item))
+        m->vram = HOST_VRAM_NONE;
+    else if (cJSON_IsString(item) && strcmp(item->valuestring, "own") == 0)
+        m->vram = HOST_VRAM_OWN;
+    else if (cJSON_IsString(item) && strcmp(item->valuestring, "shared") == 0)
+        m->vram = HOST_VRAM_SHARED;
+    else if (integer(item, 1, 1000000, &m->vram_cap_gb))
+        m->vram = HOST_VRAM_CAP;
+    else
+        return expected(err, "gigabytes (an integer from 1), \"own\", \"shared\" or null");
     return KOLM_OK;
 }
 
@@ -220,11 +226,14 @@ static kit_status read_requires(const cJSON *item, host_manifest *m, kolm_error_
         if (!cJSON_IsObject(one) || cJSON_GetArraySize(one) != 1) return expected(err, what);
         host_require *require = &m->requires[m->require_count];
         const cJSON *value = one->child;
-        if (strcmp(value->string, "env") == 0 && environment_name(value)) require->kind = HOST_REQUIRE_ENV;
+        if (strcmp(value->string, "env") == 0 && environment_name(value))
+            require->kind = HOST_REQUIRE_ENV;
         else if (strcmp(value->string, "path") == 0 && plain_text(value, 1024) && value->valuestring[0] == '/')
             require->kind = HOST_REQUIRE_PATH;
-        else if (strcmp(value->string, "config") == 0 && plain_text(value, 64)) require->kind = HOST_REQUIRE_CONFIG;
-        else return expected(err, what);
+        else if (strcmp(value->string, "config") == 0 && plain_text(value, 64))
+            require->kind = HOST_REQUIRE_CONFIG;
+        else
+            return expected(err, what);
         KIT_TRY(kit_strdup(value->valuestring, &require->value, err));
         m->require_count++;
     }
@@ -281,14 +290,16 @@ static kit_status check_known(const cJSON *object, kolm_error_t *err) {
     const cJSON *item;
     cJSON_ArrayForEach(item, object) {
         bool known = false;
-        for (size_t i = 0; i < COUNT(fields); i++) known = known || strcmp(item->string, fields[i].key) == 0;
+        for (size_t i = 0; i < COUNT(fields); i++)
+            known = known || strcmp(item->string, fields[i].key) == 0;
         if (known) continue;
         char key[64];
         kit_buf shown = {0};
         kit_buf_escaped(&shown, item->string, strlen(item->string));
         kit_copy(key, sizeof key, kit_buf_text(&shown));
         kit_buf_free(&shown);
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "remove it, or use a kolm that knows it", "unknown field \"%s\"", key);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "remove it, or use a kolm that knows it", "unknown field \"%s\"",
+                        key);
     }
     return KOLM_OK;
 }
@@ -340,8 +351,10 @@ kit_status host_manifest_parse(const char *name, const char *text, size_t length
         status = read_fields(object, m, err);
     }
     cJSON_Delete(object);
-    if (status == KOLM_OK) *out_manifest = m;
-    else host_manifest_free(m);
+    if (status == KOLM_OK)
+        *out_manifest = m;
+    else
+        host_manifest_free(m);
     return status;
 }
 
@@ -350,12 +363,13 @@ kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, 
     if (!err) err = &local;
     const cJSON *backends = kit_json_get(config, "backends");
     if (backends && !cJSON_IsObject(backends))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct config.json", "config.json: backends: expected an object");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct config.json",
+                        "config.json: backends: expected an object");
     const cJSON *own = kit_json_get(backends, manifest->name);
     if (!own) return KOLM_OK;
     if (!cJSON_IsObject(own)) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct config.json", "config.json: backends.%s: expected an object",
-                        manifest->name);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct config.json",
+                        "config.json: backends.%s: expected an object", manifest->name);
     }
     host_manifest changed = *manifest;
     for (size_t i = 0; i < COUNT(fields); i++) {
@@ -373,9 +387,12 @@ kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, 
 
 void host_manifest_free(host_manifest *manifest) {
     if (!manifest) return;
-    for (size_t i = 0; i < manifest->auth_count; i++) free(manifest->auth[i]);
-    for (size_t i = 0; i < manifest->secret_count; i++) free(manifest->secrets[i]);
-    for (size_t i = 0; i < manifest->require_count; i++) free(manifest->requires[i].value);
+    for (size_t i = 0; i < manifest->auth_count; i++)
+        free(manifest->auth[i]);
+    for (size_t i = 0; i < manifest->secret_count; i++)
+        free(manifest->secrets[i]);
+    for (size_t i = 0; i < manifest->require_count; i++)
+        free(manifest->requires[i].value);
     free(manifest->auth);
     free(manifest->secrets);
     free(manifest->requires);

@@ -32,8 +32,10 @@ static void own_directory(char *out, size_t capacity) {
     if (n <= 0 || (size_t)n >= capacity - 1) n = 0;
     out[n] = '\0';
     char *slash = strrchr(out, '/');
-    if (slash) *slash = '\0';
-    else out[0] = '\0';
+    if (slash)
+        *slash = '\0';
+    else
+        out[0] = '\0';
 }
 
 /* Cuts "/suffix" off; false when path does not end so. */
@@ -128,7 +130,8 @@ kit_status host_places_own(host_places *places, kolm_error_t *err) {
 }
 
 void host_places_free(host_places *places) {
-    for (size_t i = 0; i < places->count; i++) free(places->at[i].path);
+    for (size_t i = 0; i < places->count; i++)
+        free(places->at[i].path);
     free(places->at);
     free(places->program);
     *places = (host_places){0};

@@ -45,7 +45,8 @@ static kit_status spawn(const char *program, host_run *run, const int theirs[3],
     if (run->input_fd >= 0) fds[count++] = (kit_spawn_fd){run->input_fd, HOST_FD_INPUT};
     if (run->output_fd >= 0) fds[count++] = (kit_spawn_fd){run->output_fd, HOST_FD_OUTPUT};
     KIT_TRY(host_environment(run->backend->manifest, run->scratch, &env, err));
-    kit_spawn_options options = {.path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
+    kit_spawn_options options = {
+        .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
     kit_status status = kit_spawn(&options, &run->pid, err);
     host_environment_free(env);
     return status;
@@ -57,7 +58,8 @@ static kit_status start(const char *program, host_run *run, kolm_error_t *err) {
     if (status == KOLM_OK) status = kit_pipe(&run->reply_fd, &theirs[1], err);
     if (status == KOLM_OK) status = kit_pipe(&run->log_fd, &theirs[2], err);
     if (status == KOLM_OK) status = spawn(program, run, theirs, err);
-    for (int i = 0; i < 3; i++) close_fd(&theirs[i]);
+    for (int i = 0; i < 3; i++)
+        close_fd(&theirs[i]);
     if (status != KOLM_OK) {
         close_fd(&run->request_fd);
         close_fd(&run->reply_fd);
@@ -76,7 +78,8 @@ static kit_status start(const char *program, host_run *run, kolm_error_t *err) {
 /* ---- Talk */
 static void send_request(host_run *run) {
     while (run->request_sent < run->request.length) {
-        ssize_t n = write(run->request_fd, run->request.data + run->request_sent, run->request.length - run->request_sent);
+        ssize_t n =
+            write(run->request_fd, run->request.data + run->request_sent, run->request.length - run->request_sent);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         if (n <= 0) break; /* it is gone: its end will say how */
@@ -102,8 +105,10 @@ static void split_lines(host_run *run, kit_buf *text, bool reply) {
         char *end = from < text->length ? memchr(text->data + from, '\n', text->length - from) : NULL;
         if (!end) break;
         size_t length = (size_t)(end - text->data) - from;
-        if (!reply) host_run_printed(run, text->data + from, length);
-        else if (!run->garbled && !host_run_answer(run, text->data + from, length)) run->garbled = true;
+        if (!reply)
+            host_run_printed(run, text->data + from, length);
+        else if (!run->garbled && !host_run_answer(run, text->data + from, length))
+            run->garbled = true;
         from += length + 1;
     }
     if (from > 0) {
@@ -113,8 +118,10 @@ static void split_lines(host_run *run, kit_buf *text, bool reply) {
     }
     size_t most = reply ? HOST_LINE_MAX : HOST_LOG_MAX;
     if (text->length < most) return;
-    if (reply) run->garbled = true;
-    else host_run_printed(run, text->data, text->length);
+    if (reply)
+        run->garbled = true;
+    else
+        host_run_printed(run, text->data, text->length);
     kit_buf_clear(text);
 }
 
@@ -135,8 +142,10 @@ static void hear(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_
             run->log_bytes += (size_t)n;
         }
         kit_buf_add(text, piece, (size_t)n);
-        if (text->failed) run->garbled = true;
-        else split_lines(run, text, reply);
+        if (text->failed)
+            run->garbled = true;
+        else
+            split_lines(run, text, reply);
     }
 }
 
@@ -174,8 +183,10 @@ static bool cancelled(const host_run *run) {
 /* Stops what is late or no longer wanted; gives the time at which to look again. */
 static int64_t watch_clock(host_run *run, int64_t now) {
     if (run->stop == HOST_STOP_NONE && !run->done) {
-        if (cancelled(run)) stop(run, HOST_STOP_CANCEL, now);
-        else if (now >= run->deadline_ms) stop(run, HOST_STOP_DEADLINE, now);
+        if (cancelled(run))
+            stop(run, HOST_STOP_CANCEL, now);
+        else if (now >= run->deadline_ms)
+            stop(run, HOST_STOP_DEADLINE, now);
     }
     if (now >= run->kill_ms) {
         kill(-run->pid, SIGKILL);
@@ -193,7 +204,8 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
     for (size_t i = 0; i < count; i++) {
         host_run *run = active[i];
         next = earlier(next, watch_clock(run, now));
-        if (run->request_fd >= 0 && run->request_sent < run->request.length) fds[used++] = (struct pollfd){.fd = run->request_fd, .events = POLLOUT};
+        if (run->request_fd >= 0 && run->request_sent < run->request.length)
+            fds[used++] = (struct pollfd){.fd = run->request_fd, .events = POLLOUT};
         if (run->reply_fd >= 0) fds[used++] = (struct pollfd){.fd = run->reply_fd, .events = POLLIN};
         if (run->log_fd >= 0) fds[used++] = (struct pollfd){.fd = run->log_fd, .events = POLLIN};
         if (run->exit_fd >= 0) fds[used++] = (struct pollfd){.fd = run->exit_fd, .events = POLLIN};
@@ -228,7 +240,8 @@ static bool read_stat(const char *number, proc_stat *out) {
     if (!at || at[1] != ' ' || at[2] == '\0') return false;
     out->state = at[2];
     char *field = at + 3;
-    for (int i = 0; i < 2; i++) strtol(field, &field, 10); /* parent, group */
+    for (int i = 0; i < 2; i++)
+        strtol(field, &field, 10); /* parent, group */
     out->session = strtol(field, NULL, 10);
     return true;
 }
@@ -241,9 +254,13 @@ static bool sweep_once(const host_run *runs, size_t count) {
     while (dir && (entry = readdir(dir)) != NULL) {
         proc_stat found;
         uint64_t pid;
-        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !kit_parse_u64(entry->d_name, &pid) || !read_stat(entry->d_name, &found)) continue;
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !kit_parse_u64(entry->d_name, &pid) ||
+            !read_stat(entry->d_name, &found))
+            continue;
         for (size_t i = 0; i < count; i++) {
-            if (!runs[i].started || found.session != (long)runs[i].pid || pid == (uint64_t)runs[i].pid || found.state == 'Z' || found.state == 'X') continue;
+            if (!runs[i].started || found.session != (long)runs[i].pid || pid == (uint64_t)runs[i].pid ||
+                found.state == 'Z' || found.state == 'X')
+                continue;
             any = true;
             kill((pid_t)pid, SIGKILL);
         }
@@ -274,18 +291,21 @@ static void bury(host_run *runs, size_t count) {
         any = true;
         kill(-runs[i].pid, SIGKILL);
     }
-    for (int i = 0; any && i < SWEEPS && sweep_once(runs, count); i++) {}
+    for (int i = 0; any && i < SWEEPS && sweep_once(runs, count); i++) {
+    }
     for (size_t i = 0; i < count; i++) {
         host_run *run = &runs[i];
         if (run->started) {
-            while (waitpid(run->pid, NULL, 0) < 0 && errno == EINTR) {}
+            while (waitpid(run->pid, NULL, 0) < 0 && errno == EINTR) {
+            }
             if (run->log.length > 0) host_run_printed(run, run->log.data, run->log.length);
         }
         free_all(run);
         cJSON_Delete(run->args);
         run->args = NULL;
         if (run->scratch) {
-            kit_status ignored = kit_remove_tree(run->scratch, NULL); /* what cannot be removed does not fail a call that worked */
+            kit_status ignored =
+                kit_remove_tree(run->scratch, NULL); /* what cannot be removed does not fail a call that worked */
             (void)ignored;
             free(run->scratch);
             run->scratch = NULL;
@@ -350,7 +370,8 @@ kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_
     bury(runs, count);
     const struct timespec at_once = {0};
     if (!sigismember(&pending, SIGPIPE)) {
-        while (sigtimedwait(&pipe_signal, NULL, &at_once) < 0 && errno == EINTR) {}
+        while (sigtimedwait(&pipe_signal, NULL, &at_once) < 0 && errno == EINTR) {
+        }
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     free(fds);

@@ -15,12 +15,12 @@ typedef struct host_run {
     const host_backend *backend;
     const host_call_options *options;
     const char *slot;
-    bool prefix_logs;  /* put "NAME: " in front of log lines */
+    bool prefix_logs;        /* put "NAME: " in front of log lines */
     int input_fd, output_fd; /* -1: none */
-    cJSON *args;       /* owned */
+    cJSON *args;             /* owned */
     host_result *result;
     /* Filled while it runs. */
-    bool prepared;     /* has a request: may be started */
+    bool prepared; /* has a request: may be started */
     bool started, ended, done, garbled;
     pid_t pid;
     int request_fd, reply_fd, log_fd, exit_fd; /* -1 when closed */
@@ -39,7 +39,8 @@ typedef struct host_run {
 /* Makes run->request, secrets included, and the scratch directory. */
 kit_status host_run_ask(host_run *run, kolm_error_t *err) KIT_MUST_USE;
 /* The environment of the process: at most this many entries and a NULL, each for the caller to free. */
-kit_status host_environment(const host_manifest *manifest, const char *scratch, char ***out_env, kolm_error_t *err) KIT_MUST_USE;
+kit_status host_environment(const host_manifest *manifest, const char *scratch, char ***out_env,
+                            kolm_error_t *err) KIT_MUST_USE;
 void host_environment_free(char **env);
 
 /* ---- answer.c */
@@ -51,8 +52,8 @@ void host_run_printed(host_run *run, const char *text, size_t length);
 void host_run_judge(host_run *run);
 
 /* ---- run.c */
-/* Runs those that are prepared at once until each has ended; their results have verdicts. Fails when this side could not
- * start a process; what was started is ended then. */
+/* Runs those that are prepared at once until each has ended; their results have verdicts. Fails when this side could
+ * not start a process; what was started is ended then. */
 kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -18,9 +18,10 @@ static kit_status no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status note(host_registry *registry, kolm_error_t *err, const char *text, const char *path, const char *more)
-    KIT_MUST_USE;
-static kit_status note(host_registry *registry, kolm_error_t *err, const char *text, const char *path, const char *more) {
+static kit_status note(host_registry *registry, kolm_error_t *err, const char *text, const char *path,
+                       const char *more) KIT_MUST_USE;
+static kit_status note(host_registry *registry, kolm_error_t *err, const char *text, const char *path,
+                       const char *more) {
     kit_buf line = {0};
     kit_buf_escaped(&line, path, strlen(path));
     kit_buf_fmt(&line, " %s%s%s", text, *more ? ": " : "", more);
@@ -40,7 +41,8 @@ typedef struct name_list {
 } name_list;
 
 static void names_free(name_list *names) {
-    for (size_t i = 0; i < names->count; i++) free(names->at[i]);
+    for (size_t i = 0; i < names->count; i++)
+        free(names->at[i]);
     free(names->at);
     *names = (name_list){0};
 }
@@ -81,8 +83,10 @@ static void names_unique(name_list *names) {
     size_t kept = 0;
     if (names->count > 0) qsort(names->at, names->count, sizeof *names->at, by_text);
     for (size_t i = 0; i < names->count; i++) {
-        if (kept > 0 && strcmp(names->at[kept - 1], names->at[i]) == 0) free(names->at[i]);
-        else names->at[kept++] = names->at[i];
+        if (kept > 0 && strcmp(names->at[kept - 1], names->at[i]) == 0)
+            free(names->at[i]);
+        else
+            names->at[kept++] = names->at[i];
     }
     names->count = kept;
 }
@@ -117,7 +121,8 @@ static kit_status find_file(const directory *dir, const char *stem, const char *
     char *path = NULL;
     struct stat st;
     kit_format(file, sizeof file, "%s%s", stem, suffix);
-    if (fstatat(dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0) return kit_fail_errno(err, errno, "cannot look at %s", file);
+    if (fstatat(dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return kit_fail_errno(err, errno, "cannot look at %s", file);
     KIT_TRY(kit_path_join(dir->path, file, &path, err));
     kit_status status = KOLM_OK;
     if (S_ISLNK(st.st_mode)) {
@@ -128,7 +133,8 @@ static kit_status find_file(const directory *dir, const char *stem, const char *
         return status;
     }
     if (!S_ISREG(st.st_mode))
-        status = kit_fail(err, KOLM_E_PERMISSION_DENIED, "replace it by the file itself", "%s is not a regular file", path);
+        status =
+            kit_fail(err, KOLM_E_PERMISSION_DENIED, "replace it by the file itself", "%s is not a regular file", path);
     if (status == KOLM_OK) status = host_trust_stat(&st, path, false, err);
     if (status == KOLM_OK) {
         host_identity_of(&st, out_identity);
@@ -154,7 +160,8 @@ static kit_status read_manifest(const directory *dir, const char *stem, host_bac
 static kit_status fill_row(const directory *dir, const char *stem, host_backend *row) {
     kolm_error_t *why = &row->why;
     if (!host_name_ok(stem)) {
-        return kit_fail(why, KOLM_E_INVALID_ARGUMENT, "rename it: lower-case letters, digits and -, at most 32, a letter first",
+        return kit_fail(why, KOLM_E_INVALID_ARGUMENT,
+                        "rename it: lower-case letters, digits and -, at most 32, a letter first",
                         "%s/%s%s: a backend cannot have this name", dir->path, row->name, HOST_SUFFIX);
     }
     if (dir->distrust) {
@@ -191,7 +198,8 @@ static kit_status insert_row(host_registry *registry, host_backend *row, kolm_er
     if (!grown) return no_memory(err);
     registry->rows = grown;
     size_t at = registry->count;
-    while (at > 0 && strcmp(grown[at - 1].name, row->name) > 0) at--;
+    while (at > 0 && strcmp(grown[at - 1].name, row->name) > 0)
+        at--;
     memmove(grown + at + 1, grown + at, (registry->count - at) * sizeof *grown);
     grown[at] = *row;
     registry->count++;
@@ -208,12 +216,14 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
     if (status == KOLM_OK && fill_row(dir, stem, &row) != KOLM_OK) {
         row.state = HOST_ROW_REFUSED;
         if (row.why.code == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
-        if (!row.why.remedy[0]) kit_copy(row.why.remedy, sizeof row.why.remedy, "install it again, or remove what is left of it");
+        if (!row.why.remedy[0])
+            kit_copy(row.why.remedy, sizeof row.why.remedy, "install it again, or remove what is left of it");
     }
     const host_backend *first = status == KOLM_OK ? host_find(registry, row.name) : NULL;
     if (first) {
         row.state = HOST_ROW_SHADOWED;
-        (void)kit_fail(&row.why, KOLM_E_ALREADY_EXISTS, "remove one of the two, or change the order of KOLM_BACKEND_PATH",
+        (void)kit_fail(&row.why, KOLM_E_ALREADY_EXISTS,
+                       "remove one of the two, or change the order of KOLM_BACKEND_PATH",
                        "hidden by %s in %s, which is searched first", first->name, first->directory);
     }
     if (status == KOLM_OK) status = insert_row(registry, &row, err);
@@ -238,7 +248,8 @@ static kit_status scan_names(host_registry *registry, directory *dir, DIR *strea
     return status;
 }
 
-static kit_status scan_directory(host_registry *registry, const host_place *place, const cJSON *config, kolm_error_t *err) {
+static kit_status scan_directory(host_registry *registry, const host_place *place, const cJSON *config,
+                                 kolm_error_t *err) {
     kolm_error_t why = KIT_ERROR_INIT;
     char *real = NULL;
     kit_status trusted = host_trust_directory(place->path, &real, &why);
@@ -271,8 +282,10 @@ static kit_status add_environment(host_places *places, host_registry *registry, 
         char *one = n > 0 ? strndup(at, n) : NULL;
         if (n > 0 && !one) return no_memory(err);
         kit_status status = KOLM_OK;
-        if (one && one[0] == '/') status = host_places_add(places, one, HOST_ORIGIN_PATH, err);
-        else if (one) status = note(registry, err, "is in KOLM_BACKEND_PATH and not absolute: it is not searched", one, "");
+        if (one && one[0] == '/')
+            status = host_places_add(places, one, HOST_ORIGIN_PATH, err);
+        else if (one)
+            status = note(registry, err, "is in KOLM_BACKEND_PATH and not absolute: it is not searched", one, "");
         free(one);
         if (status != KOLM_OK) return status;
         at += n + (at[n] == ':');
@@ -288,7 +301,8 @@ static kit_status collect_places(const host_scan_options *options, host_registry
         return options->program ? kit_strdup(options->program, &places->program, err) : KOLM_OK;
     }
     KIT_TRY(add_environment(places, registry, err));
-    if (options->user_dir && !host_elevated()) KIT_TRY(host_places_add(places, options->user_dir, HOST_ORIGIN_USER, err));
+    if (options->user_dir && !host_elevated())
+        KIT_TRY(host_places_add(places, options->user_dir, HOST_ORIGIN_USER, err));
     KIT_TRY(host_places_own(places, err));
     if (!options->program) return KOLM_OK;
     free(places->program);
@@ -302,7 +316,8 @@ static void find_program(host_registry *registry, const char *path) {
     if (!path) {
         (void)kit_fail(why, KOLM_E_NOT_FOUND, "", "no kolm-host was named");
     } else if (host_trust_file(path, &registry->program, NULL, NULL, why) != KOLM_OK) {
-        if (why->code == KOLM_E_NOT_FOUND) kit_copy(why->remedy, sizeof why->remedy, "install kolm again: its helper program is missing");
+        if (why->code == KOLM_E_NOT_FOUND)
+            kit_copy(why->remedy, sizeof why->remedy, "install kolm again: its helper program is missing");
     }
 }
 
@@ -316,19 +331,24 @@ kit_status host_scan(const host_scan_options *options, host_registry **out_regis
     if (status == KOLM_OK) find_program(registry, places.program);
     for (size_t i = 0; status == KOLM_OK && i < places.count; i++) {
         bool again = false; /* the same directory twice would shadow itself */
-        for (size_t j = 0; j < i; j++) again = again || strcmp(places.at[i].path, places.at[j].path) == 0;
+        for (size_t j = 0; j < i; j++)
+            again = again || strcmp(places.at[i].path, places.at[j].path) == 0;
         if (!again) status = scan_directory(registry, &places.at[i], options->config, err);
     }
     host_places_free(&places);
-    if (status == KOLM_OK) *out_registry = registry;
-    else host_registry_free(registry);
+    if (status == KOLM_OK)
+        *out_registry = registry;
+    else
+        host_registry_free(registry);
     return status;
 }
 
 void host_registry_free(host_registry *registry) {
     if (!registry) return;
-    for (size_t i = 0; i < registry->count; i++) row_free(&registry->rows[i]);
-    for (size_t i = 0; i < registry->note_count; i++) free(registry->notes[i].text);
+    for (size_t i = 0; i < registry->count; i++)
+        row_free(&registry->rows[i]);
+    for (size_t i = 0; i < registry->note_count; i++)
+        free(registry->notes[i].text);
     free(registry->rows);
     free(registry->notes);
     free(registry->program);

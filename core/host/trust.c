@@ -27,7 +27,8 @@ void host_identity_of(const struct stat *st, host_file_identity *out) {
 
 static kit_status refuse(kolm_error_t *err, const char *path, const char *why, const char *verb) {
     char remedy[512];
-    kit_format(remedy, sizeof remedy, "%s '%s', or move the backend to a directory that only you can change", verb, path);
+    kit_format(remedy, sizeof remedy, "%s '%s', or move the backend to a directory that only you can change", verb,
+               path);
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s %s", path, why);
 }
 
@@ -36,7 +37,8 @@ kit_status host_trust_stat(const struct stat *st, const char *path, bool above, 
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
     /* In a sticky directory of root's nobody can rename or remove what belongs to someone else. */
     if (above && (st->st_mode & S_ISVTX) && st->st_uid == 0) return KOLM_OK;
-    return refuse(err, path, st->st_mode & S_IWOTH ? "can be changed by every user" : "can be changed by its group", "chmod go-w");
+    return refuse(err, path, st->st_mode & S_IWOTH ? "can be changed by every user" : "can be changed by its group",
+                  "chmod go-w");
 }
 
 /* Checks the directory at `path` (real, absolute; changed and put back) and every one above it. */
@@ -76,8 +78,10 @@ kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t 
     KIT_TRY(resolve(path, &real, err));
     kit_status status = kit_copy(copy, sizeof copy, real) ? KOLM_OK : kit_fail_errno(err, ENAMETOOLONG, "%s", real);
     if (status == KOLM_OK) status = check_upwards(copy, false, err);
-    if (status == KOLM_OK && out_real) *out_real = real;
-    else free(real);
+    if (status == KOLM_OK && out_real)
+        *out_real = real;
+    else
+        free(real);
     return status;
 }
 
@@ -93,9 +97,13 @@ kit_status host_trust_file(const char *path, char **out_real, int *out_fd, host_
     if (status == KOLM_OK) status = host_trust_stat(&st, real, false, err);
     if (status == KOLM_OK) status = check_parents(real, err);
     if (status == KOLM_OK && out_identity) host_identity_of(&st, out_identity);
-    if (status == KOLM_OK && out_fd) *out_fd = fd;
-    else if (fd >= 0) close(fd);
-    if (status == KOLM_OK && out_real) *out_real = real;
-    else free(real);
+    if (status == KOLM_OK && out_fd)
+        *out_fd = fd;
+    else if (fd >= 0)
+        close(fd);
+    if (status == KOLM_OK && out_real)
+        *out_real = real;
+    else
+        free(real);
     return status;
 }

@@ -23,9 +23,11 @@ int main(int argc, char **argv) {
     printf("program %s\n", registry->program ? registry->program : registry->program_error.text);
     for (size_t i = 0; i < registry->count; i++) {
         const host_backend *row = &registry->rows[i];
-        printf("row %s %d %d %s\n", row->name, (int)row->state, (int)row->origin, row->state == HOST_ROW_OK ? row->plugin_path : row->why.text);
+        printf("row %s %d %d %s\n", row->name, (int)row->state, (int)row->origin,
+               row->state == HOST_ROW_OK ? row->plugin_path : row->why.text);
     }
-    for (size_t i = 0; i < registry->note_count; i++) printf("note %s\n", registry->notes[i].text);
+    for (size_t i = 0; i < registry->note_count; i++)
+        printf("note %s\n", registry->notes[i].text);
     fflush(stdout);
     int code = 0;
     const host_backend *row = argc > 2 ? host_find(registry, argv[2]) : NULL;

@@ -62,8 +62,10 @@ static void copy(const char *from, const char *to) {
 static const char *manifest_of(const char *name, const char *more) {
     static char text[4096];
     kit_format(text, sizeof text,
-               "{\"name\":\"%s\",\"kind\":\"local\",\"tier\":2,\"train\":true,\"infer\":true,\"airgap\":\"yes\",\"billing\":\"per-hour\","
-               "\"cost_per_hour_usd\":1.25,\"cold_start_seconds\":7,\"vram_cap_gb\":null,\"runtime\":\"zoo\",\"summary\":\"An animal.\"%s}",
+               "{\"name\":\"%s\",\"kind\":\"local\",\"tier\":2,\"train\":true,\"infer\":true,\"airgap\":\"yes\","
+               "\"billing\":\"per-hour\","
+               "\"cost_per_hour_usd\":1.25,\"cold_start_seconds\":7,\"vram_cap_gb\":null,\"runtime\":\"zoo\","
+               "\"summary\":\"An animal.\"%s}",
                name, more);
     return text;
 }
@@ -145,7 +147,8 @@ static void on_step(void *user, const kolm_test_step_t *step) {
     (void)user;
     char line[200];
     seen.step_count++;
-    kit_format(line, sizeof line, "[%u/%u %s %u %llu %s]", step->number, step->total, step->title, step->outcome, (unsigned long long)step->duration_us, step->note);
+    kit_format(line, sizeof line, "[%u/%u %s %u %llu %s]", step->number, step->total, step->title, step->outcome,
+               (unsigned long long)step->duration_us, step->note);
     kit_format(seen.steps + strlen(seen.steps), sizeof seen.steps - strlen(seen.steps), "%s", line);
 }
 
@@ -187,7 +190,8 @@ static const struct animal {
     {"long-struct", HOST_OK, "a zoo animal", false},
     {"newer-minor", HOST_OK, "a zoo animal", false},
     {"needs-newer-host", HOST_NOT_LOADED, "needs kolm ABI 1.3, this is 1.0", false},
-    {"missing-feature", HOST_NOT_LOADED, "needs features of kolm that this one does not have (bits 0x10000000000)", false},
+    {"missing-feature", HOST_NOT_LOADED, "needs features of kolm that this one does not have (bits 0x10000000000)",
+     false},
     {"null-slots", HOST_UNIMPLEMENTED, "does not implement detect", false},
     {"undefined", HOST_NOT_LOADED, "undefined symbol: no_function_is_called_like_this", false},
     {"wrong-fingerprint", HOST_NOT_LOADED, "it was built for pointers of 4 bytes, this kolm has 8", false},
@@ -203,7 +207,8 @@ static const struct animal {
     {"floods", HOST_OK, "a zoo animal", false},
     {"bad-utf8", HOST_OK, "\\xFF\\xFF", false},
     {"prints", HOST_OK, "a zoo animal", false},
-    {"name-mismatch", HOST_NOT_LOADED, "it calls itself 'somebody-else', but its file is called 'name-mismatch'", false},
+    {"name-mismatch", HOST_NOT_LOADED, "it calls itself 'somebody-else', but its file is called 'name-mismatch'",
+     false},
     {"no-vendor", HOST_NOT_LOADED, "its table gives no vendor", false},
     {"forks", HOST_OK, "a zoo animal", false},
     {"forks-away", HOST_OK, "a zoo animal", false},
@@ -218,7 +223,8 @@ static const struct animal {
 static void check_animal(const struct animal *animal, const host_result *result) {
     char text[800];
     host_verdict_text(result, text, sizeof text);
-    ck_assert_msg(result->verdict == animal->verdict, "%s: expected %s, got %s", animal->name, host_verdict_name(animal->verdict), text);
+    ck_assert_msg(result->verdict == animal->verdict, "%s: expected %s, got %s", animal->name,
+                  host_verdict_name(animal->verdict), text);
     const char *words = result->verdict == HOST_OK ? result->detect.reason : result->error.text;
     ck_assert_msg(strstr(words, animal->words) != NULL, "%s: '%s' is not in '%s'", animal->name, animal->words, words);
     ck_assert_int_eq(kit_utf8_valid(words, strlen(words)), strlen(words));
@@ -228,7 +234,8 @@ static void check_animal(const struct animal *animal, const host_result *result)
 START_TEST(test_zoo_one_by_one) {
     for (size_t i = 0; i < ANIMALS; i++) {
         add(animals[i].name);
-        host_result result = detect_with(animals[i].name, (host_call_options){.timeout_ms = animals[i].hangs ? SHORT_MS : PATIENCE_MS});
+        host_result result =
+            detect_with(animals[i].name, (host_call_options){.timeout_ms = animals[i].hangs ? SHORT_MS : PATIENCE_MS});
         check_animal(&animals[i], &result);
     }
 }
@@ -239,17 +246,21 @@ START_TEST(test_zoo_together) {
     static host_result results[ANIMALS];
     const host_backend *rows[ANIMALS];
     kolm_error_t err = KIT_ERROR_INIT;
-    for (size_t i = 0; i < ANIMALS; i++) add(animals[i].name);
+    for (size_t i = 0; i < ANIMALS; i++)
+        add(animals[i].name);
     host_registry *registry = scan();
     ck_assert_uint_eq(registry->count, ANIMALS);
-    for (size_t i = 0; i < ANIMALS; i++) rows[i] = find(registry, animals[i].name);
+    for (size_t i = 0; i < ANIMALS; i++)
+        rows[i] = find(registry, animals[i].name);
     host_call_options options = {.timeout_ms = 8000, .events = &events};
     forget();
     int64_t began = kit_now_ms();
     must(host_detect_all(registry, rows, ANIMALS, &options, results, &err), &err);
     int64_t took = kit_now_ms() - began;
-    for (size_t i = 0; i < ANIMALS; i++) check_animal(&animals[i], &results[i]);
-    ck_assert_msg(took >= 8000 && took < 16000, "two that hang, one deadline of 8000 ms: took %lld ms", (long long)took);
+    for (size_t i = 0; i < ANIMALS; i++)
+        check_animal(&animals[i], &results[i]);
+    ck_assert_msg(took >= 8000 && took < 16000, "two that hang, one deadline of 8000 ms: took %lld ms",
+                  (long long)took);
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "1 prints: on standard output\n"));
     ck_assert_uint_eq(seen.progress_count, 0);
     host_registry_free(registry);
@@ -259,22 +270,27 @@ END_TEST
 
 /* Fewer descriptors than all of them together need: they take turns. */
 START_TEST(test_few_descriptors) {
-    static const char *const names[] = {"good", "prints", "network", "threads", "long-struct", "newer-minor", "no-slices", "floods"};
+    static const char *const names[] = {"good",        "prints",      "network",   "threads",
+                                        "long-struct", "newer-minor", "no-slices", "floods"};
     static host_result results[8];
     const host_backend *rows[8];
     kolm_error_t err = KIT_ERROR_INIT;
     struct rlimit before, few;
-    for (size_t i = 0; i < 8; i++) add(names[i]);
+    for (size_t i = 0; i < 8; i++)
+        add(names[i]);
     host_registry *registry = scan();
-    for (size_t i = 0; i < 8; i++) rows[i] = find(registry, names[i]);
+    for (size_t i = 0; i < 8; i++)
+        rows[i] = find(registry, names[i]);
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
     few = before;
     few.rlim_cur = 32;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-    kit_status status = host_detect_all(registry, rows, 8, &(host_call_options){.timeout_ms = PATIENCE_MS}, results, &err);
+    kit_status status =
+        host_detect_all(registry, rows, 8, &(host_call_options){.timeout_ms = PATIENCE_MS}, results, &err);
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
     must(status, &err);
-    for (size_t i = 0; i < 8; i++) ck_assert_msg(results[i].verdict == HOST_OK, "%s: %s", names[i], results[i].error.text);
+    for (size_t i = 0; i < 8; i++)
+        ck_assert_msg(results[i].verdict == HOST_OK, "%s: %s", names[i], results[i].error.text);
     host_registry_free(registry);
 }
 END_TEST
@@ -284,7 +300,8 @@ START_TEST(test_identity) {
     add("null-slots");
     host_result result = detect("good");
     ck_assert(result.loaded);
-    ck_assert_uint_eq(result.slots, HOST_SLOT_DETECT | HOST_SLOT_COST | HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST);
+    ck_assert_uint_eq(result.slots,
+                      HOST_SLOT_DETECT | HOST_SLOT_COST | HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST);
     ck_assert_str_eq(result.version, "1.2.3");
     ck_assert_str_eq(result.vendor, "the zoo");
     ck_assert_str_eq(result.licence, "Apache-2.0");
@@ -312,7 +329,8 @@ START_TEST(test_garbage_files) {
     add_manifest(zoo_dir, "empty", PLAIN);
     host_result result = detect("garbage");
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
-    ck_assert_msg(strstr(result.error.text, "invalid ELF header") || strstr(result.error.text, "file too short"), "%s", result.error.text);
+    ck_assert_msg(strstr(result.error.text, "invalid ELF header") || strstr(result.error.text, "file too short"), "%s",
+                  result.error.text);
     result = detect("empty");
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
     ck_assert_ptr_nonnull(strstr(result.error.text, "file too short"));
@@ -392,7 +410,8 @@ END_TEST
 
 START_TEST(test_memory_limit) {
     add("hog");
-    host_result result = detect_with("hog", (host_call_options){.timeout_ms = PATIENCE_MS, .memory_limit_bytes = 1u << 30});
+    host_result result =
+        detect_with("hog", (host_call_options){.timeout_ms = PATIENCE_MS, .memory_limit_bytes = 1u << 30});
     if (KOLM_FP_SANITIZER != 0) return; /* no limit where a shadow of the memory is memory too */
     ck_assert_int_eq(result.verdict, HOST_FAILED);
     ck_assert_int_eq(result.error.code, KOLM_E_RESOURCE_EXHAUSTED);
@@ -412,7 +431,8 @@ static const char *give_secret(void *user, const char *name) {
 START_TEST(test_secrets) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *config = NULL;
-    static const char text[] = "{\"backends\":{\"secrets\":{\"region\":\"eu\",\"count\":{\"a\":1}},\"other\":{\"nothing\":1}}}";
+    static const char text[] =
+        "{\"backends\":{\"secrets\":{\"region\":\"eu\",\"count\":{\"a\":1}},\"other\":{\"nothing\":1}}}";
     setenv("ZOO_TOKEN", "from the environment", 1);
     setenv("ZOO_UNSET", "from the environment too", 1);
     setenv("ZOO_WANTED", "wanted", 1);
@@ -420,10 +440,14 @@ START_TEST(test_secrets) {
     setenv("ZOO_UNKNOWN", "nobody wants this", 1);
     setenv("LC_ZOO", "letters", 1);
     add_as(zoo_dir, "secrets", "secrets",
-           ",\"auth\":[\"ZOO_TOKEN\"],\"secrets\":[\"ZOO_UNSET\",\"ZOO_TOKEN\"],\"requires\":[{\"env\":\"ZOO_WANTED\"},{\"env\":\"ZOO_TOKEN\"},"
+           ",\"auth\":[\"ZOO_TOKEN\"],\"secrets\":[\"ZOO_UNSET\",\"ZOO_TOKEN\"],\"requires\":[{\"env\":\"ZOO_WANTED\"},"
+           "{\"env\":\"ZOO_TOKEN\"},"
            "{\"env\":\"ZOO_OTHER_TOKEN\"}]");
     must(kit_json_parse(text, strlen(text), &config, &err), &err);
-    host_result result = detect_with("secrets", (host_call_options){.timeout_ms = PATIENCE_MS, .secret = give_secret, .secret_user = (char[]){"the user"}, .config = config});
+    host_result result = detect_with("secrets", (host_call_options){.timeout_ms = PATIENCE_MS,
+                                                                    .secret = give_secret,
+                                                                    .secret_user = (char[]){"the user"},
+                                                                    .config = config});
     ck_assert_int_eq(result.verdict, HOST_OK);
     const char *logs = kit_buf_text(&seen.logs);
     ck_assert_msg(strstr(logs, "1 granted 0 canary\"\\12\\x0A\xc3\xa9\n") != NULL, "%s", logs);
@@ -455,7 +479,8 @@ START_TEST(test_secret_that_is_no_text) {
 END_TEST
 
 /* ---- The other slots */
-static host_result call_slot(const char *name, const char *slot, host_call_options options, int input_fd, int output_fd) {
+static host_result call_slot(const char *name, const char *slot, host_call_options options, int input_fd,
+                             int output_fd) {
     static host_result result;
     kolm_error_t err = KIT_ERROR_INIT;
     host_registry *registry = scan();
@@ -463,10 +488,14 @@ static host_result call_slot(const char *name, const char *slot, host_call_optio
     kolm_cost_args_t args = {.rows = 5, .threads = 2, .recipe = "linear"};
     options.events = &events;
     kit_status status;
-    if (strcmp(slot, "cost") == 0) status = host_cost(registry, row, &args, &options, &result, &err);
-    else if (strcmp(slot, "train") == 0) status = host_train(registry, row, home, 2, &options, &result, &err);
-    else if (strcmp(slot, "test") == 0) status = host_test(registry, row, 2, &options, &result, &err);
-    else status = host_infer(registry, row, home, 2, input_fd, output_fd, &options, &result, &err);
+    if (strcmp(slot, "cost") == 0)
+        status = host_cost(registry, row, &args, &options, &result, &err);
+    else if (strcmp(slot, "train") == 0)
+        status = host_train(registry, row, home, 2, &options, &result, &err);
+    else if (strcmp(slot, "test") == 0)
+        status = host_test(registry, row, 2, &options, &result, &err);
+    else
+        status = host_infer(registry, row, home, 2, input_fd, output_fd, &options, &result, &err);
     must(status, &err);
     host_registry_free(registry);
     return result;
@@ -512,7 +541,8 @@ START_TEST(test_train) {
     forget();
     kolm_error_t err = KIT_ERROR_INIT;
     host_registry *registry = scan();
-    ck_assert_int_eq(host_train(registry, find(registry, "good"), "relative", 1, NULL, &result, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(host_train(registry, find(registry, "good"), "relative", 1, NULL, &result, &err),
+                     KOLM_E_INVALID_ARGUMENT);
     host_registry_free(registry);
 }
 END_TEST
@@ -524,7 +554,9 @@ START_TEST(test_test) {
     ck_assert_int_eq(result.verdict, HOST_OK);
     ck_assert_uint_eq(result.test.passed, 1);
     ck_assert_str_eq(result.test.summary, "good is ready for kolm compile");
-    ck_assert_str_eq(seen.steps, "[1/4 auth check 0 1500 ][2/4 provision 2 1500 not needed][3/4 dry run 0 1500 ][4/4 receipt 0 1500 ]");
+    ck_assert_str_eq(
+        seen.steps,
+        "[1/4 auth check 0 1500 ][2/4 provision 2 1500 not needed][3/4 dry run 0 1500 ][4/4 receipt 0 1500 ]");
     ck_assert_uint_eq(call_slot("good", "test", (host_call_options){.network = true}, -1, -1).test.passed, 0);
     forget();
 }
@@ -585,8 +617,12 @@ START_TEST(test_model_is_copied) {
     write_text(path, "q\n");
     kit_format(path, sizeof path, "%s/artifact", home);
     write_text(path, "....MODEL\n....");
-    kit_format(job, sizeof job, "{\"format\":1,\"kind\":\"infer\",\"task\":\"t\",\"recipe\":\"linear\",\"seed\":1,\"effort\":\"normal\",\"rows\":0,\"labels\":2,"
-               "\"options\":{},\"other\":\"kept\",\"model_files\":[{\"name\":\"part/a.bin\",\"path\":\"%s\",\"offset\":4,\"size\":6}]}", path);
+    kit_format(job, sizeof job,
+               "{\"format\":1,\"kind\":\"infer\",\"task\":\"t\",\"recipe\":\"linear\",\"seed\":1,\"effort\":\"normal\","
+               "\"rows\":0,\"labels\":2,"
+               "\"options\":{},\"other\":\"kept\",\"model_files\":[{\"name\":\"part/"
+               "a.bin\",\"path\":\"%s\",\"offset\":4,\"size\":6}]}",
+               path);
     kit_format(path, sizeof path, "%s/job.json", home);
     write_text(path, job);
     host_result result = call_slot("no-slices", "infer", (host_call_options){0}, -1, -1);
@@ -602,8 +638,12 @@ START_TEST(test_model_is_copied) {
     /* Twice is fine: the copies are in place. */
     ck_assert_int_eq(call_slot("no-slices", "infer", (host_call_options){0}, -1, -1).verdict, HOST_OK);
     kit_format(path, sizeof path, "%s/job.json", home);
-    kit_format(job, sizeof job, "{\"format\":1,\"kind\":\"infer\",\"task\":\"t\",\"recipe\":\"linear\",\"seed\":1,\"effort\":\"normal\",\"rows\":0,\"labels\":2,"
-               "\"options\":{},\"model_files\":[{\"name\":\"part/a.bin\",\"path\":\"%s/artifact\",\"offset\":4,\"size\":600}]}", home);
+    kit_format(job, sizeof job,
+               "{\"format\":1,\"kind\":\"infer\",\"task\":\"t\",\"recipe\":\"linear\",\"seed\":1,\"effort\":\"normal\","
+               "\"rows\":0,\"labels\":2,"
+               "\"options\":{},\"model_files\":[{\"name\":\"part/a.bin\",\"path\":\"%s/"
+               "artifact\",\"offset\":4,\"size\":600}]}",
+               home);
     write_text(path, job);
     result = call_slot("no-slices", "infer", (host_call_options){0}, -1, -1);
     ck_assert_int_eq(result.verdict, HOST_FAILED);
@@ -627,7 +667,8 @@ START_TEST(test_cancel) {
     /* One that listens ends by itself. */
     forget();
     seen.cancel_on_log = 1;
-    host_result result = call_slot("cancels", "train", (host_call_options){.cancel = &cancel, .grace_ms = PATIENCE_MS}, -1, -1);
+    host_result result =
+        call_slot("cancels", "train", (host_call_options){.cancel = &cancel, .grace_ms = PATIENCE_MS}, -1, -1);
     ck_assert_int_eq(result.verdict, HOST_CANCELLED);
     ck_assert_int_lt(result.wall_ms, PATIENCE_MS);
     /* One that does not is ended. */
@@ -724,7 +765,8 @@ START_TEST(test_old_backend) {
     ck_assert_uint_eq(result.slots, HOST_SLOT_DETECT | HOST_SLOT_COST | HOST_SLOT_TEST);
     ck_assert_int_eq(call_slot("abi-1-0", "train", (host_call_options){0}, -1, -1).verdict, HOST_UNIMPLEMENTED);
     ck_assert_uint_eq(call_slot("abi-1-0", "cost", (host_call_options){0}, -1, -1).cost.duration_ms, 1005);
-    ck_assert_str_eq(call_slot("abi-1-0", "test", (host_call_options){0}, -1, -1).test.summary, "abi-1-0 is ready for kolm compile");
+    ck_assert_str_eq(call_slot("abi-1-0", "test", (host_call_options){0}, -1, -1).test.summary,
+                     "abi-1-0 is ready for kolm compile");
     forget();
 }
 END_TEST
@@ -766,7 +808,8 @@ START_TEST(test_scratch_is_removed) {
     ck_assert_int_eq(mkdir(scratch, 0700), 0);
     for (size_t i = 0; i < 4; i++) {
         add(names[i]);
-        detect_with(names[i], (host_call_options){.timeout_ms = i == 2 ? SHORT_MS : PATIENCE_MS, .scratch_root = scratch});
+        detect_with(names[i],
+                    (host_call_options){.timeout_ms = i == 2 ? SHORT_MS : PATIENCE_MS, .scratch_root = scratch});
         ck_assert_msg(rmdir(scratch) == 0, "%s: %s", names[i], strerror(errno));
         ck_assert_int_eq(mkdir(scratch, 0700), 0);
     }

@@ -15,10 +15,18 @@
 static const struct field {
     const char *key, *good;
 } good_fields[] = {
-    {"name", "\"acme\""},        {"kind", "\"cloud-serverless\""}, {"tier", "2"},
-    {"train", "true"},           {"infer", "false"},               {"airgap", "\"no\""},
-    {"billing", "\"per-hour\""}, {"cost_per_hour_usd", "1.25"},    {"cold_start_seconds", "30"},
-    {"vram_cap_gb", "80"},       {"perf", "0.95"},                 {"auth", "[\"ACME_TOKEN\"]"},
+    {"name", "\"acme\""},
+    {"kind", "\"cloud-serverless\""},
+    {"tier", "2"},
+    {"train", "true"},
+    {"infer", "false"},
+    {"airgap", "\"no\""},
+    {"billing", "\"per-hour\""},
+    {"cost_per_hour_usd", "1.25"},
+    {"cold_start_seconds", "30"},
+    {"vram_cap_gb", "80"},
+    {"perf", "0.95"},
+    {"auth", "[\"ACME_TOKEN\"]"},
     {"requires", "[{\"env\":\"ACME_REGION\"},{\"path\":\"/dev/acme\"},{\"config\":\"region\"}]"},
     {"runtime", "\"serverless GPU\""},
     {"summary", "\"GPUs of ACME by the second.\""},
@@ -102,19 +110,72 @@ START_TEST(test_manifest_every_field_is_needed) {
 END_TEST
 
 static const struct field bad_fields[] = {
-    {"name", "\"other\""}, {"name", "7"}, {"kind", "\"cloud\""}, {"kind", "\"Local\""}, {"kind", "null"}, {"tier", "0"}, {"tier", "10"}, {"tier", "1.5"},
-    {"tier", "\"1\""}, {"train", "1"}, {"train", "\"yes\""}, {"infer", "null"}, {"airgap", "true"}, {"airgap", "\"maybe\""}, {"billing", "\"monthly\""},
-    {"billing", "\"free\""}, {"billing", "\"per-token\""}, {"cost_per_hour_usd", "null"}, {"cost_per_hour_usd", "-0.5"}, {"cost_per_hour_usd", "100001"},
-    {"cost_per_hour_usd", "1.2345678"}, {"cost_per_hour_usd", "0.0000005"}, {"cost_per_hour_usd", "\"2.50\""}, {"cold_start_seconds", "-1"},
-    {"cold_start_seconds", "86401"}, {"cold_start_seconds", "0.5"}, {"cold_start_seconds", "null"}, {"vram_cap_gb", "0"}, {"vram_cap_gb", "1000001"},
-    {"vram_cap_gb", "\"mine\""}, {"vram_cap_gb", "80.5"}, {"vram_cap_gb", "true"}, {"perf", "1.01"}, {"perf", "-0.1"}, {"perf", "0.955"}, {"perf", "null"},
-    {"auth", "null"}, {"auth", "\"ACME_TOKEN\""}, {"auth", "[\"acme_token\"]"}, {"auth", "[\"A\",\"A\"]"}, {"auth", "[1]"}, {"auth", "[\"A=B\"]"},
-    {"auth", "[\"\"]"}, {"auth", "[\"1A\"]"},
-    {"auth", "[\"A1\",\"A2\",\"A3\",\"A4\",\"A5\",\"A6\",\"A7\",\"A8\",\"A9\",\"B1\",\"B2\",\"B3\",\"B4\",\"B5\",\"B6\",\"B7\",\"B8\"]"},
-    {"secrets", "[\"low\"]"}, {"requires", "{}"}, {"requires", "[\"ACME\"]"}, {"requires", "[{}]"}, {"requires", "[{\"env\":\"A\",\"path\":\"/b\"}]"},
-    {"requires", "[{\"path\":\"relative\"}]"}, {"requires", "[{\"env\":\"low\"}]"}, {"requires", "[{\"program\":\"A\"}]"}, {"requires", "[{\"config\":\"\"}]"},
-    {"requires", "[{\"config\":3}]"}, {"runtime", "\"\""}, {"runtime", "\"a\\nb\""}, {"runtime", "\"a\\u009bb\""}, {"runtime", "\"a\\u007fb\""}, {"runtime", "5"},
-    {"summary", "null"}, {"hint", "\"\""}, {"hint", "\"this hint is longer than the second column of list can be\""}, {"colour", "\"red\""}, {"Name", "\"acme\""},
+    {"name", "\"other\""},
+    {"name", "7"},
+    {"kind", "\"cloud\""},
+    {"kind", "\"Local\""},
+    {"kind", "null"},
+    {"tier", "0"},
+    {"tier", "10"},
+    {"tier", "1.5"},
+    {"tier", "\"1\""},
+    {"train", "1"},
+    {"train", "\"yes\""},
+    {"infer", "null"},
+    {"airgap", "true"},
+    {"airgap", "\"maybe\""},
+    {"billing", "\"monthly\""},
+    {"billing", "\"free\""},
+    {"billing", "\"per-token\""},
+    {"cost_per_hour_usd", "null"},
+    {"cost_per_hour_usd", "-0.5"},
+    {"cost_per_hour_usd", "100001"},
+    {"cost_per_hour_usd", "1.2345678"},
+    {"cost_per_hour_usd", "0.0000005"},
+    {"cost_per_hour_usd", "\"2.50\""},
+    {"cold_start_seconds", "-1"},
+    {"cold_start_seconds", "86401"},
+    {"cold_start_seconds", "0.5"},
+    {"cold_start_seconds", "null"},
+    {"vram_cap_gb", "0"},
+    {"vram_cap_gb", "1000001"},
+    {"vram_cap_gb", "\"mine\""},
+    {"vram_cap_gb", "80.5"},
+    {"vram_cap_gb", "true"},
+    {"perf", "1.01"},
+    {"perf", "-0.1"},
+    {"perf", "0.955"},
+    {"perf", "null"},
+    {"auth", "null"},
+    {"auth", "\"ACME_TOKEN\""},
+    {"auth", "[\"acme_token\"]"},
+    {"auth", "[\"A\",\"A\"]"},
+    {"auth", "[1]"},
+    {"auth", "[\"A=B\"]"},
+    {"auth", "[\"\"]"},
+    {"auth", "[\"1A\"]"},
+    {"auth", "[\"A1\",\"A2\",\"A3\",\"A4\",\"A5\",\"A6\",\"A7\",\"A8\",\"A9\",\"B1\",\"B2\",\"B3\",\"B4\",\"B5\","
+             "\"B6\",\"B7\",\"B8\"]"},
+    {"secrets", "[\"low\"]"},
+    {"requires", "{}"},
+    {"requires", "[\"ACME\"]"},
+    {"requires", "[{}]"},
+    {"requires", "[{\"env\":\"A\",\"path\":\"/b\"}]"},
+    {"requires", "[{\"path\":\"relative\"}]"},
+    {"requires", "[{\"env\":\"low\"}]"},
+    {"requires", "[{\"program\":\"A\"}]"},
+    {"requires", "[{\"config\":\"\"}]"},
+    {"requires", "[{\"config\":3}]"},
+    {"runtime", "\"\""},
+    {"runtime", "\"a\\nb\""},
+    {"runtime", "\"a\\u009bb\""},
+    {"runtime", "\"a\\u007fb\""},
+    {"runtime", "5"},
+    {"summary", "null"},
+    {"hint", "\"\""},
+    {"hint", "\"this hint is longer than the second column of list can be\""},
+    {"colour", "\"red\""},
+    {"Name", "\"acme\""},
 };
 
 START_TEST(test_manifest_bad_fields) {
@@ -125,30 +186,47 @@ START_TEST(test_manifest_bad_fields) {
         kit_status status = parse_with(bad_fields[i].key, bad_fields[i].good, &m, &err);
         ck_assert_msg(status == KOLM_E_INVALID_ARGUMENT, "%s: %s was taken", bad_fields[i].key, bad_fields[i].good);
         /* A billing that does not fit its price is said of the price. */
-        kit_format(key, sizeof key, "\"%s\"", strcmp(bad_fields[i].key, "billing") == 0 && i > 14 ? "cost_per_hour_usd" : bad_fields[i].key);
+        kit_format(key, sizeof key, "\"%s\"",
+                   strcmp(bad_fields[i].key, "billing") == 0 && i > 14 ? "cost_per_hour_usd" : bad_fields[i].key);
         ck_assert_msg(strstr(err.text, key) != NULL, "%s is not named in '%s'", key, err.text);
     }
 }
 END_TEST
 
 static const struct field other_good_fields[] = {
-    {"kind", "\"self-hosted\""}, {"airgap", "\"depends\""}, {"vram_cap_gb", "\"own\""}, {"vram_cap_gb", "\"shared\""}, {"vram_cap_gb", "null"},
-    {"cost_per_hour_usd", "0"}, {"cost_per_hour_usd", "0.000001"}, {"cost_per_hour_usd", "99999.999999"}, {"cost_per_hour_usd", "5e-1"}, {"perf", "0"}, {"perf", "1"},
-    {"perf", "0.07"}, {"auth", "[]"}, {"requires", "[]"}, {"hint", "\"\xc3\xa9\""}, {"secrets", "[\"ACME_MORE\"]"}, {"cold_start_seconds", "86400"},
+    {"kind", "\"self-hosted\""},
+    {"airgap", "\"depends\""},
+    {"vram_cap_gb", "\"own\""},
+    {"vram_cap_gb", "\"shared\""},
+    {"vram_cap_gb", "null"},
+    {"cost_per_hour_usd", "0"},
+    {"cost_per_hour_usd", "0.000001"},
+    {"cost_per_hour_usd", "99999.999999"},
+    {"cost_per_hour_usd", "5e-1"},
+    {"perf", "0"},
+    {"perf", "1"},
+    {"perf", "0.07"},
+    {"auth", "[]"},
+    {"requires", "[]"},
+    {"hint", "\"\xc3\xa9\""},
+    {"secrets", "[\"ACME_MORE\"]"},
+    {"cold_start_seconds", "86400"},
 };
 
 START_TEST(test_manifest_good_fields) {
     for (size_t i = 0; i < sizeof other_good_fields / sizeof *other_good_fields; i++) {
         kolm_error_t err = KIT_ERROR_INIT;
         host_manifest *m = NULL;
-        ck_assert_msg(parse_with(other_good_fields[i].key, other_good_fields[i].good, &m, &err) == KOLM_OK, "%s", err.text);
+        ck_assert_msg(parse_with(other_good_fields[i].key, other_good_fields[i].good, &m, &err) == KOLM_OK, "%s",
+                      err.text);
         host_manifest_free(m);
     }
 }
 END_TEST
 
 START_TEST(test_manifest_shapes) {
-    static const char *const texts[] = {"", "[]", "null", "{", "{\"name\":\"acme\",\"name\":\"acme\"}", "\xef\xbb\xbf{}", "{} {}"};
+    static const char *const texts[] = {
+        "", "[]", "null", "{", "{\"name\":\"acme\",\"name\":\"acme\"}", "\xef\xbb\xbf{}", "{} {}"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         kolm_error_t err = KIT_ERROR_INIT;
         host_manifest *m = NULL;
@@ -184,19 +262,24 @@ static kit_status override(const char *config_text, host_manifest **out, kolm_er
 START_TEST(test_override) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_manifest *m = NULL;
-    ck_assert_int_eq(override("{\"backends\":{\"acme\":{\"cost_per_hour_usd\":0.41,\"perf\":0.5,\"tier\":3,\"cold_start_seconds\":0,\"region\":\"eu\",\"kind\":\"local\"}}}", &m, &err), KOLM_OK);
+    ck_assert_int_eq(override("{\"backends\":{\"acme\":{\"cost_per_hour_usd\":0.41,\"perf\":0.5,\"tier\":3,\"cold_"
+                              "start_seconds\":0,\"region\":\"eu\",\"kind\":\"local\"}}}",
+                              &m, &err),
+                     KOLM_OK);
     ck_assert_uint_eq(m->price_micro_usd_per_hour, 410000);
     ck_assert_uint_eq(m->perf_units, 50000);
     ck_assert_uint_eq(m->tier, 3);
     ck_assert_uint_eq(m->cold_start_seconds, 0);
     ck_assert_str_eq(m->kind, "cloud-serverless"); /* not the user's to change: a setting like any other */
-    ck_assert_uint_eq(m->overridden, HOST_OVERRIDE_COST | HOST_OVERRIDE_PERF | HOST_OVERRIDE_TIER | HOST_OVERRIDE_COLD_START);
+    ck_assert_uint_eq(m->overridden,
+                      HOST_OVERRIDE_COST | HOST_OVERRIDE_PERF | HOST_OVERRIDE_TIER | HOST_OVERRIDE_COLD_START);
     host_manifest_free(m);
     ck_assert_int_eq(override("{\"backends\":{\"other\":{\"tier\":3}}}", &m, &err), KOLM_OK);
     ck_assert_uint_eq(m->overridden, 0);
     ck_assert_int_eq(host_manifest_override(m, NULL, &err), KOLM_OK);
     host_manifest_free(m);
-    ck_assert_int_eq(override("{\"backends\":{\"acme\":{\"tier\":3,\"cost_per_hour_usd\":\"cheap\"}}}", &m, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(override("{\"backends\":{\"acme\":{\"tier\":3,\"cost_per_hour_usd\":\"cheap\"}}}", &m, &err),
+                     KOLM_E_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "config.json: backends.acme.cost_per_hour_usd: expected dollars per hour"));
     ck_assert_uint_eq(m->tier, 2);
     host_manifest_free(m);
@@ -423,7 +506,8 @@ START_TEST(test_scan_places) {
     ck_assert_int_eq(row->origin, HOST_ORIGIN_PATH);
     ck_assert_int_eq(host_find(registry, "user")->origin, HOST_ORIGIN_USER);
     unsigned shadows = 0, relative = 0, nowhere = 0, file = 0;
-    for (size_t i = 0; i < registry->count; i++) shadows += registry->rows[i].state == HOST_ROW_SHADOWED;
+    for (size_t i = 0; i < registry->count; i++)
+        shadows += registry->rows[i].state == HOST_ROW_SHADOWED;
     ck_assert_uint_eq(shadows, 1); /* the user's; the same directory twice hides nothing */
     for (size_t i = 0; i < registry->note_count; i++) {
         relative += strstr(registry->notes[i].text, "relative is in KOLM_BACKEND_PATH and not absolute") != NULL;
@@ -441,7 +525,8 @@ START_TEST(test_scan_places) {
     kit_format(path, sizeof path, "%s/none", home);
     options.user_dir = path; /* not having any is normal: no note */
     ck_assert_int_eq(host_scan(&options, &registry, &err), KOLM_OK);
-    for (size_t i = 0; i < registry->note_count; i++) ck_assert_ptr_null(strstr(registry->notes[i].text, "/none"));
+    for (size_t i = 0; i < registry->note_count; i++)
+        ck_assert_ptr_null(strstr(registry->notes[i].text, "/none"));
     host_registry_free(registry);
 }
 END_TEST

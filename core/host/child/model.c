@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gives a plugin that cannot read slices of a file whole files: copies below JOB_DIR/model, and a job.json that names them. */
+/* Gives a plugin that cannot read slices of a file whole files: copies below JOB_DIR/model, and a job.json that names
+ * them. */
 #include "host/child/child.h"
 #include "kolm/kit/job.h"
 
@@ -21,9 +22,13 @@ static kit_status copy_bytes(int in, int out, const kit_job_model_file *file, ko
         size_t want = file->size - done < PIECE ? (size_t)(file->size - done) : PIECE;
         ssize_t n = pread(in, piece, want, (off_t)(file->offset + done));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) status = kit_fail_errno(err, errno, "cannot read %s", file->path);
-        else if (n == 0) status = kit_fail(err, KOLM_E_DATA_LOSS, "get the file again", "%s ends before the model file %s does", file->path, file->name);
-        else status = kit_write_all(out, piece, (size_t)n, err);
+        if (n < 0)
+            status = kit_fail_errno(err, errno, "cannot read %s", file->path);
+        else if (n == 0)
+            status = kit_fail(err, KOLM_E_DATA_LOSS, "get the file again", "%s ends before the model file %s does",
+                              file->path, file->name);
+        else
+            status = kit_write_all(out, piece, (size_t)n, err);
         if (n > 0) done += (uint64_t)n;
     }
     free(piece);
@@ -50,7 +55,8 @@ static kit_status copy_file(const kit_job_model_file *file, const char *to, kolm
 static kit_status place_file(const char *model_dir, const kit_job_model_file *file, cJSON *list, kolm_error_t *err) {
     char *to = NULL;
     if (!kit_path_is_safe(file->name))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "job.json: the model file name %s leaves its directory", file->name);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "job.json: the model file name %s leaves its directory",
+                        file->name);
     KIT_TRY(kit_path_join(model_dir, file->name, &to, err));
     /* A file that lies there whole already is its own copy. */
     bool in_place = file->offset == 0 && strcmp(file->path, to) == 0;
@@ -72,7 +78,8 @@ static kit_status write_job(const char *job_dir, cJSON *list, kolm_error_t *err)
     if (status == KOLM_OK) status = kit_json_read(path, JOB_MAX, &json, err);
     if (status == KOLM_OK) {
         cJSON_DeleteItemFromObjectCaseSensitive(json, "model_files");
-        if (!kit_json_put(json, "model_files", list)) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        if (!kit_json_put(json, "model_files", list))
+            status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
         list = NULL;
     }
     if (status == KOLM_OK) status = kit_json_pretty(json, &text, err);
@@ -89,11 +96,14 @@ kit_status child_copy_model(const char *job_dir, kolm_error_t *err) {
     char *model_dir = NULL;
     KIT_TRY(kit_job_read(job_dir, &job, err));
     cJSON *list = cJSON_CreateArray();
-    kit_status status = list ? kit_path_join(job_dir, "model", &model_dir, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = list ? kit_path_join(job_dir, "model", &model_dir, err)
+                             : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     for (size_t i = 0; status == KOLM_OK && i < job->model_file_count; i++)
         status = place_file(model_dir, &job->model_files[i], list, err);
-    if (status == KOLM_OK && job->model_file_count > 0) status = write_job(job_dir, list, err);
-    else cJSON_Delete(list);
+    if (status == KOLM_OK && job->model_file_count > 0)
+        status = write_job(job_dir, list, err);
+    else
+        cJSON_Delete(list);
     free(model_dir);
     kit_job_free(job);
     return status;

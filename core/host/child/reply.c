@@ -54,8 +54,10 @@ void child_put_int(kit_buf *members, const char *key, int64_t value) {
 
 void child_put_double(kit_buf *members, const char *key, double value) {
     put_key(members, key);
-    if (isfinite(value) && fabs(value) < 1e300) kit_buf_fmt(members, "%.17g", value);
-    else kit_buf_str(members, "null");
+    if (isfinite(value) && fabs(value) < 1e300)
+        kit_buf_fmt(members, "%.17g", value);
+    else
+        kit_buf_str(members, "null");
 }
 
 void child_put_bool(kit_buf *members, const char *key, bool value) {
@@ -70,8 +72,10 @@ static uint64_t peak_memory(void) {
     uint64_t kib = 0;
     if (kit_read_file("/proc/self/status", 65536, &text, NULL) == KOLM_OK) {
         const char *at = strstr(kit_buf_text(&text), "\nVmHWM:");
-        for (at = at ? at + 7 : ""; *at == ' ' || *at == '\t'; at++) {}
-        for (; *at >= '0' && *at <= '9'; at++) kib = kib * 10 + (uint64_t)(*at - '0');
+        for (at = at ? at + 7 : ""; *at == ' ' || *at == '\t'; at++) {
+        }
+        for (; *at >= '0' && *at <= '9'; at++)
+            kib = kib * 10 + (uint64_t)(*at - '0');
     }
     kit_buf_free(&text);
     return kib * 1024;

@@ -14,7 +14,8 @@ static kit_status no_memory(kolm_error_t *err) {
 }
 
 static kit_status bad(kolm_error_t *err, const char *what) {
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "kolm starts this program itself; kolm and kolm-host may be of different versions",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                    "kolm starts this program itself; kolm and kolm-host may be of different versions",
                     "kolm-host: no request that it understands (%s)", what);
 }
 
@@ -95,8 +96,9 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
         !get_u64(json, "device", &out->device) || !get_u64(json, "inode", &out->inode) ||
         !kit_json_get_bool(json, "network", &out->network) || !kit_json_get_bool(json, "airgap", &out->airgap) ||
         !get_u64(json, "timeout_ms", &timeout) || !get_u64(json, "grace_ms", &grace) ||
-        !get_u64(json, "memory_limit", &out->memory_limit_bytes) || !get_u64(json, "file_limit", &out->file_limit_bytes) ||
-        !get_u64(json, "cpu_limit", &out->cpu_limit_seconds) || !get_u64(json, "parent", &parent))
+        !get_u64(json, "memory_limit", &out->memory_limit_bytes) ||
+        !get_u64(json, "file_limit", &out->file_limit_bytes) || !get_u64(json, "cpu_limit", &out->cpu_limit_seconds) ||
+        !get_u64(json, "parent", &parent))
         return bad(err, "a key is missing");
     out->settings = kit_json_get(json, "settings");
     out->args = kit_json_get(json, "args");

@@ -28,20 +28,74 @@
  * self-test, if it opens anything that the test tries). */
 static const char *const denied[] = {
     /* every way to have or use a socket */
-    "socket", "socketpair", "socketcall", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg", "recvfrom",
-    "recvmsg", "recvmmsg", "shutdown", "getsockopt", "setsockopt",
+    "socket",
+    "socketpair",
+    "socketcall",
+    "connect",
+    "bind",
+    "listen",
+    "accept",
+    "accept4",
+    "sendto",
+    "sendmsg",
+    "sendmmsg",
+    "recvfrom",
+    "recvmsg",
+    "recvmmsg",
+    "shutdown",
+    "getsockopt",
+    "setsockopt",
     /* other processes: their memory, their descriptors, their sockets */
-    "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp",
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "process_madvise",
+    "pidfd_getfd",
+    "kcmp",
     /* keys: request_key may start a DNS query in the kernel's name */
-    "add_key", "request_key", "keyctl",
+    "add_key",
+    "request_key",
+    "keyctl",
     /* programs in the kernel, and faults that a program serves */
-    "bpf", "perf_event_open", "userfaultfd",
+    "bpf",
+    "perf_event_open",
+    "userfaultfd",
     /* other namespaces and other roots */
-    "unshare", "setns", "mount", "umount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount",
-    "fspick", "mount_setattr", "open_by_handle_at",
+    "unshare",
+    "setns",
+    "mount",
+    "umount",
+    "umount2",
+    "pivot_root",
+    "chroot",
+    "open_tree",
+    "move_mount",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "fspick",
+    "mount_setattr",
+    "open_by_handle_at",
     /* the machine itself */
-    "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct", "quotactl",
-    "iopl", "ioperm", "settimeofday", "clock_settime", "sethostname", "setdomainname", "nfsservctl", "vhangup", "lookup_dcookie",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "kexec_load",
+    "kexec_file_load",
+    "reboot",
+    "swapon",
+    "swapoff",
+    "acct",
+    "quotactl",
+    "iopl",
+    "ioperm",
+    "settimeofday",
+    "clock_settime",
+    "sethostname",
+    "setdomainname",
+    "nfsservctl",
+    "vhangup",
+    "lookup_dcookie",
 };
 
 /* Answered with ENOSYS, so that libraries take their older road. */
@@ -66,7 +120,8 @@ static int deny_all(scmp_filter_ctx filter) {
 /* Threads and processes are fine, new namespaces are not; nor are typing into somebody's terminal and making
  * a network interface. */
 static int deny_by_argument(scmp_filter_ctx filter) {
-    static const scmp_datum_t namespaces[] = {CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP};
+    static const scmp_datum_t namespaces[] = {CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWNS,    CLONE_NEWPID,
+                                              CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP};
     static const scmp_datum_t controls[] = {TIOCSTI, TIOCLINUX, TUNSETIFF};
 #if defined(__s390x__)
     const unsigned flags_at = 1;
@@ -100,7 +155,8 @@ static kit_status install_filter(kolm_error_t *err) {
         seccomp_release(filter);
     }
     if (result == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "use a kernel with CONFIG_SECCOMP_FILTER and a container that allows seccomp(2)",
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                    "use a kernel with CONFIG_SECCOMP_FILTER and a container that allows seccomp(2)",
                     "the airgap cannot be had here: the kernel takes no system call filter: %s", strerror(-result));
 }
 
@@ -111,9 +167,11 @@ static kit_status check_descriptors(kolm_error_t *err) {
         struct stat st;
         if (fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) continue;
         if (fd == HOST_FD_INPUT || fd == HOST_FD_OUTPUT)
-            return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "use a file or a pipe", "the airgap cannot be had: the %s of this call is a socket",
+            return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "use a file or a pipe",
+                            "the airgap cannot be had: the %s of this call is a socket",
                             fd == HOST_FD_INPUT ? "input" : "output");
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "report this", "the airgap cannot be had: descriptor %d is a socket", fd);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "report this",
+                        "the airgap cannot be had: descriptor %d is a socket", fd);
     }
     return KOLM_OK;
 }
@@ -171,7 +229,8 @@ static void probe_rest(probes *all) {
 }
 
 static void report(const probes *all) {
-    static const char mechanisms[] = ",\"mechanisms\":[\"no_new_privs\",\"seccomp\",\"no_inherited_sockets\",\"not_dumpable\",\"self_test\"]";
+    static const char mechanisms[] =
+        ",\"mechanisms\":[\"no_new_privs\",\"seccomp\",\"no_inherited_sockets\",\"not_dumpable\",\"self_test\"]";
     struct utsname machine;
     char kernel[96] = "";
     kit_buf members = {0};
@@ -189,14 +248,16 @@ kit_status child_sandbox(const child_request *request, kolm_error_t *err) {
     probes all = {0};
     (void)request;
     KIT_TRY(check_descriptors(err));
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return kit_fail_errno(err, errno, "the airgap cannot be had: no_new_privs");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return kit_fail_errno(err, errno, "the airgap cannot be had: no_new_privs");
     KIT_TRY(install_filter(err));
     probe_sockets(&all);
     probe_rest(&all);
     report(&all);
     if (all.reached == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "report this with the name of the system",
-                    "the airgap does not hold on this machine: %u of %u channels opened, the first was %s", all.reached, all.run, all.first);
+                    "the airgap does not hold on this machine: %u of %u channels opened, the first was %s", all.reached,
+                    all.run, all.first);
 }
 #else
 kit_status child_sandbox(const child_request *request, kolm_error_t *err) {

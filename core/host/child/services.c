@@ -8,8 +8,8 @@
 #include <pthread.h>
 #include <string.h>
 
-#define LOG_BURST 400       /* lines at once */
-#define LOG_PER_SECOND 200  /* lines afterwards */
+#define LOG_BURST 400      /* lines at once */
+#define LOG_PER_SECOND 200 /* lines afterwards */
 #define PROGRESS_EVERY_MS 50
 #define METRICS_MAX 1000
 
@@ -85,7 +85,8 @@ static void service_progress(void *user, const kolm_progress_t *progress) {
     if (!progress || !KOLM_HAS(kolm_progress_t, progress, phase)) return;
     pthread_mutex_lock(&lock);
     /* As much as the plugin's own header knew, and no more than ours does. */
-    memcpy(&state.progress, progress, progress->struct_size < sizeof state.progress ? progress->struct_size : sizeof state.progress);
+    memcpy(&state.progress, progress,
+           progress->struct_size < sizeof state.progress ? progress->struct_size : sizeof state.progress);
     kit_copy(state.phase, sizeof state.phase, progress->phase ? progress->phase : "");
     int64_t now = kit_now_ms();
     state.progress_waits = true; /* if it comes too soon, it goes out with the end, unless a later one replaces it */

@@ -17,17 +17,20 @@ static _Noreturn void finish(const child_request *request, int32_t code, kolm_er
     error->remedy[sizeof error->remedy - 1] = '\0';
     if (code < 0 || code > KOLM_E_UNAUTHENTICATED) code = KOLM_E_UNKNOWN;
     error->code = code;
-    if (error->text[0] == '\0') kit_format(error->text, sizeof error->text, "%s failed and gave no reason", request->slot);
+    if (error->text[0] == '\0')
+        kit_format(error->text, sizeof error->text, "%s failed and gave no reason", request->slot);
     child_done(HOST_FAILED, error, NULL);
 }
 
 static _Noreturn void reject(const char *slot, const char *what, unsigned value) {
     kolm_error_t error = KIT_ERROR_INIT;
-    (void)kit_fail(&error, KOLM_E_INTERNAL, "report this to whoever made the backend", "%s answered with an unknown %s (%u)", slot, what, value);
+    (void)kit_fail(&error, KOLM_E_INTERNAL, "report this to whoever made the backend",
+                   "%s answered with an unknown %s (%u)", slot, what, value);
     child_done(HOST_FAILED, &error, NULL);
 }
 
-static _Noreturn void run_detect(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+static _Noreturn void run_detect(const child_request *request, const kolm_backend_v1_t *table,
+                                 const kolm_host_v1_t *host) {
     kolm_detect_args_t args = {.struct_size = (uint32_t)sizeof args, .allow_network = request->network ? 1 : 0};
     kolm_detect_result_t result = {.struct_size = (uint32_t)sizeof result};
     kolm_error_t error = KIT_ERROR_INIT;
@@ -41,7 +44,8 @@ static _Noreturn void run_detect(const child_request *request, const kolm_backen
     finish(request, code, &error, &out);
 }
 
-static _Noreturn void run_cost(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+static _Noreturn void run_cost(const child_request *request, const kolm_backend_v1_t *table,
+                               const kolm_host_v1_t *host) {
     kolm_cost_args_t args = {
         .struct_size = (uint32_t)sizeof args,
         .epochs = (uint32_t)child_arg_u64(request, "epochs"),
@@ -59,7 +63,8 @@ static _Noreturn void run_cost(const child_request *request, const kolm_backend_
     kit_buf out = {0};
     int32_t code = table->cost(host, &args, &result, &error);
     if (code == KOLM_OK && result.billing > KOLM_BILLING_PER_CALL) reject(request->slot, "billing", result.billing);
-    if (code == KOLM_OK && result.confidence > KOLM_CONFIDENCE_MEASURED) reject(request->slot, "confidence", result.confidence);
+    if (code == KOLM_OK && result.confidence > KOLM_CONFIDENCE_MEASURED)
+        reject(request->slot, "confidence", result.confidence);
     child_put_int(&out, "billing", result.billing);
     child_put_u64(&out, "duration_ms", result.duration_ms);
     child_put_u64(&out, "cost", result.cost_micro_usd);
@@ -68,7 +73,8 @@ static _Noreturn void run_cost(const child_request *request, const kolm_backend_
     finish(request, code, &error, &out);
 }
 
-static _Noreturn void run_train(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+static _Noreturn void run_train(const child_request *request, const kolm_backend_v1_t *table,
+                                const kolm_host_v1_t *host) {
     kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args,
                               .threads = (uint32_t)child_arg_u64(request, "threads"),
                               .job_dir = child_arg_text(request, "job_dir")};
@@ -82,7 +88,8 @@ static _Noreturn void run_train(const child_request *request, const kolm_backend
     finish(request, code, &error, &out);
 }
 
-static _Noreturn void run_infer(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+static _Noreturn void run_infer(const child_request *request, const kolm_backend_v1_t *table,
+                                const kolm_host_v1_t *host) {
     kolm_infer_args_t args = {.struct_size = (uint32_t)sizeof args,
                               .threads = (uint32_t)child_arg_u64(request, "threads"),
                               .job_dir = child_arg_text(request, "job_dir"),
@@ -103,7 +110,8 @@ static _Noreturn void run_infer(const child_request *request, const kolm_backend
     finish(request, code, &error, &out);
 }
 
-static _Noreturn void run_test(const child_request *request, const kolm_backend_v1_t *table, const kolm_host_v1_t *host) {
+static _Noreturn void run_test(const child_request *request, const kolm_backend_v1_t *table,
+                               const kolm_host_v1_t *host) {
     kolm_test_args_t args = {.struct_size = (uint32_t)sizeof args,
                              .threads = (uint32_t)child_arg_u64(request, "threads"),
                              .allow_network = request->network ? 1 : 0};
@@ -122,8 +130,9 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
         uint32_t bit;
         void (*run)(const child_request *, const kolm_backend_v1_t *, const kolm_host_v1_t *);
     } slots[] = {
-        {"detect", HOST_SLOT_DETECT, run_detect}, {"cost", HOST_SLOT_COST, run_cost}, {"train", HOST_SLOT_TRAIN, run_train},
-        {"infer", HOST_SLOT_INFER, run_infer},    {"test", HOST_SLOT_TEST, run_test},
+        {"detect", HOST_SLOT_DETECT, run_detect}, {"cost", HOST_SLOT_COST, run_cost},
+        {"train", HOST_SLOT_TRAIN, run_train},    {"infer", HOST_SLOT_INFER, run_infer},
+        {"test", HOST_SLOT_TEST, run_test},
     };
     kolm_error_t error = KIT_ERROR_INIT;
     uint32_t present = child_table_slots(table);

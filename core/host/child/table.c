@@ -7,7 +7,8 @@
 #define FROZEN_WORDS (offsetof(kolm_backend_v1_t, required_features) + sizeof(uint64_t))
 
 static const char *sanitizer_name(uint32_t kind) {
-    static const char *const names[] = {"no sanitizer", "the address sanitizer", "the thread sanitizer", "the memory sanitizer"};
+    static const char *const names[] = {"no sanitizer", "the address sanitizer", "the thread sanitizer",
+                                        "the memory sanitizer"};
     return kind < 4 ? names[kind] : "an unknown sanitizer";
 }
 
@@ -17,14 +18,16 @@ static kit_status check_fingerprint(uint32_t theirs, kolm_error_t *err) {
     if (theirs == ours) return KOLM_OK;
     uint32_t differ = theirs ^ ours;
     if (differ & 0xffu)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "it was built for pointers of %u bytes, this kolm has %u",
-                        theirs & 0xff, ours & 0xff);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
+                        "it was built for pointers of %u bytes, this kolm has %u", theirs & 0xff, ours & 0xff);
     if (differ & 0xff00u)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "it was built with an off_t of %u bytes, this kolm has %u",
-                        theirs >> 8 & 0xff, ours >> 8 & 0xff);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
+                        "it was built with an off_t of %u bytes, this kolm has %u", theirs >> 8 & 0xff,
+                        ours >> 8 & 0xff);
     if (differ & 0xff0000u)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "it was built for the other byte order (%u, this kolm has %u)",
-                        theirs >> 16 & 0xff, ours >> 16 & 0xff);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
+                        "it was built for the other byte order (%u, this kolm has %u)", theirs >> 16 & 0xff,
+                        ours >> 16 & 0xff);
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "it was built with %s, this kolm with %s",
                     sanitizer_name(theirs >> 24), sanitizer_name(ours >> 24));
 }
@@ -35,8 +38,9 @@ static kit_status check_version(const kolm_backend_v1_t *table, kolm_error_t *er
                         "its table is of %u bytes, too short even for its version", table->struct_size);
     }
     if (table->abi_major != KOLM_ABI_MAJOR) {
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install the backend for this version of kolm", "needs kolm ABI %u.%u, this is %u.%u",
-                        table->abi_major, table->abi_minor, KOLM_ABI_MAJOR, KOLM_ABI_MINOR);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install the backend for this version of kolm",
+                        "needs kolm ABI %u.%u, this is %u.%u", table->abi_major, table->abi_minor, KOLM_ABI_MAJOR,
+                        KOLM_ABI_MINOR);
     }
     if (table->struct_size < KOLM_BACKEND_SIZE_1_0) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "build the backend with the SDK's backend.h",
@@ -44,8 +48,8 @@ static kit_status check_version(const kolm_backend_v1_t *table, kolm_error_t *er
     }
     KIT_TRY(check_fingerprint(table->fingerprint, err));
     if (table->host_minor_needed > KOLM_ABI_MINOR) {
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm", "needs kolm ABI %u.%u, this is %u.%u", table->abi_major,
-                        table->host_minor_needed, KOLM_ABI_MAJOR, KOLM_ABI_MINOR);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm", "needs kolm ABI %u.%u, this is %u.%u",
+                        table->abi_major, table->host_minor_needed, KOLM_ABI_MAJOR, KOLM_ABI_MINOR);
     }
     return KOLM_OK;
 }
@@ -54,7 +58,11 @@ static kit_status check_identity(const kolm_backend_v1_t *table, const char *nam
     static const char remedy[] = "report this to whoever made the backend";
     const struct {
         const char *what, *value;
-    } strings[] = {{"name", table->name}, {"version", table->version}, {"vendor", table->vendor}, {"licence", table->licence}, {"homepage", table->homepage}};
+    } strings[] = {{"name", table->name},
+                   {"version", table->version},
+                   {"vendor", table->vendor},
+                   {"licence", table->licence},
+                   {"homepage", table->homepage}};
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
         if (!strings[i].value)
             return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "its table gives no %s", strings[i].what);
@@ -65,8 +73,8 @@ static kit_status check_identity(const kolm_backend_v1_t *table, const char *nam
         kit_buf_escaped(&shown, table->name, strnlen(table->name, 200));
         kit_copy(said, sizeof said, kit_buf_text(&shown));
         kit_buf_free(&shown);
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give the files the plugin's own name", "it calls itself '%s', but its file is called '%s'",
-                        said, name);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give the files the plugin's own name",
+                        "it calls itself '%s', but its file is called '%s'", said, name);
     }
     return KOLM_OK;
 }
@@ -75,13 +83,15 @@ kit_status child_table_check(const kolm_backend_v1_t *table, const child_request
     KIT_TRY(check_version(table, err));
     uint64_t unknown = table->required_features & ~(uint64_t)KOLM_FEATURES_KNOWN;
     if (unknown != 0) {
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm", "needs features of kolm that this one does not have (bits 0x%llx)",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm",
+                        "needs features of kolm that this one does not have (bits 0x%llx)",
                         (unsigned long long)unknown);
     }
     return check_identity(table, request->name, err);
 }
 
 uint32_t child_table_slots(const kolm_backend_v1_t *table) {
-    return (table->detect ? HOST_SLOT_DETECT : 0u) | (table->cost ? HOST_SLOT_COST : 0u) | (table->train ? HOST_SLOT_TRAIN : 0u) |
-           (table->infer ? HOST_SLOT_INFER : 0u) | (table->test ? HOST_SLOT_TEST : 0u);
+    return (table->detect ? HOST_SLOT_DETECT : 0u) | (table->cost ? HOST_SLOT_COST : 0u) |
+           (table->train ? HOST_SLOT_TRAIN : 0u) | (table->infer ? HOST_SLOT_INFER : 0u) |
+           (table->test ? HOST_SLOT_TEST : 0u);
 }
