@@ -46,7 +46,7 @@ static const pick_entry *entry_of(const pick_result *result, const char *name) {
 }
 
 static void say(cli_choice *choice) {
-    static const char *const names[] = {"flag", "env", "config", "picker"};
+    static const char *const names[] = {"flag", "env", "config", "picker", "model"};
     char score[8];
     const char *name = choice->backend->name;
     choice->by_name = names[choice->by];
@@ -60,6 +60,9 @@ static void say(cli_choice *choice) {
     case CLI_BY_CONFIG:
         kit_format(choice->said, sizeof choice->said, "%s (config: kolm compute use %s)", name, name);
         break;
+    case CLI_BY_MODEL:
+        kit_format(choice->said, sizeof choice->said, "%s (made the model)", name);
+        break;
     default:
         pick_score_text(choice->score, score);
         kit_format(choice->said, sizeof choice->said, "%s (picked: score %s)", name, score);
@@ -70,7 +73,7 @@ static void say(cli_choice *choice) {
 /* A named backend: it passes every filter and is available, or the error says which it does not. */
 static kit_status check_named(const pick_result *result, const pick_entry *entry, cli_chosen_by by, int *out_exit,
                               kolm_error_t *err) {
-    static const char *const where[] = {"--backend", "KOLM_BACKEND", "kolm compute use", ""};
+    static const char *const where[] = {"--backend", "KOLM_BACKEND", "kolm compute use", "", ""};
     const pick_candidate *c = &result->candidates[entry->candidate];
     if (!entry->eligible) {
         bool refused = c->refused != NULL;
@@ -88,6 +91,13 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
                         where[by], state, c->reason && *c->reason ? c->reason : "nothing more is known");
     }
     return KOLM_OK;
+}
+
+/* Who made a model knows its format; the defaults of the user are about where to train. */
+static const char *maker_of(const pick_result *result, const cli_choose_options *options) {
+    const pick_entry *entry = options->backend || !options->maker ? NULL : entry_of(result, options->maker);
+    bool usable = entry && entry->eligible && result->candidates[entry->candidate].available;
+    return usable ? options->maker : NULL;
 }
 
 static kit_status decide(cli_choice *choice, const char *name, const pick_result *result, int *out_exit,
@@ -125,6 +135,10 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
     if (status == KOLM_OK) status = cli_registry_candidates(choice->registry, &candidates, err);
     if (status == KOLM_OK) status = pick_run(candidates, choice->registry->count, &options->constraints, &result, err);
     if (status == KOLM_OK) status = pick_record(result, &options->constraints, &choice->record, err);
+    if (status == KOLM_OK && maker_of(result, options)) {
+        name = options->maker;
+        choice->by = CLI_BY_MODEL;
+    }
     if (status == KOLM_OK) status = decide(choice, name, result, out_exit, err);
     pick_result_free(result);
     cli_candidates_free(candidates);

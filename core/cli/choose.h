@@ -9,10 +9,12 @@
  * Precedence: --backend, then KOLM_BACKEND, then "backend" of config.json, then the picker. A backend that a person
  * named is used or is an error; it never becomes another one. One thread.
  */
-typedef enum cli_chosen_by { CLI_BY_FLAG, CLI_BY_ENVIRONMENT, CLI_BY_CONFIG, CLI_BY_PICKER } cli_chosen_by;
+typedef enum cli_chosen_by { CLI_BY_FLAG, CLI_BY_ENVIRONMENT, CLI_BY_CONFIG, CLI_BY_PICKER, CLI_BY_MODEL } cli_chosen_by;
 
 typedef struct cli_choose_options {
     const char *backend; /* value of --backend, or NULL */
+    const char *maker;   /* who made the model that is to be run: goes before the defaults and the picker when it is here and
+                            available, and does not count otherwise. NULL: none */
     pick_constraints constraints;
     bool refresh; /* do not believe the detection cache */
 } cli_choose_options;
@@ -22,7 +24,7 @@ typedef struct cli_choice {
     cli_backend *backend;   /* who does it */
     cli_chosen_by by;
     char said[160];      /* "local-cuda (env: KOLM_BACKEND=local-cuda)": follows "using " in the [trainer] line */
-    const char *by_name; /* "flag", "env", "config", "picker": for receipts */
+    const char *by_name; /* "flag", "env", "config", "picker", "model": for receipts */
     uint32_t score;      /* of the backend, in PICK_UNITs */
     cJSON *record;       /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */
 } cli_choice;

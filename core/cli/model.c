@@ -116,11 +116,53 @@ static kit_status describe(const cli_model *model, const char *dir, kolm_error_t
     return status;
 }
 
+/* The backend that a receipt of this signer names. A line that he did not sign names nobody: it could choose who gets the
+ * questions. */
+static bool backend_of_line(const receipt_public *signer, const char *line, size_t length, char *out, size_t capacity) {
+    receipt_envelope envelope;
+    kolm_error_t err = KIT_ERROR_INIT;
+    cJSON *statement = NULL;
+    const char *type = NULL, *backend = NULL;
+    if (receipt_envelope_parse(line, length, &envelope, &err) != KOLM_OK) return false;
+    bool good = strcmp(envelope.type, RECEIPT_PAYLOAD_TYPE) == 0 && receipt_envelope_signed_by(&envelope, signer) &&
+                kit_json_parse(kit_buf_text(&envelope.payload), envelope.payload.length, &statement, &err) == KOLM_OK &&
+                kit_json_get_string(statement, "predicateType", &type) && strcmp(type, RECEIPT_PREDICATE) == 0;
+    const cJSON *metrics = good ? kit_json_get(kit_json_get(statement, "predicate"), "metrics") : NULL;
+    good = good && kit_json_get_string(kit_json_get(metrics, "compute"), "backend", &backend);
+    if (good) kit_copy(out, capacity, backend);
+    cJSON_Delete(statement);
+    receipt_envelope_free(&envelope);
+    return good;
+}
+
+/* Who made the model, as its receipt says; else the first word of its toolchain, which may be the name of a backend. */
+static void made_by(const cli_model *model, char *out, size_t capacity) {
+    receipt_public signer;
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_buf lines = {0};
+    const char *toolchain = NULL;
+    size_t pem_length = 0;
+    bool found = false, named = false;
+    const char *pem = artifact_signer_pem(model->artifact, &pem_length);
+    if (receipt_public_parse(pem, pem_length, &signer, &err) == KOLM_OK &&
+        receipt_sidecar_read(model->sidecar_path, &lines, &found, &err) == KOLM_OK && found) {
+        const char *at = kit_buf_text(&lines), *lf;
+        for (; !named && (lf = strchr(at, '\n')) != NULL; at = lf + 1)
+            named = backend_of_line(&signer, at, (size_t)(lf - at), out, capacity);
+    }
+    kit_buf_free(&lines);
+    if (named) return;
+    if (!kit_json_get_string(artifact_manifest(model->artifact), "toolchain", &toolchain)) toolchain = "";
+    kit_format(out, capacity, "%.*s", (int)strcspn(toolchain, " ;/"), toolchain);
+}
+
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
     *out_answering = (cli_answering){.job = {.lock_fd = -1}};
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
-    const cli_choose_options options = {.backend = backend, .constraints = {.infer = true, .airgap = airgap}};
+    char maker[64];
+    made_by(model, maker, sizeof maker);
+    const cli_choose_options options = {.backend = backend, .maker = maker, .constraints = {.infer = true, .airgap = airgap}};
     *out_exit = CLI_EXIT_NOTHING;
     KIT_TRY(cli_choose(context, &options, &out_answering->choice, out_exit, err));
     *out_exit = CLI_EXIT_INTERNAL;
