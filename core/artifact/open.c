@@ -79,6 +79,7 @@ static kit_status open_taken(int fd, const char *shown, artifact **out_artifact,
     kit_status status = open_parts(a, err);
     if (status != KOLM_OK) {
         kit_fail_context(err, "%s", shown);
+        if (err != NULL && err->remedy[0] == '\0') kit_copy(err->remedy, sizeof err->remedy, "get the file anew from where it was made");
         artifact_close(a);
         return status;
     }

@@ -13,6 +13,14 @@ static const char *const GET_ANEW = "get the file anew from where it was made; r
 
 #define REFUSE(err, ...) kit_fail(err, KOLM_E_DATA_LOSS, GET_ANEW, __VA_ARGS__)
 
+/* What is a mistake of the caller in a file to be written is damage in a file that is read. */
+static kit_status as_damage(kolm_error_t *err) {
+    if (err == NULL) return KOLM_E_DATA_LOSS;
+    err->code = KOLM_E_DATA_LOSS;
+    kit_copy(err->remedy, sizeof err->remedy, GET_ANEW);
+    return KOLM_E_DATA_LOSS;
+}
+
 static uint32_t get16(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
@@ -108,10 +116,7 @@ static kit_status read_central(const uint8_t *header, size_t left, artifact_zip_
     size_t name_length = get16(header + 28), extra_length = get16(header + 30);
     if (left - ZIP_CENTRAL_FIXED < name_length + extra_length) return REFUSE(err, "its central directory is damaged");
     const char *name = (const char *)header + ZIP_CENTRAL_FIXED;
-    if (artifact_zip_check_name(name, name_length, err) != KOLM_OK) {
-        if (err != NULL) err->code = KOLM_E_DATA_LOSS;
-        return KOLM_E_DATA_LOSS;
-    }
+    if (artifact_zip_check_name(name, name_length, err) != KOLM_OK) return as_damage(err);
     entry->name = malloc(name_length + 1);
     if (entry->name == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     memcpy(entry->name, name, name_length);
@@ -134,11 +139,7 @@ static kit_status read_directory(const uint8_t *bytes, const ends *end, artifact
         at += length;
     }
     if (at != end->size) return REFUSE(err, "its central directory has more than its entries");
-    if (artifact_zip_check_order(zip, err) != KOLM_OK) {
-        if (err != NULL) err->code = KOLM_E_DATA_LOSS;
-        return KOLM_E_DATA_LOSS;
-    }
-    return KOLM_OK;
+    return artifact_zip_check_order(zip, err) == KOLM_OK ? KOLM_OK : as_damage(err);
 }
 
 /* Offsets are decided by names and sizes: what stands elsewhere overlaps something or leaves a gap. */

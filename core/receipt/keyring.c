@@ -278,7 +278,7 @@ kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public
 static kit_status whole_keyid(const receipt_keyring *ring, const char *given, char out[KIT_SHA256_HEX], kolm_error_t *err) {
     size_t matches = 0, length = strlen(given);
     if (receipt_is_keyid(given)) {
-        kit_copy(out, KIT_SHA256_HEX, given);
+        memmove(out, given, KIT_SHA256_HEX); /* the caller may give the same place twice */
         return KOLM_OK;
     }
     if (length < 8 || length > RECEIPT_KEYID_HEX || strspn(given, "0123456789abcdef") != length) {
@@ -298,7 +298,6 @@ kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const ch
                                kolm_error_t *err) {
     int lock = -1;
     receipt_keyring *ring = NULL;
-    out_keyid[0] = '\0';
     kit_status status = receipt_lock_keys(keys_dir, &lock, err);
     if (status == KOLM_OK) status = receipt_keyring_load(keys_dir, &ring, err);
     if (status == KOLM_OK) status = whole_keyid(ring, keyid, out_keyid, err);

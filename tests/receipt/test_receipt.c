@@ -1,0 +1,822 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Receipts: known answers of the formats, keys and keyring, the chain and its repair, and each verdict. */
+#include "fixture.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static kolm_error_t err;
+static char keys[256], chain[256];
+
+static void setup(void) {
+    err = (kolm_error_t)KIT_ERROR_INIT;
+    fixture_begin();
+    kit_copy(keys, sizeof keys, fixture_path("keys"));
+    kit_copy(chain, sizeof chain, fixture_path("receipts.jsonl"));
+}
+
+static void teardown(void) {
+    fixture_end();
+}
+
+static void from_hex(const char *hex, uint8_t *out, size_t length) {
+    static const char digits[] = "0123456789abcdef";
+    ck_assert_uint_eq(strlen(hex), 2 * length);
+    for (size_t i = 0; i < length; i++) {
+        out[i] = (uint8_t)((strchr(digits, hex[2 * i]) - digits) * 16 + (strchr(digits, hex[2 * i + 1]) - digits));
+    }
+}
+
+static receipt_key *seeded(uint8_t byte) {
+    uint8_t seed[32];
+    receipt_key *key = NULL;
+    memset(seed, byte, sizeof seed);
+    ck_assert_int_eq(receipt_key_from_seed(seed, &key, &err), KOLM_OK);
+    return key;
+}
+
+static receipt_keyring *ring_now(void) {
+    receipt_keyring *ring = NULL;
+    ck_assert_msg(receipt_keyring_load(keys, &ring, &err) == KOLM_OK, "%s", err.text);
+    return ring;
+}
+
+/* ---- Known answers */
+START_TEST(ed25519_has_its_known_answers) {
+    /* RFC 8032, section 7.1, tests 1 to 3. */
+    static const struct {
+        const char *seed, *public_key, *message, *signature;
+    } cases[] = {
+        {"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "",
+         "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"},
+        {"4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb", "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", "72",
+         "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"},
+        {"c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7", "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025", "af82",
+         "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t seed[32], message[2], signature[64], expected[64], public_bytes[32];
+        receipt_key *key = NULL;
+        size_t length = strlen(cases[i].message) / 2;
+        from_hex(cases[i].seed, seed, 32);
+        from_hex(cases[i].public_key, public_bytes, 32);
+        from_hex(cases[i].message, message, length);
+        from_hex(cases[i].signature, expected, 64);
+        ck_assert_int_eq(receipt_key_from_seed(seed, &key, &err), KOLM_OK);
+        ck_assert_int_eq(memcmp(receipt_key_public(key)->bytes, public_bytes, 32), 0);
+        ck_assert_int_eq(receipt_key_sign(key, message, length, signature, &err), KOLM_OK);
+        ck_assert_int_eq(memcmp(signature, expected, 64), 0);
+        receipt_key_free(key);
+    }
+}
+END_TEST
+
+START_TEST(the_encoding_before_signing_is_that_of_dsse) {
+    kit_buf out = {0};
+    receipt_pae("http://example.com/HelloWorld", "hello world", 11, &out); /* protocol.md, test vectors */
+    ck_assert_str_eq(kit_buf_text(&out), "DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+    kit_buf_clear(&out);
+    receipt_pae("", "", 0, &out);
+    ck_assert_str_eq(kit_buf_text(&out), "DSSEv1 0  0 ");
+    kit_buf_clear(&out);
+    receipt_pae("\xC3\xA9", "a", 1, &out); /* lengths count bytes */
+    ck_assert_str_eq(kit_buf_text(&out), "DSSEv1 2 \xC3\xA9 1 a");
+    kit_buf_free(&out);
+}
+END_TEST
+
+START_TEST(public_keys_are_spelled_as_openssl_does) {
+    /* `openssl pkey -pubout` and `openssl dgst -sha256` of the key of RFC 8032 test 1. */
+    static const char pem[] = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+    static const char windows[] = "-----BEGIN PUBLIC KEY-----\r\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\r\n-----END PUBLIC KEY-----";
+    char again[RECEIPT_PEM_BYTES];
+    receipt_public key;
+    ck_assert_int_eq(receipt_public_parse(pem, strlen(pem), &key, &err), KOLM_OK);
+    ck_assert_int_eq(key.bytes[0], 0xD7);
+    receipt_public_pem(&key, again);
+    ck_assert_str_eq(again, pem);
+    ck_assert_int_eq(receipt_public_parse(windows, strlen(windows), &key, &err), KOLM_OK);
+    for (size_t i = 0; i + 1 < sizeof pem; i++) {
+        ck_assert_int_eq(receipt_public_parse(pem, i == sizeof pem - 2 ? 3 : i, &key, &err), KOLM_E_INVALID_ARGUMENT);
+        ck_assert(err.text[0] != '\0' && err.remedy[0] != '\0');
+    }
+}
+END_TEST
+
+START_TEST(keys_under_which_strangers_verify_are_refused) {
+    receipt_public key;
+    uint8_t bytes[32] = {0}; /* order 4 */
+    ck_assert_int_eq(receipt_public_make(bytes, &key, &err), KOLM_E_INVALID_ARGUMENT);
+    bytes[0] = 1; /* the neutral element */
+    ck_assert_int_eq(receipt_public_make(bytes, &key, &err), KOLM_E_INVALID_ARGUMENT);
+    memset(bytes, 0xFF, sizeof bytes); /* no point */
+    ck_assert_int_eq(receipt_public_make(bytes, &key, &err), KOLM_E_INVALID_ARGUMENT);
+}
+END_TEST
+
+START_TEST(other_kinds_of_keys_are_named) {
+    static const char private_key[] = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
+    static const char rsa[] = "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\n-----END PUBLIC KEY-----\n";
+    receipt_public key;
+    ck_assert_int_eq(receipt_public_parse(private_key, strlen(private_key), &key, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "private"));
+    ck_assert_int_eq(receipt_public_parse(rsa, strlen(rsa), &key, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "Ed25519"));
+    ck_assert_int_eq(receipt_public_parse("hello", 5, &key, &err), KOLM_E_INVALID_ARGUMENT);
+    fixture_file("k.pem", "nothing", 7);
+    ck_assert_int_eq(receipt_public_read(fixture_path("k.pem"), &key, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "k.pem"));
+}
+END_TEST
+
+START_TEST(times) {
+    static const struct {
+        const char *text;
+        int64_t seconds;
+    } good[] = {{"1970-01-01T00:00:00Z", 0}, {"2026-01-01T00:00:00Z", 1767225600}, {"2024-02-29T23:59:59Z", 1709251199}, {"9999-12-31T23:59:59Z", 253402300799}};
+    static const char *const bad[] = {"", "2026", "2026-1-01", "2026-02-29", "2026-04-31T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:00:60Z", "2026-01-01 00:00:00Z",
+                                      "2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00", "1969-12-31T23:59:59Z", "2026-13-01", "a026-01-01", "2026-01-01T00:00:00Zx"};
+    char text[RECEIPT_TIME_BYTES];
+    int64_t seconds = 0;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        ck_assert(receipt_time_text(good[i].seconds, text));
+        ck_assert_str_eq(text, good[i].text);
+        ck_assert(receipt_time_parse(good[i].text, &seconds));
+        ck_assert_int_eq(seconds, good[i].seconds);
+    }
+    ck_assert(receipt_time_parse("2026-01-01", &seconds));
+    ck_assert_int_eq(seconds, 1767225600);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) ck_assert_msg(!receipt_time_parse(bad[i], &seconds), "%s", bad[i]);
+    ck_assert(!receipt_time_text(-1, text) && !receipt_time_text(253402300800, text));
+}
+END_TEST
+
+/* ---- Envelopes */
+START_TEST(envelopes_come_back) {
+    receipt_key *key = seeded(1), *other = seeded(2);
+    kit_buf text = {0};
+    receipt_envelope envelope;
+    for (size_t length = 0; length < 5; length++) {
+        kit_buf_clear(&text);
+        ck_assert_int_eq(receipt_envelope_sign(key, "a/b+c", "four", length, &text, &err), KOLM_OK);
+        ck_assert_uint_eq(text.length, receipt_envelope_length("a/b+c", length));
+        ck_assert_msg(receipt_envelope_parse(text.data, text.length, &envelope, &err) == KOLM_OK, "%s", err.text);
+        ck_assert_str_eq(envelope.type, "a/b+c");
+        ck_assert_uint_eq(envelope.payload.length, length);
+        ck_assert(receipt_envelope_signed_by(&envelope, receipt_key_public(key)));
+        ck_assert(!receipt_envelope_signed_by(&envelope, receipt_key_public(other)));
+        envelope.type[0] = 'x'; /* the type is signed too */
+        ck_assert(!receipt_envelope_signed_by(&envelope, receipt_key_public(key)));
+        receipt_envelope_free(&envelope);
+    }
+    kit_buf_free(&text);
+    receipt_key_free(key);
+    receipt_key_free(other);
+}
+END_TEST
+
+/* Signs PAE("t", bytes FB FF) and gives the signature in URL-safe or standard base64. */
+static void sign_two_bytes(const receipt_key *key, bool url_safe, char *out, size_t capacity) {
+    kit_buf message = {0}, encoded = {0};
+    uint8_t signature[64];
+    receipt_pae("t", "\xFB\xFF", 2, &message);
+    ck_assert_int_eq(receipt_key_sign(key, message.data, message.length, signature, &err), KOLM_OK);
+    kit_base64(&encoded, signature, 64);
+    for (char *p = encoded.data; url_safe && *p != '\0'; p++) *p = *p == '+' ? '-' : *p == '/' ? '_' : *p;
+    kit_copy(out, capacity, kit_buf_text(&encoded));
+    kit_buf_free(&message);
+    kit_buf_free(&encoded);
+}
+
+START_TEST(thresholds_count_keys_not_signatures) {
+    receipt_key *one = seeded(1), *two = seeded(2), *three = seeded(3);
+    const receipt_public all[] = {*receipt_key_public(one), *receipt_key_public(two), *receipt_key_public(three), *receipt_key_public(one)};
+    char first[100], safe[100], second[100];
+    kit_buf text = {0};
+    receipt_envelope envelope;
+    sign_two_bytes(one, false, first, sizeof first);
+    sign_two_bytes(one, true, safe, sizeof safe);
+    sign_two_bytes(two, true, second, sizeof second);
+    /* The same key twice, both alphabets, a wrong hint, no hint, unknown fields: all as the protocol allows. */
+    kit_buf_fmt(&text, "{\"x\":[1],\"payloadType\":\"t\",\"payload\":\"-_8=\",\"signatures\":[{\"sig\":\"%s\",\"keyid\":\"wrong\"},{\"sig\":\"%s\",\"y\":{}}]}", first, safe);
+    ck_assert_msg(receipt_envelope_parse(text.data, text.length, &envelope, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_uint_eq(receipt_envelope_signers(&envelope, all, 4), 1);
+    receipt_envelope_free(&envelope);
+    kit_buf_clear(&text);
+    kit_buf_fmt(&text, "{\"payloadType\":\"t\",\"payload\":\"+/8=\",\"signatures\":[{\"sig\":\"AAAA\"},{\"sig\":\"%s\"},{\"sig\":\"%s\"}]}", first, second);
+    ck_assert_int_eq(receipt_envelope_parse(text.data, text.length, &envelope, &err), KOLM_OK);
+    ck_assert_uint_eq(receipt_envelope_signers(&envelope, all, 4), 2);
+    ck_assert_uint_eq(receipt_envelope_signers(&envelope, all + 2, 1), 0);
+    receipt_envelope_free(&envelope);
+    kit_buf_free(&text);
+    receipt_key_free(one);
+    receipt_key_free(two);
+    receipt_key_free(three);
+}
+END_TEST
+
+START_TEST(bad_envelopes_are_refused) {
+    static const char *const bad[] = {
+        "", "{}", "[]", "null", "{\"payload\":\"\",\"payloadType\":\"t\"}", "{\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":[]}",
+        "{\"payload\":1,\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"\"}]}", "{\"payload\":\"\",\"payloadType\":1,\"signatures\":[{\"sig\":\"\"}]}",
+        "{\"payload\":\"*\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"\"}]}", "{\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":[{}]}",
+        "{\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"*\"}]}", "{\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"\",\"keyid\":1}]}",
+        "{\"payload\":\"\",\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"\"}]}", "{\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"\"}]} {}",
+        "{\"Payload\":\"\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"\"}]}",
+    };
+    receipt_envelope envelope;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ck_assert_msg(receipt_envelope_parse(bad[i], strlen(bad[i]), &envelope, &err) == KOLM_E_INVALID_ARGUMENT, "%s", bad[i]);
+        ck_assert_ptr_null(envelope.type);
+    }
+    kit_buf many = {0};
+    kit_buf_str(&many, "{\"payload\":\"\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"\"}");
+    for (int i = 0; i < 16; i++) kit_buf_str(&many, ",{\"sig\":\"\"}");
+    kit_buf_str(&many, "]}");
+    ck_assert_int_eq(receipt_envelope_parse(many.data, many.length, &envelope, &err), KOLM_E_INVALID_ARGUMENT);
+    kit_buf_free(&many);
+}
+END_TEST
+
+/* ---- Keys */
+START_TEST(the_first_use_makes_a_key_and_the_second_finds_it) {
+    receipt_key *first = NULL, *second = NULL;
+    bool created = false;
+    struct stat info;
+    ck_assert_int_eq(receipt_key_load(keys, &first, &err), KOLM_E_NOT_FOUND);
+    ck_assert_msg(receipt_key_open(keys, &first, &created, &err) == KOLM_OK, "%s", err.text);
+    ck_assert(created);
+    ck_assert_int_eq(stat(keys, &info), 0);
+    ck_assert_uint_eq(info.st_mode & 07777, 0700);
+    ck_assert_int_eq(stat(fixture_path("keys/signing.pem"), &info), 0);
+    ck_assert_uint_eq(info.st_mode & 07777, 0600);
+    ck_assert_int_eq(unlink(fixture_path("keys/signing.pub.pem")), 0);
+    ck_assert_int_eq(receipt_key_open(keys, &second, &created, &err), KOLM_OK);
+    ck_assert(!created);
+    ck_assert_str_eq(receipt_key_public(first)->keyid, receipt_key_public(second)->keyid);
+    ck_assert_int_eq(access(fixture_path("keys/signing.pub.pem"), F_OK), 0);
+    receipt_key_free(first);
+    receipt_key_free(second);
+    receipt_key_free(NULL);
+}
+END_TEST
+
+START_TEST(two_first_uses_end_with_one_key) {
+    enum { CHILDREN = 6 };
+    int gate[2], ids[2];
+    char found[CHILDREN][64];
+    ck_assert_int_eq(pipe(gate), 0);
+    ck_assert_int_eq(pipe(ids), 0);
+    for (int i = 0; i < CHILDREN; i++) {
+        pid_t child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child == 0) {
+            receipt_key *key = NULL;
+            bool created = false;
+            char byte;
+            close(gate[1]);
+            ssize_t got = read(gate[0], &byte, 1); /* all wait for the gate to close */
+            bool good = got == 0 && receipt_key_open(keys, &key, &created, &err) == KOLM_OK && write(ids[1], receipt_key_public(key)->keyid, 64) == 64;
+            receipt_key_free(key);
+            _exit(good ? 0 : 1);
+        }
+    }
+    close(gate[0]);
+    close(gate[1]);
+    for (int i = 0; i < CHILDREN; i++) {
+        int status = 1;
+        ck_assert_int_gt(wait(&status), 0);
+        ck_assert_int_eq(status, 0);
+        ck_assert_int_eq(kit_read_exact(ids[0], found[i], 64, &err), KOLM_OK);
+        ck_assert_int_eq(memcmp(found[i], found[0], 64), 0);
+    }
+    close(ids[0]);
+    close(ids[1]);
+}
+END_TEST
+
+START_TEST(loose_and_foreign_files_are_refused) {
+    receipt_key *key = NULL;
+    receipt_keyring *ring = NULL;
+    bool created = false;
+    static const unsigned loose[] = {0604, 0640, 0602, 0620, 0644};
+    ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
+    receipt_key_free(key);
+    for (size_t i = 0; i < sizeof loose / sizeof *loose; i++) {
+        ck_assert_int_eq(chmod(fixture_path("keys/signing.pem"), loose[i]), 0);
+        ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_E_PERMISSION_DENIED);
+        ck_assert_ptr_nonnull(strstr(err.text, "signing.pem"));
+        ck_assert_ptr_nonnull(strstr(err.remedy, "chmod 600 "));
+        ck_assert_ptr_null(key);
+    }
+    ck_assert_int_eq(chmod(fixture_path("keys/signing.pem"), 0600), 0);
+    ck_assert_int_eq(chmod(keys, 0720), 0);
+    ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_E_PERMISSION_DENIED);
+    ck_assert_ptr_nonnull(strstr(err.remedy, "chmod go-w "));
+    ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_PERMISSION_DENIED);
+    ck_assert_int_eq(chmod(keys, 0700), 0);
+    if (geteuid() == 0) { /* only root can give files away */
+        ck_assert_int_eq(chown(fixture_path("keys/signing.pem"), 12345, 12345), 0);
+        ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_E_PERMISSION_DENIED);
+        ck_assert_ptr_nonnull(strstr(err.text, "another user"));
+    }
+}
+END_TEST
+
+START_TEST(key_files_that_are_none_are_kept_and_refused) {
+    receipt_key *key = NULL;
+    bool created = false;
+    ck_assert_int_eq(mkdir(keys, 0700), 0);
+    fixture_file("keys/signing.pem", "garbage", 7);
+    ck_assert_int_eq(chmod(fixture_path("keys/signing.pem"), 0600), 0);
+    ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_E_DATA_LOSS);
+    ck_assert(!created && err.remedy[0] != '\0');
+    ck_assert_int_eq(unlink(fixture_path("keys/signing.pem")), 0);
+    fixture_file("elsewhere", "x", 1);
+    ck_assert_int_eq(symlink(fixture_path("elsewhere"), fixture_path("keys/signing.pem")), 0);
+    ck_assert_int_ne(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
+    ck_assert_int_eq(unlink(fixture_path("keys/signing.pem")), 0);
+    ck_assert_int_eq(mkdir(fixture_path("keys/signing.pem"), 0700), 0);
+    ck_assert_int_ne(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
+}
+END_TEST
+
+START_TEST(keys_are_trusted_with_dates_and_revoked_for_ever) {
+    receipt_key *key = seeded(9);
+    const receipt_public *public_key = receipt_key_public(key);
+    char keyid[KIT_SHA256_HEX];
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "the build farm", 100, 200, FIXTURE_NOW, &err), KOLM_OK);
+    receipt_keyring *ring = ring_now();
+    ck_assert_uint_eq(receipt_keyring_count(ring), 1);
+    const receipt_trusted *item = receipt_keyring_find(ring, public_key->keyid);
+    ck_assert(item != NULL && item->trusted && !item->own && !item->revoked);
+    ck_assert_str_eq(item->label, "the build farm");
+    ck_assert_int_eq(item->valid_from, 100);
+    ck_assert_int_eq(item->valid_to, 200);
+    receipt_keyring_free(ring);
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "", RECEIPT_NO_START, RECEIPT_NO_END, FIXTURE_NOW, &err), KOLM_OK);
+    ring = ring_now();
+    item = receipt_keyring_at(ring, 0);
+    ck_assert_int_eq(item->valid_from, RECEIPT_NO_START);
+    ck_assert_int_eq(item->valid_to, RECEIPT_NO_END);
+    ck_assert_ptr_null(receipt_keyring_at(ring, 1));
+    receipt_keyring_free(ring);
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "", 200, 100, FIXTURE_NOW, &err), KOLM_E_FAILED_PRECONDITION);
+    ck_assert_int_eq(receipt_keys_revoke(keys, "0123", "why", 5, keyid, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(receipt_keys_revoke(keys, "../../etc", "why", 5, keyid, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(receipt_keys_revoke(keys, "0123456789", "why", 5, keyid, &err), KOLM_E_NOT_FOUND);
+    char beginning[9];
+    kit_copy(beginning, sizeof beginning, public_key->keyid);
+    ck_assert_int_eq(receipt_keys_revoke(keys, beginning, "laptop stolen", 86400, keyid, &err), KOLM_OK);
+    ck_assert_str_eq(keyid, public_key->keyid);
+    ck_assert_int_eq(receipt_keys_revoke(keys, keyid, "another reason", 1, keyid, &err), KOLM_OK);
+    ring = ring_now();
+    item = receipt_keyring_find(ring, keyid);
+    ck_assert(item->revoked);
+    ck_assert_str_eq(item->reason, "laptop stolen");
+    ck_assert_int_eq(item->revoked_at, 86400);
+    receipt_keyring_free(ring);
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "", RECEIPT_NO_START, RECEIPT_NO_END, FIXTURE_NOW, &err), KOLM_E_FAILED_PRECONDITION);
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(a_keyring_that_was_touched_is_refused) {
+    receipt_key *key = seeded(9), *other = seeded(10);
+    receipt_keyring *ring = NULL;
+    char name[128], pem[RECEIPT_PEM_BYTES];
+    ck_assert_int_eq(receipt_keys_trust(keys, receipt_key_public(key), "", RECEIPT_NO_START, RECEIPT_NO_END, FIXTURE_NOW, &err), KOLM_OK);
+    kit_format(name, sizeof name, "keys/trusted/%s.pem", receipt_key_public(key)->keyid);
+    receipt_public_pem(receipt_key_public(other), pem);
+    fixture_file(name, pem, strlen(pem)); /* another key under this name */
+    ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_DATA_LOSS);
+    ck_assert_ptr_null(ring);
+    ck_assert_int_eq(chmod(fixture_path(name), 0666), 0);
+    ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_PERMISSION_DENIED);
+    receipt_public_pem(receipt_key_public(key), pem);
+    fixture_file(name, pem, strlen(pem));
+    ck_assert_int_eq(chmod(fixture_path(name), 0600), 0);
+    kit_format(name, sizeof name, "keys/trusted/%s.json", receipt_key_public(key)->keyid);
+    fixture_file(name, "{\"label\":\"\",\"valid_to\":\"soon\"}", 30);
+    ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_DATA_LOSS);
+    ck_assert_int_eq(unlink(fixture_path(name)), 0); /* a key without its dates never counts */
+    ck_assert_int_ne(receipt_keyring_load(keys, &ring, &err), KOLM_OK);
+    receipt_key_free(key);
+    receipt_key_free(other);
+}
+END_TEST
+
+START_TEST(rotation_is_signed_by_the_old_key) {
+    receipt_key *key = NULL;
+    receipt_public old_key, new_key;
+    receipt_envelope envelope;
+    kit_buf line = {0};
+    bool created = false;
+    char keyid[KIT_SHA256_HEX];
+    ck_assert_int_eq(receipt_key_rotate(keys, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_E_NOT_FOUND);
+    ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
+    ck_assert_msg(receipt_key_rotate(keys, FIXTURE_NOW, &old_key, &new_key, &line, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_str_eq(old_key.keyid, receipt_key_public(key)->keyid);
+    ck_assert_str_ne(old_key.keyid, new_key.keyid);
+    ck_assert_int_eq(receipt_envelope_parse(line.data, line.length, &envelope, &err), KOLM_OK);
+    ck_assert(receipt_envelope_signed_by(&envelope, &old_key));
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&envelope.payload), new_key.keyid));
+    receipt_envelope_free(&envelope);
+    receipt_key_free(key);
+    ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
+    ck_assert_str_eq(receipt_key_public(key)->keyid, new_key.keyid);
+    receipt_key_free(key);
+    receipt_keyring *ring = ring_now();
+    ck_assert_uint_eq(receipt_keyring_count(ring), 2);
+    ck_assert(receipt_keyring_at(ring, 0)->own && receipt_keyring_find(ring, old_key.keyid)->trusted);
+    ck_assert_str_eq(receipt_keyring_find(ring, old_key.keyid)->label, "own, until 2026-01-01T00:00:00Z");
+    receipt_keyring_free(ring);
+    /* Nothing new is signed with a revoked key, and a rotation makes a new one all the same. */
+    ck_assert_int_eq(receipt_keys_revoke(keys, new_key.keyid, "test", FIXTURE_NOW, keyid, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_E_FAILED_PRECONDITION);
+    ck_assert_int_eq(receipt_key_rotate(keys, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
+    receipt_key_free(key);
+    kit_buf_free(&line);
+}
+END_TEST
+
+/* ---- The chain */
+static void check_chain(uint64_t lines, uint64_t broken_at, bool torn) {
+    receipt_chain_report report;
+    receipt_keyring *ring = ring_now();
+    ck_assert_msg(receipt_chain_check(chain, ring, &report, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_msg(report.broken_at == broken_at, "%s", report.text);
+    ck_assert_uint_eq(report.lines, lines);
+    ck_assert_int_eq(report.torn, torn);
+    receipt_keyring_free(ring);
+}
+
+START_TEST(the_chain_grows_and_says_its_head) {
+    receipt_key *key = seeded(1);
+    receipt_head head, again;
+    bool found = true;
+    ck_assert_int_eq(receipt_chain_head(chain, &again, &found, &err), KOLM_OK);
+    ck_assert(!found);
+    for (uint64_t i = 0; i < 5; i++) {
+        fixture_signed("x.kolm", key, &head);
+        ck_assert_uint_eq(head.seq, 2 * i + 1);
+        ck_assert_int_eq(receipt_chain_head(chain, &again, &found, &err), KOLM_OK);
+        ck_assert(found && again.seq == head.seq);
+        ck_assert_str_eq(again.sha256, head.sha256);
+        ck_assert_str_eq(again.log_id, head.log_id);
+    }
+    check_chain(10, 0, false);
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(a_torn_last_line_is_passed_over_and_cut_off) {
+    receipt_key *key = seeded(1);
+    receipt_head head;
+    fixture_signed("x.kolm", key, &head);
+    kit_buf text = {0};
+    fixture_text("receipts.jsonl", &text);
+    for (size_t cut = 1; cut < text.length; cut += 211) {
+        ck_assert_int_eq(truncate(chain, (off_t)(text.length - cut)), 0);
+        receipt_head now;
+        bool found = false;
+        ck_assert_int_eq(receipt_chain_head(chain, &now, &found, &err), KOLM_OK);
+        const char *lf = memchr(text.data, '\n', text.length - cut);
+        ck_assert_int_eq(found, lf != NULL);
+        check_chain(lf != NULL ? 1 : 0, 0, true);
+        fixture_signed("x.kolm", key, &now);
+        ck_assert_uint_eq(now.seq, lf != NULL ? 2 : 1);
+        check_chain(now.seq + 1, 0, false);
+        fixture_file("receipts.jsonl", text.data, text.length);
+    }
+    kit_buf_free(&text);
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(changed_removed_and_moved_lines_break_the_chain) {
+    receipt_key *key = seeded(1);
+    receipt_head head;
+    kit_buf text = {0}, changed = {0};
+    for (int i = 0; i < 2; i++) fixture_signed("x.kolm", key, &head);
+    fixture_text("receipts.jsonl", &text);
+    const size_t step = getenv("KOLM_UNDER_VALGRIND") != NULL ? 997 : 23;
+    size_t last = 0;
+    for (size_t i = 0; i + 1 < text.length; i++) {
+        if (text.data[i] == '\n') last = i + 1;
+    }
+    /* The last line is protected by its signature and by the head that was printed, not by the chain. */
+    for (size_t at = 0; at < last; at += step) {
+        receipt_chain_report report;
+        receipt_keyring *ring = ring_now();
+        kit_buf_clear(&changed);
+        kit_buf_add(&changed, text.data, text.length);
+        changed.data[at] = (char)(changed.data[at] ^ 1);
+        fixture_file("receipts.jsonl", changed.data, changed.length);
+        ck_assert_int_eq(receipt_chain_check(chain, ring, &report, &err), KOLM_OK);
+        ck_assert_msg(report.broken_at > 0, "byte %zu", at);
+        ck_assert_int_eq(strncmp(report.text, "chain broken: line ", 19), 0);
+        receipt_keyring_free(ring);
+    }
+    const char *second = memchr(text.data, '\n', text.length);
+    size_t first_length = (size_t)(second + 1 - text.data);
+    fixture_file("receipts.jsonl", second + 1, text.length - first_length);
+    check_chain(1, 1, false);
+    const char *third = memchr(second + 1, '\n', text.length - first_length);
+    kit_buf_clear(&changed);
+    kit_buf_add(&changed, text.data, first_length);
+    kit_buf_add(&changed, third + 1, text.length - (size_t)(third + 1 - text.data));
+    fixture_file("receipts.jsonl", changed.data, changed.length);
+    check_chain(2, 2, false);
+    kit_buf_clear(&changed);
+    kit_buf_add(&changed, text.data, first_length - 1);
+    kit_buf_str(&changed, "\r\n");
+    kit_buf_add(&changed, text.data + first_length, text.length - first_length);
+    fixture_file("receipts.jsonl", changed.data, changed.length);
+    check_chain(4, 4, false);
+    kit_buf_free(&text);
+    kit_buf_free(&changed);
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(nothing_is_appended_after_garbage) {
+    receipt_chain *open_chain = NULL;
+    fixture_file("receipts.jsonl", "garbage\n", 8);
+    ck_assert_int_eq(receipt_chain_open(chain, &open_chain, &err), KOLM_E_DATA_LOSS);
+    ck_assert_ptr_null(open_chain);
+    ck_assert(strstr(err.text, "receipts.jsonl") != NULL && err.remedy[0] != '\0');
+    kit_buf text = {0};
+    fixture_text("receipts.jsonl", &text);
+    ck_assert_str_eq(kit_buf_text(&text), "garbage\n");
+    kit_buf_free(&text);
+    check_chain(1, 1, false);
+    ck_assert_int_eq(unlink(chain), 0);
+    ck_assert_int_eq(receipt_chain_open(chain, &open_chain, &err), KOLM_OK);
+    receipt_head head;
+    ck_assert_int_eq(receipt_chain_append(open_chain, "x", 1, &head, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(receipt_chain_append(open_chain, "x\n", 2, &head, &err), KOLM_E_INVALID_ARGUMENT);
+    receipt_chain_close(open_chain);
+    struct stat info;
+    ck_assert_int_eq(stat(chain, &info), 0);
+    ck_assert_int_eq(info.st_size, 0);
+    ck_assert_uint_eq(info.st_mode & 07777, 0600);
+}
+END_TEST
+
+START_TEST(many_writers_make_one_chain) {
+    enum { WRITERS = 4, EACH = 5 };
+    receipt_key *key = seeded(1);
+    char digest[KIT_SHA256_HEX];
+    cJSON *manifest = fixture_manifest();
+    ck_assert_int_eq(kit_sha256_bytes("x", 1, digest, &err), KOLM_OK);
+    for (int i = 0; i < WRITERS; i++) {
+        pid_t child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child > 0) continue;
+        bool good = true;
+        for (int j = 0; j < EACH && good; j++) {
+            receipt_head head;
+            receipt_compile compile = fixture_compile(digest, digest, 1, manifest);
+            good = receipt_write(&compile, key, chain, NULL, &head, &err) == KOLM_OK;
+        }
+        _exit(good ? 0 : 1);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        int status = 1;
+        ck_assert_int_gt(wait(&status), 0);
+        ck_assert_int_eq(status, 0);
+    }
+    check_chain(2 * WRITERS * EACH, 0, false);
+    cJSON_Delete(manifest);
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(incomplete_receipts_are_not_made) {
+    receipt_key *key = seeded(1);
+    receipt_head head;
+    char digest[KIT_SHA256_HEX];
+    cJSON *manifest = fixture_manifest();
+    ck_assert_int_eq(kit_sha256_bytes("x", 1, digest, &err), KOLM_OK);
+    for (int i = 0; i < 6; i++) {
+        receipt_compile compile = fixture_compile(digest, digest, 1, manifest);
+        if (i == 0) compile.file_sha256 = "abc";
+        if (i == 1) compile.backend = NULL;
+        if (i == 2) compile.kscore = NULL;
+        if (i == 3) compile.finished_at = -1;
+        if (i == 4) compile.plugin_sha256 = "";
+        if (i == 5) compile.manifest_sha256 = NULL;
+        ck_assert_int_eq(receipt_write(&compile, key, chain, NULL, &head, &err), KOLM_E_INVALID_ARGUMENT);
+    }
+    ck_assert_int_eq(access(chain, F_OK), -1);
+    cJSON_Delete(manifest);
+    receipt_key_free(key);
+}
+END_TEST
+
+/* ---- Verdicts */
+static void expect(const char *name, receipt_verdict verdict, const char *words) {
+    char text[512];
+    receipt_keyring *ring = ring_now();
+    int found = fixture_verify(name, ring, chain, FIXTURE_NOW + 1, text);
+    ck_assert_msg(found == (int)verdict && strstr(text, words) != NULL, "%d: %s", found, text);
+    receipt_keyring_free(ring);
+}
+
+START_TEST(verdicts_about_the_key) {
+    receipt_key *key = seeded(5);
+    const receipt_public *public_key = receipt_key_public(key);
+    receipt_head head;
+    char keyid[KIT_SHA256_HEX];
+    fixture_signed("x.kolm", key, &head);
+    expect("x.kolm", RECEIPT_UNKNOWN_KEY, public_key->keyid);
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "me", RECEIPT_NO_START, RECEIPT_NO_END, FIXTURE_NOW, &err), KOLM_OK);
+    expect("x.kolm", RECEIPT_TRUSTED, "signed with its receipts, by key ");
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "me", RECEIPT_NO_START, FIXTURE_NOW, FIXTURE_NOW, &err), KOLM_OK);
+    expect("x.kolm", RECEIPT_EXPIRED, "trusted only until 2026-01-01T00:00:00Z");
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "me", FIXTURE_NOW + 1, RECEIPT_NO_END, FIXTURE_NOW, &err), KOLM_OK);
+    expect("x.kolm", RECEIPT_EXPIRED, "trusted only from"); /* it says it was made before that */
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "me", FIXTURE_NOW, FIXTURE_NOW + 1, FIXTURE_NOW, &err), KOLM_OK);
+    expect("x.kolm", RECEIPT_TRUSTED, "(me)");
+    ck_assert_int_eq(receipt_keys_revoke(keys, public_key->keyid, "lost laptop", FIXTURE_NOW, keyid, &err), KOLM_OK);
+    expect("x.kolm", RECEIPT_REVOKED, "lost laptop");
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(a_revoked_key_that_was_never_trusted_is_revoked) {
+    receipt_key *key = seeded(5);
+    receipt_head head;
+    char keyid[KIT_SHA256_HEX];
+    fixture_signed("x.kolm", key, &head);
+    ck_assert_int_eq(receipt_keys_revoke(keys, receipt_key_public(key)->keyid, "seen in a leak", FIXTURE_NOW, keyid, &err), KOLM_OK);
+    expect("x.kolm", RECEIPT_REVOKED, "seen in a leak");
+    ck_assert_int_eq(unlink(fixture_path("x.kolm.intoto.jsonl")), 0);
+    expect("x.kolm", RECEIPT_REVOKED, "seen in a leak");
+    receipt_key_free(key);
+}
+END_TEST
+
+static void trust_five(receipt_key **out_key) {
+    *out_key = seeded(5);
+    ck_assert_int_eq(receipt_keys_trust(keys, receipt_key_public(*out_key), "me", RECEIPT_NO_START, RECEIPT_NO_END, FIXTURE_NOW, &err), KOLM_OK);
+}
+
+START_TEST(verdicts_about_the_receipts) {
+    receipt_key *key = NULL, *friend_key = seeded(6), *stranger = seeded(7);
+    receipt_head head;
+    kit_buf text = {0}, changed = {0};
+    const char *sidecar = "x.kolm.intoto.jsonl";
+    trust_five(&key);
+    fixture_signed("x.kolm", key, &head);
+    fixture_text(sidecar, &text);
+    const char *second = (const char *)memchr(text.data, '\n', text.length) + 1;
+    fixture_file(sidecar, second, text.length - (size_t)(second - text.data));
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "receipt follows is missing");
+    fixture_file(sidecar, text.data, (size_t)(second - text.data));
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "hold no receipt");
+    fixture_file(sidecar, text.data, text.length - 1);
+    expect("x.kolm", RECEIPT_MALFORMED, "cut off");
+    fixture_file(sidecar, "{}\n", 3);
+    expect("x.kolm", RECEIPT_MALFORMED, "line 1");
+    fixture_file(sidecar, "", 0);
+    expect("x.kolm", RECEIPT_MALFORMED, "cut off");
+    /* What others add, friends or strangers, is no harm; what others put instead is no receipt. */
+    const char statement[] = "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[],\"predicateType\":\"https://example.org/x\",\"predicate\":{}}";
+    kit_buf_add(&changed, text.data, text.length);
+    ck_assert_int_eq(receipt_keys_trust(keys, receipt_key_public(friend_key), "", RECEIPT_NO_START, RECEIPT_NO_END, FIXTURE_NOW, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_envelope_sign(friend_key, RECEIPT_PAYLOAD_TYPE, statement, strlen(statement), &changed, &err), KOLM_OK);
+    kit_buf_char(&changed, '\n');
+    ck_assert_int_eq(receipt_envelope_sign(stranger, RECEIPT_PAYLOAD_TYPE, statement, strlen(statement), &changed, &err), KOLM_OK);
+    kit_buf_char(&changed, '\n');
+    fixture_file(sidecar, changed.data, changed.length);
+    expect("x.kolm", RECEIPT_TRUSTED, "signed with its receipts");
+    fixture_file(sidecar, changed.data + text.length, changed.length - text.length);
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "hold no receipt");
+    ck_assert_int_eq(unlink(fixture_path(sidecar)), 0);
+    expect("x.kolm", RECEIPT_TRUSTED, "no receipts lie beside it");
+    kit_buf_free(&text);
+    kit_buf_free(&changed);
+    receipt_key_free(key);
+    receipt_key_free(friend_key);
+    receipt_key_free(stranger);
+}
+END_TEST
+
+START_TEST(verdicts_about_the_log_of_this_machine) {
+    receipt_key *key = NULL;
+    receipt_head head;
+    kit_buf text = {0};
+    trust_five(&key);
+    fixture_signed("x.kolm", key, &head);
+    fixture_text("receipts.jsonl", &text);
+    fixture_signed("y.kolm", key, &head);
+    expect("x.kolm", RECEIPT_TRUSTED, "trusted");
+    expect("y.kolm", RECEIPT_TRUSTED, "trusted");
+    fixture_file("receipts.jsonl", text.data, text.length); /* the log as it was before y */
+    expect("x.kolm", RECEIPT_TRUSTED, "trusted");
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "ends before line 3");
+    receipt_key *other = seeded(6); /* the same key would write the same line again */
+    fixture_signed("z.kolm", other, &head);
+    receipt_key_free(other);
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "another line 3");
+    ck_assert_int_eq(unlink(chain), 0);
+    expect("y.kolm", RECEIPT_TRUSTED, "trusted"); /* no log, nothing to compare with */
+    fixture_signed("z.kolm", key, &head);
+    expect("y.kolm", RECEIPT_TRUSTED, "trusted"); /* the log of another machine */
+    kit_buf_free(&text);
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(a_report_holds_the_receipt) {
+    receipt_key *key = NULL;
+    receipt_head head;
+    artifact *a = NULL;
+    receipt_report report;
+    kit_buf sidecar = {0};
+    char sha256[KIT_SHA256_HEX];
+    trust_five(&key);
+    fixture_signed("x.kolm", key, &head);
+    receipt_keyring *ring = ring_now();
+    ck_assert_int_eq(artifact_open(fixture_path("x.kolm"), &a, &err), KOLM_OK);
+    ck_assert_int_eq(artifact_hash(a, ARTIFACT_HASH_FILE, NULL, NULL, sha256, &err), KOLM_OK);
+    fixture_text("x.kolm.intoto.jsonl", &sidecar);
+    receipt_question q = {.ring = ring, .now = FIXTURE_NOW, .envelope_type = ARTIFACT_MANIFEST_TYPE, .file_sha256 = sha256, .chain_path = chain,
+                          .sidecar = sidecar.data, .sidecar_length = sidecar.length};
+    q.manifest = artifact_manifest_text(a, &q.manifest_length);
+    q.envelope = artifact_envelope(a, &q.envelope_length);
+    q.signer_pem = artifact_signer_pem(a, &q.signer_pem_length);
+    ck_assert_int_eq(receipt_check(&q, &report, &err), KOLM_OK);
+    ck_assert_int_eq(report.verdict, RECEIPT_TRUSTED);
+    ck_assert_uint_eq(report.receipts, 2);
+    ck_assert(report.in_local_chain);
+    ck_assert_str_eq(report.label, "me");
+    ck_assert_uint_eq(report.place.seq, 1);
+    ck_assert_str_eq(report.line_sha256, head.sha256);
+    const cJSON *compute = kit_json_get(kit_json_get(report.receipt, "metrics"), "compute");
+    double cost = 0;
+    const char *device = NULL;
+    ck_assert(kit_json_get_number(compute, "cost_usd", &cost) && cost == 1.25);
+    ck_assert(kit_json_get_string(compute, "device", &device));
+    ck_assert_str_eq(device, "a \"device\"");
+    ck_assert(cJSON_IsNull(kit_json_get(kit_json_get(compute, "provenance"), "billed_cost_usd")));
+    receipt_report_free(&report);
+    q.envelope_type = "something else";
+    ck_assert_int_eq(receipt_check(&q, &report, &err), KOLM_OK);
+    ck_assert_int_eq(report.verdict, RECEIPT_MALFORMED);
+    receipt_report_free(&report);
+    receipt_keyring_free(ring);
+    kit_buf_free(&sidecar);
+    artifact_close(a);
+    receipt_key_free(key);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("receipt");
+    TCase *cases = tcase_create("receipt");
+    tcase_add_checked_fixture(cases, setup, teardown);
+    tcase_set_timeout(cases, 120);
+    tcase_add_test(cases, ed25519_has_its_known_answers);
+    tcase_add_test(cases, the_encoding_before_signing_is_that_of_dsse);
+    tcase_add_test(cases, public_keys_are_spelled_as_openssl_does);
+    tcase_add_test(cases, keys_under_which_strangers_verify_are_refused);
+    tcase_add_test(cases, other_kinds_of_keys_are_named);
+    tcase_add_test(cases, times);
+    tcase_add_test(cases, envelopes_come_back);
+    tcase_add_test(cases, thresholds_count_keys_not_signatures);
+    tcase_add_test(cases, bad_envelopes_are_refused);
+    tcase_add_test(cases, the_first_use_makes_a_key_and_the_second_finds_it);
+    tcase_add_test(cases, two_first_uses_end_with_one_key);
+    tcase_add_test(cases, loose_and_foreign_files_are_refused);
+    tcase_add_test(cases, key_files_that_are_none_are_kept_and_refused);
+    tcase_add_test(cases, keys_are_trusted_with_dates_and_revoked_for_ever);
+    tcase_add_test(cases, a_keyring_that_was_touched_is_refused);
+    tcase_add_test(cases, rotation_is_signed_by_the_old_key);
+    tcase_add_test(cases, the_chain_grows_and_says_its_head);
+    tcase_add_test(cases, a_torn_last_line_is_passed_over_and_cut_off);
+    tcase_add_test(cases, changed_removed_and_moved_lines_break_the_chain);
+    tcase_add_test(cases, nothing_is_appended_after_garbage);
+    tcase_add_test(cases, many_writers_make_one_chain);
+    tcase_add_test(cases, incomplete_receipts_are_not_made);
+    tcase_add_test(cases, verdicts_about_the_key);
+    tcase_add_test(cases, a_revoked_key_that_was_never_trusted_is_revoked);
+    tcase_add_test(cases, verdicts_about_the_receipts);
+    tcase_add_test(cases, verdicts_about_the_log_of_this_machine);
+    tcase_add_test(cases, a_report_holds_the_receipt);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
