@@ -1,0 +1,517 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The main job: compile, and what can be done with what it made."""
+import base64
+import hashlib
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case, jsonl, tickets  # noqa: E402
+
+VERIFY_SCRIPT = os.path.join(harness.SOURCE, "docs", "verify-without-kolm.sh")
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+def predicate(line):
+    return json.loads(base64.b64decode(line["payload"]))["predicate"]
+
+
+class Compile(Case):
+    def test_the_form_of_the_seed(self):
+        self.write_tickets()
+        done = self.compile()
+        self.assertRegex(done.out, r"(?m)^\[data\]        300 rows, 6 labels; 2\d\d to learn from, \d\d held out$")
+        self.assertRegex(done.out, r"(?m)^\[trainer\]     using test-word \(picked: score 0\.895\)$")
+        self.assertRegex(done.out, r"(?m)^\[K-score\]     0\.9\d\d \(ships at 0\.85 gate\)$")
+        self.assertRegex(done.out, r"(?m)^\[accuracy\]    0\.9\d\d .*95% interval 0\.\d{3} to [01]\.\d{3}, n = \d\d")
+        self.assertRegex(done.out, r"(?m)^\[artifact\]    \./router-1\.0\.0\.kolm  \d+\.\d kB$")
+        self.assertRegex(done.out, r"(?m)^\[receipt\]     .*seq 1.* sha256 [0-9a-f]{64}$")
+        self.assertNotIn("\033", done.out + done.err)
+        self.assertIn("training", done.err)
+        self.assertEqual(self.left(), ["router-1.0.0.kolm", "router-1.0.0.kolm.intoto.jsonl"])
+        self.assertEqual(self.jobs(), [])
+        self.assertEqual(os.stat(os.path.join(self.home, "keys", "signing.pem")).st_mode & 0o777, 0o600)
+
+    def test_json_is_one_document(self):
+        self.write_tickets()
+        record = self.json("compile", "-t", "router", "-d", "tickets.jsonl", schema="kolm.compile/1")
+        self.assertTrue(record["ships"])
+        self.assertEqual((record["backend"], record["chosen_by"]), ("test-word", "picker"))
+        data = self.read("router-1.0.0.kolm")
+        self.assertEqual(record["artifact"]["sha256"], hashlib.sha256(data).hexdigest())
+        self.assertEqual(record["artifact"]["size"], len(data))
+
+    def test_quiet_prints_score_and_artifact_only(self):
+        self.write_tickets()
+        done = self.compile("--quiet")
+        self.assertNotIn("[data]", done.out)
+        self.assertNotIn("[trainer]", done.out + done.err)
+        self.assertIn("[K-score]", done.out)
+        self.assertIn("[artifact]", done.out)
+
+    def test_a_terminal_gets_a_bar(self):
+        self.write_tickets()
+        master, slave = pty.openpty()
+        process = self.start("compile", "-t", "router", "-d", "tickets.jsonl", env={"TERM": "xterm", "NO_COLOR": "1"})
+        process.communicate()
+        with subprocess.Popen([harness.TREE.kolm, "compile", "-t", "router", "-d", "tickets.jsonl", "--force"], stderr=slave, stdout=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, env=self.full_env({"TERM": "xterm"}), cwd=self.work) as process:
+            os.close(slave)
+            seen = b""
+            while True:
+                try:
+                    piece = os.read(master, 4096)
+                except OSError:
+                    break
+                if not piece:
+                    break
+                seen += piece
+            out = process.stdout.read().decode()
+            self.assertEqual(process.wait(60), 0)
+        os.close(master)
+        self.assertIn(b"\r[trainer]     training", seen)
+        self.assertIn("[artifact]", out)
+
+    def test_two_compiles_same_bytes(self):
+        self.write_tickets()
+        self.compile("-o", "a.kolm")
+        self.compile("-o", "b.kolm")
+        self.assertEqual(self.read("a.kolm"), self.read("b.kolm"))
+        # Another home has another key; the content is the same.
+        with zipfile.ZipFile(os.path.join(self.work, "a.kolm")) as one:
+            first = one.read("manifest.json")
+        self.compile("-o", "c.kolm", env={"KOLM_HOME": os.path.join(self.dir, "home2")})
+        with zipfile.ZipFile(os.path.join(self.work, "c.kolm")) as other:
+            self.assertEqual(first, other.read("manifest.json"))
+
+    def test_the_order_of_rows_decides_no_side(self):
+        rows = tickets(200)
+        self.write("one.jsonl", jsonl(rows))
+        self.write("two.jsonl", jsonl(reversed(rows)))
+        sides = []
+        for name in ("one", "two"):
+            self.compile("-o", name + ".kolm", "--embed-eval", data=name + ".jsonl")
+            with zipfile.ZipFile(os.path.join(self.work, name + ".kolm")) as artifact:
+                lines = artifact.read("eval/heldout.jsonl").decode().splitlines()
+            sides.append({json.loads(line)["input"] for line in lines})
+        self.assertEqual(*sides)
+        self.compile("-o", "three.kolm", "--embed-eval", "--seed", "7", data="one.jsonl")
+        with zipfile.ZipFile(os.path.join(self.work, "three.kolm")) as artifact:
+            other = {json.loads(line)["input"] for line in artifact.read("eval/heldout.jsonl").decode().splitlines()}
+            self.assertEqual(json.loads(artifact.read("manifest.json"))["options"]["seed"], 7)
+        self.assertNotEqual(sides[0], other)
+
+    def test_heldout_rows_stay_outside_unless_asked(self):
+        self.write_tickets()
+        self.compile()
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            self.assertNotIn("eval/heldout.jsonl", artifact.namelist())
+            self.assertEqual(artifact.testzip(), None)
+
+    def test_eval_file_replaces_the_split(self):
+        self.write_tickets()
+        self.write("eval.jsonl", jsonl(tickets(50, seed=2)))
+        record = self.json("compile", "-t", "router", "-d", "tickets.jsonl", "--eval", "eval.jsonl")
+        self.assertEqual((record["data"]["train_rows"], record["data"]["eval_rows"]), (300, 50))
+
+    def test_data_from_standard_input_csv_and_chat(self):
+        rows = tickets(120)
+        self.compile("-o", "stdin.kolm", data="-", stdin=jsonl(rows))
+        table = "text,label\n" + "".join('"%s",%s\n' % (r["input"], r["output"]) for r in rows)
+        self.write("rows.csv", table)
+        self.compile("-o", "csv.kolm", data="rows.csv")
+        self.write("rows.tsv", "frage\tantwort\n" + "".join("%s\t%s\n" % (r["input"], r["output"]) for r in rows))
+        self.compile("-o", "tsv.kolm", "--input-col", "frage", "--output-col", "antwort", data="rows.tsv")
+        chat = [{"messages": [{"role": "user", "content": r["input"]}, {"role": "assistant", "content": r["output"]}]} for r in rows]
+        self.write("chat.jsonl", jsonl(chat))
+        self.compile("-o", "chat.kolm", data="chat.jsonl")
+        pairs = [{"prompt": r["input"], "completion": r["output"]} for r in rows]
+        self.write("pairs.jsonl", jsonl(pairs))
+        self.compile("-o", "pairs.kolm", data="pairs.jsonl")
+        models = set()
+        for name in ("stdin", "csv", "tsv", "pairs", "chat"):
+            with zipfile.ZipFile(os.path.join(self.work, name + ".kolm")) as artifact:
+                models.add(artifact.read("model/words.jsonl"))
+        self.assertEqual(len(models), 1)
+
+    # ---- the gates
+
+    def test_a_missed_gate_leaves_a_report_and_no_artifact(self):
+        self.write("tickets.jsonl", jsonl(tickets(200, noise=0.9)))
+        done = self.compile(code=4)
+        self.assertIn("below the 0.8 gate", done.out)
+        self.assertIn("what to try", done.out)
+        self.assertEqual(self.left(), ["router-1.0.0.failed"])
+        failed = os.path.join(self.work, "router-1.0.0.failed")
+        self.assertLessEqual({"report.json", "report.txt", "confusions.csv", "predictions.jsonl"}, set(os.listdir(failed)))
+        self.assertEqual((self.jobs(), self.receipts()), ([], []))
+        first = {name: self.read(os.path.join(failed, name)) for name in os.listdir(failed)}
+        self.compile(code=4)  # again: the older report gives way, and it is the same
+        self.assertEqual(first, {name: self.read(os.path.join(failed, name)) for name in os.listdir(failed)})
+        record = self.json("compile", "-t", "router", "-d", "tickets.jsonl", code=4)
+        self.assertFalse(record["ships"])
+
+    def test_each_gate_counts(self):
+        self.write_tickets()
+        self.assertIn("below the 0.9999 gate", self.compile("--gate", "0.9999", code=4).out)
+        self.assertIn("below the 1 gate", self.compile("--min-accuracy", "1", code=4).out)
+        self.compile("--gate", "0", "--min-accuracy", "0")
+
+    def test_a_good_compile_after_a_failed_one(self):
+        self.write("tickets.jsonl", jsonl(tickets(200, noise=0.9)))
+        self.compile(code=4)
+        self.write_tickets()
+        self.compile()
+        self.assertIn("router-1.0.0.kolm", self.left())
+
+    # ---- who does it
+
+    def test_flag_environment_config_and_picker_decide(self):
+        self.add_backend("test-other")
+        self.write_tickets()
+        self.kolm("compute", "use", "test-other")
+        for words, env, chosen, said in (
+                ([], {}, "test-other", "(config: "),
+                ([], {"KOLM_BACKEND": "test-word"}, "test-word", "(env: KOLM_BACKEND=test-word)"),
+                (["--backend", "test-other"], {"KOLM_BACKEND": "test-word"}, "test-other", "(flag: "),
+        ):
+            done = self.compile("--force", *words, env=env)
+            self.assertIn("[trainer]     using %s %s" % (chosen, said), done.out)
+            compute = predicate(self.receipts()[-1])["metrics"]["compute"]
+            self.assertEqual(compute["backend"], chosen)
+        self.kolm("compute", "use", "--clear")
+        self.assertRegex(self.compile("--force").out, r"using test-\w+ \(picked: score 0\.895\)")
+        self.assertIn("using test-other (picked", self.compile("--force", "--exclude", "test-word").out)
+
+    def test_a_named_backend_never_becomes_another(self):
+        self.write_tickets()
+        self.assert_error(self.compile("--backend", "test-wrod", code=2), "'test-wrod'", "test-word")
+        self.assert_error(self.compile(env={"KOLM_BACKEND": "nope"}, code=2), "'nope'")
+        self.assert_error(self.compile("--backend", "test-word", "--exclude", "test-word", code=5), "test-word", "--backend")
+        self.assert_error(self.compile("--exclude", "test-word", code=3))
+        self.assert_nothing_left()
+
+    def test_budget_is_checked_against_the_quote(self):
+        self.add_backend("test-word", kind="cloud-serverless", billing="per-hour", cost_per_hour_usd=2.5, airgap="no")
+        self.write_tickets()
+        self.assert_error(self.compile("--budget", "1", code=3), "$2.50", "$1.00", "--budget")
+        self.assert_nothing_left()
+        self.compile("--budget", "2.50")
+
+    # ---- backends that fail
+
+    def test_failures_of_a_backend(self):
+        self.write_tickets()
+        for fault, pieces in (
+                ("fail", ("the cloud rained out", "wait for better weather")),
+                ("crash", ("crashed", "signal")),
+                ("exit", ("without a reply",)),
+                ("no result", ("result.json",)),
+                ("no model", ("model",)),
+                ("link", ("link", "fault of the backend")),
+                ("skip answers", ("answer",)),
+                ("crash infer", ("crashed", "answering")),
+        ):
+            with self.subTest(fault=fault):
+                self.tell(fault)
+                self.assert_error(self.compile(code=5), *pieces)
+                self.assert_nothing_left()
+
+    def test_what_a_backend_prints_is_no_output(self):
+        self.write_tickets()
+        self.tell("noise")
+        done = self.compile()
+        self.assertNotIn("noise", done.out)
+        self.assertNotIn("\033", done.out + done.err)
+
+    # ---- airgap
+
+    def test_airgap_is_enforced_and_recorded(self):
+        self.write_tickets()
+        self.tell("socket")
+        self.assert_error(self.compile(code=5), "a socket could be opened")
+        done = self.compile("--airgap")
+        self.assertIn("[trainer]     no outbound network calls; airgap mode active", done.out)
+        airgap = predicate(self.receipts()[-1])["airgap"]
+        self.assertEqual((airgap["requested"], airgap["enforced"], airgap["profile"]), (True, True, "strict"))
+        self.assertIn("seccomp", airgap["mechanisms"])
+        self.assertIn("self_test", airgap["mechanisms"])
+        self.kolm("run", "--airgap", "router-1.0.0.kolm", "billing please")
+
+    def test_advisory_only_when_asked(self):
+        self.write_tickets()
+        done = self.compile("--airgap=advisory")
+        self.assertIn("advisory", done.out)
+        self.assertNotIn("airgap mode active", done.out)
+        airgap = predicate(self.receipts()[-1])["airgap"]
+        self.assertEqual((airgap["requested"], airgap["enforced"]), (True, False))
+        self.assert_error(self.compile("--airgap=maybe", code=2), "'maybe'")
+
+    def test_airgap_takes_no_network_backend(self):
+        self.add_backend("test-word", airgap="no", kind="cloud-serverless", billing="per-hour", cost_per_hour_usd=1)
+        self.write_tickets()
+        self.assert_error(self.compile("--airgap", code=3))
+        self.assert_error(self.compile("--airgap", "--backend", "test-word", code=5), "test-word")
+        self.assert_nothing_left()
+
+    # ---- receipts
+
+    def test_the_chain_grows_and_says_how_it_was_made(self):
+        self.write_tickets()
+        for number in range(3):
+            done = self.compile("-o", "m%d.kolm" % number)
+            self.assertIn("seq %d" % (2 * number + 1), done.out)
+        lines = self.read(os.path.join(self.home, "receipts.jsonl")).splitlines()
+        self.assertEqual(len(lines), 6)
+        head = re.search(r"sha256 ([0-9a-f]{64})", done.out.partition("[receipt]")[2]).group(1)
+        self.assertEqual(hashlib.sha256(lines[-1]).hexdigest(), head)
+        self.assertEqual(self.read("m2.kolm.intoto.jsonl").splitlines(), lines[4:])
+        receipt = predicate(json.loads(lines[-1]))
+        self.assertEqual(receipt["chain"]["prev"], hashlib.sha256(lines[-2]).hexdigest())
+        compute = receipt["metrics"]["compute"]
+        self.assertEqual((compute["backend"], compute["device"], compute["cost_usd"]), ("test-word", "a processor for tests", 0))
+        provenance = compute["provenance"]
+        with open(os.path.join(self.plugins, "test-word.so"), "rb") as plugin:
+            self.assertEqual(provenance["plugin_sha256"], hashlib.sha256(plugin.read()).hexdigest())
+        self.assertEqual((provenance["seed"], provenance["score"], provenance["chosen_by"]), (0, 0.895, "picker"))
+        self.assertGreater(compute["wall_duration_ms"], 0)
+
+    def test_a_changed_log_is_a_broken_chain(self):
+        self.write_tickets()
+        self.compile()
+        log = os.path.join(self.home, "receipts.jsonl")
+        lines = self.read(log).splitlines(True)
+        self.write(log, lines[0] + lines[1][:200] + b"A" + lines[1][201:], 0o600)
+        self.assertIn("chain broken", self.kolm("verify", "router-1.0.0.kolm", code=7).out)
+
+
+class Use(Case):
+    """What can be done with an artifact."""
+
+    def setUp(self):
+        super().setUp()
+        self.write_tickets()
+        self.compile()
+        self.model = os.path.join(self.work, "router-1.0.0.kolm")
+
+    # ---- verify
+
+    def test_trusted_at_home(self):
+        done = self.kolm("verify", self.model)
+        self.assertIn("trusted", done.out)
+        self.assertTrue(self.json("verify", self.model, schema="kolm.verify/1")["trusted"])
+        self.kolm("verify", "--deep", self.model)
+
+    def test_an_unknown_key_is_not_verified(self):
+        other = {"KOLM_HOME": os.path.join(self.dir, "elsewhere")}
+        self.assertIn("unknown key", self.kolm("verify", self.model, env=other, code=7).out)
+        self.assertIn("vouched", self.kolm("run", self.model, "billing", env=other).err)
+        self.write("signer.txt", self.kolm("keys", "export").out)
+        self.kolm("keys", "trust", "signer.txt", "--label", "the office", env=other)
+        done = self.kolm("verify", self.model, env=other)
+        self.assertIn("trusted", done.out)
+        self.assertIn("the office", done.out)
+        keyid = self.json("verify", self.model, env=other)["keyid"]
+        self.kolm("keys", "revoke", keyid[:12], "--reason", "stolen", env=other)
+        self.assertIn("revoked", self.kolm("verify", self.model, env=other, code=7).out)
+        self.assert_error(self.kolm("run", self.model, "billing", env=other, code=7), "revoked")
+
+    def test_expired_keys(self):
+        other = {"KOLM_HOME": os.path.join(self.dir, "elsewhere")}
+        self.write("signer.txt", self.kolm("keys", "export").out)
+        self.kolm("keys", "trust", "signer.txt", "--to", "2001-01-01", env=other)
+        self.assertIn("expired", self.kolm("verify", self.model, env=other, code=7).out)
+
+    def test_a_rotated_key_stays_trusted(self):
+        self.kolm("keys", "rotate")
+        self.assertIn("trusted", self.kolm("verify", self.model).out)
+        self.compile("--force")
+        self.assertIn("trusted", self.kolm("verify", self.model).out)
+
+    def test_every_flipped_byte_is_noticed(self):
+        data = self.read(self.model)
+        for at in range(0, len(data), 41):
+            changed = bytearray(data)
+            changed[at] ^= 1
+            self.write(self.model, bytes(changed))
+            done = self.kolm("verify", self.model, code=7)
+            self.assertRegex(done.out, "tampered|malformed", at)
+        with zipfile.ZipFile(os.path.join(self.write(self.model, data))) as artifact:
+            offset = data.index(artifact.read("model/words.jsonl"))
+        changed = bytearray(data)
+        changed[offset + 3] ^= 1
+        self.write(self.model, bytes(changed))
+        self.assertIn("tampered", self.kolm("verify", self.model, code=7).out)
+        self.assert_error(self.kolm("run", self.model, "billing", code=7), "digest")
+        os.remove(self.model + ".intoto.jsonl")
+        self.assertIn("tampered", self.kolm("verify", self.model, code=7).out)
+
+    def test_files_that_are_no_artifact(self):
+        for name, content in (("empty.kolm", b""), ("text.kolm", b"hello\n" * 100), ("cut.kolm", self.read(self.model)[:-10]),
+                              ("more.kolm", self.read(self.model) + b"x"), ("before.kolm", b"x" + self.read(self.model))):
+            self.write(name, content)
+            self.assertIn("malformed", self.kolm("verify", name, code=7).out)
+            self.kolm("run", name, "billing", code=7)
+            self.kolm("inspect", name, code=7)
+        for verb in (("verify",), ("inspect",), ("run", "x"), ("score", "--eval", "tickets.jsonl")):
+            self.assert_error(self.kolm(verb[0], "missing.kolm", *verb[1:], code=6), "missing.kolm")
+            self.kolm(verb[0], self.work, *verb[1:], code=6)
+
+    def test_openssl_alone_accepts_and_refuses(self):
+        if not os.path.exists(VERIFY_SCRIPT) or not shutil.which("openssl"):
+            self.skipTest("needs docs/verify-without-kolm.sh and openssl")
+        self.write("signer.txt", self.kolm("keys", "export").out)
+        command = ["/bin/bash", VERIFY_SCRIPT, self.model, os.path.join(self.work, "signer.txt")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        data = bytearray(self.read(self.model))
+        data[-30] ^= 1
+        self.write(self.model, bytes(data))
+        self.assertNotEqual(subprocess.run(command, capture_output=True, check=False).returncode, 0)
+
+    # ---- run
+
+    def test_one_answer(self):
+        done = self.kolm("run", self.model, "billing is wrong")
+        self.assertRegex(done.out, r"^billing  [01]\.\d{3}\n$")
+        answer = self.json("run", self.model, "billing is wrong")
+        self.assertEqual(answer["output"], "billing")
+        self.assertEqual(self.kolm("run", self.model, "billing", "login").out.split()[::2], ["billing", "login"])
+        self.assertEqual(self.jobs(), [])
+
+    def test_lines_and_json_lines(self):
+        done = self.kolm("run", self.model, stdin="billing ä\nlogin\r\nrefund".encode())
+        self.assertEqual([line.split("  ")[0] for line in done.out.splitlines()], ["billing", "login", "refund"])
+        questions = b'{"id":"a","input":"billing 1"}\n{"id":7,"input":"login"}\n\n{"input":"refund \\u00e9"}\n'
+        answers = [json.loads(line) for line in self.kolm("run", self.model, "--jsonl", stdin=questions).out.splitlines()]
+        self.assertEqual([a["output"] for a in answers], ["billing", "login", "refund"])
+        self.assertEqual([str(a["id"]) for a in answers[:2]], ["a", "7"])
+        self.assertTrue(all(0 <= a["confidence"] <= 1 for a in answers))
+        self.assertEqual(self.kolm("run", self.model, stdin=b"").out, "")
+
+    def test_bad_questions(self):
+        for words, stdin, pieces in ((["--jsonl"], b'{"input":"billing"}\n{"input":\n', ("line 2",)), (["--jsonl"], b'{"text":"x"}\n', ("line 1", "input")),
+                                     ([], b"billing\n\xff\xfe\n", ("line 2", "UTF-8")), ([], b"billing\x00x\n", ("line 1",))):
+            self.assert_error(self.kolm("run", self.model, *words, stdin=stdin, code=6), *pieces)
+
+    def test_a_batch_streams(self):
+        """The first answer comes while the input is still open."""
+        process = self.start("run", self.model, stdin=subprocess.PIPE)
+        process.stdin.write(b"billing 1\n")
+        process.stdin.flush()
+        self.assertTrue(process.stdout.readline().startswith(b"billing"))
+        process.stdin.write(b"login 2\n")
+        process.stdin.flush()
+        self.assertTrue(process.stdout.readline().startswith(b"login"))
+        process.stdin.close()
+        self.assertEqual(process.wait(30), 0)
+        process.stdout.close()
+        process.stderr.close()
+
+    def test_a_batch_ends_by_interrupt(self):
+        process = self.start("run", self.model, stdin=subprocess.PIPE)
+        process.stdin.write(b"billing 1\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        below = self.children_of(process.pid)
+        self.assertTrue(below)
+        process.send_signal(2)
+        self.assertEqual(process.wait(30), 130)
+        self.wait_for(lambda: not any(self.alive(pid) for pid in below), "the end of the backend")
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
+        self.assertEqual(self.jobs(), [])
+
+    def test_a_long_batch_in_constant_memory(self):
+        rows = 20000
+        questions = b"".join(b"%s number %d\n" % (harness.LABELS[i % 6].encode(), i) for i in range(rows))
+        done = self.kolm("run", self.model, stdin=questions)
+        answers = done.out.splitlines()
+        self.assertEqual(len(answers), rows)
+        self.assertTrue(all(line.startswith(harness.LABELS[i % 6]) for i, line in enumerate(answers)))
+
+    def test_a_closed_reader_is_no_error(self):
+        questions = b"billing\n" * 20000
+        process = self.start("run", self.model, stdin=subprocess.PIPE)
+        process.stdout.close()
+        try:
+            process.communicate(questions, timeout=60)
+        except (BrokenPipeError, ValueError):
+            pass
+        self.assertGreaterEqual(process.wait(30), 0)
+
+    def test_abstaining(self):
+        self.write("noisy.jsonl", jsonl(tickets(300, noise=0.15)))
+        done = self.compile("-o", "shy.kolm", "--abstain", "0.95", "--gate", "0.2", "--min-accuracy", "0", data="noisy.jsonl")
+        self.assertIn("withheld", done.out)
+        self.assertIn("withheld", self.kolm("run", "shy.kolm", "zebra crossing").out)
+        answer = self.json("run", "shy.kolm", "zebra crossing")
+        self.assertIsNone(answer["output"])
+        self.assertIn(answer["best"], harness.LABELS)
+
+    def test_the_maker_answers(self):
+        self.add_backend("test-other")
+        self.kolm("compute", "use", "test-other")
+        self.tell("crash infer", "test-other", backend="test-other")
+        self.kolm("run", self.model, "billing")
+        self.assert_error(self.kolm("run", "--backend", "test-other", self.model, "billing", code=5), "crashed")
+
+    def test_a_backend_without_slices_answers_too(self):
+        self.add_backend("test-other")
+        self.assertEqual(self.kolm("run", "--backend", "test-other", self.model, "billing").out.split()[0], "billing")
+
+    def test_a_home_that_cannot_be_written_answers(self):
+        for directory, _, _ in os.walk(self.home):
+            os.chmod(directory, 0o500)
+        try:
+            self.kolm("run", self.model, "billing")
+        finally:
+            for directory, _, _ in os.walk(self.home):
+                os.chmod(directory, 0o700)
+
+    # ---- score, inspect, keys
+
+    def test_score_again(self):
+        self.write("eval.jsonl", jsonl(tickets(100, seed=5, noise=0)))
+        report = self.json("score", self.model, "--eval", "eval.jsonl", schema="kolm.score/1")
+        self.assertEqual(report["n"], 100)
+        self.assertIn("1.000", self.kolm("score", self.model, "--eval", "eval.jsonl").out)
+        self.write("wrong.jsonl", jsonl(tickets(100, seed=5, noise=1)))
+        self.kolm("score", self.model, "--eval", "wrong.jsonl")
+        self.kolm("score", self.model, "--eval", "wrong.jsonl", "--min-accuracy", "0.8", code=4)
+        self.assert_error(self.kolm("score", self.model, code=2), "--eval")
+        self.assert_error(self.kolm("score", self.model, "--eval", "nowhere.jsonl", code=6), "nowhere.jsonl")
+        self.assertEqual(self.jobs(), [])
+
+    def test_inspect(self):
+        done = self.kolm("inspect", self.model)
+        for piece in ("router", "1.0.0", "linear", "model/words.jsonl"):
+            self.assertIn(piece, done.out)
+        value = self.json("inspect", self.model)
+        self.assertIn("manifest", value)
+
+    def test_keys(self):
+        keyid = self.json("verify", self.model)["keyid"]
+        self.assertIn(keyid, self.kolm("keys", "list").out)
+        pem = self.kolm("keys", "export").out
+        self.assertTrue(pem.startswith("-----BEGIN PUBLIC KEY-----\n"))
+        self.assert_error(self.kolm("keys", "trust", "nothing.pem", code=6), "nothing.pem")
+        self.write("bad.txt", "not a key")
+        self.kolm("keys", "trust", "bad.txt", code=6)
+        self.assert_error(self.kolm("keys", "frob", code=2), "'frob'")
+        self.kolm("keys", "revoke", "123", code=6)
+
+
+if __name__ == "__main__":
+    harness.main()
