@@ -9,8 +9,6 @@ test.jsonl of {"input","output"}. Every figure is the best of a few runs taken i
 import argparse
 import json
 import os
-import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,34 +19,25 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def child(argv, env=None, cwd=None, stdin=None, ok=(0,)):
-    """Runs argv; gives (seconds, peak MiB, output). Peak is the largest of the whole process tree's members."""
-    start = time.perf_counter()
+    """Runs argv; gives (seconds, output)."""
     with tempfile.TemporaryFile() as out:
+        start = time.perf_counter()
         process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd, stdin=stdin or subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        process.wait()
         seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read().decode("utf-8", "replace")
     if process.returncode not in ok:
         sys.exit("bench: %s ended with %d\n%s" % (" ".join(argv), process.returncode, text))
-    return seconds, usage.ru_maxrss / 1024, text
+    return seconds, text
 
 
-def tree_peak(argv, env, cwd):
-    """Like child, but the peak is that of the largest process below it too (kolm trains in a process of its own)."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    del before  # RUSAGE_CHILDREN keeps the maximum for ever, so the measuring is left to a fresh interpreter
-    code = ("import os,resource,subprocess,sys,time;t=time.perf_counter();"
-            "p=subprocess.run(sys.argv[1:],stdout=subprocess.PIPE,stderr=subprocess.STDOUT,stdin=subprocess.DEVNULL);"
-            "s=time.perf_counter()-t;m=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024;"
-            "sys.stdout.buffer.write(b'%f %f %d\\n'%(s,m,p.returncode)+p.stdout)")
-    _, _, text = child([sys.executable, "-c", code] + argv, env, cwd)
-    head, _, rest = text.partition("\n")
-    seconds, peak, rc = head.split()
-    if int(rc) != 0:
-        sys.exit("bench: %s ended with %s\n%s" % (" ".join(argv), rc, rest))
-    return float(seconds), float(peak), rest
+def weighed(argv, **how):
+    """Like child, and the peak MiB of the largest process among argv's and those it waited for: (seconds, peak, output). GNU time
+    measures it: a child of Python itself would begin with Python's own peak."""
+    with tempfile.NamedTemporaryFile("r") as report:
+        seconds, text = child(["/usr/bin/time", "-o", report.name, "-f", "%M", *argv], **how)
+        return seconds, int(report.read().split()[-1]) / 1024, text
 
 
 def best_in_turns(jobs, rounds):
@@ -119,7 +108,7 @@ class Bench:
     def compile(self, directory, out, *more):
         argv = [self.kolm, "compile", "-t", "bench", "-d", os.path.join(directory, "train.jsonl"), "--eval", os.path.join(directory, "test.jsonl"),
                 "--out", out, "--force", "--json", "--gate", "0", "--min-accuracy", "0", *more]
-        seconds, peak, text = tree_peak(argv, self.env, self.work)
+        seconds, peak, text = weighed(argv, env=self.env, cwd=self.work)
         record = json.loads(text[text.index("{"):])
         return seconds, peak, record
 
@@ -127,7 +116,7 @@ class Bench:
         return self.peer_script("sklearn", directory)
 
     def peer_script(self, which, directory):
-        seconds, peak, text = child(["/usr/bin/python3", os.path.join(HERE, "peers.py"), which, directory, self.work], ok=(0,))
+        seconds, peak, text = weighed(["/usr/bin/python3", os.path.join(HERE, "peers.py"), which, directory, self.work])
         record = json.loads(text.strip().splitlines()[-1])
         record.setdefault("seconds", seconds)
         record.setdefault("peak", peak)
@@ -165,7 +154,7 @@ class Bench:
                 f.write(json.dumps({"id": str(j), "input": row["input"]}) + "\n")
         def run(path):
             with open(path, "rb") as stdin:
-                return child([self.kolm, "run", artifact, "--jsonl"], self.env, stdin=stdin)
+                return weighed([self.kolm, "run", artifact, "--jsonl"], env=self.env, stdin=stdin)
         one = min(child([self.kolm, "run", artifact, test[0]["input"]], self.env)[0] for _ in range(30))
         small, many = min(run(few) for _ in range(5)), min(run(inputs) for _ in range(3))
         n = copies * len(test)
@@ -178,10 +167,9 @@ class Bench:
         maker = os.path.join(self.build, "tests", "bench", "make-big-artifact")
         big = os.path.join(self.work, "big-1.0.0.kolm")
         child([maker, big, str(int(gigabytes * 1e9))], self.env)
-        child(["/bin/cat", big])
         peak = [0]
         def ours():
-            seconds, peak[0], _ = child([self.kolm, "verify", big], self.env)
+            seconds, peak[0], _ = weighed([self.kolm, "verify", big], env=self.env)
             return seconds
         best = best_in_turns({"kolm verify": ours, "openssl dgst -sha256": lambda: child(["openssl", "dgst", "-sha256", big])[0]}, 4)
         ratio = best["kolm verify"] / best["openssl dgst -sha256"]
