@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* DirectX 12 GPUs: DXGI under Windows, the paravirtual device under WSL2; training comes with its own version. */
+#ifdef _WIN32
+#define COBJMACROS
+#include <dxgi.h>
+#include <initguid.h>
+#endif
+
+#include "kolm/kit/backend.h"
+
+#include <stdio.h>
+#include <string.h>
+#ifndef _WIN32
+#include <unistd.h>
+#endif
+
+#ifdef _WIN32
+
+/* DXGI lists software adapters too (Microsoft Basic Render Driver); they train nothing. */
+static uint32_t list_adapters(const kolm_host_v1_t *host) {
+    IDXGIFactory1 *factory = NULL;
+    IDXGIAdapter1 *adapter = NULL;
+    uint32_t shown = 0;
+    if (FAILED(CreateDXGIFactory1(&IID_IDXGIFactory1, (void **)&factory))) return 0;
+    for (UINT i = 0; IDXGIFactory1_EnumAdapters1(factory, i, &adapter) == S_OK; i++) {
+        DXGI_ADAPTER_DESC1 about;
+        char name[256] = "";
+        if (SUCCEEDED(IDXGIAdapter1_GetDesc1(adapter, &about)) && !(about.Flags & DXGI_ADAPTER_FLAG_SOFTWARE)) {
+            WideCharToMultiByte(CP_UTF8, 0, about.Description, -1, name, sizeof name, NULL, NULL);
+            bool own = about.DedicatedVideoMemory >= (512u << 20);
+            const kolm_device_t record = {
+                .struct_size = (uint32_t)sizeof record,
+                .memory_kind = own ? KOLM_MEMORY_OWN : KOLM_MEMORY_SHARED,
+                .total_memory_bytes = own ? about.DedicatedVideoMemory : about.SharedSystemMemory,
+                .free_memory_bytes = KOLM_MEMORY_UNKNOWN,
+                .index = shown++, .name = name, .id = "", .driver = "DXGI", .runtime = "",
+            };
+            host->device(host->user, &record);
+        }
+        IDXGIAdapter1_Release(adapter);
+    }
+    IDXGIFactory1_Release(factory);
+    return shown;
+}
+
+static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result) {
+    if (list_adapters(host) > 0) return kit_detected(out_result, KOLM_DETECT_AVAILABLE, "DirectX 12 adapters found", "", "");
+    return kit_detected(out_result, KOLM_DETECT_ABSENT, "no DirectX 12 adapter but the software one", "", "");
+}
+
+#else
+
+/* Under WSL2 the GPU of Windows is /dev/dxg, and Windows mounts its DirectX libraries at /usr/lib/wsl/lib. */
+static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result) {
+    char device[256], library[256];
+    if (!kit_setting(host, "dxg", "/dev/dxg", device, sizeof device) || !kit_setting(host, "d3d12_library", "/usr/lib/wsl/lib/libd3d12.so", library, sizeof library))
+        return kit_detected(out_result, KOLM_DETECT_BROKEN, "dxg or d3d12_library in config.json is too long", "shorten it", "");
+    if (access(device, F_OK) != 0) return kit_detected(out_result, KOLM_DETECT_ABSENT, "not Windows, and no WSL2 GPU device (/dev/dxg)", "", "");
+    if (access(device, R_OK | W_OK) != 0) return kit_detected(out_result, KOLM_DETECT_BROKEN, "the WSL2 GPU device /dev/dxg cannot be opened: no permission", "check the permissions of /dev/dxg", "");
+    if (access(library, R_OK) != 0) return kit_detected(out_result, KOLM_DETECT_BROKEN, "the WSL2 GPU device is there, and libd3d12.so is not", "update WSL (wsl --update) and the GPU driver of Windows", "");
+    const kolm_device_t record = {
+        .struct_size = (uint32_t)sizeof record,
+        .memory_kind = KOLM_MEMORY_SHARED, /* what the device has is known to Windows only */
+        .total_memory_bytes = KOLM_MEMORY_UNKNOWN,
+        .free_memory_bytes = KOLM_MEMORY_UNKNOWN,
+        .name = "WSL2 GPU",
+        .id = "/dev/dxg",
+        .driver = "dxgkrnl",
+        .runtime = "",
+    };
+    host->device(host->user, &record);
+    return kit_detected(out_result, KOLM_DETECT_AVAILABLE, "the WSL2 GPU device", "", "");
+}
+
+#endif
+
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result, kolm_error_t *out_error) {
+    (void)args, (void)out_error;
+    return look(host, out_result);
+}
+
+static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result, kolm_error_t *out_error) {
+    (void)host, (void)out_error;
+    return kit_estimate_lora(args, 1200, out_result);
+}
+
+KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
+    KOLM_BACKEND_HEADER_INIT,
+    .name = "local-directml",
+    .version = KOLM_VERSION,
+    .vendor = "kolm",
+    .licence = "Apache-2.0",
+    .homepage = "https://kolm.example",
+    .detect = detect,
+    .cost = cost,
+};
