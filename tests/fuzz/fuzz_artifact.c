@@ -38,12 +38,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int fd = memfd_create("fuzz", MFD_CLOEXEC);
     must(fd >= 0 && kit_write_all(fd, data, size, &err) == KOLM_OK);
     kit_status status = artifact_zip_read(fd, size, &zip, &err);
-    if (status == KOLM_OK) same_bytes(&zip, data, size);
-    else must(status == KOLM_E_DATA_LOSS && err.text[0] != '\0' && err.remedy[0] != '\0');
+    if (status == KOLM_OK)
+        same_bytes(&zip, data, size);
+    else
+        must(status == KOLM_E_DATA_LOSS && err.text[0] != '\0' && err.remedy[0] != '\0');
     artifact_zip_free(&zip);
     status = artifact_open_fd(fd, "fuzz", &a, &err);
     must(status == KOLM_OK ? a != NULL : a == NULL && err.text[0] != '\0' && err.remedy[0] != '\0');
-    if (a != NULL && artifact_hash(a, ARTIFACT_HASH_ENTRIES, NULL, NULL, sha256, &err) != KOLM_OK) must(err.code == KOLM_E_DATA_LOSS);
+    if (a != NULL && artifact_hash(a, ARTIFACT_HASH_ENTRIES, NULL, NULL, sha256, &err) != KOLM_OK)
+        must(err.code == KOLM_E_DATA_LOSS);
     artifact_close(a);
     close(fd);
     return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: envelopes and public keys from strangers are read or refused with a sentence, and never verify by accident. */
+/* Fuzz target: envelopes and public keys from strangers are read or refused with a sentence, and never verify by
+ * accident. */
 #include "receipt/dsse.h"
 
 #include <stdlib.h>
@@ -21,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (nobody == NULL) must(receipt_key_from_seed(seed, &nobody, &err) == KOLM_OK);
     kit_status status = receipt_envelope_parse((const char *)data, size, &envelope, &err);
     if (status == KOLM_OK) {
-        must(envelope.type != NULL && envelope.signature_count >= 1 && envelope.signature_count <= RECEIPT_MAX_SIGNATURES);
+        must(envelope.type != NULL && envelope.signature_count >= 1 &&
+             envelope.signature_count <= RECEIPT_MAX_SIGNATURES);
         must(!receipt_envelope_signed_by(&envelope, receipt_key_public(nobody)));
     } else {
         must(status == KOLM_E_INVALID_ARGUMENT && envelope.type == NULL && err.text[0] != '\0');

@@ -19,9 +19,12 @@ static void entries_of(const uint8_t *data, size_t size, artifact_zip *zip) {
     cJSON *value = NULL;
     if (kit_json_parse((const char *)data, size, &value, &err) != KOLM_OK) return;
     const cJSON *list = kit_json_get(value, "entries");
-    for (const cJSON *item = cJSON_IsArray(list) ? list->child : NULL; item != NULL && zip->count < MOST; item = item->next) {
+    for (const cJSON *item = cJSON_IsArray(list) ? list->child : NULL; item != NULL && zip->count < MOST;
+         item = item->next) {
         const char *path = NULL;
-        if (!kit_json_get_string(item, "path", &path) || !kit_json_get_u64(item, "size", &zip->entries[zip->count].size)) continue;
+        if (!kit_json_get_string(item, "path", &path) ||
+            !kit_json_get_u64(item, "size", &zip->entries[zip->count].size))
+            continue;
         must(kit_strdup(path, &zip->entries[zip->count++].name, &err) == KOLM_OK);
     }
     cJSON_Delete(value);
@@ -37,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     entries_of(data, size, &zip);
     kit_status status = artifact_manifest_read((const char *)data, size, &zip, &manifest, digests, &err);
     if (status == KOLM_OK) {
-        must(artifact_manifest_build(manifest, &zip, (const char (*)[KIT_SHA256_HEX])digests, &again, &err) == KOLM_OK);
+        must(artifact_manifest_build(manifest, &zip, (const char(*)[KIT_SHA256_HEX])digests, &again, &err) == KOLM_OK);
         must(again.length == size && memcmp(again.data, data, size) == 0);
     } else {
         must(status == KOLM_E_DATA_LOSS && manifest == NULL && err.text[0] != '\0');
