@@ -94,6 +94,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     if (!task_ok(r->task)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use lower-case letters, digits, '_' and '-', beginning with a letter, at most 64", "--task '%s' is not a usable name", r->task);
     if (!version_ok(r->version)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use letters, digits, '.', '+' and '-', such as 1.0.0", "--version '%s' is not a usable version", r->version);
     if (!one_of(r->recipe, recipes, 3)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use auto, linear or lora", "--recipe '%s' is unknown", r->recipe);
+    if (strcmp(r->recipe, "lora") == 0 && r->base == NULL) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the lora recipe needs a base model");
     if (!one_of(r->effort, efforts, 3)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use quick, normal or high", "--effort '%s' is unknown", r->effort);
     if (r->threads.set && (r->threads.value == 0 || r->threads.value > 1024)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use 1 to 1024", "--threads %llu is out of range", (unsigned long long)r->threads.value);
     if (r->seed.set && r->seed.value > (uint64_t)KIT_JSON_MAX_INTEGER) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use at most 9007199254740991", "--seed %llu is too large", (unsigned long long)r->seed.value);
@@ -132,7 +133,7 @@ static void print_data(compile *c) {
                   (unsigned long long)s->contradiction_lines[0], (unsigned long long)s->contradiction_lines[1]);
     if (s->leaked > 0) cli_print(c->context, "[data]        %llu held-out rows dropped: their input is also trained on\n", (unsigned long long)s->leaked);
     if (s->unseen_labels > 0) cli_print(c->context, "[data]        %llu held-out rows have an output that is never trained on\n", (unsigned long long)s->unseen_labels);
-    if (s->lonely_labels > 0 && s->closed) cli_print(c->context, "[data]        %llu labels have a single row: learned, never tested\n", (unsigned long long)s->lonely_labels);
+    if (s->lonely_labels > 0 && s->closed) cli_print(c->context, "[data]        %llu %s a single row: learned, never tested\n", (unsigned long long)s->lonely_labels, s->lonely_labels == 1 ? "label has" : "labels have");
 }
 
 static kit_status decide_recipe(compile *c, kolm_error_t *err) {
@@ -143,7 +144,6 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
     else if (strcmp(r->recipe, "auto") == 0)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "for texts as outputs pass --base MODEL; for labels pass --recipe linear, or give each label more rows", "the outputs do not form a closed set: %s", c->data.closed_why);
     if (strcmp(c->recipe, "linear") == 0 && c->data.labels > JOB_LABELS_MAX) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead", "the linear recipe learns labels, and %s", c->data.closed_why);
-    if (strcmp(c->recipe, "lora") == 0 && r->base == NULL) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the lora recipe needs a base model");
     return KOLM_OK;
 }
 

@@ -210,39 +210,56 @@ static kit_status lock_directory(const compile *c, int *out_fd, kolm_error_t *er
     return status;
 }
 
-/* At every instant what can be seen belongs together: the old pair, the old artifact alone, the new one alone, the new pair. */
-static kit_status move_into_place(compile *c, kit_atomic_file *file, const char *sidecar, kolm_error_t *err) {
+/* At every instant what can be seen belongs together: the old pair, the old artifact alone, the new one alone, the new pair.
+ * The receipts get their place on the disk before the artifact is moved: a disk that is full stops both. */
+static kit_status move_into_place(compile *c, kit_atomic_file *file, const char *receipts, kolm_error_t *err) {
+    kit_atomic_file beside = {.fd = -1};
+    kit_buf lines = {0};
+    bool found = false;
+    kit_status status = receipt_sidecar_read(receipts, &lines, &found, err);
+    if (status == KOLM_OK) status = kit_atomic_open(c->sidecar_path, 0644, &beside, err);
+    if (status == KOLM_OK) status = kit_write_all(beside.fd, kit_buf_text(&lines), lines.length, err);
+    if (status == KOLM_OK && unlink(c->sidecar_path) != 0 && errno != ENOENT) status = kit_fail_errno(err, errno, "cannot replace %s", c->sidecar_path);
+    if (status == KOLM_OK) status = kit_atomic_commit(file, c->request.force, err);
+    if (status == KOLM_OK) status = kit_atomic_commit(&beside, true, err);
+    kit_atomic_abort(&beside);
+    kit_buf_free(&lines);
+    return status;
+}
+
+/* Somebody else's artifact of this name may have appeared since the start. */
+static kit_status still_free(compile *c, kolm_error_t *err) {
+    if (cli_interrupted()) return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits", "interrupted before the artifact was signed");
+    if (c->request.force || access(c->out_path, F_OK) != 0) return KOLM_OK;
+    c->exit_code = CLI_EXIT_USAGE;
+    return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out", "%s was written by somebody else meanwhile", c->out_path);
+}
+
+/* With the directory locked: from here on it takes milliseconds, and no interrupt stops it halfway. */
+static kit_status sign_and_move(compile *c, const receipt_key *key, kit_atomic_file *file, kolm_error_t *err) {
+    char *receipts = NULL;
     int lock = -1;
-    KIT_TRY(lock_directory(c, &lock, err));
-    kit_status status = KOLM_OK;
-    if (c->request.force && unlink(c->sidecar_path) != 0 && errno != ENOENT) status = kit_fail_errno(err, errno, "cannot replace %s", c->sidecar_path);
-    if (status == KOLM_OK) {
-        status = kit_atomic_commit(file, c->request.force, err);
-        if (status == KOLM_E_ALREADY_EXISTS) kit_fail(err, status, "pass --force to replace it, or another --version or --out", "%s was written by somebody else meanwhile", c->out_path);
-    }
-    if (status == KOLM_OK && rename(sidecar, c->sidecar_path) != 0) status = kit_fail_errno(err, errno, "cannot put %s in place", c->sidecar_path);
-    close(lock);
+    KIT_TRY(kit_path_join(c->job.private, "receipts.jsonl", &receipts, err));
+    kit_status status = lock_directory(c, &lock, err);
+    if (status == KOLM_OK) status = still_free(c, err);
+    if (status == KOLM_OK) status = write_receipts(c, key, receipts, err);
+    if (status == KOLM_OK) status = verify_written(c, file->fd, receipts, err);
+    if (status == KOLM_OK) status = move_into_place(c, file, receipts, err);
+    if (lock >= 0) close(lock);
+    free(receipts);
     return status;
 }
 
 kit_status compile_ship(compile *c, kolm_error_t *err) {
     receipt_key *key = NULL;
     kit_atomic_file file = {.fd = -1};
-    kit_buf sidecar = {0};
     c->exit_code = CLI_EXIT_INTERNAL;
     kit_status status = receipt_key_open(c->keys_dir, &key, &c->key_created, err);
-    kit_buf_fmt(&sidecar, "%s.%s.tmp", c->sidecar_path, c->job.id);
-    if (status == KOLM_OK) status = kit_buf_ok(&sidecar, err);
     if (status == KOLM_OK) status = kit_atomic_open(c->out_path, 0644, &file, err);
     if (status == KOLM_OK) status = write_artifact(c, key, file.fd, err);
     if (status == KOLM_OK) status = verify_written(c, file.fd, NULL, err);
-    if (status == KOLM_OK && cli_interrupted()) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
-    if (status == KOLM_OK) status = write_receipts(c, key, sidecar.data, err);
-    if (status == KOLM_OK) status = verify_written(c, file.fd, sidecar.data, err);
-    if (status == KOLM_OK) status = move_into_place(c, &file, sidecar.data, err);
-    if (status != KOLM_OK && sidecar.data != NULL) unlink(sidecar.data);
+    if (status == KOLM_OK) status = sign_and_move(c, key, &file, err);
     kit_atomic_abort(&file);
-    kit_buf_free(&sidecar);
     receipt_key_free(key);
     return status;
 }

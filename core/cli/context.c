@@ -23,6 +23,8 @@ void cli_signals_install(void) {
     sigaction(SIGTERM, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
+    /* A limit on the size of files is an error to report (EFBIG), like a disk that is full. */
+    sigaction(SIGXFSZ, &action, NULL);
 }
 
 bool cli_interrupted(void) {

@@ -32,8 +32,8 @@ kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *e
 /* config.json, an empty object when there is none or no home; DATA_LOSS when it is not a JSON object. */
 kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
 
-/* Installs handlers for SIGINT and SIGTERM that only set a flag, and ignores SIGPIPE (writes fail with EPIPE). A second
- * SIGINT ends the process at once, with what a signal death means: no clean-up. */
+/* Installs handlers for SIGINT and SIGTERM that only set a flag, and ignores SIGPIPE and SIGXFSZ (writes fail with
+ * EPIPE or EFBIG). A second SIGINT ends the process at once, with what a signal death means: no clean-up. */
 void cli_signals_install(void);
 bool cli_interrupted(void);
 /* The flag itself: non-zero once a signal came. */

@@ -296,6 +296,57 @@ class Compile(Case):
         self.assertIn("chain broken", self.kolm("verify", "router-1.0.0.kolm", code=7).out)
 
 
+class Engine(Case):
+    """The embedded engine, as it is installed."""
+
+    backends = ()
+
+    def setUp(self):
+        super().setUp()
+        self.add_engine()
+
+    def test_same_bytes_for_any_number_of_threads(self):
+        self.write_tickets(rows=600, noise=0.1)
+        for threads in ("1", "2", "3", "7"):
+            self.compile("--threads", threads, "-o", "t%s.kolm" % threads)
+            self.assertEqual(self.read("t%s.kolm" % threads), self.read("t1.kolm"), threads)
+        self.kolm("verify", "t1.kolm")
+
+    def test_airgapped_compile_and_run(self):
+        self.write_tickets()
+        self.assertIn("airgap mode active", self.compile("--airgap").out)
+        self.assertTrue(self.kolm("run", "--airgap", "router-1.0.0.kolm", "billing is wrong").out.startswith("billing  "))
+        self.compile("--airgap", "-o", "again.kolm")
+        self.assertEqual(self.read("again.kolm"), self.read("router-1.0.0.kolm"))
+
+    def test_efforts_and_thresholds(self):
+        self.write_tickets(rows=600, noise=0.12)
+        for effort in ("quick", "high"):
+            self.compile("--effort", effort, "--force")
+        done = self.compile("--target-accuracy", "0.97", "--force", "--gate", "0.5")
+        self.assertIn("withheld", done.out)
+        self.compile("--abstain", "0.6", "--force", "--gate", "0.5")
+
+    def test_the_example_in_ten_seconds(self):
+        """What ./dev demo does with the project's own data."""
+        data = os.path.join(harness.SOURCE, "examples", "support_tickets", "tickets.jsonl")
+        record = self.json("compile", "-t", "support_ticket_router", "-d", data, "--effort", "quick")
+        self.assertGreater(record["score"]["k"], 0.85)
+        self.assertLess(record["score"]["accuracy"], 1)
+        answers = self.kolm("run", "support_ticket_router-1.0.0.kolm", stdin=b"I was charged twice, please refund one\n" * 500).out.splitlines()
+        self.assertEqual(len(set(answers)), 1)
+        self.assertEqual(len(answers), 500)
+        report = self.json("score", "support_ticket_router-1.0.0.kolm", "--eval", data)
+        self.assertGreater(report["accuracy"], record["score"]["accuracy"])
+
+    def test_labels_that_are_one_row_or_many(self):
+        rows = [{"input": "alpha beta %d" % i, "output": "common"} for i in range(200)]
+        rows += [{"input": "gamma delta %d" % i, "output": "rare"} for i in range(2)] + [{"input": "epsilon", "output": "single"}]
+        self.write("tickets.jsonl", jsonl(rows))
+        done = self.compile()
+        self.assertIn("1 label has a single row", done.out)
+
+
 class Use(Case):
     """What can be done with an artifact."""
 
