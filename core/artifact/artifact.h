@@ -41,12 +41,12 @@
  * each entry is hashed against the signed manifest, and its CRC-32 checked; all other bytes of the file are regenerated
  * and compared on opening, or are the manifest, which is signed. `verify --deep` asks for both.
  *
- * Memory does not grow with the size of the artifact: 256 KiB of buffer, the central directory (at most 1.4 MiB) and the
- * manifest (at most ARTIFACT_MAX_MANIFEST). Threads: an artifact may be used by one thread at a time. Nothing here looks
- * at a clock, the environment or the network.
+ * Memory does not grow with the size of the artifact: 256 KiB of buffer, the central directory (at most 1.4 MiB) and
+ * the manifest (at most ARTIFACT_MAX_MANIFEST). Threads: an artifact may be used by one thread at a time. Nothing here
+ * looks at a clock, the environment or the network.
  *
- * Errors. DATA_LOSS: the file is a zip or a manifest, but not one that artifact_write would have written, or bytes do not
- * have their digest; the text says which rule or entry. INVALID_ARGUMENT: the caller's names or manifest are wrong.
+ * Errors. DATA_LOSS: the file is a zip or a manifest, but not one that artifact_write would have written, or bytes do
+ * not have their digest; the text says which rule or entry. INVALID_ARGUMENT: the caller's names or manifest are wrong.
  * Others come from the system.
  */
 
@@ -67,7 +67,7 @@ typedef struct artifact_file {
 } artifact_file;
 
 /* Lends a signature. envelope appends a DSSE envelope over the payload; what it appends has exactly length(payload
- * length) bytes, since the place of every entry is known before the first byte is written. receipt_signer() fills one. */
+ * length) bytes, since the place of every entry is known before the first byte is written. core/receipt has both. */
 typedef struct artifact_signer {
     void *user;
     const char *public_key_pem;
@@ -95,7 +95,8 @@ typedef struct artifact_identity {
 
 /* Writes the whole artifact to fd, which must be an empty regular file open for reading and writing, such as that of a
  * kit_atomic_file. One pass over the payload: copied, SHA-256 and CRC-32 from the same buffer. */
-kit_status artifact_write(const artifact_spec *spec, int fd, artifact_identity *out_identity, kolm_error_t *err) KIT_MUST_USE;
+kit_status artifact_write(const artifact_spec *spec, int fd, artifact_identity *out_identity,
+                          kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- Opening */
 typedef struct artifact artifact;
@@ -107,8 +108,8 @@ typedef struct artifact_entry {
     char sha256[KIT_SHA256_HEX]; /* as the manifest says; "" for manifest.json and META/ */
 } artifact_entry;
 
-/* Opens and checks the structure and the manifest: all that can be checked without reading the payload. That the payload
- * is what the manifest says, and who signed it, is NOT known yet. */
+/* Opens and checks the structure and the manifest: all that can be checked without reading the payload. That the
+ * payload is what the manifest says, and who signed it, is NOT known yet. */
 kit_status artifact_open(const char *path, artifact **out_artifact, kolm_error_t *err) KIT_MUST_USE;
 /* The same on an open descriptor, which is duplicated. shown is its name in errors. */
 kit_status artifact_open_fd(int fd, const char *shown, artifact **out_artifact, kolm_error_t *err) KIT_MUST_USE;
@@ -119,7 +120,7 @@ uint64_t artifact_size(const artifact *a);  /* bytes of the file */
 const cJSON *artifact_manifest(const artifact *a);
 const char *artifact_manifest_text(const artifact *a, size_t *out_length);
 const char *artifact_manifest_sha256(const artifact *a);
-const char *artifact_envelope(const artifact *a, size_t *out_length); /* META/manifest.dsse.json */
+const char *artifact_envelope(const artifact *a, size_t *out_length);   /* META/manifest.dsse.json */
 const char *artifact_signer_pem(const artifact *a, size_t *out_length); /* META/signer.pub.pem */
 
 /* All entries, in the order of the file. */
@@ -140,8 +141,8 @@ kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void
 kit_status artifact_read(artifact *a, const char *name, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* Copies every payload entry into the existing directory, checking its digest on the way. Creates directories 0755 and
- * files 0644; never follows a symbolic link, never overwrites (ALREADY_EXISTS), never leaves the directory. A file whose
- * digest is wrong is removed again. */
+ * files 0644; never follows a symbolic link, never overwrites (ALREADY_EXISTS), never leaves the directory. A file
+ * whose digest is wrong is removed again. */
 kit_status artifact_extract(artifact *a, const char *directory, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

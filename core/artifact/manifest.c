@@ -43,7 +43,8 @@ static bool is_word(const cJSON *object, const char *key, const char *first, con
 static bool is_share(const cJSON *object, const char *key) {
     const cJSON *item = kit_json_get(object, key);
     uint64_t micro = 0;
-    if (cJSON_IsRaw(item)) return item->valuestring != NULL && kit_parse_micro(item->valuestring, &micro) && micro <= 1000000;
+    if (cJSON_IsRaw(item))
+        return item->valuestring != NULL && kit_parse_micro(item->valuestring, &micro) && micro <= 1000000;
     return cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= 1;
 }
 
@@ -57,7 +58,9 @@ static kit_status check_score(const cJSON *score, kolm_error_t *err) {
     uint64_t n = 0, correct = 0, answered = 0;
     if (!cJSON_IsObject(score)) return wrong("kscore", "an object", err);
     for (size_t i = 0; i < sizeof terms / sizeof *terms; i++) {
-        if (!is_share(score, terms[i])) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, REMEDY, "the manifest's kscore \"%s\" must be a number from 0 to 1", terms[i]);
+        if (!is_share(score, terms[i]))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, REMEDY,
+                            "the manifest's kscore \"%s\" must be a number from 0 to 1", terms[i]);
     }
     bool counts = kit_json_get_u64(score, "n", &n) && kit_json_get_u64(score, "correct", &correct) &&
                   kit_json_get_u64(score, "answered", &answered) && correct <= answered && answered <= n;
@@ -70,17 +73,21 @@ kit_status artifact_manifest_check(const cJSON *fields, kolm_error_t *err) {
     static const char *const texts[] = {"task", "recipe", "toolchain"};
     static const char *const objects[] = {"options", "report"};
     if (!cJSON_IsObject(fields)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, REMEDY, "a manifest must be an object");
-    if (!is_word(fields, "name", LETTERS, LETTERS DIGITS "_-")) return wrong("name", "a word of a-z, 0-9, _ and -, at most 64 long", err);
-    if (!is_word(fields, "version", DIGITS LETTERS CAPITALS, DIGITS LETTERS CAPITALS ".+-")) return wrong("version", "a version such as 1.0.0", err);
+    if (!is_word(fields, "name", LETTERS, LETTERS DIGITS "_-"))
+        return wrong("name", "a word of a-z, 0-9, _ and -, at most 64 long", err);
+    if (!is_word(fields, "version", DIGITS LETTERS CAPITALS, DIGITS LETTERS CAPITALS ".+-"))
+        return wrong("version", "a version such as 1.0.0", err);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         if (!has_text(fields, texts[i])) return wrong(texts[i], "a string that is not empty", err);
     }
     const cJSON *base = kit_json_get(fields, "base");
-    if (!cJSON_IsNull(base) && !(has_text(base, "name") && has_hex(base, "digest"))) return wrong("base", "null or {name, digest}", err);
+    if (!cJSON_IsNull(base) && !(has_text(base, "name") && has_hex(base, "digest")))
+        return wrong("base", "null or {name, digest}", err);
     const cJSON *data = kit_json_get(fields, "data");
     if (!is_rows(kit_json_get(data, "train"))) return wrong("data.train", "{rows, sha256}", err);
     if (!is_rows(kit_json_get(data, "eval"))) return wrong("data.eval", "{rows, sha256}", err);
-    if (!has_hex(kit_json_get(fields, "evaluation"), "sha256")) return wrong("evaluation", "an object with a sha256", err);
+    if (!has_hex(kit_json_get(fields, "evaluation"), "sha256"))
+        return wrong("evaluation", "an object with a sha256", err);
     KIT_TRY(check_score(kit_json_get(fields, "kscore"), err));
     for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) {
         if (!cJSON_IsObject(kit_json_get(fields, objects[i]))) return wrong(objects[i], "an object", err);
@@ -103,8 +110,9 @@ static cJSON *entry_list(const artifact_zip *zip, const char (*digests)[KIT_SHA2
         const artifact_zip_entry *entry = &zip->entries[i];
         if (artifact_is_own_name(entry->name)) continue;
         cJSON *item = cJSON_CreateObject();
-        bool good = item != NULL && kit_json_put_string(item, "path", entry->name) && kit_json_put_u64(item, "size", entry->size) &&
-                    kit_json_put_string(item, "sha256", digests[i]) && cJSON_AddItemToArray(list, item);
+        bool good = item != NULL && kit_json_put_string(item, "path", entry->name) &&
+                    kit_json_put_u64(item, "size", entry->size) && kit_json_put_string(item, "sha256", digests[i]) &&
+                    cJSON_AddItemToArray(list, item);
         if (good) continue;
         cJSON_Delete(item);
         cJSON_Delete(list);
@@ -120,15 +128,18 @@ kit_status artifact_manifest_build(const cJSON *fields, const artifact_zip *zip,
     if (good) {
         cJSON_DeleteItemFromObjectCaseSensitive(all, "format");
         cJSON_DeleteItemFromObjectCaseSensitive(all, "entries");
-        good = kit_json_put_string(all, "format", ARTIFACT_FORMAT) && kit_json_put(all, "entries", entry_list(zip, digests));
+        good = kit_json_put_string(all, "format", ARTIFACT_FORMAT) &&
+               kit_json_put(all, "entries", entry_list(zip, digests));
     }
-    kit_status status = good ? artifact_canonical(all, out, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status =
+        good ? artifact_canonical(all, out, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     cJSON_Delete(all);
     return status;
 }
 
 /* The entries of the manifest and of the zip are the same, in the same order. */
-static kit_status match_entries(const cJSON *list, const artifact_zip *zip, char (*out_digests)[KIT_SHA256_HEX], kolm_error_t *err) {
+static kit_status match_entries(const cJSON *list, const artifact_zip *zip, char (*out_digests)[KIT_SHA256_HEX],
+                                kolm_error_t *err) {
     if (!cJSON_IsArray(list)) return wrong("entries", "an array", err);
     const cJSON *item = list->child;
     for (size_t i = 0; i < zip->count; i++) {
@@ -137,17 +148,24 @@ static kit_status match_entries(const cJSON *list, const artifact_zip *zip, char
         uint64_t size = 0;
         out_digests[i][0] = '\0';
         if (artifact_is_own_name(entry->name)) continue;
-        if (item == NULL) return kit_fail(err, KOLM_E_DATA_LOSS, "", "the entry \"%s\" is not in the manifest", entry->name);
-        if (!kit_json_get_string(item, "path", &path) || !kit_json_get_u64(item, "size", &size) || !has_hex(item, "sha256") || cJSON_GetArraySize(item) != 3) {
+        if (item == NULL)
+            return kit_fail(err, KOLM_E_DATA_LOSS, "", "the entry \"%s\" is not in the manifest", entry->name);
+        if (!kit_json_get_string(item, "path", &path) || !kit_json_get_u64(item, "size", &size) ||
+            !has_hex(item, "sha256") || cJSON_GetArraySize(item) != 3) {
             return wrong("entries", "a list of {path, size, sha256}", err);
         }
-        if (strcmp(path, entry->name) != 0) return kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest and the file do not list the same entries (\"%s\")", entry->name);
-        if (size != entry->size) return kit_fail(err, KOLM_E_DATA_LOSS, "", "the entry \"%s\" does not have the size that the manifest says", entry->name);
+        if (strcmp(path, entry->name) != 0)
+            return kit_fail(err, KOLM_E_DATA_LOSS, "",
+                            "the manifest and the file do not list the same entries (\"%s\")", entry->name);
+        if (size != entry->size)
+            return kit_fail(err, KOLM_E_DATA_LOSS, "", "the entry \"%s\" does not have the size that the manifest says",
+                            entry->name);
         (void)kit_json_get_string(item, "sha256", &digest);
         kit_copy(out_digests[i], KIT_SHA256_HEX, digest);
         item = item->next;
     }
-    if (item != NULL) return kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest lists an entry that the file does not hold");
+    if (item != NULL)
+        return kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest lists an entry that the file does not hold");
     return KOLM_OK;
 }
 
@@ -158,9 +176,11 @@ kit_status artifact_manifest_read(const char *text, size_t length, const artifac
     const char *format = NULL;
     kit_status status = kit_json_parse(text, length, &manifest, err);
     if (status != KOLM_OK) goto out;
-    if (!kit_json_get_string(manifest, "format", &format)) status = wrong("format", "a string", err);
+    if (!kit_json_get_string(manifest, "format", &format))
+        status = wrong("format", "a string", err);
     else if (strcmp(format, ARTIFACT_FORMAT) != 0) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "use a kolm that knows this format", "the manifest's format is not " ARTIFACT_FORMAT);
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "use a kolm that knows this format",
+                          "the manifest's format is not " ARTIFACT_FORMAT);
     }
     if (status == KOLM_OK) status = artifact_canonical(manifest, &again, err);
     if (status == KOLM_OK && (again.length != length || memcmp(again.data, text, length) != 0)) {

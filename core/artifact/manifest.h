@@ -4,8 +4,8 @@
 #define KOLM_ARTIFACT_MANIFEST_H
 
 /*
- * Nothing that depends on time, cost, host or key is in a manifest: the same inputs on the same pinned toolchain give the
- * same manifest on every machine. (Those things are in the receipt.) All keys are required unless marked optional;
+ * Nothing that depends on time, cost, host or key is in a manifest: the same inputs on the same pinned toolchain give
+ * the same manifest on every machine. (Those things are in the receipt.) All keys are required unless marked optional;
  * keys that are not listed are kept and signed like the others. HEX is 64 lower-case digits of a SHA-256.
  *
  *     format      "kolm.artifact/1"                                      added by artifact_write
@@ -15,7 +15,7 @@
  *     task        string, not empty: what the model was asked to become
  *     recipe      string, not empty: "linear", "lora"
  *     base        null, or {name: string, digest: HEX, ...}: weights that are referenced and not carried
- *     data        {train: {rows: integer, sha256: HEX}, eval: {rows: integer, sha256: HEX}}: digests of the canonical rows
+ *     data        {train: {rows: integer, sha256: HEX}, eval: {rows: integer, sha256: HEX}}: digests of canonical rows
  *     evaluation  {sha256: HEX, ...}: digest of the answers that were scored
  *     toolchain   string, not empty: engine and versions that the payload's bytes depend on
  *     kscore      {k, accuracy, size, latency, cost, coverage: decimals from 0 to 1; n, correct, answered: integers,
@@ -23,9 +23,10 @@
  *     options     object: the options that the payload depends on (seed, effort, thresholds)
  *     report      object: what the backend reported about the recipe
  *
- * Spelling: RFC 8785 (keys in order of UTF-16 code units, no blanks, minimal escapes), and of its numbers only integers within
- * +-(2^53 - 1) and non-negative decimals of at most six places, which kit_json_micro() makes. Integers and such decimals
- * are printed the same by every conforming implementation; floating-point numbers in general are where they differ.
+ * Spelling: RFC 8785 (keys in order of UTF-16 code units, no blanks, minimal escapes), and of its numbers only
+ * integers within +-(2^53 - 1) and non-negative decimals of at most six places, which kit_json_micro() makes. Integers
+ * and such decimals are printed the same by every conforming implementation; floating-point numbers in general are
+ * where they differ.
  */
 
 #include "artifact/zip.h"
@@ -42,7 +43,8 @@ bool artifact_is_own_name(const char *name);
 
 /* INVALID_ARGUMENT, naming the field, unless fields holds everything above but format and entries. */
 kit_status artifact_manifest_check(const cJSON *fields, kolm_error_t *err) KIT_MUST_USE;
-/* Appends the canonical text of value as read by kit_json_parse or built by hand; decimals allowed as described above. */
+/* Appends the canonical text of value as read by kit_json_parse or built by hand; decimals allowed as described above.
+ */
 kit_status artifact_canonical(const cJSON *value, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* Appends the text of the manifest: fields, format, and an entry for each of zip that is not artifact_is_own_name.
@@ -51,7 +53,8 @@ kit_status artifact_manifest_build(const cJSON *fields, const artifact_zip *zip,
                                    kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* Parses and checks a manifest: strict JSON, canonical spelling, known format, fields as above, and exactly the payload
- * entries of zip with their sizes. DATA_LOSS otherwise. out_digests[i] becomes the digest of zip's entry i ("" for its own). */
+ * entries of zip with their sizes. DATA_LOSS otherwise. out_digests[i] becomes the digest of zip's entry i ("" for its
+ * own). */
 kit_status artifact_manifest_read(const char *text, size_t length, const artifact_zip *zip, cJSON **out_manifest,
                                   char (*out_digests)[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 

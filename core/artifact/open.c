@@ -18,7 +18,8 @@ static kit_status no_memory(kolm_error_t *err) {
 static kit_status read_whole(artifact *a, const char *name, size_t max_bytes, kit_buf *out, kolm_error_t *err) {
     const artifact_entry *entry = artifact_find(a, name);
     if (entry == NULL) return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "it has no entry \"%s\"", name);
-    if (entry->size > max_bytes) return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "the entry \"%s\" is larger than %zu bytes", name, max_bytes);
+    if (entry->size > max_bytes)
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "the entry \"%s\" is larger than %zu bytes", name, max_bytes);
     char *bytes = malloc((size_t)entry->size + 1);
     if (bytes == NULL) return no_memory(err);
     kit_status status = artifact_read_at(a->fd, entry->offset, bytes, (size_t)entry->size, err);
@@ -46,8 +47,10 @@ static kit_status load_own(artifact *a, kolm_error_t *err) {
     }
     char(*digests)[KIT_SHA256_HEX] = calloc(a->zip.count, sizeof *digests);
     if (digests == NULL) return no_memory(err);
-    kit_status status = artifact_manifest_read(kit_buf_text(&a->manifest_text), a->manifest_text.length, &a->zip, &a->manifest, digests, err);
-    for (size_t i = 0; i < a->zip.count && status == KOLM_OK; i++) kit_copy(a->entries[i].sha256, KIT_SHA256_HEX, digests[i]);
+    kit_status status = artifact_manifest_read(kit_buf_text(&a->manifest_text), a->manifest_text.length, &a->zip,
+                                               &a->manifest, digests, err);
+    for (size_t i = 0; i < a->zip.count && status == KOLM_OK; i++)
+        kit_copy(a->entries[i].sha256, KIT_SHA256_HEX, digests[i]);
     free(digests);
     return status;
 }
@@ -55,7 +58,8 @@ static kit_status load_own(artifact *a, kolm_error_t *err) {
 static kit_status open_parts(artifact *a, kolm_error_t *err) {
     struct stat info;
     if (fstat(a->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
-    if (!S_ISREG(info.st_mode)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a .kolm file", "it is not a regular file");
+    if (!S_ISREG(info.st_mode))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a .kolm file", "it is not a regular file");
     a->size = (uint64_t)info.st_size;
     KIT_TRY(artifact_zip_read(a->fd, a->size, &a->zip, err));
     a->entries = calloc(a->zip.count, sizeof *a->entries);
@@ -79,7 +83,8 @@ static kit_status open_taken(int fd, const char *shown, artifact **out_artifact,
     kit_status status = open_parts(a, err);
     if (status != KOLM_OK) {
         kit_fail_context(err, "%s", shown);
-        if (err != NULL && err->remedy[0] == '\0') kit_copy(err->remedy, sizeof err->remedy, "get the file anew from where it was made");
+        if (err != NULL && err->remedy[0] == '\0')
+            kit_copy(err->remedy, sizeof err->remedy, "get the file anew from where it was made");
         artifact_close(a);
         return status;
     }
@@ -177,10 +182,12 @@ static kit_status end_entry(scan *s, kolm_error_t *err) {
     KIT_TRY(kit_sha256_final(s->part, digest, err));
     kit_hex(digest, sizeof digest, hex);
     if (entry->sha256[0] != '\0' && strcmp(hex, entry->sha256) != 0) {
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the entry \"%s\" does not have the digest that the manifest says", entry->name);
+        return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew",
+                        "the entry \"%s\" does not have the digest that the manifest says", entry->name);
     }
     if (s->crc != s->a->zip.entries[s->entry].crc32) {
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the entry \"%s\" does not have its CRC-32", entry->name);
+        return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the entry \"%s\" does not have its CRC-32",
+                        entry->name);
     }
     s->crc = 0;
     s->entry++;
@@ -248,11 +255,13 @@ kit_status artifact_read(artifact *a, const char *name, size_t max_bytes, kit_bu
     char hex[KIT_SHA256_HEX];
     kit_buf bytes = {0};
     const artifact_entry *entry = artifact_find(a, name);
-    if (entry == NULL) return kit_fail(err, KOLM_E_NOT_FOUND, "kolm inspect lists the entries", "there is no entry \"%s\"", name);
+    if (entry == NULL)
+        return kit_fail(err, KOLM_E_NOT_FOUND, "kolm inspect lists the entries", "there is no entry \"%s\"", name);
     kit_status status = read_whole(a, name, max_bytes, &bytes, err);
     if (status == KOLM_OK) status = kit_sha256_bytes(kit_buf_text(&bytes), bytes.length, hex, err);
     if (status == KOLM_OK && entry->sha256[0] != '\0' && strcmp(hex, entry->sha256) != 0) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the entry \"%s\" does not have the digest that the manifest says", name);
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew",
+                          "the entry \"%s\" does not have the digest that the manifest says", name);
     }
     if (status == KOLM_OK) {
         kit_buf_add(out, kit_buf_text(&bytes), bytes.length);

@@ -35,15 +35,20 @@ static int by_name(const void *left, const void *right) {
 }
 
 static kit_status check_files(const artifact_spec *spec, kolm_error_t *err) {
-    if (spec->file_count == 0) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give at least one file", "an artifact without payload was asked for");
+    if (spec->file_count == 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give at least one file",
+                        "an artifact without payload was asked for");
     if (spec->file_count > ARTIFACT_MAX_ENTRIES - 3) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pack files together", "%zu files are more than the %u that fit an artifact", spec->file_count,
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pack files together",
+                        "%zu files are more than the %u that fit an artifact", spec->file_count,
                         (unsigned)ARTIFACT_MAX_ENTRIES - 3);
     }
     for (size_t i = 0; i < spec->file_count; i++) {
         const char *name = spec->files[i].name;
         KIT_TRY(artifact_zip_check_name(name, strlen(name), err));
-        if (artifact_is_own_name(name)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name it otherwise", "the entry name \"%s\" is kolm's own", name);
+        if (artifact_is_own_name(name))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name it otherwise", "the entry name \"%s\" is kolm's own",
+                            name);
     }
     return KOLM_OK;
 }
@@ -54,8 +59,10 @@ static kit_status open_payload(const char *path, int *out_fd, uint64_t *out_size
     *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_status status = KOLM_OK;
-    if (fstat(*out_fd, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
-    else if (!S_ISREG(info.st_mode)) status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file", "%s is not a regular file", path);
+    if (fstat(*out_fd, &info) != 0)
+        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+    else if (!S_ISREG(info.st_mode))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file", "%s is not a regular file", path);
     if (status == KOLM_OK) {
         *out_size = (uint64_t)info.st_size;
         return KOLM_OK;
@@ -85,7 +92,8 @@ static kit_status list_entries(writer *w, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     if (all == NULL || w->zip.entries == NULL || w->paths == NULL || w->digests == NULL) status = no_memory(err);
     if (status == KOLM_OK) {
-        for (size_t i = 0; i < w->spec->file_count; i++) all[i] = (named){w->spec->files[i].name, w->spec->files[i].path};
+        for (size_t i = 0; i < w->spec->file_count; i++)
+            all[i] = (named){w->spec->files[i].name, w->spec->files[i].path};
         all[count - 3].name = ARTIFACT_ENVELOPE_NAME;
         all[count - 2].name = ARTIFACT_SIGNER_NAME;
         all[count - 1].name = ARTIFACT_MANIFEST_NAME;
@@ -113,9 +121,11 @@ static artifact_zip_entry *own(writer *w, const char *name) {
 static kit_status place(writer *w, kolm_error_t *err) {
     kit_buf draft = {0};
     const artifact_signer *signer = &w->spec->signer;
-    kit_status status = artifact_manifest_build(w->spec->manifest, &w->zip, (const char (*)[KIT_SHA256_HEX])w->digests, &draft, err);
+    kit_status status =
+        artifact_manifest_build(w->spec->manifest, &w->zip, (const char(*)[KIT_SHA256_HEX])w->digests, &draft, err);
     if (status == KOLM_OK && draft.length > ARTIFACT_MAX_MANIFEST) {
-        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten the report", "the manifest would be larger than %u bytes", (unsigned)ARTIFACT_MAX_MANIFEST);
+        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten the report", "the manifest would be larger than %u bytes",
+                          (unsigned)ARTIFACT_MAX_MANIFEST);
     }
     if (status == KOLM_OK) {
         own(w, ARTIFACT_MANIFEST_NAME)->size = draft.length;
@@ -143,7 +153,8 @@ static kit_status copy_bytes(writer *w, int from, size_t index, kolm_error_t *er
     for (uint64_t at = 0; at < entry->size;) {
         uint64_t left = entry->size - at;
         size_t n = left < ARTIFACT_CHUNK ? (size_t)left : ARTIFACT_CHUNK;
-        if (w->spec->stop != NULL && w->spec->stop(w->spec->stop_user, w->done, w->total)) return kit_fail(err, KOLM_E_CANCELLED, "", "stopped");
+        if (w->spec->stop != NULL && w->spec->stop(w->spec->stop_user, w->done, w->total))
+            return kit_fail(err, KOLM_E_CANCELLED, "", "stopped");
         KIT_TRY(artifact_read_at(from, at, w->chunk, n, err));
         crc = libdeflate_crc32(crc, w->chunk, n);
         KIT_TRY(kit_sha256_update(w->sha, w->chunk, n, err));
@@ -163,7 +174,8 @@ static kit_status copy_payload(writer *w, size_t index, kolm_error_t *err) {
     KIT_TRY(open_payload(w->paths[index], &from, &size, err));
     kit_status status = KOLM_OK;
     if (size != w->zip.entries[index].size) {
-        status = kit_fail(err, KOLM_E_ABORTED, "try again when nothing writes to it", "%s changed its size while it was packed", w->paths[index]);
+        status = kit_fail(err, KOLM_E_ABORTED, "try again when nothing writes to it",
+                          "%s changed its size while it was packed", w->paths[index]);
     }
     if (status == KOLM_OK) status = copy_bytes(w, from, index, err);
     if (status != KOLM_OK) kit_fail_context(err, "cannot pack %s", w->paths[index]);
@@ -173,7 +185,9 @@ static kit_status copy_payload(writer *w, size_t index, kolm_error_t *err) {
 
 static kit_status write_own(writer *w, const char *name, const void *bytes, size_t length, kolm_error_t *err) {
     artifact_zip_entry *entry = own(w, name);
-    if (entry->size != length) return kit_fail(err, KOLM_E_INTERNAL, "report this", "the entry \"%s\" has another size than was announced", name);
+    if (entry->size != length)
+        return kit_fail(err, KOLM_E_INTERNAL, "report this", "the entry \"%s\" has another size than was announced",
+                        name);
     entry->crc32 = libdeflate_crc32(0, bytes, length);
     KIT_TRY(artifact_write_at(w->fd, entry->data, bytes, length, err));
     return write_header(w, entry, err);
@@ -183,18 +197,22 @@ static kit_status write_own(writer *w, const char *name, const void *bytes, size
 static kit_status finish(writer *w, artifact_identity *out_identity, kolm_error_t *err) {
     kit_buf manifest = {0}, envelope = {0}, tail = {0};
     const artifact_signer *signer = &w->spec->signer;
-    kit_status status = artifact_manifest_build(w->spec->manifest, &w->zip, (const char (*)[KIT_SHA256_HEX])w->digests, &manifest, err);
-    if (status == KOLM_OK) status = signer->envelope(signer->user, ARTIFACT_MANIFEST_TYPE, manifest.data, manifest.length, &envelope, err);
+    kit_status status =
+        artifact_manifest_build(w->spec->manifest, &w->zip, (const char(*)[KIT_SHA256_HEX])w->digests, &manifest, err);
+    if (status == KOLM_OK)
+        status = signer->envelope(signer->user, ARTIFACT_MANIFEST_TYPE, manifest.data, manifest.length, &envelope, err);
     if (status == KOLM_OK) status = kit_buf_ok(&envelope, err);
     if (status == KOLM_OK) status = write_own(w, ARTIFACT_MANIFEST_NAME, manifest.data, manifest.length, err);
     if (status == KOLM_OK) status = write_own(w, ARTIFACT_ENVELOPE_NAME, envelope.data, envelope.length, err);
-    if (status == KOLM_OK) status = write_own(w, ARTIFACT_SIGNER_NAME, signer->public_key_pem, strlen(signer->public_key_pem), err);
+    if (status == KOLM_OK)
+        status = write_own(w, ARTIFACT_SIGNER_NAME, signer->public_key_pem, strlen(signer->public_key_pem), err);
     if (status == KOLM_OK) {
         artifact_zip_tail(&w->zip, &tail);
         status = kit_buf_ok(&tail, err);
     }
     if (status == KOLM_OK) status = artifact_write_at(w->fd, w->zip.central, tail.data, tail.length, err);
-    if (status == KOLM_OK) status = kit_sha256_bytes(manifest.data, manifest.length, out_identity->manifest_sha256, err);
+    if (status == KOLM_OK)
+        status = kit_sha256_bytes(manifest.data, manifest.length, out_identity->manifest_sha256, err);
     out_identity->size = w->zip.central + tail.length;
     kit_buf_free(&manifest);
     kit_buf_free(&envelope);
@@ -206,7 +224,8 @@ static kit_status check_target(int fd, kolm_error_t *err) {
     struct stat info;
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot write the artifact");
     if (!S_ISREG(info.st_mode) || info.st_size != 0) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give an empty regular file", "the file to write the artifact to is not an empty regular file");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give an empty regular file",
+                        "the file to write the artifact to is not an empty regular file");
     }
     return KOLM_OK;
 }

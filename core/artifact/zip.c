@@ -19,7 +19,8 @@
 #define ATTRIBUTES (0100644u << 16)
 
 void artifact_zip_free(artifact_zip *zip) {
-    for (size_t i = 0; i < zip->count; i++) free(zip->entries[i].name);
+    for (size_t i = 0; i < zip->count; i++)
+        free(zip->entries[i].name);
     free(zip->entries);
     *zip = (artifact_zip){0};
 }
@@ -62,8 +63,8 @@ kit_status artifact_zip_check_name(const char *name, size_t length, kolm_error_t
     if (name[length - 1] == '/') return bad_name(name, length, "names a directory", err);
     for (size_t i = 0; i < length; i++) {
         char c = name[i];
-        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-                    c == '-' || c == '/';
+        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                    c == '_' || c == '-' || c == '/';
         if (!good) return bad_name(name, length, "has a character that is not allowed", err);
     }
     memcpy(copy, name, length);
@@ -79,8 +80,10 @@ static size_t index_of(const artifact_zip *zip, const char *name, size_t length)
         size_t middle = low + (high - low) / 2;
         int order = strncmp(zip->entries[middle].name, name, length);
         if (order == 0 && zip->entries[middle].name[length] == '\0') return middle;
-        if (order < 0) low = middle + 1;
-        else high = middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return zip->count;
 }
@@ -88,9 +91,11 @@ static size_t index_of(const artifact_zip *zip, const char *name, size_t length)
 kit_status artifact_zip_check_order(const artifact_zip *zip, kolm_error_t *err) {
     for (size_t i = 1; i < zip->count; i++) {
         int order = strcmp(zip->entries[i - 1].name, zip->entries[i].name);
-        if (order == 0) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "two entries are named \"%s\"", zip->entries[i].name);
+        if (order == 0)
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "two entries are named \"%s\"", zip->entries[i].name);
         if (order > 0) {
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "the entry \"%s\" is not in bytewise order", zip->entries[i].name);
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "the entry \"%s\" is not in bytewise order",
+                            zip->entries[i].name);
         }
     }
     for (size_t i = 0; i < zip->count; i++) {
@@ -98,7 +103,8 @@ kit_status artifact_zip_check_order(const artifact_zip *zip, kolm_error_t *err) 
         for (const char *slash = strchr(name, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
             size_t parent = index_of(zip, name, (size_t)(slash - name));
             if (parent == zip->count) continue;
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "\"%s\" is both a file and a directory", zip->entries[parent].name);
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "\"%s\" is both a file and a directory",
+                            zip->entries[parent].name);
         }
     }
     return KOLM_OK;
@@ -114,7 +120,8 @@ kit_status artifact_zip_place(artifact_zip *zip, kolm_error_t *err) {
     for (size_t i = 0; i < zip->count; i++) {
         artifact_zip_entry *entry = &zip->entries[i];
         uint64_t align = alignment_of(entry);
-        uint64_t least = at + ZIP_LOCAL_FIXED + strlen(entry->name) + (entry->size >= SENTINEL32 ? 20 : 0) + EXTRA_ALIGN_LEAST;
+        uint64_t least =
+            at + ZIP_LOCAL_FIXED + strlen(entry->name) + (entry->size >= SENTINEL32 ? 20 : 0) + EXTRA_ALIGN_LEAST;
         entry->header = at;
         entry->data = (least + align - 1) / align * align;
         if (entry->size > most || entry->data > most - entry->size) {
@@ -152,7 +159,8 @@ void artifact_zip_local(const artifact_zip_entry *entry, kit_buf *out) {
     put16(out, EXTRA_ALIGN);
     put16(out, align_length);
     put16(out, alignment_of(entry));
-    for (uint32_t i = 2; i < align_length; i++) kit_buf_char(out, '\0');
+    for (uint32_t i = 2; i < align_length; i++)
+        kit_buf_char(out, '\0');
 }
 
 static void central_header(const artifact_zip_entry *entry, kit_buf *out) {
@@ -207,7 +215,8 @@ static void zip64_end(const artifact_zip *zip, uint64_t central_size, kit_buf *o
 
 void artifact_zip_tail(const artifact_zip *zip, kit_buf *out) {
     size_t before = out->length;
-    for (size_t i = 0; i < zip->count; i++) central_header(&zip->entries[i], out);
+    for (size_t i = 0; i < zip->count; i++)
+        central_header(&zip->entries[i], out);
     uint64_t central_size = out->length - before;
     if (zip->central >= SENTINEL32) zip64_end(zip, central_size, out);
     put32(out, 0x06054B50);
@@ -226,7 +235,9 @@ kit_status artifact_read_at(int fd, uint64_t offset, void *bytes, size_t length,
         ssize_t got = pread(fd, p, length, (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return kit_fail_errno(err, errno, "reading failed at byte %llu", (unsigned long long)offset);
-        if (got == 0) return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the file ends at byte %llu, %zu bytes early", (unsigned long long)offset, length);
+        if (got == 0)
+            return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the file ends at byte %llu, %zu bytes early",
+                            (unsigned long long)offset, length);
         p += got;
         offset += (uint64_t)got;
         length -= (size_t)got;

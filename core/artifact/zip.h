@@ -10,10 +10,11 @@
  *  - entries in bytewise order of their names, [A-Za-z0-9._/-] only, no directories, no name twice, no name that is
  *    a directory of another;
  *  - method 0 (stored), flags 0, so sizes and CRC stand in the local header and no data descriptor follows;
- *  - time 00:00:00 (0x0000), date 1980-01-01 (0x0021); made by 0x031E (Unix, 3.0); needs 10, or 45 where a zip64 field is
- *    in that header; external attributes 0100644 << 16, internal 0;
+ *  - time 00:00:00 (0x0000), date 1980-01-01 (0x0021); made by 0x031E (Unix, 3.0); needs 10, or 45 where a zip64
+ *    field is in that header; external attributes 0100644 << 16, internal 0;
  *  - local extra: zip64 (id 1: size, stored size) only when size >= 0xFFFFFFFF; then id 0xD935 (the alignment field of
- *    zipalign): 16-bit alignment, then zeros, so that the data starts at a multiple of 4096 when size >= 1 MiB, else 64;
+ *    zipalign): 16-bit alignment, then zeros, so that the data starts at a multiple of 4096 when size >= 1 MiB, and
+ *    of 64 otherwise;
  *  - central extra: zip64 (id 1) with size and stored size when size >= 0xFFFFFFFF, and the offset when that is;
  *  - everything contiguous from offset 0: no stub, no gap, no comment, nothing after the end record. A zip64 end
  *    record and locator only when the central directory starts at or after 0xFFFFFFFF.
@@ -48,7 +49,8 @@ typedef struct artifact_zip {
 } artifact_zip;
 
 void artifact_zip_free(artifact_zip *zip); /* leaves it zeroed */
-/* INVALID_ARGUMENT with the reason unless name may be the name of an entry. Takes bytes: a name from a file may hold NULs. */
+/* INVALID_ARGUMENT with the reason unless name may be the name of an entry. Takes bytes: a name from a file may hold
+ * NULs. */
 kit_status artifact_zip_check_name(const char *name, size_t length, kolm_error_t *err) KIT_MUST_USE;
 /* INVALID_ARGUMENT unless names are in strict bytewise order, and none is a directory of another. */
 kit_status artifact_zip_check_order(const artifact_zip *zip, kolm_error_t *err) KIT_MUST_USE;

@@ -46,9 +46,11 @@ static kit_status read_zip64_end(int fd, uint64_t file_size, ends *out, kolm_err
     if (file_size < ZIP_END + sizeof bytes) return REFUSE(err, "its zip64 end record is missing");
     out->records = file_size - ZIP_END - sizeof bytes;
     KIT_TRY(artifact_read_at(fd, out->records, bytes, sizeof bytes, err));
-    if (get32(bytes) != 0x06064B50 || get32(bytes + ZIP64_END) != 0x07064B50) return REFUSE(err, "its zip64 end record is missing");
+    if (get32(bytes) != 0x06064B50 || get32(bytes + ZIP64_END) != 0x07064B50)
+        return REFUSE(err, "its zip64 end record is missing");
     if (get64(bytes + ZIP64_END + 8) != out->records) return REFUSE(err, "its zip64 locator points elsewhere");
-    if (get64(bytes + 32) != out->count || get64(bytes + 40) != out->size) return REFUSE(err, "its zip64 end record does not agree with its end record");
+    if (get64(bytes + 32) != out->count || get64(bytes + 40) != out->size)
+        return REFUSE(err, "its zip64 end record does not agree with its end record");
     out->offset = get64(bytes + 48);
     if (out->offset < SENTINEL32) return REFUSE(err, "it has a zip64 end record without need");
     return KOLM_OK;
@@ -58,11 +60,15 @@ static kit_status read_ends(int fd, uint64_t file_size, ends *out, kolm_error_t 
     uint8_t end[ZIP_END];
     if (file_size < ZIP_END) return REFUSE(err, "it is too short to be a zip");
     KIT_TRY(artifact_read_at(fd, file_size - ZIP_END, end, sizeof end, err));
-    if (get32(end) != 0x06054B50) return REFUSE(err, "it does not end as a zip does: it was cut, has a comment, or has bytes after its end");
+    if (get32(end) != 0x06054B50)
+        return REFUSE(err, "it does not end as a zip does: it was cut, has a comment, or has bytes after its end");
     if (get16(end + 20) != 0) return REFUSE(err, "it has a comment");
-    if (get16(end + 4) != 0 || get16(end + 6) != 0 || get16(end + 8) != get16(end + 10)) return REFUSE(err, "it claims to span several disks");
-    *out = (ends){.count = get16(end + 8), .size = get32(end + 12), .offset = get32(end + 16), .records = file_size - ZIP_END};
-    if (out->count > ARTIFACT_MAX_ENTRIES) return REFUSE(err, "it has %u entries, more than %u", out->count, (unsigned)ARTIFACT_MAX_ENTRIES);
+    if (get16(end + 4) != 0 || get16(end + 6) != 0 || get16(end + 8) != get16(end + 10))
+        return REFUSE(err, "it claims to span several disks");
+    *out = (ends){
+        .count = get16(end + 8), .size = get32(end + 12), .offset = get32(end + 16), .records = file_size - ZIP_END};
+    if (out->count > ARTIFACT_MAX_ENTRIES)
+        return REFUSE(err, "it has %u entries, more than %u", out->count, (unsigned)ARTIFACT_MAX_ENTRIES);
     if (out->count == 0) return REFUSE(err, "it has no entries");
     if (out->size > MOST_CENTRAL) return REFUSE(err, "its central directory is too large");
     if (out->offset == SENTINEL32) KIT_TRY(read_zip64_end(fd, file_size, out, err));
@@ -76,8 +82,10 @@ static kit_status read_ends(int fd, uint64_t file_size, ends *out, kolm_error_t 
 static kit_status check_fields(const uint8_t *header, const char *name, kolm_error_t *err) {
     if (get16(header + 8) & 8) return REFUSE(err, "the entry \"%s\" has a data descriptor", name);
     if (get16(header + 8) != 0) return REFUSE(err, "the entry \"%s\" has flags (0x%04x)", name, get16(header + 8));
-    if (get16(header + 10) != 0) return REFUSE(err, "the entry \"%s\" is compressed (method %u)", name, get16(header + 10));
-    if (get16(header + 12) != 0 || get16(header + 14) != 0x0021) return REFUSE(err, "the entry \"%s\" has a time", name);
+    if (get16(header + 10) != 0)
+        return REFUSE(err, "the entry \"%s\" is compressed (method %u)", name, get16(header + 10));
+    if (get16(header + 12) != 0 || get16(header + 14) != 0x0021)
+        return REFUSE(err, "the entry \"%s\" has a time", name);
     if (get16(header + 32) != 0) return REFUSE(err, "the entry \"%s\" has a comment", name);
     uint32_t mode = get32(header + 38) >> 16;
     if ((mode & 0170000) == 0120000) return REFUSE(err, "the entry \"%s\" is a symbolic link", name);
@@ -86,8 +94,8 @@ static kit_status check_fields(const uint8_t *header, const char *name, kolm_err
 }
 
 /* The true size and offset of an entry, from its fixed fields and its zip64 extra. */
-static kit_status read_zip64(const uint8_t *header, const uint8_t *extra, size_t extra_length, artifact_zip_entry *entry,
-                             kolm_error_t *err) {
+static kit_status read_zip64(const uint8_t *header, const uint8_t *extra, size_t extra_length,
+                             artifact_zip_entry *entry, kolm_error_t *err) {
     uint32_t stored = get32(header + 20), size = get32(header + 24), offset = get32(header + 42);
     size_t need = (size == SENTINEL32 ? 16u : 0u) + (offset == SENTINEL32 ? 8u : 0u);
     entry->size = size;
@@ -111,7 +119,8 @@ static kit_status read_zip64(const uint8_t *header, const uint8_t *extra, size_t
 }
 
 /* Reads one central header of at most left bytes into entry; *out_length is how long it was. */
-static kit_status read_central(const uint8_t *header, size_t left, artifact_zip_entry *entry, size_t *out_length, kolm_error_t *err) {
+static kit_status read_central(const uint8_t *header, size_t left, artifact_zip_entry *entry, size_t *out_length,
+                               kolm_error_t *err) {
     if (left < ZIP_CENTRAL_FIXED || get32(header) != 0x02014B50) return REFUSE(err, "its central directory is damaged");
     size_t name_length = get16(header + 28), extra_length = get16(header + 30);
     if (left - ZIP_CENTRAL_FIXED < name_length + extra_length) return REFUSE(err, "its central directory is damaged");
@@ -145,7 +154,8 @@ static kit_status read_directory(const uint8_t *bytes, const ends *end, artifact
 /* Offsets are decided by names and sizes: what stands elsewhere overlaps something or leaves a gap. */
 static kit_status check_places(artifact_zip *zip, const ends *end, kolm_error_t *err) {
     for (size_t i = 0; i < zip->count; i++) {
-        if (zip->entries[i].size > end->offset) return REFUSE(err, "the entry \"%s\" claims to be larger than the file", zip->entries[i].name);
+        if (zip->entries[i].size > end->offset)
+            return REFUSE(err, "the entry \"%s\" claims to be larger than the file", zip->entries[i].name);
     }
     artifact_zip copy = {.entries = calloc(zip->count, sizeof *copy.entries), .count = zip->count};
     if (copy.entries == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -154,12 +164,17 @@ static kit_status check_places(artifact_zip *zip, const ends *end, kolm_error_t 
     for (size_t i = 0; i < zip->count && status == KOLM_OK; i++) {
         uint64_t is = zip->entries[i].header, should = copy.entries[i].header;
         if (is == should) continue;
-        if (i == 0) status = REFUSE(err, "there is something in front of its first entry");
-        else if (is < should) status = REFUSE(err, "the entry \"%s\" overlaps the one before it", zip->entries[i].name);
-        else status = REFUSE(err, "there is a gap in front of the entry \"%s\"", zip->entries[i].name);
+        if (i == 0)
+            status = REFUSE(err, "there is something in front of its first entry");
+        else if (is < should)
+            status = REFUSE(err, "the entry \"%s\" overlaps the one before it", zip->entries[i].name);
+        else
+            status = REFUSE(err, "there is a gap in front of the entry \"%s\"", zip->entries[i].name);
     }
-    if (status == KOLM_OK && copy.central < end->offset) status = REFUSE(err, "there is a gap in front of its central directory");
-    if (status == KOLM_OK && copy.central > end->offset) status = REFUSE(err, "its central directory overlaps its last entry");
+    if (status == KOLM_OK && copy.central < end->offset)
+        status = REFUSE(err, "there is a gap in front of its central directory");
+    if (status == KOLM_OK && copy.central > end->offset)
+        status = REFUSE(err, "its central directory overlaps its last entry");
     if (status == KOLM_OK) {
         memcpy(zip->entries, copy.entries, zip->count * sizeof *copy.entries);
         zip->central = copy.central;
@@ -168,7 +183,8 @@ static kit_status check_places(artifact_zip *zip, const ends *end, kolm_error_t 
     return status;
 }
 
-static kit_status compare_local(int fd, const artifact_zip_entry *entry, kit_buf *should, kit_buf *is, kolm_error_t *err) {
+static kit_status compare_local(int fd, const artifact_zip_entry *entry, kit_buf *should, kit_buf *is,
+                                kolm_error_t *err) {
     kit_buf_clear(should);
     kit_buf_clear(is);
     artifact_zip_local(entry, should);

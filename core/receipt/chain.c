@@ -15,7 +15,8 @@
 #define FIRST_PREV "0000000000000000000000000000000000000000000000000000000000000000"
 #define BLOCK 65536
 
-static const char *const BROKEN_REMEDY = "put it back from a backup, or move it away: the next compile then begins a new log";
+static const char *const BROKEN_REMEDY =
+    "put it back from a backup, or move it away: the next compile then begins a new log";
 
 struct receipt_chain {
     int fd;
@@ -32,7 +33,8 @@ static bool is_log_id(const char *text) {
 bool receipt_place_of(const cJSON *statement, receipt_place *out_place) {
     const cJSON *predicate = kit_json_get(statement, "predicate");
     const cJSON *chain = kit_json_get(predicate, "chain");
-    if (chain == NULL) chain = kit_json_get(kit_json_get(kit_json_get(predicate, "runDetails"), "metadata"), "kolm_chain");
+    if (chain == NULL)
+        chain = kit_json_get(kit_json_get(kit_json_get(predicate, "runDetails"), "metadata"), "kolm_chain");
     const char *log_id = NULL, *prev = NULL;
     if (!kit_json_get_string(chain, "log_id", &log_id) || !is_log_id(log_id)) return false;
     if (!kit_json_get_string(chain, "prev", &prev) || !receipt_is_keyid(prev)) return false;
@@ -49,9 +51,12 @@ kit_status receipt_line_parse(const char *text, size_t length, receipt_line *out
     if (status == KOLM_OK && strcmp(out_line->envelope.type, RECEIPT_PAYLOAD_TYPE) != 0) {
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "its payload type is not " RECEIPT_PAYLOAD_TYPE);
     }
-    if (status == KOLM_OK) status = kit_json_parse(kit_buf_text(&out_line->envelope.payload), out_line->envelope.payload.length, &out_line->statement, err);
-    if (status == KOLM_OK && !(kit_json_get_string(out_line->statement, "_type", &type) && strcmp(type, RECEIPT_STATEMENT) == 0 &&
-                               kit_json_get_string(out_line->statement, "predicateType", &predicate_type))) {
+    if (status == KOLM_OK)
+        status = kit_json_parse(kit_buf_text(&out_line->envelope.payload), out_line->envelope.payload.length,
+                                &out_line->statement, err);
+    if (status == KOLM_OK &&
+        !(kit_json_get_string(out_line->statement, "_type", &type) && strcmp(type, RECEIPT_STATEMENT) == 0 &&
+          kit_json_get_string(out_line->statement, "predicateType", &predicate_type))) {
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "its payload is not an in-toto statement");
     }
     if (status == KOLM_OK) status = kit_sha256_bytes(text, length, out_line->sha256, err);
@@ -66,7 +71,8 @@ void receipt_line_free(receipt_line *line) {
     *line = (receipt_line){0};
 }
 
-kit_status receipt_place_after(const receipt_place *place, const char *line, size_t length, receipt_place *out_next, kolm_error_t *err) {
+kit_status receipt_place_after(const receipt_place *place, const char *line, size_t length, receipt_place *out_next,
+                               kolm_error_t *err) {
     receipt_place next = *place; /* out_next may be place */
     next.seq++;
     KIT_TRY(kit_sha256_bytes(line, length, next.prev, err));
@@ -95,7 +101,8 @@ static kit_status behind_last_lf(int fd, uint64_t end, uint64_t *out_at, kolm_er
 }
 
 static kit_status read_range(int fd, uint64_t from, uint64_t to, kit_buf *out, kolm_error_t *err) {
-    if (to - from > RECEIPT_MAX_LINE) return kit_fail(err, KOLM_E_DATA_LOSS, BROKEN_REMEDY, "its last line is larger than 16 MiB");
+    if (to - from > RECEIPT_MAX_LINE)
+        return kit_fail(err, KOLM_E_DATA_LOSS, BROKEN_REMEDY, "its last line is larger than 16 MiB");
     for (uint64_t at = from; at < to;) {
         char block[BLOCK];
         size_t n = to - at < sizeof block ? (size_t)(to - at) : sizeof block;
@@ -116,14 +123,16 @@ static kit_status read_last(int fd, receipt_head *out_head, uint64_t *out_end, b
     receipt_line line = {0};
     *out_found = false;
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at the chain");
-    if (!S_ISREG(info.st_mode)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "it is not a regular file");
+    if (!S_ISREG(info.st_mode))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "it is not a regular file");
     KIT_TRY(behind_last_lf(fd, (uint64_t)info.st_size, out_end, err));
     if (*out_end == 0) return KOLM_OK;
     KIT_TRY(behind_last_lf(fd, *out_end - 1, &from, err));
     kit_status status = read_range(fd, from, *out_end - 1, &text, err);
     if (status == KOLM_OK) {
         status = receipt_line_parse(kit_buf_text(&text), text.length, &line, err);
-        if (status == KOLM_OK && !line.placed) status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it states no place in a chain");
+        if (status == KOLM_OK && !line.placed)
+            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it states no place in a chain");
         if (status == KOLM_E_INVALID_ARGUMENT) {
             char why[512];
             kit_copy(why, sizeof why, err == NULL ? "" : err->text);
@@ -144,7 +153,8 @@ static kit_status read_last(int fd, receipt_head *out_head, uint64_t *out_end, b
 /* ---- Appending */
 static kit_status begin_log(receipt_chain *chain, kolm_error_t *err) {
     uint8_t random[(RECEIPT_LOG_ID_HEX - 1) / 2];
-    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return kit_fail_errno(err, errno, "cannot get random bytes for a log");
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        return kit_fail_errno(err, errno, "cannot get random bytes for a log");
     kit_hex(random, sizeof random, chain->next.log_id);
     kit_copy(chain->next.prev, sizeof chain->next.prev, FIRST_PREV);
     chain->next.seq = 0;
@@ -160,7 +170,8 @@ static kit_status sync_directory(const char *path, kolm_error_t *err) {
     if (status == KOLM_OK) {
         int fd = open(directory.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         /* Some file systems cannot sync a directory (EINVAL); they then have nothing to sync. */
-        if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL)) status = kit_fail_errno(err, errno, "cannot sync %s", directory.data);
+        if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL))
+            status = kit_fail_errno(err, errno, "cannot sync %s", directory.data);
         if (fd >= 0) close(fd);
     }
     kit_buf_free(&directory);
@@ -180,7 +191,8 @@ static kit_status open_locked(receipt_chain *chain, const char *path, kolm_error
     KIT_TRY(read_last(chain->fd, &head, &chain->size, &found, err));
     if (fstat(chain->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
     if ((uint64_t)info.st_size != chain->size) {
-        if (ftruncate(chain->fd, (off_t)chain->size) != 0) return kit_fail_errno(err, errno, "cannot cut off its torn last line");
+        if (ftruncate(chain->fd, (off_t)chain->size) != 0)
+            return kit_fail_errno(err, errno, "cannot cut off its torn last line");
     }
     if (!found) {
         KIT_TRY(sync_directory(path, err));
@@ -220,12 +232,15 @@ void receipt_chain_next(const receipt_chain *chain, receipt_place *out_place) {
 }
 
 /* What follows the line at place, and its head; the line must state that place. */
-static kit_status pass_line(const char *text, size_t length, receipt_place *place, receipt_head *out_head, kolm_error_t *err) {
+static kit_status pass_line(const char *text, size_t length, receipt_place *place, receipt_head *out_head,
+                            kolm_error_t *err) {
     receipt_line line;
     KIT_TRY(receipt_line_parse(text, length, &line, err));
-    bool good = line.placed && line.place.seq == place->seq && strcmp(line.place.log_id, place->log_id) == 0 && strcmp(line.place.prev, place->prev) == 0;
-    kit_status status = good ? receipt_place_after(place, text, length, place, err)
-                             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "a line does not belong at the end of the chain");
+    bool good = line.placed && line.place.seq == place->seq && strcmp(line.place.log_id, place->log_id) == 0 &&
+                strcmp(line.place.prev, place->prev) == 0;
+    kit_status status =
+        good ? receipt_place_after(place, text, length, place, err)
+             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "a line does not belong at the end of the chain");
     if (status == KOLM_OK) {
         out_head->seq = line.place.seq;
         kit_copy(out_head->log_id, sizeof out_head->log_id, line.place.log_id);
@@ -235,9 +250,11 @@ static kit_status pass_line(const char *text, size_t length, receipt_place *plac
     return status;
 }
 
-kit_status receipt_chain_append(receipt_chain *chain, const char *lines, size_t length, receipt_head *out_head, kolm_error_t *err) {
+kit_status receipt_chain_append(receipt_chain *chain, const char *lines, size_t length, receipt_head *out_head,
+                                kolm_error_t *err) {
     receipt_place place = chain->next;
-    if (length == 0 || lines[length - 1] != '\n') return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "only whole lines can be appended to a chain");
+    if (length == 0 || lines[length - 1] != '\n')
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "only whole lines can be appended to a chain");
     for (size_t at = 0; at < length;) {
         size_t n = (size_t)((const char *)memchr(lines + at, '\n', length - at) - (lines + at));
         KIT_TRY(pass_line(lines + at, n, &place, out_head, err));
@@ -293,10 +310,14 @@ static bool follow(walk *w, const char *text, size_t length, receipt_line *line)
     }
     const char *wrong = NULL;
     if (w->lines == 1) kit_copy(w->expect.log_id, sizeof w->expect.log_id, line->place.log_id);
-    if (!line->placed) wrong = "states no place in the chain";
-    else if (strcmp(line->place.log_id, w->expect.log_id) != 0) wrong = "belongs to another log";
-    else if (line->place.seq != w->expect.seq) wrong = "is out of order: one before it was removed or added";
-    else if (strcmp(line->place.prev, w->expect.prev) != 0) wrong = "does not follow the line before it, which was changed";
+    if (!line->placed)
+        wrong = "states no place in the chain";
+    else if (strcmp(line->place.log_id, w->expect.log_id) != 0)
+        wrong = "belongs to another log";
+    else if (line->place.seq != w->expect.seq)
+        wrong = "is out of order: one before it was removed or added";
+    else if (strcmp(line->place.prev, w->expect.prev) != 0)
+        wrong = "does not follow the line before it, which was changed";
     if (wrong != NULL) {
         kit_copy(w->why, sizeof w->why, wrong);
         return false;
@@ -385,7 +406,8 @@ static bool check_signature(void *user, const receipt_line *line) {
     return true;
 }
 
-kit_status receipt_chain_check(const char *path, const receipt_keyring *ring, receipt_chain_report *out_report, kolm_error_t *err) {
+kit_status receipt_chain_check(const char *path, const receipt_keyring *ring, receipt_chain_report *out_report,
+                               kolm_error_t *err) {
     walk w = {0};
     signature_count signatures = {.ring = ring};
     *out_report = (receipt_chain_report){0};
@@ -400,12 +422,13 @@ kit_status receipt_chain_check(const char *path, const receipt_keyring *ring, re
     out_report->torn = w.torn;
     out_report->head = w.head;
     if (w.broken_at > 0) {
-        kit_format(out_report->text, sizeof out_report->text, "chain broken: line %llu %s", (unsigned long long)w.broken_at, w.why);
+        kit_format(out_report->text, sizeof out_report->text, "chain broken: line %llu %s",
+                   (unsigned long long)w.broken_at, w.why);
     } else if (w.lines == 0) {
         kit_copy(out_report->text, sizeof out_report->text, "no receipts yet");
     } else {
-        kit_format(out_report->text, sizeof out_report->text, "%llu lines, head %llu sha256 %s", (unsigned long long)w.lines,
-                   (unsigned long long)w.head.seq, w.head.sha256);
+        kit_format(out_report->text, sizeof out_report->text, "%llu lines, head %llu sha256 %s",
+                   (unsigned long long)w.lines, (unsigned long long)w.head.seq, w.head.sha256);
     }
     return KOLM_OK;
 }
@@ -440,8 +463,11 @@ kit_status receipt_chain_find(const char *path, const receipt_place *place, cons
     if (status != KOLM_OK) return kit_fail_context(err, "the receipt chain %s", path);
     *out_same_log = s.same_log;
     *out_found = s.found && w.broken_at == 0;
-    if (w.broken_at > 0) kit_format(out_why, 256, "line %llu of this machine's log %s", (unsigned long long)w.broken_at, w.why);
-    else if (s.another) kit_format(out_why, 256, "this machine's log has another line %llu", (unsigned long long)place->seq);
-    else if (!s.found) kit_format(out_why, 256, "this machine's log ends before line %llu", (unsigned long long)place->seq);
+    if (w.broken_at > 0)
+        kit_format(out_why, 256, "line %llu of this machine's log %s", (unsigned long long)w.broken_at, w.why);
+    else if (s.another)
+        kit_format(out_why, 256, "this machine's log has another line %llu", (unsigned long long)place->seq);
+    else if (!s.found)
+        kit_format(out_why, 256, "this machine's log ends before line %llu", (unsigned long long)place->seq);
     return KOLM_OK;
 }

@@ -9,13 +9,20 @@
 
 const char *receipt_verdict_name(receipt_verdict verdict) {
     switch (verdict) {
-    case RECEIPT_TRUSTED: return "trusted";
-    case RECEIPT_UNKNOWN_KEY: return "valid but unknown key";
-    case RECEIPT_REVOKED: return "revoked";
-    case RECEIPT_EXPIRED: return "expired";
-    case RECEIPT_TAMPERED: return "tampered";
-    case RECEIPT_MALFORMED: return "malformed";
-    case RECEIPT_CHAIN_BROKEN: return "chain broken";
+    case RECEIPT_TRUSTED:
+        return "trusted";
+    case RECEIPT_UNKNOWN_KEY:
+        return "valid but unknown key";
+    case RECEIPT_REVOKED:
+        return "revoked";
+    case RECEIPT_EXPIRED:
+        return "expired";
+    case RECEIPT_TAMPERED:
+        return "tampered";
+    case RECEIPT_MALFORMED:
+        return "malformed";
+    case RECEIPT_CHAIN_BROKEN:
+        return "chain broken";
     }
     return "malformed";
 }
@@ -75,12 +82,15 @@ static bool check_embedded(check *c) {
         say(c, RECEIPT_MALFORMED, FETCH, "its signature cannot be read (%s)", err.text);
     } else if (strcmp(envelope.type, c->q->envelope_type) != 0) {
         say(c, RECEIPT_MALFORMED, FETCH, "its signature is over something else than a manifest");
-    } else if (envelope.payload.length != c->q->manifest_length || memcmp(kit_buf_text(&envelope.payload), c->q->manifest, c->q->manifest_length) != 0) {
+    } else if (envelope.payload.length != c->q->manifest_length ||
+               memcmp(kit_buf_text(&envelope.payload), c->q->manifest, c->q->manifest_length) != 0) {
         say(c, RECEIPT_TAMPERED, FETCH, "the manifest is not the one that was signed");
     } else if (!receipt_envelope_signed_by(&envelope, &c->signer)) {
-        say(c, RECEIPT_TAMPERED, FETCH, "the signature does not belong to the manifest and the key %.16s", c->signer.keyid);
+        say(c, RECEIPT_TAMPERED, FETCH, "the signature does not belong to the manifest and the key %.16s",
+            c->signer.keyid);
     } else {
-        receipt_envelope_text(envelope.type, c->q->manifest, c->q->manifest_length, c->signer.keyid, envelope.signatures[0].bytes, &again);
+        receipt_envelope_text(envelope.type, c->q->manifest, c->q->manifest_length, c->signer.keyid,
+                              envelope.signatures[0].bytes, &again);
         good = again.length == c->q->envelope_length && memcmp(kit_buf_text(&again), c->q->envelope, again.length) == 0;
         if (!good) say(c, RECEIPT_MALFORMED, FETCH, "its signature is not spelled as kolm spells it");
     }
@@ -91,11 +101,12 @@ out:
 }
 
 /* ---- The lines beside it */
-/* True when text is in the one spelling that the signer writes. Anything else has another digest than the next line names. */
+/* True when text is in the one spelling that the signer writes. Anything else has another digest than the next line
+ * names. */
 static bool is_spelled(const check *c, const receipt_line *line, const char *text, size_t length) {
     kit_buf again = {0};
-    receipt_envelope_text(line->envelope.type, kit_buf_text(&line->envelope.payload), line->envelope.payload.length, c->signer.keyid,
-                          line->envelope.signatures[0].bytes, &again);
+    receipt_envelope_text(line->envelope.type, kit_buf_text(&line->envelope.payload), line->envelope.payload.length,
+                          c->signer.keyid, line->envelope.signatures[0].bytes, &again);
     bool same = again.length == length && memcmp(kit_buf_text(&again), text, length) == 0;
     kit_buf_free(&again);
     return same;
@@ -118,7 +129,8 @@ static const char *subject_of(const cJSON *statement) {
     const cJSON *subjects = kit_json_get(statement, "subject");
     const char *digest = NULL;
     if (!cJSON_IsArray(subjects) || cJSON_GetArraySize(subjects) != 1) return NULL;
-    if (!kit_json_get_string(kit_json_get(subjects->child, "digest"), "sha256", &digest) || !receipt_is_keyid(digest)) return NULL;
+    if (!kit_json_get_string(kit_json_get(subjects->child, "digest"), "sha256", &digest) || !receipt_is_keyid(digest))
+        return NULL;
     return digest;
 }
 
@@ -145,7 +157,8 @@ static bool take_line(check *c, const char *text, size_t length, size_t number) 
         return false;
     }
     if (strcmp(subject, c->q->file_sha256) != 0) {
-        say(c, RECEIPT_TAMPERED, FETCH, "line %zu of its receipts is about another file (sha256 %.16s...)", number, subject);
+        say(c, RECEIPT_TAMPERED, FETCH, "line %zu of its receipts is about another file (sha256 %.16s...)", number,
+            subject);
         return false;
     }
     c->r->receipts++;
@@ -154,7 +167,8 @@ static bool take_line(check *c, const char *text, size_t length, size_t number) 
 
 static size_t count_lines(const char *text, size_t length) {
     size_t count = 1;
-    for (size_t i = 0; i < length; i++) count += text[i] == '\n';
+    for (size_t i = 0; i < length; i++)
+        count += text[i] == '\n';
     return count;
 }
 
@@ -186,13 +200,15 @@ static bool check_receipts(check *c) {
     char digest[KIT_SHA256_HEX];
     for (size_t i = 0; i < c->line_count; i++) {
         const receipt_line *line = &c->lines[i];
-        if (!c->by_signer[i] || !kit_json_get_string(line->statement, "predicateType", &type) || strcmp(type, RECEIPT_PREDICATE) != 0) continue;
+        if (!c->by_signer[i] || !kit_json_get_string(line->statement, "predicateType", &type) ||
+            strcmp(type, RECEIPT_PREDICATE) != 0)
+            continue;
         const cJSON *predicate = kit_json_get(line->statement, "predicate");
         bool linked = false;
         for (size_t j = 0; j < c->line_count && line->placed && !linked; j++) {
             const receipt_line *before = &c->lines[j];
-            linked = before->placed && strcmp(before->place.log_id, line->place.log_id) == 0 && before->place.seq + 1 == line->place.seq &&
-                     strcmp(before->sha256, line->place.prev) == 0;
+            linked = before->placed && strcmp(before->place.log_id, line->place.log_id) == 0 &&
+                     before->place.seq + 1 == line->place.seq && strcmp(before->sha256, line->place.prev) == 0;
         }
         if (!linked) {
             say(c, RECEIPT_CHAIN_BROKEN, FETCH, "the line that its receipt follows is missing or was changed");
@@ -200,7 +216,8 @@ static bool check_receipts(check *c) {
         }
         kolm_error_t err = KIT_ERROR_INIT;
         bool same = kit_sha256_bytes(c->q->manifest, c->q->manifest_length, digest, &err) == KOLM_OK &&
-                    kit_json_get_string(kit_json_get(predicate, "artifact"), "manifest_sha256", &manifest) && strcmp(manifest, digest) == 0;
+                    kit_json_get_string(kit_json_get(predicate, "artifact"), "manifest_sha256", &manifest) &&
+                    strcmp(manifest, digest) == 0;
         if (!same) {
             say(c, RECEIPT_TAMPERED, FETCH, "its receipt is about another manifest");
             return false;
@@ -227,7 +244,8 @@ static bool check_local_chain(check *c, kit_status *status, kolm_error_t *err) {
     if (*status != KOLM_OK) return false;
     c->r->in_local_chain = found;
     if (!same_log || found) return true;
-    say(c, RECEIPT_CHAIN_BROKEN, "compare with the head that the compile printed; kolm keys revoke if somebody else had access", "%s", why);
+    say(c, RECEIPT_CHAIN_BROKEN,
+        "compare with the head that the compile printed; kolm keys revoke if somebody else had access", "%s", why);
     return false;
 }
 
@@ -240,7 +258,8 @@ static void judge_key(check *c) {
     char date[RECEIPT_TIME_BYTES] = "";
     const receipt_trusted *item = receipt_keyring_find(c->q->ring, c->signer.keyid);
     if (item == NULL || !item->trusted) {
-        say(c, RECEIPT_UNKNOWN_KEY, "ask its maker for the fingerprint by another way, compare, then: kolm keys trust FILE",
+        say(c, RECEIPT_UNKNOWN_KEY,
+            "ask its maker for the fingerprint by another way, compare, then: kolm keys trust FILE",
             "the bytes are those that key %s signed, but nobody here vouched for that key", c->signer.keyid);
         return;
     }
@@ -248,13 +267,16 @@ static void judge_key(check *c) {
     if (!within(item, c->q->now) || (c->dated && !within(item, c->made_at))) {
         bool early = c->q->now < item->valid_from || (c->dated && c->made_at < item->valid_from);
         (void)receipt_time_text(early ? item->valid_from : item->valid_to, date);
-        say(c, RECEIPT_EXPIRED, "ask its maker to sign with a key that is valid, or trust this one for longer: kolm keys trust",
+        say(c, RECEIPT_EXPIRED,
+            "ask its maker to sign with a key that is valid, or trust this one for longer: kolm keys trust",
             "key %.16s (%s) is trusted only %s %s", c->signer.keyid, item->label, early ? "from" : "until", date);
         return;
     }
-    const char *content = c->q->sidecar != NULL ? "signed with its receipts" : "signed; no receipts lie beside it, so nothing is known about how it was made";
-    say(c, RECEIPT_TRUSTED, "", "%s, by key %.16s%s%s%s", content, c->signer.keyid, item->label[0] != '\0' ? " (" : "", item->label,
-        item->label[0] != '\0' ? ")" : "");
+    const char *content = c->q->sidecar != NULL
+                              ? "signed with its receipts"
+                              : "signed; no receipts lie beside it, so nothing is known about how it was made";
+    say(c, RECEIPT_TRUSTED, "", "%s, by key %.16s%s%s%s", content, c->signer.keyid, item->label[0] != '\0' ? " (" : "",
+        item->label, item->label[0] != '\0' ? ")" : "");
 }
 
 /* Revocation wins over everything but bytes that do not agree with the signature at all. */
@@ -264,7 +286,8 @@ static bool check_revoked(check *c) {
     if (item == NULL || !item->revoked) return true;
     kit_copy(c->r->label, sizeof c->r->label, item->label);
     (void)receipt_time_text(item->revoked_at, date);
-    say(c, RECEIPT_REVOKED, "do not use it; ask its maker to compile and sign it anew", "key %.16s was revoked on %s: %s", c->signer.keyid, date, item->reason);
+    say(c, RECEIPT_REVOKED, "do not use it; ask its maker to compile and sign it anew",
+        "key %.16s was revoked on %s: %s", c->signer.keyid, date, item->reason);
     return false;
 }
 
@@ -277,7 +300,8 @@ kit_status receipt_check(const receipt_question *question, receipt_report *out_r
     if (go_on) go_on = check_revoked(&c);
     if (go_on && question->sidecar != NULL) go_on = check_receipts(&c) && check_local_chain(&c, &status, err);
     if (go_on) judge_key(&c);
-    for (size_t i = 0; i < c.line_count; i++) receipt_line_free(&c.lines[i]);
+    for (size_t i = 0; i < c.line_count; i++)
+        receipt_line_free(&c.lines[i]);
     free(c.lines);
     free(c.by_signer);
     if (status != KOLM_OK) receipt_report_free(out_report);

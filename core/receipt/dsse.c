@@ -35,12 +35,12 @@ void receipt_envelope_text(const char *type, const void *payload, size_t length,
 }
 
 size_t receipt_envelope_length(const char *type, size_t length) {
-    return sizeof OPEN_PAYLOAD + sizeof OPEN_TYPE + sizeof OPEN_KEYID + sizeof OPEN_SIGNATURE + sizeof CLOSE_ENVELOPE - 5 +
-           base64_length(length) + strlen(type) + RECEIPT_KEYID_HEX + base64_length(RECEIPT_SIGNATURE_BYTES);
+    return sizeof OPEN_PAYLOAD + sizeof OPEN_TYPE + sizeof OPEN_KEYID + sizeof OPEN_SIGNATURE + sizeof CLOSE_ENVELOPE -
+           5 + base64_length(length) + strlen(type) + RECEIPT_KEYID_HEX + base64_length(RECEIPT_SIGNATURE_BYTES);
 }
 
-kit_status receipt_envelope_sign(const receipt_key *key, const char *type, const void *payload, size_t length, kit_buf *out,
-                                 kolm_error_t *err) {
+kit_status receipt_envelope_sign(const receipt_key *key, const char *type, const void *payload, size_t length,
+                                 kit_buf *out, kolm_error_t *err) {
     kit_buf message = {0};
     uint8_t signature[RECEIPT_SIGNATURE_BYTES];
     receipt_pae(type, payload, length, &message);
@@ -55,11 +55,13 @@ kit_status receipt_envelope_sign(const receipt_key *key, const char *type, const
 }
 
 static kit_status malformed(const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "get the file anew from where it was made", "it is not a DSSE envelope: %s", what);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "get the file anew from where it was made",
+                    "it is not a DSSE envelope: %s", what);
 }
 
 static kit_status parse_signatures(const cJSON *list, receipt_envelope *out, kolm_error_t *err) {
-    if (!cJSON_IsArray(list) || list->child == NULL) return malformed("\"signatures\" must be a list that is not empty", err);
+    if (!cJSON_IsArray(list) || list->child == NULL)
+        return malformed("\"signatures\" must be a list that is not empty", err);
     for (const cJSON *item = list->child; item != NULL; item = item->next) {
         const char *text = NULL;
         kit_buf bytes = {0};
@@ -88,8 +90,10 @@ kit_status receipt_envelope_parse(const char *text, size_t length, receipt_envel
     if (length > RECEIPT_MAX_LINE) return malformed("it is larger than 16 MiB", err);
     kit_status status = kit_json_parse(text, length, &value, err);
     if (status != KOLM_OK) return status;
-    if (!kit_json_get_string(value, "payload", &payload)) status = malformed("\"payload\" must be a string", err);
-    else if (!kit_json_get_string(value, "payloadType", &type)) status = malformed("\"payloadType\" must be a string", err);
+    if (!kit_json_get_string(value, "payload", &payload))
+        status = malformed("\"payload\" must be a string", err);
+    else if (!kit_json_get_string(value, "payloadType", &type))
+        status = malformed("\"payloadType\" must be a string", err);
     if (status == KOLM_OK) status = kit_strdup(type, &out_envelope->type, err);
     if (status == KOLM_OK && kit_base64_decode(&out_envelope->payload, payload, strlen(payload), err) != KOLM_OK) {
         status = malformed("\"payload\" is not base64", err);
@@ -112,7 +116,8 @@ bool receipt_envelope_signed_by(const receipt_envelope *envelope, const receipt_
     receipt_pae(envelope->type, kit_buf_text(&envelope->payload), envelope->payload.length, &message);
     for (size_t i = 0; !message.failed && i < envelope->signature_count && !good; i++) {
         if (envelope->signatures[i].length != RECEIPT_SIGNATURE_BYTES) continue;
-        good = crypto_sign_verify_detached(envelope->signatures[i].bytes, (const uint8_t *)message.data, message.length, key->bytes) == 0;
+        good = crypto_sign_verify_detached(envelope->signatures[i].bytes, (const uint8_t *)message.data, message.length,
+                                           key->bytes) == 0;
     }
     kit_buf_free(&message);
     return good;
@@ -122,7 +127,8 @@ size_t receipt_envelope_signers(const receipt_envelope *envelope, const receipt_
     size_t count = 0;
     for (size_t i = 0; i < key_count; i++) {
         bool seen = false;
-        for (size_t j = 0; j < i && !seen; j++) seen = memcmp(keys[i].bytes, keys[j].bytes, RECEIPT_PUBLIC_BYTES) == 0;
+        for (size_t j = 0; j < i && !seen; j++)
+            seen = memcmp(keys[i].bytes, keys[j].bytes, RECEIPT_PUBLIC_BYTES) == 0;
         if (!seen && receipt_envelope_signed_by(envelope, &keys[i])) count++;
     }
     return count;

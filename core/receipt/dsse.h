@@ -8,15 +8,15 @@
  *
  *     PAE(type, body) = "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body
  *
- * with LEN in ASCII decimal and SP = 0x20, so that no type can be taken for another and no body for a longer one. Kept rules: the payload type is
- * inside the signature and compared before anything is parsed; the bytes that were verified are the bytes that are parsed;
- * keyid is a hint and decides nothing; standard and URL-safe base64 are accepted; unknown fields are ignored; the
- * threshold counts different keys, not signatures.
+ * with LEN in ASCII decimal and SP = 0x20, so that no type can be taken for another and no body for a longer one. Kept
+ * rules: the payload type is inside the signature and compared before anything is parsed; the bytes that were verified
+ * are the bytes that are parsed; keyid is a hint and decides nothing; standard and URL-safe base64 are accepted;
+ * unknown fields are ignored; the threshold counts different keys, not signatures.
  */
 
 #include "receipt/keys.h"
 
-#define RECEIPT_MAX_LINE (16u << 20)   /* bytes of an envelope */
+#define RECEIPT_MAX_LINE (16u << 20) /* bytes of an envelope */
 #define RECEIPT_MAX_SIGNATURES 16
 
 typedef struct receipt_envelope {
@@ -34,13 +34,15 @@ void receipt_pae(const char *type, const void *payload, size_t length, kit_buf *
 
 /* Appends {"payload":..,"payloadType":..,"signatures":[{"keyid":..,"sig":..}]}: canonical JSON, no LF. The same key and
  * payload give the same bytes. */
-kit_status receipt_envelope_sign(const receipt_key *key, const char *type, const void *payload, size_t length, kit_buf *out,
-                                 kolm_error_t *err) KIT_MUST_USE;
-/* How many bytes receipt_envelope_sign appends for a type of ASCII letters, digits and "./+-" and a payload of length bytes. */
+kit_status receipt_envelope_sign(const receipt_key *key, const char *type, const void *payload, size_t length,
+                                 kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* How many bytes receipt_envelope_sign appends for a type of ASCII letters, digits and "./+-" and a payload of length
+ * bytes. */
 size_t receipt_envelope_length(const char *type, size_t length);
 
 /* Strict JSON, the three fields, valid base64; INVALID_ARGUMENT otherwise. Verifies nothing. */
-kit_status receipt_envelope_parse(const char *text, size_t length, receipt_envelope *out_envelope, kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_envelope_parse(const char *text, size_t length, receipt_envelope *out_envelope,
+                                  kolm_error_t *err) KIT_MUST_USE;
 void receipt_envelope_free(receipt_envelope *envelope); /* leaves it zeroed */
 /* True when one of the signatures is key's over this type and payload. */
 bool receipt_envelope_signed_by(const receipt_envelope *envelope, const receipt_public *key);

@@ -19,7 +19,8 @@ kit_status receipt_no_memory(kolm_error_t *err);
 bool receipt_is_keyid(const char *text);
 
 /* DIRECTORY/NAME, or DIRECTORY/INNER/NAME when inner is not NULL; the caller frees it. */
-kit_status receipt_path(const char *directory, const char *inner, const char *name, char **out_path, kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_path(const char *directory, const char *inner, const char *name, char **out_path,
+                        kolm_error_t *err) KIT_MUST_USE;
 /* Refuses what another user may have written (mode & loose) or owns. shown names it. */
 kit_status receipt_check_owner(int fd, const char *shown, unsigned loose, kolm_error_t *err) KIT_MUST_USE;
 /* The same for a directory by name; NOT_FOUND when there is none. */
@@ -32,19 +33,21 @@ kit_status receipt_lock_keys(const char *keys_dir, int *out_fd, kolm_error_t *er
 /* A key from a random seed, not written anywhere. */
 kit_status receipt_key_random(receipt_key **out_key, kolm_error_t *err) KIT_MUST_USE;
 /* Writes keys_dir/signing.pem; with replace false ALREADY_EXISTS when there is one. Then the public copy. */
-kit_status receipt_key_store(const char *keys_dir, const receipt_key *key, bool replace, kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_key_store(const char *keys_dir, const receipt_key *key, bool replace,
+                             kolm_error_t *err) KIT_MUST_USE;
 /* receipt_keys_trust without its lock. */
-kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *public_key, const char *label, int64_t valid_from,
-                                int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *public_key, const char *label,
+                                int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
 
 /* Appends the one spelling of an envelope with one signature. */
 void receipt_envelope_text(const char *type, const void *payload, size_t length, const char *keyid,
                            const uint8_t signature[RECEIPT_SIGNATURE_BYTES], kit_buf *out);
 /* Appends an in-toto statement about one subject, canonical. Takes predicate, also when it fails. */
-kit_status receipt_statement(const char *subject, const char *sha256, const char *predicate_type, cJSON *predicate, kit_buf *out,
-                             kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_statement(const char *subject, const char *sha256, const char *predicate_type, cJSON *predicate,
+                             kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
-/* Parses one line of a chain or a sidecar: strict envelope, our payload type, strict statement. INVALID_ARGUMENT otherwise. */
+/* Parses one line of a chain or a sidecar: strict envelope, our payload type, strict statement. INVALID_ARGUMENT
+ * otherwise. */
 typedef struct receipt_line {
     receipt_envelope envelope;
     cJSON *statement;
@@ -56,8 +59,8 @@ kit_status receipt_line_parse(const char *text, size_t length, receipt_line *out
 void receipt_line_free(receipt_line *line); /* leaves it zeroed */
 
 /* Follows the links of the log at path. *out_same_log false when there is no such file or its log is another. Else
- * *out_found tells whether the line stands in it at its place with every link from the first line to the last intact; when not,
- * out_why says what is wrong. */
+ * *out_found tells whether the line stands in it at its place with every link from the first line to the last intact;
+ * when not, out_why says what is wrong. */
 kit_status receipt_chain_find(const char *path, const receipt_place *place, const char *line_sha256, bool *out_same_log,
                               bool *out_found, char out_why[256], kolm_error_t *err) KIT_MUST_USE;
 

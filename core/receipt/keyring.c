@@ -27,7 +27,8 @@ static receipt_trusted *find(const receipt_keyring *ring, const char *keyid) {
 static kit_status item_of(receipt_keyring *ring, const char *keyid, receipt_trusted **out, kolm_error_t *err) {
     *out = find(ring, keyid);
     if (*out != NULL) return KOLM_OK;
-    if (ring->count == MAX_KEYS) return kit_fail(err, KOLM_E_OUT_OF_RANGE, "remove some", "the keyring has more than %d keys", MAX_KEYS);
+    if (ring->count == MAX_KEYS)
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "remove some", "the keyring has more than %d keys", MAX_KEYS);
     if (ring->count == ring->capacity) {
         size_t capacity = ring->capacity == 0 ? 8 : 2 * ring->capacity;
         receipt_trusted *items = realloc(ring->items, capacity * sizeof *items);
@@ -60,7 +61,8 @@ static kit_status read_note(const char *path, cJSON **out, kolm_error_t *err) {
 }
 
 static kit_status bad_note(const char *path, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "remove it, then trust or revoke the key again", "%s is not what kolm writes there", path);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "remove it, then trust or revoke the key again",
+                    "%s is not what kolm writes there", path);
 }
 
 /* trusted/KEYID.pem with trusted/KEYID.json. */
@@ -108,8 +110,10 @@ static kit_status load_revoked(receipt_keyring *ring, const char *keys_dir, cons
     if (status == KOLM_OK) status = item_of(ring, keyid, &item, err);
     if (status == KOLM_OK) {
         item->revoked = true;
-        if (!kit_json_get_string(note, "reason", &reason) || !get_time(note, "date", &item->revoked_at)) status = bad_note(path, err);
-        else kit_copy(item->reason, sizeof item->reason, reason);
+        if (!kit_json_get_string(note, "reason", &reason) || !get_time(note, "date", &item->revoked_at))
+            status = bad_note(path, err);
+        else
+            kit_copy(item->reason, sizeof item->reason, reason);
     }
     cJSON_Delete(note);
     free(path);
@@ -119,7 +123,8 @@ static kit_status load_revoked(receipt_keyring *ring, const char *keys_dir, cons
 typedef kit_status (*loader)(receipt_keyring *ring, const char *keys_dir, const char *keyid, kolm_error_t *err);
 
 /* Calls load for every KEYID + suffix in keys_dir/inner; a directory that is not there is empty. */
-static kit_status load_all(receipt_keyring *ring, const char *keys_dir, const char *inner, const char *suffix, loader load, kolm_error_t *err) {
+static kit_status load_all(receipt_keyring *ring, const char *keys_dir, const char *inner, const char *suffix,
+                           loader load, kolm_error_t *err) {
     char *path = NULL;
     struct dirent **names = NULL;
     KIT_TRY(receipt_path(keys_dir, NULL, inner, &path, err));
@@ -135,7 +140,8 @@ static kit_status load_all(receipt_keyring *ring, const char *keys_dir, const ch
         char keyid[KIT_SHA256_HEX];
         const char *name = names[i]->d_name;
         kit_copy(keyid, sizeof keyid, name);
-        if (status == KOLM_OK && receipt_is_keyid(keyid) && strcmp(name + RECEIPT_KEYID_HEX, suffix) == 0) status = load(ring, keys_dir, keyid, err);
+        if (status == KOLM_OK && receipt_is_keyid(keyid) && strcmp(name + RECEIPT_KEYID_HEX, suffix) == 0)
+            status = load(ring, keys_dir, keyid, err);
         free(names[i]);
     }
     free(names);
@@ -210,8 +216,8 @@ static bool put_time(cJSON *note, const char *key, int64_t seconds) {
 }
 
 /* keys_dir/inner/KEYID + suffix, written whole. */
-static kit_status write_item(const char *keys_dir, const char *inner, const char *keyid, const char *suffix, const char *text, size_t length,
-                             kolm_error_t *err) {
+static kit_status write_item(const char *keys_dir, const char *inner, const char *keyid, const char *suffix,
+                             const char *text, size_t length, kolm_error_t *err) {
     char name[80];
     char *directory = NULL, *path = NULL;
     kit_format(name, sizeof name, "%s%s", keyid, suffix);
@@ -225,10 +231,12 @@ static kit_status write_item(const char *keys_dir, const char *inner, const char
 }
 
 /* Takes note. */
-static kit_status write_note(const char *keys_dir, const char *inner, const char *keyid, cJSON *note, bool good, kolm_error_t *err) {
+static kit_status write_note(const char *keys_dir, const char *inner, const char *keyid, cJSON *note, bool good,
+                             kolm_error_t *err) {
     kit_buf text = {0};
     kit_status status = good ? kit_json_canonical(note, &text, err)
-                             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give dates from 1970 to 9999", "a date is out of range, or memory is out");
+                             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give dates from 1970 to 9999",
+                                        "a date is out of range, or memory is out");
     if (status == KOLM_OK) {
         kit_buf_char(&text, '\n');
         status = kit_buf_ok(&text, err);
@@ -239,8 +247,8 @@ static kit_status write_note(const char *keys_dir, const char *inner, const char
     return status;
 }
 
-kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *public_key, const char *label, int64_t valid_from,
-                                int64_t valid_to, int64_t now, kolm_error_t *err) {
+kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *public_key, const char *label,
+                                int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) {
     char pem[RECEIPT_PEM_BYTES];
     cJSON *note = cJSON_CreateObject();
     bool good = note != NULL && kit_json_put_string(note, "label", label) && put_time(note, "valid_from", valid_from) &&
@@ -251,21 +259,25 @@ kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *publ
     return write_item(keys_dir, RECEIPT_TRUSTED_DIR, public_key->keyid, ".pem", pem, strlen(pem), err);
 }
 
-kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public_key, const char *label, int64_t valid_from,
-                              int64_t valid_to, int64_t now, kolm_error_t *err) {
+kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public_key, const char *label,
+                              int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) {
     int lock = -1;
     receipt_keyring *ring = NULL;
     const char *named = label == NULL ? "" : label;
-    if (valid_to < valid_from) return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give a later end", "the key would expire before it is valid");
-    if (strlen(named) >= sizeof ((receipt_trusted *)NULL)->label || kit_utf8_valid(named, strlen(named)) != strlen(named)) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a label of at most 127 bytes of UTF-8", "the label cannot be used");
+    if (valid_to < valid_from)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give a later end", "the key would expire before it is valid");
+    if (strlen(named) >= sizeof((receipt_trusted *)NULL)->label ||
+        kit_utf8_valid(named, strlen(named)) != strlen(named)) {
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a label of at most 127 bytes of UTF-8",
+                        "the label cannot be used");
     }
     kit_status status = receipt_lock_keys(keys_dir, &lock, err);
     if (status == KOLM_OK) status = receipt_keyring_load(keys_dir, &ring, err);
     if (status == KOLM_OK) {
         const receipt_trusted *item = find(ring, public_key->keyid);
         if (item != NULL && item->revoked) {
-            status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask its owner for the new key", "the key %.16s was revoked: %s", item->key.keyid, item->reason);
+            status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask its owner for the new key",
+                              "the key %.16s was revoked: %s", item->key.keyid, item->reason);
         }
     }
     if (status == KOLM_OK) status = receipt_trust_locked(keys_dir, public_key, named, valid_from, valid_to, now, err);
@@ -275,14 +287,16 @@ kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public
 }
 
 /* The whole id that a beginning of it means. */
-static kit_status whole_keyid(const receipt_keyring *ring, const char *given, char out[KIT_SHA256_HEX], kolm_error_t *err) {
+static kit_status whole_keyid(const receipt_keyring *ring, const char *given, char out[KIT_SHA256_HEX],
+                              kolm_error_t *err) {
     size_t matches = 0, length = strlen(given);
     if (receipt_is_keyid(given)) {
         memmove(out, given, KIT_SHA256_HEX); /* the caller may give the same place twice */
         return KOLM_OK;
     }
     if (length < 8 || length > RECEIPT_KEYID_HEX || strspn(given, "0123456789abcdef") != length) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "kolm keys list shows them", "a key id is 64 hexadecimal digits, of which at least the first eight are needed");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "kolm keys list shows them",
+                        "a key id is 64 hexadecimal digits, of which at least the first eight are needed");
     }
     for (size_t i = 0; i < ring->count; i++) {
         if (strncmp(ring->items[i].key.keyid, given, length) != 0) continue;
@@ -290,12 +304,14 @@ static kit_status whole_keyid(const receipt_keyring *ring, const char *given, ch
         matches++;
     }
     if (matches == 1) return KOLM_OK;
-    if (matches == 0) return kit_fail(err, KOLM_E_NOT_FOUND, "give the whole id to revoke a key that was never trusted", "no key of the keyring begins with %s", given);
+    if (matches == 0)
+        return kit_fail(err, KOLM_E_NOT_FOUND, "give the whole id to revoke a key that was never trusted",
+                        "no key of the keyring begins with %s", given);
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more digits", "%zu keys begin with %s", matches, given);
 }
 
-kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const char *reason, int64_t now, char out_keyid[KIT_SHA256_HEX],
-                               kolm_error_t *err) {
+kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const char *reason, int64_t now,
+                               char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
     int lock = -1;
     receipt_keyring *ring = NULL;
     kit_status status = receipt_lock_keys(keys_dir, &lock, err);
@@ -305,7 +321,8 @@ kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const ch
         const receipt_trusted *item = find(ring, out_keyid);
         if (item != NULL && item->revoked) goto out; /* the first date and reason stay */
         cJSON *note = cJSON_CreateObject();
-        bool good = note != NULL && kit_json_put_string(note, "reason", reason == NULL ? "" : reason) && put_time(note, "date", now);
+        bool good = note != NULL && kit_json_put_string(note, "reason", reason == NULL ? "" : reason) &&
+                    put_time(note, "date", now);
         status = write_note(keys_dir, RECEIPT_REVOKED_DIR, out_keyid, note, good, err);
     }
 out:

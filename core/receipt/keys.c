@@ -15,7 +15,8 @@
 
 /* RFC 8410: SubjectPublicKeyInfo and PKCS#8 of Ed25519 are a constant prefix and the 32 bytes. */
 static const uint8_t SPKI[] = {0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00};
-static const uint8_t PKCS8[] = {0x30, 0x2E, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20};
+static const uint8_t PKCS8[] = {0x30, 0x2E, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06,
+                                0x03, 0x2B, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20};
 #define SPKI_BYTES (sizeof SPKI + RECEIPT_PUBLIC_BYTES)
 #define PKCS8_BYTES (sizeof PKCS8 + crypto_sign_SEEDBYTES)
 
@@ -67,8 +68,8 @@ bool receipt_time_parse(const char *text, int64_t *out_seconds) {
     for (size_t i = 0; i < length; i++) {
         if (shape[i] != '0' && text[i] != shape[i]) return false;
     }
-    if (!two_digits(text, 19, 99, &century) || !two_digits(text + 2, 0, 99, &year) || !two_digits(text + 5, 1, 12, &month) ||
-        !two_digits(text + 8, 1, 31, &parts.tm_mday)) {
+    if (!two_digits(text, 19, 99, &century) || !two_digits(text + 2, 0, 99, &year) ||
+        !two_digits(text + 5, 1, 12, &month) || !two_digits(text + 8, 1, 31, &parts.tm_mday)) {
         return false;
     }
     if (length > 10 && !(two_digits(text + 11, 0, 23, &parts.tm_hour) && two_digits(text + 14, 0, 59, &parts.tm_min) &&
@@ -83,7 +84,8 @@ bool receipt_time_parse(const char *text, int64_t *out_seconds) {
 }
 
 /* ---- Guarded files */
-kit_status receipt_path(const char *directory, const char *inner, const char *name, char **out_path, kolm_error_t *err) {
+kit_status receipt_path(const char *directory, const char *inner, const char *name, char **out_path,
+                        kolm_error_t *err) {
     kit_buf path = {0};
     kit_buf_fmt(&path, "%s/%s%s%s", directory, inner == NULL ? "" : inner, inner == NULL ? "" : "/", name);
     kit_status status = kit_buf_ok(&path, err);
@@ -97,8 +99,9 @@ kit_status receipt_check_owner(int fd, const char *shown, unsigned loose, kolm_e
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", shown);
     if (info.st_uid != geteuid() && info.st_uid != 0) {
         kit_format(remedy, sizeof remedy, "find out who put it there; then: chown $(id -u) %s", shown);
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s belongs to another user (%lu), who could sign as you or choose whom you trust",
-                        shown, (unsigned long)info.st_uid);
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
+                        "%s belongs to another user (%lu), who could sign as you or choose whom you trust", shown,
+                        (unsigned long)info.st_uid);
     }
     if ((info.st_mode & loose) != 0) {
         kit_format(remedy, sizeof remedy, "chmod %s %s", loose == 0077 ? "600" : "go-w", shown);
@@ -131,7 +134,8 @@ static kit_status open_guarded(const char *path, unsigned loose, int *out_fd, ko
 }
 
 /* At most capacity bytes; *out_length tells how many. */
-static kit_status read_up_to(int fd, const char *path, char *bytes, size_t capacity, size_t *out_length, kolm_error_t *err) {
+static kit_status read_up_to(int fd, const char *path, char *bytes, size_t capacity, size_t *out_length,
+                             kolm_error_t *err) {
     *out_length = 0;
     while (*out_length < capacity) {
         ssize_t got = read(fd, bytes + *out_length, capacity - *out_length);
@@ -150,7 +154,8 @@ kit_status receipt_read_guarded(const char *path, size_t max_bytes, kit_buf *out
     if (bytes == NULL) return receipt_no_memory(err);
     kit_status status = open_guarded(path, 0022, &fd, err);
     if (status == KOLM_OK) status = read_up_to(fd, path, bytes, max_bytes + 1, &length, err);
-    if (status == KOLM_OK && length > max_bytes) status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "move it away", "%s is larger than %zu bytes", path, max_bytes);
+    if (status == KOLM_OK && length > max_bytes)
+        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "move it away", "%s is larger than %zu bytes", path, max_bytes);
     if (status == KOLM_OK) {
         kit_buf_add(out, bytes, length);
         status = kit_buf_ok(out, err);
@@ -181,12 +186,14 @@ kit_status receipt_lock_keys(const char *keys_dir, int *out_fd, kolm_error_t *er
 }
 
 /* ---- Public keys */
-kit_status receipt_public_make(const uint8_t bytes[RECEIPT_PUBLIC_BYTES], receipt_public *out_public, kolm_error_t *err) {
+kit_status receipt_public_make(const uint8_t bytes[RECEIPT_PUBLIC_BYTES], receipt_public *out_public,
+                               kolm_error_t *err) {
     uint8_t der[SPKI_BYTES];
     KIT_TRY(start_sodium(err));
     /* Under a key of small order, or one that is no point, signatures of strangers verify. */
     if (crypto_core_ed25519_is_valid_point(bytes) != 1) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "ask its owner to export it again", "the public key is not a valid Ed25519 key");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "ask its owner to export it again",
+                        "the public key is not a valid Ed25519 key");
     }
     memcpy(out_public->bytes, bytes, RECEIPT_PUBLIC_BYTES);
     memcpy(der, SPKI, sizeof SPKI);
@@ -195,7 +202,8 @@ kit_status receipt_public_make(const uint8_t bytes[RECEIPT_PUBLIC_BYTES], receip
 }
 
 /* HEAD base64(der) FOOT and a NUL, into a place that is large enough. */
-static void write_pem(const char *head, const char *foot, const uint8_t *der, size_t der_length, char *out, size_t capacity) {
+static void write_pem(const char *head, const char *foot, const uint8_t *der, size_t der_length, char *out,
+                      size_t capacity) {
     size_t at = strlen(head);
     memcpy(out, head, at);
     sodium_bin2base64(out + at, capacity - at, der, der_length, sodium_base64_VARIANT_ORIGINAL);
@@ -203,8 +211,8 @@ static void write_pem(const char *head, const char *foot, const uint8_t *der, si
 }
 
 /* The inverse, for exactly this head, foot and prefix; CR and one missing LF at the end are forgiven. */
-static bool read_pem(const char *head, const char *foot, const uint8_t *prefix, size_t prefix_length, const char *pem, size_t length,
-                     uint8_t *out_last, size_t last_length) {
+static bool read_pem(const char *head, const char *foot, const uint8_t *prefix, size_t prefix_length, const char *pem,
+                     size_t length, uint8_t *out_last, size_t last_length) {
     char plain[256];
     uint8_t der[64];
     size_t n = 0, der_length = 0, head_length = strlen(head), foot_length = strlen(foot);
@@ -215,9 +223,10 @@ static bool read_pem(const char *head, const char *foot, const uint8_t *prefix, 
         if (good) plain[n++] = pem[i];
     }
     if (good && n > 0 && plain[n - 1] != '\n') plain[n++] = '\n';
-    good = good && n > head_length + foot_length && memcmp(plain, head, head_length) == 0 && memcmp(plain + n - foot_length, foot, foot_length) == 0;
-    good = good && sodium_base642bin(der, sizeof der, plain + head_length, n - head_length - foot_length, NULL, &der_length, NULL,
-                                     sodium_base64_VARIANT_ORIGINAL) == 0;
+    good = good && n > head_length + foot_length && memcmp(plain, head, head_length) == 0 &&
+           memcmp(plain + n - foot_length, foot, foot_length) == 0;
+    good = good && sodium_base642bin(der, sizeof der, plain + head_length, n - head_length - foot_length, NULL,
+                                     &der_length, NULL, sodium_base64_VARIANT_ORIGINAL) == 0;
     good = good && der_length == prefix_length + last_length && memcmp(der, prefix, prefix_length) == 0;
     if (good) memcpy(out_last, der + prefix_length, last_length);
     sodium_memzero(plain, sizeof plain);
@@ -234,14 +243,19 @@ void receipt_public_pem(const receipt_public *public_key, char out_pem[RECEIPT_P
 
 kit_status receipt_public_parse(const char *pem, size_t length, receipt_public *out_public, kolm_error_t *err) {
     uint8_t bytes[RECEIPT_PUBLIC_BYTES];
-    if (read_pem(PUBLIC_HEAD, PUBLIC_FOOT, SPKI, sizeof SPKI, pem, length, bytes, sizeof bytes)) return receipt_public_make(bytes, out_public, err);
+    if (pem == NULL) length = 0;
+    if (read_pem(PUBLIC_HEAD, PUBLIC_FOOT, SPKI, sizeof SPKI, pem, length, bytes, sizeof bytes))
+        return receipt_public_make(bytes, out_public, err);
     if (length >= 27 && memmem(pem, length, "PRIVATE KEY", 11) != NULL) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give only the public half: openssl pkey -in FILE -pubout", "this is a private key");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give only the public half: openssl pkey -in FILE -pubout",
+                        "this is a private key");
     }
     if (length >= 26 && memcmp(pem, PUBLIC_HEAD, 26) == 0) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "kolm signs with Ed25519: kolm keys export", "this is not an Ed25519 public key");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "kolm signs with Ed25519: kolm keys export",
+                        "this is not an Ed25519 public key");
     }
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "export one with: kolm keys export", "this is not a public key in PEM");
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "export one with: kolm keys export",
+                    "this is not a public key in PEM");
 }
 
 kit_status receipt_public_read(const char *path, receipt_public *out_public, kolm_error_t *err) {
@@ -280,7 +294,8 @@ kit_status receipt_key_from_seed(const uint8_t seed[32], receipt_key **out_key, 
 kit_status receipt_key_random(receipt_key **out_key, kolm_error_t *err) {
     uint8_t seed[crypto_sign_SEEDBYTES];
     *out_key = NULL;
-    if (getrandom(seed, sizeof seed, 0) != (ssize_t)sizeof seed) return kit_fail_errno(err, errno, "cannot get random bytes for a key");
+    if (getrandom(seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        return kit_fail_errno(err, errno, "cannot get random bytes for a key");
     kit_status status = receipt_key_from_seed(seed, out_key, err);
     sodium_memzero(seed, sizeof seed);
     return status;
@@ -300,8 +315,8 @@ const char *receipt_key_pem(const receipt_key *key) {
     return key->pem;
 }
 
-kit_status receipt_key_sign(const receipt_key *key, const void *bytes, size_t length, uint8_t out_signature[RECEIPT_SIGNATURE_BYTES],
-                            kolm_error_t *err) {
+kit_status receipt_key_sign(const receipt_key *key, const void *bytes, size_t length,
+                            uint8_t out_signature[RECEIPT_SIGNATURE_BYTES], kolm_error_t *err) {
     if (crypto_sign_detached(out_signature, NULL, bytes, length, key->secret) == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_INTERNAL, "report this", "signing failed");
 }
@@ -347,8 +362,10 @@ kit_status receipt_key_load(const char *keys_dir, receipt_key **out_key, kolm_er
     KIT_TRY(receipt_path(keys_dir, NULL, RECEIPT_SIGNING, &path, err));
     kit_status status = open_guarded(path, 0077, &fd, err);
     if (status == KOLM_OK) status = read_up_to(fd, path, text, sizeof text, &length, err);
-    if (status == KOLM_OK && !read_pem(PRIVATE_HEAD, PRIVATE_FOOT, PKCS8, sizeof PKCS8, text, length, seed, sizeof seed)) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "put the right file back from a backup, or move it away to begin with a new key",
+    if (status == KOLM_OK &&
+        !read_pem(PRIVATE_HEAD, PRIVATE_FOOT, PKCS8, sizeof PKCS8, text, length, seed, sizeof seed)) {
+        status = kit_fail(err, KOLM_E_DATA_LOSS,
+                          "put the right file back from a backup, or move it away to begin with a new key",
                           "%s is not an Ed25519 private key in PKCS#8 PEM", path);
     }
     if (status == KOLM_OK) status = receipt_key_from_seed(seed, out_key, err);
@@ -381,7 +398,8 @@ static kit_status check_not_revoked(const char *keys_dir, const char *keyid, kol
     bool revoked = access(path, F_OK) == 0;
     free(path);
     if (!revoked) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make a new one with: kolm keys rotate", "the signing key %.16s was revoked", keyid);
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make a new one with: kolm keys rotate",
+                    "the signing key %.16s was revoked", keyid);
 }
 
 kit_status receipt_key_open(const char *keys_dir, receipt_key **out_key, bool *out_created, kolm_error_t *err) {

@@ -20,8 +20,9 @@
  * public ones must be writable by nobody else; PERMISSION_DENIED says which file, and the chmod that helps.
  *
  * The own key is trusted without an entry. A rotated key stays trusted under the label "own, until DATE".
- * Times are seconds since 1970, UTC, always given by the caller. Threads: different processes may create, trust and rotate at
- * once (first writer's key wins, changes are made under HOME/keys/lock); one keyring object serves one thread.
+ * Times are seconds since 1970, UTC, always given by the caller. Threads: different processes may create, trust and
+ * rotate at once (first writer's key wins, changes are made under HOME/keys/lock); one keyring object serves one
+ * thread.
  */
 
 #include "kolm/kit/file.h"
@@ -45,12 +46,14 @@ typedef struct receipt_public {
     char keyid[KIT_SHA256_HEX];
 } receipt_public;
 
-kit_status receipt_public_make(const uint8_t bytes[RECEIPT_PUBLIC_BYTES], receipt_public *out_public, kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_public_make(const uint8_t bytes[RECEIPT_PUBLIC_BYTES], receipt_public *out_public,
+                               kolm_error_t *err) KIT_MUST_USE;
 /* SPKI PEM, LF ended. */
 void receipt_public_pem(const receipt_public *public_key, char out_pem[RECEIPT_PEM_BYTES]);
 /* Reads exactly the spelling that receipt_public_pem and openssl write (CRLF is forgiven); another kind of key is
  * INVALID_ARGUMENT and said to be so. Keys of small order are refused: anything verifies under them. */
-kit_status receipt_public_parse(const char *pem, size_t length, receipt_public *out_public, kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_public_parse(const char *pem, size_t length, receipt_public *out_public,
+                                kolm_error_t *err) KIT_MUST_USE;
 kit_status receipt_public_read(const char *path, receipt_public *out_public, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- The signing key */
@@ -58,7 +61,8 @@ typedef struct receipt_key receipt_key; /* its secret lives in locked, guarded m
 
 /* Loads keys_dir/signing.pem; makes directory and key on first use. Two processes at first use end with one key.
  * *out_created tells whether this call made it: the caller then prints the fingerprint. */
-kit_status receipt_key_open(const char *keys_dir, receipt_key **out_key, bool *out_created, kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_key_open(const char *keys_dir, receipt_key **out_key, bool *out_created,
+                            kolm_error_t *err) KIT_MUST_USE;
 /* Loads it; NOT_FOUND when there is none. Creates nothing. */
 kit_status receipt_key_load(const char *keys_dir, receipt_key **out_key, kolm_error_t *err) KIT_MUST_USE;
 /* A key from a known seed, for tests with known answers. */
@@ -66,24 +70,24 @@ kit_status receipt_key_from_seed(const uint8_t seed[32], receipt_key **out_key, 
 void receipt_key_free(receipt_key *key); /* wipes it */
 const receipt_public *receipt_key_public(const receipt_key *key);
 const char *receipt_key_pem(const receipt_key *key); /* of the public half; belongs to key */
-kit_status receipt_key_sign(const receipt_key *key, const void *bytes, size_t length, uint8_t out_signature[RECEIPT_SIGNATURE_BYTES],
-                            kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_key_sign(const receipt_key *key, const void *bytes, size_t length,
+                            uint8_t out_signature[RECEIPT_SIGNATURE_BYTES], kolm_error_t *err) KIT_MUST_USE;
 /* Replaces the signing key by a new one. The old key signs a statement about the new one (predicate type
- * RECEIPT_ROTATION_PREDICATE), appended to rotations.jsonl and to out_line (with LF), stays trusted, and its private half
- * is deleted. now: seconds since 1970. */
-kit_status receipt_key_rotate(const char *keys_dir, int64_t now, receipt_public *out_old, receipt_public *out_new, kit_buf *out_line,
-                              kolm_error_t *err) KIT_MUST_USE;
+ * RECEIPT_ROTATION_PREDICATE), appended to rotations.jsonl and to out_line (with LF), stays trusted, and its private
+ * half is deleted. now: seconds since 1970. */
+kit_status receipt_key_rotate(const char *keys_dir, int64_t now, receipt_public *out_old, receipt_public *out_new,
+                              kit_buf *out_line, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- The keyring */
 typedef struct receipt_trusted {
-    receipt_public key;  /* of a key that is only revoked, never trusted, bytes are zero */
+    receipt_public key; /* of a key that is only revoked, never trusted, bytes are zero */
     char label[128];
-    int64_t valid_from;  /* RECEIPT_NO_START when not limited */
-    int64_t valid_to;    /* RECEIPT_NO_END when not limited; the last second that counts */
-    bool own;            /* the signing key of this home */
-    bool trusted;        /* own, or in trusted/ */
+    int64_t valid_from; /* RECEIPT_NO_START when not limited */
+    int64_t valid_to;   /* RECEIPT_NO_END when not limited; the last second that counts */
+    bool own;           /* the signing key of this home */
+    bool trusted;       /* own, or in trusted/ */
     bool revoked;
-    char reason[256];    /* of the revocation */
+    char reason[256]; /* of the revocation */
     int64_t revoked_at;
 } receipt_trusted;
 
@@ -96,13 +100,14 @@ size_t receipt_keyring_count(const receipt_keyring *ring);
 const receipt_trusted *receipt_keyring_at(const receipt_keyring *ring, size_t index); /* own first, then by key id */
 const receipt_trusted *receipt_keyring_find(const receipt_keyring *ring, const char *keyid); /* or NULL */
 
-/* Believes a key from now on. label may be "". Trusting a trusted key replaces label and dates; FAILED_PRECONDITION when it
- * is revoked, or when valid_to is before valid_from. */
-kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public_key, const char *label, int64_t valid_from,
-                              int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
-/* Never believes a key again. keyid: the whole id, or the first eight digits or more of a key in the ring. An unknown whole id may be revoked
- * too. There is no way back: revoking by mistake costs a new key. out_keyid gets the whole id. */
-kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const char *reason, int64_t now, char out_keyid[KIT_SHA256_HEX],
-                               kolm_error_t *err) KIT_MUST_USE;
+/* Believes a key from now on. label may be "". Trusting a trusted key replaces label and dates; FAILED_PRECONDITION
+ * when it is revoked, or when valid_to is before valid_from. */
+kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public_key, const char *label,
+                              int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
+/* Never believes a key again. keyid: the whole id, or the first eight digits or more of a key in the ring. An unknown
+ * whole id may be revoked too. There is no way back: revoking by mistake costs a new key. out_keyid gets the whole id.
+ */
+kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const char *reason, int64_t now,
+                               char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 
 #endif

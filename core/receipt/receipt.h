@@ -4,13 +4,14 @@
 #define KOLM_RECEIPT_RECEIPT_H
 
 /*
- * A compile makes two lines, each a DSSE envelope (dsse.h) around an in-toto Statement v1 whose one subject is the artifact, by
- * the SHA-256 of the whole file: first SLSA provenance v1, then kolm's receipt. Both are appended to the chain of the
- * machine (chain.h) and lie beside the artifact in X.kolm.intoto.jsonl. The fields of the receipt, by literal path:
+ * A compile makes two lines, each a DSSE envelope (dsse.h) around an in-toto Statement v1 whose one subject is the
+ * artifact, by the SHA-256 of the whole file: first SLSA provenance v1, then kolm's receipt. Both are appended to the
+ * chain of the machine (chain.h) and lie beside the artifact in X.kolm.intoto.jsonl. The fields of the receipt, by
+ * literal path:
  *
- *     predicate.metrics.compute   {backend, device, cost_usd, wall_duration_ms, provenance {picker_version, chosen_by, score,
- *                                  reason, runners_up, constraints, plugin_sha256, plugin_version, quoted_cost_usd,
- *                                  billed_cost_usd, seed, toolchain}}
+ *     predicate.metrics.compute   {backend, device, cost_usd, wall_duration_ms, provenance}, where provenance is
+ *                                 {picker_version, chosen_by, score, reason, runners_up, constraints, plugin_sha256,
+ *                                  plugin_version, quoted_cost_usd, billed_cost_usd, seed, toolchain}
  *     predicate.metrics.kscore    the object of the manifest
  *     predicate.artifact          {name, version, manifest_sha256, size}
  *     predicate.airgap            {requested, enforced, profile, mechanisms}
@@ -31,7 +32,8 @@
 #define RECEIPT_PREDICATE "urn:kolm:receipt:v1"
 #define RECEIPT_ROTATION_PREDICATE "urn:kolm:key-rotation:v1"
 #define RECEIPT_BUILD_TYPE "urn:kolm:compile:v1"
-#define RECEIPT_BUILDER_PREFIX "urn:kolm:backend:" /* + backend: whoever believes one backend need not believe another */
+/* With the backend's name behind it: whoever believes one backend need not believe another. */
+#define RECEIPT_BUILDER_PREFIX "urn:kolm:backend:"
 #define RECEIPT_SIDECAR_SUFFIX ".intoto.jsonl"
 
 #define RECEIPT_UNKNOWN UINT64_MAX /* a cost or duration that nobody knows */
@@ -43,8 +45,8 @@ typedef struct receipt_input {
     const char *sha256; /* 64 hex digits */
 } receipt_input;
 
-/* Everything a compile knows. All strings may be NULL where not marked; NULL becomes null. cJSON values are borrowed, and hold
- * only integers and kit_json_micro decimals. */
+/* Everything a compile knows. All strings may be NULL where not marked; NULL becomes null. cJSON values are borrowed,
+ * and hold only integers and kit_json_micro decimals. */
 typedef struct receipt_compile {
     /* The artifact; all required. */
     const char *file_name; /* "support_ticket_router-1.0.0.kolm" */
@@ -74,8 +76,8 @@ typedef struct receipt_compile {
     int64_t finished_at;
     /* Who chose it. */
     const char *picker_version;
-    const char *chosen_by;   /* "flag", "environment", "config", "picker" */
-    uint64_t score_micro;    /* the picker's score in millionths, or RECEIPT_UNKNOWN */
+    const char *chosen_by; /* "flag", "environment", "config", "picker" */
+    uint64_t score_micro;  /* the picker's score in millionths, or RECEIPT_UNKNOWN */
     const char *reason;
     const cJSON *runners_up;  /* array; NULL is [] */
     const cJSON *constraints; /* object; NULL is {} */
@@ -89,14 +91,14 @@ typedef struct receipt_compile {
     size_t airgap_mechanism_count;
 } receipt_compile;
 
-/* Signs both lines, appends them to the chain and writes them to sidecar_path (atomically, replacing what is there), both on
- * disk when it returns. sidecar_path NULL: only the chain. out_head is the new head, to be printed. */
-kit_status receipt_write(const receipt_compile *compile, const receipt_key *key, const char *chain_path, const char *sidecar_path,
-                         receipt_head *out_head, kolm_error_t *err) KIT_MUST_USE;
+/* Signs both lines, appends them to the chain and writes them to sidecar_path (atomically, replacing what is there),
+ * both on disk when it returns. sidecar_path NULL: only the chain. out_head is the new head, to be printed. */
+kit_status receipt_write(const receipt_compile *compile, const receipt_key *key, const char *chain_path,
+                         const char *sidecar_path, receipt_head *out_head, kolm_error_t *err) KIT_MUST_USE;
 
 /* The two functions that artifact_signer of core/artifact wants, with user = a receipt_key (length: see dsse.h). */
-kit_status receipt_sign_envelope(void *key, const char *payload_type, const void *payload, size_t payload_length, kit_buf *out_envelope,
-                                 kolm_error_t *err);
+kit_status receipt_sign_envelope(void *key, const char *payload_type, const void *payload, size_t payload_length,
+                                 kit_buf *out_envelope, kolm_error_t *err);
 
 /* ---- Believing */
 typedef enum receipt_verdict {
@@ -121,30 +123,32 @@ typedef struct receipt_question {
     const char *envelope; /* artifact_envelope */
     size_t envelope_length;
     const char *envelope_type; /* ARTIFACT_MANIFEST_TYPE */
-    const char *signer_pem; /* artifact_signer_pem */
+    const char *signer_pem;    /* artifact_signer_pem */
     size_t signer_pem_length;
-    const char *file_sha256; /* artifact_hash with ARTIFACT_HASH_FILE; "" when there is no sidecar and entries were hashed */
+    const char
+        *file_sha256; /* artifact_hash with ARTIFACT_HASH_FILE; "" when there is no sidecar and entries were hashed */
     const char *sidecar; /* the bytes of the .intoto.jsonl; NULL when there is none */
     size_t sidecar_length;
-    const char *chain_path; /* HOME/receipts.jsonl, or NULL: when it is the log that the receipts name, they must be in it */
+    const char
+        *chain_path; /* HOME/receipts.jsonl, or NULL: when it is the log that the receipts name, they must be in it */
 } receipt_question;
 
 typedef struct receipt_report {
     receipt_verdict verdict;
-    char text[512];   /* one line: the verdict and why */
-    char remedy[512]; /* what to do next; "" for trusted */
-    char keyid[KIT_SHA256_HEX]; /* of the signer, "" when it could not be read */
-    char label[128];            /* of the signer in the keyring */
-    size_t receipts;            /* lines about this artifact, signed by the signer */
-    bool in_local_chain;        /* found in chain_path */
-    cJSON *receipt;             /* predicate of kolm's receipt when its signature is good, else NULL; owned */
-    receipt_place place;        /* of that line */
+    char text[512];                   /* one line: the verdict and why */
+    char remedy[512];                 /* what to do next; "" for trusted */
+    char keyid[KIT_SHA256_HEX];       /* of the signer, "" when it could not be read */
+    char label[128];                  /* of the signer in the keyring */
+    size_t receipts;                  /* lines about this artifact, signed by the signer */
+    bool in_local_chain;              /* found in chain_path */
+    cJSON *receipt;                   /* predicate of kolm's receipt when its signature is good, else NULL; owned */
+    receipt_place place;              /* of that line */
     char line_sha256[KIT_SHA256_HEX]; /* of that line */
 } receipt_report;
 
-/* Whether the embedded envelope, the signer, and the sidecar agree and may be believed. A status other than KOLM_OK means
- * that the question could not be answered (no memory, unreadable log); every answer is a report. Without a sidecar the answer is
- * about the content only, and the text says so. */
+/* Whether the embedded envelope, the signer, and the sidecar agree and may be believed. A status other than KOLM_OK
+ * means that the question could not be answered (no memory, unreadable log); every answer is a report. Without a
+ * sidecar the answer is about the content only, and the text says so. */
 kit_status receipt_check(const receipt_question *question, receipt_report *out_report, kolm_error_t *err) KIT_MUST_USE;
 void receipt_report_free(receipt_report *report);
 

@@ -9,20 +9,24 @@
 #include <string.h>
 #include <unistd.h>
 
-static kit_status sign_rotation(const receipt_key *old_key, const receipt_key *new_key, const char *date, kit_buf *out_line, kolm_error_t *err) {
+static kit_status sign_rotation(const receipt_key *old_key, const receipt_key *new_key, const char *date,
+                                kit_buf *out_line, kolm_error_t *err) {
     kit_buf statement = {0};
     const char *new_id = receipt_key_public(new_key)->keyid;
     cJSON *predicate = cJSON_CreateObject();
     bool good = predicate != NULL && kit_json_put_string(predicate, "old_keyid", receipt_key_public(old_key)->keyid) &&
                 kit_json_put_string(predicate, "new_keyid", new_id) &&
-                kit_json_put_string(predicate, "new_public_key", receipt_key_pem(new_key)) && kit_json_put_string(predicate, "rotated_at", date);
+                kit_json_put_string(predicate, "new_public_key", receipt_key_pem(new_key)) &&
+                kit_json_put_string(predicate, "rotated_at", date);
     if (!good) {
         cJSON_Delete(predicate);
         return receipt_no_memory(err);
     }
     /* The id of a key is the digest of its SPKI DER, so it can stand as the digest of the subject. */
-    kit_status status = receipt_statement("signing key", new_id, RECEIPT_ROTATION_PREDICATE, predicate, &statement, err);
-    if (status == KOLM_OK) status = receipt_envelope_sign(old_key, RECEIPT_PAYLOAD_TYPE, statement.data, statement.length, out_line, err);
+    kit_status status =
+        receipt_statement("signing key", new_id, RECEIPT_ROTATION_PREDICATE, predicate, &statement, err);
+    if (status == KOLM_OK)
+        status = receipt_envelope_sign(old_key, RECEIPT_PAYLOAD_TYPE, statement.data, statement.length, out_line, err);
     if (status == KOLM_OK) {
         kit_buf_char(out_line, '\n');
         status = kit_buf_ok(out_line, err);
@@ -44,20 +48,24 @@ static kit_status append_rotation(const char *keys_dir, const kit_buf *line, kol
     return status;
 }
 
-kit_status receipt_key_rotate(const char *keys_dir, int64_t now, receipt_public *out_old, receipt_public *out_new, kit_buf *out_line,
-                              kolm_error_t *err) {
+kit_status receipt_key_rotate(const char *keys_dir, int64_t now, receipt_public *out_old, receipt_public *out_new,
+                              kit_buf *out_line, kolm_error_t *err) {
     char date[RECEIPT_TIME_BYTES], label[64];
     receipt_key *old_key = NULL, *new_key = NULL;
     kit_buf line = {0};
     int lock = -1;
-    if (!receipt_time_text(now, date)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set the clock", "the date is out of range");
+    if (!receipt_time_text(now, date))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set the clock", "the date is out of range");
     kit_format(label, sizeof label, "own, until %s", date);
     kit_status status = receipt_lock_keys(keys_dir, &lock, err);
     if (status == KOLM_OK) status = receipt_key_load(keys_dir, &old_key, err);
     if (status == KOLM_OK) status = receipt_key_random(&new_key, err);
     if (status == KOLM_OK) status = sign_rotation(old_key, new_key, date, &line, err);
-    /* In this order a crash in between leaves the old key signing, or both believed. Never an artifact that nobody believes. */
-    if (status == KOLM_OK) status = receipt_trust_locked(keys_dir, receipt_key_public(old_key), label, RECEIPT_NO_START, RECEIPT_NO_END, now, err);
+    /* In this order a crash in between leaves the old key signing, or both believed. Never an artifact that nobody
+     * believes. */
+    if (status == KOLM_OK)
+        status = receipt_trust_locked(keys_dir, receipt_key_public(old_key), label, RECEIPT_NO_START, RECEIPT_NO_END,
+                                      now, err);
     if (status == KOLM_OK) status = append_rotation(keys_dir, &line, err);
     if (status == KOLM_OK) status = receipt_key_store(keys_dir, new_key, true, err);
     if (status == KOLM_OK) {

@@ -2,9 +2,9 @@
 /* For tests in Python: writes artifacts, opens them, verifies them. */
 
 /*
- * usage: artifact_tool write DIR OUT NAME=PATH...   key in DIR/keys, chain DIR/receipts.jsonl; writes OUT and its receipts
- *        artifact_tool open FILE                    structure and entry digests
- *        artifact_tool verify DIR FILE              the verdict, by DIR's keyring and chain
+ * usage: artifact_tool write DIR OUT NAME=PATH...   key in DIR/keys, chain DIR/receipts.jsonl; writes OUT and its
+ * receipts artifact_tool open FILE                    structure and entry digests artifact_tool verify DIR FILE the
+ * verdict, by DIR's keyring and chain
  *
  * Exit 0, or 1 with "CODE: sentence" on standard error.
  */
@@ -20,11 +20,13 @@
 #define SOME_DIGEST "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 #define MOST_FILES 64
 
-static const char manifest_text[] =
-    "{\"name\":\"tool\",\"version\":\"1.0.0\",\"task\":\"tool\",\"recipe\":\"linear\",\"base\":null,\"toolchain\":\"t\",\"options\":{},"
-    "\"report\":{},\"data\":{\"train\":{\"rows\":8,\"sha256\":\"" SOME_DIGEST "\"},\"eval\":{\"rows\":2,\"sha256\":\"" SOME_DIGEST "\"}},"
-    "\"evaluation\":{\"sha256\":\"" SOME_DIGEST "\"},\"kscore\":{\"k\":0.9,\"accuracy\":0.95,\"size\":1,\"latency\":1,\"cost\":1,"
-    "\"coverage\":1,\"n\":2,\"correct\":2,\"answered\":2,\"reference\":{}}}";
+static const char manifest_text[] = "{\"name\":\"tool\",\"version\":\"1.0.0\",\"task\":\"tool\",\"recipe\":\"linear\","
+                                    "\"base\":null,\"toolchain\":\"t\",\"options\":{},"
+                                    "\"report\":{},\"data\":{\"train\":{\"rows\":8,\"sha256\":\"" SOME_DIGEST
+                                    "\"},\"eval\":{\"rows\":2,\"sha256\":\"" SOME_DIGEST "\"}},"
+                                    "\"evaluation\":{\"sha256\":\"" SOME_DIGEST
+                                    "\"},\"kscore\":{\"k\":0.9,\"accuracy\":0.95,\"size\":1,\"latency\":1,\"cost\":1,"
+                                    "\"coverage\":1,\"n\":2,\"correct\":2,\"answered\":2,\"reference\":{}}}";
 
 static kolm_error_t err = KIT_ERROR_INIT;
 
@@ -37,10 +39,21 @@ static kit_status sign(const char *dir, const char *out, receipt_key *key) {
     kit_format(sidecar, sizeof sidecar, "%s%s", out, RECEIPT_SIDECAR_SUFFIX);
     kit_status status = artifact_hash(a, ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES, NULL, NULL, sha256, &err);
     const char *slash = strrchr(out, '/');
-    receipt_compile compile = {.file_name = slash == NULL ? out : slash + 1, .file_sha256 = sha256, .manifest_sha256 = artifact_manifest_sha256(a),
-                               .file_size = artifact_size(a), .name = "tool", .version = "1.0.0", .backend = "acme", .cost_micro_usd = 0,
-                               .quoted_micro_usd = RECEIPT_UNKNOWN, .billed_micro_usd = RECEIPT_UNKNOWN, .wall_duration_ms = 12,
-                               .score_micro = 895000, .started_at = NOW, .finished_at = NOW, .kscore = kit_json_get(artifact_manifest(a), "kscore")};
+    receipt_compile compile = {.file_name = slash == NULL ? out : slash + 1,
+                               .file_sha256 = sha256,
+                               .manifest_sha256 = artifact_manifest_sha256(a),
+                               .file_size = artifact_size(a),
+                               .name = "tool",
+                               .version = "1.0.0",
+                               .backend = "acme",
+                               .cost_micro_usd = 0,
+                               .quoted_micro_usd = RECEIPT_UNKNOWN,
+                               .billed_micro_usd = RECEIPT_UNKNOWN,
+                               .wall_duration_ms = 12,
+                               .score_micro = 895000,
+                               .started_at = NOW,
+                               .finished_at = NOW,
+                               .kscore = kit_json_get(artifact_manifest(a), "kscore")};
     if (status == KOLM_OK) status = receipt_write(&compile, key, chain, sidecar, &head, &err);
     artifact_close(a);
     return status;
@@ -95,10 +108,15 @@ static kit_status verify(const char *dir, const char *path) {
     kit_format(beside, sizeof beside, "%s%s", path, RECEIPT_SIDECAR_SUFFIX);
     kit_status status = artifact_open(path, &a, &err);
     if (status == KOLM_OK) status = receipt_sidecar_read(beside, &sidecar, &found, &err);
-    if (status == KOLM_OK) status = artifact_hash(a, found ? ARTIFACT_HASH_FILE : ARTIFACT_HASH_ENTRIES, NULL, NULL, sha256, &err);
+    if (status == KOLM_OK)
+        status = artifact_hash(a, found ? ARTIFACT_HASH_FILE : ARTIFACT_HASH_ENTRIES, NULL, NULL, sha256, &err);
     if (status == KOLM_OK) status = receipt_keyring_load(keys, &ring, &err);
     if (status == KOLM_OK) {
-        receipt_question q = {.ring = ring, .now = NOW, .envelope_type = ARTIFACT_MANIFEST_TYPE, .file_sha256 = sha256, .chain_path = chain};
+        receipt_question q = {.ring = ring,
+                              .now = NOW,
+                              .envelope_type = ARTIFACT_MANIFEST_TYPE,
+                              .file_sha256 = sha256,
+                              .chain_path = chain};
         q.manifest = artifact_manifest_text(a, &q.manifest_length);
         q.envelope = artifact_envelope(a, &q.envelope_length);
         q.signer_pem = artifact_signer_pem(a, &q.signer_pem_length);
@@ -120,9 +138,12 @@ static kit_status verify(const char *dir, const char *path) {
 int main(int argc, char **argv) {
     kit_status status = KOLM_E_INVALID_ARGUMENT;
     kit_copy(err.text, sizeof err.text, "usage: see the top of artifact_tool.c");
-    if (argc >= 5 && argc <= 4 + MOST_FILES && strcmp(argv[1], "write") == 0) status = write_artifact(argv[2], argv[3], argc - 4, argv + 4);
-    else if (argc == 3 && strcmp(argv[1], "open") == 0) status = open_artifact(argv[2]);
-    else if (argc == 4 && strcmp(argv[1], "verify") == 0) status = verify(argv[2], argv[3]);
+    if (argc >= 5 && argc <= 4 + MOST_FILES && strcmp(argv[1], "write") == 0)
+        status = write_artifact(argv[2], argv[3], argc - 4, argv + 4);
+    else if (argc == 3 && strcmp(argv[1], "open") == 0)
+        status = open_artifact(argv[2]);
+    else if (argc == 4 && strcmp(argv[1], "verify") == 0)
+        status = verify(argv[2], argv[3]);
     if (status == KOLM_OK) return 0;
     fprintf(stderr, "%s: %s\n", kit_status_name(status), err.text);
     return 1;

@@ -43,11 +43,14 @@ void fixture_text(const char *name, kit_buf *out) {
 
 cJSON *fixture_manifest(void) {
     static const char text[] =
-        "{\"name\":\"support_ticket_router\",\"version\":\"1.0.0\",\"task\":\"support_ticket_router\",\"recipe\":\"linear\","
+        "{\"name\":\"support_ticket_router\",\"version\":\"1.0.0\",\"task\":\"support_ticket_router\",\"recipe\":"
+        "\"linear\","
         "\"base\":null,\"toolchain\":\"engine 1\",\"options\":{\"seed\":7},\"report\":{\"labels\":[\"a\",\"b\"]},"
-        "\"data\":{\"train\":{\"rows\":80,\"sha256\":\"" SOME_DIGEST "\"},\"eval\":{\"rows\":20,\"sha256\":\"" SOME_DIGEST "\"}},"
+        "\"data\":{\"train\":{\"rows\":80,\"sha256\":\"" SOME_DIGEST
+        "\"},\"eval\":{\"rows\":20,\"sha256\":\"" SOME_DIGEST "\"}},"
         "\"evaluation\":{\"sha256\":\"" SOME_DIGEST "\"},"
-        "\"kscore\":{\"k\":0.917,\"accuracy\":0.95,\"size\":0.999999,\"latency\":1,\"cost\":1,\"coverage\":1,\"n\":20,\"correct\":19,"
+        "\"kscore\":{\"k\":0.917,\"accuracy\":0.95,\"size\":0.999999,\"latency\":1,\"cost\":1,\"coverage\":1,\"n\":20,"
+        "\"correct\":19,"
         "\"answered\":20,\"reference\":{\"bytes\":80000000000}}}";
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *manifest = NULL;
@@ -76,18 +79,42 @@ void fixture_artifact(const char *name, receipt_key *key, artifact_identity *out
     cJSON_Delete(manifest);
 }
 
-receipt_compile fixture_compile(const char *file_sha256, const char *manifest_sha256, uint64_t size, const cJSON *manifest) {
+receipt_compile fixture_compile(const char *file_sha256, const char *manifest_sha256, uint64_t size,
+                                const cJSON *manifest) {
     static const receipt_input inputs[] = {{"train.jsonl", SOME_DIGEST}};
     static const char *const mechanisms[] = {"seccomp"};
-    return (receipt_compile){
-        .file_name = "small.kolm", .file_sha256 = file_sha256, .manifest_sha256 = manifest_sha256, .file_size = size,
-        .name = "support_ticket_router", .version = "1.0.0", .task = "support_ticket_router", .recipe = "linear", .seed = 7,
-        .toolchain = "engine 1", .inputs = inputs, .input_count = 1, .backend = "acme", .device = "a \"device\"",
-        .plugin_version = "1.2", .plugin_sha256 = SOME_DIGEST, .cost_micro_usd = 1250000, .quoted_micro_usd = 1300000,
-        .billed_micro_usd = RECEIPT_UNKNOWN, .wall_duration_ms = 61234, .started_at = FIXTURE_NOW - 61, .finished_at = FIXTURE_NOW,
-        .picker_version = "1", .chosen_by = "picker", .score_micro = 940000, .reason = "available",
-        .kscore = kit_json_get(manifest, "kscore"), .airgap_requested = true, .airgap_enforced = true, .airgap_profile = "strict",
-        .airgap_mechanisms = mechanisms, .airgap_mechanism_count = 1};
+    return (receipt_compile){.file_name = "small.kolm",
+                             .file_sha256 = file_sha256,
+                             .manifest_sha256 = manifest_sha256,
+                             .file_size = size,
+                             .name = "support_ticket_router",
+                             .version = "1.0.0",
+                             .task = "support_ticket_router",
+                             .recipe = "linear",
+                             .seed = 7,
+                             .toolchain = "engine 1",
+                             .inputs = inputs,
+                             .input_count = 1,
+                             .backend = "acme",
+                             .device = "a \"device\"",
+                             .plugin_version = "1.2",
+                             .plugin_sha256 = SOME_DIGEST,
+                             .cost_micro_usd = 1250000,
+                             .quoted_micro_usd = 1300000,
+                             .billed_micro_usd = RECEIPT_UNKNOWN,
+                             .wall_duration_ms = 61234,
+                             .started_at = FIXTURE_NOW - 61,
+                             .finished_at = FIXTURE_NOW,
+                             .picker_version = "1",
+                             .chosen_by = "picker",
+                             .score_micro = 940000,
+                             .reason = "available",
+                             .kscore = kit_json_get(manifest, "kscore"),
+                             .airgap_requested = true,
+                             .airgap_enforced = true,
+                             .airgap_profile = "strict",
+                             .airgap_mechanisms = mechanisms,
+                             .airgap_mechanism_count = 1};
 }
 
 void fixture_signed(const char *name, receipt_key *key, receipt_head *out_head) {
@@ -116,9 +143,14 @@ int fixture_verify(const char *name, const receipt_keyring *ring, const char *ch
     kit_format(path, sizeof path, "%s%s", fixture_path(name), RECEIPT_SIDECAR_SUFFIX);
     kit_status status = artifact_open(fixture_path(name), &a, &err);
     if (status == KOLM_OK) status = receipt_sidecar_read(path, &sidecar, &found, &err);
-    if (status == KOLM_OK) status = artifact_hash(a, found ? ARTIFACT_HASH_FILE : ARTIFACT_HASH_ENTRIES, NULL, NULL, sha256, &err);
+    if (status == KOLM_OK)
+        status = artifact_hash(a, found ? ARTIFACT_HASH_FILE : ARTIFACT_HASH_ENTRIES, NULL, NULL, sha256, &err);
     if (status == KOLM_OK) {
-        receipt_question q = {.ring = ring, .now = now, .envelope_type = ARTIFACT_MANIFEST_TYPE, .file_sha256 = sha256, .chain_path = chain};
+        receipt_question q = {.ring = ring,
+                              .now = now,
+                              .envelope_type = ARTIFACT_MANIFEST_TYPE,
+                              .file_sha256 = sha256,
+                              .chain_path = chain};
         q.manifest = artifact_manifest_text(a, &q.manifest_length);
         q.envelope = artifact_envelope(a, &q.envelope_length);
         q.signer_pem = artifact_signer_pem(a, &q.signer_pem_length);
@@ -131,7 +163,9 @@ int fixture_verify(const char *name, const receipt_keyring *ring, const char *ch
         verdict = (int)report.verdict;
         kit_copy(out_text, 512, report.text);
         ck_assert(report.verdict == RECEIPT_TRUSTED || report.remedy[0] != '\0');
-        ck_assert_int_eq(strncmp(report.text, receipt_verdict_name(report.verdict), strlen(receipt_verdict_name(report.verdict))), 0);
+        ck_assert_int_eq(
+            strncmp(report.text, receipt_verdict_name(report.verdict), strlen(receipt_verdict_name(report.verdict))),
+            0);
     } else {
         ck_assert_int_eq(status, KOLM_E_DATA_LOSS);
         ck_assert(err.text[0] != '\0' && err.remedy[0] != '\0');

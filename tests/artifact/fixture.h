@@ -22,11 +22,12 @@ artifact_signer fixture_signer(receipt_key *key);
 /* Writes two payload files and packs them as NAME, which it closes. */
 void fixture_artifact(const char *name, receipt_key *key, artifact_identity *out_identity);
 /* What a compile of that artifact would state. */
-receipt_compile fixture_compile(const char *file_sha256, const char *manifest_sha256, uint64_t size, const cJSON *manifest);
+receipt_compile fixture_compile(const char *file_sha256, const char *manifest_sha256, uint64_t size,
+                                const cJSON *manifest);
 /* Both files: NAME and NAME.intoto.jsonl, with the chain "receipts.jsonl". */
 void fixture_signed(const char *name, receipt_key *key, receipt_head *out_head);
-/* Opens, hashes and checks NAME as the verify command does. Returns the verdict, or -1 when it cannot even be opened; the
- * sentence goes into out_text (512 bytes). */
+/* Opens, hashes and checks NAME as the verify command does. Returns the verdict, or -1 when it cannot even be opened;
+ * the sentence goes into out_text (512 bytes). */
 int fixture_verify(const char *name, const receipt_keyring *ring, const char *chain, int64_t now, char *out_text);
 
 #endif

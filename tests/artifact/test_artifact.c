@@ -23,7 +23,9 @@ static void setup(void) {
     err = (kolm_error_t)KIT_ERROR_INIT;
     fixture_begin();
     ck_assert_int_eq(receipt_key_from_seed(seed, &key, &err), KOLM_OK);
-    ck_assert_int_eq(receipt_keys_trust(fixture_path("keys"), receipt_key_public(key), "me", RECEIPT_NO_START, RECEIPT_NO_END, FIXTURE_NOW, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_keys_trust(fixture_path("keys"), receipt_key_public(key), "me", RECEIPT_NO_START,
+                                        RECEIPT_NO_END, FIXTURE_NOW, &err),
+                     KOLM_OK);
     ck_assert_int_eq(receipt_keyring_load(fixture_path("keys"), &ring, &err), KOLM_OK);
 }
 
@@ -71,8 +73,10 @@ START_TEST(entries_are_found_and_read) {
     fixture_artifact("x.kolm", key, &id);
     ck_assert_msg(artifact_open(fixture_path("x.kolm"), &a, &err) == KOLM_OK, "%s", err.text);
     ck_assert_uint_eq(artifact_entry_count(a), 5);
-    static const char *const names[] = {"META/manifest.dsse.json", "META/signer.pub.pem", "manifest.json", "model/labels.json", "model/linear.bin"};
-    for (size_t i = 0; i < 5; i++) ck_assert_str_eq(artifact_entry_at(a, i)->name, names[i]);
+    static const char *const names[] = {"META/manifest.dsse.json", "META/signer.pub.pem", "manifest.json",
+                                        "model/labels.json", "model/linear.bin"};
+    for (size_t i = 0; i < 5; i++)
+        ck_assert_str_eq(artifact_entry_at(a, i)->name, names[i]);
     ck_assert_ptr_null(artifact_entry_at(a, 5));
     ck_assert_ptr_null(artifact_find(a, "model/none"));
     const artifact_entry *entry = artifact_find(a, "model/linear.bin");
@@ -111,7 +115,8 @@ static void flip_all(const char *name) {
     for (size_t i = 0; i < bytes.length; i += step) {
         char flipped = (char)(bytes.data[i] ^ (char)(1 << (i % 8)));
         ck_assert_int_eq(pwrite(fd, &flipped, 1, (off_t)i), 1);
-        ck_assert_msg(fixture_verify("x.kolm", ring, NULL, FIXTURE_NOW, text) != RECEIPT_TRUSTED, "byte %zu of %s: %s", i, name, text);
+        ck_assert_msg(fixture_verify("x.kolm", ring, NULL, FIXTURE_NOW, text) != RECEIPT_TRUSTED, "byte %zu of %s: %s",
+                      i, name, text);
         ck_assert_int_eq(pwrite(fd, &bytes.data[i], 1, (off_t)i), 1);
     }
     ck_assert_int_eq(close(fd), 0);
@@ -209,7 +214,8 @@ END_TEST
 
 static kit_status write_with(const artifact_file *files, size_t count, const cJSON *manifest) {
     artifact_identity id;
-    const artifact_spec spec = {.files = files, .file_count = count, .manifest = manifest, .signer = fixture_signer(key)};
+    const artifact_spec spec = {
+        .files = files, .file_count = count, .manifest = manifest, .signer = fixture_signer(key)};
     int fd = open(fixture_path("w.kolm"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     kit_status status = artifact_write(&spec, fd, &id, &err);
     ck_assert_int_eq(close(fd), 0);
@@ -217,14 +223,16 @@ static kit_status write_with(const artifact_file *files, size_t count, const cJS
 }
 
 START_TEST(bad_names_are_not_written) {
-    static const char *const names[] = {"", "/a", "a/../b", "..", "a//b", "a/", "a\\b", "./a", "a b", "a\n", "manifest.json", "META/x", "\xC3\xA4"};
+    static const char *const names[] = {"",    "/a",  "a/../b",        "..",     "a//b",    "a/", "a\\b", "./a",
+                                        "a b", "a\n", "manifest.json", "META/x", "\xC3\xA4"};
     char longest[257];
     cJSON *manifest = fixture_manifest();
     fixture_file("f", "x", 1);
     char path[256];
     kit_copy(path, sizeof path, fixture_path("f"));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        ck_assert_msg(write_with(&(artifact_file){names[i], path}, 1, manifest) == KOLM_E_INVALID_ARGUMENT, "%s", names[i]);
+        ck_assert_msg(write_with(&(artifact_file){names[i], path}, 1, manifest) == KOLM_E_INVALID_ARGUMENT, "%s",
+                      names[i]);
         ck_assert(err.text[0] != '\0' && err.remedy[0] != '\0');
     }
     memset(longest, 'a', 256);
@@ -233,7 +241,8 @@ START_TEST(bad_names_are_not_written) {
     longest[255] = '\0';
     ck_assert_int_eq(write_with(&(artifact_file){longest, path}, 1, manifest), KOLM_OK);
     ck_assert_int_eq(write_with((artifact_file[]){{"a", path}, {"a", path}}, 2, manifest), KOLM_E_INVALID_ARGUMENT);
-    ck_assert_int_eq(write_with((artifact_file[]){{"a", path}, {"a-b", path}, {"a/b", path}}, 3, manifest), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(write_with((artifact_file[]){{"a", path}, {"a-b", path}, {"a/b", path}}, 3, manifest),
+                     KOLM_E_INVALID_ARGUMENT);
     ck_assert_int_eq(write_with(NULL, 0, manifest), KOLM_E_INVALID_ARGUMENT);
     ck_assert_int_eq(write_with(&(artifact_file){"a", fixture_path("none")}, 1, manifest), KOLM_E_NOT_FOUND);
     ck_assert_int_eq(write_with(&(artifact_file){"a", fixture_path(".")}, 1, manifest), KOLM_E_INVALID_ARGUMENT);
@@ -256,7 +265,12 @@ START_TEST(work_can_be_stopped) {
     cJSON *manifest = fixture_manifest();
     fixture_file("big", bytes, length);
     const artifact_file file = {"big", fixture_path("big")};
-    artifact_spec spec = {.files = &file, .file_count = 1, .manifest = manifest, .signer = fixture_signer(key), .stop = stop_at_once, .stop_user = &asked};
+    artifact_spec spec = {.files = &file,
+                          .file_count = 1,
+                          .manifest = manifest,
+                          .signer = fixture_signer(key),
+                          .stop = stop_at_once,
+                          .stop_user = &asked};
     int fd = open(fixture_path("s.kolm"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     ck_assert_int_eq(artifact_write(&spec, fd, &id, &err), KOLM_E_CANCELLED);
     ck_assert_int_eq(artifact_write(&spec, fd, &id, &err), KOLM_E_INVALID_ARGUMENT); /* not empty any more */
@@ -267,7 +281,8 @@ START_TEST(work_can_be_stopped) {
     asked = 0;
     ck_assert_int_eq(artifact_hash(a, ARTIFACT_HASH_FILE, stop_at_once, &asked, sha256, &err), KOLM_E_CANCELLED);
     ck_assert_uint_eq(artifact_find(a, "big")->offset % 4096, 0);
-    char *mapped = mmap(NULL, length, PROT_READ, MAP_PRIVATE, artifact_descriptor(a), (off_t)artifact_find(a, "big")->offset);
+    char *mapped =
+        mmap(NULL, length, PROT_READ, MAP_PRIVATE, artifact_descriptor(a), (off_t)artifact_find(a, "big")->offset);
     ck_assert(mapped != MAP_FAILED && memcmp(mapped, bytes, length) == 0);
     ck_assert_int_eq(munmap(mapped, length), 0);
     artifact_close(a);
@@ -278,7 +293,8 @@ START_TEST(work_can_be_stopped) {
 END_TEST
 
 START_TEST(manifests_without_a_field_are_refused) {
-    static const char *const fields[] = {"name", "version", "task", "recipe", "base", "data", "evaluation", "toolchain", "kscore", "options", "report"};
+    static const char *const fields[] = {"name",       "version",   "task",   "recipe",  "base",  "data",
+                                         "evaluation", "toolchain", "kscore", "options", "report"};
     cJSON *whole = fixture_manifest();
     ck_assert_int_eq(artifact_manifest_check(whole, &err), KOLM_OK);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
@@ -346,16 +362,27 @@ static kit_status read_changed(const char *from, const char *to) {
 
 START_TEST(manifests_are_read_strictly) {
     static const char *const changes[][2] = {
-        {"\"base\":null", "\"base\": null"}, {"0.917", "0.9170"}, {"0.917", "9.17e-1"}, {"\"latency\":1", "\"latency\":1.0"}, {"0.999999", "0.9999991"},
-        {"kolm.artifact/1", "kolm.artifact/2"}, {"\"base\":null", "\"base\":null,\"base\":null"}, {"model/linear.bin", "model/linear.bim"},
-        {"\"size\":32", "\"size\":33"}, {"support_ticket_router", "support\\u005fticket_router"}, {"\"entries\":[", "\"entries\":[{},"},
-        {"\"path\":", "\"extra\":1,\"path\":"}, {"}}", "}}\n"}, {"\"seed\":7", "\"seed\":-0.5"},
+        {"\"base\":null", "\"base\": null"},
+        {"0.917", "0.9170"},
+        {"0.917", "9.17e-1"},
+        {"\"latency\":1", "\"latency\":1.0"},
+        {"0.999999", "0.9999991"},
+        {"kolm.artifact/1", "kolm.artifact/2"},
+        {"\"base\":null", "\"base\":null,\"base\":null"},
+        {"model/linear.bin", "model/linear.bim"},
+        {"\"size\":32", "\"size\":33"},
+        {"support_ticket_router", "support\\u005fticket_router"},
+        {"\"entries\":[", "\"entries\":[{},"},
+        {"\"path\":", "\"extra\":1,\"path\":"},
+        {"}}", "}}\n"},
+        {"\"seed\":7", "\"seed\":-0.5"},
     };
     artifact_identity id;
     fixture_artifact("x.kolm", key, &id);
     ck_assert_msg(read_changed("\"seed\":7", "\"seed\":8") == KOLM_OK, "%s", err.text);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        ck_assert_msg(read_changed(changes[i][0], changes[i][1]) == KOLM_E_DATA_LOSS, "%s -> %s", changes[i][0], changes[i][1]);
+        ck_assert_msg(read_changed(changes[i][0], changes[i][1]) == KOLM_E_DATA_LOSS, "%s -> %s", changes[i][0],
+                      changes[i][1]);
         ck_assert(err.text[0] != '\0');
     }
 }

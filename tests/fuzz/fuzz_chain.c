@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzz target: any bytes as a chain give a report, and opening them for writing leaves whole lines only. */
+#include "receipt/chain.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool holds) {
+    if (!holds) abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static receipt_keyring *ring;
+    kolm_error_t err = KIT_ERROR_INIT;
+    receipt_chain_report report;
+    receipt_chain *chain = NULL;
+    receipt_head head;
+    bool found = false;
+    char path[] = "/tmp/kolm-fuzz-chain-XXXXXX";
+    struct stat info;
+    if (ring == NULL) must(receipt_keyring_load("/nonexistent", &ring, &err) == KOLM_OK);
+    int fd = mkstemp(path);
+    must(fd >= 0 && kit_write_all(fd, data, size, &err) == KOLM_OK);
+    must(receipt_chain_check(path, ring, &report, &err) == KOLM_OK && report.text[0] != '\0');
+    must(report.broken_at <= report.lines && report.torn <= (size > 0 && data[size - 1] != '\n'));
+    kit_status status = receipt_chain_head(path, &head, &found, &err);
+    must(status == KOLM_OK || status == KOLM_E_DATA_LOSS);
+    must(report.broken_at > 0 || (status == KOLM_OK && found == (report.lines > 0)));
+    status = receipt_chain_open(path, &chain, &err);
+    must(status == KOLM_OK || (status == KOLM_E_DATA_LOSS && chain == NULL));
+    if (status == KOLM_OK) {
+        receipt_place next;
+        receipt_chain_next(chain, &next);
+        must(next.seq == (found ? head.seq + 1 : 0));
+        must(fstat(fd, &info) == 0 && (info.st_size == 0 || data[info.st_size - 1] == '\n'));
+    }
+    receipt_chain_close(chain);
+    close(fd);
+    unlink(path);
+    return 0;
+}
