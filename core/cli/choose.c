@@ -122,6 +122,8 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
     cli_detect_options detect = {.refresh = options->refresh,
                                  .airgap = options->constraints.airgap,
                                  .allow_private_remote = options->constraints.allow_private_remote};
+    pick_constraints constraints = options->constraints;
+    constraints.need_slot = true; /* work is going to be dispatched: a promise is not enough */
     *out_exit = CLI_EXIT_OK;
     cli_choice *choice = calloc(1, sizeof *choice);
     kit_status status = choice ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -133,8 +135,8 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
     }
     if (status == KOLM_OK) status = cli_registry_detect(context, choice->registry, &detect, err);
     if (status == KOLM_OK) status = cli_registry_candidates(choice->registry, &candidates, err);
-    if (status == KOLM_OK) status = pick_run(candidates, choice->registry->count, &options->constraints, &result, err);
-    if (status == KOLM_OK) status = pick_record(result, &options->constraints, &choice->record, err);
+    if (status == KOLM_OK) status = pick_run(candidates, choice->registry->count, &constraints, &result, err);
+    if (status == KOLM_OK) status = pick_record(result, &constraints, &choice->record, err);
     if (status == KOLM_OK && maker_of(result, options)) {
         name = options->maker;
         choice->by = CLI_BY_MODEL;

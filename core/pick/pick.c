@@ -94,7 +94,7 @@ uint32_t pick_failed_filters(const pick_candidate *c, const pick_constraints *co
     bool claims = constraints->infer ? c->infer : c->train;
     pick_slot slot = constraints->infer ? c->infer_slot : c->train_slot;
     if (!claims) failed |= 1u << PICK_FILTER_PURPOSE;
-    if (claims && slot == PICK_SLOT_MISSING) failed |= 1u << PICK_FILTER_DETECT_ONLY;
+    if (claims && constraints->need_slot && slot == PICK_SLOT_MISSING) failed |= 1u << PICK_FILTER_DETECT_ONLY;
     if (!airgap_passes(c, constraints)) failed |= 1u << PICK_FILTER_AIRGAP;
     if (!memory_passes(c, constraints)) failed |= 1u << PICK_FILTER_MIN_VRAM;
     if (constraints->has_budget && is_hourly(c) &&

@@ -83,6 +83,7 @@ typedef struct pick_candidate {
 
 typedef struct pick_constraints {
     bool infer; /* the job infers; otherwise it trains */
+    bool need_slot; /* the plugin must have the function today, as compile asks; else the manifest\'s promise counts */
     bool airgap;
     bool allow_private_remote; /* under airgap a PICK_AIRGAP_DEPENDS backend with a private target passes */
     bool has_min_vram;

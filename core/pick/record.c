@@ -53,6 +53,7 @@ static bool put_terms(cJSON *object, const char *key, const pick_terms *terms) {
 static bool put_constraints(cJSON *record, const pick_constraints *c) {
     cJSON *object = add_object(record, "constraints");
     bool good = object && kit_json_put_string(object, "purpose", c->infer ? "infer" : "train") &&
+                kit_json_put_bool(object, "need_slot", c->need_slot) &&
                 kit_json_put_bool(object, "airgap", c->airgap) &&
                 kit_json_put_bool(object, "allow_private_remote", c->allow_private_remote);
     if (!good) return false;
@@ -348,6 +349,7 @@ static kit_status read_constraints(const cJSON *record, pick_constraints *c, kol
     if (!read_word(object, "purpose", purposes, 2, &purpose)) return lacks(err, what, "purpose");
     c->infer = purpose == 1;
     if (!kit_json_get_bool(object, "airgap", &c->airgap)) return lacks(err, what, "airgap");
+    if (!kit_json_get_bool(object, "need_slot", &c->need_slot)) return lacks(err, what, "need_slot");
     if (!kit_json_get_bool(object, "allow_private_remote", &c->allow_private_remote)) {
         return lacks(err, what, "allow_private_remote");
     }

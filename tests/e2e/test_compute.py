@@ -343,12 +343,12 @@ class Compute(unittest.TestCase):
         self.add_usual()
         self.assert_error(self.compute("pick", "--exclude", "fake-cpuu", code=2), "'fake-cpuu'", "fake-cpu")
 
-    def test_detect_only_is_its_own_reason(self):
+    def test_detect_only_may_be_picked_and_is_said_to_be_so(self):
         self.add("fake-detect-only", perf=1.0)
         self.add("fake-cpu")
         text = self.compute("pick").stdout
-        self.assertIn("picked:  fake-cpu", text)
-        self.assertIn("detect only: training is not implemented yet in this version", text)
+        self.assertIn("picked:  fake-detect-only", text)
+        self.assertIn("note:    fake-detect-only is detect only in this version; kolm compile would use fake-cpu", text)
         self.assertIn("detect only", self.compute("list").stdout)
 
     def test_explain_shows_terms_and_the_smallest_flip(self):

@@ -46,7 +46,7 @@ def failed(c, k):
         out.add("exclude")
     if not c[purpose]:
         out.add("purpose")
-    elif c["detection"][purpose] == "missing":
+    elif k["need_slot"] and c["detection"][purpose] == "missing":
         out.add("detect-only")
     if k["airgap"] and c["airgap"] != "yes":
         private = c["airgap"] == "depends" and k["allow_private_remote"] and c["detection"]["private_target"]
@@ -113,7 +113,7 @@ def random_question(rng):
     names = rng.sample(NAMES, rng.randrange(0, len(NAMES)))
     constraints = {
         "purpose": rng.choice(["train", "train", "train", "infer"]), "airgap": rng.random() < 0.25,
-        "allow_private_remote": rng.random() < 0.3,
+        "need_slot": rng.random() < 0.5, "allow_private_remote": rng.random() < 0.3,
         "min_vram_gb": rng.choice([None, None, None, 0, 16, 24, 25.7, 80, 100]),
         "budget_usd_per_hour": rng.choice([None, None, None, 0, 1, 1.2, 2.5, 5, 80, round(rng.uniform(0, 6), 6)]),
         "max_tier": rng.choice([None, None, None, 0, 1, 2]),

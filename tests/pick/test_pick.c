@@ -233,6 +233,8 @@ START_TEST(every_filter_says_why) {
     k = (pick_constraints){0};
     ck_assert_str_eq(why(&k, "fal"), "inference only: does not train");
     find("vast")->train_slot = PICK_SLOT_MISSING;
+    ck_assert_str_eq(why(&k, "vast"), ""); /* a promise is enough for a pick, not for a compile */
+    k.need_slot = true;
     ck_assert_str_eq(why(&k, "vast"), "detect only: training is not implemented yet in this version");
     k.infer = true;
     ck_assert_str_eq(why(&k, "fal"), "");
