@@ -30,7 +30,8 @@ static kit_status read_whole(artifact *a, const char *name, size_t max_bytes, ki
     free(bytes);
     if (status != KOLM_OK) return status;
     if (libdeflate_crc32(0, kit_buf_text(out), out->length) == a->zip.entries[entry - a->entries].crc32) return KOLM_OK;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the entry \"%s\" does not have its CRC-32", name);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew",
+                    "the entry \"%s\" does not have the digest (CRC-32) that the file says", name);
 }
 
 static kit_status load_own(artifact *a, kolm_error_t *err) {
@@ -186,8 +187,8 @@ static kit_status end_entry(scan *s, kolm_error_t *err) {
                         "the entry \"%s\" does not have the digest that the manifest says", entry->name);
     }
     if (s->crc != s->a->zip.entries[s->entry].crc32) {
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the entry \"%s\" does not have its CRC-32",
-                        entry->name);
+        return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew",
+                        "the entry \"%s\" does not have the digest (CRC-32) that the file says", entry->name);
     }
     s->crc = 0;
     s->entry++;

@@ -245,7 +245,10 @@ static bool check_local_chain(check *c, kit_status *status, kolm_error_t *err) {
     c->r->in_local_chain = found;
     if (!same_log || found) return true;
     say(c, RECEIPT_CHAIN_BROKEN,
-        "compare with the head that the compile printed; kolm keys revoke if somebody else had access", "%s", why);
+        "compare with the head that a compile printed; if the log was only damaged, put it back from a backup or move "
+        "it "
+        "away, and the next compile begins a new one",
+        "%s", why);
     return false;
 }
 

@@ -11,7 +11,6 @@ kit_status receipt_sign_envelope(void *key, const char *payload_type, const void
     return receipt_envelope_sign(key, payload_type, payload, payload_length, out_envelope, err);
 }
 
-/* Takes digest_list items: {"sha256": hex}. */
 static cJSON *digest_of(const char *sha256) {
     cJSON *digest = cJSON_CreateObject();
     if (digest != NULL && kit_json_put_string(digest, "sha256", sha256)) return digest;
@@ -90,7 +89,6 @@ static cJSON *build_definition(const receipt_compile *c) {
                 kit_json_put(external, "options", copy_or(c->parameters, false));
     for (size_t i = 0; i < c->input_count && good; i++)
         good = add_item(inputs, resource(c->inputs[i].name, c->inputs[i].sha256));
-    if (good && c->plugin_sha256 != NULL) good = add_item(inputs, resource("plugin", c->plugin_sha256));
     good = kit_json_put(definition, "externalParameters", external) && good;
     good = kit_json_put(definition, "resolvedDependencies", inputs) && good;
     good = good && kit_json_put_string(definition, "buildType", RECEIPT_BUILD_TYPE) &&

@@ -278,7 +278,7 @@ class Hostile(Case):
 
     def test_crc(self):
         self.entry(b"model/a").crc ^= 1
-        self.refused("does not have its CRC-32")
+        self.refused("does not have the digest (CRC-32) that the file says")
 
     def test_data(self):
         entry = self.entry(b"model/a")

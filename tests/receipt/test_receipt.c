@@ -5,8 +5,10 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -656,6 +658,86 @@ START_TEST(many_writers_make_one_chain) {
 }
 END_TEST
 
+/* Receipts until the process is killed; the head of each that was acknowledged goes to fd. */
+static void write_for_ever(const receipt_key *key, int fd) {
+    cJSON *manifest = fixture_manifest();
+    char digest[KIT_SHA256_HEX];
+    receipt_head head;
+    bool good = kit_sha256_bytes("x", 1, digest, &err) == KOLM_OK;
+    while (good) {
+        receipt_compile compile = fixture_compile(digest, digest, 1, manifest);
+        good = receipt_write(&compile, key, chain, NULL, &head, &err) == KOLM_OK &&
+               write(fd, &head.seq, sizeof head.seq) == (ssize_t)sizeof head.seq;
+    }
+    _exit(1);
+}
+
+START_TEST(killed_writers_lose_nothing_that_was_acknowledged) {
+    receipt_key *key = seeded(1);
+    uint64_t seq = 0;
+    const int rounds = getenv("KOLM_UNDER_VALGRIND") != NULL ? 2 : 25;
+    for (int round = 0; round < rounds; round++) {
+        int acknowledged[2];
+        receipt_head head;
+        bool found = false;
+        ck_assert_int_eq(pipe(acknowledged), 0);
+        pid_t child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child == 0) write_for_ever(key, acknowledged[1]);
+        close(acknowledged[1]);
+        for (int i = 0; i <= round % 5; i++) {
+            ck_assert_int_eq(kit_read_exact(acknowledged[0], &seq, sizeof seq, &err), KOLM_OK);
+        }
+        ck_assert_int_eq(kill(child, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(child, NULL, 0), child);
+        while (read(acknowledged[0], &seq, sizeof seq) == (ssize_t)sizeof seq)
+            continue;
+        close(acknowledged[0]);
+        ck_assert_int_eq(receipt_chain_head(chain, &head, &found, &err), KOLM_OK);
+        ck_assert(found && head.seq >= seq);
+    }
+    receipt_chain_report report;
+    receipt_keyring *ring = ring_now();
+    ck_assert_int_eq(receipt_chain_check(chain, ring, &report, &err), KOLM_OK);
+    ck_assert_msg(report.broken_at == 0, "%s", report.text);
+    receipt_keyring_free(ring);
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(a_full_disk_leaves_the_chain_as_it_was) {
+    receipt_key *key = seeded(1);
+    receipt_head head, after;
+    kit_buf before = {0}, now = {0};
+    bool found = false;
+    struct rlimit kept, limit;
+    char digest[KIT_SHA256_HEX];
+    cJSON *manifest = fixture_manifest();
+    ck_assert_int_eq(kit_sha256_bytes("x", 1, digest, &err), KOLM_OK);
+    receipt_compile compile = fixture_compile(digest, digest, 1, manifest);
+    ck_assert_int_eq(receipt_write(&compile, key, chain, NULL, &head, &err), KOLM_OK);
+    fixture_text("receipts.jsonl", &before);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &kept), 0);
+    ck_assert(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    limit = kept;
+    limit.rlim_cur = (rlim_t)before.length + 100; /* as much of the next line fits, and no more */
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_ne(receipt_write(&compile, key, chain, NULL, &after, &err), KOLM_OK);
+    ck_assert_ptr_nonnull(strstr(err.text, "receipts.jsonl"));
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &kept), 0);
+    fixture_text("receipts.jsonl", &now);
+    ck_assert_str_eq(kit_buf_text(&now), kit_buf_text(&before));
+    ck_assert_int_eq(receipt_chain_head(chain, &after, &found, &err), KOLM_OK);
+    ck_assert_str_eq(after.sha256, head.sha256);
+    ck_assert_int_eq(receipt_write(&compile, key, chain, NULL, &after, &err), KOLM_OK);
+    ck_assert_uint_eq(after.seq, 3);
+    kit_buf_free(&before);
+    kit_buf_free(&now);
+    cJSON_Delete(manifest);
+    receipt_key_free(key);
+}
+END_TEST
+
 START_TEST(incomplete_receipts_are_not_made) {
     receipt_key *key = seeded(1);
     receipt_head head;
@@ -880,6 +962,8 @@ int main(void) {
     tcase_add_test(cases, changed_removed_and_moved_lines_break_the_chain);
     tcase_add_test(cases, nothing_is_appended_after_garbage);
     tcase_add_test(cases, many_writers_make_one_chain);
+    tcase_add_test(cases, killed_writers_lose_nothing_that_was_acknowledged);
+    tcase_add_test(cases, a_full_disk_leaves_the_chain_as_it_was);
     tcase_add_test(cases, incomplete_receipts_are_not_made);
     tcase_add_test(cases, verdicts_about_the_key);
     tcase_add_test(cases, a_revoked_key_that_was_never_trusted_is_revoked);
