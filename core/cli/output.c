@@ -173,6 +173,7 @@ static void build_line(kit_buf *line, const cli_progress *progress, const kolm_p
 }
 
 void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report) {
+    fflush(stdout); /* what was said before must be seen before */
     int64_t now = kit_now_ms();
     bool first = progress->started_ms == 0;
     bool new_phase = first || strncmp(progress->phase, report->phase, sizeof progress->phase - 1) != 0;
