@@ -25,6 +25,7 @@ typedef struct stream {
     kit_status feed_status, print_status;
     kolm_error_t feed_error, print_error;
     uint64_t answers;
+    bool feeder_left; /* it still waits for a line, and uses this */
 } stream;
 
 /* ---- Feeding */
@@ -169,7 +170,8 @@ static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out
     close(answer_write);
     pthread_join(printer, NULL);
     /* A feeder that waits for a line nobody will answer must not keep the command alive. */
-    if (status != KOLM_OK && s->text_count == 0) pthread_detach(feeder);
+    s->feeder_left = status != KOLM_OK && s->text_count == 0;
+    if (s->feeder_left) pthread_detach(feeder);
     else pthread_join(feeder, NULL);
     if (status != KOLM_OK) return status;
     *out_exit = CLI_EXIT_DATA;
@@ -235,9 +237,7 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     *s = (stream){.context = context, .texts = r.words + 1, .text_count = r.word_count - 1, .jsonl = r.jsonl, .json = r.jsonl || context->json, .to_backend = -1, .from_backend = -1,
                   .feed_error = KIT_ERROR_INIT, .print_error = KIT_ERROR_INIT};
     kit_status status = run_model(context, &r, s, &exit_code, &err);
-    if (status == KOLM_OK) {
-        free(s);
-        return CLI_EXIT_OK;
-    }
+    if (!s->feeder_left) free(s);
+    if (status == KOLM_OK) return CLI_EXIT_OK;
     return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
 }
