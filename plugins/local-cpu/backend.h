@@ -18,10 +18,15 @@ void local_cpu_look(local_cpu_facts *out);
 /* "AMD EPYC 7763 64-Core Processor (8 cores, 31 GB)" */
 void local_cpu_device_line(char *out, uint32_t capacity);
 
-int32_t local_cpu_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out, kolm_error_t *err);
-int32_t local_cpu_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out, kolm_error_t *err);
-int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out, kolm_error_t *err);
-int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err);
-int32_t local_cpu_test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out, kolm_error_t *err);
+int32_t local_cpu_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out,
+                         kolm_error_t *err);
+int32_t local_cpu_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out,
+                       kolm_error_t *err);
+int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out,
+                        kolm_error_t *err);
+int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
+                        kolm_error_t *err);
+int32_t local_cpu_test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out,
+                       kolm_error_t *err);
 
 #endif

@@ -1,59 +1,86 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From out-of-fold scores to one temperature, its calibration error, and the threshold that reaches an accuracy. */
+/* From out-of-fold scores to a temperature and a share of noise, its calibration error, and the threshold that reaches
+ * an accuracy. */
 #include "choose.h"
 #include "numeric.h"
 
 #include <stdlib.h>
 
-/* Mean negative log-likelihood of the truth under softmax(scores / temperature). */
-static double unlikelihood(const calibration_rows *c, double temperature) {
-    double sum = 0.0;
-    for (uint32_t i = 0; i < c->rows; i++) {
-        const float *s = c->scores + (size_t)i * c->stride;
-        double most = s[0], total = 0.0;
-        for (uint32_t m = 1; m < c->labels; m++)
-            if (s[m] > most) most = s[m];
-        for (uint32_t m = 0; m < c->labels; m++) total += num_exp((s[m] - most) / temperature);
-        sum += num_log(total) - (s[c->truth[i]] - most) / temperature;
+#define FIT_ROWS 4000u /* rows that the fit looks at; more change nothing that matters */
+
+/* The shares of wrong labels that are tried. */
+static const double shares[] = {0.0, 0.004, 0.01, 0.02, 0.035, 0.05, 0.07, 0.1, 0.14, 0.19, 0.25};
+#define SHARES (sizeof shares / sizeof shares[0])
+
+static double probability_of_truth(const calibration_rows *c, uint32_t i, double temperature) {
+    const float *s = c->scores + (size_t)i * c->stride;
+    double most = s[0], total = 0.0;
+    for (uint32_t m = 1; m < c->labels; m++)
+        if (s[m] > most) most = s[m];
+    for (uint32_t m = 0; m < c->labels; m++) {
+        double x = (s[m] - most) / temperature;
+        if (x > -40.0) total += num_exp(x);
     }
-    return sum;
+    return num_exp((s[c->truth[i]] - most) / temperature) / total;
 }
 
-double calibrate_temperature(const calibration_rows *c) {
-    /* Golden section over the logarithm of the temperature: the likelihood has one peak in 1 / temperature. */
+/* Negative log-likelihood of the truth at the temperature and the best share of noise for it. */
+static double unlikelihood(const calibration_rows *c, double temperature, double *out_share) {
+    uint32_t step = (c->rows + FIT_ROWS - 1) / FIT_ROWS;
+    double sum[SHARES] = {0};
+    for (uint32_t i = 0; i < c->rows; i += step) {
+        double p = probability_of_truth(c, i, temperature);
+        for (size_t k = 0; k < SHARES; k++) {
+            double q = (1.0 - shares[k]) * p + shares[k] / c->labels;
+            sum[k] -= q > 1e-300 ? num_log(q) : -690.0;
+        }
+    }
+    size_t best = 0;
+    for (size_t k = 1; k < SHARES; k++)
+        if (sum[k] < sum[best]) best = k;
+    *out_share = shares[best];
+    return sum[best];
+}
+
+calibration calibrate(const calibration_rows *c) {
+    /* Golden section over the logarithm of the temperature. */
     const double ratio = 0.6180339887498949;
-    double low = -5.0, high = 3.0;
+    double low = -5.0, high = 3.0, share;
     double a = high - ratio * (high - low), b = low + ratio * (high - low);
-    if (c->rows == 0) return 0.3;
-    double at_a = unlikelihood(c, num_exp(a)), at_b = unlikelihood(c, num_exp(b));
-    for (int i = 0; i < 22; i++) {
+    if (c->rows == 0) return (calibration){300000, 0};
+    double at_a = unlikelihood(c, num_exp(a), &share), at_b = unlikelihood(c, num_exp(b), &share);
+    for (int i = 0; i < 18; i++) {
         if (at_a <= at_b) {
             high = b;
             b = a;
             at_b = at_a;
             a = high - ratio * (high - low);
-            at_a = unlikelihood(c, num_exp(a));
+            at_a = unlikelihood(c, num_exp(a), &share);
         } else {
             low = a;
             a = b;
             at_a = at_b;
             b = low + ratio * (high - low);
-            at_b = unlikelihood(c, num_exp(b));
+            at_b = unlikelihood(c, num_exp(b), &share);
         }
     }
-    return num_exp((low + high) / 2);
+    uint64_t micro = (uint64_t)(num_exp((low + high) / 2) * MODEL_MICRO + 0.5);
+    if (micro == 0) micro = 1;
+    (void)unlikelihood(c, (double)micro / MODEL_MICRO, &share);
+    return (calibration){micro, (uint64_t)(share * MODEL_MICRO + 0.5)};
 }
 
-uint64_t calibrate_ece(const calibration_rows *c, double temperature) {
+uint64_t calibrate_ece(const calibration_rows *c, calibration with) {
     uint64_t sure[CHOOSE_ECE_BINS] = {0}, right[CHOOSE_ECE_BINS] = {0}, sum = 0;
     if (c->rows == 0) return 0;
     for (uint32_t i = 0; i < c->rows; i++) {
-        uint32_t best, micro = model_confidence(c->scores + (size_t)i * c->stride, c->labels, temperature, &best);
+        uint32_t best, micro = model_confidence(c->scores + (size_t)i * c->stride, c->labels, with, &best);
         uint32_t bin = (uint32_t)((uint64_t)micro * CHOOSE_ECE_BINS / (MODEL_MICRO + 1));
         sure[bin] += micro;
         if (best == c->truth[i]) right[bin] += MODEL_MICRO;
     }
-    for (uint32_t b = 0; b < CHOOSE_ECE_BINS; b++) sum += sure[b] > right[b] ? sure[b] - right[b] : right[b] - sure[b];
+    for (uint32_t b = 0; b < CHOOSE_ECE_BINS; b++)
+        sum += sure[b] > right[b] ? sure[b] - right[b] : right[b] - sure[b];
     return sum / c->rows;
 }
 
@@ -62,20 +89,27 @@ static int descending(const void *a, const void *b) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-uint64_t calibrate_threshold(const calibration_rows *c, double temperature, uint64_t target_micro) {
+/* A threshold found by looking at many of them flatters itself: one standard error on top of the target makes up for
+ * it. */
+static bool surely_reaches(uint64_t right, uint64_t answered, uint64_t target_micro) {
+    double target = (double)target_micro / MODEL_MICRO, n = (double)answered;
+    return (double)right >= target * n + num_sqrt(n * target * (1.0 - target));
+}
+
+uint64_t calibrate_threshold(const calibration_rows *c, calibration with, uint64_t target_micro) {
     /* Confidence in the upper bits, right or not in the lowest. */
     uint32_t *key = malloc((c->rows + 1) * sizeof *key);
     uint64_t right = 0, threshold = MODEL_MICRO + 1;
     if (key == NULL) return threshold;
     for (uint32_t i = 0; i < c->rows; i++) {
-        uint32_t best, micro = model_confidence(c->scores + (size_t)i * c->stride, c->labels, temperature, &best);
+        uint32_t best, micro = model_confidence(c->scores + (size_t)i * c->stride, c->labels, with, &best);
         key[i] = micro << 1 | (best == c->truth[i]);
     }
     qsort(key, c->rows, sizeof *key, descending);
     for (uint32_t i = 0; i < c->rows; i++) {
         right += key[i] & 1u;
         bool last_of_its_kind = i + 1 == c->rows || key[i + 1] >> 1 != key[i] >> 1;
-        if (last_of_its_kind && right * MODEL_MICRO >= target_micro * (i + 1)) threshold = key[i] >> 1;
+        if (last_of_its_kind && surely_reaches(right, i + 1, target_micro)) threshold = key[i] >> 1;
     }
     free(key);
     return threshold;

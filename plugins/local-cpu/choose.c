@@ -7,31 +7,39 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define CV_ROWS_MAX 40000u             /* rows that candidates are compared on */
-#define CV_SCORES_MAX (5u << 19)       /* floats of one candidate's out-of-fold scores: 10 MiB */
-#define CV_CODES_MAX 24000000u         /* features of those rows */
-#define CV_ROWS_MIN 30u                /* fewer cannot choose anything */
-#define JOINT_WEIGHTS_MAX (10u << 20)  /* floats: beyond 40 MiB the joint solver is not tried */
-#define JOINT_DUALS_MAX (8u << 20)     /* floats */
-#define JOINT_MEMORY (48ull << 20)     /* bytes that joint fits running side by side may take */
-#define MANY_LABELS 1000u              /* from here on nothing is compared, the epochs are few */
-#define CHARS_MATTER_MICRO 10000       /* when characters add more than this, texts are short and L1 is not tried */
-#define HOPELESS_MICRO 25000           /* a candidate that far behind on the first fold is dropped */
+#define CV_ROWS_MAX 40000u            /* rows that candidates are compared on */
+#define CV_SCORES_MAX (5u << 19)      /* floats of one candidate's out-of-fold scores: 10 MiB */
+#define CV_CODES_MAX 14000000u        /* features of those rows */
+#define CV_ROWS_MIN 30u               /* fewer cannot choose anything */
+#define JOINT_WEIGHTS_MAX (10u << 20) /* floats: beyond 40 MiB the joint solver is not tried */
+#define JOINT_DUALS_MAX (8u << 20)    /* floats */
+#define JOINT_MEMORY (48ull << 20)    /* bytes that joint fits running side by side may take */
+#define MANY_LABELS 1000u             /* from here on nothing is compared, the epochs are few */
+#define CHARS_MATTER_MICRO 10000      /* when characters add more than this, texts are short and L1 is not tried */
+#define CLEAR_LEAD_MICRO 1000         /* when L1 leads by more than this, the joint solver is not tried */
+#define LONG_TEXT_WORDS 40            /* word features a row from which the quick plan takes L1 */
+#define HOPELESS_MICRO 25000          /* a candidate that far behind on the first fold is dropped */
 
 uint32_t choose_folds(uint64_t row_count, choose_effort effort) {
     if (effort == EFFORT_QUICK) return 5;
     return row_count < 2000 || effort == EFFORT_HIGH ? 5 : 3;
 }
 
-uint32_t choose_features_max(uint32_t labels) {
-    uint64_t most = (16ull << 20) / (labels > 0 ? labels : 1);
-    if (labels > MANY_LABELS) most = 1u << 17;
+uint32_t choose_strip(uint32_t labels) {
+    return labels <= 8 ? 4 : labels > MANY_LABELS ? 8 : 16;
+}
+
+uint32_t choose_features_max(uint32_t labels, uint64_t row_count) {
+    uint64_t most = (16ull << 20) / labels;
+    if (row_count / labels < ROWS_FEW) return 1u << 19;
     return most > 1u << 18 ? 1u << 18 : most < 1u << 14 ? 1u << 14 : (uint32_t)most;
 }
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or use fewer threads",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                    "close other programs, raise the memory limit, or use fewer threads",
                     "out of memory while choosing the model");
 }
 
@@ -39,8 +47,9 @@ static kit_status out_of_memory(kolm_error_t *err) {
 
 typedef struct trial {
     choose_candidate *candidate;
-    float *scores; /* [slots][stride]; of its single part */
-    bool dropped;
+    float *scores;       /* [slots][stride]; of its single part */
+    bool dropped;        /* after the first fold */
+    uint64_t first_fold; /* accuracy on it, millionths */
 } trial;
 
 typedef struct cv {
@@ -48,14 +57,16 @@ typedef struct cv {
     choose_result *result;
     const rows *rows; /* the job's, or a part of them */
     rows *part;
-    columns columns;  /* of the words, when L1 is tried */
-    uint32_t *slot;   /* of each row among those scored; NO_SLOT: not scored */
-    uint32_t *truth;  /* of each slot */
+    columns columns; /* of the words, when L1 is tried */
+    uint32_t *slot;  /* of each row among those scored; NO_SLOT: not scored */
+    uint32_t *truth; /* of each slot */
     uint32_t *slot_fold;
     uint32_t slots, stride;
+    uint8_t *seen; /* [fold][feature]: occurs in a row of another fold */
     trial trial[CHOOSE_CANDIDATES];
     /* One batch of fits. */
     uint32_t batch_first, batch_count, fold_first, fold_count;
+    uint64_t best_first_fold;
     atomic_uint steps;
     uint32_t steps_total;
 } cv;
@@ -69,24 +80,58 @@ static void report(cv *c, const char *phase) {
 
 static uint32_t width_of(const choose_part *part, uint32_t labels) {
     if (part->kind == SOLVE_JOINT) return (labels + 15u) & ~15u;
-    if (part->kind == SOLVE_L1 || labels <= 8) return 4;
-    return 16;
+    if (part->kind == SOLVE_L1) return 4;
+    return choose_strip(labels);
 }
 
-static solve_task task_of(const choose_job *job, const rows *r, const choose_part *part, uint32_t fold, uint32_t first) {
-    return (solve_task){.rows = r, .kind = part->kind, .families = part->families, .cost = part->cost, .held_fold = fold, .seed = job->seed,
-                        .labels = job->labels, .first_label = first, .width = width_of(part, job->labels),
-                        .max_epochs = job->labels > MANY_LABELS ? 5 : 0, .scratch_dir = job->scratch_dir,
-                        .stop = job->watch.stop, .user = job->watch.user};
+static solve_task task_of(const choose_job *job, const rows *r, const choose_part *part, uint32_t fold,
+                          uint32_t first) {
+    return (solve_task){.rows = r,
+                        .kind = part->kind,
+                        .families = part->families,
+                        .cost = part->cost,
+                        .held_fold = fold,
+                        .seed = job->seed,
+                        .labels = job->labels,
+                        .first_label = first,
+                        .width = width_of(part, job->labels),
+                        .max_epochs = job->labels > MANY_LABELS ? 8 : 0,
+                        .scratch_dir = job->scratch_dir,
+                        .stop = job->watch.stop,
+                        .user = job->watch.user};
 }
 
 /* ---- Out-of-fold scores */
 
+/* Weighs a held-out row as a new text would be: what the other folds' rows do not have is unknown, and does not count
+ * in its length. */
+static void forget_unseen(const cv *c, uint32_t fold, uint32_t words, row_view *view, uint32_t *index, float *value) {
+    const uint8_t *seen = c->seen + (size_t)fold * features_all(rows_features(c->rows));
+    double square[TEXT_FAMILIES] = {0};
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < view->length; k++) {
+        if (!seen[view->index[k]]) continue;
+        index[n] = view->index[k];
+        value[n] = view->value[k];
+        square[index[n] >= words] += (double)value[n] * value[n];
+        n++;
+    }
+    float scale[TEXT_FAMILIES];
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++)
+        scale[f] = square[f] > 0.0 ? (float)(1.0 / num_sqrt(square[f])) : 0.0f;
+    for (uint32_t k = 0; k < n; k++)
+        value[k] *= scale[index[k] >= words];
+    view->index = index;
+    view->value = value;
+    view->length = n;
+}
+
 /* Scores the held-out rows with the strip and puts them beside the other strips'. */
-static kit_status score_fold(const cv *c, const solve_task *task, const float *weights, float *scores, kolm_error_t *err) {
+static kit_status score_fold(const cv *c, const solve_task *task, const float *weights, float *scores,
+                             kolm_error_t *err) {
     rows_reader reader;
     uint32_t lines = (uint32_t)(solve_size(task) / task->width) - 1;
-    float *sums = aligned_alloc(16, task->width * sizeof *sums);
+    float *sums = aligned_alloc(64, (task->width * sizeof *sums + 63) & ~(size_t)63);
     if (sums == NULL) return out_of_memory(err);
     kit_status status = rows_reader_open(c->rows, task->families, &reader, err);
     for (uint32_t b = 0; b < rows_blocks(c->rows) && status == KOLM_OK; b++) {
@@ -96,6 +141,8 @@ static kit_status score_fold(const cv *c, const solve_task *task, const float *w
             uint32_t slot = c->slot[reader.first + i];
             if (slot == NO_SLOT || rows_reader_head(&reader, i, &head)->fold != task->held_fold) continue;
             rows_reader_read(&reader, i);
+            forget_unseen(c, task->held_fold, rows_features(c->rows)->count[TEXT_WORDS], &reader.view, reader.index,
+                          reader.value);
             solve_score(weights, task->width, lines, &reader.view, sums);
             uint32_t n = c->stride - task->first_label < task->width ? c->stride - task->first_label : task->width;
             memcpy(scores + (size_t)slot * c->stride + task->first_label, sums, n * sizeof *sums);
@@ -131,7 +178,8 @@ static kit_status batch_task(void *user, uint32_t number, kolm_error_t *err) {
         if (t->dropped) continue;
         uint32_t strips = strips_of(&t->candidate->part[0], c->job->labels), tasks = strips * c->fold_count;
         if (number < tasks)
-            return fit_and_score(c, t, c->fold_first + number / strips, number % strips * width_of(&t->candidate->part[0], c->job->labels), err);
+            return fit_and_score(c, t, c->fold_first + number / strips,
+                                 number % strips * width_of(&t->candidate->part[0], c->job->labels), err);
         number -= tasks;
     }
     return KOLM_OK;
@@ -151,7 +199,8 @@ static uint32_t batch_threads(const cv *c) {
     return threads;
 }
 
-static void count_correct(const cv *c, const float *scores, uint32_t fold_end, uint64_t *out_correct, uint64_t *out_rows) {
+static void count_correct(const cv *c, const float *scores, uint32_t fold_end, uint64_t *out_correct,
+                          uint64_t *out_rows) {
     *out_correct = *out_rows = 0;
     for (uint32_t s = 0; s < c->slots; s++) {
         if (c->slot_fold[s] >= fold_end) continue;
@@ -180,10 +229,25 @@ static kit_status run_folds(cv *c, uint32_t first, uint32_t count, kolm_error_t 
 static trial *add_trial(cv *c, const char *name, solve_kind kind, unsigned families, float cost) {
     trial *t = &c->trial[c->result->candidates];
     t->candidate = &c->result->candidate[c->result->candidates++];
-    (void)kit_format(t->candidate->name, sizeof t->candidate->name, "%s %s c=%g", families == 1 ? "words" : "words+chars", name, (double)cost);
+    (void)kit_format(t->candidate->name, sizeof t->candidate->name, "%s %s c=%g",
+                     families == 1 ? "words" : "words+chars", name, (double)cost);
     t->candidate->part[0] = (choose_part){kind, families, cost, 1.0f};
     t->candidate->parts = 1;
     return t;
+}
+
+/* After the first fold: what is far behind the best so far is not worth the others; its figure stays that of the one
+ * fold. */
+static void drop_hopeless(cv *c) {
+    for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++) {
+        choose_candidate *t = c->trial[i].candidate;
+        count_correct(c, c->trial[i].scores, 1, &t->correct, &t->rows);
+        uint64_t mine = micro_of(t->correct, t->rows);
+        c->trial[i].first_fold = mine;
+        if (mine > c->best_first_fold) c->best_first_fold = mine;
+    }
+    for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
+        c->trial[i].dropped = c->trial[i].first_fold + HOPELESS_MICRO < c->best_first_fold;
 }
 
 /* Runs the trials added since c->batch_first over all folds. */
@@ -191,10 +255,14 @@ static kit_status run_batch(cv *c, kolm_error_t *err) {
     uint32_t folds = c->job->effort == EFFORT_QUICK ? 1 : c->job->folds;
     c->batch_count = c->result->candidates - c->batch_first;
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
-        if ((c->trial[i].scores = calloc((size_t)c->slots * c->stride + 1, sizeof(float))) == NULL) return out_of_memory(err);
-    KIT_TRY(run_folds(c, 0, folds, err));
+        if ((c->trial[i].scores = calloc((size_t)c->slots * c->stride + 1, sizeof(float))) == NULL)
+            return out_of_memory(err);
+    KIT_TRY(run_folds(c, 0, 1, err));
+    drop_hopeless(c);
+    if (folds > 1) KIT_TRY(run_folds(c, 1, folds - 1, err));
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
-        count_correct(c, c->trial[i].scores, folds, &c->trial[i].candidate->correct, &c->trial[i].candidate->rows);
+        if (!c->trial[i].dropped)
+            count_correct(c, c->trial[i].scores, folds, &c->trial[i].candidate->correct, &c->trial[i].candidate->rows);
     c->batch_first = c->result->candidates;
     return KOLM_OK;
 }
@@ -203,7 +271,8 @@ static kit_status run_batch(cv *c, kolm_error_t *err) {
 
 static kit_status choose_rows(cv *c, kolm_error_t *err) {
     const choose_job *job = c->job;
-    uint64_t n = rows_count(job->rows), codes = rows_codes(job->rows, 0) + rows_codes(job->rows, 1), wanted = CV_ROWS_MAX;
+    uint64_t n = rows_count(job->rows), codes = rows_codes(job->rows, 0) + rows_codes(job->rows, 1),
+             wanted = CV_ROWS_MAX;
     uint64_t by_codes = codes == 0 ? n : (uint64_t)CV_CODES_MAX * n / codes;
     if (by_codes < wanted) wanted = by_codes;
     if (job->labels > MANY_LABELS || n <= wanted) {
@@ -215,9 +284,11 @@ static kit_status choose_rows(cv *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Every row, or a part when labels are many, gets a slot; not those whose label no other row has: nothing could know it. */
+/* Every row, or a part when labels are many, gets a slot; not those whose label no other row has: nothing could know
+ * it. */
 static kit_status choose_slots(cv *c, kolm_error_t *err) {
-    uint32_t n = rows_count(c->rows), folds = c->job->effort == EFFORT_QUICK || c->job->labels > MANY_LABELS ? 1 : c->job->folds;
+    uint32_t n = rows_count(c->rows),
+             folds = c->job->effort == EFFORT_QUICK || c->job->labels > MANY_LABELS ? 1 : c->job->folds;
     rows_reader reader;
     c->stride = (c->job->labels + 3u) & ~3u;
     uint64_t most = CV_SCORES_MAX / c->stride, eligible = (uint64_t)n * folds / c->job->folds;
@@ -244,23 +315,52 @@ static kit_status choose_slots(cv *c, kolm_error_t *err) {
     return status;
 }
 
+/* Fills c->seen: would the feature have been kept had the fold's rows not been there? */
+static kit_status look_at_folds(cv *c, kolm_error_t *err) {
+    uint32_t all = features_all(rows_features(c->rows)), folds = c->job->folds, least = rows_least_frequency(c->rows);
+    uint32_t *in = calloc((size_t)all + 1, (folds + 1) * sizeof *in); /* [feature][fold], then all folds together */
+    c->seen = calloc((size_t)all + 1, folds);
+    rows_reader reader = {0};
+    kit_status status = in != NULL && c->seen != NULL ? rows_reader_open(c->rows, 3, &reader, err) : out_of_memory(err);
+    for (uint32_t b = 0; b < rows_blocks(c->rows) && status == KOLM_OK; b++) {
+        if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
+        for (uint32_t i = 0; i < reader.count; i++) {
+            rows_reader_read(&reader, i);
+            for (uint32_t k = 0; k < reader.view.length; k++) {
+                uint32_t *line = in + (size_t)reader.view.index[k] * (folds + 1);
+                line[reader.view.fold]++;
+                line[folds]++;
+            }
+        }
+    }
+    if (c->part != NULL) least = 1; /* in a part of the rows frequencies are smaller anyway */
+    for (uint32_t j = 0; j < all && status == KOLM_OK; j++)
+        for (uint32_t f = 0; f < folds; f++)
+            c->seen[(size_t)f * all + j] =
+                in[(size_t)j * (folds + 1) + folds] - in[(size_t)j * (folds + 1) + f] >= least;
+    rows_reader_close(&reader);
+    free(in);
+    return status;
+}
+
 /* ---- The plan */
 
 static bool joint_fits(const cv *c, unsigned families) {
     const choose_part part = {SOLVE_JOINT, families, 1.0f, 1.0f};
     solve_task task = task_of(c->job, c->job->rows, &part, SOLVE_NO_FOLD, 0);
-    return c->job->labels > 2 && solve_size(&task) <= JOINT_WEIGHTS_MAX && (uint64_t)rows_count(c->job->rows) * task.width <= JOINT_DUALS_MAX;
+    return c->job->labels > 2 && solve_size(&task) <= JOINT_WEIGHTS_MAX &&
+           (uint64_t)rows_count(c->job->rows) * task.width <= JOINT_DUALS_MAX;
+}
+
+static uint64_t accuracy(const cv *c, uint32_t i) {
+    return micro_of(c->result->candidate[i].correct, c->result->candidate[i].rows);
 }
 
 static uint32_t best_of(const cv *c, uint32_t first, uint32_t end) {
     uint32_t best = first;
     for (uint32_t i = first; i < end; i++)
-        if (c->result->candidate[i].correct > c->result->candidate[best].correct) best = i;
+        if (accuracy(c, i) > accuracy(c, best)) best = i;
     return best;
-}
-
-static uint64_t accuracy(const cv *c, uint32_t i) {
-    return micro_of(c->result->candidate[i].correct, c->result->candidate[i].rows);
 }
 
 static double spread(const cv *c, const float *scores) {
@@ -310,66 +410,77 @@ static bool l1_may_pay(const cv *c) {
     return words <= COLUMNS_MAX_CODES && n / c->job->labels >= 100 && words / n >= 10 && c->job->labels <= 100;
 }
 
+/* Runs the trials added since mark; *out_best: the best of them, the only one whose scores are kept. */
+static kit_status run_and_keep_best(cv *c, uint32_t mark, uint32_t *out_best, kolm_error_t *err) {
+    KIT_TRY(run_batch(c, err));
+    *out_best = best_of(c, mark, c->result->candidates);
+    forget_scores(c, mark, c->result->candidates, *out_best);
+    return KOLM_OK;
+}
+
+static kit_status try_l1(cv *c, uint32_t *out_best, kolm_error_t *err) {
+    uint32_t mark = c->result->candidates;
+    KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
+    (void)add_trial(c, "l1", SOLVE_L1, 1, 2.0f);
+    (void)add_trial(c, "l1", SOLVE_L1, 1, 4.0f);
+    return run_and_keep_best(c, mark, out_best, err);
+}
+
+static kit_status try_joint(cv *c, unsigned families, uint32_t *out_best, kolm_error_t *err) {
+    uint32_t mark = c->result->candidates;
+    (void)add_trial(c, "joint", SOLVE_JOINT, families, 0.5f);
+    (void)add_trial(c, "joint", SOLVE_JOINT, families, 1.0f);
+    if (c->job->effort == EFFORT_HIGH) (void)add_trial(c, "joint", SOLVE_JOINT, families, 0.25f);
+    return run_and_keep_best(c, mark, out_best, err);
+}
+
 static kit_status plan_normal(cv *c, kolm_error_t *err) {
     choose_result *r = c->result;
-    bool high = c->job->effort == EFFORT_HIGH;
-    uint32_t svm = 0, joint = UINT32_MAX, l1 = UINT32_MAX, mark;
+    uint32_t svm, joint = UINT32_MAX, l1 = UINT32_MAX;
+    bool large = rows_count(c->rows) > 20000;
     /* Families, by the quickest solver. */
-    (void)add_trial(c, "svm", SOLVE_SVM, 1, 0.25f);
-    (void)add_trial(c, "svm", SOLVE_SVM, 3, rows_count(c->rows) > 20000 ? 0.25f : 1.0f);
-    KIT_TRY(run_batch(c, err));
-    unsigned families = r->candidate[best_of(c, 0, r->candidates)].part[0].families;
-    svm = best_of(c, 0, r->candidates);
-    bool chars_matter = accuracy(c, 1) > accuracy(c, 0) + CHARS_MATTER_MICRO;
-    forget_scores(c, 0, r->candidates, svm);
-    if (joint_fits(c, families)) {
-        mark = r->candidates;
-        (void)add_trial(c, "joint", SOLVE_JOINT, families, 0.5f);
-        if (high) {
-            (void)add_trial(c, "joint", SOLVE_JOINT, families, 0.25f);
-            (void)add_trial(c, "joint", SOLVE_JOINT, families, 1.0f);
-        }
-        KIT_TRY(run_batch(c, err));
-        joint = best_of(c, mark, r->candidates);
-        forget_scores(c, mark, r->candidates, joint);
-    }
-    if (!chars_matter && l1_may_pay(c)) {
-        KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
-        mark = r->candidates;
-        (void)add_trial(c, "l1", SOLVE_L1, 1, 2.0f);
-        (void)add_trial(c, "l1", SOLVE_L1, 1, 4.0f);
-        KIT_TRY(run_batch(c, err));
-        l1 = best_of(c, mark, r->candidates);
-        forget_scores(c, mark, r->candidates, l1);
-    }
-    if (joint != UINT32_MAX) KIT_TRY(add_blend(c, joint, svm, 1.0f, err));
-    if (l1 != UINT32_MAX) KIT_TRY(add_blend(c, l1, svm, 2.0f, err));
+    (void)add_trial(c, "svm", SOLVE_SVM, 1, large ? 0.25f : 0.5f);
+    (void)add_trial(c, "svm", SOLVE_SVM, 3, large ? 0.25f : 0.5f);
+    KIT_TRY(run_and_keep_best(c, 0, &svm, err));
+    bool chars_matter = c->trial[1].first_fold > c->trial[0].first_fold + CHARS_MATTER_MICRO;
+    if (!chars_matter && l1_may_pay(c)) KIT_TRY(try_l1(c, &l1, err));
+    bool l1_leads = l1 != UINT32_MAX && accuracy(c, l1) > accuracy(c, svm) + CLEAR_LEAD_MICRO;
+    unsigned families = r->candidate[svm].part[0].families;
+    if (!l1_leads && joint_fits(c, families)) KIT_TRY(try_joint(c, families, &joint, err));
+    if (joint != UINT32_MAX && !c->trial[joint].dropped) KIT_TRY(add_blend(c, joint, svm, 1.0f, err));
+    if (l1 != UINT32_MAX && !c->trial[l1].dropped) KIT_TRY(add_blend(c, l1, svm, 2.0f, err));
     r->chosen = best_of(c, 0, r->candidates);
     return KOLM_OK;
 }
 
+/* No comparing: one fit on four fifths to learn how sure answers are. Long texts get words under L1, others all
+ * features. */
 static kit_status plan_quick(cv *c, kolm_error_t *err) {
-    (void)add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
+    bool long_texts = l1_may_pay(c) && rows_codes(c->job->rows, 0) / rows_count(c->job->rows) >= LONG_TEXT_WORDS;
     c->result->chosen = 0;
+    if (!long_texts) {
+        (void)add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
+        return run_batch(c, err);
+    }
+    KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
+    (void)add_trial(c, "l1", SOLVE_L1, 1, 3.0f);
     return run_batch(c, err);
 }
 
 static void settle(cv *c) {
     choose_result *r = c->result;
     calibration_rows rows_ = {c->trial[r->chosen].scores, c->truth, c->slots, c->job->labels, c->stride};
-    double temperature = calibrate_temperature(&rows_);
-    r->temperature_micro = (uint64_t)(temperature * MODEL_MICRO + 0.5);
-    if (r->temperature_micro == 0) r->temperature_micro = 1;
-    temperature = (double)r->temperature_micro / MODEL_MICRO;
-    r->ece_micro = calibrate_ece(&rows_, temperature);
+    r->calibration = calibrate(&rows_);
+    r->ece_micro = calibrate_ece(&rows_, r->calibration);
     r->threshold_micro = c->job->abstain_micro;
     if (r->threshold_micro == 0 && c->job->target_accuracy_micro != 0) {
-        r->threshold_micro = calibrate_threshold(&rows_, temperature, c->job->target_accuracy_micro);
+        r->threshold_micro = calibrate_threshold(&rows_, r->calibration, c->job->target_accuracy_micro);
         r->target_missed = r->threshold_micro > MODEL_MICRO;
     }
     r->oof_rows = c->slots;
     for (uint32_t s = 0; s < c->slots; s++) {
-        uint32_t best, micro = model_confidence(rows_.scores + (size_t)s * c->stride, c->job->labels, temperature, &best);
+        uint32_t best,
+            micro = model_confidence(rows_.scores + (size_t)s * c->stride, c->job->labels, r->calibration, &best);
         if (micro < r->threshold_micro) continue;
         r->oof_answered++;
         r->oof_correct += best == c->truth[s];
@@ -381,7 +492,7 @@ static void settle_blind(cv *c) {
     choose_result *r = c->result;
     (void)add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
     r->chosen = 0;
-    r->temperature_micro = 300000;
+    r->calibration.temperature_micro = 300000;
     r->threshold_micro = c->job->abstain_micro;
     r->target_missed = r->threshold_micro == 0 && c->job->target_accuracy_micro != 0;
 }
@@ -391,19 +502,23 @@ kit_status choose(const choose_job *job, choose_result *out, kolm_error_t *err) 
     memset(out, 0, sizeof *out);
     kit_status status = choose_rows(&c, err);
     if (status == KOLM_OK) status = choose_slots(&c, err);
+    if (status == KOLM_OK) status = look_at_folds(&c, err);
     if (status == KOLM_OK) {
         if (c.slots < CV_ROWS_MIN) {
             settle_blind(&c);
         } else {
-            status = job->effort == EFFORT_QUICK || job->labels > MANY_LABELS ? plan_quick(&c, err) : plan_normal(&c, err);
+            status =
+                job->effort == EFFORT_QUICK || job->labels > MANY_LABELS ? plan_quick(&c, err) : plan_normal(&c, err);
             if (status == KOLM_OK) settle(&c);
         }
     }
-    for (uint32_t i = 0; i < CHOOSE_CANDIDATES; i++) free(c.trial[i].scores);
+    for (uint32_t i = 0; i < CHOOSE_CANDIDATES; i++)
+        free(c.trial[i].scores);
     columns_free(&c.columns);
     rows_free(c.part);
     free(c.slot);
     free(c.truth);
     free(c.slot_fold);
+    free(c.seen);
     return status;
 }

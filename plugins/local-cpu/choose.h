@@ -37,10 +37,11 @@ typedef struct choose_candidate {
 typedef struct choose_result {
     choose_candidate candidate[CHOOSE_CANDIDATES];
     uint32_t candidates, chosen;
-    uint64_t temperature_micro, threshold_micro;
+    calibration calibration;
+    uint64_t threshold_micro;
     uint64_t ece_micro;
     uint64_t oof_rows, oof_answered, oof_correct; /* of the chosen one at the threshold */
-    bool target_missed; /* no threshold reached the target accuracy */
+    bool target_missed;                           /* no threshold reached the target accuracy */
 } choose_result;
 
 typedef struct choose_job {
@@ -60,11 +61,14 @@ typedef struct choose_job {
 /* Folds to deal rows to. */
 uint32_t choose_folds(uint64_t rows, choose_effort effort);
 /* Features worth keeping. */
-uint32_t choose_features_max(uint32_t labels);
+uint32_t choose_features_max(uint32_t labels, uint64_t rows);
+/* Labels that are fitted side by side: 4, 8 or 16. */
+uint32_t choose_strip(uint32_t labels);
 
 kit_status choose(const choose_job *job, choose_result *out, kolm_error_t *err) KIT_MUST_USE;
 /* Fits the chosen candidate on all rows and writes it to path. labels: names, in the order of the rows' numbers. */
-kit_status choose_fit(const choose_job *job, const choose_result *result, char *const *labels, const char *path, kolm_error_t *err) KIT_MUST_USE;
+kit_status choose_fit(const choose_job *job, const choose_result *result, char *const *labels, const char *path,
+                      kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- Calibration, on scores[rows][stride] of which the first `labels` count; for tests too. */
 typedef struct calibration_rows {
@@ -72,11 +76,12 @@ typedef struct calibration_rows {
     const uint32_t *truth;
     uint32_t rows, labels, stride;
 } calibration_rows;
-/* The temperature with the highest likelihood. */
-double calibrate_temperature(const calibration_rows *c);
+/* The temperature and the share of noise with the highest likelihood. */
+calibration calibrate(const calibration_rows *c);
 /* Expected calibration error over CHOOSE_ECE_BINS equal bins, millionths. */
-uint64_t calibrate_ece(const calibration_rows *c, double temperature);
-/* The lowest threshold at which the answers given are at least target right; MODEL_MICRO + 1 when there is none. */
-uint64_t calibrate_threshold(const calibration_rows *c, double temperature, uint64_t target_micro);
+uint64_t calibrate_ece(const calibration_rows *c, calibration with);
+/* The lowest threshold at which the answers given are at least target right, by one standard error and more;
+ * MODEL_MICRO + 1 when there is none. */
+uint64_t calibrate_threshold(const calibration_rows *c, calibration with, uint64_t target_micro);
 
 #endif

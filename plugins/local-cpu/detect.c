@@ -14,13 +14,16 @@ static bool value_of(const char *line, const char *key, char *out, size_t capaci
     size_t length = strlen(key);
     if (strncmp(line, key, length) != 0) return false;
     const char *p = line + length;
-    while (*p == ' ' || *p == '\t') p++;
+    while (*p == ' ' || *p == '\t')
+        p++;
     if (*p++ != ':') return false;
-    while (*p == ' ' || *p == '\t') p++;
+    while (*p == ' ' || *p == '\t')
+        p++;
     char text[256];
     (void)kit_copy(text, sizeof text, p);
     size_t end = strcspn(text, "\r\n");
-    while (end > 0 && text[end - 1] == ' ') end--;
+    while (end > 0 && text[end - 1] == ' ')
+        end--;
     text[end] = '\0';
     (void)kit_copy(out, capacity, text);
     return text[0] != '\0';
@@ -32,11 +35,13 @@ static void look_at_model(local_cpu_facts *out) {
     FILE *f = fopen("/proc/cpuinfo", "re");
     for (size_t k = 0; f != NULL && out->model[0] == '\0' && k < sizeof keys / sizeof keys[0]; k++) {
         rewind(f);
-        while (out->model[0] == '\0' && fgets(line, sizeof line, f) != NULL) (void)value_of(line, keys[k], out->model, sizeof out->model);
+        while (out->model[0] == '\0' && fgets(line, sizeof line, f) != NULL)
+            (void)value_of(line, keys[k], out->model, sizeof out->model);
     }
     if (f != NULL) fclose(f);
     struct utsname name;
-    if (out->model[0] == '\0') (void)kit_format(out->model, sizeof out->model, "%s processor", uname(&name) == 0 ? name.machine : "unknown");
+    if (out->model[0] == '\0')
+        (void)kit_format(out->model, sizeof out->model, "%s processor", uname(&name) == 0 ? name.machine : "unknown");
 }
 
 static void look_at_memory(local_cpu_facts *out) {
@@ -45,8 +50,10 @@ static void look_at_memory(local_cpu_facts *out) {
     FILE *f = fopen("/proc/meminfo", "re");
     out->total_bytes = out->free_bytes = KOLM_MEMORY_UNKNOWN;
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        if (value_of(line, "MemTotal", text, sizeof text) && sscanf(text, "%llu", &kib) == 1) out->total_bytes = kib * 1024;
-        if (value_of(line, "MemAvailable", text, sizeof text) && sscanf(text, "%llu", &kib) == 1) out->free_bytes = kib * 1024;
+        if (value_of(line, "MemTotal", text, sizeof text) && sscanf(text, "%llu", &kib) == 1)
+            out->total_bytes = kib * 1024;
+        if (value_of(line, "MemAvailable", text, sizeof text) && sscanf(text, "%llu", &kib) == 1)
+            out->free_bytes = kib * 1024;
     }
     if (f != NULL) fclose(f);
 }
@@ -65,13 +72,16 @@ void local_cpu_device_line(char *out, uint32_t capacity) {
     local_cpu_facts facts;
     local_cpu_look(&facts);
     if (facts.total_bytes == KOLM_MEMORY_UNKNOWN)
-        (void)kit_format(out, capacity, "%s (%u core%s)", facts.model, (unsigned)facts.cores, facts.cores == 1 ? "" : "s");
+        (void)kit_format(out, capacity, "%s (%u core%s)", facts.model, (unsigned)facts.cores,
+                         facts.cores == 1 ? "" : "s");
     else
-        (void)kit_format(out, capacity, "%s (%u core%s, %llu GB)", facts.model, (unsigned)facts.cores, facts.cores == 1 ? "" : "s",
+        (void)kit_format(out, capacity, "%s (%u core%s, %llu GB)", facts.model, (unsigned)facts.cores,
+                         facts.cores == 1 ? "" : "s",
                          (unsigned long long)((facts.total_bytes + 500000000ull) / 1000000000ull));
 }
 
-int32_t local_cpu_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out, kolm_error_t *err) {
+int32_t local_cpu_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out,
+                         kolm_error_t *err) {
     (void)args;
     (void)err;
     local_cpu_facts facts;
@@ -94,16 +104,18 @@ int32_t local_cpu_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *a
     return KOLM_OK;
 }
 
-/* Measured on two cores of a 2023 server: about 2.5 features a byte of text, 12 ns of processor time for each feature and
- * label of all the fits that cross-validation and the final model take, and 0.3 us a byte for reading. */
-int32_t local_cpu_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out, kolm_error_t *err) {
+/* Measured on two cores of a 2023 server: about 2.5 features a byte of text, 12 ns of processor time for each feature
+ * and label of all the fits that cross-validation and the final model take, and 0.3 us a byte for reading. */
+int32_t local_cpu_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out,
+                       kolm_error_t *err) {
     (void)host;
     out->billing = KOLM_BILLING_FREE;
     out->cost_micro_usd = 0;
     if (args->recipe == NULL || strcmp(args->recipe, "linear") != 0) {
         out->duration_ms = UINT64_MAX;
         out->confidence = KOLM_CONFIDENCE_NONE;
-        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "choose another backend, or --recipe linear", "local-cpu trains the linear recipe only");
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "choose another backend, or --recipe linear",
+                        "local-cpu trains the linear recipe only");
     }
     double bytes = (double)args->input_bytes, labels = (double)(args->labels > 0 ? args->labels : 10);
     double lanes = labels < 4 ? 4 : labels, threads = args->threads > 0 ? args->threads : 1;
@@ -111,7 +123,9 @@ int32_t local_cpu_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args,
     double ms = 20.0 + bytes * 0.0003 + bytes * 2.5 * lanes * 12e-6 * (cv_share + 0.2) * 2.5 / threads;
     out->duration_ms = ms < 1e15 ? (uint64_t)ms : (uint64_t)1e15;
     out->confidence = KOLM_CONFIDENCE_MODEL;
-    (void)kit_format(out->basis, sizeof out->basis, "%llu rows, %llu bytes of text, %llu labels on %u threads; calibrated on a 2-core server",
-                     (unsigned long long)args->rows, (unsigned long long)args->input_bytes, (unsigned long long)args->labels, (unsigned)args->threads);
+    (void)kit_format(out->basis, sizeof out->basis,
+                     "%llu rows, %llu bytes of text, %llu labels on %u threads; calibrated on a 2-core server",
+                     (unsigned long long)args->rows, (unsigned long long)args->input_bytes,
+                     (unsigned long long)args->labels, (unsigned)args->threads);
     return KOLM_OK;
 }

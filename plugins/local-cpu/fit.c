@@ -7,10 +7,11 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define DENSE_MAX (64ull << 20)  /* bytes of dense weights; larger models are sparse */
-#define SPARSE_PER_LABEL 1024u   /* weights kept of each label of a sparse model, at most */
-#define SPARSE_LEAST 2           /* smaller 8-bit weights are dropped from a sparse model */
+#define DENSE_MAX (64ull << 20) /* bytes of dense weights; larger models are sparse */
+#define SPARSE_PER_LABEL 1024u  /* weights kept of each label of a sparse model, at most */
+#define SPARSE_LEAST 2          /* smaller 8-bit weights are dropped from a sparse model */
 #define MANY_LABELS 1000u
 
 typedef struct entry {
@@ -33,7 +34,8 @@ typedef struct fit {
 } fit;
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or use fewer threads",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                    "close other programs, raise the memory limit, or use fewer threads",
                     "out of memory while fitting the model");
 }
 
@@ -43,19 +45,31 @@ static float *new_weights(const solve_task *task) {
 
 static solve_task task_of(const fit *f, const choose_part *part, uint32_t first, uint32_t width) {
     const choose_job *job = f->job;
-    return (solve_task){.rows = job->rows, .kind = part->kind, .families = part->families, .cost = part->cost, .held_fold = SOLVE_NO_FOLD,
-                        .seed = job->seed, .labels = job->labels, .first_label = first, .width = width,
-                        .max_epochs = job->labels > MANY_LABELS ? 5 : 0, .scratch_dir = job->scratch_dir, .columns = &f->columns,
-                        .stop = job->watch.stop, .user = job->watch.user};
+    return (solve_task){.rows = job->rows,
+                        .kind = part->kind,
+                        .families = part->families,
+                        .cost = part->cost,
+                        .held_fold = SOLVE_NO_FOLD,
+                        .seed = job->seed,
+                        .labels = job->labels,
+                        .first_label = first,
+                        .width = width,
+                        .max_epochs = job->labels > MANY_LABELS ? 8 : 0,
+                        .scratch_dir = job->scratch_dir,
+                        .columns = &f->columns,
+                        .stop = job->watch.stop,
+                        .user = job->watch.user};
 }
 
 /* sum += share * weights, where weights is `from` labels wide and begins at label `skip` of it. */
-static void add_strip(const fit *f, float *sum, const float *weights, const solve_task *task, uint32_t skip, float share) {
+static void add_strip(const fit *f, float *sum, const float *weights, const solve_task *task, uint32_t skip,
+                      float share) {
     uint32_t lines = (uint32_t)(solve_size(task) / task->width) - 1;
     for (uint32_t j = 0; j <= lines; j++) {
         uint32_t to = j == lines ? f->lines : j; /* the bias comes last in both, whatever families the part has */
         const float *from = weights + (size_t)j * task->width + skip;
-        for (uint32_t v = 0; v < f->width && skip + v < task->width; v++) sum[(size_t)to * f->width + v] += share * from[v];
+        for (uint32_t v = 0; v < f->width && skip + v < task->width; v++)
+            sum[(size_t)to * f->width + v] += share * from[v];
     }
 }
 
@@ -85,10 +99,13 @@ static int8_t reduce(float weight, float inverse) {
 }
 
 /* Keeps the largest weights of one label, those the same size as the last kept one dropped too if they are too many. */
-static kit_status keep_entries(fit *f, uint32_t label, const float *sum, uint32_t lane, float inverse, kolm_error_t *err) {
+static kit_status keep_entries(fit *f, uint32_t label, const float *sum, uint32_t lane, float inverse,
+                               kolm_error_t *err) {
     uint32_t of_size[129] = {0}, least = 128, n = 0;
-    for (uint32_t j = 0; j < f->lines; j++) of_size[abs(reduce(sum[(size_t)j * f->width + lane], inverse))]++;
-    while (least > SPARSE_LEAST && n + of_size[least - 1] <= SPARSE_PER_LABEL) n += of_size[--least];
+    for (uint32_t j = 0; j < f->lines; j++)
+        of_size[abs(reduce(sum[(size_t)j * f->width + lane], inverse))]++;
+    while (least > SPARSE_LEAST && n + of_size[least - 1] <= SPARSE_PER_LABEL)
+        n += of_size[--least];
     entry *list = malloc((n + 1) * sizeof *list);
     if (list == NULL) return out_of_memory(err);
     n = 0;
@@ -138,14 +155,17 @@ static kit_status strip_task(void *user, uint32_t number, kolm_error_t *err) {
 /* Label by label into feature by feature. */
 static kit_status gather_entries(fit *f, kolm_error_t *err) {
     uint64_t all = 0;
-    for (uint32_t m = 0; m < f->job->labels; m++) all += f->entry_count[m];
+    for (uint32_t m = 0; m < f->job->labels; m++)
+        all += f->entry_count[m];
     uint32_t *at = f->draft.first = calloc((size_t)f->lines + 2, sizeof *at);
     f->draft.entry_label = malloc((all + 1) * sizeof *f->draft.entry_label);
     f->draft.entry_weight = malloc(all + 1);
     if (at == NULL || f->draft.entry_label == NULL || f->draft.entry_weight == NULL) return out_of_memory(err);
     for (uint32_t m = 0; m < f->job->labels; m++)
-        for (uint32_t e = 0; e < f->entry_count[m]; e++) at[f->entries[m][e].feature + 2]++;
-    for (uint32_t j = 2; j < f->lines + 2; j++) at[j] += at[j - 1];
+        for (uint32_t e = 0; e < f->entry_count[m]; e++)
+            at[f->entries[m][e].feature + 2]++;
+    for (uint32_t j = 2; j < f->lines + 2; j++)
+        at[j] += at[j - 1];
     for (uint32_t m = 0; m < f->job->labels; m++)
         for (uint32_t e = 0; e < f->entry_count[m]; e++) { /* moves each start to the next one's place */
             uint32_t slot = at[f->entries[m][e].feature + 1]++;
@@ -158,7 +178,7 @@ static kit_status gather_entries(fit *f, kolm_error_t *err) {
 static kit_status fit_open(fit *f, kolm_error_t *err) {
     const features *features_ = rows_features(f->job->rows);
     uint32_t labels = f->job->labels;
-    f->width = labels <= 8 ? 4 : 16;
+    f->width = choose_strip(labels);
     bool l1 = false;
     for (uint32_t p = 0; p < f->candidate->parts; p++) {
         f->families |= f->candidate->part[p].families;
@@ -177,7 +197,8 @@ static kit_status fit_open(fit *f, kolm_error_t *err) {
     f->entries = calloc(labels, sizeof *f->entries);
     f->entry_count = calloc(labels, sizeof *f->entry_count);
     if (!f->draft.sparse) f->draft.dense = calloc((size_t)f->lines + 1, f->draft.stride);
-    if (!f->draft.scale || !f->draft.bias || !f->entries || !f->entry_count || (!f->draft.sparse && !f->draft.dense)) return out_of_memory(err);
+    if (!f->draft.scale || !f->draft.bias || !f->entries || !f->entry_count || (!f->draft.sparse && !f->draft.dense))
+        return out_of_memory(err);
     if (l1) KIT_TRY(columns_make(f->job->rows, 1, &f->columns, err));
     for (uint32_t p = 0; p < f->candidate->parts; p++) {
         if (f->candidate->part[p].kind != SOLVE_JOINT) continue;
@@ -189,7 +210,8 @@ static kit_status fit_open(fit *f, kolm_error_t *err) {
 }
 
 static void fit_close(fit *f) {
-    for (uint32_t m = 0; f->entries != NULL && m < f->job->labels; m++) free(f->entries[m]);
+    for (uint32_t m = 0; f->entries != NULL && m < f->job->labels; m++)
+        free(f->entries[m]);
     free(f->entries);
     free(f->entry_count);
     free(f->joint);
@@ -202,10 +224,11 @@ static void fit_close(fit *f) {
     columns_free(&f->columns);
 }
 
-kit_status choose_fit(const choose_job *job, const choose_result *result, char *const *labels, const char *path, kolm_error_t *err) {
+kit_status choose_fit(const choose_job *job, const choose_result *result, char *const *labels, const char *path,
+                      kolm_error_t *err) {
     fit f = {.job = job, .candidate = &result->candidate[result->chosen]};
     f.draft.labels = labels;
-    f.draft.temperature_micro = result->temperature_micro;
+    f.draft.calibration = result->calibration;
     f.draft.threshold_micro = result->threshold_micro;
     kit_status status = fit_open(&f, err);
     if (status == KOLM_OK) status = pool_run(job->threads, f.strips, strip_task, &f, err);

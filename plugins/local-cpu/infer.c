@@ -17,9 +17,12 @@ static void put_answer(const model *m, const char *id, const model_answer *answe
     kit_buf_str(out, "{\"id\":");
     kit_json_string(out, id, strlen(id));
     kit_buf_str(out, ",\"output\":");
-    if (answer->abstains) kit_buf_str(out, "null");
-    else kit_json_string(out, label, length);
-    kit_buf_fmt(out, ",\"confidence\":%u.%06u", (unsigned)(answer->confidence_micro / MODEL_MICRO), (unsigned)(answer->confidence_micro % MODEL_MICRO));
+    if (answer->abstains)
+        kit_buf_str(out, "null");
+    else
+        kit_json_string(out, label, length);
+    kit_buf_fmt(out, ",\"confidence\":%u.%06u", (unsigned)(answer->confidence_micro / MODEL_MICRO),
+                (unsigned)(answer->confidence_micro % MODEL_MICRO));
     if (answer->abstains) {
         kit_buf_str(out, ",\"best\":");
         kit_json_string(out, label, length);
@@ -34,7 +37,8 @@ static kit_status answer_line(model *m, const char *line, size_t length, kit_buf
     KIT_TRY(kit_json_parse(line, length, &row, err));
     kit_status status;
     if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "input", &input))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every line an id and an input, both strings", "a line lacks the string \"id\" or \"input\"");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every line an id and an input, both strings",
+                          "a line lacks the string \"id\" or \"input\"");
     else
         status = model_answer_text(m, input, strlen(input), &answer, err);
     if (status == KOLM_OK) {
@@ -52,30 +56,35 @@ static kit_status flush(kit_buf *out, int fd, kolm_error_t *err) {
     return status == KOLM_OK ? status : kit_fail_context(err, "writing the answers");
 }
 
-static kit_status answer_all(model *m, kit_lines *lines, int output, kit_buf *out, const infer_watch *watch, uint64_t *answers, kolm_error_t *err) {
+static kit_status answer_all(model *m, kit_lines *lines, int output, kit_buf *out, const infer_watch *watch,
+                             uint64_t *answers, kolm_error_t *err) {
     for (;;) {
         const char *line;
         size_t length;
         if (!kit_lines_ready(lines) || out->length >= FLUSH_AT) {
             KIT_TRY(flush(out, output, err));
-            if (watch->stop != NULL && watch->stop(watch->user)) return kit_fail(err, KOLM_E_CANCELLED, "", "answering was stopped");
+            if (watch->stop != NULL && watch->stop(watch->user))
+                return kit_fail(err, KOLM_E_CANCELLED, "", "answering was stopped");
             if (watch->step != NULL) watch->step(watch->user, *answers);
         }
         kit_status status = kit_lines_next(lines, &line, &length, err);
         if (status == KOLM_OK && line == NULL) return KOLM_OK;
         if (status == KOLM_OK) status = answer_line(m, line, length, out, err);
-        if (status != KOLM_OK) return kit_fail_context(err, "input line %llu", (unsigned long long)kit_lines_number(lines));
+        if (status != KOLM_OK)
+            return kit_fail_context(err, "input line %llu", (unsigned long long)kit_lines_number(lines));
         ++*answers;
     }
 }
 
-kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers, kolm_error_t *err) {
+kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers,
+                     kolm_error_t *err) {
     kit_lines *lines = NULL;
     kit_buf out = {0};
     *out_answers = 0;
     kit_status status = kit_lines_open(input, INFER_LINE_MAX, &lines, err);
     if (status == KOLM_OK) status = answer_all(m, lines, output, &out, watch, out_answers, err);
-    if (status == KOLM_OK) status = flush(&out, output, err);
+    if (status == KOLM_OK)
+        status = flush(&out, output, err);
     else if (out.length > 0) { /* the answers before the bad line are good; its error is the one to tell */
         kolm_error_t ignored = KIT_ERROR_INIT;
         if (flush(&out, output, &ignored) != KOLM_OK) status = err != NULL ? err->code : status;

@@ -13,8 +13,10 @@ typedef struct infer_watch {
     void *user;
 } infer_watch;
 
-/* Reads {"id","input"} lines from input (never sought) and writes {"id","output","confidence"} lines, in order, handing them on
- * whenever no further whole line has been read yet. Below the model's threshold output is null and "best" the label. */
-kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers, kolm_error_t *err) KIT_MUST_USE;
+/* Reads {"id","input"} lines from input (never sought) and writes {"id","output","confidence"} lines, in order, handing
+ * them on whenever no further whole line has been read yet. Below the model's threshold output is null and "best" the
+ * label. */
+kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers,
+                     kolm_error_t *err) KIT_MUST_USE;
 
 #endif

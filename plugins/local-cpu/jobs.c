@@ -28,7 +28,12 @@ static bool stop(void *user) {
 
 static void progress(void *user, const char *phase, uint64_t done, uint64_t total) {
     const kolm_host_v1_t *host = ((const tie *)user)->host;
-    const kolm_progress_t p = {.struct_size = (uint32_t)sizeof p, .step = done, .total = total, .loss = (double)NAN, .tokens_per_second = (double)NAN, .phase = phase};
+    const kolm_progress_t p = {.struct_size = (uint32_t)sizeof p,
+                               .step = done,
+                               .total = total,
+                               .loss = (double)NAN,
+                               .tokens_per_second = (double)NAN,
+                               .phase = phase};
     host->progress(host->user, &p);
 }
 
@@ -39,16 +44,19 @@ static void answered(void *user, uint64_t answers) {
 /* The engine says CANCELLED for both reasons to stop; the host wants to know which. */
 static kit_status why_stopped(const kolm_host_v1_t *host, kit_status status, kolm_error_t *err) {
     if (status != KOLM_E_CANCELLED || host->cancelled(host->user) != 0) return status;
-    return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "give it more time, or use --effort quick", "the deadline passed before the work was done");
+    return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "give it more time, or use --effort quick",
+                    "the deadline passed before the work was done");
 }
 
 static kit_status read_job(const char *dir, const char *kind, kit_job **out, kolm_error_t *err) {
     KIT_TRY(kit_job_read(dir, out, err));
     const char *recipe = (*out)->recipe;
     if (strcmp((*out)->kind, kind) != 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "%s/job.json is a job of kind %s, not %s", dir, (*out)->kind, kind);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "%s/job.json is a job of kind %s, not %s", dir,
+                        (*out)->kind, kind);
     if (strcmp(recipe, "linear") != 0)
-        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use --recipe linear, or a backend that does this recipe: `kolm compute list`",
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED,
+                        "use --recipe linear, or a backend that does this recipe: `kolm compute list`",
                         "local-cpu does the recipe linear, not %s", recipe);
     return KOLM_OK;
 }
@@ -70,8 +78,10 @@ static bool put_candidates(cJSON *report, const choose_result *r) {
         cJSON *item = cJSON_CreateObject();
         good = item != NULL && kit_json_put_string(item, "name", c->name) &&
                kit_json_put_u64(item, "accuracy_micro", (c->correct * MODEL_MICRO + c->rows / 2) / c->rows);
-        if (good) good = cJSON_AddItemToArray(list, item) != 0;
-        else cJSON_Delete(item);
+        if (good)
+            good = cJSON_AddItemToArray(list, item) != 0;
+        else
+            cJSON_Delete(item);
     }
     return kit_json_put(report, "candidates", list) && good;
 }
@@ -89,20 +99,28 @@ static bool put_labels(cJSON *report, const train_report *t) {
 static bool put_report(cJSON *result, const train_report *t) {
     const choose_result *r = &t->result;
     cJSON *report = cJSON_CreateObject();
-    bool good = report != NULL && put_labels(report, t) && put_candidates(report, r) && kit_json_put_string(report, "chosen", r->candidate[r->chosen].name) &&
-                kit_json_put_u64(report, "temperature_micro", r->temperature_micro) && kit_json_put_u64(report, "threshold_micro", r->threshold_micro) &&
-                kit_json_put_u64(report, "ece_micro", r->ece_micro) && kit_json_put_u64(report, "oof_correct", r->oof_correct) &&
-                kit_json_put_u64(report, "oof_answered", r->oof_answered) && kit_json_put_u64(report, "oof_rows", r->oof_rows);
-    return kit_json_put_u64(result, "format", KIT_JOB_FORMAT) && kit_json_put_string(result, "toolchain", LOCAL_CPU_TOOLCHAIN) &&
-           kit_json_put(result, "report", report) && good;
+    bool good = report != NULL && put_labels(report, t) && put_candidates(report, r) &&
+                kit_json_put_string(report, "chosen", r->candidate[r->chosen].name) &&
+                kit_json_put_u64(report, "temperature_micro", r->calibration.temperature_micro) &&
+                kit_json_put_u64(report, "noise_micro", r->calibration.noise_micro) &&
+                kit_json_put_u64(report, "threshold_micro", r->threshold_micro) &&
+                kit_json_put_u64(report, "ece_micro", r->ece_micro) &&
+                kit_json_put_u64(report, "oof_correct", r->oof_correct) &&
+                kit_json_put_u64(report, "oof_answered", r->oof_answered) &&
+                kit_json_put_u64(report, "oof_rows", r->oof_rows);
+    return kit_json_put_u64(result, "format", KIT_JOB_FORMAT) &&
+           kit_json_put_string(result, "toolchain", LOCAL_CPU_TOOLCHAIN) && kit_json_put(result, "report", report) &&
+           good;
 }
 
 static kit_status write_result(const char *dir, const train_report *t, kolm_error_t *err) {
     char *path = NULL;
     kit_buf text = {0};
     cJSON *result = cJSON_CreateObject();
-    kit_status status = result != NULL && put_report(result, t) ? KOLM_OK
-                                                                : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory while writing result.json");
+    kit_status status = result != NULL && put_report(result, t)
+                            ? KOLM_OK
+                            : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs",
+                                       "out of memory while writing result.json");
     if (status == KOLM_OK) status = kit_json_line(result, &text, err);
     if (status == KOLM_OK) kit_buf_char(&text, '\n');
     if (status == KOLM_OK) status = kit_buf_ok(&text, err);
@@ -123,19 +141,23 @@ static void tell(const kolm_host_v1_t *host, const train_report *t) {
     const choose_candidate *c = &r->candidate[r->chosen];
     char line[512];
     if (r->oof_rows > 0) {
-        (void)kit_format(line, sizeof line, "chose %s: %.2f%% right out of fold (%llu rows)", c->name, 100.0 * (double)c->correct / (double)c->rows,
-                         (unsigned long long)c->rows);
+        (void)kit_format(line, sizeof line, "chose %s: %.2f%% right out of fold (%llu rows)", c->name,
+                         100.0 * (double)c->correct / (double)c->rows, (unsigned long long)c->rows);
         host->log(host->user, KOLM_LOG_INFO, line);
         host->metric(host->user, "oof.accuracy", (double)c->correct / (double)c->rows);
         host->metric(host->user, "oof.ece", (double)r->ece_micro / MODEL_MICRO);
     } else {
-        host->log(host->user, KOLM_LOG_WARNING, "too few rows with the same output to check by cross-validation: confidences are not calibrated");
+        host->log(host->user, KOLM_LOG_WARNING,
+                  "too few rows with the same output to check by cross-validation: confidences are not calibrated");
     }
     if (r->target_missed)
-        host->log(host->user, KOLM_LOG_WARNING, "no threshold reaches the target accuracy on the training rows, so the model abstains always; give more rows or a lower target");
+        host->log(host->user, KOLM_LOG_WARNING,
+                  "no threshold reaches the target accuracy on the training rows, so the model abstains always; give "
+                  "more rows or a lower target");
 }
 
-int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out, kolm_error_t *err) {
+int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out,
+                        kolm_error_t *err) {
     kit_job *job = NULL;
     char *rows_path = NULL, *model_dir = NULL, *model_path = NULL;
     tie t = {.host = host};
@@ -146,12 +168,19 @@ int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *arg
     if (status == KOLM_OK) status = kit_path_join(model_dir, MODEL_FILE, &model_path, err);
     if (status == KOLM_OK) status = kit_mkdirs(model_dir, 0700, err);
     if (status != KOLM_OK) goto out;
-    const train_request request = {
-        .rows_path = rows_path, .model_path = model_path, .scratch_dir = host->scratch_dir, .rows = job->rows, .effort = effort_of(job->effort),
-        .seed = job->seed, .threads = args->threads, .abstain_micro = micro_option(job, "abstain_micro"),
-        .target_accuracy_micro = micro_option(job, "target_accuracy_micro"), .watch = {.stop = stop, .step = progress, .user = &t}};
+    const train_request request = {.rows_path = rows_path,
+                                   .model_path = model_path,
+                                   .scratch_dir = host->scratch_dir,
+                                   .rows = job->rows,
+                                   .effort = effort_of(job->effort),
+                                   .seed = job->seed,
+                                   .threads = args->threads,
+                                   .abstain_micro = micro_option(job, "abstain_micro"),
+                                   .target_accuracy_micro = micro_option(job, "target_accuracy_micro"),
+                                   .watch = {.stop = stop, .step = progress, .user = &t}};
     if (request.abstain_micro > MODEL_MICRO || request.target_accuracy_micro > MODEL_MICRO) {
-        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a number from 0 to 1", "the abstain threshold or the target accuracy is above 1");
+        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a number from 0 to 1",
+                          "the abstain threshold or the target accuracy is above 1");
         goto out;
     }
     status = why_stopped(host, train_run(&request, &report, err), err);
@@ -172,7 +201,8 @@ out:
 
 /* ---- infer */
 
-static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, uint64_t *answers, kolm_error_t *err) {
+static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, uint64_t *answers,
+                              kolm_error_t *err) {
     tie t = {.host = host};
     const infer_watch watch = {.stop = stop, .step = answered, .user = &t};
     int input = open(args->input_path, O_RDONLY | O_CLOEXEC);
@@ -185,11 +215,13 @@ static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_
     }
     kit_status status = why_stopped(host, infer_run(m, input, output, &watch, answers, err), err);
     close(input);
-    if (close(output) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot finish the output %s", args->output_path);
+    if (close(output) != 0 && status == KOLM_OK)
+        status = kit_fail_errno(err, errno, "cannot finish the output %s", args->output_path);
     return status;
 }
 
-int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err) {
+int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
+                        kolm_error_t *err) {
     kit_job *job = NULL;
     model *m = NULL;
     const kit_job_model_file *file;

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* L1-regularised logistic regression for four labels at a time, by coordinate descent on quadratic models (newGLMNET). */
-#include "solver.h"
+/* L1-regularised logistic regression for four labels at a time, by coordinate descent on quadratic models (newGLMNET).
+ */
 #include "kolm/kit/buf.h"
 #include "numeric.h"
+#include "solver.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define OUTER_MAX 40
 #define INNER_MAX 20
-#define ENOUGH 0.005f     /* of the first outer step's violation */
-#define SEARCH_MAX 12    /* halvings of a step */
-#define RIDGE 1e-6f      /* keeps every second derivative positive */
+#define ENOUGH 0.005f /* of the first outer step's violation */
+#define SEARCH_MAX 12 /* halvings of a step */
+#define RIDGE 1e-6f   /* keeps every second derivative positive */
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or use fewer threads",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                    "close other programs, raise the memory limit, or use fewer threads",
                     "out of memory while training");
 }
 
@@ -87,12 +90,12 @@ out:
 typedef struct l1 {
     const solve_task *task;
     const columns *c;
-    num_v4 *weight;  /* lines + 1, the bias last */
-    num_v4 *step;    /* the same */
-    num_v4 *score;   /* per row: w.x */
-    num_v4 *change;  /* per row: step.x */
-    num_v4 *slope;   /* per row: first derivative of the model at score + change */
-    num_v4 *curve;   /* per row: second derivative of the loss at score */
+    num_v4 *weight;   /* lines + 1, the bias last */
+    num_v4 *step;     /* the same */
+    num_v4 *score;    /* per row: w.x */
+    num_v4 *change;   /* per row: step.x */
+    num_v4 *slope;    /* per row: first derivative of the model at score + change */
+    num_v4 *curve;    /* per row: second derivative of the loss at score */
     uint32_t *active; /* features worth visiting */
     uint32_t actives;
 } l1;
@@ -182,7 +185,8 @@ static num_v4 visit_feature(l1 *s, uint32_t j, bool *keep) {
         h += x * x * s->curve[row[k]];
     }
     num_v4 w = s->weight[j] + s->step[j], over = num_abs(g) - one;
-    num_v4 violation = num_select(w > zero, num_abs(g + one), num_select(w < zero, num_abs(g - one), num_max(over, zero)));
+    num_v4 violation =
+        num_select(w > zero, num_abs(g + one), num_select(w < zero, num_abs(g - one), num_max(over, zero)));
     *keep = any(w) || any(num_max(over + num_splat(0.1f), zero));
     num_v4 move = num_select(g + one <= h * w, -(g + one) / h, num_select(g - one >= h * w, -(g - one) / h, -w));
     move = num_max(num_min(move, num_splat(10.0f)), num_splat(-10.0f));
@@ -219,11 +223,13 @@ static void shuffle(uint32_t *order, uint32_t n, uint64_t seed) {
     }
 }
 
-/* Minimises the model: one pass over all features, then passes over those that matter. Returns the first pass's violation. */
+/* Minimises the model: one pass over all features, then passes over those that matter. Returns the first pass's
+ * violation. */
 static float minimise_model(l1 *s, uint32_t outer, float precision) {
     float first = 0.0f;
     s->actives = s->c->lines;
-    for (uint32_t j = 0; j < s->c->lines; j++) s->active[j] = j;
+    for (uint32_t j = 0; j < s->c->lines; j++)
+        s->active[j] = j;
     for (uint32_t pass = 0; pass < INNER_MAX; pass++) {
         num_v4 sum = visit_bias(s);
         uint32_t kept = 0, n = s->actives;
@@ -242,7 +248,8 @@ static float minimise_model(l1 *s, uint32_t outer, float precision) {
 }
 
 static void add_norm(const l1 *s, num_v4 part, num_d4 *out) {
-    for (uint32_t j = 0; j < s->c->lines; j++) *out += __builtin_convertvector(num_abs(s->weight[j] + part * s->step[j]), num_d4);
+    for (uint32_t j = 0; j < s->c->lines; j++)
+        *out += __builtin_convertvector(num_abs(s->weight[j] + part * s->step[j]), num_d4);
 }
 
 /* Takes as much of the step as lowers the objective, lane by lane. */
@@ -277,7 +284,8 @@ kit_status solve_l1(const solve_task *task, float *weights, uint32_t *out_epochs
     l1 s;
     float start = 0.0f, precision = 0.5f;
     uint32_t outer = 0, most = task->max_epochs != 0 ? task->max_epochs : OUTER_MAX;
-    if (task->columns == NULL || task->width != 4) return kit_fail(err, KOLM_E_INTERNAL, "report this", "the L1 solver was set up wrongly");
+    if (task->columns == NULL || task->width != 4)
+        return kit_fail(err, KOLM_E_INTERNAL, "report this", "the L1 solver was set up wrongly");
     kit_status status = l1_open(&s, task, weights, err);
     for (; outer < most && status == KOLM_OK; outer++) {
         if (task->stop != NULL && task->stop(task->user)) {

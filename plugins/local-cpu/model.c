@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,9 +24,9 @@ typedef struct head {
     uint32_t version, layout, families, labels;
     uint32_t features[TEXT_FAMILIES];
     uint64_t label_bytes, bucket_bytes[TEXT_FAMILIES], entries;
-    uint64_t temperature_micro, threshold_micro;
+    uint64_t temperature_micro, noise_micro, threshold_micro;
     uint64_t file_bytes;
-    uint64_t zero[4];
+    uint64_t zero[3];
     uint64_t check; /* over the head with this field 0, then the sections before the weights */
 } head;
 _Static_assert(sizeof(head) == HEAD_BYTES, "the head has no hidden padding");
@@ -48,11 +49,12 @@ struct model {
     text_counts *counts;
     uint32_t *index;
     float *value, *scores;
-    double temperature;
+    calibration calibration;
 };
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the memory limit", "out of memory while using the model");
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the memory limit",
+                    "out of memory while using the model");
 }
 
 static uint64_t padded(uint64_t n) {
@@ -98,7 +100,8 @@ static uint64_t check_more(uint64_t sum, const uint8_t *bytes, uint64_t length) 
 /* ---- Writing */
 
 static void pad(kit_buf *out) {
-    while (out->length % ALIGNMENT != 0 && !out->failed) kit_buf_char(out, '\0');
+    while (out->length % ALIGNMENT != 0 && !out->failed)
+        kit_buf_char(out, '\0');
 }
 
 static void put_buckets(kit_buf *out, const features *f, unsigned family) {
@@ -161,18 +164,28 @@ static kit_status write_all(const model_draft *d, head *h, const kit_buf *tables
 kit_status model_write(const model_draft *d, const char *path, kolm_error_t *err) {
     kit_atomic_file file = {.fd = -1};
     kit_buf tables = {0};
-    head h = {.version = VERSION, .layout = d->sparse ? LAYOUT_SPARSE : LAYOUT_DENSE, .families = d->families, .labels = d->label_count,
-              .temperature_micro = d->temperature_micro, .threshold_micro = d->threshold_micro};
-    if (!little_endian()) return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a little-endian machine", "the linear engine does not support this byte order");
+    head h = {.version = VERSION,
+              .layout = d->sparse ? LAYOUT_SPARSE : LAYOUT_DENSE,
+              .families = d->families,
+              .labels = d->label_count,
+              .temperature_micro = d->calibration.temperature_micro,
+              .noise_micro = d->calibration.noise_micro,
+              .threshold_micro = d->threshold_micro};
+    if (!little_endian())
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a little-endian machine",
+                        "the linear engine does not support this byte order");
     memcpy(h.magic, magic, sizeof magic);
-    for (unsigned f = 0; f < TEXT_FAMILIES; f++) h.features[f] = d->families >> f & 1u ? d->features->count[f] : 0;
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++)
+        h.features[f] = d->families >> f & 1u ? d->features->count[f] : 0;
     if (d->sparse) h.entries = d->first[h.features[0] + h.features[1]];
     put_tables(d, &h, &tables);
     kit_status status = kit_buf_ok(&tables, err);
     if (status == KOLM_OK) status = kit_atomic_open(path, 0600, &file, err);
     if (status == KOLM_OK) status = write_all(d, &h, &tables, file.fd, err);
-    if (status == KOLM_OK) status = kit_atomic_commit(&file, true, err);
-    else kit_atomic_abort(&file);
+    if (status == KOLM_OK)
+        status = kit_atomic_commit(&file, true, err);
+    else
+        kit_atomic_abort(&file);
     kit_buf_free(&tables);
     return status;
 }
@@ -180,24 +193,30 @@ kit_status model_write(const model_draft *d, const char *path, kolm_error_t *err
 /* ---- Reading */
 
 static kit_status corrupt(kolm_error_t *err, const char *why) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it anew; `kolm verify` tells whether it was changed",
+    return kit_fail(err, KOLM_E_DATA_LOSS,
+                    "get the artifact again, or compile it anew; `kolm verify` tells whether it was changed",
                     "the model file is not usable: %s", why);
 }
 
 static kit_status check_head(const head *h, uint64_t size, kolm_error_t *err) {
     if (memcmp(h->magic, magic, sizeof magic) != 0) return corrupt(err, "it does not begin like a linear model");
     if (h->version != VERSION)
-        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a newer kolm", "the model file has version %u, this engine reads %u", (unsigned)h->version, VERSION);
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a newer kolm",
+                        "the model file has version %u, this engine reads %u", (unsigned)h->version, VERSION);
     if (h->layout > LAYOUT_SPARSE) return corrupt(err, "its layout of weights is unknown");
     if (h->families == 0 || h->families > 3) return corrupt(err, "its feature families are unknown");
     if (h->labels == 0 || h->labels > MODEL_LABELS_MAX) return corrupt(err, "its number of labels is impossible");
-    if (h->features[0] > TEXT_BUCKETS || h->features[1] > TEXT_BUCKETS) return corrupt(err, "its number of features is impossible");
+    if (h->features[0] > TEXT_BUCKETS || h->features[1] > TEXT_BUCKETS)
+        return corrupt(err, "its number of features is impossible");
     if (h->label_bytes > size || h->bucket_bytes[0] > size || h->bucket_bytes[1] > size || h->entries > size)
         return corrupt(err, "a section is longer than the file");
-    if (h->entries > UINT32_MAX || (h->layout == LAYOUT_DENSE && h->entries != 0)) return corrupt(err, "its number of entries is impossible");
-    if (h->temperature_micro == 0 || h->temperature_micro > 1000ull * MODEL_MICRO) return corrupt(err, "its temperature is impossible");
+    if (h->entries > UINT32_MAX || (h->layout == LAYOUT_DENSE && h->entries != 0))
+        return corrupt(err, "its number of entries is impossible");
+    if (h->temperature_micro == 0 || h->temperature_micro > 1000ull * MODEL_MICRO)
+        return corrupt(err, "its temperature is impossible");
+    if (h->noise_micro > MODEL_MICRO / 2) return corrupt(err, "its share of noise is impossible");
     if (h->threshold_micro > MODEL_MICRO + 1) return corrupt(err, "its threshold is impossible");
-    if (h->zero[0] != 0 || h->zero[1] != 0 || h->zero[2] != 0 || h->zero[3] != 0) return corrupt(err, "reserved bytes are not zero");
+    if (h->zero[0] != 0 || h->zero[1] != 0 || h->zero[2] != 0) return corrupt(err, "reserved bytes are not zero");
     if (h->file_bytes != size || layout_of(h).end != size) return corrupt(err, "it is not as long as its head says");
     return KOLM_OK;
 }
@@ -210,9 +229,11 @@ static kit_status read_labels(model *m, kolm_error_t *err) {
         uint32_t length;
         if (end - at < 4) return corrupt(err, "its labels are cut short");
         memcpy(&length, m->bytes + at, 4);
-        if (length > MODEL_LABEL_BYTES_MAX || length > end - at - 4) return corrupt(err, "a label is longer than its section");
+        if (length > MODEL_LABEL_BYTES_MAX || length > end - at - 4)
+            return corrupt(err, "a label is longer than its section");
         if (at > UINT32_MAX) return corrupt(err, "its labels are too long");
-        if (kit_utf8_valid((const char *)m->bytes + at + 4, length) != length) return corrupt(err, "a label is not UTF-8");
+        if (kit_utf8_valid((const char *)m->bytes + at + 4, length) != length)
+            return corrupt(err, "a label is not UTF-8");
         m->label_at[i] = (uint32_t)at;
         at += 4 + (uint64_t)length;
     }
@@ -262,7 +283,8 @@ static kit_status read_sparse(const model *m, kolm_error_t *err) {
     uint32_t last = 0, next;
     for (uint64_t i = 0; i <= all; i++) {
         memcpy(&next, m->bytes + m->at.first + i * 4, 4);
-        if (next < last || next > m->head.entries || (i == 0 && next != 0)) return corrupt(err, "its table of entries is out of order");
+        if (next < last || next > m->head.entries || (i == 0 && next != 0))
+            return corrupt(err, "its table of entries is out of order");
         last = next;
     }
     return last == m->head.entries ? KOLM_OK : corrupt(err, "its table of entries does not cover them");
@@ -271,12 +293,15 @@ static kit_status read_sparse(const model *m, kolm_error_t *err) {
 static kit_status read_tables(model *m, kolm_error_t *err) {
     head plain = m->head;
     plain.check = 0;
-    uint64_t sum = check_more(check_more(0, (const uint8_t *)&plain, sizeof plain), m->bytes + HEAD_BYTES, m->at.first - HEAD_BYTES);
+    uint64_t sum = check_more(check_more(0, (const uint8_t *)&plain, sizeof plain), m->bytes + HEAD_BYTES,
+                              m->at.first - HEAD_BYTES);
     if (sum != m->head.check) return corrupt(err, "its check sum is wrong");
     KIT_TRY(read_labels(m, err));
-    for (unsigned f = 0; f < TEXT_FAMILIES; f++) KIT_TRY(read_family(m, f, err));
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++)
+        KIT_TRY(read_family(m, f, err));
     uint32_t all = features_all(&m->features);
-    if (!sane(m->bytes + m->at.idf, all) || !sane(m->bytes + m->at.scale, m->head.labels) || !sane(m->bytes + m->at.bias, m->head.labels))
+    if (!sane(m->bytes + m->at.idf, all) || !sane(m->bytes + m->at.scale, m->head.labels) ||
+        !sane(m->bytes + m->at.bias, m->head.labels))
         return corrupt(err, "a number in it is not finite");
     m->features.idf = malloc((all + 1) * sizeof *m->features.idf);
     if (m->features.idf == NULL) return out_of_memory(err);
@@ -285,7 +310,9 @@ static kit_status read_tables(model *m, kolm_error_t *err) {
 }
 
 static kit_status load(model *m, const uint8_t *bytes, uint64_t size, kolm_error_t *err) {
-    if (!little_endian()) return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a little-endian machine", "the linear engine does not support this byte order");
+    if (!little_endian())
+        return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a little-endian machine",
+                        "the linear engine does not support this byte order");
     if (size < HEAD_BYTES) return corrupt(err, "it is too short");
     if (size > (1ull << 40)) return corrupt(err, "it is too long");
     memcpy(&m->head, bytes, sizeof m->head);
@@ -299,7 +326,7 @@ static kit_status load(model *m, const uint8_t *bytes, uint64_t size, kolm_error
     m->at = layout_of(&m->head);
     KIT_TRY(read_tables(m, err));
     m->stride = (m->head.labels + 3u) & ~3u;
-    m->temperature = (double)m->head.temperature_micro / MODEL_MICRO;
+    m->calibration = (calibration){m->head.temperature_micro, m->head.noise_micro};
     m->counts = text_counts_new();
     uint32_t all = features_all(&m->features);
     m->index = malloc((all + 1) * sizeof *m->index);
@@ -324,9 +351,11 @@ kit_status model_from_bytes(const void *bytes, uint64_t size, model **out, kolm_
 static kit_status map_slice(model *m, int fd, const char *path, uint64_t offset, uint64_t size, kolm_error_t *err) {
     struct stat info;
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at the model file %s", path);
-    if (!S_ISREG(info.st_mode) || offset > (uint64_t)info.st_size || size > (uint64_t)info.st_size - offset || size == 0)
+    if (!S_ISREG(info.st_mode) || offset > (uint64_t)info.st_size || size > (uint64_t)info.st_size - offset ||
+        size == 0)
         return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it anew",
-                        "the model file %s does not hold %llu bytes at %llu", path, (unsigned long long)size, (unsigned long long)offset);
+                        "the model file %s does not hold %llu bytes at %llu", path, (unsigned long long)size,
+                        (unsigned long long)offset);
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = offset / page * page;
     m->mapping_bytes = size + (offset - begin);
     m->mapping = mmap(NULL, m->mapping_bytes, PROT_READ, MAP_PRIVATE, fd, (off_t)begin);
@@ -404,29 +433,36 @@ static void add_sparse(model *m, uint32_t n) {
     }
 }
 
-uint32_t model_confidence(const float *scores, uint32_t n, double temperature, uint32_t *out_best) {
+uint32_t model_confidence(const float *scores, uint32_t n, calibration with, uint32_t *out_best) {
+    const double temperature = (double)with.temperature_micro / MODEL_MICRO,
+                 noise = (double)with.noise_micro / MODEL_MICRO;
     uint32_t best = 0;
     double sum = 0.0;
     for (uint32_t i = 1; i < n; i++)
         if (scores[i] > scores[best]) best = i;
-    for (uint32_t i = 0; i < n; i++) sum += num_exp(((double)scores[i] - scores[best]) / temperature);
+    for (uint32_t i = 0; i < n; i++) {
+        double x = ((double)scores[i] - scores[best]) / temperature;
+        if (x > -40.0) sum += num_exp(x);
+    }
     *out_best = best;
-    return (uint32_t)(MODEL_MICRO / sum + 0.5);
+    return (uint32_t)(MODEL_MICRO * ((1.0 - noise) / sum + noise / n) + 0.5);
 }
 
 kit_status model_answer_text(model *m, const char *utf8, size_t length, model_answer *out, kolm_error_t *err) {
     if (text_count(m->counts, utf8, length, m->head.families) != 0) return out_of_memory(err);
     uint32_t n = features_weigh(&m->features, m->counts, m->head.families, m->index, m->value);
     memset(m->scores, 0, m->stride * sizeof *m->scores);
-    if (m->head.layout == LAYOUT_SPARSE) add_sparse(m, n);
-    else add_dense(m, n);
+    if (m->head.layout == LAYOUT_SPARSE)
+        add_sparse(m, n);
+    else
+        add_dense(m, n);
     for (uint32_t i = 0; i < m->head.labels; i++) {
         float number[2];
         memcpy(&number[0], m->bytes + m->at.scale + i * 4u, 4);
         memcpy(&number[1], m->bytes + m->at.bias + i * 4u, 4);
         m->scores[i] = m->scores[i] * number[0] + number[1];
     }
-    out->confidence_micro = model_confidence(m->scores, m->head.labels, m->temperature, &out->label);
+    out->confidence_micro = model_confidence(m->scores, m->head.labels, m->calibration, &out->label);
     out->abstains = out->confidence_micro < m->head.threshold_micro;
     return KOLM_OK;
 }

@@ -9,21 +9,25 @@
 /*
  * linear.bin, version 1, little endian. A head of 128 bytes, then sections without gaps but for padding to 16:
  *   labels   for each label: u32 length, then its bytes (UTF-8)
- *   buckets  for each family: the buckets that are features, ascending, as differences (the first from -1) in 7-bit groups
- *   idf      f32 for each feature
- *   scale    f32 for each label
- *   bias     f32 for each label
- *   weights  dense:  i8 [features][labels padded to 4]
- *            sparse: u32 [features + 1] first entry; u16 label [entries], padded; i8 weight [entries]
- * score(label) = bias + scale * sum of value * weight; confidence = softmax(score / temperature). The head holds a check sum over
- * itself and every section but the weights (whatever their bytes, they are weights: damage there is the artifact's digest's to
- * find). Reading believes nothing: every length, number and offset is checked before it is used.
+ *   buckets  for each family: the buckets that are features, ascending, as differences (the first from -1) in 7-bit
+ * groups idf      f32 for each feature scale    f32 for each label bias     f32 for each label weights  dense:  i8
+ * [features][labels padded to 4] sparse: u32 [features + 1] first entry; u16 label [entries], padded; i8 weight
+ * [entries] score(label) = bias + scale * sum of value * weight; confidence = (1 - noise) * softmax(score /
+ * temperature) + noise / labels, where noise is the share of training rows that no score explains (wrong labels): it
+ * keeps one temperature honest. The head holds a check sum over itself and every section but the weights (whatever
+ * their bytes, they are weights: damage there is the artifact's digest's to find). Reading believes nothing: every
+ * length, number and offset is checked before it is used.
  */
 #define MODEL_FILE "linear.bin"
 #define MODEL_LABELS_MAX 65535u
 #define MODEL_LABEL_BYTES_MAX (1u << 20)
 #define MODEL_FEATURES_MAX (2u * TEXT_BUCKETS)
 #define MODEL_MICRO 1000000u
+
+/* How scores become confidences. */
+typedef struct calibration {
+    uint64_t temperature_micro, noise_micro;
+} calibration;
 
 /* A model being made. The caller fills it and owns what it points to. */
 typedef struct model_draft {
@@ -38,7 +42,8 @@ typedef struct model_draft {
     uint16_t *entry_label; /* sparse */
     int8_t *entry_weight;  /* sparse */
     float *scale, *bias;   /* of each label */
-    uint64_t temperature_micro, threshold_micro;
+    calibration calibration;
+    uint64_t threshold_micro;
 } model_draft;
 
 /* Writes DIRECTORY/linear.bin, whole or not at all. */
@@ -62,9 +67,10 @@ typedef struct model_answer {
     uint32_t confidence_micro; /* its probability, millionths, rounded */
     bool abstains;             /* the probability is below the threshold */
 } model_answer;
-kit_status model_answer_text(model *m, const char *utf8, size_t length, model_answer *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_answer_text(model *m, const char *utf8, size_t length, model_answer *out,
+                             kolm_error_t *err) KIT_MUST_USE;
 
-/* The probability of the best of n scores at a temperature, in millionths; *out_best gets the first of the highest. */
-uint32_t model_confidence(const float *scores, uint32_t n, double temperature, uint32_t *out_best);
+/* The probability of the best of n scores, in millionths; *out_best gets the first of the highest. */
+uint32_t model_confidence(const float *scores, uint32_t n, calibration with, uint32_t *out_best);
 
 #endif

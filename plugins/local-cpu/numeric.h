@@ -43,7 +43,8 @@ typedef double num_d4 __attribute__((vector_size(32)));
 static inline num_v4 num_exp4(num_v4 x) {
     x = num_min(num_max(x, num_splat(-80.0f)), num_splat(80.0f));
     num_v4 scaled = x * num_splat(1.44269504f);
-    num_i4 n = __builtin_convertvector(scaled + num_select(scaled < num_splat(0.0f), num_splat(-0.5f), num_splat(0.5f)), num_i4);
+    num_i4 n = __builtin_convertvector(scaled + num_select(scaled < num_splat(0.0f), num_splat(-0.5f), num_splat(0.5f)),
+                                       num_i4);
     num_v4 whole = __builtin_convertvector(n, num_v4);
     num_v4 r = x - whole * num_splat(0.693359375f);
     r = r - whole * num_splat(-2.12194440e-4f);
@@ -75,8 +76,11 @@ static inline double num_exp(double x) {
     if (x > 700.0) x = 700.0;
     int32_t n = (int32_t)(x * 1.4426950408889634 + (x < 0 ? -0.5 : 0.5));
     double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    static const double inverse[14] = {1.0,     1.0,     1.0 / 2, 1.0 / 3,  1.0 / 4,  1.0 / 5,  1.0 / 6,
+                                       1.0 / 7, 1.0 / 8, 1.0 / 9, 1.0 / 10, 1.0 / 11, 1.0 / 12, 1.0 / 13};
     double p = 1.0;
-    for (int i = 13; i >= 1; i--) p = 1.0 + p * r / i;
+    for (int i = 13; i >= 1; i--)
+        p = 1.0 + p * r * inverse[i];
     uint64_t bits = (uint64_t)(int64_t)(n + 1023) << 52;
     double power;
     memcpy(&power, &bits, sizeof power);
@@ -96,7 +100,8 @@ static inline double num_log(double x) {
         exponent++;
     }
     double t = (m - 1.0) / (m + 1.0), t2 = t * t, sum = 0.0;
-    for (int i = 23; i >= 1; i -= 2) sum = sum * t2 + 1.0 / i;
+    for (int i = 23; i >= 1; i -= 2)
+        sum = sum * t2 + 1.0 / i;
     return 2.0 * t * sum + exponent * 0.6931471805599453;
 }
 

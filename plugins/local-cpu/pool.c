@@ -51,9 +51,11 @@ kit_status pool_run(uint32_t threads, uint32_t count, pool_task task, void *user
     bool set = more > 0 && pthread_attr_init(&attributes) == 0;
     if (set) (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
     /* A thread that cannot be had is not an error: the others, at least the caller, do its share. */
-    while (set && started < more && pthread_create(&id[started], &attributes, worker, &p) == 0) started++;
+    while (set && started < more && pthread_create(&id[started], &attributes, worker, &p) == 0)
+        started++;
     (void)worker(&p);
-    for (uint32_t i = 0; i < started; i++) pthread_join(id[i], NULL);
+    for (uint32_t i = 0; i < started; i++)
+        pthread_join(id[i], NULL);
     if (set) pthread_attr_destroy(&attributes);
     pthread_mutex_destroy(&p.lock);
     if (!atomic_load(&p.failed)) return KOLM_OK;

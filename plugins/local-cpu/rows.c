@@ -18,6 +18,7 @@ typedef struct block {
     uint64_t offset;
     uint32_t length;
     uint32_t first, count;
+    uint32_t *row_offset; /* of each row; NULL when in the file */
 } block;
 
 struct rows {
@@ -30,18 +31,25 @@ struct rows {
     uint32_t block_count, block_capacity;
     uint8_t *open; /* the block being filled */
     uint32_t open_length, open_capacity, open_rows;
-    uint32_t count, block_max, longest;
+    uint32_t count, block_max, longest, least;
     uint32_t most_bytes; /* of a block */
     uint64_t in_memory, file_end;
-    uint64_t codes[TEXT_FAMILIES];
+    uint64_t codes[TEXT_FAMILIES], all_codes;
     const uint32_t *label_map; /* while finishing */
+    struct {                   /* every row decoded, when they are few; else NULL */
+        uint32_t *start;       /* 2 a row: where its words and its characters begin; then the end */
+        uint32_t *index;
+        float *value;
+        row_head *head;
+    } decoded;
     char *scratch_dir;
     int fd;
 };
 
 static float tf_table[256];
 static void fill_tf(void) {
-    for (int i = 1; i < 256; i++) tf_table[i] = (float)(1.0 + num_log(i));
+    for (int i = 1; i < 256; i++)
+        tf_table[i] = (float)(1.0 + num_log(i));
 }
 
 float features_tf(uint32_t count) {
@@ -49,7 +57,8 @@ float features_tf(uint32_t count) {
 }
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or train on fewer rows",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                    "close other programs, raise the memory limit, or train on fewer rows",
                     "out of memory while holding the training rows");
 }
 
@@ -82,7 +91,8 @@ kit_status rows_new(const char *scratch_dir, unsigned families, rows **out, kolm
     rows *r = empty_rows(scratch_dir, families);
     if (r == NULL) return out_of_memory(err);
     r->counts = text_counts_new();
-    for (unsigned f = 0; f < TEXT_FAMILIES; f++) r->frequency[f] = calloc(TEXT_BUCKETS, sizeof *r->frequency[f]);
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++)
+        r->frequency[f] = calloc(TEXT_BUCKETS, sizeof *r->frequency[f]);
     if (r->counts == NULL || r->frequency[0] == NULL || r->frequency[1] == NULL) {
         rows_free(r);
         return out_of_memory(err);
@@ -93,10 +103,18 @@ kit_status rows_new(const char *scratch_dir, unsigned families, rows **out, kolm
 
 void rows_free(rows *r) {
     if (r == NULL) return;
-    for (uint32_t i = 0; i < r->block_count; i++) free(r->blocks[i].bytes);
+    for (uint32_t i = 0; i < r->block_count; i++) {
+        free(r->blocks[i].bytes);
+        free(r->blocks[i].row_offset);
+    }
     free(r->blocks);
+    free(r->decoded.start);
+    free(r->decoded.index);
+    free(r->decoded.value);
+    free(r->decoded.head);
     free(r->open);
-    for (unsigned f = 0; f < TEXT_FAMILIES; f++) free(r->frequency[f]);
+    for (unsigned f = 0; f < TEXT_FAMILIES; f++)
+        free(r->frequency[f]);
     text_counts_free(r->counts);
     features_free(&r->own);
     if (r->fd >= 0) close(r->fd);
@@ -127,7 +145,9 @@ static kit_status write_at(const rows *r, const uint8_t *bytes, size_t length, u
     while (length > 0) {
         ssize_t done = pwrite(r->fd, bytes, length, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return kit_fail_errno(err, errno, "cannot write the scratch file of the training rows in %s", r->scratch_dir);
+        if (done < 0)
+            return kit_fail_errno(err, errno, "cannot write the scratch file of the training rows in %s",
+                                  r->scratch_dir);
         bytes += done;
         offset += (uint64_t)done;
         length -= (size_t)done;
@@ -139,8 +159,12 @@ static kit_status read_at(const rows *r, uint8_t *bytes, size_t length, uint64_t
     while (length > 0) {
         ssize_t done = pread(r->fd, bytes, length, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return kit_fail_errno(err, errno, "cannot read the scratch file of the training rows in %s", r->scratch_dir);
-        if (done == 0) return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "the scratch file of the training rows was cut short");
+        if (done < 0)
+            return kit_fail_errno(err, errno, "cannot read the scratch file of the training rows in %s",
+                                  r->scratch_dir);
+        if (done == 0)
+            return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again",
+                            "the scratch file of the training rows was cut short");
         bytes += done;
         offset += (uint64_t)done;
         length -= (size_t)done;
@@ -177,7 +201,8 @@ static kit_status close_block(rows *r, kolm_error_t *err) {
 
 /* Room for one more row of at most size bytes. */
 static kit_status reserve(rows *r, uint32_t size, kolm_error_t *err) {
-    if (r->open_rows == ROWS_BLOCK_ROWS || (r->open_rows > 0 && r->open_length >= ROWS_BLOCK_BYTES)) KIT_TRY(close_block(r, err));
+    if (r->open_rows == ROWS_BLOCK_ROWS || (r->open_rows > 0 && r->open_length >= ROWS_BLOCK_BYTES))
+        KIT_TRY(close_block(r, err));
     uint64_t need = (uint64_t)r->open_length + size;
     if (need <= r->open_capacity) return KOLM_OK;
     uint64_t capacity = need + need / 4 + 65536;
@@ -225,7 +250,8 @@ static uint32_t text_bytes_bound(size_t length) {
 
 kit_status rows_add(rows *r, const char *text, size_t length, uint32_t label, uint32_t fold, kolm_error_t *err) {
     KIT_TRY(reserve(r, text_bytes_bound(length), err));
-    if (r->count == UINT32_MAX - 1) return kit_fail(err, KOLM_E_OUT_OF_RANGE, "train on a part of them", "more than four billion rows");
+    if (r->count == UINT32_MAX - 1)
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "train on a part of them", "more than four billion rows");
     if (text_count(r->counts, text, length, r->families) != 0) return out_of_memory(err);
     uint8_t *start = r->open + r->open_length, *p = start + sizeof(row_head);
     row_head head = {.label = label, .fold = fold};
@@ -253,12 +279,14 @@ kit_status rows_add(rows *r, const char *text, size_t length, uint32_t label, ui
 
 static uint32_t count_frequent(const rows *r, unsigned family, uint32_t least) {
     uint32_t n = 0;
-    for (uint32_t b = 0; b < TEXT_BUCKETS; b++) n += r->frequency[family][b] >= least;
+    for (uint32_t b = 0; b < TEXT_BUCKETS; b++)
+        n += r->frequency[family][b] >= least;
     return n;
 }
 
-static uint32_t least_frequency(const rows *r, uint32_t max_features) {
-    uint32_t least = 1, most = KEEP_ALL_BELOW < max_features ? KEEP_ALL_BELOW : max_features;
+static uint32_t least_frequency(const rows *r, uint32_t max_features, uint32_t labels) {
+    uint32_t least = 1,
+             most = KEEP_ALL_BELOW < max_features && r->count / labels >= ROWS_FEW ? KEEP_ALL_BELOW : max_features;
     while (count_frequent(r, 0, least) + count_frequent(r, 1, least) > most) {
         least = least < 8 ? least + 1 : least + least / 8;
         most = max_features;
@@ -266,8 +294,8 @@ static uint32_t least_frequency(const rows *r, uint32_t max_features) {
     return least;
 }
 
-static kit_status choose_features(rows *r, uint32_t max_features, kolm_error_t *err) {
-    uint32_t least = least_frequency(r, max_features);
+static kit_status choose_features(rows *r, uint32_t max_features, uint32_t labels, kolm_error_t *err) {
+    uint32_t least = r->least = least_frequency(r, max_features, labels);
     features *f = &r->own;
     for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
         f->used[family] = calloc(BITSET_WORDS, sizeof *f->used[family]);
@@ -296,7 +324,7 @@ static uint32_t rewrite_row(rows *r, const uint8_t *from, uint8_t *to) {
     memcpy(&head, from, sizeof head);
     const uint8_t *p = from + sizeof head, *end[TEXT_FAMILIES] = {from + head.middle, from + head.size};
     uint8_t *out = to + sizeof head;
-    uint32_t base = 0;
+    uint32_t base = 0, codes = 0;
     for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
         uint32_t bucket = 0, last = 0, difference, count, feature;
         double square = 0.0;
@@ -309,12 +337,15 @@ static uint32_t rewrite_row(rows *r, const uint8_t *from, uint8_t *to) {
             square += value * value;
             out = put_code(out, feature - last, count);
             last = feature;
+            codes++;
             r->codes[family]++;
         }
         head.inverse_norm[family] = square > 0.0 ? (float)(1.0 / num_sqrt(square)) : 0.0f;
         base += r->own.count[family];
     }
     head.size = (uint32_t)(out - to);
+    head.codes = codes;
+    r->all_codes += codes;
     if (r->label_map != NULL) head.label = r->label_map[head.label];
     memcpy(to, &head, sizeof head);
     return head.size;
@@ -343,8 +374,10 @@ static kit_status load_group(const rows *from, const uint32_t *order, uint32_t b
     uint64_t at = 0;
     for (uint32_t i = 0, n = 0; i < blocks; i++) {
         block *b = &from->blocks[order[i]];
-        if (b->bytes != NULL) memcpy(g->bytes + at, b->bytes, b->length);
-        else KIT_TRY(read_at(from, g->bytes + at, b->length, b->offset, err));
+        if (b->bytes != NULL)
+            memcpy(g->bytes + at, b->bytes, b->length);
+        else
+            KIT_TRY(read_at(from, g->bytes + at, b->length, b->offset, err));
         free(b->bytes);
         b->bytes = NULL;
         for (uint32_t k = 0; k < b->count; k++) {
@@ -367,7 +400,8 @@ static void shuffle_offsets(uint64_t *offset, uint32_t n, uint64_t seed) {
 }
 
 /* Moves a group's rows, re-encoded and in random order, behind those that r already has. */
-static kit_status move_group(rows *r, const rows *from, const uint32_t *order, uint32_t blocks, uint64_t seed, kolm_error_t *err) {
+static kit_status move_group(rows *r, const rows *from, const uint32_t *order, uint32_t blocks, uint64_t seed,
+                             kolm_error_t *err) {
     group g = {0};
     kit_status status = load_group(from, order, blocks, &g, err);
     if (status == KOLM_OK) shuffle_offsets(g.offset, g.count, seed);
@@ -421,7 +455,164 @@ static kit_status mix(rows *r, kolm_error_t *err) {
     return status;
 }
 
-kit_status rows_finish(rows *r, uint32_t max_features, const uint32_t *label_map, kolm_error_t *err) {
+/* ---- Reading */
+
+kit_status rows_reader_open(const rows *r, unsigned families, rows_reader *out, kolm_error_t *err) {
+    memset(out, 0, sizeof *out);
+    out->rows = r;
+    out->families = families;
+    if (r->fd >= 0 && (out->buffer = malloc(r->most_bytes + 1)) == NULL) return out_of_memory(err);
+    out->offset_buffer = malloc((r->block_max + 1) * sizeof *out->offset_buffer);
+    out->index = malloc((r->longest + 1) * sizeof *out->index);
+    out->value = malloc((r->longest + 1) * sizeof *out->value);
+    if (out->offset_buffer != NULL && out->index != NULL && out->value != NULL) return KOLM_OK;
+    rows_reader_close(out);
+    return out_of_memory(err);
+}
+
+void rows_reader_close(rows_reader *reader) {
+    free(reader->buffer);
+    free(reader->offset_buffer);
+    free(reader->index);
+    free(reader->value);
+    memset(reader, 0, sizeof *reader);
+}
+
+static void find_rows(const uint8_t *bytes, uint32_t count, uint32_t *offset) {
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t size;
+        memcpy(&size, bytes + at + offsetof(row_head, size), sizeof size);
+        offset[i] = at;
+        at += size;
+    }
+}
+
+kit_status rows_reader_load(rows_reader *reader, uint32_t number, kolm_error_t *err) {
+    const block *b = &reader->rows->blocks[number];
+    reader->bytes = b->bytes;
+    if (b->bytes == NULL) {
+        KIT_TRY(read_at(reader->rows, reader->buffer, b->length, b->offset, err));
+        reader->bytes = reader->buffer;
+    }
+    reader->count = b->count;
+    reader->first = b->first;
+    reader->offset = b->row_offset;
+    if (b->row_offset == NULL) {
+        find_rows(reader->bytes, b->count, reader->offset_buffer);
+        reader->offset = reader->offset_buffer;
+    }
+    return KOLM_OK;
+}
+
+const row_head *rows_reader_head(const rows_reader *reader, uint32_t i, row_head *out) {
+    if (reader->rows->decoded.head != NULL)
+        *out = reader->rows->decoded.head[reader->first + i];
+    else
+        memcpy(out, reader->bytes + reader->offset[i], sizeof *out);
+    return out;
+}
+
+/* Decodes the families of a row that are asked for; returns how many features. */
+static uint32_t decode_row(const features *f, const uint8_t *start, const row_head *head, unsigned families,
+                           uint32_t *index, float *value) {
+    const uint8_t *part[TEXT_FAMILIES + 1] = {start + sizeof *head, start + head->middle, start + head->size};
+    uint32_t n = 0, base = 0;
+    for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
+        if (families >> family & 1u) {
+            const float scale = head->inverse_norm[family], *idf = f->idf + base;
+            uint32_t feature = 0, difference, count;
+            for (const uint8_t *p = part[family]; p < part[family + 1]; n++) {
+                p = get_code(p, &difference, &count);
+                feature += difference;
+                index[n] = base + feature;
+                value[n] = tf_table[count] * idf[feature] * scale;
+            }
+        }
+        base += f->count[family];
+    }
+    return n;
+}
+
+static float square_of(const row_head *head, unsigned families) {
+    float square = 0.0f;
+    for (unsigned family = 0; family < TEXT_FAMILIES; family++)
+        if ((families >> family & 1u) && head->inverse_norm[family] > 0.0f) square += 1.0f;
+    return square;
+}
+
+void rows_reader_read(rows_reader *reader, uint32_t i) {
+    const rows *r = reader->rows;
+    row_head copy;
+    const row_head *head = rows_reader_head(reader, i, &copy);
+    row_view *view = &reader->view;
+    view->label = head->label;
+    view->fold = head->fold;
+    view->square = square_of(head, reader->families);
+    if (r->decoded.start != NULL) {
+        const uint32_t *start = r->decoded.start + 2 * (size_t)(reader->first + i);
+        uint32_t begin = reader->families & 1u ? start[0] : start[1];
+        view->length = (reader->families & 2u ? start[2] : start[1]) - begin;
+        view->index = r->decoded.index + begin;
+        view->value = r->decoded.value + begin;
+        return;
+    }
+    view->length = decode_row(r->features, reader->bytes + reader->offset[i], head, reader->families, reader->index,
+                              reader->value);
+    view->index = reader->index;
+    view->value = reader->value;
+}
+
+/* ---- What makes reading quick */
+
+static kit_status decode_all(rows *r, kolm_error_t *err) {
+    rows_reader reader;
+    uint32_t *start = malloc((2 * (size_t)r->count + 1) * sizeof *start),
+             *index = malloc((r->all_codes + 1) * sizeof *index);
+    float *value = malloc((r->all_codes + 1) * sizeof *value);
+    row_head *head = malloc((r->count + 1) * sizeof *head);
+    kit_status status = rows_reader_open(r, 3, &reader, err);
+    if (status == KOLM_OK && (start == NULL || index == NULL || value == NULL || head == NULL))
+        status = out_of_memory(err);
+    uint32_t at = 0, row = 0;
+    for (uint32_t b = 0; b < r->block_count && status == KOLM_OK; b++) {
+        if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
+        for (uint32_t i = 0; i < reader.count; i++, row++) {
+            const uint8_t *bytes = reader.bytes + reader.offset[i];
+            (void)rows_reader_head(&reader, i, &head[row]);
+            start[2 * (size_t)row] = at;
+            at += decode_row(r->features, bytes, &head[row], 1, index + at, value + at);
+            start[2 * (size_t)row + 1] = at;
+            at += decode_row(r->features, bytes, &head[row], 2, index + at, value + at);
+        }
+    }
+    rows_reader_close(&reader);
+    if (status != KOLM_OK) {
+        free(start);
+        free(index);
+        free(value);
+        free(head);
+        return status;
+    }
+    start[2 * (size_t)r->count] = at;
+    r->decoded.start = start;
+    r->decoded.index = index;
+    r->decoded.value = value;
+    r->decoded.head = head;
+    return KOLM_OK;
+}
+
+static kit_status settle_rows(rows *r, kolm_error_t *err) {
+    for (uint32_t b = 0; b < r->block_count; b++) {
+        block *k = &r->blocks[b];
+        if (k->bytes == NULL) continue;
+        if ((k->row_offset = malloc((k->count + 1) * sizeof *k->row_offset)) == NULL) return out_of_memory(err);
+        find_rows(k->bytes, k->count, k->row_offset);
+    }
+    return r->all_codes * (sizeof(uint32_t) + sizeof(float)) <= ROWS_DECODED_BYTES ? decode_all(r, err) : KOLM_OK;
+}
+
+kit_status rows_finish(rows *r, uint32_t max_features, uint32_t labels, const uint32_t *label_map, kolm_error_t *err) {
     r->label_map = label_map;
     KIT_TRY(close_block(r, err));
     free(r->open);
@@ -429,12 +620,13 @@ kit_status rows_finish(rows *r, uint32_t max_features, const uint32_t *label_map
     r->open_capacity = 0;
     text_counts_free(r->counts);
     r->counts = NULL;
-    KIT_TRY(choose_features(r, max_features, err));
+    KIT_TRY(choose_features(r, max_features, labels, err));
     for (unsigned f = 0; f < TEXT_FAMILIES; f++) {
         free(r->frequency[f]);
         r->frequency[f] = NULL;
     }
     kit_status status = mix(r, err);
+    if (status == KOLM_OK) status = settle_rows(r, err);
     free(r->open);
     r->open = NULL;
     r->open_capacity = 0;
@@ -442,7 +634,8 @@ kit_status rows_finish(rows *r, uint32_t max_features, const uint32_t *label_map
     return status;
 }
 
-kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char *scratch_dir, rows **out, kolm_error_t *err) {
+kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char *scratch_dir, rows **out,
+                       kolm_error_t *err) {
     *out = NULL;
     rows_reader reader;
     KIT_TRY(rows_reader_open(r, 0, &reader, err));
@@ -460,9 +653,15 @@ kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char
             part->open_length += head.size;
             part->open_rows++;
             part->count++;
+            part->all_codes += head.codes;
         }
     }
     if (status == KOLM_OK) status = close_block(part, err);
+    if (status == KOLM_OK) {
+        part->features = r->features;
+        part->longest = r->longest;
+        status = settle_rows(part, err);
+    }
     rows_reader_close(&reader);
     if (status != KOLM_OK) {
         rows_free(part);
@@ -470,14 +669,15 @@ kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char
     }
     free(part->open);
     part->open = NULL;
-    part->features = r->features;
-    part->longest = r->longest;
     *out = part;
     return KOLM_OK;
 }
 
 const features *rows_features(const rows *r) {
     return r->features;
+}
+uint32_t rows_least_frequency(const rows *r) {
+    return r->least;
 }
 uint32_t rows_count(const rows *r) {
     return r->count;
@@ -490,81 +690,6 @@ uint32_t rows_block_max(const rows *r) {
 }
 uint64_t rows_codes(const rows *r, unsigned family) {
     return r->codes[family];
-}
-
-/* ---- Reading */
-
-kit_status rows_reader_open(const rows *r, unsigned families, rows_reader *out, kolm_error_t *err) {
-    memset(out, 0, sizeof *out);
-    out->rows = r;
-    out->families = families;
-    if (r->fd >= 0 && (out->buffer = malloc(r->most_bytes + 1)) == NULL) return out_of_memory(err);
-    out->offset = malloc((r->block_max + 1) * sizeof *out->offset);
-    out->view.index = malloc((r->longest + 1) * sizeof *out->view.index);
-    out->view.value = malloc((r->longest + 1) * sizeof *out->view.value);
-    if (out->offset != NULL && out->view.index != NULL && out->view.value != NULL) return KOLM_OK;
-    rows_reader_close(out);
-    return out_of_memory(err);
-}
-
-void rows_reader_close(rows_reader *reader) {
-    free(reader->buffer);
-    free(reader->offset);
-    free(reader->view.index);
-    free(reader->view.value);
-    memset(reader, 0, sizeof *reader);
-}
-
-kit_status rows_reader_load(rows_reader *reader, uint32_t number, kolm_error_t *err) {
-    const block *b = &reader->rows->blocks[number];
-    reader->bytes = b->bytes;
-    if (b->bytes == NULL) {
-        KIT_TRY(read_at(reader->rows, reader->buffer, b->length, b->offset, err));
-        reader->bytes = reader->buffer;
-    }
-    reader->count = b->count;
-    reader->first = b->first;
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < b->count; i++) {
-        uint32_t size;
-        memcpy(&size, reader->bytes + at + offsetof(row_head, size), sizeof size);
-        reader->offset[i] = at;
-        at += size;
-    }
-    return KOLM_OK;
-}
-
-const row_head *rows_reader_head(const rows_reader *reader, uint32_t i, row_head *out) {
-    memcpy(out, reader->bytes + reader->offset[i], sizeof *out);
-    return out;
-}
-
-void rows_reader_read(rows_reader *reader, uint32_t i) {
-    row_head head;
-    const uint8_t *start = reader->bytes + reader->offset[i];
-    memcpy(&head, start, sizeof head);
-    const features *f = reader->rows->features;
-    const uint8_t *part[TEXT_FAMILIES + 1] = {start + sizeof head, start + head.middle, start + head.size};
-    row_view *view = &reader->view;
-    uint32_t n = 0, base = 0;
-    view->label = head.label;
-    view->fold = head.fold;
-    view->square = 0.0f;
-    for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
-        if (reader->families >> family & 1u) {
-            const float scale = head.inverse_norm[family], *idf = f->idf + base;
-            uint32_t feature = 0, difference, count;
-            for (const uint8_t *p = part[family]; p < part[family + 1]; n++) {
-                p = get_code(p, &difference, &count);
-                feature += difference;
-                view->index[n] = base + feature;
-                view->value[n] = tf_table[count] * idf[feature] * scale;
-            }
-            if (scale > 0.0f) view->square += 1.0f;
-        }
-        base += f->count[family];
-    }
-    view->length = n;
 }
 
 uint32_t features_weigh(const features *f, text_counts *counts, unsigned families, uint32_t *index, float *value) {
@@ -581,7 +706,8 @@ uint32_t features_weigh(const features *f, text_counts *counts, unsigned familie
             value[n++] = tf * f->idf[base + feature];
         }
         float scale = square > 0.0 ? (float)(1.0 / num_sqrt(square)) : 0.0f;
-        for (uint32_t i = begin; i < n; i++) value[i] *= scale;
+        for (uint32_t i = begin; i < n; i++)
+            value[i] *= scale;
         base += f->count[family];
     }
     return n;

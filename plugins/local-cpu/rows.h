@@ -11,21 +11,24 @@
 /*
  * A row is a small head and, family by family, ascending feature numbers as differences in 7-bit groups, the lowest bit
  * of a difference telling that a count byte follows: about two bytes a feature. Rows gather in blocks of about
- * ROWS_BLOCK_BYTES. The first ROWS_MEMORY_BYTES stay in memory, the others go to an unlinked file in the scratch directory
- * and are read with pread, so the memory of training does not grow with the data. Where a block lives changes no result.
+ * ROWS_BLOCK_BYTES. The first ROWS_MEMORY_BYTES stay in memory, the others go to an unlinked file in the scratch
+ * directory and are read with pread, so the memory of training does not grow with the data. Where a block lives changes
+ * no result.
  */
 #define ROWS_BLOCK_BYTES (1u << 18)
 #define ROWS_MIX_BLOCKS 32u /* that many random blocks are shuffled together once */
 #define ROWS_BLOCK_ROWS 8192u
 #define ROWS_MEMORY_BYTES (24u << 20)
 #define ROWS_FOLDS_MAX 16u
+#define ROWS_FEW 20u /* rows a label: below it what occurs once is kept, it may be all that there is */
+#define ROWS_DECODED_BYTES (20u << 20) /* rows that fit in this when decoded are kept so as well */
 
 /* Which buckets became features, in what order, and how rare each is. Read only once made; share freely. */
 typedef struct features {
-    uint64_t *used[TEXT_FAMILIES];  /* bit set of buckets */
-    uint32_t *rank[TEXT_FAMILIES];  /* features before each 64 buckets, within the family */
-    uint32_t count[TEXT_FAMILIES];  /* features of each family; those of family 1 are numbered after family 0's */
-    float *idf;                     /* ln((1 + n) / (1 + df)) + 1, one a feature */
+    uint64_t *used[TEXT_FAMILIES]; /* bit set of buckets */
+    uint32_t *rank[TEXT_FAMILIES]; /* features before each 64 buckets, within the family */
+    uint32_t count[TEXT_FAMILIES]; /* features of each family; those of family 1 are numbered after family 0's */
+    float *idf;                    /* ln((1 + n) / (1 + df)) + 1, one a feature */
 } features;
 void features_free(features *f); /* frees what it points to, not f */
 static inline uint32_t features_all(const features *f) {
@@ -43,19 +46,20 @@ typedef struct row_head {
     uint32_t size; /* of head and codes */
     uint32_t label;
     uint32_t fold;
-    uint32_t middle;            /* where the codes of family 1 begin */
+    uint32_t middle;                   /* where the codes of family 1 begin */
+    uint32_t codes;                    /* of both families */
     float inverse_norm[TEXT_FAMILIES]; /* 0 for a family without features */
 } row_head;
 
 typedef struct rows rows;
 
-/* A row decoded: its features with their weighted values. The arrays belong to the reader. */
+/* A row decoded: its features with their weighted values. The arrays belong to the reader or the rows; do not write. */
 typedef struct row_view {
     uint32_t label, fold;
     uint32_t length;
     float square; /* the sum of the squared values: 1 for each family that is not empty */
-    uint32_t *index;
-    float *value;
+    const uint32_t *index;
+    const float *value;
 } row_view;
 
 /* One thread's window on rows: a block at a time. */
@@ -64,23 +68,32 @@ typedef struct rows_reader {
     unsigned families; /* what row_read decodes: bit 0 words, bit 1 characters */
     uint8_t *buffer;
     const uint8_t *bytes;
-    uint32_t *offset; /* of each row of the block */
-    uint32_t count;   /* rows of the block */
-    uint32_t first;   /* number of the first one among all rows */
+    const uint32_t *offset; /* of each row of the block */
+    uint32_t *offset_buffer;
+    uint32_t count; /* rows of the block */
+    uint32_t first; /* number of the first one among all rows */
     row_view view;
+    uint32_t *index; /* room for the view's arrays */
+    float *value;
 } rows_reader;
 
 /* families: what is counted. scratch_dir may be NULL (everything stays in memory). */
 kit_status rows_new(const char *scratch_dir, unsigned families, rows **out, kolm_error_t *err) KIT_MUST_USE;
 void rows_free(rows *r);
-kit_status rows_add(rows *r, const char *text, size_t length, uint32_t label, uint32_t fold, kolm_error_t *err) KIT_MUST_USE;
-/* Ends the adding: chooses the features (at most max_features, the frequent ones), weighs and re-encodes every row. The
- * features belong to r. label_map (may be NULL) gives the final number of each label that was added. */
-kit_status rows_finish(rows *r, uint32_t max_features, const uint32_t *label_map, kolm_error_t *err) KIT_MUST_USE;
+kit_status rows_add(rows *r, const char *text, size_t length, uint32_t label, uint32_t fold,
+                    kolm_error_t *err) KIT_MUST_USE;
+/* Ends the adding: chooses the features (at most max_features, the frequent ones; those seen once only when there are
+ * few features or few rows for each of the labels), weighs and re-encodes every row. The features belong to r.
+ * label_map (may be NULL) gives the final number of each label that was added. */
+kit_status rows_finish(rows *r, uint32_t max_features, uint32_t labels, const uint32_t *label_map,
+                       kolm_error_t *err) KIT_MUST_USE;
 /* A deterministic part of about `wanted` rows, sharing r's features (r must outlive it). */
-kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char *scratch_dir, rows **out, kolm_error_t *err) KIT_MUST_USE;
+kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char *scratch_dir, rows **out,
+                       kolm_error_t *err) KIT_MUST_USE;
 
 const features *rows_features(const rows *r);
+/* Rows in which a bucket had to occur to become a feature. */
+uint32_t rows_least_frequency(const rows *r);
 uint32_t rows_count(const rows *r);
 uint32_t rows_blocks(const rows *r);
 uint32_t rows_block_max(const rows *r); /* most rows in one block */

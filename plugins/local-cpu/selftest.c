@@ -41,7 +41,8 @@ static void put_rows(kit_buf *out) {
     };
     static const char *const label[3] = {"billing", "technical", "shipping"};
     for (int i = 0; i < 72; i++)
-        kit_buf_fmt(out, "{\"id\":\"%d\",\"input\":\"%s, case %d\",\"output\":\"%s\"}\n", i, phrase[i % 3][i / 3 % 4], i, label[i % 3]);
+        kit_buf_fmt(out, "{\"id\":\"%d\",\"input\":\"%s, case %d\",\"output\":\"%s\"}\n", i, phrase[i % 3][i / 3 % 4],
+                    i, label[i % 3]);
 }
 
 /* The numbers that every machine must find: the arithmetic behind "the same bytes everywhere". */
@@ -54,8 +55,10 @@ static kit_status check_arithmetic(bench *b, kolm_error_t *err) {
     num_v4 four = num_exp4((num_v4){-1.0f, 0.0f, 1.0f, 20.0f});
     uint32_t bits[4];
     memcpy(bits, &four, sizeof bits);
-    if (e.u != SELFTEST_EXP || l.u != SELFTEST_LOG || bits[0] != SELFTEST_EXP4_0 || bits[1] != 0x3F800000u || bits[3] != SELFTEST_EXP4_3)
-        return kit_fail(err, KOLM_E_INTERNAL, "rebuild kolm with its own build files; they forbid fused and excess-precision arithmetic",
+    if (e.u != SELFTEST_EXP || l.u != SELFTEST_LOG || bits[0] != SELFTEST_EXP4_0 || bits[1] != 0x3F800000u ||
+        bits[3] != SELFTEST_EXP4_3)
+        return kit_fail(err, KOLM_E_INTERNAL,
+                        "rebuild kolm with its own build files; they forbid fused and excess-precision arithmetic",
                         "this build's arithmetic differs from the reference, so its models would differ too");
     return KOLM_OK;
 }
@@ -68,8 +71,13 @@ static kit_status check_auth(bench *b, kolm_error_t *err) {
 
 static kit_status train_once(const bench *b, const char *model_path, uint32_t threads, kolm_error_t *err) {
     train_report report = {0};
-    const train_request request = {.rows_path = b->rows, .model_path = model_path, .scratch_dir = b->host->scratch_dir, .rows = 72,
-                                   .effort = EFFORT_NORMAL, .seed = 1, .threads = threads};
+    const train_request request = {.rows_path = b->rows,
+                                   .model_path = model_path,
+                                   .scratch_dir = b->host->scratch_dir,
+                                   .rows = 72,
+                                   .effort = EFFORT_NORMAL,
+                                   .seed = 1,
+                                   .threads = threads};
     kit_status status = train_run(&request, &report, err);
     train_report_free(&report);
     return status;
@@ -86,7 +94,8 @@ static kit_status dry_run(bench *b, kolm_error_t *err) {
     if (status == KOLM_OK) status = kit_read_file(b->model, 1u << 26, &text, err);
     if (status == KOLM_OK) status = kit_read_file(b->again, 1u << 26, &other, err);
     if (status == KOLM_OK && (text.length != other.length || memcmp(text.data, other.data, text.length) != 0))
-        status = kit_fail(err, KOLM_E_INTERNAL, "report this with the name of your processor and compiler", "the same rows gave two different models");
+        status = kit_fail(err, KOLM_E_INTERNAL, "report this with the name of your processor and compiler",
+                          "the same rows gave two different models");
     kit_buf_free(&text);
     kit_buf_free(&other);
     return status;
@@ -130,7 +139,8 @@ static kit_status open_bench(bench *b, const kolm_host_v1_t *host, uint32_t thre
     return kit_path_join(dir, "output.jsonl", &b->output, err);
 }
 
-int32_t local_cpu_test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out, kolm_error_t *err) {
+int32_t local_cpu_test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out,
+                       kolm_error_t *err) {
     static const struct {
         const char *title, *note;
         kit_status (*run)(bench *b, kolm_error_t *err);
@@ -145,14 +155,20 @@ int32_t local_cpu_test(const kolm_host_v1_t *host, const kolm_test_args_t *args,
     for (uint32_t i = 0; i < STEPS && status == KOLM_OK; i++) {
         uint64_t start = now_us();
         status = steps[i].run(&b, err);
-        const kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step, .outcome = status == KOLM_OK ? KOLM_STEP_OK : KOLM_STEP_FAILED, .number = i + 1,
-                                       .total = STEPS, .duration_us = now_us() - start, .title = steps[i].title,
+        const kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
+                                       .outcome = status == KOLM_OK ? KOLM_STEP_OK : KOLM_STEP_FAILED,
+                                       .number = i + 1,
+                                       .total = STEPS,
+                                       .duration_us = now_us() - start,
+                                       .title = steps[i].title,
                                        .note = status == KOLM_OK || err == NULL ? steps[i].note : err->text};
         host->test_step(host->user, &step);
     }
     out->passed = status == KOLM_OK;
-    (void)kit_copy(out->summary, sizeof out->summary, status == KOLM_OK ? "local-cpu is ready for kolm compile" : "local-cpu failed its own test");
+    (void)kit_copy(out->summary, sizeof out->summary,
+                   status == KOLM_OK ? "local-cpu is ready for kolm compile" : "local-cpu failed its own test");
     char *const paths[] = {b.rows, b.model, b.again, b.input, b.output};
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) free(paths[i]);
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        free(paths[i]);
     return status;
 }

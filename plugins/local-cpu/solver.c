@@ -7,10 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define DUALS_IN_MEMORY (8u << 20) /* bytes; beyond it the dual numbers live in a scratch file */
-#define LONGEST_STRIP 4            /* vectors in a strip of SVM or L1 */
 #define AHEAD 8                    /* features whose weights are asked for early */
 
 /* ---- The dual numbers of a fit, block by block */
@@ -23,7 +23,8 @@ typedef struct duals {
 } duals;
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or use fewer threads",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                    "close other programs, raise the memory limit, or use fewer threads",
                     "out of memory while training");
 }
 
@@ -35,14 +36,19 @@ static kit_status duals_open(duals *d, const solve_task *task, kolm_error_t *err
     if (all > DUALS_IN_MEMORY && task->scratch_dir != NULL && task->kind != SOLVE_JOINT) {
         char path[4096];
         if (!kit_format(path, sizeof path, "%s/duals-XXXXXX", task->scratch_dir))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a shorter path", "the path of the scratch directory is too long");
-        if ((d->fd = mkostemp(path, O_CLOEXEC)) < 0) return kit_fail_errno(err, errno, "cannot make a scratch file in %s", task->scratch_dir);
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a shorter path",
+                            "the path of the scratch directory is too long");
+        if ((d->fd = mkostemp(path, O_CLOEXEC)) < 0)
+            return kit_fail_errno(err, errno, "cannot make a scratch file in %s", task->scratch_dir);
         unlink(path);
-        if (ftruncate(d->fd, (off_t)all) != 0) return kit_fail_errno(err, errno, "cannot size the scratch file in %s", task->scratch_dir);
+        if (ftruncate(d->fd, (off_t)all) != 0)
+            return kit_fail_errno(err, errno, "cannot size the scratch file in %s", task->scratch_dir);
         all = (uint64_t)rows_block_max(task->rows) * task->width * sizeof(float);
     }
-    d->data = calloc(1, all + 16);
-    return d->data != NULL ? KOLM_OK : out_of_memory(err);
+    all = (all + 64) & ~(uint64_t)63;
+    if ((d->data = aligned_alloc(64, all)) == NULL) return out_of_memory(err);
+    memset(d->data, 0, all);
+    return KOLM_OK;
 }
 
 static void duals_close(duals *d) {
@@ -60,10 +66,14 @@ static kit_status duals_block(duals *d, const rows_reader *block, bool save, flo
     *out = d->data;
     while (done < length) {
         off_t at = (off_t)((uint64_t)block->first * stride + done);
-        ssize_t n = save ? pwrite(d->fd, (char *)d->data + done, length - done, at) : pread(d->fd, (char *)d->data + done, length - done, at);
+        ssize_t n = save ? pwrite(d->fd, (char *)d->data + done, length - done, at)
+                         : pread(d->fd, (char *)d->data + done, length - done, at);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return kit_fail_errno(err, errno, "the scratch file of the solver cannot be %s", save ? "written" : "read");
-        if (n == 0) return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "the scratch file of the solver was cut short");
+        if (n < 0)
+            return kit_fail_errno(err, errno, "the scratch file of the solver cannot be %s", save ? "written" : "read");
+        if (n == 0)
+            return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again",
+                            "the scratch file of the solver was cut short");
         done += (size_t)n;
     }
     return KOLM_OK;
@@ -72,7 +82,8 @@ static kit_status duals_block(duals *d, const rows_reader *block, bool save, flo
 /* ---- Order */
 
 static void shuffle(uint32_t *order, uint32_t n, uint64_t seed) {
-    for (uint32_t i = 0; i < n; i++) order[i] = i;
+    for (uint32_t i = 0; i < n; i++)
+        order[i] = i;
     for (uint32_t i = n; i > 1; i--) {
         uint32_t j = num_below(&seed, i), t = order[i - 1];
         order[i - 1] = order[j];
@@ -86,9 +97,11 @@ typedef struct work {
     rows_reader reader;
     duals duals;
     uint32_t *block_order, *row_order;
-    uint8_t *idle;  /* per row: visits in a row at which nothing moved */
+    uint8_t *idle; /* per row: visits in a row at which nothing moved */
     float *weights;
-    float *scores;  /* SOLVE_JOINT: width */
+    float *scores;     /* SOLVE_JOINT: width */
+    uint32_t *changed; /* SOLVE_JOINT: labels whose dual number moved */
+    float *change;
     uint32_t lines; /* features before the bias */
     float moved;    /* largest violation of the epoch */
 } work;
@@ -100,6 +113,8 @@ static void work_close(work *w) {
     free(w->row_order);
     free(w->idle);
     free(w->scores);
+    free(w->changed);
+    free(w->change);
 }
 
 static uint32_t lines_of(const solve_task *task) {
@@ -123,100 +138,79 @@ static kit_status work_open(work *w, const solve_task *task, float *weights, kol
     w->block_order = malloc((rows_blocks(task->rows) + 1) * sizeof *w->block_order);
     w->row_order = malloc((rows_block_max(task->rows) + 1) * sizeof *w->row_order);
     w->idle = calloc(rows_count(task->rows) + 1, 1);
-    w->scores = aligned_alloc(16, task->width * sizeof(float));
-    return w->block_order && w->row_order && w->idle && w->scores ? KOLM_OK : out_of_memory(err);
+    w->scores = aligned_alloc(64, (task->width * sizeof(float) + 63) & ~(size_t)63);
+    w->changed = malloc(task->width * sizeof *w->changed);
+    w->change = malloc(task->width * sizeof *w->change);
+    return w->block_order && w->row_order && w->idle && w->scores && w->changed && w->change ? KOLM_OK
+                                                                                             : out_of_memory(err);
 }
 
-/* ---- One against the rest */
+/* ---- One against the rest, and scores, for the vectors that this processor has */
 
-static inline __attribute__((always_inline)) void strip_scores(const float *weights, uint32_t lines, const row_view *row, uint32_t nv, num_v4 *z) {
-    const num_v4 *w = (const num_v4 *)(const void *)weights;
-    for (uint32_t v = 0; v < nv; v++) z[v] = w[(size_t)lines * nv + v];
-    for (uint32_t k = 0; k < row->length; k++) {
-        if (k + AHEAD < row->length) __builtin_prefetch(w + (size_t)row->index[k + AHEAD] * nv);
-        const num_v4 *line = w + (size_t)row->index[k] * nv;
-        num_v4 x = num_splat(row->value[k]);
-        for (uint32_t v = 0; v < nv; v++) z[v] += x * line[v];
-    }
-}
+#define KERNEL(name) name##_4
+#define LANES 4
+#define TARGET
+#include "kernel.h"
 
-static inline __attribute__((always_inline)) void strip_add(float *weights, uint32_t lines, const row_view *row, uint32_t nv, const num_v4 *d) {
-    num_v4 *w = (num_v4 *)(void *)weights;
-    for (uint32_t v = 0; v < nv; v++) w[(size_t)lines * nv + v] += d[v];
-    for (uint32_t k = 0; k < row->length; k++) {
-        num_v4 *line = w + (size_t)row->index[k] * nv;
-        num_v4 x = num_splat(row->value[k]);
-        for (uint32_t v = 0; v < nv; v++) line[v] += x * d[v];
-    }
+#if defined(__x86_64__)
+#define KERNEL(name) name##_8
+#define LANES 8
+#define TARGET __attribute__((target("avx2")))
+#include "kernel.h"
+static bool wide(uint32_t width) {
+    return width % 8 == 0 && __builtin_cpu_supports("avx2");
 }
-
-/* +1 in the lane of the row's own label, -1 elsewhere. */
-static inline num_v4 signs(uint32_t label, uint32_t first) {
-    num_i4 lane = (num_i4){0, 1, 2, 3} + (int32_t)first;
-    return num_select(lane == (num_i4){(int32_t)label, (int32_t)label, (int32_t)label, (int32_t)label}, num_splat(1.0f), num_splat(-1.0f));
-}
-
-static inline float widest(num_v4 a) {
-    float m = 0.0f;
-    for (int i = 0; i < 4; i++) {
-        float x = a[i] < 0.0f ? -a[i] : a[i];
-        if (x > m) m = x;
-    }
-    return m;
-}
-
-/* One visit of SOLVE_SVM. Returns the largest violation of the optimality conditions over the lanes. */
-static inline __attribute__((always_inline)) float visit_svm(work *w, float *alpha, uint32_t nv) {
-    const row_view *row = &w->reader.view;
-    const float soft = 0.5f / w->task->cost, inverse = 1.0f / (row->square + 1.0f + soft);
-    num_v4 z[LONGEST_STRIP], d[LONGEST_STRIP], *a = (num_v4 *)(void *)alpha;
-    const num_v4 zero = num_splat(0.0f);
-    num_v4 violation = zero;
-    strip_scores(w->weights, w->lines, row, nv, z);
-    for (uint32_t v = 0; v < nv; v++) {
-        num_v4 y = signs(row->label, w->task->first_label + 4 * v);
-        num_v4 gradient = y * z[v] - num_splat(1.0f) + a[v] * num_splat(soft);
-        num_v4 projected = num_select(a[v] > zero, gradient, num_min(gradient, zero));
-        violation = num_max(violation, num_max(projected, -projected));
-        num_v4 next = num_max(a[v] - gradient * num_splat(inverse), zero);
-        d[v] = (next - a[v]) * y;
-        a[v] = next;
-    }
-    float most = widest(violation);
-    if (most > 1e-6f) strip_add(w->weights, w->lines, row, nv, d);
-    return most;
-}
+#endif
 
 typedef float (*visit_fn)(work *w, float *alpha);
-static float svm1(work *w, float *alpha) { return visit_svm(w, alpha, 1); }
-static float svm2(work *w, float *alpha) { return visit_svm(w, alpha, 2); }
-static float svm4(work *w, float *alpha) { return visit_svm(w, alpha, 4); }
+
+static visit_fn svm_of(uint32_t width) {
+#if defined(__x86_64__)
+    if (wide(width)) return visit_svm_8;
+#endif
+    (void)width;
+    return visit_svm_4;
+}
+
+void solve_score(const float *weights, uint32_t width, uint32_t lines, const row_view *row, float *sums) {
+#if defined(__x86_64__)
+    if (wide(width)) {
+        score_8(weights, width, lines, row, sums);
+        return;
+    }
+#endif
+    score_4(weights, width, lines, row, sums);
+}
 
 /* ---- All labels at once */
 
-/* The joint step of one row: minimise A/2 sum a_m^2 + sum B_m a_m with sum a_m = 0, a_m <= C for the row's own label and
- * <= 0 for the others. The threshold beta is found by Michelot's shrinking of the active set: a_m = min(bound, (beta - B_m)/A). */
-static float joint_threshold(const float *b, uint32_t labels, uint32_t own, float top) {
-    /* D_m = B_m, D_own += A C; beta solves sum over {D_m > beta} (D_m - beta) = A C. */
-    float most = -1e30f;
-    for (uint32_t m = 0; m < labels; m++) {
-        float d = m == own ? b[m] + top : b[m];
-        if (d > most) most = d;
-    }
+/* The joint step of one row: minimise A/2 sum a_m^2 + sum B_m a_m with sum a_m = 0, a_m <= C for the row's own label
+ * and
+ * <= 0 for the others. The threshold beta is found by Michelot's shrinking of the active set: a_m = min(bound, (beta -
+ * B_m)/A). */
+static float joint_threshold(work *w, const float *b, uint32_t labels, uint32_t own, float top) {
+    /* D_m = B_m, D_own += A C; beta solves sum over {D_m > beta} (D_m - beta) = A C, so it is at least max D - A C. */
+    float *d = w->change, most = b[own] + top;
+    uint32_t n = 0;
+    for (uint32_t m = 0; m < labels; m++)
+        if (b[m] > most) most = b[m];
     float beta = most - top;
+    for (uint32_t m = 0; m < labels; m++) {
+        float x = m == own ? b[m] + top : b[m];
+        if (x > beta) d[n++] = x;
+    }
     for (int round = 0; round < 64; round++) {
         float sum = 0.0f;
-        uint32_t n = 0;
-        for (uint32_t m = 0; m < labels; m++) {
-            float d = m == own ? b[m] + top : b[m];
-            if (d > beta) {
-                sum += d;
-                n++;
-            }
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            if (!(d[i] > beta)) continue;
+            d[kept++] = d[i];
+            sum += d[i];
         }
-        float next = (sum - top) / (float)n;
-        if (!(next > beta)) break;
+        float next = (sum - top) / (float)kept;
+        if (kept == 0 || !(next > beta)) break;
         beta = next;
+        n = kept;
     }
     return beta;
 }
@@ -234,54 +228,34 @@ static float visit_joint(work *w, float *alpha) {
         if (alpha[m] < bound && g[m] < least) least = g[m];
     }
     if (most - least <= 1e-4f) return 0.0f;
-    for (uint32_t m = 0; m < labels; m++) g[m] -= square * alpha[m];
-    float beta = joint_threshold(g, labels, own, square * cost);
+    for (uint32_t m = 0; m < labels; m++)
+        g[m] -= square * alpha[m];
+    float beta = joint_threshold(w, g, labels, own, square * cost);
+    uint32_t changes = 0;
     for (uint32_t m = 0; m < labels; m++) {
         float bound = m == own ? cost : 0.0f, next = (beta - g[m]) / square;
         if (next > bound) next = bound;
         float d = next - alpha[m];
         if (d < 1e-7f && d > -1e-7f) continue;
         alpha[m] = next;
-        float *line = w->weights + m;
-        line[(size_t)w->lines * width] += d;
-        for (uint32_t k = 0; k < row->length; k++) line[(size_t)row->index[k] * width] += row->value[k] * d;
+        w->changed[changes] = m;
+        w->change[changes++] = d;
+    }
+    float *bias = w->weights + (size_t)w->lines * width;
+    for (uint32_t i = 0; i < changes; i++)
+        bias[w->changed[i]] += w->change[i];
+    for (uint32_t k = 0; k < row->length; k++) {
+        float *line = w->weights + (size_t)row->index[k] * width, x = row->value[k];
+        for (uint32_t i = 0; i < changes; i++)
+            line[w->changed[i]] += x * w->change[i];
     }
     return most - least;
-}
-
-void solve_score(const float *weights, uint32_t width, uint32_t lines, const row_view *row, float *sums) {
-    const uint32_t nv = width / 4;
-    const num_v4 *w = (const num_v4 *)(const void *)weights;
-    num_v4 *z = (num_v4 *)(void *)sums;
-    uint32_t v = 0;
-    for (; v + 4 <= nv; v += 4) { /* sixteen labels stay in registers over the whole row */
-        const num_v4 *bias = w + (size_t)lines * nv + v;
-        num_v4 a = bias[0], b = bias[1], c = bias[2], d = bias[3];
-        for (uint32_t k = 0; k < row->length; k++) {
-            const num_v4 *line = w + (size_t)row->index[k] * nv + v;
-            num_v4 x = num_splat(row->value[k]);
-            a += x * line[0];
-            b += x * line[1];
-            c += x * line[2];
-            d += x * line[3];
-        }
-        z[v] = a;
-        z[v + 1] = b;
-        z[v + 2] = c;
-        z[v + 3] = d;
-    }
-    for (; v < nv; v++) {
-        num_v4 a = w[(size_t)lines * nv + v];
-        for (uint32_t k = 0; k < row->length; k++) a += num_splat(row->value[k]) * w[(size_t)row->index[k] * nv + v];
-        z[v] = a;
-    }
 }
 
 /* ---- The loop that the three share */
 
 static visit_fn visit_of(const solve_task *task) {
-    if (task->kind == SOLVE_JOINT) return visit_joint;
-    return task->width == 4 ? svm1 : task->width == 8 ? svm2 : svm4;
+    return task->kind == SOLVE_JOINT ? visit_joint : svm_of(task->width);
 }
 
 /* A row at which nothing moved `idle` times in a row rests for that many epochs, but not in the last ones. */
@@ -293,7 +267,8 @@ static bool resting(const work *w, uint32_t row, uint32_t epoch) {
 static kit_status one_block(work *w, visit_fn visit, uint32_t block, uint32_t epoch, kolm_error_t *err) {
     const solve_task *task = w->task;
     float *alpha;
-    if (task->stop != NULL && task->stop(task->user)) return kit_fail(err, KOLM_E_CANCELLED, "", "training was stopped");
+    if (task->stop != NULL && task->stop(task->user))
+        return kit_fail(err, KOLM_E_CANCELLED, "", "training was stopped");
     KIT_TRY(rows_reader_load(&w->reader, block, err));
     KIT_TRY(duals_block(&w->duals, &w->reader, false, &alpha, err));
     shuffle(w->row_order, w->reader.count, num_mix(task->seed * 1000003u + (uint64_t)epoch * 65537u + block));
@@ -306,14 +281,16 @@ static kit_status one_block(work *w, visit_fn visit, uint32_t block, uint32_t ep
         rows_reader_read(&w->reader, r);
         float violation = visit(w, alpha + (size_t)r * task->width);
         if (violation > w->moved) w->moved = violation;
-        if (violation > 1e-3f) *idle = 0;
-        else if (*idle < 255) ++*idle;
+        if (violation > 1e-3f)
+            *idle = 0;
+        else if (*idle < 255)
+            ++*idle;
     }
     return duals_block(&w->duals, &w->reader, true, &alpha, err);
 }
 
 kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, kolm_error_t *err) {
-    static const uint32_t epochs[] = {[SOLVE_SVM] = 12, [SOLVE_JOINT] = 20};
+    static const uint32_t epochs[] = {[SOLVE_SVM] = 20, [SOLVE_JOINT] = 20};
     static const float enough[] = {[SOLVE_SVM] = 0.1f, [SOLVE_JOINT] = 0.1f};
     if (task->kind == SOLVE_L1) return solve_l1(task, weights, out_epochs, err);
     work w;
@@ -324,7 +301,8 @@ kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, k
         uint32_t blocks = rows_blocks(task->rows);
         shuffle(w.block_order, blocks, num_mix(task->seed + epoch));
         w.moved = 0.0f;
-        for (uint32_t b = 0; b < blocks && status == KOLM_OK; b++) status = one_block(&w, visit, w.block_order[b], epoch, err);
+        for (uint32_t b = 0; b < blocks && status == KOLM_OK; b++)
+            status = one_block(&w, visit, w.block_order[b], epoch, err);
         if (w.moved <= enough[task->kind]) break;
     }
     if (out_epochs != NULL) *out_epochs = epoch;

@@ -56,9 +56,12 @@ int text_class(uint32_t code_point) {
     size_t low = 0, high = COUNT_OF(class_ranges);
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (code_point > class_ranges[middle].last) low = middle + 1;
-        else if (code_point < class_ranges[middle].first) high = middle;
-        else return class_ranges[middle].kind;
+        if (code_point > class_ranges[middle].last)
+            low = middle + 1;
+        else if (code_point < class_ranges[middle].first)
+            high = middle;
+        else
+            return class_ranges[middle].kind;
     }
     return 0;
 }
@@ -69,9 +72,12 @@ uint32_t text_lower(uint32_t code_point) {
     while (low < high) {
         size_t middle = (low + high) / 2;
         const case_range *r = &case_ranges[middle];
-        if (code_point > r->last) low = middle + 1;
-        else if (code_point < r->first) high = middle;
-        else return (code_point - r->first) % r->stride == 0 ? (uint32_t)((int64_t)code_point + r->delta) : code_point;
+        if (code_point > r->last)
+            low = middle + 1;
+        else if (code_point < r->first)
+            high = middle;
+        else
+            return (code_point - r->first) % r->stride == 0 ? (uint32_t)((int64_t)code_point + r->delta) : code_point;
     }
     return code_point;
 }
@@ -87,7 +93,8 @@ static uint32_t decode(const unsigned char *p, size_t left, size_t *out_length) 
         if ((p[i] & 0xC0) != 0x80) return 0xFFFD;
         c = (c << 6) | (p[i] & 0x3F);
     }
-    if ((need == 3 && (c < 0x800 || (c >= 0xD800 && c <= 0xDFFF))) || (need == 4 && (c < 0x10000 || c > 0x10FFFF))) return 0xFFFD;
+    if ((need == 3 && (c < 0x800 || (c >= 0xD800 && c <= 0xDFFF))) || (need == 4 && (c < 0x10000 || c > 0x10FFFF)))
+        return 0xFFFD;
     *out_length = need;
     return c;
 }
@@ -116,7 +123,7 @@ typedef struct words {
 static void end_word(text_counts *counts, words *w) {
     if (!w->inside) return;
     add(counts, TEXT_WORDS, w->current);
-    if (w->previous != 0) add(counts, TEXT_WORDS, step(w->previous, w->current));
+    if (w->previous != 0) add(counts, TEXT_WORDS, step(step(WORD_SEED, w->previous), w->current));
     w->previous = w->current;
     w->inside = 0;
 }
@@ -130,7 +137,8 @@ static void word_char(text_counts *counts, words *w, uint32_t c, int kind) {
     if (kind == 2) end_word(counts, w);
 }
 
-/* run: the characters of one run with its two blanks. A run shorter than n gives itself once, for the smallest such n. */
+/* run: the characters of one run with its two blanks. A run shorter than n gives itself once, for the smallest such n.
+ */
 static void count_run(text_counts *counts, const uint32_t *run, size_t length) {
     for (size_t i = 0; i + 1 < length; i++) {
         uint64_t hash = step(CHAR_SEED, run[i]);
@@ -185,7 +193,8 @@ int text_count(text_counts *counts, const char *utf8, size_t length, unsigned fa
 int text_next(text_counts *counts, unsigned family, uint32_t *position, uint32_t *out_bucket, uint32_t *out_count) {
     uint64_t *used = counts->used[family], *page = counts->page[family];
     uint32_t i = *position;
-    while (i < PAGE_WORDS && page[i] == 0) i++;
+    while (i < PAGE_WORDS && page[i] == 0)
+        i++;
     *position = i;
     if (i == PAGE_WORDS) return 0;
     uint32_t at = i * 64 + (uint32_t)__builtin_ctzll(page[i]);

@@ -11,8 +11,8 @@
  * marks and digits; a Han character or kana is a word of its own, as those scripts put no blanks between words; one-
  * and two-word sequences. Family 1, characters: sequences of 2 to 5 code points inside each run between white space,
  * with a blank put at both its ends, so that the start and the end of a word are visible. Each is hashed into
- * TEXT_BUCKETS of its family. Only the first TEXT_MAX_CHARS code points of a text are looked at. Bytes that are not UTF-8
- * count as U+FFFD each.
+ * TEXT_BUCKETS of its family. Only the first TEXT_MAX_CHARS code points of a text are looked at. Bytes that are not
+ * UTF-8 count as U+FFFD each.
  */
 #define TEXT_FAMILIES 2
 #define TEXT_WORDS 0

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* ---- Labels, in the order of their first row until they are sorted */
@@ -20,12 +21,14 @@ typedef struct labels {
 } labels;
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or train on fewer rows",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                    "close other programs, raise the memory limit, or train on fewer rows",
                     "out of memory while reading the training rows");
 }
 
 static void labels_free(labels *l) {
-    for (uint32_t i = 0; i < l->count; i++) free(l->text[i]);
+    for (uint32_t i = 0; i < l->count; i++)
+        free(l->text[i]);
     free(l->text);
     free(l->rows);
     free(l->slot);
@@ -34,9 +37,11 @@ static void labels_free(labels *l) {
 
 static uint32_t place_of(const labels *l, const char *text) {
     uint64_t hash = 14695981039346656037ull;
-    for (const char *p = text; *p != '\0'; p++) hash = (hash ^ (unsigned char)*p) * 1099511628211ull;
+    for (const char *p = text; *p != '\0'; p++)
+        hash = (hash ^ (unsigned char)*p) * 1099511628211ull;
     uint32_t place = (uint32_t)num_mix(hash) & (l->slots - 1);
-    while (l->slot[place] != 0 && strcmp(l->text[l->slot[place] - 1], text) != 0) place = (place + 1) & (l->slots - 1);
+    while (l->slot[place] != 0 && strcmp(l->text[l->slot[place] - 1], text) != 0)
+        place = (place + 1) & (l->slots - 1);
     return place;
 }
 
@@ -55,7 +60,8 @@ static kit_status labels_grow(labels *l, kolm_error_t *err) {
     l->slot = slot;
     l->slots = capacity * 4;
     l->capacity = capacity;
-    for (uint32_t i = 0; i < l->count; i++) l->slot[place_of(l, l->text[i])] = i + 1;
+    for (uint32_t i = 0; i < l->count; i++)
+        l->slot[place_of(l, l->text[i])] = i + 1;
     return KOLM_OK;
 }
 
@@ -64,11 +70,14 @@ static kit_status labels_find(labels *l, const char *text, uint32_t *out, kolm_e
     uint32_t place = place_of(l, text);
     if (l->slot[place] == 0) {
         if (l->count == MODEL_LABELS_MAX)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "the linear recipe is for closed sets of answers; use --recipe lora for free text",
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                            "the linear recipe is for closed sets of answers; use --recipe lora for free text",
                             "the rows have more than %u different outputs", MODEL_LABELS_MAX);
         if (strlen(text) > MODEL_LABEL_BYTES_MAX)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "the linear recipe is for closed sets of answers; use --recipe lora for free text",
-                            "an output has %zu bytes, more than a label may have (%u)", strlen(text), MODEL_LABEL_BYTES_MAX);
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                            "the linear recipe is for closed sets of answers; use --recipe lora for free text",
+                            "an output has %zu bytes, more than a label may have (%u)", strlen(text),
+                            MODEL_LABEL_BYTES_MAX);
         if ((l->text[l->count] = strdup(text)) == NULL) return out_of_memory(err);
         l->rows[l->count] = 0;
         l->slot[place] = ++l->count;
@@ -106,11 +115,13 @@ static kit_status read_row(reading *r, const char *line, size_t length, kolm_err
     KIT_TRY(kit_json_parse(line, length, &row, err));
     kit_status status;
     if (!kit_json_get_string(row, "input", &input) || !kit_json_get_string(row, "output", &output))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every row an input and an output, both strings", "a row lacks the string \"input\" or \"output\"");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every row an input and an output, both strings",
+                          "a row lacks the string \"input\" or \"output\"");
     else
         status = labels_find(&r->labels, output, &label, err);
     if (status == KOLM_OK)
-        status = rows_add(r->rows, input, strlen(input), label, fold_of(label, r->labels.rows[label]++, r->folds, r->request->seed), err);
+        status = rows_add(r->rows, input, strlen(input), label,
+                          fold_of(label, r->labels.rows[label]++, r->folds, r->request->seed), err);
     cJSON_Delete(row);
     return status;
 }
@@ -123,10 +134,13 @@ static kit_status read_rows(reading *r, kit_lines *lines, kolm_error_t *err) {
         kit_status status = kit_lines_next(lines, &line, &length, err);
         if (status == KOLM_OK && line == NULL) return KOLM_OK;
         if (status == KOLM_OK) status = read_row(r, line, length, err);
-        if (status != KOLM_OK) return kit_fail_context(err, "%s, line %llu", r->request->rows_path, (unsigned long long)kit_lines_number(lines));
+        if (status != KOLM_OK)
+            return kit_fail_context(err, "%s, line %llu", r->request->rows_path,
+                                    (unsigned long long)kit_lines_number(lines));
         r->bytes += length + 1;
         if (n % 256 != 255) continue;
-        if (watch->stop != NULL && watch->stop(watch->user)) return kit_fail(err, KOLM_E_CANCELLED, "", "training was stopped");
+        if (watch->stop != NULL && watch->stop(watch->user))
+            return kit_fail(err, KOLM_E_CANCELLED, "", "training was stopped");
         if (watch->step != NULL && n % 4096 == 4095) watch->step(watch->user, "reading", r->bytes, r->total_bytes);
     }
 }
@@ -166,7 +180,8 @@ static kit_status sort_labels(labels *l, uint32_t **out_map, kolm_error_t *err) 
         free(order);
         return out_of_memory(err);
     }
-    for (uint32_t i = 0; i < l->count; i++) order[i] = (sorted_label){l->text[i], i};
+    for (uint32_t i = 0; i < l->count; i++)
+        order[i] = (sorted_label){l->text[i], i};
     qsort(order, l->count, sizeof *order, by_text);
     for (uint32_t i = 0; i < l->count; i++) {
         map[order[i].old] = i;
@@ -184,9 +199,17 @@ static kit_status sort_labels(labels *l, uint32_t **out_map, kolm_error_t *err) 
 
 static kit_status choose_and_fit(const reading *r, train_report *out, kolm_error_t *err) {
     const train_request *q = r->request;
-    choose_job job = {.rows = r->rows, .labels = r->labels.count, .label_rows = r->labels.rows, .folds = r->folds, .effort = q->effort,
-                      .seed = q->seed, .threads = q->threads, .scratch_dir = q->scratch_dir, .abstain_micro = q->abstain_micro,
-                      .target_accuracy_micro = q->target_accuracy_micro, .watch = q->watch};
+    choose_job job = {.rows = r->rows,
+                      .labels = r->labels.count,
+                      .label_rows = r->labels.rows,
+                      .folds = r->folds,
+                      .effort = q->effort,
+                      .seed = q->seed,
+                      .threads = q->threads,
+                      .scratch_dir = q->scratch_dir,
+                      .abstain_micro = q->abstain_micro,
+                      .target_accuracy_micro = q->target_accuracy_micro,
+                      .watch = q->watch};
     KIT_TRY(choose(&job, &out->result, err));
     return choose_fit(&job, &out->result, r->labels.text, q->model_path, err);
 }
@@ -199,12 +222,15 @@ kit_status train_run(const train_request *request, train_report *out, kolm_error
     if (status != KOLM_OK) return status;
     if ((status = read_file(&r, err)) != KOLM_OK) goto out;
     if (r.labels.count < 2) {
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "add rows with at least one other output",
-                          "%s", r.labels.count == 0 ? "there are no training rows" : "all training rows have the same output, so there is nothing to learn");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "add rows with at least one other output", "%s",
+                          r.labels.count == 0 ? "there are no training rows"
+                                              : "all training rows have the same output, so there is nothing to learn");
         goto out;
     }
     if ((status = sort_labels(&r.labels, &map, err)) != KOLM_OK) goto out;
-    if ((status = rows_finish(r.rows, choose_features_max(r.labels.count), map, err)) != KOLM_OK) goto out;
+    if ((status = rows_finish(r.rows, choose_features_max(r.labels.count, rows_count(r.rows)), r.labels.count, map,
+                              err)) != KOLM_OK)
+        goto out;
     if ((status = choose_and_fit(&r, out, err)) != KOLM_OK) goto out;
     out->rows = rows_count(r.rows);
     out->labels = r.labels.text;
@@ -219,7 +245,8 @@ out:
 }
 
 void train_report_free(train_report *report) {
-    for (uint32_t i = 0; i < report->label_count; i++) free(report->labels[i]);
+    for (uint32_t i = 0; i < report->label_count; i++)
+        free(report->labels[i]);
     free(report->labels);
     report->labels = NULL;
     report->label_count = 0;

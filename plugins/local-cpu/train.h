@@ -6,9 +6,10 @@
 #include "choose.h"
 
 /*
- * Memory, whatever the number of rows N: the encoded rows take at most 24 MiB (the others go to the scratch directory, about 2
- * bytes a feature), reading 13 MiB, the cross-validation at most 4 x 10 MiB of scores, each thread its strip of weights (at
- * most 2^18 features x 64 bytes) and 8 MiB of dual numbers; beside these 1 byte a row. L1 is only tried below 6 million word features.
+ * Memory, whatever the number of rows N: the encoded rows take at most 24 MiB (the others go to the scratch directory,
+ * about 2 bytes a feature), reading 13 MiB, the cross-validation at most 4 x 10 MiB of scores, each thread its strip of
+ * weights (at most 2^18 features x 64 bytes) and 8 MiB of dual numbers; beside these 1 byte a row. L1 is only tried
+ * below 6 million word features.
  */
 #define TRAIN_LINE_MAX (256u << 20) /* bytes of one line of train.jsonl */
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A driver for people who work on the engine: trains and evaluates on JSON lines and prints accuracy, time and memory. */
-#include "train.h"
+/* A driver for people who work on the engine: trains and evaluates on JSON lines and prints accuracy, time and memory.
+ */
 #include "kolm/kit/buf.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/process.h"
+#include "train.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +36,8 @@ static int usage(void) {
 static uint64_t count_lines(const char *path) {
     uint64_t n = 0;
     FILE *f = fopen(path, "rb");
-    for (int c; f != NULL && (c = getc(f)) != EOF;) n += c == '\n';
+    for (int c; f != NULL && (c = getc(f)) != EOF;)
+        n += c == '\n';
     if (f != NULL) fclose(f);
     return n;
 }
@@ -46,9 +48,16 @@ static int train_main(int argc, char **argv) {
     if ((argc > 5 && !kit_parse_u64(argv[5], &threads)) || (argc > 6 && !kit_parse_u64(argv[6], &seed))) return usage();
     char scratch[] = "/tmp/kolm-linear-XXXXXX";
     if (mkdtemp(scratch) == NULL) return 1;
-    train_request request = {.rows_path = argv[2], .model_path = argv[3], .scratch_dir = scratch, .rows = count_lines(argv[2]), .seed = seed,
-                             .threads = (uint32_t)threads, .target_accuracy_micro = 0,
-                             .effort = strcmp(effort, "quick") == 0 ? EFFORT_QUICK : strcmp(effort, "high") == 0 ? EFFORT_HIGH : EFFORT_NORMAL};
+    train_request request = {.rows_path = argv[2],
+                             .model_path = argv[3],
+                             .scratch_dir = scratch,
+                             .rows = count_lines(argv[2]),
+                             .seed = seed,
+                             .threads = (uint32_t)threads,
+                             .target_accuracy_micro = 0,
+                             .effort = strcmp(effort, "quick") == 0  ? EFFORT_QUICK
+                                       : strcmp(effort, "high") == 0 ? EFFORT_HIGH
+                                                                     : EFFORT_NORMAL};
     train_report report;
     kolm_error_t err = KIT_ERROR_INIT;
     int64_t start = kit_now_ms();
@@ -58,12 +67,14 @@ static int train_main(int argc, char **argv) {
     if (status != KOLM_OK) return fail(&err);
     for (uint32_t i = 0; i < report.result.candidates; i++) {
         const choose_candidate *c = &report.result.candidate[i];
-        printf("%c %-60s %.2f%%\n", i == report.result.chosen ? '*' : ' ', c->name, c->rows ? 100.0 * (double)c->correct / (double)c->rows : 0.0);
+        printf("%c %-60s %.2f%%\n", i == report.result.chosen ? '*' : ' ', c->name,
+               c->rows ? 100.0 * (double)c->correct / (double)c->rows : 0.0);
     }
     struct stat info;
     printf("rows %llu, labels %u, temperature %.4f, out-of-fold ECE %.4f, %.2f s, peak %.1f MiB, model %.2f MB\n",
-           (unsigned long long)report.rows, report.label_count, (double)report.result.temperature_micro / 1e6,
-           (double)report.result.ece_micro / 1e6, (double)ms / 1e3, peak_mib(), stat(argv[3], &info) == 0 ? (double)info.st_size / 1e6 : 0.0);
+           (unsigned long long)report.rows, report.label_count,
+           (double)report.result.calibration.temperature_micro / 1e6, (double)report.result.ece_micro / 1e6,
+           (double)ms / 1e3, peak_mib(), stat(argv[3], &info) == 0 ? (double)info.st_size / 1e6 : 0.0);
     train_report_free(&report);
     return 0;
 }
@@ -120,8 +131,8 @@ static int eval_main(char **argv) {
         double gap = (double)t.bin_sure[b] / 1e6 - (double)t.bin_right[b];
         ece += (gap < 0 ? -gap : gap) / (double)t.rows;
     }
-    printf("rows %llu, accuracy %.2f%%, ECE %.4f, %.1f us a row, peak %.1f MiB\n", (unsigned long long)t.rows, 100.0 * (double)t.right / (double)t.rows,
-           ece, ms * 1e3 / (double)t.rows, peak_mib());
+    printf("rows %llu, accuracy %.2f%%, ECE %.4f, %.1f us a row, peak %.1f MiB\n", (unsigned long long)t.rows,
+           100.0 * (double)t.right / (double)t.rows, ece, ms * 1e3 / (double)t.rows, peak_mib());
     kit_lines_close(lines);
     model_close(m);
     close(fd);

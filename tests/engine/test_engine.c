@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Training and answering: quality, sameness for any number of threads, calibration, thresholds, odd data, stopping. */
+#include "infer.h"
+#include "kolm/kit/file.h"
+#include "kolm/kit/json.h"
+#include "kolm/kit/process.h"
+#include "made_data.h"
+#include "train.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char base[64], rows_path[96], model_path[96], other_path[96];
+static kolm_error_t err;
+static kit_buf data;
+
+static void setup(void) {
+    err = (kolm_error_t)KIT_ERROR_INIT;
+    kit_copy(base, sizeof base, "/tmp/kolm-engine-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(base));
+    kit_format(rows_path, sizeof rows_path, "%s/train.jsonl", base);
+    kit_format(model_path, sizeof model_path, "%s/one.bin", base);
+    kit_format(other_path, sizeof other_path, "%s/two.bin", base);
+    memset(&data, 0, sizeof data);
+}
+
+static void teardown(void) {
+    kit_buf_free(&data);
+    ck_assert_int_eq(kit_remove_tree(base, &err), KOLM_OK);
+}
+
+static void write_rows(void) {
+    ck_assert_int_eq(kit_write_file(rows_path, 0600, kit_buf_text(&data), data.length, &err), KOLM_OK);
+}
+
+static train_request request_for(uint64_t count, uint32_t threads) {
+    return (train_request){.rows_path = rows_path,
+                           .model_path = model_path,
+                           .scratch_dir = base,
+                           .rows = count,
+                           .effort = EFFORT_NORMAL,
+                           .seed = 1,
+                           .threads = threads};
+}
+
+static train_report must_train(const train_request *request) {
+    train_report report;
+    kit_status status = train_run(request, &report, &err);
+    ck_assert_msg(status == KOLM_OK, "%s", err.text);
+    return report;
+}
+
+static model *must_open(const char *path) {
+    kit_buf bytes = {0};
+    model *m = NULL;
+    ck_assert_int_eq(kit_read_file(path, 1u << 28, &bytes, &err), KOLM_OK);
+    kit_status status = model_open(path, 0, bytes.length, &m, &err);
+    ck_assert_msg(status == KOLM_OK, "%s", err.text);
+    kit_buf_free(&bytes);
+    return m;
+}
+
+typedef struct outcome {
+    uint32_t rows, answered, right;
+    uint64_t gap_micro; /* calibration error */
+} outcome;
+
+static outcome evaluate(model *m, uint64_t seed, uint32_t count, uint32_t labels, uint32_t noise) {
+    outcome o = {.rows = count};
+    int64_t bin[15] = {0};
+    kit_buf text = {0};
+    char name[32];
+    for (uint32_t i = 0; i < count; i++) {
+        kit_buf_clear(&text);
+        kit_format(name, sizeof name, "queue %u", (unsigned)made_row(&text, &seed, labels, noise));
+        model_answer a;
+        uint32_t length;
+        ck_assert_int_eq(model_answer_text(m, kit_buf_text(&text), text.length, &a, &err), KOLM_OK);
+        const char *label = model_label(m, a.label, &length);
+        bool right = length == strlen(name) && memcmp(label, name, length) == 0;
+        bin[(uint64_t)a.confidence_micro * 15 / (MODEL_MICRO + 1)] +=
+            (int64_t)a.confidence_micro - (right ? (int64_t)MODEL_MICRO : 0);
+        if (a.abstains) continue;
+        o.answered++;
+        o.right += right;
+    }
+    for (int b = 0; b < 15; b++)
+        o.gap_micro += (uint64_t)(bin[b] < 0 ? -bin[b] : bin[b]);
+    o.gap_micro /= count;
+    kit_buf_free(&text);
+    return o;
+}
+
+START_TEST(learns_and_knows_how_sure_it_is) {
+    made_rows(&data, 1, 4000, 12, 8);
+    write_rows();
+    train_request q = request_for(4000, 2);
+    train_report r = must_train(&q);
+    ck_assert_uint_eq(r.rows, 4000);
+    ck_assert_uint_eq(r.label_count, 12);
+    ck_assert_str_eq(r.labels[0], "queue 0");
+    ck_assert_str_eq(r.labels[2], "queue 10"); /* sorted bytewise */
+    ck_assert_uint_ge(r.result.candidates, 3);
+    ck_assert_uint_eq(r.result.oof_rows, 4000);
+    ck_assert_uint_eq(r.result.oof_answered, 4000);
+    ck_assert_uint_le(r.result.ece_micro, 40000);
+    model *m = must_open(model_path);
+    outcome o = evaluate(m, 999, 4000, 12, 8);
+    double held = (double)o.right / o.rows, estimate = (double)r.result.oof_correct / (double)r.result.oof_rows;
+    ck_assert_msg(held > 0.75, "accuracy %.3f", held);
+    ck_assert_msg(held > estimate - 0.02 && held < estimate + 0.05, "held-out %.3f, estimate %.3f", held, estimate);
+    ck_assert_msg(o.gap_micro <= 40000, "ECE %.4f", (double)o.gap_micro / 1e6);
+    model_close(m);
+    train_report_free(&r);
+}
+END_TEST
+
+START_TEST(threshold_reaches_the_target) {
+    made_rows(&data, 2, 4000, 10, 3);
+    write_rows();
+    train_request q = request_for(4000, 2);
+    q.target_accuracy_micro = 950000;
+    train_report r = must_train(&q);
+    ck_assert_uint_gt(r.result.threshold_micro, 0);
+    ck_assert(!r.result.target_missed);
+    ck_assert_uint_ge(r.result.oof_correct * 1000000, r.result.oof_answered * 950000);
+    ck_assert_uint_lt(r.result.oof_answered, r.result.oof_rows);
+    model *m = must_open(model_path);
+    outcome o = evaluate(m, 31337, 4000, 10, 3);
+    ck_assert_msg(o.right >= 0.935 * o.answered, "%u of %u right", o.right, o.answered);
+    ck_assert_uint_gt(o.answered, 1000);
+    model_close(m);
+    train_report_free(&r);
+    q.target_accuracy_micro = 0;
+    q.abstain_micro = 600000;
+    r = must_train(&q);
+    ck_assert_uint_eq(r.result.threshold_micro, 600000);
+    train_report_free(&r);
+}
+END_TEST
+
+START_TEST(a_target_out_of_reach_is_told) {
+    made_rows(&data, 3, 600, 4, 100); /* nothing can be learnt */
+    write_rows();
+    train_request q = request_for(600, 1);
+    q.target_accuracy_micro = 1000000;
+    train_report r = must_train(&q);
+    ck_assert(r.result.target_missed || r.result.oof_answered < 60);
+    train_report_free(&r);
+}
+END_TEST
+
+static void assert_same_files(void) {
+    kit_buf a = {0}, b = {0};
+    ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &a, &err), KOLM_OK);
+    ck_assert_int_eq(kit_read_file(other_path, 1u << 28, &b, &err), KOLM_OK);
+    ck_assert_uint_eq(a.length, b.length);
+    ck_assert_int_eq(memcmp(a.data, b.data, a.length), 0);
+    kit_buf_free(&a);
+    kit_buf_free(&b);
+}
+
+START_TEST(any_number_of_threads_gives_the_same_bytes) {
+    static const uint32_t threads[] = {2, 3, 8};
+    made_rows(&data, 4, 1500, _i == 0 ? 40 : 5, 5);
+    write_rows();
+    train_request q = request_for(1500, 1);
+    train_report first = must_train(&q);
+    q.model_path = other_path;
+    for (size_t i = 0; i < 3; i++) {
+        q.threads = threads[i];
+        train_report r = must_train(&q);
+        ck_assert_int_eq(memcmp(&r.result, &first.result, sizeof r.result), 0);
+        train_report_free(&r);
+        assert_same_files();
+    }
+    train_report_free(&first);
+}
+END_TEST
+
+START_TEST(another_seed_gives_another_model) {
+    made_rows(&data, 4, 900, 5, 5);
+    write_rows();
+    train_request q = request_for(900, 2);
+    train_report r = must_train(&q);
+    train_report_free(&r);
+    q.seed = 2;
+    q.model_path = other_path;
+    r = must_train(&q);
+    train_report_free(&r);
+    kit_buf a = {0}, b = {0};
+    ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &a, &err), KOLM_OK);
+    ck_assert_int_eq(kit_read_file(other_path, 1u << 28, &b, &err), KOLM_OK);
+    ck_assert(a.length != b.length || memcmp(a.data, b.data, a.length) != 0);
+    kit_buf_free(&a);
+    kit_buf_free(&b);
+}
+END_TEST
+
+START_TEST(spilled_rows_give_the_same_bytes) {
+    made_rows(&data, 5, 3000, 6, 5);
+    write_rows();
+    train_request q = request_for(3000, 2);
+    train_report r = must_train(&q);
+    train_report_free(&r);
+    /* Without a scratch directory everything stays in memory; these are few, so the bytes show that the directory is no
+     * input. */
+    q.scratch_dir = NULL;
+    q.model_path = other_path;
+    r = must_train(&q);
+    train_report_free(&r);
+    assert_same_files();
+}
+END_TEST
+
+START_TEST(quick_and_high_effort) {
+    made_rows(&data, 6, 1200, 6, 5);
+    write_rows();
+    train_request q = request_for(1200, 2);
+    q.effort = _i == 0 ? EFFORT_QUICK : EFFORT_HIGH;
+    train_report r = must_train(&q);
+    ck_assert_uint_gt(r.result.oof_rows, 200);
+    ck_assert_uint_le(r.result.ece_micro, 80000);
+    model *m = must_open(model_path);
+    outcome o = evaluate(m, 5, 1000, 6, 5);
+    ck_assert_uint_gt(o.right, 750);
+    model_close(m);
+    train_report_free(&r);
+}
+END_TEST
+
+/* ---- Odd data */
+
+START_TEST(one_row_a_label) {
+    kit_buf word = {0};
+    for (unsigned i = 0; i < 200; i++) {
+        kit_buf_clear(&word);
+        made_word(&word, i * 31u);
+        kit_buf_fmt(&data, "{\"id\":\"%u\",\"input\":\"the %s %u\",\"output\":\"only %u\"}\n", i, kit_buf_text(&word),
+                    i, i);
+    }
+    write_rows();
+    train_request q = request_for(200, 2);
+    q.target_accuracy_micro = 900000;
+    train_report r = must_train(&q);
+    ck_assert_uint_eq(r.result.oof_rows, 0);
+    ck_assert(r.result.target_missed);
+    model *m = must_open(model_path);
+    model_answer a;
+    uint32_t length, right = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        char text[64], name[32];
+        kit_buf_clear(&word);
+        made_word(&word, i * 31u);
+        kit_format(text, sizeof text, "the %s %u", kit_buf_text(&word), i);
+        kit_format(name, sizeof name, "only %u", i);
+        ck_assert_int_eq(model_answer_text(m, text, strlen(text), &a, &err), KOLM_OK);
+        const char *label = model_label(m, a.label, &length);
+        right += length == strlen(name) && memcmp(label, name, length) == 0;
+    }
+    ck_assert_uint_gt(right, 180);
+    model_close(m);
+    train_report_free(&r);
+    kit_buf_free(&word);
+}
+END_TEST
+
+START_TEST(two_rows_and_strange_texts) {
+    kit_buf_str(
+        &data,
+        "{\"id\":\"1\",\"input\":\"\",\"output\":\"\"}\n{\"id\":\"2\",\"input\":\"?\",\"output\":"
+        "\"a\\n\\\"b\\\"\\u0007\"}\n"
+        "{\"id\":\"3\",\"input\":\"\xF0\x9F\x98\x80 \xE5\xAF\x86\xE7\xA0\x81\",\"output\":\"a\\n\\\"b\\\"\\u0007\"}\n");
+    write_rows();
+    train_request q = request_for(3, 4);
+    train_report r = must_train(&q);
+    ck_assert_uint_eq(r.label_count, 2);
+    model *m = must_open(model_path);
+    model_answer a;
+    ck_assert_int_eq(model_answer_text(m, "", 0, &a, &err), KOLM_OK);
+    ck_assert_int_eq(model_answer_text(m, "\xff\xfe", 2, &a, &err), KOLM_OK);
+    model_close(m);
+    train_report_free(&r);
+}
+END_TEST
+
+static void assert_refused(int32_t code, const char *word) {
+    train_report r;
+    train_request q = request_for(10, 2);
+    err = (kolm_error_t)KIT_ERROR_INIT;
+    ck_assert_int_eq(train_run(&q, &r, &err), code);
+    ck_assert_msg(strstr(err.text, word) != NULL, "%s", err.text);
+    ck_assert_uint_gt(strlen(err.remedy), 0);
+    ck_assert_int_ne(access(model_path, F_OK), 0);
+}
+
+START_TEST(bad_rows_are_refused_with_their_line) {
+    static const char good[] = "{\"id\":\"1\",\"input\":\"x\",\"output\":\"a\"}\n";
+    static const char *const bad[] = {"{\"id\":\"2\",\"input\":\"x\"}\n",
+                                      "{\"id\":\"2\",\"input\":7,\"output\":\"b\"}\n", "not json\n",
+                                      "{\"id\":\"2\",\"input\":\"\xff\",\"output\":\"b\"}\n", "\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        kit_buf_clear(&data);
+        kit_buf_str(&data, good);
+        kit_buf_str(&data, bad[i]);
+        write_rows();
+        assert_refused(KOLM_E_INVALID_ARGUMENT, "line 2");
+    }
+    kit_buf_clear(&data);
+    write_rows();
+    assert_refused(KOLM_E_INVALID_ARGUMENT, "no training rows");
+    kit_buf_str(&data, good);
+    kit_buf_str(&data, good);
+    write_rows();
+    assert_refused(KOLM_E_INVALID_ARGUMENT, "same output");
+    ck_assert_int_eq(unlink(rows_path), 0);
+    assert_refused(KOLM_E_NOT_FOUND, "train.jsonl");
+}
+END_TEST
+
+static bool stop_at_once(void *user) {
+    return atomic_fetch_add((atomic_int *)user, 1) >= 5;
+}
+
+START_TEST(stops_when_asked) {
+    atomic_int asked = 0;
+    made_rows(&data, 7, 3000, 20, 5);
+    write_rows();
+    train_request q = request_for(3000, 2);
+    q.watch = (choose_watch){.stop = stop_at_once, .user = &asked};
+    train_report r;
+    ck_assert_int_eq(train_run(&q, &r, &err), KOLM_E_CANCELLED);
+    ck_assert_int_lt(atomic_load(&asked), 40); /* soon, not at the end */
+    ck_assert_int_ne(access(model_path, F_OK), 0);
+}
+END_TEST
+
+static void count_steps(void *user, const char *phase, uint64_t done, uint64_t total) {
+    ck_assert_ptr_nonnull(phase);
+    ck_assert_uint_le(done, total);
+    atomic_fetch_add((atomic_int *)user, 1);
+}
+
+START_TEST(tells_its_progress) {
+    atomic_int steps = 0;
+    made_rows(&data, 7, 500, 5, 5);
+    write_rows();
+    train_request q = request_for(500, 2);
+    q.watch = (choose_watch){.step = count_steps, .user = &steps};
+    train_report r = must_train(&q);
+    train_report_free(&r);
+    ck_assert_int_gt(atomic_load(&steps), 10);
+}
+END_TEST
+
+START_TEST(a_full_disk_is_told) {
+    made_rows(&data, 8, 300, 3, 5);
+    write_rows();
+    train_request q = request_for(300, 1);
+    q.model_path = "/dev/full/linear.bin";
+    train_report r;
+    ck_assert_int_ne(train_run(&q, &r, &err), KOLM_OK);
+    ck_assert_uint_gt(strlen(err.text), 0);
+}
+END_TEST
+
+/* ---- Answering lines */
+
+static void train_small(uint64_t abstain) {
+    made_rows(&data, 9, 800, 4, 3);
+    write_rows();
+    train_request q = request_for(800, 2);
+    q.abstain_micro = abstain;
+    train_report r = must_train(&q);
+    train_report_free(&r);
+}
+
+START_TEST(answers_lines_as_soon_as_they_come) {
+    int in[2], out[2];
+    train_small(0);
+    ck_assert_int_eq(kit_pipe(&in[0], &in[1], &err), KOLM_OK);
+    ck_assert_int_eq(kit_pipe(&out[0], &out[1], &err), KOLM_OK);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        close(in[1]);
+        model *m = must_open(model_path);
+        uint64_t answers;
+        const infer_watch watch = {0};
+        _exit(infer_run(m, in[0], out[1], &watch, &answers, &err) == KOLM_OK && answers == 2 ? 0 : 1);
+    }
+    close(in[0]);
+    close(out[1]);
+    FILE *answers = fdopen(out[0], "r");
+    char line[512];
+    static const char *const questions[2] = {"{\"id\":\"a\\u0001\\\"\",\"input\":\"hello\"}\n",
+                                             "{\"id\":\"2\",\"input\":\"\",\"more\":[1]}\n"};
+    for (int i = 0; i < 2; i++) { /* the second question is only sent when the first one is answered */
+        ck_assert_int_eq(kit_write_all(in[1], questions[i], strlen(questions[i]), &err), KOLM_OK);
+        ck_assert_ptr_nonnull(fgets(line, sizeof line, answers));
+        cJSON *answer = NULL;
+        ck_assert_int_eq(kit_json_parse(line, strlen(line), &answer, &err), KOLM_OK);
+        const char *id, *output;
+        double confidence;
+        ck_assert(kit_json_get_string(answer, "id", &id) && kit_json_get_string(answer, "output", &output) &&
+                  kit_json_get_number(answer, "confidence", &confidence));
+        ck_assert_str_eq(id, i == 0 ? "a\001\"" : "2");
+        ck_assert(confidence > 0.2 && confidence <= 1.0);
+        cJSON_Delete(answer);
+    }
+    close(in[1]);
+    ck_assert_ptr_null(fgets(line, sizeof line, answers));
+    fclose(answers);
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+/* Answers what is in text; *out gets the answers. */
+static kit_status answer_text(const char *text, kit_buf *out, uint64_t *answers) {
+    char input[96], output[96];
+    kit_format(input, sizeof input, "%s/in", base);
+    kit_format(output, sizeof output, "%s/out", base);
+    ck_assert_int_eq(kit_write_file(input, 0600, text, strlen(text), &err), KOLM_OK);
+    model *m = must_open(model_path);
+    int in = open(input, O_RDONLY), to = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const infer_watch watch = {0};
+    kit_status status = infer_run(m, in, to, &watch, answers, &err);
+    close(in);
+    close(to);
+    model_close(m);
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    ck_assert_int_eq(kit_read_file(output, 1u << 20, out, &ignored), KOLM_OK);
+    return status;
+}
+
+START_TEST(abstains_below_the_threshold) {
+    kit_buf out = {0};
+    uint64_t answers;
+    train_small(999000);
+    ck_assert_int_eq(answer_text("{\"id\":\"1\",\"input\":\"zzz qqq\"}\n", &out, &answers), KOLM_OK);
+    ck_assert_msg(strstr(kit_buf_text(&out), "\"output\":null,\"confidence\":0.") != NULL, "%s", kit_buf_text(&out));
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&out), ",\"best\":\"queue "));
+    kit_buf_free(&out);
+}
+END_TEST
+
+START_TEST(a_bad_line_ends_the_batch_after_the_good_ones) {
+    kit_buf out = {0};
+    uint64_t answers;
+    train_small(0);
+    ck_assert_int_eq(answer_text("{\"id\":\"1\",\"input\":\"x\"}\n{\"id\":2}\n", &out, &answers),
+                     KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "line 2"));
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&out), "\"id\":\"1\""));
+    kit_buf_free(&out);
+}
+END_TEST
+
+/* ---- The model file */
+
+START_TEST(a_model_inside_a_larger_file) {
+    kit_buf bytes = {0}, padded = {0};
+    train_small(0);
+    ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &bytes, &err), KOLM_OK);
+    model *plain = must_open(model_path);
+    static const uint32_t offsets[] = {1, 16, 4096, 5003};
+    for (size_t i = 0; i < 4; i++) {
+        model *m = NULL;
+        kit_buf_clear(&padded);
+        for (uint32_t k = 0; k < offsets[i]; k++)
+            kit_buf_char(&padded, 'x');
+        kit_buf_add(&padded, bytes.data, bytes.length);
+        kit_buf_str(&padded, "behind");
+        ck_assert_int_eq(kit_write_file(other_path, 0600, padded.data, padded.length, &err), KOLM_OK);
+        ck_assert_int_eq(model_open(other_path, offsets[i], bytes.length, &m, &err), KOLM_OK);
+        model_answer a, b;
+        ck_assert_int_eq(model_answer_text(plain, "bade kide", 9, &a, &err), KOLM_OK);
+        ck_assert_int_eq(model_answer_text(m, "bade kide", 9, &b, &err), KOLM_OK);
+        ck_assert(a.label == b.label && a.confidence_micro == b.confidence_micro);
+        model_close(m);
+        ck_assert_int_eq(model_open(other_path, offsets[i], bytes.length + 100, &m, &err), KOLM_E_DATA_LOSS);
+        ck_assert_int_eq(model_open(other_path, UINT64_MAX, 2, &m, &err), KOLM_E_DATA_LOSS);
+        ck_assert_int_ne(model_open(other_path, 0, padded.length, &m, &err), KOLM_OK);
+    }
+    model_close(plain);
+    kit_buf_free(&bytes);
+    kit_buf_free(&padded);
+}
+END_TEST
+
+/* Opens damaged bytes, in memory of exactly their size so that a sanitizer sees a step beyond, and answers if they
+ * open. */
+static kit_status try_bytes(const char *bytes, size_t length) {
+    char *copy = malloc(length + 1);
+    ck_assert_ptr_nonnull(copy);
+    memcpy(copy, bytes, length);
+    model *m = NULL;
+    kit_status status = model_from_bytes(copy, length, &m, &err);
+    if (status == KOLM_OK) {
+        model_answer a;
+        ck_assert_int_eq(model_answer_text(m, "bade kide lomu", 14, &a, &err), KOLM_OK);
+        ck_assert_uint_lt(a.label, model_label_count(m));
+    } else {
+        ck_assert_uint_gt(strlen(err.text), 0);
+        ck_assert_uint_gt(strlen(err.remedy), 0);
+    }
+    model_close(m);
+    free(copy);
+    return status;
+}
+
+START_TEST(damage_is_refused_and_never_crashes) {
+    kit_buf bytes = {0};
+    train_small(0);
+    ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &bytes, &err), KOLM_OK);
+    ck_assert_int_eq(try_bytes(bytes.data, bytes.length), KOLM_OK);
+    for (size_t i = 0; i < 128; i++) /* every byte of the head, three ways */
+        for (int way = 0; way < 3; way++) {
+            char kept = bytes.data[i];
+            bytes.data[i] = (char)(way == 0 ? kept ^ 1 : way == 1 ? ~kept : kept ^ (char)0x80);
+            ck_assert_msg(try_bytes(bytes.data, bytes.length) != KOLM_OK, "byte %zu", i);
+            bytes.data[i] = kept;
+        }
+    uint64_t state = 12;
+    for (int round = 0; round < 300; round++) { /* anywhere: refused or, in the weights, harmless */
+        uint32_t at = num_below(&state, (uint32_t)bytes.length);
+        char kept = bytes.data[at];
+        bytes.data[at] ^= (char)(1u << num_below(&state, 8));
+        (void)try_bytes(bytes.data, bytes.length);
+        bytes.data[at] = kept;
+    }
+    for (size_t length = 0; length < 400; length += 7)
+        ck_assert_int_ne(try_bytes(bytes.data, length), KOLM_OK);
+    for (int round = 0; round < 40; round++)
+        ck_assert_int_ne(try_bytes(bytes.data, num_below(&state, (uint32_t)bytes.length)), KOLM_OK);
+    kit_buf_free(&bytes);
+}
+END_TEST
+
+START_TEST(many_labels_make_a_sparse_model) {
+    made_rows(&data, 10, 9000, 1500, 0);
+    write_rows();
+    train_request q = request_for(9000, 2);
+    train_report r = must_train(&q);
+    model *m = must_open(model_path);
+    ck_assert_uint_eq(model_label_count(m), r.label_count);
+    ck_assert_uint_gt(r.label_count, 1400);
+    outcome o = evaluate(m, 77, 500, 1500, 0);
+    ck_assert_msg(o.right > 150, "%u of 500", o.right); /* six rows a label, a chance of one in 1500 */
+    model_close(m);
+    train_report_free(&r);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("engine");
+    TCase *quality = tcase_create("quality"), *odd = tcase_create("odd"), *use = tcase_create("use");
+    TCase *const cases[] = {quality, odd, use};
+    for (size_t i = 0; i < 3; i++) {
+        tcase_set_timeout(cases[i], 600);
+        tcase_add_checked_fixture(cases[i], setup, teardown);
+        suite_add_tcase(suite, cases[i]);
+    }
+    tcase_add_test(quality, learns_and_knows_how_sure_it_is);
+    tcase_add_test(quality, threshold_reaches_the_target);
+    tcase_add_test(quality, a_target_out_of_reach_is_told);
+    tcase_add_loop_test(quality, any_number_of_threads_gives_the_same_bytes, 0, 2);
+    tcase_add_test(quality, another_seed_gives_another_model);
+    tcase_add_test(quality, spilled_rows_give_the_same_bytes);
+    tcase_add_loop_test(quality, quick_and_high_effort, 0, 2);
+    tcase_add_test(odd, one_row_a_label);
+    tcase_add_test(odd, two_rows_and_strange_texts);
+    tcase_add_test(odd, bad_rows_are_refused_with_their_line);
+    tcase_add_test(odd, stops_when_asked);
+    tcase_add_test(odd, tells_its_progress);
+    tcase_add_test(odd, a_full_disk_is_told);
+    tcase_add_test(odd, many_labels_make_a_sparse_model);
+    tcase_add_test(use, answers_lines_as_soon_as_they_come);
+    tcase_add_test(use, abstains_below_the_threshold);
+    tcase_add_test(use, a_bad_line_ends_the_batch_after_the_good_ones);
+    tcase_add_test(use, a_model_inside_a_larger_file);
+    tcase_add_test(use, damage_is_refused_and_never_crashes);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The same model bytes from gcc and clang, from -O0 to -O3, with and without wide vectors; and what the plugin exports."""
+import argparse
+import glob
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ENGINE = os.path.join(ROOT, "plugins", "local-cpu")
+KIT = os.path.join(ROOT, "sdk", "kit")
+PARTS = "text rows solver l1 pool choose calibrate fit model train".split()
+KIT_PARTS = "status buf text json_validate json lines file process".split()
+
+
+def rows(path, count, labels, words):
+    rng = random.Random(3)
+    with open(path, "w", encoding="utf-8") as out:
+        for i in range(count):
+            label = rng.randrange(labels)
+            text = " ".join(rng.choice(("w%d" % rng.randrange(300), "l%d x%d" % (label, rng.randrange(9)), "Ünï%d" % (label + rng.randrange(3)))) for _ in range(words))
+            out.write(json.dumps({"id": str(i), "input": text, "output": "label %d" % label}, ensure_ascii=False) + "\n")
+
+
+class SameBytes(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="kolm-bytes-")
+        self.addCleanup(shutil.rmtree, self.dir, True)
+
+    def build(self, compiler, flags):
+        out = os.path.join(self.dir, "bench-" + "".join(c for c in compiler + "-".join(flags) if c.isalnum() or c == "-"))
+        sources = [os.path.join(ENGINE, p + ".c") for p in PARTS] + [os.path.join(KIT, "src", p + ".c") for p in KIT_PARTS]
+        sources.append(os.path.join(ROOT, "tests", "engine", "kolm_linear_bench.c"))
+        includes = ["-I" + p for p in (ENGINE, os.path.join(KIT, "include"), os.path.join(ROOT, "sdk", "include"))]
+        subprocess.run([compiler, "-std=c11", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", "-ffp-contract=off", "-w", *flags, *includes, *sources,
+                        "-o", out, "-lcjson", "-lm", "-lpthread"], check=True)
+        return out
+
+    def digest(self, bench, data, threads):
+        model = os.path.join(self.dir, "model.bin")
+        subprocess.run([bench, "train", data, model, "normal", str(threads)], check=True, stdout=subprocess.DEVNULL)
+        with open(model, "rb") as f:
+            return hashlib.sha256(f.read()).hexdigest()
+
+    def test_compilers_and_levels(self):
+        many, long = os.path.join(self.dir, "many.jsonl"), os.path.join(self.dir, "long.jsonl")
+        rows(many, 700, 20, 6)
+        rows(long, 900, 4, 30)
+        builds = [("cc", ["-O0"]), ("cc", ["-O3"])]
+        if os.uname().machine == "x86_64" and "avx2" in open("/proc/cpuinfo").read() and "fma" in open("/proc/cpuinfo").read():
+            builds.append(("cc", ["-O3", "-mavx2", "-mfma"]))
+        if shutil.which("clang"):
+            builds.append(("clang", ["-O2"]))
+        seen = {}
+        for compiler, flags in builds:
+            if not shutil.which(compiler):
+                continue
+            bench = self.build(compiler, flags)
+            seen[(compiler, *flags)] = (self.digest(bench, many, 2), self.digest(bench, long, 3))
+        seen["this build"] = (self.digest(ARGS.bench, many, 1), self.digest(ARGS.bench, long, 2))
+        self.assertEqual(len(set(seen.values())), 1, seen)
+
+    def test_tables_are_what_the_script_makes(self):
+        import unicodedata
+        with open(os.path.join(ENGINE, "unicode_table.h"), encoding="utf-8") as f:
+            kept = f.read()
+        if "Unicode %s:" % unicodedata.unidata_version not in kept:
+            self.skipTest("this Python knows another version of Unicode")
+        made = subprocess.run([os.sys.executable, os.path.join(ENGINE, "make_unicode.py")], check=True, capture_output=True, text=True).stdout
+        self.assertEqual(made, kept)
+
+    def test_exports_one_symbol(self):
+        if not shutil.which("nm"):
+            self.skipTest("no nm")
+        text = subprocess.run(["nm", "-D", "--defined-only", ARGS.plugin], check=True, capture_output=True, text=True).stdout
+        names = [line.split()[-1] for line in text.splitlines()]
+        self.assertEqual([n for n in names if not n.startswith(("__asan", "__odr_asan", "__sanitizer"))], ["kolm_backend_v1"])
+
+    def test_manifest_is_beside_the_plugin(self):
+        with open(os.path.splitext(ARGS.plugin)[0] + ".json", encoding="utf-8") as f:
+            self.assertEqual(json.load(f)["name"], "local-cpu")
+
+    def test_no_libm_beyond_sqrt(self):
+        """The engine's bits must not depend on the system's libm."""
+        text = "".join(open(p, encoding="utf-8").read() for p in glob.glob(os.path.join(ENGINE, "*.c")))
+        for name in ("logf(", " log(", " exp(", "expf(", "pow(", "powf(", "log1p(", "tanh("):
+            self.assertNotIn(name, text)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bench", required=True)
+    parser.add_argument("--plugin", required=True)
+    ARGS, rest = parser.parse_known_args()
+    unittest.main(argv=[__file__, *rest])
