@@ -11,6 +11,14 @@ static volatile sig_atomic_t interrupted;
 static void on_signal(int number) {
     if (interrupted && number == SIGINT) _exit(130);
     interrupted = 1;
+    alarm(1);
+}
+
+/* A signal that comes between a look at the flag and a system call that waits would be slept through: from the first
+ * interrupt on, every wait is broken again and again. */
+static void on_alarm(int number) {
+    (void)number;
+    if (interrupted) alarm(1);
 }
 
 void cli_signals_install(void) {
@@ -21,6 +29,8 @@ void cli_signals_install(void) {
     /* No SA_RESTART: a wait must end, so that the flag is looked at. */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = on_alarm;
+    sigaction(SIGALRM, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
     /* A limit on the size of files is an error to report (EFBIG), like a disk that is full. */

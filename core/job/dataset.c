@@ -129,7 +129,9 @@ static bool may_skip(const work *w, kit_status status) {
 static kit_status read_part(work *w, part which, int fd, const job_reader_options *how) {
     job_reader *reader = NULL;
     kit_buf line = {0};
-    KIT_TRY(job_reader_open(fd, how, &reader, w->err));
+    job_reader_options options = *how;
+    options.cancel = w->options->cancel;
+    KIT_TRY(job_reader_open(fd, &options, &reader, w->err));
     kit_status status = KOLM_OK;
     for (bool found = true; status == KOLM_OK && found;) {
         job_row row;

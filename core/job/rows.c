@@ -317,6 +317,7 @@ kit_status job_reader_open(int fd, const job_reader_options *options, job_reader
     if (reader == NULL) return no_memory(err);
     reader->options = *options;
     kit_status status = kit_lines_open(fd, JOB_ROW_MAX, &reader->lines, err);
+    if (status == KOLM_OK) kit_lines_stop_on(reader->lines, options->cancel);
     if (status == KOLM_OK) status = look_at_start(reader, err);
     if (status == KOLM_OK && reader->format == ROWS_TABLE) status = read_header(reader, err);
     if (status != KOLM_OK) {

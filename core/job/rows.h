@@ -36,6 +36,7 @@ typedef struct job_reader_options {
     const char *path;       /* shown in errors */
     const char *input_col;  /* NULL: guess */
     const char *output_col; /* NULL: guess */
+    const volatile sig_atomic_t *cancel; /* non-zero when a signal comes ends a wait for input with CANCELLED; NULL: never */
     bool inputs_only;       /* rows need no output (kolm run); output is then "" when there is none */
 } job_reader_options;
 

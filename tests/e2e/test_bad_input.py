@@ -218,6 +218,13 @@ class Words(Case):
             more.update(user=NOBODY, group=NOBODY, extra_groups=[])
         return self.kolm(*words, **more)
 
+    def test_a_backend_that_anybody_may_change(self):
+        self.write_tickets()
+        os.chmod(os.path.join(self.plugins, "test-word.so"), 0o777)
+        self.assert_error(self.compile(code=3), "test-word", "can be changed by every user")
+        shutil.rmtree(self.plugins)
+        self.assert_error(self.compile(code=3), "no backend was found")
+
     def test_a_home_that_cannot_be_written(self):
         self.write_tickets()
         os.mkdir(self.home)

@@ -7,9 +7,11 @@
 #include <check.h>
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -439,6 +441,36 @@ START_TEST(huge_lines_cost_no_memory) {
 }
 END_TEST
 
+static volatile sig_atomic_t alarms;
+
+static void on_alarm(int number) {
+    (void)number;
+    alarms = alarms + 1;
+}
+
+START_TEST(a_wait_ends_when_it_is_told_to) {
+    int ends[2] = {-1, -1};
+    const struct itimerval soon = {.it_interval = {.tv_usec = 10000}, .it_value = {.tv_usec = 10000}}, never = {0};
+    struct sigaction action = {.sa_handler = on_alarm};
+    sigemptyset(&action.sa_mask);
+    ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+    ck_assert_int_eq(kit_pipe(&ends[0], &ends[1], &err), KOLM_OK);
+    kit_lines *lines = NULL;
+    const char *line = NULL;
+    size_t length = 0;
+    ck_assert_int_eq(kit_lines_open(ends[0], 100, &lines, &err), KOLM_OK);
+    kit_lines_stop_on(lines, &alarms);
+    ck_assert_int_eq(write(ends[1], "half a line", 11), 11);
+    ck_assert_int_eq(setitimer(ITIMER_REAL, &soon, NULL), 0);
+    ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err), KOLM_E_CANCELLED);
+    ck_assert_int_eq(setitimer(ITIMER_REAL, &never, NULL), 0);
+    ck_assert_int_gt(alarms, 0);
+    kit_lines_close(lines);
+    close(ends[0]);
+    close(ends[1]);
+}
+END_TEST
+
 START_TEST(ready_says_what_would_wait) {
     int ends[2] = {-1, -1};
     ck_assert_int_eq(kit_pipe(&ends[0], &ends[1], &err), KOLM_OK);
@@ -500,6 +532,7 @@ int main(void) {
     tcase_add_test(cases, lines_of_all_kinds);
     tcase_add_test(cases, nul_bytes_are_kept);
     tcase_add_test(cases, huge_lines_cost_no_memory);
+    tcase_add_test(cases, a_wait_ends_when_it_is_told_to);
     tcase_add_test(cases, ready_says_what_would_wait);
     tcase_add_test(cases, reading_errors_are_told);
     suite_add_tcase(suite, cases);

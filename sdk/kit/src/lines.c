@@ -18,6 +18,7 @@ struct kit_lines {
     size_t scanned;    /* of those, how many are known to hold no LF */
     bool at_end;
     uint64_t number;
+    const volatile sig_atomic_t *stop;
 };
 
 kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t *err) {
@@ -33,6 +34,10 @@ kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t
     lines->capacity = FIRST_CAPACITY;
     *out = lines;
     return KOLM_OK;
+}
+
+void kit_lines_stop_on(kit_lines *lines, const volatile sig_atomic_t *flag) {
+    lines->stop = flag;
 }
 
 void kit_lines_close(kit_lines *lines) {
@@ -53,6 +58,8 @@ bool kit_lines_ready(const kit_lines *lines) {
 static kit_status fill(kit_lines *lines, kolm_error_t *err) {
     for (;;) {
         ssize_t got = read(lines->fd, lines->data + lines->end, lines->capacity - lines->end - 1);
+        if (got < 0 && errno == EINTR && lines->stop != NULL && *lines->stop != 0)
+            return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while waiting for line %llu", (unsigned long long)lines->number + 1);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return kit_fail_errno(err, errno, "reading failed after line %llu", (unsigned long long)lines->number);
         if (got == 0) lines->at_end = true;

@@ -5,6 +5,7 @@
 
 #include "kolm/kit/buf.h"
 #include <cjson/cJSON.h>
+#include <signal.h>
 
 #define KIT_JSON_MAX_DEPTH 64
 #define KIT_JSON_MAX_INTEGER 9007199254740991.0 /* 2^53 - 1: beyond it a double, and so cJSON, loses digits */
@@ -61,6 +62,8 @@ typedef struct kit_lines kit_lines;
 /* fd is not closed by the reader. A line of more than max_line bytes before its LF is reported as OUT_OF_RANGE and skipped to its end;
  * reading may go on after it. */
 kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t *err) KIT_MUST_USE;
+/* A signal while the reader waits ends it with CANCELLED when *flag is not zero then; otherwise, and with NULL, it waits on. */
+void kit_lines_stop_on(kit_lines *lines, const volatile sig_atomic_t *flag);
 /* The next line without its LF or CRLF, NUL terminated, valid until the next call. *out_line NULL at the end. A
  * trailing line without LF counts. A byte order mark at the start of the first line is dropped. */
 kit_status kit_lines_next(kit_lines *lines, const char **out_line, size_t *out_length, kolm_error_t *err) KIT_MUST_USE;
