@@ -18,20 +18,24 @@ static bool looks_like_id(const char *name) {
     return strlen(name) == 16 && strspn(name, "0123456789abcdef") == 16;
 }
 
-/* Removes jobs whose owner holds their lock no longer. */
+/* Removes jobs whose owner is dead. The lock is there before the directory and gone after it, so a directory without one has no
+ * owner, and a lock that can be taken has none either. */
 static void remove_dead(const char *root) {
     DIR *listing = opendir(root);
     if (listing == NULL) return;
     for (struct dirent *entry = readdir(listing); entry != NULL; entry = readdir(listing)) {
-        if (!looks_like_id(entry->d_name)) continue;
+        bool lock = entry->d_name[0] == '.' && strlen(entry->d_name) == 17 && looks_like_id(entry->d_name + 1);
+        if (!lock && !looks_like_id(entry->d_name)) continue;
+        const char *id = entry->d_name + (lock ? 1 : 0);
         kit_buf path = {0};
-        kit_buf_fmt(&path, "%s/%s/lock", root, entry->d_name);
+        kit_buf_fmt(&path, "%s/.%s", root, id);
         int fd = path.failed ? -1 : open(path.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        /* A directory without a lock yet belongs to somebody who is just making it. */
-        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
-            path.data[path.length - strlen("/lock")] = '\0';
-            kit_status ignored = kit_remove_tree(path.data, NULL);
-            (void)ignored;
+        bool dead = fd < 0 ? !path.failed && errno == ENOENT : flock(fd, LOCK_EX | LOCK_NB) == 0;
+        if (dead) {
+            kit_buf directory = {0};
+            kit_buf_fmt(&directory, "%s/%s", root, id);
+            if (!directory.failed && kit_remove_tree(directory.data, NULL) == KOLM_OK) unlink(path.data);
+            kit_buf_free(&directory);
         }
         if (fd >= 0) close(fd);
         kit_buf_free(&path);
@@ -45,27 +49,36 @@ static kit_status make_inside(job_directory *d, const char *name, char **out, ko
     return KOLM_OK;
 }
 
-static kit_status take_lock(job_directory *d, kolm_error_t *err) {
-    char *path = NULL;
-    KIT_TRY(kit_path_join(d->path, "lock", &path, err));
-    d->lock_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    kit_status status = KOLM_OK;
-    if (d->lock_fd < 0 || flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0) status = kit_fail_errno(err, errno, "cannot lock %s", path);
-    free(path);
-    return status;
+/* Draws an id and locks it. Another kolm that looks for dead jobs may take a lock in the instant before this one does, and remove it:
+ * then another id is drawn. */
+static kit_status take_lock(const char *root, job_directory *d, kolm_error_t *err) {
+    for (int attempt = 0; attempt < 16; attempt++) {
+        uint8_t random[8];
+        char name[18];
+        struct stat info;
+        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return kit_fail_errno(err, errno, "cannot draw a job id");
+        kit_hex(random, sizeof random, d->id);
+        kit_format(name, sizeof name, ".%s", d->id);
+        free(d->lock_path);
+        d->lock_path = NULL;
+        KIT_TRY(kit_path_join(root, name, &d->lock_path, err));
+        d->lock_fd = open(d->lock_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (d->lock_fd < 0) return kit_fail_errno(err, errno, "cannot create %s", d->lock_path);
+        if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(d->lock_fd, &info) == 0 && info.st_nlink > 0) return KOLM_OK;
+        close(d->lock_fd);
+        d->lock_fd = -1;
+    }
+    return kit_fail(err, KOLM_E_ABORTED, "run the command again", "cannot lock a job directory in %s", root);
 }
 
 kit_status job_directory_make(const char *root, job_directory *out_directory, kolm_error_t *err) {
     job_directory *d = out_directory;
     *d = (job_directory){.lock_fd = -1};
-    uint8_t random[8];
     KIT_TRY(kit_mkdirs(root, 0700, err));
     remove_dead(root);
-    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return kit_fail_errno(err, errno, "cannot draw a job id");
-    kit_hex(random, sizeof random, d->id);
-    kit_status status = kit_path_join(root, d->id, &d->path, err);
+    kit_status status = take_lock(root, d, err);
+    if (status == KOLM_OK) status = kit_path_join(root, d->id, &d->path, err);
     if (status == KOLM_OK && mkdir(d->path, 0700) != 0) status = kit_fail_errno(err, errno, "cannot create the directory %s", d->path);
-    if (status == KOLM_OK) status = take_lock(d, err);
     if (status == KOLM_OK) status = make_inside(d, "job", &d->job, err);
     if (status == KOLM_OK) status = make_inside(d, "private", &d->private, err);
     if (status != KOLM_OK) job_directory_close(d, false);
@@ -73,20 +86,28 @@ kit_status job_directory_make(const char *root, job_directory *out_directory, ko
 }
 
 void job_directory_close(job_directory *directory, bool keep) {
-    if (directory->path != NULL && !keep) {
-        kit_status ignored = kit_remove_tree(directory->path, NULL);
-        (void)ignored; /* the next job under this root tries again */
-    } else if (directory->path != NULL) {
-        /* Without its lock file the directory is nobody's to clean up. */
-        char *lock = NULL;
-        if (kit_path_join(directory->path, "lock", &lock, NULL) == KOLM_OK) unlink(lock);
-        free(lock);
-    }
-    if (directory->path != NULL && directory->lock_fd >= 0) close(directory->lock_fd);
+    bool gone = keep || directory->path == NULL || kit_remove_tree(directory->path, NULL) == KOLM_OK;
+    /* What could not be removed is left to the next job under this root, which takes the lock when this process is gone. */
+    if (directory->lock_fd >= 0 && gone) unlink(directory->lock_path);
+    if (directory->lock_fd >= 0) close(directory->lock_fd);
+    free(directory->lock_path);
     free(directory->path);
     free(directory->job);
     free(directory->private);
     *directory = (job_directory){.lock_fd = -1};
+}
+
+kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) {
+    kit_buf kept = {0};
+    kit_buf_fmt(&kept, "%.*skept-%s", (int)(strlen(directory->path) - strlen(directory->id)), directory->path, directory->id);
+    kit_status status = kit_buf_ok(&kept, err);
+    if (status == KOLM_OK && rename(directory->path, kept.data) != 0) status = kit_fail_errno(err, errno, "cannot keep %s", directory->path);
+    if (status == KOLM_OK) {
+        free(directory->path);
+        directory->path = kit_buf_take(&kept);
+    }
+    kit_buf_free(&kept);
+    return status;
 }
 
 static bool put_model_files(cJSON *object, const job_description *d) {

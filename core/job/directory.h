@@ -6,7 +6,7 @@
 /*
  * ROOT/ID/job       what the backend sees: job.json, train.jsonl, eval.jsonl; it writes model/, predictions.jsonl, result.json
  * ROOT/ID/private   what it never sees: heldout.jsonl, scratch of the preparation
- * ROOT/ID/lock      held (flock) by the kolm that owns the job; the kernel lets go of it when that kolm dies
+ * ROOT/.ID          held (flock) by the kolm that owns the job; the kernel lets go of it when that kolm dies
  *
  * ID is random. Directories are 0700. job_directory_make removes the leftovers of dead owners under the same root.
  */
@@ -18,13 +18,16 @@ typedef struct job_directory {
     char *job;     /* ROOT/ID/job */
     char *private; /* ROOT/ID/private */
     char id[17];
-    int lock_fd;
+    char *lock_path;
+    int lock_fd; /* -1: none */
 } job_directory;
 
 /* root (made if missing) is absolute. */
 kit_status job_directory_make(const char *root, job_directory *out_directory, kolm_error_t *err) KIT_MUST_USE;
-/* Removes everything unless keep; frees. Fine on a zeroed one. */
+/* Removes everything unless keep (see job_directory_keep); frees. Fine on {.lock_fd = -1}. */
 void job_directory_close(job_directory *directory, bool keep);
+/* Renames the directory to ROOT/kept-ID, which nobody cleans up; directory->path follows. Close with keep afterwards. */
+kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
 
 typedef struct job_description {
     const char *kind; /* "train" or "infer" */
