@@ -393,7 +393,9 @@ START_TEST(answers_lines_as_soon_as_they_come) {
         model *m = must_open(model_path);
         uint64_t answers;
         const infer_watch watch = {0};
-        _exit(infer_run(m, in[0], out[1], &watch, &answers, &err) == KOLM_OK && answers == 2 ? 0 : 1);
+        bool good = infer_run(m, in[0], out[1], &watch, &answers, &err) == KOLM_OK && answers == 2;
+        model_close(m);
+        _exit(good ? 0 : 1);
     }
     close(in[0]);
     close(out[1]);
@@ -570,20 +572,23 @@ int main(void) {
         tcase_add_checked_fixture(cases[i], setup, teardown);
         suite_add_tcase(suite, cases[i]);
     }
-    tcase_add_test(quality, learns_and_knows_how_sure_it_is);
-    tcase_add_test(quality, threshold_reaches_the_target);
-    tcase_add_test(quality, a_target_out_of_reach_is_told);
-    tcase_add_loop_test(quality, any_number_of_threads_gives_the_same_bytes, 0, 2);
-    tcase_add_test(quality, another_seed_gives_another_model);
-    tcase_add_test(quality, spilled_rows_give_the_same_bytes);
-    tcase_add_loop_test(quality, quick_and_high_effort, 0, 2);
+    /* How good a model is does not change under valgrind but takes minutes there; the other tests walk the same code. */
+    if (getenv("KOLM_UNDER_VALGRIND") == NULL) {
+        tcase_add_test(quality, learns_and_knows_how_sure_it_is);
+        tcase_add_test(quality, threshold_reaches_the_target);
+        tcase_add_test(quality, a_target_out_of_reach_is_told);
+        tcase_add_loop_test(quality, any_number_of_threads_gives_the_same_bytes, 0, 2);
+        tcase_add_test(quality, another_seed_gives_another_model);
+        tcase_add_test(quality, spilled_rows_give_the_same_bytes);
+        tcase_add_loop_test(quality, quick_and_high_effort, 0, 2);
+        tcase_add_test(odd, many_labels_make_a_sparse_model);
+    }
     tcase_add_test(odd, one_row_a_label);
     tcase_add_test(odd, two_rows_and_strange_texts);
     tcase_add_test(odd, bad_rows_are_refused_with_their_line);
     tcase_add_test(odd, stops_when_asked);
     tcase_add_test(odd, tells_its_progress);
     tcase_add_test(odd, a_full_disk_is_told);
-    tcase_add_test(odd, many_labels_make_a_sparse_model);
     tcase_add_test(use, answers_lines_as_soon_as_they_come);
     tcase_add_test(use, abstains_below_the_threshold);
     tcase_add_test(use, a_bad_line_ends_the_batch_after_the_good_ones);
