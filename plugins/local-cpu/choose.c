@@ -434,10 +434,20 @@ static kit_status try_joint(cv *c, unsigned families, uint32_t *out_best, kolm_e
     return run_and_keep_best(c, mark, out_best, err);
 }
 
+/* Strips that the plan fits if nothing is dropped on the way: the end that progress counts towards. */
+static uint32_t planned_steps(const cv *c) {
+    const choose_part svm = {SOLVE_SVM, 3, 1.0f, 1.0f}, l1 = {SOLVE_L1, 1, 1.0f, 1.0f};
+    uint32_t steps = 2 * strips_of(&svm, c->job->labels);
+    if (l1_may_pay(c)) steps += 2 * strips_of(&l1, c->job->labels);
+    if (joint_fits(c, 3)) steps += c->job->effort == EFFORT_HIGH ? 3 : 2;
+    return steps * c->job->folds;
+}
+
 static kit_status plan_normal(cv *c, kolm_error_t *err) {
     choose_result *r = c->result;
     uint32_t svm, joint = UINT32_MAX, l1 = UINT32_MAX;
     bool large = rows_count(c->rows) > 20000;
+    c->steps_total = planned_steps(c);
     /* Families, by the quickest solver. */
     (void)add_trial(c, "svm", SOLVE_SVM, 1, large ? 0.25f : 0.5f);
     (void)add_trial(c, "svm", SOLVE_SVM, 3, large ? 0.25f : 0.5f);
@@ -457,13 +467,10 @@ static kit_status plan_normal(cv *c, kolm_error_t *err) {
  * features. */
 static kit_status plan_quick(cv *c, kolm_error_t *err) {
     bool long_texts = l1_may_pay(c) && rows_codes(c->job->rows, 0) / rows_count(c->job->rows) >= LONG_TEXT_WORDS;
+    const trial *t = long_texts ? add_trial(c, "l1", SOLVE_L1, 1, 3.0f) : add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
     c->result->chosen = 0;
-    if (!long_texts) {
-        (void)add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
-        return run_batch(c, err);
-    }
-    KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
-    (void)add_trial(c, "l1", SOLVE_L1, 1, 3.0f);
+    c->steps_total = strips_of(&t->candidate->part[0], c->job->labels);
+    if (long_texts) KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
     return run_batch(c, err);
 }
 

@@ -13,6 +13,8 @@
 #define SPARSE_PER_LABEL 1024u  /* weights kept of each label of a sparse model, at most */
 #define SPARSE_LEAST 2          /* smaller 8-bit weights are dropped from a sparse model */
 #define MANY_LABELS 1000u
+#define MANY_EPOCHS 8u   /* of each fit when labels are many; 0 leaves it to the solver */
+#define JOINT_EPOCHS 40u /* the one fit that stays comes closer to the optimum than those that are compared */
 
 typedef struct entry {
     uint32_t feature;
@@ -43,6 +45,11 @@ static float *new_weights(const solve_task *task) {
     return aligned_alloc(64, (solve_size(task) * sizeof(float) + 63) & ~(size_t)63);
 }
 
+static uint32_t epochs_of(const fit *f, const choose_part *part) {
+    if (f->job->labels > MANY_LABELS) return MANY_EPOCHS;
+    return part->kind == SOLVE_JOINT ? JOINT_EPOCHS : 0;
+}
+
 static solve_task task_of(const fit *f, const choose_part *part, uint32_t first, uint32_t width) {
     const choose_job *job = f->job;
     return (solve_task){.rows = job->rows,
@@ -54,7 +61,7 @@ static solve_task task_of(const fit *f, const choose_part *part, uint32_t first,
                         .labels = job->labels,
                         .first_label = first,
                         .width = width,
-                        .max_epochs = job->labels > MANY_LABELS ? 8 : 0,
+                        .max_epochs = epochs_of(f, part),
                         .scratch_dir = job->scratch_dir,
                         .columns = &f->columns,
                         .stop = job->watch.stop,
