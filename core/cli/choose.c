@@ -114,10 +114,27 @@ static kit_status decide(cli_choice *choice, const char *name, const pick_result
     return KOLM_OK;
 }
 
+typedef struct ranking {
+    pick_candidate *candidates;
+    pick_result *result; /* points into candidates */
+} ranking;
+
+static void ranking_clear(ranking *r) {
+    pick_result_free(r->result);
+    cli_candidates_free(r->candidates);
+    *r = (ranking){0};
+}
+
+static kit_status rank(cli_context *context, const cli_choice *choice, const cli_detect_options *detect,
+                       const pick_constraints *constraints, ranking *out, kolm_error_t *err) {
+    KIT_TRY(cli_registry_detect(context, choice->registry, detect, err));
+    KIT_TRY(cli_registry_candidates(choice->registry, &out->candidates, err));
+    return pick_run(out->candidates, choice->registry->count, constraints, &out->result, err);
+}
+
 kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
                       kolm_error_t *err) {
-    pick_candidate *candidates = NULL;
-    pick_result *result = NULL;
+    ranking ranked = {0};
     const char *name = NULL;
     cli_detect_options detect = {.refresh = options->refresh,
                                  .airgap = options->constraints.airgap,
@@ -133,17 +150,23 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
         status = cli_registry_unknown(choice->registry, name, err);
         *out_exit = CLI_EXIT_USAGE;
     }
-    if (status == KOLM_OK) status = cli_registry_detect(context, choice->registry, &detect, err);
-    if (status == KOLM_OK) status = cli_registry_candidates(choice->registry, &candidates, err);
-    if (status == KOLM_OK) status = pick_run(candidates, choice->registry->count, &constraints, &result, err);
-    if (status == KOLM_OK) status = pick_record(result, &constraints, &choice->record, err);
-    if (status == KOLM_OK && maker_of(result, options)) {
-        name = options->maker;
+    /* The maker of a model does not need the others to be looked at, if it can be used. */
+    if (status == KOLM_OK && !options->backend && options->maker && cli_registry_find(choice->registry, options->maker))
+        detect.only = options->maker;
+    if (status == KOLM_OK) status = rank(context, choice, &detect, &constraints, &ranked, err);
+    const char *maker = status == KOLM_OK ? maker_of(ranked.result, options) : NULL;
+    if (status == KOLM_OK && detect.only && !maker) {
+        detect.only = NULL;
+        ranking_clear(&ranked);
+        status = rank(context, choice, &detect, &constraints, &ranked, err);
+    }
+    if (maker) {
+        name = maker;
         choice->by = CLI_BY_MODEL;
     }
-    if (status == KOLM_OK) status = decide(choice, name, result, out_exit, err);
-    pick_result_free(result);
-    cli_candidates_free(candidates);
+    if (status == KOLM_OK) status = pick_record(ranked.result, &constraints, &choice->record, err);
+    if (status == KOLM_OK) status = decide(choice, name, ranked.result, out_exit, err);
+    ranking_clear(&ranked);
     if (status == KOLM_OK) {
         *out_choice = choice;
     } else {

@@ -520,6 +520,22 @@ class Use(Case):
         self.kolm("run", self.model, "billing")
         self.assert_error(self.kolm("run", "--backend", "test-other", self.model, "billing", code=5), "crashed")
 
+    def test_only_the_maker_is_looked_at(self):
+        self.add_backend("test-other")
+        cache = os.path.join(self.home, "cache", "detect.json")
+        if os.path.exists(cache):
+            os.unlink(cache)
+        self.kolm("run", self.model, "billing")
+        self.assertEqual(list(json.loads(self.read(cache))["entries"]), ["test-word"])
+        self.kolm("run", "--airgap", self.model, "billing")
+
+    def test_without_its_maker_another_one_is_looked_for(self):
+        self.add_backend("test-other")
+        for name in os.listdir(self.plugins):
+            if name.startswith("test-word"):
+                os.unlink(os.path.join(self.plugins, name))
+        self.assertIn("billing", self.kolm("run", self.model, "billing").out)
+
     def test_a_backend_without_slices_answers_too(self):
         self.add_backend("test-other")
         self.assertEqual(self.kolm("run", "--backend", "test-other", self.model, "billing").out.split()[0], "billing")
