@@ -13,6 +13,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 
 #define AT_ONCE 128          /* processes; four descriptors each */
 #define CANCEL_LOOK_MS 100   /* a flag cannot be polled; a signal usually ends the poll sooner */
@@ -258,15 +261,58 @@ static bool sweep_once(const host_run *runs, size_t count) {
             !read_stat(entry->d_name, &found))
             continue;
         for (size_t i = 0; i < count; i++) {
-            if (!runs[i].started || found.session != (long)runs[i].pid || pid == (uint64_t)runs[i].pid ||
-                found.state == 'Z' || found.state == 'X')
+            if (!runs[i].started || found.session != (long)runs[i].pid || pid == (uint64_t)runs[i].pid) continue;
+            if (found.state == 'Z' || found.state == 'X') {
+                (void)waitpid((pid_t)pid, NULL, WNOHANG); /* ours since adopt() */
                 continue;
+            }
             any = true;
             kill((pid_t)pid, SIGKILL);
         }
     }
     if (dir) closedir(dir);
     return any;
+}
+
+/* Orphans of what is started from now on become children of this process, not of init. */
+static void adopt(void) {
+#ifdef PR_SET_CHILD_SUBREAPER
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+#endif
+}
+
+static bool is_run(const host_run *runs, size_t count, long pid) {
+    for (size_t i = 0; i < count; i++)
+        if (runs[i].started && (long)runs[i].pid == pid) return true;
+    return false;
+}
+
+/* True when the thread's children (proc(5): /proc/PID/task/TID/children) are these runs and nobody else. */
+static bool only_runs(const char *thread, const host_run *runs, size_t count) {
+    char path[64], text[4096];
+    kit_format(path, sizeof path, "/proc/self/task/%s/children", thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n < 0 || n == sizeof text - 1) return false;
+    text[n] = '\0';
+    char *at = text, *end;
+    for (long pid = strtol(at, &end, 10); end != at; pid = strtol(at = end, &end, 10))
+        if (!is_run(runs, count, pid)) return false;
+    return true;
+}
+
+/* True when the runs, all ended, left nobody behind: their orphans would be children of ours by now. Spares looking at
+ * every process of the machine. */
+static bool left_nobody(const host_run *runs, size_t count) {
+    DIR *dir = opendir("/proc/self/task");
+    const struct dirent *entry;
+    bool nobody = dir != NULL;
+    while (nobody && (entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.') nobody = only_runs(entry->d_name, runs, count);
+    if (dir) closedir(dir);
+    return nobody;
 }
 
 static void close_all(host_run *run) {
@@ -290,8 +336,12 @@ static void bury(host_run *runs, size_t count) {
         if (!runs[i].started) continue;
         any = true;
         kill(-runs[i].pid, SIGKILL);
+        /* Its orphans are ours once it is a zombie, which it stays until nobody needs its number. */
+        siginfo_t ignored;
+        while (waitid(P_PID, (id_t)runs[i].pid, &ignored, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
+        }
     }
-    for (int i = 0; any && i < SWEEPS && sweep_once(runs, count); i++) {
+    for (int i = 0; any && i < SWEEPS && !left_nobody(runs, count) && sweep_once(runs, count); i++) {
     }
     for (size_t i = 0; i < count; i++) {
         host_run *run = &runs[i];
@@ -366,6 +416,7 @@ kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_
     sigaddset(&pipe_signal, SIGPIPE);
     sigpending(&pending);
     pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    adopt();
     kit_status status = run_all(program, runs, count, fds, err);
     bury(runs, count);
     const struct timespec at_once = {0};

@@ -66,8 +66,8 @@ def rows_of(path):
 
 class Bench:
     def __init__(self, args):
-        self.kolm = os.path.join(args.build, "core", "cli", "kolm")
-        self.build = args.build
+        self.build = os.path.abspath(args.build)
+        self.kolm = os.path.join(self.build, "core", "cli", "kolm")
         self.data = args.data
         self.work = tempfile.mkdtemp(prefix="kolm-bench-")
         self.env = dict(os.environ, KOLM_HOME=os.path.join(self.work, "home"), LC_ALL="C.UTF-8")
