@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* To be preloaded: makes the allocation of number KOLM_FAIL_AT fail, once, and says in KOLM_FAIL_REPORT whether it came to that. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* glibc's own names of what is replaced here. */
@@ -26,42 +23,33 @@ __attribute__((constructor)) static void begin(void) {
     __atomic_store_n(&count, 0, __ATOMIC_RELAXED);
 }
 
-/* libcrypto 3.0 itself dies of a failure while it sets itself up (a lock that it could not make is locked all the same),
- * and no caller can do anything about it: its own allocations are not counted. */
-static int spared(void *caller) {
-    struct dl_find_object found;
-    return _dl_find_object(caller, &found) == 0 && strstr(found.dlfo_link_map->l_name, "libcrypto") != NULL;
-}
-
 /* True for the one allocation that is to fail. Nothing here allocates. */
-static int unlucky(void *caller) {
-    if (fail_at == 0 || spared(caller) || __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED) != fail_at) return 0;
+static int unlucky(void) {
+    if (fail_at == 0 || __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED) != fail_at) return 0;
     int fd = report != NULL ? open(report, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
     if (fd >= 0) close(fd);
     errno = ENOMEM;
     return 1;
 }
 
-#define UNLUCKY() unlucky(__builtin_return_address(0))
-
 void *malloc(size_t size) {
-    return UNLUCKY() ? NULL : __libc_malloc(size);
+    return unlucky() ? NULL : __libc_malloc(size);
 }
 
 void *calloc(size_t members, size_t size) {
-    return UNLUCKY() ? NULL : __libc_calloc(members, size);
+    return unlucky() ? NULL : __libc_calloc(members, size);
 }
 
 void *realloc(void *old, size_t size) {
-    return UNLUCKY() ? NULL : __libc_realloc(old, size);
+    return unlucky() ? NULL : __libc_realloc(old, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size) {
-    return UNLUCKY() ? NULL : __libc_memalign(alignment, size);
+    return unlucky() ? NULL : __libc_memalign(alignment, size);
 }
 
 int posix_memalign(void **out, size_t alignment, size_t size) {
-    void *block = UNLUCKY() ? NULL : __libc_memalign(alignment, size);
+    void *block = unlucky() ? NULL : __libc_memalign(alignment, size);
     if (block == NULL) return ENOMEM;
     *out = block;
     return 0;

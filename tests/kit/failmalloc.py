@@ -7,7 +7,6 @@ usage: failmalloc.py [--codes 0,5] [--every K] [--any-output] [--timeout S] LIBR
 In ARGUMENT, {tmp} is a fresh directory of each run, and KOLM_HOME is {tmp}/home. Holds when no run dies of a signal or
 hangs, each ends with one of the codes, and a run that ends with 0 printed what the unharmed run prints: a failed
 allocation is either told or without effect, never a wrong answer. --every K fails only each K-th allocation.
-Allocations that libcrypto makes for itself are left alone.
 """
 import argparse
 import os

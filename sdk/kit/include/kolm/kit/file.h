@@ -42,7 +42,7 @@ void kit_atomic_abort(kit_atomic_file *file); /* fine after commit */
 /* Open, write all, commit. */
 kit_status kit_write_file(const char *path, unsigned mode, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 
-/* SHA-256 by libcrypto (it uses the processor's SHA instructions). */
+/* SHA-256 by nettle, which uses the processor's SHA instructions. Only _new and reading a file can fail. */
 typedef struct kit_sha256 kit_sha256;
 kit_status kit_sha256_new(kit_sha256 **out, kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_sha256_update(kit_sha256 *state, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
