@@ -45,13 +45,17 @@
  * the manifest (at most ARTIFACT_MAX_MANIFEST). Threads: an artifact may be used by one thread at a time. Nothing here
  * looks at a clock, the environment or the network.
  *
- * Errors. DATA_LOSS: the file is a zip or a manifest, but not one that artifact_write would have written, or bytes do
- * not have their digest; the text says which rule or entry. INVALID_ARGUMENT: the caller's names or manifest are wrong.
+ * Errors. DATA_LOSS: the file is a zip or a manifest, but not one that artifact_write would have written.
+ * ARTIFACT_E_CHANGED: the form is right, but bytes do not have the digest or CRC-32 that was written for them. The text
+ * says which rule or entry. INVALID_ARGUMENT: the caller's names or manifest are wrong.
  * Others come from the system.
  */
 
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+
+/* Bytes are not the ones that were written: what verify calls tampered, as against malformed. */
+#define ARTIFACT_E_CHANGED KOLM_E_UNAUTHENTICATED
 
 #define ARTIFACT_MAX_ENTRIES 4096 /* META and manifest.json included */
 #define ARTIFACT_MAX_NAME 255     /* bytes */
@@ -131,7 +135,7 @@ const artifact_entry *artifact_find(const artifact *a, const char *name);
 
 /* ---- Reading the payload */
 #define ARTIFACT_HASH_FILE 1u    /* SHA-256 of the whole file, into out_file_sha256 */
-#define ARTIFACT_HASH_ENTRIES 2u /* each entry against the manifest and its CRC-32; DATA_LOSS names the entry */
+#define ARTIFACT_HASH_ENTRIES 2u /* each entry against the manifest and its CRC-32; CHANGED names the entry */
 
 /* One sequential read of the file, whatever is asked for. out_file_sha256 is "" without ARTIFACT_HASH_FILE. */
 kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void *stop_user,

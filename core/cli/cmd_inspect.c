@@ -99,7 +99,7 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     artifact *a = NULL;
     kit_status status = artifact_open(argv[0], &a, &err);
-    if (status != KOLM_OK) return cli_error(context, status == KOLM_E_DATA_LOSS ? CLI_EXIT_VERIFY : cli_exit_of(status), &err);
+    if (status != KOLM_OK) return cli_error(context, status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? CLI_EXIT_VERIFY : cli_exit_of(status), &err);
     exit_code = CLI_EXIT_OK;
     if (context->json) exit_code = print_json(context, a);
     else print_human(context, a);

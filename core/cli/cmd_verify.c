@@ -4,11 +4,10 @@
 #include "cli/model.h"
 #include "cli/options.h"
 
-#include <string.h>
 
 /* A file that does not even open as an artifact gets a verdict too. */
 static void verdict_of_failure(kit_status status, const kolm_error_t *err, receipt_report *out_report) {
-    out_report->verdict = status == KOLM_E_DATA_LOSS && strstr(err->text, "digest") != NULL ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
+    out_report->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
     kit_format(out_report->text, sizeof out_report->text, "%s: %s", receipt_verdict_name(out_report->verdict), err->text);
     kit_copy(out_report->remedy, sizeof out_report->remedy, err->remedy[0] != '\0' ? err->remedy : "get the file again from where it came");
 }
@@ -67,8 +66,9 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     cli_model model;
     kit_status status = cli_model_open(context, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model, &exit_code, &err);
-    if (status == KOLM_E_DATA_LOSS) verdict_of_failure(status, &err, &model.report);
-    if (status != KOLM_OK && status != KOLM_E_DATA_LOSS) {
+    bool judged = status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
+    if (judged) verdict_of_failure(status, &err, &model.report);
+    if (status != KOLM_OK && !judged) {
         exit_code = cli_error(context, cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
     } else {
         exit_code = model.report.verdict == RECEIPT_TRUSTED ? CLI_EXIT_OK : CLI_EXIT_VERIFY;

@@ -55,7 +55,7 @@ kit_status cli_model_open(cli_context *context, const char *path, cli_trust trus
     out_model->sidecar_path = kit_buf_take(&sidecar);
     if (status == KOLM_OK) status = artifact_open(out_model->path, &out_model->artifact, err);
     if (status == KOLM_OK) status = judge(context, out_model, trust, err);
-    if (status == KOLM_E_DATA_LOSS) *out_exit = CLI_EXIT_VERIFY;
+    if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) *out_exit = CLI_EXIT_VERIFY;
     if (status == KOLM_E_CANCELLED) *out_exit = CLI_EXIT_INTERRUPTED;
     if (status == KOLM_E_RESOURCE_EXHAUSTED) *out_exit = CLI_EXIT_INTERNAL;
     if (status == KOLM_E_FAILED_PRECONDITION) *out_exit = CLI_EXIT_USAGE;

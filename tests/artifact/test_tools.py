@@ -93,10 +93,10 @@ class Case(unittest.TestCase):
             file.write(data)
         return self.path("y.kolm")
 
-    def refused(self, words, *args, **lies):
+    def refused(self, words, *args, code="DATA_LOSS", **lies):
         said = self.run_tool("open", self.write(build(self.entries, *args, **lies)), fails=True)
         self.assertIn(words, said)
-        self.assertTrue(said.startswith("DATA_LOSS: "), said)
+        self.assertTrue(said.startswith(code + ": "), said)
 
 
 class Writer(Case):
@@ -278,14 +278,14 @@ class Hostile(Case):
 
     def test_crc(self):
         self.entry(b"model/a").crc ^= 1
-        self.refused("does not have the digest (CRC-32) that the file says")
+        self.refused("does not have the digest (CRC-32) that the file says", code="UNAUTHENTICATED")
 
     def test_data(self):
         entry = self.entry(b"model/a")
         entry.data = b"jello"
-        self.refused("digest that the manifest says")
+        self.refused("digest that the manifest says", code="UNAUTHENTICATED")
         entry.crc = zlib.crc32(b"jello")
-        self.refused("does not have the digest that the manifest says")
+        self.refused("does not have the digest that the manifest says", code="UNAUTHENTICATED")
 
     def test_entry_that_is_not_in_the_manifest(self):
         self.entries.insert(4, Entry(b"model/aa", b"evil"))
@@ -302,6 +302,10 @@ class Hostile(Case):
 
     def test_more_in_meta(self):
         self.entries.insert(2, Entry(b"META/x", b"evil"))
+        self.refused("does not belong there")
+
+    def test_a_name_does_not_make_it_tampered(self):
+        self.entries.insert(0, Entry(b"META/digest", b"evil"))
         self.refused("does not belong there")
 
     def test_manifest_changed(self):

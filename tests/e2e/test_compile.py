@@ -412,7 +412,7 @@ class Use(Case):
 
     def test_files_that_are_no_artifact(self):
         for name, content in (("empty.kolm", b""), ("text.kolm", b"hello\n" * 100), ("cut.kolm", self.read(self.model)[:-10]),
-                              ("more.kolm", self.read(self.model) + b"x"), ("before.kolm", b"x" + self.read(self.model))):
+                              ("digest.kolm", self.read(self.model) + b"x"), ("before.kolm", b"x" + self.read(self.model))):
             self.write(name, content)
             self.assertIn("malformed", self.kolm("verify", name, code=7).out)
             self.kolm("run", name, "billing", code=7)
