@@ -180,18 +180,6 @@ static kit_status add_secrets(host_run *run, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-static kit_status make_scratch(host_run *run, kolm_error_t *err) {
-    const char *root = run->options->scratch_root;
-    if (!root) root = secure_getenv("TMPDIR");
-    if (!root || root[0] != '/') root = "/tmp";
-    KIT_TRY(kit_path_join(root, "kolm-XXXXXX", &run->scratch, err));
-    if (mkdtemp(run->scratch)) return KOLM_OK;
-    int why = errno;
-    free(run->scratch);
-    run->scratch = NULL;
-    return kit_fail_errno(err, why, "cannot make a scratch directory in %s", root);
-}
-
 static bool put_basics(cJSON *json, host_run *run) {
     const host_backend *backend = run->backend;
     const host_call_options *options = run->options;
@@ -211,7 +199,7 @@ static bool put_basics(cJSON *json, host_run *run) {
 }
 
 kit_status host_run_ask(host_run *run, kolm_error_t *err) {
-    KIT_TRY(make_scratch(run, err));
+    KIT_TRY(host_scratch_make(run->place, run->options, run->backend->name, &run->scratch, err));
     cJSON *json = cJSON_CreateObject();
     bool built = put_basics(json, run) && put_settings(json, run->options->config, run->backend->name);
     cJSON *args = run->args;

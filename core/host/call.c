@@ -95,9 +95,12 @@ static kit_status prepare(const host_registry *registry, host_run *run, cJSON *a
 }
 
 static kit_status call_one(const host_registry *registry, host_run *run, cJSON *args, kolm_error_t *err) {
+    host_scratch scratch = HOST_SCRATCH_NONE;
+    run->place = &scratch;
     kit_status prepared = prepare(registry, run, args, err);
     if (prepared != KOLM_OK) run->prepared = false;
     kit_status status = host_run_all(registry->program, run, 1, err); /* also frees a run that is not to be started */
+    host_scratch_end(&scratch, run->options);
     return prepared != KOLM_OK ? prepared : status;
 }
 
@@ -204,12 +207,14 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
                            const char *slot, cJSON *(*args)(const host_backend *, const void *), const void *question,
                            const host_call_options *options, host_result *out_results, kolm_error_t *err) {
     kit_status status = KOLM_OK;
+    host_scratch scratch = HOST_SCRATCH_NONE;
     host_run *runs = calloc(count > 0 ? count : 1, sizeof *runs);
     if (!runs) return no_memory(err);
     for (size_t i = 0; i < count; i++)
         run_init(&runs[i], rows[i], slot, options, &out_results[i]);
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
         runs[i].prefix_logs = true;
+        runs[i].place = &scratch;
         runs[i].deadline_ms = runs[0].deadline_ms;
         /* What is wrong with one (a token that is no text) is that one's verdict. */
         kolm_error_t why = KIT_ERROR_INIT;
@@ -222,6 +227,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
     for (size_t i = 0; status != KOLM_OK && i < count; i++)
         runs[i].prepared = false;
     kit_status ran = host_run_all(registry->program, runs, count, status == KOLM_OK ? err : NULL);
+    host_scratch_end(&scratch, options);
     free(runs);
     return status != KOLM_OK ? status : ran;
 }

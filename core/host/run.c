@@ -353,13 +353,8 @@ static void bury(host_run *runs, size_t count) {
         free_all(run);
         cJSON_Delete(run->args);
         run->args = NULL;
-        if (run->scratch) {
-            kit_status ignored =
-                kit_remove_tree(run->scratch, NULL); /* what cannot be removed does not fail a call that worked */
-            (void)ignored;
-            free(run->scratch);
-            run->scratch = NULL;
-        }
+        free(run->scratch);
+        run->scratch = NULL;
     }
 }
 

@@ -473,7 +473,10 @@ class Interrupt(Case):
                 os.remove(os.path.join(self.work, name))
 
     def test_killed_outright(self):
-        """kill -9: the next compile finds nothing in its way and cleans up."""
+        """kill -9: the next compile finds nothing in its way and cleans up, scratch of the backends included."""
+        scratch = os.path.join(self.dir, "scratch")
+        os.mkdir(scratch)
+        self.env["TMPDIR"] = scratch
         for step in range(6):
             process = self.begin("--force")
             time.sleep(0.01 + 0.02 * step)
@@ -485,6 +488,7 @@ class Interrupt(Case):
         self.assertEqual(self.left(), ["router-1.0.0.kolm", "router-1.0.0.kolm.intoto.jsonl"])
         self.assertEqual(self.jobs(), [])
         self.assertEqual([n for n in os.listdir(self.work) if n.startswith(".")], [])
+        self.assertEqual(os.listdir(scratch), [])
         self.kolm("verify", "router-1.0.0.kolm")
 
 

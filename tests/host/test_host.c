@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -817,6 +818,45 @@ START_TEST(test_scratch_is_removed) {
 }
 END_TEST
 
+/* What a kolm that was killed left is removed by the next one; what is in use, or nobody's scratch, stays. */
+START_TEST(test_scratch_of_the_dead_is_removed) {
+    static const struct {
+        const char *name;
+        mode_t mode; /* 0: a symbolic link */
+        bool used, stays;
+    } found[] = {{"kolm-scratch-Dead01", 0700, false, false}, {"kolm-scratch-Used01", 0700, true, true},
+                 {"kolm-scratch-Open01", 0755, false, true},  {"kolm-scratch-longer-name", 0700, false, true},
+                 {"kolm-abcdef", 0700, false, true},          {"kolm-scratch-Link01", 0, false, true}};
+    char scratch[PATH_MAX], path[PATH_MAX], inside[PATH_MAX];
+    int lock = -1;
+    struct stat info;
+    kit_format(scratch, sizeof scratch, "%s/scratch", home);
+    ck_assert_int_eq(mkdir(scratch, 0700), 0);
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++) {
+        kit_format(path, sizeof path, "%s/%s", scratch, found[i].name);
+        if (found[i].mode == 0) {
+            ck_assert_int_eq(symlink(home, path), 0);
+            continue;
+        }
+        ck_assert_int_eq(mkdir(path, 0700), 0);
+        ck_assert_int_eq(chmod(path, found[i].mode), 0);
+        kit_format(inside, sizeof inside, "%s/inside", path);
+        ck_assert_int_eq(mkdir(inside, 0700), 0);
+        if (!found[i].used) continue;
+        lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ck_assert_int_eq(flock(lock, LOCK_EX | LOCK_NB), 0);
+    }
+    add("good");
+    detect_with("good", (host_call_options){.timeout_ms = PATIENCE_MS, .scratch_root = scratch});
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++) {
+        kit_format(path, sizeof path, "%s/%s", scratch, found[i].name);
+        ck_assert_msg((lstat(path, &info) == 0) == found[i].stays, "%s", found[i].name);
+    }
+    close(lock);
+    forget();
+}
+END_TEST
+
 static void find_here(void) {
     ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
     if (n <= 0) abort();
@@ -858,6 +898,7 @@ int main(void) {
     tcase_add_test(slots, test_no_program);
     tcase_add_test(slots, test_replaced_after_scan);
     tcase_add_test(slots, test_scratch_is_removed);
+    tcase_add_test(slots, test_scratch_of_the_dead_is_removed);
     suite_add_tcase(suite, slots);
     TCase *airgap = tcase_create("airgap");
     tcase_add_checked_fixture(airgap, setup, teardown);

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Directories for scratch: made, held by a lock while in use, and removed also when the kolm that made them was killed. */
+#include "host/run.h"
+#include "kolm/kit/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PREFIX "kolm-scratch-"
+#define DRAWN "XXXXXX"
+#define NAMES_MAX 8192 /* entries of the root that are looked at: a crowded /tmp must not make every command slow */
+
+static const char *root_of(const host_call_options *options) {
+    const char *root = options->scratch_root;
+    if (!root) root = secure_getenv("TMPDIR");
+    return root && root[0] == '/' ? root : "/tmp";
+}
+
+/* Opens and locks a directory of ours; -1 when it is somebody else's, in use, gone, or nothing that we made. */
+static int lock_own(const char *path) {
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return -1;
+    bool own = fstat(fd, &info) == 0 && info.st_uid == geteuid() && (info.st_mode & 07777) == 0700;
+    /* Who locks a directory that was removed meanwhile, holds nothing. */
+    if (own && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && info.st_nlink > 0) return fd;
+    close(fd);
+    return -1;
+}
+
+/* What a kolm that was killed left behind. The lock ended with it. */
+static void sweep(const char *root) {
+    DIR *listing = opendir(root);
+    const struct dirent *entry;
+    for (int i = 0; listing && i < NAMES_MAX && (entry = readdir(listing)) != NULL; i++) {
+        char *path = NULL;
+        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0 || strlen(entry->d_name) != strlen(PREFIX DRAWN)) continue;
+        if (kit_path_join(root, entry->d_name, &path, NULL) != KOLM_OK) break;
+        int fd = lock_own(path);
+        if (fd >= 0) {
+            kit_status ignored = kit_remove_tree(path, NULL); /* the next one tries again */
+            (void)ignored;
+            close(fd);
+        }
+        free(path);
+    }
+    if (listing) closedir(listing);
+}
+
+static kit_status make(host_scratch *scratch, const char *root, kolm_error_t *err) {
+    /* Another kolm that sweeps may take a directory in the instant before it is locked: then another one is drawn. */
+    for (int attempt = 0; attempt < 16; attempt++) {
+        KIT_TRY(kit_path_join(root, PREFIX DRAWN, &scratch->path, err));
+        if (!mkdtemp(scratch->path)) {
+            int why = errno;
+            free(scratch->path);
+            scratch->path = NULL;
+            return kit_fail_errno(err, why, "cannot make a scratch directory in %s", root);
+        }
+        scratch->fd = lock_own(scratch->path);
+        struct stat info;
+        if (scratch->fd >= 0) return KOLM_OK;
+        /* A file system without locks: nobody can lock it to remove it either. */
+        if (stat(scratch->path, &info) == 0) return KOLM_OK;
+        free(scratch->path);
+        scratch->path = NULL;
+    }
+    return kit_fail(err, KOLM_E_ABORTED, "run the command again", "cannot keep a scratch directory in %s", root);
+}
+
+kit_status host_scratch_make(host_scratch *scratch, const host_call_options *options, const char *name, char **out_path,
+                             kolm_error_t *err) {
+    if (!scratch->path) KIT_TRY(make(scratch, root_of(options), err));
+    KIT_TRY(kit_path_join(scratch->path, name, out_path, err));
+    if (mkdir(*out_path, 0700) == 0) return KOLM_OK;
+    int why = errno;
+    kit_status status = kit_fail_errno(err, why, "cannot make the scratch directory %s", *out_path);
+    free(*out_path);
+    *out_path = NULL;
+    return status;
+}
+
+void host_scratch_end(host_scratch *scratch, const host_call_options *options) {
+    if (!scratch->path) return;
+    kit_status ignored = kit_remove_tree(scratch->path, NULL); /* what cannot be removed does not fail a call that worked */
+    (void)ignored;
+    if (scratch->fd >= 0) close(scratch->fd);
+    free(scratch->path);
+    *scratch = HOST_SCRATCH_NONE;
+    sweep(root_of(options));
+}
