@@ -19,16 +19,16 @@ typedef enum part { PART_DATA, PART_EVAL } part;
 
 /* One row in the index. */
 typedef struct index_record {
-    uint8_t input[16]; /* of SHA-256(input) */
-    uint64_t output;   /* of SHA-256(output) */
-    uint64_t row;      /* position in its part's spool, from 0 */
+    uint8_t input[16];      /* of SHA-256(input) */
+    uint64_t output;        /* of SHA-256(output) */
+    uint64_t row;           /* position in its part's spool, from 0 */
     uint64_t line_and_part; /* line in the file * 2 + part */
 } index_record;
 
 typedef struct label {
     uint64_t key; /* index_record.output, 0 for an empty place */
     uint64_t rows;
-    uint32_t held;    /* how many of them are held out, for an exact label */
+    uint32_t held; /* how many of them are held out, for an exact label */
     uint32_t gathered;
     uint64_t *hashes; /* split hashes of an exact label, sorted; NULL otherwise */
 } label;
@@ -55,7 +55,8 @@ typedef struct work {
 } work;
 
 static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory while preparing data");
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                    "out of memory while preparing data");
 }
 
 static kit_status cancelled(const work *w) {
@@ -67,7 +68,8 @@ static kit_status write_failed(const work *w, const char *what) {
     return kit_fail_errno(w->err, errno != 0 ? errno : EIO, "cannot write %s in %s", what, w->options->private_dir);
 }
 
-static kit_status digest(work *w, const void *a, size_t a_length, const void *b, size_t b_length, uint8_t out[KIT_SHA256_BYTES]) {
+static kit_status digest(work *w, const void *a, size_t a_length, const void *b, size_t b_length,
+                         uint8_t out[KIT_SHA256_BYTES]) {
     KIT_TRY(kit_sha256_update(w->sha, a, a_length, w->err));
     if (b_length > 0) KIT_TRY(kit_sha256_update(w->sha, b, b_length, w->err));
     return kit_sha256_final(w->sha, out, w->err);
@@ -75,7 +77,8 @@ static kit_status digest(work *w, const void *a, size_t a_length, const void *b,
 
 static uint64_t first8(const uint8_t *bytes) {
     uint64_t value = 0;
-    for (int i = 0; i < 8; i++) value = (value << 8) | bytes[i];
+    for (int i = 0; i < 8; i++)
+        value = (value << 8) | bytes[i];
     return value;
 }
 
@@ -85,8 +88,10 @@ static kit_status scratch_file(const work *w, const char *what, FILE **out, kolm
     KIT_TRY(kit_path_join(w->options->private_dir, what, &path, err));
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     kit_status status = KOLM_OK;
-    if (fd < 0) status = kit_fail_errno(err, errno, "cannot create %s", path);
-    else unlink(path);
+    if (fd < 0)
+        status = kit_fail_errno(err, errno, "cannot create %s", path);
+    else
+        unlink(path);
     free(path);
     if (status == KOLM_OK && (*out = fdopen(fd, "w+b")) == NULL) {
         close(fd);
@@ -137,7 +142,9 @@ static kit_status read_part(work *w, part which, int fd, const job_reader_option
         job_row row;
         status = job_reader_next(reader, &row, &found, w->err);
         if (may_skip(w, status)) {
-            if (w->summary->bad_rows < JOB_BAD_EXAMPLES) kit_copy(w->summary->bad_examples[w->summary->bad_rows], sizeof w->summary->bad_examples[0], w->err->text);
+            if (w->summary->bad_rows < JOB_BAD_EXAMPLES)
+                kit_copy(w->summary->bad_examples[w->summary->bad_rows], sizeof w->summary->bad_examples[0],
+                         w->err->text);
             w->summary->bad_rows++;
             status = KOLM_OK;
             found = true;
@@ -150,7 +157,9 @@ static kit_status read_part(work *w, part which, int fd, const job_reader_option
     job_reader_close(reader);
     if (status == KOLM_OK && fflush(w->parts[which].file) != 0) status = write_failed(w, "the spool");
     if (status == KOLM_OK && w->parts[which].rows == 0)
-        status = kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}", "%s holds no good row", how->path);
+        status = kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
+                          "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}",
+                          "%s holds no good row", how->path);
     return status;
 }
 
@@ -176,7 +185,8 @@ static int compare_records(const void *a, const void *b) {
 /* Decides on the rows that share one input: data rows first, then evaluation rows. */
 static void decide(work *w, const index_record *records, size_t count) {
     size_t data_rows = 0;
-    while (data_rows < count && (records[data_rows].line_and_part & 1) == PART_DATA) data_rows++;
+    while (data_rows < count && (records[data_rows].line_and_part & 1) == PART_DATA)
+        data_rows++;
     bool contradiction = false;
     for (size_t i = 1; i < data_rows; i++) {
         if (records[i].output == records[0].output) continue;
@@ -188,8 +198,10 @@ static void decide(work *w, const index_record *records, size_t count) {
     }
     for (size_t i = contradiction ? 0 : 1; i < data_rows; i++) {
         drop(&w->parts[PART_DATA], records[i].row);
-        if (contradiction) w->summary->contradictions++;
-        else w->summary->duplicates++;
+        if (contradiction)
+            w->summary->contradictions++;
+        else
+            w->summary->duplicates++;
     }
     for (size_t i = data_rows; i < count && data_rows > 0 && !contradiction; i++) {
         drop(&w->parts[PART_EVAL], records[i].row);
@@ -206,10 +218,12 @@ static kit_status clean_partition(work *w, FILE *file) {
     if (records == NULL) return no_memory(w->err);
     rewind(file);
     kit_status status = KOLM_OK;
-    if (fread(records, sizeof *records, count, file) != count) status = kit_fail_errno(w->err, EIO, "cannot read the index in %s", w->options->private_dir);
+    if (fread(records, sizeof *records, count, file) != count)
+        status = kit_fail_errno(w->err, EIO, "cannot read the index in %s", w->options->private_dir);
     if (status == KOLM_OK) qsort(records, count, sizeof *records, compare_records);
     for (size_t from = 0, to; status == KOLM_OK && from < count; from = to) {
-        for (to = from + 1; to < count && memcmp(records[from].input, records[to].input, sizeof records[0].input) == 0;) to++;
+        for (to = from + 1; to < count && memcmp(records[from].input, records[to].input, sizeof records[0].input) == 0;)
+            to++;
         decide(w, records + from, to - from);
     }
     free(records);
@@ -231,14 +245,15 @@ static kit_status clean(work *w) {
 /* ---- Walking the kept rows of a spool */
 
 typedef struct spooled {
-    cJSON *json; /* {"input","output"[,"messages"]} */
+    cJSON *json;                       /* {"input","output"[,"messages"]} */
     const char *input, *output, *body; /* body: the line without braces, from "input": on */
     uint64_t row;
 } spooled;
 
 typedef kit_status (*visit_fn)(work *w, const spooled *row, void *user);
 
-static kit_status visit_line(work *w, const char *line, size_t length, uint64_t row, visit_fn visit, void *user, kit_buf *whole) {
+static kit_status visit_line(work *w, const char *line, size_t length, uint64_t row, visit_fn visit, void *user,
+                             kit_buf *whole) {
     kit_buf_clear(whole);
     kit_buf_char(whole, '{');
     kit_buf_add(whole, line, length);
@@ -247,8 +262,10 @@ static kit_status visit_line(work *w, const char *line, size_t length, uint64_t 
     spooled item = {.body = line, .row = row, .json = cJSON_ParseWithLength(whole->data, whole->length)};
     if (item.json == NULL) return no_memory(w->err);
     kit_status status = KOLM_OK;
-    if (!kit_json_get_string(item.json, "input", &item.input) || !kit_json_get_string(item.json, "output", &item.output))
-        status = kit_fail(w->err, KOLM_E_DATA_LOSS, "run the command again", "the spool in %s was changed while it was read", w->options->private_dir);
+    if (!kit_json_get_string(item.json, "input", &item.input) ||
+        !kit_json_get_string(item.json, "output", &item.output))
+        status = kit_fail(w->err, KOLM_E_DATA_LOSS, "run the command again",
+                          "the spool in %s was changed while it was read", w->options->private_dir);
     if (status == KOLM_OK) status = visit(w, &item, user);
     cJSON_Delete(item.json);
     return status;
@@ -264,8 +281,11 @@ static kit_status visit_kept(work *w, part which, visit_fn visit, void *user) {
     for (uint64_t row = 0; row < s->rows && status == KOLM_OK; row++) {
         ssize_t length = getline(&line, &capacity, s->file);
         if (length > 0) line[length - 1] = '\0'; /* the LF that spool_row wrote */
-        if (length <= 0) status = kit_fail_errno(w->err, errno != 0 ? errno : EIO, "cannot read the spool in %s", w->options->private_dir);
-        else if (!is_dropped(s, row)) status = visit_line(w, line, (size_t)length - 1, row, visit, user, &whole);
+        if (length <= 0)
+            status = kit_fail_errno(w->err, errno != 0 ? errno : EIO, "cannot read the spool in %s",
+                                    w->options->private_dir);
+        else if (!is_dropped(s, row))
+            status = visit_line(w, line, (size_t)length - 1, row, visit, user, &whole);
         if (status == KOLM_OK) status = cancelled(w);
     }
     free(line);
@@ -277,7 +297,8 @@ static kit_status visit_kept(work *w, part which, visit_fn visit, void *user) {
 
 static label *find_label(const work *w, uint64_t key) {
     size_t i = (size_t)(key >> 1) & (w->label_capacity - 1);
-    while (w->labels[i].key != 0 && w->labels[i].key != key) i = (i + 1) & (w->label_capacity - 1);
+    while (w->labels[i].key != 0 && w->labels[i].key != key)
+        i = (i + 1) & (w->label_capacity - 1);
     return &w->labels[i];
 }
 
@@ -327,12 +348,19 @@ static void judge_closed(work *w, uint64_t longest) {
     job_summary *s = w->summary;
     s->labels = w->label_count;
     unsigned long long labels = w->label_count, rows = w->kept;
-    for (size_t i = 0; i < w->label_capacity; i++) s->lonely_labels += w->labels[i].key != 0 && w->labels[i].rows == 1;
+    for (size_t i = 0; i < w->label_capacity; i++)
+        s->lonely_labels += w->labels[i].key != 0 && w->labels[i].rows == 1;
     s->closed = !w->too_many_labels && labels * 2 <= rows && longest <= 1000;
-    if (w->too_many_labels) kit_format(s->closed_why, sizeof s->closed_why, "there are more than %u distinct outputs", JOB_LABELS_MAX);
-    else if (longest > 1000) kit_format(s->closed_why, sizeof s->closed_why, "outputs are up to %llu bytes long: texts, not labels", (unsigned long long)longest);
-    else if (!s->closed) kit_format(s->closed_why, sizeof s->closed_why, "%llu distinct outputs in %llu rows: most occur once", labels, rows);
-    else kit_format(s->closed_why, sizeof s->closed_why, "%llu distinct outputs in %llu rows", labels, rows);
+    if (w->too_many_labels)
+        kit_format(s->closed_why, sizeof s->closed_why, "there are more than %u distinct outputs", JOB_LABELS_MAX);
+    else if (longest > 1000)
+        kit_format(s->closed_why, sizeof s->closed_why, "outputs are up to %llu bytes long: texts, not labels",
+                   (unsigned long long)longest);
+    else if (!s->closed)
+        kit_format(s->closed_why, sizeof s->closed_why, "%llu distinct outputs in %llu rows: most occur once", labels,
+                   rows);
+    else
+        kit_format(s->closed_why, sizeof s->closed_why, "%llu distinct outputs in %llu rows", labels, rows);
 }
 
 static kit_status count_labels(work *w) {
@@ -340,9 +368,13 @@ static kit_status count_labels(work *w) {
     KIT_TRY(grow_labels(w));
     KIT_TRY(visit_kept(w, PART_DATA, count_label, &longest));
     judge_closed(w, longest);
-    if (w->kept == 0) return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "correct the rows: the same input must always have the same output", "every row of %s contradicts another one", w->options->data.path);
+    if (w->kept == 0)
+        return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
+                        "correct the rows: the same input must always have the same output",
+                        "every row of %s contradicts another one", w->options->data.path);
     if (w->label_count == 1)
-        return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "add rows with at least one other output", "every row of %s has the same output: there is nothing to learn", w->options->data.path);
+        return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "add rows with at least one other output",
+                        "every row of %s has the same output: there is nothing to learn", w->options->data.path);
     return KOLM_OK;
 }
 
@@ -350,7 +382,8 @@ static kit_status count_labels(work *w) {
 
 static kit_status split_hash(work *w, const char *input, uint64_t *out_hash) {
     uint8_t seed[8], hash[KIT_SHA256_BYTES];
-    for (int i = 0; i < 8; i++) seed[i] = (uint8_t)(w->options->seed >> (8 * i));
+    for (int i = 0; i < 8; i++)
+        seed[i] = (uint8_t)(w->options->seed >> (8 * i));
     KIT_TRY(digest(w, seed, sizeof seed, input, strlen(input), hash));
     *out_hash = first8(hash);
     return KOLM_OK;
@@ -387,7 +420,8 @@ static kit_status plan_split(work *w) {
     }
     KIT_TRY(visit_kept(w, PART_DATA, gather_hash, NULL));
     for (size_t i = 0; i < w->label_capacity; i++)
-        if (w->labels[i].hashes != NULL) qsort(w->labels[i].hashes, w->labels[i].gathered, sizeof(uint64_t), compare_hashes);
+        if (w->labels[i].hashes != NULL)
+            qsort(w->labels[i].hashes, w->labels[i].gathered, sizeof(uint64_t), compare_hashes);
     return KOLM_OK;
 }
 
@@ -525,7 +559,8 @@ static void close_work(work *w) {
         if (w->parts[p].file != NULL) fclose(w->parts[p].file);
         free(w->parts[p].dropped);
     }
-    for (size_t i = 0; i < w->label_capacity; i++) free(w->labels[i].hashes);
+    for (size_t i = 0; i < w->label_capacity; i++)
+        free(w->labels[i].hashes);
     free(w->labels);
     kit_sha256_free(w->sha);
 }
@@ -533,9 +568,13 @@ static void close_work(work *w) {
 static kit_status check_sides(work *w) {
     const job_summary *s = w->summary;
     if (s->eval_rows == 0 && w->options->eval_fd >= 0)
-        return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "give other rows: an input that was trained on measures memory, not skill", "every row of %s has an input that is also in %s", w->options->eval.path, w->options->data.path);
+        return kit_fail(
+            w->err, KOLM_E_INVALID_ARGUMENT, "give other rows: an input that was trained on measures memory, not skill",
+            "every row of %s has an input that is also in %s", w->options->eval.path, w->options->data.path);
     if (s->eval_rows == 0)
-        return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "add rows, or pass rows to measure on with --eval FILE", "no output of %s has two rows: nothing can be held out to measure the model", w->options->data.path);
+        return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "add rows, or pass rows to measure on with --eval FILE",
+                        "no output of %s has two rows: nothing can be held out to measure the model",
+                        w->options->data.path);
     return KOLM_OK;
 }
 

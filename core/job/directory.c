@@ -18,8 +18,8 @@ static bool looks_like_id(const char *name) {
     return strlen(name) == 16 && strspn(name, "0123456789abcdef") == 16;
 }
 
-/* Removes jobs whose owner is dead. The lock is there before the directory and gone after it, so a directory without one has no
- * owner, and a lock that can be taken has none either. */
+/* Removes jobs whose owner is dead. The lock is there before the directory and gone after it, so a directory without
+ * one has no owner, and a lock that can be taken has none either. */
 static void remove_dead(const char *root) {
     DIR *listing = opendir(root);
     if (listing == NULL) return;
@@ -49,14 +49,15 @@ static kit_status make_inside(job_directory *d, const char *name, char **out, ko
     return KOLM_OK;
 }
 
-/* Draws an id and locks it. Another kolm that looks for dead jobs may take a lock in the instant before this one does, and remove it:
- * then another id is drawn. */
+/* Draws an id and locks it. Another kolm that looks for dead jobs may take a lock in the instant before this one does,
+ * and remove it: then another id is drawn. */
 static kit_status take_lock(const char *root, job_directory *d, kolm_error_t *err) {
     for (int attempt = 0; attempt < 16; attempt++) {
         uint8_t random[8];
         char name[18];
         struct stat info;
-        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return kit_fail_errno(err, errno, "cannot draw a job id");
+        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+            return kit_fail_errno(err, errno, "cannot draw a job id");
         kit_hex(random, sizeof random, d->id);
         kit_format(name, sizeof name, ".%s", d->id);
         free(d->lock_path);
@@ -64,7 +65,8 @@ static kit_status take_lock(const char *root, job_directory *d, kolm_error_t *er
         KIT_TRY(kit_path_join(root, name, &d->lock_path, err));
         d->lock_fd = open(d->lock_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (d->lock_fd < 0) return kit_fail_errno(err, errno, "cannot create %s", d->lock_path);
-        if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(d->lock_fd, &info) == 0 && info.st_nlink > 0) return KOLM_OK;
+        if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(d->lock_fd, &info) == 0 && info.st_nlink > 0)
+            return KOLM_OK;
         close(d->lock_fd);
         d->lock_fd = -1;
     }
@@ -78,7 +80,8 @@ kit_status job_directory_make(const char *root, job_directory *out_directory, ko
     remove_dead(root);
     kit_status status = take_lock(root, d, err);
     if (status == KOLM_OK) status = kit_path_join(root, d->id, &d->path, err);
-    if (status == KOLM_OK && mkdir(d->path, 0700) != 0) status = kit_fail_errno(err, errno, "cannot create the directory %s", d->path);
+    if (status == KOLM_OK && mkdir(d->path, 0700) != 0)
+        status = kit_fail_errno(err, errno, "cannot create the directory %s", d->path);
     if (status == KOLM_OK) status = make_inside(d, "job", &d->job, err);
     if (status == KOLM_OK) status = make_inside(d, "private", &d->private, err);
     if (status != KOLM_OK) job_directory_close(d, false);
@@ -87,7 +90,8 @@ kit_status job_directory_make(const char *root, job_directory *out_directory, ko
 
 void job_directory_close(job_directory *directory, bool keep) {
     bool gone = keep || directory->path == NULL || kit_remove_tree(directory->path, NULL) == KOLM_OK;
-    /* What could not be removed is left to the next job under this root, which takes the lock when this process is gone. */
+    /* What could not be removed is left to the next job under this root, which takes the lock when this process is
+     * gone. */
     if (directory->lock_fd >= 0 && gone) unlink(directory->lock_path);
     if (directory->lock_fd >= 0) close(directory->lock_fd);
     free(directory->lock_path);
@@ -99,9 +103,11 @@ void job_directory_close(job_directory *directory, bool keep) {
 
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) {
     kit_buf kept = {0};
-    kit_buf_fmt(&kept, "%.*skept-%s", (int)(strlen(directory->path) - strlen(directory->id)), directory->path, directory->id);
+    kit_buf_fmt(&kept, "%.*skept-%s", (int)(strlen(directory->path) - strlen(directory->id)), directory->path,
+                directory->id);
     kit_status status = kit_buf_ok(&kept, err);
-    if (status == KOLM_OK && rename(directory->path, kept.data) != 0) status = kit_fail_errno(err, errno, "cannot keep %s", directory->path);
+    if (status == KOLM_OK && rename(directory->path, kept.data) != 0)
+        status = kit_fail_errno(err, errno, "cannot keep %s", directory->path);
     if (status == KOLM_OK) {
         free(directory->path);
         directory->path = kit_buf_take(&kept);
@@ -115,7 +121,9 @@ static bool put_model_files(cJSON *object, const job_description *d) {
     bool good = array != NULL;
     for (size_t i = 0; good && i < d->model_file_count; i++) {
         cJSON *item = cJSON_CreateObject();
-        good = kit_json_put_string(item, "name", d->model_files[i].name) && kit_json_put_string(item, "path", d->model_files[i].path) && kit_json_put_u64(item, "offset", d->model_files[i].offset) &&
+        good = kit_json_put_string(item, "name", d->model_files[i].name) &&
+               kit_json_put_string(item, "path", d->model_files[i].path) &&
+               kit_json_put_u64(item, "offset", d->model_files[i].offset) &&
                kit_json_put_u64(item, "size", d->model_files[i].size) && cJSON_AddItemToArray(array, item);
         if (!good) cJSON_Delete(item);
     }
@@ -135,17 +143,22 @@ static kit_status write_plainly(const char *path, const kit_buf *text, kolm_erro
 
 kit_status job_describe(const char *dir, const job_description *d, kolm_error_t *err) {
     cJSON *object = cJSON_CreateObject(), *options = cJSON_CreateObject();
-    bool good = kit_json_put_u64(object, "format", KIT_JOB_FORMAT) && kit_json_put_string(object, "kind", d->kind) && kit_json_put_string(object, "task", d->task) && kit_json_put_string(object, "recipe", d->recipe) &&
-                kit_json_put_u64(object, "seed", d->seed) && kit_json_put_string(object, "effort", d->effort) && kit_json_put_u64(object, "rows", d->rows) && kit_json_put_u64(object, "labels", d->labels);
+    bool good = kit_json_put_u64(object, "format", KIT_JOB_FORMAT) && kit_json_put_string(object, "kind", d->kind) &&
+                kit_json_put_string(object, "task", d->task) && kit_json_put_string(object, "recipe", d->recipe) &&
+                kit_json_put_u64(object, "seed", d->seed) && kit_json_put_string(object, "effort", d->effort) &&
+                kit_json_put_u64(object, "rows", d->rows) && kit_json_put_u64(object, "labels", d->labels);
     if (good && d->has_abstain) good = kit_json_put_u64(options, "abstain_micro", d->abstain_micro);
     if (good && d->has_target) good = kit_json_put_u64(options, "target_accuracy_micro", d->target_accuracy_micro);
     if (good && d->model_files != NULL) good = put_model_files(object, d);
     kit_buf text = {0};
     char *path = NULL;
     kit_status status = KOLM_OK;
-    if (good) good = kit_json_put(object, "options", options);
-    else cJSON_Delete(options);
-    if (!good) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (good)
+        good = kit_json_put(object, "options", options);
+    else
+        cJSON_Delete(options);
+    if (!good)
+        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     if (status == KOLM_OK) status = kit_json_line(object, &text, err);
     if (status == KOLM_OK) kit_buf_char(&text, '\n');
     if (status == KOLM_OK) status = kit_path_join(dir, "job.json", &path, err);

@@ -4,7 +4,8 @@
 #define KOLM_JOB_DIRECTORY_H
 
 /*
- * ROOT/ID/job       what the backend sees: job.json, train.jsonl, eval.jsonl; it writes model/, predictions.jsonl, result.json
+ * ROOT/ID/job       what the backend sees: job.json, train.jsonl, eval.jsonl; it writes model/, predictions.jsonl and
+ *                   result.json
  * ROOT/ID/private   what it never sees: heldout.jsonl, scratch of the preparation
  * ROOT/.ID          held (flock) by the kolm that owns the job; the kernel lets go of it when that kolm dies
  *
@@ -26,7 +27,7 @@ typedef struct job_directory {
 kit_status job_directory_make(const char *root, job_directory *out_directory, kolm_error_t *err) KIT_MUST_USE;
 /* Removes everything unless keep (see job_directory_keep); frees. Fine on {.lock_fd = -1}. */
 void job_directory_close(job_directory *directory, bool keep);
-/* Renames the directory to ROOT/kept-ID, which nobody cleans up; directory->path follows. Close with keep afterwards. */
+/* Renames the directory to ROOT/kept-ID, which nobody cleans up; directory->path follows. Then close with keep. */
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
 
 typedef struct job_description {

@@ -29,7 +29,8 @@ static const char *const output_names[] = {"output", "completion", "label", "ans
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory while reading data");
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                    "out of memory while reading data");
 }
 
 static unsigned long long line_of(const job_reader *reader) {
@@ -37,18 +38,24 @@ static unsigned long long line_of(const job_reader *reader) {
 }
 
 /* "FILE, line N, column C: expected X, found Y" */
-static kit_status bad(const job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column, const char *remedy, const char *text) {
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s, line %llu, column %zu: %s", reader->options.path, line, column, text);
+static kit_status bad(const job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column,
+                      const char *remedy, const char *text) {
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s, line %llu, column %zu: %s", reader->options.path, line,
+                    column, text);
 }
 
 static kit_status check_text(const job_reader *reader, const char *bytes, size_t length, kolm_error_t *err) {
     const char *nul = memchr(bytes, '\0', length);
-    if (nul != NULL) return bad(reader, err, line_of(reader), (size_t)(nul - bytes) + 1, "save the data as plain UTF-8 text, or pass --skip-bad to leave such rows out", "expected text, found a NUL byte");
+    if (nul != NULL)
+        return bad(reader, err, line_of(reader), (size_t)(nul - bytes) + 1,
+                   "save the data as plain UTF-8 text, or pass --skip-bad to leave such rows out",
+                   "expected text, found a NUL byte");
     size_t at = kit_utf8_valid(bytes, length);
     if (at == length) return KOLM_OK;
     char text[96];
     kit_format(text, sizeof text, "expected UTF-8, found the byte \\x%02X", (unsigned char)bytes[at]);
-    return bad(reader, err, line_of(reader), at + 1, "save the file as UTF-8, or pass --skip-bad to leave such rows out", text);
+    return bad(reader, err, line_of(reader), at + 1,
+               "save the file as UTF-8, or pass --skip-bad to leave such rows out", text);
 }
 
 /* ---- JSON lines */
@@ -70,16 +77,25 @@ static kit_status missing_key(const job_reader *reader, const cJSON *object, con
         add_printable(&text, item->string);
         kit_buf_char(&text, '"');
     }
-    kit_status status = bad(reader, err, line_of(reader), 1, "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or \"messages\")", kit_buf_text(&text));
+    kit_status status =
+        bad(reader, err, line_of(reader), 1,
+            "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or \"messages\")",
+            kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
 }
 
 static const char *type_name(const cJSON *item) {
-    return cJSON_IsNull(item) ? "null" : cJSON_IsNumber(item) ? "a number" : cJSON_IsBool(item) ? "true or false" : cJSON_IsArray(item) ? "an array" : cJSON_IsObject(item) ? "an object" : "text";
+    return cJSON_IsNull(item)     ? "null"
+           : cJSON_IsNumber(item) ? "a number"
+           : cJSON_IsBool(item)   ? "true or false"
+           : cJSON_IsArray(item)  ? "an array"
+           : cJSON_IsObject(item) ? "an object"
+                                  : "text";
 }
 
-static kit_status wrong_type(const job_reader *reader, const char *key, const char *expected, const cJSON *item, kolm_error_t *err) {
+static kit_status wrong_type(const job_reader *reader, const char *key, const char *expected, const cJSON *item,
+                             kolm_error_t *err) {
     char text[160];
     kit_format(text, sizeof text, "expected %s in \"%s\", found %s", expected, key, type_name(item));
     return bad(reader, err, line_of(reader), 1, "correct the row, or pass --skip-bad to leave such rows out", text);
@@ -87,17 +103,25 @@ static kit_status wrong_type(const job_reader *reader, const char *key, const ch
 
 static kit_status take_output(job_reader *reader, const char *key, const cJSON *item, kolm_error_t *err) {
     double value = cJSON_IsNumber(item) ? item->valuedouble : 0;
-    if (cJSON_IsString(item)) kit_buf_str(&reader->output, item->valuestring);
-    else if (cJSON_IsBool(item)) kit_buf_str(&reader->output, cJSON_IsTrue(item) ? "true" : "false");
-    else if (cJSON_IsNumber(item) && value >= -KIT_JSON_MAX_INTEGER && value <= KIT_JSON_MAX_INTEGER && value == (double)(long long)value) kit_buf_fmt(&reader->output, "%lld", (long long)value);
-    else return wrong_type(reader, key, "text, an integer, true or false", item, err);
+    if (cJSON_IsString(item))
+        kit_buf_str(&reader->output, item->valuestring);
+    else if (cJSON_IsBool(item))
+        kit_buf_str(&reader->output, cJSON_IsTrue(item) ? "true" : "false");
+    else if (cJSON_IsNumber(item) && value >= -KIT_JSON_MAX_INTEGER && value <= KIT_JSON_MAX_INTEGER &&
+             value == (double)(long long)value)
+        kit_buf_fmt(&reader->output, "%lld", (long long)value);
+    else
+        return wrong_type(reader, key, "text, an integer, true or false", item, err);
     return KOLM_OK;
 }
 
-static kit_status take_message(job_reader *reader, const cJSON *message, const char **out_role, const char **out_text, kolm_error_t *err) {
+static kit_status take_message(job_reader *reader, const cJSON *message, const char **out_role, const char **out_text,
+                               kolm_error_t *err) {
     if (!cJSON_IsObject(message)) return wrong_type(reader, "messages", "objects", message, err);
-    if (!kit_json_get_string(message, "role", out_role)) return missing_key(reader, message, "\"role\" with text in each message", err);
-    if (!kit_json_get_string(message, "content", out_text)) return missing_key(reader, message, "\"content\" with text in each message", err);
+    if (!kit_json_get_string(message, "role", out_role))
+        return missing_key(reader, message, "\"role\" with text in each message", err);
+    if (!kit_json_get_string(message, "content", out_text))
+        return missing_key(reader, message, "\"content\" with text in each message", err);
     return KOLM_OK;
 }
 
@@ -108,13 +132,20 @@ static kit_status take_chat(job_reader *reader, const cJSON *messages, kolm_erro
     const char *role = NULL, *text = NULL;
     for (const cJSON *item = messages->child; item != NULL; item = item->next) {
         KIT_TRY(take_message(reader, item, &role, &text, err));
-        if (strcmp(role, "user") == 0) users++;
-        else if (strcmp(role, "system") != 0) others++;
+        if (strcmp(role, "user") == 0)
+            users++;
+        else if (strcmp(role, "system") != 0)
+            others++;
         last = item;
     }
     bool answered = last != NULL && strcmp(role, "assistant") == 0;
-    if (!answered && !reader->options.inputs_only) return bad(reader, err, line_of(reader), 1, "the last message must be the assistant's: it is what the model learns to say", "expected a last message of the role \"assistant\"");
-    if (users == 0) return bad(reader, err, line_of(reader), 1, "each chat needs a message of the role \"user\"", "expected a message of the role \"user\"");
+    if (!answered && !reader->options.inputs_only)
+        return bad(reader, err, line_of(reader), 1,
+                   "the last message must be the assistant's: it is what the model learns to say",
+                   "expected a last message of the role \"assistant\"");
+    if (users == 0)
+        return bad(reader, err, line_of(reader), 1, "each chat needs a message of the role \"user\"",
+                   "expected a message of the role \"user\"");
     bool single = users == 1 && others == (answered ? 1u : 0u);
     for (const cJSON *item = messages->child; item != NULL; item = item->next) {
         KIT_TRY(take_message(reader, item, &role, &text, err));
@@ -142,7 +173,8 @@ static kit_status take_pair(job_reader *reader, const cJSON *object, kolm_error_
     const cJSON *input = kit_json_get(object, input_key), *output = kit_json_get(object, output_key);
     char wanted[160];
     kit_format(wanted, sizeof wanted, "\"%s\"", input == NULL ? input_key : output_key);
-    if (input == NULL || (output == NULL && !reader->options.inputs_only)) return missing_key(reader, object, wanted, err);
+    if (input == NULL || (output == NULL && !reader->options.inputs_only))
+        return missing_key(reader, object, wanted, err);
     if (!cJSON_IsString(input)) return wrong_type(reader, input_key, "text", input, err);
     kit_buf_str(&reader->input, input->valuestring);
     return output != NULL ? take_output(reader, output_key, output, err) : KOLM_OK;
@@ -154,15 +186,20 @@ static kit_status parse_json(job_reader *reader, const char *line, size_t length
     if (status != KOLM_OK) {
         /* The validator speaks of its own first line; the file has more. */
         const char *column = strstr(inner.text, "column ");
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out", "%s, line %llu, %s", reader->options.path, line_of(reader),
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out",
+                        "%s, line %llu, %s", reader->options.path, line_of(reader),
                         column != NULL ? column : inner.text);
     }
     cJSON_Delete(reader->json);
     reader->json = cJSON_ParseWithLength(line, length);
     if (reader->json == NULL) return no_memory(err);
-    if (!cJSON_IsObject(reader->json)) return bad(reader, err, line_of(reader), 1, "each line must be one JSON object", "expected an object in braces");
+    if (!cJSON_IsObject(reader->json))
+        return bad(reader, err, line_of(reader), 1, "each line must be one JSON object",
+                   "expected an object in braces");
     const cJSON *messages = kit_json_get(reader->json, "messages");
-    return messages != NULL && reader->options.input_col == NULL ? take_chat(reader, messages, err) : take_pair(reader, reader->json, err);
+    return messages != NULL && reader->options.input_col == NULL ? take_chat(reader, messages, err)
+                                                                 : take_pair(reader, reader->json, err);
 }
 
 /* ---- Tables */
@@ -170,7 +207,8 @@ static kit_status parse_json(job_reader *reader, const char *line, size_t length
 /* True when the quotes of record are balanced: it ends a record. */
 static bool record_is_whole(const kit_buf *record) {
     size_t quotes = 0;
-    for (size_t i = 0; i < record->length; i++) quotes += record->data[i] == '"';
+    for (size_t i = 0; i < record->length; i++)
+        quotes += record->data[i] == '"';
     return quotes % 2 == 0;
 }
 
@@ -185,16 +223,22 @@ static kit_status read_record(job_reader *reader, unsigned long long *out_line, 
         reader->have_line = false;
         if (line == NULL) {
             if (!*out_found) return KOLM_OK;
-            return bad(reader, err, *out_line, 1, "close the quote, or double it if it belongs to the text", "expected a closing quote, found the end of the file");
+            return bad(reader, err, *out_line, 1, "close the quote, or double it if it belongs to the text",
+                       "expected a closing quote, found the end of the file");
         }
         if (!*out_found && length == 0) continue;
-        if (!*out_found) *out_line = line_of(reader);
-        else kit_buf_char(&reader->record, '\n');
+        if (!*out_found)
+            *out_line = line_of(reader);
+        else
+            kit_buf_char(&reader->record, '\n');
         *out_found = true;
         KIT_TRY(check_text(reader, line, length, err));
         kit_buf_add(&reader->record, line, length);
         KIT_TRY(kit_buf_ok(&reader->record, err));
-        if (reader->record.length > JOB_ROW_MAX) return kit_fail(err, KOLM_E_OUT_OF_RANGE, "is a quote left open there?", "%s, line %llu: the row is longer than %u bytes", reader->options.path, *out_line, JOB_ROW_MAX);
+        if (reader->record.length > JOB_ROW_MAX)
+            return kit_fail(err, KOLM_E_OUT_OF_RANGE, "is a quote left open there?",
+                            "%s, line %llu: the row is longer than %u bytes", reader->options.path, *out_line,
+                            JOB_ROW_MAX);
         if (record_is_whole(&reader->record)) return KOLM_OK;
     }
 }
@@ -211,9 +255,12 @@ static kit_status split_record(job_reader *reader, unsigned long long line, size
                 *to++ = *from++;
             }
             if (from < end) from++;
-            if (from < end && *from != reader->separator) return bad(reader, err, line, (size_t)(from - reader->record.data) + 1, "double a quote that belongs to the text", "expected a separator behind a closing quote");
+            if (from < end && *from != reader->separator)
+                return bad(reader, err, line, (size_t)(from - reader->record.data) + 1,
+                           "double a quote that belongs to the text", "expected a separator behind a closing quote");
         } else {
-            while (from < end && *from != reader->separator) *to++ = *from++;
+            while (from < end && *from != reader->separator)
+                *to++ = *from++;
         }
         bool more = from < end;
         if (more) from++;
@@ -225,7 +272,8 @@ static kit_status split_record(job_reader *reader, unsigned long long line, size
 
 static const char *field(const job_reader *reader, size_t index) {
     const char *p = reader->record.data;
-    while (index-- > 0) p += strlen(p) + 1;
+    while (index-- > 0)
+        p += strlen(p) + 1;
     return p;
 }
 
@@ -248,7 +296,8 @@ static kit_status no_column(const job_reader *reader, const char *which, const c
         kit_buf_char(&text, '\'');
     }
     char remedy[200];
-    kit_format(remedy, sizeof remedy, "name the column with %s, or give JSON lines with {\"input\": ..., \"output\": ...}", option);
+    kit_format(remedy, sizeof remedy,
+               "name the column with %s, or give JSON lines with {\"input\": ..., \"output\": ...}", option);
     kit_status status = bad(reader, err, 1, 1, remedy, kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
@@ -257,16 +306,24 @@ static kit_status no_column(const job_reader *reader, const char *which, const c
 static kit_status read_header(job_reader *reader, kolm_error_t *err) {
     unsigned long long line = 1;
     bool found = false;
-    reader->separator = memchr(reader->line, '\t', reader->line_length) != NULL && memchr(reader->line, ',', reader->line_length) == NULL ? '\t' : ',';
+    reader->separator = memchr(reader->line, '\t', reader->line_length) != NULL &&
+                                memchr(reader->line, ',', reader->line_length) == NULL
+                            ? '\t'
+                            : ',';
     size_t length = strlen(reader->options.path);
     if (length > 4 && strcasecmp(reader->options.path + length - 4, ".tsv") == 0) reader->separator = '\t';
     KIT_TRY(read_record(reader, &line, &found, err));
     KIT_TRY(split_record(reader, line, &reader->columns, err));
     const char *const *inputs = reader->options.input_col != NULL ? &reader->options.input_col : input_names;
     const char *const *outputs = reader->options.output_col != NULL ? &reader->options.output_col : output_names;
-    if (!find_column(reader, inputs, reader->options.input_col != NULL ? 1 : COUNT(input_names), &reader->input_index)) return no_column(reader, reader->options.input_col != NULL ? reader->options.input_col : "'input' and 'output'", "--input-col", err);
-    reader->has_output_column = find_column(reader, outputs, reader->options.output_col != NULL ? 1 : COUNT(output_names), &reader->output_index);
-    if (!reader->has_output_column && !reader->options.inputs_only) return no_column(reader, reader->options.output_col != NULL ? reader->options.output_col : "'output'", "--output-col", err);
+    if (!find_column(reader, inputs, reader->options.input_col != NULL ? 1 : COUNT(input_names), &reader->input_index))
+        return no_column(reader, reader->options.input_col != NULL ? reader->options.input_col : "'input' and 'output'",
+                         "--input-col", err);
+    reader->has_output_column = find_column(
+        reader, outputs, reader->options.output_col != NULL ? 1 : COUNT(output_names), &reader->output_index);
+    if (!reader->has_output_column && !reader->options.inputs_only)
+        return no_column(reader, reader->options.output_col != NULL ? reader->options.output_col : "'output'",
+                         "--output-col", err);
     return KOLM_OK;
 }
 
@@ -278,7 +335,8 @@ static kit_status parse_table(job_reader *reader, unsigned long long *out_line, 
     if (count != reader->columns) {
         char text[96];
         kit_format(text, sizeof text, "expected %zu fields as in the header, found %zu", reader->columns, count);
-        return bad(reader, err, *out_line, 1, "quote fields that hold the separator, or pass --skip-bad to leave such rows out", text);
+        return bad(reader, err, *out_line, 1,
+                   "quote fields that hold the separator, or pass --skip-bad to leave such rows out", text);
     }
     kit_buf_str(&reader->input, field(reader, reader->input_index));
     if (reader->has_output_column) kit_buf_str(&reader->output, field(reader, reader->output_index));
@@ -291,9 +349,15 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
     const char *path = reader->options.path;
     do {
         kit_status status = kit_lines_next(reader->lines, &reader->line, &reader->line_length, err);
-        if (status == KOLM_E_OUT_OF_RANGE) return kit_fail(err, KOLM_E_OUT_OF_RANGE, "one row a line: is this a JSON array? then write one object a line", "%s, line 1: the row is longer than %u bytes", path, JOB_ROW_MAX);
+        if (status == KOLM_E_OUT_OF_RANGE)
+            return kit_fail(err, KOLM_E_OUT_OF_RANGE,
+                            "one row a line: is this a JSON array? then write one object a line",
+                            "%s, line 1: the row is longer than %u bytes", path, JOB_ROW_MAX);
         KIT_TRY(status);
-        if (reader->line == NULL) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}", "%s is empty", path);
+        if (reader->line == NULL)
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                            "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}", "%s is empty",
+                            path);
         size_t blanks = strspn(reader->line, " \t");
         if (blanks < reader->line_length) {
             reader->format = reader->line[blanks] == '{' ? ROWS_JSON : ROWS_TABLE;
@@ -303,10 +367,14 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
     const unsigned char *s = (const unsigned char *)reader->line;
     size_t n = reader->line_length;
     if (n >= 2 && ((s[0] == 0xFF && s[1] == 0xFE) || (s[0] == 0xFE && s[1] == 0xFF)))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "convert it: iconv -f UTF-16 -t UTF-8", "%s is UTF-16 text, not UTF-8", path);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "convert it: iconv -f UTF-16 -t UTF-8",
+                        "%s is UTF-16 text, not UTF-8", path);
     if (reader->format == ROWS_TABLE && (memchr(s, '\0', n) != NULL || kit_utf8_valid(reader->line, n) != n))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give JSON lines, CSV or TSV as UTF-8 text", "%s is not text: it begins with binary bytes", path);
-    if (s[0] == '[') return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write one object a line (jq -c '.[]' does that)", "%s, line 1, column 1: expected one JSON object a line, found an array", path);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give JSON lines, CSV or TSV as UTF-8 text",
+                        "%s is not text: it begins with binary bytes", path);
+    if (s[0] == '[')
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write one object a line (jq -c '.[]' does that)",
+                        "%s, line 1, column 1: expected one JSON object a line, found an array", path);
     reader->have_line = true;
     return KOLM_OK;
 }
@@ -334,7 +402,10 @@ static kit_status next_json(job_reader *reader, unsigned long long *out_line, bo
         size_t length = reader->line_length;
         if (!reader->have_line) {
             kit_status status = kit_lines_next(reader->lines, &line, &length, err);
-            if (status == KOLM_E_OUT_OF_RANGE) return kit_fail(err, status, "split it into rows, or pass --skip-bad to leave it out", "%s, line %llu: the row is longer than %u bytes", reader->options.path, line_of(reader), JOB_ROW_MAX);
+            if (status == KOLM_E_OUT_OF_RANGE)
+                return kit_fail(err, status, "split it into rows, or pass --skip-bad to leave it out",
+                                "%s, line %llu: the row is longer than %u bytes", reader->options.path, line_of(reader),
+                                JOB_ROW_MAX);
             KIT_TRY(status);
         }
         reader->have_line = false;
@@ -359,18 +430,25 @@ kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found
     kit_buf_clear(&reader->input);
     kit_buf_clear(&reader->output);
     unsigned long long line = 0;
-    kit_status status = reader->format == ROWS_JSON ? next_json(reader, &line, out_found, err) : parse_table(reader, &line, out_found, err);
+    kit_status status = reader->format == ROWS_JSON ? next_json(reader, &line, out_found, err)
+                                                    : parse_table(reader, &line, out_found, err);
     if (status != KOLM_OK || !*out_found) return status;
     KIT_TRY(kit_buf_ok(&reader->input, err));
     KIT_TRY(kit_buf_ok(&reader->output, err));
-    if (is_blank(&reader->input)) return bad(reader, err, line, 1, "give the row an input, or pass --skip-bad to leave such rows out", "expected an input with text, found a blank one");
-    if (!reader->options.inputs_only && is_blank(&reader->output)) return bad(reader, err, line, 1, "give the row an output, or pass --skip-bad to leave such rows out", "expected an output with text, found a blank one");
+    if (is_blank(&reader->input))
+        return bad(reader, err, line, 1, "give the row an input, or pass --skip-bad to leave such rows out",
+                   "expected an input with text, found a blank one");
+    if (!reader->options.inputs_only && is_blank(&reader->output))
+        return bad(reader, err, line, 1, "give the row an output, or pass --skip-bad to leave such rows out",
+                   "expected an output with text, found a blank one");
     out_row->line = line;
     out_row->input = kit_buf_text(&reader->input);
     out_row->output = kit_buf_text(&reader->output);
     out_row->input_length = reader->input.length;
     out_row->output_length = reader->output.length;
-    out_row->messages = reader->format == ROWS_JSON && reader->options.input_col == NULL ? kit_json_get(reader->json, "messages") : NULL;
+    out_row->messages = reader->format == ROWS_JSON && reader->options.input_col == NULL
+                            ? kit_json_get(reader->json, "messages")
+                            : NULL;
     return KOLM_OK;
 }
 

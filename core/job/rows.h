@@ -7,15 +7,18 @@
  * Formats, told apart by content (a first non-blank byte '{' is JSON lines, anything else a table) and, for tables, by
  * suffix (.tsv) or by the first line (a tab and no comma is TSV):
  *
- *   JSON lines  {"input","output"} or {"prompt","completion"}: strings; an output may also be an integer or a boolean, taken as its
- *               JSON text. {"messages":[{"role","content"}...]} (OpenAI chat): the last message must be the assistant's and is the
- *               output. With one user message before it (and any system message) the input is the user's text; with more it is all
- *               of them, "role: text", one a line. Other keys are ignored. Blank lines are skipped.
- *   CSV, TSV    RFC 4180: a header line, fields in double quotes may hold separators, line ends and doubled quotes. Columns:
- *               input | prompt | text | question | query, and output | completion | label | answer | category | target; --input-col
- *               and --output-col name others.
+ *   JSON lines  {"input","output"} or {"prompt","completion"}: strings; an output may also be an integer or a boolean,
+ *               taken as its JSON text. {"messages":[{"role","content"}...]} (OpenAI chat): the last message must be
+ *               the assistant's and is the output. With one user message before it (and any system message) the input
+ *               is the user's text; with more it is all of them, "role: text", one a line. Other keys are ignored.
+ *               Blank lines are skipped.
+ *   CSV, TSV    RFC 4180: a header line, fields in double quotes may hold separators, line ends and doubled quotes.
+ *               Columns: input | prompt | text | question | query, and output | completion | label | answer | category
+ *               | target; --input-col and --output-col name others.
  *
- * A row is at most JOB_ROW_MAX bytes. All text must be valid UTF-8 without NUL; a byte order mark at the start is dropped.
+ * A row is at most JOB_ROW_MAX bytes. All text must be valid UTF-8 without NUL; a byte order mark at the start is
+ * dropped.
+ *
  * Threads: one reader, one thread.
  */
 
@@ -26,7 +29,7 @@
 typedef struct job_reader job_reader;
 
 typedef struct job_row {
-    uint64_t line; /* where it starts in the file, from 1 */
+    uint64_t line;              /* where it starts in the file, from 1 */
     const char *input, *output; /* NUL terminated, valid until the next call */
     size_t input_length, output_length;
     const cJSON *messages; /* the chat it came from, or NULL; valid until the next call */
@@ -36,14 +39,17 @@ typedef struct job_reader_options {
     const char *path;       /* shown in errors */
     const char *input_col;  /* NULL: guess */
     const char *output_col; /* NULL: guess */
-    const volatile sig_atomic_t *cancel; /* non-zero when a signal comes ends a wait for input with CANCELLED; NULL: never */
-    bool inputs_only;       /* rows need no output (kolm run); output is then "" when there is none */
+    /* Not zero when a signal comes ends a wait for input with CANCELLED; NULL: never. */
+    const volatile sig_atomic_t *cancel;
+    bool inputs_only; /* rows need no output (kolm run); output is then "" when there is none */
 } job_reader_options;
 
-/* fd is read from its start and stays the caller's. INVALID_ARGUMENT when this cannot be data (empty, binary, UTF-16, no usable header). */
-kit_status job_reader_open(int fd, const job_reader_options *options, job_reader **out_reader, kolm_error_t *err) KIT_MUST_USE;
-/* The next row; *out_found false at the end. INVALID_ARGUMENT or OUT_OF_RANGE for a bad row (the error says line, column, what
- * was expected): reading may go on behind it. Any other code is final. */
+/* fd is read from its start and stays the caller's. INVALID_ARGUMENT when this cannot be data (empty, binary, UTF-16,
+ * no usable header). */
+kit_status job_reader_open(int fd, const job_reader_options *options, job_reader **out_reader,
+                           kolm_error_t *err) KIT_MUST_USE;
+/* The next row; *out_found false at the end. INVALID_ARGUMENT or OUT_OF_RANGE for a bad row (the error says line,
+ * column, what was expected): reading may go on behind it. Any other code is final. */
 kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found, kolm_error_t *err) KIT_MUST_USE;
 void job_reader_close(job_reader *reader);
 

@@ -12,12 +12,14 @@
 #define LINE_MAX_BYTES (64u << 20)
 
 static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory while scoring");
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                    "out of memory while scoring");
 }
 
 static uint64_t hash_bytes(const char *text, size_t length) {
     uint64_t hash = 0xCBF29CE484222325ull;
-    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)text[i]) * 0x100000001B3ull;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (unsigned char)text[i]) * 0x100000001B3ull;
     return hash ^ (hash >> 31);
 }
 
@@ -34,7 +36,8 @@ static bool make_room(void **array, size_t item, size_t count, size_t *capacity)
 
 static size_t label_place(const score_answers *a, const char *text) {
     size_t i = hash_bytes(text, strlen(text)) & (a->label_places_count - 1);
-    while (a->label_places[i] != 0 && strcmp(a->labels[a->label_places[i] - 1].text, text) != 0) i = (i + 1) & (a->label_places_count - 1);
+    while (a->label_places[i] != 0 && strcmp(a->labels[a->label_places[i] - 1].text, text) != 0)
+        i = (i + 1) & (a->label_places_count - 1);
     return i;
 }
 
@@ -56,7 +59,8 @@ static bool grow_label_places(score_answers *a) {
     free(a->label_places);
     a->label_places = places;
     a->label_places_count = count;
-    for (size_t i = 0; i < a->label_count; i++) a->label_places[label_place(a, a->labels[i].text)] = (uint32_t)i + 1;
+    for (size_t i = 0; i < a->label_count; i++)
+        a->label_places[label_place(a, a->labels[i].text)] = (uint32_t)i + 1;
     return true;
 }
 
@@ -68,12 +72,14 @@ static bool grow_pair_places(score_answers *a) {
     free(a->pair_places);
     a->pair_places = places;
     a->pair_places_count = count;
-    for (size_t i = 0; i < a->pair_count; i++) a->pair_places[pair_place(a, a->pairs[i].truth, a->pairs[i].given)] = (uint32_t)i + 1;
+    for (size_t i = 0; i < a->pair_count; i++)
+        a->pair_places[pair_place(a, a->pairs[i].truth, a->pairs[i].given)] = (uint32_t)i + 1;
     return true;
 }
 
 static kit_status intern(score_answers *a, const char *text, uint32_t *out_index, kolm_error_t *err) {
-    if (!grow_label_places(a) || !make_room((void **)&a->labels, sizeof *a->labels, a->label_count, &a->label_capacity)) return no_memory(err);
+    if (!grow_label_places(a) || !make_room((void **)&a->labels, sizeof *a->labels, a->label_count, &a->label_capacity))
+        return no_memory(err);
     size_t place = label_place(a, text);
     if (a->label_places[place] == 0) {
         char *copy = NULL;
@@ -86,7 +92,8 @@ static kit_status intern(score_answers *a, const char *text, uint32_t *out_index
 }
 
 static kit_status add_confusion(score_answers *a, uint32_t truth, uint32_t given, kolm_error_t *err) {
-    if (!grow_pair_places(a) || !make_room((void **)&a->pairs, sizeof *a->pairs, a->pair_count, &a->pair_capacity)) return no_memory(err);
+    if (!grow_pair_places(a) || !make_room((void **)&a->pairs, sizeof *a->pairs, a->pair_count, &a->pair_capacity))
+        return no_memory(err);
     size_t place = pair_place(a, truth, given);
     if (a->pair_places[place] == 0) {
         a->pairs[a->pair_count++] = (score_pair){truth, given, 0};
@@ -115,8 +122,10 @@ static kit_status tally(score_answers *a, const char *truth, const char *given, 
     a->correct += right;
     KIT_TRY(intern(a, given, &given_index, err));
     a->labels[given_index].given++;
-    if (right) a->labels[given_index].correct++;
-    else KIT_TRY(add_confusion(a, truth_index, given_index, err));
+    if (right)
+        a->labels[given_index].correct++;
+    else
+        KIT_TRY(add_confusion(a, truth_index, given_index, err));
     add_confidence(a->bins, SCORE_ECE_BINS, confidence, right);
     a->thresholds[(size_t)(confidence * SCORE_THRESHOLDS)].rows++;
     a->thresholds[(size_t)(confidence * SCORE_THRESHOLDS)].correct += right;
@@ -124,24 +133,31 @@ static kit_status tally(score_answers *a, const char *truth, const char *given, 
 }
 
 static kit_status bad_answer(kolm_error_t *err, uint64_t line, const char *text) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author", "answer %llu of the backend: %s", (unsigned long long)line, text);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
+                    "answer %llu of the backend: %s", (unsigned long long)line, text);
 }
 
 /* One held-out row and the answer to it. */
 static kit_status take_pair(score_answers *a, const cJSON *row, const cJSON *answer, uint64_t line, kolm_error_t *err) {
     const char *id = NULL, *truth = NULL, *answer_id = NULL, *given = NULL;
     double confidence = 0;
-    if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "output", &truth)) return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "held-out row %llu was changed", (unsigned long long)line);
-    if (!cJSON_IsObject(answer) || !kit_json_get_string(answer, "id", &answer_id)) return bad_answer(err, line, "expected an object with the text \"id\"");
+    if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "output", &truth))
+        return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "held-out row %llu was changed",
+                        (unsigned long long)line);
+    if (!cJSON_IsObject(answer) || !kit_json_get_string(answer, "id", &answer_id))
+        return bad_answer(err, line, "expected an object with the text \"id\"");
     if (strcmp(id, answer_id) != 0) {
         char text[200];
-        kit_format(text, sizeof text, "expected the id %.64s, found %.64s: one answer per input, in order", id, answer_id);
+        kit_format(text, sizeof text, "expected the id %.64s, found %.64s: one answer per input, in order", id,
+                   answer_id);
         return bad_answer(err, line, text);
     }
     const cJSON *output = kit_json_get(answer, "output");
-    if (!cJSON_IsString(output) && !cJSON_IsNull(output)) return bad_answer(err, line, "expected text or null in \"output\"");
+    if (!cJSON_IsString(output) && !cJSON_IsNull(output))
+        return bad_answer(err, line, "expected text or null in \"output\"");
     if (cJSON_IsString(output)) given = output->valuestring;
-    if (!kit_json_get_number(answer, "confidence", &confidence) || !(confidence >= 0 && confidence <= 1)) return bad_answer(err, line, "expected a \"confidence\" from 0 to 1");
+    if (!kit_json_get_number(answer, "confidence", &confidence) || !(confidence >= 0 && confidence <= 1))
+        return bad_answer(err, line, "expected a \"confidence\" from 0 to 1");
     return tally(a, truth, given, confidence, err);
 }
 
@@ -167,9 +183,12 @@ static kit_status read_side_by_side(score_answers *a, kit_lines *rows, kit_lines
         }
         bool end = status == KOLM_OK && row == NULL && answer == NULL;
         if (status == KOLM_OK && !end) {
-            if (row == NULL) status = bad_answer(err, line, "there are more answers than inputs");
-            else if (answer == NULL) status = bad_answer(err, line, "it is missing: the backend stopped answering");
-            else status = take_pair(a, row, answer, line, err);
+            if (row == NULL)
+                status = bad_answer(err, line, "there are more answers than inputs");
+            else if (answer == NULL)
+                status = bad_answer(err, line, "it is missing: the backend stopped answering");
+            else
+                status = take_pair(a, row, answer, line, err);
         }
         cJSON_Delete(row);
         cJSON_Delete(answer);
@@ -183,7 +202,8 @@ static kit_status open_lines(const char *path, int *out_fd, kit_lines **out, kol
     return kit_lines_open(*out_fd, LINE_MAX_BYTES, out, err);
 }
 
-kit_status score_answers_read(const char *heldout_path, const char *predictions_path, score_answers **out_answers, kolm_error_t *err) {
+kit_status score_answers_read(const char *heldout_path, const char *predictions_path, score_answers **out_answers,
+                              kolm_error_t *err) {
     *out_answers = NULL;
     int row_fd = -1, answer_fd = -1;
     kit_lines *rows = NULL, *answers = NULL;
@@ -197,14 +217,17 @@ kit_status score_answers_read(const char *heldout_path, const char *predictions_
     kit_lines_close(answers);
     if (row_fd >= 0) close(row_fd);
     if (answer_fd >= 0) close(answer_fd);
-    if (status == KOLM_OK) *out_answers = a;
-    else score_answers_free(a);
+    if (status == KOLM_OK)
+        *out_answers = a;
+    else
+        score_answers_free(a);
     return status;
 }
 
 void score_answers_free(score_answers *answers) {
     if (answers == NULL) return;
-    for (size_t i = 0; i < answers->label_count; i++) free(answers->labels[i].text);
+    for (size_t i = 0; i < answers->label_count; i++)
+        free(answers->labels[i].text);
     free(answers->labels);
     free(answers->label_places);
     free(answers->pairs);
@@ -230,7 +253,8 @@ const char *score_predictions_sha256(const score_answers *answers) {
 
 uint32_t score_ece_micro(const score_answers *answers) {
     double sum = 0;
-    for (int i = 0; i < SCORE_ECE_BINS; i++) sum += fabs((double)answers->bins[i].correct - answers->bins[i].confidence);
+    for (int i = 0; i < SCORE_ECE_BINS; i++)
+        sum += fabs((double)answers->bins[i].correct - answers->bins[i].confidence);
     return answers->answered == 0 ? 0 : (uint32_t)(sum / (double)answers->answered * SCORE_MICRO + 0.5);
 }
 
@@ -252,7 +276,8 @@ static void merge_sort(const score_answers *a, uint32_t *items, uint32_t *spare,
 static uint32_t *sorted(const score_answers *a, size_t count, compare_fn compare) {
     uint32_t *items = calloc(count + 1, sizeof *items), *spare = calloc(count + 1, sizeof *spare);
     if (items != NULL && spare != NULL) {
-        for (size_t i = 0; i < count; i++) items[i] = (uint32_t)i;
+        for (size_t i = 0; i < count; i++)
+            items[i] = (uint32_t)i;
         merge_sort(a, items, spare, count, compare);
     } else {
         free(items);

@@ -57,7 +57,8 @@ void score_compute(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t 
         .accuracy_interval = score_wilson(correct, answered),
     };
     out_k->k = weigh(out_k, out_k->accuracy);
-    out_k->k_interval = (score_interval){weigh(out_k, out_k->accuracy_interval.low_micro), weigh(out_k, out_k->accuracy_interval.high_micro)};
+    out_k->k_interval = (score_interval){weigh(out_k, out_k->accuracy_interval.low_micro),
+                                         weigh(out_k, out_k->accuracy_interval.high_micro)};
 }
 
 bool score_ships(const score_k *k, const score_gates *gates) {

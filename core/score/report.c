@@ -16,21 +16,27 @@ static bool put_micro(cJSON *object, const char *key, uint64_t micro) {
 
 static bool put_reference(cJSON *object) {
     cJSON *reference = cJSON_CreateObject();
-    bool good = kit_json_put_u64(reference, "bytes", 80000000000ull) && kit_json_put_u64(reference, "latency_ms", 1240) && put_micro(reference, "usd_per_call", 18000) &&
-                kit_json_put_u64(reference, "bytes_per_second", 50000000000ull) && put_micro(reference, "usd_per_hour", 2500000);
+    bool good = kit_json_put_u64(reference, "bytes", 80000000000ull) &&
+                kit_json_put_u64(reference, "latency_ms", 1240) && put_micro(reference, "usd_per_call", 18000) &&
+                kit_json_put_u64(reference, "bytes_per_second", 50000000000ull) &&
+                put_micro(reference, "usd_per_hour", 2500000);
     if (good) return kit_json_put(object, "reference", reference);
     cJSON_Delete(reference);
     return false;
 }
 
 static bool put_terms(cJSON *object, const score_k *k) {
-    return put_micro(object, "k", k->k) && put_micro(object, "accuracy", k->accuracy) && put_micro(object, "size", k->size) && put_micro(object, "latency", k->latency) && put_micro(object, "cost", k->cost) &&
-           put_micro(object, "coverage", k->coverage);
+    return put_micro(object, "k", k->k) && put_micro(object, "accuracy", k->accuracy) &&
+           put_micro(object, "size", k->size) && put_micro(object, "latency", k->latency) &&
+           put_micro(object, "cost", k->cost) && put_micro(object, "coverage", k->coverage);
 }
 
 cJSON *score_manifest_object(const score_k *k, const score_answers *a) {
     cJSON *object = cJSON_CreateObject();
-    if (put_terms(object, k) && kit_json_put_u64(object, "n", a->rows) && kit_json_put_u64(object, "correct", a->correct) && kit_json_put_u64(object, "answered", a->answered) && put_reference(object)) return object;
+    if (put_terms(object, k) && kit_json_put_u64(object, "n", a->rows) &&
+        kit_json_put_u64(object, "correct", a->correct) && kit_json_put_u64(object, "answered", a->answered) &&
+        put_reference(object))
+        return object;
     cJSON_Delete(object);
     return NULL;
 }
@@ -64,8 +70,12 @@ static bool put_labels(cJSON *object, const score_answers *a) {
     for (size_t i = 0; good && i < a->label_count; i++) {
         const score_label *l = &a->labels[order[i]];
         cJSON *item = cJSON_CreateObject();
-        good = append(array, item, kit_json_put_string(item, "label", l->text) && kit_json_put_u64(item, "rows", l->rows) && kit_json_put_u64(item, "answers", l->given) && kit_json_put_u64(item, "correct", l->correct) &&
-                                       put_micro(item, "precision", share(l->correct, l->given)) && put_micro(item, "recall", share(l->correct, l->rows)));
+        good =
+            append(array, item,
+                   kit_json_put_string(item, "label", l->text) && kit_json_put_u64(item, "rows", l->rows) &&
+                       kit_json_put_u64(item, "answers", l->given) && kit_json_put_u64(item, "correct", l->correct) &&
+                       put_micro(item, "precision", share(l->correct, l->given)) &&
+                       put_micro(item, "recall", share(l->correct, l->rows)));
     }
     free(order);
     if (good) return kit_json_put(object, "labels", array);
@@ -80,7 +90,10 @@ static bool put_confusions(cJSON *object, const score_answers *a) {
     for (size_t i = 0; good && i < a->pair_count && i < MOST_CONFUSIONS; i++) {
         const score_pair *p = &a->pairs[order[i]];
         cJSON *item = cJSON_CreateObject();
-        good = append(array, item, kit_json_put_string(item, "expected", a->labels[p->truth].text) && kit_json_put_string(item, "answered", a->labels[p->given].text) && kit_json_put_u64(item, "rows", p->count));
+        good = append(array, item,
+                      kit_json_put_string(item, "expected", a->labels[p->truth].text) &&
+                          kit_json_put_string(item, "answered", a->labels[p->given].text) &&
+                          kit_json_put_u64(item, "rows", p->count));
     }
     free(order);
     if (good) return kit_json_put(object, "confusions", array);
@@ -107,8 +120,11 @@ static bool put_thresholds(cJSON *object, const score_answers *a) {
     for (size_t i = 0; good && i < THRESHOLD_COUNT; i++) {
         score_bin sum = above(a, shown_thresholds[i]);
         cJSON *item = cJSON_CreateObject();
-        good = append(array, item, put_micro(item, "confidence", (uint64_t)shown_thresholds[i] * 10000) && kit_json_put_u64(item, "answers", sum.rows) && put_micro(item, "coverage", share(sum.rows, a->rows)) &&
-                                       put_micro(item, "accuracy", share(sum.correct, sum.rows)));
+        good = append(array, item,
+                      put_micro(item, "confidence", (uint64_t)shown_thresholds[i] * 10000) &&
+                          kit_json_put_u64(item, "answers", sum.rows) &&
+                          put_micro(item, "coverage", share(sum.rows, a->rows)) &&
+                          put_micro(item, "accuracy", share(sum.correct, sum.rows)));
     }
     if (good) return kit_json_put(object, "by_confidence", array);
     cJSON_Delete(array);
@@ -117,8 +133,10 @@ static bool put_thresholds(cJSON *object, const score_answers *a) {
 
 cJSON *score_report_object(const score_k *k, const score_answers *a, const score_gates *gates) {
     cJSON *object = score_manifest_object(k, a);
-    bool good = object != NULL && put_interval(object, "accuracy_interval", k->accuracy_interval) && put_interval(object, "k_interval", k->k_interval) && put_micro(object, "ece", score_ece_micro(a)) &&
-                put_micro(object, "gate", gates->k_micro) && put_micro(object, "min_accuracy", gates->accuracy_micro) && kit_json_put_bool(object, "ships", score_ships(k, gates)) && put_thresholds(object, a) &&
+    bool good = object != NULL && put_interval(object, "accuracy_interval", k->accuracy_interval) &&
+                put_interval(object, "k_interval", k->k_interval) && put_micro(object, "ece", score_ece_micro(a)) &&
+                put_micro(object, "gate", gates->k_micro) && put_micro(object, "min_accuracy", gates->accuracy_micro) &&
+                kit_json_put_bool(object, "ships", score_ships(k, gates)) && put_thresholds(object, a) &&
                 put_labels(object, a) && put_confusions(object, a);
     if (good) return object;
     cJSON_Delete(object);
@@ -138,20 +156,25 @@ static double unit(uint32_t micro) {
 static void add_escaped(kit_buf *out, const char *text, int width) {
     size_t before = out->length;
     kit_buf_escaped(out, text, strlen(text));
-    for (size_t n = out->length - before; n < (size_t)width; n++) kit_buf_char(out, ' ');
+    for (size_t n = out->length - before; n < (size_t)width; n++)
+        kit_buf_char(out, ' ');
 }
 
 static kit_status add_tables(const score_answers *a, kit_buf *out, kolm_error_t *err) {
     uint32_t *labels = score_sorted_labels(a), *pairs = score_sorted_pairs(a);
     kit_status status = KOLM_OK;
-    if (labels == NULL || pairs == NULL) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory while scoring");
+    if (labels == NULL || pairs == NULL)
+        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                          "out of memory while scoring");
     if (status == KOLM_OK) kit_buf_str(out, "\nlabel                             rows  answers  precision  recall\n");
     for (size_t i = 0; status == KOLM_OK && i < a->label_count; i++) {
         const score_label *l = &a->labels[labels[i]];
         add_escaped(out, l->text, 32);
-        kit_buf_fmt(out, "%6llu %8llu %9.1f%% %6.1f%%\n", (unsigned long long)l->rows, (unsigned long long)l->given, percent(l->correct, l->given), percent(l->correct, l->rows));
+        kit_buf_fmt(out, "%6llu %8llu %9.1f%% %6.1f%%\n", (unsigned long long)l->rows, (unsigned long long)l->given,
+                    percent(l->correct, l->given), percent(l->correct, l->rows));
     }
-    if (status == KOLM_OK && a->pair_count > 0) kit_buf_str(out, "\nrows  expected                          answered\n");
+    if (status == KOLM_OK && a->pair_count > 0)
+        kit_buf_str(out, "\nrows  expected                          answered\n");
     for (size_t i = 0; status == KOLM_OK && i < a->pair_count && i < MOST_CONFUSIONS; i++) {
         const score_pair *p = &a->pairs[pairs[i]];
         kit_buf_fmt(out, "%4llu  ", (unsigned long long)p->count);
@@ -165,18 +188,22 @@ static kit_status add_tables(const score_answers *a, kit_buf *out, kolm_error_t 
     return status;
 }
 
-kit_status score_report_text(const score_k *k, const score_answers *a, const score_gates *gates, const char *advice, kit_buf *out, kolm_error_t *err) {
+kit_status score_report_text(const score_k *k, const score_answers *a, const score_gates *gates, const char *advice,
+                             kit_buf *out, kolm_error_t *err) {
     kit_buf_fmt(out, "K-score   %.4f  (gate %.4f)\n", unit(k->k), unit(gates->k_micro));
-    kit_buf_fmt(out, "accuracy  %.4f  (gate %.4f)  95%% interval %.4f to %.4f, n = %llu\n", unit(k->accuracy), unit(gates->accuracy_micro), unit(k->accuracy_interval.low_micro), unit(k->accuracy_interval.high_micro),
-                (unsigned long long)a->answered);
-    kit_buf_fmt(out, "coverage  %.4f   size %.4f   latency %.4f   cost %.4f\n", unit(k->coverage), unit(k->size), unit(k->latency), unit(k->cost));
+    kit_buf_fmt(out, "accuracy  %.4f  (gate %.4f)  95%% interval %.4f to %.4f, n = %llu\n", unit(k->accuracy),
+                unit(gates->accuracy_micro), unit(k->accuracy_interval.low_micro),
+                unit(k->accuracy_interval.high_micro), (unsigned long long)a->answered);
+    kit_buf_fmt(out, "coverage  %.4f   size %.4f   latency %.4f   cost %.4f\n", unit(k->coverage), unit(k->size),
+                unit(k->latency), unit(k->cost));
     kit_buf_fmt(out, "calibration error (ECE, 15 bins)  %.4f\n", unit(score_ece_micro(a)));
     kit_buf_fmt(out, "%s\n", score_ships(k, gates) ? "It ships." : "It does not ship.");
     if (advice != NULL && *advice != '\0') kit_buf_fmt(out, "\nWhat to try: %s\n", advice);
     kit_buf_str(out, "\nconfidence at least  answers  coverage  accuracy\n");
     for (size_t i = 0; i < THRESHOLD_COUNT; i++) {
         score_bin sum = above(a, shown_thresholds[i]);
-        kit_buf_fmt(out, "%19.2f %8llu %8.1f%% %8.1f%%\n", shown_thresholds[i] / 100.0, (unsigned long long)sum.rows, percent(sum.rows, a->rows), percent(sum.correct, sum.rows));
+        kit_buf_fmt(out, "%19.2f %8llu %8.1f%% %8.1f%%\n", shown_thresholds[i] / 100.0, (unsigned long long)sum.rows,
+                    percent(sum.rows, a->rows), percent(sum.correct, sum.rows));
     }
     KIT_TRY(add_tables(a, out, err));
     return kit_buf_ok(out, err);
@@ -195,7 +222,9 @@ static void csv_field(kit_buf *out, const char *text) {
 
 static kit_status confusions_csv(const score_answers *a, kit_buf *out, kolm_error_t *err) {
     uint32_t *order = score_sorted_pairs(a);
-    if (order == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory while scoring");
+    if (order == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "out of memory while scoring");
     kit_buf_str(out, "rows,expected,answered\n");
     for (size_t i = 0; i < a->pair_count; i++) {
         kit_buf_fmt(out, "%llu,", (unsigned long long)a->pairs[order[i]].count);
@@ -236,15 +265,18 @@ static kit_status copy_file(const char *from_path, const char *directory, const 
     if (status == KOLM_OK) status = kit_atomic_open(path, 0644, &file, err);
     if (status == KOLM_OK) {
         status = copy_bytes(from, file.fd, err);
-        if (status == KOLM_OK) status = kit_atomic_commit(&file, true, err);
-        else kit_atomic_abort(&file);
+        if (status == KOLM_OK)
+            status = kit_atomic_commit(&file, true, err);
+        else
+            kit_atomic_abort(&file);
     }
     close(from);
     free(path);
     return status;
 }
 
-kit_status score_write_failed(const char *directory, const score_k *k, const score_answers *a, const score_gates *gates, const char *advice, const char *predictions_path, kolm_error_t *err) {
+kit_status score_write_failed(const char *directory, const score_k *k, const score_answers *a, const score_gates *gates,
+                              const char *advice, const char *predictions_path, kolm_error_t *err) {
     kit_buf json = {0}, text = {0}, csv = {0};
     cJSON *report = score_report_object(k, a, gates);
     kit_status status = kit_json_pretty(report, &json, err);
