@@ -205,10 +205,10 @@ END_TEST
 
 START_TEST(terminals_get_no_control_characters) {
     kit_buf buf = {0};
-    static const char text[] = "a\x1B[2J\n\x7F\xC2\x9B\xFF\xC3\xA9";
+    static const char text[] = "a\x1B[2J\n\x7F\xC2\x9B\xFF\xC3\xA9\xE2\x80\xAE\xE2\x81\xA6\xE2\x80\xA9\xE2\x80\x94";
     kit_buf_escaped(&buf, text, sizeof text - 1);
     kit_buf_escaped(&buf, "\0", 1);
-    ck_assert_str_eq(kit_buf_text(&buf), "a\\x1B[2J\\x0A\\x7F\\xC2\\x9B\\xFF\xC3\xA9\\x00");
+    ck_assert_str_eq(kit_buf_text(&buf), "a\\x1B[2J\\x0A\\x7F\\xC2\\x9B\\xFF\xC3\xA9\\xE2\\x80\\xAE\\xE2\\x81\\xA6\\xE2\\x80\\xA9\xE2\x80\x94\\x00");
     kit_buf_free(&buf);
 }
 END_TEST

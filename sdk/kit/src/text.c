@@ -100,12 +100,20 @@ uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length) {
     return point;
 }
 
+/* U+2028 to U+202E and U+2066 to U+2069: line separators, and what makes a terminal show text in another order than it has. */
+static bool turns_direction(const unsigned char *p) {
+    return p[0] == 0xE2 && ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE) || (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
+}
+
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length) {
     for (size_t i = 0; i < length;) {
         unsigned char c = (unsigned char)bytes[i];
         size_t step = sequence((const unsigned char *)bytes + i, length - i);
         bool c1 = step == 2 && c == 0xC2 && (unsigned char)bytes[i + 1] < 0xA0;
-        if (step == 0 || c < 0x20 || c == 0x7F) {
+        if (step == 3 && turns_direction((const unsigned char *)bytes + i)) {
+            kit_buf_fmt(buf, "\\x%02X\\x%02X\\x%02X", c, (unsigned char)bytes[i + 1], (unsigned char)bytes[i + 2]);
+            i += 3;
+        } else if (step == 0 || c < 0x20 || c == 0x7F) {
             kit_buf_fmt(buf, "\\x%02X", c);
             i++;
         } else if (c1) {

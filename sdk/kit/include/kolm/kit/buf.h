@@ -47,7 +47,8 @@ size_t kit_utf8_valid(const char *bytes, size_t length);
 /* Decodes one code point of valid UTF-8 at bytes; *out_length gets 1..4. length must be at least 1. */
 uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length);
 
-/* Appends text for a terminal or a log: control characters (C0, DEL, C1) and invalid UTF-8 become \xNN, the rest stays. */
+/* Appends text for a terminal or a log: control characters (C0, DEL, C1), line separators, marks that turn the
+ * direction of writing, and invalid UTF-8 become \xNN, the rest stays. */
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length);
 
 void kit_hex(const uint8_t *bytes, size_t length, char *out_text); /* 2 * length + 1 bytes, lower case */
