@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
@@ -67,8 +68,32 @@ void cli_context_free(cli_context *context) {
     memset(context, 0, sizeof *context);
 }
 
+/* Keys, settings and what was detected are believed, so nobody else may be able to write there. root works in the homes
+ * of others. */
+static kit_status check_home(const char *path, kolm_error_t *err) {
+    struct stat info;
+    if (kit_utf8_valid(path, strlen(path)) != strlen(path))
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to another path", "the path of kolm's home, %s, is not UTF-8 text", path);
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return KOLM_OK; /* who needs it makes it, or says why not */
+    if ((info.st_mode & 022) != 0)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "chmod go-w it, or set KOLM_HOME to a directory that only you can write to",
+                        "kolm's home %s may be changed by others (mode %04o)", path, (unsigned)info.st_mode & 07777);
+    if (geteuid() != 0 && info.st_uid != 0 && info.st_uid != geteuid())
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to a directory of yours", "kolm's home %s belongs to another user", path);
+    return KOLM_OK;
+}
+
 kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *err) {
-    if (!context->home_kept) KIT_TRY(store_home_find(&context->home_kept, err));
+    if (!context->home_kept) {
+        store_home *home = NULL;
+        KIT_TRY(store_home_find(&home, err));
+        kit_status status = check_home(store_home_path(home), err);
+        if (status != KOLM_OK) {
+            store_home_free(home);
+            return status;
+        }
+        context->home_kept = home;
+    }
     *out_home = context->home_kept;
     return KOLM_OK;
 }

@@ -6,6 +6,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 
 static const cli_command commands[] = {
     {"compile", "train a model from a JSONL file, score it, sign it", cli_cmd_compile},
@@ -83,6 +86,10 @@ static int run(cli_context *context, int argc, char **argv) {
 
 int main(int argc, char **argv) {
     cli_context context;
+#if defined(__linux__)
+    /* Tokens and the signing key pass through here: no core dump, no reading of this memory by other processes. */
+    (void)prctl(PR_SET_DUMPABLE, 0);
+#endif
     cli_signals_install();
     cli_context_init(&context, argc > 0 ? argv[0] : "kolm");
     int exit_code = run(&context, argc, argv);

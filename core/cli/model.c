@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -80,6 +81,15 @@ kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_
 
 /* ---- Asking */
 
+/* Anybody may have made this name before: another user's directory would let him choose what a backend reads. */
+static kit_status make_own(const char *path, kolm_error_t *err) {
+    struct stat info;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) return kit_fail_errno(err, errno, "cannot create the directory %s", path);
+    if (lstat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (S_ISDIR(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 077) == 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, or set KOLM_HOME to a directory that can be written", "%s is not a directory of yours alone, so it is not used for jobs", path);
+}
+
 static kit_status make_job_directory(cli_context *context, job_directory *out, kolm_error_t *err) {
     store_home *home = NULL;
     char *root = NULL;
@@ -92,6 +102,7 @@ static kit_status make_job_directory(cli_context *context, job_directory *out, k
     kit_buf shared = {0};
     kit_buf_fmt(&shared, "/tmp/kolm-jobs-%ld", (long)geteuid());
     status = kit_buf_ok(&shared, err);
+    if (status == KOLM_OK) status = make_own(shared.data, err);
     if (status == KOLM_OK) status = job_directory_make(shared.data, out, err);
     kit_buf_free(&shared);
     return status;
@@ -158,6 +169,9 @@ static void made_by(const cli_model *model, char *out, size_t capacity) {
 
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
     *out_answering = (cli_answering){.job = {.lock_fd = -1}};
+    *out_exit = CLI_EXIT_DATA;
+    if (kit_utf8_valid(model->path, strlen(model->path)) != strlen(model->path))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move the model to a place whose whole path is UTF-8 text", "the path of %s is not UTF-8 text, so that no backend can be told of it", model->path);
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64];
