@@ -135,6 +135,7 @@ static kit_status rank(cli_context *context, const cli_choice *choice, const cli
 kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
                       kolm_error_t *err) {
     ranking ranked = {0};
+    static const char *const source[] = {"--backend", "KOLM_BACKEND", "config.json (kolm compute use)", "", ""};
     const char *name = NULL;
     cli_detect_options detect = {.refresh = options->refresh,
                                  .airgap = options->constraints.airgap,
@@ -148,6 +149,7 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
     if (status == KOLM_OK) status = cli_registry_open(context, &choice->registry, err);
     if (status == KOLM_OK && name && !cli_registry_find(choice->registry, name)) {
         status = cli_registry_unknown(choice->registry, name, err);
+        kit_fail_context(err, "%s", source[choice->by]);
         *out_exit = CLI_EXIT_USAGE;
     }
     /* The maker of a model does not need the others to be looked at, if it can be used. */

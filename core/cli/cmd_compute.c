@@ -29,7 +29,7 @@ int cli_cmd_compute(cli_context *context, int argc, char **argv) {
         print_help(context);
         return CLI_EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(context);
         return CLI_EXIT_OK;
     }

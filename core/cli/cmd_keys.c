@@ -78,15 +78,25 @@ static int keys_list(cli_context *context, int argc, char **argv) {
     return exit_code;
 }
 
+/* What a verb did to one key; more is a second field, or NULL. */
+static int print_done(cli_context *context, const char *schema, const char *keyid, const char *more, const char *value) {
+    cJSON *object = cJSON_CreateObject();
+    bool good = kit_json_put_string(object, "schema", schema) && kit_json_put_string(object, "keyid", keyid) && (more == NULL || kit_json_put_string(object, more, value));
+    if (good) return cli_print_json(context, object, CLI_EXIT_OK);
+    cJSON_Delete(object);
+    return cli_print_json(context, NULL, CLI_EXIT_OK);
+}
+
 /* ---- export */
 
-static kit_status export_key(cli_context *context, kolm_error_t *err) {
+static kit_status export_key(cli_context *context, int *out_exit, kolm_error_t *err) {
     char *dir = NULL;
     bool created = false;
     receipt_key *key = NULL;
     kit_status status = keys_directory(context, true, &dir, err);
     if (status == KOLM_OK) status = receipt_key_open(dir, &key, &created, err);
-    if (status == KOLM_OK) cli_print(context, "%s", receipt_key_pem(key));
+    if (status == KOLM_OK && context->json) *out_exit = print_done(context, "kolm.keys.export/1", receipt_key_public(key)->keyid, "public_key", receipt_key_pem(key));
+    else if (status == KOLM_OK) cli_print(context, "%s", receipt_key_pem(key));
     receipt_key_free(key);
     free(dir);
     return status;
@@ -97,8 +107,9 @@ static int keys_export(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_status status = export_key(context, &err);
-    return status == KOLM_OK ? CLI_EXIT_OK : failed(context, status, &err);
+    exit_code = CLI_EXIT_OK;
+    kit_status status = export_key(context, &exit_code, &err);
+    return status == KOLM_OK ? exit_code : failed(context, status, &err);
 }
 
 /* ---- trust */
@@ -142,6 +153,7 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
     receipt_public key;
     kit_status status = trust_key(context, &r, &key, &err);
     if (status != KOLM_OK) return failed(context, status, &err);
+    if (context->json) return print_done(context, "kolm.keys.trust/1", key.keyid, NULL, NULL);
     cli_print(context, "trusted %s\n", key.keyid);
     return CLI_EXIT_OK;
 }
@@ -162,6 +174,7 @@ static int keys_revoke(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK) status = receipt_keys_revoke(dir, argv[0], reason != NULL ? reason : "", (int64_t)time(NULL), keyid, &err);
     free(dir);
     if (status != KOLM_OK) return failed(context, status, &err);
+    if (context->json) return print_done(context, "kolm.keys.revoke/1", keyid, NULL, NULL);
     cli_print(context, "revoked %s\n", keyid);
     return CLI_EXIT_OK;
 }
@@ -179,6 +192,7 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
     free(dir);
     kit_buf_free(&line);
     if (status != KOLM_OK) return failed(context, status, &err);
+    if (context->json) return print_done(context, "kolm.keys.rotate/1", new_key.keyid, "replaces", old_key.keyid);
     cli_print(context, "old  %s\nnew  %s\n", old_key.keyid, new_key.keyid);
     return CLI_EXIT_OK;
 }
@@ -193,7 +207,7 @@ static const cli_command verbs[] = {
 
 int cli_cmd_keys(cli_context *context, int argc, char **argv) {
     size_t count = sizeof verbs / sizeof *verbs;
-    bool help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+    bool help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0);
     if (argc >= 2 && !help) return cli_dispatch(context, "kolm keys", verbs, count, argc - 1, argv + 1);
     cli_print(context, "Keys: which one signs here, and whose signatures count.\n\nusage: kolm keys COMMAND [options]\n\ncommands:\n");
     for (size_t i = 0; i < count; i++) cli_print(context, "  %-10s  %s\n", verbs[i].name, verbs[i].help);

@@ -39,8 +39,17 @@ static kit_status put_question(kit_buf *out, const char *id, const char *input, 
     return kit_buf_ok(out, err);
 }
 
-static kit_status not_text(kolm_error_t *err, unsigned long long line, size_t at) {
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "standard input, line %llu, column %zu: expected UTF-8 text", line, at + 1);
+#define ROW_REMEDY "each line must be one JSON object with the text \"input\", and \"id\" as text or a whole number if at all"
+
+/* The id of a row comes back with its answer, so what cannot come back as it was is refused. Without one: the line number. */
+static bool id_of(const cJSON *object, char *number, size_t capacity, const char **out_id) {
+    const cJSON *item = kit_json_get(object, "id");
+    uint64_t numeric = 0;
+    *out_id = number;
+    if (item == NULL || cJSON_IsNull(item) || kit_json_get_string(object, "id", out_id)) return true;
+    if (!kit_json_get_u64(object, "id", &numeric)) return false;
+    kit_format(number, capacity, "%llu", (unsigned long long)numeric);
+    return true;
 }
 
 static kit_status json_question(const char *line, size_t length, unsigned long long number, kit_buf *out, kolm_error_t *err) {
@@ -48,25 +57,28 @@ static kit_status json_question(const char *line, size_t length, unsigned long l
     const char *id = NULL, *input = NULL;
     char own_id[32];
     kolm_error_t inner = KIT_ERROR_INIT;
-    if (kit_json_parse(line, length, &object, &inner) != KOLM_OK)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "each line must be one JSON object with the text \"input\"", "standard input, line %llu: %s", number, inner.text);
+    if (kit_json_parse(line, length, &object, &inner) != KOLM_OK) {
+        /* A row is one line: the parser's own "line 1" would contradict ours. */
+        const char *why = strncmp(inner.text, "line 1, ", 8) == 0 ? inner.text + 8 : inner.text;
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY, "standard input, line %llu, %s", number, why);
+    }
     kit_status status = KOLM_OK;
-    uint64_t numeric = 0;
     kit_format(own_id, sizeof own_id, "%llu", number);
-    if (!kit_json_get_string(object, "id", &id)) id = own_id;
-    if (kit_json_get_u64(object, "id", &numeric)) kit_format(own_id, sizeof own_id, "%llu", (unsigned long long)numeric);
-    if (!kit_json_get_string(object, "input", &input) && !kit_json_get_string(object, "prompt", &input))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "each line must be one JSON object with the text \"input\"", "standard input, line %llu: expected the key \"input\" with text", number);
+    if (!id_of(object, own_id, sizeof own_id, &id))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY, "standard input, line %llu: \"id\" is neither text nor a whole number", number);
+    else if (!kit_json_get_string(object, "input", &input) && !kit_json_get_string(object, "prompt", &input))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY, "standard input, line %llu: expected the key \"input\" with text", number);
     else status = put_question(out, id, input, strlen(input), err);
     cJSON_Delete(object);
     return status;
 }
 
-static kit_status plain_question(const char *line, size_t length, unsigned long long number, kit_buf *out, kolm_error_t *err) {
+/* where: "standard input, line" or "TEXT", which the number follows. */
+static kit_status plain_question(const char *where, const char *line, size_t length, unsigned long long number, kit_buf *out, kolm_error_t *err) {
     char id[32];
     size_t valid = kit_utf8_valid(line, length);
     if (valid == length && memchr(line, '\0', length) != NULL) valid = strlen(line);
-    if (valid != length) return not_text(err, number, valid);
+    if (valid != length) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "%s %llu, column %zu: expected UTF-8 text", where, number, valid + 1);
     kit_format(id, sizeof id, "%llu", number);
     return put_question(out, id, line, length, err);
 }
@@ -88,10 +100,14 @@ static kit_status feed_lines(stream *s, kit_buf *out) {
         const char *line = NULL;
         size_t length = 0;
         status = kit_lines_next(lines, &line, &length, &s->feed_error);
+        if (status != KOLM_OK) {
+            if (s->feed_error.remedy[0] == '\0') kit_copy(s->feed_error.remedy, sizeof s->feed_error.remedy, "a question is one line; make it shorter, or one JSON line with --jsonl");
+            kit_fail_context(&s->feed_error, "standard input");
+        }
         if (status != KOLM_OK || line == NULL) break;
         unsigned long long number = (unsigned long long)kit_lines_number(lines);
         bool blank = strspn(line, " \t") == length;
-        if (!(s->jsonl && blank)) status = s->jsonl ? json_question(line, length, number, out, &s->feed_error) : plain_question(line, length, number, out, &s->feed_error);
+        if (!(s->jsonl && blank)) status = s->jsonl ? json_question(line, length, number, out, &s->feed_error) : plain_question("standard input, line", line, length, number, out, &s->feed_error);
         /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
         if (out->length > 32768 || !kit_lines_ready(lines)) {
             kit_status sent = send(s, out, &gone);
@@ -108,7 +124,7 @@ static void *feed(void *user) {
     kit_buf out = {0};
     bool gone = false;
     if (s->text_count > 0) {
-        for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++) s->feed_status = plain_question(s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
+        for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++) s->feed_status = plain_question("TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
         kit_status sent = send(s, &out, &gone);
         (void)sent;
     } else {
@@ -217,7 +233,8 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
         .command = "kolm run",
         .words = "FILE.kolm [TEXT...]",
         .summary = "Answers each TEXT with a compiled model; without one, each line of standard input.",
-        .notes = "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.",
+        .notes = "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
+                 "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; a withheld one has \"best\" instead of \"output\".",
         .options = options,
         .option_count = sizeof options / sizeof *options,
         .min_words = 1,

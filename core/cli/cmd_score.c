@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct score_request {
@@ -22,6 +23,11 @@ typedef struct score_request {
 static kit_status prepare(const score_request *r, const job_directory *job, kolm_error_t *err) {
     int fd = strcmp(r->eval, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(r->eval, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open the rows %s", r->eval);
+    struct stat info;
+    if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
+        close(fd);
+        return kit_fail_errno(err, EISDIR, "cannot read the rows %s", r->eval);
+    }
     const job_reader_options how = {.path = strcmp(r->eval, "-") == 0 ? "standard input" : r->eval, .input_col = r->input_col, .output_col = r->output_col};
     const job_prepare_options options = {.data_fd = -1, .eval_fd = fd, .data = how, .eval = how, .skip_bad = r->skip_bad, .job_dir = job->job, .private_dir = job->private, .cancel = cli_interrupt_flag()};
     job_summary summary;

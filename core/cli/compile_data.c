@@ -71,6 +71,8 @@ static bool confirm_overwrite(compile *c) {
 static kit_status check_output(compile *c, kolm_error_t *err) {
     struct stat info;
     KIT_TRY(place_output(c, err));
+    if (kit_utf8_valid(c->out_path, strlen(c->out_path)) != strlen(c->out_path))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "choose another name or place with --out", "%s is not UTF-8 text, so that no receipt can name it", c->out_path);
     if (lstat(c->out_path, &info) == 0 && S_ISDIR(info.st_mode)) return kit_fail(err, KOLM_E_ALREADY_EXISTS, "choose another name or place with --out", "%s is a directory", c->out_path);
     if (lstat(c->out_path, &info) == 0 && !c->request.force) {
         c->request.force = confirm_overwrite(c);
@@ -154,6 +156,7 @@ static kit_status make_job_directory(compile *c, kolm_error_t *err) {
     KIT_TRY(store_home_create(home, err));
     KIT_TRY(store_home_file(home, "receipts.jsonl", &c->chain_path, err));
     KIT_TRY(store_home_file(home, "keys", &c->keys_dir, err));
+    KIT_TRY(receipt_key_check(c->keys_dir, err)); /* better now than after an hour of training */
     KIT_TRY(store_home_file(home, "jobs", &root, err));
     kit_status status = job_directory_make(root, &c->job, err);
     free(root);

@@ -55,10 +55,20 @@ void cli_print(cli_context *context, const char *format, ...) {
     va_end(arguments);
 }
 
+/* A path may hold any bytes, JSON only UTF-8: what is no text is shown as in the human form. */
+static void make_text(cJSON *value) {
+    for (cJSON *item = value; item; item = item->next) {
+        const char *text = cJSON_IsString(item) ? item->valuestring : NULL;
+        if (text && kit_utf8_valid(text, strlen(text)) != strlen(text)) (void)cJSON_SetValuestring(item, cli_safe(text));
+        make_text(item->child);
+    }
+}
+
 int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
     kit_buf text = {0};
     kolm_error_t err = KIT_ERROR_INIT;
     kit_status status = KOLM_OK;
+    make_text(value);
     if (!value) {
         status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while building the JSON document");
     } else {

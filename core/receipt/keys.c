@@ -402,6 +402,17 @@ static kit_status check_not_revoked(const char *keys_dir, const char *keyid, kol
                     "the signing key %.16s was revoked", keyid);
 }
 
+kit_status receipt_key_check(const char *keys_dir, kolm_error_t *err) {
+    receipt_key *key = NULL;
+    kolm_error_t why = KIT_ERROR_INIT;
+    kit_status status = receipt_key_load(keys_dir, &key, &why);
+    if (status == KOLM_E_NOT_FOUND) return KOLM_OK;
+    if (status != KOLM_OK && err != NULL) *err = why;
+    if (status == KOLM_OK) status = check_not_revoked(keys_dir, key->public_key.keyid, err);
+    receipt_key_free(key);
+    return status;
+}
+
 kit_status receipt_key_open(const char *keys_dir, receipt_key **out_key, bool *out_created, kolm_error_t *err) {
     char *copy = NULL;
     *out_created = false;

@@ -63,6 +63,9 @@ typedef struct receipt_key receipt_key; /* its secret lives in locked, guarded m
  * *out_created tells whether this call made it: the caller then prints the fingerprint. */
 kit_status receipt_key_open(const char *keys_dir, receipt_key **out_key, bool *out_created,
                             kolm_error_t *err) KIT_MUST_USE;
+/* Whether receipt_key_open would give a key that may sign, as far as can be told without making one: a long job asks
+ * before it begins. */
+kit_status receipt_key_check(const char *keys_dir, kolm_error_t *err) KIT_MUST_USE;
 /* Loads it; NOT_FOUND when there is none. Creates nothing. */
 kit_status receipt_key_load(const char *keys_dir, receipt_key **out_key, kolm_error_t *err) KIT_MUST_USE;
 /* A key from a known seed, for tests with known answers. */

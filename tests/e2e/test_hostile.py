@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a hostile or careless user found: names that are no text, homes that others may change, words in the wrong place."""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case  # noqa: E402
+
+NO_TEXT = os.fsdecode(b"m\xff")
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+class Hostile(Case):
+    def setUp(self):
+        super().setUp()
+        self.write_tickets()
+
+    # ---- questions
+
+    def test_a_bad_text_is_called_by_its_place(self):
+        self.compile()
+        done = self.kolm("run", "router-1.0.0.kolm", "billing", os.fsdecode(b"login \xff"), code=6)
+        self.assert_error(done, "TEXT 2, column 7")
+        self.assertNotIn("standard input", done.err)
+
+    def test_ids_come_back_as_they_were_or_are_refused(self):
+        self.compile()
+        for bad in ("-1", "1.5", "[1]", "true", "{}"):
+            done = self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=('{"id":%s,"input":"billing"}\n' % bad).encode(), code=6)
+            self.assert_error(done, "line 1", '"id"')
+        rows = b'{"id":"","input":"billing"}\n{"id":null,"input":"billing"}\n{"id":18,"input":"billing"}\n'
+        answers = self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=rows).out.splitlines()
+        self.assertEqual([json.loads(line)["id"] for line in answers], ["", "2", "18"])
+
+    def test_errors_about_a_row_name_one_line(self):
+        self.compile()
+        done = self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=b'{"input":"billing"}\nnonsense\n', code=6)
+        self.assert_error(done, "standard input, line 2, column 1")
+        self.assertNotIn("line 1", done.err)
+        done = self.kolm("run", "router-1.0.0.kolm", stdin=b"a" * (17 << 20), code=6)
+        self.assert_error(done, "standard input", "line 1 is longer")
+
+    def test_rows_that_are_a_directory(self):
+        self.compile()
+        self.assert_error(self.kolm("score", "router-1.0.0.kolm", "--eval", self.work, code=6), self.work, "directory")
+
+    # ---- names that are no text
+
+    def test_a_path_that_is_no_text(self):
+        self.compile()
+        os.rename(os.path.join(self.work, "router-1.0.0.kolm"), os.path.join(self.work, NO_TEXT + ".kolm"))
+        os.rename(os.path.join(self.work, "router-1.0.0.kolm.intoto.jsonl"), os.path.join(self.work, NO_TEXT + ".kolm.intoto.jsonl"))
+        self.assertIn("trusted", self.kolm("verify", NO_TEXT + ".kolm").out)
+        value = self.json("verify", NO_TEXT + ".kolm", schema="kolm.verify/1")
+        self.assertEqual((value["verdict"], value["file"]), ("trusted", "m\\xFF.kolm"))
+        self.json("inspect", NO_TEXT + ".kolm", schema="kolm.inspect/1")
+        self.assert_error(self.kolm("run", NO_TEXT + ".kolm", "billing", code=6), "UTF-8", "move")
+
+    def test_a_name_that_no_receipt_can_hold_is_refused_before_work(self):
+        done = self.compile("-o", NO_TEXT + ".kolm", code=2)
+        self.assert_error(done, "--out", "UTF-8")
+        self.assertNotIn("[trainer]", done.out)
+        self.assert_nothing_left()
+        done = self.compile(env={"KOLM_HOME": os.path.join(self.dir, NO_TEXT)}, code=2)
+        self.assert_error(done, "UTF-8", "KOLM_HOME")
+
+    def test_text_that_runs_backwards_is_shown_as_what_it_is(self):
+        done = self.kolm("compute", "info", "a\u202egnirts\u2066", code=2)
+        self.assertNotIn("\u202e", done.err)
+        self.assertIn("\\xE2\\x80\\xAE", done.err)
+
+    # ---- who may change what is believed
+
+    def test_a_home_that_others_may_change(self):
+        os.mkdir(self.home, 0o700)
+        os.chmod(self.home, 0o777)
+        for words in (("compile", "-t", "router", "-d", "tickets.jsonl"), ("compute", "pick"), ("keys", "list")):
+            self.assert_error(self.kolm(*words, code=2), self.home, "chmod go-w")
+        self.assertEqual(os.listdir(self.home), [])
+        os.chmod(self.home, 0o755)
+        self.compile()
+
+    def test_a_key_that_others_may_read_stops_a_compile_before_it_trains(self):
+        self.kolm("keys", "export")
+        os.chmod(os.path.join(self.home, "keys", "signing.pem"), 0o644)
+        done = self.compile(code=None)
+        self.assertIn(done.returncode, (2, 6))
+        self.assert_error(done, "signing.pem", "chmod 600")
+        self.assertNotIn("[trainer]", done.out)
+        self.assert_nothing_left()
+
+    def test_a_revoked_key_stops_a_compile_before_it_trains(self):
+        self.kolm("keys", "export")
+        keyid = self.json("keys", "list")["keys"][0]["keyid"]
+        self.assertEqual(self.json("keys", "revoke", keyid, schema="kolm.keys.revoke/1")["keyid"], keyid)
+        done = self.compile(code=2)
+        self.assert_error(done, "revoked", "kolm keys rotate")
+        self.assertNotIn("[trainer]", done.out)
+        new = self.json("keys", "rotate", schema="kolm.keys.rotate/1", code=None)
+        self.assertEqual(new.get("replaces"), keyid)
+        self.compile()
+
+    # ---- documents
+
+    def test_keys_speak_json_too(self):
+        made = self.json("keys", "export", schema="kolm.keys.export/1")
+        self.assertTrue(made["public_key"].startswith("-----BEGIN PUBLIC KEY-----\n"))
+        self.write("key.pem", made["public_key"])
+        self.assertEqual(self.json("keys", "trust", "key.pem", schema="kolm.keys.trust/1")["keyid"], made["keyid"])
+
+    # ---- backends
+
+    def test_the_error_says_who_named_the_backend(self):
+        self.assert_error(self.compile(code=2, env={"KOLM_BACKEND": "nobody"}), "KOLM_BACKEND: no backend is called 'nobody'")
+        self.assert_error(self.compile("--backend", "nobody", code=2), "--backend: no backend is called 'nobody'")
+
+    def test_a_refused_backend_does_not_become_the_default(self):
+        self.write(os.path.join(self.plugins, "broken.json"), "{")
+        self.write(os.path.join(self.plugins, "broken.so"), "")
+        self.assert_error(self.kolm("compute", "use", "broken", code=3), "broken is refused", "broken.json")
+        self.assertFalse(os.path.exists(os.path.join(self.home, "config.json")))
+
+    def test_help_is_help_everywhere(self):
+        for words in (("help",), ("compute", "help"), ("keys", "help")):
+            self.assertIn("usage: kolm", self.kolm(*words).out)
+
+    def test_secrets_never_show(self):
+        """Tokens and the like are in the environment of a whole working day: no output and no file may have them."""
+        canary = "CANARYcanary0123456789"
+        secrets = {name: canary + name[-8:] for name in ("KOLM_MODAL_TOKEN", "KOLM_VAST_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "HF_TOKEN")}
+        self.add_backend("test-other", kind="cloud-serverless", airgap="no", auth=["KOLM_MODAL_TOKEN"], requires=[{"env": "KOLM_VAST_TOKEN"}],
+                         billing="per-hour", cost_per_hour_usd=1)
+        self.env.update(secrets)
+        said = ""
+        for words, code in ((("compute", "detect"), 0), (("compute", "pick", "--json"), 0), (("compute", "info", "test-other"), 0), (("compute", "status"), 0),
+                            (("compile", "-t", "router", "-d", "tickets.jsonl"), 0), (("compile", "-t", "other", "-d", "tickets.jsonl", "--backend", "test-other"), None),
+                            (("run", "router-1.0.0.kolm", "billing"), 0), (("verify", "--json", "router-1.0.0.kolm"), 0)):
+            done = self.kolm(*words, code=code)
+            said += done.out + done.err
+        self.assertNotIn(canary, said)
+        for folder, _, names in os.walk(self.dir):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as content:
+                    self.assertNotIn(canary.encode(), content.read(), name)
+
+
+if __name__ == "__main__":
+    harness.main()
