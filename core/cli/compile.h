@@ -70,6 +70,8 @@ kit_status compile_train(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_answer(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_score(compile *c, kolm_error_t *err) KIT_MUST_USE;
 /* Below a gate: the .failed directory. */
+/* An older report gives way to a new one; ALREADY_EXISTS when something else is in its place, or in it. */
+kit_status compile_check_failed(const compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_write_failed(compile *c, kolm_error_t *err) KIT_MUST_USE;
 /* At or above both: artifact and receipts, verified and then moved into place. */
 kit_status compile_ship(compile *c, kolm_error_t *err) KIT_MUST_USE;

@@ -78,6 +78,7 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
         c->request.force = confirm_overwrite(c);
         if (!c->request.force) return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out", "%s exists already", c->out_path);
     }
+    KIT_TRY(compile_check_failed(c, err));
     char *slash = strrchr(c->out_path, '/');
     if (slash == NULL || slash == c->out_path) return KOLM_OK;
     *slash = '\0';

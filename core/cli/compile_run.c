@@ -206,6 +206,25 @@ const char *compile_advice(const compile *c) {
     return "a smaller model, or --gate if this is good enough for the purpose";
 }
 
+kit_status compile_check_failed(const compile *c, kolm_error_t *err) {
+    static const char *const ours[] = {"report.json", "report.txt", "confusions.csv", "predictions.jsonl"};
+    static const char remedy[] = "move it away, or choose another place with --out or --version";
+    struct stat info;
+    if (lstat(c->failed_path, &info) != 0) return KOLM_OK;
+    if (!S_ISDIR(info.st_mode))
+        return kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy, "%s, where a report would go, is not a directory", c->failed_path);
+    DIR *listing = opendir(c->failed_path);
+    if (listing == NULL) return kit_fail_errno(err, errno, "cannot list %s", c->failed_path);
+    kit_status status = KOLM_OK;
+    for (const struct dirent *entry = readdir(listing); entry != NULL && status == KOLM_OK; entry = readdir(listing)) {
+        bool known = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) known = known || strcmp(entry->d_name, ours[i]) == 0;
+        if (!known) status = kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy, "%s, where a report would go, holds %s, which is not part of a report", c->failed_path, entry->d_name);
+    }
+    closedir(listing);
+    return status;
+}
+
 kit_status compile_write_failed(compile *c, kolm_error_t *err) {
     char *predictions = NULL;
     kit_buf building = {0};
@@ -216,6 +235,7 @@ kit_status compile_write_failed(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK) status = kit_path_join(c->job.job, "predictions.jsonl", &predictions, err);
     if (status == KOLM_OK) status = score_write_failed(building.data, &c->k, c->answers, &c->gates, compile_advice(c), predictions, err);
     /* An older report of the same version gives way to this one. */
+    if (status == KOLM_OK) status = compile_check_failed(c, err);
     if (status == KOLM_OK) status = kit_remove_tree(c->failed_path, err);
     if (status == KOLM_OK && rename(building.data, c->failed_path) != 0) status = kit_fail_errno(err, errno, "cannot put %s in place", c->failed_path);
     if (status != KOLM_OK && building.data != NULL) {

@@ -5,12 +5,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define LOCK_WAIT_MS 5000
 
 static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err) {
     kit_buf text = {0};
     cJSON *config = NULL;
+    struct stat info;
+    /* Whoever can write here decides where rows and tokens go. */
+    if (stat(path, &info) == 0 && (info.st_mode & 022) != 0)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod go-w it", "%s is not used: others may change it (mode %04o)", path,
+                        (unsigned)info.st_mode & 07777);
     kit_status status = kit_read_file(path, STORE_CONFIG_MAX, &text, err);
     if (status == KOLM_E_NOT_FOUND) {
         config = cJSON_CreateObject();

@@ -2,6 +2,7 @@
 """What a hostile or careless user found: names that are no text, homes that others may change, words in the wrong place."""
 import json
 import os
+import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -76,6 +77,24 @@ class Hostile(Case):
 
     # ---- who may change what is believed
 
+    def test_a_report_replaces_nothing_but_a_report(self):
+        failed = os.path.join(self.work, "router-1.0.0.failed")
+        missed = ("--gate", "1")
+        self.compile(*missed, code=4)
+        self.compile(*missed, code=4)
+        self.write(os.path.join(failed, "notes.md"), "mine")
+        done = self.compile(*missed, code=2)
+        self.assert_error(done, "router-1.0.0.failed", "notes.md", "move it away")
+        self.assertNotIn("[trainer]", done.out)
+        self.assertEqual(self.read(os.path.join(failed, "notes.md")), b"mine")
+        shutil.rmtree(failed)
+        for make in (lambda: self.write("router-1.0.0.failed", "mine"), lambda: os.symlink(self.plugins, failed)):
+            make()
+            self.assert_error(self.compile(*missed, code=2), "router-1.0.0.failed", "not a directory")
+            self.assertTrue(os.path.lexists(failed))
+            os.remove(failed)
+        self.assertTrue(os.path.exists(os.path.join(self.plugins, "test-word.so")))
+
     def test_a_home_that_others_may_change(self):
         os.mkdir(self.home, 0o700)
         os.chmod(self.home, 0o777)
@@ -84,6 +103,8 @@ class Hostile(Case):
         self.assertEqual(os.listdir(self.home), [])
         os.chmod(self.home, 0o755)
         self.compile()
+        self.write_home("config.json", "{}", 0o666)
+        self.assert_error(self.kolm("compute", "pick", code=6), "config.json", "chmod go-w")
 
     def test_a_key_that_others_may_read_stops_a_compile_before_it_trains(self):
         self.kolm("keys", "export")
