@@ -30,6 +30,9 @@ void cli_signals_install(void) {
     /* No SA_RESTART: a wait must end, so that the flag is looked at. */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    /* A terminal that is closed ends a compile as Ctrl-C does, unless it was started to outlive it (nohup). */
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL);
     action.sa_handler = on_alarm;
     sigaction(SIGALRM, &action, NULL);
     action.sa_handler = SIG_IGN;

@@ -405,7 +405,7 @@ class Interrupt(Case):
 
     def test_while_it_trains(self):
         self.tell("hang")
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process = self.begin()
             self.assertIn(b"training", process.stderr.readline())
             below = self.children_of(process.pid)
