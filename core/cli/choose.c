@@ -139,6 +139,7 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
     const char *name = NULL;
     cli_detect_options detect = {.refresh = options->refresh,
                                  .airgap = options->constraints.airgap,
+                                 .airgap_strict = options->airgap_strict,
                                  .allow_private_remote = options->constraints.allow_private_remote};
     pick_constraints constraints = options->constraints;
     constraints.need_slot = true; /* work is going to be dispatched: a promise is not enough */

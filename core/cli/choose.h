@@ -16,6 +16,7 @@ typedef struct cli_choose_options {
     const char *maker;   /* who made the model that is to be run: goes before the defaults and the picker when it is here and
                             available, and does not count otherwise. NULL: none */
     pick_constraints constraints;
+    bool airgap_strict; /* constraints.airgap is enforced by the kernel, on detection too */
     bool refresh; /* do not believe the detection cache */
 } cli_choose_options;
 

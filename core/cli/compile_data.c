@@ -237,6 +237,7 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     cli_choose_options options = {
         .backend = r->backend,
+        .airgap_strict = c->airgap_strict,
         .constraints = {.airgap = c->airgap,
                         .allow_private_remote = r->allow_private_remote,
                         .has_min_vram = r->min_vram.set,

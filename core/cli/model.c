@@ -176,7 +176,7 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64];
     made_by(model, maker, sizeof maker);
-    const cli_choose_options options = {.backend = backend, .maker = maker, .constraints = {.infer = true, .airgap = airgap}};
+    const cli_choose_options options = {.backend = backend, .maker = maker, .airgap_strict = airgap, .constraints = {.infer = true, .airgap = airgap}};
     *out_exit = CLI_EXIT_NOTHING;
     KIT_TRY(cli_choose(context, &options, &out_answering->choice, out_exit, err));
     *out_exit = CLI_EXIT_INTERNAL;

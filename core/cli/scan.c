@@ -262,8 +262,8 @@ static kit_status mark_not_loaded(cli_backend *b, kolm_error_t *err) {
     return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status detect_now(cli_context *context, cli_registry *registry, cli_backend **missing, size_t count,
-                             kolm_error_t *err) {
+static kit_status detect_now(cli_context *context, cli_registry *registry, bool strict, cli_backend **missing,
+                             size_t count, kolm_error_t *err) {
     const host_backend **rows = calloc(count, sizeof *rows);
     host_result *results = calloc(count, sizeof *results);
     kit_status status = rows && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -271,6 +271,7 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, cli_b
         rows[i] = missing[i]->row;
     if (status == KOLM_OK) {
         host_call_options options = call_options(context, registry);
+        options.airgap_strict = strict;
         status = host_detect_all(registry->found, rows, count, &options, results, err);
     }
     if (status == KOLM_OK && cli_interrupted())
@@ -312,7 +313,10 @@ static kit_status fill_detections(cli_context *context, cli_registry *registry, 
         missing[count++] = b;
     }
     if (count == 0) return KOLM_OK;
-    KIT_TRY(detect_now(context, registry, missing, count, err));
+    KIT_TRY(detect_now(context, registry, o->airgap_strict, missing, count, err));
+    /* What the fence may have broken says nothing about a day without it. */
+    for (size_t i = 0; o->airgap_strict && i < registry->count; i++)
+        if (!cli_backend_available(&registry->backends[i])) keys[i][0] = '\0';
     cli_detections_keep(registry, home, keys);
     return KOLM_OK;
 }

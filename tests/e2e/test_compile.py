@@ -249,6 +249,15 @@ class Compile(Case):
         self.assertIn("self_test", airgap["mechanisms"])
         self.kolm("run", "--airgap", "router-1.0.0.kolm", "billing please")
 
+    def test_airgap_fences_detection_too(self):
+        """A backend that says of itself that it needs no network is not taken at its word, from its first call on."""
+        self.write_tickets()
+        self.tell("detect-needs-fence")
+        self.compile("--airgap")
+        self.kolm("run", "--airgap", "router-1.0.0.kolm", "billing")
+        self.assertIn("could call home", self.kolm("compute", "detect", "--refresh").out)
+        self.assert_error(self.compile("--airgap=advisory", "--force", code=3), "could call home")
+
     def test_advisory_only_when_asked(self):
         self.write_tickets()
         done = self.compile("--airgap=advisory")

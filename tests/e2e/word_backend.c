@@ -318,7 +318,16 @@ static int32_t word_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *a
 }
 
 static int32_t word_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out, kolm_error_t *err) {
-    (void)host, (void)args, (void)err;
+    (void)args, (void)err;
+    if (told(host, "detect-needs-fence")) {
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0) {
+            close(fd);
+            out->state = KOLM_DETECT_BROKEN;
+            kit_copy(out->reason, sizeof out->reason, "could call home");
+            return KOLM_OK;
+        }
+    }
     out->state = KOLM_DETECT_AVAILABLE;
     kit_copy(out->reason, sizeof out->reason, "always here");
     kit_copy(out->runtime, sizeof out->runtime, "words 1.0");
