@@ -39,6 +39,7 @@ int cli_dispatch(cli_context *context, const char *prefix, const cli_command *ta
         if (strcmp(argv[0], table[i].name) == 0) return table[i].run(context, argc, argv);
         names[i] = table[i].name;
     }
+    cli_options_find_json(context, argc, argv);
     const char *kind = argv[0][0] == '-' ? "option" : "command";
     const char *near = cli_nearest(argv[0], names, count < 32 ? count : 32);
     if (near) {

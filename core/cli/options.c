@@ -284,8 +284,8 @@ static int add_word(parser *p, char *word) {
 }
 
 /* --json counts wherever it stands, also behind the mistake that is about to be reported. */
-static void find_json(cli_context *context, int argc, char **argv) {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+void cli_options_find_json(cli_context *context, int argc, char **argv) {
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--json") == 0) context->json = true;
     }
 }
@@ -293,7 +293,7 @@ static void find_json(cli_context *context, int argc, char **argv) {
 int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, char **argv) {
     parser p = {.context = context, .syntax = syntax, .argc = argc, .argv = argv, .at = 1};
     bool ended = false;
-    find_json(context, argc, argv);
+    cli_options_find_json(context, argc, argv);
     for (; p.at < argc; p.at++) {
         char *word = argv[p.at];
         int result;

@@ -482,6 +482,16 @@ class Compute(unittest.TestCase):
         self.assert_error(self.compute("quote", "-d", data + ".none", code=6), "d.jsonl.none")
         self.assert_error(self.compute("quote", code=2), "--rows")
 
+    def test_quote_of_what_is_no_data(self):
+        self.add_usual()
+        path = os.path.join(self.dir, "data")
+        for content, piece in ((b"", "empty"), (b"\n \n", "empty"), (b"\x7fELF\0\0\n", "binary")):
+            with open(path, "wb") as data:
+                data.write(content)
+            self.assert_error(self.compute("quote", "-d", path, code=6), path, piece)
+        for words in (("--rows", "0"), ("--rows", str(2 ** 64 - 1)), ("--rows", "5", "--bytes", str(2 ** 63))):
+            self.assert_error(self.compute("quote", *words, code=2))
+
     # ---- status
 
     def test_status_on_a_fresh_home(self):

@@ -128,6 +128,11 @@ class Hostile(Case):
 
     # ---- documents
 
+    def test_an_unknown_command_is_a_document_too(self):
+        for words in (("frob",), ("compute", "frob"), ("keys", "frob"), ("keys",)):
+            value = json.loads(self.kolm(*words, "--json", code=2).out)
+            self.assertEqual((value["schema"], value["exit"]), ("kolm.error/1", 2))
+
     def test_keys_speak_json_too(self):
         made = self.json("keys", "export", schema="kolm.keys.export/1")
         self.assertTrue(made["public_key"].startswith("-----BEGIN PUBLIC KEY-----\n"))
