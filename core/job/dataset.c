@@ -30,7 +30,8 @@ typedef struct label {
     uint64_t rows;
     uint32_t held; /* how many of them are held out, for an exact label */
     uint32_t gathered;
-    uint64_t *hashes; /* split hashes of an exact label, sorted; NULL otherwise */
+    uint64_t *hashes;  /* split hashes of an exact label, sorted; NULL otherwise */
+    uint64_t smallest; /* split hash of any other label */
 } label;
 
 typedef struct spool {
@@ -64,8 +65,8 @@ static kit_status cancelled(const work *w) {
     return kit_fail(w->err, KOLM_E_CANCELLED, "", "interrupted while preparing data");
 }
 
-static kit_status write_failed(const work *w, const char *what) {
-    return kit_fail_errno(w->err, errno != 0 ? errno : EIO, "cannot write %s in %s", what, w->options->private_dir);
+static kit_status write_failed(const work *w, const char *directory, const char *what) {
+    return kit_fail_errno(w->err, errno != 0 ? errno : EIO, "cannot write %s in %s", what, directory);
 }
 
 static kit_status digest(work *w, const void *a, size_t a_length, const void *b, size_t b_length,
@@ -115,7 +116,8 @@ static kit_status spool_row(work *w, part which, const job_row *row, kit_buf *li
     }
     kit_buf_char(line, '\n');
     KIT_TRY(kit_buf_ok(line, w->err));
-    if (fwrite(line->data, 1, line->length, target->file) != line->length) return write_failed(w, "the spool");
+    if (fwrite(line->data, 1, line->length, target->file) != line->length)
+        return write_failed(w, w->options->private_dir, "the spool");
     index_record record = {.row = target->rows++, .line_and_part = row->line * 2 + (uint64_t)which};
     uint8_t hash[KIT_SHA256_BYTES];
     KIT_TRY(digest(w, row->input, row->input_length, NULL, 0, hash));
@@ -123,7 +125,7 @@ static kit_status spool_row(work *w, part which, const job_row *row, kit_buf *li
     KIT_TRY(digest(w, row->output, row->output_length, NULL, 0, hash));
     record.output = first8(hash) | 1; /* never the empty key */
     FILE *partition = w->partitions[record.input[0] % PARTITIONS];
-    if (fwrite(&record, sizeof record, 1, partition) != 1) return write_failed(w, "the index");
+    if (fwrite(&record, sizeof record, 1, partition) != 1) return write_failed(w, w->options->private_dir, "the index");
     return KOLM_OK;
 }
 
@@ -155,7 +157,8 @@ static kit_status read_part(work *w, part which, int fd, const job_reader_option
     }
     kit_buf_free(&line);
     job_reader_close(reader);
-    if (status == KOLM_OK && fflush(w->parts[which].file) != 0) status = write_failed(w, "the spool");
+    if (status == KOLM_OK && fflush(w->parts[which].file) != 0)
+        status = write_failed(w, w->options->private_dir, "the spool");
     if (status == KOLM_OK && w->parts[which].rows == 0)
         status = kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
                           "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}",
@@ -210,7 +213,7 @@ static void decide(work *w, const index_record *records, size_t count) {
 }
 
 static kit_status clean_partition(work *w, FILE *file) {
-    if (fflush(file) != 0) return write_failed(w, "the index");
+    if (fflush(file) != 0) return write_failed(w, w->options->private_dir, "the index");
     off_t bytes = ftello(file);
     if (bytes <= 0) return KOLM_OK;
     size_t count = (size_t)bytes / sizeof(index_record);
@@ -357,8 +360,8 @@ static void judge_closed(work *w, uint64_t longest) {
         kit_format(s->closed_why, sizeof s->closed_why, "outputs are up to %llu bytes long: texts, not labels",
                    (unsigned long long)longest);
     else if (!s->closed)
-        kit_format(s->closed_why, sizeof s->closed_why, "%llu distinct outputs in %llu rows: most occur once", labels,
-                   rows);
+        kit_format(s->closed_why, sizeof s->closed_why,
+                   "%llu distinct outputs in %llu rows: fewer than two rows for each", labels, rows);
     else
         kit_format(s->closed_why, sizeof s->closed_why, "%llu distinct outputs in %llu rows", labels, rows);
 }
@@ -394,8 +397,13 @@ static kit_status gather_hash(work *w, const spooled *row, void *user) {
     uint64_t key = 0;
     KIT_TRY(output_key(w, row->output, &key));
     label *found = find_label(w, key);
-    if (found->hashes == NULL) return KOLM_OK;
-    return split_hash(w, row->input, &found->hashes[found->gathered++]);
+    uint64_t hash = 0;
+    KIT_TRY(split_hash(w, row->input, &hash));
+    if (found->hashes != NULL)
+        found->hashes[found->gathered++] = hash;
+    else if (found->gathered++ == 0 || hash < found->smallest)
+        found->smallest = hash;
+    return KOLM_OK;
 }
 
 static int compare_hashes(const void *a, const void *b) {
@@ -404,18 +412,17 @@ static int compare_hashes(const void *a, const void *b) {
 }
 
 static kit_status plan_split(work *w) {
-    /* percent / 100 of the range of a hash, less when that would hold out more than is needed to measure well. */
-    uint64_t share = UINT64_MAX / 100 * HELD_OUT_PERCENT;
-    uint64_t permille_most = (uint64_t)HELD_OUT_MOST * 1000 / w->kept;
-    bool few = permille_most >= HELD_OUT_PERCENT * 10;
-    w->threshold = few ? share : UINT64_MAX / 1000 * permille_most;
+    /* A fifth, or less when that is more than it takes to measure well: share_of / share_in of the rows. */
+    bool few = w->kept <= (uint64_t)HELD_OUT_MOST * 100 / HELD_OUT_PERCENT;
+    uint64_t share_of = few ? HELD_OUT_PERCENT : HELD_OUT_MOST, share_in = few ? 100 : w->kept;
+    w->threshold = UINT64_MAX / share_in * share_of;
     if (w->too_many_labels) return KOLM_OK;
     for (size_t i = 0; i < w->label_capacity; i++) {
         label *l = &w->labels[i];
         if (l->key == 0 || l->rows < 2 || l->rows > JOB_EXACT_LABEL) continue;
         l->hashes = calloc(l->rows, sizeof *l->hashes);
         if (l->hashes == NULL) return no_memory(w->err);
-        l->held = (uint32_t)((l->rows * HELD_OUT_PERCENT + 50) / 100);
+        l->held = (uint32_t)((l->rows * share_of + share_in / 2) / share_in);
         if (l->held == 0) l->held = 1;
     }
     KIT_TRY(visit_kept(w, PART_DATA, gather_hash, NULL));
@@ -432,8 +439,12 @@ static kit_status is_held_out(work *w, const spooled *row, bool *out_held) {
     if (w->too_many_labels) return KOLM_OK;
     KIT_TRY(output_key(w, row->output, &key));
     const label *found = find_label(w, key);
-    if (found->rows == 1) *out_held = false;
-    if (found->hashes != NULL) *out_held = hash <= found->hashes[found->held - 1];
+    if (found->rows == 1)
+        *out_held = false;
+    else if (found->hashes != NULL)
+        *out_held = hash <= found->hashes[found->held - 1];
+    else
+        *out_held = hash < w->threshold || hash == found->smallest;
     return KOLM_OK;
 }
 
@@ -444,12 +455,12 @@ typedef struct sinks {
     kit_sha256 *train_sha, *eval_sha;
     bool split; /* data rows may be held out */
     kit_buf line;
-    uint64_t next_eval; /* id of the next evaluation row, when they come from a file of their own */
 } sinks;
 
-static kit_status put_line(work *w, FILE *file, kit_sha256 *sha, const kit_buf *line, const char *name) {
+static kit_status put_line(work *w, FILE *file, kit_sha256 *sha, const kit_buf *line, const char *directory,
+                           const char *name) {
     KIT_TRY(kit_buf_ok(line, w->err));
-    if (fwrite(line->data, 1, line->length, file) != line->length) return write_failed(w, name);
+    if (fwrite(line->data, 1, line->length, file) != line->length) return write_failed(w, directory, name);
     return sha != NULL ? kit_sha256_update(sha, line->data, line->length, w->err) : KOLM_OK;
 }
 
@@ -458,7 +469,7 @@ static kit_status put_train(work *w, sinks *out, const spooled *row) {
     kit_buf_fmt(&out->line, "{\"id\":\"%llu\",%s}\n", (unsigned long long)row->row + 1, row->body);
     w->summary->train_rows++;
     w->summary->train_input_bytes += strlen(row->input);
-    return put_line(w, out->train, out->train_sha, &out->line, "train.jsonl");
+    return put_line(w, out->train, out->train_sha, &out->line, w->options->job_dir, "train.jsonl");
 }
 
 static kit_status put_eval(work *w, sinks *out, const spooled *row) {
@@ -468,13 +479,13 @@ static kit_status put_eval(work *w, sinks *out, const spooled *row) {
     kit_json_string(&out->line, row->input, strlen(row->input));
     size_t end = out->line.length;
     kit_buf_str(&out->line, "}\n");
-    KIT_TRY(put_line(w, out->eval, NULL, &out->line, "eval.jsonl"));
+    KIT_TRY(put_line(w, out->eval, NULL, &out->line, w->options->job_dir, "eval.jsonl"));
     out->line.length = end;
     kit_buf_str(&out->line, ",\"output\":");
     kit_json_string(&out->line, row->output, strlen(row->output));
     kit_buf_str(&out->line, "}\n");
     w->summary->eval_rows++;
-    return put_line(w, out->heldout, out->eval_sha, &out->line, "heldout.jsonl");
+    return put_line(w, out->heldout, out->eval_sha, &out->line, w->options->private_dir, "heldout.jsonl");
 }
 
 static kit_status write_data_row(work *w, const spooled *row, void *user) {
@@ -503,13 +514,13 @@ static kit_status open_sink(const char *directory, const char *name, FILE **out,
 }
 
 /* Closes what is open; a failure to write shows here at the latest. */
-static kit_status close_sink(work *w, FILE **file, kit_status status, const char *name) {
+static kit_status close_sink(work *w, FILE **file, kit_status status, const char *directory, const char *name) {
     if (*file == NULL) return status;
     errno = 0;
     bool good = ferror(*file) == 0;
     good = fclose(*file) == 0 && good;
     *file = NULL;
-    return status == KOLM_OK && !good ? write_failed(w, name) : status;
+    return status == KOLM_OK && !good ? write_failed(w, directory, name) : status;
 }
 
 static kit_status finish_digest(work *w, kit_sha256 *sha, char out_hex[KIT_SHA256_HEX]) {
@@ -530,9 +541,9 @@ static kit_status write_all(work *w, bool train) {
     if (status == KOLM_OK && w->options->eval_fd >= 0) status = visit_kept(w, PART_EVAL, write_eval_row, &out);
     if (status == KOLM_OK) status = finish_digest(w, out.train_sha, w->summary->train_sha256);
     if (status == KOLM_OK) status = finish_digest(w, out.eval_sha, w->summary->eval_sha256);
-    status = close_sink(w, &out.train, status, "train.jsonl");
-    status = close_sink(w, &out.eval, status, "eval.jsonl");
-    status = close_sink(w, &out.heldout, status, "heldout.jsonl");
+    status = close_sink(w, &out.train, status, w->options->job_dir, "train.jsonl");
+    status = close_sink(w, &out.eval, status, w->options->job_dir, "eval.jsonl");
+    status = close_sink(w, &out.heldout, status, w->options->private_dir, "heldout.jsonl");
     kit_sha256_free(out.train_sha);
     kit_sha256_free(out.eval_sha);
     kit_buf_free(&out.line);

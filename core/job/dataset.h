@@ -8,17 +8,19 @@
  * occurs with more than one output are all dropped: `contradictions`; nobody can say which is right. Inputs are
  * compared byte for byte (by 128 bits of SHA-256).
  *
- * Split. Without an evaluation file a fifth of each label's rows is held out, at most 50,000 in all: those whose
- * SHA-256(seed as 8 bytes, little endian; input) is smallest. A label with two or more rows is on both sides; a
+ * Split. Without an evaluation file a fifth of each label's rows is held out; of more than 250,000 rows a smaller
+ * share, so that about 50,000 are. They are those whose SHA-256(seed as 8 bytes, little endian; input), read as a
+ * number by its first 8 bytes, most significant first, is smallest. A label with two or more rows is on both sides; a
  * label with one row is trained on only. For labels of up to JOB_EXACT_LABEL rows the share is exact (rounded to the
- * nearest, at least one, never all); above it a row is held out when its hash is below the share of the whole range.
- * The answer depends on seed and inputs, not on the order of the file.
+ * nearest, at least one, never all); above it the row with the smallest hash is held out and every other one whose hash
+ * is below the share of the whole range. With more than JOB_LABELS_MAX distinct outputs only the latter holds: they are
+ * no labels. The answer depends on seed, inputs and outputs, not on the order of the file.
  *
  * With an evaluation file, all of the data is trained on, and evaluation rows whose input is also trained on are
  * dropped: `leaked`.
  *
- * Memory: 2 bits a row, 48 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and one of
- * 64 partitions of the index (40 bytes a row / 64). One million rows take about 10 MiB.
+ * Memory: a bit a row, 80 to 160 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and one
+ * of 64 partitions of the index (40 bytes a row / 64).
  */
 
 #include "job/rows.h"

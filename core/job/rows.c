@@ -58,6 +58,25 @@ static kit_status check_text(const job_reader *reader, const char *bytes, size_t
                "save the file as UTF-8, or pass --skip-bad to leave such rows out", text);
 }
 
+/* ---- Lines */
+
+static kit_status too_long(const job_reader *reader, unsigned long long line, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_OUT_OF_RANGE, "split it into rows, or pass --skip-bad to leave it out",
+                    "%s, line %llu: the row is longer than %u bytes", reader->options.path, line, JOB_ROW_MAX);
+}
+
+/* The line that was looked at already, or the next one; *out_line NULL at the end. */
+static kit_status take_line(job_reader *reader, const char **out_line, size_t *out_length, kolm_error_t *err) {
+    *out_line = reader->line;
+    *out_length = reader->line_length;
+    kit_status status = KOLM_OK;
+    if (!reader->have_line) status = kit_lines_next(reader->lines, out_line, out_length, err);
+    reader->have_line = false;
+    if (status == KOLM_E_OUT_OF_RANGE) return too_long(reader, line_of(reader), err);
+    if (status == KOLM_OK || status == KOLM_E_CANCELLED) return status;
+    return kit_fail_context(err, "%s", reader->options.path);
+}
+
 /* ---- JSON lines */
 
 static void add_printable(kit_buf *out, const char *text) {
@@ -204,60 +223,82 @@ static kit_status parse_json(job_reader *reader, const char *line, size_t length
 
 /* ---- Tables */
 
-/* True when the quotes of record are balanced: it ends a record. */
-static bool record_is_whole(const kit_buf *record) {
-    size_t quotes = 0;
-    for (size_t i = 0; i < record->length; i++)
-        quotes += record->data[i] == '"';
-    return quotes % 2 == 0;
+/* Where a walk over a record is: a quote opens a field only at its start, elsewhere it is a character like any other.
+ */
+typedef enum quoting { AT_FIELD, IN_PLAIN, IN_QUOTED, AFTER_QUOTE } quoting;
+
+/* Walks on over one line; IN_QUOTED at its end: the record goes on in the next one. */
+static quoting follow_quotes(const job_reader *reader, quoting state, const char *line, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        char c = line[i];
+        if (state == IN_QUOTED)
+            state = c == '"' ? AFTER_QUOTE : IN_QUOTED;
+        else if (c == reader->separator)
+            state = AT_FIELD;
+        else if (c == '"' && state != IN_PLAIN)
+            state = IN_QUOTED;
+        else
+            state = IN_PLAIN;
+    }
+    return state;
 }
 
-/* Reads one record, which may span lines, into reader->record. */
+/* Final, also with --skip-bad: everything behind an open quote would count as one bad row. */
+static kit_status open_quote(const job_reader *reader, unsigned long long line, const char *what, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "close the quote, or double it if it belongs to the text",
+                    "%s, line %llu: expected a closing quote, found %s", reader->options.path, line, what);
+}
+
+/* Reads one record, which may span lines, into reader->record. A record with bad bytes is read to its end, too: what
+ * comes behind it must not begin in its middle. */
 static kit_status read_record(job_reader *reader, unsigned long long *out_line, bool *out_found, kolm_error_t *err) {
     kit_buf_clear(&reader->record);
     *out_found = false;
-    for (;;) {
-        const char *line = reader->line;
-        size_t length = reader->line_length;
-        if (!reader->have_line) KIT_TRY(kit_lines_next(reader->lines, &line, &length, err));
-        reader->have_line = false;
-        if (line == NULL) {
-            if (!*out_found) return KOLM_OK;
-            return bad(reader, err, *out_line, 1, "close the quote, or double it if it belongs to the text",
-                       "expected a closing quote, found the end of the file");
-        }
+    kit_status text_status = KOLM_OK;
+    for (quoting state = AT_FIELD;;) {
+        const char *line = NULL;
+        size_t length = 0;
+        kit_status status = take_line(reader, &line, &length, err);
+        if (*out_found && (status == KOLM_E_OUT_OF_RANGE || reader->record.length > JOB_ROW_MAX))
+            return open_quote(reader, *out_line, "none in 16 MiB", err);
+        KIT_TRY(status);
+        if (line == NULL) return *out_found ? open_quote(reader, *out_line, "the end of the file", err) : KOLM_OK;
         if (!*out_found && length == 0) continue;
-        if (!*out_found)
-            *out_line = line_of(reader);
-        else
+        if (*out_found)
             kit_buf_char(&reader->record, '\n');
+        else
+            *out_line = line_of(reader);
         *out_found = true;
-        KIT_TRY(check_text(reader, line, length, err));
+        if (text_status == KOLM_OK) text_status = check_text(reader, line, length, err);
         kit_buf_add(&reader->record, line, length);
         KIT_TRY(kit_buf_ok(&reader->record, err));
-        if (reader->record.length > JOB_ROW_MAX)
-            return kit_fail(err, KOLM_E_OUT_OF_RANGE, "is a quote left open there?",
-                            "%s, line %llu: the row is longer than %u bytes", reader->options.path, *out_line,
-                            JOB_ROW_MAX);
-        if (record_is_whole(&reader->record)) return KOLM_OK;
+        state = follow_quotes(reader, state, line, length);
+        if (state == IN_QUOTED) continue;
+        if (text_status == KOLM_OK && reader->record.length > JOB_ROW_MAX) return too_long(reader, *out_line, err);
+        return text_status;
     }
 }
 
 /* Splits the record in place into NUL ended fields; *out_count of them, the starts in turn. */
 static kit_status split_record(job_reader *reader, unsigned long long line, size_t *out_count, kolm_error_t *err) {
-    char *from = reader->record.data, *to = from, *end = from + reader->record.length;
+    char *from = reader->record.data, *to = from, *end = from + reader->record.length, *line_start = from;
     *out_count = 0;
     for (;;) {
         if (from < end && *from == '"') {
             from++;
             while (from < end && (*from != '"' || (from + 1 < end && from[1] == '"'))) {
                 if (*from == '"') from++;
+                if (*from == '\n') {
+                    line++;
+                    line_start = from + 1;
+                }
                 *to++ = *from++;
             }
             if (from < end) from++;
             if (from < end && *from != reader->separator)
-                return bad(reader, err, line, (size_t)(from - reader->record.data) + 1,
-                           "double a quote that belongs to the text", "expected a separator behind a closing quote");
+                return bad(reader, err, line, (size_t)(from - line_start) + 1,
+                           "double a quote that belongs to the text, or pass --skip-bad to leave such rows out",
+                           "expected a separator behind a closing quote");
         } else {
             while (from < end && *from != reader->separator)
                 *to++ = *from++;
@@ -277,17 +318,20 @@ static const char *field(const job_reader *reader, size_t index) {
     return p;
 }
 
-static bool find_column(const job_reader *reader, const char *const *names, size_t name_count, size_t *out_index) {
-    for (size_t n = 0; n < name_count; n++)
-        for (size_t i = 0; i < reader->columns; i++)
-            if (strcasecmp(field(reader, i), names[n]) == 0) {
-                *out_index = i;
-                return true;
-            }
-    return false;
+#define NO_COLUMN SIZE_MAX
+
+/* The column called by the first name that any column has, `taken` set aside; NO_COLUMN when there is none. */
+static size_t find_column(const job_reader *reader, const char *const *names, size_t name_count, size_t taken) {
+    for (size_t n = 0; n < name_count; n++) {
+        const char *name = reader->record.data;
+        for (size_t i = 0; i < reader->columns; i++, name += strlen(name) + 1)
+            if (i != taken && strcasecmp(name, names[n]) == 0) return i;
+    }
+    return NO_COLUMN;
 }
 
-static kit_status no_column(const job_reader *reader, const char *which, const char *option, kolm_error_t *err) {
+static kit_status no_column(const job_reader *reader, unsigned long long line, const char *which, const char *option,
+                            kolm_error_t *err) {
     kit_buf text = {0};
     kit_buf_fmt(&text, "expected a header with %s, found ", which);
     for (size_t i = 0; i < reader->columns && i < 8; i++) {
@@ -298,33 +342,54 @@ static kit_status no_column(const job_reader *reader, const char *which, const c
     char remedy[200];
     kit_format(remedy, sizeof remedy,
                "name the column with %s, or give JSON lines with {\"input\": ..., \"output\": ...}", option);
-    kit_status status = bad(reader, err, 1, 1, remedy, kit_buf_text(&text));
+    kit_status status = bad(reader, err, line, 1, remedy, kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
+}
+
+static void choose_separator(job_reader *reader) {
+    bool tabs = memchr(reader->line, '\t', reader->line_length) != NULL;
+    bool commas = memchr(reader->line, ',', reader->line_length) != NULL;
+    size_t length = strlen(reader->options.path);
+    bool named = length > 4 && strcasecmp(reader->options.path + length - 4, ".tsv") == 0;
+    reader->separator = named || (tabs && !commas) ? '\t' : ',';
+}
+
+static kit_status find_columns(job_reader *reader, unsigned long long line, kolm_error_t *err) {
+    const char *input_col = reader->options.input_col, *output_col = reader->options.output_col;
+    reader->input_index = input_col != NULL ? find_column(reader, &input_col, 1, NO_COLUMN)
+                                            : find_column(reader, input_names, COUNT(input_names), NO_COLUMN);
+    if (reader->input_index == NO_COLUMN)
+        return no_column(reader, line, input_col != NULL ? input_col : "'input' and 'output'", "--input-col", err);
+    /* A guess never takes the input's own column: the model would learn to repeat it. */
+    reader->output_index = output_col != NULL
+                               ? find_column(reader, &output_col, 1, NO_COLUMN)
+                               : find_column(reader, output_names, COUNT(output_names), reader->input_index);
+    reader->has_output_column = reader->output_index != NO_COLUMN;
+    if (!reader->has_output_column && !reader->options.inputs_only)
+        return no_column(reader, line, output_col != NULL ? output_col : "'output'", "--output-col", err);
+    return KOLM_OK;
 }
 
 static kit_status read_header(job_reader *reader, kolm_error_t *err) {
     unsigned long long line = 1;
     bool found = false;
-    reader->separator = memchr(reader->line, '\t', reader->line_length) != NULL &&
-                                memchr(reader->line, ',', reader->line_length) == NULL
-                            ? '\t'
-                            : ',';
-    size_t length = strlen(reader->options.path);
-    if (length > 4 && strcasecmp(reader->options.path + length - 4, ".tsv") == 0) reader->separator = '\t';
+    choose_separator(reader);
     KIT_TRY(read_record(reader, &line, &found, err));
     KIT_TRY(split_record(reader, line, &reader->columns, err));
-    const char *const *inputs = reader->options.input_col != NULL ? &reader->options.input_col : input_names;
-    const char *const *outputs = reader->options.output_col != NULL ? &reader->options.output_col : output_names;
-    if (!find_column(reader, inputs, reader->options.input_col != NULL ? 1 : COUNT(input_names), &reader->input_index))
-        return no_column(reader, reader->options.input_col != NULL ? reader->options.input_col : "'input' and 'output'",
-                         "--input-col", err);
-    reader->has_output_column = find_column(
-        reader, outputs, reader->options.output_col != NULL ? 1 : COUNT(output_names), &reader->output_index);
-    if (!reader->has_output_column && !reader->options.inputs_only)
-        return no_column(reader, reader->options.output_col != NULL ? reader->options.output_col : "'output'",
-                         "--output-col", err);
-    return KOLM_OK;
+    return find_columns(reader, line, err);
+}
+
+/* --input-col and --output-col that name the same thing. */
+static kit_status check_names(const job_reader *reader, kolm_error_t *err) {
+    const char *input = reader->options.input_col, *output = reader->options.output_col;
+    bool table = reader->format == ROWS_TABLE;
+    if (!table && input != NULL && output == NULL) output = "output";
+    if (!table && output != NULL && input == NULL) input = "input";
+    if (input == NULL || output == NULL || reader->options.inputs_only) return KOLM_OK;
+    if (table ? strcasecmp(input, output) != 0 : strcmp(input, output) != 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name two different ones with --input-col and --output-col",
+                    "%s: the input and the output are both '%s'", reader->options.path, input);
 }
 
 static kit_status parse_table(job_reader *reader, unsigned long long *out_line, bool *out_found, kolm_error_t *err) {
@@ -345,36 +410,38 @@ static kit_status parse_table(job_reader *reader, unsigned long long *out_line, 
 
 /* ---- Both */
 
-static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
-    const char *path = reader->options.path;
-    do {
-        kit_status status = kit_lines_next(reader->lines, &reader->line, &reader->line_length, err);
-        if (status == KOLM_E_OUT_OF_RANGE)
-            return kit_fail(err, KOLM_E_OUT_OF_RANGE,
-                            "one row a line: is this a JSON array? then write one object a line",
-                            "%s, line 1: the row is longer than %u bytes", path, JOB_ROW_MAX);
-        KIT_TRY(status);
-        if (reader->line == NULL)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                            "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}", "%s is empty",
-                            path);
-        size_t blanks = strspn(reader->line, " \t");
-        if (blanks < reader->line_length) {
-            reader->format = reader->line[blanks] == '{' ? ROWS_JSON : ROWS_TABLE;
-            break;
-        }
-    } while (true);
+static kit_status not_text(const job_reader *reader, kolm_error_t *err) {
     const unsigned char *s = (const unsigned char *)reader->line;
     size_t n = reader->line_length;
     if (n >= 2 && ((s[0] == 0xFF && s[1] == 0xFE) || (s[0] == 0xFE && s[1] == 0xFF)))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "convert it: iconv -f UTF-16 -t UTF-8",
-                        "%s is UTF-16 text, not UTF-8", path);
-    if (reader->format == ROWS_TABLE && (memchr(s, '\0', n) != NULL || kit_utf8_valid(reader->line, n) != n))
+                        "%s is UTF-16 text, not UTF-8", reader->options.path);
+    if (memchr(s, '\0', n) != NULL || kit_utf8_valid(reader->line, n) != n)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give JSON lines, CSV or TSV as UTF-8 text",
-                        "%s is not text: it begins with binary bytes", path);
-    if (s[0] == '[')
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write one object a line (jq -c '.[]' does that)",
-                        "%s, line 1, column 1: expected one JSON object a line, found an array", path);
+                        "%s is not UTF-8 text: it begins with other bytes", reader->options.path);
+    return KOLM_OK;
+}
+
+/* Finds the first line with something on it, and what kind of file that makes it. */
+static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
+    size_t blanks = 0;
+    do {
+        kit_status status = take_line(reader, &reader->line, &reader->line_length, err);
+        if (status == KOLM_E_OUT_OF_RANGE && err != NULL)
+            kit_copy(err->remedy, sizeof err->remedy,
+                     "one row a line: is this a JSON array? then write one object a line");
+        KIT_TRY(status);
+        if (reader->line == NULL)
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                            "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}", "%s is empty",
+                            reader->options.path);
+        blanks = strspn(reader->line, " \t");
+    } while (blanks == reader->line_length);
+    reader->format = reader->line[blanks] == '{' ? ROWS_JSON : ROWS_TABLE;
+    if (reader->format == ROWS_TABLE) KIT_TRY(not_text(reader, err));
+    if (reader->line[blanks] == '[')
+        return bad(reader, err, line_of(reader), blanks + 1, "write one object a line (jq -c '.[]' does that)",
+                   "expected one JSON object a line, found an array");
     reader->have_line = true;
     return KOLM_OK;
 }
@@ -387,6 +454,7 @@ kit_status job_reader_open(int fd, const job_reader_options *options, job_reader
     kit_status status = kit_lines_open(fd, JOB_ROW_MAX, &reader->lines, err);
     if (status == KOLM_OK) kit_lines_stop_on(reader->lines, options->cancel);
     if (status == KOLM_OK) status = look_at_start(reader, err);
+    if (status == KOLM_OK) status = check_names(reader, err);
     if (status == KOLM_OK && reader->format == ROWS_TABLE) status = read_header(reader, err);
     if (status != KOLM_OK) {
         job_reader_close(reader);
@@ -398,17 +466,9 @@ kit_status job_reader_open(int fd, const job_reader_options *options, job_reader
 
 static kit_status next_json(job_reader *reader, unsigned long long *out_line, bool *out_found, kolm_error_t *err) {
     for (;;) {
-        const char *line = reader->line;
-        size_t length = reader->line_length;
-        if (!reader->have_line) {
-            kit_status status = kit_lines_next(reader->lines, &line, &length, err);
-            if (status == KOLM_E_OUT_OF_RANGE)
-                return kit_fail(err, status, "split it into rows, or pass --skip-bad to leave it out",
-                                "%s, line %llu: the row is longer than %u bytes", reader->options.path, line_of(reader),
-                                JOB_ROW_MAX);
-            KIT_TRY(status);
-        }
-        reader->have_line = false;
+        const char *line = NULL;
+        size_t length = 0;
+        KIT_TRY(take_line(reader, &line, &length, err));
         *out_line = line_of(reader);
         if (line == NULL) return KOLM_OK;
         if (strspn(line, " \t") == length) continue;

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tests of core/job share: bytes as a descriptor, a directory of their own, and rows read back. */
+#ifndef KOLM_TESTS_JOB_FIXTURE_H
+#define KOLM_TESTS_JOB_FIXTURE_H
+
+#include "job/dataset.h"
+#include "kolm/kit/file.h"
+
+#include <check.h>
+
+/* A readable descriptor with these bytes, at its start. The caller closes it. */
+int job_test_fd(const void *bytes, size_t length);
+
+/* A job in a new directory: job/ and private/ below base. */
+typedef struct job_test_place {
+    char base[64], job[80], private_dir[80];
+} job_test_place;
+void job_test_open(job_test_place *place);
+void job_test_close(job_test_place *place);
+
+/* The lines of DIRECTORY/NAME as parsed JSON; free with job_test_rows_free. */
+typedef struct job_test_rows {
+    cJSON **items;
+    size_t count, capacity;
+} job_test_rows;
+void job_test_read(const char *directory, const char *name, job_test_rows *out_rows);
+void job_test_rows_free(job_test_rows *rows);
+/* The text under key, which must be there. */
+const char *job_test_text(const cJSON *row, const char *key);
+
+/* True where limits of time and memory say nothing: under valgrind and in sanitized builds. */
+bool job_test_slowed(void);
+
+#endif
