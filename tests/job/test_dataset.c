@@ -1,0 +1,746 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cleaning and splitting: what is written, what is dropped, and the split against a second reading of its definition.
+ */
+#include "fixture.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static kolm_error_t err;
+static job_test_place place;
+static job_summary summary;
+
+static void setup(void) {
+    err = (kolm_error_t)KIT_ERROR_INIT;
+    job_test_open(&place);
+}
+
+static void teardown(void) {
+    job_test_close(&place);
+}
+
+static void start_again(void) {
+    teardown();
+    setup();
+}
+
+/* ---- Data made here */
+
+typedef struct made_row {
+    char input[48], output[32];
+} made_row;
+
+typedef struct made_data {
+    made_row *rows;
+    size_t count;
+} made_data;
+
+static void add_row(made_data *data, const char *input, const char *output) {
+    if ((data->count & (data->count + 1)) == 0 || data->rows == NULL) {
+        data->rows = realloc(data->rows, (data->count + 1) * 2 * sizeof *data->rows);
+        ck_assert_ptr_nonnull(data->rows);
+    }
+    made_row *row = &data->rows[data->count++];
+    kit_copy(row->input, sizeof row->input, input);
+    kit_copy(row->output, sizeof row->output, output);
+}
+
+/* sizes[i] rows of the label "label i", mixed: no label's rows stand together. */
+static made_data make_data(const size_t *sizes, size_t labels) {
+    made_data data = {0};
+    size_t largest = 0;
+    for (size_t i = 0; i < labels; i++)
+        if (sizes[i] > largest) largest = sizes[i];
+    for (size_t n = 0; n < largest; n++)
+        for (size_t i = 0; i < labels; i++) {
+            char input[48], output[32];
+            if (n >= sizes[i]) continue;
+            kit_format(input, sizeof input, "question %zu about %zu", n, i);
+            kit_format(output, sizeof output, "label %zu", i);
+            add_row(&data, input, output);
+        }
+    return data;
+}
+
+static void as_text(const made_data *data, kit_buf *out) {
+    for (size_t i = 0; i < data->count; i++)
+        kit_buf_fmt(out, "{\"input\":\"%s\",\"output\":\"%s\"}\n", data->rows[i].input, data->rows[i].output);
+    ck_assert_int_eq(kit_buf_ok(out, &err), KOLM_OK);
+}
+
+typedef struct wish {
+    const char *data, *eval; /* texts; eval NULL: split */
+    const char *data_path;
+    uint64_t seed;
+    bool skip_bad;
+    const volatile sig_atomic_t *cancel;
+} wish;
+
+static kit_status prepare(const wish *w) {
+    int data = job_test_fd(w->data, strlen(w->data));
+    int eval = w->eval != NULL ? job_test_fd(w->eval, strlen(w->eval)) : -1;
+    const job_prepare_options options = {
+        .data_fd = data,
+        .eval_fd = eval,
+        .data = {.path = w->data_path != NULL ? w->data_path : "data"},
+        .eval = {.path = "evaluation"},
+        .skip_bad = w->skip_bad,
+        .seed = w->seed,
+        .job_dir = place.job,
+        .private_dir = place.private_dir,
+        .cancel = w->cancel,
+    };
+    kit_status status = job_prepare(&options, &summary, &err);
+    close(data);
+    if (eval >= 0) close(eval);
+    return status;
+}
+
+static void assert_prepared(const wish *w) {
+    ck_assert_msg(prepare(w) == KOLM_OK, "%s", err.text);
+}
+
+static void assert_refused(const wish *w, const char *what, const char *advice) {
+    ck_assert_int_eq(prepare(w), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(err.text, what) != NULL, "expected \"%s\" in \"%s\"", what, err.text);
+    ck_assert_msg(strstr(err.remedy, advice) != NULL, "expected \"%s\" in \"%s\"", advice, err.remedy);
+}
+
+static bool file_has(const char *directory, const char *name, const char *sha256) {
+    char *path = NULL, hex[KIT_SHA256_HEX] = "";
+    ck_assert_int_eq(kit_path_join(directory, name, &path, &err), KOLM_OK);
+    ck_assert_int_eq(kit_sha256_file(path, hex, NULL, &err), KOLM_OK);
+    free(path);
+    return strcmp(hex, sha256) == 0;
+}
+
+static size_t files_in(const char *directory) {
+    size_t count = 0;
+    DIR *listing = opendir(directory);
+    ck_assert_ptr_nonnull(listing);
+    for (struct dirent *entry = readdir(listing); entry != NULL; entry = readdir(listing))
+        count += entry->d_name[0] != '.';
+    closedir(listing);
+    return count;
+}
+
+/* ---- What is written */
+
+START_TEST(the_files_hold_what_the_protocol_says) {
+    kit_buf text = {0};
+    static const char *const odd[] = {"a\\nb", "c\\t\\u001b[1m", "\\\"q\\\"", "\\u00e4\\ud83d\\ude00", "back\\\\slash"};
+    for (size_t i = 0; i < 40; i++)
+        kit_buf_fmt(&text, "{\"input\":\"%zu %s\",\"output\":\"%s\"}\n", i, odd[i % 5], odd[i % 5]);
+    kit_buf_str(&text, "{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"},"
+                       "{\"role\":\"assistant\",\"content\":\"only once\",\"n\":1.5}]}\n");
+    assert_prepared(&(wish){.data = text.data});
+    ck_assert_uint_eq(summary.rows_read, 41);
+    ck_assert_uint_eq(summary.train_rows + summary.eval_rows, 41);
+    job_test_rows train, eval, heldout;
+    job_test_read(place.job, "train.jsonl", &train);
+    job_test_read(place.job, "eval.jsonl", &eval);
+    job_test_read(place.private_dir, "heldout.jsonl", &heldout);
+    ck_assert_uint_eq(train.count, summary.train_rows);
+    ck_assert_uint_eq(eval.count, summary.eval_rows);
+    ck_assert_uint_eq(heldout.count, summary.eval_rows);
+    bool seen[42] = {false};
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < train.count + eval.count; i++) {
+        const cJSON *row = i < train.count ? train.items[i] : heldout.items[i - train.count];
+        uint64_t id = 0;
+        ck_assert(kit_parse_u64(job_test_text(row, "id"), &id) && id >= 1 && id <= 41 && !seen[id]);
+        seen[id] = true;
+        ck_assert(strstr(job_test_text(row, "input"), job_test_text(row, "output")) != NULL || id == 41);
+        if (i < train.count) bytes += strlen(job_test_text(row, "input"));
+        ck_assert_int_eq(cJSON_GetArraySize(row), id == 41 ? 4 : 3);
+        if (id != 41) continue;
+        /* A label with one row is learned from, with its chat. */
+        ck_assert_uint_lt(i, train.count);
+        ck_assert_int_eq(cJSON_GetArraySize(kit_json_get(row, "messages")), 2);
+        ck_assert_str_eq(job_test_text(row, "input"), "hello");
+    }
+    ck_assert_uint_eq(bytes, summary.train_input_bytes);
+    for (size_t i = 0; i < eval.count; i++) {
+        ck_assert_int_eq(cJSON_GetArraySize(eval.items[i]), 2);
+        ck_assert_str_eq(job_test_text(eval.items[i], "id"), job_test_text(heldout.items[i], "id"));
+        ck_assert_str_eq(job_test_text(eval.items[i], "input"), job_test_text(heldout.items[i], "input"));
+    }
+    ck_assert(file_has(place.job, "train.jsonl", summary.train_sha256));
+    ck_assert(file_has(place.private_dir, "heldout.jsonl", summary.eval_sha256));
+    /* Nothing else is left, and what a backend must not see is not beside what it sees. */
+    ck_assert_uint_eq(files_in(place.job), 2);
+    ck_assert_uint_eq(files_in(place.private_dir), 1);
+    job_test_rows_free(&train);
+    job_test_rows_free(&eval);
+    job_test_rows_free(&heldout);
+    kit_buf_free(&text);
+}
+END_TEST
+
+/* ---- The split, read a second time from its definition in job/dataset.h */
+
+static uint64_t split_hash(uint64_t seed, const char *input) {
+    char bytes[8 + 48], hex[KIT_SHA256_HEX];
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (char)(unsigned char)(seed >> (8 * i));
+    memcpy(bytes + 8, input, strlen(input));
+    ck_assert_int_eq(kit_sha256_bytes(bytes, 8 + strlen(input), hex, &err), KOLM_OK);
+    hex[16] = '\0';
+    return strtoull(hex, NULL, 16);
+}
+
+/* How many rows of the label have a smaller hash, and how many rows it has. */
+static bool should_be_held(const made_data *data, const uint64_t *hashes, size_t row) {
+    size_t rows = 0, smaller = 0;
+    for (size_t i = 0; i < data->count; i++) {
+        if (strcmp(data->rows[i].output, data->rows[row].output) != 0) continue;
+        rows++;
+        smaller += hashes[i] < hashes[row];
+    }
+    if (rows == 1) return false;
+    if (rows > JOB_EXACT_LABEL) return smaller == 0 || (double)hashes[row] < 0.2 * 18446744073709551616.0;
+    size_t held = (rows + 2) / 5; /* a fifth, rounded to the nearest */
+    return smaller < (held > 0 ? held : 1);
+}
+
+/* held[i]: row i of data is in heldout.jsonl. Fails unless each row is on exactly one side. */
+static void read_sides(const made_data *data, bool *held) {
+    static const char *const names[] = {"train.jsonl", "heldout.jsonl"};
+    bool *seen = calloc(data->count, 1);
+    ck_assert_ptr_nonnull(seen);
+    for (size_t side = 0; side < 2; side++) {
+        job_test_rows rows;
+        job_test_read(side == 0 ? place.job : place.private_dir, names[side], &rows);
+        for (size_t i = 0; i < rows.count; i++) {
+            uint64_t id = 0;
+            ck_assert(kit_parse_u64(job_test_text(rows.items[i], "id"), &id) && id >= 1 && id <= data->count);
+            ck_assert(!seen[id - 1]);
+            ck_assert_str_eq(job_test_text(rows.items[i], "input"), data->rows[id - 1].input);
+            ck_assert_str_eq(job_test_text(rows.items[i], "output"), data->rows[id - 1].output);
+            seen[id - 1] = true;
+            held[id - 1] = side == 1;
+        }
+        job_test_rows_free(&rows);
+    }
+    for (size_t i = 0; i < data->count; i++)
+        ck_assert_msg(seen[i], "row %zu is on one side", i + 1);
+    free(seen);
+}
+
+static void split(const made_data *data, uint64_t seed, bool *held) {
+    kit_buf text = {0};
+    start_again();
+    as_text(data, &text);
+    assert_prepared(&(wish){.data = text.data, .seed = seed});
+    read_sides(data, held);
+    kit_buf_free(&text);
+}
+
+static const size_t label_sizes[] = {1, 2, 3, 4, 7, 8, 12, 13, 30, 63, 64, 65, 66, 150, 1};
+static const uint64_t seeds[] = {0, 1, 7, 9007199254740991ull};
+
+START_TEST(the_split_is_what_its_definition_says) {
+    made_data data = make_data(label_sizes, COUNT(label_sizes));
+    bool *held = calloc(data.count, 1);
+    uint64_t *hashes = calloc(data.count, sizeof *hashes);
+    ck_assert(held != NULL && hashes != NULL);
+    split(&data, seeds[_i], held);
+    for (size_t i = 0; i < data.count; i++)
+        hashes[i] = split_hash(seeds[_i], data.rows[i].input);
+    for (size_t i = 0; i < data.count; i++)
+        ck_assert_msg(held[i] == should_be_held(&data, hashes, i), "row %zu (%s), seed %llu", i + 1,
+                      data.rows[i].output, (unsigned long long)seeds[_i]);
+    ck_assert_uint_eq(summary.labels, COUNT(label_sizes));
+    ck_assert_uint_eq(summary.lonely_labels, 2);
+    ck_assert(summary.closed);
+    free(held);
+    free(hashes);
+    free(data.rows);
+}
+END_TEST
+
+START_TEST(each_label_is_on_both_sides_where_it_can_be) {
+    made_data data = make_data(label_sizes, COUNT(label_sizes));
+    bool *held = calloc(data.count, 1);
+    ck_assert_ptr_nonnull(held);
+    split(&data, seeds[_i], held);
+    for (size_t l = 0; l < COUNT(label_sizes); l++) {
+        char label[32];
+        size_t rows = 0, out = 0;
+        kit_format(label, sizeof label, "label %zu", l);
+        for (size_t i = 0; i < data.count; i++) {
+            if (strcmp(data.rows[i].output, label) != 0) continue;
+            rows++;
+            out += held[i];
+        }
+        ck_assert_uint_eq(rows, label_sizes[l]);
+        if (rows == 1)
+            ck_assert_uint_eq(out, 0);
+        else
+            ck_assert_msg(out > 0 && out < rows, "%zu of %zu rows of %s", out, rows, label);
+        if (rows > 1 && rows <= JOB_EXACT_LABEL) ck_assert_uint_eq(out, rows < 5 ? 1 : (rows + 2) / 5);
+    }
+    free(held);
+    free(data.rows);
+}
+END_TEST
+
+/* A label of more rows than are counted exactly, none of whose hashes is below the share: rare, and made here. */
+START_TEST(a_large_label_without_a_small_hash_is_still_measured) {
+    made_data data = {0};
+    for (size_t n = 0; data.count < JOB_EXACT_LABEL + 6; n++) {
+        char input[48];
+        kit_format(input, sizeof input, "picked %zu", n);
+        if ((double)split_hash(0, input) > 0.25 * 18446744073709551616.0) add_row(&data, input, "picked");
+    }
+    for (size_t n = 0; n < 10; n++) {
+        char input[48];
+        kit_format(input, sizeof input, "other %zu", n);
+        add_row(&data, input, "other");
+    }
+    bool held[128] = {false};
+    split(&data, 0, held);
+    size_t out = 0;
+    for (size_t i = 0; i < JOB_EXACT_LABEL + 6; i++)
+        out += held[i];
+    ck_assert_uint_eq(out, 1);
+    free(data.rows);
+}
+END_TEST
+
+static int by_input(const void *a, const void *b) {
+    return strcmp(((const made_row *)a)->input, ((const made_row *)b)->input);
+}
+
+START_TEST(the_split_does_not_depend_on_the_order_of_the_rows) {
+    made_data data = make_data(label_sizes, COUNT(label_sizes)), other = {0};
+    for (size_t i = 0; i < data.count; i++)
+        add_row(&other, data.rows[i].input, data.rows[i].output);
+    qsort(other.rows, other.count, sizeof *other.rows, by_input);
+    bool *held = calloc(data.count, 1), *held_other = calloc(data.count, 1);
+    ck_assert(held != NULL && held_other != NULL);
+    split(&data, 3, held);
+    split(&other, 3, held_other);
+    for (size_t i = 0; i < data.count; i++) {
+        const made_row *same = bsearch(&data.rows[i], other.rows, other.count, sizeof *other.rows, by_input);
+        ck_assert_ptr_nonnull(same);
+        ck_assert_int_eq(held[i], held_other[same - other.rows]);
+    }
+    free(held);
+    free(held_other);
+    free(data.rows);
+    free(other.rows);
+}
+END_TEST
+
+START_TEST(the_same_seed_gives_the_same_bytes_and_another_one_another_split) {
+    made_data data = make_data(label_sizes, COUNT(label_sizes));
+    kit_buf text = {0};
+    as_text(&data, &text);
+    job_summary kept[3];
+    const uint64_t which[] = {5, 5, 6};
+    for (size_t i = 0; i < 3; i++) {
+        start_again();
+        assert_prepared(&(wish){.data = text.data, .seed = which[i]});
+        kept[i] = summary;
+    }
+    ck_assert_str_eq(kept[0].train_sha256, kept[1].train_sha256);
+    ck_assert_str_eq(kept[0].eval_sha256, kept[1].eval_sha256);
+    ck_assert_str_ne(kept[0].train_sha256, kept[2].train_sha256);
+    ck_assert_str_ne(kept[0].eval_sha256, kept[2].eval_sha256);
+    kit_buf_free(&text);
+    free(data.rows);
+}
+END_TEST
+
+START_TEST(of_very_many_rows_about_fifty_thousand_are_held_out) {
+    if (job_test_slowed()) return;
+    kit_buf text = {0};
+    /* 60 rows a label: all of them are counted exactly, ten each of 5000 labels. */
+    for (size_t i = 0; i < 300000; i++)
+        kit_buf_fmt(&text, "{\"input\":\"q%zu\",\"output\":\"l%zu\"}\n", i, i % 5000);
+    assert_prepared(&(wish){.data = text.data});
+    ck_assert_uint_eq(summary.train_rows, 250000);
+    ck_assert_uint_eq(summary.eval_rows, 50000);
+    kit_buf_free(&text);
+    /* And of two large labels a random share: 50,000 within six standard deviations. */
+    start_again();
+    for (size_t i = 0; i < 300000; i++)
+        kit_buf_fmt(&text, "{\"input\":\"q%zu\",\"output\":\"l%zu\"}\n", i, i % 2);
+    assert_prepared(&(wish){.data = text.data});
+    ck_assert_uint_eq(summary.train_rows + summary.eval_rows, 300000);
+    ck_assert_msg(summary.eval_rows > 48700 && summary.eval_rows < 51300, "%llu",
+                  (unsigned long long)summary.eval_rows);
+    kit_buf_free(&text);
+}
+END_TEST
+
+/* ---- Cleaning */
+
+#define ROW(input, output) "{\"input\":\"" input "\",\"output\":\"" output "\"}\n"
+#define TEN(label)                                                                                                     \
+    ROW(label "1", label)                                                                                              \
+    ROW(label "2", label)                                                                                              \
+    ROW(label "3", label) ROW(label "4", label) ROW(label "5", label) ROW(label "6", label) ROW(label "7", label)      \
+        ROW(label "8", label) ROW(label "9", label) ROW(label "0", label)
+
+START_TEST(repeated_rows_are_dropped_once_each) {
+    assert_prepared(&(wish){.data = TEN("a") TEN("b") ROW("a1", "a") ROW("a1", "a") ROW("b2", "b")});
+    ck_assert_uint_eq(summary.rows_read, 23);
+    ck_assert_uint_eq(summary.duplicates, 3);
+    ck_assert_uint_eq(summary.contradictions, 0);
+    ck_assert_uint_eq(summary.contradiction_lines[0], 0);
+    ck_assert_uint_eq(summary.train_rows, 16);
+    ck_assert_uint_eq(summary.eval_rows, 4);
+    /* Byte for byte: blanks, capitals and composed letters make another input. */
+    start_again();
+    assert_prepared(
+        &(wish){.data = TEN("a") TEN("b") ROW("a1 ", "a") ROW("A1", "a") ROW("e\\u0301", "a") ROW("\\u00e9", "a")});
+    ck_assert_uint_eq(summary.duplicates, 0);
+    ck_assert_uint_eq(summary.train_rows + summary.eval_rows, 24);
+}
+END_TEST
+
+START_TEST(contradicting_rows_are_all_dropped_and_an_example_is_named) {
+    assert_prepared(&(wish){.data = TEN("a") "\n" ROW("odd", "a") TEN("b") ROW("odd", "b") ROW("odd", "a")});
+    ck_assert_uint_eq(summary.rows_read, 23);
+    ck_assert_uint_eq(summary.contradictions, 3);
+    ck_assert_uint_eq(summary.duplicates, 0);
+    ck_assert_uint_eq(summary.contradiction_lines[0], 12);
+    ck_assert_uint_eq(summary.contradiction_lines[1], 23);
+    ck_assert_uint_eq(summary.train_rows + summary.eval_rows, 20);
+    job_test_rows rows;
+    job_test_read(place.job, "train.jsonl", &rows);
+    for (size_t i = 0; i < rows.count; i++)
+        ck_assert_str_ne(job_test_text(rows.items[i], "input"), "odd");
+    job_test_rows_free(&rows);
+}
+END_TEST
+
+START_TEST(nothing_to_learn_is_said) {
+    static const struct {
+        const char *data, *what, *advice;
+    } cases[] = {
+        {TEN("a"), "every row of data has the same output", "other output"},
+        {ROW("a", "b"), "every row of data has the same output", "output"},
+        {ROW("x", "a") ROW("x", "b"), "every row of data contradicts another one", "the same output"},
+        {ROW("x", "a") ROW("y", "b") ROW("z", "c"), "no output of data has two rows", "--eval"},
+        {"{\"a\":1}\n", "line 1", "each row needs"},
+        {"", "data is empty", "\"input\""},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        if (i > 0) start_again();
+        assert_refused(&(wish){.data = cases[i].data}, cases[i].what, cases[i].advice);
+        /* Scratch is gone, also after a failure. */
+        ck_assert_uint_le(files_in(place.private_dir), 1);
+    }
+}
+END_TEST
+
+/* ---- An evaluation file */
+
+START_TEST(an_evaluation_file_is_measured_on_whole) {
+    assert_prepared(&(wish){.data = TEN("a") TEN("b") ROW("odd", "a") ROW("odd", "b"),
+                            .eval = ROW("e1", "a") ROW("e1", "a") ROW("a3", "a") ROW("b3", "a") ROW("e2", "never")
+                                ROW("odd", "a")});
+    ck_assert_uint_eq(summary.train_rows, 20);
+    /* a3 and b3 are trained on, whatever they answer; odd is not, for it contradicts itself; e1 counts twice. */
+    ck_assert_uint_eq(summary.leaked, 2);
+    ck_assert_uint_eq(summary.eval_rows, 4);
+    ck_assert_uint_eq(summary.unseen_labels, 1);
+    ck_assert_uint_eq(summary.duplicates, 0);
+    job_test_rows rows;
+    job_test_read(place.private_dir, "heldout.jsonl", &rows);
+    static const char *const inputs[] = {"e1", "e1", "e2", "odd"}, *const ids[] = {"1", "2", "5", "6"};
+    ck_assert_uint_eq(rows.count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_str_eq(job_test_text(rows.items[i], "input"), inputs[i]);
+        ck_assert_str_eq(job_test_text(rows.items[i], "id"), ids[i]);
+    }
+    job_test_rows_free(&rows);
+}
+END_TEST
+
+START_TEST(an_evaluation_file_of_what_is_trained_on_measures_nothing) {
+    assert_refused(&(wish){.data = TEN("a") TEN("b"), .eval = TEN("a")},
+                   "every row of evaluation has an input that is also in data", "memory, not skill");
+    start_again();
+    assert_refused(&(wish){.data = TEN("a") TEN("b"), .eval = ""}, "evaluation is empty", "\"input\"");
+    start_again();
+    assert_refused(&(wish){.data = TEN("a") TEN("b"), .eval = "{\"input\":\"a\"}\n"},
+                   "evaluation, line 1, column 1: expected the key \"output\"", "each row needs");
+    /* With it, labels of one row can be measured. */
+    start_again();
+    assert_prepared(&(wish){.data = ROW("x", "a") ROW("y", "b"), .eval = ROW("z", "a")});
+    ck_assert_uint_eq(summary.train_rows, 2);
+    ck_assert_uint_eq(summary.eval_rows, 1);
+}
+END_TEST
+
+START_TEST(an_evaluation_alone_is_cleaned_of_nothing) {
+    static const char text[] = ROW("e1", "a") ROW("e1", "a") ROW("e1", "b") "\n" ROW("e2", "c");
+    int fd = job_test_fd(text, sizeof text - 1);
+    const job_prepare_options options = {.data_fd = -1,
+                                         .eval_fd = fd,
+                                         .eval = {.path = "evaluation"},
+                                         .job_dir = place.job,
+                                         .private_dir = place.private_dir};
+    ck_assert_int_eq(job_prepare_eval(&options, &summary, &err), KOLM_OK);
+    close(fd);
+    ck_assert_uint_eq(summary.eval_rows, 4);
+    ck_assert_uint_eq(summary.unseen_labels, 0);
+    ck_assert(file_has(place.private_dir, "heldout.jsonl", summary.eval_sha256));
+    ck_assert_uint_eq(files_in(place.job), 1);
+    ck_assert_uint_eq(files_in(place.private_dir), 1);
+    /* The digest is that of the same rows held out by a compile that was given this file. */
+    char before[65];
+    kit_copy(before, sizeof before, summary.eval_sha256);
+    start_again();
+    assert_prepared(&(wish){.data = TEN("a") TEN("b"), .eval = text});
+    ck_assert_str_eq(summary.eval_sha256, before);
+}
+END_TEST
+
+/* ---- Bad rows */
+
+START_TEST(bad_rows_end_it_or_are_counted) {
+    static const char data[] = TEN("a") "{}\n" TEN("b") "[1]\n{\"input\":1,\"output\":\"a\"}\nnothing\n";
+    static const char eval[] = ROW("e", "a") "{\"input\":\"x\"}\n";
+    ck_assert_int_eq(prepare(&(wish){.data = data}), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "data, line 11, column 1: expected the key"));
+    start_again();
+    assert_prepared(&(wish){.data = data, .eval = eval, .skip_bad = true});
+    ck_assert_uint_eq(summary.bad_rows, 5);
+    ck_assert_uint_eq(summary.rows_read, 20);
+    static const char *const lines[JOB_BAD_EXAMPLES] = {"data, line 11, ", "data, line 22, ", "data, line 23, "};
+    for (size_t i = 0; i < JOB_BAD_EXAMPLES; i++)
+        ck_assert_msg(strncmp(summary.bad_examples[i], lines[i], strlen(lines[i])) == 0, "%s", summary.bad_examples[i]);
+    start_again();
+    assert_refused(&(wish){.data = "{}\n{}\n", .skip_bad = true}, "data holds no good row", "\"input\"");
+    /* What swallows the rest of the file is no row. */
+    start_again();
+    ck_assert_int_eq(prepare(&(wish){.data = "text,label\na,b\nc,d\n\"e,f\ng,h\n", .skip_bad = true}),
+                     KOLM_E_DATA_LOSS);
+    ck_assert_ptr_nonnull(strstr(err.text, "data, line 4: expected a closing quote"));
+}
+END_TEST
+
+START_TEST(a_long_example_is_cut_between_characters) {
+    kit_buf path = {0};
+    for (size_t i = 0; i < 200; i++)
+        kit_buf_str(&path, "\xE2\x82\xAC");
+    assert_prepared(&(wish){.data = TEN("a") TEN("b") "{}\n", .data_path = path.data, .skip_bad = true});
+    ck_assert_uint_gt(strlen(summary.bad_examples[0]), 250);
+    ck_assert_uint_eq(kit_utf8_valid(summary.bad_examples[0], strlen(summary.bad_examples[0])),
+                      strlen(summary.bad_examples[0]));
+    kit_buf_free(&path);
+}
+END_TEST
+
+/* ---- Closed or not */
+
+START_TEST(outputs_are_judged_to_be_labels_or_not) {
+    assert_prepared(&(wish){.data = ROW("1", "a") ROW("2", "a") ROW("3", "b") ROW("4", "b")});
+    ck_assert(summary.closed);
+    ck_assert_str_eq(summary.closed_why, "2 distinct outputs in 4 rows");
+    start_again();
+    assert_prepared(&(wish){.data = ROW("1", "a") ROW("2", "a") ROW("3", "b") ROW("4", "b") ROW("5", "c")});
+    ck_assert(!summary.closed);
+    ck_assert_str_eq(summary.closed_why, "3 distinct outputs in 5 rows: fewer than two rows for each");
+    start_again();
+    kit_buf text = {0};
+    kit_buf_str(&text, TEN("a") TEN("b") "{\"input\":\"x\",\"output\":\"");
+    for (size_t i = 0; i < 1001; i++)
+        kit_buf_char(&text, 'o');
+    kit_buf_str(&text, "\"}\n");
+    assert_prepared(&(wish){.data = text.data});
+    ck_assert(!summary.closed);
+    ck_assert_str_eq(summary.closed_why, "outputs are up to 1001 bytes long: texts, not labels");
+    kit_buf_free(&text);
+}
+END_TEST
+
+START_TEST(more_outputs_than_can_be_labels_are_texts) {
+    if (job_test_slowed()) return;
+    kit_buf text = {0};
+    for (size_t i = 0; i < 2 * (JOB_LABELS_MAX + 1); i++)
+        kit_buf_fmt(&text, "{\"input\":\"q%zu\",\"output\":\"l%zu\"}\n", i, i % (JOB_LABELS_MAX + 1));
+    assert_prepared(&(wish){.data = text.data});
+    ck_assert_uint_eq(summary.labels, JOB_LABELS_MAX + 1);
+    ck_assert(!summary.closed);
+    ck_assert_str_eq(summary.closed_why, "there are more than 65536 distinct outputs");
+    ck_assert_uint_eq(summary.train_rows + summary.eval_rows, 2 * (JOB_LABELS_MAX + 1));
+    ck_assert(summary.eval_rows > 25000 && summary.eval_rows < 27500);
+    kit_buf_free(&text);
+}
+END_TEST
+
+/* ---- What fails around it */
+
+START_TEST(an_interruption_ends_it) {
+    static const volatile sig_atomic_t stop = 1;
+    ck_assert_int_eq(prepare(&(wish){.data = TEN("a") TEN("b"), .cancel = &stop}), KOLM_E_CANCELLED);
+    ck_assert_uint_eq(files_in(place.private_dir), 0);
+    ck_assert_uint_eq(files_in(place.job), 0);
+}
+END_TEST
+
+START_TEST(data_can_come_from_a_pipe) {
+    int ends[2];
+    static const char text[] = TEN("a") TEN("b");
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(kit_write_all(ends[1], text, sizeof text - 1, &err), KOLM_OK);
+    close(ends[1]);
+    const job_prepare_options options = {.data_fd = ends[0],
+                                         .eval_fd = -1,
+                                         .data = {.path = "standard input"},
+                                         .job_dir = place.job,
+                                         .private_dir = place.private_dir};
+    ck_assert_int_eq(job_prepare(&options, &summary, &err), KOLM_OK);
+    ck_assert_uint_eq(summary.rows_read, 20);
+    close(ends[0]);
+}
+END_TEST
+
+START_TEST(files_that_are_there_already_are_not_touched) {
+    static const char *const names[] = {"train.jsonl", "eval.jsonl", "heldout.jsonl"};
+    for (size_t i = 0; i < 3; i++) {
+        if (i > 0) start_again();
+        char *path = NULL;
+        kit_buf content = {0};
+        ck_assert_int_eq(kit_path_join(i < 2 ? place.job : place.private_dir, names[i], &path, &err), KOLM_OK);
+        ck_assert_int_eq(kit_write_file(path, 0600, "mine", 4, &err), KOLM_OK);
+        ck_assert_int_eq(prepare(&(wish){.data = TEN("a") TEN("b")}), KOLM_E_ALREADY_EXISTS);
+        ck_assert_ptr_nonnull(strstr(err.text, path));
+        ck_assert_int_eq(kit_read_file(path, 100, &content, &err), KOLM_OK);
+        ck_assert_str_eq(kit_buf_text(&content), "mine");
+        kit_buf_free(&content);
+        free(path);
+    }
+    start_again();
+    ck_assert_int_eq(rmdir(place.private_dir), 0);
+    ck_assert_int_eq(prepare(&(wish){.data = TEN("a") TEN("b")}), KOLM_E_NOT_FOUND);
+    ck_assert_ptr_nonnull(strstr(err.text, place.private_dir));
+}
+END_TEST
+
+/* A limit on the size of files stands for a full disk: the same writes fail. */
+START_TEST(a_full_disk_is_said) {
+    made_data data = make_data((const size_t[]){2000, 2000}, 2);
+    kit_buf text = {0};
+    as_text(&data, &text);
+    int fd = job_test_fd(text.data, text.length);
+    struct rlimit before, limit;
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+    /* From the first byte of the spool to the last one of train.jsonl; somewhere in between each writer meets it. */
+    static const rlim_t limits[] = {0, 4096, 65536, 180000};
+    for (size_t i = 0; i < COUNT(limits); i++) {
+        if (i > 0) start_again();
+        const job_prepare_options options = {.data_fd = fd,
+                                             .eval_fd = -1,
+                                             .data = {.path = "data"},
+                                             .job_dir = place.job,
+                                             .private_dir = place.private_dir};
+        ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
+        limit = (struct rlimit){limits[i], before.rlim_max};
+        void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        kit_status status = job_prepare(&options, &summary, &err);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+        signal(SIGXFSZ, handler);
+        ck_assert_int_ne(status, KOLM_OK);
+        ck_assert_msg(strncmp(err.text, "cannot write ", 13) == 0 && strstr(err.text, place.base) != NULL, "%s",
+                      err.text);
+    }
+    close(fd);
+    kit_buf_free(&text);
+    free(data.rows);
+}
+END_TEST
+
+/* ---- Memory */
+
+/* Peak kilobytes of a process that prepares `rows` rows. */
+static long peak_of(size_t rows, uint64_t *out_bytes) {
+    char path[96];
+    kit_format(path, sizeof path, "%s/rows", place.base);
+    FILE *file = fopen(path, "w+");
+    ck_assert_ptr_nonnull(file);
+    for (size_t i = 0; i < rows; i++)
+        fprintf(file, "{\"input\":\"question %zu %0*d\",\"output\":\"label %zu\"}\n", i, 200, 0, i % 20);
+    ck_assert_int_eq(fflush(file), 0);
+    *out_bytes = (uint64_t)ftello(file);
+    rewind(file);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        job_prepare_options options = {.data_fd = fileno(file),
+                                       .eval_fd = -1,
+                                       .data = {.path = "rows"},
+                                       .job_dir = place.job,
+                                       .private_dir = place.private_dir};
+        _exit(job_prepare(&options, &summary, &err) == KOLM_OK ? 0 : 1);
+    }
+    int status = 0;
+    struct rusage used;
+    ck_assert_int_eq(wait4(child, &status, 0, &used), child);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    fclose(file);
+    return used.ru_maxrss;
+}
+
+START_TEST(memory_does_not_grow_with_the_rows) {
+    if (job_test_slowed()) return;
+    uint64_t few_bytes = 0, many_bytes = 0;
+    long few = peak_of(10000, &few_bytes);
+    start_again();
+    long many = peak_of(100000, &many_bytes);
+    ck_assert_uint_gt(many_bytes - few_bytes, 20u << 20);
+    /* 90,000 rows more: 55 KiB of an index partition, 11 KiB of bits, and what the allocator makes of it. */
+    ck_assert_msg(many - few < 1024, "%ld KiB for %llu bytes, %ld KiB for %llu", few, (unsigned long long)few_bytes,
+                  many, (unsigned long long)many_bytes);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("job-dataset");
+    TCase *tests = tcase_create("dataset");
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, memory_does_not_grow_with_the_rows); /* first: forked while this process is small */
+    tcase_add_test(tests, the_files_hold_what_the_protocol_says);
+    tcase_add_loop_test(tests, the_split_is_what_its_definition_says, 0, COUNT(seeds));
+    tcase_add_loop_test(tests, each_label_is_on_both_sides_where_it_can_be, 0, COUNT(seeds));
+    tcase_add_test(tests, a_large_label_without_a_small_hash_is_still_measured);
+    tcase_add_test(tests, the_split_does_not_depend_on_the_order_of_the_rows);
+    tcase_add_test(tests, the_same_seed_gives_the_same_bytes_and_another_one_another_split);
+    tcase_add_test(tests, of_very_many_rows_about_fifty_thousand_are_held_out);
+    tcase_add_test(tests, repeated_rows_are_dropped_once_each);
+    tcase_add_test(tests, contradicting_rows_are_all_dropped_and_an_example_is_named);
+    tcase_add_test(tests, nothing_to_learn_is_said);
+    tcase_add_test(tests, an_evaluation_file_is_measured_on_whole);
+    tcase_add_test(tests, an_evaluation_file_of_what_is_trained_on_measures_nothing);
+    tcase_add_test(tests, an_evaluation_alone_is_cleaned_of_nothing);
+    tcase_add_test(tests, bad_rows_end_it_or_are_counted);
+    tcase_add_test(tests, a_long_example_is_cut_between_characters);
+    tcase_add_test(tests, outputs_are_judged_to_be_labels_or_not);
+    tcase_add_test(tests, more_outputs_than_can_be_labels_are_texts);
+    tcase_add_test(tests, an_interruption_ends_it);
+    tcase_add_test(tests, data_can_come_from_a_pipe);
+    tcase_add_test(tests, files_that_are_there_already_are_not_touched);
+    tcase_add_test(tests, a_full_disk_is_said);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
