@@ -199,7 +199,7 @@ static bool put_basics(cJSON *json, host_run *run) {
 }
 
 kit_status host_run_ask(host_run *run, kolm_error_t *err) {
-    KIT_TRY(host_scratch_make(run->place, run->options, run->backend->name, &run->scratch, err));
+    KIT_TRY(host_scratch_make(run->place, run->backend->name, &run->scratch, err));
     cJSON *json = cJSON_CreateObject();
     bool built = put_basics(json, run) && put_settings(json, run->options->config, run->backend->name);
     cJSON *args = run->args;

@@ -97,10 +97,14 @@ static kit_status prepare(const host_registry *registry, host_run *run, cJSON *a
 static kit_status call_one(const host_registry *registry, host_run *run, cJSON *args, kolm_error_t *err) {
     host_scratch scratch = HOST_SCRATCH_NONE;
     run->place = &scratch;
-    kit_status prepared = prepare(registry, run, args, err);
+    kit_status prepared = host_scratch_open(run->options, &scratch, err);
+    if (prepared == KOLM_OK)
+        prepared = prepare(registry, run, args, err);
+    else
+        cJSON_Delete(args);
     if (prepared != KOLM_OK) run->prepared = false;
     kit_status status = host_run_all(registry->program, run, 1, err); /* also frees a run that is not to be started */
-    host_scratch_end(&scratch, run->options);
+    host_scratch_end(&scratch);
     return prepared != KOLM_OK ? prepared : status;
 }
 
@@ -210,6 +214,8 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
     host_scratch scratch = HOST_SCRATCH_NONE;
     host_run *runs = calloc(count > 0 ? count : 1, sizeof *runs);
     if (!runs) return no_memory(err);
+    /* Without it nobody can be asked: that is the fault of this machine, and no backend's. */
+    status = host_scratch_open(options, &scratch, err);
     for (size_t i = 0; i < count; i++)
         run_init(&runs[i], rows[i], slot, options, &out_results[i]);
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
@@ -227,7 +233,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
     for (size_t i = 0; status != KOLM_OK && i < count; i++)
         runs[i].prepared = false;
     kit_status ran = host_run_all(registry->program, runs, count, status == KOLM_OK ? err : NULL);
-    host_scratch_end(&scratch, options);
+    host_scratch_end(&scratch);
     free(runs);
     return status != KOLM_OK ? status : ran;
 }

@@ -10,7 +10,7 @@
 
 typedef enum host_stop { HOST_STOP_NONE, HOST_STOP_DEADLINE, HOST_STOP_CANCEL } host_stop;
 
-/* One directory for the scratch of all calls of a batch, made when the first one asks. Locked while in use, so that the
+/* One directory for the scratch of all calls of a batch. Locked while in use, so that the
  * next kolm can tell what a killed one left (scratch.c). */
 typedef struct host_scratch {
     char *path; /* NULL: not made yet */
@@ -36,7 +36,7 @@ typedef struct host_run {
     size_t request_sent;
     kit_buf reply, log;
     size_t log_bytes; /* printed so far */
-    host_scratch *place; /* where scratch is made; shared by the batch */
+    const host_scratch *place; /* where scratch is made; shared by the batch */
     char *scratch;
     int64_t started_ms, deadline_ms, kill_ms; /* INT64_MAX: never */
     int64_t timeout_ms, grace_ms;
@@ -53,11 +53,13 @@ kit_status host_environment(const host_manifest *manifest, const char *scratch, 
 void host_environment_free(char **env);
 
 /* ---- scratch.c */
-/* Makes the scratch directory of one backend, for the caller to free. */
-kit_status host_scratch_make(host_scratch *scratch, const host_call_options *options, const char *name, char **out_path,
+kit_status host_scratch_open(const host_call_options *options, host_scratch *out_scratch,
+                             kolm_error_t *err) KIT_MUST_USE;
+/* Makes the scratch directory of one backend; the path is for the caller to free. */
+kit_status host_scratch_make(const host_scratch *scratch, const char *name, char **out_path,
                              kolm_error_t *err) KIT_MUST_USE;
 /* Removes it with all that is in it, and what kolms that were killed left beside it. */
-void host_scratch_end(host_scratch *scratch, const host_call_options *options);
+void host_scratch_end(host_scratch *scratch);
 
 /* ---- answer.c */
 /* One line of the reply; false when it is none that kolm-host would send. */

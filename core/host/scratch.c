@@ -16,12 +16,6 @@
 #define DRAWN "XXXXXX"
 #define NAMES_MAX 8192 /* entries of the root that are looked at: a crowded /tmp must not make every command slow */
 
-static const char *root_of(const host_call_options *options) {
-    const char *root = options->scratch_root;
-    if (!root) root = secure_getenv("TMPDIR");
-    return root && root[0] == '/' ? root : "/tmp";
-}
-
 /* Opens and locks a directory of ours; -1 when it is somebody else's, in use, gone, or nothing that we made. */
 static int lock_own(const char *path) {
     struct stat info;
@@ -74,9 +68,16 @@ static kit_status make(host_scratch *scratch, const char *root, kolm_error_t *er
     return kit_fail(err, KOLM_E_ABORTED, "run the command again", "cannot keep a scratch directory in %s", root);
 }
 
-kit_status host_scratch_make(host_scratch *scratch, const host_call_options *options, const char *name, char **out_path,
-                             kolm_error_t *err) {
-    if (!scratch->path) KIT_TRY(make(scratch, root_of(options), err));
+kit_status host_scratch_open(const host_call_options *options, host_scratch *out_scratch, kolm_error_t *err) {
+    const char *wanted = secure_getenv("TMPDIR");
+    *out_scratch = HOST_SCRATCH_NONE;
+    if (options->scratch_root) return make(out_scratch, options->scratch_root, err);
+    /* A TMPDIR that is full or gone is no reason not to work. */
+    if (wanted && wanted[0] == '/' && make(out_scratch, wanted, NULL) == KOLM_OK) return KOLM_OK;
+    return make(out_scratch, "/tmp", err);
+}
+
+kit_status host_scratch_make(const host_scratch *scratch, const char *name, char **out_path, kolm_error_t *err) {
     KIT_TRY(kit_path_join(scratch->path, name, out_path, err));
     if (mkdir(*out_path, 0700) == 0) return KOLM_OK;
     int why = errno;
@@ -86,12 +87,13 @@ kit_status host_scratch_make(host_scratch *scratch, const host_call_options *opt
     return status;
 }
 
-void host_scratch_end(host_scratch *scratch, const host_call_options *options) {
+void host_scratch_end(host_scratch *scratch) {
     if (!scratch->path) return;
     kit_status ignored = kit_remove_tree(scratch->path, NULL); /* what cannot be removed does not fail a call that worked */
     (void)ignored;
     if (scratch->fd >= 0) close(scratch->fd);
+    *strrchr(scratch->path, '/') = '\0';
+    sweep(scratch->path[0] != '\0' ? scratch->path : "/");
     free(scratch->path);
     *scratch = HOST_SCRATCH_NONE;
-    sweep(root_of(options));
 }

@@ -238,6 +238,12 @@ class Compute(unittest.TestCase):
                 json.dump(cache, out)
             self.assertEqual(self.states()["fake-absent"], "absent")
 
+    def test_a_place_for_scratch_that_is_gone_blames_no_backend(self):
+        self.add_usual()
+        env = {"TMPDIR": os.path.join(self.dir, "nowhere")}
+        self.assertIn("picked:  fake-", self.compute("pick", env=env).stdout)
+        self.assertIn("picked:  fake-", self.compute("pick").stdout)
+
     def test_a_changed_plugin_is_detected_again(self):
         self.add("fake-cpu")
         self.compute("detect")
