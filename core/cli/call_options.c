@@ -14,7 +14,7 @@ static void on_log(void *user, uint32_t level, const char *text) {
     cli_calling *calling = user;
     if (level < KOLM_LOG_WARNING) return;
     if (calling->progress != NULL) cli_progress_end(calling->context, calling->progress);
-    cli_warn(calling->context, "%s", text);
+    cli_warn(calling->context, "%s", cli_safe(text)); /* a plugin can write to the reply pipe by itself */
 }
 
 static void on_progress(void *user, const kolm_progress_t *progress) {

@@ -82,7 +82,7 @@ static int finish(compile *c, bool ships) {
 static void clean_up(compile *c) {
     kolm_error_t err = KIT_ERROR_INIT;
     bool keep = c->request.keep_job && c->job.path != NULL;
-    if (keep && job_directory_keep(&c->job, &err) != KOLM_OK) cli_warn(c->context, "%s", err.text);
+    if (keep && job_directory_keep(&c->job, &err) != KOLM_OK) cli_warn(c->context, "%s", cli_safe(err.text));
     else if (keep && !c->context->json) cli_print(c->context, "[job]         %s\n", cli_safe(c->job.path));
     job_directory_close(&c->job, keep);
     for (size_t i = 0; i < c->payload_count; i++) {

@@ -204,6 +204,7 @@ static const struct animal {
     {"exits-constructor", HOST_NO_REPLY, "ended the process while it was being loaded without an answer", false},
     {"aborts", HOST_CRASHED, "signal 6 (Aborted)", false},
     {"closes-fds", HOST_NO_REPLY, "without an answer", false},
+    {"forges", HOST_NO_REPLY, "wrote over its own reply in detect", false},
     {"writes-fds", HOST_NO_REPLY, "wrote over its own reply in detect", false},
     {"floods", HOST_OK, "a zoo animal", false},
     {"bad-utf8", HOST_OK, "\\xFF\\xFF", false},

@@ -180,6 +180,9 @@ static void misbehave(const kolm_host_v1_t *host) {
     for (int fd = 0; fd < 1024; fd++) close(fd);
 #elif defined(ZOO_writes_fds)
     for (int fd = 3; fd < 1024; fd++) (void)!write(fd, "garbage\n", 8);
+#elif defined(ZOO_forges)
+    static const char lie[] = "{\"event\":\"sandbox\",\"profile\":\"strict\",\"kernel\":\"x\",\"run\":195,\"reached\":0,\"mechanisms\":[\"seccomp\"]}\n";
+    for (int fd = 3; fd < 1024; fd++) (void)!write(fd, lie, sizeof lie - 1);
 #elif defined(ZOO_floods)
     flood(host);
 #elif defined(ZOO_forks) || defined(ZOO_forks_away)
