@@ -389,8 +389,9 @@ END_TEST
 #define TEN(label)                                                                                                     \
     ROW(label "1", label)                                                                                              \
     ROW(label "2", label)                                                                                              \
-    ROW(label "3", label) ROW(label "4", label) ROW(label "5", label) ROW(label "6", label) ROW(label "7", label)      \
-        ROW(label "8", label) ROW(label "9", label) ROW(label "0", label)
+    ROW(label "3", label)                                                                                              \
+    ROW(label "4", label) ROW(label "5", label) ROW(label "6", label) ROW(label "7", label) ROW(label "8", label)      \
+        ROW(label "9", label) ROW(label "0", label)
 
 START_TEST(repeated_rows_are_dropped_once_each) {
     assert_prepared(&(wish){.data = TEN("a") TEN("b") ROW("a1", "a") ROW("a1", "a") ROW("b2", "b")});

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Job directories: private, owned by a living process, cleaned up behind a dead one, described as the protocol says. */
+#include "fixture.h"
+
+#include "job/directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static kolm_error_t err;
+static char base[64], root[80];
+
+static void setup(void) {
+    err = (kolm_error_t)KIT_ERROR_INIT;
+    kit_copy(base, sizeof base, "/tmp/kolm-job-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(base));
+    kit_format(root, sizeof root, "%s/deep/jobs", base);
+}
+
+static void teardown(void) {
+    ck_assert_int_eq(kit_remove_tree(base, &err), KOLM_OK);
+}
+
+static const char *in_root(const char *name) {
+    static char paths[4][160];
+    static size_t next;
+    char *path = paths[next++ % 4];
+    kit_format(path, sizeof paths[0], "%s/%s", root, name);
+    return path;
+}
+
+static bool exists(const char *path) {
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+static unsigned mode_of(const char *path) {
+    struct stat info;
+    ck_assert_msg(lstat(path, &info) == 0, "%s is there", path);
+    return info.st_mode & 07777;
+}
+
+/* Entries of root, "." and ".." aside. */
+static size_t entries(void) {
+    size_t count = 0;
+    DIR *listing = opendir(root);
+    ck_assert_ptr_nonnull(listing);
+    for (struct dirent *entry = readdir(listing); entry != NULL; entry = readdir(listing))
+        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    closedir(listing);
+    return count;
+}
+
+static void make(job_directory *out) {
+    ck_assert_msg(job_directory_make(root, out, &err) == KOLM_OK, "%s", err.text);
+}
+
+static void touch(const char *path) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
+    close(fd);
+}
+
+START_TEST(a_job_is_private_and_gone_afterwards) {
+    job_directory d;
+    mode_t before = umask(0);
+    make(&d);
+    umask(before);
+    ck_assert_uint_eq(mode_of(root), 0700);
+    ck_assert_uint_eq(mode_of(d.path), 0700);
+    ck_assert_uint_eq(mode_of(d.job), 0700);
+    ck_assert_uint_eq(mode_of(d.private), 0700);
+    ck_assert_uint_eq(mode_of(d.lock_path), 0600);
+    ck_assert_uint_eq(strlen(d.id), 16);
+    ck_assert_uint_eq(strspn(d.id, "0123456789abcdef"), 16);
+    ck_assert_str_eq(d.path, in_root(d.id));
+    ck_assert(fcntl(d.lock_fd, F_GETFD) & FD_CLOEXEC);
+    /* What the backend sees is not above what it must not see. */
+    ck_assert_ptr_null(strstr(d.private, d.job));
+    char *file = NULL;
+    ck_assert_int_eq(kit_path_join(d.job, "model", &file, &err), KOLM_OK);
+    touch(file);
+    free(file);
+    job_directory_close(&d, false);
+    ck_assert_uint_eq(entries(), 0);
+    job_directory_close(&d, false); /* fine on what is closed */
+    job_directory_close(&(job_directory){.lock_fd = -1}, false);
+}
+END_TEST
+
+START_TEST(two_jobs_do_not_meet) {
+    job_directory a, b;
+    make(&a);
+    make(&b);
+    ck_assert_str_ne(a.path, b.path);
+    ck_assert(exists(a.job) && exists(b.job));
+    job_directory_close(&a, false);
+    ck_assert(exists(b.job));
+    ck_assert_uint_eq(entries(), 2); /* b and its lock */
+    job_directory_close(&b, false);
+    ck_assert_uint_eq(entries(), 0);
+}
+END_TEST
+
+START_TEST(a_kept_job_stays) {
+    job_directory d, next;
+    make(&d);
+    char kept[96];
+    kit_format(kept, sizeof kept, "kept-%s", d.id);
+    char *file = NULL;
+    ck_assert_int_eq(kit_path_join(d.job, "note", &file, &err), KOLM_OK);
+    touch(file);
+    free(file);
+    ck_assert_int_eq(job_directory_keep(&d, &err), KOLM_OK);
+    ck_assert_str_eq(d.path, in_root(kept));
+    job_directory_close(&d, true);
+    make(&next);
+    job_directory_close(&next, false);
+    ck_assert_uint_eq(entries(), 1);
+    ck_assert(exists(in_root(kept)));
+    char *note = NULL;
+    ck_assert_int_eq(kit_path_join(in_root(kept), "job/note", &note, &err), KOLM_OK);
+    ck_assert(exists(note));
+    free(note);
+}
+END_TEST
+
+/* A child that owns a job; it lives until it is killed. Its id comes through the pipe. */
+static pid_t owner(char id[17]) {
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        job_directory d;
+        if (job_directory_make(root, &d, &err) != KOLM_OK || kit_write_all(ends[1], d.id, 16, &err) != KOLM_OK)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    close(ends[1]);
+    ck_assert_int_eq(kit_read_exact(ends[0], id, 16, &err), KOLM_OK);
+    id[16] = '\0';
+    close(ends[0]);
+    return child;
+}
+
+START_TEST(the_job_of_a_dead_owner_is_removed_and_that_of_a_living_one_is_not) {
+    char dead[17], living[17];
+    pid_t first = owner(dead), second = owner(living);
+    job_directory d;
+    make(&d);
+    ck_assert(exists(in_root(dead)) && exists(in_root(living)));
+    job_directory_close(&d, false);
+    ck_assert_int_eq(kill(first, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(first, NULL, 0), first);
+    make(&d);
+    ck_assert(!exists(in_root(dead)));
+    ck_assert(exists(in_root(living)));
+    char lock[18];
+    kit_format(lock, sizeof lock, ".%s", dead);
+    ck_assert(!exists(in_root(lock)));
+    job_directory_close(&d, false);
+    ck_assert_int_eq(kill(second, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(second, NULL, 0), second);
+    make(&d);
+    job_directory_close(&d, false);
+    ck_assert_uint_eq(entries(), 0);
+}
+END_TEST
+
+START_TEST(whatever_a_kill_left_is_removed_and_nothing_else) {
+    ck_assert_int_eq(kit_mkdirs(root, 0700, &err), KOLM_OK);
+    /* Killed between the lock and the directory; between the directory and its parts; a directory without a lock. */
+    touch(in_root(".0000000000000001"));
+    touch(in_root(".0000000000000002"));
+    ck_assert_int_eq(kit_mkdirs(in_root("0000000000000002"), 0700, &err), KOLM_OK);
+    ck_assert_int_eq(kit_mkdirs(in_root("0000000000000003/job/model"), 0700, &err), KOLM_OK);
+    /* A link in the place of a directory goes, and what it points to stays. */
+    char outside[96];
+    kit_format(outside, sizeof outside, "%s/outside", base);
+    ck_assert_int_eq(mkdir(outside, 0700), 0);
+    ck_assert_int_eq(symlink(outside, in_root("0000000000000004")), 0);
+    /* Not ours. */
+    static const char *const others[] = {"kept-0000000000000005", "notes.txt",         ".hidden",
+                                         "000000000000000G",      "00000000000000006", ".0000000000000007.json",
+                                         "ABCDEFABCDEFABCD"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        touch(in_root(others[i]));
+    /* A lock that is a link is nothing that kolm made. */
+    ck_assert_int_eq(symlink(outside, in_root(".0000000000000008")), 0);
+    ck_assert_int_eq(kit_mkdirs(in_root("0000000000000008"), 0700, &err), KOLM_OK);
+    job_directory d;
+    make(&d);
+    job_directory_close(&d, false);
+    ck_assert(exists(outside));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        ck_assert_msg(exists(in_root(others[i])), "%s stays", others[i]);
+    ck_assert(exists(in_root("0000000000000008")));
+    ck_assert_uint_eq(entries(), sizeof others / sizeof *others + 2);
+}
+END_TEST
+
+/* Makes and closes jobs; fails when one of its own disappears while it holds it. */
+static int churn(int rounds) {
+    for (int i = 0; i < rounds; i++) {
+        job_directory d;
+        if (job_directory_make(root, &d, &err) != KOLM_OK) return 1;
+        char *file = NULL;
+        if (kit_path_join(d.private, "heldout.jsonl", &file, &err) != KOLM_OK) return 2;
+        int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        sched_yield();
+        bool good = fd >= 0 && exists(file) && exists(d.job) && exists(d.lock_path);
+        close(fd);
+        free(file);
+        job_directory_close(&d, false);
+        if (!good) return 3;
+    }
+    return 0;
+}
+
+START_TEST(many_at_once_take_nothing_from_each_other) {
+    pid_t children[8];
+    int rounds = job_test_slowed() ? 5 : 50;
+    for (size_t i = 0; i < 8; i++) {
+        children[i] = fork();
+        ck_assert_int_ge(children[i], 0);
+        if (children[i] == 0) _exit(churn(rounds));
+    }
+    for (size_t i = 0; i < 8; i++) {
+        int status = 0;
+        ck_assert_int_eq(waitpid(children[i], &status, 0), children[i]);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
+    }
+    ck_assert_uint_eq(entries(), 0);
+}
+END_TEST
+
+START_TEST(a_place_that_cannot_be_had_is_named) {
+    job_directory d;
+    char file[80], below[96];
+    kit_format(file, sizeof file, "%s/file", base);
+    kit_format(below, sizeof below, "%s/jobs", file);
+    touch(file);
+    ck_assert_int_ne(job_directory_make(below, &d, &err), KOLM_OK);
+    ck_assert_msg(strstr(err.text, file) != NULL, "%s", err.text);
+    ck_assert_int_eq(d.lock_fd, -1);
+    ck_assert_ptr_null(d.path);
+    job_directory_close(&d, false);
+    if (geteuid() == 0) return; /* may write everywhere */
+    ck_assert_int_eq(kit_mkdirs(root, 0500, &err), KOLM_OK);
+    ck_assert_int_eq(job_directory_make(root, &d, &err), KOLM_E_PERMISSION_DENIED);
+    ck_assert_msg(strstr(err.text, root) != NULL, "%s", err.text);
+    ck_assert_int_eq(chmod(root, 0700), 0);
+}
+END_TEST
+
+/* ---- job.json */
+
+START_TEST(a_training_is_described_as_the_protocol_says) {
+    job_directory d;
+    kit_buf text = {0};
+    char *path = NULL;
+    make(&d);
+    const job_description description = {.kind = "train",
+                                         .task = "router",
+                                         .recipe = "linear",
+                                         .effort = "quick",
+                                         .seed = 9007199254740991ull,
+                                         .rows = 800,
+                                         .labels = 7,
+                                         .has_target = true,
+                                         .abstain_micro = 1,
+                                         .target_accuracy_micro = 950000};
+    ck_assert_int_eq(job_describe(d.job, &description, &err), KOLM_OK);
+    ck_assert_int_eq(kit_path_join(d.job, "job.json", &path, &err), KOLM_OK);
+    ck_assert_int_eq(kit_read_file(path, 10000, &text, &err), KOLM_OK);
+    ck_assert_str_eq(
+        text.data,
+        "{\"format\":1,\"kind\":\"train\",\"task\":\"router\",\"recipe\":\"linear\",\"seed\":9007199254740991,"
+        "\"effort\":\"quick\",\"rows\":800,\"labels\":7,\"options\":{\"target_accuracy_micro\":950000}}\n");
+    ck_assert_uint_eq(mode_of(path), 0600);
+    kit_buf_free(&text);
+    free(path);
+    job_directory_close(&d, false);
+}
+END_TEST
+
+START_TEST(the_backends_side_reads_what_was_described) {
+    job_directory d;
+    make(&d);
+    char name[] = "linear.bin", place[] = "/elsewhere/a.kolm";
+    const kit_job_model_file files[] = {{.name = name, .path = place, .offset = 4096, .size = 123}};
+    job_description description = {.kind = "train",
+                                   .task = "router",
+                                   .recipe = "linear",
+                                   .effort = "normal",
+                                   .rows = 3,
+                                   .has_abstain = true,
+                                   .abstain_micro = 500000};
+    ck_assert_int_eq(job_describe(d.job, &description, &err), KOLM_OK);
+    kit_job *job = NULL;
+    uint64_t value = 0;
+    ck_assert_msg(kit_job_read(d.job, &job, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_str_eq(job->kind, "train");
+    ck_assert_uint_eq(job->rows, 3);
+    ck_assert_uint_eq(job->model_file_count, 0);
+    ck_assert(kit_json_get_u64(job->options, "abstain_micro", &value) && value == 500000);
+    ck_assert_ptr_null(kit_json_get(job->options, "target_accuracy_micro"));
+    kit_job_free(job);
+    /* The second description replaces the first. */
+    description = (job_description){.kind = "infer",
+                                    .task = "router",
+                                    .recipe = "linear",
+                                    .effort = "normal",
+                                    .labels = 2,
+                                    .model_files = files,
+                                    .model_file_count = 1};
+    ck_assert_int_eq(job_describe(d.job, &description, &err), KOLM_OK);
+    ck_assert_msg(kit_job_read(d.job, &job, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_str_eq(job->kind, "infer");
+    ck_assert_uint_eq(job->rows, 0);
+    ck_assert_uint_eq(job->labels, 2);
+    ck_assert_uint_eq(job->model_file_count, 1);
+    ck_assert_str_eq(job->model_files[0].name, "linear.bin");
+    ck_assert_str_eq(job->model_files[0].path, "/elsewhere/a.kolm");
+    ck_assert_uint_eq(job->model_files[0].offset, 4096);
+    ck_assert_uint_eq(job->model_files[0].size, 123);
+    kit_job_free(job);
+    job_directory_close(&d, false);
+}
+END_TEST
+
+/* A backend may leave anything in its directory before the second description is written there. */
+START_TEST(a_link_in_the_place_of_the_description_is_not_followed) {
+    job_directory d;
+    char victim[80], *path = NULL;
+    kit_buf content = {0};
+    make(&d);
+    kit_format(victim, sizeof victim, "%s/victim", base);
+    ck_assert_int_eq(kit_write_file(victim, 0600, "mine", 4, &err), KOLM_OK);
+    ck_assert_int_eq(kit_path_join(d.job, "job.json", &path, &err), KOLM_OK);
+    ck_assert_int_eq(symlink(victim, path), 0);
+    const job_description description = {.kind = "infer", .task = "t", .recipe = "linear", .effort = "quick"};
+    ck_assert_int_ne(job_describe(d.job, &description, &err), KOLM_OK);
+    ck_assert_ptr_nonnull(strstr(err.text, path));
+    ck_assert_int_eq(kit_read_file(victim, 100, &content, &err), KOLM_OK);
+    ck_assert_str_eq(kit_buf_text(&content), "mine");
+    kit_buf_free(&content);
+    free(path);
+    job_directory_close(&d, false);
+    ck_assert(exists(victim));
+    ck_assert_int_ne(job_describe(d.path != NULL ? d.path : in_root("nowhere"), &description, &err), KOLM_OK);
+    ck_assert_ptr_nonnull(strstr(err.text, "nowhere/job.json"));
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("job-directory");
+    TCase *tests = tcase_create("directory");
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, a_job_is_private_and_gone_afterwards);
+    tcase_add_test(tests, two_jobs_do_not_meet);
+    tcase_add_test(tests, a_kept_job_stays);
+    tcase_add_test(tests, the_job_of_a_dead_owner_is_removed_and_that_of_a_living_one_is_not);
+    tcase_add_test(tests, whatever_a_kill_left_is_removed_and_nothing_else);
+    tcase_add_test(tests, many_at_once_take_nothing_from_each_other);
+    tcase_add_test(tests, a_place_that_cannot_be_had_is_named);
+    tcase_add_test(tests, a_training_is_described_as_the_protocol_says);
+    tcase_add_test(tests, the_backends_side_reads_what_was_described);
+    tcase_add_test(tests, a_link_in_the_place_of_the_description_is_not_followed);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
