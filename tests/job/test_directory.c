@@ -256,7 +256,8 @@ START_TEST(a_place_that_cannot_be_had_is_named) {
     ck_assert_ptr_null(d.path);
     job_directory_close(&d, false);
     if (geteuid() == 0) return; /* may write everywhere */
-    ck_assert_int_eq(kit_mkdirs(root, 0500, &err), KOLM_OK);
+    ck_assert_int_eq(kit_mkdirs(root, 0700, &err), KOLM_OK);
+    ck_assert_int_eq(chmod(root, 0500), 0);
     ck_assert_int_eq(job_directory_make(root, &d, &err), KOLM_E_PERMISSION_DENIED);
     ck_assert_msg(strstr(err.text, root) != NULL, "%s", err.text);
     ck_assert_int_eq(chmod(root, 0700), 0);
