@@ -40,6 +40,7 @@ int cli_cmd_run(struct cli_context *context, int argc, char **argv);
 int cli_cmd_score(struct cli_context *context, int argc, char **argv);
 int cli_cmd_inspect(struct cli_context *context, int argc, char **argv);
 int cli_cmd_verify(struct cli_context *context, int argc, char **argv);
+int cli_cmd_backend(struct cli_context *context, int argc, char **argv);
 int cli_cmd_keys(struct cli_context *context, int argc, char **argv);
 int cli_cmd_compute(struct cli_context *context, int argc, char **argv);
 
@@ -52,5 +53,13 @@ int cli_compute_info(struct cli_context *context, int argc, char **argv);
 int cli_compute_status(struct cli_context *context, int argc, char **argv);
 int cli_compute_test(struct cli_context *context, int argc, char **argv);
 int cli_compute_quote(struct cli_context *context, int argc, char **argv);
+
+/* The verbs below `kolm backend`. */
+int cli_backend_new(struct cli_context *context, int argc, char **argv);
+int cli_backend_check(struct cli_context *context, int argc, char **argv);
+int cli_backend_list(struct cli_context *context, int argc, char **argv);
+int cli_backend_why(struct cli_context *context, int argc, char **argv);
+int cli_backend_trust(struct cli_context *context, int argc, char **argv);
+int cli_backend_sign(struct cli_context *context, int argc, char **argv);
 
 #endif

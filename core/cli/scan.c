@@ -2,6 +2,7 @@
 /* The one file between the verbs and the host: scans for backends, detects them, asks their cost, runs their test. */
 #include "cli/calls.h"
 #include "cli/detections.h"
+#include "cli/plugin_policy.h"
 #include "host/host.h"
 
 #include <stdlib.h>
@@ -97,19 +98,23 @@ static kit_status fill_rows(cli_registry *registry, kolm_error_t *err) {
 kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, kolm_error_t *err) {
     const cJSON *config = NULL;
     store_home *home = NULL;
+    cli_policy *policy = NULL;
     char *user_dir = NULL;
     cli_registry *registry = calloc(1, sizeof *registry);
     kit_status status = registry ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = cli_config(context, &config, err);
     if (status == KOLM_OK) status = cli_home(context, &home, err);
     if (status == KOLM_OK) status = store_home_file(home, "backends", &user_dir, err);
+    if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
     if (status == KOLM_OK) {
-        host_scan_options options = {.user_dir = user_dir, .config = config};
+        host_scan_options options = {
+            .user_dir = user_dir, .config = config, .admit = cli_policy_admit, .admit_user = policy};
         registry->now = (int64_t)time(NULL);
         status = host_scan(&options, &registry->found, err);
     }
     if (status == KOLM_OK) status = fill_rows(registry, err);
     free(user_dir);
+    cli_policy_free(policy);
     if (status == KOLM_OK)
         *out_registry = registry;
     else

@@ -157,6 +157,9 @@ static bool on_done(host_run *run, const cJSON *json) {
     run->done = true;
     result->verdict = (host_verdict)verdict;
     result->peak_memory_bytes = u64_of(json, "peak");
+    result->left.descriptors = u32_of(json, "left_descriptors");
+    result->left.threads = u32_of(json, "left_threads");
+    result->left.bytes_per_round = u64_of(json, "bytes_per_round");
     if (verdict == HOST_OK) {
         take_result(run, json);
     } else {
@@ -203,7 +206,13 @@ void host_run_printed(host_run *run, const char *text, size_t length) {
     while (length > 0 && (text[length - 1] == '\r' || text[length - 1] == '\n'))
         length--;
     kit_buf_escaped(&shown, text, length);
-    if (length > 0 && kit_buf_ok(&shown, NULL) == KOLM_OK) deliver_log(run, KOLM_LOG_INFO, kit_buf_text(&shown));
+    const host_events *events = run->options->events;
+    if (length > 0 && kit_buf_ok(&shown, NULL) == KOLM_OK) {
+        if (events && events->printed)
+            events->printed(events->user, kit_buf_text(&shown));
+        else
+            deliver_log(run, KOLM_LOG_INFO, kit_buf_text(&shown));
+    }
     kit_buf_free(&shown);
 }
 

@@ -76,17 +76,23 @@ void host_environment_free(char **env) {
     free(env);
 }
 
-kit_status host_environment(const host_manifest *manifest, const char *scratch, char ***out_env, kolm_error_t *err) {
+/* Appends NAME=value. */
+static kit_status add_variable(char **env, size_t *count, const char *name, const char *value, kolm_error_t *err) {
+    kit_buf entry = {0};
+    kit_buf_fmt(&entry, "%s=%s", name, value);
+    env[*count] = kit_buf_take(&entry);
+    return env[(*count)++] ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
+kit_status host_environment(const host_manifest *manifest, const char *scratch, const host_audit *audit,
+                            char ***out_env, kolm_error_t *err) {
+    bool bare = host_elevated() || (audit && audit->bare);
     char **env = calloc(ENVIRONMENT_MAX + 2, sizeof *env);
     size_t count = 0;
     kit_status status = env ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    if (status == KOLM_OK) {
-        kit_buf entry = {0};
-        kit_buf_fmt(&entry, "TMPDIR=%s", scratch);
-        env[count++] = kit_buf_take(&entry);
-        if (!env[0]) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    }
-    for (char **at = environ; status == KOLM_OK && at && *at && count < ENVIRONMENT_MAX && !host_elevated(); at++) {
+    if (status == KOLM_OK) status = add_variable(env, &count, "TMPDIR", scratch, err);
+    if (status == KOLM_OK && bare && audit && audit->home) status = add_variable(env, &count, "HOME", audit->home, err);
+    for (char **at = environ; status == KOLM_OK && at && *at && count < ENVIRONMENT_MAX && !bare; at++) {
         const char *equals = strchr(*at, '=');
         char name[80];
         if (!equals || (size_t)(equals - *at) >= sizeof name) continue;
@@ -180,6 +186,13 @@ static kit_status add_secrets(host_run *run, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+static bool put_audit(cJSON *json, const host_audit *audit) {
+    if (!audit) return true;
+    cJSON *object = cJSON_AddObjectToObject(json, "audit");
+    return object && put_u64(object, "repeats", audit->repeats) && put_u64(object, "minor", audit->minor) &&
+           put_u64(object, "later_bytes", audit->later_bytes);
+}
+
 static bool put_basics(cJSON *json, host_run *run) {
     const host_backend *backend = run->backend;
     const host_call_options *options = run->options;
@@ -194,8 +207,8 @@ static bool put_basics(cJSON *json, host_run *run) {
            kit_json_put_bool(json, "airgap", options->airgap_strict) &&
            put_u64(json, "timeout_ms", (uint64_t)run->timeout_ms) &&
            put_u64(json, "grace_ms", (uint64_t)run->grace_ms) && put_u64(json, "memory_limit", memory) &&
-           put_u64(json, "file_limit", light ? DEFAULT_FILE_LIMIT : 0) && put_u64(json, "cpu_limit", cpu) &&
-           put_u64(json, "parent", (uint64_t)getpid());
+           put_audit(json, options->audit) && put_u64(json, "file_limit", light ? DEFAULT_FILE_LIMIT : 0) &&
+           put_u64(json, "cpu_limit", cpu) && put_u64(json, "parent", (uint64_t)getpid());
 }
 
 kit_status host_run_ask(host_run *run, kolm_error_t *err) {

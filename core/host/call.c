@@ -47,7 +47,8 @@ static bool may_call(const host_registry *registry, const host_backend *backend,
         *error = backend->why;
         return false;
     }
-    if (options->airgap_strict && backend->manifest->airgap != HOST_AIRGAP_YES) {
+    bool forced = options->audit && options->audit->any_airgap;
+    if (options->airgap_strict && !forced && backend->manifest->airgap != HOST_AIRGAP_YES) {
         result->verdict = HOST_NOT_LOADED;
         (void)kit_fail(error, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or choose a local backend",
                        "%s needs a network, and the airgap allows none: it is not loaded", backend->name);

@@ -68,6 +68,14 @@ typedef struct host_sandbox {
     uint32_t probes_reached; /* how many of them opened: 0, or the call is refused */
 } host_sandbox;
 
+/* What a call left behind in its own process, for those who examine a backend: filled when options->audit is set. */
+typedef struct host_left {
+    uint32_t descriptors;     /* open now that were not before the slot was called */
+    uint32_t threads;         /* running beside the one that called */
+    bool processes;           /* that it had started were still there, and were killed */
+    uint64_t bytes_per_round; /* by which the heap grew from one repeated call to the next */
+} host_left;
+
 typedef struct host_result {
     host_verdict verdict;
     kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK */
@@ -85,6 +93,7 @@ typedef struct host_result {
     char licence[128];
     char homepage[256];
     host_sandbox sandbox;
+    host_left left;
     host_device devices[HOST_DEVICES_MAX]; /* detect */
     size_t device_count;
     /* The result of the slot that was called, for HOST_OK; zero otherwise. Texts are valid UTF-8 without controls. */
@@ -102,14 +111,27 @@ typedef struct host_events {
     void (*progress)(void *user, const kolm_progress_t *progress);
     void (*metric)(void *user, const char *name, double value);
     void (*test_step)(void *user, const kolm_test_step_t *step);
+    /* What the plugin wrote to its standard output or error; NULL: it comes as a log line. */
+    void (*printed)(void *user, const char *text);
 } host_events;
+
+/* Conditions under which a backend is examined; zero-initialise what is not wanted. Not for work. */
+typedef struct host_audit {
+    uint32_t repeats; /* detect and cost: called that many times before the call that counts */
+    uint16_t minor;   /* the ABI minor that the host claims; 0: its own */
+    uint32_t
+        later_bytes;  /* by which all records of the host are larger than today's, as those of a later kolm; <= 256 */
+    bool bare;        /* no environment at all */
+    const char *home; /* with bare: HOME is this; NULL: not set */
+    bool any_airgap;  /* airgap_strict also for a backend that is a network service */
+} host_audit;
 
 /* Zero-initialise for a call without limits, network, events and secrets. */
 typedef struct host_call_options {
     int64_t timeout_ms; /* 0: detect, cost 5 s; the others none */
     int64_t grace_ms;   /* from asking to stop to killing; 0: none for detect and cost, 10 s for the others */
     const volatile sig_atomic_t *cancel; /* non-zero asks the backend to stop; NULL: never */
-    bool network;       /* the call may use the network */
+    bool network;                        /* the call may use the network */
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
                            A backend whose manifest does not say airgap "yes" is not loaded */
     uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
@@ -119,10 +141,12 @@ typedef struct host_call_options {
     const char *(*secret)(void *user, const char *name);
     void *secret_user;
     const host_events *events;
+    const host_audit *audit;  /* NULL: an ordinary call */
     const char *scratch_root; /* where the scratch directory is made; NULL: TMPDIR if trusted, else /tmp */
 } host_call_options;
 
-/* A row that is not OK gives HOST_NOT_LOADED with its reason. out_result is filled in every case and needs no freeing. */
+/* A row that is not OK gives HOST_NOT_LOADED with its reason. out_result is filled in every case and needs no freeing.
+ */
 kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                        host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 /* Detects all rows at once under one deadline (options->timeout_ms, default 5 s): out_results has `count` places. A row

@@ -47,7 +47,7 @@ static kit_status spawn(const char *program, host_run *run, const int theirs[3],
     size_t count = 4;
     if (run->input_fd >= 0) fds[count++] = (kit_spawn_fd){run->input_fd, HOST_FD_INPUT};
     if (run->output_fd >= 0) fds[count++] = (kit_spawn_fd){run->output_fd, HOST_FD_OUTPUT};
-    KIT_TRY(host_environment(run->backend->manifest, run->scratch, &env, err));
+    KIT_TRY(host_environment(run->backend->manifest, run->scratch, run->options->audit, &env, err));
     kit_spawn_options options = {
         .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
     kit_status status = kit_spawn(&options, &run->pid, err);
@@ -332,6 +332,8 @@ static void free_all(host_run *run) {
 
 static void bury(host_run *runs, size_t count) {
     bool any = false;
+    if (count == 1 && runs->started && runs->ended && runs->options->audit)
+        runs->result->left.processes = !left_nobody(runs, count);
     for (size_t i = 0; i < count; i++) {
         if (!runs[i].started) continue;
         any = true;

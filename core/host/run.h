@@ -48,7 +48,7 @@ typedef struct host_run {
 /* Makes run->request, secrets included, and the scratch directory. */
 kit_status host_run_ask(host_run *run, kolm_error_t *err) KIT_MUST_USE;
 /* The environment of the process: at most this many entries and a NULL, each for the caller to free. */
-kit_status host_environment(const host_manifest *manifest, const char *scratch, char ***out_env,
+kit_status host_environment(const host_manifest *manifest, const char *scratch, const host_audit *audit, char ***out_env,
                             kolm_error_t *err) KIT_MUST_USE;
 void host_environment_free(char **env);
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROWS_MAX 512 /* of all directories together */
+#define ROWS_MAX 4096 /* of all directories together */
 
 static kit_status no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -111,8 +111,20 @@ typedef struct directory {
     int fd;
     host_origin origin;
     const kolm_error_t *distrust; /* NULL when it is trusted */
-    const cJSON *config;
+    const host_scan_options *options;
 } directory;
+
+const char *host_rule_text(host_rule rule) {
+    static const char *const texts[HOST_RULES] = {
+        [HOST_RULE_NAME] = "the name is one that a backend may have",
+        [HOST_RULE_DIRECTORY] = "nobody else can change the directory",
+        [HOST_RULE_FILES] = "plugin and manifest are there, and nobody else can change them",
+        [HOST_RULE_MANIFEST] = "the manifest is valid",
+        [HOST_RULE_SIGNATURE] = "signed, where the policy demands it",
+        [HOST_RULE_ORDER] = "the first of its name",
+    };
+    return rule < HOST_RULES ? texts[rule] : NULL;
+}
 
 /* Finds NAME+suffix in a trusted directory: NOT_FOUND when there is none, PERMISSION_DENIED when it is not trusted. */
 static kit_status find_file(const directory *dir, const char *stem, const char *suffix, char **out_path,
@@ -152,22 +164,25 @@ static kit_status read_manifest(const directory *dir, const char *stem, host_bac
         status = host_manifest_parse(stem, kit_buf_text(&text), text.length, &row->manifest, err);
         if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
     }
-    if (status == KOLM_OK) status = host_manifest_override(row->manifest, dir->config, err);
+    if (status == KOLM_OK) status = host_manifest_override(row->manifest, dir->options->config, err);
     kit_buf_free(&text);
     return status;
 }
 
 static kit_status fill_row(const directory *dir, const char *stem, host_backend *row) {
     kolm_error_t *why = &row->why;
+    row->rule = HOST_RULE_NAME;
     if (!host_name_ok(stem)) {
         return kit_fail(why, KOLM_E_INVALID_ARGUMENT,
                         "rename it: lower-case letters, digits and -, at most 32, a letter first",
                         "%s/%s%s: a backend cannot have this name", dir->path, row->name, HOST_SUFFIX);
     }
+    row->rule = HOST_RULE_DIRECTORY;
     if (dir->distrust) {
         *why = *dir->distrust;
         return why->code;
     }
+    row->rule = HOST_RULE_FILES;
     kit_status plugin = find_file(dir, stem, HOST_SUFFIX, &row->plugin_path, &row->plugin, why);
     if (plugin != KOLM_OK && plugin != KOLM_E_NOT_FOUND) return plugin;
     kit_status manifest = find_file(dir, stem, ".json", &row->manifest_path, &row->manifest_file, why);
@@ -176,11 +191,16 @@ static kit_status fill_row(const directory *dir, const char *stem, host_backend 
                         "%s/%s.json, its manifest, is missing", dir->path, stem);
     }
     if (manifest != KOLM_OK) return manifest;
+    row->rule = HOST_RULE_MANIFEST;
     KIT_TRY(read_manifest(dir, stem, row, why));
+    row->rule = HOST_RULE_FILES;
     if (plugin == KOLM_E_NOT_FOUND) {
         return kit_fail(why, KOLM_E_NOT_FOUND, "install the package that holds it, or remove the manifest",
                         "%s/%s%s, the plugin itself, is missing", dir->path, stem, HOST_SUFFIX);
     }
+    row->rule = HOST_RULE_SIGNATURE;
+    if (dir->options->admit) KIT_TRY(dir->options->admit(dir->options->admit_user, row, why));
+    row->rule = HOST_RULE_NONE;
     return KOLM_OK;
 }
 
@@ -222,6 +242,7 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
     const host_backend *first = status == KOLM_OK ? host_find(registry, row.name) : NULL;
     if (first) {
         row.state = HOST_ROW_SHADOWED;
+        row.rule = HOST_RULE_ORDER;
         (void)kit_fail(&row.why, KOLM_E_ALREADY_EXISTS,
                        "remove one of the two, or change the order of KOLM_BACKEND_PATH",
                        "hidden by %s in %s, which is searched first", first->name, first->directory);
@@ -248,25 +269,42 @@ static kit_status scan_names(host_registry *registry, directory *dir, DIR *strea
     return status;
 }
 
-static kit_status scan_directory(host_registry *registry, const host_place *place, const cJSON *config,
+static kit_status add_searched(host_registry *registry, const host_place *place, kolm_error_t *err) {
+    host_searched *grown = realloc(registry->searched, (registry->searched_count + 1) * sizeof *grown);
+    if (!grown) return no_memory(err);
+    registry->searched = grown;
+    host_searched *one = &grown[registry->searched_count];
+    *one = (host_searched){.origin = place->origin, .why = KIT_ERROR_INIT};
+    KIT_TRY(kit_strdup(place->path, &one->path, err));
+    registry->searched_count++;
+    return KOLM_OK;
+}
+
+/* Says why a place is not searched; not having any backends of one's own is normal and no note. */
+static kit_status skip(host_registry *registry, const host_place *place, const char *path, kolm_error_t *err) {
+    const host_searched *last = &registry->searched[registry->searched_count - 1];
+    if (place->origin == HOST_ORIGIN_USER && last->why.code == KOLM_E_NOT_FOUND) return KOLM_OK;
+    return note(registry, err, "is not searched", path, last->why.text);
+}
+
+static kit_status scan_directory(host_registry *registry, const host_place *place, const host_scan_options *options,
                                  kolm_error_t *err) {
-    kolm_error_t why = KIT_ERROR_INIT;
+    KIT_TRY(add_searched(registry, place, err));
+    host_searched *seen = &registry->searched[registry->searched_count - 1];
     char *real = NULL;
-    kit_status trusted = host_trust_directory(place->path, &real, &why);
-    if (trusted == KOLM_E_NOT_FOUND || trusted == KOLM_E_INVALID_ARGUMENT) {
-        /* Not having any of one's own is normal. */
-        if (place->origin == HOST_ORIGIN_USER) return KOLM_OK;
-        return note(registry, err, "is not searched", place->path, why.text);
-    }
-    directory dir = {.path = real ? real : place->path, .origin = place->origin, .config = config};
-    if (trusted != KOLM_OK) dir.distrust = &why;
+    kit_status trusted = host_trust_directory(place->path, &real, &seen->why);
+    if (trusted == KOLM_E_NOT_FOUND || trusted == KOLM_E_INVALID_ARGUMENT)
+        return skip(registry, place, place->path, err);
+    directory dir = {.path = real ? real : place->path, .origin = place->origin, .options = options};
+    if (trusted != KOLM_OK) dir.distrust = &seen->why;
     DIR *stream = opendir(dir.path);
     kit_status status;
     if (!stream) {
-        (void)kit_fail_errno(&why, errno, "cannot read it");
-        status = note(registry, err, "is not searched", dir.path, why.text);
+        (void)kit_fail_errno(&seen->why, errno, "cannot read it");
+        status = skip(registry, place, dir.path, err);
     } else {
         dir.fd = dirfd(stream);
+        seen->searched = true;
         status = scan_names(registry, &dir, stream, err);
         closedir(stream);
     }
@@ -333,7 +371,7 @@ kit_status host_scan(const host_scan_options *options, host_registry **out_regis
         bool again = false; /* the same directory twice would shadow itself */
         for (size_t j = 0; j < i; j++)
             again = again || strcmp(places.at[i].path, places.at[j].path) == 0;
-        if (!again) status = scan_directory(registry, &places.at[i], options->config, err);
+        if (!again) status = scan_directory(registry, &places.at[i], options, err);
     }
     host_places_free(&places);
     if (status == KOLM_OK)
@@ -349,8 +387,11 @@ void host_registry_free(host_registry *registry) {
         row_free(&registry->rows[i]);
     for (size_t i = 0; i < registry->note_count; i++)
         free(registry->notes[i].text);
+    for (size_t i = 0; i < registry->searched_count; i++)
+        free(registry->searched[i].path);
     free(registry->rows);
     free(registry->notes);
+    free(registry->searched);
     free(registry->program);
     free(registry);
 }

@@ -9,8 +9,8 @@
  * wins even when it is refused: nobody gets another backend than the one he put in front.
  *
  * Running from a build tree (the executable is BUILD/core/cli/kolm or any BUILD/x/y/z with BUILD/core/host/kolm-host
- * beside BUILD/plugins): the directories BUILD/plugins/NAME and BUILD/plugins/GROUP/NAME take the place of the installed
- * one. Otherwise everything is found from the executable's own place, so that an installed tree may be moved:
+ * beside BUILD/plugins): the directories BUILD/plugins/NAME and BUILD/plugins/GROUP/NAME take the place of the
+ * installed one. Otherwise everything is found from the executable's own place, so that an installed tree may be moved:
  * BINDIR/../LIBEXEC/kolm/kolm-host and BINDIR/../BACKENDDIR. A set-uid or set-gid process ignores the environment and
  * its own place, and looks where it was configured to be installed and nowhere else.
  *
@@ -25,6 +25,20 @@
 #include <sys/stat.h>
 
 typedef enum host_origin { HOST_ORIGIN_PATH, HOST_ORIGIN_USER, HOST_ORIGIN_INSTALLED, HOST_ORIGIN_BUILD } host_origin;
+
+/* The policy, in the order in which it is asked; a row that is not taken names the rule that decided. */
+typedef enum host_rule {
+    HOST_RULE_NONE,      /* no rule was against it */
+    HOST_RULE_NAME,      /* the file name is one that a backend may have */
+    HOST_RULE_DIRECTORY, /* nobody but root and the user can change the directory or those above it */
+    HOST_RULE_FILES,     /* nor the plugin and its manifest, and both are there, as regular files */
+    HOST_RULE_MANIFEST,  /* the manifest is strictly valid and describes this backend */
+    HOST_RULE_SIGNATURE, /* the policy file, if it demands signatures, is satisfied (host_scan_options.admit) */
+    HOST_RULE_ORDER,     /* the first of a name is taken */
+    HOST_RULES
+} host_rule;
+/* The rule in words, "nobody else can change the directory"; NULL for HOST_RULE_NONE. Static. */
+const char *host_rule_text(host_rule rule);
 
 typedef enum host_row_state {
     HOST_ROW_OK,       /* has a manifest and a plugin, may be called */
@@ -48,8 +62,9 @@ typedef struct host_backend {
     char *manifest_path; /* NULL when there is none */
     host_origin origin;
     host_row_state state;
-    kolm_error_t why;         /* for a row that is not OK */
-    host_manifest *manifest;  /* NULL when it could not be read; overrides are applied */
+    host_rule rule;          /* that decided, for a row that is not OK */
+    kolm_error_t why;        /* for a row that is not OK */
+    host_manifest *manifest; /* NULL when it could not be read; overrides are applied */
     host_file_identity plugin;
     host_file_identity manifest_file;
 } host_backend;
@@ -59,6 +74,14 @@ typedef struct host_note {
     char *text;
 } host_note;
 
+/* A directory, in the order of the search. */
+typedef struct host_searched {
+    char *path; /* as it was named */
+    host_origin origin;
+    bool searched; /* false: why says what kept us from looking into it */
+    kolm_error_t why;
+} host_searched;
+
 typedef struct host_registry {
     char *program; /* kolm-host, absolute; NULL when it was not found or not trusted: program_error says why */
     kolm_error_t program_error;
@@ -66,12 +89,18 @@ typedef struct host_registry {
     size_t count;
     host_note *notes;
     size_t note_count;
+    host_searched *searched;
+    size_t searched_count;
 } host_registry;
 
 /* Zero-initialise for the usual places. */
 typedef struct host_scan_options {
     const char *user_dir; /* KOLM_HOME/backends, absolute; NULL: none. Need not exist */
     const cJSON *config;  /* config.json as a whole, for the overrides; NULL: none */
+    /* Asked of every row that all rules but ORDER let pass; anything but KOLM_OK refuses the row by RULE_SIGNATURE, and
+     * fills why. NULL: all are admitted. */
+    kit_status (*admit)(void *user, const host_backend *row, kolm_error_t *why);
+    void *admit_user;
     /* For tests: when dirs is not NULL these absolute directories are searched and nothing else (user_dir neither), and
      * program is kolm-host. Trust is checked all the same. */
     const char *const *dirs;

@@ -40,7 +40,7 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     (void)host;
     (void)out_error;
     out_result->billing = KOLM_BILLING_FREE;
-    out_result->duration_ms = 1000 + args->rows * 2;
+    out_result->duration_ms = args->rows < UINT64_MAX / 4 ? 1000 + args->rows * 2 : UINT64_MAX; /* unknown */
     out_result->cost_micro_usd = 0;
     out_result->confidence = KOLM_CONFIDENCE_NONE;
     snprintf(out_result->basis, sizeof out_result->basis, "2 ms a row and one second to start");

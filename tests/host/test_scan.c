@@ -533,12 +533,12 @@ END_TEST
 
 START_TEST(test_scan_many) {
     char name[40];
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < 4500; i++) {
         kit_format(name, sizeof name, "p%03d.so", i);
         put(first, name, "");
     }
     host_registry *registry = scan_both();
-    ck_assert_uint_eq(registry->count, 512);
+    ck_assert_uint_eq(registry->count, 4096);
     ck_assert_uint_ge(registry->note_count, 1);
     ck_assert_ptr_nonnull(strstr(registry->notes[0].text, "holds more files than are looked at"));
     host_registry_free(registry);

@@ -13,11 +13,20 @@
  * table.c     is this a table that we can believe?
  * services.c  kolm_host_v1_t
  * slots.c     the five slots
+ * audit.c     what a slot leaves behind, when that is asked
  * model.c     copies of model files for plugins that cannot read slices
  */
 
-#include "host/internal.h"
 #include "host/call.h"
+#include "host/internal.h"
+
+/* A record as a later kolm will give it: larger by request->later_bytes. */
+#define CHILD_LATER_MAX 256
+#define CHILD_WITH_LATER(type)                                                                                         \
+    struct {                                                                                                           \
+        type now;                                                                                                      \
+        uint8_t later[CHILD_LATER_MAX];                                                                                \
+    }
 
 /* ---- request.c */
 typedef struct child_value {
@@ -29,6 +38,8 @@ typedef struct child_request {
     cJSON *json; /* wiped and freed by child_request_free */
     const char *slot, *name, *path, *scratch;
     uint64_t device, inode; /* of the plugin as it was scanned */
+    bool audited;
+    uint64_t repeats, minor, later_bytes; /* host_audit */
     bool network, airgap;
     int64_t deadline_ms; /* on the clock of kit_now_ms; INT64_MAX: none */
     int64_t grace_ms;
@@ -42,7 +53,7 @@ typedef struct child_request {
 
 /* Reads the line from fd. The values of secrets are taken out of the JSON tree, the text is wiped. */
 kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) KIT_MUST_USE;
-uint64_t child_arg_u64(const child_request *request, const char *key); /* 0 when absent */
+uint64_t child_arg_u64(const child_request *request, const char *key);     /* 0 when absent */
 const char *child_arg_text(const child_request *request, const char *key); /* "" when absent */
 
 /* ---- reply.c: every function may be called from any thread. */
@@ -56,6 +67,12 @@ void child_put_double(kit_buf *members, const char *key, double value); /* null 
 void child_put_bool(kit_buf *members, const char *key, bool value);
 /* The last word: sends "done" and ends the process without running anything of the plugin's. result may be NULL. */
 _Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, const kit_buf *result);
+
+/* ---- audit.c: nothing happens unless the request asks for it. */
+void child_audit_begin(const child_request *request); /* just before the slot */
+/* True as long as the slot is to be called once more before the call that counts; asked before every call. */
+bool child_audit_round(const child_request *request);
+void child_audit_end(kit_buf *members); /* appends what was found to the last word */
 
 /* ---- fence.c */
 /* Moves fd up, out of the range that a careless plugin closes or reuses, close-on-exec. */
@@ -72,7 +89,8 @@ kit_status child_sandbox(const child_request *request, kolm_error_t *err) KIT_MU
 kit_status child_load(const char *path, const void **out_symbol, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- table.c */
-kit_status child_table_check(const kolm_backend_v1_t *table, const child_request *request, kolm_error_t *err) KIT_MUST_USE;
+kit_status child_table_check(const kolm_backend_v1_t *table, const child_request *request,
+                             kolm_error_t *err) KIT_MUST_USE;
 uint32_t child_table_slots(const kolm_backend_v1_t *table);
 
 /* ---- services.c */

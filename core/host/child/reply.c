@@ -91,6 +91,7 @@ _Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, const
         child_put_text(&members, "remedy", error->remedy);
     }
     child_put_u64(&members, "peak", peak_memory());
+    child_audit_end(&members);
     if (result) kit_buf_add(&members, kit_buf_text(result), result->length);
     child_reply_send("done", &members);
     /* Not exit: no destructor and no atexit function of a plugin may hang, or change what was said. */

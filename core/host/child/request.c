@@ -100,6 +100,11 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
         !get_u64(json, "file_limit", &out->file_limit_bytes) || !get_u64(json, "cpu_limit", &out->cpu_limit_seconds) ||
         !get_u64(json, "parent", &parent))
         return bad(err, "a key is missing");
+    const cJSON *audit = kit_json_get(json, "audit");
+    out->audited = audit != NULL;
+    if (audit && (!get_u64(audit, "repeats", &out->repeats) || !get_u64(audit, "minor", &out->minor) ||
+                  !get_u64(audit, "later_bytes", &out->later_bytes) || out->later_bytes > CHILD_LATER_MAX))
+        return bad(err, "what is to be examined is not clear");
     out->settings = kit_json_get(json, "settings");
     out->args = kit_json_get(json, "args");
     if (timeout > 0) out->deadline_ms = kit_now_ms() + (int64_t)timeout;

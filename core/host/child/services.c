@@ -202,15 +202,15 @@ static int32_t service_setting(void *user, const char *key, char *buffer, uint64
 }
 
 const kolm_host_v1_t *child_services(const child_request *request) {
-    static kolm_host_v1_t services;
+    static CHILD_WITH_LATER(kolm_host_v1_t) services;
     asked = request;
     state.tokens = LOG_BURST;
     state.refilled_ms = kit_now_ms();
     state.progress_ms = state.refilled_ms - PROGRESS_EVERY_MS;
-    services = (kolm_host_v1_t){
-        .struct_size = (uint32_t)sizeof services,
+    services.now = (kolm_host_v1_t){
+        .struct_size = (uint32_t)(sizeof services.now + request->later_bytes),
         .abi_major = KOLM_ABI_MAJOR,
-        .abi_minor = KOLM_ABI_MINOR,
+        .abi_minor = request->minor ? (uint16_t)request->minor : KOLM_ABI_MINOR,
         .features = KOLM_FEATURE_MODEL_SLICES | (request->network ? KOLM_FEATURE_NETWORK : 0),
         .log = service_log,
         .progress = service_progress,
@@ -223,7 +223,7 @@ const kolm_host_v1_t *child_services(const child_request *request) {
         .setting = service_setting,
         .scratch_dir = request->scratch,
     };
-    return &services;
+    return &services.now;
 }
 
 void child_services_flush(void) {

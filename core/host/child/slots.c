@@ -11,6 +11,8 @@
         child_put_text(members, key, array);                                                                           \
     } while (0)
 
+#define SIZE_OF(record) (uint32_t)(sizeof(record).now + request->later_bytes)
+
 static _Noreturn void finish(const child_request *request, int32_t code, kolm_error_t *error, const kit_buf *result) {
     if (code == KOLM_OK) child_done(HOST_OK, NULL, result);
     error->text[sizeof error->text - 1] = '\0';
@@ -31,96 +33,110 @@ static _Noreturn void reject(const char *slot, const char *what, unsigned value)
 
 static _Noreturn void run_detect(const child_request *request, const kolm_backend_v1_t *table,
                                  const kolm_host_v1_t *host) {
-    kolm_detect_args_t args = {.struct_size = (uint32_t)sizeof args, .allow_network = request->network ? 1 : 0};
-    kolm_detect_result_t result = {.struct_size = (uint32_t)sizeof result};
+    CHILD_WITH_LATER(kolm_detect_args_t)
+    args = {.now = {.struct_size = SIZE_OF(args), .allow_network = request->network ? 1 : 0}};
+    CHILD_WITH_LATER(kolm_detect_result_t) result = {.now = {.struct_size = SIZE_OF(result)}}, blank = result;
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
-    int32_t code = table->detect(host, &args, &result, &error);
-    if (code == KOLM_OK && result.state > KOLM_DETECT_REFUSED) reject(request->slot, "state", result.state);
-    child_put_int(&out, "state", result.state);
-    PUT_ARRAY(&out, "reason", result.reason);
-    PUT_ARRAY(&out, "detect_remedy", result.remedy);
-    PUT_ARRAY(&out, "runtime", result.runtime);
+    for (; child_audit_round(request); result = blank)
+        (void)table->detect(host, &args.now, &result.now, &error);
+    error = (kolm_error_t)KIT_ERROR_INIT;
+    int32_t code = table->detect(host, &args.now, &result.now, &error);
+    if (code == KOLM_OK && result.now.state > KOLM_DETECT_REFUSED) reject(request->slot, "state", result.now.state);
+    child_put_int(&out, "state", result.now.state);
+    PUT_ARRAY(&out, "reason", result.now.reason);
+    PUT_ARRAY(&out, "detect_remedy", result.now.remedy);
+    PUT_ARRAY(&out, "runtime", result.now.runtime);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_cost(const child_request *request, const kolm_backend_v1_t *table,
                                const kolm_host_v1_t *host) {
-    kolm_cost_args_t args = {
-        .struct_size = (uint32_t)sizeof args,
-        .epochs = (uint32_t)child_arg_u64(request, "epochs"),
-        .rows = child_arg_u64(request, "rows"),
-        .input_bytes = child_arg_u64(request, "input_bytes"),
-        .labels = child_arg_u64(request, "labels"),
-        .base_parameters = child_arg_u64(request, "base_parameters"),
-        .price_micro_usd_per_hour = child_arg_u64(request, "price"),
-        .cold_start_seconds = (uint32_t)child_arg_u64(request, "cold_start_seconds"),
-        .threads = (uint32_t)child_arg_u64(request, "threads"),
-        .recipe = child_arg_text(request, "recipe"),
-    };
-    kolm_cost_result_t result = {.struct_size = (uint32_t)sizeof result};
+    CHILD_WITH_LATER(kolm_cost_args_t)
+    args = {.now = {
+                .struct_size = SIZE_OF(args),
+                .epochs = (uint32_t)child_arg_u64(request, "epochs"),
+                .rows = child_arg_u64(request, "rows"),
+                .input_bytes = child_arg_u64(request, "input_bytes"),
+                .labels = child_arg_u64(request, "labels"),
+                .base_parameters = child_arg_u64(request, "base_parameters"),
+                .price_micro_usd_per_hour = child_arg_u64(request, "price"),
+                .cold_start_seconds = (uint32_t)child_arg_u64(request, "cold_start_seconds"),
+                .threads = (uint32_t)child_arg_u64(request, "threads"),
+                .recipe = child_arg_text(request, "recipe"),
+            }};
+    CHILD_WITH_LATER(kolm_cost_result_t) result = {.now = {.struct_size = SIZE_OF(result)}}, blank = result;
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
-    int32_t code = table->cost(host, &args, &result, &error);
-    if (code == KOLM_OK && result.billing > KOLM_BILLING_PER_CALL) reject(request->slot, "billing", result.billing);
-    if (code == KOLM_OK && result.confidence > KOLM_CONFIDENCE_MEASURED)
-        reject(request->slot, "confidence", result.confidence);
-    child_put_int(&out, "billing", result.billing);
-    child_put_u64(&out, "duration_ms", result.duration_ms);
-    child_put_u64(&out, "cost", result.cost_micro_usd);
-    child_put_int(&out, "confidence", result.confidence);
-    PUT_ARRAY(&out, "basis", result.basis);
+    for (; child_audit_round(request); result = blank)
+        (void)table->cost(host, &args.now, &result.now, &error);
+    error = (kolm_error_t)KIT_ERROR_INIT;
+    int32_t code = table->cost(host, &args.now, &result.now, &error);
+    if (code == KOLM_OK && result.now.billing > KOLM_BILLING_PER_CALL)
+        reject(request->slot, "billing", result.now.billing);
+    if (code == KOLM_OK && result.now.confidence > KOLM_CONFIDENCE_MEASURED)
+        reject(request->slot, "confidence", result.now.confidence);
+    child_put_int(&out, "billing", result.now.billing);
+    child_put_u64(&out, "duration_ms", result.now.duration_ms);
+    child_put_u64(&out, "cost", result.now.cost_micro_usd);
+    child_put_int(&out, "confidence", result.now.confidence);
+    PUT_ARRAY(&out, "basis", result.now.basis);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_train(const child_request *request, const kolm_backend_v1_t *table,
                                 const kolm_host_v1_t *host) {
-    kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args,
-                              .threads = (uint32_t)child_arg_u64(request, "threads"),
-                              .job_dir = child_arg_text(request, "job_dir")};
-    kolm_train_result_t result = {.struct_size = (uint32_t)sizeof result, .billed_micro_usd = UINT64_MAX};
+    CHILD_WITH_LATER(kolm_train_args_t)
+    args = {.now = {.struct_size = SIZE_OF(args),
+                    .threads = (uint32_t)child_arg_u64(request, "threads"),
+                    .job_dir = child_arg_text(request, "job_dir")}};
+    CHILD_WITH_LATER(kolm_train_result_t)
+    result = {.now = {.struct_size = SIZE_OF(result), .billed_micro_usd = UINT64_MAX}};
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
-    int32_t code = table->train(host, &args, &result, &error);
-    child_put_u64(&out, "billed", result.billed_micro_usd);
-    PUT_ARRAY(&out, "device", result.device);
-    PUT_ARRAY(&out, "toolchain", result.toolchain);
+    int32_t code = table->train(host, &args.now, &result.now, &error);
+    child_put_u64(&out, "billed", result.now.billed_micro_usd);
+    PUT_ARRAY(&out, "device", result.now.device);
+    PUT_ARRAY(&out, "toolchain", result.now.toolchain);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_infer(const child_request *request, const kolm_backend_v1_t *table,
                                 const kolm_host_v1_t *host) {
-    kolm_infer_args_t args = {.struct_size = (uint32_t)sizeof args,
-                              .threads = (uint32_t)child_arg_u64(request, "threads"),
-                              .job_dir = child_arg_text(request, "job_dir"),
-                              .input_path = child_arg_text(request, "input_path"),
-                              .output_path = child_arg_text(request, "output_path")};
-    kolm_infer_result_t result = {.struct_size = (uint32_t)sizeof result, .billed_micro_usd = UINT64_MAX};
+    CHILD_WITH_LATER(kolm_infer_args_t)
+    args = {.now = {.struct_size = SIZE_OF(args),
+                    .threads = (uint32_t)child_arg_u64(request, "threads"),
+                    .job_dir = child_arg_text(request, "job_dir"),
+                    .input_path = child_arg_text(request, "input_path"),
+                    .output_path = child_arg_text(request, "output_path")}};
+    CHILD_WITH_LATER(kolm_infer_result_t)
+    result = {.now = {.struct_size = SIZE_OF(result), .billed_micro_usd = UINT64_MAX}};
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
     uint64_t features = KOLM_HAS(kolm_backend_v1_t, table, features) ? table->features : 0;
     if (!(features & KOLM_FEATURE_MODEL_SLICES)) {
-        kit_status copied = child_copy_model(args.job_dir, &error);
+        kit_status copied = child_copy_model(args.now.job_dir, &error);
         if (copied != KOLM_OK) finish(request, copied, &error, NULL);
     }
-    int32_t code = table->infer(host, &args, &result, &error);
-    child_put_u64(&out, "answers", result.answers);
-    child_put_u64(&out, "billed", result.billed_micro_usd);
-    PUT_ARRAY(&out, "device", result.device);
+    int32_t code = table->infer(host, &args.now, &result.now, &error);
+    child_put_u64(&out, "answers", result.now.answers);
+    child_put_u64(&out, "billed", result.now.billed_micro_usd);
+    PUT_ARRAY(&out, "device", result.now.device);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_test(const child_request *request, const kolm_backend_v1_t *table,
                                const kolm_host_v1_t *host) {
-    kolm_test_args_t args = {.struct_size = (uint32_t)sizeof args,
-                             .threads = (uint32_t)child_arg_u64(request, "threads"),
-                             .allow_network = request->network ? 1 : 0};
-    kolm_test_result_t result = {.struct_size = (uint32_t)sizeof result};
+    CHILD_WITH_LATER(kolm_test_args_t)
+    args = {.now = {.struct_size = SIZE_OF(args),
+                    .threads = (uint32_t)child_arg_u64(request, "threads"),
+                    .allow_network = request->network ? 1 : 0}};
+    CHILD_WITH_LATER(kolm_test_result_t) result = {.now = {.struct_size = SIZE_OF(result)}};
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
-    int32_t code = table->test(host, &args, &result, &error);
-    child_put_bool(&out, "passed", result.passed == 1);
-    PUT_ARRAY(&out, "summary", result.summary);
+    int32_t code = table->test(host, &args.now, &result.now, &error);
+    child_put_bool(&out, "passed", result.now.passed == 1);
+    PUT_ARRAY(&out, "summary", result.now.summary);
     finish(request, code, &error, &out);
 }
 
@@ -150,6 +166,7 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
                            "this backend needs the network, which this call may not use");
             child_done(HOST_NOT_LOADED, &error, NULL);
         }
+        child_audit_begin(request);
         slots[i].run(request, table, child_services(request));
     }
     (void)kit_fail(&error, KOLM_E_INTERNAL, "", "there is no slot called %s", request->slot);

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Does a plugin keep the contract of kolm/backend.h? Asked of the file alone, through the same host that kolm uses. */
+#ifndef KOLM_CLI_BACKEND_CHECK_H
+#define KOLM_CLI_BACKEND_CHECK_H
+
+/*
+ * Every check runs the plugin in a process of its own, as kolm does, so that whatever it does is a line of the report.
+ * A check passes, fails, or is skipped; a skipped one says why: the device is absent, the slot is not implemented, the
+ * network was not allowed. What a vendor knows and has decided comes in two lists of names of checks:
+ *
+ *     unsupported         permanent: is not run, and stays skipped
+ *     expected failures   to shrink: runs; failing is no failure of the whole, and passing is one, so that the list is
+ *                         made shorter
+ *
+ * Secrets are answered with made-up values, which must come out nowhere. No network is used unless that is allowed.
+ * Checks that look at ELF are skipped for other files.
+ */
+
+#include "kolm/kit/buf.h"
+#include <signal.h>
+
+typedef enum check_outcome {
+    CHECK_PASS,
+    CHECK_FAIL,
+    CHECK_SKIP,
+    CHECK_EXPECTED_FAIL,
+    CHECK_UNEXPECTED_PASS,
+} check_outcome;
+const char *
+check_outcome_name(check_outcome outcome); /* "pass", "fail", "skip", "expected-failure", "unexpected-pass" */
+
+typedef struct check_item {
+    const char *name;  /* "detect.deadline"; stable */
+    const char *about; /* what is asked, one line */
+    check_outcome outcome;
+    char reason[600]; /* of anything but a pass, "" or a remark for a pass */
+    int64_t wall_ms;
+} check_item;
+
+#define CHECK_ITEMS_MAX 64
+
+typedef struct check_report {
+    check_item items[CHECK_ITEMS_MAX];
+    size_t count;
+    char name[64];
+    char version[64];
+    char vendor[128];
+} check_report;
+
+typedef struct check_options {
+    const char *plugin; /* absolute path of NAME.so; NAME.json lies beside it */
+    bool network;       /* the backend's own test may use the network */
+    const char *only;   /* checks whose name begins so; NULL: all */
+    char *const *unsupported;
+    size_t unsupported_count;
+    char *const *expected;
+    size_t expected_count;
+    const volatile sig_atomic_t *cancel; /* ends the run between and during checks */
+    /* Called after each check; may be NULL. */
+    void (*done)(void *user, const check_item *item);
+    void *user;
+} check_options;
+
+/* Fails only when this side cannot work (no memory, no kolm-host, CANCELLED); whatever the plugin does is in the
+ * report. */
+kit_status check_backend(const check_options *options, check_report *out_report, kolm_error_t *err) KIT_MUST_USE;
+/* True for names of the lists that are no check: a list with a slip of the pen protects nothing. */
+bool check_known(const char *name);
+
+/* ---- What the files of the checker share */
+struct host_registry;
+struct host_backend;
+
+typedef struct check {
+    const check_options *options;
+    check_item *item; /* the one that runs */
+    const struct host_registry *registry;
+    const struct host_backend *row;
+    char *work;                 /* a directory for jobs and homes, removed at the end */
+    kit_buf said;               /* all that the plugin said, in any way */
+    kit_buf printed;            /* what it wrote to its standard output or error during the running check */
+    bool loaded;                /* detect was answered once */
+    uint32_t slots;             /* HOST_SLOT_* */
+    uint32_t state;             /* KOLM_DETECT_* of the first detect */
+    char here[300];             /* its reason */
+    volatile sig_atomic_t stop; /* given to calls as their cancel flag */
+    bool stop_at_progress;
+    uint64_t progress_reports;
+} check;
+
+#define CHECK_SECRET "kolm-check-canary-5d1f07c2ab"
+
+void check_fail(check *c, const char *format, ...) KIT_PRINTF(2, 3);
+void check_skip(check *c, const char *format, ...) KIT_PRINTF(2, 3);
+/* A pass with a remark. */
+void check_note(check *c, const char *format, ...) KIT_PRINTF(2, 3);
+
+struct host_call_options;
+struct host_result;
+/* Options of a call that records what is said, answers secrets with CHECK_SECRET, and can be stopped. */
+void check_call_options(check *c, struct host_call_options *out_options);
+/* Adds the texts of a result to c->said. */
+void check_hear(check *c, const struct host_result *result);
+
+/* backend_check_file.c */
+void check_exports(check *c);
+/* backend_check_job.c: a small job, made and judged here. */
+void check_train_and_infer(check *c);
+void check_train_cancel(check *c);
+void check_bad_jobs(check *c);
+void check_infer_bad_model(check *c);
+
+#endif

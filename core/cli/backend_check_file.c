@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a plugin exports, read from its dynamic symbol table by libelf. */
+#include "cli/backend_check.h"
+#include "host/host.h"
+
+#include <fcntl.h>
+#include <gelf.h>
+#include <libelf.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct exports {
+    size_t count;
+    bool table;     /* kolm_backend_v1 is among them */
+    bool an_object; /* and is data */
+    char others[256];
+} exports;
+
+static void add_symbol(exports *found, const GElf_Sym *symbol, const char *name) {
+    unsigned binding = GELF_ST_BIND(symbol->st_info), visibility = GELF_ST_VISIBILITY(symbol->st_other);
+    if (symbol->st_shndx == SHN_UNDEF || (binding != STB_GLOBAL && binding != STB_WEAK && binding != STB_GNU_UNIQUE) ||
+        (visibility != STV_DEFAULT && visibility != STV_PROTECTED) || !name || !*name)
+        return;
+    found->count++;
+    if (strcmp(name, KOLM_BACKEND_SYMBOL) == 0) {
+        found->table = true;
+        found->an_object = GELF_ST_TYPE(symbol->st_info) == STT_OBJECT;
+    } else {
+        size_t n = strlen(found->others);
+        kit_format(found->others + n, sizeof found->others - n, "%s%s", n ? ", " : "", name);
+    }
+}
+
+static bool read_symbols(Elf *elf, exports *found) {
+    Elf_Scn *section = NULL;
+    GElf_Shdr header;
+    while ((section = elf_nextscn(elf, section)) != NULL) {
+        if (!gelf_getshdr(section, &header) || header.sh_type != SHT_DYNSYM || header.sh_entsize == 0) continue;
+        Elf_Data *data = elf_getdata(section, NULL);
+        int count = data ? (int)(header.sh_size / header.sh_entsize) : 0;
+        GElf_Sym symbol;
+        for (int i = 0; i < count && gelf_getsym(data, i, &symbol); i++)
+            add_symbol(found, &symbol, elf_strptr(elf, header.sh_link, symbol.st_name));
+        return data != NULL;
+    }
+    return false;
+}
+
+void check_exports(check *c) {
+    exports found = {0};
+    int fd = open(c->options->plugin, O_RDONLY | O_CLOEXEC);
+    Elf *elf = fd >= 0 && elf_version(EV_CURRENT) != EV_NONE ? elf_begin(fd, ELF_C_READ, NULL) : NULL;
+    if (!elf || elf_kind(elf) != ELF_K_ELF)
+        check_skip(c, "it is no ELF file");
+    else if (!read_symbols(elf, &found))
+        check_fail(c, "it has no table of dynamic symbols: it is no shared object");
+    else if (!found.table)
+        check_fail(c, "it does not export %s", KOLM_BACKEND_SYMBOL);
+    else if (!found.an_object)
+        check_fail(c, "%s is not a data object", KOLM_BACKEND_SYMBOL);
+    else if (found.count > 1)
+        check_fail(c, "it also exports %s: build with -fvisibility=hidden", found.others);
+    if (elf) elf_end(elf);
+    if (fd >= 0) close(fd);
+}

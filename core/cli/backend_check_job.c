@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A job small enough for any backend, and the judgement on what it made of it. */
+#include "cli/backend_check.h"
+#include "host/host.h"
+#include "job/directory.h"
+#include "kolm/kit/file.h"
+#include "kolm/kit/process.h"
+#include "score/score.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LABELS 3
+#define WORDS 8
+#define TRAIN_MS 600000
+#define SMALL 90    /* rows */
+#define LARGE 20000 /* rows of the job that is stopped */
+#define HELD 30     /* inputs */
+#define FIRST_HELD 1000000u
+#define MODEL_FILES_MAX 64
+#define RESULT_MAX (8u << 20)
+
+/* Every label has words of its own, so whoever counts words in the training rows is always right: that is the oracle.
+ */
+static const char *const labels[LABELS] = {"billing", "login", "delivery"};
+static const char *const words[LABELS][WORDS] = {
+    {"invoice", "refund", "charge", "payment", "receipt", "price", "card", "bill"},
+    {"password", "account", "sign", "locked", "code", "username", "reset", "access"},
+    {"parcel", "courier", "shipping", "package", "tracking", "delivered", "address", "late"}};
+
+static void add_text(kit_buf *out, uint32_t row) {
+    const char *const *own = words[row % LABELS];
+    kit_buf_fmt(out, "please help with my %s and %s number %u", own[row / LABELS % WORDS],
+                own[(row / LABELS + 1 + row / 31) % WORDS], row);
+}
+
+/* ---- The job directory */
+
+static kit_status write_in(const char *dir, const char *name, const kit_buf *text, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(kit_path_join(dir, name, &path, err));
+    kit_status status = kit_write_file(path, 0600, kit_buf_text(text), text->length, err);
+    free(path);
+    return status;
+}
+
+static kit_status write_rows(const char *dir, uint32_t rows, kolm_error_t *err) {
+    kit_buf train = {0}, held = {0};
+    for (uint32_t i = 0; i < rows; i++) {
+        kit_buf_fmt(&train, "{\"id\":\"%u\",\"input\":\"", i);
+        add_text(&train, i);
+        kit_buf_fmt(&train, "\",\"output\":\"%s\"}\n", labels[i % LABELS]);
+    }
+    for (uint32_t i = 0; i < HELD; i++) {
+        kit_buf_fmt(&held, "{\"id\":\"%u\",\"input\":\"", FIRST_HELD + i);
+        add_text(&held, FIRST_HELD + i);
+        kit_buf_str(&held, "\"}\n");
+    }
+    kit_status status = write_in(dir, "train.jsonl", &train, err);
+    if (status == KOLM_OK) status = write_in(dir, "eval.jsonl", &held, err);
+    kit_buf_free(&train);
+    kit_buf_free(&held);
+    return status;
+}
+
+static kit_status write_held(const char *path, kolm_error_t *err) {
+    kit_buf held = {0};
+    for (uint32_t i = 0; i < HELD; i++) {
+        kit_buf_fmt(&held, "{\"id\":\"%u\",\"input\":\"", FIRST_HELD + i);
+        add_text(&held, FIRST_HELD + i);
+        kit_buf_fmt(&held, "\",\"output\":\"%s\"}\n", labels[(FIRST_HELD + i) % LABELS]);
+    }
+    kit_status status = kit_write_file(path, 0600, kit_buf_text(&held), held.length, err);
+    kit_buf_free(&held);
+    return status;
+}
+
+static kit_status describe(const char *dir, const char *kind, uint32_t rows, const kit_job_model_file *files,
+                           size_t count, kolm_error_t *err) {
+    const job_description job = {.kind = kind,
+                                 .task = "check",
+                                 .recipe = "linear",
+                                 .effort = "quick",
+                                 .seed = 1,
+                                 .rows = rows,
+                                 .labels = LABELS,
+                                 .model_files = files,
+                                 .model_file_count = count};
+    return job_describe(dir, &job, err);
+}
+
+static kit_status make_job(const check *c, const char *name, uint32_t rows, char **out_dir, kolm_error_t *err) {
+    KIT_TRY(kit_path_join(c->work, name, out_dir, err));
+    KIT_TRY(kit_mkdirs(*out_dir, 0700, err));
+    KIT_TRY(write_rows(*out_dir, rows, err));
+    return describe(*out_dir, "train", rows, NULL, 0, err);
+}
+
+/* ---- Calls */
+
+static bool may_train(check *c) {
+    if (!(c->slots & HOST_SLOT_TRAIN))
+        check_skip(c, "it has no train");
+    else if (c->state != KOLM_DETECT_AVAILABLE)
+        check_skip(c, "not available here: %s", c->here);
+    else if (c->row->manifest->airgap == HOST_AIRGAP_NO && !c->options->network)
+        check_skip(c, "it may use the network, and money, only with --network");
+    else
+        return true;
+    return false;
+}
+
+static kit_status train(check *c, const char *dir, host_result *out_result, kolm_error_t *err) {
+    host_call_options options;
+    check_call_options(c, &options);
+    options.timeout_ms = TRAIN_MS;
+    options.network = c->options->network;
+    options.cancel = &c->stop;
+    KIT_TRY(host_train(c->registry, c->row, dir, 2, &options, out_result, err));
+    check_hear(c, out_result);
+    return KOLM_OK;
+}
+
+static kit_status infer(check *c, const char *dir, host_result *out_result, kolm_error_t *err) {
+    host_call_options options;
+    check_call_options(c, &options);
+    options.timeout_ms = TRAIN_MS;
+    options.network = c->options->network;
+    KIT_TRY(host_infer(c->registry, c->row, dir, 2, -1, -1, &options, out_result, err));
+    check_hear(c, out_result);
+    return KOLM_OK;
+}
+
+/* ---- The model that came back */
+
+typedef struct model_list {
+    kit_job_model_file files[MODEL_FILES_MAX];
+    size_t count;
+} model_list;
+
+static void model_free(model_list *list) {
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->files[i].name);
+        free(list->files[i].path);
+    }
+    list->count = 0;
+}
+
+/* Adds every file below the directory; prefix: how its names begin ("" or "adapter/"). */
+static kit_status model_add(model_list *list, const char *path, const char *prefix, int depth, kolm_error_t *err) {
+    DIR *dir = opendir(path);
+    kit_status status = dir ? KOLM_OK : kit_fail_errno(err, errno, "cannot read %s", path);
+    for (const struct dirent *entry; status == KOLM_OK && (entry = readdir(dir)) != NULL;) {
+        struct stat info;
+        kit_buf name = {0};
+        char *inner = NULL;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        kit_buf_fmt(&name, "%s%s", prefix, entry->d_name);
+        status = kit_path_join(path, entry->d_name, &inner, err);
+        if (status == KOLM_OK && lstat(inner, &info) != 0)
+            status = kit_fail_errno(err, errno, "cannot look at %s", inner);
+        if (status == KOLM_OK && S_ISDIR(info.st_mode) && depth > 0) {
+            kit_buf_char(&name, '/');
+            status = model_add(list, inner, kit_buf_text(&name), depth - 1, err);
+        } else if (status == KOLM_OK && S_ISREG(info.st_mode) && list->count < MODEL_FILES_MAX) {
+            list->files[list->count++] = (kit_job_model_file){kit_buf_take(&name), inner, 0, (uint64_t)info.st_size};
+            inner = NULL;
+        } else if (status == KOLM_OK) {
+            status = kit_fail(err, KOLM_E_DATA_LOSS, "", "model/%s is no regular file, or there are too many",
+                              kit_buf_text(&name));
+        }
+        kit_buf_free(&name);
+        free(inner);
+    }
+    if (dir) closedir(dir);
+    return status;
+}
+
+static kit_status model_read(const char *dir, model_list *out_list, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(kit_path_join(dir, "model", &path, err));
+    kit_status status = model_add(out_list, path, "", 8, err);
+    free(path);
+    if (status == KOLM_OK && out_list->count == 0) status = kit_fail(err, KOLM_E_DATA_LOSS, "", "model/ is empty");
+    return status;
+}
+
+static kit_status read_result(const char *dir, kolm_error_t *err) {
+    char *path = NULL;
+    cJSON *json = NULL;
+    const char *toolchain;
+    KIT_TRY(kit_path_join(dir, "result.json", &path, err));
+    kit_status status = kit_json_read(path, RESULT_MAX, &json, err);
+    free(path);
+    if (status == KOLM_OK &&
+        (!kit_json_get_string(json, "toolchain", &toolchain) || !cJSON_IsObject(kit_json_get(json, "report"))))
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "", "result.json lacks toolchain or report");
+    cJSON_Delete(json);
+    return status;
+}
+
+/* Compares the answers in DIR/predictions.jsonl with the oracle's. */
+static kit_status judge(check *c, const char *dir, kolm_error_t *err) {
+    char *held = NULL, *answers_path = NULL;
+    score_answers *answers = NULL;
+    kit_status status = kit_path_join(c->work, "held.jsonl", &held, err);
+    if (status == KOLM_OK) status = kit_path_join(dir, "predictions.jsonl", &answers_path, err);
+    if (status == KOLM_OK) status = write_held(held, err);
+    if (status == KOLM_OK) status = score_answers_read(held, answers_path, &answers, err);
+    if (status == KOLM_OK && score_correct(answers) * 10 < score_rows(answers) * 8)
+        check_fail(c, "%llu of %llu answers are right, counting words gets all of them",
+                   (unsigned long long)score_correct(answers), (unsigned long long)score_rows(answers));
+    else if (status == KOLM_OK)
+        check_note(c, "%llu of %llu answers are right", (unsigned long long)score_correct(answers),
+                   (unsigned long long)score_rows(answers));
+    score_answers_free(answers);
+    free(held);
+    free(answers_path);
+    return status;
+}
+
+/* Trains the small job; true when it went well. A backend that has another recipe is skipped. */
+static bool train_small(check *c, const char *name, char **out_dir, kolm_error_t *err) {
+    host_result result;
+    kit_status status = make_job(c, name, SMALL, out_dir, err);
+    if (status == KOLM_OK) status = train(c, *out_dir, &result, err);
+    if (status != KOLM_OK)
+        check_fail(c, "%s", err->text);
+    else if (result.verdict == HOST_FAILED && result.error.code == KOLM_E_UNIMPLEMENTED)
+        check_skip(c, "it does not make closed-label models: %s", result.error.text);
+    else if (result.verdict != HOST_OK)
+        check_fail(c, "%s", result.error.text);
+    else
+        return true;
+    return false;
+}
+
+void check_train_and_infer(check *c) {
+    char *dir = NULL;
+    kolm_error_t err = KIT_ERROR_INIT;
+    model_list model = {.count = 0};
+    host_result result;
+    if (!may_train(c)) return;
+    if (train_small(c, "tiny", &dir, &err)) {
+        kit_status status = read_result(dir, &err);
+        if (status == KOLM_OK) status = model_read(dir, &model, &err);
+        if (status == KOLM_OK) status = describe(dir, "infer", 0, model.files, model.count, &err);
+        if (status == KOLM_OK) status = infer(c, dir, &result, &err);
+        if (status == KOLM_OK && result.verdict != HOST_OK)
+            check_fail(c, "it cannot answer with the model that it made: %s", result.error.text);
+        else if (status == KOLM_OK)
+            status = judge(c, dir, &err);
+        if (status != KOLM_OK) check_fail(c, "%s", err.text);
+        model_free(&model);
+    }
+    free(dir);
+}
+
+void check_train_cancel(check *c) {
+    char *dir = NULL;
+    kolm_error_t err = KIT_ERROR_INIT;
+    host_result result;
+    if (!may_train(c)) return;
+    kit_status status = make_job(c, "cancel", LARGE, &dir, &err);
+    c->stop_at_progress = true;
+    int64_t start = kit_now_ms();
+    if (status == KOLM_OK) status = train(c, dir, &result, &err);
+    long long took = (long long)(kit_now_ms() - start);
+    if (status != KOLM_OK)
+        check_fail(c, "%s", err.text);
+    else if (result.verdict == HOST_FAILED && result.error.code == KOLM_E_UNIMPLEMENTED)
+        check_skip(c, "it does not make closed-label models");
+    else if (result.verdict == HOST_OK && c->progress_reports == 0)
+        check_fail(c, "%d rows were trained without one report of progress", LARGE);
+    else if (result.verdict == HOST_OK)
+        check_fail(c, "asked to stop at its first report of progress, it trained to the end");
+    else if (result.verdict != HOST_CANCELLED)
+        check_fail(c, "%s", result.error.text);
+    else if (result.error.code != KOLM_E_CANCELLED || strstr(result.error.text, "was stopped") == NULL)
+        check_note(c, "stopped after %lld ms", took);
+    free(dir);
+}
+
+/* ---- What is broken must be refused, with a reason */
+
+typedef struct broken_job {
+    const char *what;
+    const char *file;
+    const char *text; /* NULL: the file is removed */
+} broken_job;
+
+static bool refused(check *c, const char *what, kit_status status, const host_result *result, const kolm_error_t *err) {
+    if (status != KOLM_OK)
+        check_fail(c, "%s", err->text);
+    else if (result->verdict == HOST_OK)
+        check_fail(c, "%s: it says that all went well", what);
+    else if (result->verdict != HOST_FAILED)
+        check_fail(c, "%s: %s", what, result->error.text);
+    else if (strstr(result->error.text, "gave no reason") != NULL)
+        check_fail(c, "%s: it fails without a reason", what);
+    else
+        return true;
+    return false;
+}
+
+void check_bad_jobs(check *c) {
+    static const broken_job broken[] = {
+        {"no job.json", "job.json", NULL},
+        {"a job.json that is not JSON", "job.json", "{\"format\":1,"},
+        {"no train.jsonl", "train.jsonl", NULL},
+        {"a row that is not JSON", "train.jsonl", "{\"id\":\"1\",\"input\":\"a\",\"output\":\"b\"}\nnot json\n"},
+        {"an empty train.jsonl", "train.jsonl", ""},
+    };
+    if (!may_train(c)) return;
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        char name[16], *dir = NULL, *path = NULL;
+        kolm_error_t err = KIT_ERROR_INIT;
+        host_result result;
+        kit_format(name, sizeof name, "bad%zu", i);
+        kit_status status = make_job(c, name, SMALL, &dir, &err);
+        if (status == KOLM_OK) status = kit_path_join(dir, broken[i].file, &path, &err);
+        if (status == KOLM_OK && broken[i].text)
+            status = kit_write_file(path, 0600, broken[i].text, strlen(broken[i].text), &err);
+        else if (status == KOLM_OK && unlink(path) != 0)
+            status = kit_fail_errno(&err, errno, "cannot remove %s", path);
+        if (status == KOLM_OK) status = train(c, dir, &result, &err);
+        bool good = refused(c, broken[i].what, status, &result, &err);
+        free(dir);
+        free(path);
+        if (!good) return;
+    }
+}
+
+void check_infer_bad_model(check *c) {
+    static const char nonsense[] = "this is no model";
+    char *dir = NULL;
+    kolm_error_t err = KIT_ERROR_INIT;
+    model_list model = {.count = 0};
+    host_result result;
+    if (!(c->slots & HOST_SLOT_INFER)) {
+        check_skip(c, "it has no infer");
+        return;
+    }
+    if (!may_train(c)) return;
+    if (train_small(c, "nonsense", &dir, &err)) {
+        kit_status status = model_read(dir, &model, &err);
+        for (size_t i = 0; status == KOLM_OK && i < model.count; i++) {
+            status = kit_write_file(model.files[i].path, 0600, nonsense, sizeof nonsense - 1, &err);
+            model.files[i].size = sizeof nonsense - 1;
+        }
+        if (status == KOLM_OK) status = describe(dir, "infer", 0, model.files, model.count, &err);
+        if (status == KOLM_OK) status = infer(c, dir, &result, &err);
+        (void)refused(c, "every file of the model is nonsense", status, &result, &err);
+    }
+    model_free(&model);
+    free(dir);
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads the policy, judges the signature of a plugin, makes one. */
+#include "cli/plugin_policy.h"
+#include "host/host.h"
+#include "receipt/dsse.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define POLICY_MAX 65536u
+#define SIGNATURE_MAX 65536u
+#define RINGS 3 /* of the user, of the machine, and the user's own signing key */
+
+typedef struct policy_file {
+    char *path;
+    cJSON *json; /* NULL when there is no such file */
+    bool required;
+} policy_file;
+
+struct cli_policy {
+    policy_file machine, user;
+    char *key_dirs[RINGS];
+    receipt_keyring *rings[RINGS]; /* read when the first signature asks for them */
+    bool rings_read;
+};
+
+/* ---- The files */
+
+static kit_status fault(const char *path, const char *what, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                    "write it as {\"plugins\":{\"signatures\":\"required\",\"except\":[]}}, or remove the file",
+                    "the policy %s %s", path, what);
+}
+
+static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_error_t *err) {
+    const char *word;
+    if (!cJSON_IsObject(plugins)) return fault(file->path, "has a \"plugins\" that is no object", err);
+    for (const cJSON *item = plugins->child; item; item = item->next) {
+        if (strcmp(item->string, "signatures") == 0) {
+            if (!kit_json_get_string(plugins, "signatures", &word) ||
+                (strcmp(word, "required") != 0 && strcmp(word, "optional") != 0))
+                return fault(file->path, "asks for \"signatures\" that are neither \"required\" nor \"optional\"", err);
+            file->required = strcmp(word, "required") == 0;
+        } else if (strcmp(item->string, "except") == 0) {
+            const cJSON *name;
+            if (!cJSON_IsArray(item)) return fault(file->path, "has an \"except\" that is no array of names", err);
+            cJSON_ArrayForEach(name, item) if (!cJSON_IsString(name)) return fault(
+                file->path, "has an \"except\" that is no array of names", err);
+        } else {
+            return fault(file->path, "has a key in \"plugins\" that this kolm does not know", err);
+        }
+    }
+    return KOLM_OK;
+}
+
+static kit_status read_file(policy_file *file, bool of_machine, kolm_error_t *err) {
+    if (access(file->path, F_OK) != 0) return KOLM_OK;
+    if (of_machine) KIT_TRY(host_trust_file(file->path, NULL, NULL, NULL, err));
+    kit_status status = kit_json_read(file->path, POLICY_MAX, &file->json, err);
+    if (status != KOLM_OK) return kit_fail_context(err, "the policy");
+    if (!cJSON_IsObject(file->json)) return fault(file->path, "is no JSON object", err);
+    for (const cJSON *item = file->json->child; item; item = item->next)
+        if (strcmp(item->string, "plugins") != 0)
+            return fault(file->path, "has a key that this kolm does not know", err);
+    return file->json->child ? check_plugins(file, file->json->child, err) : KOLM_OK;
+}
+
+static kit_status find_places(cli_context *context, cli_policy *policy, kolm_error_t *err) {
+    store_home *home = NULL;
+    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(kit_strdup(CLI_SYSCONFDIR "/kolm/policy.json", &policy->machine.path, err));
+    KIT_TRY(kit_strdup(CLI_SYSCONFDIR "/kolm/backend-keys", &policy->key_dirs[1], err));
+    KIT_TRY(store_home_file(home, "policy.json", &policy->user.path, err));
+    KIT_TRY(store_home_file(home, "backend-keys", &policy->key_dirs[0], err));
+    return store_home_file(home, "keys", &policy->key_dirs[2], err);
+}
+
+kit_status cli_policy_load(cli_context *context, cli_policy **out_policy, kolm_error_t *err) {
+    cli_policy *policy = calloc(1, sizeof *policy);
+    kit_status status = policy ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK) status = find_places(context, policy, err);
+    if (status == KOLM_OK) status = read_file(&policy->machine, true, err);
+    if (status == KOLM_OK) status = read_file(&policy->user, false, err);
+    if (status == KOLM_OK)
+        *out_policy = policy;
+    else
+        cli_policy_free(policy);
+    return status;
+}
+
+void cli_policy_free(cli_policy *policy) {
+    if (!policy) return;
+    for (int i = 0; i < RINGS; i++) {
+        receipt_keyring_free(policy->rings[i]);
+        free(policy->key_dirs[i]);
+    }
+    cJSON_Delete(policy->machine.json);
+    cJSON_Delete(policy->user.json);
+    free(policy->machine.path);
+    free(policy->user.path);
+    free(policy);
+}
+
+static bool file_demands(const policy_file *file, const char *name) {
+    const cJSON *one;
+    if (!file->required) return false;
+    cJSON_ArrayForEach(one, kit_json_get(kit_json_get(file->json, "plugins"),
+                                         "except")) if (strcmp(one->valuestring, name) == 0) return false;
+    return true;
+}
+
+bool cli_policy_demands(const cli_policy *policy, const char *name, const char **out_path) {
+    const policy_file *file = file_demands(&policy->machine, name) ? &policy->machine
+                              : file_demands(&policy->user, name)  ? &policy->user
+                                                                   : NULL;
+    if (out_path) *out_path = file ? file->path : "";
+    return file != NULL;
+}
+
+/* ---- What is signed */
+
+/* "/a/x.so" -> "/a/x.so.sig" */
+static kit_status signature_path(const char *plugin, char **out_path, kolm_error_t *err) {
+    kit_buf path = {0};
+    kit_buf_fmt(&path, "%s.sig", plugin);
+    KIT_TRY(kit_buf_ok(&path, err));
+    *out_path = kit_buf_take(&path);
+    return KOLM_OK;
+}
+
+static kit_status statement_of(const char *name, const char *plugin, const char *manifest, kit_buf *out,
+                               kolm_error_t *err) {
+    char plugin_sha[KIT_SHA256_HEX], manifest_sha[KIT_SHA256_HEX];
+    KIT_TRY(kit_sha256_file(plugin, plugin_sha, NULL, err));
+    KIT_TRY(kit_sha256_file(manifest, manifest_sha, NULL, err));
+    cJSON *json = cJSON_CreateObject();
+    bool good = kit_json_put_string(json, "manifest_sha256", manifest_sha) && kit_json_put_string(json, "name", name) &&
+                kit_json_put_string(json, "plugin_sha256", plugin_sha);
+    kit_status status =
+        good ? kit_json_canonical(json, out, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    cJSON_Delete(json);
+    return status;
+}
+
+kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_path, char out_keyid[65],
+                           kolm_error_t *err) {
+    const char *slash = strrchr(plugin, '/'), *base = slash ? slash + 1 : plugin, *dot = strrchr(base, '.');
+    char name[64];
+    store_home *home = NULL;
+    char *keys = NULL, *manifest = NULL;
+    receipt_key *key = NULL;
+    bool created = false;
+    kit_buf statement = {0}, envelope = {0}, path = {0};
+    if (!dot || !kit_format(name, sizeof name, "%.*s", (int)(dot - base), base))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
+                        "%s does not look like a plugin", plugin);
+    kit_buf_fmt(&path, "%.*s.json", (int)(dot - plugin), plugin);
+    kit_status status = kit_buf_ok(&path, err);
+    manifest = kit_buf_take(&path);
+    if (status == KOLM_OK) status = cli_home(context, &home, err);
+    if (status == KOLM_OK) status = statement_of(name, plugin, manifest, &statement, err);
+    if (status == KOLM_OK) status = store_home_create(home, err);
+    if (status == KOLM_OK) status = store_home_file(home, "keys", &keys, err);
+    if (status == KOLM_OK) status = receipt_key_open(keys, &key, &created, err);
+    if (status == KOLM_OK)
+        status = receipt_envelope_sign(key, CLI_PLUGIN_TYPE, statement.data, statement.length, &envelope, err);
+    if (status == KOLM_OK) kit_buf_char(&envelope, '\n');
+    if (status == KOLM_OK) status = signature_path(plugin, out_path, err);
+    if (status == KOLM_OK) status = kit_write_file(*out_path, 0644, envelope.data, envelope.length, err);
+    if (status == KOLM_OK) kit_copy(out_keyid, 65, receipt_key_public(key)->keyid);
+    receipt_key_free(key);
+    kit_buf_free(&statement);
+    kit_buf_free(&envelope);
+    free(keys);
+    free(manifest);
+    return status;
+}
+
+/* ---- Judging */
+
+static kit_status read_rings(cli_policy *policy, kolm_error_t *err) {
+    if (policy->rings_read) return KOLM_OK;
+    for (int i = 0; i < RINGS; i++)
+        KIT_TRY(receipt_keyring_load(policy->key_dirs[i], &policy->rings[i], err));
+    policy->rings_read = true;
+    return KOLM_OK;
+}
+
+/* Of ring 2, which is about artifacts, only the own key speaks for plugins. */
+static const receipt_trusted *signer_of(const cli_policy *policy, const receipt_envelope *envelope) {
+    for (int i = 0; i < RINGS; i++)
+        for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
+            const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);
+            if ((i == 2 ? one->own : one->trusted) && receipt_envelope_signed_by(envelope, &one->key)) return one;
+        }
+    return NULL;
+}
+
+typedef struct finding {
+    bool there;                    /* a signature file */
+    const receipt_trusted *signer; /* NULL: of a key that nobody here vouched for */
+    bool agrees;                   /* with the files */
+} finding;
+
+static kit_status look(cli_policy *policy, const host_backend *row, finding *out, kolm_error_t *err) {
+    char *path = NULL;
+    kit_buf text = {0}, expected = {0};
+    receipt_envelope envelope = {0};
+    *out = (finding){0};
+    KIT_TRY(signature_path(row->plugin_path, &path, err));
+    kit_status status = kit_read_file(path, SIGNATURE_MAX, &text, err);
+    if (status == KOLM_E_NOT_FOUND) {
+        free(path);
+        return KOLM_OK;
+    }
+    out->there = true;
+    if (status == KOLM_OK) status = receipt_envelope_parse(kit_buf_text(&text), text.length, &envelope, err);
+    if (status == KOLM_OK) status = read_rings(policy, err);
+    if (status == KOLM_OK) status = statement_of(row->name, row->plugin_path, row->manifest_path, &expected, err);
+    if (status == KOLM_OK) {
+        out->signer = signer_of(policy, &envelope);
+        out->agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&
+                      memcmp(envelope.payload.data, expected.data, expected.length) == 0;
+    } else {
+        (void)kit_fail_context(err, "the signature %s", path);
+    }
+    receipt_envelope_free(&envelope);
+    kit_buf_free(&text);
+    kit_buf_free(&expected);
+    free(path);
+    return status;
+}
+
+kit_status cli_policy_admit(void *user, const host_backend *row, kolm_error_t *why) {
+    static const char remedy[] = "get plugin, manifest and signature from their publisher again";
+    cli_policy *policy = user;
+    const char *demanded;
+    bool required = cli_policy_demands(policy, row->name, &demanded);
+    finding found;
+    kit_status status = look(policy, row, &found, why);
+    if (status != KOLM_OK) return status;
+    if (found.signer && found.signer->revoked)
+        return kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy, "it is signed by %.16s..., a key that was revoked",
+                        found.signer->key.keyid);
+    int64_t now = (int64_t)time(NULL);
+    if (found.signer && (now < found.signer->valid_from || now > found.signer->valid_to))
+        return kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy,
+                        "it is signed by %.16s..., a key that is not believed at this date", found.signer->key.keyid);
+    if (found.signer && !found.agrees)
+        return kit_fail(why, KOLM_E_DATA_LOSS, remedy,
+                        "its signature by %.16s... is of other files: plugin or manifest were changed",
+                        found.signer->key.keyid);
+    if (!required || found.signer) return KOLM_OK;
+    if (!found.there)
+        return kit_fail(why, KOLM_E_PERMISSION_DENIED,
+                        "get a signed one from its publisher, or sign it yourself: `kolm backend sign`",
+                        "it is not signed, and %s demands it", demanded);
+    return kit_fail(why, KOLM_E_PERMISSION_DENIED, "`kolm backend trust KEY.pem` believes the key of its publisher",
+                    "it is signed by a key that nobody here vouched for, and %s demands one", demanded);
+}
+
+void cli_policy_describe(cli_policy *policy, const host_backend *row, char *out, size_t capacity) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    finding found;
+    if (!row->plugin_path || !row->manifest_path)
+        kit_copy(out, capacity, "");
+    else if (look(policy, row, &found, &err) != KOLM_OK)
+        kit_copy(out, capacity, err.text);
+    else if (!found.there)
+        kit_copy(out, capacity, "not signed");
+    else if (!found.signer)
+        kit_copy(out, capacity, "signed by a key that nobody here vouched for");
+    else
+        kit_format(out, capacity, "signed by %.16s... (%s)", found.signer->key.keyid,
+                   found.signer->own      ? "your own key"
+                   : *found.signer->label ? found.signer->label
+                                          : "no label");
+}

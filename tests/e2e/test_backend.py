@@ -1,0 +1,296 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Backends of one's own: made, checked, signed, admitted, explained; and a zoo of bad ones, each caught for its defect."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case, manifest  # noqa: E402
+
+ZOO = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tests", "host")
+COMPILER = os.environ.get("CC", "cc").split()
+SANITIZED = "ASAN_OPTIONS" in os.environ
+
+# Animal: the checks that must fail, and a word of the reason of the first one.
+CAUGHT = {
+    "no-symbol": ({"exports", "loads"}, "kolm_backend_v1"),
+    "wrong-major": ({"loads"}, "needs kolm ABI"),
+    "short-struct": ({"loads"}, "bytes"),
+    "tiny-struct": ({"loads"}, "bytes"),
+    "needs-newer-host": ({"loads"}, "needs kolm ABI"),
+    "missing-feature": ({"loads"}, "needs features"),
+    "wrong-fingerprint": ({"loads"}, "built"),
+    "name-mismatch": ({"loads"}, "calls itself"),
+    "no-vendor": ({"loads"}, "no vendor"),
+    "undefined": ({"loads"}, "undefined symbol"),
+    "crash-constructor": ({"loads"}, "signal"),
+    "exits-constructor": ({"loads"}, "exit code"),
+    "hang-constructor": ({"loads"}, "within"),
+    "crash-slot": ({"detect.answers"}, "signal"),
+    "aborts": ({"detect.answers"}, "signal"),
+    "exits": ({"detect.answers"}, "exit code"),
+    "fails": ({"detect.answers"}, ""),
+    "odd-state": ({"detect.answers"}, "unknown state"),
+    "prints": ({"manners.prints-nothing"}, "standard output"),
+    "null-slots": ({"slots"}, "no detect"),
+    "forks": ({"detect.leaves-nothing"}, "still"),
+    "forks-away": ({"detect.leaves-nothing"}, "still"),
+}
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+class Check(Case):
+    backends = ()
+
+    def add_animal(self, name, **changes):
+        source = os.path.join(ZOO, name + ".so")
+        shutil.copy(source, self.plugins)
+        os.chmod(os.path.join(self.plugins, name + ".so"), 0o755)
+        self.write(os.path.join(self.plugins, name + ".json"), json.dumps(manifest(name, **changes)))
+        return os.path.join(self.plugins, name + ".so")
+
+    def check(self, path, *words, code=None):
+        done = self.kolm("backend", "check", "--json", path, *words, code=code)
+        report = json.loads(done.out)
+        self.assertEqual(report["schema"], "kolm.backend.check/1")
+        self.assertEqual(report["good"], done.returncode == 0)
+        return {item["name"]: item for item in report["checks"]}
+
+    def failing(self, checks):
+        return {name for name, item in checks.items() if item["outcome"] == "fail"}
+
+    def test_every_animal_is_caught_for_its_defect(self):
+        for name, (expected, word) in CAUGHT.items():
+            with self.subTest(animal=name):
+                path = self.add_animal(name, train=False, infer=False)
+                only = ("--only", "manners") if name == "prints" else ("--only", "detect.leaves") if "forks" in name else ("--only", "slots") \
+                    if name == "null-slots" else ("--only", "detect.answers")
+                if name == "prints":
+                    only = ()
+                checks = self.check(path, *only, code=5)
+                found = self.failing(checks)
+                self.assertLessEqual(expected, found, checks)
+                self.assertIn(word, " ".join(checks[n]["reason"] for n in sorted(expected)))
+                os.unlink(path)
+
+    def test_the_shipped_backends_are_good(self):
+        for folder, _, files in sorted(os.walk(harness.BUILT_PLUGINS)):
+            for name in (f for f in files if f.endswith(".so") and f != "local-cpu.so"):
+                with self.subTest(plugin=name):
+                    self.assertEqual(self.failing(self.check(os.path.join(folder, name), code=0)), set())
+
+    def test_the_engine_is_good_in_every_respect(self):
+        self.add_engine()
+        checks = self.check(os.path.join(self.plugins, "local-cpu.so"), code=0)
+        self.assertEqual({item["outcome"] for item in checks.values()}, {"pass"}, checks)
+        self.assertIn("30 of 30", checks["train.tiny"]["reason"])
+
+    def test_a_backend_that_learns_nothing(self):
+        self.add_backend("test-word")
+        path = os.path.join(self.plugins, "test-word.so")
+        checks = self.check(path, "--only", "train", code=5)  # it looks at the first word, which is always the same here
+        self.assertIn("counting words gets all of them", checks["train.tiny"]["reason"])
+
+    def test_lists_of_what_is_known(self):
+        path = self.add_animal("fails", train=False, infer=False)
+        only = ("--only", "detect.answers")
+        self.check(path, *only, code=5)
+        checks = self.check(path, *only, "--expected-failure", "detect.answers", code=0)
+        self.assertEqual(checks["detect.answers"]["outcome"], "expected-failure")
+        checks = self.check(path, *only, "--unsupported", "detect.answers", code=0)
+        self.assertEqual(checks["detect.answers"]["outcome"], "skip")
+        good = self.add_animal("good", train=False, infer=False)
+        checks = self.check(good, *only, "--expected-failure", "detect.answers", code=5)
+        self.assertEqual(checks["detect.answers"]["outcome"], "unexpected-pass")
+        self.assertIn("no check", self.kolm("backend", "check", good, "--unsupported", "detct", code=2).err)
+
+    def test_junit(self):
+        path = self.add_animal("fails", train=False, infer=False)
+        self.kolm("backend", "check", path, "--only", "detect.answers", "--junit", "report.xml", code=5)
+        suite = xml.etree.ElementTree.parse(os.path.join(self.work, "report.xml")).getroot()
+        self.assertEqual((suite.tag, suite.get("failures"), suite.get("tests")), ("testsuite", "1", "4"))
+        self.assertEqual([c.get("name") for c in suite if c.find("failure") is not None], ["detect.answers"])
+
+    def test_what_cannot_be_checked(self):
+        self.assert_error(self.kolm("backend", "check", "nothing.so", code=6), "nothing.so")
+        self.write("text.so", "not a plugin")
+        self.write("text.json", json.dumps(manifest("text")))
+        checks = self.check(os.path.join(self.work, "text.so"), code=5)
+        self.assertEqual(checks["exports"]["outcome"], "skip")
+        self.assertEqual(checks["loads"]["outcome"], "fail")
+        path = self.add_animal("good")
+        os.chmod(path, 0o777)
+        checks = self.check(path, code=5)
+        self.assertIn("rule 3", checks["files"]["reason"])
+        self.assertEqual(checks["loads"]["outcome"], "skip")
+
+
+class New(Case):
+    backends = ()
+
+    def test_made_built_checked_and_used(self):
+        self.kolm("backend", "new", "acme-gpu")
+        folder = os.path.join(self.work, "acme-gpu")
+        self.assertEqual(sorted(os.listdir(folder)), ["acme-gpu.c", "acme-gpu.json", "meson.build"])
+        text = (self.read(os.path.join(folder, "acme-gpu.c")) + self.read(os.path.join(folder, "acme-gpu.json"))).decode()
+        self.assertNotIn("EXAMPLE", text)
+        self.assertIn("ACME_GPU_ADDRESS", text)
+        if SANITIZED:
+            self.skipTest("a plugin without the sanitizer is refused by a kolm with it")
+        subprocess.run([*COMPILER, "-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden",
+                        "-I", os.path.join(harness.SOURCE, "sdk", "include"), "-o", os.path.join(folder, "acme-gpu.so"),
+                        os.path.join(folder, "acme-gpu.c")], check=True)
+        os.chmod(folder, 0o755)
+        report = self.json("backend", "check", "acme-gpu/acme-gpu.so", schema="kolm.backend.check/1")
+        self.assertTrue(report["good"])
+        for suffix in (".so", ".json"):
+            shutil.copy(os.path.join(folder, "acme-gpu" + suffix), self.plugins)
+            os.chmod(os.path.join(self.plugins, "acme-gpu" + suffix), 0o755)
+        self.assertIn("acme-gpu", self.kolm("compute", "list").out)
+        detected = self.kolm("compute", "info", "acme-gpu", env={"ACME_GPU_ADDRESS": "10.0.0.7"}).out
+        self.assertIn("ACME_GPU_ADDRESS is set", detected)
+
+    def test_nothing_is_overwritten(self):
+        self.kolm("backend", "new", "mine", "--dir", "here")
+        before = self.read(os.path.join(self.work, "here", "mine.c"))
+        self.assert_error(self.kolm("backend", "new", "mine", "--dir", "here", code=2), "exists already")
+        self.assertEqual(self.read(os.path.join(self.work, "here", "mine.c")), before)
+
+    def test_names(self):
+        for name in ("Mine", "../x", "", "-x", "a" * 33, "ä"):
+            with self.subTest(name=name):
+                self.kolm("backend", "new", "--", name, code=2)
+        self.assertEqual(list(self.left()), [])
+
+
+class Why(Case):
+    backends = ("test-word", "test-other")
+
+    def rows(self, name=None):
+        words = ("backend", "why", name) if name else ("backend", "list")
+        report = self.json(*words)
+        return report, [row for row in report["rows"] if name in (None, row["name"])]
+
+    def test_every_place_and_file(self):
+        report, rows = self.rows()
+        self.assertEqual(report["searched"][0]["path"], self.plugins)
+        self.assertTrue(report["searched"][0]["searched"])
+        self.assertIn(("test-word", "taken"), [(r["name"], r["state"]) for r in rows])
+        self.assertEqual(len(report["rules"]), 6)
+        text = self.kolm("backend", "list").out
+        self.assertIn(self.plugins, text)
+        self.assertIn("nobody else can change the directory", text)
+
+    def assert_decided(self, name, rule, word):
+        _, rows = self.rows(name)
+        self.assertEqual(rows[0]["rule"], rule, rows)
+        self.assertIn(word, rows[0]["why"])
+        text = self.kolm("backend", "why", name).out
+        self.assertIn("rule %d" % rule, text)
+        self.assertIn("NO", text)
+
+    def test_which_rule_decided(self):
+        os.chmod(os.path.join(self.plugins, "test-word.so"), 0o777)
+        self.assert_decided("test-word", 3, "can be changed by every user")
+        os.chmod(os.path.join(self.plugins, "test-word.so"), 0o755)
+        self.write(os.path.join(self.plugins, "test-word.json"), "{}")
+        self.assert_decided("test-word", 4, "missing")
+        os.unlink(os.path.join(self.plugins, "test-word.json"))
+        self.assert_decided("test-word", 3, "manifest")
+        os.chmod(self.plugins, 0o777)
+        self.assert_decided("test-other", 2, self.plugins)
+        os.chmod(self.plugins, 0o755)
+
+    def test_the_second_of_a_name(self):
+        second = os.path.join(self.dir, "second")
+        shutil.copytree(self.plugins, second)
+        os.chmod(second, 0o755)
+        env = {"KOLM_BACKEND_PATH": self.plugins + ":" + second}
+        report = json.loads(self.kolm("backend", "why", "--json", "test-word", env=env).out)
+        self.assertEqual([(r["state"], r["rule"]) for r in report["rows"]], [("taken", None), ("shadowed", 6)])
+        self.assertIn("hidden by", self.kolm("backend", "why", "test-word", env=env).out)
+
+    def test_a_name_that_is_not_there(self):
+        self.assert_error(self.kolm("backend", "why", "test-wrod", code=2), "test-word", "backend list")
+
+
+class Signed(Case):
+    backends = ("test-word", "test-other")
+
+    def demand(self, **plugins):
+        self.write_home("policy.json", json.dumps({"plugins": dict({"signatures": "required"}, **plugins)}))
+
+    def state(self, name):
+        return [(r["state"], r["rule"]) for r in self.json("backend", "why", name)["rows"]][0]
+
+    def publisher(self):
+        """Signs test-word with the key of another home; gives the path of its public key."""
+        other = {"KOLM_HOME": os.path.join(self.dir, "publisher")}
+        self.kolm("backend", "sign", os.path.join(self.plugins, "test-word.so"), env=other)
+        return self.write("publisher.pem", self.kolm("keys", "export", env=other).out)
+
+    def test_a_demand_is_met_by_a_trusted_publisher_only(self):
+        key = self.publisher()
+        self.assertEqual(self.state("test-word"), ("taken", None))
+        self.demand()
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+        self.assertEqual(self.state("test-other"), ("refused", 5))
+        self.assertIn("nobody here vouched for", self.kolm("backend", "why", "test-word").out)
+        self.kolm("backend", "trust", key, "--label", "ACME")
+        self.assertEqual(self.state("test-word"), ("taken", None))
+        self.assertIn("(ACME)", self.kolm("backend", "why", "test-word").out)
+        self.assertEqual(self.state("test-other"), ("refused", 5))
+
+    def test_a_key_for_models_is_none_for_plugins(self):
+        self.kolm("keys", "trust", self.publisher())
+        self.demand()
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+
+    def test_changed_files_are_refused_without_any_demand(self):
+        key = self.publisher()
+        self.kolm("backend", "trust", key)
+        for name in ("test-word.json", "test-word.so"):
+            with self.subTest(changed=name):
+                path = os.path.join(self.plugins, name)
+                with open(path, "rb") as file:
+                    kept = file.read()
+                with open(path, "ab") as out:
+                    out.write(b"\n")
+                self.assertEqual(self.state("test-word"), ("refused", 5))
+                with open(path, "wb") as out:
+                    out.write(kept)
+                self.assertEqual(self.state("test-word"), ("taken", None))
+        for suffix in (".so", ".json"):  # a signature speaks for one name
+            shutil.copy(os.path.join(self.plugins, "test-word" + suffix), os.path.join(self.plugins, "test-copy" + suffix))
+        shutil.copy(os.path.join(self.plugins, "test-word.so.sig"), os.path.join(self.plugins, "test-copy.so.sig"))
+        text = self.read(os.path.join(self.plugins, "test-copy.json")).decode().replace("test-word", "test-copy")
+        self.write(os.path.join(self.plugins, "test-copy.json"), text)
+        self.assertEqual(self.state("test-copy"), ("refused", 5))
+
+    def test_garbage_for_a_signature(self):
+        self.write(os.path.join(self.plugins, "test-word.so.sig"), "{}")
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+
+    def test_exceptions_and_the_own_key(self):
+        self.demand(**{"except": ["test-other"]})
+        self.assertEqual(self.state("test-other"), ("taken", None))
+        self.kolm("backend", "sign", os.path.join(self.plugins, "test-word.so"))
+        self.assertEqual(self.state("test-word"), ("taken", None))
+
+    def test_a_policy_is_never_skipped(self):
+        for text in ("{", "[]", '{"plugin":{}}', '{"plugins":{"signatures":"yes"}}', '{"plugins":{"except":"x"}}', '{"plugins":{"signatrues":"required"}}'):
+            with self.subTest(policy=text):
+                self.write_home("policy.json", text)
+                self.assert_error(self.kolm("compute", "list", code=6), "policy")
+
+
+if __name__ == "__main__":
+    harness.main()
