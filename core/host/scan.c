@@ -214,9 +214,12 @@ static void row_free(host_backend *row) {
 
 /* Puts the row behind all rows of a smaller or equal name. */
 static kit_status insert_row(host_registry *registry, host_backend *row, kolm_error_t *err) {
-    host_backend *grown = realloc(registry->rows, (registry->count + 1) * sizeof *grown);
-    if (!grown) return no_memory(err);
-    registry->rows = grown;
+    host_backend *grown = registry->rows;
+    if ((registry->count & (registry->count - 1)) == 0) { /* 0 and every power of two: the room is doubled */
+        grown = realloc(grown, (registry->count > 0 ? 2 * registry->count : 16) * sizeof *grown);
+        if (!grown) return no_memory(err);
+        registry->rows = grown;
+    }
     size_t at = registry->count;
     while (at > 0 && strcmp(grown[at - 1].name, row->name) > 0)
         at--;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -563,7 +564,7 @@ static void *interrupt(void *user) {
     interruption *i = user;
     while (!i->done) {
         pthread_kill(i->reader, SIGUSR1);
-        usleep(1000);
+        sched_yield();
     }
     return NULL;
 }
