@@ -156,14 +156,21 @@ static double unit(uint32_t micro) {
     return (double)micro / SCORE_MICRO;
 }
 
+/* Three digits, or all six where three would contradict what is said of the gate: "0.850 (below the 0.85 gate)". */
+static const char *beside_gate(char out[16], uint32_t value, uint32_t gate) {
+    uint32_t rounded = (value + 500) / 1000 * 1000;
+    kit_format(out, 16, (rounded >= gate) == (value >= gate) ? "%.3f" : "%.6f", unit(value));
+    return out;
+}
+
 static void print_score(compile *c) {
     const score_k *k = &c->k;
-    char gate[16], accuracy_gate[16];
-    kit_format(gate, sizeof gate, "%.4g", unit(c->gates.k_micro));
-    kit_format(accuracy_gate, sizeof accuracy_gate, "%.4g", unit(c->gates.accuracy_micro));
+    char gate[16], accuracy_gate[16], shown[16];
+    kit_format(gate, sizeof gate, "%.6g", unit(c->gates.k_micro));
+    kit_format(accuracy_gate, sizeof accuracy_gate, "%.6g", unit(c->gates.accuracy_micro));
     bool k_ok = k->k >= c->gates.k_micro, accuracy_ok = k->accuracy >= c->gates.accuracy_micro;
-    cli_print(c->context, "[K-score]     %.3f (%s %s gate)\n", unit(k->k), k_ok ? "ships at" : "below the", gate);
-    cli_print(c->context, "[accuracy]    %.3f (%s %s gate), 95%% interval %.3f to %.3f, n = %llu", unit(k->accuracy), accuracy_ok ? "ships at" : "below the", accuracy_gate, unit(k->accuracy_interval.low_micro),
+    cli_print(c->context, "[K-score]     %s (%s %s gate)\n", beside_gate(shown, k->k, c->gates.k_micro), k_ok ? "ships at" : "below the", gate);
+    cli_print(c->context, "[accuracy]    %s (%s %s gate), 95%% interval %.3f to %.3f, n = %llu", beside_gate(shown, k->accuracy, c->gates.accuracy_micro), accuracy_ok ? "ships at" : "below the", accuracy_gate, unit(k->accuracy_interval.low_micro),
               unit(k->accuracy_interval.high_micro), (unsigned long long)score_answered(c->answers));
     if (score_answered(c->answers) < score_rows(c->answers)) cli_print(c->context, "; %llu of %llu withheld", (unsigned long long)(score_rows(c->answers) - score_answered(c->answers)), (unsigned long long)score_rows(c->answers));
     cli_print(c->context, "\n[interval]    K %.3f to %.3f at 95%%\n", unit(k->k_interval.low_micro), unit(k->k_interval.high_micro));

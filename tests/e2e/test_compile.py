@@ -168,6 +168,14 @@ class Compile(Case):
         self.assertIn("below the 1 gate", self.compile("--min-accuracy", "1", code=4).out)
         self.compile("--gate", "0", "--min-accuracy", "0")
 
+    def test_a_score_just_below_its_gate_does_not_look_equal(self):
+        self.write_tickets()
+        k = self.json("compile", "-t", "router", "-d", "tickets.jsonl")["score"]["k"]
+        gate = round(k, 3) if round(k, 3) > k else k + 0.000001
+        done = self.compile("--gate", "%.6f" % gate, "--force", code=4)
+        shown, named = re.search(r"\[K-score\]     (\S+) \(below the (\S+) gate\)", done.out).groups()
+        self.assertLess(float(shown), float(named))
+
     def test_a_good_compile_after_a_failed_one(self):
         self.write("tickets.jsonl", jsonl(tickets(200, noise=0.9)))
         self.compile(code=4)
