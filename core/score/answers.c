@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES (64u << 20)
@@ -111,6 +112,13 @@ static void add_confidence(score_bin *bins, size_t count, double confidence, boo
     bins[bin].confidence += confidence;
 }
 
+/* The largest whole per cent that confidence reaches. The product may be rounded up to one that it does not. */
+static size_t percent_below(double confidence) {
+    size_t percent = (size_t)(confidence * SCORE_THRESHOLDS);
+    if ((double)percent / SCORE_THRESHOLDS > confidence) return percent - 1;
+    return (double)(percent + 1) / SCORE_THRESHOLDS <= confidence ? percent + 1 : percent;
+}
+
 static kit_status tally(score_answers *a, const char *truth, const char *given, double confidence, kolm_error_t *err) {
     uint32_t truth_index = 0, given_index = 0;
     KIT_TRY(intern(a, truth, &truth_index, err));
@@ -127,8 +135,9 @@ static kit_status tally(score_answers *a, const char *truth, const char *given, 
     else
         KIT_TRY(add_confusion(a, truth_index, given_index, err));
     add_confidence(a->bins, SCORE_ECE_BINS, confidence, right);
-    a->thresholds[(size_t)(confidence * SCORE_THRESHOLDS)].rows++;
-    a->thresholds[(size_t)(confidence * SCORE_THRESHOLDS)].correct += right;
+    score_bin *above = &a->thresholds[percent_below(confidence)];
+    above->rows++;
+    above->correct += right;
     return KOLM_OK;
 }
 
@@ -196,9 +205,15 @@ static kit_status read_side_by_side(score_answers *a, kit_lines *rows, kit_lines
     }
 }
 
+/* The answers lie where a backend may leave anything: a pipe would be waited for, a link followed to another file. */
 static kit_status open_lines(const char *path, int *out_fd, kit_lines **out, kolm_error_t *err) {
-    *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat info;
+    *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
+    if (fstat(*out_fd, &info) != 0) return kit_fail_errno(err, errno, "cannot read %s", path);
+    if (!S_ISREG(info.st_mode))
+        return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
+                        "%s is not a regular file", path);
     return kit_lines_open(*out_fd, LINE_MAX_BYTES, out, err);
 }
 

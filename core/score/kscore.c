@@ -46,8 +46,8 @@ score_interval score_wilson(uint64_t hits, uint64_t n) {
 }
 
 void score_compute(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t payload_bytes, score_k *out_k) {
-    /* Beyond 80 GB nothing is left of S; the product below would overflow long after that. */
-    uint64_t bytes = payload_bytes < 200000000000ull ? payload_bytes : 200000000000ull;
+    /* C is the last to reach zero, at 1.296 TB; far above it the product below would overflow. */
+    uint64_t bytes = payload_bytes < 2000000000000ull ? payload_bytes : 2000000000000ull;
     *out_k = (score_k){
         .accuracy = share(correct, answered),
         .coverage = share(answered, rows),

@@ -55,8 +55,8 @@ typedef struct score_answers score_answers;
 
 /* Reads HELDOUT ({"id","input","output"} a line) and PREDICTIONS ({"id","output","confidence"[,"best"]} a line) side by
  * side. They must have the same ids in the same order: a missing, additional, repeated or malformed answer is
- * DATA_LOSS, with the line and what was expected: the backend is at fault. Memory grows with the number of distinct
- * labels and of confusions, not with rows. */
+ * DATA_LOSS, with the line and what was expected: the backend is at fault. So is a PREDICTIONS that is no
+ * regular file. Memory grows with the number of distinct labels and of confusions, not with rows. */
 kit_status score_answers_read(const char *heldout_path, const char *predictions_path, score_answers **out_answers,
                               kolm_error_t *err) KIT_MUST_USE;
 void score_answers_free(score_answers *answers);
