@@ -24,6 +24,7 @@ const char *check_outcome_name(check_outcome outcome) {
     return names[outcome];
 }
 
+static void remark(check *c, check_outcome outcome, const char *format, va_list list) KIT_PRINTF(3, 0);
 static void remark(check *c, check_outcome outcome, const char *format, va_list list) {
     c->item->outcome = outcome;
     (void)vsnprintf(c->item->reason, sizeof c->item->reason, format, list);

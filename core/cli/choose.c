@@ -35,6 +35,8 @@ static kit_status who(cli_context *context, const cli_choose_options *options, c
         *out_by = CLI_BY_FLAG;
         return KOLM_OK;
     }
+    *out_by = CLI_BY_PICKER;
+    if (options->picker_only) return KOLM_OK;
     return cli_default_backend(context, out_name, out_by, err);
 }
 

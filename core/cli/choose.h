@@ -18,6 +18,7 @@ typedef struct cli_choose_options {
     pick_constraints constraints;
     bool airgap_strict; /* constraints.airgap is enforced by the kernel, on detection too */
     bool refresh; /* do not believe the detection cache */
+    bool picker_only; /* the defaults of the user do not count: only backend, or else the picker */
 } cli_choose_options;
 
 typedef struct cli_choice {

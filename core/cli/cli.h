@@ -41,6 +41,7 @@ int cli_cmd_score(struct cli_context *context, int argc, char **argv);
 int cli_cmd_inspect(struct cli_context *context, int argc, char **argv);
 int cli_cmd_verify(struct cli_context *context, int argc, char **argv);
 int cli_cmd_backend(struct cli_context *context, int argc, char **argv);
+int cli_cmd_job(struct cli_context *context, int argc, char **argv);
 int cli_cmd_keys(struct cli_context *context, int argc, char **argv);
 int cli_cmd_compute(struct cli_context *context, int argc, char **argv);
 

@@ -292,5 +292,55 @@ class Signed(Case):
                 self.assert_error(self.kolm("compute", "list", code=6), "policy")
 
 
+class Job(Case):
+    """`kolm job run`: what a backend of one's own starts on the machines that it rents or queues for."""
+
+    backends = ("test-word",)
+
+    def make(self, kind="train", **changes):
+        rows = harness.tickets(60)
+        os.makedirs(os.path.join(self.work, "job"), exist_ok=True)
+        job = {"format": 1, "kind": kind, "task": "t", "recipe": "linear", "seed": 1, "effort": "normal", "rows": 60, "labels": 6,
+               "options": {}, "model_files": []}
+        self.write("job/job.json", json.dumps(dict(job, **changes)))
+        self.write("job/train.jsonl", "".join(json.dumps(dict(r, id=str(i))) + "\n" for i, r in enumerate(rows)))
+        self.write("job/eval.jsonl", "".join(json.dumps({"id": str(i), "input": r["input"]}) + "\n" for i, r in enumerate(rows[:9])))
+
+    def events(self, *words, code=0, **more):
+        done = self.kolm("job", "run", "job", *words, code=code, **more)
+        return [json.loads(line) for line in done.out.splitlines()], done
+
+    def test_train_then_answer(self):
+        self.make()
+        events, _ = self.events()
+        self.assertEqual((events[-1]["event"], events[-1]["backend"]), ("result", "test-word"))
+        model = os.path.join(self.work, "job", "model")
+        files = [{"name": n, "path": os.path.join(model, n), "offset": 0, "size": os.path.getsize(os.path.join(model, n))}
+                 for n in os.listdir(model)]
+        self.assertTrue(files)
+        self.make("infer", model_files=files)
+        events, _ = self.events()
+        self.assertEqual(events[-1]["event"], "result")
+        answers = [json.loads(line) for line in self.read("job/predictions.jsonl").splitlines()]
+        self.assertEqual([a["id"] for a in answers], [str(i) for i in range(9)])
+
+    def test_the_defaults_of_the_user_do_not_send_it_on(self):
+        self.make()
+        self.add_backend("test-other", airgap="no", kind="cloud-serverless")
+        self.kolm("compute", "use", "test-other")
+        events, _ = self.events(env={"KOLM_BACKEND": "test-other"})
+        self.assertEqual(events[-1]["backend"], "test-word")
+
+    def test_failures_are_events_too(self):
+        events, done = self.events(code=6)
+        self.assertIn("cannot find", events[-1]["text"] if events else done.err)
+        self.make()
+        self.tell("crash")
+        events, done = self.events(code=5)
+        self.assertEqual(events[-1]["event"], "error")
+        self.assertIn("crashed", events[-1]["text"])
+        self.assertIn("crashed", done.err)
+
+
 if __name__ == "__main__":
     harness.main()

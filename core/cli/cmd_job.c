@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm job: does a job directory with a backend of this machine, telling its events as the job protocol has it. */
+#include "cli/call_options.h"
+#include "cli/choose.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "kolm/kit/job.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- Events: one JSON object a line on standard output (docs/job-protocol.md). Takes event; fields that could not be
+ * added make it NULL, and what cannot be said is left unsaid. */
+
+static void say(cli_context *context, cJSON *event) {
+    kit_buf line = {0};
+    if (event && kit_json_line(event, &line, NULL) == KOLM_OK) cli_print(context, "%s\n", kit_buf_text(&line));
+    kit_buf_free(&line);
+    cJSON_Delete(event);
+    fflush(stdout);
+}
+
+static cJSON *event_of(const char *name) {
+    cJSON *event = cJSON_CreateObject();
+    if (kit_json_put_string(event, "event", name)) return event;
+    cJSON_Delete(event);
+    return NULL;
+}
+
+static void say_log(void *context, uint32_t level, const char *text) {
+    static const char *const levels[] = {"debug", "info", "warning", "error"};
+    cJSON *event = event_of("log");
+    (void)(kit_json_put_string(event, "level", levels[level < 4 ? level : 3]) &&
+           kit_json_put_string(event, "text", text));
+    say(context, event);
+}
+
+static void put_count(cJSON *event, const char *key, uint64_t value) {
+    (void)(value == KOLM_UNKNOWN_COUNT ? kit_json_put_null(event, key) : kit_json_put_u64(event, key, value));
+}
+
+static void put_real(cJSON *event, const char *key, double value) {
+    (void)(isfinite(value) ? kit_json_put_number(event, key, value) : kit_json_put_null(event, key));
+}
+
+static void say_progress(void *context, const kolm_progress_t *progress) {
+    cJSON *event = event_of("progress");
+    (void)kit_json_put_string(event, "phase", progress->phase);
+    put_count(event, "step", progress->step);
+    put_count(event, "total", progress->total);
+    put_real(event, "loss", progress->loss);
+    put_real(event, "tokens_per_second", progress->tokens_per_second);
+    say(context, event);
+}
+
+static void say_metric(void *context, const char *name, double value) {
+    cJSON *event = event_of("metric");
+    (void)(kit_json_put_string(event, "name", name) && kit_json_put_number(event, "value", value));
+    say(context, event);
+}
+
+static void say_error(cli_context *context, const kolm_error_t *err) {
+    cJSON *event = event_of("error");
+    (void)(kit_json_put_u64(event, "code", (uint64_t)err->code) && kit_json_put_string(event, "text", err->text) &&
+           kit_json_put_string(event, "remedy", err->remedy));
+    say(context, event);
+}
+
+static void say_result(cli_context *context, const cli_backend *backend, const host_result *result) {
+    cJSON *event = event_of("result");
+    (void)(kit_json_put_string(event, "backend", backend->name) &&
+           kit_json_put_string(event, "device", *result->train.device ? result->train.device : result->infer.device) &&
+           kit_json_put_string(event, "toolchain", result->train.toolchain));
+    say(context, event);
+}
+
+/* ---- The work */
+
+typedef struct job_run {
+    const char *backend;
+    cli_number threads;
+    char dir[PATH_MAX];
+    host_result result;
+} job_run;
+
+/* Backends of this machine only: a job that came here is not sent on. */
+static kit_status choose(cli_context *context, const job_run *r, bool trains, cli_choice **out_choice, int *out_exit,
+                         kolm_error_t *err) {
+    const cli_choose_options options = {
+        .backend = r->backend, .picker_only = true, .constraints = {.airgap = true, .infer = !trains}};
+    return cli_choose(context, &options, out_choice, out_exit, err);
+}
+
+static kit_status work(cli_context *context, job_run *r, const cli_choice *choice, bool trains, int *out_exit,
+                       kolm_error_t *err) {
+    cli_calling calling;
+    long here = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t threads = r->threads.set ? (uint32_t)r->threads.value : here > 0 ? (uint32_t)here : 1;
+    kit_status status = cli_calling_begin(context, choice->backend, true, false, NULL, &calling, err);
+    calling.events = (host_events){.user = context, .log = say_log, .progress = say_progress, .metric = say_metric};
+    if (status == KOLM_OK && trains)
+        status = host_train(choice->registry->found, choice->backend->row, r->dir, threads, &calling.options,
+                            &r->result, err);
+    else if (status == KOLM_OK)
+        status = host_infer(choice->registry->found, choice->backend->row, r->dir, threads, -1, -1, &calling.options,
+                            &r->result, err);
+    cli_calling_end(&calling);
+    return status == KOLM_OK ? cli_verdict(&r->result, trains ? "training" : "answering", out_exit, err) : status;
+}
+
+static int run(cli_context *context, job_run *r, const char *directory) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_job *job = NULL;
+    cli_choice *choice = NULL;
+    int exit_code = CLI_EXIT_DATA;
+    kit_status status =
+        realpath(directory, r->dir) ? KOLM_OK : kit_fail_errno(&err, errno, "cannot find %s", directory);
+    if (status == KOLM_OK) status = kit_job_read(r->dir, &job, &err);
+    bool trains = status == KOLM_OK && strcmp(job->kind, "train") == 0;
+    if (status == KOLM_OK) status = choose(context, r, trains, &choice, &exit_code, &err);
+    if (status == KOLM_OK) status = work(context, r, choice, trains, &exit_code, &err);
+    if (status == KOLM_OK) {
+        say_result(context, choice->backend, &r->result);
+        exit_code = CLI_EXIT_OK;
+    } else {
+        say_error(context, &err);
+        context->json = false; /* the event was the report for programs */
+        exit_code = cli_error(context, exit_code, &err);
+    }
+    cli_choice_free(choice);
+    kit_job_free(job);
+    return exit_code;
+}
+
+static int job_run_verb(cli_context *context, int argc, char **argv) {
+    job_run *r = calloc(1, sizeof *r);
+    if (!r) return CLI_EXIT_INTERNAL;
+    const cli_option options[] = {
+        {"backend", 0, CLI_STRING, &r->backend, "NAME", "the backend of this machine; by default the best one"},
+        {"threads", 0, CLI_U64, &r->threads, "N", "processors to use"},
+    };
+    const cli_syntax syntax = {.command = "kolm job run",
+                               .words = "DIR",
+                               .summary = "Trains, or answers, a job directory with a backend of this machine.",
+                               .notes = "Prints the events of the job protocol, one JSON object a line. This is what a "
+                                        "backend of one's own starts\n"
+                                        "on the machines that it rents or queues for.",
+                               .options = options,
+                               .option_count = sizeof options / sizeof *options,
+                               .min_words = 1,
+                               .max_words = 1,
+                               .words_out = argv};
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code < 0) exit_code = run(context, r, argv[0]);
+    free(r);
+    return exit_code;
+}
+
+static const cli_command verbs[] = {{"run", "do a job directory on this machine", job_run_verb}};
+
+int cli_cmd_job(cli_context *context, int argc, char **argv) {
+    bool help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+    if (argc >= 2 && !help) return cli_dispatch(context, "kolm job", verbs, 1, argc - 1, argv + 1);
+    cli_print(context, "kolm job: job directories, as backends get them (docs/job-protocol.md).\n\n"
+                       "usage: kolm job run DIR [options]\n");
+    return help ? CLI_EXIT_OK : CLI_EXIT_USAGE;
+}
