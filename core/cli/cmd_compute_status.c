@@ -124,7 +124,7 @@ static kit_status sum_receipts(const store_home *home, state *s, kolm_error_t *e
     int fd = -1;
     kit_status status = store_home_file(home, "receipts.jsonl", &path, err);
     if (status != KOLM_OK) goto out;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO of that name has no writer to wait for */
     if (fd < 0) {
         if (errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot open %s", path);
         goto out;

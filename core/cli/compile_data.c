@@ -157,7 +157,9 @@ static kit_status make_job_directory(compile *c, kolm_error_t *err) {
     KIT_TRY(store_home_create(home, err));
     KIT_TRY(store_home_file(home, "receipts.jsonl", &c->chain_path, err));
     KIT_TRY(store_home_file(home, "keys", &c->keys_dir, err));
-    KIT_TRY(receipt_key_check(c->keys_dir, err)); /* better now than after an hour of training */
+    /* Better now than after an hour of training. */
+    KIT_TRY(receipt_key_check(c->keys_dir, err));
+    KIT_TRY(receipt_chain_ready(c->chain_path, err));
     KIT_TRY(store_home_file(home, "jobs", &root, err));
     kit_status status = job_directory_make(root, &c->job, err);
     free(root);

@@ -433,6 +433,28 @@ kit_status receipt_chain_check(const char *path, const receipt_keyring *ring, re
     return KOLM_OK;
 }
 
+static bool pass_by(void *user, const receipt_line *line) {
+    (void)user;
+    (void)line;
+    return true;
+}
+
+kit_status receipt_chain_ready(const char *path, kolm_error_t *err) {
+    walk w = {0};
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) return KOLM_OK;
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open the receipt chain %s", path);
+    kit_status status = receipt_check_owner(fd, path, 0022, err);
+    if (status == KOLM_OK && (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)))
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "move it away", "the receipt chain %s is not a regular file", path);
+    if (status == KOLM_OK) status = walk_lines(fd, &w, pass_by, NULL, err);
+    close(fd);
+    if (status == KOLM_OK && w.broken_at > 0)
+        status = kit_fail(err, KOLM_E_DATA_LOSS, BROKEN_REMEDY, "chain broken: line %llu of %s %s", (unsigned long long)w.broken_at, path, w.why);
+    return status;
+}
+
 typedef struct search {
     const receipt_place *place;
     const char *sha256;

@@ -53,6 +53,10 @@ kit_status receipt_place_after(const receipt_place *place, const char *line, siz
 kit_status receipt_chain_append(receipt_chain *chain, const char *lines, size_t length, receipt_head *out_head,
                                 kolm_error_t *err) KIT_MUST_USE;
 
+/* Whether receipts could be appended: DATA_LOSS when a line is damaged, else what keeps the file from being used. A file
+ * that is not there is fine. Signatures are not looked at. A long job asks before it begins. */
+kit_status receipt_chain_ready(const char *path, kolm_error_t *err) KIT_MUST_USE;
+
 /* The head of the file without changing or locking it; *out_found false when there is no line. */
 kit_status receipt_chain_head(const char *path, receipt_head *out_head, bool *out_found,
                               kolm_error_t *err) KIT_MUST_USE;

@@ -115,6 +115,30 @@ class Hostile(Case):
         self.assertNotIn("[trainer]", done.out)
         self.assert_nothing_left()
 
+    def test_a_damaged_log_stops_a_compile_before_it_trains(self):
+        self.compile()
+        self.compile("--version", "2.0.0")
+        log = os.path.join(self.home, "receipts.jsonl")
+        good = self.read(log)
+        elsewhere = self.write("log.txt", good)
+        for damage in (lambda: self.write(log, good.replace(b'"payload"', b'"pAyload"', 1), 0o600), lambda: self.write(log, b"".join(good.splitlines(True)[1:]), 0o600),
+                       lambda: self.write(log, good, 0o666), lambda: os.mkfifo(log, 0o600), lambda: os.mkdir(log, 0o700), lambda: os.symlink(elsewhere, log)):
+            os.remove(log)
+            damage()
+            done = self.compile("--version", "3.0.0", code=None)
+            self.assertIn(done.returncode, (2, 6))
+            self.assert_error(done, "receipts.jsonl")
+            self.assertNotIn("[trainer]", done.out)
+            self.assertEqual(self.jobs(), [])
+            self.kolm("compute", "status", code=None, timeout=20)
+            if os.path.isdir(log):
+                os.rmdir(log)
+                self.write(log, "")
+        os.remove(log)
+        self.assertEqual(self.read(elsewhere), good)
+        self.write(log, good[:-20], 0o600)  # what a crash leaves is no damage
+        self.compile("--version", "3.0.0")
+
     def test_a_revoked_key_stops_a_compile_before_it_trains(self):
         self.kolm("keys", "export")
         keyid = self.json("keys", "list")["keys"][0]["keyid"]

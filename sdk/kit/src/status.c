@@ -42,6 +42,8 @@ static const errno_fact errno_facts[] = {
     {ENFILE, KOLM_E_RESOURCE_EXHAUSTED, "too many open files on this machine; close other programs"},
     {EEXIST, KOLM_E_ALREADY_EXISTS, "remove it or choose another name"},
     {EISDIR, KOLM_E_INVALID_ARGUMENT, "name a file, not a directory"},
+    {ELOOP, KOLM_E_INVALID_ARGUMENT, "a symbolic link is in the way; put a file or directory there instead"},
+    {EAGAIN, KOLM_E_RESOURCE_EXHAUSTED, "too many processes or too little memory for the moment; try again, or raise the limit (ulimit -u)"},
     {EINTR, KOLM_E_CANCELLED, ""},
 };
 
