@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzz target: answers of a backend are counted or refused with a reason, and what was counted can be reported. */
+#include "score/score.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool holds) {
+    if (!holds) abort();
+}
+
+static char directory[64], heldout[96], predictions[96];
+
+static void clean_up(void) {
+    if (kit_remove_tree(directory, NULL) != KOLM_OK) _exit(1);
+}
+
+static void put(const char *path, const void *bytes, size_t length) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    must(fd >= 0 && kit_write_all(fd, bytes, length, NULL) == KOLM_OK && close(fd) == 0);
+}
+
+static void set_up(void) {
+    static const char rows[] = "{\"id\":\"1\",\"input\":\"x\",\"output\":\"a\"}\n"
+                               "{\"id\":\"2\",\"input\":\"y\",\"output\":\"b\"}\n"
+                               "{\"id\":\"3\",\"input\":\"z\",\"output\":\"a\"}\n";
+    kit_copy(directory, sizeof directory, "/tmp/kolm-fuzz-XXXXXX");
+    must(mkdtemp(directory) != NULL && atexit(clean_up) == 0);
+    kit_format(heldout, sizeof heldout, "%s/heldout.jsonl", directory);
+    kit_format(predictions, sizeof predictions, "%s/predictions.jsonl", directory);
+    put(heldout, rows, sizeof rows - 1);
+}
+
+static void report(const score_answers *answers) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    const score_gates gates = {850000, 800000};
+    kit_buf text = {0}, line = {0};
+    cJSON *again = NULL;
+    score_k k;
+    score_compute(score_rows(answers), score_answered(answers), score_correct(answers), 1000, &k);
+    must(k.k <= SCORE_MICRO && k.k_interval.low_micro <= k.k && k.k <= k.k_interval.high_micro);
+    cJSON *object = score_report_object(&k, answers, &gates);
+    must(kit_json_line(object, &line, &err) == KOLM_OK);
+    must(kit_json_parse(line.data, line.length, &again, &err) == KOLM_OK);
+    must(score_report_text(&k, answers, &gates, NULL, &text, &err) == KOLM_OK);
+    for (size_t i = 0; i < text.length; i++)
+        must(text.data[i] == '\n' || (unsigned char)text.data[i] >= 0x20);
+    cJSON_Delete(object);
+    cJSON_Delete(again);
+    kit_buf_free(&text);
+    kit_buf_free(&line);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    score_answers *answers = NULL;
+    if (directory[0] == '\0') set_up();
+    put(predictions, data, size);
+    kit_status status = score_answers_read(heldout, predictions, &answers, &err);
+    if (status == KOLM_OK) {
+        must(score_rows(answers) == 3 && score_answered(answers) <= 3 &&
+             score_correct(answers) <= score_answered(answers));
+        must(score_ece_micro(answers) <= SCORE_MICRO);
+        report(answers);
+    } else {
+        must(status == KOLM_E_DATA_LOSS && answers == NULL && err.remedy[0] != '\0');
+        must(strncmp(err.text, "answer ", 7) == 0 && kit_utf8_valid(err.text, strlen(err.text)) == strlen(err.text));
+    }
+    score_answers_free(answers);
+    return 0;
+}
