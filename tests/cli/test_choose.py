@@ -9,6 +9,8 @@ import sys
 import tempfile
 import unittest
 
+os.umask(0o022)  # kolm believes no home that the group may change
+
 PROBE, HOST, FAKES = (os.path.abspath(word) for word in sys.argv[1:4])
 LIBEXEC, BACKENDS = sys.argv[4:6]
 

@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+os.umask(0o022)  # kolm believes no home that the group may change
+
 BUILT_KOLM, BUILT_HOST, FAKES = (os.path.abspath(word) for word in sys.argv[1:4])
 LIBEXEC, BACKENDS = sys.argv[4:6]  # where an installed tree has them, below its prefix
 KOLM = None
