@@ -24,6 +24,7 @@ typedef struct stream {
     int to_backend, from_backend;
     kit_status feed_status, print_status;
     kolm_error_t feed_error, print_error;
+    kit_buf shown; /* of the thread that prints */
     uint64_t answers;
     bool feeder_left; /* it still waits for a line, and uses this */
 } stream;
@@ -144,9 +145,20 @@ static kit_status print_answer(stream *s, const char *line, size_t length, kolm_
     KIT_TRY(kit_json_parse(line, length, &answer, err));
     s->answers++;
     if (!kit_json_get_number(answer, "confidence", &confidence)) confidence = 0;
-    if (s->json) cli_print(s->context, "%s\n", line);
-    else if (kit_json_get_string(answer, "output", &output)) cli_print(s->context, "%s  %.3f\n", cli_safe(output), confidence);
-    else cli_print(s->context, "(withheld)  %.3f  best: %s\n", confidence, kit_json_get_string(answer, "best", &best) ? cli_safe(best) : "none");
+    /* Not cli_safe: its buffers belong to the main thread, which may print a warning meanwhile. */
+    kit_buf *shown = &s->shown;
+    kit_buf_clear(shown);
+    if (s->json) {
+        cli_add_json(shown, line);
+        cli_print(s->context, "%s\n", kit_buf_text(shown));
+    } else if (kit_json_get_string(answer, "output", &output)) {
+        kit_buf_escaped(shown, output, strlen(output));
+        cli_print(s->context, "%s  %.3f\n", kit_buf_text(shown), confidence);
+    } else {
+        if (!kit_json_get_string(answer, "best", &best)) best = "none";
+        kit_buf_escaped(shown, best, strlen(best));
+        cli_print(s->context, "(withheld)  %.3f  best: %s\n", confidence, kit_buf_text(shown));
+    }
     cJSON_Delete(answer);
     return KOLM_OK;
 }
@@ -164,6 +176,7 @@ static void *print_answers(void *user) {
         if (!kit_lines_ready(lines)) fflush(stdout);
     }
     kit_lines_close(lines);
+    kit_buf_free(&s->shown);
     close(s->from_backend);
     return NULL;
 }

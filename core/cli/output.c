@@ -55,6 +55,23 @@ void cli_print(cli_context *context, const char *format, ...) {
     va_end(arguments);
 }
 
+void cli_add_json(kit_buf *buf, const char *text) {
+    static const char odd[] = "\x7F\xC2\xE2";
+    for (size_t length = strlen(text), step; length > 0; text += step, length -= step) {
+        step = strcspn(text, odd);
+        kit_buf_add(buf, text, step);
+        if (text[step] == '\0') break;
+        text += step;
+        length -= step;
+        uint32_t c = kit_utf8_next(text, length, &step);
+        bool shown = c != 0x7F && !(c >= 0x80 && c < 0xA0) && !(c >= 0x2028 && c <= 0x202E) && !(c >= 0x2066 && c <= 0x2069);
+        if (shown)
+            kit_buf_add(buf, text, step);
+        else
+            kit_buf_fmt(buf, "\\u%04x", (unsigned)c);
+    }
+}
+
 /* A path may hold any bytes, JSON only UTF-8: what is no text is shown as in the human form. */
 static void make_text(cJSON *value) {
     for (cJSON *item = value; item; item = item->next) {
@@ -75,7 +92,10 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
         status = kit_json_pretty(value, &text, &err);
     }
     if (status == KOLM_OK) {
-        printf("%s\n", kit_buf_text(&text));
+        kit_buf shown = {0};
+        cli_add_json(&shown, kit_buf_text(&text));
+        printf("%s\n", kit_buf_text(&shown));
+        kit_buf_free(&shown);
     } else {
         context->json = false; /* the error below must not become a second document */
         exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);

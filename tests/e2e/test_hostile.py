@@ -157,6 +157,22 @@ class Hostile(Case):
             value = json.loads(self.kolm(*words, "--json", code=2).out)
             self.assertEqual((value["schema"], value["exit"]), ("kolm.error/1", 2))
 
+    def test_json_holds_nothing_that_a_terminal_obeys(self):
+        labels = ("billing", "lo\u009b31m", "re\u202e", "caf\u00e9 \u2014 \u20ac")
+        self.write_tickets(labels=labels)
+        self.compile("--gate", "0", "--min-accuracy", "0")
+        seen = {}
+        for label in labels:
+            line = self.kolm("run", "router-1.0.0.kolm", "--json", "%s please" % label).out
+            seen[json.loads(line)["output"]] = line
+        self.assertEqual(set(seen), set(labels))
+        for words in (("score", "router-1.0.0.kolm", "--eval", "tickets.jsonl", "--json"), ("inspect", "router-1.0.0.kolm", "--json")):
+            seen[words] = self.kolm(*words).out
+            json.loads(seen[words])
+        for line in seen.values():
+            self.assertNotRegex(line, "[\u007f-\u009f\u2028-\u202e\u2066-\u2069]")
+        self.assertIn("caf\u00e9 \u2014 \u20ac", seen[labels[3]])
+
     def test_keys_speak_json_too(self):
         made = self.json("keys", "export", schema="kolm.keys.export/1")
         self.assertTrue(made["public_key"].startswith("-----BEGIN PUBLIC KEY-----\n"))
