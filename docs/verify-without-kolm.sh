@@ -22,7 +22,9 @@ die() {
 }
 
 [ $# -eq 2 ] || [ $# -eq 3 ] || die "usage: $0 X.kolm KEY.pem [receipts.jsonl]"
-artifact=$1 key=$2 log=${3-}
+# A name that begins with "-" would be read as an option.
+plain() { case $1 in -*) printf './%s' "$1" ;; *) printf '%s' "$1" ;; esac; }
+artifact=$(plain "$1") key=$(plain "$2") log=$(plain "${3-}")
 [ -r "$artifact" ] || die "cannot read $artifact"
 [ -r "$key" ] || die "cannot read $key"
 [ -r "$artifact.intoto.jsonl" ] || die "there are no receipts: cannot read $artifact.intoto.jsonl"

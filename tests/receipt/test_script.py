@@ -115,6 +115,17 @@ class Script(Case):
         os.unlink(self.path(name))
         self.bad("there are no receipts")
 
+    def test_odd_names(self):
+        """A name is only a name: no option, no word of the shell."""
+        for name in ("-x.kolm", "a b;$(touch hit)`touch hit`'\".kolm"):
+            shutil.copy(self.path("x.kolm"), self.path(name))
+            shutil.copy(self.path("x.kolm.intoto.jsonl"), self.path(name + ".intoto.jsonl"))
+            shutil.copy(self.key, self.path("-key.pem"))
+            result = subprocess.run(["sh", os.path.abspath(SCRIPT), name, "-key.pem"], capture_output=True, text=True, cwd=self.dir,
+                                    env={"PATH": os.environ["PATH"], "TMPDIR": self.dir})
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertFalse(os.path.exists(self.path("hit")))
+
     def test_second_fields(self):
         name = "x.kolm.intoto.jsonl"
         lines = self.lines(name)
