@@ -12,9 +12,11 @@
  *               the assistant's and is the output. With one user message before it (and any system message) the input
  *               is the user's text; with more it is all of them, "role: text", one a line. Other keys are ignored.
  *               Blank lines are skipped.
- *   CSV, TSV    RFC 4180: a header line, fields in double quotes may hold separators, line ends and doubled quotes.
+ *   CSV, TSV    RFC 4180: a header line, fields in double quotes may hold separators, line ends and doubled quotes. A
+ *               quote that is not the first character of its field is a character like any other.
  *               Columns: input | prompt | text | question | query, and output | completion | label | answer | category
- *               | target; --input-col and --output-col name others.
+ *               | target; --input-col and --output-col name others. What is guessed for the output is never the
+ *               input's own column.
  *
  * A row is at most JOB_ROW_MAX bytes. All text must be valid UTF-8 without NUL; a byte order mark at the start is
  * dropped.
@@ -49,7 +51,8 @@ typedef struct job_reader_options {
 kit_status job_reader_open(int fd, const job_reader_options *options, job_reader **out_reader,
                            kolm_error_t *err) KIT_MUST_USE;
 /* The next row; *out_found false at the end. INVALID_ARGUMENT or OUT_OF_RANGE for a bad row (the error says line,
- * column, what was expected): reading may go on behind it. Any other code is final. */
+ * column, what was expected): reading may go on behind it. Any other code is final, so is DATA_LOSS: a quote that is
+ * never closed, which makes one row of all that follows. */
 kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found, kolm_error_t *err) KIT_MUST_USE;
 void job_reader_close(job_reader *reader);
 

@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""docs/data.md quotes kolm: every sentence in its tables is in the sources, and every place that refuses a row is quoted."""
+import pathlib
+import re
+import sys
+import unittest
+
+ROOT = pathlib.Path(sys.argv.pop(1))
+
+
+def strings_of(*folders):
+    """All text between quotes in C files, adjacent literals joined."""
+    found = []
+    for folder in folders:
+        for path in sorted((ROOT / folder).glob("*.c")):
+            code = re.sub(r'(?<!\\)"\s*"', "", path.read_text(encoding="utf-8"))
+            found += [text.replace('\\"', '"').replace("\\\\", "\\") for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', code)]
+    return found
+
+
+class Words(unittest.TestCase):
+    def setUp(self):
+        self.page = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+
+    def quotes(self):
+        """The quoted sentences of the last column of each table."""
+        for line in self.page.splitlines():
+            if line.startswith("| ") and "what kolm says" not in line:
+                yield from re.findall(r"`([^`]*\w [^`]*)`", line.rstrip("| ").rsplit(" | ", 1)[1])
+
+    def test_every_quoted_sentence_is_said(self):
+        said = "\n".join(strings_of("core/job", "core/cli", "sdk/kit/src"))
+        said += "\nNo such file or directory\nIs a directory\n"
+        quotes = list(self.quotes())
+        self.assertGreater(len(quotes), 30)
+        # What stands for something else, and words that are put together from parts.
+        holes = r'<\w+>(?:"?, "<key>")?|\'<\w+>\'(?:, \'<\w+>\')?|\bfound (?:a number|null|the end of the file)\b| in "|(?<=expected )the key|label has'
+        for quote in quotes:
+            for piece in re.split(holes, quote):
+                piece = re.sub(r"^expected ", "", piece).strip(" \"':,")
+                self.assertTrue(len(piece) < 4 or piece in said, "%r of %r" % (piece, quote))
+
+    def test_every_expectation_is_quoted(self):
+        for text in strings_of("core/job"):
+            if text.startswith("expected ") and "%s in " not in text and "%s with" not in text:
+                piece = max(re.split(r"%\w+|'[^']*'", text), key=len).strip(" \"',:")
+                self.assertTrue(piece[:30] in self.page, "%r of %r" % (piece, text))
+
+    def test_links_lead_somewhere(self):
+        for page in (ROOT / "docs/data.md", ROOT / "docs/rooms/job.md", ROOT / "docs/rooms/score.md"):
+            for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+                if "://" not in target:
+                    self.assertTrue((page.parent / target).exists(), "%s: %s" % (page.name, target))
+
+
+if __name__ == "__main__":
+    unittest.main()
