@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Helpers for the tests of core/job. */
+/* Bytes as descriptors, directories and rows for the tests of core/job. */
 #include "fixture.h"
 
 #include <fcntl.h>

@@ -386,12 +386,9 @@ END_TEST
 /* ---- Cleaning */
 
 #define ROW(input, output) "{\"input\":\"" input "\",\"output\":\"" output "\"}\n"
-#define TEN(label)                                                                                                     \
-    ROW(label "1", label)                                                                                              \
-    ROW(label "2", label)                                                                                              \
-    ROW(label "3", label)                                                                                              \
-    ROW(label "4", label) ROW(label "5", label) ROW(label "6", label) ROW(label "7", label) ROW(label "8", label)      \
-        ROW(label "9", label) ROW(label "0", label)
+#define FIVE(label, a, b, c, d, e)                                                                                     \
+    ROW(label a, label) ROW(label b, label) ROW(label c, label) ROW(label d, label) ROW(label e, label)
+#define TEN(label) FIVE(label, "1", "2", "3", "4", "5") FIVE(label, "6", "7", "8", "9", "0")
 
 START_TEST(repeated_rows_are_dropped_once_each) {
     assert_prepared(&(wish){.data = TEN("a") TEN("b") ROW("a1", "a") ROW("a1", "a") ROW("b2", "b")});
