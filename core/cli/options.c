@@ -73,6 +73,7 @@ typedef struct parser {
     char **argv;
     int at;
     size_t words;
+    uint64_t given; /* one bit for each of at most 64 options */
 } parser;
 
 static const cli_option *by_name(const cli_syntax *syntax, const char *name, size_t length) {
@@ -113,6 +114,9 @@ static int missing_value(parser *p, const cli_option *option) {
 }
 
 static int bad_value(parser *p, const cli_option *option, const char *value) {
+    if (option->kind == CLI_U64 && *value && strspn(value, "0123456789") == strlen(value)) {
+        return cli_usage_error(p->context, p->syntax->command, "--%s: '%s' is too large", option->name, cli_safe(value));
+    }
     return cli_usage_error(p->context, p->syntax->command, "--%s: '%s' is not %s", option->name, cli_safe(value),
                            kind_expectation(option));
 }
@@ -187,7 +191,18 @@ static bool looks_like_option(const parser *p, const char *word) {
     return word[2] == '\0' && (word[1] == 'h' || by_letter(p->syntax, word[1]));
 }
 
+/* Two values where one counts: dropping the first in silence would train on half of somebody's data. */
+static bool given_before(parser *p, const cli_option *option) {
+    uint64_t bit = UINT64_C(1) << ((size_t)(option - p->syntax->options) % 64);
+    bool before = (p->given & bit) != 0;
+    p->given |= bit;
+    return before && option->kind != CLI_FLAG && option->kind != CLI_LIST;
+}
+
 static int apply(parser *p, const cli_option *option, const char *inline_value) {
+    if (given_before(p, option)) {
+        return cli_usage_error(p->context, p->syntax->command, "--%s is given twice, and only one can count", option->name);
+    }
     if (option->kind == CLI_FLAG) {
         if (inline_value) {
             return cli_usage_error(p->context, p->syntax->command, "--%s takes no value, but got '%s'", option->name,
