@@ -272,7 +272,8 @@ static void judge_key(check *c) {
         (void)receipt_time_text(early ? item->valid_from : item->valid_to, date);
         say(c, RECEIPT_EXPIRED,
             "ask its maker to sign with a key that is valid, or trust this one for longer: kolm keys trust",
-            "key %.16s (%s) is trusted only %s %s", c->signer.keyid, item->label, early ? "from" : "until", date);
+            "key %.16s%s%s%s is trusted only %s %s", c->signer.keyid, item->label[0] != '\0' ? " (" : "", item->label,
+            item->label[0] != '\0' ? ")" : "", early ? "from" : "until", date);
         return;
     }
     const char *content = c->q->sidecar != NULL
@@ -290,7 +291,7 @@ static bool check_revoked(check *c) {
     kit_copy(c->r->label, sizeof c->r->label, item->label);
     (void)receipt_time_text(item->revoked_at, date);
     say(c, RECEIPT_REVOKED, "do not use it; ask its maker to compile and sign it anew",
-        "key %.16s was revoked on %s: %s", c->signer.keyid, date, item->reason);
+        "key %.16s was revoked on %s%s%s", c->signer.keyid, date, item->reason[0] != '\0' ? ": " : "", item->reason);
     return false;
 }
 

@@ -75,6 +75,16 @@ class Hostile(Case):
         self.assertNotIn("\u202e", done.err)
         self.assertIn("\\xE2\\x80\\xAE", done.err)
 
+    def test_a_key_without_words_is_told_without_holes(self):
+        self.compile()
+        keyid = self.json("keys", "export")["keyid"]
+        self.write("key.pem", self.kolm("keys", "export").out)
+        other = {"KOLM_HOME": os.path.join(self.dir, "other")}
+        self.kolm("keys", "trust", "key.pem", "--to", "2020-01-01", env=other)
+        self.assertIn("key %s is trusted only until 2020" % keyid[:16], self.kolm("verify", "router-1.0.0.kolm", env=other, code=7).out)
+        self.kolm("keys", "revoke", keyid, env=other)
+        self.assertRegex(self.kolm("verify", "router-1.0.0.kolm", env=other, code=7).out, r"(?m)^revoked: key \S+ was revoked on \S+Z$")
+
     # ---- who may change what is believed
 
     def test_a_report_replaces_nothing_but_a_report(self):
