@@ -185,7 +185,8 @@ typedef struct kolm_host_v1 {
     void (*device)(void *user, const kolm_device_t *device);
     /* Reports one finished step; only test may call it. */
     void (*test_step)(void *user, const kolm_test_step_t *step);
-    /* 1 when the user asked to stop: return KOLM_E_CANCELLED soon (10 seconds, then the process group is killed). */
+    /* 1 when the user asked to stop, or when kolm itself is gone (the parent process has changed then): return
+     * KOLM_E_CANCELLED soon (10 seconds, then the process group is killed). */
     int32_t (*cancelled)(void *user);
     /* Milliseconds until the deadline of this call, 0 when it has passed, INT64_MAX when there is none. */
     int64_t (*time_left_ms)(void *user);
