@@ -51,7 +51,7 @@ void slurm_settings_free(slurm_settings *settings) {
 
 kit_status slurm_settings_read(const kolm_host_v1_t *host, slurm_settings *out, kolm_error_t *err) {
     char patience[24], home_default[512];
-    const char *home = getenv("HOME");
+    const char *home = secure_getenv("HOME");
     memset(out, 0, sizeof *out);
     out->patience_seconds = PATIENCE_SECONDS;
     kit_format(home_default, sizeof home_default, "%s/.cache/kolm-slurm", home && home[0] == '/' ? home : "/tmp");
@@ -91,7 +91,7 @@ kit_status slurm_settings_read(const kolm_host_v1_t *host, slurm_settings *out, 
 
 /* ClusterName of slurm.conf; "" when that is not to be read (a cluster without configuration files here). */
 static void cluster_name(char *out, size_t capacity) {
-    const char *conf = getenv("SLURM_CONF");
+    const char *conf = secure_getenv("SLURM_CONF");
     kit_buf text = {0};
     out[0] = '\0';
     if (kit_read_file(conf && *conf ? conf : "/etc/slurm/slurm.conf", 1u << 20, &text, NULL) == KOLM_OK) {
@@ -119,7 +119,7 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
     } else if (!bin) {
         (void)kit_detected(out_result, KOLM_DETECT_ABSENT, "Slurm's commands are not installed",
                            "run kolm on a login node of the cluster", "");
-    } else if (!cluster[0] && access("/run/slurm/conf", F_OK) != 0 && !getenv("SLURM_CONF")) {
+    } else if (!cluster[0] && access("/run/slurm/conf", F_OK) != 0 && !secure_getenv("SLURM_CONF")) {
         (void)kit_detected(out_result, KOLM_DETECT_ABSENT,
                            "Slurm's commands are installed, but no cluster is configured",
                            "set SLURM_CONF, or run kolm on a login node of the cluster", "");
