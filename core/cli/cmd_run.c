@@ -255,6 +255,7 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
         .words_out = argv,
         .word_count_out = &r.word_count,
     };
+    context->json_lines = true; /* an error too, since answers may stand before it */
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     /* The feeder may outlive this function when it waits for a terminal: what it uses must too. */

@@ -89,7 +89,7 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
     if (!value) {
         status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while building the JSON document");
     } else {
-        status = kit_json_pretty(value, &text, &err);
+        status = context->json_lines ? kit_json_line(value, &text, &err) : kit_json_pretty(value, &text, &err);
     }
     if (status == KOLM_OK) {
         kit_buf shown = {0};

@@ -2,6 +2,7 @@
 """What a hostile or careless user found: names that are no text, homes that others may change, words in the wrong place."""
 import json
 import os
+import re
 import shutil
 import sys
 
@@ -182,6 +183,30 @@ class Hostile(Case):
         for line in seen.values():
             self.assertNotRegex(line, "[\u007f-\u009f\u2028-\u202e\u2066-\u2069]")
         self.assertIn("caf\u00e9 \u2014 \u20ac", seen[labels[3]])
+
+    def test_lines_stay_lines_when_they_end_in_an_error(self):
+        self.compile()
+        lines = self.kolm("run", "router-1.0.0.kolm", "--json", stdin=b"billing\n\xff\n", code=6).out.splitlines()
+        self.assertEqual([json.loads(line).get("schema") for line in lines], [None, "kolm.error/1"])
+
+    def test_documents_are_documented(self):
+        """Each form and each of its fields is in docs/json.md; those of a backend's manifest are said in one word."""
+        with open(os.path.join(harness.SOURCE, "docs", "json.md"), encoding="utf-8") as text:
+            rows = {name: row for row in text for name in re.findall(r"`(kolm\.[a-z.]+/\d)`", row.split("|")[1] if row.startswith("|") else "")}
+        done = {}
+        self.write("key.pem", self.kolm("keys", "export").out)
+        for words, code in ((["--version"], 0), (["frob"], 2), (["compile", "-t", "router", "-d", "tickets.jsonl"], 0), (["score", "router-1.0.0.kolm", "--eval", "tickets.jsonl"], 0),
+                            (["compile", "-t", "failed", "-d", "tickets.jsonl", "--gate", "1"], 4), (["inspect", "router-1.0.0.kolm"], 0), (["verify", "router-1.0.0.kolm"], 0), (["keys", "list"], 0),
+                            (["keys", "export"], 0), (["keys", "trust", "key.pem"], 0), (["keys", "rotate"], 0), (["keys", "revoke", "f" * 64], 0), (["compute", "list"], 0), (["compute", "detect"], 0),
+                            (["compute", "info", "test-word"], 0), (["compute", "pick"], 0), (["compute", "use", "test-word"], 0), (["compute", "test", "test-word"], None),
+                            (["compute", "quote", "--rows", "5"], 0), (["compute", "status"], 0)):
+            value = json.loads(self.kolm(*words, "--json", code=code).out)
+            done[value["schema"]] = words
+            if value["schema"] == "kolm.compute.info/1":
+                continue
+            for field in set(value) - {"schema"}:
+                self.assertRegex(rows[value["schema"]], r"`%s`" % field, (words, field))
+        self.assertLessEqual(set(rows) - set(done), {"kolm.compute.test/1"})
 
     def test_keys_speak_json_too(self):
         made = self.json("keys", "export", schema="kolm.keys.export/1")
