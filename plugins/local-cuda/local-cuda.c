@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NVIDIA GPUs, seen through NVML: all devices, total and free memory, MIG, visibility; training comes with its own version. */
+/* NVIDIA GPUs, seen through NVML: all devices, total and free memory, MIG, visibility; training comes with its own
+ * version. */
 #include "kolm/kit/backend.h"
 
 #include <dlfcn.h>
@@ -8,10 +9,10 @@
 #include <unistd.h>
 
 /*
- * NVML (libnvidia-ml.so.1) is installed with the driver, answers without making a CUDA context and so without waking the cards,
- * and tells free memory and versions, which the driver API does not without a context. What is used of it, with signatures and
- * numbers as NVIDIA documents them (NVML API reference, R535): nvmlReturn_t is an int; nvmlMemory_t is three unsigned
- * long longs; strings are filled into caller's arrays.
+ * NVML (libnvidia-ml.so.1) is installed with the driver, answers without making a CUDA context and so without waking
+ * the cards, and tells free memory and versions, which the driver API does not without a context. What is used of it,
+ * with signatures and numbers as NVIDIA documents them (NVML API reference, R535): nvmlReturn_t is an int; nvmlMemory_t
+ * is three unsigned long longs; strings are filled into caller's arrays.
  */
 typedef struct nvml_device *nvml_device_t;
 typedef struct nvml_memory {
@@ -32,8 +33,8 @@ typedef struct nvml {
     int (*name)(nvml_device_t device, char *name, unsigned length);
     int (*uuid)(nvml_device_t device, char *uuid, unsigned length);
     int (*memory)(nvml_device_t device, nvml_memory_t *memory);
-    int (*mig_mode)(nvml_device_t device, unsigned *current, unsigned *pending);      /* may be missing */
-    int (*mig_count)(nvml_device_t device, unsigned *count);                          /* may be missing */
+    int (*mig_mode)(nvml_device_t device, unsigned *current, unsigned *pending);          /* may be missing */
+    int (*mig_count)(nvml_device_t device, unsigned *count);                              /* may be missing */
     int (*mig_by_index)(nvml_device_t device, unsigned index, nvml_device_t *device_out); /* may be missing */
 } nvml;
 
@@ -45,17 +46,22 @@ static bool symbol(void *library, const char *name, void *out_function) {
 }
 
 static bool bind_nvml(void *library, nvml *out) {
-    bool good = symbol(library, "nvmlInit_v2", &out->init) && symbol(library, "nvmlShutdown", &out->shutdown) && symbol(library, "nvmlSystemGetDriverVersion", &out->driver_version) &&
-                symbol(library, "nvmlDeviceGetCount_v2", &out->count) && symbol(library, "nvmlDeviceGetHandleByIndex_v2", &out->by_index) && symbol(library, "nvmlDeviceGetName", &out->name) &&
-                symbol(library, "nvmlDeviceGetUUID", &out->uuid) && symbol(library, "nvmlDeviceGetMemoryInfo", &out->memory);
-    bool mig = symbol(library, "nvmlDeviceGetMigMode", &out->mig_mode) && symbol(library, "nvmlDeviceGetMaxMigDeviceCount", &out->mig_count) && symbol(library, "nvmlDeviceGetMigDeviceHandleByIndex", &out->mig_by_index);
+    bool good = symbol(library, "nvmlInit_v2", &out->init) && symbol(library, "nvmlShutdown", &out->shutdown) &&
+                symbol(library, "nvmlSystemGetDriverVersion", &out->driver_version) &&
+                symbol(library, "nvmlDeviceGetCount_v2", &out->count) &&
+                symbol(library, "nvmlDeviceGetHandleByIndex_v2", &out->by_index) &&
+                symbol(library, "nvmlDeviceGetName", &out->name) && symbol(library, "nvmlDeviceGetUUID", &out->uuid) &&
+                symbol(library, "nvmlDeviceGetMemoryInfo", &out->memory);
+    bool mig = symbol(library, "nvmlDeviceGetMigMode", &out->mig_mode) &&
+               symbol(library, "nvmlDeviceGetMaxMigDeviceCount", &out->mig_count) &&
+               symbol(library, "nvmlDeviceGetMigDeviceHandleByIndex", &out->mig_by_index);
     if (!mig) out->mig_mode = NULL;
     return good;
 }
 
-static void *open_nvml(const kolm_host_v1_t *host) {
-    char own[512];
-    if (kit_setting(host, "nvml_library", "", own, sizeof own) && own[0] != '\0') return dlopen(own, RTLD_NOW | RTLD_LOCAL);
+/* own: the path that the user's config names, or "". */
+static void *open_nvml(const char *own) {
+    if (own[0] != '\0') return own[0] == '/' ? dlopen(own, RTLD_NOW | RTLD_LOCAL) : NULL;
     void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
     /* Where Windows puts it for WSL2, which is not always in the loader's path. */
     return library != NULL ? library : dlopen("/usr/lib/wsl/lib/libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -96,14 +102,17 @@ static void report(sighting *s, nvml_device_t device, const char *prefix) {
 /* A card in MIG mode is as many devices as it has slices, each with memory of its own; the card itself runs nothing. */
 static bool report_slices(sighting *s, nvml_device_t card) {
     unsigned current = 0, pending = 0, most = 0;
-    if (s->api->mig_mode == NULL || s->api->mig_mode(card, &current, &pending) != NVML_SUCCESS || current != 1) return false;
-    if (s->api->mig_count(card, &most) != NVML_SUCCESS) return false;
+    if (s->api->mig_mode == NULL || s->api->mig_mode(card, &current, &pending) != NVML_SUCCESS || current != 1)
+        return false;
+    if (s->api->mig_count(card, &most) != NVML_SUCCESS) return true; /* no slice to show, and still no card to run on */
     for (unsigned i = 0; i < most; i++) {
         nvml_device_t slice = NULL;
         char uuid[96] = "";
         if (s->api->mig_by_index(card, i, &slice) != NVML_SUCCESS) continue;
         s->present++;
-        if (s->visible != NULL && (s->api->uuid(slice, uuid, sizeof uuid) != NVML_SUCCESS || kit_visible_position(s->visible, UINT32_MAX, uuid) < 0)) continue;
+        if (s->visible != NULL && (s->api->uuid(slice, uuid, sizeof uuid) != NVML_SUCCESS ||
+                                   kit_visible_position(s->visible, UINT32_MAX, uuid) < 0))
+            continue;
         report(s, slice, "MIG slice of ");
     }
     return true;
@@ -122,13 +131,23 @@ static void report_card(sighting *s, unsigned index) {
 static void find_runtime(const kolm_host_v1_t *host, char *out, size_t capacity) {
     char interpreter[512];
     out[0] = '\0';
-    if (kit_setting(host, "runtime", "", interpreter, sizeof interpreter) && interpreter[0] == '/' && access(interpreter, X_OK) == 0) kit_format(out, capacity, "%s", interpreter);
+    if (kit_setting(host, "runtime", "", interpreter, sizeof interpreter) && interpreter[0] == '/' &&
+        access(interpreter, X_OK) == 0)
+        kit_format(out, capacity, "%s", interpreter);
 }
 
 static int32_t init_failed(int code, kolm_detect_result_t *out_result) {
-    if (code == NVML_ERROR_DRIVER_NOT_LOADED) return kit_detected(out_result, KOLM_DETECT_ABSENT, "NVIDIA's library is installed, but no NVIDIA driver is loaded", "load the driver (modprobe nvidia), or give the container the device (--gpus all)", "");
-    if (code == NVML_ERROR_LIB_RM_VERSION_MISMATCH) return kit_detected(out_result, KOLM_DETECT_BROKEN, "the NVIDIA library and the loaded kernel driver are of different versions", "reboot, or reload the nvidia kernel modules: the driver was updated while it ran", "");
-    if (code == NVML_ERROR_NO_PERMISSION) return kit_detected(out_result, KOLM_DETECT_BROKEN, "no permission on /dev/nvidia*", "add yourself to the group that owns /dev/nvidiactl (often video), then log in again", "");
+    if (code == NVML_ERROR_DRIVER_NOT_LOADED)
+        return kit_detected(out_result, KOLM_DETECT_ABSENT,
+                            "NVIDIA's library is installed, but no NVIDIA driver is loaded",
+                            "load the driver (modprobe nvidia), or give the container the device (--gpus all)", "");
+    if (code == NVML_ERROR_LIB_RM_VERSION_MISMATCH)
+        return kit_detected(out_result, KOLM_DETECT_BROKEN,
+                            "the NVIDIA library and the loaded kernel driver are of different versions",
+                            "reboot, or reload the nvidia kernel modules: the driver was updated while it ran", "");
+    if (code == NVML_ERROR_NO_PERMISSION)
+        return kit_detected(out_result, KOLM_DETECT_BROKEN, "no permission on /dev/nvidia*",
+                            "add yourself to the group that owns /dev/nvidiactl (often video), then log in again", "");
     char text[128];
     kit_format(text, sizeof text, "the NVIDIA driver does not start: NVML error %d", code);
     return kit_detected(out_result, KOLM_DETECT_BROKEN, text, "run nvidia-smi and look at the kernel log (dmesg)", "");
@@ -137,28 +156,52 @@ static int32_t init_failed(int code, kolm_detect_result_t *out_result) {
 static int32_t look(sighting *s, kolm_detect_result_t *out_result) {
     unsigned count = 0;
     char version[96] = "", text[256];
-    if (s->api->driver_version(version, sizeof version) == NVML_SUCCESS) kit_format(s->driver, sizeof s->driver, "NVIDIA %s", version);
+    if (s->api->driver_version(version, sizeof version) == NVML_SUCCESS)
+        kit_format(s->driver, sizeof s->driver, "NVIDIA %s", version);
     int code = s->api->count(&count);
     if (code != NVML_SUCCESS) return init_failed(code, out_result);
-    for (unsigned i = 0; i < count && s->host->time_left_ms(s->host->user) > 0; i++) report_card(s, i);
+    for (unsigned i = 0; i < count && s->host->time_left_ms(s->host->user) > 0; i++)
+        report_card(s, i);
     if (s->shown > 0) {
-        kit_format(text, sizeof text, "%u device%s: %s%s", s->shown, s->shown == 1 ? "" : "s", s->first, s->shown > 1 ? ", ..." : "");
+        kit_format(text, sizeof text, "%u device%s: %s%s", s->shown, s->shown == 1 ? "" : "s", s->first,
+                   s->shown > 1 ? ", ..." : "");
         return kit_detected(out_result, KOLM_DETECT_AVAILABLE, text, "", s->runtime);
     }
     if (s->present > 0) {
         kit_format(text, sizeof text, "CUDA_VISIBLE_DEVICES hides all %u devices", s->present);
-        return kit_detected(out_result, KOLM_DETECT_ABSENT, text, "unset CUDA_VISIBLE_DEVICES, or name a device in it", "");
+        return kit_detected(out_result, KOLM_DETECT_ABSENT, text, "unset CUDA_VISIBLE_DEVICES, or name a device in it",
+                            "");
     }
-    if (count > 0) return kit_detected(out_result, KOLM_DETECT_BROKEN, "the driver lists cards and gives none: in MIG mode without slices, or lost", "create MIG slices (nvidia-smi mig -cgi), or look at the kernel log (dmesg)", "");
+    if (count > 0)
+        return kit_detected(out_result, KOLM_DETECT_BROKEN,
+                            "the driver lists cards and gives none: in MIG mode without slices, or lost",
+                            "create MIG slices (nvidia-smi mig -cgi), or look at the kernel log (dmesg)", "");
     return kit_detected(out_result, KOLM_DETECT_ABSENT, "the NVIDIA driver is loaded and has no card", "", "");
 }
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result, kolm_error_t *out_error) {
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
+                      kolm_error_t *out_error) {
     (void)args, (void)out_error;
     nvml api = {0};
-    void *library = open_nvml(host);
-    if (library == NULL) return kit_detected(out_result, KOLM_DETECT_ABSENT, "no NVIDIA driver: libnvidia-ml.so.1 is not installed", "install the NVIDIA driver if this machine has such a card", "");
-    if (!bind_nvml(library, &api)) return kit_detected(out_result, KOLM_DETECT_BROKEN, "libnvidia-ml.so.1 is too old or not NVIDIA's: it lacks functions", "install a driver of version 450 or newer", "");
+    char own[512];
+    if (!kit_setting(host, "nvml_library", "", own, sizeof own))
+        return kit_detected(out_result, KOLM_DETECT_BROKEN,
+                            "backends.local-cuda.nvml_library in config.json is too long", "shorten it", "");
+    void *library = open_nvml(own);
+    if (library == NULL && own[0] != '\0') {
+        char text[256];
+        kit_format(text, sizeof text,
+                   "backends.local-cuda.nvml_library in config.json names %.150s, which cannot be loaded", own);
+        return kit_detected(out_result, KOLM_DETECT_BROKEN, text,
+                            "name the absolute path of libnvidia-ml.so.1, or remove the setting", "");
+    }
+    if (library == NULL)
+        return kit_detected(out_result, KOLM_DETECT_ABSENT, "no NVIDIA driver: libnvidia-ml.so.1 is not installed",
+                            "install the NVIDIA driver if this machine has such a card", "");
+    if (!bind_nvml(library, &api))
+        return kit_detected(out_result, KOLM_DETECT_BROKEN,
+                            "libnvidia-ml.so.1 is too old or not NVIDIA's: it lacks functions",
+                            "install a driver of version 450 or newer", "");
     int code = api.init();
     if (code != NVML_SUCCESS) return init_failed(code, out_result);
     sighting s = {.host = host, .api = &api, .visible = secure_getenv("CUDA_VISIBLE_DEVICES")};
@@ -168,18 +211,15 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
     return status;
 }
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result, kolm_error_t *out_error) {
+static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
+                    kolm_error_t *out_error) {
     (void)host, (void)out_error;
     return kit_estimate_lora(args, 4500, out_result); /* one recent card, packed rows */
 }
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT,
-    .name = "local-cuda",
-    .version = KOLM_VERSION,
-    .vendor = "kolm",
-    .licence = "Apache-2.0",
-    .homepage = "https://kolm.example",
-    .detect = detect,
-    .cost = cost,
+    KOLM_BACKEND_HEADER_INIT, .name = "local-cuda",
+    .version = KOLM_VERSION,  .vendor = "kolm",
+    .licence = "Apache-2.0",  .homepage = "https://kolm.example",
+    .detect = detect,         .cost = cost,
 };

@@ -33,7 +33,11 @@ static uint32_t list_adapters(const kolm_host_v1_t *host) {
                 .memory_kind = own ? KOLM_MEMORY_OWN : KOLM_MEMORY_SHARED,
                 .total_memory_bytes = own ? about.DedicatedVideoMemory : about.SharedSystemMemory,
                 .free_memory_bytes = KOLM_MEMORY_UNKNOWN,
-                .index = shown++, .name = name, .id = "", .driver = "DXGI", .runtime = "",
+                .index = shown++,
+                .name = name,
+                .id = "",
+                .driver = "DXGI",
+                .runtime = "",
             };
             host->device(host->user, &record);
         }
@@ -44,7 +48,8 @@ static uint32_t list_adapters(const kolm_host_v1_t *host) {
 }
 
 static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result) {
-    if (list_adapters(host) > 0) return kit_detected(out_result, KOLM_DETECT_AVAILABLE, "DirectX 12 adapters found", "", "");
+    if (list_adapters(host) > 0)
+        return kit_detected(out_result, KOLM_DETECT_AVAILABLE, "DirectX 12 adapters found", "", "");
     return kit_detected(out_result, KOLM_DETECT_ABSENT, "no DirectX 12 adapter but the software one", "", "");
 }
 
@@ -53,11 +58,19 @@ static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result
 /* Under WSL2 the GPU of Windows is /dev/dxg, and Windows mounts its DirectX libraries at /usr/lib/wsl/lib. */
 static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result) {
     char device[256], library[256];
-    if (!kit_setting(host, "dxg", "/dev/dxg", device, sizeof device) || !kit_setting(host, "d3d12_library", "/usr/lib/wsl/lib/libd3d12.so", library, sizeof library))
-        return kit_detected(out_result, KOLM_DETECT_BROKEN, "dxg or d3d12_library in config.json is too long", "shorten it", "");
-    if (access(device, F_OK) != 0) return kit_detected(out_result, KOLM_DETECT_ABSENT, "not Windows, and no WSL2 GPU device (/dev/dxg)", "", "");
-    if (access(device, R_OK | W_OK) != 0) return kit_detected(out_result, KOLM_DETECT_BROKEN, "the WSL2 GPU device /dev/dxg cannot be opened: no permission", "check the permissions of /dev/dxg", "");
-    if (access(library, R_OK) != 0) return kit_detected(out_result, KOLM_DETECT_BROKEN, "the WSL2 GPU device is there, and libd3d12.so is not", "update WSL (wsl --update) and the GPU driver of Windows", "");
+    if (!kit_setting(host, "dxg", "/dev/dxg", device, sizeof device) ||
+        !kit_setting(host, "d3d12_library", "/usr/lib/wsl/lib/libd3d12.so", library, sizeof library))
+        return kit_detected(out_result, KOLM_DETECT_BROKEN, "dxg or d3d12_library in config.json is too long",
+                            "shorten it", "");
+    if (access(device, F_OK) != 0)
+        return kit_detected(out_result, KOLM_DETECT_ABSENT, "not Windows, and no WSL2 GPU device (/dev/dxg)", "", "");
+    if (access(device, R_OK | W_OK) != 0)
+        return kit_detected(out_result, KOLM_DETECT_BROKEN,
+                            "the WSL2 GPU device /dev/dxg cannot be opened: no permission",
+                            "check the permissions of /dev/dxg", "");
+    if (access(library, R_OK) != 0)
+        return kit_detected(out_result, KOLM_DETECT_BROKEN, "the WSL2 GPU device is there, and libd3d12.so is not",
+                            "update WSL (wsl --update) and the GPU driver of Windows", "");
     const kolm_device_t record = {
         .struct_size = (uint32_t)sizeof record,
         .memory_kind = KOLM_MEMORY_SHARED, /* what the device has is known to Windows only */
@@ -74,23 +87,19 @@ static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result
 
 #endif
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result, kolm_error_t *out_error) {
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
+                      kolm_error_t *out_error) {
     (void)args, (void)out_error;
     return look(host, out_result);
 }
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result, kolm_error_t *out_error) {
+static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
+                    kolm_error_t *out_error) {
     (void)host, (void)out_error;
     return kit_estimate_lora(args, 1200, out_result);
 }
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT,
-    .name = "local-directml",
-    .version = KOLM_VERSION,
-    .vendor = "kolm",
-    .licence = "Apache-2.0",
-    .homepage = "https://kolm.example",
-    .detect = detect,
-    .cost = cost,
+    KOLM_BACKEND_HEADER_INIT, .name = "local-directml",           .version = KOLM_VERSION, .vendor = "kolm",
+    .licence = "Apache-2.0",  .homepage = "https://kolm.example", .detect = detect,        .cost = cost,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Metal from C: objc_msgSend for the name, sysctl and Mach for memory. Not compiled to anything but "absent" elsewhere. */
+/* Metal from C: objc_msgSend for the name, sysctl and Mach for memory. Not compiled to anything but "absent" elsewhere.
+ */
 #include "kolm/kit/metal.h"
 
 #include "kolm/kit/backend.h"
@@ -18,13 +19,15 @@ static uint64_t free_bytes(void) {
     mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
     vm_size_t page = 0;
     host_page_size(mach_host_self(), &page);
-    if (host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)&numbers, &count) != KERN_SUCCESS) return KOLM_MEMORY_UNKNOWN;
+    if (host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)&numbers, &count) != KERN_SUCCESS)
+        return KOLM_MEMORY_UNKNOWN;
     return ((uint64_t)numbers.free_count + numbers.inactive_count) * page;
 }
 
 int32_t kit_detect_metal(const kolm_host_v1_t *host, const char *runtime, kolm_detect_result_t *out_result) {
     id device = MTLCreateSystemDefaultDevice();
-    if (device == NULL) return kit_detected(out_result, KOLM_DETECT_ABSENT, "Metal has no device on this machine", "", "");
+    if (device == NULL)
+        return kit_detected(out_result, KOLM_DETECT_ABSENT, "Metal has no device on this machine", "", "");
     id text = ((id(*)(id, SEL))objc_msgSend)(device, sel_registerName("name"));
     const char *name = ((const char *(*)(id, SEL))objc_msgSend)(text, sel_registerName("UTF8String"));
     uint64_t total = KOLM_MEMORY_UNKNOWN;

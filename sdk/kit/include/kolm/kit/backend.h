@@ -19,16 +19,17 @@ int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const
 /* A setting of the backend as text; fallback when it is not set. Returns false when it does not fit. */
 bool kit_setting(const kolm_host_v1_t *host, const char *key, const char *fallback, char *out_text, size_t capacity);
 
-/* ---- CUDA_VISIBLE_DEVICES and its relatives: a comma-separated list of indices or of UUID prefixes. NULL: everything is
- * visible; as the CUDA documentation has it, the list ends at the first entry that is neither. Returns the position in the list, or
- * -1 when the device is not visible. */
+/* ---- CUDA_VISIBLE_DEVICES and its relatives: a comma-separated list of indices or of UUID prefixes that begin with "GPU-" or
+ * "MIG-", in any case. NULL: everything is visible, and the position is the index; as the CUDA documentation has it, the list ends
+ * at the first entry that is neither. uuid may be NULL. Returns the position in the list, or -1 when the device is not visible. */
 int kit_visible_position(const char *list, uint32_t index, const char *uuid);
 
 /* ---- Estimates for LoRA training
  * tokens = epochs * (input bytes / 4 + 16 a row): about four bytes of English are a token, and each row has its template;
  * rate = tokens a second of a 3B model on this silicon, times 1.6 up to 1.5B parameters, 1 to 3B, 0.55 to 7B, 0.30 to 14B, 0.15
  * to 30B and 0.07 above; duration = cold start + tokens / rate. A guess from a table: KOLM_CONFIDENCE_NONE. Fills
- * everything of the result; price decides the cost where it is per hour. epochs 0 means 3, base_parameters 0 means 3B. */
+ * everything of the result; price decides the cost where it is per hour, and parts of a micro-dollar are dropped. epochs 0
+ * means 3, base_parameters 0 means 3B, a rate of 0 that nothing is known. What does not fit is UINT64_MAX - 1. */
 int32_t kit_estimate_lora(const kolm_cost_args_t *args, uint32_t tokens_per_second_3b, kolm_cost_result_t *out_result);
 /* The same for services whose bill does not follow the clock: the duration is estimated, the cost is unknown, and basis says
  * what it depends on. billing is KOLM_BILLING_PER_TOKEN or _PER_CALL. */
