@@ -22,8 +22,8 @@ static void on_progress(void *user, const kolm_progress_t *progress) {
     if (calling->progress != NULL) cli_progress_update(calling->context, calling->progress, progress);
 }
 
-kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict, cli_progress *progress,
-                             cli_calling *out_calling, kolm_error_t *err) {
+kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict,
+                             cli_progress *progress, cli_calling *out_calling, kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
     *out_calling = (cli_calling){.context = context, .progress = progress};
@@ -53,10 +53,15 @@ void cli_calling_end(cli_calling *calling) {
 kit_status cli_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) {
     if (result->verdict == HOST_OK) return KOLM_OK;
     *out_exit = result->verdict == HOST_CANCELLED ? CLI_EXIT_INTERRUPTED : CLI_EXIT_BACKEND;
-    if (result->verdict == HOST_CANCELLED) return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits", "interrupted during %s", what);
+    if (result->verdict == HOST_CANCELLED)
+        return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits",
+                        "interrupted during %s", what);
     char text[600];
     host_verdict_text(result, text, sizeof text);
-    int32_t code = result->error.code != KOLM_OK && result->error.code != KOLM_E_CANCELLED ? result->error.code : KOLM_E_INTERNAL;
-    const char *remedy = result->error.remedy[0] != '\0' ? result->error.remedy : "try another backend with --backend; `kolm compute list` names them";
+    int32_t code =
+        result->error.code != KOLM_OK && result->error.code != KOLM_E_CANCELLED ? result->error.code : KOLM_E_INTERNAL;
+    const char *remedy = result->error.remedy[0] != '\0'
+                             ? result->error.remedy
+                             : "try another backend with --backend; `kolm compute list` names them";
     return kit_fail(err, code, remedy, "%s: %s", what, text);
 }

@@ -16,8 +16,8 @@ typedef struct cli_calling {
 } cli_calling;
 
 /* Fills calling for a call of backend. */
-kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict, cli_progress *progress,
-                             cli_calling *out_calling, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict,
+                             cli_progress *progress, cli_calling *out_calling, kolm_error_t *err) KIT_MUST_USE;
 void cli_calling_end(cli_calling *calling);
 
 /* OK for HOST_OK; else the error of the result, and *out_exit 130 or 5. what: "training on local-x". */

@@ -9,16 +9,22 @@
  * Precedence: --backend, then KOLM_BACKEND, then "backend" of config.json, then the picker. A backend that a person
  * named is used or is an error; it never becomes another one. One thread.
  */
-typedef enum cli_chosen_by { CLI_BY_FLAG, CLI_BY_ENVIRONMENT, CLI_BY_CONFIG, CLI_BY_PICKER, CLI_BY_MODEL } cli_chosen_by;
+typedef enum cli_chosen_by {
+    CLI_BY_FLAG,
+    CLI_BY_ENVIRONMENT,
+    CLI_BY_CONFIG,
+    CLI_BY_PICKER,
+    CLI_BY_MODEL
+} cli_chosen_by;
 
 typedef struct cli_choose_options {
     const char *backend; /* value of --backend, or NULL */
-    const char *maker;   /* who made the model that is to be run: goes before the defaults and the picker when it is here and
-                            available, and does not count otherwise. NULL: none */
+    const char *maker; /* who made the model that is to be run: goes before the defaults and the picker when it is here
+                          and available, and does not count otherwise. NULL: none */
     pick_constraints constraints;
     bool airgap_strict; /* constraints.airgap is enforced by the kernel, on detection too */
-    bool refresh; /* do not believe the detection cache */
-    bool picker_only; /* the defaults of the user do not count: only backend, or else the picker */
+    bool refresh;       /* do not believe the detection cache */
+    bool picker_only;   /* the defaults of the user do not count: only backend, or else the picker */
 } cli_choose_options;
 
 typedef struct cli_choice {

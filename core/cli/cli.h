@@ -34,6 +34,10 @@ typedef struct cli_command {
  * prefix is what comes before the word in messages: "kolm" or "kolm compute". */
 int cli_dispatch(struct cli_context *context, const char *prefix, const cli_command *table, size_t count, int argc,
                  char **argv);
+/* A verb that is only a group of others, with argv as it got it: dispatches, or prints what there is. summary: what the
+ * help begins with. */
+int cli_group_of(struct cli_context *context, const char *prefix, const char *summary, const cli_command *table,
+                 size_t count, int argc, char **argv);
 
 int cli_cmd_compile(struct cli_context *context, int argc, char **argv);
 int cli_cmd_run(struct cli_context *context, int argc, char **argv);

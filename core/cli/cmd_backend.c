@@ -15,13 +15,6 @@ static const cli_command verbs[] = {
 };
 
 int cli_cmd_backend(cli_context *context, int argc, char **argv) {
-    const size_t count = sizeof verbs / sizeof *verbs;
-    bool help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-    if (argc >= 2 && !help) return cli_dispatch(context, "kolm backend", verbs, count, argc - 1, argv + 1);
-    cli_print(context, "kolm backend: for those who make, package or admit backends.\n\n"
-                       "usage: kolm backend COMMAND [options]\n\ncommands:\n");
-    for (size_t i = 0; i < count; i++)
-        cli_print(context, "  %-8s  %s\n", verbs[i].name, verbs[i].help);
-    cli_print(context, "\n  kolm backend COMMAND --help says more.\n");
-    return help ? CLI_EXIT_OK : CLI_EXIT_USAGE;
+    return cli_group_of(context, "kolm backend", "for those who make, package or admit backends.", verbs,
+                        sizeof verbs / sizeof *verbs, argc, argv);
 }

@@ -24,14 +24,17 @@ static int parse(compile *c, int argc, char **argv) {
         {"min-accuracy", 0, CLI_FRACTION, &r->min_accuracy, "A", "accuracy that the model must reach (0.80)"},
         {"effort", 0, CLI_STRING, &r->effort, "EFFORT", "quick, normal or high (normal)"},
         {"abstain", 0, CLI_FRACTION, &r->abstain, "P", "withhold answers below this confidence"},
-        {"target-accuracy", 0, CLI_FRACTION, &r->target_accuracy, "A", "withhold just enough answers to reach this accuracy"},
+        {"target-accuracy", 0, CLI_FRACTION, &r->target_accuracy, "A",
+         "withhold just enough answers to reach this accuracy"},
         {"seed", 0, CLI_U64, &r->seed, "N", "seed of every random choice (0)"},
         {"threads", 0, CLI_U64, &r->threads, "N", "processors to use; the result does not depend on it"},
         {"skip-bad", 0, CLI_FLAG, &r->skip_bad, NULL, "count bad rows instead of stopping at the first"},
         {"input-col", 0, CLI_STRING, &r->input_col, "NAME", "column or key of the input"},
         {"output-col", 0, CLI_STRING, &r->output_col, "NAME", "column or key of the output"},
-        {"airgap", 0, CLI_MODE, &r->airgap, "strict|advisory", "no network for anything that runs, enforced (strict) or only asked for"},
-        {"allow-private-remote", 0, CLI_FLAG, &r->allow_private_remote, NULL, "with --airgap: a box of yours on a private address may be used"},
+        {"airgap", 0, CLI_MODE, &r->airgap, "strict|advisory",
+         "no network for anything that runs, enforced (strict) or only asked for"},
+        {"allow-private-remote", 0, CLI_FLAG, &r->allow_private_remote, NULL,
+         "with --airgap: a box of yours on a private address may be used"},
         {"budget", 0, CLI_USD, &r->budget, "USD", "refuse a job that is quoted above this"},
         {"min-vram", 0, CLI_GB, &r->min_vram, "GB", "only backends with this much accelerator memory"},
         {"max-tier", 0, CLI_U64, &r->max_tier, "N", "only backends of this tier or a lower one"},
@@ -45,15 +48,18 @@ static int parse(compile *c, int argc, char **argv) {
         .command = "kolm compile",
         .words = "",
         .summary = "Trains a model from examples, scores it, and signs it when it is good enough.",
-        .notes = "A row is {\"input\": \"...\", \"output\": \"...\"}. Below a gate no artifact is written: NAME-VERSION.failed says why, and the\n"
+        .notes = "A row is {\"input\": \"...\", \"output\": \"...\"}. Below a gate no artifact is written: "
+                 "NAME-VERSION.failed says why, and the\n"
                  "exit code is 4.",
         .options = options,
         .option_count = sizeof options / sizeof *options,
     };
     int exit_code = cli_options_parse(c->context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    if (r->task == NULL) return cli_usage_error(c->context, syntax.command, "--task (-t) is missing: the name of the model to make");
-    if (r->data == NULL) return cli_usage_error(c->context, syntax.command, "--data (-d) is missing: the rows to learn from");
+    if (r->task == NULL)
+        return cli_usage_error(c->context, syntax.command, "--task (-t) is missing: the name of the model to make");
+    if (r->data == NULL)
+        return cli_usage_error(c->context, syntax.command, "--data (-d) is missing: the rows to learn from");
     return -1;
 }
 
@@ -69,12 +75,15 @@ static kit_status run(compile *c, bool *out_ships, kolm_error_t *err) {
 }
 
 static int finish(compile *c, bool ships) {
-    if (c->context->json) return cli_print_json(c->context, compile_record(c, ships), ships ? CLI_EXIT_OK : CLI_EXIT_GATE);
+    if (c->context->json)
+        return cli_print_json(c->context, compile_record(c, ships), ships ? CLI_EXIT_OK : CLI_EXIT_GATE);
     if (ships) {
         compile_print_shipped(c);
         return CLI_EXIT_OK;
     }
-    cli_print(c->context, "[failed]      %s  nothing was shipped; the report, the answers and the confusions are there\n", cli_safe(c->failed_path));
+    cli_print(c->context,
+              "[failed]      %s  nothing was shipped; the report, the answers and the confusions are there\n",
+              cli_safe(c->failed_path));
     cli_print(c->context, "[failed]      what to try: %s\n", compile_advice(c));
     return CLI_EXIT_GATE;
 }
@@ -82,8 +91,10 @@ static int finish(compile *c, bool ships) {
 static void clean_up(compile *c) {
     kolm_error_t err = KIT_ERROR_INIT;
     bool keep = c->request.keep_job && c->job.path != NULL;
-    if (keep && job_directory_keep(&c->job, &err) != KOLM_OK) cli_warn(c->context, "%s", cli_safe(err.text));
-    else if (keep && !c->context->json) cli_print(c->context, "[job]         %s\n", cli_safe(c->job.path));
+    if (keep && job_directory_keep(&c->job, &err) != KOLM_OK)
+        cli_warn(c->context, "%s", cli_safe(err.text));
+    else if (keep && !c->context->json)
+        cli_print(c->context, "[job]         %s\n", cli_safe(c->job.path));
     job_directory_close(&c->job, keep);
     for (size_t i = 0; i < c->payload_count; i++) {
         free(c->payload[i].name);
@@ -106,7 +117,8 @@ int cli_cmd_compile(cli_context *context, int argc, char **argv) {
     compile *c = calloc(1, sizeof *c);
     kolm_error_t err = KIT_ERROR_INIT;
     if (c == NULL) {
-        err.code = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        err.code =
+            kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
         return cli_error(context, CLI_EXIT_INTERNAL, &err);
     }
     c->context = context;
@@ -119,8 +131,11 @@ int cli_cmd_compile(cli_context *context, int argc, char **argv) {
     if (exit_code < 0) {
         bool ships = false;
         kit_status status = run(c, &ships, &err);
-        if (status == KOLM_OK) exit_code = finish(c, ships);
-        else exit_code = cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : c->exit_code, &err);
+        if (status == KOLM_OK)
+            exit_code = finish(c, ships);
+        else
+            exit_code = cli_error(
+                context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : c->exit_code, &err);
     }
     clean_up(c);
     return exit_code;

@@ -75,7 +75,8 @@ static void constraints_of(const pick_options *o, pick_constraints *k) {
 }
 
 /* The formula ranks places; a place that this version cannot use yet may win. Then who would really be used is said. */
-static kit_status note_detect_only(cli_context *context, const pick_result *result, const pick_constraints *constraints, kolm_error_t *err) {
+static kit_status note_detect_only(cli_context *context, const pick_result *result, const pick_constraints *constraints,
+                                   kolm_error_t *err) {
     if (!result->winner) return KOLM_OK;
     const pick_candidate *winner = &result->candidates[result->winner->candidate];
     pick_slot slot = constraints->infer ? winner->infer_slot : winner->train_slot;
@@ -85,22 +86,27 @@ static kit_status note_detect_only(cli_context *context, const pick_result *resu
     dispatch.need_slot = true;
     KIT_TRY(pick_run(result->candidates, result->count, &dispatch, &usable, err));
     const char *verb = constraints->infer ? "kolm run" : "kolm compile";
-    if (usable->winner) cli_print(context, "note:    %s is detect only in this version; %s would use %s\n", winner->name, verb, usable->candidates[usable->winner->candidate].name);
-    else cli_print(context, "note:    %s is detect only in this version; %s would find nothing to use\n", winner->name, verb);
+    if (usable->winner)
+        cli_print(context, "note:    %s is detect only in this version; %s would use %s\n", winner->name, verb,
+                  usable->candidates[usable->winner->candidate].name);
+    else
+        cli_print(context, "note:    %s is detect only in this version; %s would find nothing to use\n", winner->name,
+                  verb);
     pick_result_free(usable);
     return KOLM_OK;
 }
 
 /* Prints the answer in the asked form; 0, or 3 when nobody was picked. record is taken. */
-static int answer(cli_context *context, const pick_result *result, const pick_constraints *constraints, const pick_options *o,
-                  cJSON *record) {
+static int answer(cli_context *context, const pick_result *result, const pick_constraints *constraints,
+                  const pick_options *o, cJSON *record) {
     int exit_code = result->winner ? CLI_EXIT_OK : CLI_EXIT_NOTHING;
     kolm_error_t err = KIT_ERROR_INIT;
     if (context->json) {
         exit_code = cli_print_json(context, record, exit_code);
     } else {
         cli_pick_print(context, result);
-        if (note_detect_only(context, result, constraints, &err) != KOLM_OK) exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
+        if (note_detect_only(context, result, constraints, &err) != KOLM_OK)
+            exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
         if (o->explain) cli_pick_explain(context, result);
         cJSON_Delete(record);
     }
@@ -159,7 +165,8 @@ static int replay(cli_context *context, const pick_options *o) {
         exit_code = cli_error(context, cli_exit_of(status), &err);
     } else {
         status = pick_records_agree(recorded, again, &err);
-        exit_code = status == KOLM_OK ? answer(context, result, &question->constraints, o, again) : cli_error(context, CLI_EXIT_VERIFY, &err);
+        exit_code = status == KOLM_OK ? answer(context, result, &question->constraints, o, again)
+                                      : cli_error(context, CLI_EXIT_VERIFY, &err);
         if (status != KOLM_OK) cJSON_Delete(again);
     }
     pick_result_free(result);

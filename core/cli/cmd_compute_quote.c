@@ -15,7 +15,7 @@
 
 #define CHUNK 65536
 #define COUNT_MAX 1000000000000u /* of rows and the like: above it a sum would not fit, and nobody means it */
-#define BYTES_PER_ROW 120 /* assumed where only --rows is given: a short ticket */
+#define BYTES_PER_ROW 120        /* assumed where only --rows is given: a short ticket */
 
 typedef struct quote_options {
     const char *data, *recipe;
@@ -28,7 +28,8 @@ static kit_status measure(const char *path, uint64_t *out_rows, uint64_t *out_by
     char *chunk = NULL;
     struct stat st;
     bool blank = true;
-    int fd = strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd =
+        strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     kit_status status = KOLM_OK;
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode)) {
@@ -46,7 +47,8 @@ static kit_status measure(const char *path, uint64_t *out_rows, uint64_t *out_by
         if (n < 0) status = kit_fail_errno(err, errno, "cannot read %s", path);
         if (n <= 0) break;
         if (memchr(chunk, '\0', (size_t)n)) {
-            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a JSONL, CSV or TSV file", "%s is not text: it holds binary bytes", path);
+            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a JSONL, CSV or TSV file",
+                              "%s is not text: it holds binary bytes", path);
             break;
         }
         *out_bytes += (uint64_t)n;
@@ -212,7 +214,8 @@ static int quote(cli_context *context, const quote_options *o) {
 int cli_compute_quote(cli_context *context, int argc, char **argv) {
     quote_options o = {0};
     const cli_option options[] = {
-        {"data", 'd', CLI_STRING, &o.data, "FILE", "the training data: rows and bytes are counted; - for standard input"},
+        {"data", 'd', CLI_STRING, &o.data, "FILE",
+         "the training data: rows and bytes are counted; - for standard input"},
         {"rows", 0, CLI_U64, &o.rows, "N", "training rows, instead of -d"},
         {"bytes", 0, CLI_U64, &o.bytes, "N", "bytes of all inputs"},
         {"labels", 0, CLI_U64, &o.labels, "N", "distinct outputs, where known"},
@@ -233,9 +236,11 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
     if (o.recipe && strcmp(o.recipe, "linear") != 0 && strcmp(o.recipe, "lora") != 0) {
         return cli_usage_error(context, syntax.command, "--recipe: '%s' is not linear or lora", cli_safe(o.recipe));
     }
-    if (o.rows.value > COUNT_MAX || o.bytes.value > COUNT_MAX * 1000 || o.labels.value > COUNT_MAX || o.parameters.value > COUNT_MAX * 1000)
+    if (o.rows.value > COUNT_MAX || o.bytes.value > COUNT_MAX * 1000 || o.labels.value > COUNT_MAX ||
+        o.parameters.value > COUNT_MAX * 1000)
         return cli_usage_error(context, syntax.command, "one of the numbers is too large for any job");
-    if (o.rows.set && o.rows.value == 0) return cli_usage_error(context, syntax.command, "--rows 0: there is nothing to quote");
+    if (o.rows.set && o.rows.value == 0)
+        return cli_usage_error(context, syntax.command, "--rows 0: there is nothing to quote");
     if (o.epochs.value > UINT32_MAX)
         return cli_usage_error(context, syntax.command, "--epochs: the number is too large");
     return quote(context, &o);

@@ -20,12 +20,16 @@ static double number(const cJSON *object, const char *key) {
 static void print_rows(cli_context *context, const cJSON *data, const char *part, const char *shown) {
     const char *sha256 = NULL;
     const cJSON *object = kit_json_get(data, part);
-    if (kit_json_get_string(object, "sha256", &sha256)) cli_print(context, "%-12s %.0f rows, sha256 %s\n", shown, number(object, "rows"), cli_safe(sha256));
+    if (kit_json_get_string(object, "sha256", &sha256))
+        cli_print(context, "%-12s %.0f rows, sha256 %s\n", shown, number(object, "rows"), cli_safe(sha256));
 }
 
 static void print_score(cli_context *context, const cJSON *k) {
-    cli_print(context, "%-12s %.4f  (accuracy %.4f, coverage %.4f, size %.4f, latency %.4f, cost %.4f)\n", "K-score", number(k, "k"), number(k, "accuracy"), number(k, "coverage"), number(k, "size"), number(k, "latency"), number(k, "cost"));
-    cli_print(context, "%-12s %.0f correct of %.0f answered, n = %.0f\n", "measured", number(k, "correct"), number(k, "answered"), number(k, "n"));
+    cli_print(context, "%-12s %.4f  (accuracy %.4f, coverage %.4f, size %.4f, latency %.4f, cost %.4f)\n", "K-score",
+              number(k, "k"), number(k, "accuracy"), number(k, "coverage"), number(k, "size"), number(k, "latency"),
+              number(k, "cost"));
+    cli_print(context, "%-12s %.0f correct of %.0f answered, n = %.0f\n", "measured", number(k, "correct"),
+              number(k, "answered"), number(k, "n"));
 }
 
 static void print_labels(cli_context *context, const cJSON *report) {
@@ -55,7 +59,8 @@ static void print_human(cli_context *context, artifact *a) {
     cli_print(context, "%-12s %s\n", "size", cli_bytes(size, sizeof size, artifact_size(a)));
     for (size_t i = 0; i < artifact_entry_count(a); i++) {
         const artifact_entry *entry = artifact_entry_at(a, i);
-        cli_print(context, "  %-32s %10s%s%s\n", entry->name, cli_bytes(size, sizeof size, entry->size), entry->sha256[0] != '\0' ? "  " : "", entry->sha256);
+        cli_print(context, "  %-32s %10s%s%s\n", entry->name, cli_bytes(size, sizeof size, entry->size),
+                  entry->sha256[0] != '\0' ? "  " : "", entry->sha256);
     }
     cli_print(context, "This is what the file says of itself; `kolm verify` says whether to believe it.\n");
 }
@@ -66,7 +71,8 @@ static bool put_entries(cJSON *object, const artifact *a) {
     for (size_t i = 0; good && i < artifact_entry_count(a); i++) {
         const artifact_entry *entry = artifact_entry_at(a, i);
         cJSON *item = cJSON_CreateObject();
-        good = kit_json_put_string(item, "name", entry->name) && kit_json_put_u64(item, "offset", entry->offset) && kit_json_put_u64(item, "size", entry->size) && cJSON_AddItemToArray(array, item);
+        good = kit_json_put_string(item, "name", entry->name) && kit_json_put_u64(item, "offset", entry->offset) &&
+               kit_json_put_u64(item, "size", entry->size) && cJSON_AddItemToArray(array, item);
         if (!good) cJSON_Delete(item);
     }
     if (good) return kit_json_put(object, "entries", array);
@@ -76,8 +82,10 @@ static bool put_entries(cJSON *object, const artifact *a) {
 
 static int print_json(cli_context *context, const artifact *a) {
     cJSON *object = cJSON_CreateObject();
-    bool good = kit_json_put_string(object, "schema", "kolm.inspect/1") && kit_json_put_string(object, "manifest_sha256", artifact_manifest_sha256(a)) && kit_json_put_u64(object, "size", artifact_size(a)) &&
-                put_entries(object, a) && kit_json_put(object, "manifest", cJSON_Duplicate(artifact_manifest(a), 1));
+    bool good = kit_json_put_string(object, "schema", "kolm.inspect/1") &&
+                kit_json_put_string(object, "manifest_sha256", artifact_manifest_sha256(a)) &&
+                kit_json_put_u64(object, "size", artifact_size(a)) && put_entries(object, a) &&
+                kit_json_put(object, "manifest", cJSON_Duplicate(artifact_manifest(a), 1));
     if (good) return cli_print_json(context, object, CLI_EXIT_OK);
     cJSON_Delete(object);
     return cli_print_json(context, NULL, CLI_EXIT_OK);
@@ -88,7 +96,8 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm inspect",
         .words = "FILE.kolm",
-        .summary = "Shows what a compiled model holds: its manifest and its entries. Believes nothing and checks no signature.",
+        .summary = "Shows what a compiled model holds: its manifest and its entries. Believes nothing and checks no "
+                   "signature.",
         .min_words = 1,
         .max_words = 1,
         .words_out = argv,
@@ -99,10 +108,15 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     artifact *a = NULL;
     kit_status status = artifact_open(argv[0], &a, &err);
-    if (status != KOLM_OK) return cli_error(context, status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? CLI_EXIT_VERIFY : cli_exit_of(status), &err);
+    if (status != KOLM_OK)
+        return cli_error(
+            context, status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? CLI_EXIT_VERIFY : cli_exit_of(status),
+            &err);
     exit_code = CLI_EXIT_OK;
-    if (context->json) exit_code = print_json(context, a);
-    else print_human(context, a);
+    if (context->json)
+        exit_code = print_json(context, a);
+    else
+        print_human(context, a);
     artifact_close(a);
     return exit_code;
 }

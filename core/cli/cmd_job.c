@@ -165,9 +165,6 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
 static const cli_command verbs[] = {{"run", "do a job directory on this machine", job_run_verb}};
 
 int cli_cmd_job(cli_context *context, int argc, char **argv) {
-    bool help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-    if (argc >= 2 && !help) return cli_dispatch(context, "kolm job", verbs, 1, argc - 1, argv + 1);
-    cli_print(context, "kolm job: job directories, as backends get them (docs/job-protocol.md).\n\n"
-                       "usage: kolm job run DIR [options]\n");
-    return help ? CLI_EXIT_OK : CLI_EXIT_USAGE;
+    return cli_group_of(context, "kolm job", "job directories, as backends get them (docs/job-protocol.md).", verbs,
+                        sizeof verbs / sizeof *verbs, argc, argv);
 }

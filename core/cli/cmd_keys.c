@@ -34,8 +34,12 @@ static bool put_key(cJSON *array, const receipt_trusted *t) {
     if (t->valid_from != RECEIPT_NO_START) time_text(t->valid_from, from);
     if (t->valid_to != RECEIPT_NO_END) time_text(t->valid_to, to);
     cJSON *item = cJSON_CreateObject();
-    bool good = kit_json_put_string(item, "keyid", t->key.keyid) && kit_json_put_string(item, "label", t->label) && kit_json_put_bool(item, "own", t->own) && kit_json_put_bool(item, "trusted", t->trusted && !t->revoked) &&
-                kit_json_put_bool(item, "revoked", t->revoked) && kit_json_put_string(item, "reason", t->revoked ? t->reason : NULL) && kit_json_put_string(item, "valid_from", from[0] != '\0' ? from : NULL) &&
+    bool good = kit_json_put_string(item, "keyid", t->key.keyid) && kit_json_put_string(item, "label", t->label) &&
+                kit_json_put_bool(item, "own", t->own) &&
+                kit_json_put_bool(item, "trusted", t->trusted && !t->revoked) &&
+                kit_json_put_bool(item, "revoked", t->revoked) &&
+                kit_json_put_string(item, "reason", t->revoked ? t->reason : NULL) &&
+                kit_json_put_string(item, "valid_from", from[0] != '\0' ? from : NULL) &&
                 kit_json_put_string(item, "valid_to", to[0] != '\0' ? to : NULL) && cJSON_AddItemToArray(array, item);
     if (!good) cJSON_Delete(item);
     return good;
@@ -44,13 +48,19 @@ static bool put_key(cJSON *array, const receipt_trusted *t) {
 static void print_key(cli_context *context, const receipt_trusted *t) {
     char to[RECEIPT_TIME_BYTES] = "";
     if (t->valid_to != RECEIPT_NO_END) time_text(t->valid_to, to);
-    cli_print(context, "%s  %s%s%s  %s", t->key.keyid, t->revoked ? "revoked" : t->own ? "own" : "trusted", to[0] != '\0' ? " until " : "", to, cli_safe(t->label));
+    cli_print(context, "%s  %s%s%s  %s", t->key.keyid,
+              t->revoked ? "revoked"
+              : t->own   ? "own"
+                         : "trusted",
+              to[0] != '\0' ? " until " : "", to, cli_safe(t->label));
     if (t->revoked) cli_print(context, "  (%s)", cli_safe(t->reason));
     cli_print(context, "\n");
 }
 
 static int keys_list(cli_context *context, int argc, char **argv) {
-    const cli_syntax syntax = {.command = "kolm keys list", .words = "", .summary = "Lists the keys that are believed here, and those that are revoked."};
+    const cli_syntax syntax = {.command = "kolm keys list",
+                               .words = "",
+                               .summary = "Lists the keys that are believed here, and those that are revoked."};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -64,13 +74,17 @@ static int keys_list(cli_context *context, int argc, char **argv) {
     } else if (context->json) {
         cJSON *object = cJSON_CreateObject(), *array = cJSON_CreateArray();
         bool good = array != NULL && kit_json_put_string(object, "schema", "kolm.keys/1");
-        for (size_t i = 0; good && i < receipt_keyring_count(ring); i++) good = put_key(array, receipt_keyring_at(ring, i));
-        if (good) good = kit_json_put(object, "keys", array);
-        else cJSON_Delete(array);
+        for (size_t i = 0; good && i < receipt_keyring_count(ring); i++)
+            good = put_key(array, receipt_keyring_at(ring, i));
+        if (good)
+            good = kit_json_put(object, "keys", array);
+        else
+            cJSON_Delete(array);
         if (!good) cJSON_Delete(object);
         exit_code = cli_print_json(context, good ? object : NULL, CLI_EXIT_OK);
     } else {
-        for (size_t i = 0; i < receipt_keyring_count(ring); i++) print_key(context, receipt_keyring_at(ring, i));
+        for (size_t i = 0; i < receipt_keyring_count(ring); i++)
+            print_key(context, receipt_keyring_at(ring, i));
         if (receipt_keyring_count(ring) == 0) cli_print(context, "no keys yet; the first `kolm compile` makes one\n");
     }
     receipt_keyring_free(ring);
@@ -79,9 +93,11 @@ static int keys_list(cli_context *context, int argc, char **argv) {
 }
 
 /* What a verb did to one key; more is a second field, or NULL. */
-static int print_done(cli_context *context, const char *schema, const char *keyid, const char *more, const char *value) {
+static int print_done(cli_context *context, const char *schema, const char *keyid, const char *more,
+                      const char *value) {
     cJSON *object = cJSON_CreateObject();
-    bool good = kit_json_put_string(object, "schema", schema) && kit_json_put_string(object, "keyid", keyid) && (more == NULL || kit_json_put_string(object, more, value));
+    bool good = kit_json_put_string(object, "schema", schema) && kit_json_put_string(object, "keyid", keyid) &&
+                (more == NULL || kit_json_put_string(object, more, value));
     if (good) return cli_print_json(context, object, CLI_EXIT_OK);
     cJSON_Delete(object);
     return cli_print_json(context, NULL, CLI_EXIT_OK);
@@ -95,15 +111,21 @@ static kit_status export_key(cli_context *context, int *out_exit, kolm_error_t *
     receipt_key *key = NULL;
     kit_status status = keys_directory(context, true, &dir, err);
     if (status == KOLM_OK) status = receipt_key_open(dir, &key, &created, err);
-    if (status == KOLM_OK && context->json) *out_exit = print_done(context, "kolm.keys.export/1", receipt_key_public(key)->keyid, "public_key", receipt_key_pem(key));
-    else if (status == KOLM_OK) cli_print(context, "%s", receipt_key_pem(key));
+    if (status == KOLM_OK && context->json)
+        *out_exit = print_done(context, "kolm.keys.export/1", receipt_key_public(key)->keyid, "public_key",
+                               receipt_key_pem(key));
+    else if (status == KOLM_OK)
+        cli_print(context, "%s", receipt_key_pem(key));
     receipt_key_free(key);
     free(dir);
     return status;
 }
 
 static int keys_export(cli_context *context, int argc, char **argv) {
-    const cli_syntax syntax = {.command = "kolm keys export", .words = "", .summary = "Prints the public half of the signing key, for others to trust; makes the key on first use."};
+    const cli_syntax syntax = {
+        .command = "kolm keys export",
+        .words = "",
+        .summary = "Prints the public half of the signing key, for others to trust; makes the key on first use."};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -122,7 +144,8 @@ typedef struct trust_request {
 static kit_status parse_time(const char *text, const char *option, int64_t fallback, int64_t *out, kolm_error_t *err) {
     *out = fallback;
     if (text == NULL || receipt_time_parse(text, out)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "write it like 2026-01-31 or 2026-01-31T12:00:00Z", "--%s '%s' is not a date", option, text);
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "write it like 2026-01-31 or 2026-01-31T12:00:00Z",
+                    "--%s '%s' is not a date", option, text);
 }
 
 static kit_status trust_key(cli_context *context, const trust_request *r, receipt_public *out_key, kolm_error_t *err) {
@@ -132,7 +155,8 @@ static kit_status trust_key(cli_context *context, const trust_request *r, receip
     KIT_TRY(parse_time(r->to, "to", RECEIPT_NO_END, &to, err));
     KIT_TRY(receipt_public_read(r->words[0], out_key, err));
     kit_status status = keys_directory(context, true, &dir, err);
-    if (status == KOLM_OK) status = receipt_keys_trust(dir, out_key, r->label != NULL ? r->label : "", from, to, (int64_t)time(NULL), err);
+    if (status == KOLM_OK)
+        status = receipt_keys_trust(dir, out_key, r->label != NULL ? r->label : "", from, to, (int64_t)time(NULL), err);
     free(dir);
     return status;
 }
@@ -145,8 +169,15 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
         {"to", 0, CLI_STRING, &r.to, "DATE", "believe nothing signed after"},
     };
     size_t word_count = 0;
-    const cli_syntax syntax = {.command = "kolm keys trust", .words = "FILE.pem", .summary = "Believes signatures of this public key from now on.", .options = options, .option_count = 3, .min_words = 1, .max_words = 1,
-                               .words_out = argv, .word_count_out = &word_count};
+    const cli_syntax syntax = {.command = "kolm keys trust",
+                               .words = "FILE.pem",
+                               .summary = "Believes signatures of this public key from now on.",
+                               .options = options,
+                               .option_count = 3,
+                               .min_words = 1,
+                               .max_words = 1,
+                               .words_out = argv,
+                               .word_count_out = &word_count};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -164,14 +195,22 @@ static int keys_revoke(cli_context *context, int argc, char **argv) {
     const char *reason = NULL;
     size_t word_count = 0;
     const cli_option options[] = {{"reason", 0, CLI_STRING, &reason, "TEXT", "why; kept beside the key"}};
-    const cli_syntax syntax = {.command = "kolm keys revoke", .words = "KEYID", .summary = "Never believes this key again. There is no way back.", .options = options, .option_count = 1, .min_words = 1, .max_words = 1,
-                               .words_out = argv, .word_count_out = &word_count};
+    const cli_syntax syntax = {.command = "kolm keys revoke",
+                               .words = "KEYID",
+                               .summary = "Never believes this key again. There is no way back.",
+                               .options = options,
+                               .option_count = 1,
+                               .min_words = 1,
+                               .max_words = 1,
+                               .words_out = argv,
+                               .word_count_out = &word_count};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
     char *dir = NULL, keyid[KIT_SHA256_HEX];
     kit_status status = keys_directory(context, true, &dir, &err);
-    if (status == KOLM_OK) status = receipt_keys_revoke(dir, argv[0], reason != NULL ? reason : "", (int64_t)time(NULL), keyid, &err);
+    if (status == KOLM_OK)
+        status = receipt_keys_revoke(dir, argv[0], reason != NULL ? reason : "", (int64_t)time(NULL), keyid, &err);
     free(dir);
     if (status != KOLM_OK) return failed(context, status, &err);
     if (context->json) return print_done(context, "kolm.keys.revoke/1", keyid, NULL, NULL);
@@ -180,7 +219,10 @@ static int keys_revoke(cli_context *context, int argc, char **argv) {
 }
 
 static int keys_rotate(cli_context *context, int argc, char **argv) {
-    const cli_syntax syntax = {.command = "kolm keys rotate", .words = "", .summary = "Replaces the signing key; the old one signs for the new one and stays trusted until now."};
+    const cli_syntax syntax = {
+        .command = "kolm keys rotate",
+        .words = "",
+        .summary = "Replaces the signing key; the old one signs for the new one and stays trusted until now."};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -206,10 +248,6 @@ static const cli_command verbs[] = {
 };
 
 int cli_cmd_keys(cli_context *context, int argc, char **argv) {
-    size_t count = sizeof verbs / sizeof *verbs;
-    bool help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0);
-    if (argc >= 2 && !help) return cli_dispatch(context, "kolm keys", verbs, count, argc - 1, argv + 1);
-    cli_print(context, "Keys: which one signs here, and whose signatures count.\n\nusage: kolm keys COMMAND [options]\n\ncommands:\n");
-    for (size_t i = 0; i < count; i++) cli_print(context, "  %-10s  %s\n", verbs[i].name, verbs[i].help);
-    return help ? CLI_EXIT_OK : CLI_EXIT_USAGE;
+    return cli_group_of(context, "kolm keys", "which key signs here, and whose signatures count.", verbs,
+                        sizeof verbs / sizeof *verbs, argc, argv);
 }

@@ -40,9 +40,11 @@ static kit_status put_question(kit_buf *out, const char *id, const char *input, 
     return kit_buf_ok(out, err);
 }
 
-#define ROW_REMEDY "each line must be one JSON object with the text \"input\", and \"id\" as text or a whole number if at all"
+#define ROW_REMEDY                                                                                                     \
+    "each line must be one JSON object with the text \"input\", and \"id\" as text or a whole number if at all"
 
-/* The id of a row comes back with its answer, so what cannot come back as it was is refused. Without one: the line number. */
+/* The id of a row comes back with its answer, so what cannot come back as it was is refused. Without one: the line
+ * number. */
 static bool id_of(const cJSON *object, char *number, size_t capacity, const char **out_id) {
     const cJSON *item = kit_json_get(object, "id");
     uint64_t numeric = 0;
@@ -53,7 +55,8 @@ static bool id_of(const cJSON *object, char *number, size_t capacity, const char
     return true;
 }
 
-static kit_status json_question(const char *line, size_t length, unsigned long long number, kit_buf *out, kolm_error_t *err) {
+static kit_status json_question(const char *line, size_t length, unsigned long long number, kit_buf *out,
+                                kolm_error_t *err) {
     cJSON *object = NULL;
     const char *id = NULL, *input = NULL;
     char own_id[32];
@@ -66,20 +69,26 @@ static kit_status json_question(const char *line, size_t length, unsigned long l
     kit_status status = KOLM_OK;
     kit_format(own_id, sizeof own_id, "%llu", number);
     if (!id_of(object, own_id, sizeof own_id, &id))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY, "standard input, line %llu: \"id\" is neither text nor a whole number", number);
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY,
+                          "standard input, line %llu: \"id\" is neither text nor a whole number", number);
     else if (!kit_json_get_string(object, "input", &input) && !kit_json_get_string(object, "prompt", &input))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY, "standard input, line %llu: expected the key \"input\" with text", number);
-    else status = put_question(out, id, input, strlen(input), err);
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY,
+                          "standard input, line %llu: expected the key \"input\" with text", number);
+    else
+        status = put_question(out, id, input, strlen(input), err);
     cJSON_Delete(object);
     return status;
 }
 
 /* where: "standard input, line" or "TEXT", which the number follows. */
-static kit_status plain_question(const char *where, const char *line, size_t length, unsigned long long number, kit_buf *out, kolm_error_t *err) {
+static kit_status plain_question(const char *where, const char *line, size_t length, unsigned long long number,
+                                 kit_buf *out, kolm_error_t *err) {
     char id[32];
     size_t valid = kit_utf8_valid(line, length);
     if (valid == length && memchr(line, '\0', length) != NULL) valid = strlen(line);
-    if (valid != length) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "%s %llu, column %zu: expected UTF-8 text", where, number, valid + 1);
+    if (valid != length)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "%s %llu, column %zu: expected UTF-8 text",
+                        where, number, valid + 1);
     kit_format(id, sizeof id, "%llu", number);
     return put_question(out, id, line, length, err);
 }
@@ -102,13 +111,17 @@ static kit_status feed_lines(stream *s, kit_buf *out) {
         size_t length = 0;
         status = kit_lines_next(lines, &line, &length, &s->feed_error);
         if (status != KOLM_OK) {
-            if (s->feed_error.remedy[0] == '\0') kit_copy(s->feed_error.remedy, sizeof s->feed_error.remedy, "a question is one line; make it shorter, or one JSON line with --jsonl");
+            if (s->feed_error.remedy[0] == '\0')
+                kit_copy(s->feed_error.remedy, sizeof s->feed_error.remedy,
+                         "a question is one line; make it shorter, or one JSON line with --jsonl");
             kit_fail_context(&s->feed_error, "standard input");
         }
         if (status != KOLM_OK || line == NULL) break;
         unsigned long long number = (unsigned long long)kit_lines_number(lines);
         bool blank = strspn(line, " \t") == length;
-        if (!(s->jsonl && blank)) status = s->jsonl ? json_question(line, length, number, out, &s->feed_error) : plain_question("standard input, line", line, length, number, out, &s->feed_error);
+        if (!(s->jsonl && blank))
+            status = s->jsonl ? json_question(line, length, number, out, &s->feed_error)
+                              : plain_question("standard input, line", line, length, number, out, &s->feed_error);
         /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
         if (out->length > 32768 || !kit_lines_ready(lines)) {
             kit_status sent = send(s, out, &gone);
@@ -125,7 +138,8 @@ static void *feed(void *user) {
     kit_buf out = {0};
     bool gone = false;
     if (s->text_count > 0) {
-        for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++) s->feed_status = plain_question("TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
+        for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++)
+            s->feed_status = plain_question("TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
         kit_status sent = send(s, &out, &gone);
         (void)sent;
     } else {
@@ -188,11 +202,14 @@ static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out
     pthread_t feeder, printer;
     KIT_TRY(kit_pipe(&question_read, &s->to_backend, err));
     KIT_TRY(kit_pipe(&s->from_backend, &answer_write, err));
-    if (pthread_create(&feeder, NULL, feed, s) != 0) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "cannot start a thread");
+    if (pthread_create(&feeder, NULL, feed, s) != 0)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "cannot start a thread");
     if (pthread_create(&printer, NULL, print_answers, s) != 0) {
         close(question_read);
         pthread_join(feeder, NULL);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "cannot start a thread");
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "cannot start a thread");
     }
     kit_status status = cli_answering_run(s->context, answering, airgap, question_read, answer_write, out_exit, err);
     close(question_read);
@@ -200,8 +217,10 @@ static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out
     pthread_join(printer, NULL);
     /* A feeder that waits for a line nobody will answer must not keep the command alive. */
     s->feeder_left = status != KOLM_OK && s->text_count == 0;
-    if (s->feeder_left) pthread_detach(feeder);
-    else pthread_join(feeder, NULL);
+    if (s->feeder_left)
+        pthread_detach(feeder);
+    else
+        pthread_join(feeder, NULL);
     if (status != KOLM_OK) return status;
     *out_exit = CLI_EXIT_DATA;
     if (s->feed_status != KOLM_OK) {
@@ -228,7 +247,8 @@ static kit_status run_model(cli_context *context, const run_request *r, stream *
         *out_exit = CLI_EXIT_VERIFY;
         status = cli_model_may_run(context, &model, err);
     }
-    if (status == KOLM_OK) status = cli_answering_begin(context, &model, r->backend, r->airgap, &answering, out_exit, err);
+    if (status == KOLM_OK)
+        status = cli_answering_begin(context, &model, r->backend, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) status = ask(s, &answering, r->airgap, out_exit, err);
     cli_answering_end(&answering);
     cli_model_close(&model);
@@ -246,8 +266,10 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
         .command = "kolm run",
         .words = "FILE.kolm [TEXT...]",
         .summary = "Answers each TEXT with a compiled model; without one, each line of standard input.",
-        .notes = "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
-                 "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; a withheld one has \"best\" instead of \"output\".",
+        .notes =
+            "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
+            "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; a withheld one "
+            "has \"best\" instead of \"output\".",
         .options = options,
         .option_count = sizeof options / sizeof *options,
         .min_words = 1,
@@ -262,11 +284,19 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     stream *s = calloc(1, sizeof *s);
     kolm_error_t err = KIT_ERROR_INIT;
     if (s == NULL) {
-        kit_status status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        kit_status status =
+            kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
         return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, CLI_EXIT_INTERNAL, &err);
     }
-    *s = (stream){.context = context, .texts = r.words + 1, .text_count = r.word_count - 1, .jsonl = r.jsonl, .json = r.jsonl || context->json, .to_backend = -1, .from_backend = -1,
-                  .feed_error = KIT_ERROR_INIT, .print_error = KIT_ERROR_INIT};
+    *s = (stream){.context = context,
+                  .texts = r.words + 1,
+                  .text_count = r.word_count - 1,
+                  .jsonl = r.jsonl,
+                  .json = r.jsonl || context->json,
+                  .to_backend = -1,
+                  .from_backend = -1,
+                  .feed_error = KIT_ERROR_INIT,
+                  .print_error = KIT_ERROR_INIT};
     kit_status status = run_model(context, &r, s, &exit_code, &err);
     if (!s->feeder_left) free(s);
     if (status == KOLM_OK) return CLI_EXIT_OK;

@@ -21,15 +21,25 @@ typedef struct score_request {
 } score_request;
 
 static kit_status prepare(const score_request *r, const job_directory *job, kolm_error_t *err) {
-    int fd = strcmp(r->eval, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(r->eval, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = strcmp(r->eval, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+                                       : open(r->eval, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open the rows %s", r->eval);
     struct stat info;
     if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
         close(fd);
         return kit_fail_errno(err, EISDIR, "cannot read the rows %s", r->eval);
     }
-    const job_reader_options how = {.path = strcmp(r->eval, "-") == 0 ? "standard input" : r->eval, .input_col = r->input_col, .output_col = r->output_col};
-    const job_prepare_options options = {.data_fd = -1, .eval_fd = fd, .data = how, .eval = how, .skip_bad = r->skip_bad, .job_dir = job->job, .private_dir = job->private, .cancel = cli_interrupt_flag()};
+    const job_reader_options how = {.path = strcmp(r->eval, "-") == 0 ? "standard input" : r->eval,
+                                    .input_col = r->input_col,
+                                    .output_col = r->output_col};
+    const job_prepare_options options = {.data_fd = -1,
+                                         .eval_fd = fd,
+                                         .data = how,
+                                         .eval = how,
+                                         .skip_bad = r->skip_bad,
+                                         .job_dir = job->job,
+                                         .private_dir = job->private,
+                                         .cancel = cli_interrupt_flag()};
     job_summary summary;
     kit_status status = job_prepare_eval(&options, &summary, err);
     close(fd);
@@ -55,7 +65,8 @@ static kit_status read_answers(const cli_answering *answering, score_answers **o
     return status;
 }
 
-static kit_status measure(cli_context *context, const score_request *r, score_answers **out_answers, score_k *out_k, int *out_exit, kolm_error_t *err) {
+static kit_status measure(cli_context *context, const score_request *r, score_answers **out_answers, score_k *out_k,
+                          int *out_exit, kolm_error_t *err) {
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
     kit_status status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
@@ -63,21 +74,26 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
         *out_exit = CLI_EXIT_VERIFY;
         status = cli_model_may_run(context, &model, err);
     }
-    if (status == KOLM_OK) status = cli_answering_begin(context, &model, r->backend, r->airgap, &answering, out_exit, err);
+    if (status == KOLM_OK)
+        status = cli_answering_begin(context, &model, r->backend, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_DATA;
         status = prepare(r, &answering.job, err);
     }
     if (status == KOLM_OK) status = cli_answering_run(context, &answering, r->airgap, -1, -1, out_exit, err);
     if (status == KOLM_OK) status = read_answers(&answering, out_answers, err);
-    if (status == KOLM_OK) score_compute(score_rows(*out_answers), score_answered(*out_answers), score_correct(*out_answers), payload_bytes(&model), out_k);
+    if (status == KOLM_OK)
+        score_compute(score_rows(*out_answers), score_answered(*out_answers), score_correct(*out_answers),
+                      payload_bytes(&model), out_k);
     cli_answering_end(&answering);
     cli_model_close(&model);
     return status;
 }
 
-static int report(cli_context *context, const score_request *r, const score_answers *answers, const score_k *k, kolm_error_t *err) {
-    const score_gates gates = {(uint32_t)(r->gate.set ? r->gate.value : 850000), (uint32_t)(r->min_accuracy.set ? r->min_accuracy.value : 800000)};
+static int report(cli_context *context, const score_request *r, const score_answers *answers, const score_k *k,
+                  kolm_error_t *err) {
+    const score_gates gates = {(uint32_t)(r->gate.set ? r->gate.value : 850000),
+                               (uint32_t)(r->min_accuracy.set ? r->min_accuracy.value : 800000)};
     int exit_code = (r->gate.set || r->min_accuracy.set) && !score_ships(k, &gates) ? CLI_EXIT_GATE : CLI_EXIT_OK;
     if (context->json) {
         cJSON *object = score_report_object(k, answers, &gates);
@@ -125,8 +141,11 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
     score_answers *answers = NULL;
     score_k k;
     kit_status status = measure(context, &r, &answers, &k, &exit_code, &err);
-    if (status == KOLM_OK) exit_code = report(context, &r, answers, &k, &err);
-    else exit_code = cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+    if (status == KOLM_OK)
+        exit_code = report(context, &r, answers, &k, &err);
+    else
+        exit_code = cli_error(context,
+                              status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
     score_answers_free(answers);
     return exit_code;
 }

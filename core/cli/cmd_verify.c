@@ -4,22 +4,28 @@
 #include "cli/model.h"
 #include "cli/options.h"
 
-
 /* A file that does not even open as an artifact gets a verdict too. */
 static void verdict_of_failure(kit_status status, const kolm_error_t *err, receipt_report *out_report) {
     out_report->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
-    kit_format(out_report->text, sizeof out_report->text, "%s: %s", receipt_verdict_name(out_report->verdict), err->text);
-    kit_copy(out_report->remedy, sizeof out_report->remedy, err->remedy[0] != '\0' ? err->remedy : "get the file again from where it came");
+    kit_format(out_report->text, sizeof out_report->text, "%s: %s", receipt_verdict_name(out_report->verdict),
+               err->text);
+    kit_copy(out_report->remedy, sizeof out_report->remedy,
+             err->remedy[0] != '\0' ? err->remedy : "get the file again from where it came");
 }
 
 static int print_json(cli_context *context, const cli_model *model, const char *path, int exit_code) {
     const receipt_report *r = &model->report;
     cJSON *object = cJSON_CreateObject();
-    bool good = kit_json_put_string(object, "schema", "kolm.verify/1") && kit_json_put_string(object, "file", path) && kit_json_put_string(object, "verdict", receipt_verdict_name(r->verdict)) &&
-                kit_json_put_bool(object, "trusted", r->verdict == RECEIPT_TRUSTED) && kit_json_put_string(object, "text", r->text) && kit_json_put_string(object, "remedy", r->remedy) &&
-                kit_json_put_string(object, "keyid", r->keyid) && kit_json_put_string(object, "label", r->label) && kit_json_put_u64(object, "receipts", r->receipts) &&
-                kit_json_put_bool(object, "in_local_chain", r->in_local_chain) && kit_json_put_string(object, "sha256", model->file_sha256[0] != '\0' ? model->file_sha256 : NULL) &&
-                kit_json_put_string(object, "manifest_sha256", model->artifact != NULL ? artifact_manifest_sha256(model->artifact) : NULL);
+    bool good = kit_json_put_string(object, "schema", "kolm.verify/1") && kit_json_put_string(object, "file", path) &&
+                kit_json_put_string(object, "verdict", receipt_verdict_name(r->verdict)) &&
+                kit_json_put_bool(object, "trusted", r->verdict == RECEIPT_TRUSTED) &&
+                kit_json_put_string(object, "text", r->text) && kit_json_put_string(object, "remedy", r->remedy) &&
+                kit_json_put_string(object, "keyid", r->keyid) && kit_json_put_string(object, "label", r->label) &&
+                kit_json_put_u64(object, "receipts", r->receipts) &&
+                kit_json_put_bool(object, "in_local_chain", r->in_local_chain) &&
+                kit_json_put_string(object, "sha256", model->file_sha256[0] != '\0' ? model->file_sha256 : NULL) &&
+                kit_json_put_string(object, "manifest_sha256",
+                                    model->artifact != NULL ? artifact_manifest_sha256(model->artifact) : NULL);
     if (good && r->receipt != NULL) good = kit_json_put(object, "receipt", cJSON_Duplicate(r->receipt, 1));
     if (good) return cli_print_json(context, object, exit_code);
     cJSON_Delete(object);
@@ -34,12 +40,16 @@ static void print_human(cli_context *context, const cli_model *model) {
         cli_print(context, "manifest     sha256 %s\n", artifact_manifest_sha256(model->artifact));
     }
     if (model->file_sha256[0] != '\0') cli_print(context, "file         sha256 %s\n", model->file_sha256);
-    if (r->keyid[0] != '\0') cli_print(context, "key          %s%s%s\n", r->keyid, r->label[0] != '\0' ? "  " : "", cli_safe(r->label));
-    if (model->artifact != NULL) cli_print(context, "receipts     %zu%s\n", r->receipts, r->in_local_chain ? ", in the chain of this machine" : "");
+    if (r->keyid[0] != '\0')
+        cli_print(context, "key          %s%s%s\n", r->keyid, r->label[0] != '\0' ? "  " : "", cli_safe(r->label));
+    if (model->artifact != NULL)
+        cli_print(context, "receipts     %zu%s\n", r->receipts,
+                  r->in_local_chain ? ", in the chain of this machine" : "");
     const cJSON *compute = kit_json_get(kit_json_get(r->receipt, "metrics"), "compute");
     const char *backend = NULL, *device = NULL;
     if (!kit_json_get_string(compute, "device", &device)) device = "an unnamed device";
-    if (kit_json_get_string(compute, "backend", &backend)) cli_print(context, "made by      %s on %s\n", cli_safe(backend), cli_safe(device));
+    if (kit_json_get_string(compute, "backend", &backend))
+        cli_print(context, "made by      %s on %s\n", cli_safe(backend), cli_safe(device));
     cli_print(context, "%s\n", cli_styled(context, trusted ? CLI_GREEN : CLI_RED, cli_safe(r->text)));
     if (r->remedy[0] != '\0') cli_print(context, "  -> %s\n", cli_safe(r->remedy));
 }
@@ -47,13 +57,16 @@ static void print_human(cli_context *context, const cli_model *model) {
 int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     bool deep = false;
     size_t word_count = 0;
-    const cli_option options[] = {{"deep", 0, CLI_FLAG, &deep, NULL, "hash the file and every entry in it, also when a receipt covers the file"}};
+    const cli_option options[] = {
+        {"deep", 0, CLI_FLAG, &deep, NULL, "hash the file and every entry in it, also when a receipt covers the file"}};
     const cli_syntax syntax = {
         .command = "kolm verify",
         .words = "FILE.kolm",
         .summary = "Says whether a compiled model is what its signer signed, and whether the signer is believed here.",
-        .notes = "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain broken. The exit\n"
-                 "code is 0 for trusted and 7 for the others. docs/verify-without-kolm.sh does the same with openssl alone.",
+        .notes =
+            "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
+            "broken. The exit\n"
+            "code is 0 for trusted and 7 for the others. docs/verify-without-kolm.sh does the same with openssl alone.",
         .options = options,
         .option_count = 1,
         .min_words = 1,
@@ -65,15 +78,18 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
     cli_model model;
-    kit_status status = cli_model_open(context, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model, &exit_code, &err);
+    kit_status status =
+        cli_model_open(context, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model, &exit_code, &err);
     bool judged = status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
     if (judged) verdict_of_failure(status, &err, &model.report);
     if (status != KOLM_OK && !judged) {
         exit_code = cli_error(context, cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
     } else {
         exit_code = model.report.verdict == RECEIPT_TRUSTED ? CLI_EXIT_OK : CLI_EXIT_VERIFY;
-        if (context->json) exit_code = print_json(context, &model, argv[0], exit_code);
-        else print_human(context, &model);
+        if (context->json)
+            exit_code = print_json(context, &model, argv[0], exit_code);
+        else
+            print_human(context, &model);
     }
     cli_model_close(&model);
     return exit_code;

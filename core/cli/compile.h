@@ -32,8 +32,8 @@ typedef struct compile_payload {
 typedef struct compile {
     cli_context *context;
     compile_request request;
-    int exit_code; /* what a failure of the present step means */
-    char *out_path;    /* DIR/NAME-VERSION.kolm */
+    int exit_code;  /* what a failure of the present step means */
+    char *out_path; /* DIR/NAME-VERSION.kolm */
     char *sidecar_path;
     char *failed_path; /* DIR/NAME-VERSION.failed */
     char *chain_path, *keys_dir;

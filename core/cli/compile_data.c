@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile, first half: checking the request, preparing the data, choosing the backend. */
-#include "cli/cli.h"
 #include "cli/call_options.h"
+#include "cli/cli.h"
 #include "cli/compile.h"
 #include "cli/output.h"
 
@@ -72,20 +72,28 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
     struct stat info;
     KIT_TRY(place_output(c, err));
     if (kit_utf8_valid(c->out_path, strlen(c->out_path)) != strlen(c->out_path))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "choose another name or place with --out", "%s is not UTF-8 text, so that no receipt can name it", c->out_path);
-    if (lstat(c->out_path, &info) == 0 && S_ISDIR(info.st_mode)) return kit_fail(err, KOLM_E_ALREADY_EXISTS, "choose another name or place with --out", "%s is a directory", c->out_path);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "choose another name or place with --out",
+                        "%s is not UTF-8 text, so that no receipt can name it", c->out_path);
+    if (lstat(c->out_path, &info) == 0 && S_ISDIR(info.st_mode))
+        return kit_fail(err, KOLM_E_ALREADY_EXISTS, "choose another name or place with --out", "%s is a directory",
+                        c->out_path);
     if (lstat(c->out_path, &info) == 0 && !c->request.force) {
         c->request.force = confirm_overwrite(c);
-        if (!c->request.force) return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out", "%s exists already", c->out_path);
+        if (!c->request.force)
+            return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
+                            "%s exists already", c->out_path);
     }
     KIT_TRY(compile_check_failed(c, err));
     char *slash = strrchr(c->out_path, '/');
     if (slash == NULL || slash == c->out_path) return KOLM_OK;
     *slash = '\0';
     kit_status status = KOLM_OK;
-    if (stat(c->out_path, &info) != 0) status = kit_fail_errno(err, errno, "cannot write in %s", c->out_path);
-    else if (!S_ISDIR(info.st_mode)) status = kit_fail_errno(err, ENOTDIR, "cannot write in %s", c->out_path);
-    else if (access(c->out_path, W_OK | X_OK) != 0) status = kit_fail_errno(err, errno, "cannot write in %s", c->out_path);
+    if (stat(c->out_path, &info) != 0)
+        status = kit_fail_errno(err, errno, "cannot write in %s", c->out_path);
+    else if (!S_ISDIR(info.st_mode))
+        status = kit_fail_errno(err, ENOTDIR, "cannot write in %s", c->out_path);
+    else if (access(c->out_path, W_OK | X_OK) != 0)
+        status = kit_fail_errno(err, errno, "cannot write in %s", c->out_path);
     *slash = '/';
     return status;
 }
@@ -94,17 +102,34 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     static const char *const recipes[] = {"auto", "linear", "lora"}, *const efforts[] = {"quick", "normal", "high"};
     compile_request *r = &c->request;
     c->exit_code = CLI_EXIT_USAGE;
-    if (!task_ok(r->task)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use lower-case letters, digits, '_' and '-', beginning with a letter, at most 64", "--task '%s' is not a usable name", r->task);
-    if (!version_ok(r->version)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use letters, digits, '.', '+' and '-', such as 1.0.0", "--version '%s' is not a usable version", r->version);
-    if (!one_of(r->recipe, recipes, 3)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use auto, linear or lora", "--recipe '%s' is unknown", r->recipe);
-    if (strcmp(r->recipe, "lora") == 0 && r->base == NULL) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the lora recipe needs a base model");
-    if (!one_of(r->effort, efforts, 3)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use quick, normal or high", "--effort '%s' is unknown", r->effort);
-    if (r->threads.set && (r->threads.value == 0 || r->threads.value > 1024)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use 1 to 1024", "--threads %llu is out of range", (unsigned long long)r->threads.value);
-    if (r->seed.set && r->seed.value > (uint64_t)KIT_JSON_MAX_INTEGER) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use at most 9007199254740991", "--seed %llu is too large", (unsigned long long)r->seed.value);
-    if (r->abstain.set && r->target_accuracy.set) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give one of them", "--abstain and --target-accuracy both set the threshold");
+    if (!task_ok(r->task))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "use lower-case letters, digits, '_' and '-', beginning with a letter, at most 64",
+                        "--task '%s' is not a usable name", r->task);
+    if (!version_ok(r->version))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use letters, digits, '.', '+' and '-', such as 1.0.0",
+                        "--version '%s' is not a usable version", r->version);
+    if (!one_of(r->recipe, recipes, 3))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use auto, linear or lora", "--recipe '%s' is unknown",
+                        r->recipe);
+    if (strcmp(r->recipe, "lora") == 0 && r->base == NULL)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the lora recipe needs a base model");
+    if (!one_of(r->effort, efforts, 3))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use quick, normal or high", "--effort '%s' is unknown",
+                        r->effort);
+    if (r->threads.set && (r->threads.value == 0 || r->threads.value > 1024))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use 1 to 1024", "--threads %llu is out of range",
+                        (unsigned long long)r->threads.value);
+    if (r->seed.set && r->seed.value > (uint64_t)KIT_JSON_MAX_INTEGER)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use at most 9007199254740991", "--seed %llu is too large",
+                        (unsigned long long)r->seed.value);
+    if (r->abstain.set && r->target_accuracy.set)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give one of them",
+                        "--abstain and --target-accuracy both set the threshold");
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     c->threads = r->threads.set ? (uint32_t)r->threads.value : processors > 0 ? (uint32_t)processors : 1;
-    c->gates = (score_gates){r->gate.set ? (uint32_t)r->gate.value : 850000, r->min_accuracy.set ? (uint32_t)r->min_accuracy.value : 800000};
+    c->gates = (score_gates){r->gate.set ? (uint32_t)r->gate.value : 850000,
+                             r->min_accuracy.set ? (uint32_t)r->min_accuracy.value : 800000};
     c->airgap = r->airgap.set;
     c->airgap_strict = c->airgap && (r->airgap.word == NULL || strcmp(r->airgap.word, "strict") == 0);
     return check_output(c, err);
@@ -114,7 +139,8 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
 
 static kit_status open_data(const char *path, int *out_fd, kolm_error_t *err) {
     struct stat info;
-    *out_fd = strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    *out_fd =
+        strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open the data %s", path);
     if (fstat(*out_fd, &info) == 0 && S_ISDIR(info.st_mode)) {
         close(*out_fd);
@@ -128,25 +154,46 @@ static void print_data(compile *c) {
     const job_summary *s = &c->data;
     char labels[64] = "";
     if (s->labels <= JOB_LABELS_MAX) kit_format(labels, sizeof labels, ", %llu labels", (unsigned long long)s->labels);
-    cli_print(c->context, "[data]        %llu rows%s; %llu to learn from, %llu held out\n", (unsigned long long)s->rows_read, labels, (unsigned long long)s->train_rows, (unsigned long long)s->eval_rows);
-    if (s->bad_rows > 0) cli_print(c->context, "[data]        %llu bad rows left out; the first: %s\n", (unsigned long long)s->bad_rows, cli_safe(s->bad_examples[0]));
-    if (s->duplicates > 0) cli_print(c->context, "[data]        %llu duplicate rows dropped\n", (unsigned long long)s->duplicates);
+    cli_print(c->context, "[data]        %llu rows%s; %llu to learn from, %llu held out\n",
+              (unsigned long long)s->rows_read, labels, (unsigned long long)s->train_rows,
+              (unsigned long long)s->eval_rows);
+    if (s->bad_rows > 0)
+        cli_print(c->context, "[data]        %llu bad rows left out; the first: %s\n", (unsigned long long)s->bad_rows,
+                  cli_safe(s->bad_examples[0]));
+    if (s->duplicates > 0)
+        cli_print(c->context, "[data]        %llu duplicate rows dropped\n", (unsigned long long)s->duplicates);
     if (s->contradictions > 0)
-        cli_print(c->context, "[data]        %llu contradicting rows dropped: the same input with two outputs, as in lines %llu and %llu\n", (unsigned long long)s->contradictions,
-                  (unsigned long long)s->contradiction_lines[0], (unsigned long long)s->contradiction_lines[1]);
-    if (s->leaked > 0) cli_print(c->context, "[data]        %llu held-out rows dropped: their input is also trained on\n", (unsigned long long)s->leaked);
-    if (s->unseen_labels > 0) cli_print(c->context, "[data]        %llu held-out rows have an output that is never trained on\n", (unsigned long long)s->unseen_labels);
-    if (s->lonely_labels > 0 && s->closed) cli_print(c->context, "[data]        %llu %s a single row: learned, never tested\n", (unsigned long long)s->lonely_labels, s->lonely_labels == 1 ? "label has" : "labels have");
+        cli_print(c->context,
+                  "[data]        %llu contradicting rows dropped: the same input with two outputs, as in lines %llu "
+                  "and %llu\n",
+                  (unsigned long long)s->contradictions, (unsigned long long)s->contradiction_lines[0],
+                  (unsigned long long)s->contradiction_lines[1]);
+    if (s->leaked > 0)
+        cli_print(c->context, "[data]        %llu held-out rows dropped: their input is also trained on\n",
+                  (unsigned long long)s->leaked);
+    if (s->unseen_labels > 0)
+        cli_print(c->context, "[data]        %llu held-out rows have an output that is never trained on\n",
+                  (unsigned long long)s->unseen_labels);
+    if (s->lonely_labels > 0 && s->closed)
+        cli_print(c->context, "[data]        %llu %s a single row: learned, never tested\n",
+                  (unsigned long long)s->lonely_labels, s->lonely_labels == 1 ? "label has" : "labels have");
 }
 
 static kit_status decide_recipe(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     c->recipe = r->recipe;
-    if (strcmp(r->recipe, "auto") == 0 && r->base != NULL) c->recipe = "lora";
-    else if (strcmp(r->recipe, "auto") == 0 && c->data.closed) c->recipe = "linear";
+    if (strcmp(r->recipe, "auto") == 0 && r->base != NULL)
+        c->recipe = "lora";
+    else if (strcmp(r->recipe, "auto") == 0 && c->data.closed)
+        c->recipe = "linear";
     else if (strcmp(r->recipe, "auto") == 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "for texts as outputs pass --base MODEL; for labels pass --recipe linear, or give each label more rows", "the outputs do not form a closed set: %s", c->data.closed_why);
-    if (strcmp(c->recipe, "linear") == 0 && c->data.labels > JOB_LABELS_MAX) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead", "the linear recipe learns labels, and %s", c->data.closed_why);
+        return kit_fail(
+            err, KOLM_E_INVALID_ARGUMENT,
+            "for texts as outputs pass --base MODEL; for labels pass --recipe linear, or give each label more rows",
+            "the outputs do not form a closed set: %s", c->data.closed_why);
+    if (strcmp(c->recipe, "linear") == 0 && c->data.labels > JOB_LABELS_MAX)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead",
+                        "the linear recipe learns labels, and %s", c->data.closed_why);
     return KOLM_OK;
 }
 
@@ -180,7 +227,9 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
         job_prepare_options options = {
             .data_fd = data,
             .eval_fd = eval,
-            .data = {.path = strcmp(r->data, "-") == 0 ? "standard input" : r->data, .input_col = r->input_col, .output_col = r->output_col},
+            .data = {.path = strcmp(r->data, "-") == 0 ? "standard input" : r->data,
+                     .input_col = r->input_col,
+                     .output_col = r->output_col},
             .eval = {.path = r->eval, .input_col = r->input_col, .output_col = r->output_col},
             .skip_bad = r->skip_bad,
             .seed = r->seed.value,
@@ -211,10 +260,12 @@ static kit_status quote(compile *c, kolm_error_t *err) {
         .recipe = c->recipe,
     };
     host_result *result = calloc(1, sizeof *result);
-    if (result == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (result == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     cli_calling calling;
     kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
-    if (status == KOLM_OK) status = host_cost(c->choice->registry->found, backend->row, &args, &calling.options, result, err);
+    if (status == KOLM_OK)
+        status = host_cost(c->choice->registry->found, backend->row, &args, &calling.options, result, err);
     c->quoted_micro = status == KOLM_OK && result->verdict == HOST_OK ? result->cost.cost_micro_usd : RECEIPT_UNKNOWN;
     cli_calling_end(&calling);
     free(result);
@@ -226,13 +277,17 @@ static kit_status check_budget(compile *c, kolm_error_t *err) {
     char quoted[32], budget[32];
     if (!r->budget.set) return KOLM_OK;
     if (c->quoted_micro == RECEIPT_UNKNOWN) {
-        cli_warn(c->context, "%s cannot say what this job costs: --budget says nothing about it", c->choice->backend->name);
+        cli_warn(c->context, "%s cannot say what this job costs: --budget says nothing about it",
+                 c->choice->backend->name);
         return KOLM_OK;
     }
     if (c->quoted_micro <= r->budget.value) return KOLM_OK;
     c->exit_code = CLI_EXIT_NOTHING;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "raise --budget, choose a cheaper backend (`kolm compute quote`), or train on fewer rows", "this job is quoted at %s on %s, above the budget of %s",
-                    cli_usd(quoted, sizeof quoted, c->quoted_micro), c->choice->backend->name, cli_usd(budget, sizeof budget, r->budget.value));
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                    "raise --budget, choose a cheaper backend (`kolm compute quote`), or train on fewer rows",
+                    "this job is quoted at %s on %s, above the budget of %s",
+                    cli_usd(quoted, sizeof quoted, c->quoted_micro), c->choice->backend->name,
+                    cli_usd(budget, sizeof budget, r->budget.value));
 }
 
 kit_status compile_choose(compile *c, kolm_error_t *err) {

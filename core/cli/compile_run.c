@@ -20,24 +20,41 @@
 static void print_airgap(compile *c) {
     const host_sandbox *s = &c->trained.sandbox;
     if (!c->airgap || c->context->json || c->request.quiet) return;
-    if (s->enforced) cli_print(c->context, "[trainer]     no outbound network calls; airgap mode active (%s, %u channels tried, %u open)\n", s->profile, s->probes_run, s->probes_reached);
-    else cli_print(c->context, "[trainer]     airgap is advisory: only backends that need no network were considered, nothing enforces it\n");
+    if (s->enforced)
+        cli_print(c->context,
+                  "[trainer]     no outbound network calls; airgap mode active (%s, %u channels tried, %u open)\n",
+                  s->profile, s->probes_run, s->probes_reached);
+    else
+        cli_print(c->context, "[trainer]     airgap is advisory: only backends that need no network were considered, "
+                              "nothing enforces it\n");
 }
 
 kit_status compile_train(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     const cli_backend *backend = c->choice->backend;
     const job_description job = {
-        .kind = "train", .task = r->task, .recipe = c->recipe, .effort = r->effort, .seed = r->seed.value, .rows = c->data.train_rows, .labels = c->data.closed ? c->data.labels : 0,
-        .has_abstain = r->abstain.set, .abstain_micro = r->abstain.value, .has_target = r->target_accuracy.set, .target_accuracy_micro = r->target_accuracy.value,
+        .kind = "train",
+        .task = r->task,
+        .recipe = c->recipe,
+        .effort = r->effort,
+        .seed = r->seed.value,
+        .rows = c->data.train_rows,
+        .labels = c->data.closed ? c->data.labels : 0,
+        .has_abstain = r->abstain.set,
+        .abstain_micro = r->abstain.value,
+        .has_target = r->target_accuracy.set,
+        .target_accuracy_micro = r->target_accuracy.value,
     };
     c->exit_code = CLI_EXIT_INTERNAL;
     KIT_TRY(job_describe(c->job.job, &job, err));
     c->exit_code = CLI_EXIT_BACKEND;
     c->progress = (cli_progress){.label = "[trainer]"};
     cli_calling calling;
-    kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, r->quiet ? NULL : &c->progress, &calling, err);
-    if (status == KOLM_OK) status = host_train(c->choice->registry->found, backend->row, c->job.job, c->threads, &calling.options, &c->trained, err);
+    kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict,
+                                          r->quiet ? NULL : &c->progress, &calling, err);
+    if (status == KOLM_OK)
+        status = host_train(c->choice->registry->found, backend->row, c->job.job, c->threads, &calling.options,
+                            &c->trained, err);
     cli_calling_end(&calling);
     char what[128];
     kit_format(what, sizeof what, "training on %s", backend->name);
@@ -49,12 +66,14 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
 /* ---- What the backend left */
 
 static kit_status bad_payload(compile *c, kolm_error_t *err, const char *name, const char *why) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author", "%s left %s in its model: %s", c->choice->backend->name, cli_safe(name), why);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
+                    "%s left %s in its model: %s", c->choice->backend->name, cli_safe(name), why);
 }
 
 static kit_status add_payload(compile *c, const char *name, const char *path, uint64_t size, kolm_error_t *err) {
     compile_payload *grown = realloc(c->payload, (c->payload_count + 1) * sizeof *grown);
-    if (grown == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (grown == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     c->payload = grown;
     compile_payload *item = &grown[c->payload_count];
     *item = (compile_payload){.size = size};
@@ -78,15 +97,23 @@ static kit_status list_payload(compile *c, int fd, const char *name, const char 
         kit_buf inner_name = {0}, inner_path = {0};
         kit_buf_fmt(&inner_name, "%s/%s", name, entry->d_name);
         kit_buf_fmt(&inner_path, "%s/%s", path, entry->d_name);
-        if (inner_name.failed || inner_path.failed) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-        else if (!kit_path_is_safe(inner_name.data)) status = bad_payload(c, err, inner_name.data, "a name that is not allowed in an artifact");
-        else if (fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", inner_path.data);
-        else if (S_ISREG(info.st_mode)) status = add_payload(c, inner_name.data, inner_path.data, (uint64_t)info.st_size, err);
-        else if (!S_ISDIR(info.st_mode)) status = bad_payload(c, err, inner_name.data, "neither a file nor a directory");
-        else if (depth == 0) status = bad_payload(c, err, inner_name.data, "nested too deeply");
+        if (inner_name.failed || inner_path.failed)
+            status =
+                kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        else if (!kit_path_is_safe(inner_name.data))
+            status = bad_payload(c, err, inner_name.data, "a name that is not allowed in an artifact");
+        else if (fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            status = kit_fail_errno(err, errno, "cannot look at %s", inner_path.data);
+        else if (S_ISREG(info.st_mode))
+            status = add_payload(c, inner_name.data, inner_path.data, (uint64_t)info.st_size, err);
+        else if (!S_ISDIR(info.st_mode))
+            status = bad_payload(c, err, inner_name.data, "neither a file nor a directory");
+        else if (depth == 0)
+            status = bad_payload(c, err, inner_name.data, "nested too deeply");
         else {
             int inner = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-            status = inner < 0 ? kit_fail_errno(err, errno, "cannot open %s", inner_path.data) : list_payload(c, inner, inner_name.data, inner_path.data, depth - 1, err);
+            status = inner < 0 ? kit_fail_errno(err, errno, "cannot open %s", inner_path.data)
+                               : list_payload(c, inner, inner_name.data, inner_path.data, depth - 1, err);
         }
         kit_buf_free(&inner_name);
         kit_buf_free(&inner_path);
@@ -103,7 +130,8 @@ static kit_status collect_payload(compile *c, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(kit_path_join(c->job.job, "model", &path, err));
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    kit_status status = fd < 0 ? bad_payload(c, err, "nothing", strerror(errno)) : list_payload(c, fd, "model", path, PAYLOAD_DEPTH, err);
+    kit_status status = fd < 0 ? bad_payload(c, err, "nothing", strerror(errno))
+                               : list_payload(c, fd, "model", path, PAYLOAD_DEPTH, err);
     free(path);
     if (status == KOLM_OK && c->payload_count == 0) status = bad_payload(c, err, "nothing", "the directory is empty");
     if (status == KOLM_OK) qsort(c->payload, c->payload_count, sizeof *c->payload, by_name);
@@ -121,7 +149,8 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
         return status;
     }
     if (!kit_json_get_string(c->result, "toolchain", &toolchain) || !cJSON_IsObject(kit_json_get(c->result, "report")))
-        return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author", "the result.json of %s lacks toolchain or report", c->choice->backend->name);
+        return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
+                        "the result.json of %s lacks toolchain or report", c->choice->backend->name);
     return KOLM_OK;
 }
 
@@ -134,16 +163,28 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     KIT_TRY(read_result(c, err));
     KIT_TRY(collect_payload(c, err));
     kit_job_model_file *files = calloc(c->payload_count, sizeof *files);
-    if (files == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (files == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     for (size_t i = 0; i < c->payload_count; i++)
-        files[i] = (kit_job_model_file){.name = c->payload[i].name + strlen("model/"), .path = c->payload[i].path, .size = c->payload[i].size};
-    const job_description job = {.kind = "infer", .task = r->task, .recipe = c->recipe, .effort = r->effort, .seed = r->seed.value, .labels = c->data.closed ? c->data.labels : 0, .model_files = files, .model_file_count = c->payload_count};
+        files[i] = (kit_job_model_file){
+            .name = c->payload[i].name + strlen("model/"), .path = c->payload[i].path, .size = c->payload[i].size};
+    const job_description job = {.kind = "infer",
+                                 .task = r->task,
+                                 .recipe = c->recipe,
+                                 .effort = r->effort,
+                                 .seed = r->seed.value,
+                                 .labels = c->data.closed ? c->data.labels : 0,
+                                 .model_files = files,
+                                 .model_file_count = c->payload_count};
     kit_status status = job_describe(c->job.job, &job, err);
     free(files);
     KIT_TRY(status);
     cli_calling calling;
-    status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, r->quiet ? NULL : &c->progress, &calling, err);
-    if (status == KOLM_OK) status = host_infer(c->choice->registry->found, backend->row, c->job.job, c->threads, -1, -1, &calling.options, &c->answered, err);
+    status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, r->quiet ? NULL : &c->progress,
+                               &calling, err);
+    if (status == KOLM_OK)
+        status = host_infer(c->choice->registry->found, backend->row, c->job.job, c->threads, -1, -1, &calling.options,
+                            &c->answered, err);
     cli_calling_end(&calling);
     char what[128];
     kit_format(what, sizeof what, "answering on %s", backend->name);
@@ -169,21 +210,33 @@ static void print_score(compile *c) {
     kit_format(gate, sizeof gate, "%.6g", unit(c->gates.k_micro));
     kit_format(accuracy_gate, sizeof accuracy_gate, "%.6g", unit(c->gates.accuracy_micro));
     bool k_ok = k->k >= c->gates.k_micro, accuracy_ok = k->accuracy >= c->gates.accuracy_micro;
-    cli_print(c->context, "[K-score]     %s (%s %s gate)\n", beside_gate(shown, k->k, c->gates.k_micro), k_ok ? "ships at" : "below the", gate);
-    cli_print(c->context, "[accuracy]    %s (%s %s gate), 95%% interval %.3f to %.3f, n = %llu", beside_gate(shown, k->accuracy, c->gates.accuracy_micro), accuracy_ok ? "ships at" : "below the", accuracy_gate, unit(k->accuracy_interval.low_micro),
-              unit(k->accuracy_interval.high_micro), (unsigned long long)score_answered(c->answers));
-    if (score_answered(c->answers) < score_rows(c->answers)) cli_print(c->context, "; %llu of %llu withheld", (unsigned long long)(score_rows(c->answers) - score_answered(c->answers)), (unsigned long long)score_rows(c->answers));
-    cli_print(c->context, "\n[interval]    K %.3f to %.3f at 95%%\n", unit(k->k_interval.low_micro), unit(k->k_interval.high_micro));
+    cli_print(c->context, "[K-score]     %s (%s %s gate)\n", beside_gate(shown, k->k, c->gates.k_micro),
+              k_ok ? "ships at" : "below the", gate);
+    cli_print(c->context, "[accuracy]    %s (%s %s gate), 95%% interval %.3f to %.3f, n = %llu",
+              beside_gate(shown, k->accuracy, c->gates.accuracy_micro), accuracy_ok ? "ships at" : "below the",
+              accuracy_gate, unit(k->accuracy_interval.low_micro), unit(k->accuracy_interval.high_micro),
+              (unsigned long long)score_answered(c->answers));
+    if (score_answered(c->answers) < score_rows(c->answers))
+        cli_print(c->context, "; %llu of %llu withheld",
+                  (unsigned long long)(score_rows(c->answers) - score_answered(c->answers)),
+                  (unsigned long long)score_rows(c->answers));
+    cli_print(c->context, "\n[interval]    K %.3f to %.3f at 95%%\n", unit(k->k_interval.low_micro),
+              unit(k->k_interval.high_micro));
 }
 
 /* With few held-out rows the out-of-fold answers on the training part say more. */
 static void print_estimate(compile *c) {
     const cJSON *report = kit_json_get(c->result, "report");
     uint64_t correct = 0, answered = 0;
-    if (score_rows(c->answers) >= 200 || !kit_json_get_u64(report, "oof_correct", &correct) || !kit_json_get_u64(report, "oof_answered", &answered) || answered == 0 || correct > answered) return;
+    if (score_rows(c->answers) >= 200 || !kit_json_get_u64(report, "oof_correct", &correct) ||
+        !kit_json_get_u64(report, "oof_answered", &answered) || answered == 0 || correct > answered)
+        return;
     score_interval interval = score_wilson(correct, answered);
-    cli_print(c->context, "[estimate]    %llu held-out rows are few; cross-validation on the training part: accuracy %.3f, 95%% interval %.3f to %.3f, n = %llu\n", (unsigned long long)score_rows(c->answers),
-              (double)correct / (double)answered, unit(interval.low_micro), unit(interval.high_micro), (unsigned long long)answered);
+    cli_print(c->context,
+              "[estimate]    %llu held-out rows are few; cross-validation on the training part: accuracy %.3f, 95%% "
+              "interval %.3f to %.3f, n = %llu\n",
+              (unsigned long long)score_rows(c->answers), (double)correct / (double)answered, unit(interval.low_micro),
+              unit(interval.high_micro), (unsigned long long)answered);
 }
 
 kit_status compile_score(compile *c, kolm_error_t *err) {
@@ -195,7 +248,8 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
     free(heldout);
     free(predictions);
     KIT_TRY(status);
-    score_compute(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes, &c->k);
+    score_compute(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
+                  &c->k);
     if (!c->context->json) {
         print_score(c);
         if (!c->request.quiet) print_estimate(c);
@@ -206,10 +260,15 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
 /* ---- A missed gate */
 
 const char *compile_advice(const compile *c) {
-    if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed && c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40)
-        return "more rows: below about 40 a label every doubling helps; and read the confusions: labels that are mixed up may be one label, or be filed inconsistently";
-    if (c->k.accuracy < c->gates.accuracy_micro) return "read the confusions: labels that are mixed up may be one label, or be filed inconsistently; --target-accuracy lets the model abstain where it is unsure";
-    if (c->k.coverage < 700000) return "a lower --abstain or --target-accuracy: withheld answers count against the score";
+    if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed &&
+        c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40)
+        return "more rows: below about 40 a label every doubling helps; and read the confusions: labels that are mixed "
+               "up may be one label, or be filed inconsistently";
+    if (c->k.accuracy < c->gates.accuracy_micro)
+        return "read the confusions: labels that are mixed up may be one label, or be filed inconsistently; "
+               "--target-accuracy lets the model abstain where it is unsure";
+    if (c->k.coverage < 700000)
+        return "a lower --abstain or --target-accuracy: withheld answers count against the score";
     return "a smaller model, or --gate if this is good enough for the purpose";
 }
 
@@ -219,14 +278,19 @@ kit_status compile_check_failed(const compile *c, kolm_error_t *err) {
     struct stat info;
     if (lstat(c->failed_path, &info) != 0) return KOLM_OK;
     if (!S_ISDIR(info.st_mode))
-        return kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy, "%s, where a report would go, is not a directory", c->failed_path);
+        return kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy, "%s, where a report would go, is not a directory",
+                        c->failed_path);
     DIR *listing = opendir(c->failed_path);
     if (listing == NULL) return kit_fail_errno(err, errno, "cannot list %s", c->failed_path);
     kit_status status = KOLM_OK;
     for (const struct dirent *entry = readdir(listing); entry != NULL && status == KOLM_OK; entry = readdir(listing)) {
         bool known = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) known = known || strcmp(entry->d_name, ours[i]) == 0;
-        if (!known) status = kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy, "%s, where a report would go, holds %s, which is not part of a report", c->failed_path, entry->d_name);
+        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+            known = known || strcmp(entry->d_name, ours[i]) == 0;
+        if (!known)
+            status = kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy,
+                              "%s, where a report would go, holds %s, which is not part of a report", c->failed_path,
+                              entry->d_name);
     }
     closedir(listing);
     return status;
@@ -238,13 +302,16 @@ kit_status compile_write_failed(compile *c, kolm_error_t *err) {
     c->exit_code = CLI_EXIT_INTERNAL;
     kit_buf_fmt(&building, "%s.tmp-%s", c->failed_path, c->job.id);
     kit_status status = kit_buf_ok(&building, err);
-    if (status == KOLM_OK && mkdir(building.data, 0755) != 0) status = kit_fail_errno(err, errno, "cannot create the directory %s", building.data);
+    if (status == KOLM_OK && mkdir(building.data, 0755) != 0)
+        status = kit_fail_errno(err, errno, "cannot create the directory %s", building.data);
     if (status == KOLM_OK) status = kit_path_join(c->job.job, "predictions.jsonl", &predictions, err);
-    if (status == KOLM_OK) status = score_write_failed(building.data, &c->k, c->answers, &c->gates, compile_advice(c), predictions, err);
+    if (status == KOLM_OK)
+        status = score_write_failed(building.data, &c->k, c->answers, &c->gates, compile_advice(c), predictions, err);
     /* An older report of the same version gives way to this one. */
     if (status == KOLM_OK) status = compile_check_failed(c, err);
     if (status == KOLM_OK) status = kit_remove_tree(c->failed_path, err);
-    if (status == KOLM_OK && rename(building.data, c->failed_path) != 0) status = kit_fail_errno(err, errno, "cannot put %s in place", c->failed_path);
+    if (status == KOLM_OK && rename(building.data, c->failed_path) != 0)
+        status = kit_fail_errno(err, errno, "cannot put %s in place", c->failed_path);
     if (status != KOLM_OK && building.data != NULL) {
         kit_status ignored = kit_remove_tree(building.data, NULL);
         (void)ignored;

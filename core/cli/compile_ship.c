@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile, last part: the artifact and its receipts, verified where they were written and only then moved into place. */
+/* compile, last part: the artifact and its receipts, verified where they were written and only then moved into place.
+ */
 #include "artifact/manifest.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
@@ -30,7 +31,9 @@ static cJSON *rows_digest(uint64_t rows, const char *sha256) {
 
 static bool put_data(cJSON *manifest, const compile *c) {
     cJSON *data = cJSON_CreateObject();
-    if (kit_json_put(data, "train", rows_digest(c->data.train_rows, c->data.train_sha256)) && kit_json_put(data, "eval", rows_digest(c->data.eval_rows, c->data.eval_sha256))) return kit_json_put(manifest, "data", data);
+    if (kit_json_put(data, "train", rows_digest(c->data.train_rows, c->data.train_sha256)) &&
+        kit_json_put(data, "eval", rows_digest(c->data.eval_rows, c->data.eval_sha256)))
+        return kit_json_put(manifest, "data", data);
     cJSON_Delete(data);
     return false;
 }
@@ -39,9 +42,11 @@ static bool put_data(cJSON *manifest, const compile *c) {
 static cJSON *payload_options(const compile *c) {
     const compile_request *r = &c->request;
     cJSON *options = cJSON_CreateObject();
-    bool good = kit_json_put_u64(options, "seed", r->seed.value) && kit_json_put_string(options, "effort", r->effort) && kit_json_put_string(options, "split", r->eval != NULL ? "file" : "hash");
+    bool good = kit_json_put_u64(options, "seed", r->seed.value) && kit_json_put_string(options, "effort", r->effort) &&
+                kit_json_put_string(options, "split", r->eval != NULL ? "file" : "hash");
     if (good && r->abstain.set) good = kit_json_put(options, "abstain", kit_json_micro(r->abstain.value));
-    if (good && r->target_accuracy.set) good = kit_json_put(options, "target_accuracy", kit_json_micro(r->target_accuracy.value));
+    if (good && r->target_accuracy.set)
+        good = kit_json_put(options, "target_accuracy", kit_json_micro(r->target_accuracy.value));
     if (good) return options;
     cJSON_Delete(options);
     return NULL;
@@ -51,13 +56,19 @@ static cJSON *make_manifest(const compile *c) {
     const compile_request *r = &c->request;
     const char *toolchain = NULL;
     cJSON *manifest = cJSON_CreateObject(), *evaluation = cJSON_CreateObject();
-    bool good = kit_json_get_string(c->result, "toolchain", &toolchain) && kit_json_put_string(manifest, "name", r->task) && kit_json_put_string(manifest, "version", r->version) &&
-                kit_json_put_string(manifest, "task", r->task) && kit_json_put_string(manifest, "recipe", c->recipe) && kit_json_put_null(manifest, "base") && put_data(manifest, c) &&
-                kit_json_put_string(evaluation, "sha256", score_predictions_sha256(c->answers)) && kit_json_put_string(manifest, "toolchain", toolchain) &&
-                kit_json_put(manifest, "kscore", score_manifest_object(&c->k, c->answers)) && kit_json_put(manifest, "options", payload_options(c)) &&
-                kit_json_put(manifest, "report", cJSON_Duplicate(kit_json_get(c->result, "report"), 1));
-    if (good) good = kit_json_put(manifest, "evaluation", evaluation);
-    else cJSON_Delete(evaluation);
+    bool good =
+        kit_json_get_string(c->result, "toolchain", &toolchain) && kit_json_put_string(manifest, "name", r->task) &&
+        kit_json_put_string(manifest, "version", r->version) && kit_json_put_string(manifest, "task", r->task) &&
+        kit_json_put_string(manifest, "recipe", c->recipe) && kit_json_put_null(manifest, "base") &&
+        put_data(manifest, c) && kit_json_put_string(evaluation, "sha256", score_predictions_sha256(c->answers)) &&
+        kit_json_put_string(manifest, "toolchain", toolchain) &&
+        kit_json_put(manifest, "kscore", score_manifest_object(&c->k, c->answers)) &&
+        kit_json_put(manifest, "options", payload_options(c)) &&
+        kit_json_put(manifest, "report", cJSON_Duplicate(kit_json_get(c->result, "report"), 1));
+    if (good)
+        good = kit_json_put(manifest, "evaluation", evaluation);
+    else
+        cJSON_Delete(evaluation);
     if (good) return manifest;
     cJSON_Delete(manifest);
     return NULL;
@@ -78,14 +89,18 @@ static kit_status write_artifact(compile *c, const receipt_key *key, int fd, kol
     kit_status status = files != NULL && manifest != NULL ? KOLM_OK : no_memory(err);
     if (status == KOLM_OK) {
         size_t count = 0;
-        for (; count < c->payload_count; count++) files[count] = (artifact_file){c->payload[count].name, c->payload[count].path};
+        for (; count < c->payload_count; count++)
+            files[count] = (artifact_file){c->payload[count].name, c->payload[count].path};
         if (c->request.embed_eval) files[count++] = (artifact_file){"eval/heldout.jsonl", heldout};
         /* The signer only reads the key behind its user pointer. */
         artifact_spec spec = {
             .files = files,
             .file_count = count,
             .manifest = manifest,
-            .signer = {.user = (void *)(uintptr_t)key, .public_key_pem = receipt_key_pem(key), .length = receipt_envelope_length, .envelope = receipt_sign_envelope},
+            .signer = {.user = (void *)(uintptr_t)key,
+                       .public_key_pem = receipt_key_pem(key),
+                       .length = receipt_envelope_length,
+                       .envelope = receipt_sign_envelope},
             .stop = stop,
         };
         status = artifact_write(&spec, fd, &c->identity, err);
@@ -103,19 +118,29 @@ static kit_status verify_written(compile *c, int fd, const char *sidecar_path, k
     kit_buf lines = {0};
     bool found = false;
     kit_status status = artifact_open_fd(fd, c->out_path, &written, err);
-    if (status == KOLM_OK && sidecar_path == NULL) status = artifact_hash(written, ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES, stop, NULL, c->file_sha256, err);
+    if (status == KOLM_OK && sidecar_path == NULL)
+        status = artifact_hash(written, ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES, stop, NULL, c->file_sha256, err);
     if (status == KOLM_OK && sidecar_path != NULL) status = receipt_sidecar_read(sidecar_path, &lines, &found, err);
     if (status == KOLM_OK) status = receipt_keyring_load(c->keys_dir, &ring, err);
     if (status == KOLM_OK) {
-        receipt_question question = {.ring = ring, .now = (int64_t)time(NULL), .envelope_type = ARTIFACT_MANIFEST_TYPE, .file_sha256 = c->file_sha256, .sidecar = sidecar_path != NULL ? kit_buf_text(&lines) : NULL,
-                                     .sidecar_length = lines.length, .chain_path = c->chain_path};
+        receipt_question question = {.ring = ring,
+                                     .now = (int64_t)time(NULL),
+                                     .envelope_type = ARTIFACT_MANIFEST_TYPE,
+                                     .file_sha256 = c->file_sha256,
+                                     .sidecar = sidecar_path != NULL ? kit_buf_text(&lines) : NULL,
+                                     .sidecar_length = lines.length,
+                                     .chain_path = c->chain_path};
         question.manifest = artifact_manifest_text(written, &question.manifest_length);
         question.envelope = artifact_envelope(written, &question.envelope_length);
         question.signer_pem = artifact_signer_pem(written, &question.signer_pem_length);
         receipt_report report;
         status = receipt_check(&question, &report, err);
         if (status == KOLM_OK && report.verdict != RECEIPT_TRUSTED)
-            status = kit_fail(err, KOLM_E_DATA_LOSS, report.remedy[0] != '\0' ? report.remedy : "check the disk and the memory of this machine, then run the command again", "the artifact did not verify after it was written, and was discarded: %s", report.text);
+            status = kit_fail(err, KOLM_E_DATA_LOSS,
+                              report.remedy[0] != '\0'
+                                  ? report.remedy
+                                  : "check the disk and the memory of this machine, then run the command again",
+                              "the artifact did not verify after it was written, and was discarded: %s", report.text);
         if (status == KOLM_OK) kit_copy(c->keyid, sizeof c->keyid, report.keyid);
         receipt_report_free(&report);
     }
@@ -130,8 +155,12 @@ static kit_status verify_written(compile *c, int fd, const char *sidecar_path, k
 static cJSON *make_parameters(const compile *c) {
     const compile_request *r = &c->request;
     cJSON *object = payload_options(c);
-    bool good = object != NULL && kit_json_put_string(object, "task", r->task) && kit_json_put_string(object, "recipe", r->recipe) && kit_json_put(object, "gate", kit_json_micro(c->gates.k_micro)) &&
-                kit_json_put(object, "min_accuracy", kit_json_micro(c->gates.accuracy_micro)) && kit_json_put_bool(object, "skip_bad", r->skip_bad) && kit_json_put_string(object, "backend", r->backend);
+    bool good = object != NULL && kit_json_put_string(object, "task", r->task) &&
+                kit_json_put_string(object, "recipe", r->recipe) &&
+                kit_json_put(object, "gate", kit_json_micro(c->gates.k_micro)) &&
+                kit_json_put(object, "min_accuracy", kit_json_micro(c->gates.accuracy_micro)) &&
+                kit_json_put_bool(object, "skip_bad", r->skip_bad) &&
+                kit_json_put_string(object, "backend", r->backend);
     if (good) return object;
     cJSON_Delete(object);
     return NULL;
@@ -139,8 +168,11 @@ static cJSON *make_parameters(const compile *c) {
 
 static cJSON *make_measured(const compile *c) {
     cJSON *object = cJSON_CreateObject();
-    bool good = kit_json_put_u64(object, "train_ms", (uint64_t)c->trained.wall_ms) && kit_json_put_u64(object, "answer_ms", (uint64_t)c->answered.wall_ms) && kit_json_put_u64(object, "answers", score_rows(c->answers)) &&
-                kit_json_put_u64(object, "peak_memory_bytes", c->trained.peak_memory_bytes) && kit_json_put_u64(object, "threads", c->threads);
+    bool good = kit_json_put_u64(object, "train_ms", (uint64_t)c->trained.wall_ms) &&
+                kit_json_put_u64(object, "answer_ms", (uint64_t)c->answered.wall_ms) &&
+                kit_json_put_u64(object, "answers", score_rows(c->answers)) &&
+                kit_json_put_u64(object, "peak_memory_bytes", c->trained.peak_memory_bytes) &&
+                kit_json_put_u64(object, "threads", c->threads);
     if (good) return object;
     cJSON_Delete(object);
     return NULL;
@@ -151,7 +183,8 @@ static void fill_airgap(const compile *c, receipt_compile *r, const char **mecha
     r->airgap_requested = c->airgap;
     r->airgap_enforced = s->enforced && c->answered.sandbox.enforced;
     r->airgap_profile = c->airgap ? (s->enforced ? s->profile : "advisory") : NULL;
-    for (size_t i = 0; i < s->mechanism_count; i++) mechanisms[i] = s->mechanisms[i];
+    for (size_t i = 0; i < s->mechanism_count; i++)
+        mechanisms[i] = s->mechanisms[i];
     r->airgap_mechanisms = mechanisms;
     r->airgap_mechanism_count = s->mechanism_count;
 }
@@ -170,18 +203,43 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
     const char *toolchain = NULL, *mechanisms[HOST_MECHANISMS_MAX], *slash = strrchr(c->out_path, '/');
     KIT_TRY(kit_sha256_file(backend->plugin_path, plugin_sha256, NULL, err));
     if (!kit_json_get_string(c->result, "toolchain", &toolchain)) toolchain = NULL;
-    const receipt_input inputs[] = {{"train.jsonl", c->data.train_sha256}, {"eval.jsonl", c->data.eval_sha256}, {"plugin", plugin_sha256}};
-    cJSON *parameters = make_parameters(c), *measured = make_measured(c), *kscore = score_manifest_object(&c->k, c->answers);
+    const receipt_input inputs[] = {
+        {"train.jsonl", c->data.train_sha256}, {"eval.jsonl", c->data.eval_sha256}, {"plugin", plugin_sha256}};
+    cJSON *parameters = make_parameters(c), *measured = make_measured(c),
+          *kscore = score_manifest_object(&c->k, c->answers);
     uint64_t wall_ms = (uint64_t)(kit_now_ms() - c->started_ms);
     receipt_compile r = {
-        .file_name = slash != NULL ? slash + 1 : c->out_path, .file_sha256 = c->file_sha256, .manifest_sha256 = c->identity.manifest_sha256, .file_size = c->identity.size,
-        .name = c->request.task, .version = c->request.version, .task = c->request.task, .recipe = c->recipe, .seed = c->request.seed.value, .toolchain = toolchain,
-        .parameters = parameters, .inputs = inputs, .input_count = sizeof inputs / sizeof *inputs,
-        .backend = backend->name, .device = c->trained.train.device[0] != '\0' ? c->trained.train.device : backend->device, .plugin_version = c->trained.version, .plugin_sha256 = plugin_sha256,
-        .cost_micro_usd = cost_of(c, wall_ms), .quoted_micro_usd = c->quoted_micro, .billed_micro_usd = c->trained.train.billed_micro_usd, .wall_duration_ms = wall_ms,
-        .started_at = c->started_at, .finished_at = (int64_t)time(NULL),
-        .picker_version = PICK_VERSION, .chosen_by = c->choice->by_name, .score_micro = (uint64_t)c->choice->score * 10, .reason = c->choice->said,
-        .runners_up = kit_json_get(c->choice->record, "runners_up"), .constraints = kit_json_get(c->choice->record, "constraints"), .kscore = kscore, .measured = measured,
+        .file_name = slash != NULL ? slash + 1 : c->out_path,
+        .file_sha256 = c->file_sha256,
+        .manifest_sha256 = c->identity.manifest_sha256,
+        .file_size = c->identity.size,
+        .name = c->request.task,
+        .version = c->request.version,
+        .task = c->request.task,
+        .recipe = c->recipe,
+        .seed = c->request.seed.value,
+        .toolchain = toolchain,
+        .parameters = parameters,
+        .inputs = inputs,
+        .input_count = sizeof inputs / sizeof *inputs,
+        .backend = backend->name,
+        .device = c->trained.train.device[0] != '\0' ? c->trained.train.device : backend->device,
+        .plugin_version = c->trained.version,
+        .plugin_sha256 = plugin_sha256,
+        .cost_micro_usd = cost_of(c, wall_ms),
+        .quoted_micro_usd = c->quoted_micro,
+        .billed_micro_usd = c->trained.train.billed_micro_usd,
+        .wall_duration_ms = wall_ms,
+        .started_at = c->started_at,
+        .finished_at = (int64_t)time(NULL),
+        .picker_version = PICK_VERSION,
+        .chosen_by = c->choice->by_name,
+        .score_micro = (uint64_t)c->choice->score * 10,
+        .reason = c->choice->said,
+        .runners_up = kit_json_get(c->choice->record, "runners_up"),
+        .constraints = kit_json_get(c->choice->record, "constraints"),
+        .kscore = kscore,
+        .measured = measured,
     };
     fill_airgap(c, &r, mechanisms);
     kit_status status = parameters != NULL && measured != NULL && kscore != NULL ? KOLM_OK : no_memory(err);
@@ -199,19 +257,23 @@ static kit_status lock_directory(const compile *c, int *out_fd, kolm_error_t *er
     char *directory = NULL;
     KIT_TRY(kit_strdup(c->out_path, &directory, err));
     char *slash = strrchr(directory, '/');
-    if (slash == NULL) kit_copy(directory, strlen(directory) + 1, ".");
-    else slash[slash == directory ? 1 : 0] = '\0';
+    if (slash == NULL)
+        kit_copy(directory, strlen(directory) + 1, ".");
+    else
+        slash[slash == directory ? 1 : 0] = '\0';
     *out_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     kit_status status = KOLM_OK;
     if (*out_fd < 0) status = kit_fail_errno(err, errno, "cannot open %s", directory);
     /* A file system without flock (some network ones) serves one user at a time well enough. */
-    else while (flock(*out_fd, LOCK_EX) != 0 && errno == EINTR && !cli_interrupted()) continue;
+    else
+        while (flock(*out_fd, LOCK_EX) != 0 && errno == EINTR && !cli_interrupted())
+            continue;
     free(directory);
     return status;
 }
 
-/* At every instant what can be seen belongs together: the old pair, the old artifact alone, the new one alone, the new pair.
- * The receipts get their place on the disk before the artifact is moved: a disk that is full stops both. */
+/* At every instant what can be seen belongs together: the old pair, the old artifact alone, the new one alone, the new
+ * pair. The receipts get their place on the disk before the artifact is moved: a disk that is full stops both. */
 static kit_status move_into_place(compile *c, kit_atomic_file *file, const char *receipts, kolm_error_t *err) {
     kit_atomic_file beside = {.fd = -1};
     kit_buf lines = {0};
@@ -219,7 +281,8 @@ static kit_status move_into_place(compile *c, kit_atomic_file *file, const char 
     kit_status status = receipt_sidecar_read(receipts, &lines, &found, err);
     if (status == KOLM_OK) status = kit_atomic_open(c->sidecar_path, 0644, &beside, err);
     if (status == KOLM_OK) status = kit_write_all(beside.fd, kit_buf_text(&lines), lines.length, err);
-    if (status == KOLM_OK && unlink(c->sidecar_path) != 0 && errno != ENOENT) status = kit_fail_errno(err, errno, "cannot replace %s", c->sidecar_path);
+    if (status == KOLM_OK && unlink(c->sidecar_path) != 0 && errno != ENOENT)
+        status = kit_fail_errno(err, errno, "cannot replace %s", c->sidecar_path);
     if (status == KOLM_OK) status = kit_atomic_commit(file, c->request.force, err);
     if (status == KOLM_OK) status = kit_atomic_commit(&beside, true, err);
     kit_atomic_abort(&beside);
@@ -229,10 +292,13 @@ static kit_status move_into_place(compile *c, kit_atomic_file *file, const char 
 
 /* Somebody else's artifact of this name may have appeared since the start. */
 static kit_status still_free(compile *c, kolm_error_t *err) {
-    if (cli_interrupted()) return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits", "interrupted before the artifact was signed");
+    if (cli_interrupted())
+        return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits",
+                        "interrupted before the artifact was signed");
     if (c->request.force || access(c->out_path, F_OK) != 0) return KOLM_OK;
     c->exit_code = CLI_EXIT_USAGE;
-    return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out", "%s was written by somebody else meanwhile", c->out_path);
+    return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
+                    "%s was written by somebody else meanwhile", c->out_path);
 }
 
 /* With the directory locked: from here on it takes milliseconds, and no interrupt stops it halfway. */
@@ -267,18 +333,24 @@ kit_status compile_ship(compile *c, kolm_error_t *err) {
 void compile_print_shipped(compile *c) {
     char size[32];
     if (c->key_created) cli_print(c->context, "[keys]        made a signing key: %s\n", c->keyid);
-    cli_print(c->context, "[artifact]    %s  %s\n", cli_safe(c->out_path), cli_bytes(size, sizeof size, c->identity.size));
-    cli_print(c->context, "[receipt]     seq %llu, chain head sha256 %s\n", (unsigned long long)c->head.seq, c->head.sha256);
+    cli_print(c->context, "[artifact]    %s  %s\n", cli_safe(c->out_path),
+              cli_bytes(size, sizeof size, c->identity.size));
+    cli_print(c->context, "[receipt]     seq %llu, chain head sha256 %s\n", (unsigned long long)c->head.seq,
+              c->head.sha256);
 }
 
 /* ---- --json */
 
 static bool put_artifact(cJSON *record, const compile *c) {
     cJSON *a = cJSON_CreateObject(), *r = cJSON_CreateObject();
-    bool good = kit_json_put_string(a, "path", c->out_path) && kit_json_put_u64(a, "size", c->identity.size) && kit_json_put_string(a, "sha256", c->file_sha256) &&
-                kit_json_put_string(a, "manifest_sha256", c->identity.manifest_sha256) && kit_json_put_string(a, "keyid", c->keyid) && kit_json_put_string(r, "log_id", c->head.log_id) &&
-                kit_json_put_u64(r, "seq", c->head.seq) && kit_json_put_string(r, "sha256", c->head.sha256) && kit_json_put_string(r, "path", c->sidecar_path);
-    if (good) return kit_json_put(record, "artifact", a) ? kit_json_put(record, "receipt", r) : (cJSON_Delete(r), false);
+    bool good = kit_json_put_string(a, "path", c->out_path) && kit_json_put_u64(a, "size", c->identity.size) &&
+                kit_json_put_string(a, "sha256", c->file_sha256) &&
+                kit_json_put_string(a, "manifest_sha256", c->identity.manifest_sha256) &&
+                kit_json_put_string(a, "keyid", c->keyid) && kit_json_put_string(r, "log_id", c->head.log_id) &&
+                kit_json_put_u64(r, "seq", c->head.seq) && kit_json_put_string(r, "sha256", c->head.sha256) &&
+                kit_json_put_string(r, "path", c->sidecar_path);
+    if (good)
+        return kit_json_put(record, "artifact", a) ? kit_json_put(record, "receipt", r) : (cJSON_Delete(r), false);
     cJSON_Delete(a);
     cJSON_Delete(r);
     return false;
@@ -286,9 +358,12 @@ static bool put_artifact(cJSON *record, const compile *c) {
 
 static bool put_data_summary(cJSON *record, const job_summary *s) {
     cJSON *data = cJSON_CreateObject();
-    bool good = kit_json_put_u64(data, "rows", s->rows_read) && kit_json_put_u64(data, "labels", s->labels) && kit_json_put_u64(data, "train_rows", s->train_rows) && kit_json_put_u64(data, "eval_rows", s->eval_rows) &&
-                kit_json_put_u64(data, "bad_rows", s->bad_rows) && kit_json_put_u64(data, "duplicates", s->duplicates) && kit_json_put_u64(data, "contradictions", s->contradictions) &&
-                kit_json_put_u64(data, "leaked", s->leaked) && kit_json_put_u64(data, "unseen_labels", s->unseen_labels);
+    bool good =
+        kit_json_put_u64(data, "rows", s->rows_read) && kit_json_put_u64(data, "labels", s->labels) &&
+        kit_json_put_u64(data, "train_rows", s->train_rows) && kit_json_put_u64(data, "eval_rows", s->eval_rows) &&
+        kit_json_put_u64(data, "bad_rows", s->bad_rows) && kit_json_put_u64(data, "duplicates", s->duplicates) &&
+        kit_json_put_u64(data, "contradictions", s->contradictions) && kit_json_put_u64(data, "leaked", s->leaked) &&
+        kit_json_put_u64(data, "unseen_labels", s->unseen_labels);
     if (good) return kit_json_put(record, "data", data);
     cJSON_Delete(data);
     return false;
@@ -296,10 +371,16 @@ static bool put_data_summary(cJSON *record, const job_summary *s) {
 
 cJSON *compile_record(const compile *c, bool ships) {
     cJSON *record = cJSON_CreateObject();
-    bool good = kit_json_put_string(record, "schema", "kolm.compile/1") && kit_json_put_string(record, "task", c->request.task) && kit_json_put_string(record, "version", c->request.version) &&
-                kit_json_put_string(record, "recipe", c->recipe) && kit_json_put_string(record, "backend", c->choice->backend->name) && kit_json_put_string(record, "chosen_by", c->choice->by_name) &&
-                kit_json_put_string(record, "device", c->trained.train.device) && kit_json_put_bool(record, "ships", ships) && put_data_summary(record, &c->data) &&
-                kit_json_put(record, "score", score_report_object(&c->k, c->answers, &c->gates)) && kit_json_put(record, "report", cJSON_Duplicate(kit_json_get(c->result, "report"), 1)) &&
+    bool good = kit_json_put_string(record, "schema", "kolm.compile/1") &&
+                kit_json_put_string(record, "task", c->request.task) &&
+                kit_json_put_string(record, "version", c->request.version) &&
+                kit_json_put_string(record, "recipe", c->recipe) &&
+                kit_json_put_string(record, "backend", c->choice->backend->name) &&
+                kit_json_put_string(record, "chosen_by", c->choice->by_name) &&
+                kit_json_put_string(record, "device", c->trained.train.device) &&
+                kit_json_put_bool(record, "ships", ships) && put_data_summary(record, &c->data) &&
+                kit_json_put(record, "score", score_report_object(&c->k, c->answers, &c->gates)) &&
+                kit_json_put(record, "report", cJSON_Duplicate(kit_json_get(c->result, "report"), 1)) &&
                 kit_json_put_u64(record, "wall_ms", (uint64_t)(kit_now_ms() - c->started_ms));
     if (good) good = ships ? put_artifact(record, c) : kit_json_put_string(record, "failed", c->failed_path);
     if (good) return record;

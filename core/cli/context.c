@@ -76,13 +76,16 @@ void cli_context_free(cli_context *context) {
 static kit_status check_home(const char *path, kolm_error_t *err) {
     struct stat info;
     if (kit_utf8_valid(path, strlen(path)) != strlen(path))
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to another path", "the path of kolm's home, %s, is not UTF-8 text", path);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to another path",
+                        "the path of kolm's home, %s, is not UTF-8 text", path);
     if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return KOLM_OK; /* who needs it makes it, or says why not */
     if ((info.st_mode & 022) != 0)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "chmod go-w it, or set KOLM_HOME to a directory that only you can write to",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                        "chmod go-w it, or set KOLM_HOME to a directory that only you can write to",
                         "kolm's home %s may be changed by others (mode %04o)", path, (unsigned)info.st_mode & 07777);
     if (geteuid() != 0 && info.st_uid != 0 && info.st_uid != geteuid())
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to a directory of yours", "kolm's home %s belongs to another user", path);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to a directory of yours",
+                        "kolm's home %s belongs to another user", path);
     return KOLM_OK;
 }
 

@@ -15,7 +15,7 @@
 typedef struct cli_context {
     const char *program; /* path of this executable as far as known; "" otherwise */
     bool json;           /* --json was given */
-    bool json_lines; /* one line for each document: kolm run prints many */
+    bool json_lines;     /* one line for each document: kolm run prints many */
     bool out_tty;        /* standard output is a terminal */
     bool err_tty;        /* standard error is a terminal */
     bool colour;         /* colour may be used on standard output: a terminal, no NO_COLOR, TERM not dumb */

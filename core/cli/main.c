@@ -51,6 +51,18 @@ int cli_dispatch(cli_context *context, const char *prefix, const cli_command *ta
     return cli_usage_error(context, prefix, "unknown %s '%s'", kind, cli_safe(argv[0]));
 }
 
+int cli_group_of(cli_context *context, const char *prefix, const char *summary, const cli_command *table, size_t count,
+                 int argc, char **argv) {
+    bool help =
+        argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0);
+    if (argc >= 2 && !help) return cli_dispatch(context, prefix, table, count, argc - 1, argv + 1);
+    cli_print(context, "%s: %s\n\nusage: %s COMMAND [options]\n\ncommands:\n", prefix, summary, prefix);
+    for (size_t i = 0; i < count; i++)
+        cli_print(context, "  %-8s  %s\n", table[i].name, table[i].help);
+    cli_print(context, "\n  %s COMMAND --help says more.\n", prefix);
+    return help ? CLI_EXIT_OK : CLI_EXIT_USAGE;
+}
+
 static int version(cli_context *context) {
     if (!context->json) {
         cli_print(context, "kolm %s (backend ABI %d.%d)\n", KOLM_VERSION, KOLM_ABI_MAJOR, KOLM_ABI_MINOR);

@@ -27,12 +27,20 @@ static kit_status judge(cli_context *context, cli_model *m, cli_trust trust, kol
     if (status == KOLM_OK) status = store_home_file(home, "keys", &keys, err);
     if (status == KOLM_OK) status = store_home_file(home, "receipts.jsonl", &chain, err);
     if (status == KOLM_OK) status = receipt_keyring_load(keys, &ring, err);
-    if (status == KOLM_OK && with_receipts) status = receipt_sidecar_read(m->sidecar_path, &lines, &m->has_sidecar, err);
-    unsigned what = trust == CLI_TRUST_DEEP ? ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES : m->has_sidecar ? ARTIFACT_HASH_FILE : ARTIFACT_HASH_ENTRIES;
+    if (status == KOLM_OK && with_receipts)
+        status = receipt_sidecar_read(m->sidecar_path, &lines, &m->has_sidecar, err);
+    unsigned what = trust == CLI_TRUST_DEEP ? ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES
+                    : m->has_sidecar        ? ARTIFACT_HASH_FILE
+                                            : ARTIFACT_HASH_ENTRIES;
     if (status == KOLM_OK) status = artifact_hash(m->artifact, what, stop, NULL, m->file_sha256, err);
     if (status == KOLM_OK) {
-        receipt_question question = {.ring = ring, .now = (int64_t)time(NULL), .envelope_type = ARTIFACT_MANIFEST_TYPE, .file_sha256 = m->file_sha256, .sidecar = m->has_sidecar ? kit_buf_text(&lines) : NULL,
-                                     .sidecar_length = lines.length, .chain_path = with_receipts ? chain : NULL};
+        receipt_question question = {.ring = ring,
+                                     .now = (int64_t)time(NULL),
+                                     .envelope_type = ARTIFACT_MANIFEST_TYPE,
+                                     .file_sha256 = m->file_sha256,
+                                     .sidecar = m->has_sidecar ? kit_buf_text(&lines) : NULL,
+                                     .sidecar_length = lines.length,
+                                     .chain_path = with_receipts ? chain : NULL};
         question.manifest = artifact_manifest_text(m->artifact, &question.manifest_length);
         question.envelope = artifact_envelope(m->artifact, &question.envelope_length);
         question.signer_pem = artifact_signer_pem(m->artifact, &question.signer_pem_length);
@@ -45,7 +53,8 @@ static kit_status judge(cli_context *context, cli_model *m, cli_trust trust, kol
     return status;
 }
 
-kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit, kolm_error_t *err) {
+kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
+                          kolm_error_t *err) {
     *out_model = (cli_model){0};
     *out_exit = CLI_EXIT_DATA;
     out_model->path = realpath(path, NULL);
@@ -74,8 +83,10 @@ void cli_model_close(cli_model *model) {
 kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) {
     const receipt_report *r = &model->report;
     if (r->verdict == RECEIPT_TRUSTED) return KOLM_OK;
-    if (r->verdict != RECEIPT_UNKNOWN_KEY) return kit_fail(err, KOLM_E_PERMISSION_DENIED, r->remedy, "%s is not used: %s", model->path, r->text);
-    cli_warn(context, "%s is signed by a key that nobody here vouched for (%.16s...); `kolm verify` says more", cli_safe(model->path), r->keyid);
+    if (r->verdict != RECEIPT_UNKNOWN_KEY)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, r->remedy, "%s is not used: %s", model->path, r->text);
+    cli_warn(context, "%s is signed by a key that nobody here vouched for (%.16s...); `kolm verify` says more",
+             cli_safe(model->path), r->keyid);
     return KOLM_OK;
 }
 
@@ -84,10 +95,12 @@ kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_
 /* Anybody may have made this name before: another user's directory would let him choose what a backend reads. */
 static kit_status make_own(const char *path, kolm_error_t *err) {
     struct stat info;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) return kit_fail_errno(err, errno, "cannot create the directory %s", path);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return kit_fail_errno(err, errno, "cannot create the directory %s", path);
     if (lstat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
     if (S_ISDIR(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 077) == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, or set KOLM_HOME to a directory that can be written", "%s is not a directory of yours alone, so it is not used for jobs", path);
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, or set KOLM_HOME to a directory that can be written",
+                    "%s is not a directory of yours alone, so it is not used for jobs", path);
 }
 
 static kit_status make_job_directory(cli_context *context, job_directory *out, kolm_error_t *err) {
@@ -112,23 +125,28 @@ static kit_status describe(const cli_model *model, const char *dir, kolm_error_t
     const cJSON *manifest = artifact_manifest(model->artifact);
     size_t count = artifact_entry_count(model->artifact), used = 0;
     kit_job_model_file *files = calloc(count, sizeof *files);
-    if (files == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (files == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     /* job.json only reads these; the names end with the artifact. */
     for (size_t i = 0; i < count; i++) {
         const artifact_entry *entry = artifact_entry_at(model->artifact, i);
         if (strncmp(entry->name, "model/", 6) != 0) continue;
-        files[used++] = (kit_job_model_file){.name = (char *)(uintptr_t)(entry->name + 6), .path = model->path, .offset = entry->offset, .size = entry->size};
+        files[used++] = (kit_job_model_file){.name = (char *)(uintptr_t)(entry->name + 6),
+                                             .path = model->path,
+                                             .offset = entry->offset,
+                                             .size = entry->size};
     }
     job_description job = {.kind = "infer", .effort = "normal", .model_files = files, .model_file_count = used};
     kit_status status = KOLM_OK;
-    if (!kit_json_get_string(manifest, "name", &job.task) || !kit_json_get_string(manifest, "recipe", &job.recipe)) status = kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest of %s lacks name or recipe", model->path);
+    if (!kit_json_get_string(manifest, "name", &job.task) || !kit_json_get_string(manifest, "recipe", &job.recipe))
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest of %s lacks name or recipe", model->path);
     if (status == KOLM_OK) status = job_describe(dir, &job, err);
     free(files);
     return status;
 }
 
-/* The backend that a receipt of this signer names. A line that he did not sign names nobody: it could choose who gets the
- * questions. */
+/* The backend that a receipt of this signer names. A line that he did not sign names nobody: it could choose who gets
+ * the questions. */
 static bool backend_of_line(const receipt_public *signer, const char *line, size_t length, char *out, size_t capacity) {
     receipt_envelope envelope;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -167,32 +185,39 @@ static void made_by(const cli_model *model, char *out, size_t capacity) {
     kit_format(out, capacity, "%.*s", (int)strcspn(toolchain, " ;/"), toolchain);
 }
 
-kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
+kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap,
+                               cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
     *out_answering = (cli_answering){.job = {.lock_fd = -1}};
     *out_exit = CLI_EXIT_DATA;
     if (kit_utf8_valid(model->path, strlen(model->path)) != strlen(model->path))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move the model to a place whose whole path is UTF-8 text", "the path of %s is not UTF-8 text, so that no backend can be told of it", model->path);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move the model to a place whose whole path is UTF-8 text",
+                        "the path of %s is not UTF-8 text, so that no backend can be told of it", model->path);
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64];
     made_by(model, maker, sizeof maker);
-    const cli_choose_options options = {.backend = backend, .maker = maker, .airgap_strict = airgap, .constraints = {.infer = true, .airgap = airgap}};
+    const cli_choose_options options = {
+        .backend = backend, .maker = maker, .airgap_strict = airgap, .constraints = {.infer = true, .airgap = airgap}};
     *out_exit = CLI_EXIT_NOTHING;
     KIT_TRY(cli_choose(context, &options, &out_answering->choice, out_exit, err));
     *out_exit = CLI_EXIT_INTERNAL;
     out_answering->result = calloc(1, sizeof *out_answering->result);
-    if (out_answering->result == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (out_answering->result == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     KIT_TRY(make_job_directory(context, &out_answering->job, err));
     return describe(model, out_answering->job.job, err);
 }
 
-kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd, int *out_exit, kolm_error_t *err) {
+kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,
+                             int *out_exit, kolm_error_t *err) {
     const cli_backend *backend = answering->choice->backend;
     cli_calling calling;
     char what[128];
     *out_exit = CLI_EXIT_BACKEND;
     kit_status status = cli_calling_begin(context, backend, airgap, airgap, NULL, &calling, err);
-    if (status == KOLM_OK) status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads, input_fd, output_fd, &calling.options, answering->result, err);
+    if (status == KOLM_OK)
+        status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads,
+                            input_fd, output_fd, &calling.options, answering->result, err);
     cli_calling_end(&calling);
     kit_format(what, sizeof what, "answering on %s", backend->name);
     return status == KOLM_OK ? cli_verdict(answering->result, what, out_exit, err) : status;

@@ -15,20 +15,22 @@ typedef struct cli_model {
     char *sidecar_path;
     artifact *artifact;
     bool has_sidecar;
-    receipt_report report; /* what may be believed of it */
+    receipt_report report;            /* what may be believed of it */
     char file_sha256[KIT_SHA256_HEX]; /* "" unless the whole file was hashed */
 } cli_model;
 
 /* How much of the file is read to judge it. */
 typedef enum cli_trust {
-    CLI_TRUST_CONTENT, /* entries against the signed manifest; receipts are not looked at: enough to run it */
+    CLI_TRUST_CONTENT,  /* entries against the signed manifest; receipts are not looked at: enough to run it */
     CLI_TRUST_RECEIPTS, /* the whole file against its receipts; entries when it has none */
     CLI_TRUST_DEEP,     /* both */
 } cli_trust;
 
-/* Opens and judges. *out_exit is what a failure means: 6 for a file that cannot be read, 7 for one that is not as it was written
- * (then out_model->report is TAMPERED or MALFORMED too when there is one to give). Free with cli_model_close in every case. */
-kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+/* Opens and judges. *out_exit is what a failure means: 6 for a file that cannot be read, 7 for one that is not as it
+ * was written (then out_model->report is TAMPERED or MALFORMED too when there is one to give). Free with
+ * cli_model_close in every case. */
+kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
+                          kolm_error_t *err) KIT_MUST_USE;
 void cli_model_close(cli_model *model);
 /* OK for a trusted model; for an unknown key a warning and OK; else the report as an error (exit 7). */
 kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) KIT_MUST_USE;
@@ -41,9 +43,11 @@ typedef struct cli_answering {
     uint32_t threads;
 } cli_answering;
 /* Chooses a backend that infers and describes the job; the payload stays where it is, in the artifact. */
-kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap,
+                               cli_answering *out_answering, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. */
-kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,
+                             int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 void cli_answering_end(cli_answering *answering);
 
 #endif

@@ -115,7 +115,8 @@ static int missing_value(parser *p, const cli_option *option) {
 
 static int bad_value(parser *p, const cli_option *option, const char *value) {
     if (option->kind == CLI_U64 && *value && strspn(value, "0123456789") == strlen(value)) {
-        return cli_usage_error(p->context, p->syntax->command, "--%s: '%s' is too large", option->name, cli_safe(value));
+        return cli_usage_error(p->context, p->syntax->command, "--%s: '%s' is too large", option->name,
+                               cli_safe(value));
     }
     return cli_usage_error(p->context, p->syntax->command, "--%s: '%s' is not %s", option->name, cli_safe(value),
                            kind_expectation(option));
@@ -201,7 +202,8 @@ static bool given_before(parser *p, const cli_option *option) {
 
 static int apply(parser *p, const cli_option *option, const char *inline_value) {
     if (given_before(p, option)) {
-        return cli_usage_error(p->context, p->syntax->command, "--%s is given twice, and only one can count", option->name);
+        return cli_usage_error(p->context, p->syntax->command, "--%s is given twice, and only one can count",
+                               option->name);
     }
     if (option->kind == CLI_FLAG) {
         if (inline_value) {

@@ -64,7 +64,8 @@ void cli_add_json(kit_buf *buf, const char *text) {
         text += step;
         length -= step;
         uint32_t c = kit_utf8_next(text, length, &step);
-        bool shown = c != 0x7F && !(c >= 0x80 && c < 0xA0) && !(c >= 0x2028 && c <= 0x202E) && !(c >= 0x2066 && c <= 0x2069);
+        bool shown =
+            c != 0x7F && !(c >= 0x80 && c < 0xA0) && !(c >= 0x2028 && c <= 0x202E) && !(c >= 0x2066 && c <= 0x2069);
         if (shown)
             kit_buf_add(buf, text, step);
         else
@@ -76,7 +77,8 @@ void cli_add_json(kit_buf *buf, const char *text) {
 static void make_text(cJSON *value) {
     for (cJSON *item = value; item; item = item->next) {
         const char *text = cJSON_IsString(item) ? item->valuestring : NULL;
-        if (text && kit_utf8_valid(text, strlen(text)) != strlen(text)) (void)cJSON_SetValuestring(item, cli_safe(text));
+        if (text && kit_utf8_valid(text, strlen(text)) != strlen(text))
+            (void)cJSON_SetValuestring(item, cli_safe(text));
         make_text(item->child);
     }
 }

@@ -10,7 +10,8 @@ void cli_print(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
 /* A string for a terminal: control characters and bad UTF-8 become \xNN. A ring of 16 buffers; at most 16 per printf.
  */
 const char *cli_safe(const char *text);
-/* Appends JSON text with what a terminal could obey (DEL, C1, turned writing) as \uNNNN: the same value, spelled safely. */
+/* Appends JSON text with what a terminal could obey (DEL, C1, turned writing) as \uNNNN: the same value, spelled
+ * safely. */
 void cli_add_json(kit_buf *buf, const char *text);
 /* Prints value, indented, with a line end; takes (and frees) value. Returns exit_code, or CLI_EXIT_INTERNAL when memory
  * was out (value NULL). */

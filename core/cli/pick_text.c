@@ -171,7 +171,8 @@ static kit_status nobody_passes(const pick_result *result, kolm_error_t *err) {
     }
     if (result->count > REASONS_SHOWN) kit_format(text + at, sizeof text - at, ", ...");
     if (result->count == 0)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "install one, or name its directory in KOLM_BACKEND_PATH", "no backend was found");
+        return kit_fail(err, KOLM_E_NOT_FOUND, "install one, or name its directory in KOLM_BACKEND_PATH",
+                        "no backend was found");
     return kit_fail(err, KOLM_E_NOT_FOUND, "loosen the filters; `kolm compute list` shows every backend",
                     "no backend passes the filters%s", text);
 }

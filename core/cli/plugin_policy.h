@@ -7,7 +7,7 @@
  * policy.json, of the machine (SYSCONFDIR/kolm/policy.json, must belong to root and be writable by nobody else) and of
  * the user (HOME/policy.json):
  *
- *     {"plugins": {"signatures": "required" | "optional", "except": ["local-cpu", ...]}}
+ *     {"plugins": {"signatures": "required" | "optional", "except": ["acme", ...]}}
  *
  * Signatures are required when either file says so; only the file that requires them can make an exception. A file that
  * is there and cannot be understood is an error of every verb that would load a plugin: a policy is never skipped.

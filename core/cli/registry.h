@@ -67,8 +67,8 @@ typedef struct cli_registry {
 } cli_registry;
 
 typedef struct cli_detect_options {
-    bool refresh; /* do not believe the cache */
-    bool airgap;  /* touch no backend that needs the network, read no token of one */
+    bool refresh;       /* do not believe the cache */
+    bool airgap;        /* touch no backend that needs the network, read no token of one */
     bool airgap_strict; /* and let the kernel keep those that are asked from the network */
     bool allow_private_remote;
     const char *only; /* detect only this backend; NULL: all */
