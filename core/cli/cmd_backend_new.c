@@ -85,6 +85,14 @@ int cli_backend_new(cli_context *context, int argc, char **argv) {
     kit_status status = write_all(dir, name, &err);
     if (status != KOLM_OK)
         return cli_error(context, status == KOLM_E_ALREADY_EXISTS ? CLI_EXIT_USAGE : cli_exit_of(status), &err);
+    if (context->json) {
+        cJSON *value = cJSON_CreateObject();
+        bool good = kit_json_put_string(value, "schema", "kolm.backend.new/1") &&
+                    kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "directory", dir);
+        if (good) return cli_print_json(context, value, CLI_EXIT_OK);
+        cJSON_Delete(value);
+        return cli_print_json(context, NULL, CLI_EXIT_OK);
+    }
     cli_print(context,
               "wrote %s/%s.c, %s.json and meson.build\n"
               "  -> cd %s && meson setup build && ninja -C build && kolm backend check build/%s.so\n",

@@ -15,6 +15,19 @@ static int failed(cli_context *context, kit_status status, const kolm_error_t *e
     return cli_error(context, of_user ? CLI_EXIT_USAGE : cli_exit_of(status), err);
 }
 
+/* {"schema", FIELD: text unless FIELD is NULL, "keyid"} */
+static int print_json(cli_context *context, const char *schema, const char *field, const char *text,
+                      const char *keyid) {
+    cJSON *value = cJSON_CreateObject();
+    bool good = kit_json_put_string(value, "schema", schema) && (!field || kit_json_put_string(value, field, text)) &&
+                kit_json_put_string(value, "keyid", keyid);
+    if (!good) {
+        cJSON_Delete(value);
+        value = NULL;
+    }
+    return cli_print_json(context, value, CLI_EXIT_OK);
+}
+
 int cli_backend_sign(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend sign",
@@ -29,9 +42,16 @@ int cli_backend_sign(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kit_status status = cli_plugin_sign(context, argv[0], &path, keyid, &err);
-    if (status == KOLM_OK) cli_print(context, "signed  %s\nkey     %s\n", cli_safe(path), keyid);
+    if (status != KOLM_OK) {
+        exit_code = failed(context, status, &err);
+    } else if (context->json) {
+        exit_code = print_json(context, "kolm.backend.sign/1", "signature", path, keyid);
+    } else {
+        cli_print(context, "signed  %s\nkey     %s\n", cli_safe(path), keyid);
+        exit_code = CLI_EXIT_OK;
+    }
     free(path);
-    return status == KOLM_OK ? CLI_EXIT_OK : failed(context, status, &err);
+    return exit_code;
 }
 
 static kit_status trust(cli_context *context, const char *file, const char *label, receipt_public *out_key,
@@ -71,6 +91,7 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kit_status status = trust(context, argv[0], label, &key, &err);
     if (status != KOLM_OK) return failed(context, status, &err);
+    if (context->json) return print_json(context, "kolm.backend.trust/1", NULL, NULL, key.keyid);
     cli_print(context, "trusted for backends  %s\n", key.keyid);
     return CLI_EXIT_OK;
 }
