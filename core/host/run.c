@@ -287,32 +287,34 @@ static bool is_run(const host_run *runs, size_t count, long pid) {
     return false;
 }
 
-/* True when the thread's children (proc(5): /proc/PID/task/TID/children) are these runs and nobody else. */
-static bool only_runs(const char *thread, const host_run *runs, size_t count) {
+typedef enum orphans { ORPHANS_NONE, ORPHANS_SOME, ORPHANS_UNKNOWN } orphans;
+
+/* The thread's children beside these runs (proc(5): /proc/PID/task/TID/children). */
+static orphans orphans_of(const char *thread, const host_run *runs, size_t count) {
     char path[64], text[4096];
     kit_format(path, sizeof path, "/proc/self/task/%s/children", thread);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
+    if (fd < 0) return ORPHANS_UNKNOWN;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    if (n < 0 || n == sizeof text - 1) return false;
+    if (n < 0 || n == sizeof text - 1) return ORPHANS_UNKNOWN;
     text[n] = '\0';
     char *at = text, *end;
     for (long pid = strtol(at, &end, 10); end != at; pid = strtol(at = end, &end, 10))
-        if (!is_run(runs, count, pid)) return false;
-    return true;
+        if (!is_run(runs, count, pid)) return ORPHANS_SOME;
+    return ORPHANS_NONE;
 }
 
-/* True when the runs, all ended, left nobody behind: their orphans would be children of ours by now. Spares looking at
- * every process of the machine. */
-static bool left_nobody(const host_run *runs, size_t count) {
+/* Whether the runs, all ended, left anybody behind: their orphans are children of ours by now. Spares looking at every
+ * process of the machine. */
+static orphans left_behind(const host_run *runs, size_t count) {
     DIR *dir = opendir("/proc/self/task");
     const struct dirent *entry;
-    bool nobody = dir != NULL;
-    while (nobody && (entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.') nobody = only_runs(entry->d_name, runs, count);
+    orphans found = dir ? ORPHANS_NONE : ORPHANS_UNKNOWN;
+    while (found == ORPHANS_NONE && (entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.') found = orphans_of(entry->d_name, runs, count);
     if (dir) closedir(dir);
-    return nobody;
+    return found;
 }
 
 static void close_all(host_run *run) {
@@ -333,7 +335,7 @@ static void free_all(host_run *run) {
 static void bury(host_run *runs, size_t count) {
     bool any = false;
     if (count == 1 && runs->started && runs->ended && runs->options->audit)
-        runs->result->left.processes = !left_nobody(runs, count);
+        runs->result->left.processes = left_behind(runs, count) == ORPHANS_SOME;
     for (size_t i = 0; i < count; i++) {
         if (!runs[i].started) continue;
         any = true;
@@ -343,7 +345,7 @@ static void bury(host_run *runs, size_t count) {
         while (waitid(P_PID, (id_t)runs[i].pid, &ignored, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
         }
     }
-    for (int i = 0; any && i < SWEEPS && !left_nobody(runs, count) && sweep_once(runs, count); i++) {
+    for (int i = 0; any && i < SWEEPS && left_behind(runs, count) != ORPHANS_NONE && sweep_once(runs, count); i++) {
     }
     for (size_t i = 0; i < count; i++) {
         host_run *run = &runs[i];

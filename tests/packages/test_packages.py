@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Packages: the split by install tags, the Debian packages in a clean root, and a backend made there from the SDK alone.
+
+usage: test_packages.py BUILD_DIR SOURCE_DIR
+"""
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BUILD, SOURCE = (os.path.abspath(path) for path in sys.argv[1:3])
+NAMES = sorted(os.path.basename(p)[:-5] for p in glob.glob(os.path.join(SOURCE, "plugins", "**", "*.json"), recursive=True))
+
+
+def run(*argv, **more):
+    more.setdefault("check", True)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **dict(more, check=False))
+    if more["check"] and done.returncode != 0:
+        raise AssertionError("%s ended with %d\n%s" % (" ".join(argv), done.returncode, done.stdout[-4000:]))
+    return done.stdout
+
+
+def files_below(root):
+    return sorted(os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names)
+
+
+def source_copy(to):
+    """What git knows of the tree, as a packager gets it."""
+    names = subprocess.run(["git", "-c", "safe.directory=*", "-C", SOURCE, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=True,
+                           stdout=subprocess.PIPE).stdout
+    for name in names.decode().split("\0"):
+        path = os.path.join(SOURCE, name)
+        if name and os.path.isfile(path):
+            os.makedirs(os.path.dirname(os.path.join(to, name)), exist_ok=True)
+            shutil.copy2(path, os.path.join(to, name))
+
+
+class Tags(unittest.TestCase):
+    """`meson install --tags`: the same split for everybody else."""
+
+    def installed(self, *words):
+        root = tempfile.mkdtemp(prefix="kolm-tags-")
+        self.addCleanup(shutil.rmtree, root, True)
+        run("meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", *words, env=dict(os.environ, DESTDIR=root))
+        return files_below(root)
+
+    def test_every_file_has_one_tag(self):
+        tags = ["runtime", "devel", "man", "doc"] + ["backend-" + name for name in NAMES]
+        parts = {tag: self.installed("--tags", tag) for tag in tags}
+        whole = self.installed()
+        self.assertEqual(sorted(f for part in parts.values() for f in part), whole)
+        for name in NAMES:
+            self.assertEqual([os.path.basename(f) for f in parts["backend-" + name]], [name + ".json", name + ".so"])
+        self.assertEqual([os.path.basename(f) for f in parts["runtime"]], ["kolm", "kolm-host"])
+
+
+class Spec(unittest.TestCase):
+    def test_rpm_reads_the_same_split(self):
+        if shutil.which("rpmspec") is None:
+            self.skipTest("rpmspec is not installed")
+        spec = os.path.join(SOURCE, "packaging", "kolm.spec")
+        # Fedora's macros for meson are not Debian's: what they stand for does not matter here.
+        macros = [word for name in ("meson", "meson_build", "meson_install", "autosetup") for word in ("--define", name + " true")]
+        packages = run("rpmspec", "-q", "--qf", "%{NAME}\n", *macros, spec).split()
+        self.assertEqual(sorted(packages), sorted(["kolm", "kolm-devel", "kolm-backend-all"] + ["kolm-backend-" + name for name in NAMES]))
+        with open(spec) as f:
+            text = f.read()
+        for name in NAMES:
+            self.assertIn("%%{backends}/%s.so" % name, text)
+
+
+class Debian(unittest.TestCase):
+    """Needs root, for the clean root, and a mirror of Debian."""
+
+    @classmethod
+    def setUpClass(cls):
+        if os.getuid() != 0:
+            raise unittest.SkipTest("a clean root needs root")
+        missing = [name for name in ("debootstrap", "dpkg-buildpackage", "dh") if shutil.which(name) is None]
+        if missing:
+            raise unittest.SkipTest("not installed: " + ", ".join(missing))
+        cls.dir = tempfile.mkdtemp(prefix="kolm-packages-")
+        cls.addClassCleanup(shutil.rmtree, cls.dir, True)
+        cls.root = os.path.join(cls.dir, "root")
+        mirror = os.environ.get("KOLM_TEST_MIRROR", "http://deb.debian.org/debian")
+        made = subprocess.run(["debootstrap", "--variant=minbase", "bookworm", cls.root, mirror], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        if made.returncode != 0:
+            raise unittest.SkipTest("no clean root could be made: " + made.stdout.strip().splitlines()[-1])
+        cls.build_packages()
+
+    @classmethod
+    def build_packages(cls):
+        tree = os.path.join(cls.dir, "kolm")
+        source_copy(tree)
+        # No dependencies of the build are installed here: ./dev did that. -d: python3:native and the like are not looked for.
+        run("dpkg-buildpackage", "-us", "-uc", "-b", "-d", cwd=tree, env=dict(os.environ, DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=2"))
+        os.mkdir(os.path.join(cls.root, "debs"))
+        for path in glob.glob(os.path.join(cls.dir, "*.deb")):
+            shutil.copy(path, os.path.join(cls.root, "debs"))
+
+    def inside(self, *argv, **more):
+        return run("chroot", self.root, "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+                   "KOLM_HOME=/root/.kolm", *argv, **more)
+
+    def install(self, *names):
+        paths = ["/debs/" + os.path.basename(p) for n in names for p in glob.glob(os.path.join(self.root, "debs", n + "_*.deb"))]
+        self.inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", *paths)
+
+    def listed(self):
+        return [b["name"] for b in json.loads(self.inside("kolm", "compute", "list", "--json"))["backends"]]
+
+    def test_1_the_split(self):
+        built = {os.path.basename(p).split("_")[0] for p in glob.glob(os.path.join(self.root, "debs", "*.deb"))}
+        self.assertEqual(built, {"kolm", "libkolm-dev", "kolm-backend-all"} | {"kolm-backend-" + n for n in NAMES})
+
+    def test_2_backends_appear_and_go_without_a_rebuild(self):
+        self.install("kolm")
+        self.assertEqual(self.listed(), [])
+        self.install("kolm-backend-local-cpu")
+        self.assertEqual(self.listed(), ["local-cpu"])
+        self.install("kolm-backend-modal")
+        self.assertEqual(self.listed(), ["local-cpu", "modal"])
+        self.inside("apt-get", "remove", "-y", "-qq", "kolm-backend-modal")
+        self.assertEqual(self.listed(), ["local-cpu"])
+
+    def test_3_the_main_job(self):
+        shutil.copy(os.path.join(SOURCE, "examples", "support_tickets", "tickets.jsonl"), os.path.join(self.root, "root"))
+        self.inside("sh", "-c", "cd /root && kolm compile -t router -d tickets.jsonl --effort quick && kolm verify router-1.0.0.kolm")
+        self.assertTrue(os.path.exists(os.path.join(self.root, "root", "router-1.0.0.kolm")))
+
+    def test_4_a_backend_from_the_sdk_alone(self):
+        """The author's guide, in a root that has never seen kolm's source."""
+        self.install("libkolm-dev")
+        self.inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", "gcc", "libc6-dev", "meson", "pkg-config")
+        self.inside("sh", "-e", "-c", """
+            cd /root && kolm backend new acme-gpu && cd acme-gpu
+            meson setup build --prefix=/usr >/dev/null && ninja -C build >/dev/null
+            kolm backend check build/acme-gpu.so
+            meson install -C build >/dev/null
+            kolm backend sign /usr/lib/*/kolm/backends-1/acme-gpu.so
+            mkdir -p /root/.kolm && echo '{"plugins":{"signatures":"required","except":["local-cpu"]}}' >/root/.kolm/policy.json
+            kolm backend why acme-gpu
+        """)
+        self.assertEqual(sorted(self.listed()), ["acme-gpu", "local-cpu"])
+        # The larger example uses the kit too.
+        self.inside("sh", "-e", "-c", "cp -r /usr/share/doc/libkolm-dev/examples/slurm /root/slurm && cd /root/slurm && "
+                                      "meson setup build >/dev/null && ninja -C build >/dev/null && kolm backend check build/slurm.so --only detect")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])
