@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -23,7 +24,7 @@
 #define LEAVE_MS 500         /* from the last word to the end */
 #define PRINTED_LIGHT 65536u /* bytes that detect and cost may print */
 #define PRINTED_MOST (4u << 20)
-#define SWEEPS 20
+#define SWEEPS 2000 /* looks for orphans, a millisecond apart */
 
 /* ---- Start */
 static void close_fd(int *fd) {
@@ -40,6 +41,38 @@ static int open_pidfd(pid_t pid) {
 #endif
 }
 
+/* All processes that this room started and has not buried yet, of any thread. What else is a child of ours is an orphan
+ * that a plugin left: it was adopted. The lock is held while a process is started, so that nobody takes it for one. */
+static struct {
+    pthread_mutex_t lock;
+    pid_t *pids;
+    size_t count, room;
+} hosts = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static kit_status remember_more(kolm_error_t *err) {
+    if (hosts.count < hosts.room) return KOLM_OK;
+    pid_t *grown = realloc(hosts.pids, (hosts.room * 2 + 16) * sizeof *grown);
+    if (!grown) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    hosts.pids = grown;
+    hosts.room = hosts.room * 2 + 16;
+    return KOLM_OK;
+}
+
+static void forget(pid_t pid) {
+    pthread_mutex_lock(&hosts.lock);
+    for (size_t i = 0; i < hosts.count; i++)
+        if (hosts.pids[i] == pid) {
+            hosts.pids[i] = hosts.pids[--hosts.count];
+            break;
+        }
+    if (hosts.count == 0) {
+        free(hosts.pids);
+        hosts.pids = NULL;
+        hosts.room = 0;
+    }
+    pthread_mutex_unlock(&hosts.lock);
+}
+
 static kit_status spawn(const char *program, host_run *run, const int theirs[3], kolm_error_t *err) {
     char *argv[] = {(char[]){"kolm-host"}, run->backend->name, NULL};
     char **env = NULL;
@@ -50,7 +83,11 @@ static kit_status spawn(const char *program, host_run *run, const int theirs[3],
     KIT_TRY(host_environment(run->backend->manifest, run->scratch, run->options->audit, &env, err));
     kit_spawn_options options = {
         .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
-    kit_status status = kit_spawn(&options, &run->pid, err);
+    pthread_mutex_lock(&hosts.lock);
+    kit_status status = remember_more(err);
+    if (status == KOLM_OK) status = kit_spawn(&options, &run->pid, err);
+    if (status == KOLM_OK) hosts.pids[hosts.count++] = run->pid;
+    pthread_mutex_unlock(&hosts.lock);
     host_environment_free(env);
     return status;
 }
@@ -281,40 +318,60 @@ static void adopt(void) {
 #endif
 }
 
-static bool is_run(const host_run *runs, size_t count, long pid) {
-    for (size_t i = 0; i < count; i++)
-        if (runs[i].started && (long)runs[i].pid == pid) return true;
+typedef enum orphans { ORPHANS_NONE, ORPHANS_SOME, ORPHANS_UNKNOWN } orphans;
+
+static bool is_host(long pid) {
+    for (size_t i = 0; i < hosts.count; i++)
+        if ((long)hosts.pids[i] == pid) return true;
     return false;
 }
 
-typedef enum orphans { ORPHANS_NONE, ORPHANS_SOME, ORPHANS_UNKNOWN } orphans;
-
-/* The thread's children beside these runs (proc(5): /proc/PID/task/TID/children). */
-static orphans orphans_of(const char *thread, const host_run *runs, size_t count) {
-    char path[64], text[4096];
+/* Looks at the thread's children (proc(5): /proc/PID/task/TID/children); end: kills and buries the orphans among them.
+ * Under the lock. */
+static orphans orphans_of(const char *thread, bool end) {
+    char path[64], text[4096], *next;
     kit_format(path, sizeof path, "/proc/self/task/%s/children", thread);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return ORPHANS_UNKNOWN;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    if (n < 0 || n == sizeof text - 1) return ORPHANS_UNKNOWN;
+    if (n < 0) return ORPHANS_UNKNOWN;
     text[n] = '\0';
-    char *at = text, *end;
-    for (long pid = strtol(at, &end, 10); end != at; pid = strtol(at = end, &end, 10))
-        if (!is_run(runs, count, pid)) return ORPHANS_SOME;
-    return ORPHANS_NONE;
+    if (n == sizeof text - 1) *strrchr(text, ' ') = '\0'; /* more than fit: the last number may be cut */
+    orphans found = ORPHANS_NONE;
+    char *at = text;
+    for (long pid = strtol(at, &next, 10); next != at; pid = strtol(at = next, &next, 10)) {
+        if (is_host(pid)) continue;
+        found = ORPHANS_SOME;
+        if (end) kill((pid_t)pid, SIGKILL);
+        if (end) (void)waitpid((pid_t)pid, NULL, WNOHANG);
+    }
+    return found;
 }
 
-/* Whether the runs, all ended, left anybody behind: their orphans are children of ours by now. Spares looking at every
- * process of the machine. */
-static orphans left_behind(const host_run *runs, size_t count) {
+/* Whether processes that have ended left anybody behind: their orphans are children of ours by now, whatever session
+ * they moved to. */
+static orphans look_for_orphans(bool end) {
     DIR *dir = opendir("/proc/self/task");
     const struct dirent *entry;
     orphans found = dir ? ORPHANS_NONE : ORPHANS_UNKNOWN;
-    while (found == ORPHANS_NONE && (entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.') found = orphans_of(entry->d_name, runs, count);
+    pthread_mutex_lock(&hosts.lock);
+    while (found != ORPHANS_UNKNOWN && (entry = readdir(dir)) != NULL) {
+        orphans here = entry->d_name[0] == '.' ? ORPHANS_NONE : orphans_of(entry->d_name, end);
+        if (here != ORPHANS_NONE) found = here;
+    }
+    pthread_mutex_unlock(&hosts.lock);
     if (dir) closedir(dir);
     return found;
+}
+
+/* Ends the orphans, and those that they leave in turn. */
+static void end_orphans(const host_run *runs, size_t count) {
+    for (int i = 0; i < SWEEPS; i++) {
+        orphans found = look_for_orphans(true);
+        if (found == ORPHANS_NONE || (found == ORPHANS_UNKNOWN && !sweep_once(runs, count))) return;
+        if (i > 0) (void)poll(NULL, 0, 1); /* they are dying */
+    }
 }
 
 static void close_all(host_run *run) {
@@ -335,7 +392,7 @@ static void free_all(host_run *run) {
 static void bury(host_run *runs, size_t count) {
     bool any = false;
     if (count == 1 && runs->started && runs->ended && runs->options->audit)
-        runs->result->left.processes = left_behind(runs, count) == ORPHANS_SOME;
+        runs->result->left.processes = look_for_orphans(false) == ORPHANS_SOME;
     for (size_t i = 0; i < count; i++) {
         if (!runs[i].started) continue;
         any = true;
@@ -345,13 +402,13 @@ static void bury(host_run *runs, size_t count) {
         while (waitid(P_PID, (id_t)runs[i].pid, &ignored, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
         }
     }
-    for (int i = 0; any && i < SWEEPS && left_behind(runs, count) != ORPHANS_NONE && sweep_once(runs, count); i++) {
-    }
+    if (any) end_orphans(runs, count);
     for (size_t i = 0; i < count; i++) {
         host_run *run = &runs[i];
         if (run->started) {
             while (waitpid(run->pid, NULL, 0) < 0 && errno == EINTR) {
             }
+            forget(run->pid);
             if (run->log.length > 0) host_run_printed(run, run->log.data, run->log.length);
         }
         free_all(run);

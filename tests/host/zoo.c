@@ -165,12 +165,35 @@ static int engine_works(const kolm_host_v1_t *host) {
 }
 #endif
 
+#if defined(ZOO_fork_bomb)
+/* As many processes as it can get, each of which would go on if it were let; bounded, so that a host that lets them live is
+ * found out and not brought down. */
+static void explode(void) {
+    for (int i = 0; i < 500; i++) {
+        pid_t child = fork();
+        if (child < 0) break;
+        if (child == 0) {
+            signal(SIGTERM, SIG_IGN);
+            if (i % 2 == 0) setsid();
+            hang();
+        }
+    }
+    hang();
+}
+#endif
+
 static void misbehave(const kolm_host_v1_t *host) {
 #if defined(ZOO_crash_slot)
     crash();
 #elif defined(ZOO_hang_slot)
     host->log(host->user, KOLM_LOG_INFO, "hanging");
     hang();
+#elif defined(ZOO_late)
+    while (host->time_left_ms(host->user) > 0)
+        poll(NULL, 0, 20);
+    poll(NULL, 0, 300); /* and then it answers as if nothing were */
+#elif defined(ZOO_fork_bomb)
+    explode();
 #elif defined(ZOO_exits)
     leave();
 #elif defined(ZOO_aborts)

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A directory full of bad backends: for each the row and the sentence that the user sees, and every good one still works."""
+import json
+import os
+import re
+import shutil
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case, manifest  # noqa: E402
+
+ZOO = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tests", "host")
+
+# What each one is for, by name: state and sentence. Whole sentences, where the machine does not decide a part of them.
+ROWS = {
+    # never loaded
+    "garbage": ("failed", r"garbage\.so: (invalid ELF header|file too short)"),
+    "wrong-arch": ("failed", r"wrong-arch\.so: "),
+    "no-symbol": ("failed", r"no-symbol\.so does not export kolm_backend_v1: it is no kolm backend$"),
+    "undefined": ("failed", r"undefined\.so: undefined symbol: no_function_is_called_like_this$"),
+    "wrong-major": ("failed", r"^needs kolm ABI 2\.3, this is 1\.0$"),
+    "needs-newer-host": ("failed", r"^needs kolm ABI 1\.3, this is 1\.0$"),
+    "missing-feature": ("failed", r"^needs features of kolm that this one does not have \(bits 0x10000000000\)$"),
+    "short-struct": ("failed", r"^its table is of 104 bytes, that of ABI 1\.0 has 112$"),
+    "tiny-struct": ("failed", r"^its table is of 8 bytes, too short even for its version$"),
+    "wrong-fingerprint": ("failed", r"^it was built for pointers of 4 bytes, this kolm has 8$"),
+    "name-mismatch": ("failed", r"^it calls itself 'somebody-else', but its file is called 'name-mismatch'$"),
+    "no-vendor": ("failed", r"^its table gives no vendor$"),
+    "crash-constructor": ("crashed", r"^crash-constructor crashed while it was being loaded: signal 11 \(Segmentation fault\)$"),
+    "exits-constructor": ("no reply", r"^exits-constructor ended the process while it was being loaded without an answer \(exit code 0\)$"),
+    "hang-constructor": ("timed out", r"^hang-constructor did not answer within 5000 ms while it was being loaded$"),
+    # in the slot
+    "null-slots": ("failed", r"^this backend does not implement detect$"),
+    "crash-slot": ("crashed", r"^crash-slot crashed in detect: signal 11 \(Segmentation fault\)$"),
+    "aborts": ("crashed", r"^aborts crashed in detect: signal 6 \(Aborted\)$"),
+    "hang-slot": ("timed out", r"^hang-slot did not answer within 5000 ms in detect$"),
+    "late": ("timed out", r"^late did not answer within 5000 ms in detect$"),
+    "fork-bomb": ("timed out", r"^fork-bomb did not answer within 5000 ms in detect$"),
+    "exits": ("no reply", r"^exits ended the process in detect without an answer \(exit code 0\)$"),
+    "closes-fds": ("no reply", r"^closes-fds ended the process in detect without an answer \(exit code \d+\)$"),
+    "writes-fds": ("no reply", r"^writes-fds wrote over its own reply in detect$"),
+    "fails": ("failed", r"^the quota of the zoo is used up$"),
+    "odd-code": ("failed", r"^detect failed and gave no reason$"),
+    "odd-state": ("failed", r"^detect answered with an unknown state \(99\)$"),
+    "hog": ("failed", r"^no memory after \d+ pieces$"),
+    # odd, and still of use
+    "good": ("available", r"^a zoo animal$"),
+    "newer-minor": ("available", r"^a zoo animal$"),
+    "long-struct": ("available", r"^a zoo animal$"),
+    "floods": ("available", r"^a zoo animal$"),
+    "prints": ("available", r"^a zoo animal$"),
+    "forks": ("available", r"^a zoo animal$"),
+    "forks-away": ("available", r"^a zoo animal$"),
+    "bad-utf8": ("available", r"^(\\xFF){20}"),
+}
+SANITIZED = "ASAN_OPTIONS" in os.environ
+if SANITIZED:  # address space is not what a sanitizer counts, and it talks some of the dying out of it
+    for name in ("hog", "closes-fds"):
+        ROWS.pop(name)
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+class Zoo(Case):
+    backends = ()
+
+    def add(self, name, source=None):
+        path = os.path.join(self.plugins, name + ".so")
+        shutil.copy(source or os.path.join(ZOO, name + ".so"), path)
+        os.chmod(path, 0o755)
+        self.write(os.path.join(self.plugins, name + ".json"), json.dumps(manifest(name)))
+        return path
+
+    def fill(self):
+        for name in ROWS:
+            if name not in ("garbage", "wrong-arch"):
+                self.add(name)
+        with open(self.add("garbage", __file__), "r+b") as f:
+            f.write(b"no plugin")
+        with open(self.add("wrong-arch", os.path.join(ZOO, "good.so")), "r+b") as f:
+            f.seek(18)  # e_machine: RISC-V, or x86-64 there
+            f.write(b"\xf3\x00" if os.uname().machine != "riscv64" else b"\x3e\x00")
+
+    def test_each_row_and_sentence_under_one_deadline(self):
+        self.fill()
+        start = time.monotonic()
+        report = json.loads(self.kolm("compute", "detect", "--refresh", "--json").out)
+        self.assertLess(time.monotonic() - start, 12)  # one deadline of five seconds, not one for each that hangs
+        rows = {b["name"]: b["detection"] for b in report["backends"]}
+        self.assertEqual(set(rows), set(ROWS))
+        for name, (state, sentence) in ROWS.items():
+            with self.subTest(animal=name):
+                self.assertEqual(rows[name]["state"], state, rows[name])
+                self.assertRegex(rows[name]["reason"], re.compile(sentence))
+                if state not in ("available", "failed"):
+                    self.assertTrue(rows[name]["remedy"], rows[name])
+        self.assertEqual(self.named_processes(), [])
+        text = self.kolm("compute", "detect").out
+        self.assertNotIn("\x1b[2J", text)
+        for name in ROWS:
+            self.assertIn(name, text)
+
+    def named_processes(self):
+        """kolm-host processes of this test that are still there."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/maps" % pid) as f:
+                    if self.plugins in f.read():
+                        found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    def test_the_others_still_work(self):
+        self.fill()
+        self.add_engine()
+        self.add_backend("test-word")
+        self.write_tickets()
+        self.kolm("compute", "pick")
+        self.compile("--backend", "test-word")
+
+    def test_files_that_are_not_believed(self):
+        self.add("good")
+        writable = self.add("newer-minor")
+        os.chmod(writable, 0o777)
+        os.symlink("/nowhere/at/all.so", os.path.join(self.plugins, "floods.so"))
+        self.write(os.path.join(self.plugins, "floods.json"), json.dumps(manifest("floods")))
+        os.mkfifo(os.path.join(self.plugins, "prints.so"))
+        self.write(os.path.join(self.plugins, "prints.json"), json.dumps(manifest("prints")))
+        outside = os.path.join(self.dir, "outside")
+        os.mkdir(outside)
+        os.chmod(outside, 0o777)
+        shutil.copy(os.path.join(ZOO, "forks.so"), outside)
+        os.symlink(os.path.join(outside, "forks.so"), os.path.join(self.plugins, "forks.so"))
+        self.write(os.path.join(self.plugins, "forks.json"), json.dumps(manifest("forks")))
+        report = self.json("backend", "list")
+        rows = {r["name"]: r for r in report["rows"]}
+        for name, word in (("newer-minor", "can be changed by every user"), ("floods", "No such file"), ("prints", "not a regular file"), ("forks", "can be changed by every user")):
+            with self.subTest(name=name):
+                self.assertEqual((rows[name]["state"], rows[name]["rule"]), ("refused", 3), rows[name])
+                self.assertIn(word, rows[name]["why"])
+        self.assertEqual(rows["good"]["state"], "taken")
+
+
+if __name__ == "__main__":
+    harness.main()
