@@ -105,6 +105,56 @@ class Bench:
         env = dict(self.env, KOLM_BACKEND_PATH=place)
         return child([self.kolm, "compute", "detect", "--refresh"], env, ok=(0, 3))[0], count
 
+    def hosts(self):
+        """What many plugins, bad plugins, and isolation cost."""
+        rows = []
+        true = min(child(["/bin/true"])[0] for _ in range(100))
+        for count in (14, 100, 1000):
+            env = dict(self.env, KOLM_BACKEND_PATH=self.crowd(count))
+            seconds = min(child([self.kolm, "compute", "list"], env)[0] for _ in range(30))
+            rows.append(("kolm compute list, %d plugins more" % count, "%.2f ms" % (seconds * 1e3), "%.1f" % (seconds / true)))
+        env = dict(self.env, KOLM_BACKEND_PATH=self.bad_crowd(50))
+        seconds = child([self.kolm, "compute", "detect", "--refresh"], env)[0]
+        rows.append(("kolm compute detect --refresh, 50 bad plugins more, some of which hang", "%.2f s" % seconds, ""))
+        table("Many plugins, whole process (best of 30)", ["command", "time", "times /bin/true"], rows)
+        local = os.path.join(self.build, "plugins", "local-cpu")
+        _, text = child([os.path.join(self.build, "tests", "bench", "call-cost"), os.path.join(self.build, "core", "host", "kolm-host"), local, "local-cpu"],
+                        self.env)
+        apart, inside = (float(word) for word in text.split())
+        table("One detect of local-cpu (median of 200, in turns)", ["where", "time", "times in process"], [
+            ("in this process, already loaded", "%.0f us" % inside, "1.0"),
+            ("in a process of its own: started, limited, loaded, called, judged, buried", "%.0f us" % apart, "%.1f" % (apart / inside))])
+
+    def crowd(self, count):
+        """A directory of so many plugins, each with a name of its own."""
+        place = os.path.join(self.work, "crowd-%d" % count)
+        os.mkdir(place, 0o755)
+        source = os.path.join(self.build, "plugins", "cloud", "modal", "modal")
+        with open(source + ".json", encoding="utf-8") as f:
+            manifest = json.load(f)
+        for i in range(count):
+            name = "crowd-%04d" % i
+            shutil.copy(source + ".so", os.path.join(place, name + ".so"))
+            with open(os.path.join(place, name + ".json"), "w", encoding="utf-8") as f:
+                json.dump(dict(manifest, name=name), f)
+        return place
+
+    def bad_crowd(self, count):
+        """So many bad plugins: the zoo of the tests, again and again under other names, which is one more defect."""
+        place = os.path.join(self.work, "bad")
+        os.mkdir(place, 0o755)
+        zoo = os.path.join(self.build, "tests", "host")
+        animals = sorted(n[:-3] for n in os.listdir(zoo) if n.endswith(".so") and n not in ("good.so", "fork-bomb.so"))
+        with open(os.path.join(self.build, "plugins", "local-cpu", "local-cpu.json"), encoding="utf-8") as f:
+            manifest = json.load(f)
+        for i in range(count):
+            animal = animals[i % len(animals)]
+            name = animal if i < len(animals) else "%s-%d" % (animal, i)
+            shutil.copy(os.path.join(zoo, animal + ".so"), os.path.join(place, name + ".so"))
+            with open(os.path.join(place, name + ".json"), "w", encoding="utf-8") as f:
+                json.dump(dict(manifest, name=name), f)
+        return place
+
     def compile(self, directory, out, *more):
         argv = [self.kolm, "compile", "-t", "bench", "-d", os.path.join(directory, "train.jsonl"), "--eval", os.path.join(directory, "test.jsonl"),
                 "--out", out, "--force", "--json", "--gate", "0", "--min-accuracy", "0", *more]
@@ -191,13 +241,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--only", choices=["verbs", "train", "verify"])
+    parser.add_argument("--only", choices=["verbs", "hosts", "train", "verify"])
     parser.add_argument("--gigabytes", type=float, default=2.0)
     args = parser.parse_args()
     bench = Bench(args)
     try:
         if args.only in (None, "verbs"):
             bench.verbs()
+        if args.only in (None, "hosts"):
+            bench.hosts()
         if args.only in (None, "train"):
             for name in sorted(os.listdir(args.data)):
                 directory = os.path.join(args.data, name)

@@ -142,8 +142,12 @@ class Debian(unittest.TestCase):
             cd /root && kolm backend new acme-gpu && cd acme-gpu
             meson setup build --prefix=/usr >/dev/null && ninja -C build >/dev/null
             kolm backend check build/acme-gpu.so
-            meson install -C build >/dev/null
-            kolm backend sign /usr/lib/*/kolm/backends-1/acme-gpu.so
+            DESTDIR=$PWD/deb meson install -C build >/dev/null
+            kolm backend sign deb/usr/lib/*/kolm/backends-1/acme-gpu.so
+            mkdir -p deb/DEBIAN && printf '%s\\n' 'Package: kolm-backend-acme-gpu' 'Version: 0.1.0' "Architecture: $(dpkg --print-architecture)" \\
+                'Maintainer: you <you@example.org>' 'Enhances: kolm' 'Description: ACME GPUs for kolm' > deb/DEBIAN/control
+            dpkg-deb --root-owner-group --build deb kolm-backend-acme-gpu.deb
+            apt-get install -y -qq ./kolm-backend-acme-gpu.deb
             mkdir -p /root/.kolm && echo '{"plugins":{"signatures":"required","except":["local-cpu"]}}' >/root/.kolm/policy.json
             kolm backend why acme-gpu
         """)
