@@ -26,18 +26,17 @@ CONF = """\
 ClusterName=kolmtest
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ctl_port}
-SlurmdPort={d_port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={dir}/munge.sock
 CryptoType=crypto/munge
 StateSaveLocation={dir}/state
-SlurmdSpoolDir={dir}/spool
+SlurmdSpoolDir={dir}/spool-%n
 SlurmctldPidFile={dir}/slurmctld.pid
-SlurmdPidFile={dir}/slurmd.pid
+SlurmdPidFile={dir}/slurmd-%n.pid
 SlurmctldLogFile={dir}/slurmctld.log
-SlurmdLogFile={dir}/slurmd.log
+SlurmdLogFile={dir}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -48,8 +47,20 @@ ReturnToService=2
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+NodeName=kolm1 NodeHostname={host} NodeAddr=127.0.0.1 Port={d_port} CPUs={cpus} RealMemory=1000 State=UNKNOWN
+NodeName=kolm2 NodeHostname={host} NodeAddr=127.0.0.1 Port={d_port2} CPUs={cpus} RealMemory=1000 State=UNKNOWN
+PartitionName=main Nodes=kolm1 Default=YES MaxTime=INFINITE State=UP
+PartitionName=both Nodes=kolm[1-2] MaxTime=INFINITE State=UP
+"""
+
+# A double of torchrun: every node tells how it was started, the first one works.
+TORCHRUN = """\
+#!/usr/bin/env python3
+import os, sys
+with open(os.path.join(os.environ["HOME"], "torchrun-" + os.environ["SLURM_NODEID"]), "w") as out:
+    out.write("\\n".join([os.environ["SLURMD_NODENAME"], *sys.argv[1:]]))
+if os.environ["SLURM_NODEID"] == "0":
+    os.execvp("kolm", ["kolm", "job", "run", sys.argv[-1]])
 """
 
 # A trainer that begins when it is let: tests decide what happens in between.
@@ -83,7 +94,7 @@ class Cluster:
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="kolm-slurm-", dir="/tmp")
         os.chmod(self.dir, 0o755)
-        for name in ("state", "spool"):
+        for name in ("state", "spool-kolm1", "spool-kolm2"):
             os.mkdir(os.path.join(self.dir, name))
         key = os.path.join(self.dir, "munge.key")
         with open(key, "wb") as out:
@@ -93,7 +104,7 @@ class Cluster:
         user = "root" if os.getuid() == 0 else os.environ.get("USER", str(os.getuid()))
         self.conf = os.path.join(self.dir, "slurm.conf")
         with open(self.conf, "w") as out:
-            out.write(CONF.format(dir=self.dir, host=host, user=user, cpus=os.cpu_count(), ctl_port=free_port(), d_port=free_port()))
+            out.write(CONF.format(dir=self.dir, host=host, user=user, cpus=os.cpu_count(), ctl_port=free_port(), d_port=free_port(), d_port2=free_port()))
         self.env = dict(os.environ, SLURM_CONF=self.conf)
         self.munged = self.start("munged", "--foreground", "--force", "--key-file=" + key, "--socket=" + os.path.join(self.dir, "munge.sock"),
                                  "--pid-file=" + os.path.join(self.dir, "munged.pid"), "--log-file=" + os.path.join(self.dir, "munged.log"),
@@ -101,8 +112,8 @@ class Cluster:
         wait_for(lambda: os.path.exists(os.path.join(self.dir, "munge.sock")), "munge's socket")
         self.controller = None
         self.start_controller("-c")
-        self.node = self.start("slurmd", "-D", "-c", "-f", self.conf)
-        wait_for(lambda: "idle" in self.ask("sinfo", "-h", "-o", "%t"), "the node to be idle")
+        self.nodes = [self.start("slurmd", "-D", "-c", "-N", name, "-f", self.conf) for name in ("kolm1", "kolm2")]
+        wait_for(lambda: self.ask("sinfo", "-h", "-N", "-p", "both", "-o", "%t").split() == ["idle", "idle"], "the nodes to be idle")
 
     def start(self, *argv):
         with open(os.path.join(self.dir, argv[0] + ".out"), "ab") as out:
@@ -124,10 +135,10 @@ class Cluster:
         return [dict(f.split("=", 1) for f in line.split() if "=" in f) for line in lines if line.startswith("JobId=")]
 
     def close(self):
-        for process in (self.node, self.controller, self.munged):
+        for process in (*self.nodes, self.controller, self.munged):
             if process.poll() is None:
                 process.terminate()
-        for process in (self.node, self.controller, self.munged):
+        for process in (*self.nodes, self.controller, self.munged):
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
@@ -251,6 +262,27 @@ class Slurm(unittest.TestCase):
         go()
         text, _ = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 0, text)
+
+    def test_several_nodes_meet_under_torchrun(self):
+        """Two nodes of this machine; torchrun itself, and what it starts, come with the trainer."""
+        tools = os.path.join(self.dir, "tools")
+        os.mkdir(tools)
+        with open(os.path.join(tools, "torchrun"), "w") as out:
+            out.write(TORCHRUN)
+        os.chmod(os.path.join(tools, "torchrun"), 0o755)
+        self.env["PATH"] = tools + ":" + self.env["PATH"]
+        self.configure(nodes="2", partition="both", trainer=["--nproc-per-node=1", "-m", "kolm_trainer"])
+        self.compile("--threads", "1")
+        started = []
+        for node in "01":
+            with open(os.path.join(self.dir, "torchrun-" + node)) as f:
+                started.append(f.read().split("\n"))
+        self.assertEqual([s[0] for s in started], ["kolm1", "kolm2"])
+        self.assertEqual(started[0][1:], started[1][1:])
+        self.assertEqual(started[0][1:3], ["--nnodes=2", "--rdzv-backend=c10d"])
+        self.assertEqual(started[0][3], "--rdzv-endpoint=kolm1:29400")
+        self.assertEqual(started[0][5:8], ["--nproc-per-node=1", "-m", "kolm_trainer"])
+        self.assertTrue(started[0][8].startswith(self.shared))
 
     def test_what_slurm_refuses(self):
         self.configure(partition="nowhere")
