@@ -151,7 +151,9 @@ class Nvidia(Plugins):
                 found = self.nvml("two", {"CUDA_VISIBLE_DEVICES": visible})
                 self.assertEqual(len(found["devices"]), count, found)
                 self.assertEqual(found["state"], "available" if count else "absent")
-        self.assertEqual(len(self.nvml("mig", {"CUDA_VISIBLE_DEVICES": "MIG-0000ac25-0000"})["devices"]), 1)
+        for visible, count in (("MIG-0000ac25-0000", 1), ("4294967295", 0), ("9", 0)):
+            with self.subTest(slices=visible):
+                self.assertEqual(len(self.nvml("mig", {"CUDA_VISIBLE_DEVICES": visible})["devices"]), count)
 
     def test_a_library_that_is_not_there(self):
         self.assertEqual(self.detect("local-cuda", {"nvml_library": "/nowhere/libnvidia-ml.so.1"})["state"], "broken")

@@ -84,7 +84,7 @@ int kit_visible_position(const char *list, uint32_t index, const char *uuid) {
         bool is_index = kit_parse_u64(entry, &number);
         bool is_uuid = strncmp(entry, "GPU-", 4) == 0 || strncmp(entry, "MIG-", 4) == 0;
         if (!is_index && !is_uuid) return -1;
-        if (is_index && number == index) return position;
+        if (is_index && number < UINT32_MAX && number == index) return position; /* UINT32_MAX: has no index */
         if (is_uuid && uuid != NULL && strncasecmp(uuid, entry, end) == 0) return position;
         if (from[length] == '\0') return -1;
         from += length + 1;

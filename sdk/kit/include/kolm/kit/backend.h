@@ -21,7 +21,7 @@ bool kit_setting(const kolm_host_v1_t *host, const char *key, const char *fallba
 
 /* ---- CUDA_VISIBLE_DEVICES and its relatives: a comma-separated list of indices or of UUID prefixes that begin with "GPU-" or
  * "MIG-", in any case. NULL: everything is visible, and the position is the index; as the CUDA documentation has it, the list ends
- * at the first entry that is neither. uuid may be NULL. Returns the position in the list, or -1 when the device is not visible. */
+ * at the first entry that is neither. uuid may be NULL, index UINT32_MAX: known by the other alone. Returns the position in the list, or -1 when the device is not visible. */
 int kit_visible_position(const char *list, uint32_t index, const char *uuid);
 
 /* ---- Estimates for LoRA training
