@@ -9,7 +9,7 @@
  * selection, and what the manifest requires), the resource limits of the slot, and no secret in either: secrets of the
  * manifest are asked for by name and go through a pipe. Its exit code is not believed; only its reply record counts.
  *
- * When a call ends, however it ends, everything that the backend left running in its session is killed.
+ * When a call ends, however it ends, everything that the backend left running is killed, whatever session it moved to.
  *
  * The functions return KOLM_OK whenever there is a verdict. They fail only when this side cannot work: no memory, no
  * kolm-host, no process.
