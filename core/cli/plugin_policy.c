@@ -4,6 +4,7 @@
 #include "host/host.h"
 #include "receipt/dsse.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -56,7 +57,10 @@ static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_er
 }
 
 static kit_status read_file(policy_file *file, bool of_machine, kolm_error_t *err) {
-    if (access(file->path, F_OK) != 0) return KOLM_OK;
+    if (access(file->path, F_OK) != 0) {
+        if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
+        return kit_fail_errno(err, errno, "cannot tell whether there is a policy %s", file->path);
+    }
     if (of_machine) KIT_TRY(host_trust_file(file->path, NULL, NULL, NULL, err));
     kit_status status = kit_json_read(file->path, POLICY_MAX, &file->json, err);
     if (status != KOLM_OK) return kit_fail_context(err, "the policy");

@@ -290,6 +290,9 @@ class Signed(Case):
             with self.subTest(policy=text):
                 self.write_home("policy.json", text)
                 self.assert_error(self.kolm("compute", "list", code=6), "policy")
+        os.unlink(os.path.join(self.home, "policy.json"))
+        os.symlink("policy.json", os.path.join(self.home, "policy.json"))  # one that cannot be read is not one that is not there
+        self.assert_error(self.kolm("compute", "list", code=None), "policy")
 
 
 class Job(Case):
