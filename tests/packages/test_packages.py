@@ -7,6 +7,7 @@ usage: test_packages.py BUILD_DIR SOURCE_DIR
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,14 +31,9 @@ def files_below(root):
 
 
 def source_copy(to):
-    """What git knows of the tree, as a packager gets it."""
-    names = subprocess.run(["git", "-c", "safe.directory=*", "-C", SOURCE, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=True,
-                           stdout=subprocess.PIPE).stdout
-    for name in names.decode().split("\0"):
-        path = os.path.join(SOURCE, name)
-        if name and os.path.isfile(path):
-            os.makedirs(os.path.dirname(os.path.join(to, name)), exist_ok=True)
-            shutil.copy2(path, os.path.join(to, name))
+    """The tree without what was built in it."""
+    shutil.copytree(SOURCE, to, symlinks=True, ignore=lambda folder, names: [n for n in names if n in (".git", "__pycache__") or
+                                                                             (n == "build" and os.path.samefile(folder, SOURCE))])
 
 
 def mirror():
@@ -79,7 +75,15 @@ class Spec(unittest.TestCase):
         with open(spec) as f:
             text = f.read()
         for name in NAMES:
-            self.assertIn("%%{backends}/%s.so" % name, text)
+            self.assertIn("%%{backends}/%s.json\n%%{backends}/%s.so\n" % (name, name), text)
+            self.assertIn("Requires:       %%{name}-backend-%s\n" % name, text)
+
+    def test_all_tell_the_same_version(self):
+        found = set()
+        for path, pattern in (("meson.build", r"version: '([0-9.]+)'"), ("debian/changelog", r"^kolm \(([0-9.]+)\)"), ("packaging/kolm.spec", r"Version: +([0-9.]+)")):
+            with open(os.path.join(SOURCE, path)) as f:
+                found.add(re.search(pattern, f.read(), re.M).group(1))
+        self.assertEqual(len(found), 1, found)
 
 
 class Debian(unittest.TestCase):
@@ -134,6 +138,8 @@ class Debian(unittest.TestCase):
     def test_1_the_split(self):
         built = {os.path.basename(p).split("_")[0] for p in glob.glob(os.path.join(self.root, "debs", "*.deb"))}
         self.assertEqual(built, {"kolm", "libkolm-dev", "kolm-backend-all"} | {"kolm-backend-" + n for n in NAMES})
+        all_of_them = glob.glob(os.path.join(self.root, "debs", "kolm-backend-all_*.deb"))[0]
+        self.assertEqual(sorted(run("dpkg-deb", "-f", all_of_them, "Depends").strip().split(", ")), ["kolm-backend-" + n for n in NAMES])
 
     def test_2_backends_appear_and_go_without_a_rebuild(self):
         self.install("kolm")
@@ -161,7 +167,7 @@ class Debian(unittest.TestCase):
             DESTDIR=$PWD/deb meson install -C build >/dev/null
             kolm backend sign deb/usr/lib/*/kolm/backends-1/acme-gpu.so
             mkdir -p deb/DEBIAN && printf '%s\\n' 'Package: kolm-backend-acme-gpu' 'Version: 0.1.0' "Architecture: $(dpkg --print-architecture)" \\
-                'Maintainer: you <you@example.org>' 'Enhances: kolm' 'Description: ACME GPUs for kolm' > deb/DEBIAN/control
+                'Maintainer: you <you@example.org>' 'Depends: kolm-backend-abi-1' 'Description: ACME GPUs for kolm' > deb/DEBIAN/control
             dpkg-deb --root-owner-group --build deb kolm-backend-acme-gpu.deb
             apt-get install -y -qq ./kolm-backend-acme-gpu.deb
             mkdir -p /root/.kolm && echo '{"plugins":{"signatures":"required","except":["local-cpu"]}}' >/root/.kolm/policy.json

@@ -105,6 +105,8 @@ class Cluster:
         self.conf = os.path.join(self.dir, "slurm.conf")
         with open(self.conf, "w") as out:
             out.write(CONF.format(dir=self.dir, host=host, user=user, cpus=os.cpu_count(), ctl_port=free_port(), d_port=free_port(), d_port2=free_port()))
+        with open(os.path.join(self.dir, "cgroup.conf"), "w") as out:
+            out.write("CgroupPlugin=cgroup/v1\n")
         self.env = dict(os.environ, SLURM_CONF=self.conf)
         self.munged = self.start("munged", "--foreground", "--force", "--key-file=" + key, "--socket=" + os.path.join(self.dir, "munge.sock"),
                                  "--pid-file=" + os.path.join(self.dir, "munged.pid"), "--log-file=" + os.path.join(self.dir, "munged.log"),
