@@ -335,6 +335,14 @@ class Slurm(unittest.TestCase):
         text, _ = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 0, "".join(lines) + text)
 
+    def test_two_that_ask_the_same(self):
+        both = [self.start(*self.COMPILE, "--backend", "slurm", "--out", name) for name in ("one.kolm", "two.kolm")]
+        for process in both:
+            text, _ = process.communicate(timeout=200)
+            self.assertEqual(process.returncode, 0, text)
+        self.assertEqual(self.payload("one.kolm"), self.payload("two.kolm"))
+        self.assertEqual(os.listdir(self.shared), [])
+
     def test_kolm_may_be_killed(self):
         go = self.gate()
         before = len(self.cluster.jobs())

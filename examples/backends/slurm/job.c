@@ -5,24 +5,31 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define ID_FILE "slurm.id"
+#define LOCK_SUFFIX ".lock"
 #define CHUNK (1u << 16)
 #define MODEL_DEPTH 16
 #define DIGEST_SHOWN 32 /* digits: enough that no two questions meet */
 
 void slurm_place_free(slurm_place *place) {
     free(place->dir);
-    *place = (slurm_place){0};
+    if (place->lock >= 0) close(place->lock);
+    *place = (slurm_place)SLURM_NO_PLACE;
 }
 
 void slurm_place_remove(slurm_place *place) {
+    char path[4096];
     kit_status ignored = place->dir ? kit_remove_tree(place->dir, NULL) : KOLM_OK;
     (void)ignored; /* what is left is found, and its job followed, when the same is asked again */
+    if (place->dir && place->lock >= 0 && kit_format(path, sizeof path, "%s" LOCK_SUFFIX, place->dir))
+        (void)unlink(path);
 }
 
 /* ---- Copying */
@@ -192,11 +199,39 @@ static kit_status keep_input(const char *job_dir, const char *input_path, kolm_e
     return status;
 }
 
-kit_status slurm_place_make(const slurm_settings *settings, const char *job_dir, const char *input_path,
-                            slurm_place *out_place, kolm_error_t *err) {
+/* True when the lock that is held is still the one that others would find under its name. */
+static bool still_named(int fd, const char *path) {
+    struct stat mine, named;
+    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_dev == named.st_dev &&
+           mine.st_ino == named.st_ino;
+}
+
+/* Takes the lock of the place, or waits for who has it. */
+static kit_status take_lock(const kolm_host_v1_t *host, slurm_place *place, kolm_error_t *err) {
+    char path[4096];
+    bool told = false;
+    if (!kit_format(path, sizeof path, "%s" LOCK_SUFFIX, place->dir))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a shorter shared_dir",
+                        "the path of the shared directory is too long");
+    for (;;) {
+        place->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (place->lock < 0) return kit_fail_errno(err, errno, "cannot make %s", path);
+        if (flock(place->lock, LOCK_EX | LOCK_NB) == 0 && still_named(place->lock, path)) return KOLM_OK;
+        close(place->lock);
+        place->lock = -1;
+        if (host->cancelled(host->user))
+            return kit_fail(err, KOLM_E_CANCELLED, "", "stopped while another kolm did the same");
+        if (!told) host->log(host->user, KOLM_LOG_INFO, "another kolm asks the same of Slurm: waiting for it");
+        told = true;
+        (void)poll(NULL, 0, 200);
+    }
+}
+
+kit_status slurm_place_make(const kolm_host_v1_t *host, const slurm_settings *settings, const char *job_dir,
+                            const char *input_path, slurm_place *out_place, kolm_error_t *err) {
     char hex[KIT_SHA256_HEX];
     kit_job *job = NULL;
-    *out_place = (slurm_place){0};
+    *out_place = (slurm_place)SLURM_NO_PLACE;
     kit_status status = input_path ? keep_input(job_dir, input_path, err) : KOLM_OK;
     if (status == KOLM_OK) status = kit_job_read(job_dir, &job, err);
     if (status == KOLM_OK) status = digest_of(job_dir, job, hex, err);
@@ -205,6 +240,7 @@ kit_status slurm_place_make(const slurm_settings *settings, const char *job_dir,
         hex[DIGEST_SHOWN] = '\0';
         status = kit_path_join(settings->shared_dir, hex, &out_place->dir, err);
     }
+    if (status == KOLM_OK) status = take_lock(host, out_place, err);
     if (status == KOLM_OK) status = read_id(out_place, err);
     if (status == KOLM_OK && !out_place->attached) status = fill(job_dir, out_place, job, err);
     kit_job_free(job);

@@ -164,7 +164,7 @@ static kit_status do_job(const kolm_host_v1_t *host, const slurm_settings *s, co
                          kolm_error_t *err) {
     kit_job *job = NULL;
     KIT_TRY(kit_job_read(job_dir, &job, err));
-    kit_status status = slurm_place_make(s, job_dir, input_path, place, err);
+    kit_status status = slurm_place_make(host, s, job_dir, input_path, place, err);
     if (status == KOLM_OK) status = slurm_do(host, s, place, job->task, threads, outcome, err);
     kit_job_free(job);
     return status;
@@ -178,7 +178,7 @@ static void leave(const slurm_settings *s, slurm_place *place, kit_status status
 static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result,
                      kolm_error_t *out_error) {
     slurm_settings s;
-    slurm_place place = {0};
+    slurm_place place = SLURM_NO_PLACE;
     slurm_outcome outcome = {{0}, {0}};
     KIT_TRY(slurm_settings_read(host, &s, out_error));
     kit_status status = do_job(host, &s, args->job_dir, NULL, args->threads, &place, &outcome, out_error);
@@ -195,7 +195,7 @@ static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, 
 static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
                      kolm_error_t *out_error) {
     slurm_settings s;
-    slurm_place place = {0};
+    slurm_place place = SLURM_NO_PLACE;
     slurm_outcome outcome = {{0}, {0}};
     KIT_TRY(slurm_settings_read(host, &s, out_error));
     kit_status status = do_job(host, &s, args->job_dir, args->input_path, args->threads, &place, &outcome, out_error);

@@ -56,12 +56,15 @@ typedef struct slurm_place {
     char *dir;     /* SHARED/DIGEST */
     char id[32];   /* of the Slurm job; "" before it is submitted */
     bool attached; /* it had been submitted before */
+    int lock;      /* held as long as the place is: SHARED/DIGEST.lock; -1: none */
 } slurm_place;
+#define SLURM_NO_PLACE                                                                                                 \
+    { .lock = -1 }
 void slurm_place_free(slurm_place *place);
 /* Copies what job_dir holds (and input_path to eval.jsonl, when it is not NULL) to a place, or finds the place where
- * that was done before. */
-kit_status slurm_place_make(const slurm_settings *settings, const char *job_dir, const char *input_path,
-                            slurm_place *out_place, kolm_error_t *err) KIT_MUST_USE;
+ * that was done before. Waits while another kolm has the same place. */
+kit_status slurm_place_make(const kolm_host_v1_t *host, const slurm_settings *settings, const char *job_dir,
+                            const char *input_path, slurm_place *out_place, kolm_error_t *err) KIT_MUST_USE;
 /* Remembers the id, on disk when it returns. */
 kit_status slurm_place_submitted(slurm_place *place, const char *id, kolm_error_t *err) KIT_MUST_USE;
 /* Forgets everything about it, so that the next one begins anew. */
