@@ -19,6 +19,8 @@ struct kit_lines {
     bool at_end;
     uint64_t number;
     const volatile sig_atomic_t *stop;
+    kit_lines_wait_fn wait;
+    void *wait_user;
 };
 
 kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t *err) {
@@ -40,6 +42,11 @@ void kit_lines_stop_on(kit_lines *lines, const volatile sig_atomic_t *flag) {
     lines->stop = flag;
 }
 
+void kit_lines_wait_with(kit_lines *lines, kit_lines_wait_fn wait, void *user) {
+    lines->wait = wait;
+    lines->wait_user = user;
+}
+
 void kit_lines_close(kit_lines *lines) {
     if (lines == NULL) return;
     free(lines->data);
@@ -56,6 +63,7 @@ bool kit_lines_ready(const kit_lines *lines) {
 
 /* Reads more behind what is there; room for at least one byte and the NUL must be free. */
 static kit_status fill(kit_lines *lines, kolm_error_t *err) {
+    if (lines->wait != NULL) KIT_TRY(lines->wait(lines->wait_user, err));
     for (;;) {
         ssize_t got = read(lines->fd, lines->data + lines->end, lines->capacity - lines->end - 1);
         if (got < 0 && errno == EINTR && lines->stop != NULL && *lines->stop != 0)

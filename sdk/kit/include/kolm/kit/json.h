@@ -64,6 +64,10 @@ typedef struct kit_lines kit_lines;
 kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t *err) KIT_MUST_USE;
 /* A signal while the reader waits ends it with CANCELLED when *flag is not zero then; otherwise, and with NULL, it waits on. */
 void kit_lines_stop_on(kit_lines *lines, const volatile sig_atomic_t *flag);
+/* wait is called before each reading that may have to wait for bytes: it returns KOLM_OK when fd can be read, anything else to
+ * end kit_lines_next with that code; what was read so far is kept, and the next call goes on. NULL: just read. */
+typedef kit_status (*kit_lines_wait_fn)(void *user, kolm_error_t *err);
+void kit_lines_wait_with(kit_lines *lines, kit_lines_wait_fn wait, void *user);
 /* The next line without its LF or CRLF, NUL terminated, valid until the next call. *out_line NULL at the end. A
  * trailing line without LF counts. A byte order mark at the start of the first line is dropped. */
 kit_status kit_lines_next(kit_lines *lines, const char **out_line, size_t *out_length, kolm_error_t *err) KIT_MUST_USE;

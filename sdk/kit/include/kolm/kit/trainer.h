@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The slots of a backend that trains language models on this machine: kolm's Python trainer, run as a child process. */
+#ifndef KOLM_KIT_TRAINER_H
+#define KOLM_KIT_TRAINER_H
+
+#include "kolm/kit/status.h"
+#include <stdbool.h>
+
+/*
+ * The trainer is a directory with a __main__.py; the interpreter is the user's own or that of a virtual environment.
+ * kolm gives both as settings of the backend: runtime.python and runtime.trainer, absolute paths. It is started as
+ *
+ *     PYTHON -s -B TRAINER VERB --device D --threads N ...        VERB: probe, train, infer, selftest
+ *
+ * without a shell, in a process group of its own, with an environment of its own: no user site, no PYTHONPATH, no token,
+ * caches inside the scratch directory, the telemetry of every library off, nothing fetched. (-s and not -I: that ignores
+ * PYTHONHASHSEED too, and so the order of sets would differ from run to run.) On its standard output it writes the events
+ * of docs/job-protocol.md, which go to host->log, progress and metric; a line that is no event is reported and skipped.
+ *
+ * How it ends. An error event becomes out_error. No result: an error with the last lines of its standard error. The user
+ * stops it, or time is up: SIGTERM to its group, SIGKILL eight seconds later, and CANCELLED or DEADLINE_EXCEEDED; it
+ * writes a checkpoint before it ends, and the same job directory goes on from there. No runtime: FAILED_PRECONDITION.
+ *
+ * All functions are called on the thread of the slot and return when the child is gone.
+ */
+typedef struct kit_trainer {
+    const char *device;     /* cpu, cuda, rocm, mps, directml or mlx */
+    uint32_t processes;     /* of a training, one a device; above 1 under torch.distributed.run. 0 and 1: one */
+    const char *const *env; /* beside what every trainer gets, NULL ended: "NAME=VALUE", or "NAME" to pass on this
+                               process's own, if it has one. NULL: nothing */
+    const char *backend;    /* its name, for remedies; NULL: "local-" and the device */
+} kit_trainer;
+
+#define KIT_TRAINER_RUNTIME 128
+#define KIT_TRAINER_MISSING 256
+
+/* What would run a job, without starting Python: out_runtime "torch 2.13.0, transformers 5.2.0, peft 0.21.2" from the names of the
+ * *.dist-info directories beside the interpreter (PREFIX/bin/python, PREFIX/lib/python3.X/site-packages); of a layout
+ * that is not known "PATH, versions unknown". Returns true when nothing is known to be missing; otherwise out_missing says
+ * what is, in one sentence without its end, and out_remedy (256 bytes too) what to do. All are "" where they say nothing. */
+bool kit_trainer_runtime(const kolm_host_v1_t *host, const kit_trainer *trainer, char out_runtime[KIT_TRAINER_RUNTIME],
+                         char out_missing[KIT_TRAINER_MISSING], char out_remedy[KIT_TRAINER_MISSING]);
+
+/* detect, for a device that was found: AVAILABLE with reason and runtime when the runtime is whole; otherwise ABSENT, with
+ * reason, what is missing, and the remedy. */
+int32_t kit_trainer_detected(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *reason,
+                             kolm_detect_result_t *out_result);
+
+/* The train slot. Bills nothing. */
+int32_t kit_trainer_train(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_train_args_t *args,
+                          kolm_train_result_t *out_result, kolm_error_t *out_error);
+/* The infer slot. A path that names a descriptor of this process (/proc/self/fd/N, /dev/fd/N) reaches the child: the
+ * descriptor is passed on. */
+int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_infer_args_t *args,
+                          kolm_infer_result_t *out_result, kolm_error_t *out_error);
+/* The test slot, in four steps: the runtime (Python is not started), the device (probe), a dry run (selftest: a tiny
+ * model, trained twice), and the answers that it gave. The metric test.reproducible is 1 when both were the same bytes. */
+int32_t kit_trainer_test(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_test_args_t *args,
+                         kolm_test_result_t *out_result, kolm_error_t *out_error);
+
+#endif
