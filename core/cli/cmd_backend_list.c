@@ -27,9 +27,9 @@ static const char *path_of(const host_backend *row) {
     return row->plugin_path ? row->plugin_path : row->manifest_path ? row->manifest_path : row->directory;
 }
 
-/* A row was found in a directory when it carries its path; links make them differ, so origin decides then. */
+/* A row carries the real path of its directory, which may have been named by another one. */
 static bool found_in(const host_backend *row, const host_searched *place) {
-    return strcmp(row->directory, place->path) == 0;
+    return place->searched && strcmp(row->directory, place->directory ? place->directory : place->path) == 0;
 }
 
 /* ---- For people */
@@ -85,7 +85,7 @@ static bool put_row(cJSON *array, const host_backend *row) {
 
 static bool put_place(cJSON *array, const host_searched *place) {
     cJSON *o = cJSON_CreateObject();
-    bool good = kit_json_put_string(o, "path", place->path) &&
+    bool good = kit_json_put_string(o, "path", place->path) && kit_json_put_string(o, "directory", place->directory) &&
                 kit_json_put_string(o, "origin", origin_text(place->origin)) &&
                 kit_json_put_bool(o, "searched", place->searched) &&
                 kit_json_put_string(o, "why", place->searched ? NULL : place->why.text);

@@ -283,6 +283,20 @@ static kit_status add_searched(host_registry *registry, const host_place *place,
     return KOLM_OK;
 }
 
+static void searched_free(host_searched *one) {
+    free(one->path);
+    free(one->directory);
+}
+
+/* The place before the last that was this directory, under whatever name; NULL: none. */
+static const host_searched *searched_as(const host_registry *registry, const char *real) {
+    for (size_t i = 0; i + 1 < registry->searched_count; i++) {
+        const host_searched *one = &registry->searched[i];
+        if (one->searched && one->directory && strcmp(one->directory, real) == 0) return one;
+    }
+    return NULL;
+}
+
 /* Says why a place is not searched; not having any backends of one's own is normal and no note. */
 static kit_status skip(host_registry *registry, const host_place *place, const char *path, kolm_error_t *err) {
     const host_searched *last = &registry->searched[registry->searched_count - 1];
@@ -294,11 +308,17 @@ static kit_status scan_directory(host_registry *registry, const host_place *plac
                                  kolm_error_t *err) {
     KIT_TRY(add_searched(registry, place, err));
     host_searched *seen = &registry->searched[registry->searched_count - 1];
-    char *real = NULL;
-    kit_status trusted = host_trust_directory(place->path, &real, &seen->why);
+    kit_status trusted = host_trust_directory(place->path, &seen->directory, &seen->why);
     if (trusted == KOLM_E_NOT_FOUND || trusted == KOLM_E_INVALID_ARGUMENT)
         return skip(registry, place, place->path, err);
-    directory dir = {.path = real ? real : place->path, .origin = place->origin, .options = options};
+    if (!seen->directory) seen->directory = realpath(place->path, NULL); /* not trusted: its rows are only told */
+    const host_searched *before = seen->directory ? searched_as(registry, seen->directory) : NULL;
+    if (before) { /* it would hide itself */
+        (void)kit_fail(&seen->why, KOLM_E_ALREADY_EXISTS, "", "it is the same directory as %s", before->path);
+        return KOLM_OK;
+    }
+    directory dir = {
+        .path = seen->directory ? seen->directory : place->path, .origin = place->origin, .options = options};
     if (trusted != KOLM_OK) dir.distrust = &seen->why;
     DIR *stream = opendir(dir.path);
     kit_status status;
@@ -311,7 +331,6 @@ static kit_status scan_directory(host_registry *registry, const host_place *plac
         status = scan_names(registry, &dir, stream, err);
         closedir(stream);
     }
-    free(real);
     return status;
 }
 
@@ -371,7 +390,7 @@ kit_status host_scan(const host_scan_options *options, host_registry **out_regis
     kit_status status = collect_places(options, registry, &places, err);
     if (status == KOLM_OK) find_program(registry, places.program);
     for (size_t i = 0; status == KOLM_OK && i < places.count; i++) {
-        bool again = false; /* the same directory twice would shadow itself */
+        bool again = false; /* the same twice need not be told; scan_directory sees other names of a directory */
         for (size_t j = 0; j < i; j++)
             again = again || strcmp(places.at[i].path, places.at[j].path) == 0;
         if (!again) status = scan_directory(registry, &places.at[i], options, err);
@@ -391,7 +410,7 @@ void host_registry_free(host_registry *registry) {
     for (size_t i = 0; i < registry->note_count; i++)
         free(registry->notes[i].text);
     for (size_t i = 0; i < registry->searched_count; i++)
-        free(registry->searched[i].path);
+        searched_free(&registry->searched[i]);
     free(registry->rows);
     free(registry->notes);
     free(registry->searched);

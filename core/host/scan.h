@@ -76,7 +76,8 @@ typedef struct host_note {
 
 /* A directory, in the order of the search. */
 typedef struct host_searched {
-    char *path; /* as it was named */
+    char *path;      /* as it was named */
+    char *directory; /* the real one, which its rows name; NULL when it cannot be found */
     host_origin origin;
     bool searched; /* false: why says what kept us from looking into it */
     kolm_error_t why;

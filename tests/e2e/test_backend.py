@@ -218,6 +218,29 @@ class Why(Case):
         self.assertEqual([(r["state"], r["rule"]) for r in report["rows"]], [("taken", None), ("shadowed", 6)])
         self.assertIn("hidden by", self.kolm("backend", "why", "test-word", env=env).out)
 
+    def test_a_directory_that_is_reached_by_a_link(self):
+        link = os.path.join(self.dir, "link")
+        os.symlink(self.plugins, link)
+        env = {"KOLM_BACKEND_PATH": link}
+        lines = self.kolm("backend", "list", env=env).out.splitlines()
+        self.assertIn(link, lines[1])
+        self.assertEqual([line.split()[:2] for line in lines[2:4]], [["test-other", "taken"], ["test-word", "taken"]])
+        os.chmod(self.plugins, 0o777)
+        self.assertIn("test-word       refused   rule 2", self.kolm("backend", "list", env=env).out)
+
+    def test_one_directory_under_several_names_does_not_hide_itself(self):
+        link = os.path.join(self.dir, "link")
+        os.symlink(self.plugins, link)
+        env = {"KOLM_BACKEND_PATH": ":".join((self.plugins, link, self.plugins + "/", self.plugins + "/../backends"))}
+        report = json.loads(self.kolm("backend", "list", "--json", env=env).out)
+        self.assertEqual([(r["name"], r["state"]) for r in report["rows"]], [("test-other", "taken"), ("test-word", "taken")])
+        self.assertEqual([(p["directory"], p["searched"]) for p in report["searched"][:4]],
+                         [(self.plugins, True)] + 3 * [(self.plugins, False)])
+        self.assertIn("the same directory as " + self.plugins, report["searched"][1]["why"])
+        os.chmod(self.plugins, 0o777)
+        report = json.loads(self.kolm("backend", "list", "--json", env=env).out)
+        self.assertEqual([(r["name"], r["rule"]) for r in report["rows"]], [("test-other", 2), ("test-word", 2)])
+
     def test_a_name_that_is_not_there(self):
         self.assert_error(self.kolm("backend", "why", "test-wrod", code=2), "test-word", "backend list")
 
