@@ -2,6 +2,8 @@
 /* The exported table of the local-cpu backend. */
 #include "backend.h"
 
+const kit_trainer local_cpu_trainer = {.device = "cpu", .backend = "local-cpu"};
+
 #ifndef KOLM_VERSION
 #define KOLM_VERSION "0"
 #endif

@@ -3,11 +3,14 @@
 #ifndef LOCAL_CPU_BACKEND_H
 #define LOCAL_CPU_BACKEND_H
 
-#include "kolm/kit/status.h"
+#include "kolm/kit/trainer.h"
 
 #define LOCAL_CPU_RUNTIME "embedded linear 1"
 /* What the bytes of a model depend on beside its data: raise the number when the same job gives other bytes. */
 #define LOCAL_CPU_TOOLCHAIN "kolm-linear 1"
+
+/* The other recipe, lora, is the Python trainer's, where the user has set it up. */
+extern const kit_trainer local_cpu_trainer;
 
 typedef struct local_cpu_facts {
     char model[128]; /* "AMD EPYC 7763 64-Core Processor" */

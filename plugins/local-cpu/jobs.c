@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The train and infer slots: a job directory in, model, result.json and answers out. */
+/* The train and infer slots: a job directory in, model, result.json and answers out. The recipe lora goes to the
+ * trainer. */
 #include "backend.h"
 #include "infer.h"
 #include "kolm/kit/file.h"
@@ -13,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define TRAINER_MODEL_FILE "kolm_trainer.json" /* what the trainer writes beside its model */
 
 /* ---- Between the engine and the host */
 
@@ -50,15 +53,17 @@ static kit_status why_stopped(const kolm_host_v1_t *host, kit_status status, kol
 
 static kit_status read_job(const char *dir, const char *kind, kit_job **out, kolm_error_t *err) {
     KIT_TRY(kit_job_read(dir, out, err));
-    const char *recipe = (*out)->recipe;
     if (strcmp((*out)->kind, kind) != 0)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "%s/job.json is a job of kind %s, not %s", dir,
                         (*out)->kind, kind);
-    if (strcmp(recipe, "linear") != 0)
-        return kit_fail(err, KOLM_E_UNIMPLEMENTED,
-                        "use --recipe linear, or a backend that does this recipe: `kolm compute list`",
-                        "local-cpu does the recipe linear, not %s", recipe);
     return KOLM_OK;
+}
+
+static kit_status check_linear(const kit_job *job, kolm_error_t *err) {
+    if (strcmp(job->recipe, "linear") == 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_UNIMPLEMENTED,
+                    "use --recipe linear or lora, or a backend that does this recipe: `kolm compute list`",
+                    "local-cpu does the recipes linear and lora, not %s", job->recipe);
 }
 
 /* ---- train */
@@ -156,13 +161,12 @@ static void tell(const kolm_host_v1_t *host, const train_report *t) {
                   "more rows or a lower target");
 }
 
-int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out,
-                        kolm_error_t *err) {
-    kit_job *job = NULL;
+static kit_status train_linear(const kolm_host_v1_t *host, const kolm_train_args_t *args, const kit_job *job,
+                               kolm_train_result_t *out, kolm_error_t *err) {
     char *rows_path = NULL, *model_dir = NULL, *model_path = NULL;
     tie t = {.host = host};
     train_report report = {0};
-    kit_status status = read_job(args->job_dir, "train", &job, err);
+    kit_status status = check_linear(job, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "train.jsonl", &rows_path, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "model", &model_dir, err);
     if (status == KOLM_OK) status = kit_path_join(model_dir, MODEL_FILE, &model_path, err);
@@ -195,6 +199,16 @@ out:
     free(rows_path);
     free(model_dir);
     free(model_path);
+    return status;
+}
+
+int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out,
+                        kolm_error_t *err) {
+    kit_job *job = NULL;
+    kit_status status = read_job(args->job_dir, "train", &job, err);
+    if (status == KOLM_OK)
+        status = strcmp(job->recipe, "lora") == 0 ? kit_trainer_train(host, &local_cpu_trainer, args, out, err)
+                                                  : train_linear(host, args, job, out, err);
     kit_job_free(job);
     return status;
 }
@@ -220,12 +234,11 @@ static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_
     return status;
 }
 
-int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
-                        kolm_error_t *err) {
-    kit_job *job = NULL;
+static kit_status infer_linear(const kolm_host_v1_t *host, const kolm_infer_args_t *args, const kit_job *job,
+                               kolm_infer_result_t *out, kolm_error_t *err) {
     model *m = NULL;
     const kit_job_model_file *file;
-    kit_status status = read_job(args->job_dir, "infer", &job, err);
+    kit_status status = check_linear(job, err);
     if (status == KOLM_OK) status = kit_job_model(job, MODEL_FILE, &file, err);
     if (status == KOLM_OK) status = model_open(file->path, file->offset, file->size, &m, err);
     if (status == KOLM_OK) status = infer_files(host, args, m, &out->answers, err);
@@ -234,6 +247,19 @@ int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *arg
         local_cpu_device_line(out->device, sizeof out->device);
     }
     model_close(m);
+    return status;
+}
+
+int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
+                        kolm_error_t *err) {
+    kit_job *job = NULL;
+    const kit_job_model_file *file;
+    kit_status status = read_job(args->job_dir, "infer", &job, err);
+    if (status == KOLM_OK &&
+        (strcmp(job->recipe, "lora") == 0 || kit_job_model(job, TRAINER_MODEL_FILE, &file, NULL) == KOLM_OK))
+        status = kit_trainer_infer(host, &local_cpu_trainer, args, out, err);
+    else if (status == KOLM_OK)
+        status = infer_linear(host, args, job, out, err);
     kit_job_free(job);
     return status;
 }

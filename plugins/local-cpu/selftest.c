@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #define STEPS 4u
+/* Where the runtime of the trainer is there, its own steps follow. */
+#define TRAINER_STEPS 4u
 /* Bits of num_exp(1), num_log(10) and two lanes of num_exp4, from the reference build. */
 #define SELFTEST_EXP 0x4005BF0A8B14576Aull
 #define SELFTEST_LOG 0x40026BB1BBB55515ull
@@ -150,6 +152,8 @@ int32_t local_cpu_test(const kolm_host_v1_t *host, const kolm_test_args_t *args,
         {"trainer dry run (72 rows, twice)", "", dry_run},
         {"answer round-trip", "", answer_round_trip},
     };
+    char runtime[KIT_TRAINER_RUNTIME], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING];
+    bool trainer = kit_trainer_runtime(host, &local_cpu_trainer, runtime, missing, remedy);
     bench b = {0};
     kit_status status = open_bench(&b, host, args->threads, err);
     for (uint32_t i = 0; i < STEPS && status == KOLM_OK; i++) {
@@ -158,7 +162,7 @@ int32_t local_cpu_test(const kolm_host_v1_t *host, const kolm_test_args_t *args,
         const kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
                                        .outcome = status == KOLM_OK ? KOLM_STEP_OK : KOLM_STEP_FAILED,
                                        .number = i + 1,
-                                       .total = STEPS,
+                                       .total = STEPS + (trainer ? TRAINER_STEPS : 0),
                                        .duration_us = now_us() - start,
                                        .title = steps[i].title,
                                        .note = status == KOLM_OK || err == NULL ? steps[i].note : err->text};
@@ -170,5 +174,8 @@ int32_t local_cpu_test(const kolm_host_v1_t *host, const kolm_test_args_t *args,
     char *const paths[] = {b.rows, b.model, b.again, b.input, b.output};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         free(paths[i]);
-    return status;
+    if (status != KOLM_OK || !trainer) return status;
+    kit_trainer after = local_cpu_trainer;
+    after.steps_before = STEPS;
+    return kit_trainer_test(host, &after, args, out, err);
 }

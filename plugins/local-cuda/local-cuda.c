@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NVIDIA GPUs, seen through NVML: all devices, total and free memory, MIG, visibility; training comes with its own
- * version. */
+/* NVIDIA GPUs, seen through NVML: all devices, total and free memory, MIG, visibility. */
 #include "kolm/kit/backend.h"
+#include "kolm/kit/trainer.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -14,6 +14,17 @@
  * with signatures and numbers as NVIDIA documents them (NVML API reference, R535): nvmlReturn_t is an int; nvmlMemory_t
  * is three unsigned long longs; strings are filled into caller's arrays.
  */
+/* The order of the bus is NVML's, and so that of the indices in CUDA_VISIBLE_DEVICES that detect looks at; CUDA's own
+ * is the fastest first. The workspace is what PyTorch's notes on reproducibility ask for. */
+static const char *const env[] = {"CUDA_DEVICE_ORDER=PCI_BUS_ID",
+                                  "CUDA_DEVICE_ORDER",
+                                  "CUDA_VISIBLE_DEVICES",
+                                  "CUBLAS_WORKSPACE_CONFIG=:4096:8",
+                                  "CUDA_HOME",
+                                  "CUDA_PATH",
+                                  NULL};
+static const kit_trainer trainer = {.device = "cuda", .env = env};
+
 typedef struct nvml_device *nvml_device_t;
 typedef struct nvml_memory {
     unsigned long long total, free, used;
@@ -71,8 +82,8 @@ typedef struct sighting {
     const kolm_host_v1_t *host;
     const nvml *api;
     const char *visible; /* CUDA_VISIBLE_DEVICES, or NULL */
-    char driver[128], runtime[128];
-    unsigned present, shown;
+    char driver[128], runtime[KIT_TRAINER_RUNTIME];
+    unsigned present, shown, slices;
     char first[128];
 } sighting;
 
@@ -113,6 +124,7 @@ static bool report_slices(sighting *s, nvml_device_t card) {
         if (s->visible != NULL && (s->api->uuid(slice, uuid, sizeof uuid) != NVML_SUCCESS ||
                                    kit_visible_position(s->visible, UINT32_MAX, uuid) < 0))
             continue;
+        s->slices++;
         report(s, slice, "MIG slice of ");
     }
     return true;
@@ -128,15 +140,28 @@ static void report_card(sighting *s, unsigned index) {
     if (kit_visible_position(s->visible, index, uuid) >= 0) report(s, card, "");
 }
 
-static void find_runtime(const kolm_host_v1_t *host, char *out, size_t capacity) {
-    char interpreter[512];
-    out[0] = '\0';
-    if (kit_setting(host, "runtime", "", interpreter, sizeof interpreter) && interpreter[0] == '/' &&
-        access(interpreter, X_OK) == 0)
-        kit_format(out, capacity, "%s", interpreter);
+/* The kernel's word on its driver, which a container sees too. */
+static bool driver_loaded(const kolm_host_v1_t *host) {
+    char path[256];
+    return kit_setting(host, "nvidia_proc", "/proc/driver/nvidia/version", path, sizeof path) &&
+           access(path, F_OK) == 0;
 }
 
-static int32_t init_failed(int code, kolm_detect_result_t *out_result) {
+static int32_t no_library(const kolm_host_v1_t *host, kolm_detect_result_t *out_result) {
+    if (driver_loaded(host))
+        return kit_detected(out_result, KOLM_DETECT_ABSENT,
+                            "the NVIDIA driver is loaded, and its library libnvidia-ml.so.1 is not here",
+                            "give the container the device (--gpus all), or install the driver's libraries", "");
+    return kit_detected(out_result, KOLM_DETECT_ABSENT, "no NVIDIA driver: libnvidia-ml.so.1 is not installed",
+                        "install the NVIDIA driver if this machine has such a card", "");
+}
+
+static int32_t init_failed(const kolm_host_v1_t *host, int code, kolm_detect_result_t *out_result) {
+    if (code == NVML_ERROR_DRIVER_NOT_LOADED && driver_loaded(host))
+        return kit_detected(out_result, KOLM_DETECT_BROKEN,
+                            "the NVIDIA driver is loaded, and none of its devices can be opened from here",
+                            "give the container the device (--gpus all), or look at the permissions of /dev/nvidia*",
+                            "");
     if (code == NVML_ERROR_DRIVER_NOT_LOADED)
         return kit_detected(out_result, KOLM_DETECT_ABSENT,
                             "NVIDIA's library is installed, but no NVIDIA driver is loaded",
@@ -159,13 +184,13 @@ static int32_t look(sighting *s, kolm_detect_result_t *out_result) {
     if (s->api->driver_version(version, sizeof version) == NVML_SUCCESS)
         kit_format(s->driver, sizeof s->driver, "NVIDIA %s", version);
     int code = s->api->count(&count);
-    if (code != NVML_SUCCESS) return init_failed(code, out_result);
+    if (code != NVML_SUCCESS) return init_failed(s->host, code, out_result);
     for (unsigned i = 0; i < count && s->host->time_left_ms(s->host->user) > 0; i++)
         report_card(s, i);
     if (s->shown > 0) {
         kit_format(text, sizeof text, "%u device%s: %s%s", s->shown, s->shown == 1 ? "" : "s", s->first,
                    s->shown > 1 ? ", ..." : "");
-        return kit_detected(out_result, KOLM_DETECT_AVAILABLE, text, "", s->runtime);
+        return kit_trainer_detected(s->host, &trainer, text, out_result);
     }
     if (s->present > 0) {
         kit_format(text, sizeof text, "CUDA_VISIBLE_DEVICES hides all %u devices", s->present);
@@ -179,11 +204,10 @@ static int32_t look(sighting *s, kolm_detect_result_t *out_result) {
     return kit_detected(out_result, KOLM_DETECT_ABSENT, "the NVIDIA driver is loaded and has no card", "", "");
 }
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args, (void)out_error;
+/* What NVML sees, told to the host while this is detect, and counted in *s. */
+static int32_t see(const kolm_host_v1_t *host, sighting *s, kolm_detect_result_t *out_result) {
     nvml api = {0};
-    char own[512];
+    char own[512], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING];
     if (!kit_setting(host, "nvml_library", "", own, sizeof own))
         return kit_detected(out_result, KOLM_DETECT_BROKEN,
                             "backends.local-cuda.nvml_library in config.json is too long", "shorten it", "");
@@ -195,20 +219,25 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
         return kit_detected(out_result, KOLM_DETECT_BROKEN, text,
                             "name the absolute path of libnvidia-ml.so.1, or remove the setting", "");
     }
-    if (library == NULL)
-        return kit_detected(out_result, KOLM_DETECT_ABSENT, "no NVIDIA driver: libnvidia-ml.so.1 is not installed",
-                            "install the NVIDIA driver if this machine has such a card", "");
+    if (library == NULL) return no_library(host, out_result);
     if (!bind_nvml(library, &api))
         return kit_detected(out_result, KOLM_DETECT_BROKEN,
                             "libnvidia-ml.so.1 is too old or not NVIDIA's: it lacks functions",
                             "install a driver of version 450 or newer", "");
     int code = api.init();
-    if (code != NVML_SUCCESS) return init_failed(code, out_result);
-    sighting s = {.host = host, .api = &api, .visible = secure_getenv("CUDA_VISIBLE_DEVICES")};
-    find_runtime(host, s.runtime, sizeof s.runtime);
-    int32_t status = look(&s, out_result);
+    if (code != NVML_SUCCESS) return init_failed(host, code, out_result);
+    *s = (sighting){.host = host, .api = &api, .visible = secure_getenv("CUDA_VISIBLE_DEVICES")};
+    (void)kit_trainer_runtime(host, &trainer, s->runtime, missing, remedy);
+    int32_t status = look(s, out_result);
     api.shutdown();
     return status;
+}
+
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
+                      kolm_error_t *out_error) {
+    sighting s = {0};
+    (void)args, (void)out_error;
+    return see(host, &s, out_result);
 }
 
 static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
@@ -217,9 +246,51 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return kit_estimate_lora(args, 4500, out_result); /* one recent card, packed rows */
 }
 
+/* One process a card. CUDA gives a process one slice of a card in MIG mode, and no two slices can talk to each other.
+ */
+static uint32_t processes(const kolm_host_v1_t *host) {
+    kolm_detect_result_t ignored = {.struct_size = (uint32_t)sizeof ignored};
+    sighting s = {0};
+    char text[16];
+    uint64_t asked = 0;
+    if (kit_setting(host, "processes", "", text, sizeof text) && kit_parse_u64(text, &asked) && asked >= 1 &&
+        asked <= 64)
+        return (uint32_t)asked;
+    if (see(host, &s, &ignored) != KOLM_OK || s.shown < 2 || s.slices > 0) return 1;
+    if (host->features & KOLM_FEATURE_NETWORK) return s.shown;
+    host->log(host->user, KOLM_LOG_WARNING,
+              "training on one card: several need processes that talk through sockets, and the airgap allows none");
+    return 1;
+}
+
+static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result,
+                     kolm_error_t *out_error) {
+    kit_trainer with = trainer;
+    with.processes = processes(host);
+    return kit_trainer_train(host, &with, args, out_result, out_error);
+}
+
+static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
+                     kolm_error_t *out_error) {
+    return kit_trainer_infer(host, &trainer, args, out_result, out_error);
+}
+
+static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result,
+                    kolm_error_t *out_error) {
+    return kit_trainer_test(host, &trainer, args, out_result, out_error);
+}
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "local-cuda",
-    .version = KOLM_VERSION,  .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "https://kolm.example",
-    .detect = detect,         .cost = cost,
+    KOLM_BACKEND_HEADER_INIT,
+    .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "local-cuda",
+    .version = KOLM_VERSION,
+    .vendor = "kolm",
+    .licence = "Apache-2.0",
+    .homepage = "https://kolm.example",
+    .detect = detect,
+    .cost = cost,
+    .train = train,
+    .infer = infer,
+    .test = test,
 };

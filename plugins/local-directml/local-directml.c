@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DirectX 12 GPUs: DXGI under Windows, the paravirtual device under WSL2; training comes with its own version. */
+/* DirectX 12 GPUs: DXGI under Windows, the paravirtual device under WSL2. */
 #ifdef _WIN32
 #define COBJMACROS
 #include <dxgi.h>
@@ -7,6 +7,7 @@
 #endif
 
 #include "kolm/kit/backend.h"
+#include "kolm/kit/trainer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +15,13 @@
 #include <unistd.h>
 #endif
 
+static const char *const env[] = {"LD_LIBRARY_PATH", NULL};
+static const kit_trainer trainer = {.device = "directml", .env = env};
+
 #ifdef _WIN32
 
 /* DXGI lists software adapters too (Microsoft Basic Render Driver); they train nothing. */
-static uint32_t list_adapters(const kolm_host_v1_t *host) {
+static uint32_t list_adapters(const kolm_host_v1_t *host, const char *runtime) {
     IDXGIFactory1 *factory = NULL;
     IDXGIAdapter1 *adapter = NULL;
     uint32_t shown = 0;
@@ -37,7 +41,7 @@ static uint32_t list_adapters(const kolm_host_v1_t *host) {
                 .name = name,
                 .id = "",
                 .driver = "DXGI",
-                .runtime = "",
+                .runtime = runtime,
             };
             host->device(host->user, &record);
         }
@@ -47,16 +51,16 @@ static uint32_t list_adapters(const kolm_host_v1_t *host) {
     return shown;
 }
 
-static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result) {
-    if (list_adapters(host) > 0)
-        return kit_detected(out_result, KOLM_DETECT_AVAILABLE, "DirectX 12 adapters found", "", "");
+static int32_t look(const kolm_host_v1_t *host, const char *runtime, kolm_detect_result_t *out_result) {
+    if (list_adapters(host, runtime) > 0)
+        return kit_trainer_detected(host, &trainer, "DirectX 12 adapters found", out_result);
     return kit_detected(out_result, KOLM_DETECT_ABSENT, "no DirectX 12 adapter but the software one", "", "");
 }
 
 #else
 
 /* Under WSL2 the GPU of Windows is /dev/dxg, and Windows mounts its DirectX libraries at /usr/lib/wsl/lib. */
-static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result) {
+static int32_t look(const kolm_host_v1_t *host, const char *runtime, kolm_detect_result_t *out_result) {
     char device[256], library[256];
     if (!kit_setting(host, "dxg", "/dev/dxg", device, sizeof device) ||
         !kit_setting(host, "d3d12_library", "/usr/lib/wsl/lib/libd3d12.so", library, sizeof library))
@@ -79,18 +83,20 @@ static int32_t look(const kolm_host_v1_t *host, kolm_detect_result_t *out_result
         .name = "WSL2 GPU",
         .id = "/dev/dxg",
         .driver = "dxgkrnl",
-        .runtime = "",
+        .runtime = runtime,
     };
     host->device(host->user, &record);
-    return kit_detected(out_result, KOLM_DETECT_AVAILABLE, "the WSL2 GPU device", "", "");
+    return kit_trainer_detected(host, &trainer, "the WSL2 GPU device", out_result);
 }
 
 #endif
 
 static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
                       kolm_error_t *out_error) {
+    char runtime[KIT_TRAINER_RUNTIME], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING];
     (void)args, (void)out_error;
-    return look(host, out_result);
+    (void)kit_trainer_runtime(host, &trainer, runtime, missing, remedy);
+    return look(host, runtime, out_result);
 }
 
 static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
@@ -99,7 +105,32 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return kit_estimate_lora(args, 1200, out_result);
 }
 
+static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result,
+                     kolm_error_t *out_error) {
+    return kit_trainer_train(host, &trainer, args, out_result, out_error);
+}
+
+static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
+                     kolm_error_t *out_error) {
+    return kit_trainer_infer(host, &trainer, args, out_result, out_error);
+}
+
+static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result,
+                    kolm_error_t *out_error) {
+    return kit_trainer_test(host, &trainer, args, out_result, out_error);
+}
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "local-directml",           .version = KOLM_VERSION, .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "https://kolm.example", .detect = detect,        .cost = cost,
+    KOLM_BACKEND_HEADER_INIT,
+    .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "local-directml",
+    .version = KOLM_VERSION,
+    .vendor = "kolm",
+    .licence = "Apache-2.0",
+    .homepage = "https://kolm.example",
+    .detect = detect,
+    .cost = cost,
+    .train = train,
+    .infer = infer,
+    .test = test,
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AMD GPUs, seen through the kernel's KFD topology in sysfs; training comes with its own version. */
+/* AMD GPUs, seen through the kernel's KFD topology in sysfs. */
 #include "kolm/kit/backend.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/trainer.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,6 +21,15 @@
  * ROCR_VISIBLE_DEVICES (indices or GPU-<unique_id>) selects first; HIP_VISIBLE_DEVICES, or CUDA_VISIBLE_DEVICES where
  * that is not set, then selects by position among what is left (ROCm documentation, "GPU isolation techniques").
  */
+static const char *const env[] = {"ROCR_VISIBLE_DEVICES",
+                                  "HIP_VISIBLE_DEVICES",
+                                  "CUDA_VISIBLE_DEVICES",
+                                  "GPU_DEVICE_ORDINAL",
+                                  "HSA_OVERRIDE_GFX_VERSION",
+                                  "ROCM_PATH",
+                                  NULL};
+static const kit_trainer trainer = {.device = "rocm", .env = env};
+
 typedef struct gpu {
     uint64_t simds, cpu_cores, render_minor, gfx, location, unique_id;
 } gpu;
@@ -32,7 +42,7 @@ typedef struct sighting {
     const char *rocr, *hip; /* the two lists, or NULL */
     gpu gpus[NODES_MAX];    /* by node */
     uint32_t present, shown;
-    char first[128];
+    char first[128], runtime[KIT_TRAINER_RUNTIME];
 } sighting;
 
 static bool read_text(const char *path, char *out, size_t capacity) {
@@ -100,7 +110,7 @@ static void report(sighting *s, const gpu *g) {
         .name = name,
         .id = id,
         .driver = driver,
-        .runtime = "",
+        .runtime = s->runtime,
     };
     if (s->shown++ == 0) kit_copy(s->first, sizeof s->first, name);
     s->host->device(s->host->user, &record);
@@ -166,14 +176,14 @@ static int32_t conclude(const sighting *s, const char *kfd, kolm_detect_result_t
     }
     kit_format(text, sizeof text, "%u device%s: %s%s", s->shown, s->shown == 1 ? "" : "s", s->first,
                s->shown > 1 ? ", ..." : "");
-    return kit_detected(out_result, KOLM_DETECT_AVAILABLE, text, "", "");
+    return kit_trainer_detected(s->host, &trainer, text, out_result);
 }
 
 static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
                       kolm_error_t *out_error) {
     (void)args, (void)out_error;
     sighting s = {.host = host};
-    char path[512], kfd[256];
+    char path[512], kfd[256], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING];
     struct dirent **nodes = NULL;
     /* For odd installations and for tests on recorded trees. */
     if (!kit_setting(host, "sysfs_root", "/sys", s.root, sizeof s.root) ||
@@ -184,6 +194,7 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
     s.hip = secure_getenv("HIP_VISIBLE_DEVICES");
     if (s.hip == NULL) s.hip = secure_getenv("CUDA_VISIBLE_DEVICES");
     kit_format(path, sizeof path, "%s/class/kfd/kfd/topology/nodes", s.root);
+    (void)kit_trainer_runtime(host, &trainer, s.runtime, missing, remedy);
     int count = scandir(path, &nodes, is_number, by_number);
     if (count < 0)
         return kit_detected(out_result, KOLM_DETECT_ABSENT, "no AMD GPU driver: the kernel has no KFD topology",
@@ -203,9 +214,32 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return kit_estimate_lora(args, 3500, out_result);
 }
 
+static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result,
+                     kolm_error_t *out_error) {
+    return kit_trainer_train(host, &trainer, args, out_result, out_error);
+}
+
+static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
+                     kolm_error_t *out_error) {
+    return kit_trainer_infer(host, &trainer, args, out_result, out_error);
+}
+
+static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result,
+                    kolm_error_t *out_error) {
+    return kit_trainer_test(host, &trainer, args, out_result, out_error);
+}
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "local-rocm",
-    .version = KOLM_VERSION,  .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "https://kolm.example",
-    .detect = detect,         .cost = cost,
+    KOLM_BACKEND_HEADER_INIT,
+    .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "local-rocm",
+    .version = KOLM_VERSION,
+    .vendor = "kolm",
+    .licence = "Apache-2.0",
+    .homepage = "https://kolm.example",
+    .detect = detect,
+    .cost = cost,
+    .train = train,
+    .infer = infer,
+    .test = test,
 };

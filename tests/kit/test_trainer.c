@@ -102,6 +102,16 @@ static void make_dir(const char *name) {
     ck_assert_int_eq(kit_mkdirs(path, 0700, &err), KOLM_OK);
 }
 
+static void put_job(const char *kind, const char *recipe) {
+    char text[300];
+    kit_format(
+        text, sizeof text,
+        "{\"format\":1,\"kind\":\"%s\",\"task\":\"t\",\"recipe\":\"%s\",\"seed\":1,\"effort\":\"quick\",\"rows\":0,"
+        "\"labels\":0,\"options\":{}}",
+        kind, recipe);
+    put_file("job/job.json", text);
+}
+
 static void setup(void) {
     const char *tmp = getenv("TMPDIR");
     err = (kolm_error_t)KIT_ERROR_INIT;
@@ -112,6 +122,7 @@ static void setup(void) {
     make_dir("job");
     make_dir("scratch");
     make_dir("trainer");
+    put_job("train", "lora");
     memset(&seen, 0, sizeof seen);
     seen.time_left = INT64_MAX;
     kit_format(seen.trainer, sizeof seen.trainer, "%s/trainer", dir);
@@ -353,6 +364,22 @@ START_TEST(a_child_that_outlives_it) {
 }
 END_TEST
 
+START_TEST(other_jobs) {
+    kolm_infer_result_t result;
+    put_job("train", "linear");
+    fails("done()\n", KOLM_E_UNIMPLEMENTED, "local-cpu does the recipe lora, not linear");
+    put_job("infer", "lora");
+    fails("done()\n", KOLM_E_INVALID_ARGUMENT, "kind infer");
+    ck_assert_int_eq(kit_trainer_infer(&host, &trainer,
+                                       &(kolm_infer_args_t){.struct_size = (uint32_t)sizeof(kolm_infer_args_t),
+                                                            .job_dir = "/nowhere",
+                                                            .input_path = "/dev/null",
+                                                            .output_path = "/dev/null"},
+                                       &result, &err),
+                     KOLM_E_NOT_FOUND);
+}
+END_TEST
+
 /* ---- Runtime */
 
 START_TEST(no_runtime) {
@@ -475,6 +502,7 @@ START_TEST(answers_in_files) {
     kolm_infer_result_t result;
     char input[600], output[600];
     kit_buf text = {0};
+    put_job("infer", "lora");
     put_file("trainer/__main__.py", ANSWERER);
     put_file("in.jsonl", "a\nb\n");
     kit_format(input, sizeof input, "%s/in.jsonl", dir);
@@ -496,6 +524,7 @@ START_TEST(answers_through_descriptors) {
     kolm_infer_result_t result;
     char input[64], output[64], piece[64] = "";
     int in[2] = {-1, -1}, out[2] = {-1, -1};
+    put_job("infer", "lora");
     put_file("trainer/__main__.py", ANSWERER);
     for (int i = 0; i < 2; i++) {
         const char *folder = i == 0 ? "/proc/self/fd" : "/dev/fd";
@@ -597,6 +626,7 @@ int main(void) {
     tcase_add_test(cases, a_huge_line);
     tcase_add_test(cases, words_on_standard_error_only);
     tcase_add_test(cases, a_child_that_outlives_it);
+    tcase_add_test(cases, other_jobs);
     tcase_add_test(cases, no_runtime);
     tcase_add_test(cases, versions);
     tcase_add_test(cases, detected);

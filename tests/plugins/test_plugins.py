@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import harness  # noqa: E402
@@ -52,8 +53,30 @@ class Plugins(Case):
                 return
         self.fail(name + " is not built")
 
-    def detect(self, name, settings=None, env=None):
-        """The detection of the backend with these settings: {"state", "reason", "remedy", "devices", ...}."""
+    def interpreter(self, *packages, closed=True):
+        """A virtual environment of names only: an interpreter that is never started, and packages as NAME-VERSION."""
+        root = os.path.join(self.dir, "venv")
+        shutil.rmtree(root, True)
+        for folder in ["bin"] + ["lib/python3.11/site-packages/%s.dist-info" % p for p in packages]:
+            os.makedirs(os.path.join(root, folder))
+        python = os.path.join(root, "bin", "python")
+        with open(python, "w") as out:
+            out.write("#!/nothing\n")
+        os.chmod(python, 0o755)
+        if closed:
+            with open(os.path.join(root, "pyvenv.cfg"), "w") as out:
+                out.write("home = /usr/bin\n")
+        return python
+
+    TORCH = ("torch-2.13.0+cpu", "transformers-5.23.0", "peft-0.21.2")
+
+    def detect(self, name, settings=None, env=None, python="whole"):
+        """The detection of the backend with these settings: {"state", "reason", "remedy", "devices", ...}. Its runtime is whole,
+        unless another one, or None, is given."""
+        if python == "whole":
+            python = self.interpreter(*(self.TORCH + ("torch_directml-0.2.5", "mlx-0.31.0", "mlx_lm-0.29.0")))
+        if python:
+            settings = dict(settings or {}, **{"runtime.python": python})
         if not os.path.exists(os.path.join(self.plugins, name + ".so")):
             self.add(name)
         self.write_home("config.json", json.dumps({"backends": {name: settings or {}}}))
@@ -160,6 +183,17 @@ class Nvidia(Plugins):
         self.assertEqual(self.detect("local-cuda", {"nvml_library": "relative.so"})["state"], "broken")
 
 
+    def test_a_container_without_the_device(self):
+        proc = os.path.join(self.dir, "version")
+        open(proc, "w").close()
+        library = os.path.join(DOUBLES, "fake-nvml-not-loaded.so")
+        found = self.detect("local-cuda", {"nvml_library": library, "nvidia_proc": proc})
+        self.assertEqual(found["state"], "broken", found)
+        self.assertIn("--gpus", found["remedy"])
+        os.remove(proc)
+        self.assertEqual(self.detect("local-cuda", {"nvml_library": library, "nvidia_proc": proc})["state"], "absent")
+
+
 class Amd(Plugins):
     def tree(self, *nodes, vram=True):
         """A recorded tree of sysfs: node 0 is the processor, as on every machine."""
@@ -229,18 +263,102 @@ class Amd(Plugins):
         self.assertEqual(found["devices"][0]["id"], "03:00.2")  # the second of those that ROCr lists is node 2's
 
 
+class Wsl(Plugins):
+    """DirectML under WSL2: a device node and a library that Windows mounts."""
+
+    def dxg(self, device="dxg", library="libd3d12.so", **more):
+        for name in ("dxg", "libd3d12.so"):
+            open(os.path.join(self.dir, name), "w").close()
+        settings = {"dxg": os.path.join(self.dir, device), "d3d12_library": os.path.join(self.dir, library)}
+        return self.detect("local-directml", settings, **more)
+
+    def test_a_device(self):
+        found = self.dxg()
+        self.assertEqual(found["state"], "available", found)
+        self.assertEqual((found["devices"][0]["memory"], found["devices"][0]["total_memory_bytes"]), ("shared", None))
+        self.assertIn("torch-directml 0.2.5", found["runtime"])
+
+    def test_no_device(self):
+        self.assertEqual(self.dxg(device="nothing")["state"], "absent")
+
+    def test_a_driver_without_its_library(self):
+        found = self.dxg(library="nothing.so")
+        self.assertEqual(found["state"], "broken", found)
+        self.assertIn("wsl --update", found["remedy"])
+
+    @unittest.skipIf(os.geteuid() == 0, "root may open every node")
+    def test_no_permission_on_the_node(self):
+        self.dxg()
+        os.chmod(os.path.join(self.dir, "dxg"), 0)
+        found = self.detect("local-directml", {"dxg": os.path.join(self.dir, "dxg")})
+        self.assertEqual(found["state"], "broken", found)
+        self.assertIn("permission", found["reason"])
+
+
+class Runtimes(Plugins):
+    """What is missing is said, with the command that gets it; Python is never started."""
+
+    def card(self, python, name="local-cuda"):
+        return self.detect(name, {"nvml_library": os.path.join(DOUBLES, "fake-nvml-one.so")}, python=python)
+
+    def test_none(self):
+        found = self.card(None)
+        self.assertEqual(found["state"], "absent", found)
+        self.assertIn("NVIDIA Fake 1", found["reason"])
+        self.assertIn("no Python runtime", found["reason"])
+        self.assertIn("kolm compute setup local-cuda", found["remedy"])
+        self.assertEqual(len(found["devices"]), 1)
+
+    def test_versions(self):
+        found = self.card(self.interpreter(*self.TORCH))
+        self.assertEqual((found["state"], found["runtime"]), ("available", "torch 2.13.0+cpu, transformers 5.23.0, peft 0.21.2"))
+        self.assertEqual(found["devices"][0]["runtime"], found["runtime"])
+
+    def test_half_made(self):
+        found = self.card(self.interpreter("torch-2.13.0"))
+        self.assertEqual(found["state"], "absent", found)
+        self.assertIn("lacks transformers, peft", found["reason"])
+        self.assertIn("kolm compute setup local-cuda", found["remedy"])
+
+    def test_a_layout_that_is_not_known(self):
+        found = self.card(self.interpreter("nothing-1", closed=False))
+        self.assertEqual(found["state"], "available", found)
+        self.assertIn("versions unknown", found["runtime"])
+
+    def test_an_interpreter_that_cannot_be_run(self):
+        for wrong in ("/nowhere/python3", "python3", "/tmp"):
+            found = self.card(wrong)
+            self.assertEqual(found["state"], "absent", wrong)
+            self.assertIn("runtimes.local-cuda", found["remedy"])
+
+    def test_the_processor_needs_none(self):
+        found = self.detect("local-cpu", python=None)
+        self.assertEqual(found["state"], "available", found)
+        self.assertEqual(found["runtime"], "embedded linear 1; lora: needs `kolm compute setup local-cpu`")
+        found = self.detect("local-cpu", python=self.interpreter("torch-2.13.0"))
+        self.assertEqual((found["state"], "a package is missing" in found["runtime"]), ("available", True))
+        self.assertIn("; torch 2.13.0+cpu, ", self.detect("local-cpu")["runtime"])
+
+    def test_mlx_on_linux(self):
+        if sys.platform == "darwin":
+            self.skipTest("there it is Metal's")
+        found = self.detect("local-mlx", python=None)
+        self.assertEqual(found["state"], "absent", found)
+        self.assertIn("kolm compute setup local-mlx", found["remedy"])
+        self.assertEqual(self.detect("local-mlx", python=self.interpreter(*self.TORCH))["state"], "absent")
+        found = self.detect("local-mlx")
+        self.assertEqual((found["state"], found["devices"][0]["name"], found["runtime"]), ("available", "mlx on CPU", "mlx 0.31.0, mlx-lm 0.29.0"))
+        found = self.detect("local-mlx", python=self.interpreter("mlx-0.31.0", "mlx_lm-0.29.0", "mlx_cuda_12-0.31.0"))
+        self.assertEqual(found["devices"][0]["name"], "mlx on CUDA")
+
+
 class Others(Plugins):
     def test_what_is_of_another_system_is_absent(self):
         for name in ("local-mps", "local-mlx", "local-directml"):
             with self.subTest(backend=name):
-                found = self.detect(name)
+                found = self.detect(name, python=None)
                 self.assertIn(found["state"], ("absent", "available" if name == "local-directml" and os.path.exists("/dev/dxg") else "absent"))
                 self.assertTrue(found["reason"])
-
-    def test_mlx_that_the_user_names(self):
-        self.assertEqual(self.detect("local-mlx", {"runtime": "/usr/bin/env"})["state"], "available")
-        for wrong in ("/nowhere/python3", "python3", "/tmp"):
-            self.assertEqual(self.detect("local-mlx", {"runtime": wrong})["state"], "broken", wrong)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 /* The slots train, infer and test of a backend whose work the Python trainer does. */
 #include "trainer_parts.h"
 
+#include "kolm/kit/job.h"
 #include "kolm/kit/process.h"
 
 #include <fcntl.h>
@@ -16,6 +17,22 @@ static void copy_text(const cJSON *result, const char *key, const char *fallback
     kit_copy(out, capacity, text);
 }
 
+static kit_status check_job(const kit_trainer *trainer, const char *dir, const char *kind, kolm_error_t *err) {
+    kit_job *job = NULL;
+    char name[64];
+    kit_status status = kit_job_read(dir, &job, err);
+    trainer_backend(trainer, name, sizeof name);
+    if (status == KOLM_OK && strcmp(job->kind, kind) != 0)
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "%s/job.json is a job of kind %s, not %s", dir,
+                          job->kind, kind);
+    if (status == KOLM_OK && strcmp(job->recipe, "lora") != 0)
+        status = kit_fail(err, KOLM_E_UNIMPLEMENTED,
+                          "name a base model with --base, or use a backend that does this recipe: `kolm compute list`",
+                          "%s does the recipe lora, not %s", name, job->recipe);
+    kit_job_free(job);
+    return status;
+}
+
 int32_t kit_trainer_train(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_train_args_t *args,
                           kolm_train_result_t *out_result, kolm_error_t *out_error) {
     const char *const words[] = {"--job", args->job_dir, NULL};
@@ -27,7 +44,8 @@ int32_t kit_trainer_train(const kolm_host_v1_t *host, const kit_trainer *trainer
                                .words = words,
                                .pass = {-1, -1}};
     cJSON *result = NULL;
-    kit_status status = trainer_run(&call, &result, out_error);
+    kit_status status = check_job(trainer, args->job_dir, "train", out_error);
+    if (status == KOLM_OK) status = trainer_run(&call, &result, out_error);
     if (status == KOLM_OK) {
         out_result->billed_micro_usd = 0;
         copy_text(result, "device", trainer->device, out_result->device, sizeof out_result->device);
@@ -66,6 +84,7 @@ int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer
                           kolm_infer_result_t *out_result, kolm_error_t *out_error) {
     place input, output;
     cJSON *result = NULL;
+    KIT_TRY(check_job(trainer, args->job_dir, "infer", out_error));
     KIT_TRY(find_place(args->input_path, 3, &input, out_error));
     KIT_TRY(find_place(args->output_path, 4, &output, out_error));
     const char *const words[] = {"--job", args->job_dir, "--input", input.name, "--output", output.name, NULL};
@@ -181,8 +200,8 @@ int32_t kit_trainer_test(const kolm_host_v1_t *host, const kit_trainer *trainer,
         status = steps[i].run(&b, &error);
         const kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
                                        .outcome = status == KOLM_OK ? KOLM_STEP_OK : KOLM_STEP_FAILED,
-                                       .number = i + 1,
-                                       .total = STEPS,
+                                       .number = trainer->steps_before + i + 1,
+                                       .total = trainer->steps_before + STEPS,
                                        .duration_us = now_us() - start,
                                        .title = steps[i].title,
                                        .note = status == KOLM_OK ? b.note : error.text};

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define VERSION_MAX 24
-#define PACKAGES_MAX 4
+#define PACKAGES_MAX 5
 
 /* What a device needs; the names as PyPI normalises them, with underscores, which is how dist-info spells them. */
 typedef struct needs {
@@ -23,7 +23,7 @@ typedef struct needs {
 } needs;
 
 static const needs table[] = {
-    {"mlx", {"mlx", "mlx_lm"}, 2},
+    {"mlx", {"mlx", "mlx_lm", "mlx_cuda_12", "mlx_cuda_13"}, 2},
     {"directml", {"torch", "transformers", "peft", "torch_directml"}, 4},
     {"cuda", {"torch", "transformers", "peft", "unsloth"}, 3},
     {"", {"torch", "transformers", "peft"}, 3},

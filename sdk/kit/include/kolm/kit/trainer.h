@@ -29,6 +29,7 @@ typedef struct kit_trainer {
     const char *const *env; /* beside what every trainer gets, NULL ended: "NAME=VALUE", or "NAME" to pass on this
                                process's own, if it has one. NULL: nothing */
     const char *backend;    /* its name, for remedies; NULL: "local-" and the device */
+    uint32_t steps_before;  /* of test: those that the backend has reported before */
 } kit_trainer;
 
 #define KIT_TRAINER_RUNTIME 128
@@ -46,7 +47,7 @@ bool kit_trainer_runtime(const kolm_host_v1_t *host, const kit_trainer *trainer,
 int32_t kit_trainer_detected(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *reason,
                              kolm_detect_result_t *out_result);
 
-/* The train slot. Bills nothing. */
+/* The train slot. Bills nothing. A job of another recipe than lora is UNIMPLEMENTED here and in infer. */
 int32_t kit_trainer_train(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_train_args_t *args,
                           kolm_train_result_t *out_result, kolm_error_t *out_error);
 /* The infer slot. A path that names a descriptor of this process (/proc/self/fd/N, /dev/fd/N) reaches the child: the
