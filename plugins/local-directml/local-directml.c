@@ -66,6 +66,10 @@ static int32_t look(const kolm_host_v1_t *host, const char *runtime, kolm_detect
         !kit_setting(host, "d3d12_library", "/usr/lib/wsl/lib/libd3d12.so", library, sizeof library))
         return kit_detected(out_result, KOLM_DETECT_BROKEN, "dxg or d3d12_library in config.json is too long",
                             "shorten it", "");
+    if (access(device, F_OK) != 0 && access(library, F_OK) == 0)
+        return kit_detected(
+            out_result, KOLM_DETECT_ABSENT, "WSL2 without its GPU device: the libraries are there, /dev/dxg is not",
+            "give the container the device (--device /dev/dxg), or update the GPU driver of Windows", "");
     if (access(device, F_OK) != 0)
         return kit_detected(out_result, KOLM_DETECT_ABSENT, "not Windows, and no WSL2 GPU device (/dev/dxg)", "", "");
     if (access(device, R_OK | W_OK) != 0)

@@ -408,6 +408,13 @@ static bool runtime(const char *device, char out[KIT_TRAINER_RUNTIME], char miss
     return whole;
 }
 
+static void rename_package(const char *from, const char *to) {
+    char old[600], new[600];
+    kit_format(old, sizeof old, "%s/env/lib/python3.11/site-packages/%s.dist-info", dir, from);
+    kit_format(new, sizeof new, "%s/env/lib/python3.11/site-packages/%s.dist-info", dir, to);
+    ck_assert_int_eq(rename(old, new), 0);
+}
+
 START_TEST(versions) {
     char text[KIT_TRAINER_RUNTIME], missing[KIT_TRAINER_MISSING];
     make_dir("env/bin");
@@ -425,8 +432,19 @@ START_TEST(versions) {
     ck_assert_str_eq(text, "torch 2.13.0+cpu, transformers 5.23.0");
     ck_assert_ptr_nonnull(strstr(missing, "lacks peft"));
     make_dir("env/lib/python3.11/site-packages/Peft-0.21.2.dist-info");
-    ck_assert(runtime("cuda", text, missing));
+    ck_assert(runtime("mps", text, missing));
     ck_assert_str_eq(text, "torch 2.13.0+cpu, transformers 5.23.0, peft 0.21.2");
+    ck_assert(!runtime("cuda", text, missing));
+    ck_assert_ptr_nonnull(strstr(missing, "2.13.0+cpu) was built for processors only"));
+    ck_assert(!runtime("rocm", text, missing));
+    rename_package("torch-2.13.0+cpu", "torch-2.13.0+cu126");
+    ck_assert(!runtime("rocm", text, missing));
+    ck_assert_ptr_nonnull(strstr(missing, "NVIDIA"));
+    ck_assert(runtime("cuda", text, missing));
+    rename_package("torch-2.13.0+cu126", "torch-2.13.0+rocm6.4");
+    ck_assert(runtime("rocm", text, missing));
+    ck_assert(!runtime("cuda", text, missing));
+    rename_package("torch-2.13.0+rocm6.4", "torch-2.13.0");
     make_dir("env/lib64/python3.11/site-packages/unsloth-2026.1.dist-info");
     ck_assert(runtime("cuda", text, missing));
     ck_assert_ptr_nonnull(strstr(text, ", unsloth 2026.1"));
@@ -443,7 +461,7 @@ START_TEST(versions) {
     put_file("env/pyvenv.cfg", "include-system-site-packages = true\n");
     make_dir("env/lib/python3.11/site-packages/x-1.dist-info");
     char path[600];
-    kit_format(path, sizeof path, "%s/env/lib/python3.11/site-packages/torch-2.13.0+cpu.dist-info", dir);
+    kit_format(path, sizeof path, "%s/env/lib/python3.11/site-packages/torch-2.13.0.dist-info", dir);
     ck_assert_int_eq(rmdir(path), 0);
     ck_assert(runtime("cpu", text, missing));
     ck_assert_ptr_nonnull(strstr(text, "versions unknown"));

@@ -68,7 +68,7 @@ class Plugins(Case):
                 out.write("home = /usr/bin\n")
         return python
 
-    TORCH = ("torch-2.13.0+cpu", "transformers-5.23.0", "peft-0.21.2")
+    TORCH = ("torch-2.13.0", "transformers-5.23.0", "peft-0.21.2")
 
     def detect(self, name, settings=None, env=None, python="whole"):
         """The detection of the backend with these settings: {"state", "reason", "remedy", "devices", ...}. Its runtime is whole,
@@ -244,6 +244,28 @@ class Amd(Plugins):
     def test_garbage(self):
         self.assertEqual(self.amd("simd_count\nsimd_count x\n\0\xff simd_count 5000000000000000000000\n")["state"], "absent")
 
+    @unittest.skipIf(os.geteuid() == 0, "root may open every node")
+    def test_no_permission_on_the_node(self):
+        settings = self.tree(self.card())
+        os.chmod(settings["kfd"], 0o400)
+        found = self.detect("local-rocm", settings)
+        self.assertEqual(found["state"], "broken", found)
+        self.assertIn("render", found["remedy"])
+
+    def test_a_kernel_that_does_not_answer(self):
+        settings = self.tree(self.card())
+        node = os.path.join(settings["sysfs_root"], "class/kfd/kfd/topology/nodes/1/properties")
+        os.remove(node)
+        os.mkfifo(node)  # nobody ever writes into it
+        self.assertIn(self.detect("local-rocm", settings)["state"], ("absent", "timed out"))
+
+    def test_a_torch_for_another_card(self):
+        found = self.detect("local-rocm", self.tree(self.card()), python=self.interpreter("torch-2.13.0+cu126", *self.TORCH[1:]))
+        self.assertEqual(found["state"], "absent", found)
+        self.assertIn("AMD gfx1100", found["reason"])
+        self.assertIn("built for NVIDIA's cards", found["reason"])
+        self.assertEqual(self.detect("local-rocm", self.tree(self.card()), python=None)["state"], "absent")
+
     def test_a_container_without_the_device(self):
         settings = self.tree(self.card())
         settings["kfd"] = os.path.join(self.dir, "not-passed-in")
@@ -279,7 +301,17 @@ class Wsl(Plugins):
         self.assertIn("torch-directml 0.2.5", found["runtime"])
 
     def test_no_device(self):
-        self.assertEqual(self.dxg(device="nothing")["state"], "absent")
+        self.assertEqual(self.dxg(device="nothing", library="nothing.so")["state"], "absent")
+
+    def test_a_container_without_the_device(self):
+        found = self.dxg(device="nothing")
+        self.assertEqual(found["state"], "absent", found)
+        self.assertIn("--device /dev/dxg", found["remedy"])
+
+    def test_no_runtime(self):
+        found = self.dxg(python=self.interpreter(*self.TORCH))
+        self.assertEqual(found["state"], "absent", found)
+        self.assertIn("lacks torch-directml", found["reason"])
 
     def test_a_driver_without_its_library(self):
         found = self.dxg(library="nothing.so")
@@ -311,7 +343,7 @@ class Runtimes(Plugins):
 
     def test_versions(self):
         found = self.card(self.interpreter(*self.TORCH))
-        self.assertEqual((found["state"], found["runtime"]), ("available", "torch 2.13.0+cpu, transformers 5.23.0, peft 0.21.2"))
+        self.assertEqual((found["state"], found["runtime"]), ("available", "torch 2.13.0, transformers 5.23.0, peft 0.21.2"))
         self.assertEqual(found["devices"][0]["runtime"], found["runtime"])
 
     def test_half_made(self):
@@ -325,6 +357,12 @@ class Runtimes(Plugins):
         self.assertEqual(found["state"], "available", found)
         self.assertIn("versions unknown", found["runtime"])
 
+    def test_a_torch_that_was_built_for_another_device(self):
+        found = self.card(self.interpreter("torch-2.13.0+cpu", *self.TORCH[1:]))
+        self.assertEqual(found["state"], "absent", found)
+        self.assertIn("built for processors only", found["reason"])
+        self.assertIn("kolm compute setup local-cuda", found["remedy"])
+
     def test_an_interpreter_that_cannot_be_run(self):
         for wrong in ("/nowhere/python3", "python3", "/tmp"):
             found = self.card(wrong)
@@ -337,7 +375,7 @@ class Runtimes(Plugins):
         self.assertEqual(found["runtime"], "embedded linear 1; lora: needs `kolm compute setup local-cpu`")
         found = self.detect("local-cpu", python=self.interpreter("torch-2.13.0"))
         self.assertEqual((found["state"], "a package is missing" in found["runtime"]), ("available", True))
-        self.assertIn("; torch 2.13.0+cpu, ", self.detect("local-cpu")["runtime"])
+        self.assertIn("; torch 2.13.0, ", self.detect("local-cpu")["runtime"])
 
     def test_mlx_on_linux(self):
         if sys.platform == "darwin":

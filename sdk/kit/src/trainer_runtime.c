@@ -142,6 +142,21 @@ static bool is_closed(const char *prefix) {
     return closed;
 }
 
+/* A torch that was built for something else, as its version says: it will not see the device. NULL: nothing speaks
+ * against it. Builds without such a suffix are PyPI's (CUDA on Linux) or a distribution's. */
+static const char *wrong_build(const found *f, const char *device) {
+    static const struct {
+        const char *device, *suffix, *built_for;
+    } wrong[] = {{"cuda", "+cpu", "processors only"},
+                 {"cuda", "+rocm", "AMD's cards"},
+                 {"rocm", "+cpu", "processors only"},
+                 {"rocm", "+cu", "NVIDIA's cards"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (strcmp(device, wrong[i].device) == 0 && strstr(f->versions[0], wrong[i].suffix) != NULL)
+            return wrong[i].built_for;
+    return NULL;
+}
+
 static void put_found(const found *f, char *out, size_t capacity) {
     size_t used = 0;
     out[0] = '\0';
@@ -195,6 +210,15 @@ bool kit_trainer_runtime(const kolm_host_v1_t *host, const kit_trainer *trainer,
         return false;
     }
     out_missing[0] = '\0';
+    const char *built_for = wrong_build(&f, trainer->device);
+    if (built_for != NULL) {
+        trainer_backend(trainer, name, sizeof name);
+        kit_format(out_missing, KIT_TRAINER_MISSING, "the torch of its runtime (%s) was built for %s", f.versions[0],
+                   built_for);
+        kit_format(out_remedy, KIT_TRAINER_MISSING,
+                   "run `kolm compute setup %s`, or install the right build into %.120s", name, prefix);
+        return false;
+    }
     if (missing > 0 || out_runtime[0] == '\0')
         kit_format(out_runtime, KIT_TRAINER_RUNTIME, "%.100s, versions unknown", python);
     return true;
