@@ -79,7 +79,8 @@ class Plugins(Case):
             settings = dict(settings or {}, **{"runtime.python": python})
         if not os.path.exists(os.path.join(self.plugins, name + ".so")):
             self.add(name)
-        self.write_home("config.json", json.dumps({"backends": {name: settings or {}}}))
+        runtimes = {name: python} if python else {}
+        self.write_home("config.json", json.dumps({"backends": {name: settings or {}}, "runtimes": runtimes}))
         report = json.loads(self.kolm("compute", "detect", "--refresh", "--json", env=env, code=None).out)
         found = [b for b in report["backends"] if b["name"] == name][0]
         return found.get("detection", found)

@@ -359,6 +359,20 @@ static kit_status no_result(const watch *w, kolm_error_t *err) {
     return kit_fail(err, code, remedy, "the trainer %s%s%s", how, tail[0] != '\0' ? ": " : "", tail);
 }
 
+/* A failure that nobody expected: the end of what was said about it, for those who will look into it. */
+static void show_words(const watch *w) {
+    const char *from = kit_buf_text(&w->tail);
+    if (w->tail.length == TAIL_KEPT && strchr(from, '\n') != NULL) from = strchr(from, '\n') + 1;
+    while (*from != '\0') {
+        kit_buf line = {0};
+        size_t length = strcspn(from, "\n");
+        kit_buf_escaped(&line, from, length);
+        if (length > 0) say(w, KOLM_LOG_ERROR, kit_buf_text(&line));
+        kit_buf_free(&line);
+        from += from[length] == '\n' ? length + 1 : length;
+    }
+}
+
 static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
     static const char *const go_on = "start the same job again: it goes on from its last checkpoint";
     bool clean = w->how.si_code == CLD_EXITED && w->how.si_status == 0;
@@ -376,6 +390,7 @@ static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
                         told ? w->error.text : "the trainer was stopped");
     if (w->stop == STOPPED_DEADLINE)
         return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, go_on, "the deadline passed before the trainer was done");
+    if (w->error.code == KOLM_E_INTERNAL || w->error.code == KOLM_E_UNKNOWN) show_words(w);
     if (told) return kit_fail(err, w->error.code, w->error.remedy, "%s", w->error.text);
     return no_result(w, err);
 }
