@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The child that the process tests start: answers one question about itself on standard output. */
+/* The child that the process tests start: answers one question about itself on standard output, or plays the trainer. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,6 +34,9 @@ static void signals(void) {
 
 int main(int argc, char **argv) {
     const char *question = argc > 1 ? argv[1] : "";
+    if (argc > 4 && strcmp(argv[4], "train") == 0) /* PYTHON -s -B TRAINER train ... */
+        printf("{\"event\":\"log\",\"text\":\"x\"}\n{\"event\":\"progress\",\"phase\":\"training\",\"step\":1}\nno event\n"
+               "{\"event\":\"result\",\"result\":{\"device\":\"d\",\"toolchain\":\"t\"}}\n");
     if (strcmp(question, "descriptors") == 0) descriptors();
     if (strcmp(question, "signals") == 0) signals();
     if (strcmp(question, "group") == 0) printf("%s", getpgrp() == getpid() ? "leader" : "follower");

@@ -3,6 +3,7 @@
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/trainer.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -70,6 +71,52 @@ static kit_status spawn(kolm_error_t *err) {
     return status;
 }
 
+/* ---- The trainer */
+
+static void host_log(void *user, uint32_t level, const char *text) {
+    (void)user, (void)level, (void)text;
+}
+
+static void host_progress(void *user, const kolm_progress_t *progress) {
+    (void)user, (void)progress;
+}
+
+static int32_t host_cancelled(void *user) {
+    (void)user;
+    return 0;
+}
+
+static int64_t host_time_left(void *user) {
+    (void)user;
+    return INT64_MAX;
+}
+
+static int32_t host_setting(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length) {
+    (void)user, (void)out_length;
+    if (strcmp(key, "runtime.python") != 0 && strcmp(key, "runtime.trainer") != 0) return KOLM_E_NOT_FOUND;
+    return kit_copy(buffer, capacity, CHILD) ? KOLM_OK : KOLM_E_OUT_OF_RANGE;
+}
+
+static kit_status train(const char *tree, kolm_error_t *err) {
+    static const char job[] = "{\"format\":1,\"kind\":\"train\",\"task\":\"t\",\"recipe\":\"lora\",\"seed\":1,\"effort\":\"quick\",\"rows\":0,"
+                              "\"labels\":0,\"options\":{}}";
+    static const kit_trainer trainer = {.device = "cpu"};
+    const kolm_host_v1_t host = {.struct_size = (uint32_t)sizeof host,
+                                 .log = host_log,
+                                 .progress = host_progress,
+                                 .cancelled = host_cancelled,
+                                 .time_left_ms = host_time_left,
+                                 .setting = host_setting,
+                                 .scratch_dir = tree};
+    const kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args, .threads = 1, .job_dir = tree};
+    kolm_train_result_t result = {.struct_size = (uint32_t)sizeof result};
+    char runtime[KIT_TRAINER_RUNTIME], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING], path[512];
+    (void)kit_trainer_runtime(&host, &trainer, runtime, missing, remedy);
+    kit_format(path, sizeof path, "%s/job.json", tree);
+    KIT_TRY(kit_write_file(path, 0600, job, sizeof job - 1, err));
+    return kit_trainer_train(&host, &trainer, &args, &result, err);
+}
+
 static kit_status files(const char *tree, kit_buf *out, kolm_error_t *err) {
     char path[512], long_line[512], hex[KIT_SHA256_HEX];
     uint64_t size = 0;
@@ -93,6 +140,7 @@ static kit_status files(const char *tree, kit_buf *out, kolm_error_t *err) {
     if (status == KOLM_OK) status = kit_job_read(tree, &job, err);
     if (status == KOLM_OK) status = kit_job_model(job, "m", &model, err);
     kit_job_free(job);
+    if (status == KOLM_OK) status = train(tree, err);
     if (status == KOLM_OK) status = kit_remove_tree(tree, err);
     return status;
 }
