@@ -2,6 +2,8 @@
 /* Looks up what a run of kolm needs once, and turns the signals that end it into a flag. */
 #include "cli/context.h"
 
+#include "cli/runtime.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -109,6 +111,7 @@ kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error
         store_home *home = NULL;
         KIT_TRY(cli_home(context, &home, err));
         KIT_TRY(store_config_read(home, &context->config_kept, err));
+        KIT_TRY(cli_runtimes_add(home, context->config_kept, err));
     }
     *out_config = context->config_kept;
     return KOLM_OK;

@@ -49,6 +49,18 @@ static void add_variable(kit_buf *text, const cli_registry *registry, const char
         kit_buf_fmt(text, "%s unset\n", name);
 }
 
+/* A runtime that comes, goes or is made anew: its runtime.json is replaced then. One of the user's own is known by its
+ * directory of packages only as far as its interpreter tells. */
+static void add_runtime(kit_buf *text, const cJSON *config, const char *name) {
+    const char *python = NULL;
+    if (!kit_json_get_string(kit_json_get(config, "runtimes"), name, &python)) return;
+    add_path(text, python);
+    kit_buf whole = {0};
+    kit_buf_fmt(&whole, "%.*s/../runtime.json", (int)(strrchr(python, '/') ? strrchr(python, '/') - python : 0), python);
+    if (whole.data) add_path(text, whole.data);
+    kit_buf_free(&whole);
+}
+
 bool cli_detection_key(const cli_registry *registry, const cli_backend *backend, const cJSON *config,
                        const uint8_t random_key[STORE_KEY_BYTES], char out_key[STORE_DIGEST_HEX]) {
     kit_buf text = {0};
@@ -72,6 +84,7 @@ bool cli_detection_key(const cli_registry *registry, const cli_backend *backend,
     }
     const cJSON *settings = kit_json_get(kit_json_get(config, "backends"), backend->name);
     if (settings && kit_json_line(settings, &text, &err) != KOLM_OK) good = false;
+    add_runtime(&text, config, backend->name);
     good = good && kit_buf_ok(&text, &err) == KOLM_OK;
     if (good) store_digest(random_key, text.data, text.length, out_key);
     if (text.data) explicit_bzero(text.data, text.length);

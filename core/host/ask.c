@@ -112,8 +112,10 @@ static bool put_u64(cJSON *object, const char *key, uint64_t value) {
     return kit_json_put_string(object, key, text);
 }
 
-/* backends.NAME of config.json: strings as they are, other values as JSON text. */
-static bool put_settings(cJSON *request, const cJSON *config, const char *name) {
+/* backends.NAME of config.json: strings as they are, other values as JSON text; and the Python runtime of the backend. */
+static bool put_settings(cJSON *request, const host_run *run) {
+    const cJSON *config = run->options->config;
+    const char *name = run->backend->name, *python = NULL;
     cJSON *settings = cJSON_CreateObject();
     const cJSON *own = kit_json_get(kit_json_get(config, "backends"), name);
     const cJSON *item;
@@ -128,6 +130,12 @@ static bool put_settings(cJSON *request, const cJSON *config, const char *name) 
                kit_json_put_string(settings, item->string, kit_buf_text(&text));
         kit_buf_free(&text);
     }
+    /* Ours, whatever the section says. */
+    cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.python");
+    cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.trainer");
+    if (kit_json_get_string(kit_json_get(config, "runtimes"), name, &python))
+        good = good && kit_json_put_string(settings, "runtime.python", python);
+    if (run->trainer) good = good && kit_json_put_string(settings, "runtime.trainer", run->trainer);
     return kit_json_put(request, "settings", settings) && good;
 }
 
@@ -214,7 +222,7 @@ static bool put_basics(cJSON *json, host_run *run) {
 kit_status host_run_ask(host_run *run, kolm_error_t *err) {
     KIT_TRY(host_scratch_make(run->place, run->backend->name, &run->scratch, err));
     cJSON *json = cJSON_CreateObject();
-    bool built = put_basics(json, run) && put_settings(json, run->options->config, run->backend->name);
+    bool built = put_basics(json, run) && put_settings(json, run);
     cJSON *args = run->args;
     run->args = NULL;
     built = kit_json_put(json, "args", args) && built;

@@ -98,6 +98,7 @@ static kit_status prepare(const host_registry *registry, host_run *run, cJSON *a
 static kit_status call_one(const host_registry *registry, host_run *run, cJSON *args, kolm_error_t *err) {
     host_scratch scratch = HOST_SCRATCH_NONE;
     run->place = &scratch;
+    run->trainer = registry->trainer;
     kit_status prepared = host_scratch_open(run->options, &scratch, err);
     if (prepared == KOLM_OK)
         prepared = prepare(registry, run, args, err);
@@ -222,6 +223,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
         runs[i].prefix_logs = true;
         runs[i].place = &scratch;
+        runs[i].trainer = registry->trainer;
         runs[i].deadline_ms = runs[0].deadline_ms;
         /* What is wrong with one (a token that is no text) is that one's verdict. */
         kolm_error_t why = KIT_ERROR_INIT;

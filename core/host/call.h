@@ -135,7 +135,8 @@ typedef struct host_call_options {
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
                            A backend whose manifest does not say airgap "yes" is not loaded */
     uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
-    const cJSON *config;         /* config.json as a whole; the backend may ask for the values of its own section */
+    const cJSON *config;         /* config.json as a whole; the backend may ask for the values of its own section, and for
+                                    runtime.python: runtimes.NAME */
     /* The value of a secret that the manifest names, or NULL; called on this thread before the process starts. The
      * value is copied into the pipe and wiped here. NULL: the backend gets none. */
     const char *(*secret)(void *user, const char *name);

@@ -26,6 +26,7 @@ typedef struct host_places {
     host_place *at;
     size_t count;
     char *program; /* kolm-host; not checked yet */
+    char *trainer; /* the Python trainer of this kolm; may be missing from the disk */
 } host_places;
 /* True in a set-uid or set-gid process. */
 bool host_elevated(void);

@@ -93,6 +93,7 @@ static kit_status find_build(host_places *places, const char *self, kolm_error_t
     if (status == KOLM_OK) status = kit_path_join(root, "plugins", &plugins, err);
     if (status == KOLM_OK && access(program, F_OK) == 0 && is_directory(plugins)) {
         status = add_build_dirs(places, plugins, 2, err);
+        if (status == KOLM_OK) status = kit_path_join(root, "sdk/trainer", &places->trainer, err);
         places->program = program;
         program = NULL;
     }
@@ -107,6 +108,7 @@ static kit_status find_installed(host_places *places, const char *self, kolm_err
     kit_copy(prefix, sizeof prefix, self);
     if (!cut_suffix(prefix, HOST_BINDIR)) kit_copy(prefix, sizeof prefix, HOST_PREFIX);
     KIT_TRY(under(prefix, HOST_LIBEXECDIR "/kolm-host", &places->program, err));
+    KIT_TRY(under(prefix, HOST_TRAINERDIR, &places->trainer, err));
     KIT_TRY(under(prefix, HOST_BACKENDDIR, &backends, err));
     kit_status status = host_places_add(places, backends, HOST_ORIGIN_INSTALLED, err);
     free(backends);
@@ -134,5 +136,6 @@ void host_places_free(host_places *places) {
         free(places->at[i].path);
     free(places->at);
     free(places->program);
+    free(places->trainer);
     *places = (host_places){0};
 }

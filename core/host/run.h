@@ -37,6 +37,7 @@ typedef struct host_run {
     kit_buf reply, log;
     size_t log_bytes; /* printed so far */
     const host_scratch *place; /* where scratch is made; shared by the batch */
+    const char *trainer;       /* directory of the Python trainer; NULL: none */
     char *scratch;
     int64_t started_ms, deadline_ms, kill_ms; /* INT64_MAX: never */
     int64_t timeout_ms, grace_ms;

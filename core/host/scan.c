@@ -381,6 +381,12 @@ static void find_program(host_registry *registry, const char *path) {
     }
 }
 
+/* Backends run it as this user: what others may change is not told of. */
+static void find_trainer(host_registry *registry, const char *path) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    if (path && host_trust_directory(path, &registry->trainer, &why) != KOLM_OK) registry->trainer = NULL;
+}
+
 kit_status host_scan(const host_scan_options *options, host_registry **out_registry, kolm_error_t *err) {
     static const host_scan_options usual = {0};
     if (!options) options = &usual;
@@ -389,6 +395,7 @@ kit_status host_scan(const host_scan_options *options, host_registry **out_regis
     if (!registry) return no_memory(err);
     kit_status status = collect_places(options, registry, &places, err);
     if (status == KOLM_OK) find_program(registry, places.program);
+    if (status == KOLM_OK) find_trainer(registry, places.trainer);
     for (size_t i = 0; status == KOLM_OK && i < places.count; i++) {
         bool again = false; /* the same twice need not be told; scan_directory sees other names of a directory */
         for (size_t j = 0; j < i; j++)
@@ -415,6 +422,7 @@ void host_registry_free(host_registry *registry) {
     free(registry->notes);
     free(registry->searched);
     free(registry->program);
+    free(registry->trainer);
     free(registry);
 }
 

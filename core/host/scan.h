@@ -86,6 +86,7 @@ typedef struct host_searched {
 typedef struct host_registry {
     char *program; /* kolm-host, absolute; NULL when it was not found or not trusted: program_error says why */
     kolm_error_t program_error;
+    char *trainer; /* directory of the Python trainer, absolute; NULL when it is not installed, or not trusted */
     host_backend *rows; /* by name; a shadowed row follows the one in front of it */
     size_t count;
     host_note *notes;

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the trainer from its directory: `python -I -B DIR train --job JOB --device cpu`."""
+
+import sys
+
+from kolm_trainer.cli import main
+
+sys.exit(main(sys.argv[1:]))

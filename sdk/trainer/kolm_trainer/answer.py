@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""verb infer: questions in, answers out, in order, each as soon as the next question is not there yet."""
+
+import json
+import math
+import os
+import select
+import tempfile
+
+from . import devices, events, model as models
+from .base import look
+from .encode import Rendering
+from .errors import DATA_LOSS, INVALID_ARGUMENT, TrainerError, cancelled
+from .steps import padded
+from .train import context_of
+
+_BATCH = 64           # rows that are answered together
+_BATCH_TOKENS = 16384
+
+
+class Lines:
+    """Lines of a file or pipe, and whether the next one is there already."""
+
+    def __init__(self, path):
+        self.fd = os.open(path, os.O_RDONLY)
+        self.rest, self.ended = b"", False
+        self.poll = select.poll()
+        self.poll.register(self.fd, select.POLLIN | select.POLLHUP)
+
+    def _fill(self, timeout):
+        """Reads what is there; True when something was read or the end was seen."""
+        if self.ended or not self.poll.poll(timeout):
+            return False
+        block = os.read(self.fd, 1 << 20)
+        self.ended = not block
+        self.rest += block
+        return True
+
+    def batch(self, most):
+        """Up to `most` lines: waits for the first, takes others only as far as they are there. [] at the end."""
+        while b"\n" not in self.rest and not self.ended:
+            if events.stopping():
+                raise cancelled()
+            self._fill(200)
+        while self.rest.count(b"\n") < most and self._fill(0):
+            pass
+        lines = self.rest.split(b"\n")
+        if self.ended and len(lines) <= most:
+            self.rest = b""
+            return [line for line in lines if line]
+        taken = min(most, len(lines) - 1)
+        self.rest = b"\n".join(lines[taken:])
+        return [line for line in lines[:taken] if line]
+
+
+class Trie:
+    """The label set as token sequences: what may come next."""
+
+    def __init__(self, sequences):
+        self.root = {}
+        for label, ids in sequences:
+            node = self.root
+            for token in ids:
+                node = node.setdefault(token, {})
+            node[None] = label
+
+    @staticmethod
+    def forced(node):
+        """The label when only one is left below node, else None."""
+        while True:
+            if len(node) != 1:
+                return None
+            token, node = next(iter(node.items()))
+            if token is None:
+                return node
+
+
+class Answerer:
+    """A loaded model. answer(inputs) gives (output, confidence) for each."""
+
+    def __init__(self, job, unit, scratch):
+        self.unit, self.meta = unit, models.read_meta(job)
+        base = look(job.base_path, job.options.allow_pickle)
+        models.unpack(job, scratch)
+        self.tokenizer = models.load_tokenizer(scratch)
+        self.labels = self.meta["labels"]
+        full = self.meta["method"] == "full"
+        source = look(scratch) if full else base
+        model = models.load_base(source, self.meta["task"], unit, self.tokenizer.pad_token_id, len(self.labels),
+                                 self.meta["four_bit"])
+        self.model = model if full else models.load_adapter(model, scratch)
+        # Room for the answer is part of the context.
+        self.limit = context_of(base.config, self.tokenizer)
+        self.cut = 0
+        if self.meta["task"] == "causal":
+            self.limit = max(8, self.limit - self.meta["max_new_tokens"])
+            self.rendering = Rendering(self.tokenizer, self.meta["template"], self.meta["system"])
+            self.trie = self._trie()
+
+    def _trie(self):
+        if not self.labels:
+            return None
+        return Trie(zip(self.labels, self.rendering.completions([""] * len(self.labels), self.labels)))
+
+    # ---- Prompts
+
+    def _ids(self, inputs):
+        return self.rendering.prompts(inputs) if self.meta["task"] == "causal" else \
+            self.tokenizer(inputs, verbose=False)["input_ids"]
+
+    def prompts(self, inputs):
+        """Token ids; an input that does not fit loses its end, which is counted."""
+        out = self._ids(inputs)
+        for at, ids in enumerate(out):
+            text = inputs[at]
+            if len(ids) > self.limit:
+                self.cut += 1
+            while len(ids) > self.limit and text:
+                text = text[:int(len(text) * min(0.95, self.limit / len(ids)))]
+                ids = self._ids([text])[0]
+            out[at] = ids
+        return out
+
+    def _batch(self, prompts):
+        ids, mask = padded(prompts, self.tokenizer.pad_token_id or 0, left=self.meta["task"] == "causal")
+        return ids.to(self.unit.torch), mask.to(self.unit.torch)
+
+    # ---- Answers
+
+    def answer(self, inputs):
+        """Rows of like length are answered together; the order is that of the inputs."""
+        prompts = self.prompts(inputs)
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        answers = [None] * len(prompts)
+        group = []
+        for i in order:
+            if group and len(prompts[i]) * (len(group) + 1) > _BATCH_TOKENS:
+                self._answer_group(prompts, group, answers)
+                group = []
+            group.append(i)
+        if group:
+            self._answer_group(prompts, group, answers)
+        return answers
+
+    def _answer_group(self, prompts, group, answers):
+        import torch
+
+        with torch.inference_mode():
+            do = self._classify if self.meta["task"] == "classify" else self._write
+            for i, found in zip(group, do([prompts[i] for i in group])):
+                answers[i] = found
+
+    def _classify(self, prompts):
+        ids, mask = self._batch(prompts)
+        share = self.model(input_ids=ids, attention_mask=mask).logits.float().softmax(-1)
+        best = share.max(-1)
+        return [(self.labels[i], float(p)) for i, p in zip(best.indices.tolist(), best.values.tolist())]
+
+    def _write(self, prompts):
+        """Greedy decoding; among labels, the probability of each token is its share of the tokens that may follow."""
+        import torch
+
+        ids, mask = self._batch(prompts)
+        texts = [_Text(self.trie.root if self.trie else None) for _ in prompts]
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        past = None
+        for _ in range(self.meta["max_new_tokens"]):
+            arguments = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": True}
+            out = self.model(**arguments, past_key_values=past, logits_to_keep=1)
+            past, logits = out.past_key_values, out.logits[:, -1].float().cpu()
+            chosen = [text.extend(row, self.tokenizer.eos_token_id) for text, row in zip(texts, logits)]
+            if all(text.done for text in texts):
+                break
+            ids = torch.tensor(chosen, device=self.unit.torch).unsqueeze(1)
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+            positions = positions[:, -1:] + 1
+        return [text.finish(self.tokenizer) for text in texts]
+
+
+class _Text:
+    """One answer being written. node: where in the trie of labels, or None when any text may follow."""
+
+    def __init__(self, node):
+        self.node, self.ids, self.log_probability = node, [], 0.0
+        self.done, self.label = False, None
+
+    def extend(self, logits, end):
+        if self.done:
+            return end
+        if self.node is None:
+            shares = logits.log_softmax(-1)
+            token = int(shares.argmax())
+            self.log_probability += float(shares[token])
+            self.done = token == end
+            if not self.done:
+                self.ids.append(token)
+            return token
+        allowed = sorted(t for t in self.node if t is not None)
+        if not allowed:
+            self.label, self.done = self.node[None], True
+            return end
+        shares = logits[allowed].log_softmax(-1)
+        at = int(shares.argmax())
+        self.log_probability += float(shares[at])
+        self.node = self.node[allowed[at]]
+        self.label = Trie.forced(self.node)
+        self.done = self.label is not None
+        return allowed[at]
+
+    def finish(self, tokenizer):
+        if self.label is not None:
+            return self.label, math.exp(self.log_probability)
+        words = max(1, len(self.ids))
+        return tokenizer.decode(self.ids, skip_special_tokens=True).strip(), math.exp(self.log_probability / words)
+
+
+def _question(line, number):
+    try:
+        row = json.loads(line)
+        return row["id"], row["input"]
+    except (ValueError, KeyError, TypeError):
+        raise TrainerError(DATA_LOSS, f"input line {number} is not a question", "each line is {\"id\",\"input\"}") from None
+
+
+def _row(identity, output, confidence, abstain):
+    share = round(confidence, 4)
+    if confidence < abstain:
+        return {"id": identity, "output": None, "confidence": share, "best": output}
+    return {"id": identity, "output": output, "confidence": share}
+
+
+def run(job, device_name, threads, input_path, output_path):
+    device = devices.find(device_name)
+    look(job.base_path, job.options.allow_pickle)
+    models.quiet()
+    meta = models.read_meta(job)
+    if meta.get("format") != 1:
+        raise TrainerError(INVALID_ARGUMENT, "the artifact was made by a newer trainer", "get a newer kolm")
+    unit = devices.Unit(device, meta["dtype"] if meta["dtype"] == "fp32" else "auto", True, threads)
+    with tempfile.TemporaryDirectory(prefix="kolm-model-") as scratch:
+        answerer = Answerer(job, unit, scratch)
+    lines, count = Lines(input_path), 0
+    with open(output_path, "w", encoding="utf-8", newline="\n") as out:
+        while batch := lines.batch(_BATCH):
+            if events.stopping():
+                raise cancelled()
+            questions = [_question(line, count + i + 1) for i, line in enumerate(batch)]
+            for (identity, _), (output, share) in zip(questions, answerer.answer([q[1] for q in questions])):
+                out.write(json.dumps(_row(identity, output, share, job.abstain), ensure_ascii=False,
+                                     separators=(",", ":")) + "\n")
+            out.flush()
+            count += len(batch)
+            events.progress("answering", count, None)
+    if answerer.cut:
+        events.log("warning", f"{answerer.cut} inputs are longer than the base can read: their ends were cut off")
+    events.result({"answers": count, "device": unit.describe()})

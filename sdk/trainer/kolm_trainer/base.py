@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base model as files: whether it is one, what it is made for, and what is wrong with it, before torch is loaded."""
+
+import json
+import os
+import struct
+
+from .errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND, TrainerError
+
+# Encoders read a text and say nothing: with a head they classify. All other bases continue a text.
+ENCODERS = {"albert", "bert", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
+            "eurobert", "mpnet", "modernbert", "nomic_bert", "roberta", "roberta-prelayernorm", "squeezebert",
+            "xlm-roberta", "xlm-roberta-xl"}
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_HEADER_MAX = 100 << 20  # what the safetensors library itself accepts
+_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+           "U16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8}
+
+
+class Base:
+    """path, config (of config.json), weights (file names), weight_bytes, pickled, encoder, quantised."""
+
+    def __init__(self, path):
+        self.path = path
+        self.config = {}
+        self.weights = []
+        self.weight_bytes = 0
+        self.pickled = False
+
+    @property
+    def encoder(self):
+        return self.config.get("model_type") in ENCODERS
+
+    @property
+    def quantised(self):
+        return "quantization_config" in self.config or "quantization" in self.config
+
+
+def look(path, allow_pickle=False):
+    """Checks everything that can be checked without loading; reads headers only."""
+    base = Base(path)
+    if not os.path.isdir(path):
+        raise TrainerError(NOT_FOUND, f"there is no base model at {path}",
+                           "give --base a directory in Hugging Face layout, or a name in the local cache")
+    base.config = _config(path)
+    names = sorted(os.listdir(path))
+    base.weights = _safetensors(path, names)
+    if not base.weights:
+        pickles = [n for n in names if n.endswith(_PICKLES) and n != "training_args.bin"]
+        if not pickles:
+            raise TrainerError(NOT_FOUND, f"{path} has no weights", "expected model.safetensors, or its parts with an index")
+        if not allow_pickle:
+            raise TrainerError(INVALID_ARGUMENT, f"the weights in {path} are pickles ({pickles[0]}), which can run any program",
+                               "convert them to safetensors; or, for a file that you made yourself, --set allow_pickle=true")
+        base.weights, base.pickled = pickles, True
+    else:
+        for name in base.weights:
+            _check_safetensors(os.path.join(path, name))
+    base.weight_bytes = sum(os.path.getsize(os.path.join(path, n)) for n in base.weights)
+    if not any(n in names for n in ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")):
+        raise TrainerError(NOT_FOUND, f"{path} has no tokenizer", "expected tokenizer.json beside the weights")
+    return base
+
+
+def _config(path):
+    file = os.path.join(path, "config.json")
+    try:
+        with open(file, encoding="utf-8") as stream:
+            config = json.load(stream)
+    except FileNotFoundError:
+        if os.path.exists(os.path.join(path, "adapter_config.json")):
+            raise TrainerError(INVALID_ARGUMENT, f"{path} is an adapter, not a base model",
+                               "give the model that it was made for, or a directory written by `kolm export --merge`") from None
+        raise TrainerError(NOT_FOUND, f"{path} is not a model: it has no config.json",
+                           "give --base a directory in Hugging Face layout") from None
+    except (OSError, ValueError) as e:
+        raise TrainerError(DATA_LOSS, f"{file} cannot be read: {e}", "get the base again") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise TrainerError(INVALID_ARGUMENT, f"{file} names no model_type", "give a base that transformers can load")
+    return config
+
+
+def _safetensors(path, names):
+    index = os.path.join(path, "model.safetensors.index.json")
+    if not os.path.exists(index):
+        return [n for n in names if n == "model.safetensors"] or [n for n in names if n.endswith(".safetensors")]
+    try:
+        with open(index, encoding="utf-8") as stream:
+            parts = sorted(set(json.load(stream)["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise TrainerError(DATA_LOSS, f"{index} cannot be read: {e}", "get the base again") from None
+    for part in parts:
+        if not isinstance(part, str) or os.path.basename(part) != part:
+            raise TrainerError(DATA_LOSS, f"{index} names a file outside its directory", "do not use this base")
+        if part not in names:
+            raise TrainerError(NOT_FOUND, f"{path} lacks {part}, a part of its weights", "get the base again")
+    return parts
+
+
+def _check_safetensors(file):
+    """The header and the length agree: 8 bytes of length, JSON of {name: {dtype, shape, data_offsets}}, the data."""
+    broken = lambda why: TrainerError(DATA_LOSS, f"{file} is damaged: {why}", "get the base again")
+    size = os.path.getsize(file)
+    with open(file, "rb") as stream:
+        first = stream.read(8)
+        if len(first) < 8:
+            raise broken(f"it has {size} bytes")
+        length = struct.unpack("<Q", first)[0]
+        if length > min(_HEADER_MAX, size - 8):
+            raise broken("its header is longer than the file")
+        try:
+            header = json.loads(stream.read(length))
+            tensors = {n: t for n, t in header.items() if n != "__metadata__"}
+            ends = [0]
+            for name, tensor in tensors.items():
+                begin, end = tensor["data_offsets"]
+                count = 1
+                for side in tensor["shape"]:
+                    count *= side
+                width = _WIDTHS.get(tensor["dtype"])
+                if begin < 0 or end < begin or (width is not None and end - begin != count * width):
+                    raise broken(f"the tensor {name} has {end - begin} bytes for the shape {tensor['shape']}")
+                ends.append(end)
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise broken(f"its header cannot be read ({e})") from None
+    if not tensors:
+        raise broken("it holds no tensors")
+    if max(ends) != size - 8 - length:
+        raise broken(f"{max(ends)} bytes of tensors were promised and {size - 8 - length} are there")
+
+
+def task_of(base, asked, labels):
+    """causal or classify, or an error when base and task do not fit."""
+    task = ("classify" if base.encoder else "causal") if asked == "auto" else asked
+    if task == "causal" and base.encoder:
+        raise TrainerError(INVALID_ARGUMENT, f"a {base.config['model_type']} base reads texts and cannot write them",
+                           "leave task to auto, or give a base that writes (a causal language model)")
+    if task == "classify" and labels == 0:
+        raise TrainerError(INVALID_ARGUMENT, "the outputs do not form a closed set of labels, and this base can only choose",
+                           "give a base that writes (a causal language model), or fewer different outputs")
+    if base.config.get("is_encoder_decoder"):
+        raise TrainerError(INVALID_ARGUMENT, f"a {base.config['model_type']} base has an encoder and a decoder",
+                           "give a causal language model or an encoder")
+    return task

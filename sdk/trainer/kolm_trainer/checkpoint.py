@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint is one safetensors file, replaced as a whole: no pickle, and never half of one."""
+
+import json
+import os
+
+_NAME = "state.safetensors"
+
+
+def save(directory, fingerprint, state, tensors):
+    """state: what JSON holds. tensors: {name: tensor}."""
+    from safetensors.torch import save_file
+
+    os.makedirs(directory, exist_ok=True)
+    path = os.path.join(directory, _NAME)
+    packed = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    save_file(packed, path + ".tmp", metadata={"fingerprint": fingerprint, "state": json.dumps(state)})
+    with open(path + ".tmp", "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(path + ".tmp", path)
+
+
+def load(directory, fingerprint):
+    """(state, tensors), or None when there is none of this job; one that cannot be read is none."""
+    from safetensors import SafetensorError, safe_open
+
+    path = os.path.join(directory, _NAME)
+    if not os.path.exists(path):
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("fingerprint") != fingerprint:
+                return None
+            return json.loads(metadata["state"]), {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return None
+
+
+def remove(directory):
+    for name in (_NAME, _NAME + ".tmp"):
+        try:
+            os.remove(os.path.join(directory, name))
+        except FileNotFoundError:
+            pass
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of the trainer, and how each failure becomes an event that a person can act on."""
+
+import argparse
+import os
+import sys
+
+from . import devices, events
+from .errors import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, TrainerError
+from .job import Job
+
+# Nothing is fetched and nobody is told: everything is on this disk already, or it is an error that says so.
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
+                "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "WANDB_DISABLED": "true", "WANDB_MODE": "disabled",
+                "UNSLOTH_DISABLE_STATISTICS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error",
+                # The workspace that cuBLAS needs to repeat its sums; must be there before CUDA is first used.
+                "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="kolm_trainer", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for name, needs in (("probe", ()), ("train", ("job",)), ("infer", ("job", "input", "output")), ("selftest", ("dir",)),
+                        ("export", ("job", "to"))):
+        verb = verbs.add_parser(name)
+        verb.add_argument("--device", required=True, choices=sorted(devices.TABLE))
+        verb.add_argument("--threads", type=int, default=1)
+        for need in needs:
+            verb.add_argument("--" + need, required=True)
+        if name == "export":
+            verb.add_argument("--merge", action="store_true")
+    return parser
+
+
+def _probe(arguments):
+    import importlib.metadata
+
+    versions = {}
+    for package in ("torch", "transformers", "peft", "safetensors", "tokenizers", "bitsandbytes", "unsloth", "mlx", "mlx-lm"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    if arguments.device == "mlx":
+        from . import mlx_engine
+
+        return {**versions, **mlx_engine.probe()}
+    unit = devices.Unit(devices.find(arguments.device), "auto", False, arguments.threads)
+    return {**versions, "device": unit.describe(), "free_bytes": unit.free_bytes(), "dtype": unit.dtype_name}
+
+
+def _do(arguments):
+    mlx = arguments.device == "mlx"
+    if arguments.verb == "probe":
+        events.result(_probe(arguments))
+    elif arguments.verb == "train":
+        if mlx:
+            from .mlx_engine import train as run
+        else:
+            from .train import run
+        run(Job(arguments.job), arguments.device, arguments.threads)
+    elif arguments.verb == "infer":
+        if mlx:
+            from .mlx_engine import answer as run
+        else:
+            from .answer import run
+        run(Job(arguments.job), arguments.device, arguments.threads, arguments.input, arguments.output)
+    elif arguments.verb == "export":
+        from .export import run
+
+        run(Job(arguments.job), arguments.device, arguments.threads, arguments.to, arguments.merge)
+    else:
+        from .selftest import run
+
+        run(arguments.device, arguments.threads, arguments.dir)
+
+
+def _explain(failure):
+    """Any exception as one of ours."""
+    if isinstance(failure, TrainerError):
+        return failure
+    if devices.out_of_memory(failure):
+        return TrainerError(RESOURCE_EXHAUSTED, "memory ran out while the base was loaded",
+                            "a smaller base, --set method=qlora, or a backend with more memory (kolm compute pick --min-vram)")
+    if isinstance(failure, ModuleNotFoundError):
+        return TrainerError(FAILED_PRECONDITION, f"the runtime has no package {failure.name}",
+                            "kolm compute setup makes a whole one; or install it in yours")
+    if isinstance(failure, OSError) and failure.filename is not None:
+        code = RESOURCE_EXHAUSTED if failure.errno in (28, 122) else INVALID_ARGUMENT
+        return TrainerError(code, f"{failure.filename}: {failure.strerror}", "make room, or the file readable")
+    import traceback
+
+    traceback.print_exc()
+    return TrainerError(INTERNAL, f"the trainer failed: {type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}",
+                        "the lines above say where; report them with the versions of `kolm compute info`")
+
+
+def main(words):
+    arguments = _parser().parse_args(words)
+    os.environ.update(_ENVIRONMENT)
+    events.open_stream(muted=os.environ.get("RANK", "0") != "0")
+    try:
+        _do(arguments)
+        return 0
+    except KeyboardInterrupt:
+        return 1
+    except Exception as e:  # every way to fail ends in an event
+        events.error(_explain(e))
+        return 1
+    finally:
+        sys.stderr.flush()

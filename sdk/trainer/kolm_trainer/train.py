@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+"""verb train: a job directory in, an adapter out. The loop is our own so that it can be resumed, repeated and counted."""
+
+import math
+import os
+import platform
+import time
+
+from . import VERSION, batches, checkpoint, devices, events, job as jobs, model as models
+from .base import look, task_of
+from .encode import Rendering, encode_causal, encode_classify
+from .errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, TrainerError, cancelled
+from .steps import Work, bytes_per_token
+
+_EPOCHS = {"causal": {"quick": 1.0, "normal": 3.0, "high": 6.0}, "classify": {"quick": 4.0, "normal": 10.0, "high": 20.0}}
+_RATES = {("causal", "full"): 2e-5, ("classify", "full"): 5e-5, ("classify", "lora"): 7e-4}
+_SMALL_ENCODER, _SMALL_RATE = 512, 2e-3  # hidden units up to which LoRA of a classifier takes, and needs, larger steps
+_MICRO_TOKENS = {"cpu": 4096}  # more than this at once is no faster there
+_MICRO_TOKENS_DEFAULT = 32768
+_CHECKPOINT_SECONDS = 60
+
+
+class Group:
+    """The processes of one training, one for each device: gradients are summed over them. Alone it does nothing."""
+
+    def __init__(self, device):
+        self.size, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        if self.size > 1:
+            import torch.distributed
+
+            torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+
+    @property
+    def first(self):
+        return self.rank == 0
+
+    def share(self, rows):
+        return rows[self.rank::self.size]
+
+    def sum(self, parameters, numbers):
+        """Sums gradients in place, and numbers, over the group."""
+        if self.size == 1:
+            return numbers
+        import torch
+
+        flat = [p.grad.reshape(-1).float() for p in parameters]
+        extra = torch.tensor(numbers, dtype=torch.float32, device=parameters[0].device)
+        all_ = torch.cat([*flat, extra])
+        torch.distributed.all_reduce(all_)
+        at = 0
+        for p in parameters:
+            p.grad.copy_(all_[at:at + p.numel()].view_as(p.grad))
+            at += p.numel()
+        return all_[at:].tolist()
+
+    def close(self):
+        if self.size > 1:
+            import torch.distributed
+
+            torch.distributed.destroy_process_group()
+
+
+class Training:
+    def __init__(self, job, device_name, threads):
+        self.began = time.monotonic()
+        self.job, self.options = job, job.options
+        self.device = devices.find(device_name)
+        self.base = look(job.base_path, self.options.allow_pickle)
+        self.task = task_of(self.base, self.options.task, job.labels)
+        self.method = self.options.method
+        self.threads = threads
+        self.group = None
+
+    # ---- Preparing
+
+    def prepare(self):
+        import torch  # noqa: F401  (late: what is wrong with a base is said in milliseconds)
+
+        models.quiet()
+        self.group = Group(self.device.name)
+        self.unit = devices.Unit(self.device, self.options.dtype, self.options.deterministic, self.threads, self.group.rank)
+        self.tokenizer = models.load_tokenizer(self.base.path)
+        self.labels = sorted({output for _, _, output in self.job.rows()}) if self.job.labels else []
+        self._encode()
+        self._load()
+        self._plan()
+
+    def _encode(self):
+        events.progress("reading", 0, None)
+        self.max_length = self._max_length()
+        if self.task == "classify":
+            if len(self.labels) < 2:
+                raise TrainerError(INVALID_ARGUMENT, "all training rows have the same output, so there is nothing to learn",
+                                   "add rows with at least one other output")
+            self.rendering = None
+            numbers = {label: i for i, label in enumerate(self.labels)}
+            self.rows = encode_classify(self.job.rows(), self.tokenizer, numbers, self.max_length)
+        else:
+            if self.tokenizer.eos_token_id is None:
+                raise TrainerError(INVALID_ARGUMENT, "the tokenizer of the base has no end-of-sequence token",
+                                   "set eos_token in its tokenizer_config.json")
+            self.rendering = Rendering.choose(self.tokenizer, self.options.template, self.options.system)
+            self.rows = encode_causal(self.job.rows(), self.rendering, self.max_length)
+        if self.rows.too_long:
+            events.log("warning", f"{self.rows.too_long} rows are longer than {self.max_length} tokens and are left out; "
+                                  "--set max_length=N raises the limit")
+        if self.rows.empty:
+            events.log("warning", f"{self.rows.empty} rows have an empty output and are left out")
+        events.metric("trainer.rows_too_long", self.rows.too_long)
+
+    def _max_length(self):
+        most = context_of(self.base.config, self.tokenizer)
+        if self.options.max_length == "auto":
+            return min(most, 2048)
+        if self.options.max_length > most:
+            raise TrainerError(INVALID_ARGUMENT, f"max_length={self.options.max_length} is more than the {most} tokens of the base",
+                               f"use at most {most}")
+        return self.options.max_length
+
+    def _load(self):
+        events.progress("loading", 0, None)
+        model = models.load_base(self.base, self.task, self.unit, self.tokenizer.pad_token_id, len(self.labels),
+                                 self.method == "qlora")
+        self.base_parameters = models.parameter_count(model)
+        if self.method == "full":
+            self.model = model.float()
+            for parameter in self.model.parameters():
+                parameter.requires_grad_(True)
+        else:
+            self.model = models.add_adapter(model, self.task, self.options, self.job.seed, self.job.base_name)
+        self.parameters = models.trainable(self.model)
+        self.work = Work(self.task, self.model, self.rows, self.unit, self.tokenizer.pad_token_id or 0)
+        if self.options.gradient_checkpointing == "on":
+            self._checkpoint_gradients()
+
+    def _checkpoint_gradients(self):
+        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.recomputing = True
+
+    recomputing = False
+
+    def _plan(self):
+        o, count = self.options, len(self.rows)
+        self.train_rows, self.valid_rows = batches.split_valid(count, o.valid, self.job.seed)
+        self.batch = o.batch if o.batch != "auto" else max(1, min(16, len(self.train_rows) // 8))
+        self.batch = min(self.batch, len(self.train_rows))
+        self.steps_per_epoch = -(-len(self.train_rows) // self.batch)
+        epochs = _EPOCHS[self.task][self.job.effort] if o.epochs == "auto" else o.epochs
+        self.total = max(1, math.ceil(self.steps_per_epoch * epochs))
+        self.evaluate_every = max(1, self.steps_per_epoch // 2)
+        rate = _RATES.get((self.task, "full" if self.method == "full" else "lora"), 2e-4)
+        if self.task == "classify" and self.method != "full" and self.base.config.get("hidden_size", 1024) <= _SMALL_ENCODER:
+            rate = _SMALL_RATE
+        self.rate = rate if o.learning_rate == "auto" else o.learning_rate
+        self._fit_memory()
+
+    def _fit_memory(self):
+        """The first guess of how many tokens fit at once; what proves too much is halved in train_step."""
+        targets = 0 if self.task == "classify" else self.rows.targets / max(1, len(self.rows.ids))
+        width = 4 if self.unit.dtype_name == "fp32" else 2
+        each = bytes_per_token(self.model.config, self.task, width, targets)
+        states = sum(p.numel() for p in self.parameters.values()) * 12  # gradients and two moments
+        room = max(0, self.unit.free_bytes() - states) * 0.7
+        longest = max(self.work.lengths)
+        if room < longest * each and self.options.gradient_checkpointing == "auto" and not self.recomputing:
+            self._checkpoint_gradients()
+            events.log("info", "memory is short: activations are recomputed")
+        if self.recomputing:
+            each /= 8
+        self.token_limit = int(min(_MICRO_TOKENS.get(self.device.name, _MICRO_TOKENS_DEFAULT), max(longest, room / each)))
+
+    # ---- The loop
+
+    def rate_at(self, step):
+        """Of the step with this number, from 0."""
+        warm = math.ceil(self.total * self.options.warmup)
+        if step < warm:
+            return self.rate * (step + 1) / warm
+        if self.options.schedule == "constant":
+            return self.rate
+        done = (step - warm) / max(1, self.total - warm)
+        return self.rate * (1 - done if self.options.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
+
+    def start(self):
+        import torch
+
+        matrices = [p for p in self.parameters.values() if p.ndim > 1]
+        others = [p for p in self.parameters.values() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": self.options.weight_decay}]
+        if others:
+            groups.append({"params": others, "weight_decay": 0.0})
+        fused = self.device.name in ("cpu", "cuda", "rocm")
+        self.optimizer = torch.optim.AdamW(groups, lr=self.rate, fused=fused)
+        self.scaler = torch.amp.GradScaler(self.unit.torch.type) if self.unit.dtype_name == "fp16" else None
+        self.step, self.best, self.best_step, self.since_best = 0, None, 0, 0
+        self.best_loss = self.best_right = None
+        self.fingerprint = self.job.fingerprint(VERSION, torch.__version__, self.device.name, self.method)
+        self._resume()
+
+    def _resume(self):
+        import torch
+
+        found = checkpoint.load(self.job.path("checkpoint"), self.fingerprint)
+        if found is None:
+            return
+        state, tensors = found
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors["now." + name])
+                if "first." + name in tensors:
+                    self.optimizer.state[parameter] = {
+                        "step": torch.tensor(float(state["step"]), dtype=torch.float32,
+                                             device=parameter.device if self.device.name in ("cuda", "rocm") else "cpu"),
+                        "exp_avg": tensors["first." + name].to(parameter.device),
+                        "exp_avg_sq": tensors["second." + name].to(parameter.device)}
+        if any(name.startswith("best.") for name in tensors):
+            self.best = {name: tensors["best." + name] for name in self.parameters}
+        self.step, self.best_step, self.since_best = state["step"], state["best_step"], state["since_best"]
+        self.best_loss, self.best_right = state["best_loss"], state["best_right"]
+        if self.scaler is not None and state.get("scale"):
+            self.scaler.load_state_dict(state["scale"])
+        events.log("info", f"going on from step {self.step} of {self.total}")
+
+    def save_checkpoint(self):
+        if not self.group.first:
+            return
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            tensors["now." + name] = parameter
+            state = self.optimizer.state.get(parameter)
+            if state:
+                tensors["first." + name], tensors["second." + name] = state["exp_avg"], state["exp_avg_sq"]
+            if self.best is not None:
+                tensors["best." + name] = self.best[name]
+        state = {"step": self.step, "best_step": self.best_step, "since_best": self.since_best, "best_loss": self.best_loss,
+                 "best_right": self.best_right, "scale": self.scaler.state_dict() if self.scaler else None}
+        checkpoint.save(self.job.path("checkpoint"), self.fingerprint, state, tensors)
+        self.saved_at = time.monotonic()
+
+    def _autocast(self):
+        import contextlib
+        import torch
+
+        if self.unit.dtype_name == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.unit.torch.type, dtype=self.unit.dtype)
+
+    def _gradients(self, rows, targets):
+        """Adds up the gradients of rows, as if they were one batch of `targets` targets. The loss of their sum."""
+        parts = None if self.options.accumulation == "auto" else self.options.accumulation
+        loss_sum = None
+        for part in batches.cut(rows, self.work.lengths, self.token_limit, parts):
+            with self._autocast():
+                loss, _ = self.work.forward(part)
+            share = loss / targets
+            (self.scaler.scale(share) if self.scaler else share).backward()
+            loss_sum = share.detach() if loss_sum is None else loss_sum + share.detach()
+        return float(loss_sum) if loss_sum is not None else 0.0
+
+    def _compute(self, rows, targets):
+        """_gradients, again with less at once when memory runs out: nothing of the failed try is left."""
+        import torch
+
+        while True:
+            # Each step has randomness of its own, so that one that is tried again, or after a resume, is the same.
+            torch.manual_seed((self.job.seed * 1_000_003 + self.step) % (1 << 63))
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = self._gradients(rows, targets)
+                for parameter in self.parameters.values():
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+                return loss
+            except (RuntimeError, MemoryError) as e:
+                if not devices.out_of_memory(e):
+                    raise
+            self.optimizer.zero_grad(set_to_none=True)
+            self.unit.give_back()
+            self._ask_for_less(rows)
+
+    def _ask_for_less(self, rows):
+        longest = max(self.work.lengths[i] for i in rows)
+        if self.options.accumulation == "auto" and self.token_limit > longest and len(rows) > 1:
+            self.token_limit = max(longest, min(self.token_limit, self.work.tokens(rows)) // 2)
+            events.log("info", f"memory ran out: going on with {self.token_limit} tokens at once")
+        elif not self.recomputing and self.options.gradient_checkpointing == "auto":
+            self._checkpoint_gradients()
+            events.log("info", "memory ran out: going on with recomputed activations")
+        else:
+            self.save_checkpoint()
+            raise TrainerError(RESOURCE_EXHAUSTED,
+                               f"the {self.device.name} device has too little memory for rows of {longest} tokens with this base"
+                               f" (step {self.step + 1} of {self.total})",
+                               "--set max_length=N with a smaller N, --set method=qlora where there is 4-bit arithmetic, a smaller "
+                               "base, or a backend with more memory (kolm compute pick --min-vram)")
+
+    def train_step(self, rows):
+        import torch
+
+        targets = self.work.targets(rows)
+        loss = self._compute(self.group.share(rows), targets)
+        parameters = list(self.parameters.values())
+        loss, stop = self.group.sum(parameters, [loss, 1.0 if events.stopping() else 0.0])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate_at(self.step)
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        if self.options.max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_(parameters, self.options.max_grad_norm)
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.step += 1
+        return loss, stop > 0
+
+    def evaluate(self):
+        import torch
+
+        if not self.valid_rows:
+            return
+        self.model.eval()
+        total = right = 0
+        with torch.inference_mode(), self._autocast():
+            for part in batches.cut(self.valid_rows, self.work.lengths, self.token_limit):
+                loss, hits = self.work.forward(part)
+                total, right = total + float(loss), right + hits
+        self.model.train()
+        loss = total / self.work.targets(self.valid_rows)
+        events.metric("valid.loss", loss)
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self.best_right, self.best_step, self.since_best = loss, right, self.step, 0
+            self.best = {name: p.detach().to("cpu", copy=True) for name, p in self.parameters.items()}
+        else:
+            self.since_best += 1
+
+    def loop(self):
+        """Runs the steps that are left. True when it ended early because nothing improved."""
+        self.start()
+        self.model.train()
+        began, tokens, rate = time.monotonic(), 0, None
+        self.saved_at = began
+        events.metric("trainer.setup_seconds", began - self.began)
+        order, epoch = None, None
+        while self.step < self.total:
+            if self.step // self.steps_per_epoch != epoch:
+                epoch = self.step // self.steps_per_epoch
+                order = batches.epoch_batches(self.work.lengths, self.train_rows, self.batch, self.job.seed, epoch)
+            rows = order[self.step % self.steps_per_epoch]
+            loss, stop = self.train_step(rows)
+            tokens += self.work.tokens(rows)
+            rate = tokens / max(1e-9, time.monotonic() - began)
+            events.progress("training", self.step, self.total, loss, rate)
+            self._check_loss(loss)
+            if stop:
+                self.save_checkpoint()
+                raise cancelled()
+            last = self.step == self.total
+            if last or self.step % self.evaluate_every == 0:
+                self.evaluate()
+                if not last and self.options.patience and self.since_best >= self.options.patience:
+                    break
+            if not last and time.monotonic() - self.saved_at > _CHECKPOINT_SECONDS:
+                self.save_checkpoint()
+        self._tell_speed(began, rate)
+        return self.step < self.total
+
+    def _check_loss(self, loss):
+        if self.scaler is None and not math.isfinite(loss):
+            raise TrainerError(INVALID_ARGUMENT, f"the loss is no longer a number at step {self.step} of {self.total}",
+                               "--set learning_rate=N with a smaller N, or --set dtype=fp32")
+
+    def _tell_speed(self, began, rate):
+        if rate is not None:
+            events.metric("trainer.tokens_per_second", rate)
+        events.metric("trainer.loop_seconds", time.monotonic() - began)
+        events.metric("trainer.peak_memory_bytes", self.unit.peak_bytes())
+
+    # ---- Leaving it
+
+    def keep(self, early):
+        """The best weights into model/, the report into result.json; then the checkpoint is no longer needed."""
+        import torch
+
+        if self.best is not None:
+            with torch.no_grad():
+                for name, parameter in self.parameters.items():
+                    parameter.copy_(self.best[name])
+        if not self.group.first:
+            return
+        longest = math.ceil(1.5 * self.rows.longest_completion)
+        meta = {"format": 1, "task": self.task, "method": self.method, "labels": self.labels, "max_length": self.max_length,
+                "base": {"name": self.job.base_name, "digest": self.job.base_digest},
+                "template": self.rendering.template if self.rendering else None,
+                "system": self.rendering.system if self.rendering else "",
+                "max_new_tokens": longest if self.options.max_new_tokens == "auto" else self.options.max_new_tokens,
+                "dtype": self.unit.dtype_name, "four_bit": self.method == "qlora"}
+        models.save(self.model, self.method, self.tokenizer, meta, self.job.path("model"))
+        jobs.write_json(self.job.path("result.json"), {"format": 1, "toolchain": self.toolchain(), "report": self.report(early)})
+        checkpoint.remove(self.job.path("checkpoint"))
+
+    def toolchain(self):
+        import peft
+        import torch
+        import transformers
+
+        return (f"kolm_trainer {VERSION}, torch {torch.__version__}, transformers {transformers.__version__}, "
+                f"peft {peft.__version__}, python {platform.python_version()}, {self.unit.toolchain_words()}"
+                + (f", {self.group.size} processes" if self.group.size > 1 else ""))
+
+    def report(self, early):
+        micro = lambda value: None if value is None else round(value * 1e6)
+        right = None
+        if self.task == "classify" and self.best_right is not None:
+            right = micro(self.best_right / len(self.valid_rows))
+        passes = 1.0 if self.task == "classify" else self.rows.targets / len(self.rows)
+        return {"task": self.task, "method": self.method, "labels": self.labels, "base_parameters": self.base_parameters,
+                "trained_parameters": sum(p.numel() for p in self.parameters.values()), "rows": len(self.train_rows),
+                "valid_rows": len(self.valid_rows), "rows_too_long": self.rows.too_long, "rows_empty": self.rows.empty,
+                "tokens": len(self.rows.ids), "targets": self.rows.targets, "steps": self.step, "steps_planned": self.total,
+                "best_step": self.best_step if self.best is not None else self.step, "stopped_early": early,
+                "valid_loss_micro": micro(self.best_loss), "valid_accuracy_micro": right, "batch": self.batch,
+                "learning_rate": f"{self.rate:g}", "passes_per_answer_micro": micro(passes),
+                "dtype": self.unit.dtype_name, "deterministic": self.options.deterministic and self.device.repeats}
+
+
+def context_of(config, tokenizer):
+    """Tokens that the base can attend to."""
+    most = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 1 << 20
+    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        most -= 2  # their positions begin after the padding's
+    return min(most, tokenizer.model_max_length if tokenizer.model_max_length < 1 << 40 else most)
+
+
+def run(job, device_name, threads):
+    training = Training(job, device_name, threads)
+    try:
+        training.prepare()
+        early = training.loop()
+        events.progress("saving", 0, None)
+        training.keep(early)
+        events.metric("trainer.total_seconds", time.monotonic() - training.began)
+        if training.group.first:
+            events.result({"device": training.unit.describe(), "toolchain": training.toolchain()})
+    finally:
+        if training.group is not None:
+            training.group.close()
