@@ -19,7 +19,10 @@ static int parse(compile *c, int argc, char **argv) {
         {"version", 0, CLI_STRING, &r->version, "VERSION", "version of the model (1.0.0)"},
         {"backend", 0, CLI_STRING, &r->backend, "NAME", "use this backend or none"},
         {"recipe", 0, CLI_STRING, &r->recipe, "RECIPE", "auto, linear or lora (auto)"},
-        {"base", 0, CLI_STRING, &r->base, "MODEL", "base model of the lora recipe"},
+        {"base", 0, CLI_STRING, &r->base, "MODEL",
+         "base model of the lora recipe: a directory, or a name in the local cache"},
+        {"set", 0, CLI_WORDS, &r->set, "NAME=VALUE",
+         "option of the trainer, such as rank=8 or epochs=5; may be given again"},
         {"gate", 0, CLI_FRACTION, &r->gate, "K", "K-score that the model must reach (0.85)"},
         {"min-accuracy", 0, CLI_FRACTION, &r->min_accuracy, "A", "accuracy that the model must reach (0.80)"},
         {"effort", 0, CLI_STRING, &r->effort, "EFFORT", "quick, normal or high (normal)"},
@@ -105,6 +108,9 @@ static void clean_up(compile *c) {
     cJSON_Delete(c->result);
     cli_choice_free(c->choice);
     cli_list_free(&c->request.exclude);
+    cli_list_free(&c->request.set);
+    job_base_free(&c->base);
+    cJSON_Delete(c->trainer);
     free(c->out_path);
     free(c->sidecar_path);
     free(c->failed_path);

@@ -233,7 +233,7 @@ static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out
 }
 
 typedef struct run_request {
-    const char *backend;
+    const char *backend, *base;
     bool jsonl, airgap;
     char **words;
     size_t word_count;
@@ -248,7 +248,7 @@ static kit_status run_model(cli_context *context, const run_request *r, stream *
         status = cli_model_may_run(context, &model, err);
     }
     if (status == KOLM_OK)
-        status = cli_answering_begin(context, &model, r->backend, r->airgap, &answering, out_exit, err);
+        status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) status = ask(s, &answering, r->airgap, out_exit, err);
     cli_answering_end(&answering);
     cli_model_close(&model);
@@ -260,6 +260,7 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     const cli_option options[] = {
         {"jsonl", 0, CLI_FLAG, &r.jsonl, NULL, "questions are JSON lines {\"id\", \"input\"}, answers too"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
+        {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"airgap", 0, CLI_FLAG, &r.airgap, NULL, "no network for the backend, enforced by the kernel"},
     };
     const cli_syntax syntax = {

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 typedef struct score_request {
-    const char *eval, *backend, *input_col, *output_col;
+    const char *eval, *backend, *base, *input_col, *output_col;
     cli_number gate, min_accuracy;
     bool skip_bad, airgap;
     char **words;
@@ -75,7 +75,7 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
         status = cli_model_may_run(context, &model, err);
     }
     if (status == KOLM_OK)
-        status = cli_answering_begin(context, &model, r->backend, r->airgap, &answering, out_exit, err);
+        status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_DATA;
         status = prepare(r, &answering.job, err);
@@ -83,8 +83,11 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
     if (status == KOLM_OK) status = cli_answering_run(context, &answering, r->airgap, -1, -1, out_exit, err);
     if (status == KOLM_OK) status = read_answers(&answering, out_answers, err);
     if (status == KOLM_OK)
-        score_compute(score_rows(*out_answers), score_answered(*out_answers), score_correct(*out_answers),
-                      payload_bytes(&model), out_k);
+        score_compute_read(score_rows(*out_answers), score_answered(*out_answers), score_correct(*out_answers),
+                           payload_bytes(&model),
+                           cli_read_bytes(payload_bytes(&model), answering.base.weight_bytes,
+                                          kit_json_get(artifact_manifest(model.artifact), "report")),
+                           out_k);
     cli_answering_end(&answering);
     cli_model_close(&model);
     return status;
@@ -120,6 +123,7 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         {"input-col", 0, CLI_STRING, &r.input_col, "NAME", "column or key of the input"},
         {"output-col", 0, CLI_STRING, &r.output_col, "NAME", "column or key of the output"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
+        {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"airgap", 0, CLI_FLAG, &r.airgap, NULL, "no network for the backend, enforced by the kernel"},
     };
     size_t word_count = 0;

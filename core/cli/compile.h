@@ -4,6 +4,7 @@
 #define KOLM_CLI_COMPILE_H
 
 #include "artifact/artifact.h"
+#include "cli/base.h"
 #include "cli/choose.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -17,7 +18,7 @@
 typedef struct compile_request {
     const char *task, *data, *eval, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col;
     cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, min_vram, max_tier;
-    cli_list exclude;
+    cli_list exclude, set;
     cli_mode airgap;
     bool allow_private_remote, force, skip_bad, embed_eval, keep_job, quiet;
 } compile_request;
@@ -40,6 +41,8 @@ typedef struct compile {
     job_directory job;
     job_summary data;
     const char *recipe; /* decided */
+    job_base base;      /* path NULL: none */
+    cJSON *trainer;     /* options of --set; NULL: none */
     uint32_t threads;
     bool airgap, airgap_strict;
     cli_choice *choice;

@@ -132,7 +132,10 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
                              r->min_accuracy.set ? (uint32_t)r->min_accuracy.value : 800000};
     c->airgap = r->airgap.set;
     c->airgap_strict = c->airgap && (r->airgap.word == NULL || strcmp(r->airgap.word, "strict") == 0);
-    return check_output(c, err);
+    KIT_TRY(cli_trainer_options(&r->set, &c->trainer, err));
+    KIT_TRY(check_output(c, err));
+    /* Before anything else is read: hashing a base takes seconds, a wrong one is said at once. */
+    return r->base != NULL ? cli_base_open(c->context, r->base, &c->base, err) : KOLM_OK;
 }
 
 /* ---- Data */
@@ -194,6 +197,9 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
     if (strcmp(c->recipe, "linear") == 0 && c->data.labels > JOB_LABELS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead",
                         "the linear recipe learns labels, and %s", c->data.closed_why);
+    if (strcmp(c->recipe, "linear") == 0 && (c->trainer != NULL || r->base != NULL))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL with --recipe lora",
+                        "the linear recipe has no %s", c->trainer != NULL ? "trainer options (--set)" : "base model");
     return KOLM_OK;
 }
 
@@ -256,6 +262,7 @@ static kit_status quote(compile *c, kolm_error_t *err) {
         .labels = c->data.closed ? c->data.labels : 0,
         .price_micro_usd_per_hour = backend->price_micro_usd_per_hour,
         .cold_start_seconds = backend->cold_start_seconds,
+        .base_parameters = c->base.weight_bytes / 2, /* most weights are stored in 16 bits */
         .threads = c->threads,
         .recipe = c->recipe,
     };

@@ -44,6 +44,8 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .abstain_micro = r->abstain.value,
         .has_target = r->target_accuracy.set,
         .target_accuracy_micro = r->target_accuracy.value,
+        .base = c->base.path != NULL ? &c->base : NULL,
+        .trainer = c->trainer,
     };
     c->exit_code = CLI_EXIT_INTERNAL;
     KIT_TRY(job_describe(c->job.job, &job, err));
@@ -175,7 +177,9 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
                                  .seed = r->seed.value,
                                  .labels = c->data.closed ? c->data.labels : 0,
                                  .model_files = files,
-                                 .model_file_count = c->payload_count};
+                                 .model_file_count = c->payload_count,
+                                 .base = c->base.path != NULL ? &c->base : NULL,
+                                 .trainer = c->trainer};
     kit_status status = job_describe(c->job.job, &job, err);
     free(files);
     KIT_TRY(status);
@@ -248,8 +252,9 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
     free(heldout);
     free(predictions);
     KIT_TRY(status);
-    score_compute(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
-                  &c->k);
+    score_compute_read(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
+                       cli_read_bytes(c->payload_bytes, c->base.weight_bytes, kit_json_get(c->result, "report")),
+                       &c->k);
     if (!c->context->json) {
         print_score(c);
         if (!c->request.quiet) print_estimate(c);

@@ -47,9 +47,20 @@ static cJSON *payload_options(const compile *c) {
     if (good && r->abstain.set) good = kit_json_put(options, "abstain", kit_json_micro(r->abstain.value));
     if (good && r->target_accuracy.set)
         good = kit_json_put(options, "target_accuracy", kit_json_micro(r->target_accuracy.value));
+    if (good && c->trainer != NULL) good = kit_json_put(options, "trainer", cJSON_Duplicate(c->trainer, 1));
     if (good) return options;
     cJSON_Delete(options);
     return NULL;
+}
+
+static bool put_base(cJSON *manifest, const compile *c) {
+    if (c->base.path == NULL) return kit_json_put_null(manifest, "base");
+    cJSON *base = cJSON_CreateObject();
+    if (kit_json_put_string(base, "name", c->base.name) && kit_json_put_string(base, "digest", c->base.digest) &&
+        kit_json_put_u64(base, "bytes", c->base.weight_bytes))
+        return kit_json_put(manifest, "base", base);
+    cJSON_Delete(base);
+    return false;
 }
 
 static cJSON *make_manifest(const compile *c) {
@@ -59,8 +70,8 @@ static cJSON *make_manifest(const compile *c) {
     bool good =
         kit_json_get_string(c->result, "toolchain", &toolchain) && kit_json_put_string(manifest, "name", r->task) &&
         kit_json_put_string(manifest, "version", r->version) && kit_json_put_string(manifest, "task", r->task) &&
-        kit_json_put_string(manifest, "recipe", c->recipe) && kit_json_put_null(manifest, "base") &&
-        put_data(manifest, c) && kit_json_put_string(evaluation, "sha256", score_predictions_sha256(c->answers)) &&
+        kit_json_put_string(manifest, "recipe", c->recipe) && put_base(manifest, c) && put_data(manifest, c) &&
+        kit_json_put_string(evaluation, "sha256", score_predictions_sha256(c->answers)) &&
         kit_json_put_string(manifest, "toolchain", toolchain) &&
         kit_json_put(manifest, "kscore", score_manifest_object(&c->k, c->answers)) &&
         kit_json_put(manifest, "options", payload_options(c)) &&
@@ -203,8 +214,12 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
     const char *toolchain = NULL, *mechanisms[HOST_MECHANISMS_MAX], *slash = strrchr(c->out_path, '/');
     KIT_TRY(kit_sha256_file(backend->plugin_path, plugin_sha256, NULL, err));
     if (!kit_json_get_string(c->result, "toolchain", &toolchain)) toolchain = NULL;
-    const receipt_input inputs[] = {
-        {"train.jsonl", c->data.train_sha256}, {"eval.jsonl", c->data.eval_sha256}, {"plugin", plugin_sha256}};
+    char base_name[128];
+    kit_format(base_name, sizeof base_name, "base:%s", c->base.name != NULL ? c->base.name : "");
+    const receipt_input inputs[] = {{"train.jsonl", c->data.train_sha256},
+                                    {"eval.jsonl", c->data.eval_sha256},
+                                    {"plugin", plugin_sha256},
+                                    {base_name, c->base.digest}};
     cJSON *parameters = make_parameters(c), *measured = make_measured(c),
           *kscore = score_manifest_object(&c->k, c->answers);
     uint64_t wall_ms = (uint64_t)(kit_now_ms() - c->started_ms);
@@ -221,7 +236,7 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
         .toolchain = toolchain,
         .parameters = parameters,
         .inputs = inputs,
-        .input_count = sizeof inputs / sizeof *inputs,
+        .input_count = sizeof inputs / sizeof *inputs - (c->base.path == NULL),
         .backend = backend->name,
         .device = c->trained.train.device[0] != '\0' ? c->trained.train.device : backend->device,
         .plugin_version = c->trained.version,

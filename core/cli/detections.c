@@ -56,7 +56,8 @@ static void add_runtime(kit_buf *text, const cJSON *config, const char *name) {
     if (!kit_json_get_string(kit_json_get(config, "runtimes"), name, &python)) return;
     add_path(text, python);
     kit_buf whole = {0};
-    kit_buf_fmt(&whole, "%.*s/../runtime.json", (int)(strrchr(python, '/') ? strrchr(python, '/') - python : 0), python);
+    kit_buf_fmt(&whole, "%.*s/../runtime.json", (int)(strrchr(python, '/') ? strrchr(python, '/') - python : 0),
+                python);
     if (whole.data) add_path(text, whole.data);
     kit_buf_free(&whole);
 }

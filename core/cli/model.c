@@ -121,7 +121,7 @@ static kit_status make_job_directory(cli_context *context, job_directory *out, k
     return status;
 }
 
-static kit_status describe(const cli_model *model, const char *dir, kolm_error_t *err) {
+static kit_status describe(const cli_model *model, const job_base *base, const char *dir, kolm_error_t *err) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     size_t count = artifact_entry_count(model->artifact), used = 0;
     kit_job_model_file *files = calloc(count, sizeof *files);
@@ -136,7 +136,12 @@ static kit_status describe(const cli_model *model, const char *dir, kolm_error_t
                                              .offset = entry->offset,
                                              .size = entry->size};
     }
-    job_description job = {.kind = "infer", .effort = "normal", .model_files = files, .model_file_count = used};
+    job_description job = {.kind = "infer",
+                           .effort = "normal",
+                           .model_files = files,
+                           .model_file_count = used,
+                           .base = base->path != NULL ? base : NULL,
+                           .trainer = kit_json_get(kit_json_get(manifest, "options"), "trainer")};
     kit_status status = KOLM_OK;
     if (!kit_json_get_string(manifest, "name", &job.task) || !kit_json_get_string(manifest, "recipe", &job.recipe))
         status = kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest of %s lacks name or recipe", model->path);
@@ -185,8 +190,8 @@ static void made_by(const cli_model *model, char *out, size_t capacity) {
     kit_format(out, capacity, "%.*s", (int)strcspn(toolchain, " ;/"), toolchain);
 }
 
-kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap,
-                               cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
+kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
+                               bool airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
     *out_answering = (cli_answering){.job = {.lock_fd = -1}};
     *out_exit = CLI_EXIT_DATA;
     if (kit_utf8_valid(model->path, strlen(model->path)) != strlen(model->path))
@@ -198,6 +203,12 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     made_by(model, maker, sizeof maker);
     const cli_choose_options options = {
         .backend = backend, .maker = maker, .airgap_strict = airgap, .constraints = {.infer = true, .airgap = airgap}};
+    *out_exit = CLI_EXIT_DATA;
+    bool needed;
+    KIT_TRY(cli_base_of_model(context, artifact_manifest(model->artifact), base, &out_answering->base, &needed, err));
+    if (base != NULL && !needed)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --base",
+                        "%s carries all it needs and has no base model", model->path);
     *out_exit = CLI_EXIT_NOTHING;
     KIT_TRY(cli_choose(context, &options, &out_answering->choice, out_exit, err));
     *out_exit = CLI_EXIT_INTERNAL;
@@ -205,7 +216,7 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     KIT_TRY(make_job_directory(context, &out_answering->job, err));
-    return describe(model, out_answering->job.job, err);
+    return describe(model, &out_answering->base, out_answering->job.job, err);
 }
 
 kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,
@@ -226,6 +237,7 @@ kit_status cli_answering_run(cli_context *context, cli_answering *answering, boo
 void cli_answering_end(cli_answering *answering) {
     job_directory_close(&answering->job, false);
     cli_choice_free(answering->choice);
+    job_base_free(&answering->base);
     free(answering->result);
     *answering = (cli_answering){.job = {.lock_fd = -1}};
 }

@@ -4,6 +4,7 @@
 #define KOLM_CLI_MODEL_H
 
 #include "artifact/artifact.h"
+#include "cli/base.h"
 #include "cli/choose.h"
 #include "cli/output.h"
 #include "host/host.h"
@@ -39,11 +40,13 @@ kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_
 typedef struct cli_answering {
     cli_choice *choice;
     job_directory job;
+    job_base base; /* path NULL: the model has none */
     host_result *result;
     uint32_t threads;
 } cli_answering;
-/* Chooses a backend that infers and describes the job; the payload stays where it is, in the artifact. */
-kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, bool airgap,
+/* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, in the
+ * artifact. base: where the base is, as the user says; NULL: found by its digest. */
+kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base, bool airgap,
                                cli_answering *out_answering, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. */
 kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,

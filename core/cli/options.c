@@ -122,22 +122,27 @@ static int bad_value(parser *p, const cli_option *option, const char *value) {
                            kind_expectation(option));
 }
 
+static int add_item(parser *p, cli_list *list, const char *value, size_t length) {
+    char **grown = realloc(list->items, (list->count + 1) * sizeof *grown);
+    if (grown) list->items = grown;
+    char *copy = grown ? strndup(value, length) : NULL;
+    if (!copy) {
+        kolm_error_t err = KIT_ERROR_INIT;
+        int32_t code = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while reading the options");
+        return cli_error(p->context, cli_exit_of(code), &err);
+    }
+    list->items[list->count++] = copy;
+    return -1;
+}
+
 /* Adds the names of "a,b" to the list. */
 static int add_names(parser *p, const cli_option *option, const char *value) {
     cli_list *list = option->target;
     while (true) {
         size_t length = strcspn(value, ",");
         if (length == 0) return bad_value(p, option, value);
-        char **grown = realloc(list->items, (list->count + 1) * sizeof *grown);
-        if (grown) list->items = grown;
-        char *copy = grown ? strndup(value, length) : NULL;
-        if (!copy) {
-            kolm_error_t err = KIT_ERROR_INIT;
-            int32_t code = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while reading the options");
-            return cli_error(p->context, cli_exit_of(code), &err);
-        }
-        list->items[list->count++] = copy;
-        if (value[length] == '\0') return -1;
+        int exit_code = add_item(p, list, value, length);
+        if (exit_code >= 0 || value[length] == '\0') return exit_code;
         value += length + 1;
     }
 }
@@ -172,6 +177,8 @@ static int set_value(parser *p, const cli_option *option, const char *value) {
         return -1;
     case CLI_LIST:
         return add_names(p, option, value);
+    case CLI_WORDS:
+        return add_item(p, option->target, value, strlen(value));
     case CLI_MODE: {
         cli_mode *mode = option->target;
         if (!word_among(value, option->value)) return bad_value(p, option, value);
@@ -197,7 +204,7 @@ static bool given_before(parser *p, const cli_option *option) {
     uint64_t bit = UINT64_C(1) << ((size_t)(option - p->syntax->options) % 64);
     bool before = (p->given & bit) != 0;
     p->given |= bit;
-    return before && option->kind != CLI_FLAG && option->kind != CLI_LIST;
+    return before && option->kind != CLI_FLAG && option->kind != CLI_LIST && option->kind != CLI_WORDS;
 }
 
 static int apply(parser *p, const cli_option *option, const char *inline_value) {

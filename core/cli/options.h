@@ -19,6 +19,7 @@ typedef enum cli_option_kind {
     CLI_GB,       /* cli_number: gigabytes (10^9 bytes) with at most 6 decimals, in kilobytes: value * 1000 = bytes */
     CLI_FRACTION, /* cli_number: 0 to 1 with at most 6 decimals, in millionths */
     CLI_LIST,     /* cli_list: may be given many times, and each value may hold several names set apart by commas */
+    CLI_WORDS,    /* cli_list: may be given many times; each value is one item, whatever is in it */
     CLI_MODE,     /* cli_mode: --name alone, or --name=WORD where WORD is among `words`; never takes the next word */
 } cli_option_kind;
 

@@ -188,7 +188,8 @@ bool host_run_answer(host_run *run, const char *line, size_t length) {
     else if (strcmp(event, "step") == 0)
         on_step(run, json);
     else if (strcmp(event, "sandbox") == 0) {
-        /* kolm-host says this before it loads the plugin. Unasked, or a second time, it would be the plugin that says so. */
+        /* kolm-host says this before it loads the plugin. Unasked, or a second time, it would be the plugin that says
+         * so. */
         known = run->options->airgap_strict && run->result->sandbox.probes_run == 0;
         if (known) on_sandbox(&run->result->sandbox, json);
     } else if (strcmp(event, "loaded") == 0)

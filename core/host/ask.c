@@ -112,7 +112,8 @@ static bool put_u64(cJSON *object, const char *key, uint64_t value) {
     return kit_json_put_string(object, key, text);
 }
 
-/* backends.NAME of config.json: strings as they are, other values as JSON text; and the Python runtime of the backend. */
+/* backends.NAME of config.json: strings as they are, other values as JSON text; and the Python runtime of the backend.
+ */
 static bool put_settings(cJSON *request, const host_run *run) {
     const cJSON *config = run->options->config;
     const char *name = run->backend->name, *python = NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Directories for scratch: made, held by a lock while in use, and removed also when the kolm that made them was killed. */
+/* Directories for scratch: made, held by a lock while in use, and removed also when the kolm that made them was killed.
+ */
 #include "host/run.h"
 #include "kolm/kit/file.h"
 
@@ -34,7 +35,8 @@ static void sweep(const char *root) {
     const struct dirent *entry;
     for (int i = 0; listing && i < NAMES_MAX && (entry = readdir(listing)) != NULL; i++) {
         char *path = NULL;
-        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0 || strlen(entry->d_name) != strlen(PREFIX DRAWN)) continue;
+        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0 || strlen(entry->d_name) != strlen(PREFIX DRAWN))
+            continue;
         if (kit_path_join(root, entry->d_name, &path, NULL) != KOLM_OK) break;
         int fd = lock_own(path);
         if (fd >= 0) {
@@ -89,7 +91,8 @@ kit_status host_scratch_make(const host_scratch *scratch, const char *name, char
 
 void host_scratch_end(host_scratch *scratch) {
     if (!scratch->path) return;
-    kit_status ignored = kit_remove_tree(scratch->path, NULL); /* what cannot be removed does not fail a call that worked */
+    kit_status ignored =
+        kit_remove_tree(scratch->path, NULL); /* what cannot be removed does not fail a call that worked */
     (void)ignored;
     if (scratch->fd >= 0) close(scratch->fd);
     *strrchr(scratch->path, '/') = '\0';

@@ -132,6 +132,15 @@ static bool put_model_files(cJSON *object, const job_description *d) {
     return false;
 }
 
+static bool put_base(cJSON *options, const job_base *base) {
+    cJSON *object = cJSON_CreateObject();
+    if (kit_json_put_string(object, "path", base->path) && kit_json_put_string(object, "name", base->name) &&
+        kit_json_put_string(object, "digest", base->digest) && kit_json_put_u64(object, "bytes", base->weight_bytes))
+        return kit_json_put(options, "base", object);
+    cJSON_Delete(object);
+    return false;
+}
+
 /* Not made durable: a job directory does not outlive its command. */
 static kit_status write_plainly(const char *path, const kit_buf *text, kolm_error_t *err) {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -149,6 +158,8 @@ kit_status job_describe(const char *dir, const job_description *d, kolm_error_t 
                 kit_json_put_u64(object, "rows", d->rows) && kit_json_put_u64(object, "labels", d->labels);
     if (good && d->has_abstain) good = kit_json_put_u64(options, "abstain_micro", d->abstain_micro);
     if (good && d->has_target) good = kit_json_put_u64(options, "target_accuracy_micro", d->target_accuracy_micro);
+    if (good && d->base != NULL) good = put_base(options, d->base);
+    if (good && d->trainer != NULL) good = kit_json_put(options, "trainer", cJSON_Duplicate(d->trainer, 1));
     if (good && d->model_files != NULL) good = put_model_files(object, d);
     kit_buf text = {0};
     char *path = NULL;

@@ -12,6 +12,7 @@
  * ID is random. Directories are 0700. job_directory_make removes the leftovers of dead owners under the same root.
  */
 
+#include "job/base.h"
 #include "kolm/kit/job.h"
 
 typedef struct job_directory {
@@ -38,6 +39,8 @@ typedef struct job_description {
     uint64_t abstain_micro, target_accuracy_micro;
     const kit_job_model_file *model_files; /* infer; name, path, offset, size */
     size_t model_file_count;
+    const job_base *base;  /* NULL: none */
+    const cJSON *trainer;  /* options of the trainer, an object of strings; NULL: none */
 } job_description;
 
 /* Writes DIR/job.json. */

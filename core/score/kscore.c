@@ -46,14 +46,20 @@ score_interval score_wilson(uint64_t hits, uint64_t n) {
 }
 
 void score_compute(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t payload_bytes, score_k *out_k) {
+    score_compute_read(rows, answered, correct, payload_bytes, payload_bytes, out_k);
+}
+
+void score_compute_read(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t payload_bytes, uint64_t read_bytes,
+                        score_k *out_k) {
     /* C is the last to reach zero, at 1.296 TB; far above it the product below would overflow. */
     uint64_t bytes = payload_bytes < 2000000000000ull ? payload_bytes : 2000000000000ull;
+    uint64_t read = read_bytes < 2000000000000ull ? read_bytes : 2000000000000ull;
     *out_k = (score_k){
         .accuracy = share(correct, answered),
         .coverage = share(answered, rows),
         .size = without(isqrt(bytes * 25 / 2)),
-        .latency = without(bytes / 62000),
-        .cost = without(bytes / 1296000),
+        .latency = without(read / 62000),
+        .cost = without(read / 1296000),
         .accuracy_interval = score_wilson(correct, answered),
     };
     out_k->k = weigh(out_k, out_k->accuracy);

@@ -9,12 +9,12 @@
  *     A  accuracy   correct / answered (0 when nothing was answered)
  *     V  coverage   answered / rows
  *     S  size       1 - sqrt(bytes / 80e9)                      against a reference model of 80 GB
- *     L  latency    1 - reference latency / 1240 ms             reference latency = bytes / 50 GB/s: a model of the
- *                                                               artifact that reads all of itself for an answer, not
- *                                                               of a machine
+ *     L  latency    1 - reference latency / 1240 ms             reference latency = bytes read / 50 GB/s: a model of the
+ *                                                               artifact, not of a machine
  *     C  cost       1 - dollars per call / 0.018 $              dollars per call = reference latency x 2.50 $ an hour
  *
- * bytes are those of the payload; a base model that is referenced by digest does not count. Everything is an integer
+ * bytes are those of the payload; a base model that is referenced by digest does not count. Bytes read are those of an
+ * answer: payload and base, once for each pass (a causal model makes one for each token of its answer). Everything is an integer
  * number of millionths, so that no compiler, flag or machine moves a digit: A and V are rounded half up, what S, L and
  * C lose is rounded down (isqrt(bytes * 12.5), bytes / 62000, bytes / 1296000), and K is rounded half up.
  *
@@ -39,7 +39,11 @@ typedef struct score_k {
     score_interval accuracy_interval, k_interval;
 } score_k;
 
-/* Pure. correct <= answered <= rows. */
+/* Pure. correct <= answered <= rows. read_bytes: what an answer reads, the base and every pass included; it decides L and C,
+ * payload_bytes decides S. */
+void score_compute_read(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t payload_bytes, uint64_t read_bytes,
+                        score_k *out_k);
+/* The same for a model that reads its payload once. */
 void score_compute(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t payload_bytes, score_k *out_k);
 score_interval score_wilson(uint64_t hits, uint64_t n);
 

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finds base models in directories and in the cache of the hub's client, and digests their files. */
+#include "job/base.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILES_MAX 4096
+#define PIECE (1u << 20)
+
+/* ---- Finding */
+
+static bool is_directory(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* The hub client's cache directory; "" when there is none to know of. */
+static void hub_cache(kit_buf *out) {
+    const char *value = secure_getenv("HF_HUB_CACHE");
+    if (value != NULL && value[0] == '/') {
+        kit_buf_str(out, value);
+    } else if ((value = secure_getenv("HF_HOME")) != NULL && value[0] == '/') {
+        kit_buf_fmt(out, "%s/hub", value);
+    } else if ((value = secure_getenv("XDG_CACHE_HOME")) != NULL && value[0] == '/') {
+        kit_buf_fmt(out, "%s/huggingface/hub", value);
+    } else if ((value = secure_getenv("HOME")) != NULL && value[0] == '/') {
+        kit_buf_fmt(out, "%s/.cache/huggingface/hub", value);
+    }
+}
+
+/* ORG/MODEL or MODEL, of the characters that the hub allows. */
+static bool is_hub_name(const char *name) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
+    size_t slashes = 0;
+    for (const char *p = name; *p != '\0'; p++)
+        slashes += *p == '/';
+    return name[0] != '\0' && strspn(name, allowed) == strlen(name) && slashes <= 1 && name[0] != '/' &&
+           strstr(name, "..") == NULL && strlen(name) <= 96;
+}
+
+static kit_status snapshot_of(const char *model_dir, char **out_path, kolm_error_t *err) {
+    kit_buf reference = {0}, revision = {0}, path = {0};
+    kit_buf_fmt(&reference, "%s/refs/main", model_dir);
+    kit_status status = kit_buf_ok(&reference, err);
+    if (status == KOLM_OK) status = kit_read_file(reference.data, 256, &revision, err);
+    if (status == KOLM_OK) {
+        size_t length = strcspn(kit_buf_text(&revision), " \r\n");
+        kit_buf_fmt(&path, "%s/snapshots/%.*s", model_dir, (int)length, kit_buf_text(&revision));
+        status = kit_buf_ok(&path, err);
+    }
+    if (status == KOLM_OK && (strchr(kit_buf_text(&revision), '/') != NULL || !is_directory(path.data)))
+        status = kit_fail(err, KOLM_E_NOT_FOUND, "get the model again with `hf download`",
+                          "the cache names a snapshot that is not there, in %s", model_dir);
+    if (status == KOLM_OK) *out_path = kit_buf_take(&path);
+    kit_buf_free(&reference);
+    kit_buf_free(&revision);
+    kit_buf_free(&path);
+    return status;
+}
+
+kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) {
+    *out_path = NULL;
+    if (is_directory(asked)) {
+        *out_path = realpath(asked, NULL);
+        return *out_path != NULL ? KOLM_OK : kit_fail_errno(err, errno, "cannot resolve %s", asked);
+    }
+    kit_buf model_dir = {0};
+    if (is_hub_name(asked)) {
+        hub_cache(&model_dir);
+        kit_buf_str(&model_dir, "/models--");
+        for (const char *p = asked; *p != '\0'; p++)
+            *p == '/' ? kit_buf_str(&model_dir, "--") : kit_buf_char(&model_dir, *p);
+    }
+    kit_status status = kit_buf_ok(&model_dir, err);
+    if (status == KOLM_OK && model_dir.length > 0 && is_directory(model_dir.data))
+        status = snapshot_of(model_dir.data, out_path, err);
+    else if (status == KOLM_OK)
+        status = kit_fail(err, KOLM_E_NOT_FOUND,
+                          "give a directory with config.json and model.safetensors, or fetch the model into the local "
+                          "cache first (`hf download NAME`); kolm fetches nothing by itself",
+                          "there is no base model %s: no such directory%s%s", asked,
+                          model_dir.length > 0 ? ", and nothing at " : "", kit_buf_text(&model_dir));
+    kit_buf_free(&model_dir);
+    return status;
+}
+
+/* ---- Its files */
+
+typedef struct file {
+    char *name;
+    struct stat info;
+    bool weights;
+} file;
+
+typedef struct listing {
+    file *at;
+    size_t count;
+    bool safe; /* there are .safetensors */
+} listing;
+
+static bool ends_with(const char *name, const char *suffix) {
+    size_t n = strlen(name), m = strlen(suffix);
+    return n > m && strcmp(name + n - m, suffix) == 0;
+}
+
+static bool is_pickle(const char *name) {
+    return ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
+}
+
+static bool is_of_model(const char *name) {
+    static const char *const suffixes[] = {".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken"};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
+        if (ends_with(name, suffixes[i])) return name[0] != '.';
+    return name[0] != '.' && is_pickle(name);
+}
+
+static void listing_free(listing *l) {
+    for (size_t i = 0; i < l->count; i++)
+        free(l->at[i].name);
+    free(l->at);
+    *l = (listing){0};
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const file *)a)->name, ((const file *)b)->name);
+}
+
+static kit_status add_file(listing *l, int dir, const char *name, kolm_error_t *err) {
+    struct stat info;
+    if (!is_of_model(name) || fstatat(dir, name, &info, 0) != 0 || !S_ISREG(info.st_mode)) return KOLM_OK;
+    if (l->count == FILES_MAX)
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a directory that holds one model",
+                        "the base model has more than %d files", FILES_MAX);
+    file *grown = realloc(l->at, (l->count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    l->at = grown;
+    grown[l->count] = (file){.info = info, .weights = ends_with(name, ".safetensors") || is_pickle(name)};
+    l->safe = l->safe || ends_with(name, ".safetensors");
+    KIT_TRY(kit_strdup(name, &grown[l->count].name, err));
+    l->count++;
+    return KOLM_OK;
+}
+
+/* A model that has .safetensors is loaded from them: a pickle beside them is not a part of it. */
+static void drop_pickles(listing *l) {
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        if (is_pickle(l->at[i].name))
+            free(l->at[i].name);
+        else
+            l->at[kept++] = l->at[i];
+    }
+    l->count = kept;
+}
+
+static kit_status list_files(const char *path, listing *out, kolm_error_t *err) {
+    bool config = false, weights = false;
+    DIR *stream = opendir(path);
+    if (stream == NULL) return kit_fail_errno(err, errno, "cannot list the base model %s", path);
+    kit_status status = KOLM_OK;
+    for (struct dirent *e = readdir(stream); e != NULL && status == KOLM_OK; e = readdir(stream))
+        status = add_file(out, dirfd(stream), e->d_name, err);
+    closedir(stream);
+    if (out->safe) drop_pickles(out);
+    if (out->count > 0) qsort(out->at, out->count, sizeof *out->at, by_name);
+    for (size_t i = 0; i < out->count; i++) {
+        config = config || strcmp(out->at[i].name, "config.json") == 0;
+        weights = weights || out->at[i].weights;
+    }
+    if (status == KOLM_OK && (!config || !weights))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                          "give --base a directory in Hugging Face layout: config.json, tokenizer.json, "
+                          "model.safetensors or its parts",
+                          "%s is not a base model: it has no %s", path, config ? "weights" : "config.json");
+    return status;
+}
+
+/* ---- Digest */
+
+static kit_status hash_file(const char *dir, const char *name, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
+                            kolm_error_t *err) {
+    char *path = NULL, *piece = malloc(PIECE);
+    uint8_t digest[KIT_SHA256_BYTES];
+    kit_sha256 *state = NULL;
+    int fd = -1;
+    kit_status status = kit_path_join(dir, name, &path, err);
+    if (status == KOLM_OK && piece == NULL)
+        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (status == KOLM_OK) status = kit_sha256_new(&state, err);
+    if (status == KOLM_OK && (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        status = kit_fail_errno(err, errno, "cannot open %s", path);
+    for (ssize_t n = 1; status == KOLM_OK && n > 0;) {
+        n = read(fd, piece, PIECE);
+        if (n < 0 && errno == EINTR && !(stop != NULL && stop())) {
+            n = 1;
+            continue;
+        }
+        if (stop != NULL && stop())
+            status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base model was read");
+        else if (n < 0)
+            status = kit_fail_errno(err, errno, "cannot read %s", path);
+        else if (n > 0)
+            status = kit_sha256_update(state, piece, (size_t)n, err);
+    }
+    if (status == KOLM_OK) status = kit_sha256_final(state, digest, err);
+    if (status == KOLM_OK) kit_hex(digest, sizeof digest, out_hex);
+    if (fd >= 0) close(fd);
+    kit_sha256_free(state);
+    free(piece);
+    free(path);
+    return status;
+}
+
+static kit_status digest_files(const char *path, const listing *l, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
+                               kolm_error_t *err) {
+    kit_buf lines = {0};
+    kit_status status = KOLM_OK;
+    for (size_t i = 0; i < l->count && status == KOLM_OK; i++) {
+        char hex[KIT_SHA256_HEX];
+        status = hash_file(path, l->at[i].name, stop, hex, err);
+        if (status == KOLM_OK)
+            kit_buf_fmt(&lines, "%s  %" PRIu64 "  %s\n", hex, (uint64_t)l->at[i].info.st_size, l->at[i].name);
+    }
+    if (status == KOLM_OK) status = kit_buf_ok(&lines, err);
+    if (status == KOLM_OK) status = kit_sha256_bytes(lines.data, lines.length, out_hex, err);
+    kit_buf_free(&lines);
+    return status;
+}
+
+/* ---- Memory: {PATH: {"files": TEXT, "digest": HEX}} */
+
+static kit_status identity_of(const listing *l, kit_buf *out, kolm_error_t *err) {
+    for (size_t i = 0; i < l->count; i++) {
+        const struct stat *s = &l->at[i].info;
+        kit_buf_fmt(out, "%s %ju %ju %jd.%09ld %ju\n", l->at[i].name, (uintmax_t)s->st_dev, (uintmax_t)s->st_size,
+                    (intmax_t)s->st_mtim.tv_sec, s->st_mtim.tv_nsec, (uintmax_t)s->st_ino);
+    }
+    return kit_buf_ok(out, err);
+}
+
+static bool recall(const cJSON *memory, const char *path, const char *identity, char out_hex[KIT_SHA256_HEX]) {
+    const cJSON *entry = kit_json_get(memory, path);
+    const char *files = NULL, *digest = NULL;
+    if (!kit_json_get_string(entry, "files", &files) || strcmp(files, identity) != 0 ||
+        !kit_json_get_string(entry, "digest", &digest) || strlen(digest) != KIT_SHA256_HEX - 1)
+        return false;
+    return kit_copy(out_hex, KIT_SHA256_HEX, digest);
+}
+
+/* What cannot be remembered is read again next time. */
+static void remember(cJSON *memory, const char *path, const char *identity, const char *digest) {
+    cJSON *entry = cJSON_CreateObject();
+    if (kit_json_put_string(entry, "files", identity) && kit_json_put_string(entry, "digest", digest)) {
+        cJSON_DeleteItemFromObjectCaseSensitive(memory, path);
+        (void)kit_json_put(memory, path, entry);
+    } else {
+        cJSON_Delete(entry);
+    }
+}
+
+const char *job_base_remembered(const cJSON *memory, const char *digest) {
+    for (const cJSON *entry = cJSON_IsObject(memory) ? memory->child : NULL; entry != NULL; entry = entry->next) {
+        const char *kept = NULL;
+        if (kit_json_get_string(entry, "digest", &kept) && strcmp(kept, digest) == 0) return entry->string;
+    }
+    return NULL;
+}
+
+kit_status job_base_open(const char *asked, const char *path, cJSON *memory, bool (*stop)(void), job_base *out_base,
+                         kolm_error_t *err) {
+    *out_base = (job_base){0};
+    listing files = {0};
+    kit_buf identity = {0};
+    const char *last = strrchr(path, '/');
+    kit_status status = kit_strdup(path, &out_base->path, err);
+    if (status == KOLM_OK)
+        status = kit_strdup(is_directory(asked) ? (last != NULL ? last + 1 : path) : asked, &out_base->name, err);
+    if (status == KOLM_OK) status = list_files(path, &files, err);
+    if (status == KOLM_OK) status = identity_of(&files, &identity, err);
+    if (status == KOLM_OK && !recall(memory, path, kit_buf_text(&identity), out_base->digest)) {
+        status = digest_files(path, &files, stop, out_base->digest, err);
+        if (status == KOLM_OK && memory != NULL) remember(memory, path, kit_buf_text(&identity), out_base->digest);
+    }
+    for (size_t i = 0; i < files.count; i++)
+        if (files.at[i].weights) out_base->weight_bytes += (uint64_t)files.at[i].info.st_size;
+    kit_buf_free(&identity);
+    listing_free(&files);
+    return status;
+}
+
+void job_base_free(job_base *base) {
+    free(base->path);
+    free(base->name);
+    *base = (job_base){0};
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The base model of a job: found by path or by name in the local cache, and known by the digest of its files. */
+#ifndef KOLM_JOB_BASE_H
+#define KOLM_JOB_BASE_H
+
+/*
+ * A base is a directory in Hugging Face layout. Its files are the regular ones (or links to such, as in the cache) at
+ * its top with a suffix that a model is loaded from: .safetensors .json .jinja .txt .model .tiktoken, and .bin .pt .pth
+ * where there are no .safetensors. Its digest is the SHA-256 of one line for each, in the order of their names:
+ *
+ *     HEX-SHA-256 of the file, two blanks, SIZE, two blanks, NAME, LF
+ *
+ * so that `sha256sum` can check it. Weights are what ends in .safetensors, .bin, .pt or .pth.
+ *
+ * A name (ORG/MODEL) is looked up as the hub's own client does: HF_HUB_CACHE, else HF_HOME/hub, else
+ * XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub; there models--ORG--MODEL/refs/main names the snapshot
+ * (huggingface_hub, "Understand caching"). Nothing is ever fetched.
+ *
+ * Hashing many gigabytes takes seconds, so a memory of digests may be given: an object that is kept between runs, with
+ * an entry for each path, believed while name, size, time and inode of every file are the same.
+ */
+
+#include "kolm/kit/file.h"
+#include "kolm/kit/json.h"
+
+typedef struct job_base {
+    char *path; /* absolute, links resolved */
+    char *name; /* as asked for; of a directory its last component */
+    char digest[KIT_SHA256_HEX];
+    uint64_t weight_bytes;
+} job_base;
+
+/* The directory of a base that a user named: an existing directory, else a name in the cache. NOT_FOUND says where was
+ * looked. The caller frees *out_path. */
+kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) KIT_MUST_USE;
+/* Digests the base at path. memory may be NULL; otherwise an object that gets, or had, the entry. INVALID_ARGUMENT when
+ * there is no config.json or no weights. stop, when not NULL and true, ends it with CANCELLED. Free with job_base_free
+ * in every case. */
+kit_status job_base_open(const char *asked, const char *path, cJSON *memory, bool (*stop)(void), job_base *out_base,
+                         kolm_error_t *err) KIT_MUST_USE;
+void job_base_free(job_base *base);
+/* The path in memory of a base with this digest, or NULL; it need not be there, or be the same, any more. */
+const char *job_base_remembered(const cJSON *memory, const char *digest);
+
+#endif
