@@ -78,8 +78,8 @@ class Trie:
 class Answerer:
     """A loaded model. answer(inputs) gives (output, confidence) for each."""
 
-    def __init__(self, job, unit, scratch):
-        self.unit, self.meta = unit, models.read_meta(job)
+    def __init__(self, job, meta, unit, scratch):
+        self.unit, self.meta = unit, meta
         base = look(job.base_path, job.options.allow_pickle)
         models.unpack(job, scratch)
         self.tokenizer = models.load_tokenizer(scratch)
@@ -161,14 +161,14 @@ class Answerer:
         import torch
 
         ids, mask = self._batch(prompts)
-        texts = [_Text(self.trie.root if self.trie else None) for _ in prompts]
+        texts = [Text(self.trie.root if self.trie else None, self.tokenizer.eos_token_id) for _ in prompts]
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         past = None
         for _ in range(self.meta["max_new_tokens"]):
             arguments = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": True}
             out = self.model(**arguments, past_key_values=past, logits_to_keep=1)
-            past, logits = out.past_key_values, out.logits[:, -1].float().cpu()
-            chosen = [text.extend(row, self.tokenizer.eos_token_id) for text, row in zip(texts, logits)]
+            past, logits = out.past_key_values, out.logits[:, -1].float()
+            chosen = self._extend(texts, logits)
             if all(text.done for text in texts):
                 break
             ids = torch.tensor(chosen, device=self.unit.torch).unsqueeze(1)
@@ -176,38 +176,50 @@ class Answerer:
             positions = positions[:, -1:] + 1
         return [text.finish(self.tokenizer) for text in texts]
 
+    def _extend(self, texts, logits):
+        if self.trie is not None:
+            rows = logits.cpu()
+            return [text.choose(lambda token, row=row: float(row[token])) for text, row in zip(texts, rows)]
+        best = logits.log_softmax(-1).max(-1)
+        return [text.add(*pair) for text, pair in zip(texts, zip(best.indices.tolist(), best.values.tolist()))]
 
-class _Text:
+
+class Text:
     """One answer being written. node: where in the trie of labels, or None when any text may follow."""
 
-    def __init__(self, node):
-        self.node, self.ids, self.log_probability = node, [], 0.0
+    def __init__(self, node, end):
+        self.node, self.end, self.ids, self.log_probability = node, end, [], 0.0
         self.done, self.label = False, None
 
-    def extend(self, logits, end):
+    def add(self, token, log_probability):
+        """The most likely token, when any may follow. What to feed next."""
         if self.done:
-            return end
-        if self.node is None:
-            shares = logits.log_softmax(-1)
-            token = int(shares.argmax())
-            self.log_probability += float(shares[token])
-            self.done = token == end
-            if not self.done:
-                self.ids.append(token)
-            return token
+            return self.end
+        self.log_probability += log_probability
+        self.done = token == self.end
+        if not self.done:
+            self.ids.append(token)
+        return token
+
+    def choose(self, logit):
+        """The most likely of the tokens that lead to a label; logit(token) gives its score. What to feed next."""
+        if self.done:
+            return self.end
         allowed = sorted(t for t in self.node if t is not None)
         if not allowed:
             self.label, self.done = self.node[None], True
-            return end
-        shares = logits[allowed].log_softmax(-1)
-        at = int(shares.argmax())
-        self.log_probability += float(shares[at])
-        self.node = self.node[allowed[at]]
+            return self.end
+        scores = [logit(token) for token in allowed]
+        best = max(scores)
+        self.log_probability -= math.log(sum(math.exp(score - best) for score in scores))
+        chosen = allowed[scores.index(best)]
+        self.node = self.node[chosen]
         self.label = Trie.forced(self.node)
         self.done = self.label is not None
-        return allowed[at]
+        return chosen
 
     def finish(self, tokenizer):
+        """(output, confidence): of a label its probability among the labels, of a text the mean of its tokens'."""
         if self.label is not None:
             return self.label, math.exp(self.log_probability)
         words = max(1, len(self.ids))
@@ -229,16 +241,15 @@ def _row(identity, output, confidence, abstain):
     return {"id": identity, "output": output, "confidence": share}
 
 
-def run(job, device_name, threads, input_path, output_path):
-    device = devices.find(device_name)
-    look(job.base_path, job.options.allow_pickle)
-    models.quiet()
+def read_meta(job):
     meta = models.read_meta(job)
     if meta.get("format") != 1:
         raise TrainerError(INVALID_ARGUMENT, "the artifact was made by a newer trainer", "get a newer kolm")
-    unit = devices.Unit(device, meta["dtype"] if meta["dtype"] == "fp32" else "auto", True, threads)
-    with tempfile.TemporaryDirectory(prefix="kolm-model-") as scratch:
-        answerer = Answerer(job, unit, scratch)
+    return meta
+
+
+def stream(answerer, meta, input_path, output_path):
+    """Answers everything of input_path; the number of answers."""
     lines, count = Lines(input_path), 0
     with open(output_path, "w", encoding="utf-8", newline="\n") as out:
         while batch := lines.batch(_BATCH):
@@ -246,11 +257,23 @@ def run(job, device_name, threads, input_path, output_path):
                 raise cancelled()
             questions = [_question(line, count + i + 1) for i, line in enumerate(batch)]
             for (identity, _), (output, share) in zip(questions, answerer.answer([q[1] for q in questions])):
-                out.write(json.dumps(_row(identity, output, share, job.abstain), ensure_ascii=False,
-                                     separators=(",", ":")) + "\n")
+                row = _row(identity, output, share, meta["abstain"])
+                out.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
             out.flush()
             count += len(batch)
             events.progress("answering", count, None)
     if answerer.cut:
         events.log("warning", f"{answerer.cut} inputs are longer than the base can read: their ends were cut off")
+    return count
+
+
+def run(job, device_name, threads, input_path, output_path):
+    device = devices.find(device_name)
+    meta = read_meta(job)
+    look(job.base_path, job.options.allow_pickle)
+    models.quiet()
+    unit = devices.Unit(device, meta["dtype"] if meta["dtype"] == "fp32" else "auto", True, threads)
+    with tempfile.TemporaryDirectory(prefix="kolm-model-") as scratch:
+        answerer = Answerer(job, meta, unit, scratch)
+    count = stream(answerer, meta, input_path, output_path)
     events.result({"answers": count, "device": unit.describe()})

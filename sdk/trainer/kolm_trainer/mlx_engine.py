@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same job on MLX through mlx-lm: causal LoRA on Apple's GPUs, and on Linux where the user installed mlx for it."""
+
+
+import os
+import platform
+import tempfile
+import time
+
+from . import VERSION, batches, devices, events, job as jobs, model as models
+from .answer import Text, Trie, read_meta, stream
+from .base import look, task_of
+from .encode import Rendering, encode_causal
+from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED, TrainerError, cancelled
+from .train import Training, context_of
+
+_STATE = "state.safetensors"
+
+
+def _mlx():
+    try:
+        import mlx.core as mx
+        import mlx_lm  # noqa: F401
+    except ImportError as e:
+        raise TrainerError(FAILED_PRECONDITION, f"the runtime has no mlx: {e}", devices.TABLE["mlx"].missing) from None
+    return mx
+
+
+def _device(mx):
+    name = "GPU" if mx.default_device().type == mx.DeviceType.gpu else "CPU"
+    return f"mlx {mx.__version__} on {platform.system()} {name}, {devices.processor()}"
+
+
+def probe():
+    mx = _mlx()
+    return {"device": _device(mx), "free_bytes": devices.free_memory()}
+
+
+def _load(path):
+    from mlx_lm.utils import load_model
+    from pathlib import Path
+
+    try:
+        model, config = load_model(Path(path))
+    except (ValueError, FileNotFoundError, KeyError) as e:
+        raise TrainerError(INVALID_ARGUMENT, f"the base in {path} cannot be loaded by mlx-lm: {models.first_line(e)}",
+                           "give a base of an architecture that mlx-lm knows") from None
+    model.freeze()
+    return model
+
+
+def _add_lora(model, rank, scale, dropout, targets):
+    """LoRA on all blocks; targets: "all-linear" or names of modules. mlx-lm's names are paths below a block."""
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    config = {"rank": rank, "scale": scale, "dropout": dropout}
+    if targets != "all-linear":
+        wanted = {t.strip() for t in targets.split(",")}
+        config["keys"] = {k for layer in model.layers for k, _ in layer.named_modules() if k.split(".")[-1] in wanted}
+        if not config["keys"]:
+            raise TrainerError(INVALID_ARGUMENT, f"the base has no modules {targets}", "leave targets to all-linear")
+    linear_to_lora_layers(model, len(model.layers), config)
+
+
+def _flat(model):
+    from mlx.utils import tree_flatten
+
+    return dict(sorted(tree_flatten(model.trainable_parameters())))
+
+
+def _write_peft(mx, weights, rank, alpha, dropout, base_name, directory):
+    """PEFT's file format: lora_A [rank, in] and lora_B [out, rank] are the transposes of mlx-lm's lora_a and lora_b, and
+    the scale is alpha / rank."""
+    tensors, modules = {}, set()
+    for name, value in weights.items():
+        module, kind = name.rsplit(".", 1)
+        tensors[f"base_model.model.{module}.{'lora_A' if kind == 'lora_a' else 'lora_B'}.weight"] = \
+            mx.contiguous(value.T.astype(mx.float32))
+        modules.add(module.split(".")[-1])
+    os.makedirs(directory, exist_ok=True)
+    path = os.path.join(directory, "adapter_model.safetensors")
+    mx.save_safetensors(path, dict(sorted(tensors.items())), metadata={"format": "pt"})
+    jobs.write_json(os.path.join(directory, "adapter_config.json"),
+                    {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha, "lora_dropout": dropout,
+                     "target_modules": sorted(modules), "base_model_name_or_path": base_name, "bias": "none",
+                     "fan_in_fan_out": False, "inference_mode": True, "use_rslora": False, "use_dora": False,
+                     "modules_to_save": None})
+
+
+class MlxTraining(Training):
+    """Training on MLX; the plan, the batches and the artifact are those of torch."""
+
+    def prepare(self):
+        self.mx = _mlx()
+        if self.task != "causal":
+            raise TrainerError(UNIMPLEMENTED, "mlx-lm trains models that write, and this base can only choose",
+                               "give a causal language model as base, or another backend for this one")
+        if self.method == "full":
+            raise TrainerError(UNIMPLEMENTED, "the mlx engine trains LoRA adapters only", "leave method to lora")
+        models.quiet()
+        self.tokenizer = models.load_tokenizer(self.base.path)
+        self.labels = sorted({output for _, _, output in self.job.rows()}) if self.job.labels else []
+        self.unit = _Unit()
+        self._encode()
+        self._load()
+        self._plan()
+
+    def _load(self):
+        mx, o = self.mx, self.options
+        events.progress("loading", 0, None)
+        self.model = _load(self.base.path)
+        from mlx.utils import tree_flatten
+
+        self.base_parameters = sum(v.size for _, v in tree_flatten(self.model.parameters()))
+        self.alpha = 2 * o.rank if o.alpha == "auto" else o.alpha
+        mx.random.seed(self.job.seed % (1 << 63))
+        _add_lora(self.model, o.rank, self.alpha / o.rank, o.dropout, o.targets)
+        self.parameters = _flat(self.model)
+        self.lengths = [self.rows.length(i) for i in range(len(self.rows))]
+
+    def _fit_memory(self):
+        self.token_limit = 4096
+
+    # ---- Steps
+
+    def _tensors(self, part):
+        """Padded on the right: what follows a text cannot be seen by it. The weight of a target is 1, of all else 0."""
+        mx, width = self.mx, max(self.lengths[i] for i in part)
+        ids = [list(self.rows.tokens(i)) + [0] * (width - self.lengths[i]) for i in part]
+        weights = [[0.0] * (self.rows.prompts[i] - 1) + [1.0] * (self.lengths[i] - self.rows.prompts[i])
+                   + [0.0] * (width - self.lengths[i]) for i in part]
+        return mx.array(ids), mx.array(weights)
+
+    def _loss(self, model, ids, weights, targets):
+        import mlx.nn as nn
+
+        losses = nn.losses.cross_entropy(model(ids[:, :-1]).astype(self.mx.float32), ids[:, 1:])
+        return (losses * weights).sum() / targets
+
+    def _targets(self, rows):
+        return sum(self.lengths[i] - self.rows.prompts[i] for i in rows)
+
+    def _cut(self, rows):
+        parts = None if self.options.accumulation == "auto" else self.options.accumulation
+        return batches.cut(rows, self.lengths, self.token_limit, parts)
+
+    def train_step(self, rows):
+        import mlx.optimizers as optimizers
+        from mlx.utils import tree_map
+
+        mx, targets = self.mx, self._targets(rows)
+        mx.random.seed((self.job.seed * 1_000_003 + self.step) % (1 << 63))
+        total, gradients = 0.0, None
+        for part in self._cut(rows):
+            loss, found = self.gradient(self.model, *self._tensors(part), targets)
+            gradients = found if gradients is None else tree_map(lambda a, b: a + b, gradients, found)
+            mx.eval(gradients, loss)
+            total += float(loss)
+        if self.options.max_grad_norm > 0:
+            gradients, _ = optimizers.clip_grad_norm(gradients, self.options.max_grad_norm)
+        self.optimizer.learning_rate = self.rate_at(self.step)
+        self.optimizer.update(self.model, gradients)
+        mx.eval(self.model.trainable_parameters(), self.optimizer.state)
+        self.step += 1
+        return total, events.stopping()
+
+    def evaluate(self):
+        if not self.valid_rows:
+            return
+        self.model.eval()
+        targets = self._targets(self.valid_rows)
+        loss = sum(float(self._loss(self.model, *self._tensors(part), targets))
+                   for part in batches.cut(self.valid_rows, self.lengths, self.token_limit))
+        self.model.train()
+        events.metric("valid.loss", loss)
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self.best_step, self.since_best = loss, self.step, 0
+            self.best = {name: self.mx.array(value) for name, value in _flat(self.model).items()}
+        else:
+            self.since_best += 1
+
+    # ---- Going on
+
+    def start(self):
+        import mlx.nn as nn
+        import mlx.optimizers as optimizers
+
+        self.gradient = nn.value_and_grad(self.model, self._loss)
+        self.optimizer = optimizers.AdamW(learning_rate=self.rate, weight_decay=self.options.weight_decay, bias_correction=True)
+        self.optimizer.init(self.model.trainable_parameters())
+        self.scaler = None
+        self.step, self.best, self.best_step, self.since_best = 0, None, 0, 0
+        self.best_loss = self.best_right = None
+        self.work = self
+        self.fingerprint = self.job.fingerprint(VERSION, self.mx.__version__, "mlx", self.method)
+        self._resume()
+
+    def tokens(self, rows):
+        return sum(self.lengths[i] for i in rows)
+
+    def save_checkpoint(self):
+        from mlx.utils import tree_flatten
+        import json
+
+        directory = self.job.path("checkpoint")
+        os.makedirs(directory, exist_ok=True)
+        tensors = {"now." + n: v for n, v in _flat(self.model).items()}
+        tensors.update({"optimizer." + n: v for n, v in tree_flatten(self.optimizer.state) if hasattr(v, "shape")})
+        if self.best is not None:
+            tensors.update({"best." + n: v for n, v in self.best.items()})
+        state = {"step": self.step, "best_step": self.best_step, "since_best": self.since_best, "best_loss": self.best_loss}
+        path = os.path.join(directory, _STATE)
+        self.mx.save_safetensors(path + ".tmp.safetensors", tensors,
+                                 metadata={"fingerprint": self.fingerprint, "state": json.dumps(state)})
+        os.replace(path + ".tmp.safetensors", path)
+        self.saved_at = time.monotonic()
+
+    def _resume(self):
+        from mlx.utils import tree_unflatten
+        import json
+
+        path = self.job.path("checkpoint", _STATE)
+        if not os.path.exists(path):
+            return
+        try:
+            tensors, metadata = self.mx.load(path, return_metadata=True)
+            state = json.loads(metadata["state"])
+        except (RuntimeError, ValueError, KeyError):
+            return
+        if metadata.get("fingerprint") != self.fingerprint:
+            return
+        part = lambda prefix: {n[len(prefix):]: v for n, v in tensors.items() if n.startswith(prefix)}
+        self.model.load_weights(list(part("now.").items()), strict=False)
+        self.optimizer.state = tree_unflatten(list(part("optimizer.").items()))
+        self.best = part("best.") or None
+        self.step, self.best_step, self.since_best = state["step"], state["best_step"], state["since_best"]
+        self.best_loss = state["best_loss"]
+        events.log("info", f"going on from step {self.step} of {self.total}")
+
+    # ---- Leaving it
+
+    def keep(self, early):
+        if self.best is not None:
+            self.model.load_weights(list(self.best.items()), strict=False)
+        directory = self.job.path("model")
+        _write_peft(self.mx, _flat(self.model), self.options.rank, self.alpha, self.options.dropout, self.job.base_name, directory)
+        models.save_tokenizer(self.tokenizer, directory)
+        jobs.write_json(os.path.join(directory, models.META), self.meta())
+        self.parameters = {name: _Counted(value) for name, value in self.parameters.items()}
+        jobs.write_json(self.job.path("result.json"), {"format": 1, "toolchain": self.toolchain(), "report": self.report(early)})
+        from . import checkpoint
+
+        checkpoint.remove(self.job.path("checkpoint"))
+
+    def toolchain(self):
+        import mlx_lm
+
+        return f"kolm_trainer {VERSION}, {_device(self.mx)}, mlx-lm {mlx_lm.__version__}, python {platform.python_version()}"
+
+
+class _Unit:
+    """What the plan and the report ask of a device."""
+
+    dtype_name = "base"
+
+    @staticmethod
+    def peak_bytes():
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if platform.system() == "Darwin" else peak * 1024
+
+
+class _Counted:
+    def __init__(self, value):
+        self.numel = lambda: value.size
+
+
+def train(job, _device_name, threads):
+    training = MlxTraining(job, "mlx", threads)
+    training.prepare()
+    early = training.loop()
+    events.progress("saving", 0, None)
+    training.keep(early)
+    events.metric("trainer.total_seconds", time.monotonic() - training.began)
+    events.result({"device": _device(training.mx), "toolchain": training.toolchain()})
+
+
+class MlxAnswerer:
+    """Greedy answers, one row at a time, with a cache of its prompt."""
+
+    def __init__(self, job, meta, base, scratch):
+        import json
+
+        self.mx, self.meta, self.cut = _mlx(), meta, 0
+        models.unpack(job, scratch)
+        self.tokenizer = models.load_tokenizer(scratch)
+        self.model = _load(base.path)
+        with open(os.path.join(scratch, "adapter_config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        _add_lora(self.model, config["r"], config["lora_alpha"] / config["r"], 0.0, ",".join(config["target_modules"]))
+        self.model.load_weights(self._weights(os.path.join(scratch, "adapter_model.safetensors")), strict=False)
+        self.model.eval()
+        self.mx.eval(self.model.parameters())
+        self.rendering = Rendering(self.tokenizer, meta["template"], meta["system"])
+        self.limit = max(8, context_of(base.config, self.tokenizer) - meta["max_new_tokens"])
+        self.trie = None
+        if meta["labels"]:
+            self.trie = Trie(zip(meta["labels"], self.rendering.completions([""] * len(meta["labels"]), meta["labels"])))
+
+    def _weights(self, path):
+        known, out = _flat(self.model), []
+        for name, value in self.mx.load(path).items():
+            mine = name.removeprefix("base_model.model.").replace(".lora_A.weight", ".lora_a").replace(".lora_B.weight", ".lora_b")
+            if mine not in known or known[mine].shape != value.T.shape:
+                raise TrainerError(DATA_LOSS, f"the adapter does not fit the base: {mine}", "give the base that it was trained on")
+            out.append((mine, value.T))
+        return out
+
+    def answer(self, inputs):
+        return [self._one(text) for text in inputs]
+
+    def _one(self, text):
+        from mlx_lm.models.cache import make_prompt_cache
+
+        mx, ids = self.mx, self.rendering.prompts([text])[0]
+        self.cut += len(ids) > self.limit
+        while len(ids) > self.limit and text:
+            text = text[:int(len(text) * min(0.95, self.limit / len(ids)))]
+            ids = self.rendering.prompts([text])[0]
+        cache, said = make_prompt_cache(self.model), Text(self.trie.root if self.trie else None, self.tokenizer.eos_token_id)
+        for _ in range(self.meta["max_new_tokens"]):
+            if events.stopping():
+                raise cancelled()
+            logits = self.model(mx.array([ids]), cache=cache)[0, -1].astype(mx.float32)
+            if self.trie is not None:
+                token = said.choose(lambda t: float(logits[t]))
+            else:
+                best = mx.argmax(logits)
+                token = said.add(int(best), float(logits[best] - mx.logsumexp(logits)))
+            if said.done:
+                break
+            ids = [token]
+        return said.finish(self.tokenizer)
+
+
+def answer(job, _device_name, _threads, input_path, output_path):
+    meta = read_meta(job)
+    base = look(job.base_path, job.options.allow_pickle)
+    task_of(base, meta["task"], len(meta["labels"]))
+    models.quiet()
+    with tempfile.TemporaryDirectory(prefix="kolm-model-") as scratch:
+        answerer = MlxAnswerer(job, meta, base, scratch)
+    count = stream(answerer, meta, input_path, output_path)
+    events.result({"answers": count, "device": _device(answerer.mx)})

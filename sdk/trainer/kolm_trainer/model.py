@@ -138,13 +138,16 @@ def save(model, method, tokenizer, meta, directory):
         model.save_pretrained(directory, safe_serialization=True)
     else:
         _save_adapter(model, directory)
-    if tokenizer is not None:
-        with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            tokenizer.save_pretrained(scratch)
-            for name in sorted(os.listdir(scratch)):
-                with open(os.path.join(scratch, name), "rb") as file:
-                    jobs.write_bytes(os.path.join(directory, name), file.read())
+    save_tokenizer(tokenizer, directory)
     jobs.write_json(os.path.join(directory, META), meta)
+
+
+def save_tokenizer(tokenizer, directory):
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        tokenizer.save_pretrained(scratch)
+        for name in sorted(os.listdir(scratch)):
+            with open(os.path.join(scratch, name), "rb") as file:
+                jobs.write_bytes(os.path.join(directory, name), file.read())
 
 
 def _save_adapter(model, directory):

@@ -17,10 +17,12 @@ _ROWS = [("the invoice is wrong", 0), ("charged twice", 0), ("where is my parcel
 
 
 def _make_base(directory):
-    """A transformer of a few thousand random weights with a tokenizer of bytes: enough to prove every part of the road."""
-    import torch
+    """A Llama of a few thousand random weights with a tokenizer of bytes: enough to prove every part of the road. Made
+    with numpy, because a runtime for mlx has no torch."""
+    import numpy
+    from safetensors.numpy import save_file
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: i for i, letter in enumerate(["<pad>", "<end>", *letters])}
@@ -28,11 +30,25 @@ def _make_base(directory):
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>").save_pretrained(directory)
-    torch.manual_seed(1)
-    config = LlamaConfig(vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=128, pad_token_id=0,
-                         eos_token_id=1, bos_token_id=None)
-    LlamaForCausalLM(config).save_pretrained(directory, safe_serialization=True)
+    hidden, inner, layers = 32, 64, 2
+    shapes = {"model.embed_tokens.weight": (len(vocabulary), hidden), "model.norm.weight": (hidden,),
+              "lm_head.weight": (len(vocabulary), hidden)}
+    for i in range(layers):
+        block = f"model.layers.{i}."
+        shapes.update({block + f"self_attn.{n}_proj.weight": (hidden, hidden) for n in "qkvo"})
+        shapes.update({block + "mlp.gate_proj.weight": (inner, hidden), block + "mlp.up_proj.weight": (inner, hidden),
+                       block + "mlp.down_proj.weight": (hidden, inner), block + "input_layernorm.weight": (hidden,),
+                       block + "post_attention_layernorm.weight": (hidden,)})
+    chance = numpy.random.RandomState(1)
+    tensors = {name: numpy.ones(shape, numpy.float32) if len(shape) == 1 else
+               (chance.standard_normal(shape) * 0.05).astype(numpy.float32) for name, shape in sorted(shapes.items())}
+    save_file(tensors, os.path.join(directory, "model.safetensors"), metadata={"format": "pt"})
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": len(vocabulary), "hidden_size": hidden,
+              "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": 2, "num_key_value_heads": 2,
+              "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu",
+              "tie_word_embeddings": False, "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(config, file)
 
 
 def _job(directory, base):

@@ -389,16 +389,19 @@ class Training:
                     parameter.copy_(self.best[name])
         if not self.group.first:
             return
+        models.save(self.model, self.method, self.tokenizer, self.meta(), self.job.path("model"))
+        jobs.write_json(self.job.path("result.json"), {"format": 1, "toolchain": self.toolchain(), "report": self.report(early)})
+        checkpoint.remove(self.job.path("checkpoint"))
+
+    def meta(self):
+        """What answering needs to know; travels in the artifact."""
         longest = math.ceil(1.5 * self.rows.longest_completion)
-        meta = {"format": 1, "task": self.task, "method": self.method, "labels": self.labels, "max_length": self.max_length,
-                "base": {"name": self.job.base_name, "digest": self.job.base_digest},
+        return {"format": 1, "task": self.task, "method": self.method, "labels": self.labels, "max_length": self.max_length,
+                "base": {"name": self.job.base_name, "digest": self.job.base_digest}, "abstain": self.job.abstain,
                 "template": self.rendering.template if self.rendering else None,
                 "system": self.rendering.system if self.rendering else "",
                 "max_new_tokens": longest if self.options.max_new_tokens == "auto" else self.options.max_new_tokens,
                 "dtype": self.unit.dtype_name, "four_bit": self.method == "qlora"}
-        models.save(self.model, self.method, self.tokenizer, meta, self.job.path("model"))
-        jobs.write_json(self.job.path("result.json"), {"format": 1, "toolchain": self.toolchain(), "report": self.report(early)})
-        checkpoint.remove(self.job.path("checkpoint"))
 
     def toolchain(self):
         import peft
