@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SSH to one box: a checked host key, authentication, programs with fixed commands, and files by pipelined SFTP. */
+#ifndef KOLM_KIT_SSH_H
+#define KOLM_KIT_SSH_H
+
+#include "kolm/kit/ssh_config.h"
+#include <sys/types.h>
+
+/*
+ * In libkolm-kit-ssh, over libssh2 (1.10 is enough). One kit_ssh, with its channels and its SFTP, belongs to one thread
+ * at a time; different ones are independent. Nothing blocks for ever: every call waits in poll(), asks cancelled() at
+ * least every 200 ms, sends keepalives and gives up after the idle timeout. After UNAVAILABLE, DEADLINE_EXCEEDED of the
+ * idle timeout, DATA_LOSS or CANCELLED the connection is spent: close it. SIGPIPE is never raised. Keepalives go out
+ * only while some call waits.
+ *
+ * Codes: INVALID_ARGUMENT a target or a configuration that makes no sense; NOT_FOUND the name does not resolve, a file
+ * is missing; UNAVAILABLE nobody answers, the link broke; DEADLINE_EXCEEDED a timeout; CANCELLED; UNAUTHENTICATED no
+ * key was accepted; FAILED_PRECONDITION the host key is unknown, changed or revoked; DATA_LOSS the far side does not
+ * speak the protocol; PERMISSION_DENIED, RESOURCE_EXHAUSTED, ALREADY_EXISTS of the far file system.
+ *
+ * What libssh2 cannot: 1.10 signs with RSA key files by SHA-1 only, which OpenSSH 8.8 and later refuse (RSA keys in
+ * ssh-agent work: the agent is asked for rsa-sha2-512), and knows no certificates of host keys in any version (a host
+ * that shows one shows its plain key, too; a @cert-authority line alone does not make it known, and the error says so).
+ */
+
+typedef struct kit_ssh kit_ssh;
+typedef struct kit_ssh_channel kit_ssh_channel;
+typedef struct kit_ssh_sftp kit_ssh_sftp;
+
+/* Zero-initialise it; 0 and NULL are the defaults named. Everything is only read, and only during kit_ssh_open; but the
+ * callbacks cancelled and user serve for the life of the connection. */
+typedef struct kit_ssh_options {
+    kit_ssh_target target;   /* host may be an alias of the configuration; given user and port win over it */
+    const char *config_path; /* as in kit_ssh_config_read */
+    const char *const
+        *known_hosts; /* files; the first is appended to. None: UserKnownHostsFile of the configuration, else
+                         ~/.ssh/known_hosts, ~/.ssh/known_hosts2; /etc/ssh/ssh_known_hosts is read after those */
+    size_t known_hosts_count;
+    const char *const *identity_files; /* tried before those of the configuration, like ssh -i */
+    size_t identity_file_count;
+    const char *agent_socket;    /* NULL: SSH_AUTH_SOCK (not where the process is set-uid); "none": no agent */
+    uint32_t connect_timeout_ms; /* for name, TCP, handshake and authentication of each hop together; 0: ConnectTimeout,
+                                    else 15000 */
+    uint32_t idle_timeout_ms;    /* nothing came from the far side for so long though something is due; 0: 60000 */
+    uint32_t keepalive_seconds;  /* 0: 15 */
+    const char *pinned_addr;     /* numeric address to connect to; nothing is resolved, and ProxyJump is refused
+                                    (INVALID_ARGUMENT). known_hosts is still asked for the host's name */
+    /* First use of a host: return 1 to trust this key from now on (it is appended to the first known_hosts file, mode
+     * 0600), 0 to refuse. host: "name" or "[name]:port" as in known_hosts; type: "ssh-ed25519"; fingerprint:
+     * "SHA256:..." as ssh-keygen -l prints. NULL: an unknown host is refused. Never called for a changed or revoked
+     * key: those are a hard stop. */
+    int (*trust)(void *user, const char *host, const char *type, const char *sha256_fingerprint);
+    /* The passphrase of an encrypted key file: put it, NUL terminated, into out_text and return 1; return 0 for none.
+     * The array is wiped. NULL: encrypted key files are skipped, and the error says to use ssh-agent. */
+    int (*passphrase)(void *user, const char *key_path, char *out_text, size_t capacity);
+    int (*cancelled)(void *user); /* 1: give up soon with CANCELLED. NULL: never */
+    void *user;                   /* given to the three callbacks; may be NULL */
+} kit_ssh_options;
+
+/* Connects (through the jumps of ProxyJump: a direct-tcpip channel of each session carries the next), checks each host
+ * key, and authenticates as ssh does: "none", then agent keys that are also named as files, other agent keys (unless
+ * IdentitiesOnly), key files, each with its certificate (FILE-cert.pub or CertificateFile) first. The error says what
+ * was tried. *out_ssh is NULL on failure. */
+kit_status kit_ssh_open(const kit_ssh_options *options, kit_ssh **out_ssh, kolm_error_t *err) KIT_MUST_USE;
+/* Disconnects and frees, within a second, the jumps too. Close channels and SFTP first. NULL is fine. */
+void kit_ssh_close(kit_ssh *ssh);
+/* "SHA256:..." of the target's host key: the key for caches of facts about a box. Valid until close. */
+const char *kit_ssh_host_key_sha256(const kit_ssh *ssh);
+/* Numeric address of the machine that the TCP connection goes to: the first jump where there is one. Valid until close.
+ */
+const char *kit_ssh_peer_address(const kit_ssh *ssh);
+/* Remarks on the way, a line each, "" when there are none: skipped parts of the configuration, a trusted new key. Valid
+ * until close. */
+const char *kit_ssh_notes(const kit_ssh *ssh);
+
+/* ---- Programs. The command must be a literal of the program: the far login shell interprets it, so nothing that came
+ * from outside may ever be in it. Arguments and secrets travel on standard input. */
+kit_status kit_ssh_exec(kit_ssh *ssh, const char *fixed_command, kit_ssh_channel **out_channel,
+                        kolm_error_t *err) KIT_MUST_USE;
+/* Writes all. What the far side writes meanwhile is kept up to the window (2 MiB); beyond that both would wait for each
+ * other until the idle timeout, so read in between when more may come. FAILED_PRECONDITION when the far side closed. */
+kit_status kit_ssh_channel_write_all(kit_ssh_channel *channel, const void *bytes, size_t length,
+                                     kolm_error_t *err) KIT_MUST_USE;
+/* Waits for standard output: OK with *out_n > 0, OK with *out_n == 0 at its end, DEADLINE_EXCEEDED with *out_n == 0
+ * when nothing came within timeout_ms (the connection stays good: call again; 0 only looks). timeout_ms < 0: as long as
+ * the link is alive, which keepalives find out. The last 64 KiB of standard error are kept for
+ * kit_ssh_channel_read_stderr while this is called. */
+kit_status kit_ssh_channel_read(kit_ssh_channel *channel, void *bytes, size_t capacity, int64_t timeout_ms,
+                                size_t *out_n, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_ssh_channel_read_stderr(kit_ssh_channel *channel, void *bytes, size_t capacity, int64_t timeout_ms,
+                                       size_t *out_n, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_ssh_channel_send_eof(kit_ssh_channel *channel, kolm_error_t *err) KIT_MUST_USE;
+/* Waits for the end of the program; what it still writes is dropped (standard error is kept as above). *out_status: its
+ * exit status, or 255 when a signal ended it (ABORTED, and the text names the signal) or when it gave none. Timeouts as
+ * in kit_ssh_channel_read. */
+kit_status kit_ssh_channel_wait_exit(kit_ssh_channel *channel, int64_t timeout_ms, int *out_status,
+                                     kolm_error_t *err) KIT_MUST_USE;
+void kit_ssh_channel_close(kit_ssh_channel *channel); /* does not wait for the program; NULL is fine */
+
+/* ---- Files: SFTP version 3 with many requests in flight. Paths are the far side's, relative ones begin at the login
+ * directory; an empty path is INVALID_ARGUMENT. Errors name the path. The idle timeout counts from the last answer to a
+ * request. */
+kit_status kit_ssh_sftp_open(kit_ssh *ssh, kit_ssh_sftp **out_sftp, kolm_error_t *err) KIT_MUST_USE;
+void kit_ssh_sftp_close(kit_ssh_sftp *sftp); /* NULL is fine */
+
+/* done and total in bytes of this call; called after each acknowledged piece. */
+typedef void (*kit_ssh_progress)(void *user, uint64_t done, uint64_t total);
+
+/* Writes the bytes [offset, offset + length) of fd, a regular file, to the same place of remote_path. offset 0: the
+ * file is created with mode, or emptied. offset > 0 resumes: FAILED_PRECONDITION when the far file is shorter than
+ * offset. What is there already beyond offset + length stays. DATA_LOSS when fd ends early. On failure any part may
+ * have been written: stat tells how much. */
+kit_status kit_ssh_put(kit_ssh_sftp *sftp, int fd, uint64_t offset, uint64_t length, const char *remote_path,
+                       unsigned mode, kit_ssh_progress progress, void *user, kolm_error_t *err) KIT_MUST_USE;
+/* Reads [offset, offset + length) of remote_path to the same place of fd, a regular file. length UINT64_MAX: to the
+ * end. DATA_LOSS when the far file ends early. *out_length: bytes that are whole from offset on, after a failure too:
+ * resume there. */
+kit_status kit_ssh_get(kit_ssh_sftp *sftp, const char *remote_path, uint64_t offset, uint64_t length, int fd,
+                       kit_ssh_progress progress, void *user, uint64_t *out_length, kolm_error_t *err) KIT_MUST_USE;
+
+typedef struct kit_ssh_file {
+    uint64_t size;
+    uint32_t mode;  /* permission bits, 07777 */
+    uint32_t mtime; /* seconds since 1970 of the far clock */
+    bool is_directory, is_regular, is_link;
+} kit_ssh_file;
+
+kit_status kit_ssh_stat(kit_ssh_sftp *sftp, const char *path, kit_ssh_file *out_file,
+                        kolm_error_t *err) KIT_MUST_USE; /* follows links */
+kit_status kit_ssh_lstat(kit_ssh_sftp *sftp, const char *path, kit_ssh_file *out_file,
+                         kolm_error_t *err) KIT_MUST_USE; /* does not */
+kit_status kit_ssh_mkdir(kit_ssh_sftp *sftp, const char *path, unsigned mode,
+                         kolm_error_t *err) KIT_MUST_USE; /* ALREADY_EXISTS */
+/* Replaces `to` in one step where the server can (posix-rename@openssh.com); elsewhere ALREADY_EXISTS when `to` is
+ * there. */
+kit_status kit_ssh_rename(kit_ssh_sftp *sftp, const char *from, const char *to, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_ssh_unlink(kit_ssh_sftp *sftp, const char *path,
+                          kolm_error_t *err) KIT_MUST_USE; /* NOT_FOUND when missing */
+kit_status kit_ssh_rmdir(kit_ssh_sftp *sftp, const char *path, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_ssh_chmod(kit_ssh_sftp *sftp, const char *path, unsigned mode, kolm_error_t *err) KIT_MUST_USE;
+/* Calls each with every entry but "." and "..", in the server's order. A name that kit_path_is_safe refuses or that has
+ * a slash ends it with DATA_LOSS: no such name reaches the caller. each returns 1 to go on, 0 to stop (which is
+ * success). */
+kit_status kit_ssh_list_directory(kit_ssh_sftp *sftp, const char *path,
+                                  int (*each)(void *user, const char *name, const kit_ssh_file *file), void *user,
+                                  kolm_error_t *err) KIT_MUST_USE;
+/* Absolute form of path; "." gives the login directory. OUT_OF_RANGE when it does not fit. */
+kit_status kit_ssh_realpath(kit_ssh_sftp *sftp, const char *path, char *out_text, size_t capacity,
+                            kolm_error_t *err) KIT_MUST_USE;
+/* Bytes that this user may still write in the file system of path; UNIMPLEMENTED when the server does not tell
+ * (statvfs@openssh.com). */
+kit_status kit_ssh_free_bytes(kit_ssh_sftp *sftp, const char *path, uint64_t *out_bytes,
+                              kolm_error_t *err) KIT_MUST_USE;
+
+#endif
