@@ -26,6 +26,8 @@ static void on_alarm(int number) {
 
 void cli_signals_install(void) {
     struct sigaction action;
+    /* A caller that ignores the end of its children hands that on, and then nobody learns how a backend ended. */
+    signal(SIGCHLD, SIG_DFL);
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     sigemptyset(&action.sa_mask);

@@ -9,7 +9,9 @@
  * selection, and what the manifest requires), the resource limits of the slot, and no secret in either: secrets of the
  * manifest are asked for by name and go through a pipe. Its exit code is not believed; only its reply record counts.
  *
- * When a call ends, however it ends, everything that the backend left running is killed, whatever session it moved to.
+ * When a call ends, however it ends, everything that the backend left running is killed, whatever session it moved to
+ * (a process that has children which this room did not start, or is the init of a container, kills what is in the
+ * session of the call, and nothing else: it could not tell an orphan of the backend from a stranger).
  *
  * The functions return KOLM_OK whenever there is a verdict. They fail only when this side cannot work: no memory, no
  * kolm-host, no process.

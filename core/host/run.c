@@ -286,8 +286,9 @@ static bool read_stat(const char *number, proc_stat *out) {
     return true;
 }
 
-/* Kills what is left in the sessions of these runs, group leaders of their own included. True when there was any. */
-static bool sweep_once(const host_run *runs, size_t count) {
+/* Looks for what is left in the sessions of these runs, group leaders of their own included; end: kills it. True when
+ * there was any. */
+static bool sweep_once(const host_run *runs, size_t count, bool end) {
     DIR *dir = opendir("/proc");
     const struct dirent *entry;
     bool any = false;
@@ -304,21 +305,21 @@ static bool sweep_once(const host_run *runs, size_t count) {
                 continue;
             }
             any = true;
-            kill((pid_t)pid, SIGKILL);
+            if (end) kill((pid_t)pid, SIGKILL);
         }
     }
     if (dir) closedir(dir);
     return any;
 }
 
-/* Orphans of what is started from now on become children of this process, not of init. */
-static void adopt(void) {
-#ifdef PR_SET_CHILD_SUBREAPER
-    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-#endif
-}
-
 typedef enum orphans { ORPHANS_NONE, ORPHANS_SOME, ORPHANS_UNKNOWN } orphans;
+
+/* Whether every child that is no host must be an orphan of a plugin. Decided once for a process, before it starts the
+ * first one; only then orphans are adopted. Otherwise the session alone tells what belongs to a plugin. */
+static struct {
+    pid_t process; /* for which it was decided; 0: none */
+    bool all;
+} own_children;
 
 static bool is_host(long pid) {
     for (size_t i = 0; i < hosts.count; i++)
@@ -349,27 +350,50 @@ static orphans orphans_of(const char *thread, bool end) {
     return found;
 }
 
-/* Whether processes that have ended left anybody behind: their orphans are children of ours by now, whatever session
- * they moved to. */
-static orphans look_for_orphans(bool end) {
+/* Under the lock. */
+static orphans orphans_of_all(bool end) {
     DIR *dir = opendir("/proc/self/task");
     const struct dirent *entry;
     orphans found = dir ? ORPHANS_NONE : ORPHANS_UNKNOWN;
-    pthread_mutex_lock(&hosts.lock);
     while (found != ORPHANS_UNKNOWN && (entry = readdir(dir)) != NULL) {
         orphans here = entry->d_name[0] == '.' ? ORPHANS_NONE : orphans_of(entry->d_name, end);
         if (here != ORPHANS_NONE) found = here;
     }
-    pthread_mutex_unlock(&hosts.lock);
     if (dir) closedir(dir);
     return found;
+}
+
+/* Whether processes that have ended left anybody behind: their orphans are children of ours by now, whatever session
+ * they moved to. */
+static orphans look_for_orphans(bool end) {
+    pthread_mutex_lock(&hosts.lock);
+    orphans found = own_children.all ? orphans_of_all(end) : ORPHANS_UNKNOWN;
+    pthread_mutex_unlock(&hosts.lock);
+    return found;
+}
+
+/* Orphans of what is started from now on become children of this process, not of init. But a program that took the
+ * place of a shell has the children of that shell, and the init of a container, or what was made to adopt before,
+ * the orphans of strangers: nobody could tell those from a plugin's. */
+static void adopt(void) {
+    pthread_mutex_lock(&hosts.lock);
+    if (own_children.process != getpid()) {
+        own_children.process = getpid();
+        own_children.all = false;
+#ifdef PR_SET_CHILD_SUBREAPER
+        int already = 1;
+        own_children.all = getpid() != 1 && prctl(PR_GET_CHILD_SUBREAPER, &already, 0, 0, 0) == 0 && !already &&
+                           orphans_of_all(false) == ORPHANS_NONE && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0;
+#endif
+    }
+    pthread_mutex_unlock(&hosts.lock);
 }
 
 /* Ends the orphans, and those that they leave in turn. */
 static void end_orphans(const host_run *runs, size_t count) {
     for (int i = 0; i < SWEEPS; i++) {
         orphans found = look_for_orphans(true);
-        if (found == ORPHANS_NONE || (found == ORPHANS_UNKNOWN && !sweep_once(runs, count))) return;
+        if (found == ORPHANS_NONE || (found == ORPHANS_UNKNOWN && !sweep_once(runs, count, true))) return;
         if (i > 0) (void)poll(NULL, 0, 1); /* they are dying */
     }
 }
@@ -391,8 +415,11 @@ static void free_all(host_run *run) {
 
 static void bury(host_run *runs, size_t count) {
     bool any = false;
-    if (count == 1 && runs->started && runs->ended && runs->options->audit)
-        runs->result->left.processes = look_for_orphans(false) == ORPHANS_SOME;
+    if (count == 1 && runs->started && runs->ended && runs->options->audit) {
+        orphans found = look_for_orphans(false);
+        runs->result->left.processes =
+            found == ORPHANS_SOME || (found == ORPHANS_UNKNOWN && sweep_once(runs, count, false));
+    }
     for (size_t i = 0; i < count; i++) {
         if (!runs[i].started) continue;
         any = true;

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 
@@ -124,6 +125,12 @@ class Zoo(Case):
         self.write_tickets()
         self.kolm("compute", "pick")
         self.compile("--backend", "test-word")
+
+    def test_a_caller_that_ignores_its_children(self):
+        # Ignoring SIGCHLD is handed on by exec, and takes the exit codes of all children away.
+        self.add("aborts")
+        done = self.kolm("compute", "detect", "--json", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assertEqual(json.loads(done.out)["backends"][0]["detection"]["state"], "crashed")
 
     def test_files_that_are_not_believed(self):
         self.add("good")

@@ -107,6 +107,32 @@ class Process(unittest.TestCase):
         result = self.run_probe(program, "call", "good", env={}, user=NOBODY, group=NOBODY, extra_groups=[])
         self.assertIn("verdict ok", result.stdout)
 
+    def test_children_of_the_shell_before(self):
+        # `service & exec kolm`: the program inherits a child, and must let it live; what the backend leaves ends all the same.
+        program = self.tree("forks")
+        told, tell = os.pipe()
+        self.addCleanup(os.close, told)
+
+        def leave_children():
+            if os.fork() == 0:
+                os.fork()  # and what that child started
+                os.write(tell, b"%d\n" % os.getpid())
+                os.closerange(0, 1024)
+                signal.pause()
+
+        caller = subprocess.Popen([program, "call", "forks"], env={"TMPDIR": self.dir}, stdout=subprocess.PIPE, text=True, preexec_fn=leave_children)
+        os.close(tell)
+        self.addCleanup(caller.stdout.close)
+        strangers = []
+        while len(strangers) < 2:
+            strangers += [int(word) for word in os.read(told, 99).split()]
+        for pid in strangers:
+            self.addCleanup(lambda pid=pid: gone(pid) or os.kill(pid, signal.SIGKILL))
+        left = [int(line.split()[1]) for line in caller.stdout if line.startswith("log ") and line.split()[1].isdigit()]
+        self.assertEqual(caller.wait(), 0)
+        self.assertEqual([gone(pid) for pid in strangers], [False, False])
+        self.assertEqual([gone(pid) for pid in left], [True])
+
     def start_hanging(self):
         program = self.tree("hang-slot")
         caller = subprocess.Popen([program, "call", "hang-slot"], env={"TMPDIR": self.dir}, stdout=subprocess.PIPE, text=True)
