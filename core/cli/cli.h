@@ -41,6 +41,7 @@ int cli_group_of(struct cli_context *context, const char *prefix, const char *su
 
 int cli_cmd_compile(struct cli_context *context, int argc, char **argv);
 int cli_cmd_run(struct cli_context *context, int argc, char **argv);
+int cli_cmd_export(struct cli_context *context, int argc, char **argv);
 int cli_cmd_score(struct cli_context *context, int argc, char **argv);
 int cli_cmd_inspect(struct cli_context *context, int argc, char **argv);
 int cli_cmd_verify(struct cli_context *context, int argc, char **argv);

@@ -30,7 +30,8 @@ void cli_context_free(cli_context *context);
 /* KOLM_HOME, else $HOME/.kolm. Nothing is created. FAILED_PRECONDITION when neither is set or it is not
  * absolute. */
 kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
-/* config.json with the runtimes that were found added (runtime.h); an empty object when there is none or no home; DATA_LOSS when it is not a JSON object. */
+/* config.json with the runtimes that were found added (runtime.h); an empty object when there is none or no home;
+ * DATA_LOSS when it is not a JSON object. */
 kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
 
 /* Installs handlers for SIGINT and SIGTERM that only set a flag, and ignores SIGPIPE and SIGXFSZ (writes fail with

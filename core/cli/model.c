@@ -103,7 +103,7 @@ static kit_status make_own(const char *path, kolm_error_t *err) {
                     "%s is not a directory of yours alone, so it is not used for jobs", path);
 }
 
-static kit_status make_job_directory(cli_context *context, job_directory *out, kolm_error_t *err) {
+kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm_error_t *err) {
     store_home *home = NULL;
     char *root = NULL;
     KIT_TRY(cli_home(context, &home, err));
@@ -121,7 +121,7 @@ static kit_status make_job_directory(cli_context *context, job_directory *out, k
     return status;
 }
 
-static kit_status describe(const cli_model *model, const job_base *base, const char *dir, kolm_error_t *err) {
+kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *dir, kolm_error_t *err) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     size_t count = artifact_entry_count(model->artifact), used = 0;
     kit_job_model_file *files = calloc(count, sizeof *files);
@@ -169,8 +169,7 @@ static bool backend_of_line(const receipt_public *signer, const char *line, size
     return good;
 }
 
-/* Who made the model, as its receipt says; else the first word of its toolchain, which may be the name of a backend. */
-static void made_by(const cli_model *model, char *out, size_t capacity) {
+void cli_model_maker(const cli_model *model, char *out, size_t capacity) {
     receipt_public signer;
     kolm_error_t err = KIT_ERROR_INIT;
     kit_buf lines = {0};
@@ -200,7 +199,7 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64];
-    made_by(model, maker, sizeof maker);
+    cli_model_maker(model, maker, sizeof maker);
     const cli_choose_options options = {
         .backend = backend, .maker = maker, .airgap_strict = airgap, .constraints = {.infer = true, .airgap = airgap}};
     *out_exit = CLI_EXIT_DATA;
@@ -215,8 +214,8 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     out_answering->result = calloc(1, sizeof *out_answering->result);
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-    KIT_TRY(make_job_directory(context, &out_answering->job, err));
-    return describe(model, &out_answering->base, out_answering->job.job, err);
+    KIT_TRY(cli_job_directory_make(context, &out_answering->job, err));
+    return cli_model_describe(model, &out_answering->base, out_answering->job.job, err);
 }
 
 kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,

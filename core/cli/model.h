@@ -36,6 +36,14 @@ void cli_model_close(cli_model *model);
 /* OK for a trusted model; for an unknown key a warning and OK; else the report as an error (exit 7). */
 kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) KIT_MUST_USE;
 
+/* The backend that made the model, as its receipt says; else the first word of its toolchain. */
+void cli_model_maker(const cli_model *model, char *out, size_t capacity);
+/* Writes DIR/job.json of an infer job for the model; base: path NULL when it has none. */
+kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *dir,
+                              kolm_error_t *err) KIT_MUST_USE;
+/* A job directory below the home, or where that cannot be written below /tmp. */
+kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
+
 /* One question to a model: which backend answers, in which job directory. */
 typedef struct cli_answering {
     cli_choice *choice;
@@ -46,8 +54,9 @@ typedef struct cli_answering {
 } cli_answering;
 /* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, in the
  * artifact. base: where the base is, as the user says; NULL: found by its digest. */
-kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base, bool airgap,
-                               cli_answering *out_answering, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
+                               bool airgap, cli_answering *out_answering, int *out_exit,
+                               kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. */
 kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,
                              int *out_exit, kolm_error_t *err) KIT_MUST_USE;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Python runtimes of backends: HOME/runtimes/NAME as `kolm compute setup` makes them, or an interpreter of the user's. */
+/* Python runtimes of backends: HOME/runtimes/NAME as `kolm compute setup` makes them, or an interpreter of the user's.
+ */
 #ifndef KOLM_CLI_RUNTIME_H
 #define KOLM_CLI_RUNTIME_H
 
@@ -7,8 +8,8 @@
 #include "store/store.h"
 
 /*
- * HOME/runtimes/NAME is a virtual environment; it is whole once HOME/runtimes/NAME/runtime.json is there, which is written
- * last. config.json {"runtimes": {"NAME": "/absolute/python"}} wins over it.
+ * HOME/runtimes/NAME is a virtual environment; it is whole once HOME/runtimes/NAME/runtime.json is there, which is
+ * written last. config.json {"runtimes": {"NAME": "/absolute/python"}} wins over it.
  */
 
 /* Adds runtimes.NAME = HOME/runtimes/NAME/bin/python to config for each whole one that config does not name: what

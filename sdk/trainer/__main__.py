@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the trainer from its directory: `python -I -B DIR train --job JOB --device cpu`."""
+"""Runs the trainer from its directory: `python -s -B DIR train --job JOB --device cpu`."""
 
 import sys
 

@@ -106,6 +106,17 @@ int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer
     return status;
 }
 
+int32_t kit_trainer_merge(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *job_dir,
+                          const char *target, uint32_t threads, kolm_error_t *out_error) {
+    const char *const words[] = {"--job", job_dir, "--to", target, NULL};
+    const trainer_call call = {
+        .host = host, .trainer = trainer, .threads = threads, .verb = "merge", .words = words, .pass = {-1, -1}};
+    cJSON *result = NULL;
+    kit_status status = trainer_run(&call, &result, out_error);
+    cJSON_Delete(result);
+    return status;
+}
+
 /* ---- test */
 
 typedef struct bench {

@@ -21,14 +21,12 @@ def _parser():
     parser = argparse.ArgumentParser(prog="kolm_trainer", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, needs in (("probe", ()), ("train", ("job",)), ("infer", ("job", "input", "output")), ("selftest", ("dir",)),
-                        ("export", ("job", "to"))):
+                        ("merge", ("job", "to"))):
         verb = verbs.add_parser(name)
         verb.add_argument("--device", required=True, choices=sorted(devices.TABLE))
         verb.add_argument("--threads", type=int, default=1)
         for need in needs:
             verb.add_argument("--" + need, required=True)
-        if name == "export":
-            verb.add_argument("--merge", action="store_true")
     return parser
 
 
@@ -65,10 +63,10 @@ def _do(arguments):
         else:
             from .answer import run
         run(Job(arguments.job), arguments.device, arguments.threads, arguments.input, arguments.output)
-    elif arguments.verb == "export":
-        from .export import run
+    elif arguments.verb == "merge":
+        from .merge import run
 
-        run(Job(arguments.job), arguments.device, arguments.threads, arguments.to, arguments.merge)
+        run(Job(arguments.job), arguments.device, arguments.threads, arguments.to)
     else:
         from .selftest import run
 

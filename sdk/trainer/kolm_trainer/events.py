@@ -16,7 +16,7 @@ _last_progress = 0.0
 
 
 def open_stream(muted=False):
-    """Takes descriptor 1 for events alone. muted: a process beside the first of a group, which says nothing."""
+    """Takes descriptor 1 for events alone. muted: a process beside the first of a group, which tells errors only."""
     global _out, _muted
     _muted = muted
     sys.stdout.flush()
@@ -36,8 +36,8 @@ def stopping():
     return _stop
 
 
-def _say(event):
-    if _muted or _out is None:
+def _say(event, always=False):
+    if _out is None or (_muted and not always):
         return
     _out.write(json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
     _out.flush()
@@ -69,4 +69,5 @@ def result(value):
 
 
 def error(failure):
-    _say({"event": "error", "code": failure.code, "text": failure.text, "remedy": failure.remedy})
+    """Also from a muted process: the one that fails may not be the first."""
+    _say({"event": "error", "code": failure.code, "text": failure.text, "remedy": failure.remedy}, always=True)
