@@ -1,0 +1,1254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The far end of a job that kolm does on a machine reached by SSH: sent over the connection, never installed.
+
+How it gets there. One fixed command is run by the login shell, whatever that is; it reads this program from its
+standard input. A random word opens the answer, so that what a login shell prints before it is skipped.
+
+    in:   WORD N LF, then N bytes: this program
+    out:  anything, LF WORD LF
+
+Then frames, both ways: four bytes, big-endian, the length of a JSON object; the object; and as many raw bytes as its
+"bytes" says. A request has "verb" and "id"; its answer has the same "id", and "ok": true, or "ok": false with "code"
+(KOLM_E_*), "text" and "remedy". Requests are done in order. put has no answer: what went wrong is told by sync.
+
+What it keeps, below its directory (mode 0700):
+
+    blobs/ab/abcd...   bytes under their SHA-256; large ones reached the disk before they got their name, small ones are
+                       checked again before they are used
+    parts/             blobs that are not whole yet: a cut costs what was in flight
+    trees/ID/          programs, from blobs
+    jobs/ID/           spec.json, state.json, events.jsonl, errors.txt, work/ (the job directory)
+
+A job runs below a keeper, a process of a session of its own, which outlives the connection. While it lives it holds a
+lock on jobs/ID/run; so a job whose keeper was killed is seen as lost, and may be started again.
+
+Python 3.6 or later, standard library only.
+"""
+import sys
+
+if sys.version_info < (3, 6):
+    sys.stdout.write("\n%s\n" % MARKER.decode("ascii"))  # noqa: F821 (given by the bootstrap)
+    sys.stderr.write("kolm needs Python 3.6 or later on this machine; this is %s\n" % sys.version.split()[0])
+    sys.exit(1)
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import time
+
+PROTOCOL = 1
+HEADER_MAX = 16 << 20
+BYTES_MAX = 4 << 20
+CHUNK = 256 << 10
+SMALL = 1 << 20  # blobs below this are not synced one by one, but checked before use
+IDLE_SECONDS = 900  # without a request: the other side is gone, whatever the link says
+ROOM_LEFT = 32 << 20  # bytes that stay free on the disk
+
+CANCELLED, UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 1, 2, 3, 5, 6, 7, 8
+FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS = 9, 10, 13, 14, 15
+
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+NAME_ID = re.compile(r"[0-9a-f]{16,64}\Z")
+
+
+class Refused(Exception):
+    """What the other side is told of a failure."""
+
+    def __init__(self, code, text, remedy=""):
+        Exception.__init__(self, text)
+        self.code, self.text, self.remedy = code, text, remedy
+
+
+def of_error(error, what):
+    """The Refused for an OSError."""
+    codes = {errno.ENOENT: NOT_FOUND, errno.EACCES: PERMISSION_DENIED, errno.EPERM: PERMISSION_DENIED,
+             errno.EROFS: PERMISSION_DENIED, errno.ENOSPC: RESOURCE_EXHAUSTED, errno.EDQUOT: RESOURCE_EXHAUSTED,
+             errno.EFBIG: RESOURCE_EXHAUSTED, errno.ENOMEM: RESOURCE_EXHAUSTED, errno.EMFILE: RESOURCE_EXHAUSTED}
+    code = codes.get(error.errno, UNKNOWN)
+    remedy = ""
+    if code == RESOURCE_EXHAUSTED:
+        remedy = "make room there, or name a directory on another disk in config.json: backends.remote-ssh.dir"
+    elif code == PERMISSION_DENIED:
+        remedy = "name a directory there that may be written in config.json: backends.remote-ssh.dir"
+    return Refused(code, "%s: %s" % (what, error.strerror or error), remedy)
+
+
+# ---- Frames
+
+def to_path(text):
+    """A path or a name from JSON, as this Python's file functions want it in any locale."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def to_text(path):
+    """The reverse; what is no UTF-8 is shown, not sent."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+class Link(object):
+    def __init__(self, fd_in, fd_out):
+        self.fd_in, self.fd_out = fd_in, fd_out
+        self.held = bytearray()
+
+    def take(self, length):
+        while len(self.held) < length:
+            more = os.read(self.fd_in, max(CHUNK, length - len(self.held)))
+            if not more:
+                raise EOFError()
+            self.held += more
+        taken = bytes(self.held[:length])
+        del self.held[:length]
+        return taken
+
+    def pending(self, seconds):
+        """True when a request, or the end, is there within that time."""
+        return bool(self.held) or bool(select.select([self.fd_in], [], [], seconds)[0])
+
+    def receive(self):
+        """(header, bytes). EOFError when the link is gone; Refused when what came is no frame: then nothing after it can be
+        understood."""
+        length = struct.unpack(">I", self.take(4))[0]
+        if length > HEADER_MAX:
+            raise Refused(INVALID_ARGUMENT, "a frame of %d bytes" % length)
+        try:
+            header = json.loads(self.take(length).decode("utf-8"))
+        except ValueError:
+            raise Refused(INVALID_ARGUMENT, "a frame that is not JSON")
+        if not isinstance(header, dict):
+            raise Refused(INVALID_ARGUMENT, "a frame that is no object")
+        count = header.get("bytes", 0)
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= BYTES_MAX:
+            raise Refused(INVALID_ARGUMENT, "a frame with a bad number of bytes")
+        return header, self.take(count) if count else b""
+
+    def send(self, header, raw=b""):
+        if raw:
+            header = dict(header, bytes=len(raw))
+        text = json.dumps(header).encode("ascii")
+        data = memoryview(struct.pack(">I", len(text)) + text + raw)
+        while data:
+            data = data[os.write(self.fd_out, data):]
+
+
+# ---- What requests hold
+
+def text_of(request, key, pattern=None):
+    value = request.get(key)
+    if not isinstance(value, str) or "\0" in value or (pattern and not pattern.match(value)):
+        raise Refused(INVALID_ARGUMENT, "%s of %s is not what it should be" % (key, request.get("verb")))
+    return value
+
+
+def count_of(request, key, fallback=None):
+    value = request.get(key, fallback)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Refused(INVALID_ARGUMENT, "%s of %s is not a count" % (key, request.get("verb")))
+    return value
+
+
+def list_of(request, key):
+    value = request.get(key, [])
+    if not isinstance(value, list):
+        raise Refused(INVALID_ARGUMENT, "%s of %s is not a list" % (key, request.get("verb")))
+    return value
+
+
+def is_safe(name):
+    """As kit_path_is_safe: stays inside its directory, whatever reads it."""
+    return (isinstance(name, str) and 0 < len(name.encode("utf-8", "surrogatepass")) <= 255 and "\\" not in name and
+            not any(ord(c) < 32 or ord(c) == 127 or 0xd800 <= ord(c) < 0xe000 for c in name) and
+            all(part not in ("", ".", "..") for part in name.split("/")))
+
+
+def safe_name(name):
+    if not is_safe(name):
+        raise Refused(INVALID_ARGUMENT, "%s is not a name inside a directory" % ascii(name)[:200])
+    return to_path(name)
+
+
+def files_of(request):
+    """[(name, digest, size, executable)]"""
+    files, seen = [], set()
+    for item in list_of(request, "files"):
+        if not isinstance(item, dict):
+            raise Refused(INVALID_ARGUMENT, "a file of %s is not an object" % request.get("verb"))
+        name = safe_name(item.get("name"))
+        if name in seen:
+            raise Refused(INVALID_ARGUMENT, "%s is there twice" % ascii(name))
+        seen.add(name)
+        files.append((name, text_of(item, "sha256", DIGEST), count_of(item, "size"), item.get("executable") is True))
+    return files
+
+
+# ---- Files
+
+def make_dir(path):
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+
+
+def make_dirs(path):
+    if os.path.isdir(path):
+        return
+    make_dirs(os.path.dirname(path))
+    make_dir(path)
+
+
+def sync_dir(path):
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass  # some network file systems cannot
+    finally:
+        os.close(fd)
+
+
+def write_whole(path, value):
+    """The JSON of value under path, whole or not at all."""
+    temporary = "%s.%d" % (path, os.getpid())
+    try:
+        with open(temporary, "wb") as file:
+            file.write(json.dumps(value).encode("ascii"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except OSError:
+        remove(temporary)
+        raise
+    sync_dir(os.path.dirname(path))
+
+
+def read_json(path):
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read(HEADER_MAX).decode("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def remove(path):
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def digest_file(path):
+    sha = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        for chunk in iter(lambda: file.read(CHUNK), b""):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def lock(path, wait):
+    """A descriptor that holds the lock, or None. Close it to let go."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(path) and os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+            os.close(fd)  # who had it gave the file another name, or removed it
+        except OSError as error:
+            os.close(fd)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return None
+            raise
+
+
+# ---- Blobs
+
+class Blobs(object):
+    def __init__(self, base):
+        self.dir, self.parts_dir = os.path.join(base, "blobs"), os.path.join(base, "parts")
+        make_dir(self.dir)
+        make_dir(self.parts_dir)
+        self.parts = {}  # digest: Part, those that this process writes
+        self.trusted = set()
+
+    def path(self, digest):
+        return os.path.join(self.dir, digest[:2], digest)
+
+    def has(self, digest, size):
+        """True when the whole of it is here."""
+        path = self.path(digest)
+        try:
+            about = os.lstat(path)
+        except OSError:
+            return False
+        good = stat.S_ISREG(about.st_mode) and about.st_size == size
+        if good and size < SMALL and digest not in self.trusted:
+            good = digest_file(path) == digest
+        if good:
+            self.trusted.add(digest)
+            os.utime(path)  # pruned by when it was last of use
+            return True
+        remove(path)
+        return False
+
+    def part(self, digest):
+        """What is being written, or a new one. Somebody else's is left alone: then ours has a name of its own."""
+        if digest not in self.parts:
+            self.parts[digest] = Part(os.path.join(self.parts_dir, digest))
+        return self.parts[digest]
+
+    def at(self, digest):
+        """How much of a blob that is not whole is here already; it is kept for this process then."""
+        if digest not in self.parts and not os.path.exists(os.path.join(self.parts_dir, digest)):
+            return 0
+        return self.part(digest).size
+
+    def finish(self, digest, size):
+        part = self.parts.pop(digest)
+        path = self.path(digest)
+        try:
+            if part.size != size or part.sha.hexdigest() != digest:
+                part.drop()
+                raise Refused(DATA_LOSS, "what came is not what its digest says: %s" % digest, "run the same command again")
+            make_dir(os.path.dirname(path))
+            if size >= SMALL:
+                os.fsync(part.fd)
+            os.fchmod(part.fd, 0o500)  # nobody writes it through a link; programs may be run
+            os.rename(part.path, path)
+            if size >= SMALL:
+                sync_dir(os.path.dirname(path))
+        finally:
+            part.close()
+        self.trusted.add(digest)
+
+    def adopt(self, path, digest):
+        """A file that a job made: it need not be sent here when the next job wants it."""
+        target = self.path(digest)
+        if os.path.exists(target):
+            return
+        try:
+            make_dir(os.path.dirname(target))
+            os.link(path, target)
+            os.chmod(target, 0o500)
+        except OSError:
+            pass  # a file system without links: it will be sent, then
+
+    @staticmethod
+    def copy(path, target, mode):
+        with open(path, "rb") as source:
+            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            with os.fdopen(fd, "wb") as out:
+                shutil.copyfileobj(source, out, CHUNK)
+
+    def place(self, digest, target, executable):
+        """Makes target hold the blob. Only programs are links: a job may write to its own files."""
+        make_dirs(os.path.dirname(target))
+        if executable:
+            try:
+                os.link(self.path(digest), target)
+                return
+            except OSError:
+                pass  # a file system without links
+        self.copy(self.path(digest), target, 0o700 if executable else 0o600)
+
+
+class Part(object):
+    def __init__(self, path):
+        self.path = path
+        self.fd = lock(path, False)
+        if self.fd is None:
+            self.path = "%s.%d" % (path, os.getpid())
+            self.fd = lock(self.path, True)
+            os.ftruncate(self.fd, 0)
+        self.sha, self.size = hashlib.sha256(), 0
+        for chunk in iter(lambda: os.read(self.fd, CHUNK), b""):
+            self.sha.update(chunk)
+            self.size += len(chunk)
+
+    def write(self, data):
+        data = memoryview(data)
+        while data:
+            written = os.write(self.fd, data)
+            self.sha.update(data[:written])
+            self.size += written
+            data = data[written:]
+
+    def drop(self):
+        remove(self.path)
+
+    def close(self):
+        os.close(self.fd)
+
+
+# ---- Processes
+
+def processes():
+    """{pid: (parent, group, session, started)} of all, by /proc; empty where there is none."""
+    found = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return found
+    for name in names:
+        if not name.isdigit():
+            continue
+        try:
+            with open("/proc/%s/stat" % name, "rb") as file:
+                words = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if len(words) > 19 and words[0] not in (b"Z", b"X"):
+            found[int(name)] = (int(words[1]), int(words[2]), int(words[3]), int(words[19]))
+    return found
+
+
+def started_at(pid):
+    return processes().get(pid, (0, 0, 0, 0))[3]
+
+
+def marked(pid, job):
+    """True when the environment of a process of ours names the job."""
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as file:
+            return b"KOLM_REMOTE_JOB=" + job.encode("ascii") in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def tree_of(job, roots, session):
+    """Everything below roots, in the session, or with the job's name in its environment; neither roots nor this process."""
+    table = processes()
+    found, grew = set(roots), True
+    for pid in table:
+        if (session and table[pid][2] == session) or marked(pid, job):
+            found.add(pid)
+    while grew:
+        more = {pid for pid in table if table[pid][0] in found} - found
+        grew = bool(more)
+        found |= more
+    return [pid for pid in found if pid in table and pid not in roots and pid != os.getpid()]
+
+
+def end_tree(job, roots, session):
+    """Kills until nothing is left."""
+    for _ in range(200):
+        if session:
+            try:
+                os.killpg(session, signal.SIGKILL)
+            except OSError:
+                pass
+        left = tree_of(job, roots, session)
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        if not left:
+            return
+        time.sleep(0.01)
+
+
+# ---- Jobs
+
+class Job(object):
+    def __init__(self, base, name):
+        self.name = name
+        self.dir = os.path.join(base, "jobs", name)
+        self.work = os.path.join(self.dir, "work")
+        self.events, self.errors = os.path.join(self.dir, "events.jsonl"), os.path.join(self.dir, "errors.txt")
+        self.state_path, self.run_path = os.path.join(self.dir, "state.json"), os.path.join(self.dir, "run")
+        self.lock_path = os.path.join(base, "locks", name)
+
+    def exists(self):
+        return os.path.exists(os.path.join(self.dir, "spec.json"))
+
+    def state(self):
+        """{"state": absent, created, running, done or lost, ...}"""
+        if not self.exists():
+            return {"state": "absent"}
+        value = read_json(self.state_path)
+        if value.get("state") != "running":
+            return value if value.get("state") == "done" else {"state": "created"}
+        held = lock(self.run_path, False)
+        if held is None:
+            return value
+        os.close(held)
+        value = read_json(self.state_path)  # it may have ended in between
+        if value.get("state") == "running":
+            value["state"] = "lost"
+        return value
+
+    def summary(self):
+        value = self.state()
+        try:
+            value["events"] = os.path.getsize(self.events)
+        except OSError:
+            value["events"] = 0
+        return value
+
+
+def keep(job, command, environment, grace, limit, told):
+    """The keeper: starts the job's program, waits for its end, and says what became of it. Never returns."""
+    reason = {"why": ""}
+    value = {"state": "running", "keeper": os.getpid(), "started": int(time.time())}
+    try:
+        # Orphans of the job come to this process instead of to init, so that they are found.
+        try:
+            import ctypes
+            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+        except Exception:
+            pass
+        with open(job.events, "ab") as events, open(job.errors, "ab") as errors:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=events, stderr=errors, cwd=job.work,
+                                     env=environment, start_new_session=True, close_fds=True)
+        value["child"], value["child_started"] = child.pid, started_at(child.pid)
+
+        def stop(number, frame):
+            del frame
+            if number == signal.SIGALRM and reason["why"]:
+                end_tree(job.name, [os.getpid()], child.pid)
+                return
+            reason["why"] = reason["why"] or ("deadline" if number == signal.SIGALRM else "cancelled")
+            try:
+                os.killpg(child.pid, signal.SIGTERM)
+            except OSError:
+                pass
+            signal.setitimer(signal.ITIMER_REAL, max(grace, 0.05))
+
+        signal.signal(signal.SIGALRM, stop)
+        signal.signal(signal.SIGTERM, stop)
+        if limit:
+            signal.setitimer(signal.ITIMER_REAL, limit)
+        write_whole(job.state_path, value)
+        os.write(told, b"+")
+        os.close(told)
+        status = None
+        while status is None:
+            pid, ended = os.waitpid(-1, 0)
+            if pid == child.pid:
+                status = ended
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        end_tree(job.name, [os.getpid()], child.pid)
+        value.update(state="done", ended=int(time.time()), why=reason["why"],
+                     exit=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
+                     signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+    except OSError as error:
+        told_of = of_error(error, "cannot run %s there" % to_text(command[0]))
+        value.update(state="done", ended=int(time.time()), why="failed", exit=-1, signal=0, code=told_of.code,
+                     text=told_of.text, remedy=told_of.remedy)
+    for _ in range(600):  # a disk that is full now may have room in a while
+        try:
+            write_whole(job.state_path, value)
+            break
+        except OSError:
+            time.sleep(1)
+    os._exit(0)
+
+
+def launch(job, command, environment, grace, limit):
+    """Starts the keeper; returns when the job runs, or could not be started."""
+    held = lock(job.run_path, False)
+    for _ in range(200):  # others only look whether it is held
+        if held is None:
+            time.sleep(0.01)
+            held = lock(job.run_path, False)
+    if held is None:
+        return
+    listen, told = os.pipe()
+    first = os.fork()
+    if first == 0:
+        try:
+            os.setsid()
+            if os.fork() != 0:
+                os._exit(0)
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+                signal.signal(number, signal.SIG_IGN)
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            for fd in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else map(str, range(3, 256)):
+                if int(fd) not in (0, 1, 2, held, told):
+                    try:
+                        os.close(int(fd))
+                    except OSError:
+                        pass
+            os.chdir("/")
+            keep(job, command, environment, grace, limit, told)
+        finally:
+            os._exit(1)
+    os.close(told)
+    os.close(held)
+    os.waitpid(first, 0)
+    while os.read(listen, 1):
+        pass  # until it runs (the keeper closes its end then) or the keeper is gone
+    os.close(listen)
+
+
+# ---- Facts about this machine
+
+def output_of(command, seconds=5):
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              timeout=seconds, env=dict(os.environ, LC_ALL="C"))
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def first_line(path):
+    try:
+        with open(path, "rb") as file:
+            return file.readline().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def nvidia_cards():
+    program = shutil.which("nvidia-smi") or next(
+        (p for p in ("/usr/bin/nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi", "/opt/bin/nvidia-smi") if os.path.exists(p)), None)
+    cards = []
+    for line in output_of([program, "--query-gpu=uuid,name,memory.total,memory.free,driver_version,compute_cap",
+                           "--format=csv,noheader,nounits"]).splitlines() if program else []:
+        words = [word.strip() for word in line.split(",")]
+        if len(words) < 5:
+            continue
+        memory = [int(word) << 20 if word.isdigit() else None for word in words[2:4]]
+        cards.append({"kind": "cuda", "id": words[0], "name": words[1], "total": memory[0], "free": memory[1],
+                      "driver": "NVIDIA " + words[4]})
+    return cards
+
+
+def amd_cards():
+    cards = []
+    try:
+        names = sorted(name for name in os.listdir("/sys/class/drm") if re.match(r"card\d+\Z", name))
+    except OSError:
+        names = []
+    for name in names:
+        device = os.path.join("/sys/class/drm", name, "device")
+        total, used = (first_line(os.path.join(device, "mem_info_vram_" + word)) for word in ("total", "used"))
+        if first_line(os.path.join(device, "vendor")) != "0x1002" or not total.isdigit():
+            continue
+        cards.append({"kind": "rocm", "id": os.path.basename(os.path.realpath(device)), "total": int(total),
+                      "name": first_line(os.path.join(device, "product_name")) or "AMD GPU",
+                      "free": int(total) - int(used) if used.isdigit() else None,
+                      "driver": ("amdgpu " + first_line("/sys/module/amdgpu/version")).strip()})
+    return cards
+
+
+def processor():
+    try:
+        with open("/proc/cpuinfo", "rb") as file:
+            for line in file:
+                key, _, value = line.decode("utf-8", "replace").partition(":")
+                if key.strip() in ("model name", "Model", "cpu"):
+                    return value.strip()
+    except OSError:
+        pass
+    return output_of(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]).strip() or os.uname().machine
+
+
+def memory_bytes():
+    total = free = None
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            for line in file:
+                words = line.split()
+                total = int(words[1]) << 10 if words[0] == b"MemTotal:" else total
+                free = int(words[1]) << 10 if words[0] == b"MemAvailable:" else free
+    except (OSError, ValueError, IndexError):
+        pass
+    return total, free
+
+
+def package_dirs(python):
+    """Where an interpreter keeps what was installed for it, by the layout of its directories: it is not started."""
+    real = os.path.dirname(os.path.dirname(os.path.abspath(python)))
+    prefixes = [real]
+    if real in ("/usr", "/"):
+        prefixes = ["/usr/local", "/usr"]
+    elif "include-system-site-packages = true" in (open(os.path.join(real, "pyvenv.cfg")).read()
+                                                  if os.path.exists(os.path.join(real, "pyvenv.cfg")) else ""):
+        prefixes += ["/usr/local", "/usr"]
+    version = re.match(r"python3\.\d+", os.path.basename(os.path.realpath(python)))
+    found = []
+    for prefix in prefixes:
+        for lib in ("lib", "lib64"):
+            try:
+                names = sorted(os.listdir(os.path.join(prefix, lib)))
+            except OSError:
+                continue
+            for name in names:
+                if name == "python3" or (re.match(r"python3\.\d+\Z", name) and (not version or name == version.group())):
+                    found += [os.path.join(prefix, lib, name, leaf) for leaf in ("site-packages", "dist-packages")]
+    return [path for path in found if os.path.isdir(path)]
+
+
+def packages_of(python):
+    wanted = ("torch", "transformers", "peft", "unsloth")
+    found = {}
+    for path in package_dirs(python):
+        try:
+            names = os.listdir(path)
+        except OSError:
+            continue
+        for name in names:
+            match = re.match(r"(.+?)-([^-]+)\.(?:dist|egg)-info\Z", name)
+            if match and match.group(1).lower() in wanted:
+                found.setdefault(match.group(1).lower(), match.group(2))
+    return found
+
+
+def kolm_here(named):
+    path = named or shutil.which("kolm") or next(
+        (p for p in (os.path.expanduser("~/.local/bin/kolm"), "/usr/local/bin/kolm", "/usr/bin/kolm") if os.path.exists(p)), "")
+    if not path:
+        return None
+    match = re.search(r"\d+\.\d+[^\s]*", output_of([path, "--version"]))
+    return {"path": to_text(path), "version": match.group() if match else ""}
+
+
+def probe(base, python, kolm):
+    """Everything that kolm asks of a machine before it sends work there."""
+    total, free = memory_bytes()
+    disk = os.statvfs(base)
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    if python and not os.access(python, os.X_OK):
+        interpreter = {"path": to_text(python), "version": "", "packages": {}, "missing": True}
+    else:
+        path = python or sys.executable or shutil.which("python3") or ""
+        version = "%d.%d.%d" % sys.version_info[:3] if not python else output_of([path, "--version"]).strip().rpartition(" ")[2]
+        interpreter = {"path": to_text(path), "version": version, "packages": packages_of(path)}
+    system = os.uname()
+    libc = ""
+    try:
+        libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError, AttributeError):
+        pass
+    return {"system": system.sysname, "release": system.release, "machine": system.machine, "libc": libc,
+            "host": system.nodename, "processor": processor(), "cores": cores, "memory_total": total, "memory_free": free,
+            "disk_free": disk.f_bavail * disk.f_frsize, "gpus": nvidia_cards() + amd_cards(), "python": interpreter,
+            "kolm": kolm_here(kolm), "time": int(time.time())}
+
+
+# ---- Verbs
+
+class Agent(object):
+    def __init__(self, link):
+        self.link = link
+        self.base = None
+        self.blobs = None
+        self.bad_put = None  # the first thing that went wrong since the last sync
+        self.dropped = set()  # digests of which nothing is taken any more until then
+
+    # Where things are kept
+
+    def hello(self, request):
+        if count_of(request, "protocol") != PROTOCOL:
+            raise Refused(FAILED_PRECONDITION, "this end speaks protocol %d" % PROTOCOL)
+        wanted = request.get("dir") or ""
+        if wanted:
+            wanted = os.path.join(os.path.expanduser(to_path(text_of(request, "dir"))), "kolm-remote")
+        else:
+            cache = os.environ.get("XDG_CACHE_HOME", "")
+            cache = cache if cache.startswith("/") else os.path.join(os.path.expanduser("~"), ".cache")
+            wanted = os.path.join(cache, "kolm")
+        if not wanted.startswith("/"):
+            raise Refused(INVALID_ARGUMENT, "backends.remote-ssh.dir '%s' is not absolute" % to_text(wanted),
+                          "write it from / or ~/ on")
+        try:
+            self.base = self.open_base(os.path.normpath(wanted))
+            self.blobs = Blobs(self.base)
+            for name in ("jobs", "trees", "locks"):
+                make_dir(os.path.join(self.base, name))
+        except OSError as error:
+            raise of_error(error, "cannot use %s there" % to_text(wanted))
+        return {"protocol": PROTOCOL, "dir": to_text(self.base), "python": "%d.%d.%d" % sys.version_info[:3],
+                "pid": os.getpid()}
+
+    @staticmethod
+    def open_base(path):
+        fresh = not os.path.isdir(path)
+        make_dirs(path)
+        path = os.path.realpath(path)
+        about = os.stat(path)
+        if about.st_uid != os.geteuid() or (about.st_mode & 0o022 and not fresh):
+            raise Refused(PERMISSION_DENIED, "%s there may be written by others" % to_text(path),
+                          "chmod 0700 it, or name another directory in config.json: backends.remote-ssh.dir")
+        if about.st_mode & 0o077:
+            os.chmod(path, 0o700)
+        return path
+
+    def room(self, needed):
+        disk = os.statvfs(self.base)
+        free = disk.f_bavail * disk.f_frsize
+        if free < needed + ROOM_LEFT:
+            raise Refused(RESOURCE_EXHAUSTED, "%s there has %d MB free, and %d MB are needed" %
+                          (to_text(self.base), free >> 20, (needed + ROOM_LEFT + (1 << 20) - 1) >> 20),
+                          "run `kolm compute status --prune`, or name a directory on another disk: backends.remote-ssh.dir")
+
+    # Blobs
+
+    def have(self, request):
+        missing, needed = [], 0
+        for item in list_of(request, "blobs"):
+            digest, size = text_of(item if isinstance(item, dict) else {}, "sha256", DIGEST), count_of(item, "size")
+            if self.blobs.has(digest, size):
+                continue
+            at = self.blobs.at(digest)
+            if at > size:
+                part = self.blobs.parts.pop(digest)
+                part.drop()
+                part.close()
+                at = 0
+            missing.append({"sha256": digest, "at": at})
+            needed += size - at
+        if missing:
+            # Each is placed once more into the job.
+            self.room(2 * needed)
+        return {"missing": missing}
+
+    def put(self, request, raw):
+        digest = text_of(request, "sha256", DIGEST)
+        size, offset = count_of(request, "size"), count_of(request, "offset")
+        if digest in self.dropped:
+            return
+        try:
+            part = self.blobs.part(digest)
+            if part.size != offset or offset + len(raw) > size:
+                raise Refused(ABORTED, "bytes of %s from %d on, where %d are here" % (digest, offset, part.size),
+                              "run the same command again")
+            part.write(raw)
+            if part.size == size:
+                self.blobs.finish(digest, size)
+        except OSError as error:
+            self.put_failed(digest, of_error(error, "cannot write to %s there" % to_text(self.base)))
+        except Refused as refused:
+            self.put_failed(digest, refused)
+
+    def put_failed(self, digest, refused):
+        self.dropped.add(digest)
+        self.bad_put = self.bad_put or refused
+        part = self.blobs.parts.pop(digest, None)
+        if part:
+            part.close()
+
+    def sync(self, request):
+        bad, self.bad_put, self.dropped = self.bad_put, None, set()
+        if bad:
+            raise bad
+        return {}
+
+    # Trees and jobs
+
+    def place_files(self, directory, files):
+        for name, digest, size, executable in files:
+            if not self.blobs.has(digest, size):
+                raise Refused(NOT_FOUND, "%s has not come here yet" % digest, "run the same command again")
+        for name, digest, size, executable in files:
+            self.blobs.place(digest, os.path.join(directory, name), executable)
+
+    def fresh_dir(self, path):
+        shutil.rmtree(path, ignore_errors=True)
+        make_dir(path)
+        return path
+
+    def tree(self, request):
+        name, files = text_of(request, "tree", NAME_ID), files_of(request)
+        path = os.path.join(self.base, "trees", name)
+        held = lock(os.path.join(self.base, "locks", "tree-" + name), True)
+        try:
+            if os.path.isdir(path) and all(self.same(os.path.join(path, f[0]), f[2]) for f in files):
+                os.utime(path)
+                return {}
+            self.room(sum(f[2] for f in files))
+            temporary = self.fresh_dir(path + ".new")
+            self.place_files(temporary, files)
+            shutil.rmtree(path, ignore_errors=True)
+            os.rename(temporary, path)
+            sync_dir(os.path.dirname(path))
+        finally:
+            os.close(held)
+        return {}
+
+    @staticmethod
+    def same(path, size):
+        try:
+            return os.path.getsize(path) == size
+        except OSError:
+            return False
+
+    def job(self, request):
+        return Job(self.base, text_of(request, "job", NAME_ID))
+
+    def create(self, request):
+        job, files = self.job(request), files_of(request)
+        held = lock(job.lock_path, True)
+        try:
+            if job.exists():
+                return dict(job.summary(), attached=True)
+            self.room(sum(f[2] for f in files))
+            temporary = self.fresh_dir(job.dir + ".new")
+            make_dir(os.path.join(temporary, "work"))
+            self.place_files(os.path.join(temporary, "work"), files)
+            self.own_paths(os.path.join(temporary, "work"), job.work)
+            write_whole(os.path.join(temporary, "spec.json"), {"files": len(files), "created": int(time.time()),
+                                                               "about": str(request.get("about", ""))[:200]})
+            shutil.rmtree(job.dir, ignore_errors=True)
+            os.rename(temporary, job.dir)
+            sync_dir(os.path.dirname(job.dir))
+            return dict(job.summary(), attached=False)
+        finally:
+            os.close(held)
+
+    @staticmethod
+    def own_paths(directory, final):
+        """The model files of a job lie below its own model/ here: job.json says so."""
+        path = os.path.join(directory, "job.json")
+        value = read_json(path)
+        if not isinstance(value.get("model_files"), list):
+            return
+        for item in value["model_files"]:
+            name = safe_name(item.get("name") if isinstance(item, dict) else None)
+            place = os.fsencode(os.path.join(final, "model", name))
+            try:
+                item["path"] = place.decode("utf-8")
+            except UnicodeDecodeError:
+                raise Refused(FAILED_PRECONDITION, "the path of the directory there is no UTF-8",
+                              "name another one in config.json: backends.remote-ssh.dir")
+            item["offset"] = 0
+        os.unlink(path)
+        write_whole(path, value)
+
+    def words(self, job, words):
+        """Strings, and {"job": NAME} or {"tree": ID, "name": NAME} for paths here; lists are joined."""
+        made = []
+        for word in words:
+            if isinstance(word, list):
+                made.append("".join(self.words(job, word)))
+            elif isinstance(word, str) and "\0" not in word:
+                made.append(to_path(word))
+            elif isinstance(word, dict) and "job" in word:
+                made.append(os.path.join(job.work, safe_name(word["job"])) if word["job"] else job.work)
+            elif isinstance(word, dict) and "tree" in word:
+                tree = os.path.join(self.base, "trees", text_of(word, "tree", NAME_ID))
+                made.append(os.path.join(tree, safe_name(word["name"])) if word.get("name") else tree)
+            else:
+                raise Refused(INVALID_ARGUMENT, "a word of the command is not what it should be")
+        return made
+
+    def start(self, request):
+        job = self.job(request)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("SSH_", "KOLM_"))}
+        for given in (request.get("environment") or {}, request.get("secrets") or {}):
+            if not isinstance(given, dict) or any(not key or "=" in key or "\0" in key for key in given):
+                raise Refused(INVALID_ARGUMENT, "the environment of start is not what it should be")
+            for key, value in given.items():
+                environment[to_path(key)] = self.words(job, [value])[0]
+        environment["KOLM_REMOTE_JOB"] = job.name
+        command = self.words(job, list_of(request, "command"))
+        if not command or not os.path.isabs(command[0]):
+            raise Refused(INVALID_ARGUMENT, "the program of start is not an absolute path")
+        grace, limit = count_of(request, "grace_ms", 8000) / 1000.0, count_of(request, "limit_ms", 0) / 1000.0
+        held = lock(job.lock_path, True)
+        try:
+            state = job.state()["state"]
+            if state == "absent":
+                raise Refused(NOT_FOUND, "job %s is not here" % job.name, "run the same command again")
+            if state in ("created", "lost"):
+                if state == "lost":
+                    self.end_lost(job)
+                launch(job, command, environment, grace, limit)
+        finally:
+            os.close(held)
+        value = job.summary()
+        if value["state"] in ("created", "lost"):
+            raise Refused(INTERNAL, "the job's keeper there ended at once", "run the same command again")
+        return value
+
+    @staticmethod
+    def end_lost(job):
+        """What a killed keeper left running."""
+        value = read_json(job.state_path)
+        child, started = value.get("child", 0), value.get("child_started", 0)
+        session = child if child and started and started_at(child) == started else 0
+        end_tree(job.name, [], session)
+
+    def status(self, request):
+        return self.job(request).summary()
+
+    def follow(self, request):
+        """Whole lines of the events from an offset on; waits for some, for the end, or for the next request."""
+        job, since, wait = self.job(request), count_of(request, "since"), count_of(request, "wait_ms", 0) / 1000.0
+        end = time.monotonic() + min(wait, 60)
+        while True:
+            value = job.summary()  # before the reading: who ended had written all by then
+            data = self.read_from(job.events, since)
+            whole = data[:data.rfind(b"\n") + 1]
+            if not whole and data and (value["state"] != "running" or len(data) >= CHUNK):
+                whole = data  # a last line without its end, or one that is no line of ours
+            if whole or value["state"] != "running" or time.monotonic() >= end or self.link.pending(0):
+                if value["state"] not in ("running", "created") and not whole:
+                    value["errors_tail"] = self.tail(job.errors)
+                return dict(value, next=since + len(whole)), whole
+            self.link.pending(0.03)
+
+    @staticmethod
+    def read_from(path, offset):
+        try:
+            with open(path, "rb", buffering=0) as file:
+                file.seek(offset)
+                return file.read(CHUNK) or b""
+        except OSError:
+            return b""
+
+    @staticmethod
+    def tail(path):
+        try:
+            with open(path, "rb", buffering=0) as file:
+                file.seek(max(0, os.path.getsize(path) - 2000))
+                return file.read(2000).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def cancel(self, request):
+        """Stops a job and everything below it: asks, waits for its grace, kills. Answers when it is over."""
+        job = self.job(request)
+        held = lock(job.lock_path, True)
+        try:
+            value = job.state()
+            if value["state"] == "lost":
+                self.end_lost(job)
+            elif value["state"] == "running":
+                self.stop_keeper(job, value)
+        finally:
+            os.close(held)
+        return job.summary()
+
+    def stop_keeper(self, job, value):
+        try:
+            os.kill(value["keeper"], signal.SIGTERM)  # it holds its lock, so the number is its own
+        except OSError:
+            pass
+        end = time.monotonic() + 60
+        while job.state()["state"] == "running":
+            if time.monotonic() > end:
+                try:
+                    os.kill(value["keeper"], signal.SIGKILL)
+                except OSError:
+                    pass
+                self.end_lost(job)
+            time.sleep(0.02)
+
+    # Results
+
+    def results(self, request):
+        """The files that a job made, with their digests."""
+        job, files = self.job(request), []
+        if not job.exists():
+            raise Refused(NOT_FOUND, "job %s is not here" % job.name, "run the same command again")
+        names = []
+        for name in list_of(request, "names"):
+            path = os.path.join(job.work, safe_name(name))
+            if not os.path.islink(path) and os.path.isdir(path):
+                for where, dirs, leaves in os.walk(path):
+                    dirs.sort()
+                    names += [os.path.relpath(os.path.join(where, leaf), job.work) for leaf in sorted(leaves)]
+            elif os.path.lexists(path):
+                names.append(to_path(name))
+        for name in names:
+            path = os.path.join(job.work, name)
+            about = os.lstat(path)
+            text = os.fsencode(name).decode("utf-8", "surrogateescape")
+            if not stat.S_ISREG(about.st_mode) or not is_safe(text):
+                raise Refused(DATA_LOSS, "the job made %s, which is no file with a plain name" % ascii(text)[:200],
+                              "look at what the trainer wrote")
+            digest = digest_file(path)
+            if request.get("adopt") is True:
+                self.blobs.adopt(path, digest)
+            files.append({"name": text, "size": about.st_size, "sha256": digest})
+        return {"files": files}
+
+    def get(self, request):
+        """Sends a file's bytes from an offset on, in frames with "more": true before the last."""
+        job, name, offset = self.job(request), safe_name(text_of(request, "name")), count_of(request, "offset", 0)
+        path = os.path.join(job.work, name)
+        with open(path, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.path.islink(path):
+                raise Refused(DATA_LOSS, "%s is no file" % ascii(name))
+            file.seek(offset)
+            chunk = file.read(CHUNK)
+            while chunk:
+                following = file.read(CHUNK)
+                self.link.send({"id": request.get("id"), "ok": True, "more": bool(following)}, chunk)
+                if not following:
+                    return None
+                chunk = following
+        return {"more": False}
+
+    def drop(self, request):
+        """Forgets a job that is over."""
+        job = self.job(request)
+        held = lock(job.lock_path, True)
+        try:
+            state = job.state()["state"]
+            if state == "running":
+                raise Refused(FAILED_PRECONDITION, "job %s still runs" % job.name, "cancel it first")
+            if state == "lost":
+                self.end_lost(job)
+            self.forget(job.dir)
+            remove(job.lock_path)
+        finally:
+            os.close(held)
+        return {}
+
+    def forget(self, path):
+        if os.path.isdir(path):
+            away = os.path.join(self.base, "trees", "gone.%d.%d" % (os.getpid(), int(time.time() * 1e6)))
+            os.rename(path, away)  # nobody finds half of it
+            shutil.rmtree(away, ignore_errors=True)
+
+    # Housekeeping
+
+    def jobs(self, request):
+        found = []
+        for name in sorted(os.listdir(os.path.join(self.base, "jobs"))):
+            job = Job(self.base, name)
+            if NAME_ID.match(name) and job.exists():
+                spec = read_json(os.path.join(job.dir, "spec.json"))
+                found.append(dict(job.summary(), job=name, created=spec.get("created", 0), about=spec.get("about", "")))
+        return {"jobs": found, "disk_used": self.used()}
+
+    def used(self):
+        total = 0
+        for where, _, leaves in os.walk(self.base):
+            for leaf in leaves:
+                try:
+                    about = os.lstat(os.path.join(where, leaf))
+                except OSError:
+                    continue
+                total += about.st_blocks * 512 // max(about.st_nlink, 1)
+        return total
+
+    def prune(self, request):
+        """Removes finished jobs, and blobs, trees and parts, that were of no use for so many seconds."""
+        before, limit = self.used(), time.time() - count_of(request, "older_seconds")
+        jobs = 0
+        for name in os.listdir(os.path.join(self.base, "jobs")):
+            path = os.path.join(self.base, "jobs", name)
+            job = Job(self.base, name)
+            held = lock(job.lock_path, False) if NAME_ID.match(name) else None
+            if held is not None:
+                try:
+                    state = job.state()
+                    if state["state"] != "running" and max(state.get("ended", 0), self.changed(path)) <= limit:
+                        self.forget(path)
+                        remove(job.lock_path)
+                        jobs += 1
+                    elif state["state"] != "running" and os.path.isdir(path + ".new") and self.changed(path + ".new") <= limit:
+                        self.forget(path + ".new")
+                finally:
+                    os.close(held)
+            elif name.endswith(".new") and self.changed(path) <= limit and not os.path.isdir(path[:-4]):
+                self.forget(path)
+        running = any(job["state"] == "running" for job in self.jobs(request)["jobs"])
+        for name in [] if running else os.listdir(os.path.join(self.base, "trees")):
+            path = os.path.join(self.base, "trees", name)
+            if self.changed(path) <= limit:
+                self.forget(path)
+        for where, _, leaves in os.walk(self.blobs.dir):
+            for leaf in leaves:
+                if self.changed(os.path.join(where, leaf)) <= limit:
+                    remove(os.path.join(where, leaf))
+        for name in os.listdir(self.blobs.parts_dir):
+            path = os.path.join(self.blobs.parts_dir, name)
+            held = lock(path, False) if self.changed(path) <= limit else None
+            if held is not None:
+                remove(path)
+                os.close(held)
+        return {"jobs": jobs, "freed": max(0, before - self.used())}
+
+    @staticmethod
+    def changed(path):
+        try:
+            return os.lstat(path).st_mtime
+        except OSError:
+            return time.time()
+
+    def look(self, request):
+        return probe(self.base, to_path(request.get("python") or ""), to_path(request.get("kolm") or ""))
+
+    # The loop
+
+    def answer(self, request, raw):
+        verbs = {"hello": self.hello, "probe": self.look, "have": self.have, "sync": self.sync, "tree": self.tree,
+                 "create": self.create, "start": self.start, "status": self.status, "follow": self.follow,
+                 "cancel": self.cancel, "results": self.results, "get": self.get, "drop": self.drop, "jobs": self.jobs,
+                 "prune": self.prune}
+        verb = request.get("verb")
+        if self.base is None and verb != "hello":
+            raise Refused(FAILED_PRECONDITION, "hello comes first")
+        if verb == "put":
+            return self.put(request, raw)
+        if verb not in verbs:
+            raise Refused(INVALID_ARGUMENT, "no such verb: %s" % ascii(verb)[:60])
+        given = verbs[verb](request)
+        if given is not None:
+            value, data = given if isinstance(given, tuple) else (given, b"")
+            self.link.send(dict(value, id=request.get("id"), ok=True), data)
+
+    def refuse(self, request, refused):
+        self.link.send({"id": request.get("id"), "ok": False, "code": refused.code, "text": refused.text[:500],
+                        "remedy": refused.remedy[:500]})
+
+    def serve(self):
+        while self.link.pending(IDLE_SECONDS):
+            try:
+                request, raw = self.link.receive()
+            except EOFError:
+                return
+            except Refused as refused:
+                self.refuse({}, refused)
+                return
+            try:
+                self.answer(request, raw)
+            except Refused as refused:
+                self.refuse(request, refused)
+            except BrokenPipeError:
+                return
+            except OSError as error:
+                self.refuse(request, of_error(error, "%s failed there" % request.get("verb")))
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                self.refuse(request, Refused(INVALID_ARGUMENT, "a request that is not understood: %s" % ascii(str(error))))
+
+
+def main(marker):
+    os.umask(0o077)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    link = Link(os.dup(0), os.dup(1))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)  # nothing that is printed by accident becomes a frame
+    os.write(link.fd_out, b"\n" + marker + b"\n")
+    try:
+        Agent(link).serve()
+    except BrokenPipeError:
+        pass
+
+
+if "MARKER" in globals():
+    main(globals()["MARKER"])

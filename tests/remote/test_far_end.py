@@ -1,0 +1,536 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The far end of a remote job: every verb, every defect of what it is sent, and every way to die."""
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import far_end  # noqa: E402
+from far_end import FarEnd, sha  # noqa: E402
+
+ID = "ab" * 16
+OTHER = "cd" * 16
+PYTHON = sys.executable
+
+
+def script(text):
+    """A command that runs Python text in the job's directory."""
+    return [PYTHON, "-I", "-c", text]
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def wait_until(what, seconds=20):
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain")
+        time.sleep(0.01)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.home = os.path.realpath(tempfile.mkdtemp(prefix="kolm-far-"))
+        self.addCleanup(shutil.rmtree, self.home, True)
+        self.ends = []
+
+    def tearDown(self):
+        base = os.path.join(self.home, ".cache", "kolm")
+        if os.path.isdir(os.path.join(base, "jobs")):
+            with FarEnd(self.home) as far:
+                for job in far.ask("jobs")["jobs"]:
+                    far.ask("cancel", job=job["job"])
+        for far in self.ends:
+            far.kill()
+
+    def far(self, **options):
+        far = FarEnd(self.home, **options)
+        self.ends.append(far)
+        return far
+
+    def refused(self, answer, code, word=""):
+        self.assertFalse(answer["ok"], answer)
+        self.assertEqual(answer["code"], code, answer)
+        self.assertIn(word, answer["text"])
+
+    def path(self, *names):
+        return os.path.join(self.home, ".cache", "kolm", *names)
+
+
+class Frames(Case):
+    def test_hello_comes_first_and_its_protocol_counts(self):
+        far = self.far(hello=False)
+        self.refused(far.try_ask("status", job=ID), 9, "hello")
+        self.refused(far.try_ask("hello", protocol=2), 9, "protocol 1")
+        self.assertEqual(far.ask("hello", protocol=1)["dir"], self.path())
+        self.assertEqual(stat.S_IMODE(os.stat(self.path()).st_mode), 0o700)
+
+    def test_what_is_no_request_is_refused_and_the_next_one_is_done(self):
+        far = self.far()
+        for bad in ({"verb": "nothing"}, {"verb": None}, {"verb": ["hello"]}, {"verb": "status"}, {"verb": "status", "job": 7},
+                    {"verb": "status", "job": "../../x"}, {"verb": "status", "job": "a" * 15}, {"verb": "have", "blobs": {}},
+                    {"verb": "have", "blobs": [3]}, {"verb": "have", "blobs": [{"sha256": "x", "size": 1}]},
+                    {"verb": "have", "blobs": [{"sha256": "0" * 64, "size": -1}]},
+                    {"verb": "have", "blobs": [{"sha256": "0" * 64, "size": True}]},
+                    {"verb": "create", "job": ID, "files": [None]}, {"verb": "follow", "job": ID, "since": "0"},
+                    {"verb": "start", "job": ID, "command": []}, {"verb": "start", "job": ID, "command": ["relative"]},
+                    {"verb": "start", "job": ID, "command": ["/bin/true", 3]},
+                    {"verb": "start", "job": ID, "command": ["/bin/true"], "environment": {"A=B": "c"}},
+                    {"verb": "start", "job": ID, "command": ["/bin/true"], "secrets": ["x"]},
+                    {"verb": "hello", "protocol": 1, "dir": "relative"}, {"verb": "prune"}, {"verb": "probe", "python": 3}):
+            far.number += 1
+            text = json.dumps(dict(bad, id=far.number)).encode()
+            far.write(struct.pack(">I", len(text)) + text)
+            answer = far.receive()
+            self.assertFalse(answer["ok"], bad)
+            self.assertTrue(answer["text"])
+        self.assertEqual(far.ask("status", job=ID)["state"], "absent")
+
+    def test_bytes_that_are_no_frame_end_it(self):
+        for bad in (b"\xff\xff\xff\xff", struct.pack(">I", 3) + b"{]x", struct.pack(">I", 2) + b"[]", struct.pack(">I", 2) + b"\xff\xfe",
+                    struct.pack(">I", 14) + b'{"bytes":-100}', struct.pack(">I", 19) + b'{"bytes":999999999}', b"SSH-2.0-hello\r\n" * 3):
+            far = self.far()
+            far.write(bad)
+            answer = far.receive()
+            self.assertEqual((answer["ok"], answer["code"]), (False, 3), bad)
+            self.assertEqual(far.process.wait(), 0)
+        far = self.far()
+        far.write(struct.pack(">I", 100) + b'{"verb"')
+        far.close()
+
+    def test_noise_of_a_login_shell_and_a_strange_home(self):
+        home = os.path.join(self.home, "it's \"a\" home\n$(touch x) \u00e9\u4e2d")
+        os.makedirs(home)
+        noisy = [PYTHON, "-c", "import os,sys;os.write(1,b'Welcome!\\n\\x1b[31m\\0'*50);os.execv(sys.executable,[sys.executable,'-I','-c',%r])"
+                 % far_end.BOOTSTRAP]
+        with FarEnd(home, command=noisy, env={"LC_ALL": "C"}) as far:
+            self.assertEqual(far.base, os.path.join(home, ".cache", "kolm"))
+            far.make(ID, {"train.jsonl": b"{}\n", "model/a b\u00e9.bin": b"x"}, script("print(len(open('train.jsonl').read()))"))
+            state, events = far.follow(ID)
+            self.assertEqual((state["exit"], events), (0, b"3\n"))
+            self.assertEqual([f["name"] for f in far.ask("results", job=ID, names=["model"])["files"]], ["model/a b\u00e9.bin"])
+            self.assertEqual(far.get(ID, "model/a b\u00e9.bin"), b"x")
+        self.assertEqual(os.listdir(self.home), [os.path.basename(home)])
+
+    def test_a_directory_of_ones_own(self):
+        with FarEnd(self.home, hello=False) as far:
+            self.assertEqual(far.ask("hello", protocol=1, dir="~/else where")["dir"], os.path.join(self.home, "else where", "kolm-remote"))
+        with FarEnd(self.home, hello=False, env={"XDG_CACHE_HOME": os.path.join(self.home, "xdg")}) as far:
+            self.assertEqual(far.ask("hello", protocol=1)["dir"], os.path.join(self.home, "xdg", "kolm"))
+        os.chmod(os.path.join(self.home, "xdg", "kolm"), 0o777)
+        with FarEnd(self.home, hello=False, env={"XDG_CACHE_HOME": os.path.join(self.home, "xdg")}) as far:
+            self.refused(far.try_ask("hello", protocol=1), 7, "written by others")
+        with open(os.path.join(self.home, "file"), "w"):
+            pass
+        with FarEnd(self.home, hello=False) as far:
+            self.assertFalse(far.try_ask("hello", protocol=1, dir="~/file")["ok"])
+
+
+class Blobs(Case):
+    def test_only_what_is_missing_is_asked_for(self):
+        far = self.far()
+        small, large, empty = b"small", os.urandom(3000000), b""
+        far.upload({"a": small, "b": large, "c": empty})
+        blobs = [{"sha256": sha(x), "size": len(x)} for x in (small, large, empty)]
+        self.assertEqual(far.ask("have", blobs=blobs)["missing"], [])
+        with open(self.path("blobs", sha(large)[:2], sha(large)), "rb") as file:
+            self.assertEqual(file.read(), large)
+        # A small one that was spoilt (by a crash of the machine) is noticed by the next process.
+        place = self.path("blobs", sha(small)[:2], sha(small))
+        os.chmod(place, 0o600)
+        with open(place, "wb") as file:
+            file.write(b"smalX")
+        with FarEnd(self.home) as again:
+            self.assertEqual([m["sha256"] for m in again.ask("have", blobs=blobs)["missing"]], [sha(small)])
+
+    def test_wrong_bytes_get_no_name(self):
+        far = self.far()
+        digest = sha(b"right")
+        far.put(b"wrong", digest=digest)
+        self.refused(far.try_ask("sync"), 15, digest)
+        self.assertFalse(os.path.exists(self.path("blobs", digest[:2], digest)))
+        far.put(b"right")
+        far.ask("sync")
+        self.assertTrue(os.path.exists(self.path("blobs", digest[:2], digest)))
+
+    def test_bytes_at_the_wrong_place_are_refused_once(self):
+        far = self.far()
+        data = os.urandom(1000)
+        far.put(data, offset=500)
+        far.put(data, offset=600)
+        self.refused(far.try_ask("sync"), 10, "from 500 on")
+        far.ask("sync")
+        far.put(data + b"too long", size=1000, digest=sha(data))
+        self.refused(far.try_ask("sync"), 10)
+        far.put(data)
+        far.ask("sync")
+
+    def test_a_cut_costs_what_was_in_flight(self):
+        data = os.urandom(5000000)
+        digest = sha(data)
+        rng = random.Random(5)
+        at = 0
+        for _ in range(6):
+            far = self.far()
+            missing = far.ask("have", blobs=[{"sha256": digest, "size": len(data)}])["missing"]
+            self.assertGreaterEqual(missing[0]["at"], at)
+            at = missing[0]["at"]
+            stop = min(len(data) - 1, at + rng.randrange(1, 900000))
+            far.send("put", data[at:stop], sha256=digest, size=len(data), offset=at)
+            if rng.random() < 0.5:
+                far.try_ask("sync")
+                at = stop
+            far.kill()
+        far = self.far()
+        start = far.ask("have", blobs=[{"sha256": digest, "size": len(data)}])["missing"][0]["at"]
+        self.assertGreater(start, 0)
+        far.put(data, offset=start)
+        far.ask("sync")
+        self.assertEqual(far.ask("have", blobs=[{"sha256": digest, "size": len(data)}])["missing"], [])
+        self.assertEqual(os.listdir(self.path("parts")), [])
+
+    def test_two_at_once_send_the_same(self):
+        data = os.urandom(400000)
+        one, two = self.far(), self.far()
+        one.send("put", data[:1000], sha256=sha(data), size=len(data), offset=0)
+        one.ask("sync")
+        self.assertEqual(two.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}])["missing"], [{"sha256": sha(data), "at": 0}])
+        two.put(data)
+        two.ask("sync")
+        one.put(data, offset=1000)
+        one.ask("sync")
+        self.assertEqual(one.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}])["missing"], [])
+        self.assertEqual(os.listdir(self.path("parts")), [])
+
+    def test_ten_thousand_small_files(self):
+        far = self.far()
+        files = {"d%d/%d" % (i % 50, i): b"%d" % i for i in range(10000)}
+        far.ask("create", job=ID, files=far.upload(files))
+        self.assertEqual(sum(len(leaves) for _, _, leaves in os.walk(self.path("jobs", ID, "work"))), 10000)
+
+    def test_a_file_that_may_not_grow(self):
+        """A quota: the first write beyond it fails."""
+        far = self.far(preexec=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+                                        resource.setrlimit(resource.RLIMIT_FSIZE, (1000000, 1000000))))
+        data = os.urandom(3000000)
+        far.put(data)
+        self.refused(far.try_ask("sync"), 8, "cannot write")
+        self.refused(far.try_ask("create", job=ID, files=[{"name": "a", "sha256": sha(data), "size": len(data)}]), 5)
+        with FarEnd(self.home) as again:  # with more room it goes on from where it was
+            missing = again.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}])["missing"]
+            self.assertEqual(missing, [{"sha256": sha(data), "at": 1000000}])
+            again.put(data, offset=1000000)
+            again.ask("sync")
+
+    def test_a_disk_without_room_is_told_before_anything_is_sent(self):
+        far = self.far()
+        answer = far.try_ask("have", blobs=[{"sha256": "0" * 64, "size": 1 << 50}])
+        self.refused(answer, 8, "MB are needed")
+        self.assertIn("--prune", answer["remedy"])
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounts need root")
+    def test_a_disk_that_fills_up(self):
+        disk = os.path.join(self.home, "disk")
+        os.mkdir(disk)
+        if subprocess.call(["mount", "-t", "tmpfs", "-o", "size=40m", "none", disk], stderr=subprocess.DEVNULL) != 0:
+            self.skipTest("no mounts here")
+        try:
+            with FarEnd(self.home, env={"XDG_CACHE_HOME": disk}) as far:
+                self.refused(far.try_ask("have", blobs=[{"sha256": "0" * 64, "size": 30 << 20}]), 8)
+                data = os.urandom(4000000)
+                for i in range(20):
+                    far.put(data + b"%d" % i)
+                self.refused(far.try_ask("sync"), 8, "No space left")
+                self.assertIn("backends.remote-ssh.dir", far.try_ask("create", job=ID, files=[])["remedy"])
+                self.assertGreater(far.ask("prune", older_seconds=0)["freed"], 30000000)
+                far.ask("create", job=ID, files=[])
+        finally:
+            subprocess.check_call(["umount", disk])
+
+    def test_unsafe_names(self):
+        far = self.far()
+        entry = far.upload({"a": b"x"})[0]
+        for name in ("", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "a\nb", "a\x00b", "\x7f", "a\udc80", "x" * 256, 3, None):
+            answer = far.try_ask("create", job=ID, files=[dict(entry, name=name)])
+            self.refused(answer, 3)
+            self.refused(far.try_ask("tree", tree=ID, files=[dict(entry, name=name)]), 3)
+        self.refused(far.try_ask("create", job=ID, files=[entry, entry]), 3, "twice")
+        self.assertEqual(far.ask("status", job=ID)["state"], "absent")
+        self.assertEqual(os.listdir(self.path("jobs")), [])
+
+
+class Jobs(Case):
+    def test_a_job_from_start_to_end(self):
+        far = self.far()
+        text = ("import os,sys\nprint('{\"event\":\"log\"}',flush=True)\nos.mkdir('model')\nopen('model/m','w').write('model')\n"
+                "open('result.json','w').write('{}')\nsys.stderr.write('a word')\nprint(sys.argv[1:],flush=True)\nprint('tail',end='')")
+        tree = far.upload({"sub/x": b"prog"})
+        far.ask("tree", tree=OTHER, files=[dict(tree[0], executable=True)])
+        state = far.make(ID, {"job.json": b'{"kind":"train"}'}, script(text) + [{"job": ""}, {"tree": OTHER, "name": "sub/x"}, ["--p=", {"job": "x"}]])
+        self.assertIn(state["state"], ("running", "done"))
+        state, events = far.follow(ID)
+        work = self.path("jobs", ID, "work")
+        self.assertEqual(events.decode(), "{\"event\":\"log\"}\n%s\ntail" % [work, self.path("trees", OTHER, "sub", "x"), "--p=%s/x" % work])
+        self.assertEqual((state["state"], state["exit"], state["signal"], state["errors_tail"]), ("done", 0, 0, "a word"))
+        files = far.ask("results", job=ID, names=["model", "result.json", "predictions.jsonl"], adopt=True)["files"]
+        self.assertEqual([(f["name"], f["size"], f["sha256"]) for f in files], [("model/m", 5, sha(b"model")), ("result.json", 2, sha(b"{}"))])
+        self.assertEqual(far.get(ID, "model/m"), b"model")
+        self.assertEqual(far.get(ID, "model/m", offset=3), b"el")
+        self.assertEqual(far.get(ID, "model/m", offset=5), b"")
+        self.assertEqual(far.ask("have", blobs=[{"sha256": sha(b"model"), "size": 5}])["missing"], [])
+        far.ask("drop", job=ID)
+        self.assertEqual(far.ask("status", job=ID)["state"], "absent")
+        self.assertEqual(os.listdir(self.path("jobs")), [])
+
+    def test_a_large_result_comes_in_order_and_from_any_place(self):
+        far = self.far()
+        far.make(ID, {}, script("import os;open('big','wb').write(bytes(range(251))*20000)"))
+        far.follow(ID)
+        whole = bytes(range(251)) * 20000
+        self.assertEqual(far.get(ID, "big"), whole)
+        for offset in (1, 262144, 262145, len(whole) - 1, len(whole), len(whole) + 5):
+            self.assertEqual(far.get(ID, "big", offset=offset), whole[offset:])
+
+    def test_what_a_job_makes_is_distrusted(self):
+        far = self.far()
+        far.make(ID, {}, script("import os;os.mkdir('model');os.symlink('/etc/passwd','model/l');os.mkdir('other');open('other/a\\nb','w');"
+                                "os.mkdir('third');os.mkfifo('third/f');os.symlink('/etc','etc')"))
+        far.follow(ID)
+        for name in ("model", "other", "third", "etc"):
+            self.refused(far.try_ask("results", job=ID, names=[name]), 15)
+        self.refused(far.try_ask("get", job=ID, name="model/l"), 15)
+        self.refused(far.try_ask("get", job=ID, name="../spec.json"), 3)
+        self.refused(far.try_ask("get", job=ID, name="nothing"), 5)
+
+    def test_secrets_reach_the_program_and_nothing_else(self):
+        far = self.far()
+        secret = "s3cr3t-%d" % random.getrandbits(64)
+        far.make(ID, {}, script("import os,time;open('seen','w').write(str(os.environ.get('TOKEN')=='%s'[::-1]))\n"
+                                "while not os.path.exists('go'): time.sleep(0.01)" % secret[::-1]), secrets={"TOKEN": secret})
+        wait_until(lambda: os.path.exists(self.path("jobs", ID, "work", "seen")))
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/cmdline" % pid, "rb") as file:
+                    self.assertNotIn(secret.encode(), file.read())
+            except OSError:
+                pass
+        for where, _, leaves in os.walk(self.home):
+            for leaf in leaves:
+                with open(os.path.join(where, leaf), "rb") as file:
+                    self.assertNotIn(secret.encode(), file.read(), leaf)
+        with open(self.path("jobs", ID, "work", "go"), "w"):
+            pass
+        self.assertEqual(far.follow(ID)[0]["exit"], 0)
+        self.assertEqual(far.get(ID, "seen"), b"True")
+
+    def test_a_program_that_fails_or_is_not_there(self):
+        far = self.far()
+        far.make(ID, {}, script("import sys;sys.stderr.write('why');sys.exit(7)"))
+        state = far.follow(ID)[0]
+        self.assertEqual((state["exit"], state["errors_tail"]), (7, "why"))
+        far.make(OTHER, {}, ["/nowhere/program"])
+        state = far.follow(OTHER)[0]
+        self.assertEqual((state["state"], state["code"]), ("done", 5))
+        self.assertIn("/nowhere/program", state["text"])
+
+    def test_it_outlives_the_connection_and_is_found_again(self):
+        text = "import os,time\nfor i in range(5):\n  print('line %d'%i,flush=True)\n  while not os.path.exists('go%d'%i): time.sleep(0.01)"
+        far = self.far()
+        far.make(ID, {}, script(text))
+        first = far.ask("follow", job=ID, since=0, wait_ms=20000)
+        self.assertEqual(first.raw, b"line 0\n")
+        far.kill()
+        for i in range(5):
+            with open(self.path("jobs", ID, "work", "go%d" % i), "w"):
+                pass
+            if i == 2:
+                wait_until(lambda: os.path.getsize(self.path("jobs", ID, "events.jsonl")) >= 28)
+        again = self.far()
+        attached = again.ask("create", job=ID, files=[])
+        self.assertTrue(attached["attached"])
+        again.ask("start", job=ID, command=script("print('not again')"))
+        state, events = again.follow(ID, since=first["next"])
+        self.assertEqual((state["exit"], events), (0, b"line 1\nline 2\nline 3\nline 4\n"))
+
+    def test_follow_gives_way_to_the_next_request(self):
+        far = self.far()
+        far.make(ID, {}, script("import signal;signal.pause()"))
+        begun = time.monotonic()
+        far.send("follow", job=ID, since=0, wait_ms=50000)
+        far.send("status", job=ID)
+        self.assertEqual(far.receive()["next"], 0)
+        self.assertEqual(far.receive()["state"], "running")
+        self.assertLess(time.monotonic() - begun, 20)
+
+    def test_cancel_ends_the_whole_tree(self):
+        far = self.far()
+        text = ("import os,subprocess,sys,signal\nsignal.signal(signal.SIGTERM,signal.SIG_IGN)\n"
+                "p=[subprocess.Popen([sys.executable,'-c','import signal;signal.signal(15,signal.SIG_IGN);signal.pause()'],start_new_session=i%2==1,"
+                "env={} if i==3 else None).pid for i in range(4)]\n"
+                "if os.fork()==0:\n  os.setsid()\n  if os.fork()==0:\n    p=[os.getpid()]\n    open('orphan','w').write(str(os.getpid()));signal.pause()\n  os._exit(0)\n"
+                "open('pids','w').write(' '.join(map(str,p+[os.getpid()])))\nos.rename('pids','ready')\nsignal.pause()")
+        far.make(ID, {}, script(text), grace_ms=200)
+        work = self.path("jobs", ID, "work")
+        wait_until(lambda: os.path.exists(os.path.join(work, "ready")) and os.path.exists(os.path.join(work, "orphan"))
+                   and os.path.getsize(os.path.join(work, "orphan")))
+        with open(os.path.join(work, "ready")) as ready, open(os.path.join(work, "orphan")) as orphan:
+            pids = [int(word) for word in (ready.read() + " " + orphan.read()).split()]
+        self.assertEqual(len(pids), 6)
+        state = far.ask("cancel", job=ID)
+        self.assertEqual((state["state"], state["why"]), ("done", "cancelled"))
+        self.assertEqual([pid for pid in pids if alive(pid)], [])
+        self.assertEqual(far.ask("cancel", job=ID)["state"], "done")
+        self.assertEqual(far.ask("cancel", job=OTHER)["state"], "absent")
+
+    def test_cancel_lets_a_trainer_write_its_checkpoint(self):
+        far = self.far()
+        far.make(ID, {}, script("import signal,sys\ndef end(*a):\n  open('checkpoint','w').write('x')\n  sys.exit(1)\n"
+                                "signal.signal(15,end)\nprint('up',flush=True)\nsignal.pause()"))
+        self.assertEqual(far.ask("follow", job=ID, since=0, wait_ms=20000).raw, b"up\n")
+        self.assertEqual(far.ask("cancel", job=ID)["exit"], 1)
+        self.assertEqual(far.get(ID, "checkpoint"), b"x")
+
+    def test_a_limit_of_time(self):
+        far = self.far()
+        far.make(ID, {}, script("import signal;signal.pause()"), limit_ms=300)
+        state = far.follow(ID)[0]
+        self.assertEqual((state["why"], state["signal"]), ("deadline", 15))
+
+    def test_a_job_whose_keeper_was_killed_is_lost_and_starts_again(self):
+        far = self.far()
+        text = "import os,signal\nopen('pid','w').write(str(os.getpid()));os.rename('pid','up')\nif not os.path.exists('again'): signal.pause()\nprint('done')"
+        far.make(ID, {}, script(text))
+        up = self.path("jobs", ID, "work", "up")
+        wait_until(lambda: os.path.exists(up))
+        with open(up) as file:
+            pid = int(file.read())
+        os.kill(far.ask("status", job=ID)["keeper"], signal.SIGKILL)
+        wait_until(lambda: far.ask("status", job=ID)["state"] == "lost")
+        with open(self.path("jobs", ID, "work", "again"), "w"):
+            pass
+        far.ask("start", job=ID, command=script(text))
+        self.assertFalse(alive(pid))
+        state, events = far.follow(ID)
+        self.assertEqual((state["exit"], events), (0, b"done\n"))
+
+    def test_two_start_the_same_job(self):
+        ends = [self.far() for _ in range(4)]
+        entry = ends[0].upload({"a": b"x"})
+        for far in ends:
+            far.send("create", job=ID, files=entry)
+            far.send("start", job=ID, command=script("print('once')"))
+        answers = [(far.receive(), far.receive()) for far in ends]
+        self.assertEqual(sorted(a[0]["attached"] for a in answers), [False, True, True, True])
+        self.assertTrue(all(a[1]["ok"] for a in answers), answers)
+        for far in ends:
+            self.assertEqual(far.follow(ID)[1], b"once\n")
+
+    def test_killed_at_any_time_it_goes_on(self):
+        """The agent dies 25 times at random instants of the same job; what is left is always good for the next."""
+        rng = random.Random(11)
+        data = os.urandom(3000000)
+        files = {"train.jsonl": data, "sub/b": b"small", "job.json": b"{}"}
+        command = script("import hashlib;print(hashlib.sha256(open('train.jsonl','rb').read()).hexdigest(),flush=True);open('out','wb').write(b'o'*300000)")
+        for _ in range(25):
+            far = self.far()
+            killer = subprocess.Popen([PYTHON, "-c", "import os,sys,select;select.select([],[],[],float(sys.argv[2]));os.kill(int(sys.argv[1]),9)",
+                                       str(far.process.pid), str(rng.random() * 0.12)])
+            try:
+                far.make(ID, files, command)
+                far.follow(ID)
+                far.get(ID, "out")
+            except (EOFError, BrokenPipeError):
+                pass
+            killer.wait()
+        far = self.far()
+        far.make(ID, files, command)
+        state, events = far.follow(ID)
+        self.assertEqual((state["exit"], events.decode().strip()), (0, sha(data)))
+        self.assertEqual(far.get(ID, "out"), b"o" * 300000)
+
+    def test_files_of_the_job_are_its_own(self):
+        far = self.far()
+        far.make(ID, {"train.jsonl": b"data"}, script("open('train.jsonl','a').write('more')"))
+        self.assertEqual(far.follow(ID)[0]["exit"], 0)
+        with FarEnd(self.home) as again:
+            self.assertEqual(again.ask("have", blobs=[{"sha256": sha(b"data"), "size": 4}])["missing"], [])
+
+    def test_paths_of_model_files_are_rewritten(self):
+        far = self.far()
+        job = {"kind": "infer", "model_files": [{"name": "a/linear.bin", "path": "/home/me/x", "offset": 7, "size": 1}]}
+        far.ask("create", job=ID, files=far.upload({"job.json": json.dumps(job).encode(), "model/a/linear.bin": b"m"}))
+        with open(self.path("jobs", ID, "work", "job.json")) as file:
+            item = json.load(file)["model_files"][0]
+        self.assertEqual((item["path"], item["offset"]), (self.path("jobs", ID, "work", "model", "a", "linear.bin"), 0))
+        job["model_files"][0]["name"] = "../../x"
+        self.refused(far.try_ask("create", job=OTHER, files=far.upload({"job.json": json.dumps(job).encode()})), 3)
+
+    def test_housekeeping(self):
+        far = self.far()
+        far.make(ID, {"a": b"one"}, script("print(1)"))
+        far.follow(ID)
+        far.make(OTHER, {"a": b"two"}, script("import signal;signal.pause()"))
+        self.assertEqual([(j["job"], j["state"]) for j in far.ask("jobs")["jobs"]], [(ID, "done"), (OTHER, "running")])
+        self.assertEqual(far.ask("prune", older_seconds=3600)["jobs"], 0)
+        self.assertEqual(far.ask("prune", older_seconds=0)["jobs"], 1)
+        self.assertEqual([j["job"] for j in far.ask("jobs")["jobs"]], [OTHER])
+        self.refused(far.try_ask("drop", job=OTHER), 9, "still runs")
+        far.ask("cancel", job=OTHER)
+        far.ask("prune", older_seconds=0)
+        for name in ("jobs", "trees", "parts", "locks"):
+            self.assertEqual(os.listdir(self.path(name)), [], name)
+
+
+class Probe(Case):
+    def test_facts(self):
+        far = self.far()
+        facts = far.ask("probe")
+        self.assertEqual(facts["system"], os.uname().sysname)
+        self.assertGreater(facts["cores"], 0)
+        self.assertGreater(facts["memory_total"], facts["memory_free"])
+        self.assertGreater(facts["disk_free"], 0)
+        self.assertTrue(facts["processor"])
+        self.assertEqual(facts["python"]["version"], "%d.%d.%d" % sys.version_info[:3])
+        self.assertTrue(far.ask("probe", python="/nowhere/python")["python"]["missing"])
+
+    def test_cards_and_packages_by_doubles(self):
+        bin_dir, env_dir = os.path.join(self.home, "bin"), os.path.join(self.home, "venv")
+        os.makedirs(bin_dir)
+        packages = os.path.join(env_dir, "lib", "python3.11", "site-packages")
+        for name in ("torch-2.6.0+cu124.dist-info", "transformers-4.57.1.dist-info", "peft-0.18.0.dist-info", "other-1.dist-info"):
+            os.makedirs(os.path.join(packages, name))
+        os.makedirs(os.path.join(env_dir, "bin"))
+        os.symlink(PYTHON, os.path.join(env_dir, "bin", "python"))
+        with open(os.path.join(bin_dir, "nvidia-smi"), "w") as file:
+            file.write("#!/bin/sh\necho 'GPU-1, NVIDIA H100 80GB HBM3, 81559, 81000, 570.86.15, 9.0'\necho 'GPU-2, NVIDIA A10, [N/A], 22731, 570.86.15, 8.6'\n")
+        with open(os.path.join(bin_dir, "kolm"), "w") as file:
+            file.write("#!/bin/sh\necho 'kolm 9.8.7'\n")
+        for name in os.listdir(bin_dir):
+            os.chmod(os.path.join(bin_dir, name), 0o755)
+        far = self.far(env={"PATH": bin_dir + ":" + os.environ.get("PATH", "/usr/bin:/bin")})
+        facts = far.ask("probe", python=os.path.join(env_dir, "bin", "python"))
+        self.assertEqual([(g["id"], g["total"], g["free"]) for g in facts["gpus"][:2]],
+                         [("GPU-1", 81559 << 20, 81000 << 20), ("GPU-2", None, 22731 << 20)])
+        self.assertEqual(facts["kolm"]["version"], "9.8.7")
+        self.assertLessEqual(set(facts["python"]["packages"]), {"torch", "transformers", "peft"})
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]])
