@@ -37,7 +37,14 @@ class Lines:
         return True
 
     def batch(self, most):
-        """Up to `most` lines: waits for the first, takes others only as far as they are there. [] at the end."""
+        """Up to `most` lines: waits for the first, takes others only as far as they are there. [] at the end only: lines
+        that are empty are none."""
+        while self.rest or not self.ended:
+            if lines := self._take(most):
+                return lines
+        return []
+
+    def _take(self, most):
         while b"\n" not in self.rest and not self.ended:
             if events.stopping():
                 raise cancelled()

@@ -2,6 +2,8 @@
 """The base model as files: whether it is one, what it is made for, and what is wrong with it, before torch is loaded."""
 
 import json
+import math
+import operator
 import os
 import struct
 
@@ -73,7 +75,7 @@ def _config(path):
                                "give the model that it was made for, or a directory written by `kolm export --merge`") from None
         raise TrainerError(NOT_FOUND, f"{path} is not a model: it has no config.json",
                            "give --base a directory in Hugging Face layout") from None
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise TrainerError(DATA_LOSS, f"{file} cannot be read: {e}", "get the base again") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise TrainerError(INVALID_ARGUMENT, f"{file} names no model_type", "give a base that transformers can load")
@@ -87,7 +89,7 @@ def _safetensors(path, names):
     try:
         with open(index, encoding="utf-8") as stream:
             parts = sorted(set(json.load(stream)["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise TrainerError(DATA_LOSS, f"{index} cannot be read: {e}", "get the base again") from None
     for part in parts:
         if not isinstance(part, str) or os.path.basename(part) != part:
@@ -114,14 +116,12 @@ def _check_safetensors(file):
             ends = [0]
             for name, tensor in tensors.items():
                 begin, end = tensor["data_offsets"]
-                count = 1
-                for side in tensor["shape"]:
-                    count *= side
+                count = math.prod(operator.index(side) for side in tensor["shape"])
                 width = _WIDTHS.get(tensor["dtype"])
                 if begin < 0 or end < begin or (width is not None and end - begin != count * width):
                     raise broken(f"the tensor {name} has {end - begin} bytes for the shape {tensor['shape']}")
                 ends.append(end)
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise broken(f"its header cannot be read ({e})") from None
     if not tensors:
         raise broken("it holds no tensors")

@@ -8,20 +8,33 @@ import os
 from .errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND, TrainerError
 from .options import Options
 
+# What job.json may hold: kind of each value, and the values themselves where they are few.
+_KINDS = {"format": int, "kind": str, "task": str, "recipe": str, "seed": int, "effort": str, "labels": int, "options": dict,
+          "model_files": list}
+_VALUES = {"format": (1,), "effort": ("quick", "normal", "high")}
+_OPTION_KINDS = {"base": dict, "trainer": dict, "abstain_micro": int}
+_BASE_KINDS = {"path": str, "name": str, "digest": str}
+_FILE_KINDS = {"name": str, "path": str, "offset": int, "size": int}
+
+
+def _fits(value, kind):
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
 
 class Job:
     def __init__(self, directory):
         self.directory = os.path.abspath(directory)
         self.raw = self._read("job.json")
-        options = self.raw.get("options") or {}
-        base = options.get("base") or {}
+        self._check()
+        options = self.raw.get("options", {})
+        base = options.get("base", {})
         self.kind = self.raw.get("kind")
         self.seed = self.raw.get("seed", 0)
         self.effort = self.raw.get("effort", "normal")
         self.labels = self.raw.get("labels", 0)
         self.base_path, self.base_name, self.base_digest = base.get("path"), base.get("name"), base.get("digest")
         self.abstain = options.get("abstain_micro", 0) / 1e6
-        self.options = Options(options.get("trainer") or {})
+        self.options = Options(options.get("trainer", {}))
         if not self.base_path:
             raise TrainerError(INVALID_ARGUMENT, "job.json names no base model", "pass --base DIR")
 
@@ -31,30 +44,57 @@ class Job:
                 value = json.load(file)
         except OSError as e:
             raise TrainerError(NOT_FOUND, f"cannot read {self.path(name)}: {e.strerror}", "start the job again") from None
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise TrainerError(DATA_LOSS, f"{self.path(name)}: {e}", "start the job again") from None
         if not isinstance(value, dict):
             raise TrainerError(DATA_LOSS, f"{self.path(name)} is not an object", "start the job again")
         return value
+
+    def _check(self):
+        """Every value that is there is of its kind, so that nobody else has to look."""
+        self._kinds(self.raw, _KINDS, "")
+        options = self.raw.get("options", {})
+        self._kinds(options, _OPTION_KINDS, "options.")
+        self._kinds(options.get("base", {}), _BASE_KINDS, "options.base.")
+        for at, file in enumerate(self.raw.get("model_files", [])):
+            where = f"model_files[{at}]"
+            if not isinstance(file, dict) or not _FILE_KINDS.keys() <= file.keys():
+                raise self._defect(where)
+            self._kinds(file, _FILE_KINDS, where + ".")
+        for key, allowed in _VALUES.items():
+            if key in self.raw and self.raw[key] not in allowed:
+                raise self._defect(key)
+
+    def _kinds(self, values, kinds, where):
+        for key in sorted(kinds.keys() & values.keys()):
+            if not _fits(values[key], kinds[key]):
+                raise self._defect(where + key)
+
+    def _defect(self, where):
+        return TrainerError(DATA_LOSS, f"{self.path('job.json')}: {where} is not what this trainer knows",
+                            "start the job again with the kolm that this trainer came with")
 
     def path(self, *names):
         return os.path.join(self.directory, *names)
 
     def rows(self):
         """(id, input, output) of train.jsonl, one at a time."""
-        with open(self.path("train.jsonl"), encoding="utf-8") as file:
+        with open(self.path("train.jsonl"), "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
                     row = json.loads(line)
-                    yield row["id"], row["input"], row["output"]
-                except (ValueError, KeyError, TypeError):
+                    values = row["id"], row["input"], row["output"]
+                    if not all(isinstance(value, str) for value in values):
+                        raise TypeError
+                except (ValueError, KeyError, TypeError, RecursionError):
                     raise TrainerError(DATA_LOSS, f"{self.path('train.jsonl')}, line {number} is not a row",
                                        "start the job again") from None
+                yield values
 
     def model_file(self, name):
         """The bytes of a model file of an infer job."""
         for file in self.raw.get("model_files", []):
-            if file.get("name") == name:
+            if file["name"] == name:
                 with open(file["path"], "rb") as stream:
                     stream.seek(file["offset"])
                     data = stream.read(file["size"])
@@ -70,7 +110,7 @@ class Job:
             while block := file.read(1 << 20):
                 digest.update(block)
         asked = {key: self.raw.get(key) for key in ("task", "recipe", "seed", "effort", "labels")}
-        asked["options"] = {k: v for k, v in (self.raw.get("options") or {}).items() if k != "base"}
+        asked["options"] = {k: v for k, v in self.raw.get("options", {}).items() if k != "base"}
         asked["base"] = self.base_digest
         digest.update(json.dumps([asked, *more], sort_keys=True).encode())
         return digest.hexdigest()
