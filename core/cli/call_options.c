@@ -54,7 +54,9 @@ kit_status cli_verdict(const host_result *result, const char *what, int *out_exi
     if (result->verdict == HOST_OK) return KOLM_OK;
     *out_exit = result->verdict == HOST_CANCELLED ? CLI_EXIT_INTERRUPTED : CLI_EXIT_BACKEND;
     if (result->verdict == HOST_CANCELLED)
-        return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits",
+        return kit_fail(err, KOLM_E_CANCELLED,
+                        result->error.remedy[0] != '\0' ? result->error.remedy
+                                                        : "nothing was written; run the command again when it suits",
                         "interrupted during %s", what);
     char text[600];
     host_verdict_text(result, text, sizeof text);

@@ -4,6 +4,7 @@
 #define KOLM_CLI_CALLS_H
 
 #include "cli/registry.h"
+#include "cli/repro.h"
 
 typedef struct cli_quote {
     bool answered;
@@ -18,8 +19,10 @@ kit_status cli_call_costs(cli_context *context, cli_registry *registry, const ko
 
 /* Called for each step as it is reported. */
 typedef void (*cli_step_fn)(void *user, const kolm_test_step_t *step);
-/* Runs the test slot. The status is that of the call: a test that ran and did not pass is KOLM_OK with passed 0. */
+/* Runs the test slot. The status is that of the call: a test that ran and did not pass is KOLM_OK with passed 0.
+ * *out_repro: whether its trainings gave the same bytes, as far as it says. Warnings go to standard error. */
 kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli_backend *backend, cli_step_fn step,
-                         void *user, kolm_test_result_t *out_result, kolm_error_t *err) KIT_MUST_USE;
+                         void *user, kolm_test_result_t *out_result, cli_repro *out_repro,
+                         kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -5,6 +5,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/registry.h"
+#include "cli/repro.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -121,6 +122,7 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     line(context, "runtime", b->runtime);
     line(context, "found", cli_backend_detail(b, "runtime"));
     print_vram(context, b);
+    line(context, "reproducible", cli_repro_text(cli_repro_known(context, b)));
     line(context, "trains", slot_word(b, b->train, "train"));
     line(context, "answers", slot_word(b, b->infer, "infer"));
     line(context, "airgap", airgap[b->airgap]);
@@ -157,7 +159,8 @@ static int print_as_json(cli_context *context, const cli_registry *registry, con
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
                 kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
-                put_tokens(value, registry, b);
+                put_tokens(value, registry, b) &&
+                kit_json_put_string(value, "reproducible", cli_repro_text(cli_repro_known(context, b)));
     if (!good) {
         cJSON_Delete(value);
         value = NULL;

@@ -10,6 +10,7 @@
 
 typedef struct report {
     cli_context *context;
+    cli_repro repro;
     cJSON *steps; /* with --json */
 } report;
 
@@ -52,9 +53,11 @@ static void on_step(void *user, const kolm_test_step_t *step) {
     cli_print(r->context, "%-9s %-33s %s\n", number, cli_safe(step->title), cli_safe(text));
 }
 
-static int finish(cli_context *context, const cli_backend *backend, const kolm_test_result_t *result, cJSON *steps) {
+static int finish(cli_context *context, const cli_backend *backend, const kolm_test_result_t *result, cJSON *steps,
+                  cli_repro repro) {
     int exit_code = result->passed ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
     if (!steps) {
+        if (repro != CLI_REPRO_UNKNOWN) cli_print(context, "%-9s %s\n", "[repro]", cli_repro_text(repro));
         const char *verdict =
             result->passed ? cli_styled(context, CLI_GREEN, "PASS") : cli_styled(context, CLI_RED, "FAIL");
         cli_print(context, "%s     %s\n", verdict, cli_safe(result->summary));
@@ -64,7 +67,10 @@ static int finish(cli_context *context, const cli_backend *backend, const kolm_t
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.test/1") &&
                 kit_json_put_string(value, "backend", backend->name) &&
                 kit_json_put_bool(value, "passed", result->passed != 0) &&
-                kit_json_put_string(value, "summary", result->summary) && kit_json_put(value, "steps", steps);
+                kit_json_put_string(value, "summary", result->summary) &&
+                (repro == CLI_REPRO_UNKNOWN ? kit_json_put_null(value, "reproducible")
+                                            : kit_json_put_bool(value, "reproducible", repro == CLI_REPRO_SAME)) &&
+                kit_json_put(value, "steps", steps);
     if (!good) {
         cJSON_Delete(value);
         value = NULL;
@@ -102,10 +108,16 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
 }
 
 int cli_compute_test(cli_context *context, int argc, char **argv) {
+    bool repro = false;
+    const cli_option options[] = {
+        {"repro", 0, CLI_FLAG, &repro, NULL, "the test fails unless the backend trained twice to the same bytes"}};
     const cli_syntax syntax = {.command = "kolm compute test",
                                .words = "NAME",
                                .summary = "Proves a backend before it is needed.",
-                               .notes = "Exit code 5 when the test does not pass.",
+                               .notes = "Exit code 5 when the test does not pass. Whether two trainings gave the same "
+                                        "bytes is kept for `kolm compute info` and for receipts.",
+                               .options = options,
+                               .option_count = 1,
                                .min_words = 1,
                                .max_words = 1,
                                .words_out = argv};
@@ -121,11 +133,13 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK) status = check(context, registry, argv[0], &backend, &exit_code, &err);
     if (status == KOLM_OK) {
         if (context->json) r.steps = cJSON_CreateArray();
-        status = cli_call_test(context, registry, backend, on_step, &r, &result, &err);
+        status = cli_call_test(context, registry, backend, on_step, &r, &result, &r.repro, &err);
         exit_code = cli_interrupted() ? CLI_EXIT_INTERRUPTED : CLI_EXIT_BACKEND;
     }
     if (status == KOLM_OK) {
-        exit_code = finish(context, backend, &result, r.steps);
+        if (result.passed) cli_repro_keep(context, backend, r.repro);
+        exit_code = finish(context, backend, &result, r.steps, r.repro);
+        if (exit_code == CLI_EXIT_OK && repro && r.repro != CLI_REPRO_SAME) exit_code = CLI_EXIT_BACKEND;
     } else {
         if (backend && !context->json)
             cli_print(context, "%s     %s\n", cli_styled(context, CLI_RED, "FAIL"), backend->name);

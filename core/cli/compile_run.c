@@ -29,6 +29,26 @@ static void print_airgap(compile *c) {
                               "nothing enforces it\n");
 }
 
+/* The same rows, base, options and backend: the same work, whose checkpoint may be there. */
+static kit_status go_on(compile *c, kolm_error_t *err) {
+    const compile_request *r = &c->request;
+    kit_buf text = {0};
+    char key[KIT_SHA256_HEX];
+    bool found = false;
+    if (strcmp(c->recipe, "linear") == 0) return KOLM_OK; /* a matter of seconds */
+    kit_buf_fmt(&text, "%s\n%s\n%s\n%s\n%s\n%llu\n%u\n", c->choice->backend->name, c->recipe, r->effort,
+                c->data.train_sha256, c->base.digest, (unsigned long long)r->seed.value, c->threads);
+    kit_status status = c->trainer != NULL ? kit_json_canonical(c->trainer, &text, err) : KOLM_OK;
+    if (status == KOLM_OK) status = kit_buf_ok(&text, err);
+    if (status == KOLM_OK) status = kit_sha256_bytes(text.data, text.length, key, err);
+    if (status == KOLM_OK) status = job_directory_go_on(&c->job, key, &found, err);
+    kit_buf_free(&text);
+    if (status == KOLM_OK && found && !c->context->json && !r->quiet)
+        cli_print(c->context,
+                  "[trainer]     an earlier run of this job was not finished: going on from its checkpoint\n");
+    return status;
+}
+
 kit_status compile_train(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     const cli_backend *backend = c->choice->backend;
@@ -49,6 +69,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     };
     c->exit_code = CLI_EXIT_INTERNAL;
     KIT_TRY(job_describe(c->job.job, &job, err));
+    KIT_TRY(go_on(c, err));
     c->exit_code = CLI_EXIT_BACKEND;
     c->progress = (cli_progress){.label = "[trainer]"};
     cli_calling calling;

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/compile.h"
 #include "cli/output.h"
+#include "cli/repro.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
@@ -179,11 +180,13 @@ static cJSON *make_parameters(const compile *c) {
 
 static cJSON *make_measured(const compile *c) {
     cJSON *object = cJSON_CreateObject();
-    bool good = kit_json_put_u64(object, "train_ms", (uint64_t)c->trained.wall_ms) &&
-                kit_json_put_u64(object, "answer_ms", (uint64_t)c->answered.wall_ms) &&
-                kit_json_put_u64(object, "answers", score_rows(c->answers)) &&
-                kit_json_put_u64(object, "peak_memory_bytes", c->trained.peak_memory_bytes) &&
-                kit_json_put_u64(object, "threads", c->threads);
+    bool good =
+        kit_json_put_u64(object, "train_ms", (uint64_t)c->trained.wall_ms) &&
+        kit_json_put_u64(object, "answer_ms", (uint64_t)c->answered.wall_ms) &&
+        kit_json_put_u64(object, "answers", score_rows(c->answers)) &&
+        kit_json_put_u64(object, "peak_memory_bytes", c->trained.peak_memory_bytes) &&
+        kit_json_put_u64(object, "threads", c->threads) &&
+        kit_json_put_string(object, "reproducibility", cli_repro_text(cli_repro_known(c->context, c->choice->backend)));
     if (good) return object;
     cJSON_Delete(object);
     return NULL;

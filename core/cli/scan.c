@@ -2,6 +2,7 @@
 /* The one file between the verbs and the host: scans for backends, detects them, asks their cost, runs their test. */
 #include "cli/calls.h"
 #include "cli/detections.h"
+#include "cli/output.h"
 #include "cli/plugin_policy.h"
 #include "host/host.h"
 
@@ -413,9 +414,25 @@ kit_status cli_call_costs(cli_context *context, cli_registry *registry, const ko
 }
 
 typedef struct step_user {
+    cli_context *context;
     cli_step_fn step;
     void *user;
+    cli_repro repro;
 } step_user;
+
+static void pass_log(void *user, uint32_t level, const char *text) {
+    const step_user *s = user;
+    if (level >= KOLM_LOG_WARNING) cli_warn(s->context, "%s", cli_safe(text));
+}
+
+static void note_metric(void *user, const char *name, double value) {
+    step_user *s = user;
+    if (strcmp(name, "test.reproducible") != 0) return;
+    if (value < 1)
+        s->repro = CLI_REPRO_DIFFERENT;
+    else if (s->repro == CLI_REPRO_UNKNOWN)
+        s->repro = CLI_REPRO_SAME;
+}
 
 static void pass_step(void *user, const kolm_test_step_t *step) {
     const step_user *s = user;
@@ -423,9 +440,9 @@ static void pass_step(void *user, const kolm_test_step_t *step) {
 }
 
 kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli_backend *backend, cli_step_fn step,
-                         void *user, kolm_test_result_t *out_result, kolm_error_t *err) {
-    step_user passed = {step, user};
-    host_events events = {.user = &passed, .test_step = pass_step};
+                         void *user, kolm_test_result_t *out_result, cli_repro *out_repro, kolm_error_t *err) {
+    step_user passed = {.context = context, .step = step, .user = user};
+    host_events events = {.user = &passed, .log = pass_log, .metric = note_metric, .test_step = pass_step};
     host_call_options options = call_options(context, registry);
     long threads = sysconf(_SC_NPROCESSORS_ONLN);
     options.events = &events;
@@ -437,6 +454,7 @@ kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli
     }
     if (status == KOLM_OK && result->verdict == HOST_OK) {
         *out_result = result->test;
+        *out_repro = passed.repro;
     } else if (status == KOLM_OK) {
         char text[320];
         host_verdict_text(result, text, sizeof text);

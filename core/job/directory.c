@@ -12,7 +12,45 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#define KEY_FILE "resume-key"
+#define CHECKPOINT_PREFIX "checkpoint-"
+#define CHECKPOINT_SECONDS (14 * 24 * 3600)
+
+static bool looks_like_key(const char *text) {
+    return strlen(text) == KIT_SHA256_HEX - 1 && strspn(text, "0123456789abcdef") == KIT_SHA256_HEX - 1;
+}
+
+/* Puts job/checkpoint of the job at path aside as ROOT/checkpoint-KEY, if it says what work it did. Whatever fails here
+ * costs only time: the work is then done from its beginning. */
+static void save_checkpoint(const char *path) {
+    kit_buf file = {0}, key = {0}, from = {0}, to = {0};
+    const char *slash = strrchr(path, '/');
+    kit_buf_fmt(&file, "%s/private/" KEY_FILE, path);
+    kit_buf_fmt(&from, "%s/job/checkpoint", path);
+    if (!file.failed && !from.failed && slash != NULL && access(from.data, F_OK) == 0 &&
+        kit_read_file(file.data, KIT_SHA256_HEX, &key, NULL) == KOLM_OK && looks_like_key(kit_buf_text(&key))) {
+        kit_buf_fmt(&to, "%.*s/" CHECKPOINT_PREFIX "%s", (int)(slash - path), path, key.data);
+        if (!to.failed && kit_remove_tree(to.data, NULL) == KOLM_OK) (void)!rename(from.data, to.data);
+    }
+    kit_buf_free(&file);
+    kit_buf_free(&key);
+    kit_buf_free(&from);
+    kit_buf_free(&to);
+}
+
+static void forget_old_checkpoint(const char *root, const char *name) {
+    struct stat info;
+    char *path = NULL;
+    if (kit_path_join(root, name, &path, NULL) == KOLM_OK && lstat(path, &info) == 0 &&
+        time(NULL) - info.st_mtime > CHECKPOINT_SECONDS) {
+        kit_status ignored = kit_remove_tree(path, NULL);
+        (void)ignored;
+    }
+    free(path);
+}
 
 static bool looks_like_id(const char *name) {
     return strlen(name) == 16 && strspn(name, "0123456789abcdef") == 16;
@@ -24,6 +62,8 @@ static void remove_dead(const char *root) {
     DIR *listing = opendir(root);
     if (listing == NULL) return;
     for (struct dirent *entry = readdir(listing); entry != NULL; entry = readdir(listing)) {
+        if (strncmp(entry->d_name, CHECKPOINT_PREFIX, strlen(CHECKPOINT_PREFIX)) == 0)
+            forget_old_checkpoint(root, entry->d_name);
         bool lock = entry->d_name[0] == '.' && strlen(entry->d_name) == 17 && looks_like_id(entry->d_name + 1);
         if (!lock && !looks_like_id(entry->d_name)) continue;
         const char *id = entry->d_name + (lock ? 1 : 0);
@@ -34,6 +74,7 @@ static void remove_dead(const char *root) {
         if (dead) {
             kit_buf directory = {0};
             kit_buf_fmt(&directory, "%s/%s", root, id);
+            if (!directory.failed) save_checkpoint(directory.data);
             if (!directory.failed && kit_remove_tree(directory.data, NULL) == KOLM_OK) unlink(path.data);
             kit_buf_free(&directory);
         }
@@ -89,6 +130,7 @@ kit_status job_directory_make(const char *root, job_directory *out_directory, ko
 }
 
 void job_directory_close(job_directory *directory, bool keep) {
+    if (!keep && directory->path != NULL) save_checkpoint(directory->path);
     bool gone = keep || directory->path == NULL || kit_remove_tree(directory->path, NULL) == KOLM_OK;
     /* What could not be removed is left to the next job under this root, which takes the lock when this process is
      * gone. */
@@ -99,6 +141,26 @@ void job_directory_close(job_directory *directory, bool keep) {
     free(directory->job);
     free(directory->private);
     *directory = (job_directory){.lock_fd = -1};
+}
+
+kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA256_HEX], bool *out_found,
+                               kolm_error_t *err) {
+    char *file = NULL;
+    kit_buf from = {0}, to = {0};
+    *out_found = false;
+    KIT_TRY(kit_path_join(directory->private, KEY_FILE, &file, err));
+    kit_status status = kit_write_file(file, 0600, key, strlen(key), err);
+    free(file);
+    kit_buf_fmt(&from, "%.*s" CHECKPOINT_PREFIX "%s", (int)(strlen(directory->path) - strlen(directory->id)),
+                directory->path, key);
+    kit_buf_fmt(&to, "%s/checkpoint", directory->job);
+    if (status == KOLM_OK) status = kit_buf_ok(&from, err);
+    if (status == KOLM_OK) status = kit_buf_ok(&to, err);
+    /* Of two at once one gets it, and the other begins at the beginning. */
+    *out_found = status == KOLM_OK && rename(from.data, to.data) == 0;
+    kit_buf_free(&from);
+    kit_buf_free(&to);
+    return status;
 }
 
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) {

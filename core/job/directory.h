@@ -9,6 +9,9 @@
  * ROOT/ID/private   what it never sees: heldout.jsonl, scratch of the preparation
  * ROOT/.ID          held (flock) by the kolm that owns the job; the kernel lets go of it when that kolm dies
  *
+ * ROOT/checkpoint-KEY   what a backend left in job/checkpoint of a job that did not end well: the next job with the same
+ *                   KEY begins with it (job_directory_go_on). Forgotten after fourteen days
+ *
  * ID is random. Directories are 0700. job_directory_make removes the leftovers of dead owners under the same root.
  */
 
@@ -28,6 +31,11 @@ typedef struct job_directory {
 kit_status job_directory_make(const char *root, job_directory *out_directory, kolm_error_t *err) KIT_MUST_USE;
 /* Removes everything unless keep (see job_directory_keep); frees. Fine on {.lock_fd = -1}. */
 void job_directory_close(job_directory *directory, bool keep);
+/* Says which work this job does: key is 64 hex digits, the same for the same work. When an earlier job of the same work
+ * left a checkpoint it is moved to job/checkpoint, and *out_found is true. From now on a checkpoint that is there when the
+ * job is removed, by its owner or, after its owner's death, by somebody else, is put aside for the next one. */
+kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA256_HEX], bool *out_found,
+                               kolm_error_t *err) KIT_MUST_USE;
 /* Renames the directory to ROOT/kept-ID, which nobody cleans up; directory->path follows. Then close with keep. */
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
 

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether a backend repeats bit for bit: measured by its own test, kept with the versions that it holds for. */
+#ifndef KOLM_CLI_REPRO_H
+#define KOLM_CLI_REPRO_H
+
+#include "cli/context.h"
+#include "cli/registry.h"
+
+/*
+ * A test that trains the same twice sends the metric test.reproducible: 1 when the bytes were the same, 0 when not (of
+ * several the least counts). HOME/cache/reproducible.json keeps it per backend, and forgets it when the backend, or
+ * the runtime that detect reports, is of another version: it was measured with those.
+ */
+typedef enum cli_repro { CLI_REPRO_UNKNOWN, CLI_REPRO_SAME, CLI_REPRO_DIFFERENT } cli_repro;
+
+/* Only HOME is written; a failure is forgotten, as with every cache. */
+void cli_repro_keep(cli_context *context, const cli_backend *backend, cli_repro measured);
+cli_repro cli_repro_known(cli_context *context, const cli_backend *backend);
+/* "measured: the same bytes twice", "measured: different bytes" or "not measured": for people and for receipts. Static.
+ */
+const char *cli_repro_text(cli_repro repro);
+
+#endif
