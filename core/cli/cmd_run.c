@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/model.h"
 #include "cli/options.h"
+#include "cli/serve.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define INPUT_MAX (16u << 20)
@@ -25,7 +27,8 @@ typedef struct stream {
     kit_status feed_status, print_status;
     kolm_error_t feed_error, print_error;
     kit_buf shown; /* of the thread that prints */
-    uint64_t answers;
+    uint64_t asked, answers;
+    bool served;      /* to_backend is a socket: its end is said by shutting it */
     bool feeder_left; /* it still waits for a line, and uses this */
 } stream;
 
@@ -94,8 +97,10 @@ static kit_status plain_question(const char *where, const char *line, size_t len
 }
 
 /* The backend may stop reading before the end (it failed, or the user stopped it): that is told by its verdict. */
-static kit_status send(stream *s, kit_buf *out, bool *out_gone) {
+static kit_status send_questions(stream *s, kit_buf *out, bool *out_gone) {
     kolm_error_t err = KIT_ERROR_INIT;
+    for (size_t i = 0; i < out->length; i++)
+        s->asked += out->data[i] == '\n';
     if (kit_write_all(s->to_backend, kit_buf_text(out), out->length, &err) != KOLM_OK) *out_gone = true;
     kit_buf_clear(out);
     return KOLM_OK;
@@ -124,11 +129,11 @@ static kit_status feed_lines(stream *s, kit_buf *out) {
                               : plain_question("standard input, line", line, length, number, out, &s->feed_error);
         /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
         if (out->length > 32768 || !kit_lines_ready(lines)) {
-            kit_status sent = send(s, out, &gone);
+            kit_status sent = send_questions(s, out, &gone);
             (void)sent;
         }
     }
-    if (!gone) status = send(s, out, &gone) == KOLM_OK ? status : KOLM_E_UNKNOWN;
+    if (!gone) status = send_questions(s, out, &gone) == KOLM_OK ? status : KOLM_E_UNKNOWN;
     kit_lines_close(lines);
     return status;
 }
@@ -140,12 +145,13 @@ static void *feed(void *user) {
     if (s->text_count > 0) {
         for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++)
             s->feed_status = plain_question("TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
-        kit_status sent = send(s, &out, &gone);
+        kit_status sent = send_questions(s, &out, &gone);
         (void)sent;
     } else {
         s->feed_status = feed_lines(s, &out);
     }
     kit_buf_free(&out);
+    if (s->served) shutdown(s->to_backend, SHUT_WR);
     close(s->to_backend);
     return NULL;
 }
@@ -232,24 +238,75 @@ static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out
     return s->print_status;
 }
 
+/* The same with a model that is warm already: one socket instead of two pipes. */
+static kit_status ask_server(stream *s, int fd, int *out_exit, kolm_error_t *err) {
+    pthread_t feeder;
+    *out_exit = CLI_EXIT_BACKEND;
+    s->served = true;
+    s->from_backend = fd;
+    s->to_backend = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (s->to_backend < 0 || pthread_create(&feeder, NULL, feed, s) != 0)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "cannot start a thread");
+    print_answers(s);
+    pthread_join(feeder, NULL);
+    if (s->feed_status != KOLM_OK) {
+        *out_exit = CLI_EXIT_DATA;
+        *err = s->feed_error;
+        return s->feed_status;
+    }
+    if (s->print_status != KOLM_OK) *err = s->print_error;
+    if (s->print_status == KOLM_OK && s->answers < s->asked)
+        return kit_fail(err, KOLM_E_UNAVAILABLE, "ask again; without a server kolm answers by itself",
+                        "the server of this model ended after %llu of %llu answers", (unsigned long long)s->answers,
+                        (unsigned long long)s->asked);
+    return s->print_status;
+}
+
 typedef struct run_request {
     const char *backend, *base;
-    bool jsonl, airgap;
+    bool jsonl, airgap, serve;
+    cli_number idle;
     char **words;
     size_t word_count;
 } run_request;
 
+static void say_ready(cli_context *context, const char *socket_path) {
+    cli_print(context, "[serve]       %s\n", cli_safe(socket_path));
+    fflush(stdout);
+}
+
+/* Whether somebody keeps this model warm, in the way that was asked for: then the question goes there. */
+static bool ask_warm(cli_context *context, const run_request *r, stream *s, kit_status *out_status, int *out_exit,
+                     kolm_error_t *err) {
+    artifact *a = NULL;
+    cli_served served = {.fd = -1};
+    if (r->serve || artifact_open(r->words[0], &a, NULL) != KOLM_OK) return false;
+    cli_serve_connect(context, artifact_manifest_sha256(a), &served);
+    artifact_close(a);
+    bool fits = served.fd >= 0 && (!r->airgap || served.airgap) &&
+                (r->backend == NULL || strcmp(r->backend, served.backend) == 0);
+    if (fits) *out_status = ask_server(s, served.fd, out_exit, err);
+    if (!fits && served.fd >= 0) close(served.fd);
+    return fits;
+}
+
 static kit_status run_model(cli_context *context, const run_request *r, stream *s, int *out_exit, kolm_error_t *err) {
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
-    kit_status status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
+    kit_status status = KOLM_OK;
+    if (ask_warm(context, r, s, &status, out_exit, err)) return status;
+    status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_VERIFY;
         status = cli_model_may_run(context, &model, err);
     }
     if (status == KOLM_OK)
         status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
-    if (status == KOLM_OK) status = ask(s, &answering, r->airgap, out_exit, err);
+    if (status == KOLM_OK && r->serve)
+        status = cli_serve(context, &model, &answering, r->airgap, r->idle.value, say_ready, out_exit, err);
+    else if (status == KOLM_OK)
+        status = ask(s, &answering, r->airgap, out_exit, err);
     cli_answering_end(&answering);
     cli_model_close(&model);
     return status;
@@ -260,6 +317,9 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     const cli_option options[] = {
         {"jsonl", 0, CLI_FLAG, &r.jsonl, NULL, "questions are JSON lines {\"id\", \"input\"}, answers too"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
+        {"serve", 0, CLI_FLAG, &r.serve, NULL,
+         "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
+        {"idle", 0, CLI_U64, &r.idle, "SECONDS", "with --serve: end when nobody asked for so long"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"airgap", 0, CLI_FLAG, &r.airgap, NULL, "no network for the backend, enforced by the kernel"},
     };
@@ -281,6 +341,9 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     context->json_lines = true; /* an error too, since answers may stand before it */
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
+    if (r.serve && r.word_count > 1)
+        return cli_usage_error(context, syntax.command, "--serve takes no TEXT: ask with another `kolm run`");
+    if (r.idle.set && !r.serve) return cli_usage_error(context, syntax.command, "--idle needs --serve");
     /* The feeder may outlive this function when it waits for a terminal: what it uses must too. */
     stream *s = calloc(1, sizeof *s);
     kolm_error_t err = KIT_ERROR_INIT;

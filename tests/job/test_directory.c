@@ -177,6 +177,65 @@ START_TEST(the_job_of_a_dead_owner_is_removed_and_that_of_a_living_one_is_not) {
 }
 END_TEST
 
+#define KEY "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define OTHER_KEY "f123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+/* A job of work KEY whose backend left a checkpoint with this text. */
+static void make_interrupted(job_directory *d, const char *text) {
+    bool found = true;
+    char path[256];
+    make(d);
+    ck_assert_int_eq(job_directory_go_on(d, KEY, &found, &err), KOLM_OK);
+    ck_assert(!found);
+    kit_format(path, sizeof path, "%s/checkpoint", d->job);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    kit_format(path, sizeof path, "%s/checkpoint/state", d->job);
+    ck_assert_int_eq(kit_write_file(path, 0600, text, strlen(text), &err), KOLM_OK);
+}
+
+START_TEST(the_next_job_of_the_same_work_begins_with_the_checkpoint) {
+    job_directory d;
+    bool found = false;
+    kit_buf text = {0};
+    char path[256];
+    make_interrupted(&d, "step 7");
+    job_directory_close(&d, false);
+    make(&d);
+    ck_assert_int_eq(job_directory_go_on(&d, KEY, &found, &err), KOLM_OK);
+    ck_assert(found);
+    kit_format(path, sizeof path, "%s/checkpoint/state", d.job);
+    ck_assert_int_eq(kit_read_file(path, 100, &text, &err), KOLM_OK);
+    ck_assert_str_eq(kit_buf_text(&text), "step 7");
+    kit_buf_free(&text);
+    /* Done this time: the backend removed it, and so nothing is put aside. */
+    kit_format(path, sizeof path, "%s/checkpoint", d.job);
+    ck_assert_int_eq(kit_remove_tree(path, &err), KOLM_OK);
+    job_directory_close(&d, false);
+    ck_assert_uint_eq(entries(), 0);
+}
+END_TEST
+
+START_TEST(the_checkpoint_of_a_dead_owner_is_found_and_that_of_other_work_is_not) {
+    char lock[200];
+    job_directory dead, d;
+    bool found = true;
+    make_interrupted(&dead, "step 9");
+    /* As if its owner had been killed: the lock is free, and all is still there. */
+    kit_copy(lock, sizeof lock, dead.lock_path);
+    close(dead.lock_fd);
+    dead.lock_fd = -1;
+    job_directory_close(&dead, true);
+    make(&d);
+    ck_assert_int_eq(job_directory_go_on(&d, OTHER_KEY, &found, &err), KOLM_OK);
+    ck_assert(!found);
+    job_directory_close(&d, false);
+    make(&d);
+    ck_assert_int_eq(job_directory_go_on(&d, KEY, &found, &err), KOLM_OK);
+    ck_assert(found && !exists(lock));
+    job_directory_close(&d, false);
+}
+END_TEST
+
 START_TEST(whatever_a_kill_left_is_removed_and_nothing_else) {
     ck_assert_int_eq(kit_mkdirs(root, 0700, &err), KOLM_OK);
     /* Killed between the lock and the directory; between the directory and its parts; a directory without a lock. */
@@ -373,6 +432,8 @@ int main(void) {
     tcase_add_test(tests, two_jobs_do_not_meet);
     tcase_add_test(tests, a_kept_job_stays);
     tcase_add_test(tests, the_job_of_a_dead_owner_is_removed_and_that_of_a_living_one_is_not);
+    tcase_add_test(tests, the_next_job_of_the_same_work_begins_with_the_checkpoint);
+    tcase_add_test(tests, the_checkpoint_of_a_dead_owner_is_found_and_that_of_other_work_is_not);
     tcase_add_test(tests, whatever_a_kill_left_is_removed_and_nothing_else);
     tcase_add_test(tests, many_at_once_take_nothing_from_each_other);
     tcase_add_test(tests, a_place_that_cannot_be_had_is_named);

@@ -379,7 +379,7 @@ static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
     /* Runtimes of accelerators like to crash, or to hang, while they are taken down. What was done stays done. */
     bool after = w->how.si_code != CLD_EXITED || w->stop == STOPPED_LINGER;
     if (w->result != NULL && w->error.code == KOLM_OK && (clean || after)) {
-        if (!clean) say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
+        if (!clean && w->stop != STOPPED_CANCEL) say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
         *out_result = w->result;
         w->result = NULL;
         return KOLM_OK;

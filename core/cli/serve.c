@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server of one model: many clients, one backend process, answers in the order of the questions. */
+#include "cli/serve.h"
+
+#include "cli/cli.h"
+#include "kolm/kit/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define CLIENTS_MAX 64
+#define LINE_MAX (16u << 20)
+#define WAITING_MAX 256        /* questions of one client that are not answered yet: then its next ones wait */
+#define PENDING_MAX (1u << 20) /* bytes on their way to the backend, above which no client is read */
+#define LOOK_MS 500            /* how often the flag of interruption is looked at */
+
+/* ---- Where */
+
+static kit_status own_directory(const char *path, kolm_error_t *err) {
+    struct stat info;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) return kit_fail_errno(err, errno, "cannot create %s", path);
+    if (lstat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (S_ISDIR(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 077) == 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it", "%s is not a directory of yours alone", path);
+}
+
+/* The path of the socket without its suffix; the directory is made when make is true, and checked in any case. */
+static kit_status find_place(cli_context *context, const char *manifest_sha256, bool make, kit_buf *out,
+                             kolm_error_t *err) {
+    store_home *home = NULL;
+    char *directory = NULL;
+    struct sockaddr_un address;
+    KIT_TRY(cli_home(context, &home, err));
+    if (make) KIT_TRY(store_home_create(home, err));
+    KIT_TRY(store_home_file(home, "run", &directory, err));
+    kit_buf path = {0};
+    kit_buf_str(&path, directory);
+    free(directory);
+    if (path.length + sizeof "/.sock" + 32 > sizeof address.sun_path) {
+        kit_buf_clear(&path);
+        kit_buf_fmt(&path, "/tmp/kolm-run-%ld", (long)geteuid());
+    }
+    kit_status status = kit_buf_ok(&path, err);
+    if (status == KOLM_OK && (make || access(path.data, F_OK) == 0)) status = own_directory(path.data, err);
+    kit_buf_fmt(out, "%s/%.32s", kit_buf_text(&path), manifest_sha256);
+    kit_buf_free(&path);
+    return status == KOLM_OK ? kit_buf_ok(out, err) : status;
+}
+
+static void address_of(const char *place, struct sockaddr_un *out) {
+    memset(out, 0, sizeof *out);
+    out->sun_family = AF_UNIX;
+    kit_format(out->sun_path, sizeof out->sun_path, "%s.sock", place);
+}
+
+/* ---- The asking side */
+
+/* One byte at a time: what follows the greeting belongs to the answers. */
+static bool read_greeting(int fd, cli_served *out) {
+    char line[256];
+    size_t length = 0;
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    while (length < sizeof line - 1 && poll(&wait, 1, 2000) == 1 && read(fd, line + length, 1) == 1 &&
+           line[length] != '\n')
+        length++;
+    cJSON *greeting = NULL;
+    const char *backend = NULL;
+    uint64_t version = 0;
+    bool good = kit_json_parse(line, length, &greeting, NULL) == KOLM_OK &&
+                kit_json_get_u64(greeting, "kolm", &version) && version == 1 &&
+                kit_json_get_string(greeting, "backend", &backend) &&
+                kit_json_get_bool(greeting, "airgap", &out->airgap);
+    if (good) kit_copy(out->backend, sizeof out->backend, backend);
+    cJSON_Delete(greeting);
+    return good;
+}
+
+void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_served *out_served) {
+    kit_buf place = {0};
+    struct sockaddr_un address;
+    *out_served = (cli_served){.fd = -1};
+    if (find_place(context, manifest_sha256, false, &place, NULL) == KOLM_OK) {
+        address_of(place.data, &address);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
+            read_greeting(fd, out_served))
+            out_served->fd = fd;
+        else if (fd >= 0)
+            close(fd);
+    }
+    kit_buf_free(&place);
+}
+
+/* ---- The server */
+
+typedef struct client {
+    int fd; /* -1: this place is free */
+    uint64_t number;
+    kit_buf in, out;
+    uint64_t waiting; /* questions without an answer yet */
+    bool no_more;     /* has shut its side, or made a mistake */
+} client;
+
+typedef struct question {
+    uint64_t client; /* its number; gone when nobody has it */
+    char *id;
+    struct question *next;
+} question;
+
+typedef struct server {
+    cli_context *context;
+    cli_answering *answering;
+    bool airgap;
+    int listener;
+    client clients[CLIENTS_MAX];
+    uint64_t last_number;
+    question *first, *last; /* in the order of the backend's answers */
+    int to_backend, from_backend;
+    kit_buf pending, answers;
+    int64_t asked_at; /* monotonic ms of the last life sign of a client */
+    /* of the thread that waits for the backend */
+    int question_read, answer_write, exit_code;
+    kit_status status;
+    kolm_error_t error;
+} server;
+
+static void *wait_for_backend(void *user) {
+    server *s = user;
+    s->status = cli_answering_run(s->context, s->answering, s->airgap, s->question_read, s->answer_write, &s->exit_code,
+                                  &s->error);
+    close(s->question_read);
+    close(s->answer_write);
+    return NULL;
+}
+
+static void drop(client *c) {
+    close(c->fd);
+    kit_buf_free(&c->in);
+    kit_buf_free(&c->out);
+    *c = (client){.fd = -1};
+}
+
+static client *by_number(server *s, uint64_t number) {
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        if (s->clients[i].fd >= 0 && s->clients[i].number == number) return &s->clients[i];
+    return NULL;
+}
+
+static void cut_front(kit_buf *buf, size_t bytes) {
+    memmove(buf->data, buf->data + bytes, buf->length - bytes);
+    buf->length -= bytes;
+    buf->data[buf->length] = '\0';
+}
+
+static void refuse(client *c, const char *text) {
+    kit_buf_str(&c->out, "{\"error\":");
+    kit_json_string(&c->out, text, strlen(text));
+    kit_buf_str(&c->out, "}\n");
+    c->no_more = true;
+}
+
+/* {"id","input"} of a client as a question of ours: the backend sees numbers, the client gets its own id back. */
+static void take_question(server *s, client *c, const char *line, size_t length) {
+    cJSON *row = NULL;
+    const char *id = NULL, *input = NULL;
+    kolm_error_t why = KIT_ERROR_INIT;
+    question *q = calloc(1, sizeof *q);
+    if (kit_json_parse(line, length, &row, &why) != KOLM_OK)
+        refuse(c, why.text);
+    else if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "input", &input))
+        refuse(c, "a question is an object with the texts \"id\" and \"input\"");
+    else if (q == NULL || (q->id = strdup(id)) == NULL)
+        refuse(c, "the server is out of memory");
+    else {
+        q->client = c->number;
+        if (s->last != NULL)
+            s->last->next = q;
+        else
+            s->first = q;
+        s->last = q;
+        c->waiting++;
+        kit_buf_str(&s->pending, "{\"id\":\"q\",\"input\":");
+        kit_json_string(&s->pending, input, strlen(input));
+        kit_buf_str(&s->pending, "}\n");
+        q = NULL;
+    }
+    free(q);
+    cJSON_Delete(row);
+}
+
+static void take_questions(server *s, client *c) {
+    char *lf;
+    while (!c->no_more && c->waiting < WAITING_MAX && s->pending.length < PENDING_MAX && c->in.length > 0 &&
+           (lf = memchr(c->in.data, '\n', c->in.length)) != NULL) {
+        size_t length = (size_t)(lf - c->in.data);
+        take_question(s, c, c->in.data, length);
+        cut_front(&c->in, length + 1);
+    }
+    if (c->in.length > LINE_MAX) refuse(c, "a question is longer than 16 MiB");
+}
+
+static void read_client(server *s, client *c) {
+    char piece[65536];
+    ssize_t n = read(c->fd, piece, sizeof piece);
+    if (n > 0) {
+        kit_buf_add(&c->in, piece, (size_t)n);
+        s->asked_at = kit_now_ms();
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        c->no_more = true;
+    }
+}
+
+static void write_client(client *c) {
+    ssize_t n = send(c->fd, c->out.data, c->out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n > 0)
+        cut_front(&c->out, (size_t)n);
+    else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        /* Its answers go nowhere from now on. */
+        kit_buf_clear(&c->out);
+        c->no_more = true;
+        c->waiting = 0;
+    }
+}
+
+static void greet(server *s) {
+    int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) return;
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        client *c = &s->clients[i];
+        if (c->fd >= 0) continue;
+        *c = (client){.fd = fd, .number = ++s->last_number};
+        kit_buf_fmt(&c->out, "{\"kolm\":1,\"backend\":\"%s\",\"airgap\":%s}\n", s->answering->choice->backend->name,
+                    s->airgap ? "true" : "false");
+        s->asked_at = kit_now_ms();
+        return;
+    }
+    close(fd); /* full: who is turned away answers by itself */
+}
+
+static void pass_answer(server *s, const char *line, size_t length) {
+    question *q = s->first;
+    cJSON *row = NULL;
+    kit_buf text = {0};
+    if (q == NULL) return; /* an answer that nobody asked for */
+    s->first = q->next;
+    if (s->first == NULL) s->last = NULL;
+    client *c = by_number(s, q->client);
+    if (c != NULL && c->waiting > 0 && kit_json_parse(line, length, &row, NULL) == KOLM_OK) {
+        cJSON *id = cJSON_CreateString(q->id);
+        if (id != NULL && cJSON_ReplaceItemInObjectCaseSensitive(row, "id", id) &&
+            kit_json_line(row, &text, NULL) == KOLM_OK)
+            kit_buf_fmt(&c->out, "%s\n", kit_buf_text(&text));
+        c->waiting--;
+    }
+    kit_buf_free(&text);
+    cJSON_Delete(row);
+    free(q->id);
+    free(q);
+}
+
+/* False at the end of the backend. */
+static bool read_answers(server *s) {
+    char piece[65536];
+    ssize_t n = read(s->from_backend, piece, sizeof piece);
+    if (n < 0) return errno == EAGAIN || errno == EINTR;
+    if (n == 0) return false;
+    kit_buf_add(&s->answers, piece, (size_t)n);
+    char *lf;
+    while (s->answers.length > 0 && (lf = memchr(s->answers.data, '\n', s->answers.length)) != NULL) {
+        size_t length = (size_t)(lf - s->answers.data);
+        pass_answer(s, s->answers.data, length);
+        cut_front(&s->answers, length + 1);
+    }
+    return !s->answers.failed;
+}
+
+static void write_backend(server *s) {
+    ssize_t n = write(s->to_backend, s->pending.data, s->pending.length);
+    if (n > 0) cut_front(&s->pending, (size_t)n);
+}
+
+static bool idle(const server *s, uint64_t idle_seconds) {
+    if (idle_seconds == 0 || s->first != NULL) return false;
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        if (s->clients[i].fd >= 0) return false;
+    return kit_now_ms() - s->asked_at > (int64_t)idle_seconds * 1000;
+}
+
+/* Who has nothing more to ask and nothing more to get is done. */
+static void settle(server *s) {
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        client *c = &s->clients[i];
+        if (c->fd < 0) continue;
+        take_questions(s, c);
+        bool more = c->in.length > 0 && memchr(c->in.data, '\n', c->in.length) != NULL && !c->out.failed;
+        if (c->out.failed || (c->no_more && c->waiting == 0 && c->out.length == 0 && !more)) drop(c);
+    }
+}
+
+static bool turn(server *s) {
+    struct pollfd at[3 + CLIENTS_MAX] = {
+        {.fd = s->listener, .events = POLLIN},
+        {.fd = s->from_backend, .events = POLLIN},
+        {.fd = s->pending.length > 0 ? s->to_backend : -1, .events = POLLOUT},
+    };
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        client *c = &s->clients[i];
+        bool hear =
+            !c->no_more && c->waiting < WAITING_MAX && s->pending.length < PENDING_MAX && c->in.length < LINE_MAX;
+        at[3 + i] =
+            (struct pollfd){.fd = c->fd, .events = (short)((hear ? POLLIN : 0) | (c->out.length > 0 ? POLLOUT : 0))};
+    }
+    if (poll(at, 3 + CLIENTS_MAX, LOOK_MS) < 0 && errno != EINTR) return false;
+    if (at[0].revents & POLLIN) greet(s);
+    if (at[2].revents & POLLOUT) write_backend(s);
+    if ((at[1].revents & (POLLIN | POLLHUP)) && !read_answers(s)) return false;
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        client *c = &s->clients[i];
+        if (c->fd < 0 || c->fd != at[3 + i].fd) continue;
+        if (at[3 + i].revents & (POLLIN | POLLHUP | POLLERR) && !c->no_more) read_client(s, c);
+        if (c->out.length > 0) write_client(c);
+        /* A client that is gone altogether keeps saying so. */
+        if ((at[3 + i].revents & (POLLHUP | POLLERR)) && c->no_more) c->waiting = 0, kit_buf_clear(&c->out);
+    }
+    settle(s);
+    return true;
+}
+
+/* Listens where nobody else does: the lock is the server's as long as it lives, so an old socket is removed safely. */
+static kit_status listen_at(const char *place, int *out_lock, int *out_listener, kolm_error_t *err) {
+    struct sockaddr_un address;
+    kit_buf lock = {0};
+    kit_buf_fmt(&lock, "%s.lock", place);
+    KIT_TRY(kit_buf_ok(&lock, err));
+    *out_lock = open(lock.data, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    kit_status status = KOLM_OK;
+    if (*out_lock < 0)
+        status = kit_fail_errno(err, errno, "cannot open %s", lock.data);
+    else if (flock(*out_lock, LOCK_EX | LOCK_NB) != 0)
+        status = kit_fail(err, KOLM_E_ALREADY_EXISTS, "`kolm run` uses it already; end that one first to start another",
+                          "another kolm serves this model");
+    kit_buf_free(&lock);
+    if (status != KOLM_OK) return status;
+    address_of(place, &address);
+    unlink(address.sun_path);
+    *out_listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    mode_t before = umask(0177);
+    bool good = *out_listener >= 0 && bind(*out_listener, (const struct sockaddr *)&address, sizeof address) == 0 &&
+                listen(*out_listener, 16) == 0;
+    int why = errno;
+    umask(before);
+    return good ? KOLM_OK : kit_fail_errno(err, why, "cannot listen at %s", address.sun_path);
+}
+
+static bool not_blocking(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err) {
+    pthread_t backend;
+    KIT_TRY(kit_pipe(&s->question_read, &s->to_backend, err));
+    KIT_TRY(kit_pipe(&s->from_backend, &s->answer_write, err));
+    if (!not_blocking(s->to_backend) || !not_blocking(s->from_backend))
+        return kit_fail_errno(err, errno, "cannot prepare the pipes to the backend");
+    if (pthread_create(&backend, NULL, wait_for_backend, s) != 0)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "cannot start a thread");
+    s->asked_at = kit_now_ms();
+    while (!cli_interrupted() && !idle(s, idle_seconds) && turn(s))
+        continue;
+    close(s->to_backend); /* the end of all questions: the backend ends too */
+    s->to_backend = -1;
+    /* What it still says is read, so that it does not wait for us. */
+    not_blocking(s->from_backend);
+    struct pollfd rest = {.fd = s->from_backend, .events = POLLIN};
+    while (poll(&rest, 1, LOOK_MS) >= 0 || errno == EINTR)
+        if ((rest.revents & (POLLIN | POLLHUP)) && !read_answers(s)) break;
+    pthread_join(backend, NULL);
+    if (s->status != KOLM_OK && !cli_interrupted()) *err = s->error;
+    return cli_interrupted() ? KOLM_OK : s->status;
+}
+
+kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering *answering, bool airgap,
+                     uint64_t idle_seconds, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
+                     kolm_error_t *err) {
+    kit_buf place = {0};
+    int lock = -1;
+    struct sockaddr_un address;
+    server *s = calloc(1, sizeof *s);
+    *out_exit = CLI_EXIT_INTERNAL;
+    if (s == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    *s = (server){.context = context,
+                  .answering = answering,
+                  .airgap = airgap,
+                  .listener = -1,
+                  .to_backend = -1,
+                  .from_backend = -1,
+                  .exit_code = CLI_EXIT_BACKEND,
+                  .error = KIT_ERROR_INIT};
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        s->clients[i].fd = -1;
+    kit_status status = find_place(context, artifact_manifest_sha256(model->artifact), true, &place, err);
+    if (status == KOLM_OK) status = listen_at(place.data, &lock, &s->listener, err);
+    if (status == KOLM_E_ALREADY_EXISTS) *out_exit = CLI_EXIT_USAGE;
+    bool listening = status == KOLM_OK;
+    if (listening) {
+        address_of(place.data, &address);
+        if (ready != NULL) ready(context, address.sun_path);
+        status = run_server(s, idle_seconds, err);
+        *out_exit = s->exit_code;
+        unlink(address.sun_path);
+    }
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        if (s->clients[i].fd >= 0) drop(&s->clients[i]);
+    while (s->first != NULL) {
+        question *q = s->first;
+        s->first = q->next;
+        free(q->id);
+        free(q);
+    }
+    int all[] = {s->listener, s->from_backend, s->to_backend, lock};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i] >= 0) close(all[i]);
+    kit_buf_free(&s->pending);
+    kit_buf_free(&s->answers);
+    kit_buf_free(&place);
+    free(s);
+    return status;
+}

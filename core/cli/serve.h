@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A model kept warm behind a local socket: `kolm run --serve` answers there, `kolm run` finds it. */
+#ifndef KOLM_CLI_SERVE_H
+#define KOLM_CLI_SERVE_H
+
+/*
+ * HOME/run/ID.sock, where ID is the first 32 digits of the SHA-256 of the model's manifest; HOME/run is 0700, so that
+ * nobody else can listen or ask there. Where that path is too long for a socket (108 bytes, unix(7)) it is
+ * /tmp/kolm-run-UID/ID.sock, under the same rule. HOME/run/ID.lock is held (flock) by the server.
+ *
+ * The server greets with one line, {"kolm":1,"backend":NAME,"airgap":BOOL}. Then lines {"id","input"} in, and as many
+ * lines
+ * {"id","output","confidence"} out, in the same order, as `kolm run --jsonl` has them. A line that is no question ends
+ * the connection after {"error":TEXT}. A client that shuts its sending side gets its remaining answers and then the
+ * end.
+ */
+
+#include "cli/model.h"
+
+typedef struct cli_served {
+    int fd; /* -1: nobody serves this model */
+    char backend[64];
+    bool airgap;
+} cli_served;
+
+/* Connects to the server of the model with this manifest digest, if there is one; a failure to is no error. */
+void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_served *out_served);
+
+/* Serves until interrupted, until the backend ends, or until nobody asked for idle_seconds (0: no matter how long).
+ * ALREADY_EXISTS when another kolm serves this model. ready, when not NULL, is called once questions are taken. */
+kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering *answering, bool airgap,
+                     uint64_t idle_seconds, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
+                     kolm_error_t *err) KIT_MUST_USE;
+
+#endif

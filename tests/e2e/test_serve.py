@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A model that is kept warm: the same answers as a cold one, for many at once, and nothing left when its server is gone."""
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case  # noqa: E402
+
+QUESTIONS = ["billing please", "shipping monday 7", "refund the order", "nothing known"]
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+class Serve(Case):
+    def setUp(self):
+        super().setUp()
+        self.write_tickets()
+        self.compile()
+
+    def serve(self, *words):
+        """Starts a server and waits until it says where it listens."""
+        server = subprocess.Popen([harness.TREE.kolm, "run", "--serve", "router-1.0.0.kolm", *words], cwd=self.work, env=self.env,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(self.end, server)
+        line = server.stdout.readline()
+        self.assertRegex(line, r"^\[serve\]       /.*\.sock$", server.stderr.read() if not line else "")
+        return server, line.split(None, 1)[1].strip()
+
+    def end(self, server):
+        if server.poll() is None:
+            server.kill()
+        server.communicate()
+
+    def connect(self, path):
+        """A connection, with its greeting read."""
+        side = socket.socket(socket.AF_UNIX)
+        self.addCleanup(side.close)
+        side.settimeout(60)
+        side.connect(path)
+        lines = side.makefile("r", encoding="utf-8")
+        greeting = json.loads(lines.readline())
+        self.assertEqual((greeting["kolm"], greeting["backend"]), (1, "test-word"))
+        return side, lines, greeting
+
+    def test_the_answers_are_those_of_a_cold_model(self):
+        cold = self.kolm("run", "router-1.0.0.kolm", *QUESTIONS).out
+        server, path = self.serve()
+        self.assertEqual(os.stat(path).st_mode & 0o077, 0)
+        self.assertEqual(os.stat(os.path.dirname(path)).st_mode & 0o777, 0o700)
+        self.assertEqual(self.kolm("run", "router-1.0.0.kolm", *QUESTIONS).out, cold)
+        # It came from the server: a stopped one answers nobody.
+        server.send_signal(signal.SIGSTOP)
+        waiting = subprocess.Popen([harness.TREE.kolm, "run", "--jsonl", "router-1.0.0.kolm"], cwd=self.work, env=self.env,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        waiting.stdin.write('{"id":7,"input":"billing"}\n')
+        waiting.stdin.flush()
+        server.send_signal(signal.SIGCONT)
+        out, _ = waiting.communicate(timeout=60)
+        self.assertEqual(json.loads(out)["id"], "7")
+
+    def test_many_at_once(self):
+        _, path = self.serve()
+        wrong = []
+
+        def ask(number):
+            side, lines, _ = self.connect(path)
+            for i in range(400):
+                side.sendall(json.dumps({"id": "%d/%d" % (number, i), "input": "billing %d" % i}).encode() + b"\n")
+            side.shutdown(socket.SHUT_WR)
+            ids = [json.loads(line)["id"] for line in lines]
+            if ids != ["%d/%d" % (number, i) for i in range(400)]:
+                wrong.append((number, len(ids)))
+
+        clients = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        self.assertEqual(wrong, [])
+
+    def test_who_says_nonsense_or_leaves_early_harms_nobody(self):
+        _, path = self.serve()
+        for nonsense in (b"not json\n", b"[]\n", b'{"id":1,"input":"x"}\n', b'{"id":"a"}\n', b"\xff\xfe\n", b"\n"):
+            side, lines, _ = self.connect(path)
+            side.sendall(nonsense)
+            self.assertIn("error", json.loads(lines.readline()), nonsense)
+            self.assertEqual(lines.readline(), "")
+        for _ in range(5):
+            side, _, _ = self.connect(path)
+            side.sendall(b'{"id":"gone","input":"billing"}\n' * 50)
+            side.close()
+        self.assertEqual(len(self.kolm("run", "router-1.0.0.kolm", *QUESTIONS).out.splitlines()), 4)
+
+    def test_only_one_serves_and_its_end_leaves_nothing_in_the_way(self):
+        server, path = self.serve()
+        again = self.kolm("run", "--serve", "router-1.0.0.kolm", code=2)
+        self.assertIn("another kolm serves this model", again.err)
+        server.send_signal(signal.SIGINT)
+        self.assertEqual(server.wait(60), 0)
+        self.assertFalse(os.path.exists(path))
+        server, path = self.serve()
+        server.kill()
+        server.wait()
+        self.assertTrue(os.path.exists(path))
+        self.assertEqual(len(self.kolm("run", "router-1.0.0.kolm", "billing").out.splitlines()), 1)
+        self.serve()
+
+    def test_a_question_that_wants_more_than_the_server_gives_is_answered_cold(self):
+        _, path = self.serve()
+        side, _, greeting = self.connect(path)
+        self.assertFalse(greeting["airgap"])
+        done = self.kolm("run", "--backend", "test-nobody", "router-1.0.0.kolm", "billing", code=None)
+        self.assertNotEqual(done.returncode, 0)
+
+    def test_it_ends_when_nobody_asks(self):
+        server, path = self.serve("--idle", "1")
+        side, lines, _ = self.connect(path)
+        side.sendall(b'{"id":"1","input":"billing"}\n')
+        self.assertEqual(json.loads(lines.readline())["id"], "1")
+        # As long as somebody is there it stays.
+        self.assertEqual(select.select([server.stdout], [], [], 2)[0], [])
+        side.close()
+        lines.close()
+        self.assertEqual(server.wait(60), 0)
+
+    def test_words_that_do_not_go_together(self):
+        self.assertIn("--serve takes no TEXT", self.kolm("run", "--serve", "router-1.0.0.kolm", "billing", code=2).err)
+        self.assertIn("--idle needs --serve", self.kolm("run", "--idle", "3", "router-1.0.0.kolm", "billing", code=2).err)
+
+
+if __name__ == "__main__":
+    harness.main()
