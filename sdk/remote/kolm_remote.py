@@ -719,7 +719,7 @@ def kolm_here(named):
     return {"path": to_text(path), "version": match.group() if match else ""}
 
 
-def probe(base, python, kolm):
+def probe(base, python, kolm, cards):
     """Everything that kolm asks of a machine before it sends work there."""
     total, free = memory_bytes()
     disk = os.statvfs(base)
@@ -741,7 +741,7 @@ def probe(base, python, kolm):
         pass
     return {"system": system.sysname, "release": system.release, "machine": system.machine, "libc": libc,
             "host": system.nodename, "processor": processor(), "cores": cores, "memory_total": total, "memory_free": free,
-            "disk_free": disk.f_bavail * disk.f_frsize, "gpus": nvidia_cards() + amd_cards(), "python": interpreter,
+            "disk_free": disk.f_bavail * disk.f_frsize, "gpus": nvidia_cards() + amd_cards() if cards else [], "python": interpreter,
             "kolm": kolm_here(kolm), "time": int(time.time())}
 
 
@@ -825,8 +825,8 @@ class Agent(object):
     def put(self, request, raw):
         digest = text_of(request, "sha256", DIGEST)
         size, offset = count_of(request, "size"), count_of(request, "offset")
-        if digest in self.dropped:
-            return
+        if digest in self.dropped or (digest in self.blobs.trusted and digest not in self.blobs.parts):
+            return  # the same bytes are there under another name already
         try:
             part = self.blobs.part(digest)
             if part.size != offset or offset + len(raw) > size:
@@ -905,7 +905,8 @@ class Agent(object):
             temporary = self.fresh_dir(job.dir + ".new")
             make_dir(os.path.join(temporary, "work"))
             self.place_files(os.path.join(temporary, "work"), files)
-            self.own_paths(os.path.join(temporary, "work"), job.work)
+            base = os.path.join(self.base, "trees", text_of(request, "base", NAME_ID)) if request.get("base") else None
+            self.own_paths(os.path.join(temporary, "work"), job.work, base)
             write_whole(os.path.join(temporary, "spec.json"), {"files": len(files), "created": int(time.time()),
                                                                "about": str(request.get("about", ""))[:200]})
             shutil.rmtree(job.dir, ignore_errors=True)
@@ -916,21 +917,26 @@ class Agent(object):
             os.close(held)
 
     @staticmethod
-    def own_paths(directory, final):
-        """The model files of a job lie below its own model/ here: job.json says so."""
+    def own_paths(directory, final, base):
+        """The model files of a job lie below its own model/ here, and its base model is a tree: job.json says so."""
         path = os.path.join(directory, "job.json")
         value = read_json(path)
-        if not isinstance(value.get("model_files"), list):
+        files = value.get("model_files")
+        if not isinstance(files, list) and not base:
             return
-        for item in value["model_files"]:
-            name = safe_name(item.get("name") if isinstance(item, dict) else None)
-            place = os.fsencode(os.path.join(final, "model", name))
+
+        def text(place):
             try:
-                item["path"] = place.decode("utf-8")
+                return os.fsencode(place).decode("utf-8")
             except UnicodeDecodeError:
                 raise Refused(FAILED_PRECONDITION, "the path of the directory there is no UTF-8",
                               "name another one in config.json: backends.remote-ssh.dir")
-            item["offset"] = 0
+
+        for item in files if isinstance(files, list) else []:
+            name = safe_name(item.get("name") if isinstance(item, dict) else None)
+            item.update(path=text(os.path.join(final, "model", name)), offset=0)
+        if base:
+            value["options"]["base"]["path"] = text(base)
         os.unlink(path)
         write_whole(path, value)
 
@@ -969,9 +975,11 @@ class Agent(object):
             state = job.state()["state"]
             if state == "absent":
                 raise Refused(NOT_FOUND, "job %s is not here" % job.name, "run the same command again")
-            if state in ("created", "lost"):
+            if state in ("created", "lost") or (state == "done" and request.get("again") is True):
                 if state == "lost":
                     self.end_lost(job)
+                elif state == "done":
+                    self.forget_end(job)
                 launch(job, command, environment, grace, limit)
         finally:
             os.close(held)
@@ -979,6 +987,12 @@ class Agent(object):
         if value["state"] in ("created", "lost"):
             raise Refused(INTERNAL, "the job's keeper there ended at once", "run the same command again")
         return value
+
+    @staticmethod
+    def forget_end(job):
+        """A job that ended, and is to go on from what it left: its events begin anew."""
+        for path in (job.events, job.errors, job.state_path):
+            remove(path)
 
     @staticmethod
     def end_lost(job):
@@ -1190,7 +1204,7 @@ class Agent(object):
             return time.time()
 
     def look(self, request):
-        return probe(self.base, to_path(request.get("python") or ""), to_path(request.get("kolm") or ""))
+        return probe(self.base, to_path(request.get("python") or ""), to_path(request.get("kolm") or ""), request.get("cards", True) is True)
 
     # The loop
 

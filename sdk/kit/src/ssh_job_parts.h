@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the SSH job runner share; nobody else includes it. */
+#ifndef KOLM_KIT_SSH_JOB_PARTS_H
+#define KOLM_KIT_SSH_JOB_PARTS_H
+
+#include "kolm/kit/file.h"
+#include "kolm/kit/job.h"
+#include "kolm/kit/ssh_job.h"
+
+#include <sys/types.h>
+
+#define JOB_ID_DIGITS 32 /* of a digest: enough that no two questions meet */
+
+struct kit_ssh_job_remote {
+    const kolm_host_v1_t *host;
+    kit_ssh_job_settings settings;
+    const kit_ssh_job_wire *wire;
+    void *own_wire; /* the SSH one, owned */
+    pid_t caller;   /* kolm itself */
+    bool heed;      /* the user's wish to stop ends the connection: not while a job is to be cancelled over it */
+    bool connected; /* hello was answered */
+    bool broken;    /* the link failed: connect again */
+    kit_buf in;     /* what came and was not taken yet, from in_at on */
+    size_t in_at;
+    uint64_t number; /* of the last request */
+};
+
+/* ---- ssh_job_wire.c */
+kit_status ssh_job_wire_new(kit_ssh_job_remote *remote, const kit_ssh_job_wire **out_wire,
+                            kolm_error_t *err) KIT_MUST_USE;
+void ssh_job_wire_free(void *own_wire);
+
+/* ---- ssh_job_link.c: frames. raw of a frame lives until the next one is received. */
+typedef struct ssh_job_frame {
+    cJSON *header; /* NULL: none came in time */
+    const char *raw;
+    size_t raw_length;
+} ssh_job_frame;
+void ssh_job_frame_free(ssh_job_frame *frame);
+/* A request with this verb, to which fields are added. NULL when memory is out; send takes it, NULL too. */
+cJSON *ssh_job_request(const char *verb);
+kit_status ssh_job_send(kit_ssh_job_remote *remote, cJSON *request, const void *raw, size_t raw_length,
+                        kolm_error_t *err) KIT_MUST_USE;
+/* timeout_ms: when it passes header is NULL and OK is returned. An answer that says no is its error. */
+kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_job_frame *out_frame,
+                           kolm_error_t *err) KIT_MUST_USE;
+/* Sends and waits for the answer. */
+kit_status ssh_job_ask(kit_ssh_job_remote *remote, cJSON *request, ssh_job_frame *out_answer,
+                       kolm_error_t *err) KIT_MUST_USE;
+/* Connects, says hello. With patience: tries again until that is used up. */
+kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_t *err) KIT_MUST_USE;
+kit_status ssh_job_out_of_memory(kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- ssh_job_files.c */
+typedef struct ssh_job_file {
+    char *name; /* there */
+    char *path; /* here */
+    uint64_t offset, size;
+    char sha256[KIT_SHA256_HEX];
+    bool executable;
+} ssh_job_file;
+typedef struct ssh_job_files {
+    ssh_job_file *items;
+    size_t count;
+} ssh_job_files;
+void ssh_job_files_free(ssh_job_files *files);
+/* size UINT64_MAX: to the end of the file. Digests it. */
+kit_status ssh_job_files_add(ssh_job_files *files, const char *name, const char *path, uint64_t offset, uint64_t size,
+                             bool executable, kolm_error_t *err) KIT_MUST_USE;
+/* Regular files below a directory, sorted; prefix "" or "model/". skip_caches: without __pycache__ and dot files. */
+kit_status ssh_job_files_add_tree(ssh_job_files *files, const char *prefix, const char *directory, int depth,
+                                  kolm_error_t *err) KIT_MUST_USE;
+/* A digest over names and contents; programs may be told apart by salt. */
+kit_status ssh_job_files_digest(const ssh_job_files *files, const char *salt, char out_id[JOB_ID_DIGITS + 1],
+                                kolm_error_t *err) KIT_MUST_USE;
+cJSON *ssh_job_files_json(const ssh_job_files *files);
+/* Sends what the far end lacks. */
+kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files, kolm_error_t *err) KIT_MUST_USE;
+/* Sends, and makes a tree of it there. */
+kit_status ssh_job_tree(kit_ssh_job_remote *remote, const ssh_job_files *files, const char *id,
+                        kolm_error_t *err) KIT_MUST_USE;
+/* Fetches what the job made under names (NULL ended) into directory, resuming what is half there. */
+kit_status ssh_job_fetch(kit_ssh_job_remote *remote, const char *job, const char *const *names, const char *directory,
+                         kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- ssh_job_program.c: what does the work there. */
+typedef struct ssh_job_program {
+    cJSON *command;               /* words, as start takes them */
+    cJSON *environment;           /* an object, or NULL */
+    ssh_job_files files;          /* of its tree */
+    char tree[JOB_ID_DIGITS + 1]; /* "": it is there already */
+    char identity[512];           /* tells programs apart that may give other bytes */
+    char name[128];               /* for people */
+} ssh_job_program;
+void ssh_job_program_free(ssh_job_program *program);
+kit_status ssh_job_program_choose(kit_ssh_job_remote *remote, const kit_job *job, const cJSON *facts,
+                                  ssh_job_program *out_program, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- ssh_job_follow.c */
+typedef struct ssh_job_outcome {
+    char device[128];
+    char toolchain[256];
+    bool result;        /* the program said that it is done */
+    uint64_t since;     /* events read so far, in bytes */
+    kolm_error_t error; /* the program's own; code 0: none */
+} ssh_job_outcome;
+/* Follows a job that was started to its end. */
+kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, ssh_job_outcome *outcome,
+                          kolm_error_t *err) KIT_MUST_USE;
+
+#endif
