@@ -91,8 +91,8 @@ kit_status kit_ssh_channel_read_stderr(kit_ssh_channel *channel, void *bytes, si
                                        size_t *out_n, kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_ssh_channel_send_eof(kit_ssh_channel *channel, kolm_error_t *err) KIT_MUST_USE;
 /* Waits for the end of the program; what it still writes is dropped (standard error is kept as above). *out_status: its
- * exit status, or 255 when a signal ended it (ABORTED, and the text names the signal) or when it gave none. Timeouts as
- * in kit_ssh_channel_read. */
+ * exit status; 255 when a signal ended it (ABORTED, and the text names the signal). A server that gives no status looks
+ * like 0 (libssh2 does not tell): let the program say itself that it succeeded. Timeouts as in kit_ssh_channel_read. */
 kit_status kit_ssh_channel_wait_exit(kit_ssh_channel *channel, int64_t timeout_ms, int *out_status,
                                      kolm_error_t *err) KIT_MUST_USE;
 void kit_ssh_channel_close(kit_ssh_channel *channel); /* does not wait for the program; NULL is fine */
@@ -107,9 +107,9 @@ void kit_ssh_sftp_close(kit_ssh_sftp *sftp); /* NULL is fine */
 typedef void (*kit_ssh_progress)(void *user, uint64_t done, uint64_t total);
 
 /* Writes the bytes [offset, offset + length) of fd, a regular file, to the same place of remote_path. offset 0: the
- * file is created with mode, or emptied. offset > 0 resumes: FAILED_PRECONDITION when the far file is shorter than
- * offset. What is there already beyond offset + length stays. DATA_LOSS when fd ends early. On failure any part may
- * have been written: stat tells how much. */
+ * file is created with mode (less the far umask), or emptied. offset > 0 resumes: FAILED_PRECONDITION when the far file
+ * is shorter than offset. What is there already beyond offset + length stays. DATA_LOSS when fd ends early. On failure
+ * any part may have been written: stat tells how much. */
 kit_status kit_ssh_put(kit_ssh_sftp *sftp, int fd, uint64_t offset, uint64_t length, const char *remote_path,
                        unsigned mode, kit_ssh_progress progress, void *user, kolm_error_t *err) KIT_MUST_USE;
 /* Reads [offset, offset + length) of remote_path to the same place of fd, a regular file. length UINT64_MAX: to the
