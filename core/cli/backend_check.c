@@ -70,7 +70,7 @@ static void on_progress(void *user, const kolm_progress_t *progress) {
     check *c = user;
     c->progress_reports++;
     hear_line(c, progress->phase);
-    if (c->stop_at_progress || (c->options->cancel && *c->options->cancel)) c->stop = 1;
+    if (c->stop_at_progress) c->stop = 1;
 }
 
 static void on_metric(void *user, const char *name, double value) {
@@ -491,6 +491,12 @@ bool check_known(const char *name) {
     return false;
 }
 
+bool check_known_prefix(const char *prefix) {
+    for (size_t i = 0; i < CHECKS; i++)
+        if (strncmp(checks[i].name, prefix, strlen(prefix)) == 0) return true;
+    return false;
+}
+
 static bool listed(char *const *names, size_t count, const char *name) {
     for (size_t i = 0; i < count; i++)
         if (strcmp(names[i], name) == 0) return true;
@@ -547,8 +553,10 @@ static kit_status open_registry(const char *plugin, host_registry **out_registry
         !kit_format(directory, sizeof directory, "%.*s", (int)(slash - plugin), plugin))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
                         "%s does not look like a plugin", plugin);
-    if ((*out_stem = strndup(slash + 1, (size_t)(dot - slash - 1))) == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_buf stem = {0}; /* as rows are called */
+    kit_buf_escaped(&stem, slash + 1, (size_t)(dot - slash - 1));
+    KIT_TRY(kit_buf_ok(&stem, err));
+    *out_stem = kit_buf_take(&stem);
     host_registry *own = NULL;
     const char *dirs[] = {directory[0] ? directory : "/"};
     KIT_TRY(host_scan(NULL, &own, err)); /* to know where kolm-host is */

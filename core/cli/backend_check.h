@@ -66,6 +66,8 @@ typedef struct check_options {
 kit_status check_backend(const check_options *options, check_report *out_report, kolm_error_t *err) KIT_MUST_USE;
 /* True for names of the lists that are no check: a list with a slip of the pen protects nothing. */
 bool check_known(const char *name);
+/* The same for the beginning of a name. */
+bool check_known_prefix(const char *prefix);
 
 /* ---- What the files of the checker share */
 struct host_registry;

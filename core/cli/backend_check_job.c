@@ -122,7 +122,7 @@ static kit_status train(check *c, const char *dir, host_result *out_result, kolm
     check_call_options(c, &options);
     options.timeout_ms = TRAIN_MS;
     options.network = c->options->network;
-    options.cancel = &c->stop;
+    options.cancel_too = &c->stop;
     options.audit = &later;
     KIT_TRY(host_train(c->registry, c->row, dir, 2, &options, out_result, err));
     check_hear(c, out_result);

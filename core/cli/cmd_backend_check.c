@@ -66,54 +66,61 @@ static cJSON *to_json(const check_report *report, const tally *t) {
 
 /* ---- JUnit XML, as Jenkins, GitLab and others read it: testsuite, testcase, failure, skipped. */
 
-/* Attribute text. What XML 1.0 cannot hold (most control characters) becomes '?'. */
+/* Attribute text. What XML 1.0 cannot hold is shown as in the human form; that leaves U+FFFE and U+FFFF. */
 static void put_xml(kit_buf *out, const char *text) {
-    for (; *text; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (byte == '&')
+    static const char *const no_characters[] = {"\xEF\xBF\xBE", "\xEF\xBF\xBF"};
+    for (text = cli_safe(text); *text; text++) {
+        if (strncmp(text, no_characters[0], 3) == 0 || strncmp(text, no_characters[1], 3) == 0) {
+            kit_buf_char(out, '?');
+            text += 2;
+        } else if (*text == '&')
             kit_buf_str(out, "&amp;");
-        else if (byte == '<')
+        else if (*text == '<')
             kit_buf_str(out, "&lt;");
-        else if (byte == '"')
+        else if (*text == '>')
+            kit_buf_str(out, "&gt;");
+        else if (*text == '"')
             kit_buf_str(out, "&quot;");
         else
-            kit_buf_char(out, byte < 0x20 ? '?' : *text);
+            kit_buf_char(out, *text);
     }
 }
 
 static void put_case(kit_buf *out, const char *backend, const check_item *item) {
-    kit_buf_fmt(out, "  <testcase classname=\"%s\" name=\"%s\" time=\"%lld.%03lld\"", backend, item->name,
-                (long long)(item->wall_ms / 1000), (long long)(item->wall_ms % 1000));
+    kit_buf_str(out, "  <testcase classname=\"");
+    put_xml(out, backend);
+    kit_buf_fmt(out, "\" name=\"%s\" time=\"%lld.%03lld\"", item->name, (long long)(item->wall_ms / 1000),
+                (long long)(item->wall_ms % 1000));
     if (item->outcome == CHECK_PASS) {
         kit_buf_str(out, "/>\n");
         return;
     }
     bool failed = item->outcome == CHECK_FAIL || item->outcome == CHECK_UNEXPECTED_PASS;
-    kit_buf_fmt(out, "><%s message=\"%s%s", failed ? "failure" : "skipped",
-                item->outcome == CHECK_EXPECTED_FAIL ? "expected failure: " : "", "");
+    kit_buf_fmt(out, "><%s message=\"%s", failed ? "failure" : "skipped",
+                item->outcome == CHECK_EXPECTED_FAIL ? "expected failure: " : "");
     put_xml(out, item->reason);
     kit_buf_str(out, "\"/></testcase>\n");
 }
 
-static kit_status write_junit(const char *path, const check_report *report, const tally *t, kolm_error_t *err) {
+static kit_status write_junit(kit_atomic_file *file, const check_report *report, const tally *t, kolm_error_t *err) {
     kit_buf out = {0};
-    kit_buf_fmt(&out,
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"kolm backend check %s\" tests=\"%zu\" "
-                "failures=\"%zu\" skipped=\"%zu\">\n",
-                report->name, report->count, t->of[CHECK_FAIL] + t->of[CHECK_UNEXPECTED_PASS],
-                t->of[CHECK_SKIP] + t->of[CHECK_EXPECTED_FAIL]);
+    kit_buf_str(&out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"kolm backend check ");
+    put_xml(&out, report->name);
+    kit_buf_fmt(&out, "\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\">\n", report->count,
+                t->of[CHECK_FAIL] + t->of[CHECK_UNEXPECTED_PASS], t->of[CHECK_SKIP] + t->of[CHECK_EXPECTED_FAIL]);
     for (size_t i = 0; i < report->count; i++)
         put_case(&out, report->name, &report->items[i]);
     kit_buf_str(&out, "</testsuite>\n");
     kit_status status = kit_buf_ok(&out, err);
-    if (status == KOLM_OK) status = kit_write_file(path, 0644, out.data, out.length, err);
+    if (status == KOLM_OK) status = kit_write_all(file->fd, out.data, out.length, err);
+    if (status == KOLM_OK) status = kit_atomic_commit(file, true, err);
     kit_buf_free(&out);
     return status;
 }
 
 /* ---- The verb */
 
-static int finish(cli_context *context, const check_report *report, const char *junit) {
+static int finish(cli_context *context, const check_report *report, kit_atomic_file *junit) {
     const tally t = count(report);
     int exit_code = good(&t) ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -142,6 +149,7 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     check_options o = {.cancel = cli_interrupt_flag(), .done = print_item, .user = context};
     cli_list unsupported = {0}, expected = {0};
     const char *junit = NULL;
+    kit_atomic_file xml = {.fd = -1};
     const cli_option options[] = {
         {"network", 0, CLI_FLAG, &o.network, NULL, "let its train, infer and test use the network, and money"},
         {"only", 0, CLI_STRING, &o.only, "NAME", "only checks whose name begins so, like detect"},
@@ -168,6 +176,9 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) goto out;
     exit_code = check_names(context, &unsupported, "unsupported");
     if (exit_code == CLI_EXIT_OK) exit_code = check_names(context, &expected, "expected-failure");
+    if (exit_code == CLI_EXIT_OK && o.only && !check_known_prefix(o.only))
+        exit_code = cli_usage_error(context, "kolm backend check", "--only names '%s', and no check begins so",
+                                    cli_safe(o.only));
     if (exit_code != CLI_EXIT_OK) goto out;
     o.unsupported = unsupported.items;
     o.unsupported_count = unsupported.count;
@@ -180,9 +191,13 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
         status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     else if (!realpath(argv[0], real))
         status = kit_fail_errno(&err, errno, "cannot find %s", argv[0]);
+    /* Opened first: nobody should wait for the checks to learn that there is no place for their report. */
+    if (status == KOLM_OK && junit) status = kit_atomic_open(junit, 0644, &xml, &err);
     if (status == KOLM_OK) status = check_backend(&o, report, &err);
-    exit_code = status == KOLM_OK ? finish(context, report, junit) : cli_error(context, cli_exit_of(status), &err);
+    exit_code = status == KOLM_OK ? finish(context, report, junit ? &xml : NULL)
+                                  : cli_error(context, cli_exit_of(status), &err);
 out:
+    kit_atomic_abort(&xml);
     free(report);
     cli_list_free(&unsupported);
     cli_list_free(&expected);

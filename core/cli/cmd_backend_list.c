@@ -167,28 +167,34 @@ static void print_detection(cli_context *context, const cli_backend *b) {
     if (*remedy) cli_print(context, "    -> %s\n", cli_safe(remedy));
 }
 
+static int unknown(cli_context *context, cli_registry *registry, const char *name, kolm_error_t *err) {
+    (void)cli_registry_unknown(registry, name, err);
+    kit_copy(err->remedy, sizeof err->remedy, "`kolm backend list` shows where was looked, and what was there");
+    return cli_error(context, CLI_EXIT_USAGE, err);
+}
+
+static bool any_row(const host_registry *found, const char *name) {
+    for (size_t i = 0; i < found->count; i++)
+        if (strcmp(found->rows[i].name, name) == 0) return true;
+    return false;
+}
+
 static int explain(cli_context *context, cli_registry *registry, const char *name, kolm_error_t *err) {
     const host_registry *found = registry->found;
     const cli_backend *taken = cli_registry_find(registry, name);
     cli_detect_options detect = {.only = name};
     cli_policy *policy = NULL;
-    size_t rows = 0;
     kit_status status = cli_policy_load(context, &policy, err);
     for (size_t i = 0; status == KOLM_OK && i < found->count; i++) {
         if (strcmp(found->rows[i].name, name) != 0) continue;
         explain_row(context, policy, &found->rows[i]);
-        rows++;
     }
     cli_policy_free(policy);
     if (status == KOLM_OK && taken && !taken->refused) {
         status = cli_registry_detect(context, registry, &detect, err);
         if (status == KOLM_OK) print_detection(context, taken);
     }
-    if (status != KOLM_OK) return cli_error(context, cli_exit_of(status), err);
-    if (rows > 0) return CLI_EXIT_OK;
-    status = cli_registry_unknown(registry, name, err);
-    kit_copy(err->remedy, sizeof err->remedy, "`kolm backend list` shows where was looked, and what was there");
-    return cli_error(context, CLI_EXIT_USAGE, err);
+    return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, cli_exit_of(status), err);
 }
 
 int cli_backend_why(cli_context *context, int argc, char **argv) {
@@ -207,6 +213,8 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
     kit_status status = cli_registry_open(context, &registry, &err);
     if (status != KOLM_OK)
         exit_code = cli_error(context, cli_exit_of(status), &err);
+    else if (!any_row(registry->found, argv[0]))
+        exit_code = unknown(context, registry, argv[0], &err);
     else if (context->json)
         exit_code = cli_print_json(context, to_json(registry->found, argv[0]), CLI_EXIT_OK);
     else

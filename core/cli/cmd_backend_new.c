@@ -54,9 +54,14 @@ static kit_status write_all(const char *dir, const char *name, kolm_error_t *err
                             "%s exists already; nothing was written", dir);
         return kit_fail_errno(err, errno, "cannot make the directory %s", dir);
     }
-    for (size_t i = 0; i < sizeof template_files / sizeof *template_files; i++)
-        KIT_TRY(write_one(dir, template_files[i].name, template_files[i].text, name, err));
-    return KOLM_OK;
+    kit_status status = KOLM_OK;
+    for (size_t i = 0; status == KOLM_OK && i < sizeof template_files / sizeof *template_files; i++)
+        status = write_one(dir, template_files[i].name, template_files[i].text, name, err);
+    if (status != KOLM_OK) { /* half of a backend would only be in the way of the next try */
+        kit_status ignored = kit_remove_tree(dir, NULL);
+        (void)ignored;
+    }
+    return status;
 }
 
 int cli_backend_new(cli_context *context, int argc, char **argv) {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,7 +62,14 @@ static kit_status read_file(policy_file *file, bool of_machine, kolm_error_t *er
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
         return kit_fail_errno(err, errno, "cannot tell whether there is a policy %s", file->path);
     }
-    if (of_machine) KIT_TRY(host_trust_file(file->path, NULL, NULL, NULL, err));
+    struct stat info;
+    if (of_machine) {
+        KIT_TRY(host_trust_file(file->path, NULL, NULL, NULL, err));
+    } else if (stat(file->path, &info) == 0 && (info.st_mode & 022) != 0) {
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod go-w it",
+                        "the policy %s is not used: others may change it (mode %04o)", file->path,
+                        (unsigned)info.st_mode & 07777);
+    }
     kit_status status = kit_json_read(file->path, POLICY_MAX, &file->json, err);
     if (status != KOLM_OK) return kit_fail_context(err, "the policy");
     if (!cJSON_IsObject(file->json)) return fault(file->path, "is no JSON object", err);
@@ -202,6 +210,21 @@ static const receipt_trusted *signer_of(const cli_policy *policy, const receipt_
     return NULL;
 }
 
+/* The signature beside the name that was found, else beside the file that this name is a link to. */
+static kit_status read_signature(const host_backend *row, char **out_path, kit_buf *text, kolm_error_t *err) {
+    kit_buf named = {0};
+    kit_buf_fmt(&named, "%s/%s%s", row->directory, row->name, HOST_SUFFIX);
+    kit_status status = kit_buf_ok(&named, err);
+    if (status == KOLM_OK) status = signature_path(kit_buf_text(&named), out_path, err);
+    if (status == KOLM_OK) status = kit_read_file(*out_path, SIGNATURE_MAX, text, err);
+    kit_buf_free(&named);
+    if (status != KOLM_E_NOT_FOUND) return status;
+    free(*out_path);
+    *out_path = NULL;
+    KIT_TRY(signature_path(row->plugin_path, out_path, err));
+    return kit_read_file(*out_path, SIGNATURE_MAX, text, err);
+}
+
 typedef struct finding {
     bool there;                    /* a signature file */
     const receipt_trusted *signer; /* NULL: of a key that nobody here vouched for */
@@ -213,8 +236,7 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     kit_buf text = {0}, expected = {0};
     receipt_envelope envelope = {0};
     *out = (finding){0};
-    KIT_TRY(signature_path(row->plugin_path, &path, err));
-    kit_status status = kit_read_file(path, SIGNATURE_MAX, &text, err);
+    kit_status status = read_signature(row, &path, &text, err);
     if (status == KOLM_E_NOT_FOUND) {
         free(path);
         return KOLM_OK;

@@ -132,13 +132,14 @@ typedef struct host_audit {
 typedef struct host_call_options {
     int64_t timeout_ms; /* 0: detect, cost 5 s; the others none */
     int64_t grace_ms;   /* from asking to stop to killing; 0: none for detect and cost, 10 s for the others */
-    const volatile sig_atomic_t *cancel; /* non-zero asks the backend to stop; NULL: never */
-    bool network;                        /* the call may use the network */
+    const volatile sig_atomic_t *cancel;     /* non-zero asks the backend to stop; NULL: never */
+    const volatile sig_atomic_t *cancel_too; /* another one, for a caller with reasons of its own; NULL: none */
+    bool network;                            /* the call may use the network */
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
                            A backend whose manifest does not say airgap "yes" is not loaded */
     uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
-    const cJSON *config;         /* config.json as a whole; the backend may ask for the values of its own section, and for
-                                    runtime.python: runtimes.NAME */
+    const cJSON *config; /* config.json as a whole; the backend may ask for the values of its own section, and for
+                            runtime.python: runtimes.NAME */
     /* The value of a secret that the manifest names, or NULL; called on this thread before the process starts. The
      * value is copied into the pipe and wiped here. NULL: the backend gets none. */
     const char *(*secret)(void *user, const char *name);

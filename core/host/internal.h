@@ -6,12 +6,6 @@
 #include "host/scan.h"
 #include "kolm/kit/file.h"
 
-#if defined(__APPLE__)
-#define HOST_SUFFIX ".dylib"
-#else
-#define HOST_SUFFIX ".so"
-#endif
-
 /* ---- trust.c */
 void host_identity_of(const struct stat *st, host_file_identity *out);
 /* The rule for one file or directory; `above`: it does not hold the plugin itself, so root's sticky ones will do. */
@@ -35,12 +29,12 @@ kit_status host_places_add(host_places *places, const char *path, host_origin or
 kit_status host_places_own(host_places *places, kolm_error_t *err) KIT_MUST_USE;
 void host_places_free(host_places *places);
 
-/* ---- Between kolm and kolm-host. One JSON object on one line asks; lines of JSON objects answer, the last one with the
- * event "done". Numbers of 64 bits travel as decimal strings, which JSON cannot bend. After the request the pipe stays
- * open: its end tells kolm-host that the caller has gone, or wants it to stop. */
+/* ---- Between kolm and kolm-host. One JSON object on one line asks; lines of JSON objects answer, the last one with
+ * the event "done". Numbers of 64 bits travel as decimal strings, which JSON cannot bend. After the request the pipe
+ * stays open: its end tells kolm-host that the caller has gone, or wants it to stop. */
 #define HOST_FD_REQUEST 3
 #define HOST_FD_REPLY 4
-#define HOST_FD_INPUT 5  /* infer, when the caller gave descriptors */
+#define HOST_FD_INPUT 5 /* infer, when the caller gave descriptors */
 #define HOST_FD_OUTPUT 6
 #define HOST_REQUEST_MAX (8u << 20) /* bytes */
 #define HOST_LINE_MAX 65536u        /* bytes of one answer line */

@@ -217,7 +217,8 @@ static int64_t earlier(int64_t a, int64_t b) {
 }
 
 static bool cancelled(const host_run *run) {
-    return run->options->cancel && *run->options->cancel != 0;
+    const host_call_options *o = run->options;
+    return (o->cancel && *o->cancel != 0) || (o->cancel_too && *o->cancel_too != 0);
 }
 
 /* Stops what is late or no longer wanted; gives the time at which to look again. */
@@ -233,7 +234,8 @@ static int64_t watch_clock(host_run *run, int64_t now) {
         run->kill_ms = now + LEAVE_MS; /* and again, should something have been started in between */
     }
     int64_t next = earlier(run->kill_ms, run->stop == HOST_STOP_NONE && !run->done ? run->deadline_ms : INT64_MAX);
-    if (run->options->cancel && run->stop == HOST_STOP_NONE) next = earlier(next, now + CANCEL_LOOK_MS);
+    if ((run->options->cancel || run->options->cancel_too) && run->stop == HOST_STOP_NONE)
+        next = earlier(next, now + CANCEL_LOOK_MS);
     if (run->exit_fd < 0) next = earlier(next, now + EXIT_LOOK_MS);
     return next;
 }

@@ -24,6 +24,13 @@
 #include "host/manifest.h"
 #include <sys/stat.h>
 
+/* What the file of a plugin ends in. */
+#if defined(__APPLE__)
+#define HOST_SUFFIX ".dylib"
+#else
+#define HOST_SUFFIX ".so"
+#endif
+
 typedef enum host_origin { HOST_ORIGIN_PATH, HOST_ORIGIN_USER, HOST_ORIGIN_INSTALLED, HOST_ORIGIN_BUILD } host_origin;
 
 /* The policy, in the order in which it is asked; a row that is not taken names the rule that decided. */
@@ -86,7 +93,7 @@ typedef struct host_searched {
 typedef struct host_registry {
     char *program; /* kolm-host, absolute; NULL when it was not found or not trusted: program_error says why */
     kolm_error_t program_error;
-    char *trainer; /* directory of the Python trainer, absolute; NULL when it is not installed, or not trusted */
+    char *trainer;      /* directory of the Python trainer, absolute; NULL when it is not installed, or not trusted */
     host_backend *rows; /* by name; a shadowed row follows the one in front of it */
     size_t count;
     host_note *notes;

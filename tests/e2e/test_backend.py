@@ -3,6 +3,7 @@
 """Backends of one's own: made, checked, signed, admitted, explained; and a zoo of bad ones, each caught for its defect."""
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,42 @@ class Check(Case):
         self.assertEqual((suite.tag, suite.get("failures"), suite.get("tests")), ("testsuite", "1", "4"))
         self.assertEqual([c.get("name") for c in suite if c.find("failure") is not None], ["detect.answers"])
 
+    def test_junit_of_odd_names(self):
+        """Whatever a file or a symbol is called, the report is XML that holds it."""
+        for name in ('a"b<', "c\udcff&", "d\uffff\x01]]>"):
+            with self.subTest(name=ascii(name)):
+                path = os.path.join(self.plugins, name + ".so")
+                shutil.copy(os.path.join(ZOO, "good.so"), path)
+                self.kolm("backend", "check", path, "--junit", "report.xml", code=5)
+                suite = xml.etree.ElementTree.parse(os.path.join(self.work, "report.xml")).getroot()
+                self.assertEqual(suite.find("testcase/failure").get("message")[:6], "rule 1")
+                self.assertIn("cannot have this name", self.kolm("backend", "check", path, code=5).out)
+
+    def test_a_report_without_a_place(self):
+        path = self.add_animal("hang-slot", train=False, infer=False)
+        done = self.kolm("backend", "check", path, "--junit", "no/where.xml", code=6)
+        self.assert_error(done, "no")
+        self.assertEqual(done.out, "")  # said before the first check
+
+    def test_a_slip_of_the_pen_does_not_pass(self):
+        path = self.add_animal("good", train=False, infer=False)
+        self.assert_error(self.kolm("backend", "check", path, "--only", "detct", code=2), "'detct'")
+
+    def test_a_training_that_says_nothing_can_be_stopped(self):
+        path = self.add_animal("cancels")  # waits until it is asked to stop
+        running = self.start("backend", "check", path, "--only", "train.tiny")
+        self.addCleanup(running.kill)
+        seen = []  # every other call is over at once: the child that is still there after a while is the training
+
+        def training():
+            seen.append(self.children_of(running.pid))
+            return len(seen) > 100 and seen[-1] and seen[-1] == seen[-100]
+
+        self.wait_for(training, "the training")
+        code, _, err = self.interrupt(running)
+        self.assertEqual(code, 130)
+        self.assertIn("stopped", err)
+
     def test_what_cannot_be_checked(self):
         self.assert_error(self.kolm("backend", "check", "nothing.so", code=6), "nothing.so")
         self.write("text.so", "not a plugin")
@@ -163,6 +200,11 @@ class New(Case):
         before = self.read(os.path.join(self.work, "here", "mine.c"))
         self.assert_error(self.kolm("backend", "new", "mine", "--dir", "here", code=2), "exists already")
         self.assertEqual(self.read(os.path.join(self.work, "here", "mine.c")), before)
+
+    def test_half_a_backend_is_not_left(self):
+        self.assert_error(self.kolm("backend", "new", "mine", code=1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (99, 99))), "mine")
+        self.assertEqual(self.left(), [])
+        self.kolm("backend", "new", "mine")
 
     def test_names(self):
         for name in ("Mine", "../x", "", "-x", "a" * 33, "ä"):
@@ -243,6 +285,7 @@ class Why(Case):
 
     def test_a_name_that_is_not_there(self):
         self.assert_error(self.kolm("backend", "why", "test-wrod", code=2), "test-word", "backend list")
+        self.assertEqual(json.loads(self.kolm("backend", "why", "test-wrod", "--json", code=2).out)["schema"], "kolm.error/1")
 
 
 class Signed(Case):
@@ -297,6 +340,25 @@ class Signed(Case):
         text = self.read(os.path.join(self.plugins, "test-copy.json")).decode().replace("test-word", "test-copy")
         self.write(os.path.join(self.plugins, "test-copy.json"), text)
         self.assertEqual(self.state("test-copy"), ("refused", 5))
+
+    def test_a_signature_beside_a_link(self):
+        self.demand()
+        real = os.path.join(self.dir, "real")
+        os.mkdir(real)
+        os.chmod(real, 0o755)
+        for suffix in (".so", ".json"):
+            path = os.path.join(self.plugins, "test-word" + suffix)
+            os.rename(path, os.path.join(real, "other-1.2" + suffix))
+            os.symlink(os.path.join(real, "other-1.2" + suffix), path)
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+        self.kolm("backend", "sign", os.path.join(self.plugins, "test-word.so"))
+        self.assertEqual(self.state("test-word"), ("taken", None))
+        os.rename(os.path.join(self.plugins, "test-word.so.sig"), os.path.join(real, "other-1.2.so.sig"))
+        self.assertEqual(self.state("test-word"), ("taken", None))
+
+    def test_a_policy_that_others_can_change(self):
+        self.write_home("policy.json", json.dumps({"plugins": {"signatures": "optional"}}), 0o622)
+        self.assert_error(self.kolm("compute", "list", code=6), "policy.json", "others may change it", "chmod")
 
     def test_garbage_for_a_signature(self):
         self.write(os.path.join(self.plugins, "test-word.so.sig"), "{}")
