@@ -34,6 +34,7 @@ class Job:
         self.labels = self.raw.get("labels", 0)
         self.base_path, self.base_name, self.base_digest = base.get("path"), base.get("name"), base.get("digest")
         self.abstain = options.get("abstain_micro", 0) / 1e6
+        self.target_accuracy = options.get("target_accuracy_micro", 0) / 1e6
         self.options = Options(options.get("trainer", {}))
         if not self.base_path:
             raise TrainerError(INVALID_ARGUMENT, "job.json names no base model", "pass --base DIR")

@@ -91,6 +91,7 @@ class MlxTraining(Training):
     """Training on MLX; the plan, the batches and the artifact are those of torch."""
 
     def prepare(self):
+        self._check_target()
         self.mx = _mlx()
         if self.task != "causal":
             raise TrainerError(UNIMPLEMENTED, "mlx-lm trains models that write, and this base can only choose",
@@ -240,6 +241,7 @@ class MlxTraining(Training):
     # ---- Leaving it
 
     def keep(self, early):
+        self.abstain = self.job.abstain
         if self.best is not None:
             self.model.load_weights(list(self.best.items()), strict=False)
         directory = self.job.path("model")

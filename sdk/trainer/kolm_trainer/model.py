@@ -121,6 +121,45 @@ def add_adapter(model, task, options, seed, base_name):
     return wrapped
 
 
+_UNSLOTH_FITS = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "granite"}
+
+
+def wants_unsloth(options, device, task, base):
+    """Its kernels are outside of what PyTorch can make deterministic, and are made for these bases on NVIDIA cards."""
+    if options.unsloth == "off" or (options.unsloth == "auto" and options.deterministic):
+        return False
+    import importlib.util
+
+    why = None
+    if options.deterministic:
+        why = "deterministic training does without it: --set deterministic=false"
+    elif device != "cuda" or task != "causal" or options.method == "full" or base.config.get("model_type") not in _UNSLOTH_FITS:
+        why = "it serves LoRA on causal bases of " + ", ".join(sorted(_UNSLOTH_FITS)) + " on CUDA"
+    elif importlib.util.find_spec("unsloth") is None:
+        why = "the runtime has no package unsloth"
+    if why and options.unsloth == "on":
+        raise TrainerError(FAILED_PRECONDITION, f"unsloth cannot be used here: {why}", "leave the option unsloth to auto")
+    return why is None
+
+
+def load_unsloth(base, options, unit, max_length, seed, base_name):
+    """Base and adapter as unsloth makes them, where wants_unsloth; the adapter is PEFT's in every respect."""
+    os.environ["UNSLOTH_RETURN_LOGITS"] = "1"  # the loss is computed here, over the targets only
+    from unsloth import FastLanguageModel
+
+    model, _ = FastLanguageModel.from_pretrained(model_name=base.path, max_seq_length=max_length, dtype=unit.dtype,
+                                                 load_in_4bit=options.method == "qlora", local_files_only=True)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    if options.targets != "all-linear":
+        targets = [t.strip() for t in options.targets.split(",")]
+    model = FastLanguageModel.get_peft_model(
+        model, r=options.rank, lora_alpha=2 * options.rank if options.alpha == "auto" else options.alpha,
+        lora_dropout=options.dropout, target_modules=targets, bias="none", use_gradient_checkpointing=False,
+        random_state=seed % (1 << 31))
+    model.peft_config["default"].base_model_name_or_path = base_name
+    return model
+
+
 def trainable(model):
     """{name: parameter} of what is trained, sorted."""
     return dict(sorted((n, p) for n, p in model.named_parameters() if p.requires_grad))

@@ -39,18 +39,26 @@ class Work:
     def tokens(self, part):
         return sum(self.lengths[i] for i in part)
 
+    def _choices(self, part):
+        ids, mask = padded([self.rows.tokens(i) for i in part], self.pad, left=False)
+        return self.model(input_ids=ids.to(self.unit.torch), attention_mask=mask.to(self.unit.torch)).logits.float()
+
+    def shares(self, part):
+        """The probability of each label, for classify."""
+        return self._choices(part).softmax(-1)
+
     def forward(self, part):
         """(sum of the losses of the targets, right answers): right answers are counted for classify only."""
         import torch
         from torch.nn import functional
 
-        ids, mask = padded([self.rows.tokens(i) for i in part], self.pad, left=self.task == "causal")
         device = self.unit.torch
-        arguments = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         if self.task == "classify":
-            logits = self.model(**arguments).logits.float()
+            logits = self._choices(part)
             wanted = torch.tensor([self.rows.labels[i] for i in part], device=device)
             return functional.cross_entropy(logits, wanted, reduction="sum"), int((logits.argmax(-1) == wanted).sum())
+        ids, mask = padded([self.rows.tokens(i) for i in part], self.pad, left=True)
+        arguments = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         if self.takes_positions:
             arguments["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0).to(device)
         longest = max(self.lengths[i] - self.rows.prompts[i] for i in part)

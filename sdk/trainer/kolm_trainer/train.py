@@ -9,7 +9,7 @@ import time
 from . import VERSION, batches, checkpoint, devices, events, job as jobs, model as models
 from .base import look, task_of
 from .encode import Rendering, encode_causal, encode_classify
-from .errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, TrainerError, cancelled
+from .errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, TrainerError, cancelled
 from .steps import Work, bytes_per_token
 
 _EPOCHS = {"causal": {"quick": 1.0, "normal": 3.0, "high": 6.0}, "classify": {"quick": 4.0, "normal": 10.0, "high": 20.0}}
@@ -74,6 +74,10 @@ class Training:
     # ---- Preparing
 
     def prepare(self):
+        self._check_target()
+        self.unsloth = models.wants_unsloth(self.options, self.device.name, self.task, self.base)
+        if self.unsloth:
+            import unsloth  # noqa: F401  (it patches transformers, and so comes first)
         import torch  # noqa: F401  (late: what is wrong with a base is said in milliseconds)
 
         models.quiet()
@@ -84,6 +88,14 @@ class Training:
         self._encode()
         self._load()
         self._plan()
+
+    def _check_target(self):
+        if self.job.target_accuracy and self.task != "classify":
+            raise TrainerError(UNIMPLEMENTED, "--target-accuracy is for bases that choose: what a writing model is right about is "
+                               "not known while it trains", "use --abstain P")
+        if self.job.target_accuracy and self.options.valid == 0:
+            raise TrainerError(INVALID_ARGUMENT, "--target-accuracy is measured on the validation rows, and valid=0 leaves none",
+                               "leave valid as it is, or use --abstain P")
 
     def _encode(self):
         events.progress("reading", 0, None)
@@ -119,6 +131,10 @@ class Training:
 
     def _load(self):
         events.progress("loading", 0, None)
+        if self.unsloth:
+            self.model = models.load_unsloth(self.base, self.options, self.unit, self.max_length, self.job.seed, self.job.base_name)
+            self.base_parameters = models.parameter_count(self.model)
+            return self._ready()
         model = models.load_base(self.base, self.task, self.unit, self.tokenizer.pad_token_id, len(self.labels),
                                  self.method == "qlora")
         self.base_parameters = models.parameter_count(model)
@@ -128,6 +144,9 @@ class Training:
                 parameter.requires_grad_(True)
         else:
             self.model = models.add_adapter(model, self.task, self.options, self.job.seed, self.job.base_name)
+        self._ready()
+
+    def _ready(self):
         self.parameters = models.trainable(self.model)
         self.work = Work(self.task, self.model, self.rows, self.unit, self.tokenizer.pad_token_id or 0)
         if self.options.gradient_checkpointing == "on":
@@ -389,15 +408,32 @@ class Training:
                     parameter.copy_(self.best[name])
         if not self.group.first:
             return
+        self.abstain = self._threshold() if self.job.target_accuracy else self.job.abstain
         models.save(self.model, self.method, self.tokenizer, self.meta(), self.job.path("model"))
         jobs.write_json(self.job.path("result.json"), {"format": 1, "toolchain": self.toolchain(), "report": self.report(early)})
         checkpoint.remove(self.job.path("checkpoint"))
+
+    def _threshold(self):
+        """The lowest confidence above which the validation rows reach the target accuracy."""
+        import torch
+
+        if not self.valid_rows:
+            raise TrainerError(INVALID_ARGUMENT, "--target-accuracy needs at least 80 training rows: a tenth of them measure it",
+                               "give more rows, or use --abstain P")
+        self.model.eval()
+        seen = []
+        with torch.inference_mode(), self._autocast():
+            for part in batches.cut(self.valid_rows, self.work.lengths, self.token_limit):
+                best = self.work.shares(part).max(-1)
+                seen += [(share, self.rows.labels[i] == label)
+                         for i, share, label in zip(part, best.values.tolist(), best.indices.tolist())]
+        return threshold_for(seen, self.job.target_accuracy)
 
     def meta(self):
         """What answering needs to know; travels in the artifact."""
         longest = math.ceil(1.5 * self.rows.longest_completion)
         return {"format": 1, "task": self.task, "method": self.method, "labels": self.labels, "max_length": self.max_length,
-                "base": {"name": self.job.base_name, "digest": self.job.base_digest}, "abstain": self.job.abstain,
+                "base": {"name": self.job.base_name, "digest": self.job.base_digest}, "abstain": self.abstain,
                 "template": self.rendering.template if self.rendering else None,
                 "system": self.rendering.system if self.rendering else "",
                 "max_new_tokens": longest if self.options.max_new_tokens == "auto" else self.options.max_new_tokens,
@@ -426,6 +462,16 @@ class Training:
                 "valid_loss_micro": micro(self.best_loss), "valid_accuracy_micro": right, "batch": self.batch,
                 "learning_rate": f"{self.rate:g}", "passes_per_answer_micro": micro(passes),
                 "dtype": self.unit.dtype_name, "deterministic": self.options.deterministic and self.device.repeats}
+
+
+def threshold_for(seen, target):
+    """seen: (confidence, whether it was right). Above 1 when nothing reaches the target: then all is withheld."""
+    right, best = 0, 1.0001
+    for count, (confidence, hit) in enumerate(sorted(seen, key=lambda pair: -pair[0]), 1):
+        right += hit
+        if right / count >= target:
+            best = confidence
+    return best
 
 
 def context_of(config, tokenizer):
