@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- Events: one JSON object a line on standard output (docs/job-protocol.md). Takes event; fields that could not be
@@ -67,8 +69,10 @@ static void say_metric(void *context, const char *name, double value) {
 
 static void say_error(cli_context *context, const kolm_error_t *err) {
     cJSON *event = event_of("error");
-    (void)(kit_json_put_u64(event, "code", (uint64_t)err->code) && kit_json_put_string(event, "text", err->text) &&
-           kit_json_put_string(event, "remedy", err->remedy));
+    /* A path may hold any bytes, an event only UTF-8. */
+    (void)(kit_json_put_u64(event, "code", (uint64_t)err->code) &&
+           kit_json_put_string(event, "text", cli_safe(err->text)) &&
+           kit_json_put_string(event, "remedy", cli_safe(err->remedy)));
     say(context, event);
 }
 
@@ -111,7 +115,25 @@ static kit_status work(cli_context *context, job_run *r, const cli_choice *choic
         status = host_infer(choice->registry->found, choice->backend->row, r->dir, threads, -1, -1, &calling.options,
                             &r->result, err);
     cli_calling_end(&calling);
-    return status == KOLM_OK ? cli_verdict(&r->result, trains ? "training" : "answering", out_exit, err) : status;
+    if (status == KOLM_OK) return cli_verdict(&r->result, trains ? "training" : "answering", out_exit, err);
+    *out_exit = cli_exit_of(status); /* there was no call, and so no verdict */
+    return status;
+}
+
+/* What the backend would open: a pipe of that name would keep it waiting for ever. */
+static kit_status check_rows(const char *dir, bool trains, kolm_error_t *err) {
+    const char *name = trains ? "train.jsonl" : "eval.jsonl";
+    char *path = NULL;
+    struct stat info;
+    KIT_TRY(kit_path_join(dir, name, &path, err));
+    kit_status status = KOLM_OK;
+    if (stat(path, &info) != 0)
+        status = kit_fail_errno(err, errno, "cannot find %s", path);
+    else if (!S_ISREG(info.st_mode))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "put the rows there as a regular file",
+                          "%s is not a regular file", path);
+    free(path);
+    return status;
 }
 
 static int run(cli_context *context, job_run *r, const char *directory) {
@@ -123,6 +145,7 @@ static int run(cli_context *context, job_run *r, const char *directory) {
         realpath(directory, r->dir) ? KOLM_OK : kit_fail_errno(&err, errno, "cannot find %s", directory);
     if (status == KOLM_OK) status = kit_job_read(r->dir, &job, &err);
     bool trains = status == KOLM_OK && strcmp(job->kind, "train") == 0;
+    if (status == KOLM_OK) status = check_rows(r->dir, trains, &err);
     if (status == KOLM_OK) status = choose(context, r, trains, &choice, &exit_code, &err);
     if (status == KOLM_OK) status = work(context, r, choice, trains, &exit_code, &err);
     if (status == KOLM_OK) {
@@ -157,6 +180,9 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
                                .max_words = 1,
                                .words_out = argv};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code < 0 && r->threads.set && (r->threads.value == 0 || r->threads.value > 1024))
+        exit_code = cli_usage_error(context, "kolm job run", "--threads %llu is out of range: use 1 to 1024",
+                                    (unsigned long long)r->threads.value);
     if (exit_code < 0) exit_code = run(context, r, argv[0]);
     free(r);
     return exit_code;

@@ -146,7 +146,8 @@ static cJSON *work_args(const char *job_dir, uint32_t threads, const char *input
 
 static kit_status check_job(const char *job_dir, kolm_error_t *err) {
     if (job_dir[0] == '/' && kit_utf8_valid(job_dir, strlen(job_dir)) == strlen(job_dir)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "the job directory %s is not an absolute path in UTF-8", job_dir);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another path",
+                    "the job directory %s is not an absolute path in UTF-8", job_dir);
 }
 
 /* ---- One */

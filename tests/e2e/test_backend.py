@@ -419,6 +419,32 @@ class Job(Case):
         events, _ = self.events(env={"KOLM_BACKEND": "test-other"})
         self.assertEqual(events[-1]["backend"], "test-word")
 
+    def test_directories_that_are_none(self):
+        self.make()
+        os.rename(os.path.join(self.work, "job"), os.path.join(self.work, "job\udcff"))
+        for name, words in (("job\udcff", "UTF-8"), ("nothing\udcff", "nothing"), ("", "cannot find")):
+            with self.subTest(directory=ascii(name)):
+                done = self.kolm("job", "run", name, code=6)
+                event = json.loads(done.out.splitlines()[-1])
+                self.assertEqual(event["event"], "error")
+                self.assertIn(words, event["text"])
+                self.assert_error(done, words)
+
+    def test_rows_that_are_no_file(self):
+        for kind, name in (("train", "train.jsonl"), ("infer", "eval.jsonl")):
+            self.make(kind)
+            path = os.path.join(self.work, "job", name)
+            os.unlink(path)
+            self.assertIn(name, self.events(code=6)[0][-1]["text"])
+            os.mkfifo(path)
+            self.assertIn("not a regular file", self.events(code=6, timeout=20)[0][-1]["text"])
+            os.unlink(path)
+
+    def test_threads(self):
+        self.make()
+        for number in ("0", "1025", "4294967297"):
+            self.assert_error(self.kolm("job", "run", "job", "--threads", number, code=2), number)
+
     def test_failures_are_events_too(self):
         events, done = self.events(code=6)
         self.assertIn("cannot find", events[-1]["text"] if events else done.err)
