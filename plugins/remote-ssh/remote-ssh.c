@@ -1,72 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A machine of the user's own over SSH: checks how it is named, without network; the job runner comes with its own
- * version. */
+/* The slots of the remote-ssh backend: jobs on a machine of the user's own, which needs an account and Python 3. */
+#include "box.h"
+
 #include "kolm/kit/backend.h"
+#include "kolm/kit/process.h"
 
-#include <arpa/inet.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define VARIABLE "KOLM_REMOTE_HOST"
+/* ---- detect: no network, so what is told is what was seen last. */
 
-static const char name_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-
-/* The length of "[IPv6]" or "[IPv6%zone]" at text, 0 if it is not one. */
-static size_t bracketed(const char *text) {
-    char address[64];
-    struct in6_addr ignored;
-    size_t length = strcspn(text, "]");
-    if (text[length] != ']' || length - 1 >= sizeof address) return 0;
-    memcpy(address, text + 1, length - 1);
-    address[length - 1] = '\0';
-    char *zone = strchr(address, '%');
-    if (zone != NULL) {
-        *zone++ = '\0';
-        if (*zone == '\0' || zone[strspn(zone, name_letters)] != '\0') return 0;
-    }
-    return inet_pton(AF_INET6, address, &ignored) == 1 ? length + 1 : 0;
-}
-
-/* What is wrong with [user@]host[:port] or [user@][IPv6][:port], or NULL. A leading '-' could be taken for an option.
- */
-static const char *fault(const char *target) {
-    const char *at = strrchr(target, '@');
-    const char *host = at != NULL ? at + 1 : target;
-    size_t user_length = at != NULL ? (size_t)(at - target) : 0;
-    if (at != NULL && (user_length == 0 || strspn(target, name_letters) != user_length || target[0] == '-'))
-        return "the user before '@'";
-    size_t length;
-    if (*host == '[') {
-        length = bracketed(host);
-        if (length == 0) return "the IPv6 address in brackets";
-    } else {
-        length = strcspn(host, ":");
-        if (length == 0 || length > 253 || strspn(host, name_letters) < length || host[0] == '-')
-            return "the host name";
-    }
-    uint64_t port = 0;
-    if (host[length] == '\0') return NULL;
-    if (host[length] != ':' || !kit_parse_u64(host + length + 1, &port) || port == 0 || port > 65535)
-        return "the port after ':'";
-    return NULL;
-}
-
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args;
-    char target[512], text[256];
-    int32_t code = host->secret(host->user, VARIABLE, target, sizeof target, NULL);
-    if (code == KOLM_E_NOT_FOUND)
-        return kit_detected(out_result, KOLM_DETECT_ABSENT, VARIABLE " is not set",
-                            "set " VARIABLE " to [user@]host[:port] of a machine that you can reach with ssh", "");
-    if (code != KOLM_OK && code != KOLM_E_OUT_OF_RANGE)
-        return kit_fail(out_error, code, "list the variable under auth in the manifest", "the host does not give %s",
-                        VARIABLE);
-    const char *wrong = code == KOLM_E_OUT_OF_RANGE ? "its length" : fault(target);
-    if (wrong != NULL) {
-        kit_format(text, sizeof text, "%s is not of the form [user@]host[:port]: look at %s", VARIABLE, wrong);
-        return kit_detected(out_result, KOLM_DETECT_BROKEN, text,
-                            "write it like ana@gpu.example.org:22 or [2001:db8::1]:22", "");
-    }
+static void tell_unseen(const kolm_host_v1_t *host, const char *target) {
     const kolm_device_t record = {
         .struct_size = (uint32_t)sizeof record,
         .memory_kind = KOLM_MEMORY_NONE, /* nobody has looked */
@@ -78,7 +23,34 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
         .runtime = "",
     };
     host->device(host->user, &record);
-    kit_format(text, sizeof text, "%.180s is named; not tried: that needs the network", target);
+}
+
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
+                      kolm_error_t *out_error) {
+    (void)args;
+    box b;
+    char text[256], about[200];
+    kit_status status = box_read(host, &b, out_error);
+    if (status == KOLM_E_NOT_FOUND)
+        return kit_detected(out_result, KOLM_DETECT_ABSENT, out_error->text, out_error->remedy, "");
+    if (status == KOLM_E_INVALID_ARGUMENT)
+        return kit_detected(out_result, KOLM_DETECT_BROKEN, out_error->text, out_error->remedy, "");
+    if (status != KOLM_OK) return status;
+    cJSON *facts = box_remembered(&b);
+    if (facts == NULL) {
+        tell_unseen(host, b.target);
+        kit_format(text, sizeof text, "%.180s is named; not tried: that needs the network", b.target);
+        return kit_detected(out_result, KOLM_DETECT_AVAILABLE, text, "", "your own GPU");
+    }
+    uint64_t seen = 0;
+    char day[16] = "";
+    (void)kit_json_get_u64(facts, "seen", &seen);
+    const time_t when = (time_t)seen;
+    struct tm parts;
+    if (gmtime_r(&when, &parts) != NULL) (void)strftime(day, sizeof day, "%Y-%m-%d", &parts);
+    box_tell(host, facts, about, sizeof about);
+    kit_format(text, sizeof text, "%.60s as seen on %s: %s", b.target, day, about);
+    cJSON_Delete(facts);
     return kit_detected(out_result, KOLM_DETECT_AVAILABLE, text, "", "your own GPU");
 }
 
@@ -88,9 +60,126 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return kit_estimate_lora(args, 4000, out_result);
 }
 
+/* ---- train and infer */
+
+static kit_status open_box(const kolm_host_v1_t *host, box *b, kit_ssh_job_remote **out_remote, kolm_error_t *err) {
+    *out_remote = NULL;
+    KIT_TRY(box_read(host, b, err));
+    KIT_TRY(box_pin(host, b, err));
+    return kit_ssh_job_open(host, &b->settings, out_remote, err);
+}
+
+static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result,
+                     kolm_error_t *out_error) {
+    box b;
+    kit_ssh_job_remote *remote;
+    kit_status status = open_box(host, &b, &remote, out_error);
+    if (status == KOLM_OK) status = kit_ssh_job_train(remote, args, out_result, out_error);
+    kit_ssh_job_close(remote);
+    return status;
+}
+
+static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
+                     kolm_error_t *out_error) {
+    box b;
+    kit_ssh_job_remote *remote;
+    kit_status status = open_box(host, &b, &remote, out_error);
+    if (status == KOLM_OK) status = kit_ssh_job_infer(remote, args, out_result, out_error);
+    kit_ssh_job_close(remote);
+    return status;
+}
+
+/* ---- test */
+
+typedef struct bench {
+    const kolm_host_v1_t *host;
+    box box;
+    kit_ssh_job_remote *remote;
+    char digests[2][KIT_SSH_JOB_DIGEST];
+    char note[256];
+} bench;
+
+static kit_status check_account(bench *t, kolm_error_t *err) {
+    KIT_TRY(open_box(t->host, &t->box, &t->remote, err));
+    kit_format(t->note, sizeof t->note, "%.60s at %.60s, %.60s", t->box.host, kit_ssh_job_address(t->remote),
+               kit_ssh_job_host_key(t->remote));
+    return KOLM_OK;
+}
+
+static kit_status check_machine(bench *t, kolm_error_t *err) {
+    cJSON *facts = NULL;
+    KIT_TRY(kit_ssh_job_facts(t->remote, true, &facts, err));
+    box_tell(NULL, facts, t->note, sizeof t->note);
+    box_remember(&t->box, kit_ssh_job_host_key(t->remote), facts);
+    cJSON_Delete(facts);
+    return KOLM_OK;
+}
+
+static kit_status check_training(bench *t, kolm_error_t *err) {
+    return kit_ssh_job_rehearse(t->remote, t->digests[0], t->note, sizeof t->note, err);
+}
+
+/* The same once more: what comes home must be the same bytes, or nobody could tell what was made there. */
+static kit_status check_again(bench *t, kolm_error_t *err) {
+    KIT_TRY(kit_ssh_job_rehearse(t->remote, t->digests[1], t->note, sizeof t->note, err));
+    bool same = strcmp(t->digests[0], t->digests[1]) == 0;
+    t->host->metric(t->host->user, "test.reproducible", same ? 1 : 0);
+    if (!same)
+        return kit_fail(err, KOLM_E_DATA_LOSS, "look at the memory of that machine",
+                        "two trainings of the same gave other bytes");
+    kit_format(t->note, sizeof t->note, "the same bytes twice: %.16s...", t->digests[0]);
+    return KOLM_OK;
+}
+
+static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result,
+                    kolm_error_t *out_error) {
+    static const struct {
+        const char *title;
+        kit_status (*run)(bench *t, kolm_error_t *err);
+    } steps[] = {{"auth check", check_account},
+                 {"machine (probe)", check_machine},
+                 {"trainer dry run (linear)", check_training},
+                 {"result round-trip", check_again}};
+    bench t = {.host = host};
+    bool good = true;
+    (void)args, (void)out_error;
+    for (uint32_t i = 0; i < 4; i++) {
+        kolm_error_t err = KIT_ERROR_INIT;
+        int64_t begun = kit_now_ms();
+        t.note[0] = '\0';
+        bool ran = good;
+        if (ran) good = steps[i].run(&t, &err) == KOLM_OK;
+        if (ran && !good) kit_format(t.note, sizeof t.note, "%s; %s", err.text, err.remedy);
+        const kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
+                                       .outcome = !ran   ? KOLM_STEP_SKIPPED
+                                                  : good ? KOLM_STEP_OK
+                                                         : KOLM_STEP_FAILED,
+                                       .number = i + 1,
+                                       .total = 4,
+                                       .duration_us = (uint64_t)(kit_now_ms() - begun) * 1000,
+                                       .title = steps[i].title,
+                                       .note = t.note};
+        host->test_step(host->user, &step);
+    }
+    kit_ssh_job_close(t.remote);
+    out_result->passed = good ? 1 : 0;
+    (void)kit_copy(out_result->summary, sizeof out_result->summary,
+                   good ? "remote-ssh is ready for kolm compile"
+                        : "remote-ssh is not ready: the first step that failed says why");
+    return KOLM_OK;
+}
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "remote-ssh",
-    .version = KOLM_VERSION,  .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "https://kolm.example",
-    .detect = detect,         .cost = cost,
+    KOLM_BACKEND_HEADER_INIT,
+    .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "remote-ssh",
+    .version = KOLM_VERSION,
+    .vendor = "kolm",
+    .licence = "Apache-2.0",
+    .homepage = "https://kolm.example",
+    .detect = detect,
+    .cost = cost,
+    .train = train,
+    .infer = infer,
+    .test = test,
 };

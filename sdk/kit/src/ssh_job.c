@@ -295,12 +295,12 @@ kit_status kit_ssh_job_infer(kit_ssh_job_remote *remote, const kolm_infer_args_t
     return status;
 }
 
-/* ---- A rehearsal: forty short rows of two kinds, trained and answered */
+/* ---- A rehearsal: 240 short rows of two kinds, trained and answered */
 
 static kit_status write_rehearsal(const char *dir, kolm_error_t *err) {
     kit_buf rows = {0};
     char *path = NULL;
-    for (unsigned i = 0; i < 40; i++)
+    for (unsigned i = 0; i < 240; i++)
         kit_buf_fmt(&rows, "{\"id\":\"%u\",\"input\":\"%s %u\",\"output\":\"%s\"}\n", i,
                     i % 2 ? "the refund for invoice number" : "the screen of device number", i,
                     i % 2 ? "billing" : "hardware");
@@ -313,21 +313,25 @@ static kit_status write_rehearsal(const char *dir, kolm_error_t *err) {
     kit_buf_free(&rows);
     static const char job[] =
         "{\"format\":1,\"kind\":\"train\",\"task\":\"rehearsal\",\"recipe\":\"linear\",\"seed\":1,"
-        "\"effort\":\"quick\",\"rows\":40,\"labels\":2,\"options\":{}}";
+        "\"effort\":\"quick\",\"rows\":240,\"labels\":2,\"options\":{}}";
     if (status == KOLM_OK) status = kit_path_join(dir, "job.json", &path, err);
     if (status == KOLM_OK) status = kit_write_file(path, 0600, job, sizeof job - 1, err);
     free(path);
     return status;
 }
 
-kit_status kit_ssh_job_rehearse(kit_ssh_job_remote *remote, char *out_note, size_t capacity, kolm_error_t *err) {
-    char *dir = NULL;
+kit_status kit_ssh_job_rehearse(kit_ssh_job_remote *remote, char out_digest[KIT_SSH_JOB_DIGEST], char *out_note,
+                                size_t capacity, kolm_error_t *err) {
+    char *dir = NULL, *model = NULL;
     kolm_train_result_t result = {.struct_size = (uint32_t)sizeof result};
     KIT_TRY(kit_path_join(remote->host->scratch_dir, "rehearsal", &dir, err));
     kit_status status = write_rehearsal(dir, err);
     const kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args, .threads = 1, .job_dir = dir};
     if (status == KOLM_OK) status = kit_ssh_job_train(remote, &args, &result, err);
+    if (status == KOLM_OK) status = kit_path_join(dir, "model/linear.bin", &model, err);
+    if (status == KOLM_OK) status = kit_sha256_file(model, out_digest, NULL, err);
     if (status == KOLM_OK) kit_format(out_note, capacity, "%s, %s", result.toolchain, result.device);
     free(dir);
+    free(model);
     return status;
 }

@@ -71,9 +71,10 @@ kit_status kit_ssh_job_train(kit_ssh_job_remote *remote, const kolm_train_args_t
 /* Inputs are read to their end before anything is sent; answers come when all are there. Model files may be slices. */
 kit_status kit_ssh_job_infer(kit_ssh_job_remote *remote, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
                              kolm_error_t *err) KIT_MUST_USE;
-/* Trains and answers a small job there: note (of 256 bytes) says what was done, or not, and by what. */
-kit_status kit_ssh_job_rehearse(kit_ssh_job_remote *remote, char *out_note, size_t capacity,
-                                kolm_error_t *err) KIT_MUST_USE;
+/* Trains a small job of the recipe linear there and brings its model home: note says by what, digest is the model's. */
+#define KIT_SSH_JOB_DIGEST 65
+kit_status kit_ssh_job_rehearse(kit_ssh_job_remote *remote, char out_digest[KIT_SSH_JOB_DIGEST], char *out_note,
+                                size_t capacity, kolm_error_t *err) KIT_MUST_USE;
 /* Removes what nobody used for so many seconds: jobs that ended, blobs, programs. Running jobs stay. */
 kit_status kit_ssh_job_prune(kit_ssh_job_remote *remote, uint64_t older_seconds, uint64_t *out_jobs,
                              uint64_t *out_bytes, kolm_error_t *err) KIT_MUST_USE;

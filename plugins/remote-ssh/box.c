@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads which machine is meant, and how it is reached, from the variable and from config.json. */
+#include "box.h"
+
+#include "kolm/kit/backend.h"
+#include "kolm/kit/file.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const char name_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+/* ---- The target */
+
+/* The length of "[IPv6]" or "[IPv6%zone]" at text, 0 if it is not one. */
+static size_t bracketed(const char *text) {
+    char address[64];
+    struct in6_addr ignored;
+    size_t length = strcspn(text, "]");
+    if (text[length] != ']' || length - 1 >= sizeof address) return 0;
+    memcpy(address, text + 1, length - 1);
+    address[length - 1] = '\0';
+    char *zone = strchr(address, '%');
+    if (zone != NULL) {
+        *zone++ = '\0';
+        if (*zone == '\0' || zone[strspn(zone, name_letters)] != '\0') return 0;
+    }
+    return inet_pton(AF_INET6, address, &ignored) == 1 ? length + 1 : 0;
+}
+
+/* A leading '-' could be taken for an option. */
+const char *box_fault(const char *target) {
+    const char *at = strrchr(target, '@');
+    const char *host = at != NULL ? at + 1 : target;
+    size_t user_length = at != NULL ? (size_t)(at - target) : 0;
+    if (at != NULL && (user_length == 0 || strspn(target, name_letters) != user_length || target[0] == '-'))
+        return "the user before '@'";
+    size_t length;
+    if (*host == '[') {
+        length = bracketed(host);
+        if (length == 0) return "the IPv6 address in brackets";
+    } else {
+        length = strcspn(host, ":");
+        if (length == 0 || length > 253 || strspn(host, name_letters) < length || host[0] == '-')
+            return "the host name";
+    }
+    uint64_t port = 0;
+    if (host[length] == '\0') return NULL;
+    if (host[length] != ':' || !kit_parse_u64(host + length + 1, &port) || port == 0 || port > 65535)
+        return "the port after ':'";
+    return NULL;
+}
+
+/* ---- Settings */
+
+typedef struct settings {
+    const kolm_host_v1_t *host;
+    const cJSON *own; /* of the box; NULL: it has no entry */
+} settings;
+
+static kit_status text_setting(const settings *s, const char *key, char *out, size_t capacity, kolm_error_t *err) {
+    const char *own = NULL;
+    bool fits = kit_json_get_string(s->own, key, &own) ? kit_copy(out, capacity, own)
+                                                       : kit_setting(s->host, key, "", out, capacity);
+    if (fits) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "backends.remote-ssh.%s in config.json is too long",
+                    key);
+}
+
+/* A path here may begin with ~/. */
+static kit_status path_setting(const settings *s, const char *key, char *out, kolm_error_t *err) {
+    char text[BOX_TEXT];
+    const char *home = secure_getenv("HOME");
+    KIT_TRY(text_setting(s, key, text, sizeof text, err));
+    bool tilde = text[0] == '~' && text[1] == '/';
+    if (tilde && (home == NULL || home[0] != '/'))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write the whole path", "HOME is not set, and %s begins with ~",
+                        key);
+    if (kit_format(out, BOX_TEXT, "%s%s", tilde ? home : "", tilde ? text + 1 : text)) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "backends.remote-ssh.%s in config.json is too long",
+                    key);
+}
+
+static kit_status number_setting(const settings *s, const char *key, uint64_t most, uint64_t *out, kolm_error_t *err) {
+    char text[32] = "";
+    *out = 0;
+    if (kit_json_get_u64(s->own, key, out)) {
+        if (*out <= most) return KOLM_OK;
+    } else {
+        bool fits = kit_setting(s->host, key, "", text, sizeof text);
+        if (fits && (text[0] == '\0' || (kit_parse_u64(text, out) && *out <= most))) return KOLM_OK;
+    }
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a number of seconds",
+                    "backends.remote-ssh.%s in config.json is not a number up to %llu", key, (unsigned long long)most);
+}
+
+static bool flag_setting(const settings *s, const char *key) {
+    char text[8] = "";
+    bool value = false;
+    if (kit_json_get_bool(s->own, key, &value)) return value;
+    return kit_setting(s->host, key, "", text, sizeof text) && strcmp(text, "true") == 0;
+}
+
+/* ---- What is sent for the recipe linear: beside kolm-host where that is installed, in its room of a build tree. */
+
+static bool usable(const char *directory, const char *relative, char *out) {
+    return kit_format(out, BOX_TEXT, "%s/%s", directory, relative) && access(out, X_OK) == 0;
+}
+
+static void find_engine(char *out) {
+    char self[BOX_TEXT - 64];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (out[0] != '\0') return;
+    self[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash != NULL) *slash = '\0';
+    if (slash == NULL ||
+        (!usable(self, "kolm-linear", out) && !usable(self, "../../plugins/local-cpu/kolm-linear", out)))
+        out[0] = '\0';
+}
+
+/* ---- Reading it all */
+
+static kit_status read_variable(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {
+    int32_t code = host->secret(host->user, BOX_VARIABLE, b->target, sizeof b->target, NULL);
+    if (code == KOLM_OK) return KOLM_OK;
+    if (code == KOLM_E_NOT_FOUND)
+        return kit_fail(err, code,
+                        "set " BOX_VARIABLE " to [user@]host[:port] of a machine that you can reach with ssh",
+                        BOX_VARIABLE " is not set");
+    if (code == KOLM_E_OUT_OF_RANGE)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it like ana@gpu.example.org:22 or [2001:db8::1]:22",
+                        BOX_VARIABLE " is not of the form [user@]host[:port]: look at its length");
+    return kit_fail(err, code, "list the variable under auth in the manifest", "the host does not give %s",
+                    BOX_VARIABLE);
+}
+
+/* *out_boxes is all of them, to be deleted; own points into it. */
+static kit_status find_own(const kolm_host_v1_t *host, box *b, cJSON **out_boxes, settings *s, kolm_error_t *err) {
+    char text[16384];
+    if (!kit_setting(host, "boxes", "", text, sizeof text) ||
+        (text[0] != '\0' && kit_json_parse(text, strlen(text), out_boxes, NULL) != KOLM_OK))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write {\"NAME\": {\"host\": \"user@host\"}}",
+                        "backends.remote-ssh.boxes in config.json is no object, or is too large");
+    const cJSON *own = kit_json_get(*out_boxes, b->target);
+    kit_copy(b->host, sizeof b->host, b->target);
+    if (!cJSON_IsObject(own)) return KOLM_OK;
+    s->own = own;
+    b->host[0] = '\0';
+    KIT_TRY(text_setting(s, "host", b->host, sizeof b->host, err));
+    if (b->host[0] != '\0') return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it one", "backends.remote-ssh.boxes.%.100s has no host",
+                    b->target);
+}
+
+static kit_status read_texts(const settings *s, box *b, kolm_error_t *err) {
+    KIT_TRY(text_setting(s, "host_key", b->host_key, sizeof b->host_key, err));
+    KIT_TRY(path_setting(s, "identity_file", b->identity_file, err));
+    KIT_TRY(path_setting(s, "known_hosts", b->known_hosts, err));
+    KIT_TRY(path_setting(s, "ssh_config", b->ssh_config, err));
+    KIT_TRY(text_setting(s, "dir", b->dir, sizeof b->dir, err));
+    KIT_TRY(text_setting(s, "python", b->python, sizeof b->python, err));
+    KIT_TRY(text_setting(s, "kolm", b->kolm, sizeof b->kolm, err));
+    KIT_TRY(path_setting(s, "engine", b->engine, err));
+    KIT_TRY(path_setting(s, "trainer", b->trainer, err));
+    if (b->trainer[0] == '\0' && !kit_setting(s->host, "runtime.trainer", "", b->trainer, sizeof b->trainer))
+        b->trainer[0] = '\0';
+    if (b->host_key[0] == '\0' || strcmp(b->host_key, "accept-new") == 0 || strncmp(b->host_key, "SHA256:", 7) == 0)
+        return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write accept-new, or SHA256:... as ssh-keygen -l prints it",
+                    "backends.remote-ssh.host_key in config.json is neither");
+}
+
+static kit_status fill_settings(const settings *s, box *b, kolm_error_t *err) {
+    uint64_t connect = 0, idle = 0, patience = 0;
+    kit_ssh_job_settings *out = &b->settings;
+    KIT_TRY(number_setting(s, "connect_timeout_seconds", 3600, &connect, err));
+    KIT_TRY(number_setting(s, "idle_timeout_seconds", 3600, &idle, err));
+    KIT_TRY(number_setting(s, "patience_seconds", 30ull * 86400, &patience, err));
+    b->identities[0] = b->identity_file;
+    b->known[0] = b->known_hosts;
+    *out = (kit_ssh_job_settings){.name = b->target,
+                                  .backend = "remote-ssh",
+                                  .host_key = b->host_key,
+                                  .dir = b->dir,
+                                  .python = b->python,
+                                  .kolm = b->kolm,
+                                  .engine = b->engine,
+                                  .trainer = b->trainer,
+                                  .patience_seconds = patience,
+                                  .keep = flag_setting(s, "keep")};
+    out->ssh = (kit_ssh_options){.config_path = b->ssh_config[0] != '\0' ? b->ssh_config : NULL,
+                                 .known_hosts = b->known,
+                                 .known_hosts_count = b->known_hosts[0] != '\0' ? 1 : 0,
+                                 .identity_files = b->identities,
+                                 .identity_file_count = b->identity_file[0] != '\0' ? 1 : 0,
+                                 .connect_timeout_ms = (uint32_t)connect * 1000,
+                                 .idle_timeout_ms = (uint32_t)idle * 1000};
+    return kit_ssh_target_parse(b->host, &out->ssh.target, err);
+}
+
+kit_status box_read(const kolm_host_v1_t *host, box *out_box, kolm_error_t *err) {
+    cJSON *boxes = NULL;
+    settings s = {.host = host};
+    *out_box = (box){.target = ""};
+    KIT_TRY(read_variable(host, out_box, err));
+    kit_status status = find_own(host, out_box, &boxes, &s, err);
+    const char *wrong = status == KOLM_OK ? box_fault(out_box->host) : NULL;
+    if (wrong != NULL)
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it like ana@gpu.example.org:22 or [2001:db8::1]:22",
+                          "%s is not of the form [user@]host[:port]: look at %s",
+                          s.own != NULL ? "the host of this box" : BOX_VARIABLE, wrong);
+    if (status == KOLM_OK) status = read_texts(&s, out_box, err);
+    if (status == KOLM_OK) find_engine(out_box->engine);
+    if (status == KOLM_OK) status = fill_settings(&s, out_box, err);
+    cJSON_Delete(boxes);
+    return status;
+}
+
+/* ---- Under --airgap --allow-private-remote */
+
+static bool private_v4(const uint8_t *b) {
+    return b[0] == 127 || b[0] == 10 || (b[0] == 172 && (b[1] & 0xf0) == 16) || (b[0] == 192 && b[1] == 168) ||
+           (b[0] == 169 && b[1] == 254);
+}
+
+static bool private_v6(const uint8_t *b) {
+    static const uint8_t loopback[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (memcmp(b, mapped, sizeof mapped) == 0) return private_v4(b + 12);
+    return memcmp(b, loopback, sizeof loopback) == 0 || (b[0] & 0xfe) == 0xfc ||
+           (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
+}
+
+static bool is_private(const struct addrinfo *a) {
+    if (a->ai_family == AF_INET)
+        return private_v4((const uint8_t *)&((const struct sockaddr_in *)(const void *)a->ai_addr)->sin_addr);
+    return a->ai_family == AF_INET6 &&
+           private_v6((const uint8_t *)&((const struct sockaddr_in6 *)(const void *)a->ai_addr)->sin6_addr);
+}
+
+kit_status box_pin(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {
+    char only[8] = "";
+    struct addrinfo *found = NULL;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    if (!kit_setting(host, "network.private_only", "", only, sizeof only) || strcmp(only, "true") != 0) return KOLM_OK;
+    /* Of several names for one machine, that of ~/.ssh/config is what will be connected to. */
+    kit_ssh_config config = {0};
+    KIT_TRY(kit_ssh_config_read(b->settings.ssh.config_path, b->settings.ssh.target.host, &config, err));
+    const char *name = config.host_name != NULL ? config.host_name : b->settings.ssh.target.host;
+    int why = getaddrinfo(name, NULL, &hints, &found);
+    kit_status status = KOLM_OK;
+    if (why != 0)
+        status = kit_fail(err, KOLM_E_NOT_FOUND, "correct " BOX_VARIABLE, "%s does not resolve: %s", name,
+                          gai_strerror(why));
+    for (const struct addrinfo *a = found; status == KOLM_OK && a != NULL; a = a->ai_next)
+        if (!is_private(a))
+            status =
+                kit_fail(err, KOLM_E_PERMISSION_DENIED, "name a machine of your own network, or leave --airgap out",
+                         "%s is not only on loopback or private addresses, and --airgap allows no others", name);
+    if (status == KOLM_OK &&
+        getnameinfo(found->ai_addr, found->ai_addrlen, b->pinned, sizeof b->pinned, NULL, 0, NI_NUMERICHOST) != 0)
+        status = kit_fail(err, KOLM_E_INTERNAL, "report this", "the address of %s cannot be written", name);
+    if (found != NULL) freeaddrinfo(found);
+    kit_ssh_config_free(&config);
+    if (status == KOLM_OK) b->settings.ssh.pinned_addr = b->pinned;
+    return status;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Does a job directory by the SSH job runner, with a child process for the connection: remote_job VERB DIR ENGINE
+ * FAR... */
+#include "kolm/kit/file.h"
+#include "kolm/kit/process.h"
+#include "kolm/kit/ssh_job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static volatile sig_atomic_t stopping;
+
+static void on_signal(int number) {
+    (void)number;
+    stopping = 1;
+}
+
+/* ---- The connection: standard input and output of the child FAR... */
+
+typedef struct pipe_wire {
+    char *const *argv;
+    pid_t pid;
+    int to, from;
+} pipe_wire;
+
+static void close_pipes(void *user) {
+    pipe_wire *w = user;
+    if (w->to >= 0) close(w->to);
+    if (w->from >= 0) close(w->from);
+    if (w->pid > 0) {
+        kill(w->pid, SIGKILL);
+        while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    w->to = w->from = -1;
+    w->pid = 0;
+}
+
+static kit_status open_pipes(void *user, kolm_error_t *err) {
+    pipe_wire *w = user;
+    int in = -1, out = -1;
+    KIT_TRY(kit_pipe(&in, &w->to, err));
+    KIT_TRY(kit_pipe(&w->from, &out, err));
+    const kit_spawn_fd fds[] = {{in, 0}, {out, 1}, {2, 2}};
+    const kit_spawn_options options = {.path = w->argv[0], .argv = w->argv, .envp = environ, .fds = fds, .fd_count = 3};
+    kit_status status = kit_spawn(&options, &w->pid, err);
+    close(in);
+    close(out);
+    return status;
+}
+
+static kit_status write_pipe(void *user, const void *bytes, size_t length, kolm_error_t *err) {
+    const pipe_wire *w = user;
+    return kit_write_all(w->to, bytes, length, NULL) == KOLM_OK ? KOLM_OK
+                                                                : kit_fail(err, KOLM_E_UNAVAILABLE, "", "cut");
+}
+
+static kit_status read_pipe(void *user, void *bytes, size_t capacity, int64_t timeout_ms, size_t *out_n,
+                            kolm_error_t *err) {
+    const pipe_wire *w = user;
+    struct pollfd fd = {.fd = w->from, .events = POLLIN};
+    *out_n = 0;
+    if (poll(&fd, 1, (int)timeout_ms) <= 0) return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "", "nothing came");
+    ssize_t n = read(w->from, bytes, capacity);
+    if (n < 0) return kit_fail(err, KOLM_E_UNAVAILABLE, "", "cut");
+    *out_n = (size_t)n;
+    return KOLM_OK;
+}
+
+/* ---- The host */
+
+static void say_log(void *user, uint32_t level, const char *text) {
+    (void)user;
+    printf("log %u %s\n", level, text);
+    fflush(stdout);
+}
+
+static void say_progress(void *user, const kolm_progress_t *p) {
+    (void)user;
+    printf("progress %s %llu\n", p->phase, (unsigned long long)p->step);
+    fflush(stdout);
+}
+
+static void say_metric(void *user, const char *name, double value) {
+    (void)user;
+    printf("metric %s %g\n", name, value);
+}
+
+static int32_t is_cancelled(void *user) {
+    (void)user;
+    return stopping != 0;
+}
+
+static int64_t time_left(void *user) {
+    (void)user;
+    return INT64_MAX;
+}
+
+static int finish(kit_status status, const kolm_error_t *err, const char *device, const char *more) {
+    if (status == KOLM_OK)
+        printf("ok %s; %s\n", device, more);
+    else
+        printf("error %d %s (%s)\n", status, err->text, err->remedy);
+    return status == KOLM_OK ? 0 : 1;
+}
+
+int main(int argc, char **argv) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    char scratch[] = "/tmp/kolm-remote-job-XXXXXX", input[4096], output[4096], note[256] = "",
+         digest[KIT_SSH_JOB_DIGEST];
+    if (argc < 5 || !mkdtemp(scratch)) return 2;
+    struct sigaction act;
+    memset(&act, 0, sizeof act);
+    act.sa_handler = on_signal;
+    (void)sigaction(SIGTERM, &act, NULL);
+    act.sa_handler = SIG_IGN;
+    (void)sigaction(SIGPIPE, &act, NULL);
+    const kolm_host_v1_t host = {.struct_size = (uint32_t)sizeof host,
+                                 .log = say_log,
+                                 .progress = say_progress,
+                                 .metric = say_metric,
+                                 .cancelled = is_cancelled,
+                                 .time_left_ms = time_left,
+                                 .scratch_dir = scratch};
+    pipe_wire pipes = {.argv = argv + 4, .to = -1, .from = -1};
+    const kit_ssh_job_wire wire = {
+        .user = &pipes, .open = open_pipes, .write_all = write_pipe, .read = read_pipe, .close = close_pipes};
+    const char *patience = getenv("PATIENCE"), *python = getenv("FAR_PYTHON"), *trainer = getenv("TRAINER");
+    uint64_t seconds = 20;
+    if (patience) (void)kit_parse_u64(patience, &seconds);
+    const kit_ssh_job_settings settings = {.wire = &wire,
+                                           .name = "box",
+                                           .backend = "remote-ssh",
+                                           .engine = argv[3],
+                                           .python = python,
+                                           .trainer = trainer,
+                                           .kolm = getenv("FAR_KOLM"),
+                                           .patience_seconds = seconds};
+    kit_ssh_job_remote *remote = NULL;
+    kit_status status = kit_ssh_job_open(&host, &settings, &remote, &err);
+    int exit_code = 1;
+    kit_format(input, sizeof input, "%s/eval.jsonl", argv[2]);
+    kit_format(output, sizeof output, "%s/predictions.jsonl", argv[2]);
+    if (status != KOLM_OK) {
+        exit_code = finish(status, &err, "", "");
+    } else if (strcmp(argv[1], "train") == 0) {
+        const kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args, .threads = 1, .job_dir = argv[2]};
+        kolm_train_result_t result = {.struct_size = (uint32_t)sizeof result};
+        status = kit_ssh_job_train(remote, &args, &result, &err);
+        exit_code = finish(status, &err, result.device, result.toolchain);
+    } else if (strcmp(argv[1], "infer") == 0) {
+        const kolm_infer_args_t args = {.struct_size = (uint32_t)sizeof args,
+                                        .threads = 1,
+                                        .job_dir = argv[2],
+                                        .input_path = input,
+                                        .output_path = output};
+        kolm_infer_result_t result = {.struct_size = (uint32_t)sizeof result};
+        status = kit_ssh_job_infer(remote, &args, &result, &err);
+        kit_format(note, sizeof note, "%llu answers", (unsigned long long)result.answers);
+        exit_code = finish(status, &err, result.device, note);
+    } else {
+        status = kit_ssh_job_rehearse(remote, digest, note, sizeof note, &err);
+        exit_code = finish(status, &err, "rehearsed", note);
+    }
+    kit_ssh_job_close(remote);
+    kit_status ignored = kit_remove_tree(scratch, NULL);
+    (void)ignored;
+    return exit_code;
+}
