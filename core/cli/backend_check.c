@@ -161,7 +161,8 @@ static bool cost(check *c, const kolm_cost_args_t *args, const host_audit *audit
 
 static void check_files(check *c) {
     if (c->row->state != HOST_ROW_OK)
-        check_fail(c, "rule %d (%s): %s", (int)c->row->rule, host_rule_text(c->row->rule), c->row->why.text);
+        check_fail(c, "rule %d (%s): %s%s%s", (int)c->row->rule, host_rule_text(c->row->rule), c->row->why.text,
+                   c->row->why.remedy[0] ? "; " : "", c->row->why.remedy);
 }
 
 static void check_loads(check *c) {

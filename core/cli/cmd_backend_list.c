@@ -179,10 +179,10 @@ static bool any_row(const host_registry *found, const char *name) {
     return false;
 }
 
-static int explain(cli_context *context, cli_registry *registry, const char *name, kolm_error_t *err) {
+static int explain(cli_context *context, cli_registry *registry, const char *name, bool patient, kolm_error_t *err) {
     const host_registry *found = registry->found;
     const cli_backend *taken = cli_registry_find(registry, name);
-    cli_detect_options detect = {.only = name};
+    cli_detect_options detect = {.only = name, .refresh = true, .patient = patient};
     cli_policy *policy = NULL;
     kit_status status = cli_policy_load(context, &policy, err);
     for (size_t i = 0; status == KOLM_OK && i < found->count; i++) {
@@ -198,11 +198,16 @@ static int explain(cli_context *context, cli_registry *registry, const char *nam
 }
 
 int cli_backend_why(cli_context *context, int argc, char **argv) {
+    bool patient = false;
+    const cli_option options[] = {
+        {"patient", 0, CLI_FLAG, &patient, NULL, "wait an hour for its answer, to look at it with a debugger"}};
     const cli_syntax syntax = {.command = "kolm backend why",
                                .words = "NAME",
                                .summary = "Says what became of every file of this name, which rule decided, and what "
                                           "the plugin says when it is called.",
                                .notes = "Exit code 2 when nothing of this name was found.",
+                               .options = options,
+                               .option_count = 1,
                                .min_words = 1,
                                .max_words = 1,
                                .words_out = argv};
@@ -218,7 +223,7 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
     else if (context->json)
         exit_code = cli_print_json(context, to_json(registry->found, argv[0]), CLI_EXIT_OK);
     else
-        exit_code = explain(context, registry, argv[0], &err);
+        exit_code = explain(context, registry, argv[0], patient, &err);
     cli_registry_free(registry);
     return exit_code;
 }

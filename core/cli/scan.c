@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define COST_TIMEOUT_MS 5000
+#define PATIENT_MS 3600000
 
 /* ---- Opening */
 
@@ -268,8 +269,8 @@ static kit_status mark_not_loaded(cli_backend *b, kolm_error_t *err) {
     return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status detect_now(cli_context *context, cli_registry *registry, bool strict, cli_backend **missing,
-                             size_t count, kolm_error_t *err) {
+static kit_status detect_now(cli_context *context, cli_registry *registry, const cli_detect_options *o,
+                             cli_backend **missing, size_t count, kolm_error_t *err) {
     const host_backend **rows = calloc(count, sizeof *rows);
     host_result *results = calloc(count, sizeof *results);
     kit_status status = rows && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -277,7 +278,8 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, bool 
         rows[i] = missing[i]->row;
     if (status == KOLM_OK) {
         host_call_options options = call_options(context, registry);
-        options.airgap_strict = strict;
+        options.airgap_strict = o->airgap_strict;
+        if (o->patient) options.timeout_ms = PATIENT_MS;
         status = host_detect_all(registry->found, rows, count, &options, results, err);
     }
     if (status == KOLM_OK && cli_interrupted())
@@ -319,7 +321,7 @@ static kit_status fill_detections(cli_context *context, cli_registry *registry, 
         missing[count++] = b;
     }
     if (count == 0) return KOLM_OK;
-    KIT_TRY(detect_now(context, registry, o->airgap_strict, missing, count, err));
+    KIT_TRY(detect_now(context, registry, o, missing, count, err));
     /* What the fence may have broken says nothing about a day without it. */
     for (size_t i = 0; o->airgap_strict && i < registry->count; i++)
         if (!cli_backend_available(&registry->backends[i])) keys[i][0] = '\0';

@@ -167,6 +167,7 @@ class Check(Case):
         os.chmod(path, 0o777)
         checks = self.check(path, code=5)
         self.assertIn("rule 3", checks["files"]["reason"])
+        self.assertIn("chmod go-w", checks["files"]["reason"])
         self.assertEqual(checks["loads"]["outcome"], "skip")
 
 
@@ -259,6 +260,33 @@ class Why(Case):
         report = json.loads(self.kolm("backend", "why", "--json", "test-word", env=env).out)
         self.assertEqual([(r["state"], r["rule"]) for r in report["rows"]], [("taken", None), ("shadowed", 6)])
         self.assertIn("hidden by", self.kolm("backend", "why", "test-word", env=env).out)
+
+    def test_here_and_now_is_now(self):
+        self.kolm("compute", "detect")
+        cache = os.path.join(self.home, "cache", "detect.json")
+        kept = json.loads(self.read(cache))
+        kept["entries"]["test-word"]["detection"]["reason"] = "as it was an hour ago"
+        self.write(cache, json.dumps(kept), 0o600)
+        self.assertIn("an hour ago", self.kolm("compute", "detect").out)  # the control
+        self.assertNotIn("an hour ago", self.kolm("backend", "why", "test-word").out)
+
+    def test_patience_for_a_debugger(self):
+        shutil.copy(os.path.join(ZOO, "hang-slot.so"), self.plugins)
+        os.chmod(os.path.join(self.plugins, "hang-slot.so"), 0o755)
+        self.write(os.path.join(self.plugins, "hang-slot.json"), json.dumps(manifest("hang-slot")))
+        waiting = self.start("backend", "why", "hang-slot", "--patient")
+        self.addCleanup(waiting.kill)
+        child = min(self.wait_for(lambda: self.children_of(waiting.pid), "the call"))
+
+        def seconds():
+            with open("/proc/%d/limits" % child, encoding="ascii") as limits:
+                return int(limits.read().split("Max cpu time")[1].split()[0].replace("unlimited", "0"))
+
+        try:
+            self.wait_for(lambda: seconds() > 3600, "a limit of an hour")
+        except PermissionError:
+            pass  # only root may look
+        self.assertEqual(self.interrupt(waiting)[0], 130)
 
     def test_a_directory_that_is_reached_by_a_link(self):
         link = os.path.join(self.dir, "link")
