@@ -107,7 +107,7 @@ static bool may_train(check *c) {
         check_skip(c, "it has no train");
     else if (c->state != KOLM_DETECT_AVAILABLE)
         check_skip(c, "not available here: %s", c->here);
-    else if (c->row->manifest->airgap == HOST_AIRGAP_NO && !c->options->network)
+    else if (c->row->manifest->airgap != HOST_AIRGAP_YES && !c->options->network)
         check_skip(c, "it may use the network, and money, only with --network");
     else
         return true;

@@ -11,8 +11,8 @@
 #define FACTS_MAX (1u << 20)
 #define WEEK_SECONDS (7 * 86400)
 
-/* ~/.cache/kolm/boxes/DIGEST.json */
-static kit_status place_of(const box *b, char **out_path, kolm_error_t *err) {
+/* ~/.cache/kolm/boxes/DIGEST.json; make: its directory too, for who writes there. */
+static kit_status place_of(const box *b, bool make, char **out_path, kolm_error_t *err) {
     const char *cache = secure_getenv("XDG_CACHE_HOME"), *home = secure_getenv("HOME");
     char hex[KIT_SHA256_HEX], path[4096];
     kit_buf named = {0};
@@ -26,7 +26,7 @@ static kit_status place_of(const box *b, char **out_path, kolm_error_t *err) {
     KIT_TRY(status);
     if (!kit_format(path, sizeof path, "%s%s/kolm/boxes", own ? cache : home, own ? "" : "/.cache"))
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "the path of the cache is too long");
-    KIT_TRY(kit_mkdirs(path, 0700, err));
+    if (make) KIT_TRY(kit_mkdirs(path, 0700, err));
     kit_buf file = {0};
     kit_buf_fmt(&file, "%s/%.32s.json", path, hex);
     *out_path = kit_buf_take(&file);
@@ -37,7 +37,7 @@ cJSON *box_remembered(const box *b) {
     char *path = NULL;
     cJSON *facts = NULL;
     uint64_t seen = 0, now = (uint64_t)time(NULL);
-    if (place_of(b, &path, NULL) != KOLM_OK) return NULL;
+    if (place_of(b, false, &path, NULL) != KOLM_OK) return NULL;
     kit_status status = kit_json_read(path, FACTS_MAX, &facts, NULL);
     free(path);
     if (status != KOLM_OK) return NULL;
@@ -56,7 +56,7 @@ void box_remember(const box *b, const char *host_key, cJSON *facts) {
             ? KOLM_OK
             : KOLM_E_RESOURCE_EXHAUSTED;
     if (status == KOLM_OK) status = kit_json_line(facts, &text, NULL);
-    if (status == KOLM_OK) status = place_of(b, &path, NULL);
+    if (status == KOLM_OK) status = place_of(b, true, &path, NULL);
     if (status == KOLM_OK) status = kit_write_file(path, 0600, text.data, text.length, NULL);
     free(path);
     kit_buf_free(&text);
