@@ -7,6 +7,7 @@
 #include <gelf.h>
 #include <libelf.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct exports {
@@ -48,8 +49,12 @@ static bool read_symbols(Elf *elf, exports *found) {
 
 void check_exports(check *c) {
     exports found = {0};
-    int fd = open(c->options->plugin, O_RDONLY | O_CLOEXEC);
-    Elf *elf = fd >= 0 && elf_version(EV_CURRENT) != EV_NONE ? elf_begin(fd, ELF_C_READ, NULL) : NULL;
+    struct stat info;
+    /* Not blocking: it may be a pipe, which no rule has kept out here. */
+    int fd = open(c->options->plugin, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    Elf *elf = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && elf_version(EV_CURRENT) != EV_NONE
+                   ? elf_begin(fd, ELF_C_READ, NULL)
+                   : NULL;
     if (!elf || elf_kind(elf) != ELF_K_ELF)
         check_skip(c, "it is no ELF file");
     else if (!read_symbols(elf, &found))

@@ -156,6 +156,13 @@ class Check(Case):
         self.assertEqual(code, 130)
         self.assertIn("stopped", err)
 
+    def test_a_pipe_keeps_nobody_waiting(self):
+        for suffix in (".so", ".json"):
+            os.mkfifo(os.path.join(self.plugins, "pipe" + suffix))
+        path = os.path.join(self.plugins, "pipe.so")
+        self.assertIn("not a regular file", self.kolm("backend", "check", path, code=5, timeout=20).out)
+        self.assert_error(self.kolm("backend", "sign", path, code=6, timeout=20), "not a regular file")
+
     def test_what_cannot_be_checked(self):
         self.assert_error(self.kolm("backend", "check", "nothing.so", code=6), "nothing.so")
         self.write("text.so", "not a plugin")

@@ -361,6 +361,7 @@ START_TEST(digests) {
     ck_assert_uint_eq(size, 1000000);
     ck_assert_int_eq(kit_sha256_file(in("none"), hex, NULL, &err), KOLM_E_NOT_FOUND);
     ck_assert_int_eq(kit_sha256_file(base, hex, NULL, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(kit_sha256_file("/dev/null", hex, NULL, &err), KOLM_E_INVALID_ARGUMENT);
 }
 END_TEST
 

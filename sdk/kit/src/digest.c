@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <nettle/sha2.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct kit_sha256 {
@@ -72,11 +73,20 @@ static kit_status hash_descriptor(int fd, const char *path, kit_sha256 *state, u
 }
 
 kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size, kolm_error_t *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    /* Not blocking: a pipe of that name must not hold anybody up. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_sha256 *state = NULL;
     uint64_t size = 0;
-    kit_status status = kit_sha256_new(&state, err);
+    struct stat info;
+    kit_status status = KOLM_OK;
+    if (fstat(fd, &info) != 0)
+        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+    else if (S_ISDIR(info.st_mode))
+        status = kit_fail_errno(err, EISDIR, "cannot read %s", path);
+    else if (!S_ISREG(info.st_mode))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file", "%s is not a regular file", path);
+    if (status == KOLM_OK) status = kit_sha256_new(&state, err);
     if (status == KOLM_OK) status = hash_descriptor(fd, path, state, &size, err);
     if (status == KOLM_OK) status = final_hex(state, out_hex, err);
     kit_sha256_free(state);
