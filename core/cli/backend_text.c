@@ -72,7 +72,7 @@ bool cli_fill_backend(cJSON *object, const cli_backend *b) {
     bool good = kit_json_put_string(object, "name", b->name) && kit_json_put_string(object, "kind", b->kind) &&
                 kit_json_put_string(object, "group", cli_group_title(b->group)) &&
                 kit_json_put_u64(object, "tier", b->tier) && kit_json_put_bool(object, "train", b->train) &&
-                kit_json_put_bool(object, "infer", b->infer) &&
+                kit_json_put_bool(object, "infer", b->infer) && kit_json_put_string(object, "recipes", b->recipes) &&
                 kit_json_put_string(object, "airgap", airgap[b->airgap]) &&
                 kit_json_put_string(object, "billing", b->billing) &&
                 (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(b->price_micro_usd_per_hour))

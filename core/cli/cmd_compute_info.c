@@ -125,6 +125,7 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     line(context, "reproducible", cli_repro_text(cli_repro_known(context, b)));
     line(context, "trains", slot_word(b, b->train, "train"));
     line(context, "answers", slot_word(b, b->infer, "infer"));
+    line(context, "recipes", b->recipes);
     line(context, "airgap", airgap[b->airgap]);
     print_cost(context, b);
     kit_format(number, sizeof number, "%" PRIu32 " s", b->cold_start_seconds);

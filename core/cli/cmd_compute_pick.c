@@ -12,6 +12,7 @@
 #define RECORD_MAX (16u << 20)
 
 typedef struct pick_options {
+    const char *recipe;
     bool infer, airgap, allow_private_remote, explain, refresh;
     cli_number min_vram, budget, max_tier;
     cli_list exclude;
@@ -20,6 +21,8 @@ typedef struct pick_options {
 
 static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
     const cli_option options[] = {
+        {"recipe", 0, CLI_STRING, &o->recipe, "NAME",
+         "only who makes this recipe: linear, lora or one of a backend's own"},
         {"infer", 0, CLI_FLAG, &o->infer, NULL, "pick a place to answer rather than to train"},
         {"airgap", 0, CLI_FLAG, &o->airgap, NULL, "only backends that need no network"},
         {"allow-private-remote", 0, CLI_FLAG, &o->allow_private_remote, NULL,
@@ -43,7 +46,7 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
     };
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
-    bool filters = o->infer || o->airgap || o->allow_private_remote || o->min_vram.set || o->budget.set ||
+    bool filters = o->infer || o->recipe || o->airgap || o->allow_private_remote || o->min_vram.set || o->budget.set ||
                    o->max_tier.set || o->exclude.count || o->refresh;
     if (o->replay && filters) {
         return cli_usage_error(context, syntax.command,
@@ -61,6 +64,7 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
 static void constraints_of(const pick_options *o, pick_constraints *k) {
     *k = (pick_constraints){
         .infer = o->infer,
+        .recipe = o->recipe,
         .airgap = o->airgap,
         .allow_private_remote = o->allow_private_remote,
         .has_min_vram = o->min_vram.set,

@@ -302,7 +302,8 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
     cli_choose_options options = {
         .backend = r->backend,
         .airgap_strict = c->airgap_strict,
-        .constraints = {.airgap = c->airgap,
+        .constraints = {.recipe = c->recipe,
+                        .airgap = c->airgap,
                         .allow_private_remote = r->allow_private_remote,
                         .has_min_vram = r->min_vram.set,
                         .min_vram_bytes = r->min_vram.value * 1000,

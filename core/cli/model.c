@@ -200,8 +200,10 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64];
     cli_model_maker(model, maker, sizeof maker);
-    const cli_choose_options options = {
+    cli_choose_options options = {
         .backend = backend, .maker = maker, .airgap_strict = airgap, .constraints = {.infer = true, .airgap = airgap}};
+    if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))
+        options.constraints.recipe = NULL;
     *out_exit = CLI_EXIT_DATA;
     bool needed;
     KIT_TRY(cli_base_of_model(context, artifact_manifest(model->artifact), base, &out_answering->base, &needed, err));

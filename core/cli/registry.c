@@ -150,6 +150,7 @@ static void fill_candidate(pick_candidate *c, const cli_backend *b) {
     if (b->refused) return;
     c->train = b->train;
     c->infer = b->infer;
+    c->recipes = b->recipes;
     c->airgap = b->airgap;
     c->private_target = b->private_target;
     c->price_micro_usd_per_hour = b->price_micro_usd_per_hour;

@@ -32,6 +32,7 @@ typedef struct cli_backend {
     size_t auth_count;
     const char *const *secrets; /* more names that it may ask for */
     size_t secret_count;
+    const char *recipes; /* "linear, lora"; NULL: its manifest does not say */
     bool train, infer;
     pick_airgap airgap;
     bool private_target; /* PICK_AIRGAP_DEPENDS: the target is literally loopback or private */

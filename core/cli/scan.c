@@ -39,6 +39,7 @@ static void fill_from_manifest(cli_backend *b, const host_manifest *m) {
     b->auth_count = m->auth_count;
     b->secrets = (const char *const *)m->secrets;
     b->secret_count = m->secret_count;
+    b->recipes = m->recipes;
     b->train = m->train;
     b->infer = m->infer;
     b->airgap = airgap[m->airgap];

@@ -208,6 +208,32 @@ static kit_status read_names(const cJSON *item, char ***out, size_t *out_count, 
     return KOLM_OK;
 }
 
+static bool recipe_name(const cJSON *item) {
+    if (!cJSON_IsString(item) || !islower((unsigned char)item->valuestring[0])) return false;
+    size_t length = strlen(item->valuestring);
+    return length <= 32 && strspn(item->valuestring, "abcdefghijklmnopqrstuvwxyz0123456789_-") == length;
+}
+
+static kit_status read_recipes(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    static const char what[] = "an array of 1 to 8 different recipes such as \"lora\"";
+    int count = cJSON_IsArray(item) ? cJSON_GetArraySize(item) : 0;
+    if (count < 1 || count > 8) return expected(err, what);
+    kit_buf text = {0};
+    kit_status status = KOLM_OK;
+    const cJSON *one, *other;
+    cJSON_ArrayForEach(one, item) {
+        if (!recipe_name(one)) status = expected(err, what);
+        for (other = item->child; status == KOLM_OK && other != one; other = other->next)
+            if (strcmp(other->valuestring, one->valuestring) == 0) status = expected(err, what);
+        if (status != KOLM_OK) break;
+        kit_buf_fmt(&text, "%s%s", text.length > 0 ? ", " : "", one->valuestring);
+    }
+    if (status == KOLM_OK) status = kit_buf_ok(&text, err);
+    if (status == KOLM_OK) m->recipes = kit_buf_take(&text);
+    kit_buf_free(&text);
+    return status;
+}
+
 static kit_status read_auth(const cJSON *item, host_manifest *m, kolm_error_t *err) {
     return read_names(item, &m->auth, &m->auth_count, err);
 }
@@ -272,6 +298,7 @@ static const struct field {
     {"tier", false, HOST_OVERRIDE_TIER, read_tier},
     {"train", false, 0, read_train},
     {"infer", false, 0, read_infer},
+    {"recipes", true, 0, read_recipes},
     {"airgap", false, 0, read_airgap},
     {"billing", false, 0, read_billing},
     {"cost_per_hour_usd", false, HOST_OVERRIDE_COST, read_cost},
@@ -396,6 +423,7 @@ void host_manifest_free(host_manifest *manifest) {
     free(manifest->auth);
     free(manifest->secrets);
     free(manifest->requires);
+    free(manifest->recipes);
     free(manifest->name);
     free(manifest->runtime);
     free(manifest->summary);

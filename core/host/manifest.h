@@ -9,27 +9,23 @@
  * out of range makes the row `refused`, with the field's name and what was expected.
  *
  *   field               type                              meaning and range
- *   name                string                            [a-z][a-z0-9-]{0,31}; equals the file name and the plugin's own
- *   kind                string                            local | cloud-serverless | cloud-marketplace | cloud-managed |
- *                                                         self-hosted
- *   tier                integer                           1..9; lower is preferred at equal score
- *   train               bool                              trains models (the intent; a NULL slot is `detect only`)
+ *   name                string                            [a-z][a-z0-9-]{0,31}; equals the file name and the plugin's
+ * own kind                string                            local | cloud-serverless | cloud-marketplace |
+ * cloud-managed | self-hosted tier                integer                           1..9; lower is preferred at equal
+ * score train               bool                              trains models (the intent; a NULL slot is `detect only`)
  *   infer               bool                              answers with models
- *   airgap              string                            "yes": needs no network ever; "no": is a network service;
- *                                                         "depends": on where its target is
- *   billing             string                            free | per-hour | per-token | per-call
- *   cost_per_hour_usd   number or null                    0..100000, at most 6 decimals. null if and only if billing is
- *                                                         per-token or per-call; 0 if and only if billing is free
- *   cold_start_seconds  integer                           0..86400
- *   vram_cap_gb         integer, "own", "shared" or null  1..1000000 gigabytes of 10^9 bytes that can be had; "own": the
- *                                                         card that detect sees; "shared": the system's memory; null: no
- *                                                         accelerator memory
- *   perf                number, optional                  0..1, at most 2 decimals; 0.5 when absent
- *   auth                array of strings                  environment names that must be set for the backend to be
- *                                                         usable, [A-Z][A-Z0-9_]{0,63}, at most 16; may be empty. They
- *                                                         are the secrets that its process may ask for
- *   secrets             array of strings, optional        more names that it may ask for and does not need
- *   requires            array of objects                  what detection depends on besides auth: {"env":"NAME"},
+ *   recipes             array of strings, optional        what it makes and answers with: "linear", "lora" or a word of
+ * your own, [a-z][a-z0-9_-]{0,31}, at most 8. Absent: whatever it is asked airgap              string "yes": needs no
+ * network ever; "no": is a network service; "depends": on where its target is billing             string free |
+ * per-hour | per-token | per-call cost_per_hour_usd   number or null                    0..100000, at most 6 decimals.
+ * null if and only if billing is per-token or per-call; 0 if and only if billing is free cold_start_seconds  integer
+ * 0..86400 vram_cap_gb         integer, "own", "shared" or null  1..1000000 gigabytes of 10^9 bytes that can be had;
+ * "own": the card that detect sees; "shared": the system's memory; null: no accelerator memory perf number, optional
+ * 0..1, at most 2 decimals; 0.5 when absent auth                array of strings                  environment names
+ * that must be set for the backend to be usable, [A-Z][A-Z0-9_]{0,63}, at most 16; may be empty. They are the secrets
+ * that its process may ask for secrets             array of strings, optional        more names that it may ask for and
+ * does not need requires            array of objects                  what detection depends on besides auth:
+ * {"env":"NAME"},
  *                                                         {"path":"/dev/kfd"} (absolute) or {"config":"KEY"} (a key of
  *                                                         backends.NAME in config.json); at most 32. Part of the key of
  *                                                         the detection cache. Environment named here is passed on to
@@ -54,7 +50,7 @@
 #include <stdbool.h>
 
 #define HOST_MANIFEST_MAX_BYTES 65536u
-#define HOST_PERF_UNIT 100000u            /* perf_units of a perf of 1 */
+#define HOST_PERF_UNIT 100000u /* perf_units of a perf of 1 */
 #define HOST_UNPRICED UINT64_MAX
 
 typedef enum host_airgap { HOST_AIRGAP_NO, HOST_AIRGAP_YES, HOST_AIRGAP_DEPENDS } host_airgap;
@@ -73,7 +69,8 @@ typedef struct host_require {
     char *value; /* name, absolute path or key */
 } host_require;
 
-/* Fields that a user may replace in config.json under backends.NAME; all other keys there are the backend's settings. */
+/* Fields that a user may replace in config.json under backends.NAME; all other keys there are the backend's settings.
+ */
 #define HOST_OVERRIDE_COST (1u << 0)       /* cost_per_hour_usd */
 #define HOST_OVERRIDE_COLD_START (1u << 1) /* cold_start_seconds */
 #define HOST_OVERRIDE_PERF (1u << 2)       /* perf */
@@ -85,6 +82,7 @@ typedef struct host_manifest {
     const char *kind; /* one of the five words, static */
     bool train;
     bool infer;
+    char *recipes; /* "linear, lora"; NULL when the manifest does not say */
     host_airgap airgap;
     uint32_t billing;                  /* KOLM_BILLING_* */
     uint64_t price_micro_usd_per_hour; /* HOST_UNPRICED when per-token or per-call */

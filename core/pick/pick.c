@@ -83,6 +83,17 @@ static bool named(const char *name, const char *const *names, size_t count) {
     return false;
 }
 
+/* Whether recipe is among "A, B, C". */
+static bool makes(const char *recipes, const char *recipe) {
+    size_t length = strlen(recipe);
+    for (const char *at = recipes; at; at = strchr(at, ','), at = at ? at + 1 : NULL) {
+        while (*at == ' ')
+            at++;
+        if (strncmp(at, recipe, length) == 0 && (at[length] == ',' || at[length] == '\0')) return true;
+    }
+    return false;
+}
+
 static bool is_hourly(const pick_candidate *candidate) {
     return candidate->hourly && candidate->price_micro_usd_per_hour != PICK_UNPRICED;
 }
@@ -101,6 +112,8 @@ uint32_t pick_failed_filters(const pick_candidate *c, const pick_constraints *co
         c->price_micro_usd_per_hour > constraints->budget_micro_usd_per_hour) {
         failed |= 1u << PICK_FILTER_BUDGET;
     }
+    if (constraints->recipe && c->recipes && !makes(c->recipes, constraints->recipe))
+        failed |= 1u << PICK_FILTER_RECIPE;
     if (constraints->has_max_tier && c->tier > constraints->max_tier) failed |= 1u << PICK_FILTER_MAX_TIER;
     return failed;
 }

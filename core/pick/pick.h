@@ -60,6 +60,7 @@ typedef struct pick_candidate {
     const char *refused;
     bool train;
     bool infer;
+    const char *recipes; /* what it makes: "linear, lora"; NULL: whatever it is asked, as far as it says */
     pick_airgap airgap;
     bool private_target;               /* PICK_AIRGAP_DEPENDS: its target is known to be loopback or private */
     bool hourly;                       /* billed by the hour (or free); false: per token or per call */
@@ -82,7 +83,7 @@ typedef struct pick_candidate {
 } pick_candidate;
 
 typedef struct pick_constraints {
-    bool infer; /* the job infers; otherwise it trains */
+    bool infer;     /* the job infers; otherwise it trains */
     bool need_slot; /* the plugin must have the function today, as compile asks; else the manifest\'s promise counts */
     bool airgap;
     bool allow_private_remote; /* under airgap a PICK_AIRGAP_DEPENDS backend with a private target passes */
@@ -92,6 +93,7 @@ typedef struct pick_constraints {
     uint64_t budget_micro_usd_per_hour;
     bool has_max_tier;
     uint32_t max_tier;
+    const char *recipe;         /* of the job; NULL: not known, and not filtered by */
     const char *const *exclude; /* names */
     size_t exclude_count;
 } pick_constraints;
@@ -109,8 +111,9 @@ typedef enum pick_filter {
     PICK_FILTER_MIN_VRAM,
     PICK_FILTER_BUDGET,
     PICK_FILTER_MAX_TIER,
+    PICK_FILTER_RECIPE, /* makes other recipes */
 } pick_filter;
-#define PICK_FILTERS 8
+#define PICK_FILTERS 9
 const char *pick_filter_name(pick_filter filter); /* "refused", "exclude", "train", "detect-only", "airgap", ... */
 
 typedef struct pick_reason {

@@ -55,7 +55,8 @@ static bool put_constraints(cJSON *record, const pick_constraints *c) {
     bool good = object && kit_json_put_string(object, "purpose", c->infer ? "infer" : "train") &&
                 kit_json_put_bool(object, "need_slot", c->need_slot) &&
                 kit_json_put_bool(object, "airgap", c->airgap) &&
-                kit_json_put_bool(object, "allow_private_remote", c->allow_private_remote);
+                kit_json_put_bool(object, "allow_private_remote", c->allow_private_remote) &&
+                kit_json_put_string(object, "recipe", c->recipe);
     if (!good) return false;
     good = c->has_min_vram ? kit_json_put(object, "min_vram_gb", kit_json_micro(c->min_vram_bytes / KILO))
                            : kit_json_put_null(object, "min_vram_gb");
@@ -100,7 +101,7 @@ static bool put_candidate(cJSON *array, const pick_candidate *c) {
     if (c->refused) return kit_json_put_string(object, "refused", c->refused);
     bool priced = c->hourly && c->price_micro_usd_per_hour != PICK_UNPRICED;
     bool good = kit_json_put_string(object, "kind", c->kind) && kit_json_put_bool(object, "train", c->train) &&
-                kit_json_put_bool(object, "infer", c->infer) &&
+                kit_json_put_bool(object, "infer", c->infer) && kit_json_put_string(object, "recipes", c->recipes) &&
                 kit_json_put_string(object, "airgap", airgap_names[c->airgap]) &&
                 kit_json_put_string(object, "billing", c->billing) &&
                 (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(c->price_micro_usd_per_hour))
@@ -308,6 +309,7 @@ static kit_status read_candidate(const cJSON *object, pick_candidate *c, kolm_er
     if (!kit_json_get_string(object, "kind", &c->kind)) return lacks(err, c->name, "kind");
     if (!kit_json_get_bool(object, "train", &c->train)) return lacks(err, c->name, "train");
     if (!kit_json_get_bool(object, "infer", &c->infer)) return lacks(err, c->name, "infer");
+    if (!read_text(object, "recipes", &c->recipes)) return lacks(err, c->name, "recipes");
     if (!read_word(object, "airgap", airgap_names, 3, &airgap)) return lacks(err, c->name, "airgap");
     if (!kit_json_get_string(object, "billing", &c->billing)) return lacks(err, c->name, "billing");
     c->price_micro_usd_per_hour = PICK_UNPRICED;
@@ -353,6 +355,7 @@ static kit_status read_constraints(const cJSON *record, pick_constraints *c, kol
     if (!kit_json_get_bool(object, "allow_private_remote", &c->allow_private_remote)) {
         return lacks(err, what, "allow_private_remote");
     }
+    if (!read_text(object, "recipe", &c->recipe)) return lacks(err, what, "recipe");
     if (!read_optional_micro(object, "min_vram_gb", &c->has_min_vram, &c->min_vram_bytes)) {
         return lacks(err, what, "min_vram_gb");
     }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char *const filter_names[PICK_FILTERS] = {
-    "refused", "exclude", "purpose", "detect-only", "airgap", "min-vram", "budget", "max-tier",
+    "refused", "exclude", "purpose", "detect-only", "airgap", "min-vram", "budget", "max-tier", "recipe",
 };
 
 const char *pick_filter_name(pick_filter filter) {
@@ -87,6 +87,9 @@ void pick_reason_text(pick_filter filter, const pick_candidate *c, const pick_co
         break;
     case PICK_FILTER_MAX_TIER:
         kit_format(out, capacity, "tier %" PRIu32 " > %" PRIu32, c->tier, constraints->max_tier);
+        break;
+    case PICK_FILTER_RECIPE:
+        kit_format(out, capacity, "makes %s, not %s", c->recipes, constraints->recipe);
         break;
     default:
         kit_copy(out, capacity, "?");

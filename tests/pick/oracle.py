@@ -48,6 +48,8 @@ def failed(c, k):
         out.add("purpose")
     elif k["need_slot"] and c["detection"][purpose] == "missing":
         out.add("detect-only")
+    if k["recipe"] is not None and c["recipes"] is not None and k["recipe"] not in c["recipes"].split(", "):
+        out.add("recipe")
     if k["airgap"] and c["airgap"] != "yes":
         private = c["airgap"] == "depends" and k["allow_private_remote"] and c["detection"]["private_target"]
         if not private:
@@ -94,7 +96,7 @@ def random_candidate(rng, name):
     vram = rng.choice([None, "own", "shared", 24, 40, 80, 80, 141.5])
     memory = rng.choice([0, 8, 16, 24, 25.769803776, 80, 85.5]) if available or rng.random() < 0.1 else 0
     return {
-        "name": name, "kind": rng.choice(KINDS), "train": rng.random() < 0.85, "infer": rng.random() < 0.9,
+        "name": name, "kind": rng.choice(KINDS), "recipes": rng.choice([None, None, "linear", "lora", "linear, lora", "lora, linear-2"]), "train": rng.random() < 0.85, "infer": rng.random() < 0.9,
         "airgap": rng.choice(["yes", "yes", "no", "depends"]),
         "billing": rng.choice(["per-token", "per-call"]) if price is None else "per-hour", "cost_per_hour_usd": price,
         "cold_start_seconds": rng.choice([0, 0, 5, 30, 60, 90, 119, 120, 121, 600, rng.randrange(200)]),
@@ -113,7 +115,7 @@ def random_question(rng):
     names = rng.sample(NAMES, rng.randrange(0, len(NAMES)))
     constraints = {
         "purpose": rng.choice(["train", "train", "train", "infer"]), "airgap": rng.random() < 0.25,
-        "need_slot": rng.random() < 0.5, "allow_private_remote": rng.random() < 0.3,
+        "need_slot": rng.random() < 0.5, "recipe": rng.choice([None, None, "linear", "lora"]), "allow_private_remote": rng.random() < 0.3,
         "min_vram_gb": rng.choice([None, None, None, 0, 16, 24, 25.7, 80, 100]),
         "budget_usd_per_hour": rng.choice([None, None, None, 0, 1, 1.2, 2.5, 5, 80, round(rng.uniform(0, 6), 6)]),
         "max_tier": rng.choice([None, None, None, 0, 1, 2]),

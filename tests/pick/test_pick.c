@@ -238,6 +238,12 @@ START_TEST(every_filter_says_why) {
     ck_assert_str_eq(why(&k, "vast"), "detect only: training is not implemented yet in this version");
     k.infer = true;
     ck_assert_str_eq(why(&k, "fal"), "");
+    k = (pick_constraints){.recipe = "linear"};
+    ck_assert_str_eq(why(&k, "vast"), ""); /* says nothing of recipes */
+    find("vast")->recipes = "lora, linear-2";
+    ck_assert_str_eq(why(&k, "vast"), "makes lora, linear-2, not linear");
+    find("vast")->recipes = "lora, linear";
+    ck_assert_str_eq(why(&k, "vast"), "");
     const char *names[] = {"modal"};
     k = (pick_constraints){.exclude = names, .exclude_count = 1};
     ck_assert_str_eq(why(&k, "modal"), "named by --exclude");
