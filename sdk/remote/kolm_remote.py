@@ -776,7 +776,9 @@ class Agent(object):
             for name in ("jobs", "trees", "locks"):
                 make_dir(os.path.join(self.base, name))
         except OSError as error:
-            raise of_error(error, "cannot use %s there" % to_text(wanted))
+            refused = of_error(error, "cannot use %s there" % to_text(wanted))
+            refused.remedy = "name a directory there that may be written in config.json: backends.remote-ssh.dir"
+            raise refused
         return {"protocol": PROTOCOL, "dir": to_text(self.base), "python": "%d.%d.%d" % sys.version_info[:3],
                 "pid": os.getpid()}
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define CHUNK (64u << 10)
+#define GONE_MAX 3
 
 typedef struct asking {
     const kit_job *job;
@@ -196,16 +197,26 @@ static void leave(kit_ssh_job_remote *remote, const asking *a, kit_status status
     if (drop(remote, a, &err) != KOLM_OK) remote->host->log(remote->host->user, KOLM_LOG_DEBUG, err.text);
 }
 
-/* Does what was described, over as many connections as it takes. */
+static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, kolm_error_t *err) {
+    say(remote, "the connection was lost, connecting again: ", err->text);
+    *err = (kolm_error_t)KIT_ERROR_INIT;
+    kit_status status = ssh_job_connect(remote, true, err);
+    if (status != KOLM_OK && a->before)
+        (void)kit_fail_context(err, "the job may still run, and the same command finds it again");
+    return status;
+}
+
+/* Does what was described, over as many connections as it takes. Another kolm that asked the same may have taken its
+ * results, and the job with them, just then: it is done once more. */
 static kit_status carry_out(kit_ssh_job_remote *remote, asking *a, kolm_error_t *err) {
     kit_status status = go_through(remote, a, err);
-    while (status != KOLM_OK && status != KOLM_E_CANCELLED && remote->broken) {
-        say(remote, "the connection was lost, connecting again: ", err->text);
+    for (int gone = 0; status != KOLM_OK && status != KOLM_E_CANCELLED;) {
+        bool cut = remote->broken;
+        if (!cut && (status != KOLM_E_NOT_FOUND || !a->before || a->outcome.error.code != KOLM_OK || ++gone > GONE_MAX))
+            break;
+        if (cut) status = connect_again(remote, a, err);
+        if (cut && status != KOLM_OK) break;
         *err = (kolm_error_t)KIT_ERROR_INIT;
-        status = ssh_job_connect(remote, true, err);
-        if (status != KOLM_OK && a->before)
-            (void)kit_fail_context(err, "the job may still run, and the same command finds it again");
-        if (status != KOLM_OK) break;
         status = go_through(remote, a, err);
     }
     leave(remote, a, status);

@@ -209,7 +209,7 @@ kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, ssh_job_o
             if (over && strcmp(state, "done") == 0)
                 status = judge(remote, outcome, answer.header, err);
             else if (over)
-                status = kit_fail(err, KOLM_E_ABORTED, "run the same command again", "%s lost the job (%s)",
+                status = kit_fail(err, KOLM_E_NOT_FOUND, "run the same command again", "%s lost the job (%s)",
                                   remote->settings.name, state);
         }
         ssh_job_frame_free(&answer);

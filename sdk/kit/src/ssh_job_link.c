@@ -19,6 +19,7 @@
 #define SILENCE_MS 90000 /* an answer is due and nothing came: the link is gone, whatever it says */
 #define SLICE_MS 200
 #define PATIENCE_SECONDS 900
+#define FIRST_MS 5000
 #define BACKOFF_MS 200
 #define BACKOFF_MAX_MS 15000
 
@@ -283,6 +284,17 @@ kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_
     }
 }
 
+/* A machine that is not there is told soon; but a link that only broke deserves another try. */
+static kit_status first_connection(kit_ssh_job_remote *remote, kolm_error_t *err) {
+    for (int64_t begun = kit_now_ms();;) {
+        kit_status status = ssh_job_connect(remote, false, err);
+        if (status == KOLM_OK || !remote->broken || kit_now_ms() - begun > FIRST_MS) return status;
+        (void)poll(NULL, 0, BACKOFF_MS);
+        KIT_TRY(told_to_stop(remote, err));
+        *err = (kolm_error_t)KIT_ERROR_INIT;
+    }
+}
+
 kit_status kit_ssh_job_open(const kolm_host_v1_t *host, const kit_ssh_job_settings *settings,
                             kit_ssh_job_remote **out_remote, kolm_error_t *err) {
     kit_ssh_job_remote *remote = calloc(1, sizeof *remote);
@@ -292,7 +304,7 @@ kit_status kit_ssh_job_open(const kolm_host_v1_t *host, const kit_ssh_job_settin
     remote->wire = settings->wire;
     kit_status status = KOLM_OK;
     if (remote->wire == NULL) status = ssh_job_wire_new(remote, &remote->wire, err);
-    if (status == KOLM_OK) status = ssh_job_connect(remote, false, err);
+    if (status == KOLM_OK) status = first_connection(remote, err);
     if (status == KOLM_OK)
         *out_remote = remote;
     else
@@ -308,19 +320,29 @@ void kit_ssh_job_close(kit_ssh_job_remote *remote) {
     free(remote);
 }
 
-kit_status kit_ssh_job_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts, kolm_error_t *err) {
+static kit_status ask_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts, kolm_error_t *err) {
     ssh_job_frame answer;
     cJSON *request = ssh_job_request("probe");
     const char *python = remote->settings.python, *kolm = remote->settings.kolm;
     (void)(kit_json_put_string(request, "python", python != NULL ? python : "") &&
            kit_json_put_string(request, "kolm", kolm != NULL ? kolm : "") &&
            kit_json_put_bool(request, "cards", cards));
-    *out_facts = NULL;
     KIT_TRY(ssh_job_ask(remote, request, &answer, err));
     *out_facts = answer.header;
     answer.header = NULL;
     ssh_job_frame_free(&answer);
     return KOLM_OK;
+}
+
+kit_status kit_ssh_job_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts, kolm_error_t *err) {
+    *out_facts = NULL;
+    kit_status status = ask_facts(remote, cards, out_facts, err);
+    while (status != KOLM_OK && status != KOLM_E_CANCELLED && remote->broken) {
+        *err = (kolm_error_t)KIT_ERROR_INIT;
+        KIT_TRY(ssh_job_connect(remote, true, err));
+        status = ask_facts(remote, cards, out_facts, err);
+    }
+    return status;
 }
 
 kit_status kit_ssh_job_prune(kit_ssh_job_remote *remote, uint64_t older_seconds, uint64_t *out_jobs,

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real sshd of this user on loopback, with a home directory of its own, that can be cut, stopped and made strange."""
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+SSHD = next((p for p in ("/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/lib/ssh/sshd") if os.path.exists(p)), None)
+USER = pwd.getpwuid(os.geteuid()).pw_name
+
+
+def keygen(path, kind="ed25519"):
+    subprocess.check_call(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], stdin=subprocess.DEVNULL)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def processes():
+    """{pid: (parent, name)}"""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as file:
+                text = file.read()
+        except OSError:
+            continue
+        name, rest = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 2:].split()
+        if rest[0] not in "ZX":
+            found[int(pid)] = (int(rest[1]), name)
+    return found
+
+
+class Box:
+    """shell: a program that runs the command, -c between; "" for the login shell. before: lines of sh that come first."""
+
+    def __init__(self, port=None, shell="", before="", lines=()):
+        self.dir = tempfile.mkdtemp(prefix="kolm-box-")
+        os.chmod(self.dir, 0o755)
+        self.home = os.path.join(self.dir, "home")
+        os.mkdir(self.home)
+        self.port = port or free_port()
+        self.user_key, self.host_key = os.path.join(self.dir, "id"), os.path.join(self.dir, "host")
+        keygen(self.user_key)
+        keygen(self.host_key)
+        shutil.copy(self.user_key + ".pub", os.path.join(self.dir, "authorized"))
+        self.known = os.path.join(self.dir, "known")
+        self.know(self.host_key)
+        self.process = None
+        self.configure(shell, before, lines)
+        self.start()
+
+    def know(self, key, port=None):
+        with open(key + ".pub") as file, open(self.known, "w") as out:
+            out.write("[127.0.0.1]:%d %s\n" % (port or self.port, " ".join(file.read().split()[:2])))
+
+    def configure(self, shell="", before="", lines=(), home=None):
+        home = home or self.home
+        script = os.path.join(self.dir, "login")
+        with open(script, "w") as file:
+            file.write("%s\n%s\n" % (before, 'exec %s -c "$SSH_ORIGINAL_COMMAND"' % (shell or "/bin/sh")))
+        text = ["Port %d" % self.port, "ListenAddress 127.0.0.1", "HostKey " + self.host_key, "StrictModes no", "UsePAM no",
+                "PermitRootLogin yes", "PidFile none", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
+                "LogLevel ERROR", "MaxStartups 100", "AuthorizedKeysFile " + os.path.join(self.dir, "authorized"),
+                'SetEnv HOME="%s" XDG_CACHE_HOME=""' % home]
+        if shell or before:
+            text.append("ForceCommand exec /bin/sh " + script)
+        with open(os.path.join(self.dir, "sshd_config"), "w") as file:
+            file.write("\n".join(text + list(lines)) + "\n")
+
+    def start(self):
+        if os.geteuid() == 0:
+            os.makedirs("/run/sshd", exist_ok=True)
+        self.log = open(os.path.join(self.dir, "log"), "ab")
+        self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", os.path.join(self.dir, "sshd_config")], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
+        end = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                if time.monotonic() > end or self.process.poll() is not None:
+                    with open(os.path.join(self.dir, "log")) as file:
+                        raise AssertionError("sshd does not start: " + file.read())
+                time.sleep(0.02)
+
+    def sessions(self):
+        """The processes of sshd below the one that listens."""
+        table, found, grew = processes(), {self.process.pid}, True
+        while grew:
+            more = {pid for pid in table if table[pid][0] in found and table[pid][1].startswith("sshd")} - found
+            grew = bool(more)
+            found |= more
+        return found - {self.process.pid}
+
+    def cut(self):
+        """Ends every connection that is there, as a network that fails does; what runs detached is not touched."""
+        cut = self.sessions()
+        for pid in cut:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        return len(cut)
+
+    def stop(self):
+        self.cut()
+        self.process.kill()
+        self.process.wait()
+        self.cut()
+        self.log.close()
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    @property
+    def base(self):
+        return os.path.join(self.home, ".cache", "kolm")
+
+    def running(self):
+        """The process numbers of what runs below this box's directory."""
+        found = []
+        for pid in processes():
+            try:
+                with open("/proc/%d/cmdline" % pid, "rb") as file:
+                    words = file.read()
+                if self.base.encode() in words:
+                    found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    def remove(self):
+        self.stop()
+        for pid in self.running():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        shutil.rmtree(self.dir, True)
+
+
+def usable():
+    """Why there can be no tests here, or ""."""
+    if SSHD is None or shutil.which("ssh-keygen") is None:
+        return "no sshd here"
+    if pwd.getpwuid(os.geteuid()).pw_shell.endswith(("nologin", "false")):
+        return "this account may not log in"
+    try:
+        box = Box()
+    except AssertionError as error:
+        return str(error)
+    try:
+        done = subprocess.run(["ssh", "-F", "none", "-i", box.user_key, "-p", str(box.port), "-oUserKnownHostsFile=" + box.known,
+                               "-oBatchMode=yes", USER + "@127.0.0.1", "echo $HOME"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, timeout=30)
+        return "" if done.stdout.decode().strip() == box.home else "nobody can log in here: " + done.stderr.decode()[:200]
+    finally:
+        box.remove()
