@@ -183,7 +183,10 @@ static kit_status go_through(kit_ssh_job_remote *remote, asking *a, kolm_error_t
     if (a->base_id[0] != '\0') KIT_TRY(ssh_job_tree(remote, &a->base, a->base_id, err));
     KIT_TRY(ssh_job_upload(remote, &a->files, err));
     KIT_TRY(create(remote, a, &again, err));
-    KIT_TRY(start(remote, a, again, err));
+    remote->heed = false; /* from here on stopping means telling the far end to stop */
+    kit_status status = start(remote, a, again, err);
+    remote->heed = true;
+    KIT_TRY(status);
     KIT_TRY(ssh_job_follow(remote, a->id, &a->outcome, err));
     return ssh_job_fetch(remote, a->id, a->results, a->home, err);
 }
