@@ -195,6 +195,14 @@ static kit_status find_identities(attempt *a, kolm_error_t *err) {
 
 /* ---- One key */
 
+/* True when libssh2 waited for an answer in vain: it gives the same code for that as for a refused signature. */
+static bool hung_up(kit_ssh *ssh, int rc) {
+    char *words = NULL;
+    if (rc != LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED) return false;
+    libssh2_session_last_error(ssh->session, &words, NULL, 0);
+    return words != NULL && strncmp(words, "Waiting for", 11) == 0;
+}
+
 /* libssh2's answer about one key: taken, refused (KOLM_OK with authenticated false), or the end of the connection. */
 static kit_status judge(attempt *a, int rc, const char *name, kolm_error_t *err) {
     kit_ssh *ssh = a->ssh;
@@ -203,6 +211,7 @@ static kit_status judge(attempt *a, int rc, const char *name, kolm_error_t *err)
         a->authenticated = true;
         return KOLM_OK;
     }
+    if (hung_up(ssh, rc)) rc = LIBSSH2_ERROR_SOCKET_DISCONNECT;
     if (ssh->spent || rc == LIBSSH2_ERROR_SOCKET_SEND || rc == LIBSSH2_ERROR_SOCKET_RECV ||
         rc == LIBSSH2_ERROR_SOCKET_DISCONNECT || rc == LIBSSH2_ERROR_ALLOC) {
         kit_status status = ssh_fail(ssh, rc, ssh->stage, err);
@@ -360,7 +369,7 @@ static kit_status try_file(attempt *a, const identity *id, const char *public_fi
                                                         public_file, id->path, passphrase)) == LIBSSH2_ERROR_EAGAIN)
         KIT_TRY(ssh_wait(ssh, ssh->deadline_ms, kit_now_ms(), err));
     if (rc == LIBSSH2_ERROR_FILE || rc == LIBSSH2_ERROR_KEYFILE_AUTH_FAILED || rc == LIBSSH2_ERROR_METHOD_NONE ||
-        (rc == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED && passphrase != NULL && !ssh->spent)) {
+        (rc == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED && passphrase != NULL && !ssh->spent && !hung_up(ssh, rc))) {
         say_tried(a, name,
                   id->encrypted ? "the passphrase is wrong, or the file is damaged" : "not a key that libssh2 reads");
         return KOLM_OK;
@@ -471,7 +480,7 @@ static kit_status refused(const attempt *a, const char *methods, kolm_error_t *e
     char remedy[320];
     if (strstr(methods, "publickey") == NULL)
         return kit_fail(err, KOLM_E_UNAUTHENTICATED, "let its sshd accept keys (PubkeyAuthentication yes)",
-                        "%s takes no keys, only: %s", ssh->label, methods);
+                        "%s takes no keys, only: %s", ssh->label, *methods != '\0' ? methods : "nothing");
     kit_format(
         remedy, sizeof remedy,
         a->old_rsa

@@ -19,10 +19,6 @@ struct kit_ssh_channel {
     size_t errors_head;
 };
 
-kit_ssh *ssh_channel_link(kit_ssh_channel *channel) {
-    return channel->ssh;
-}
-
 static kit_status open_channel(kit_ssh_channel *c, uint32_t window, kolm_error_t *err) {
     kit_ssh *ssh = c->ssh;
     while (true) {
@@ -83,7 +79,7 @@ kit_status ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size_t l
     ssize_t put = libssh2_channel_write(c->channel, bytes, length);
     if (put > 0) *out_n = (size_t)put;
     if (put >= 0 || put == LIBSSH2_ERROR_EAGAIN) {
-        /* wait_closed only looks, as the session does not block: 0 when the far side has closed the channel. */
+        /* 0 when the far side has closed the channel. */
         if (put <= 0 && libssh2_channel_wait_closed(c->channel) == 0)
             return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "", "the program on %s ended before it had read all",
                             ssh->label);
@@ -94,17 +90,38 @@ kit_status ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size_t l
     return ssh_fail(ssh, (int)put, ssh->stage, err);
 }
 
+/* True when the far side has said that it sends no more. libssh2_channel_eof would say no while anything is unread, on
+ * the other stream too; wait_closed only looks, as the session does not block, and refuses where the end was not
+ * announced. */
+static bool end_announced(kit_ssh_channel *c) {
+    return libssh2_channel_wait_closed(c->channel) != LIBSSH2_ERROR_INVAL;
+}
+
+/* Bytes that libssh2 has queued for both streams. (libssh2_poll_channel_read fails where any short packet is queued.)
+ */
+unsigned long ssh_channel_queued(LIBSSH2_CHANNEL *channel) {
+    unsigned long queued = 0;
+    (void)libssh2_channel_window_read_ex(channel, &queued, NULL);
+    return queued;
+}
+
 kit_status ssh_channel_try_read(kit_ssh_channel *c, int stream, void *bytes, size_t capacity, size_t *out_n,
                                 bool *out_ended, kolm_error_t *err) {
     *out_n = 0;
     *out_ended = false;
-    ssize_t got = libssh2_channel_read_ex(c->channel, stream, bytes, capacity);
-    if (got > 0) {
-        *out_n = (size_t)got;
-        return KOLM_OK;
+    while (true) {
+        /* Asked before the read: what comes between the two is not lost. */
+        bool ended = end_announced(c);
+        ssize_t got = libssh2_channel_read_ex(c->channel, stream, bytes, capacity);
+        if (got > 0) *out_n = (size_t)got;
+        if (got < 0 && got != LIBSSH2_ERROR_EAGAIN) return ssh_fail(c->ssh, (int)got, c->ssh->stage, err);
+        if (got <= 0) *out_ended = ended;
+        if (got > 0 || ended) return KOLM_OK;
+        /* Every look at the link may queue packets, of which poll() knows nothing: what came with the last look is
+         * taken, too. */
+        unsigned long queued = ssh_channel_queued(c->channel);
+        if (!end_announced(c) && ssh_channel_queued(c->channel) <= queued) return KOLM_OK;
     }
-    if (got == 0) *out_ended = libssh2_channel_eof(c->channel) == 1;
-    return got == 0 || got == LIBSSH2_ERROR_EAGAIN ? KOLM_OK : ssh_fail(c->ssh, (int)got, c->ssh->stage, err);
 }
 
 /* Moves standard error out of the window, so that a chatty program does not stop; the oldest beyond the limit is lost.
@@ -178,6 +195,7 @@ static kit_status read_stream(kit_ssh_channel *c, int stream, void *bytes, size_
         if (*out_n > 0) return KOLM_OK;
         if (stream == 0) KIT_TRY(keep_errors(c, err));
         if (ended) return KOLM_OK;
+        if (stream == 0 && (ssh_channel_queued(c->channel) > 0 || end_announced(c))) continue;
         if (kit_now_ms() >= until)
             return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "", "nothing came from %s within %lld ms", c->ssh->label,
                             (long long)timeout_ms);
@@ -230,7 +248,7 @@ kit_status kit_ssh_channel_wait_exit(kit_ssh_channel *c, int64_t timeout_ms, int
         bool ended = false;
         KIT_TRY(ssh_channel_try_read(c, 0, drop, sizeof drop, &n, &ended, err));
         KIT_TRY(keep_errors(c, err));
-        if (n > 0) continue;
+        if (n > 0 || (!ended && (ssh_channel_queued(c->channel) > 0 || end_announced(c)))) continue;
         /* The status comes between the end of the streams and the closing. */
         if (ended) {
             int rc = libssh2_channel_wait_closed(c->channel);

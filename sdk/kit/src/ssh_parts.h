@@ -144,7 +144,7 @@ void ssh_put_string(kit_buf *buf, const void *bytes, size_t length);
 /* Opens a session channel and starts "exec" or "subsystem" on it. */
 kit_status ssh_channel_start(kit_ssh *ssh, const char *request, const char *argument, uint32_t window,
                              kit_ssh_channel **out_channel, kolm_error_t *err) KIT_MUST_USE;
-kit_ssh *ssh_channel_link(kit_ssh_channel *channel);
+unsigned long ssh_channel_queued(LIBSSH2_CHANNEL *channel);
 /* Without waiting: bytes taken or given now, 0 when none can be. *out_ended: the far side will send no more. */
 kit_status ssh_channel_try_write(kit_ssh_channel *channel, const void *bytes, size_t length, size_t *out_n,
                                  kolm_error_t *err) KIT_MUST_USE;

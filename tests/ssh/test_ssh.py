@@ -1,0 +1,624 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SSH transport against OpenSSH's server: host keys, keys, jumps, programs, files, cuts, hangs, garbage."""
+import getpass
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from servers import SFTP_SERVER, SSHD, Agent, Proxy, Script, Sshd, has_ipv6, keygen, read, write
+
+TOOL = os.environ["SSH_TOOL"]
+SLOW = 10 if os.environ.get("KOLM_UNDER_VALGRIND") else 1
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = tempfile.mkdtemp(prefix="kolm-ssh.")
+        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        cls.host_key = keygen(cls.at("host"), comment="host")
+        cls.key = keygen(cls.at("id"))
+        cls.authorized = write(cls.at("authorized"), read(cls.key + ".pub"))
+        cls.sshd = Sshd(cls.root, cls.host_key, cls.authorized)
+        cls.addClassCleanup(cls.sshd.stop)
+
+    @classmethod
+    def at(cls, name):
+        return os.path.join(cls.root, name)
+
+    def setUp(self):
+        self.own = tempfile.mkdtemp(dir=self.root)
+        self.known = self.know(self.sshd)
+
+    def mine(self, name):
+        return os.path.join(self.own, name)
+
+    def serve(self, *lines, host_key=None, authorized=None, **more):
+        server = Sshd(self.own, host_key or self.host_key, authorized or self.authorized, *lines, **more)
+        self.addCleanup(server.stop)
+        return server
+
+    def know(self, *servers, key=None, host="127.0.0.1"):
+        text = "".join(f"[{host}]:{s.port} {' '.join(read((key or self.host_key) + '.pub').split()[:2])}\n" for s in servers)
+        return write(self.mine(f"known{len(os.listdir(self.own))}"), text)
+
+    def tool(self, *arguments, server=None, known=None, key=None, stdin=b"", target=None, timeout=60 * SLOW, environment=None):
+        """Options first, then the verb: a target is put between them. Returns (code, stdout, stderr)."""
+        arguments = list(arguments)
+        options = []
+        while arguments and arguments[0].startswith("--"):
+            options += arguments[:2]
+            del arguments[:2]
+        command = [TOOL, "--known", known or self.known]
+        if key != "":
+            command += ["--identity", key or self.key]
+        command += options + [target or f"127.0.0.1:{(server or self.sshd).port}"] + arguments
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, check=False,
+                              env={**os.environ, "HOME": self.own, "SSH_AUTH_SOCK": "", **(environment or {})})
+        return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+    def good(self, *arguments, **more):
+        code, out, err = self.tool(*arguments, **more)
+        self.assertEqual(code, 0, err)
+        return out
+
+    def bad(self, status, *arguments, within=None, **more):
+        start = time.monotonic()
+        code, out, err = self.tool(*arguments, **more)
+        took = time.monotonic() - start
+        self.assertEqual(code, 1, out + err)
+        self.assertTrue(err.split("\n")[-2].startswith(status + ": "), err)
+        self.assertNotIn("the record says", err)
+        if within is not None:
+            self.assertLess(took, within * SLOW, err)
+        return err
+
+
+class HostKeys(Case):
+    def fingerprint(self):
+        return subprocess.run(["ssh-keygen", "-lf", self.host_key + ".pub"], capture_output=True, text=True, check=True).stdout.split()[1]
+
+    def test_first_use(self):
+        fresh = self.mine("new/known_hosts")
+        self.assertIn("is not known: ssh-ed25519 " + self.fingerprint(), self.bad("FAILED_PRECONDITION", "facts", known=fresh))
+        self.bad("FAILED_PRECONDITION", "--trust", "no", "facts", known=fresh)
+        self.assertFalse(os.path.exists(fresh))
+        out = self.good("--trust", "yes", "facts", known=fresh)
+        self.assertEqual(out.split("\n")[0], f"trust? [127.0.0.1]:{self.sshd.port} ssh-ed25519 {self.fingerprint()}")
+        self.assertEqual(out.split("\n")[1:3], [self.fingerprint(), "127.0.0.1"])
+        self.assertEqual(os.stat(fresh).st_mode & 0o777, 0o600)
+        self.assertNotIn("trust?", self.good("--trust", "no", "facts", known=fresh))
+        # OpenSSH reads what was written.
+        found = subprocess.run(["ssh-keygen", "-F", f"[127.0.0.1]:{self.sshd.port}", "-f", fresh], capture_output=True, text=True, check=False)
+        self.assertIn("found", found.stdout)
+
+    def test_appends_behind_a_line_without_end(self):
+        known = write(self.mine("open"), "# a remark without an end")
+        self.good("--trust", "yes", "facts", known=known)
+        self.assertEqual(len(read(known).strip().split("\n")), 2)
+        self.good("facts", known=known)
+
+    def test_changed(self):
+        other = keygen(self.mine("other"))
+        known = write(self.mine("changed"), "# first line\n" + read(self.know(self.sshd, key=other)))
+        err = self.bad("FAILED_PRECONDITION", "--trust", "yes", "facts", known=known)
+        self.assertIn(f"{known} line 2", err)
+        self.assertIn("has changed", err)
+        self.assertIn(f"ssh-keygen -R '[127.0.0.1]:{self.sshd.port}'", err)
+        # Any line with the right key is enough, as for ssh.
+        self.good("facts", known=write(self.mine("both"), read(known) + read(self.known)))
+
+    def test_revoked(self):
+        known = write(self.mine("revoked"), read(self.known) + "@revoked * " + read(self.host_key + ".pub"))
+        err = self.bad("FAILED_PRECONDITION", "--trust", "yes", "facts", known=known)
+        self.assertIn(f"is revoked by {known} line 2", err)
+
+    def test_hashed_names(self):
+        subprocess.run(["ssh-keygen", "-q", "-H", "-f", self.known], check=True, capture_output=True)
+        self.assertTrue(read(self.known).startswith("|1|"))
+        self.good("facts")
+
+    def test_patterns(self):
+        key = " ".join(read(self.host_key + ".pub").split()[:2])
+        self.good("facts", known=write(self.mine("star"), f"[127.0.0.?]:* {key}\n"))
+        self.bad("FAILED_PRECONDITION", "facts", known=write(self.mine("not"), f"![127.0.0.1]:*,* {key}\n"))
+
+    def test_other_type(self):
+        other = keygen(self.mine("other"), "rsa")
+        err = self.bad("FAILED_PRECONDITION", "--trust", "yes", "facts", known=self.know(self.sshd, key=other))
+        self.assertIn("only its ssh-rsa key is known", err)
+
+    def test_known_type_is_asked_for(self):
+        ecdsa = keygen(self.mine("ecdsa"), "ecdsa")
+        server = self.serve(host_key=[self.host_key, ecdsa])
+        self.good("facts", server=server, known=self.know(server, key=ecdsa))
+        self.good("facts", server=server, known=self.know(server))
+
+    def test_authority_alone(self):
+        known = write(self.mine("authority"), "@cert-authority * " + read(self.key + ".pub"))
+        self.assertIn("certificate authority", self.bad("FAILED_PRECONDITION", "facts", known=known))
+
+    def test_rsa_host_key(self):
+        # libssh2 1.10 cannot; a later one can. Either way it ends, and a refusal says what the two sides have.
+        server = self.serve(host_key=keygen(self.mine("rsa"), "rsa"))
+        code, _, err = self.tool("--trust", "yes", "facts", server=server)
+        self.assertTrue(code == 0 or "share no way" in err or "changed" in err, err)
+
+
+class Keys(Case):
+    def test_wrong_key(self):
+        stranger = keygen(self.mine("stranger"))
+        err = self.bad("UNAUTHENTICATED", "facts", key=stranger)
+        self.assertIn(f"tried: {stranger} (refused)", err)
+
+    def test_no_key(self):
+        self.assertIn("there is no such file", self.bad("UNAUTHENTICATED", "facts", key=self.mine("absent")))
+        self.assertIn("no key file in ~/.ssh", self.bad("UNAUTHENTICATED", "facts", key=""))
+
+    def test_default_names(self):
+        os.mkdir(self.mine(".ssh"), 0o700)
+        shutil.copy(self.key, self.mine(".ssh/id_ed25519"))
+        self.good("facts", key="")
+
+    def test_exposed_key(self):
+        shutil.copy(self.key, self.mine("open"))
+        os.chmod(self.mine("open"), 0o644)
+        self.assertIn("chmod 600", self.bad("UNAUTHENTICATED", "facts", key=self.mine("open")))
+
+    def test_damaged_key(self):
+        for text in ("", "no key", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"):
+            self.bad("UNAUTHENTICATED", "facts", key=write(self.mine("damaged"), text))
+
+    def test_encrypted(self):
+        key = keygen(self.mine("locked"), "ed25519", "correct horse")
+        server = self.serve(authorized=write(self.mine("keys"), read(key + ".pub")))
+        known = self.know(server)
+        self.assertIn("passphrase? " + key, self.good("--passphrase", "correct horse", "facts", key=key, server=server, known=known))
+        self.assertIn("passphrase is wrong", self.bad("UNAUTHENTICATED", "--passphrase", "wrong", "facts", key=key, server=server, known=known))
+        self.assertIn("ssh-add", self.bad("UNAUTHENTICATED", "facts", key=key, server=server, known=known))
+        os.remove(key + ".pub")
+        self.good("--passphrase", "correct horse", "facts", key=key, server=server, known=known)
+
+    def test_passphrase_only_for_keys_that_the_server_takes(self):
+        key = keygen(self.mine("locked"), "ed25519", "correct horse")
+        _, out, _ = self.tool("--passphrase", "correct horse", "--identity", self.key, "facts", key=key)
+        self.assertNotIn("passphrase?", out)
+
+    def test_kinds_of_files(self):
+        for kind in ("ecdsa", "ed25519"):
+            key = keygen(self.mine(kind), kind)
+            server = self.serve(authorized=write(self.mine(kind + ".keys"), read(key + ".pub")))
+            self.good("facts", key=key, server=server, known=self.know(server))
+        key = keygen(self.mine("pem"), "ecdsa", "", "", "-m", "PEM")
+        server = self.serve(authorized=write(self.mine("pem.keys"), read(key + ".pub")))
+        self.good("facts", key=key, server=server, known=self.know(server))
+
+    def test_rsa_file(self):
+        key = keygen(self.mine("rsa"), "rsa")
+        server = self.serve(authorized=write(self.mine("keys"), read(key + ".pub")))
+        code, _, err = self.tool("facts", key=key, server=server, known=self.know(server))
+        self.assertTrue(code == 0 or "ssh-add" in err, err)
+
+    def test_only_passwords(self):
+        server = self.serve("PubkeyAuthentication no", "PasswordAuthentication yes")
+        self.assertIn("takes no keys, only: password", self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server)))
+
+
+class Agents(Case):
+    def setUp(self):
+        super().setUp()
+        self.agent = Agent(self.own)
+        self.addCleanup(self.agent.stop)
+
+    def test_kinds(self):
+        for kind in ("ed25519", "ecdsa", "rsa"):
+            with self.subTest(kind):
+                key = keygen(self.mine(kind), kind)
+                self.agent.add("-D")
+                self.agent.add(key)
+                server = self.serve(authorized=write(self.mine(kind + ".keys"), read(key + ".pub")))
+                self.good("--agent", self.agent.socket, "facts", key="", server=server, known=self.know(server))
+
+    def test_encrypted_file_that_the_agent_holds(self):
+        key = keygen(self.mine("locked"), "ed25519", "x" * 8)
+        shutil.copy(key, self.mine("open"))
+        subprocess.run(["ssh-keygen", "-q", "-p", "-P", "x" * 8, "-N", "", "-f", self.mine("open")], check=True, capture_output=True)
+        self.agent.add(self.mine("open"))
+        server = self.serve(authorized=write(self.mine("keys"), read(key + ".pub")))
+        self.assertNotIn("passphrase?", self.good("--passphrase", "wrong", "--agent", self.agent.socket, "facts", key=key, server=server, known=self.know(server)))
+
+    def test_identities_only(self):
+        self.agent.add(self.key)
+        config = write(self.mine("config"), "Host *\n IdentitiesOnly yes\n IdentityFile " + keygen(self.mine("stranger")) + "\n")
+        err = self.bad("UNAUTHENTICATED", "--config", config, "--agent", self.agent.socket, "facts", key="")
+        self.assertNotIn("ssh-agent", err)
+
+    def test_too_many_keys(self):
+        for i in range(8):
+            self.agent.add(keygen(self.mine(f"k{i}")))
+        err = self.bad("UNAUTHENTICATED", "--agent", self.agent.socket, "facts", key="")
+        self.assertIn("IdentitiesOnly", err)
+
+    def test_named_key_first(self):
+        for i in range(8):
+            self.agent.add(keygen(self.mine(f"k{i}")))
+        self.agent.add(self.key)
+        self.good("--agent", self.agent.socket, "facts")
+
+    def test_dead_agent(self):
+        self.assertIn("nobody listens", self.bad("UNAUTHENTICATED", "--agent", self.mine("nobody"), "facts", key=""))
+        self.good("--agent", self.mine("nobody"), "facts")
+
+
+class Certificates(Case):
+    def setUp(self):
+        super().setUp()
+        self.authority = keygen(self.mine("ca"))
+        self.user_key = keygen(self.mine("user"), "ecdsa")
+        self.server = self.serve("TrustedUserCAKeys " + self.authority + ".pub", authorized="none")
+        self.server_known = self.know(self.server)
+
+    def certify(self, key, validity):
+        subprocess.run(["ssh-keygen", "-q", "-s", self.authority, "-I", "test", "-n", getpass.getuser(), "-V", validity, key + ".pub"],
+                       check=True, capture_output=True)
+
+    def test_good(self):
+        self.certify(self.user_key, "-5m:+1h")
+        self.good("facts", key=self.user_key, server=self.server, known=self.server_known)
+
+    def test_named_in_config(self):
+        self.certify(self.user_key, "-5m:+1h")
+        os.rename(self.user_key + "-cert.pub", self.mine("elsewhere.pub"))
+        config = write(self.mine("config"), f"IdentityFile {self.user_key}\nCertificateFile {self.mine('elsewhere.pub')}\n")
+        self.good("--config", config, "facts", key="", server=self.server, known=self.server_known)
+
+    def test_expired(self):
+        self.certify(self.user_key, "20200101:20200102")
+        err = self.bad("UNAUTHENTICATED", "facts", key=self.user_key, server=self.server, known=self.server_known)
+        self.assertIn("expired on 2020-01-0", err)
+
+    def test_ed25519(self):
+        key = keygen(self.mine("ed"))
+        self.certify(key, "-5m:+1h")
+        code, _, err = self.tool("facts", key=key, server=self.server, known=self.server_known)
+        self.assertTrue(code == 0 or "certificates of ECDSA keys only" in err, err)
+
+    def test_agent(self):
+        agent = Agent(self.own)
+        self.addCleanup(agent.stop)
+        self.certify(self.user_key, "-5m:+1h")
+        agent.add(self.user_key)
+        self.good("--agent", agent.socket, "facts", key="", server=self.server, known=self.server_known)
+
+
+class Ways(Case):
+    def config(self, text):
+        return write(self.mine(f"config{len(os.listdir(self.own))}"), text)
+
+    def test_alias(self):
+        config = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n IdentityFile {self.key}\n UserKnownHostsFile {self.known}\nMatch all\n User nobody\n")
+        code, out, err = self.tool("--config", config, "facts", key="", target="box")
+        self.assertEqual(code, 0, err)
+        self.assertIn("Match is skipped", err)
+
+    def test_jump(self):
+        jump, second = self.serve(), self.serve()
+        known = self.know(self.sshd, jump, second)
+        common = f"Host *\n IdentityFile {self.key}\n"
+        one = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n ProxyJump 127.0.0.1:{jump.port}\n" + common)
+        self.good("--config", one, "facts", key="", target="box", known=known)
+        two = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n ProxyJump 127.0.0.1:{jump.port},127.0.0.1:{second.port}\n" + common)
+        self.good("--config", two, "facts", key="", target="box", known=known)
+        data = os.urandom(3_000_000)
+        with open(self.mine("data"), "wb") as file:
+            file.write(data)
+        self.good("--config", two, "put", self.mine("data"), self.mine("up"), key="", target="box", known=known)
+        self.good("--config", two, "get", self.mine("up"), self.mine("down"), key="", target="box", known=known)
+        with open(self.mine("down"), "rb") as file:
+            self.assertEqual(file.read(), data)
+        # Through the jump's own configuration, too.
+        nested = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n ProxyJump first\nHost first\n HostName 127.0.0.1\n Port {second.port}\n"
+                             f" ProxyJump 127.0.0.1:{jump.port}\n" + common)
+        self.good("--config", nested, "facts", key="", target="box", known=known)
+        # Each hop's key is checked.
+        self.assertIn(f"[127.0.0.1]:{jump.port} is not known", self.bad("FAILED_PRECONDITION", "--config", one, "facts", key="", target="box"))
+        closed = self.config(f"Host box\n HostName 127.0.0.1\n Port 1\n ProxyJump 127.0.0.1:{jump.port}\n" + common)
+        self.assertIn("jump host", self.bad("UNAVAILABLE", "--config", closed, "facts", key="", target="box", known=known))
+
+    def test_jump_that_hangs(self):
+        jump = self.serve()
+        silent = Script(then="silence")
+        self.addCleanup(silent.stop)
+        config = self.config(f"Host box\n HostName 127.0.0.1\n Port {silent.port}\n ProxyJump 127.0.0.1:{jump.port}\nHost *\n IdentityFile {self.key}\n")
+        self.bad("DEADLINE_EXCEEDED", "--config", config, "--connect-ms", "1500", "facts", key="", target="box", known=self.know(jump), within=20)
+
+    def test_jump_to_itself(self):
+        config = self.config("Host box\n ProxyJump box\n")
+        self.assertIn("jump", self.bad("INVALID_ARGUMENT", "--config", config, "facts", target="box"))
+
+    def test_ipv6(self):
+        if not has_ipv6():
+            self.skipTest("no IPv6 here")
+        out = self.good("facts", target=f"[::1]:{self.sshd.port}", known=self.know(self.sshd, host="::1"))
+        self.assertEqual(out.split("\n")[1], "::1")
+
+    def test_pinned(self):
+        known = self.know(self.sshd, host="box.example")
+        self.good("--pin", "127.0.0.1", "facts", target=f"box.example:{self.sshd.port}", known=known)
+        self.bad("INVALID_ARGUMENT", "--pin", "localhost", "facts", target=f"box.example:{self.sshd.port}", known=known)
+        config = self.config("Host box.example\n ProxyJump other\n")
+        self.bad("INVALID_ARGUMENT", "--config", config, "--pin", "127.0.0.1", "facts", target="box.example", known=known)
+
+    def test_nobody_there(self):
+        with Closed() as port:
+            self.assertIn("refused", self.bad("UNAVAILABLE", "facts", target=f"127.0.0.1:{port}"))
+        code, _, err = self.tool("facts", target="no-such-host.invalid")
+        self.assertEqual(code, 1)
+        self.assertRegex(err, "^(NOT_FOUND|UNAVAILABLE): the name no-such-host.invalid was not resolved")
+
+
+class Closed:
+    """A port that is taken, so that nobody else gets it, and refuses."""
+
+    def __enter__(self):
+        import socket
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        return self.socket.getsockname()[1]
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+
+class Programs(Case):
+    def test_status(self):
+        for name, expected in (("true", 0), ("false", 3), ("stdin-closed", 7)):
+            code, _, err = self.tool("run", name)
+            self.assertEqual((code, err.strip()), (0, f"status {expected}"))
+        self.assertIn("SIGKILL", self.bad("ABORTED", "run", "kill"))
+
+    def test_streams(self):
+        data = random.Random(1).randbytes(5_000_000)
+        done = subprocess.run([TOOL, "--known", self.known, "--identity", self.key, f"127.0.0.1:{self.sshd.port}", "run", "cat"], input=data, capture_output=True,
+                              check=False)
+        self.assertEqual(hashlib.sha256(done.stdout).digest(), hashlib.sha256(data).digest(), done.stderr[:500])
+
+    def test_noisy(self):
+        # Four megabytes of standard error, twice the window, while standard output is read; then the tail is there.
+        code, out, err = self.tool("run", "noise")
+        self.assertEqual((code, len(out)), (0, 6_553_600))
+        self.assertIn("last words", err)
+
+    def test_refused(self):
+        server = self.serve("MaxSessions 0")
+        self.bad("RESOURCE_EXHAUSTED", "run", "true", server=server, known=self.know(server))
+
+    def test_cancel(self):
+        self.bad("CANCELLED", "--cancel-ms", "700", "run", "sleep", within=10)
+
+
+class Files(Case):
+    def blob(self, size, name="blob"):
+        with open(self.mine(name), "wb") as file:
+            file.write(random.Random(size).randbytes(size))
+        return self.mine(name)
+
+    def same(self, one, other):
+        with open(one, "rb") as a, open(other, "rb") as b:
+            self.assertEqual(hashlib.sha256(a.read()).hexdigest(), hashlib.sha256(b.read()).hexdigest())
+
+    def test_sizes(self):
+        for size in (0, 1, 32767, 32768, 32769, 131072, 1_000_001):
+            blob = self.blob(size, f"blob{size}")
+            self.good("put", blob, self.mine("up"))
+            self.good("get", self.mine("up"), self.mine(f"down{size}"))
+            self.same(blob, self.mine(f"down{size}"))
+        self.assertEqual(self.good("stat", self.mine("up")), "1000001 640 file\n")
+
+    def test_names(self):
+        name = self.mine("with 'quotes\" and\nnewline $HOME \\ ünïcode")
+        self.good("put", self.blob(100), name)
+        self.same(self.mine("blob"), name)
+
+    def test_resume(self):
+        size = 64 << 20
+        blob = self.blob(size)
+        cut = Proxy(self.sshd.port, "close", 20 << 20, upward=True)
+        self.addCleanup(cut.stop)
+        known = self.know(self.sshd, cut)
+        self.bad("UNAVAILABLE", "put", blob, self.mine("up"), server=cut, known=known)
+        there = int(self.good("stat", self.mine("up")).split()[0])
+        self.assertTrue(0 < there < size, there)
+        out = self.good("put", blob, self.mine("up"), str(there))
+        self.assertIn(f"moved {size - there} ", out)
+        self.same(blob, self.mine("up"))
+        cut = Proxy(self.sshd.port, "close", 20 << 20)
+        self.addCleanup(cut.stop)
+        code, out, err = self.tool("get", self.mine("up"), self.mine("down"), server=cut, known=self.know(self.sshd, cut))
+        self.assertEqual(code, 1, err)
+        whole = int(out.split()[1])
+        self.assertTrue(0 < whole < size, out)
+        self.good("get", self.mine("up"), self.mine("down"), str(whole))
+        self.same(blob, self.mine("down"))
+
+    def test_ranges(self):
+        blob = self.blob(1_000_000)
+        out = self.good("get", blob, self.mine("part"), "1000", "70000")
+        self.assertIn("moved 70000 ", out)
+        with open(blob, "rb") as a, open(self.mine("part"), "rb") as b:
+            self.assertEqual(a.read()[1000:71000], b.read()[1000:])
+        self.assertIn("900 bytes early", self.bad("DATA_LOSS", "get", blob, self.mine("part"), "999900", "1000"))
+        self.assertIn("it has 1000000", self.bad("FAILED_PRECONDITION", "put", self.blob(2_000_000, "long"), blob, "1000001"))
+        self.assertIn("moved 0 ", self.good("get", blob, self.mine("none"), "1000000"))
+
+    def test_tree(self):
+        self.good("mkdir", self.mine("d"), "448")
+        self.bad("ALREADY_EXISTS", "mkdir", self.mine("d"), "448")
+        self.bad("NOT_FOUND", "mkdir", self.mine("x/y"), "448")
+        self.good("put", self.blob(10), self.mine("d/one"))
+        self.good("put", self.blob(20), self.mine("d/two"))
+        self.good("rename", self.mine("d/one"), self.mine("d/two"))
+        self.assertEqual(self.good("list", self.mine("d")), "f 10 two\n")
+        self.good("chmod", self.mine("d/two"), "384")
+        self.assertEqual(self.good("stat", self.mine("d/two")), "10 600 file\n")
+        os.symlink("two", self.mine("d/link"))
+        self.assertEqual(self.good("lstat", self.mine("d/link")).split()[2], "link")
+        self.assertEqual(self.good("stat", self.mine("d/link")).split()[2], "file")
+        self.good("unlink", self.mine("d/link"))
+        self.good("unlink", self.mine("d/two"))
+        self.bad("NOT_FOUND", "unlink", self.mine("d/two"))
+        self.good("rmdir", self.mine("d"))
+        for verb in ("stat", "list", "rmdir"):
+            self.assertIn(self.mine("d"), self.bad("NOT_FOUND", verb, self.mine("d")))
+        self.bad("NOT_FOUND", "get", self.mine("d"), self.mine("to"))
+        self.bad("INVALID_ARGUMENT", "stat", "")
+        self.assertEqual(self.good("real", self.own), os.path.realpath(self.own) + "\n")
+        self.assertGreater(int(self.good("free", self.own)), 0)
+
+    def test_hostile_name_on_disk(self):
+        os.mkdir(self.mine("d"))
+        write(self.mine("d/a\nb"), "")
+        self.assertIn('"a\\x0Ab"', self.bad("DATA_LOSS", "list", self.mine("d")).replace("\\x0a", "\\x0A"))
+
+    def test_full_disk(self):
+        # /dev/full takes the opening, and no byte.
+        self.assertIn("/dev/full", self.bad("UNKNOWN", "put", self.blob(100_000), "/dev/full"))
+
+    def test_cancel(self):
+        slow = Proxy(self.sshd.port, "slow", 100_000, upward=True)
+        self.addCleanup(slow.stop)
+        self.bad("CANCELLED", "--cancel-ms", "1500", "put", self.blob(8 << 20), self.mine("up"), server=slow, known=self.know(slow), within=15)
+
+    def test_no_sftp(self):
+        server = self.serve(sftp=None)
+        self.assertIn("refuses the subsystem sftp", self.bad("FAILED_PRECONDITION", "list", ".", server=server, known=self.know(server)))
+
+
+class HostileFiles(Case):
+    def spoiled(self, mode):
+        server = self.serve(sftp=f"{sys.executable} {os.path.join(HERE, 'hostile_sftp.py')} {mode} {SFTP_SERVER}")
+        return {"server": server, "known": self.know(server)}
+
+    def test_noise_before(self):
+        self.assertIn("directory", self.good("stat", self.own, **self.spoiled("noise")))
+
+    def test_short_pieces(self):
+        self.assertIn("whole 1024000", self.good("get", "x", self.mine("x"), **self.spoiled("short")))
+        with open(self.mine("x"), "rb") as file:
+            self.assertEqual(file.read(), bytes(range(256)) * 4000)
+
+    def test_size_that_lies(self):
+        self.assertIn("whole 1024000", self.good("get", "x", self.mine("x"), **self.spoiled("hugesize")))
+
+    def test_reads(self):
+        for mode, status in (("toomuch", "DATA_LOSS"), ("nodata", "DATA_LOSS"), ("badid", "DATA_LOSS"), ("liar", "DATA_LOSS"), ("huge", "DATA_LOSS"),
+                             ("readerror", "UNKNOWN"), ("cut", "UNAVAILABLE"), ("longhandle", "DATA_LOSS")):
+            with self.subTest(mode):
+                self.bad(status, "get", "x", self.mine("x"), within=20, **self.spoiled(mode))
+
+    def test_hang(self):
+        self.bad("DEADLINE_EXCEEDED", "--idle-ms", "1000", "get", "x", self.mine("x"), within=15, **self.spoiled("hangread"))
+        self.bad("DEADLINE_EXCEEDED", "--idle-ms", "1000", "stat", "x", within=15, **self.spoiled("silent"))
+
+    def test_writes(self):
+        write(self.mine("small"), "some bytes")
+        self.bad("UNKNOWN", "put", self.mine("small"), "x", **self.spoiled("writeerror"))
+
+    def test_names(self):
+        for mode in ("slash", "dotdot", "nul", "control"):
+            with self.subTest(mode):
+                self.assertNotIn("\x1b", self.bad("DATA_LOSS", "list", "x", **self.spoiled(mode)))
+        self.assertEqual(self.good("list", "x", **self.spoiled("plain")), "? 0 plain\n")
+
+    def test_greetings(self):
+        self.assertIn("start-up files", self.bad("DATA_LOSS", "stat", "x", **self.spoiled("chatter")))
+        self.assertIn("ended", self.bad("UNAVAILABLE", "stat", "x", **self.spoiled("ends")))
+        self.bad("DATA_LOSS", "stat", "x", **self.spoiled("badhello"))
+        self.bad("DATA_LOSS", "stat", "x", **self.spoiled("wrongkind"))
+        self.bad("DATA_LOSS", "real", "x", **self.spoiled("plain"))
+
+
+class Links(Case):
+    def proxy(self, *arguments, **more):
+        proxy = Proxy(self.sshd.port, *arguments, **more)
+        self.addCleanup(proxy.stop)
+        return proxy
+
+    def script(self, *chunks, **more):
+        script = Script(*chunks, **more)
+        self.addCleanup(script.stop)
+        return script
+
+    def test_scripts(self):
+        kex = b"\0\0\0\x0c\x0a\x14" + b"k" * 10
+        for chunks, then, statuses in (
+                ((), "close", ("UNAVAILABLE",)),
+                ((), "silence", ("DEADLINE_EXCEEDED",)),
+                ((b"HTTP/1.1 400 Bad Request\r\n\r\n",), "close", ("UNAVAILABLE", "DATA_LOSS")),
+                ((b"SSH-2.0-Test\r\n",), "silence", ("DEADLINE_EXCEEDED",)),
+                ((b"SSH-2.0-Test\r\n",), "close", ("UNAVAILABLE",)),
+                ((b"SSH-1.0-Old\r\n",), "silence", ("DATA_LOSS", "UNAVAILABLE", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION")),
+                ((b"SSH-2.0-Test\r\n", os.urandom(4096)), "close", ("DATA_LOSS", "UNAVAILABLE", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED")),
+                ((b"SSH-2.0-Test\r\n", kex), "close", ("DATA_LOSS", "UNAVAILABLE", "FAILED_PRECONDITION")),
+                ((b"SSH-2.0-Test\r\n", b"\xff" * 64), "silence", ("DATA_LOSS", "UNAVAILABLE", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED")),
+                ((b"no banner, only lines\r\n" * 100,), "repeat", ("DEADLINE_EXCEEDED", "DATA_LOSS")),
+                ((b"x" * 65536,), "repeat", ("DEADLINE_EXCEEDED", "DATA_LOSS"))):
+            with self.subTest(chunks=chunks[-1][:30] if chunks else b"", then=then):
+                server = self.script(*chunks, then=then)
+                code, _, err = self.tool("--connect-ms", "1000", "facts", server=server, timeout=20 * SLOW)
+                self.assertEqual(code, 1)
+                self.assertIn(err.split(":")[0], statuses, err)
+
+    def test_each_stage(self):
+        """The handshake and the authentication, cut, stalled and spoiled after each so many bytes from the server."""
+        whole = self.proxy("close", 1 << 40)
+        self.good("facts", server=whole, known=self.know(whole))
+        for after in sorted({0, 5, 21, 30, 45, 200, 600, whole.counted // 2, whole.counted - 300, whole.counted - 100, whole.counted - 30}):
+            for then in ("close", "spoil"):
+                with self.subTest(after=after, then=then):
+                    proxy = self.proxy(then, after)
+                    code, _, err = self.tool("--connect-ms", "2000", "facts", server=proxy, known=self.know(proxy), timeout=20 * SLOW)
+                    if after < whole.counted - 200:
+                        self.assertEqual(code, 1)
+                        self.assertRegex(err, "^(UNAVAILABLE|DATA_LOSS|FAILED_PRECONDITION|UNAUTHENTICATED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED): ")
+        for after in (0, 30, 600, whole.counted - 300):
+            with self.subTest(after=after, then="stall"):
+                proxy = self.proxy("stall", after)
+                self.assertIn("in time", self.bad("DEADLINE_EXCEEDED", "--connect-ms", "700", "facts", server=proxy, known=self.know(proxy), within=10))
+
+    def test_cancel_in_the_handshake(self):
+        silent = self.script(then="silence")
+        self.bad("CANCELLED", "--cancel-ms", "400", "facts", server=silent, within=10)
+
+    def test_half_open(self):
+        whole = self.proxy("close", 1 << 40)
+        self.tool("run", "true", server=whole, known=self.know(whole))
+        proxy = self.proxy("stall", whole.counted)
+        self.bad("DEADLINE_EXCEEDED", "--idle-ms", "1500", "--keepalive-s", "1", "run", "sleep", server=proxy, known=self.know(proxy), within=30)
+
+    def test_quiet_link_lives(self):
+        # Longer than the idle timeout without a byte of output, but keepalives are answered.
+        self.bad("CANCELLED", "--idle-ms", "1000", "--keepalive-s", "1", "--cancel-ms", "4500", "run", "sleep", within=20)
+
+    def test_server_dies(self):
+        server = self.serve()
+        data = self.mine("data")
+        with open(data, "wb") as file:
+            file.truncate(64 << 20)
+        proxy = Proxy(server.port, "close", 3 << 20, upward=True)
+        self.addCleanup(proxy.stop)
+        self.assertIn("broke", self.bad("UNAVAILABLE", "put", data, self.mine("up"), server=proxy, known=self.know(proxy)))
+
+
+if __name__ == "__main__":
+    if SSHD is None or SFTP_SERVER is None or shutil.which("ssh-keygen") is None:
+        print("OpenSSH's server and client are not installed")
+        sys.exit(77)
+    unittest.main()
