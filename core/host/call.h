@@ -10,8 +10,9 @@
  * manifest are asked for by name and go through a pipe. Its exit code is not believed; only its reply record counts.
  *
  * When a call ends, however it ends, everything that the backend left running is killed, whatever session it moved to
- * (a process that has children which this room did not start, or is the init of a container, kills what is in the
- * session of the call, and nothing else: it could not tell an orphan of the backend from a stranger).
+ * (a process that has children already when it first calls, or is the init of a container, kills what is in the session
+ * of the call, and nothing else: it could not tell an orphan of the backend from a stranger. One that calls must have
+ * no other children at the end of a call: they would be taken for orphans).
  *
  * The functions return KOLM_OK whenever there is a verdict. They fail only when this side cannot work: no memory, no
  * kolm-host, no process.

@@ -194,6 +194,20 @@ START_TEST(nothing_changes_before_commit) {
 }
 END_TEST
 
+START_TEST(devices_are_left_alone) {
+    kit_atomic_file file;
+    struct stat info;
+    ck_assert_int_eq(mkfifo(in("pipe"), 0600), 0);
+    ck_assert_int_eq(kit_atomic_open(in("pipe"), 0600, &file, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(kit_write_file(in("pipe"), 0600, "x", 1, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(lstat(in("pipe"), &info), 0);
+    ck_assert(S_ISFIFO(info.st_mode));
+    ck_assert_int_eq(symlink("/dev/null", in("link")), 0);
+    ck_assert_int_eq(kit_atomic_open(in("link"), 0600, &file, &err), KOLM_E_INVALID_ARGUMENT);
+    kit_atomic_abort(&file);
+}
+END_TEST
+
 START_TEST(without_replace_the_first_wins) {
     kit_atomic_file a, b;
     ck_assert_int_eq(kit_atomic_open(in("f"), 0600, &a, &err), KOLM_OK);
@@ -377,6 +391,7 @@ int main(void) {
     tcase_add_test(cases, reading_is_bounded);
     tcase_add_test(cases, exact_reads);
     tcase_add_test(cases, nothing_changes_before_commit);
+    tcase_add_test(cases, devices_are_left_alone);
     tcase_add_test(cases, without_replace_the_first_wins);
     tcase_add_test(cases, a_race_has_one_winner);
     tcase_add_test(cases, the_dead_leave_nothing_for_long);

@@ -224,6 +224,13 @@ static kit_status create_temporary(const char *directory, const char *prefix, un
     return kit_fail_errno(err, EEXIST, "cannot make a temporary file in %s", directory);
 }
 
+/* Renaming a file over /dev/null would take it from the whole machine. */
+static kit_status refuse_device(const char *path, kolm_error_t *err) {
+    struct stat info;
+    if (stat(path, &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file that is to be made, or replaced", "%s is a device, a pipe or a socket and is left alone", path);
+}
+
 kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out, kolm_error_t *err) {
     *out = (kit_atomic_file){.fd = -1};
     char *directory = NULL;
@@ -231,6 +238,7 @@ kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out
     char kept[NAME_KEPT + 1], prefix[NAME_KEPT + 16];
     KIT_TRY(split(path, &directory, &name, err));
     kit_status status = *name != '\0' ? KOLM_OK : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file", "\"%s\" is not the name of a file", path);
+    if (status == KOLM_OK) status = refuse_device(path, err);
     if (status == KOLM_OK) {
         kit_copy(kept, sizeof kept, name);
         kit_format(prefix, sizeof prefix, ".%s" MARK, kept);

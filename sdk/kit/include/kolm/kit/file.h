@@ -28,7 +28,7 @@ kit_status kit_write_all(int fd, const void *bytes, size_t length, kolm_error_t 
 /* A file being written under a temporary name in the directory of path; nothing named path exists, or changes, until
  * commit. Death of the process leaves at most a dot-file that the next writer of path removes; it knows it by the lock
  * (flock on fd) that a living writer holds. Any number of threads and processes may write the same path: the last
- * commit wins. Do not duplicate fd into a child. */
+ * commit wins. Do not duplicate fd into a child. A path that is a device, a pipe or a socket is refused with INVALID_ARGUMENT. */
 typedef struct kit_atomic_file {
     int fd; /* -1 when closed */
     char *path;
