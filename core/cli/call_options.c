@@ -44,6 +44,17 @@ kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, b
     return KOLM_OK;
 }
 
+kit_status cli_calling_allow_private(cli_calling *calling, kolm_error_t *err) {
+    store_home *home = NULL;
+    KIT_TRY(cli_home(calling->context, &home, err));
+    if (calling->credentials == NULL) KIT_TRY(store_credentials_read(home, &calling->credentials, err));
+    calling->options.secret = secret_value;
+    calling->options.network = true;
+    calling->options.airgap_strict = false;
+    calling->options.private_only = true;
+    return KOLM_OK;
+}
+
 void cli_calling_end(cli_calling *calling) {
     if (calling->progress != NULL) cli_progress_end(calling->context, calling->progress);
     store_credentials_free(calling->credentials);

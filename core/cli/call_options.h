@@ -18,6 +18,9 @@ typedef struct cli_calling {
 /* Fills calling for a call of backend. */
 kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict,
                              cli_progress *progress, cli_calling *out_calling, kolm_error_t *err) KIT_MUST_USE;
+/* After begin under airgap, for a backend of the user's own on a private address: it gets its address and the network,
+ * and is told to keep to private addresses. Nothing enforces that, and the receipt says so. */
+kit_status cli_calling_allow_private(cli_calling *calling, kolm_error_t *err) KIT_MUST_USE;
 void cli_calling_end(cli_calling *calling);
 
 /* OK for HOST_OK; else the error of the result, and *out_exit 130 or 5. what: "training on local-x". */

@@ -45,6 +45,7 @@ typedef struct compile {
     cJSON *trainer;     /* options of --set; NULL: none */
     uint32_t threads;
     bool airgap, airgap_strict;
+    bool private_remote; /* under airgap the chosen backend is a machine of the user's own, on a private address */
     cli_choice *choice;
     cli_progress progress;
     uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */

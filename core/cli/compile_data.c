@@ -271,6 +271,7 @@ static kit_status quote(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     cli_calling calling;
     kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
+    calling.options.private_only = c->private_remote; /* a price needs no network */
     if (status == KOLM_OK)
         status = host_cost(c->choice->registry->found, backend->row, &args, &calling.options, result, err);
     c->quoted_micro = status == KOLM_OK && result->verdict == HOST_OK ? result->cost.cost_micro_usd : RECEIPT_UNKNOWN;
@@ -315,6 +316,8 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
     c->exit_code = CLI_EXIT_NOTHING;
     KIT_TRY(cli_choose(c->context, &options, &c->choice, &c->exit_code, err));
     if (!c->context->json && !r->quiet) cli_print(c->context, "[trainer]     using %s\n", cli_safe(c->choice->said));
+    c->private_remote = c->airgap && r->allow_private_remote && c->choice->backend->airgap == PICK_AIRGAP_DEPENDS &&
+                        c->choice->backend->private_target;
     c->exit_code = CLI_EXIT_BACKEND;
     KIT_TRY(quote(c, err));
     return check_budget(c, err);

@@ -24,6 +24,11 @@ static void print_airgap(compile *c) {
         cli_print(c->context,
                   "[trainer]     no outbound network calls; airgap mode active (%s, %u channels tried, %u open)\n",
                   s->profile, s->probes_run, s->probes_reached);
+    else if (c->private_remote)
+        cli_print(c->context,
+                  "[trainer]     airgap: %s reached only a machine on a private address, by its own word; "
+                  "nothing enforces it\n",
+                  c->choice->backend->name);
     else
         cli_print(c->context, "[trainer]     airgap is advisory: only backends that need no network were considered, "
                               "nothing enforces it\n");
@@ -75,6 +80,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     cli_calling calling;
     kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict,
                                           r->quiet ? NULL : &c->progress, &calling, err);
+    if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
     if (status == KOLM_OK)
         status = host_train(c->choice->registry->found, backend->row, c->job.job, c->threads, &calling.options,
                             &c->trained, err);
@@ -207,6 +213,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     cli_calling calling;
     status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, r->quiet ? NULL : &c->progress,
                                &calling, err);
+    if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
     if (status == KOLM_OK)
         status = host_infer(c->choice->registry->found, backend->row, c->job.job, c->threads, -1, -1, &calling.options,
                             &c->answered, err);

@@ -196,7 +196,10 @@ static void fill_airgap(const compile *c, receipt_compile *r, const char **mecha
     const host_sandbox *s = &c->trained.sandbox;
     r->airgap_requested = c->airgap;
     r->airgap_enforced = s->enforced && c->answered.sandbox.enforced;
-    r->airgap_profile = c->airgap ? (s->enforced ? s->profile : "advisory") : NULL;
+    r->airgap_profile = !c->airgap          ? NULL
+                        : s->enforced       ? s->profile
+                        : c->private_remote ? "private-remote"
+                                            : "advisory";
     for (size_t i = 0; i < s->mechanism_count; i++)
         mechanisms[i] = s->mechanisms[i];
     r->airgap_mechanisms = mechanisms;

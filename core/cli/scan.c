@@ -280,6 +280,7 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, const
     if (status == KOLM_OK) {
         host_call_options options = call_options(context, registry);
         options.airgap_strict = o->airgap_strict;
+        options.private_only = o->airgap && o->allow_private_remote;
         if (o->patient) options.timeout_ms = PATIENT_MS;
         status = host_detect_all(registry->found, rows, count, &options, results, err);
     }

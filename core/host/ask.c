@@ -134,6 +134,8 @@ static bool put_settings(cJSON *request, const host_run *run) {
     /* Ours, whatever the section says. */
     cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.python");
     cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.trainer");
+    cJSON_DeleteItemFromObjectCaseSensitive(settings, "network.private_only");
+    if (run->options->private_only) good = good && kit_json_put_string(settings, "network.private_only", "true");
     if (kit_json_get_string(kit_json_get(config, "runtimes"), name, &python))
         good = good && kit_json_put_string(settings, "runtime.python", python);
     if (run->trainer) good = good && kit_json_put_string(settings, "runtime.trainer", run->trainer);

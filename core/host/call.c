@@ -48,7 +48,8 @@ static bool may_call(const host_registry *registry, const host_backend *backend,
         return false;
     }
     bool forced = options->audit && options->audit->any_airgap;
-    if (options->airgap_strict && !forced && backend->manifest->airgap != HOST_AIRGAP_YES) {
+    bool own = options->private_only && backend->manifest->airgap == HOST_AIRGAP_DEPENDS;
+    if (options->airgap_strict && !forced && !own && backend->manifest->airgap != HOST_AIRGAP_YES) {
         result->verdict = HOST_NOT_LOADED;
         (void)kit_fail(error, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or choose a local backend",
                        "%s needs a network, and the airgap allows none: it is not loaded", backend->name);

@@ -138,6 +138,9 @@ typedef struct host_call_options {
     bool network;                            /* the call may use the network */
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
                            A backend whose manifest does not say airgap "yes" is not loaded */
+    bool private_only;  /* a backend whose airgap is "depends" may be called: detect stays without sockets, and for a call
+                           with network it gets the setting network.private_only, and keeps to loopback and private
+                           addresses itself; nothing but its word enforces that */
     uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
     const cJSON *config; /* config.json as a whole; the backend may ask for the values of its own section, and for
                             runtime.python: runtimes.NAME */

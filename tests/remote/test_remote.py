@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """kolm with remote-ssh against a real sshd: the same bytes as here, and every kind of cut."""
+import base64
 import glob
 import hashlib
 import json
@@ -168,6 +169,37 @@ class Work(Case):
             said = process.communicate(timeout=120)[0]
             self.assertEqual(process.returncode, 0, said)
         self.assertEqual(self.artifact("two0"), self.artifact("two1"))
+
+
+class Airgap(Case):
+    def receipt(self):
+        with open(os.path.join(self.dir, "out", "router-1.0.0.kolm.intoto.jsonl")) as file:
+            payloads = [json.loads(base64.b64decode(json.loads(line)["payload"])) for line in file]
+        return next(p["predicate"] for p in payloads if "airgap" in p["predicate"])
+
+    def test_a_private_machine_with_leave(self):
+        said = self.run_kolm(*self.compile_words(), "--airgap", "--allow-private-remote")
+        self.assertIn("private address", said)
+        airgap = self.receipt()["airgap"]
+        self.assertEqual((airgap["requested"], airgap["enforced"], airgap["profile"]), (True, False, "private-remote"))
+        self.assertEqual(self.artifact(), self.local())
+
+    def test_not_without_leave(self):
+        self.run_kolm(*self.compile_words(), "--airgap", code=5)
+        self.assertFalse(os.path.exists(self.box.base))
+
+    def test_no_other_machine(self):
+        for target in ("8.8.8.8", "example.org", "[2001:4860:4860::8888]:22"):
+            self.env["KOLM_REMOTE_HOST"] = target
+            self.run_kolm(*self.compile_words(), "--airgap", "--allow-private-remote", code=5)
+
+    def test_a_private_name_that_the_configuration_sends_elsewhere(self):
+        path = os.path.join(self.dir, "ssh_config")
+        with open(path, "w") as file:
+            file.write("Host 127.0.0.1\n  HostName 192.0.2.1\n")
+        self.set(ssh_config=path)
+        said = self.run_kolm(*self.compile_words(), "--airgap", "--allow-private-remote", code=5)
+        self.assertIn("allows no others", " ".join(said.split()))
 
 
 class Shells(Case):
