@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Base models: found by path and by name, refused when they are none, digested as the header says, remembered as long
+ * as nothing changed. */
+#include "fixture.h"
+
+#include "job/base.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static kolm_error_t err;
+static char root[64];
+
+static void put(const char *name, const char *text) {
+    char path[512];
+    kit_format(path, sizeof path, "%s/%s", root, name);
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    ck_assert_int_eq(kit_mkdirs(path, 0700, &err), KOLM_OK);
+    *slash = '/';
+    ck_assert_int_eq(kit_write_file(path, 0600, text, strlen(text), &err), KOLM_OK);
+}
+
+static const char *in(const char *name) {
+    static char paths[4][512];
+    static size_t next;
+    char *path = paths[next++ % 4];
+    kit_format(path, sizeof paths[0], "%s/%s", root, name);
+    return path;
+}
+
+static void setup(void) {
+    err = (kolm_error_t)KIT_ERROR_INIT;
+    kit_copy(root, sizeof root, "/tmp/kolm-base-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    put("model/config.json", "{}");
+    put("model/model.safetensors", "weights");
+    put("model/tokenizer.json", "{}");
+    put("model/README.md", "words");
+    ck_assert_int_eq(setenv("HF_HUB_CACHE", in("hub"), 1), 0);
+}
+
+static void teardown(void) {
+    ck_assert_int_eq(kit_remove_tree(root, &err), KOLM_OK);
+}
+
+static job_base open_base(const char *asked, cJSON *memory) {
+    job_base base;
+    char *path = NULL;
+    ck_assert_msg(job_base_find(asked, &path, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_msg(job_base_open(asked, path, memory, NULL, &base, &err) == KOLM_OK, "%s", err.text);
+    free(path);
+    return base;
+}
+
+START_TEST(a_directory_is_known_by_its_files) {
+    char expected[KIT_SHA256_HEX], lines[1024];
+    kit_buf text = {0};
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[600], hex[KIT_SHA256_HEX];
+        uint64_t size = 0;
+        kit_format(path, sizeof path, "%s/model/%s", root, files[i]);
+        ck_assert_int_eq(kit_sha256_file(path, hex, &size, &err), KOLM_OK);
+        kit_buf_fmt(&text, "%s  %llu  %s\n", hex, (unsigned long long)size, files[i]);
+    }
+    kit_copy(lines, sizeof lines, kit_buf_text(&text));
+    ck_assert_int_eq(kit_sha256_bytes(lines, strlen(lines), expected, &err), KOLM_OK);
+    kit_buf_free(&text);
+    job_base base = open_base(in("model"), NULL);
+    ck_assert_str_eq(base.digest, expected);
+    ck_assert_str_eq(base.name, "model");
+    ck_assert_uint_eq(base.weight_bytes, 7);
+    job_base_free(&base);
+    /* What is no part of the model does not change it; what is does. */
+    put("model/README.md", "other words");
+    put("model/sub/config.json", "x");
+    base = open_base(in("model"), NULL);
+    ck_assert_str_eq(base.digest, expected);
+    job_base_free(&base);
+    put("model/chat_template.jinja", "{{ x }}");
+    base = open_base(in("model"), NULL);
+    ck_assert_str_ne(base.digest, expected);
+    job_base_free(&base);
+}
+END_TEST
+
+START_TEST(a_pickle_counts_only_where_nothing_better_is) {
+    job_base before = open_base(in("model"), NULL);
+    put("model/pytorch_model.bin", "a pickle");
+    job_base after = open_base(in("model"), NULL);
+    ck_assert_str_eq(before.digest, after.digest);
+    job_base_free(&before);
+    job_base_free(&after);
+    ck_assert_int_eq(unlink(in("model/model.safetensors")), 0);
+    job_base pickled = open_base(in("model"), NULL);
+    ck_assert_uint_eq(pickled.weight_bytes, 8);
+    job_base_free(&pickled);
+}
+END_TEST
+
+START_TEST(a_name_is_found_in_the_cache) {
+    put("hub/models--org--small/refs/main", "abc123\n");
+    put("hub/models--org--small/blobs/w", "weights");
+    put("hub/models--org--small/snapshots/abc123/config.json", "{}");
+    ck_assert_int_eq(symlink("../../blobs/w", in("hub/models--org--small/snapshots/abc123/model.safetensors")), 0);
+    job_base base = open_base("org/small", NULL);
+    ck_assert_str_eq(base.name, "org/small");
+    ck_assert_uint_eq(base.weight_bytes, 7);
+    job_base_free(&base);
+    char *path = NULL;
+    put("hub/models--org--gone/refs/main", "nothere");
+    ck_assert_int_eq(job_base_find("org/gone", &path, &err), KOLM_E_NOT_FOUND);
+    put("hub/models--org--evil/refs/main", "../../../../model");
+    ck_assert_int_eq(job_base_find("org/evil", &path, &err), KOLM_E_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(what_is_no_base_is_said) {
+    static const char *const names[] = {"org/missing", "../model", "a/b/c", "", "x y", "/nonexistent"};
+    char *path = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        ck_assert_int_eq(job_base_find(names[i], &path, &err), KOLM_E_NOT_FOUND);
+        ck_assert_ptr_null(path);
+        ck_assert_str_ne(err.remedy, "");
+    }
+    job_base base;
+    put("empty/README.md", "x");
+    ck_assert_int_eq(job_base_open(in("empty"), in("empty"), NULL, NULL, &base, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "config.json"));
+    job_base_free(&base);
+    put("hollow/config.json", "{}");
+    ck_assert_int_eq(job_base_open(in("hollow"), in("hollow"), NULL, NULL, &base, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "weights"));
+    job_base_free(&base);
+}
+END_TEST
+
+static bool always(void) {
+    return true;
+}
+
+START_TEST(hashing_can_be_stopped) {
+    job_base base;
+    ck_assert_int_eq(job_base_open(in("model"), in("model"), NULL, always, &base, &err), KOLM_E_CANCELLED);
+    job_base_free(&base);
+}
+END_TEST
+
+START_TEST(a_digest_is_remembered_until_a_file_changes) {
+    cJSON *memory = cJSON_CreateObject();
+    job_base first = open_base(in("model"), memory);
+    const char *path = job_base_remembered(memory, first.digest);
+    ck_assert_ptr_nonnull(path);
+    ck_assert_ptr_null(job_base_remembered(memory, "0000"));
+    /* The memory is believed: a wrong digest in it comes back as long as the files are the same. */
+    cJSON *entry = cJSON_GetObjectItemCaseSensitive(memory, first.path);
+    char wrong[KIT_SHA256_HEX];
+    memset(wrong, 'a', sizeof wrong - 1);
+    wrong[sizeof wrong - 1] = '\0';
+    cJSON_SetValuestring(cJSON_GetObjectItemCaseSensitive(entry, "digest"), wrong);
+    job_base again = open_base(in("model"), memory);
+    ck_assert_str_eq(again.digest, wrong);
+    job_base_free(&again);
+    put("model/model.safetensors", "Weights"); /* the same size, another inode and time */
+    again = open_base(in("model"), memory);
+    ck_assert_str_ne(again.digest, wrong);
+    ck_assert_str_ne(again.digest, first.digest);
+    job_base_free(&again);
+    /* An entry that is no entry is none. */
+    cJSON_DeleteItemFromObjectCaseSensitive(memory, first.path);
+    ck_assert(kit_json_put_string(memory, first.path, "nonsense"));
+    again = open_base(in("model"), memory);
+    job_base_free(&again);
+    job_base_free(&first);
+    cJSON_Delete(memory);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("base");
+    TCase *tests = tcase_create("base");
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, a_directory_is_known_by_its_files);
+    tcase_add_test(tests, a_pickle_counts_only_where_nothing_better_is);
+    tcase_add_test(tests, a_name_is_found_in_the_cache);
+    tcase_add_test(tests, what_is_no_base_is_said);
+    tcase_add_test(tests, hashing_can_be_stopped);
+    tcase_add_test(tests, a_digest_is_remembered_until_a_file_changes);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
