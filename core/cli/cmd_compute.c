@@ -13,6 +13,7 @@ static const cli_command verbs[] = {
     {"info", "everything about one backend", cli_compute_info},
     {"status", "default backend, jobs, leases, totals", cli_compute_status},
     {"test", "prove a backend before it is needed", cli_compute_test},
+    {"setup", "make the Python runtime of a backend", cli_compute_setup},
     {"quote", "what a job would take and cost on every backend", cli_compute_quote},
 };
 

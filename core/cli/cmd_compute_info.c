@@ -6,6 +6,8 @@
 #include "cli/output.h"
 #include "cli/registry.h"
 #include "cli/repro.h"
+#include "cli/runtime.h"
+#include "cli/setup_lock.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -95,6 +97,33 @@ static void print_cost(cli_context *context, const cli_backend *b) {
     }
 }
 
+/* What language models would run with; nothing for a backend that has no use for Python. */
+static void print_environment(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    cJSON *environment = NULL;
+    cli_lock lock = {0};
+    kit_buf text = {0};
+    if (cli_runtime_of(context, b->name, &environment, &ignored) != KOLM_OK) return;
+    kit_status known = cli_lock_read(registry, b, &lock, &ignored);
+    if (cJSON_IsObject(environment)) {
+        const cJSON *about = kit_json_get(environment, "about");
+        const char *made_from = "";
+        cli_runtime_text(environment, &text);
+        line(context, "environment", kit_buf_text(&text));
+        if (about && kit_json_get_string(about, "lock_sha256", &made_from) && known == KOLM_OK &&
+            strcmp(made_from, lock.sha256) != 0)
+            cli_print(context, LABEL "made from another lock; `kolm compute setup %s` makes it anew\n", "", b->name);
+        kit_buf_clear(&text);
+        cli_runtime_packages(about, &text);
+        line(context, "packages", kit_buf_text(&text));
+    } else if (known == KOLM_OK) {
+        cli_print(context, LABEL "none; `kolm compute setup %s` makes one\n", "environment", b->name);
+    }
+    kit_buf_free(&text);
+    cli_lock_free(&lock);
+    cJSON_Delete(environment);
+}
+
 static void print_score(cli_context *context, const cli_registry *registry, const cli_backend *b) {
     kolm_error_t err = KIT_ERROR_INIT;
     pick_candidate *candidates = NULL;
@@ -121,6 +150,7 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     print_tokens(context, registry, b);
     line(context, "runtime", b->runtime);
     line(context, "found", cli_backend_detail(b, "runtime"));
+    print_environment(context, registry, b);
     print_vram(context, b);
     line(context, "reproducible", cli_repro_text(cli_repro_known(context, b)));
     line(context, "trains", slot_word(b, b->train, "train"));
@@ -157,8 +187,11 @@ static bool put_tokens(cJSON *value, const cli_registry *registry, const cli_bac
 }
 
 static int print_as_json(cli_context *context, const cli_registry *registry, const cli_backend *b) {
-    cJSON *value = cJSON_CreateObject();
-    bool good = value && kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    cJSON *value = cJSON_CreateObject(), *environment = NULL;
+    if (cli_runtime_of(context, b->name, &environment, &ignored) != KOLM_OK) environment = cJSON_CreateNull();
+    bool good = kit_json_put(value, "environment", environment) &&
+                kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
                 kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
                 put_tokens(value, registry, b) &&
                 kit_json_put_string(value, "reproducible", cli_repro_text(cli_repro_known(context, b)));

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of `kolm compute setup` share: the request, the places, and the steps that make an environment. */
+#ifndef KOLM_CLI_SETUP_H
+#define KOLM_CLI_SETUP_H
+
+#include "cli/cli.h"
+#include "cli/registry.h"
+#include "cli/setup_lock.h"
+
+/*
+ * HOME/runtimes/NAME              the environment; whole iff runtime.json is in it
+ * HOME/runtimes/.NAME.partial     one that is being made: venv/ (made anew by every attempt, because pip believes in
+ *                                 packages that it installed by half), cache/ (what pip has downloaded: kept for the
+ *                                 next attempt), tmp/, setup.log
+ * HOME/runtimes/.NAME.old         the one before, for the instant between two renames
+ * HOME/runtimes/.NAME.lock        flock, held by kolm and by the child that works for it
+ */
+typedef struct setup {
+    cli_context *context;
+    cli_registry *registry;
+    const cli_backend *backend;
+    store_home *home;
+    /* The request. */
+    const char *name, *from, *python, *use, *index_url;
+    bool yes, remove, airgap;
+    /* What is found. */
+    cli_lock lock;
+    char *root, *place, *partial, *venv, *cache, *temporary, *log, *old;
+    char *wheels;      /* --from, absolute */
+    char *interpreter; /* that makes the environment */
+    char version[32];  /* of the interpreter */
+    int lock_fd;
+    int exit_code; /* for an error that cli_exit_of would name otherwise; 0: it decides */
+    cJSON *about;  /* runtime.json of the environment that is there, or was made */
+} setup;
+
+/* Opens registry and home and works the places out. */
+kit_status setup_open(setup *s, kolm_error_t *err) KIT_MUST_USE;
+void setup_close(setup *s);
+/* Makes HOME/runtimes and takes the lock; waits a little for one that was killed to be gone. */
+kit_status setup_take_lock(setup *s, kolm_error_t *err) KIT_MUST_USE;
+/* Fills s->about when the environment there is whole and its Python can be run. */
+void setup_look(setup *s);
+/* Picks the interpreter: s->python, else the first of PATH that the lock allows. */
+kit_status setup_find_python(setup *s, kolm_error_t *err) KIT_MUST_USE;
+/* Asks the Python at path what it is; out_answer: {"version","major","minor","venv","executable",...}. */
+kit_status setup_probe(const char *path, cJSON **out_answer, kolm_error_t *err) KIT_MUST_USE;
+/* Bytes of the files below path; 0 when it is not there. */
+uint64_t setup_bytes_below(const char *path);
+/* The steps: venv, pip, runtime.json, rename. Needs the lock. Fills s->about. */
+kit_status setup_make(setup *s, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

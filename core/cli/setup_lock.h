@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lock file of a backend's Python runtime: where it is found, and what it says of itself. */
+#ifndef KOLM_CLI_SETUP_LOCK_H
+#define KOLM_CLI_SETUP_LOCK_H
+
+#include "cli/registry.h"
+
+/*
+ * A lock is a requirements file of pip with a hash for every file that may be installed. The name of the file is its
+ * only link with a backend: DIRECTORY/NAME.lock.txt beside the backend's manifest, else TRAINER/locks/NAME.txt. Nobody
+ * but root and the user may be able to change it (host_trust_file): it decides what is installed.
+ *
+ * Comment lines "# kolm: KEY VALUE" are read by kolm, the rest only by pip:
+ *
+ *     summary TEXT           what is in it, for people
+ *     python >=3.11 <3.15    versions of Python that it is for
+ *     system linux darwin    what Python's platform.system() says, in lower case; without it: everywhere
+ *     machine x86_64 arm64   the same with platform.machine()
+ *     index-url URL          may be there several times; the first is pip's index, the others are extra ones
+ *     download-bytes N       about, of the files that one machine downloads
+ *     disk-bytes N           about, of the finished environment
+ *     note TEXT              shown before anything is done; may be there several times
+ *     unavailable TEXT       there is nothing to install, and why
+ */
+#define CLI_LOCK_URLS 4
+
+typedef struct cli_lock {
+    char *path;
+    kit_buf text;
+    char sha256[65];
+    char summary[200], python[64], system[64], machine[64], unavailable[320];
+    char url[CLI_LOCK_URLS][200];
+    size_t url_count;
+    uint64_t download_bytes, disk_bytes; /* 0: not said */
+    size_t pins;                         /* packages that are named */
+    kit_buf notes;                       /* lines */
+} cli_lock;
+
+/* NOT_FOUND, with no remedy, when the backend has none. The caller frees it, also after a failure. */
+kit_status cli_lock_read(const cli_registry *registry, const cli_backend *backend, cli_lock *out_lock,
+                         kolm_error_t *err) KIT_MUST_USE;
+void cli_lock_free(cli_lock *lock);
+
+/* True when word is among the words of list, or list is "". */
+bool cli_lock_allows(const char *list, const char *word);
+/* True when MAJOR.MINOR is within ">=3.11 <3.15" (the comparisons are >=, <, ==; a comma counts as a blank). */
+bool cli_lock_python_ok(const char *range, uint64_t major, uint64_t minor);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes the environment: venv, pip with hashes, runtime.json, and a rename that puts it into place. */
+#include "cli/output.h"
+#include "cli/setup.h"
+#include "cli/setup_child.h"
+#include "kolm/kit/file.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define WORDS_MAX 32
+
+/* ---- What pip says, in words of ours */
+
+typedef struct pip_watch {
+    cli_context *context;
+    cli_progress progress;
+    kolm_progress_t report;
+} pip_watch;
+
+static void on_pip_line(void *user, const char *line) {
+    pip_watch *w = user;
+    const char *word = line + strspn(line, " ");
+    if (strncmp(word, "Collecting ", 11) == 0) {
+        if (w->report.step < w->report.total) w->report.step++;
+        w->report.phase = "fetching";
+    } else if (strncmp(word, "Installing collected", 20) == 0) {
+        w->report.step = 0;
+        w->report.total = KOLM_UNKNOWN_COUNT;
+        w->report.phase = "installing";
+    } else {
+        return;
+    }
+    cli_progress_update(w->context, &w->progress, &w->report);
+}
+
+/* The line of text after the last one that begins with start; "" when there is none. Cut into out. */
+static bool after(const char *text, const char *start, char *out, size_t capacity) {
+    const char *found = strstr(text, start);
+    if (!found) return false;
+    found += strlen(start);
+    found += strspn(found, " \n");
+    size_t n = strcspn(found, "\n");
+    kit_format(out, capacity, "%.*s", (int)(n < 400 ? n : 400), found);
+    return true;
+}
+
+static bool network_failed(const char *text) {
+    static const char *const words[] = {"Max retries exceeded", "Retrying (Retry(",  "NewConnectionError",
+                                        "ProxyError",           "SSLError",          "ReadTimeoutError",
+                                        "Read timed out",       "IncompleteRead",    "ConnectionResetError",
+                                        "NameResolutionError",  "Connection broken", "ConnectTimeoutError"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strstr(text, words[i])) return true;
+    return false;
+}
+
+static kit_status pip_failed_missing(setup *s, const char *package, kolm_error_t *err) {
+    if (s->wheels)
+        return kit_fail(err, KOLM_E_NOT_FOUND,
+                        "add it: `pip download --require-hashes --only-binary :all: -r LOCK -d DIR` on a machine with "
+                        "the same Python and system fills such a directory",
+                        "%s has no wheel of %s for Python %s", s->wheels, package, s->version);
+    return kit_fail(err, KOLM_E_NOT_FOUND, "try another Python with --python PATH",
+                    "there is no file of %s for Python %s on this machine", package, s->version);
+}
+
+/* Chooses the sentence for the failure that text, the end of pip's output, tells of. */
+static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
+    char words[512], remedy[512];
+    kit_format(remedy, sizeof remedy, "%s has all that pip said; what was downloaded is kept, the same command goes on",
+               s->log);
+    if (after(text, "examine the package contents carefully; someone may have tampered with them.", words,
+              sizeof words)) {
+        words[strcspn(words, " ")] = '\0';
+        s->exit_code = CLI_EXIT_VERIFY;
+        kit_format(remedy, sizeof remedy,
+                   "get the file anew%s; if it stays so, do not use it: it is not what %s was "
+                   "made for",
+                   s->wheels ? " into that directory" : "", s->lock.path);
+        return kit_fail(err, KOLM_E_DATA_LOSS, remedy,
+                        "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed",
+                        words);
+    }
+    if (!s->wheels && network_failed(text))
+        return kit_fail(err, KOLM_E_UNAVAILABLE, remedy,
+                        "the packages could not be downloaded: the network, or %s, does not answer",
+                        s->index_url        ? s->index_url
+                        : s->lock.url_count ? s->lock.url[0]
+                                            : "the package index");
+    if (after(text, "No matching distribution found for ", words, sizeof words)) {
+        words[strcspn(words, " ")] = '\0';
+        return pip_failed_missing(s, words, err);
+    }
+    if (strstr(text, "No space left on device") || strstr(text, "Disk quota exceeded"))
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                        "free some space, then run it again: what was downloaded is kept", "the disk is full: %s",
+                        s->root);
+    if (!after(text, "ERROR: ", words, sizeof words)) kit_copy(words, sizeof words, "it ended without saying why");
+    return kit_fail(err, KOLM_E_DATA_LOSS, remedy, "pip could not install the packages: %s", words);
+}
+
+/* ---- Steps */
+
+static kit_status keep_log(const setup *s, const kit_buf *said, kolm_error_t *err) {
+    return kit_write_file(s->log, 0600, kit_buf_text(said), said->length, err);
+}
+
+static kit_status make_venv(setup *s, kolm_error_t *err) {
+    const char *const words[] = {"venv", s->venv, NULL};
+    const cli_child_run run = {
+        .python = s->interpreter, .words = words, .temporary = s->temporary, .lock_fd = s->lock_fd};
+    kit_buf said = {0};
+    cJSON *answer = NULL;
+    kit_status status = kit_remove_tree(s->venv, err);
+    if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
+    if (status == KOLM_OK && !answer) {
+        status = keep_log(s, &said, err);
+        if (status == KOLM_OK)
+            status = kit_fail(err, KOLM_E_UNAVAILABLE,
+                              "apt install python3-venv (Debian, Ubuntu), or name another Python with --python PATH",
+                              "%s could not make a virtual environment; %s has what it said", s->interpreter, s->log);
+    }
+    cJSON_Delete(answer);
+    kit_buf_free(&said);
+    return status;
+}
+
+static size_t pip_words(const setup *s, const char *words[WORDS_MAX]) {
+    size_t n = 0;
+    static const char *const always[] = {"install",
+                                         "--require-hashes",
+                                         "--only-binary",
+                                         ":all:",
+                                         "--no-input",
+                                         "--progress-bar",
+                                         "off",
+                                         "--no-color",
+                                         "--no-warn-script-location",
+                                         "--retries",
+                                         "4",
+                                         "--timeout",
+                                         "30"};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        words[n++] = always[i];
+    if (s->wheels) {
+        words[n++] = "--no-index";
+        words[n++] = "--find-links";
+        words[n++] = s->wheels;
+        words[n++] = "--no-cache-dir";
+    } else {
+        words[n++] = "--cache-dir";
+        words[n++] = s->cache;
+        if (s->index_url) {
+            words[n++] = "--index-url";
+            words[n++] = s->index_url;
+        }
+        for (size_t i = 0; !s->index_url && i < s->lock.url_count; i++) {
+            words[n++] = i ? "--extra-index-url" : "--index-url";
+            words[n++] = s->lock.url[i];
+        }
+    }
+    words[n++] = "-r";
+    words[n++] = s->lock.path;
+    words[n] = NULL;
+    return n;
+}
+
+static kit_status install(setup *s, kolm_error_t *err) {
+    kit_buf python = {0}, said = {0};
+    const char *words[WORDS_MAX];
+    cJSON *answer = NULL;
+    pip_watch watch = {.context = s->context,
+                       .progress = {.label = "[setup]"},
+                       .report = {.struct_size = (uint32_t)sizeof watch.report,
+                                  .total = s->lock.pins,
+                                  .loss = NAN,
+                                  .tokens_per_second = NAN,
+                                  .phase = "fetching"}};
+    (void)pip_words(s, words);
+    kit_buf_fmt(&python, "%s/bin/python", s->venv);
+    kit_status status = kit_buf_ok(&python, err);
+    const cli_child_run run = {.python = kit_buf_text(&python),
+                               .words = words,
+                               .temporary = s->temporary,
+                               .lock_fd = s->lock_fd,
+                               .on_line = on_pip_line,
+                               .user = &watch};
+    if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
+    cli_progress_end(s->context, &watch.progress);
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    if (keep_log(s, &said, &ignored) != KOLM_OK) cli_warn(s->context, "%s", cli_safe(ignored.text));
+    if (status == KOLM_OK && !answer) status = pip_failed(s, kit_buf_text(&said), err);
+    cJSON_Delete(answer);
+    kit_buf_free(&python);
+    kit_buf_free(&said);
+    return status;
+}
+
+/* Completes what the environment says of itself to runtime.json. */
+static kit_status describe(setup *s, cJSON *answer, kolm_error_t *err) {
+    cJSON *about = cJSON_CreateObject();
+    const char *version = "";
+    (void)kit_json_get_string(answer, "python", &version);
+    bool good = about && kit_json_put_u64(about, "format", 1) && kit_json_put_string(about, "backend", s->name) &&
+                kit_json_put_string(about, "lock_sha256", s->lock.sha256) &&
+                kit_json_put_string(about, "python", version) &&
+                kit_json_put(about, "packages", cJSON_DetachItemFromObjectCaseSensitive(answer, "packages")) &&
+                kit_json_put_u64(about, "bytes", setup_bytes_below(s->venv));
+    if (!good) {
+        cJSON_Delete(about);
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    }
+    cJSON_Delete(s->about);
+    s->about = about;
+    return KOLM_OK;
+}
+
+static kit_status finish(setup *s, kolm_error_t *err) {
+    const char *const words[] = {"finish", s->venv, s->place, NULL};
+    kit_buf python = {0}, said = {0};
+    cJSON *answer = NULL;
+    kit_buf_fmt(&python, "%s/bin/python", s->venv);
+    kit_status status = kit_buf_ok(&python, err);
+    const cli_child_run run = {
+        .python = kit_buf_text(&python), .words = words, .temporary = s->temporary, .lock_fd = s->lock_fd};
+    if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
+    if (status == KOLM_OK && !answer) {
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "run it again; name another Python with --python PATH if it stays so",
+                          "the new environment does not start: %.300s", kit_buf_text(&said));
+    }
+    if (status == KOLM_OK) status = describe(s, answer, err);
+    cJSON_Delete(answer);
+    kit_buf_free(&python);
+    kit_buf_free(&said);
+    return status;
+}
+
+/* What was written below path reaches the disk before what is written next. */
+static void flush(const char *path) {
+#if defined(__linux__)
+    int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0) return;
+    (void)syncfs(directory);
+    close(directory);
+#else
+    (void)path;
+    sync();
+#endif
+}
+
+/* All data first, then runtime.json, then the name: whoever sees the name sees a whole environment. */
+static kit_status put_into_place(setup *s, kolm_error_t *err) {
+    kit_buf text = {0}, path = {0};
+    kit_buf_fmt(&path, "%s/runtime.json", s->venv);
+    kit_status status = kit_json_pretty(s->about, &text, err);
+    kit_buf_char(&text, '\n');
+    if (status == KOLM_OK) status = kit_buf_ok(&text, err);
+    if (status == KOLM_OK) status = kit_buf_ok(&path, err);
+    flush(s->venv);
+    if (status == KOLM_OK) status = kit_write_file(path.data, 0644, text.data, text.length, err);
+    if (status == KOLM_OK) status = kit_remove_tree(s->old, err);
+    if (status == KOLM_OK && rename(s->place, s->old) != 0 && errno != ENOENT)
+        status = kit_fail_errno(err, errno, "cannot move %s away", s->place);
+    if (status == KOLM_OK && rename(s->venv, s->place) != 0)
+        status = kit_fail_errno(err, errno, "cannot move the new environment to %s", s->place);
+    if (status == KOLM_OK) {
+        int directory = open(s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (directory >= 0) {
+            (void)fsync(directory);
+            close(directory);
+        }
+        kolm_error_t ignored = KIT_ERROR_INIT;
+        if (kit_remove_tree(s->old, &ignored) != KOLM_OK || kit_remove_tree(s->partial, &ignored) != KOLM_OK)
+            cli_warn(s->context, "what is left of the making could not be removed: %s", cli_safe(ignored.text));
+    }
+    kit_buf_free(&text);
+    kit_buf_free(&path);
+    return status;
+}
+
+kit_status setup_make(setup *s, kolm_error_t *err) {
+    kit_status status = kit_mkdirs(s->temporary, 0700, err);
+    if (status == KOLM_OK) status = make_venv(s, err);
+    if (status == KOLM_OK) status = install(s, err);
+    if (status == KOLM_OK) status = finish(s, err);
+    if (status == KOLM_OK) status = put_into_place(s, err);
+    if (status == KOLM_E_CANCELLED)
+        return kit_fail(err, KOLM_E_CANCELLED, "the same command goes on where this one stopped",
+                        "interrupted: the runtime of %s is not finished; what was downloaded is kept", s->name);
+    return status;
+}
