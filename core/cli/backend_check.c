@@ -6,6 +6,7 @@
 #include "kolm/kit/process.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +107,13 @@ void check_call_options(check *c, host_call_options *out_options) {
     *out_options = (host_call_options){.cancel = c->options->cancel, .secret = give_secret, .events = &events};
 }
 
+bool check_called(check *c, kit_status status, const kolm_error_t *err) {
+    if (status == KOLM_OK) return true;
+    c->not_called = true;
+    c->broken = *err;
+    return false;
+}
+
 void check_hear(check *c, const host_result *result) {
     const char *const texts[] = {result->error.text,    result->error.remedy,  result->version,
                                  result->vendor,        result->licence,       result->homepage,
@@ -131,10 +139,7 @@ static bool detect(check *c, const host_audit *audit, bool airgap, host_result *
     options.audit = audit;
     options.airgap_strict = airgap;
     kit_status status = host_detect(c->registry, c->row, &options, out_result, &err);
-    if (status != KOLM_OK) {
-        check_fail(c, "it could not be called: %s", err.text);
-        return false;
-    }
+    if (!check_called(c, status, &err)) return false;
     check_hear(c, out_result);
     if (out_result->verdict == HOST_OK) return true;
     if (out_result->verdict == HOST_SANDBOX)
@@ -151,9 +156,10 @@ static bool cost(check *c, const kolm_cost_args_t *args, const host_audit *audit
     options.timeout_ms = SLOT_MS;
     options.audit = audit;
     kit_status status = host_cost(c->registry, c->row, args, &options, out_result, &err);
-    if (status == KOLM_OK) check_hear(c, out_result);
-    if (status == KOLM_OK && out_result->verdict == HOST_OK) return true;
-    check_fail(c, "%s", status == KOLM_OK ? out_result->error.text : err.text);
+    if (!check_called(c, status, &err)) return false;
+    check_hear(c, out_result);
+    if (out_result->verdict == HOST_OK) return true;
+    check_fail(c, "%s", out_result->error.text);
     return false;
 }
 
@@ -423,9 +429,10 @@ static void check_own_test(check *c) {
     options.network = c->options->network;
     options.timeout_ms = 600000;
     kit_status status = host_test(c->registry, c->row, 2, &options, &result, &err);
-    if (status == KOLM_OK) check_hear(c, &result);
-    if (status != KOLM_OK || result.verdict != HOST_OK)
-        check_fail(c, "%s", status == KOLM_OK ? result.error.text : err.text);
+    if (!check_called(c, status, &err)) return;
+    check_hear(c, &result);
+    if (result.verdict != HOST_OK)
+        check_fail(c, "%s", result.error.text);
     else if (!result.test.passed)
         check_fail(c, "it says of itself: %s", result.test.summary);
 }
@@ -541,6 +548,10 @@ static kit_status run_all(check *c, check_report *report, kolm_error_t *err) {
         run_one(c, i);
         if (c->options->cancel && *c->options->cancel)
             return kit_fail(err, KOLM_E_CANCELLED, "", "the check was stopped");
+        if (c->not_called) {
+            *err = c->broken;
+            return err->code;
+        }
         report->count++;
         if (c->options->done) c->options->done(c->options->user, c->item);
     }
@@ -576,10 +587,12 @@ kit_status check_backend(const check_options *options, check_report *out_report,
     char *stem = NULL;
     char work[] = "/tmp/kolm-check-XXXXXX";
     memset(out_report, 0, sizeof *out_report);
-    if (access(options->plugin, R_OK) != 0)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "build it first, and name the file", "%s cannot be read",
-                        options->plugin);
+    if (access(options->plugin, R_OK) != 0) return kit_fail_errno(err, errno, "cannot read %s", options->plugin);
     kit_status status = open_registry(options->plugin, &registry, &stem, err);
+    if (status == KOLM_OK && !registry->searched[0].searched) {
+        *err = registry->searched[0].why;
+        status = kit_fail_context(err, "the directory of %s", options->plugin);
+    }
     if (status == KOLM_OK && (c.row = host_find(registry, stem)) == NULL)
         status = kit_fail(err, KOLM_E_NOT_FOUND, "name the plugin, NAME.so beside NAME.json",
                           "%s is not a file that kolm looks at", options->plugin);

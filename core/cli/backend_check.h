@@ -88,6 +88,8 @@ typedef struct check {
     volatile sig_atomic_t stop; /* given to calls as their cancel flag */
     bool stop_at_progress;
     uint64_t progress_reports;
+    bool not_called;     /* a call could not be made, which says nothing about the plugin: the run ends */
+    kolm_error_t broken; /* why */
 } check;
 
 #define CHECK_SECRET "kolm-check-canary-5d1f07c2ab"
@@ -101,6 +103,8 @@ struct host_call_options;
 struct host_result;
 /* Options of a call that records what is said, answers secrets with CHECK_SECRET, and can be stopped. */
 void check_call_options(check *c, struct host_call_options *out_options);
+/* What a host_* function returned; anything but OK ends the whole run with this error. */
+bool check_called(check *c, kit_status status, const kolm_error_t *err);
 /* Adds the texts of a result to c->said. */
 void check_hear(check *c, const struct host_result *result);
 

@@ -124,7 +124,8 @@ static kit_status train(check *c, const char *dir, host_result *out_result, kolm
     options.network = c->options->network;
     options.cancel_too = &c->stop;
     options.audit = &later;
-    KIT_TRY(host_train(c->registry, c->row, dir, 2, &options, out_result, err));
+    kit_status status = host_train(c->registry, c->row, dir, 2, &options, out_result, err);
+    if (!check_called(c, status, err)) return status;
     check_hear(c, out_result);
     return KOLM_OK;
 }
@@ -135,7 +136,8 @@ static kit_status infer(check *c, const char *dir, host_result *out_result, kolm
     options.timeout_ms = TRAIN_MS;
     options.network = c->options->network;
     options.audit = &later;
-    KIT_TRY(host_infer(c->registry, c->row, dir, 2, -1, -1, &options, out_result, err));
+    kit_status status = host_infer(c->registry, c->row, dir, 2, -1, -1, &options, out_result, err);
+    if (!check_called(c, status, err)) return status;
     check_hear(c, out_result);
     return KOLM_OK;
 }

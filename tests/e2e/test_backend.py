@@ -156,6 +156,16 @@ class Check(Case):
         self.assertEqual(code, 130)
         self.assertIn("stopped", err)
 
+    def test_what_kolm_cannot_do_is_no_fault_of_the_plugin(self):
+        path = self.add_animal("good", train=False, infer=False)
+        few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))  # noqa: E731
+        done = self.kolm("backend", "check", path, "--only", "detect.soon", code=1, preexec_fn=few)
+        self.assert_error(done, "too many open files")
+        if os.geteuid() != 0:  # root reads everything
+            os.chmod(self.plugins, 0o311)
+            self.addCleanup(os.chmod, self.plugins, 0o755)
+            self.assert_error(self.kolm("backend", "check", path, code=6), "Permission denied")
+
     def test_a_pipe_keeps_nobody_waiting(self):
         for suffix in (".so", ".json"):
             os.mkfifo(os.path.join(self.plugins, "pipe" + suffix))
