@@ -580,15 +580,15 @@ class Links(Case):
         """The handshake and the authentication, cut, stalled and spoiled after each so many bytes from the server."""
         whole = self.proxy("close", 1 << 40)
         self.good("facts", server=whole, known=self.know(whole))
-        for after in sorted({0, 5, 21, 30, 45, 200, 600, whole.counted // 2, whole.counted - 300, whole.counted - 100, whole.counted - 30}):
+        for after in sorted({0, 5, 21, 30, 45, 200, 600, whole.counted // 2, whole.counted - 500, whole.counted - 100, whole.counted - 30}):
             for then in ("close", "spoil"):
                 with self.subTest(after=after, then=then):
                     proxy = self.proxy(then, after)
                     code, _, err = self.tool("--connect-ms", "2000", "facts", server=proxy, known=self.know(proxy), timeout=20 * SLOW)
-                    if after < whole.counted - 200:
+                    if after < whole.counted // 2 + 1:  # the server says more after the authentication, sooner or later
                         self.assertEqual(code, 1)
                         self.assertRegex(err, "^(UNAVAILABLE|DATA_LOSS|FAILED_PRECONDITION|UNAUTHENTICATED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED): ")
-        for after in (0, 30, 600, whole.counted - 300):
+        for after in (0, 30, 600, whole.counted // 2):
             with self.subTest(after=after, then="stall"):
                 proxy = self.proxy("stall", after)
                 self.assertIn("in time", self.bad("DEADLINE_EXCEEDED", "--connect-ms", "700", "facts", server=proxy, known=self.know(proxy), within=10))
