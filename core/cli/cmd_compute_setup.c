@@ -5,6 +5,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/runtime.h"
+#include "host/host.h"
 #include "kolm/kit/file.h"
 
 #include <errno.h>
@@ -126,9 +127,12 @@ static kit_status find_lock(setup *s, kolm_error_t *err) {
     kit_status status = cli_lock_read(s->registry, s->backend, &s->lock, err);
     if (status == KOLM_E_NOT_FOUND) {
         s->exit_code = CLI_EXIT_USAGE;
-        return kit_fail(err, KOLM_E_NOT_FOUND,
-                        "a backend that needs none is ready as it is; --use PATH names a Python of yours",
-                        "there is no Python runtime to set up for %s: no lock file comes with it", s->name);
+        return kit_fail(
+            err, KOLM_E_NOT_FOUND,
+            s->registry->found->trainer
+                ? "a backend that needs none is ready as it is; --use PATH names a Python of yours"
+                : "install kolm's trainer (the package kolm-trainer): it has the locks of kolm's own backends",
+            "there is no Python runtime to set up for %s: no lock file comes with it", s->name);
     }
     if (status == KOLM_OK && s->lock.unavailable[0]) {
         s->exit_code = CLI_EXIT_NOTHING;
@@ -197,7 +201,10 @@ static void print_plan(setup *s) {
     } else {
         cli_print(context, LABEL "%s%s from ", "download", s->lock.download_bytes ? "about " : "",
                   s->lock.download_bytes ? cli_bytes(size, sizeof size, s->lock.download_bytes) : "files");
-        if (s->index_url) cli_print(context, "%s", cli_safe(s->index_url));
+        if (s->index_url) {
+            char url[256];
+            cli_print(context, "%s", cli_safe(setup_shown_url(s->index_url, url, sizeof url)));
+        }
         for (size_t i = 0; !s->index_url && i < s->lock.url_count; i++)
             cli_print(context, "%s%s", i ? ", " : "", cli_safe(s->lock.url[i]));
         cli_print(context, "%s\n", !s->index_url && s->lock.url_count == 0 ? "pip's own index" : "");
@@ -227,6 +234,21 @@ static kit_status confirm(setup *s, kolm_error_t *err) {
     return yes ? KOLM_OK : kit_fail(err, KOLM_E_CANCELLED, "", "nothing was done");
 }
 
+/* A Python of the user's own comes first, also after an environment was made. */
+static void warn_of_own(const setup *s) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    cJSON *config = NULL;
+    const char *own = NULL;
+    if (store_config_read(s->home, &config, &ignored) == KOLM_OK) {
+        const cJSON *runtimes = kit_json_get(config, "runtimes");
+        if (runtimes && kit_json_get_string(runtimes, s->name, &own) && strncmp(own, s->place, strlen(s->place)) != 0)
+            cli_warn(s->context,
+                     "config.json names %s for %s, which comes before this environment; take that line out to use it",
+                     cli_safe(own), s->name);
+    }
+    cJSON_Delete(config);
+}
+
 static kit_status make(setup *s, int *out_exit, kolm_error_t *err) {
     char size[32];
     uint64_t bytes = 0;
@@ -243,6 +265,7 @@ static kit_status make(setup *s, int *out_exit, kolm_error_t *err) {
     }
     bool kept = is_current(s), before = s->about != NULL;
     if (!kept) KIT_TRY(setup_make(s, err));
+    warn_of_own(s);
     *out_exit = answer_environment(s, kept ? "kept" : before ? "replaced" : "made");
     if (s->context->json) return KOLM_OK;
     (void)kit_json_get_u64(s->about, "bytes", &bytes);

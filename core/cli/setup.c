@@ -94,6 +94,17 @@ void setup_look(setup *s) {
     s->about = cli_runtime_about(s->place);
 }
 
+const char *setup_shown_url(const char *url, char *out, size_t capacity) {
+    const char *host = strstr(url, "://");
+    host = host ? host + 3 : url;
+    size_t n = strcspn(host, "/");
+    const char *at = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (host[i] == '@') at = host + i;
+    kit_format(out, capacity, "%.*s%s", (int)(host - url), url, at ? at + 1 : host);
+    return out;
+}
+
 /* ---- Sizes */
 
 static _Thread_local uint64_t counted;

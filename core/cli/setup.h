@@ -47,6 +47,8 @@ kit_status setup_find_python(setup *s, kolm_error_t *err) KIT_MUST_USE;
 kit_status setup_probe(const char *path, cJSON **out_answer, kolm_error_t *err) KIT_MUST_USE;
 /* Bytes of the files below path; 0 when it is not there. */
 uint64_t setup_bytes_below(const char *path);
+/* url without a user's name and password, cut to capacity; returns out. */
+const char *setup_shown_url(const char *url, char *out, size_t capacity);
 /* The steps: venv, pip, runtime.json, rename. Needs the lock. Fills s->about. */
 kit_status setup_make(setup *s, kolm_error_t *err) KIT_MUST_USE;
 

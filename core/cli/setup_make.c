@@ -80,10 +80,9 @@ static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
               sizeof words)) {
         words[strcspn(words, " ")] = '\0';
         s->exit_code = CLI_EXIT_VERIFY;
-        kit_format(remedy, sizeof remedy,
-                   "get the file anew%s; if it stays so, do not use it: it is not what %s was "
-                   "made for",
-                   s->wheels ? " into that directory" : "", s->lock.path);
+        kit_format(remedy, sizeof remedy, "%s; if it stays so, do not use it: it is not what %s was made for",
+                   s->wheels ? "get the file anew" : "run it again, for a download that was cut short looks the same",
+                   s->lock.path);
         return kit_fail(err, KOLM_E_DATA_LOSS, remedy,
                         "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed",
                         words);
@@ -91,7 +90,7 @@ static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
     if (!s->wheels && network_failed(text))
         return kit_fail(err, KOLM_E_UNAVAILABLE, remedy,
                         "the packages could not be downloaded: the network, or %s, does not answer",
-                        s->index_url        ? s->index_url
+                        s->index_url        ? setup_shown_url(s->index_url, words, sizeof words)
                         : s->lock.url_count ? s->lock.url[0]
                                             : "the package index");
     if (after(text, "No matching distribution found for ", words, sizeof words)) {

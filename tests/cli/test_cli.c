@@ -3,6 +3,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/registry.h"
+#include "cli/setup.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -119,6 +120,36 @@ static int parse(parsed *p, int argc, char **argv) {
     int result = parse(p, (int)(sizeof words_ / sizeof *words_) - 1, words_)
 #define W(text) ((char[]){text})
 
+START_TEST(words_of_locks) {
+    static const struct {
+        const char *range;
+        uint64_t minor;
+        bool good;
+    } ranges[] = {
+        {"", 11, true},           {">=3.11 <3.15", 11, true}, {">=3.11,<3.15", 14, true}, {">=3.11 <3.15", 15, false},
+        {">=3.11", 9, false},     {">=3.9", 11, true},        {"==3.12", 12, true},       {"==3.12", 11, false},
+        {"3.11", 11, false},      {">=3", 11, false},         {"~=3.11", 11, false},      {"<= 3.11", 11, false},
+        {">=3.99999", 11, false}, {">3.9", 11, false}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        ck_assert_msg(cli_lock_python_ok(ranges[i].range, 3, ranges[i].minor) == ranges[i].good, "'%s' for 3.%d",
+                      ranges[i].range, (int)ranges[i].minor);
+    ck_assert(cli_lock_allows("", "linux") && cli_lock_allows(" ", "linux"));
+    ck_assert(cli_lock_allows("linux darwin", "darwin") && cli_lock_allows("linux,darwin", "linux"));
+    ck_assert(!cli_lock_allows("linux darwin", "lin") && !cli_lock_allows("linux", "") && !cli_lock_allows("x", "xy"));
+}
+END_TEST
+
+START_TEST(urls_are_shown_without_passwords) {
+    static const char *const urls[][2] = {{"https://me:secret@host:8/a@b", "https://host:8/a@b"},
+                                          {"https://host/simple", "https://host/simple"},
+                                          {"me:p@ss@host", "host"},
+                                          {"", ""}};
+    char shown[64];
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
+        ck_assert_str_eq(setup_shown_url(urls[i][0], shown, sizeof shown), urls[i][1]);
+}
+END_TEST
+
 START_TEST(options_of_every_kind) {
     parsed p = {0};
     PARSE(&p, W("-f"), W("--text=a b"), W("one"), W("--usd"), W("2.50"), W("--gb=80"), W("--count"), W("7"),
@@ -180,6 +211,8 @@ int main(void) {
     tcase_add_test(tests, nearest_names);
     tcase_add_test(tests, formats);
     tcase_add_test(tests, private_targets);
+    tcase_add_test(tests, words_of_locks);
+    tcase_add_test(tests, urls_are_shown_without_passwords);
     tcase_add_test(tests, options_of_every_kind);
     tcase_add_test(tests, a_mode_with_a_word);
     tcase_add_test(tests, bad_options_are_usage_errors);

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import ssl
@@ -171,6 +172,7 @@ class Making(Case):
         locks = os.path.join(harness.TREE.prefix, "share", "kolm", "trainer", "locks")
         os.makedirs(locks, 0o755)
         self.addCleanup(shutil.rmtree, os.path.dirname(locks), True)
+        self.fails(2, "no lock file comes with it", "--use")
         path = self.lock(self.wheel(), path=os.path.join(locks, NAME + ".txt"), head="# kolm: unavailable the moon is down\n")
         self.fails(3, "the moon is down", "--use")
         self.lock(self.wheel(), path=path, head="# kolm: python >=2.0 <3.0\n")
@@ -206,6 +208,30 @@ class Making(Case):
         self.lock(self.wheel())
         self.fails(2, "--airgap", "--from", words=("--airgap",), offline=False)
         self.setup("--airgap")
+
+    def test_the_locks_that_come_with_kolm(self):
+        """Every package of every lock has one version and hashes; the fields are there; the names are those of backends."""
+        source = os.path.join(harness.SOURCE, "sdk", "trainer", "locks")
+        names = [n[:-4] for n in os.listdir(source) if n.endswith(".txt")]
+        self.assertEqual(len(names), 6)
+        for name in names:
+            self.assertTrue(os.path.exists(os.path.join(harness.SOURCE, "plugins", name, name + ".json")), name)
+            with open(os.path.join(source, name + ".txt"), encoding="ascii") as file:
+                lines = file.read().replace(" \\\n", " ").splitlines()
+            fields = dict(line[8:].partition(" ")[::2] for line in lines if line.startswith("# kolm: "))
+            pins = [line for line in lines if not line.startswith("#")]
+            self.assertIn("summary", fields)
+            if "unavailable" in fields:
+                self.assertEqual(pins, [])
+                continue
+            for field in ("python", "system", "machine", "index-url", "download-bytes", "disk-bytes"):
+                self.assertIn(field, fields, name)
+            seen = set()
+            for pin in pins:
+                found = re.fullmatch(r"([a-z0-9-]+)==[0-9][0-9a-z.+]*( ; [a-z_0-9.'<>= ]+)?((?: +--hash=sha256:[0-9a-f]{64})+)", pin)
+                self.assertTrue(found, (name, pin[:100]))
+                self.assertNotIn(found.group(1, 2), seen)
+                seen.add(found.group(1, 2))
 
     # ---- Pythons
 
@@ -248,6 +274,7 @@ class Making(Case):
         with open(os.path.join(self.home, "config.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file), {"backend": "x", "runtimes": {"other": "/o", NAME: PYTHON}})
         self.assertIn("your own", self.kolm("compute", "info", NAME).out)
+        self.assertIn("comes before this environment", self.setup().err)
         self.kolm("compute", "setup", NAME, "--remove")
         with open(os.path.join(self.home, "config.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file)["runtimes"], {"other": "/o"})
@@ -306,7 +333,7 @@ class Trouble(Case):
 
     def test_bad_locks(self):
         wheel = self.wheel()
-        self.assert_error(self.setup(code=2), "no lock file comes with it", "--use")
+        self.assert_error(self.setup(code=2), "no lock file comes with it", "the package kolm-trainer")
         self.lock(wheel, mode=0o666)
         self.fails(6, "can be changed by every user")
         self.lock(head="# nothing\n", mode=0o644)

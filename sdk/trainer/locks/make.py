@@ -29,7 +29,7 @@ LOCKS = {
         # torch+cpu needs what torch needs on a Mac, and nothing else; uv cannot see it.
         "wants": [f"torch=={TORCH}", *COMMON], "platforms": [MAC], "local": ("torch", TORCH, "cpu"),
         "system": "linux darwin", "machine": "x86_64 aarch64 arm64", "index": [PYPI, "https://download.pytorch.org/whl/cpu"],
-        "disk": 1_250_000_000,
+        "disk": 1_150_000_000,
     },
     "local-cuda": {
         "summary": f"torch {TORCH} with CUDA 13, transformers {TRANSFORMERS}, peft {PEFT}, bitsandbytes",
@@ -47,7 +47,7 @@ LOCKS = {
         "summary": f"mlx 0.32.4, mlx-lm 0.32.2, transformers {TRANSFORMERS}",
         "wants": ["mlx==0.32.4", "mlx-cpu==0.32.4 ; sys_platform == 'linux'", "mlx-lm==0.32.2", "transformers==" + TRANSFORMERS, "safetensors", "numpy"],
         "platforms": [MAC, LINUX],
-        "system": "linux darwin", "machine": "x86_64 aarch64 arm64", "index": [PYPI], "disk": 600_000_000,
+        "system": "linux darwin", "machine": "x86_64 aarch64 arm64", "index": [PYPI], "disk": 350_000_000,
         "notes": ["never tried on a Mac; on Linux this is mlx for processors and needs glibc 2.35"],
     },
 }
