@@ -52,6 +52,9 @@ CHUNK = 256 << 10
 SMALL = 1 << 20  # blobs below this are not synced one by one, but checked before use
 IDLE_SECONDS = 900  # without a request: the other side is gone, whatever the link says
 ROOM_LEFT = 32 << 20  # bytes that stay free on the disk
+NEEDED_SECONDS = 3600  # what was of use within this time is kept when room is made
+KEPT_SECONDS = 30 * 86400  # what was of no use for so long is removed
+LOOK_SECONDS = 86400  # how often that is looked for
 
 CANCELLED, UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 1, 2, 3, 5, 6, 7, 8
 FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS = 9, 10, 13, 14, 15
@@ -530,8 +533,7 @@ def keep(job, command, environment, grace, limit, told):
         if limit:
             signal.setitimer(signal.ITIMER_REAL, limit)
         write_whole(job.state_path, value)
-        os.write(told, b"+")
-        os.close(told)
+        os.close(told)  # who waits for this may be gone by now
         status = None
         while status is None:
             pid, ended = os.waitpid(-1, 0)
@@ -779,6 +781,7 @@ class Agent(object):
             refused = of_error(error, "cannot use %s there" % to_text(wanted))
             refused.remedy = "name a directory there that may be written in config.json: backends.remote-ssh.dir"
             raise refused
+        self.prune_old()
         return {"protocol": PROTOCOL, "dir": to_text(self.base), "python": "%d.%d.%d" % sys.version_info[:3],
                 "pid": os.getpid()}
 
@@ -795,13 +798,18 @@ class Agent(object):
             os.chmod(path, 0o700)
         return path
 
-    def room(self, needed):
+    def free(self):
         disk = os.statvfs(self.base)
-        free = disk.f_bavail * disk.f_frsize
+        return disk.f_bavail * disk.f_frsize
+
+    def room(self, needed):
+        if self.free() < needed + ROOM_LEFT:
+            self.prune({"verb": "prune", "older_seconds": NEEDED_SECONDS})
+        free = self.free()
         if free < needed + ROOM_LEFT:
             raise Refused(RESOURCE_EXHAUSTED, "%s there has %d MB free, and %d MB are needed" %
                           (to_text(self.base), free >> 20, (needed + ROOM_LEFT + (1 << 20) - 1) >> 20),
-                          "run `kolm compute status --prune`, or name a directory on another disk: backends.remote-ssh.dir")
+                          "make room there, or name a directory on another disk in config.json: backends.remote-ssh.dir")
 
     # Blobs
 
@@ -1197,6 +1205,17 @@ class Agent(object):
                 remove(path)
                 os.close(held)
         return {"jobs": jobs, "freed": max(0, before - self.used())}
+
+    def prune_old(self):
+        mark = os.path.join(self.base, "pruned")
+        try:
+            if os.path.exists(mark) and time.time() - os.stat(mark).st_mtime < LOOK_SECONDS:
+                return
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.utime(mark)
+            self.prune({"verb": "prune", "older_seconds": KEPT_SECONDS})
+        except OSError:
+            pass  # a full disk is told when there is something to write
 
     @staticmethod
     def changed(path):

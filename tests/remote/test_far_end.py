@@ -243,7 +243,7 @@ class Blobs(Case):
         far = self.far()
         answer = far.try_ask("have", blobs=[{"sha256": "0" * 64, "size": 1 << 50}])
         self.refused(answer, 8, "MB are needed")
-        self.assertIn("--prune", answer["remedy"])
+        self.assertIn("make room there", answer["remedy"])
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts need root")
     def test_a_disk_that_fills_up(self):
@@ -481,6 +481,18 @@ class Jobs(Case):
         self.assertEqual((item["path"], item["offset"]), (self.path("jobs", ID, "work", "model", "a", "linear.bin"), 0))
         job["model_files"][0]["name"] = "../../x"
         self.refused(far.try_ask("create", job=OTHER, files=far.upload({"job.json": json.dumps(job).encode()})), 3)
+
+    def test_what_was_of_no_use_for_long_goes(self):
+        far = self.far()
+        far.upload({"a": b"old"})
+        old = self.path("blobs", sha(b"old")[:2], sha(b"old"))
+        os.utime(old, (1, 1))
+        os.utime(self.path("pruned"), (1, 1))
+        far.upload({"b": b"new"})
+        with FarEnd(self.home):
+            pass
+        self.assertFalse(os.path.exists(old))
+        self.assertTrue(os.path.exists(self.path("blobs", sha(b"new")[:2], sha(b"new"))))
 
     def test_housekeeping(self):
         far = self.far()

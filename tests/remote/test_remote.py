@@ -437,7 +437,7 @@ class Disks(Case):
             self.set(dir=disk)
             said = " ".join(self.compile(code=5).split())
             self.assertIn("MB free", said)
-            self.assertIn("--prune", said)
+            self.assertIn("backends.remote-ssh.dir", said)
         finally:
             subprocess.check_call(["umount", disk])
 
