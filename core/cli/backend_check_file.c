@@ -17,10 +17,18 @@ typedef struct exports {
     char others[256];
 } exports;
 
+/* Sanitizers and coverage put symbols of their own into what they watch. */
+static bool of_instruments(const char *name) {
+    static const char *const prefixes[] = {"__odr_asan", "__asan", "__ubsan", "__sanitizer", "__gcov", "__llvm"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) return true;
+    return false;
+}
+
 static void add_symbol(exports *found, const GElf_Sym *symbol, const char *name) {
     unsigned binding = GELF_ST_BIND(symbol->st_info), visibility = GELF_ST_VISIBILITY(symbol->st_other);
     if (symbol->st_shndx == SHN_UNDEF || (binding != STB_GLOBAL && binding != STB_WEAK && binding != STB_GNU_UNIQUE) ||
-        (visibility != STV_DEFAULT && visibility != STV_PROTECTED) || !name || !*name)
+        (visibility != STV_DEFAULT && visibility != STV_PROTECTED) || !name || !*name || of_instruments(name))
         return;
     found->count++;
     if (strcmp(name, KOLM_BACKEND_SYMBOL) == 0) {

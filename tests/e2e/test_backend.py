@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import unittest
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -212,6 +213,18 @@ class New(Case):
         self.assertIn("acme-gpu", self.kolm("compute", "list").out)
         detected = self.kolm("compute", "info", "acme-gpu", env={"ACME_GPU_ADDRESS": "10.0.0.7"}).out
         self.assertIn("ACME_GPU_ADDRESS is set", detected)
+
+    @unittest.skipIf(SANITIZED, "a plugin without the sanitizer is refused by a kolm with it")
+    def test_what_else_it_exports(self):
+        self.kolm("backend", "new", "mine")
+        os.chmod(os.path.join(self.work, "mine"), 0o755)
+        source = self.read("mine/mine.c").decode()
+        for symbol, code in (("__odr_asan.kolm_backend_v1", 0), ("__gcov_flush", 0), ("helper", 5)):
+            with self.subTest(symbol=symbol):
+                self.write("mine/mine.c", source + '\n__attribute__((visibility("default"))) char other __asm__("%s") = 1;\n' % symbol)
+                subprocess.run([*COMPILER, "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-I", os.path.join(harness.SOURCE, "sdk", "include"),
+                                "-o", os.path.join(self.work, "mine", "mine.so"), os.path.join(self.work, "mine", "mine.c")], check=True)
+                self.kolm("backend", "check", "mine/mine.so", "--only", "exports", code=code)
 
     def test_nothing_is_overwritten(self):
         self.kolm("backend", "new", "mine", "--dir", "here")
