@@ -201,9 +201,13 @@ class Keys(Case):
         self.good("facts", key=key, server=server, known=self.know(server))
 
     def test_rsa_file(self):
-        key = keygen(self.mine("rsa"), "rsa")
-        server = self.serve(authorized=write(self.mine("keys"), read(key + ".pub")))
-        code, _, err = self.tool("facts", key=key, server=server, known=self.know(server))
+        for name, more in (("openssh", ()), ("pem", ("-m", "PEM"))):
+            key = keygen(self.mine(name), "rsa", "", "", *more)
+            server = self.serve(authorized=write(self.mine(name + ".keys"), read(key + ".pub")))
+            self.good("facts", key=key, server=server, known=self.know(server))
+            self.bad("UNAUTHENTICATED", "facts", key=key)
+        subprocess.run(["ssh-keygen", "-q", "-p", "-N", "x" * 8, "-f", key], check=True, capture_output=True)
+        code, _, err = self.tool("--passphrase", "x" * 8, "facts", key=key, server=server, known=self.know(server))
         self.assertTrue(code == 0 or "ssh-add" in err, err)
 
     def test_only_passwords(self):

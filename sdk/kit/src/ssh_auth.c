@@ -228,7 +228,8 @@ static kit_status judge(attempt *a, int rc, const char *name, kolm_error_t *err)
 
 typedef struct signer {
     attempt *attempt;
-    const ssh_agent_key *key; /* NULL: only finds out whether the server would take the key */
+    const ssh_rsa *rsa;       /* signs itself; or */
+    const ssh_agent_key *key; /* the agent signs; neither: only finds out whether the server would take the key */
     bool wanted;              /* the server would take it */
     bool mismatch;            /* the agent signs in another way than libssh2 will say */
     kolm_error_t error;
@@ -248,12 +249,19 @@ static bool signs_by_sha512(const uint8_t *data, size_t length) {
     return !cursor.failed && n >= 12 && memcmp(algorithm, "rsa-sha2-512", 12) == 0;
 }
 
-static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign_by_agent) {
+static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign_for) {
     (void)session;
     signer *s = *abstract;
     s->wanted = true;
-    if (s->key == NULL) return -1;
     kit_buf signature = {0};
+    if (s->rsa != NULL) {
+        bool good = signs_by_sha512(data, data_len) && ssh_rsa_sign(s->rsa, data, data_len, &signature);
+        *sig_len = signature.length;
+        *sig = good ? (unsigned char *)kit_buf_take(&signature) : NULL;
+        kit_buf_free(&signature);
+        return good ? 0 : -1;
+    }
+    if (s->key == NULL) return -1;
     uint32_t flags = signs_by_sha512(data, data_len) ? AGENT_RSA_SHA2_512 : 0;
     if (ssh_agent_sign(s->attempt->agent, s->key, data, data_len, flags, &signature, &s->error) != KOLM_OK) {
         kit_buf_free(&signature);
@@ -278,17 +286,25 @@ static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign_by_agent) {
 static kit_status offer(attempt *a, signer *s, const uint8_t *blob, size_t length, int *out_rc, kolm_error_t *err) {
     void *abstract = s;
     kit_ssh *ssh = a->ssh;
-    while ((*out_rc = libssh2_userauth_publickey(ssh->session, ssh->login, blob, length, sign_by_agent, &abstract)) ==
+    while ((*out_rc = libssh2_userauth_publickey(ssh->session, ssh->login, blob, length, sign_for, &abstract)) ==
            LIBSSH2_ERROR_EAGAIN)
         KIT_TRY(ssh_wait(ssh, ssh->deadline_ms, kit_now_ms(), err));
     return KOLM_OK;
 }
 
+/* A server that reads renamed RSA keys: one that refuses such a key need not be asked again in the old way, which would
+ * count against the few attempts that it allows. */
+static bool reads_renamed_rsa(kit_ssh *ssh) {
+    const char *banner = libssh2_session_banner_get(ssh->session),
+               *name = banner != NULL ? strstr(banner, "OpenSSH_") : NULL;
+    return name != NULL && strtoul(name + strlen("OpenSSH_"), NULL, 10) >= 8;
+}
+
 /* libssh2 1.10 takes the algorithm of a signature from the key's own first string, where an RSA key says "ssh-rsa",
  * which means SHA-1. OpenSSH, since 7.2, also reads a key that says "rsa-sha2-512" there; other servers refuse it, and
  * get the plain key next. */
-static bool rename_rsa(const ssh_agent_key *key, kit_buf *out) {
-    ssh_cursor cursor = {.at = key->blob, .left = key->length};
+static bool rename_rsa(const uint8_t *blob, size_t length, kit_buf *out) {
+    ssh_cursor cursor = {.at = blob, .left = length};
     size_t n = 0;
     const uint8_t *type = ssh_get_string(&cursor, &n);
     if (cursor.failed || n != 7 || memcmp(type, "ssh-rsa", 7) != 0 || libssh2_version(LIBSSH2_1_11) != NULL)
@@ -316,9 +332,13 @@ static kit_status try_agent_key(attempt *a, const ssh_agent_key *key, kolm_error
     kit_buf renamed = {0};
     int rc = LIBSSH2_ERROR_AUTHENTICATION_FAILED;
     kit_status status = KOLM_OK;
-    if (rename_rsa(key, &renamed)) status = offer(a, &s, (const uint8_t *)renamed.data, renamed.length, &rc, err);
+    bool again = true;
+    if (rename_rsa(key->blob, key->length, &renamed)) {
+        status = offer(a, &s, (const uint8_t *)renamed.data, renamed.length, &rc, err);
+        again = !reads_renamed_rsa(a->ssh);
+    }
     kit_buf_free(&renamed);
-    if (status == KOLM_OK && rc != 0 && !s.wanted && !a->ssh->spent)
+    if (status == KOLM_OK && rc != 0 && again && !s.wanted && !a->ssh->spent)
         status = offer(a, &s, key->blob, key->length, &rc, err);
     KIT_TRY(status);
     if (s.error.code == KOLM_E_CANCELLED || s.error.code == KOLM_E_DEADLINE_EXCEEDED)
@@ -411,6 +431,10 @@ static kit_status try_certificate(attempt *a, const identity *id, const char *fi
 static kit_status unlock(attempt *a, const identity *id, char *passphrase, size_t capacity, bool *out_go_on,
                          kolm_error_t *err) {
     *out_go_on = false;
+    if (strcmp(id->plain.type, "ssh-rsa") == 0 && libssh2_version(LIBSSH2_1_11) == NULL) {
+        say_tried(a, id->path, "encrypted RSA: libssh2 1.10 cannot use it, add it to ssh-agent with ssh-add");
+        return KOLM_OK;
+    }
     if (id->plain.length > 0 && id->certificates.count == 0) {
         signer s = {.attempt = a, .error = KIT_ERROR_INIT};
         int rc = 0;
@@ -427,6 +451,27 @@ static kit_status unlock(attempt *a, const identity *id, char *passphrase, size_
     a->ssh->deadline_ms += kit_now_ms() - before; /* a person's typing is not the network's time */
     if (!*out_go_on) say_tried(a, id->path, "encrypted, and no passphrase was given");
     return KOLM_OK;
+}
+
+/* An RSA file, which libssh2 1.10 would sign with by SHA-1. *out_done: it was tried here, one way or the other. */
+static kit_status try_rsa_file(attempt *a, const identity *id, bool *out_done, kolm_error_t *err) {
+    *out_done = false;
+    kit_buf renamed = {0};
+    ssh_rsa *rsa = NULL;
+    kit_status status = KOLM_OK;
+    if (id->plain.length > 0 && rename_rsa(id->plain.blob, id->plain.length, &renamed))
+        status = ssh_rsa_read(id->path, &rsa, err);
+    if (status == KOLM_OK && rsa != NULL) {
+        signer s = {.attempt = a, .rsa = rsa, .error = KIT_ERROR_INIT};
+        int rc = 0;
+        status = offer(a, &s, (const uint8_t *)renamed.data, renamed.length, &rc, err);
+        /* Whoever does not know the renamed key is asked again in the old way. */
+        *out_done = status != KOLM_OK || rc == 0 || s.wanted || a->ssh->spent || reads_renamed_rsa(a->ssh);
+        if (status == KOLM_OK && *out_done) status = judge(a, rc, id->path, err);
+    }
+    ssh_rsa_free(rsa);
+    kit_buf_free(&renamed);
+    return status;
 }
 
 static bool agent_has(const attempt *a, const identity *id) {
@@ -452,8 +497,9 @@ static kit_status try_identity(attempt *a, const identity *id, kolm_error_t *err
     const char *words = id->encrypted ? passphrase : NULL;
     for (size_t i = 0; i < id->certificates.count && status == KOLM_OK && go_on && !a->authenticated; i++)
         status = try_certificate(a, id, id->certificates.items[i], words, err);
-    if (status == KOLM_OK && go_on && !a->authenticated && !agent_has(a, id))
-        status = try_file(a, id, NULL, words, id->path, err);
+    bool done = a->authenticated || agent_has(a, id) || !go_on;
+    if (status == KOLM_OK && !done && !id->encrypted) status = try_rsa_file(a, id, &done, err);
+    if (status == KOLM_OK && !done) status = try_file(a, id, NULL, words, id->path, err);
     explicit_bzero(passphrase, sizeof passphrase);
     return status;
 }
@@ -484,7 +530,7 @@ static kit_status refused(const attempt *a, const char *methods, kolm_error_t *e
     kit_format(
         remedy, sizeof remedy,
         a->old_rsa
-            ? "libssh2 %s signs with RSA files by SHA-1, which servers refuse: ssh-add the key, or make an Ed25519 one"
+            ? "libssh2 %s cannot use every RSA file: if this is the right key, ssh-add it, or make an Ed25519 one"
             : "ssh-copy-id your key there, or name the right one with IdentityFile%.0s",
         libssh2_version(0));
     return kit_fail(err, KOLM_E_UNAUTHENTICATED, remedy, "%s@%s accepted no key; tried: %s", ssh->login, ssh->label,

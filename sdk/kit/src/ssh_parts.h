@@ -126,6 +126,14 @@ kit_status ssh_agent_sign(const ssh_agent *agent, const ssh_agent_key *key, cons
                           uint32_t flags, kit_buf *out_signature, kolm_error_t *err) KIT_MUST_USE;
 void ssh_agent_close(ssh_agent *agent);
 
+/* ---- RSA key files without a passphrase (ssh_rsa.c) */
+typedef struct ssh_rsa ssh_rsa;
+/* *out_rsa is NULL without an error when path holds no such key. */
+kit_status ssh_rsa_read(const char *path, ssh_rsa **out_rsa, kolm_error_t *err) KIT_MUST_USE;
+/* Appends the bare signature of data, PKCS #1 1.5 with SHA-512. */
+bool ssh_rsa_sign(const ssh_rsa *rsa, const uint8_t *data, size_t length, kit_buf *out_signature);
+void ssh_rsa_free(ssh_rsa *rsa); /* wipes it */
+
 /* ---- Reading SSH's wire format: a cursor that never passes the end, and remembers that it would have. */
 typedef struct ssh_cursor {
     const uint8_t *at;

@@ -18,9 +18,11 @@
  * key was accepted; FAILED_PRECONDITION the host key is unknown, changed or revoked; DATA_LOSS the far side does not
  * speak the protocol; PERMISSION_DENIED, RESOURCE_EXHAUSTED, ALREADY_EXISTS of the far file system.
  *
- * What libssh2 cannot: 1.10 signs with RSA key files by SHA-1 only, which OpenSSH 8.8 and later refuse (RSA keys in
- * ssh-agent work: the agent is asked for rsa-sha2-512), and knows no certificates of host keys in any version (a host
- * that shows one shows its plain key, too; a @cert-authority line alone does not make it known, and the error says so).
+ * What libssh2 1.10 (Debian 12) cannot: it signs with RSA keys by SHA-1 only, which OpenSSH 8.8 and later refuse. RSA keys of
+ * ssh-agent and RSA files without a passphrase work nevertheless (by rsa-sha2-512, with servers of OpenSSH); encrypted RSA
+ * files do not: the error says to use ssh-agent. It uses user certificates of ECDSA keys only, and no RSA host keys. No
+ * version checks certificates of hosts: a host that has one shows its plain key, too, and a @cert-authority line alone
+ * does not make that known, which the error says.
  */
 
 typedef struct kit_ssh kit_ssh;
