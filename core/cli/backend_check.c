@@ -561,7 +561,7 @@ static kit_status run_all(check *c, check_report *report, kolm_error_t *err) {
 static kit_status open_registry(const char *plugin, host_registry **out_registry, char **out_stem, kolm_error_t *err) {
     const char *slash = strrchr(plugin, '/'), *dot = strrchr(plugin, '.');
     char directory[4096];
-    if (!slash || !dot || dot < slash + 2 ||
+    if (!slash || !dot || dot < slash + 2 || strcmp(dot, HOST_SUFFIX) != 0 ||
         !kit_format(directory, sizeof directory, "%.*s", (int)(slash - plugin), plugin))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
                         "%s does not look like a plugin", plugin);

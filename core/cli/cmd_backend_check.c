@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct tally {
     size_t of[CHECK_UNEXPECTED_PASS + 1];
@@ -145,6 +146,19 @@ static int check_names(cli_context *context, const cli_list *list, const char *o
     return CLI_EXIT_OK;
 }
 
+/* The real directory and the name as it was given: a plugin may be a link, and is called what the link is called. */
+static kit_status find_plugin(const char *path, char out_path[PATH_MAX], kolm_error_t *err) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    char directory[PATH_MAX], real[PATH_MAX];
+    if (access(path, F_OK) != 0) return kit_fail_errno(err, errno, "cannot find %s", path);
+    if (!kit_format(directory, sizeof directory, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".") ||
+        !realpath(directory, real))
+        return kit_fail_errno(err, errno, "cannot find %s", path);
+    if (!kit_format(out_path, PATH_MAX, "%s/%s", strcmp(real, "/") == 0 ? "" : real, base))
+        return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
+    return KOLM_OK;
+}
+
 int cli_backend_check(cli_context *context, int argc, char **argv) {
     check_options o = {.cancel = cli_interrupt_flag(), .done = print_item, .user = context};
     cli_list unsupported = {0}, expected = {0};
@@ -189,8 +203,8 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     kit_status status = KOLM_OK;
     if (!report)
         status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    else if (!realpath(argv[0], real))
-        status = kit_fail_errno(&err, errno, "cannot find %s", argv[0]);
+    else
+        status = find_plugin(argv[0], real, &err);
     /* Opened first: nobody should wait for the checks to learn that there is no place for their report. */
     if (status == KOLM_OK && junit) status = kit_atomic_open(junit, 0644, &xml, &err);
     if (status == KOLM_OK) status = check_backend(&o, report, &err);

@@ -165,7 +165,8 @@ kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_
     receipt_key *key = NULL;
     bool created = false;
     kit_buf statement = {0}, envelope = {0}, path = {0};
-    if (!dot || !kit_format(name, sizeof name, "%.*s", (int)(dot - base), base))
+    if (!dot || strcmp(dot, HOST_SUFFIX) != 0 || !kit_format(name, sizeof name, "%.*s", (int)(dot - base), base) ||
+        !host_name_ok(name))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
                         "%s does not look like a plugin", plugin);
     kit_buf_fmt(&path, "%.*s.json", (int)(dot - plugin), plugin);

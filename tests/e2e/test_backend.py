@@ -167,6 +167,16 @@ class Check(Case):
             self.addCleanup(os.chmod, self.plugins, 0o755)
             self.assert_error(self.kolm("backend", "check", path, code=6), "Permission denied")
 
+    def test_a_plugin_that_is_a_link(self):
+        self.add_animal("good", train=False, infer=False)
+        real = os.path.join(self.dir, "real")
+        os.mkdir(real)
+        os.chmod(real, 0o755)
+        os.rename(os.path.join(self.plugins, "good.so"), os.path.join(real, "libgood.so.1.2"))
+        os.symlink(os.path.join(real, "libgood.so.1.2"), os.path.join(self.plugins, "good.so"))
+        self.check(os.path.join(self.plugins, "good.so"), "--only", "detect.answers", code=0)
+        self.kolm("backend", "check", "good.so", "--only", "detect.answers", cwd=self.plugins)
+
     def test_a_pipe_keeps_nobody_waiting(self):
         for suffix in (".so", ".json"):
             os.mkfifo(os.path.join(self.plugins, "pipe" + suffix))
@@ -372,6 +382,16 @@ class Signed(Case):
         self.assertEqual(self.state("test-word"), ("taken", None))
         self.assertIn("(ACME)", self.kolm("backend", "why", "test-word").out)
         self.assertEqual(self.state("test-other"), ("refused", 5))
+
+    def test_what_is_no_plugin_is_neither_checked_nor_signed(self):
+        for name in ("test-word.json", "test-word.txt", "Test-Word.so", "test-word.so.sig", ".so"):
+            with self.subTest(file=name):
+                path = self.write(os.path.join(self.plugins, name), self.read(os.path.join(self.plugins, "test-word.json")))
+                self.write(os.path.join(self.plugins, "Test-Word.json"), "{}")
+                self.assert_error(self.kolm("backend", "sign", path, code=6), "does not look like a plugin", "NAME.so")
+                self.assertFalse(os.path.exists(path + ".sig"))
+                if name != "Test-Word.so":  # that one fails by rule 1
+                    self.assert_error(self.kolm("backend", "check", path, code=6), "does not look like a plugin")
 
     def test_a_key_for_models_is_none_for_plugins(self):
         self.kolm("keys", "trust", self.publisher())
