@@ -113,6 +113,22 @@ static int finish(kit_status status, const kolm_error_t *err, const char *device
     return status == KOLM_OK ? 0 : 1;
 }
 
+/* With SSH_TARGET, SSH_KEY and SSH_KNOWN set the connection is SSH after all: for measuring. */
+static kit_status use_ssh(kit_ssh_job_settings *settings, kolm_error_t *err) {
+    static const char *keys[1], *known[1];
+    const char *target = getenv("SSH_TARGET");
+    if (!target) return KOLM_OK;
+    keys[0] = getenv("SSH_KEY");
+    known[0] = getenv("SSH_KNOWN");
+    settings->wire = NULL;
+    settings->ssh = (kit_ssh_options){.config_path = "none",
+                                      .known_hosts = known,
+                                      .known_hosts_count = 1,
+                                      .identity_files = keys,
+                                      .identity_file_count = 1};
+    return kit_ssh_target_parse(target, &settings->ssh.target, err);
+}
+
 int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     char scratch[] = "/tmp/kolm-remote-job-XXXXXX", input[4096], output[4096], note[256] = "",
@@ -137,16 +153,17 @@ int main(int argc, char **argv) {
     const char *patience = getenv("PATIENCE"), *python = getenv("FAR_PYTHON"), *trainer = getenv("TRAINER");
     uint64_t seconds = 20;
     if (patience) (void)kit_parse_u64(patience, &seconds);
-    const kit_ssh_job_settings settings = {.wire = &wire,
-                                           .name = "box",
-                                           .backend = "remote-ssh",
-                                           .engine = argv[3],
-                                           .python = python,
-                                           .trainer = trainer,
-                                           .kolm = getenv("FAR_KOLM"),
-                                           .patience_seconds = seconds};
+    kit_ssh_job_settings settings = {.wire = &wire,
+                                     .name = "box",
+                                     .backend = "remote-ssh",
+                                     .engine = argv[3],
+                                     .python = python,
+                                     .trainer = trainer,
+                                     .kolm = getenv("FAR_KOLM"),
+                                     .patience_seconds = seconds};
     kit_ssh_job_remote *remote = NULL;
-    kit_status status = kit_ssh_job_open(&host, &settings, &remote, &err);
+    kit_status status = use_ssh(&settings, &err);
+    if (status == KOLM_OK) status = kit_ssh_job_open(&host, &settings, &remote, &err);
     int exit_code = 1;
     kit_format(input, sizeof input, "%s/eval.jsonl", argv[2]);
     kit_format(output, sizeof output, "%s/predictions.jsonl", argv[2]);

@@ -279,6 +279,19 @@ class Cuts(Case):
             self.assertEqual(process.returncode, 0, said)
             self.assertEqual(self.artifact("cut%d" % i), here)
 
+    def test_a_link_that_falls_silent(self):
+        go = self.slow()
+        self.set(kolm=os.path.join(self.box.dir, "kolm"), idle_timeout_seconds=2)
+        process = self.start(*self.compile_words())
+        self.wait_for(lambda: len(self.runs()) == 1)
+        self.box.freeze()
+        frozen = self.box.sessions()
+        go()
+        said = process.communicate(timeout=120)[0].decode()
+        self.assertEqual(process.returncode, 0, said)
+        self.assertTrue(frozen)
+        self.assertEqual(self.artifact(), self.local())
+
     def test_patience_ends(self):
         self.slow()
         self.set(kolm=os.path.join(self.box.dir, "kolm"), patience_seconds=1)

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ASK_MS 2000 /* the far end answers at least this often */
-#define LOOK_MS 100 /* between looks at the user's wish to stop */
-#define LATE_MS 90000
+#define ASK_MS 2000   /* the far end answers at least this often */
+#define LOOK_MS 100   /* between looks at the user's wish to stop */
+#define LATE_MS 30000 /* the far end or the link is gone, whatever it says */
 #define DYING_MS 300
 #define STOP_MS 9000 /* the host gives a slot ten seconds */
 
@@ -180,7 +180,8 @@ static kit_status ask_follow(kit_ssh_job_remote *remote, const char *job, uint64
 
 /* The answer to the question that is open, or what stopping gave. */
 static kit_status await(kit_ssh_job_remote *remote, const char *job, ssh_job_frame *out, kolm_error_t *err) {
-    int64_t until = kit_now_ms() + LATE_MS;
+    int64_t idle = remote->settings.ssh.idle_timeout_ms;
+    int64_t until = kit_now_ms() + (idle == 0 ? LATE_MS : idle > 2 * ASK_MS ? idle : 2 * ASK_MS);
     *out = (ssh_job_frame){0};
     while (out->header == NULL) {
         if (to_be_stopped(remote)) return stop(remote, job, err);

@@ -16,7 +16,7 @@
 #define RAW_MAX (4u << 20)
 #define NOISE_MAX (1u << 20) /* what a login shell may print before the far end speaks */
 #define READ_BYTES (256u << 10)
-#define SILENCE_MS 90000 /* an answer is due and nothing came: the link is gone, whatever it says */
+#define SILENCE_MS 600000 /* an answer is due and nothing came; a link that is dead is found out by its keepalives */
 #define SLICE_MS 200
 #define PATIENCE_SECONDS 900
 #define FIRST_MS 5000
