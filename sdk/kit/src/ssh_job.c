@@ -228,9 +228,11 @@ static kit_status carry_out(kit_ssh_job_remote *remote, asking *a, kolm_error_t 
 
 /* ---- train */
 
+/* Receipts are passed on: the key of a host says which one it was, and not what it is called. */
 static void put_device(const kit_ssh_job_remote *remote, const asking *a, char *out, size_t capacity) {
     const char *device = a->outcome.device[0] != '\0' ? a->outcome.device : a->program.name;
-    kit_format(out, capacity, "%.80s on %.40s", device, remote->settings.name);
+    const char *key = kit_ssh_job_host_key(remote);
+    kit_format(out, capacity, "%.64s over SSH, %s", device, key[0] != '\0' ? key : remote->settings.name);
 }
 
 kit_status kit_ssh_job_train(kit_ssh_job_remote *remote, const kolm_train_args_t *args, kolm_train_result_t *out_result,
