@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,6 +39,7 @@ static void print_item(void *user, const check_item *item) {
     kit_format(outcome, sizeof outcome, "%-16s", check_outcome_name(item->outcome));
     cli_print(context, "%s  %-24s  %s\n", cli_styled(context, styles[item->outcome], outcome), item->name,
               cli_safe(item->reason[0] ? item->reason : item->about));
+    fflush(stdout); /* a log is read while the next check runs */
 }
 
 /* ---- For programs */

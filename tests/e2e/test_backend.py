@@ -4,6 +4,7 @@
 import json
 import os
 import resource
+import select
 import shutil
 import subprocess
 import sys
@@ -153,6 +154,8 @@ class Check(Case):
             return len(seen) > 100 and seen[-1] and seen[-1] == seen[-100]
 
         self.wait_for(training, "the training")
+        self.assertTrue(select.select([running.stdout], [], [], 0)[0])  # what is done is told already
+        self.assertIn(b"files", os.read(running.stdout.fileno(), 99999))
         code, _, err = self.interrupt(running)
         self.assertEqual(code, 130)
         self.assertIn("stopped", err)
