@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenSSH's server as the user who runs the tests, an agent, and a proxy that cuts, stalls or spoils what passes through it."""
 import contextlib
+import getpass
 import os
 import shutil
 import signal
@@ -61,6 +62,16 @@ def has_ipv6():
         return False
 
 
+def account_is_locked():
+    """Without PAM sshd turns away an account whose password begins with "!", keys or not; only root can see that."""
+    try:
+        with open("/etc/shadow", encoding="utf-8") as file:
+            entries = dict(line.split(":")[:2] for line in file)
+    except OSError:
+        return False
+    return entries.get(getpass.getuser(), "").startswith("!")
+
+
 class Sshd:
     """A server with host keys and authorized_keys of its own in directory."""
 
@@ -74,7 +85,7 @@ class Sshd:
             listen = ["ListenAddress 127.0.0.1"] + (["ListenAddress ::1"] if has_ipv6() else [])
             keys = host_key if isinstance(host_key, list) else [host_key]
             config = write(os.path.join(directory, f"sshd_config.{self.port}"), "\n".join([
-                *lines, f"Port {self.port}", *listen, *(f"HostKey {key}" for key in keys), f"AuthorizedKeysFile {authorized}", "PidFile none", "UsePAM no",
+                *lines, f"Port {self.port}", *listen, *(f"HostKey {key}" for key in keys), f"AuthorizedKeysFile {authorized}", "PidFile none", "UsePAM " + ("yes" if account_is_locked() else "no"),
                 "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "MaxStartups 100",
                 *([f"Subsystem sftp {sftp}"] if sftp else []), ""]))
             with open(self.log, "ab") as log:

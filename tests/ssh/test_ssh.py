@@ -336,6 +336,23 @@ class Ways(Case):
         closed = self.config(f"Host box\n HostName 127.0.0.1\n Port 1\n ProxyJump 127.0.0.1:{jump.port}\n" + common)
         self.assertIn("jump host", self.bad("UNAVAILABLE", "--config", closed, "facts", key="", target="box", known=known))
 
+    def test_jump_that_breaks(self):
+        jump = self.serve()
+        with open(self.mine("data"), "wb") as file:
+            file.truncate(16 << 20)
+        for then, status in (("close", "UNAVAILABLE"), ("stall", "DEADLINE_EXCEEDED")):
+            proxy = Proxy(jump.port, then, 3 << 20, upward=True)
+            self.addCleanup(proxy.stop)
+            config = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n ProxyJump 127.0.0.1:{proxy.port}\nHost *\n IdentityFile {self.key}\n")
+            self.bad(status, "--config", config, "--idle-ms", "1500", "put", self.mine("data"), self.mine("up"), key="", target="box",
+                     known=self.know(self.sshd, proxy), within=20)
+        # The target's server dies behind a jump that lives.
+        target = self.serve()
+        proxy = Proxy(target.port, "close", 3 << 20, upward=True)
+        self.addCleanup(proxy.stop)
+        config = self.config(f"Host box\n HostName 127.0.0.1\n Port {proxy.port}\n ProxyJump 127.0.0.1:{jump.port}\nHost *\n IdentityFile {self.key}\n")
+        self.bad("UNAVAILABLE", "--config", config, "put", self.mine("data"), self.mine("up"), key="", target="box", known=self.know(jump, proxy), within=20)
+
     def test_jump_that_hangs(self):
         jump = self.serve()
         silent = Script(then="silence")
@@ -365,7 +382,7 @@ class Ways(Case):
             self.assertIn("refused", self.bad("UNAVAILABLE", "facts", target=f"127.0.0.1:{port}"))
         code, _, err = self.tool("facts", target="no-such-host.invalid")
         self.assertEqual(code, 1)
-        self.assertRegex(err, "^(NOT_FOUND|UNAVAILABLE): the name no-such-host.invalid was not resolved")
+        self.assertRegex(err, "^((NOT_FOUND|UNAVAILABLE): the name no-such-host.invalid was not resolved|DEADLINE_EXCEEDED: )")
 
 
 class Closed:

@@ -475,8 +475,9 @@ static kit_status expand(const reader *r, const char *value, bool host_name_only
         kit_buf_str(&tilde, value);
     else
         expand_home(value, &tilde);
-    char login[KIT_SSH_USER_BYTES];
-    login_name(login, sizeof login);
+    char login[KIT_SSH_USER_BYTES] = "";
+    if (strstr(value, "%u") != NULL || (strstr(value, "%r") != NULL && config->user == NULL))
+        login_name(login, sizeof login);
     kit_status status = kit_buf_ok(&tilde, err);
     for (const char *p = kit_buf_text(&tilde); status == KOLM_OK && *p != '\0'; p++) {
         char *home = NULL;

@@ -48,27 +48,36 @@ kit_status ssh_fingerprint(const uint8_t *key, size_t length, char out[SSH_FINGE
     return status;
 }
 
+/* Decodes base64; *out_good is false for text that is none. Memory that is out is an error: a line that is taken for a
+ * damaged one might be what revokes a key. */
+static kit_status decode(const char *text, size_t length, kit_buf *out, bool *out_good, kolm_error_t *err) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    kit_status status = kit_base64_decode(out, text, length, &why);
+    *out_good = status == KOLM_OK;
+    return status == KOLM_E_RESOURCE_EXHAUSTED ? kit_fail(err, status, why.remedy, "%s", why.text) : KOLM_OK;
+}
+
 /* "|1|SALT|HASH": HASH is the HMAC-SHA1 of the name under SALT, both in base64. */
-static bool hashed_matches(const char *text, const char *name) {
-    kolm_error_t ignored = KIT_ERROR_INIT;
-    if (strncmp(text, "|1|", 3) != 0) return false;
+static kit_status match_hashed(const char *text, const char *name, bool *out_same, kolm_error_t *err) {
+    *out_same = false;
+    if (strncmp(text, "|1|", 3) != 0) return KOLM_OK;
     const char *salt = text + 3, *bar = strchr(salt, '|');
-    if (bar == NULL) return false;
+    if (bar == NULL) return KOLM_OK;
     kit_buf key = {0}, hash = {0};
-    bool same = kit_base64_decode(&key, salt, (size_t)(bar - salt), &ignored) == KOLM_OK &&
-                kit_base64_decode(&hash, bar + 1, strlen(bar + 1), &ignored) == KOLM_OK &&
-                hash.length == SHA1_DIGEST_SIZE;
-    if (same) {
+    bool good = false, whole = false;
+    kit_status status = decode(salt, (size_t)(bar - salt), &key, &good, err);
+    if (status == KOLM_OK) status = decode(bar + 1, strlen(bar + 1), &hash, &whole, err);
+    if (status == KOLM_OK && good && whole && hash.length == SHA1_DIGEST_SIZE) {
         struct hmac_sha1_ctx context;
         uint8_t digest[SHA1_DIGEST_SIZE];
         hmac_sha1_set_key(&context, key.length, (const uint8_t *)kit_buf_text(&key));
         hmac_sha1_update(&context, strlen(name), (const uint8_t *)name);
         hmac_sha1_digest(&context, sizeof digest, digest);
-        same = memcmp(digest, hash.data, sizeof digest) == 0;
+        *out_same = memcmp(digest, hash.data, sizeof digest) == 0;
     }
     kit_buf_free(&key);
     kit_buf_free(&hash);
-    return same;
+    return status;
 }
 
 /* Cuts the next blank-separated word off *p; NULL at the end. */
@@ -115,12 +124,16 @@ static kit_status read_known_line(ssh_known *known, const char *file, unsigned n
     }
     char *type = next_word(&p), *text = next_word(&p);
     if (hosts == NULL || type == NULL || text == NULL) return KOLM_OK;
-    if (*hosts == '|' ? !hashed_matches(hosts, name) : !kit_ssh_match_list(name, hosts)) return KOLM_OK;
-    kolm_error_t ignored = KIT_ERROR_INIT;
+    bool ours = false, good = false;
+    if (*hosts == '|')
+        KIT_TRY(match_hashed(hosts, name, &ours, err));
+    else
+        ours = kit_ssh_match_list(name, hosts);
+    if (!ours) return KOLM_OK;
     kit_buf key = {0};
     char inner[64] = "";
-    kit_status status = KOLM_OK;
-    if (kit_base64_decode(&key, text, strlen(text), &ignored) == KOLM_OK && key.length > 0) {
+    kit_status status = decode(text, strlen(text), &key, &good, err);
+    if (status == KOLM_OK && good && key.length > 0) {
         ssh_key_type((const uint8_t *)key.data, key.length, inner);
         /* A line whose type is not its key's is damaged: it vouches for nothing. */
         if (strcmp(inner, type) == 0) status = add_entry(known, file, number, type, mark, &key, err);

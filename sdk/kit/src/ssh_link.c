@@ -168,7 +168,9 @@ kit_status ssh_fail(kit_ssh *ssh, int code, const char *doing, kolm_error_t *err
 static bool has_input(const kit_ssh *ssh) {
     for (; ssh != NULL; ssh = ssh->outer) {
         if (ssh->in_head < ssh->in_length) return true;
-        if (ssh->outer != NULL && ssh_channel_queued(ssh->outer_channel) > 0) return true;
+        if (ssh->outer != NULL &&
+            (ssh_channel_queued(ssh->outer_channel) > 0 || libssh2_channel_eof(ssh->outer_channel) == 1))
+            return true;
     }
     return false;
 }
