@@ -81,7 +81,7 @@ static int set_option(kit_ssh_options *o, const char *name, const char *value) {
     else if (strcmp(name, "--identity") == 0 && o->identity_file_count < 8)
         identities[o->identity_file_count++] = value;
     else if (strcmp(name, "--agent") == 0)
-        o->agent_socket = value;
+        o->agent_socket = strcmp(value, "default") == 0 ? NULL : value;
     else if (strcmp(name, "--trust") == 0)
         trust_answer = strcmp(value, "yes") == 0;
     else if (strcmp(name, "--passphrase") == 0)

@@ -256,6 +256,14 @@ class Agents(Case):
         self.agent.add(self.key)
         self.good("--agent", self.agent.socket, "facts")
 
+    def test_agent_of_the_configuration(self):
+        self.agent.add(self.key)
+        config = write(self.mine("config"), f"IdentityAgent {self.agent.socket}\n")
+        self.good("--config", config, "--agent", "default", "facts", key="")
+        self.good("--agent", "default", "facts", key="", environment={"SSH_AUTH_SOCK": self.agent.socket})
+        none = write(self.mine("none"), "IdentityAgent none\n")
+        self.bad("UNAUTHENTICATED", "--config", none, "--agent", "default", "facts", key="", environment={"SSH_AUTH_SOCK": self.agent.socket})
+
     def test_dead_agent(self):
         self.assertIn("nobody listens", self.bad("UNAUTHENTICATED", "--agent", self.mine("nobody"), "facts", key=""))
         self.good("--agent", self.mine("nobody"), "facts")

@@ -144,6 +144,15 @@ START_TEST(test_config_values) {
     c = parse("Host box\n ProxyJump none\nHost *\n ProxyJump hop\n IdentitiesOnly no\n", "box");
     ck_assert(c.proxy_jump.count == 0 && !c.identities_only && c.user == NULL && c.port == 0);
     kit_ssh_config_free(&c);
+    c = parse("IdentityAgent \"/a gent/%h\"\nIdentityAgent none\n", "box");
+    ck_assert_str_eq(c.identity_agent, "/a gent/box");
+    kit_ssh_config_free(&c);
+    c = parse("IdentityAgent SSH_AUTH_SOCK\n", "box");
+    ck_assert_ptr_null(c.identity_agent);
+    kit_ssh_config_free(&c);
+    c = parse("IdentityAgent $NO_SUCH_VARIABLE_HERE\n", "box");
+    ck_assert_str_eq(c.identity_agent, "none");
+    kit_ssh_config_free(&c);
     c = parse("Host * !box\n Port 1\nHost !box\n Port 2\n", "box");
     ck_assert_uint_eq(c.port, 0);
     kit_ssh_config_free(&c);

@@ -352,7 +352,9 @@ static kit_status try_agent_key(attempt *a, const ssh_agent_key *key, kolm_error
 
 /* Keys of the agent: those that are named as files first, then, unless IdentitiesOnly, the others. */
 static kit_status try_agent(attempt *a, kolm_error_t *err) {
-    const char *path = a->options->agent_socket != NULL ? a->options->agent_socket : secure_getenv("SSH_AUTH_SOCK");
+    const char *path = a->options->agent_socket;
+    if (path == NULL) path = a->config->identity_agent;
+    if (path == NULL) path = secure_getenv("SSH_AUTH_SOCK");
     kolm_error_t why = KIT_ERROR_INIT;
     if (path == NULL || *path == '\0' || strcmp(path, "none") == 0) return KOLM_OK;
     kit_status status = ssh_agent_open(a->ssh, path, &a->agent, &why);

@@ -186,7 +186,7 @@ typedef struct reader {
     bool identities_only_set;
     /* Raw values, expanded at the end, when user and port are known. */
     kit_ssh_list identity_files, certificate_files, known_hosts;
-    char *host_name;
+    char *host_name, *identity_agent;
     bool proxy_jump_set;
 } reader;
 
@@ -326,6 +326,7 @@ static kit_status set_number(reader *r, bool port, const char *value, const plac
 static kit_status apply(reader *r, const char *key, const kit_ssh_list *values, const place *at, kolm_error_t *err) {
     const char *value = values->items[0];
     if (strcasecmp(key, "hostname") == 0) return set_once(&r->host_name, value, err);
+    if (strcasecmp(key, "identityagent") == 0) return set_once(&r->identity_agent, value, err);
     if (strcasecmp(key, "user") == 0) return set_once(&r->config->user, value, err);
     if (strcasecmp(key, "port") == 0) return set_number(r, true, value, at, err);
     if (strcasecmp(key, "connecttimeout") == 0) return set_number(r, false, value, at, err);
@@ -398,10 +399,9 @@ static kit_status read_line(reader *r, char *line, const place *at, int level, k
         status = note(r, at, "Match is skipped", err);
     } else if (status == KOLM_OK && values.count == 0) {
         /* ssh refuses a key without a value; which keys it knows is not for us to say, so only ours are refused. */
-        static const char *const ours[] = {"host",           "hostname",     "user",
-                                           "port",           "identityfile", "certificatefile",
-                                           "identitiesonly", "proxyjump",    "userknownhostsfile",
-                                           "connecttimeout", "include"};
+        static const char *const ours[] = {"host",         "hostname",           "user",           "port",
+                                           "identityfile", "certificatefile",    "identitiesonly", "identityagent",
+                                           "proxyjump",    "userknownhostsfile", "connecttimeout", "include"};
         for (size_t i = 0; i < sizeof ours / sizeof ours[0] && status == KOLM_OK; i++)
             if (strcasecmp(key, ours[i]) == 0) status = bad_line(err, at, "has a key without a value");
     } else if (status == KOLM_OK && strcasecmp(key, "host") == 0) {
@@ -526,9 +526,20 @@ static kit_status expand_list(const reader *r, const kit_ssh_list *raw, kit_ssh_
     return status;
 }
 
+/* A socket, "none", "SSH_AUTH_SOCK", or "$NAME" of the environment. */
+static kit_status finish_agent(reader *r, kolm_error_t *err) {
+    const char *value = r->identity_agent;
+    if (value == NULL || strcmp(value, "SSH_AUTH_SOCK") == 0) return KOLM_OK;
+    if (strcasecmp(value, "none") == 0) return kit_strdup("none", &r->config->identity_agent, err);
+    if (value[0] != '$') return expand(r, value, false, &r->config->identity_agent, err);
+    const char *set = secure_getenv(value + 1);
+    return kit_strdup(set != NULL && *set != '\0' ? set : "none", &r->config->identity_agent, err);
+}
+
 static kit_status finish(reader *r, kolm_error_t *err) {
     kit_ssh_config *config = r->config;
     KIT_TRY(expand(r, r->host_name != NULL ? r->host_name : "%h", true, &config->host_name, err));
+    KIT_TRY(finish_agent(r, err));
     KIT_TRY(expand_list(r, &r->identity_files, &config->identity_files, err));
     KIT_TRY(expand_list(r, &r->certificate_files, &config->certificate_files, err));
     return expand_list(r, &r->known_hosts, &config->known_hosts, err);
@@ -541,6 +552,7 @@ static kit_status end(reader *r, kit_status status, kolm_error_t *err) {
     ssh_list_free(&r->certificate_files);
     ssh_list_free(&r->known_hosts);
     free(r->host_name);
+    free(r->identity_agent);
     free(r->first_directory);
     return status;
 }
@@ -586,6 +598,7 @@ void kit_ssh_config_free(kit_ssh_config *config) {
     if (config == NULL) return;
     free(config->host_name);
     free(config->user);
+    free(config->identity_agent);
     ssh_list_free(&config->identity_files);
     ssh_list_free(&config->certificate_files);
     ssh_list_free(&config->proxy_jump);

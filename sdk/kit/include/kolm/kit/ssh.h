@@ -18,11 +18,11 @@
  * key was accepted; FAILED_PRECONDITION the host key is unknown, changed or revoked; DATA_LOSS the far side does not
  * speak the protocol; PERMISSION_DENIED, RESOURCE_EXHAUSTED, ALREADY_EXISTS of the far file system.
  *
- * What libssh2 1.10 (Debian 12) cannot: it signs with RSA keys by SHA-1 only, which OpenSSH 8.8 and later refuse. RSA keys of
- * ssh-agent and RSA files without a passphrase work nevertheless (by rsa-sha2-512, with servers of OpenSSH); encrypted RSA
- * files do not: the error says to use ssh-agent. It uses user certificates of ECDSA keys only, and no RSA host keys. No
- * version checks certificates of hosts: a host that has one shows its plain key, too, and a @cert-authority line alone
- * does not make that known, which the error says.
+ * What libssh2 1.10 (Debian 12) cannot: it signs with RSA keys by SHA-1 only, which OpenSSH 8.8 and later refuse. RSA
+ * keys of ssh-agent and RSA files without a passphrase work nevertheless (by rsa-sha2-512, with servers of OpenSSH);
+ * encrypted RSA files do not: the error says to use ssh-agent. It uses user certificates of ECDSA keys only, and no RSA
+ * host keys. No version checks certificates of hosts: a host that has one shows its plain key, too, and a
+ * @cert-authority line alone does not make that known, which the error says.
  */
 
 typedef struct kit_ssh kit_ssh;
@@ -40,7 +40,8 @@ typedef struct kit_ssh_options {
     size_t known_hosts_count;
     const char *const *identity_files; /* tried before those of the configuration, like ssh -i */
     size_t identity_file_count;
-    const char *agent_socket;    /* NULL: SSH_AUTH_SOCK (not where the process is set-uid); "none": no agent */
+    const char *
+        agent_socket; /* NULL: IdentityAgent, else SSH_AUTH_SOCK (not where the process is set-uid); "none": no agent */
     uint32_t connect_timeout_ms; /* for name, TCP, handshake and authentication of each hop together; 0: ConnectTimeout,
                                     else 15000 */
     uint32_t idle_timeout_ms;    /* nothing came from the far side for so long though something is due; 0: 60000 */

@@ -36,6 +36,7 @@ typedef struct kit_ssh_config {
         identity_files; /* in order, ~ and tokens expanded; "none" is dropped. Empty: the default names apply */
     kit_ssh_list certificate_files; /* likewise */
     bool identities_only;
+    char *identity_agent;       /* IdentityAgent, expanded: a socket, or "none"; NULL when not set or SSH_AUTH_SOCK */
     kit_ssh_list proxy_jump;    /* hops in the order of travel, as written; empty: direct */
     kit_ssh_list known_hosts;   /* UserKnownHostsFile; empty when not set */
     uint32_t connect_timeout_s; /* 0 when not set */
@@ -45,9 +46,9 @@ typedef struct kit_ssh_config {
 /* Reads what the configuration says about host, as ssh_config(5) of OpenSSH 9 has it: the first value wins
  * (IdentityFile and CertificateFile add up), Host patterns with *, ? and !, Include with ~, patterns and at most 16
  * levels (a relative name is beside the first file), "Key value", "Key=value", quotes, comments. Honoured keys:
- * HostName, User, Port, IdentityFile, CertificateFile, IdentitiesOnly, ProxyJump, UserKnownHostsFile, ConnectTimeout.
- * Tokens: %h in HostName; %% %d %h %n %p %r %u in the file names. Match blocks are skipped whole, and so are
- * ProxyCommand and HostKeyAlias, each with a note; other keys are ignored. path NULL: ~/.ssh/config, then
+ * HostName, User, Port, IdentityFile, CertificateFile, IdentitiesOnly, IdentityAgent, ProxyJump, UserKnownHostsFile,
+ * ConnectTimeout. Tokens: %h in HostName; %% %d %h %n %p %r %u in the file names. Match blocks are skipped whole, and
+ * so are ProxyCommand and HostKeyAlias, each with a note; other keys are ignored. path NULL: ~/.ssh/config, then
  * /etc/ssh/ssh_config, either of which may be absent; "none": no file; else that file, which must exist. ~ is HOME
  * where the process is not set-uid, else the home of the passwd entry. A file that belongs to neither root nor this
  * user, or that others may write, is refused, as ssh does. Errors name file and line. */
