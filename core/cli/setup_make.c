@@ -29,7 +29,6 @@ static void on_pip_line(void *user, const char *line) {
     const char *word = line + strspn(line, " ");
     if (strncmp(word, "Collecting ", 11) == 0) {
         if (w->report.step < w->report.total) w->report.step++;
-        w->report.phase = "fetching";
     } else if (strncmp(word, "Installing collected", 20) == 0) {
         w->report.step = 0;
         w->report.total = KOLM_UNKNOWN_COUNT;
@@ -62,11 +61,14 @@ static bool network_failed(const char *text) {
 }
 
 static kit_status pip_failed_missing(setup *s, const char *package, kolm_error_t *err) {
+    char remedy[512];
+    kit_format(remedy, sizeof remedy,
+               "add it: `pip download --require-hashes --only-binary :all: -d DIR -r %s` fills such a directory, on a "
+               "machine with the same system and Python",
+               s->lock.path);
     if (s->wheels)
-        return kit_fail(err, KOLM_E_NOT_FOUND,
-                        "add it: `pip download --require-hashes --only-binary :all: -r LOCK -d DIR` on a machine with "
-                        "the same Python and system fills such a directory",
-                        "%s has no wheel of %s for Python %s", s->wheels, package, s->version);
+        return kit_fail(err, KOLM_E_NOT_FOUND, remedy, "%s has no wheel of %s for Python %s", s->wheels, package,
+                        s->version);
     return kit_fail(err, KOLM_E_NOT_FOUND, "try another Python with --python PATH",
                     "there is no file of %s for Python %s on this machine", package, s->version);
 }
@@ -131,7 +133,8 @@ static kit_status make_venv(setup *s, kolm_error_t *err) {
     return status;
 }
 
-static size_t pip_words(const setup *s, const char *words[WORDS_MAX]) {
+/* newer: pip is the one of the lock. */
+static void pip_words(const setup *s, const char *requirements, bool newer, const char *words[WORDS_MAX]) {
     size_t n = 0;
     static const char *const always[] = {"install",
                                          "--require-hashes",
@@ -165,24 +168,20 @@ static size_t pip_words(const setup *s, const char *words[WORDS_MAX]) {
             words[n++] = s->lock.url[i];
         }
     }
+    if (newer) { /* of pip 25.1 */
+        words[n++] = "--resume-retries";
+        words[n++] = "10";
+    }
     words[n++] = "-r";
-    words[n++] = s->lock.path;
+    words[n++] = requirements;
     words[n] = NULL;
-    return n;
 }
 
-static kit_status install(setup *s, kolm_error_t *err) {
+static kit_status run_pip(setup *s, const char *requirements, bool newer, pip_watch *watch, kolm_error_t *err) {
     kit_buf python = {0}, said = {0};
     const char *words[WORDS_MAX];
     cJSON *answer = NULL;
-    pip_watch watch = {.context = s->context,
-                       .progress = {.label = "[setup]"},
-                       .report = {.struct_size = (uint32_t)sizeof watch.report,
-                                  .total = s->lock.pins,
-                                  .loss = NAN,
-                                  .tokens_per_second = NAN,
-                                  .phase = "fetching"}};
-    (void)pip_words(s, words);
+    pip_words(s, requirements, newer, words);
     kit_buf_fmt(&python, "%s/bin/python", s->venv);
     kit_status status = kit_buf_ok(&python, err);
     const cli_child_run run = {.python = kit_buf_text(&python),
@@ -190,15 +189,64 @@ static kit_status install(setup *s, kolm_error_t *err) {
                                .temporary = s->temporary,
                                .lock_fd = s->lock_fd,
                                .on_line = on_pip_line,
-                               .user = &watch};
+                               .user = watch};
     if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
-    cli_progress_end(s->context, &watch.progress);
+    cli_progress_end(s->context, &watch->progress);
     kolm_error_t ignored = KIT_ERROR_INIT;
     if (keep_log(s, &said, &ignored) != KOLM_OK) cli_warn(s->context, "%s", cli_safe(ignored.text));
     if (status == KOLM_OK && !answer) status = pip_failed(s, kit_buf_text(&said), err);
     cJSON_Delete(answer);
     kit_buf_free(&python);
     kit_buf_free(&said);
+    return status;
+}
+
+/* True for "pip==25.1" and above: the first that goes on with a download that broke off. */
+static bool can_resume(const char *line) {
+    const char *version = line + strlen("pip==");
+    char *end = NULL;
+    unsigned long major = strtoul(version, &end, 10);
+    unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+    return major > 25 || (major == 25 && minor >= 1);
+}
+
+/* The lines of the lock that pin pip itself; nothing when there are none. */
+static void pip_of_lock(const setup *s, kit_buf *out) {
+    const char *line = strstr(kit_buf_text(&s->lock.text), "\npip==");
+    while (line) {
+        line++;
+        size_t n = strcspn(line, "\n");
+        kit_buf_add(out, line, n);
+        kit_buf_char(out, '\n');
+        bool goes_on = n > 0 && line[n - 1] == '\\' && line[n] == '\n';
+        line = goes_on ? line + n : NULL;
+    }
+}
+
+/* An old pip holds a whole file in memory, several times over: what the lock says of pip is done first, and by that
+ * pip the rest. */
+static kit_status install(setup *s, kolm_error_t *err) {
+    kit_buf lines = {0};
+    char *path = NULL;
+    pip_watch watch = {.context = s->context,
+                       .progress = {.label = "[setup]"},
+                       .report = {.struct_size = (uint32_t)sizeof watch.report,
+                                  .total = 1,
+                                  .loss = NAN,
+                                  .tokens_per_second = NAN,
+                                  .phase = "fetching pip"}};
+    pip_of_lock(s, &lines);
+    bool newer = lines.length > 0;
+    kit_status status = kit_buf_ok(&lines, err);
+    if (status == KOLM_OK && newer) status = kit_path_join(s->partial, "pip.txt", &path, err);
+    if (status == KOLM_OK && newer) status = kit_write_file(path, 0600, lines.data, lines.length, err);
+    if (status == KOLM_OK && newer) status = run_pip(s, path, false, &watch, err);
+    watch.report.step = 0;
+    watch.report.total = s->lock.pins - (newer ? 1 : 0);
+    watch.report.phase = "fetching";
+    if (status == KOLM_OK) status = run_pip(s, s->lock.path, newer && can_resume(lines.data), &watch, err);
+    kit_buf_free(&lines);
+    free(path);
     return status;
 }
 

@@ -156,6 +156,23 @@ class Making(Case):
         self.assertIn("none; `kolm compute setup", self.kolm("compute", "info", NAME).out)
         self.assertIn("nothing to remove", self.kolm("compute", "setup", NAME, "--remove").out)
 
+    def test_pip_of_the_lock_comes_first(self):
+        bundled = [path for place in (os.path.join(os.path.dirname(importlib.util.find_spec("ensurepip").origin), "_bundled"), "/usr/share/python-wheels")
+                   if os.path.isdir(place) for path in (os.path.join(place, name) for name in os.listdir(place)) if os.path.basename(path).startswith("pip-")]
+        if not bundled:
+            self.skipTest("this Python brings no wheel of pip")
+        self.lock(shutil.copy(bundled[0], self.wheels), self.wheel(), hashes={"pip": "0" * 64})
+        log = os.path.join(self.partial, "pip.txt")
+        done = self.setup(code=None)
+        # A pip that is there already in this version is not fetched again.
+        self.assertIn(done.returncode, (0, 7), done.err)
+        if done.returncode == 7:
+            self.assertTrue(self.read(log).startswith(b"pip=="))
+            self.assertEqual(self.read(log).count(b"\n"), 2)
+        self.lock(os.path.join(self.wheels, os.path.basename(bundled[0])), self.wheel())
+        self.setup()
+        self.assertEqual(self.about()["packages"]["pip"], os.path.basename(bundled[0]).split("-")[1])
+
     def test_another_lock_replaces(self):
         self.lock(self.wheel())
         self.setup()

@@ -17,7 +17,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PYPI = "https://pypi.org/simple"
 LOCAL_BYTES = 192_000_000  # of a torch+cpu wheel, about
 TORCH, TRANSFORMERS, PEFT = "2.13.0", "5.23.0", "0.21.2"
-COMMON = ["transformers==" + TRANSFORMERS, "peft==" + PEFT, "tokenizers", "safetensors", "numpy"]
+# pip itself, which setup installs first: Debian 12's (23.0.1) needs 1.6 GB of memory to download what this one does with 0.6.
+PIP = "pip==26.3"
+COMMON = [PIP, "transformers==" + TRANSFORMERS, "peft==" + PEFT, "tokenizers", "safetensors", "numpy"]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 TAGS = tuple("cp" + version.replace(".", "") for version in PYTHONS)
 MAC, LINUX = ("darwin", "aarch64-apple-darwin"), ("linux", "x86_64-manylinux_2_36")
@@ -45,7 +47,7 @@ LOCKS = {
     },
     "local-mlx": {
         "summary": f"mlx 0.32.4, mlx-lm 0.32.2, transformers {TRANSFORMERS}",
-        "wants": ["mlx==0.32.4", "mlx-cpu==0.32.4 ; sys_platform == 'linux'", "mlx-lm==0.32.2", "transformers==" + TRANSFORMERS, "safetensors", "numpy"],
+        "wants": [PIP, "mlx==0.32.4", "mlx-cpu==0.32.4 ; sys_platform == 'linux'", "mlx-lm==0.32.2", "transformers==" + TRANSFORMERS, "safetensors", "numpy"],
         "platforms": [MAC, LINUX],
         "system": "linux darwin", "machine": "x86_64 aarch64 arm64", "index": [PYPI], "disk": 350_000_000,
         "notes": ["never tried on a Mac; on Linux this is mlx for processors and needs glibc 2.35"],
