@@ -171,6 +171,19 @@ class Process(unittest.TestCase):
         self.assertFalse(gone(pid))  # it has its time to give back what it rents
         self.assertTrue(select.select([handle], [], [], 60)[0], "it lives on")
 
+    def test_what_a_backend_started_ends_with_it(self):
+        # In a group of its own, as kolm's kit starts them; the caller is gone, and the plugin sleeps.
+        program = self.tree("forks-away")
+        caller = subprocess.Popen([program, "call", "forks-away"], env={"TMPDIR": self.dir}, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(caller.stdout.close)
+        left = next(int(line.split()[1]) for line in caller.stdout if line.startswith("log ") and line.split()[1].isdigit())
+        self.addCleanup(lambda: gone(left) or os.kill(left, signal.SIGKILL))
+        handle = os.pidfd_open(left)
+        self.addCleanup(os.close, handle)
+        caller.send_signal(signal.SIGKILL)
+        caller.wait()
+        self.assertTrue(select.select([handle], [], [], 60)[0], "it lives on")
+
     def test_by_hand(self):
         result = subprocess.run([HOST], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual(result.returncode, 2)

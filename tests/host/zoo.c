@@ -285,6 +285,9 @@ UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t 
     return KOLM_E_CANCELLED;
 #elif defined(ZOO_hang_slot) || defined(ZOO_forks)
     misbehave(host);
+#elif defined(ZOO_forks_away)
+    misbehave(host);
+    for (;;) pause(); /* whoever asks it to stop */
 #endif
     out_result->billed_micro_usd = 1234567;
     snprintf(out_result->device, sizeof out_result->device, "zoo device");

@@ -78,6 +78,8 @@ void child_audit_end(kit_buf *members); /* appends what was found to the last wo
 /* Moves fd up, out of the range that a careless plugin closes or reuses, close-on-exec. */
 int child_fd_high(int fd);
 kit_status child_fence(const child_request *request, int request_fd, kolm_error_t *err) KIT_MUST_USE;
+/* Before the end: when the caller has died nobody else will kill what the backend left in the session. */
+void child_end_if_orphaned(void);
 /* True once the user wants the call to stop, or the caller is gone. */
 bool child_cancelled(void);
 

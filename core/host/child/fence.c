@@ -6,7 +6,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/prctl.h>
@@ -18,6 +21,7 @@
 static int request_fd = -1;
 static unsigned last_resort;
 static volatile sig_atomic_t stop_wanted;
+static pid_t parent; /* 0: not known yet */
 
 int child_fd_high(int fd) {
     int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
@@ -26,9 +30,69 @@ int child_fd_high(int fd) {
     return high;
 }
 
+/* ---- The end of the session, from a signal handler: with nothing but system calls */
+#if defined(__linux__)
+/* The session of a process as proc(5) tells it, -1 when it has ended. */
+static long session_of(const char *number) {
+    char path[32] = "/proc/", text[512];
+    size_t n = strlen(number);
+    if (n > 12) return -1;
+    memcpy(path + 6, number, n);
+    memcpy(path + 6 + n, "/stat", 6);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0) close(fd);
+    if (got <= 0) return -1;
+    text[got] = '\0';
+    char *at = strrchr(text, ')'); /* the name before it may hold anything */
+    if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X') return -1;
+    at += 3;
+    for (int i = 0; i < 2; i++)
+        strtol(at, &at, 10); /* parent, group */
+    return strtol(at, NULL, 10);
+}
+
+/* Kills the others in this session once; true when there were any. */
+static bool kill_others(long own) {
+    static char entries[8192];
+    bool any = false;
+    long got;
+    int dir = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (dir >= 0 && (got = syscall(SYS_getdents64, dir, entries, sizeof entries)) > 0) {
+        for (long at = 0; at < got;) {
+            uint16_t length; /* struct linux_dirent64: inode, offset, length, type, name */
+            memcpy(&length, entries + at + 16, sizeof length);
+            const char *name = entries + at + 19;
+            at += length;
+            if (name[0] < '1' || name[0] > '9') continue;
+            long pid = strtol(name, NULL, 10);
+            if (pid == own || session_of(name) != own) continue;
+            any = true;
+            kill((pid_t)pid, SIGKILL);
+        }
+    }
+    if (dir >= 0) close(dir);
+    return any;
+}
+#endif
+
+/* Nobody is left to do it: children of the backend's may have groups of their own. */
+static void end_session(void) {
+#if defined(__linux__)
+    long own = (long)getpid();
+    for (int i = 0; i < 100 && getsid(0) == (pid_t)own && kill_others(own); i++)
+        (void)poll(NULL, 0, 1);
+#endif
+}
+
 static void on_alarm(int number) {
     (void)number;
+    end_session();
     kill(0, SIGKILL);
+}
+
+void child_end_if_orphaned(void) {
+    if (parent != 0 && getppid() != parent) end_session();
 }
 
 static void on_stop(int number) {
@@ -62,6 +126,7 @@ static void handle(int number, void (*handler)(int)) {
 
 kit_status child_fence(const child_request *request, int fd, kolm_error_t *err) {
     request_fd = child_fd_high(fd);
+    parent = (pid_t)request->parent;
     last_resort = (unsigned)(request->grace_ms / 1000) + LAST_RESORT_SECONDS;
     handle(SIGPIPE, SIG_IGN); /* a backend whose caller died still has to give back what it rented */
     handle(SIGTERM, on_stop);

@@ -94,6 +94,7 @@ _Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, const
     child_audit_end(&members);
     if (result) kit_buf_add(&members, kit_buf_text(result), result->length);
     child_reply_send("done", &members);
+    child_end_if_orphaned();
     /* Not exit: no destructor and no atexit function of a plugin may hang, or change what was said. */
     _exit(0);
 }
