@@ -477,6 +477,14 @@ class Files(Case):
         self.good("get", self.mine("up"), self.mine("down"), str(whole))
         self.same(blob, self.mine("down"))
 
+    def test_new_keys_on_the_way(self):
+        server = self.serve("RekeyLimit 4M")
+        blob, known = self.blob(24 << 20), self.know(server)
+        self.good("put", blob, self.mine("up"), server=server, known=known)
+        self.same(blob, self.mine("up"))
+        self.good("get", self.mine("up"), self.mine("down"), server=server, known=known)
+        self.same(blob, self.mine("down"))
+
     def test_ranges(self):
         blob = self.blob(1_000_000)
         out = self.good("get", blob, self.mine("part"), "1000", "70000")
