@@ -16,7 +16,8 @@
 #define RAW_MAX (4u << 20)
 #define NOISE_MAX (1u << 20) /* what a login shell may print before the far end speaks */
 #define READ_BYTES (256u << 10)
-#define SILENCE_MS 600000 /* an answer is due and nothing came; a link that is dead is found out by its keepalives */
+#define SILENCE_MS 600000   /* an answer is due and nothing came; a link that is dead is found out by its keepalives */
+#define BROKEN_OFF_MS 60000 /* in the middle of a frame */
 #define SLICE_MS 200
 #define PATIENCE_SECONDS 900
 #define FIRST_MS 5000
@@ -74,7 +75,7 @@ static kit_status gather(kit_ssh_job_remote *remote, size_t wanted, int64_t unti
     while (remote->in.length - remote->in_at < wanted) {
         int64_t now = kit_now_ms(), left = until_ms - now;
         size_t n = 0;
-        if (now - silent_since > SILENCE_MS)
+        if (now - silent_since > (remote->in.length > remote->in_at ? BROKEN_OFF_MS : SILENCE_MS))
             return broke(remote, kit_fail(err, KOLM_E_UNAVAILABLE, "", "%s fell silent", remote->settings.name));
         KIT_TRY(told_to_stop(remote, err));
         char *chunk = malloc(READ_BYTES);
