@@ -557,6 +557,8 @@ def keep(job, command, environment, grace, limit, told):
         try:
             write_whole(job.state_path, value)
             break
+        except FileNotFoundError:
+            break  # somebody removed the job
         except OSError:
             time.sleep(1)
     os._exit(0)

@@ -151,7 +151,10 @@ class Box:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
-        shutil.rmtree(self.dir, True)
+        end = time.monotonic() + 10  # a keeper may be writing its last words
+        while os.path.exists(self.dir) and time.monotonic() < end:
+            shutil.rmtree(self.dir, True)
+            time.sleep(0.01)
 
 
 def usable():
