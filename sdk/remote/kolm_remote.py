@@ -1088,30 +1088,40 @@ class Agent(object):
 
     def results(self, request):
         """The files that a job made, with their digests."""
-        job, files = self.job(request), []
-        if not job.exists():
-            raise Refused(NOT_FOUND, "job %s is not here" % job.name, "run the same command again")
-        names = []
-        for name in list_of(request, "names"):
-            path = os.path.join(job.work, safe_name(name))
-            if not os.path.islink(path) and os.path.isdir(path):
-                for where, dirs, leaves in os.walk(path):
-                    dirs.sort()
-                    names += [os.path.relpath(os.path.join(where, leaf), job.work) for leaf in sorted(leaves)]
-            elif os.path.lexists(path):
-                names.append(to_path(name))
-        for name in names:
-            path = os.path.join(job.work, name)
-            about = os.lstat(path)
-            text = os.fsencode(name).decode("utf-8", "surrogateescape")
-            if not stat.S_ISREG(about.st_mode) or not is_safe(text):
-                raise Refused(DATA_LOSS, "the job made %s, which is no file with a plain name" % ascii(text)[:200],
-                              "look at what the trainer wrote")
-            digest = digest_file(path)
-            if request.get("adopt") is True:
-                self.blobs.adopt(path, digest)
-            files.append({"name": text, "size": about.st_size, "sha256": digest})
-        return {"files": files}
+        job = self.job(request)
+        # Another connection may drop the job just now: what is gone halfway through would look like a job that made nothing.
+        held = lock(job.lock_path, True)
+        try:
+            if not job.exists():
+                raise Refused(NOT_FOUND, "job %s is not here" % job.name, "run the same command again")
+            names = [name for asked in list_of(request, "names") for name in self.below(job, asked)]
+            return {"files": [self.offer(job, name, request.get("adopt") is True) for name in names]}
+        finally:
+            os.close(held)
+
+    @staticmethod
+    def below(job, name):
+        """The file of that name, or all files of the directory, as paths below the job's."""
+        path = os.path.join(job.work, safe_name(name))
+        if os.path.islink(path) or not os.path.isdir(path):
+            return [to_path(name)] if os.path.lexists(path) else []
+        found = []
+        for where, dirs, leaves in os.walk(path):
+            dirs.sort()
+            found += [os.path.relpath(os.path.join(where, leaf), job.work) for leaf in sorted(leaves)]
+        return found
+
+    def offer(self, job, name, adopt):
+        path = os.path.join(job.work, name)
+        about = os.lstat(path)
+        text = os.fsencode(name).decode("utf-8", "surrogateescape")
+        if not stat.S_ISREG(about.st_mode) or not is_safe(text):
+            raise Refused(DATA_LOSS, "the job made %s, which is no file with a plain name" % ascii(text)[:200],
+                          "look at what the trainer wrote")
+        digest = digest_file(path)
+        if adopt:
+            self.blobs.adopt(path, digest)
+        return {"name": text, "size": about.st_size, "sha256": digest}
 
     def get(self, request):
         """Sends a file's bytes from an offset on, in frames with "more": true before the last."""

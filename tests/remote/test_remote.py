@@ -409,7 +409,7 @@ class Hostile(Case):
 
     def test_names_outside_the_directory(self):
         for name in ("../../escaped", "/tmp/escaped", "model/../../escaped", "model/a\\nb", "other", "model/" + "x" * 300):
-            self.lie('files.append({"name": text,', 'files.append({"name": "%s",' % name)
+            self.lie('return {"name": text,', 'return {"name": "%s",' % name)
             said = self.compile(code=5)
             self.assertIn("offers a result with a bad name", " ".join(said.split()))
         self.assertEqual(glob.glob(os.path.join(self.dir, "**", "escaped"), recursive=True), [])

@@ -307,12 +307,14 @@ static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd,
                             kolm_error_t *err) {
     bool more = true;
     kit_status status = KOLM_OK;
-    while (status == KOLM_OK && more) {
+    while (more) { /* to its end even when it cannot be written: what comes next belongs to another file */
         ssh_job_frame frame = {0};
-        status = ssh_job_receive(remote, INT64_MAX / 4, &frame, err);
-        if (status == KOLM_OK && (!kit_json_get_bool(frame.header, "more", &more) || at + frame.raw_length > w->size))
-            status = kit_fail(err, KOLM_E_DATA_LOSS, "look at that machine", "%s sends other bytes than it offered",
-                              remote->settings.name);
+        KIT_TRY(ssh_job_receive(remote, INT64_MAX / 4, &frame, err));
+        if (!kit_json_get_bool(frame.header, "more", &more) || at + frame.raw_length > w->size) {
+            ssh_job_frame_free(&frame);
+            return kit_fail(err, KOLM_E_DATA_LOSS, "look at that machine", "%s sends other bytes than it offered",
+                            remote->settings.name);
+        }
         if (status == KOLM_OK) status = kit_write_all(fd, frame.raw, frame.raw_length, err);
         at += frame.raw_length;
         tell(remote, c, frame.raw_length);
@@ -345,6 +347,22 @@ static uint64_t size_of(const char *path) {
     return stat(path, &about) == 0 ? (uint64_t)about.st_size : 0;
 }
 
+/* Reads the answers that are on their way, so that the next question gets its own: another kolm may have taken the
+ * results, and the files with them, just now, and then the job is asked for anew over the same link. */
+static void pass_over(kit_ssh_job_remote *remote, size_t answers) {
+    for (size_t i = 0; i < answers && !remote->broken; i++) {
+        bool more = true;
+        while (more && !remote->broken) {
+            ssh_job_frame frame = {0};
+            kolm_error_t ignored = KIT_ERROR_INIT;
+            if (ssh_job_receive(remote, INT64_MAX / 4, &frame, &ignored) != KOLM_OK ||
+                !kit_json_get_bool(frame.header, "more", &more))
+                more = false; /* a refusal is the whole answer */
+            ssh_job_frame_free(&frame);
+        }
+    }
+}
+
 static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *list, size_t count, kolm_error_t *err) {
     counter c = {.phase = "fetching"};
     size_t asked = 0;
@@ -367,6 +385,7 @@ static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *
             close(fd);
         }
         if (status == KOLM_OK) status = finish_file(remote, &list[i], err);
+        if (status == KOLM_E_NOT_FOUND && asked > i + 1) pass_over(remote, asked - i - 1);
     }
     return status;
 }
