@@ -95,10 +95,12 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
     return KOLM_OK;
 }
 
-/* Who made a model knows its format; the defaults of the user are about where to train. */
+/* Who made a model knows its format; the defaults of the user are about where to train. Only a local maker, though:
+ * what was made elsewhere is answered here, without a network, unless elsewhere is named. */
 static const char *maker_of(const pick_result *result, const cli_choose_options *options) {
     const pick_entry *entry = options->backend || !options->maker ? NULL : entry_of(result, options->maker);
-    bool usable = entry && entry->eligible && result->candidates[entry->candidate].available;
+    const pick_candidate *c = entry ? &result->candidates[entry->candidate] : NULL;
+    bool usable = entry && entry->eligible && c->available && strcmp(c->kind, "local") == 0;
     return usable ? options->maker : NULL;
 }
 

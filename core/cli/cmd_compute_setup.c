@@ -214,7 +214,7 @@ static void print_plan(setup *s) {
     }
     if (s->lock.disk_bytes)
         cli_print(context, LABEL "about %s when done\n", "disk", cli_bytes(size, sizeof size, s->lock.disk_bytes));
-    for (const char *line = kit_buf_text(&s->lock.notes); *line; line += strcspn(line, "\n") + 1) {
+    for (const char *line = kit_buf_text(&s->lock.notes); *line; line += strcspn(line, "\n"), line += *line == '\n') {
         char note[256];
         kit_format(note, sizeof note, "%.*s", (int)strcspn(line, "\n"), line);
         cli_print(context, LABEL "%s\n", "note", cli_safe(note));

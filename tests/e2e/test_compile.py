@@ -546,6 +546,14 @@ class Use(Case):
         self.assertEqual(list(json.loads(self.read(cache))["entries"]), ["test-word"])
         self.kolm("run", "--airgap", self.model, "billing")
 
+    def test_a_maker_that_is_elsewhere_is_not_asked(self):
+        """What was made on another machine is answered on this one."""
+        self.add_backend("test-word", kind="self-hosted")
+        self.tell("crash infer")
+        self.add_backend("test-other")
+        self.assertIn("billing", self.kolm("run", self.model, "billing").out)
+        self.assert_error(self.kolm("run", "--backend", "test-word", self.model, "billing", code=5), "crashed")
+
     def test_without_its_maker_another_one_is_looked_for(self):
         self.add_backend("test-other")
         for name in os.listdir(self.plugins):
