@@ -61,15 +61,16 @@ class Lines:
 
 
 class Trie:
-    """The label set as token sequences: what may come next."""
+    """The label set as token sequences: what may come next. depth: tokens of the longest."""
 
     def __init__(self, sequences):
-        self.root = {}
+        self.root, self.depth = {}, 0
         for label, ids in sequences:
             node = self.root
             for token in ids:
                 node = node.setdefault(token, {})
             node[None] = label
+            self.depth = max(self.depth, len(ids))
 
     @staticmethod
     def forced(node):
@@ -171,7 +172,7 @@ class Answerer:
         texts = [Text(self.trie.root if self.trie else None, self.tokenizer.eos_token_id) for _ in prompts]
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         past = None
-        for _ in range(self.meta["max_new_tokens"]):
+        for _ in range(self.trie.depth if self.trie else self.meta["max_new_tokens"]):  # a label is never half of one
             arguments = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": True}
             out = self.model(**arguments, past_key_values=past, logits_to_keep=1)
             past, logits = out.past_key_values, out.logits[:, -1].float()
@@ -236,8 +237,10 @@ class Text:
 def _question(line, number):
     try:
         row = json.loads(line)
+        if not isinstance(row["id"], str) or not isinstance(row["input"], str):
+            raise TypeError
         return row["id"], row["input"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise TrainerError(DATA_LOSS, f"input line {number} is not a question", "each line is {\"id\",\"input\"}") from None
 
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 
 _NAME = "state.safetensors"
 
@@ -38,12 +39,5 @@ def load(directory, fingerprint):
 
 
 def remove(directory):
-    for name in (_NAME, _NAME + ".tmp"):
-        try:
-            os.remove(os.path.join(directory, name))
-        except FileNotFoundError:
-            pass
-    try:
-        os.rmdir(directory)
-    except OSError:
-        pass
+    """All of it: a writer that was killed may have left a file of another name."""
+    shutil.rmtree(directory, ignore_errors=True)

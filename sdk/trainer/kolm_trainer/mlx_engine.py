@@ -12,7 +12,7 @@ from .answer import Text, Trie, read_meta, stream
 from .base import look, task_of
 from .encode import Rendering, encode_causal
 from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED, TrainerError, cancelled
-from .train import Training, context_of
+from .train import Training, context_of, label_set
 
 _STATE = "state.safetensors"
 
@@ -100,7 +100,7 @@ class MlxTraining(Training):
             raise TrainerError(UNIMPLEMENTED, "the mlx engine trains LoRA adapters only", "leave method to lora")
         models.quiet()
         self.tokenizer = models.load_tokenizer(self.base.path)
-        self.labels = sorted({output for _, _, output in self.job.rows()}) if self.job.labels else []
+        self.labels = label_set(self.job)
         self.unit = _Unit()
         self._encode()
         self._load()
@@ -192,6 +192,7 @@ class MlxTraining(Training):
         self.scaler = None
         self.step, self.best, self.best_step, self.since_best = 0, None, 0, 0
         self.best_loss = self.best_right = None
+        self.evaluated = 0
         self.work = self
         self.fingerprint = self.job.fingerprint(VERSION, self.mx.__version__, "mlx", self.method)
         self._resume()
@@ -209,7 +210,7 @@ class MlxTraining(Training):
         tensors.update({"optimizer." + n: v for n, v in tree_flatten(self.optimizer.state) if hasattr(v, "shape")})
         if self.best is not None:
             tensors.update({"best." + n: v for n, v in self.best.items()})
-        state = {"step": self.step, "best_step": self.best_step, "since_best": self.since_best, "best_loss": self.best_loss}
+        state = {"step": self.step, "evaluated": self.evaluated, "best_step": self.best_step, "since_best": self.since_best, "best_loss": self.best_loss}
         path = os.path.join(directory, _STATE)
         self.mx.save_safetensors(path + ".tmp.safetensors", tensors,
                                  metadata={"fingerprint": self.fingerprint, "state": json.dumps(state)})
@@ -235,7 +236,7 @@ class MlxTraining(Training):
         self.optimizer.state = tree_unflatten(list(part("optimizer.").items()))
         self.best = part("best.") or None
         self.step, self.best_step, self.since_best = state["step"], state["best_step"], state["since_best"]
-        self.best_loss = state["best_loss"]
+        self.best_loss, self.evaluated = state["best_loss"], state["evaluated"]
         events.log("info", f"going on from step {self.step} of {self.total}")
 
     # ---- Leaving it
@@ -331,7 +332,7 @@ class MlxAnswerer:
             text = text[:int(len(text) * min(0.95, self.limit / len(ids)))]
             ids = self.rendering.prompts([text])[0]
         cache, said = make_prompt_cache(self.model), Text(self.trie.root if self.trie else None, self.tokenizer.eos_token_id)
-        for _ in range(self.meta["max_new_tokens"]):
+        for _ in range(self.trie.depth if self.trie else self.meta["max_new_tokens"]):
             if events.stopping():
                 raise cancelled()
             logits = self.model(mx.array([ids]), cache=cache)[0, -1].astype(mx.float32)

@@ -10,6 +10,7 @@ from . import job as jobs
 from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, TrainerError
 
 META = "kolm_trainer.json"
+_HEADS = ("classifier", "score", "pre_classifier", "head", "bert.pooler", "pooler", "roberta.pooler", "electra.pooler", "deberta.pooler")
 
 
 def quiet():
@@ -41,7 +42,7 @@ def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     arguments = {"local_files_only": True, "trust_remote_code": False, "dtype": unit.dtype,
-                 "use_safetensors": not base.pickled}
+                 "use_safetensors": not base.pickled, "ignore_mismatched_sizes": True}  # _check_loaded names what does not fit
     if four_bit:
         arguments["quantization_config"] = _four_bit(unit)
         arguments["device_map"] = {"": unit.torch}
@@ -74,13 +75,11 @@ def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):
 def _check_loaded(base, task, info):
     """transformers fills what it does not find with random numbers; a base with holes would be trained on noise."""
     missing = sorted(info.get("missing_keys", ()))
-    if task == "classify":
-        missing = [k for k in missing if not k.startswith(("classifier", "score", "pre_classifier", "head", "bert.pooler", "pooler",
-                                                           "roberta.pooler", "electra.pooler", "deberta.pooler"))]
-    mismatched = info.get("mismatched_keys", ())
+    mismatched = sorted(str(m[0] if isinstance(m, (tuple, list)) else m) for m in info.get("mismatched_keys", ()))
+    if task == "classify":  # the head is new, whatever the base had
+        missing, mismatched = ([k for k in keys if not k.startswith(_HEADS)] for keys in (missing, mismatched))
     if mismatched:
-        name = sorted(str(m[0] if isinstance(m, (tuple, list)) else m) for m in mismatched)[0]
-        raise TrainerError(INVALID_ARGUMENT, f"the weights in {base.path} do not fit its config.json: {name} has another shape",
+        raise TrainerError(INVALID_ARGUMENT, f"the weights in {base.path} do not fit its config.json: {mismatched[0]} has another shape",
                            "get the base again")
     if missing:
         raise TrainerError(INVALID_ARGUMENT,
@@ -204,8 +203,11 @@ def _save_adapter(model, directory):
 
 def read_meta(job):
     try:
-        return json.loads(job.model_file(META))
-    except ValueError as e:
+        meta = json.loads(job.model_file(META))
+        if not isinstance(meta, dict):
+            raise ValueError("it is not an object")
+        return meta
+    except (ValueError, RecursionError) as e:
         raise TrainerError(DATA_LOSS, f"{META} of the artifact cannot be read: {e}", "get the artifact again") from None
 
 

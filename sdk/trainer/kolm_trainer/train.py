@@ -84,7 +84,7 @@ class Training:
         self.group = Group(self.device.name)
         self.unit = devices.Unit(self.device, self.options.dtype, self.options.deterministic, self.threads, self.group.rank)
         self.tokenizer = models.load_tokenizer(self.base.path)
-        self.labels = sorted({output for _, _, output in self.job.rows()}) if self.job.labels else []
+        self.labels = label_set(self.job)
         self._encode()
         self._load()
         self._plan()
@@ -100,10 +100,10 @@ class Training:
     def _encode(self):
         events.progress("reading", 0, None)
         self.max_length = self._max_length()
+        if len(self.labels) == 1:
+            raise TrainerError(INVALID_ARGUMENT, "all training rows have the same output, so there is nothing to learn",
+                               "add rows with at least one other output")
         if self.task == "classify":
-            if len(self.labels) < 2:
-                raise TrainerError(INVALID_ARGUMENT, "all training rows have the same output, so there is nothing to learn",
-                                   "add rows with at least one other output")
             self.rendering = None
             numbers = {label: i for i, label in enumerate(self.labels)}
             self.rows = encode_classify(self.job.rows(), self.tokenizer, numbers, self.max_length)
@@ -213,6 +213,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.unit.torch.type) if self.unit.dtype_name == "fp16" else None
         self.step, self.best, self.best_step, self.since_best = 0, None, 0, 0
         self.best_loss = self.best_right = None
+        self.evaluated = 0
         self.fingerprint = self.job.fingerprint(VERSION, torch.__version__, self.device.name, self.method)
         self._resume()
 
@@ -220,7 +221,7 @@ class Training:
         import torch
 
         found = checkpoint.load(self.job.path("checkpoint"), self.fingerprint)
-        if found is None:
+        if found is None or not self._whole(*found):
             return
         state, tensors = found
         with torch.no_grad():
@@ -235,10 +236,21 @@ class Training:
         if any(name.startswith("best.") for name in tensors):
             self.best = {name: tensors["best." + name] for name in self.parameters}
         self.step, self.best_step, self.since_best = state["step"], state["best_step"], state["since_best"]
-        self.best_loss, self.best_right = state["best_loss"], state["best_right"]
+        self.best_loss, self.best_right, self.evaluated = state["best_loss"], state["best_right"], state["evaluated"]
         if self.scaler is not None and state.get("scale"):
             self.scaler.load_state_dict(state["scale"])
         events.log("info", f"going on from step {self.step} of {self.total}")
+
+    def _whole(self, state, tensors):
+        """Whether a checkpoint of this job has all that is needed; one that was damaged is as good as none."""
+        if not isinstance(state, dict) or not {"step", "evaluated", "best_step", "since_best", "best_loss", "best_right"} <= state.keys():
+            return False
+        kinds = {kind: [tensors.get(kind + name) for name in self.parameters] for kind in ("now.", "first.", "second.", "best.")}
+        shapes = [p.shape for p in self.parameters.values()]
+        if any(t is not None and t.shape != shape for found in kinds.values() for t, shape in zip(found, shapes)):
+            return False
+        absent = {kind: [t is None for t in found] for kind, found in kinds.items()}
+        return not any(absent["now."]) and absent["first."] == absent["second."] and any(absent["best."]) == all(absent["best."])
 
     def save_checkpoint(self):
         if not self.group.first:
@@ -251,8 +263,9 @@ class Training:
                 tensors["first." + name], tensors["second." + name] = state["exp_avg"], state["exp_avg_sq"]
             if self.best is not None:
                 tensors["best." + name] = self.best[name]
-        state = {"step": self.step, "best_step": self.best_step, "since_best": self.since_best, "best_loss": self.best_loss,
-                 "best_right": self.best_right, "scale": self.scaler.state_dict() if self.scaler else None}
+        state = {"step": self.step, "evaluated": self.evaluated, "best_step": self.best_step, "since_best": self.since_best,
+                 "best_loss": self.best_loss, "best_right": self.best_right,
+                 "scale": self.scaler.state_dict() if self.scaler else None}
         checkpoint.save(self.job.path("checkpoint"), self.fingerprint, state, tensors)
         self.saved_at = time.monotonic()
 
@@ -362,7 +375,7 @@ class Training:
         self.saved_at = began
         events.metric("trainer.setup_seconds", began - self.began)
         order, epoch = None, None
-        while self.step < self.total:
+        while not self._evaluated_enough() and self.step < self.total:
             if self.step // self.steps_per_epoch != epoch:
                 epoch = self.step // self.steps_per_epoch
                 order = batches.epoch_batches(self.work.lengths, self.train_rows, self.batch, self.job.seed, epoch)
@@ -372,18 +385,20 @@ class Training:
             rate = tokens / max(1e-9, time.monotonic() - began)
             events.progress("training", self.step, self.total, loss, rate)
             self._check_loss(loss)
+            if stop or (self.step < self.total and time.monotonic() - self.saved_at > _CHECKPOINT_SECONDS):
+                self.save_checkpoint()
             if stop:
-                self.save_checkpoint()
                 raise cancelled()
-            last = self.step == self.total
-            if last or self.step % self.evaluate_every == 0:
-                self.evaluate()
-                if not last and self.options.patience and self.since_best >= self.options.patience:
-                    break
-            if not last and time.monotonic() - self.saved_at > _CHECKPOINT_SECONDS:
-                self.save_checkpoint()
         self._tell_speed(began, rate)
         return self.step < self.total
+
+    def _evaluated_enough(self):
+        """Evaluates when it is time, which it also is after a checkpoint that was made before. True: nothing improves."""
+        last = self.step == self.total
+        if self.evaluated != self.step and (last or self.step % self.evaluate_every == 0):
+            self.evaluate()
+            self.evaluated = self.step
+        return not last and bool(self.options.patience) and self.since_best >= self.options.patience
 
     def _check_loss(self, loss):
         if self.scaler is None and not math.isfinite(loss):
@@ -472,6 +487,11 @@ def threshold_for(seen, target):
         if right / count >= target:
             best = confidence
     return best
+
+
+def label_set(job):
+    """The outputs when they form a closed set; rows with an empty output are left out, so it is no label."""
+    return sorted({output for _, _, output in job.rows() if output.strip()}) if job.labels else []
 
 
 def context_of(config, tokenizer):
