@@ -9,6 +9,7 @@ turns, as ratios of medians. The machine may be busy, so processor seconds stand
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -93,17 +94,21 @@ def timed(words):
     return lines, first, time.monotonic() - began, used
 
 
+def used_by(first, total, used):
+    return {"first_step_seconds": first, "total_seconds": total, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024}
+
+
 def kolm(python, job):
     shutil.rmtree(os.path.join(job, "model"), True)
     lines, first, total, used = timed([python, "-s", "-B", TRAINER, "train", "--job", job, "--device", "cpu", "--threads", str(THREADS)])
     metrics = {event["name"]: event["value"] for event in map(json.loads, lines) if event["event"] == "metric"}
     return {"tokens_per_second": metrics["trainer.tokens_per_second"], "loop_seconds": metrics["trainer.loop_seconds"],
-            "first_step_seconds": first, "total_seconds": total, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024}
+            **used_by(first, total, used)}
 
 
 def plain(python, job, base, epochs, rate):
-    lines, _, _, _ = timed([python, os.path.join(HERE, "trainer_plain.py"), job, base, str(THREADS), str(BATCH), str(epochs), str(rate)])
-    return json.loads(lines[-1])
+    lines, first, total, used = timed([python, os.path.join(HERE, "trainer_plain.py"), job, base, str(THREADS), str(BATCH), str(epochs), str(rate)])
+    return {**json.loads(lines[-1]), **used_by(first, total, used)}
 
 
 def median(results, key):
@@ -116,16 +121,20 @@ def compare(name, python, rows, base, rounds, more):
         job = os.path.join(work, "job")
         write_job(job, rows, base, {"epochs": str(epochs), "batch": str(BATCH), "learning_rate": str(rate), "valid": "0", "warmup": "0", **more})
         ours, theirs = [], []
-        for _ in range(rounds):
-            theirs.append(plain(python, job, base, epochs, rate))
-            ours.append(kolm(python, job))
+        for number in range(rounds):
+            for first in (True, False) if number % 2 else (False, True):  # no side always meets a cold cache
+                if first:
+                    theirs.append(plain(python, job, base, epochs, rate))
+                else:
+                    ours.append(kolm(python, job))
         lines, _, _, _ = timed([python, "-c", BARE, TRAINER, job, str(THREADS)])
     print("%s, %d rows, %d epochs, batch %d, %d threads, medians of %d" % (name, len(rows), epochs, BATCH, THREADS, rounds))
     for key, text, better in (("tokens_per_second", "tokens a second", "higher"), ("cpu_seconds", "processor seconds, all", "lower"),
                               ("first_step_seconds", "seconds to the first step", "lower"), ("peak_mib", "peak MiB", "lower"),
                               ("total_seconds", "seconds, all", "lower")):
         a, b = median(ours, key), median(theirs, key)
-        print("  %-28s kolm %9.2f   plain %9.2f   ratio %.2f (%s is better)" % (text, a, b, a / b, better))
+        print("  %-28s kolm %9.2f   plain %9.2f   ratio %.2f (%s is better)   all: %s | %s" % (
+            text, a, b, a / b, better, " ".join("%.1f" % r[key] for r in ours), " ".join("%.1f" % r[key] for r in theirs)))
     outside = [1 - r["loop_seconds"] / r["total_seconds"] for r in ours]
     print("  share outside the loop       kolm %8.0f %%   plain %8.0f %%" % (
         100 * statistics.median(outside), 100 * statistics.median(1 - r["loop_seconds"] / r["total_seconds"] for r in theirs)))
@@ -141,7 +150,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with open(arguments.data, encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file][:arguments.rows]
+        rows = [json.loads(line) for line in file]
+    random.Random(1).shuffle(rows)  # files are often sorted by label
+    rows = rows[:arguments.rows]
     compare("classification on " + os.path.basename(arguments.base.rstrip("/")), arguments.python, rows, arguments.base, arguments.rounds, {})
     with tempfile.TemporaryDirectory(prefix="kolm-bench-") as base:
         subprocess.run([arguments.python, "-c", MAKE_CAUSAL, TRAINER, base], check=True, stderr=subprocess.DEVNULL)

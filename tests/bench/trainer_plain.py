@@ -3,11 +3,9 @@
 trainer.py. Prints one JSON object."""
 import json
 import os
-import resource
 import sys
 import time
 
-began = time.time()
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 import torch  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
@@ -38,10 +36,12 @@ model = get_peft_model(model, LoraConfig(task_type=task, r=16, lora_alpha=32, ta
 
 
 class First(TrainerCallback):
-    at = None
+    told = False
 
     def on_step_end(self, *_arguments, **_more):
-        First.at = First.at or time.time()
+        if not First.told:
+            print('{"phase":"training"}', flush=True)  # what the bench waits for, of both
+        First.told = True
 
 
 class Rows(torch.utils.data.Dataset):
@@ -61,8 +61,5 @@ start = time.time()
 trainer.train()
 loop = time.time() - start
 model.save_pretrained(out)
-used = resource.getrusage(resource.RUSAGE_SELF)
 tokens = sum(len(row["input_ids"]) for row in encoded) * epochs
-print(json.dumps({"tokens_per_second": tokens / loop, "loop_seconds": loop, "first_step_seconds": First.at - began,
-                  "total_seconds": time.time() - began, "cpu_seconds": used.ru_utime + used.ru_stime,
-                  "peak_mib": used.ru_maxrss / 1024}))
+print(json.dumps({"tokens_per_second": tokens / loop, "loop_seconds": loop}))
