@@ -423,21 +423,21 @@ def started_at(pid):
     return processes().get(pid, (0, 0, 0, 0))[3]
 
 
-def marked(pid, job):
-    """True when the environment of a process of ours names the job."""
+def marked(pid, mark):
+    """True when the environment of a process of ours has the mark of a job."""
     try:
         with open("/proc/%d/environ" % pid, "rb") as file:
-            return b"KOLM_REMOTE_JOB=" + job.encode("ascii") in file.read().split(b"\0")
+            return b"KOLM_REMOTE_JOB=" + mark.encode("ascii") in file.read().split(b"\0")
     except OSError:
         return False
 
 
-def tree_of(job, roots, session):
-    """Everything below roots, in the session, or with the job's name in its environment; neither roots nor this process."""
+def tree_of(mark, roots, session):
+    """Everything below roots, in the session, or with the job's mark in its environment; neither roots nor this process."""
     table = processes()
     found, grew = set(roots), True
     for pid in table:
-        if (session and table[pid][2] == session) or marked(pid, job):
+        if (session and table[pid][2] == session) or marked(pid, mark):
             found.add(pid)
     while grew:
         more = {pid for pid in table if table[pid][0] in found} - found
@@ -446,7 +446,7 @@ def tree_of(job, roots, session):
     return [pid for pid in found if pid in table and pid not in roots and pid != os.getpid()]
 
 
-def end_tree(job, roots, session):
+def end_tree(mark, roots, session):
     """Kills until nothing is left."""
     for _ in range(200):
         if session:
@@ -454,7 +454,7 @@ def end_tree(job, roots, session):
                 os.killpg(session, signal.SIGKILL)
             except OSError:
                 pass
-        left = tree_of(job, roots, session)
+        left = tree_of(mark, roots, session)
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -478,6 +478,11 @@ class Job(object):
 
     def exists(self):
         return os.path.exists(os.path.join(self.dir, "spec.json"))
+
+    def mark(self):
+        """What its processes are known by: this job and no other. The same may be asked below another directory, by another box in
+        a container, or anew while the keeper of a removed job still cleans up; all those have the same name."""
+        return "%s.%s" % (self.name, read_json(os.path.join(self.dir, "spec.json")).get("mark", ""))
 
     def state(self):
         """{"state": absent, created, running, done or lost, ...}"""
@@ -506,7 +511,7 @@ class Job(object):
 
 def keep(job, command, environment, grace, limit, told):
     """The keeper: starts the job's program, waits for its end, and says what became of it. Never returns."""
-    reason = {"why": ""}
+    reason, mark = {"why": ""}, environment["KOLM_REMOTE_JOB"]
     value = {"state": "running", "keeper": os.getpid(), "started": int(time.time())}
     try:
         # Orphans of the job come to this process instead of to init, so that they are found.
@@ -523,7 +528,7 @@ def keep(job, command, environment, grace, limit, told):
         def stop(number, frame):
             del frame
             if number == signal.SIGALRM and reason["why"]:
-                end_tree(job.name, [os.getpid()], child.pid)
+                end_tree(mark, [os.getpid()], child.pid)
                 return
             reason["why"] = reason["why"] or ("deadline" if number == signal.SIGALRM else "cancelled")
             try:
@@ -545,7 +550,7 @@ def keep(job, command, environment, grace, limit, told):
                 status = ended
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        end_tree(job.name, [os.getpid()], child.pid)
+        end_tree(mark, [os.getpid()], child.pid)
         value.update(state="done", ended=int(time.time()), why=reason["why"],
                      exit=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
                      signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
@@ -924,7 +929,7 @@ class Agent(object):
             base = os.path.join(self.base, "trees", text_of(request, "base", NAME_ID)) if request.get("base") else None
             self.own_paths(os.path.join(temporary, "work"), job.work, base)
             write_whole(os.path.join(temporary, "spec.json"), {"files": len(files), "created": int(time.time()),
-                                                               "about": str(request.get("about", ""))[:200]})
+                                                               "mark": os.urandom(8).hex(), "about": str(request.get("about", ""))[:200]})
             shutil.rmtree(job.dir, ignore_errors=True)
             os.rename(temporary, job.dir)
             sync_dir(os.path.dirname(job.dir))
@@ -981,7 +986,7 @@ class Agent(object):
                 raise Refused(INVALID_ARGUMENT, "the environment of start is not what it should be")
             for key, value in given.items():
                 environment[to_path(key)] = self.words(job, [value])[0]
-        environment["KOLM_REMOTE_JOB"] = job.name
+        environment["KOLM_REMOTE_JOB"] = job.mark()
         command = self.words(job, list_of(request, "command"))
         if not command or not os.path.isabs(command[0]):
             raise Refused(INVALID_ARGUMENT, "the program of start is not an absolute path")
@@ -1016,7 +1021,7 @@ class Agent(object):
         value = read_json(job.state_path)
         child, started = value.get("child", 0), value.get("child_started", 0)
         session = child if child and started and started_at(child) == started else 0
-        end_tree(job.name, [], session)
+        end_tree(job.mark(), [], session)
 
     def status(self, request):
         return self.job(request).summary()

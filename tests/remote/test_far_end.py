@@ -430,6 +430,19 @@ class Jobs(Case):
         state, events = far.follow(ID)
         self.assertEqual((state["exit"], events), (0, b"done\n"))
 
+    def test_the_same_job_below_another_directory_is_another_one(self):
+        """A user may have two directories on one machine, and a machine may see into its containers."""
+        far, other = self.far(), self.far(env={"XDG_CACHE_HOME": os.path.join(self.home, "other")})
+        wait = script("import signal;print('up',flush=True);signal.pause()")
+        for end in (far, other):
+            end.make(ID, {}, wait)
+            self.assertEqual(end.ask("follow", job=ID, since=0, wait_ms=20000).raw, b"up\n")
+        far.ask("cancel", job=ID)
+        self.assertEqual(other.ask("status", job=ID)["state"], "running")
+        child = other.ask("status", job=ID)["child"]
+        self.assertTrue(alive(child))
+        self.assertEqual(other.ask("cancel", job=ID)["why"], "cancelled")
+
     def test_two_start_the_same_job(self):
         ends = [self.far() for _ in range(4)]
         entry = ends[0].upload({"a": b"x"})

@@ -33,10 +33,10 @@ static void asking_free(asking *a) {
     ssh_job_program_free(&a->program);
 }
 
-static void say(const kit_ssh_job_remote *remote, const char *text, const char *word) {
+static void say(const kit_ssh_job_remote *remote, uint32_t level, const char *text, const char *word) {
     char line[400];
     kit_format(line, sizeof line, "%s: %s%s", remote->settings.name, text, word);
-    remote->host->log(remote->host->user, KOLM_LOG_INFO, line);
+    remote->host->log(remote->host->user, level, line);
 }
 
 /* ---- What is asked */
@@ -140,13 +140,13 @@ static kit_status create(kit_ssh_job_remote *remote, asking *a, bool *out_again,
     *out_again = attached && !a->before && ended && exit_code != 0;
     if (!attached) a->outcome = (ssh_job_outcome){.error = KIT_ERROR_INIT};
     if (attached && !a->before)
-        say(remote,
+        say(remote, KOLM_LOG_INFO,
             ended && exit_code == 0 ? "this was done there before"
             : ended                 ? "this was begun there before: going on"
                                     : "this runs there already: following it",
             "");
     else if (!attached)
-        say(remote, "runs it with ", a->program.name);
+        say(remote, KOLM_LOG_INFO, "runs it with ", a->program.name);
     a->before = true;
     ssh_job_frame_free(&answer);
     return KOLM_OK;
@@ -201,7 +201,7 @@ static void leave(kit_ssh_job_remote *remote, const asking *a, kit_status status
 }
 
 static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, kolm_error_t *err) {
-    say(remote, "the connection was lost, connecting again: ", err->text);
+    say(remote, KOLM_LOG_WARNING, "the connection was lost, connecting again: ", err->text);
     *err = (kolm_error_t)KIT_ERROR_INIT;
     kit_status status = ssh_job_connect(remote, true, err);
     if (status != KOLM_OK && a->before)
