@@ -218,6 +218,18 @@ class Shells(Case):
                     tried.append(shell)
         self.assertGreaterEqual(len(tried), 2)
 
+    @unittest.skipUnless(os.path.exists("/bin/busybox"), "no busybox here")
+    def test_a_box_of_busybox(self):
+        """Nothing there but BusyBox and Python 3, as on a small appliance."""
+        tools = os.path.join(self.box.dir, "tools")
+        os.mkdir(tools)
+        subprocess.check_call(["/bin/busybox", "--install", "-s", tools])
+        os.symlink("/usr/bin/python3", os.path.join(tools, "python3"))
+        self.box.configure("/bin/busybox sh", "PATH=%s; export PATH" % tools)
+        self.box.restart()
+        self.compile()
+        self.assertEqual(self.artifact(), self.local())
+
     def test_a_box_without_python(self):
         self.box.configure(before="PATH=/nonexistent; export PATH")
         self.box.restart()
