@@ -199,7 +199,9 @@ static kit_status fill_settings(const settings *s, box *b, kolm_error_t *err) {
                                  .identity_files = b->identities,
                                  .identity_file_count = b->identity_file[0] != '\0' ? 1 : 0,
                                  .connect_timeout_ms = (uint32_t)connect * 1000,
-                                 .idle_timeout_ms = (uint32_t)idle * 1000};
+                                 .idle_timeout_ms = (uint32_t)idle * 1000,
+                                 /* Three may be late before a link counts as dead: not later than it was asked for. */
+                                 .keepalive_seconds = idle > 0 && idle < 4 ? 1 : (uint32_t)idle / 4};
     return kit_ssh_target_parse(b->host, &out->ssh.target, err);
 }
 

@@ -57,9 +57,10 @@ class Box:
         self.configure(shell, before, lines)
         self.start()
 
-    def know(self, key, port=None):
+    def know(self, key, *ports):
         with open(key + ".pub") as file, open(self.known, "w") as out:
-            out.write("[127.0.0.1]:%d %s\n" % (port or self.port, " ".join(file.read().split()[:2])))
+            words = " ".join(file.read().split()[:2])
+            out.write("".join("[127.0.0.1]:%d %s\n" % (port, words) for port in ports or [self.port]))
 
     def configure(self, shell="", before="", lines=(), home=None):
         home = home or self.home

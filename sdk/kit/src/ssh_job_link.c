@@ -18,6 +18,8 @@
 #define READ_BYTES (256u << 10)
 #define SILENCE_MS 600000   /* an answer is due and nothing came; a link that is dead is found out by its keepalives */
 #define BROKEN_OFF_MS 60000 /* in the middle of a frame */
+#define CONNECT_MS 15000    /* when no time to connect is set */
+#define STARTS 4            /* times as long a login shell and Python may take */
 #define SLICE_MS 200
 #define PATIENCE_SECONDS 900
 #define FIRST_MS 5000
@@ -219,10 +221,18 @@ static kit_status explain(kit_ssh_job_remote *remote, kit_status status, kolm_er
 /* Skips what a login shell prints, up to the line that is the marker. */
 static kit_status find_marker(kit_ssh_job_remote *remote, const char *marker, kolm_error_t *err) {
     char line[36];
+    uint32_t connect = remote->settings.ssh.connect_timeout_ms;
+    int64_t limit = (int64_t)(connect > 0 ? connect : CONNECT_MS) * STARTS, until = kit_now_ms() + limit;
     kit_format(line, sizeof line, "\n%s\n", marker);
     for (size_t wanted = 34;; wanted = remote->in.length + 1) {
         bool there;
-        KIT_TRY(gather(remote, wanted, INT64_MAX / 2, &there, err));
+        KIT_TRY(gather(remote, wanted, until, &there, err));
+        if (!there)
+            return broke(remote, kit_fail(err, KOLM_E_DEADLINE_EXCEEDED,
+                                          "look at what the login shell of that machine starts, or raise "
+                                          "connect_timeout_seconds",
+                                          "%s let kolm in, and then its login shell started nothing within %lld s",
+                                          remote->settings.name, (long long)(limit / 1000)));
         const char *found = memmem(remote->in.data, remote->in.length, line, 34);
         if (found != NULL) {
             remote->in_at = (size_t)(found - remote->in.data) + 34;

@@ -196,6 +196,7 @@ static kit_status check_limits(kit_ssh *ssh, int64_t now, int64_t since, kolm_er
     if (since == INT64_MAX && limit < alive) limit = alive;
     if (ssh->deadline_ms == 0 && now - from > limit) {
         ssh->spent = true;
+        ssh->failed_errno = ETIMEDOUT; /* for whoever asks once more */
         return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "check the network and the host, then run the command again",
                         "%s was silent for %lld s during %s", ssh->label, (long long)(now - from) / 1000, ssh->stage);
     }

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A line to a server that knows how many bytes went each way, and at a chosen one of them breaks, falls silent or waits."""
+import contextlib
+import socket
+import threading
+
+UP, DOWN = "up", "down"
+
+
+class Line:
+    """Passes what comes on its port to another. When `at` bytes (of all connections together) went `way`, it does `then`, once:
+    "cut" ends that connection; "still" leaves it open and passes nothing more, either way; "hold" passes nothing on it until go(). each: to every connection, by its
+    own count, not once."""
+
+    def __init__(self, target, at=None, way=UP, then="cut", each=False):
+        self.target, self.at, self.way, self.then, self.each = target, at, way, then, each
+        self.passed = {UP: 0, DOWN: 0}
+        self.pieces = {UP: [0], DOWN: [0]}  # how much had passed after each piece: where messages begin and end
+        self.connections = []  # {UP: bytes, DOWN: bytes}, in the order they came
+        self.tripped, self.going, self.closing = threading.Event(), threading.Event(), threading.Event()
+        self.guard = threading.Lock()
+        self.sockets, self.threads = [], []
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(16)
+        self.port = self.listener.getsockname()[1]
+        self.begin(self.accept)
+
+    def begin(self, what, *arguments):
+        self.threads.append(threading.Thread(target=what, args=arguments, daemon=True))
+        self.threads[-1].start()
+
+    def accept(self):
+        while not self.closing.is_set():
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                client.close()
+                continue
+            for s in (client, server):
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sockets += [client, server]
+            still, count = threading.Event(), {UP: 0, DOWN: 0}
+            self.connections.append(count)
+            self.begin(self.copy, client, server, UP, still, count)
+            self.begin(self.copy, server, client, DOWN, still, count)
+
+    def take(self, way, length, count):
+        """How many of so many bytes go before the place; None when it is not among them."""
+        with self.guard:
+            before = count[way] if self.each else self.passed[way]
+            again = self.each or not self.tripped.is_set()
+            if way == self.way and self.at is not None and again and before <= self.at < before + length:
+                self.tripped.set()
+                length = self.at - before
+                self.passed[way] += length
+                return length
+            self.passed[way] += length
+            self.pieces[way].append(self.passed[way])
+            return None
+
+    def copy(self, source, sink, way, still, count):
+        with contextlib.suppress(OSError):
+            while True:
+                data = source.recv(65536)
+                if not data:
+                    break
+                if still.is_set():
+                    self.closing.wait()
+                    break
+                first = self.take(way, len(data), count)
+                if first is not None:
+                    sink.sendall(data[:first])
+                    data = data[first:]
+                    if self.then == "cut":
+                        break
+                    if self.then == "still":
+                        still.set()
+                        self.closing.wait()
+                        break
+                    self.going.wait()
+                    self.passed[way] += len(data)
+                sink.sendall(data)
+                count[way] += len(data) + (first or 0)
+        for s in (source, sink):
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+
+    def go(self):
+        self.going.set()
+
+    def stop(self):
+        self.closing.set()
+        self.going.set()
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for s in self.sockets:
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(5)
+        for s in self.sockets:
+            s.close()

@@ -1,0 +1,320 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""kolm with remote-ssh while everything around it fails: kills, cuts at every message, restarts, disks, clocks, servers that hang."""
+import contextlib
+import glob
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import box as boxes  # noqa: E402
+import test_remote as remote  # noqa: E402
+from line import DOWN, UP, Line  # noqa: E402
+
+ROOT = os.geteuid() == 0
+
+
+class Case(remote.Case):
+    def line(self, *what, **more):
+        """kolm's way to the box from now on."""
+        line = Line(self.box.port, *what, **more)
+        self.addCleanup(line.stop)
+        self.box.know(self.box.host_key, line.port)
+        self.env["KOLM_REMOTE_HOST"] = "%s@127.0.0.1:%d" % (boxes.USER, line.port)
+        return line
+
+    def empty(self):
+        shutil.rmtree(self.box.base, True)
+
+    def finish(self, process, code=0):
+        said = process.communicate(timeout=120)[0].decode("utf-8", "replace")
+        self.assertEqual(process.returncode, code, said)
+        return " ".join(said.split())
+
+    def mount(self, path, *options):
+        if not ROOT:
+            self.skipTest("mounts need root")
+        os.makedirs(path, exist_ok=True)
+        if subprocess.call(["mount", "-t", "tmpfs", *options, "none", path], stderr=subprocess.DEVNULL) != 0:
+            self.skipTest("no mounts here")
+        self.addCleanup(self.unmount, path)
+
+    def unmount(self, path):
+        self.wait_for(lambda: subprocess.call(["umount", path], stderr=subprocess.DEVNULL) == 0)
+
+
+class Kills(Case):
+    KILLS = 50
+
+    def there(self):
+        """How far the job is on the box, for the tally."""
+        states = glob.glob(os.path.join(self.box.base, "jobs", "*", "state.json"))
+        if states:
+            return "job " + remote_state(states[0])
+        if glob.glob(os.path.join(self.box.base, "jobs", "*", "spec.json")):
+            return "job made"
+        if not os.path.isdir(self.box.base):
+            return "nothing there"
+        return "before or after the jobs" if glob.glob(os.path.join(self.box.base, "trees", "*")) else "sending the engine"
+
+    def test_fifty_instants(self):
+        """Killed at instants that are spread over the whole job; each time the next command must finish it, with the right bytes."""
+        seed = int(os.environ.get("KOLM_TEST_SEED", "20"))
+        draw = random.Random(seed)
+        here = self.local()
+        whole = {}
+        for cold in (True, False):
+            begun = remote.time.monotonic()
+            self.compile()
+            whole[cold] = remote.time.monotonic() - begun
+        slots = list(range(self.KILLS))
+        draw.shuffle(slots)
+        tally, tries = {}, 0
+        while slots and tries < 4 * self.KILLS:
+            tries += 1
+            cold = tries % 4 == 0
+            if cold:
+                self.empty()
+            process = self.start(*self.compile_words())
+            try:
+                process.wait(whole[cold] * (slots[0] + draw.random()) / self.KILLS)
+                process.communicate()
+                continue  # it was faster: that was no kill
+            except subprocess.TimeoutExpired:
+                pass
+            where = self.there()
+            # The terminal takes the whole group with it, an out-of-memory killer takes kolm alone.
+            (os.killpg if tries % 2 else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+            process.stdout.close()
+            if process.returncode != -signal.SIGKILL:
+                continue
+            slots.pop(0)
+            tally[where] = tally.get(where, 0) + 1
+            self.compile()
+            self.assertEqual(self.artifact(), here)
+            os.unlink(os.path.join(self.dir, "out", "router-1.0.0.kolm"))
+        print("seed %d: %d kills in %d tries: %s" % (seed, self.KILLS - len(slots), tries, json.dumps(tally, sort_keys=True)), flush=True)
+        self.assertEqual(slots, [])
+        self.assertGreaterEqual(len(tally), 2)
+        self.assertEqual(glob.glob(os.path.join(self.box.base, "jobs", "*")), [])
+
+
+def remote_state(path):
+    try:
+        with open(path) as file:
+            return json.load(file).get("state", "?")
+    except (OSError, ValueError):
+        return "?"
+
+
+class Cuts(Case):
+    def places(self, line, way, most):
+        """Where messages begin, and their middles; evenly drawn when there are many."""
+        ends = sorted(set(line.pieces[way]))
+        places = ends[:-1] + [(a + b) // 2 for a, b in zip(ends, ends[1:]) if b - a > 1]
+        places.sort()
+        return places if len(places) <= most else [places[i * len(places) // most] for i in range(most)]
+
+    def through(self, at, way, then, folder, here, **settings):
+        line = self.line(at, way, then)
+        self.set(**settings)
+        try:
+            self.compile(folder=folder)
+            self.assertEqual(self.artifact(folder), here)
+            return line.tripped.is_set()
+        finally:
+            line.stop()
+
+    def at_each(self, way, then, most, **settings):
+        here = self.local()
+        self.compile()
+        line = self.line()
+        self.compile()
+        line.stop()
+        places = self.places(line, way, most)
+        tripped = 0
+        for at in places:
+            with self.subTest(way=way, at=at, of=line.passed[way]):
+                tripped += self.through(at, way, then, "cut", here, **settings)
+        print("%s, %s: %d of %d places, %d messages" % (then, way, tripped, len(places), len(line.pieces[way]) - 1), flush=True)
+        self.assertGreater(tripped, len(places) * 3 // 4)  # the last may not be reached: how often is asked depends on the time
+
+    def test_cut_upward(self):
+        self.at_each(UP, "cut", 24)
+
+    def test_cut_downward(self):
+        self.at_each(DOWN, "cut", 24)
+
+    def test_cut_while_the_engine_is_sent(self):
+        here = self.local()
+        line = self.line()
+        self.compile()
+        line.stop()
+        for part in range(1, 5):
+            self.empty()
+            with self.subTest(part=part):
+                self.assertTrue(self.through(line.connections[0][UP] * part // 5, UP, "cut", "cold", here))
+
+    def test_silence_upward(self):
+        self.at_each(UP, "still", 5, idle_timeout_seconds=1, connect_timeout_seconds=1)
+
+    def test_silence_downward(self):
+        self.at_each(DOWN, "still", 5, idle_timeout_seconds=1, connect_timeout_seconds=1)
+
+
+class Hangs(Case):
+    """A server that stops at a stage of the way in, and leaves the connection open: kolm gives up, and says where it was."""
+
+    def setUp(self):
+        super().setUp()
+        self.set(connect_timeout_seconds=1, idle_timeout_seconds=1, patience_seconds=1)
+
+    def test_each_message_of_the_handshake(self):
+        line = self.line()
+        self.compile()
+        line.stop()
+        self.empty()
+        # Up to where the first large thing goes to the server: our program, with which the handshake is over.
+        first = next(a for a, b in zip(line.pieces[UP], line.pieces[UP][1:]) if b - a > 20000)
+        places = [place for place in sorted(set(line.pieces[UP])) if place <= first]
+        lines = [Line(self.box.port, at, UP, "still", each=True) for at in places]
+        for line in lines:
+            self.addCleanup(line.stop)
+        self.box.know(self.box.host_key, *(line.port for line in lines))
+        processes = []
+        for line in lines:  # all at once: each of them waits most of the time
+            self.env["KOLM_REMOTE_HOST"] = "%s@127.0.0.1:%d" % (boxes.USER, line.port)
+            processes.append(self.start(*self.compile_words(), folder="hang%d" % line.port))
+        stages = set()
+        for at, process in zip(places, processes):
+            with self.subTest(at=at):
+                said = self.finish(process, 5)
+                self.assertRegex(said, "did not finish (the )?[a-z ]+ in time|was silent for|timed out|started nothing within")
+                stages.update(word for word in ("the handshake", "the authentication", "the start of a session", "its work") if word in said)
+        self.assertGreaterEqual(len(places), 8)
+        self.assertEqual(len(stages), 4, stages)
+        self.assertFalse(os.path.exists(self.box.base))
+
+    def test_a_login_shell_that_does_not_get_anywhere(self):
+        self.box.configure(before="sleep 600")
+        self.box.restart()
+        said = " ".join(self.compile(code=5).split())
+        self.assertIn("login shell", said)
+
+    @unittest.skipUnless(ROOT, "only root's sshd runs a command for keys")
+    def test_keys_that_are_looked_up_for_ever(self):
+        self.box.configure(lines=["AuthorizedKeysCommand /bin/sleep 600", "AuthorizedKeysCommandUser nobody"])
+        with open(os.path.join(self.box.dir, "authorized"), "w"):
+            pass
+        self.box.restart()
+        said = " ".join(self.compile(code=5).split())
+        self.assertIn("in time", said)
+
+
+class Restarts(Case):
+    """The server goes and comes back, and with it every connection, while the line holds still at a place that is known."""
+
+    def restart_at(self, at, way):
+        line = self.line(at, way, "hold")
+        process = self.start(*self.compile_words(), folder="restarted")
+        self.wait_for(line.tripped.is_set)
+        self.box.restart()
+        line.go()
+        self.finish(process)
+        self.assertEqual(self.artifact("restarted"), self.local())
+        self.assertGreaterEqual(len(line.connections), 3)  # training, training again, answering
+        line.stop()
+
+    def test_while_it_uploads(self):
+        self.restart_at(1 << 20, UP)
+
+    def test_while_it_runs(self):
+        go = self.slow()
+        process = self.start(*self.compile_words())
+        self.wait_for(lambda: len(self.runs()) == 1)
+        self.box.restart()
+        go()
+        self.finish(process)
+        self.assertEqual(len(self.runs()), 2)
+        self.assertEqual(self.artifact(), self.local())
+
+    def test_while_it_downloads(self):
+        line = self.line()
+        self.compile()
+        line.stop()
+        # The last that comes on the first connection is the model, and that is most of it.
+        self.restart_at(line.connections[0][DOWN] * 3 // 4, DOWN)
+
+
+class Disks(Case):
+    def far_disk(self, size):
+        disk = os.path.join(self.box.dir, "disk")
+        self.mount(disk, "-o", "size=%d,mode=0700" % size)
+        self.set(dir=disk)
+        return disk
+
+    @staticmethod
+    def fill(disk):
+        path = os.path.join(disk, "filler")
+        with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * 4096)
+        return path
+
+    def test_it_fills_up_while_the_engine_is_sent(self):
+        disk = self.far_disk(64 << 20)
+        line = self.line(1 << 20, UP, "hold")
+        process = self.start(*self.compile_words())
+        self.wait_for(line.tripped.is_set)
+        filler = self.fill(disk)
+        line.go()
+        said = self.finish(process, 5)
+        self.assertIn("No space left on device", said)
+        self.assertIn("make room there", said)
+        os.unlink(filler)
+        line.stop()
+        self.line()
+        self.set(dir=disk)
+        self.compile()
+        self.assertEqual(self.artifact(), self.local())
+
+    def test_it_fills_up_while_the_job_runs(self):
+        disk = self.far_disk(64 << 20)
+        go = self.slow()
+        self.set(dir=disk, kolm=os.path.join(self.box.dir, "kolm"))
+        process = self.start(*self.compile_words())
+        self.wait_for(lambda: len(self.runs()) == 1)
+        filler = self.fill(disk)
+        go()
+        # The keeper waits for room to write down how it ended.
+        self.wait_for(lambda: not self.children())
+        os.unlink(filler)
+        said = self.finish(process, 5)
+        self.assertIn("No space left on device", said)
+        self.compile()
+        self.assertEqual(self.artifact(), self.local())
+
+    def children(self):
+        table = boxes.processes()
+        return [pid for pid in self.runs() if pid in table]
+
+    def test_a_home_that_is_read_only(self):
+        self.mount(self.box.home, "-o", "size=1m")
+        subprocess.check_call(["mount", "-o", "remount,ro", self.box.home])
+        said = " ".join(self.compile(code=5).split())
+        self.assertIn("Read-only file system", said)
+        self.assertIn("backends.remote-ssh.dir", said)
+        self.set(dir=os.path.join(self.box.dir, "elsewhere"))
+        self.compile()
+        self.assertEqual(self.artifact(), self.local())
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]] + sys.argv[3:])
