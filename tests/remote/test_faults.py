@@ -81,11 +81,14 @@ class Kills(Case):
             cold = tries % 4 == 0
             if cold:
                 self.empty()
+            begun = remote.time.monotonic()
             process = self.start(*self.compile_words())
             try:
                 process.wait(whole[cold] * (slots[0] + draw.random()) / self.KILLS)
                 process.communicate()
-                continue  # it was faster: that was no kill
+                whole[cold] = remote.time.monotonic() - begun  # it was faster: that was no kill, but the measure of the next
+                slots.append(slots.pop(0))
+                continue
             except subprocess.TimeoutExpired:
                 pass
             where = self.there()
