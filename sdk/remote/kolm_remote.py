@@ -815,7 +815,7 @@ class Agent(object):
 
     def room(self, needed):
         if self.free() < needed + ROOM_LEFT:
-            self.prune({"verb": "prune", "older_seconds": NEEDED_SECONDS})
+            self.prune({"verb": "prune", "older_seconds": NEEDED_SECONDS}, self.blobs.trusted)
         free = self.free()
         if free < needed + ROOM_LEFT:
             raise Refused(RESOURCE_EXHAUSTED, "%s there has %d MB free, and %d MB are needed" %
@@ -1189,9 +1189,9 @@ class Agent(object):
                 total += about.st_blocks * 512 // max(about.st_nlink, 1)
         return total
 
-    def prune(self, request):
-        """Removes finished jobs, and blobs, trees and parts, that were of no use for so many seconds."""
-        before, limit = self.used(), time.time() - count_of(request, "older_seconds")
+    def prune(self, request, kept=()):
+        """Removes finished jobs, and blobs, trees and parts, that were of no use for so many seconds; not the blobs in kept."""
+        before, limit = self.used(), count_of(request, "older_seconds")
         jobs = 0
         for name in os.listdir(os.path.join(self.base, "jobs")):
             path = os.path.join(self.base, "jobs", name)
@@ -1200,28 +1200,28 @@ class Agent(object):
             if held is not None:
                 try:
                     state = job.state()
-                    if state["state"] != "running" and max(state.get("ended", 0), self.changed(path)) <= limit:
+                    if state["state"] != "running" and min(self.since(state.get("ended", 0)), self.age(path)) >= limit:
                         self.forget(path)
                         remove(job.lock_path)
                         jobs += 1
-                    elif state["state"] != "running" and os.path.isdir(path + ".new") and self.changed(path + ".new") <= limit:
+                    elif state["state"] != "running" and os.path.isdir(path + ".new") and self.age(path + ".new") >= limit:
                         self.forget(path + ".new")
                 finally:
                     os.close(held)
-            elif name.endswith(".new") and self.changed(path) <= limit and not os.path.isdir(path[:-4]):
+            elif name.endswith(".new") and self.age(path) >= limit and not os.path.isdir(path[:-4]):
                 self.forget(path)
         running = any(job["state"] == "running" for job in self.jobs(request)["jobs"])
         for name in [] if running else os.listdir(os.path.join(self.base, "trees")):
             path = os.path.join(self.base, "trees", name)
-            if self.changed(path) <= limit:
+            if self.age(path) >= limit:
                 self.forget(path)
         for where, _, leaves in os.walk(self.blobs.dir):
             for leaf in leaves:
-                if self.changed(os.path.join(where, leaf)) <= limit:
+                if leaf not in kept and self.age(os.path.join(where, leaf)) >= limit:
                     remove(os.path.join(where, leaf))
         for name in os.listdir(self.blobs.parts_dir):
             path = os.path.join(self.blobs.parts_dir, name)
-            held = lock(path, False) if self.changed(path) <= limit else None
+            held = lock(path, False) if self.age(path) >= limit else None
             if held is not None:
                 remove(path)
                 os.close(held)
@@ -1230,20 +1230,28 @@ class Agent(object):
     def prune_old(self):
         mark = os.path.join(self.base, "pruned")
         try:
-            if os.path.exists(mark) and time.time() - os.stat(mark).st_mtime < LOOK_SECONDS:
+            age = self.age(mark)
+            if 0 <= age < LOOK_SECONDS:
                 return
             os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
             os.utime(mark)
+            if age >= KEPT_SECONDS:
+                return  # the clock was put right, or nobody came for long: who comes now may have come for what looks old
             self.prune({"verb": "prune", "older_seconds": KEPT_SECONDS})
         except OSError:
             pass  # a full disk is told when there is something to write
 
     @staticmethod
-    def changed(path):
+    def since(when):
+        """Seconds between then and now. What is dated from the future was so by a clock that was wrong: that far off, it is old too."""
+        return abs(time.time() - when)
+
+    def age(self, path):
+        """Seconds since it was of use; -1: it is not there."""
         try:
-            return os.lstat(path).st_mtime
+            return self.since(os.lstat(path).st_mtime)
         except OSError:
-            return time.time()
+            return -1
 
     def look(self, request):
         return probe(self.base, to_path(request.get("python") or ""), to_path(request.get("kolm") or ""), request.get("cards", True) is True)

@@ -495,17 +495,55 @@ class Jobs(Case):
         job["model_files"][0]["name"] = "../../x"
         self.refused(far.try_ask("create", job=OTHER, files=far.upload({"job.json": json.dumps(job).encode()})), 3)
 
+    def looked(self, days):
+        """It was looked so many days from now for what may go."""
+        when = time.time() + days * 86400
+        os.utime(self.path("pruned"), (when, when))
+
     def test_what_was_of_no_use_for_long_goes(self):
         far = self.far()
         far.upload({"a": b"old"})
         old = self.path("blobs", sha(b"old")[:2], sha(b"old"))
         os.utime(old, (1, 1))
-        os.utime(self.path("pruned"), (1, 1))
         far.upload({"b": b"new"})
+        self.looked(-2)
         with FarEnd(self.home):
             pass
         self.assertFalse(os.path.exists(old))
         self.assertTrue(os.path.exists(self.path("blobs", sha(b"new")[:2], sha(b"new"))))
+
+    def test_what_is_dated_from_the_future_goes_too(self):
+        """A clock that was years ahead, and was put right: that is no reason to keep things for years, or not to look at all."""
+        far = self.far()
+        far.upload({"a": b"old", "b": b"ahead"})
+        old, ahead = (self.path("blobs", sha(data)[:2], sha(data)) for data in (b"old", b"ahead"))
+        later = time.time() + 5 * 31536000
+        os.utime(old, (1, 1))
+        os.utime(ahead, (later, later))
+        # Nobody was here for years, or the clock was put right: what came home to be found then is not removed at once.
+        for days in (5 * 365, -5 * 365):
+            self.looked(days)
+            with FarEnd(self.home):
+                pass
+            self.assertTrue(os.path.exists(old) and os.path.exists(ahead))
+            self.assertLess(abs(os.stat(self.path("pruned")).st_mtime - time.time()), 86400)
+        self.looked(-2)
+        with FarEnd(self.home):
+            pass
+        self.assertFalse(os.path.exists(old))
+        self.assertFalse(os.path.exists(ahead))
+        far.make(ID, {"a": b"one"}, script("print(1)"))
+        far.follow(ID)
+        os.utime(self.path("jobs", ID), (later, later))
+        self.assertEqual(far.ask("prune", older_seconds=0)["jobs"], 1)
+
+    def test_what_was_just_sent_stays_whatever_the_clock_of_the_disk_says(self):
+        """A file server's clock is not this machine's: room is made, but not out of what this connection sent for its job."""
+        far = self.far()
+        files = far.upload({"a": b"just sent"})
+        os.utime(self.path("blobs", files[0]["sha256"][:2], files[0]["sha256"]), (1, 1))
+        self.refused(far.try_ask("have", blobs=[{"sha256": "0" * 64, "size": 1 << 50}]), 8)
+        far.ask("create", job=ID, files=files)
 
     def test_housekeeping(self):
         far = self.far()

@@ -308,6 +308,29 @@ class Disks(Case):
         table = boxes.processes()
         return [pid for pid in self.runs() if pid in table]
 
+    def test_a_quota(self):
+        """The disk says that it has room, and then not a byte more may be written."""
+        if not ROOT or shutil.which("mkfs.btrfs", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
+            self.skipTest("a disk with a quota needs root and btrfs-progs")
+        image, disk = os.path.join(self.box.dir, "image"), os.path.join(self.box.dir, "disk")
+        with open(image, "wb") as file:
+            file.truncate(256 << 20)
+        os.mkdir(disk)
+        subprocess.check_call(["mkfs.btrfs", "-q", image], stdout=subprocess.DEVNULL)
+        if subprocess.call(["mount", "-o", "loop", image, disk], stderr=subprocess.DEVNULL) != 0:
+            self.skipTest("this kernel or container mounts no btrfs")
+        self.addCleanup(self.unmount, disk)
+        os.chmod(disk, 0o700)
+        subprocess.check_call(["btrfs", "quota", "enable", disk])
+        subprocess.check_call(["btrfs", "qgroup", "limit", "2M", disk])
+        self.set(dir=disk)
+        said = " ".join(self.compile(code=5).split())
+        self.assertIn("Disk quota exceeded", said)
+        self.assertIn("make room there", said)
+        subprocess.check_call(["btrfs", "qgroup", "limit", "none", disk])
+        self.compile()
+        self.assertEqual(self.artifact(), self.local())
+
     def test_a_home_that_is_read_only(self):
         self.mount(self.box.home, "-o", "size=1m")
         subprocess.check_call(["mount", "-o", "remount,ro", self.box.home])
@@ -317,6 +340,71 @@ class Disks(Case):
         self.set(dir=os.path.join(self.box.dir, "elsewhere"))
         self.compile()
         self.assertEqual(self.artifact(), self.local())
+
+
+class Clocks(Case):
+    """A machine whose clock is years off: right for its own files, and put right while something of kolm's is there."""
+
+    def clock(self, offset):
+        library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
+        if library is None:
+            self.skipTest("faketime is not installed")
+        self.box.configure(before="export LD_PRELOAD=%s FAKETIME=%s" % (library, offset) if offset else "")
+        self.box.restart()
+
+    def shift(self, years):
+        """What the box wrote with the wrong clock is dated by it."""
+        for folder, names, files in os.walk(self.box.base):
+            for path in [folder] + [os.path.join(folder, name) for name in files]:
+                about = os.lstat(path)
+                os.utime(path, (about.st_atime + years * 31536000, about.st_mtime + years * 31536000))
+
+    def test_years_off(self):
+        here = self.local()
+        for offset in ("-5y", "+5y"):
+            with self.subTest(offset=offset):
+                self.clock(offset)
+                self.compile(folder=offset)
+                self.compile(folder=offset)
+                self.assertEqual(self.artifact(offset), here)
+                self.empty()
+
+    def test_put_right_while_nobody_is_connected(self):
+        """The job runs on, or has ended: nothing that it did is taken for old and removed."""
+        here = self.local()
+        for years, ended in ((-5, False), (5, False), (-5, True), (5, True)):
+            with self.subTest(years=years, ended=ended):
+                self.clock("%+dy" % years)
+                go = self.slow()
+                before = len(self.runs())
+                process = self.start(*self.compile_words(), folder="run%d" % years)
+                self.wait_for(lambda: len(self.runs()) == before + 1)
+                self.box.stop()
+                if ended:
+                    go()
+                    state, = glob.glob(os.path.join(self.box.base, "jobs", "*", "state.json"))
+                    self.wait_for(lambda: remote_state(state) == "done")
+                self.shift(years)
+                self.clock(None)
+                go()
+                self.finish(process)
+                self.assertEqual(len(self.runs()), before + 2)
+                self.assertEqual(self.artifact("run%d" % years), here)
+                os.unlink(os.path.join(self.box.dir, "go"))
+                self.empty()
+
+    def test_put_right_between_two_jobs(self):
+        here = self.local()
+        for years in (-5, 5):
+            with self.subTest(years=years):
+                self.clock("%+dy" % years)
+                self.set(keep=True)
+                self.compile(folder="first")
+                self.shift(years)
+                self.clock(None)
+                self.compile(folder="second")
+                self.assertEqual(self.artifact("second"), here)
+                self.empty()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SSH transport against OpenSSH's server: host keys, keys, jumps, programs, files, cuts, hangs, garbage."""
 import getpass
+import glob
 import hashlib
 import os
 import random
@@ -295,6 +296,27 @@ class Certificates(Case):
         self.certify(self.user_key, "20200101:20200102")
         err = self.bad("UNAUTHENTICATED", "facts", key=self.user_key, server=self.server, known=self.server_known)
         self.assertIn("expired on 2020-01-0", err)
+
+    def test_clock_of_this_side(self):
+        """Whether a certificate is good now is for the server to say: this machine's clock may be wrong."""
+        library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
+        with open(TOOL, "rb") as file:
+            if library is None or SLOW > 1 or b"__asan_init" in file.read():
+                self.skipTest("needs faketime, and no sanitizer or valgrind")
+        self.certify(self.user_key, "-5m:+1h")
+        for offset in ("-3y", "+3y"):
+            self.good("facts", key=self.user_key, server=self.server, known=self.server_known, environment={"LD_PRELOAD": library, "FAKETIME": offset})
+        self.certify(self.user_key, "20200101:20200102")
+        self.bad("UNAUTHENTICATED", "facts", key=self.user_key, server=self.server, known=self.server_known,
+                 environment={"LD_PRELOAD": library, "FAKETIME": "2020-01-01 12:00:00"})
+
+    def test_revoked_by_the_server(self):
+        revoked = write(self.mine("revoked"), read(self.user_key + ".pub") + read(self.key + ".pub"))
+        server = self.serve("TrustedUserCAKeys " + self.authority + ".pub", "RevokedKeys " + revoked)
+        known = self.know(server)
+        self.certify(self.user_key, "-5m:+1h")
+        self.assertIn("refused", self.bad("UNAUTHENTICATED", "facts", key=self.user_key, server=server, known=known))
+        self.assertIn("refused", self.bad("UNAUTHENTICATED", "facts", server=server, known=known))
 
     def test_ed25519(self):
         key = keygen(self.mine("ed"))
