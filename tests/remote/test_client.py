@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The near end of remote jobs alone (remote-job) against a real sshd: very many files, a very large one, and a far end that talks rubbish."""
+import filecmp
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import box as boxes  # noqa: E402
+from far_end import BOOTSTRAP  # noqa: E402
+
+os.umask(0o022)
+HERE = os.path.dirname(os.path.abspath(__file__))
+CLIENT = os.path.abspath(sys.argv[1])
+WHY_NOT = boxes.usable()
+SANITIZED = b"__asan_init" in open(CLIENT, "rb").read()
+MEGABYTE = 1 << 20
+
+# A kolm "there" that gives its base model back as what it made.
+MIRROR = """#!/usr/bin/python3
+import json, os, sys
+if sys.argv[1:] == ["--version"]:
+    print("kolm 9.9.9")
+    sys.exit()
+work = sys.argv[-1]
+with open(os.path.join(work, "job.json")) as file:
+    base = json.load(file)["options"]["base"]["path"]
+os.mkdir(os.path.join(work, "model"))
+for name in sorted(os.listdir(base)):
+    os.link(os.path.join(base, name), os.path.join(work, "model", name))
+with open(os.path.join(work, "result.json"), "w") as file:
+    file.write("{}")
+print('{"event":"result","device":"mirror","toolchain":"none"}')
+"""
+
+
+def roomy(place):
+    return os.path.isdir(place) and os.access(place, os.W_OK) and shutil.disk_usage(place).free > 1 << 30
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        # The usual place for temporary files may be small and in memory; that is right for many files, and not for large ones.
+        memory = "large" not in self.id() and roomy("/dev/shm")
+        self.dir = tempfile.mkdtemp(prefix="kolm-client-", dir="/dev/shm" if memory else os.path.dirname(CLIENT))
+        self.addCleanup(self.remove)
+        self.kolm = os.path.join(self.dir, "kolm")
+        with open(self.kolm, "w") as file:
+            file.write(MIRROR)
+        os.chmod(self.kolm, 0o755)
+        self.base = os.path.join(self.dir, "base")
+        os.mkdir(self.base)
+        self.job = os.path.join(self.dir, "job")
+
+    def remove(self):
+        end = time.monotonic() + 10  # a keeper may be writing its last words
+        while os.path.exists(self.dir) and time.monotonic() < end:
+            shutil.rmtree(self.dir, True)
+
+    def write_job(self):
+        shutil.rmtree(self.job, True)
+        os.mkdir(self.job)
+        with open(os.path.join(self.job, "job.json"), "w") as file:
+            json.dump({"format": 1, "kind": "train", "task": "mirror", "recipe": "linear", "seed": 1, "effort": "quick", "rows": 1, "labels": 0,
+                       "options": {"base": {"path": self.base}}}, file)
+        with open(os.path.join(self.job, "train.jsonl"), "w") as file:
+            file.write("{}\n")
+
+    def train(self, far=("-",), codes=(0,), **env):
+        """(its exit code, what it said, the most memory that it held, in bytes)"""
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen([CLIENT, "train", self.job, "/nonexistent", *far], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                                       env={**os.environ, "FAR_KOLM": self.kolm, **env})
+            _, how, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(how)
+            said.seek(0)
+            text = said.read().decode("utf-8", "replace")
+        self.assertIn(process.returncode, codes, text[-3000:])
+        return process.returncode, text, usage.ru_maxrss * 1024
+
+
+@unittest.skipIf(WHY_NOT, WHY_NOT)
+class Sizes(Case):
+    def setUp(self):
+        super().setUp()
+        # Neither may the far end's memory grow with what is sent.
+        self.box = boxes.Box(before="ulimit -v 262144")
+        self.addCleanup(self.box.remove)
+        home = os.path.join(self.dir, "home")
+        os.mkdir(home)
+        self.box.configure(before="ulimit -v 262144", home=home)
+        self.box.restart()
+        self.ssh = {"SSH_TARGET": "%s@127.0.0.1:%d" % (boxes.USER, self.box.port), "SSH_KEY": self.box.user_key, "SSH_KNOWN": self.box.known}
+
+    def mirror(self):
+        self.write_job()
+        held = self.train(**self.ssh)[2]
+        same = filecmp.dircmp(self.base, os.path.join(self.job, "model"))
+        self.assertEqual((same.left_only, same.right_only), ([], []))
+        self.assertEqual(filecmp.cmpfiles(self.base, os.path.join(self.job, "model"), same.common_files, shallow=False)[1:], ([], []))
+        return held
+
+    def test_ten_thousand_small_files(self):
+        for i in range(10000):
+            with open(os.path.join(self.base, "part %05d" % i), "w") as file:
+                file.write("%d\n" % i * (i % 50))
+        held = self.mirror()
+        print("10,000 files: %d MB held" % (held // MEGABYTE), flush=True)
+        if not SANITIZED:
+            self.assertLess(held, 96 * MEGABYTE)
+
+    @unittest.skipIf(SANITIZED, "done with the build that is released")
+    @unittest.skipUnless(os.environ.get("KOLM_TEST_LARGE"), "takes a minute: done once, with the build that is released")
+    def test_large_file(self):
+        """Two gigabytes, of which half is holes, to be kind to the disk; the rest cannot be made smaller."""
+        if shutil.disk_usage(self.dir).free < 12 << 30:
+            self.skipTest("less than 12 GB free")
+        draw = random.Random(1)
+        with open(os.path.join(self.base, "weights"), "wb") as file:
+            for place in range(0, 2 << 30, 16 * MEGABYTE):
+                file.seek(place)
+                file.write(draw.randbytes(8 * MEGABYTE))
+            file.truncate(2 << 30)
+        held = self.mirror()
+        print("2 GB: %d MB held" % (held // MEGABYTE), flush=True)
+        self.assertLess(held, 64 * MEGABYTE)
+
+
+class Rubbish(Case):
+    """Whatever comes from the far end: no crash, no hang, nothing outside the job, and no wrong bytes that are taken for right ones."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ("one", "two", "three"):
+            with open(os.path.join(self.base, name), "w") as file:
+                file.write(name * 1000)
+        self.homes = os.path.join(self.dir, "homes")
+        os.mkdir(self.homes)
+
+    def ask(self, *spoiler, codes=(0, 1)):
+        # A new one each time: what a far end started may still run in the last.
+        self.home = tempfile.mkdtemp(dir=self.homes)
+        self.write_job()
+        code, said, _ = self.train((sys.executable, os.path.join(HERE, "spoiler.py"), self.home) + spoiler, codes, HOME=self.home, XDG_CACHE_HOME="",
+                                   PATIENCE="5")
+        self.assertEqual("\nok " in "\n" + said, code == 0, said)
+        self.assertEqual("\nerror " in "\n" + said, code == 1, said)
+        self.assertLessEqual(set(os.listdir(self.dir)), {"kolm", "base", "job", "homes"})
+        return code == 0, said
+
+    def test_spoilt_at_any_place(self):
+        good, kinds = 0, {}
+        for seed in range(40):
+            with self.subTest(seed=seed):
+                whole, said = self.ask(str(seed))
+                place = os.path.join(self.home, "spoilt")
+                if os.path.exists(place):
+                    with open(place) as file:
+                        kind = file.read()
+                    kinds[kind] = kinds.get(kind, 0) + 1
+                good += whole
+                if whole:
+                    self.assertEqual(filecmp.cmpfiles(self.base, os.path.join(self.job, "model"), ("one", "two", "three"), shallow=False)[1:], ([], []), said)
+        print("spoilt %s; %d of 40 came home all the same" % (json.dumps(kinds, sort_keys=True), good), flush=True)
+        self.assertGreaterEqual(len(kinds), 5)
+
+    def test_names_outside_the_directory(self):
+        for name in ("../escaped", "../../escaped", "model/../../escaped", os.path.join(self.dir, "escaped"), "model/./x", "model//x", "model/", "model/a\\nb", "other/x", ""):
+            with self.subTest(name=name):
+                said = self.ask("lie", 'return {"name": text,', 'return {"name": "%s",' % name, codes=(1,))[1]
+                self.assertIn("error 15", said)
+                self.assertIn("bad name", said)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]] + sys.argv[2:])
