@@ -167,6 +167,9 @@ static kit_status read_texts(const settings *s, box *b, kolm_error_t *err) {
     KIT_TRY(text_setting(s, "kolm", b->kolm, sizeof b->kolm, err));
     KIT_TRY(path_setting(s, "engine", b->engine, err));
     KIT_TRY(path_setting(s, "trainer", b->trainer, err));
+    KIT_TRY(path_setting(s, "wheels", b->wheels, err));
+    KIT_TRY(text_setting(s, "wheels_there", b->wheels_there, sizeof b->wheels_there, err));
+    KIT_TRY(text_setting(s, "index_url", b->index_url, sizeof b->index_url, err));
     if (b->trainer[0] == '\0' && !kit_setting(s->host, "runtime.trainer", "", b->trainer, sizeof b->trainer))
         b->trainer[0] = '\0';
     if (b->host_key[0] == '\0' || strcmp(b->host_key, "accept-new") == 0 || strncmp(b->host_key, "SHA256:", 7) == 0)
@@ -191,7 +194,11 @@ static kit_status fill_settings(const settings *s, box *b, kolm_error_t *err) {
                                   .kolm = b->kolm,
                                   .engine = b->engine,
                                   .trainer = b->trainer,
+                                  .wheels = b->wheels,
+                                  .wheels_there = b->wheels_there,
+                                  .index_url = b->index_url,
                                   .patience_seconds = patience,
+                                  .setup = flag_setting(s, "setup"),
                                   .keep = flag_setting(s, "keep")};
     out->ssh = (kit_ssh_options){.config_path = b->ssh_config[0] != '\0' ? b->ssh_config : NULL,
                                  .known_hosts = b->known,
@@ -249,6 +256,7 @@ kit_status box_pin(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {
     struct addrinfo *found = NULL;
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     if (!kit_setting(host, "network.private_only", "", only, sizeof only) || strcmp(only, "true") != 0) return KOLM_OK;
+    b->settings.no_fetch = true; /* nor may the machine reach further on our behalf */
     /* Of several names for one machine, that of ~/.ssh/config is what will be connected to. */
     kit_ssh_config config = {0};
     KIT_TRY(kit_ssh_config_read(b->settings.ssh.config_path, b->settings.ssh.target.host, &config, err));

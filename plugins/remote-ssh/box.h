@@ -17,6 +17,7 @@
  *     known_hosts        a file here, instead of the usual ones
  *     ssh_config         a file here, instead of the usual ones; "none"
  *     dir, python, kolm, engine, trainer, keep (true), patience_seconds (number)   see kit/ssh_job.h
+ *     setup (true), wheels (a directory here), wheels_there, index_url             see kit/ssh_job.h
  *     connect_timeout_seconds, idle_timeout_seconds (numbers)
  */
 
@@ -29,6 +30,7 @@ typedef struct box {
     char target[512]; /* as the variable has it */
     char host[512], host_key[128], identity_file[BOX_TEXT], known_hosts[BOX_TEXT], ssh_config[BOX_TEXT];
     char dir[BOX_TEXT], python[BOX_TEXT], kolm[BOX_TEXT], engine[BOX_TEXT], trainer[BOX_TEXT];
+    char wheels[BOX_TEXT], wheels_there[BOX_TEXT], index_url[BOX_TEXT];
     char pinned[64]; /* the address that was found to be private; "": none was looked for */
     const char *identities[1], *known[1];
     kit_ssh_job_settings settings; /* points into the box */

@@ -95,6 +95,7 @@ typedef struct bench {
     const kolm_host_v1_t *host;
     box box;
     kit_ssh_job_remote *remote;
+    cJSON *facts;
     char digests[2][KIT_SSH_JOB_DIGEST];
     char note[256];
 } bench;
@@ -107,11 +108,9 @@ static kit_status check_account(bench *t, kolm_error_t *err) {
 }
 
 static kit_status check_machine(bench *t, kolm_error_t *err) {
-    cJSON *facts = NULL;
-    KIT_TRY(kit_ssh_job_facts(t->remote, true, &facts, err));
-    box_tell(NULL, facts, t->note, sizeof t->note);
-    box_remember(&t->box, kit_ssh_job_host_key(t->remote), facts);
-    cJSON_Delete(facts);
+    KIT_TRY(kit_ssh_job_facts(t->remote, true, &t->facts, err));
+    box_tell(NULL, t->facts, t->note, sizeof t->note);
+    box_remember(&t->box, kit_ssh_job_host_key(t->remote), t->facts);
     return KOLM_OK;
 }
 
@@ -131,6 +130,14 @@ static kit_status check_again(bench *t, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+/* Where the user lets kolm make a Python environment it is made here, before it is needed. */
+static kit_status check_environment(bench *t, kolm_error_t *err) {
+    KIT_TRY(kit_ssh_job_python(t->remote, t->facts, err));
+    box_tell(NULL, t->facts, t->note, sizeof t->note);
+    box_remember(&t->box, kit_ssh_job_host_key(t->remote), t->facts);
+    return KOLM_OK;
+}
+
 static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result,
                     kolm_error_t *out_error) {
     static const struct {
@@ -139,29 +146,33 @@ static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, ko
     } steps[] = {{"auth check", check_account},
                  {"machine (probe)", check_machine},
                  {"trainer dry run (linear)", check_training},
-                 {"result round-trip", check_again}};
+                 {"result round-trip", check_again},
+                 {"Python environment (lora)", check_environment}};
     bench t = {.host = host};
     bool good = true;
+    uint32_t total = 4;
     (void)args, (void)out_error;
-    for (uint32_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < total; i++) {
         kolm_error_t err = KIT_ERROR_INIT;
         int64_t begun = kit_now_ms();
         t.note[0] = '\0';
         bool ran = good;
         if (ran) good = steps[i].run(&t, &err) == KOLM_OK;
+        if (i == 0 && good && t.box.settings.setup) total = 5;
         if (ran && !good) kit_format(t.note, sizeof t.note, "%s; %s", err.text, err.remedy);
         const kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
                                        .outcome = !ran   ? KOLM_STEP_SKIPPED
                                                   : good ? KOLM_STEP_OK
                                                          : KOLM_STEP_FAILED,
                                        .number = i + 1,
-                                       .total = 4,
+                                       .total = total,
                                        .duration_us = (uint64_t)(kit_now_ms() - begun) * 1000,
                                        .title = steps[i].title,
                                        .note = t.note};
         host->test_step(host->user, &step);
     }
     kit_ssh_job_close(t.remote);
+    cJSON_Delete(t.facts);
     out_result->passed = good ? 1 : 0;
     (void)kit_copy(out_result->summary, sizeof out_result->summary,
                    good ? "remote-ssh is ready for kolm compile"

@@ -17,6 +17,7 @@ What it keeps, below its directory (mode 0700):
                        checked again before they are used
     parts/             blobs that are not whole yet: a cut costs what was in flight
     trees/ID/          programs, from blobs
+    runtimes/ID/       Python environments: see kolm_runtime.py, which makes them
     jobs/ID/           spec.json, state.json, events.jsonl, errors.txt, work/ (the job directory)
 
 A job runs below a keeper, a process of a session of its own, which outlives the connection. While it lives it holds a
@@ -786,7 +787,7 @@ class Agent(object):
         try:
             self.base = self.open_base(os.path.normpath(wanted))
             self.blobs = Blobs(self.base)
-            for name in ("jobs", "trees", "locks"):
+            for name in ("jobs", "trees", "locks", "runtimes"):
                 make_dir(os.path.join(self.base, name))
         except OSError as error:
             refused = of_error(error, "cannot use %s there" % to_text(wanted))
@@ -922,7 +923,7 @@ class Agent(object):
         try:
             if job.exists():
                 return dict(job.summary(), attached=True)
-            self.room(sum(f[2] for f in files))
+            self.room(sum(f[2] for f in files) + count_of(request, "room", 0))
             temporary = self.fresh_dir(job.dir + ".new")
             make_dir(os.path.join(temporary, "work"))
             self.place_files(os.path.join(temporary, "work"), files)
@@ -962,7 +963,7 @@ class Agent(object):
         write_whole(path, value)
 
     def words(self, job, words):
-        """Strings, and {"job": NAME} or {"tree": ID, "name": NAME} for paths here; lists are joined."""
+        """Strings, and {"job": NAME}, {"tree": ID, "name": NAME} or {"runtime": ID} for paths here; lists are joined."""
         made = []
         for word in words:
             if isinstance(word, list):
@@ -974,6 +975,8 @@ class Agent(object):
             elif isinstance(word, dict) and "tree" in word:
                 tree = os.path.join(self.base, "trees", text_of(word, "tree", NAME_ID))
                 made.append(os.path.join(tree, safe_name(word["name"])) if word.get("name") else tree)
+            elif isinstance(word, dict) and "runtime" in word:
+                made.append(os.path.join(self.base, "runtimes", text_of(word, "runtime", NAME_ID)))
             else:
                 raise Refused(INVALID_ARGUMENT, "a word of the command is not what it should be")
         return made
@@ -1215,6 +1218,12 @@ class Agent(object):
             path = os.path.join(self.base, "trees", name)
             if self.age(path) >= limit:
                 self.forget(path)
+        for name in [] if running else os.listdir(os.path.join(self.base, "runtimes")):
+            path = os.path.join(self.base, "runtimes", name)
+            held = lock(os.path.join(self.base, "locks", "runtime-" + name), False) if self.changed(path) <= limit else None
+            if held is not None:
+                self.forget(path)
+                os.close(held)
         for where, _, leaves in os.walk(self.blobs.dir):
             for leaf in leaves:
                 if leaf not in kept and self.age(os.path.join(where, leaf)) >= limit:
@@ -1256,13 +1265,22 @@ class Agent(object):
     def look(self, request):
         return probe(self.base, to_path(request.get("python") or ""), to_path(request.get("kolm") or ""), request.get("cards", True) is True)
 
+    def runtime(self, request):
+        """A Python environment here, when it is whole: as "python" of probe says it."""
+        path = os.path.join(self.base, "runtimes", text_of(request, "runtime", NAME_ID))
+        about, python = read_json(os.path.join(path, "runtime.json")), os.path.join(path, "venv", "bin", "python")
+        if not about or not os.access(python, os.X_OK):
+            return {"whole": False}
+        os.utime(path)  # pruned by when it was last of use
+        return {"whole": True, "python": {"path": to_text(python), "version": about.get("python"), "packages": about.get("packages")}}
+
     # The loop
 
     def answer(self, request, raw):
         verbs = {"hello": self.hello, "probe": self.look, "have": self.have, "sync": self.sync, "tree": self.tree,
                  "create": self.create, "start": self.start, "status": self.status, "follow": self.follow,
                  "cancel": self.cancel, "results": self.results, "get": self.get, "drop": self.drop, "jobs": self.jobs,
-                 "prune": self.prune}
+                 "prune": self.prune, "runtime": self.runtime}
         verb = request.get("verb")
         if self.base is None and verb != "hello":
             raise Refused(FAILED_PRECONDITION, "hello comes first")

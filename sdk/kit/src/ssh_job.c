@@ -15,7 +15,8 @@
 #define GONE_MAX 3
 
 typedef struct asking {
-    const kit_job *job;
+    const kit_job *job; /* NULL: an errand */
+    const char *about;  /* for people */
     ssh_job_files files; /* of the job directory there */
     ssh_job_files base;  /* of the base model */
     char base_id[JOB_ID_DIGITS + 1];
@@ -128,7 +129,8 @@ static kit_status create(kit_ssh_job_remote *remote, asking *a, bool *out_again,
     uint64_t exit_code = 1;
     bool attached = false;
     cJSON *request = ssh_job_request("create");
-    (void)(kit_json_put_string(request, "job", a->id) && kit_json_put_string(request, "about", a->job->task) &&
+    (void)(kit_json_put_string(request, "job", a->id) && kit_json_put_string(request, "about", a->about) &&
+           kit_json_put_u64(request, "room", a->program.room) &&
            kit_json_put(request, "files", ssh_job_files_json(&a->files)) &&
            (a->base_id[0] == '\0' || kit_json_put_string(request, "base", a->base_id)));
     KIT_TRY(ssh_job_ask(remote, request, &answer, err));
@@ -226,6 +228,24 @@ static kit_status carry_out(kit_ssh_job_remote *remote, asking *a, kolm_error_t 
     return status;
 }
 
+kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const ssh_job_program *program,
+                          kolm_error_t *err) {
+    static const char *const none[] = {NULL};
+    kit_buf salt = {0};
+    /* The program stays the caller's. */
+    asking a = {.about = about,
+                .results = none,
+                .home = remote->host->scratch_dir,
+                .program = *program,
+                .outcome = {.error = KIT_ERROR_INIT}};
+    kit_buf_fmt(&salt, "errand %s", program->identity);
+    kit_status status = kit_buf_ok(&salt, err);
+    if (status == KOLM_OK) status = ssh_job_files_digest(&a.files, salt.data, a.id, err);
+    if (status == KOLM_OK) status = carry_out(remote, &a, err);
+    kit_buf_free(&salt);
+    return status;
+}
+
 /* ---- train */
 
 /* Receipts are passed on: the key of a host says which one it was, and not what it is called. */
@@ -242,6 +262,7 @@ kit_status kit_ssh_job_train(kit_ssh_job_remote *remote, const kolm_train_args_t
     asking a = {.results = results, .home = args->job_dir, .outcome = {.error = KIT_ERROR_INIT}};
     kit_status status = kit_job_read(args->job_dir, &job, err);
     a.job = job;
+    a.about = job != NULL ? job->task : "";
     if (status == KOLM_OK && strcmp(job->kind, "train") != 0)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "this is no job of training");
     if (status == KOLM_OK) status = describe(remote, args->job_dir, NULL, &a, err);
@@ -290,6 +311,7 @@ kit_status kit_ssh_job_infer(kit_ssh_job_remote *remote, const kolm_infer_args_t
     asking a = {.results = results, .home = scratch, .outcome = {.error = KIT_ERROR_INIT}};
     kit_status status = kit_job_read(args->job_dir, &job, err);
     a.job = job;
+    a.about = job != NULL ? job->task : "";
     if (status == KOLM_OK) status = kit_path_join(scratch, "eval.jsonl", &input, err);
     if (status == KOLM_OK) status = kit_path_join(scratch, "predictions.jsonl", &output, err);
     if (status == KOLM_OK) status = copy_all(args->input_path, input, &asked, err);

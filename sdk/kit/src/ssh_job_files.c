@@ -30,6 +30,13 @@ void ssh_job_files_free(ssh_job_files *files) {
     *files = (ssh_job_files){0};
 }
 
+void ssh_job_files_drop_last(ssh_job_files *files) {
+    if (files->count == 0) return;
+    const ssh_job_file *last = &files->items[--files->count];
+    free(last->name);
+    free(last->path);
+}
+
 static kit_status read_at(int fd, char *chunk, size_t length, uint64_t offset, const char *path, kolm_error_t *err) {
     while (length > 0) {
         ssize_t n = pread(fd, chunk, length, (off_t)offset);

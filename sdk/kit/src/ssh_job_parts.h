@@ -73,6 +73,7 @@ kit_status ssh_job_files_add_tree(ssh_job_files *files, const char *prefix, cons
 /* A digest over names and contents; programs may be told apart by salt. */
 kit_status ssh_job_files_digest(const ssh_job_files *files, const char *salt, char out_id[JOB_ID_DIGITS + 1],
                                 kolm_error_t *err) KIT_MUST_USE;
+void ssh_job_files_drop_last(ssh_job_files *files);
 cJSON *ssh_job_files_json(const ssh_job_files *files);
 /* Sends what the far end lacks. */
 kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files, kolm_error_t *err) KIT_MUST_USE;
@@ -91,10 +92,24 @@ typedef struct ssh_job_program {
     char tree[JOB_ID_DIGITS + 1]; /* "": it is there already */
     char identity[512];           /* tells programs apart that may give other bytes */
     char name[128];               /* for people */
+    uint64_t room;                /* bytes of disk that it will fill there, beside its files */
 } ssh_job_program;
 void ssh_job_program_free(ssh_job_program *program);
-kit_status ssh_job_program_choose(kit_ssh_job_remote *remote, const kit_job *job, const cJSON *facts,
+/* facts may change: see kit_ssh_job_python. */
+kit_status ssh_job_program_choose(kit_ssh_job_remote *remote, const kit_job *job, cJSON *facts,
                                   ssh_job_program *out_program, kolm_error_t *err) KIT_MUST_USE;
+/* What the trainer computes on there: "cuda", "rocm", "mps" or "cpu"; facts.device decides, else the first GPU. */
+const char *ssh_job_device(const cJSON *facts);
+
+/* ---- ssh_job_runtime.c: an environment that kolm made there, or makes now when settings.setup. Puts it into facts.python,
+ * and "cpu" into facts.device when none fits the GPU. missing: what to say when there is none. */
+kit_status ssh_job_runtime(kit_ssh_job_remote *remote, cJSON *facts, const char *missing,
+                           kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- ssh_job.c */
+/* Runs a program there that leaves no results in its job, to its end, over any number of connections. */
+kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const ssh_job_program *program,
+                          kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- ssh_job_follow.c */
 typedef struct ssh_job_outcome {

@@ -175,9 +175,10 @@ static kit_status choose_linear(const kit_ssh_job_remote *remote, const cJSON *f
 
 /* ---- The trainer */
 
-static const char *device_of(const cJSON *facts) {
+const char *ssh_job_device(const cJSON *facts) {
     const cJSON *first = cJSON_GetArrayItem(kit_json_get(facts, "gpus"), 0);
-    const char *kind = fact(first, "kind");
+    const char *kind = fact(first, "kind"), *decided = fact(facts, "device");
+    if (decided[0] != '\0') return decided;
     if (kind[0] != '\0') return kind;
     return strcmp(fact(facts, "system"), "Darwin") == 0 && strcmp(fact(facts, "machine"), "arm64") == 0 ? "mps" : "cpu";
 }
@@ -205,11 +206,14 @@ static cJSON *trainer_environment(const char *threads) {
     return NULL;
 }
 
-static kit_status check_python(const kit_ssh_job_remote *remote, const cJSON *facts, kolm_error_t *err) {
+kit_status kit_ssh_job_python(kit_ssh_job_remote *remote, cJSON *facts, kolm_error_t *err) {
     static const char *const needed[] = {"torch", "transformers", "peft"};
     const cJSON *python = kit_json_get(facts, "python"), *packages = kit_json_get(python, "packages");
-    char missing[96] = "", remedy[256];
+    char missing[96] = "", text[512], remedy[256];
     bool gone = false;
+    if (said(remote->settings.trainer)[0] == '\0')
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install kolm again: its trainer is a part of it",
+                        "kolm's trainer is not installed here");
     if (kit_json_get_bool(python, "missing", &gone) && gone)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "correct its path in config.json", "%s has no %s",
                         remote->settings.name, fact(python, "path"));
@@ -219,22 +223,20 @@ static kit_status check_python(const kit_ssh_job_remote *remote, const cJSON *fa
             kit_format(missing + used, sizeof missing - used, "%s%s", used > 0 ? ", " : "", needed[i]);
     }
     if (missing[0] == '\0') return KOLM_OK;
-    kit_format(remedy, sizeof remedy,
-               "make a virtual environment with them there, and name its python in config.json: backends.%s.python",
+    kit_format(text, sizeof text, "%.200s of %.100s lacks %s, which the recipe lora needs", fact(python, "path"),
+               remote->settings.name, missing);
+    if (said(remote->settings.python)[0] == '\0') return ssh_job_runtime(remote, facts, text, err);
+    kit_format(remedy, sizeof remedy, "install them there, or leave backends.%s.python out of config.json",
                remote->settings.backend);
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s of %s lacks %s, which the recipe lora needs",
-                    fact(python, "path"), remote->settings.name, missing);
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s", text);
 }
 
-static kit_status choose_lora(const kit_ssh_job_remote *remote, const kit_job *job, const cJSON *facts,
-                              ssh_job_program *out, kolm_error_t *err) {
-    const cJSON *python = kit_json_get(facts, "python"), *packages = kit_json_get(python, "packages");
+static kit_status choose_lora(kit_ssh_job_remote *remote, const kit_job *job, cJSON *facts, ssh_job_program *out,
+                              kolm_error_t *err) {
     bool trains = strcmp(job->kind, "train") == 0;
     char threads[24];
-    KIT_TRY(check_python(remote, facts, err));
-    if (said(remote->settings.trainer)[0] == '\0')
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install kolm again: its trainer is a part of it",
-                        "kolm's trainer is not installed here");
+    KIT_TRY(kit_ssh_job_python(remote, facts, err));
+    const cJSON *python = kit_json_get(facts, "python"), *packages = kit_json_get(python, "packages");
     KIT_TRY(ssh_job_files_add_tree(&out->files, "", remote->settings.trainer, 4, err));
     KIT_TRY(ssh_job_files_digest(&out->files, "trainer", out->tree, err));
     put_threads(facts, threads);
@@ -242,15 +244,15 @@ static kit_status choose_lora(const kit_ssh_job_remote *remote, const kit_job *j
     cJSON *c = out->command = cJSON_CreateArray();
     bool good = out->environment != NULL && add_text(c, fact(python, "path")) && add_text(c, "-s") &&
                 add_text(c, "-B") && add_tree(c, out->tree, NULL) && add_text(c, trains ? "train" : "infer") &&
-                add_text(c, "--job") && add_job(c, "") && add_text(c, "--device") && add_text(c, device_of(facts)) &&
+                add_text(c, "--job") && add_job(c, "") && add_text(c, "--device") && add_text(c, ssh_job_device(facts)) &&
                 add_text(c, "--threads") && add_text(c, threads);
     if (!trains)
         good = good && add_text(c, "--input") && add_job(c, "eval.jsonl") && add_text(c, "--output") &&
                add_job(c, "predictions.jsonl");
     kit_format(out->identity, sizeof out->identity, "%s %s %s torch %s transformers %s peft %s", out->tree,
-               fact(python, "path"), device_of(facts), fact(packages, "torch"), fact(packages, "transformers"),
+               fact(python, "path"), ssh_job_device(facts), fact(packages, "torch"), fact(packages, "transformers"),
                fact(packages, "peft"));
-    kit_format(out->name, sizeof out->name, "torch %s on %s", fact(packages, "torch"), device_of(facts));
+    kit_format(out->name, sizeof out->name, "torch %s on %s", fact(packages, "torch"), ssh_job_device(facts));
     return good ? KOLM_OK : ssh_job_out_of_memory(err);
 }
 
@@ -260,7 +262,7 @@ static bool is_lora(const kit_job *job) {
     return strcmp(job->recipe, "lora") == 0 || kit_job_model(job, "kolm_trainer.json", &file, NULL) == KOLM_OK;
 }
 
-kit_status ssh_job_program_choose(kit_ssh_job_remote *remote, const kit_job *job, const cJSON *facts,
+kit_status ssh_job_program_choose(kit_ssh_job_remote *remote, const kit_job *job, cJSON *facts,
                                   ssh_job_program *out_program, kolm_error_t *err) {
     *out_program = (ssh_job_program){0};
     if (is_lora(job)) return choose_lora(remote, job, facts, out_program, err);

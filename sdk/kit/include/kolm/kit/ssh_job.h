@@ -18,7 +18,8 @@
  * What does the work there. Recipe linear: the engine, a program of ours with the libraries and the loader that it is
  * made of, sent once to a machine of the same architecture; on another one, or where settings name it, a kolm of the
  * same version there. Recipe lora: kolm's trainer, sent once, under an interpreter there that has torch, transformers
- * and peft.
+ * and peft: the one that settings name, python3, or an environment that kolm makes there when settings allow it, from
+ * the lock of `kolm compute setup` that fits (TRAINER/locks), and keeps for later jobs.
  *
  * Threads: a remote belongs to the thread of the slot. Errors: those of kit_ssh_open, and what the far end says.
  */
@@ -45,7 +46,12 @@ typedef struct kit_ssh_job_settings {
     const char *python;           /* interpreter there for the trainer; default python3 */
     const char *kolm;             /* kolm there that does the recipe linear, instead of the engine */
     const char *engine;           /* program here that is sent for the recipe linear: kolm-linear */
-    const char *trainer;          /* directory here of the trainer */
+    const char *trainer;          /* directory here of the trainer, and of locks below it */
+    const char *wheels;           /* directory here of wheels that are sent; then nothing is downloaded there */
+    const char *wheels_there;     /* directory there of wheels; the same */
+    const char *index_url;        /* in place of the indexes of the lock; may hold a password */
+    bool setup;                   /* a Python environment may be made there */
+    bool no_fetch;                /* the machine must not download anything */
     uint64_t patience_seconds;    /* for a machine that is away; 0: 900 */
     bool keep;                    /* jobs there stay when their results are home */
 } kit_ssh_job_settings;
@@ -61,6 +67,9 @@ void kit_ssh_job_close(kit_ssh_job_remote *remote); /* NULL is fine */
  * version} or null, time. cards false: gpus are not asked for. The caller deletes *out_facts. */
 kit_status kit_ssh_job_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts,
                              kolm_error_t *err) KIT_MUST_USE;
+/* Makes sure of an interpreter for the recipe lora, and makes the environment now when it is missing and settings.setup
+ * says so. It becomes facts.python. FAILED_PRECONDITION: there is none; the text says why. */
+kit_status kit_ssh_job_python(kit_ssh_job_remote *remote, cJSON *facts, kolm_error_t *err) KIT_MUST_USE;
 /* "SHA256:..." of the machine's host key and the address that was connected to; "" on another wire. */
 const char *kit_ssh_job_host_key(const kit_ssh_job_remote *remote);
 const char *kit_ssh_job_address(const kit_ssh_job_remote *remote);
