@@ -49,8 +49,9 @@ cJSON *box_remembered(const box *b) {
 void box_remember(const box *b, const char *host_key, cJSON *facts) {
     char *path = NULL;
     kit_buf text = {0};
-    cJSON_DeleteItemFromObjectCaseSensitive(facts, "id");
-    cJSON_DeleteItemFromObjectCaseSensitive(facts, "ok");
+    static const char *const not_facts[] = {"id", "ok", "host_key", "seen"}; /* of the answer, and of an earlier time */
+    for (size_t i = 0; i < sizeof not_facts / sizeof *not_facts; i++)
+        cJSON_DeleteItemFromObjectCaseSensitive(facts, not_facts[i]);
     kit_status status =
         kit_json_put_string(facts, "host_key", host_key) && kit_json_put_u64(facts, "seen", (uint64_t)time(NULL))
             ? KOLM_OK

@@ -190,8 +190,11 @@ class Wheels(object):
         return next((name for name in sorted(self.others) if "-".join((plain(name.split("-")[0]), name.split("-", 2)[1] if "-" in name else "")) == start), None)
 
 
-def tell_missing(missing, wheels, lock):
-    """The whole list goes to the log: an error has no room for it."""
+FILL = "fill a directory with them, as said above, and name it in config.json: backends.remote-ssh.wheels (here) or wheels_there (there)"
+
+
+def tell_missing(missing, wheels, lock, facts):
+    """The whole list, and how to get them, go to the log: an error has no room for that."""
     words = []
     for pin in missing:
         other = wheels.named(pin)
@@ -199,15 +202,11 @@ def tell_missing(missing, wheels, lock):
     size = lock.field("download-bytes")
     say("log", level="warning", text="wheels that are missing there: %s%s" % (
         ", ".join(words), "; all wheels of the environment are about %s" % size_of(int(size)) if size.isdigit() else ""))
+    urls = "".join(" %s %s" % ("--extra-index-url" if at else "--index-url", url) for at, url in enumerate(lock.fields.get("index-url", [])))
+    say("log", level="warning", text="to get them, on a machine with a network, %s %s and Python %s: pip download --no-deps --require-hashes "
+        "--only-binary :all: -d DIR -r %s%s" % (facts["platform_system"], facts["platform_machine"], facts["python_version"],
+                                                os.environ.get("KOLM_LOCK_FILE", "LOCK"), urls))
     return "%d of the wheels of the environment are missing there: %s%s" % (len(words), ", ".join(words[:4]), ", ..." if len(words) > 4 else "")
-
-
-def how_to_fill(lock, facts):
-    urls = lock.fields.get("index-url", [])
-    return ("on a machine with a network, the same system and Python %s: pip download --no-deps --require-hashes --only-binary :all: -d DIR -r %s%s; "
-            "then backends.remote-ssh.wheels names DIR here, or wheels_there a copy there" %
-            (facts["python_version"], os.environ.get("KOLM_LOCK_FILE", "LOCK"),
-             "".join(" %s %s" % ("--extra-index-url" if at else "--index-url", url) for at, url in enumerate(urls))))
 
 
 # ---- The network
@@ -437,7 +436,7 @@ def make(place, tree, offline, there, held):
         wheels.tags = tags_of(python, pip)
     missing = wheels.missing(needed)
     if offline and missing:
-        raise Failed(FAILED_PRECONDITION, tell_missing(missing, wheels, lock), how_to_fill(lock, facts))
+        raise Failed(FAILED_PRECONDITION, tell_missing(missing, wheels, lock, facts), FILL)
     size, disk = lock.field("download-bytes"), lock.field("disk-bytes")
     say("log", level="warning", text="making a Python environment there, once (%s): %s, %s on disk, with %s" % (
         lock.field("summary") or "%d packages" % len(needed),
@@ -456,7 +455,7 @@ def make(place, tree, offline, there, held):
             install(place, made, pip, needed, lock_path, directories, offline, env, held, log)
         except Failed as failed:
             if failed.code == UNAVAILABLE:  # a machine without a network, as likely as not
-                raise Failed(UNAVAILABLE, "%s (%s)" % (tell_missing(missing, wheels, lock), failed.text), how_to_fill(lock, facts))
+                raise Failed(UNAVAILABLE, "%s (%s)" % (tell_missing(missing, wheels, lock, facts), failed.text), FILL)
             raise
     finish(place, made, needed, lock, facts, env)
 
