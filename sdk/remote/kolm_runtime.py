@@ -52,7 +52,7 @@ def say(event, **fields):
 
 
 def progress(phase, step=0, total=0):
-    say("progress", phase=phase, **(dict(step=step, total=total) if total else {}))
+    say("progress", phase=phase, step=step, **(dict(total=total) if total else {}))
 
 
 def size_of(count):

@@ -202,13 +202,6 @@ class Making(Case):
         self.box.configure(before="PATH=%s/bin:/usr/bin:/bin; export PATH" % tools)
         self.box.restart()
 
-    def test_two_at_once(self):
-        both = [self.start(*self.lora_words(), folder="two%d" % i) for i in range(2)]
-        for process in both:
-            said = process.communicate(timeout=120)[0].decode()
-            self.assertEqual(process.returncode, 0, said)
-        self.assertEqual(len(os.listdir(os.path.join(self.box.base, "runtimes"))), 1)
-
     def test_cleaned_when_nobody_used_it(self):
         self.make()
         long_ago = os.stat(self.place).st_mtime - 40 * 86400
@@ -217,6 +210,41 @@ class Making(Case):
         self.set()
         self.make()
         self.assertFalse(os.path.exists(self.place))
+
+
+class Cards(Case):
+    """A box whose nvidia-smi says that there is a card."""
+
+    def card(self, driver):
+        tools = os.path.join(self.box.dir, "cards")
+        os.makedirs(tools, exist_ok=True)
+        path = os.path.join(tools, "nvidia-smi")
+        with open(path, "w") as file:
+            file.write("#!/bin/sh\necho 'GPU-1, NVIDIA Test, 81559, 80000, %s, 9.0'\n" % driver)
+        os.chmod(path, 0o755)
+        self.box.configure(before="PATH=%s:/usr/bin:/bin; export PATH" % tools)
+        self.box.restart()
+
+    def trained_on(self):
+        """What the receipts say of the device."""
+        with open(os.path.join(self.dir, "out", "router-1.0.0.kolm.intoto.jsonl")) as file:
+            return "".join(base64.b64decode(json.loads(line)["payload"]).decode() for line in file)
+
+    def test_the_lock_of_the_card_when_its_driver_is_new_enough(self):
+        path = self.lock("# kolm: nvidia-driver 580\n", name="local-cuda")
+        self.card("580.65.06")
+        self.run_kolm(*self.lora_words())
+        self.assertIn("toy, cuda", self.trained_on())
+        self.assertEqual(os.listdir(os.path.join(self.box.base, "runtimes")), [sha(path)])
+
+    def test_processors_and_a_word_when_it_is_not(self):
+        self.lock("# kolm: nvidia-driver 580\n", name="local-cuda")
+        self.card("570.86.10")
+        said = " ".join(self.run_kolm(*self.lora_words()).split())
+        self.assertIn("trains on its processors, because kolm has no Python environment for its GPU: it needs the NVIDIA driver 580 or newer, "
+                      "and there is NVIDIA 570.86.10", said)
+        self.assertIn("toy, cpu", self.trained_on())
+        self.assertEqual(os.listdir(os.path.join(self.box.base, "runtimes")), [os.path.basename(self.place)])
 
 
 class Offline(Case):
@@ -350,6 +378,28 @@ class Fetching(Case):
         process = self.start(*self.lora_words())
         self.wait_for(lambda: any(name.startswith("transformers") for name in self.asked))
         return process
+
+    def test_two_at_once_fetch_it_once(self):
+        """Two that ask the same, and a third that would make it from wheels: it waits for them, and makes nothing."""
+        first = self.begin_and_hold()
+        second = self.start(*self.lora_words(), folder="second")
+        other = os.path.join(self.dir, "other")
+        shutil.copytree(self.env["KOLM_HOME"], other)
+        self.env["KOLM_HOME"] = other
+        self.set(setup=True, wheels=self.wheels)
+        third = self.start(*self.lora_words(), folder="third")
+        self.wait_for(lambda: self.waiters() > 0)
+        self.held.set()
+        for process in (first, second, third):
+            said = process.communicate(timeout=120)[0].decode()
+            self.assertEqual(process.returncode, 0, said)
+        self.assertEqual(len(self.asked), 5)
+
+    def waiters(self):
+        """How many wait for the lock of an environment, as the kernel says: lines of /proc/locks with an arrow."""
+        inode = os.stat(os.path.join(self.box.base, "locks", "runtime-" + os.path.basename(self.place))).st_ino
+        with open("/proc/locks") as file:
+            return sum("-> FLOCK" in line and ":%d " % inode in line for line in file)
 
     def test_cancelled_midway(self):
         process = self.begin_and_hold()

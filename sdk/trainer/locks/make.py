@@ -36,7 +36,7 @@ LOCKS = {
     "local-cuda": {
         "summary": f"torch {TORCH} with CUDA 13, transformers {TRANSFORMERS}, peft {PEFT}, bitsandbytes",
         "wants": [f"torch=={TORCH}", "bitsandbytes", *COMMON], "platforms": [LINUX],
-        "system": "linux", "machine": "x86_64", "index": [PYPI], "disk": 7_500_000_000,
+        "system": "linux", "machine": "x86_64", "index": [PYPI], "disk": 7_500_000_000, "driver": 580,
         "notes": ["needs an NVIDIA driver for CUDA 13 (580 or newer)"],
     },
     "local-mps": {
@@ -178,6 +178,7 @@ def write(name, lock, uv):
     fields = [("summary", lock["summary"]), ("python", ">=3.11 <3.15"), ("system", lock["system"]), ("machine", lock["machine"])]
     fields += [("index-url", url) for url in lock["index"]]
     fields += [("download-bytes", total), ("disk-bytes", lock["disk"])] + [("note", note) for note in lock.get("notes", [])]
+    fields += [("nvidia-driver", lock["driver"])] if "driver" in lock else []
     head += [f"# kolm: {key} {value}" for key, value in fields]
     with open(os.path.join(HERE, name + ".txt"), "w", encoding="ascii") as out:
         out.write("\n".join(head) + "\n" + "".join(body))
