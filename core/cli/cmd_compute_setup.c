@@ -130,7 +130,8 @@ static kit_status find_lock(setup *s, kolm_error_t *err) {
         return kit_fail(
             err, KOLM_E_NOT_FOUND,
             s->registry->found->trainer
-                ? "a backend that needs none is ready as it is; --use PATH names a Python of yours"
+                ? "a backend that needs none is ready as it is, and one that works elsewhere makes its own there: its "
+                  "page and `kolm compute test` say how; --use PATH names a Python of yours"
                 : "install kolm's trainer (the package kolm-trainer): it has the locks of kolm's own backends",
             "there is no Python runtime to set up for %s: no lock file comes with it", s->name);
     }

@@ -1223,6 +1223,7 @@ class Agent(object):
             held = lock(os.path.join(self.base, "locks", "runtime-" + name), False) if self.changed(path) <= limit else None
             if held is not None:
                 self.forget(path)
+                remove(os.path.join(self.base, "locks", "runtime-" + name))
                 os.close(held)
         for where, _, leaves in os.walk(self.blobs.dir):
             for leaf in leaves:

@@ -264,7 +264,7 @@ def fetch_pip(pin, urls, directory):
             file.write(data)
         return target
     if reasons:
-        raise Failed(UNAVAILABLE, "; ".join(reasons)[:300])
+        raise Failed(UNAVAILABLE, "pip could not be downloaded there: " + "; ".join(reasons)[:200])
     raise Failed(NOT_FOUND, "no index of the lock has %s" % wanted)
 
 
@@ -290,7 +290,7 @@ class Watch(object):
         words = text.split()
         if words[:1] in (["Collecting"], ["Processing"]):
             self.step = min(self.step + 1, self.total)
-            self.what = os.path.basename(words[1]).partition("==")[0].partition("-")[0]
+            self.what = os.path.basename(text.strip().partition(" ")[2].partition(" (from ")[0]).partition("==")[0].partition("-")[0]
         elif words[:1] == ["Downloading"]:
             self.what = os.path.basename(words[1]).partition("-")[0] + (" " + " ".join(words[2:]) if len(words) > 3 else "")
             progress("fetching %d of %d, %s" % (self.step, self.total, self.what))
@@ -332,7 +332,8 @@ def why_pip_failed(said, place, offline):
         return Failed(RESOURCE_EXHAUSTED, "the disk there is full: %s" % shown(place),
                       "make room there, or name a directory on another disk in config.json: backends.remote-ssh.dir")
     if not offline and any(word in text for word in NETWORK):
-        return Failed(UNAVAILABLE, "the packages could not be downloaded there: the network, or the index, does not answer", log)
+        hosts = re.findall(r"\(host='([^']+)'", text)
+        return Failed(UNAVAILABLE, "not all could be downloaded there: %s does not answer" % (hosts[-1] if hosts else "the network, or the index,"), log)
     found = re.search(r"No matching distribution found for (\S+)", text)
     if found:
         return Failed(NOT_FOUND, "there is no file of %s for the Python of that machine" % found.group(1), log)
@@ -344,13 +345,17 @@ def why_pip_failed(said, place, offline):
 
 def take_lock(place):
     base, name = os.path.dirname(os.path.dirname(place)), os.path.basename(place)
-    held = os.open(os.path.join(base, "locks", "runtime-" + name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        progress("waiting for another that makes the same environment")
-        fcntl.flock(held, fcntl.LOCK_EX)
-    return held
+    path = os.path.join(base, "locks", "runtime-" + name)
+    while True:
+        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            progress("waiting for another that makes the same environment")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        if os.path.exists(path) and os.path.samestat(os.fstat(held), os.stat(path)):
+            return held
+        os.close(held)  # the environment was removed just then, and its lock with it
 
 
 def is_whole(place):
@@ -455,7 +460,7 @@ def make(place, tree, offline, there, held):
             install(place, made, pip, needed, lock_path, directories, offline, env, held, log)
         except Failed as failed:
             if failed.code == UNAVAILABLE:  # a machine without a network, as likely as not
-                raise Failed(UNAVAILABLE, "%s (%s)" % (tell_missing(missing, wheels, lock, facts), failed.text), FILL)
+                raise Failed(UNAVAILABLE, "%s; %s" % (failed.text, tell_missing(missing, wheels, lock, facts)), FILL + "; or see to that network")
             raise
     finish(place, made, needed, lock, facts, env)
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The far end of a remote job: every verb, every defect of what it is sent, and every way to die."""
+import fcntl
 import json
 import os
 import random
@@ -94,7 +95,8 @@ class Frames(Case):
                     {"verb": "start", "job": ID, "command": ["/bin/true", 3]},
                     {"verb": "start", "job": ID, "command": ["/bin/true"], "environment": {"A=B": "c"}},
                     {"verb": "start", "job": ID, "command": ["/bin/true"], "secrets": ["x"]},
-                    {"verb": "hello", "protocol": 1, "dir": "relative"}, {"verb": "prune"}, {"verb": "probe", "python": 3}):
+                    {"verb": "hello", "protocol": 1, "dir": "relative"}, {"verb": "prune"}, {"verb": "probe", "python": 3},
+                    {"verb": "runtime"}, {"verb": "runtime", "runtime": "../../x"}, {"verb": "create", "job": ID, "files": [], "room": -1}):
             far.number += 1
             text = json.dumps(dict(bad, id=far.number)).encode()
             far.write(struct.pack(">I", len(text)) + text)
@@ -544,6 +546,38 @@ class Jobs(Case):
         os.utime(self.path("blobs", files[0]["sha256"][:2], files[0]["sha256"]), (1, 1))
         self.refused(far.try_ask("have", blobs=[{"sha256": "0" * 64, "size": 1 << 50}]), 8)
         far.ask("create", job=ID, files=files)
+
+    def test_environments(self):
+        """Whole with its stamp and a Python that can be run; kept while somebody makes it, or a job runs; removed with its lock."""
+        far = self.far()
+        self.assertEqual(far.ask("runtime", runtime=ID)["whole"], False)
+        for name in (ID, OTHER):
+            os.makedirs(self.path("runtimes", name, "venv", "bin"))
+            os.symlink(PYTHON, self.path("runtimes", name, "venv", "bin", "python"))
+        self.assertEqual(far.ask("runtime", runtime=ID)["whole"], False)
+        with open(self.path("runtimes", ID, "runtime.json"), "w") as file:
+            json.dump({"python": "3.11.2", "packages": {"torch": "2.13.0"}}, file)
+        os.utime(self.path("runtimes", ID), (1, 1))
+        python = self.path("runtimes", ID, "venv", "bin", "python")
+        self.assertEqual(far.ask("runtime", runtime=ID)["python"], {"path": python, "version": "3.11.2", "packages": {"torch": "2.13.0"}})
+        self.assertEqual(far.ask("prune", older_seconds=3600)["jobs"], 0)
+        self.assertTrue(os.path.exists(python))  # asking is using
+        far.make(ID, {}, script("import sys; print(sys.argv[1]); import signal; signal.pause()") + [{"runtime": ID}])
+        wait_until(lambda: far.ask("status", job=ID)["events"] > 0)
+        far.ask("prune", older_seconds=0)
+        self.assertTrue(os.path.exists(python))
+        far.ask("cancel", job=ID)
+        self.assertEqual(far.follow(ID)[1].decode().strip(), self.path("runtimes", ID))
+        with open(self.path("locks", "runtime-" + OTHER), "w") as maker:
+            fcntl.flock(maker, fcntl.LOCK_EX)
+            far.ask("prune", older_seconds=0)
+            self.assertEqual(os.listdir(self.path("runtimes")), [OTHER])
+        far.ask("prune", older_seconds=0)
+        self.assertEqual((os.listdir(self.path("runtimes")), os.listdir(self.path("locks"))), ([], []))
+
+    def test_room_beside_the_files(self):
+        far = self.far()
+        self.refused(far.try_ask("create", job=ID, files=[], room=1 << 50), 8, "MB are needed")
 
     def test_housekeeping(self):
         far = self.far()

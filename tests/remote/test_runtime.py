@@ -202,6 +202,10 @@ class Making(Case):
         self.box.configure(before="PATH=%s/bin:/usr/bin:/bin; export PATH" % tools)
         self.box.restart()
 
+    def test_strange_paths_there(self):
+        self.set(setup=True, wheels=self.wheels, dir=os.path.join(self.box.dir, "it's \"a\" dir\n$(touch /tmp/x) `id` é中"))
+        self.run_kolm(*self.lora_words())
+
     def test_cleaned_when_nobody_used_it(self):
         self.make()
         long_ago = os.stat(self.place).st_mtime - 40 * 86400
