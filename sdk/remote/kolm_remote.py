@@ -1220,7 +1220,7 @@ class Agent(object):
                 self.forget(path)
         for name in [] if running else os.listdir(os.path.join(self.base, "runtimes")):
             path = os.path.join(self.base, "runtimes", name)
-            held = lock(os.path.join(self.base, "locks", "runtime-" + name), False) if self.changed(path) <= limit else None
+            held = lock(os.path.join(self.base, "locks", "runtime-" + name), False) if self.age(path) >= limit else None
             if held is not None:
                 self.forget(path)
                 remove(os.path.join(self.base, "locks", "runtime-" + name))

@@ -562,7 +562,7 @@ class Jobs(Case):
         self.assertEqual(far.ask("runtime", runtime=ID)["python"], {"path": python, "version": "3.11.2", "packages": {"torch": "2.13.0"}})
         self.assertEqual(far.ask("prune", older_seconds=3600)["jobs"], 0)
         self.assertTrue(os.path.exists(python))  # asking is using
-        far.make(ID, {}, script("import sys; print(sys.argv[1]); import signal; signal.pause()") + [{"runtime": ID}])
+        far.make(ID, {}, script("import sys; print(sys.argv[1], flush=True); import signal; signal.pause()") + [{"runtime": ID}])
         wait_until(lambda: far.ask("status", job=ID)["events"] > 0)
         far.ask("prune", older_seconds=0)
         self.assertTrue(os.path.exists(python))
