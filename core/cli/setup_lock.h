@@ -21,6 +21,8 @@
  *     disk-bytes N           about, of the finished environment
  *     note TEXT              shown before anything is done; may be there several times
  *     unavailable TEXT       there is nothing to install, and why
+ *
+ * Other keys are for others: nvidia-driver, for machines reached over SSH.
  */
 #define CLI_LOCK_URLS 4
 
