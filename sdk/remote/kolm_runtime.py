@@ -186,8 +186,11 @@ class Wheels(object):
 
     def named(self, pin):
         """The file that has the name of the pin, and not its bytes."""
-        start = "%s-%s" % (plain(pin[0]), pin[1])
-        return next((name for name in sorted(self.others) if "-".join((plain(name.split("-")[0]), name.split("-", 2)[1] if "-" in name else "")) == start), None)
+        for name in sorted(self.others):
+            words = name.split("-")
+            if len(words) >= 5 and (plain(words[0]), words[1]) == (plain(pin[0]), pin[1]):
+                return name
+        return None
 
 
 FILL = "fill a directory with them, as said above, and name it in config.json: backends.remote-ssh.wheels (here) or wheels_there (there)"

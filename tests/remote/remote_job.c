@@ -159,6 +159,8 @@ int main(int argc, char **argv) {
                                      .engine = argv[3],
                                      .python = python,
                                      .trainer = trainer,
+                                     .setup = getenv("SETUP") != NULL,
+                                     .wheels = getenv("WHEELS"),
                                      .kolm = getenv("FAR_KOLM"),
                                      .patience_seconds = seconds};
     kit_ssh_job_remote *remote = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Python environment of the trainer on a remote machine: which lock, whether it is there, and how it comes there. */
+/* The Python environment of the trainer on a remote machine: which lock, is it there, and how it comes there. */
 #include "ssh_job_parts.h"
 
 #include "kolm_runtime.h"
@@ -89,7 +89,8 @@ static void why_not(const lock *l, const cJSON *facts, const cJSON *card, char o
     if (field(l, "unavailable", text)[0] != '\0')
         kit_copy(out, REASON, text);
     else if (!allows(l, "system", text_of(facts, "system")) || !allows(l, "machine", text_of(facts, "machine")))
-        kit_format(out, REASON, "there is none for %.60s on %.60s", text_of(facts, "system"), text_of(facts, "machine"));
+        kit_format(out, REASON, "there is none for %.60s on %.60s", text_of(facts, "system"),
+                   text_of(facts, "machine"));
     else if (driver > driver_of(card))
         kit_format(out, REASON, "it needs the NVIDIA driver %u or newer, and there is %.60s", (unsigned)driver,
                    text_of(card, "driver"));
@@ -263,8 +264,8 @@ static kit_status make(kit_ssh_job_remote *remote, const lock *l, const cJSON *f
 /* ---- All of it */
 
 static void put_size(const lock *l, char *out, size_t capacity) {
-    kit_format(out, capacity, "about %.0f MB to download and %.1f GB of disk", (double)number(l, "download-bytes") / 1e6,
-               (double)number(l, "disk-bytes") / 1e9);
+    kit_format(out, capacity, "about %.0f MB to download and %.1f GB of disk",
+               (double)number(l, "download-bytes") / 1e6, (double)number(l, "disk-bytes") / 1e9);
 }
 
 /* Nothing is installed on somebody's machine that nobody asked for. */
