@@ -84,6 +84,16 @@ static void on_step(void *user, const kolm_test_step_t *step) {
     hear_line(user, step->note);
 }
 
+static void on_holding(void *user, const kolm_holding_t *holding) {
+    check *c = user;
+    const char *const texts[] = {holding->place, holding->kind, holding->name, holding->note};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        hear_line(c, texts[i]);
+    c->holdings++;
+    if (holding->state > KOLM_HOLDING_REMOVED || !*holding->place || !*holding->kind || !*holding->name) c->odd_holdings++;
+    if (holding->state == KOLM_HOLDING_REMOVED) c->removed++;
+}
+
 /* An address that a manifest lists under auth is no secret; what is called so is. */
 static const char *give_secret(void *user, const char *name) {
     static const char *const endings[] = {"TOKEN", "KEY", "SECRET", "PASSWORD"};
@@ -103,6 +113,7 @@ void check_call_options(check *c, host_call_options *out_options) {
                            .progress = on_progress,
                            .metric = on_metric,
                            .test_step = on_step,
+                           .holding = on_holding,
                            .printed = on_printed};
     *out_options = (host_call_options){.cancel = c->options->cancel, .secret = give_secret, .events = &events};
 }
@@ -119,7 +130,7 @@ void check_hear(check *c, const host_result *result) {
                                  result->vendor,        result->licence,       result->homepage,
                                  result->detect.reason, result->detect.remedy, result->detect.runtime,
                                  result->cost.basis,    result->train.device,  result->train.toolchain,
-                                 result->infer.device,  result->test.summary};
+                                 result->infer.device,  result->test.summary,  result->status.summary};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         hear_line(c, texts[i]);
     for (size_t i = 0; i < result->device_count; i++) {
@@ -336,6 +347,28 @@ static void check_later_host(check *c) {
         check_fail(c, "it answers otherwise when records are larger than today's: use KOLM_HAS, never == sizeof");
 }
 
+/* Under a kolm of ABI 1.0, whose table ends where that ended. */
+static void check_first_host(check *c) {
+    static const host_audit audit = {.first_minor = true};
+    host_call_options options;
+    host_result result;
+    kolm_error_t err = KIT_ERROR_INIT;
+    check_call_options(c, &options);
+    options.timeout_ms = DETECT_MS;
+    options.audit = &audit;
+    kit_status status = host_detect(c->registry, c->row, &options, &result, &err);
+    if (!check_called(c, status, &err)) return;
+    check_hear(c, &result);
+    if (result.verdict == HOST_NOT_LOADED)
+        check_skip(c, "it %s", result.error.text);
+    else if (result.verdict != HOST_OK)
+        check_fail(c, "%s", result.error.text);
+    else if (result.detect.state != c->state)
+        check_fail(c, "it answers otherwise under ABI 1.0: use KOLM_HAS before what came later");
+    else
+        check_job_under(c, &audit, "first-host");
+}
+
 /* ---- cost */
 
 static kolm_cost_args_t question(uint64_t rows) {
@@ -437,6 +470,41 @@ static void check_own_test(check *c) {
         check_fail(c, "it says of itself: %s", result.test.summary);
 }
 
+/* ---- status */
+
+static void check_status(check *c) {
+    host_call_options options;
+    host_result result;
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (!(c->slots & HOST_SLOT_STATUS)) {
+        check_note(c, "it has none: it keeps nothing elsewhere");
+        return;
+    }
+    if (c->state != KOLM_DETECT_AVAILABLE) {
+        check_skip(c, "not available here: %s", c->here);
+        return;
+    }
+    if (c->row->manifest->airgap != HOST_AIRGAP_YES && !c->options->network) {
+        check_skip(c, "it may use the network only with --network");
+        return;
+    }
+    check_call_options(c, &options);
+    options.network = c->options->network;
+    options.timeout_ms = 60000;
+    c->holdings = c->odd_holdings = c->removed = 0;
+    kit_status status = host_status(c->registry, c->row, false, 0, &options, &result, &err);
+    if (!check_called(c, status, &err)) return;
+    check_hear(c, &result);
+    if (result.verdict != HOST_OK)
+        check_fail(c, "%s", result.error.text);
+    else if (c->removed > 0)
+        check_fail(c, "it removed something that it was not asked to remove");
+    else if (c->odd_holdings > 0)
+        check_fail(c, "%u of %u things have an unknown state, or no place, kind or name", c->odd_holdings, c->holdings);
+    else
+        check_note(c, "%u things are kept elsewhere", c->holdings);
+}
+
 /* ---- Manners */
 
 static void check_prints_nothing(check *c) {
@@ -478,6 +546,7 @@ static const struct {
      "works with a home that cannot be written, and leaves it alone"},
     {"detect.leaves-nothing", NEEDS_LOADED, check_detect_left, "no descriptors, threads, processes or memory"},
     {"abi.later-host", NEEDS_LOADED, check_later_host, "works with a later minor and larger records"},
+    {"abi.first-host", NEEDS_LOADED, check_first_host, "works with minor 0 and the records of that time"},
     {"cost.pure", NEEDS_LOADED, check_cost_pure, "the same question, the same answer"},
     {"cost.edges", NEEDS_LOADED, check_cost_edges, "no row, very many rows"},
     {"cost.leaves-nothing", NEEDS_LOADED, check_cost_left, "computes, and nothing else"},
@@ -487,6 +556,7 @@ static const struct {
     {"train.bad-job", NEEDS_LOADED, check_bad_jobs, "refuses broken job directories with a reason"},
     {"infer.bad-model", NEEDS_LOADED, check_infer_bad_model, "refuses a model that is none"},
     {"test", NEEDS_LOADED, check_own_test, "its own test passes"},
+    {"status", NEEDS_LOADED, check_status, "tells what it keeps elsewhere, and removes nothing unasked"},
     {"manners.prints-nothing", NEEDS_LOADED, check_prints_nothing, "nothing on standard output or error"},
     {"manners.keeps-secrets", NEEDS_LOADED, check_keeps_secrets, "no secret in anything that it says"},
 };

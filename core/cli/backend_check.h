@@ -70,6 +70,7 @@ bool check_known(const char *name);
 bool check_known_prefix(const char *prefix);
 
 /* ---- What the files of the checker share */
+struct host_audit;
 struct host_registry;
 struct host_backend;
 
@@ -88,6 +89,8 @@ typedef struct check {
     volatile sig_atomic_t stop; /* given to calls as their cancel flag */
     bool stop_at_progress;
     uint64_t progress_reports;
+    const struct host_audit *under; /* conditions of the jobs; NULL: those of a later kolm */
+    uint32_t holdings, odd_holdings, removed; /* what status told */
     bool not_called;     /* a call could not be made, which says nothing about the plugin: the run ends */
     kolm_error_t broken; /* why */
 } check;
@@ -112,6 +115,8 @@ void check_hear(check *c, const struct host_result *result);
 void check_exports(check *c);
 /* backend_check_job.c: a small job, made and judged here. */
 void check_train_and_infer(check *c);
+/* The same under other conditions; where nothing can be trained, nothing. */
+void check_job_under(check *c, const struct host_audit *audit, const char *name);
 void check_train_cancel(check *c);
 void check_bad_jobs(check *c);
 void check_infer_bad_model(check *c);

@@ -123,7 +123,7 @@ static kit_status train(check *c, const char *dir, host_result *out_result, kolm
     options.timeout_ms = TRAIN_MS;
     options.network = c->options->network;
     options.cancel_too = &c->stop;
-    options.audit = &later;
+    options.audit = c->under ? c->under : &later;
     kit_status status = host_train(c->registry, c->row, dir, 2, &options, out_result, err);
     if (!check_called(c, status, err)) return status;
     check_hear(c, out_result);
@@ -135,7 +135,7 @@ static kit_status infer(check *c, const char *dir, host_result *out_result, kolm
     check_call_options(c, &options);
     options.timeout_ms = TRAIN_MS;
     options.network = c->options->network;
-    options.audit = &later;
+    options.audit = c->under ? c->under : &later;
     kit_status status = host_infer(c->registry, c->row, dir, 2, -1, -1, &options, out_result, err);
     if (!check_called(c, status, err)) return status;
     check_hear(c, out_result);
@@ -246,13 +246,12 @@ static bool train_small(check *c, const char *name, char **out_dir, kolm_error_t
     return false;
 }
 
-void check_train_and_infer(check *c) {
+static void train_and_infer(check *c, const char *name) {
     char *dir = NULL;
     kolm_error_t err = KIT_ERROR_INIT;
     model_list model = {.count = 0};
     host_result result;
-    if (!may_train(c)) return;
-    if (train_small(c, "tiny", &dir, &err)) {
+    if (train_small(c, name, &dir, &err)) {
         kit_status status = read_result(dir, &err);
         if (status == KOLM_OK) status = model_read(dir, &model, &err);
         if (status == KOLM_OK) status = describe(dir, "infer", 0, model.files, model.count, &err);
@@ -265,6 +264,18 @@ void check_train_and_infer(check *c) {
         model_free(&model);
     }
     free(dir);
+}
+
+void check_train_and_infer(check *c) {
+    if (may_train(c)) train_and_infer(c, "tiny");
+}
+
+void check_job_under(check *c, const host_audit *audit, const char *name) {
+    bool network = c->row->manifest->airgap == HOST_AIRGAP_YES || c->options->network;
+    if (!(c->slots & HOST_SLOT_TRAIN) || c->state != KOLM_DETECT_AVAILABLE || !network) return;
+    c->under = audit;
+    train_and_infer(c, name);
+    c->under = NULL;
 }
 
 void check_train_cancel(check *c) {

@@ -69,6 +69,21 @@ static void on_step(const host_run *run, const cJSON *json) {
     events->test_step(events->user, &step);
 }
 
+static void on_holding(const host_run *run, const cJSON *json) {
+    const host_events *events = run->options->events;
+    if (!events || !events->holding || run->prefix_logs) return;
+    kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding,
+                              .state = u32_of(json, "state"),
+                              .bytes = u64_of(json, "bytes"),
+                              .age_seconds = u64_of(json, "age"),
+                              .price_micro_usd_per_hour = u64_of(json, "price"),
+                              .place = text_of(json, "place"),
+                              .kind = text_of(json, "kind"),
+                              .name = text_of(json, "name"),
+                              .note = text_of(json, "note")};
+    events->holding(events->user, &holding);
+}
+
 static void on_metric(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
     if (events && events->metric && !run->prefix_logs)
@@ -140,6 +155,9 @@ static void take_result(host_run *run, const cJSON *json) {
         result->infer.answers = u64_of(json, "answers");
         result->infer.billed_micro_usd = u64_of(json, "billed");
         COPY_TEXT(result->infer.device, json, "device");
+    } else if (strcmp(run->slot, "status") == 0) {
+        result->status.struct_size = (uint32_t)sizeof result->status;
+        COPY_TEXT(result->status.summary, json, "summary");
     } else {
         bool passed = false;
         result->test.struct_size = (uint32_t)sizeof result->test;
@@ -187,6 +205,8 @@ bool host_run_answer(host_run *run, const char *line, size_t length) {
         on_device(run->result, json);
     else if (strcmp(event, "step") == 0)
         on_step(run, json);
+    else if (strcmp(event, "holding") == 0)
+        on_holding(run, json);
     else if (strcmp(event, "sandbox") == 0) {
         /* kolm-host says this before it loads the plugin. Unasked, or a second time, it would be the plugin that says
          * so. */

@@ -201,7 +201,8 @@ static bool put_audit(cJSON *json, const host_audit *audit) {
     if (!audit) return true;
     cJSON *object = cJSON_AddObjectToObject(json, "audit");
     return object && put_u64(object, "repeats", audit->repeats) && put_u64(object, "minor", audit->minor) &&
-           put_u64(object, "later_bytes", audit->later_bytes);
+           put_u64(object, "later_bytes", audit->later_bytes) &&
+           kit_json_put_bool(object, "first_minor", audit->first_minor);
 }
 
 static bool put_basics(cJSON *json, host_run *run) {

@@ -210,6 +210,18 @@ kit_status host_test(const host_registry *registry, const host_backend *backend,
     return call_one(registry, &run, work_args(NULL, threads, NULL, NULL), err);
 }
 
+kit_status host_status(const host_registry *registry, const host_backend *backend, bool prune, uint64_t older_seconds,
+                       const host_call_options *options, host_result *out_result, kolm_error_t *err) {
+    host_run run;
+    run_init(&run, backend, "status", options ? options : &no_options, out_result);
+    cJSON *json = cJSON_CreateObject();
+    if (!put_u64(json, "prune", prune ? 1 : 0) || !put_u64(json, "older_seconds", older_seconds)) {
+        cJSON_Delete(json);
+        json = NULL;
+    }
+    return call_one(registry, &run, json, err);
+}
+
 /* ---- All */
 static kit_status call_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                            const char *slot, cJSON *(*args)(const host_backend *, const void *), const void *question,

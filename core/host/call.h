@@ -43,8 +43,10 @@ const char *host_verdict_name(host_verdict verdict);
 #define HOST_SLOT_TRAIN (1u << 2)
 #define HOST_SLOT_INFER (1u << 3)
 #define HOST_SLOT_TEST (1u << 4)
+#define HOST_SLOT_STATUS (1u << 5)
 
 #define HOST_DEVICES_MAX 64
+#define HOST_HOLDINGS_MAX 10000
 
 typedef struct host_device {
     uint32_t memory_kind;        /* KOLM_MEMORY_* */
@@ -105,6 +107,7 @@ typedef struct host_result {
     kolm_train_result_t train;
     kolm_infer_result_t infer;
     kolm_test_result_t test;
+    kolm_status_result_t status;
 } host_result;
 
 /* Each may be NULL. Strings live until the callback returns; they are valid UTF-8, escaped, fit for a terminal. */
@@ -114,6 +117,7 @@ typedef struct host_events {
     void (*progress)(void *user, const kolm_progress_t *progress);
     void (*metric)(void *user, const char *name, double value);
     void (*test_step)(void *user, const kolm_test_step_t *step);
+    void (*holding)(void *user, const kolm_holding_t *holding);
     /* What the plugin wrote to its standard output or error; NULL: it comes as a log line. */
     void (*printed)(void *user, const char *text);
 } host_events;
@@ -122,6 +126,7 @@ typedef struct host_events {
 typedef struct host_audit {
     uint32_t repeats; /* detect and cost: called that many times before the call that counts */
     uint16_t minor;   /* the ABI minor that the host claims; 0: its own */
+    bool first_minor; /* the host is one of ABI 1.0: its minor is 0, and it ends where that ended */
     uint32_t
         later_bytes;  /* by which all records of the host are larger than today's, as those of a later kolm; <= 256 */
     bool bare;        /* no environment at all */
@@ -180,6 +185,10 @@ kit_status host_infer(const host_registry *registry, const host_backend *backend
                       kolm_error_t *err) KIT_MUST_USE;
 kit_status host_test(const host_registry *registry, const host_backend *backend, uint32_t threads,
                      const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
+
+/* What the backend keeps elsewhere, to events->holding; prune: and removes what is idle and that old. */
+kit_status host_status(const host_registry *registry, const host_backend *backend, bool prune, uint64_t older_seconds,
+                       const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 
 /* One line that says what became of a call: "crashed: signal 11 (Segmentation fault)". */
 void host_verdict_text(const host_result *result, char *out, size_t capacity);

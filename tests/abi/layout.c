@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every field of the ABI at 1.0 pinned to the place it has had since, in numbers, on 64-bit machines. It has to compile. */
+/* Every field of the ABI pinned to the place it has had since, in numbers, on 64-bit machines. It has to compile. */
 
 /*
  * Lines are only ever added here, when a minor version appends fields; a line that has to change is an ABI break.
@@ -215,6 +215,42 @@ VALUE(KOLM_CONFIDENCE_MEASURED, 2);
 #if UINTPTR_MAX == UINT64_MAX
 VALUE(KOLM_BACKEND_SIZE_1_0, 112);
 VALUE(KOLM_HOST_SIZE_1_0, 104);
+#endif
+
+/* What 1.1 brought. */
+#if !defined(ABI_FROZEN)
+AT(kolm_holding_t, struct_size, 0, 4);
+AT(kolm_holding_t, state, 4, 4);
+AT(kolm_holding_t, bytes, 8, 8);
+AT(kolm_holding_t, age_seconds, 16, 8);
+AT(kolm_holding_t, price_micro_usd_per_hour, 24, 8);
+AT(kolm_holding_t, place, 32, 8);
+AT(kolm_holding_t, kind, 40, 8);
+AT(kolm_holding_t, name, 48, 8);
+AT(kolm_holding_t, note, 56, 8);
+HOLDS(kolm_holding_t, 64);
+
+AT(kolm_host_v1_t, holding, 104, 8);
+HOLDS(kolm_host_v1_t, 112);
+
+AT(kolm_status_args_t, struct_size, 0, 4);
+AT(kolm_status_args_t, allow_network, 4, 4);
+AT(kolm_status_args_t, prune, 8, 4);
+AT(kolm_status_args_t, reserved, 12, 4);
+AT(kolm_status_args_t, older_seconds, 16, 8);
+HOLDS(kolm_status_args_t, 24);
+
+AT(kolm_status_result_t, struct_size, 0, 4);
+AT(kolm_status_result_t, reserved, 4, 4);
+AT(kolm_status_result_t, summary, 8, 256);
+HOLDS(kolm_status_result_t, 264);
+
+AT(kolm_backend_v1_t, status, 112, 8);
+HOLDS(kolm_backend_v1_t, 120);
+
+VALUE(KOLM_HOLDING_IDLE, 0);
+VALUE(KOLM_HOLDING_IN_USE, 1);
+VALUE(KOLM_HOLDING_REMOVED, 2);
 #endif
 
 int main(void) {

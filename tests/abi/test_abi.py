@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Growth guards of kolm/backend.h: it stands alone in strict C11 and C++17, and abidiff finds it unchanged since 1.0.
+"""Growth guards of kolm/backend.h: it stands alone in strict C11 and C++17, and abidiff finds it unchanged since 1.1.
 
 usage: test_abi.py header|abidiff|symbols SDK_INCLUDE [FILE]      (SDK_INCLUDE: the directory that holds kolm/backend.h)
        test_abi.py renew SDK_INCLUDE                              (writes the baseline anew, for a new minor version)
@@ -17,7 +17,7 @@ import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BASELINE = os.path.join(HERE, "backend-1.0.abi.xml")
+BASELINE = os.path.join(HERE, "backend-1.1.abi.xml")
 ABIDW = ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--no-elf-needed"]
 SKIP = 77
 include = file = None
@@ -113,7 +113,7 @@ class Abidiff(unittest.TestCase):
             "narrower": ("    uint64_t duration_ms; ", "    uint32_t duration_ms; "),
             "signedness": ("    uint32_t outcome; ", "    int32_t outcome; "),
             "inserted": ("    uint64_t total;            /* steps in all", "    uint64_t extra; uint64_t total; /* steps in all"),
-            "appended": ("    const char *scratch_dir;\n", "    const char *scratch_dir;\n    uint64_t later;\n"),
+            "appended": ("    uint64_t older_seconds;\n}", "    uint64_t older_seconds;\n    uint64_t later;\n}"),
             "slots swapped": ("    kolm_train_fn train;\n    kolm_infer_fn infer;\n", "    kolm_infer_fn infer;\n    kolm_train_fn train;\n"),
             "argument added": ("int32_t (*cancelled)(void *user);", "int32_t (*cancelled)(void *user, int32_t why);"),
         }.items():

@@ -43,7 +43,11 @@ CAUGHT = {
     "null-slots": ({"slots"}, "no detect"),
     "forks": ({"detect.leaves-nothing"}, "still"),
     "forks-away": ({"detect.leaves-nothing"}, "still"),
+    "trusts-host": ({"abi.first-host"}, "signal"),
+    "removes": ({"status"}, "not asked"),
 }
+# What else than detect.answers has to be asked.
+ONLY = {"forks": "detect.leaves", "forks-away": "detect.leaves", "null-slots": "slots", "trusts-host": "abi", "removes": "status"}
 
 
 def setUpModule():
@@ -74,10 +78,7 @@ class Check(Case):
         for name, (expected, word) in CAUGHT.items():
             with self.subTest(animal=name):
                 path = self.add_animal(name, train=False, infer=False)
-                only = ("--only", "manners") if name == "prints" else ("--only", "detect.leaves") if "forks" in name else ("--only", "slots") \
-                    if name == "null-slots" else ("--only", "detect.answers")
-                if name == "prints":
-                    only = ()
+                only = () if name == "prints" else ("--only", ONLY.get(name, "detect.answers"))
                 checks = self.check(path, *only, code=5)
                 found = self.failing(checks)
                 self.assertLessEqual(expected, found, checks)

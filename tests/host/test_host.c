@@ -112,7 +112,8 @@ static const host_backend *find(const host_registry *registry, const char *name)
 /* ---- Events, gathered */
 static struct {
     kit_buf logs; /* one line each, "LEVEL text" */
-    unsigned log_count, progress_count, metric_count, step_count;
+    kit_buf holdings; /* one line each */
+    unsigned log_count, progress_count, metric_count, step_count, holding_count;
     kolm_progress_t progress;
     char phase[64], metric[80], steps[400];
     double value;
@@ -153,9 +154,19 @@ static void on_step(void *user, const kolm_test_step_t *step) {
     kit_format(seen.steps + strlen(seen.steps), sizeof seen.steps - strlen(seen.steps), "%s", line);
 }
 
-static const host_events events = {.log = on_log, .progress = on_progress, .metric = on_metric, .test_step = on_step};
+static void on_holding(void *user, const kolm_holding_t *h) {
+    (void)user;
+    seen.holding_count++;
+    kit_buf_fmt(&seen.holdings, "%s %s %s %u %llu %llu %llu %s\n", h->place, h->kind, h->name, h->state,
+                (unsigned long long)h->bytes, (unsigned long long)h->age_seconds,
+                (unsigned long long)h->price_micro_usd_per_hour, h->note);
+}
+
+static const host_events events = {
+    .log = on_log, .progress = on_progress, .metric = on_metric, .test_step = on_step, .holding = on_holding};
 
 static void forget(void) {
+    kit_buf_free(&seen.holdings);
     kit_buf_free(&seen.logs);
     memset(&seen, 0, sizeof seen);
     cancel = 0;
@@ -185,12 +196,12 @@ static const struct animal {
 } animals[] = {
     {"good", HOST_OK, "a zoo animal", false},
     {"no-symbol", HOST_NOT_LOADED, "does not export kolm_backend_v1", false},
-    {"wrong-major", HOST_NOT_LOADED, "needs kolm ABI 2.3, this is 1.0", false},
+    {"wrong-major", HOST_NOT_LOADED, "needs kolm ABI 2.3, this is 1.1", false},
     {"short-struct", HOST_NOT_LOADED, "its table is of ", false},
     {"tiny-struct", HOST_NOT_LOADED, "too short even for its version", false},
     {"long-struct", HOST_OK, "a zoo animal", false},
     {"newer-minor", HOST_OK, "a zoo animal", false},
-    {"needs-newer-host", HOST_NOT_LOADED, "needs kolm ABI 1.3, this is 1.0", false},
+    {"needs-newer-host", HOST_NOT_LOADED, "needs kolm ABI 1.3, this is 1.1", false},
     {"missing-feature", HOST_NOT_LOADED, "needs features of kolm that this one does not have (bits 0x10000000000)",
      false},
     {"null-slots", HOST_UNIMPLEMENTED, "does not implement detect", false},
@@ -303,7 +314,8 @@ START_TEST(test_identity) {
     host_result result = detect("good");
     ck_assert(result.loaded);
     ck_assert_uint_eq(result.slots,
-                      HOST_SLOT_DETECT | HOST_SLOT_COST | HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST);
+                      HOST_SLOT_DETECT | HOST_SLOT_COST | HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST |
+                          HOST_SLOT_STATUS);
     ck_assert_str_eq(result.version, "1.2.3");
     ck_assert_str_eq(result.vendor, "the zoo");
     ck_assert_str_eq(result.licence, "Apache-2.0");
@@ -371,6 +383,7 @@ START_TEST(test_flood_is_rated) {
     ck_assert_uint_le(seen.progress_count, 2 + (unsigned)(result.wall_ms / 50));
     ck_assert_uint_eq(seen.progress.step, 20000); /* the last one is never the one that is dropped */
     ck_assert_uint_eq(seen.metric_count, 1000);
+    ck_assert_uint_eq(seen.holding_count, 0); /* only status has some */
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "log lines came too fast and are not shown"));
     const char *first = kit_buf_text(&seen.logs);
     ck_assert_uint_eq(strcspn(first, "\n"), 2 + HOST_LOG_MAX);
@@ -496,6 +509,8 @@ static host_result call_slot(const char *name, const char *slot, host_call_optio
         status = host_train(registry, row, home, 2, &options, &result, &err);
     else if (strcmp(slot, "test") == 0)
         status = host_test(registry, row, 2, &options, &result, &err);
+    else if (strcmp(slot, "status") == 0 || strcmp(slot, "prune") == 0)
+        status = host_status(registry, row, slot[0] == 'p', 3600, &options, &result, &err);
     else
         status = host_infer(registry, row, home, 2, input_fd, output_fd, &options, &result, &err);
     must(status, &err);
@@ -749,6 +764,66 @@ START_TEST(test_airgap_wants_no_socket_in) {
 }
 END_TEST
 
+/* ---- What is kept elsewhere */
+static host_result status_of(const char *name, const char *slot, host_call_options options) {
+    add(name);
+    forget();
+    return call_slot(name, slot, options, -1, -1);
+}
+
+#define LION "the zoo instance lion 1 1000 60 2500000 asleep\n"
+#define UNKNOWN "18446744073709551615"
+#define STRAW(state) "the zoo files straw " state " " UNKNOWN " " UNKNOWN " " UNKNOWN " \n"
+
+START_TEST(test_status) {
+    host_result result = status_of("good", "status", (host_call_options){.timeout_ms = PATIENCE_MS});
+    ck_assert_msg(result.verdict == HOST_OK, "%s", result.error.text);
+    ck_assert_str_eq(result.status.summary, "one zoo");
+    ck_assert_str_eq(kit_buf_text(&seen.holdings), LION STRAW("0"));
+    result = status_of("good", "prune", (host_call_options){.timeout_ms = PATIENCE_MS, .network = true});
+    ck_assert_str_eq(result.status.summary, "one zoo, called");
+    ck_assert_str_eq(kit_buf_text(&seen.holdings), LION STRAW("2"));
+    forget();
+}
+END_TEST
+
+START_TEST(test_status_of_the_bad) {
+    host_result result = status_of("crash-slot", "status", (host_call_options){.timeout_ms = PATIENCE_MS});
+    ck_assert_int_eq(result.verdict, HOST_CRASHED);
+    ck_assert_ptr_nonnull(strstr(result.error.text, "crashed in status: signal 11"));
+    result = status_of("hang-slot", "status", (host_call_options){.timeout_ms = SHORT_MS});
+    ck_assert_int_eq(result.verdict, HOST_TIMED_OUT);
+    ck_assert_int_eq(status_of("exits", "status", (host_call_options){0}).verdict, HOST_NO_REPLY);
+    ck_assert_int_eq(status_of("null-slots", "status", (host_call_options){0}).verdict, HOST_UNIMPLEMENTED);
+    ck_assert_int_eq(status_of("floods", "status", (host_call_options){0}).verdict, HOST_OK);
+    ck_assert_uint_eq(seen.holding_count, HOST_HOLDINGS_MAX);
+    ck_assert_int_eq(status_of("bad-utf8", "status", (host_call_options){0}).verdict, HOST_OK);
+    ck_assert_str_eq(kit_buf_text(&seen.holdings),
+                     LION "zoo\\xFF files  0 " UNKNOWN " " UNKNOWN " " UNKNOWN " \\x1B[2J\n");
+    result = status_of("network", "status", (host_call_options){0});
+    ck_assert_ptr_nonnull(strstr(result.error.text, "this backend needs the network"));
+    ck_assert_uint_eq(seen.holding_count, 0);
+    forget();
+}
+END_TEST
+
+/* A kolm of 1.0, which had no status: as a plugin sees it. */
+START_TEST(test_first_host) {
+    static const host_audit first = {.first_minor = true};
+    const host_call_options options = {.timeout_ms = PATIENCE_MS, .audit = &first};
+    add("good");
+    add("trusts-host");
+    add("needs-newer-host");
+    ck_assert_int_eq(detect_with("good", options).verdict, HOST_OK);
+    ck_assert_int_eq(detect_with("trusts-host", options).verdict, HOST_CRASHED);
+    ck_assert_int_eq(detect("trusts-host").verdict, HOST_OK);
+    ck_assert_uint_eq(seen.holding_count, 0);
+    host_result result = detect_with("needs-newer-host", options);
+    ck_assert_ptr_nonnull(strstr(result.error.text, "needs kolm ABI 1.3, this is 1.0"));
+    forget();
+}
+END_TEST
+
 /* ---- A backend of long ago */
 START_TEST(test_old_backend) {
     char from[PATH_MAX], to[PATH_MAX];
@@ -766,6 +841,7 @@ START_TEST(test_old_backend) {
     ck_assert_uint_eq(result.devices[0].total_memory_bytes, 16ull << 30);
     ck_assert_uint_eq(result.slots, HOST_SLOT_DETECT | HOST_SLOT_COST | HOST_SLOT_TEST);
     ck_assert_int_eq(call_slot("abi-1-0", "train", (host_call_options){0}, -1, -1).verdict, HOST_UNIMPLEMENTED);
+    ck_assert_int_eq(call_slot("abi-1-0", "status", (host_call_options){0}, -1, -1).verdict, HOST_UNIMPLEMENTED);
     ck_assert_uint_eq(call_slot("abi-1-0", "cost", (host_call_options){0}, -1, -1).cost.duration_ms, 1005);
     ck_assert_str_eq(call_slot("abi-1-0", "test", (host_call_options){0}, -1, -1).test.summary,
                      "abi-1-0 is ready for kolm compile");
@@ -895,6 +971,9 @@ int main(void) {
     tcase_add_test(slots, test_model_is_copied);
     tcase_add_test(slots, test_network_is_refused);
     tcase_add_test(slots, test_cancel);
+    tcase_add_test(slots, test_status);
+    tcase_add_test(slots, test_status_of_the_bad);
+    tcase_add_test(slots, test_first_host);
     tcase_add_test(slots, test_old_backend);
     tcase_add_test(slots, test_no_program);
     tcase_add_test(slots, test_replaced_after_scan);

@@ -64,6 +64,10 @@ static void flood(const kolm_host_v1_t *host) {
             kolm_device_t device = {.struct_size = (uint32_t)sizeof device, .name = "one of too many", .id = "", .driver = "", .runtime = ""};
             host->device(host->user, &device);
         }
+        if (i <= 10100) {
+            kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding, .place = "", .kind = "", .name = "", .note = ""};
+            host->holding(host->user, &holding);
+        }
     }
     host->metric(host->user, "Not A Name", 1);
 }
@@ -220,6 +224,8 @@ static void misbehave(const kolm_host_v1_t *host) {
     probe(host);
 #elif defined(ZOO_undefined)
     no_function_is_called_like_this();
+#elif defined(ZOO_trusts_host)
+    host->holding(host->user, &(kolm_holding_t){.struct_size = (uint32_t)sizeof(kolm_holding_t), .place = "", .kind = "", .name = "", .note = ""});
 #endif
     (void)host;
 }
@@ -334,6 +340,33 @@ UNUSED static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *a
     return KOLM_OK;
 }
 
+/* Two things, the second of which goes when it is pruned. */
+UNUSED static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args, kolm_status_result_t *out_result, kolm_error_t *out_error) {
+    (void)out_error;
+    kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding, .state = KOLM_HOLDING_IN_USE, .bytes = 1000, .age_seconds = 60,
+                              .price_micro_usd_per_hour = 2500000, .place = "the zoo", .kind = "instance", .name = "lion", .note = "asleep"};
+    misbehave(host);
+    host->holding(host->user, &holding);
+    holding = (kolm_holding_t){.struct_size = (uint32_t)sizeof holding, .bytes = KOLM_UNKNOWN_COUNT, .age_seconds = KOLM_UNKNOWN_COUNT,
+                               .price_micro_usd_per_hour = UINT64_MAX, .place = "the zoo", .kind = "files", .name = "straw", .note = ""};
+    if (args->prune == 1 && args->older_seconds <= 3600) holding.state = KOLM_HOLDING_REMOVED;
+#if defined(ZOO_removes)
+    holding.state = KOLM_HOLDING_REMOVED;
+#elif defined(ZOO_odd_state)
+    holding.state = 99;
+#elif defined(ZOO_bad_utf8)
+    holding.place = "zoo\xff";
+    holding.name = NULL;
+    holding.note = "\033[2J";
+#endif
+    host->holding(host->user, &holding);
+    holding.struct_size = 8; /* of a kolm that never was */
+    host->holding(host->user, &holding);
+    host->holding(host->user, NULL);
+    snprintf(out_result->summary, sizeof out_result->summary, "one zoo%s", args->allow_network == 1 ? ", called" : "");
+    return KOLM_OK;
+}
+
 #if defined(ZOO_no_symbol)
 KOLM_BACKEND_EXPORT extern const int kolm_something_else;
 const int kolm_something_else = 1;
@@ -398,7 +431,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
 #endif
     .licence = "Apache-2.0", .homepage = "https://example.com/zoo",
 #if !defined(ZOO_null_slots)
-    .detect = detect, .cost = cost, .train = train, .infer = infer, .test = test,
+    .detect = detect, .cost = cost, .train = train, .infer = infer, .test = test, .status = status,
 #endif
 #if defined(ZOO_long_struct)
     }

@@ -12,7 +12,7 @@
  * loader.c    libltdl, and nothing else of it than one dlopen
  * table.c     is this a table that we can believe?
  * services.c  kolm_host_v1_t
- * slots.c     the five slots
+ * slots.c     the six slots
  * audit.c     what a slot leaves behind, when that is asked
  * model.c     copies of model files for plugins that cannot read slices
  */
@@ -40,6 +40,7 @@ typedef struct child_request {
     uint64_t device, inode; /* of the plugin as it was scanned */
     bool audited;
     uint64_t repeats, minor, later_bytes; /* host_audit */
+    bool first_minor;
     bool network, airgap;
     int64_t deadline_ms; /* on the clock of kit_now_ms; INT64_MAX: none */
     int64_t grace_ms;

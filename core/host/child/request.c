@@ -103,7 +103,8 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
     const cJSON *audit = kit_json_get(json, "audit");
     out->audited = audit != NULL;
     if (audit && (!get_u64(audit, "repeats", &out->repeats) || !get_u64(audit, "minor", &out->minor) ||
-                  !get_u64(audit, "later_bytes", &out->later_bytes) || out->later_bytes > CHILD_LATER_MAX))
+                  !get_u64(audit, "later_bytes", &out->later_bytes) || out->later_bytes > CHILD_LATER_MAX ||
+                  !kit_json_get_bool(audit, "first_minor", &out->first_minor)))
         return bad(err, "what is to be examined is not clear");
     out->settings = kit_json_get(json, "settings");
     out->args = kit_json_get(json, "args");

@@ -22,7 +22,7 @@ static struct {
     bool progress_waits;
     kolm_progress_t progress;
     char phase[64];
-    uint32_t metrics, devices;
+    uint32_t metrics, devices, holdings;
 } state;
 
 static void put_cut(kit_buf *members, const char *key, const char *text, size_t most) {
@@ -164,6 +164,27 @@ static void service_test_step(void *user, const kolm_test_step_t *step) {
     pthread_mutex_unlock(&lock);
 }
 
+static void service_holding(void *user, const kolm_holding_t *holding) {
+    (void)user;
+    if (!holding || !KOLM_HAS(kolm_holding_t, holding, note) || strcmp(asked->slot, "status") != 0) return;
+    pthread_mutex_lock(&lock);
+    if (state.holdings < HOST_HOLDINGS_MAX) {
+        kit_buf members = {0};
+        state.holdings++;
+        child_put_int(&members, "state", holding->state);
+        child_put_u64(&members, "bytes", holding->bytes);
+        child_put_u64(&members, "age", holding->age_seconds);
+        child_put_u64(&members, "price", holding->price_micro_usd_per_hour);
+        put_cut(&members, "place", holding->place, 255);
+        put_cut(&members, "kind", holding->kind, 31);
+        put_cut(&members, "name", holding->name, 127);
+        put_cut(&members, "note", holding->note, 511);
+        child_reply_send("holding", &members);
+        kit_buf_free(&members);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 static int32_t service_cancelled(void *user) {
     (void)user;
     return child_cancelled() ? 1 : 0;
@@ -208,9 +229,10 @@ const kolm_host_v1_t *child_services(const child_request *request) {
     state.refilled_ms = kit_now_ms();
     state.progress_ms = state.refilled_ms - PROGRESS_EVERY_MS;
     services.now = (kolm_host_v1_t){
-        .struct_size = (uint32_t)(sizeof services.now + request->later_bytes),
+        .struct_size =
+            request->first_minor ? KOLM_HOST_SIZE_1_0 : (uint32_t)(sizeof services.now + request->later_bytes),
         .abi_major = KOLM_ABI_MAJOR,
-        .abi_minor = request->minor ? (uint16_t)request->minor : KOLM_ABI_MINOR,
+        .abi_minor = request->first_minor ? 0 : request->minor ? (uint16_t)request->minor : KOLM_ABI_MINOR,
         .features = KOLM_FEATURE_MODEL_SLICES | (request->network ? KOLM_FEATURE_NETWORK : 0),
         .log = service_log,
         .progress = service_progress,
@@ -222,6 +244,7 @@ const kolm_host_v1_t *child_services(const child_request *request) {
         .secret = service_secret,
         .setting = service_setting,
         .scratch_dir = request->scratch,
+        .holding = request->first_minor ? NULL : service_holding,
     };
     return &services.now;
 }

@@ -140,6 +140,21 @@ static _Noreturn void run_test(const child_request *request, const kolm_backend_
     finish(request, code, &error, &out);
 }
 
+static _Noreturn void run_status(const child_request *request, const kolm_backend_v1_t *table,
+                                 const kolm_host_v1_t *host) {
+    CHILD_WITH_LATER(kolm_status_args_t)
+    args = {.now = {.struct_size = SIZE_OF(args),
+                    .allow_network = request->network ? 1 : 0,
+                    .prune = child_arg_u64(request, "prune") != 0 ? 1 : 0,
+                    .older_seconds = child_arg_u64(request, "older_seconds")}};
+    CHILD_WITH_LATER(kolm_status_result_t) result = {.now = {.struct_size = SIZE_OF(result)}};
+    kolm_error_t error = KIT_ERROR_INIT;
+    kit_buf out = {0};
+    int32_t code = table->status(host, &args.now, &result.now, &error);
+    PUT_ARRAY(&out, "summary", result.now.summary);
+    finish(request, code, &error, &out);
+}
+
 _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *table) {
     static const struct {
         const char *name;
@@ -148,7 +163,7 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
     } slots[] = {
         {"detect", HOST_SLOT_DETECT, run_detect}, {"cost", HOST_SLOT_COST, run_cost},
         {"train", HOST_SLOT_TRAIN, run_train},    {"infer", HOST_SLOT_INFER, run_infer},
-        {"test", HOST_SLOT_TEST, run_test},
+        {"test", HOST_SLOT_TEST, run_test},       {"status", HOST_SLOT_STATUS, run_status},
     };
     kolm_error_t error = KIT_ERROR_INIT;
     uint32_t present = child_table_slots(table);
@@ -160,7 +175,7 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
             child_done(HOST_UNIMPLEMENTED, &error, NULL);
         }
         /* What works without network (detect, cost) may be asked of a network backend at any time. */
-        if ((slots[i].bit & (HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST)) && !request->network &&
+        if ((slots[i].bit & (HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST | HOST_SLOT_STATUS)) && !request->network &&
             (table->required_features & KOLM_FEATURE_NETWORK)) {
             (void)kit_fail(&error, KOLM_E_PERMISSION_DENIED, "choose a local backend, or allow the network",
                            "this backend needs the network, which this call may not use");

@@ -32,7 +32,7 @@ static kit_status check_fingerprint(uint32_t theirs, kolm_error_t *err) {
                     sanitizer_name(theirs >> 24), sanitizer_name(ours >> 24));
 }
 
-static kit_status check_version(const kolm_backend_v1_t *table, kolm_error_t *err) {
+static kit_status check_version(const kolm_backend_v1_t *table, unsigned minor, kolm_error_t *err) {
     if (table->struct_size < FROZEN_WORDS) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "build the backend with the SDK's backend.h",
                         "its table is of %u bytes, too short even for its version", table->struct_size);
@@ -40,16 +40,16 @@ static kit_status check_version(const kolm_backend_v1_t *table, kolm_error_t *er
     if (table->abi_major != KOLM_ABI_MAJOR) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install the backend for this version of kolm",
                         "needs kolm ABI %u.%u, this is %u.%u", table->abi_major, table->abi_minor, KOLM_ABI_MAJOR,
-                        KOLM_ABI_MINOR);
+                        minor);
     }
     if (table->struct_size < KOLM_BACKEND_SIZE_1_0) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "build the backend with the SDK's backend.h",
                         "its table is of %u bytes, that of ABI 1.0 has %u", table->struct_size, KOLM_BACKEND_SIZE_1_0);
     }
     KIT_TRY(check_fingerprint(table->fingerprint, err));
-    if (table->host_minor_needed > KOLM_ABI_MINOR) {
+    if (table->host_minor_needed > minor) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm", "needs kolm ABI %u.%u, this is %u.%u",
-                        table->abi_major, table->host_minor_needed, KOLM_ABI_MAJOR, KOLM_ABI_MINOR);
+                        table->abi_major, table->host_minor_needed, KOLM_ABI_MAJOR, minor);
     }
     return KOLM_OK;
 }
@@ -80,7 +80,7 @@ static kit_status check_identity(const kolm_backend_v1_t *table, const char *nam
 }
 
 kit_status child_table_check(const kolm_backend_v1_t *table, const child_request *request, kolm_error_t *err) {
-    KIT_TRY(check_version(table, err));
+    KIT_TRY(check_version(table, request->first_minor ? 0 : KOLM_ABI_MINOR, err));
     uint64_t unknown = table->required_features & ~(uint64_t)KOLM_FEATURES_KNOWN;
     if (unknown != 0) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm",
@@ -93,5 +93,6 @@ kit_status child_table_check(const kolm_backend_v1_t *table, const child_request
 uint32_t child_table_slots(const kolm_backend_v1_t *table) {
     return (table->detect ? HOST_SLOT_DETECT : 0u) | (table->cost ? HOST_SLOT_COST : 0u) |
            (table->train ? HOST_SLOT_TRAIN : 0u) | (table->infer ? HOST_SLOT_INFER : 0u) |
-           (table->test ? HOST_SLOT_TEST : 0u);
+           (table->test ? HOST_SLOT_TEST : 0u) |
+           (KOLM_HAS(kolm_backend_v1_t, table, status) && table->status ? HOST_SLOT_STATUS : 0u);
 }

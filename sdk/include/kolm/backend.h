@@ -42,7 +42,7 @@ extern "C" {
 #endif
 
 #define KOLM_ABI_MAJOR 1 /* a different major is refused by the host */
-#define KOLM_ABI_MINOR 0 /* grows when a field or a slot is appended */
+#define KOLM_ABI_MINOR 1 /* grows when a field or a slot is appended; 1 brought status and holding */
 
 /* True when the record *p of the given type, as its maker compiled it, contains the field. */
 #define KOLM_HAS(type, p, field) ((p)->struct_size >= offsetof(type, field) + sizeof((p)->field))
@@ -167,6 +167,22 @@ typedef struct kolm_test_step {
     const char *note;      /* "" or one line: why it failed or was skipped */
 } kolm_test_step_t;
 
+/* ---- Since 1.1: one thing that a backend keeps elsewhere than here, reported by status() */
+#define KOLM_HOLDING_IDLE 0u    /* nothing needs it now: what prune removes once it is old enough */
+#define KOLM_HOLDING_IN_USE 1u  /* runs, or is needed by what runs: prune leaves it alone */
+#define KOLM_HOLDING_REMOVED 2u /* was there, and this call removed it */
+typedef struct kolm_holding {
+    uint32_t struct_size;
+    uint32_t state;                    /* KOLM_HOLDING_* */
+    uint64_t bytes;                    /* on a disk; KOLM_UNKNOWN_COUNT if not known */
+    uint64_t age_seconds;              /* since it was last of use; KOLM_UNKNOWN_COUNT if not known */
+    uint64_t price_micro_usd_per_hour; /* what it costs while it is there; 0 nothing, UINT64_MAX unknown */
+    const char *place;                 /* the machine, region or account, as the user calls it */
+    const char *kind;                  /* one word: "job", "files", "instance" */
+    const char *name;                  /* by which it is known there */
+    const char *note;                  /* "" or one line: what it is, or how it stands */
+} kolm_holding_t;
+
 /* ---- Host services. Given to every slot; valid until the slot returns. Every function takes `user` first. */
 typedef struct kolm_host_v1 {
     uint32_t struct_size;
@@ -200,6 +216,10 @@ typedef struct kolm_host_v1 {
     int32_t (*setting)(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length);
     /* A directory, absolute, empty and private, removed after the call; never NULL. */
     const char *scratch_dir;
+    /* Version 1.0 ends here. Before what follows is used: KOLM_HAS(kolm_host_v1_t, host, FIELD). */
+
+    /* Since 1.1. Reports one thing that is kept elsewhere; only status may call it, 10,000 times at most. */
+    void (*holding)(void *user, const kolm_holding_t *holding);
 } kolm_host_v1_t;
 
 /* ---- Features */
@@ -306,6 +326,24 @@ typedef struct kolm_test_result {
     char summary[256]; /* "NAME is ready for kolm compile", or what is missing */
 } kolm_test_result_t;
 
+/* ---- status, since 1.1: what is kept elsewhere for this user (jobs and files on a machine, instances of a cloud), and
+ * its removal. Reports through host->holding, which a host that calls this slot has. Touches the network only if
+ * args->allow_network is 1. When a place cannot be reached the others are asked all the same, and then its
+ * error is returned. */
+typedef struct kolm_status_args {
+    uint32_t struct_size;
+    uint32_t allow_network; /* 0 or 1 */
+    uint32_t prune;         /* 1: removes what is idle and was of no use for older_seconds */
+    uint32_t reserved;      /* 0 */
+    uint64_t older_seconds;
+} kolm_status_args_t;
+
+typedef struct kolm_status_result {
+    uint32_t struct_size;
+    uint32_t reserved;   /* 0 */
+    char summary[256];   /* one line: where was looked, "2 machines"; may be "" */
+} kolm_status_result_t;
+
 /* ---- Slots. Each returns a KOLM_E_* code. All pointers are non-NULL, valid until return, and owned by the caller. */
 typedef int32_t (*kolm_detect_fn)(const kolm_host_v1_t *host, const kolm_detect_args_t *args,
                                   kolm_detect_result_t *out_result, kolm_error_t *out_error);
@@ -317,6 +355,8 @@ typedef int32_t (*kolm_infer_fn)(const kolm_host_v1_t *host, const kolm_infer_ar
                                  kolm_infer_result_t *out_result, kolm_error_t *out_error);
 typedef int32_t (*kolm_test_fn)(const kolm_host_v1_t *host, const kolm_test_args_t *args,
                                 kolm_test_result_t *out_result, kolm_error_t *out_error);
+typedef int32_t (*kolm_status_fn)(const kolm_host_v1_t *host, const kolm_status_args_t *args,
+                                  kolm_status_result_t *out_result, kolm_error_t *out_error);
 
 /* ---- The table */
 typedef struct kolm_backend_v1_table {
@@ -342,6 +382,7 @@ typedef struct kolm_backend_v1_table {
     kolm_infer_fn infer;
     kolm_test_fn test;
     /* Version 1.0 ends here; later fields are appended below with the minor that brought them. */
+    kolm_status_fn status; /* 1.1; NULL: this backend keeps nothing elsewhere */
 } kolm_backend_v1_t;
 
 #define KOLM_BACKEND_SYMBOL "kolm_backend_v1"
