@@ -25,4 +25,11 @@ kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli
                          void *user, kolm_test_result_t *out_result, cli_repro *out_repro,
                          kolm_error_t *err) KIT_MUST_USE;
 
+/* Called for each thing as it is reported. */
+typedef void (*cli_holding_fn)(void *user, const kolm_holding_t *holding);
+/* Runs the status slot. UNIMPLEMENTED when the plugin has none. Warnings go to standard error. */
+kit_status cli_call_status(cli_context *context, cli_registry *registry, const cli_backend *backend, bool prune,
+                           uint64_t older_seconds, cli_holding_fn holding, void *user, char *out_summary,
+                           size_t capacity, kolm_error_t *err) KIT_MUST_USE;
+
 #endif

@@ -11,7 +11,7 @@ static const cli_command verbs[] = {
     {"pick", "choose a backend, and say why", cli_compute_pick},
     {"use", "make a backend the default", cli_compute_use},
     {"info", "everything about one backend", cli_compute_info},
-    {"status", "default backend, jobs, leases, totals", cli_compute_status},
+    {"status", "default backend, jobs, totals, and what is kept elsewhere", cli_compute_status},
     {"test", "prove a backend before it is needed", cli_compute_test},
     {"setup", "make the Python runtime of a backend", cli_compute_setup},
     {"quote", "what a job would take and cost on every backend", cli_compute_quote},

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compute status: the default backend, jobs and leases, the detection cache, and what was spent. */
+/* kolm compute status: the default backend, jobs and leases, the detection cache, what was spent, and what is kept elsewhere. */
 #include "cli/choose.h"
 #include "cli/cli.h"
+#include "cli/elsewhere.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define RECEIPT_LINE_MAX (4u << 20)
+#define OLDER_SECONDS 86400 /* what --prune removes unless --older says otherwise */
 
 typedef struct totals {
     uint64_t jobs, wall_ms, cost_micro_usd, unknown_cost, unreadable;
@@ -194,7 +196,16 @@ static void print_text(cli_context *context, const state *s, const char *since, 
     cli_print(context, "home:     %s\n", cli_safe(home));
 }
 
-static int print_as_json(cli_context *context, const state *s, const char *since, const char *home) {
+/* The lists go over to value. */
+static bool put_elsewhere(cJSON *value, cli_elsewhere *e) {
+    cJSON *held = e->held, *asked = e->asked;
+    e->held = e->asked = NULL;
+    bool good = kit_json_put(value, "elsewhere", held);
+    return kit_json_put(value, "asked", asked) && good;
+}
+
+static int print_as_json(cli_context *context, const state *s, const char *since, const char *home, cli_elsewhere *e,
+                         int exit_code) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.status/1") &&
                 kit_json_put_string(value, "home", home);
@@ -209,42 +220,92 @@ static int print_as_json(cli_context *context, const state *s, const char *since
            kit_json_put(sums, "cost_usd", kit_json_micro(s->sums.cost_micro_usd)) &&
            kit_json_put_u64(sums, "unknown_cost", s->sums.unknown_cost) &&
            kit_json_put_u64(sums, "unreadable", s->sums.unreadable);
+    if (good && e->held) good = put_elsewhere(value, e);
     if (!good) {
         cJSON_Delete(value);
         value = NULL;
     }
-    return cli_print_json(context, value, CLI_EXIT_OK);
+    return cli_print_json(context, value, exit_code);
+}
+
+/* All of it but what is of this machine only. */
+static int print_elsewhere(cli_context *context, cli_elsewhere *e, int exit_code) {
+    if (!context->json) {
+        cli_elsewhere_print(context, e);
+        return exit_code;
+    }
+    cJSON *value = cJSON_CreateObject();
+    if (!value || !kit_json_put_string(value, "schema", "kolm.compute.status/1") || !put_elsewhere(value, e)) {
+        cJSON_Delete(value);
+        value = NULL;
+    }
+    return cli_print_json(context, value, exit_code);
+}
+
+static kit_status look_here(cli_context *context, state *s, const store_home *home, int64_t now, kolm_error_t *err) {
+    static const char *const by_names[] = {"flag", "env", "config", "picker"};
+    cli_chosen_by by = CLI_BY_PICKER;
+    KIT_TRY(cli_default_backend(context, &s->backend, &by, err));
+    KIT_TRY(sum_receipts(home, s, err));
+    s->by = by_names[by];
+    s->jobs = count_jobs(home);
+    s->cache_age = age_of_cache(home, now);
+    return KOLM_OK;
+}
+
+static int no_span(cli_context *context, const char *command, const char *option, const char *text) {
+    return cli_usage_error(context, command, "--%s: '%s' is not a span such as 24h, 7d or 30m", option, cli_safe(text));
 }
 
 int cli_compute_status(cli_context *context, int argc, char **argv) {
-    static const char *const by_names[] = {"flag", "env", "config", "picker"};
-    const char *since = NULL;
-    const cli_option options[] = {{"since", 0, CLI_STRING, &since, "SPAN", "totals of the last 24h, 7d, 30m, ..."}};
+    const char *since = NULL, *older = NULL;
+    bool remote = false, prune = false;
+    size_t words = 0;
+    const cli_option options[] = {
+        {"since", 0, CLI_STRING, &since, "SPAN", "totals of the last 24h, 7d, 30m, ..."},
+        {"remote", 0, CLI_FLAG, &remote, NULL, "ask every backend what it keeps elsewhere (uses the network)"},
+        {"prune", 0, CLI_FLAG, &prune, NULL, "remove what is idle there (implies --remote)"},
+        {"older", 0, CLI_STRING, &older, "SPAN", "prune only what was of no use for that long (1d)"},
+    };
     const cli_syntax syntax = {.command = "kolm compute status",
-                               .words = "",
-                               .summary = "Shows the default backend, jobs, leases and totals.",
+                               .words = "[NAME]",
+                               .summary = "Shows the default backend, jobs, leases and totals; what backends, or the one "
+                                          "named, keep elsewhere.",
+                               .max_words = 1,
+                               .words_out = argv,
+                               .word_count_out = &words,
                                .options = options,
-                               .option_count = 1};
+                               .option_count = sizeof options / sizeof *options};
     kolm_error_t err = KIT_ERROR_INIT;
     store_home *home = NULL;
-    cli_chosen_by by = CLI_BY_PICKER;
+    cli_elsewhere elsewhere = {0};
     state s = {.since = INT64_MIN};
-    int64_t span = 0, now = (int64_t)time(NULL);
+    int64_t span = 0, age = OLDER_SECONDS, now = (int64_t)time(NULL);
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    if (since && !parse_span(since, &span)) {
-        return cli_usage_error(context, syntax.command, "--since: '%s' is not a span such as 24h, 7d or 30m",
-                               cli_safe(since));
-    }
+    if (since && !parse_span(since, &span)) return no_span(context, syntax.command, "since", since);
+    if (older && !parse_span(older, &age)) return no_span(context, syntax.command, "older", older);
+    if (older && !prune) return cli_usage_error(context, syntax.command, "--older says what --prune removes: give both");
     if (since) s.since = now - span;
+    const char *name = words > 0 ? argv[0] : NULL;
+    int failed = 0;
     kit_status status = cli_home(context, &home, &err);
-    if (status == KOLM_OK) status = cli_default_backend(context, &s.backend, &by, &err);
-    if (status == KOLM_OK) status = sum_receipts(home, &s, &err);
-    if (status != KOLM_OK) return cli_error(context, cli_exit_of(status), &err);
-    s.by = by_names[by];
-    s.jobs = count_jobs(home);
-    s.cache_age = age_of_cache(home, now);
-    if (context->json) return print_as_json(context, &s, since, store_home_path(home));
-    print_text(context, &s, since, store_home_path(home));
-    return CLI_EXIT_OK;
+    if (status == KOLM_OK && !name) status = look_here(context, &s, home, now, &err);
+    if (status == KOLM_OK && (name || remote || prune)) {
+        const cli_elsewhere_options where = {.only = name, .prune = prune, .older_seconds = (uint64_t)age};
+        status = cli_elsewhere_ask(context, &where, &elsewhere, &failed, &err);
+    }
+    exit_code = elsewhere.failed ? CLI_EXIT_BACKEND : CLI_EXIT_OK;
+    if (status != KOLM_OK)
+        exit_code = cli_error(context, failed ? failed : cli_exit_of(status), &err);
+    else if (name)
+        exit_code = print_elsewhere(context, &elsewhere, exit_code);
+    else if (context->json)
+        exit_code = print_as_json(context, &s, since, store_home_path(home), &elsewhere, exit_code);
+    else {
+        print_text(context, &s, since, store_home_path(home));
+        if (elsewhere.held) cli_elsewhere_print(context, &elsewhere);
+    }
+    cli_elsewhere_free(&elsewhere);
+    return exit_code;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define COST_TIMEOUT_MS 5000
+#define STATUS_TIMEOUT_MS 300000 /* for all places of one backend, and what is removed there */
 #define PATIENT_MS 3600000
 
 /* ---- Opening */
@@ -177,7 +178,7 @@ static bool put_loaded(cJSON *detection, const host_result *r) {
         uint32_t bit;
     } slots[] = {
         {"detect", HOST_SLOT_DETECT}, {"cost", HOST_SLOT_COST}, {"train", HOST_SLOT_TRAIN},
-        {"infer", HOST_SLOT_INFER},   {"test", HOST_SLOT_TEST},
+        {"infer", HOST_SLOT_INFER},   {"test", HOST_SLOT_TEST}, {"status", HOST_SLOT_STATUS},
     };
     cJSON *object = cJSON_AddObjectToObject(detection, "slots");
     for (size_t i = 0; object && i < sizeof slots / sizeof *slots; i++) {
@@ -464,6 +465,48 @@ kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli
         host_verdict_text(result, text, sizeof text);
         status = kit_fail(err, result->error.code ? result->error.code : KOLM_E_UNKNOWN, result->error.remedy,
                           "the test of %s did not end well: %s", backend->name, text);
+    }
+    free(result);
+    return status;
+}
+
+typedef struct holding_user {
+    cli_context *context;
+    cli_holding_fn holding;
+    void *user;
+} holding_user;
+
+static void warn_status(void *user, uint32_t level, const char *text) {
+    const holding_user *h = user;
+    if (level >= KOLM_LOG_WARNING) cli_warn(h->context, "%s", cli_safe(text));
+}
+
+static void pass_holding(void *user, const kolm_holding_t *holding) {
+    const holding_user *h = user;
+    h->holding(h->user, holding);
+}
+
+kit_status cli_call_status(cli_context *context, cli_registry *registry, const cli_backend *backend, bool prune,
+                           uint64_t older_seconds, cli_holding_fn holding, void *user, char *out_summary, size_t capacity,
+                           kolm_error_t *err) {
+    holding_user passed = {.context = context, .holding = holding, .user = user};
+    host_events events = {.user = &passed, .log = warn_status, .holding = pass_holding};
+    host_call_options options = call_options(context, registry);
+    options.events = &events;
+    options.network = backend->airgap != PICK_AIRGAP_YES;
+    options.timeout_ms = STATUS_TIMEOUT_MS;
+    host_result *result = calloc(1, sizeof *result);
+    kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK)
+        status = host_status(registry->found, backend->row, prune, older_seconds, &options, result, err);
+    if (status == KOLM_OK && result->verdict == HOST_OK) {
+        kit_copy(out_summary, capacity, result->status.summary);
+    } else if (status == KOLM_OK) {
+        *err = result->error;
+        status = result->verdict == HOST_UNIMPLEMENTED
+                     ? kit_fail(err, KOLM_E_UNIMPLEMENTED, "there is nothing to look after", "%s keeps nothing elsewhere",
+                                backend->name)
+                     : (result->error.code ? result->error.code : KOLM_E_UNKNOWN);
     }
     free(result);
     return status;

@@ -139,13 +139,20 @@ static kit_status read_variable(const kolm_host_v1_t *host, box *b, kolm_error_t
                     BOX_VARIABLE);
 }
 
+/* NULL when there are none; to be deleted. */
+static kit_status read_boxes(const kolm_host_v1_t *host, cJSON **out_boxes, kolm_error_t *err) {
+    char text[16384];
+    *out_boxes = NULL;
+    if (kit_setting(host, "boxes", "", text, sizeof text) &&
+        (text[0] == '\0' || kit_json_parse(text, strlen(text), out_boxes, NULL) == KOLM_OK))
+        return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write {\"NAME\": {\"host\": \"user@host\"}}",
+                    "backends.remote-ssh.boxes in config.json is no object, or is too large");
+}
+
 /* *out_boxes is all of them, to be deleted; own points into it. */
 static kit_status find_own(const kolm_host_v1_t *host, box *b, cJSON **out_boxes, settings *s, kolm_error_t *err) {
-    char text[16384];
-    if (!kit_setting(host, "boxes", "", text, sizeof text) ||
-        (text[0] != '\0' && kit_json_parse(text, strlen(text), out_boxes, NULL) != KOLM_OK))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write {\"NAME\": {\"host\": \"user@host\"}}",
-                        "backends.remote-ssh.boxes in config.json is no object, or is too large");
+    KIT_TRY(read_boxes(host, out_boxes, err));
     const cJSON *own = kit_json_get(*out_boxes, b->target);
     kit_copy(b->host, sizeof b->host, b->target);
     if (!cJSON_IsObject(own)) return KOLM_OK;
@@ -213,10 +220,39 @@ static kit_status fill_settings(const settings *s, box *b, kolm_error_t *err) {
 }
 
 kit_status box_read(const kolm_host_v1_t *host, box *out_box, kolm_error_t *err) {
+    box named = {.target = ""};
+    *out_box = named;
+    KIT_TRY(read_variable(host, &named, err));
+    return box_read_target(host, named.target, out_box, err);
+}
+
+kit_status box_targets(const kolm_host_v1_t *host, cJSON **out_targets, kolm_error_t *err) {
+    cJSON *boxes = NULL, *targets = cJSON_CreateArray();
+    box named = {.target = ""};
+    kolm_error_t unset = KIT_ERROR_INIT;
+    kit_status status = read_variable(host, &named, &unset);
+    bool set = status == KOLM_OK, good = targets != NULL;
+    if (!set && status != KOLM_E_NOT_FOUND) *err = unset;
+    if (set || status == KOLM_E_NOT_FOUND) status = read_boxes(host, &boxes, err);
+    if (set && good) good = cJSON_AddItemToArray(targets, cJSON_CreateString(named.target));
+    for (const cJSON *one = boxes != NULL ? boxes->child : NULL; good && one != NULL; one = one->next)
+        if (strcmp(one->string, named.target) != 0) good = cJSON_AddItemToArray(targets, cJSON_CreateString(one->string));
+    cJSON_Delete(boxes);
+    if (status == KOLM_OK && !good) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status != KOLM_OK) {
+        cJSON_Delete(targets);
+        targets = NULL;
+    }
+    *out_targets = targets;
+    return status;
+}
+
+kit_status box_read_target(const kolm_host_v1_t *host, const char *target, box *out_box, kolm_error_t *err) {
     cJSON *boxes = NULL;
     settings s = {.host = host};
     *out_box = (box){.target = ""};
-    KIT_TRY(read_variable(host, out_box, err));
+    if (!kit_copy(out_box->target, sizeof out_box->target, target))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "the name of a box in config.json is too long");
     kit_status status = find_own(host, out_box, &boxes, &s, err);
     const char *wrong = status == KOLM_OK ? box_fault(out_box->host) : NULL;
     if (wrong != NULL)

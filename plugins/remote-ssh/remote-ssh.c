@@ -180,6 +180,85 @@ static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, ko
     return KOLM_OK;
 }
 
+/* ---- status: of every machine that is known, by the variable or by its name in config.json. */
+
+typedef struct round {
+    const kolm_host_v1_t *host;
+    const kolm_status_args_t *args;
+    box *seen; /* those before this one that could be read */
+    size_t seen_count, reached;
+    uint64_t freed;
+    kolm_error_t first; /* why the first of those that failed did; code 0: none */
+} round;
+
+/* The variable may name the host of a box. */
+static bool seen_before(const round *r, const box *b) {
+    for (size_t i = 0; i < r->seen_count; i++)
+        if (strcmp(r->seen[i].host, b->host) == 0 && strcmp(r->seen[i].dir, b->dir) == 0) return true;
+    return false;
+}
+
+static kit_status ask_box(round *r, const char *target, kolm_error_t *err) {
+    kit_ssh_job_remote *remote = NULL;
+    uint64_t freed = 0;
+    box *b = &r->seen[r->seen_count];
+    KIT_TRY(box_read_target(r->host, target, b, err));
+    if (seen_before(r, b)) return KOLM_OK;
+    r->seen_count++;
+    kit_status status = box_pin(r->host, b, err);
+    if (status == KOLM_OK) status = kit_ssh_job_open(r->host, &b->settings, &remote, err);
+    if (status == KOLM_OK) status = kit_ssh_job_status(remote, r->args, &freed, err);
+    kit_ssh_job_close(remote);
+    if (status == KOLM_OK) r->reached++;
+    r->freed += freed;
+    return status;
+}
+
+/* One that is away must not hide the others. The error of the call is that of the first; the rest is told here. */
+static void tell_away(round *r, const char *target, const kolm_error_t *err) {
+    char line[700];
+    if (r->first.code == KOLM_OK) {
+        r->first = *err;
+        return;
+    }
+    kit_format(line, sizeof line, "%.100s: %s", target, err->text);
+    r->host->log(r->host->user, KOLM_LOG_WARNING, line);
+}
+
+static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args, kolm_status_result_t *out_result,
+                      kolm_error_t *out_error) {
+    cJSON *targets = NULL;
+    const cJSON *target;
+    round r = {.host = host, .args = args, .first = KIT_ERROR_INIT};
+    if (args->allow_network != 1)
+        return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "machines are asked over the network");
+    KIT_TRY(box_targets(host, &targets, out_error));
+    size_t count = (size_t)cJSON_GetArraySize(targets);
+    kit_status code = KOLM_OK;
+    r.seen = calloc(count + 1, sizeof *r.seen);
+    if (r.seen == NULL)
+        code = kit_fail(out_error, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    else if (count == 0)
+        code = kit_fail(out_error, KOLM_E_NOT_FOUND, "set " BOX_VARIABLE ", or give machines names in config.json",
+                        "no machine is known");
+    cJSON_ArrayForEach(target, targets) {
+        kolm_error_t err = KIT_ERROR_INIT;
+        if (code != KOLM_OK) break;
+        kit_status one = ask_box(&r, target->valuestring, &err);
+        if (one == KOLM_E_CANCELLED) code = kit_fail(out_error, one, "", "stopped");
+        if (one != KOLM_OK && one != KOLM_E_CANCELLED) tell_away(&r, target->valuestring, &err);
+    }
+    if (code == KOLM_OK && r.first.code != KOLM_OK) {
+        *out_error = r.first;
+        code = r.first.code;
+    }
+    if (code == KOLM_OK)
+        kit_format(out_result->summary, sizeof out_result->summary, "%zu machine%s", r.reached, r.reached == 1 ? "" : "s");
+    free(r.seen);
+    cJSON_Delete(targets);
+    return code;
+}
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     KOLM_BACKEND_HEADER_INIT,
     .features = KOLM_FEATURE_MODEL_SLICES,
@@ -193,4 +272,5 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     .train = train,
     .infer = infer,
     .test = test,
+    .status = status,
 };

@@ -766,6 +766,7 @@ class Agent(object):
         self.link = link
         self.base = None
         self.blobs = None
+        self.using = None  # held shared by every connection, and alone by one that removes what is young
         self.bad_put = None  # the first thing that went wrong since the last sync
         self.dropped = set()  # digests of which nothing is taken any more until then
 
@@ -789,6 +790,8 @@ class Agent(object):
             self.blobs = Blobs(self.base)
             for name in ("jobs", "trees", "locks", "runtimes"):
                 make_dir(os.path.join(self.base, name))
+            self.using = os.open(os.path.join(self.base, "using"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self.shared()  # waits for one that removes things, which is soon done
         except OSError as error:
             refused = of_error(error, "cannot use %s there" % to_text(wanted))
             refused.remedy = "name a directory there that may be written in config.json: backends.remote-ssh.dir"
@@ -816,7 +819,7 @@ class Agent(object):
 
     def room(self, needed):
         if self.free() < needed + ROOM_LEFT:
-            self.prune({"verb": "prune", "older_seconds": NEEDED_SECONDS}, self.blobs.trusted)
+            self.remove_older(NEEDED_SECONDS, self.blobs.trusted)
         free = self.free()
         if free < needed + ROOM_LEFT:
             raise Refused(RESOURCE_EXHAUSTED, "%s there has %d MB free, and %d MB are needed" %
@@ -1181,21 +1184,104 @@ class Agent(object):
                 found.append(dict(job.summary(), job=name, created=spec.get("created", 0), about=spec.get("about", "")))
         return {"jobs": found, "disk_used": self.used()}
 
-    def used(self):
+    def used(self, below=None):
+        """Bytes on the disk; what has several names counts in parts."""
         total = 0
-        for where, _, leaves in os.walk(self.base):
+        for where, _, leaves in os.walk(below or self.base):
             for leaf in leaves:
-                try:
-                    about = os.lstat(os.path.join(where, leaf))
-                except OSError:
-                    continue
-                total += about.st_blocks * 512 // max(about.st_nlink, 1)
+                total += self.used_by(os.path.join(where, leaf))
         return total
 
-    def prune(self, request, kept=()):
-        """Removes finished jobs, and blobs, trees and parts, that were of no use for so many seconds; not the blobs in kept."""
-        before, limit = self.used(), count_of(request, "older_seconds")
-        jobs = 0
+    @staticmethod
+    def used_by(path):
+        try:
+            about = os.lstat(path)
+        except OSError:
+            return 0
+        return about.st_blocks * 512 // max(about.st_nlink, 1)
+
+    def contents(self):
+        return [os.path.join(where, leaf) for where, _, leaves in os.walk(self.blobs.dir) for leaf in leaves]
+
+    def holdings(self, request):
+        """All that is kept here, for people: jobs, trees, environments, and the contents together."""
+        found, told = [], self.jobs(request)["jobs"]
+        running = any(job["state"] == "running" for job in told)
+        for job in told:
+            about = "; ".join(text for text in (job["state"], job.get("why"), job["about"]) if text)
+            found.append(self.holding("jobs", job["job"], about, job["state"] == "running", job.get("ended", 0)))
+        for kind in ("trees", "runtimes"):
+            for name in sorted(os.listdir(os.path.join(self.base, kind))):
+                found.append(self.holding(kind, name, "", running))
+        ages = [self.age(path) for path in self.contents()]
+        if ages:
+            found.append({"kind": "files", "name": "blobs", "bytes": self.used(self.blobs.dir), "age": int(max(0, min(ages))), "in_use": False,
+                          "note": "%d contents that need not be sent again" % len(ages)})
+        return {"holdings": found}
+
+    def holding(self, where, name, note="", in_use=False, ended=0):
+        kind, words = {"jobs": ("job", ""), "trees": ("files", "a program or a base model"), "runtimes": ("files", "a Python environment")}[where]
+        path = os.path.join(self.base, where, name)
+        return {"kind": kind, "name": name, "bytes": self.used(path), "age": int(max(0, min(self.age(path), self.since(ended)))),
+                "note": note or words, "in_use": in_use}
+
+    def alone(self):
+        """True when no other connection is here; none can come then until shared() is called."""
+        try:
+            fcntl.flock(self.using, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            return False
+
+    def shared(self):
+        fcntl.flock(self.using, fcntl.LOCK_SH)
+
+    def prune(self, request):
+        """Removes what was of no use for so many seconds. What another connection sent just now is of no use yet: while there is one,
+        an hour is the least."""
+        older = count_of(request, "older_seconds")
+        try:
+            least = 0 if older >= NEEDED_SECONDS or self.alone() else NEEDED_SECONDS
+            return self.remove_older(max(older, least))
+        finally:
+            self.shared()
+
+    def remove_older(self, limit, kept=()):
+        """Removes finished jobs, and trees, environments, blobs and parts, that were of no use for so many seconds; not the blobs in kept."""
+        before, removed = self.used(), self.remove_jobs(limit)
+        running = any(job["state"] == "running" for job in self.jobs({})["jobs"])
+        for kind in [] if running else ["trees", "runtimes"]:
+            for name in os.listdir(os.path.join(self.base, kind)):
+                if self.age(os.path.join(self.base, kind, name)) >= limit:
+                    removed += self.remove_unlocked(kind, name)
+        blobs = [path for path in self.contents() if os.path.basename(path) not in kept and self.age(path) >= limit]
+        if blobs:
+            removed.append({"kind": "files", "name": "blobs", "bytes": sum(self.used_by(path) for path in blobs), "age": limit, "in_use": False,
+                            "note": "%d contents" % len(blobs)})
+        for path in blobs:
+            remove(path)
+        for name in os.listdir(self.blobs.parts_dir):
+            path = os.path.join(self.blobs.parts_dir, name)
+            held = lock(path, False) if self.age(path) >= limit else None
+            if held is not None:
+                remove(path)
+                os.close(held)
+        return {"freed": max(0, before - self.used()), "removed": removed, "older": limit}
+
+    def remove_unlocked(self, kind, name):
+        """A tree or an environment, unless somebody makes it just now."""
+        path = os.path.join(self.base, "locks", "%s-%s" % (kind[:-1], name))
+        held = lock(path, False)
+        if held is None:
+            return []
+        removed = [self.holding(kind, name)]
+        self.forget(os.path.join(self.base, kind, name))
+        remove(path)
+        os.close(held)
+        return removed
+
+    def remove_jobs(self, limit):
+        removed = []
         for name in os.listdir(os.path.join(self.base, "jobs")):
             path = os.path.join(self.base, "jobs", name)
             job = Job(self.base, name)
@@ -1204,38 +1290,16 @@ class Agent(object):
                 try:
                     state = job.state()
                     if state["state"] != "running" and min(self.since(state.get("ended", 0)), self.age(path)) >= limit:
+                        removed.append(self.holding("jobs", name, state["state"], False, state.get("ended", 0)))
                         self.forget(path)
                         remove(job.lock_path)
-                        jobs += 1
                     elif state["state"] != "running" and os.path.isdir(path + ".new") and self.age(path + ".new") >= limit:
                         self.forget(path + ".new")
                 finally:
                     os.close(held)
             elif name.endswith(".new") and self.age(path) >= limit and not os.path.isdir(path[:-4]):
                 self.forget(path)
-        running = any(job["state"] == "running" for job in self.jobs(request)["jobs"])
-        for name in [] if running else os.listdir(os.path.join(self.base, "trees")):
-            path = os.path.join(self.base, "trees", name)
-            if self.age(path) >= limit:
-                self.forget(path)
-        for name in [] if running else os.listdir(os.path.join(self.base, "runtimes")):
-            path = os.path.join(self.base, "runtimes", name)
-            held = lock(os.path.join(self.base, "locks", "runtime-" + name), False) if self.age(path) >= limit else None
-            if held is not None:
-                self.forget(path)
-                remove(os.path.join(self.base, "locks", "runtime-" + name))
-                os.close(held)
-        for where, _, leaves in os.walk(self.blobs.dir):
-            for leaf in leaves:
-                if leaf not in kept and self.age(os.path.join(where, leaf)) >= limit:
-                    remove(os.path.join(where, leaf))
-        for name in os.listdir(self.blobs.parts_dir):
-            path = os.path.join(self.blobs.parts_dir, name)
-            held = lock(path, False) if self.age(path) >= limit else None
-            if held is not None:
-                remove(path)
-                os.close(held)
-        return {"jobs": jobs, "freed": max(0, before - self.used())}
+        return removed
 
     def prune_old(self):
         mark = os.path.join(self.base, "pruned")
@@ -1247,7 +1311,7 @@ class Agent(object):
             os.utime(mark)
             if age >= KEPT_SECONDS:
                 return  # the clock was put right, or nobody came for long: who comes now may have come for what looks old
-            self.prune({"verb": "prune", "older_seconds": KEPT_SECONDS})
+            self.remove_older(KEPT_SECONDS)
         except OSError:
             pass  # a full disk is told when there is something to write
 
@@ -1281,7 +1345,7 @@ class Agent(object):
         verbs = {"hello": self.hello, "probe": self.look, "have": self.have, "sync": self.sync, "tree": self.tree,
                  "create": self.create, "start": self.start, "status": self.status, "follow": self.follow,
                  "cancel": self.cancel, "results": self.results, "get": self.get, "drop": self.drop, "jobs": self.jobs,
-                 "prune": self.prune, "runtime": self.runtime}
+                 "holdings": self.holdings, "prune": self.prune, "runtime": self.runtime}
         verb = request.get("verb")
         if self.base is None and verb != "hello":
             raise Refused(FAILED_PRECONDITION, "hello comes first")

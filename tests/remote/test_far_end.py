@@ -22,6 +22,7 @@ from far_end import FarEnd, sha  # noqa: E402
 
 ID = "ab" * 16
 OTHER = "cd" * 16
+TREE = "ef" * 16
 PYTHON = sys.executable
 
 
@@ -497,6 +498,9 @@ class Jobs(Case):
         job["model_files"][0]["name"] = "../../x"
         self.refused(far.try_ask("create", job=OTHER, files=far.upload({"job.json": json.dumps(job).encode()})), 3)
 
+    def pruned(self, far, older_seconds):
+        return [(row["kind"], row["name"]) for row in far.ask("prune", older_seconds=older_seconds)["removed"]]
+
     def looked(self, days):
         """It was looked so many days from now for what may go."""
         when = time.time() + days * 86400
@@ -537,7 +541,7 @@ class Jobs(Case):
         far.make(ID, {"a": b"one"}, script("print(1)"))
         far.follow(ID)
         os.utime(self.path("jobs", ID), (later, later))
-        self.assertEqual(far.ask("prune", older_seconds=0)["jobs"], 1)
+        self.assertIn(("job", ID), self.pruned(far, 0))
 
     def test_what_was_just_sent_stays_whatever_the_clock_of_the_disk_says(self):
         """A file server's clock is not this machine's: room is made, but not out of what this connection sent for its job."""
@@ -560,7 +564,7 @@ class Jobs(Case):
         os.utime(self.path("runtimes", ID), (1, 1))
         python = self.path("runtimes", ID, "venv", "bin", "python")
         self.assertEqual(far.ask("runtime", runtime=ID)["python"], {"path": python, "version": "3.11.2", "packages": {"torch": "2.13.0"}})
-        self.assertEqual(far.ask("prune", older_seconds=3600)["jobs"], 0)
+        self.assertNotIn(("files", ID), self.pruned(far, 3600))
         self.assertTrue(os.path.exists(python))  # asking is using
         far.make(ID, {}, script("import sys; print(sys.argv[1], flush=True); import signal; signal.pause()") + [{"runtime": ID}])
         wait_until(lambda: far.ask("status", job=ID)["events"] > 0)
@@ -585,14 +589,51 @@ class Jobs(Case):
         far.follow(ID)
         far.make(OTHER, {"a": b"two"}, script("import signal;signal.pause()"))
         self.assertEqual([(j["job"], j["state"]) for j in far.ask("jobs")["jobs"]], [(ID, "done"), (OTHER, "running")])
-        self.assertEqual(far.ask("prune", older_seconds=3600)["jobs"], 0)
-        self.assertEqual(far.ask("prune", older_seconds=0)["jobs"], 1)
+        self.assertEqual(self.pruned(far, 3600), [])
+        self.assertEqual(self.pruned(far, 0), [("job", ID), ("files", "blobs")])
         self.assertEqual([j["job"] for j in far.ask("jobs")["jobs"]], [OTHER])
         self.refused(far.try_ask("drop", job=OTHER), 9, "still runs")
         far.ask("cancel", job=OTHER)
         far.ask("prune", older_seconds=0)
         for name in ("jobs", "trees", "parts", "locks"):
             self.assertEqual(os.listdir(self.path(name)), [], name)
+
+    def test_holdings(self):
+        """Jobs with how they stand, trees, environments, and the contents as one; ages by the last use, whatever the clocks say."""
+        far = self.far()
+        self.assertEqual(far.ask("holdings")["holdings"], [])
+        far.ask("create", job=ID, files=far.upload({"a": b"one"}), about="tickets, linear")
+        far.ask("start", job=ID, command=script("print(1)"))
+        far.follow(ID)
+        far.make(OTHER, {}, script("import signal;signal.pause()"))
+        far.ask("tree", tree=TREE, files=far.upload({"p": b"program"}))
+        os.mkdir(self.path("runtimes", "abc"))
+        os.utime(self.path("trees", TREE), (time.time() + 7200,) * 2)
+        rows = {(row["kind"], row["name"]): row for row in far.ask("holdings")["holdings"]}
+        self.assertEqual(sorted(rows), [("files", "abc"), ("files", "blobs"), ("files", TREE), ("job", ID), ("job", OTHER)])
+        self.assertEqual({name: row["in_use"] for name, row in rows.items()},
+                         {("files", "abc"): True, ("files", "blobs"): False, ("files", TREE): True, ("job", ID): False, ("job", OTHER): True})
+        self.assertEqual(rows["job", ID]["note"], "done; tickets, linear")
+        self.assertEqual(rows["job", OTHER]["note"], "running")
+        self.assertEqual(rows["files", "abc"]["note"], "a Python environment")
+        self.assertEqual(rows["files", "blobs"]["note"], "2 contents that need not be sent again")
+        self.assertLess(rows["job", ID]["age"], 600)
+        self.assertTrue(7000 < rows["files", TREE]["age"] < 7300)
+        self.assertGreaterEqual(rows["job", ID]["bytes"], 4096)
+        far.ask("cancel", job=OTHER)
+
+    def test_what_another_connection_just_sent_stays(self):
+        far = self.far()
+        sent = far.upload({"a": b"for a job that is made in a moment"})
+        blob = self.path("blobs", sent[0]["sha256"][:2], sent[0]["sha256"])
+        with FarEnd(self.home) as other:
+            answer = other.ask("prune", older_seconds=0)
+            self.assertEqual((answer["removed"], answer["older"]), ([], 3600))
+            far.ask("create", job=ID, files=sent)
+            os.utime(blob, (time.time() - 3700,) * 2)
+            self.assertEqual(self.pruned(other, 0), [("files", "blobs")])
+        self.assertFalse(os.path.exists(blob))
+        self.assertEqual(far.ask("prune", older_seconds=0)["older"], 0)  # alone now
 
 
 class Probe(Case):

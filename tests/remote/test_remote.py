@@ -171,6 +171,76 @@ class Work(Case):
         self.assertEqual(self.artifact("two0"), self.artifact("two1"))
 
 
+class Status(Case):
+    def status(self, *words, code=0):
+        """{(place, kind, state): [names]} and what each backend said."""
+        said = self.run_kolm("compute", "status", "remote-ssh", "--json", *words, code=code)
+        value, found = json.loads(said[said.index("{\n"):said.rindex("}") + 1]), {}
+        for row in value["elsewhere"]:
+            found.setdefault((row["place"], row["kind"], row["state"]), []).append(row["name"])
+        return found, value["asked"][0]
+
+    def test_what_a_job_left_and_that_it_goes(self):
+        place = self.env["KOLM_REMOTE_HOST"]
+        self.assertEqual(self.status(), ({}, {"backend": "remote-ssh", "summary": "1 machine"}))
+        self.set(keep=True)
+        self.compile()
+        found, _ = self.status()
+        self.assertEqual(len(found.pop((place, "job", "idle"))), 2)  # the training, and the answers to the held-out rows
+        files = found.pop((place, "files", "idle"))
+        self.assertIn("blobs", files)
+        self.assertEqual(found, {})
+        text = self.run_kolm("compute", "status", "--remote")
+        self.assertRegex(text, r"(?m)^  job .* idle .* done; ")
+        found, _ = self.status("--prune")  # a day: nothing is that old
+        self.assertEqual(found.keys(), {(place, "job", "idle"), (place, "files", "idle")})
+        found, _ = self.status("--prune", "--older", "0s")
+        self.assertEqual(sorted(found[place, "files", "removed"]), sorted(files))
+        self.assertEqual(found.keys(), {(place, "job", "removed"), (place, "files", "removed")})
+        self.assertEqual(self.status()[0], {})
+        for name in ("jobs", "trees", "blobs", "parts", "locks"):
+            left = [leaf for _, _, leaves in os.walk(os.path.join(self.box.base, name)) for leaf in leaves]
+            self.assertEqual(left, [], name)
+        self.compile()  # sends all of it again
+
+    def test_what_runs_stays(self):
+        go = self.slow()
+        process = self.start(*self.compile_words())
+        self.wait_for(lambda: len(self.runs()) == 1)
+        found, _ = self.status("--prune", "--older", "0s")
+        place = self.env["KOLM_REMOTE_HOST"]
+        self.assertEqual(len(found[place, "job", "in use"]), 1)
+        self.assertEqual([key for key in found if key[2] == "removed"], [])
+        go()
+        self.assertEqual(process.wait(60), 0, process.stdout.read())
+        process.stdout.close()
+        self.assertEqual(self.artifact(), self.local())
+
+    def test_several_boxes_one_of_them_away(self):
+        other = boxes.Box()
+        self.addCleanup(other.remove)
+        own = {"identity_file": other.user_key, "known_hosts": other.known}
+        host = "%s@127.0.0.1:%d" % (boxes.USER, other.port)
+        self.set(boxes={"two": dict(own, host=host), "same": {"host": self.env["KOLM_REMOTE_HOST"]},
+                        "gone": {"host": "ana@127.0.0.1:%d" % boxes.free_port()}})
+        self.compile()
+        self.env["KOLM_REMOTE_HOST"], first = "two", self.env["KOLM_REMOTE_HOST"]
+        self.compile()
+        self.env["KOLM_REMOTE_HOST"] = first
+        found, asked = self.status(code=5)
+        self.assertEqual({key[0] for key in found}, {first, "two"})  # and "same" is not there twice
+        self.assertRegex(asked["error"], "gone|127.0.0.1")
+        del self.env["KOLM_REMOTE_HOST"]
+        self.set(boxes={"two": dict(own, host=host)})
+        found, asked = self.status()
+        self.assertEqual(({key[0] for key in found}, asked["summary"]), ({"two"}, "1 machine"))
+
+    def test_none_is_known(self):
+        del self.env["KOLM_REMOTE_HOST"]
+        self.assertIn("no backend that is set up keeps anything", self.run_kolm("compute", "status", "--remote"))
+        self.assertIn("KOLM_REMOTE_HOST", self.run_kolm("compute", "status", "remote-ssh", code=5))
+
+
 class Airgap(Case):
     def receipt(self):
         with open(os.path.join(self.dir, "out", "router-1.0.0.kolm.intoto.jsonl")) as file:

@@ -355,16 +355,3 @@ kit_status kit_ssh_job_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out
     }
     return status;
 }
-
-kit_status kit_ssh_job_prune(kit_ssh_job_remote *remote, uint64_t older_seconds, uint64_t *out_jobs,
-                             uint64_t *out_bytes, kolm_error_t *err) {
-    ssh_job_frame answer;
-    cJSON *request = ssh_job_request("prune");
-    (void)kit_json_put_u64(request, "older_seconds", older_seconds);
-    *out_jobs = *out_bytes = 0;
-    KIT_TRY(ssh_job_ask(remote, request, &answer, err));
-    (void)kit_json_get_u64(answer.header, "jobs", out_jobs);
-    (void)kit_json_get_u64(answer.header, "freed", out_bytes);
-    ssh_job_frame_free(&answer);
-    return KOLM_OK;
-}
