@@ -151,9 +151,7 @@ class Answerer:
         return answers
 
     def _answer_group(self, prompts, group, answers):
-        import torch
-
-        with torch.inference_mode():
+        with self.unit.without_gradients():
             do = self._classify if self.meta["task"] == "classify" else self._write
             for i, found in zip(group, do([prompts[i] for i in group])):
                 answers[i] = found

@@ -34,7 +34,7 @@ def _probe(arguments):
     import importlib.metadata
 
     versions = {}
-    for package in ("torch", "transformers", "peft", "safetensors", "tokenizers", "bitsandbytes", "unsloth", "mlx", "mlx-lm"):
+    for package in ("torch", "torch-directml", "transformers", "peft", "safetensors", "tokenizers", "bitsandbytes", "unsloth", "mlx", "mlx-lm"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -24,7 +24,7 @@ TABLE = {
     "rocm": Device("rocm", "cuda", ("bf16", "fp16"), False, False,
                    "install a torch that was built for ROCm, and be in the groups render and video"),
     "mps": Device("mps", "mps", ("fp32",), False, False, "use macOS 13 or later with torch for arm64"),
-    "directml": Device("directml", None, ("fp32",), False, False, "install torch-directml, with the torch that it needs"),
+    "directml": Device("directml", None, ("fp32",), False, False, "install torch-directml, with the torch that it needs; under WSL2, update WSL"),
     "mlx": Device("mlx", None, ("base",), False, False, "install mlx and mlx-lm: on Linux mlx[cpu] or mlx[cuda12]"),
 }
 
@@ -57,7 +57,7 @@ class Unit:
         if name == "directml":
             try:
                 import torch_directml
-            except ImportError as e:
+            except (ImportError, OSError) as e:  # OSError: it is installed, and Windows's libraries are not there
                 raise self._absent(str(e)) from None
             return torch_directml.device()
         if name == "mps":
@@ -109,6 +109,12 @@ class Unit:
         if self.device.name == "cpu":
             return f"{processor()} ({self.threads} thread{'s' if self.threads != 1 else ''})"
         return {"mps": "Apple GPU through Metal", "directml": "DirectX 12 device"}[self.device.name]
+
+    def without_gradients(self):
+        """The context of what only answers. Tensors of torch-directml fail in inference mode (microsoft/DirectML#602)."""
+        import torch
+
+        return torch.no_grad() if self.device.name == "directml" else torch.inference_mode()
 
     def toolchain_words(self):
         """What the bits of a result depend on besides versions."""

@@ -348,13 +348,11 @@ class Training:
         return loss, stop > 0
 
     def evaluate(self):
-        import torch
-
         if not self.valid_rows:
             return
         self.model.eval()
         total = right = 0
-        with torch.inference_mode(), self._autocast():
+        with self.unit.without_gradients(), self._autocast():
             for part in batches.cut(self.valid_rows, self.work.lengths, self.token_limit):
                 loss, hits = self.work.forward(part)
                 total, right = total + float(loss), right + hits
@@ -430,14 +428,12 @@ class Training:
 
     def _threshold(self):
         """The lowest confidence above which the validation rows reach the target accuracy."""
-        import torch
-
         if not self.valid_rows:
             raise TrainerError(INVALID_ARGUMENT, "--target-accuracy needs at least 80 training rows: a tenth of them measure it",
                                "give more rows, or use --abstain P")
         self.model.eval()
         seen = []
-        with torch.inference_mode(), self._autocast():
+        with self.unit.without_gradients(), self._autocast():
             for part in batches.cut(self.valid_rows, self.work.lengths, self.token_limit):
                 best = self.work.shares(part).max(-1)
                 seen += [(share, self.rows.labels[i] == label)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the lock files of this directory anew: make.py UV. Needs the network and uv (https://docs.astral.sh/uv).
+"""Makes the lock files of this directory anew, all or those named: make.py UV [NAME...]. Needs the network and uv (https://docs.astral.sh/uv).
 
 uv resolves, once for each platform and Python; names, sizes and hashes of the files come from PyPI's simple API (PEP 691), those of
 files that are not on PyPI from pytorch-org.sha256.
@@ -16,12 +16,11 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYPI = "https://pypi.org/simple"
 LOCAL_BYTES = 192_000_000  # of a torch+cpu wheel, about
-TORCH, TRANSFORMERS, PEFT = "2.13.0", "5.23.0", "0.21.2"
+TORCH, TRANSFORMERS, PEFT, DIRECTML = "2.13.0", "5.23.0", "0.21.2", "0.2.5.dev240914"
 # pip itself, which setup installs first: Debian 12's (23.0.1) needs 1.6 GB of memory to download what this one does with 0.6.
 PIP = "pip==26.3"
 COMMON = [PIP, "transformers==" + TRANSFORMERS, "peft==" + PEFT, "tokenizers", "safetensors", "numpy"]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-TAGS = tuple("cp" + version.replace(".", "") for version in PYTHONS)
 MAC, LINUX = ("darwin", "aarch64-apple-darwin"), ("linux", "x86_64-manylinux_2_36")
 
 # What a lock is for, and what it begins with; the rest follows. disk: bytes of a finished environment as measured, or estimated.
@@ -52,6 +51,15 @@ LOCKS = {
         "system": "linux darwin", "machine": "x86_64 aarch64 arm64", "index": [PYPI], "disk": 350_000_000,
         "notes": ["never tried on a Mac; on Linux this is mlx for processors and needs glibc 2.35"],
     },
+    "local-directml": {
+        "summary": f"torch-directml {DIRECTML} with torch 2.4.1, transformers 5.13.1, peft {PEFT}",
+        # torch-directml wants exactly this torch; 5.13.1 is the last of transformers that works with one so old.
+        "wants": [PIP, f"torch-directml=={DIRECTML}", "torch==2.4.1", "transformers==5.13.1", "peft==" + PEFT, "tokenizers", "safetensors", "numpy"],
+        "platforms": [LINUX], "pythons": ("3.11", "3.12"),
+        "system": "linux", "machine": "x86_64", "index": [PYPI], "disk": 6_000_000_000,
+        "notes": ["for WSL2; tried without a DirectX device only, on a processor",
+                  "most of the download is torch's CUDA, which its files for Linux on PyPI have in any case"],
+    },
 }
 
 
@@ -73,23 +81,27 @@ def resolve(uv, wants, platform, python):
     return dict(re.fullmatch(r"([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==([^ ;]+)", line).groups() for line in said.splitlines())
 
 
-def marker_of(combinations, systems):
+def pythons_of(lock):
+    return lock.get("pythons", PYTHONS)
+
+
+def marker_of(combinations, systems, known):
     """The environment marker for these (system, Python) pairs, "" when they are all there are."""
     words = []
     wanted = sorted({system for system, _ in combinations})
-    pythons = [p for p in PYTHONS if any(p == python for _, python in combinations)]
+    pythons = [p for p in known if any(p == python for _, python in combinations)]
     if len(combinations) != len(wanted) * len(pythons):
         sys.exit("a version depends on system and Python at once: %s" % sorted(combinations))
     if wanted != sorted(systems):
         words.append(" or ".join("sys_platform == '%s'" % system for system in wanted))
-    if tuple(pythons) != PYTHONS:
-        first, count = PYTHONS.index(pythons[0]), len(pythons)
-        if tuple(pythons) != PYTHONS[first:first + count]:
+    if tuple(pythons) != known:
+        first, count = known.index(pythons[0]), len(pythons)
+        if tuple(pythons) != known[first:first + count]:
             sys.exit("Pythons with a gap between them: %s" % pythons)
         if first > 0:
             words.append("python_version >= '%s'" % pythons[0])
-        if first + count < len(PYTHONS):
-            words.append("python_version < '%s'" % PYTHONS[first + count])
+        if first + count < len(known):
+            words.append("python_version < '%s'" % known[first + count])
     return " and ".join(words)
 
 
@@ -97,7 +109,7 @@ def pins_of(uv, lock):
     """[(name, version, marker, systems)], one for each version of each package."""
     found, systems = {}, [system for system, _ in lock["platforms"]]
     for system, platform in lock["platforms"]:
-        for python in PYTHONS:
+        for python in pythons_of(lock):
             for name, version in resolve(uv, lock["wants"], platform, python).items():
                 found.setdefault((name, version), set()).add((system, python))
     pins = []
@@ -107,7 +119,7 @@ def pins_of(uv, lock):
                      (name, version + "+" + lock["local"][2], "sys_platform == 'linux'", {"linux"})]
         else:
             here = set(lock["system"].split()) if len(systems) == 1 else {system for system, _ in combinations}
-            pins.append((name, version, marker_of(combinations, systems), here))
+            pins.append((name, version, marker_of(combinations, systems, pythons_of(lock)), here))
     return pins
 
 
@@ -117,15 +129,16 @@ def tags_of(name):
     return python.split("."), abi, platform.split(".")
 
 
-def fits(name, systems, machines):
+def fits(name, systems, machines, pythons):
+    tags = tuple("cp" + version.replace(".", "") for version in pythons)
     python, abi, platforms = tags_of(name)
     if abi == "abi3":
-        if not any(tag[:2] == "cp" and int(tag[3:] or 0) <= int(TAGS[-1][3:]) for tag in python):
+        if not any(tag[:2] == "cp" and int(tag[3:] or 0) <= int(tags[-1][3:]) for tag in python):
             return False
     elif abi == "none":
-        if not any(tag.startswith("py3") or tag in TAGS for tag in python):
+        if not any(tag.startswith("py3") or tag in tags for tag in python):
             return False
-    elif abi not in TAGS:
+    elif abi not in tags:
         return False
     for tag in platforms:
         if tag == "any":
@@ -163,7 +176,7 @@ def write(name, lock, uv):
         if "+" in version:
             found = [(file, digest, LOCAL_BYTES) for file, digest in elsewhere.items() if file.startswith(f"{package}-{version}-")]
         else:
-            found = [f for f in files_of(package, version) if fits(f[0], systems, machines)]
+            found = [f for f in files_of(package, version) if fits(f[0], systems, machines, pythons_of(lock))]
         if not found:
             sys.exit(f"{name}: {package} {version} has no wheel that fits")
         # The sum is for Linux with the oldest Python, or for a Mac where there is no Linux.
@@ -175,7 +188,8 @@ def write(name, lock, uv):
     if "local" in lock:
         head += ["# The hashes of torch on Linux are not from PyPI, which has no such files: pytorch-org.sha256 says where each comes from.",
                  "# The publisher's index could not be asked when this was written. All others are PyPI's own."]
-    fields = [("summary", lock["summary"]), ("python", ">=3.11 <3.15"), ("system", lock["system"]), ("machine", lock["machine"])]
+    oldest, newest = pythons_of(lock)[0], int(pythons_of(lock)[-1].partition(".")[2])
+    fields = [("summary", lock["summary"]), ("python", f">={oldest} <3.{newest + 1}"), ("system", lock["system"]), ("machine", lock["machine"])]
     fields += [("index-url", url) for url in lock["index"]]
     fields += [("download-bytes", total), ("disk-bytes", lock["disk"])] + [("note", note) for note in lock.get("notes", [])]
     fields += [("nvidia-driver", lock["driver"])] if "driver" in lock else []
@@ -186,8 +200,8 @@ def write(name, lock, uv):
 
 
 def main():
-    for name, lock in LOCKS.items():
-        write(name, lock, sys.argv[1])
+    for name in sys.argv[2:] or LOCKS:
+        write(name, LOCKS[name], sys.argv[1])
 
 
 if __name__ == "__main__":
