@@ -228,6 +228,10 @@ class Bench:
             ("kolm verify", "%.2f s" % best["kolm verify"], "%.2f" % ratio, "%.1f MiB" % peak[0])])
         os.unlink(big)
 
+    def remote(self):
+        """A program of its own: other builds can be measured with it, and other sizes."""
+        subprocess.run([sys.executable, os.path.join(HERE, "remote.py"), "--job", os.path.join(self.build, "tests", "remote", "remote-job")], check=True)
+
     def close(self):
         shutil.rmtree(self.work, ignore_errors=True)
 
@@ -241,7 +245,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--only", choices=["verbs", "hosts", "train", "verify"])
+    parser.add_argument("--only", choices=["verbs", "hosts", "train", "verify", "remote"])
     parser.add_argument("--gigabytes", type=float, default=2.0)
     args = parser.parse_args()
     bench = Bench(args)
@@ -257,6 +261,8 @@ def main():
                     bench.train(name, directory)
         if args.only in (None, "verify"):
             bench.verify(args.gigabytes)
+        if args.only in (None, "remote"):
+            bench.remote()
     finally:
         bench.close()
 

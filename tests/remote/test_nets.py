@@ -28,6 +28,11 @@ def setUpModule():
         WORLD = nets.World()
 
 
+def tearDownModule():
+    if not WHY_NOT:
+        WORLD.remove()
+
+
 class Nets(remote.Case):
     """The case of test_remote, with the box behind the jump host in place of one on loopback."""
 
