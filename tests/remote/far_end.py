@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = os.path.join(HERE, "..", "..", "sdk", "remote", "kolm_remote.py")
@@ -37,8 +38,10 @@ class FarEnd(object):
         while line.strip() != MARKER:
             line = self.line()
         self.number = 0
+        self.packed = 0  # pieces that get took compressed
         if hello:
-            self.base = self.ask("hello", protocol=1)["dir"]
+            self.hello = self.ask("hello", protocol=1)
+            self.base = self.hello["dir"]
 
     def line(self):
         got = b""
@@ -121,13 +124,14 @@ class FarEnd(object):
             if answer["state"] != "running" and not answer.raw:
                 return answer, events
 
-    def get(self, job, name, offset=0):
-        self.send("get", job=job, name=name, offset=offset)
+    def get(self, job, name, offset=0, **fields):
+        self.send("get", job=job, name=name, offset=offset, **fields)
         data = b""
         while True:
             answer = self.receive()
             assert answer["ok"], answer
-            data += answer.raw
+            data += zlib.decompress(answer.raw) if "packed" in answer else answer.raw
+            self.packed += "packed" in answer
             if not answer["more"]:
                 return data
 

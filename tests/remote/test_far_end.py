@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import far_end  # noqa: E402
@@ -185,6 +186,24 @@ class Blobs(Case):
         far.put(data)
         far.ask("sync")
 
+    def test_packed_bytes(self):
+        far = self.far()
+        data = b"the same words again and again " * 8000
+        good, fields = zlib.compress(data, 1), {"sha256": sha(data), "size": len(data), "offset": 0}
+        for raw, size in ((good, len(data) + 1), (good, len(data) - 1), (good[:-1], len(data)), (good + b"0", len(data)), (b"rubbish", 7), (good, 0),
+                          (zlib.compress(bytes(1 << 29)), 1 << 29), (good, -1), (good, "9"), (b"", 10)):
+            far.send("put", raw, packed=size, **fields)
+            answer = far.try_ask("sync")
+            self.assertFalse(answer["ok"], size)
+            self.assertIn(answer["code"], (3, 15))
+        far.send("put", good, packed=len(data), **fields)
+        far.ask("sync")
+        with open(self.path("blobs", sha(data)[:2], sha(data)), "rb") as file:
+            self.assertEqual(file.read(), data)
+        with open("/proc/%d/status" % far.hello["pid"]) as file:
+            peak = [int(line.split()[1]) for line in file if line.startswith("VmHWM")]
+        self.assertLess(peak[0], 100 << 10)
+
     def test_a_cut_costs_what_was_in_flight(self):
         data = os.urandom(5000000)
         digest = sha(data)
@@ -310,6 +329,10 @@ class Jobs(Case):
         self.assertEqual(far.get(ID, "big"), whole)
         for offset in (1, 262144, 262145, len(whole) - 1, len(whole), len(whole) + 5):
             self.assertEqual(far.get(ID, "big", offset=offset), whole[offset:])
+        self.assertEqual(far.packed, 0)
+        with FarEnd(self.home) as other:  # which has not seen yet how quick the line is
+            self.assertEqual(other.get(ID, "big", packed=True), whole)
+            self.assertGreater(other.packed, 0)
 
     def test_what_a_job_makes_is_distrusted(self):
         far = self.far()

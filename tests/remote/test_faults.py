@@ -250,10 +250,13 @@ class Restarts(Case):
 
     def test_while_it_downloads(self):
         line = self.line()
-        self.compile()
+        self.compile()  # sends what is missing: no other connection is like it
+        self.compile(folder="second")
         line.stop()
-        # The last that comes on the first connection is the model, and that is most of it.
-        self.restart_at(line.connections[0][DOWN] * 3 // 4, DOWN)
+        # What the training's connection brings and the answering's does not is the model, for the most part.
+        training, answering = (connection[DOWN] for connection in line.connections[2:])
+        self.assertGreater(training, 2 * answering)
+        self.restart_at((training + answering) // 2, DOWN)
 
 
 class Disks(Case):

@@ -509,14 +509,23 @@ class Hostile(Case):
         self.assertEqual(glob.glob(os.path.join(self.dir, "**", "escaped"), recursive=True), [])
 
     def test_other_bytes_than_offered(self):
-        self.lie('self.link.send({"id": request.get("id"), "ok": True, "more": bool(following)}, chunk)',
+        self.lie('packer.send({"id": request.get("id"), "ok": True, "more": bool(following)}, chunk)',
                  'self.link.send({"id": request.get("id"), "ok": True, "more": bool(following)}, b"x" * len(chunk))')
         self.assertIn("with other bytes", " ".join(self.compile(code=5).split()))
 
     def test_more_bytes_than_offered(self):
-        self.lie('self.link.send({"id": request.get("id"), "ok": True, "more": bool(following)}, chunk)',
+        self.lie('packer.send({"id": request.get("id"), "ok": True, "more": bool(following)}, chunk)',
                  'self.link.send({"id": request.get("id"), "ok": True, "more": True}, chunk * 100)')
         self.compile(code=5)
+
+    def test_packed_bytes_that_are_none(self):
+        old = 'packer.send({"id": request.get("id"), "ok": True, "more": bool(following)}, chunk)'
+        for raw, size in (("b'rubbish'", "7"), ("zlib.compress(chunk)[:-1]", "len(chunk)"), ("zlib.compress(chunk)", "len(chunk) + 1"),
+                          ("zlib.compress(chunk + b'0')", "len(chunk)"), ("zlib.compress(b'0' * 4000000)", "4000000"), ("zlib.compress(chunk)", "1 << 50"),
+                          ("zlib.compress(chunk)", "-1"), ("zlib.compress(chunk)", "0")):
+            with self.subTest(raw=raw, size=size):
+                self.lie(old, 'self.link.send({"id": request.get("id"), "ok": True, "more": bool(following), "packed": %s}, %s)' % (size, raw))
+                self.assertIn("other bytes than it offered", " ".join(self.compile(code=5).split()))
 
     def test_answers_that_are_none(self):
         for old, new in (('text = json.dumps(header).encode("ascii")', 'text = b"{]"'),

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHUNK (256u << 10)
+#define CHUNK SSH_JOB_CHUNK
 #define ASKED_AT_ONCE 2000
 #define GETS_IN_FLIGHT 64
 #define RESULT_MAX (1ull << 42)
@@ -191,7 +191,17 @@ static kit_status put_chunk(kit_ssh_job_remote *remote, const ssh_job_file *file
     cJSON *request = ssh_job_request("put");
     (void)(kit_json_put_string(request, "sha256", file->sha256) && kit_json_put_u64(request, "size", file->size) &&
            kit_json_put_u64(request, "offset", at));
-    return ssh_job_send(remote, request, bytes, length, err);
+    size_t packed_length = 0;
+    const void *packed = remote->packs ? ssh_job_pack(remote->packer, bytes, length, &packed_length) : NULL;
+    if (packed != NULL) {
+        (void)kit_json_put_u64(request, "packed", length);
+        bytes = packed;
+        length = packed_length;
+    }
+    int64_t begun = ssh_job_now_ns();
+    kit_status status = ssh_job_send(remote, request, bytes, length, err);
+    ssh_job_pack_sent(remote->packer, length, ssh_job_now_ns() - begun);
+    return status;
 }
 
 /* Nothing answers to the pieces: what goes wrong is told when all are sent. */
@@ -201,6 +211,7 @@ static kit_status put_file(kit_ssh_job_remote *remote, const ssh_job_file *file,
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", file->path);
     char *chunk = malloc(CHUNK);
     kit_status status = chunk != NULL ? KOLM_OK : ssh_job_out_of_memory(err);
+    ssh_job_pack_begin(remote->packer);
     do {
         size_t n = file->size - at < CHUNK ? (size_t)(file->size - at) : CHUNK;
         if (status == KOLM_OK) status = read_at(fd, chunk, n, file->offset + at, file->path, err);
@@ -306,8 +317,21 @@ static kit_status ask_for(kit_ssh_job_remote *remote, const char *job, const wan
                           kolm_error_t *err) {
     cJSON *request = ssh_job_request("get");
     (void)(kit_json_put_string(request, "job", job) && kit_json_put_string(request, "name", w->name) &&
-           kit_json_put_u64(request, "offset", offset));
+           kit_json_put_u64(request, "offset", offset) && kit_json_put_bool(request, "packed", remote->packs));
     return ssh_job_send(remote, request, NULL, 0, err);
+}
+
+/* The bytes of a piece, until the next one. */
+static bool piece_of(const kit_ssh_job_remote *remote, const ssh_job_frame *frame, const char **out_bytes,
+                     size_t *out_length) {
+    uint64_t size = 0;
+    *out_bytes = frame->raw;
+    *out_length = frame->raw_length;
+    if (kit_json_get(frame->header, "packed") == NULL) return true;
+    bool good = kit_json_get_u64(frame->header, "packed", &size) &&
+                ssh_job_unpack(remote->packer, frame->raw, frame->raw_length, size, out_bytes);
+    *out_length = size;
+    return good;
 }
 
 static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd, uint64_t at, counter *c,
@@ -317,14 +341,17 @@ static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd,
     while (more) { /* to its end even when it cannot be written: what comes next belongs to another file */
         ssh_job_frame frame = {0};
         KIT_TRY(ssh_job_receive(remote, INT64_MAX / 4, &frame, err));
-        if (!kit_json_get_bool(frame.header, "more", &more) || at + frame.raw_length > w->size) {
+        const char *bytes = NULL;
+        size_t length = 0;
+        if (!kit_json_get_bool(frame.header, "more", &more) || !piece_of(remote, &frame, &bytes, &length) ||
+            at + length > w->size) {
             ssh_job_frame_free(&frame);
             return kit_fail(err, KOLM_E_DATA_LOSS, "look at that machine", "%s sends other bytes than it offered",
                             remote->settings.name);
         }
-        if (status == KOLM_OK) status = kit_write_all(fd, frame.raw, frame.raw_length, err);
-        at += frame.raw_length;
-        tell(remote, c, frame.raw_length);
+        if (status == KOLM_OK) status = kit_write_all(fd, bytes, length, err);
+        at += length;
+        tell(remote, c, length);
         ssh_job_frame_free(&frame);
     }
     return status;

@@ -249,6 +249,7 @@ static kit_status hello(kit_ssh_job_remote *remote, kolm_error_t *err) {
     if (remote->settings.dir != NULL && remote->settings.dir[0] != '\0')
         (void)kit_json_put_string(request, "dir", remote->settings.dir);
     KIT_TRY(ssh_job_ask(remote, request, &answer, err));
+    if (!kit_json_get_bool(answer.header, "packs", &remote->packs)) remote->packs = false;
     ssh_job_frame_free(&answer);
     remote->connected = true;
     return KOLM_OK;
@@ -313,8 +314,8 @@ kit_status kit_ssh_job_open(const kolm_host_v1_t *host, const kit_ssh_job_settin
     if (remote == NULL) return ssh_job_out_of_memory(err);
     *remote = (kit_ssh_job_remote){.host = host, .settings = *settings, .caller = getppid(), .heed = true};
     remote->wire = settings->wire;
-    kit_status status = KOLM_OK;
-    if (remote->wire == NULL) status = ssh_job_wire_new(remote, &remote->wire, err);
+    kit_status status = ssh_job_packer_new(&remote->packer, err);
+    if (status == KOLM_OK && remote->wire == NULL) status = ssh_job_wire_new(remote, &remote->wire, err);
     if (status == KOLM_OK) status = first_connection(remote, err);
     if (status == KOLM_OK)
         *out_remote = remote;
@@ -327,6 +328,7 @@ void kit_ssh_job_close(kit_ssh_job_remote *remote) {
     if (remote == NULL) return;
     if (remote->wire != NULL) remote->wire->close(remote->wire->user);
     ssh_job_wire_free(remote->own_wire);
+    ssh_job_packer_free(remote->packer);
     kit_buf_free(&remote->in);
     free(remote);
 }

@@ -10,6 +10,9 @@
 #include <sys/types.h>
 
 #define JOB_ID_DIGITS 32 /* of a digest: enough that no two questions meet */
+#define SSH_JOB_CHUNK (256u << 10) /* bytes of a file in a frame, at most, before they are compressed */
+
+typedef struct ssh_job_packer ssh_job_packer;
 
 struct kit_ssh_job_remote {
     const kolm_host_v1_t *host;
@@ -23,6 +26,8 @@ struct kit_ssh_job_remote {
     kit_buf in;     /* what came and was not taken yet, from in_at on */
     size_t in_at;
     uint64_t number; /* of the last request */
+    bool packs;      /* the far end takes and gives compressed pieces */
+    ssh_job_packer *packer;
 };
 
 /* ---- ssh_job_wire.c */
@@ -83,6 +88,20 @@ kit_status ssh_job_tree(kit_ssh_job_remote *remote, const ssh_job_files *files, 
 /* Fetches what the job made under names (NULL ended) into directory, resuming what is half there. */
 kit_status ssh_job_fetch(kit_ssh_job_remote *remote, const char *job, const char *const *names, const char *directory,
                          kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- ssh_job_pack.c: zlib streams (RFC 1950), a piece each. One thread at a time. */
+kit_status ssh_job_packer_new(ssh_job_packer **out_packer, kolm_error_t *err) KIT_MUST_USE;
+void ssh_job_packer_free(ssh_job_packer *packer);
+/* What comes is another file: what the last one gave says nothing about it. */
+void ssh_job_pack_begin(ssh_job_packer *packer);
+/* At most SSH_JOB_CHUNK bytes, compressed, until the next call of pack or unpack; NULL: send them as they are. */
+const void *ssh_job_pack(ssh_job_packer *packer, const void *bytes, size_t length, size_t *out_length);
+/* So many bytes took so long to be sent. */
+void ssh_job_pack_sent(ssh_job_packer *packer, size_t length, int64_t ns);
+/* Exactly size bytes, until the next call; false when the stream gives others. */
+bool ssh_job_unpack(ssh_job_packer *packer, const void *packed, size_t length, uint64_t size,
+                    const char **out_bytes) KIT_MUST_USE;
+int64_t ssh_job_now_ns(void);
 
 /* ---- ssh_job_program.c: what does the work there. */
 typedef struct ssh_job_program {
