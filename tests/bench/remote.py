@@ -128,19 +128,22 @@ class Bench:
 
     # ---- What is measured
 
+    def words(self):
+        return [self.args.job, "train", self.job, "/nonexistent", "-"]
+
+    def env(self):
+        return dict(os.environ, FAR_KOLM=self.kolm, SSH_TARGET="%s@127.0.0.1:%d" % (boxes.USER, self.port), SSH_KEY=self.box.user_key,
+                    SSH_KNOWN=self.known())
+
     def run_job(self, base=None):
         self.fresh(base)
-        env = dict(os.environ, FAR_KOLM=self.kolm, SSH_TARGET="%s@127.0.0.1:%d" % (boxes.USER, self.port), SSH_KEY=self.box.user_key,
-                   SSH_KNOWN=self.known())
-        return child([self.args.job, "train", self.job, "/nonexistent", "-"], env)[0]
+        return child(self.words(), self.env())[0]
 
     def first_word(self):
         """Seconds until the first progress of the program that runs there."""
         self.fresh()
-        env = dict(os.environ, FAR_KOLM=self.kolm, SSH_TARGET="%s@127.0.0.1:%d" % (boxes.USER, self.port), SSH_KEY=self.box.user_key,
-                   SSH_KNOWN=self.known())
         start = time.perf_counter()
-        process = subprocess.Popen([self.args.job, "train", self.job, "/nonexistent", "-"], env=env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(self.words(), env=self.env(), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         for line in process.stdout:
             if line.startswith(b"progress working"):
                 break

@@ -193,8 +193,7 @@ static kit_status put_chunk(kit_ssh_job_remote *remote, const ssh_job_file *file
            kit_json_put_u64(request, "offset", at));
     size_t packed_length = 0;
     const void *packed = remote->packs ? ssh_job_pack(remote->packer, bytes, length, &packed_length) : NULL;
-    if (packed != NULL) {
-        (void)kit_json_put_u64(request, "packed", length);
+    if (packed != NULL && kit_json_put_u64(request, "packed", length)) {
         bytes = packed;
         length = packed_length;
     }
