@@ -10,7 +10,8 @@ standard input. A random word opens the answer, so that what a login shell print
 Then frames, both ways: four bytes, big-endian, the length of a JSON object; the object; and as many raw bytes as its
 "bytes" says; with "packed" those are a zlib stream (RFC 1950) of that many bytes. A request has "verb" and "id"; its
 answer has the same "id", and "ok": true, or "ok": false with "code" (KOLM_E_*), "text" and "remedy". Requests are done
-in order. put has no answer: what went wrong is told by sync.
+in order, and may be sent before the one before was answered; with "then": true one is done only if that one was. put
+has no answer: what went wrong is told by sync.
 
 What it keeps, below its directory (mode 0700):
 
@@ -36,6 +37,7 @@ if sys.version_info < (3, 6):
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -56,6 +58,7 @@ PROTOCOL = 1
 HEADER_MAX = 16 << 20
 BYTES_MAX = 4 << 20
 CHUNK = 256 << 10
+AHEAD = 8 << 10  # bytes that may be read of what follows
 SMALL = 1 << 20  # blobs below this are not synced one by one, but checked before use
 IDLE_SECONDS = 900  # without a request: the other side is gone, whatever the link says
 ROOM_LEFT = 32 << 20  # bytes that stay free on the disk
@@ -106,18 +109,27 @@ def to_text(path):
 
 
 class Link(object):
-    def __init__(self, fd_in, fd_out):
-        self.fd_in, self.fd_out = fd_in, fd_out
-        self.held = bytearray()
+    def __init__(self, fd_in, fd_out, held=b""):
+        self.source, self.fd_in, self.fd_out = io.FileIO(fd_in, "rb", closefd=False), fd_in, fd_out
+        self.held = bytearray(held)  # read, and not taken yet
 
     def take(self, length):
-        while len(self.held) < length:
-            more = os.read(self.fd_in, max(CHUNK, length - len(self.held)))
+        """So many bytes. What is much is read to where it stays."""
+        while len(self.held) < length <= AHEAD:
+            more = self.source.read(AHEAD)
             if not more:
                 raise EOFError()
             self.held += more
-        taken = bytes(self.held[:length])
-        del self.held[:length]
+        taken = bytearray(length)
+        count = min(length, len(self.held))
+        taken[:count] = self.held[:count]
+        del self.held[:count]
+        with memoryview(taken) as view:
+            while count < length:
+                more = self.source.readinto(view[count:])
+                if not more:
+                    raise EOFError()
+                count += more
         return taken
 
     def pending(self, seconds):
@@ -444,6 +456,11 @@ class Part(object):
             self.sha.update(data[:written])
             self.size += written
             data = data[written:]
+
+    def begin_anew(self):
+        os.ftruncate(self.fd, 0)
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        self.sha, self.size = hashlib.sha256(), 0
 
     def drop(self):
         remove(self.path)
@@ -823,6 +840,7 @@ class Agent(object):
         self.using = None  # held shared by every connection, and alone by one that removes what is young
         self.bad_put = None  # the first thing that went wrong since the last sync
         self.dropped = set()  # digests of which nothing is taken any more until then
+        self.failed = False  # the last request, or one before that it was to follow
 
     # Where things are kept
 
@@ -904,11 +922,14 @@ class Agent(object):
     def put(self, request, packed):
         digest = text_of(request, "sha256", DIGEST)
         size, offset = count_of(request, "size"), count_of(request, "offset")
-        if digest in self.dropped or (digest in self.blobs.trusted and digest not in self.blobs.parts):
-            return  # the same bytes are there under another name already
+        if digest in self.dropped or (digest not in self.blobs.parts and
+                                      (digest in self.blobs.trusted or (offset == 0 and self.blobs.has(digest, size)))):
+            return  # the same bytes are here, from before or under another name
         try:
             raw = unpacked(request, packed)
             part = self.blobs.part(digest)
+            if offset == 0 and part.size:  # it is sent without asking what is here
+                part.begin_anew()
             if part.size != offset or offset + len(raw) > size:
                 raise Refused(ABORTED, "bytes of %s from %d on, where %d are here" % (digest, offset, part.size),
                               "run the same command again")
@@ -1054,10 +1075,11 @@ class Agent(object):
         grace, limit = count_of(request, "grace_ms", 8000) / 1000.0, count_of(request, "limit_ms", 0) / 1000.0
         held = lock(job.lock_path, True)
         try:
-            state = job.state()["state"]
+            value = job.state()
+            state = value["state"]
             if state == "absent":
                 raise Refused(NOT_FOUND, "job %s is not here" % job.name, "run the same command again")
-            if state in ("created", "lost") or (state == "done" and request.get("again") is True):
+            if state in ("created", "lost") or (state == "done" and value.get("exit") != 0 and request.get("again") is True):
                 if state == "lost":
                     self.end_lost(job)
                 elif state == "done":
@@ -1088,7 +1110,8 @@ class Agent(object):
         return self.job(request).summary()
 
     def follow(self, request):
-        """Whole lines of the events from an offset on; waits for some, for the end, or for the next request."""
+        """Whole lines of the events from an offset on; waits for some, for the end, or for the next request. "last": there will be no
+        more."""
         job, since, wait = self.job(request), count_of(request, "since"), count_of(request, "wait_ms", 0) / 1000.0
         end = time.monotonic() + min(wait, 60)
         while True:
@@ -1098,9 +1121,10 @@ class Agent(object):
             if not whole and data and (value["state"] != "running" or len(data) >= CHUNK):
                 whole = data  # a last line without its end, or one that is no line of ours
             if whole or value["state"] != "running" or time.monotonic() >= end or self.link.pending(0):
-                if value["state"] not in ("running", "created") and not whole:
+                last = value["state"] not in ("running", "created") and len(whole) == len(data) < CHUNK
+                if last:
                     value["errors_tail"] = self.tail(job.errors)
-                return dict(value, next=since + len(whole)), whole
+                return dict(value, next=since + len(whole), last=last), whole
             self.link.pending(0.03)
 
     @staticmethod
@@ -1153,17 +1177,22 @@ class Agent(object):
     # Results
 
     def results(self, request):
-        """The files that a job made, with their digests."""
-        job = self.job(request)
+        """The files that a job made, with their digests. Those that have no more than "send" bytes together are sent at once, as if get
+        had asked for one after the other."""
+        job, limit = self.job(request), count_of(request, "send") if "send" in request else -1
         # Another connection may drop the job just now: what is gone halfway through would look like a job that made nothing.
         held = lock(job.lock_path, True)
         try:
             if not job.exists():
                 raise Refused(NOT_FOUND, "job %s is not here" % job.name, "run the same command again")
             names = [name for asked in list_of(request, "names") for name in self.below(job, asked)]
-            return {"files": [self.offer(job, name, request.get("adopt") is True) for name in names]}
+            files = [self.offer(job, name, request.get("adopt") is True) for name in names]
         finally:
             os.close(held)
+        sent = bool(files) and sum(file["size"] for file in files) <= limit
+        self.reply(request, {"files": files, "sent": sent})
+        for file in files if sent else []:
+            self.reply(request, self.get(dict(request, name=file["name"])))
 
     @staticmethod
     def below(job, name):
@@ -1409,12 +1438,16 @@ class Agent(object):
             return self.put(request, raw)
         if verb not in verbs:
             raise Refused(INVALID_ARGUMENT, "no such verb: %s" % ascii(verb)[:60])
-        given = verbs[verb](request)
+        self.reply(request, verbs[verb](request))
+
+    def reply(self, request, given):
+        """given: what to answer, and bytes with it; None: it was answered already."""
         if given is not None:
             value, data = given if isinstance(given, tuple) else (given, b"")
             self.link.send(dict(value, id=request.get("id"), ok=True), data)
 
     def refuse(self, request, refused):
+        self.failed = True
         self.link.send({"id": request.get("id"), "ok": False, "code": refused.code, "text": refused.text[:500],
                         "remedy": refused.remedy[:500]})
 
@@ -1428,6 +1461,9 @@ class Agent(object):
                 self.refuse({}, refused)
                 return
             try:
+                if self.failed and request.get("then") is True:
+                    raise Refused(ABORTED, "%s was to follow something that failed" % ascii(request.get("verb"))[:60])
+                self.failed = False
                 self.answer(request, raw)
             except Refused as refused:
                 self.refuse(request, refused)
@@ -1439,10 +1475,19 @@ class Agent(object):
                 self.refuse(request, Refused(INVALID_ARGUMENT, "a request that is not understood: %s" % ascii(str(error))))
 
 
+def read_ahead():
+    """What Python read of what comes after this program."""
+    os.set_blocking(0, False)
+    try:
+        return sys.stdin.buffer.peek()
+    finally:
+        os.set_blocking(0, True)
+
+
 def main(marker):
     os.umask(0o077)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    link = Link(os.dup(0), os.dup(1))
+    link = Link(os.dup(0), os.dup(1), read_ahead())
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)  # nothing that is printed by accident becomes a frame

@@ -19,21 +19,26 @@ def sha(data):
     return hashlib.sha256(data).hexdigest()
 
 
+def frame(header, raw=b""):
+    text = json.dumps(header).encode()
+    return struct.pack(">I", len(text)) + text + raw
+
+
 class Answer(dict):
     raw = b""
 
 
 class FarEnd(object):
-    """One agent. base: its cache directory (XDG_CACHE_HOME/kolm)."""
+    """One agent. base: its cache directory (XDG_CACHE_HOME/kolm). ahead: what it is sent at once behind its program."""
 
-    def __init__(self, home, hello=True, env=None, command=None, preexec=None):
+    def __init__(self, home, hello=True, env=None, command=None, preexec=None, ahead=b""):
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": home, "LANG": "C"}
         environment.update(env or {})
         self.process = subprocess.Popen(command or [sys.executable, "-I", "-B", "-c", BOOTSTRAP], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, env=environment, cwd="/", preexec_fn=preexec, bufsize=0)
         with open(PROGRAM, "rb") as file:
             program = file.read()
-        self.write(MARKER + b" %d\n" % len(program) + program)
+        self.write(MARKER + b" %d\n" % len(program) + program + ahead)
         line = b""
         while line.strip() != MARKER:
             line = self.line()
@@ -71,8 +76,7 @@ class FarEnd(object):
         header = dict(fields, verb=verb, id=self.number)
         if raw:
             header["bytes"] = len(raw)
-        text = json.dumps(header).encode()
-        self.write(struct.pack(">I", len(text)) + text + raw)
+        self.write(frame(header, raw))
 
     def receive(self):
         header = Answer(json.loads(self.exactly(struct.unpack(">I", self.exactly(4))[0]).decode()))

@@ -119,6 +119,28 @@ class Frames(Case):
         far.write(struct.pack(">I", 100) + b'{"verb"')
         far.close()
 
+    def test_requests_may_come_with_the_program(self):
+        ahead = b"".join(far_end.frame({"verb": verb, "id": number, "protocol": 1, "job": ID}) for number, verb in ((1, "hello"), (2, "status")))
+        for filler in (b"", far_end.frame({"verb": "none", "id": 3, "bytes": 100000}, bytes(100000))):
+            far = self.far(hello=False, ahead=ahead + filler)
+            self.assertEqual([far.receive()["id"] for _ in range(2)], [1, 2])
+            if filler:
+                self.refused(far.receive(), 3, "no such verb")
+            far.number = 3
+            self.assertEqual(far.ask("status", job=ID)["state"], "absent")
+
+    def test_what_is_to_follow_something_that_failed_is_not_done(self):
+        far = self.far()
+        far.put(b"x", digest=sha(b"other"))
+        far.send("sync")
+        far.send("create", job=ID, files=[], then=True)
+        far.send("start", job=ID, command=["/bin/true"], then=True)
+        self.refused(far.receive(), 15)
+        self.refused(far.receive(), 10, "'create' was to follow something that failed")
+        self.refused(far.receive(), 10, "'start'")
+        self.assertEqual(far.ask("status", job=ID)["state"], "absent")
+        self.assertTrue(far.ask("create", job=ID, files=[], then=True)["ok"])
+
     def test_noise_of_a_login_shell_and_a_strange_home(self):
         home = os.path.join(self.home, "it's \"a\" home\n$(touch x) \u00e9\u4e2d")
         os.makedirs(home)
@@ -203,6 +225,23 @@ class Blobs(Case):
         with open("/proc/%d/status" % far.hello["pid"]) as file:
             peak = [int(line.split()[1]) for line in file if line.startswith("VmHWM")]
         self.assertLess(peak[0], 100 << 10)
+
+    def test_from_the_first_byte_on_without_asking(self):
+        data = os.urandom(1000)
+        with FarEnd(self.home) as far:
+            far.send("put", data[:400], sha256=sha(data), size=1000, offset=0)
+            far.ask("jobs")
+        far = self.far()
+        far.put(data, chunk=300)
+        far.ask("sync")
+        place = self.path("blobs", sha(data)[:2], sha(data))
+        before = os.stat(place).st_ino
+        with FarEnd(self.home) as again:  # it is here: what comes is taken for it, and not written
+            again.put(data, chunk=300)
+            again.ask("sync")
+        self.assertEqual(os.stat(place).st_ino, before)
+        with open(place, "rb") as file:
+            self.assertEqual(file.read(), data)
 
     def test_a_cut_costs_what_was_in_flight(self):
         data = os.urandom(5000000)
@@ -333,6 +372,47 @@ class Jobs(Case):
         with FarEnd(self.home) as other:  # which has not seen yet how quick the line is
             self.assertEqual(other.get(ID, "big", packed=True), whole)
             self.assertGreater(other.packed, 0)
+
+    def test_small_results_come_with_the_list_of_them(self):
+        far = self.far()
+        far.make(ID, {}, script("import os;os.mkdir('model');open('model/a','w').write('a'*3000);open('model/b','w');open('c','w').write('c')"))
+        far.follow(ID)
+        self.assertFalse(far.ask("results", job=ID, names=["model", "c"], send=3000)["sent"])
+        self.assertFalse(far.ask("results", job=ID, names=["model", "c"])["sent"])
+        self.assertFalse(far.ask("results", job=ID, names=["nothing"], send=3000)["sent"])
+        for packed in (False, True):
+            offered = far.ask("results", job=ID, names=["model", "c"], send=3001, packed=packed)
+            self.assertTrue(offered["sent"])
+            pieces = [far.receive() for _ in range(3)]
+            self.assertEqual([(piece["more"], "packed" in piece) for piece in pieces], [(False, packed), (False, False), (False, False)])
+            self.assertEqual([pieces[0].raw if not packed else zlib.decompress(pieces[0].raw), pieces[1].raw, pieces[2].raw], [b"a" * 3000, b"", b"c"])
+        self.assertEqual(far.ask("status", job=ID)["state"], "done")
+
+    def test_the_last_lines_are_told_to_be_the_last(self):
+        far = self.far()
+        far.make(ID, {}, script("print('line', flush=True);open('there','w');import time\nwhile not __import__('os').path.exists('go'): time.sleep(.01)\n"
+                                "import sys;sys.stderr.write('a word');print('tail', end='')"))
+        first = far.ask("follow", job=ID, since=0, wait_ms=20000)
+        self.assertEqual((first.raw, first["last"]), (b"line\n", False))
+        with open(self.path("jobs", ID, "work", "go"), "w"):
+            pass
+        second = far.ask("follow", job=ID, since=first["next"], wait_ms=20000)
+        self.assertEqual((second.raw, second["last"], second["state"], second["errors_tail"]), (b"tail", True, "done", "a word"))
+        both = far.ask("follow", job=ID, since=0, wait_ms=0)
+        self.assertEqual((both.raw, both["last"]), (b"line\n", False))
+        far.ask("create", job=OTHER, files=[])
+        self.assertEqual(far.ask("follow", job=OTHER, since=0, wait_ms=20000)["state"], "created")
+
+    def test_only_what_ended_badly_is_begun_again(self):
+        far = self.far()
+        text = "import sys;open('runs','a').write('x');sys.exit(len(open('runs').read()) < 2)"
+        far.make(ID, {}, script(text))
+        for again, runs in ((False, "x"), (True, "xx"), (True, "xx")):
+            far.follow(ID)
+            far.ask("start", job=ID, command=script(text), again=again)
+            far.follow(ID)
+            with open(self.path("jobs", ID, "work", "runs")) as file:
+                self.assertEqual(file.read(), runs)
 
     def test_what_a_job_makes_is_distrusted(self):
         far = self.far()

@@ -13,6 +13,8 @@
 
 #define CHUNK (64u << 10)
 #define GONE_MAX 3
+#define UNASKED (128u << 10) /* bytes that are sent sooner than it is known whether they are there */
+#define PUT_BYTES 200        /* around those of a file */
 
 typedef struct asking {
     const kit_job *job; /* NULL: an errand */
@@ -101,7 +103,10 @@ static kit_status describe(kit_ssh_job_remote *remote, const char *dir, const ch
                            kolm_error_t *err) {
     char *job_json = NULL;
     cJSON *facts = NULL;
-    kit_status status = plain_job(remote, dir, &job_json, err);
+    bool cards = strcmp(a->job->recipe, "lora") == 0;
+    kolm_error_t unasked = KIT_ERROR_INIT;
+    kit_status asked = ssh_job_ask_facts(remote, cards, &unasked), status = plain_job(remote, dir, &job_json, err);
+    /* While that machine looks about itself, files are digested. */
     if (status == KOLM_OK) status = ssh_job_files_add(&a->files, "job.json", job_json, 0, UINT64_MAX, false, err);
     if (status == KOLM_OK && input == NULL) status = add_named(a, dir, "train.jsonl", true, err);
     if (status == KOLM_OK && input == NULL) status = add_named(a, dir, "eval.jsonl", false, err);
@@ -109,7 +114,8 @@ static kit_status describe(kit_ssh_job_remote *remote, const char *dir, const ch
         status = ssh_job_files_add(&a->files, "eval.jsonl", input, 0, UINT64_MAX, false, err);
     if (status == KOLM_OK) status = add_models(a, err);
     if (status == KOLM_OK) status = add_base(a, err);
-    if (status == KOLM_OK) status = kit_ssh_job_facts(remote, strcmp(a->job->recipe, "lora") == 0, &facts, err);
+    if (status == KOLM_OK && asked != KOLM_OK) *err = unasked;
+    status = ssh_job_take_facts(remote, cards, asked, status, &facts, err);
     if (status == KOLM_OK) status = ssh_job_program_choose(remote, a->job, facts, &a->program, err);
     kit_buf salt = {0};
     kit_buf_fmt(&salt, "job %s %s %s", a->job->kind, a->base_id, a->program.identity);
@@ -123,23 +129,15 @@ static kit_status describe(kit_ssh_job_remote *remote, const char *dir, const ch
 
 /* ---- One connection's worth of it */
 
-static kit_status create(kit_ssh_job_remote *remote, asking *a, bool *out_again, kolm_error_t *err) {
-    ssh_job_frame answer;
+/* What create answered. */
+static void attach(const kit_ssh_job_remote *remote, asking *a, const cJSON *answer) {
     const char *state = "";
     uint64_t exit_code = 1;
     bool attached = false;
-    cJSON *request = ssh_job_request("create");
-    (void)(kit_json_put_string(request, "job", a->id) && kit_json_put_string(request, "about", a->about) &&
-           kit_json_put_u64(request, "room", a->program.room) &&
-           kit_json_put(request, "files", ssh_job_files_json(&a->files)) &&
-           (a->base_id[0] == '\0' || kit_json_put_string(request, "base", a->base_id)));
-    KIT_TRY(ssh_job_ask(remote, request, &answer, err));
-    (void)kit_json_get_bool(answer.header, "attached", &attached);
-    (void)kit_json_get_string(answer.header, "state", &state);
-    (void)kit_json_get_u64(answer.header, "exit", &exit_code);
+    (void)kit_json_get_bool(answer, "attached", &attached);
+    (void)kit_json_get_string(answer, "state", &state);
+    (void)kit_json_get_u64(answer, "exit", &exit_code);
     bool ended = strcmp(state, "done") == 0;
-    /* That an earlier try ended badly, or was stopped, is no answer to a new one: it goes on from what it left. */
-    *out_again = attached && !a->before && ended && exit_code != 0;
     if (!attached) a->outcome = (ssh_job_outcome){.error = KIT_ERROR_INIT};
     if (attached && !a->before)
         say(remote, KOLM_LOG_INFO,
@@ -150,24 +148,27 @@ static kit_status create(kit_ssh_job_remote *remote, asking *a, bool *out_again,
     else if (!attached)
         say(remote, KOLM_LOG_INFO, "runs it with ", a->program.name);
     a->before = true;
-    ssh_job_frame_free(&answer);
-    return KOLM_OK;
 }
 
-static kit_status start(kit_ssh_job_remote *remote, const asking *a, bool again, kolm_error_t *err) {
-    ssh_job_frame answer;
+static cJSON *create_request(const asking *a) {
+    cJSON *request = ssh_job_request("create");
+    (void)(kit_json_put_string(request, "job", a->id) && kit_json_put_string(request, "about", a->about) &&
+           kit_json_put_u64(request, "room", a->program.room) &&
+           kit_json_put(request, "files", ssh_job_files_json(&a->files)) &&
+           (a->base_id[0] == '\0' || kit_json_put_string(request, "base", a->base_id)));
+    return request;
+}
+
+static cJSON *start_request(const asking *a) {
     cJSON *request = ssh_job_request("start");
-    bool good = kit_json_put_string(request, "job", a->id) && kit_json_put_bool(request, "again", again) &&
-                kit_json_put(request, "command", cJSON_Duplicate(a->program.command, 1)) &&
-                (a->program.environment == NULL ||
-                 kit_json_put(request, "environment", cJSON_Duplicate(a->program.environment, 1)));
-    if (!good) {
-        cJSON_Delete(request);
-        return ssh_job_out_of_memory(err);
-    }
-    KIT_TRY(ssh_job_ask(remote, request, &answer, err));
-    ssh_job_frame_free(&answer);
-    return KOLM_OK;
+    /* That an earlier try ended badly, or was stopped, is no answer to a new one: it goes on from what it left. */
+    if (kit_json_put_string(request, "job", a->id) && kit_json_put_bool(request, "again", !a->before) &&
+        kit_json_put(request, "command", cJSON_Duplicate(a->program.command, 1)) &&
+        (a->program.environment == NULL ||
+         kit_json_put(request, "environment", cJSON_Duplicate(a->program.environment, 1))))
+        return request;
+    cJSON_Delete(request);
+    return NULL;
 }
 
 static kit_status drop(kit_ssh_job_remote *remote, const asking *a, kolm_error_t *err) {
@@ -179,17 +180,92 @@ static kit_status drop(kit_ssh_job_remote *remote, const asking *a, kolm_error_t
     return KOLM_OK;
 }
 
-static kit_status go_through(kit_ssh_job_remote *remote, asking *a, kolm_error_t *err) {
-    bool again = false;
-    if (a->program.tree[0] != '\0') KIT_TRY(ssh_job_tree(remote, &a->program.files, a->program.tree, err));
-    if (a->base_id[0] != '\0') KIT_TRY(ssh_job_tree(remote, &a->base, a->base_id, err));
-    KIT_TRY(ssh_job_upload(remote, &a->files, err));
-    KIT_TRY(create(remote, a, &again, err));
-    remote->heed = false; /* from here on stopping means telling the far end to stop */
-    kit_status status = start(remote, a, again, err);
+/* Sends files unasked where that costs less than asking, and takes them off what may be sent so. */
+static kit_status send_unasked(kit_ssh_job_remote *remote, const ssh_job_files *files, uint64_t *limit, bool *out_sent,
+                               kolm_error_t *err) {
+    uint64_t size = ssh_job_files_size(files) + files->count * PUT_BYTES;
+    *out_sent = size <= *limit;
+    if (!*out_sent) return KOLM_OK;
+    *limit -= size;
+    return ssh_job_send_all(remote, files, err);
+}
+
+/* hopeful: as if the programs and the base model were there already. */
+static kit_status send_files(kit_ssh_job_remote *remote, const asking *a, bool hopeful, kolm_error_t *err) {
+    uint64_t limit = hopeful ? UNASKED : 0;
+    bool sent = false;
+    KIT_TRY(send_unasked(remote, &a->files, &limit, &sent, err));
+    if (!sent) KIT_TRY(ssh_job_upload(remote, &a->files, err));
+    if (!hopeful) {
+        KIT_TRY(ssh_job_upload(remote, &a->program.files, err));
+        return ssh_job_upload(remote, &a->base, err);
+    }
+    KIT_TRY(send_unasked(remote, &a->base, &limit, &sent, err));
+    return send_unasked(remote, &a->program.files, &limit, &sent, err);
+}
+
+/* One that is done only if the one before it was. */
+static kit_status send_then(kit_ssh_job_remote *remote, cJSON *request, kolm_error_t *err) {
+    if (kit_json_put_bool(request, "then", true)) return ssh_job_send(remote, request, NULL, 0, err);
+    cJSON_Delete(request);
+    return ssh_job_out_of_memory(err);
+}
+
+typedef struct flight {
+    uint64_t first, create, last; /* numbers of requests */
+    bool follows;                 /* one more, whose answer is the follower's when all others say yes */
+} flight;
+
+/* From here on stopping means telling the far end to stop: see heed of begin. */
+static kit_status send_start(kit_ssh_job_remote *remote, const asking *a, flight *f, kolm_error_t *err) {
+    KIT_TRY(send_then(remote, create_request(a), err));
+    f->create = remote->number;
+    KIT_TRY(send_then(remote, start_request(a), err));
+    f->last = remote->number;
+    f->follows = !a->before;
+    return f->follows ? send_then(remote, ssh_job_follow_request(a->id, 0), err) : KOLM_OK;
+}
+
+/* The first no is the error; what was to follow it says no as well. */
+static kit_status collect(kit_ssh_job_remote *remote, asking *a, const flight *f, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    for (uint64_t number = f->first; number <= f->last + (f->follows && status != KOLM_OK); number++) {
+        ssh_job_frame answer = {0};
+        kolm_error_t ignored = KIT_ERROR_INIT;
+        kit_status given = ssh_job_answer(remote, number, &answer, status == KOLM_OK ? err : &ignored);
+        if (given == KOLM_OK && number == f->create) attach(remote, a, answer.header);
+        ssh_job_frame_free(&answer);
+        if (status == KOLM_OK) status = given;
+        if (given != KOLM_OK && !remote->refused) break;
+    }
+    return status;
+}
+
+/* Makes the job there and starts it, all in one journey there and back. NOT_FOUND: hope was wrong. */
+static kit_status begin(kit_ssh_job_remote *remote, asking *a, bool hopeful, bool *out_following, kolm_error_t *err) {
+    KIT_TRY(send_files(remote, a, hopeful, err));
+    flight f = {.first = remote->number + 1};
+    KIT_TRY(ssh_job_send(remote, ssh_job_request("sync"), NULL, 0, err));
+    if (a->program.tree[0] != '\0')
+        KIT_TRY(send_then(remote, ssh_job_tree_request(&a->program.files, a->program.tree), err));
+    if (a->base_id[0] != '\0') KIT_TRY(send_then(remote, ssh_job_tree_request(&a->base, a->base_id), err));
+    remote->heed = false;
+    kit_status status = send_start(remote, a, &f, err);
+    if (status == KOLM_OK) status = collect(remote, a, &f, err);
     remote->heed = true;
+    *out_following = f.follows;
+    return status;
+}
+
+static kit_status go_through(kit_ssh_job_remote *remote, asking *a, kolm_error_t *err) {
+    bool following = false;
+    kit_status status = begin(remote, a, true, &following, err);
+    if (status == KOLM_E_NOT_FOUND && remote->refused) {
+        *err = (kolm_error_t)KIT_ERROR_INIT;
+        status = begin(remote, a, false, &following, err);
+    }
     KIT_TRY(status);
-    KIT_TRY(ssh_job_follow(remote, a->id, &a->outcome, err));
+    KIT_TRY(ssh_job_follow(remote, a->id, following, &a->outcome, err));
     return ssh_job_fetch(remote, a->id, a->results, a->home, err);
 }
 

@@ -16,6 +16,7 @@
 #define CHUNK SSH_JOB_CHUNK
 #define ASKED_AT_ONCE 2000
 #define GETS_IN_FLIGHT 64
+#define SENT_AT_ONCE (64u << 10) /* bytes of results that come without another question */
 #define RESULT_MAX (1ull << 42)
 #define TELL_MS 200
 
@@ -223,6 +224,20 @@ static kit_status put_file(kit_ssh_job_remote *remote, const ssh_job_file *file,
     return status;
 }
 
+uint64_t ssh_job_files_size(const ssh_job_files *files) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < files->count; i++)
+        total += files->items[i].size;
+    return total;
+}
+
+kit_status ssh_job_send_all(kit_ssh_job_remote *remote, const ssh_job_files *files, kolm_error_t *err) {
+    counter c = {.phase = "uploading", .total = ssh_job_files_size(files)};
+    for (size_t i = 0; i < files->count; i++)
+        KIT_TRY(put_file(remote, &files->items[i], 0, &c, err));
+    return KOLM_OK;
+}
+
 /* missing: [{sha256, at}] in the order of what was asked. */
 static kit_status put_missing(kit_ssh_job_remote *remote, const ssh_job_files *files, size_t from, size_t to,
                               const cJSON *missing, kolm_error_t *err) {
@@ -268,14 +283,10 @@ kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files
     return status;
 }
 
-kit_status ssh_job_tree(kit_ssh_job_remote *remote, const ssh_job_files *files, const char *id, kolm_error_t *err) {
-    ssh_job_frame answer = {0};
-    KIT_TRY(ssh_job_upload(remote, files, err));
+cJSON *ssh_job_tree_request(const ssh_job_files *files, const char *id) {
     cJSON *request = ssh_job_request("tree");
     (void)(kit_json_put_string(request, "tree", id) && kit_json_put(request, "files", ssh_job_files_json(files)));
-    KIT_TRY(ssh_job_ask(remote, request, &answer, err));
-    ssh_job_frame_free(&answer);
-    return KOLM_OK;
+    return request;
 }
 
 /* ---- And home */
@@ -396,12 +407,16 @@ static void pass_over(kit_ssh_job_remote *remote, size_t answers) {
     }
 }
 
-static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *list, size_t count, kolm_error_t *err) {
+/* sent: it comes without being asked for. */
+static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *list, size_t count, bool sent,
+                           kolm_error_t *err) {
     counter c = {.phase = "fetching"};
-    size_t asked = 0;
+    size_t asked = sent ? count : 0;
     kit_status status = KOLM_OK;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         c.total += list[i].size;
+        if (sent) (void)unlink(list[i].part); /* from its first byte on */
+    }
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
         for (; status == KOLM_OK && asked < count && asked < i + GETS_IN_FLIGHT; asked++) {
             uint64_t have = size_of(list[asked].part);
@@ -418,7 +433,7 @@ static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *
             close(fd);
         }
         if (status == KOLM_OK) status = finish_file(remote, &list[i], err);
-        if (status == KOLM_E_NOT_FOUND && asked > i + 1) pass_over(remote, asked - i - 1);
+        if (status == KOLM_E_NOT_FOUND && !sent && asked > i + 1) pass_over(remote, asked - i - 1);
     }
     return status;
 }
@@ -426,11 +441,14 @@ static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *
 kit_status ssh_job_fetch(kit_ssh_job_remote *remote, const char *job, const char *const *names, const char *directory,
                          kolm_error_t *err) {
     ssh_job_frame answer = {0};
+    bool sent = false;
+    if (names[0] == NULL) return KOLM_OK;
     cJSON *request = ssh_job_request("results"), *asked = cJSON_CreateArray();
     for (size_t i = 0; names[i] != NULL; i++)
         (void)cJSON_AddItemToArray(asked, cJSON_CreateString(names[i]));
     (void)(kit_json_put_string(request, "job", job) && kit_json_put(request, "names", asked) &&
-           kit_json_put_bool(request, "adopt", true));
+           kit_json_put_bool(request, "adopt", true) && kit_json_put_u64(request, "send", SENT_AT_ONCE) &&
+           kit_json_put_bool(request, "packed", remote->packs));
     KIT_TRY(ssh_job_ask(remote, request, &answer, err));
     const cJSON *files = kit_json_get(answer.header, "files"), *item;
     int offered = cJSON_GetArraySize(files);
@@ -441,7 +459,8 @@ kit_status ssh_job_fetch(kit_ssh_job_remote *remote, const char *job, const char
         if (status == KOLM_OK) status = read_offer(remote, item, names, directory, count, &list[count], err);
         count++;
     }
-    if (status == KOLM_OK) status = take_all(remote, job, list, count, err);
+    if (!kit_json_get_bool(answer.header, "sent", &sent)) sent = false;
+    if (status == KOLM_OK) status = take_all(remote, job, list, count, sent, err);
     for (size_t i = 0; i < count; i++)
         wanted_free(&list[i]);
     free(list);

@@ -171,11 +171,11 @@ static kit_status judge(const kit_ssh_job_remote *remote, const ssh_job_outcome 
     return status;
 }
 
-static kit_status ask_follow(kit_ssh_job_remote *remote, const char *job, uint64_t since, kolm_error_t *err) {
+cJSON *ssh_job_follow_request(const char *job, uint64_t since) {
     cJSON *request = ssh_job_request("follow");
     (void)(kit_json_put_string(request, "job", job) && kit_json_put_u64(request, "since", since) &&
            kit_json_put_u64(request, "wait_ms", ASK_MS));
-    return ssh_job_send(remote, request, NULL, 0, err);
+    return request;
 }
 
 /* The answer to the question that is open, or what stopping gave. */
@@ -194,19 +194,22 @@ static kit_status await(kit_ssh_job_remote *remote, const char *job, ssh_job_fra
     return KOLM_OK;
 }
 
-kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, ssh_job_outcome *outcome, kolm_error_t *err) {
+kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, bool asked, ssh_job_outcome *outcome,
+                          kolm_error_t *err) {
     kit_status status = KOLM_OK;
     bool over = false;
     remote->heed = false;
     while (status == KOLM_OK && !over) {
         ssh_job_frame answer = {0};
-        status = ask_follow(remote, job, outcome->since, err);
+        if (!asked) status = ssh_job_send(remote, ssh_job_follow_request(job, outcome->since), NULL, 0, err);
+        asked = false;
         if (status == KOLM_OK) status = await(remote, job, &answer, err);
         if (status == KOLM_OK) {
             tell_lines(remote->host, outcome, answer.raw, answer.raw_length);
             outcome->since += answer.raw_length;
             const char *state = text_of(answer.header, "state");
-            over = answer.raw_length == 0 && strcmp(state, "running") != 0;
+            if (!kit_json_get_bool(answer.header, "last", &over)) over = false;
+            over = over || (answer.raw_length == 0 && strcmp(state, "running") != 0);
             if (over && strcmp(state, "done") == 0)
                 status = judge(remote, outcome, answer.header, err);
             else if (over)

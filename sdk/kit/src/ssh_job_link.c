@@ -162,6 +162,7 @@ kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_j
     uint64_t raw = 0;
     bool there = false, good = false;
     *out_frame = (ssh_job_frame){0};
+    remote->refused = false;
     compact(remote);
     KIT_TRY(gather(remote, 4, until, &there, err));
     if (!there) return KOLM_OK;
@@ -180,20 +181,25 @@ kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_j
         out_frame->raw = remote->in.data + remote->in_at + 4 + length;
         out_frame->raw_length = raw;
         remote->in_at += 4 + length + raw;
+        remote->refused = !good;
         if (!good) status = refusal(remote, out_frame->header, err);
     }
     if (status != KOLM_OK) ssh_job_frame_free(out_frame);
     return status;
 }
 
-kit_status ssh_job_ask(kit_ssh_job_remote *remote, cJSON *request, ssh_job_frame *out_answer, kolm_error_t *err) {
+kit_status ssh_job_answer(kit_ssh_job_remote *remote, uint64_t number, ssh_job_frame *out_answer, kolm_error_t *err) {
     uint64_t id = 0;
-    *out_answer = (ssh_job_frame){0};
-    KIT_TRY(ssh_job_send(remote, request, NULL, 0, err));
     KIT_TRY(ssh_job_receive(remote, INT64_MAX / 4, out_answer, err));
-    if (kit_json_get_u64(out_answer->header, "id", &id) && id == remote->number) return KOLM_OK;
+    if (kit_json_get_u64(out_answer->header, "id", &id) && id == number) return KOLM_OK;
     ssh_job_frame_free(out_answer);
     return garbage(remote, "an answer to nothing that was asked", err);
+}
+
+kit_status ssh_job_ask(kit_ssh_job_remote *remote, cJSON *request, ssh_job_frame *out_answer, kolm_error_t *err) {
+    *out_answer = (ssh_job_frame){0};
+    KIT_TRY(ssh_job_send(remote, request, NULL, 0, err));
+    return ssh_job_answer(remote, remote->number, out_answer, err);
 }
 
 /* ---- Connecting */
@@ -242,13 +248,22 @@ static kit_status find_marker(kit_ssh_job_remote *remote, const char *marker, ko
     }
 }
 
-static kit_status hello(kit_ssh_job_remote *remote, kolm_error_t *err) {
-    ssh_job_frame answer;
+/* The program, and hello, which need not wait until it runs. */
+static kit_status send_program(kit_ssh_job_remote *remote, const char *marker, kolm_error_t *err) {
+    char line[64];
+    kit_format(line, sizeof line, "%s %zu\n", marker, sizeof kolm_remote_program);
+    KIT_TRY(remote->wire->write_all(remote->wire->user, line, strlen(line), err));
+    KIT_TRY(remote->wire->write_all(remote->wire->user, kolm_remote_program, sizeof kolm_remote_program, err));
     cJSON *request = ssh_job_request("hello");
     (void)kit_json_put_u64(request, "protocol", PROTOCOL);
     if (remote->settings.dir != NULL && remote->settings.dir[0] != '\0')
         (void)kit_json_put_string(request, "dir", remote->settings.dir);
-    KIT_TRY(ssh_job_ask(remote, request, &answer, err));
+    return ssh_job_send(remote, request, NULL, 0, err);
+}
+
+static kit_status take_hello(kit_ssh_job_remote *remote, kolm_error_t *err) {
+    ssh_job_frame answer;
+    KIT_TRY(ssh_job_answer(remote, remote->number, &answer, err));
     if (!kit_json_get_bool(answer.header, "packs", &remote->packs)) remote->packs = false;
     ssh_job_frame_free(&answer);
     remote->connected = true;
@@ -256,7 +271,7 @@ static kit_status hello(kit_ssh_job_remote *remote, kolm_error_t *err) {
 }
 
 static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
-    char marker[33], line[64];
+    char marker[33];
     remote->wire->close(remote->wire->user);
     remote->broken = remote->connected = false;
     kit_buf_clear(&remote->in);
@@ -267,10 +282,7 @@ static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
         remote->broken = status == KOLM_E_UNAVAILABLE || status == KOLM_E_DEADLINE_EXCEEDED;
         return status;
     }
-    kit_format(line, sizeof line, "%s %zu\n", marker, sizeof kolm_remote_program);
-    status = remote->wire->write_all(remote->wire->user, line, strlen(line), err);
-    if (status == KOLM_OK)
-        status = remote->wire->write_all(remote->wire->user, kolm_remote_program, sizeof kolm_remote_program, err);
+    status = send_program(remote, marker, err);
     if (status != KOLM_OK) (void)broke(remote, status);
     kolm_error_t closed = KIT_ERROR_INIT; /* a shell that found no Python closes its end: what it said is worth more */
     if (status == KOLM_OK || remote->broken) {
@@ -278,7 +290,7 @@ static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
         status = status == KOLM_OK ? found : status;
     }
     if (status != KOLM_OK) return explain(remote, status, err);
-    return hello(remote, err);
+    return take_hello(remote, err);
 }
 
 kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_t *err) {
@@ -333,27 +345,39 @@ void kit_ssh_job_close(kit_ssh_job_remote *remote) {
     free(remote);
 }
 
-static kit_status ask_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts, kolm_error_t *err) {
-    ssh_job_frame answer;
+kit_status ssh_job_ask_facts(kit_ssh_job_remote *remote, bool cards, kolm_error_t *err) {
     cJSON *request = ssh_job_request("probe");
     const char *python = remote->settings.python, *kolm = remote->settings.kolm;
     (void)(kit_json_put_string(request, "python", python != NULL ? python : "") &&
            kit_json_put_string(request, "kolm", kolm != NULL ? kolm : "") &&
            kit_json_put_bool(request, "cards", cards));
-    KIT_TRY(ssh_job_ask(remote, request, &answer, err));
+    return ssh_job_send(remote, request, NULL, 0, err);
+}
+
+static kit_status take_facts(kit_ssh_job_remote *remote, cJSON **out_facts, kolm_error_t *err) {
+    ssh_job_frame answer;
+    KIT_TRY(ssh_job_answer(remote, remote->number, &answer, err));
     *out_facts = answer.header;
     answer.header = NULL;
     ssh_job_frame_free(&answer);
     return KOLM_OK;
 }
 
-kit_status kit_ssh_job_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts, kolm_error_t *err) {
+kit_status ssh_job_take_facts(kit_ssh_job_remote *remote, bool cards, kit_status asked, kit_status status,
+                              cJSON **out_facts, kolm_error_t *err) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
     *out_facts = NULL;
-    kit_status status = ask_facts(remote, cards, out_facts, err);
-    while (status != KOLM_OK && status != KOLM_E_CANCELLED && remote->broken) {
+    if (asked == KOLM_OK) asked = take_facts(remote, out_facts, status == KOLM_OK ? err : &ignored);
+    if (status != KOLM_OK) return status;
+    while (asked != KOLM_OK && asked != KOLM_E_CANCELLED && remote->broken) {
         *err = (kolm_error_t)KIT_ERROR_INIT;
         KIT_TRY(ssh_job_connect(remote, true, err));
-        status = ask_facts(remote, cards, out_facts, err);
+        asked = ssh_job_ask_facts(remote, cards, err);
+        if (asked == KOLM_OK) asked = take_facts(remote, out_facts, err);
     }
-    return status;
+    return asked;
+}
+
+kit_status kit_ssh_job_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts, kolm_error_t *err) {
+    return ssh_job_take_facts(remote, cards, ssh_job_ask_facts(remote, cards, err), KOLM_OK, out_facts, err);
 }

@@ -23,6 +23,7 @@ struct kit_ssh_job_remote {
     bool heed;      /* the user's wish to stop ends the connection: not while a job is to be cancelled over it */
     bool connected; /* hello was answered */
     bool broken;    /* the link failed: connect again */
+    bool refused;   /* the last thing received said no */
     kit_buf in;     /* what came and was not taken yet, from in_at on */
     size_t in_at;
     uint64_t number; /* of the last request */
@@ -49,11 +50,19 @@ kit_status ssh_job_send(kit_ssh_job_remote *remote, cJSON *request, const void *
 /* timeout_ms: when it passes header is NULL and OK is returned. An answer that says no is its error. */
 kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_job_frame *out_frame,
                            kolm_error_t *err) KIT_MUST_USE;
+/* The answer to the request of that number, which must be the next to come. */
+kit_status ssh_job_answer(kit_ssh_job_remote *remote, uint64_t number, ssh_job_frame *out_answer,
+                          kolm_error_t *err) KIT_MUST_USE;
 /* Sends and waits for the answer. */
 kit_status ssh_job_ask(kit_ssh_job_remote *remote, cJSON *request, ssh_job_frame *out_answer,
                        kolm_error_t *err) KIT_MUST_USE;
 /* Connects, says hello. With patience: tries again until that is used up. */
 kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_t *err) KIT_MUST_USE;
+/* kit_ssh_job_facts in two halves, between which other work is done. asked: what the first gave; status: what the work
+ * gave, and when it is no success the answer is only taken off the link. */
+kit_status ssh_job_ask_facts(kit_ssh_job_remote *remote, bool cards, kolm_error_t *err) KIT_MUST_USE;
+kit_status ssh_job_take_facts(kit_ssh_job_remote *remote, bool cards, kit_status asked, kit_status status,
+                              cJSON **out_facts, kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_job_out_of_memory(kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- ssh_job_files.c */
@@ -80,11 +89,13 @@ kit_status ssh_job_files_digest(const ssh_job_files *files, const char *salt, ch
                                 kolm_error_t *err) KIT_MUST_USE;
 void ssh_job_files_drop_last(ssh_job_files *files);
 cJSON *ssh_job_files_json(const ssh_job_files *files);
+uint64_t ssh_job_files_size(const ssh_job_files *files);
+/* Sends all of it, whether it is there or not; only sync answers. */
+kit_status ssh_job_send_all(kit_ssh_job_remote *remote, const ssh_job_files *files, kolm_error_t *err) KIT_MUST_USE;
 /* Sends what the far end lacks. */
 kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files, kolm_error_t *err) KIT_MUST_USE;
-/* Sends, and makes a tree of it there. */
-kit_status ssh_job_tree(kit_ssh_job_remote *remote, const ssh_job_files *files, const char *id,
-                        kolm_error_t *err) KIT_MUST_USE;
+/* The request for a tree of what is there. */
+cJSON *ssh_job_tree_request(const ssh_job_files *files, const char *id);
 /* Fetches what the job made under names (NULL ended) into directory, resuming what is half there. */
 kit_status ssh_job_fetch(kit_ssh_job_remote *remote, const char *job, const char *const *names, const char *directory,
                          kolm_error_t *err) KIT_MUST_USE;
@@ -138,8 +149,9 @@ typedef struct ssh_job_outcome {
     uint64_t since;     /* events read so far, in bytes */
     kolm_error_t error; /* the program's own; code 0: none */
 } ssh_job_outcome;
-/* Follows a job that was started to its end. */
-kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, ssh_job_outcome *outcome,
+cJSON *ssh_job_follow_request(const char *job, uint64_t since);
+/* Follows a job that was started to its end. asked: ssh_job_follow_request was sent, and nothing after it. */
+kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, bool asked, ssh_job_outcome *outcome,
                           kolm_error_t *err) KIT_MUST_USE;
 
 #endif
