@@ -11,7 +11,8 @@ Then frames, both ways: four bytes, big-endian, the length of a JSON object; the
 "bytes" says; with "packed" those are a zlib stream (RFC 1950) of that many bytes. A request has "verb" and "id"; its
 answer has the same "id", and "ok": true, or "ok": false with "code" (KOLM_E_*), "text" and "remedy". Requests are done
 in order, and may be sent before the one before was answered; with "then": true one is done only if that one was. put
-has no answer: what went wrong is told by sync.
+has no answer: what went wrong is told by sync. The bytes of a put with "stream": N come on another stream, which a second
+connection has lent: that one is told the name of a socket that have gave, and passes its standard input on through it.
 
 What it keeps, below its directory (mode 0700):
 
@@ -44,6 +45,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -59,6 +61,9 @@ HEADER_MAX = 16 << 20
 BYTES_MAX = 4 << 20
 CHUNK = 256 << 10
 AHEAD = 8 << 10  # bytes that may be read of what follows
+WIDE = 16 << 20  # from so many bytes on further streams are worth their opening
+LENT_MAX = 64
+LENT_SECONDS = 30
 SMALL = 1 << 20  # blobs below this are not synced one by one, but checked before use
 IDLE_SECONDS = 900  # without a request: the other side is gone, whatever the link says
 ROOM_LEFT = 32 << 20  # bytes that stay free on the disk
@@ -71,6 +76,7 @@ CANCELLED, UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENI
 FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS = 9, 10, 13, 14, 15
 
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+SOCKET = re.compile(r"kolm-[0-9a-f]{32}\Z")
 NAME_ID = re.compile(r"[0-9a-f]{16,64}\Z")
 
 
@@ -108,15 +114,17 @@ def to_text(path):
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-class Link(object):
-    def __init__(self, fd_in, fd_out, held=b""):
-        self.source, self.fd_in, self.fd_out = io.FileIO(fd_in, "rb", closefd=False), fd_in, fd_out
+class Source(object):
+    """Bytes that come."""
+
+    def __init__(self, fd, held=b""):
+        self.fd, self.file = fd, io.FileIO(fd, "rb", closefd=False)
         self.held = bytearray(held)  # read, and not taken yet
 
     def take(self, length):
         """So many bytes. What is much is read to where it stays."""
         while len(self.held) < length <= AHEAD:
-            more = self.source.read(AHEAD)
+            more = self.file.read(AHEAD)
             if not more:
                 raise EOFError()
             self.held += more
@@ -126,15 +134,82 @@ class Link(object):
         del self.held[:count]
         with memoryview(taken) as view:
             while count < length:
-                more = self.source.readinto(view[count:])
+                more = self.file.readinto(view[count:])
                 if not more:
                     raise EOFError()
                 count += more
         return taken
 
     def pending(self, seconds):
-        """True when a request, or the end, is there within that time."""
-        return bool(self.held) or bool(select.select([self.fd_in], [], [], seconds)[0])
+        """True when something, or the end, is there within that time."""
+        return bool(self.held) or bool(select.select([self.fd], [], [], seconds)[0])
+
+
+class Lent(object):
+    """Streams that other connections of this user lend: their standard inputs, passed on through a socket without a place on the disk.
+    What they send is understood by what comes on the first stream."""
+
+    def __init__(self):
+        self.listener, self.sources, self.lenders = None, {}, []
+
+    def socket(self):
+        """Its name; None where there is no such thing (it is Linux's)."""
+        if not sys.platform.startswith("linux"):
+            return None
+        if self.listener is None:
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(b"\0kolm-" + os.urandom(16).hex().encode("ascii"))
+            self.listener.listen(16)
+            self.listener.settimeout(LENT_SECONDS)
+        return self.listener.getsockname()[1:].decode("ascii")
+
+    def accept(self):
+        lender = self.listener.accept()[0]
+        if self.stranger(lender):
+            lender.close()
+            return
+        lender.settimeout(LENT_SECONDS)
+        self.lenders.append(lender)
+        number, passed = lender.recvmsg(4, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)[:2]
+        if len(number) == 4 and passed and passed[0][1] == socket.SCM_RIGHTS:
+            self.sources[struct.unpack(">I", number)[0]] = Source(struct.unpack("i", passed[0][2])[0])
+
+    @staticmethod
+    def stranger(peer):
+        """True when it is another user's: names of such sockets are no secret, and nothing guards them."""
+        return struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1] != os.geteuid()
+
+    def take(self, stream, length):
+        try:
+            while stream not in self.sources and self.listener and len(self.lenders) < LENT_MAX:
+                self.accept()
+            return self.sources[stream].take(length)
+        except (OSError, KeyError):  # what was to come there is missed: nothing after it can be understood
+            raise EOFError()
+
+    def give_back(self):
+        for source in self.sources.values():
+            os.close(source.fd)
+        for lender in self.lenders:
+            lender.close()
+        self.sources, self.lenders = {}, []
+
+    @classmethod
+    def lend(cls, name, stream, fd, done):
+        """Passes fd on, calls done, and waits until it is given back."""
+        with socket.socket(socket.AF_UNIX) as lender:
+            lender.connect(b"\0" + name)
+            if cls.stranger(lender):
+                raise Refused(PERMISSION_DENIED, "somebody else listens there")
+            lender.sendmsg([struct.pack(">I", stream)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))])
+            done()
+            lender.recv(1)
+
+
+class Link(object):
+    def __init__(self, fd_in, fd_out, held=b""):
+        self.source, self.fd_out, self.lent = Source(fd_in, held), fd_out, Lent()
+        self.take, self.pending = self.source.take, self.source.pending
 
     def receive(self):
         """(header, bytes). EOFError when the link is gone; Refused when what came is no frame: then nothing after it can be
@@ -151,7 +226,8 @@ class Link(object):
         count = header.get("bytes", 0)
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= BYTES_MAX:
             raise Refused(INVALID_ARGUMENT, "a frame with a bad number of bytes")
-        return header, self.take(count) if count else b""
+        stream = count_of(header, "stream", 0)
+        return header, b"" if not count else self.lent.take(stream, count) if stream else self.take(count)
 
     def send(self, header, raw=b""):
         if raw:
@@ -917,7 +993,8 @@ class Agent(object):
         if missing:
             # Each is placed once more into the job.
             self.room(2 * needed)
-        return {"missing": missing}
+        wide = needed >= WIDE and request.get("wide") is True
+        return dict({"missing": missing}, **({"socket": self.link.lent.socket()} if wide else {}))
 
     def put(self, request, packed):
         digest = text_of(request, "sha256", DIGEST)
@@ -949,10 +1026,17 @@ class Agent(object):
             part.close()
 
     def sync(self, request):
+        self.link.lent.give_back()
         bad, self.bad_put, self.dropped = self.bad_put, None, set()
         if bad:
             raise bad
         return {}
+
+    def lend(self, request):
+        """Passes what comes from now on to the connection that listens on "socket", writes "word", and ends when it is told to."""
+        name, word = text_of(request, "socket", SOCKET), text_of(request, "word", NAME_ID)
+        Lent.lend(name.encode("ascii"), count_of(request, "stream"), self.link.source.fd, lambda: os.write(self.link.fd_out, b"\n" + word.encode("ascii") + b"\n"))
+        raise EOFError()
 
     # Trees and jobs
 
@@ -1427,7 +1511,7 @@ class Agent(object):
     # The loop
 
     def answer(self, request, raw):
-        verbs = {"hello": self.hello, "probe": self.look, "have": self.have, "sync": self.sync, "tree": self.tree,
+        verbs = {"hello": self.hello, "probe": self.look, "have": self.have, "sync": self.sync, "lend": self.lend, "tree": self.tree,
                  "create": self.create, "start": self.start, "status": self.status, "follow": self.follow,
                  "cancel": self.cancel, "results": self.results, "get": self.get, "drop": self.drop, "jobs": self.jobs,
                  "holdings": self.holdings, "prune": self.prune, "runtime": self.runtime}
@@ -1467,7 +1551,7 @@ class Agent(object):
                 self.answer(request, raw)
             except Refused as refused:
                 self.refuse(request, refused)
-            except BrokenPipeError:
+            except (BrokenPipeError, EOFError):
                 return
             except OSError as error:
                 self.refuse(request, of_error(error, "%s failed there" % request.get("verb")))

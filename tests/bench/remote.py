@@ -12,23 +12,20 @@ The distance is added by a program between the two that passes on every byte so 
 a lossy line does.
 """
 import argparse
-import collections
 import json
 import os
 import random
-import select
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "remote"))
 sys.path.insert(0, HERE)
 import box as boxes  # noqa: E402
+from line import Distance  # noqa: E402
 from bench import best_in_turns, child, table  # noqa: E402
 
 # The program of the job. What it is to make lies beside it, and is linked: making it takes no time.
@@ -46,54 +43,6 @@ with open(os.path.join(work, "result.json"), "w") as file:
     file.write("{}")
 print('{"event":"result","device":"none","toolchain":"none"}')
 """
-
-
-class Distance:
-    """Passes on what comes, each way, so many seconds later."""
-
-    def __init__(self, target, seconds):
-        self.target, self.seconds = target, seconds
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            near = self.listener.accept()[0]
-            far = socket.create_connection(("127.0.0.1", self.target))
-            for one, other in ((near, far), (far, near)):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                queue, ready = collections.deque(), threading.Condition()
-                threading.Thread(target=self.take, args=(one, queue, ready), daemon=True).start()
-                threading.Thread(target=self.give, args=(other, queue, ready), daemon=True).start()
-
-    def take(self, source, queue, ready):
-        data = True
-        while data:
-            try:
-                data = source.recv(1 << 20)
-            except OSError:
-                data = b""
-            with ready:
-                queue.append((time.monotonic() + self.seconds, data))
-                ready.notify()
-
-    @staticmethod
-    def give(sink, queue, ready):
-        data = True
-        while data:
-            with ready:
-                ready.wait_for(lambda: queue)
-                when, data = queue.popleft()
-            select.select([], [], [], max(0.0, when - time.monotonic()))  # this is the delay itself
-            try:
-                sink.sendall(data)
-            except OSError:
-                return
-        try:
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
 
 class Bench:

@@ -15,6 +15,11 @@ BOOTSTRAP = ("import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(
              "exec(compile(p,\"kolm_remote\",\"exec\"),{\"__name__\":\"kolm_remote\",\"MARKER\":h[0]})")
 
 
+def other_bootstrap(old, new):
+    """One that changes the program before it runs it."""
+    return BOOTSTRAP.replace("p=i.read(int(h[1]));", "p=i.read(int(h[1])).replace(b\"%s\",b\"%s\");" % (old, new))
+
+
 def sha(data):
     return hashlib.sha256(data).hexdigest()
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A line to a server that knows how many bytes went each way, and at a chosen one of them breaks, falls silent or waits."""
+"""Lines to a server: one that knows how many bytes went each way, and at a chosen one of them breaks, falls silent or waits; and a long one."""
+import collections
 import contextlib
+import select
 import socket
 import threading
+import time
 
 UP, DOWN = "up", "down"
 
@@ -105,4 +108,63 @@ class Line:
         for thread in self.threads:
             thread.join(5)
         for s in self.sockets:
+            s.close()
+
+
+class Distance:
+    """Passes on what comes, each way, so many seconds later, and as much as comes."""
+
+    def __init__(self, target, seconds):
+        self.target, self.seconds = target, seconds
+        self.sockets = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near = self.listener.accept()[0]
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.target))
+            self.sockets += [near, far]
+            for one, other in ((near, far), (far, near)):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                queue, ready = collections.deque(), threading.Condition()
+                threading.Thread(target=self.take, args=(one, queue, ready), daemon=True).start()
+                threading.Thread(target=self.give, args=(other, queue, ready), daemon=True).start()
+
+    def take(self, source, queue, ready):
+        data = True
+        while data:
+            try:
+                data = source.recv(1 << 20)
+            except OSError:
+                data = b""
+            with ready:
+                queue.append((time.monotonic() + self.seconds, data))
+                ready.notify()
+
+    @staticmethod
+    def give(sink, queue, ready):
+        data = True
+        while data:
+            with ready:
+                ready.wait_for(lambda: queue)
+                when, data = queue.popleft()
+            select.select([], [], [], max(0.0, when - time.monotonic()))  # this is the delay itself
+            try:
+                sink.sendall(data)
+            except OSError:
+                return
+        try:
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def stop(self):
+        for s in [self.listener] + self.sockets:
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
             s.close()

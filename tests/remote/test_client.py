@@ -14,7 +14,8 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import box as boxes  # noqa: E402
-from far_end import BOOTSTRAP  # noqa: E402
+from far_end import BOOTSTRAP, other_bootstrap  # noqa: E402
+from line import UP, Distance, Line  # noqa: E402
 
 os.umask(0o022)
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -87,7 +88,9 @@ class Case(unittest.TestCase):
 
 
 @unittest.skipIf(WHY_NOT, WHY_NOT)
-class Sizes(Case):
+class Real(Case):
+    """Against a real sshd."""
+
     def setUp(self):
         super().setUp()
         # Neither may the far end's memory grow with what is sent.
@@ -99,6 +102,8 @@ class Sizes(Case):
         self.box.restart()
         self.ssh = {"SSH_TARGET": "%s@127.0.0.1:%d" % (boxes.USER, self.box.port), "SSH_KEY": self.box.user_key, "SSH_KNOWN": self.box.known}
 
+
+class Sizes(Real):
     def mirror(self):
         self.write_job()
         held = self.train(**self.ssh)[2]
@@ -131,6 +136,72 @@ class Sizes(Case):
         held = self.mirror()
         print("2 GB: %d MB held" % (held // MEGABYTE), flush=True)
         self.assertLess(held, 64 * MEGABYTE)
+
+
+class Wide(Real):
+    """Much that is sent far away goes over several streams."""
+
+    def setUp(self):
+        super().setUp()
+        with open(os.path.join(self.base, "weights"), "wb") as file:
+            file.write(random.Random(1).randbytes(40 * MEGABYTE))
+        with open(os.path.join(self.base, "more"), "wb") as file:
+            file.write(random.Random(2).randbytes(MEGABYTE + 1))
+
+    def send(self, port=None, lines=()):
+        """What was said of it; what came home is what was sent."""
+        if lines:
+            self.box.configure(home=os.path.join(self.dir, "home"), lines=lines)
+            self.box.restart()
+        self.write_job()
+        distance = Distance(port or self.box.port, 0.01)
+        self.addCleanup(distance.stop)
+        with open(self.box.host_key + ".pub") as key, open(os.path.join(self.dir, "known"), "w") as file:
+            file.write("[127.0.0.1]:%d %s\n" % (distance.port, " ".join(key.read().split()[:2])))
+        said = self.train(**dict(self.ssh, SSH_TARGET="%s@127.0.0.1:%d" % (boxes.USER, distance.port), SSH_KNOWN=file.name))[1]
+        for name in ("weights", "more"):
+            self.assertTrue(filecmp.cmp(os.path.join(self.base, name), os.path.join(self.job, "model", name), shallow=False))
+        return said
+
+    def test_all_streams(self):
+        said = self.send()
+        self.assertIn("sends over all streams", said)
+        self.assertNotIn("connecting again", said)
+
+    def test_cut_on_the_way(self):
+        for at in (20, 30, 40):
+            with self.subTest(at=at):
+                shutil.rmtree(os.path.join(self.dir, "home"), True)
+                os.mkdir(os.path.join(self.dir, "home"))
+                line = Line(self.box.port, at * MEGABYTE, UP)
+                self.addCleanup(line.stop)
+                said = self.send(line.port)
+                self.assertIn("connecting again", said)
+                # What had come was not sent again, but for what was under way.
+                self.assertLess(line.passed[UP], (41 + 1 + 12) * MEGABYTE)
+
+    def test_a_server_that_opens_no_further_session(self):
+        said = self.send(lines=["MaxSessions 1"])
+        self.assertIn("opens no further session", said)
+        self.assertNotIn("connecting again", said)
+
+    def test_lenders_that_end(self):
+        """Before they lend, and after."""
+        for old, new, said in (("lender.connect", "sys.exit", "was not lent"), ("lender.recv(1)", "0", "connecting again")):
+            with self.subTest(old=old):
+                home = os.path.join(self.dir, "home")
+                shutil.rmtree(home, True)
+                os.mkdir(home)
+                # The first program that the login shell starts is the first connection's; the next three would lend.
+                with open(os.path.join(self.dir, "python3"), "w") as file:
+                    file.write("#!/bin/sh\nfor i in 1 2 3 4 5; do mkdir %s/$i && break; done\ncase $i in 1|5) exec %s \"$@\"; esac\n"
+                               "exec %s -I -B -c '%s'\n" % (home, sys.executable, sys.executable, other_bootstrap(old, new)))
+                os.chmod(file.name, 0o755)
+                self.box.configure(before="PATH=%s:$PATH" % self.dir, home=home)
+                self.box.restart()
+                text = self.send()
+                self.assertEqual(text.count(said), 1, text[-3000:])
+                self.assertEqual("connecting again" in text, said == "connecting again")
 
 
 class Rubbish(Case):

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import zlib
@@ -242,6 +243,74 @@ class Blobs(Case):
         self.assertEqual(os.stat(place).st_ino, before)
         with open(place, "rb") as file:
             self.assertEqual(file.read(), data)
+
+    def lenders(self, far, count):
+        """Far ends that lend their streams to one, and a file that is large enough for that."""
+        data = os.urandom(17 << 20)
+        answer = far.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}], wide=True)
+        found = []
+        for number in range(1, count + 1):
+            found.append(self.far())
+            found[-1].send("lend", socket=answer["socket"], stream=number, word="0123456789abcdef%016x" % number)
+            while found[-1].line() != b"0123456789abcdef%016x\n" % number:
+                pass
+        return data, found
+
+    def put_on(self, far, data, at, length, stream):
+        far.send("put", sha256=sha(data), size=len(data), offset=at, stream=stream, bytes=length)
+
+    @unittest.skipUnless(sys.platform.startswith("linux"), "Linux's sockets without a place on the disk")
+    def test_bytes_on_streams_that_others_lend(self):
+        far = self.far()
+        data, lenders = self.lenders(far, 2)
+        piece, turn = 1 << 20, 0
+        threads = []
+        for stream, lender in ((1, lenders[1 - 1]), (2, lenders[2 - 1])):
+            mine = b"".join(data[at:at + piece] for at in range(0, len(data), piece) if (at // piece) % 3 == stream)
+            threads.append(threading.Thread(target=lender.write, args=(mine,)))
+            threads[-1].start()
+        for at in range(0, len(data), piece):
+            turn = (at // piece) % 3
+            if turn:
+                self.put_on(far, data, at, piece, turn)
+            else:
+                far.put(data[:at + piece], digest=sha(data), offset=at, size=len(data), chunk=piece)
+        far.ask("sync")
+        for thread in threads:
+            thread.join()
+        with open(self.path("blobs", sha(data)[:2], sha(data)), "rb") as file:
+            self.assertEqual(sha(file.read()), sha(data))
+        self.assertEqual([lender.process.wait(20) for lender in lenders], [0, 0])  # they were given back
+        self.assertNotIn("socket", far.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}], wide=True))
+
+    @unittest.skipUnless(sys.platform.startswith("linux"), "Linux's sockets without a place on the disk")
+    def test_a_stream_that_ends_or_was_never_lent_ends_it(self):
+        impatient = [PYTHON, "-I", "-B", "-c", far_end.other_bootstrap("LENT_SECONDS = 30", "LENT_SECONDS = 1")]
+        for lent, stream in ((1, 1), (0, 1), (1, 2), (1, -1), (1, "1")):
+            far = self.far(command=impatient)
+            data, lenders = self.lenders(far, lent)
+            self.put_on(far, data, 0, 1 << 20, stream)
+            for lender in lenders:
+                lender.write(data[:1000])
+                lender.process.stdin.close()
+            if isinstance(stream, int) and stream >= 0:
+                self.assertEqual(far.process.stdout.read(), b"")
+            else:
+                self.refused(far.receive(), 3)
+            self.assertEqual(far.process.wait(20), 0)
+            self.assertEqual([lender.process.wait(20) for lender in lenders], [0] * lent)
+            for lender in lenders:
+                lender.process.stdout.close()
+            with FarEnd(self.home) as again:
+                self.assertEqual([m["at"] for m in again.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}])["missing"]], [0])
+
+    @unittest.skipUnless(sys.platform.startswith("linux"), "Linux's sockets without a place on the disk")
+    def test_what_cannot_be_lent(self):
+        far = self.far()
+        self.refused(far.try_ask("lend", socket="../x", stream=1, word=ID), 3)
+        self.refused(far.try_ask("lend", socket="kolm-" + ID, stream=1, word="no"), 3)
+        self.assertFalse(far.try_ask("lend", socket="kolm-" + ID, stream=1, word=ID)["ok"])
+        self.assertEqual(far.ask("status", job=ID)["state"], "absent")
 
     def test_a_cut_costs_what_was_in_flight(self):
         data = os.urandom(5000000)

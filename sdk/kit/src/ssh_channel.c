@@ -19,41 +19,52 @@ struct kit_ssh_channel {
     size_t errors_head;
 };
 
-static kit_status open_channel(kit_ssh_channel *c, uint32_t window, kolm_error_t *err) {
+static kit_status try_open(kit_ssh_channel *c, kolm_error_t *err) {
     kit_ssh *ssh = c->ssh;
-    while (true) {
-        c->channel = libssh2_channel_open_ex(ssh->session, "session", 7, window, PACKET, NULL, 0);
-        if (c->channel != NULL) return KOLM_OK;
-        int code = libssh2_session_last_errno(ssh->session);
-        if (code == LIBSSH2_ERROR_CHANNEL_FAILURE)
-            return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other connections, or raise MaxSessions of its sshd",
-                            "%s opens no further session", ssh->label);
-        if (code != LIBSSH2_ERROR_EAGAIN) return ssh_fail(ssh, code, ssh->stage, err);
-        KIT_TRY(ssh_wait(ssh, INT64_MAX, ssh->waiting_since_ms, err));
-    }
+    c->channel = libssh2_channel_open_ex(ssh->session, "session", 7, WINDOW, PACKET, NULL, 0);
+    int code = c->channel != NULL ? 0 : libssh2_session_last_errno(ssh->session);
+    if (code == LIBSSH2_ERROR_CHANNEL_FAILURE)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other connections, or raise MaxSessions of its sshd",
+                        "%s opens no further session", ssh->label);
+    return code == 0 || code == LIBSSH2_ERROR_EAGAIN ? KOLM_OK : ssh_fail(ssh, code, ssh->stage, err);
 }
 
-kit_status ssh_channel_start(kit_ssh *ssh, const char *request, const char *argument, uint32_t window,
-                             kit_ssh_channel **out, kolm_error_t *err) {
+static kit_status try_request(kit_ssh_channel *c, const char *request, const char *argument, bool *out_done,
+                              kolm_error_t *err) {
+    kit_ssh *ssh = c->ssh;
+    int rc = libssh2_channel_process_startup(c->channel, request, (unsigned)strlen(request), argument,
+                                             (unsigned)strlen(argument));
+    *out_done = rc == 0;
+    if (rc == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                        "allow it in its sshd_config, or for this key in authorized_keys", "%s refuses the %s %s",
+                        ssh->label, request, strcmp(request, "exec") == 0 ? "of programs" : argument);
+    return rc == 0 || rc == LIBSSH2_ERROR_EAGAIN ? KOLM_OK : ssh_fail(ssh, rc, ssh->stage, err);
+}
+
+kit_status ssh_channel_try_start(kit_ssh *ssh, const char *request, const char *argument, kit_ssh_channel **channel,
+                                 bool *out_done, kolm_error_t *err) {
+    *out_done = false;
+    if (*channel == NULL) {
+        *channel = calloc(1, sizeof **channel);
+        if (*channel == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        (*channel)->ssh = ssh;
+    }
+    if ((*channel)->channel == NULL) KIT_TRY(try_open(*channel, err));
+    return (*channel)->channel != NULL ? try_request(*channel, request, argument, out_done, err) : KOLM_OK;
+}
+
+kit_status ssh_channel_start(kit_ssh *ssh, const char *request, const char *argument, kit_ssh_channel **out,
+                             kolm_error_t *err) {
+    kit_ssh_channel *c = NULL;
+    bool done = false;
     *out = NULL;
-    kit_ssh_channel *c = calloc(1, sizeof *c);
-    if (c == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    c->ssh = ssh;
     ssh->stage = "the start of a session";
     ssh->waiting_since_ms = kit_now_ms();
-    kit_status status = open_channel(c, window, err);
-    while (status == KOLM_OK) {
-        int rc = libssh2_channel_process_startup(c->channel, request, (unsigned)strlen(request), argument,
-                                                 (unsigned)strlen(argument));
-        if (rc == 0) break;
-        if (rc == LIBSSH2_ERROR_EAGAIN)
-            status = ssh_wait(ssh, INT64_MAX, ssh->waiting_since_ms, err);
-        else if (rc == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED)
-            status = kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                              "allow it in its sshd_config, or for this key in authorized_keys", "%s refuses the %s %s",
-                              ssh->label, request, strcmp(request, "exec") == 0 ? "of programs" : argument);
-        else
-            status = ssh_fail(ssh, rc, ssh->stage, err);
+    kit_status status = ssh_channel_try_start(ssh, request, argument, &c, &done, err);
+    while (status == KOLM_OK && !done) {
+        status = ssh_wait(ssh, INT64_MAX, ssh->waiting_since_ms, err);
+        if (status == KOLM_OK) status = ssh_channel_try_start(ssh, request, argument, &c, &done, err);
     }
     ssh->stage = "its work";
     if (status == KOLM_OK)
@@ -64,7 +75,7 @@ kit_status ssh_channel_start(kit_ssh *ssh, const char *request, const char *argu
 }
 
 kit_status kit_ssh_exec(kit_ssh *ssh, const char *fixed_command, kit_ssh_channel **out_channel, kolm_error_t *err) {
-    return ssh_channel_start(ssh, "exec", fixed_command, WINDOW, out_channel, err);
+    return ssh_channel_start(ssh, "exec", fixed_command, out_channel, err);
 }
 
 /* ---- Streams, without waiting */
@@ -274,6 +285,14 @@ void kit_ssh_channel_close(kit_ssh_channel *c) {
         else
             (void)poll(&ready, 1, 50);
     }
+    kit_buf_free(&c->errors);
+    free(c);
+}
+
+void ssh_channel_leave(kit_ssh_channel *c) {
+    if (c == NULL) return;
+    /* Where the far side has not answered yet libssh2 keeps the channel until the session ends. */
+    if (c->channel != NULL) (void)libssh2_channel_free(c->channel);
     kit_buf_free(&c->errors);
     free(c);
 }

@@ -52,6 +52,7 @@ static kit_status told_to_stop(const kit_ssh_job_remote *remote, kolm_error_t *e
 }
 
 static kit_status broke(kit_ssh_job_remote *remote, kit_status status) {
+    if (remote->wide != NULL) remote->narrow = true; /* it may have been the further streams */
     remote->broken = true;
     remote->connected = false;
     return status;
@@ -120,29 +121,46 @@ static void compact(kit_ssh_job_remote *remote) {
 
 /* ---- Frames */
 
-kit_status ssh_job_send(kit_ssh_job_remote *remote, cJSON *request, const void *raw, size_t raw_length,
-                        kolm_error_t *err) {
-    kit_buf text = {0}, out = {0};
-    bool good = kit_json_put_u64(request, "id", ++remote->number) &&
-                (raw_length == 0 || kit_json_put_u64(request, "bytes", raw_length));
+kit_status ssh_job_frame_put(kit_buf *out, cJSON *request, uint64_t number, size_t raw_length, kolm_error_t *err) {
+    kit_buf text = {0};
+    bool good =
+        kit_json_put_u64(request, "id", number) && (raw_length == 0 || kit_json_put_u64(request, "bytes", raw_length));
     kit_status status = good ? kit_json_line(request, &text, err) : ssh_job_out_of_memory(err);
     if (status == KOLM_OK) {
         size_t n = text.length;
         const uint8_t word[4] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
-        kit_buf_add(&out, word, sizeof word);
-        kit_buf_add(&out, text.data, text.length);
-        if (raw_length > 0) kit_buf_add(&out, raw, raw_length);
-        status = kit_buf_ok(&out, err);
-    }
-    if (status == KOLM_OK) status = told_to_stop(remote, err);
-    if (status == KOLM_OK) {
-        status = remote->wire->write_all(remote->wire->user, out.data, out.length, err);
-        if (status != KOLM_OK && status != KOLM_E_CANCELLED) status = broke(remote, status);
+        kit_buf_add(out, word, sizeof word);
+        kit_buf_add(out, text.data, text.length);
+        status = kit_buf_ok(out, err);
     }
     kit_buf_free(&text);
-    kit_buf_free(&out);
     cJSON_Delete(request);
     return status;
+}
+
+static kit_status write_out(kit_ssh_job_remote *remote, size_t stream, const void *bytes, size_t length,
+                            kolm_error_t *err) {
+    KIT_TRY(told_to_stop(remote, err));
+    kit_status status = stream > 0 ? ssh_job_wide_write(remote, stream, bytes, length, err)
+                                   : remote->wire->write_all(remote->wire->user, bytes, length, err);
+    return status != KOLM_OK && status != KOLM_E_CANCELLED ? broke(remote, status) : status;
+}
+
+kit_status ssh_job_send_on(kit_ssh_job_remote *remote, size_t stream, cJSON *request, const void *raw,
+                           size_t raw_length, kolm_error_t *err) {
+    kit_buf out = {0};
+    kit_status status = ssh_job_frame_put(&out, request, ++remote->number, raw_length, err);
+    if (status == KOLM_OK && stream == 0 && raw_length > 0) kit_buf_add(&out, raw, raw_length);
+    if (status == KOLM_OK) status = kit_buf_ok(&out, err);
+    if (status == KOLM_OK) status = write_out(remote, 0, out.data, out.length, err);
+    if (status == KOLM_OK && stream > 0) status = write_out(remote, stream, raw, raw_length, err);
+    kit_buf_free(&out);
+    return status;
+}
+
+kit_status ssh_job_send(kit_ssh_job_remote *remote, cJSON *request, const void *raw, size_t raw_length,
+                        kolm_error_t *err) {
+    return ssh_job_send_on(remote, 0, request, raw, raw_length, err);
 }
 
 /* An answer that says no, as an error of this side. */
@@ -204,7 +222,7 @@ kit_status ssh_job_ask(kit_ssh_job_remote *remote, cJSON *request, ssh_job_frame
 
 /* ---- Connecting */
 
-static kit_status make_marker(char out[33], kolm_error_t *err) {
+kit_status ssh_job_word(char out[SSH_JOB_WORD], kolm_error_t *err) {
     uint8_t bytes[16];
     if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
         return kit_fail(err, KOLM_E_INTERNAL, "run the command again", "no random bytes could be had");
@@ -248,17 +266,14 @@ static kit_status find_marker(kit_ssh_job_remote *remote, const char *marker, ko
     }
 }
 
-/* The program, and hello, which need not wait until it runs. */
-static kit_status send_program(kit_ssh_job_remote *remote, const char *marker, kolm_error_t *err) {
-    char line[64];
-    kit_format(line, sizeof line, "%s %zu\n", marker, sizeof kolm_remote_program);
-    KIT_TRY(remote->wire->write_all(remote->wire->user, line, strlen(line), err));
-    KIT_TRY(remote->wire->write_all(remote->wire->user, kolm_remote_program, sizeof kolm_remote_program, err));
+kit_status ssh_job_opening(const kit_ssh_job_remote *remote, const char *marker, kit_buf *out, kolm_error_t *err) {
     cJSON *request = ssh_job_request("hello");
     (void)kit_json_put_u64(request, "protocol", PROTOCOL);
     if (remote->settings.dir != NULL && remote->settings.dir[0] != '\0')
         (void)kit_json_put_string(request, "dir", remote->settings.dir);
-    return ssh_job_send(remote, request, NULL, 0, err);
+    kit_buf_fmt(out, "%s %zu\n", marker, sizeof kolm_remote_program);
+    kit_buf_add(out, kolm_remote_program, sizeof kolm_remote_program);
+    return ssh_job_frame_put(out, request, 1, 0, err);
 }
 
 static kit_status take_hello(kit_ssh_job_remote *remote, kolm_error_t *err) {
@@ -271,19 +286,23 @@ static kit_status take_hello(kit_ssh_job_remote *remote, kolm_error_t *err) {
 }
 
 static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
-    char marker[33];
+    char marker[SSH_JOB_WORD];
+    kit_buf opening = {0};
+    ssh_job_wide_end(remote);
     remote->wire->close(remote->wire->user);
     remote->broken = remote->connected = false;
     kit_buf_clear(&remote->in);
     remote->in_at = 0;
-    KIT_TRY(make_marker(marker, err));
+    KIT_TRY(ssh_job_word(marker, err));
     kit_status status = remote->wire->open(remote->wire->user, err);
     if (status != KOLM_OK) {
         remote->broken = status == KOLM_E_UNAVAILABLE || status == KOLM_E_DEADLINE_EXCEEDED;
         return status;
     }
-    status = send_program(remote, marker, err);
-    if (status != KOLM_OK) (void)broke(remote, status);
+    status = ssh_job_opening(remote, marker, &opening, err);
+    if (status == KOLM_OK) status = write_out(remote, 0, opening.data, opening.length, err);
+    kit_buf_free(&opening);
+    remote->number = 1;
     kolm_error_t closed = KIT_ERROR_INIT; /* a shell that found no Python closes its end: what it said is worth more */
     if (status == KOLM_OK || remote->broken) {
         kit_status found = find_marker(remote, marker, status == KOLM_OK ? err : &closed);
@@ -338,6 +357,7 @@ kit_status kit_ssh_job_open(const kolm_host_v1_t *host, const kit_ssh_job_settin
 
 void kit_ssh_job_close(kit_ssh_job_remote *remote) {
     if (remote == NULL) return;
+    ssh_job_wide_end(remote);
     if (remote->wire != NULL) remote->wire->close(remote->wire->user);
     ssh_job_wire_free(remote->own_wire);
     ssh_job_packer_free(remote->packer);

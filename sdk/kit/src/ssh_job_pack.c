@@ -10,6 +10,7 @@
 #define SMALL 1024u /* bytes: one packet in any case */
 #define WIRE_NS 100.0 /* for each byte, until it was measured: 10 MB/s, a good line out of a house */
 #define PACK_NS 8.0
+#define BOTH_ENDS 2 /* times what compressing costs here, as the far end has to undo it */
 #define LEFT 0.5
 #define WORTH 0.95          /* a share that is not worth its work */
 #define MEMORY (4u << 20)   /* bytes over which the line is measured: less fits into buffers, and seems to be sent at once */
@@ -63,7 +64,7 @@ void ssh_job_pack_sent(ssh_job_packer *p, size_t length, int64_t ns) {
 
 static bool pays(ssh_job_packer *p) {
     if (p->plain > 0 && --p->plain > 0) return false;
-    return p->pack_ns < (1 - p->left) * p->wire_ns;
+    return BOTH_ENDS * p->pack_ns < (1 - p->left) * p->wire_ns;
 }
 
 const void *ssh_job_pack(ssh_job_packer *p, const void *bytes, size_t length, size_t *out_length) {

@@ -12,7 +12,10 @@
 #define JOB_ID_DIGITS 32 /* of a digest: enough that no two questions meet */
 #define SSH_JOB_CHUNK (256u << 10) /* bytes of a file in a frame, at most, before they are compressed */
 
+#define SSH_JOB_WORD 33 /* a random word, and its end */
+
 typedef struct ssh_job_packer ssh_job_packer;
+typedef struct ssh_job_wide ssh_job_wide;
 
 struct kit_ssh_job_remote {
     const kolm_host_v1_t *host;
@@ -29,12 +32,27 @@ struct kit_ssh_job_remote {
     uint64_t number; /* of the last request */
     bool packs;      /* the far end takes and gives compressed pieces */
     ssh_job_packer *packer;
+    ssh_job_wide *wide; /* further streams, or NULL */
+    bool narrow;        /* there shall be none */
 };
 
 /* ---- ssh_job_wire.c */
 kit_status ssh_job_wire_new(kit_ssh_job_remote *remote, const kit_ssh_job_wire **out_wire,
                             kolm_error_t *err) KIT_MUST_USE;
 void ssh_job_wire_free(void *own_wire);
+kit_ssh *ssh_job_wire_ssh(const void *own_wire); /* while it is open */
+extern const char ssh_job_bootstrap[];
+
+/* ---- ssh_job_wide.c */
+/* Begins to open further streams where the far end, in its answer to have, names a socket for them, and that took long
+ * enough. */
+kit_status ssh_job_wide_begin(kit_ssh_job_remote *remote, const cJSON *answer, int64_t took_ns,
+                              kolm_error_t *err) KIT_MUST_USE;
+void ssh_job_wide_end(kit_ssh_job_remote *remote);
+/* The stream for the bytes of the next put: 0, the first, or one of the others. */
+size_t ssh_job_wide_turn(kit_ssh_job_remote *remote);
+kit_status ssh_job_wide_write(kit_ssh_job_remote *remote, size_t stream, const void *bytes, size_t length,
+                              kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- ssh_job_link.c: frames. raw of a frame lives until the next one is received. */
 typedef struct ssh_job_frame {
@@ -47,6 +65,16 @@ void ssh_job_frame_free(ssh_job_frame *frame);
 cJSON *ssh_job_request(const char *verb);
 kit_status ssh_job_send(kit_ssh_job_remote *remote, cJSON *request, const void *raw, size_t raw_length,
                         kolm_error_t *err) KIT_MUST_USE;
+/* The same, with raw on a stream of ssh_job_wide_turn. */
+kit_status ssh_job_send_on(kit_ssh_job_remote *remote, size_t stream, cJSON *request, const void *raw,
+                           size_t raw_length, kolm_error_t *err) KIT_MUST_USE;
+/* Appends a request, which it takes, to bytes that are to be sent; raw_length bytes are to follow. */
+kit_status ssh_job_frame_put(kit_buf *out, cJSON *request, uint64_t number, size_t raw_length,
+                             kolm_error_t *err) KIT_MUST_USE;
+/* What the bootstrap is sent: the program, which answers with the word marker, and hello, which is its first request. */
+kit_status ssh_job_opening(const kit_ssh_job_remote *remote, const char *marker, kit_buf *out,
+                           kolm_error_t *err) KIT_MUST_USE;
+kit_status ssh_job_word(char out[SSH_JOB_WORD], kolm_error_t *err) KIT_MUST_USE;
 /* timeout_ms: when it passes header is NULL and OK is returned. An answer that says no is its error. */
 kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_job_frame *out_frame,
                            kolm_error_t *err) KIT_MUST_USE;

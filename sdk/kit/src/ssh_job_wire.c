@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The SSH connection under remote jobs: one channel that runs one fixed command. */
 #include "ssh_job_parts.h"
+#include "ssh_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* The only thing that a login shell ever sees of us. It reads the far end from its standard input: see the head of
  * kolm_remote.py. Single quotes mean the same to sh, bash, dash, zsh, fish, csh and BusyBox. */
-static const char bootstrap[] =
+const char ssh_job_bootstrap[] =
     "exec python3 -I -B -c 'import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(h[1]));"
     "exec(compile(p,\"kolm_remote\",\"exec\"),{\"__name__\":\"kolm_remote\",\"MARKER\":h[0]})'";
 
@@ -67,7 +68,7 @@ static kit_status open_wire(void *user, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "if that is right, correct host_key in config.json; if not, somebody is in between",
                         "the key of %s is %s, and config.json says %s", w->remote->settings.name, w->host_key, pinned);
-    return kit_ssh_exec(w->ssh, bootstrap, &w->channel, err);
+    return kit_ssh_exec(w->ssh, ssh_job_bootstrap, &w->channel, err);
 }
 
 static kit_status write_wire(void *user, const void *bytes, size_t length, kolm_error_t *err) {
@@ -111,6 +112,10 @@ kit_status ssh_job_wire_new(kit_ssh_job_remote *remote, const kit_ssh_job_wire *
 
 void ssh_job_wire_free(void *own_wire) {
     free(own_wire);
+}
+
+kit_ssh *ssh_job_wire_ssh(const void *own_wire) {
+    return ((const ssh_wire *)own_wire)->ssh;
 }
 
 const char *kit_ssh_job_host_key(const kit_ssh_job_remote *remote) {

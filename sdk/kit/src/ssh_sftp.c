@@ -372,7 +372,7 @@ kit_status kit_ssh_sftp_open(kit_ssh *ssh, kit_ssh_sftp **out_sftp, kolm_error_t
     }
     if (s == NULL || s->in == NULL || s->out == NULL)
         status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
-    if (status == KOLM_OK) status = ssh_channel_start(ssh, "subsystem", "sftp", WINDOW, &s->channel, err);
+    if (status == KOLM_OK) status = ssh_channel_start(ssh, "subsystem", "sftp", &s->channel, err);
     if (status == KOLM_OK) status = say_hello(s, err);
     if (status == KOLM_OK && s->limits) status = ask_limits(s, err);
     if (status == KOLM_OK)

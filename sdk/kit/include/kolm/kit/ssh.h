@@ -80,7 +80,7 @@ const char *kit_ssh_notes(const kit_ssh *ssh);
  * from outside may ever be in it. Arguments and secrets travel on standard input. */
 kit_status kit_ssh_exec(kit_ssh *ssh, const char *fixed_command, kit_ssh_channel **out_channel,
                         kolm_error_t *err) KIT_MUST_USE;
-/* Writes all. What the far side writes meanwhile is kept up to the window (2 MiB); beyond that both would wait for each
+/* Writes all. What the far side writes meanwhile is kept up to the window (16 MiB); beyond that both would wait for each
  * other until the idle timeout, so read in between when more may come. FAILED_PRECONDITION when the far side closed. */
 kit_status kit_ssh_channel_write_all(kit_ssh_channel *channel, const void *bytes, size_t length,
                                      kolm_error_t *err) KIT_MUST_USE;
