@@ -152,11 +152,13 @@ static void attach(const kit_ssh_job_remote *remote, asking *a, const cJSON *ans
 
 static cJSON *create_request(const asking *a) {
     cJSON *request = ssh_job_request("create");
-    (void)(kit_json_put_string(request, "job", a->id) && kit_json_put_string(request, "about", a->about) &&
-           kit_json_put_u64(request, "room", a->program.room) &&
-           kit_json_put(request, "files", ssh_job_files_json(&a->files)) &&
-           (a->base_id[0] == '\0' || kit_json_put_string(request, "base", a->base_id)));
-    return request;
+    if (kit_json_put_string(request, "job", a->id) && kit_json_put_string(request, "about", a->about) &&
+        kit_json_put_u64(request, "room", a->program.room) &&
+        kit_json_put(request, "files", ssh_job_files_json(&a->files)) &&
+        (a->base_id[0] == '\0' || kit_json_put_string(request, "base", a->base_id)))
+        return request;
+    cJSON_Delete(request);
+    return NULL;
 }
 
 static cJSON *start_request(const asking *a) {

@@ -294,8 +294,10 @@ kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files
 
 cJSON *ssh_job_tree_request(const ssh_job_files *files, const char *id) {
     cJSON *request = ssh_job_request("tree");
-    (void)(kit_json_put_string(request, "tree", id) && kit_json_put(request, "files", ssh_job_files_json(files)));
-    return request;
+    if (kit_json_put_string(request, "tree", id) && kit_json_put(request, "files", ssh_job_files_json(files)))
+        return request;
+    cJSON_Delete(request);
+    return NULL;
 }
 
 /* ---- And home */
@@ -304,9 +306,11 @@ typedef struct wanted {
     const char *name, *digest;
     uint64_t size;
     char *part, *target;
+    kit_sha256 *sha; /* of what came, where it began with the first byte; otherwise NULL */
 } wanted;
 
 static void wanted_free(wanted *w) {
+    kit_sha256_free(w->sha);
     free(w->part);
     free(w->target);
 }
@@ -369,6 +373,7 @@ static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd,
                             remote->settings.name);
         }
         if (status == KOLM_OK) status = kit_write_all(fd, bytes, length, err);
+        if (status == KOLM_OK && w->sha != NULL) status = kit_sha256_update(w->sha, bytes, length, err);
         at += length;
         tell(remote, c, length);
         ssh_job_frame_free(&frame);
@@ -376,11 +381,18 @@ static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd,
     return status;
 }
 
+static kit_status digest_of(const wanted *w, char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
+    uint8_t digest[KIT_SHA256_BYTES];
+    if (w->sha == NULL) return kit_sha256_file(w->part, out_hex, NULL, err);
+    KIT_TRY(kit_sha256_final(w->sha, digest, err));
+    kit_hex(digest, sizeof digest, out_hex);
+    return KOLM_OK;
+}
+
 static kit_status finish_file(const kit_ssh_job_remote *remote, const wanted *w, kolm_error_t *err) {
     char hex[KIT_SHA256_HEX];
-    uint64_t size = 0;
-    KIT_TRY(kit_sha256_file(w->part, hex, &size, err));
-    if (size != w->size || strcmp(hex, w->digest) != 0) {
+    KIT_TRY(digest_of(w, hex, err));
+    if (strcmp(hex, w->digest) != 0) {
         (void)unlink(w->part);
         return kit_fail(err, KOLM_E_DATA_LOSS, "run the same command again", "%s came from %s with other bytes",
                         w->name, remote->settings.name);
@@ -438,7 +450,8 @@ static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *
         if (fd >= 0) {
             uint64_t at = size_of(list[i].part);
             tell(remote, &c, at);
-            status = take_file(remote, &list[i], fd, at, &c, err);
+            if (at == 0) status = kit_sha256_new(&list[i].sha, err);
+            if (status == KOLM_OK) status = take_file(remote, &list[i], fd, at, &c, err);
             close(fd);
         }
         if (status == KOLM_OK) status = finish_file(remote, &list[i], err);
