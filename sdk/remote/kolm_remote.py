@@ -154,14 +154,16 @@ class Lent(object):
 
     def socket(self):
         """Its name; None where there is no such thing (it is Linux's)."""
-        if not sys.platform.startswith("linux"):
-            return None
-        if self.listener is None:
+        self.give_back()
+        try:
             self.listener = socket.socket(socket.AF_UNIX)
             self.listener.bind(b"\0kolm-" + os.urandom(16).hex().encode("ascii"))
             self.listener.listen(16)
             self.listener.settimeout(LENT_SECONDS)
-        return self.listener.getsockname()[1:].decode("ascii")
+            return self.listener.getsockname()[1:].decode("ascii")
+        except (OSError, AttributeError):
+            self.give_back()
+            return None
 
     def accept(self):
         lender = self.listener.accept()[0]
@@ -172,7 +174,7 @@ class Lent(object):
         self.lenders.append(lender)
         number, passed = lender.recvmsg(4, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)[:2]
         if len(number) == 4 and passed and passed[0][1] == socket.SCM_RIGHTS:
-            self.sources[struct.unpack(">I", number)[0]] = Source(struct.unpack("i", passed[0][2])[0])
+            self.sources.setdefault(struct.unpack(">I", number)[0], Source(struct.unpack("i", passed[0][2])[0]))
 
     @staticmethod
     def stranger(peer):
@@ -190,19 +192,21 @@ class Lent(object):
     def give_back(self):
         for source in self.sources.values():
             os.close(source.fd)
-        for lender in self.lenders:
+        for lender in self.lenders + [self.listener] * (self.listener is not None):  # with it go those that were not taken
             lender.close()
-        self.sources, self.lenders = {}, []
+        self.listener, self.sources, self.lenders = None, {}, []
 
     @classmethod
     def lend(cls, name, stream, fd, done):
         """Passes fd on, calls done, and waits until it is given back."""
         with socket.socket(socket.AF_UNIX) as lender:
+            lender.settimeout(LENT_SECONDS)
             lender.connect(b"\0" + name)
             if cls.stranger(lender):
                 raise Refused(PERMISSION_DENIED, "somebody else listens there")
             lender.sendmsg([struct.pack(">I", stream)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))])
             done()
+            lender.settimeout(None)
             lender.recv(1)
 
 
@@ -437,6 +441,7 @@ class Blobs(object):
         try:
             about = os.lstat(path)
         except OSError:
+            self.trusted.discard(digest)
             return False
         good = stat.S_ISREG(about.st_mode) and about.st_size == size
         if good and size < SMALL and digest not in self.trusted:
@@ -446,6 +451,7 @@ class Blobs(object):
             os.utime(path)  # pruned by when it was last of use
             return True
         remove(path)
+        self.trusted.discard(digest)
         return False
 
     def part(self, digest):
@@ -999,10 +1005,12 @@ class Agent(object):
     def put(self, request, packed):
         digest = text_of(request, "sha256", DIGEST)
         size, offset = count_of(request, "size"), count_of(request, "offset")
-        if digest in self.dropped or (digest not in self.blobs.parts and
-                                      (digest in self.blobs.trusted or (offset == 0 and self.blobs.has(digest, size)))):
-            return  # the same bytes are here, from before or under another name
+        if digest in self.dropped:
+            return
         try:
+            fresh = digest not in self.blobs.parts
+            if fresh and (digest in self.blobs.trusted or (offset == 0 and self.blobs.has(digest, size))):
+                return  # the same bytes are here, from before or under another name
             raw = unpacked(request, packed)
             part = self.blobs.part(digest)
             if offset == 0 and part.size:  # it is sent without asking what is here

@@ -17,7 +17,10 @@ BOOTSTRAP = ("import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(
 
 def other_bootstrap(old, new):
     """One that changes the program before it runs it."""
-    return BOOTSTRAP.replace("p=i.read(int(h[1]));", "p=i.read(int(h[1])).replace(b\"%s\",b\"%s\");" % (old, new))
+    with open(PROGRAM) as file:
+        assert file.read().count(old) == 1, old
+    words = tuple(text.replace("\\", "\\\\").replace('"', '\\"') for text in (old, new))
+    return BOOTSTRAP.replace("p=i.read(int(h[1]));", "p=i.read(int(h[1])).replace(b\"%s\",b\"%s\");" % words)
 
 
 def sha(data):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The near end of remote jobs alone (remote-job) against a real sshd: very many files, a very large one, and a far end that talks rubbish."""
+import fcntl
 import filecmp
 import json
 import os
@@ -202,6 +203,89 @@ class Wide(Real):
                 text = self.send()
                 self.assertEqual(text.count(said), 1, text[-3000:])
                 self.assertEqual("connecting again" in text, said == "connecting again")
+
+
+class Ends(Case):
+    """What becomes of a job where something ends at the wrong moment."""
+
+    def setUp(self):
+        super().setUp()
+        self.home = os.path.join(self.dir, "home")
+        os.mkdir(self.home)
+        with open(os.path.join(self.base, "one"), "w") as file:
+            file.write("one")
+        self.env = {"HOME": self.home, "XDG_CACHE_HOME": "", "PATIENCE": "5"}
+
+    def far(self, old=None, new=None):
+        return sys.executable, "-I", "-B", "-c", other_bootstrap(old, new) if old else BOOTSTRAP
+
+    def ask(self, far=None, codes=(0,)):
+        if not os.path.exists(self.job):
+            self.write_job()
+        return self.train(far or self.far(), codes, **self.env)[1]
+
+    def kept(self, kind):
+        return os.listdir(os.path.join(self.home, ".cache", "kolm", kind))
+
+    def begun(self, far):
+        self.write_job()
+        return subprocess.Popen([CLIENT, "train", self.job, "/nonexistent", *far], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, env={**os.environ, "FAR_KOLM": self.kolm, **self.env}, text=True)
+
+    def stopped(self, process):
+        process.terminate()
+        said = process.communicate(timeout=60)[0]
+        self.assertEqual(process.returncode, 1, said)
+        self.assertIn("error 1 ", said)
+        return said
+
+    def test_what_the_far_end_refuses_for_good(self):
+        for i in range(40):
+            with open(os.path.join(self.base, "part %d" % i), "w") as file:
+                file.write("%d" % i)
+        said = self.ask(self.far("HEADER_MAX = 16 << 20", "HEADER_MAX = 3000"), (1,))
+        self.assertIn("a frame of", said)
+        self.assertNotIn("connecting again", said)
+
+    def test_results_that_cannot_be_written(self):
+        self.write_job()
+        os.mkdir(os.path.join(self.job, "result.json"))
+        self.assertIn("cannot write", self.ask(codes=(1,)))
+        self.assertEqual(len(self.kept("jobs")), 1)
+        os.rmdir(os.path.join(self.job, "result.json"))
+        self.assertIn("this was done there before", self.ask())
+        self.assertEqual(self.kept("jobs"), [])
+
+    def test_a_cut_before_the_start_of_what_was_stopped(self):
+        with open(self.kolm, "w") as file:
+            file.write(MIRROR.replace("work = sys.argv[-1]\n", "work = sys.argv[-1]\nif not os.path.exists(work + '/tried'):\n    os.mkdir(work + '/tried')\n"
+                                      "    print('{\"event\":\"progress\",\"phase\":\"waiting\",\"step\":1}', flush=True)\n    __import__('signal').pause()\n"))
+        process = self.begun(self.far())
+        while "progress waiting" not in process.stdout.readline():
+            self.assertIsNone(process.poll())
+        self.stopped(process)
+        cut = os.path.join(self.dir, "cut")
+        said = self.ask(self.far("environment[\"KOLM_REMOTE_JOB\"] = job.mark()",
+                                 "environment[\"KOLM_REMOTE_JOB\"] = job.mark() if os.path.exists(\"%s\") else os._exit(os.mkdir(\"%s\") or 0)" % (cut, cut)))
+        self.assertIn("connecting again", said)
+        self.assertIn("going on", said)
+
+    def test_stopping_while_the_far_end_waits(self):
+        self.ask()
+        (tree,) = self.kept("trees")
+        with open(os.path.join(self.home, ".cache", "kolm", "locks", "tree-" + tree), "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            process, waiting = self.begun(self.far()), False
+            while not waiting:  # the kernel tells of locks that are waited for
+                with open("/proc/locks") as locks:
+                    waiting = any("->" in line and ":%d " % os.fstat(file.fileno()).st_ino in line for line in locks)
+                self.assertIsNone(process.poll())
+            self.assertIn("was told to stop", self.stopped(process))
+
+    def test_pieces_without_bytes(self):
+        said = self.ask(self.far("packer.send({\"id\": request.get(\"id\"), \"ok\": True, \"more\": bool(following)}, chunk)",
+                                 "[self.link.send({\"id\": request.get(\"id\"), \"ok\": True, \"more\": True}) for _ in iter(int, 1)]"), (1,))
+        self.assertIn("sends other bytes", said)
 
 
 class Rubbish(Case):

@@ -305,6 +305,41 @@ class Blobs(Case):
                 self.assertEqual([m["at"] for m in again.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}])["missing"]], [0])
 
     @unittest.skipUnless(sys.platform.startswith("linux"), "Linux's sockets without a place on the disk")
+    def test_a_lender_that_nobody_took_is_not_taken_later(self):
+        far = self.far()
+        _, (late,) = self.lenders(far, 1)
+        far.ask("sync")
+        self.assertFalse(late.receive()["ok"])
+        late.close()
+        data, (lender,) = self.lenders(far, 1)
+        thread = threading.Thread(target=lender.write, args=(data[1 << 20:2 << 20],))
+        thread.start()
+        far.put(data[:1 << 20], digest=sha(data), size=len(data))
+        self.put_on(far, data, 1 << 20, 1 << 20, 1)
+        far.put(data, digest=sha(data), offset=2 << 20, size=len(data), chunk=1 << 20)
+        far.ask("sync")
+        thread.join()
+
+    def test_without_sockets_there_are_no_streams(self):
+        far = self.far(command=[PYTHON, "-I", "-B", "-c", far_end.other_bootstrap("self.listener.listen(16)", "os.rmdir('/')")])
+        self.assertIsNone(far.ask("have", blobs=[{"sha256": "0" * 64, "size": 17 << 20}], wide=True)["socket"])
+
+    def test_what_was_removed_can_be_sent_again(self):
+        far = self.far()
+        data = b"bytes"
+        far.upload({"a": data})
+        os.unlink(self.path("blobs", sha(data)[:2], sha(data)))
+        far.upload({"a": data})
+        far.ask("create", job=ID, files=[{"name": "a", "sha256": sha(data), "size": len(data)}])
+
+    def test_a_put_has_no_answer_whatever_goes_wrong(self):
+        data = b"bytes"
+        self.far().upload({"a": data})
+        far = self.far(command=[PYTHON, "-I", "-B", "-c", far_end.other_bootstrap("digest_file(path) == digest", "os.rmdir(path) == digest")])
+        far.put(data)
+        self.refused(far.try_ask("sync"), 2, "Not a directory")
+
+    @unittest.skipUnless(sys.platform.startswith("linux"), "Linux's sockets without a place on the disk")
     def test_what_cannot_be_lent(self):
         far = self.far()
         self.refused(far.try_ask("lend", socket="../x", stream=1, word=ID), 3)

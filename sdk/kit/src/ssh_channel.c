@@ -19,9 +19,9 @@ struct kit_ssh_channel {
     size_t errors_head;
 };
 
-static kit_status try_open(kit_ssh_channel *c, kolm_error_t *err) {
+static kit_status try_open(kit_ssh_channel *c, uint32_t window, kolm_error_t *err) {
     kit_ssh *ssh = c->ssh;
-    c->channel = libssh2_channel_open_ex(ssh->session, "session", 7, WINDOW, PACKET, NULL, 0);
+    c->channel = libssh2_channel_open_ex(ssh->session, "session", 7, window, PACKET, NULL, 0);
     int code = c->channel != NULL ? 0 : libssh2_session_last_errno(ssh->session);
     if (code == LIBSSH2_ERROR_CHANNEL_FAILURE)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other connections, or raise MaxSessions of its sshd",
@@ -42,15 +42,15 @@ static kit_status try_request(kit_ssh_channel *c, const char *request, const cha
     return rc == 0 || rc == LIBSSH2_ERROR_EAGAIN ? KOLM_OK : ssh_fail(ssh, rc, ssh->stage, err);
 }
 
-kit_status ssh_channel_try_start(kit_ssh *ssh, const char *request, const char *argument, kit_ssh_channel **channel,
-                                 bool *out_done, kolm_error_t *err) {
+kit_status ssh_channel_try_start(kit_ssh *ssh, const char *request, const char *argument, uint32_t window,
+                                 kit_ssh_channel **channel, bool *out_done, kolm_error_t *err) {
     *out_done = false;
     if (*channel == NULL) {
         *channel = calloc(1, sizeof **channel);
         if (*channel == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
         (*channel)->ssh = ssh;
     }
-    if ((*channel)->channel == NULL) KIT_TRY(try_open(*channel, err));
+    if ((*channel)->channel == NULL) KIT_TRY(try_open(*channel, window, err));
     return (*channel)->channel != NULL ? try_request(*channel, request, argument, out_done, err) : KOLM_OK;
 }
 
@@ -61,10 +61,10 @@ kit_status ssh_channel_start(kit_ssh *ssh, const char *request, const char *argu
     *out = NULL;
     ssh->stage = "the start of a session";
     ssh->waiting_since_ms = kit_now_ms();
-    kit_status status = ssh_channel_try_start(ssh, request, argument, &c, &done, err);
+    kit_status status = ssh_channel_try_start(ssh, request, argument, WINDOW, &c, &done, err);
     while (status == KOLM_OK && !done) {
         status = ssh_wait(ssh, INT64_MAX, ssh->waiting_since_ms, err);
-        if (status == KOLM_OK) status = ssh_channel_try_start(ssh, request, argument, &c, &done, err);
+        if (status == KOLM_OK) status = ssh_channel_try_start(ssh, request, argument, WINDOW, &c, &done, err);
     }
     ssh->stage = "its work";
     if (status == KOLM_OK)

@@ -2,6 +2,8 @@
 /* Remote jobs from the asking to the results: what is sent, what is found again, and cuts in between. */
 #include "ssh_job_parts.h"
 
+#include "kolm/kit/process.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -15,6 +17,10 @@
 #define GONE_MAX 3
 #define UNASKED (128u << 10) /* bytes that are sent sooner than it is known whether they are there */
 #define PUT_BYTES 200        /* around those of a file */
+#define ANSWER_MS 600000     /* files of a job may have to be copied there */
+#define SHORT_MS 5000        /* of a connection that is cut: then it is not made again at once */
+#define PAUSE_MS 200
+#define PAUSE_MAX_MS 15000
 
 typedef struct asking {
     const kit_job *job; /* NULL: an errand */
@@ -27,7 +33,8 @@ typedef struct asking {
     const char *const *results; /* NULL ended */
     const char *home;           /* where they come to */
     ssh_job_outcome outcome;
-    bool before; /* an earlier connection of this call had the job already */
+    bool before;  /* an earlier connection of this call had the job already */
+    bool started; /* it was told to start it, and said yes */
 } asking;
 
 static void asking_free(asking *a) {
@@ -164,7 +171,7 @@ static cJSON *create_request(const asking *a) {
 static cJSON *start_request(const asking *a) {
     cJSON *request = ssh_job_request("start");
     /* That an earlier try ended badly, or was stopped, is no answer to a new one: it goes on from what it left. */
-    if (kit_json_put_string(request, "job", a->id) && kit_json_put_bool(request, "again", !a->before) &&
+    if (kit_json_put_string(request, "job", a->id) && kit_json_put_bool(request, "again", !a->started) &&
         kit_json_put(request, "command", cJSON_Duplicate(a->program.command, 1)) &&
         (a->program.environment == NULL ||
          kit_json_put(request, "environment", cJSON_Duplicate(a->program.environment, 1))))
@@ -234,11 +241,19 @@ static kit_status collect(kit_ssh_job_remote *remote, asking *a, const flight *f
     for (uint64_t number = f->first; number <= f->last + (f->follows && status != KOLM_OK); number++) {
         ssh_job_frame answer = {0};
         kolm_error_t ignored = KIT_ERROR_INIT;
-        kit_status given = ssh_job_answer(remote, number, &answer, status == KOLM_OK ? err : &ignored);
+        kolm_error_t *said = status == KOLM_OK ? err : &ignored;
+        kit_status given = ssh_job_await(remote, a->id, ANSWER_MS, &answer, said);
+        bool stopped = !remote->refused && (given == KOLM_E_CANCELLED || given == KOLM_E_DEADLINE_EXCEEDED);
+        if (!stopped) given = ssh_job_check(remote, given, number, &answer, said);
         if (given == KOLM_OK && number == f->create) attach(remote, a, answer.header);
+        if (given == KOLM_OK && number == f->last) a->started = true;
         ssh_job_frame_free(&answer);
+        if (given != KOLM_OK && (stopped || !remote->refused)) {
+            /* After a no it would end the same way again, unless it is one that is mended. */
+            if (status != KOLM_OK && status != KOLM_E_NOT_FOUND) remote->broken = false;
+            return status != KOLM_OK ? status : given;
+        }
         if (status == KOLM_OK) status = given;
-        if (given != KOLM_OK && !remote->refused) break;
     }
     return status;
 }
@@ -271,19 +286,23 @@ static kit_status go_through(kit_ssh_job_remote *remote, asking *a, kolm_error_t
     return ssh_job_fetch(remote, a->id, a->results, a->home, err);
 }
 
-/* Nothing that is said of a job's end may hide how it ended. */
+/* A job that is done stays until its results are home, and one that was stopped until it goes on. Nothing that is said
+ * of a job's end may hide how it ended. */
 static void leave(kit_ssh_job_remote *remote, const asking *a, kit_status status) {
-    bool over = status == KOLM_OK ? !remote->settings.keep
-                                  : status != KOLM_E_CANCELLED && status != KOLM_E_DEADLINE_EXCEEDED && a->before;
+    bool over = status == KOLM_OK ? !remote->settings.keep : a->outcome.failed;
     if (!over || !remote->connected) return;
     kolm_error_t err = KIT_ERROR_INIT;
     if (drop(remote, a, &err) != KOLM_OK) remote->host->log(remote->host->user, KOLM_LOG_DEBUG, err.text);
 }
 
-static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, kolm_error_t *err) {
+/* pause_ms grows while connections are short, as whatever ends them may be there again. */
+static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, int64_t *pause_ms, kolm_error_t *err) {
     say(remote, KOLM_LOG_WARNING, "the connection was lost, connecting again: ", err->text);
     *err = (kolm_error_t)KIT_ERROR_INIT;
-    kit_status status = ssh_job_connect(remote, true, err);
+    if (kit_now_ms() - remote->connected_ms > SHORT_MS) *pause_ms = 0;
+    kit_status status = ssh_job_pause(remote, *pause_ms, err);
+    *pause_ms = *pause_ms == 0 ? PAUSE_MS : *pause_ms * 2 < PAUSE_MAX_MS ? *pause_ms * 2 : PAUSE_MAX_MS;
+    if (status == KOLM_OK) status = ssh_job_connect(remote, true, err);
     if (status != KOLM_OK && a->before)
         (void)kit_fail_context(err, "the job may still run, and the same command finds it again");
     return status;
@@ -293,11 +312,12 @@ static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, kol
  * results, and the job with them, just then: it is done once more. */
 static kit_status carry_out(kit_ssh_job_remote *remote, asking *a, kolm_error_t *err) {
     kit_status status = go_through(remote, a, err);
+    int64_t pause_ms = 0;
     for (int gone = 0; status != KOLM_OK && status != KOLM_E_CANCELLED;) {
         bool cut = remote->broken;
-        if (!cut && (status != KOLM_E_NOT_FOUND || !a->before || a->outcome.error.code != KOLM_OK || ++gone > GONE_MAX))
-            break;
-        if (cut) status = connect_again(remote, a, err);
+        bool taken = status == KOLM_E_NOT_FOUND && remote->refused && a->before;
+        if (!cut && (!taken || a->outcome.error.code != KOLM_OK || ++gone > GONE_MAX)) break;
+        if (cut) status = connect_again(remote, a, &pause_ms, err);
         if (cut && status != KOLM_OK) break;
         *err = (kolm_error_t)KIT_ERROR_INIT;
         status = go_through(remote, a, err);

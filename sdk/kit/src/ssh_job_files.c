@@ -367,7 +367,7 @@ static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd,
         const char *bytes = NULL;
         size_t length = 0;
         if (!kit_json_get_bool(frame.header, "more", &more) || !piece_of(remote, &frame, &bytes, &length) ||
-            at + length > w->size) {
+            (more && length == 0) || at + length > w->size) {
             ssh_job_frame_free(&frame);
             return kit_fail(err, KOLM_E_DATA_LOSS, "look at that machine", "%s sends other bytes than it offered",
                             remote->settings.name);
@@ -421,7 +421,7 @@ static void pass_over(kit_ssh_job_remote *remote, size_t answers) {
             ssh_job_frame frame = {0};
             kolm_error_t ignored = KIT_ERROR_INIT;
             if (ssh_job_receive(remote, INT64_MAX / 4, &frame, &ignored) != KOLM_OK ||
-                !kit_json_get_bool(frame.header, "more", &more))
+                !kit_json_get_bool(frame.header, "more", &more) || frame.raw_length == 0)
                 more = false; /* a refusal is the whole answer */
             ssh_job_frame_free(&frame);
         }

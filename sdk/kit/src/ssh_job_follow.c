@@ -107,13 +107,15 @@ static kit_status cancel(kit_ssh_job_remote *remote, const char *job, kolm_error
     uint64_t id = 0;
     (void)kit_json_put_string(request, "job", job);
     kit_status status = ssh_job_send(remote, request, NULL, 0, err);
-    /* The answer to the question that was open comes first. */
+    /* The answers to the questions that were open come first. */
     while (status == KOLM_OK && id != remote->number && kit_now_ms() < until) {
         status = ssh_job_receive(remote, LOOK_MS, &answer, err);
-        if (answer.header != NULL && !kit_json_get_u64(answer.header, "id", &id)) id = 0;
+        if (answer.header != NULL || remote->refused) id = remote->answered;
+        if (remote->refused && id != remote->number) status = KOLM_OK;
         ssh_job_frame_free(&answer);
     }
     bool sure = status == KOLM_OK && id == remote->number;
+    remote->refused = false;
     int32_t code = remote->host->cancelled(remote->host->user) != 0 ? KOLM_E_CANCELLED : KOLM_E_DEADLINE_EXCEEDED;
     return kit_fail(err, code, "run the same command again to go on from where it stopped",
                     sure ? "the job on %s was stopped" : "%s was told to stop the job, and has not said that it did",
@@ -178,10 +180,9 @@ cJSON *ssh_job_follow_request(const char *job, uint64_t since) {
     return request;
 }
 
-/* The answer to the question that is open, or what stopping gave. */
-static kit_status await(kit_ssh_job_remote *remote, const char *job, ssh_job_frame *out, kolm_error_t *err) {
-    int64_t idle = remote->settings.ssh.idle_timeout_ms;
-    int64_t until = kit_now_ms() + (idle == 0 ? LATE_MS : idle > 2 * ASK_MS ? idle : 2 * ASK_MS);
+kit_status ssh_job_await(kit_ssh_job_remote *remote, const char *job, int64_t limit_ms, ssh_job_frame *out,
+                         kolm_error_t *err) {
+    int64_t until = kit_now_ms() + limit_ms;
     *out = (ssh_job_frame){0};
     while (out->header == NULL) {
         if (to_be_stopped(remote)) return stop(remote, job, err);
@@ -198,23 +199,28 @@ kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, bool aske
                           kolm_error_t *err) {
     kit_status status = KOLM_OK;
     bool over = false;
+    int64_t idle = remote->settings.ssh.idle_timeout_ms;
+    int64_t limit = idle == 0 ? LATE_MS : idle > 2 * ASK_MS ? idle : 2 * ASK_MS;
     remote->heed = false;
     while (status == KOLM_OK && !over) {
         ssh_job_frame answer = {0};
         if (!asked) status = ssh_job_send(remote, ssh_job_follow_request(job, outcome->since), NULL, 0, err);
         asked = false;
-        if (status == KOLM_OK) status = await(remote, job, &answer, err);
+        if (status == KOLM_OK) status = ssh_job_await(remote, job, limit, &answer, err);
         if (status == KOLM_OK) {
             tell_lines(remote->host, outcome, answer.raw, answer.raw_length);
             outcome->since += answer.raw_length;
             const char *state = text_of(answer.header, "state");
             if (!kit_json_get_bool(answer.header, "last", &over)) over = false;
             over = over || (answer.raw_length == 0 && strcmp(state, "running") != 0);
-            if (over && strcmp(state, "done") == 0)
+            if (over && strcmp(state, "done") == 0) {
                 status = judge(remote, outcome, answer.header, err);
-            else if (over)
+                outcome->failed = status != KOLM_OK && strcmp(text_of(answer.header, "why"), "cancelled") != 0;
+            } else if (over) {
+                remote->refused = true;
                 status = kit_fail(err, KOLM_E_NOT_FOUND, "run the same command again", "%s lost the job (%s)",
                                   remote->settings.name, state);
+            }
         }
         ssh_job_frame_free(&answer);
     }

@@ -126,6 +126,8 @@ kit_status ssh_job_frame_put(kit_buf *out, cJSON *request, uint64_t number, size
     bool good =
         kit_json_put_u64(request, "id", number) && (raw_length == 0 || kit_json_put_u64(request, "bytes", raw_length));
     kit_status status = good ? kit_json_line(request, &text, err) : ssh_job_out_of_memory(err);
+    if (status == KOLM_OK && text.length > HEADER_MAX)
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "put them into fewer", "there are too many files for one job");
     if (status == KOLM_OK) {
         size_t n = text.length;
         const uint8_t word[4] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
@@ -200,18 +202,26 @@ kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_j
         out_frame->raw_length = raw;
         remote->in_at += 4 + length + raw;
         remote->refused = !good;
+        if (!kit_json_get_u64(out_frame->header, "id", &remote->answered)) remote->answered = 0;
         if (!good) status = refusal(remote, out_frame->header, err);
     }
     if (status != KOLM_OK) ssh_job_frame_free(out_frame);
     return status;
 }
 
-kit_status ssh_job_answer(kit_ssh_job_remote *remote, uint64_t number, ssh_job_frame *out_answer, kolm_error_t *err) {
-    uint64_t id = 0;
-    KIT_TRY(ssh_job_receive(remote, INT64_MAX / 4, out_answer, err));
-    if (kit_json_get_u64(out_answer->header, "id", &id) && id == number) return KOLM_OK;
-    ssh_job_frame_free(out_answer);
+kit_status ssh_job_check(kit_ssh_job_remote *remote, kit_status received, uint64_t number, ssh_job_frame *answer,
+                         kolm_error_t *err) {
+    /* A no to what was no request has no number. */
+    if (remote->refused && (remote->answered == number || remote->answered == 0)) return received;
+    if (!remote->refused && (received != KOLM_OK || remote->answered == number)) return received;
+    ssh_job_frame_free(answer);
+    remote->refused = false;
     return garbage(remote, "an answer to nothing that was asked", err);
+}
+
+kit_status ssh_job_answer(kit_ssh_job_remote *remote, uint64_t number, ssh_job_frame *out_answer, kolm_error_t *err) {
+    kit_status received = ssh_job_receive(remote, INT64_MAX / 4, out_answer, err);
+    return ssh_job_check(remote, received, number, out_answer, err);
 }
 
 kit_status ssh_job_ask(kit_ssh_job_remote *remote, cJSON *request, ssh_job_frame *out_answer, kolm_error_t *err) {
@@ -282,6 +292,7 @@ static kit_status take_hello(kit_ssh_job_remote *remote, kolm_error_t *err) {
     if (!kit_json_get_bool(answer.header, "packs", &remote->packs)) remote->packs = false;
     ssh_job_frame_free(&answer);
     remote->connected = true;
+    remote->connected_ms = kit_now_ms();
     return KOLM_OK;
 }
 
@@ -290,7 +301,7 @@ static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
     kit_buf opening = {0};
     ssh_job_wide_end(remote);
     remote->wire->close(remote->wire->user);
-    remote->broken = remote->connected = false;
+    remote->broken = remote->connected = remote->refused = false;
     kit_buf_clear(&remote->in);
     remote->in_at = 0;
     KIT_TRY(ssh_job_word(marker, err));
@@ -312,6 +323,14 @@ static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
     return take_hello(remote, err);
 }
 
+kit_status ssh_job_pause(const kit_ssh_job_remote *remote, int64_t ms, kolm_error_t *err) {
+    for (int64_t waited = 0; waited < ms; waited += 100) {
+        KIT_TRY(told_to_stop(remote, err));
+        (void)poll(NULL, 0, 100);
+    }
+    return KOLM_OK;
+}
+
 kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_t *err) {
     uint64_t patience = remote->settings.patience_seconds > 0 ? remote->settings.patience_seconds : PATIENCE_SECONDS;
     int64_t until = kit_now_ms() + (int64_t)patience * 1000, pause = BACKOFF_MS;
@@ -319,10 +338,7 @@ kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_
         kit_status status = connect_once(remote, err);
         if (status == KOLM_OK || !patient || !remote->broken) return status;
         if (kit_now_ms() + pause > until) return status;
-        for (int64_t waited = 0; waited < pause; waited += 100) {
-            KIT_TRY(told_to_stop(remote, err));
-            (void)poll(NULL, 0, 100);
-        }
+        KIT_TRY(ssh_job_pause(remote, pause, err));
         pause = pause * 2 < BACKOFF_MAX_MS ? pause * 2 : BACKOFF_MAX_MS;
     }
 }

@@ -25,11 +25,13 @@ struct kit_ssh_job_remote {
     pid_t caller;   /* kolm itself */
     bool heed;      /* the user's wish to stop ends the connection: not while a job is to be cancelled over it */
     bool connected; /* hello was answered */
+    int64_t connected_ms; /* when */
     bool broken;    /* the link failed: connect again */
-    bool refused;   /* the last thing received said no */
+    bool refused;   /* the last thing received said no, or that there is no such job */
     kit_buf in;     /* what came and was not taken yet, from in_at on */
     size_t in_at;
     uint64_t number; /* of the last request */
+    uint64_t answered; /* of that to which the last thing received was the answer; 0: to none */
     bool packs;      /* the far end takes and gives compressed pieces */
     ssh_job_packer *packer;
     ssh_job_wide *wide; /* further streams, or NULL */
@@ -78,6 +80,9 @@ kit_status ssh_job_word(char out[SSH_JOB_WORD], kolm_error_t *err) KIT_MUST_USE;
 /* timeout_ms: when it passes header is NULL and OK is returned. An answer that says no is its error. */
 kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_job_frame *out_frame,
                            kolm_error_t *err) KIT_MUST_USE;
+/* What receiving gave, unless it is the answer to another request than that of this number. */
+kit_status ssh_job_check(kit_ssh_job_remote *remote, kit_status received, uint64_t number, ssh_job_frame *answer,
+                         kolm_error_t *err) KIT_MUST_USE;
 /* The answer to the request of that number, which must be the next to come. */
 kit_status ssh_job_answer(kit_ssh_job_remote *remote, uint64_t number, ssh_job_frame *out_answer,
                           kolm_error_t *err) KIT_MUST_USE;
@@ -91,6 +96,8 @@ kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_
 kit_status ssh_job_ask_facts(kit_ssh_job_remote *remote, bool cards, kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_job_take_facts(kit_ssh_job_remote *remote, bool cards, kit_status asked, kit_status status,
                               cJSON **out_facts, kolm_error_t *err) KIT_MUST_USE;
+/* Waits, heeding the user's wish to stop. */
+kit_status ssh_job_pause(const kit_ssh_job_remote *remote, int64_t ms, kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_job_out_of_memory(kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- ssh_job_files.c */
@@ -170,10 +177,15 @@ kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const s
                           kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- ssh_job_follow.c */
+/* The next answer. Where the user wants to stop, or time is over, the job is stopped first, and that is the error.
+ * UNAVAILABLE when nothing comes for so long. */
+kit_status ssh_job_await(kit_ssh_job_remote *remote, const char *job, int64_t limit_ms, ssh_job_frame *out_answer,
+                         kolm_error_t *err) KIT_MUST_USE;
 typedef struct ssh_job_outcome {
     char device[128];
     char toolchain[256];
     bool result;        /* the program said that it is done */
+    bool failed;        /* it ended, not because somebody stopped it, and without a result */
     uint64_t since;     /* events read so far, in bytes */
     kolm_error_t error; /* the program's own; code 0: none */
 } ssh_job_outcome;

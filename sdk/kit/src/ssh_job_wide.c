@@ -9,6 +9,7 @@
 
 #define MORE 3          /* streams beside the first; OpenSSH's server allows ten */
 #define FAR_NS 10000000 /* nearer than that one stream is as quick as libssh2 */
+#define WINDOW 65536    /* they say little */
 #define SAID_MAX (1u << 20)
 
 typedef struct further {
@@ -77,7 +78,8 @@ static kit_status listen_for_word(further *s, kolm_error_t *err) {
 
 /* As far as it goes without waiting. */
 static kit_status open_further(kit_ssh *ssh, further *s, kolm_error_t *err) {
-    if (!s->started) KIT_TRY(ssh_channel_try_start(ssh, "exec", ssh_job_bootstrap, &s->channel, &s->started, err));
+    if (!s->started)
+        KIT_TRY(ssh_channel_try_start(ssh, "exec", ssh_job_bootstrap, WINDOW, &s->channel, &s->started, err));
     for (size_t n = 1; s->started && n > 0 && s->opened < s->opening.length; s->opened += n)
         KIT_TRY(ssh_channel_try_write(s->channel, s->opening.data + s->opened, s->opening.length - s->opened, &n, err));
     return s->opened == s->opening.length ? listen_for_word(s, err) : KOLM_OK;

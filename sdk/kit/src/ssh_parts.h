@@ -152,10 +152,10 @@ void ssh_put_string(kit_buf *buf, const void *bytes, size_t length);
 /* Opens a session channel and starts "exec" or "subsystem" on it. */
 kit_status ssh_channel_start(kit_ssh *ssh, const char *request, const char *argument, kit_ssh_channel **out_channel,
                              kolm_error_t *err) KIT_MUST_USE;
-/* The same without waiting, as often as it takes until *out_done, *channel being NULL at first. Only one at a time is
- * opened. The caller closes *channel, after a failure too. */
-kit_status ssh_channel_try_start(kit_ssh *ssh, const char *request, const char *argument, kit_ssh_channel **channel,
-                                 bool *out_done, kolm_error_t *err) KIT_MUST_USE;
+/* The same without waiting, as often as it takes until *out_done, *channel being NULL at first; window: bytes that may
+ * come before they are read. Only one at a time is opened. The caller closes *channel, after a failure too. */
+kit_status ssh_channel_try_start(kit_ssh *ssh, const char *request, const char *argument, uint32_t window,
+                                 kit_ssh_channel **channel, bool *out_done, kolm_error_t *err) KIT_MUST_USE;
 unsigned long ssh_channel_queued(LIBSSH2_CHANNEL *channel);
 /* Without waiting: bytes taken or given now, 0 when none can be. *out_ended: the far side will send no more. */
 kit_status ssh_channel_try_write(kit_ssh_channel *channel, const void *bytes, size_t length, size_t *out_n,
