@@ -152,8 +152,8 @@ class Lent(object):
     def __init__(self):
         self.listener, self.sources, self.lenders = None, {}, []
 
-    def socket(self):
-        """Its name; None where there is no such thing (it is Linux's)."""
+    def listen(self):
+        """The name of the socket; None where there is no such thing (it is Linux's)."""
         self.give_back()
         try:
             self.listener = socket.socket(socket.AF_UNIX)
@@ -174,7 +174,11 @@ class Lent(object):
         self.lenders.append(lender)
         number, passed = lender.recvmsg(4, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)[:2]
         if len(number) == 4 and passed and passed[0][1] == socket.SCM_RIGHTS:
-            self.sources.setdefault(struct.unpack(">I", number)[0], Source(struct.unpack("i", passed[0][2])[0]))
+            stream, fd = struct.unpack(">I", number)[0], struct.unpack("i", passed[0][2])[0]
+            if stream in self.sources:
+                os.close(fd)
+            else:
+                self.sources[stream] = Source(fd)
 
     @staticmethod
     def stranger(peer):
@@ -1000,7 +1004,7 @@ class Agent(object):
             # Each is placed once more into the job.
             self.room(2 * needed)
         wide = needed >= WIDE and request.get("wide") is True
-        return dict({"missing": missing}, **({"socket": self.link.lent.socket()} if wide else {}))
+        return dict({"missing": missing}, **({"socket": self.link.lent.listen()} if wide else {}))
 
     def put(self, request, packed):
         digest = text_of(request, "sha256", DIGEST)

@@ -276,7 +276,8 @@ kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files
         size_t to = files->count - from < ASKED_AT_ONCE ? files->count : from + ASKED_AT_ONCE;
         cJSON *request = ssh_job_request("have");
         (void)(kit_json_put(request, "blobs", range_json(files, from, to, false)) &&
-               kit_json_put_bool(request, "wide", remote->own_wire != NULL && !remote->narrow));
+               kit_json_put_bool(request, "wide",
+                                 remote->own_wire != NULL && remote->wide_cuts < SSH_JOB_WIDE_CUTS));
         int64_t asked = ssh_job_now_ns();
         status = ssh_job_ask(remote, request, &answer, err);
         if (status == KOLM_OK) status = ssh_job_wide_begin(remote, answer.header, ssh_job_now_ns() - asked, err);

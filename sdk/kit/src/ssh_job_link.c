@@ -52,7 +52,7 @@ static kit_status told_to_stop(const kit_ssh_job_remote *remote, kolm_error_t *e
 }
 
 static kit_status broke(kit_ssh_job_remote *remote, kit_status status) {
-    if (remote->wide != NULL) remote->narrow = true; /* it may have been the further streams */
+    if (remote->wide != NULL && !remote->broken) remote->wide_cuts++;
     remote->broken = true;
     remote->connected = false;
     return status;

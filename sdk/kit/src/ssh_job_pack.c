@@ -12,9 +12,9 @@
 #define PACK_NS 8.0
 #define BOTH_ENDS 2 /* times what compressing costs here, as the far end has to undo it */
 #define LEFT 0.5
-#define WORTH 0.95          /* a share that is not worth its work */
-#define MEMORY (4u << 20)   /* bytes over which the line is measured: less fits into buffers, and seems to be sent at once */
-#define TRIED_AGAIN 32u     /* pieces sent as they are before another is tried */
+#define WORTH 0.95        /* a share that is not worth its work */
+#define MEMORY (4u << 20) /* bytes over which the line is measured: less fits into buffers, and seems sent at once */
+#define TRIED_AGAIN 32u   /* pieces sent as they are before another is tried */
 
 struct ssh_job_packer {
     struct libdeflate_compressor *deflate;

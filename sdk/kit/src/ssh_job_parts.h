@@ -13,6 +13,7 @@
 #define SSH_JOB_CHUNK (256u << 10) /* bytes of a file in a frame, at most, before they are compressed */
 
 #define SSH_JOB_WORD 33 /* a random word, and its end */
+#define SSH_JOB_WIDE_CUTS 2 /* then there are no further streams any more */
 
 typedef struct ssh_job_packer ssh_job_packer;
 typedef struct ssh_job_wide ssh_job_wide;
@@ -35,7 +36,7 @@ struct kit_ssh_job_remote {
     bool packs;      /* the far end takes and gives compressed pieces */
     ssh_job_packer *packer;
     ssh_job_wide *wide; /* further streams, or NULL */
-    bool narrow;        /* there shall be none */
+    unsigned wide_cuts; /* links that broke while there were some; it may have been for them */
 };
 
 /* ---- ssh_job_wire.c */
@@ -73,7 +74,7 @@ kit_status ssh_job_send_on(kit_ssh_job_remote *remote, size_t stream, cJSON *req
 /* Appends a request, which it takes, to bytes that are to be sent; raw_length bytes are to follow. */
 kit_status ssh_job_frame_put(kit_buf *out, cJSON *request, uint64_t number, size_t raw_length,
                              kolm_error_t *err) KIT_MUST_USE;
-/* What the bootstrap is sent: the program, which answers with the word marker, and hello, which is its first request. */
+/* What the bootstrap is sent: the program, which answers with the word marker, and hello, its first request. */
 kit_status ssh_job_opening(const kit_ssh_job_remote *remote, const char *marker, kit_buf *out,
                            kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_job_word(char out[SSH_JOB_WORD], kolm_error_t *err) KIT_MUST_USE;
