@@ -12,7 +12,7 @@ UP, DOWN = "up", "down"
 
 class Line:
     """Passes what comes on its port to another. When `at` bytes (of all connections together) went `way`, it does `then`, once:
-    "cut" ends that connection; "still" leaves it open and passes nothing more, either way; "hold" passes nothing on it until go(). each: to every connection, by its
+    "cut" ends that connection; "still" leaves it open and passes nothing more, either way; "hold" passes nothing on it until go(), and "lose" ends it then. each: to every connection, by its
     own count, not once."""
 
     def __init__(self, target, at=None, way=UP, then="cut", each=False):
@@ -86,6 +86,8 @@ class Line:
                         self.closing.wait()
                         break
                     self.going.wait()
+                    if self.then == "lose":
+                        break
                     self.passed[way] += len(data)
                 sink.sendall(data)
                 count[way] += len(data) + (first or 0)
