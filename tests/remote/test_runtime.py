@@ -388,7 +388,7 @@ class Fetching(Case):
         first = self.begin_and_hold()
         second = self.start(*self.lora_words(), folder="second")
         other = os.path.join(self.dir, "other")
-        shutil.copytree(self.env["KOLM_HOME"], other, ignore=shutil.ignore_patterns("*.tmp"))  # the other two write there
+        shutil.copytree(self.env["KOLM_HOME"], other, ignore=shutil.ignore_patterns("*.tmp", "jobs"))  # the other two write there
         self.env["KOLM_HOME"] = other
         self.set(setup=True, wheels=self.wheels)
         third = self.start(*self.lora_words(), folder="third")

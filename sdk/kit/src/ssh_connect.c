@@ -571,14 +571,18 @@ static void free_session(kit_ssh *ssh) {
         continue;
 }
 
+void ssh_abandon(kit_ssh *ssh) {
+    const struct linger at_once = {.l_onoff = 1};
+    for (; ssh != NULL; ssh = ssh->outer) {
+        ssh->spent = true;
+        if (ssh->outer == NULL && ssh->fd >= 0)
+            (void)setsockopt(ssh->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    }
+}
+
 void kit_ssh_close(kit_ssh *ssh) {
     if (ssh == NULL) return;
     kit_ssh *outer = ssh->outer;
-    /* What a broken link has not taken yet shall not arrive when it works again: it was said anew by then. */
-    const struct linger at_once = {.l_onoff = 1};
-    if (ssh->spent && outer != NULL) outer->spent = true;
-    if (ssh->spent && outer == NULL && ssh->fd >= 0)
-        (void)setsockopt(ssh->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     if (ssh->session != NULL) free_session(ssh);
     if (ssh->outer_channel != NULL) {
         if (outer->spent)

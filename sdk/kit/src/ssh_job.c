@@ -249,10 +249,14 @@ static kit_status collect(kit_ssh_job_remote *remote, asking *a, const flight *f
         if (given == KOLM_OK && number == f->last) a->started = true;
         ssh_job_frame_free(&answer);
         if (given != KOLM_OK && (stopped || !remote->refused)) {
+            if (stopped && status == KOLM_E_NOT_FOUND) *err = ignored;
+            if (stopped && status == KOLM_E_NOT_FOUND) return given;
             /* After a no it would end the same way again, unless it is one that is mended. */
             if (status != KOLM_OK && status != KOLM_E_NOT_FOUND) remote->broken = false;
             return status != KOLM_OK ? status : given;
         }
+        /* What was made and cannot be started is of no use. */
+        if (status == KOLM_OK && given != KOLM_OK && number == f->last) a->outcome.failed = given != KOLM_E_NOT_FOUND;
         if (status == KOLM_OK) status = given;
     }
     return status;
@@ -283,7 +287,10 @@ static kit_status go_through(kit_ssh_job_remote *remote, asking *a, kolm_error_t
     }
     KIT_TRY(status);
     KIT_TRY(ssh_job_follow(remote, a->id, following, &a->outcome, err));
-    return ssh_job_fetch(remote, a->id, a->results, a->home, err);
+    status = ssh_job_fetch(remote, a->id, a->results, a->home, err);
+    /* Results that the far end will not give would be refused the next time, too. */
+    if (status == KOLM_E_DATA_LOSS && remote->refused) a->outcome.failed = true;
+    return status;
 }
 
 /* A job that is done stays until its results are home, and one that was stopped until it goes on. Nothing that is said

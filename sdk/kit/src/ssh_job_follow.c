@@ -115,7 +115,7 @@ static kit_status cancel(kit_ssh_job_remote *remote, const char *job, kolm_error
         ssh_job_frame_free(&answer);
     }
     bool sure = status == KOLM_OK && id == remote->number;
-    remote->refused = false;
+    remote->refused = remote->broken = false; /* nothing is to be tried again */
     int32_t code = remote->host->cancelled(remote->host->user) != 0 ? KOLM_E_CANCELLED : KOLM_E_DEADLINE_EXCEEDED;
     return kit_fail(err, code, "run the same command again to go on from where it stopped",
                     sure ? "the job on %s was stopped" : "%s was told to stop the job, and has not said that it did",

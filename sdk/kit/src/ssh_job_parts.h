@@ -186,7 +186,7 @@ typedef struct ssh_job_outcome {
     char device[128];
     char toolchain[256];
     bool result;        /* the program said that it is done */
-    bool failed;        /* it ended, not because somebody stopped it, and without a result */
+    bool failed;        /* it is of no use: it ended, and nobody stopped it, without a result that can be had */
     uint64_t since;     /* events read so far, in bytes */
     kolm_error_t error; /* the program's own; code 0: none */
 } ssh_job_outcome;

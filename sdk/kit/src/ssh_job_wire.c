@@ -41,6 +41,7 @@ static int trust(void *user, const char *host, const char *type, const char *fin
 
 static void close_wire(void *user) {
     ssh_wire *w = user;
+    if (w->remote->broken) ssh_abandon(w->ssh);
     kit_ssh_channel_close(w->channel);
     kit_ssh_close(w->ssh);
     w->channel = NULL;

@@ -99,6 +99,9 @@ LIBSSH2_SEND_FUNC(ssh_link_send);
 LIBSSH2_RECV_FUNC(ssh_link_recv);
 /* Pushes what waits in out. False when the link is broken. */
 bool ssh_link_flush(kit_ssh *ssh);
+/* Before kit_ssh_close: what a broken link has not taken yet shall not arrive when it works again, as it is said anew
+ * by then. */
+void ssh_abandon(kit_ssh *ssh);
 size_t ssh_link_queued(const kit_ssh *ssh);
 /* The libssh2 result as our error: which host, what was being done, what to do. */
 kit_status ssh_fail(kit_ssh *ssh, int libssh2_code, const char *doing, kolm_error_t *err) KIT_MUST_USE;
