@@ -701,6 +701,7 @@ def keep(job, command, environment, grace, limit, told):
             signal.setitimer(signal.ITIMER_REAL, limit)
         write_whole(job.state_path, value)
         os.close(told)  # who waits for this may be gone by now
+        told = None
         status = None
         while status is None:
             pid, ended = os.waitpid(-1, 0)
@@ -713,6 +714,8 @@ def keep(job, command, environment, grace, limit, told):
                      exit=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
                      signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
     except OSError as error:
+        if "child" in value:  # nobody would know of it
+            end_tree(mark, [os.getpid()], value["child"])
         told_of = of_error(error, "cannot run %s there" % to_text(command[0]))
         value.update(state="done", ended=int(time.time()), why="failed", exit=-1, signal=0, code=told_of.code,
                      text=told_of.text, remedy=told_of.remedy)
@@ -723,6 +726,9 @@ def keep(job, command, environment, grace, limit, told):
         except FileNotFoundError:
             break  # somebody removed the job
         except OSError:
+            if told is not None:
+                os.close(told)
+                told = None
             time.sleep(1)
     os._exit(0)
 

@@ -559,6 +559,12 @@ class Jobs(Case):
         self.assertEqual((state["state"], state["code"]), ("done", 5))
         self.assertIn("/nowhere/program", state["text"])
 
+    def test_a_keeper_that_cannot_write_leaves_nothing_running(self):
+        far = self.far(command=[PYTHON, "-I", "-B", "-c", far_end.other_bootstrap("os.close(told)  # who waits", "raise OSError(errno.EDQUOT, \"quota\")  # who")])
+        state = far.make(ID, {}, script("import signal;signal.pause()"))
+        self.assertEqual((state["state"], state["code"]), ("done", 8), state)
+        self.assertFalse(alive(state["child"]))
+
     def test_it_outlives_the_connection_and_is_found_again(self):
         text = "import os,time\nfor i in range(5):\n  print('line %d'%i,flush=True)\n  while not os.path.exists('go%d'%i): time.sleep(0.01)"
         far = self.far()
