@@ -279,6 +279,11 @@ class Ends(Case):
                 self.assertIsNone(process.poll())
             self.assertIn("was told to stop", self.stopped(process))
 
+    def test_a_socket_that_was_not_asked_for(self):
+        with open(os.path.join(self.base, "much"), "wb") as file:
+            file.write(random.Random(1).randbytes(20 * MEGABYTE))
+        self.ask(self.far("wide = needed >= WIDE and request.get(\"wide\") is True", "wide = not select.select([], [], [], 0.02)[0]"))
+
     def test_pieces_without_bytes(self):
         said = self.ask(self.far("packer.send({\"id\": request.get(\"id\"), \"ok\": True, \"more\": bool(following)}, chunk)",
                                  "[self.link.send({\"id\": request.get(\"id\"), \"ok\": True, \"more\": True}) for _ in iter(int, 1)]"), (1,))

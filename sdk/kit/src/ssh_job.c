@@ -2,8 +2,6 @@
 /* Remote jobs from the asking to the results: what is sent, what is found again, and cuts in between. */
 #include "ssh_job_parts.h"
 
-#include "kolm/kit/process.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -18,9 +16,6 @@
 #define UNASKED (128u << 10) /* bytes that are sent sooner than it is known whether they are there */
 #define PUT_BYTES 200        /* around those of a file */
 #define ANSWER_MS 600000     /* files of a job may have to be copied there */
-#define SHORT_MS 5000        /* of a connection that is cut: then it is not made again at once */
-#define PAUSE_MS 200
-#define PAUSE_MAX_MS 15000
 
 typedef struct asking {
     const kit_job *job; /* NULL: an errand */
@@ -249,11 +244,12 @@ static kit_status collect(kit_ssh_job_remote *remote, asking *a, const flight *f
         if (given == KOLM_OK && number == f->last) a->started = true;
         ssh_job_frame_free(&answer);
         if (given != KOLM_OK && (stopped || !remote->refused)) {
-            if (stopped && status == KOLM_E_NOT_FOUND) *err = ignored;
-            if (stopped && status == KOLM_E_NOT_FOUND) return given;
-            /* After a no it would end the same way again, unless it is one that is mended. */
-            if (status != KOLM_OK && status != KOLM_E_NOT_FOUND) remote->broken = false;
-            return status != KOLM_OK ? status : given;
+            if (status == KOLM_OK || status == KOLM_E_NOT_FOUND) { /* which would have been mended */
+                *err = *said;
+                return given;
+            }
+            remote->broken = false; /* it would end with the same no again */
+            return status;
         }
         /* What was made and cannot be started is of no use. */
         if (status == KOLM_OK && given != KOLM_OK && number == f->last) a->outcome.failed = given != KOLM_E_NOT_FOUND;
@@ -302,14 +298,10 @@ static void leave(kit_ssh_job_remote *remote, const asking *a, kit_status status
     if (drop(remote, a, &err) != KOLM_OK) remote->host->log(remote->host->user, KOLM_LOG_DEBUG, err.text);
 }
 
-/* pause_ms grows while connections are short, as whatever ends them may be there again. */
-static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, int64_t *pause_ms, kolm_error_t *err) {
+static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, kolm_error_t *err) {
     say(remote, KOLM_LOG_WARNING, "the connection was lost, connecting again: ", err->text);
     *err = (kolm_error_t)KIT_ERROR_INIT;
-    if (kit_now_ms() - remote->connected_ms > SHORT_MS) *pause_ms = 0;
-    kit_status status = ssh_job_pause(remote, *pause_ms, err);
-    *pause_ms = *pause_ms == 0 ? PAUSE_MS : *pause_ms * 2 < PAUSE_MAX_MS ? *pause_ms * 2 : PAUSE_MAX_MS;
-    if (status == KOLM_OK) status = ssh_job_connect(remote, true, err);
+    kit_status status = ssh_job_connect(remote, true, err);
     if (status != KOLM_OK && a->before)
         (void)kit_fail_context(err, "the job may still run, and the same command finds it again");
     return status;
@@ -319,12 +311,11 @@ static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, int
  * results, and the job with them, just then: it is done once more. */
 static kit_status carry_out(kit_ssh_job_remote *remote, asking *a, kolm_error_t *err) {
     kit_status status = go_through(remote, a, err);
-    int64_t pause_ms = 0;
     for (int gone = 0; status != KOLM_OK && status != KOLM_E_CANCELLED;) {
         bool cut = remote->broken;
         bool taken = status == KOLM_E_NOT_FOUND && remote->refused && a->before;
         if (!cut && (!taken || a->outcome.error.code != KOLM_OK || ++gone > GONE_MAX)) break;
-        if (cut) status = connect_again(remote, a, &pause_ms, err);
+        if (cut) status = connect_again(remote, a, err);
         if (cut && status != KOLM_OK) break;
         *err = (kolm_error_t)KIT_ERROR_INIT;
         status = go_through(remote, a, err);

@@ -275,12 +275,12 @@ kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files
     for (size_t from = 0; status == KOLM_OK && from < files->count; from += ASKED_AT_ONCE) {
         size_t to = files->count - from < ASKED_AT_ONCE ? files->count : from + ASKED_AT_ONCE;
         cJSON *request = ssh_job_request("have");
+        bool wide = remote->own_wire != NULL && remote->wide_cuts < SSH_JOB_WIDE_CUTS;
         (void)(kit_json_put(request, "blobs", range_json(files, from, to, false)) &&
-               kit_json_put_bool(request, "wide",
-                                 remote->own_wire != NULL && remote->wide_cuts < SSH_JOB_WIDE_CUTS));
+               kit_json_put_bool(request, "wide", wide));
         int64_t asked = ssh_job_now_ns();
         status = ssh_job_ask(remote, request, &answer, err);
-        if (status == KOLM_OK) status = ssh_job_wide_begin(remote, answer.header, ssh_job_now_ns() - asked, err);
+        if (status == KOLM_OK && wide) status = ssh_job_wide_begin(remote, answer.header, ssh_job_now_ns() - asked, err);
         const cJSON *missing = kit_json_get(answer.header, "missing");
         if (status == KOLM_OK && cJSON_GetArraySize(missing) > 0) {
             status = put_missing(remote, files, from, to, missing, err);

@@ -23,6 +23,7 @@
 #define SLICE_MS 200
 #define PATIENCE_SECONDS 900
 #define FIRST_MS 5000
+#define SHORT_MS 5000 /* a connection's life */
 #define BACKOFF_MS 200
 #define BACKOFF_MAX_MS 15000
 
@@ -323,7 +324,7 @@ static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
     return take_hello(remote, err);
 }
 
-kit_status ssh_job_pause(const kit_ssh_job_remote *remote, int64_t ms, kolm_error_t *err) {
+static kit_status rest(const kit_ssh_job_remote *remote, int64_t ms, kolm_error_t *err) {
     for (int64_t waited = 0; waited < ms; waited += 100) {
         KIT_TRY(told_to_stop(remote, err));
         (void)poll(NULL, 0, 100);
@@ -331,14 +332,22 @@ kit_status ssh_job_pause(const kit_ssh_job_remote *remote, int64_t ms, kolm_erro
     return KOLM_OK;
 }
 
+/* The longer, the more connections in a row were short: whatever ended them may be there again. */
+static kit_status rest_between(kit_ssh_job_remote *remote, kolm_error_t *err) {
+    int64_t ms = kit_now_ms() - remote->connected_ms < SHORT_MS ? remote->pause_ms : 0;
+    remote->pause_ms = ms == 0 ? BACKOFF_MS : ms * 2 < BACKOFF_MAX_MS ? ms * 2 : BACKOFF_MAX_MS;
+    return rest(remote, ms, err);
+}
+
 kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_t *err) {
     uint64_t patience = remote->settings.patience_seconds > 0 ? remote->settings.patience_seconds : PATIENCE_SECONDS;
     int64_t until = kit_now_ms() + (int64_t)patience * 1000, pause = BACKOFF_MS;
+    if (patient) KIT_TRY(rest_between(remote, err));
     for (;;) {
         kit_status status = connect_once(remote, err);
         if (status == KOLM_OK || !patient || !remote->broken) return status;
         if (kit_now_ms() + pause > until) return status;
-        KIT_TRY(ssh_job_pause(remote, pause, err));
+        KIT_TRY(rest(remote, pause, err));
         pause = pause * 2 < BACKOFF_MAX_MS ? pause * 2 : BACKOFF_MAX_MS;
     }
 }

@@ -27,6 +27,7 @@ struct kit_ssh_job_remote {
     bool heed;      /* the user's wish to stop ends the connection: not while a job is to be cancelled over it */
     bool connected; /* hello was answered */
     int64_t connected_ms; /* when */
+    int64_t pause_ms; /* before the next connection, if this one is short */
     bool broken;    /* the link failed: connect again */
     bool refused;   /* the last thing received said no, or that there is no such job */
     kit_buf in;     /* what came and was not taken yet, from in_at on */
@@ -97,8 +98,6 @@ kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_
 kit_status ssh_job_ask_facts(kit_ssh_job_remote *remote, bool cards, kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_job_take_facts(kit_ssh_job_remote *remote, bool cards, kit_status asked, kit_status status,
                               cJSON **out_facts, kolm_error_t *err) KIT_MUST_USE;
-/* Waits, heeding the user's wish to stop. */
-kit_status ssh_job_pause(const kit_ssh_job_remote *remote, int64_t ms, kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_job_out_of_memory(kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- ssh_job_files.c */
