@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the row reader share: rows.c opens and deals out lines, rows_json.c and rows_table.c take them
+ * apart. */
+#ifndef KOLM_JOB_INTERNAL_H
+#define KOLM_JOB_INTERNAL_H
+
+#include "job/rows.h"
+
+typedef enum row_format { ROWS_JSON, ROWS_TABLE } row_format;
+
+struct job_reader {
+    job_reader_options options;
+    kit_lines *lines;
+    row_format format;
+    char separator;
+    /* A first line that was read to tell the format and is still to be parsed. */
+    bool have_line;
+    const char *line;
+    size_t line_length;
+    cJSON *json;
+    kit_buf input, output, record;
+    size_t columns, input_index, output_index;
+    bool has_output_column;
+};
+
+/* RESOURCE_EXHAUSTED. */
+kit_status rows_no_memory(kolm_error_t *err);
+/* The number of the line that was taken last, from 1. */
+unsigned long long rows_line(const job_reader *reader);
+/* INVALID_ARGUMENT, "FILE, line N, column C: TEXT". */
+kit_status rows_bad(const job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column,
+                    const char *remedy, const char *text);
+/* OUT_OF_RANGE. */
+kit_status rows_too_long(const job_reader *reader, unsigned long long line, kolm_error_t *err);
+/* INVALID_ARGUMENT when the bytes of the line taken last are no UTF-8 text without NUL. */
+kit_status rows_check_text(const job_reader *reader, const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
+/* The line that was looked at already, or the next one; *out_line NULL at the end. Valid until the next call. */
+kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out_length,
+                          kolm_error_t *err) KIT_MUST_USE;
+/* At most 40 bytes of text, control characters escaped: a name from the data, for a message. */
+void rows_add_printable(kit_buf *out, const char *text);
+
+/* The next row of JSON lines into reader->input, ->output and ->json; false in *out_found at the end. */
+kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool *out_found,
+                          kolm_error_t *err) KIT_MUST_USE;
+
+/* Reads the header and finds the columns. */
+kit_status rows_open_table(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
+/* As rows_next_json, for a table. */
+kit_status rows_next_table(job_reader *reader, unsigned long long *out_line, bool *out_found,
+                           kolm_error_t *err) KIT_MUST_USE;
+
+#endif
