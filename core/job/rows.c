@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 kit_status rows_no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
@@ -98,6 +99,18 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
                         "expected one JSON object a line, found an array");
     reader->have_line = true;
     return KOLM_OK;
+}
+
+/* --input-col and --output-col that name the same thing. */
+static kit_status check_names(const job_reader *reader, kolm_error_t *err) {
+    const char *input = reader->options.input_col, *output = reader->options.output_col;
+    bool table = reader->format == ROWS_TABLE;
+    if (!table && input != NULL && output == NULL) output = "output";
+    if (!table && output != NULL && input == NULL) input = "input";
+    if (input == NULL || output == NULL || reader->options.inputs_only) return KOLM_OK;
+    if (table ? strcasecmp(input, output) != 0 : strcmp(input, output) != 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name two different ones with --input-col and --output-col",
+                    "%s: the input and the output are both '%s'", reader->options.path, input);
 }
 
 kit_status job_reader_open(int fd, const job_reader_options *options, job_reader **out_reader, kolm_error_t *err) {

@@ -166,18 +166,6 @@ kit_status rows_open_table(job_reader *reader, kolm_error_t *err) {
     return find_columns(reader, line, err);
 }
 
-/* --input-col and --output-col that name the same thing. */
-static kit_status check_names(const job_reader *reader, kolm_error_t *err) {
-    const char *input = reader->options.input_col, *output = reader->options.output_col;
-    bool table = reader->format == ROWS_TABLE;
-    if (!table && input != NULL && output == NULL) output = "output";
-    if (!table && output != NULL && input == NULL) input = "input";
-    if (input == NULL || output == NULL || reader->options.inputs_only) return KOLM_OK;
-    if (table ? strcasecmp(input, output) != 0 : strcmp(input, output) != 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name two different ones with --input-col and --output-col",
-                    "%s: the input and the output are both '%s'", reader->options.path, input);
-}
-
 kit_status rows_next_table(job_reader *reader, unsigned long long *out_line, bool *out_found, kolm_error_t *err) {
     KIT_TRY(read_record(reader, out_line, out_found, err));
     if (!*out_found) return KOLM_OK;
