@@ -19,7 +19,7 @@ typedef enum part { PART_DATA, PART_EVAL } part;
 
 /* One row in the index. */
 typedef struct index_record {
-    uint8_t input[16];      /* of SHA-256(input) */
+    uint8_t input[16];      /* of SHA-256(seen) */
     uint64_t output;        /* of SHA-256(output) */
     uint64_t row;           /* position in its part's spool, from 0 */
     uint64_t line_and_part; /* line in the file * 2 + part */
@@ -120,7 +120,7 @@ static kit_status spool_row(work *w, part which, const job_row *row, kit_buf *li
         return write_failed(w, w->options->private_dir, "the spool");
     index_record record = {.row = target->rows++, .line_and_part = row->line * 2 + (uint64_t)which};
     uint8_t hash[KIT_SHA256_BYTES];
-    KIT_TRY(digest(w, row->input, row->input_length, NULL, 0, hash));
+    KIT_TRY(digest(w, row->seen, row->seen_length, NULL, 0, hash));
     memcpy(record.input, hash, sizeof record.input);
     KIT_TRY(digest(w, row->output, row->output_length, NULL, 0, hash));
     record.output = first8(hash) | 1; /* never the empty key */

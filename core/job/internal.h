@@ -18,7 +18,7 @@ struct job_reader {
     const char *line;
     size_t line_length;
     cJSON *json;
-    kit_buf input, output, record;
+    kit_buf input, output, context, seen, record;
     size_t columns, input_index, output_index;
     bool has_output_column;
 };

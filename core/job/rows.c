@@ -142,12 +142,16 @@ kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found
     *out_found = false;
     kit_buf_clear(&reader->input);
     kit_buf_clear(&reader->output);
+    kit_buf_clear(&reader->context);
+    kit_buf_clear(&reader->seen);
     unsigned long long line = 0;
     kit_status status = reader->format == ROWS_JSON ? rows_next_json(reader, &line, out_found, err)
                                                     : rows_next_table(reader, &line, out_found, err);
     if (status != KOLM_OK || !*out_found) return status;
     KIT_TRY(kit_buf_ok(&reader->input, err));
     KIT_TRY(kit_buf_ok(&reader->output, err));
+    KIT_TRY(kit_buf_ok(&reader->context, err));
+    KIT_TRY(kit_buf_ok(&reader->seen, err));
     if (is_blank(&reader->input))
         return rows_bad(reader, err, line, 1, "give the row an input, or pass --skip-bad to leave such rows out",
                         "expected an input with text, found a blank one");
@@ -159,6 +163,11 @@ kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found
     out_row->output = kit_buf_text(&reader->output);
     out_row->input_length = reader->input.length;
     out_row->output_length = reader->output.length;
+    out_row->context = kit_buf_text(&reader->context);
+    out_row->context_length = reader->context.length;
+    const kit_buf *seen = reader->seen.length > 0 ? &reader->seen : &reader->input;
+    out_row->seen = kit_buf_text(seen);
+    out_row->seen_length = seen->length;
     out_row->messages = reader->format == ROWS_JSON && reader->options.input_col == NULL
                             ? kit_json_get(reader->json, "messages")
                             : NULL;
@@ -171,6 +180,8 @@ void job_reader_close(job_reader *reader) {
     cJSON_Delete(reader->json);
     kit_buf_free(&reader->input);
     kit_buf_free(&reader->output);
+    kit_buf_free(&reader->context);
+    kit_buf_free(&reader->seen);
     kit_buf_free(&reader->record);
     free(reader);
 }

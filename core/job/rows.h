@@ -34,6 +34,14 @@ typedef struct job_row {
     uint64_t line;              /* where it starts in the file, from 1 */
     const char *input, *output; /* NUL terminated, valid until the next call */
     size_t input_length, output_length;
+    /* What stands before the question and is often the same in every row (system messages, an instruction, tools), as
+     * text; "" when there is nothing of the kind. It is no part of input. */
+    const char *context;
+    size_t context_length;
+    /* The row's identity: all that the model sees before its answer, as bytes. Two rows ask the same, and may repeat or
+     * contradict each other, only if these are equal. Of a plain row it is the input. */
+    const char *seen;
+    size_t seen_length;
     const cJSON *messages; /* the chat it came from, or NULL; valid until the next call */
 } job_row;
 

@@ -90,12 +90,14 @@ static kit_status take_chat(job_reader *reader, const cJSON *messages, kolm_erro
         if (answered && item == last) {
             kit_buf_str(&reader->output, text);
         } else if (single) {
-            if (strcmp(role, "user") == 0) kit_buf_str(&reader->input, text);
+            kit_buf_str(strcmp(role, "user") == 0 ? &reader->input : &reader->context, text);
         } else {
             if (reader->input.length > 0) kit_buf_char(&reader->input, '\n');
             kit_buf_fmt(&reader->input, "%s: %s", role, text);
         }
     }
+    if (reader->context.length > 0)
+        kit_buf_fmt(&reader->seen, "\xFF%s\xFF%s", kit_buf_text(&reader->context), kit_buf_text(&reader->input));
     return KOLM_OK;
 }
 
