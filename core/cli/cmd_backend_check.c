@@ -39,7 +39,7 @@ static void print_item(void *user, const check_item *item) {
     kit_format(outcome, sizeof outcome, "%-16s", check_outcome_name(item->outcome));
     cli_print(context, "%s  %-24s  %s\n", cli_styled(context, styles[item->outcome], outcome), item->name,
               cli_safe(item->reason[0] ? item->reason : item->about));
-    fflush(stdout); /* a log is read while the next check runs */
+    cli_flush(context); /* a log is read while the next check runs */
 }
 
 /* ---- For programs */

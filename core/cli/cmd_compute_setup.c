@@ -228,7 +228,7 @@ static kit_status confirm(setup *s, kolm_error_t *err) {
     if (s->context->json || !s->context->err_tty || isatty(STDIN_FILENO) != 1)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add --yes", "nobody can be asked here, so nothing was done");
     char reply[16] = "";
-    fflush(stdout);
+    cli_flush(s->context);
     fprintf(stderr, "Go on? [y/N] ");
     bool yes = fgets(reply, sizeof reply, stdin) != NULL && (reply[0] == 'y' || reply[0] == 'Y');
     s->exit_code = yes ? 0 : CLI_EXIT_INTERRUPTED;

@@ -25,7 +25,7 @@ static void say(cli_context *context, cJSON *event) {
     if (event && kit_json_line(event, &line, NULL) == KOLM_OK) cli_print(context, "%s\n", kit_buf_text(&line));
     kit_buf_free(&line);
     cJSON_Delete(event);
-    fflush(stdout);
+    cli_flush(context);
 }
 
 static cJSON *event_of(const char *name) {

@@ -4,6 +4,8 @@
 
 #include "cli/runtime.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +24,12 @@ static void on_signal(int number) {
 static void on_alarm(int number) {
     (void)number;
     if (interrupted) alarm(1);
+}
+
+void cli_standard_files_keep(void) {
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_RDWR}; /* only messages may vanish without a word */
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", modes[fd]) != fd) return;
 }
 
 void cli_signals_install(void) {

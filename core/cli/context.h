@@ -6,6 +6,7 @@
 #include "kolm/kit/json.h"
 #include "store/store.h"
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 /*
@@ -20,6 +21,7 @@ typedef struct cli_context {
     bool err_tty;        /* standard error is a terminal */
     bool colour;         /* colour may be used on standard output: a terminal, no NO_COLOR, TERM not dumb */
     bool progress_open;  /* a progress line stands on standard error and must be ended before other text */
+    atomic_int out_errno; /* why standard output could not be written, the first time; 0: it could */
     store_home *home_kept;
     cJSON *config_kept;
 } cli_context;
@@ -34,6 +36,9 @@ kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *e
  * DATA_LOSS when it is not a JSON object. */
 kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
 
+/* Gives standard input, output and error a place when the caller closed them: otherwise the next file that is opened
+ * would be taken for one of them, and what is printed would go into it. Reading and writing there still fails. */
+void cli_standard_files_keep(void);
 /* Installs handlers for SIGINT and SIGTERM that only set a flag, and ignores SIGPIPE and SIGXFSZ (writes fail with
  * EPIPE or EFBIG). A second SIGINT ends the process at once, with what a signal death means: no clean-up. */
 void cli_signals_install(void);

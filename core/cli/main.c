@@ -106,6 +106,7 @@ int main(int argc, char **argv) {
     /* Tokens and the signing key pass through here: no core dump, no reading of this memory by other processes. */
     (void)prctl(PR_SET_DUMPABLE, 0);
 #endif
+    cli_standard_files_keep();
     cli_signals_install();
     cli_context_init(&context, argc > 0 ? argv[0] : "kolm");
     int exit_code = run(&context, argc, argv);

@@ -47,12 +47,23 @@ const char *cli_styled(const cli_context *context, cli_style style, const char *
     return kit_buf_text(buf);
 }
 
+/* The first reason is the true one: what is tried afterwards may fail for another, or even succeed. */
+static void note_failure(cli_context *context) {
+    int none = 0;
+    (void)atomic_compare_exchange_strong(&context->out_errno, &none, errno != 0 ? errno : EIO);
+}
+
 void cli_print(cli_context *context, const char *format, ...) {
     va_list arguments;
-    (void)context;
     va_start(arguments, format);
-    vprintf(format, arguments);
+    errno = 0;
+    if (vprintf(format, arguments) < 0) note_failure(context);
     va_end(arguments);
+}
+
+void cli_flush(cli_context *context) {
+    errno = 0;
+    if (fflush(stdout) != 0) note_failure(context);
 }
 
 void cli_add_json(kit_buf *buf, const char *text) {
@@ -96,7 +107,7 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
     if (status == KOLM_OK) {
         kit_buf shown = {0};
         cli_add_json(&shown, kit_buf_text(&text));
-        printf("%s\n", kit_buf_text(&shown));
+        cli_print(context, "%s\n", kit_buf_text(&shown));
         kit_buf_free(&shown);
     } else {
         context->json = false; /* the error below must not become a second document */
@@ -133,7 +144,7 @@ static void print_error_json(cli_context *context, int exit_code, const kolm_err
 
 int cli_error(cli_context *context, int exit_code, const kolm_error_t *err) {
     end_open_progress(context);
-    fflush(stdout);
+    cli_flush(context);
     fprintf(stderr, "kolm: %s\n", cli_safe(err->text[0] ? err->text : "failed without saying why"));
     if (err->remedy[0]) fprintf(stderr, "  -> %s\n", cli_safe(err->remedy));
     if (context->json) print_error_json(context, exit_code, err);
@@ -154,7 +165,7 @@ int cli_usage_error(cli_context *context, const char *command, const char *forma
 void cli_warn(cli_context *context, const char *format, ...) {
     va_list arguments;
     end_open_progress(context);
-    fflush(stdout);
+    cli_flush(context);
     fputs("kolm: warning: ", stderr);
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
@@ -205,7 +216,7 @@ static void build_line(kit_buf *line, const cli_progress *progress, const kolm_p
 }
 
 void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report) {
-    fflush(stdout); /* what was said before must be seen before */
+    cli_flush(context); /* what was said before must be seen before */
     int64_t now = kit_now_ms();
     bool first = progress->started_ms == 0;
     bool new_phase = first || strncmp(progress->phase, report->phase, sizeof progress->phase - 1) != 0;
@@ -283,13 +294,13 @@ const char *cli_duration(char *out, size_t capacity, uint64_t milliseconds) {
 
 int cli_output_finish(cli_context *context, int exit_code) {
     end_open_progress(context);
-    errno = 0;
-    int failed = fflush(stdout) != 0 || ferror(stdout);
-    int reason = errno;
+    cli_flush(context);
+    if (ferror(stdout)) note_failure(context);
+    int reason = context->out_errno;
     free_ring();
-    if (!failed || reason == EPIPE) return exit_code; /* a reader such as `head` that has enough is no failure */
-    fprintf(stderr,
-            "kolm: standard output could not be written: %s\n  -> free space where it goes, then run it again\n",
-            strerror(reason ? reason : EIO));
+    if (reason == 0 || reason == EPIPE) return exit_code; /* a reader such as `head` that has enough is no failure */
+    fprintf(stderr, "kolm: standard output could not be written: %s\n  -> %s\n", strerror(reason),
+            reason == EBADF ? "it is closed: send it to a file or to /dev/null, then run it again"
+                            : "free space where it goes, then run it again");
     return CLI_EXIT_INTERNAL;
 }

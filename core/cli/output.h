@@ -7,6 +7,9 @@
 
 /* ---- Results: standard output. Text that came from a plugin, a file or the user goes through cli_safe first. */
 void cli_print(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
+/* Standard output so far, for a reader that waits for it. A failure of either is kept in context->out_errno: a verb
+ * that prints much looks there and stops; cli_output_finish tells the user. */
+void cli_flush(cli_context *context);
 /* A string for a terminal: control characters and bad UTF-8 become \xNN. A ring of 16 buffers; at most 16 per printf.
  */
 const char *cli_safe(const char *text);
