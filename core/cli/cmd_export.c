@@ -277,12 +277,18 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
         .options = options,
         .option_count = sizeof options / sizeof *options,
         .min_words = 1,
-        .max_words = 1,
+        .max_words = 2, /* to name what the second was meant for */
         .words_out = argv,
         .word_count_out = &word_count,
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
+    if (word_count == 2 && r.to == NULL)
+        return cli_usage_error(context, syntax.command, "the directory to make goes with --to: kolm export %s --to %s",
+                               cli_safe(r.words[0]), cli_safe(r.words[1]));
+    if (word_count == 2)
+        return cli_usage_error(context, syntax.command, "one FILE.kolm at a time: unexpected word '%s'",
+                               cli_safe(r.words[1]));
     if (r.to == NULL) return cli_usage_error(context, syntax.command, "--to is missing: the directory to make");
     cli_model model;
     kolm_error_t err = KIT_ERROR_INIT;

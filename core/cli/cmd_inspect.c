@@ -2,6 +2,7 @@
 /* kolm inspect: what a compiled model holds, by its own manifest. */
 #include "artifact/artifact.h"
 #include "cli/cli.h"
+#include "cli/model_path.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -107,7 +108,8 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
     artifact *a = NULL;
-    kit_status status = artifact_open(argv[0], &a, &err);
+    kit_status status = cli_check_model_path(argv[0], &err);
+    if (status == KOLM_OK) status = artifact_open(argv[0], &a, &err);
     if (status != KOLM_OK)
         return cli_error(
             context, status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? CLI_EXIT_VERIFY : cli_exit_of(status),

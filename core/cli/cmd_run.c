@@ -2,6 +2,7 @@
 /* kolm run: questions in, answers out, as a stream in constant memory. */
 #include "cli/cli.h"
 #include "cli/model.h"
+#include "cli/model_path.h"
 #include "cli/options.h"
 #include "cli/serve.h"
 #include "kolm/kit/process.h"
@@ -12,17 +13,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define INPUT_MAX (16u << 20)
+#define BAD_EXAMPLES 10
 
 /* Two threads move text while the main thread waits for the backend: one feeds questions, one prints answers. */
 typedef struct stream {
     cli_context *context;
-    char **texts; /* given on the command line; else standard input */
+    char **texts; /* given on the command line; else lines */
     size_t text_count;
+    const char *from; /* the file of the lines as the user named it, or "standard input" */
+    int input_fd;
     bool jsonl;
     bool json; /* print JSON lines */
+    bool skip_bad;
+    uint64_t lines, bad; /* read; left out with skip_bad */
+    char bad_examples[BAD_EXAMPLES][256];
+    uint64_t place; /* with skip_bad and answers without ids: the line whose answer is printed next */
     int to_backend, from_backend;
     kit_status feed_status, print_status;
     kolm_error_t feed_error, print_error;
@@ -58,8 +67,8 @@ static bool id_of(const cJSON *object, char *number, size_t capacity, const char
     return true;
 }
 
-static kit_status json_question(const char *line, size_t length, unsigned long long number, kit_buf *out,
-                                kolm_error_t *err) {
+static kit_status json_question(const char *from, const char *line, size_t length, unsigned long long number,
+                                kit_buf *out, kolm_error_t *err) {
     cJSON *object = NULL;
     const char *id = NULL, *input = NULL;
     char own_id[32];
@@ -67,16 +76,16 @@ static kit_status json_question(const char *line, size_t length, unsigned long l
     if (kit_json_parse(line, length, &object, &inner) != KOLM_OK) {
         /* A row is one line: the parser's own "line 1" would contradict ours. */
         const char *why = strncmp(inner.text, "line 1, ", 8) == 0 ? inner.text + 8 : inner.text;
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY, "standard input, line %llu, %s", number, why);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY, "%s, line %llu, %s", from, number, why);
     }
     kit_status status = KOLM_OK;
     kit_format(own_id, sizeof own_id, "%llu", number);
     if (!id_of(object, own_id, sizeof own_id, &id))
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY,
-                          "standard input, line %llu: \"id\" is neither text nor a whole number", number);
+                          "%s, line %llu: \"id\" is neither text nor a whole number", from, number);
     else if (!kit_json_get_string(object, "input", &input) && !kit_json_get_string(object, "prompt", &input))
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY,
-                          "standard input, line %llu: expected the key \"input\" with text", number);
+                          "%s, line %llu: expected the key \"input\" with text", from, number);
     else
         status = put_question(out, id, input, strlen(input), err);
     cJSON_Delete(object);
@@ -106,34 +115,76 @@ static kit_status send_questions(stream *s, kit_buf *out, bool *out_gone) {
     return KOLM_OK;
 }
 
+/* A line of plain text that is a row in truth: somebody forgot --jsonl, and would get its braces classified. */
+static bool looks_like_a_row(const char *line, size_t length) {
+    cJSON *object = NULL;
+    bool row = line[0] == '{' && kit_json_parse(line, length, &object, NULL) == KOLM_OK &&
+               (kit_json_get(object, "input") != NULL || kit_json_get(object, "prompt") != NULL ||
+                kit_json_get(object, "messages") != NULL || kit_json_get(object, "text") != NULL);
+    cJSON_Delete(object);
+    return row;
+}
+
+static kit_status one_question(const stream *s, const char *line, size_t length, unsigned long long number,
+                               kit_buf *out, kolm_error_t *err) {
+    char where[300];
+    if (s->jsonl)
+        return strspn(line, " \t") == length ? KOLM_OK : json_question(s->from, line, length, number, out, err);
+    if (number == 1 && looks_like_a_row(line, length))
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                        "pass --jsonl to have its \"input\" answered; texts that are JSON themselves go into such rows",
+                        "%s, line 1 is a JSON row, and lines are answered as they stand", s->from);
+    kit_format(where, sizeof where, "%s, line", s->from);
+    return plain_question(where, line, length, number, out, err);
+}
+
+/* OK when the line may be left out: it is bad, and the user wants the others nevertheless. */
+static kit_status leave_out(stream *s, kit_status status, kolm_error_t *err) {
+    bool bad = status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_OUT_OF_RANGE;
+    if (!s->skip_bad || !bad) return status;
+    if (s->bad < BAD_EXAMPLES) kit_copy(s->bad_examples[s->bad], sizeof *s->bad_examples, err->text);
+    s->bad++;
+    *err = (kolm_error_t)KIT_ERROR_INIT;
+    return KOLM_OK;
+}
+
+/* One line, if there is one more. */
+static kit_status feed_line(stream *s, kit_lines *lines, kit_buf *out, bool *out_end, kolm_error_t *err) {
+    const char *line = NULL;
+    size_t length = 0;
+    kit_status status = kit_lines_next(lines, &line, &length, err);
+    *out_end = status == KOLM_OK && line == NULL;
+    if (*out_end) return KOLM_OK;
+    s->lines = kit_lines_number(lines);
+    if (status == KOLM_OK) {
+        status = one_question(s, line, length, (unsigned long long)s->lines, out, err);
+    } else {
+        if (err->remedy[0] == '\0')
+            kit_copy(err->remedy, sizeof err->remedy,
+                     "a question is one line; make it shorter, or one JSON line with --jsonl");
+        kit_fail_context(err, "%s", s->from);
+    }
+    return leave_out(s, status, err);
+}
+
 static kit_status feed_lines(stream *s, kit_buf *out) {
     kit_lines *lines = NULL;
-    bool gone = false;
-    KIT_TRY(kit_lines_open(STDIN_FILENO, INPUT_MAX, &lines, &s->feed_error));
+    bool gone = false, end = false;
+    KIT_TRY(kit_lines_open(s->input_fd, INPUT_MAX, &lines, &s->feed_error));
     kit_status status = KOLM_OK;
     while (status == KOLM_OK && !gone && !cli_interrupted()) {
-        const char *line = NULL;
-        size_t length = 0;
-        status = kit_lines_next(lines, &line, &length, &s->feed_error);
-        if (status != KOLM_OK) {
-            if (s->feed_error.remedy[0] == '\0')
-                kit_copy(s->feed_error.remedy, sizeof s->feed_error.remedy,
-                         "a question is one line; make it shorter, or one JSON line with --jsonl");
-            kit_fail_context(&s->feed_error, "standard input");
-        }
-        if (status != KOLM_OK || line == NULL) break;
-        unsigned long long number = (unsigned long long)kit_lines_number(lines);
-        bool blank = strspn(line, " \t") == length;
-        if (!(s->jsonl && blank))
-            status = s->jsonl ? json_question(line, length, number, out, &s->feed_error)
-                              : plain_question("standard input, line", line, length, number, out, &s->feed_error);
+        status = feed_line(s, lines, out, &end, &s->feed_error);
+        if (status != KOLM_OK || end) break;
         /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
         if (out->length > 32768 || !kit_lines_ready(lines)) {
             kit_status sent = send_questions(s, out, &gone);
             (void)sent;
         }
     }
-    if (!gone) status = send_questions(s, out, &gone) == KOLM_OK ? status : KOLM_E_UNKNOWN;
+    if (!gone) {
+        kit_status sent = send_questions(s, out, &gone);
+        (void)sent;
+    }
     kit_lines_close(lines);
     return status;
 }
@@ -158,12 +209,22 @@ static void *feed(void *user) {
 
 /* ---- Printing */
 
+/* Answers for people have no ids: what was left out keeps its line among them, up to the line before `next`. */
+static void fill_places(stream *s, uint64_t next) {
+    if (!s->skip_bad || s->json) return;
+    for (; s->place < next; s->place++)
+        cli_print(s->context, "(left out)\n");
+}
+
 static kit_status print_answer(stream *s, const char *line, size_t length, kolm_error_t *err) {
     cJSON *answer = NULL;
-    const char *output = NULL, *best = NULL;
+    const char *output = NULL, *best = NULL, *id = NULL;
     double confidence = 0;
+    uint64_t number = 0;
     KIT_TRY(kit_json_parse(line, length, &answer, err));
     s->answers++;
+    if (kit_json_get_string(answer, "id", &id) && kit_parse_u64(id, &number)) fill_places(s, number);
+    s->place++;
     if (!kit_json_get_number(answer, "confidence", &confidence)) confidence = 0;
     /* Not cli_safe: its buffers belong to the main thread, which may print a warning meanwhile. */
     kit_buf *shown = &s->shown;
@@ -193,15 +254,32 @@ static void *print_answers(void *user) {
         s->print_status = kit_lines_next(lines, &line, &length, &s->print_error);
         if (s->print_status != KOLM_OK || line == NULL) break;
         s->print_status = print_answer(s, line, length, &s->print_error);
-        if (!kit_lines_ready(lines)) fflush(stdout);
+        if (!kit_lines_ready(lines)) cli_flush(s->context);
+        if (s->context->out_errno != 0) break; /* nobody reads them, or they cannot be kept: no need of more */
     }
     kit_lines_close(lines);
     kit_buf_free(&s->shown);
+    if (s->served) shutdown(s->from_backend, SHUT_RDWR); /* the feeder holds the same socket, and must not wait there */
     close(s->from_backend);
     return NULL;
 }
 
 /* ---- Both */
+
+/* The error of the line that ended the batch, with what was answered before it. */
+static kit_status feeding_failed(const stream *s, kolm_error_t *err) {
+    *err = s->feed_error;
+    if (s->text_count > 0 || s->feed_status == KOLM_E_FAILED_PRECONDITION) return s->feed_status;
+    size_t length = strlen(err->text);
+    kit_format(err->text + length, sizeof err->text - length, "; %llu before it %s answered, nothing after it",
+               (unsigned long long)s->answers, s->answers == 1 ? "was" : "were");
+    if (s->feed_status == KOLM_E_INVALID_ARGUMENT || s->feed_status == KOLM_E_OUT_OF_RANGE) {
+        length = strlen(err->remedy);
+        kit_format(err->remedy + length, sizeof err->remedy - length, "%s",
+                   "; or leave such lines out with --skip-bad");
+    }
+    return s->feed_status;
+}
 
 static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out_exit, kolm_error_t *err) {
     int question_read = -1, answer_write = -1;
@@ -222,17 +300,15 @@ static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out
     close(answer_write);
     pthread_join(printer, NULL);
     /* A feeder that waits for a line nobody will answer must not keep the command alive. */
-    s->feeder_left = status != KOLM_OK && s->text_count == 0;
+    s->feeder_left = (status != KOLM_OK || s->context->out_errno != 0) && s->text_count == 0;
     if (s->feeder_left)
         pthread_detach(feeder);
     else
         pthread_join(feeder, NULL);
+    if (s->context->out_errno != 0) return KOLM_OK; /* cli_output_finish says it, unless it is no failure */
     if (status != KOLM_OK) return status;
-    *out_exit = CLI_EXIT_DATA;
-    if (s->feed_status != KOLM_OK) {
-        *err = s->feed_error;
-        return s->feed_status;
-    }
+    *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? CLI_EXIT_USAGE : CLI_EXIT_DATA;
+    if (s->feed_status != KOLM_OK) return feeding_failed(s, err);
     *out_exit = CLI_EXIT_BACKEND;
     if (s->print_status != KOLM_OK) *err = s->print_error;
     return s->print_status;
@@ -249,11 +325,15 @@ static kit_status ask_server(stream *s, int fd, int *out_exit, kolm_error_t *err
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     print_answers(s);
+    s->feeder_left = s->context->out_errno != 0;
+    if (s->feeder_left) {
+        pthread_detach(feeder);
+        return KOLM_OK;
+    }
     pthread_join(feeder, NULL);
     if (s->feed_status != KOLM_OK) {
-        *out_exit = CLI_EXIT_DATA;
-        *err = s->feed_error;
-        return s->feed_status;
+        *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? CLI_EXIT_USAGE : CLI_EXIT_DATA;
+        return feeding_failed(s, err);
     }
     if (s->print_status != KOLM_OK) *err = s->print_error;
     if (s->print_status == KOLM_OK && s->answers < s->asked)
@@ -264,16 +344,16 @@ static kit_status ask_server(stream *s, int fd, int *out_exit, kolm_error_t *err
 }
 
 typedef struct run_request {
-    const char *backend, *base;
-    bool jsonl, airgap, serve;
+    const char *backend, *base, *input;
+    bool jsonl, airgap, serve, skip_bad;
     cli_number idle;
     char **words;
-    size_t word_count;
+    size_t word_count, plain_words; /* plain_words: those before "--" */
 } run_request;
 
 static void say_ready(cli_context *context, const char *socket_path) {
     cli_print(context, "[serve]       %s\n", cli_safe(socket_path));
-    fflush(stdout);
+    cli_flush(context);
 }
 
 /* Whether somebody keeps this model warm, in the way that was asked for: then the question goes there. */
@@ -291,10 +371,25 @@ static bool ask_warm(cli_context *context, const run_request *r, stream *s, kit_
     return fits;
 }
 
+/* --input by its name, standard input otherwise. */
+static kit_status open_input(const run_request *r, stream *s, int *out_exit, kolm_error_t *err) {
+    struct stat info;
+    *out_exit = CLI_EXIT_DATA;
+    if (r->input == NULL || strcmp(r->input, "-") == 0) return KOLM_OK;
+    KIT_TRY(cli_check_rows_path(r->input, "--input", err));
+    s->from = r->input;
+    s->input_fd = open(r->input, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (s->input_fd < 0) return kit_fail_errno(err, errno, "cannot open the questions %s", r->input);
+    if (fstat(s->input_fd, &info) == 0 && S_ISDIR(info.st_mode))
+        return kit_fail_errno(err, EISDIR, "cannot read the questions %s", r->input);
+    return KOLM_OK;
+}
+
 static kit_status run_model(cli_context *context, const run_request *r, stream *s, int *out_exit, kolm_error_t *err) {
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
     kit_status status = KOLM_OK;
+    KIT_TRY(open_input(r, s, out_exit, err));
     if (ask_warm(context, r, s, &status, out_exit, err)) return status;
     status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
     if (status == KOLM_OK) {
@@ -312,11 +407,79 @@ static kit_status run_model(cli_context *context, const run_request *r, stream *
     return status;
 }
 
+/* A file or a directory that somebody wants answered, and not its name. -1: each TEXT is a text. */
+static int check_texts(cli_context *context, const cli_syntax *syntax, const run_request *r) {
+    for (size_t i = 1; i < r->word_count && i < r->plain_words; i++) {
+        const char *text = r->words[i], *shown = cli_safe(text);
+        kolm_error_t err = KIT_ERROR_INIT;
+        bool there = cli_is_there(text);
+        if (!there && !cli_named_like_rows(text)) continue;
+        if (cli_looks_like_model(text) && !cli_looks_like_model(r->words[0]))
+            return cli_usage_error(context, syntax->command, "the model comes first: kolm run %s %s", shown,
+                                   cli_safe(r->words[0]));
+        if (cli_looks_like_model(text))
+            return cli_usage_error(context, syntax->command,
+                                   "'%s' is a second compiled model, and one answers; run each by itself", shown);
+        err.code =
+            kit_fail(&err, KOLM_E_INVALID_ARGUMENT,
+                     "for the lines of the file: --input FILE; for the words themselves: put -- before them",
+                     "'%s' %s: is what it holds to be answered, or these words?", shown,
+                     there ? "is the name of a file or directory" : "looks like the name of a file that is not there");
+        return cli_error(context, CLI_EXIT_USAGE, &err);
+    }
+    return -1;
+}
+
+/* Tables have columns, and packed files no lines: a line of them is no question. */
+static int check_input(cli_context *context, const cli_syntax *syntax, run_request *r) {
+    static const char *const no_lines[] = {".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz"};
+    size_t length = strlen(r->input);
+    if (r->word_count > 1)
+        return cli_usage_error(context, syntax->command, "--input takes the place of TEXT: give one");
+    for (size_t i = 0; i < sizeof no_lines / sizeof *no_lines; i++) {
+        size_t more = strlen(no_lines[i]);
+        if (length > more && strcmp(r->input + length - more, no_lines[i]) == 0)
+            return cli_usage_error(context, syntax->command,
+                                   "--input %s: a %s file is not one question a line; give lines of text or JSON "
+                                   "lines, or its lines as they stand on standard input",
+                                   cli_safe(r->input), no_lines[i]);
+    }
+    r->jsonl = r->jsonl || (length > 6 && strcmp(r->input + length - 6, ".jsonl") == 0) ||
+               (length > 7 && strcmp(r->input + length - 7, ".ndjson") == 0);
+    return -1;
+}
+
+static int check_request(cli_context *context, const cli_syntax *syntax, run_request *r) {
+    if (r->serve && (r->word_count > 1 || r->input != NULL))
+        return cli_usage_error(context, syntax->command, "--serve takes no TEXT: ask with another `kolm run`");
+    if (r->idle.set && !r->serve) return cli_usage_error(context, syntax->command, "--idle needs --serve");
+    /* A lone "-" is standard input, as everywhere. */
+    if (r->input == NULL && r->word_count == 2 && r->plain_words == 2 && strcmp(r->words[1], "-") == 0)
+        r->word_count = 1;
+    if (r->input != NULL) return check_input(context, syntax, r);
+    return check_texts(context, syntax, r);
+}
+
+/* What was left out, when the rest is printed. */
+static void say_left_out(stream *s) {
+    if (s->context->out_errno != 0) return;
+    fill_places(s, s->lines + 1);
+    for (uint64_t i = 0; i < s->bad && i < BAD_EXAMPLES; i++)
+        cli_warn(s->context, "left out: %s", cli_safe(s->bad_examples[i]));
+    if (s->bad > 0)
+        cli_warn(s->context, "%llu of %llu lines left out, %llu answered", (unsigned long long)s->bad,
+                 (unsigned long long)s->lines, (unsigned long long)s->answers);
+}
+
 int cli_cmd_run(cli_context *context, int argc, char **argv) {
     run_request r = {.words = argv};
     const cli_option options[] = {
+        {"input", 'i', CLI_STRING, &r.input, "FILE",
+         "answer the lines of FILE; JSON lines when its name ends in .jsonl"},
         {"jsonl", 0, CLI_FLAG, &r.jsonl, NULL, "questions are JSON lines {\"id\", \"input\"}, answers too"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
+        {"skip-bad", 0, CLI_FLAG, &r.skip_bad, NULL,
+         "leave bad lines out, and say which, instead of stopping at the first"},
         {"serve", 0, CLI_FLAG, &r.serve, NULL,
          "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
         {"idle", 0, CLI_U64, &r.idle, "SECONDS", "with --serve: end when nobody asked for so long"},
@@ -330,20 +493,24 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
         .notes =
             "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
             "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; a withheld one "
-            "has \"best\" instead of \"output\".",
+            "has \"best\" instead of \"output\".\n"
+            "A TEXT that is the name of a file is refused, lest the name be answered: --input reads the file. Behind "
+            "-- "
+            "every word is a\n"
+            "TEXT, also one that begins with '-' or is such a name.",
         .options = options,
         .option_count = sizeof options / sizeof *options,
         .min_words = 1,
         .max_words = SIZE_MAX,
         .words_out = argv,
         .word_count_out = &r.word_count,
+        .plain_words_out = &r.plain_words,
     };
     context->json_lines = true; /* an error too, since answers may stand before it */
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    if (r.serve && r.word_count > 1)
-        return cli_usage_error(context, syntax.command, "--serve takes no TEXT: ask with another `kolm run`");
-    if (r.idle.set && !r.serve) return cli_usage_error(context, syntax.command, "--idle needs --serve");
+    exit_code = check_request(context, &syntax, &r);
+    if (exit_code >= 0) return exit_code;
     /* The feeder may outlive this function when it waits for a terminal: what it uses must too. */
     stream *s = calloc(1, sizeof *s);
     kolm_error_t err = KIT_ERROR_INIT;
@@ -355,14 +522,22 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     *s = (stream){.context = context,
                   .texts = r.words + 1,
                   .text_count = r.word_count - 1,
+                  .from = "standard input",
+                  .input_fd = STDIN_FILENO,
                   .jsonl = r.jsonl,
                   .json = r.jsonl || context->json,
+                  .skip_bad = r.skip_bad,
+                  .place = 1,
                   .to_backend = -1,
                   .from_backend = -1,
                   .feed_error = KIT_ERROR_INIT,
                   .print_error = KIT_ERROR_INIT};
     kit_status status = run_model(context, &r, s, &exit_code, &err);
-    if (!s->feeder_left) free(s);
+    if (status == KOLM_OK && !r.serve) say_left_out(s);
+    if (!s->feeder_left) {
+        if (s->input_fd > STDERR_FILENO) close(s->input_fd);
+        free(s);
+    }
     if (status == KOLM_OK) return CLI_EXIT_OK;
     return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
 }

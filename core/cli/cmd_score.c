@@ -2,6 +2,7 @@
 /* kolm score: measures a compiled model again, on rows of the user's own. */
 #include "cli/cli.h"
 #include "cli/model.h"
+#include "cli/model_path.h"
 #include "cli/options.h"
 #include "job/dataset.h"
 #include "score/score.h"
@@ -69,6 +70,13 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
                           int *out_exit, kolm_error_t *err) {
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
+    *out_exit = CLI_EXIT_DATA;
+    if (cli_looks_like_model(r->eval) && !cli_looks_like_model(r->words[0])) {
+        *out_exit = CLI_EXIT_USAGE;
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "the compiled model comes first, the rows go with --eval",
+                        "%s and %s are the wrong way round", r->words[0], r->eval);
+    }
+    KIT_TRY(cli_check_rows_path(r->eval, "--eval", err));
     kit_status status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_VERIFY;
@@ -134,12 +142,18 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         .options = options,
         .option_count = sizeof options / sizeof *options,
         .min_words = 1,
-        .max_words = 1,
+        .max_words = 2, /* to name what the second was meant for */
         .words_out = argv,
         .word_count_out = &word_count,
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
+    if (word_count == 2 && r.eval == NULL)
+        return cli_usage_error(context, syntax.command, "the rows go with --eval: kolm score %s --eval %s",
+                               cli_safe(r.words[0]), cli_safe(r.words[1]));
+    if (word_count == 2)
+        return cli_usage_error(context, syntax.command, "one FILE.kolm at a time: unexpected word '%s'",
+                               cli_safe(r.words[1]));
     if (r.eval == NULL) return cli_usage_error(context, syntax.command, "--eval is missing: the rows to measure on");
     kolm_error_t err = KIT_ERROR_INIT;
     score_answers *answers = NULL;

@@ -3,6 +3,7 @@
 #include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
+#include "cli/model_path.h"
 #include "cli/output.h"
 
 #include <errno.h>
@@ -223,6 +224,8 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     int data = -1, eval = -1;
     c->exit_code = CLI_EXIT_DATA;
+    KIT_TRY(cli_check_rows_path(r->data, "--data", err));
+    if (r->eval != NULL) KIT_TRY(cli_check_rows_path(r->eval, "--eval", err));
     kit_status status = open_data(r->data, &data, err);
     if (status == KOLM_OK && r->eval != NULL) status = open_data(r->eval, &eval, err);
     if (status == KOLM_OK) {

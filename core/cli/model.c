@@ -4,6 +4,7 @@
 
 #include "cli/call_options.h"
 #include "cli/cli.h"
+#include "cli/model_path.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ kit_status cli_model_open(cli_context *context, const char *path, cli_trust trus
                           kolm_error_t *err) {
     *out_model = (cli_model){0};
     *out_exit = CLI_EXIT_DATA;
+    KIT_TRY(cli_check_model_path(path, err));
     out_model->path = realpath(path, NULL);
     if (out_model->path == NULL) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_buf sidecar = {0};

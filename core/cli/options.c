@@ -73,6 +73,7 @@ typedef struct parser {
     char **argv;
     int at;
     size_t words;
+    size_t plain_words; /* before "--" */
     uint64_t given; /* one bit for each of at most 64 options */
 } parser;
 
@@ -230,6 +231,19 @@ static int apply(parser *p, const cli_option *option, const char *inline_value) 
     return set_value(p, option, p->argv[++p->at]);
 }
 
+/* A verb that takes texts may have been given one that begins with '-'. */
+static int unknown_word(parser *p, const char *word) {
+    if (p->syntax->max_words != SIZE_MAX)
+        return cli_usage_error(p->context, p->syntax->command, "unknown option '%s'", cli_safe(word));
+    kolm_error_t err = KIT_ERROR_INIT;
+    err.code = KOLM_E_INVALID_ARGUMENT;
+    kit_format(err.text, sizeof err.text, "unknown option '%s'", cli_safe(word));
+    kit_format(err.remedy, sizeof err.remedy,
+               "for a text that begins with '-' put -- before it: %s FILE.kolm -- '%s'; options: `%s --help`",
+               p->syntax->command, word, p->syntax->command);
+    return cli_error(p->context, CLI_EXIT_USAGE, &err);
+}
+
 static int unknown_option(parser *p, const char *word, size_t length) {
     const char *names[66];
     size_t count = 0;
@@ -237,14 +251,14 @@ static int unknown_option(parser *p, const char *word, size_t length) {
     names[count++] = "json";
     for (size_t i = 0; i < p->syntax->option_count && count < 66; i++)
         names[count++] = p->syntax->options[i].name;
-    char name[NEAREST_MAX + 2];
+    char name[NEAREST_MAX + 2], word_shown[NEAREST_MAX + 4];
     kit_format(name, sizeof name, "%.*s", (int)(length > NEAREST_MAX ? NEAREST_MAX : length), word);
     const char *near = word[0] ? cli_nearest(name, names, count) : NULL;
     if (near) {
         return cli_usage_error(p->context, p->syntax->command, "unknown option '--%s'; did you mean --%s?",
                                cli_safe(name), near);
     }
-    return cli_usage_error(p->context, p->syntax->command, "unknown option '--%s'", cli_safe(name));
+    return unknown_word(p, kit_format(word_shown, sizeof word_shown, "--%s", name) ? word_shown : name);
 }
 
 static void print_option(cli_context *context, const cli_option *option) {
@@ -296,11 +310,14 @@ static int short_option(parser *p, const char *word) {
     const cli_option *option = by_letter(p->syntax, word[1]);
     if (option && word[2] == '\0') return apply(p, option, NULL);
     if (strcmp(word, "-h") == 0) return print_help(p);
-    return cli_usage_error(p->context, p->syntax->command, "unknown option '%s'", cli_safe(word));
+    return unknown_word(p, word);
 }
 
 static int add_word(parser *p, char *word) {
     if (p->words >= p->syntax->max_words) {
+        if (p->syntax->max_words == 1)
+            return cli_usage_error(p->context, p->syntax->command, "one %s at a time: unexpected word '%s'",
+                                   p->syntax->words, cli_safe(word));
         return cli_usage_error(p->context, p->syntax->command, "unexpected word '%s'", cli_safe(word));
     }
     p->syntax->words_out[p->words++] = word;
@@ -325,6 +342,7 @@ int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, 
             result = add_word(&p, word);
         } else if (strcmp(word, "--") == 0) {
             ended = true;
+            p.plain_words = p.words;
             continue;
         } else if (word[1] == '-') {
             result = long_option(&p, word + 2);
@@ -336,6 +354,8 @@ int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, 
     if (p.words < syntax->min_words) {
         return cli_usage_error(context, syntax->command, "missing %s", syntax->words);
     }
+    if (!ended) p.plain_words = p.words;
     if (syntax->word_count_out) *syntax->word_count_out = p.words;
+    if (syntax->plain_words_out) *syntax->plain_words_out = p.plain_words;
     return -1;
 }

@@ -59,6 +59,7 @@ typedef struct cli_syntax {
     size_t max_words;       /* SIZE_MAX for any number */
     char **words_out;       /* room for argc pointers (the caller may pass argv itself); NULL when max_words is 0 */
     size_t *word_count_out; /* may be NULL */
+    size_t *plain_words_out; /* how many of them stood before "--"; may be NULL */
 } cli_syntax;
 
 /* Sets context->json when --json stands anywhere before "--". */
