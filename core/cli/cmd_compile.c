@@ -13,8 +13,10 @@ static int parse(compile *c, int argc, char **argv) {
     compile_request *r = &c->request;
     const cli_option options[] = {
         {"task", 't', CLI_STRING, &r->task, "NAME", "name of the model to make"},
-        {"data", 'd', CLI_STRING, &r->data, "FILE", "rows to learn from: JSON lines, CSV or TSV; - for standard input"},
-        {"eval", 0, CLI_STRING, &r->eval, "FILE", "rows to measure on; otherwise a fifth of the data is held out"},
+        {"data", 'd', CLI_WORDS, &r->data, "FILE",
+         "rows to learn from: JSON lines, CSV or TSV; - for standard input; may be given again"},
+        {"eval", 0, CLI_WORDS, &r->eval, "FILE",
+         "rows to measure on, otherwise a fifth of the data is held out; may be given again"},
         {"out", 'o', CLI_STRING, &r->out, "PATH", "directory for the artifact, or its file name ending in .kolm"},
         {"version", 0, CLI_STRING, &r->version, "VERSION", "version of the model (1.0.0)"},
         {"backend", 0, CLI_STRING, &r->backend, "NAME", "use this backend or none"},
@@ -61,8 +63,11 @@ static int parse(compile *c, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     if (r->task == NULL)
         return cli_usage_error(c->context, syntax.command, "--task (-t) is missing: the name of the model to make");
-    if (r->data == NULL)
+    if (r->data.count == 0)
         return cli_usage_error(c->context, syntax.command, "--data (-d) is missing: the rows to learn from");
+    if (cli_data_stdin_twice(&r->data, &r->eval))
+        return cli_usage_error(c->context, syntax.command,
+                               "standard input (-) is given twice and can be read once: put one of them into a file");
     return -1;
 }
 
@@ -107,6 +112,10 @@ static void clean_up(compile *c) {
     score_answers_free(c->answers);
     cJSON_Delete(c->result);
     cli_choice_free(c->choice);
+    cli_data_close(&c->data_files);
+    cli_data_close(&c->eval_files);
+    cli_list_free(&c->request.data);
+    cli_list_free(&c->request.eval);
     cli_list_free(&c->request.exclude);
     cli_list_free(&c->request.set);
     job_base_free(&c->base);

@@ -1,49 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm score: measures a compiled model again, on rows of the user's own. */
 #include "cli/cli.h"
+#include "cli/data_files.h"
 #include "cli/model.h"
 #include "cli/model_path.h"
 #include "cli/options.h"
-#include "job/dataset.h"
 #include "score/score.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef struct score_request {
-    const char *eval, *backend, *base, *input_col, *output_col;
+    cli_list eval;
+    const char *backend, *base, *input_col, *output_col;
     cli_number gate, min_accuracy;
     bool skip_bad, airgap;
     char **words;
 } score_request;
 
-static kit_status prepare(const score_request *r, const job_directory *job, kolm_error_t *err) {
-    int fd = strcmp(r->eval, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
-                                       : open(r->eval, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) return kit_fail_errno(err, errno, "cannot open the rows %s", r->eval);
-    struct stat info;
-    if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
-        close(fd);
-        return kit_fail_errno(err, EISDIR, "cannot read the rows %s", r->eval);
-    }
-    const job_reader_options how = {.path = strcmp(r->eval, "-") == 0 ? "standard input" : r->eval,
-                                    .input_col = r->input_col,
-                                    .output_col = r->output_col};
-    const job_prepare_options options = {.data_fd = -1,
-                                         .eval_fd = fd,
-                                         .data = how,
-                                         .eval = how,
+static kit_status prepare(cli_context *context, const score_request *r, const job_directory *job, kolm_error_t *err) {
+    cli_data_files files;
+    job_summary summary;
+    KIT_TRY(cli_data_open(context, &r->eval, &files, err));
+    const job_prepare_options options = {.eval = files.at,
+                                         .eval_count = files.count,
+                                         .reader = {.input_col = r->input_col, .output_col = r->output_col},
                                          .skip_bad = r->skip_bad,
                                          .job_dir = job->job,
                                          .private_dir = job->private,
                                          .cancel = cli_interrupt_flag()};
-    job_summary summary;
     kit_status status = job_prepare_eval(&options, &summary, err);
-    close(fd);
+    if (status == KOLM_OK && !context->json) cli_data_print(context, NULL, &files, &summary);
+    cli_data_close(&files);
     return status;
 }
 
@@ -71,12 +59,12 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
     *out_exit = CLI_EXIT_DATA;
-    if (cli_looks_like_model(r->eval) && !cli_looks_like_model(r->words[0])) {
+    if (cli_looks_like_model(r->eval.items[0]) && !cli_looks_like_model(r->words[0])) {
         *out_exit = CLI_EXIT_USAGE;
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "the compiled model comes first, the rows go with --eval",
-                        "%s and %s are the wrong way round", r->words[0], r->eval);
+                        "%s and %s are the wrong way round", r->words[0], r->eval.items[0]);
     }
-    KIT_TRY(cli_check_rows_path(r->eval, "--eval", err));
+    KIT_TRY(cli_data_check(&r->eval, "--eval", err));
     kit_status status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_VERIFY;
@@ -86,7 +74,7 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
         status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_DATA;
-        status = prepare(r, &answering.job, err);
+        status = prepare(context, r, &answering.job, err);
     }
     if (status == KOLM_OK) status = cli_answering_run(context, &answering, r->airgap, -1, -1, out_exit, err);
     if (status == KOLM_OK) status = read_answers(&answering, out_answers, err);
@@ -121,10 +109,38 @@ static int report(cli_context *context, const score_request *r, const score_answ
     return status == KOLM_OK ? exit_code : cli_error(context, CLI_EXIT_INTERNAL, err);
 }
 
+static int score_model(cli_context *context, const score_request *r) {
+    int exit_code = CLI_EXIT_INTERNAL;
+    kolm_error_t err = KIT_ERROR_INIT;
+    score_answers *answers = NULL;
+    score_k k;
+    kit_status status = measure(context, r, &answers, &k, &exit_code, &err);
+    if (status == KOLM_OK)
+        exit_code = report(context, r, answers, &k, &err);
+    else
+        exit_code = cli_error(context,
+                              status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+    score_answers_free(answers);
+    return exit_code;
+}
+
+static int check_words(cli_context *context, const char *command, const score_request *r, size_t count) {
+    if (count == 2 && r->eval.count == 0)
+        return cli_usage_error(context, command, "the rows go with --eval: kolm score %s --eval %s",
+                               cli_safe(r->words[0]), cli_safe(r->words[1]));
+    if (count == 2)
+        return cli_usage_error(context, command, "one FILE.kolm at a time: unexpected word '%s'",
+                               cli_safe(r->words[1]));
+    if (r->eval.count == 0) return cli_usage_error(context, command, "--eval is missing: the rows to measure on");
+    if (cli_data_stdin_twice(&r->eval, &(cli_list){0}))
+        return cli_usage_error(context, command, "standard input (-) is given twice and can be read once");
+    return -1;
+}
+
 int cli_cmd_score(cli_context *context, int argc, char **argv) {
     score_request r = {.words = argv};
     const cli_option options[] = {
-        {"eval", 0, CLI_STRING, &r.eval, "FILE", "rows to measure on; - for standard input"},
+        {"eval", 0, CLI_WORDS, &r.eval, "FILE", "rows to measure on; - for standard input; may be given again"},
         {"gate", 0, CLI_FRACTION, &r.gate, "K", "exit with 4 below this K-score"},
         {"min-accuracy", 0, CLI_FRACTION, &r.min_accuracy, "A", "exit with 4 below this accuracy"},
         {"skip-bad", 0, CLI_FLAG, &r.skip_bad, NULL, "leave bad rows out instead of stopping at the first"},
@@ -147,23 +163,8 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         .word_count_out = &word_count,
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
-    if (exit_code >= 0) return exit_code;
-    if (word_count == 2 && r.eval == NULL)
-        return cli_usage_error(context, syntax.command, "the rows go with --eval: kolm score %s --eval %s",
-                               cli_safe(r.words[0]), cli_safe(r.words[1]));
-    if (word_count == 2)
-        return cli_usage_error(context, syntax.command, "one FILE.kolm at a time: unexpected word '%s'",
-                               cli_safe(r.words[1]));
-    if (r.eval == NULL) return cli_usage_error(context, syntax.command, "--eval is missing: the rows to measure on");
-    kolm_error_t err = KIT_ERROR_INIT;
-    score_answers *answers = NULL;
-    score_k k;
-    kit_status status = measure(context, &r, &answers, &k, &exit_code, &err);
-    if (status == KOLM_OK)
-        exit_code = report(context, &r, answers, &k, &err);
-    else
-        exit_code = cli_error(context,
-                              status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
-    score_answers_free(answers);
+    if (exit_code < 0) exit_code = check_words(context, syntax.command, &r, word_count);
+    if (exit_code < 0) exit_code = score_model(context, &r);
+    cli_list_free(&r.eval);
     return exit_code;
 }

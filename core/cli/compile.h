@@ -6,6 +6,7 @@
 #include "artifact/artifact.h"
 #include "cli/base.h"
 #include "cli/choose.h"
+#include "cli/data_files.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "host/host.h"
@@ -16,9 +17,9 @@
 
 /* What the user asked for. */
 typedef struct compile_request {
-    const char *task, *data, *eval, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col;
+    const char *task, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col;
     cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, min_vram, max_tier;
-    cli_list exclude, set;
+    cli_list data, eval, exclude, set;
     cli_mode airgap;
     bool allow_private_remote, force, skip_bad, embed_eval, keep_job, quiet;
 } compile_request;
@@ -39,6 +40,7 @@ typedef struct compile {
     char *failed_path; /* DIR/NAME-VERSION.failed */
     char *chain_path, *keys_dir;
     job_directory job;
+    cli_data_files data_files, eval_files;
     job_summary data;
     const char *recipe; /* decided */
     job_base base;      /* path NULL: none */

@@ -3,7 +3,6 @@
 #include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
-#include "cli/model_path.h"
 #include "cli/output.h"
 
 #include <errno.h>
@@ -141,17 +140,21 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
 
 /* ---- Data */
 
-static kit_status open_data(const char *path, int *out_fd, kolm_error_t *err) {
-    struct stat info;
-    *out_fd =
-        strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open the data %s", path);
-    if (fstat(*out_fd, &info) == 0 && S_ISDIR(info.st_mode)) {
-        close(*out_fd);
-        *out_fd = -1;
-        return kit_fail_errno(err, EISDIR, "cannot read the data %s", path);
-    }
-    return KOLM_OK;
+static void print_contradictions(compile *c) {
+    const job_place *a = &c->data.contradiction_places[0], *b = &c->data.contradiction_places[1];
+    unsigned long long rows = (unsigned long long)c->data.contradictions;
+    unsigned long long line_a = (unsigned long long)a->line, line_b = (unsigned long long)b->line;
+    if (c->data_files.count == 1)
+        cli_print(c->context,
+                  "[data]        %llu contradicting rows dropped: the same input with two outputs, as in lines %llu "
+                  "and %llu\n",
+                  rows, line_a, line_b);
+    else
+        cli_print(c->context,
+                  "[data]        %llu contradicting rows dropped: the same input with two outputs, as in %s, line "
+                  "%llu and %s, line %llu\n",
+                  rows, cli_safe(c->data_files.at[a->source].path), line_a, cli_safe(c->data_files.at[b->source].path),
+                  line_b);
 }
 
 static void print_data(compile *c) {
@@ -161,17 +164,10 @@ static void print_data(compile *c) {
     cli_print(c->context, "[data]        %llu rows%s; %llu to learn from, %llu held out\n",
               (unsigned long long)s->rows_read, labels, (unsigned long long)s->train_rows,
               (unsigned long long)s->eval_rows);
-    if (s->bad_rows > 0)
-        cli_print(c->context, "[data]        %llu bad rows left out; the first: %s\n", (unsigned long long)s->bad_rows,
-                  cli_safe(s->bad_examples[0]));
+    cli_data_print(c->context, &c->data_files, &c->eval_files, s);
     if (s->duplicates > 0)
         cli_print(c->context, "[data]        %llu duplicate rows dropped\n", (unsigned long long)s->duplicates);
-    if (s->contradictions > 0)
-        cli_print(c->context,
-                  "[data]        %llu contradicting rows dropped: the same input with two outputs, as in lines %llu "
-                  "and %llu\n",
-                  (unsigned long long)s->contradictions, (unsigned long long)s->contradiction_lines[0],
-                  (unsigned long long)s->contradiction_lines[1]);
+    if (s->contradictions > 0) print_contradictions(c);
     if (s->leaked > 0)
         cli_print(c->context, "[data]        %llu held-out rows dropped: their input is also trained on\n",
                   (unsigned long long)s->leaked);
@@ -220,26 +216,28 @@ static kit_status make_job_directory(compile *c, kolm_error_t *err) {
     return status;
 }
 
+static kit_status open_data(compile *c, kolm_error_t *err) {
+    KIT_TRY(cli_data_check(&c->request.data, "--data", err));
+    KIT_TRY(cli_data_check(&c->request.eval, "--eval", err));
+    KIT_TRY(cli_data_open(c->context, &c->request.data, &c->data_files, err));
+    return cli_data_open(c->context, &c->request.eval, &c->eval_files, err);
+}
+
 kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
-    int data = -1, eval = -1;
     c->exit_code = CLI_EXIT_DATA;
-    KIT_TRY(cli_check_rows_path(r->data, "--data", err));
-    if (r->eval != NULL) KIT_TRY(cli_check_rows_path(r->eval, "--eval", err));
-    kit_status status = open_data(r->data, &data, err);
-    if (status == KOLM_OK && r->eval != NULL) status = open_data(r->eval, &eval, err);
+    kit_status status = open_data(c, err);
     if (status == KOLM_OK) {
         status = make_job_directory(c, err);
         if (status != KOLM_OK) c->exit_code = CLI_EXIT_USAGE;
     }
     if (status == KOLM_OK) {
         job_prepare_options options = {
-            .data_fd = data,
-            .eval_fd = eval,
-            .data = {.path = strcmp(r->data, "-") == 0 ? "standard input" : r->data,
-                     .input_col = r->input_col,
-                     .output_col = r->output_col},
-            .eval = {.path = r->eval, .input_col = r->input_col, .output_col = r->output_col},
+            .data = c->data_files.at,
+            .data_count = c->data_files.count,
+            .eval = c->eval_files.at,
+            .eval_count = c->eval_files.count,
+            .reader = {.input_col = r->input_col, .output_col = r->output_col},
             .skip_bad = r->skip_bad,
             .seed = r->seed.value,
             .job_dir = c->job.job,
@@ -249,8 +247,6 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
         status = job_prepare(&options, &c->data, err);
         if (status == KOLM_E_RESOURCE_EXHAUSTED) c->exit_code = CLI_EXIT_INTERNAL;
     }
-    if (data >= 0) close(data);
-    if (eval >= 0) close(eval);
     if (status == KOLM_OK && !c->context->json && !r->quiet) print_data(c);
     return status == KOLM_OK ? decide_recipe(c, err) : status;
 }

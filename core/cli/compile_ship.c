@@ -44,7 +44,7 @@ static cJSON *payload_options(const compile *c) {
     const compile_request *r = &c->request;
     cJSON *options = cJSON_CreateObject();
     bool good = kit_json_put_u64(options, "seed", r->seed.value) && kit_json_put_string(options, "effort", r->effort) &&
-                kit_json_put_string(options, "split", r->eval != NULL ? "file" : "hash");
+                kit_json_put_string(options, "split", r->eval.count > 0 ? "file" : "hash");
     if (good && r->abstain.set) good = kit_json_put(options, "abstain", kit_json_micro(r->abstain.value));
     if (good && r->target_accuracy.set)
         good = kit_json_put(options, "target_accuracy", kit_json_micro(r->target_accuracy.value));
@@ -377,14 +377,16 @@ static bool put_artifact(cJSON *record, const compile *c) {
     return false;
 }
 
-static bool put_data_summary(cJSON *record, const job_summary *s) {
+static bool put_data_summary(cJSON *record, const compile *c) {
+    const job_summary *s = &c->data;
     cJSON *data = cJSON_CreateObject();
     bool good =
         kit_json_put_u64(data, "rows", s->rows_read) && kit_json_put_u64(data, "labels", s->labels) &&
         kit_json_put_u64(data, "train_rows", s->train_rows) && kit_json_put_u64(data, "eval_rows", s->eval_rows) &&
         kit_json_put_u64(data, "bad_rows", s->bad_rows) && kit_json_put_u64(data, "duplicates", s->duplicates) &&
         kit_json_put_u64(data, "contradictions", s->contradictions) && kit_json_put_u64(data, "leaked", s->leaked) &&
-        kit_json_put_u64(data, "unseen_labels", s->unseen_labels);
+        kit_json_put_u64(data, "unseen_labels", s->unseen_labels) &&
+        cli_data_put(data, &c->data_files, &c->eval_files, s);
     if (good) return kit_json_put(record, "data", data);
     cJSON_Delete(data);
     return false;
@@ -399,7 +401,7 @@ cJSON *compile_record(const compile *c, bool ships) {
                 kit_json_put_string(record, "backend", c->choice->backend->name) &&
                 kit_json_put_string(record, "chosen_by", c->choice->by_name) &&
                 kit_json_put_string(record, "device", c->trained.train.device) &&
-                kit_json_put_bool(record, "ships", ships) && put_data_summary(record, &c->data) &&
+                kit_json_put_bool(record, "ships", ships) && put_data_summary(record, c) &&
                 kit_json_put(record, "score", score_report_object(&c->k, c->answers, &c->gates)) &&
                 kit_json_put(record, "report", cJSON_Duplicate(kit_json_get(c->result, "report"), 1)) &&
                 kit_json_put_u64(record, "wall_ms", (uint64_t)(kit_now_ms() - c->started_ms));

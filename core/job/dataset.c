@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cleaning and splitting over a spool file and a partitioned index of digests. */
-#include "job/dataset.h"
+#include "job/internal.h"
 
 #include "kolm/kit/file.h"
 
@@ -19,10 +19,10 @@ typedef enum part { PART_DATA, PART_EVAL } part;
 
 /* One row in the index. */
 typedef struct index_record {
-    uint8_t input[16];      /* of SHA-256(seen) */
-    uint64_t output;        /* of SHA-256(output) */
-    uint64_t row;           /* position in its part's spool, from 0 */
-    uint64_t line_and_part; /* line in the file * 2 + part */
+    uint8_t input[16]; /* of SHA-256(seen) */
+    uint64_t output;   /* of SHA-256(output) */
+    uint64_t row;      /* position in its part's spool, from 0 */
+    uint64_t place;    /* line in its source, source, part: see place_of */
 } index_record;
 
 typedef struct label {
@@ -46,6 +46,7 @@ typedef struct work {
     job_summary *summary;
     kolm_error_t *err;
     kit_sha256 *sha;
+    char data_name[400], eval_name[400]; /* for messages about all of it */
     spool parts[2];
     FILE *partitions[PARTITIONS];
     label *labels; /* open addressing by key */
@@ -54,6 +55,19 @@ typedef struct work {
     uint64_t kept;
     uint64_t threshold; /* of the split hash, for labels that are not exact */
 } work;
+
+/* Part in bit 0, source in the 12 above, line in the rest; sorts nothing. */
+static uint64_t place_of(uint64_t line, size_t source, part which) {
+    return line << 13 | (uint64_t)source << 1 | (uint64_t)which;
+}
+
+static part part_of(const index_record *record) {
+    return (part)(record->place & 1);
+}
+
+static job_place data_place(const index_record *record) {
+    return (job_place){.source = (size_t)(record->place >> 1 & 4095), .line = record->place >> 13};
+}
 
 static kit_status no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
@@ -103,7 +117,7 @@ static kit_status scratch_file(const work *w, const char *what, FILE **out, kolm
 
 /* ---- Reading a file into its spool and the index */
 
-static kit_status spool_row(work *w, part which, const job_row *row, kit_buf *line) {
+static kit_status spool_row(work *w, part which, size_t source, const job_row *row, kit_buf *line) {
     spool *target = &w->parts[which];
     kit_buf_clear(line);
     kit_buf_str(line, "\"input\":");
@@ -118,7 +132,7 @@ static kit_status spool_row(work *w, part which, const job_row *row, kit_buf *li
     KIT_TRY(kit_buf_ok(line, w->err));
     if (fwrite(line->data, 1, line->length, target->file) != line->length)
         return write_failed(w, w->options->private_dir, "the spool");
-    index_record record = {.row = target->rows++, .line_and_part = row->line * 2 + (uint64_t)which};
+    index_record record = {.row = target->rows++, .place = place_of(row->line, source, which)};
     uint8_t hash[KIT_SHA256_BYTES];
     KIT_TRY(digest(w, row->seen, row->seen_length, NULL, 0, hash));
     memcpy(record.input, hash, sizeof record.input);
@@ -133,37 +147,51 @@ static bool may_skip(const work *w, kit_status status) {
     return w->options->skip_bad && (status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_OUT_OF_RANGE);
 }
 
-static kit_status read_part(work *w, part which, int fd, const job_reader_options *how) {
-    job_reader *reader = NULL;
+static kit_status read_rows(work *w, part which, size_t number, job_source *source, job_reader *reader) {
     kit_buf line = {0};
-    job_reader_options options = *how;
-    options.cancel = w->options->cancel;
-    KIT_TRY(job_reader_open(fd, &options, &reader, w->err));
     kit_status status = KOLM_OK;
     for (bool found = true; status == KOLM_OK && found;) {
         job_row row;
         status = job_reader_next(reader, &row, &found, w->err);
         if (may_skip(w, status)) {
-            if (w->summary->bad_rows < JOB_BAD_EXAMPLES)
-                kit_copy(w->summary->bad_examples[w->summary->bad_rows], sizeof w->summary->bad_examples[0],
-                         w->err->text);
-            w->summary->bad_rows++;
+            job_count_bad(w->summary, w->err->text);
+            source->bad_rows++;
             status = KOLM_OK;
             found = true;
         } else if (status == KOLM_OK && found) {
-            status = spool_row(w, which, &row, &line);
+            source->rows++;
+            status = spool_row(w, which, number, &row, &line);
         }
         if (status == KOLM_OK) status = cancelled(w);
     }
     kit_buf_free(&line);
+    return status;
+}
+
+static kit_status read_source(work *w, part which, size_t number, job_source *source) {
+    job_reader *reader = NULL;
+    job_reader_options options = w->options->reader;
+    options.path = source->path;
+    options.cancel = w->options->cancel;
+    source->rows = source->bad_rows = source->headers = 0;
+    KIT_TRY(job_reader_open(source->fd, &options, &reader, w->err));
+    kit_status status = read_rows(w, which, number, source, reader);
     job_reader_close(reader);
-    if (status == KOLM_OK && fflush(w->parts[which].file) != 0)
-        status = write_failed(w, w->options->private_dir, "the spool");
-    if (status == KOLM_OK && w->parts[which].rows == 0)
+    if (status == KOLM_OK && source->rows == 0)
         status = kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
                           "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}",
-                          "%s holds no good row", how->path);
+                          "%s holds no good row", source->path);
     return status;
+}
+
+static kit_status read_part(work *w, part which, job_source *sources, size_t count) {
+    if (count > JOB_SOURCES_MAX)
+        return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "put the rows into fewer files",
+                        "%zu files of rows are more than the %u that can be read at once", count, JOB_SOURCES_MAX);
+    for (size_t i = 0; i < count; i++)
+        KIT_TRY(read_source(w, which, i, &sources[i]));
+    if (fflush(w->parts[which].file) != 0) return write_failed(w, w->options->private_dir, "the spool");
+    return KOLM_OK;
 }
 
 /* ---- Duplicates, contradictions, leaks */
@@ -180,23 +208,22 @@ static int compare_records(const void *a, const void *b) {
     const index_record *x = a, *y = b;
     int order = memcmp(x->input, y->input, sizeof x->input);
     if (order != 0) return order;
-    uint64_t px = x->line_and_part & 1, py = y->line_and_part & 1;
-    if (px != py) return px < py ? -1 : 1;
+    if (part_of(x) != part_of(y)) return part_of(x) < part_of(y) ? -1 : 1;
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
 /* Decides on the rows that share one input: data rows first, then evaluation rows. */
 static void decide(work *w, const index_record *records, size_t count) {
     size_t data_rows = 0;
-    while (data_rows < count && (records[data_rows].line_and_part & 1) == PART_DATA)
+    while (data_rows < count && part_of(&records[data_rows]) == PART_DATA)
         data_rows++;
     bool contradiction = false;
     for (size_t i = 1; i < data_rows; i++) {
         if (records[i].output == records[0].output) continue;
         contradiction = true;
-        if (w->summary->contradiction_lines[0] == 0) {
-            w->summary->contradiction_lines[0] = records[0].line_and_part / 2;
-            w->summary->contradiction_lines[1] = records[i].line_and_part / 2;
+        if (w->summary->contradiction_places[0].line == 0) {
+            w->summary->contradiction_places[0] = data_place(&records[0]);
+            w->summary->contradiction_places[1] = data_place(&records[i]);
         }
     }
     for (size_t i = contradiction ? 0 : 1; i < data_rows; i++) {
@@ -374,10 +401,10 @@ static kit_status count_labels(work *w) {
     if (w->kept == 0)
         return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
                         "correct the rows: the same input must always have the same output",
-                        "every row of %s contradicts another one", w->options->data.path);
+                        "every row of %s contradicts another one", w->data_name);
     if (w->label_count == 1)
         return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "add rows with at least one other output",
-                        "every row of %s has the same output: there is nothing to learn", w->options->data.path);
+                        "every row of %s has the same output: there is nothing to learn", w->data_name);
     return KOLM_OK;
 }
 
@@ -531,14 +558,14 @@ static kit_status finish_digest(work *w, kit_sha256 *sha, char out_hex[KIT_SHA25
 }
 
 static kit_status write_all(work *w, bool train) {
-    sinks out = {.split = train && w->options->eval_fd < 0};
+    sinks out = {.split = train && w->options->eval_count == 0};
     kit_status status = kit_sha256_new(&out.train_sha, w->err);
     if (status == KOLM_OK) status = kit_sha256_new(&out.eval_sha, w->err);
     if (status == KOLM_OK && train) status = open_sink(w->options->job_dir, "train.jsonl", &out.train, w->err);
     if (status == KOLM_OK) status = open_sink(w->options->job_dir, "eval.jsonl", &out.eval, w->err);
     if (status == KOLM_OK) status = open_sink(w->options->private_dir, "heldout.jsonl", &out.heldout, w->err);
     if (status == KOLM_OK && train) status = visit_kept(w, PART_DATA, write_data_row, &out);
-    if (status == KOLM_OK && w->options->eval_fd >= 0) status = visit_kept(w, PART_EVAL, write_eval_row, &out);
+    if (status == KOLM_OK && w->options->eval_count > 0) status = visit_kept(w, PART_EVAL, write_eval_row, &out);
     if (status == KOLM_OK) status = finish_digest(w, out.train_sha, w->summary->train_sha256);
     if (status == KOLM_OK) status = finish_digest(w, out.eval_sha, w->summary->eval_sha256);
     status = close_sink(w, &out.train, status, w->options->job_dir, "train.jsonl");
@@ -552,7 +579,15 @@ static kit_status write_all(work *w, bool train) {
 
 /* ---- The whole */
 
+static void name_sources(const job_source *sources, size_t count, char *out, size_t capacity) {
+    if (count > 0) kit_copy(out, capacity, sources[0].path);
+    if (count == 2) kit_format(out, capacity, "%s and %s", sources[0].path, sources[1].path);
+    if (count > 2) kit_format(out, capacity, "%s and %zu other files", sources[0].path, count - 1);
+}
+
 static kit_status open_work(work *w) {
+    name_sources(w->options->data, w->options->data_count, w->data_name, sizeof w->data_name);
+    name_sources(w->options->eval, w->options->eval_count, w->eval_name, sizeof w->eval_name);
     KIT_TRY(kit_sha256_new(&w->sha, w->err));
     for (unsigned i = 0; i < PARTITIONS; i++) {
         char name[32];
@@ -578,25 +613,24 @@ static void close_work(work *w) {
 
 static kit_status check_sides(work *w) {
     const job_summary *s = w->summary;
-    if (s->eval_rows == 0 && w->options->eval_fd >= 0)
-        return kit_fail(
-            w->err, KOLM_E_INVALID_ARGUMENT, "give other rows: an input that was trained on measures memory, not skill",
-            "every row of %s has an input that is also in %s", w->options->eval.path, w->options->data.path);
+    if (s->eval_rows == 0 && w->options->eval_count > 0)
+        return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
+                        "give other rows: an input that was trained on measures memory, not skill",
+                        "every row of %s has an input that is also in %s", w->eval_name, w->data_name);
     if (s->eval_rows == 0)
         return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT, "add rows, or pass rows to measure on with --eval FILE",
-                        "no output of %s has two rows: nothing can be held out to measure the model",
-                        w->options->data.path);
+                        "no output of %s has two rows: nothing can be held out to measure the model", w->data_name);
     return KOLM_OK;
 }
 
 static kit_status prepare(work *w) {
     KIT_TRY(open_work(w));
-    KIT_TRY(read_part(w, PART_DATA, w->options->data_fd, &w->options->data));
+    KIT_TRY(read_part(w, PART_DATA, w->options->data, w->options->data_count));
     w->summary->rows_read = w->parts[PART_DATA].rows;
-    if (w->options->eval_fd >= 0) KIT_TRY(read_part(w, PART_EVAL, w->options->eval_fd, &w->options->eval));
+    if (w->options->eval_count > 0) KIT_TRY(read_part(w, PART_EVAL, w->options->eval, w->options->eval_count));
     KIT_TRY(clean(w));
     KIT_TRY(count_labels(w));
-    if (w->options->eval_fd < 0) KIT_TRY(plan_split(w));
+    if (w->options->eval_count == 0) KIT_TRY(plan_split(w));
     KIT_TRY(write_all(w, true));
     return check_sides(w);
 }
@@ -611,7 +645,7 @@ kit_status job_prepare(const job_prepare_options *options, job_summary *out_summ
 
 static kit_status prepare_eval(work *w) {
     KIT_TRY(open_work(w));
-    KIT_TRY(read_part(w, PART_EVAL, w->options->eval_fd, &w->options->eval));
+    KIT_TRY(read_part(w, PART_EVAL, w->options->eval, w->options->eval_count));
     w->parts[PART_EVAL].dropped = calloc(w->parts[PART_EVAL].rows / 8 + 1, 1);
     if (w->parts[PART_EVAL].dropped == NULL) return no_memory(w->err);
     return write_all(w, false);

@@ -28,27 +28,55 @@
 
 #define JOB_LABELS_MAX 65536u
 #define JOB_EXACT_LABEL 64u
-#define JOB_BAD_EXAMPLES 3
+#define JOB_BAD_EXAMPLES 10
+#define JOB_BAD_KINDS 16
+#define JOB_SOURCES_MAX 4096u
+
+/* One file of rows: the caller fills fd and path, what was counted in it is filled in. */
+typedef struct job_source {
+    int fd;           /* read from its start to its end, in whatever format; stays the caller's */
+    const char *path; /* shown in errors */
+    uint64_t rows;    /* good rows */
+    uint64_t bad_rows;
+    uint64_t headers; /* of a table, repeated behind its first line and left out */
+} job_source;
 
 typedef struct job_prepare_options {
-    int data_fd; /* read from its start to its end */
-    int eval_fd; /* -1: split */
-    job_reader_options data;
-    job_reader_options eval;
-    bool skip_bad; /* count bad rows instead of failing at the first */
+    /* Read one after the other. The order is that of the rows of train.jsonl, so a caller whose result is not to
+     * depend on it sorts. At most JOB_SOURCES_MAX. */
+    job_source *data;
+    size_t data_count;
+    job_source *eval;
+    size_t eval_count;         /* 0: split */
+    job_reader_options reader; /* of every source; path, cancel and scratch are set for each */
+    bool skip_bad;             /* count bad rows instead of failing at the first */
     uint64_t seed;
     const char *job_dir;                 /* exists; train.jsonl and eval.jsonl are written into it */
     const char *private_dir;             /* exists, never shown to a backend; heldout.jsonl is left in it */
     const volatile sig_atomic_t *cancel; /* NULL: never */
 } job_prepare_options;
 
+/* Bad rows that say the same but for their places, names and numbers. */
+typedef struct job_bad_kind {
+    char text[128]; /* "expected the key \"output\", found \"...\"" */
+    uint64_t rows;
+} job_bad_kind;
+
+/* A row of the data: which source, and its line there. */
+typedef struct job_place {
+    size_t source; /* index into job_prepare_options.data */
+    uint64_t line; /* 0: none */
+} job_place;
+
 typedef struct job_summary {
-    uint64_t rows_read;                       /* good rows of the data file */
-    uint64_t bad_rows;                        /* both files, with skip_bad */
+    uint64_t rows_read;                       /* good rows of the data */
+    uint64_t bad_rows;                        /* of data and evaluation, with skip_bad */
     char bad_examples[JOB_BAD_EXAMPLES][256]; /* the first of them */
+    job_bad_kind bad_kinds[JOB_BAD_KINDS];    /* in the order of their first row; the last stands for all further ones */
+    size_t bad_kind_count;
     uint64_t duplicates;                      /* rows dropped */
     uint64_t contradictions;                  /* rows dropped */
-    uint64_t contradiction_lines[2];          /* an example: two lines of the data file; 0 when there is none */
+    job_place contradiction_places[2];        /* an example of two rows */
     uint64_t train_rows;
     uint64_t eval_rows;
     uint64_t leaked;        /* evaluation rows dropped because their input is trained on */

@@ -4,7 +4,7 @@
 #ifndef KOLM_JOB_INTERNAL_H
 #define KOLM_JOB_INTERNAL_H
 
-#include "job/rows.h"
+#include "job/dataset.h"
 
 typedef enum row_format { ROWS_JSON, ROWS_TABLE } row_format;
 
@@ -49,5 +49,9 @@ kit_status rows_open_table(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
 /* As rows_next_json, for a table. */
 kit_status rows_next_table(job_reader *reader, unsigned long long *out_line, bool *out_found,
                            kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- bad_rows.c */
+/* Counts a bad row that was left out: `text` is the sentence of job_reader_next. */
+void job_count_bad(job_summary *summary, const char *text);
 
 #endif

@@ -87,11 +87,13 @@ typedef struct wish {
 static kit_status prepare(const wish *w) {
     int data = job_test_fd(w->data, strlen(w->data));
     int eval = w->eval != NULL ? job_test_fd(w->eval, strlen(w->eval)) : -1;
+    job_source data_source = {.fd = data, .path = w->data_path != NULL ? w->data_path : "data"};
+    job_source eval_source = {.fd = eval, .path = "evaluation"};
     const job_prepare_options options = {
-        .data_fd = data,
-        .eval_fd = eval,
-        .data = {.path = w->data_path != NULL ? w->data_path : "data"},
-        .eval = {.path = "evaluation"},
+        .data = &data_source,
+        .data_count = 1,
+        .eval = &eval_source,
+        .eval_count = eval >= 0 ? 1 : 0,
         .skip_bad = w->skip_bad,
         .seed = w->seed,
         .job_dir = place.job,
@@ -395,7 +397,7 @@ START_TEST(repeated_rows_are_dropped_once_each) {
     ck_assert_uint_eq(summary.rows_read, 23);
     ck_assert_uint_eq(summary.duplicates, 3);
     ck_assert_uint_eq(summary.contradictions, 0);
-    ck_assert_uint_eq(summary.contradiction_lines[0], 0);
+    ck_assert_uint_eq(summary.contradiction_places[0].line, 0);
     ck_assert_uint_eq(summary.train_rows, 16);
     ck_assert_uint_eq(summary.eval_rows, 4);
     /* Byte for byte: blanks, capitals and composed letters make another input. */
@@ -412,8 +414,8 @@ START_TEST(contradicting_rows_are_all_dropped_and_an_example_is_named) {
     ck_assert_uint_eq(summary.rows_read, 23);
     ck_assert_uint_eq(summary.contradictions, 3);
     ck_assert_uint_eq(summary.duplicates, 0);
-    ck_assert_uint_eq(summary.contradiction_lines[0], 12);
-    ck_assert_uint_eq(summary.contradiction_lines[1], 23);
+    ck_assert_uint_eq(summary.contradiction_places[0].line, 12);
+    ck_assert_uint_eq(summary.contradiction_places[1].line, 23);
     ck_assert_uint_eq(summary.train_rows + summary.eval_rows, 20);
     job_test_rows rows;
     job_test_read(place.job, "train.jsonl", &rows);
@@ -486,11 +488,9 @@ END_TEST
 START_TEST(an_evaluation_alone_is_cleaned_of_nothing) {
     static const char text[] = ROW("e1", "a") ROW("e1", "a") ROW("e1", "b") "\n" ROW("e2", "c");
     int fd = job_test_fd(text, sizeof text - 1);
-    const job_prepare_options options = {.data_fd = -1,
-                                         .eval_fd = fd,
-                                         .eval = {.path = "evaluation"},
-                                         .job_dir = place.job,
-                                         .private_dir = place.private_dir};
+    job_source source = {.fd = fd, .path = "evaluation"};
+    const job_prepare_options options = {
+        .eval = &source, .eval_count = 1, .job_dir = place.job, .private_dir = place.private_dir};
     ck_assert_int_eq(job_prepare_eval(&options, &summary, &err), KOLM_OK);
     close(fd);
     ck_assert_uint_eq(summary.eval_rows, 4);
@@ -507,7 +507,78 @@ START_TEST(an_evaluation_alone_is_cleaned_of_nothing) {
 }
 END_TEST
 
+/* ---- Several files */
+
+static kit_status prepare_sources(const char *const *texts, job_source *sources, size_t count, bool skip_bad) {
+    for (size_t i = 0; i < count; i++)
+        sources[i].fd = job_test_fd(texts[i], strlen(texts[i]));
+    const job_prepare_options options = {.data = sources,
+                                         .data_count = count,
+                                         .skip_bad = skip_bad,
+                                         .job_dir = place.job,
+                                         .private_dir = place.private_dir};
+    kit_status status = job_prepare(&options, &summary, &err);
+    for (size_t i = 0; i < count; i++)
+        close(sources[i].fd);
+    return status;
+}
+
+START_TEST(several_files_are_one_set) {
+    static const char *const texts[] = {TEN("a"), "text,label\n1,a\nmine,b\nyours,a\n", TEN("b") ROW("mine", "a")};
+    job_source sources[] = {{.path = "one.jsonl"}, {.path = "two.csv"}, {.path = "three.jsonl"}};
+    ck_assert_msg(prepare_sources(texts, sources, 3, false) == KOLM_OK, "%s", err.text);
+    ck_assert_uint_eq(summary.rows_read, 24);
+    ck_assert_uint_eq(summary.contradictions, 2);
+    ck_assert_uint_eq(sources[0].rows, 10);
+    ck_assert_uint_eq(sources[1].rows, 3);
+    ck_assert_uint_eq(sources[2].rows, 11);
+    /* Each place is a line of its own file. */
+    ck_assert_uint_eq(summary.contradiction_places[0].source, 1);
+    ck_assert_uint_eq(summary.contradiction_places[0].line, 3);
+    ck_assert_uint_eq(summary.contradiction_places[1].source, 2);
+    ck_assert_uint_eq(summary.contradiction_places[1].line, 11);
+}
+END_TEST
+
+START_TEST(errors_name_the_file_among_several) {
+    static const char *const texts[] = {TEN("a"), "text,label\nx,a\ny\n"};
+    job_source sources[] = {{.path = "one.jsonl"}, {.path = "two.csv"}};
+    ck_assert_int_eq(prepare_sources(texts, sources, 2, false), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_msg(strncmp(err.text, "two.csv, line 3, ", 17) == 0, "%s", err.text);
+    start_again();
+    static const char *const equal[] = {TEN("a"), ROW("x", "a"), ROW("y", "a")};
+    job_source three[] = {{.path = "one"}, {.path = "two"}, {.path = "three"}};
+    ck_assert_int_eq(prepare_sources(equal, three, 3, false), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "every row of one and 2 other files has the same output"));
+    start_again();
+    static const char *const empty[] = {TEN("a"), ""};
+    ck_assert_int_eq(prepare_sources(empty, sources, 2, true), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "two.csv is empty"));
+}
+END_TEST
+
 /* ---- Bad rows */
+
+START_TEST(bad_rows_are_counted_by_kind) {
+    kit_buf text = {0};
+    kit_buf_str(&text, TEN("a") TEN("b"));
+    for (int i = 0; i < 30; i++)
+        kit_buf_fmt(&text, "{\"input\":%d,\"output\":\"a\"}\n{\"k%d\":1,\"l%d\":2}\n", i, i, i);
+    kit_buf_str(&text, "{\"input\":\"\xE9\",\"output\":\"a\"}\n{\"input\":\"\xFF\",\"output\":\"a\"}\n");
+    assert_prepared(&(wish){.data = kit_buf_text(&text), .data_path = "x, line 7: y", .skip_bad = true});
+    kit_buf_free(&text);
+    ck_assert_uint_eq(summary.bad_rows, 62);
+    ck_assert_uint_eq(summary.bad_kind_count, 3);
+    ck_assert_str_eq(summary.bad_kinds[0].text, "expected text in \"input\", found a number");
+    ck_assert_uint_eq(summary.bad_kinds[0].rows, 30);
+    ck_assert_str_eq(summary.bad_kinds[1].text, "expected the key \"input\", found \"...\"");
+    ck_assert_uint_eq(summary.bad_kinds[1].rows, 30);
+    ck_assert_str_eq(summary.bad_kinds[2].text, "expected UTF-8, found the byte \\x..");
+    ck_assert_uint_eq(summary.bad_kinds[2].rows, 2);
+    for (size_t i = 0; i < JOB_BAD_EXAMPLES; i++)
+        ck_assert_ptr_nonnull(strstr(summary.bad_examples[i], "x, line 7: y, line "));
+}
+END_TEST
 
 START_TEST(bad_rows_end_it_or_are_counted) {
     static const char data[] = TEN("a") "{}\n" TEN("b") "[1]\n{\"input\":1,\"output\":\"a\"}\nnothing\n";
@@ -518,8 +589,9 @@ START_TEST(bad_rows_end_it_or_are_counted) {
     assert_prepared(&(wish){.data = data, .eval = eval, .skip_bad = true});
     ck_assert_uint_eq(summary.bad_rows, 5);
     ck_assert_uint_eq(summary.rows_read, 20);
-    static const char *const lines[JOB_BAD_EXAMPLES] = {"data, line 11, ", "data, line 22, ", "data, line 23, "};
-    for (size_t i = 0; i < JOB_BAD_EXAMPLES; i++)
+    static const char *const lines[] = {"data, line 11, ", "data, line 22, ", "data, line 23, ", "data, line 24, ",
+                                        "evaluation, line 2, "};
+    for (size_t i = 0; i < COUNT(lines); i++)
         ck_assert_msg(strncmp(summary.bad_examples[i], lines[i], strlen(lines[i])) == 0, "%s", summary.bad_examples[i]);
     start_again();
     assert_refused(&(wish){.data = "{}\n{}\n", .skip_bad = true}, "data holds no good row", "\"input\"");
@@ -597,11 +669,9 @@ START_TEST(data_can_come_from_a_pipe) {
     ck_assert_int_eq(pipe(ends), 0);
     ck_assert_int_eq(kit_write_all(ends[1], text, sizeof text - 1, &err), KOLM_OK);
     close(ends[1]);
-    const job_prepare_options options = {.data_fd = ends[0],
-                                         .eval_fd = -1,
-                                         .data = {.path = "standard input"},
-                                         .job_dir = place.job,
-                                         .private_dir = place.private_dir};
+    job_source source = {.fd = ends[0], .path = "standard input"};
+    const job_prepare_options options = {
+        .data = &source, .data_count = 1, .job_dir = place.job, .private_dir = place.private_dir};
     ck_assert_int_eq(job_prepare(&options, &summary, &err), KOLM_OK);
     ck_assert_uint_eq(summary.rows_read, 20);
     close(ends[0]);
@@ -642,11 +712,9 @@ START_TEST(a_full_disk_is_said) {
     static const rlim_t limits[] = {0, 4096, 65536, 180000};
     for (size_t i = 0; i < COUNT(limits); i++) {
         if (i > 0) start_again();
-        const job_prepare_options options = {.data_fd = fd,
-                                             .eval_fd = -1,
-                                             .data = {.path = "data"},
-                                             .job_dir = place.job,
-                                             .private_dir = place.private_dir};
+        job_source source = {.fd = fd, .path = "data"};
+        const job_prepare_options options = {
+            .data = &source, .data_count = 1, .job_dir = place.job, .private_dir = place.private_dir};
         ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
         limit = (struct rlimit){limits[i], before.rlim_max};
         void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
@@ -680,11 +748,9 @@ static long peak_of(size_t rows, uint64_t *out_bytes) {
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0) {
-        job_prepare_options options = {.data_fd = fileno(file),
-                                       .eval_fd = -1,
-                                       .data = {.path = "rows"},
-                                       .job_dir = place.job,
-                                       .private_dir = place.private_dir};
+        job_source source = {.fd = fileno(file), .path = "rows"};
+        job_prepare_options options = {
+            .data = &source, .data_count = 1, .job_dir = place.job, .private_dir = place.private_dir};
         _exit(job_prepare(&options, &summary, &err) == KOLM_OK ? 0 : 1);
     }
     int status = 0;
@@ -727,6 +793,9 @@ int main(void) {
     tcase_add_test(tests, an_evaluation_file_is_measured_on_whole);
     tcase_add_test(tests, an_evaluation_file_of_what_is_trained_on_measures_nothing);
     tcase_add_test(tests, an_evaluation_alone_is_cleaned_of_nothing);
+    tcase_add_test(tests, several_files_are_one_set);
+    tcase_add_test(tests, errors_name_the_file_among_several);
+    tcase_add_test(tests, bad_rows_are_counted_by_kind);
     tcase_add_test(tests, bad_rows_end_it_or_are_counted);
     tcase_add_test(tests, a_long_example_is_cut_between_characters);
     tcase_add_test(tests, outputs_are_judged_to_be_labels_or_not);

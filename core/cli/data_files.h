@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files of rows that a command line names: opened, in an order of their own, and what was read in them. */
+#ifndef KOLM_CLI_DATA_FILES_H
+#define KOLM_CLI_DATA_FILES_H
+
+#include "cli/context.h"
+#include "cli/options.h"
+#include "job/dataset.h"
+
+typedef struct cli_data_files {
+    job_source *at;
+    size_t count;
+} cli_data_files;
+
+/* True when the word "-" stands among both lists more than once: standard input can be read once. */
+bool cli_data_stdin_twice(const cli_list *a, const cli_list *b);
+
+/* INVALID_ARGUMENT when one of them is a compiled model; option: "--data". */
+kit_status cli_data_check(const cli_list *paths, const char *option, kolm_error_t *err) KIT_MUST_USE;
+
+/* Opens the files in the order of their names (bytes), so that the order of the options changes nothing.
+ * "-" is standard input. A FIFO is waited for until somebody writes to it or
+ * *cli_interrupt_flag() is set (CANCELLED); the wait is said on standard error when it takes more than a second. On
+ * failure nothing stays open. The paths stay the list's. */
+kit_status cli_data_open(cli_context *context, const cli_list *paths, cli_data_files *out,
+                         kolm_error_t *err) KIT_MUST_USE;
+void cli_data_close(cli_data_files *files);
+
+/* "[data]  ..." lines: rows by file when there are several, bad rows (the first ten, and all by kind), headers that
+ * were left out. `files` are of one run; eval may be NULL. */
+void cli_data_print(cli_context *context, const cli_data_files *data, const cli_data_files *eval,
+                    const job_summary *summary);
+/* "files": [{"path", "rows", "bad_rows", "repeated_headers"}] and "bad_kinds": [{"what", "rows"}]. */
+bool cli_data_put(cJSON *object, const cli_data_files *data, const cli_data_files *eval, const job_summary *summary);
+
+#endif

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The files that rows come from: several at once, tables of every sort, archives, streams, and what is no file of rows."""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case, jsonl, tickets  # noqa: E402
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+def table(rows, separator=",", header="text,label"):
+    lines = [header] + [separator.join((row["input"], row["output"])) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+class Files(Case):
+    def test_several_files_in_any_order(self):
+        rows = tickets(300)
+        self.write("a.jsonl", jsonl(rows[:100]))
+        self.write("b.csv", table(rows[100:200]))
+        self.write("c.tsv", table(rows[200:], "\t", "question\tanswer"))
+        digests = []
+        for order in ("a.jsonl b.csv c.tsv", "c.tsv a.jsonl b.csv"):
+            words = [word for name in order.split() for word in ("-d", name)]
+            record = self.json("compile", "-t", "router", *words, "--force")
+            self.assertEqual(record["data"]["rows"], 300)
+            self.assertEqual([(f["path"], f["rows"]) for f in record["data"]["files"]], [("a.jsonl", 100), ("b.csv", 100), ("c.tsv", 100)])
+            digests.append(record["artifact"]["sha256"])
+        self.assertEqual(digests[0], digests[1])
+        self.write("one.jsonl", jsonl(rows[:50]))
+        self.write("two.csv", table(rows[50:100]))
+        score = self.json("score", "router-1.0.0.kolm", "--eval", "two.csv", "--eval", "one.jsonl")
+        self.assertEqual(score["n"], 100)
+
+    def test_several_files_are_told_apart(self):
+        rows = tickets(200)
+        self.write("a.jsonl", jsonl(rows[:100] + [{"input": "mine", "output": "billing"}]))
+        self.write("b.csv", table(rows[100:] + [{"input": "mine", "output": "login"}]))
+        words = ["compile", "-t", "router", "-d", "a.jsonl", "-d", "b.csv"]
+        said = self.kolm(*words).out
+        self.assertIn("a.jsonl: 101 rows", said)
+        self.assertIn("b.csv: 101 rows", said)
+        self.write("b.csv", table(rows[100:]) + "half a row\n")
+        self.assert_error(self.kolm(*words, "--force", code=6), "b.csv, line 102,", "expected 2 fields")
+
+    def test_standard_input_once(self):
+        for words in (["compile", "-t", "router", "-d", "-", "--eval", "-"], ["compile", "-t", "router", "-d", "-", "-d", "-"],
+                      ["score", "router.kolm", "--eval", "-", "--eval", "-"]):
+            self.assert_error(self.kolm(*words, code=2), "standard input (-) is given twice")
+        self.assert_nothing_left()
+
+    def test_bad_rows_are_listed_and_counted_by_kind(self):
+        content = jsonl(tickets(200)) + b'{"input":"x"}\n[]\n' * 15
+        self.write("tickets.jsonl", content)
+        said = self.compile("--skip-bad").out
+        self.assertIn("30 bad rows left out", said)
+        for number in range(201, 211):
+            self.assertIn("tickets.jsonl, line %d, column 1: " % number, said)
+        self.assertNotIn("line 211", said)
+        self.assertIn('15: expected the key "output", found "..."', said)
+        self.assertIn("15: expected an object in braces", said)
+        kinds = self.json("compile", "-t", "router", "-d", "tickets.jsonl", "--skip-bad", "--force")["data"]["bad_kinds"]
+        self.assertEqual([kind["rows"] for kind in kinds], [15, 15])
+
+    def test_directories_and_devices(self):
+        self.assert_error(self.compile(data=".", code=6), "Is a directory", "name the files in it")
+        self.assert_error(self.compile(data="/dev/null", code=6), "/dev/null is empty")
+        self.assert_nothing_left()
+
+    def test_a_fifo_is_waited_for_and_can_be_left(self):
+        fifo = os.path.join(self.work, "fifo")
+        os.mkfifo(fifo)
+        process = self.start("compile", "-t", "router", "-d", "fifo")
+        self.assertIn(b"waiting for somebody to write rows", process.stderr.readline())
+        self.assertEqual(self.interrupt(process)[0], 130)
+        os.remove(fifo)
+        self.assert_nothing_left()
+        os.mkfifo(fifo)
+        process = self.start("compile", "-t", "router", "-d", "fifo")
+        with open(fifo, "wb") as file:
+            file.write(jsonl(tickets(200)))
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, err)
+        self.assertIn(b"200 rows", out)
+
+
+if __name__ == "__main__":
+    harness.main()
