@@ -114,6 +114,7 @@ void check_call_options(check *c, host_call_options *out_options) {
                            .metric = on_metric,
                            .test_step = on_step,
                            .holding = on_holding,
+                           .undeclared = check_undeclared,
                            .printed = on_printed};
     *out_options = (host_call_options){.cancel = c->options->cancel, .secret = give_secret, .events = &events};
 }
@@ -558,6 +559,7 @@ static const struct {
     {"test", NEEDS_LOADED, check_own_test, "its own test passes"},
     {"status", NEEDS_LOADED, check_status, "tells what it keeps elsewhere, and removes nothing unasked"},
     {"manners.prints-nothing", NEEDS_LOADED, check_prints_nothing, "nothing on standard output or error"},
+    {"manners.declares-settings", NEEDS_LOADED, check_settings, "no setting is read that its manifest does not declare"},
     {"manners.keeps-secrets", NEEDS_LOADED, check_keeps_secrets, "no secret in anything that it says"},
 };
 #define CHECKS (sizeof checks / sizeof *checks)
@@ -678,6 +680,7 @@ kit_status check_backend(const check_options *options, check_report *out_report,
     }
     kit_buf_free(&c.said);
     kit_buf_free(&c.printed);
+    kit_buf_free(&c.undeclared);
     host_registry_free(registry);
     free(stem);
     return status;

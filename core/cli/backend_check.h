@@ -82,6 +82,7 @@ typedef struct check {
     char *work;                 /* a directory for jobs and homes, removed at the end */
     kit_buf said;               /* all that the plugin said, in any way */
     kit_buf printed;            /* what it wrote to its standard output or error during the running check */
+    kit_buf undeclared;         /* "a", "b": settings that it asked for and does not declare */
     bool loaded;                /* detect was answered once */
     uint32_t slots;             /* HOST_SLOT_* */
     uint32_t state;             /* KOLM_DETECT_* of the first detect */
@@ -113,6 +114,9 @@ void check_hear(check *c, const struct host_result *result);
 
 /* backend_check_file.c */
 void check_exports(check *c);
+/* backend_check_settings.c: all calls before have told what settings the plugin asks for. */
+void check_undeclared(void *user, const char *key);
+void check_settings(check *c);
 /* backend_check_job.c: a small job, made and judged here. */
 void check_train_and_infer(check *c);
 /* The same under other conditions; where nothing can be trained, nothing. */

@@ -111,8 +111,9 @@ static kit_status decide(cli_choice *choice, const char *name, const pick_result
         *out_exit = CLI_EXIT_NOTHING;
         return cli_pick_nothing(result, err);
     }
-    if (name) KIT_TRY(check_named(result, entry, choice->by, out_exit, err));
     choice->backend = cli_registry_find(choice->registry, result->candidates[entry->candidate].name);
+    if (name && choice->backend->bad_settings) return cli_backend_refuse(choice->backend, out_exit, err);
+    if (name) KIT_TRY(check_named(result, entry, choice->by, out_exit, err));
     choice->score = entry->score;
     say(choice);
     return KOLM_OK;

@@ -7,6 +7,7 @@
 #include "cli/registry.h"
 #include "cli/repro.h"
 #include "cli/runtime.h"
+#include "cli/settings_text.h"
 #include "cli/setup_lock.h"
 
 #include <inttypes.h>
@@ -163,6 +164,7 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     kit_format(number, sizeof number, "%" PRIu32 ".%05" PRIu32, b->perf_units / PICK_UNIT, b->perf_units % PICK_UNIT);
     line(context, "perf", number);
     print_score(context, registry, b);
+    cli_settings_print(context, b);
     line(context, "version", cli_backend_detail(b, "version"));
     line(context, "plugin", b->plugin_path);
     line(context, "manifest", b->manifest_path);
@@ -193,7 +195,7 @@ static int print_as_json(cli_context *context, const cli_registry *registry, con
     bool good = kit_json_put(value, "environment", environment) &&
                 kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
                 kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
-                put_tokens(value, registry, b) &&
+                put_tokens(value, registry, b) && cli_settings_put(context, value, b) &&
                 kit_json_put_string(value, "reproducible", cli_repro_text(cli_repro_known(context, b)));
     if (!good) {
         cJSON_Delete(value);
@@ -225,9 +227,8 @@ int cli_compute_info(cli_context *context, int argc, char **argv) {
         status = cli_registry_unknown(registry, argv[0], &err);
         exit_code = CLI_EXIT_USAGE;
     } else if (status == KOLM_OK && backend->refused) {
-        status = kit_fail(&err, KOLM_E_PERMISSION_DENIED, "`kolm compute list` shows every refused backend",
-                          "%s is refused: %s", argv[0], backend->refused);
-        exit_code = CLI_EXIT_NOTHING;
+        status = cli_backend_refuse(backend, &exit_code, &err);
+        if (backend->bad_settings && !context->json) cli_settings_print(context, backend);
     }
     if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
     if (status != KOLM_OK)

@@ -87,11 +87,7 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
         return cli_registry_unknown(registry, name, err);
     }
     *out_exit = CLI_EXIT_BACKEND;
-    if (backend->refused) {
-        *out_exit = CLI_EXIT_NOTHING;
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "`kolm compute list` shows every refused backend",
-                        "%s is refused: %s", name, backend->refused);
-    }
+    if (backend->refused) return cli_backend_refuse(backend, out_exit, err);
     kit_status status = cli_registry_detect(context, registry, &detect, err);
     if (status != KOLM_OK) {
         *out_exit = cli_exit_of(status);

@@ -65,9 +65,7 @@ static int change(cli_context *context, char *name) {
             exit_code = CLI_EXIT_USAGE;
         }
         if (status == KOLM_OK && backend && backend->refused) {
-            status = kit_fail(&err, KOLM_E_FAILED_PRECONDITION, "`kolm compute list` shows every refused backend",
-                              "%s is refused: %s", name, backend->refused);
-            exit_code = CLI_EXIT_NOTHING;
+            status = cli_backend_refuse(backend, &exit_code, &err);
         }
         if (status == KOLM_OK) try_detect(context, registry, name);
     }

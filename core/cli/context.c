@@ -120,8 +120,15 @@ kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error
     if (!context->config_kept) {
         store_home *home = NULL;
         KIT_TRY(cli_home(context, &home, err));
-        KIT_TRY(store_config_read(home, &context->config_kept, err));
-        KIT_TRY(cli_runtimes_add(home, context->config_kept, err));
+        cJSON *config = NULL;
+        KIT_TRY(store_config_read(home, &config, err));
+        kit_status status = store_config_check(home, config, err);
+        if (status == KOLM_OK) status = cli_runtimes_add(home, config, err);
+        if (status != KOLM_OK) {
+            cJSON_Delete(config);
+            return status;
+        }
+        context->config_kept = config;
     }
     *out_config = context->config_kept;
     return KOLM_OK;

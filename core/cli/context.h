@@ -33,7 +33,7 @@ void cli_context_free(cli_context *context);
  * absolute. */
 kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
 /* config.json with the runtimes that were found added (runtime.h); an empty object when there is none or no home;
- * DATA_LOSS when it is not a JSON object. */
+ * DATA_LOSS when it is not a JSON object, or has a key that there is not. */
 kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
 
 /* Gives standard input, output and error a place when the caller closed them: otherwise the next file that is opened

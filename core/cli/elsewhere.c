@@ -67,10 +67,7 @@ static kit_status find_only(cli_registry *registry, const char *name, const cli_
     *out_backend = cli_registry_find(registry, name);
     *out_exit = CLI_EXIT_USAGE;
     if (!*out_backend) return cli_registry_unknown(registry, name, err);
-    *out_exit = CLI_EXIT_NOTHING;
-    if ((*out_backend)->refused)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "`kolm compute list` shows every refused backend",
-                        "%s is refused: %s", name, (*out_backend)->refused);
+    if ((*out_backend)->refused) return cli_backend_refuse(*out_backend, out_exit, err);
     *out_exit = 0;
     return KOLM_OK;
 }

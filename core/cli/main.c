@@ -44,7 +44,7 @@ int cli_dispatch(cli_context *context, const char *prefix, const cli_command *ta
     }
     cli_options_find_json(context, argc, argv);
     const char *kind = argv[0][0] == '-' ? "option" : "command";
-    const char *near = cli_nearest(argv[0], names, count < 32 ? count : 32);
+    const char *near = kit_nearest(argv[0], names, count < 32 ? count : 32);
     if (near) {
         return cli_usage_error(context, prefix, "unknown %s '%s'; did you mean '%s %s'?", kind, cli_safe(argv[0]),
                                prefix, near);

@@ -67,8 +67,4 @@ void cli_options_find_json(cli_context *context, int argc, char **argv);
 /* -1: go on. Else the exit code of the verb: 0 after --help, CLI_EXIT_USAGE after an error that has been printed. */
 int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, char **argv) KIT_MUST_USE;
 
-/* The name of names (count of them, NULL entries skipped) that is nearest to word, or NULL when none is near enough to
- * be what was meant. */
-const char *cli_nearest(const char *word, const char *const *names, size_t count);
-
 #endif

@@ -2,6 +2,7 @@
 /* Turns what the host found into the rows that every verb works on, with the user's overrides. */
 #include "cli/registry.h"
 #include "cli/backend_text.h"
+#include "cli/cli.h"
 #include "cli/options.h"
 
 #include <arpa/inet.h>
@@ -28,12 +29,21 @@ kit_status cli_registry_unknown(const cli_registry *registry, const char *name, 
     size_t count = 0;
     for (size_t i = 0; i < registry->count && count < 256; i++)
         names[count++] = registry->backends[i].name;
-    const char *near = cli_nearest(name, names, count);
+    const char *near = kit_nearest(name, names, count);
     const char *remedy = "`kolm compute list` shows every backend";
     if (near)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'; did you mean '%s'?", name,
                         near);
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'", name);
+}
+
+kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_error_t *err) {
+    const char *remedy = backend->refused_remedy && *backend->refused_remedy
+                             ? backend->refused_remedy
+                             : "`kolm compute list` shows every refused backend";
+    *out_exit = backend->bad_settings ? CLI_EXIT_DATA : CLI_EXIT_NOTHING;
+    if (backend->bad_settings) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s", backend->refused);
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s is refused: %s", backend->name, backend->refused);
 }
 
 const char *cli_backend_detail(const cli_backend *backend, const char *key) {

@@ -23,6 +23,8 @@ typedef struct cli_backend {
     const struct host_backend *row; /* as the host found it */
     const char *name;
     const char *refused; /* why the row is not usable: then only name and the paths below are set; NULL otherwise */
+    const char *refused_remedy;
+    bool bad_settings; /* refused for what config.json says of it */
     const char *plugin_path, *manifest_path; /* "" when there is none */
     cli_group group;
     const char *kind, *summary, *runtime;
@@ -83,6 +85,9 @@ void cli_registry_free(cli_registry *registry);
 cli_backend *cli_registry_find(cli_registry *registry, const char *name);
 /* Fills err with "no backend is called 'x'; did you mean ...?" */
 kit_status cli_registry_unknown(const cli_registry *registry, const char *name, kolm_error_t *err);
+
+/* The error for a backend that was named and is refused; *out_exit is 6 when config.json is to blame, else 3. */
+kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_error_t *err);
 
 /* Fills detections from the cache where it is still good, and looks at nothing else. */
 void cli_registry_recall(cli_context *context, cli_registry *registry);

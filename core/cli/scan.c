@@ -65,6 +65,8 @@ static void fill_row(cli_backend *b, const host_backend *row) {
         fill_from_manifest(b, row->manifest);
     else
         b->refused = row->why.text;
+    b->refused_remedy = row->why.remedy;
+    b->bad_settings = row->rule == HOST_RULE_SETTINGS;
 }
 
 /* By group, tier and name: the order of `list`. */
@@ -103,21 +105,26 @@ kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, 
     const cJSON *config = NULL;
     store_home *home = NULL;
     cli_policy *policy = NULL;
-    char *user_dir = NULL;
+    char *user_dir = NULL, *config_file = NULL;
     cli_registry *registry = calloc(1, sizeof *registry);
     kit_status status = registry ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = cli_config(context, &config, err);
     if (status == KOLM_OK) status = cli_home(context, &home, err);
     if (status == KOLM_OK) status = store_home_file(home, "backends", &user_dir, err);
+    if (status == KOLM_OK) status = store_home_file(home, "config.json", &config_file, err);
     if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
     if (status == KOLM_OK) {
-        host_scan_options options = {
-            .user_dir = user_dir, .config = config, .admit = cli_policy_admit, .admit_user = policy};
+        host_scan_options options = {.user_dir = user_dir,
+                                     .config = config,
+                                     .config_file = config_file,
+                                     .admit = cli_policy_admit,
+                                     .admit_user = policy};
         registry->now = (int64_t)time(NULL);
         status = host_scan(&options, &registry->found, err);
     }
     if (status == KOLM_OK) status = fill_rows(registry, err);
     free(user_dir);
+    free(config_file);
     cli_policy_free(policy);
     if (status == KOLM_OK)
         *out_registry = registry;

@@ -43,11 +43,7 @@ kit_status setup_open(setup *s, kolm_error_t *err) {
         s->exit_code = CLI_EXIT_USAGE;
         return cli_registry_unknown(s->registry, s->name, err);
     }
-    if (s->backend->refused) {
-        s->exit_code = CLI_EXIT_NOTHING;
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "`kolm compute list` shows every refused backend",
-                        "%s is refused: %s", s->name, s->backend->refused);
-    }
+    if (s->backend->refused) return cli_backend_refuse(s->backend, &s->exit_code, err);
     KIT_TRY(store_home_file(s->home, "runtimes", &s->root, err));
     KIT_TRY(place(s, "", "", &s->place, err));
     KIT_TRY(place(s, ".", ".partial", &s->partial, err));

@@ -90,6 +90,19 @@ static void on_metric(const host_run *run, const cJSON *json) {
         events->metric(events->user, text_of(json, "name"), double_of(json, "value"));
 }
 
+/* The author's fault, and none that a user could do anything about: told to those who examine, and to those who look. */
+static void on_undeclared(const host_run *run, const cJSON *json) {
+    const host_events *events = run->options->events;
+    char text[160];
+    if (events && events->undeclared) {
+        events->undeclared(events->user, text_of(json, "key"));
+        return;
+    }
+    kit_format(text, sizeof text, "it asks for the setting \"%s\", which its manifest does not declare",
+               text_of(json, "key"));
+    deliver_log(run, KOLM_LOG_INFO, text);
+}
+
 static void on_device(host_result *result, const cJSON *json) {
     if (result->device_count >= HOST_DEVICES_MAX) return;
     host_device *device = &result->devices[result->device_count++];
@@ -203,6 +216,8 @@ bool host_run_answer(host_run *run, const char *line, size_t length) {
         on_metric(run, json);
     else if (strcmp(event, "device") == 0)
         on_device(run->result, json);
+    else if (strcmp(event, "undeclared") == 0)
+        on_undeclared(run, json);
     else if (strcmp(event, "step") == 0)
         on_step(run, json);
     else if (strcmp(event, "holding") == 0)

@@ -112,6 +112,18 @@ static bool put_u64(cJSON *object, const char *key, uint64_t value) {
     return kit_json_put_string(object, key, text);
 }
 
+/* Puts HOME in the place of ~/ where the manifest says that this is a path. */
+static void add_text_setting(const host_manifest *manifest, const cJSON *item, kit_buf *text) {
+    const host_setting *setting = host_settings_find(&manifest->settings, item->string);
+    const char *home = secure_getenv("HOME"), *value = item->valuestring;
+    bool path = setting && (setting->types & (1u << HOST_SETTING_PATH)) && value[0] == '~' && value[1] == '/';
+    if (path && home && home[0] == '/') {
+        kit_buf_str(text, home);
+        value++;
+    }
+    kit_buf_str(text, value);
+}
+
 /* backends.NAME of config.json: strings as they are, other values as JSON text; and the Python runtime of the backend.
  */
 static bool put_settings(cJSON *request, const host_run *run) {
@@ -124,12 +136,19 @@ static bool put_settings(cJSON *request, const host_run *run) {
     for (item = cJSON_IsObject(own) ? own->child : NULL; good && item; item = item->next) {
         kit_buf text = {0};
         if (cJSON_IsString(item))
-            kit_buf_str(&text, item->valuestring);
+            add_text_setting(run->backend->manifest, item, &text);
         else
             good = kit_json_line(item, &text, NULL) == KOLM_OK;
         good = good && kit_buf_ok(&text, NULL) == KOLM_OK &&
                kit_json_put_string(settings, item->string, kit_buf_text(&text));
         kit_buf_free(&text);
+    }
+    const host_manifest *manifest = run->backend->manifest;
+    cJSON *declared = manifest->declares_settings ? cJSON_AddArrayToObject(request, "declared") : NULL;
+    good = good && (declared || !manifest->declares_settings);
+    for (size_t i = 0; good && declared && i < manifest->settings.count; i++) {
+        cJSON *key = cJSON_CreateString(manifest->settings.at[i].key);
+        good = key && cJSON_AddItemToArray(declared, key);
     }
     /* Ours, whatever the section says. */
     cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.python");

@@ -118,6 +118,8 @@ typedef struct host_events {
     void (*metric)(void *user, const char *name, double value);
     void (*test_step)(void *user, const kolm_test_step_t *step);
     void (*holding)(void *user, const kolm_holding_t *holding);
+    /* A setting that the plugin asked for and its manifest does not declare; NULL: it comes as a log line. */
+    void (*undeclared)(void *user, const char *key);
     /* What the plugin wrote to its standard output or error; NULL: it comes as a log line. */
     void (*printed)(void *user, const char *text);
 } host_events;

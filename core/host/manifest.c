@@ -287,6 +287,11 @@ static kit_status read_hint(const cJSON *item, host_manifest *m, kolm_error_t *e
     return read_text(item, 40, &m->hint, err);
 }
 
+static kit_status read_settings(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    m->declares_settings = true;
+    return host_settings_read(item, &m->settings, err);
+}
+
 static const struct field {
     const char *key;
     bool optional;
@@ -310,6 +315,7 @@ static const struct field {
     {"requires", false, 0, read_requires},
     {"runtime", false, 0, read_runtime},
     {"summary", false, 0, read_summary},
+    {"settings", true, 0, read_settings},
     {"hint", true, 0, read_hint},
 };
 
@@ -344,6 +350,21 @@ static kit_status default_hint(host_manifest *m, kolm_error_t *err) {
     return status;
 }
 
+/* What detection depends on can only be a key that may be written; what config.json overrides is no setting. */
+static kit_status check_settings(const host_manifest *m, kolm_error_t *err) {
+    for (size_t i = 0; m->declares_settings && i < m->require_count; i++) {
+        const host_require *require = &m->requires[i];
+        if (require->kind == HOST_REQUIRE_CONFIG && !host_settings_find(&m->settings, require->value))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "declare it under \"settings\"",
+                            "the field \"requires\" names the setting \"%s\", which \"settings\" does not declare", require->value);
+    }
+    for (size_t i = 0; i < COUNT(fields); i++)
+        if (fields[i].override && host_settings_find(&m->settings, fields[i].key))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another key",
+                            "the field \"settings\" declares \"%s\", which is a field of the manifest", fields[i].key);
+    return KOLM_OK;
+}
+
 static kit_status read_fields(const cJSON *object, host_manifest *m, kolm_error_t *err) {
     static const char remedy[] = "correct the manifest; the backend author guide lists every field";
     KIT_TRY(check_known(object, err));
@@ -358,6 +379,7 @@ static kit_status read_fields(const cJSON *object, host_manifest *m, kolm_error_
         }
         if (status != KOLM_OK) return status;
     }
+    KIT_TRY(check_settings(m, err));
     return m->hint ? KOLM_OK : default_hint(m, err);
 }
 
@@ -385,31 +407,67 @@ kit_status host_manifest_parse(const char *name, const char *text, size_t length
     return status;
 }
 
-kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, kolm_error_t *err) {
+/* backends.NAME of config, NULL when there is none. */
+static kit_status find_section(const host_manifest *manifest, const cJSON *config, const char *file,
+                               const cJSON **out_section, kolm_error_t *err) {
+    const cJSON *backends = kit_json_get(config, "backends");
+    *out_section = NULL;
+    if (backends && !cJSON_IsObject(backends))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct it", "%s: backends: expected an object", file);
+    const cJSON *own = kit_json_get(backends, manifest->name);
+    if (own && !cJSON_IsObject(own))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct it", "%s: backends.%s: expected an object", file,
+                        manifest->name);
+    *out_section = own;
+    return KOLM_OK;
+}
+
+kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, const char *file, kolm_error_t *err) {
     kolm_error_t local = KIT_ERROR_INIT;
     if (!err) err = &local;
-    const cJSON *backends = kit_json_get(config, "backends");
-    if (backends && !cJSON_IsObject(backends))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct config.json",
-                        "config.json: backends: expected an object");
-    const cJSON *own = kit_json_get(backends, manifest->name);
-    if (!own) return KOLM_OK;
-    if (!cJSON_IsObject(own)) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct config.json",
-                        "config.json: backends.%s: expected an object", manifest->name);
-    }
+    const cJSON *own = NULL;
+    KIT_TRY(find_section(manifest, config, file, &own, err));
     host_manifest changed = *manifest;
-    for (size_t i = 0; i < COUNT(fields); i++) {
+    for (size_t i = 0; own && i < COUNT(fields); i++) {
         const cJSON *item = fields[i].override ? kit_json_get(own, fields[i].key) : NULL;
         if (!item) continue;
         if (fields[i].read(item, &changed, err) != KOLM_OK) {
-            kit_copy(err->remedy, sizeof err->remedy, "correct or remove that key in config.json");
-            return kit_fail_context(err, "config.json: backends.%s.%s", manifest->name, fields[i].key);
+            kit_copy(err->remedy, sizeof err->remedy, "correct or remove that key");
+            return kit_fail_context(err, "%s: backends.%s.%s", file, manifest->name, fields[i].key);
         }
         changed.overridden |= fields[i].override;
     }
     *manifest = changed;
     return KOLM_OK;
+}
+
+bool host_manifest_takes(const host_manifest *manifest, const char *key) {
+    for (size_t i = 0; i < COUNT(fields); i++)
+        if (fields[i].override && strcmp(fields[i].key, key) == 0) return true;
+    return host_settings_find(&manifest->settings, key) != NULL;
+}
+
+kit_status host_manifest_check_settings(const host_manifest *manifest, const cJSON *config, const char *file,
+                                        kolm_error_t *err) {
+    const cJSON *own = NULL;
+    char where[160];
+    const char *names[COUNT(fields) + 1];
+    size_t count = 0;
+    const cJSON *python = kit_json_get(kit_json_get(config, "runtimes"), manifest->name);
+    if (python && (!cJSON_IsString(python) || !python->valuestring[0]))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct or remove it",
+                        "%s: runtimes.%s: expected the path of a Python interpreter", file, manifest->name);
+    KIT_TRY(find_section(manifest, config, file, &own, err));
+    if (!own || !manifest->declares_settings) return KOLM_OK;
+    for (size_t i = 0; i < COUNT(fields); i++)
+        if (fields[i].override) names[count++] = fields[i].key;
+    names[count] = NULL;
+    kit_format(where, sizeof where, "%s: backends.%s", file, manifest->name);
+    kit_status status = host_settings_check(&manifest->settings, names, own, where, err);
+    if (status == KOLM_E_INVALID_ARGUMENT && err)
+        kit_format(err->remedy, sizeof err->remedy, "correct or remove it; `kolm compute info %s` lists the settings",
+                   manifest->name);
+    return status;
 }
 
 void host_manifest_free(host_manifest *manifest) {
@@ -423,6 +481,7 @@ void host_manifest_free(host_manifest *manifest) {
     free(manifest->auth);
     free(manifest->secrets);
     free(manifest->requires);
+    host_settings_free(&manifest->settings);
     free(manifest->recipes);
     free(manifest->name);
     free(manifest->runtime);

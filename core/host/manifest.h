@@ -33,6 +33,7 @@
  *                                                         or ends in TOKEN, KEY, SECRET or PASSWORD
  *   runtime             string                            last column of `list`: "torch-cu12 + unsloth + peft"; 1..120
  *   summary             string                            one sentence for `info`; 1..240
+ *   settings            array of objects, optional        the keys of backends.NAME that a user may write: settings.h. Absent: any key
  *   hint                string, optional                  second column of `list`: "always available", "NVIDIA",
  *                                                         "KOLM_MODAL_TOKEN"; at most 40. Absent: the auth names
  *
@@ -45,6 +46,8 @@
  *     "runtime": "serverless GPU", "summary": "GPUs of ACME by the second.", "hint": "ACME_TOKEN"
  *   }
  */
+
+#include "host/settings.h"
 
 #include "kolm/kit/json.h"
 #include <stdbool.h>
@@ -100,6 +103,8 @@ typedef struct host_manifest {
     char *runtime;
     char *summary;
     char *hint;
+    bool declares_settings; /* has "settings", which may be empty: only these keys then, all keys otherwise */
+    host_settings settings;
     uint32_t overridden; /* HOST_OVERRIDE_*: what config.json replaced */
 } host_manifest;
 
@@ -116,7 +121,15 @@ kit_status host_manifest_parse(const char *name, const char *text, size_t length
                                kolm_error_t *err) KIT_MUST_USE;
 /* Applies backends.NAME of config (the whole of config.json, may be NULL) to the four fields that may be replaced, with
  * the checks of the field itself. INVALID_ARGUMENT names the config key; the manifest is then unchanged. */
-kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, kolm_error_t *err) KIT_MUST_USE;
+kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, const char *file,
+                                  kolm_error_t *err) KIT_MUST_USE;
+/* Whether key is one of the fields that may be replaced, or a declared setting. */
+bool host_manifest_takes(const host_manifest *manifest, const char *key);
+/* Whether backends.NAME of config (the whole of config.json, may be NULL) holds what the manifest declares and nothing
+ * else, and runtimes.NAME a text; the fields that may be replaced are host_manifest_override's. file: how config.json is called in messages.
+ * INVALID_ARGUMENT names file, key, and what was expected or the nearest key; never a value. */
+kit_status host_manifest_check_settings(const host_manifest *manifest, const cJSON *config, const char *file,
+                                        kolm_error_t *err) KIT_MUST_USE;
 void host_manifest_free(host_manifest *manifest);
 
 #endif

@@ -122,6 +122,7 @@ const char *host_rule_text(host_rule rule) {
         [HOST_RULE_MANIFEST] = "the manifest is valid",
         [HOST_RULE_SIGNATURE] = "signed, where the policy demands it",
         [HOST_RULE_ORDER] = "the first of its name",
+        [HOST_RULE_SETTINGS] = "config.json sets nothing but what it takes",
     };
     return rule < HOST_RULES ? texts[rule] : NULL;
 }
@@ -157,14 +158,13 @@ static kit_status find_file(const directory *dir, const char *stem, const char *
     return status;
 }
 
-static kit_status read_manifest(const directory *dir, const char *stem, host_backend *row, kolm_error_t *err) {
+static kit_status read_manifest(const char *stem, host_backend *row, kolm_error_t *err) {
     kit_buf text = {0};
     kit_status status = kit_read_file(row->manifest_path, HOST_MANIFEST_MAX_BYTES, &text, err);
     if (status == KOLM_OK) {
         status = host_manifest_parse(stem, kit_buf_text(&text), text.length, &row->manifest, err);
         if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
     }
-    if (status == KOLM_OK) status = host_manifest_override(row->manifest, dir->options->config, err);
     kit_buf_free(&text);
     return status;
 }
@@ -192,7 +192,7 @@ static kit_status fill_row(const directory *dir, const char *stem, host_backend 
     }
     if (manifest != KOLM_OK) return manifest;
     row->rule = HOST_RULE_MANIFEST;
-    KIT_TRY(read_manifest(dir, stem, row, why));
+    KIT_TRY(read_manifest(stem, row, why));
     row->rule = HOST_RULE_FILES;
     if (plugin == KOLM_E_NOT_FOUND) {
         return kit_fail(why, KOLM_E_NOT_FOUND, "install the package that holds it, or remove the manifest",
@@ -229,6 +229,16 @@ static kit_status insert_row(host_registry *registry, host_backend *row, kolm_er
     return KOLM_OK;
 }
 
+/* What config.json says of the row: applied, or the row is refused. */
+static void take_config(const host_scan_options *options, host_backend *row) {
+    const char *file = options->config_file ? options->config_file : "config.json";
+    kit_status status = host_manifest_override(row->manifest, options->config, file, &row->why);
+    if (status == KOLM_OK) status = host_manifest_check_settings(row->manifest, options->config, file, &row->why);
+    if (status == KOLM_OK) return;
+    row->state = HOST_ROW_REFUSED;
+    row->rule = HOST_RULE_SETTINGS;
+}
+
 static kit_status add_row(host_registry *registry, const directory *dir, const char *stem, kolm_error_t *err) {
     host_backend row = {.origin = dir->origin, .why = KIT_ERROR_INIT};
     kit_buf shown = {0};
@@ -250,6 +260,7 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
                        "remove one of the two, or change the order of KOLM_BACKEND_PATH",
                        "hidden by %s in %s, which is searched first", first->name, first->directory);
     }
+    if (status == KOLM_OK && row.state == HOST_ROW_OK) take_config(dir->options, &row);
     if (status == KOLM_OK) status = insert_row(registry, &row, err);
     if (status != KOLM_OK) row_free(&row);
     return status;
@@ -387,6 +398,46 @@ static void find_trainer(host_registry *registry, const char *path) {
     if (path && host_trust_directory(path, &registry->trainer, &why) != KOLM_OK) registry->trainer = NULL;
 }
 
+/* ---- Sections of config.json that nobody has */
+
+/* The row without a section of its own whose name is nearest to that of a section which no row has, and which takes one
+ * of its keys: what the section says was meant for it. NULL: none. */
+static host_backend *meant_by(const host_registry *registry, const cJSON *section) {
+    host_backend *best = NULL;
+    const char *names[ROWS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < registry->count && count < ROWS_MAX; i++)
+        if (registry->rows[i].state == HOST_ROW_OK) names[count++] = registry->rows[i].name;
+    const char *near = kit_nearest(section->string, names, count);
+    for (size_t i = 0; near && i < registry->count; i++)
+        if (registry->rows[i].state == HOST_ROW_OK && registry->rows[i].name == near) best = &registry->rows[i];
+    for (const cJSON *item = best && cJSON_IsObject(section) ? section->child : NULL; item; item = item->next)
+        if (host_manifest_takes(best->manifest, item->string)) return best;
+    return NULL;
+}
+
+/* A section under a mistyped name must not count as none: it may hold the pin of a key. */
+static void check_sections(host_registry *registry, const host_scan_options *options) {
+    const char *file = options->config_file ? options->config_file : "config.json";
+    const cJSON *backends = kit_json_get(options->config, "backends");
+    for (const cJSON *one = cJSON_IsObject(backends) ? backends->child : NULL; one; one = one->next) {
+        if (strncmp(one->string, "x-", 2) == 0 || host_find(registry, one->string)) continue;
+        host_backend *row = meant_by(registry, one);
+        if (!row || kit_json_get(backends, row->name)) continue;
+        kit_buf shown = {0};
+        kit_buf_escaped(&shown, one->string, strnlen(one->string, 64));
+        row->state = HOST_ROW_REFUSED;
+        row->rule = HOST_RULE_SETTINGS;
+        char remedy[256];
+        kit_format(remedy, sizeof remedy, "correct the name; \"x-%s\" keeps a section that is for no backend",
+                   kit_buf_text(&shown));
+        (void)kit_fail(&row->why, KOLM_E_INVALID_ARGUMENT, remedy,
+                       "%s: backends.%s: no backend is called that; did you mean \"%s\"?", file, kit_buf_text(&shown),
+                       row->name);
+        kit_buf_free(&shown);
+    }
+}
+
 kit_status host_scan(const host_scan_options *options, host_registry **out_registry, kolm_error_t *err) {
     static const host_scan_options usual = {0};
     if (!options) options = &usual;
@@ -403,6 +454,7 @@ kit_status host_scan(const host_scan_options *options, host_registry **out_regis
         if (!again) status = scan_directory(registry, &places.at[i], options, err);
     }
     host_places_free(&places);
+    if (status == KOLM_OK) check_sections(registry, options);
     if (status == KOLM_OK)
         *out_registry = registry;
     else

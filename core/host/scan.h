@@ -42,6 +42,7 @@ typedef enum host_rule {
     HOST_RULE_MANIFEST,  /* the manifest is strictly valid and describes this backend */
     HOST_RULE_SIGNATURE, /* the policy file, if it demands signatures, is satisfied (host_scan_options.admit) */
     HOST_RULE_ORDER,     /* the first of a name is taken */
+    HOST_RULE_SETTINGS,  /* what config.json says of that one is what its manifest declares */
     HOST_RULES
 } host_rule;
 /* The rule in words, "nobody else can change the directory"; NULL for HOST_RULE_NONE. Static. */
@@ -105,7 +106,8 @@ typedef struct host_registry {
 /* Zero-initialise for the usual places. */
 typedef struct host_scan_options {
     const char *user_dir; /* KOLM_HOME/backends, absolute; NULL: none. Need not exist */
-    const cJSON *config;  /* config.json as a whole, for the overrides; NULL: none */
+    const cJSON *config;  /* config.json as a whole, for overrides and settings; NULL: none */
+    const char *config_file; /* how it is called in messages; NULL: "config.json" */
     /* Asked of every row that all rules but ORDER let pass; anything but KOLM_OK refuses the row by RULE_SIGNATURE, and
      * fills why. NULL: all are admitted. */
     kit_status (*admit)(void *user, const host_backend *row, kolm_error_t *why);

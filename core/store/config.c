@@ -51,6 +51,52 @@ kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_er
     return status;
 }
 
+/* The keys of the file itself; what is in a backend's section is for the backend's manifest to say. */
+static const char *const known[] = {"backends", "backend", "runtimes"};
+#define KNOWN (sizeof known / sizeof *known)
+
+static bool is_known(const char *key) {
+    for (size_t i = 0; i < KNOWN; i++)
+        if (strcmp(key, known[i]) == 0) return true;
+    return false;
+}
+
+static kit_status wrong(kolm_error_t *err, const char *path, const char *key, const char *what) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "correct or remove it", "%s: %s: expected %s", path, key, what);
+}
+
+static kit_status unknown(kolm_error_t *err, const char *path, const char *key) {
+    static const char remedy[] = "correct or remove it; a key that begins with x- is left alone";
+    const char *near = kit_nearest(key, known, KNOWN);
+    kit_buf shown = {0};
+    kit_buf_escaped(&shown, key, strnlen(key, 64));
+    kit_status status =
+        near ? kit_fail(err, KOLM_E_DATA_LOSS, remedy, "%s: there is no key \"%s\"; did you mean \"%s\"?", path,
+                        kit_buf_text(&shown), near)
+             : kit_fail(err, KOLM_E_DATA_LOSS, remedy, "%s: there is no key \"%s\"", path, kit_buf_text(&shown));
+    kit_buf_free(&shown);
+    return status;
+}
+
+kit_status store_config_check(const store_home *home, const cJSON *config, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(store_home_file(home, "config.json", &path, err));
+    kit_status status = KOLM_OK;
+    for (const cJSON *item = config->child; status == KOLM_OK && item; item = item->next) {
+        bool text = cJSON_IsString(item) && item->valuestring[0];
+        if (strcmp(item->string, "backend") == 0 && !text && !cJSON_IsNull(item))
+            status = wrong(err, path, "backend", "the name of a backend");
+        else if (strcmp(item->string, "backends") == 0 && !cJSON_IsObject(item))
+            status = wrong(err, path, "backends", "an object of NAME: {...}");
+        else if (strcmp(item->string, "runtimes") == 0 && !cJSON_IsObject(item))
+            status = wrong(err, path, "runtimes", "an object of NAME: \"/path/to/python\"");
+        else if (strncmp(item->string, "x-", 2) != 0 && !is_known(item->string))
+            status = unknown(err, path, item->string);
+    }
+    free(path);
+    return status;
+}
+
 static kit_status write_config(const char *path, const cJSON *config, kolm_error_t *err) {
     kit_buf text = {0};
     kit_status status = kit_json_pretty(config, &text, err);

@@ -18,13 +18,17 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
         snprintf(out_result->remedy, sizeof out_result->remedy, "set EXAMPLE_ADDRESS to the address of the cluster");
         return KOLM_OK;
     }
+    /* Settings are backends.NAME.KEY of the user's config.json; the manifest declares each one that is asked for here, so
+     * that kolm tells a user of a mistyped one. */
+    char region[64];
+    if (host->setting(host->user, "region", region, sizeof region, NULL) != KOLM_OK) region[0] = '\0';
     const kolm_device_t device = {
         .struct_size = (uint32_t)sizeof(kolm_device_t),
         .memory_kind = KOLM_MEMORY_OWN,
         .total_memory_bytes = KOLM_MEMORY_UNKNOWN,
         .free_memory_bytes = KOLM_MEMORY_UNKNOWN,
         .name = "example accelerator",
-        .id = "",
+        .id = region,
         .driver = "",
         .runtime = "",
     };

@@ -26,7 +26,7 @@ START_TEST(nearest_names) {
         {"local-cud", "local-cuda"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const char *near = cli_nearest(cases[i].word, names, 5);
+        const char *near = kit_nearest(cases[i].word, names, 5);
         if (!cases[i].near)
             ck_assert_msg(!near, "%s gave %s", cases[i].word, near ? near : "");
         else
@@ -36,7 +36,7 @@ START_TEST(nearest_names) {
     char long_word[400];
     memset(long_word, 'a', sizeof long_word - 1);
     long_word[sizeof long_word - 1] = '\0';
-    ck_assert_ptr_null(cli_nearest(long_word, names, 5));
+    ck_assert_ptr_null(kit_nearest(long_word, names, 5));
 }
 END_TEST
 

@@ -405,20 +405,99 @@ class Compute(unittest.TestCase):
         refused = {r["name"]: r["why"] for r in self.json("list")["refused"]}
         self.assertIn("cost_per_hour_usd", refused["fake-cloud"])
 
+    # ---- settings
+
+    SETTINGS = [{"key": "host_key", "type": "string", "summary": "A pin."}, {"key": "wait", "type": "integer", "max": 60, "summary": "Seconds."}]
+
+    def configure(self, **config):
+        self.write_home("config.json", json.dumps(config))
+
+    def test_a_bad_setting_is_an_error_for_who_names_the_backend(self):
+        self.add_usual()
+        self.add("fake-gpu", vram_cap_gb="own", settings=self.SETTINGS)
+        for section, piece in [({"hostkey": "x"}, 'fake-gpu.hostkey: there is no such setting; did you mean "host_key"?'),
+                               ({"wait": "5"}, "fake-gpu.wait: expected a whole number of at most 60, not a string"),
+                               ({"wait": 61}, "fake-gpu.wait: expected a whole number of at most 60"), (["wait"], "fake-gpu: expected an object"),
+                               ({"cost_per_hour_usd": -1}, "fake-gpu.cost_per_hour_usd: expected")]:
+            with self.subTest(section=section):
+                self.configure(backends={"fake-gpu": section})
+                data = self.write_home("rows.jsonl", "".join('{"input":"word%d here","output":"%s"}\n' % (i, "ab"[i % 2]) for i in range(40)))
+                for words in (["compute", "info", "fake-gpu"], ["compute", "test", "fake-gpu"], ["compute", "use", "fake-gpu"],
+                              ["compute", "status", "fake-gpu"], ["compute", "setup", "fake-gpu"],
+                              ["compile", "-t", "m", "-d", data, "--backend", "fake-gpu"]):
+                    self.assert_error(self.kolm(*words, code=6), os.path.join(self.home, "config.json"), piece)
+                # The others go on; the row says why it is not taken.
+                self.assertEqual(self.json("pick")["picked"], "fake-cpu")
+                refused = {r["name"]: r["why"] for r in self.json("list")["refused"]}
+                self.assertEqual(list(refused), ["fake-gpu"])
+                self.assertIn(piece, refused["fake-gpu"])
+                self.compute("use", "fake-cpu")
+                self.compute("use", "--clear")
+
+    def test_a_section_under_a_mistyped_name_is_not_ignored(self):
+        self.add_usual()
+        self.add("fake-gpu", vram_cap_gb="own", settings=self.SETTINGS)
+        self.configure(backends={"fake-gpuu": {"host_key": "x"}})
+        self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.fake-gpuu: no backend is called that; did you mean "fake-gpu"?')
+        self.assertEqual(self.json("pick")["picked"], "fake-cpu")
+        for other in ({"fake-gpuu": {"colour": 1}}, {"x-fake-gpu": {"host_key": "x"}}, {"another": {"host_key": "x"}},
+                      {"fake-gpu": {"host_key": "x"}, "fake-gpuu": {"host_key": "x"}}):
+            self.configure(backends=other)
+            self.compute("info", "fake-gpu")
+
+    def test_a_manifest_that_declares_nothing_leaves_its_section_free(self):
+        self.add("fake-cpu")
+        self.configure(backends={"fake-cpu": {"whatever": [{}]}})
+        self.assertIn("not declared: any key", self.compute("info", "fake-cpu").stdout)
+        self.assertIsNone(self.json("info", "fake-cpu")["settings"])
+        self.add("fake-cpu", settings=[])
+        self.assert_error(self.compute("info", "fake-cpu", code=6), "whatever: there is no such setting")
+
+    def test_info_shows_settings_and_never_a_value(self):
+        self.add("fake-cpu", settings=self.SETTINGS)
+        self.configure(backends={"fake-cpu": {"host_key": "hunter2"}})
+        said = self.compute("info", "fake-cpu").stdout
+        self.assertIn("host_key (set): a string. A pin.", said)
+        self.assertIn("wait: a whole number of at most 60. Seconds.", said)
+        value = self.json("info", "fake-cpu")
+        self.assertEqual([(s["key"], s["set"]) for s in value["settings"]], [("host_key", True), ("wait", False)])
+        self.assertNotIn("hunter2", said + json.dumps(value))
+
+    def test_unknown_keys_of_the_configuration_itself(self):
+        self.add_usual()
+        for config, piece in [({"backens": {}}, 'did you mean "backends"?'), ({"bakend": "fake-cpu"}, 'did you mean "backend"?'),
+                              ({"runtimes": [7]}, "runtimes: expected an object")]:
+            self.configure(**config)
+            for words in (["list"], ["pick"], ["info", "fake-cpu"], ["use", "fake-cpu"]):
+                self.assert_error(self.compute(*words, code=6), "config.json", piece)
+        self.configure(**{"x-mine": {}})
+        self.compute("list")
+        self.configure(runtimes={"fake-gpu": 7})  # of one backend: the others go on
+        self.assert_error(self.compute("info", "fake-gpu", code=6), "runtimes.fake-gpu: expected the path of a Python interpreter")
+        self.compute("info", "fake-cpu")
+
+    def test_a_manifest_with_bad_settings_is_refused(self):
+        self.add("fake-cpu", settings=[{"key": "a", "type": "text", "summary": "s"}])
+        self.assertIn('the field "settings": "a": "type": expected', self.json("list")["refused"][0]["why"])
+        self.add("fake-cpu", settings=[], requires=[{"config": "region"}])
+        self.assertIn('"settings" does not declare', self.json("list")["refused"][0]["why"])
+        self.add("fake-cpu", settings=[{"key": "tier", "type": "integer", "summary": "s"}])
+        self.assertIn("which is a field of the manifest", self.json("list")["refused"][0]["why"])
+
     # ---- use
 
     def test_use_writes_the_default_and_keeps_the_rest(self):
         self.add_usual()
-        self.write_home("config.json", '{"mine": [1, 2]}')
+        self.write_home("config.json", '{"x-mine": [1, 2]}')
         done = self.compute("use", "fake-cpu")
         self.assertIn("default backend", done.stdout)
         path = os.path.join(self.home, "config.json")
         with open(path, encoding="utf-8") as file:
-            self.assertEqual(json.load(file), {"mine": [1, 2], "backend": "fake-cpu"})
+            self.assertEqual(json.load(file), {"x-mine": [1, 2], "backend": "fake-cpu"})
         self.assertEqual(self.json("status")["default"]["backend"], "fake-cpu")
         self.compute("use", "--clear")
         with open(path, encoding="utf-8") as file:
-            self.assertEqual(json.load(file), {"mine": [1, 2]})
+            self.assertEqual(json.load(file), {"x-mine": [1, 2]})
 
     def test_use_refuses_unknown_and_warns_of_absent(self):
         self.add_usual()

@@ -75,8 +75,6 @@ class Plugins(Case):
         unless another one, or None, is given."""
         if python == "whole":
             python = self.interpreter(*(self.TORCH + ("torch_directml-0.2.5", "mlx-0.31.0", "mlx_lm-0.29.0")))
-        if python:
-            settings = dict(settings or {}, **{"runtime.python": python})
         if not os.path.exists(os.path.join(self.plugins, name + ".so")):
             self.add(name)
         runtimes = {name: python} if python else {}
@@ -181,7 +179,14 @@ class Nvidia(Plugins):
 
     def test_a_library_that_is_not_there(self):
         self.assertEqual(self.detect("local-cuda", {"nvml_library": "/nowhere/libnvidia-ml.so.1"})["state"], "broken")
-        self.assertEqual(self.detect("local-cuda", {"nvml_library": "relative.so"})["state"], "broken")
+        self.write_home("config.json", json.dumps({"backends": {"local-cuda": {"nvml_library": "relative.so"}}}))
+        refused = json.loads(self.kolm("compute", "list", "--json").out)["refused"]
+        self.assertIn("local-cuda.nvml_library: expected a path from / or ~/ on", refused[0]["why"])
+
+    def test_a_library_in_the_home_directory(self):
+        os.symlink(os.path.join(DOUBLES, "fake-nvml-one.so"), os.path.join(self.dir, "nvml.so"))
+        found = self.detect("local-cuda", {"nvml_library": "~/nvml.so"}, env={"HOME": self.dir})
+        self.assertEqual(found["state"], "available", found)
 
 
     def test_a_container_without_the_device(self):

@@ -486,7 +486,7 @@ class Keys(Case):
     def test_settings_that_make_no_sense(self):
         for settings in ({"host_key": "yes"}, {"patience_seconds": "soon"}, {"boxes": {self.env["KOLM_REMOTE_HOST"]: {}}}, {"boxes": "x"}):
             self.set(**settings)
-            self.compile(code=3)
+            self.compile(code=6)
 
 
 class Hostile(Case):

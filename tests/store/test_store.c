@@ -145,6 +145,33 @@ START_TEST(a_config_that_is_not_json_is_never_overwritten) {
 END_TEST
 
 #define WRITERS 8
+static const struct {
+    const char *text, *says; /* says: NULL when it is right */
+} checked[] = {
+    {"{}", NULL},
+    {"{\"backend\":null,\"backends\":{},\"runtimes\":{\"a\":\"/bin/python\",\"x-b\":7},\"x-mine\":[1]}", NULL},
+    {"{\"backens\":{}}", "config.json: there is no key \"backens\"; did you mean \"backends\"?"},
+    {"{\"Backend\":\"a\"}", "did you mean \"backend\"?"},
+    {"{\"colour\":1}", "there is no key \"colour\""},
+    {"{\"\":1}", "there is no key \"\""},
+    {"{\"backend\":7}", "backend: expected the name of a backend"},
+    {"{\"backend\":\"\"}", "backend: expected the name of a backend"},
+    {"{\"backends\":[]}", "backends: expected an object"},
+    {"{\"runtimes\":[]}", "runtimes: expected an object"},
+    {"{\"runtimes\":{\"a\":{}},\"backends\":{\"a\":7}}", NULL},
+};
+
+START_TEST(the_keys_of_a_config_are_checked) {
+    cJSON *config = NULL;
+    write_text("config.json", checked[_i].text, 0600);
+    ck_assert_int_eq(store_config_read(home, &config, &err), KOLM_OK);
+    kit_status status = store_config_check(home, config, &err);
+    ck_assert_int_eq(status, checked[_i].says ? KOLM_E_DATA_LOSS : KOLM_OK);
+    if (checked[_i].says) ck_assert_msg(strstr(err.text, checked[_i].says) != NULL, "%s", err.text);
+    cJSON_Delete(config);
+}
+END_TEST
+
 static kit_status count_up(cJSON *config, void *user, kolm_error_t *out_err) {
     uint64_t count = 0;
     (void)user;
@@ -336,6 +363,7 @@ int main(void) {
     tcase_add_test(tests, a_missing_config_is_empty_and_reading_creates_nothing);
     tcase_add_test(tests, an_update_keeps_what_it_does_not_know);
     tcase_add_test(tests, a_failed_edit_leaves_the_file);
+    tcase_add_loop_test(tests, the_keys_of_a_config_are_checked, 0, sizeof checked / sizeof *checked);
     tcase_add_loop_test(tests, a_config_that_is_not_json_is_never_overwritten, 0, 6);
     tcase_add_test(tests, two_writers_lose_nothing);
     tcase_add_test(tests, an_unusable_home_is_an_error_for_writing_and_no_cache);

@@ -49,6 +49,7 @@ typedef struct child_request {
     child_value *secrets;
     size_t secret_count;
     const cJSON *settings; /* an object of strings */
+    const cJSON *declared; /* the keys that the manifest declares; NULL: it does not say */
     const cJSON *args;
 } child_request;
 

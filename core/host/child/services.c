@@ -12,6 +12,7 @@
 #define LOG_PER_SECOND 200 /* lines afterwards */
 #define PROGRESS_EVERY_MS 50
 #define METRICS_MAX 1000
+#define UNDECLARED_MAX 100 /* reports of settings that the manifest does not declare */
 
 static const child_request *asked;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -22,7 +23,7 @@ static struct {
     bool progress_waits;
     kolm_progress_t progress;
     char phase[64];
-    uint32_t metrics, devices, holdings;
+    uint32_t metrics, devices, holdings, undeclared;
 } state;
 
 static void put_cut(kit_buf *members, const char *key, const char *text, size_t most) {
@@ -215,9 +216,35 @@ static int32_t service_secret(void *user, const char *name, char *buffer, uint64
     return KOLM_E_PERMISSION_DENIED;
 }
 
+/* Those of kolm itself (runtime.python, network.private_only) are every backend's. */
+static bool is_declared(const char *key) {
+    const cJSON *one;
+    if (!asked->declared || strchr(key, '.')) return true;
+    cJSON_ArrayForEach(one, asked->declared) {
+        if (cJSON_IsString(one) && strcmp(one->valuestring, key) == 0) return true;
+    }
+    return false;
+}
+
+static void report_undeclared(const char *key) {
+    pthread_mutex_lock(&lock);
+    if (state.undeclared < UNDECLARED_MAX) {
+        kit_buf members = {0};
+        state.undeclared++;
+        put_cut(&members, "key", key, 64);
+        child_reply_send("undeclared", &members);
+        kit_buf_free(&members);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 static int32_t service_setting(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length) {
     (void)user;
     const char *value;
+    if (key && !is_declared(key)) {
+        report_undeclared(key);
+        return KOLM_E_NOT_FOUND;
+    }
     if (!key || !kit_json_get_string(asked->settings, key, &value)) return KOLM_E_NOT_FOUND;
     return give(value, buffer, capacity, out_length);
 }

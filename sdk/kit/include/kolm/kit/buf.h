@@ -51,6 +51,11 @@ uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length);
  * direction of writing, and invalid UTF-8 become \xNN, the rest stays. */
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length);
 
+/* The name of names (count of them, NULL entries skipped) that is nearest to word by edit distance (a swap of neighbours
+ * counts as one edit; a beginning or an ending of a name is near too), or NULL when none is near enough to be what was
+ * meant. The result is one of names. */
+const char *kit_nearest(const char *word, const char *const *names, size_t count);
+
 void kit_hex(const uint8_t *bytes, size_t length, char *out_text); /* 2 * length + 1 bytes, lower case */
 void kit_base64(kit_buf *out, const uint8_t *bytes, size_t length); /* standard alphabet, padded */
 /* Accepts the standard and the URL-safe alphabet, padded or not, nothing else. */

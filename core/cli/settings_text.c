@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shows what a manifest says of its settings. */
+#include "cli/settings_text.h"
+
+#include "cli/output.h"
+#include "host/host.h"
+
+#define LABEL "%-14s"
+
+static const cJSON *section_of(cli_context *context, const cli_backend *b) {
+    const cJSON *config = NULL;
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    if (cli_config(context, &config, &ignored) != KOLM_OK) return NULL;
+    return kit_json_get(kit_json_get(config, "backends"), b->name);
+}
+
+static void print_one(cli_context *context, const host_setting *s, const char *indent, const cJSON *section) {
+    kit_buf text = {0};
+    kit_buf_fmt(&text, "%s%s%s: ", indent, s->key, kit_json_get(section, s->key) ? " (set)" : "");
+    host_setting_type_text(s, &text);
+    if (s->default_text) kit_buf_fmt(&text, "; %s when it is not set", s->default_text);
+    kit_buf_fmt(&text, ". %s", s->summary);
+    cli_print(context, "%s\n", cli_safe(kit_buf_text(&text)));
+    kit_buf_free(&text);
+    for (size_t i = 0; i < s->fields.count; i++) {
+        cli_print(context, LABEL, "");
+        print_one(context, &s->fields.at[i], "    ", NULL);
+    }
+}
+
+void cli_settings_print(cli_context *context, const cli_backend *b) {
+    const host_manifest *manifest = b->row->manifest;
+    if (!manifest) return;
+    if (!manifest->declares_settings) {
+        cli_print(context, LABEL "not declared: any key of backends.%s in config.json\n", "settings", b->name);
+        return;
+    }
+    if (manifest->settings.count == 0) cli_print(context, LABEL "none\n", "settings");
+    for (size_t i = 0; i < manifest->settings.count; i++) {
+        cli_print(context, LABEL, i == 0 ? "settings" : "");
+        print_one(context, &manifest->settings.at[i], "", section_of(context, b));
+    }
+}
+
+static bool put_one(cJSON *array, const host_setting *s, const cJSON *section) {
+    kit_buf type = {0};
+    host_setting_type_text(s, &type);
+    cJSON *object = cJSON_CreateObject();
+    bool good = kit_buf_ok(&type, NULL) == KOLM_OK && object && kit_json_put_string(object, "key", s->key) &&
+                kit_json_put_string(object, "type", kit_buf_text(&type)) &&
+                kit_json_put_string(object, "summary", s->summary) &&
+                kit_json_put_string(object, "default", s->default_text) &&
+                kit_json_put_bool(object, "set", kit_json_get(section, s->key) != NULL);
+    kit_buf_free(&type);
+    if (good && cJSON_AddItemToArray(array, object)) return true;
+    cJSON_Delete(object);
+    return false;
+}
+
+bool cli_settings_put(cli_context *context, cJSON *value, const cli_backend *b) {
+    const host_manifest *manifest = b->row->manifest;
+    if (!manifest || !manifest->declares_settings) return kit_json_put_null(value, "settings");
+    cJSON *array = cJSON_AddArrayToObject(value, "settings");
+    for (size_t i = 0; array && i < manifest->settings.count; i++)
+        if (!put_one(array, &manifest->settings.at[i], section_of(context, b))) return false;
+    return array != NULL;
+}

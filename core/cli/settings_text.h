@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The settings of a backend, for people and as JSON. */
+#ifndef KOLM_CLI_SETTINGS_TEXT_H
+#define KOLM_CLI_SETTINGS_TEXT_H
+
+#include "cli/registry.h"
+
+/* One line for each setting that the manifest declares, and whether config.json sets it; never a value, which may hold
+ * a password. Prints nothing for a backend whose manifest could not be read. */
+void cli_settings_print(cli_context *context, const cli_backend *backend);
+/* Puts "settings" into value: an array of {"key","type","summary","default","set"}, or null when the manifest declares
+ * none and any key goes. False when memory is out. */
+bool cli_settings_put(cli_context *context, cJSON *value, const cli_backend *backend);
+
+#endif

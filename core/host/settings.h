@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The settings of a backend: what its manifest declares, and whether a section of config.json keeps to that. */
+#ifndef KOLM_HOST_SETTINGS_H
+#define KOLM_HOST_SETTINGS_H
+
+/*
+ * "settings" of a manifest is an array of objects, one for each key that a user may write under backends.NAME of
+ * config.json and that the plugin may read with host->setting:
+ *
+ *   key       [a-z][a-z0-9_]{0,63}, each once; not one of the four fields that config.json may override
+ *   type      one of the words below, or an array of different ones when several will do
+ *               string   a text that is not empty
+ *               path     a text that begins with / or ~/ and names a file of this machine; the plugin gets it with HOME
+ *                        in place of ~ (inside a list or map it stays as it is)
+ *               boolean  true or false
+ *               integer  a whole number of at most 2^53 - 1
+ *               number   any number
+ *               list     an array of `items`, or of objects of `fields`
+ *               map      an object whose keys the user chooses (names of machines, say) and whose values are objects
+ *                        of `fields`
+ *   summary   one sentence, 1..240 bytes
+ *   default   optional: what counts when the key is absent, for people to read; of the type
+ *   required  optional bool: the key may not be absent from a map's or list's object, nor from a section that is there
+ *   values    optional array of 1..32 texts: a string must be one of them (a path may be one of them instead of a
+ *             path); one that ends in * stands for every text that begins so ("SHA256:*")
+ *   min, max  optional: range of an integer or number, bytes of a string or path, entries of a list or map
+ *   items     of a list: the type of its items, string when absent; no list or map
+ *   fields    of a list or map: settings in this same format, which may hold lists but no further fields
+ *   inherits  optional bool, of a list or map with fields: every other setting of the outer list that is no map may stand
+ *             in an object too, and counts there instead
+ *
+ * At most 64 settings. A manifest without "settings" leaves the section free: any key, any value. One with an empty array
+ * declares that there are none. In a section, keys that begin with x- are nobody's and always allowed.
+ */
+
+#include "kolm/kit/json.h"
+#include <stdbool.h>
+
+#define HOST_SETTINGS_MAX 64
+
+typedef enum host_setting_type {
+    HOST_SETTING_STRING,
+    HOST_SETTING_PATH,
+    HOST_SETTING_BOOLEAN,
+    HOST_SETTING_INTEGER,
+    HOST_SETTING_NUMBER,
+    HOST_SETTING_LIST,
+    HOST_SETTING_MAP,
+    HOST_SETTING_TYPES
+} host_setting_type;
+
+struct host_setting;
+typedef struct host_settings {
+    struct host_setting *at;
+    size_t count;
+} host_settings;
+
+typedef struct host_setting {
+    char *key;
+    unsigned types;     /* 1u << host_setting_type, at least one */
+    char *summary;
+    char *default_text; /* the default as people read it; NULL: none */
+    bool required;
+    char **values; /* NULL: any */
+    size_t value_count;
+    bool has_min, has_max;
+    double min, max;
+    unsigned items; /* one type, for HOST_SETTING_LIST without fields */
+    bool inherits;
+    host_settings fields; /* count 0: none */
+} host_setting;
+
+/* "string", ...; static. */
+const char *host_setting_type_name(host_setting_type type);
+/* Appends the type for people: "integer from 0 to 3600", "\"accept-new\" or \"SHA256:...\"", "map of {host, ...}". */
+void host_setting_type_text(const host_setting *setting, kit_buf *out);
+
+/* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. */
+kit_status host_settings_read(const cJSON *array, host_settings *out_settings, kolm_error_t *err) KIT_MUST_USE;
+void host_settings_free(host_settings *settings);
+const host_setting *host_settings_find(const host_settings *settings, const char *key);
+
+/* Whether a section (an object) holds what is declared and nothing else; where: what it is called in messages,
+ * "config.json: backends.NAME". overrides: further keys that may stand there (names, NULL-terminated), whose values
+ * are not looked at. INVALID_ARGUMENT names the key, what was expected or the nearest key, and never a value. */
+kit_status host_settings_check(const host_settings *settings, const char *const *overrides, const cJSON *section,
+                               const char *where, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
