@@ -201,14 +201,21 @@ static kit_status read_rings(cli_policy *policy, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Of ring 2, which is about artifacts, only the own key speaks for plugins. */
-static const receipt_trusted *signer_of(const cli_policy *policy, const receipt_envelope *envelope) {
+/* Of ring 2, which is about artifacts, only the own key speaks for plugins. *out_signer NULL: nobody who is believed here. */
+static kit_status signer_of(const cli_policy *policy, const receipt_envelope *envelope,
+                            const receipt_trusted **out_signer, kolm_error_t *err) {
+    *out_signer = NULL;
     for (int i = 0; i < RINGS; i++)
         for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
             const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);
-            if ((i == 2 ? one->own : one->trusted) && receipt_envelope_signed_by(envelope, &one->key)) return one;
+            bool signs = false;
+            if (!(i == 2 ? one->own : one->trusted)) continue;
+            KIT_TRY(receipt_envelope_signed_by(envelope, &one->key, &signs, err));
+            if (!signs) continue;
+            *out_signer = one;
+            return KOLM_OK;
         }
-    return NULL;
+    return KOLM_OK;
 }
 
 /* The signature beside the name that was found, else beside the file that this name is a link to. */
@@ -246,8 +253,8 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     if (status == KOLM_OK) status = receipt_envelope_parse(kit_buf_text(&text), text.length, &envelope, err);
     if (status == KOLM_OK) status = read_rings(policy, err);
     if (status == KOLM_OK) status = statement_of(row->name, row->plugin_path, row->manifest_path, &expected, err);
+    if (status == KOLM_OK) status = signer_of(policy, &envelope, &out->signer, err);
     if (status == KOLM_OK) {
-        out->signer = signer_of(policy, &envelope);
         out->agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&
                       memcmp(envelope.payload.data, expected.data, expected.length) == 0;
     } else {

@@ -111,6 +111,13 @@ kit_status receipt_check_owner(int fd, const char *shown, unsigned loose, kolm_e
     return KOLM_OK;
 }
 
+kit_status receipt_check_regular(int fd, kolm_error_t *err) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
+    if (S_ISREG(info.st_mode)) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "it is not a regular file");
+}
+
 kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
@@ -120,14 +127,14 @@ kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
 }
 
 static kit_status open_guarded(const char *path, unsigned loose, int *out_fd, kolm_error_t *err) {
-    struct stat info;
     *out_fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_status status = receipt_check_owner(*out_fd, path, loose, err);
-    if (status == KOLM_OK && (fstat(*out_fd, &info) != 0 || !S_ISREG(info.st_mode))) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "move it away", "%s is not a regular file", path);
+    if (status == KOLM_OK) {
+        status = receipt_check_regular(*out_fd, err);
+        if (status == KOLM_OK) return KOLM_OK;
+        kit_fail_context(err, "%s", path);
     }
-    if (status == KOLM_OK) return KOLM_OK;
     close(*out_fd);
     *out_fd = -1;
     return status;

@@ -406,6 +406,12 @@ class Use(Case):
     def test_a_rotated_key_stays_trusted(self):
         self.kolm("keys", "rotate")
         self.assertIn("trusted", self.kolm("verify", self.model).out)
+        self.kolm("run", self.model, "parcel")
+        # What shows that the old key signed it before it was replaced is its receipt in the log.
+        os.rename(self.model + ".intoto.jsonl", self.model + ".away")
+        self.assertIn("expired", self.kolm("verify", self.model, code=7).out)
+        self.assert_error(self.kolm("run", self.model, "parcel", code=7), "was replaced on", ".intoto.jsonl")
+        os.rename(self.model + ".away", self.model + ".intoto.jsonl")
         self.compile("--force")
         self.assertIn("trusted", self.kolm("verify", self.model).out)
 

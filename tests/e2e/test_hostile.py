@@ -147,7 +147,10 @@ class Hostile(Case):
                 self.write(log, "")
         os.remove(log)
         self.assertEqual(self.read(elsewhere), good)
-        self.write(log, good[:-20], 0o600)  # what a crash leaves is no damage
+        self.write(log, good[:-20], 0o600)
+        self.assert_error(self.compile("--version", "3.0.0", code=2), "was cut: it has 3 lines and had 4", "backup")
+        self.assertIn("was cut", self.kolm("verify", "router-1.0.0.kolm", code=7).out)
+        self.write(log, good + good[:200], 0o600)  # what a crash leaves of a line that was never acknowledged is no damage
         self.compile("--version", "3.0.0")
 
     def test_a_revoked_key_stops_a_compile_before_it_trains(self):
