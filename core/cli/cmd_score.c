@@ -14,7 +14,8 @@ typedef struct score_request {
     cli_list eval;
     const char *backend, *base, *input_col, *output_col;
     cli_number gate, min_accuracy;
-    bool skip_bad, airgap;
+    bool skip_bad;
+    cli_airgap airgap;
     char **words;
 } score_request;
 
@@ -148,7 +149,7 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         {"output-col", 0, CLI_STRING, &r.output_col, "NAME", "column or key of the output"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
-        {"airgap", 0, CLI_FLAG, &r.airgap, NULL, "no network for the backend, enforced by the kernel"},
+        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},
     };
     size_t word_count = 0;
     const cli_syntax syntax = {

@@ -18,9 +18,9 @@
 /* What the user asked for. */
 typedef struct compile_request {
     const char *task, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col;
-    cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, min_vram, max_tier;
+    cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, max_price, min_vram, max_tier;
     cli_list data, eval, exclude, set;
-    cli_mode airgap;
+    cli_airgap airgap;
     bool allow_private_remote, force, skip_bad, embed_eval, keep_job, quiet;
 } compile_request;
 

@@ -130,8 +130,8 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     c->threads = r->threads.set ? (uint32_t)r->threads.value : processors > 0 ? (uint32_t)processors : 1;
     c->gates = (score_gates){r->gate.set ? (uint32_t)r->gate.value : 850000,
                              r->min_accuracy.set ? (uint32_t)r->min_accuracy.value : 800000};
-    c->airgap = r->airgap.set;
-    c->airgap_strict = c->airgap && (r->airgap.word == NULL || strcmp(r->airgap.word, "strict") == 0);
+    c->airgap = r->airgap != CLI_AIRGAP_OFF;
+    c->airgap_strict = r->airgap == CLI_AIRGAP_STRICT;
     KIT_TRY(cli_trainer_options(&r->set, &c->trainer, err));
     KIT_TRY(check_output(c, err));
     /* Before anything else is read: hashing a base takes seconds, a wrong one is said at once. */
@@ -282,7 +282,13 @@ static kit_status quote(compile *c, kolm_error_t *err) {
 static kit_status check_budget(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     char quoted[32], budget[32];
-    if (!r->budget.set) return KOLM_OK;
+    bool free = c->choice->backend->price_micro_usd_per_hour == 0;
+    if (!r->budget.set || (c->quoted_micro == RECEIPT_UNKNOWN && free)) return KOLM_OK;
+    if (c->quoted_micro == RECEIPT_UNKNOWN && r->budget.value == 0) {
+        c->exit_code = CLI_EXIT_NOTHING;
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a free backend, or give a budget above 0",
+                        "%s cannot say what this job costs, and --budget 0 allows no cost", c->choice->backend->name);
+    }
     if (c->quoted_micro == RECEIPT_UNKNOWN) {
         cli_warn(c->context, "%s cannot say what this job costs: --budget says nothing about it",
                  c->choice->backend->name);
@@ -305,6 +311,10 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
         .constraints = {.recipe = c->recipe,
                         .airgap = c->airgap,
                         .allow_private_remote = r->allow_private_remote,
+                        .has_budget = r->max_price.set,
+                        .budget_micro_usd_per_hour = r->max_price.value,
+                        .has_job_budget = r->budget.set,
+                        .job_budget_micro_usd = r->budget.value,
                         .has_min_vram = r->min_vram.set,
                         .min_vram_bytes = r->min_vram.value * 1000,
                         .has_max_tier = r->max_tier.set,

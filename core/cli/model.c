@@ -235,7 +235,7 @@ void cli_model_maker(const cli_model *model, char *out, size_t capacity) {
 }
 
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
-                               bool airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
+                               cli_airgap airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
     *out_answering = (cli_answering){.job = {.lock_fd = -1}};
     *out_exit = CLI_EXIT_DATA;
     if (kit_utf8_valid(model->path, strlen(model->path)) != strlen(model->path))
@@ -246,7 +246,10 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     char maker[64];
     cli_model_maker(model, maker, sizeof maker);
     cli_choose_options options = {
-        .backend = backend, .maker = maker, .airgap_strict = airgap, .constraints = {.infer = true, .airgap = airgap}};
+        .backend = backend,
+        .maker = maker,
+        .airgap_strict = airgap == CLI_AIRGAP_STRICT,
+        .constraints = {.infer = true, .airgap = airgap != CLI_AIRGAP_OFF}};
     if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))
         options.constraints.recipe = NULL;
     *out_exit = CLI_EXIT_DATA;
@@ -265,13 +268,13 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     return cli_model_describe(model, &out_answering->base, out_answering->job.job, err);
 }
 
-kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,
+kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
                              int *out_exit, kolm_error_t *err) {
     const cli_backend *backend = answering->choice->backend;
     cli_calling calling;
     char what[128];
     *out_exit = CLI_EXIT_BACKEND;
-    kit_status status = cli_calling_begin(context, backend, airgap, airgap, NULL, &calling, err);
+    kit_status status = cli_calling_begin(context, backend, airgap != CLI_AIRGAP_OFF, airgap == CLI_AIRGAP_STRICT, NULL, &calling, err);
     if (status == KOLM_OK)
         status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads,
                             input_fd, output_fd, &calling.options, answering->result, err);

@@ -56,10 +56,10 @@ typedef struct cli_answering {
 /* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, in the
  * artifact. base: where the base is, as the user says; NULL: found by its digest. */
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
-                               bool airgap, cli_answering *out_answering, int *out_exit,
+                               cli_airgap airgap, cli_answering *out_answering, int *out_exit,
                                kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. */
-kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,
+kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
                              int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 void cli_answering_end(cli_answering *answering);
 

@@ -215,7 +215,26 @@ class Compile(Case):
         self.write_tickets()
         self.assert_error(self.compile("--budget", "1", code=3), "$2.50", "$1.00", "--budget")
         self.assert_nothing_left()
-        self.compile("--budget", "2.50")
+        self.compile("--budget", "2.50", "--max-price", "2.5")
+        constraints = predicate(self.receipts()[-1])["metrics"]["compute"]["provenance"]["constraints"]
+        self.assertEqual((constraints["budget_usd"], constraints["budget_usd_per_hour"]), (2.5, 2.5))
+
+    def test_max_price_is_of_an_hour(self):
+        self.add_backend("test-word", kind="cloud-serverless", billing="per-hour", cost_per_hour_usd=2.5, airgap="no")
+        self.write_tickets()
+        self.assert_error(self.compile("--max-price", "2.49", code=3), "$2.50/hr > 2.49")
+        self.assert_error(self.compile("--backend", "test-word", "--max-price", "0", code=5), "$2.50/hr > 0.00")
+        self.assert_error(self.compile("--exclude", "test-wrod", code=2), "--exclude", "did you mean 'test-word'")
+        self.assert_error(self.compile("--max-tier", "4294967297", code=2), "'4294967297' is not a tier from 1 to 9")
+        self.assert_error(self.compile("--min-vram", "18446744073709.551615", code=2), "is too large")
+        self.assert_nothing_left()
+
+    def test_budget_0_allows_nothing_whose_cost_is_not_known(self):
+        self.add_backend("test-word", kind="cloud-serverless", billing="per-token", cost_per_hour_usd=None, airgap="no")
+        self.write_tickets()
+        self.assert_error(self.compile("--budget", "0", code=3), "cannot say what this job costs", "--budget 0")
+        self.assert_nothing_left()
+        self.assertIn("--budget says nothing about it", self.compile("--budget", "0.01").err)
 
     # ---- backends that fail
 
