@@ -7,7 +7,7 @@
  * Files below the keys directory (HOME/keys, 0700), each written whole or not at all:
  *
  *     signing.pem            the private key, PKCS#8 PEM, 0600: `openssl pkey -in signing.pem -text` reads it
- *     signing.pub.pem        its public half, SPKI PEM; a copy for people, made anew when it is missing
+ *     signing.pub.pem        its public half, SPKI PEM; a copy for people, written again when it is missing or another key's
  *     trusted/KEYID.pem      public keys that are believed, with
  *     trusted/KEYID.json     {"label", "valid_from", "valid_to", "added", "retired": {"at", "log_id", "seq"}, if it was replaced}
  *     revoked/KEYID.json     {"reason", "date"}: wins over everything else, our own key included

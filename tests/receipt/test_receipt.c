@@ -315,6 +315,15 @@ START_TEST(the_first_use_makes_a_key_and_the_second_finds_it) {
     ck_assert(!created);
     ck_assert_str_eq(receipt_key_public(first)->keyid, receipt_key_public(second)->keyid);
     ck_assert_int_eq(access(fixture_path("keys/signing.pub.pem"), F_OK), 0);
+    /* A copy of another key, as a kill in the middle of a rotation leaves it, is replaced. */
+    receipt_public copy;
+    receipt_key *other = seeded(9);
+    fixture_file("keys/signing.pub.pem", receipt_key_pem(other), strlen(receipt_key_pem(other)));
+    receipt_key_free(other);
+    receipt_key_free(second);
+    ck_assert_int_eq(receipt_key_open(keys, &second, &created, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_public_read(fixture_path("keys/signing.pub.pem"), &copy, &err), KOLM_OK);
+    ck_assert_str_eq(copy.keyid, receipt_key_public(first)->keyid);
     receipt_key_free(first);
     receipt_key_free(second);
     receipt_key_free(NULL);
