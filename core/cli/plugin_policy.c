@@ -58,11 +58,12 @@ static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_er
 }
 
 static kit_status read_file(policy_file *file, bool of_machine, kolm_error_t *err) {
-    if (access(file->path, F_OK) != 0) {
+    struct stat info;
+    /* lstat: a link whose policy is gone is a policy that cannot be read, not none. */
+    if (lstat(file->path, &info) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
         return kit_fail_errno(err, errno, "cannot tell whether there is a policy %s", file->path);
     }
-    struct stat info;
     if (of_machine) {
         KIT_TRY(host_trust_file(file->path, NULL, NULL, NULL, err));
     } else if (stat(file->path, &info) == 0 && (info.st_mode & 022) != 0) {
