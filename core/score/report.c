@@ -211,13 +211,19 @@ kit_status score_report_text(const score_k *k, const score_answers *a, const sco
 
 /* ---- The directory of a missed gate */
 
+/* Labels come from data that others wrote, and spreadsheets run what begins like a formula: such a field gets an apostrophe in
+ * front, as OWASP advises ("CSV Injection"). Control characters are escaped; predictions.jsonl has every label as it is. */
 static void csv_field(kit_buf *out, const char *text) {
-    kit_buf_char(out, '"');
-    for (const char *p = text; *p != '\0'; p++) {
+    kit_buf shown = {0};
+    kit_buf_escaped(&shown, text, strlen(text));
+    kit_buf_str(out, strchr("=+-@", text[0]) != NULL && text[0] != '\0' ? "\"'" : "\"");
+    for (const char *p = kit_buf_text(&shown); *p != '\0'; p++) {
         if (*p == '"') kit_buf_char(out, '"');
         kit_buf_char(out, *p);
     }
     kit_buf_char(out, '"');
+    out->failed = out->failed || shown.failed;
+    kit_buf_free(&shown);
 }
 
 static kit_status confusions_csv(const score_answers *a, kit_buf *out, kolm_error_t *err) {

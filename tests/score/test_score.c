@@ -456,6 +456,32 @@ static char *content_of(const char *directory, const char *name) {
     return kit_buf_take(&text);
 }
 
+/* What a spreadsheet would run is text there. */
+START_TEST(a_formula_is_text_in_confusions) {
+    static const char *const labels[] = {"=1+1", "+1", "-1", "@SUM(1)", "a=1"};
+    for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
+        kit_buf rows = {0}, answers = {0}, expected = {0};
+        score_k k;
+        kit_buf_fmt(&rows, "{\"id\":\"1\",\"input\":\"x\",\"output\":\"%s\"}\n", labels[i]);
+        kit_buf_str(&answers, "{\"id\":\"1\",\"output\":\"other\",\"confidence\":0.5}\n");
+        score_answers *a = read_texts(kit_buf_text(&rows), kit_buf_text(&answers));
+        score_compute(1, 1, 0, 1000000, &k);
+        char directory[80];
+        kit_format(directory, sizeof directory, "%s/formula%zu.failed", base, i);
+        ck_assert_int_eq(mkdir(directory, 0700), 0);
+        ck_assert_int_eq(score_write_failed(directory, &k, a, &usual, "more rows", predictions, &err), KOLM_OK);
+        char *csv = content_of(directory, "confusions.csv");
+        kit_buf_fmt(&expected, "rows,expected,answered\n1,\"%s%s\",\"other\"\n", labels[i][0] == 'a' ? "" : "'", labels[i]);
+        ck_assert_str_eq(csv, kit_buf_text(&expected));
+        free(csv);
+        score_answers_free(a);
+        kit_buf_free(&rows);
+        kit_buf_free(&answers);
+        kit_buf_free(&expected);
+    }
+}
+END_TEST
+
 START_TEST(a_missed_gate_leaves_four_files) {
     score_answers *a = read_texts(odd_rows, odd_answers);
     score_k k;
@@ -472,7 +498,7 @@ START_TEST(a_missed_gate_leaves_four_files) {
     char *csv = content_of(directory, "confusions.csv"), *text = content_of(directory, "report.txt"),
          *json = content_of(directory, "report.json"), *copy = content_of(directory, "predictions.jsonl"),
          *same = text_of(a, "more rows");
-    ck_assert_str_eq(csv, "rows,expected,answered\n1,\"a\n\x1B[1m\",\"q\"\"u, ote\"\n1,\"b\",\"a\n\x1B[1m\"\n");
+    ck_assert_str_eq(csv, "rows,expected,answered\n1,\"a\\x0A\\x1B[1m\",\"q\"\"u, ote\"\n1,\"b\",\"a\\x0A\\x1B[1m\"\n");
     ck_assert_str_eq(text, same);
     ck_assert_str_eq(copy, odd_answers);
     cJSON *report = NULL;
@@ -560,6 +586,7 @@ int main(void) {
     tcase_add_test(tests, the_report_for_programs_can_be_read_back);
     tcase_add_test(tests, of_very_many_confusions_the_commonest_are_shown);
     tcase_add_test(tests, a_missed_gate_leaves_four_files);
+    tcase_add_test(tests, a_formula_is_text_in_confusions);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
