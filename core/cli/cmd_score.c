@@ -79,7 +79,7 @@ static const char *near_label(const cJSON *labels, const char *label) {
     const cJSON *item;
     cJSON_ArrayForEach(item, labels) {
         if (near == NULL && cJSON_IsString(item))
-            near = cli_nearest(label, (const char *const[]){item->valuestring}, 1);
+            near = kit_nearest(label, (const char *const[]){item->valuestring}, 1);
         if (cJSON_IsString(item) && strcasecmp(item->valuestring, label) == 0) near = item->valuestring;
     }
     return near;

@@ -233,8 +233,7 @@ class Hostile(Case):
         self.assertFalse(os.path.exists(os.path.join(self.home, "config.json")))
 
     def test_nothing_that_was_given_is_dropped_in_silence(self):
-        self.write_tickets("more.jsonl", seed=2)
-        self.assert_error(self.compile("-d", "more.jsonl", code=2), "--data is given twice")
+        self.assert_error(self.compile("--effort", "quick", "--effort", "high", code=2), "--effort is given twice")
         self.assert_error(self.compile("--airgap", "--airgap=advisory", code=2), "--airgap is given twice")
         self.assert_error(self.compile("--seed", "9" * 30, code=2), "too large")
         self.compile("--force", "--force", "--exclude", "test-word", "--exclude", "test-word", code=3)
