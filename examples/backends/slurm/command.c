@@ -21,6 +21,7 @@ extern char **environ;
 void slurm_output_free(slurm_output *output) {
     kit_buf_free(&output->out);
     kit_buf_free(&output->err);
+    *output = (slurm_output){.exit_code = 127};
 }
 
 static bool has_programs(const char *dir) {
@@ -64,6 +65,29 @@ static int exit_code_of(pid_t pid, int64_t deadline) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* The environment of the program, which points into our own: without the variables that contradict a setting. */
+static char **environment(const slurm_settings *settings) {
+    size_t count = 0, kept = 0;
+    while (environ[count])
+        count++;
+    char **env = calloc(count + 1, sizeof *env);
+    for (size_t i = 0; env && i < count; i++)
+        if (!slurm_overrides(settings, environ[i])) env[kept++] = environ[i];
+    return env;
+}
+
+static kit_status start(const slurm_settings *settings, const char *path, const char *const *words, int out_fd,
+                        int err_fd, pid_t *out_pid, kolm_error_t *err) {
+    char **env = environment(settings);
+    if (!env) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    const kit_spawn_fd fds[] = {{out_fd, 1}, {err_fd, 2}};
+    const kit_spawn_options options = {
+        .path = path, .argv = (char *const *)(void *)words, .envp = env, .fds = fds, .fd_count = 2};
+    kit_status status = kit_spawn(&options, out_pid, err);
+    free(env);
+    return status;
+}
+
 kit_status slurm_command(const slurm_settings *settings, const char *program, const char *const *argv,
                          slurm_output *out_output, kolm_error_t *err) {
     const char *words[WORDS_MAX + 2] = {program};
@@ -84,10 +108,8 @@ kit_status slurm_command(const slurm_settings *settings, const char *program, co
                         "Slurm's %s was not found", program);
     kit_status status = kit_pipe(&out_ends[0], &out_ends[1], err);
     if (status == KOLM_OK) status = kit_pipe(&err_ends[0], &err_ends[1], err);
-    const kit_spawn_fd fds[] = {{out_ends[1], 1}, {err_ends[1], 2}};
-    const kit_spawn_options options = {
-        .path = path, .argv = (char *const *)(void *)words, .envp = environ, .fds = fds, .fd_count = 2};
-    if (status == KOLM_OK) status = kit_spawn(&options, &pid, err);
+    if (status == KOLM_OK)
+        status = start(settings, path, (const char *const *)words, out_ends[1], err_ends[1], &pid, err);
     if (out_ends[1] >= 0) close(out_ends[1]);
     if (err_ends[1] >= 0) close(err_ends[1]);
     if (status == KOLM_OK) {
