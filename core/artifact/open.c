@@ -84,8 +84,9 @@ static kit_status open_taken(int fd, const char *shown, artifact **out_artifact,
     kit_status status = open_parts(a, err);
     if (status != KOLM_OK) {
         kit_fail_context(err, "%s", shown);
-        if (err != NULL && err->remedy[0] == '\0')
-            kit_copy(err->remedy, sizeof err->remedy, "get the file anew from where it was made");
+        bool damaged = status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
+        if (err != NULL && err->remedy[0] == '\0' && damaged)
+            kit_copy(err->remedy, sizeof err->remedy, "download the file again from where it was made");
         artifact_close(a);
         return status;
     }

@@ -158,6 +158,12 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
         kit_fail_context(err, "%s", source[choice->by]);
         *out_exit = CLI_EXIT_USAGE;
     }
+    for (size_t i = 0; status == KOLM_OK && i < options->constraints.exclude_count; i++) {
+        if (cli_registry_find(choice->registry, options->constraints.exclude[i])) continue;
+        status = cli_registry_unknown(choice->registry, options->constraints.exclude[i], err);
+        kit_fail_context(err, "--exclude");
+        *out_exit = CLI_EXIT_USAGE;
+    }
     /* The maker of a model does not need the others to be looked at, if it can be used. */
     if (status == KOLM_OK && !options->backend && options->maker && cli_registry_find(choice->registry, options->maker))
         detect.only = options->maker;

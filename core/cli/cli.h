@@ -20,6 +20,7 @@
 #define CLI_EXIT_BACKEND 5       /* a backend failed, or does not do this */
 #define CLI_EXIT_DATA 6          /* a file is missing, unreadable or not what it should be */
 #define CLI_EXIT_VERIFY 7        /* a signature, a digest or a replay does not agree */
+#define CLI_EXIT_UNJUDGED 8      /* nobody knows whether a model may be believed: keyring, log or disk could not be read */
 #define CLI_EXIT_INTERRUPTED 130 /* Ctrl-C or SIGTERM */
 
 typedef int (*cli_command_fn)(struct cli_context *context, int argc, char **argv);

@@ -27,6 +27,10 @@ static int parse(compile *c, int argc, char **argv) {
          "option of the trainer, such as rank=8 or epochs=5; may be given again"},
         {"gate", 0, CLI_FRACTION, &r->gate, "K", "K-score that the model must reach (0.85)"},
         {"min-accuracy", 0, CLI_FRACTION, &r->min_accuracy, "A", "accuracy that the model must reach (0.80)"},
+        {"allow-baseline", 0, CLI_FLAG, &r->allow_baseline, NULL,
+         "ship although always giving one answer may be as good"},
+        {"class-weight", 0, CLI_STRING, &r->class_weight, "WEIGHT",
+         "none, or balanced: each label counts as much as any other, however rare (none)"},
         {"effort", 0, CLI_STRING, &r->effort, "EFFORT", "quick, normal or high (normal)"},
         {"abstain", 0, CLI_FRACTION, &r->abstain, "P", "withhold answers below this confidence"},
         {"target-accuracy", 0, CLI_FRACTION, &r->target_accuracy, "A",
@@ -36,13 +40,14 @@ static int parse(compile *c, int argc, char **argv) {
         {"skip-bad", 0, CLI_FLAG, &r->skip_bad, NULL, "count bad rows instead of stopping at the first"},
         {"input-col", 0, CLI_STRING, &r->input_col, "NAME", "column or key of the input"},
         {"output-col", 0, CLI_STRING, &r->output_col, "NAME", "column or key of the output"},
-        {"airgap", 0, CLI_MODE, &r->airgap, "strict|advisory",
+        {"airgap", 0, CLI_AIRGAP, &r->airgap, NULL,
          "no network for anything that runs, enforced (strict) or only asked for"},
         {"allow-private-remote", 0, CLI_FLAG, &r->allow_private_remote, NULL,
          "with --airgap: a box of yours on a private address may be used"},
-        {"budget", 0, CLI_USD, &r->budget, "USD", "refuse a job that is quoted above this"},
+        {"budget", 0, CLI_USD, &r->budget, "USD", "dollars for the job: refuse one that is quoted above this"},
+        {"max-price", 0, CLI_USD, &r->max_price, "USD_PER_HOUR", "only backends that cost at most this an hour"},
         {"min-vram", 0, CLI_GB, &r->min_vram, "GB", "only backends with this much accelerator memory"},
-        {"max-tier", 0, CLI_U64, &r->max_tier, "N", "only backends of this tier or a lower one"},
+        {"max-tier", 0, CLI_TIER, &r->max_tier, "N", "only backends of this tier or a lower one"},
         {"exclude", 0, CLI_LIST, &r->exclude, "NAME", "never this backend; may be given again"},
         {"embed-eval", 0, CLI_FLAG, &r->embed_eval, NULL, "put the held-out rows into the artifact"},
         {"force", 'f', CLI_FLAG, &r->force, NULL, "replace an artifact of the same name"},
@@ -78,7 +83,7 @@ static kit_status run(compile *c, bool *out_ships, kolm_error_t *err) {
     KIT_TRY(compile_train(c, err));
     KIT_TRY(compile_answer(c, err));
     KIT_TRY(compile_score(c, err));
-    *out_ships = score_ships(&c->k, &c->gates);
+    *out_ships = score_ships(&c->k, c->answers, &c->gates);
     return *out_ships ? compile_ship(c, err) : compile_write_failed(c, err);
 }
 
@@ -141,7 +146,7 @@ int cli_cmd_compile(cli_context *context, int argc, char **argv) {
     c->quoted_micro = RECEIPT_UNKNOWN;
     c->started_at = (int64_t)time(NULL);
     c->started_ms = kit_now_ms();
-    c->request = (compile_request){.version = "1.0.0", .recipe = "auto", .effort = "normal"};
+    c->request = (compile_request){.version = "1.0.0", .recipe = "auto", .effort = "normal", .class_weight = "none"};
     int exit_code = parse(c, argc, argv);
     if (exit_code < 0) {
         bool ships = false;

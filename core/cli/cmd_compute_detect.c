@@ -68,10 +68,12 @@ static int print_as_json(cli_context *context, const cli_registry *registry) {
 int cli_compute_detect(cli_context *context, int argc, char **argv) {
     cli_detect_options detect = {0};
     bool force = false;
+    cli_airgap airgap = CLI_AIRGAP_OFF;
     const cli_option options[] = {
         {"refresh", 0, CLI_FLAG, &detect.refresh, NULL, "look again rather than believe the cache"},
         {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
-        {"airgap", 0, CLI_FLAG, &detect.airgap, NULL, "load no backend that needs the network"},
+        {"airgap", 0, CLI_AIRGAP, &airgap, NULL,
+         "load no backend that needs the network, and keep the others from it (strict)"},
         {"allow-private-remote", 0, CLI_FLAG, &detect.allow_private_remote, NULL,
          "under --airgap, also a self-hosted target on a private address"},
     };
@@ -86,6 +88,8 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     detect.refresh = detect.refresh || force;
+    detect.airgap = airgap != CLI_AIRGAP_OFF;
+    detect.airgap_strict = airgap == CLI_AIRGAP_STRICT;
     kit_status status = cli_registry_open(context, &registry, &err);
     if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
     if (status != KOLM_OK) {

@@ -94,7 +94,7 @@ static void print_cost(cli_context *context, const cli_backend *b) {
         cli_print(
             context, LABEL "%s\n", "",
             cli_styled(context, CLI_YELLOW,
-                       "warning: billed per use, so that the cost is not predictable; --budget says nothing about it"));
+                       "warning: billed per use, so that the cost is not predictable; --budget and --max-price say nothing about it"));
     }
 }
 

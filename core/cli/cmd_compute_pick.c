@@ -13,8 +13,9 @@
 
 typedef struct pick_options {
     const char *recipe;
-    bool infer, airgap, allow_private_remote, explain, refresh;
-    cli_number min_vram, budget, max_tier;
+    bool infer, allow_private_remote, explain, refresh;
+    cli_airgap airgap;
+    cli_number min_vram, max_price, budget, max_tier;
     cli_list exclude;
     const char *replay;
 } pick_options;
@@ -24,12 +25,14 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
         {"recipe", 0, CLI_STRING, &o->recipe, "NAME",
          "only who makes this recipe: linear, lora or one of a backend's own"},
         {"infer", 0, CLI_FLAG, &o->infer, NULL, "pick a place to answer rather than to train"},
-        {"airgap", 0, CLI_FLAG, &o->airgap, NULL, "only backends that need no network"},
+        {"airgap", 0, CLI_AIRGAP, &o->airgap, NULL,
+         "only backends that need no network; detection is kept from it (strict)"},
         {"allow-private-remote", 0, CLI_FLAG, &o->allow_private_remote, NULL,
          "under --airgap, also a self-hosted target on a private address"},
         {"min-vram", 0, CLI_GB, &o->min_vram, "GB", "at least this much accelerator memory"},
-        {"budget", 0, CLI_USD, &o->budget, "USD", "at most this many dollars an hour"},
-        {"max-tier", 0, CLI_U64, &o->max_tier, "N", "only backends of tier N or lower"},
+        {"max-price", 0, CLI_USD, &o->max_price, "USD_PER_HOUR", "at most this many dollars an hour"},
+        {"budget", 0, CLI_USD, &o->budget, "USD", "the old name of --max-price; in compile it is dollars for the job"},
+        {"max-tier", 0, CLI_TIER, &o->max_tier, "N", "only backends of tier N or lower"},
         {"exclude", 0, CLI_LIST, &o->exclude, "NAME", "not this one; may be given again, or as A,B"},
         {"explain", 0, CLI_FLAG, &o->explain, NULL, "show the five terms and what would flip the choice"},
         {"replay", 0, CLI_STRING, &o->replay, "FILE", "ask the question of a record again, and compare the answers"},
@@ -46,18 +49,18 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
     };
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
-    bool filters = o->infer || o->recipe || o->airgap || o->allow_private_remote || o->min_vram.set || o->budget.set ||
+    bool filters = o->infer || o->recipe || o->airgap || o->allow_private_remote || o->min_vram.set || o->budget.set || o->max_price.set ||
                    o->max_tier.set || o->exclude.count || o->refresh;
     if (o->replay && filters) {
         return cli_usage_error(context, syntax.command,
                                "--replay takes its constraints from the record; give no others");
     }
-    if (o->max_tier.value > UINT32_MAX) {
-        return cli_usage_error(context, syntax.command, "--max-tier: the number is too large");
-    }
-    if (o->min_vram.value > UINT64_MAX / 1000) {
-        return cli_usage_error(context, syntax.command, "--min-vram: the number is too large");
-    }
+    if (!o->budget.set) return -1;
+    if (o->max_price.set)
+        return cli_usage_error(context, syntax.command, "--budget is the old name of --max-price: give one of them");
+    cli_warn(context, "--budget of this command means dollars an hour: write --max-price; elsewhere --budget is dollars "
+                      "for a job");
+    o->max_price = o->budget;
     return -1;
 }
 
@@ -65,12 +68,12 @@ static void constraints_of(const pick_options *o, pick_constraints *k) {
     *k = (pick_constraints){
         .infer = o->infer,
         .recipe = o->recipe,
-        .airgap = o->airgap,
+        .airgap = o->airgap != CLI_AIRGAP_OFF,
         .allow_private_remote = o->allow_private_remote,
         .has_min_vram = o->min_vram.set,
         .min_vram_bytes = o->min_vram.value * 1000,
-        .has_budget = o->budget.set,
-        .budget_micro_usd_per_hour = o->budget.value,
+        .has_budget = o->max_price.set,
+        .budget_micro_usd_per_hour = o->max_price.value,
         .has_max_tier = o->max_tier.set,
         .max_tier = (uint32_t)o->max_tier.value,
         .exclude = (const char *const *)o->exclude.items,
@@ -132,7 +135,10 @@ static int fresh(cli_context *context, const pick_options *o) {
     cJSON *record = NULL;
     int exit_code = CLI_EXIT_OK;
     cli_detect_options detect = {
-        .refresh = o->refresh, .airgap = o->airgap, .allow_private_remote = o->allow_private_remote};
+        .refresh = o->refresh,
+        .airgap = o->airgap != CLI_AIRGAP_OFF,
+        .airgap_strict = o->airgap == CLI_AIRGAP_STRICT,
+        .allow_private_remote = o->allow_private_remote};
     constraints_of(o, &constraints);
     kit_status status = cli_registry_open(context, &registry, &err);
     for (size_t i = 0; status == KOLM_OK && i < o->exclude.count; i++) {

@@ -20,7 +20,7 @@
 typedef struct quote_options {
     const char *data, *recipe;
     cli_number rows, bytes, labels, epochs, parameters;
-    bool airgap;
+    cli_airgap airgap;
 } quote_options;
 
 /* Counts lines that are not blank, and bytes. The price of a job needs no parsing. */
@@ -222,7 +222,8 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
         {"recipe", 0, CLI_STRING, &o.recipe, "NAME", "linear or lora"},
         {"base-parameters", 0, CLI_U64, &o.parameters, "N", "parameters of the base model"},
         {"epochs", 0, CLI_U64, &o.epochs, "N", "passes over the data; the backend's own number otherwise"},
-        {"airgap", 0, CLI_FLAG, &o.airgap, NULL, "ask no backend that needs the network"},
+        {"airgap", 0, CLI_AIRGAP, &o.airgap, NULL,
+         "ask no backend that needs the network, and keep the others from it (strict)"},
     };
     const cli_syntax syntax = {.command = "kolm compute quote",
                                .words = "",

@@ -301,7 +301,7 @@ int cli_compute_setup(cli_context *context, int argc, char **argv) {
         {"index-url", 0, CLI_STRING, &s.index_url, "URL", "a mirror, in place of the indexes of the lock"},
         {"use", 0, CLI_STRING, &s.use, "PATH", "make nothing: use this Python, which has the packages"},
         {"remove", 0, CLI_FLAG, &s.remove, NULL, "remove the runtime, and forget --use"},
-        {"airgap", 0, CLI_FLAG, &s.airgap, NULL, "download nothing"},
+        {"airgap", 0, CLI_AIRGAP, &s.airgap, NULL, "download nothing (strict and advisory alike)"},
     };
     const cli_syntax syntax = {.command = "kolm compute setup",
                                .words = "NAME",

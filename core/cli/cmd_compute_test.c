@@ -78,9 +78,10 @@ static int finish(cli_context *context, const cli_backend *backend, const kolm_t
     return cli_print_json(context, value, exit_code);
 }
 
-static kit_status check(cli_context *context, cli_registry *registry, const char *name, const cli_backend **out_backend,
-                        int *out_exit, kolm_error_t *err) {
-    cli_detect_options detect = {.only = name};
+static kit_status check(cli_context *context, cli_registry *registry, const char *name, cli_airgap airgap,
+                        const cli_backend **out_backend, int *out_exit, kolm_error_t *err) {
+    cli_detect_options detect = {
+        .only = name, .airgap = airgap != CLI_AIRGAP_OFF, .airgap_strict = airgap == CLI_AIRGAP_STRICT};
     const cli_backend *backend = cli_registry_find(registry, name);
     if (!backend) {
         *out_exit = CLI_EXIT_USAGE;
@@ -88,6 +89,9 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
     }
     *out_exit = CLI_EXIT_BACKEND;
     if (backend->refused) return cli_backend_refuse(backend, out_exit, err);
+    if (airgap != CLI_AIRGAP_OFF && backend->airgap != PICK_AIRGAP_YES)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or test a local backend",
+                        "%s needs a network, and --airgap allows none", name);
     kit_status status = cli_registry_detect(context, registry, &detect, err);
     if (status != KOLM_OK) {
         *out_exit = cli_exit_of(status);
@@ -105,15 +109,17 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
 
 int cli_compute_test(cli_context *context, int argc, char **argv) {
     bool repro = false;
+    cli_airgap airgap = CLI_AIRGAP_OFF;
     const cli_option options[] = {
-        {"repro", 0, CLI_FLAG, &repro, NULL, "the test fails unless the backend trained twice to the same bytes"}};
+        {"repro", 0, CLI_FLAG, &repro, NULL, "the test fails unless the backend trained twice to the same bytes"},
+        {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "without a network, enforced (strict) or only asked for"}};
     const cli_syntax syntax = {.command = "kolm compute test",
                                .words = "NAME",
                                .summary = "Proves a backend before it is needed.",
                                .notes = "Exit code 5 when the test does not pass. Whether two trainings gave the same "
                                         "bytes is kept for `kolm compute info` and for receipts.",
                                .options = options,
-                               .option_count = 1,
+                               .option_count = sizeof options / sizeof *options,
                                .min_words = 1,
                                .max_words = 1,
                                .words_out = argv};
@@ -126,10 +132,10 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     exit_code = CLI_EXIT_OK;
     kit_status status = cli_registry_open(context, &registry, &err);
-    if (status == KOLM_OK) status = check(context, registry, argv[0], &backend, &exit_code, &err);
+    if (status == KOLM_OK) status = check(context, registry, argv[0], airgap, &backend, &exit_code, &err);
     if (status == KOLM_OK) {
         if (context->json) r.steps = cJSON_CreateArray();
-        status = cli_call_test(context, registry, backend, on_step, &r, &result, &r.repro, &err);
+        status = cli_call_test(context, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
         exit_code = cli_interrupted() ? CLI_EXIT_INTERRUPTED : CLI_EXIT_BACKEND;
     }
     if (status == KOLM_OK) {

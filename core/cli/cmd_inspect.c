@@ -29,6 +29,14 @@ static void print_score(cli_context *context, const cJSON *k) {
     cli_print(context, "%-12s %.4f  (accuracy %.4f, coverage %.4f, size %.4f, latency %.4f, cost %.4f)\n", "K-score",
               number(k, "k"), number(k, "accuracy"), number(k, "coverage"), number(k, "size"), number(k, "latency"),
               number(k, "cost"));
+    const cJSON *baseline = kit_json_get(k, "baseline"); /* older artifacts have none */
+    const char *label = NULL;
+    if (cJSON_IsObject(baseline)) {
+        bool named = kit_json_get_string(baseline, "label", &label);
+        cli_print(context, "%-12s %.4f  (always giving one answer%s%s%s: accuracy %.4f)\n", "balanced",
+                  number(k, "balanced_accuracy"), named ? ", \"" : "", named ? cli_safe(label) : "", named ? "\"" : "",
+                  number(baseline, "accuracy"));
+    }
     cli_print(context, "%-12s %.0f correct of %.0f answered, n = %.0f\n", "measured", number(k, "correct"),
               number(k, "answered"), number(k, "n"));
 }

@@ -222,16 +222,21 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm keys rotate",
         .words = "",
-        .summary = "Replaces the signing key; the old one signs for the new one and stays trusted until now."};
+        .summary = "Replaces the signing key; the old one signs for the new one, and what it signed before stays trusted."};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
-    char *dir = NULL;
+    char *dir = NULL, *chain = NULL;
+    store_home *home = NULL;
     receipt_public old_key, new_key;
     kit_buf line = {0};
     kit_status status = keys_directory(context, true, &dir, &err);
-    if (status == KOLM_OK) status = receipt_key_rotate(dir, (int64_t)time(NULL), &old_key, &new_key, &line, &err);
+    if (status == KOLM_OK) status = cli_home(context, &home, &err);
+    if (status == KOLM_OK) status = store_home_file(home, "receipts.jsonl", &chain, &err);
+    if (status == KOLM_OK)
+        status = receipt_key_rotate(dir, chain, (int64_t)time(NULL), &old_key, &new_key, &line, &err);
     free(dir);
+    free(chain);
     kit_buf_free(&line);
     if (status != KOLM_OK) return failed(context, status, &err);
     if (context->json) return print_done(context, "kolm.keys.rotate/1", new_key.keyid, "replaces", old_key.keyid);

@@ -281,7 +281,7 @@ static kit_status feeding_failed(const stream *s, kolm_error_t *err) {
     return s->feed_status;
 }
 
-static kit_status ask(stream *s, cli_answering *answering, bool airgap, int *out_exit, kolm_error_t *err) {
+static kit_status ask(stream *s, cli_answering *answering, cli_airgap airgap, int *out_exit, kolm_error_t *err) {
     int question_read = -1, answer_write = -1;
     pthread_t feeder, printer;
     KIT_TRY(kit_pipe(&question_read, &s->to_backend, err));
@@ -345,7 +345,8 @@ static kit_status ask_server(stream *s, int fd, int *out_exit, kolm_error_t *err
 
 typedef struct run_request {
     const char *backend, *base, *input;
-    bool jsonl, airgap, serve, skip_bad;
+    bool jsonl, serve, skip_bad;
+    cli_airgap airgap;
     cli_number idle;
     char **words;
     size_t word_count, plain_words; /* plain_words: those before "--" */
@@ -484,7 +485,7 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
          "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
         {"idle", 0, CLI_U64, &r.idle, "SECONDS", "with --serve: end when nobody asked for so long"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
-        {"airgap", 0, CLI_FLAG, &r.airgap, NULL, "no network for the backend, enforced by the kernel"},
+        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},
     };
     const cli_syntax syntax = {
         .command = "kolm run",

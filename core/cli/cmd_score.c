@@ -14,7 +14,8 @@ typedef struct score_request {
     cli_list eval;
     const char *backend, *base, *input_col, *output_col;
     cli_number gate, min_accuracy;
-    bool skip_bad, airgap;
+    bool skip_bad, allow_baseline;
+    cli_airgap airgap;
     char **words;
 } score_request;
 
@@ -54,8 +55,67 @@ static kit_status read_answers(const cli_answering *answering, score_answers **o
     return status;
 }
 
+static bool is_weighted(const cli_model *model) {
+    const char *word = NULL;
+    return kit_json_get_string(kit_json_get(artifact_manifest(model->artifact), "options"), "class_weight", &word) &&
+           strcmp(word, "balanced") == 0;
+}
+
+/* The labels that the model can answer; NULL where it writes texts. */
+static const cJSON *labels_of(const cli_model *model) {
+    const cJSON *labels = kit_json_get(kit_json_get(artifact_manifest(model->artifact), "report"), "labels");
+    return cJSON_GetArraySize(labels) > 0 ? labels : NULL;
+}
+
+static bool is_among(const cJSON *labels, const char *label) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item) && strcmp(item->valuestring, label) == 0) return true;
+    return false;
+}
+
+/* One of the model's labels that the unknown one was perhaps meant to be; NULL: none. */
+static const char *near_label(const cJSON *labels, const char *label) {
+    const char *near = NULL;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, labels) {
+        if (near == NULL && cJSON_IsString(item))
+            near = kit_nearest(label, (const char *const[]){item->valuestring}, 1);
+        if (cJSON_IsString(item) && strcasecmp(item->valuestring, label) == 0) near = item->valuestring;
+    }
+    return near;
+}
+
+/* Rows whose label the model never learned are wrong whatever it answers. When there are no others, these rows are not
+ * for this model, and a score of 0 would hide that. */
+static kit_status check_labels(cli_context *context, const score_request *r, const cli_model *model,
+                               const score_answers *answers, kolm_error_t *err) {
+    const cJSON *labels = labels_of(model);
+    const char *example = NULL;
+    uint64_t rows = 0, known = 0, all = score_rows(answers);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item)) known += score_label_rows(answers, item->valuestring);
+    if (labels == NULL || known >= all) return KOLM_OK;
+    for (size_t i = 0; example == NULL; i++) {
+        const char *label = score_label_at(answers, i, &rows);
+        if (label == NULL) return KOLM_OK;
+        if (rows > 0 && !is_among(labels, label)) example = label;
+    }
+    const char *near = near_label(labels, example);
+    char meant[160] = "";
+    if (near != NULL) kit_format(meant, sizeof meant, "; did you mean \"%.100s\"?", near);
+    if (known == 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "the labels must be spelled as in the training rows: `kolm inspect` lists them; --output-col "
+                        "names the column they are in",
+                        "the model knows none of the labels of %s, such as \"%.100s\"%s", r->eval.items[0], example,
+                        meant);
+    cli_warn(context, "%llu of %llu rows have a label that the model does not know, such as \"%s\"%s",
+             (unsigned long long)(all - known), (unsigned long long)all, cli_safe(example), cli_safe(meant));
+    return KOLM_OK;
+}
+
 static kit_status measure(cli_context *context, const score_request *r, score_answers **out_answers, score_k *out_k,
-                          int *out_exit, kolm_error_t *err) {
+                          bool *out_balanced, int *out_exit, kolm_error_t *err) {
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
     *out_exit = CLI_EXIT_DATA;
@@ -78,6 +138,11 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
     }
     if (status == KOLM_OK) status = cli_answering_run(context, &answering, r->airgap, -1, -1, out_exit, err);
     if (status == KOLM_OK) status = read_answers(&answering, out_answers, err);
+    if (status == KOLM_OK) {
+        *out_exit = CLI_EXIT_DATA;
+        status = check_labels(context, r, &model, *out_answers, err);
+    }
+    if (status == KOLM_OK) *out_balanced = is_weighted(&model);
     if (status == KOLM_OK)
         score_compute_read(score_rows(*out_answers), score_answered(*out_answers), score_correct(*out_answers),
                            payload_bytes(&model),
@@ -90,10 +155,16 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
 }
 
 static int report(cli_context *context, const score_request *r, const score_answers *answers, const score_k *k,
-                  kolm_error_t *err) {
-    const score_gates gates = {(uint32_t)(r->gate.set ? r->gate.value : 850000),
-                               (uint32_t)(r->min_accuracy.set ? r->min_accuracy.value : 800000)};
-    int exit_code = (r->gate.set || r->min_accuracy.set) && !score_ships(k, &gates) ? CLI_EXIT_GATE : CLI_EXIT_OK;
+                  bool balanced, kolm_error_t *err) {
+    score_baseline baseline;
+    score_baseline_of(answers, &baseline);
+    /* Rows of one label are a fair question of how often that label is found; they say nothing of a baseline. */
+    const score_gates gates = {.k_micro = (uint32_t)(r->gate.set ? r->gate.value : 850000),
+                               .accuracy_micro = (uint32_t)(r->min_accuracy.set ? r->min_accuracy.value : 800000),
+                               .allow_baseline = r->allow_baseline || baseline.labels == 1,
+                               .balanced = balanced};
+    int exit_code =
+        (r->gate.set || r->min_accuracy.set) && !score_ships(k, answers, &gates) ? CLI_EXIT_GATE : CLI_EXIT_OK;
     if (context->json) {
         cJSON *object = score_report_object(k, answers, &gates);
         if (object != NULL && !kit_json_put_string(object, "schema", "kolm.score/1")) {
@@ -114,9 +185,10 @@ static int score_model(cli_context *context, const score_request *r) {
     kolm_error_t err = KIT_ERROR_INIT;
     score_answers *answers = NULL;
     score_k k;
-    kit_status status = measure(context, r, &answers, &k, &exit_code, &err);
+    bool balanced = false;
+    kit_status status = measure(context, r, &answers, &k, &balanced, &exit_code, &err);
     if (status == KOLM_OK)
-        exit_code = report(context, r, answers, &k, &err);
+        exit_code = report(context, r, answers, &k, balanced, &err);
     else
         exit_code = cli_error(context,
                               status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
@@ -143,12 +215,14 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         {"eval", 0, CLI_WORDS, &r.eval, "FILE", "rows to measure on; - for standard input; may be given again"},
         {"gate", 0, CLI_FRACTION, &r.gate, "K", "exit with 4 below this K-score"},
         {"min-accuracy", 0, CLI_FRACTION, &r.min_accuracy, "A", "exit with 4 below this accuracy"},
+        {"allow-baseline", 0, CLI_FLAG, &r.allow_baseline, NULL,
+         "with --gate or --min-accuracy: although always giving one answer may be as good"},
         {"skip-bad", 0, CLI_FLAG, &r.skip_bad, NULL, "leave bad rows out instead of stopping at the first"},
         {"input-col", 0, CLI_STRING, &r.input_col, "NAME", "column or key of the input"},
         {"output-col", 0, CLI_STRING, &r.output_col, "NAME", "column or key of the output"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
-        {"airgap", 0, CLI_FLAG, &r.airgap, NULL, "no network for the backend, enforced by the kernel"},
+        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},
     };
     size_t word_count = 0;
     const cli_syntax syntax = {

@@ -4,20 +4,37 @@
 #include "cli/model.h"
 #include "cli/options.h"
 
-/* A file that does not even open as an artifact gets a verdict too. */
-static void verdict_of_failure(kit_status status, const kolm_error_t *err, receipt_report *out_report) {
-    out_report->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
-    kit_format(out_report->text, sizeof out_report->text, "%s: %s", receipt_verdict_name(out_report->verdict),
-               err->text);
-    kit_copy(out_report->remedy, sizeof out_report->remedy,
-             err->remedy[0] != '\0' ? err->remedy : "get the file again from where it came");
+#define UNJUDGED "could not be judged"
+
+static const char *verdict_name(const cli_model *model) {
+    return model->unjudged ? UNJUDGED : receipt_verdict_name(model->report.verdict);
+}
+
+/* A file that does not even open as an artifact gets a verdict too, and what kept us from one is not called one. */
+static void verdict_of_failure(kit_status status, const kolm_error_t *err, cli_model *model) {
+    receipt_report *r = &model->report;
+    r->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
+    kit_format(r->text, sizeof r->text, "%s: %s", verdict_name(model), err->text);
+    const char *otherwise = model->unjudged ? "this says nothing about the model; mend that and ask again"
+                                            : "get the file again from where it came";
+    kit_copy(r->remedy, sizeof r->remedy, err->remedy[0] != '\0' ? err->remedy : otherwise);
+}
+
+/* --receipts: what is trusted for its content only is not enough. */
+static void demand_receipts(cli_model *model) {
+    receipt_report *r = &model->report;
+    if (r->verdict != RECEIPT_TRUSTED || model->has_sidecar) return;
+    r->verdict = RECEIPT_CHAIN_BROKEN;
+    kit_format(r->text, sizeof r->text, "%s: no receipts lie beside it (%s)", receipt_verdict_name(r->verdict),
+               model->sidecar_path);
+    kit_copy(r->remedy, sizeof r->remedy, "put the .intoto.jsonl that was made with it beside it");
 }
 
 static int print_json(cli_context *context, const cli_model *model, const char *path, int exit_code) {
     const receipt_report *r = &model->report;
     cJSON *object = cJSON_CreateObject();
     bool good = kit_json_put_string(object, "schema", "kolm.verify/1") && kit_json_put_string(object, "file", path) &&
-                kit_json_put_string(object, "verdict", receipt_verdict_name(r->verdict)) &&
+                kit_json_put_string(object, "verdict", verdict_name(model)) &&
                 kit_json_put_bool(object, "trusted", r->verdict == RECEIPT_TRUSTED) &&
                 kit_json_put_string(object, "text", r->text) && kit_json_put_string(object, "remedy", r->remedy) &&
                 kit_json_put_string(object, "keyid", r->keyid) && kit_json_put_string(object, "label", r->label) &&
@@ -55,9 +72,10 @@ static void print_human(cli_context *context, const cli_model *model) {
 }
 
 int cli_cmd_verify(cli_context *context, int argc, char **argv) {
-    bool deep = false;
+    bool deep = false, receipts = false;
     size_t word_count = 0;
     const cli_option options[] = {
+        {"receipts", 0, CLI_FLAG, &receipts, NULL, "trust no model without the receipts that say how it was made"},
         {"deep", 0, CLI_FLAG, &deep, NULL, "hash the file and every entry in it, also when a receipt covers the file"}};
     const cli_syntax syntax = {
         .command = "kolm verify",
@@ -65,10 +83,11 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
         .summary = "Says whether a compiled model is what its signer signed, and whether the signer is believed here.",
         .notes =
             "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
-            "broken. The exit\n"
-            "code is 0 for trusted and 7 for the others. docs/verify-without-kolm.sh does the same with openssl alone.",
+            "broken, could not\n"
+            "be judged. The exit code is 0 for trusted, 8 when it could not be judged (memory, disk, keyring or log), and "
+            "7 for the\nothers. docs/verify-without-kolm.sh follows the rule of --receipts with openssl alone.",
         .options = options,
-        .option_count = 1,
+        .option_count = sizeof options / sizeof *options,
         .min_words = 1,
         .max_words = 1,
         .words_out = argv,
@@ -80,12 +99,15 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     cli_model model;
     kit_status status =
         cli_model_open(context, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model, &exit_code, &err);
-    bool judged = status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
-    if (judged) verdict_of_failure(status, &err, &model.report);
-    if (status != KOLM_OK && !judged) {
+    bool told = model.unjudged || status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
+    if (status == KOLM_OK && receipts) demand_receipts(&model);
+    if (status != KOLM_OK && told) verdict_of_failure(status, &err, &model);
+    if (status != KOLM_OK && (!told || cli_interrupted())) {
         exit_code = cli_error(context, cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
     } else {
-        exit_code = model.report.verdict == RECEIPT_TRUSTED ? CLI_EXIT_OK : CLI_EXIT_VERIFY;
+        exit_code = model.unjudged                              ? CLI_EXIT_UNJUDGED
+                    : model.report.verdict == RECEIPT_TRUSTED ? CLI_EXIT_OK
+                                                              : CLI_EXIT_VERIFY;
         if (context->json)
             exit_code = print_json(context, &model, argv[0], exit_code);
         else

@@ -17,11 +17,11 @@
 
 /* What the user asked for. */
 typedef struct compile_request {
-    const char *task, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col;
-    cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, min_vram, max_tier;
+    const char *task, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col, *class_weight;
+    cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, max_price, min_vram, max_tier;
     cli_list data, eval, exclude, set;
-    cli_mode airgap;
-    bool allow_private_remote, force, skip_bad, embed_eval, keep_job, quiet;
+    cli_airgap airgap;
+    bool allow_private_remote, allow_baseline, force, skip_bad, embed_eval, keep_job, quiet;
 } compile_request;
 
 /* One file of the payload, as the backend left it. */
@@ -84,6 +84,8 @@ kit_status compile_ship(compile *c, kolm_error_t *err) KIT_MUST_USE;
 void compile_print_shipped(compile *c);
 /* The whole as one JSON document. */
 cJSON *compile_record(const compile *c, bool ships);
+/* --class-weight balanced */
+bool compile_is_weighted(const compile *c);
 /* What to try when a gate was missed; static. */
 const char *compile_advice(const compile *c);
 

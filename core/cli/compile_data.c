@@ -99,7 +99,8 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
 }
 
 kit_status compile_check_request(compile *c, kolm_error_t *err) {
-    static const char *const recipes[] = {"auto", "linear", "lora"}, *const efforts[] = {"quick", "normal", "high"};
+    static const char *const recipes[] = {"auto", "linear", "lora"}, *const efforts[] = {"quick", "normal", "high"},
+                             *const weights[] = {"none", "balanced"};
     compile_request *r = &c->request;
     c->exit_code = CLI_EXIT_USAGE;
     if (!task_ok(r->task))
@@ -117,6 +118,9 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     if (!one_of(r->effort, efforts, 3))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use quick, normal or high", "--effort '%s' is unknown",
                         r->effort);
+    if (!one_of(r->class_weight, weights, 2))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use none or balanced", "--class-weight '%s' is unknown",
+                        r->class_weight);
     if (r->threads.set && (r->threads.value == 0 || r->threads.value > 1024))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use 1 to 1024", "--threads %llu is out of range",
                         (unsigned long long)r->threads.value);
@@ -128,10 +132,12 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
                         "--abstain and --target-accuracy both set the threshold");
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     c->threads = r->threads.set ? (uint32_t)r->threads.value : processors > 0 ? (uint32_t)processors : 1;
-    c->gates = (score_gates){r->gate.set ? (uint32_t)r->gate.value : 850000,
-                             r->min_accuracy.set ? (uint32_t)r->min_accuracy.value : 800000};
-    c->airgap = r->airgap.set;
-    c->airgap_strict = c->airgap && (r->airgap.word == NULL || strcmp(r->airgap.word, "strict") == 0);
+    c->gates = (score_gates){.k_micro = r->gate.set ? (uint32_t)r->gate.value : 850000,
+                             .accuracy_micro = r->min_accuracy.set ? (uint32_t)r->min_accuracy.value : 800000,
+                             .allow_baseline = r->allow_baseline,
+                             .balanced = compile_is_weighted(c)};
+    c->airgap = r->airgap != CLI_AIRGAP_OFF;
+    c->airgap_strict = r->airgap == CLI_AIRGAP_STRICT;
     KIT_TRY(cli_trainer_options(&r->set, &c->trainer, err));
     KIT_TRY(check_output(c, err));
     /* Before anything else is read: hashing a base takes seconds, a wrong one is said at once. */
@@ -194,6 +200,10 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
     if (strcmp(c->recipe, "linear") == 0 && c->data.labels > JOB_LABELS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead",
                         "the linear recipe learns labels, and %s", c->data.closed_why);
+    if (compile_is_weighted(c) && !c->data.closed)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --class-weight",
+                        "--class-weight weighs labels, and the outputs do not form a closed set: %s",
+                        c->data.closed_why);
     if (strcmp(c->recipe, "linear") == 0 && (c->trainer != NULL || r->base != NULL))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL with --recipe lora",
                         "the linear recipe has no %s", c->trainer != NULL ? "trainer options (--set)" : "base model");
@@ -282,7 +292,13 @@ static kit_status quote(compile *c, kolm_error_t *err) {
 static kit_status check_budget(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     char quoted[32], budget[32];
-    if (!r->budget.set) return KOLM_OK;
+    bool free = c->choice->backend->price_micro_usd_per_hour == 0;
+    if (!r->budget.set || (c->quoted_micro == RECEIPT_UNKNOWN && free)) return KOLM_OK;
+    if (c->quoted_micro == RECEIPT_UNKNOWN && r->budget.value == 0) {
+        c->exit_code = CLI_EXIT_NOTHING;
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a free backend, or give a budget above 0",
+                        "%s cannot say what this job costs, and --budget 0 allows no cost", c->choice->backend->name);
+    }
     if (c->quoted_micro == RECEIPT_UNKNOWN) {
         cli_warn(c->context, "%s cannot say what this job costs: --budget says nothing about it",
                  c->choice->backend->name);
@@ -305,6 +321,10 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
         .constraints = {.recipe = c->recipe,
                         .airgap = c->airgap,
                         .allow_private_remote = r->allow_private_remote,
+                        .has_budget = r->max_price.set,
+                        .budget_micro_usd_per_hour = r->max_price.value,
+                        .has_job_budget = r->budget.set,
+                        .job_budget_micro_usd = r->budget.value,
                         .has_min_vram = r->min_vram.set,
                         .min_vram_bytes = r->min_vram.value * 1000,
                         .has_max_tier = r->max_tier.set,

@@ -34,6 +34,10 @@ static void print_airgap(compile *c) {
                               "nothing enforces it\n");
 }
 
+bool compile_is_weighted(const compile *c) {
+    return strcmp(c->request.class_weight, "balanced") == 0;
+}
+
 /* The same rows, base, options and backend: the same work, whose checkpoint may be there. */
 static kit_status go_on(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
@@ -43,6 +47,7 @@ static kit_status go_on(compile *c, kolm_error_t *err) {
     if (strcmp(c->recipe, "linear") == 0) return KOLM_OK; /* a matter of seconds */
     kit_buf_fmt(&text, "%s\n%s\n%s\n%s\n%s\n%llu\n%u\n", c->choice->backend->name, c->recipe, r->effort,
                 c->data.train_sha256, c->base.digest, (unsigned long long)r->seed.value, c->threads);
+    if (compile_is_weighted(c)) kit_buf_fmt(&text, "class weight %s\n", r->class_weight);
     kit_status status = c->trainer != NULL ? kit_json_canonical(c->trainer, &text, err) : KOLM_OK;
     if (status == KOLM_OK) status = kit_buf_ok(&text, err);
     if (status == KOLM_OK) status = kit_sha256_bytes(text.data, text.length, key, err);
@@ -65,6 +70,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .seed = r->seed.value,
         .rows = c->data.train_rows,
         .labels = c->data.closed ? c->data.labels : 0,
+        .class_weight = compile_is_weighted(c) ? r->class_weight : NULL,
         .has_abstain = r->abstain.set,
         .abstain_micro = r->abstain.value,
         .has_target = r->target_accuracy.set,
@@ -180,6 +186,11 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
     if (!kit_json_get_string(c->result, "toolchain", &toolchain) || !cJSON_IsObject(kit_json_get(c->result, "report")))
         return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
                         "the result.json of %s lacks toolchain or report", c->choice->backend->name);
+    const char *word = NULL;
+    if (compile_is_weighted(c) && (!kit_json_get_string(kit_json_get(c->result, "report"), "class_weight", &word) ||
+                                   strcmp(word, "balanced") != 0))
+        cli_warn(c->context, "%s does not say that it weighed the labels; --class-weight may have had no effect",
+                 c->choice->backend->name);
     return KOLM_OK;
 }
 
@@ -236,6 +247,56 @@ static const char *beside_gate(char out[16], uint32_t value, uint32_t gate) {
     return out;
 }
 
+/* What always giving one answer would have reached, and the labels that it would be at the cost of. */
+static void print_baseline(compile *c) {
+    score_baseline b;
+    uint64_t correct = 0, rows = 0;
+    score_baseline_of(c->answers, &b);
+    if (!b.known || !c->data.closed) return;
+    const char *lowest = score_lowest_recall(c->answers, &correct, &rows);
+    cli_print(c->context, "[balanced]    %.3f over %llu labels; lowest recall %.3f: \"%s\", %llu of %llu rows\n",
+              unit(b.balanced), (unsigned long long)b.labels, (double)correct / (double)rows, cli_safe(lowest),
+              (unsigned long long)correct, (unsigned long long)rows);
+    static const char *const standings[] = {
+        [SCORE_NO_BASELINE] = "",
+        [SCORE_BETTER] = "",
+        [SCORE_TOO_FEW] = ": too few held-out rows to show that the model is better, but it made no mistake",
+        [SCORE_NOT_BETTER] = ": the model is not clearly better than that"};
+    score_standing standing = score_stands(c->answers, &b, c->gates.balanced);
+    cli_print(c->context, "[baseline]    %.3f (balanced %.3f) by always answering \"%s\"%s%s\n", unit(b.accuracy),
+              1.0 / (double)b.labels, cli_safe(b.label), standings[standing],
+              standing != SCORE_NOT_BETTER ? ""
+              : b.labels == 1              ? "; all held-out rows have this label"
+              : c->gates.balanced          ? " in balanced accuracy"
+                                           : "");
+}
+
+/* Labels that were learned and that no held-out row has: nothing is known about them. */
+static void print_unmeasured(compile *c) {
+    kit_buf text = {0};
+    size_t count = 0;
+    const cJSON *labels = kit_json_get(kit_json_get(c->result, "report"), "labels"), *item;
+    cJSON_ArrayForEach(item, labels) {
+        if (!cJSON_IsString(item) || score_label_rows(c->answers, item->valuestring) > 0) continue;
+        if (count++ < 5) kit_buf_fmt(&text, "%s\"%s\"", count > 1 ? ", " : "", cli_safe(item->valuestring));
+    }
+    if (count > 0)
+        cli_print(c->context, "[labels]      learned, but in no held-out row: %s%s\n", kit_buf_text(&text),
+                  count > 5 ? ", ..." : "");
+    kit_buf_free(&text);
+}
+
+static void print_labels(compile *c) {
+    score_baseline b;
+    kit_buf text = {0};
+    if (!c->data.closed) return;
+    score_baseline_of(c->answers, &b);
+    if (b.never_answered > 0 && score_never_answered_text(c->answers, 5, &text, NULL) == KOLM_OK)
+        cli_print(c->context, "[labels]      never answered: %s\n", kit_buf_text(&text));
+    kit_buf_free(&text);
+    if (!c->request.quiet) print_unmeasured(c);
+}
+
 static void print_score(compile *c) {
     const score_k *k = &c->k;
     char gate[16], accuracy_gate[16], shown[16];
@@ -252,7 +313,9 @@ static void print_score(compile *c) {
         cli_print(c->context, "; %llu of %llu withheld",
                   (unsigned long long)(score_rows(c->answers) - score_answered(c->answers)),
                   (unsigned long long)score_rows(c->answers));
-    cli_print(c->context, "\n[interval]    K %.3f to %.3f at 95%%\n", unit(k->k_interval.low_micro),
+    cli_print(c->context, "\n");
+    print_baseline(c);
+    cli_print(c->context, "[interval]    K %.3f to %.3f at 95%%\n", unit(k->k_interval.low_micro),
               unit(k->k_interval.high_micro));
 }
 
@@ -285,6 +348,7 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
                        &c->k);
     if (!c->context->json) {
         print_score(c);
+        print_labels(c);
         if (!c->request.quiet) print_estimate(c);
     }
     return KOLM_OK;
@@ -293,6 +357,12 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
 /* ---- A missed gate */
 
 const char *compile_advice(const compile *c) {
+    if (score_reaches(&c->k, &c->gates) && compile_is_weighted(c))
+        return "more rows of the labels with the lowest recall, and texts that tell them apart; --allow-baseline ships "
+               "a model that is no better than always giving one answer";
+    if (score_reaches(&c->k, &c->gates))
+        return "more rows of the rare labels; --class-weight balanced has each label count as much as any other; "
+               "--allow-baseline ships a model that is no better than always giving one answer";
     if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed &&
         c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40)
         return "more rows: below about 40 a label every doubling helps; and read the confusions: labels that are mixed "

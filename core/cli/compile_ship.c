@@ -48,6 +48,7 @@ static cJSON *payload_options(const compile *c) {
     if (good && r->abstain.set) good = kit_json_put(options, "abstain", kit_json_micro(r->abstain.value));
     if (good && r->target_accuracy.set)
         good = kit_json_put(options, "target_accuracy", kit_json_micro(r->target_accuracy.value));
+    if (good && compile_is_weighted(c)) good = kit_json_put_string(options, "class_weight", r->class_weight);
     if (good && c->trainer != NULL) good = kit_json_put(options, "trainer", cJSON_Duplicate(c->trainer, 1));
     if (good) return options;
     cJSON_Delete(options);
@@ -74,7 +75,7 @@ static cJSON *make_manifest(const compile *c) {
         kit_json_put_string(manifest, "recipe", c->recipe) && put_base(manifest, c) && put_data(manifest, c) &&
         kit_json_put_string(evaluation, "sha256", score_predictions_sha256(c->answers)) &&
         kit_json_put_string(manifest, "toolchain", toolchain) &&
-        kit_json_put(manifest, "kscore", score_manifest_object(&c->k, c->answers)) &&
+        kit_json_put(manifest, "kscore", score_manifest_object(&c->k, c->answers, c->data.closed)) &&
         kit_json_put(manifest, "options", payload_options(c)) &&
         kit_json_put(manifest, "report", cJSON_Duplicate(kit_json_get(c->result, "report"), 1));
     if (good)
@@ -171,6 +172,7 @@ static cJSON *make_parameters(const compile *c) {
                 kit_json_put_string(object, "recipe", r->recipe) &&
                 kit_json_put(object, "gate", kit_json_micro(c->gates.k_micro)) &&
                 kit_json_put(object, "min_accuracy", kit_json_micro(c->gates.accuracy_micro)) &&
+                kit_json_put_bool(object, "allow_baseline", r->allow_baseline) &&
                 kit_json_put_bool(object, "skip_bad", r->skip_bad) &&
                 kit_json_put_string(object, "backend", r->backend);
     if (good) return object;
@@ -227,7 +229,7 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
                                     {"plugin", plugin_sha256},
                                     {base_name, c->base.digest}};
     cJSON *parameters = make_parameters(c), *measured = make_measured(c),
-          *kscore = score_manifest_object(&c->k, c->answers);
+          *kscore = score_manifest_object(&c->k, c->answers, false);
     uint64_t wall_ms = (uint64_t)(kit_now_ms() - c->started_ms);
     receipt_compile r = {
         .file_name = slash != NULL ? slash + 1 : c->out_path,

@@ -26,6 +26,10 @@ typedef struct cli_context {
     cJSON *config_kept;
 } cli_context;
 
+/* What --airgap asks for, wherever it stands. Strict: the kernel keeps what runs from the network, or nothing runs.
+ * Advisory: only backends that need no network are considered, and nothing enforces that. */
+typedef enum cli_airgap { CLI_AIRGAP_OFF, CLI_AIRGAP_ADVISORY, CLI_AIRGAP_STRICT } cli_airgap;
+
 void cli_context_init(cli_context *context, const char *program);
 void cli_context_free(cli_context *context);
 

@@ -18,40 +18,71 @@ static bool stop(void *user, uint64_t done, uint64_t total) {
     return cli_interrupted();
 }
 
-static kit_status judge(cli_context *context, cli_model *m, cli_trust trust, kolm_error_t *err) {
+/* Whether the signer is a key that was replaced: then the log has to show that it signed before that. */
+static bool is_retired(const receipt_keyring *ring, const artifact *a) {
+    receipt_public signer;
+    kolm_error_t err = KIT_ERROR_INIT;
+    size_t length = 0;
+    const char *pem = artifact_signer_pem(a, &length);
+    if (receipt_public_parse(pem, length, &signer, &err) != KOLM_OK) return false;
+    const receipt_trusted *item = receipt_keyring_find(ring, signer.keyid);
+    return item != NULL && item->retired && !item->own;
+}
+
+/* What the keyring, the log and the receipts say, once the bytes are known to be whole: an error here is never about the artifact. */
+static kit_status judge(cli_model *m, const receipt_keyring *ring, const kit_buf *lines, const char *chain,
+                        kolm_error_t *err) {
+    receipt_question question = {.ring = ring,
+                                 .now = (int64_t)time(NULL),
+                                 .envelope_type = ARTIFACT_MANIFEST_TYPE,
+                                 .file_sha256 = m->file_sha256,
+                                 .sidecar = m->has_sidecar ? kit_buf_text(lines) : NULL,
+                                 .sidecar_length = lines->length,
+                                 .chain_path = chain};
+    question.manifest = artifact_manifest_text(m->artifact, &question.manifest_length);
+    question.envelope = artifact_envelope(m->artifact, &question.envelope_length);
+    question.signer_pem = artifact_signer_pem(m->artifact, &question.signer_pem_length);
+    return receipt_check(&question, &m->report, err);
+}
+
+static kit_status load_ring(cli_context *context, receipt_keyring **out_ring, char **out_chain, kolm_error_t *err) {
     store_home *home = NULL;
-    char *keys = NULL, *chain = NULL;
+    char *keys = NULL;
+    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(store_home_file(home, "receipts.jsonl", out_chain, err));
+    KIT_TRY(store_home_file(home, "keys", &keys, err));
+    kit_status status = receipt_keyring_load(keys, out_ring, err);
+    free(keys);
+    return status;
+}
+
+static kit_status look_and_judge(cli_context *context, cli_model *m, cli_trust trust, kolm_error_t *err) {
+    char *chain = NULL;
     receipt_keyring *ring = NULL;
     kit_buf lines = {0};
-    bool with_receipts = trust != CLI_TRUST_CONTENT;
-    kit_status status = cli_home(context, &home, err);
-    if (status == KOLM_OK) status = store_home_file(home, "keys", &keys, err);
-    if (status == KOLM_OK) status = store_home_file(home, "receipts.jsonl", &chain, err);
-    if (status == KOLM_OK) status = receipt_keyring_load(keys, &ring, err);
+    kit_status status = load_ring(context, &ring, &chain, err);
+    bool with_receipts = trust != CLI_TRUST_CONTENT || (status == KOLM_OK && is_retired(ring, m->artifact));
     if (status == KOLM_OK && with_receipts)
         status = receipt_sidecar_read(m->sidecar_path, &lines, &m->has_sidecar, err);
+    m->unjudged = status != KOLM_OK;
     unsigned what = trust == CLI_TRUST_DEEP ? ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES
                     : m->has_sidecar        ? ARTIFACT_HASH_FILE
                                             : ARTIFACT_HASH_ENTRIES;
     if (status == KOLM_OK) status = artifact_hash(m->artifact, what, stop, NULL, m->file_sha256, err);
     if (status == KOLM_OK) {
-        receipt_question question = {.ring = ring,
-                                     .now = (int64_t)time(NULL),
-                                     .envelope_type = ARTIFACT_MANIFEST_TYPE,
-                                     .file_sha256 = m->file_sha256,
-                                     .sidecar = m->has_sidecar ? kit_buf_text(&lines) : NULL,
-                                     .sidecar_length = lines.length,
-                                     .chain_path = with_receipts ? chain : NULL};
-        question.manifest = artifact_manifest_text(m->artifact, &question.manifest_length);
-        question.envelope = artifact_envelope(m->artifact, &question.envelope_length);
-        question.signer_pem = artifact_signer_pem(m->artifact, &question.signer_pem_length);
-        status = receipt_check(&question, &m->report, err);
+        status = judge(m, ring, &lines, with_receipts ? chain : NULL, err);
+        m->unjudged = status != KOLM_OK;
     }
     receipt_keyring_free(ring);
     kit_buf_free(&lines);
-    free(keys);
     free(chain);
     return status;
+}
+
+/* Statuses that say what the bytes are, as opposed to that they could not be read. */
+static bool is_verdict(kit_status status) {
+    return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED || status == KOLM_E_INVALID_ARGUMENT ||
+           status == KOLM_E_OUT_OF_RANGE || status == KOLM_E_FAILED_PRECONDITION;
 }
 
 kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
@@ -60,17 +91,27 @@ kit_status cli_model_open(cli_context *context, const char *path, cli_trust trus
     *out_exit = CLI_EXIT_DATA;
     KIT_TRY(cli_check_model_path(path, err));
     out_model->path = realpath(path, NULL);
-    if (out_model->path == NULL) return kit_fail_errno(err, errno, "cannot open %s", path);
+    if (out_model->path == NULL) {
+        out_model->unjudged = errno == ENOMEM || errno == EIO;
+        if (out_model->unjudged) *out_exit = CLI_EXIT_UNJUDGED;
+        return kit_fail_errno(err, errno, "cannot open %s", path);
+    }
     kit_buf sidecar = {0};
     kit_buf_fmt(&sidecar, "%s%s", out_model->path, RECEIPT_SIDECAR_SUFFIX);
     kit_status status = kit_buf_ok(&sidecar, err);
     out_model->sidecar_path = kit_buf_take(&sidecar);
-    if (status == KOLM_OK) status = artifact_open(out_model->path, &out_model->artifact, err);
-    if (status == KOLM_OK) status = judge(context, out_model, trust, err);
+    out_model->unjudged = status != KOLM_OK;
+    if (status == KOLM_OK) {
+        status = artifact_open(out_model->path, &out_model->artifact, err);
+        out_model->unjudged = status != KOLM_OK && !is_verdict(status);
+    }
+    if (status == KOLM_OK) {
+        status = look_and_judge(context, out_model, trust, err);
+        out_model->unjudged = out_model->unjudged || (status != KOLM_OK && !is_verdict(status));
+    }
     if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) *out_exit = CLI_EXIT_VERIFY;
+    if (out_model->unjudged) *out_exit = CLI_EXIT_UNJUDGED;
     if (status == KOLM_E_CANCELLED) *out_exit = CLI_EXIT_INTERRUPTED;
-    if (status == KOLM_E_RESOURCE_EXHAUSTED) *out_exit = CLI_EXIT_INTERNAL;
-    if (status == KOLM_E_FAILED_PRECONDITION) *out_exit = CLI_EXIT_USAGE;
     return status;
 }
 
@@ -160,7 +201,9 @@ static bool backend_of_line(const receipt_public *signer, const char *line, size
     cJSON *statement = NULL;
     const char *type = NULL, *backend = NULL;
     if (receipt_envelope_parse(line, length, &envelope, &err) != KOLM_OK) return false;
-    bool good = strcmp(envelope.type, RECEIPT_PAYLOAD_TYPE) == 0 && receipt_envelope_signed_by(&envelope, signer) &&
+    bool signs = false;
+    bool good = strcmp(envelope.type, RECEIPT_PAYLOAD_TYPE) == 0 &&
+                receipt_envelope_signed_by(&envelope, signer, &signs, &err) == KOLM_OK && signs &&
                 kit_json_parse(kit_buf_text(&envelope.payload), envelope.payload.length, &statement, &err) == KOLM_OK &&
                 kit_json_get_string(statement, "predicateType", &type) && strcmp(type, RECEIPT_PREDICATE) == 0;
     const cJSON *metrics = good ? kit_json_get(kit_json_get(statement, "predicate"), "metrics") : NULL;
@@ -192,7 +235,7 @@ void cli_model_maker(const cli_model *model, char *out, size_t capacity) {
 }
 
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
-                               bool airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
+                               cli_airgap airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
     *out_answering = (cli_answering){.job = {.lock_fd = -1}};
     *out_exit = CLI_EXIT_DATA;
     if (kit_utf8_valid(model->path, strlen(model->path)) != strlen(model->path))
@@ -203,7 +246,10 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     char maker[64];
     cli_model_maker(model, maker, sizeof maker);
     cli_choose_options options = {
-        .backend = backend, .maker = maker, .airgap_strict = airgap, .constraints = {.infer = true, .airgap = airgap}};
+        .backend = backend,
+        .maker = maker,
+        .airgap_strict = airgap == CLI_AIRGAP_STRICT,
+        .constraints = {.infer = true, .airgap = airgap != CLI_AIRGAP_OFF}};
     if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))
         options.constraints.recipe = NULL;
     *out_exit = CLI_EXIT_DATA;
@@ -222,13 +268,13 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     return cli_model_describe(model, &out_answering->base, out_answering->job.job, err);
 }
 
-kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,
+kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
                              int *out_exit, kolm_error_t *err) {
     const cli_backend *backend = answering->choice->backend;
     cli_calling calling;
     char what[128];
     *out_exit = CLI_EXIT_BACKEND;
-    kit_status status = cli_calling_begin(context, backend, airgap, airgap, NULL, &calling, err);
+    kit_status status = cli_calling_begin(context, backend, airgap != CLI_AIRGAP_OFF, airgap == CLI_AIRGAP_STRICT, NULL, &calling, err);
     if (status == KOLM_OK)
         status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads,
                             input_fd, output_fd, &calling.options, answering->result, err);

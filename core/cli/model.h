@@ -17,6 +17,7 @@ typedef struct cli_model {
     artifact *artifact;
     bool has_sidecar;
     receipt_report report;            /* what may be believed of it */
+    bool unjudged;                    /* nobody knows: the error is about something else than the artifact's bytes */
     char file_sha256[KIT_SHA256_HEX]; /* "" unless the whole file was hashed */
 } cli_model;
 
@@ -27,9 +28,9 @@ typedef enum cli_trust {
     CLI_TRUST_DEEP,     /* both */
 } cli_trust;
 
-/* Opens and judges. *out_exit is what a failure means: 6 for a file that cannot be read, 7 for one that is not as it
- * was written (then out_model->report is TAMPERED or MALFORMED too when there is one to give). Free with
- * cli_model_close in every case. */
+/* Opens and judges. *out_exit is what a failure means: 6 for a file that is not there or no file, 7 for one that is not as it
+ * was written, 8 (and out_model->unjudged) when that could not be found out: memory is out, the disk fails, the keyring or the
+ * log cannot be read. Free with cli_model_close in every case. */
 kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
                           kolm_error_t *err) KIT_MUST_USE;
 void cli_model_close(cli_model *model);
@@ -55,10 +56,10 @@ typedef struct cli_answering {
 /* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, in the
  * artifact. base: where the base is, as the user says; NULL: found by its digest. */
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
-                               bool airgap, cli_answering *out_answering, int *out_exit,
+                               cli_airgap airgap, cli_answering *out_answering, int *out_exit,
                                kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. */
-kit_status cli_answering_run(cli_context *context, cli_answering *answering, bool airgap, int input_fd, int output_fd,
+kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
                              int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 void cli_answering_end(cli_answering *answering);
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define AIRGAP_WORDS "strict|advisory"
+#define AMOUNT_MAX_MICRO 1000000000000000u /* a thousand million dollars, or gigabytes: nobody means more */
 #define NEAREST_MAX 64 /* bytes of an unknown option that are quoted */
 
 void cli_list_free(cli_list *list) {
@@ -55,6 +57,10 @@ static const char *kind_expectation(const cli_option *option) {
         return "a number of gigabytes such as 80";
     case CLI_FRACTION:
         return "a number from 0 to 1 such as 0.85";
+    case CLI_TIER:
+        return "a tier from 1 to 9";
+    case CLI_AIRGAP:
+        return AIRGAP_WORDS;
     case CLI_MODE:
         return option->value;
     default:
@@ -67,8 +73,18 @@ static int missing_value(parser *p, const cli_option *option) {
                            kind_expectation(option));
 }
 
+/* Digits, and for amounts one point: what is wrong with it then is its size. */
+static bool is_amount(const cli_option *option, const char *value) {
+    size_t whole = strspn(value, "0123456789");
+    if (option->kind == CLI_U64) return whole > 0 && value[whole] == '\0';
+    if ((option->kind != CLI_USD && option->kind != CLI_GB) || whole == 0) return false;
+    if (value[whole] != '.') return value[whole] == '\0';
+    size_t rest = strspn(value + whole + 1, "0123456789");
+    return rest > 0 && rest <= 6 && value[whole + 1 + rest] == '\0';
+}
+
 static int bad_value(parser *p, const cli_option *option, const char *value) {
-    if (option->kind == CLI_U64 && *value && strspn(value, "0123456789") == strlen(value)) {
+    if (is_amount(option, value)) {
         return cli_usage_error(p->context, p->syntax->command, "--%s: '%s' is too large", option->name,
                                cli_safe(value));
     }
@@ -115,8 +131,11 @@ static bool word_among(const char *word, const char *alternatives) {
 static int set_number(parser *p, const cli_option *option, const char *value) {
     cli_number *number = option->target;
     uint64_t parsed = 0;
-    bool good = option->kind == CLI_U64 ? kit_parse_u64(value, &parsed) : kit_parse_micro(value, &parsed);
+    bool whole = option->kind == CLI_U64 || option->kind == CLI_TIER;
+    bool good = whole ? kit_parse_u64(value, &parsed) : kit_parse_micro(value, &parsed);
     if (option->kind == CLI_FRACTION && parsed > 1000000) good = false;
+    if (option->kind == CLI_TIER && (parsed < 1 || parsed > 9)) good = false;
+    if ((option->kind == CLI_USD || option->kind == CLI_GB) && parsed > AMOUNT_MAX_MICRO) good = false;
     if (!good) return bad_value(p, option, value);
     number->set = true;
     number->value = parsed;
@@ -133,6 +152,12 @@ static int set_value(parser *p, const cli_option *option, const char *value) {
         return add_names(p, option, value);
     case CLI_WORDS:
         return add_item(p, option->target, value, strlen(value));
+    case CLI_AIRGAP: {
+        bool advisory = strcmp(value, "advisory") == 0;
+        if (!advisory && strcmp(value, "strict") != 0) return bad_value(p, option, value);
+        *(cli_airgap *)option->target = advisory ? CLI_AIRGAP_ADVISORY : CLI_AIRGAP_STRICT;
+        return -1;
+    }
     case CLI_MODE: {
         cli_mode *mode = option->target;
         if (!word_among(value, option->value)) return bad_value(p, option, value);
@@ -175,6 +200,10 @@ static int apply(parser *p, const cli_option *option, const char *inline_value) 
         return -1;
     }
     if (inline_value) return set_value(p, option, inline_value);
+    if (option->kind == CLI_AIRGAP) {
+        *(cli_airgap *)option->target = CLI_AIRGAP_STRICT;
+        return -1;
+    }
     if (option->kind == CLI_MODE) {
         ((cli_mode *)option->target)->set = true;
         ((cli_mode *)option->target)->word = NULL;
@@ -220,8 +249,9 @@ static void print_option(cli_context *context, const cli_option *option) {
     if (option->letter) kit_format(letter, sizeof letter, "-%c, ", option->letter);
     if (option->kind == CLI_FLAG) {
         kit_format(left, sizeof left, "%s--%s", letter, option->name);
-    } else if (option->kind == CLI_MODE) {
-        kit_format(left, sizeof left, "%s--%s[=%s]", letter, option->name, option->value);
+    } else if (option->kind == CLI_MODE || option->kind == CLI_AIRGAP) {
+        kit_format(left, sizeof left, "%s--%s[=%s]", letter, option->name,
+                   option->kind == CLI_AIRGAP ? AIRGAP_WORDS : option->value);
     } else {
         kit_format(left, sizeof left, "%s--%s %s", letter, option->name, option->value ? option->value : "VALUE");
     }

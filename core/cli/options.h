@@ -15,11 +15,13 @@ typedef enum cli_option_kind {
     CLI_FLAG,     /* bool */
     CLI_STRING,   /* const char *: NULL when not given; an empty value is refused */
     CLI_U64,      /* cli_number: digits only */
-    CLI_USD,      /* cli_number: dollars with at most 6 decimals, in micro dollars */
-    CLI_GB,       /* cli_number: gigabytes (10^9 bytes) with at most 6 decimals, in kilobytes: value * 1000 = bytes */
+    CLI_USD,      /* cli_number: dollars with at most 6 decimals,, at most a thousand million, in micro dollars */
+    CLI_GB,       /* cli_number: gigabytes (10^9 bytes) with at most 6 decimals, at most 10^9, in kilobytes: value * 1000 = bytes */
     CLI_FRACTION, /* cli_number: 0 to 1 with at most 6 decimals, in millionths */
     CLI_LIST,     /* cli_list: may be given many times, and each value may hold several names set apart by commas */
     CLI_WORDS,    /* cli_list: may be given many times; each value is one item, whatever is in it */
+    CLI_TIER,     /* cli_number: 1 to 9 */
+    CLI_AIRGAP,   /* cli_airgap: --airgap or --airgap=strict: strict; --airgap=advisory; never takes the next word */
     CLI_MODE,     /* cli_mode: --name alone, or --name=WORD where WORD is among `words`; never takes the next word */
 } cli_option_kind;
 

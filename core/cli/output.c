@@ -107,9 +107,11 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
     if (status == KOLM_OK) {
         kit_buf shown = {0};
         cli_add_json(&shown, kit_buf_text(&text));
-        cli_print(context, "%s\n", kit_buf_text(&shown));
+        status = kit_buf_ok(&shown, &err);
+        if (status == KOLM_OK) cli_print(context, "%s\n", kit_buf_text(&shown));
         kit_buf_free(&shown);
-    } else {
+    }
+    if (status != KOLM_OK) {
         context->json = false; /* the error below must not become a second document */
         exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
     }

@@ -58,11 +58,12 @@ static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_er
 }
 
 static kit_status read_file(policy_file *file, bool of_machine, kolm_error_t *err) {
-    if (access(file->path, F_OK) != 0) {
+    struct stat info;
+    /* lstat: a link whose policy is gone is a policy that cannot be read, not none. */
+    if (lstat(file->path, &info) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
         return kit_fail_errno(err, errno, "cannot tell whether there is a policy %s", file->path);
     }
-    struct stat info;
     if (of_machine) {
         KIT_TRY(host_trust_file(file->path, NULL, NULL, NULL, err));
     } else if (stat(file->path, &info) == 0 && (info.st_mode & 022) != 0) {
@@ -201,14 +202,21 @@ static kit_status read_rings(cli_policy *policy, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Of ring 2, which is about artifacts, only the own key speaks for plugins. */
-static const receipt_trusted *signer_of(const cli_policy *policy, const receipt_envelope *envelope) {
+/* Of ring 2, which is about artifacts, only the own key speaks for plugins. *out_signer NULL: nobody who is believed here. */
+static kit_status signer_of(const cli_policy *policy, const receipt_envelope *envelope,
+                            const receipt_trusted **out_signer, kolm_error_t *err) {
+    *out_signer = NULL;
     for (int i = 0; i < RINGS; i++)
         for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
             const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);
-            if ((i == 2 ? one->own : one->trusted) && receipt_envelope_signed_by(envelope, &one->key)) return one;
+            bool signs = false;
+            if (!(i == 2 ? one->own : one->trusted)) continue;
+            KIT_TRY(receipt_envelope_signed_by(envelope, &one->key, &signs, err));
+            if (!signs) continue;
+            *out_signer = one;
+            return KOLM_OK;
         }
-    return NULL;
+    return KOLM_OK;
 }
 
 /* The signature beside the name that was found, else beside the file that this name is a link to. */
@@ -246,8 +254,8 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     if (status == KOLM_OK) status = receipt_envelope_parse(kit_buf_text(&text), text.length, &envelope, err);
     if (status == KOLM_OK) status = read_rings(policy, err);
     if (status == KOLM_OK) status = statement_of(row->name, row->plugin_path, row->manifest_path, &expected, err);
+    if (status == KOLM_OK) status = signer_of(policy, &envelope, &out->signer, err);
     if (status == KOLM_OK) {
-        out->signer = signer_of(policy, &envelope);
         out->agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&
                       memcmp(envelope.payload.data, expected.data, expected.length) == 0;
     } else {

@@ -392,7 +392,7 @@ static void take_quote(cli_quote *quote, const cli_backend *b, const host_result
         host_verdict_text(r, quote->why, sizeof quote->why);
 }
 
-kit_status cli_call_costs(cli_context *context, cli_registry *registry, const kolm_cost_args_t *job, bool airgap,
+kit_status cli_call_costs(cli_context *context, cli_registry *registry, const kolm_cost_args_t *job, cli_airgap airgap,
                           cli_quote *quotes, kolm_error_t *err) {
     const host_backend **rows = calloc(registry->count + 1, sizeof *rows);
     size_t *places = calloc(registry->count + 1, sizeof *places);
@@ -403,6 +403,7 @@ kit_status cli_call_costs(cli_context *context, cli_registry *registry, const ko
         rows && places && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     options.timeout_ms = COST_TIMEOUT_MS;
     options.secret = NULL; /* a price needs no token */
+    options.airgap_strict = airgap == CLI_AIRGAP_STRICT;
     for (size_t i = 0; status == KOLM_OK && i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
         if (b->refused) {
@@ -451,14 +452,15 @@ static void pass_step(void *user, const kolm_test_step_t *step) {
     s->step(s->user, step);
 }
 
-kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli_backend *backend, cli_step_fn step,
-                         void *user, kolm_test_result_t *out_result, cli_repro *out_repro, kolm_error_t *err) {
+kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli_backend *backend, cli_airgap airgap,
+                         cli_step_fn step, void *user, kolm_test_result_t *out_result, cli_repro *out_repro, kolm_error_t *err) {
     step_user passed = {.context = context, .step = step, .user = user};
     host_events events = {.user = &passed, .log = pass_log, .metric = note_metric, .test_step = pass_step};
     host_call_options options = call_options(context, registry);
     long threads = sysconf(_SC_NPROCESSORS_ONLN);
     options.events = &events;
-    options.network = backend->airgap != PICK_AIRGAP_YES;
+    options.network = backend->airgap != PICK_AIRGAP_YES && airgap == CLI_AIRGAP_OFF;
+    options.airgap_strict = airgap == CLI_AIRGAP_STRICT;
     host_result *result = calloc(1, sizeof *result);
     kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) {

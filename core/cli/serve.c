@@ -119,7 +119,7 @@ typedef struct question {
 typedef struct server {
     cli_context *context;
     cli_answering *answering;
-    bool airgap;
+    cli_airgap airgap;
     int listener;
     client clients[CLIENTS_MAX];
     uint64_t last_number;
@@ -239,7 +239,7 @@ static void greet(server *s) {
         if (c->fd >= 0) continue;
         *c = (client){.fd = fd, .number = ++s->last_number};
         kit_buf_fmt(&c->out, "{\"kolm\":1,\"backend\":\"%s\",\"airgap\":%s}\n", s->answering->choice->backend->name,
-                    s->airgap ? "true" : "false");
+                    s->airgap == CLI_AIRGAP_STRICT ? "true" : "false");
         s->asked_at = kit_now_ms();
         return;
     }
@@ -390,7 +390,7 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     return cli_interrupted() ? KOLM_OK : s->status;
 }
 
-kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering *answering, bool airgap,
+kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering *answering, cli_airgap airgap,
                      uint64_t idle_seconds, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
                      kolm_error_t *err) {
     kit_buf place = {0};

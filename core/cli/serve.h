@@ -8,7 +8,7 @@
  * nobody else can listen or ask there. Where that path is too long for a socket (108 bytes, unix(7)) it is
  * /tmp/kolm-run-UID/ID.sock, under the same rule. HOME/run/ID.lock is held (flock) by the server.
  *
- * The server greets with one line, {"kolm":1,"backend":NAME,"airgap":BOOL}. Then lines {"id","input"} in, and as many
+ * The server greets with one line, {"kolm":1,"backend":NAME,"airgap":BOOL}, true when it is enforced. Then lines {"id","input"} in, and as many
  * lines
  * {"id","output","confidence"} out, in the same order, as `kolm run --jsonl` has them. A line that is no question ends
  * the connection after {"error":TEXT}. A client that shuts its sending side gets its remaining answers and then the
@@ -28,7 +28,7 @@ void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_se
 
 /* Serves until interrupted, until the backend ends, or until nobody asked for idle_seconds (0: no matter how long).
  * ALREADY_EXISTS when another kolm serves this model. ready, when not NULL, is called once questions are taken. */
-kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering *answering, bool airgap,
+kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering *answering, cli_airgap airgap,
                      uint64_t idle_seconds, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
                      kolm_error_t *err) KIT_MUST_USE;
 

@@ -22,7 +22,8 @@ typedef struct setup {
     store_home *home;
     /* The request. */
     const char *name, *from, *python, *use, *index_url;
-    bool yes, remove, airgap;
+    bool yes, remove;
+    cli_airgap airgap;
     /* What is found. */
     cli_lock lock;
     char *root, *place, *partial, *venv, *cache, *temporary, *log, *old;

@@ -219,6 +219,7 @@ kit_status job_describe(const char *dir, const job_description *d, kolm_error_t 
                 kit_json_put_u64(object, "seed", d->seed) && kit_json_put_string(object, "effort", d->effort) &&
                 kit_json_put_u64(object, "rows", d->rows) && kit_json_put_u64(object, "labels", d->labels);
     if (good && d->has_abstain) good = kit_json_put_u64(options, "abstain_micro", d->abstain_micro);
+    if (good && d->class_weight != NULL) good = kit_json_put_string(options, "class_weight", d->class_weight);
     if (good && d->has_target) good = kit_json_put_u64(options, "target_accuracy_micro", d->target_accuracy_micro);
     if (good && d->base != NULL) good = put_base(options, d->base);
     if (good && d->trainer != NULL) good = kit_json_put(options, "trainer", cJSON_Duplicate(d->trainer, 1));

@@ -43,6 +43,7 @@ typedef struct job_description {
     const char *kind; /* "train" or "infer" */
     const char *task, *recipe, *effort;
     uint64_t seed, rows, labels;
+    const char *class_weight; /* "balanced"; NULL: none */
     bool has_abstain, has_target;
     uint64_t abstain_micro, target_accuracy_micro;
     const kit_job_model_file *model_files; /* infer; name, path, offset, size */

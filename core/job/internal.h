@@ -5,11 +5,13 @@
 #define KOLM_JOB_INTERNAL_H
 
 #include "job/dataset.h"
+#include "job/source.h"
 
 typedef enum row_format { ROWS_JSON, ROWS_TABLE } row_format;
 
 struct job_reader {
     job_reader_options options;
+    job_bytes *bytes;
     kit_lines *lines;
     row_format format;
     char separator;

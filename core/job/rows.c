@@ -71,6 +71,11 @@ static kit_status not_text(const job_reader *reader, kolm_error_t *err) {
     if (n >= 2 && ((s[0] == 0xFF && s[1] == 0xFE) || (s[0] == 0xFE && s[1] == 0xFF)))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "convert it: iconv -f UTF-16 -t UTF-8",
                         "%s is UTF-16 text, not UTF-8", reader->options.path);
+    /* The first header of a tar archive holds no line end; what is in the archive may. */
+    if (n >= 262 && memcmp(s + 257, "ustar", 5) == 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "give the file that is in it: tar -xOf FILE | kolm ... with - as the file",
+                        "%s is a tar archive, not text", reader->options.path);
     if (memchr(s, '\0', n) != NULL || kit_utf8_valid(reader->line, n) != n)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give JSON lines, CSV or TSV as UTF-8 text",
                         "%s is not UTF-8 text: it begins with other bytes", reader->options.path);
@@ -113,13 +118,20 @@ static kit_status check_names(const job_reader *reader, kolm_error_t *err) {
                     "%s: the input and the output are both '%s'", reader->options.path, input);
 }
 
+static kit_status open_lines(job_reader *reader, int fd, kolm_error_t *err) {
+    KIT_TRY(job_bytes_open(fd, reader->options.path, reader->options.cancel, &reader->bytes, err));
+    KIT_TRY(kit_lines_open(-1, JOB_ROW_MAX, &reader->lines, err));
+    kit_lines_read_with(reader->lines, job_bytes_read, reader->bytes);
+    kit_lines_stop_on(reader->lines, reader->options.cancel);
+    return KOLM_OK;
+}
+
 kit_status job_reader_open(int fd, const job_reader_options *options, job_reader **out_reader, kolm_error_t *err) {
     *out_reader = NULL;
     job_reader *reader = calloc(1, sizeof *reader);
     if (reader == NULL) return rows_no_memory(err);
     reader->options = *options;
-    kit_status status = kit_lines_open(fd, JOB_ROW_MAX, &reader->lines, err);
-    if (status == KOLM_OK) kit_lines_stop_on(reader->lines, options->cancel);
+    kit_status status = open_lines(reader, fd, err);
     if (status == KOLM_OK) status = look_at_start(reader, err);
     if (status == KOLM_OK) status = check_names(reader, err);
     if (status == KOLM_OK && reader->format == ROWS_TABLE) status = rows_open_table(reader, err);
@@ -177,6 +189,7 @@ kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found
 void job_reader_close(job_reader *reader) {
     if (reader == NULL) return;
     kit_lines_close(reader->lines);
+    job_bytes_close(reader->bytes);
     cJSON_Delete(reader->json);
     kit_buf_free(&reader->input);
     kit_buf_free(&reader->output);

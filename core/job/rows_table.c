@@ -133,11 +133,19 @@ static kit_status no_column(const job_reader *reader, unsigned long long line, c
     return status;
 }
 
+static bool ends_with(const char *path, size_t length, const char *end) {
+    size_t more = strlen(end);
+    return length > more && strncasecmp(path + length - more, end, more) == 0;
+}
+
 static void choose_separator(job_reader *reader) {
+    const char *path = reader->options.path;
+    size_t length = strlen(path);
+    if (ends_with(path, length, ".gz")) length -= 3;
+    if (ends_with(path, length, ".zst")) length -= 4;
     bool tabs = memchr(reader->line, '\t', reader->line_length) != NULL;
     bool commas = memchr(reader->line, ',', reader->line_length) != NULL;
-    size_t length = strlen(reader->options.path);
-    bool named = length > 4 && strcasecmp(reader->options.path + length - 4, ".tsv") == 0;
+    bool named = ends_with(path, length, ".tsv");
     reader->separator = named || (tabs && !commas) ? '\t' : ',';
 }
 

@@ -163,9 +163,14 @@ static bool loosen(pick_filter filter, const pick_candidate *c, pick_constraints
         kit_format(how, capacity, "with --min-vram %s or less", number);
         return true;
     case PICK_FILTER_BUDGET:
+        if (!c->hourly || c->price_micro_usd_per_hour == PICK_UNPRICED) {
+            loose->has_budget = false;
+            kit_copy(how, capacity, "without --max-price");
+            return true;
+        }
         *out_value = loose->budget_micro_usd_per_hour = c->price_micro_usd_per_hour;
         pick_usd_text(*out_value, number);
-        kit_format(how, capacity, "with --budget %s or more", number);
+        kit_format(how, capacity, "with --max-price %s or more", number);
         return true;
     case PICK_FILTER_MAX_TIER:
         *out_value = loose->max_tier = c->tier;

@@ -64,7 +64,7 @@ static bool airgap_passes(const pick_candidate *candidate, const pick_constraint
 }
 
 static bool memory_passes(const pick_candidate *candidate, const pick_constraints *constraints) {
-    if (!constraints->has_min_vram) return true;
+    if (!constraints->has_min_vram || constraints->min_vram_bytes == 0) return true;
     switch (candidate->vram) {
     case PICK_VRAM_CAP:
         return candidate->vram_cap_bytes >= constraints->min_vram_bytes;
@@ -98,6 +98,13 @@ static bool is_hourly(const pick_candidate *candidate) {
     return candidate->hourly && candidate->price_micro_usd_per_hour != PICK_UNPRICED;
 }
 
+/* What is billed by use has no price an hour to compare; but nothing it does is free. */
+static bool price_passes(const pick_candidate *c, const pick_constraints *constraints) {
+    if (!constraints->has_budget) return true;
+    if (!is_hourly(c)) return constraints->budget_micro_usd_per_hour > 0;
+    return c->price_micro_usd_per_hour <= constraints->budget_micro_usd_per_hour;
+}
+
 uint32_t pick_failed_filters(const pick_candidate *c, const pick_constraints *constraints) {
     uint32_t failed = 0;
     if (c->refused) return 1u << PICK_FILTER_REFUSED;
@@ -108,10 +115,7 @@ uint32_t pick_failed_filters(const pick_candidate *c, const pick_constraints *co
     if (claims && constraints->need_slot && slot == PICK_SLOT_MISSING) failed |= 1u << PICK_FILTER_DETECT_ONLY;
     if (!airgap_passes(c, constraints)) failed |= 1u << PICK_FILTER_AIRGAP;
     if (!memory_passes(c, constraints)) failed |= 1u << PICK_FILTER_MIN_VRAM;
-    if (constraints->has_budget && is_hourly(c) &&
-        c->price_micro_usd_per_hour > constraints->budget_micro_usd_per_hour) {
-        failed |= 1u << PICK_FILTER_BUDGET;
-    }
+    if (!price_passes(c, constraints)) failed |= 1u << PICK_FILTER_BUDGET;
     if (constraints->recipe && c->recipes && !makes(c->recipes, constraints->recipe))
         failed |= 1u << PICK_FILTER_RECIPE;
     if (constraints->has_max_tier && c->tier > constraints->max_tier) failed |= 1u << PICK_FILTER_MAX_TIER;

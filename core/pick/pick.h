@@ -30,7 +30,7 @@
 #include <stdbool.h>
 
 #define PICK_UNIT 100000u
-#define PICK_VERSION "1" /* of formula, filters and order; kept in every record */
+#define PICK_VERSION "2" /* of formula, filters and order; kept in every record */
 #define PICK_UNPRICED UINT64_MAX
 #define PICK_RUNNERS_UP 3
 
@@ -88,9 +88,11 @@ typedef struct pick_constraints {
     bool airgap;
     bool allow_private_remote; /* under airgap a PICK_AIRGAP_DEPENDS backend with a private target passes */
     bool has_min_vram;
-    uint64_t min_vram_bytes; /* gigabytes of 10^9 bytes, as cards are sold */
-    bool has_budget;
-    uint64_t budget_micro_usd_per_hour;
+    uint64_t min_vram_bytes; /* gigabytes of 10^9 bytes, as cards are sold; 0 asks for none, so that everything passes */
+    bool has_budget;         /* --max-price, which was called --budget here once: at most that price an hour */
+    uint64_t budget_micro_usd_per_hour; /* at 0 a backend whose cost is not known beforehand does not pass */
+    bool has_job_budget;                /* --budget of a job; only recorded: the picker knows no job */
+    uint64_t job_budget_micro_usd;
     bool has_max_tier;
     uint32_t max_tier;
     const char *recipe;         /* of the job; NULL: not known, and not filtered by */
@@ -127,7 +129,7 @@ typedef struct pick_entry {
     uint32_t rank;    /* from 1, among the eligible; 0 otherwise */
     uint32_t score;   /* in units; meaningless for a refused entry */
     pick_terms terms;
-    bool unpriced_pass; /* passed --budget only because it has no hourly price: to be warned of */
+    bool unpriced_pass; /* passed --max-price only because it has no hourly price: to be warned of */
     pick_reason reasons[PICK_FILTERS];
     size_t reason_count; /* every filter that it fails; 0 when eligible */
 } pick_entry;

@@ -63,6 +63,8 @@ static bool put_constraints(cJSON *record, const pick_constraints *c) {
     good = good &&
            (c->has_budget ? kit_json_put(object, "budget_usd_per_hour", kit_json_micro(c->budget_micro_usd_per_hour))
                           : kit_json_put_null(object, "budget_usd_per_hour"));
+    good = good && (c->has_job_budget ? kit_json_put(object, "budget_usd", kit_json_micro(c->job_budget_micro_usd))
+                                      : kit_json_put_null(object, "budget_usd"));
     good = good && (c->has_max_tier ? kit_json_put_u64(object, "max_tier", c->max_tier)
                                     : kit_json_put_null(object, "max_tier"));
     cJSON *exclude = good ? add_array(object, "exclude") : NULL;
@@ -181,7 +183,7 @@ static bool put_warnings(cJSON *record, const pick_result *result) {
         const pick_candidate *c = &result->candidates[result->entries[i].candidate];
         char text[160];
         if (!result->entries[i].unpriced_pass) continue;
-        kit_format(text, sizeof text, "%s is billed %s: --budget says nothing about it", c->name,
+        kit_format(text, sizeof text, "%s is billed %s: --max-price says nothing about it", c->name,
                    c->billing ? c->billing : "otherwise");
         if (!append_string(array, text)) return false;
     }
@@ -363,6 +365,8 @@ static kit_status read_constraints(const cJSON *record, pick_constraints *c, kol
     if (!read_optional_micro(object, "budget_usd_per_hour", &c->has_budget, &c->budget_micro_usd_per_hour)) {
         return lacks(err, what, "budget_usd_per_hour");
     }
+    if (!read_optional_micro(object, "budget_usd", &c->has_job_budget, &c->job_budget_micro_usd))
+        return lacks(err, what, "budget_usd");
     if (!cJSON_IsNull(kit_json_get(object, "max_tier"))) {
         c->has_max_tier = true;
         if (!read_u32(object, "max_tier", &c->max_tier)) return lacks(err, what, "max_tier");
@@ -375,6 +379,11 @@ kit_status pick_question_read(const cJSON *record, pick_question **out_question,
     if (!cJSON_IsObject(record) || !kit_json_get_string(record, "schema", &schema) || strcmp(schema, SCHEMA) != 0) {
         return lacks(err, "the file", "schema");
     }
+    const char *version = NULL;
+    if (kit_json_get_string(record, "picker_version", &version) && strcmp(version, PICK_VERSION) != 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "replay it with a kolm of the version that made it",
+                        "the record is of picker %.16s, and this is picker %s: the same question has other answers", version,
+                        PICK_VERSION);
     const cJSON *list = kit_json_get(record, "candidates");
     if (!cJSON_IsArray(list)) return lacks(err, "the record", "candidates");
     size_t count = (size_t)cJSON_GetArraySize(list);

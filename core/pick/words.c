@@ -81,6 +81,10 @@ void pick_reason_text(pick_filter filter, const pick_candidate *c, const pick_co
         memory_text(c, constraints, out, capacity);
         break;
     case PICK_FILTER_BUDGET:
+        if (!c->hourly || c->price_micro_usd_per_hour == PICK_UNPRICED) {
+            kit_format(out, capacity, "billed %s, and nothing may be spent", c->billing ? c->billing : "otherwise");
+            break;
+        }
         pick_usd_text(c->price_micro_usd_per_hour, price);
         pick_usd_text(constraints->budget_micro_usd_per_hour, limit);
         kit_format(out, capacity, "$%s/hr > %s", price, limit);

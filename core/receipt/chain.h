@@ -7,8 +7,9 @@
  * HOME/receipts.jsonl has one DSSE envelope a line. The statement in each says {log_id, seq, prev}: log_id is drawn
  * at random with the first line and tells two logs apart, seq counts from 0, prev is the SHA-256, in hex, of the exact
  * bytes of the previous line without its LF (64 zeros for seq 0). So a line that is changed, removed, added or moved
- * breaks every later one. What the file alone cannot show is that its end was cut off: that is why every compile prints
- * the head.
+ * breaks every later one. What the file alone cannot show is that its end was cut off: so HOME/receipts.jsonl.heads keeps the
+ * last line of each log, and every compile prints it. Whoever can write to the home can change both: a head that was noted
+ * elsewhere proves what came before it.
  *
  * A receipt carries its place at predicate.chain; an SLSA statement at predicate.runDetails.metadata.kolm_chain (SLSA's
  * rule for extensions). Both lines of a compile are in the chain, one after the other, and the same bytes lie beside
@@ -16,7 +17,7 @@
  *
  * Appending takes flock, writes all lines with one write() and calls fsync before it returns. A last line
  * without LF is what a crash leaves of a line that was never acknowledged: it is cut off before the next append, and
- * readers pass over it.
+ * readers pass over it. A log that was moved away is followed by a new one, with a log_id of its own.
  */
 
 #include "receipt/dsse.h"
@@ -39,7 +40,7 @@ typedef struct receipt_place {
 /* A chain that is open, locked against other writers, and repaired. */
 typedef struct receipt_chain receipt_chain;
 /* Creates the file (0600) when it is not there. Waits for another writer. DATA_LOSS when its last line is not a line of
- * a chain: nothing can follow it. */
+ * a chain, or when its end was cut off: nothing can follow it. */
 kit_status receipt_chain_open(const char *path, receipt_chain **out_chain, kolm_error_t *err) KIT_MUST_USE;
 void receipt_chain_close(receipt_chain *chain);
 /* The place that the next line must state. */
@@ -66,13 +67,13 @@ bool receipt_place_of(const cJSON *statement, receipt_place *out_place);
 
 typedef struct receipt_chain_report {
     uint64_t lines;     /* whole lines */
-    uint64_t broken_at; /* number of the first bad line from 1, 0 when all are good */
+    uint64_t broken_at; /* number of the first bad or missing line from 1, 0 when all are good */
     uint64_t unknown;   /* lines signed by no key of the ring: their links count, their words do not */
     bool torn;          /* something without LF follows the last line */
     receipt_head head;  /* of the last good line */
     char text[256];     /* one line: "12 receipts, head 11 sha256 ab12...", or what is wrong with which line */
 } receipt_chain_report;
-/* Checks every line: signature, seq, log_id, prev. Streams: memory does not grow with the file. A status other than
+/* Checks every line: signature, seq, log_id, prev, and that the end is there. Streams: memory does not grow with the file. A status other than
  * KOLM_OK means that the file could not be read; a broken chain is a report. */
 kit_status receipt_chain_check(const char *path, const receipt_keyring *ring, receipt_chain_report *out_report,
                                kolm_error_t *err) KIT_MUST_USE;

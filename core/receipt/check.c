@@ -35,14 +35,15 @@ kit_status receipt_sidecar_read(const char *path, kit_buf *out_lines, bool *out_
     return status;
 }
 
-/* What the steps of a check share. */
+/* What the steps of a check share. A step ends the check by giving a verdict (say) or a status: a status is what kept it from
+ * finding out, and never becomes a verdict. */
 typedef struct check {
     const receipt_question *q;
     receipt_report *r;
+    kolm_error_t *err;
     receipt_public signer;
-    receipt_line *lines; /* of the sidecar */
-    bool *by_signer;     /* lines[i] is signed by signer, in kolm's own spelling */
-    size_t line_count;
+    bool judged; /* the verdict is there */
+    receipt_line lines[2]; /* the signer's own */
     int64_t made_at; /* as the receipt states */
     bool dated;
 } check;
@@ -56,6 +57,7 @@ static void say(check *c, receipt_verdict verdict, const char *remedy, const cha
     int ignored = vsnprintf(why, sizeof why, format, arguments);
     va_end(arguments);
     (void)ignored;
+    c->judged = true;
     c->r->verdict = verdict;
     kit_format(c->r->text, sizeof c->r->text, "%s: %s", receipt_verdict_name(verdict), why);
     kit_copy(c->r->remedy, sizeof c->r->remedy, remedy);
@@ -63,67 +65,64 @@ static void say(check *c, receipt_verdict verdict, const char *remedy, const cha
 
 static const char *const FETCH = "do not use it; get artifact and receipts again from where they were made";
 
-/* ---- The signature inside the artifact. False when the verdict is there. */
-static bool check_embedded(check *c) {
-    kolm_error_t err = KIT_ERROR_INIT;
+/* True when status says that the bytes are wrong, as opposed to that they could not be looked at. */
+static bool is_about_bytes(kit_status status) {
+    return status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_OUT_OF_RANGE;
+}
+
+/* ---- The signature inside the artifact */
+static kit_status read_signer(check *c) {
     char pem[RECEIPT_PEM_BYTES];
-    receipt_envelope envelope = {0};
-    kit_buf again = {0};
-    bool good = false;
-    if (receipt_public_parse(c->q->signer_pem, c->q->signer_pem_length, &c->signer, &err) != KOLM_OK) {
-        say(c, RECEIPT_MALFORMED, FETCH, "the public key in it cannot be read (%s)", err.text);
-        goto out;
+    kit_status status = receipt_public_parse(c->q->signer_pem, c->q->signer_pem_length, &c->signer, c->err);
+    if (is_about_bytes(status)) {
+        say(c, RECEIPT_MALFORMED, FETCH, "the public key in it cannot be read (%s)", c->err->text);
+        return KOLM_OK;
     }
+    KIT_TRY(status);
     kit_copy(c->r->keyid, sizeof c->r->keyid, c->signer.keyid);
     receipt_public_pem(&c->signer, pem);
-    if (strlen(pem) != c->q->signer_pem_length || memcmp(pem, c->q->signer_pem, c->q->signer_pem_length) != 0) {
-        say(c, RECEIPT_MALFORMED, FETCH, "the public key in it is not spelled as kolm spells it");
-    } else if (receipt_envelope_parse(c->q->envelope, c->q->envelope_length, &envelope, &err) != KOLM_OK) {
-        say(c, RECEIPT_MALFORMED, FETCH, "its signature cannot be read (%s)", err.text);
-    } else if (strcmp(envelope.type, c->q->envelope_type) != 0) {
+    if (strlen(pem) != c->q->signer_pem_length || memcmp(pem, c->q->signer_pem, c->q->signer_pem_length) != 0)
+        say(c, RECEIPT_MALFORMED, FETCH, "the public key in it is not in the form that kolm writes");
+    return KOLM_OK;
+}
+
+static kit_status judge_envelope(check *c, const receipt_envelope *envelope) {
+    bool spelled = false, signs = false;
+    char keyid[KIT_SHA256_HEX];
+    if (strcmp(envelope->type, c->q->envelope_type) != 0) {
         say(c, RECEIPT_MALFORMED, FETCH, "its signature is over something else than a manifest");
-    } else if (envelope.payload.length != c->q->manifest_length ||
-               memcmp(kit_buf_text(&envelope.payload), c->q->manifest, c->q->manifest_length) != 0) {
+        return KOLM_OK;
+    }
+    if (envelope->payload.length != c->q->manifest_length ||
+        memcmp(kit_buf_text(&envelope->payload), c->q->manifest, c->q->manifest_length) != 0) {
         say(c, RECEIPT_TAMPERED, FETCH, "the manifest is not the one that was signed");
-    } else if (!receipt_envelope_signed_by(&envelope, &c->signer)) {
+        return KOLM_OK;
+    }
+    KIT_TRY(receipt_envelope_signed_by(envelope, &c->signer, &signs, c->err));
+    KIT_TRY(receipt_envelope_spelled(envelope, c->q->envelope, c->q->envelope_length, &spelled, keyid, c->err));
+    if (!signs)
         say(c, RECEIPT_TAMPERED, FETCH, "the signature does not belong to the manifest and the key %.16s",
             c->signer.keyid);
-    } else {
-        receipt_envelope_text(envelope.type, c->q->manifest, c->q->manifest_length, c->signer.keyid,
-                              envelope.signatures[0].bytes, &again);
-        good = again.length == c->q->envelope_length && memcmp(kit_buf_text(&again), c->q->envelope, again.length) == 0;
-        if (!good) say(c, RECEIPT_MALFORMED, FETCH, "its signature is not spelled as kolm spells it");
+    else if (!spelled || strcmp(keyid, c->signer.keyid) != 0)
+        say(c, RECEIPT_MALFORMED, FETCH, "its signature is not in the form that kolm writes");
+    return KOLM_OK;
+}
+
+static kit_status check_embedded(check *c) {
+    receipt_envelope envelope = {0};
+    KIT_TRY(read_signer(c));
+    if (c->judged) return KOLM_OK;
+    kit_status status = receipt_envelope_parse(c->q->envelope, c->q->envelope_length, &envelope, c->err);
+    if (is_about_bytes(status)) {
+        say(c, RECEIPT_MALFORMED, FETCH, "its signature cannot be read (%s)", c->err->text);
+        return KOLM_OK;
     }
-out:
-    kit_buf_free(&again);
+    if (status == KOLM_OK) status = judge_envelope(c, &envelope);
     receipt_envelope_free(&envelope);
-    return good;
+    return status;
 }
 
-/* ---- The lines beside it */
-/* True when text is in the one spelling that the signer writes. Anything else has another digest than the next line
- * names. */
-static bool is_spelled(const check *c, const receipt_line *line, const char *text, size_t length) {
-    kit_buf again = {0};
-    receipt_envelope_text(line->envelope.type, kit_buf_text(&line->envelope.payload), line->envelope.payload.length,
-                          c->signer.keyid, line->envelope.signatures[0].bytes, &again);
-    bool same = again.length == length && memcmp(kit_buf_text(&again), text, length) == 0;
-    kit_buf_free(&again);
-    return same;
-}
-
-/* True when another key that is believed signed it: an attestation that somebody added. */
-static bool is_friends(const check *c, const receipt_line *line) {
-    for (size_t i = 0; i < receipt_keyring_count(c->q->ring); i++) {
-        const receipt_trusted *item = receipt_keyring_at(c->q->ring, i);
-        if (item->trusted && !item->revoked && strcmp(item->key.keyid, c->signer.keyid) != 0 &&
-            receipt_envelope_signed_by(&line->envelope, &item->key)) {
-            return true;
-        }
-    }
-    return false;
-}
-
+/* ---- The lines beside it; the rule is in receipt.h */
 /* The subject of a statement, or NULL when it is not exactly one with a SHA-256. */
 static const char *subject_of(const cJSON *statement) {
     const cJSON *subjects = kit_json_get(statement, "subject");
@@ -134,127 +133,144 @@ static const char *subject_of(const cJSON *statement) {
     return digest;
 }
 
-/* One line of the sidecar; false when the verdict is there. */
-static bool take_line(check *c, const char *text, size_t length, size_t number) {
-    kolm_error_t err = KIT_ERROR_INIT;
-    receipt_line *line = &c->lines[c->line_count];
-    if (receipt_line_parse(text, length, line, &err) != KOLM_OK) {
-        say(c, RECEIPT_MALFORMED, FETCH, "line %zu of its receipts is not a signed statement (%s)", number, err.text);
-        return false;
+/* One of the first two lines, which must be by the signer and about this file. */
+static kit_status take_own(check *c, const char *text, size_t length, size_t number) {
+    receipt_line *line = &c->lines[number - 1];
+    bool signs = false;
+    kit_status status = receipt_line_parse(text, length, line, c->err);
+    if (is_about_bytes(status)) {
+        say(c, RECEIPT_MALFORMED, FETCH, "line %zu of its receipts is not a signed statement (%s)", number,
+            c->err->text);
+        return KOLM_OK;
     }
-    bool signs = receipt_envelope_signed_by(&line->envelope, &c->signer);
-    bool own = signs && is_spelled(c, line, text, length);
-    c->by_signer[c->line_count++] = own;
-    if (!own && is_friends(c, line)) return true;
-    if (!own && (signs || memmem(text, length, c->signer.keyid, RECEIPT_KEYID_HEX) != NULL)) {
-        say(c, RECEIPT_TAMPERED, FETCH, "line %zu of its receipts was changed after it was signed", number);
-        return false;
-    }
-    if (!own) return true; /* a stranger's statement: no reason to believe it, none to mind it */
+    KIT_TRY(status);
+    KIT_TRY(receipt_envelope_signed_by(&line->envelope, &c->signer, &signs, c->err));
     const char *subject = subject_of(line->statement);
-    if (subject == NULL) {
+    if (!signs || strcmp(line->keyid, c->signer.keyid) != 0) {
+        bool names = signs || memmem(text, length, c->signer.keyid, RECEIPT_KEYID_HEX) != NULL;
+        if (names)
+            say(c, RECEIPT_TAMPERED, FETCH, "line %zu of its receipts was changed after it was signed", number);
+        else
+            say(c, RECEIPT_CHAIN_BROKEN, FETCH, "line %zu of its receipts is not by who signed it", number);
+    } else if (subject == NULL) {
         say(c, RECEIPT_MALFORMED, FETCH, "line %zu of its receipts is not about one file", number);
-        return false;
-    }
-    if (strcmp(subject, c->q->file_sha256) != 0) {
+    } else if (strcmp(subject, c->q->file_sha256) != 0) {
         say(c, RECEIPT_TAMPERED, FETCH, "line %zu of its receipts is about another file (sha256 %.16s...)", number,
             subject);
-        return false;
     }
-    c->r->receipts++;
-    return true;
+    return KOLM_OK;
 }
 
-static size_t count_lines(const char *text, size_t length) {
-    size_t count = 1;
-    for (size_t i = 0; i < length; i++)
-        count += text[i] == '\n';
-    return count;
+/* A line behind the first two: somebody else's, in the same form; what it says counts for nothing here. */
+static kit_status pass_foreign(check *c, const char *text, size_t length, size_t number) {
+    receipt_envelope envelope = {0};
+    bool spelled = false;
+    char keyid[KIT_SHA256_HEX] = "";
+    kit_status status = receipt_envelope_parse(text, length, &envelope, c->err);
+    if (status == KOLM_OK) status = receipt_envelope_spelled(&envelope, text, length, &spelled, keyid, c->err);
+    receipt_envelope_free(&envelope);
+    if (status != KOLM_OK && !is_about_bytes(status)) return status;
+    if (!spelled)
+        say(c, RECEIPT_MALFORMED, FETCH, "line %zu of its receipts is not a signed statement in the form that kolm writes",
+            number);
+    else if (strcmp(keyid, c->signer.keyid) == 0)
+        say(c, RECEIPT_CHAIN_BROKEN, FETCH,
+            "line %zu of its receipts names who signed it, whose lines are the first two and no more", number);
+    return KOLM_OK;
 }
 
-static bool take_lines(check *c, kit_status *status, kolm_error_t *err) {
-    size_t most = count_lines(c->q->sidecar, c->q->sidecar_length);
+static kit_status take_lines(check *c) {
+    size_t number = 1;
     if (c->q->sidecar_length == 0 || c->q->sidecar[c->q->sidecar_length - 1] != '\n') {
         say(c, RECEIPT_MALFORMED, FETCH, "its receipts are cut off");
-        return false;
+        return KOLM_OK;
     }
-    c->lines = calloc(most, sizeof *c->lines);
-    c->by_signer = calloc(most, sizeof *c->by_signer);
-    if (c->lines == NULL || c->by_signer == NULL) {
-        *status = receipt_no_memory(err);
-        return false;
-    }
-    size_t number = 1;
-    for (size_t at = 0; at < c->q->sidecar_length; number++) {
+    for (size_t at = 0; at < c->q->sidecar_length && !c->judged; number++) {
         const char *text = c->q->sidecar + at;
         size_t n = (size_t)((const char *)memchr(text, '\n', c->q->sidecar_length - at) - text);
-        if (!take_line(c, text, n, number)) return false;
+        KIT_TRY(number <= 2 ? take_own(c, text, n, number) : pass_foreign(c, text, n, number));
+        if (!c->judged && number <= 2) c->r->receipts++;
         at += n + 1;
     }
-    return true;
+    if (!c->judged && c->r->receipts < 2)
+        say(c, RECEIPT_CHAIN_BROKEN, FETCH, "one of the two lines that its signer wrote beside it is missing");
+    return KOLM_OK;
 }
 
-/* Each receipt of kolm's names the line before it, which must be there; false when the verdict is there. */
-static bool check_receipts(check *c) {
-    const char *type = NULL, *manifest = NULL, *when = NULL;
+static bool is_of_type(const receipt_line *line, const char *type) {
+    const char *is = NULL;
+    return kit_json_get_string(line->statement, "predicateType", &is) && strcmp(is, type) == 0;
+}
+
+/* The provenance, then the receipt that follows it in the log. */
+static kit_status check_receipts(check *c) {
+    const receipt_line *first = &c->lines[0], *second = &c->lines[1];
+    const char *manifest = NULL, *when = NULL;
     char digest[KIT_SHA256_HEX];
-    for (size_t i = 0; i < c->line_count; i++) {
-        const receipt_line *line = &c->lines[i];
-        if (!c->by_signer[i] || !kit_json_get_string(line->statement, "predicateType", &type) ||
-            strcmp(type, RECEIPT_PREDICATE) != 0)
-            continue;
-        const cJSON *predicate = kit_json_get(line->statement, "predicate");
-        bool linked = false;
-        for (size_t j = 0; j < c->line_count && line->placed && !linked; j++) {
-            const receipt_line *before = &c->lines[j];
-            linked = before->placed && strcmp(before->place.log_id, line->place.log_id) == 0 &&
-                     before->place.seq + 1 == line->place.seq && strcmp(before->sha256, line->place.prev) == 0;
-        }
-        if (!linked) {
-            say(c, RECEIPT_CHAIN_BROKEN, FETCH, "the line that its receipt follows is missing or was changed");
-            return false;
-        }
-        kolm_error_t err = KIT_ERROR_INIT;
-        bool same = kit_sha256_bytes(c->q->manifest, c->q->manifest_length, digest, &err) == KOLM_OK &&
-                    kit_json_get_string(kit_json_get(predicate, "artifact"), "manifest_sha256", &manifest) &&
-                    strcmp(manifest, digest) == 0;
-        if (!same) {
-            say(c, RECEIPT_TAMPERED, FETCH, "its receipt is about another manifest");
-            return false;
-        }
-        cJSON_Delete(c->r->receipt);
-        c->r->receipt = cJSON_Duplicate(predicate, true);
-        c->r->place = line->place;
-        kit_copy(c->r->line_sha256, sizeof c->r->line_sha256, line->sha256);
-        c->dated = kit_json_get_string(predicate, "finished_at", &when) && receipt_time_parse(when, &c->made_at);
+    bool follows = first->placed && second->placed && is_of_type(first, RECEIPT_SLSA_PREDICATE) &&
+                   is_of_type(second, RECEIPT_PREDICATE) &&
+                   strcmp(first->place.log_id, second->place.log_id) == 0 &&
+                   first->place.seq + 1 == second->place.seq && strcmp(first->sha256, second->place.prev) == 0;
+    if (!follows) {
+        say(c, RECEIPT_CHAIN_BROKEN, FETCH,
+            "its receipts are not the two lines, one following the other, that its signer wrote");
+        return KOLM_OK;
     }
-    if (c->r->line_sha256[0] == '\0') {
-        say(c, RECEIPT_CHAIN_BROKEN, FETCH, "the lines beside it hold no receipt by who signed it");
-        return false;
+    const cJSON *predicate = kit_json_get(second->statement, "predicate");
+    KIT_TRY(kit_sha256_bytes(c->q->manifest, c->q->manifest_length, digest, c->err));
+    if (!kit_json_get_string(kit_json_get(predicate, "artifact"), "manifest_sha256", &manifest) ||
+        strcmp(manifest, digest) != 0) {
+        say(c, RECEIPT_TAMPERED, FETCH, "its receipt is about another manifest");
+        return KOLM_OK;
     }
-    return true;
+    c->r->receipt = cJSON_Duplicate(predicate, true);
+    if (c->r->receipt == NULL) return receipt_no_memory(c->err);
+    c->r->place = second->place;
+    kit_copy(c->r->line_sha256, sizeof c->r->line_sha256, second->sha256);
+    c->dated = kit_json_get_string(predicate, "finished_at", &when) && receipt_time_parse(when, &c->made_at);
+    return KOLM_OK;
 }
 
-/* ---- The log of this machine; false when the verdict is there. */
-static bool check_local_chain(check *c, kit_status *status, kolm_error_t *err) {
+/* ---- The log of this machine */
+static kit_status check_local_chain(check *c) {
     bool same_log = false, found = false;
     char why[256];
-    if (c->q->chain_path == NULL) return true;
-    *status = receipt_chain_find(c->q->chain_path, &c->r->place, c->r->line_sha256, &same_log, &found, why, err);
-    if (*status != KOLM_OK) return false;
+    if (c->q->chain_path == NULL) return KOLM_OK;
+    KIT_TRY(receipt_chain_find(c->q->chain_path, &c->r->place, c->r->line_sha256, &c->signer, &same_log, &found, why,
+                               c->err));
     c->r->in_local_chain = found;
-    if (!same_log || found) return true;
-    say(c, RECEIPT_CHAIN_BROKEN,
-        "compare with the head that a compile printed; if the log was only damaged, put it back from a backup or move "
-        "it "
-        "away, and the next compile begins a new one",
-        "%s", why);
-    return false;
+    if (same_log && !found)
+        say(c, RECEIPT_CHAIN_BROKEN,
+            "compare with the head that a compile printed; put the log back from a backup, with the file .heads beside it",
+            "%s", why);
+    return KOLM_OK;
 }
 
 /* ---- The key */
 static bool within(const receipt_trusted *item, int64_t when) {
     return when >= item->valid_from && when <= item->valid_to;
+}
+
+/* A key that was replaced counts for what it signed before that: the log tells, since dates can be written as one likes. */
+static bool was_retired(check *c, const receipt_trusted *item) {
+    static const char *const REMEDY = "ask its maker to sign with the key that replaced it";
+    char date[RECEIPT_TIME_BYTES] = "";
+    if (!item->retired || item->own) return false;
+    (void)receipt_time_text(item->retired_at, date);
+    if (c->r->receipts == 0)
+        say(c, RECEIPT_EXPIRED, "put the .intoto.jsonl that was made with it beside it",
+            "key %.16s was replaced on %s, and no receipts beside it show that it signed before that",
+            c->signer.keyid, date);
+    else if (receipt_signed_after_retirement(item, &c->r->place))
+        say(c, RECEIPT_EXPIRED, REMEDY, "key %.16s was replaced on %s, and signed this after that", c->signer.keyid,
+            date);
+    else if (!c->r->in_local_chain)
+        say(c, RECEIPT_EXPIRED, "put the log of that time back from a backup, or ask its maker to sign it again",
+            "key %.16s was replaced on %s, and its receipts are not in the log in which that was written",
+            c->signer.keyid, date);
+    else
+        return false;
+    return true;
 }
 
 static void judge_key(check *c) {
@@ -276,6 +292,7 @@ static void judge_key(check *c) {
             item->label[0] != '\0' ? ")" : "", early ? "from" : "until", date);
         return;
     }
+    if (was_retired(c, item)) return;
     const char *content = c->q->sidecar != NULL
                               ? "signed with its receipts"
                               : "signed; no receipts lie beside it, so nothing is known about how it was made";
@@ -284,30 +301,29 @@ static void judge_key(check *c) {
 }
 
 /* Revocation wins over everything but bytes that do not agree with the signature at all. */
-static bool check_revoked(check *c) {
+static void check_revoked(check *c) {
     char date[RECEIPT_TIME_BYTES] = "";
     const receipt_trusted *item = receipt_keyring_find(c->q->ring, c->signer.keyid);
-    if (item == NULL || !item->revoked) return true;
+    if (item == NULL || !item->revoked) return;
     kit_copy(c->r->label, sizeof c->r->label, item->label);
     (void)receipt_time_text(item->revoked_at, date);
-    say(c, RECEIPT_REVOKED, "do not use it; ask its maker to compile and sign it anew",
+    say(c, RECEIPT_REVOKED, "do not use it; ask its maker to compile it again and sign it with another key",
         "key %.16s was revoked on %s%s%s", c->signer.keyid, date, item->reason[0] != '\0' ? ": " : "", item->reason);
-    return false;
 }
 
 kit_status receipt_check(const receipt_question *question, receipt_report *out_report, kolm_error_t *err) {
-    check c = {.q = question, .r = out_report};
-    kit_status status = KOLM_OK;
+    kolm_error_t unasked = KIT_ERROR_INIT;
+    check c = {.q = question, .r = out_report, .err = err != NULL ? err : &unasked};
+    const bool beside = question->sidecar != NULL;
     *out_report = (receipt_report){.verdict = RECEIPT_MALFORMED};
-    bool go_on = check_embedded(&c);
-    if (go_on && question->sidecar != NULL) go_on = take_lines(&c, &status, err);
-    if (go_on) go_on = check_revoked(&c);
-    if (go_on && question->sidecar != NULL) go_on = check_receipts(&c) && check_local_chain(&c, &status, err);
-    if (go_on) judge_key(&c);
-    for (size_t i = 0; i < c.line_count; i++)
-        receipt_line_free(&c.lines[i]);
-    free(c.lines);
-    free(c.by_signer);
+    kit_status status = check_embedded(&c);
+    if (status == KOLM_OK && !c.judged && beside) status = take_lines(&c);
+    if (status == KOLM_OK && !c.judged) check_revoked(&c);
+    if (status == KOLM_OK && !c.judged && beside) status = check_receipts(&c);
+    if (status == KOLM_OK && !c.judged && beside) status = check_local_chain(&c);
+    if (status == KOLM_OK && !c.judged) judge_key(&c);
+    receipt_line_free(&c.lines[0]);
+    receipt_line_free(&c.lines[1]);
     if (status != KOLM_OK) receipt_report_free(out_report);
     return status;
 }

@@ -69,9 +69,10 @@ static kit_status parse_signatures(const cJSON *list, receipt_envelope *out, kol
         if (!kit_json_get_string(item, "sig", &text)) return malformed("a signature without \"sig\"", err);
         const cJSON *keyid = kit_json_get(item, "keyid");
         if (keyid != NULL && !cJSON_IsString(keyid)) return malformed("\"keyid\" must be a string", err);
-        if (kit_base64_decode(&bytes, text, strlen(text), err) != KOLM_OK) {
+        kit_status status = kit_base64_decode(&bytes, text, strlen(text), err);
+        if (status != KOLM_OK) {
             kit_buf_free(&bytes);
-            return malformed("\"sig\" is not base64", err);
+            return status == KOLM_E_INVALID_ARGUMENT ? malformed("\"sig\" is not base64", err) : status;
         }
         size_t at = out->signature_count++;
         if (bytes.length == RECEIPT_SIGNATURE_BYTES) {
@@ -95,8 +96,9 @@ kit_status receipt_envelope_parse(const char *text, size_t length, receipt_envel
     else if (!kit_json_get_string(value, "payloadType", &type))
         status = malformed("\"payloadType\" must be a string", err);
     if (status == KOLM_OK) status = kit_strdup(type, &out_envelope->type, err);
-    if (status == KOLM_OK && kit_base64_decode(&out_envelope->payload, payload, strlen(payload), err) != KOLM_OK) {
-        status = malformed("\"payload\" is not base64", err);
+    if (status == KOLM_OK) {
+        status = kit_base64_decode(&out_envelope->payload, payload, strlen(payload), err);
+        if (status == KOLM_E_INVALID_ARGUMENT) status = malformed("\"payload\" is not base64", err);
     }
     if (status == KOLM_OK) status = parse_signatures(kit_json_get(value, "signatures"), out_envelope, err);
     cJSON_Delete(value);
@@ -110,26 +112,42 @@ void receipt_envelope_free(receipt_envelope *envelope) {
     *envelope = (receipt_envelope){0};
 }
 
-bool receipt_envelope_signed_by(const receipt_envelope *envelope, const receipt_public *key) {
+kit_status receipt_envelope_signed_by(const receipt_envelope *envelope, const receipt_public *key, bool *out_signed,
+                                      kolm_error_t *err) {
     kit_buf message = {0};
-    bool good = false;
+    *out_signed = false;
     receipt_pae(envelope->type, kit_buf_text(&envelope->payload), envelope->payload.length, &message);
-    for (size_t i = 0; !message.failed && i < envelope->signature_count && !good; i++) {
+    kit_status status = kit_buf_ok(&message, err);
+    for (size_t i = 0; status == KOLM_OK && i < envelope->signature_count && !*out_signed; i++) {
         if (envelope->signatures[i].length != RECEIPT_SIGNATURE_BYTES) continue;
-        good = crypto_sign_verify_detached(envelope->signatures[i].bytes, (const uint8_t *)message.data, message.length,
-                                           key->bytes) == 0;
+        *out_signed = crypto_sign_verify_detached(envelope->signatures[i].bytes, (const uint8_t *)message.data,
+                                                  message.length, key->bytes) == 0;
     }
     kit_buf_free(&message);
-    return good;
+    return status;
 }
 
-size_t receipt_envelope_signers(const receipt_envelope *envelope, const receipt_public *keys, size_t key_count) {
-    size_t count = 0;
-    for (size_t i = 0; i < key_count; i++) {
-        bool seen = false;
-        for (size_t j = 0; j < i && !seen; j++)
-            seen = memcmp(keys[i].bytes, keys[j].bytes, RECEIPT_PUBLIC_BYTES) == 0;
-        if (!seen && receipt_envelope_signed_by(envelope, &keys[i])) count++;
-    }
-    return count;
+static bool is_plain_type(const char *type) {
+    return type[0] != '\0' &&
+           type[strspn(type, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789./+-")] == '\0';
+}
+
+kit_status receipt_envelope_spelled(const receipt_envelope *envelope, const char *text, size_t length, bool *out_spelled,
+                                    char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
+    kit_buf again = {0};
+    size_t at = sizeof OPEN_PAYLOAD + sizeof OPEN_TYPE + sizeof OPEN_KEYID - 3 +
+                base64_length(envelope->payload.length) + strlen(envelope->type);
+    *out_spelled = false;
+    if (envelope->signature_count != 1 || envelope->signatures[0].length != RECEIPT_SIGNATURE_BYTES ||
+        !is_plain_type(envelope->type) || length != receipt_envelope_length(envelope->type, envelope->payload.length))
+        return KOLM_OK;
+    memcpy(out_keyid, text + at, RECEIPT_KEYID_HEX);
+    out_keyid[RECEIPT_KEYID_HEX] = '\0';
+    if (!receipt_is_keyid(out_keyid)) return KOLM_OK;
+    receipt_envelope_text(envelope->type, kit_buf_text(&envelope->payload), envelope->payload.length, out_keyid,
+                          envelope->signatures[0].bytes, &again);
+    kit_status status = kit_buf_ok(&again, err);
+    *out_spelled = status == KOLM_OK && again.length == length && memcmp(again.data, text, length) == 0;
+    kit_buf_free(&again);
+    return status;
 }

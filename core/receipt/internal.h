@@ -17,6 +17,8 @@
 kit_status receipt_no_memory(kolm_error_t *err);
 /* 64 lower-case hexadecimal digits. */
 bool receipt_is_keyid(const char *text);
+/* 32 lower-case hexadecimal digits. */
+bool receipt_is_log_id(const char *text);
 
 /* DIRECTORY/NAME, or DIRECTORY/INNER/NAME when inner is not NULL; the caller frees it. */
 kit_status receipt_path(const char *directory, const char *inner, const char *name, char **out_path,
@@ -25,6 +27,8 @@ kit_status receipt_path(const char *directory, const char *inner, const char *na
 kit_status receipt_check_owner(int fd, const char *shown, unsigned loose, kolm_error_t *err) KIT_MUST_USE;
 /* The same for a directory by name; NOT_FOUND when there is none. */
 kit_status receipt_check_directory(const char *path, kolm_error_t *err) KIT_MUST_USE;
+/* INVALID_ARGUMENT for what is no regular file; another status when that cannot be told. */
+kit_status receipt_check_regular(int fd, kolm_error_t *err) KIT_MUST_USE;
 /* Appends a small file of the keys directory that nobody else may have written. */
 kit_status receipt_read_guarded(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* An exclusive lock on keys_dir/lock; close the descriptor to release it. Makes the directory. */
@@ -35,9 +39,12 @@ kit_status receipt_key_random(receipt_key **out_key, kolm_error_t *err) KIT_MUST
 /* Writes keys_dir/signing.pem; with replace false ALREADY_EXISTS when there is one. Then the public copy. */
 kit_status receipt_key_store(const char *keys_dir, const receipt_key *key, bool replace,
                              kolm_error_t *err) KIT_MUST_USE;
-/* receipt_keys_trust without its lock. */
+/* receipt_keys_trust without its lock. retired: where the log says that the key was replaced; NULL: it was not. */
 kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *public_key, const char *label,
-                                int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
+                                int64_t valid_from, int64_t valid_to, int64_t now, const receipt_place *retired,
+                                kolm_error_t *err) KIT_MUST_USE;
+/* Puts {log_id, seq, prev} at "chain" of predicate, where receipt_place_of looks for it. */
+bool receipt_place_put(cJSON *predicate, const receipt_place *place);
 
 /* Appends the one spelling of an envelope with one signature. */
 void receipt_envelope_text(const char *type, const void *payload, size_t length, const char *keyid,
@@ -52,16 +59,37 @@ typedef struct receipt_line {
     receipt_envelope envelope;
     cJSON *statement;
     char sha256[KIT_SHA256_HEX]; /* of the line */
+    char keyid[KIT_SHA256_HEX];  /* that it names; "" when it is not spelled as kolm spells it */
     bool placed;                 /* it states a place */
     receipt_place place;
 } receipt_line;
 kit_status receipt_line_parse(const char *text, size_t length, receipt_line *out_line, kolm_error_t *err) KIT_MUST_USE;
 void receipt_line_free(receipt_line *line); /* leaves it zeroed */
 
-/* Follows the links of the log at path. *out_same_log false when there is no such file or its log is another. Else
- * *out_found tells whether the line stands in it at its place with every link from the first line to the last intact;
- * when not, out_why says what is wrong. */
-kit_status receipt_chain_find(const char *path, const receipt_place *place, const char *line_sha256, bool *out_same_log,
-                              bool *out_found, char out_why[256], kolm_error_t *err) KIT_MUST_USE;
+/* LOG.heads beside the log LOG, {"format":1,"current","heads":[{"log_id","seq","sha256"}]}: the last line that was appended to
+ * each log of this machine, and the log in use ("" before the first line of a new one). Written under the log's lock after each
+ * append, so that the log never ends before it, unless somebody cut the log. */
+typedef struct receipt_heads {
+    receipt_head *items; /* room for count + 1, or NULL */
+    size_t count;
+    char current[RECEIPT_LOG_ID_HEX];
+} receipt_heads;
+/* A file that is not there is empty heads. FAILED_PRECONDITION when it is not what kolm writes. */
+kit_status receipt_heads_read(const char *chain_path, receipt_heads *out_heads, kolm_error_t *err) KIT_MUST_USE;
+void receipt_heads_free(receipt_heads *heads);
+const receipt_head *receipt_heads_find(const receipt_heads *heads, const char *log_id); /* or NULL */
+kit_status receipt_heads_write(const char *chain_path, const receipt_heads *heads, kolm_error_t *err) KIT_MUST_USE;
+/* Records head as the end of its log, which becomes the current one. */
+kit_status receipt_heads_note(const char *chain_path, const receipt_head *head, kolm_error_t *err) KIT_MUST_USE;
+
+/* Follows the links of the log at path, to its end. *out_same_log false when the place is in a log that was never this
+ * machine's. Else *out_found tells whether the line stands in the log at its place with every link from the first line to the last
+ * intact, nothing cut off, and every line that names signer signed by it; when not, out_why says what is wrong. */
+kit_status receipt_chain_find(const char *path, const receipt_place *place, const char *line_sha256,
+                              const receipt_public *signer, bool *out_same_log, bool *out_found, char out_why[256],
+                              kolm_error_t *err) KIT_MUST_USE;
+
+/* True when the key was replaced (receipt_key_rotate) and place comes after that in the log in which it was. */
+bool receipt_signed_after_retirement(const receipt_trusted *item, const receipt_place *place);
 
 #endif

@@ -65,6 +65,25 @@ static kit_status bad_note(const char *path, kolm_error_t *err) {
                     "%s is not what kolm writes there", path);
 }
 
+/* "retired", which only a key that was replaced has. */
+static bool get_retired(const cJSON *note, receipt_trusted *item) {
+    const cJSON *retired = kit_json_get(note, "retired");
+    const char *log_id = NULL, *at = NULL;
+    if (retired == NULL) return true;
+    if (!kit_json_get_string(retired, "log_id", &log_id) || !receipt_is_log_id(log_id) ||
+        !kit_json_get_u64(retired, "seq", &item->retired_seq) || !kit_json_get_string(retired, "at", &at) ||
+        !receipt_time_parse(at, &item->retired_at))
+        return false;
+    kit_copy(item->retired_log_id, sizeof item->retired_log_id, log_id);
+    item->retired = true;
+    return true;
+}
+
+bool receipt_signed_after_retirement(const receipt_trusted *item, const receipt_place *place) {
+    return item->retired && !item->own && strcmp(place->log_id, item->retired_log_id) == 0 &&
+           place->seq > item->retired_seq;
+}
+
 /* trusted/KEYID.pem with trusted/KEYID.json. */
 static kit_status load_trusted(receipt_keyring *ring, const char *keys_dir, const char *keyid, kolm_error_t *err) {
     char name[80];
@@ -85,7 +104,7 @@ static kit_status load_trusted(receipt_keyring *ring, const char *keys_dir, cons
     if (status == KOLM_OK) status = item_of(ring, keyid, &item, err);
     if (status == KOLM_OK) {
         bool good = kit_json_get_string(note, "label", &label) && get_time(note, "valid_from", &item->valid_from) &&
-                    get_time(note, "valid_to", &item->valid_to);
+                    get_time(note, "valid_to", &item->valid_to) && get_retired(note, item);
         if (!good) status = bad_note(note_path, err);
         item->key = key;
         item->trusted = good;
@@ -247,12 +266,23 @@ static kit_status write_note(const char *keys_dir, const char *inner, const char
     return status;
 }
 
+static bool put_retired(cJSON *note, const receipt_place *place, int64_t at) {
+    cJSON *retired = cJSON_CreateObject();
+    if (retired != NULL && kit_json_put_string(retired, "log_id", place->log_id) &&
+        kit_json_put_u64(retired, "seq", place->seq) && put_time(retired, "at", at))
+        return kit_json_put(note, "retired", retired);
+    cJSON_Delete(retired);
+    return false;
+}
+
 kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *public_key, const char *label,
-                                int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) {
+                                int64_t valid_from, int64_t valid_to, int64_t now, const receipt_place *retired,
+                                kolm_error_t *err) {
     char pem[RECEIPT_PEM_BYTES];
     cJSON *note = cJSON_CreateObject();
     bool good = note != NULL && kit_json_put_string(note, "label", label) && put_time(note, "valid_from", valid_from) &&
-                put_time(note, "valid_to", valid_to) && put_time(note, "added", now);
+                put_time(note, "valid_to", valid_to) && put_time(note, "added", now) &&
+                (retired == NULL || put_retired(note, retired, now));
     /* The note first: a key without its dates must never count. */
     KIT_TRY(write_note(keys_dir, RECEIPT_TRUSTED_DIR, public_key->keyid, note, good, err));
     receipt_public_pem(public_key, pem);
@@ -280,7 +310,7 @@ kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public
                               "the key %.16s was revoked: %s", item->key.keyid, item->reason);
         }
     }
-    if (status == KOLM_OK) status = receipt_trust_locked(keys_dir, public_key, named, valid_from, valid_to, now, err);
+    if (status == KOLM_OK) status = receipt_trust_locked(keys_dir, public_key, named, valid_from, valid_to, now, NULL, err);
     receipt_keyring_free(ring);
     if (lock >= 0) close(lock);
     return status;

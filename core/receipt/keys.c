@@ -111,6 +111,13 @@ kit_status receipt_check_owner(int fd, const char *shown, unsigned loose, kolm_e
     return KOLM_OK;
 }
 
+kit_status receipt_check_regular(int fd, kolm_error_t *err) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
+    if (S_ISREG(info.st_mode)) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "it is not a regular file");
+}
+
 kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
@@ -120,14 +127,14 @@ kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
 }
 
 static kit_status open_guarded(const char *path, unsigned loose, int *out_fd, kolm_error_t *err) {
-    struct stat info;
     *out_fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_status status = receipt_check_owner(*out_fd, path, loose, err);
-    if (status == KOLM_OK && (fstat(*out_fd, &info) != 0 || !S_ISREG(info.st_mode))) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "move it away", "%s is not a regular file", path);
+    if (status == KOLM_OK) {
+        status = receipt_check_regular(*out_fd, err);
+        if (status == KOLM_OK) return KOLM_OK;
+        kit_fail_context(err, "%s", path);
     }
-    if (status == KOLM_OK) return KOLM_OK;
     close(*out_fd);
     *out_fd = -1;
     return status;
@@ -395,9 +402,12 @@ static kit_status check_not_revoked(const char *keys_dir, const char *keyid, kol
     char *path = NULL;
     kit_format(name, sizeof name, "%s.json", keyid);
     KIT_TRY(receipt_path(keys_dir, RECEIPT_REVOKED_DIR, name, &path, err));
+    kit_status status = KOLM_OK;
     bool revoked = access(path, F_OK) == 0;
+    if (!revoked && errno != ENOENT && errno != ENOTDIR)
+        status = kit_fail_errno(err, errno, "cannot tell whether there is %s", path);
     free(path);
-    if (!revoked) return KOLM_OK;
+    if (!revoked) return status;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make a new one with: kolm keys rotate",
                     "the signing key %.16s was revoked", keyid);
 }
@@ -413,22 +423,33 @@ kit_status receipt_key_check(const char *keys_dir, kolm_error_t *err) {
     return status;
 }
 
+/* The copy for people: a kill between the two files of a rotation leaves that of the key before. A home that cannot be
+ * written to signs all the same. */
+static void refresh_public(const char *keys_dir, const receipt_key *key) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    char *path = NULL;
+    kit_buf text = {0};
+    if (receipt_path(keys_dir, NULL, RECEIPT_SIGNING_PUBLIC, &path, &ignored) != KOLM_OK) return;
+    bool same = kit_read_file(path, RECEIPT_PEM_BYTES, &text, &ignored) == KOLM_OK && text.length == strlen(key->pem) &&
+                memcmp(text.data, key->pem, text.length) == 0;
+    if (!same) {
+        kit_status status = store_public(keys_dir, key, &ignored);
+        (void)status;
+    }
+    kit_buf_free(&text);
+    free(path);
+}
+
 kit_status receipt_key_open(const char *keys_dir, receipt_key **out_key, bool *out_created, kolm_error_t *err) {
-    char *copy = NULL;
     *out_created = false;
     kit_status status = receipt_key_load(keys_dir, out_key, err);
     if (status == KOLM_E_NOT_FOUND) status = first_key(keys_dir, out_key, out_created, err);
     if (status == KOLM_OK) status = check_not_revoked(keys_dir, (*out_key)->public_key.keyid, err);
-    if (status == KOLM_OK) status = receipt_path(keys_dir, NULL, RECEIPT_SIGNING_PUBLIC, &copy, err);
-    if (status == KOLM_OK && access(copy, F_OK) != 0) {
-        /* For people only: a home that cannot be written to signs all the same. */
-        kit_status ignored = store_public(keys_dir, *out_key, NULL);
-        (void)ignored;
-    }
-    if (status != KOLM_OK) {
+    if (status == KOLM_OK) {
+        refresh_public(keys_dir, *out_key);
+    } else {
         receipt_key_free(*out_key);
         *out_key = NULL;
     }
-    free(copy);
     return status;
 }

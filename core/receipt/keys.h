@@ -7,9 +7,9 @@
  * Files below the keys directory (HOME/keys, 0700), each written whole or not at all:
  *
  *     signing.pem            the private key, PKCS#8 PEM, 0600: `openssl pkey -in signing.pem -text` reads it
- *     signing.pub.pem        its public half, SPKI PEM; a copy for people, made anew when it is missing
+ *     signing.pub.pem        its public half, SPKI PEM; a copy for people, written again when it is missing or another key's
  *     trusted/KEYID.pem      public keys that are believed, with
- *     trusted/KEYID.json     {"label", "valid_from", "valid_to", "added"}
+ *     trusted/KEYID.json     {"label", "valid_from", "valid_to", "added", "retired": {"at", "log_id", "seq"}, if it was replaced}
  *     revoked/KEYID.json     {"reason", "date"}: wins over everything else, our own key included
  *     rotations.jsonl        one DSSE line a rotation, signed by the old key
  *
@@ -19,7 +19,8 @@
  * The directory and what is in it must belong to the user (or root), private files must be closed to everybody else and
  * public ones must be writable by nobody else; PERMISSION_DENIED says which file, and the chmod that helps.
  *
- * The own key is trusted without an entry. A rotated key stays trusted under the label "own, until DATE".
+ * The own key is trusted without an entry. A key that was replaced stays trusted, under the label "own, until DATE", for what the
+ * log shows to be signed before that: the rotation is a line of the log (chain.h), and its place is the "retired" of the entry.
  * Times are seconds since 1970, UTC, always given by the caller. Threads: different processes may create, trust and
  * rotate at once (first writer's key wins, changes are made under HOME/keys/lock); one keyring object serves one
  * thread.
@@ -76,10 +77,11 @@ const char *receipt_key_pem(const receipt_key *key); /* of the public half; belo
 kit_status receipt_key_sign(const receipt_key *key, const void *bytes, size_t length,
                             uint8_t out_signature[RECEIPT_SIGNATURE_BYTES], kolm_error_t *err) KIT_MUST_USE;
 /* Replaces the signing key by a new one. The old key signs a statement about the new one (predicate type
- * RECEIPT_ROTATION_PREDICATE), appended to rotations.jsonl and to out_line (with LF), stays trusted, and its private
- * half is deleted. now: seconds since 1970. */
-kit_status receipt_key_rotate(const char *keys_dir, int64_t now, receipt_public *out_old, receipt_public *out_new,
-                              kit_buf *out_line, kolm_error_t *err) KIT_MUST_USE;
+ * RECEIPT_ROTATION_PREDICATE, with the place in the log at predicate.chain), which is appended to the log at chain_path, to
+ * rotations.jsonl and to out_line (with LF). What the old key signs after that line is not believed; what it signed before stays
+ * trusted. Its private half is deleted. now: seconds since 1970. */
+kit_status receipt_key_rotate(const char *keys_dir, const char *chain_path, int64_t now, receipt_public *out_old,
+                              receipt_public *out_new, kit_buf *out_line, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- The keyring */
 typedef struct receipt_trusted {
@@ -89,6 +91,10 @@ typedef struct receipt_trusted {
     int64_t valid_to;   /* RECEIPT_NO_END when not limited; the last second that counts */
     bool own;           /* the signing key of this home */
     bool trusted;       /* own, or in trusted/ */
+    bool retired;       /* it was replaced, by the line retired_seq of the log retired_log_id */
+    char retired_log_id[33];
+    uint64_t retired_seq;
+    int64_t retired_at;
     bool revoked;
     char reason[256]; /* of the revocation */
     int64_t revoked_at;

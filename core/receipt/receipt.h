@@ -21,7 +21,20 @@
  * Money is whole micro-dollars in C and an exact decimal in JSON. What is not known is null. No secret belongs in any
  * field: nothing here looks for one.
  *
- * Anyone can check all this with openssl alone: docs/verify-without-kolm.sh.
+ * The rule for the file beside the artifact, which receipt_check and docs/verify-without-kolm.sh both follow (with openssl
+ * alone), and tests/receipt/test_rule.py holds both to:
+ *
+ *   1. It is whole lines, each ended by one LF and in the one spelling that receipt_envelope_sign writes.
+ *   2. Lines one and two are signed by the artifact's signer: the provenance, then the receipt. Both are about exactly the file,
+ *      and the receipt follows the provenance: the same log_id, seq + 1, prev its digest.
+ *   3. Further lines name other keys. They are nobody's business here: they may say what they like and change nothing.
+ *
+ * And for the log, when there is one:
+ *
+ *   4. Every whole line follows the one before it (chain.h). A last line without LF was never acknowledged: it is passed over.
+ *   5. A line that names the signer is signed by it. Lines of other keys count as links only.
+ *   6. The receipt stands in it, at its place.
+ *   7. It is as long as kolm left it: LOG.heads beside it holds the last line that was appended.
  */
 
 #include "receipt/chain.h"
@@ -105,7 +118,8 @@ typedef enum receipt_verdict {
     RECEIPT_TRUSTED,      /* every signature and digest agrees, and the key is in the keyring */
     RECEIPT_UNKNOWN_KEY,  /* all agrees, but nobody here vouched for the key: NOT verified */
     RECEIPT_REVOKED,      /* the key was revoked; wins over all below and over UNKNOWN_KEY */
-    RECEIPT_EXPIRED,      /* the key is outside the dates it is trusted for, now or when the receipt says it was made */
+    RECEIPT_EXPIRED,      /* the key is outside the dates it is trusted for, now or when the receipt says it was made; or
+                             it was replaced, and the log does not show that it signed before that */
     RECEIPT_TAMPERED,     /* a signature or digest does not agree with the bytes */
     RECEIPT_MALFORMED,    /* not the format that was promised */
     RECEIPT_CHAIN_BROKEN, /* the receipts do not follow each other, or are not in the log they claim */
@@ -139,7 +153,7 @@ typedef struct receipt_report {
     char remedy[512];                 /* what to do next; "" for trusted */
     char keyid[KIT_SHA256_HEX];       /* of the signer, "" when it could not be read */
     char label[128];                  /* of the signer in the keyring */
-    size_t receipts;                  /* lines about this artifact, signed by the signer */
+    size_t receipts;                  /* lines about this artifact, signed by the signer: 2, or 0 without a sidecar */
     bool in_local_chain;              /* found in chain_path */
     cJSON *receipt;                   /* predicate of kolm's receipt when its signature is good, else NULL; owned */
     receipt_place place;              /* of that line */

@@ -10,14 +10,14 @@
 #include <unistd.h>
 
 static kit_status sign_rotation(const receipt_key *old_key, const receipt_key *new_key, const char *date,
-                                kit_buf *out_line, kolm_error_t *err) {
+                                const receipt_place *place, kit_buf *out_line, kolm_error_t *err) {
     kit_buf statement = {0};
     const char *new_id = receipt_key_public(new_key)->keyid;
     cJSON *predicate = cJSON_CreateObject();
     bool good = predicate != NULL && kit_json_put_string(predicate, "old_keyid", receipt_key_public(old_key)->keyid) &&
                 kit_json_put_string(predicate, "new_keyid", new_id) &&
                 kit_json_put_string(predicate, "new_public_key", receipt_key_pem(new_key)) &&
-                kit_json_put_string(predicate, "rotated_at", date);
+                kit_json_put_string(predicate, "rotated_at", date) && receipt_place_put(predicate, place);
     if (!good) {
         cJSON_Delete(predicate);
         return receipt_no_memory(err);
@@ -48,33 +48,44 @@ static kit_status append_rotation(const char *keys_dir, const kit_buf *line, kol
     return status;
 }
 
-kit_status receipt_key_rotate(const char *keys_dir, int64_t now, receipt_public *out_old, receipt_public *out_new,
-                              kit_buf *out_line, kolm_error_t *err) {
+/* In this order a crash in between leaves the old key signing (an entry that retires the signing key does not count yet), or
+ * both believed up to the rotation. Never an artifact that nobody believes. */
+static kit_status replace_key(const char *keys_dir, receipt_chain *chain, const receipt_key *old_key,
+                              const receipt_key *new_key, int64_t now, kit_buf *out_line, kolm_error_t *err) {
     char date[RECEIPT_TIME_BYTES], label[64];
-    receipt_key *old_key = NULL, *new_key = NULL;
-    kit_buf line = {0};
-    int lock = -1;
+    receipt_place place;
+    receipt_head head;
     if (!receipt_time_text(now, date))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set the clock", "the date is out of range");
     kit_format(label, sizeof label, "own, until %s", date);
+    receipt_chain_next(chain, &place);
+    KIT_TRY(sign_rotation(old_key, new_key, date, &place, out_line, err));
+    KIT_TRY(receipt_trust_locked(keys_dir, receipt_key_public(old_key), label, RECEIPT_NO_START, RECEIPT_NO_END, now,
+                                 &place, err));
+    KIT_TRY(receipt_chain_append(chain, out_line->data, out_line->length, &head, err));
+    KIT_TRY(append_rotation(keys_dir, out_line, err));
+    return receipt_key_store(keys_dir, new_key, true, err);
+}
+
+kit_status receipt_key_rotate(const char *keys_dir, const char *chain_path, int64_t now, receipt_public *out_old,
+                              receipt_public *out_new, kit_buf *out_line, kolm_error_t *err) {
+    receipt_key *old_key = NULL, *new_key = NULL;
+    receipt_chain *chain = NULL;
+    kit_buf line = {0};
+    int lock = -1;
     kit_status status = receipt_lock_keys(keys_dir, &lock, err);
     if (status == KOLM_OK) status = receipt_key_load(keys_dir, &old_key, err);
     if (status == KOLM_OK) status = receipt_key_random(&new_key, err);
-    if (status == KOLM_OK) status = sign_rotation(old_key, new_key, date, &line, err);
-    /* In this order a crash in between leaves the old key signing, or both believed. Never an artifact that nobody
-     * believes. */
-    if (status == KOLM_OK)
-        status = receipt_trust_locked(keys_dir, receipt_key_public(old_key), label, RECEIPT_NO_START, RECEIPT_NO_END,
-                                      now, err);
-    if (status == KOLM_OK) status = append_rotation(keys_dir, &line, err);
-    if (status == KOLM_OK) status = receipt_key_store(keys_dir, new_key, true, err);
+    if (status == KOLM_OK) status = receipt_chain_open(chain_path, &chain, err);
+    if (status == KOLM_OK) status = replace_key(keys_dir, chain, old_key, new_key, now, &line, err);
     if (status == KOLM_OK) {
-        *out_old = *receipt_key_public(old_key);
-        *out_new = *receipt_key_public(new_key);
         kit_buf_add(out_line, line.data, line.length);
         status = kit_buf_ok(out_line, err);
+        *out_old = *receipt_key_public(old_key);
+        *out_new = *receipt_key_public(new_key);
     }
     kit_buf_free(&line);
+    receipt_chain_close(chain);
     receipt_key_free(old_key);
     receipt_key_free(new_key);
     if (lock >= 0) close(lock);

@@ -81,6 +81,10 @@ static cJSON *place_json(const receipt_place *place) {
                              kit_json_put_string(chain, "prev", place->prev));
 }
 
+bool receipt_place_put(cJSON *predicate, const receipt_place *place) {
+    return kit_json_put(predicate, "chain", place_json(place));
+}
+
 /* ---- SLSA provenance v1, https://slsa.dev/spec/v1.0/provenance */
 static cJSON *build_definition(const receipt_compile *c) {
     cJSON *definition = cJSON_CreateObject(), *external = cJSON_CreateObject(), *inputs = cJSON_CreateArray();
@@ -175,7 +179,7 @@ static cJSON *receipt_predicate(const receipt_compile *c, const receipt_place *p
     good = kit_json_put(predicate, "artifact", artifact) && good;
     return finish(predicate, good && kit_json_put(predicate, "metrics", metrics(c)) &&
                                  kit_json_put(predicate, "airgap", airgap(c)) &&
-                                 kit_json_put(predicate, "chain", place_json(place)) &&
+                                 receipt_place_put(predicate, place) &&
                                  put_time(predicate, "started_at", c->started_at) &&
                                  put_time(predicate, "finished_at", c->finished_at));
 }

@@ -127,6 +127,7 @@ static kit_status tally(score_answers *a, const char *truth, const char *given, 
     if (given == NULL) return KOLM_OK;
     bool right = strcmp(truth, given) == 0;
     a->answered++;
+    a->labels[truth_index].answered++;
     a->correct += right;
     KIT_TRY(intern(a, given, &given_index, err));
     a->labels[given_index].given++;
@@ -264,6 +265,17 @@ uint64_t score_correct(const score_answers *answers) {
 
 const char *score_predictions_sha256(const score_answers *answers) {
     return answers->predictions_sha256;
+}
+
+uint64_t score_label_rows(const score_answers *answers, const char *label) {
+    if (answers->label_count == 0) return 0;
+    uint32_t index = answers->label_places[label_place(answers, label)];
+    return index == 0 ? 0 : answers->labels[index - 1].rows;
+}
+
+const char *score_label_at(const score_answers *answers, size_t number, uint64_t *out_rows) {
+    *out_rows = number < answers->label_count ? answers->labels[number].rows : 0;
+    return number < answers->label_count ? answers->labels[number].text : NULL;
 }
 
 uint32_t score_ece_micro(const score_answers *answers) {

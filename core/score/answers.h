@@ -10,8 +10,9 @@
 
 typedef struct score_label {
     char *text;
-    uint64_t rows;  /* held-out rows whose output it is */
-    uint64_t given; /* answers that are it */
+    uint64_t rows;     /* held-out rows whose output it is */
+    uint64_t answered; /* those of them that were answered, rightly or not */
+    uint64_t given;    /* answers that are it */
     uint64_t correct;
 } score_label;
 

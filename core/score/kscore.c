@@ -67,6 +67,13 @@ void score_compute_read(uint64_t rows, uint64_t answered, uint64_t correct, uint
                                          weigh(out_k, out_k->accuracy_interval.high_micro)};
 }
 
-bool score_ships(const score_k *k, const score_gates *gates) {
+bool score_reaches(const score_k *k, const score_gates *gates) {
     return k->k >= gates->k_micro && k->accuracy >= gates->accuracy_micro;
+}
+
+bool score_ships(const score_k *k, const score_answers *answers, const score_gates *gates) {
+    score_baseline baseline;
+    if (!score_reaches(k, gates)) return false;
+    score_baseline_of(answers, &baseline);
+    return gates->allow_baseline || score_stands(answers, &baseline, gates->balanced) != SCORE_NOT_BETTER;
 }

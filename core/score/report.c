@@ -31,12 +31,36 @@ static bool put_terms(cJSON *object, const score_k *k) {
            put_micro(object, "cost", k->cost) && put_micro(object, "coverage", k->coverage);
 }
 
-cJSON *score_manifest_object(const score_k *k, const score_answers *a) {
+/* Null where there is none. */
+static bool put_baseline(cJSON *object, const score_baseline *b, bool with_label) {
+    if (!b->known) return kit_json_put_null(object, "baseline") && kit_json_put_null(object, "balanced_accuracy");
+    cJSON *baseline = cJSON_CreateObject();
+    if (kit_json_put_u64(baseline, "correct", b->correct) && put_micro(baseline, "accuracy", b->accuracy) &&
+        (!with_label || kit_json_put_string(baseline, "label", b->label)))
+        return kit_json_put(object, "baseline", baseline) && put_micro(object, "balanced_accuracy", b->balanced);
+    cJSON_Delete(baseline);
+    return false;
+}
+
+/* {label, rows, answers, correct}, and with shares what follows from them; sorted by label. */
+static bool put_labels(cJSON *object, const score_answers *a, bool shares);
+
+static cJSON *score_object(const score_k *k, const score_answers *a, const score_baseline *b, bool with_label) {
     cJSON *object = cJSON_CreateObject();
     if (put_terms(object, k) && kit_json_put_u64(object, "n", a->rows) &&
         kit_json_put_u64(object, "correct", a->correct) && kit_json_put_u64(object, "answered", a->answered) &&
-        put_reference(object))
+        put_baseline(object, b, with_label) && put_reference(object))
         return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+cJSON *score_manifest_object(const score_k *k, const score_answers *a, bool with_labels) {
+    score_baseline baseline;
+    score_baseline_of(a, &baseline);
+    bool some = with_labels && a->label_count <= SCORE_MANIFEST_LABELS;
+    cJSON *object = score_object(k, a, &baseline, some);
+    if (object == NULL || !some || put_labels(object, a, false)) return object;
     cJSON_Delete(object);
     return NULL;
 }
@@ -63,7 +87,7 @@ static bool append(cJSON *array, cJSON *item, bool good) {
     return false;
 }
 
-static bool put_labels(cJSON *object, const score_answers *a) {
+static bool put_labels(cJSON *object, const score_answers *a, bool shares) {
     uint32_t *order = score_sorted_labels(a);
     cJSON *array = cJSON_CreateArray();
     bool good = order != NULL && array != NULL;
@@ -74,8 +98,8 @@ static bool put_labels(cJSON *object, const score_answers *a) {
             append(array, item,
                    kit_json_put_string(item, "label", l->text) && kit_json_put_u64(item, "rows", l->rows) &&
                        kit_json_put_u64(item, "answers", l->given) && kit_json_put_u64(item, "correct", l->correct) &&
-                       put_micro(item, "precision", share(l->correct, l->given)) &&
-                       put_micro(item, "recall", share(l->correct, l->rows)));
+                       (!shares || (put_micro(item, "precision", share(l->correct, l->given)) &&
+                                    put_micro(item, "recall", share(l->correct, l->rows)))));
     }
     free(order);
     if (good) return kit_json_put(object, "labels", array);
@@ -131,13 +155,31 @@ static bool put_thresholds(cJSON *object, const score_answers *a) {
     return false;
 }
 
+/* Null where nothing can be said: no baseline, or too few rows. */
+static bool put_better(cJSON *object, const score_answers *a, const score_baseline *b, bool balanced) {
+    score_standing standing = score_stands(a, b, balanced);
+    if (standing == SCORE_BETTER || standing == SCORE_NOT_BETTER)
+        return kit_json_put_bool(object, "better_than_baseline", standing == SCORE_BETTER);
+    return kit_json_put_null(object, "better_than_baseline");
+}
+
 cJSON *score_report_object(const score_k *k, const score_answers *a, const score_gates *gates) {
-    cJSON *object = score_manifest_object(k, a);
+    score_baseline baseline;
+    score_baseline_of(a, &baseline);
+    cJSON *object = score_object(k, a, &baseline, true);
+    if (object != NULL && baseline.known &&
+        !put_interval(object, "balanced_accuracy_interval", baseline.balanced_interval)) {
+        cJSON_Delete(object);
+        return NULL;
+    }
     bool good = object != NULL && put_interval(object, "accuracy_interval", k->accuracy_interval) &&
                 put_interval(object, "k_interval", k->k_interval) && put_micro(object, "ece", score_ece_micro(a)) &&
                 put_micro(object, "gate", gates->k_micro) && put_micro(object, "min_accuracy", gates->accuracy_micro) &&
-                kit_json_put_bool(object, "ships", score_ships(k, gates)) && put_thresholds(object, a) &&
-                put_labels(object, a) && put_confusions(object, a);
+                kit_json_put_string(object, "baseline_by", gates->balanced ? "balanced_accuracy" : "accuracy") &&
+                put_better(object, a, &baseline, gates->balanced) &&
+                kit_json_put_bool(object, "allow_baseline", gates->allow_baseline) &&
+                kit_json_put_bool(object, "ships", score_ships(k, a, gates)) && put_thresholds(object, a) &&
+                put_labels(object, a, true) && put_confusions(object, a);
     if (good) return object;
     cJSON_Delete(object);
     return NULL;
@@ -188,16 +230,82 @@ static kit_status add_tables(const score_answers *a, kit_buf *out, kolm_error_t 
     return status;
 }
 
+static const score_label *never_after(const score_answers *a, const score_label *last) {
+    const score_label *best = NULL;
+    for (size_t i = 0; i < a->label_count; i++) {
+        const score_label *l = &a->labels[i];
+        if (l->rows == 0 || l->given > 0) continue;
+        bool after = last == NULL || l->rows < last->rows || (l->rows == last->rows && strcmp(l->text, last->text) > 0);
+        bool first = best == NULL || l->rows > best->rows || (l->rows == best->rows && strcmp(l->text, best->text) < 0);
+        if (after && first) best = l;
+    }
+    return best;
+}
+
+kit_status score_never_answered_text(const score_answers *a, size_t most, kit_buf *out, kolm_error_t *err) {
+    const score_label *l = never_after(a, NULL);
+    for (size_t n = 0; l != NULL; l = never_after(a, l), n++) {
+        if (n == most) {
+            kit_buf_str(out, ", ...");
+            break;
+        }
+        kit_buf_str(out, n == 0 ? "\"" : ", \"");
+        add_escaped(out, l->text, 0);
+        kit_buf_fmt(out, "\" (%llu %s)", (unsigned long long)l->rows, l->rows == 1 ? "row" : "rows");
+    }
+    return kit_buf_ok(out, err);
+}
+
+const char *score_lowest_recall(const score_answers *a, uint64_t *out_correct, uint64_t *out_rows) {
+    const score_label *lowest = NULL;
+    for (size_t i = 0; i < a->label_count; i++) {
+        const score_label *l = &a->labels[i];
+        if (l->rows == 0) continue;
+        /* correct / rows, compared without dividing; rows are far below 2^32. */
+        uint64_t mine = lowest != NULL ? l->correct * lowest->rows : 0,
+                 its = lowest != NULL ? lowest->correct * l->rows : 0;
+        bool lower = lowest == NULL || mine < its || (mine == its && l->rows > lowest->rows) ||
+                     (mine == its && l->rows == lowest->rows && strcmp(l->text, lowest->text) < 0);
+        if (lower) lowest = l;
+    }
+    *out_correct = lowest != NULL ? lowest->correct : 0;
+    *out_rows = lowest != NULL ? lowest->rows : 0;
+    return lowest != NULL ? lowest->text : NULL;
+}
+
+static void add_baseline(kit_buf *out, const score_answers *a, const score_baseline *b, const score_gates *gates) {
+    static const char *const standings[] = {[SCORE_NO_BASELINE] = "",
+                                            [SCORE_BETTER] = "better than that",
+                                            [SCORE_TOO_FEW] = "better than that, as far as so few rows can show",
+                                            [SCORE_NOT_BETTER] = "not clearly better than that"};
+    if (!b->known) return;
+    kit_buf_fmt(out, "balanced  %.4f  (mean recall of %llu labels)  95%% interval %.4f to %.4f\n", unit(b->balanced),
+                (unsigned long long)b->labels, unit(b->balanced_interval.low_micro),
+                unit(b->balanced_interval.high_micro));
+    kit_buf_fmt(out, "baseline  %.4f  by always answering \"", unit(b->accuracy));
+    add_escaped(out, b->label, 0);
+    kit_buf_fmt(out, "\": %s%s\n", standings[score_stands(a, b, gates->balanced)],
+                gates->balanced ? " in balanced accuracy" : "");
+}
+
 kit_status score_report_text(const score_k *k, const score_answers *a, const score_gates *gates, const char *advice,
                              kit_buf *out, kolm_error_t *err) {
     kit_buf_fmt(out, "K-score   %.4f  (gate %.4f)\n", unit(k->k), unit(gates->k_micro));
     kit_buf_fmt(out, "accuracy  %.4f  (gate %.4f)  95%% interval %.4f to %.4f, n = %llu\n", unit(k->accuracy),
                 unit(gates->accuracy_micro), unit(k->accuracy_interval.low_micro),
                 unit(k->accuracy_interval.high_micro), (unsigned long long)a->answered);
+    score_baseline baseline;
+    score_baseline_of(a, &baseline);
+    add_baseline(out, a, &baseline, gates);
     kit_buf_fmt(out, "coverage  %.4f   size %.4f   latency %.4f   cost %.4f\n", unit(k->coverage), unit(k->size),
                 unit(k->latency), unit(k->cost));
     kit_buf_fmt(out, "calibration error (ECE, 15 bins)  %.4f\n", unit(score_ece_micro(a)));
-    kit_buf_fmt(out, "%s\n", score_ships(k, gates) ? "It ships." : "It does not ship.");
+    if (baseline.never_answered > 0) {
+        kit_buf_str(out, "never answered: ");
+        KIT_TRY(score_never_answered_text(a, 10, out, err));
+        kit_buf_char(out, '\n');
+    }
+    kit_buf_fmt(out, "%s\n", score_ships(k, a, gates) ? "It ships." : "It does not ship.");
     if (advice != NULL && *advice != '\0') kit_buf_fmt(out, "\nWhat to try: %s\n", advice);
     kit_buf_str(out, "\nconfidence at least  answers  coverage  accuracy\n");
     for (size_t i = 0; i < THRESHOLD_COUNT; i++) {
@@ -211,13 +319,19 @@ kit_status score_report_text(const score_k *k, const score_answers *a, const sco
 
 /* ---- The directory of a missed gate */
 
+/* Labels come from data that others wrote, and spreadsheets run what begins like a formula: such a field gets an apostrophe in
+ * front, as OWASP advises ("CSV Injection"). Control characters are escaped; predictions.jsonl has every label as it is. */
 static void csv_field(kit_buf *out, const char *text) {
-    kit_buf_char(out, '"');
-    for (const char *p = text; *p != '\0'; p++) {
+    kit_buf shown = {0};
+    kit_buf_escaped(&shown, text, strlen(text));
+    kit_buf_str(out, strchr("=+-@", text[0]) != NULL && text[0] != '\0' ? "\"'" : "\"");
+    for (const char *p = kit_buf_text(&shown); *p != '\0'; p++) {
         if (*p == '"') kit_buf_char(out, '"');
         kit_buf_char(out, *p);
     }
     kit_buf_char(out, '"');
+    out->failed = out->failed || shown.failed;
+    kit_buf_free(&shown);
 }
 
 static kit_status confusions_csv(const score_answers *a, kit_buf *out, kolm_error_t *err) {

@@ -47,15 +47,50 @@ void score_compute_read(uint64_t rows, uint64_t answered, uint64_t correct, uint
 void score_compute(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t payload_bytes, score_k *out_k);
 score_interval score_wilson(uint64_t hits, uint64_t n);
 
+/* What the answers showed. Free with score_answers_free. */
+typedef struct score_answers score_answers;
+
+/*
+ * A model that always gives one answer reaches the share of the commonest label, and learned nothing. That share is the
+ * baseline: of the rows that the model answered, those whose output is their commonest one (the "no information rate"
+ * of Kuhn, Journal of Statistical Software 28(5), 2008). The model is better when the lower end of its interval lies
+ * above it. With few rows even a faultless model could not show that: then a faultless one passes, marked as
+ * SCORE_TOO_FEW. Where all rows have one label nothing can be shown, and the answer is SCORE_NOT_BETTER. Where no
+ * output of the answered rows occurs twice (texts, or a handful of rows) there is no baseline.
+ *
+ * Balanced accuracy is the mean of the recalls of the labels that have held-out rows (Brodersen et al., ICPR 2010); a
+ * withheld answer recalls nothing. Always giving one answer reaches 1 / labels in it. Its interval is put together
+ * from Wilson's for each recall, as Zou and Donner (Statistics in Medicine 27, 2008) do for a sum: mean -+ 1/labels
+ * sqrt(sum of (recall - its bound)^2). A model that was trained with balanced class weights is judged by it instead of
+ * by accuracy, since such weights give up answers of common labels for those of rare ones.
+ */
+typedef struct score_baseline {
+    bool known;
+    const char *label;       /* the commonest; of several the first by its bytes; belongs to the answers */
+    uint64_t correct;        /* answered rows whose output it is */
+    uint32_t accuracy;       /* correct / answered, millionths */
+    uint64_t labels;         /* of held-out rows */
+    uint64_t never_answered; /* of these labels, those that no answer was */
+    uint32_t balanced;
+    score_interval balanced_interval;
+    uint32_t balanced_perfect_low; /* the lower end for a faultless model on these rows */
+} score_baseline;
+void score_baseline_of(const score_answers *answers, score_baseline *out);
+
+typedef enum score_standing { SCORE_NO_BASELINE, SCORE_BETTER, SCORE_TOO_FEW, SCORE_NOT_BETTER } score_standing;
+/* baseline is that of answers. balanced: judge by balanced accuracy. */
+score_standing score_stands(const score_answers *answers, const score_baseline *baseline, bool balanced);
+
 typedef struct score_gates {
     uint32_t k_micro;
     uint32_t accuracy_micro;
+    bool allow_baseline; /* ships although it may be no better than always giving one answer */
+    bool balanced;       /* the baseline is judged by balanced accuracy */
 } score_gates;
-/* Ships when K and accuracy both reach their gates. */
-bool score_ships(const score_k *k, const score_gates *gates);
-
-/* What the answers showed. Free with score_answers_free. */
-typedef struct score_answers score_answers;
+/* K and accuracy both reach their gates. */
+bool score_reaches(const score_k *k, const score_gates *gates);
+/* They do, and the model is better than the baseline, or need not be. */
+bool score_ships(const score_k *k, const score_answers *answers, const score_gates *gates);
 
 /* Reads HELDOUT ({"id","input","output"} a line) and PREDICTIONS ({"id","output","confidence"[,"best"]} a line) side by
  * side. They must have the same ids in the same order: a missing, additional, repeated or malformed answer is
@@ -71,13 +106,26 @@ uint64_t score_correct(const score_answers *answers);
 uint32_t score_ece_micro(const score_answers *answers);
 const char *score_predictions_sha256(const score_answers *answers); /* of the bytes of PREDICTIONS */
 
-/* {k, accuracy, size, latency, cost, coverage: decimals; n, correct, answered; reference: {...}}: the manifest's
- * object. NULL when memory is out. */
-cJSON *score_manifest_object(const score_k *k, const score_answers *answers);
+/* {k, accuracy, size, latency, cost, coverage, balanced_accuracy: decimals; n, correct, answered; baseline: {correct,
+ * accuracy} or null; reference: {...}}: the manifest's object. with_labels: the baseline's label too, and labels:
+ * [{label, rows, answers, correct}], as long as there are at most SCORE_MANIFEST_LABELS; not for outputs that are
+ * texts, which are nobody's business. NULL when memory is out. */
+#define SCORE_MANIFEST_LABELS 1000u
+cJSON *score_manifest_object(const score_k *k, const score_answers *answers, bool with_labels);
 /* All there is to say, for --json and report.json: the above, intervals, ECE, labels with precision and recall,
  * confusions by count, and accuracy by threshold. NULL when memory is out. */
 cJSON *score_report_object(const score_k *k, const score_answers *answers, const score_gates *gates);
 /* The same for people, sorted so that two reports can be compared with diff. */
+/* Up to most labels of held-out rows that no answer was, those with most rows first: "\"fraud\" (10 rows), ...". */
+kit_status score_never_answered_text(const score_answers *answers, size_t most, kit_buf *out,
+                                     kolm_error_t *err) KIT_MUST_USE;
+/* The label of held-out rows whose recall is lowest (of several that with most rows, then by bytes); NULL: no rows. */
+const char *score_lowest_recall(const score_answers *answers, uint64_t *out_correct, uint64_t *out_rows);
+/* Rows whose output is label. */
+uint64_t score_label_rows(const score_answers *answers, const char *label);
+/* The labels of held-out rows, by number from 0, in the order of their first row or answer; NULL behind the last. Those
+ * that are only answers have 0 rows. */
+const char *score_label_at(const score_answers *answers, size_t number, uint64_t *out_rows);
 kit_status score_report_text(const score_k *k, const score_answers *answers, const score_gates *gates,
                              const char *advice, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 

@@ -11,7 +11,7 @@
  *     cache/           may be deleted at any time
  *     keys/            signing keys and the keyring (the receipt and artifact rooms)
  *     backends/        the user's own plugins
- *     receipts.jsonl   the receipt chain
+ *     receipts.jsonl   the receipt chain; receipts.jsonl.heads where it ended when it was last written
  *
  * Nothing here is created by reading. Threads: every function may be called from any thread; a store_home never
  * changes after it was made. Errors carry the file's name and what to do next.

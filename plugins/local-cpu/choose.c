@@ -49,7 +49,7 @@ typedef struct trial {
     choose_candidate *candidate;
     float *scores;       /* [slots][stride]; of its single part */
     bool dropped;        /* after the first fold */
-    uint64_t first_fold; /* accuracy on it, millionths */
+    uint64_t first_fold; /* merit on it, millionths */
 } trial;
 
 typedef struct cv {
@@ -90,6 +90,7 @@ static solve_task task_of(const choose_job *job, const rows *r, const choose_par
                         .kind = part->kind,
                         .families = part->families,
                         .cost = part->cost,
+                        .label_weight = job->label_weight,
                         .held_fold = fold,
                         .seed = job->seed,
                         .labels = job->labels,
@@ -199,22 +200,44 @@ static uint32_t batch_threads(const cv *c) {
     return threads;
 }
 
-static void count_correct(const cv *c, const float *scores, uint32_t fold_end, uint64_t *out_correct,
-                          uint64_t *out_rows) {
-    *out_correct = *out_rows = 0;
+static uint64_t micro_of(uint64_t correct, uint64_t all) {
+    return all == 0 ? 0 : (correct * MODEL_MICRO + all / 2) / all;
+}
+
+/* Of one label among the rows that were scored. */
+typedef struct label_count {
+    uint32_t rows, correct;
+} label_count;
+
+static uint64_t mean_recall(const label_count *count, uint32_t labels) {
+    uint64_t sum = 0, present = 0;
+    for (uint32_t m = 0; m < labels; m++) {
+        sum += micro_of(count[m].correct, count[m].rows);
+        present += count[m].rows > 0;
+    }
+    return present == 0 ? 0 : (sum + present / 2) / present;
+}
+
+/* Fills the candidate's counts and merit from its scores of the folds below fold_end. */
+static kit_status measure(const cv *c, const float *scores, uint32_t fold_end, choose_candidate *out,
+                          kolm_error_t *err) {
+    label_count *count = calloc(c->job->labels, sizeof *count);
+    if (count == NULL) return out_of_memory(err);
+    out->correct = out->rows = 0;
     for (uint32_t s = 0; s < c->slots; s++) {
         if (c->slot_fold[s] >= fold_end) continue;
         const float *line = scores + (size_t)s * c->stride;
         uint32_t best = 0;
         for (uint32_t m = 1; m < c->job->labels; m++)
             if (line[m] > line[best]) best = m;
-        *out_correct += best == c->truth[s];
-        ++*out_rows;
+        count[c->truth[s]].rows++;
+        count[c->truth[s]].correct += best == c->truth[s];
+        out->correct += best == c->truth[s];
+        out->rows++;
     }
-}
-
-static uint64_t micro_of(uint64_t correct, uint64_t all) {
-    return all == 0 ? 0 : (correct * MODEL_MICRO + all / 2) / all;
+    out->merit = c->job->label_weight != NULL ? mean_recall(count, c->job->labels) : micro_of(out->correct, out->rows);
+    free(count);
+    return KOLM_OK;
 }
 
 static kit_status run_folds(cv *c, uint32_t first, uint32_t count, kolm_error_t *err) {
@@ -238,16 +261,17 @@ static trial *add_trial(cv *c, const char *name, solve_kind kind, unsigned famil
 
 /* After the first fold: what is far behind the best so far is not worth the others; its figure stays that of the one
  * fold. */
-static void drop_hopeless(cv *c) {
+static kit_status drop_hopeless(cv *c, kolm_error_t *err) {
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++) {
         choose_candidate *t = c->trial[i].candidate;
-        count_correct(c, c->trial[i].scores, 1, &t->correct, &t->rows);
-        uint64_t mine = micro_of(t->correct, t->rows);
+        KIT_TRY(measure(c, c->trial[i].scores, 1, t, err));
+        uint64_t mine = t->merit;
         c->trial[i].first_fold = mine;
         if (mine > c->best_first_fold) c->best_first_fold = mine;
     }
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
         c->trial[i].dropped = c->trial[i].first_fold + HOPELESS_MICRO < c->best_first_fold;
+    return KOLM_OK;
 }
 
 /* Runs the trials added since c->batch_first over all folds. */
@@ -258,11 +282,10 @@ static kit_status run_batch(cv *c, kolm_error_t *err) {
         if ((c->trial[i].scores = calloc((size_t)c->slots * c->stride + 1, sizeof(float))) == NULL)
             return out_of_memory(err);
     KIT_TRY(run_folds(c, 0, 1, err));
-    drop_hopeless(c);
+    KIT_TRY(drop_hopeless(c, err));
     if (folds > 1) KIT_TRY(run_folds(c, 1, folds - 1, err));
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
-        if (!c->trial[i].dropped)
-            count_correct(c, c->trial[i].scores, folds, &c->trial[i].candidate->correct, &c->trial[i].candidate->rows);
+        if (!c->trial[i].dropped) KIT_TRY(measure(c, c->trial[i].scores, folds, c->trial[i].candidate, err));
     c->batch_first = c->result->candidates;
     return KOLM_OK;
 }
@@ -352,14 +375,10 @@ static bool joint_fits(const cv *c, unsigned families) {
            (uint64_t)rows_count(c->job->rows) * task.width <= JOINT_DUALS_MAX;
 }
 
-static uint64_t accuracy(const cv *c, uint32_t i) {
-    return micro_of(c->result->candidate[i].correct, c->result->candidate[i].rows);
-}
-
 static uint32_t best_of(const cv *c, uint32_t first, uint32_t end) {
     uint32_t best = first;
     for (uint32_t i = first; i < end; i++)
-        if (accuracy(c, i) > accuracy(c, best)) best = i;
+        if (c->result->candidate[i].merit > c->result->candidate[best].merit) best = i;
     return best;
 }
 
@@ -391,7 +410,7 @@ static kit_status add_blend(cv *c, uint32_t a, uint32_t b, float share, kolm_err
     if ((t->scores = malloc((all + 1) * sizeof(float))) == NULL) return out_of_memory(err);
     for (size_t i = 0; i < all; i++)
         t->scores[i] = c->trial[a].scores[i] * made->part[0].share + c->trial[b].scores[i] * made->part[1].share;
-    count_correct(c, t->scores, UINT32_MAX, &made->correct, &made->rows);
+    KIT_TRY(measure(c, t->scores, UINT32_MAX, made, err));
     c->batch_first = c->result->candidates;
     return KOLM_OK;
 }
@@ -454,7 +473,7 @@ static kit_status plan_normal(cv *c, kolm_error_t *err) {
     KIT_TRY(run_and_keep_best(c, 0, &svm, err));
     bool chars_matter = c->trial[1].first_fold > c->trial[0].first_fold + CHARS_MATTER_MICRO;
     if (!chars_matter && l1_may_pay(c)) KIT_TRY(try_l1(c, &l1, err));
-    bool l1_leads = l1 != UINT32_MAX && accuracy(c, l1) > accuracy(c, svm) + CLEAR_LEAD_MICRO;
+    bool l1_leads = l1 != UINT32_MAX && r->candidate[l1].merit > r->candidate[svm].merit + CLEAR_LEAD_MICRO;
     unsigned families = r->candidate[svm].part[0].families;
     if (!l1_leads && joint_fits(c, families)) KIT_TRY(try_joint(c, families, &joint, err));
     if (joint != UINT32_MAX && !c->trial[joint].dropped) KIT_TRY(add_blend(c, joint, svm, 1.0f, err));

@@ -32,6 +32,7 @@ typedef struct choose_candidate {
     choose_part part[CHOOSE_PARTS];
     uint32_t parts;
     uint64_t correct, rows; /* out of fold; rows 0: not measured */
+    uint64_t merit;         /* what it is chosen by, millionths: accuracy, or with weights the mean recall of labels */
 } choose_candidate;
 
 typedef struct choose_result {
@@ -48,6 +49,7 @@ typedef struct choose_job {
     const rows *rows;
     uint32_t labels;
     const uint32_t *label_rows; /* rows of each label */
+    const float *label_weight;  /* NULL: all rows count alike */
     uint32_t folds;             /* that rows were dealt to */
     choose_effort effort;
     uint64_t seed;

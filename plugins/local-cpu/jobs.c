@@ -74,7 +74,19 @@ static uint64_t micro_option(const kit_job *job, const char *key) {
     return value;
 }
 
-static bool put_candidates(cJSON *report, const choose_result *r) {
+/* *out_balanced: whether job.json asks for balanced class weights. A word that nobody knows is no reason to weigh as
+ * one likes. */
+static kit_status read_class_weight(const kit_job *job, bool *out_balanced, kolm_error_t *err) {
+    const cJSON *item = kit_json_get(job->options, "class_weight");
+    *out_balanced = cJSON_IsString(item) && strcmp(item->valuestring, "balanced") == 0;
+    if (item == NULL || *out_balanced || (cJSON_IsString(item) && strcmp(item->valuestring, "none") == 0))
+        return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use none or balanced",
+                    "the option class_weight is neither none nor "
+                    "balanced");
+}
+
+static bool put_candidates(cJSON *report, const choose_result *r, bool weighted) {
     cJSON *list = cJSON_CreateArray();
     bool good = list != NULL;
     for (uint32_t i = 0; i < r->candidates && good; i++) {
@@ -82,7 +94,8 @@ static bool put_candidates(cJSON *report, const choose_result *r) {
         if (c->rows == 0) continue;
         cJSON *item = cJSON_CreateObject();
         good = item != NULL && kit_json_put_string(item, "name", c->name) &&
-               kit_json_put_u64(item, "accuracy_micro", (c->correct * MODEL_MICRO + c->rows / 2) / c->rows);
+               kit_json_put_u64(item, "accuracy_micro", (c->correct * MODEL_MICRO + c->rows / 2) / c->rows) &&
+               (!weighted || kit_json_put_u64(item, "balanced_accuracy_micro", c->merit));
         if (good)
             good = cJSON_AddItemToArray(list, item) != 0;
         else
@@ -104,7 +117,8 @@ static bool put_labels(cJSON *report, const train_report *t) {
 static bool put_report(cJSON *result, const train_report *t) {
     const choose_result *r = &t->result;
     cJSON *report = cJSON_CreateObject();
-    bool good = report != NULL && put_labels(report, t) && put_candidates(report, r) &&
+    bool good = report != NULL && put_labels(report, t) && put_candidates(report, r, t->balanced) &&
+                (!t->balanced || kit_json_put_string(report, "class_weight", "balanced")) &&
                 kit_json_put_string(report, "chosen", r->candidate[r->chosen].name) &&
                 kit_json_put_u64(report, "temperature_micro", r->calibration.temperature_micro) &&
                 kit_json_put_u64(report, "noise_micro", r->calibration.noise_micro) &&
@@ -170,6 +184,8 @@ static kit_status train_linear(const kolm_host_v1_t *host, const kolm_train_args
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "train.jsonl", &rows_path, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "model", &model_dir, err);
     if (status == KOLM_OK) status = kit_path_join(model_dir, MODEL_FILE, &model_path, err);
+    bool balanced = false;
+    if (status == KOLM_OK) status = read_class_weight(job, &balanced, err);
     if (status == KOLM_OK) status = kit_mkdirs(model_dir, 0700, err);
     if (status != KOLM_OK) goto out;
     const train_request request = {.rows_path = rows_path,
@@ -181,6 +197,7 @@ static kit_status train_linear(const kolm_host_v1_t *host, const kolm_train_args
                                    .threads = args->threads,
                                    .abstain_micro = micro_option(job, "abstain_micro"),
                                    .target_accuracy_micro = micro_option(job, "target_accuracy_micro"),
+                                   .balanced = balanced,
                                    .watch = {.stop = stop, .step = progress, .user = &t}};
     if (request.abstain_micro > MODEL_MICRO || request.target_accuracy_micro > MODEL_MICRO) {
         status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a number from 0 to 1",

@@ -17,7 +17,7 @@ typedef int32_t KERNEL(ivec) __attribute__((vector_size(4 * LANES)));
 TARGET static inline __attribute__((always_inline)) float KERNEL(visit_svm_n)(work *w, float *alpha,
                                                                               const uint32_t vectors) {
     const row_view *row = &w->reader.view;
-    const float soft = 0.5f / w->task->cost, inverse = 1.0f / (row->square + 1.0f + soft);
+    const float soft = 0.5f / solve_cost(w->task, row->label), inverse = 1.0f / (row->square + 1.0f + soft);
     V *weights = (V *)(void *)w->weights, *bias = weights + (size_t)w->lines * vectors, *a = (V *)(void *)alpha;
     V z[4], d[4], violation = NOTHING;
     for (uint32_t v = 0; v < vectors; v++)

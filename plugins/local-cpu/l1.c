@@ -144,6 +144,7 @@ static void add_loss(const l1 *s, num_v4 part, num_d4 *out) {
         if (s->c->fold[i] == s->task->held_fold) continue;
         num_v4 margin = signs_of(s, i) * (s->score[i] + part * s->change[i]);
         num_v4 term = num_max(-margin, zero) + num_log4_near_one(one + num_exp4(-num_abs(margin)));
+        if (s->task->label_weight != NULL) term *= num_splat(s->task->label_weight[s->c->label[i]]);
         sum += __builtin_convertvector(term, num_d4);
     }
     *out += sum * (double)s->task->cost;
@@ -151,10 +152,11 @@ static void add_loss(const l1 *s, num_v4 part, num_d4 *out) {
 
 /* First and second derivatives of the loss at the present scores. */
 static void derive(l1 *s) {
-    const num_v4 one = num_splat(1.0f), cost = num_splat(s->task->cost);
+    const num_v4 one = num_splat(1.0f);
     for (uint32_t i = 0; i < s->c->rows; i++) {
         if (s->c->fold[i] == s->task->held_fold) continue;
-        num_v4 y = signs_of(s, i), p = one / (one + num_exp4(y * s->score[i]));
+        num_v4 cost = num_splat(solve_cost(s->task, s->c->label[i])), y = signs_of(s, i),
+               p = one / (one + num_exp4(y * s->score[i]));
         s->slope[i] = -cost * y * p;
         s->curve[i] = cost * p * (one - p);
     }

@@ -218,7 +218,7 @@ static float joint_threshold(work *w, const float *b, uint32_t labels, uint32_t 
 static float visit_joint(work *w, float *alpha) {
     const row_view *row = &w->reader.view;
     const uint32_t labels = w->task->labels, width = w->task->width, own = row->label;
-    const float square = row->square + 1.0f, cost = w->task->cost;
+    const float square = row->square + 1.0f, cost = solve_cost(w->task, own);
     float *g = w->scores, most = -1e30f, least = 1e30f;
     solve_score(w->weights, width, w->lines, row, g);
     for (uint32_t m = 0; m < labels; m++) {

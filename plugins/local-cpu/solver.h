@@ -38,6 +38,7 @@ typedef struct solve_task {
     solve_kind kind;
     unsigned families;
     float cost;         /* C */
+    const float *label_weight; /* C of a row is cost times the weight of its label; NULL: 1 for each */
     uint32_t held_fold; /* rows of this fold are left out; SOLVE_NO_FOLD for none */
     uint64_t seed;
     uint32_t labels; /* of the whole task */
@@ -49,6 +50,11 @@ typedef struct solve_task {
     bool (*stop)(void *user);
     void *user;
 } solve_task;
+
+/* C of a row. */
+static inline float solve_cost(const solve_task *task, uint32_t label) {
+    return task->label_weight == NULL ? task->cost : task->cost * task->label_weight[label];
+}
 
 /* Floats that weights must have room for. */
 size_t solve_size(const solve_task *task);

@@ -197,7 +197,20 @@ static kit_status sort_labels(labels *l, uint32_t **out_map, kolm_error_t *err) 
 
 /* ---- The whole */
 
+/* The rows of each label weigh rows / labels together, as scikit-learn's class_weight="balanced" has it (after King and
+ * Zeng, Political Analysis 9, 2001); NULL for no weights. */
+static kit_status weigh_labels(const reading *r, float **out_weight, kolm_error_t *err) {
+    *out_weight = NULL;
+    if (!r->request->balanced) return KOLM_OK;
+    if ((*out_weight = malloc(r->labels.count * sizeof **out_weight)) == NULL) return out_of_memory(err);
+    double mean = (double)rows_count(r->rows) / (double)r->labels.count;
+    for (uint32_t m = 0; m < r->labels.count; m++)
+        (*out_weight)[m] = (float)(mean / (double)r->labels.rows[m]);
+    return KOLM_OK;
+}
+
 static kit_status choose_and_fit(const reading *r, train_report *out, kolm_error_t *err) {
+    float *weight = NULL;
     const train_request *q = r->request;
     choose_job job = {.rows = r->rows,
                       .labels = r->labels.count,
@@ -210,8 +223,12 @@ static kit_status choose_and_fit(const reading *r, train_report *out, kolm_error
                       .abstain_micro = q->abstain_micro,
                       .target_accuracy_micro = q->target_accuracy_micro,
                       .watch = q->watch};
-    KIT_TRY(choose(&job, &out->result, err));
-    return choose_fit(&job, &out->result, r->labels.text, q->model_path, err);
+    KIT_TRY(weigh_labels(r, &weight, err));
+    job.label_weight = weight;
+    kit_status status = choose(&job, &out->result, err);
+    if (status == KOLM_OK) status = choose_fit(&job, &out->result, r->labels.text, q->model_path, err);
+    free(weight);
+    return status;
 }
 
 kit_status train_run(const train_request *request, train_report *out, kolm_error_t *err) {
@@ -233,6 +250,7 @@ kit_status train_run(const train_request *request, train_report *out, kolm_error
         goto out;
     if ((status = choose_and_fit(&r, out, err)) != KOLM_OK) goto out;
     out->rows = rows_count(r.rows);
+    out->balanced = request->balanced;
     out->labels = r.labels.text;
     out->label_count = r.labels.count;
     r.labels.text = NULL;

@@ -22,6 +22,7 @@ typedef struct train_request {
     uint64_t seed;
     uint32_t threads;
     uint64_t abstain_micro, target_accuracy_micro;
+    bool balanced; /* each label counts as much as any other: rows / (labels x rows of the label) */
     choose_watch watch;
 } train_request;
 
@@ -30,6 +31,7 @@ typedef struct train_report {
     char **labels; /* sorted bytewise: the model's order */
     uint32_t label_count;
     uint64_t rows;
+    bool balanced; /* as asked */
 } train_report;
 
 kit_status train_run(const train_request *request, train_report *out, kolm_error_t *err) KIT_MUST_USE;

@@ -458,8 +458,11 @@ class Signed(Case):
                 self.write_home("policy.json", text)
                 self.assert_error(self.kolm("compute", "list", code=6), "policy")
         os.unlink(os.path.join(self.home, "policy.json"))
-        os.symlink("policy.json", os.path.join(self.home, "policy.json"))  # one that cannot be read is not one that is not there
-        self.assert_error(self.kolm("compute", "list", code=None), "policy")
+        for target in ("policy.json", "gone.json"):  # one that cannot be read is not one that is not there
+            os.symlink(target, os.path.join(self.home, "policy.json"))
+            self.assert_error(self.kolm("compute", "list", code=None), "policy")
+            self.assertNotEqual(self.kolm("compute", "list", code=None).returncode, 0)
+            os.unlink(os.path.join(self.home, "policy.json"))
 
 
 class Job(Case):

@@ -215,7 +215,26 @@ class Compile(Case):
         self.write_tickets()
         self.assert_error(self.compile("--budget", "1", code=3), "$2.50", "$1.00", "--budget")
         self.assert_nothing_left()
-        self.compile("--budget", "2.50")
+        self.compile("--budget", "2.50", "--max-price", "2.5")
+        constraints = predicate(self.receipts()[-1])["metrics"]["compute"]["provenance"]["constraints"]
+        self.assertEqual((constraints["budget_usd"], constraints["budget_usd_per_hour"]), (2.5, 2.5))
+
+    def test_max_price_is_of_an_hour(self):
+        self.add_backend("test-word", kind="cloud-serverless", billing="per-hour", cost_per_hour_usd=2.5, airgap="no")
+        self.write_tickets()
+        self.assert_error(self.compile("--max-price", "2.49", code=3), "$2.50/hr > 2.49")
+        self.assert_error(self.compile("--backend", "test-word", "--max-price", "0", code=5), "$2.50/hr > 0.00")
+        self.assert_error(self.compile("--exclude", "test-wrod", code=2), "--exclude", "did you mean 'test-word'")
+        self.assert_error(self.compile("--max-tier", "4294967297", code=2), "'4294967297' is not a tier from 1 to 9")
+        self.assert_error(self.compile("--min-vram", "18446744073709.551615", code=2), "is too large")
+        self.assert_nothing_left()
+
+    def test_budget_0_allows_nothing_whose_cost_is_not_known(self):
+        self.add_backend("test-word", kind="cloud-serverless", billing="per-token", cost_per_hour_usd=None, airgap="no")
+        self.write_tickets()
+        self.assert_error(self.compile("--budget", "0", code=3), "cannot say what this job costs", "--budget 0")
+        self.assert_nothing_left()
+        self.assertIn("--budget says nothing about it", self.compile("--budget", "0.01").err)
 
     # ---- backends that fail
 
@@ -362,8 +381,88 @@ class Engine(Case):
         rows = [{"input": "alpha beta %d" % i, "output": "common"} for i in range(200)]
         rows += [{"input": "gamma delta %d" % i, "output": "rare"} for i in range(2)] + [{"input": "epsilon", "output": "single"}]
         self.write("tickets.jsonl", jsonl(rows))
-        done = self.compile()
+        done = self.compile(code=4)  # 36 of 37 held-out rows are "common", and nothing else is answered
         self.assertIn("1 label has a single row", done.out)
+        self.assertIn('[labels]      never answered: "rare" (1 row)\n', done.out)
+        self.assertIn('[labels]      learned, but in no held-out row: "single"\n', done.out)
+        self.compile("--allow-baseline")
+
+    def fraud(self, told=0.0, rows=2000):
+        """Every 40th row is fraud; told: how many of these have a word that says so."""
+        draw = harness.random.Random(1)
+        words = ["w%d" % i for i in range(400)]
+        result = []
+        for number in range(rows):
+            fraud = number % 40 == 0
+            text = draw.choices(words, k=8)
+            if draw.random() < (told if fraud else 0.03 * (told > 0)):
+                text[draw.randrange(8)] = "x%d" % draw.randrange(6)
+            result.append({"input": " ".join(text), "output": "fraud" if fraud else "ok"})
+        return result
+
+    def test_one_answer_for_everything_does_not_ship(self):
+        self.write("tickets.jsonl", jsonl(self.fraud()))
+        done = self.compile(code=4)
+        for piece in ('by always answering "ok": the model is not clearly better than that', 'never answered: "fraud" (10 rows)', "balanced]    0.500", "--allow-baseline", "--class-weight balanced"):
+            self.assertIn(piece, done.out)
+        self.assertEqual(self.left(), ["router-1.0.0.failed"])
+        self.assertEqual(sorted(os.listdir(os.path.join(self.work, "router-1.0.0.failed"))), ["confusions.csv", "predictions.jsonl", "report.json", "report.txt"])
+        self.assertIn(b'10,"fraud","ok"', self.read("router-1.0.0.failed/confusions.csv"))
+        report = json.loads(self.read("router-1.0.0.failed/report.json"))
+        self.assertEqual((report["better_than_baseline"], report["balanced_accuracy"], report["baseline"]["label"], report["ships"]), (False, 0.5, "ok", False))
+        self.assertGreater(report["accuracy"], 0.97)
+        self.assertEqual([(row["label"], row["recall"]) for row in report["labels"]], [("fraud", 0), ("ok", 1)])
+        record = json.loads(self.compile("--json", code=4).out)
+        self.assertEqual((record["ships"], record["score"]["better_than_baseline"]), (False, False))
+        self.compile("--allow-baseline")
+        value = self.json("inspect", "router-1.0.0.kolm")["manifest"]["kscore"]
+        self.assertEqual(value["labels"][0], {"label": "fraud", "rows": 10, "answers": 0, "correct": 0})
+        self.assertEqual((value["baseline"]["label"], value["balanced_accuracy"]), ("ok", 0.5))
+        for words in (["--gate", "0.85"], ["--min-accuracy", "0.9"]):
+            self.kolm("score", "router-1.0.0.kolm", "--eval", "tickets.jsonl", *words, code=4)
+            self.kolm("score", "router-1.0.0.kolm", "--eval", "tickets.jsonl", "--allow-baseline", *words)
+
+    def test_balanced_weights_find_what_is_rare(self):
+        self.write("tickets.jsonl", jsonl(self.fraud(told=0.7)))
+        plain = json.loads(self.compile("--json", code=4).out)
+        done = self.compile("--class-weight", "balanced", "--json", task="weighed")
+        weighed = json.loads(done.out)
+        self.assertNotIn("weigh", done.err)
+        recall = [next(row["recall"] for row in record["score"]["labels"] if row["label"] == "fraud") for record in (plain, weighed)]
+        self.assertGreaterEqual(recall[1], recall[0] + 0.3)
+        self.assertEqual((weighed["score"]["baseline_by"], weighed["score"]["better_than_baseline"], weighed["report"]["class_weight"]), ("balanced_accuracy", True, "balanced"))
+        manifest = self.json("inspect", "weighed-1.0.0.kolm")["manifest"]
+        self.assertEqual(manifest["options"]["class_weight"], "balanced")
+        first = self.read("weighed-1.0.0.kolm")
+        self.compile("--class-weight", "balanced", "--threads", "1", "--force", task="weighed")
+        self.assertEqual(self.read("weighed-1.0.0.kolm"), first)
+        self.kolm("score", "weighed-1.0.0.kolm", "--eval", "tickets.jsonl", "--gate", "0.85")
+        self.assert_error(self.compile("--class-weight", "rare", code=2), "none or balanced", "'rare'")
+        self.compile("--class-weight", "none", code=4)
+
+    def test_a_few_rows_ship(self):
+        """Somebody's first try: twenty rows that are easy."""
+        for labels, rows in ((("a", "b"), 20), (("a", "b", "c"), 20), (("a", "a", "a", "b"), 20), (("a", "b"), 10)):
+            self.write("tickets.jsonl", jsonl([{"input": "word%s of number %d" % (labels[i % len(labels)], i), "output": labels[i % len(labels)]} for i in range(rows)]))
+            self.compile("--force")
+
+    def test_labels_that_a_model_does_not_know(self):
+        self.write_tickets()
+        self.compile()
+        self.write("other.jsonl", jsonl([{"input": "billing", "output": "Billing"}, {"input": "login", "output": "log in"}]))
+        done = self.kolm("score", "router-1.0.0.kolm", "--eval", "other.jsonl", code=6)
+        self.assert_error(done, "knows none of the labels of other.jsonl", 'did you mean "billing"')
+        self.write("some.jsonl", jsonl([{"input": "billing", "output": "billing"}, {"input": "login", "output": "logout"}]))
+        done = self.kolm("score", "router-1.0.0.kolm", "--eval", "some.jsonl")
+        self.assertIn("1 of 2 rows have a label that the model does not know", done.err)
+        self.write("one.jsonl", jsonl([{"input": "billing %d" % i, "output": "billing"} for i in range(20)]))
+        self.kolm("score", "router-1.0.0.kolm", "--eval", "one.jsonl", "--gate", "0.85")
+
+    def test_a_backend_that_does_not_weigh_is_said(self):
+        self.add_backend("test-word")
+        self.write_tickets()
+        done = self.compile("--class-weight", "balanced", "--backend", "test-word")
+        self.assertIn("test-word does not say that it weighed the labels", done.err)
 
 
 class Use(Case):
@@ -406,6 +505,12 @@ class Use(Case):
     def test_a_rotated_key_stays_trusted(self):
         self.kolm("keys", "rotate")
         self.assertIn("trusted", self.kolm("verify", self.model).out)
+        self.kolm("run", self.model, "parcel")
+        # What shows that the old key signed it before it was replaced is its receipt in the log.
+        os.rename(self.model + ".intoto.jsonl", self.model + ".away")
+        self.assertIn("expired", self.kolm("verify", self.model, code=7).out)
+        self.assert_error(self.kolm("run", self.model, "parcel", code=7), "was replaced on", ".intoto.jsonl")
+        os.rename(self.model + ".away", self.model + ".intoto.jsonl")
         self.compile("--force")
         self.assertIn("trusted", self.kolm("verify", self.model).out)
 
@@ -523,7 +628,7 @@ class Use(Case):
 
     def test_abstaining(self):
         self.write("noisy.jsonl", jsonl(tickets(300, noise=0.15)))
-        done = self.compile("-o", "shy.kolm", "--abstain", "0.95", "--gate", "0.2", "--min-accuracy", "0", data="noisy.jsonl")
+        done = self.compile("-o", "shy.kolm", "--abstain", "0.95", "--gate", "0.2", "--min-accuracy", "0", "--allow-baseline", data="noisy.jsonl")
         self.assertIn("withheld", done.out)
         self.assertIn("withheld", self.kolm("run", "shy.kolm", "zebra crossing").out)
         answer = self.json("run", "shy.kolm", "zebra crossing")

@@ -332,6 +332,66 @@ class Compute(unittest.TestCase):
         why = {row["name"]: [r["filter"] for r in row["reasons"]] for row in value["filtered_out"]}
         self.assertEqual(why, {"fake-cloud": ["airgap", "max-tier"]})
 
+    def test_0_asks_for_nothing_and_spends_nothing(self):
+        self.add_usual()
+        self.add("fake-cloud", kind="cloud-managed", airgap="no", billing="per-token", cost_per_hour_usd=None, auth=["FAKE_TOKEN"], perf=1.0)
+        env = {"FAKE_TOKEN": "abc"}
+        plain = self.json("pick", env=env)
+        for zero in ("0", "0.0", "00", "0.000000"):
+            self.assertEqual(self.json("pick", "--min-vram", zero, env=env)["ranking"], plain["ranking"])
+        value = self.json("pick", "--max-price", "0", env=env)
+        self.assertEqual(value["picked"], "fake-gpu")
+        self.assertEqual([r["name"] for r in value["filtered_out"]], ["fake-cloud"])
+        self.assertEqual(value["filtered_out"][0]["reasons"], [{"filter": "budget", "text": "billed per-token, and nothing may be spent"}])
+        self.assertEqual(value["warnings"], [])
+        only = ("pick", "--exclude", "fake-gpu,fake-cpu,fake-absent")
+        self.compute(*only, "--max-price", "0", code=3, env=env)
+        done = self.compute(*only, "--max-price", "0.01", env=env)
+        self.assertIn("picked:  fake-cloud", done.stdout)
+        self.assertIn("fake-cloud is billed per-token: --max-price says nothing about it", done.stderr)
+
+    def test_budget_of_pick_is_the_old_name_of_max_price(self):
+        self.add_usual()
+        old, new = (self.compute("pick", option, "1", "--json") for option in ("--budget", "--max-price"))
+        self.assertEqual(old.stdout, new.stdout)
+        self.assertIn("write --max-price", old.stderr)
+        self.assertEqual(new.stderr, "")
+        self.assert_error(self.compute("pick", "--budget", "1", "--max-price", "1", code=2), "give one of them")
+
+    def test_numbers_that_nobody_means(self):
+        self.add_usual()
+        for words, piece in [(["--max-tier", "0"], "'0' is not a tier from 1 to 9"), (["--max-tier", "10"], "'10' is not a tier"),
+                             (["--max-tier", "4294967297"], "'4294967297' is not a tier"), (["--min-vram", "-0"], "'-0'"),
+                             (["--max-price", "-0"], "'-0'"), (["--max-price", "1000000001"], "'1000000001' is too large"),
+                             (["--max-price", "18446744073709551616"], "is too large"), (["--min-vram", "18446744073709.551617"], "is too large"),
+                             (["--min-vram", "0.0000001"], "'0.0000001' is not a number of gigabytes"), (["--min-vram", ".5"], "'.5'"),
+                             (["--min-vram", "1e2"], "'1e2'"), (["--max-price", "0x10"], "'0x10'"), (["--max-price", "1,5"], "'1,5'")]:
+            with self.subTest(words=words):
+                self.assert_error(self.compute("pick", *words, code=2), piece)
+        record = self.compute("pick", "--json", "--max-price", "1000000000", "--min-vram", "23.5").stdout
+        path = self.write_home("record.json", record)
+        self.assertEqual(self.compute("pick", "--json", "--replay", path).stdout, record)
+
+    def test_airgap_takes_the_same_words_everywhere(self):
+        self.add_usual()
+        commands = (["compute", "pick"], ["compute", "detect"], ["compute", "quote", "--rows", "10"], ["compute", "test", "fake-cpu"],
+                    ["compute", "setup", "fake-cpu", "--remove"])
+        for words in commands:
+            for word in ("", "=strict", "=advisory"):
+                with self.subTest(words=words, word=word):
+                    self.kolm(*words, "--airgap" + word, code=0)
+            self.assert_error(self.kolm(*words, "--airgap=maybe", code=2), "'maybe' is not strict|advisory")
+        for words in (["compile", "-t", "a", "-d", "b"], ["run", "a.kolm", "b"], ["score", "a.kolm"]):
+            self.assert_error(self.kolm(*words, "--airgap=maybe", code=2), "'maybe' is not strict|advisory")
+        self.assert_error(self.compute("test", "fake-cloud", "--airgap", code=5), "fake-cloud needs a network")
+
+    def test_a_record_of_another_picker_is_said_to_be_one(self):
+        self.add_usual()
+        record = self.json("pick")
+        record["picker_version"] = "1"
+        path = self.write_home("record.json", json.dumps(record))
+        self.assert_error(self.compute("pick", "--replay", path, code=6), "the record is of picker 1, and this is picker")
+
     def test_min_vram_needs_a_detected_card(self):
         self.add_usual()
         self.assertEqual(self.json("pick", "--min-vram", "24")["picked"], "fake-gpu")

@@ -1,9 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The files that rows come from: several at once, tables of every sort, archives, streams, and what is no file of rows."""
+import bz2
+import gzip
 import os
+import signal
 import sys
+import tarfile
 import unittest
+import zipfile
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
@@ -88,6 +94,59 @@ class Files(Case):
         out, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 0, err)
         self.assertIn(b"200 rows", out)
+
+
+class Archives(Case):
+    def test_packed_files_are_read_whatever_their_name(self):
+        rows = tickets(300)
+        plain = jsonl(rows)
+        digests = set()
+        for name, content in (("plain", plain), ("gz", gzip.compress(plain)), ("members", gzip.compress(plain[:1000]) + gzip.compress(plain[1000:]))):
+            self.write(name, content)
+            digests.add(self.json("compile", "-t", "router", "-d", name, "--force")["artifact"]["sha256"])
+        packed = self.json("compile", "-t", "router", "-d", "-", "--force", stdin=gzip.compress(plain))
+        digests.add(packed["artifact"]["sha256"])
+        self.assertEqual(len(digests), 1)
+        self.write("rows.tsv.gz", gzip.compress(table(rows, "\t", "text\tlabel, or so").encode()))
+        self.compile("--output-col", "label, or so", "-o", "tsv.kolm", data="rows.tsv.gz")
+
+    def test_cut_off_and_foreign_archives(self):
+        packed = gzip.compress(jsonl(tickets(300)))
+        self.write("rows.gz", packed[:-9])
+        self.assert_error(self.compile("--skip-bad", data="rows.gz", code=6), "rows.gz: the gzip data are cut off")
+        self.write("rows.gz", packed[:2000] + bytes(100) + packed[2100:])
+        self.assert_error(self.compile("--skip-bad", data="rows.gz", code=6), "rows.gz: the gzip data are damaged")
+        self.write("rows.bz2", bz2.compress(b"text,label"))
+        self.assert_error(self.compile(data="rows.bz2", code=6), "rows.bz2 is bzip2 data", "bzip2 -dc")
+        with tarfile.open(os.path.join(self.work, "rows.tar.gz"), "w:gz") as archive:
+            archive.add(self.write("rows.csv", table(tickets(10))), "rows.csv")
+        self.assert_error(self.compile(data="rows.tar.gz", code=6), "rows.tar.gz is a tar archive", "tar -xOf")
+        with zipfile.ZipFile(os.path.join(self.work, "rows.xlsx"), "w") as archive:
+            archive.writestr("[Content_Types].xml", "<Types/>")
+            archive.writestr("xl/workbook.xml", "<workbook/>")
+        self.assert_error(self.compile(data="rows.xlsx", code=6), "rows.xlsx is a spreadsheet")
+        self.assertEqual(self.jobs(), [])
+
+    def test_a_line_without_end_ends_soon(self):
+        self.assert_error(self.compile(data="/dev/zero", code=6), "/dev/zero")
+        self.assert_nothing_left()
+
+    def test_what_never_ends_can_be_interrupted(self):
+        """A bomb of blank lines: 16 MiB of it are 4 GiB."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            reading, writing = os.pipe()
+            process = self.start("compile", "-t", "router", "-d", "-", stdin=reading)
+            os.close(reading)
+            pack = zlib.compressobj(9, zlib.DEFLATED, 31)
+            bomb = pack.compress(b"text,label\na,b\n")
+            for _ in range(8):
+                bomb += pack.compress(b"\n" * (16 << 20))
+            with open(writing, "wb") as file:
+                file.write(bomb)
+                file.flush()
+                process.send_signal(number)
+                process.communicate(timeout=30)
+            self.assertEqual(process.returncode, 130)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,10 @@ class Hostile(Case):
                 self.write(log, "")
         os.remove(log)
         self.assertEqual(self.read(elsewhere), good)
-        self.write(log, good[:-20], 0o600)  # what a crash leaves is no damage
+        self.write(log, good[:-20], 0o600)
+        self.assert_error(self.compile("--version", "3.0.0", code=2), "was cut: it has 3 lines and had 4", "backup")
+        self.assertIn("was cut", self.kolm("verify", "router-1.0.0.kolm", code=7).out)
+        self.write(log, good + good[:200], 0o600)  # what a crash leaves of a line that was never acknowledged is no damage
         self.compile("--version", "3.0.0")
 
     def test_a_revoked_key_stops_a_compile_before_it_trains(self):
@@ -230,8 +233,7 @@ class Hostile(Case):
         self.assertFalse(os.path.exists(os.path.join(self.home, "config.json")))
 
     def test_nothing_that_was_given_is_dropped_in_silence(self):
-        self.write_tickets("more.jsonl", seed=2)
-        self.assert_error(self.compile("-d", "more.jsonl", code=2), "--data is given twice")
+        self.assert_error(self.compile("--effort", "quick", "--effort", "high", code=2), "--effort is given twice")
         self.assert_error(self.compile("--airgap", "--airgap=advisory", code=2), "--airgap is given twice")
         self.assert_error(self.compile("--seed", "9" * 30, code=2), "too large")
         self.compile("--force", "--force", "--exclude", "test-word", "--exclude", "test-word", code=3)

@@ -237,6 +237,94 @@ END_TEST
 
 /* ---- Odd data */
 
+/* Rows of two labels: each 40th is rare, and most of these have a word that few others have. */
+static void rare_rows(kit_buf *out, uint64_t seed, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        bool rare = i % 40 == 0, told = num_below(&seed, 100) < (rare ? 80u : 4u);
+        kit_buf_fmt(out, "{\"id\":\"%u\",\"input\":\"", (unsigned)i);
+        for (uint32_t w = 0; w < 8; w++) {
+            made_word(out, num_below(&seed, 60));
+            kit_buf_char(out, ' ');
+        }
+        if (told) kit_buf_str(out, "remarkable");
+        kit_buf_fmt(out, "\",\"output\":\"%s\"}\n", rare ? "rare" : "usual");
+    }
+}
+
+/* How many of a hundred rare texts are found by the model that the request makes. */
+static uint32_t found_of_100(const train_request *q) {
+    train_report r = must_train(q);
+    model *m = must_open(model_path);
+    uint64_t seed = 99;
+    uint32_t found = 0, length;
+    kit_buf text = {0};
+    for (uint32_t i = 0; i < 100; i++) {
+        model_answer a;
+        kit_buf_clear(&text);
+        for (uint32_t w = 0; w < 8; w++) {
+            made_word(&text, num_below(&seed, 60));
+            kit_buf_char(&text, ' ');
+        }
+        kit_buf_str(&text, "remarkable");
+        ck_assert_int_eq(model_answer_text(m, kit_buf_text(&text), text.length, &a, &err), KOLM_OK);
+        found += strncmp(model_label(m, a.label, &length), "rare", 4) == 0;
+    }
+    ck_assert(r.balanced == q->balanced);
+    kit_buf_free(&text);
+    model_close(m);
+    train_report_free(&r);
+    return found;
+}
+
+START_TEST(balanced_weights_find_rare_labels) {
+    static const choose_effort efforts[] = {EFFORT_QUICK, EFFORT_NORMAL};
+    rare_rows(&data, 5, 2000);
+    write_rows();
+    train_request q = request_for(2000, 2);
+    q.effort = efforts[_i];
+    uint32_t plain = found_of_100(&q);
+    q.balanced = true;
+    uint32_t weighed = found_of_100(&q);
+    ck_assert_msg(weighed >= plain + 30, "%u of 100 with weights, %u without", weighed, plain);
+    kit_buf first = {0}, second = {0};
+    ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &first, &err), KOLM_OK);
+    q.threads = 1;
+    (void)found_of_100(&q);
+    ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &second, &err), KOLM_OK);
+    ck_assert(first.length == second.length && memcmp(first.data, second.data, first.length) == 0);
+    kit_buf_free(&first);
+    kit_buf_free(&second);
+}
+END_TEST
+
+/* Labels with as many rows as each other weigh one each: nothing changes, in any solver. */
+START_TEST(balanced_weights_of_balanced_rows_change_nothing) {
+    kit_buf first = {0}, second = {0};
+    for (uint32_t i = 0; i < 480; i++) {
+        kit_buf_fmt(&data, "{\"id\":\"%u\",\"input\":\"", (unsigned)i);
+        for (uint32_t w = 0; w < 14; w++) {
+            made_word(&data, w < 3 ? 5000 + i % 4 * 9 + num_mix(i * 31 + w) % 12 : num_mix(i * 77 + w) % 300);
+            kit_buf_char(&data, ' ');
+        }
+        kit_buf_fmt(&data, "\",\"output\":\"label %u\"}\n", (unsigned)i % 4);
+    }
+    write_rows();
+    train_request q = request_for(480, 2);
+    train_report r = must_train(&q);
+    train_report_free(&r);
+    ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &first, &err), KOLM_OK);
+    q.balanced = true;
+    r = must_train(&q);
+    for (uint32_t i = 0; i < r.result.candidates; i++)
+        ck_assert_uint_gt(r.result.candidate[i].merit, 0);
+    train_report_free(&r);
+    ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &second, &err), KOLM_OK);
+    ck_assert(first.length == second.length && memcmp(first.data, second.data, first.length) == 0);
+    kit_buf_free(&first);
+    kit_buf_free(&second);
+}
+END_TEST
+
 START_TEST(one_row_a_label) {
     kit_buf word = {0};
     for (unsigned i = 0; i < 200; i++) {
@@ -565,9 +653,10 @@ END_TEST
 
 int main(void) {
     Suite *suite = suite_create("engine");
-    TCase *quality = tcase_create("quality"), *odd = tcase_create("odd"), *use = tcase_create("use");
-    TCase *const cases[] = {quality, odd, use};
-    for (size_t i = 0; i < 3; i++) {
+    TCase *quality = tcase_create("quality"), *odd = tcase_create("odd"), *weights = tcase_create("weights"),
+          *use = tcase_create("use");
+    TCase *const cases[] = {quality, odd, weights, use};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tcase_set_timeout(cases[i], 600);
         tcase_add_checked_fixture(cases[i], setup, teardown);
         suite_add_tcase(suite, cases[i]);
@@ -581,8 +670,10 @@ int main(void) {
         tcase_add_test(quality, another_seed_gives_another_model);
         tcase_add_test(quality, spilled_rows_give_the_same_bytes);
         tcase_add_loop_test(quality, quick_and_high_effort, 0, 2);
+        tcase_add_loop_test(weights, balanced_weights_find_rare_labels, 0, 2);
         tcase_add_test(odd, many_labels_make_a_sparse_model);
     }
+    tcase_add_test(weights, balanced_weights_of_balanced_rows_change_nothing);
     tcase_add_test(odd, one_row_a_label);
     tcase_add_test(odd, two_rows_and_strange_texts);
     tcase_add_test(odd, bad_rows_are_refused_with_their_line);

@@ -471,6 +471,67 @@ START_TEST(a_wait_ends_when_it_is_told_to) {
 }
 END_TEST
 
+/* Text without end and without a line end. */
+static kit_status endless(void *user, char *out, size_t capacity, size_t *out_got, kolm_error_t *error) {
+    (void)error;
+    size_t *given = user;
+    memset(out, 'a', capacity);
+    *out_got = capacity;
+    *given += capacity;
+    return KOLM_OK;
+}
+
+START_TEST(a_line_without_end_is_said_and_can_be_left) {
+    kit_lines *lines = NULL;
+    const char *line = NULL;
+    size_t length = 0, given = 0;
+    volatile sig_atomic_t stop = 0;
+    ck_assert_int_eq(kit_lines_open(-1, 100000, &lines, &err), KOLM_OK);
+    kit_lines_read_with(lines, endless, &given);
+    kit_lines_stop_on(lines, &stop);
+    ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err), KOLM_E_OUT_OF_RANGE);
+    ck_assert_uint_lt(given, 500000);
+    ck_assert(!kit_lines_ready(lines));
+    stop = 1;
+    ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err), KOLM_E_CANCELLED);
+    kit_lines_close(lines);
+}
+END_TEST
+
+static kit_status three_pieces(void *user, char *out, size_t capacity, size_t *out_got, kolm_error_t *error) {
+    static const char *const pieces[] = {"fir", "st\nsec", "ond\nlonger than ten\nlast", ""};
+    size_t *next = user;
+    if (*next == 4) return kit_fail(error, KOLM_E_DATA_LOSS, "", "no more");
+    *out_got = strlen(pieces[*next]);
+    ck_assert_uint_le(*out_got, capacity);
+    memcpy(out, pieces[(*next)++], *out_got);
+    return KOLM_OK;
+}
+
+START_TEST(lines_may_come_from_a_function) {
+    static const char *const expected[] = {"first", "second", NULL, "last"};
+    kit_lines *lines = NULL;
+    const char *line = NULL;
+    size_t length = 0, next = 0;
+    ck_assert_int_eq(kit_lines_open(-1, 10, &lines, &err), KOLM_OK);
+    kit_lines_read_with(lines, three_pieces, &next);
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err), expected[i] != NULL ? KOLM_OK : KOLM_E_OUT_OF_RANGE);
+        if (expected[i] != NULL) ck_assert_str_eq(line, expected[i]);
+        ck_assert_uint_eq(kit_lines_number(lines), i + 1);
+    }
+    ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err), KOLM_OK);
+    ck_assert_ptr_null(line);
+    kit_lines_close(lines);
+    next = 4;
+    ck_assert_int_eq(kit_lines_open(-1, 10, &lines, &err), KOLM_OK);
+    kit_lines_read_with(lines, three_pieces, &next);
+    ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err), KOLM_E_DATA_LOSS);
+    ck_assert_str_eq(err.text, "no more");
+    kit_lines_close(lines);
+}
+END_TEST
+
 START_TEST(ready_says_what_would_wait) {
     int ends[2] = {-1, -1};
     ck_assert_int_eq(kit_pipe(&ends[0], &ends[1], &err), KOLM_OK);
@@ -533,6 +594,8 @@ int main(void) {
     tcase_add_test(cases, nul_bytes_are_kept);
     tcase_add_test(cases, huge_lines_cost_no_memory);
     tcase_add_test(cases, a_wait_ends_when_it_is_told_to);
+    tcase_add_test(cases, a_line_without_end_is_said_and_can_be_left);
+    tcase_add_test(cases, lines_may_come_from_a_function);
     tcase_add_test(cases, ready_says_what_would_wait);
     tcase_add_test(cases, reading_errors_are_told);
     suite_add_tcase(suite, cases);

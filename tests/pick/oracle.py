@@ -54,7 +54,7 @@ def failed(c, k):
         private = c["airgap"] == "depends" and k["allow_private_remote"] and c["detection"]["private_target"]
         if not private:
             out.add("airgap")
-    if k["min_vram_gb"] is not None:
+    if k["min_vram_gb"]:  # 0 asks for none
         cap = c["vram_cap_gb"]
         if cap in ("own", "shared"):
             have = Decimal(c["detection"]["memory_bytes"])
@@ -64,7 +64,8 @@ def failed(c, k):
         if not enough:
             out.add("min-vram")
     price = number(c["cost_per_hour_usd"])
-    if k["budget_usd_per_hour"] is not None and price is not None and price > number(k["budget_usd_per_hour"]):
+    limit = number(k["budget_usd_per_hour"])
+    if limit is not None and (price > limit if price is not None else limit == 0):
         out.add("budget")
     if k["max_tier"] is not None and c["tier"] > k["max_tier"]:
         out.add("max-tier")
@@ -118,6 +119,7 @@ def random_question(rng):
         "need_slot": rng.random() < 0.5, "recipe": rng.choice([None, None, "linear", "lora"]), "allow_private_remote": rng.random() < 0.3,
         "min_vram_gb": rng.choice([None, None, None, 0, 16, 24, 25.7, 80, 100]),
         "budget_usd_per_hour": rng.choice([None, None, None, 0, 1, 1.2, 2.5, 5, 80, round(rng.uniform(0, 6), 6)]),
+        "budget_usd": rng.choice([None, 0, 12.5]),
         "max_tier": rng.choice([None, None, None, 0, 1, 2]),
         "exclude": rng.sample(names, rng.randrange(0, min(3, len(names) + 1))),
     }
@@ -146,7 +148,7 @@ def apply_flip(question, record, flip):
     elif flip["filter"] == "min-vram":
         k["min_vram_gb"] = None if value == 0 else float(Decimal(value) / GB)
     elif flip["filter"] == "budget":
-        k["budget_usd_per_hour"] = value
+        k["budget_usd_per_hour"] = None if flip["text"].endswith("without --max-price") else value
     elif flip["filter"] == "max-tier":
         k["max_tier"] = value
     elif flip["filter"] == "exclude":

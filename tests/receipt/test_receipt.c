@@ -189,6 +189,12 @@ START_TEST(times) {
 END_TEST
 
 /* ---- Envelopes */
+static bool signed_by(const receipt_envelope *envelope, const receipt_public *key) {
+    bool signs = false;
+    ck_assert_int_eq(receipt_envelope_signed_by(envelope, key, &signs, &err), KOLM_OK);
+    return signs;
+}
+
 START_TEST(envelopes_come_back) {
     receipt_key *key = seeded(1), *other = seeded(2);
     kit_buf text = {0};
@@ -200,10 +206,10 @@ START_TEST(envelopes_come_back) {
         ck_assert_msg(receipt_envelope_parse(text.data, text.length, &envelope, &err) == KOLM_OK, "%s", err.text);
         ck_assert_str_eq(envelope.type, "a/b+c");
         ck_assert_uint_eq(envelope.payload.length, length);
-        ck_assert(receipt_envelope_signed_by(&envelope, receipt_key_public(key)));
-        ck_assert(!receipt_envelope_signed_by(&envelope, receipt_key_public(other)));
+        ck_assert(signed_by(&envelope, receipt_key_public(key)));
+        ck_assert(!signed_by(&envelope, receipt_key_public(other)));
         envelope.type[0] = 'x'; /* the type is signed too */
-        ck_assert(!receipt_envelope_signed_by(&envelope, receipt_key_public(key)));
+        ck_assert(!signed_by(&envelope, receipt_key_public(key)));
         receipt_envelope_free(&envelope);
     }
     kit_buf_free(&text);
@@ -226,10 +232,8 @@ static void sign_two_bytes(const receipt_key *key, bool url_safe, char *out, siz
     kit_buf_free(&encoded);
 }
 
-START_TEST(thresholds_count_keys_not_signatures) {
+START_TEST(any_of_several_signatures_counts) {
     receipt_key *one = seeded(1), *two = seeded(2), *three = seeded(3);
-    const receipt_public all[] = {*receipt_key_public(one), *receipt_key_public(two), *receipt_key_public(three),
-                                  *receipt_key_public(one)};
     char first[100], safe[100], second[100];
     kit_buf text = {0};
     receipt_envelope envelope;
@@ -242,7 +246,7 @@ START_TEST(thresholds_count_keys_not_signatures) {
                 "\"wrong\"},{\"sig\":\"%s\",\"y\":{}}]}",
                 first, safe);
     ck_assert_msg(receipt_envelope_parse(text.data, text.length, &envelope, &err) == KOLM_OK, "%s", err.text);
-    ck_assert_uint_eq(receipt_envelope_signers(&envelope, all, 4), 1);
+    ck_assert(signed_by(&envelope, receipt_key_public(one)) && !signed_by(&envelope, receipt_key_public(two)));
     receipt_envelope_free(&envelope);
     kit_buf_clear(&text);
     kit_buf_fmt(&text,
@@ -250,8 +254,8 @@ START_TEST(thresholds_count_keys_not_signatures) {
                 "8=\",\"signatures\":[{\"sig\":\"AAAA\"},{\"sig\":\"%s\"},{\"sig\":\"%s\"}]}",
                 first, second);
     ck_assert_int_eq(receipt_envelope_parse(text.data, text.length, &envelope, &err), KOLM_OK);
-    ck_assert_uint_eq(receipt_envelope_signers(&envelope, all, 4), 2);
-    ck_assert_uint_eq(receipt_envelope_signers(&envelope, all + 2, 1), 0);
+    ck_assert(signed_by(&envelope, receipt_key_public(one)) && signed_by(&envelope, receipt_key_public(two)));
+    ck_assert(!signed_by(&envelope, receipt_key_public(three)));
     receipt_envelope_free(&envelope);
     kit_buf_free(&text);
     receipt_key_free(one);
@@ -311,6 +315,15 @@ START_TEST(the_first_use_makes_a_key_and_the_second_finds_it) {
     ck_assert(!created);
     ck_assert_str_eq(receipt_key_public(first)->keyid, receipt_key_public(second)->keyid);
     ck_assert_int_eq(access(fixture_path("keys/signing.pub.pem"), F_OK), 0);
+    /* A copy of another key, as a kill in the middle of a rotation leaves it, is replaced. */
+    receipt_public copy;
+    receipt_key *other = seeded(9);
+    fixture_file("keys/signing.pub.pem", receipt_key_pem(other), strlen(receipt_key_pem(other)));
+    receipt_key_free(other);
+    receipt_key_free(second);
+    ck_assert_int_eq(receipt_key_open(keys, &second, &created, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_public_read(fixture_path("keys/signing.pub.pem"), &copy, &err), KOLM_OK);
+    ck_assert_str_eq(copy.keyid, receipt_key_public(first)->keyid);
     receipt_key_free(first);
     receipt_key_free(second);
     receipt_key_free(NULL);
@@ -474,13 +487,13 @@ START_TEST(rotation_is_signed_by_the_old_key) {
     kit_buf line = {0};
     bool created = false;
     char keyid[KIT_SHA256_HEX];
-    ck_assert_int_eq(receipt_key_rotate(keys, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_E_NOT_FOUND);
+    ck_assert_int_eq(receipt_key_rotate(keys, chain, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_E_NOT_FOUND);
     ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
-    ck_assert_msg(receipt_key_rotate(keys, FIXTURE_NOW, &old_key, &new_key, &line, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_msg(receipt_key_rotate(keys, chain, FIXTURE_NOW, &old_key, &new_key, &line, &err) == KOLM_OK, "%s", err.text);
     ck_assert_str_eq(old_key.keyid, receipt_key_public(key)->keyid);
     ck_assert_str_ne(old_key.keyid, new_key.keyid);
     ck_assert_int_eq(receipt_envelope_parse(line.data, line.length, &envelope, &err), KOLM_OK);
-    ck_assert(receipt_envelope_signed_by(&envelope, &old_key));
+    ck_assert(signed_by(&envelope, &old_key));
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&envelope.payload), new_key.keyid));
     receipt_envelope_free(&envelope);
     receipt_key_free(key);
@@ -495,7 +508,7 @@ START_TEST(rotation_is_signed_by_the_old_key) {
     /* Nothing new is signed with a revoked key, and a rotation makes a new one all the same. */
     ck_assert_int_eq(receipt_keys_revoke(keys, new_key.keyid, "test", FIXTURE_NOW, keyid, &err), KOLM_OK);
     ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_E_FAILED_PRECONDITION);
-    ck_assert_int_eq(receipt_key_rotate(keys, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_key_rotate(keys, chain, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_OK);
     ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
     receipt_key_free(key);
     kit_buf_free(&line);
@@ -503,6 +516,10 @@ START_TEST(rotation_is_signed_by_the_old_key) {
 END_TEST
 
 /* ---- The chain */
+static void forget_heads(void) {
+    ck_assert(unlink(fixture_path("receipts.jsonl.heads")) == 0 || errno == ENOENT);
+}
+
 static void check_chain(uint64_t lines, uint64_t broken_at, bool torn) {
     receipt_chain_report report;
     receipt_keyring *ring = ring_now();
@@ -540,6 +557,7 @@ START_TEST(a_torn_last_line_is_passed_over_and_cut_off) {
     fixture_text("receipts.jsonl", &text);
     for (size_t cut = 1; cut < text.length; cut += 211) {
         ck_assert_int_eq(truncate(chain, (off_t)(text.length - cut)), 0);
+        forget_heads(); /* what was cut off here was never acknowledged */
         receipt_head now;
         bool found = false;
         ck_assert_int_eq(receipt_chain_head(chain, &now, &found, &err), KOLM_OK);
@@ -551,6 +569,44 @@ START_TEST(a_torn_last_line_is_passed_over_and_cut_off) {
         check_chain(now.seq + 1, 0, false);
         fixture_file("receipts.jsonl", text.data, text.length);
     }
+    kit_buf_free(&text);
+    receipt_key_free(key);
+}
+END_TEST
+
+START_TEST(a_log_that_was_cut_says_so) {
+    receipt_key *key = seeded(1);
+    receipt_head head;
+    receipt_chain *open = NULL;
+    receipt_chain_report report;
+    kit_buf text = {0};
+    for (int i = 0; i < 2; i++)
+        fixture_signed("x.kolm", key, &head);
+    fixture_text("receipts.jsonl", &text);
+    receipt_keyring *ring = ring_now();
+    for (size_t at = 0; at < text.length; at++) {
+        if (at > 0 && text.data[at - 1] != '\n') continue;
+        ck_assert_int_eq(truncate(chain, (off_t)at), 0);
+        ck_assert_int_eq(receipt_chain_check(chain, ring, &report, &err), KOLM_OK);
+        ck_assert(report.broken_at == report.lines + 1);
+        ck_assert_ptr_nonnull(strstr(report.text, at == 0 ? "was emptied: it had 4 lines" : "lines and had 4"));
+        ck_assert_int_eq(receipt_chain_ready(chain, &err), KOLM_E_DATA_LOSS);
+        ck_assert_int_eq(receipt_chain_open(chain, &open, &err), KOLM_E_DATA_LOSS);
+        ck_assert_ptr_nonnull(strstr(err.remedy, "put it back from a backup"));
+        fixture_file("receipts.jsonl", text.data, text.length);
+    }
+    ck_assert_int_eq(unlink(chain), 0);
+    ck_assert_int_eq(receipt_chain_check(chain, ring, &report, &err), KOLM_OK);
+    ck_assert(report.broken_at == 1);
+    /* Moved away on purpose: the next one begins, and is held to its own head. */
+    ck_assert_int_eq(receipt_chain_ready(chain, &err), KOLM_OK);
+    fixture_signed("x.kolm", key, &head);
+    ck_assert_uint_eq(head.seq, 1);
+    check_chain(2, 0, false);
+    fixture_file("receipts.jsonl.heads", "{}", 2);
+    ck_assert_int_eq(receipt_chain_check(chain, ring, &report, &err), KOLM_E_FAILED_PRECONDITION);
+    ck_assert_ptr_nonnull(strstr(err.text, "is not what kolm writes there"));
+    receipt_keyring_free(ring);
     kit_buf_free(&text);
     receipt_key_free(key);
 }
@@ -825,9 +881,9 @@ START_TEST(verdicts_about_the_receipts) {
     fixture_text(sidecar, &text);
     const char *second = (const char *)memchr(text.data, '\n', text.length) + 1;
     fixture_file(sidecar, second, text.length - (size_t)(second - text.data));
-    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "receipt follows is missing");
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "one of the two lines");
     fixture_file(sidecar, text.data, (size_t)(second - text.data));
-    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "hold no receipt");
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "one of the two lines");
     fixture_file(sidecar, text.data, text.length - 1);
     expect("x.kolm", RECEIPT_MALFORMED, "cut off");
     fixture_file(sidecar, "{}\n", 3);
@@ -850,7 +906,7 @@ START_TEST(verdicts_about_the_receipts) {
     fixture_file(sidecar, changed.data, changed.length);
     expect("x.kolm", RECEIPT_TRUSTED, "signed with its receipts");
     fixture_file(sidecar, changed.data + text.length, changed.length - text.length);
-    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "hold no receipt");
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "line 1 of its receipts is not by who signed it");
     ck_assert_int_eq(unlink(fixture_path(sidecar)), 0);
     expect("x.kolm", RECEIPT_TRUSTED, "no receipts lie beside it");
     kit_buf_free(&text);
@@ -872,18 +928,56 @@ START_TEST(verdicts_about_the_log_of_this_machine) {
     expect("x.kolm", RECEIPT_TRUSTED, "trusted");
     expect("y.kolm", RECEIPT_TRUSTED, "trusted");
     fixture_file("receipts.jsonl", text.data, text.length); /* the log as it was before y */
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "was cut: it has 2 lines and had 4");
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "was cut: it has 2 lines and had 4");
+    forget_heads(); /* as on a machine that knows less */
     expect("x.kolm", RECEIPT_TRUSTED, "trusted");
-    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "ends before line 3");
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "ends before line 4");
     receipt_key *other = seeded(6); /* the same key would write the same line again */
     fixture_signed("z.kolm", other, &head);
     receipt_key_free(other);
-    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "another line 3");
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "another line 4");
+    ck_assert_int_eq(unlink(chain), 0);
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "was emptied");
+    fixture_signed("z.kolm", key, &head);
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "that held line 4 of it is gone");
+    forget_heads();
+    expect("y.kolm", RECEIPT_TRUSTED, "trusted"); /* the log of another machine */
     ck_assert_int_eq(unlink(chain), 0);
     expect("y.kolm", RECEIPT_TRUSTED, "trusted"); /* no log, nothing to compare with */
-    fixture_signed("z.kolm", key, &head);
-    expect("y.kolm", RECEIPT_TRUSTED, "trusted"); /* the log of another machine */
     kit_buf_free(&text);
     receipt_key_free(key);
+}
+END_TEST
+
+/* What matters is the place in the log, whatever date is written. */
+START_TEST(what_a_replaced_key_signs_later_is_not_believed) {
+    receipt_key *old = NULL, *new = NULL;
+    receipt_public old_key, new_key;
+    receipt_head head;
+    kit_buf line = {0}, log = {0};
+    bool created = false;
+    ck_assert_int_eq(receipt_key_open(keys, &old, &created, &err), KOLM_OK);
+    fixture_signed("x.kolm", old, &head);
+    ck_assert_int_eq(receipt_key_rotate(keys, chain, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_key_open(keys, &new, &created, &err), KOLM_OK);
+    fixture_signed("y.kolm", old, &head);
+    fixture_signed("z.kolm", new, &head);
+    check_chain(7, 0, false);
+    expect("x.kolm", RECEIPT_TRUSTED, "own, until 2026-01-01T00:00:00Z");
+    expect("y.kolm", RECEIPT_EXPIRED, "signed this after that");
+    expect("z.kolm", RECEIPT_TRUSTED, "(own)");
+    fixture_text("receipts.jsonl", &log);
+    ck_assert_int_eq(unlink(chain), 0);
+    forget_heads();
+    expect("x.kolm", RECEIPT_EXPIRED, "not in the log");
+    fixture_file("receipts.jsonl", log.data, log.length);
+    ck_assert_int_eq(unlink(fixture_path("x.kolm.intoto.jsonl")), 0);
+    expect("x.kolm", RECEIPT_EXPIRED, "no receipts beside it");
+    kit_buf_free(&line);
+    kit_buf_free(&log);
+    receipt_key_free(old);
+    receipt_key_free(new);
 }
 END_TEST
 
@@ -948,7 +1042,7 @@ int main(void) {
     tcase_add_test(cases, other_kinds_of_keys_are_named);
     tcase_add_test(cases, times);
     tcase_add_test(cases, envelopes_come_back);
-    tcase_add_test(cases, thresholds_count_keys_not_signatures);
+    tcase_add_test(cases, any_of_several_signatures_counts);
     tcase_add_test(cases, bad_envelopes_are_refused);
     tcase_add_test(cases, the_first_use_makes_a_key_and_the_second_finds_it);
     tcase_add_test(cases, two_first_uses_end_with_one_key);
@@ -959,6 +1053,8 @@ int main(void) {
     tcase_add_test(cases, rotation_is_signed_by_the_old_key);
     tcase_add_test(cases, the_chain_grows_and_says_its_head);
     tcase_add_test(cases, a_torn_last_line_is_passed_over_and_cut_off);
+    tcase_add_test(cases, a_log_that_was_cut_says_so);
+    tcase_add_test(cases, what_a_replaced_key_signs_later_is_not_believed);
     tcase_add_test(cases, changed_removed_and_moved_lines_break_the_chain);
     tcase_add_test(cases, nothing_is_appended_after_garbage);
     tcase_add_test(cases, many_writers_make_one_chain);

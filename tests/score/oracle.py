@@ -145,9 +145,41 @@ class Report(unittest.TestCase):
             self.assertEqual(half_up(Fraction(str(found[key])) * MICRO), value, key)
         self.assertEqual([half_up(Fraction(str(v)) * MICRO) for v in found["accuracy_interval"] + found["k_interval"]], numbers[6:])
         self.assertEqual((found["n"], found["answered"], found["correct"]), (len(truths), len(pairs), sum(right)))
-        self.assertEqual(found["ships"], numbers[0] >= 850000 and numbers[1] >= 800000)
+        better = self.check_baseline(found, truths, pairs)
+        self.assertEqual(found["ships"], numbers[0] >= 850000 and numbers[1] >= 800000 and better is not False)
         self.check_ece(found, pairs, right)
         self.check_tables(found, truths, pairs)
+
+    def check_baseline(self, found, truths, pairs):
+        """Whether the model is better than its commonest answered label; None: nobody can tell."""
+        said = collections.Counter(t for t, _, _ in pairs)
+        most = max(said.values(), default=0)
+        if most < 2:
+            self.assertEqual([found[key] for key in ("baseline", "balanced_accuracy", "better_than_baseline")], [None] * 3)
+            return None
+        label = min((t for t in said if said[t] == most), key=lambda text: text.encode())
+        rate = half_up(Fraction(most * MICRO, len(pairs)))
+        self.assertEqual((found["baseline"]["label"], found["baseline"]["correct"]), (label, most))
+        self.assertEqual(half_up(Fraction(str(found["baseline"]["accuracy"])) * MICRO), rate)
+        rows = collections.Counter(row["output"] for row in truths)
+        right = collections.Counter(t for t, g, _ in pairs if t == g)
+        recalls = {text: half_up(Fraction(right[text] * MICRO, n)) for text, n in rows.items()}
+        mean = Fraction(sum(recalls.values()), len(rows))
+        self.assertEqual(half_up(Fraction(str(found["balanced_accuracy"])) * MICRO), half_up(mean))
+        bounds = {text: wilson(right[text], n) for text, n in rows.items()}
+        for side, sign in ((0, -1), (1, 1)):
+            width = Decimal(sum((recalls[text] - bounds[text][side]) ** 2 for text in rows)).sqrt() / len(rows)
+            end = min(MICRO, max(0, float(mean) + sign * float(width)))
+            self.assertLessEqual(abs(found["balanced_accuracy_interval"][side] * MICRO - end), 1)
+        correct = sum(right.values())
+        if most == len(pairs):
+            better = False
+        elif wilson(correct, len(pairs))[0] > rate:
+            better = True
+        else:
+            better = None if correct == len(pairs) and wilson(correct, correct)[0] <= rate else False
+        self.assertEqual(found["better_than_baseline"], better)
+        return better
 
     def check_ece(self, found, pairs, right):
         bins = collections.defaultdict(list)

@@ -35,7 +35,7 @@ static int report(const char *heldout, const char *predictions, const char *byte
         return 1;
     }
     score_compute(score_rows(answers), score_answered(answers), score_correct(answers), strtoull(bytes, NULL, 10), &k);
-    cJSON *object = score_report_object(&k, answers, &(score_gates){850000, 800000});
+    cJSON *object = score_report_object(&k, answers, &(score_gates){.k_micro = 850000, .accuracy_micro = 800000});
     kit_status status = kit_json_line(object, &out, &err);
     if (status == KOLM_OK) puts(kit_buf_text(&out));
     cJSON_Delete(object);

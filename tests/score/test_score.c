@@ -251,16 +251,17 @@ END_TEST
 
 START_TEST(both_gates_must_be_reached) {
     const score_k k = {.k = 850000, .accuracy = 800000};
-    ck_assert(score_ships(&k, &(score_gates){850000, 800000}));
-    ck_assert(!score_ships(&k, &(score_gates){850001, 800000}));
-    ck_assert(!score_ships(&k, &(score_gates){850000, 800001}));
-    ck_assert(score_ships(&k, &(score_gates){0, 0}));
-    ck_assert(score_ships(&(score_k){.k = 1000000, .accuracy = 1000000}, &(score_gates){1000000, 1000000}));
+    ck_assert(score_reaches(&k, &(score_gates){.k_micro = 850000, .accuracy_micro = 800000}));
+    ck_assert(!score_reaches(&k, &(score_gates){.k_micro = 850001, .accuracy_micro = 800000}));
+    ck_assert(!score_reaches(&k, &(score_gates){.k_micro = 850000, .accuracy_micro = 800001}));
+    ck_assert(score_reaches(&k, &(score_gates){0}));
+    ck_assert(score_reaches(&(score_k){.k = 1000000, .accuracy = 1000000},
+                            &(score_gates){.k_micro = 1000000, .accuracy_micro = 1000000}));
     /* Small, fast, free and wrong. */
     score_k wrong;
     score_compute(100, 100, 79, 1000, &wrong);
     ck_assert_uint_gt(wrong.k, 850000);
-    ck_assert(!score_ships(&wrong, &(score_gates){850000, 800000}));
+    ck_assert(!score_reaches(&wrong, &(score_gates){.k_micro = 850000, .accuracy_micro = 800000}));
 }
 END_TEST
 
@@ -287,14 +288,139 @@ START_TEST(the_interval_is_wilsons) {
 }
 END_TEST
 
-/* ---- Reports */
-
-static const score_gates usual = {850000, 800000};
+/* ---- The baseline */
 
 static const char odd_rows[] =
     TRUTH("1", "b") TRUTH("2", "b") TRUTH("3", "a\\n\\u001b[1m") TRUTH("4", "q\\\"u, ote") TRUTH("5", "b");
 static const char odd_answers[] = SAID("1", "b", "0.95") SAID("2", "a\\n\\u001b[1m", "0.5")
     SAID("3", "q\\\"u, ote", "0.5") SAID("4", "q\\\"u, ote", "1") WITHHELD("5", "b");
+
+/* rows of each label, those of them that are answered rightly; the others are given the next label, or withheld. */
+typedef struct standing_case {
+    struct {
+        uint32_t rows, right, withheld;
+    } label[3];
+    score_standing by_accuracy, by_balance;
+} standing_case;
+
+static const standing_case standings[] = {
+    /* A classifier that knows one answer, with few and with many rows. */
+    {{{390, 390, 0}, {10, 0, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
+    {{{50000, 50000, 0}, {1, 0, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
+    {{{4, 4, 0}, {1, 0, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
+    {{{34, 34, 0}, {33, 0, 0}, {33, 0, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
+    /* It finds most of what is rare. */
+    {{{390, 390, 0}, {10, 9, 0}}, SCORE_BETTER, SCORE_BETTER},
+    /* It finds half of it, at the cost of the common label: better only where labels count alike. */
+    {{{390, 370, 0}, {10, 9, 0}}, SCORE_NOT_BETTER, SCORE_BETTER},
+    /* One of ten is no evidence for accuracy; where labels count alike, never to say it wrongly is some. */
+    {{{390, 390, 0}, {10, 1, 0}}, SCORE_NOT_BETTER, SCORE_BETTER},
+    {{{390, 370, 0}, {10, 1, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
+    /* Few rows: faultless is enough, also where no interval could show it. */
+    {{{2, 2, 0}, {2, 2, 0}}, SCORE_BETTER, SCORE_BETTER},
+    {{{3, 3, 0}, {1, 1, 0}}, SCORE_TOO_FEW, SCORE_BETTER},
+    {{{18, 18, 0}, {2, 2, 0}}, SCORE_TOO_FEW, SCORE_BETTER},
+    {{{18, 18, 0}, {2, 1, 0}}, SCORE_NOT_BETTER, SCORE_BETTER},
+    {{{5, 5, 0}, {5, 4, 0}}, SCORE_BETTER, SCORE_BETTER},
+    {{{2, 2, 0}, {1, 1, 0}, {1, 1, 0}}, SCORE_BETTER, SCORE_BETTER},
+    /* One label: nothing is shown, however many rows. */
+    {{{400, 400, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
+    {{{2, 2, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
+    /* No output twice. */
+    {{{1, 1, 0}, {1, 1, 0}, {1, 0, 0}}, SCORE_NO_BASELINE, SCORE_NO_BASELINE},
+    {{{1, 1, 0}}, SCORE_NO_BASELINE, SCORE_NO_BASELINE},
+    /* Who withholds all but one label answers one label. */
+    {{{100, 100, 0}, {100, 0, 100}, {100, 0, 100}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
+    {{{100, 90, 10}, {100, 85, 10}, {100, 80, 10}}, SCORE_BETTER, SCORE_BETTER},
+};
+
+START_TEST(a_model_is_better_than_one_answer_or_not) {
+    const standing_case *c = &standings[_i];
+    kit_buf rows = {0}, answers = {0};
+    uint32_t id = 0;
+    for (uint32_t label = 0; label < 3; label++)
+        for (uint32_t n = 0; n < c->label[label].rows; n++, id++) {
+            bool right = n < c->label[label].right,
+                 kept = !right && n - c->label[label].right < c->label[label].withheld;
+            kit_buf_fmt(&rows, "{\"id\":\"%u\",\"input\":\"x\",\"output\":\"l%u\"}\n", id, label);
+            if (kept)
+                kit_buf_fmt(&answers, "{\"id\":\"%u\",\"output\":null,\"confidence\":0.1,\"best\":\"l0\"}\n", id);
+            else
+                kit_buf_fmt(&answers, "{\"id\":\"%u\",\"output\":\"l%u\",\"confidence\":0.5}\n", id,
+                            right        ? label
+                            : label == 0 ? 1
+                                         : 0);
+        }
+    score_answers *a = read_texts(rows.data, answers.data);
+    score_baseline b;
+    score_k k;
+    score_baseline_of(a, &b);
+    ck_assert_int_eq(score_stands(a, &b, false), c->by_accuracy);
+    ck_assert_int_eq(score_stands(a, &b, true), c->by_balance);
+    score_compute(score_rows(a), score_answered(a), score_correct(a), 1000, &k);
+    ck_assert(score_ships(&k, a, &(score_gates){0}) == (c->by_accuracy != SCORE_NOT_BETTER));
+    ck_assert(score_ships(&k, a, &(score_gates){.balanced = true}) == (c->by_balance != SCORE_NOT_BETTER));
+    ck_assert(score_ships(&k, a, &(score_gates){.allow_baseline = true}));
+    ck_assert(!score_ships(&k, a, &(score_gates){.allow_baseline = true, .accuracy_micro = SCORE_MICRO + 1}));
+    score_answers_free(a);
+    kit_buf_free(&rows);
+    kit_buf_free(&answers);
+}
+END_TEST
+
+START_TEST(labels_that_nobody_answers_are_named) {
+    kit_buf text = {0};
+    uint64_t correct = 9, rows = 9;
+    score_answers *a =
+        read_texts(TRUTH("1", "a") TRUTH("2", "b") TRUTH("3", "c") TRUTH("4", "c") TRUTH("5", "a"),
+                   SAID("1", "a", "1") SAID("2", "a", "1") SAID("3", "d", "1") WITHHELD("4", "c") SAID("5", "d", "1"));
+    score_baseline b;
+    score_baseline_of(a, &b);
+    ck_assert_uint_eq(b.never_answered, 2);
+    ck_assert_uint_eq(b.labels, 3);
+    ck_assert_str_eq(b.label, "a");
+    ck_assert_uint_eq(b.correct, 2);
+    ck_assert_uint_eq(b.accuracy, 500000);
+    ck_assert_uint_eq(b.balanced, 166667);
+    ck_assert_int_eq(score_never_answered_text(a, 5, &text, &err), KOLM_OK);
+    ck_assert_str_eq(kit_buf_text(&text), "\"c\" (2 rows), \"b\" (1 row)");
+    kit_buf_clear(&text);
+    ck_assert_int_eq(score_never_answered_text(a, 1, &text, &err), KOLM_OK);
+    ck_assert_str_eq(kit_buf_text(&text), "\"c\" (2 rows), ...");
+    ck_assert_str_eq(score_lowest_recall(a, &correct, &rows), "c");
+    ck_assert(correct == 0 && rows == 2);
+    ck_assert_uint_eq(score_label_rows(a, "c"), 2);
+    ck_assert_uint_eq(score_label_rows(a, "d"), 0);
+    ck_assert_uint_eq(score_label_rows(a, "nobody's"), 0);
+    ck_assert_str_eq(score_label_at(a, 0, &rows), "a");
+    ck_assert_ptr_null(score_label_at(a, 4, &rows));
+    kit_buf_free(&text);
+    score_answers_free(a);
+    a = read_texts("", "");
+    score_baseline_of(a, &b);
+    ck_assert(!b.known && b.labels == 0 && score_stands(a, &b, true) == SCORE_NO_BASELINE);
+    ck_assert_ptr_null(score_lowest_recall(a, &correct, &rows));
+    ck_assert_uint_eq(score_label_rows(a, "a"), 0);
+    score_answers_free(a);
+}
+END_TEST
+
+START_TEST(texts_stay_out_of_the_manifest) {
+    score_answers *a = read_texts(odd_rows, odd_answers);
+    score_k k;
+    score_compute(5, 4, 2, 1000000, &k);
+    cJSON *object = score_manifest_object(&k, a, false);
+    ck_assert_ptr_null(kit_json_get(object, "labels"));
+    ck_assert_ptr_null(kit_json_get(kit_json_get(object, "baseline"), "label"));
+    ck_assert_ptr_nonnull(kit_json_get(object, "balanced_accuracy"));
+    cJSON_Delete(object);
+    score_answers_free(a);
+}
+END_TEST
+
+/* ---- Reports */
+
+static const score_gates usual = {.k_micro = 850000, .accuracy_micro = 800000};
 
 static char *text_of(const score_answers *a, const char *advice) {
     score_k k;
@@ -309,6 +435,8 @@ START_TEST(the_report_for_people) {
     char *text = text_of(a, "more rows");
     static const char expected[] = "K-score   0.7695  (gate 0.8500)\n"
                                    "accuracy  0.5000  (gate 0.8000)  95% interval 0.1500 to 0.8500, n = 4\n"
+                                   "balanced  0.4444  (mean recall of 3 labels)  95% interval 0.1649 to 0.7500\n"
+                                   "baseline  0.5000  by always answering \"b\": not clearly better than that\n"
                                    "coverage  0.8000   size 0.9965   latency 1.0000   cost 1.0000\n"
                                    "calibration error (ECE, 15 bins)  0.2625\n"
                                    "It does not ship.\n"
@@ -386,6 +514,12 @@ START_TEST(the_report_for_programs_can_be_read_back) {
                                        "ece",
                                        "gate",
                                        "min_accuracy",
+                                       "balanced_accuracy",
+                                       "balanced_accuracy_interval",
+                                       "baseline",
+                                       "baseline_by",
+                                       "better_than_baseline",
+                                       "allow_baseline",
                                        "ships",
                                        "by_confidence",
                                        "labels",
@@ -399,10 +533,14 @@ START_TEST(the_report_for_programs_can_be_read_back) {
     cJSON_Delete(again);
     kit_buf_free(&line);
     /* The manifest's part is canonical: the same bytes for the same counts. */
-    object = score_manifest_object(&k, a);
+    object = score_manifest_object(&k, a, true);
     ck_assert_int_eq(kit_json_canonical(object, &line, &err), KOLM_OK);
     ck_assert_str_eq(line.data,
-                     "{\"accuracy\":0.5,\"answered\":4,\"correct\":2,\"cost\":1,\"coverage\":0.8,\"k\":0.769467,"
+                     "{\"accuracy\":0.5,\"answered\":4,\"balanced_accuracy\":0.444444,\"baseline\":{\"accuracy\":0.5,"
+                     "\"correct\":2,\"label\":\"b\"},\"correct\":2,\"cost\":1,\"coverage\":0.8,\"k\":0.769467,"
+                     "\"labels\":[{\"answers\":1,\"correct\":0,\"label\":\"a\\n\\u001b[1m\",\"rows\":1},{\"answers\":1,"
+                     "\"correct\":1,\"label\":\"b\",\"rows\":3},{\"answers\":2,\"correct\":1,\"label\":\"q\\\"u, ote\","
+                     "\"rows\":1}],"
                      "\"latency\":0.999984,\"n\":5,\"reference\":{\"bytes\":80000000000,\"bytes_per_second\":"
                      "50000000000,\"latency_ms\":1240,\"usd_per_call\":0.018,\"usd_per_hour\":2.5},"
                      "\"size\":0.996465}");
@@ -456,6 +594,32 @@ static char *content_of(const char *directory, const char *name) {
     return kit_buf_take(&text);
 }
 
+/* What a spreadsheet would run is text there. */
+START_TEST(a_formula_is_text_in_confusions) {
+    static const char *const labels[] = {"=1+1", "+1", "-1", "@SUM(1)", "a=1"};
+    for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
+        kit_buf rows = {0}, answers = {0}, expected = {0};
+        score_k k;
+        kit_buf_fmt(&rows, "{\"id\":\"1\",\"input\":\"x\",\"output\":\"%s\"}\n", labels[i]);
+        kit_buf_str(&answers, "{\"id\":\"1\",\"output\":\"other\",\"confidence\":0.5}\n");
+        score_answers *a = read_texts(kit_buf_text(&rows), kit_buf_text(&answers));
+        score_compute(1, 1, 0, 1000000, &k);
+        char directory[80];
+        kit_format(directory, sizeof directory, "%s/formula%zu.failed", base, i);
+        ck_assert_int_eq(mkdir(directory, 0700), 0);
+        ck_assert_int_eq(score_write_failed(directory, &k, a, &usual, "more rows", predictions, &err), KOLM_OK);
+        char *csv = content_of(directory, "confusions.csv");
+        kit_buf_fmt(&expected, "rows,expected,answered\n1,\"%s%s\",\"other\"\n", labels[i][0] == 'a' ? "" : "'", labels[i]);
+        ck_assert_str_eq(csv, kit_buf_text(&expected));
+        free(csv);
+        score_answers_free(a);
+        kit_buf_free(&rows);
+        kit_buf_free(&answers);
+        kit_buf_free(&expected);
+    }
+}
+END_TEST
+
 START_TEST(a_missed_gate_leaves_four_files) {
     score_answers *a = read_texts(odd_rows, odd_answers);
     score_k k;
@@ -472,7 +636,7 @@ START_TEST(a_missed_gate_leaves_four_files) {
     char *csv = content_of(directory, "confusions.csv"), *text = content_of(directory, "report.txt"),
          *json = content_of(directory, "report.json"), *copy = content_of(directory, "predictions.jsonl"),
          *same = text_of(a, "more rows");
-    ck_assert_str_eq(csv, "rows,expected,answered\n1,\"a\n\x1B[1m\",\"q\"\"u, ote\"\n1,\"b\",\"a\n\x1B[1m\"\n");
+    ck_assert_str_eq(csv, "rows,expected,answered\n1,\"a\\x0A\\x1B[1m\",\"q\"\"u, ote\"\n1,\"b\",\"a\\x0A\\x1B[1m\"\n");
     ck_assert_str_eq(text, same);
     ck_assert_str_eq(copy, odd_answers);
     cJSON *report = NULL;
@@ -555,11 +719,15 @@ int main(void) {
     tcase_add_test(tests, a_larger_model_never_scores_more);
     tcase_add_test(tests, both_gates_must_be_reached);
     tcase_add_test(tests, the_interval_is_wilsons);
+    tcase_add_loop_test(tests, a_model_is_better_than_one_answer_or_not, 0, (int)COUNT(standings));
+    tcase_add_test(tests, labels_that_nobody_answers_are_named);
+    tcase_add_test(tests, texts_stay_out_of_the_manifest);
     tcase_add_test(tests, the_report_for_people);
     tcase_add_test(tests, the_order_of_the_rows_does_not_show);
     tcase_add_test(tests, the_report_for_programs_can_be_read_back);
     tcase_add_test(tests, of_very_many_confusions_the_commonest_are_shown);
     tcase_add_test(tests, a_missed_gate_leaves_four_files);
+    tcase_add_test(tests, a_formula_is_text_in_confusions);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -17,8 +17,11 @@ struct kit_lines {
     size_t begin, end; /* unread bytes */
     size_t scanned;    /* of those, how many are known to hold no LF */
     bool at_end;
+    bool skipping; /* the rest of a line that was reported as too long is still to be dropped */
     uint64_t number;
     const volatile sig_atomic_t *stop;
+    kit_lines_read_fn read;
+    void *read_user;
     kit_lines_wait_fn wait;
     void *wait_user;
 };
@@ -47,6 +50,11 @@ void kit_lines_wait_with(kit_lines *lines, kit_lines_wait_fn wait, void *user) {
     lines->wait_user = user;
 }
 
+void kit_lines_read_with(kit_lines *lines, kit_lines_read_fn read, void *user) {
+    lines->read = read;
+    lines->read_user = user;
+}
+
 void kit_lines_close(kit_lines *lines) {
     if (lines == NULL) return;
     free(lines->data);
@@ -58,20 +66,34 @@ uint64_t kit_lines_number(const kit_lines *lines) {
 }
 
 bool kit_lines_ready(const kit_lines *lines) {
-    return lines->at_end || memchr(lines->data + lines->begin, '\n', lines->end - lines->begin) != NULL;
+    return lines->at_end || (!lines->skipping && memchr(lines->data + lines->begin, '\n', lines->end - lines->begin) != NULL);
+}
+
+static bool stopped(const kit_lines *lines) {
+    return lines->stop != NULL && *lines->stop != 0;
+}
+
+static kit_status interrupted(const kit_lines *lines, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while waiting for line %llu", (unsigned long long)lines->number + 1);
 }
 
 /* Reads more behind what is there; room for at least one byte and the NUL must be free. */
 static kit_status fill(kit_lines *lines, kolm_error_t *err) {
     if (lines->wait != NULL) KIT_TRY(lines->wait(lines->wait_user, err));
     for (;;) {
-        ssize_t got = read(lines->fd, lines->data + lines->end, lines->capacity - lines->end - 1);
-        if (got < 0 && errno == EINTR && lines->stop != NULL && *lines->stop != 0)
-            return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while waiting for line %llu", (unsigned long long)lines->number + 1);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return kit_fail_errno(err, errno, "reading failed after line %llu", (unsigned long long)lines->number);
-        if (got == 0) lines->at_end = true;
-        lines->end += (size_t)got;
+        /* Before each read, too: a source that never runs dry never waits. */
+        if (stopped(lines)) return interrupted(lines, err);
+        size_t got_bytes = 0, room = lines->capacity - lines->end - 1;
+        if (lines->read != NULL) {
+            KIT_TRY(lines->read(lines->read_user, lines->data + lines->end, room, &got_bytes, err));
+        } else {
+            ssize_t got = read(lines->fd, lines->data + lines->end, room);
+            if (got < 0 && errno == EINTR) continue;
+            if (got < 0) return kit_fail_errno(err, errno, "reading failed after line %llu", (unsigned long long)lines->number);
+            got_bytes = (size_t)got;
+        }
+        if (got_bytes == 0) lines->at_end = true;
+        lines->end += got_bytes;
         return KOLM_OK;
     }
 }
@@ -91,19 +113,22 @@ static kit_status make_room(kit_lines *lines, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Drops the rest of a line that is too long. */
-static kit_status skip_line(kit_lines *lines, kolm_error_t *err) {
-    lines->scanned = 0;
-    for (;;) {
+/* Drops the rest of a line that was too long. */
+static kit_status finish_skipping(kit_lines *lines, kolm_error_t *err) {
+    while (lines->skipping) {
         char *lf = memchr(lines->data + lines->begin, '\n', lines->end - lines->begin);
-        if (lf != NULL) {
-            lines->begin = (size_t)(lf - lines->data) + 1;
-            break;
-        }
-        lines->begin = lines->end = 0;
-        if (lines->at_end) break;
-        KIT_TRY(fill(lines, err));
+        if (lf != NULL) lines->begin = (size_t)(lf - lines->data) + 1;
+        if (lf == NULL) lines->begin = lines->end = 0;
+        lines->skipping = lf == NULL && !lines->at_end;
+        if (lines->skipping) KIT_TRY(fill(lines, err));
     }
+    return KOLM_OK;
+}
+
+/* Said at once: the line may have no end. */
+static kit_status too_long(kit_lines *lines, kolm_error_t *err) {
+    lines->scanned = 0;
+    lines->skipping = true;
     lines->number++;
     return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "line %llu is longer than %zu bytes", (unsigned long long)lines->number, lines->max_line);
 }
@@ -126,12 +151,13 @@ static void give(kit_lines *lines, size_t length, size_t consumed, const char **
 kit_status kit_lines_next(kit_lines *lines, const char **out_line, size_t *out_length, kolm_error_t *err) {
     *out_line = NULL;
     *out_length = 0;
+    if (lines->skipping) KIT_TRY(finish_skipping(lines, err));
     for (;;) {
         size_t unread = lines->end - lines->begin;
         char *from = lines->data + lines->begin + lines->scanned;
         char *lf = memchr(from, '\n', unread - lines->scanned);
         size_t length = lf != NULL ? (size_t)(lf - lines->data) - lines->begin : unread;
-        if (length > lines->max_line) return skip_line(lines, err);
+        if (length > lines->max_line) return too_long(lines, err);
         if (lf != NULL) {
             give(lines, length, length + 1, out_line, out_length);
             return KOLM_OK;
