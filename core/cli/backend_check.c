@@ -56,8 +56,8 @@ static void hear_line(check *c, const char *text) {
     kit_buf_char(&c->said, '\n');
 }
 
-static void on_log(void *user, uint32_t level, const char *text) {
-    (void)level;
+static void on_log(void *user, const char *backend, uint32_t level, const char *text) {
+    (void)backend, (void)level;
     hear_line(user, text);
 }
 
@@ -116,7 +116,8 @@ void check_call_options(check *c, host_call_options *out_options) {
                            .holding = on_holding,
                            .undeclared = check_undeclared,
                            .printed = on_printed};
-    *out_options = (host_call_options){.cancel = c->options->cancel, .secret = give_secret, .events = &events};
+    *out_options = (host_call_options){
+        .cancel = c->options->cancel, .secret = give_secret, .events = &events, .show_secrets = true};
 }
 
 bool check_called(check *c, kit_status status, const kolm_error_t *err) {

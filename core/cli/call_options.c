@@ -3,6 +3,7 @@
 #include "cli/call_options.h"
 
 #include "cli/cli.h"
+#include "cli/log.h"
 
 static const char *secret_value(void *user, const char *name) {
     const cli_calling *calling = user;
@@ -10,11 +11,9 @@ static const char *secret_value(void *user, const char *name) {
     return store_secret(calling->credentials, name, &source);
 }
 
-static void on_log(void *user, uint32_t level, const char *text) {
+static void on_log(void *user, const char *backend, uint32_t level, const char *text) {
     cli_calling *calling = user;
-    if (level < KOLM_LOG_WARNING) return;
-    if (calling->progress != NULL) cli_progress_end(calling->context, calling->progress);
-    cli_warn(calling->context, "%s", cli_safe(text)); /* a plugin can write to the reply pipe by itself */
+    cli_log(calling->context, backend, level, text);
 }
 
 static void on_progress(void *user, const kolm_progress_t *progress) {

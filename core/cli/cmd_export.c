@@ -2,6 +2,7 @@
 /* kolm export: the adapter of an artifact in PEFT's files, or merged with its base, in a directory of its own. */
 #include "cli/cli.h"
 #include "cli/model.h"
+#include "cli/log.h"
 #include "cli/options.h"
 #include "kolm/kit/trainer.h"
 
@@ -119,7 +120,7 @@ typedef struct merging {
 
 static void on_log(void *user, uint32_t level, const char *text) {
     merging *m = user;
-    if (level >= KOLM_LOG_WARNING) cli_warn(m->context, "%s", cli_safe(text));
+    cli_log(m->context, "export", level, text);
 }
 
 static void on_progress(void *user, const kolm_progress_t *progress) {

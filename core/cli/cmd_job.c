@@ -35,9 +35,10 @@ static cJSON *event_of(const char *name) {
     return NULL;
 }
 
-static void say_log(void *context, uint32_t level, const char *text) {
+static void say_log(void *context, const char *backend, uint32_t level, const char *text) {
     static const char *const levels[] = {"debug", "info", "warning", "error"};
     cJSON *event = event_of("log");
+    (void)backend;
     (void)(kit_json_put_string(event, "level", levels[level < 4 ? level : 3]) &&
            kit_json_put_string(event, "text", text));
     say(context, event);

@@ -2,6 +2,7 @@
 /* Looks up what a run of kolm needs once, and turns the signals that end it into a flag. */
 #include "cli/context.h"
 
+#include "cli/log.h"
 #include "cli/runtime.h"
 
 #include <errno.h>
@@ -80,6 +81,7 @@ void cli_context_free(cli_context *context) {
     if (!context) return;
     store_home_free(context->home_kept);
     cJSON_Delete(context->config_kept);
+    cli_log_free(context);
     memset(context, 0, sizeof *context);
 }
 

@@ -24,6 +24,7 @@ typedef struct cli_context {
     atomic_int out_errno; /* why standard output could not be written, the first time; 0: it could */
     store_home *home_kept;
     cJSON *config_kept;
+    struct cli_log_state *log_kept; /* log.h */
 } cli_context;
 
 /* What --airgap asks for, wherever it stands. Strict: the kernel keeps what runs from the network, or nothing runs.

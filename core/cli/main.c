@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The kolm command: finds the verb in a table and runs it. */
 #include "cli/cli.h"
+#include "cli/log.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -38,6 +39,8 @@ static void print_help(cli_context *context) {
 int cli_dispatch(cli_context *context, const char *prefix, const cli_command *table, size_t count, int argc,
                  char **argv) {
     const char *names[32];
+    for (; argc > 1 && cli_log_option(context, argv[0]); argc--, argv++)
+        continue;
     for (size_t i = 0; i < count && i < 32; i++) {
         if (strcmp(argv[0], table[i].name) == 0) return table[i].run(context, argc, argv);
         names[i] = table[i].name;
@@ -109,7 +112,10 @@ int main(int argc, char **argv) {
     cli_standard_files_keep();
     cli_signals_install();
     cli_context_init(&context, argc > 0 ? argv[0] : "kolm");
-    int exit_code = run(&context, argc, argv);
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_options_find_json(&context, argc, argv);
+    int exit_code = cli_log_setup(&context, &err) == KOLM_OK ? run(&context, argc, argv)
+                                                            : cli_error(&context, CLI_EXIT_USAGE, &err);
     exit_code = cli_output_finish(&context, exit_code);
     cli_context_free(&context);
     return exit_code;

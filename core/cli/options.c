@@ -2,6 +2,7 @@
 /* Parses declared options, prints their help, and says which declared word a mistyped one is nearest to. */
 #include "cli/options.h"
 #include "cli/cli.h"
+#include "cli/log.h"
 #include "cli/output.h"
 
 #include <stdio.h>
@@ -227,11 +228,12 @@ static int unknown_word(parser *p, const char *word) {
 }
 
 static int unknown_option(parser *p, const char *word, size_t length) {
-    const char *names[66];
+    const char *names[67];
     size_t count = 0;
     names[count++] = "help";
     names[count++] = "json";
-    for (size_t i = 0; i < p->syntax->option_count && count < 66; i++)
+    names[count++] = "verbose";
+    for (size_t i = 0; i < p->syntax->option_count && count < 67; i++)
         names[count++] = p->syntax->options[i].name;
     char name[NEAREST_MAX + 2], word_shown[NEAREST_MAX + 4];
     kit_format(name, sizeof name, "%.*s", (int)(length > NEAREST_MAX ? NEAREST_MAX : length), word);
@@ -270,6 +272,7 @@ static int print_help(parser *p) {
         if (syntax->options[i].help) print_option(p->context, &syntax->options[i]);
     }
     cli_print(p->context, "  %-28s  %s\n", "    --json", "print one JSON document instead of text");
+    cli_print(p->context, "  %-28s  %s\n", "-v, --verbose", "show what backends say; again for more");
     cli_print(p->context, "  %-28s  %s\n", "-h, --help", "print this help");
     if (syntax->notes) cli_print(p->context, "\n%s\n", syntax->notes);
     return CLI_EXIT_OK;
@@ -286,6 +289,7 @@ static int long_option(parser *p, const char *word) {
         p->context->json = true;
         return -1;
     }
+    if (strcmp(word, "verbose") == 0 && cli_log_option(p->context, "--verbose")) return -1;
     return unknown_option(p, word, length);
 }
 
@@ -293,6 +297,7 @@ static int short_option(parser *p, const char *word) {
     const cli_option *option = by_letter(p->syntax, word[1]);
     if (option && word[2] == '\0') return apply(p, option, NULL);
     if (strcmp(word, "-h") == 0) return print_help(p);
+    if (cli_log_option(p->context, word)) return -1;
     return unknown_word(p, word);
 }
 

@@ -2,6 +2,7 @@
 /* Prints results, errors and progress in the one form that each has everywhere. */
 #include "cli/output.h"
 #include "cli/cli.h"
+#include "cli/log.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
@@ -94,8 +95,19 @@ static void make_text(cJSON *value) {
     }
 }
 
+/* A pick record is asked again and compared, and a line of many is no place for it. */
+static void add_log(cli_context *context, cJSON *value) {
+    const char *schema = "";
+    if (context->json_lines || !cJSON_IsObject(value) || !kit_json_get_string(value, "schema", &schema) ||
+        strncmp(schema, "kolm.compute.pick/", 18) == 0)
+        return;
+    cJSON *log = cli_log_take(context);
+    if (log) (void)kit_json_put(value, "log", log);
+}
+
 int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
     kit_buf text = {0};
+    add_log(context, value);
     kolm_error_t err = KIT_ERROR_INIT;
     kit_status status = KOLM_OK;
     make_text(value);
@@ -164,15 +176,27 @@ int cli_usage_error(cli_context *context, const char *command, const char *forma
     return cli_error(context, CLI_EXIT_USAGE, &err);
 }
 
-void cli_warn(cli_context *context, const char *format, ...) {
-    va_list arguments;
+static void note(cli_context *context, const char *kind, const char *format, va_list arguments) KIT_PRINTF(3, 0);
+static void note(cli_context *context, const char *kind, const char *format, va_list arguments) {
     end_open_progress(context);
     cli_flush(context);
-    fputs("kolm: warning: ", stderr);
-    va_start(arguments, format);
+    fprintf(stderr, "kolm: %s: ", kind);
     vfprintf(stderr, format, arguments);
-    va_end(arguments);
     fputc('\n', stderr);
+}
+
+void cli_note(cli_context *context, const char *kind, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    note(context, kind, format, arguments);
+    va_end(arguments);
+}
+
+void cli_warn(cli_context *context, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    note(context, "warning", format, arguments);
+    va_end(arguments);
 }
 
 int cli_exit_of(int32_t code) {

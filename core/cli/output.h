@@ -16,7 +16,7 @@ const char *cli_safe(const char *text);
 /* Appends JSON text with what a terminal could obey (DEL, C1, turned writing) as \uNNNN: the same value, spelled
  * safely. */
 void cli_add_json(kit_buf *buf, const char *text);
-/* Prints value, indented, with a line end; takes (and frees) value. Returns exit_code, or CLI_EXIT_INTERNAL when memory
+/* Prints value (with "log", what backends said, unless it is a pick record or one of many lines), indented, with a line end; takes (and frees) value. Returns exit_code, or CLI_EXIT_INTERNAL when memory
  * was out (value NULL). */
 int cli_print_json(cli_context *context, cJSON *value, int exit_code);
 /* "text" in the named style when colour is on. Same ring as cli_safe. */
@@ -30,6 +30,8 @@ const char *cli_styled(const cli_context *context, cli_style style, const char *
 int cli_error(cli_context *context, int exit_code, const kolm_error_t *err);
 /* A usage error: quotes what is wrong and names the help of command. Returns CLI_EXIT_USAGE. */
 int cli_usage_error(cli_context *context, const char *command, const char *format, ...) KIT_PRINTF(3, 4);
+/* "kolm: KIND: ..." with a kind such as "info" or "error". */
+void cli_note(cli_context *context, const char *kind, const char *format, ...) KIT_PRINTF(3, 4);
 void cli_warn(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
 /* The exit code that a failed file or data operation deserves: 130 for CANCELLED, 1 for RESOURCE_EXHAUSTED and
  * INTERNAL, 2 for FAILED_PRECONDITION, 5 for UNIMPLEMENTED, UNAVAILABLE and DEADLINE_EXCEEDED, else 6. */

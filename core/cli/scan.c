@@ -2,6 +2,7 @@
 /* The one file between the verbs and the host: scans for backends, detects them, asks their cost, runs their test. */
 #include "cli/calls.h"
 #include "cli/detections.h"
+#include "cli/log.h"
 #include "cli/output.h"
 #include "cli/plugin_policy.h"
 #include "host/host.h"
@@ -157,7 +158,11 @@ static const char *give_secret(void *user, const char *name) {
 
 static host_call_options call_options(cli_context *context, cli_registry *registry) {
     host_call_options options = {
-        .cancel = cli_interrupt_flag(), .config = context->config_kept, .secret = give_secret, .secret_user = registry};
+        .cancel = cli_interrupt_flag(),
+        .config = context->config_kept,
+        .secret = give_secret,
+        .secret_user = registry,
+        .events = cli_log_events(context)};
     return options;
 }
 
@@ -433,9 +438,9 @@ typedef struct step_user {
     cli_repro repro;
 } step_user;
 
-static void pass_log(void *user, uint32_t level, const char *text) {
+static void pass_log(void *user, const char *backend, uint32_t level, const char *text) {
     const step_user *s = user;
-    if (level >= KOLM_LOG_WARNING) cli_warn(s->context, "%s", cli_safe(text));
+    cli_log(s->context, backend, level, text);
 }
 
 static void note_metric(void *user, const char *name, double value) {
@@ -485,9 +490,9 @@ typedef struct holding_user {
     void *user;
 } holding_user;
 
-static void warn_status(void *user, uint32_t level, const char *text) {
+static void warn_status(void *user, const char *backend, uint32_t level, const char *text) {
     const holding_user *h = user;
-    if (level >= KOLM_LOG_WARNING) cli_warn(h->context, "%s", cli_safe(text));
+    cli_log(h->context, backend, level, text);
 }
 
 static void pass_holding(void *user, const kolm_holding_t *holding) {

@@ -34,19 +34,16 @@ static const char *text_of(const cJSON *object, const char *key) {
 static void deliver_log(const host_run *run, uint32_t level, const char *text) {
     const host_events *events = run->options->events;
     if (!events || !events->log) return;
-    if (!run->prefix_logs) {
-        events->log(events->user, level, text);
-        return;
-    }
     kit_buf line = {0};
-    kit_buf_fmt(&line, "%s: %s", run->backend->name, text);
-    events->log(events->user, level, kit_buf_text(&line));
+    kit_buf_str(&line, text);
+    host_run_hide(run, &line);
+    events->log(events->user, run->backend->name, level, kit_buf_text(&line));
     kit_buf_free(&line);
 }
 
 static void on_progress(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
-    if (!events || !events->progress || run->prefix_logs) return;
+    if (!events || !events->progress || run->several) return;
     kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress,
                                 .step = u64_of(json, "step"),
                                 .total = u64_of(json, "total"),
@@ -58,7 +55,7 @@ static void on_progress(const host_run *run, const cJSON *json) {
 
 static void on_step(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
-    if (!events || !events->test_step || run->prefix_logs) return;
+    if (!events || !events->test_step || run->several) return;
     kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
                              .outcome = u32_of(json, "outcome"),
                              .number = u32_of(json, "number"),
@@ -71,7 +68,7 @@ static void on_step(const host_run *run, const cJSON *json) {
 
 static void on_holding(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
-    if (!events || !events->holding || run->prefix_logs) return;
+    if (!events || !events->holding || run->several) return;
     kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding,
                               .state = u32_of(json, "state"),
                               .bytes = u64_of(json, "bytes"),
@@ -86,7 +83,7 @@ static void on_holding(const host_run *run, const cJSON *json) {
 
 static void on_metric(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
-    if (events && events->metric && !run->prefix_logs)
+    if (events && events->metric && !run->several)
         events->metric(events->user, text_of(json, "name"), double_of(json, "value"));
 }
 
@@ -197,6 +194,9 @@ static bool on_done(host_run *run, const cJSON *json) {
         result->error.code = (int32_t)u32_of(json, "code");
         COPY_TEXT(result->error.text, json, "text");
         COPY_TEXT(result->error.remedy, json, "remedy");
+        host_run_hide_array(run, result->error.text, sizeof result->error.text);
+        host_run_hide_array(run, result->error.remedy, sizeof result->error.remedy);
+        (void)(kit_json_get_bool(json, "mute", &run->mute));
     }
     return true;
 }
@@ -244,6 +244,8 @@ void host_run_printed(host_run *run, const char *text, size_t length) {
     kit_buf_escaped(&shown, text, length);
     const host_events *events = run->options->events;
     if (length > 0 && kit_buf_ok(&shown, NULL) == KOLM_OK) {
+        host_run_hide(run, &shown);
+        host_tail_add(&run->tail, kit_buf_text(&shown));
         if (events && events->printed)
             events->printed(events->user, kit_buf_text(&shown));
         else
@@ -262,9 +264,17 @@ static const char *signal_words(int number) {
 #endif
 }
 
+/* "report it to ACME, https://...". */
+static void report_to(const host_result *result, char out[256]) {
+    if (result->vendor[0])
+        kit_format(out, 256, "report it to %s%s%s", result->vendor, result->homepage[0] ? ", " : "", result->homepage);
+    else
+        kit_copy(out, 256, "report it to its maker");
+}
+
 static void judge_crash(host_run *run, const char *where) {
     host_result *result = run->result;
-    char remedy[512];
+    char maker[256], remedy[512];
     result->verdict = HOST_CRASHED;
     result->signal_number = run->wait_status;
     if (run->wait_status == SIGSYS && result->sandbox.requested) {
@@ -273,51 +283,69 @@ static void judge_crash(host_run *run, const char *where) {
                        run->backend->name, where);
         return;
     }
-    if (result->vendor[0])
-        kit_format(remedy, sizeof remedy, "report it to %s%s%s; --exclude %s leaves it out", result->vendor,
-                   result->homepage[0] ? ", " : "", result->homepage, run->backend->name);
-    else
-        kit_format(remedy, sizeof remedy, "install it again; --exclude %s leaves it out", run->backend->name);
+    report_to(result, maker);
+    kit_format(remedy, sizeof remedy, "%s; --exclude %s leaves it out", result->loaded ? maker : "install it again",
+               run->backend->name);
     (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name, where,
                    result->signal_number, signal_words(result->signal_number));
+    host_tail_quote(&run->tail, &result->error);
 }
 
 static void judge_silence(host_run *run) {
     host_result *result = run->result;
-    char where[40];
+    char where[40], maker[256], remedy[512];
     if (result->loaded)
         kit_format(where, sizeof where, "in %s", run->slot);
     else
         kit_copy(where, sizeof where, "while it was being loaded");
+    report_to(result, maker);
     if (run->stop == HOST_STOP_CANCEL) {
         result->verdict = HOST_CANCELLED;
         (void)kit_fail(&result->error, KOLM_E_CANCELLED, "", "%s was stopped", run->backend->name);
-    } else if (run->stop == HOST_STOP_DEADLINE) {
+        return;
+    }
+    if (run->stop == HOST_STOP_DEADLINE) {
         result->verdict = HOST_TIMED_OUT;
-        (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED,
-                       "try again with more time; if it always hangs, report it to its maker",
-                       "%s did not answer within %lld ms %s", run->backend->name, (long long)run->timeout_ms, where);
+        kit_format(remedy, sizeof remedy, "try again with more time; if it always hangs, %s", maker);
+        (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED, remedy, "%s did not answer within %lld ms %s",
+                       run->backend->name, (long long)run->timeout_ms, where);
     } else if (run->garbled) {
         result->verdict = HOST_NO_REPLY;
-        (void)kit_fail(&result->error, KOLM_E_INTERNAL, "report it to its maker", "%s wrote over its own reply %s",
-                       run->backend->name, where);
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker, "%s wrote over its own reply %s", run->backend->name, where);
     } else if (run->wait_code == CLD_KILLED || run->wait_code == CLD_DUMPED) {
         judge_crash(run, where);
+        return;
     } else {
         result->verdict = HOST_NO_REPLY;
         result->exit_code = run->wait_status;
-        (void)kit_fail(&result->error, KOLM_E_INTERNAL, "report it to its maker",
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker,
                        "%s ended the process %s without an answer (exit code %d)", run->backend->name, where,
                        result->exit_code);
     }
+    host_tail_quote(&run->tail, &result->error);
+}
+
+/* An error of the slot's without a text: what it printed is all that there is, and who made it the only one to ask. */
+static void judge_mute(host_run *run) {
+    host_result *result = run->result;
+    char maker[256];
+    report_to(result, maker);
+    (void)kit_fail_context(&result->error, "%s", run->backend->name);
+    if (result->error.remedy[0] == '\0') kit_copy(result->error.remedy, sizeof result->error.remedy, maker);
+    host_tail_quote(&run->tail, &result->error);
 }
 
 void host_run_judge(host_run *run) {
     host_result *result = run->result;
+    if (run->log.length > 0) { /* a last line without an end */
+        host_run_printed(run, run->log.data, run->log.length);
+        kit_buf_clear(&run->log);
+    }
     if (!run->done) {
         judge_silence(run);
         return;
     }
+    if (result->verdict == HOST_FAILED && run->mute) judge_mute(run);
     /* Being stopped is no failure of the backend's. */
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_CANCEL) result->verdict = HOST_CANCELLED;
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_DEADLINE) result->verdict = HOST_TIMED_OUT;

@@ -235,7 +235,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
     for (size_t i = 0; i < count; i++)
         run_init(&runs[i], rows[i], slot, options, &out_results[i]);
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
-        runs[i].prefix_logs = true;
+        runs[i].several = true;
         runs[i].place = &scratch;
         runs[i].trainer = registry->trainer;
         runs[i].deadline_ms = runs[0].deadline_ms;

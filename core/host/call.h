@@ -83,7 +83,8 @@ typedef struct host_left {
 
 typedef struct host_result {
     host_verdict verdict;
-    kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK */
+    kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK; when the plugin gave none itself, the
+                           last lines that it printed are quoted */
     int signal_number;  /* HOST_CRASHED */
     int exit_code;      /* HOST_NO_REPLY */
     int64_t wall_ms;
@@ -113,7 +114,9 @@ typedef struct host_result {
 /* Each may be NULL. Strings live until the callback returns; they are valid UTF-8, escaped, fit for a terminal. */
 typedef struct host_events {
     void *user;
-    void (*log)(void *user, uint32_t level, const char *text); /* KOLM_LOG_*; printed output comes as KOLM_LOG_INFO */
+    /* level: KOLM_LOG_*; printed output comes as KOLM_LOG_INFO. backend: its name. Secrets of the backend are replaced by
+     * [NAME] here and in every error. */
+    void (*log)(void *user, const char *backend, uint32_t level, const char *text);
     void (*progress)(void *user, const kolm_progress_t *progress);
     void (*metric)(void *user, const char *name, double value);
     void (*test_step)(void *user, const kolm_test_step_t *step);
@@ -157,6 +160,7 @@ typedef struct host_call_options {
     void *secret_user;
     const host_events *events;
     const host_audit *audit;  /* NULL: an ordinary call */
+    bool show_secrets;        /* secrets that the plugin tells stay as they are: for who looks for them */
     const char *scratch_root; /* where the scratch directory is made; NULL: TMPDIR if trusted, else /tmp */
 } host_call_options;
 
@@ -165,7 +169,7 @@ typedef struct host_call_options {
 kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                        host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 /* Detects all rows at once under one deadline (options->timeout_ms, default 5 s): out_results has `count` places. A row
- * that hangs delays nobody. Progress and test events are not delivered; log events are, with "NAME: " in front. */
+ * that hangs delays nobody. Progress and test events are not delivered; log events are. */
 kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                            const host_call_options *options, host_result *out_results, kolm_error_t *err) KIT_MUST_USE;
 /* struct_size, price_micro_usd_per_hour and cold_start_seconds of args are filled in from the row's manifest. */

@@ -18,12 +18,20 @@ typedef struct host_scratch {
 } host_scratch;
 #define HOST_SCRATCH_NONE ((host_scratch){.path = NULL, .fd = -1})
 
+/* The last lines that a plugin printed. */
+#define HOST_TAIL_LINES 4
+typedef struct host_tail {
+    char lines[HOST_TAIL_LINES][208]; /* a ring */
+    size_t next, count;
+    char headline[208]; /* of a sanitizer's report; "" when there is none */
+} host_tail;
+
 /* All that belongs to one kolm-host process. */
 typedef struct host_run {
     const host_backend *backend;
     const host_call_options *options;
     const char *slot;
-    bool prefix_logs;        /* put "NAME: " in front of log lines */
+    bool several;            /* one of a batch: only log lines are delivered, which say whose they are */
     int input_fd, output_fd; /* -1: none */
     cJSON *args;             /* owned */
     host_result *result;
@@ -36,6 +44,8 @@ typedef struct host_run {
     size_t request_sent;
     kit_buf reply, log;
     size_t log_bytes; /* printed so far */
+    host_tail tail;
+    bool mute; /* the slot returned an error without a text */
     const host_scratch *place; /* where scratch is made; shared by the batch */
     const char *trainer;       /* directory of the Python trainer; NULL: none */
     char *scratch;
@@ -69,6 +79,14 @@ bool host_run_answer(host_run *run, const char *line, size_t length);
 void host_run_printed(host_run *run, const char *text, size_t length);
 /* Sets the verdict of a process that ended, from what it said and how it went. */
 void host_run_judge(host_run *run);
+
+/* ---- words.c */
+/* Puts [NAME] in the place of the value of each secret of the backend's, wherever it stands in a text of the plugin's. */
+void host_run_hide(const host_run *run, kit_buf *text);
+void host_run_hide_array(const host_run *run, char *text, size_t capacity);
+void host_tail_add(host_tail *tail, const char *text);
+/* Appends `; its last words: "..." "..."` to error->text, when there are any. */
+void host_tail_quote(const host_tail *tail, kolm_error_t *error);
 
 /* ---- run.c */
 /* Runs those that are prepared at once until each has ended; their results have verdicts. Fails when this side could

@@ -44,7 +44,12 @@ ROWS = {
     "closes-fds": ("no reply", r"^closes-fds ended the process in detect without an answer \(exit code \d+\)$"),
     "writes-fds": ("no reply", r"^writes-fds wrote over its own reply in detect$"),
     "fails": ("failed", r"^the quota of the zoo is used up$"),
-    "odd-code": ("failed", r"^detect failed and gave no reason$"),
+    "odd-code": ("failed", r"^odd-code: detect failed with 4711, which is no code of kolm, and gave no reason$"),
+    "mute": ("failed", r'^mute: detect failed with RESOURCE_EXHAUSTED \(8\) and gave no reason; its last words: "the quota is used up"$'),
+    "licence": ("no reply", r'^licence ended the process in detect without an answer \(exit code 3\); its last words: "checking" "licence \\x1B\[31mexpired'),
+    "throws": ("crashed", r'^throws crashed in detect: signal 6 \(Aborted\); its last words: "terminate called .*"  what\(\):  no seat is free"$'),
+    "sanitized": ("crashed", r'; its last words: "==7==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x1 at pc 0x2 bp 0x3 sp 0x4"$'),
+    "babbles": ("no reply", r"^babbles ended the process in detect without an answer"),
     "odd-state": ("failed", r"^detect answered with an unknown state \(99\)$"),
     "hog": ("failed", r"^no memory after \d+ pieces$"),
     # odd, and still of use
@@ -105,6 +110,51 @@ class Zoo(Case):
         self.assertNotIn("\x1b[2J", text)
         for name in ROWS:
             self.assertIn(name, text)
+
+    # ---- What they say while they live
+
+    def levels(self, *words, log=None, **more):
+        """What of the animal's five lines is shown on standard error."""
+        done = self.kolm(*words, env={"KOLM_LOG": log} if log is not None else None, **more)
+        return [line.split(": ", 1)[1] for line in done.err.splitlines() if "levels: " in line]
+
+    ALL = ["debug: levels: seen by few", "info: levels: seen by some", "warning: levels: seen by all",
+           "error: levels: a \\x1B[2Jlens is broken", "info: levels: printed"]
+
+    def test_what_a_backend_says(self):
+        self.add("levels")
+        detect = ("compute", "detect", "--refresh")
+        debug, info, warning, error, printed = self.ALL
+        for words, log, lines in [
+            (detect, None, [warning, error]), (detect, "", [warning, error]), (detect, "error", [error]), (detect, "error,levels=warning", [warning, error]),
+            (detect, "debug,levels=error", [error]), ((*detect, "-v"), None, [info, warning, error, printed]),
+            (("compute", "-v", *detect[1:]), None, [info, warning, error, printed]), (("-v", *detect), None, [info, warning, error, printed]),
+            ((*detect, "--verbose"), "error", [info, warning, error, printed]), ((*detect, "-vv"), None, self.ALL),
+            ((*detect, "-v", "-v"), None, self.ALL), (detect, "levels=debug", self.ALL), (detect, "other=debug", [warning, error]),
+        ]:
+            with self.subTest(words=words, log=log):
+                self.assertEqual(sorted(self.levels(*words, log=log)), sorted(lines))
+
+    def test_what_a_backend_says_as_json(self):
+        self.add("levels")
+        value = json.loads(self.kolm("compute", "detect", "--refresh", "--json", "-v").out)
+        self.assertEqual({(line["backend"], line["level"], line["text"]) for line in value["log"]},
+                         {("levels", *line.split(": levels: ")) for line in self.ALL if not line.startswith("debug")})
+        self.assertNotIn("log", json.loads(self.kolm("compute", "detect", "--json").out))  # from the cache: nobody spoke
+        self.assertNotIn("log", json.loads(self.kolm("compute", "pick", "--refresh", "--json", code=None).out))
+
+    def test_levels_that_there_are_not(self):
+        self.add("levels")
+        for log, piece in [("inf", "'inf' is no level; did you mean 'info'?"), ("5", "'5' is no level"), ("info,", "'' is no level"),
+                           ("levels=loud", "'loud' is no level"), ("=info", "a name is missing"), ("INFO", "'INFO' is no level")]:
+            with self.subTest(log=log):
+                self.assert_error(self.kolm("compute", "detect", env={"KOLM_LOG": log}, code=2), piece)
+
+    def test_last_words_of_a_training(self):
+        self.add("licence")
+        done = self.kolm("compute", "info", "licence")
+        self.assertIn('its last words: "checking" "licence \\x1B[31mexpired', done.out)
+        self.assertIn("report it to", done.out)
 
     def named_processes(self):
         """kolm-host processes of this test that are still there."""

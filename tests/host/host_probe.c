@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static void print_log(void *user, uint32_t level, const char *text) {
+static void print_log(void *user, const char *backend, uint32_t level, const char *text) {
     (void)user;
-    (void)level;
+    (void)backend, (void)level;
     printf("log %s\n", text);
     fflush(stdout);
 }

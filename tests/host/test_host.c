@@ -115,15 +115,16 @@ static struct {
     kit_buf holdings; /* one line each */
     unsigned log_count, progress_count, metric_count, step_count, holding_count;
     kolm_progress_t progress;
-    char phase[64], metric[80], steps[400];
+    char phase[64], metric[80], steps[400], teller[40];
     double value;
     volatile sig_atomic_t cancel_on_log;
     pid_t left_behind;
 } seen;
 static volatile sig_atomic_t cancel;
 
-static void on_log(void *user, uint32_t level, const char *text) {
+static void on_log(void *user, const char *backend, uint32_t level, const char *text) {
     (void)user;
+    kit_copy(seen.teller, sizeof seen.teller, backend);
     uint64_t pid;
     seen.log_count++;
     kit_buf_fmt(&seen.logs, "%u %s\n", level, text);
@@ -226,7 +227,21 @@ static const struct animal {
     {"forks", HOST_OK, "a zoo animal", false},
     {"forks-away", HOST_OK, "a zoo animal", false},
     {"fails", HOST_FAILED, "the quota of the zoo is used up", false},
-    {"odd-code", HOST_FAILED, "detect failed and gave no reason", false},
+    {"odd-code", HOST_FAILED, "odd-code: detect failed with 4711, which is no code of kolm, and gave no reason", false},
+    {"mute", HOST_FAILED,
+     "mute: detect failed with RESOURCE_EXHAUSTED (8) and gave no reason; its last words: \"the quota is used up\"", false},
+    {"licence", HOST_NO_REPLY,
+     "licence ended the process in detect without an answer (exit code 3); its last words: \"checking\" "
+     "\"licence \\x1B[31mexpired\\x1B[0m on 2026-01-01\"",
+     false},
+    {"throws", HOST_CRASHED,
+     "signal 6 (Aborted); its last words: \"terminate called after throwing an instance of 'std::runtime_error'\" "
+     "\"  what():  no seat is free\"",
+     false},
+    {"sanitized", HOST_CRASHED,
+     "signal 6 (Aborted); its last words: \"==7==ERROR: AddressSanitizer: heap-buffer-overflow on address", false},
+    {"babbles", HOST_NO_REPLY, "(exit code ", false},
+    {"levels", HOST_OK, "a zoo animal", false},
     {"odd-state", HOST_FAILED, "unknown state (99)", false},
     {"network", HOST_OK, "a zoo animal", false},
     {"threads", HOST_OK, "a zoo animal", false},
@@ -242,6 +257,9 @@ static void check_animal(const struct animal *animal, const host_result *result)
     ck_assert_msg(strstr(words, animal->words) != NULL, "%s: '%s' is not in '%s'", animal->name, animal->words, words);
     ck_assert_int_eq(kit_utf8_valid(words, strlen(words)), strlen(words));
     if (result->verdict != HOST_OK) ck_assert_int_ne(result->error.code, KOLM_OK);
+    bool ended = result->verdict == HOST_CRASHED || result->verdict == HOST_NO_REPLY;
+    if (ended && result->loaded) /* who is to be told */
+        ck_assert_msg(strstr(result->error.remedy, result->vendor) != NULL, "%s: %s", animal->name, result->error.remedy);
 }
 
 START_TEST(test_zoo_one_by_one) {
@@ -274,7 +292,7 @@ START_TEST(test_zoo_together) {
         check_animal(&animals[i], &results[i]);
     ck_assert_msg(took >= 8000 && took < 16000, "two that hang, one deadline of 8000 ms: took %lld ms",
                   (long long)took);
-    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "1 prints: on standard output\n"));
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "1 on standard output\n"));
     ck_assert_uint_eq(seen.progress_count, 0);
     host_registry_free(registry);
     forget();
@@ -349,6 +367,49 @@ START_TEST(test_garbage_files) {
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
     ck_assert_ptr_nonnull(strstr(result.error.text, "file too short"));
     ck_assert_int_eq(detect("good").verdict, HOST_OK);
+    forget();
+}
+END_TEST
+
+static const char *give_secret(void *user, const char *name) {
+    ck_assert_str_eq(user, "the user");
+    ck_assert_msg(strncmp(name, "ZOO_", 4) == 0, "asked for %s", name);
+    ck_assert_str_ne(name, "ZOO_FOREIGN_TOKEN");
+    return strcmp(name, "ZOO_TOKEN") == 0 ? "canary\"\\12\n\xc3\xa9" : NULL;
+}
+
+/* The value of a secret is in no line and no error, as it is or escaped. */
+START_TEST(test_secrets_are_not_told) {
+    add_as(zoo_dir, "tells", "tells", ",\"auth\":[\"ZOO_TOKEN\"],\"requires\":[]");
+    host_result result = detect_with("tells", (host_call_options){.timeout_ms = PATIENCE_MS,
+                                                                  .secret = give_secret,
+                                                                  .secret_user = (char[]){"the user"}});
+    ck_assert_int_eq(result.verdict, HOST_NO_REPLY);
+    ck_assert_ptr_nonnull(strstr(result.error.text, "its last words: \"the token [ZOO_TOKEN]\""));
+    ck_assert_ptr_null(strstr(result.error.text, "canary"));
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "2 [ZOO_TOKEN]\n"));
+    ck_assert_ptr_null(strstr(kit_buf_text(&seen.logs), "canary"));
+    ck_assert_str_eq(seen.teller, "tells");
+    forget();
+}
+END_TEST
+
+START_TEST(test_undeclared_settings) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cJSON *config = NULL;
+    static const char text[] = "{\"backends\":{\"secrets\":{\"region\":\"eu\"}}}";
+    add_as(zoo_dir, "secrets", "secrets",
+           ",\"auth\":[\"ZOO_TOKEN\"],\"requires\":[],\"settings\":[{\"key\":\"region\",\"type\":\"string\",\"summary\":\"s\"}]");
+    must(kit_json_parse(text, strlen(text), &config, &err), &err);
+    host_result result = detect_with("secrets", (host_call_options){.timeout_ms = PATIENCE_MS, .config = config});
+    ck_assert_int_eq(result.verdict, HOST_OK);
+    const char *logs = kit_buf_text(&seen.logs);
+    ck_assert_ptr_nonnull(strstr(logs, "1 setting 0 eu\n"));
+    ck_assert_ptr_nonnull(strstr(logs, "1 number 5 \n"));
+    ck_assert_ptr_nonnull(strstr(logs, "asks for the setting \"count\", which its manifest does not declare"));
+    ck_assert_ptr_nonnull(strstr(logs, "asks for the setting \"nothing\", which its manifest does not declare"));
+    ck_assert_ptr_null(strstr(logs, "asks for the setting \"region\""));
+    cJSON_Delete(config);
     forget();
 }
 END_TEST
@@ -436,13 +497,6 @@ START_TEST(test_memory_limit) {
 END_TEST
 
 /* ---- Secrets, settings, environment */
-static const char *give_secret(void *user, const char *name) {
-    ck_assert_str_eq(user, "the user");
-    ck_assert_msg(strncmp(name, "ZOO_", 4) == 0, "asked for %s", name);
-    ck_assert_str_ne(name, "ZOO_FOREIGN_TOKEN");
-    return strcmp(name, "ZOO_TOKEN") == 0 ? "canary\"\\12\n\xc3\xa9" : NULL;
-}
-
 START_TEST(test_secrets) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *config = NULL;
@@ -462,7 +516,8 @@ START_TEST(test_secrets) {
     host_result result = detect_with("secrets", (host_call_options){.timeout_ms = PATIENCE_MS,
                                                                     .secret = give_secret,
                                                                     .secret_user = (char[]){"the user"},
-                                                                    .config = config});
+                                                                    .config = config,
+                                                                    .show_secrets = true});
     ck_assert_int_eq(result.verdict, HOST_OK);
     const char *logs = kit_buf_text(&seen.logs);
     ck_assert_msg(strstr(logs, "1 granted 0 canary\"\\12\\x0A\xc3\xa9\n") != NULL, "%s", logs);
@@ -954,6 +1009,8 @@ int main(void) {
     tcase_add_test(zoo, test_identity);
     tcase_add_test(zoo, test_garbage_files);
     tcase_add_test(zoo, test_strings_are_cleaned);
+    tcase_add_test(zoo, test_secrets_are_not_told);
+    tcase_add_test(zoo, test_undeclared_settings);
     tcase_add_test(zoo, test_prints);
     tcase_add_test(zoo, test_flood_is_rated);
     tcase_add_test(zoo, test_grandchildren_die);

@@ -200,6 +200,38 @@ static void misbehave(const kolm_host_v1_t *host) {
     explode();
 #elif defined(ZOO_exits)
     leave();
+#elif defined(ZOO_licence)
+    printf("checking\nlicence \033[31mexpired\033[0m on 2026-01-01"); /* no end of the line */
+    exit(3);
+#elif defined(ZOO_throws)
+    signal(SIGABRT, SIG_DFL);
+    fprintf(stderr, "terminate called after throwing an instance of 'std::runtime_error'\n  what():  no seat is free\n");
+    abort(); /* as libstdc++ does */
+#elif defined(ZOO_sanitized)
+    signal(SIGABRT, SIG_DFL);
+    fprintf(stderr, "==7==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x1 at pc 0x2 bp 0x3 sp 0x4\n");
+    for (int i = 0; i < 40; i++) fprintf(stderr, "    #%d 0x1 in somewhere\n", i);
+    fprintf(stderr, "SUMMARY: AddressSanitizer: heap-buffer-overflow (x.so+0x1) in somewhere\n");
+    for (int i = 0; i < 20; i++) fprintf(stderr, "  Heap left redzone:       fa\n");
+    fprintf(stderr, "==7==ABORTING\n");
+    abort();
+#elif defined(ZOO_tells)
+    char token[64] = "";
+    (void)host->secret(host->user, "ZOO_TOKEN", token, sizeof token, NULL);
+    host->log(host->user, KOLM_LOG_WARNING, token);
+    printf("the token %s is no good\n", token);
+    fflush(stdout);
+    leave();
+#elif defined(ZOO_babbles)
+    for (int i = 0; i < 3000; i++) printf("%d %0200d\n", i, i);
+    leave();
+#elif defined(ZOO_levels)
+    host->log(host->user, KOLM_LOG_DEBUG, "seen by few");
+    host->log(host->user, KOLM_LOG_INFO, "seen by some");
+    host->log(host->user, KOLM_LOG_WARNING, "seen by all");
+    host->log(host->user, KOLM_LOG_WARNING, "seen by all");
+    host->log(host->user, KOLM_LOG_ERROR, "a \033[2Jlens is broken");
+    printf("printed\n");
 #elif defined(ZOO_aborts)
     signal(SIGABRT, SIG_DFL);
     abort();
@@ -249,6 +281,9 @@ UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_
     return KOLM_E_RESOURCE_EXHAUSTED;
 #elif defined(ZOO_odd_code)
     return 4711;
+#elif defined(ZOO_mute)
+    fprintf(stderr, "the quota is used up\n");
+    return KOLM_E_RESOURCE_EXHAUSTED;
 #elif defined(ZOO_odd_state)
     out_result->state = 99;
 #elif defined(ZOO_hog)

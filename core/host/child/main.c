@@ -52,6 +52,7 @@ int main(int argc, char **argv) {
               stderr);
         return 2;
     }
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a pipe: what a plugin printed before it crashed is not to be lost */
     child_reply_open(HOST_FD_REPLY);
     if (child_request_read(HOST_FD_REQUEST, &request, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, NULL);
     if (child_fence(&request, HOST_FD_REQUEST, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, NULL);

@@ -17,11 +17,18 @@ static _Noreturn void finish(const child_request *request, int32_t code, kolm_er
     if (code == KOLM_OK) child_done(HOST_OK, NULL, result);
     error->text[sizeof error->text - 1] = '\0';
     error->remedy[sizeof error->remedy - 1] = '\0';
-    if (code < 0 || code > KOLM_E_UNAUTHENTICATED) code = KOLM_E_UNKNOWN;
-    error->code = code;
-    if (error->text[0] == '\0')
-        kit_format(error->text, sizeof error->text, "%s failed and gave no reason", request->slot);
-    child_done(HOST_FAILED, error, NULL);
+    bool listed = code > 0 && code <= KOLM_E_UNAUTHENTICATED;
+    error->code = listed ? code : KOLM_E_UNKNOWN;
+    if (error->text[0] != '\0') child_done(HOST_FAILED, error, NULL);
+    kit_buf members = {0};
+    if (listed)
+        kit_format(error->text, sizeof error->text, "%s failed with %s (%d) and gave no reason", request->slot,
+                   kit_status_name(code), code);
+    else
+        kit_format(error->text, sizeof error->text, "%s failed with %d, which is no code of kolm, and gave no reason",
+                   request->slot, code);
+    child_put_bool(&members, "mute", true);
+    child_done(HOST_FAILED, error, &members);
 }
 
 static _Noreturn void reject(const char *slot, const char *what, unsigned value) {
