@@ -14,7 +14,7 @@ typedef struct score_request {
     cli_list eval;
     const char *backend, *base, *input_col, *output_col;
     cli_number gate, min_accuracy;
-    bool skip_bad, allow_baseline;
+    bool skip_bad, no_header, allow_baseline;
     cli_airgap airgap;
     char **words;
 } score_request;
@@ -23,13 +23,14 @@ static kit_status prepare(cli_context *context, const score_request *r, const jo
     cli_data_files files;
     job_summary summary;
     KIT_TRY(cli_data_open(context, &r->eval, &files, err));
-    const job_prepare_options options = {.eval = files.at,
-                                         .eval_count = files.count,
-                                         .reader = {.input_col = r->input_col, .output_col = r->output_col},
-                                         .skip_bad = r->skip_bad,
-                                         .job_dir = job->job,
-                                         .private_dir = job->private,
-                                         .cancel = cli_interrupt_flag()};
+    const job_prepare_options options = {
+        .eval = files.at,
+        .eval_count = files.count,
+        .reader = {.input_col = r->input_col, .output_col = r->output_col, .no_header = r->no_header},
+        .skip_bad = r->skip_bad,
+        .job_dir = job->job,
+        .private_dir = job->private,
+        .cancel = cli_interrupt_flag()};
     kit_status status = job_prepare_eval(&options, &summary, err);
     if (status == KOLM_OK && !context->json) cli_data_print(context, NULL, &files, &summary);
     cli_data_close(&files);
@@ -218,8 +219,9 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         {"allow-baseline", 0, CLI_FLAG, &r.allow_baseline, NULL,
          "with --gate or --min-accuracy: although always giving one answer may be as good"},
         {"skip-bad", 0, CLI_FLAG, &r.skip_bad, NULL, "leave bad rows out instead of stopping at the first"},
-        {"input-col", 0, CLI_STRING, &r.input_col, "NAME", "column or key of the input"},
+        {"input-col", 0, CLI_STRING, &r.input_col, "NAME", "column or key of the input; several as A,B are joined"},
         {"output-col", 0, CLI_STRING, &r.output_col, "NAME", "column or key of the output"},
+        {"no-header", 0, CLI_FLAG, &r.no_header, NULL, "tables begin with a row: columns are called 1, 2, ..."},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},

@@ -247,7 +247,7 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
             .data_count = c->data_files.count,
             .eval = c->eval_files.at,
             .eval_count = c->eval_files.count,
-            .reader = {.input_col = r->input_col, .output_col = r->output_col},
+            .reader = {.input_col = r->input_col, .output_col = r->output_col, .no_header = r->no_header},
             .skip_bad = r->skip_bad,
             .seed = r->seed.value,
             .job_dir = c->job.job,

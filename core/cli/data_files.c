@@ -98,15 +98,24 @@ void cli_data_close(cli_data_files *files) {
 
 /* ---- Saying */
 
+static void print_notes(cli_context *context, const job_source *source) {
+    const job_table_notes *notes = &source->table;
+    if (notes->headers > 0)
+        cli_print(context, "[data]        %s: a header in the middle, %llu times: left out\n", cli_safe(source->path),
+                  (unsigned long long)notes->headers);
+    if (notes->suspects > 0)
+        cli_print(context,
+                  "[data]        %s: %llu quoted fields may hold rows, as in line %llu: was a quote forgotten there?\n",
+                  cli_safe(source->path), (unsigned long long)notes->suspects, (unsigned long long)notes->suspect_line);
+}
+
 static void print_files(cli_context *context, const cli_data_files *files, bool each) {
     for (size_t i = 0; files != NULL && i < files->count; i++) {
         const job_source *source = &files->at[i];
         if (each)
             cli_print(context, "[data]        %s: %llu rows\n", cli_safe(source->path),
                       (unsigned long long)source->rows);
-        if (source->headers > 0)
-            cli_print(context, "[data]        %s: the header is there again %llu times; left out\n",
-                      cli_safe(source->path), (unsigned long long)source->headers);
+        print_notes(context, source);
     }
 }
 
@@ -134,7 +143,8 @@ static bool put_files(cJSON *array, const cli_data_files *files) {
         cJSON *item = cJSON_CreateObject();
         if (!kit_json_put_string(item, "path", source->path) || !kit_json_put_u64(item, "rows", source->rows) ||
             !kit_json_put_u64(item, "bad_rows", source->bad_rows) ||
-            !kit_json_put_u64(item, "repeated_headers", source->headers) || !cJSON_AddItemToArray(array, item)) {
+            !kit_json_put_u64(item, "repeated_headers", source->table.headers) ||
+            !kit_json_put_u64(item, "suspect_fields", source->table.suspects) || !cJSON_AddItemToArray(array, item)) {
             cJSON_Delete(item);
             return false;
         }

@@ -173,9 +173,11 @@ static kit_status read_source(work *w, part which, size_t number, job_source *so
     job_reader_options options = w->options->reader;
     options.path = source->path;
     options.cancel = w->options->cancel;
-    source->rows = source->bad_rows = source->headers = 0;
+    options.scratch = w->options->private_dir;
+    source->rows = source->bad_rows = 0;
     KIT_TRY(job_reader_open(source->fd, &options, &reader, w->err));
     kit_status status = read_rows(w, which, number, source, reader);
+    source->table = job_reader_notes(reader);
     job_reader_close(reader);
     if (status == KOLM_OK && source->rows == 0)
         status = kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,

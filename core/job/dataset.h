@@ -38,7 +38,7 @@ typedef struct job_source {
     const char *path; /* shown in errors */
     uint64_t rows;    /* good rows */
     uint64_t bad_rows;
-    uint64_t headers; /* of a table, repeated behind its first line and left out */
+    job_table_notes table;
 } job_source;
 
 typedef struct job_prepare_options {

@@ -14,15 +14,14 @@ struct job_reader {
     job_bytes *bytes;
     kit_lines *lines;
     row_format format;
-    char separator;
     /* A first line that was read to tell the format and is still to be parsed. */
     bool have_line;
     const char *line;
     size_t line_length;
     cJSON *json;
-    kit_buf input, output, context, seen, record;
-    size_t columns, input_index, output_index;
-    bool has_output_column;
+    struct rows_table *table;  /* of a table; else NULL */
+    unsigned long long number; /* of the line that was taken last */
+    kit_buf input, output, context, seen;
 };
 
 /* RESOURCE_EXHAUSTED. */
@@ -46,8 +45,10 @@ void rows_add_printable(kit_buf *out, const char *text);
 kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool *out_found,
                           kolm_error_t *err) KIT_MUST_USE;
 
-/* Reads the header and finds the columns. */
+/* Makes reader->table, reads the header and finds the columns. */
 kit_status rows_open_table(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
+void rows_close_table(job_reader *reader);
+void rows_note_table(const job_reader *reader, job_table_notes *out);
 /* As rows_next_json, for a table. */
 kit_status rows_next_table(job_reader *reader, unsigned long long *out_line, bool *out_found,
                            kolm_error_t *err) KIT_MUST_USE;

@@ -5,7 +5,6 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 kit_status rows_no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
@@ -13,7 +12,7 @@ kit_status rows_no_memory(kolm_error_t *err) {
 }
 
 unsigned long long rows_line(const job_reader *reader) {
-    return (unsigned long long)kit_lines_number(reader->lines);
+    return reader->number;
 }
 
 /* "FILE, line N, column C: expected X, found Y" */
@@ -51,6 +50,7 @@ kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out
     kit_status status = KOLM_OK;
     if (!reader->have_line) status = kit_lines_next(reader->lines, out_line, out_length, err);
     reader->have_line = false;
+    reader->number = (unsigned long long)kit_lines_number(reader->lines);
     if (status == KOLM_E_OUT_OF_RANGE) return rows_too_long(reader, rows_line(reader), err);
     if (status == KOLM_OK || status == KOLM_E_CANCELLED) return status;
     return kit_fail_context(err, "%s", reader->options.path);
@@ -82,6 +82,21 @@ static kit_status not_text(const job_reader *reader, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+/* An object that was broken into lines where printers of JSON do it: behind a brace, a bracket, a comma. */
+static bool goes_on(const char *line, size_t length) {
+    size_t depth = 0;
+    bool quoted = false;
+    while (length > 0 && (line[length - 1] == ' ' || line[length - 1] == '\t'))
+        length--;
+    for (size_t i = 0; i < length; i++) {
+        if (line[i] == '"') quoted = !quoted;
+        if (quoted && line[i] == '\\') i++;
+        if (!quoted && (line[i] == '{' || line[i] == '[')) depth++;
+        if (!quoted && (line[i] == '}' || line[i] == ']') && depth > 0) depth--;
+    }
+    return depth > 0 && !quoted && length > 0 && strchr("{[,:", line[length - 1]) != NULL;
+}
+
 /* Finds the first line with something on it, and what kind of file that makes it. */
 static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
     size_t blanks = 0;
@@ -100,8 +115,13 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
     reader->format = reader->line[blanks] == '{' ? ROWS_JSON : ROWS_TABLE;
     if (reader->format == ROWS_TABLE) KIT_TRY(not_text(reader, err));
     if (reader->line[blanks] == '[')
-        return rows_bad(reader, err, rows_line(reader), blanks + 1, "write one object a line (jq -c '.[]' does that)",
+        return rows_bad(reader, err, rows_line(reader), blanks + 1,
+                        "write one object a line: jq -c '.[]' FILE > rows.jsonl",
                         "expected one JSON object a line, found an array");
+    if (reader->format == ROWS_JSON && goes_on(reader->line, reader->line_length))
+        return rows_bad(reader, err, rows_line(reader), blanks + 1,
+                        "write one object a line: jq -c . FILE > rows.jsonl (or jq -c '.data[]' for a list inside)",
+                        "expected one JSON object a line, found one that goes on in the next line");
     reader->have_line = true;
     return KOLM_OK;
 }
@@ -109,11 +129,11 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
 /* --input-col and --output-col that name the same thing. */
 static kit_status check_names(const job_reader *reader, kolm_error_t *err) {
     const char *input = reader->options.input_col, *output = reader->options.output_col;
-    bool table = reader->format == ROWS_TABLE;
-    if (!table && input != NULL && output == NULL) output = "output";
-    if (!table && output != NULL && input == NULL) input = "input";
+    if (reader->format == ROWS_TABLE) return KOLM_OK; /* the header knows better */
+    if (input != NULL && output == NULL) output = "output";
+    if (output != NULL && input == NULL) input = "input";
     if (input == NULL || output == NULL || reader->options.inputs_only) return KOLM_OK;
-    if (table ? strcasecmp(input, output) != 0 : strcmp(input, output) != 0) return KOLM_OK;
+    if (strcmp(input, output) != 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name two different ones with --input-col and --output-col",
                     "%s: the input and the output are both '%s'", reader->options.path, input);
 }
@@ -186,15 +206,21 @@ kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found
     return KOLM_OK;
 }
 
+job_table_notes job_reader_notes(const job_reader *reader) {
+    job_table_notes notes = {0};
+    rows_note_table(reader, &notes);
+    return notes;
+}
+
 void job_reader_close(job_reader *reader) {
     if (reader == NULL) return;
     kit_lines_close(reader->lines);
     job_bytes_close(reader->bytes);
     cJSON_Delete(reader->json);
+    rows_close_table(reader);
     kit_buf_free(&reader->input);
     kit_buf_free(&reader->output);
     kit_buf_free(&reader->context);
     kit_buf_free(&reader->seen);
-    kit_buf_free(&reader->record);
     free(reader);
 }

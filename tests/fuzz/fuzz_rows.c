@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -50,8 +51,26 @@ static void add_field(kit_buf *out, const char *text) {
 typedef struct rewritten {
     kit_buf json, table;
     size_t rows;
-    bool tabled; /* a table can hold all of them: CR LF inside a field becomes LF */
+    bool tabled; /* a table can hold all of them */
 } rewritten;
+
+/* CR LF inside a field becomes LF, and lines that look like rows may be taken for such. */
+static bool can_be_tabled(const char *text) {
+    return strstr(text, "\r\n") == NULL && (strchr(text, '\n') == NULL || strchr(text, ',') == NULL);
+}
+
+/* A row that reads as names of columns is left out as a header. */
+static bool is_header(const job_row *row) {
+    static const char *const names[] = {"output", "completion", "label", "answer", "category", "target"};
+    const char *fields[] = {row->input, row->output};
+    for (size_t i = 0; i < 12; i++) {
+        const char *text = fields[i / 6] + strspn(fields[i / 6], " ");
+        size_t length = strlen(names[i % 6]);
+        if (strncasecmp(text, names[i % 6], length) == 0 && text[length + strspn(text + length, " ")] == '\0')
+            return true;
+    }
+    return false;
+}
 
 static void write_again(rewritten *out, const job_row *row) {
     kit_buf_str(&out->json, "{\"input\":");
@@ -63,7 +82,7 @@ static void write_again(rewritten *out, const job_row *row) {
     kit_buf_char(&out->table, ',');
     add_field(&out->table, row->output);
     kit_buf_char(&out->table, '\n');
-    if (strstr(row->input, "\r\n") != NULL || strstr(row->output, "\r\n") != NULL) out->tabled = false;
+    if (!can_be_tabled(row->input) || !can_be_tabled(row->output) || is_header(row)) out->tabled = false;
     out->rows++;
 }
 
@@ -107,7 +126,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const job_reader_options options = {.path = data[0] & 1 ? "data.tsv" : "data",
                                         .input_col = data[0] & 2 ? "body" : NULL,
                                         .output_col = data[0] & 4 ? "queue" : NULL,
-                                        .inputs_only = (data[0] & 8) != 0};
+                                        .inputs_only = (data[0] & 8) != 0,
+                                        .no_header = (data[0] & 16) != 0};
     rewritten first = {.tabled = true};
     kit_buf_str(&first.table, "input,output\n");
     read_all(data + 1, size - 1, &options, &first);

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tables as people have them: stray quotes, TSV with and without quotes, separators, headers of every sort. */
+#include "fixture.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static kolm_error_t err;
+
+static void setup(void) {
+    err = (kolm_error_t)KIT_ERROR_INIT;
+}
+
+/* "LINE|INPUT|OUTPUT" a row, "! TEXT" (without the file's name) a bad one, "# TEXT" when it cannot be opened. */
+static job_table_notes read_text(const char *text, const job_reader_options *options, kit_buf *out) {
+    job_table_notes notes = {0};
+    job_reader *reader = NULL;
+    int fd = job_test_fd(text, strlen(text));
+    size_t name = strlen(options->path) + 2;
+    if (job_reader_open(fd, options, &reader, &err) != KOLM_OK) kit_buf_fmt(out, "# %s\n", err.text + name);
+    for (bool found = reader != NULL; found;) {
+        job_row row;
+        kit_status status = job_reader_next(reader, &row, &found, &err);
+        bool bad = status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_OUT_OF_RANGE;
+        ck_assert_msg(bad || status == KOLM_OK, "%s", err.text);
+        if (bad) {
+            kit_buf_fmt(out, "! %s\n", err.text + name);
+            ck_assert(err.remedy[0] != '\0');
+            found = true;
+        } else if (found) {
+            kit_buf_fmt(out, "%llu|%s|%s\n", (unsigned long long)row.line, row.input, row.output);
+        }
+    }
+    if (reader != NULL) notes = job_reader_notes(reader);
+    job_reader_close(reader);
+    close(fd);
+    return notes;
+}
+
+static job_table_notes assert_table_as(const char *text, const job_reader_options *options, const char *expected) {
+    kit_buf out = {0};
+    job_table_notes notes = read_text(text, options, &out);
+    ck_assert_str_eq(kit_buf_text(&out), expected);
+    kit_buf_free(&out);
+    return notes;
+}
+
+static job_table_notes assert_table(const char *path, const char *text, const char *expected) {
+    const job_reader_options options = {.path = path};
+    return assert_table_as(text, &options, expected);
+}
+
+/* ---- Quotes that are astray */
+
+#define HEADER "text,label\n"
+#define FIRST "one,a\ntwo,b\nthree,c\n"
+#define LATER "four,a\nfive,b\nsix,c\n"
+#define FIRST_ROWS "2|one|a\n3|two|b\n4|three|c\n"
+
+typedef struct table_case {
+    const char *path, *text, *expected;
+} table_case;
+
+static const table_case astray[] = {
+    /* Closed by the quote of a later field: only the row where it opened is lost. */
+    {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "\"quoted, text\",b\nlast,c\n",
+     FIRST_ROWS "! line 5, column 1: expected a separator behind the quote that closes this field in line 9\n"
+                "6|four|a\n7|five|b\n8|six|c\n9|quoted, text|b\n10|last|c\n"},
+    /* Closed by a quote that a separator follows: the lines themselves tell. */
+    {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "a monitor of 15\",b\nlast,c\n",
+     FIRST_ROWS "! line 5, column 1: expected one field in quotes, found whole rows up to the next quote in line 9\n"
+                "6|four|a\n7|five|b\n8|six|c\n9|a monitor of 15\"|b\n10|last|c\n"},
+    /* With the next row already. */
+    {"x.csv", HEADER FIRST "\"unclosed,a\na monitor of 15\",b\nlast,c\n",
+     FIRST_ROWS "! line 5, column 1: expected one field in quotes, found whole rows up to the next quote in line 6\n"
+                "6|a monitor of 15\"|b\n7|last|c\n"},
+    /* In the last column. */
+    {"x.csv", HEADER FIRST "x,\"a\n" LATER "y,b\"\nlast,c\n",
+     FIRST_ROWS "! line 5, column 3: expected one field in quotes, found whole rows up to the next quote in line 9\n"
+                "6|four|a\n7|five|b\n8|six|c\n9|y|b\"\n10|last|c\n"},
+    /* Never closed. */
+    {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER,
+     FIRST_ROWS "! line 5, column 1: expected a closing quote, found the end of the file\n"
+                "6|four|a\n7|five|b\n8|six|c\n"},
+    {"x.csv", HEADER FIRST "\"unclosed,a",
+     FIRST_ROWS "! line 5, column 1: expected a closing quote, found the end of the file\n"},
+    /* A quote in the middle of a text of several lines: they go with it. */
+    {"x.csv", HEADER FIRST "\"a\nb\nc\"d,a\nlast,c\n",
+     FIRST_ROWS
+     "! line 5, column 1: expected a separator behind the quote that closes this field in line 7\n8|last|c\n"},
+    /* Closed by the next row's quote. */
+    {"x.csv", HEADER FIRST "\"unclosed,a\n\"quoted, text\",b\nx,\"a\ny,\"b\"\nlast,c\n",
+     FIRST_ROWS
+     "! line 5, column 1: expected a separator behind the quote that closes this field in line 6\n6|quoted, text|b\n"
+     "! line 7, column 3: expected a separator behind the quote that closes this field in line 8\n8|y|b\n9|last|c\n"},
+    /* In its own line. */
+    {"x.csv", HEADER FIRST "\"quoted\" word,a\n" LATER,
+     FIRST_ROWS "! line 5, column 9: expected a separator behind a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
+    /* Behind a fault the rest of the line does not count, whatever quotes are in it. */
+    {"x.csv", HEADER FIRST "\"quoted\" word,\"a\n" LATER,
+     FIRST_ROWS "! line 5, column 9: expected a separator behind a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
+    /* Several. */
+    {"x.csv", HEADER FIRST "\"un,a\nfour,b\n\"deux,c\nfive,a\n\"drei,b\nsix,c\n\"quoted, text\",a\n",
+     FIRST_ROWS
+     "! line 5, column 1: expected a separator behind the quote that closes this field in line 7\n6|four|b\n"
+     "! line 7, column 1: expected a separator behind the quote that closes this field in line 9\n8|five|a\n"
+     "! line 9, column 1: expected a separator behind the quote that closes this field in line 11\n10|six|c\n"
+     "11|quoted, text|a\n"},
+    /* The number of fields does not fit, but the lines are rows. */
+    {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "15\",b,c\nlast,c\n",
+     FIRST_ROWS
+     "! line 5, column 1: expected one field in quotes, found whole rows up to the next quote in line 9\n"
+     "6|four|a\n7|five|b\n8|six|c\n! line 9, column 1: expected 2 fields as in the header, found 3\n10|last|c\n"},
+    /* It does not fit, and they are none: one bad row. */
+    {"x.csv", HEADER FIRST "\"a letter\nof two lines\",b,c\nlast,c\n",
+     FIRST_ROWS "! line 5, column 1: expected 2 fields as in the header, found 3\n7|last|c\n"},
+    /* Labels that no other row has, but many rows. */
+    {"x.csv", HEADER "\"unclosed,l1\nt2,l2\nt3,l3\nt4,l4\nt5,l5\n15\",l6\nt7,l7\n",
+     "! line 2, column 1: expected one field in quotes, found whole rows up to the next quote in line 7\n"
+     "3|t2|l2\n4|t3|l3\n5|t4|l4\n6|t5|l5\n7|15\"|l6\n8|t7|l7\n"},
+    /* One of the swallowed rows is bad itself. */
+    {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER LATER LATER "bad\n" LATER "15\",b\n",
+     FIRST_ROWS
+     "! line 5, column 1: expected one field in quotes, found whole rows up to the next quote in line 19\n"
+     "6|four|a\n7|five|b\n8|six|c\n9|four|a\n10|five|b\n11|six|c\n12|four|a\n13|five|b\n14|six|c\n"
+     "! line 15, column 1: expected 2 fields as in the header, found 1\n16|four|a\n17|five|b\n18|six|c\n19|15\"|b\n"},
+    /* A text of several lines stays whole, with commas and quotes of all sorts in it. */
+    {"x.csv", HEADER FIRST "\"Dear team,\n\nI said \"\"no, thanks\"\", twice,\nand got it\",a\nlast,c\n",
+     FIRST_ROWS "5|Dear team,\n\nI said \"no, thanks\", twice,\nand got it|a\n9|last|c\n"},
+    {"x.csv", HEADER FIRST "\"Hello, help please\nmy order is late\",a\nlast,c\n",
+     FIRST_ROWS "5|Hello, help please\nmy order is late|a\n7|last|c\n"},
+    {"x.csv", HEADER FIRST "\"one line\nand another\",a\nlast,c\n", FIRST_ROWS "5|one line\nand another|a\n7|last|c\n"},
+    /* A second field of the same record. */
+    {"x.csv", "text,note,label\n\"two\nlines\",\"and\nthree,\nmore\",a\nb,c,d\n", "2|two\nlines|a\n6|b|d\n"},
+    /* Bad bytes in a record of several lines: it is bad as a whole. */
+    {"x.csv", HEADER FIRST "\"two\nl\xE9nes\nx,a\",b\nlast,c\n",
+     FIRST_ROWS "! line 6, column 2: expected UTF-8, found the byte \\xE9\n8|last|c\n"},
+};
+
+START_TEST(a_stray_quote_loses_its_own_row_only) {
+    const table_case *c = &astray[_i];
+    job_table_notes notes = assert_table(c->path, c->text, c->expected);
+    ck_assert_uint_eq(notes.suspects, 0);
+}
+END_TEST
+
+/* What could be either is taken as the format has it, and said. */
+START_TEST(what_may_have_swallowed_rows_is_suspected) {
+    job_table_notes notes =
+        assert_table("x.csv", HEADER "\"I paid 1,000 euros\nand got nothing\",billing\nlast,login\n",
+                     "2|I paid 1,000 euros\nand got nothing|billing\n4|last|login\n");
+    ck_assert_uint_eq(notes.suspects, 1);
+    ck_assert_uint_eq(notes.suspect_line, 2);
+}
+END_TEST
+
+/* Lines that are read again are not walked through again for each of them. */
+START_TEST(very_many_stray_quotes_end_soon) {
+    kit_buf text = {0}, out = {0};
+    kit_buf_str(&text, HEADER);
+    for (int i = 0; i < 50000; i++)
+        kit_buf_str(&text, i % 2 == 0 ? "\"stray,a\n" : "\"\"\"also,b\n");
+    const job_reader_options options = {.path = "x.csv"};
+    read_text(kit_buf_text(&text), &options, &out);
+    size_t lines = 0;
+    for (size_t i = 0; i < out.length; i++)
+        lines += out.data[i] == '\n';
+    ck_assert_uint_eq(lines, 50000);
+    kit_buf_free(&text);
+    kit_buf_free(&out);
+}
+END_TEST
+
+START_TEST(a_quote_that_nothing_closes_in_16_mebibytes) {
+    kit_buf text = {0}, out = {0};
+    kit_buf_str(&text, HEADER FIRST "\"open,a\n");
+    while (text.length < (17u << 20))
+        kit_buf_str(&text, "a row that is longer than the others so that there are fewer of them,b\n");
+    kit_buf_str(&text, "last,c\n");
+    const job_reader_options options = {.path = "x.csv"};
+    read_text(kit_buf_text(&text), &options, &out);
+    const char *expected = FIRST_ROWS "! line 5, column 1: expected a closing quote, found none in 16 MiB\n6|a row";
+    ck_assert_int_eq(strncmp(kit_buf_text(&out), expected, strlen(expected)), 0);
+    ck_assert_str_eq(kit_buf_text(&out) + out.length - 7, "last|c\n");
+    kit_buf_free(&text);
+    kit_buf_free(&out);
+}
+END_TEST
+
+/* ---- TSV */
+
+#define TSV "text\tlabel\n"
+
+static const table_case tsv[] = {
+    {"x.tsv", TSV "a\tb\n\"c\"\td\n\"e \"\"f\"\"\"\tg\n", "2|a|b\n3|c|d\n4|e \"f\"|g\n"},
+    {"x.tsv", TSV "a\tb\n\"c\nd\te\"\tf\n", "2|a|b\n3|c\nd\te|f\n"},
+    {"x.tsv", "\"text\"\t\"label\"\n\"a\"\t\"b\"\n", "2|a|b\n"},
+    /* Anything that contradicts it, however late, and the file has no quotes at all. */
+    {"x.tsv", TSV "\"c\"\td\n\"quoted\" word\tg\n", "2|\"c\"|d\n3|\"quoted\" word|g\n"},
+    {"x.tsv", TSV "\"unclosed\tb\nc\td\n", "2|\"unclosed|b\n3|c|d\n"},
+    {"x.tsv", TSV "\"unclosed\tb\nc\td\ne\tf\n15\"\tg\n", "2|\"unclosed|b\n3|c|d\n4|e|f\n5|15\"|g\n"},
+    {"x.tsv", TSV "\"un\tb\nc\td\n\"deux\tb\n", "2|\"un|b\n3|c|d\n4|\"deux|b\n"},
+    {"x.tsv", TSV "\"a\tb\"\tc\n\"d\te\"\tf\n", "2|a\tb|c\n3|d\te|f\n"},
+    {"x.tsv", TSV "\"a\tb\"\tc\n\"d\" x\te\n",
+     "! line 2, column 1: expected 2 fields as in the header, found 3\n3|\"d\" x|e\n"},
+    /* Bad rows without quotes decide nothing. */
+    {"x.tsv", TSV "\"a\"\tb\nbad\n\xE9\tc\n\"d\"\te\n",
+     "2|a|b\n! line 3, column 1: expected 2 fields as in the header, found 1\n! line 4, column 1: expected UTF-8, "
+     "found the byte \\xE9\n5|d|e\n"},
+    {"x.tsv", TSV "a 5\" pipe\tb\n", "2|a 5\" pipe|b\n"},
+    {"x.txt", TSV "\"c\" x\td\n\n\ne\tf\n", "2|\"c\" x|d\n5|e|f\n"},
+    {"x.tsv", "\"text\tlabel\n1\tb\n",
+     "# line 1, column 1: expected a header with 'input' and 'output', found '\"text', 'label'\n"},
+};
+
+START_TEST(tsv_is_quoted_throughout_or_not_at_all) {
+    assert_table(tsv[_i].path, tsv[_i].text, tsv[_i].expected);
+}
+END_TEST
+
+/* Through the spool: long lines, very many lines, and nothing left of it. */
+START_TEST(tsv_is_put_aside_where_it_was_said) {
+    job_test_place place;
+    job_test_open(&place);
+    kit_buf text = {0}, expected = {0};
+    kit_buf_str(&text, TSV "\"first\"\ta\n");
+    kit_buf_str(&expected, "2|\"first\"|a\n");
+    for (int i = 3; i < 20000; i++) {
+        kit_buf_fmt(&text, "row %d\t%d\n", i, i % 7);
+        kit_buf_fmt(&expected, "%d|row %d|%d\n", i, i, i % 7);
+    }
+    kit_buf_str(&text, "\"astray\" here\tb\n");
+    kit_buf_str(&expected, "20000|\"astray\" here|b\n");
+    size_t head = text.length;
+    while (text.length < head + JOB_ROW_MAX + 10)
+        kit_buf_str(
+            &text,
+            "too long too long too long too long too long too long too long too long too long too long too long ");
+    kit_buf_str(&text, "\tb\nlast\tc\n");
+    kit_buf_str(&expected, "! line 20001: the row is longer than 16777216 bytes\n20002|last|c\n");
+    const job_reader_options options = {.path = "x.tsv", .scratch = place.private_dir};
+    assert_table_as(kit_buf_text(&text), &options, kit_buf_text(&expected));
+    DIR *directory = opendir(place.private_dir);
+    ck_assert_ptr_nonnull(directory);
+    size_t entries = 0;
+    while (readdir(directory) != NULL)
+        entries++;
+    closedir(directory);
+    ck_assert_uint_eq(entries, 2); /* . and .. */
+    kit_buf_free(&text);
+    kit_buf_free(&expected);
+    job_test_close(&place);
+}
+END_TEST
+
+/* ---- Separators and headers */
+
+static const table_case headers[] = {
+    {"x.csv", "text;label\na, b;c\n", "2|a, b|c\n"},
+    {"x.csv", "text|label\na; b, c|d\n", "2|a; b, c|d\n"},
+    {"x.csv", "text\tlabel, or so;answer\nq\ta\n",
+     "# line 1, column 1: expected a header with 'output', found 'text', 'label, or so;answer'\n"},
+    {"x.csv", "id;text;label\n1;\"a;b\";c\n", "2|a;b|c\n"},
+    /* The names decide, not the number of separators. */
+    {"x.csv", "text (a, b, c);text;label\nno;a;b\n", "2|a|b\n"},
+    {"x.csv", "sep=;\ntext;label\na, b;c\n", "3|a, b|c\n"},
+    {"x.csv", "\xEF\xBB\xBFsep=;\r\ntext;label\r\na;b\r\n", "3|a|b\n"},
+    {"x.csv", "\"sep=;\"\ntext;label\na;b\n", "3|a|b\n"},
+    {"x.csv", "sep=,\ntext,label\na;b,c\n", "3|a;b|c\n"},
+    {"x.csv", "SEP=\t\ntext\tlabel\na\tb\n", "3|a|b\n"},
+    {"x.csv", "sep=^\ntext^label\na,b^c\n", "3|a,b|c\n"},
+    {"x.csv", "sep=;\n",
+     "# line 2, column 1: expected a header behind the line with the separator, found the end of the file\n"},
+    {"x.csv", "text, label\na, b\n\"c, d\", \"e\"\n", "2|a|b\n3|c, d|e\n"},
+    {"x.csv", " text ,label \na,b\n", "2|a|b\n"},
+    {"x.csv", "\xEF\xBB\xBF\"text\",\"label\"\n\"a\",b\n", "2|a|b\n"},
+    /* Separators at the end that nobody meant, in the header or in rows. */
+    {"x.csv", "text,label,\na,b,\nc,d\ne,f,,\n", "2|a|b\n3|c|d\n4|e|f\n"},
+    {"x.csv", "text,label,,,\na,b,,,\nc,d\n", "2|a|b\n3|c|d\n"},
+    {"x.csv", "text,label\na,b,\nc,d,,\ne,f,g\n",
+     "2|a|b\n3|c|d\n! line 4, column 1: expected 2 fields as in the header, found 3\n"},
+    {"x.csv", "text,label,note\na,b\n", "! line 2, column 1: expected 3 fields as in the header, found 2\n"},
+    {"x.csv", "text,label\na,b\n,\n , \nc,d\n", "2|a|b\n5|c|d\n"},
+    /* One name twice. */
+    {"x.csv", "text,text,label\na,b,c\n",
+     "# line 1, column 1: expected one column with this name, found two: 'text'\n"},
+    {"x.csv", "text,Label,label\na,b,c\n",
+     "# line 1, column 1: expected one column with this name, found two: 'Label'\n"},
+    {"x.csv", "id,id,text,label\n1,2,a,b\n", "2|a|b\n"},
+    /* No header. */
+    {"x.csv", "where is my parcel,shipping\n",
+     "# line 1, column 1: expected a header with 'input' and 'output', found 'where is my parcel', 'shipping'\n"},
+    {"x.csv", "where is my parcel today,shipping\n",
+     "# line 1, column 1: expected a first line with the names of the columns, found what looks like a row: 'where is "
+     "my parcel today', 'shipping'\n"},
+    {"x.csv", "Where is it?,shipping\n",
+     "# line 1, column 1: expected a first line with the names of the columns, found what looks like a row: 'Where is "
+     "it?', 'shipping'\n"},
+    {"x.csv", "1,2\n3,4\n",
+     "# line 1, column 1: expected a first line with the names of the columns, found what looks like a row: '1', "
+     "'2'\n"},
+    {"x.csv", "user.text,user.label\na,b\n",
+     "# line 1, column 1: expected a header with 'input' and 'output', found 'user.text', 'user.label'\n"},
+};
+
+START_TEST(headers_of_every_sort) {
+    assert_table(headers[_i].path, headers[_i].text, headers[_i].expected);
+}
+END_TEST
+
+static const struct {
+    const char *text, *expected;
+    uint64_t headers;
+} again[] = {
+    {HEADER "a,b\n" HEADER "c,d\n", "2|a|b\n4|c|d\n", 1},
+    {HEADER "a,b\n\xEF\xBB\xBF" HEADER "c,d\n\xEF\xBB\xBF" HEADER "e,f\n", "2|a|b\n4|c|d\n6|e|f\n", 2},
+    {HEADER "a,b\n\"text\",\"label\"\nc,d\n", "2|a|b\n4|c|d\n", 1},
+    /* In another order, with other columns, with other names that are guessed. */
+    {HEADER "a,b\nlabel,text\nd,c\n", "2|a|b\n4|c|d\n", 1},
+    {HEADER "a,b\nid,Label,Text\n1,d,c\n", "2|a|b\n4|c|d\n", 1},
+    {HEADER "a,b\nquestion,answer\nc,d\n", "2|a|b\n4|c|d\n", 1},
+    {"id,text,label\n1,a,b\ntext,label\nc,d\n", "2|a|b\n4|c|d\n", 1},
+    /* Rows that only sound so. */
+    {HEADER "a,answer\nquestion,answer\nc,d\n", "2|a|answer\n3|question|answer\n4|c|d\n", 0},
+    {HEADER "text,b\na,label\n", "2|text|b\n3|a|label\n", 0},
+    /* With Excel's line. */
+    {"sep=;\ntext;label\na;b\nsep=;\ntext;label\nc;d\n", "3|a|b\n6|c|d\n", 1},
+};
+
+START_TEST(a_header_in_the_middle_is_left_out) {
+    job_table_notes notes = assert_table("x.csv", again[_i].text, again[_i].expected);
+    ck_assert_uint_eq(notes.headers, again[_i].headers);
+}
+END_TEST
+
+/* ---- Columns by option */
+
+static const struct {
+    const char *text, *input_col, *output_col;
+    bool no_header;
+    const char *expected;
+} chosen[] = {
+    {"title,body,label\nt,b,l\n", "title,body", NULL, false, "2|t\nb|l\n"},
+    {"title,body,label\nt,b,l\n", " BODY , Title", "label", false, "2|b\nt|l\n"},
+    {"title,body,label\nt,,l\n,b,l\n , ,l\n", "title,body", NULL, false,
+     "2|t|l\n3|b|l\n! line 4, column 1: expected an input with text, found a blank one\n"},
+    {"\"title,body\",title,body,label\nx,t,b,l\n", "title,body", NULL, false, "2|x|l\n"},
+    {"title;body;label\nt;b;l\n", "title,body", NULL, false, "2|t\nb|l\n"},
+    {"title,body,label\nt,b,l\n", "title,nothing", NULL, false,
+     "# line 1, column 1: expected a header with nothing, found 'title', 'body', 'label'\n"},
+    {"title,body,label\nt,b,l\n", "title,title", NULL, false, "# the input has 'title' twice\n"},
+    {"title,body,label\nt,b,l\n", "title,label", "label", false, "# the input and the output are both 'label'\n"},
+    {"title,body,label\nt,b,l\n", "title,", NULL, false,
+     "# line 1, column 1: expected a header with , found 'title', 'body', 'label'\n"},
+    {"a,b\nc,d\n", NULL, NULL, true, "1|a|b\n2|c|d\n"},
+    {"\"a\nx\",b\nc,d\n", NULL, NULL, true, "1|a\nx|b\n3|c|d\n"},
+    {"a\tb, c\n\"d\te\n", NULL, NULL, true, "1|a|b, c\n2|\"d|e\n"},
+    {"a;b, c\n", NULL, NULL, true, "1|a|b, c\n"},
+    {"1,a,x,b\n2,c,y,d\n", "2,3", "4", true, "1|a\nx|b\n2|c\ny|d\n"},
+    {"1,a,x,b\n", NULL, NULL, true, "# line 1, column 1: expected two columns, found 4\n"},
+    {"a,b\n", "3", "1", true, "# line 1, column 1: expected a row with column 3, found 2\n"},
+    {"a,b\nc\n", NULL, NULL, true, "1|a|b\n! line 2, column 1: expected 2 fields as in the first row, found 1\n"},
+    {"text,label\na,b\n", NULL, NULL, true, "1|text|label\n2|a|b\n"},
+};
+
+START_TEST(columns_are_chosen_by_option) {
+    const job_reader_options options = {.path = "x.csv",
+                                        .input_col = chosen[_i].input_col,
+                                        .output_col = chosen[_i].output_col,
+                                        .no_header = chosen[_i].no_header};
+    assert_table_as(chosen[_i].text, &options, chosen[_i].expected);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("job-tables");
+    TCase *tests = tcase_create("tables");
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, setup, NULL);
+    tcase_add_loop_test(tests, a_stray_quote_loses_its_own_row_only, 0, COUNT(astray));
+    tcase_add_test(tests, what_may_have_swallowed_rows_is_suspected);
+    tcase_add_test(tests, very_many_stray_quotes_end_soon);
+    tcase_add_test(tests, a_quote_that_nothing_closes_in_16_mebibytes);
+    tcase_add_loop_test(tests, tsv_is_quoted_throughout_or_not_at_all, 0, COUNT(tsv));
+    tcase_add_test(tests, tsv_is_put_aside_where_it_was_said);
+    tcase_add_loop_test(tests, headers_of_every_sort, 0, COUNT(headers));
+    tcase_add_loop_test(tests, a_header_in_the_middle_is_left_out, 0, COUNT(again));
+    tcase_add_loop_test(tests, columns_are_chosen_by_option, 0, COUNT(chosen));
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
