@@ -241,34 +241,52 @@ static void build_line(kit_buf *line, const cli_progress *progress, const kolm_p
     }
 }
 
-void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report) {
-    cli_flush(context); /* what was said before must be seen before */
-    int64_t now = kit_now_ms();
+/* On a pipe a line that came too early waits: it is printed when its time has come, unless a newer one takes its place,
+ * or at the end, as the last. */
+static void show_plain(cli_progress *progress, const char *line, int64_t now) {
+    bool early = progress->printed_ms != 0 && now - progress->printed_ms < PLAIN_PROGRESS_MS;
+    kit_copy(progress->held, sizeof progress->held, early ? line : "");
+    if (early) return;
+    fprintf(stderr, "%s\n", line);
+    progress->printed_ms = now > 0 ? now : 1;
+}
+
+/* Back to the first column, the new text, and erase what the old text had more. */
+static void show_live(cli_context *context, cli_progress *progress, const char *line, int64_t now) {
+    fprintf(stderr, "\r%s\033[K", line);
+    context->progress_open = true;
+    progress->printed_ms = now > 0 ? now : 1;
+}
+
+void cli_progress_at(cli_context *context, cli_progress *progress, const kolm_progress_t *report, int64_t now) {
+    if (context->json) return;
     bool first = progress->started_ms == 0;
     bool new_phase = first || strncmp(progress->phase, report->phase, sizeof progress->phase - 1) != 0;
     bool complete = report->total != KOLM_UNKNOWN_COUNT && report->step >= report->total;
-    int64_t pause = context->err_tty ? LIVE_PROGRESS_MS : PLAIN_PROGRESS_MS;
-    if (context->json) return;
     if (new_phase) {
         progress->started_ms = now > 0 ? now : 1;
         kit_copy(progress->phase, sizeof progress->phase, report->phase);
     }
-    if (!new_phase && !complete && now - progress->printed_ms < pause) return;
+    /* What changes a terminal's line is shown even when it comes early. */
+    if (context->err_tty && !new_phase && !complete && now - progress->printed_ms < LIVE_PROGRESS_MS) return;
     kit_buf line = {0};
     build_line(&line, progress, report, now);
-    if (context->err_tty) {
-        /* Back to the first column, the new text, and erase what the old text had more. */
-        fprintf(stderr, "\r%s\033[K", kit_buf_text(&line));
-        context->progress_open = true;
-    } else {
-        fprintf(stderr, "%s\n", kit_buf_text(&line));
-    }
-    progress->printed_ms = now;
+    if (context->err_tty)
+        show_live(context, progress, kit_buf_text(&line), now);
+    else
+        show_plain(progress, kit_buf_text(&line), now);
     kit_buf_free(&line);
+}
+
+void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report) {
+    cli_flush(context); /* what was said before must be seen before */
+    cli_progress_at(context, progress, report, kit_now_ms());
 }
 
 void cli_progress_end(cli_context *context, cli_progress *progress) {
     end_open_progress(context);
+    if (progress->held[0] != '\0') fprintf(stderr, "%s\n", progress->held);
+    progress->held[0] = '\0';
     progress->started_ms = 0;
     progress->phase[0] = '\0';
 }

@@ -37,17 +37,21 @@ void cli_warn(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
  * INTERNAL, 2 for FAILED_PRECONDITION, 5 for UNIMPLEMENTED, UNAVAILABLE and DEADLINE_EXCEEDED, else 6. */
 int cli_exit_of(int32_t code);
 
-/* ---- Progress: one line that is rewritten on a terminal; on a pipe a plain line at most every five seconds and at the
- * end; nothing with --json. Goes to standard error. */
+/* ---- Progress: one line that is rewritten on a terminal; on a pipe a plain line at most every five seconds, whatever
+ * phases come and go, and the last one at the end; nothing with --json. Goes to standard error. */
 typedef struct cli_progress {
     const char *label;  /* "[trainer]"; printed first, padded to the seed's column */
     int64_t started_ms; /* monotonic; set by the first update */
     int64_t printed_ms;
     char phase[64];
+    char held[256]; /* on a pipe: a line that waits for its time, or for the end */
 } cli_progress;
 /* step and total as in kolm_progress_t. The ETA is elapsed * (total - step) / step, shown once a second has passed. */
 void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report);
-/* Ends the line, so that other text may follow. */
+/* The same at a time of the caller's, in milliseconds of any clock that never goes back. */
+void cli_progress_at(cli_context *context, cli_progress *progress, const kolm_progress_t *report, int64_t now);
+/* Ends the line, and prints one that was held, so that other text may follow. A later update begins anew, but no
+ * sooner. */
 void cli_progress_end(cli_context *context, cli_progress *progress);
 
 /* ---- Small formats into an array; each returns out. */

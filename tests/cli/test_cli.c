@@ -6,8 +6,10 @@
 #include "cli/setup.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 START_TEST(nearest_names) {
     static const char *const names[] = {"local-cpu", "local-cuda", "modal", NULL, "vast"};
@@ -55,6 +57,87 @@ START_TEST(formats) {
     ck_assert_str_eq(cli_duration(out, sizeof out, 200000), "3m 20s");
     ck_assert_str_eq(cli_duration(out, sizeof out, 7500000), "2h 05m");
     ck_assert_str_eq(cli_duration(out, sizeof out, UINT64_MAX), "unknown");
+}
+END_TEST
+
+/* What is printed while fn runs goes to a file, whose lines are counted; the last one is in out. */
+static size_t lines_of(void (*fn)(cli_context *, cli_progress *), cli_context *context, char *out, size_t capacity) {
+    FILE *file = tmpfile();
+    char line[300];
+    size_t count = 0;
+    ck_assert_ptr_nonnull(file);
+    fflush(stderr);
+    int before = dup(STDERR_FILENO);
+    ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
+    cli_progress progress = {.label = "[trainer]"};
+    fn(context, &progress);
+    cli_progress_end(context, &progress);
+    fflush(stderr);
+    ck_assert_int_ge(dup2(before, STDERR_FILENO), 0);
+    close(before);
+    rewind(file);
+    out[0] = '\0';
+    while (fgets(line, sizeof line, file)) {
+        kit_copy(out, capacity, line);
+        count += strchr(line, '\n') != NULL;
+    }
+    fclose(file);
+    return count;
+}
+
+static kolm_progress_t step_of(const char *phase, uint64_t step, uint64_t total) {
+    return (kolm_progress_t){.struct_size = (uint32_t)sizeof(kolm_progress_t),
+                             .step = step,
+                             .total = total,
+                             .loss = NAN,
+                             .tokens_per_second = NAN,
+                             .phase = phase};
+}
+
+/* Fifteen steps a second for a minute; the phases change all the time, and most steps are the last of theirs. */
+static void many_steps(cli_context *context, cli_progress *progress) {
+    static const char *const phases[] = {"training", "checking", "saving"};
+    for (uint64_t i = 0; i < 900; i++) {
+        kolm_progress_t report = step_of(phases[i % 3], i % 2 ? i + 1 : 899, 900);
+        if (i % 5 == 0) report.total = report.step;
+        if (i % 7 == 0) report.total = KOLM_UNKNOWN_COUNT;
+        cli_progress_at(context, progress, &report, 1000 + (int64_t)i * 1000 / 15);
+    }
+    kolm_progress_t last = step_of("training", 900, 900);
+    cli_progress_at(context, progress, &last, 61001);
+}
+
+static void one_step(cli_context *context, cli_progress *progress) {
+    kolm_progress_t report = step_of("answering", 1, 1);
+    cli_progress_at(context, progress, &report, 1);
+}
+
+static void three_calls(cli_context *context, cli_progress *progress) {
+    for (int64_t call = 0; call < 3; call++) {
+        many_steps(context, progress);
+        cli_progress_end(context, progress);
+    }
+}
+
+START_TEST(progress_on_a_pipe_is_a_line_now_and_then) {
+    cli_context context = {0};
+    char last[300];
+    /* At 0, 5, ..., 60 seconds; the last came just then. */
+    ck_assert_uint_eq(lines_of(many_steps, &context, last, sizeof last), 13);
+    ck_assert_str_eq(last, "[trainer]     training 900/900 (100%)\n");
+    ck_assert_uint_eq(lines_of(one_step, &context, last, sizeof last), 1);
+    ck_assert_str_eq(last, "[trainer]     answering 1/1 (100%)\n");
+    ck_assert_uint_le(lines_of(three_calls, &context, last, sizeof last), 3 * 14);
+    context.json = true;
+    ck_assert_uint_eq(lines_of(many_steps, &context, last, sizeof last), 0);
+}
+END_TEST
+
+START_TEST(progress_on_a_terminal_is_one_line) {
+    cli_context context = {.err_tty = true};
+    char last[300];
+    ck_assert_uint_eq(lines_of(many_steps, &context, last, sizeof last), 1);
+    ck_assert(!context.progress_open);
 }
 END_TEST
 
@@ -211,6 +294,8 @@ int main(void) {
     tcase_add_test(tests, nearest_names);
     tcase_add_test(tests, formats);
     tcase_add_test(tests, private_targets);
+    tcase_add_test(tests, progress_on_a_pipe_is_a_line_now_and_then);
+    tcase_add_test(tests, progress_on_a_terminal_is_one_line);
     tcase_add_test(tests, words_of_locks);
     tcase_add_test(tests, urls_are_shown_without_passwords);
     tcase_add_test(tests, options_of_every_kind);
