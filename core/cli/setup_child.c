@@ -111,7 +111,7 @@ static kit_status start(child *c, kolm_error_t *err) {
     argv[n++] = "-I";
     argv[n++] = "-B";
     argv[n++] = "-c";
-    argv[n++] = setup_driver_files[0].text;
+    argv[n++] = setup_driver_files[run->reach ? 1 : 0].text;
     for (size_t i = 0; run->words[i] && i < WORDS_MAX; i++)
         argv[n++] = run->words[i];
     argv[n] = NULL;

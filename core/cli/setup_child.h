@@ -8,6 +8,7 @@
 typedef struct cli_child_run {
     const char *python;       /* absolute */
     const char *const *words; /* the verb and its words, NULL ended */
+    bool reach;               /* setup_reach.py instead of setup_driver.py: the words are URLs */
     const char *temporary;    /* TMPDIR of the child; NULL: /tmp */
     int lock_fd;              /* handed on, so that the lock lives as long as the child; -1: none */
     void (*on_line)(void *user, const char *line); /* each line that it prints, answer not included; may be NULL */

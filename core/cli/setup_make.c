@@ -60,6 +60,42 @@ static bool network_failed(const char *text) {
     return false;
 }
 
+/* The indexes that pip asks; returns how many. */
+static size_t indexes_of(const setup *s, const char *urls[CLI_LOCK_URLS]) {
+    size_t count = 0;
+    if (s->index_url)
+        urls[count++] = s->index_url;
+    else
+        for (; count < s->lock.url_count; count++)
+            urls[count] = s->lock.url[count];
+    if (count == 0) urls[count++] = "https://pypi.org/simple"; /* pip's own */
+    return count;
+}
+
+/* The host that pip's words are about, as far as they name it; else the indexes that it may be. */
+static void name_host(const setup *s, const char *text, char *out, size_t capacity) {
+    static const char *const starts[] = {"host='", "Connection to "};
+    static const char *const ends[] = {"'", " "};
+    const char *last = NULL, *urls[CLI_LOCK_URLS];
+    size_t length = 0, count = indexes_of(s, urls);
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        for (const char *at = strstr(text, starts[i]); at; at = strstr(at + 1, starts[i])) {
+            if (last && at < last) continue;
+            last = at + strlen(starts[i]);
+            length = strcspn(last, ends[i]);
+        }
+    if (last && length > 0 && length < 200) {
+        kit_format(out, capacity, "%.*s", (int)length, last);
+        return;
+    }
+    kit_copy(out, capacity, "");
+    for (size_t i = 0; i < count; i++) {
+        char url[300];
+        size_t used = strlen(out);
+        kit_format(out + used, capacity - used, "%s%s", i ? " or " : "", setup_shown_url(urls[i], url, sizeof url));
+    }
+}
+
 static kit_status pip_failed_missing(setup *s, const char *package, kolm_error_t *err) {
     char remedy[512];
     kit_format(remedy, sizeof remedy,
@@ -89,12 +125,11 @@ static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
                         "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed",
                         words);
     }
-    if (!s->wheels && network_failed(text))
+    if (!s->wheels && network_failed(text)) {
+        name_host(s, text, words, sizeof words);
         return kit_fail(err, KOLM_E_UNAVAILABLE, remedy,
-                        "the packages could not be downloaded: the network, or %s, does not answer",
-                        s->index_url        ? setup_shown_url(s->index_url, words, sizeof words)
-                        : s->lock.url_count ? s->lock.url[0]
-                                            : "the package index");
+                        "the packages could not be downloaded: the network, or %s, does not answer", words);
+    }
     if (after(text, "No matching distribution found for ", words, sizeof words)) {
         words[strcspn(words, " ")] = '\0';
         return pip_failed_missing(s, words, err);
@@ -111,6 +146,31 @@ static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
 
 static kit_status keep_log(const setup *s, const kit_buf *said, kolm_error_t *err) {
     return kit_write_file(s->log, 0600, kit_buf_text(said), said->length, err);
+}
+
+/* pip asks an index that is away again and again, for minutes, and does not say which it was: so each is asked first.
+ */
+static kit_status reach_indexes(setup *s, kolm_error_t *err) {
+    const char *words[CLI_LOCK_URLS + 1] = {NULL}, *urls[CLI_LOCK_URLS], *why = NULL;
+    char shown[300];
+    uint64_t number = 0;
+    if (s->wheels) return KOLM_OK;
+    size_t count = indexes_of(s, urls);
+    memcpy(words, urls, count * sizeof *urls);
+    const cli_child_run run = {
+        .python = s->interpreter, .words = words, .reach = true, .temporary = s->temporary, .lock_fd = s->lock_fd};
+    kit_buf said = {0};
+    cJSON *answer = NULL;
+    kit_status status = cli_child(&run, &answer, &said, err);
+    if (status == KOLM_OK && kit_json_get_u64(answer, "number", &number) && number < count &&
+        kit_json_get_string(answer, "why", &why))
+        status = kit_fail(err, KOLM_E_UNAVAILABLE,
+                          "try again when it answers; --index-url names another index, --from DIR needs none",
+                          "the packages could not be downloaded: %s is away: %.200s",
+                          setup_shown_url(urls[number], shown, sizeof shown), why);
+    cJSON_Delete(answer);
+    kit_buf_free(&said);
+    return status;
 }
 
 static kit_status make_venv(setup *s, kolm_error_t *err) {
@@ -148,7 +208,7 @@ static void pip_words(const setup *s, const char *requirements, bool newer, cons
                                          "--retries",
                                          "4",
                                          "--timeout",
-                                         "30"};
+                                         "20"};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         words[n++] = always[i];
     if (s->wheels) {
@@ -334,6 +394,7 @@ static kit_status put_into_place(setup *s, kolm_error_t *err) {
 
 kit_status setup_make(setup *s, kolm_error_t *err) {
     kit_status status = kit_mkdirs(s->temporary, 0700, err);
+    if (status == KOLM_OK) status = reach_indexes(s, err);
     if (status == KOLM_OK) status = make_venv(s, err);
     if (status == KOLM_OK) status = install(s, err);
     if (status == KOLM_OK) status = finish(s, err);

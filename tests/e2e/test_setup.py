@@ -12,6 +12,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -523,6 +524,64 @@ class Trouble(Case):
     def test_no_network(self):
         self.lock(self.wheel())
         self.fails(5, "could not be downloaded", "http://127.0.0.1:9", words=("--index-url", "http://127.0.0.1:9/simple"), offline=False)
+
+    def test_the_index_that_is_away_is_named(self):
+        """Not the first one of the lock, which answers; and pip, which would ask for minutes, is not begun."""
+        wheel = self.wheel()
+        address, asked, _ = self.serve()
+        self.lock(wheel, head="# kolm: summary tiny things\n# kolm: python >=3.6 <4.0\n# kolm: index-url %s\n# kolm: index-url https://127.0.0.1:9/extra\n" % address)
+        done = self.fails(5, "could not be downloaded", "https://127.0.0.1:9/extra is away: Connection refused", "--from DIR", offline=False)
+        self.assertNotIn(address, done.err)
+        self.assertEqual(asked, [])
+        self.assertFalse(os.path.exists(os.path.join(self.home, "runtimes", ".%s.partial" % NAME, "venv")))
+        self.fails(5, "http://127.0.0.1:9/simple is away", words=("--index-url", "http://me:secret@127.0.0.1:9/simple"), offline=False)
+        self.assertNotIn("secret", self.setup("--index-url", "http://me:secret@127.0.0.1:9/simple", code=5, offline=False).err)
+
+    def test_what_an_index_may_answer(self):
+        """The question itself, with a short patience: what counts as away, and what is left to pip."""
+        with open(os.path.join(harness.SOURCE, "core", "cli", "setup_reach.py"), encoding="utf-8") as file:
+            driver = file.read()
+        self.assertIn("REACH_SECONDS = 15", driver)
+        driver = driver.replace("REACH_SECONDS = 15", "REACH_SECONDS = 1")
+
+        class Odd(http.server.BaseHTTPRequestHandler):
+            def do_GET(handler):
+                code = handler.path.split("/")[1]
+                if code == "hangup":
+                    return
+                handler.send_response(int(code))
+                handler.end_headers()
+
+            def log_message(self, *words):
+                pass
+
+        odd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+        thread = threading.Thread(target=odd.serve_forever)
+        thread.start()
+        self.addCleanup(odd.server_close)
+        self.addCleanup(thread.join)
+        self.addCleanup(odd.shutdown)
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        encrypted = self.serve()[0]
+        here = "http://127.0.0.1:%d" % odd.server_port
+        silence = "http://127.0.0.1:%d" % silent.getsockname()[1]
+
+        def reach(*urls, **env):
+            read, write = os.pipe()  # its end would have the child kill its process group
+            done = subprocess.run([PYTHON, "-I", "-B", "-c", driver, *urls], stdin=read, capture_output=True, text=True, timeout=60, check=True, env=env, start_new_session=True)
+            os.close(read)
+            os.close(write)
+            return json.loads(done.stdout.rpartition("kolm-answer ")[2])
+
+        for url in (here + "/200/simple", here + "/404", here + "/403/", "http://me:pw@127.0.0.1:%d/401" % odd.server_port, encrypted, "file:///nowhere"):
+            self.assertEqual(reach(url), {}, url)
+        for url, why in ((here + "/503", "503"), (here + "/hangup", "closed"), (silence, "no answer in 1 seconds"), ("http://127.0.0.1:9", "refused"), ("http://nowhere.invalid", "")):
+            answer = reach(here + "/200", url)
+            self.assertEqual(answer["number"], 1, url)
+            self.assertIn(why, answer["why"])
+        self.assertIn("refused", reach(here + "/200", http_proxy="http://127.0.0.1:9")["why"])
+        self.assertEqual(reach("http://127.0.0.1:9", all_proxy="socks5://127.0.0.1:9"), {})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+# Which package index is away: run as PYTHON -I -B -c THIS URL... before `kolm compute setup` begins pip, which asks one
+# that is away for minutes and does not say which it was. Standard input and the answer are as in setup_driver.py.
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+MARK = "kolm-answer "
+REACH_SECONDS = 15
+
+
+def watch():
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+def why_away(url):
+    """Why nothing answers at url; None when something does, whatever it says: pip judges that."""
+    import http.client
+    import socket
+    import ssl
+    import urllib.error
+    import urllib.parse
+    import urllib.request
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or os.environ.get("all_proxy") or os.environ.get("ALL_PROXY"):
+        return None  # of a proxy for everything urllib knows nothing
+    host = parts.netloc.rpartition("@")[2]
+    page = urllib.parse.urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/pip/", "", ""))
+    try:
+        urllib.request.urlopen(page, timeout=REACH_SECONDS).close()
+    except urllib.error.HTTPError as answer:
+        return "it answers %d %s" % (answer.code, answer.reason) if answer.code in (502, 503, 504) else None
+    except urllib.error.URLError as error:
+        reason = error.reason
+        if isinstance(reason, ssl.SSLError) or not isinstance(reason, OSError):
+            return None  # pip has certificates of its own
+        return "no answer in %d seconds" % REACH_SECONDS if isinstance(reason, socket.timeout) else reason.strerror or str(reason)
+    except ssl.SSLError:
+        return None
+    except socket.timeout:
+        return "no answer in %d seconds" % REACH_SECONDS
+    except (OSError, http.client.HTTPException) as error:
+        return getattr(error, "strerror", None) or str(error) or "it hung up"
+    return None
+
+
+def reach(*urls):
+    """The first of the indexes that is away, and why. All are asked at once, and one that failed in no time twice."""
+    found = {}
+
+    def ask(url):
+        begin = time.monotonic()
+        found[url] = why_away(url)
+        if found[url] and time.monotonic() - begin < 2:
+            time.sleep(0.5)
+            found[url] = why_away(url)
+    threads = [threading.Thread(target=ask, args=(url,)) for url in urls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    away = [(number, found[url]) for number, url in enumerate(urls) if found[url]]
+    return {"number": away[0][0], "why": away[0][1]} if away else {}
+
+
+threading.Thread(target=watch, daemon=True).start()
+print("\n" + MARK + json.dumps(reach(*sys.argv[1:])), flush=True)
