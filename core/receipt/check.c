@@ -179,8 +179,36 @@ static kit_status pass_foreign(check *c, const char *text, size_t length, size_t
     return KOLM_OK;
 }
 
+static bool begins(const check *c, const char *bytes, size_t length) {
+    return c->q->sidecar_length >= length && memcmp(c->q->sidecar, bytes, length) == 0;
+}
+
+/* What editors, shells and version control do to a file on its way. The bytes are not those that were written, so they
+ * are not believed; but it is no attack, and what helps is another copy. */
+static void judge_transport(check *c) {
+    static const char *const REMEDY =
+        "copy it again from where it was made, byte for byte (git: `*.intoto.jsonl -text` in "
+        ".gitattributes; FTP: binary)";
+    const char *text = c->q->sidecar;
+    size_t length = c->q->sidecar_length;
+    if (begins(c, "\xFF\xFE", 2) || begins(c, "\xFE\xFF", 2))
+        say(c, RECEIPT_MALFORMED, REMEDY, "its receipts were written anew as UTF-16, after they were signed");
+    else if (begins(c, "\xEF\xBB\xBF", 3))
+        say(c, RECEIPT_MALFORMED, REMEDY, "a byte order mark was put before its receipts, after they were signed");
+    else if (memmem(text, length, "\r\n", 2) != NULL)
+        say(c, RECEIPT_MALFORMED, REMEDY,
+            "the line ends of its receipts were changed from LF to CRLF, after they were signed");
+    else if (begins(c, "\n", 1) || memmem(text, length, "\n\n", 2) != NULL)
+        say(c, RECEIPT_MALFORMED, REMEDY, "empty lines were put among its receipts, after they were signed");
+    else if (length > 0 && text[length - 1] == '}')
+        say(c, RECEIPT_MALFORMED, REMEDY,
+            "its receipts lack the end of the last line: they were cut off, or changed by an editor");
+}
+
 static kit_status take_lines(check *c) {
     size_t number = 1;
+    judge_transport(c);
+    if (c->judged) return KOLM_OK;
     if (c->q->sidecar_length == 0 || c->q->sidecar[c->q->sidecar_length - 1] != '\n') {
         say(c, RECEIPT_MALFORMED, FETCH, "its receipts are cut off");
         return KOLM_OK;

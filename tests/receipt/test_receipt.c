@@ -871,6 +871,46 @@ static void trust_five(receipt_key **out_key) {
                      KOLM_OK);
 }
 
+/* Line ends, encodings and empty lines that something on the way changed: not believed, and called what they are. */
+START_TEST(receipts_that_were_changed_on_the_way) {
+    static const struct {
+        const char *before, *line_end, *after, *words;
+    } ways[] = {
+        {"", "\r\n", "", "from LF to CRLF, after they were signed"},
+        {"\xEF\xBB\xBF", "\n", "", "byte order mark was put before"},
+        {"\xEF\xBB\xBF", "\r\n", "", "byte order mark was put before"},
+        {"\xFF\xFE", "\n", "", "as UTF-16"},
+        {"", "\n\n", "", "empty lines"},
+        {"", "\n", "\n", "empty lines"},
+        {"\n", "\n", "", "empty lines"},
+        {"", "\n", "\r\n", "CRLF"},
+    };
+    receipt_key *key = NULL;
+    receipt_head head;
+    kit_buf text = {0};
+    trust_five(&key);
+    fixture_signed("x.kolm", key, &head);
+    fixture_text("x.kolm.intoto.jsonl", &text);
+    expect("x.kolm", RECEIPT_TRUSTED, "with its receipts");
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        kit_buf changed = {0};
+        kit_buf_str(&changed, ways[i].before);
+        for (size_t n = 0; n < text.length; n++) {
+            if (text.data[n] == '\n')
+                kit_buf_str(&changed, ways[i].line_end);
+            else
+                kit_buf_char(&changed, text.data[n]);
+        }
+        kit_buf_str(&changed, ways[i].after);
+        fixture_file("x.kolm.intoto.jsonl", changed.data, changed.length);
+        expect("x.kolm", RECEIPT_MALFORMED, ways[i].words);
+        kit_buf_free(&changed);
+    }
+    kit_buf_free(&text);
+    receipt_key_free(key);
+}
+END_TEST
+
 START_TEST(verdicts_about_the_receipts) {
     receipt_key *key = NULL, *friend_key = seeded(6), *stranger = seeded(7);
     receipt_head head;
@@ -1063,6 +1103,7 @@ int main(void) {
     tcase_add_test(cases, incomplete_receipts_are_not_made);
     tcase_add_test(cases, verdicts_about_the_key);
     tcase_add_test(cases, a_revoked_key_that_was_never_trusted_is_revoked);
+    tcase_add_test(cases, receipts_that_were_changed_on_the_way);
     tcase_add_test(cases, verdicts_about_the_receipts);
     tcase_add_test(cases, verdicts_about_the_log_of_this_machine);
     tcase_add_test(cases, a_report_holds_the_receipt);
