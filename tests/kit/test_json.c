@@ -571,6 +571,149 @@ START_TEST(reading_errors_are_told) {
 }
 END_TEST
 
+/* ---- The walk */
+
+/* "key=kind:value;" for each member of text, or "!" and the error's text. In an allocation of exactly its size. */
+static void walked(const char *text, size_t length, kit_buf *out) {
+    kit_json_walk walk = {0};
+    char *copy = malloc(length > 0 ? length : 1);
+    ck_assert_ptr_nonnull(copy);
+    memcpy(copy, text, length);
+    kit_json_part key, value;
+    bool found = true;
+    kit_status status = kit_json_walk_begin(&walk, copy, length, &err);
+    while (status == KOLM_OK && found) {
+        status = kit_json_walk_next(&walk, &key, &value, &found, &err);
+        if (status != KOLM_OK || !found) continue;
+        kit_buf_add(out, key.bytes, key.length);
+        kit_buf_fmt(out, "=%d:", (int)value.kind);
+        kit_buf_add(out, value.bytes, value.length);
+        kit_buf_char(out, ';');
+    }
+    if (status != KOLM_OK) kit_buf_fmt(out, "!%s", err.text);
+    free(copy);
+    kit_json_walk_free(&walk);
+}
+
+START_TEST(a_walk_passes_over_what_is_not_read) {
+    static const struct {
+        const char *text, *expected;
+    } cases[] = {
+        {"{}", ""},
+        {" [ ] ", ""},
+        {"[1,\"a\",null]", "=2:1;=3:\"a\";=0:null;"},
+        {"{\"a\":1389432487213912064, \"b\" : NaN,\"c\":-Infinity,\"d\":1e400}", "\"a\"=2:1389432487213912064;\"b\"=2:NaN;\"c\"=2:-Infinity;\"d\"=2:1e400;"},
+        {"{\"a\":{\"x\":1,\"x\":[{}, [ ],{\"y\":[1,2]}]},\"a\":true}", "\"a\"=5:{\"x\":1,\"x\":[{}, [ ],{\"y\":[1,2]}]};\"a\"=1:true;"},
+        {"{\"a\":\"\\ud800\",\"b\":\"\\u0000\"}", "\"a\"=3:\"\\ud800\";\"b\"=3:\"\\u0000\";"},
+        {"", "!line 1, column 1: expected an object or an array, found the end"},
+        {"\"a\"", "!line 1, column 1: expected an object or an array, found '\"'"},
+        {"{\"a\":1} x", "\"a\"=2:1;!line 1, column 9: expected nothing behind the value, found 'x'"},
+        {"{\"a\":[1}}", "!line 1, column 8: expected ',' or ']', found '}'"},
+        {"{\"a\":{\"b\":1]}", "!line 1, column 12: expected ',' or '}', found ']'"},
+        {"{\"a\":[1,]}", "!line 1, column 9: expected a JSON value, found ']'"},
+        {"{\"a\":[1 2]}", "!line 1, column 9: expected ',' or ']', found '2'"},
+        {"{\"a\":1,}", "\"a\"=2:1;!line 1, column 8: expected a key in double quotes, found '}'"},
+        {"{\"a\" 1}", "!line 1, column 6: expected ':', found '1'"},
+        {"{'a':1}", "!line 1, column 2: expected a key in double quotes, found '''"},
+        {"{\"a\":nul}", "!line 1, column 6: expected a JSON value, found 'n'"},
+        {"{\"a\":01}", "!line 1, column 6: expected a number without leading zeros, found '0'"},
+        {"{\"a\":\"\\x\"}", "!line 1, column 8: expected an escape: one of \" \\ / b f n r t u, found 'x'"},
+        {"{\"a\":\"\\u12\"}", "!line 1, column 9: expected four hexadecimal digits, found '1'"},
+        {"{\"a\":\"abcdefgh\ti\"}", "!line 1, column 15: expected no raw control character in text, found '\\x09'"},
+        {"{\"a\":\"\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\",\"b\":[[[", "\"a\"=3:\"\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\";!line 1, column 24: expected a JSON value, found the end"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        kit_buf out = {0};
+        walked(cases[i].text, strlen(cases[i].text), &out);
+        ck_assert_str_eq(kit_buf_text(&out), cases[i].expected);
+        kit_buf_free(&out);
+    }
+}
+END_TEST
+
+START_TEST(a_walk_goes_as_deep_as_the_text) {
+    kit_buf text = {0}, out = {0};
+    const size_t depth = 1u << 20;
+    kit_buf_str(&text, "{\"a\":");
+    for (size_t i = 0; i < depth; i++) kit_buf_str(&text, i % 2 == 0 ? "[" : "{\"k\":");
+    kit_buf_char(&text, '7');
+    for (size_t i = depth; i-- > 0;) kit_buf_char(&text, i % 2 == 0 ? ']' : '}');
+    kit_buf_str(&text, ",\"b\":1}");
+    walked(text.data, text.length, &out);
+    const char *end = strstr(kit_buf_text(&out), ";\"b\"=2:1;");
+    ck_assert_ptr_nonnull(end);
+    /* One bracket of the other kind, in the depth, is found. */
+    text.data[text.length - strlen(",\"b\":1}") - depth / 2] ^= ']' ^ '}';
+    kit_buf_clear(&out);
+    walked(text.data, text.length, &out);
+    ck_assert_int_eq(kit_buf_text(&out)[0], '!');
+    kit_buf_free(&text);
+    kit_buf_free(&out);
+}
+END_TEST
+
+static kit_json_part part_of(const char *text, kit_json_kind kind) {
+    return (kit_json_part){.bytes = text, .length = strlen(text), .kind = kind, .escaped = strchr(text, '\\') != NULL};
+}
+
+START_TEST(parts_are_read_strictly) {
+    kit_buf out = {0};
+    kit_json_part part = part_of("\"a\\n\\u00e9\\ud83d\\ude00\\\"b\"", KIT_JSON_STRING);
+    ck_assert_int_eq(kit_json_part_text(&part, &out, &err), KOLM_OK);
+    ck_assert_str_eq(out.data, "a\n\xC3\xA9\xF0\x9F\x98\x80\"b");
+    static const char *const bad[] = {"\"\\ud800\"", "\"\\udc00\"", "\"\\u0000\"", "\"x\\ud83dx\""};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        part = part_of(bad[i], KIT_JSON_STRING);
+        ck_assert_int_eq(kit_json_part_text(&part, &out, &err), KOLM_E_INVALID_ARGUMENT);
+        ck_assert(!kit_json_part_is(&part, "x"));
+    }
+    part = part_of("\"\\u0069nput\"", KIT_JSON_STRING);
+    ck_assert(kit_json_part_is(&part, "input") && !kit_json_part_is(&part, "inpu") && !kit_json_part_is(&part, "inputs"));
+    part = part_of("\"input\"", KIT_JSON_STRING);
+    ck_assert(kit_json_part_is(&part, "input") && !kit_json_part_is(&part, "inpux") && !kit_json_part_is(&part, ""));
+    part = part_of("[1e400, 1389432487213912064]", KIT_JSON_ARRAY);
+    ck_assert_int_eq(kit_json_part_check(&part, &err), KOLM_OK);
+    part = part_of("[NaN]", KIT_JSON_ARRAY);
+    ck_assert_int_eq(kit_json_part_check(&part, &err), KOLM_E_INVALID_ARGUMENT);
+    part = part_of("{ \"a b\" : [ 1 , \"\\\" , \" ] }", KIT_JSON_OBJECT);
+    kit_buf_clear(&out);
+    kit_json_part_compact(&part, &out);
+    ck_assert_str_eq(out.data, "{\"a b\":[1,\"\\\" , \"]}");
+    kit_buf_free(&out);
+}
+END_TEST
+
+START_TEST(texts_of_a_row) {
+    static const char *const keys[] = {"id", "input"};
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+        {"{\"id\":\"1\"}", "lacks the string \"input\""},
+        {"{\"id\":\"1\",\"input\":2}", "no text under \"input\""},
+        {"{\"id\":\"1\",\"input\":\"a\",\"input\":\"b\"}", "the key \"input\" twice"},
+        {"[\"id\",\"input\"]", "lacks the string \"id\""},
+        {"{\"id\":\"1\",\"input\":\"\xE9\"}", "not UTF-8"},
+        {"{\"id\":\"1\",\"input\":\"\\ud800\"}", "surrogate"},
+        {"{\"id\":\"1\",\"input\":\"a\"", "',' or '}'"},
+    };
+    kit_json_walk walk = {0};
+    kit_buf texts[2] = {{0}, {0}};
+    for (int round = 0; round < 2; round++) {
+        static const char row[] = "{\"id\":\"1\",\"messages\":[{\"n\":1e999}],\"input\":\"\\u00e9\"}";
+        ck_assert_int_eq(kit_json_row_texts(&walk, row, strlen(row), keys, 2, texts, &err), KOLM_OK);
+        ck_assert_str_eq(texts[0].data, "1");
+        ck_assert_str_eq(texts[1].data, "\xC3\xA9");
+    }
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        ck_assert_int_eq(kit_json_row_texts(&walk, bad[i].text, strlen(bad[i].text), keys, 2, texts, &err), KOLM_E_INVALID_ARGUMENT);
+        ck_assert_msg(strstr(err.text, bad[i].says) != NULL, "%s", err.text);
+    }
+    kit_json_walk_free(&walk);
+    kit_buf_free(&texts[0]);
+    kit_buf_free(&texts[1]);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("json");
     TCase *cases = tcase_create("all");
@@ -598,6 +741,10 @@ int main(void) {
     tcase_add_test(cases, lines_may_come_from_a_function);
     tcase_add_test(cases, ready_says_what_would_wait);
     tcase_add_test(cases, reading_errors_are_told);
+    tcase_add_test(cases, a_walk_passes_over_what_is_not_read);
+    tcase_add_test(cases, a_walk_goes_as_deep_as_the_text);
+    tcase_add_test(cases, parts_are_read_strictly);
+    tcase_add_test(cases, texts_of_a_row);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One pass over the bytes that decides whether they are exactly one strict JSON value. */
-#include "kolm/kit/json.h"
+#include "json_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 typedef struct scanner {
     const char *start, *p, *end;
     int depth;
+    bool any_number; /* of whatever size */
     kolm_error_t *err;
 } scanner;
 
@@ -29,30 +30,34 @@ typedef struct key_set {
     size_t count;
 } key_set;
 
-static kit_status fail_at(scanner *s, const char *where, const char *expected) {
+kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected, kolm_error_t *err) {
     size_t line = 1;
-    const char *line_start = s->start;
-    for (const char *p = s->start; p < where; p++) {
+    const char *line_start = start;
+    for (const char *p = start; p < where; p++) {
         if (*p == '\n') {
             line++;
             line_start = p + 1;
         }
     }
     kit_buf found = {0};
-    if (where >= s->end) {
+    if (where >= end) {
         kit_buf_str(&found, "the end");
     } else {
-        size_t n = (size_t)(s->end - where);
+        size_t n = (size_t)(end - where);
         size_t step = 1;
         if (kit_utf8_valid(where, n < 4 ? n : 4) > 0) kit_utf8_next(where, n, &step);
         kit_buf_char(&found, '\'');
         kit_buf_escaped(&found, where, step);
         kit_buf_char(&found, '\'');
     }
-    kit_status status = kit_fail(s->err, KOLM_E_INVALID_ARGUMENT, "correct the JSON at that place", "line %zu, column %zu: expected %s, found %s", line,
+    kit_status status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct the JSON at that place", "line %zu, column %zu: expected %s, found %s", line,
                                  (size_t)(where - line_start) + 1, expected, kit_buf_text(&found));
     kit_buf_free(&found);
     return status;
+}
+
+static kit_status fail_at(scanner *s, const char *where, const char *expected) {
+    return json_fail_at(s->start, s->end, where, expected, s->err);
 }
 
 static void skip_blanks(scanner *s) {
@@ -176,7 +181,7 @@ static kit_status scan_exponent(scanner *s, const char *start, int magnitude) {
     int exponent = 0;
     for (const char *p = digits; p < s->p; p++)
         if (exponent < 10000) exponent = exponent * 10 + (*p - '0');
-    if (!negative && exponent + magnitude > 307) return fail_at(s, start, "a number below 1e308");
+    if (!negative && !s->any_number && exponent + magnitude > 307) return fail_at(s, start, "a number below 1e308");
     return KOLM_OK;
 }
 
@@ -198,6 +203,7 @@ static kit_status scan_number(scanner *s) {
         s->p++;
         KIT_TRY(scan_exponent(s, start, (int)(digit_count > 400 ? 400 : digit_count) - 1));
     }
+    if (s->any_number) return KOLM_OK;
     if (integer && digit_count >= 16 && (digit_count > 16 || memcmp(digits, "9007199254740991", 16) > 0))
         return fail_at(s, start, "an integer of at most 9007199254740991");
     if (s->p - start > LONGEST_NUMBER) return fail_at(s, start, "a number of at most 63 characters");
@@ -205,11 +211,7 @@ static kit_status scan_number(scanner *s) {
 }
 
 /* Walks the decoded bytes of a key; escapes become the UTF-8 of what they mean. Only for keys already scanned. */
-typedef struct key_reader {
-    const char *p, *end;
-    char pending[4];
-    int pending_count, pending_at;
-} key_reader;
+typedef json_key_reader key_reader;
 
 static void push_utf8(key_reader *r, uint32_t point) {
     r->pending_at = 0;
@@ -235,7 +237,7 @@ static void push_utf8(key_reader *r, uint32_t point) {
 }
 
 /* The next byte, or -1 at the end. */
-static int key_next(key_reader *r) {
+int json_key_next(key_reader *r) {
     if (r->pending_at < r->pending_count) return (unsigned char)r->pending[r->pending_at++];
     if (r->p >= r->end) return -1;
     char c = *r->p++;
@@ -262,7 +264,7 @@ static int compare_keys(const key_slice *a, const key_slice *b) {
     }
     key_reader left = {.p = a->bytes, .end = a->bytes + a->length}, right = {.p = b->bytes, .end = b->bytes + b->length};
     for (;;) {
-        int x = key_next(&left), y = key_next(&right);
+        int x = json_key_next(&left), y = json_key_next(&right);
         if (x != y) return x < y ? -1 : 1;
         if (x < 0) return 0;
     }
@@ -405,11 +407,20 @@ static kit_status scan_value(scanner *s) {
     return status;
 }
 
+static kit_status validate(scanner *s) {
+    size_t length = (size_t)(s->end - s->start);
+    if (length >= 3 && memcmp(s->start, "\xEF\xBB\xBF", 3) == 0) return fail_at(s, s->start, "no byte order mark");
+    KIT_TRY(scan_value(s));
+    skip_blanks(s);
+    return s->p < s->end ? fail_at(s, s->p, "nothing behind the value") : KOLM_OK;
+}
+
 kit_status kit_json_validate(const char *bytes, size_t length, kolm_error_t *err) {
     scanner s = {.start = bytes, .p = bytes, .end = bytes + length, .err = err};
-    if (length >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0) return fail_at(&s, bytes, "no byte order mark");
-    KIT_TRY(scan_value(&s));
-    skip_blanks(&s);
-    if (s.p < s.end) return fail_at(&s, s.p, "nothing behind the value");
-    return KOLM_OK;
+    return validate(&s);
+}
+
+kit_status kit_json_part_check(const kit_json_part *part, kolm_error_t *err) {
+    scanner s = {.start = part->bytes, .p = part->bytes, .end = part->bytes + part->length, .any_number = true, .err = err};
+    return validate(&s);
 }

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the strict validator and the walk over JSON text share. */
+#ifndef KOLM_KIT_JSON_PARTS_H
+#define KOLM_KIT_JSON_PARTS_H
+
+#include "kolm/kit/json.h"
+
+/* INVALID_ARGUMENT: "line L, column C: expected EXPECTED, found WHAT", of the text from start to end. */
+kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected, kolm_error_t *err) KIT_MUST_USE;
+
+/* The bytes that a string means, one by one: escapes become UTF-8. p to end is what stands between the quotes, and must
+ * have been validated. */
+typedef struct json_key_reader {
+    const char *p, *end;
+    char pending[4];
+    int pending_count, pending_at;
+} json_key_reader;
+/* The next byte, or -1 at the end. */
+int json_key_next(json_key_reader *reader);
+
+#endif
