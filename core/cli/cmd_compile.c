@@ -118,6 +118,7 @@ static void clean_up(compile *c) {
     score_answers_free(c->answers);
     cJSON_Delete(c->result);
     cli_choice_free(c->choice);
+    job_common_free(&c->data.common);
     cli_data_close(&c->data_files);
     cli_data_close(&c->eval_files);
     cli_list_free(&c->request.data);

@@ -19,20 +19,31 @@ typedef struct score_request {
     char **words;
 } score_request;
 
-static kit_status prepare(cli_context *context, const score_request *r, const job_directory *job, kolm_error_t *err) {
+static kit_status prepare(cli_context *context, const score_request *r, const cli_model *model,
+                          const job_directory *job, kolm_error_t *err) {
     cli_data_files files;
     job_summary summary;
-    KIT_TRY(cli_data_open(context, &r->eval, &files, err));
-    const job_prepare_options options = {
-        .eval = files.at,
-        .eval_count = files.count,
-        .reader = {.input_col = r->input_col, .output_col = r->output_col, .no_header = r->no_header},
-        .skip_bad = r->skip_bad,
-        .job_dir = job->job,
-        .private_dir = job->private,
-        .cancel = cli_interrupt_flag()};
-    kit_status status = job_prepare_eval(&options, &summary, err);
+    job_common common;
+    KIT_TRY(job_common_get(kit_json_get(artifact_manifest(model->artifact), "options"), &common, err));
+    kit_status status = cli_data_open(context, &r->eval, &files, err);
+    if (status != KOLM_OK) {
+        job_common_free(&common);
+        return status;
+    }
+    const job_prepare_options options = {.eval = files.at,
+                                         .eval_count = files.count,
+                                         .reader = {.input_col = r->input_col,
+                                                    .output_col = r->output_col,
+                                                    .no_header = r->no_header},
+                                         .skip_bad = r->skip_bad,
+                                         .common = &common,
+                                         .job_dir = job->job,
+                                         .private_dir = job->private,
+                                         .cancel = cli_interrupt_flag()};
+    status = job_prepare_eval(&options, &summary, err);
     if (status == KOLM_OK && !context->json) cli_data_print(context, NULL, &files, &summary);
+    job_common_free(&summary.common);
+    job_common_free(&common);
     cli_data_close(&files);
     return status;
 }
@@ -135,7 +146,7 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
         status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_DATA;
-        status = prepare(context, r, &answering.job, err);
+        status = prepare(context, r, &model, &answering.job, err);
     }
     if (status == KOLM_OK) status = cli_answering_run(context, &answering, r->airgap, -1, -1, out_exit, err);
     if (status == KOLM_OK) status = read_answers(&answering, out_answers, err);

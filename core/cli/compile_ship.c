@@ -50,6 +50,7 @@ static cJSON *payload_options(const compile *c) {
         good = kit_json_put(options, "target_accuracy", kit_json_micro(r->target_accuracy.value));
     if (good && compile_is_weighted(c)) good = kit_json_put_string(options, "class_weight", r->class_weight);
     if (good && c->trainer != NULL) good = kit_json_put(options, "trainer", cJSON_Duplicate(c->trainer, 1));
+    if (good) good = job_common_put(&c->data.common, options);
     if (good) return options;
     cJSON_Delete(options);
     return NULL;

@@ -130,11 +130,33 @@ static void print_bad_rows(cli_context *context, const job_summary *summary) {
                   cli_safe(summary->bad_kinds[i].text));
 }
 
+/* Keys and columns that nobody reads, in the order in which they were met. */
+static void print_unused(cli_context *context, const job_summary *summary) {
+    const job_unused *unused = &summary->unused;
+    kit_buf line = {0};
+    for (size_t i = 0; i < unused->count; i++)
+        kit_buf_fmt(&line, "%s\"%s\" (%llu)", i > 0 ? ", " : "", unused->keys[i].name,
+                    (unsigned long long)unused->keys[i].rows);
+    if (unused->more > 0) kit_buf_fmt(&line, ", and others (%llu)", (unsigned long long)unused->more);
+    if (unused->count > 0) cli_print(context, "[data]        not used: %s\n", cli_safe(kit_buf_text(&line)));
+    kit_buf_free(&line);
+}
+
+static void print_guess(cli_context *context, const job_guess *guess) {
+    if (guess->input == NULL) return;
+    cli_print(context,
+              "[data]        the input is \"%s\", the output \"%s\", by their names; --input-col and --output-col name "
+              "others\n",
+              guess->input, guess->output);
+}
+
 void cli_data_print(cli_context *context, const cli_data_files *data, const cli_data_files *eval,
                     const job_summary *summary) {
     print_files(context, data, data != NULL && data->count > 1);
     print_files(context, eval, eval != NULL && eval->count > 1);
     if (summary->bad_rows > 0) print_bad_rows(context, summary);
+    print_guess(context, &summary->guess);
+    print_unused(context, summary);
 }
 
 static bool put_files(cJSON *array, const cli_data_files *files) {
@@ -164,13 +186,33 @@ static bool put_kinds(cJSON *array, const job_summary *summary) {
     return true;
 }
 
-bool cli_data_put(cJSON *object, const cli_data_files *data, const cli_data_files *eval, const job_summary *summary) {
-    cJSON *files = cJSON_CreateArray(), *kinds = cJSON_CreateArray();
-    bool good = put_files(files, data) && put_files(files, eval) && put_kinds(kinds, summary);
-    if (good)
-        return kit_json_put(object, "files", files) ? kit_json_put(object, "bad_kinds", kinds)
-                                                    : (cJSON_Delete(kinds), false);
-    cJSON_Delete(files);
-    cJSON_Delete(kinds);
+static bool put_unused(cJSON *array, const job_unused *unused) {
+    for (size_t i = 0; i < unused->count; i++) {
+        cJSON *item = cJSON_CreateObject();
+        if (!kit_json_put_string(item, "key", unused->keys[i].name) ||
+            !kit_json_put_u64(item, "rows", unused->keys[i].rows) || !cJSON_AddItemToArray(array, item)) {
+            cJSON_Delete(item);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A member that is an array, filled by what was done to it. */
+static bool put_array(cJSON *object, const char *key, cJSON *array, bool filled) {
+    if (filled) return kit_json_put(object, key, array);
+    cJSON_Delete(array);
     return false;
+}
+
+bool cli_data_put(cJSON *object, const cli_data_files *data, const cli_data_files *eval, const job_summary *summary) {
+    cJSON *files = cJSON_CreateArray(), *kinds, *unused;
+    if (!put_array(object, "files", files, put_files(files, data) && put_files(files, eval))) return false;
+    kinds = cJSON_CreateArray();
+    if (!put_array(object, "bad_kinds", kinds, put_kinds(kinds, summary))) return false;
+    unused = cJSON_CreateArray();
+    if (!put_array(object, "unused_keys", unused, put_unused(unused, &summary->unused))) return false;
+    const job_guess *guess = &summary->guess;
+    return guess->input == NULL || (kit_json_put_string(object, "guessed_input", guess->input) &&
+                                    kit_json_put_string(object, "guessed_output", guess->output));
 }

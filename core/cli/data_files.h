@@ -27,10 +27,11 @@ kit_status cli_data_open(cli_context *context, const cli_list *paths, cli_data_f
 void cli_data_close(cli_data_files *files);
 
 /* "[data]  ..." lines: rows by file when there are several, bad rows (the first ten, and all by kind), headers that
- * were left out. `files` are of one run; eval may be NULL. */
+ * were left out, keys that were guessed and keys that are not used. `files` are of one run; eval may be NULL. */
 void cli_data_print(cli_context *context, const cli_data_files *data, const cli_data_files *eval,
                     const job_summary *summary);
-/* "files": [{"path", "rows", "bad_rows", "repeated_headers"}] and "bad_kinds": [{"what", "rows"}]. */
+/* "files": [{"path", "rows", "bad_rows", "repeated_headers"}], "bad_kinds": [{"what", "rows"}], "unused_keys": [{"key",
+ * "rows"}], and where they were guessed "guessed_input" and "guessed_output". */
 bool cli_data_put(cJSON *object, const cli_data_files *data, const cli_data_files *eval, const job_summary *summary);
 
 #endif

@@ -54,7 +54,13 @@ typedef struct work {
     bool too_many_labels;
     uint64_t kept;
     uint64_t threshold; /* of the split hash, for labels that are not exact */
+    kit_buf seen, context; /* of an evaluation row that was filled up */
 } work;
+
+/* What rows have in common: found in the data, or given, where there is no data. */
+static const job_common *common_of(const work *w) {
+    return w->options->common != NULL ? w->options->common : &w->summary->common;
+}
 
 /* Part in bit 0, source in the 12 above, line in the rest; sorts nothing. */
 static uint64_t place_of(uint64_t line, size_t source, part which) {
@@ -120,14 +126,7 @@ static kit_status scratch_file(const work *w, const char *what, FILE **out, kolm
 static kit_status spool_row(work *w, part which, size_t source, const job_row *row, kit_buf *line) {
     spool *target = &w->parts[which];
     kit_buf_clear(line);
-    kit_buf_str(line, "\"input\":");
-    kit_json_string(line, row->input, row->input_length);
-    kit_buf_str(line, ",\"output\":");
-    kit_json_string(line, row->output, row->output_length);
-    if (row->messages != NULL) {
-        kit_buf_str(line, ",\"messages\":");
-        KIT_TRY(kit_json_line(row->messages, line, w->err));
-    }
+    job_row_put_spool(row, line);
     kit_buf_char(line, '\n');
     KIT_TRY(kit_buf_ok(line, w->err));
     if (fwrite(line->data, 1, line->length, target->file) != line->length)
@@ -141,6 +140,15 @@ static kit_status spool_row(work *w, part which, size_t source, const job_row *r
     FILE *partition = w->partitions[record.input[0] % PARTITIONS];
     if (fwrite(&record, sizeof record, 1, partition) != 1) return write_failed(w, w->options->private_dir, "the index");
     return KOLM_OK;
+}
+
+/* What all rows of the data have in common is known when they were read, and belongs to the rows of an evaluation file
+ * that lack it, too: they are put to the model as questions are. */
+static kit_status take_common(work *w, part which, job_row *row) {
+    if (which == PART_DATA) return job_common_see(&w->summary->common, row, w->err);
+    job_common_fill(common_of(w), row, &w->seen, &w->context);
+    KIT_TRY(kit_buf_ok(&w->seen, w->err));
+    return kit_buf_ok(&w->context, w->err);
 }
 
 static bool may_skip(const work *w, kit_status status) {
@@ -160,7 +168,8 @@ static kit_status read_rows(work *w, part which, size_t number, job_source *sour
             found = true;
         } else if (status == KOLM_OK && found) {
             source->rows++;
-            status = spool_row(w, which, number, &row, &line);
+            status = take_common(w, which, &row);
+            if (status == KOLM_OK) status = spool_row(w, which, number, &row, &line);
         }
         if (status == KOLM_OK) status = cancelled(w);
     }
@@ -178,6 +187,7 @@ static kit_status read_source(work *w, part which, size_t number, job_source *so
     KIT_TRY(job_reader_open(source->fd, &options, &reader, w->err));
     kit_status status = read_rows(w, which, number, source, reader);
     source->table = job_reader_notes(reader);
+    job_add_unused(w->summary, reader);
     job_reader_close(reader);
     if (status == KOLM_OK && source->rows == 0)
         status = kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
@@ -277,8 +287,9 @@ static kit_status clean(work *w) {
 /* ---- Walking the kept rows of a spool */
 
 typedef struct spooled {
-    cJSON *json;                       /* {"input","output"[,"messages"]} */
-    const char *input, *output, *body; /* body: the line without braces, from "input": on */
+    cJSON *json; /* of the spool's line */
+    job_row parts;
+    const char *input, *output;
     uint64_t row;
 } spooled;
 
@@ -291,13 +302,14 @@ static kit_status visit_line(work *w, const char *line, size_t length, uint64_t 
     kit_buf_add(whole, line, length);
     kit_buf_char(whole, '}');
     KIT_TRY(kit_buf_ok(whole, w->err));
-    spooled item = {.body = line, .row = row, .json = cJSON_ParseWithLength(whole->data, whole->length)};
+    spooled item = {.row = row, .json = cJSON_ParseWithLength(whole->data, whole->length)};
     if (item.json == NULL) return no_memory(w->err);
     kit_status status = KOLM_OK;
-    if (!kit_json_get_string(item.json, "input", &item.input) ||
-        !kit_json_get_string(item.json, "output", &item.output))
+    if (!job_row_get_spool(item.json, &item.parts))
         status = kit_fail(w->err, KOLM_E_DATA_LOSS, "run the command again",
                           "the spool in %s was changed while it was read", w->options->private_dir);
+    item.input = item.parts.input;
+    item.output = item.parts.output;
     if (status == KOLM_OK) status = visit(w, &item, user);
     cJSON_Delete(item.json);
     return status;
@@ -483,7 +495,7 @@ typedef struct sinks {
     FILE *train, *eval, *heldout;
     kit_sha256 *train_sha, *eval_sha;
     bool split; /* data rows may be held out */
-    kit_buf line;
+    kit_buf line, input;
 } sinks;
 
 static kit_status put_line(work *w, FILE *file, kit_sha256 *sha, const kit_buf *line, const char *directory,
@@ -493,26 +505,39 @@ static kit_status put_line(work *w, FILE *file, kit_sha256 *sha, const kit_buf *
     return sha != NULL ? kit_sha256_update(sha, line->data, line->length, w->err) : KOLM_OK;
 }
 
-static kit_status put_train(work *w, sinks *out, const spooled *row) {
+/* {"id":"17","input":"...": where each of the three kinds of lines begins. */
+static kit_status begin_line(work *w, sinks *out, const spooled *row, const job_common *common) {
     kit_buf_clear(&out->line);
-    kit_buf_fmt(&out->line, "{\"id\":\"%llu\",%s}\n", (unsigned long long)row->row + 1, row->body);
+    kit_buf_clear(&out->input);
+    job_row_put_input(&row->parts, common, &out->input);
+    kit_buf_fmt(&out->line, "{\"id\":\"%llu\",\"input\":", (unsigned long long)row->row + 1);
+    kit_json_string(&out->line, kit_buf_text(&out->input), out->input.length);
+    return kit_buf_ok(&out->input, w->err);
+}
+
+static void put_output(sinks *out, const spooled *row) {
+    kit_buf_str(&out->line, ",\"output\":");
+    kit_json_string(&out->line, row->output, strlen(row->output));
+    job_row_put_messages(&row->parts, true, &out->line);
+    kit_buf_str(&out->line, "}\n");
+}
+
+static kit_status put_train(work *w, sinks *out, const spooled *row) {
+    KIT_TRY(begin_line(w, out, row, common_of(w)));
+    put_output(out, row);
     w->summary->train_rows++;
-    w->summary->train_input_bytes += strlen(row->input);
+    w->summary->train_input_bytes += out->input.length;
     return put_line(w, out->train, out->train_sha, &out->line, w->options->job_dir, "train.jsonl");
 }
 
 static kit_status put_eval(work *w, sinks *out, const spooled *row) {
-    unsigned long long id = (unsigned long long)row->row + 1;
-    kit_buf_clear(&out->line);
-    kit_buf_fmt(&out->line, "{\"id\":\"%llu\",\"input\":", id);
-    kit_json_string(&out->line, row->input, strlen(row->input));
+    KIT_TRY(begin_line(w, out, row, common_of(w)));
     size_t end = out->line.length;
+    job_row_put_messages(&row->parts, false, &out->line);
     kit_buf_str(&out->line, "}\n");
     KIT_TRY(put_line(w, out->eval, NULL, &out->line, w->options->job_dir, "eval.jsonl"));
     out->line.length = end;
-    kit_buf_str(&out->line, ",\"output\":");
-    kit_json_string(&out->line, row->output, strlen(row->output));
-    kit_buf_str(&out->line, "}\n");
+    put_output(out, row);
     w->summary->eval_rows++;
     return put_line(w, out->heldout, out->eval_sha, &out->line, w->options->private_dir, "heldout.jsonl");
 }
@@ -576,6 +601,7 @@ static kit_status write_all(work *w, bool train) {
     kit_sha256_free(out.train_sha);
     kit_sha256_free(out.eval_sha);
     kit_buf_free(&out.line);
+    kit_buf_free(&out.input);
     return status;
 }
 
@@ -611,6 +637,8 @@ static void close_work(work *w) {
         free(w->labels[i].hashes);
     free(w->labels);
     kit_sha256_free(w->sha);
+    kit_buf_free(&w->seen);
+    kit_buf_free(&w->context);
 }
 
 static kit_status check_sides(work *w) {

@@ -23,7 +23,7 @@
  * of 64 partitions of the index (40 bytes a row / 64).
  */
 
-#include "job/rows.h"
+#include "job/common.h"
 #include <signal.h>
 
 #define JOB_LABELS_MAX 65536u
@@ -50,6 +50,7 @@ typedef struct job_prepare_options {
     size_t eval_count;         /* 0: split */
     job_reader_options reader; /* of every source; path, cancel and scratch are set for each */
     bool skip_bad;             /* count bad rows instead of failing at the first */
+    const job_common *common;  /* for job_prepare_eval: what the rows of the model's data had in common; NULL: nothing */
     uint64_t seed;
     const char *job_dir;                 /* exists; train.jsonl and eval.jsonl are written into it */
     const char *private_dir;             /* exists, never shown to a backend; heldout.jsonl is left in it */
@@ -84,15 +85,19 @@ typedef struct job_summary {
     uint64_t labels;        /* distinct outputs in training; JOB_LABELS_MAX + 1 stands for "more" */
     uint64_t lonely_labels; /* labels with a single row: trained on, never tested */
     uint64_t train_input_bytes;
+    job_common common;     /* what all rows of the data have beside their questions */
+    job_unused unused;     /* keys and columns of data and evaluation that are not used */
+    job_guess guess;       /* which keys were taken for input and output; the first guess of all files */
     bool closed;           /* the outputs form a closed set: `linear` can learn them */
     char closed_why[256];  /* why, or why not, in words */
     char train_sha256[65]; /* of the lines of train.jsonl */
     char eval_sha256[65];  /* of the lines of heldout.jsonl */
 } job_summary;
 
-/* Writes JOB/train.jsonl {"id","input","output"[,"messages"]}, JOB/eval.jsonl {"id","input"} and PRIVATE/heldout.jsonl
- * {"id","input","output"}, ids being numbers as text. On failure what was written stays for the caller to remove with
- * its directories. INVALID_ARGUMENT: the data; its text names file, line and column. CANCELLED: *cancel. */
+/* Writes JOB/train.jsonl and PRIVATE/heldout.jsonl {"id","input","output"[,"messages"[,"tools"]]} and JOB/eval.jsonl
+ * {"id","input"[,"messages"[,"tools"]]}, ids being numbers as text, messages only where there is more than a question.
+ * On failure what was written stays for the caller to remove with its directories. INVALID_ARGUMENT: the data; its text
+ * names file, line and column. CANCELLED: *cancel. Free out_summary->common in every case. */
 kit_status job_prepare(const job_prepare_options *options, job_summary *out_summary, kolm_error_t *err) KIT_MUST_USE;
 
 /* The smaller half for `score`: only an evaluation file, cleaned of nothing. Writes JOB/eval.jsonl and

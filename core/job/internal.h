@@ -18,9 +18,11 @@ struct job_reader {
     bool have_line;
     const char *line;
     size_t line_length;
-    cJSON *json;
+    struct rows_json *json;    /* of JSON lines; else NULL */
     struct rows_table *table;  /* of a table; else NULL */
     unsigned long long number; /* of the line that was taken last */
+    job_unused unused;
+    job_guess guess;
     kit_buf input, output, context, seen;
 };
 
@@ -41,7 +43,14 @@ kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out
 /* At most 40 bytes of text, control characters escaped: a name from the data, for a message. */
 void rows_add_printable(kit_buf *out, const char *text);
 
-/* The next row of JSON lines into reader->input, ->output and ->json; false in *out_found at the end. */
+/* Makes and frees reader->json. */
+kit_status rows_open_json(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
+void rows_close_json(job_reader *reader);
+/* Takes a line apart that is UTF-8 text: into reader->input, ->output and ->json. */
+kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, kolm_error_t *err) KIT_MUST_USE;
+/* The parts of the row that was taken apart last. */
+void rows_fill_json(const job_reader *reader, job_row *row);
+/* The next row of JSON lines; false in *out_found at the end. */
 kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool *out_found,
                           kolm_error_t *err) KIT_MUST_USE;
 
@@ -52,6 +61,10 @@ void rows_note_table(const job_reader *reader, job_table_notes *out);
 /* As rows_next_json, for a table. */
 kit_status rows_next_table(job_reader *reader, unsigned long long *out_line, bool *out_found,
                            kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- common.c */
+/* Adds what a reader counted and guessed to the summary. */
+void job_add_unused(job_summary *summary, const job_reader *reader);
 
 /* ---- bad_rows.c */
 /* Counts a bad row that was left out: `text` is the sentence of job_reader_next. */

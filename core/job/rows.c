@@ -2,6 +2,8 @@
 /* The row reader: what all formats share: opening, telling the format, lines, errors, rows. */
 #include "job/internal.h"
 
+#include "job/common.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,7 +156,8 @@ kit_status job_reader_open(int fd, const job_reader_options *options, job_reader
     kit_status status = open_lines(reader, fd, err);
     if (status == KOLM_OK) status = look_at_start(reader, err);
     if (status == KOLM_OK) status = check_names(reader, err);
-    if (status == KOLM_OK && reader->format == ROWS_TABLE) status = rows_open_table(reader, err);
+    if (status == KOLM_OK)
+        status = reader->format == ROWS_TABLE ? rows_open_table(reader, err) : rows_open_json(reader, err);
     if (status != KOLM_OK) {
         job_reader_close(reader);
         return status;
@@ -169,41 +172,84 @@ static bool is_blank(const kit_buf *text) {
     return true;
 }
 
-kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found, kolm_error_t *err) {
+/* What was taken apart, as the caller sees it. */
+static kit_status give_row(job_reader *reader, unsigned long long line, job_row *out_row, kolm_error_t *err) {
+    *out_row = (job_row){.line = line,
+                         .input = kit_buf_text(&reader->input),
+                         .output = kit_buf_text(&reader->output),
+                         .input_length = reader->input.length,
+                         .output_length = reader->output.length,
+                         .system = "",
+                         .system_text = "",
+                         .instruction = "",
+                         .tools = "",
+                         .turns = "",
+                         .id = ""};
+    if (reader->json != NULL) rows_fill_json(reader, out_row);
+    job_row_put_seen(out_row, &reader->seen);
+    job_row_put_context(out_row, &reader->context);
+    out_row->context = kit_buf_text(&reader->context);
+    out_row->context_length = reader->context.length;
+    out_row->seen = kit_buf_text(&reader->seen);
+    out_row->seen_length = reader->seen.length;
+    KIT_TRY(kit_buf_ok(&reader->input, err));
+    KIT_TRY(kit_buf_ok(&reader->output, err));
+    KIT_TRY(kit_buf_ok(&reader->context, err));
+    return kit_buf_ok(&reader->seen, err);
+}
+
+static void forget_row(job_reader *reader, job_row *out_row) {
     *out_row = (job_row){0};
-    *out_found = false;
     kit_buf_clear(&reader->input);
     kit_buf_clear(&reader->output);
     kit_buf_clear(&reader->context);
     kit_buf_clear(&reader->seen);
+}
+
+kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found, kolm_error_t *err) {
+    *out_found = false;
+    forget_row(reader, out_row);
     unsigned long long line = 0;
     kit_status status = reader->format == ROWS_JSON ? rows_next_json(reader, &line, out_found, err)
                                                     : rows_next_table(reader, &line, out_found, err);
     if (status != KOLM_OK || !*out_found) return status;
-    KIT_TRY(kit_buf_ok(&reader->input, err));
-    KIT_TRY(kit_buf_ok(&reader->output, err));
-    KIT_TRY(kit_buf_ok(&reader->context, err));
-    KIT_TRY(kit_buf_ok(&reader->seen, err));
     if (is_blank(&reader->input))
         return rows_bad(reader, err, line, 1, "give the row an input, or pass --skip-bad to leave such rows out",
                         "expected an input with text, found a blank one");
     if (!reader->options.inputs_only && is_blank(&reader->output))
         return rows_bad(reader, err, line, 1, "give the row an output, or pass --skip-bad to leave such rows out",
                         "expected an output with text, found a blank one");
-    out_row->line = line;
-    out_row->input = kit_buf_text(&reader->input);
-    out_row->output = kit_buf_text(&reader->output);
-    out_row->input_length = reader->input.length;
-    out_row->output_length = reader->output.length;
-    out_row->context = kit_buf_text(&reader->context);
-    out_row->context_length = reader->context.length;
-    const kit_buf *seen = reader->seen.length > 0 ? &reader->seen : &reader->input;
-    out_row->seen = kit_buf_text(seen);
-    out_row->seen_length = seen->length;
-    out_row->messages = reader->format == ROWS_JSON && reader->options.input_col == NULL
-                            ? kit_json_get(reader->json, "messages")
-                            : NULL;
-    return KOLM_OK;
+    return give_row(reader, line, out_row, err);
+}
+
+kit_status job_reader_open_rows(const job_reader_options *options, job_reader **out_reader, kolm_error_t *err) {
+    *out_reader = NULL;
+    job_reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL) return rows_no_memory(err);
+    reader->options = *options;
+    kit_status status = rows_open_json(reader, err);
+    if (status == KOLM_OK)
+        *out_reader = reader;
+    else
+        free(reader);
+    return status;
+}
+
+kit_status job_reader_parse(job_reader *reader, const char *line, size_t length, uint64_t number, job_row *out_row,
+                            kolm_error_t *err) {
+    forget_row(reader, out_row);
+    reader->number = (unsigned long long)number;
+    KIT_TRY(rows_check_text(reader, line, length, err));
+    KIT_TRY(rows_parse_json(reader, line, length, err));
+    return give_row(reader, reader->number, out_row, err);
+}
+
+const job_unused *job_reader_unused(const job_reader *reader) {
+    return &reader->unused;
+}
+
+job_guess job_reader_guess(const job_reader *reader) {
+    return reader->guess;
 }
 
 job_table_notes job_reader_notes(const job_reader *reader) {
@@ -216,8 +262,8 @@ void job_reader_close(job_reader *reader) {
     if (reader == NULL) return;
     kit_lines_close(reader->lines);
     job_bytes_close(reader->bytes);
-    cJSON_Delete(reader->json);
     rows_close_table(reader);
+    rows_close_json(reader);
     kit_buf_free(&reader->input);
     kit_buf_free(&reader->output);
     kit_buf_free(&reader->context);

@@ -7,11 +7,23 @@
  * Formats, told apart by content: a first non-blank byte '{' is JSON lines, anything else a table; all of them may be
  * packed (source.h).
  *
- *   JSON lines  {"input","output"} or {"prompt","completion"}: strings; an output may also be an integer or a boolean,
- *               taken as its JSON text. {"messages":[{"role","content"}...]} (OpenAI chat): the last message must be
- *               the assistant's and is the output. With one user message before it (and any system message) the input
- *               is the user's text; with more it is all of them, "role: text", one a line. Other keys are ignored.
- *               Blank lines are skipped.
+ *   JSON lines  one object a line, blank lines skipped. The first form that fits is taken; null is the same as no key:
+ *
+ *       {"messages":[...]}            OpenAI's chats: {"role","content"[,"name","tool_calls","tool_call_id"]}
+ *       {"conversations":[...]}       ShareGPT's: {"from","value"}; roles by other names are those of OpenAI
+ *       {"instruction","input",...}   Alpaca's, with "output", and "history":[[question, answer],...]
+ *       {"prompt":[...],"completion":[...]}  TRL's, messages on both sides
+ *       {"input","output"}, {"prompt","completion"}, and the columns of tables: one of "text", "question", "query" and
+ *                                     one of "label", "answer", "category", "target"; which is guessed once for a file
+ *
+ *               "system" (text) and "tools" (an array, or its text) may stand in each. An output is a text, an integer,
+ *               true or false, the latter taken as their JSON text. In a chat the last message is the assistant's and
+ *               is the output; a call of tools there is its JSON text. A content that is an array of parts is their
+ *               texts, one a line. input_col and output_col name two keys, and nothing else is read then.
+ *
+ *               Only what is read must be strict JSON, as kit_json_validate has it (numbers inside tools may be of any
+ *               size); the rest is passed over (kit_json_walk), and its keys are counted by name: job_reader_unused.
+ *
  *   Tables      RFC 4180, with a header line: fields in double quotes may hold separators, line ends and doubled
  *               quotes. A quote that is not the first character of its field is a character like any other.
  *               Separator: that of a first line "sep=X"; a tab when path ends in .tsv or .tab (.gz and .zst behind it
@@ -38,20 +50,45 @@
 
 typedef struct job_reader job_reader;
 
+/* All texts are NUL terminated, and valid until the next call. */
 typedef struct job_row {
     uint64_t line;              /* where it starts in the file, from 1 */
-    const char *input, *output; /* NUL terminated, valid until the next call */
+    const char *input, *output; /* the question, and its answer ("" when there is none, with inputs_only) */
     size_t input_length, output_length;
-    /* What stands before the question and is often the same in every row (system messages, an instruction, tools), as
-     * text; "" when there is nothing of the kind. It is no part of input. */
+    /* What comes beside the question; each "" when there is nothing of the kind. */
+    const char *system;      /* the messages before all others: {"role":"system","content":"..."}, joined by commas */
+    const char *system_text; /* their texts, one a line */
+    const char *instruction; /* stands before the question, on a line of its own, in the user's message */
+    const char *tools;       /* a JSON array */
+    const char *turns;       /* messages joined by commas, when there is more than one question of the user: all but the
+                                system's and the answer. input is then their text, "role: text" each */
+    /* system_text, tools and instruction, each on a line: what is often the same in every row. No part of input. */
     const char *context;
     size_t context_length;
     /* The row's identity: all that the model sees before its answer, as bytes. Two rows ask the same, and may repeat or
      * contradict each other, only if these are equal. Of a plain row it is the input. */
     const char *seen;
     size_t seen_length;
-    const cJSON *messages; /* the chat it came from, or NULL; valid until the next call */
+    const char *id; /* with with_id: the row's own, whole numbers as text; "" when it has none */
 } job_row;
+
+#define JOB_UNUSED_MAX 16u
+#define JOB_UNUSED_NAME 64u
+
+/* Keys and columns that are not used, in the order in which they were met. */
+typedef struct job_unused {
+    struct {
+        char name[JOB_UNUSED_NAME]; /* printable; "messages.KEY" for one inside a message */
+        uint64_t rows;
+    } keys[JOB_UNUSED_MAX];
+    size_t count;
+    uint64_t more; /* times that still others were met */
+} job_unused;
+
+/* Which keys were taken for input and output because of their names; NULL when nothing was guessed. */
+typedef struct job_guess {
+    const char *input, *output;
+} job_guess;
 
 typedef struct job_reader_options {
     const char *path;       /* shown in errors */
@@ -64,6 +101,7 @@ typedef struct job_reader_options {
     /* A directory for lines of a TSV that must be read twice, in a file without a name; NULL: that of temporary files.
      */
     const char *scratch;
+    bool with_id;     /* "id" is read */
 } job_reader_options;
 
 /* fd is read from its start and stays the caller's. INVALID_ARGUMENT when this cannot be data (empty, binary, UTF-16,
@@ -75,6 +113,15 @@ kit_status job_reader_open(int fd, const job_reader_options *options, job_reader
  * cut off or damaged. */
 kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found, kolm_error_t *err) KIT_MUST_USE;
 void job_reader_close(job_reader *reader);
+const job_unused *job_reader_unused(const job_reader *reader);
+job_guess job_reader_guess(const job_reader *reader);
+
+/* A reader of JSON rows that are given to it one by one, instead of a file. */
+kit_status job_reader_open_rows(const job_reader_options *options, job_reader **out_reader,
+                                kolm_error_t *err) KIT_MUST_USE;
+/* number: of the line, for errors. As job_reader_next, but that an input may be blank. */
+kit_status job_reader_parse(job_reader *reader, const char *line, size_t length, uint64_t number, job_row *out_row,
+                            kolm_error_t *err) KIT_MUST_USE;
 
 /* What was seen in a table so far. */
 typedef struct job_table_notes {

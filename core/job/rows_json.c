@@ -1,145 +1,582 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The row reader: JSON lines, pairs and chats. */
-#include "job/internal.h"
+/* The row reader: JSON lines. Which form a row has, and the keys that it is read from. */
+#include "job/rows_json.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-static kit_status missing_key(const job_reader *reader, const cJSON *object, const char *wanted, kolm_error_t *err) {
+static const char REMEDY[] = "correct the row, or pass --skip-bad to leave such rows out";
+
+static const char *const key_names[KEY_ID + 1] = {
+    [KEY_INPUT] = "input",       [KEY_PROMPT] = "prompt",           [KEY_TEXT] = "text",
+    [KEY_QUESTION] = "question", [KEY_QUERY] = "query",             [KEY_OUTPUT] = "output",
+    [KEY_COMPLETION] = "completion", [KEY_LABEL] = "label",         [KEY_ANSWER] = "answer",
+    [KEY_CATEGORY] = "category", [KEY_TARGET] = "target",           [KEY_MESSAGES] = "messages",
+    [KEY_CONVERSATIONS] = "conversations", [KEY_INSTRUCTION] = "instruction", [KEY_CONTEXT] = "context",
+    [KEY_RESPONSE] = "response", [KEY_SYSTEM] = "system",           [KEY_HISTORY] = "history",
+    [KEY_TOOLS] = "tools",       [KEY_FUNCTIONS] = "functions",     [KEY_ID] = "id",
+};
+
+/* ---- Errors */
+
+kit_status json_bad(const job_reader *reader, const char *at, const char *remedy, const char *text, kolm_error_t *err) {
+    return rows_bad(reader, err, rows_line(reader), (size_t)(at - reader->json->line) + 1, remedy, text);
+}
+
+kit_status json_bad_inside(const job_reader *reader, const kit_json_part *part, const kolm_error_t *inner,
+                           kolm_error_t *err) {
+    /* The kit counts lines and columns of what it was given; a row is one line. */
+    const char *column = strstr(inner->text, "column "), *rest = column != NULL ? strchr(column, ':') : NULL;
+    unsigned long long at = column != NULL ? strtoull(column + strlen("column "), NULL, 10) : 1;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                    "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out",
+                    "%s, line %llu, column %llu%s", reader->options.path, rows_line(reader),
+                    at + (unsigned long long)(part->bytes - reader->json->line), rest != NULL ? rest : "");
+}
+
+static const char *kind_name(kit_json_kind kind) {
+    return kind == KIT_JSON_NULL     ? "null"
+           : kind == KIT_JSON_NUMBER ? "a number"
+           : kind == KIT_JSON_BOOL   ? "true or false"
+           : kind == KIT_JSON_ARRAY  ? "an array"
+           : kind == KIT_JSON_OBJECT ? "an object"
+                                     : "text";
+}
+
+kit_status json_wrong_type(const job_reader *reader, const char *key, const char *expected, const kit_json_part *found,
+                           kolm_error_t *err) {
+    char text[160];
+    kit_format(text, sizeof text, "expected %s in \"%s\", found %s", expected, key, kind_name(found->kind));
+    return json_bad(reader, found->bytes, REMEDY, text, err);
+}
+
+/* A key as text, as far as it is one. */
+static void put_key(const kit_json_part *key, kit_buf *out) {
+    kit_buf text = {0};
+    if (kit_json_part_text(key, &text, NULL) != KOLM_OK) {
+        kit_buf_clear(&text);
+        kit_buf_add(&text, key->bytes + 1, key->length - 2);
+    }
+    rows_add_printable(out, kit_buf_text(&text));
+    kit_buf_free(&text);
+}
+
+kit_status json_missing_key(job_reader *reader, const kit_json_part *object, const char *wanted, kolm_error_t *err) {
+    kit_json_walk walk = {0};
+    kit_json_part key, value;
     kit_buf text = {0};
     kit_buf_fmt(&text, "expected the key %s, found ", wanted);
-    if (object->child == NULL) kit_buf_str(&text, "no keys");
     int shown = 0;
-    for (const cJSON *item = object->child; item != NULL && shown < 8; item = item->next, shown++) {
-        kit_buf_str(&text, shown > 0 ? ", \"" : "\"");
-        rows_add_printable(&text, item->string);
+    bool found = kit_json_walk_begin(&walk, object->bytes, object->length, NULL) == KOLM_OK;
+    while (found && shown < 8) {
+        found = kit_json_walk_next(&walk, &key, &value, &found, NULL) == KOLM_OK && found;
+        if (!found) break;
+        kit_buf_str(&text, shown++ > 0 ? ", \"" : "\"");
+        put_key(&key, &text);
         kit_buf_char(&text, '"');
     }
-    kit_status status =
-        rows_bad(reader, err, rows_line(reader), 1,
-                 "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or \"messages\")",
-                 kit_buf_text(&text));
+    if (shown == 0) kit_buf_str(&text, "no keys");
+    kit_status status = json_bad(reader, object->bytes,
+                                 "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or "
+                                 "\"messages\"; docs/data.md has all forms)",
+                                 kit_buf_text(&text), err);
+    kit_json_walk_free(&walk);
     kit_buf_free(&text);
     return status;
 }
 
-static const char *type_name(const cJSON *item) {
-    return cJSON_IsNull(item)     ? "null"
-           : cJSON_IsNumber(item) ? "a number"
-           : cJSON_IsBool(item)   ? "true or false"
-           : cJSON_IsArray(item)  ? "an array"
-           : cJSON_IsObject(item) ? "an object"
-                                  : "text";
+kit_status json_doubled(const job_reader *reader, const char *again, kolm_error_t *err) {
+    return json_bad(reader, again,
+                    "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out",
+                    "expected a key that this object does not have yet", err);
 }
 
-static kit_status wrong_type(const job_reader *reader, const char *key, const char *expected, const cJSON *item,
-                             kolm_error_t *err) {
-    char text[160];
-    kit_format(text, sizeof text, "expected %s in \"%s\", found %s", expected, key, type_name(item));
-    return rows_bad(reader, err, rows_line(reader), 1, "correct the row, or pass --skip-bad to leave such rows out",
-                    text);
-}
+/* ---- Values */
 
-static kit_status take_output(job_reader *reader, const char *key, const cJSON *item, kolm_error_t *err) {
-    double value = cJSON_IsNumber(item) ? item->valuedouble : 0;
-    if (cJSON_IsString(item))
-        kit_buf_str(&reader->output, item->valuestring);
-    else if (cJSON_IsBool(item))
-        kit_buf_str(&reader->output, cJSON_IsTrue(item) ? "true" : "false");
-    else if (cJSON_IsNumber(item) && value >= -KIT_JSON_MAX_INTEGER && value <= KIT_JSON_MAX_INTEGER &&
-             value == (double)(long long)value)
-        kit_buf_fmt(&reader->output, "%lld", (long long)value);
-    else
-        return wrong_type(reader, key, "text, an integer, true or false", item, err);
-    return KOLM_OK;
-}
-
-static kit_status take_message(job_reader *reader, const cJSON *message, const char **out_role, const char **out_text,
-                               kolm_error_t *err) {
-    if (!cJSON_IsObject(message)) return wrong_type(reader, "messages", "objects", message, err);
-    if (!kit_json_get_string(message, "role", out_role))
-        return missing_key(reader, message, "\"role\" with text in each message", err);
-    if (!kit_json_get_string(message, "content", out_text))
-        return missing_key(reader, message, "\"content\" with text in each message", err);
-    return KOLM_OK;
-}
-
-static kit_status take_chat(job_reader *reader, const cJSON *messages, kolm_error_t *err) {
-    if (!cJSON_IsArray(messages)) return wrong_type(reader, "messages", "an array", messages, err);
-    size_t users = 0, others = 0;
-    const cJSON *last = NULL;
-    const char *role = NULL, *text = NULL;
-    for (const cJSON *item = messages->child; item != NULL; item = item->next) {
-        KIT_TRY(take_message(reader, item, &role, &text, err));
-        if (strcmp(role, "user") == 0)
-            users++;
-        else if (strcmp(role, "system") != 0)
-            others++;
-        last = item;
-    }
-    bool answered = last != NULL && strcmp(role, "assistant") == 0;
-    if (!answered && !reader->options.inputs_only)
-        return rows_bad(reader, err, rows_line(reader), 1,
-                        "the last message must be the assistant's: it is what the model learns to say",
-                        "expected a last message of the role \"assistant\"");
-    if (users == 0)
-        return rows_bad(reader, err, rows_line(reader), 1, "each chat needs a message of the role \"user\"",
-                        "expected a message of the role \"user\"");
-    bool single = users == 1 && others == (answered ? 1u : 0u);
-    for (const cJSON *item = messages->child; item != NULL; item = item->next) {
-        KIT_TRY(take_message(reader, item, &role, &text, err));
-        if (answered && item == last) {
-            kit_buf_str(&reader->output, text);
-        } else if (single) {
-            kit_buf_str(strcmp(role, "user") == 0 ? &reader->input : &reader->context, text);
-        } else {
-            if (reader->input.length > 0) kit_buf_char(&reader->input, '\n');
-            kit_buf_fmt(&reader->input, "%s: %s", role, text);
-        }
-    }
-    if (reader->context.length > 0)
-        kit_buf_fmt(&reader->seen, "\xFF%s\xFF%s", kit_buf_text(&reader->context), kit_buf_text(&reader->input));
-    return KOLM_OK;
-}
-
-static kit_status take_pair(job_reader *reader, const cJSON *object, kolm_error_t *err) {
-    const char *input_key = "input", *output_key = "output";
-    if (reader->options.input_col != NULL || reader->options.output_col != NULL) {
-        input_key = reader->options.input_col != NULL ? reader->options.input_col : "input";
-        output_key = reader->options.output_col != NULL ? reader->options.output_col : "output";
-    } else if (kit_json_get(object, "input") == NULL && kit_json_get(object, "prompt") != NULL) {
-        input_key = "prompt";
-        output_key = "completion";
-    }
-    const cJSON *input = kit_json_get(object, input_key), *output = kit_json_get(object, output_key);
-    char wanted[160];
-    kit_format(wanted, sizeof wanted, "\"%s\"", input == NULL ? input_key : output_key);
-    if (input == NULL || (output == NULL && !reader->options.inputs_only))
-        return missing_key(reader, object, wanted, err);
-    if (!cJSON_IsString(input)) return wrong_type(reader, input_key, "text", input, err);
-    kit_buf_str(&reader->input, input->valuestring);
-    return output != NULL ? take_output(reader, output_key, output, err) : KOLM_OK;
-}
-
-static kit_status parse_json(job_reader *reader, const char *line, size_t length, kolm_error_t *err) {
+kit_status json_text(const job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) {
     kolm_error_t inner = KIT_ERROR_INIT;
-    kit_status status = kit_json_validate(line, length, &inner);
-    if (status != KOLM_OK) {
-        /* The validator speaks of its own first line; the file has more. */
-        const char *column = strstr(inner.text, "column ");
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out",
-                        "%s, line %llu, %s", reader->options.path, rows_line(reader),
-                        column != NULL ? column : inner.text);
+    return kit_json_part_text(part, out, &inner) == KOLM_OK ? KOLM_OK : json_bad_inside(reader, part, &inner, err);
+}
+
+static bool is_empty_array(const kit_json_part *part) {
+    for (size_t i = 1; i + 1 < part->length; i++)
+        if (strchr(" \t\r\n", part->bytes[i]) == NULL) return false;
+    return true;
+}
+
+kit_status json_array(job_reader *reader, const char *key, const kit_json_part *part, kit_buf *out, kolm_error_t *err) {
+    kolm_error_t inner = KIT_ERROR_INIT;
+    kit_buf text = {0};
+    kit_json_part array = *part;
+    kit_status status = KOLM_OK;
+    if (part->kind == KIT_JSON_STRING) { /* many tables and tools keep JSON in a text */
+        KIT_TRY(json_text(reader, part, &text, err));
+        array = (kit_json_part){.bytes = kit_buf_text(&text), .length = text.length, .kind = KIT_JSON_ARRAY};
+        if (strspn(array.bytes, " \t\r\n") == text.length) goto out;
+        if (array.bytes[strspn(array.bytes, " \t\r\n")] != '[') array.kind = KIT_JSON_STRING;
     }
-    cJSON_Delete(reader->json);
-    reader->json = cJSON_ParseWithLength(line, length);
-    if (reader->json == NULL) return rows_no_memory(err);
-    if (!cJSON_IsObject(reader->json))
+    if (array.kind != KIT_JSON_ARRAY)
+        status = json_wrong_type(reader, key, "an array", part, err);
+    else if (kit_json_part_check(&array, &inner) != KOLM_OK && part->kind != KIT_JSON_STRING)
+        status = json_bad_inside(reader, part, &inner, err);
+    else if (inner.text[0] != '\0')
+        status = json_wrong_type(reader, key, "an array", part, err);
+    else if (!is_empty_array(&array))
+        kit_json_part_compact(&array, out);
+out:
+    kit_buf_free(&text);
+    return status;
+}
+
+/* An integer as its JSON text: 7, also where it was written 7.0, and 1389432487213912064 with all its digits. */
+static bool put_integer(const kit_json_part *part, kit_buf *out) {
+    char text[40];
+    size_t digits = part->bytes[0] == '-' ? 1 : 0;
+    while (digits < part->length && part->bytes[digits] >= '0' && part->bytes[digits] <= '9')
+        digits++;
+    if (digits == part->length && part->length > 15) {
+        kit_buf_add(out, part->bytes, part->length);
+        return true;
+    }
+    if (part->length >= sizeof text) return false;
+    memcpy(text, part->bytes, part->length);
+    text[part->length] = '\0';
+    double value = strtod(text, NULL);
+    bool whole =
+        value >= -KIT_JSON_MAX_INTEGER && value <= KIT_JSON_MAX_INTEGER && value == (double)(long long)value;
+    if (whole) kit_buf_fmt(out, "%lld", (long long)value);
+    return whole;
+}
+
+static kit_status take_output(job_reader *reader, const char *key, const kit_json_part *part, kolm_error_t *err) {
+    if (part->kind == KIT_JSON_STRING) return json_text(reader, part, &reader->output, err);
+    if (part->kind == KIT_JSON_BOOL) {
+        kit_buf_add(&reader->output, part->bytes, part->length);
+        return KOLM_OK;
+    }
+    if (part->kind == KIT_JSON_NUMBER && put_integer(part, &reader->output)) return KOLM_OK;
+    return json_wrong_type(reader, key, "text, an integer, true or false", part, err);
+}
+
+/* ---- Keys that are not used */
+
+static void count_unused(job_unused *unused, const char *name) {
+    for (size_t i = 0; i < unused->count; i++) {
+        if (strcmp(unused->keys[i].name, name) != 0) continue;
+        unused->keys[i].rows++;
+        return;
+    }
+    if (unused->count == JOB_UNUSED_MAX) {
+        unused->more++;
+        return;
+    }
+    kit_copy(unused->keys[unused->count].name, sizeof unused->keys[0].name, name);
+    unused->keys[unused->count++].rows = 1;
+}
+
+/* The same key as in the rows before, as most are; false: to be looked at as text. */
+static bool count_again(job_unused *unused, const kit_json_part *key) {
+    size_t length = key->length - 2;
+    for (size_t i = 0; !key->escaped && i < unused->count; i++) {
+        const char *name = unused->keys[i].name;
+        if (strncmp(name, key->bytes + 1, length) != 0 || name[length] != '\0') continue;
+        unused->keys[i].rows++;
+        return true;
+    }
+    return false;
+}
+
+void json_unused(job_reader *reader, const char *where, const kit_json_part *key) {
+    if (where[0] == '\0' && key->length < JOB_UNUSED_NAME && count_again(&reader->unused, key)) return;
+    char name[JOB_UNUSED_NAME];
+    kit_buf text = {0};
+    kit_buf_fmt(&text, "%s%s", where, where[0] != '\0' ? "." : "");
+    put_key(key, &text);
+    kit_copy(name, sizeof name, kit_buf_text(&text));
+    count_unused(&reader->unused, name);
+    kit_buf_free(&text);
+}
+
+static void count_all_unused(job_reader *reader) {
+    rows_json *r = reader->json;
+    for (size_t i = 0; i < r->other_count; i++)
+        json_unused(reader, "", &r->others[i]);
+    for (size_t i = 0; i <= KEY_ID; i++)
+        if (r->slots[i].there && !r->slots[i].used) count_unused(&reader->unused, key_names[i]);
+}
+
+/* ---- The keys of a row */
+
+static bool same_name(const rows_json *r, const kit_json_part *key, const char *name) {
+    if (!r->any_case && !key->escaped && key->bytes[1] != name[0]) return false; /* most of them, at once */
+    if (!r->any_case || key->escaped) return kit_json_part_is(key, name);
+    return key->length == strlen(name) + 2 && strncasecmp(key->bytes + 1, name, key->length - 2) == 0;
+}
+
+static json_key find_key(const job_reader *reader, const kit_json_part *key) {
+    const char *input_col = reader->options.input_col, *output_col = reader->options.output_col;
+    if (input_col != NULL && kit_json_part_is(key, input_col)) return KEY_INPUT_COL;
+    if (output_col != NULL && kit_json_part_is(key, output_col)) return KEY_OUTPUT_COL;
+    for (size_t i = 0; i <= KEY_ID; i++)
+        if (same_name(reader->json, key, key_names[i])) return (json_key)i;
+    return KEY_COUNT;
+}
+
+static void note_key(job_reader *reader, const kit_json_part *key, const kit_json_part *value) {
+    rows_json *r = reader->json;
+    json_key found = find_key(reader, key);
+    if (found == KEY_COUNT) {
+        if (value->kind != KIT_JSON_NULL && r->other_count < JSON_OTHERS_MAX) r->others[r->other_count++] = *key;
+        return;
+    }
+    json_slot *slot = &r->slots[found];
+    if (slot->value.bytes != NULL) {
+        if (slot->again == NULL) slot->again = key->bytes;
+        return;
+    }
+    slot->value = *value;
+    slot->there = value->kind != KIT_JSON_NULL; /* null is the same as no key */
+}
+
+static kit_status find_keys(job_reader *reader, const char *line, size_t length, kolm_error_t *err) {
+    rows_json *r = reader->json;
+    kolm_error_t inner = KIT_ERROR_INIT;
+    kit_json_part key, value, whole = {.bytes = line, .length = length};
+    memset(r->slots, 0, sizeof r->slots);
+    r->other_count = 0;
+    r->line = line;
+    if (kit_json_walk_begin(&r->walk, line, length, &inner) != KOLM_OK || !r->walk.object)
         return rows_bad(reader, err, rows_line(reader), 1, "each line must be one JSON object",
                         "expected an object in braces");
-    const cJSON *messages = kit_json_get(reader->json, "messages");
-    return messages != NULL && reader->options.input_col == NULL ? take_chat(reader, messages, err)
-                                                                 : take_pair(reader, reader->json, err);
+    for (;;) {
+        bool found = false;
+        kit_status status = kit_json_walk_next(&r->walk, &key, &value, &found, &inner);
+        if (status == KOLM_E_RESOURCE_EXHAUSTED) return rows_no_memory(err);
+        if (status != KOLM_OK) return json_bad_inside(reader, &whole, &inner, err);
+        if (!found) return KOLM_OK;
+        note_key(reader, &key, &value);
+    }
+}
+
+/* The value under key, which is used from now on; a doubled key is refused only where it is read. */
+static kit_status use(job_reader *reader, json_key key, const kit_json_part **out, kolm_error_t *err) {
+    json_slot *slot = &reader->json->slots[key];
+    *out = NULL;
+    if (slot->again != NULL) return json_doubled(reader, slot->again, err);
+    slot->used = true;
+    if (slot->there) *out = &slot->value;
+    return KOLM_OK;
+}
+
+static bool has(const job_reader *reader, json_key key) {
+    return reader->json->slots[key].there;
+}
+
+/* ---- What may stand beside every form */
+
+static kit_status use_text(job_reader *reader, json_key key, kit_buf *out, kolm_error_t *err) {
+    const kit_json_part *part = NULL;
+    kit_buf_clear(out);
+    KIT_TRY(use(reader, key, &part, err));
+    if (part == NULL) return KOLM_OK;
+    if (part->kind != KIT_JSON_STRING) return json_wrong_type(reader, key_names[key], "text", part, err);
+    return json_text(reader, part, out, err);
+}
+
+/* The system message that a row has as a key of its own: the first message of the conversation. */
+static kit_status begin_chat(job_reader *reader, kolm_error_t *err) {
+    rows_json *r = reader->json;
+    chat_begin(r);
+    if (!has(reader, KEY_SYSTEM)) return KOLM_OK;
+    KIT_TRY(use_text(reader, KEY_SYSTEM, &r->scratch, err));
+    if (r->scratch.length > 0) chat_add_text(r, "system", &r->scratch);
+    return KOLM_OK;
+}
+
+/* OpenAI's older "functions" are the tools of today without their wrapping. */
+static kit_status wrap_functions(job_reader *reader, kolm_error_t *err) {
+    rows_json *r = reader->json;
+    const kit_json_part *part = NULL;
+    kit_json_part none, function;
+    bool found = true;
+    KIT_TRY(use(reader, KEY_FUNCTIONS, &part, err));
+    kit_buf_clear(&r->scratch);
+    KIT_TRY(json_array(reader, "functions", part, &r->scratch, err));
+    if (r->scratch.length == 0) return KOLM_OK;
+    KIT_TRY(kit_buf_ok(&r->scratch, err));
+    KIT_TRY(kit_json_walk_begin(&r->inner, r->scratch.data, r->scratch.length, err));
+    while (found) {
+        KIT_TRY(kit_json_walk_next(&r->inner, &none, &function, &found, err));
+        if (!found) break;
+        kit_buf_str(&r->tools, r->tools.length == 0 ? "[" : ",");
+        kit_buf_str(&r->tools, "{\"type\":\"function\",\"function\":");
+        kit_buf_add(&r->tools, function.bytes, function.length);
+        kit_buf_char(&r->tools, '}');
+    }
+    kit_buf_char(&r->tools, ']');
+    return KOLM_OK;
+}
+
+static kit_status take_tools(job_reader *reader, kolm_error_t *err) {
+    const kit_json_part *part = NULL;
+    kit_buf_clear(&reader->json->tools);
+    if (!has(reader, KEY_TOOLS)) return has(reader, KEY_FUNCTIONS) ? wrap_functions(reader, err) : KOLM_OK;
+    KIT_TRY(use(reader, KEY_TOOLS, &part, err));
+    return json_array(reader, "tools", part, &reader->json->tools, err);
+}
+
+/* ---- The forms */
+
+static kit_status missing(job_reader *reader, const char *name, kolm_error_t *err) {
+    const rows_json *r = reader->json;
+    const kit_json_part whole = {.bytes = r->line, .length = (size_t)(r->walk.end - r->line), .kind = KIT_JSON_OBJECT};
+    char wanted[160];
+    kit_format(wanted, sizeof wanted, "\"%s\"", name);
+    return json_missing_key(reader, &whole, wanted, err);
+}
+
+static kit_status take_chat(job_reader *reader, json_key key, kolm_error_t *err) {
+    const kit_json_part *list = NULL;
+    KIT_TRY(begin_chat(reader, err));
+    KIT_TRY(use(reader, key, &list, err));
+    KIT_TRY(chat_add_list(reader, key_names[key], list, err));
+    return chat_end(reader, err);
+}
+
+/* {"prompt":[messages],"completion":[messages] or text} */
+static kit_status take_prompt_chat(job_reader *reader, kolm_error_t *err) {
+    const kit_json_part *prompt = NULL, *completion = NULL;
+    rows_json *r = reader->json;
+    KIT_TRY(begin_chat(reader, err));
+    KIT_TRY(use(reader, KEY_PROMPT, &prompt, err));
+    KIT_TRY(use(reader, KEY_COMPLETION, &completion, err));
+    if (completion == NULL && !reader->options.inputs_only) return missing(reader, "completion", err);
+    KIT_TRY(chat_add_list(reader, "prompt", prompt, err));
+    if (completion != NULL && completion->kind == KIT_JSON_ARRAY) {
+        KIT_TRY(chat_add_list(reader, "completion", completion, err));
+    } else if (completion != NULL) {
+        KIT_TRY(take_output(reader, "completion", completion, err));
+        kit_buf_clear(&r->scratch);
+        kit_buf_add(&r->scratch, kit_buf_text(&reader->output), reader->output.length);
+        kit_buf_clear(&reader->output);
+        chat_add_text(r, "assistant", &r->scratch);
+    }
+    return chat_end(reader, err);
+}
+
+/* Alpaca's history: [[question, answer], ...] */
+static kit_status take_history(job_reader *reader, size_t *out_count, kolm_error_t *err) {
+    rows_json *r = reader->json;
+    const kit_json_part *history = NULL;
+    kit_json_part none, pair, text;
+    bool found = true;
+    *out_count = 0;
+    KIT_TRY(use(reader, KEY_HISTORY, &history, err));
+    if (history == NULL) return KOLM_OK;
+    if (history->kind != KIT_JSON_ARRAY) return json_wrong_type(reader, "history", "an array", history, err);
+    KIT_TRY(kit_json_walk_begin(&r->list, history->bytes, history->length, err));
+    for (;; (*out_count)++) {
+        KIT_TRY(kit_json_walk_next(&r->list, &none, &pair, &found, err));
+        if (!found) return KOLM_OK;
+        if (pair.kind != KIT_JSON_ARRAY) return json_wrong_type(reader, "history", "pairs of texts", &pair, err);
+        KIT_TRY(kit_json_walk_begin(&r->inner, pair.bytes, pair.length, err));
+        for (int i = 0; i < 3; i++) {
+            KIT_TRY(kit_json_walk_next(&r->inner, &none, &text, &found, err));
+            if (found != (i < 2) || (found && text.kind != KIT_JSON_STRING))
+                return json_wrong_type(reader, "history", "pairs of texts", found ? &text : &pair, err);
+            kit_buf_clear(&r->scratch);
+            if (found) KIT_TRY(json_text(reader, &text, &r->scratch, err));
+            if (found) chat_add_text(r, i == 0 ? "user" : "assistant", &r->scratch);
+        }
+    }
+}
+
+/* The first of keys that the row has; KEY_COUNT when there is none. */
+static json_key first_of(const job_reader *reader, const json_key *keys, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (has(reader, keys[i])) return keys[i];
+    return KEY_COUNT;
+}
+
+#define FIRST_OF(reader, keys) first_of(reader, keys, sizeof(keys) / sizeof *(keys))
+
+/* As the columns of a table are guessed. */
+static const json_key input_keys[] = {KEY_INPUT, KEY_PROMPT, KEY_TEXT, KEY_QUESTION, KEY_QUERY};
+static const json_key output_keys[] = {KEY_OUTPUT, KEY_COMPLETION, KEY_LABEL, KEY_ANSWER, KEY_CATEGORY, KEY_TARGET};
+
+/* {"instruction","input","output"[,"system","history"]}, and {"instruction","context","response"}. The user's message is
+ * the instruction, and the input on the next line. */
+static kit_status take_alpaca(job_reader *reader, kolm_error_t *err) {
+    static const json_key inputs[] = {KEY_INPUT, KEY_CONTEXT, KEY_PROMPT, KEY_TEXT, KEY_QUESTION, KEY_QUERY};
+    static const json_key outputs[] = {KEY_OUTPUT, KEY_RESPONSE, KEY_COMPLETION, KEY_LABEL,
+                                       KEY_ANSWER, KEY_CATEGORY, KEY_TARGET};
+    rows_json *r = reader->json;
+    json_key input = FIRST_OF(reader, inputs), output = FIRST_OF(reader, outputs);
+    const kit_json_part *part = NULL;
+    size_t history = 0;
+    KIT_TRY(begin_chat(reader, err));
+    KIT_TRY(take_history(reader, &history, err));
+    KIT_TRY(use_text(reader, KEY_INSTRUCTION, &r->instruction, err));
+    kit_buf_clear(&r->scratch);
+    if (input != KEY_COUNT) KIT_TRY(use_text(reader, input, &r->scratch, err));
+    if (output == KEY_COUNT && !reader->options.inputs_only) return missing(reader, "output", err);
+    if (output != KEY_COUNT) {
+        KIT_TRY(use(reader, output, &part, err));
+        KIT_TRY(take_output(reader, key_names[output], part, err));
+    }
+    /* Without an input the instruction is the question; in a conversation both are. */
+    if (r->scratch.length == 0 || history > 0) {
+        if (r->scratch.length > 0) kit_buf_char(&r->instruction, '\n');
+        kit_buf_add(&r->instruction, kit_buf_text(&r->scratch), r->scratch.length);
+        chat_add_text(r, "user", &r->instruction);
+        kit_buf_clear(&r->instruction);
+    } else {
+        chat_add_text(r, "user", &r->scratch);
+    }
+    chat_close(reader);
+    return KOLM_OK;
+}
+
+/* Which keys hold the two; KEY_COUNT for what there is none of. A guess that was made for a file stays. */
+static void find_pair(job_reader *reader, json_key *in, json_key *out) {
+    const rows_json *r = reader->json;
+    if (has(reader, KEY_INPUT) && has(reader, KEY_OUTPUT)) {
+        *in = KEY_INPUT;
+        *out = KEY_OUTPUT;
+    } else if (!has(reader, KEY_INPUT) && has(reader, KEY_PROMPT) && has(reader, KEY_COMPLETION)) {
+        *in = KEY_PROMPT;
+        *out = KEY_COMPLETION;
+    } else {
+        *in = r->guessed ? r->guess_input : FIRST_OF(reader, input_keys);
+        *out = r->guessed ? r->guess_output : FIRST_OF(reader, output_keys);
+    }
+    if (reader->options.input_col != NULL) *in = KEY_INPUT_COL;
+    if (reader->options.output_col != NULL) *out = KEY_OUTPUT_COL;
+}
+
+static const char *name_of(const job_reader *reader, json_key key, const char *otherwise) {
+    return key == KEY_INPUT_COL    ? reader->options.input_col
+           : key == KEY_OUTPUT_COL ? reader->options.output_col
+           : key == KEY_COUNT      ? otherwise
+                                   : key_names[key];
+}
+
+static void keep_guess(job_reader *reader, json_key in, json_key out) {
+    rows_json *r = reader->json;
+    bool usual = (in == KEY_INPUT && out == KEY_OUTPUT) || (in == KEY_PROMPT && out == KEY_COMPLETION);
+    if (r->guessed || usual || in == KEY_INPUT_COL || out == KEY_OUTPUT_COL || out == KEY_COUNT) return;
+    r->guessed = true;
+    r->guess_input = in;
+    r->guess_output = out;
+    reader->guess = (job_guess){key_names[in], key_names[out]};
+}
+
+static kit_status take_pair(job_reader *reader, kolm_error_t *err) {
+    rows_json *r = reader->json;
+    json_key in = KEY_COUNT, out = KEY_COUNT;
+    const kit_json_part *input = NULL, *output = NULL;
+    find_pair(reader, &in, &out);
+    const char *input_name = name_of(reader, in, "input");
+    const char *output_name = name_of(reader, out, in == KEY_PROMPT ? "completion" : "output");
+    if (in != KEY_COUNT) KIT_TRY(use(reader, in, &input, err));
+    if (input == NULL) return missing(reader, input_name, err);
+    bool answered = out != KEY_COUNT && has(reader, out);
+    if (!answered && !reader->options.inputs_only) return missing(reader, output_name, err);
+    if (reader->options.input_col != NULL || reader->options.output_col != NULL)
+        chat_begin(r);
+    else
+        KIT_TRY(begin_chat(reader, err));
+    if (input->kind != KIT_JSON_STRING) return json_wrong_type(reader, input_name, "text", input, err);
+    kit_buf_clear(&r->scratch);
+    KIT_TRY(json_text(reader, input, &r->scratch, err));
+    chat_add_text(r, "user", &r->scratch);
+    chat_close(reader);
+    if (!answered) return KOLM_OK;
+    KIT_TRY(use(reader, out, &output, err));
+    KIT_TRY(take_output(reader, output_name, output, err));
+    keep_guess(reader, in, out);
+    return KOLM_OK;
+}
+
+/* Whether the row has all that some form needs, as far as its keys tell. */
+static bool is_whole(const job_reader *reader) {
+    static const json_key whole[] = {KEY_MESSAGES, KEY_CONVERSATIONS};
+    static const json_key halves[] = {KEY_INSTRUCTION, KEY_RESPONSE};
+    if (FIRST_OF(reader, whole) != KEY_COUNT) return true;
+    bool input = FIRST_OF(reader, input_keys) != KEY_COUNT || has(reader, KEY_INSTRUCTION);
+    bool output = FIRST_OF(reader, output_keys) != KEY_COUNT || FIRST_OF(reader, halves) == KEY_RESPONSE;
+    return input && (output || reader->options.inputs_only);
+}
+
+static kit_status take_form(job_reader *reader, kolm_error_t *err) {
+    rows_json *r = reader->json;
+    KIT_TRY(take_tools(reader, err));
+    if (has(reader, KEY_MESSAGES)) return take_chat(reader, KEY_MESSAGES, err);
+    if (has(reader, KEY_CONVERSATIONS)) return take_chat(reader, KEY_CONVERSATIONS, err);
+    if (has(reader, KEY_INSTRUCTION)) return take_alpaca(reader, err);
+    if (!has(reader, KEY_INPUT) && has(reader, KEY_PROMPT) && r->slots[KEY_PROMPT].value.kind == KIT_JSON_ARRAY)
+        return take_prompt_chat(reader, err);
+    return take_pair(reader, err);
+}
+
+static kit_status take_id(job_reader *reader, kolm_error_t *err) {
+    const kit_json_part *part = NULL;
+    KIT_TRY(use(reader, KEY_ID, &part, err));
+    if (part == NULL) return KOLM_OK;
+    if (part->kind == KIT_JSON_STRING) return json_text(reader, part, &reader->json->id, err);
+    if (part->kind == KIT_JSON_NUMBER && put_integer(part, &reader->json->id)) return KOLM_OK;
+    return json_wrong_type(reader, "id", "text or a whole number", part, err);
+}
+
+kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, kolm_error_t *err) {
+    rows_json *r = reader->json;
+    bool named = reader->options.input_col != NULL || reader->options.output_col != NULL;
+    kit_buf *const parts[] = {&r->id, &r->system, &r->system_text, &r->instruction, &r->tools, &r->turns};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        kit_buf_clear(parts[i]);
+    KIT_TRY(find_keys(reader, line, length, err));
+    if (!named && !r->any_case && !is_whole(reader)) {
+        r->any_case = true;
+        KIT_TRY(find_keys(reader, line, length, err));
+        r->any_case = is_whole(reader);
+        if (!r->any_case) KIT_TRY(find_keys(reader, line, length, err));
+    }
+    if (reader->options.with_id) KIT_TRY(take_id(reader, err));
+    KIT_TRY(named ? take_pair(reader, err) : take_form(reader, err));
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        KIT_TRY(kit_buf_ok(parts[i], err));
+    count_all_unused(reader);
+    return KOLM_OK;
+}
+
+kit_status rows_open_json(job_reader *reader, kolm_error_t *err) {
+    reader->json = calloc(1, sizeof *reader->json);
+    return reader->json != NULL ? KOLM_OK : rows_no_memory(err);
+}
+
+void rows_close_json(job_reader *reader) {
+    rows_json *r = reader->json;
+    if (r == NULL) return;
+    kit_buf *const bufs[] = {&r->id,   &r->system, &r->system_text, &r->instruction, &r->tools, &r->turns,  &r->role,
+                             &r->text, &r->calls,  &r->message,     &r->question,    &r->lines, &r->scratch};
+    kit_json_walk *const walks[] = {&r->walk, &r->list, &r->inner, &r->deep};
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+        kit_buf_free(bufs[i]);
+    for (size_t i = 0; i < sizeof walks / sizeof *walks; i++)
+        kit_json_walk_free(walks[i]);
+    free(r);
+    reader->json = NULL;
+}
+
+void rows_fill_json(const job_reader *reader, job_row *row) {
+    const rows_json *r = reader->json;
+    row->id = kit_buf_text(&r->id);
+    row->system = kit_buf_text(&r->system);
+    row->system_text = kit_buf_text(&r->system_text);
+    row->instruction = kit_buf_text(&r->instruction);
+    row->tools = kit_buf_text(&r->tools);
+    row->turns = kit_buf_text(&r->turns);
 }
 
 kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool *out_found, kolm_error_t *err) {
@@ -152,6 +589,6 @@ kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool
         if (strspn(line, " \t") == length) continue;
         *out_found = true;
         KIT_TRY(rows_check_text(reader, line, length, err));
-        return parse_json(reader, line, length, err);
+        return rows_parse_json(reader, line, length, err);
     }
 }

@@ -147,13 +147,17 @@ static kit_status bad_answer(kolm_error_t *err, uint64_t line, const char *text)
                     "answer %llu of the backend: %s", (unsigned long long)line, text);
 }
 
+static kit_status changed_row(uint64_t line, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "held-out row %llu was changed",
+                    (unsigned long long)line);
+}
+
 /* One held-out row and the answer to it. */
 static kit_status take_pair(score_answers *a, const cJSON *row, const cJSON *answer, uint64_t line, kolm_error_t *err) {
     const char *id = NULL, *truth = NULL, *answer_id = NULL, *given = NULL;
     double confidence = 0;
     if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "output", &truth))
-        return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "held-out row %llu was changed",
-                        (unsigned long long)line);
+        return changed_row(line, err);
     if (!cJSON_IsObject(answer) || !kit_json_get_string(answer, "id", &answer_id))
         return bad_answer(err, line, "expected an object with the text \"id\"");
     if (strcmp(id, answer_id) != 0) {
@@ -179,10 +183,31 @@ static kit_status next_json(kit_lines *lines, cJSON **out, kolm_error_t *err) {
     return line != NULL ? kit_json_parse(line, length, out, err) : KOLM_OK;
 }
 
+/* A held-out row: id and output of it. What else is there may hold numbers that no tree takes. */
+static kit_status next_row(kit_lines *lines, uint64_t number, cJSON **out, kolm_error_t *err) {
+    static const char *const keys[] = {"id", "output"};
+    const char *line = NULL;
+    size_t length = 0;
+    kit_json_walk walk = {0};
+    kit_buf texts[2] = {{0}, {0}};
+    *out = NULL;
+    KIT_TRY(kit_lines_next(lines, &line, &length, err));
+    if (line == NULL) return KOLM_OK;
+    kit_status status = kit_json_row_texts(&walk, line, length, keys, 2, texts, err);
+    if (status == KOLM_E_INVALID_ARGUMENT) status = changed_row(number, err);
+    *out = status == KOLM_OK ? cJSON_CreateObject() : NULL;
+    for (size_t i = 0; status == KOLM_OK && i < 2; i++)
+        if (!kit_json_put_string(*out, keys[i], kit_buf_text(&texts[i]))) status = no_memory(err);
+    kit_json_walk_free(&walk);
+    kit_buf_free(&texts[0]);
+    kit_buf_free(&texts[1]);
+    return status;
+}
+
 static kit_status read_side_by_side(score_answers *a, kit_lines *rows, kit_lines *answers, kolm_error_t *err) {
     for (uint64_t line = 1;; line++) {
         cJSON *row = NULL, *answer = NULL;
-        kit_status status = next_json(rows, &row, err);
+        kit_status status = next_row(rows, line, &row, err);
         if (status == KOLM_OK) {
             status = next_json(answers, &answer, err);
             if (status != KOLM_OK && status != KOLM_E_RESOURCE_EXHAUSTED) {

@@ -30,23 +30,20 @@ static void put_answer(const model *m, const char *id, const model_answer *answe
     kit_buf_str(out, "}\n");
 }
 
-static kit_status answer_line(model *m, const char *line, size_t length, kit_buf *out, kolm_error_t *err) {
-    cJSON *row = NULL;
-    const char *id, *input;
+/* What is kept from line to line, for its memory. */
+typedef struct question {
+    kit_json_walk walk;
+    kit_buf texts[2]; /* id, input */
+} question;
+
+static kit_status answer_line(model *m, const char *line, size_t length, question *q, kit_buf *out,
+                              kolm_error_t *err) {
+    static const char *const keys[] = {"id", "input"};
     model_answer answer;
-    KIT_TRY(kit_json_parse(line, length, &row, err));
-    kit_status status;
-    if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "input", &input))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every line an id and an input, both strings",
-                          "a line lacks the string \"id\" or \"input\"");
-    else
-        status = model_answer_text(m, input, strlen(input), &answer, err);
-    if (status == KOLM_OK) {
-        put_answer(m, id, &answer, out);
-        status = kit_buf_ok(out, err);
-    }
-    cJSON_Delete(row);
-    return status;
+    KIT_TRY(kit_json_row_texts(&q->walk, line, length, keys, 2, q->texts, err));
+    KIT_TRY(model_answer_text(m, kit_buf_text(&q->texts[1]), q->texts[1].length, &answer, err));
+    put_answer(m, kit_buf_text(&q->texts[0]), &answer, out);
+    return kit_buf_ok(out, err);
 }
 
 static kit_status flush(kit_buf *out, int fd, kolm_error_t *err) {
@@ -56,8 +53,8 @@ static kit_status flush(kit_buf *out, int fd, kolm_error_t *err) {
     return status == KOLM_OK ? status : kit_fail_context(err, "writing the answers");
 }
 
-static kit_status answer_all(model *m, kit_lines *lines, int output, kit_buf *out, const infer_watch *watch,
-                             uint64_t *answers, kolm_error_t *err) {
+static kit_status answer_all(model *m, kit_lines *lines, int output, question *q, kit_buf *out,
+                             const infer_watch *watch, uint64_t *answers, kolm_error_t *err) {
     for (;;) {
         const char *line;
         size_t length;
@@ -69,7 +66,7 @@ static kit_status answer_all(model *m, kit_lines *lines, int output, kit_buf *ou
         }
         kit_status status = kit_lines_next(lines, &line, &length, err);
         if (status == KOLM_OK && line == NULL) return KOLM_OK;
-        if (status == KOLM_OK) status = answer_line(m, line, length, out, err);
+        if (status == KOLM_OK) status = answer_line(m, line, length, q, out, err);
         if (status != KOLM_OK)
             return kit_fail_context(err, "input line %llu", (unsigned long long)kit_lines_number(lines));
         ++*answers;
@@ -80,9 +77,10 @@ kit_status infer_run(model *m, int input, int output, const infer_watch *watch, 
                      kolm_error_t *err) {
     kit_lines *lines = NULL;
     kit_buf out = {0};
+    question q = {0};
     *out_answers = 0;
     kit_status status = kit_lines_open(input, INFER_LINE_MAX, &lines, err);
-    if (status == KOLM_OK) status = answer_all(m, lines, output, &out, watch, out_answers, err);
+    if (status == KOLM_OK) status = answer_all(m, lines, output, &q, &out, watch, out_answers, err);
     if (status == KOLM_OK)
         status = flush(&out, output, err);
     else if (out.length > 0) { /* the answers before the bad line are good; its error is the one to tell */
@@ -90,6 +88,9 @@ kit_status infer_run(model *m, int input, int output, const infer_watch *watch, 
         if (flush(&out, output, &ignored) != KOLM_OK) status = err != NULL ? err->code : status;
     }
     kit_lines_close(lines);
+    kit_json_walk_free(&q.walk);
+    kit_buf_free(&q.texts[0]);
+    kit_buf_free(&q.texts[1]);
     kit_buf_free(&out);
     return status;
 }

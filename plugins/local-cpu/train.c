@@ -106,24 +106,17 @@ typedef struct reading {
     labels labels;
     uint32_t folds;
     uint64_t bytes, total_bytes;
+    kit_json_walk walk;
+    kit_buf texts[2]; /* input, output */
 } reading;
 
 static kit_status read_row(reading *r, const char *line, size_t length, kolm_error_t *err) {
-    cJSON *row = NULL;
-    const char *input, *output;
+    static const char *const keys[] = {"input", "output"};
     uint32_t label = 0;
-    KIT_TRY(kit_json_parse(line, length, &row, err));
-    kit_status status;
-    if (!kit_json_get_string(row, "input", &input) || !kit_json_get_string(row, "output", &output))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every row an input and an output, both strings",
-                          "a row lacks the string \"input\" or \"output\"");
-    else
-        status = labels_find(&r->labels, output, &label, err);
-    if (status == KOLM_OK)
-        status = rows_add(r->rows, input, strlen(input), label,
-                          fold_of(label, r->labels.rows[label]++, r->folds, r->request->seed), err);
-    cJSON_Delete(row);
-    return status;
+    KIT_TRY(kit_json_row_texts(&r->walk, line, length, keys, 2, r->texts, err));
+    KIT_TRY(labels_find(&r->labels, kit_buf_text(&r->texts[1]), &label, err));
+    return rows_add(r->rows, kit_buf_text(&r->texts[0]), r->texts[0].length, label,
+                    fold_of(label, r->labels.rows[label]++, r->folds, r->request->seed), err);
 }
 
 static kit_status read_rows(reading *r, kit_lines *lines, kolm_error_t *err) {
@@ -257,6 +250,9 @@ kit_status train_run(const train_request *request, train_report *out, kolm_error
     r.labels.count = 0;
 out:
     free(map);
+    kit_json_walk_free(&r.walk);
+    kit_buf_free(&r.texts[0]);
+    kit_buf_free(&r.texts[1]);
     rows_free(r.rows);
     labels_free(&r.labels);
     return status;

@@ -141,8 +141,8 @@ START_TEST(the_files_hold_what_the_protocol_says) {
     static const char *const odd[] = {"a\\nb", "c\\t\\u001b[1m", "\\\"q\\\"", "\\u00e4\\ud83d\\ude00", "back\\\\slash"};
     for (size_t i = 0; i < 40; i++)
         kit_buf_fmt(&text, "{\"input\":\"%zu %s\",\"output\":\"%s\"}\n", i, odd[i % 5], odd[i % 5]);
-    kit_buf_str(&text, "{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"},"
-                       "{\"role\":\"assistant\",\"content\":\"only once\",\"n\":1.5}]}\n");
+    kit_buf_str(&text, "{\"messages\":[{\"role\":\"system\",\"content\":\"Greet.\"},"
+                       "{\"role\":\"user\",\"content\":\"hello\"},{\"role\":\"assistant\",\"content\":\"only once\",\"n\":1.5}]}\n");
     assert_prepared(&(wish){.data = text.data});
     ck_assert_uint_eq(summary.rows_read, 41);
     ck_assert_uint_eq(summary.train_rows + summary.eval_rows, 41);
@@ -166,8 +166,8 @@ START_TEST(the_files_hold_what_the_protocol_says) {
         if (id != 41) continue;
         /* A label with one row is learned from, with its chat. */
         ck_assert_uint_lt(i, train.count);
-        ck_assert_int_eq(cJSON_GetArraySize(kit_json_get(row, "messages")), 2);
-        ck_assert_str_eq(job_test_text(row, "input"), "hello");
+        ck_assert_int_eq(cJSON_GetArraySize(kit_json_get(row, "messages")), 3);
+        ck_assert_str_eq(job_test_text(row, "input"), "Greet.\nhello");
     }
     ck_assert_uint_eq(bytes, summary.train_input_bytes);
     for (size_t i = 0; i < eval.count; i++) {

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files share that take JSON rows apart: rows_json.c has the forms of a row, rows_chat.c its messages. */
+#ifndef KOLM_JOB_ROWS_JSON_H
+#define KOLM_JOB_ROWS_JSON_H
+
+#include "job/internal.h"
+
+#define JSON_OTHERS_MAX 64 /* keys of a row that are looked at to name those which are not used */
+
+/* The keys that mean something at the top of a row. */
+typedef enum json_key {
+    KEY_INPUT,
+    KEY_PROMPT,
+    KEY_TEXT,
+    KEY_QUESTION,
+    KEY_QUERY,
+    KEY_OUTPUT,
+    KEY_COMPLETION,
+    KEY_LABEL,
+    KEY_ANSWER,
+    KEY_CATEGORY,
+    KEY_TARGET,
+    KEY_MESSAGES,
+    KEY_CONVERSATIONS,
+    KEY_INSTRUCTION,
+    KEY_CONTEXT,
+    KEY_RESPONSE,
+    KEY_SYSTEM,
+    KEY_HISTORY,
+    KEY_TOOLS,
+    KEY_FUNCTIONS,
+    KEY_ID,
+    KEY_INPUT_COL, /* what --input-col and --output-col name */
+    KEY_OUTPUT_COL,
+    KEY_COUNT,
+} json_key;
+
+typedef struct json_slot {
+    kit_json_part value;
+    const char *again; /* where the key stands a second time; NULL: nowhere */
+    bool there;        /* and not null */
+    bool used;
+} json_slot;
+
+typedef struct rows_json {
+    const char *line; /* the row's text, for columns */
+    json_slot slots[KEY_COUNT];
+    kit_json_part others[JSON_OTHERS_MAX];
+    size_t other_count;
+    kit_json_walk walk, list, inner, deep; /* one for each level that is read at the same time */
+    bool any_case;                         /* keys are compared as the columns of a table are */
+    bool guessed;                          /* which keys hold input and output was guessed, and stays so */
+    json_key guess_input, guess_output;
+    /* The parts of the row that are being read; see job_row. */
+    kit_buf id, system, system_text, instruction, tools, turns;
+    /* A conversation: the message read last, which may be the answer, and what came before it. */
+    bool pending, pending_extras, pending_weightless, pending_weighted;
+    kit_buf role, text, calls, message;
+    size_t turn_count, user_count;
+    bool single; /* the first turn is a plain question of the user */
+    kit_buf question, lines;
+    kit_buf scratch;
+} rows_json;
+
+/* "FILE, line N, column C: TEXT", the column that of a byte of the row. */
+kit_status json_bad(const job_reader *reader, const char *at, const char *remedy, const char *text, kolm_error_t *err);
+/* The same for a fault that was found inside part, with a column that counts from it. */
+kit_status json_bad_inside(const job_reader *reader, const kit_json_part *part, const kolm_error_t *inner,
+                           kolm_error_t *err);
+kit_status json_wrong_type(const job_reader *reader, const char *key, const char *expected, const kit_json_part *found,
+                           kolm_error_t *err);
+/* expected the key WANTED, found those of object. */
+kit_status json_missing_key(job_reader *reader, const kit_json_part *object, const char *wanted, kolm_error_t *err);
+/* A key that is read stands there twice, at `again`. */
+kit_status json_doubled(const job_reader *reader, const char *again, kolm_error_t *err);
+/* Appends the text of a string. */
+kit_status json_text(const job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* Appends an array, which may also stand in a text, without blanks; an empty one appends nothing. */
+kit_status json_array(job_reader *reader, const char *key, const kit_json_part *part, kit_buf *out,
+                      kolm_error_t *err) KIT_MUST_USE;
+/* Counts a key that is not used: "WHERE.KEY" or "KEY" when where is "". */
+void json_unused(job_reader *reader, const char *where, const kit_json_part *key);
+
+/* Begins a conversation. Then messages are added, in their order, and the last one is taken for the answer. */
+void chat_begin(rows_json *r);
+/* All of an array of messages: {"role","content"} or {"from","value"}. key: for errors. */
+kit_status chat_add_list(job_reader *reader, const char *key, const kit_json_part *list,
+                         kolm_error_t *err) KIT_MUST_USE;
+/* A message of plain text. role: static. */
+void chat_add_text(rows_json *r, const char *role, const kit_buf *text);
+/* Ends it where the answer is no part of it: sets reader->input, turns and system. */
+void chat_close(job_reader *reader);
+/* The same where the last message is the answer: sets reader->output too. */
+kit_status chat_end(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
