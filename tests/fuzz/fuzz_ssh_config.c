@@ -25,7 +25,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_list(&config.identity_files);
         check_list(&config.certificate_files);
         check_list(&config.proxy_jump);
+        kit_ssh_target hop;
+        for (size_t i = 0; i < config.proxy_jump.count; i++)
+            must(kit_ssh_target_parse(config.proxy_jump.items[i], &hop, &err) == KOLM_OK);
         check_list(&config.known_hosts);
+        check_list(&config.global_known_hosts);
         check_list(&config.notes);
     } else {
         must(status == err.code && err.text[0] != '\0' && config.host_name == NULL && config.identity_files.count == 0);

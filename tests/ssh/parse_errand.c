@@ -8,7 +8,7 @@
 
 static const char config_text[] =
     "User a\nHost b*\n HostName %h.example\n IdentityFile ~/k-%h-%r\n CertificateFile \"/a b\"\n ProxyJump one,two:22\n"
-    " UserKnownHostsFile /x /y\nMatch all\n";
+    " UserKnownHostsFile /x /${HOME}\nMatch exec x\nMatch final host b*\n HostKeyAlias z\n ProxyJump ssh://b:2,%r@a\n";
 static const char key_text[] = "AAAAC3NzaC1lZDI1NTE5AAAAIEFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB";
 
 static kit_status errand(kolm_error_t *err) {

@@ -3,7 +3,7 @@
 
 /*
  * usage: ssh_tool [OPTION VALUE]... TARGET VERB [ARGUMENT]...
- * options: --config --known --identity (several) --agent --trust yes|no --passphrase --pin --connect-ms --idle-ms
+ * options: --config --host-key --known --identity (several) --agent --trust yes|no --passphrase --pin --connect-ms --idle-ms
  * --keepalive-s
  *          --cancel-ms (cancelled() answers 1 after so many milliseconds)
  * verbs: facts; run true|false|cat|noise|sleep|kill|stdin-closed; put FILE PATH [OFFSET]; get PATH FILE [OFFSET
@@ -54,6 +54,11 @@ static int on_cancelled(void *user) {
     return cancel_at_ms != 0 && kit_now_ms() >= cancel_at_ms;
 }
 
+static void on_note(void *user, const char *text) {
+    (void)user;
+    fprintf(stderr, "note: %s\n", text);
+}
+
 static void on_progress(void *user, uint64_t done, uint64_t total) {
     (void)user;
     calls++;
@@ -76,6 +81,8 @@ static int set_option(kit_ssh_options *o, const char *name, const char *value) {
     o->identity_files = identities;
     if (strcmp(name, "--config") == 0)
         o->config_path = value;
+    else if (strcmp(name, "--host-key") == 0)
+        o->host_key = value;
     else if (strcmp(name, "--known") == 0 && o->known_hosts_count < 8)
         known[o->known_hosts_count++] = value;
     else if (strcmp(name, "--identity") == 0 && o->identity_file_count < 8)
@@ -221,7 +228,6 @@ static kit_status work(const kit_ssh_options *options, char **argv, kolm_error_t
     kit_ssh *ssh = NULL;
     kit_ssh_sftp *sftp = NULL;
     KIT_TRY(kit_ssh_open(options, &ssh, err));
-    fprintf(stderr, "%s", kit_ssh_notes(ssh));
     kit_status status = KOLM_OK;
     if (strcmp(argv[0], "facts") == 0)
         printf("%s\n%s\n", kit_ssh_host_key_sha256(ssh), kit_ssh_peer_address(ssh));
@@ -238,7 +244,7 @@ static kit_status work(const kit_ssh_options *options, char **argv, kolm_error_t
 
 int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_ssh_options options = {.config_path = "none", .agent_socket = "none", .cancelled = on_cancelled};
+    kit_ssh_options options = {.config_path = "none", .agent_socket = "none", .cancelled = on_cancelled, .note = on_note};
     int i = 1;
     for (; i + 1 < argc && set_option(&options, argv[i], argv[i + 1]); i += 2)
         continue;

@@ -57,7 +57,7 @@ class Case(unittest.TestCase):
         while arguments and arguments[0].startswith("--"):
             options += arguments[:2]
             del arguments[:2]
-        command = [TOOL, "--known", known or self.known]
+        command = [TOOL] + (["--known", known or self.known] if known != "" else [])
         if key != "":
             command += ["--identity", key or self.key]
         command += options + [target or f"127.0.0.1:{(server or self.sshd).port}"] + arguments
@@ -129,7 +129,7 @@ class HostKeys(Case):
     def test_patterns(self):
         key = " ".join(read(self.host_key + ".pub").split()[:2])
         self.good("facts", known=write(self.mine("star"), f"[127.0.0.?]:* {key}\n"))
-        self.bad("FAILED_PRECONDITION", "facts", known=write(self.mine("not"), f"![127.0.0.1]:*,* {key}\n"))
+        self.bad("FAILED_PRECONDITION", "facts", known=write(self.mine("not"), f"!*127.0.0.1*,* {key}\n"))
 
     def test_other_type(self):
         other = keygen(self.mine("other"), "rsa")
@@ -144,13 +144,212 @@ class HostKeys(Case):
 
     def test_authority_alone(self):
         known = write(self.mine("authority"), "@cert-authority * " + read(self.key + ".pub"))
-        self.assertIn("certificate authority", self.bad("FAILED_PRECONDITION", "facts", known=known))
+        self.assertIn("checks no certificates of hosts", self.bad("FAILED_PRECONDITION", "facts", known=known))
 
     def test_rsa_host_key(self):
         # libssh2 1.10 cannot; a later one can. Either way it ends, and a refusal says what the two sides have.
         server = self.serve(host_key=keygen(self.mine("rsa"), "rsa"))
         code, _, err = self.tool("--trust", "yes", "facts", server=server)
         self.assertTrue(code == 0 or "share no way" in err or "changed" in err, err)
+
+
+class Checking(Case):
+    """What StrictHostKeyChecking and its files make of a key; each configuration for a host "box"."""
+
+    def config(self, *lines, server=None):
+        server = server or self.sshd
+        return write(self.mine(f"config{len(os.listdir(self.own))}"), "\n".join(["Host box", "HostName 127.0.0.1", f"Port {server.port}", f"IdentityFile {self.key}",
+                                                                                *lines, ""]))
+
+    def reach(self, *lines, status=None, server=None, options=(), known=""):
+        """The notes, or with a status the error that is expected."""
+        more = {"key": "", "known": known, "target": "box"}
+        config = self.config("GlobalKnownHostsFile none", *lines, server=server) if not any("GlobalKnown" in line for line in lines) else self.config(*lines, server=server)
+        if status is not None:
+            return self.bad(status, "--config", config, *options, "facts", **more)
+        code, _, err = self.tool("--config", config, *options, "facts", **more)
+        self.assertEqual(code, 0, err)
+        return err
+
+    def line(self, *names, mark="", key=None, port=None):
+        return f"{mark}{','.join(names) or f'[127.0.0.1]:{port or self.sshd.port}'} {' '.join(read((key or self.host_key) + '.pub').split()[:2])}\n"
+
+    def test_unknown(self):
+        new = self.mine("new/known")
+        for word in ("yes", "ask"):
+            self.assertIn("is not known", self.reach(f"StrictHostKeyChecking {word}", f"UserKnownHostsFile {new}", status="FAILED_PRECONDITION"))
+        self.assertIn("is not known", self.reach(f"UserKnownHostsFile {new}", status="FAILED_PRECONDITION"))
+        self.assertFalse(os.path.exists(new))
+        self.assertIn("is now trusted, in " + new, self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {new}"))
+        self.assertNotIn("note", self.reach("StrictHostKeyChecking yes", f"UserKnownHostsFile {new}"))
+
+    def test_what_cannot_be_stored(self):
+        """It is not trusted, so that the next key is not, either."""
+        file = write(self.mine("file"), "")
+        os.mkdir(self.mine("directory"))
+        self.assertIn("Is a directory", self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {self.mine('directory')}", status="INVALID_ARGUMENT"))
+        for place in (file + "/known", "/dev/null", "/dev/full", "none", "/proc/known"):
+            with self.subTest(place):
+                self.assertIn("cannot be, so it is not trusted", self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {place}", status="FAILED_PRECONDITION"))
+                if place != "none":
+                    self.bad("FAILED_PRECONDITION", "--trust", "yes", "facts", known=place)
+                said = self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {place}")
+                self.assertIn("StrictHostKeyChecking no takes any", said)
+                self.assertIn("was not written down", said)
+
+    def test_variables(self):
+        self.reach("StrictHostKeyChecking accept-new", "UserKnownHostsFile ${HOME}/of-%h-%p")
+        self.assertTrue(os.path.exists(self.mine(f"of-127.0.0.1-{self.sshd.port}")))
+        self.assertEqual([name for name in os.listdir(self.own) if "$" in name], [])
+        self.reach("StrictHostKeyChecking accept-new", "UserKnownHostsFile ~/tilde")
+        self.assertTrue(os.path.exists(self.mine("tilde")))
+        self.assertIn("KOLM_NO_SUCH", self.reach("StrictHostKeyChecking accept-new", "UserKnownHostsFile ${KOLM_NO_SUCH}/x", status="INVALID_ARGUMENT"))
+
+    def test_changed(self):
+        other = keygen(self.mine("other"))
+        known = write(self.mine("known"), self.line(key=other))
+        for word in ("yes", "ask", "accept-new"):
+            self.assertIn("has changed", self.reach(f"StrictHostKeyChecking {word}", f"UserKnownHostsFile {known}", status="FAILED_PRECONDITION"))
+        self.assertIn("has CHANGED", self.reach("StrictHostKeyChecking off", f"UserKnownHostsFile {known}"))
+        # What the caller says is stricter than the configuration.
+        self.assertIn("has changed", self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {known}", status="FAILED_PRECONDITION", options=("--trust", "yes")))
+        # A jump host whose key changed is not gone through, whatever is said of checking.
+        jump = self.serve()
+        write(known, self.line() + self.line(key=other, port=jump.port))
+        self.assertIn("has changed", self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {known}", f"ProxyJump 127.0.0.1:{jump.port}", "Host 127.0.0.1", "StrictHostKeyChecking no",
+                                                f"UserKnownHostsFile {known}", f"IdentityFile {self.key}", status="FAILED_PRECONDITION"))
+
+    def test_without_port(self):
+        other = keygen(self.mine("other"))
+        known = write(self.mine("known"), self.line("127.0.0.1"))
+        self.reach("StrictHostKeyChecking yes", f"UserKnownHostsFile {known}")
+        write(known, self.line("127.0.0.1", key=other))
+        self.assertIn("is not known", self.reach("StrictHostKeyChecking yes", f"UserKnownHostsFile {known}", status="FAILED_PRECONDITION"))
+        self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {known}")
+        write(known, self.line("127.0.0.1", mark="@revoked "))
+        self.assertIn("revoked", self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {known}", status="FAILED_PRECONDITION"))
+
+    def test_alias(self):
+        known = write(self.mine("known"), self.line("some-name"))
+        self.reach("HostKeyAlias Some-Name", f"UserKnownHostsFile {known}")
+        self.assertIn("is not known", self.reach(f"UserKnownHostsFile {known}", status="FAILED_PRECONDITION"))
+        fresh = self.mine("fresh")
+        self.reach("HostKeyAlias Other", "StrictHostKeyChecking accept-new", f"UserKnownHostsFile {fresh}")
+        self.assertTrue(read(fresh).startswith("other ssh-ed25519 "))
+
+    def test_files(self):
+        known = write(self.mine("known"), self.line())
+        empty = write(self.mine("empty"), "")
+        self.reach("UserKnownHostsFile none", f"GlobalKnownHostsFile {empty} {known}")
+        self.reach(f"UserKnownHostsFile {empty} {known}")
+        self.assertIn("is not known", self.reach("UserKnownHostsFile none", "GlobalKnownHostsFile none", status="FAILED_PRECONDITION"))
+        self.assertIn("revoked", self.reach(f"UserKnownHostsFile {known}", f"GlobalKnownHostsFile {write(self.mine('revoked'), self.line('*', mark='@revoked '))}",
+                                            status="FAILED_PRECONDITION"))
+
+    def test_hashed(self):
+        fresh = self.mine("fresh")
+        self.reach("HashKnownHosts yes", "StrictHostKeyChecking accept-new", f"UserKnownHostsFile {fresh}")
+        self.assertTrue(read(fresh).startswith("|1|"))
+        self.reach("StrictHostKeyChecking yes", f"UserKnownHostsFile {fresh}")
+        found = subprocess.run(["ssh-keygen", "-F", f"[127.0.0.1]:{self.sshd.port}", "-f", fresh], capture_output=True, text=True, check=False)
+        self.assertIn("found: line 1", found.stdout)
+
+    def test_revoked_keys(self):
+        known = write(self.mine("known"), self.line())
+        keys = write(self.mine("keys"), "# revoked\n" + read(self.key + ".pub"))
+        self.reach(f"UserKnownHostsFile {known}", f"RevokedHostKeys {keys}")
+        write(keys, read(self.key + ".pub") + read(self.host_key + ".pub"))
+        self.assertIn("is revoked by " + keys, self.reach(f"UserKnownHostsFile {known}", f"RevokedHostKeys {keys}", status="FAILED_PRECONDITION"))
+        self.bad("NOT_FOUND", "--config", self.config(f"RevokedHostKeys {self.mine('absent')}"), "facts", key="", known=known, target="box")
+        subprocess.run(["ssh-keygen", "-q", "-k", "-f", self.mine("krl"), self.key + ".pub"], check=True, capture_output=True)
+        self.assertIn("revocation list", self.reach(f"UserKnownHostsFile {known}", f"RevokedHostKeys {self.mine('krl')}", status="FAILED_PRECONDITION"))
+
+    def test_named_key(self):
+        finger = subprocess.run(["ssh-keygen", "-lf", self.host_key + ".pub"], capture_output=True, text=True, check=True).stdout.split()[1]
+        fresh = self.mine("fresh")
+        self.reach(f"UserKnownHostsFile {fresh}", options=("--host-key", finger))
+        self.assertFalse(os.path.exists(fresh))
+        self.assertIn("the settings say", self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {fresh}", options=("--host-key", "SHA256:" + "x" * 43), status="FAILED_PRECONDITION"))
+        write(fresh, self.line(key=keygen(self.mine("other"))))
+        self.assertIn("has changed", self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {fresh}", options=("--host-key", finger), status="FAILED_PRECONDITION"))
+
+    def test_authority(self):
+        """libssh2 checks no certificates of hosts: the plain key counts, and the error says so."""
+        authority = keygen(self.mine("ca"))
+        shutil.copy(self.host_key, self.mine("hk"))
+        shutil.copy(self.host_key + ".pub", self.mine("hk.pub"))
+        subprocess.run(["ssh-keygen", "-q", "-s", authority, "-I", "host", "-h", "-n", "127.0.0.1", self.mine("hk.pub")], check=True, capture_output=True)
+        server = self.serve("HostCertificate " + self.mine("hk-cert.pub"))
+        known = write(self.mine("known"), self.line("*", mark="@cert-authority ", key=authority))
+        self.assertIn("checks no certificates of hosts", self.reach(f"UserKnownHostsFile {known}", status="FAILED_PRECONDITION", server=server))
+        self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {known}", server=server)
+        self.reach(f"UserKnownHostsFile {known}", server=server)
+
+    def test_algorithms(self):
+        known = write(self.mine("known"), self.line())
+        good = f"UserKnownHostsFile {known}"
+        for lines in (["Ciphers aes256-ctr"], ["Ciphers ^aes256-ctr"], ["Ciphers -aes128*"], ["Ciphers +nonsense"], ["MACs hmac-sha2-512"], ["KexAlgorithms ecdh-sha2-nistp256"],
+                      ["HostKeyAlgorithms ssh-ed25519"], ["PubkeyAcceptedAlgorithms ssh-ed25519"], ["PubkeyAcceptedAlgorithms -rsa*"], ["RequiredRSASize 4096"]):
+            with self.subTest(lines):
+                self.reach(good, *lines)
+        self.assertIn("Ciphers", self.reach(good, "Ciphers nonsense", status="INVALID_ARGUMENT"))
+        self.assertIn("HostKeyAlgorithms", self.reach(good, "HostKeyAlgorithms nonsense", status="INVALID_ARGUMENT"))
+        self.assertIn("PubkeyAcceptedAlgorithms", self.reach(good, "PubkeyAcceptedAlgorithms rsa-sha2-512", status="UNAUTHENTICATED"))
+        strict = self.serve("Ciphers aes256-ctr")
+        write(known, self.line() + self.line(port=strict.port))
+        self.reach(good, "Ciphers aes256-ctr", server=strict)
+        self.reach(good, "Ciphers aes128-ctr", server=strict, status="FAILED_PRECONDITION")
+
+    def test_family(self):
+        known = write(self.mine("known"), self.line())
+        self.reach(f"UserKnownHostsFile {known}", "AddressFamily inet")
+        self.bad("NOT_FOUND", "--config", self.config("AddressFamily inet6"), "facts", key="", known=known, target="box")
+
+    def test_notes_of_failures(self):
+        said = self.reach("UserKnownHostsFile none", "BindAddress 127.0.0.1", "ProxyCommand none", status="FAILED_PRECONDITION")
+        self.assertIn("note: ", said)
+        self.assertIn("BindAddress is not followed", said)
+
+
+class Factors(Case):
+    def second(self, *lines, **more):
+        server = self.serve(*lines)
+        return self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server), **more)
+
+    def test_password(self):
+        err = self.second("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
+        self.assertIn(f"took the key {self.key} and wants a second factor that needs a person: password", err)
+        self.assertIn("AuthenticationMethods publickey", err)
+
+    def test_agent(self):
+        agent = Agent(self.own)
+        self.addCleanup(agent.stop)
+        agent.add(self.key)
+        server = self.serve("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
+        err = self.bad("UNAUTHENTICATED", "--agent", agent.socket, "facts", key="", server=server, known=self.know(server))
+        self.assertIn("of ssh-agent and wants a second factor", err)
+
+    def test_questions(self):
+        """PAM asks; nothing is answered, as an empty answer would count as a wrong one."""
+        server = self.serve("AuthenticationMethods publickey,keyboard-interactive", "KbdInteractiveAuthentication yes", "UsePAM yes")
+        err = self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server), within=15)
+        self.assertRegex(err, "second factor that needs a person: keyboard-interactive(; it says: \".+\")?")
+        self.assertNotIn("maximum authentication attempts", read(server.log))
+
+    def test_first_factor_is_no_key(self):
+        self.assertIn("takes no keys, only: password", self.second("AuthenticationMethods password,publickey", "PasswordAuthentication yes"))
+
+    def test_two_keys(self):
+        other = keygen(self.mine("other"))
+        server = self.serve("AuthenticationMethods publickey,publickey", authorized=write(self.mine("both"), read(self.key + ".pub") + read(other + ".pub")))
+        known = self.know(server)
+        self.good("--identity", other, "facts", server=server, known=known)
+        self.assertIn("refused, though the key is known there", self.bad("UNAUTHENTICATED", "facts", server=server, known=known))
+
+    def test_wrong_key(self):
+        server = self.serve("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
+        err = self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server), key=keygen(self.mine("stranger")))
+        self.assertNotIn("second factor", err)
 
 
 class Keys(Case):
@@ -245,6 +444,33 @@ class Agents(Case):
         err = self.bad("UNAUTHENTICATED", "--config", config, "--agent", self.agent.socket, "facts", key="")
         self.assertNotIn("ssh-agent", err)
 
+    def test_public_file(self):
+        """IdentityFile may name the public half of a key that only the agent holds."""
+        self.agent.add(self.key)
+        public = shutil.copy(self.key + ".pub", self.mine("named.pub"))
+        os.chmod(public, 0o644)
+        for lines in (f"IdentityFile {public}\n", f"IdentityFile {public}\nIdentitiesOnly yes\n"):
+            config = write(self.mine("config"), lines)
+            self.good("--config", config, "--agent", self.agent.socket, "facts", key="")
+            self.assertIn("no ssh-agent holds the private one", self.bad("UNAUTHENTICATED", "--config", config, "facts", key=""))
+        for i in range(8):
+            self.agent.add(keygen(self.mine(f"k{i}")))
+        self.agent.add("-d", self.key)
+        self.agent.add(self.key)  # the last of nine
+        self.good("--config", config, "--agent", self.agent.socket, "facts", key="")
+
+    def test_no_files(self):
+        """IdentityFile none: the default names are not tried, the agent is."""
+        os.mkdir(self.mine(".ssh"), 0o700)
+        shutil.copy(self.key, self.mine(".ssh/id_ed25519"))
+        none = write(self.mine("config"), "IdentityFile none\n")
+        self.bad("UNAUTHENTICATED", "--config", none, "facts", key="")
+        self.agent.add(self.key)
+        self.good("--config", none, "--agent", self.agent.socket, "facts", key="")
+        only = write(self.mine("only"), "IdentityFile none\nIdentitiesOnly yes\n")
+        self.bad("UNAUTHENTICATED", "--config", only, "--agent", self.agent.socket, "facts", key="")
+        self.good("--config", write(self.mine("empty"), ""), "facts", key="")
+
     def test_too_many_keys(self):
         for i in range(8):
             self.agent.add(keygen(self.mine(f"k{i}")))
@@ -323,6 +549,33 @@ class Certificates(Case):
         self.certify(key, "-5m:+1h")
         code, _, err = self.tool("facts", key=key, server=self.server, known=self.server_known)
         self.assertTrue(code == 0 or "certificates of ECDSA keys only" in err, err)
+        # The plain key is tried nevertheless, where the certificate cannot be used.
+        server = self.serve("TrustedUserCAKeys " + self.authority + ".pub", authorized=write(self.mine("plain"), read(key + ".pub")))
+        self.good("facts", key=key, server=server, known=self.know(server))
+
+    def test_rsa(self):
+        key = keygen(self.mine("rsa"), "rsa")
+        self.certify(key, "-5m:+1h")
+        code, _, err = self.tool("facts", key=key, server=self.server, known=self.server_known)
+        self.assertTrue(code == 0 or "certificates of ECDSA keys only" in err, err)
+        server = self.serve("TrustedUserCAKeys " + self.authority + ".pub", authorized=write(self.mine("plain"), read(key + ".pub")))
+        self.good("facts", key=key, server=server, known=self.know(server))
+
+    def test_key_in_the_agent(self):
+        """The certificate is a file, and the agent holds its plain key."""
+        agent = Agent(self.own)
+        self.addCleanup(agent.stop)
+        agent.add(self.user_key)
+        self.certify(self.user_key, "-5m:+1h")
+        os.rename(self.user_key + "-cert.pub", self.mine("elsewhere.pub"))
+        config = write(self.mine("config"), f"IdentityFile {self.user_key}.pub\nCertificateFile {self.mine('elsewhere.pub')}\n")
+        self.good("--config", config, "--agent", agent.socket, "facts", key="", server=self.server, known=self.server_known)
+
+    def test_beside_the_key(self):
+        """FILE-cert.pub counts only where CertificateFile says nothing."""
+        self.certify(self.user_key, "-5m:+1h")
+        config = write(self.mine("config"), f"IdentityFile {self.user_key}\nCertificateFile /absent\n")
+        self.bad("UNAUTHENTICATED", "--config", config, "facts", key="", server=self.server, known=self.server_known)
 
     def test_agent(self):
         agent = Agent(self.own)
@@ -337,10 +590,10 @@ class Ways(Case):
         return write(self.mine(f"config{len(os.listdir(self.own))}"), text)
 
     def test_alias(self):
-        config = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n IdentityFile {self.key}\n UserKnownHostsFile {self.known}\nMatch all\n User nobody\n")
+        config = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n IdentityFile {self.key}\n UserKnownHostsFile {self.known}\nMatch exec true\n User nobody\n")
         code, out, err = self.tool("--config", config, "facts", key="", target="box")
         self.assertEqual(code, 0, err)
-        self.assertIn("Match is skipped", err)
+        self.assertIn("Match exec is skipped", err)
 
     def test_jump(self):
         jump, second = self.serve(), self.serve()
@@ -365,6 +618,16 @@ class Ways(Case):
         self.assertIn(f"[127.0.0.1]:{jump.port} is not known", self.bad("FAILED_PRECONDITION", "--config", one, "facts", key="", target="box"))
         closed = self.config(f"Host box\n HostName 127.0.0.1\n Port 1\n ProxyJump 127.0.0.1:{jump.port}\n" + common)
         self.assertIn("jump host", self.bad("UNAVAILABLE", "--config", closed, "facts", key="", target="box", known=known))
+
+    def test_jump_written_otherwise(self):
+        jump = self.serve()
+        known = self.know(self.sshd, jump)
+        common = f"Host *\n IdentityFile {self.key}\n"
+        user = getpass.getuser()
+        for hop in (f"ssh://{user}@127.0.0.1:{jump.port}", f"ssh://127.0.0.1:{jump.port}/", f"%r@%h:{jump.port}", f"{user}@%n-jump"):
+            with self.subTest(hop):
+                config = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n User {user}\n ProxyJump {hop}\nHost box-jump\n HostName 127.0.0.1\n Port {jump.port}\n" + common)
+                self.good("--config", config, "facts", key="", target="box", known=known)
 
     def test_jump_that_breaks(self):
         jump = self.serve()

@@ -120,9 +120,10 @@ START_TEST(test_config_values) {
                              "  ProxyJump three\n"
                              "  UserKnownHostsFile /a \"/b c\"\n"
                              "  ConnectTimeout 1m30s\n"
-                             "  SomethingNew whatever it takes\n"
+                             "  Compression yes\n"
                              "Match user x\n  User matched\n"
-                             "Host *\n  User last\n  ProxyCommand nc %h %p\n  HostKeyAlias y\r\n",
+                             "Match exec true\n  Port 4444\n"
+                             "Host *\n  User last\n  ProxyCommand nc %h %p\n  HostKeyAlias Y\r\n  BindAddress ::1\n",
                              "box");
     ck_assert_str_eq(c.host_name, "box.example");
     ck_assert_str_eq(c.user, "first");
@@ -138,8 +139,11 @@ START_TEST(test_config_values) {
     ck_assert_uint_eq(c.known_hosts.count, 2);
     ck_assert_str_eq(c.known_hosts.items[1], "/b c");
     ck_assert_uint_eq(c.connect_timeout_s, 90);
-    ck_assert_uint_eq(c.notes.count, 3);
-    ck_assert(strstr(c.notes.items[0], "line 19: Match is skipped") != NULL);
+    ck_assert_str_eq(c.host_key_alias, "y");
+    ck_assert(c.identity_files_set && c.certificate_files_set && c.known_hosts_set && !c.global_known_hosts_set);
+    ck_assert_uint_eq(c.notes.count, 2);
+    ck_assert(strstr(c.notes.items[0], "line 21: Match exec is skipped") != NULL);
+    ck_assert(strstr(c.notes.items[1], "BindAddress") != NULL);
     kit_ssh_config_free(&c);
     c = parse("Host box\n ProxyJump none\nHost *\n ProxyJump hop\n IdentitiesOnly no\n", "box");
     ck_assert(c.proxy_jump.count == 0 && !c.identities_only && c.user == NULL && c.port == 0);
@@ -175,6 +179,13 @@ START_TEST(test_config_errors) {
         {"ProxyJump a,,b\n", "hop"},
         {"IdentityFile %Z\n", "%Z"},
         {"HostName %p\n", "%p"},
+        {"HostNam x\n", "HostNam"},
+        {"\xEF\xBB\xBFUser x\n", "byte order mark"},
+        {"UserKnownHostsFile ${KOLM_NO_SUCH}/k\n", "KOLM_NO_SUCH"},
+        {"IdentityFile ~no-such-user-here/k\n", "does not exist"},
+        {"Match nonsense x\n", "nonsense"},
+        {"RefuseConnection moved\n", "moved"},
+        {"User a b\n", "more than one"},
     };
     kolm_error_t err = KIT_ERROR_INIT;
     kit_ssh_config c;
@@ -185,8 +196,9 @@ START_TEST(test_config_errors) {
         ck_assert_msg(strstr(err.text, rows[i].wants) != NULL, "%s", err.text);
     }
     ck_assert_int_eq(kit_ssh_config_parse("User a\0b\n", 9, "box", &c, &err), KOLM_E_INVALID_ARGUMENT);
-    /* What concerns another host is not judged. */
-    c = parse("Host other\n Port x\n IdentityFile %Z\n", "box");
+    /* Lines of other hosts are checked, as ssh does; what is expanded is looked at only for this one. */
+    ck_assert_int_eq(kit_ssh_config_parse("Host other\n Port x\n", 20, "box", &c, &err), KOLM_E_INVALID_ARGUMENT);
+    c = parse("Host other\n IdentityFile %Z\n UserKnownHostsFile ${KOLM_NO_SUCH}/k\n", "box");
     kit_ssh_config_free(&c);
 }
 END_TEST
@@ -217,6 +229,9 @@ START_TEST(test_config_include) {
     root = mkdtemp(template);
     ck_assert_ptr_nonnull(root);
     ck_assert_int_eq(setenv("HOME", root, 1), 0);
+    char link_name[200];
+    kit_format(link_name, sizeof link_name, "%s/.ssh", root);
+    ck_assert_int_eq(symlink(".", link_name), 0);
     write_file("config",
                "Include part.*\nHost box\n Include ~/inside\n User late\nHost far\n Include inside\nHost *\n Port 7\n",
                0644);
@@ -249,9 +264,6 @@ START_TEST(test_config_include) {
     kit_ssh_config_free(&c);
     /* ~/.ssh/config is the default one. */
     write_file("config", "User x\n", 0600);
-    char link_name[200];
-    kit_format(link_name, sizeof link_name, "%s/.ssh", root);
-    ck_assert_int_eq(symlink(".", link_name), 0);
     ck_assert_int_eq(kit_ssh_config_read(NULL, "box", &c, &err), KOLM_OK);
     ck_assert_str_eq(c.user, "x");
     kit_ssh_config_free(&c);
@@ -264,6 +276,40 @@ END_TEST
 #define KEY_B "AAAAC3NzaC1lZDI1NTE5AAAAIEJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJC"
 /* "ssh-rsa" and nothing else. */
 #define KEY_RSA "AAAAB3NzaC1yc2E="
+
+START_TEST(test_paths) {
+    static const struct {
+        const char *text, *path; /* NULL: refused */
+    } rows[] = {
+        {"/a/b", "/a/b"},
+        {"~/a", "/home/me/a"},
+        {"~", "/home/me"},
+        {"${KOLM_T}/a", "/set/a"},
+        {"~/${KOLM_T}", "/home/me//set"},
+        {"%h/a", NULL},
+        {"/%h", "/%h"},
+        {"a", NULL},
+        {"", NULL},
+        {"$KOLM_T/a", NULL},
+        {"${KOLM_NO_SUCH}", NULL},
+        {"${KOLM_T", NULL},
+        {"/${}", NULL},
+        {"~no-such-user-here/a", NULL},
+        {"/a~b", "/a~b"},
+    };
+    ck_assert_int_eq(setenv("HOME", "/home/me", 1), 0);
+    ck_assert_int_eq(setenv("KOLM_T", "/set", 1), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        kolm_error_t err = KIT_ERROR_INIT;
+        char *path = NULL;
+        kit_status status = kit_ssh_path(rows[i].text, &path, &err);
+        ck_assert_msg((status == KOLM_OK) == (rows[i].path != NULL), "%s: %s", rows[i].text, err.text);
+        if (rows[i].path != NULL) ck_assert_str_eq(path, rows[i].path);
+        ck_assert(status == KOLM_OK || (path == NULL && err.remedy[0] != '\0'));
+        free(path);
+    }
+}
+END_TEST
 
 START_TEST(test_known_hosts) {
     static const struct {
@@ -334,6 +380,7 @@ int main(void) {
     tcase_add_test(cases, test_config_values);
     tcase_add_test(cases, test_config_errors);
     tcase_add_test(cases, test_config_include);
+    tcase_add_test(cases, test_paths);
     tcase_add_test(cases, test_known_hosts);
     tcase_add_test(cases, test_wire);
     SRunner *runner = srunner_create(suite);

@@ -5,7 +5,6 @@
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -21,6 +20,7 @@
 
 #define MOST_JUMPS 8
 #define DEFAULT_CONNECT_MS 15000
+#define MOST_CONNECT_S 86400
 #define DEFAULT_IDLE_MS 60000
 #define DEFAULT_KEEPALIVE_S 15
 
@@ -32,6 +32,7 @@ typedef struct lookup {
     pthread_cond_t done_changed;
     char host[KIT_SSH_HOST_BYTES];
     char port[8];
+    int family;
     int references, done, result;
     struct addrinfo *found;
 } lookup;
@@ -49,7 +50,7 @@ static void release(lookup *l) {
 
 static void *look_up(void *argument) {
     lookup *l = argument;
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = l->family, .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *found = NULL;
     int result = getaddrinfo(l->host, l->port, &hints, &found);
     pthread_mutex_lock(&l->mutex);
@@ -87,7 +88,7 @@ static kit_status wait_lookup(const kit_ssh *ssh, lookup *l, kolm_error_t *err) 
     return status;
 }
 
-static lookup *new_lookup(const char *host, const char *port) {
+static lookup *new_lookup(const char *host, const char *port, int family) {
     lookup *l = calloc(1, sizeof *l);
     if (l == NULL) return NULL;
     pthread_condattr_t monotonic;
@@ -98,21 +99,23 @@ static lookup *new_lookup(const char *host, const char *port) {
     pthread_mutex_init(&l->mutex, NULL);
     kit_copy(l->host, sizeof l->host, host);
     kit_copy(l->port, sizeof l->port, port);
+    l->family = family;
     l->references = 1;
     return l;
 }
 
 /* Addresses of host; numeric ones need no thread. *out_lookup (when set) owns *out_found. */
-static kit_status resolve(const kit_ssh *ssh, const char *host, const char *port, bool numeric, lookup **out_lookup,
-                          struct addrinfo **out_found, kolm_error_t *err) {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+static kit_status resolve(const kit_ssh *ssh, const char *host, const char *port, int family, bool numeric,
+                          lookup **out_lookup, struct addrinfo **out_found, kolm_error_t *err) {
+    const struct addrinfo hints = {
+        .ai_socktype = SOCK_STREAM, .ai_family = family, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     *out_lookup = NULL;
     *out_found = NULL;
     if (getaddrinfo(host, port, &hints, out_found) == 0) return KOLM_OK;
     if (numeric)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a numeric address",
                         "\"%s\" is no numeric address to pin %s to", host, ssh->label);
-    lookup *l = new_lookup(host, port);
+    lookup *l = new_lookup(host, port, family);
     if (l == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     pthread_t thread;
     l->references = 2;
@@ -174,14 +177,15 @@ static kit_status connect_one(kit_ssh *ssh, const struct addrinfo *address, int6
     return status;
 }
 
-static kit_status connect_tcp(kit_ssh *ssh, const char *host, uint16_t port, const char *pinned, kolm_error_t *err) {
+static kit_status connect_tcp(kit_ssh *ssh, const char *host, uint16_t port, int family, const char *pinned,
+                              kolm_error_t *err) {
     char service[8], room[64];
     lookup *l = NULL;
     struct addrinfo *found = NULL;
     int why = 0;
     kit_format(service, sizeof service, "%u", port);
     ssh->stage = "the look-up of the name";
-    KIT_TRY(resolve(ssh, pinned != NULL ? pinned : host, service, pinned != NULL, &l, &found, err));
+    KIT_TRY(resolve(ssh, pinned != NULL ? pinned : host, service, family, pinned != NULL, &l, &found, err));
     ssh->stage = "the TCP connection";
     kit_status status = KOLM_OK;
     int64_t left = 0;
@@ -235,57 +239,8 @@ static kit_status connect_through(kit_ssh *ssh, const char *host, uint16_t port,
 
 /* ---- The handshake */
 
-/* True when name is an entry of the comma-separated list. */
-static bool listed(const char *list, const char *name) {
-    size_t length = strlen(name);
-    for (const char *p = list; p != NULL; p = strchr(p, ',') != NULL ? strchr(p, ',') + 1 : NULL)
-        if (strncmp(p, name, length) == 0 && (p[length] == ',' || p[length] == '\0')) return true;
-    return false;
-}
-
-/* Sets the preference to what of wanted this libssh2 has; it is left alone where that is nothing. (1.10 moves
- * overlapping memory when it is given a method that it lacks.) */
-static void prefer(kit_ssh *ssh, int method, const char *wanted) {
-    const char **have = NULL;
-    int count = libssh2_session_supported_algs(ssh->session, method, &have);
-    kit_buf list = {0};
-    for (const char *p = wanted; count > 0 && *p != '\0';) {
-        size_t length = strcspn(p, ",");
-        for (int i = 0; i < count; i++)
-            if (strlen(have[i]) == length && memcmp(have[i], p, length) == 0) {
-                if (list.length > 0) kit_buf_char(&list, ',');
-                kit_buf_add(&list, p, length);
-                break;
-            }
-        p += length + (p[length] == ',');
-    }
-    if (count > 0) libssh2_free(ssh->session, have);
-    if (list.length > 0 && !list.failed) (void)libssh2_session_method_pref(ssh->session, method, list.data);
-    kit_buf_free(&list);
-}
-
-#define HOST_KEY_TYPES                                                                                                 \
-    "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256,ssh-rsa"
-
-/* Types for which a key of this host is known come first: else a host that has several looks changed. */
-static void prefer_known(kit_ssh *ssh, const ssh_known *known) {
-    kit_buf order = {0};
-    for (int pass = 0; pass < 2; pass++) {
-        for (const char *p = HOST_KEY_TYPES; *p != '\0';) {
-            char type[64];
-            size_t length = strcspn(p, ",");
-            kit_format(type, sizeof type, "%.*s", (int)length, p);
-            bool has = ssh_known_has_type(known, strncmp(type, "rsa-sha2-", 9) == 0 ? "ssh-rsa" : type);
-            if (has == (pass == 0) && !listed(kit_buf_text(&order), type))
-                kit_buf_fmt(&order, "%s%s", order.length > 0 ? "," : "", type);
-            p += length + (p[length] == ',');
-        }
-    }
-    if (!order.failed) prefer(ssh, LIBSSH2_METHOD_HOSTKEY, kit_buf_text(&order));
-    kit_buf_free(&order);
-}
-
-static kit_status handshake(kit_ssh *ssh, const ssh_known *known, kolm_error_t *err) {
+static kit_status handshake(kit_ssh *ssh, const kit_ssh_config *config, const ssh_host_check *check,
+                            kolm_error_t *err) {
     static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&first);
     int rc = libssh2_init(0); /* counts; never undone: other users of libssh2 may be in this process */
@@ -304,131 +259,21 @@ static kit_status handshake(kit_ssh *ssh, const ssh_known *known, kolm_error_t *
     libssh2_session_callback_set(ssh->session, LIBSSH2_CALLBACK_RECV, callback.pointer);
     libssh2_session_set_blocking(ssh->session, 0);
     libssh2_keepalive_config(ssh->session, 1, ssh->keepalive_seconds);
-    prefer(ssh, LIBSSH2_METHOD_KEX,
-           "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,ecdh-sha2-nistp521,"
-           "diffie-hellman-group-exchange-sha256,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,diffie-"
-           "hellman-group14-sha256,"
-           "ext-info-c,kex-strict-c-v00@openssh.com");
-    const char *ciphers =
-        "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,chacha20-poly1305@openssh.com";
-    const char *macs =
-        "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512,hmac-sha1";
-    prefer(ssh, LIBSSH2_METHOD_CRYPT_CS, ciphers);
-    prefer(ssh, LIBSSH2_METHOD_CRYPT_SC, ciphers);
-    prefer(ssh, LIBSSH2_METHOD_MAC_CS, macs);
-    prefer(ssh, LIBSSH2_METHOD_MAC_SC, macs);
-    prefer_known(ssh, known);
+    KIT_TRY(ssh_prefer_algorithms(ssh, config, check, err));
     ssh->stage = "the handshake";
     while ((rc = libssh2_session_handshake(ssh->session, ssh->fd)) == LIBSSH2_ERROR_EAGAIN)
         KIT_TRY(ssh_wait(ssh, ssh->deadline_ms, kit_now_ms(), err));
     return rc == 0 ? KOLM_OK : ssh_fail(ssh, rc, ssh->stage, err);
 }
 
-/* ---- The host key */
-
-typedef struct known_files {
-    kit_ssh_list list;
-    size_t own; /* the first so many are the user's; the first of all is appended to */
-} known_files;
-
-static kit_status list_known_files(const kit_ssh_options *options, const kit_ssh_config *config, known_files *out,
-                                   kolm_error_t *err) {
-    static const char *const usual[] = {".ssh/known_hosts", ".ssh/known_hosts2"};
-    for (size_t i = 0; i < options->known_hosts_count; i++)
-        KIT_TRY(ssh_list_add(&out->list, options->known_hosts[i], strlen(options->known_hosts[i]), err));
-    for (size_t i = 0; options->known_hosts_count == 0 && i < config->known_hosts.count; i++)
-        KIT_TRY(ssh_list_add(&out->list, config->known_hosts.items[i], strlen(config->known_hosts.items[i]), err));
-    for (size_t i = 0; options->known_hosts_count == 0 && config->known_hosts.count == 0 && i < 2; i++) {
-        char *path = NULL;
-        KIT_TRY(ssh_home_path(usual[i], &path, err));
-        kit_status status = path != NULL ? ssh_list_add(&out->list, path, strlen(path), err) : KOLM_OK;
-        free(path);
-        KIT_TRY(status);
-    }
-    out->own = out->list.count;
-    return ssh_list_add(&out->list, "/etc/ssh/ssh_known_hosts", strlen("/etc/ssh/ssh_known_hosts"), err);
-}
-
-static kit_status refuse_key(const kit_ssh *ssh, ssh_known_answer answer, const ssh_known_entry *entry,
-                             const char *type, kolm_error_t *err) {
-    char remedy[256];
-    if (answer == SSH_KNOWN_REVOKED)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "do not connect; ask who runs the machine for its new key",
-                        "the %s key of %s (%s) is revoked by %s line %u", type, ssh->label, ssh->fingerprint,
-                        entry->file, entry->line);
-    if (answer == SSH_KNOWN_CHANGED) {
-        kit_format(remedy, sizeof remedy,
-                   "someone may be listening in. If the machine was really set up anew, check the new fingerprint "
-                   "there, then: ssh-keygen -R '%s'",
-                   ssh->label);
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
-                        "the host key of %s has changed: it shows the %s key %s, and %s line %u has another one",
-                        ssh->label, type, ssh->fingerprint, entry->file, entry->line);
-    }
-    kit_format(remedy, sizeof remedy, "check the fingerprint on the machine, then add its %s key to %s", type,
-               entry->file);
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
-                    "%s shows the %s key %s, but only its %s key is known (%s line %u), which libssh2 %s cannot check",
-                    ssh->label, type, ssh->fingerprint, entry->type, entry->file, entry->line, libssh2_version(0));
-}
-
-/* Asks whether to trust an unknown key, and remembers it. */
-static kit_status first_use(kit_ssh *ssh, const kit_ssh_options *options, const known_files *files, const uint8_t *key,
-                            size_t length, const char *type, const ssh_known_entry *authority, kolm_error_t *err) {
-    char extra[160] = "";
-    if (authority != NULL)
-        kit_format(extra, sizeof extra,
-                   " (the certificate authority in %.80s line %u does not help: libssh2 checks no host certificates)",
-                   authority->file, authority->line);
-    int64_t before = kit_now_ms();
-    int yes = options->trust != NULL && options->trust(options->user, ssh->label, type, ssh->fingerprint) != 0;
-    ssh->deadline_ms += kit_now_ms() - before; /* a person's thinking is not the network's time */
-    if (!yes)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "compare the fingerprint with the machine's (ssh-keygen -lf "
-                        "/etc/ssh/ssh_host_ed25519_key.pub), then connect once with ssh",
-                        "the host key of %s is not known: %s %s%s", ssh->label, type, ssh->fingerprint, extra);
-    kolm_error_t why = KIT_ERROR_INIT;
-    if (files->own == 0)
-        kit_buf_fmt(&ssh->notes, "the new key of %s was not written down: there is no home directory\n", ssh->label);
-    else if (ssh_known_append(files->list.items[0], ssh->label, key, length, &why) == KOLM_OK)
-        kit_buf_fmt(&ssh->notes, "the %s key %s of %s is now trusted, in %s\n", type, ssh->fingerprint, ssh->label,
-                    files->list.items[0]);
-    else
-        kit_buf_fmt(&ssh->notes, "the new key of %s was not written down: %s\n", ssh->label, why.text);
-    return KOLM_OK;
-}
-
-static kit_status check_host_key(kit_ssh *ssh, const kit_ssh_options *options, const known_files *files,
-                                 const ssh_known *known, kolm_error_t *err) {
-    size_t length = 0;
-    int kind = 0;
-    const uint8_t *key = (const uint8_t *)libssh2_session_hostkey(ssh->session, &length, &kind);
-    if (key == NULL) return kit_fail(err, KOLM_E_DATA_LOSS, "", "%s showed no host key", ssh->label);
-    char type[64];
-    ssh_key_type(key, length, type);
-    KIT_TRY(ssh_fingerprint(key, length, ssh->fingerprint, err));
-    const ssh_known_entry *entry = NULL;
-    ssh_known_answer answer = ssh_known_check(known, key, length, &entry);
-    if (answer == SSH_KNOWN_GOOD) return KOLM_OK;
-    if (answer == SSH_KNOWN_NEW) return first_use(ssh, options, files, key, length, type, entry, err);
-    return refuse_key(ssh, answer, entry, type, err);
-}
-
 /* ---- One hop */
 
-static void set_names(kit_ssh *ssh, const kit_ssh_target *target, const kit_ssh_config *config, uint16_t port) {
-    char host[KIT_SSH_HOST_BYTES];
-    kit_copy(host, sizeof host, config->host_name);
-    for (char *p = host; *p != '\0'; p++)
-        *p = (char)tolower((unsigned char)*p);
+static void set_names(kit_ssh *ssh, const kit_ssh_config *config, uint16_t port) {
     if (port == 22)
-        kit_copy(ssh->label, sizeof ssh->label, host);
+        kit_copy(ssh->label, sizeof ssh->label, config->host_name);
     else
-        kit_format(ssh->label, sizeof ssh->label, "[%s]:%u", host, port);
-    if (target->user[0] != '\0')
-        kit_copy(ssh->login, sizeof ssh->login, target->user);
-    else if (config->user != NULL)
+        kit_format(ssh->label, sizeof ssh->label, "[%s]:%u", config->host_name, port);
+    if (config->user != NULL)
         kit_copy(ssh->login, sizeof ssh->login, config->user);
     else {
         struct passwd entry, *found = NULL;
@@ -448,6 +293,7 @@ static kit_ssh *new_link(const kit_ssh_options *options, kit_ssh *outer) {
     ssh->fd = -1;
     ssh->outer = outer;
     ssh->cancelled = options->cancelled;
+    ssh->note = options->note;
     ssh->user = options->user;
     ssh->idle_timeout_ms = options->idle_timeout_ms != 0 ? options->idle_timeout_ms : DEFAULT_IDLE_MS;
     ssh->keepalive_seconds = options->keepalive_seconds != 0 ? options->keepalive_seconds : DEFAULT_KEEPALIVE_S;
@@ -455,37 +301,44 @@ static kit_ssh *new_link(const kit_ssh_options *options, kit_ssh *outer) {
     return ssh;
 }
 
+/* Connects, shakes hands, checks the key and authenticates. */
+static kit_status enter(kit_ssh *ssh, const kit_ssh_options *options, const kit_ssh_config *config, uint16_t port,
+                        const char *pinned, bool is_jump, kolm_error_t *err) {
+    ssh_host_check check;
+    kit_status status = ssh_host_check_begin(&check, ssh, options, config, config->host_name, port, err);
+    if (status == KOLM_OK)
+        status = ssh->outer != NULL ? connect_through(ssh, config->host_name, port, err)
+                                    : connect_tcp(ssh, config->host_name, port, config->address_family, pinned, err);
+    if (status == KOLM_OK) status = handshake(ssh, config, &check, err);
+    if (status == KOLM_OK) status = ssh_host_check_key(ssh, &check, is_jump, err);
+    if (status == KOLM_OK) status = ssh_authenticate(ssh, options, config, err);
+    ssh_host_check_free(&check);
+    return status;
+}
+
+static uint32_t connect_limit_ms(const kit_ssh_options *options, const kit_ssh_config *config) {
+    if (options->connect_timeout_ms != 0) return options->connect_timeout_ms;
+    if (config->connect_timeout_s == 0) return DEFAULT_CONNECT_MS;
+    return config->connect_timeout_s < MOST_CONNECT_S ? config->connect_timeout_s * 1000 : MOST_CONNECT_S * 1000;
+}
+
 /* Takes over outer, in failure too. */
-static kit_status reach(const kit_ssh_options *options, const kit_ssh_target *target, const kit_ssh_config *config,
-                        const char *pinned, kit_ssh *outer, kit_ssh **out_ssh, kolm_error_t *err) {
-    known_files files = {0};
-    ssh_known known = {0};
-    kit_status status = KOLM_OK;
+static kit_status reach(const kit_ssh_options *options, const kit_ssh_config *config, const char *pinned, bool is_jump,
+                        kit_ssh *outer, kit_ssh **out_ssh, kolm_error_t *err) {
     *out_ssh = NULL;
     kit_ssh *ssh = new_link(options, outer);
     if (ssh == NULL) {
         kit_ssh_close(outer);
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
     }
-    uint16_t port = target->port != 0 ? target->port : config->port != 0 ? config->port : 22;
-    uint32_t limit = options->connect_timeout_ms != 0 ? options->connect_timeout_ms : config->connect_timeout_s * 1000;
-    set_names(ssh, target, config, port);
+    uint16_t port = config->port != 0 ? config->port : 22;
+    set_names(ssh, config, port);
     if (outer != NULL) kit_buf_str(&ssh->notes, kit_buf_text(&outer->notes));
     for (size_t i = 0; i < config->notes.count; i++)
-        kit_buf_fmt(&ssh->notes, "%s\n", config->notes.items[i]);
-    ssh->deadline_ms = kit_now_ms() + (limit != 0 ? limit : DEFAULT_CONNECT_MS);
-    status = list_known_files(options, config, &files, err);
-    for (size_t i = 0; status == KOLM_OK && i < files.list.count; i++)
-        status = ssh_known_read(&known, files.list.items[i], ssh->label, err);
-    if (status == KOLM_OK)
-        status = outer != NULL ? connect_through(ssh, config->host_name, port, err)
-                               : connect_tcp(ssh, config->host_name, port, pinned, err);
-    if (status == KOLM_OK) status = handshake(ssh, &known, err);
-    if (status == KOLM_OK) status = check_host_key(ssh, options, &files, &known, err);
-    if (status == KOLM_OK) status = ssh_authenticate(ssh, options, config, err);
+        ssh_say(ssh, config->notes.items[i]);
+    ssh->deadline_ms = kit_now_ms() + connect_limit_ms(options, config);
+    kit_status status = enter(ssh, options, config, port, pinned, is_jump, err);
     if (status == KOLM_OK) status = kit_buf_ok(&ssh->notes, err);
-    ssh_list_free(&files.list);
-    ssh_known_free(&known);
     if (status != KOLM_OK) {
         kit_ssh_close(ssh);
         return status;
@@ -500,25 +353,23 @@ static kit_status reach(const kit_ssh_options *options, const kit_ssh_target *ta
 static kit_status open_host(const kit_ssh_options *options, const kit_ssh_target *target, unsigned depth,
                             kit_ssh **out_ssh, kolm_error_t *err);
 
+/* A hop behind the first: its own ProxyJump does not count. */
+static kit_status go_on(const kit_ssh_options *options, const kit_ssh_target *hop, kit_ssh **outer, kolm_error_t *err) {
+    kit_ssh_config own = {0};
+    KIT_TRY(kit_ssh_config_resolve(options->config_path, hop, &own, err));
+    kit_status status = reach(options, &own, NULL, true, *outer, outer, err);
+    kit_ssh_config_free(&own);
+    return status;
+}
+
 /* The jumps of config: only the first one's own ProxyJump counts, the others are reached through it. */
 static kit_status open_jumps(const kit_ssh_options *options, const kit_ssh_config *config, unsigned depth,
                              kit_ssh **out_outer, kolm_error_t *err) {
     for (size_t i = 0; i < config->proxy_jump.count; i++) {
         kit_ssh_target jump;
-        kit_status status = kit_ssh_target_parse(config->proxy_jump.items[i], &jump, err);
-        if (status != KOLM_OK) status = kit_fail_context(err, "ProxyJump");
-        if (status == KOLM_OK && i == 0) {
-            status = open_host(options, &jump, depth + 1, out_outer, err);
-        } else if (status == KOLM_OK) {
-            kit_ssh_config own = {0};
-            status = kit_ssh_config_read(options->config_path, jump.host, &own, err);
-            if (status == KOLM_OK) {
-                kit_ssh *outer = *out_outer;
-                status = reach(options, &jump, &own, NULL, outer, out_outer, err);
-            }
-            kit_ssh_config_free(&own);
-        }
-        if (status != KOLM_OK) return status;
+        if (kit_ssh_target_parse(config->proxy_jump.items[i], &jump, err) != KOLM_OK)
+            return kit_fail_context(err, "ProxyJump");
+        KIT_TRY(i == 0 ? open_host(options, &jump, depth + 1, out_outer, err) : go_on(options, &jump, out_outer, err));
     }
     return KOLM_OK;
 }
@@ -529,7 +380,7 @@ static kit_status open_host(const kit_ssh_options *options, const kit_ssh_target
     kit_ssh *outer = NULL;
     const char *pinned = depth == 0 ? options->pinned_addr : NULL;
     *out_ssh = NULL;
-    kit_status status = kit_ssh_config_read(options->config_path, target->host, &config, err);
+    kit_status status = kit_ssh_config_resolve(options->config_path, target, &config, err);
     if (status == KOLM_OK && (depth > MOST_JUMPS || config.proxy_jump.count > MOST_JUMPS))
         status =
             kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct ProxyJump",
@@ -539,7 +390,7 @@ static kit_status open_host(const kit_ssh_options *options, const kit_ssh_target
                           "%s has a ProxyJump, which cannot be pinned to an address", target->host);
     if (status == KOLM_OK) status = open_jumps(options, &config, depth, &outer, err);
     if (status == KOLM_OK)
-        status = reach(options, target, &config, pinned, outer, out_ssh, err);
+        status = reach(options, &config, pinned, depth > 0, outer, out_ssh, err);
     else
         kit_ssh_close(outer);
     kit_ssh_config_free(&config);

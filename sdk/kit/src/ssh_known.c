@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -142,6 +143,55 @@ static kit_status read_known_line(ssh_known *known, const char *file, unsigned n
     return status;
 }
 
+/* The key of a line "type base64"; *out_good: there is one. */
+static kit_status decode_line(char *line, kit_buf *out, bool *out_good, kolm_error_t *err) {
+    char *p = line, *type = next_word(&p), *text = next_word(&p), inner[64] = "";
+    *out_good = false;
+    if (type == NULL || *type == '#' || text == NULL) return KOLM_OK;
+    KIT_TRY(decode(text, strlen(text), out, out_good, err));
+    if (*out_good) ssh_key_type((const uint8_t *)kit_buf_text(out), out->length, inner);
+    *out_good = *out_good && strcmp(inner, type) == 0;
+    return KOLM_OK;
+}
+
+kit_status ssh_keys_hold(const char *text, size_t length, const uint8_t *key, size_t key_length, bool *out_held,
+                         kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    *out_held = false;
+    for (const char *p = text, *end = text + length; p < end && status == KOLM_OK && !*out_held;) {
+        const char *lf = memchr(p, '\n', (size_t)(end - p));
+        size_t n = (size_t)((lf != NULL ? lf : end) - p);
+        char *line = strndup(p, n);
+        kit_buf held = {0};
+        bool good = false;
+        if (line == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+        line[strcspn(line, "\r")] = '\0';
+        status = decode_line(line, &held, &good, err);
+        *out_held = good && held.length == key_length && memcmp(held.data, key, key_length) == 0;
+        kit_buf_free(&held);
+        free(line);
+        p += n + (lf != NULL ? 1 : 0);
+    }
+    return status;
+}
+
+uint32_t ssh_rsa_bits(const uint8_t *key, size_t length) {
+    ssh_cursor cursor = {.at = key, .left = length};
+    size_t n = 0;
+    (void)ssh_get_string(&cursor, &n);
+    (void)ssh_get_string(&cursor, &n);
+    const uint8_t *modulus = ssh_get_string(&cursor, &n);
+    while (modulus != NULL && n > 0 && *modulus == 0) {
+        modulus++;
+        n--;
+    }
+    if (cursor.failed || n == 0 || n > UINT32_MAX / 8) return 0;
+    uint32_t bits = (uint32_t)n * 8;
+    for (uint8_t top = *modulus; (top & 0x80) == 0; top = (uint8_t)(top << 1))
+        bits--;
+    return bits;
+}
+
 kit_status ssh_known_parse(ssh_known *known, const char *file, const char *text, size_t length, const char *name,
                            kolm_error_t *err) {
     kit_status status = KOLM_OK;
@@ -225,6 +275,9 @@ void ssh_known_free(ssh_known *known) {
 /* Writes line behind what is there, on a line of its own, all or nothing. */
 static kit_status append_line(int fd, const char *file, const kit_buf *line, kolm_error_t *err) {
     struct stat info;
+    if (fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "let known_hosts name a file of its own",
+                        "%s is no file, and keeps nothing", file);
     if (flock(fd, LOCK_EX) != 0 || fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot lock %s", file);
     char last = '\n';
     if (info.st_size > 0 && pread(fd, &last, 1, info.st_size - 1) != 1)
@@ -247,16 +300,42 @@ static kit_status append_line(int fd, const char *file, const kit_buf *line, kol
     return status;
 }
 
-kit_status ssh_known_append(const char *file, const char *name, const uint8_t *key, size_t length, kolm_error_t *err) {
+/* As in match_hashed; the salt is as long as the hash, as ssh makes it. */
+static kit_status hash_name(const char *name, kit_buf *out, kolm_error_t *err) {
+    uint8_t salt[SHA1_DIGEST_SIZE], digest[SHA1_DIGEST_SIZE];
+    struct hmac_sha1_ctx context;
+    if (getrandom(salt, sizeof salt, 0) != (ssize_t)sizeof salt)
+        return kit_fail(err, KOLM_E_INTERNAL, "run the command again", "no random bytes could be had");
+    hmac_sha1_set_key(&context, sizeof salt, salt);
+    hmac_sha1_update(&context, strlen(name), (const uint8_t *)name);
+    hmac_sha1_digest(&context, sizeof digest, digest);
+    kit_buf_str(out, "|1|");
+    kit_base64(out, salt, sizeof salt);
+    kit_buf_char(out, '|');
+    kit_base64(out, digest, sizeof digest);
+    return kit_buf_ok(out, err);
+}
+
+static kit_status known_line(const char *name, bool hash, const uint8_t *key, size_t length, kit_buf *out,
+                             kolm_error_t *err) {
     char type[64];
+    ssh_key_type(key, length, type);
+    if (hash)
+        KIT_TRY(hash_name(name, out, err));
+    else
+        kit_buf_str(out, name);
+    kit_buf_fmt(out, " %s ", type);
+    kit_base64(out, key, length);
+    kit_buf_char(out, '\n');
+    return kit_buf_ok(out, err);
+}
+
+kit_status ssh_known_append(const char *file, const char *name, bool hash, const uint8_t *key, size_t length,
+                            kolm_error_t *err) {
     kit_buf line = {0};
     char *directory = NULL;
     int fd = -1;
-    ssh_key_type(key, length, type);
-    kit_buf_fmt(&line, "%s %s ", name, type);
-    kit_base64(&line, key, length);
-    kit_buf_char(&line, '\n');
-    kit_status status = kit_buf_ok(&line, err);
+    kit_status status = known_line(name, hash, key, length, &line, err);
     const char *slash = strrchr(file, '/');
     if (status == KOLM_OK && slash != NULL && slash != file) {
         directory = strndup(file, (size_t)(slash - file));
@@ -264,7 +343,7 @@ kit_status ssh_known_append(const char *file, const char *name, const uint8_t *k
                                    : kit_mkdirs(directory, 0700, err);
     }
     if (status != KOLM_OK) goto out;
-    fd = open(file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+    fd = open(file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
     status =
         fd < 0 ? kit_fail_errno(err, errno, "cannot open %s to add a host", file) : append_line(fd, file, &line, err);
 out:

@@ -8,12 +8,18 @@
 
 #include <libssh2.h>
 
-/* ---- Lists of strings (ssh_config.c) */
+/* ---- Lists of strings, targets and patterns (ssh_target.c) */
 kit_status ssh_list_add(kit_ssh_list *list, const char *text, size_t length, kolm_error_t *err) KIT_MUST_USE;
+bool ssh_list_has(const kit_ssh_list *list, const char *text);
 void ssh_list_free(kit_ssh_list *list);
-/* HOME, unless the process is set-uid, else the home of the passwd entry; NULL when there is neither. The caller frees
- * it. */
-char *ssh_home(void);
+/* As kit_ssh_target_parse; ssh://[user@]host[:port] too. */
+kit_status ssh_hop_parse(const char *text, kit_ssh_target *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status ssh_target_text(const kit_ssh_target *target, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* fold: letters of the pattern count as small ones. */
+bool ssh_match_pattern(const char *text, const char *pattern, size_t length, bool fold);
+bool ssh_match_patterns(const char *text, const char *patterns, bool fold); /* a list with commas and ! */
+
+/* ---- Homes (ssh_expand.c) */
 /* "HOME/name"; *out is NULL without an error when there is no home. */
 kit_status ssh_home_path(const char *name, char **out, kolm_error_t *err) KIT_MUST_USE;
 
@@ -53,9 +59,13 @@ ssh_known_answer ssh_known_check(const ssh_known *known, const uint8_t *key, siz
 bool ssh_known_has_type(const ssh_known *known, const char *type);
 void ssh_known_free(ssh_known *known);
 /* Appends "name type base64" in one write, under a lock; the file is created with mode 0600, its directory with 0700.
- */
-kit_status ssh_known_append(const char *file, const char *name, const uint8_t *key, size_t key_length,
+ * hash: the name is written as HashKnownHosts wants it. What keeps nothing (/dev/null, a pipe) is FAILED_PRECONDITION. */
+kit_status ssh_known_append(const char *file, const char *name, bool hash, const uint8_t *key, size_t key_length,
                             kolm_error_t *err) KIT_MUST_USE;
+/* *out_held: one of the public keys in text, "type base64" a line, is key. */
+kit_status ssh_keys_hold(const char *text, size_t length, const uint8_t *key, size_t key_length, bool *out_held,
+                         kolm_error_t *err) KIT_MUST_USE;
+uint32_t ssh_rsa_bits(const uint8_t *key, size_t length); /* of an "ssh-rsa" key blob; 0 when it is none */
 /* The type at the head of a key blob; "" when there is none. */
 void ssh_key_type(const uint8_t *key, size_t length, char out_type[64]);
 /* "SHA256:" and 43 digits of base64. */
@@ -84,11 +94,13 @@ struct kit_ssh {
     const char *stage;                      /* what a timeout interrupts: "the key exchange" */
     uint32_t idle_timeout_ms, keepalive_seconds;
     int (*cancelled)(void *user);
+    void (*note)(void *user, const char *text);
     void *user;
     char label[KIT_SSH_HOST_BYTES + 16]; /* "host" or "[host]:port", for errors and known_hosts */
     char login[KIT_SSH_USER_BYTES];
     char fingerprint[SSH_FINGERPRINT_BYTES];
     char peer[64];
+    char question[256]; /* what the server asked in the authentication and nobody answered */
     kit_buf notes;
 };
 
@@ -109,6 +121,33 @@ kit_status ssh_fail(kit_ssh *ssh, int libssh2_code, const char *doing, kolm_erro
  * did or until_ms came. since_ms: the moment since which an answer is due, which the idle timeout counts from;
  * INT64_MAX: none is due, then only a dead link ends it. */
 kit_status ssh_wait(kit_ssh *ssh, int64_t until_ms, int64_t since_ms, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- Host keys (ssh_host_key.c) */
+/* A remark: to the notes of the connection, and to the caller at once. */
+void ssh_say(kit_ssh *ssh, const char *text);
+/* What is known of one host. */
+typedef struct ssh_host_check {
+    const kit_ssh_options *options;
+    const kit_ssh_config *config;
+    char name[KIT_SSH_HOST_BYTES + 16]; /* in known_hosts: HostKeyAlias, else "host" or "[host]:port" */
+    kit_ssh_list files;
+    size_t own;            /* the first so many are the user's; the first of all is appended to */
+    ssh_known known, bare; /* bare: of the host without its port, which counts where nothing else is known */
+} ssh_host_check;
+kit_status ssh_host_check_begin(ssh_host_check *check, const kit_ssh *ssh, const kit_ssh_options *options,
+                                const kit_ssh_config *config, const char *host, uint16_t port,
+                                kolm_error_t *err) KIT_MUST_USE;
+bool ssh_host_check_has_type(const ssh_host_check *check, const char *type);
+/* After the handshake; sets the fingerprint. */
+kit_status ssh_host_check_key(kit_ssh *ssh, const ssh_host_check *check, bool is_jump, kolm_error_t *err) KIT_MUST_USE;
+void ssh_host_check_free(ssh_host_check *check);
+
+/* ---- Algorithms (ssh_algorithms.c) */
+/* INVALID_ARGUMENT when the configuration leaves nothing that libssh2 has. */
+kit_status ssh_prefer_algorithms(kit_ssh *ssh, const kit_ssh_config *config, const ssh_host_check *check,
+                                 kolm_error_t *err) KIT_MUST_USE;
+/* said: PubkeyAcceptedAlgorithms, or NULL. */
+bool ssh_algorithm_allowed(const char *said, const char *name);
 
 /* ---- Authentication (ssh_auth.c) */
 kit_status ssh_authenticate(kit_ssh *ssh, const kit_ssh_options *options, const kit_ssh_config *config,

@@ -20,9 +20,12 @@
  *
  * What libssh2 1.10 (Debian 12) cannot: it signs with RSA keys by SHA-1 only, which OpenSSH 8.8 and later refuse. RSA
  * keys of ssh-agent and RSA files without a passphrase work nevertheless (by rsa-sha2-512, with servers of OpenSSH);
- * encrypted RSA files do not: the error says to use ssh-agent. It uses user certificates of ECDSA keys only, and no RSA
- * host keys. No version checks certificates of hosts: a host that has one shows its plain key, too, and a
- * @cert-authority line alone does not make that known, which the error says.
+ * encrypted RSA files do not: the error says to use ssh-agent. It uses user certificates of ECDSA keys only (another is
+ * skipped, and its plain key tried), and no RSA host keys. No version checks certificates of hosts: a host that has one
+ * shows its plain key, too, and a @cert-authority line alone does not make that known, which the error says.
+ *
+ * A server that takes a key and wants more: further keys are tried; a keyboard-interactive that asks nothing is waited
+ * for, a minute at most; anything else is UNAUTHENTICATED, with what the server asks in the text.
  */
 
 typedef struct kit_ssh kit_ssh;
@@ -34,9 +37,9 @@ typedef struct kit_ssh_sftp kit_ssh_sftp;
 typedef struct kit_ssh_options {
     kit_ssh_target target;   /* host may be an alias of the configuration; given user and port win over it */
     const char *config_path; /* as in kit_ssh_config_read */
-    const char *const
-        *known_hosts; /* files; the first is appended to. None: UserKnownHostsFile of the configuration, else
-                         ~/.ssh/known_hosts, ~/.ssh/known_hosts2; /etc/ssh/ssh_known_hosts is read after those */
+    const char *const *known_hosts; /* files; the first is appended to. None: UserKnownHostsFile of the configuration,
+                                       else ~/.ssh/known_hosts and known_hosts2. GlobalKnownHostsFile, else
+                                       /etc/ssh/ssh_known_hosts and ssh_known_hosts2, are read after those */
     size_t known_hosts_count;
     const char *const *identity_files; /* tried before those of the configuration, like ssh -i */
     size_t identity_file_count;
@@ -49,21 +52,28 @@ typedef struct kit_ssh_options {
     const char *pinned_addr;     /* numeric address to connect to; nothing is resolved, and ProxyJump is refused
                                     (INVALID_ARGUMENT). known_hosts is still asked for the host's name */
     /* First use of a host: return 1 to trust this key from now on (it is appended to the first known_hosts file, mode
-     * 0600), 0 to refuse. host: "name" or "[name]:port" as in known_hosts; type: "ssh-ed25519"; fingerprint:
-     * "SHA256:..." as ssh-keygen -l prints. NULL: an unknown host is refused. Never called for a changed or revoked
-     * key: those are a hard stop. */
+     * 0600), 0 to refuse. When it cannot be written there, the host is refused (FAILED_PRECONDITION): what is not
+     * remembered would let the next key pass as well. host: "name" or "[name]:port" as in known_hosts, or HostKeyAlias;
+     * type: "ssh-ed25519"; fingerprint: "SHA256:..." as ssh-keygen -l prints. Never called for a changed or revoked
+     * key: those are a hard stop. NULL: StrictHostKeyChecking of the configuration decides: yes and ask refuse,
+     * accept-new is as if 1 were returned, no takes any key, a changed one too (but not of a jump host), and notes it
+     * each time. */
     int (*trust)(void *user, const char *host, const char *type, const char *sha256_fingerprint);
+    const char *host_key; /* "SHA256:...": the target's key must be this one; then known_hosts need not have it, but one
+                             that is revoked there, or another key there, is refused still. Nothing is written */
+    /* Each remark of kit_ssh_notes when it is made, also on the way to a failure. NULL: they are only kept. */
+    void (*note)(void *user, const char *text);
     /* The passphrase of an encrypted key file: put it, NUL terminated, into out_text and return 1; return 0 for none.
      * The array is wiped. NULL: encrypted key files are skipped, and the error says to use ssh-agent. */
     int (*passphrase)(void *user, const char *key_path, char *out_text, size_t capacity);
     int (*cancelled)(void *user); /* 1: give up soon with CANCELLED. NULL: never */
-    void *user;                   /* given to the three callbacks; may be NULL */
+    void *user;                   /* given to the callbacks; may be NULL */
 } kit_ssh_options;
 
 /* Connects (through the jumps of ProxyJump: a direct-tcpip channel of each session carries the next), checks each host
- * key, and authenticates as ssh does: "none", then agent keys that are also named as files, other agent keys (unless
- * IdentitiesOnly), key files, each with its certificate (FILE-cert.pub or CertificateFile) first. The error says what
- * was tried. *out_ssh is NULL on failure. */
+ * key, and authenticates as ssh does: "none", then agent keys that are also named as files (IdentityFile may name a
+ * public key for that), other agent keys (unless IdentitiesOnly), key files, each with its certificate
+ * (CertificateFile, else FILE-cert.pub) first. The error says what was tried. *out_ssh is NULL on failure. */
 kit_status kit_ssh_open(const kit_ssh_options *options, kit_ssh **out_ssh, kolm_error_t *err) KIT_MUST_USE;
 /* Disconnects and frees, within a second, the jumps too. Close channels and SFTP first. NULL is fine. */
 void kit_ssh_close(kit_ssh *ssh);
@@ -72,8 +82,8 @@ const char *kit_ssh_host_key_sha256(const kit_ssh *ssh);
 /* Numeric address of the machine that the TCP connection goes to: the first jump where there is one. Valid until close.
  */
 const char *kit_ssh_peer_address(const kit_ssh *ssh);
-/* Remarks on the way, a line each, "" when there are none: skipped parts of the configuration, a trusted new key. Valid
- * until close. */
+/* Remarks on the way, a line each, "" when there are none: parts of the configuration that are not followed, a new key
+ * that is trusted, a key that was not checked, what the server said. All are worth a warning. Valid until close. */
 const char *kit_ssh_notes(const kit_ssh *ssh);
 
 /* ---- Programs. The command must be a literal of the program: the far login shell interprets it, so nothing that came

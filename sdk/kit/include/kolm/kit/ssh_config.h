@@ -27,31 +27,72 @@ typedef struct kit_ssh_list {
     size_t count;
 } kit_ssh_list;
 
-/* What the configuration says about one host. Free with kit_ssh_config_free; zeroed is fine. */
+/* StrictHostKeyChecking. Nobody can be asked here, so that ASK, which is the default, refuses as YES does. */
+typedef enum kit_ssh_checking {
+    KIT_SSH_CHECK_ASK,
+    KIT_SSH_CHECK_YES,
+    KIT_SSH_CHECK_ACCEPT_NEW,
+    KIT_SSH_CHECK_OFF, /* "no", "off" */
+} kit_ssh_checking;
+
+/* What the configuration says about one host. Free with kit_ssh_config_free; zeroed is fine. NULL, 0 and false: not
+ * set, where nothing else is said. */
 typedef struct kit_ssh_config {
-    char *host_name; /* HostName with %h replaced; the host itself when not set */
-    char *user;      /* NULL when not set */
-    uint16_t port;   /* 0 when not set */
-    kit_ssh_list
-        identity_files; /* in order, ~ and tokens expanded; "none" is dropped. Empty: the default names apply */
-    kit_ssh_list certificate_files; /* likewise */
+    char *host_name; /* HostName with %h replaced, in small letters; the host itself when not set */
+    char *user;      /* the target's, else User */
+    uint16_t port;   /* the target's, else Port */
+    kit_ssh_list identity_files; /* in order, expanded; "none" is dropped */
+    bool identity_files_set;     /* IdentityFile was said: the default names do not apply, even if the list is empty */
+    kit_ssh_list certificate_files;
+    bool certificate_files_set; /* then FILE-cert.pub beside a key is not looked for */
     bool identities_only;
-    char *identity_agent;       /* IdentityAgent, expanded: a socket, or "none"; NULL when not set or SSH_AUTH_SOCK */
-    kit_ssh_list proxy_jump;    /* hops in the order of travel, as written; empty: direct */
-    kit_ssh_list known_hosts;   /* UserKnownHostsFile; empty when not set */
-    uint32_t connect_timeout_s; /* 0 when not set */
-    kit_ssh_list notes; /* what was skipped and may matter, one sentence each: "FILE line 4: Match is skipped" */
+    char *identity_agent;    /* IdentityAgent, expanded: a socket, or "none"; NULL when not set or SSH_AUTH_SOCK */
+    kit_ssh_list proxy_jump; /* hops in the order of travel, each as [user@]host[:port]; empty: direct */
+    kit_ssh_list known_hosts;
+    bool known_hosts_set; /* UserKnownHostsFile was said; with an empty list: "none" */
+    kit_ssh_list global_known_hosts;
+    bool global_known_hosts_set; /* likewise; not said: /etc/ssh/ssh_known_hosts and ssh_known_hosts2 */
+    char *host_key_alias;        /* in small letters */
+    kit_ssh_checking host_key_checking;
+    bool hash_known_hosts;
+    char *revoked_host_keys; /* RevokedHostKeys, expanded */
+    uint32_t connect_timeout_s;
+    int address_family; /* AF_UNSPEC, AF_INET, AF_INET6 */
+    /* Lists of algorithms as written, with their leading +, - or ^. */
+    char *ciphers, *macs, *kex_algorithms, *host_key_algorithms, *pubkey_algorithms;
+    uint32_t least_rsa_bits; /* RequiredRSASize */
+    kit_ssh_list notes;      /* what was skipped and may matter, a sentence each: "FILE line 4: BindAddress ..." */
 } kit_ssh_config;
 
-/* Reads what the configuration says about host, as ssh_config(5) of OpenSSH 9 has it: the first value wins
- * (IdentityFile and CertificateFile add up), Host patterns with *, ? and !, Include with ~, patterns and at most 16
- * levels (a relative name is beside the first file), "Key value", "Key=value", quotes, comments. Honoured keys:
- * HostName, User, Port, IdentityFile, CertificateFile, IdentitiesOnly, IdentityAgent, ProxyJump, UserKnownHostsFile,
- * ConnectTimeout. Tokens: %h in HostName; %% %d %h %n %p %r %u in the file names. Match blocks are skipped whole, and
- * so are ProxyCommand and HostKeyAlias, each with a note; other keys are ignored. path NULL: ~/.ssh/config, then
- * /etc/ssh/ssh_config, either of which may be absent; "none": no file; else that file, which must exist. ~ is HOME
- * where the process is not set-uid, else the home of the passwd entry. A file that belongs to neither root nor this
- * user, or that others may write, is refused, as ssh does. Errors name file and line. */
+/* Reads what the configuration says about a target, as ssh_config(5) of OpenSSH 9 has it, so that `ssh -G` gives the
+ * same: the first value wins (IdentityFile and CertificateFile add up); Host with *, ? and !; Match with all, host,
+ * originalhost, user, localuser, final and canonical, each also negated, and the second pass that final asks for;
+ * Include with ~, patterns and at most 16 levels, relative names being in ~/.ssh (in /etc/ssh for the system's file);
+ * "Key value", "Key=value", quotes, comments. Lines of other hosts are checked too: a file that ssh refuses is refused
+ * here.
+ *
+ * Followed: AddressFamily, CertificateFile, Ciphers, ConnectTimeout, GlobalKnownHostsFile, HashKnownHosts,
+ * HostKeyAlgorithms, HostKeyAlias, HostName, IdentitiesOnly, IdentityAgent, IdentityFile, IgnoreUnknown, KexAlgorithms,
+ * MACs, Port, ProxyJump, PubkeyAcceptedAlgorithms, RefuseConnection, RequiredRSASize, RevokedHostKeys,
+ * StrictHostKeyChecking, User, UserKnownHostsFile. Not followed, with a note: BindAddress, BindInterface,
+ * CanonicalizeHostname, CheckHostIP, KnownHostsCommand, NoHostAuthenticationForLocalhost, PKCS11Provider, ProxyCommand,
+ * PubkeyAuthentication no, VerifyHostKeyDNS, and Match with exec (no command of a configuration is ever run),
+ * localnetwork, tagged, version, sessiontype and command, whose blocks are left out. What makes no difference to a
+ * connection that runs one program is passed over; a keyword that no ssh knows is an error, unless IgnoreUnknown names
+ * it.
+ *
+ * ~, ~user and ${VARIABLE} are replaced where ssh does it: in IdentityFile, CertificateFile, UserKnownHostsFile and
+ * IdentityAgent, with the tokens %% %C %d %h %i %k %L %l %n %p %r %u; ~ alone in GlobalKnownHostsFile and
+ * RevokedHostKeys; %% %h in HostName; %% %h %n %p %r in ProxyJump. ~ and %d are HOME where the process is not set-uid
+ * (ssh takes the passwd entry), else the home of the passwd entry. A variable that is not set, and a user who does not
+ * exist, are errors.
+ *
+ * path NULL: ~/.ssh/config, then /etc/ssh/ssh_config, either of which may be absent; "none": no file; else that file,
+ * which must exist. A file that belongs to neither root nor this user, or that others may write, is refused, as by ssh.
+ * Errors name file and line. */
+kit_status kit_ssh_config_resolve(const char *path, const kit_ssh_target *target, kit_ssh_config *out_config,
+                                  kolm_error_t *err) KIT_MUST_USE;
+/* The same for a host alone: no user, no port. */
 kit_status kit_ssh_config_read(const char *path, const char *host, kit_ssh_config *out_config,
                                kolm_error_t *err) KIT_MUST_USE;
 /* The same over the text of one file, without Include (each gives a note): no file is touched. For tests and fuzzing.
@@ -59,6 +100,10 @@ kit_status kit_ssh_config_read(const char *path, const char *host, kit_ssh_confi
 kit_status kit_ssh_config_parse(const char *text, size_t length, const char *host, kit_ssh_config *out_config,
                                 kolm_error_t *err) KIT_MUST_USE;
 void kit_ssh_config_free(kit_ssh_config *config); /* leaves it zeroed; NULL is fine */
+
+/* A path of the settings: ~, ~user and ${VARIABLE} replaced as above. INVALID_ARGUMENT when what comes of it does not
+ * begin with a slash. The caller frees *out_path. */
+kit_status kit_ssh_path(const char *text, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 
 /* True when host matches a comma-separated list of patterns with *, ? and a leading !, letters in any case. A negated
  * pattern that matches makes the whole list fail; a list of negated ones alone matches nothing. */

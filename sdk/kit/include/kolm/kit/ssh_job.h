@@ -41,7 +41,7 @@ typedef struct kit_ssh_job_settings {
     const kit_ssh_job_wire *wire; /* NULL: ssh */
     const char *name;             /* how a person calls the machine */
     const char *backend;          /* "remote-ssh", for remedies */
-    const char *host_key;         /* "": as known_hosts says; "SHA256:...": this one too; "accept-new": any unknown one */
+    const char *host_key;         /* "": as known_hosts says; "SHA256:...": this one; "accept-new": any unknown one */
     const char *dir;              /* directory there, absolute or from ~/ on; default ~/.cache/kolm */
     const char *python;           /* interpreter there for the trainer; default python3 */
     const char *kolm;             /* kolm there that does the recipe linear, instead of the engine */
