@@ -59,50 +59,125 @@ const char *box_fault(const char *target) {
 
 typedef struct settings {
     const kolm_host_v1_t *host;
+    const char *target;
     const cJSON *own; /* of the box; NULL: it has no entry */
 } settings;
+
+typedef enum kind { TEXT, FLAG, SECONDS } kind;
+
+/* Every key that there is: those of a box, and but for `host` those beside "boxes". */
+static const struct {
+    const char *key;
+    kind kind;
+} keys[] = {
+    {"host", TEXT},
+    {"host_key", TEXT},
+    {"identity_file", TEXT},
+    {"known_hosts", TEXT},
+    {"ssh_config", TEXT},
+    {"dir", TEXT},
+    {"python", TEXT},
+    {"kolm", TEXT},
+    {"engine", TEXT},
+    {"trainer", TEXT},
+    {"wheels", TEXT},
+    {"wheels_there", TEXT},
+    {"index_url", TEXT},
+    {"setup", FLAG},
+    {"keep", FLAG},
+    {"patience_seconds", SECONDS},
+    {"connect_timeout_seconds", SECONDS},
+    {"idle_timeout_seconds", SECONDS},
+};
+
+#define KEY_COUNT (sizeof keys / sizeof *keys)
+
+static bool is_kind(const cJSON *value, kind wanted) {
+    return wanted == TEXT ? cJSON_IsString(value) : wanted == FLAG ? cJSON_IsBool(value) : cJSON_IsNumber(value);
+}
+
+/* A key with another spelling, or a value of another type, would be passed over, and with it what it was to secure. */
+static kit_status check_value(const char *box_name, const cJSON *value, kolm_error_t *err) {
+    static const char *const names[] = {"a text in quotes", "true or false", "a number of seconds"};
+    char known[400] = "the settings of a box are:";
+    size_t i = 0;
+    while (i < KEY_COUNT && strcmp(keys[i].key, value->string) != 0)
+        i++;
+    if (i < KEY_COUNT && is_kind(value, keys[i].kind)) return KOLM_OK;
+    if (i < KEY_COUNT)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct it in config.json",
+                        "backends.remote-ssh.boxes.%.100s.%s is not %s", box_name, keys[i].key, names[keys[i].kind]);
+    for (i = 0; i < KEY_COUNT; i++) {
+        size_t length = strlen(known);
+        kit_format(known + length, sizeof known - length, " %s", keys[i].key);
+    }
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, known,
+                    "backends.remote-ssh.boxes.%.100s has the unknown setting \"%.100s\"", box_name, value->string);
+}
+
+static kit_status check_box(const cJSON *one, kolm_error_t *err) {
+    const cJSON *value;
+    const char *host = "";
+    if (!cJSON_IsObject(one))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write {\"NAME\": {\"host\": \"user@host\"}}",
+                        "backends.remote-ssh.boxes.%.100s in config.json is no object", one->string);
+    cJSON_ArrayForEach(value, one) KIT_TRY(check_value(one->string, value, err));
+    if (kit_json_get_string(one, "host", &host) && host[0] != '\0') return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it one", "backends.remote-ssh.boxes.%.100s has no host",
+                    one->string);
+}
+
+/* For a message: where key was set. */
+static const char *place_of(const settings *s, const char *key) {
+    return kit_json_get(s->own, key) != NULL ? s->target : "backends.remote-ssh";
+}
 
 static kit_status text_setting(const settings *s, const char *key, char *out, size_t capacity, kolm_error_t *err) {
     const char *own = NULL;
     bool fits = kit_json_get_string(s->own, key, &own) ? kit_copy(out, capacity, own)
                                                        : kit_setting(s->host, key, "", out, capacity);
     if (fits) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "backends.remote-ssh.%s in config.json is too long",
-                    key);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "%s of %.100s in config.json is too long", key,
+                    place_of(s, key));
 }
 
-/* A path here may begin with ~/. */
-static kit_status path_setting(const settings *s, const char *key, char *out, kolm_error_t *err) {
-    char text[BOX_TEXT];
-    const char *home = secure_getenv("HOME");
+/* A path here: ~, ~user and ${VARIABLE} are replaced, and what is no whole path is refused, for it would be looked for
+ * in whatever directory kolm was started in. allow_none: "none" is no path. */
+static kit_status path_setting(const settings *s, const char *key, bool allow_none, char *out, kolm_error_t *err) {
+    char text[BOX_TEXT], *path = NULL;
     KIT_TRY(text_setting(s, key, text, sizeof text, err));
-    bool tilde = text[0] == '~' && text[1] == '/';
-    if (tilde && (home == NULL || home[0] != '/'))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write the whole path", "HOME is not set, and %s begins with ~",
-                        key);
-    if (kit_format(out, BOX_TEXT, "%s%s", tilde ? home : "", tilde ? text + 1 : text)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "backends.remote-ssh.%s in config.json is too long",
-                    key);
+    kit_copy(out, BOX_TEXT, text);
+    if (text[0] == '\0' || (allow_none && strcmp(text, "none") == 0)) return KOLM_OK;
+    kit_status status = kit_ssh_path(text, &path, err);
+    if (status != KOLM_OK) status = kit_fail_context(err, "%s of %.100s in config.json", key, place_of(s, key));
+    if (status == KOLM_OK && !kit_copy(out, BOX_TEXT, path))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "%s of %.100s in config.json is too long", key,
+                          place_of(s, key));
+    free(path);
+    return status;
 }
 
 static kit_status number_setting(const settings *s, const char *key, uint64_t most, uint64_t *out, kolm_error_t *err) {
     char text[32] = "";
     *out = 0;
-    if (kit_json_get_u64(s->own, key, out)) {
-        if (*out <= most) return KOLM_OK;
-    } else {
-        bool fits = kit_setting(s->host, key, "", text, sizeof text);
-        if (fits && (text[0] == '\0' || (kit_parse_u64(text, out) && *out <= most))) return KOLM_OK;
-    }
+    bool good = kit_json_get(s->own, key) != NULL
+                    ? kit_json_get_u64(s->own, key, out)
+                    : kit_setting(s->host, key, "", text, sizeof text) && (text[0] == '\0' || kit_parse_u64(text, out));
+    if (good && *out <= most) return KOLM_OK;
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a number of seconds",
-                    "backends.remote-ssh.%s in config.json is not a number up to %llu", key, (unsigned long long)most);
+                    "%s of %.100s in config.json is not a number up to %llu", key, place_of(s, key),
+                    (unsigned long long)most);
 }
 
-static bool flag_setting(const settings *s, const char *key) {
-    char text[8] = "";
-    bool value = false;
-    if (kit_json_get_bool(s->own, key, &value)) return value;
-    return kit_setting(s->host, key, "", text, sizeof text) && strcmp(text, "true") == 0;
+static kit_status flag_setting(const settings *s, const char *key, bool *out, kolm_error_t *err) {
+    char text[16] = "";
+    *out = false;
+    if (kit_json_get_bool(s->own, key, out)) return KOLM_OK;
+    bool fits = kit_setting(s->host, key, "", text, sizeof text);
+    *out = strcmp(text, "true") == 0;
+    if (fits && (*out || text[0] == '\0' || strcmp(text, "false") == 0)) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write true or false",
+                    "backends.remote-ssh.%s in config.json is neither true nor false", key);
 }
 
 /* ---- What is sent for the recipe linear: beside kolm-host where that is installed, in its room of a build tree. */
@@ -139,42 +214,40 @@ static kit_status read_variable(const kolm_host_v1_t *host, box *b, kolm_error_t
                     BOX_VARIABLE);
 }
 
-/* NULL when there are none; to be deleted. */
+/* NULL when there are none; to be deleted. All of them are checked: which one is meant may be told by another. */
 static kit_status read_boxes(const kolm_host_v1_t *host, cJSON **out_boxes, kolm_error_t *err) {
     char text[16384];
+    const cJSON *one;
     *out_boxes = NULL;
-    if (kit_setting(host, "boxes", "", text, sizeof text) &&
-        (text[0] == '\0' || kit_json_parse(text, strlen(text), out_boxes, NULL) == KOLM_OK))
-        return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write {\"NAME\": {\"host\": \"user@host\"}}",
-                    "backends.remote-ssh.boxes in config.json is no object, or is too large");
+    bool good = kit_setting(host, "boxes", "", text, sizeof text) &&
+                (text[0] == '\0' || kit_json_parse(text, strlen(text), out_boxes, NULL) == KOLM_OK);
+    if (!good || (*out_boxes != NULL && !cJSON_IsObject(*out_boxes)))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write {\"NAME\": {\"host\": \"user@host\"}}",
+                        "backends.remote-ssh.boxes in config.json is no object, or is too large");
+    cJSON_ArrayForEach(one, *out_boxes) KIT_TRY(check_box(one, err));
+    return KOLM_OK;
 }
 
 /* *out_boxes is all of them, to be deleted; own points into it. */
 static kit_status find_own(const kolm_host_v1_t *host, box *b, cJSON **out_boxes, settings *s, kolm_error_t *err) {
     KIT_TRY(read_boxes(host, out_boxes, err));
-    const cJSON *own = kit_json_get(*out_boxes, b->target);
+    s->own = kit_json_get(*out_boxes, b->target);
+    s->target = b->target;
     kit_copy(b->host, sizeof b->host, b->target);
-    if (!cJSON_IsObject(own)) return KOLM_OK;
-    s->own = own;
-    b->host[0] = '\0';
-    KIT_TRY(text_setting(s, "host", b->host, sizeof b->host, err));
-    if (b->host[0] != '\0') return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it one", "backends.remote-ssh.boxes.%.100s has no host",
-                    b->target);
+    return s->own != NULL ? text_setting(s, "host", b->host, sizeof b->host, err) : KOLM_OK;
 }
 
 static kit_status read_texts(const settings *s, box *b, kolm_error_t *err) {
     KIT_TRY(text_setting(s, "host_key", b->host_key, sizeof b->host_key, err));
-    KIT_TRY(path_setting(s, "identity_file", b->identity_file, err));
-    KIT_TRY(path_setting(s, "known_hosts", b->known_hosts, err));
-    KIT_TRY(path_setting(s, "ssh_config", b->ssh_config, err));
+    KIT_TRY(path_setting(s, "identity_file", false, b->identity_file, err));
+    KIT_TRY(path_setting(s, "known_hosts", false, b->known_hosts, err));
+    KIT_TRY(path_setting(s, "ssh_config", true, b->ssh_config, err));
     KIT_TRY(text_setting(s, "dir", b->dir, sizeof b->dir, err));
     KIT_TRY(text_setting(s, "python", b->python, sizeof b->python, err));
     KIT_TRY(text_setting(s, "kolm", b->kolm, sizeof b->kolm, err));
-    KIT_TRY(path_setting(s, "engine", b->engine, err));
-    KIT_TRY(path_setting(s, "trainer", b->trainer, err));
-    KIT_TRY(path_setting(s, "wheels", b->wheels, err));
+    KIT_TRY(path_setting(s, "engine", false, b->engine, err));
+    KIT_TRY(path_setting(s, "trainer", false, b->trainer, err));
+    KIT_TRY(path_setting(s, "wheels", false, b->wheels, err));
     KIT_TRY(text_setting(s, "wheels_there", b->wheels_there, sizeof b->wheels_there, err));
     KIT_TRY(text_setting(s, "index_url", b->index_url, sizeof b->index_url, err));
     if (b->trainer[0] == '\0' && !kit_setting(s->host, "runtime.trainer", "", b->trainer, sizeof b->trainer))
@@ -187,10 +260,13 @@ static kit_status read_texts(const settings *s, box *b, kolm_error_t *err) {
 
 static kit_status fill_settings(const settings *s, box *b, kolm_error_t *err) {
     uint64_t connect = 0, idle = 0, patience = 0;
+    bool setup = false, keep = false;
     kit_ssh_job_settings *out = &b->settings;
     KIT_TRY(number_setting(s, "connect_timeout_seconds", 3600, &connect, err));
     KIT_TRY(number_setting(s, "idle_timeout_seconds", 3600, &idle, err));
     KIT_TRY(number_setting(s, "patience_seconds", 30ull * 86400, &patience, err));
+    KIT_TRY(flag_setting(s, "setup", &setup, err));
+    KIT_TRY(flag_setting(s, "keep", &keep, err));
     b->identities[0] = b->identity_file;
     b->known[0] = b->known_hosts;
     *out = (kit_ssh_job_settings){.name = b->target,
@@ -205,8 +281,8 @@ static kit_status fill_settings(const settings *s, box *b, kolm_error_t *err) {
                                   .wheels_there = b->wheels_there,
                                   .index_url = b->index_url,
                                   .patience_seconds = patience,
-                                  .setup = flag_setting(s, "setup"),
-                                  .keep = flag_setting(s, "keep")};
+                                  .setup = setup,
+                                  .keep = keep};
     out->ssh = (kit_ssh_options){.config_path = b->ssh_config[0] != '\0' ? b->ssh_config : NULL,
                                  .known_hosts = b->known,
                                  .known_hosts_count = b->known_hosts[0] != '\0' ? 1 : 0,
@@ -235,8 +311,10 @@ kit_status box_targets(const kolm_host_v1_t *host, cJSON **out_targets, kolm_err
     if (!set && status != KOLM_E_NOT_FOUND) *err = unset;
     if (set || status == KOLM_E_NOT_FOUND) status = read_boxes(host, &boxes, err);
     if (set && good) good = cJSON_AddItemToArray(targets, cJSON_CreateString(named.target));
-    for (const cJSON *one = boxes != NULL ? boxes->child : NULL; good && one != NULL; one = one->next)
-        if (strcmp(one->string, named.target) != 0) good = cJSON_AddItemToArray(targets, cJSON_CreateString(one->string));
+    for (const cJSON *one = status == KOLM_OK && boxes != NULL ? boxes->child : NULL; good && one != NULL;
+         one = one->next)
+        if (strcmp(one->string, named.target) != 0)
+            good = cJSON_AddItemToArray(targets, cJSON_CreateString(one->string));
     cJSON_Delete(boxes);
     if (status == KOLM_OK && !good) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status != KOLM_OK) {
@@ -290,12 +368,13 @@ static bool is_private(const struct addrinfo *a) {
 kit_status box_pin(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {
     char only[8] = "";
     struct addrinfo *found = NULL;
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     if (!kit_setting(host, "network.private_only", "", only, sizeof only) || strcmp(only, "true") != 0) return KOLM_OK;
     b->settings.no_fetch = true; /* nor may the machine reach further on our behalf */
     /* Of several names for one machine, that of ~/.ssh/config is what will be connected to. */
     kit_ssh_config config = {0};
-    KIT_TRY(kit_ssh_config_read(b->settings.ssh.config_path, b->settings.ssh.target.host, &config, err));
+    KIT_TRY(kit_ssh_config_resolve(b->settings.ssh.config_path, &b->settings.ssh.target, &config, err));
+    hints.ai_family = config.address_family;
     const char *name = config.host_name != NULL ? config.host_name : b->settings.ssh.target.host;
     int why = getaddrinfo(name, NULL, &hints, &found);
     kit_status status = KOLM_OK;

@@ -10,15 +10,17 @@
  *         "host_key": "accept-new",
  *         "boxes": {"lab": {"host": "ana@gpu.example.org:2222", "python": "/opt/torch/bin/python"}}}}}
  *
- * Each setting is looked for in the box first, then beside "boxes". Settings, all texts but where noted:
- *     host               [user@]host[:port]; of a box only
+ * Each setting is looked for in the box first, then beside "boxes". These are all that there are; another key, or a
+ * value of another type, in any box is INVALID_ARGUMENT. Texts but where noted:
+ *     host               [user@]host[:port]; of a box only, and every box has it
  *     host_key           "" as known_hosts says; SHA256:... that key; accept-new any key of a host that is not known
  *     identity_file      a private key here, tried before those of ~/.ssh/config
- *     known_hosts        a file here, instead of the usual ones
+ *     known_hosts        a file here, instead of UserKnownHostsFile
  *     ssh_config         a file here, instead of the usual ones; "none"
- *     dir, python, kolm, engine, trainer, keep (true), patience_seconds (number)   see kit/ssh_job.h
- *     setup (true), wheels (a directory here), wheels_there, index_url             see kit/ssh_job.h
+ *     dir, python, kolm, engine, trainer, keep (true, false), patience_seconds (number)   see kit/ssh_job.h
+ *     setup (true, false), wheels (a directory here), wheels_there, index_url             see kit/ssh_job.h
  *     connect_timeout_seconds, idle_timeout_seconds (numbers)
+ * Files and directories here are whole paths, in which ~, ~user and ${VARIABLE} are replaced.
  */
 
 #include "kolm/kit/ssh_job.h"
