@@ -475,7 +475,14 @@ class Keys(Case):
         self.set(host_key=finger)
         self.compile()
         self.set(host_key="SHA256:" + "A" * 43)
-        self.assertIn("config.json says", " ".join(self.compile(code=5).split()))
+        self.assertIn("the settings say", " ".join(self.compile(code=5).split()))
+
+    def test_a_key_that_cannot_be_remembered(self):
+        self.set(host_key="accept-new", known_hosts="/dev/null")
+        self.assertIn("so it is not trusted", " ".join(self.compile(code=5).split()))
+        self.set(host_key="accept-new", known_hosts="${HOME}/new/known")
+        self.assertIn("is now trusted", " ".join(self.compile().split()))
+        self.assertTrue(os.path.getsize(os.path.join(self.dir, "new", "known")))
 
     def test_a_key_that_the_box_does_not_know(self):
         other = os.path.join(self.box.dir, "stranger")
