@@ -103,7 +103,8 @@ typedef struct file {
 typedef struct listing {
     file *at;
     size_t count;
-    bool safe; /* there are .safetensors */
+    bool safe;    /* there are .safetensors */
+    bool adapter; /* there is a PEFT adapter, which is not one of the files */
 } listing;
 
 static bool ends_with(const char *name, const char *suffix) {
@@ -113,6 +114,12 @@ static bool ends_with(const char *name, const char *suffix) {
 
 static bool is_pickle(const char *name) {
     return ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
+}
+
+/* What PEFT leaves in a directory is no part of a base that lies there too, and is not loaded with it. */
+static bool is_adapter(const char *name) {
+    return strcmp(name, "adapter_config.json") == 0 || strcmp(name, "adapter_model.safetensors") == 0 ||
+           strcmp(name, "adapter_model.bin") == 0;
 }
 
 static bool is_of_model(const char *name) {
@@ -135,6 +142,10 @@ static int by_name(const void *a, const void *b) {
 
 static kit_status add_file(listing *l, int dir, const char *name, kolm_error_t *err) {
     struct stat info;
+    if (is_adapter(name)) {
+        l->adapter = true;
+        return KOLM_OK;
+    }
     if (!is_of_model(name) || fstatat(dir, name, &info, 0) != 0 || !S_ISREG(info.st_mode)) return KOLM_OK;
     if (l->count == FILES_MAX)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a directory that holds one model",
@@ -176,7 +187,13 @@ static kit_status list_files(const char *path, listing *out, kolm_error_t *err) 
         config = config || strcmp(out->at[i].name, "config.json") == 0;
         weights = weights || out->at[i].weights;
     }
-    if (status == KOLM_OK && (!config || !weights))
+    if (status == KOLM_OK && (!config || !weights) && out->adapter)
+        status =
+            kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                     "give --base the model that it was made for (adapter_config.json names it), or a directory "
+                     "written by `kolm export --merge`",
+                     "%s holds an adapter and no base model: it has no %s", path, config ? "weights" : "config.json");
+    else if (status == KOLM_OK && (!config || !weights))
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                           "give --base a directory in Hugging Face layout: config.json, tokenizer.json, "
                           "model.safetensors or its parts",

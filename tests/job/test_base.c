@@ -87,6 +87,23 @@ START_TEST(a_directory_is_known_by_its_files) {
 }
 END_TEST
 
+START_TEST(an_adapter_beside_the_base_is_no_part_of_it) {
+    job_base before = open_base(in("model"), NULL);
+    put("model/adapter_config.json", "{}");
+    put("model/adapter_model.safetensors", "an adapter");
+    job_base after = open_base(in("model"), NULL);
+    ck_assert_str_eq(before.digest, after.digest);
+    ck_assert_uint_eq(after.weight_bytes, 7);
+    job_base_free(&before);
+    job_base_free(&after);
+    ck_assert_int_eq(unlink(in("model/model.safetensors")), 0);
+    job_base none;
+    ck_assert_int_eq(job_base_open(in("model"), in("model"), NULL, NULL, &none, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "an adapter and no base model"));
+    job_base_free(&none);
+}
+END_TEST
+
 START_TEST(a_pickle_counts_only_where_nothing_better_is) {
     job_base before = open_base(in("model"), NULL);
     put("model/pytorch_model.bin", "a pickle");
@@ -184,6 +201,7 @@ int main(void) {
     TCase *tests = tcase_create("base");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, a_directory_is_known_by_its_files);
+    tcase_add_test(tests, an_adapter_beside_the_base_is_no_part_of_it);
     tcase_add_test(tests, a_pickle_counts_only_where_nothing_better_is);
     tcase_add_test(tests, a_name_is_found_in_the_cache);
     tcase_add_test(tests, what_is_no_base_is_said);
