@@ -384,8 +384,14 @@ class Refusals(real.Case):
         self.assertEqual(job.report()["rows_too_long"], 1)
         self.assertEqual(job.report()["rows"], 20)
         self.assertEqual(job.done.metrics("trainer.rows_too_long"), [1])
-        self.assertTrue(any("1 rows are longer than 128 tokens" in text for text in job.done.logs()))
-        self.refused(self.job(rows[-1:] * 5, labels=0, **QUICK).train(), 3, "all 5 are longer than 128 tokens")
+        # A limit is advised only where the base has more room than the limit that was in the way.
+        (said,) = [text for text in job.done.logs() if "1 rows are longer than 128 tokens" in text]
+        self.assertIn("the base reads no more than 128 tokens", said)
+        self.assertNotIn("max_length=", said)
+        said = "; ".join(self.trained(rows, max_length="64", **QUICK).done.logs())
+        self.assertIn("--set max_length=128 takes all that the base can read", said)
+        done = self.refused(self.job(rows[-1:] * 5, labels=0, **QUICK).train(), 3, "all 5 are longer than 128 tokens")
+        self.assertNotIn("max_length=", done.error["remedy"])
         self.refused(self.job(rows, max_length="129").train(), 3, "more than the 128 tokens of the base")
         # A question that does not fit is answered from its beginning, and that is said.
         done, answers = job.infer(["refund " + "please " * 500, "refund please"])
@@ -416,6 +422,68 @@ class Refusals(real.Case):
         self.assertIn("template=plain", done.error["remedy"])
         job = self.trained(TEAMS, base=base, template="plain", **QUICK)
         self.assertEqual(len(job.infer(["refund please"])[1]), 1)
+
+    def test_lists_of_chat_templates(self):
+        """One entry is no choice; of several the default is taken, as transformers does; none by that name is a question."""
+        plain = self.trained(TEAMS, **QUICK)
+        files = {"tokenizer.json", "tokenizer_config.json", "adapter_model.safetensors", "adapter_config.json", "kolm_trainer.json"}
+
+        def based(templates, name="tokenizer_config.json"):
+            base = self.changed_base()
+            self.jobs += 1
+            os.remove(os.path.join(base, "chat_template.jinja"))
+            path, old = os.path.join(base, name), {}
+            if os.path.exists(path):
+                with open(path, encoding="utf-8") as file:
+                    old = json.load(file)
+            real.write_json(path, {**old, "chat_template": templates})
+            return base
+
+        entry = lambda name, template=tinybase.CHAT: {"name": name, "template": template}
+        for what, base in (("one", based([entry("default")])), ("one of another name", based([entry("chatml")])),
+                           ("with a default", based([entry("default"), entry("tool_use", "{{ tools }}")])),
+                           ("only a processor's", based(tinybase.CHAT, "chat_template.json"))):
+            with self.subTest(what):
+                job = self.trained(TEAMS, base=base, **QUICK)
+                self.assertEqual(job.model()["adapter_model.safetensors"], plain.model()["adapter_model.safetensors"])
+                self.assertLessEqual(set(os.listdir(job.path("model"))), files | {"chat_template.jinja"})
+                done, answers = job.infer([row["input"] for row in NEW_TEAMS[:8]])
+                self.good(done)
+                self.assertEqual(answers, plain.infer([row["input"] for row in NEW_TEAMS[:8]])[1])
+        self.refused(self.job(TEAMS, base=based([entry("rag"), entry("agent")]), **QUICK).train(), 3, "agent, rag")
+
+    def test_an_adapter_beside_the_base(self):
+        """transformers would load it, and the base that it names; here it is left out, and that is said. Merging works."""
+        plain = self.trained(TEAMS, **QUICK)
+        base = self.changed_base()
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copy(plain.path("model", name), base)
+        path = os.path.join(base, "adapter_config.json")
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+        real.write_json(path, {**config, "base_model_name_or_path": "somewhere/else"})
+        job = self.trained(TEAMS, base=base, **QUICK)
+        self.assertTrue(any("an adapter beside the base" in text for text in job.done.logs()), job.done.logs())
+        self.assertEqual(job.model(), plain.model())
+        self.assertEqual(job.infer(["refund please"])[1], plain.infer(["refund please"])[1])
+        wholes = []
+        for name, one in (("a", plain), ("b", job)):
+            target = os.path.join(self.dir, name)
+            self.good(one.merge(target))
+            self.assertNotIn("adapter_config.json", os.listdir(target))
+            wholes.append(load_file(os.path.join(target, "model.safetensors")))
+        self.assertTrue(all(torch.equal(tensor, wholes[1][name]) for name, tensor in wholes[0].items()))
+
+    def test_a_stale_index_beside_the_weights(self):
+        base = self.changed_base()
+        real.write_json(os.path.join(base, "model.safetensors.index.json"), {"weight_map": {"x": "model-00001-of-00002.safetensors"}})
+        self.assertEqual(self.trained(TEAMS, base=base, **QUICK).model(), self.trained(TEAMS, **QUICK).model())
+
+    def test_weights_for_outputs_that_are_no_labels(self):
+        job = self.job(TEAMS, labels=0, **QUICK)
+        job.raw["options"]["class_weight"] = "balanced"
+        job.write()
+        self.refused(job.train(), 3, "closed set")
 
     def test_weights_that_do_not_fit(self):
         base = self.changed_base(intermediate_size=192)

@@ -12,7 +12,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.abspath(sys.argv[1]))
-from kolm_trainer import base, batches, devices, encode, options  # noqa: E402
+from kolm_trainer import base, batches, context, devices, encode, options, train  # noqa: E402
 from kolm_trainer.answer import Lines, Text, Trie  # noqa: E402
 from kolm_trainer.errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND, TrainerError  # noqa: E402
 from kolm_trainer.job import Job, write_bytes, write_json  # noqa: E402
@@ -247,6 +247,7 @@ class Base(Case):
                 self.bad(DATA_LOSS, words)
 
     def shards(self, weight_map):
+        """Parts and an index in the place of model.safetensors."""
         os.remove(os.path.join(self.base, "model.safetensors"))
         self.write("base/model-1.safetensors", WHOLE)
         self.write("base/model-2.safetensors", WHOLE)
@@ -261,6 +262,29 @@ class Base(Case):
         self.bad(DATA_LOSS, "model-2.safetensors is damaged")
         os.remove(os.path.join(self.base, "model-2.safetensors"))
         self.bad(NOT_FOUND, "lacks model-2.safetensors")
+
+    def test_a_stale_index_beside_whole_weights(self):
+        """As transformers does: model.safetensors is loaded, whatever an index beside it says."""
+        for content in ({"weight_map": {"a": "model-00001-of-00002.safetensors"}}, b"{", {"weight_map": {"a": "../x"}}):
+            with self.subTest(content):
+                self.write("base/model.safetensors.index.json", content)
+                found = base.look(self.base)
+                self.assertEqual((found.weights, found.weight_bytes), (["model.safetensors"], len(WHOLE)))
+
+    def test_an_adapter_beside_the_base(self):
+        """It is no part of the base: not of its weights, not of what transformers sees; and it is told."""
+        self.assertFalse(base.look(self.base).adapter)
+        self.write("base/adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "/elsewhere"})
+        self.write("base/adapter_model.safetensors", b"damaged")
+        found = base.look(self.base)
+        self.assertEqual((found.adapter, found.weights), (True, ["model.safetensors"]))
+        with found.alone() as path:
+            self.assertEqual(sorted(os.listdir(path)), ["config.json", "model.safetensors", "tokenizer.json"])
+            with open(os.path.join(path, "model.safetensors"), "rb") as file:
+                self.assertEqual(file.read(), WHOLE)
+        self.assertFalse(os.path.exists(path))
+        os.remove(os.path.join(self.base, "model.safetensors"))
+        self.bad(NOT_FOUND, "has no weights")  # the adapter's are none
 
     def test_bad_indexes(self):
         for content, words in ((b"{", "cannot be read"), (b"{}", "cannot be read"), (b'{"weight_map":[]}', "cannot be read"),
@@ -286,6 +310,29 @@ class Base(Case):
         self.refused(INVALID_ARGUMENT, "a decoder", lambda: task("t5", is_encoder_decoder=True))
 
 
+class Contexts(Case):
+    def test_what_a_config_promises(self):
+        class Tokens:
+            model_max_length = 1 << 100
+
+        for config, expected in (
+                ({"model_type": "bert", "max_position_embeddings": 512}, 512),
+                ({"model_type": "gpt2", "n_positions": 1024, "n_ctx": 512}, 1024),
+                ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
+                ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+                ({"model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": 0}, 513),
+                ({"model_type": "longformer", "max_position_embeddings": 4098, "pad_token_id": 1}, 4096),
+                ({"model_type": "mpnet", "max_position_embeddings": 514, "pad_token_id": 7}, 512),
+                ({"model_type": "esm", "max_position_embeddings": 1026, "position_embedding_type": "rotary"}, 1026),
+                ({"model_type": "esm", "max_position_embeddings": 1026, "pad_token_id": 1}, 1024),
+                ({"model_type": "gemma3", "text_config": {"max_position_embeddings": 4096}}, 4096),
+                ({"model_type": "bloom", "max_position_embeddings": None}, 1 << 20), ({"model_type": "xlnet"}, 1 << 20)):
+            with self.subTest(config):
+                self.assertEqual(context.context_of(config, Tokens), expected)
+        Tokens.model_max_length = 256
+        self.assertEqual(context.context_of({"model_type": "bert", "max_position_embeddings": 512}, Tokens), 256)
+
+
 class Jobs(Case):
     GOOD = {"format": 1, "kind": "train", "task": "t", "recipe": "lora", "seed": 1, "effort": "normal", "labels": 2,
             "options": {"base": {"path": "/base", "name": "b", "digest": "0"}, "trainer": {"rank": "4"}}}
@@ -298,6 +345,9 @@ class Jobs(Case):
         job = self.job()
         self.assertEqual((job.seed, job.base_path, job.options.rank, job.abstain), (1, "/base", 4, 0))
         self.assertEqual(self.job(options={**self.GOOD["options"], "abstain_micro": 500_000}).abstain, 0.5)
+        self.assertFalse(job.balanced)
+        self.assertFalse(self.job(options={**self.GOOD["options"], "class_weight": "none"}).balanced)
+        self.assertTrue(self.job(options={**self.GOOD["options"], "class_weight": "balanced"}).balanced)
 
     def test_a_missing_or_broken_one(self):
         self.refused(NOT_FOUND, "job.json", Job, self.dir)
@@ -310,7 +360,9 @@ class Jobs(Case):
         for changes in ({"options": []}, {"options": "x"}, {"options": {"base": "x"}}, {"options": {"base": {"path": 7}}},
                         {"seed": "x"}, {"seed": None}, {"effort": "heroic"}, {"effort": 7}, {"labels": "x"}, {"format": 2},
                         {"options": {**self.GOOD["options"], "trainer": []}},
-                        {"options": {**self.GOOD["options"], "abstain_micro": "x"}}, {"model_files": {}}, {"model_files": [7]},
+                        {"options": {**self.GOOD["options"], "abstain_micro": "x"}},
+                        {"options": {**self.GOOD["options"], "class_weight": "heavy"}},
+                        {"options": {**self.GOOD["options"], "class_weight": 2}}, {"model_files": {}}, {"model_files": [7]},
                         {"model_files": [{"name": "a"}]}):
             with self.subTest(changes):
                 self.refused(DATA_LOSS, "job.json", lambda: self.job(**changes))
@@ -479,7 +531,9 @@ class Rendering(Case):
 
     def test_templates_that_cannot_be_used(self):
         self.refused(INVALID_ARGUMENT, "no chat template", self.choose, Words())
-        self.refused(INVALID_ARGUMENT, "several chat templates", self.choose, Words({"a": "b"}))
+        told = self.refused(INVALID_ARGUMENT, "several chat templates", self.choose, Words({"rag": "b", "agent": "c"}))
+        self.assertIn("agent, rag", told.text)
+        self.choose(Words({"default": "b", "tool_use": "c"}))
         self.refused(INVALID_ARGUMENT, "needs a chat template", self.choose, Words("x"), "plain", "Be brief.")
 
     def test_a_completion_ends_once(self):
@@ -498,11 +552,29 @@ class Rendering(Case):
         self.assertEqual([found.length(i) for i in range(2)], [5, 6])
         self.assertEqual(found.tokens(0).tolist(), rendering.prompts(["a b c"])[0] + rendering.completions([""], ["d"])[0])
 
+    def test_a_longer_limit_is_advised_where_there_is_one(self):
+        rendering = self.choose(Words("x"), "plain")
+        rows = [("1", "a " * 20, "b"), ("2", "a " * 30, "b")]
+        for most, words in ((None, "reads no more than 8 tokens, and the longest row has 32"), (8, "reads no more than 8 tokens"),
+                            (32, "--set max_length=32 takes them all"), (31, "--set max_length=31 takes all that the base can read")):
+            with self.subTest(most):
+                told = self.refused(INVALID_ARGUMENT, "all 2 are longer than 8", encode.encode_causal, rows, rendering, 8, None, most)
+                self.assertIn(words, told.remedy)
+                self.assertEqual("max_length" in told.remedy, most in (31, 32))
+
     def test_nothing_left_is_refused(self):
         rendering = self.choose(Words("x"), "plain")
         self.refused(INVALID_ARGUMENT, "all 1 are longer than 8", encode.encode_causal, [("1", "a " * 20, "b")], rendering, 8)
         self.refused(INVALID_ARGUMENT, "no row has an output", encode.encode_causal, [("1", "a", "")], rendering, 8)
         self.refused(INVALID_ARGUMENT, "no row has an output", encode.encode_classify, [("1", "a", "\n")], Words(), {}, 8)
+
+
+class Weights(Case):
+    def test_each_label_weighs_the_same(self):
+        weights = train.balanced_weights([0] * 90 + [1] * 9 + [3], 4)
+        self.assertEqual(weights, [100 / 270, 100 / 27, 0.0, 100 / 3])
+        self.assertAlmostEqual(90 * weights[0] + 9 * weights[1] + weights[3], 100)
+        self.assertEqual(train.balanced_weights([1, 0], 2), [1.0, 1.0])
 
 
 class Devices(Case):

@@ -11,8 +11,8 @@ from . import devices, events, model as models
 from .base import look
 from .encode import Rendering
 from .errors import DATA_LOSS, INVALID_ARGUMENT, TrainerError, cancelled
-from .steps import padded
-from .train import context_of
+from .context import context_of
+from .steps import choices, padded
 
 _BATCH = 64           # rows that are answered together
 _BATCH_TOKENS = 16384
@@ -83,22 +83,29 @@ class Trie:
                 return node
 
 
+class Ids(list):
+    """The tokens of a text, and their types where those are not all zero."""
+
+    types = None
+
+
 class Answerer:
     """A loaded model. answer(inputs) gives (output, confidence) for each."""
 
     def __init__(self, job, meta, unit, scratch):
         self.unit, self.meta = unit, meta
         base = look(job.base_path, job.options.allow_pickle)
+        base.tell()
         models.unpack(job, scratch)
         self.tokenizer = models.load_tokenizer(scratch)
         self.labels = self.meta["labels"]
         full = self.meta["method"] == "full"
         source = look(scratch) if full else base
-        model = models.load_base(source, self.meta["task"], unit, self.tokenizer.pad_token_id, len(self.labels),
-                                 self.meta["four_bit"])
+        model, _ = models.load_base(source, self.meta["task"], unit, self.tokenizer.pad_token_id, len(self.labels),
+                                    self.meta["four_bit"])
         self.model = model if full else models.load_adapter(model, scratch)
         # Room for the answer is part of the context.
-        self.limit = context_of(base.config, self.tokenizer)
+        self.limit = self.meta.get("context") or context_of(base.config, self.tokenizer)
         self.cut = 0
         if self.meta["task"] == "causal":
             self.limit = max(8, self.limit - self.meta["max_new_tokens"])
@@ -113,8 +120,13 @@ class Answerer:
     # ---- Prompts
 
     def _ids(self, inputs):
-        return self.rendering.prompts(inputs) if self.meta["task"] == "causal" else \
-            self.tokenizer(inputs, verbose=False)["input_ids"]
+        if self.meta["task"] == "causal":
+            return self.rendering.prompts(inputs)
+        found = self.tokenizer(inputs, verbose=False)
+        rows = [Ids(ids) for ids in found["input_ids"]]
+        for row, types in zip(rows, found.get("token_type_ids", ())):
+            row.types = types if any(types) else None
+        return rows
 
     def prompts(self, inputs):
         """Token ids; an input that does not fit loses its end, which is counted."""
@@ -128,10 +140,6 @@ class Answerer:
                 ids = self._ids([text])[0]
             out[at] = ids
         return out
-
-    def _batch(self, prompts):
-        ids, mask = padded(prompts, self.tokenizer.pad_token_id or 0, left=self.meta["task"] == "causal")
-        return ids.to(self.unit.torch), mask.to(self.unit.torch)
 
     # ---- Answers
 
@@ -157,8 +165,9 @@ class Answerer:
                 answers[i] = found
 
     def _classify(self, prompts):
-        ids, mask = self._batch(prompts)
-        share = self.model(input_ids=ids, attention_mask=mask).logits.float().softmax(-1)
+        types = [row.types or [0] * len(row) for row in prompts] if any(row.types for row in prompts) else None
+        share = choices(self.model, prompts, types, self.tokenizer.pad_token_id or 0, self.meta.get("padding", "right"),
+                        self.unit.torch).softmax(-1)
         best = share.max(-1)
         return [(self.labels[i], float(p)) for i, p in zip(best.indices.tolist(), best.values.tolist())]
 
@@ -166,7 +175,7 @@ class Answerer:
         """Greedy decoding; among labels, the probability of each token is its share of the tokens that may follow."""
         import torch
 
-        ids, mask = self._batch(prompts)
+        ids, mask = (t.to(self.unit.torch) for t in padded(prompts, self.tokenizer.pad_token_id or 0, left=True))
         texts = [Text(self.trie.root if self.trie else None, self.tokenizer.eos_token_id) for _ in prompts]
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         past = None

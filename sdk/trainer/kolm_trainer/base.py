@@ -1,18 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base model as files: whether it is one, what it is made for, and what is wrong with it, before torch is loaded."""
 
+import contextlib
 import json
 import math
 import operator
 import os
 import struct
+import tempfile
 
+from . import events
 from .errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND, TrainerError
 
 # Encoders read a text and say nothing: with a head they classify. All other bases continue a text.
-ENCODERS = {"albert", "bert", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
-            "eurobert", "mpnet", "modernbert", "nomic_bert", "roberta", "roberta-prelayernorm", "squeezebert",
-            "xlm-roberta", "xlm-roberta-xl"}
+ENCODERS = {"albert", "bert", "big_bird", "camembert", "canine", "cohere_compass_text", "convbert", "data2vec-text", "deberta",
+            "deberta-v2", "distilbert", "electra", "ernie", "esm", "esmc", "eurobert", "flaubert", "fnet", "funnel", "gte",
+            "ibert", "jina_embeddings_v3", "layoutlm", "lilt", "longformer", "luke", "markuplm", "megatron-bert", "mobilebert",
+            "modernbert", "mpnet", "mra", "nomic_bert", "nystromformer", "perceiver", "rembert", "roberta",
+            "roberta-prelayernorm", "roc_bert", "roformer", "squeezebert", "tapas", "ultrabert", "xlm", "xlm-roberta",
+            "xlm-roberta-xl", "xlnet", "xmod", "yoso"}
+# What PEFT leaves: a base that a person trained before may have it still, and transformers loads it without a word.
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HEADER_MAX = 100 << 20  # what the safetensors library itself accepts
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
@@ -20,7 +28,8 @@ _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2
 
 
 class Base:
-    """path, config (of config.json), weights (file names), weight_bytes, pickled, encoder, quantised."""
+    """path, config (of config.json), weights (file names), weight_bytes, pickled, encoder, quantised, adapter (whether one
+    lies beside the base)."""
 
     def __init__(self, path):
         self.path = path
@@ -28,6 +37,25 @@ class Base:
         self.weights = []
         self.weight_bytes = 0
         self.pickled = False
+        self.adapter = False
+
+    @contextlib.contextmanager
+    def alone(self):
+        """The path of a directory with this base and without an adapter that lies in its own."""
+        if not self.adapter:
+            yield self.path
+            return
+        with tempfile.TemporaryDirectory(prefix="kolm-base-") as beside:
+            for name in os.listdir(self.path):
+                if name not in ADAPTER_FILES:
+                    os.symlink(os.path.join(os.path.abspath(self.path), name), os.path.join(beside, name))
+            yield beside
+
+    def tell(self):
+        """Says what a person may not expect of this base."""
+        if self.adapter:
+            events.log("warning", f"{self.path} has an adapter beside the base (adapter_config.json): it is left out, and only the "
+                                  "base is used; merge it first if it is meant to be a part of the base")
 
     @property
     def encoder(self):
@@ -46,6 +74,8 @@ def look(path, allow_pickle=False):
                            "give --base a directory in Hugging Face layout, or a name in the local cache")
     base.config = _config(path)
     names = sorted(os.listdir(path))
+    base.adapter = "adapter_config.json" in names
+    names = [name for name in names if name not in ADAPTER_FILES]
     base.weights = _safetensors(path, names)
     if not base.weights:
         pickles = [n for n in names if n.endswith(_PICKLES) and n != "training_args.bin"]
@@ -83,9 +113,12 @@ def _config(path):
 
 
 def _safetensors(path, names):
+    """The files that transformers loads: model.safetensors before the parts of an index, which may be left of another time."""
     index = os.path.join(path, "model.safetensors.index.json")
+    if "model.safetensors" in names:
+        return ["model.safetensors"]
     if not os.path.exists(index):
-        return [n for n in names if n == "model.safetensors"] or [n for n in names if n.endswith(".safetensors")]
+        return [n for n in names if n.endswith(".safetensors")]
     try:
         with open(index, encoding="utf-8") as stream:
             parts = sorted(set(json.load(stream)["weight_map"].values()))

@@ -12,7 +12,7 @@ from .options import Options
 _KINDS = {"format": int, "kind": str, "task": str, "recipe": str, "seed": int, "effort": str, "labels": int, "options": dict,
           "model_files": list}
 _VALUES = {"format": (1,), "effort": ("quick", "normal", "high")}
-_OPTION_KINDS = {"base": dict, "trainer": dict, "abstain_micro": int}
+_OPTION_KINDS = {"base": dict, "trainer": dict, "abstain_micro": int, "class_weight": str}
 _BASE_KINDS = {"path": str, "name": str, "digest": str}
 _FILE_KINDS = {"name": str, "path": str, "offset": int, "size": int}
 
@@ -35,6 +35,7 @@ class Job:
         self.base_path, self.base_name, self.base_digest = base.get("path"), base.get("name"), base.get("digest")
         self.abstain = options.get("abstain_micro", 0) / 1e6
         self.target_accuracy = options.get("target_accuracy_micro", 0) / 1e6
+        self.balanced = options.get("class_weight", "none") == "balanced"
         self.options = Options(options.get("trainer", {}))
         if not self.base_path:
             raise TrainerError(INVALID_ARGUMENT, "job.json names no base model", "pass --base DIR")
@@ -65,6 +66,8 @@ class Job:
         for key, allowed in _VALUES.items():
             if key in self.raw and self.raw[key] not in allowed:
                 raise self._defect(key)
+        if options.get("class_weight", "none") not in ("none", "balanced"):
+            raise self._defect("options.class_weight")
 
     def _kinds(self, values, kinds, where):
         for key in sorted(kinds.keys() & values.keys()):

@@ -17,12 +17,13 @@ def run(job, device_name, threads, target):
         raise TrainerError(UNIMPLEMENTED, "an adapter that was trained on a base in 4 bits is not merged: the sum would be "
                            "another model than the one that was scored", "export it without --merge")
     base = look(job.base_path, job.options.allow_pickle)
+    base.tell()
     models.quiet()
     unit = devices.Unit(devices.find(device_name), "fp32", False, threads)
     with tempfile.TemporaryDirectory(prefix="kolm-merge-") as adapter:
         models.unpack(job, adapter)
         tokenizer = models.load_tokenizer(adapter)
-        whole = models.load_base(base, meta["task"], unit, tokenizer.pad_token_id, len(meta["labels"]))
+        whole, _ = models.load_base(base, meta["task"], unit, tokenizer.pad_token_id, len(meta["labels"]))
         merged = models.load_adapter(whole, adapter).merge_and_unload()
     if meta["task"] == "classify":
         # A pipeline of transformers then answers with the labels and not with LABEL_7.

@@ -12,7 +12,8 @@ from .answer import Text, Trie, read_meta, stream
 from .base import look, task_of
 from .encode import Rendering, encode_causal
 from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED, TrainerError, cancelled
-from .train import Training, context_of, label_set
+from .context import context_of
+from .train import Training, label_set
 
 _STATE = "state.safetensors"
 
@@ -91,6 +92,7 @@ class MlxTraining(Training):
     """Training on MLX; the plan, the batches and the artifact are those of torch."""
 
     def prepare(self):
+        self.base.tell()
         self._check_target()
         self.mx = _mlx()
         if self.task != "causal":

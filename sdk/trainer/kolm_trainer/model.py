@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bases and adapters in memory: loading, what is trained of them, and the files that an artifact carries."""
 
+import inspect
 import json
 import os
+import re
 import tempfile
 import warnings
 
 from . import job as jobs
-from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, TrainerError
+from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED, TrainerError
 
 META = "kolm_trainer.json"
-_HEADS = ("classifier", "score", "pre_classifier", "head", "bert.pooler", "pooler", "roberta.pooler", "electra.pooler", "deberta.pooler")
+_PEFTS = ("classifier", "score")  # PEFT adds them to modules_to_save whenever a task chooses
+_PEFT_ROOT = "base_model.model."
 
 
 def quiet():
@@ -31,13 +34,56 @@ def load_tokenizer(path):
         raise TrainerError(INVALID_ARGUMENT, f"the tokenizer in {path} cannot be loaded: {first_line(e)}",
                            "give a base that transformers can load without code of its own") from None
     tokenizer.padding_side = "left"
+    _choose_template(tokenizer, path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
 
 
+def _choose_template(tokenizer, path):
+    """One template where there is no choice: a list with one entry, or what only a processor's chat_template.json has.
+    Several stay a dict; transformers then takes "default" (or "tool_use" where tools are given)."""
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict) and len(templates) == 1:
+        tokenizer.chat_template = next(iter(templates.values()))
+    if templates is None and os.path.exists(file := os.path.join(path, "chat_template.json")):
+        try:
+            with open(file, encoding="utf-8") as stream:
+                tokenizer.chat_template = json.load(stream)["chat_template"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+            raise TrainerError(DATA_LOSS, f"{file} cannot be read: {e}", "get the base again") from None
+
+
+def prepare_tokenizer(tokenizer, model, padding):
+    """What plain tools make of a text with it is what the model was trained on: its side of padding, its arguments."""
+    tokenizer.padding_side = "left" if padding == "left" else "right"
+    taken = inspect.signature(inner_of(model).forward).parameters
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
+
+
+def inner_of(model):
+    """The model of transformers inside of PEFT's, or itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def check_vocabulary(model, ids):
+    """A tokenizer with more tokens than the base has embeddings ends, deep in torch, in an index out of range."""
+    try:
+        table = inner_of(model).get_input_embeddings()
+    except NotImplementedError:
+        return  # CANINE, which hashes
+    rows = getattr(getattr(table, "weight", None), "shape", (0,))[0]
+    largest = max(ids, default=0)
+    if type(table).__name__ == "Embedding" and largest >= rows:
+        raise TrainerError(INVALID_ARGUMENT, f"the tokenizer of the base has a token {largest}, and the base has embeddings for {rows}",
+                           "give a base whose tokenizer and weights belong together")
+
+
 def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):
-    """The base on the device, evaluating, no gradients; a classification head is new, and in fp32."""
+    """(the base on the device, evaluating, no gradients; the names of the modules that are its head).
+
+    The head is what is trained as a whole: all that a classifying model has beyond its base, and what the base's files
+    lack of it (a pooler). What was drawn for it here is drawn again, differently, by whoever loads the base next."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -51,7 +97,8 @@ def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):
         maker, arguments["num_labels"] = AutoModelForSequenceClassification, label_count
         torch.manual_seed(0)  # the head is drawn at random, and must be the same for training and for answering
     try:
-        model, info = maker.from_pretrained(base.path, output_loading_info=True, **arguments)
+        with base.alone() as path:
+            model, info = maker.from_pretrained(path, output_loading_info=True, **arguments)
     except TrainerError:
         raise
     except Exception as e:
@@ -61,30 +108,66 @@ def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):
             raise
         raise TrainerError(INVALID_ARGUMENT, f"the base in {base.path} cannot be loaded: {first_line(e)}",
                            "give a base that transformers can load without code of its own") from None
-    _check_loaded(base, task, info)
+    fresh = _check_loaded(base, task, info, model)
     if not four_bit:
         model = model.to(unit.torch)
     model.config.use_cache = task == "causal"
     if task == "classify":
-        model.config.pad_token_id = pad  # a decoder that classifies looks for the last token before the padding
+        # A decoder that classifies looks for the last token before the padding; some read the config of their text half.
+        model.config.pad_token_id = model.config.get_text_config().pad_token_id = pad
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    return model.eval()
+    return model.eval(), _head_of(model, fresh) if task == "classify" else []
 
 
-def _check_loaded(base, task, info):
-    """transformers fills what it does not find with random numbers; a base with holes would be trained on noise."""
+def _check_loaded(base, task, info, model):
+    """transformers fills what it does not find with random numbers; a base with holes would be trained on noise. The names
+    of the tensors that were drawn, which are those of a head."""
     missing = sorted(info.get("missing_keys", ()))
     mismatched = sorted(str(m[0] if isinstance(m, (tuple, list)) else m) for m in info.get("mismatched_keys", ()))
+    of_base = set(missing + mismatched)
     if task == "classify":  # the head is new, whatever the base had
-        missing, mismatched = ([k for k in keys if not k.startswith(_HEADS)] for keys in (missing, mismatched))
-    if mismatched:
-        raise TrainerError(INVALID_ARGUMENT, f"the weights in {base.path} do not fit its config.json: {mismatched[0]} has another shape",
+        of_base = _of_base(model, of_base)
+    torn = [name for name in mismatched if name in of_base]
+    if torn:
+        raise TrainerError(INVALID_ARGUMENT, f"the weights in {base.path} do not fit its config.json: {torn[0]} has another shape",
                            "get the base again")
-    if missing:
-        raise TrainerError(INVALID_ARGUMENT,
-                           f"the base in {base.path} lacks {len(missing)} of its tensors, the first is {missing[0]}",
+    holes = [name for name in missing if name in of_base]
+    if holes:
+        raise TrainerError(INVALID_ARGUMENT, f"the base in {base.path} lacks {len(holes)} of its tensors, the first is {holes[0]}",
                            "get the base again, or give one that is whole")
+    return sorted({*missing, *mismatched})
+
+
+def _of_base(model, names):
+    """Those of names that a base has without any head: poolers, which language models are often stored without, are none."""
+    import torch
+    from transformers import AutoModel
+
+    prefix = model.base_model_prefix + "."
+    inner = [name for name in names if name.startswith(prefix) and "pooler" not in name]
+    if not inner:
+        return set()
+    with torch.device("meta"):
+        known = AutoModel.from_config(model.config).state_dict().keys()
+    return {name for name in inner if name.removeprefix(prefix) in known}
+
+
+def _head_of(model, fresh):
+    """The names of the modules that are the head: the largest ones that hold nothing of the base."""
+    tensors = {name for name, _ in model.named_parameters()}
+    prefix = model.base_model_prefix + "."
+    head = {name for name in tensors if not name.startswith(prefix)} | (tensors & set(fresh))
+    modules = set()
+    for name in head:
+        parts = name.split(".")[:-1]
+        if not parts:
+            raise TrainerError(UNIMPLEMENTED, f"a {model.config.model_type} base has a head that PEFT cannot store: {name} is in no module",
+                               "use method=full, or another base")
+        above = [".".join(parts[:i + 1]) for i in range(len(parts))]
+        whole = (m for m in above if all(t in head for t in tensors if t.startswith(m + ".")))
+        modules.add(next(whole))
+    return sorted(modules)
 
 
 def _four_bit(unit):
@@ -101,21 +184,69 @@ def _four_bit(unit):
                               bnb_4bit_compute_dtype=unit.dtype)
 
 
-def add_adapter(model, task, options, seed, base_name):
+def _saved_whole(model, head):
+    """(modules_to_save for PEFT, the modules that get no LoRA).
+
+    PEFT stores whole every module whose name ends with a given one, and with "classifier" and "score" in any case: those of
+    DistilBERT's pre_classifier end so too, and get LoRA besides, which then fails. So a name that says too much is given
+    from PEFT's root on, and all that is stored whole is kept from LoRA."""
+    names = [name for name, _ in model.named_modules() if name]
+    ends = lambda end: [n for n in names if (_PEFT_ROOT + n).endswith(end)]
+    inside = lambda name: any(name == h or name.startswith(h + ".") for h in head)
+    given = [h if all(inside(n) for n in ends(h)) else _PEFT_ROOT + h for h in head]
+    kept = {*head, *(n for end in _PEFTS for n in ends(end) if not inside(n))}
+    return given, sorted(kept)
+
+
+def _not_linear(model):
+    """Linear layers by descent that compute something else: Phi-MoE's router returns a tuple, which LoRA cannot add to."""
+    import torch
+
+    def computes_otherwise(layer):
+        if type(layer).forward is torch.nn.Linear.forward or not type(layer).__module__.startswith("transformers.models."):
+            return False
+        with torch.no_grad():
+            return not isinstance(layer(torch.zeros_like(layer.weight[:1])), torch.Tensor)
+
+    return [name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and computes_otherwise(m)]
+
+
+def _targets_of(model, options):
+    """PEFT's all-linear is the linear layers; a base that has none but in its head (SqueezeBERT) computes with convolutions."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    if options.targets != "all-linear":
+        return [t.strip() for t in options.targets.split(",")]
+    inner = getattr(model, model.base_model_prefix, model)
+    if any(isinstance(m, (torch.nn.Linear, Conv1D)) for n, m in inner.named_modules() if "pooler" not in n):
+        return options.targets
+    fits = lambda module: isinstance(module, torch.nn.Conv1d) and options.rank % module.groups == 0
+    return sorted(n for n, m in model.named_modules() if fits(m)) or options.targets
+
+
+def add_adapter(model, task, options, seed, base_name, head):
     """LoRA on the base; with task classify the head is trained as a whole and saved beside the adapter."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    targets = options.targets if options.targets == "all-linear" else [t.strip() for t in options.targets.split(",")]
     alpha = 2 * options.rank if options.alpha == "auto" else options.alpha
     config = LoraConfig(task_type="SEQ_CLS" if task == "classify" else "CAUSAL_LM", r=options.rank, lora_alpha=alpha,
-                        lora_dropout=options.dropout, target_modules=targets, bias="none")
+                        lora_dropout=options.dropout, target_modules=_targets_of(model, options), bias="none")
+    if task == "classify":
+        config.modules_to_save, kept = _saved_whole(model, head)
+    else:
+        kept = []
+    if options.targets == "all-linear":
+        kept += _not_linear(model)
+    if kept:
+        config.exclude_modules = "|".join(re.escape(name) + r"(\..*)?" for name in sorted(kept))
     torch.manual_seed(seed % (1 << 63))
     try:
         wrapped = get_peft_model(model, config)
     except ValueError as e:
-        raise TrainerError(INVALID_ARGUMENT, f"LoRA cannot be put on this base: {first_line(e)}",
-                           "name modules of the base: --set targets=q_proj,v_proj") from None
+        remedy = "name modules of the base: --set targets=q_proj,v_proj; or train all weights: --set method=full"
+        raise TrainerError(INVALID_ARGUMENT, f"LoRA cannot be put on this base: {first_line(e)}", remedy) from None
     wrapped.peft_config["default"].base_model_name_or_path = base_name
     return wrapped
 
@@ -181,8 +312,11 @@ def save(model, method, tokenizer, meta, directory):
 
 
 def save_tokenizer(tokenizer, directory):
+    # transformers writes these as they were when the tokenizer was loaded, not as they are.
+    tokenizer.init_kwargs.update(padding_side=tokenizer.padding_side, model_input_names=list(tokenizer.model_input_names))
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        tokenizer.save_pretrained(scratch)
+        # Several templates go into tokenizer_config.json: a directory of them is none of the files of an artifact.
+        tokenizer.save_pretrained(scratch, save_jinja_files=not isinstance(tokenizer.chat_template, dict))
         for name in sorted(os.listdir(scratch)):
             with open(os.path.join(scratch, name), "rb") as file:
                 jobs.write_bytes(os.path.join(directory, name), file.read())

@@ -19,13 +19,41 @@ def padded(rows, pad, left):
     return ids, mask
 
 
-class Work:
-    """The loss of some rows of an encoded set. task: "causal" or "classify"."""
+def choices(model, rows, types, pad, padding, device):
+    """The logits of a classifying model for token sequences, in fp32.
 
-    def __init__(self, task, model, rows, unit, pad):
+    types: token type ids of each row, or None. padding: the side on which the model takes padding without another answer
+    ("right" or "left"); "none" for a model that no padding leaves alone: rows of equal length then go together."""
+    import torch
+
+    groups = {0: range(len(rows))}
+    if padding == "none":
+        groups = {}
+        for at, row in enumerate(rows):
+            groups.setdefault(len(row), []).append(at)
+    parts, order = [], []
+    for group in groups.values():
+        ids, mask = padded([rows[i] for i in group], pad, padding == "left")
+        arguments = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        if types is not None:
+            arguments["token_type_ids"] = padded([types[i] for i in group], 0, padding == "left")[0].to(device)
+        parts.append(model(**arguments).logits.float())
+        order.extend(group)
+    if len(parts) == 1:
+        return parts[0]
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return torch.cat(parts)[torch.tensor(back, device=device)]
+
+
+class Work:
+    """The loss of some rows of an encoded set. task: "causal" or "classify". padding: as choices takes it."""
+
+    weights = None  # of each label in the loss, as a list; None: all alike
+
+    def __init__(self, task, model, rows, unit, pad, padding="right"):
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         names = inspect.signature(inner.forward).parameters
-        self.task, self.model, self.rows, self.unit, self.pad = task, model, rows, unit, pad
+        self.task, self.model, self.rows, self.unit, self.pad, self.padding = task, model, rows, unit, pad, padding
         self.takes_positions = task == "causal" and "position_ids" in names
         self.takes_keep = "logits_to_keep" in names
         self.lengths = [rows.length(i) for i in range(len(rows))]
@@ -40,8 +68,16 @@ class Work:
         return sum(self.lengths[i] for i in part)
 
     def _choices(self, part):
-        ids, mask = padded([self.rows.tokens(i) for i in part], self.pad, left=False)
-        return self.model(input_ids=ids.to(self.unit.torch), attention_mask=mask.to(self.unit.torch)).logits.float()
+        types = None if self.rows.types is None else [self.rows.types_of(i) for i in part]
+        return choices(self.model, [self.rows.tokens(i) for i in part], types, self.pad, self.padding, self.unit.torch)
+
+    def _weights(self, part):
+        """One for each row, in fp32; None: all alike."""
+        import torch
+
+        if self.weights is None:
+            return None
+        return torch.tensor([self.weights[self.rows.labels[i]] for i in part], device=self.unit.torch)
 
     def shares(self, part):
         """The probability of each label, for classify."""
@@ -52,11 +88,14 @@ class Work:
         import torch
         from torch.nn import functional
 
-        device = self.unit.torch
+        device, weights = self.unit.torch, self._weights(part)
         if self.task == "classify":
             logits = self._choices(part)
             wanted = torch.tensor([self.rows.labels[i] for i in part], device=device)
-            return functional.cross_entropy(logits, wanted, reduction="sum"), int((logits.argmax(-1) == wanted).sum())
+            right = int((logits.argmax(-1) == wanted).sum())
+            if weights is None:
+                return functional.cross_entropy(logits, wanted, reduction="sum"), right
+            return (functional.cross_entropy(logits, wanted, reduction="none") * weights).sum(), right
         ids, mask = padded([self.rows.tokens(i) for i in part], self.pad, left=True)
         arguments = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         if self.takes_positions:
@@ -69,8 +108,35 @@ class Work:
         if self.takes_keep:
             arguments["logits_to_keep"] = longest + 1
         logits = self.model(**arguments, use_cache=False).logits[:, -(longest + 1):-1].float()
-        return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), wanted.to(device).reshape(-1),
-                                        ignore_index=-100, reduction="sum"), 0
+        flat = (logits.reshape(-1, logits.shape[-1]), wanted.to(device).reshape(-1))
+        if weights is None:
+            return functional.cross_entropy(*flat, ignore_index=-100, reduction="sum"), 0
+        losses = functional.cross_entropy(*flat, ignore_index=-100, reduction="none").view(len(part), -1)
+        return (losses.sum(-1) * weights).sum(), 0
+
+
+def padding_of(work):
+    """The side on which a classifying model takes padding, as choices has it: where the answer for a text in a batch is the
+    one for the text alone. Most take it on the right; what reads its last token (XLNet) on the left; and what has no
+    attention mask (FNet) on neither.
+
+    A few rows, each of another length, are read alone and together. Their logits may move by what rounding does to them, a
+    share of what lies between the rows' own."""
+    import torch
+
+    by_length = {length: i for i, length in enumerate(work.lengths)}
+    lengths = sorted(by_length)
+    some = [by_length[lengths[at * (len(lengths) - 1) // 7]] for at in range(8)] if len(lengths) > 8 else list(by_length.values())
+    rounding = 0.02 if work.unit.dtype_name == "fp32" else 0.3
+    moved = {}
+    with work.unit.without_gradients():
+        alone = torch.cat([work._choices([i]) for i in some])
+        for side in ("right", "left"):
+            work.padding = side
+            moved[side] = float((work._choices(some) - alone).abs().max())
+    work.padding = "right"
+    allowed = rounding * float((alone - alone.mean(0)).abs().max()) + 1e-6
+    return next((side for side in ("right", "left") if moved[side] <= allowed), "none")
 
 
 def bytes_per_token(config, task, width, target_share):

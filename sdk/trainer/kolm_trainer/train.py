@@ -8,9 +8,10 @@ import time
 
 from . import VERSION, batches, checkpoint, devices, events, job as jobs, model as models
 from .base import look, task_of
-from .encode import Rendering, encode_causal, encode_classify
+from .context import context_of, measured_context
+from .encode import Rendering, encode_causal, encode_classify, longer_remedy
 from .errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, TrainerError, cancelled
-from .steps import Work, bytes_per_token
+from .steps import Work, bytes_per_token, padding_of
 
 _EPOCHS = {"causal": {"quick": 1.0, "normal": 3.0, "high": 6.0}, "classify": {"quick": 4.0, "normal": 10.0, "high": 20.0}}
 _RATES = {("causal", "full"): 2e-5, ("classify", "full"): 5e-5, ("classify", "lora"): 7e-4}
@@ -74,6 +75,7 @@ class Training:
     # ---- Preparing
 
     def prepare(self):
+        self.base.tell()
         self._check_target()
         self.unsloth = models.wants_unsloth(self.options, self.device.name, self.task, self.base)
         if self.unsloth:
@@ -87,41 +89,49 @@ class Training:
         self.labels = label_set(self.job)
         self._encode()
         self._load()
+        self._look_at_the_base()
         self._plan()
 
     def _check_target(self):
         if self.job.target_accuracy and self.task != "classify":
             raise TrainerError(UNIMPLEMENTED, "--target-accuracy is for bases that choose: what a writing model is right about is "
                                "not known while it trains", "use --abstain P")
+        if self.job.balanced and self.job.labels == 0:
+            raise TrainerError(INVALID_ARGUMENT, "--class-weight balanced weighs labels, and the outputs do not form a closed set of them",
+                               "leave it out, or give fewer different outputs")
         if self.job.target_accuracy and self.options.valid == 0:
             raise TrainerError(INVALID_ARGUMENT, "--target-accuracy is measured on the validation rows, and valid=0 leaves none",
                                "leave valid as it is, or use --abstain P")
 
     def _encode(self):
         events.progress("reading", 0, None)
+        self.context = context_of(self.base.config, self.tokenizer)
         self.max_length = self._max_length()
         if len(self.labels) == 1:
             raise TrainerError(INVALID_ARGUMENT, "all training rows have the same output, so there is nothing to learn",
                                "add rows with at least one other output")
+        self._encode_rows()
+        if self.rows.empty:
+            events.log("warning", f"{self.rows.empty} rows have an empty output and are left out")
+
+    def _encode_rows(self):
+        numbers = {label: i for i, label in enumerate(self.labels)}
         if self.task == "classify":
             self.rendering = None
-            numbers = {label: i for i, label in enumerate(self.labels)}
-            self.rows = encode_classify(self.job.rows(), self.tokenizer, numbers, self.max_length)
+            self.rows = encode_classify(self.job.rows(), self.tokenizer, numbers, self.max_length, self.context)
         else:
             if self.tokenizer.eos_token_id is None:
                 raise TrainerError(INVALID_ARGUMENT, "the tokenizer of the base has no end-of-sequence token",
                                    "set eos_token in its tokenizer_config.json")
             self.rendering = Rendering.choose(self.tokenizer, self.options.template, self.options.system)
-            self.rows = encode_causal(self.job.rows(), self.rendering, self.max_length)
+            self.rows = encode_causal(self.job.rows(), self.rendering, self.max_length, numbers, self.context)
         if self.rows.too_long:
             events.log("warning", f"{self.rows.too_long} rows are longer than {self.max_length} tokens and are left out; "
-                                  "--set max_length=N raises the limit")
-        if self.rows.empty:
-            events.log("warning", f"{self.rows.empty} rows have an empty output and are left out")
+                       + longer_remedy(self.rows.longest, self.max_length, self.context))
         events.metric("trainer.rows_too_long", self.rows.too_long)
 
     def _max_length(self):
-        most = context_of(self.base.config, self.tokenizer)
+        most = self.context
         if self.options.max_length == "auto":
             return min(most, 2048)
         if self.options.max_length > most:
@@ -135,22 +145,44 @@ class Training:
             self.model = models.load_unsloth(self.base, self.options, self.unit, self.max_length, self.job.seed, self.job.base_name)
             self.base_parameters = models.parameter_count(self.model)
             return self._ready()
-        model = models.load_base(self.base, self.task, self.unit, self.tokenizer.pad_token_id, len(self.labels),
-                                 self.method == "qlora")
+        model, head = models.load_base(self.base, self.task, self.unit, self.tokenizer.pad_token_id, len(self.labels),
+                                       self.method == "qlora")
         self.base_parameters = models.parameter_count(model)
         if self.method == "full":
             self.model = model.float()
             for parameter in self.model.parameters():
                 parameter.requires_grad_(True)
         else:
-            self.model = models.add_adapter(model, self.task, self.options, self.job.seed, self.job.base_name)
+            self.model = models.add_adapter(model, self.task, self.options, self.job.seed, self.job.base_name, head)
         self._ready()
 
     def _ready(self):
         self.parameters = models.trainable(self.model)
-        self.work = Work(self.task, self.model, self.rows, self.unit, self.tokenizer.pad_token_id or 0)
+        self._make_work()
         if self.options.gradient_checkpointing == "on":
             self._checkpoint_gradients()
+
+    def _make_work(self):
+        self.work = Work(self.task, self.model, self.rows, self.unit, self.tokenizer.pad_token_id or 0)
+
+    def _look_at_the_base(self):
+        """What only the loaded base can tell: how many positions it has, and on which side it takes padding."""
+        models.check_vocabulary(self.model, self.rows.ids)
+        self.model.eval()
+        with self._autocast():
+            found = measured_context(self.model, self.tokenizer, self.unit)
+        if found is not None and found < self.context:
+            self.context = found
+            if self.options.max_length == "auto" or self.options.max_length > found:
+                self.max_length = self._max_length()
+                self._encode_rows()
+                self._make_work()
+        if self.task == "classify":
+            with self._autocast():
+                self.work.padding = padding_of(self.work)
+            models.prepare_tokenizer(self.tokenizer, self.model, self.work.padding)
+            if self.work.padding == "none":
+                events.log("info", "padding changes this base's answers: only rows of equal length go together")
 
     def _checkpoint_gradients(self):
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -167,6 +199,8 @@ class Training:
         epochs = _EPOCHS[self.task][self.job.effort] if o.epochs == "auto" else o.epochs
         self.total = max(1, math.ceil(self.steps_per_epoch * epochs))
         self.evaluate_every = max(1, self.steps_per_epoch // 2)
+        if self.job.balanced:
+            self.work.weights = balanced_weights([self.rows.labels[i] for i in self.train_rows], len(self.labels))
         rate = _RATES.get((self.task, "full" if self.method == "full" else "lora"), 2e-4)
         if self.task == "classify" and self.method != "full" and self.base.config.get("hidden_size", 1024) <= _SMALL_ENCODER:
             rate = _SMALL_RATE
@@ -303,6 +337,9 @@ class Training:
                     if parameter.grad is None:
                         parameter.grad = torch.zeros_like(parameter)
                 return loss
+            except ValueError as e:
+                raise TrainerError(INVALID_ARGUMENT, f"the base cannot be trained on texts of these lengths: {models.first_line(e)}",
+                                   "give another base") from None
             except (RuntimeError, MemoryError) as e:
                 if not devices.out_of_memory(e):
                     raise
@@ -444,6 +481,7 @@ class Training:
         """What answering needs to know; travels in the artifact."""
         longest = math.ceil(1.5 * self.rows.longest_completion)
         return {"format": 1, "task": self.task, "method": self.method, "labels": self.labels, "max_length": self.max_length,
+                "context": self.context, "padding": self.work.padding,
                 "base": {"name": self.job.base_name, "digest": self.job.base_digest}, "abstain": self.abstain,
                 "template": self.rendering.template if self.rendering else None,
                 "system": self.rendering.system if self.rendering else "",
@@ -490,12 +528,16 @@ def label_set(job):
     return sorted({output for _, _, output in job.rows() if output.strip()}) if job.labels else []
 
 
-def context_of(config, tokenizer):
-    """Tokens that the base can attend to."""
-    most = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 1 << 20
-    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        most -= 2  # their positions begin after the padding's
-    return min(most, tokenizer.model_max_length if tokenizer.model_max_length < 1 << 40 else most)
+def balanced_weights(labels, count):
+    """The weight of each of count labels in the loss: n / (k * n_label), of n rows with k labels among them, so that each
+    label weighs the same and the mean weight is 1. (King and Zeng 2001, "Logistic Regression in Rare Events Data", weigh by
+    the share in the population over that in the sample, here with all labels equally frequent; scikit-learn's "balanced" is
+    the same.) A label without a row has the weight 0, and needs none."""
+    counts = [0] * count
+    for label in labels:
+        counts[label] += 1
+    present = sum(n > 0 for n in counts)
+    return [len(labels) / (present * n) if n else 0.0 for n in counts]
 
 
 def run(job, device_name, threads):
