@@ -140,8 +140,9 @@ class States(unittest.TestCase):
     def killed(self, *jobs):
         """A kolm that dies while its job runs."""
         self.scenario(*jobs)
+        before = len(self.asked("scontrol"))
         process = self.start()
-        self.wait_for(lambda: self.asked("scontrol"), "the job to be followed")
+        self.wait_for(lambda: len(self.asked("scontrol")) > before, "the job to be followed")
         process.send_signal(signal.SIGKILL)
         process.communicate()
 
@@ -365,6 +366,28 @@ class States(unittest.TestCase):
         self.assertNotEqual(process.returncode, 0)
         self.contains(text, "partiton", "partition")
         self.assertEqual(self.submitted(), [])
+
+    # ---- The slot status
+
+    def status(self, *words):
+        process = subprocess.run([self.kolm_path, "compute", "status", "slurm", "--remote", "--json", *words], cwd=self.dir, env=self.env,
+                                 capture_output=True, text=True, timeout=60)
+        self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
+        return process.stdout
+
+    def test_what_is_left_can_be_seen_and_removed(self):
+        self.trainer(INTERRUPTED)
+        self.scenario({"looks": [{"state": "TIMEOUT"}]}, {"looks": ["RUNNING"]})
+        self.compile(code=5)
+        self.contains(self.status(), "the checkpoint of a job that did not end well", '"idle"', self.places()[0])
+        self.status("--prune", "--older", "1h")
+        self.assertEqual(len(self.places()), 1)
+        self.contains(self.status("--prune", "--older", "0s"), '"removed"')
+        self.assertEqual(os.listdir(self.shared), [])
+        self.killed({"looks": [{"state": "TIMEOUT"}]}, {"looks": ["RUNNING"]})
+        self.wait_for(lambda: "a kolm follows its job" not in self.status(), "the process that followed it to end too")
+        self.contains(self.status("--prune", "--older", "0s"), "Slurm job 101: RUNNING", '"in use"')
+        self.assertEqual(len(self.places()), 1)
 
     # ---- The slot test
 

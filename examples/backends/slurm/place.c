@@ -241,6 +241,23 @@ static bool still_named(int fd, const char *path) {
            mine.st_ino == named.st_ino;
 }
 
+static bool try_lock(slurm_place *place, const char *path) {
+    place->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (place->lock < 0) return false;
+    if (flock(place->lock, LOCK_EX | LOCK_NB) == 0 && still_named(place->lock, path)) return true;
+    close(place->lock);
+    place->lock = -1;
+    errno = EWOULDBLOCK;
+    return false;
+}
+
+bool slurm_place_try(slurm_place *place) {
+    char path[4096];
+    if (!kit_format(path, sizeof path, "%s" LOCK_SUFFIX, place->dir) || !try_lock(place, path)) return false;
+    recall(place);
+    return true;
+}
+
 /* Takes the lock of the place, or waits for who has it. */
 static kit_status take_lock(const kolm_host_v1_t *host, slurm_place *place, kolm_error_t *err) {
     char path[4096];
@@ -249,11 +266,8 @@ static kit_status take_lock(const kolm_host_v1_t *host, slurm_place *place, kolm
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a shorter shared_dir",
                         "the path of the shared directory is too long");
     for (;;) {
-        place->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (place->lock < 0) return kit_fail_errno(err, errno, "cannot make %s", path);
-        if (flock(place->lock, LOCK_EX | LOCK_NB) == 0 && still_named(place->lock, path)) return KOLM_OK;
-        close(place->lock);
-        place->lock = -1;
+        if (try_lock(place, path)) return KOLM_OK;
+        if (errno != EWOULDBLOCK) return kit_fail_errno(err, errno, "cannot make %s", path);
         if (!told) host->log(host->user, KOLM_LOG_INFO, "another kolm asks the same of Slurm: waiting for it");
         told = true;
         if (!slurm_pause(host, 200))

@@ -122,5 +122,5 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     .licence = "Apache-2.0",  .homepage = "https://kolm.example/backends/slurm",
     .detect = detect,         .cost = cost,
     .train = train,           .infer = infer,
-    .test = slurm_test,
+    .test = slurm_test,       .status = slurm_status,
 };

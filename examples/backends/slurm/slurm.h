@@ -161,6 +161,8 @@ void slurm_place_end(slurm_place *place, bool keep);
 /* Its results are home: it is removed, or, with keep, only not found again. */
 void slurm_place_done(slurm_place *place, bool keep);
 bool slurm_place_has(const slurm_place *place, const char *name);
+/* Takes the place of place->dir, whatever is in it, without waiting, and fills name and id. False: a kolm has it. */
+bool slurm_place_try(slurm_place *place);
 
 /* ---- results.c: bringing them home. Each is asked again until it succeeds or time is up: files of another machine
  * may be seen late, and a part of them before the rest. */
@@ -238,5 +240,9 @@ kit_status slurm_do(const kolm_host_v1_t *host, const slurm_settings *settings, 
 /* ---- test.c: the slot. */
 int32_t slurm_test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result,
                    kolm_error_t *out_error);
+
+/* ---- status.c: the slot. */
+int32_t slurm_status(const kolm_host_v1_t *host, const kolm_status_args_t *args, kolm_status_result_t *out_result,
+                     kolm_error_t *out_error);
 
 #endif
