@@ -53,6 +53,19 @@ static bool is_rows(const cJSON *value) {
     return cJSON_IsObject(value) && kit_json_get_u64(value, "rows", &rows) && has_hex(value, "sha256");
 }
 
+/* Both are missing in the manifests of older kolms, and null where there is no baseline. */
+static kit_status check_baseline(const cJSON *score, uint64_t answered, kolm_error_t *err) {
+    const cJSON *baseline = kit_json_get(score, "baseline"), *balanced = kit_json_get(score, "balanced_accuracy");
+    uint64_t correct = 0;
+    if (balanced != NULL && !cJSON_IsNull(balanced) && !is_share(score, "balanced_accuracy"))
+        return wrong("kscore.balanced_accuracy", "null or a number from 0 to 1", err);
+    if (baseline == NULL || cJSON_IsNull(baseline)) return KOLM_OK;
+    if (!cJSON_IsObject(baseline) || !is_share(baseline, "accuracy") ||
+        !kit_json_get_u64(baseline, "correct", &correct) || correct > answered)
+        return wrong("kscore.baseline", "null or {accuracy, correct} with correct <= answered", err);
+    return KOLM_OK;
+}
+
 static kit_status check_score(const cJSON *score, kolm_error_t *err) {
     static const char *const terms[] = {"k", "accuracy", "size", "latency", "cost", "coverage"};
     uint64_t n = 0, correct = 0, answered = 0;
@@ -66,7 +79,7 @@ static kit_status check_score(const cJSON *score, kolm_error_t *err) {
                   kit_json_get_u64(score, "answered", &answered) && correct <= answered && answered <= n;
     if (!counts) return wrong("kscore", "with counts correct <= answered <= n", err);
     if (!cJSON_IsObject(kit_json_get(score, "reference"))) return wrong("kscore.reference", "an object", err);
-    return KOLM_OK;
+    return check_baseline(score, answered, err);
 }
 
 kit_status artifact_manifest_check(const cJSON *fields, kolm_error_t *err) {

@@ -19,9 +19,11 @@
  *     evaluation  {sha256: HEX, ...}: digest of the answers that were scored
  *     toolchain   string, not empty: engine and versions that the payload's bytes depend on
  *     kscore      {k, accuracy, size, latency, cost, coverage: decimals from 0 to 1; n, correct, answered: integers,
- *                  correct <= answered <= n; reference: object, the constants of the reference model}
- *     options     object: the options that the payload depends on (seed, effort, thresholds)
- *     report      object: what the backend reported about the recipe
+ *                  correct <= answered <= n; reference: object, the constants of the reference model; and, missing in
+ *                  older ones, balanced_accuracy: decimal or null, baseline: null or {accuracy: decimal, correct:
+ * integer, label: string, missing where outputs are texts}, labels: [{label, rows, answers, correct}] of at most 1,000
+ * labels (core/score/score.h says what they mean)} options     object: the options that the payload depends on (seed,
+ * effort, thresholds) report      object: what the backend reported about the recipe
  *
  * Spelling: RFC 8785 (keys in order of UTF-16 code units, no blanks, minimal escapes), and of its numbers only
  * integers within +-(2^53 - 1) and non-negative decimals of at most six places, which kit_json_micro() makes. Integers

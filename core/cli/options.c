@@ -3,6 +3,7 @@
 #include "cli/options.h"
 #include "cli/cli.h"
 #include "cli/log.h"
+#include "cli/model_path.h"
 #include "cli/output.h"
 
 #include <stdio.h>
@@ -301,11 +302,22 @@ static int short_option(parser *p, const char *word) {
     return unknown_word(p, word);
 }
 
+/* The option that a file without one was probably meant for. */
+static const cli_option *first_of_files(const cli_syntax *syntax) {
+    for (size_t i = 0; i < syntax->option_count; i++)
+        if (syntax->options[i].value && strcmp(syntax->options[i].value, "FILE") == 0) return &syntax->options[i];
+    return NULL;
+}
+
 static int add_word(parser *p, char *word) {
     if (p->words >= p->syntax->max_words) {
         if (p->syntax->max_words == 1)
             return cli_usage_error(p->context, p->syntax->command, "one %s at a time: unexpected word '%s'",
                                    p->syntax->words, cli_safe(word));
+        const cli_option *meant = cli_is_there(word) ? first_of_files(p->syntax) : NULL;
+        if (meant)
+            return cli_usage_error(p->context, p->syntax->command, "unexpected word '%s'; did you mean --%s %s?",
+                                   cli_safe(word), meant->name, cli_safe(word));
         return cli_usage_error(p->context, p->syntax->command, "unexpected word '%s'", cli_safe(word));
     }
     p->syntax->words_out[p->words++] = word;

@@ -323,8 +323,23 @@ START_TEST(scores_outside_their_range_are_refused) {
         ck_assert_msg(artifact_manifest_check(manifest, &err) == KOLM_E_INVALID_ARGUMENT, "%s", bad[i].key);
         cJSON_Delete(manifest);
     }
+    static const char *const baselines[] = {"{\"balanced_accuracy\":1.5}",
+                                            "{\"balanced_accuracy\":\"1\"}",
+                                            "{\"baseline\":1}",
+                                            "{\"baseline\":{}}",
+                                            "{\"baseline\":{\"accuracy\":0.5,\"correct\":99}}",
+                                            "{\"baseline\":{\"accuracy\":-1,\"correct\":1}}"};
+    for (size_t i = 0; i < sizeof baselines / sizeof *baselines; i++) {
+        cJSON *manifest = fixture_manifest(), *fields = cJSON_Parse(baselines[i]);
+        ck_assert(kit_json_put(cJSON_GetObjectItemCaseSensitive(manifest, "kscore"), fields->child->string,
+                               cJSON_Duplicate(fields->child, true)));
+        ck_assert_msg(artifact_manifest_check(manifest, &err) == KOLM_E_INVALID_ARGUMENT, "%s", baselines[i]);
+        cJSON_Delete(fields);
+        cJSON_Delete(manifest);
+    }
     cJSON *manifest = fixture_manifest();
     cJSON *score = cJSON_GetObjectItemCaseSensitive(manifest, "kscore");
+    ck_assert(kit_json_put_null(score, "baseline") && kit_json_put_null(score, "balanced_accuracy"));
     ck_assert(cJSON_ReplaceItemInObjectCaseSensitive(score, "k", kit_json_micro(917000)));
     ck_assert_int_eq(artifact_manifest_check(manifest, &err), KOLM_OK);
     ck_assert(cJSON_ReplaceItemInObjectCaseSensitive(score, "k", kit_json_micro(1000001)));

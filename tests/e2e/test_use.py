@@ -60,6 +60,9 @@ class Use(Case):
                 (["score", "tickets.jsonl", "--eval", "tickets.jsonl"], 6, ("looks like rows",)),
                 (["score", self.model, self.model, "--eval", "tickets.jsonl"], 2, ("one FILE.kolm at a time",)),
                 (["export", self.model, "there"], 2, ("--to there",)),
+                (["compile", "-t", "x", "tickets.jsonl"], 2, ("did you mean --data tickets.jsonl",)),
+                (["compile", "-t", "x", "nothere.jsonl"], 2, ("unexpected word 'nothere.jsonl'",)),
+                (["compute", "quote", "tickets.jsonl"], 2, ("did you mean --data tickets.jsonl",)),
                 (["compile", "-t", "x", "-d", self.model], 6, ("--data", "is a compiled model")),
                 (["compile", "-t", "x", "-d", "tickets.jsonl", "--eval", self.model], 6, ("--eval", "is a compiled model"))):
             self.assert_error(self.kolm(*words, code=code), *pieces)
