@@ -472,6 +472,39 @@ static void say_left_out(stream *s) {
                  (unsigned long long)s->lines, (unsigned long long)s->answers);
 }
 
+static int answer(cli_context *context, const run_request *r) {
+    int exit_code = CLI_EXIT_INTERNAL;
+    /* The feeder may outlive this function when it waits for a terminal: what it uses must too. */
+    stream *s = calloc(1, sizeof *s);
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (s == NULL) {
+        kit_status status =
+            kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, CLI_EXIT_INTERNAL, &err);
+    }
+    *s = (stream){.context = context,
+                  .texts = r->words + 1,
+                  .text_count = r->word_count - 1,
+                  .from = "standard input",
+                  .input_fd = STDIN_FILENO,
+                  .jsonl = r->jsonl,
+                  .json = r->jsonl || context->json,
+                  .skip_bad = r->skip_bad,
+                  .place = 1,
+                  .to_backend = -1,
+                  .from_backend = -1,
+                  .feed_error = KIT_ERROR_INIT,
+                  .print_error = KIT_ERROR_INIT};
+    kit_status status = run_model(context, r, s, &exit_code, &err);
+    if (status == KOLM_OK && !r->serve) say_left_out(s);
+    if (!s->feeder_left) {
+        if (s->input_fd > STDERR_FILENO) close(s->input_fd);
+        free(s);
+    }
+    if (status == KOLM_OK) return CLI_EXIT_OK;
+    return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+}
+
 int cli_cmd_run(cli_context *context, int argc, char **argv) {
     run_request r = {.words = argv};
     const cli_option options[] = {
@@ -495,10 +528,8 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
             "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
             "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; a withheld one "
             "has \"best\" instead of \"output\".\n"
-            "A TEXT that is the name of a file is refused, lest the name be answered: --input reads the file. Behind "
-            "-- "
-            "every word is a\n"
-            "TEXT, also one that begins with '-' or is such a name.",
+            "A TEXT that is the name of a file is refused, lest the name be answered: --input reads the file. After --\n"
+            "every word is a TEXT, also one that begins with '-' or is such a name.",
         .options = options,
         .option_count = sizeof options / sizeof *options,
         .min_words = 1,
@@ -512,33 +543,5 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     exit_code = check_request(context, &syntax, &r);
     if (exit_code >= 0) return exit_code;
-    /* The feeder may outlive this function when it waits for a terminal: what it uses must too. */
-    stream *s = calloc(1, sizeof *s);
-    kolm_error_t err = KIT_ERROR_INIT;
-    if (s == NULL) {
-        kit_status status =
-            kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-        return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, CLI_EXIT_INTERNAL, &err);
-    }
-    *s = (stream){.context = context,
-                  .texts = r.words + 1,
-                  .text_count = r.word_count - 1,
-                  .from = "standard input",
-                  .input_fd = STDIN_FILENO,
-                  .jsonl = r.jsonl,
-                  .json = r.jsonl || context->json,
-                  .skip_bad = r.skip_bad,
-                  .place = 1,
-                  .to_backend = -1,
-                  .from_backend = -1,
-                  .feed_error = KIT_ERROR_INIT,
-                  .print_error = KIT_ERROR_INIT};
-    kit_status status = run_model(context, &r, s, &exit_code, &err);
-    if (status == KOLM_OK && !r.serve) say_left_out(s);
-    if (!s->feeder_left) {
-        if (s->input_fd > STDERR_FILENO) close(s->input_fd);
-        free(s);
-    }
-    if (status == KOLM_OK) return CLI_EXIT_OK;
-    return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+    return answer(context, &r);
 }
