@@ -115,12 +115,16 @@ static kit_status send_questions(stream *s, kit_buf *out, bool *out_gone) {
     return KOLM_OK;
 }
 
-/* A line of plain text that is a row in truth: somebody forgot --jsonl, and would get its braces classified. */
+/* The first line of plain text that is JSON in truth, a row or the begin of a document: somebody forgot --jsonl, and
+ * would get its braces answered. */
 static bool looks_like_a_row(const char *line, size_t length) {
     cJSON *object = NULL;
-    bool row = line[0] == '{' && kit_json_parse(line, length, &object, NULL) == KOLM_OK &&
-               (kit_json_get(object, "input") != NULL || kit_json_get(object, "prompt") != NULL ||
-                kit_json_get(object, "messages") != NULL || kit_json_get(object, "text") != NULL);
+    size_t blank = strspn(line, " \t"), rest = blank + 1 + strspn(line + blank + (blank < length), " \t");
+    if (blank < length && strchr("{[", line[blank]) != NULL && rest >= length) return true;
+    bool row = (line[blank] == '{' || line[blank] == '[') && kit_json_parse(line, length, &object, NULL) == KOLM_OK;
+    const cJSON *first = cJSON_IsArray(object) ? object->child : object;
+    row = row && (kit_json_get(first, "input") != NULL || kit_json_get(first, "prompt") != NULL ||
+                  kit_json_get(first, "messages") != NULL || kit_json_get(first, "text") != NULL);
     cJSON_Delete(object);
     return row;
 }
@@ -132,8 +136,8 @@ static kit_status one_question(const stream *s, const char *line, size_t length,
         return strspn(line, " \t") == length ? KOLM_OK : json_question(s->from, line, length, number, out, err);
     if (number == 1 && looks_like_a_row(line, length))
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "pass --jsonl to have its \"input\" answered; texts that are JSON themselves go into such rows",
-                        "%s, line 1 is a JSON row, and lines are answered as they stand", s->from);
+                        "for rows {\"input\": ...}, one a line, pass --jsonl; texts that are JSON themselves go into such rows",
+                        "%s, line 1 is JSON, and lines are answered as they stand", s->from);
     kit_format(where, sizeof where, "%s, line", s->from);
     return plain_question(where, line, length, number, out, err);
 }
@@ -445,6 +449,11 @@ static int check_input(cli_context *context, const cli_syntax *syntax, run_reque
                                    "lines, or its lines as they stand on standard input",
                                    cli_safe(r->input), no_lines[i]);
     }
+    if (!r->jsonl && length > 5 && strcmp(r->input + length - 5, ".json") == 0)
+        return cli_usage_error(context, syntax->command,
+                               "--input %s: a .json file is not one question a line; pass --jsonl if each of its lines "
+                               "is a row",
+                               cli_safe(r->input));
     r->jsonl = r->jsonl || (length > 6 && strcmp(r->input + length - 6, ".jsonl") == 0) ||
                (length > 7 && strcmp(r->input + length - 7, ".ndjson") == 0);
     return -1;

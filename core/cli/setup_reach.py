@@ -27,8 +27,8 @@ def why_away(url):
     import urllib.parse
     import urllib.request
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or os.environ.get("all_proxy") or os.environ.get("ALL_PROXY"):
-        return None  # of a proxy for everything urllib knows nothing
+    if parts.scheme not in ("http", "https") or any(map(os.environ.get, ("all_proxy", "ALL_PROXY", "PIP_PROXY"))):
+        return None  # of these proxies urllib knows nothing
     host = parts.netloc.rpartition("@")[2]
     page = urllib.parse.urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/pip/", "", ""))
     try:

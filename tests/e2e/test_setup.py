@@ -581,7 +581,8 @@ class Trouble(Case):
             self.assertEqual(answer["number"], 1, url)
             self.assertIn(why, answer["why"])
         self.assertIn("refused", reach(here + "/200", http_proxy="http://127.0.0.1:9")["why"])
-        self.assertEqual(reach("http://127.0.0.1:9", all_proxy="socks5://127.0.0.1:9"), {})
+        for name in ("all_proxy", "PIP_PROXY"):
+            self.assertEqual(reach("http://127.0.0.1:9", **{name: "socks5://127.0.0.1:9"}), {})
 
 
 if __name__ == "__main__":

@@ -94,10 +94,16 @@ class Use(Case):
         self.assert_error(self.kolm("run", self.model, "--input", "bad.txt", code=6), "bad.txt, line 2")
 
     def test_rows_without_jsonl_are_not_answered_as_text(self):
-        done = self.kolm("run", self.model, stdin=b'{"input":"billing"}\n', code=2)
-        self.assert_error(done, "--jsonl")
-        self.assertEqual(done.out, "")
+        for text in (b'{"input":"billing"}\n', b'[\n  {"input": "billing"}\n]\n', b'{ \n "input": "billing"\n}\n', b'[{"messages":[]}]\n', b' {"text":"billing"}\r\n'):
+            done = self.kolm("run", self.model, stdin=text, code=2)
+            self.assert_error(done, "--jsonl")
+            self.assertEqual(done.out, "")
+        self.write("rows.json", '{"input":"billing"}\n')
+        self.assert_error(self.kolm("run", self.model, "--input", "rows.json", code=2), "--jsonl")
+        self.assertEqual(json.loads(self.kolm("run", self.model, "--jsonl", "--input", "rows.json").out)["output"], "billing")
         self.assertTrue(self.kolm("run", self.model, stdin=b'{"a":1} is not json\n{"input":"billing"}\n').out)
+        for text in (b"", b"\n", b"{}\n", b"[x]\n", b"[1, 2]\n", b'{"a":1}\n'):
+            self.kolm("run", self.model, stdin=text)
 
     def test_a_bad_line_says_where_and_may_be_left_out(self):
         done = self.kolm("run", self.model, stdin=b"billing\nlogin\n\xff\nrefund\n", code=6)
