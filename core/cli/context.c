@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include "kolm/kit/file.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -97,7 +99,8 @@ static kit_status check_home(const char *path, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "chmod go-w it, or set KOLM_HOME to a directory that only you can write to",
                         "kolm's home %s may be changed by others (mode %04o)", path, (unsigned)info.st_mode & 07777);
-    if (geteuid() != 0 && info.st_uid != 0 && info.st_uid != geteuid())
+    kit_owner owner = kit_owner_of(info.st_uid);
+    if (owner == KIT_OWNER_UNMAPPED || (owner == KIT_OWNER_OTHER && geteuid() != 0))
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to a directory of yours",
                         "kolm's home %s belongs to another user", path);
     return KOLM_OK;

@@ -25,6 +25,10 @@ typedef struct host_places {
 /* True in a set-uid or set-gid process. */
 bool host_elevated(void);
 kit_status host_places_add(host_places *places, const char *path, host_origin origin, kolm_error_t *err) KIT_MUST_USE;
+/* The path of this executable, and the build tree or prefix that it was started from; false when that is not to be known
+ * or believed. out has room for PATH_MAX. */
+bool host_own_program(char *out);
+bool host_own_tree(char *out);
 /* The build tree that this executable lies in, else the installed tree. */
 kit_status host_places_own(host_places *places, kolm_error_t *err) KIT_MUST_USE;
 void host_places_free(host_places *places);

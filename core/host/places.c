@@ -26,12 +26,16 @@ bool host_elevated(void) {
 #endif
 }
 
-/* The directory of this executable, "" when it cannot be known. */
-static void own_directory(char *out, size_t capacity) {
-    ssize_t n = *SELF ? readlink(SELF, out, capacity - 1) : -1;
-    if (n <= 0 || (size_t)n >= capacity - 1) n = 0;
+bool host_own_program(char *out) {
+    ssize_t n = *SELF && !host_elevated() ? readlink(SELF, out, PATH_MAX - 1) : -1;
+    if (n <= 0 || n >= PATH_MAX - 1) n = 0;
     out[n] = '\0';
-    char *slash = strrchr(out, '/');
+    return out[0] == '/';
+}
+
+/* The directory of this executable, "" when it cannot be known. */
+static void own_directory(char out[PATH_MAX]) {
+    char *slash = host_own_program(out) ? strrchr(out, '/') : NULL;
     if (slash)
         *slash = '\0';
     else
@@ -44,6 +48,22 @@ static bool cut_suffix(char *path, const char *suffix) {
     if (n <= m || path[n - m - 1] != '/' || strcmp(path + n - m, suffix) != 0) return false;
     path[n - m - 1] = '\0';
     return true;
+}
+
+/* Two directories up, where that is the root of a build. */
+static bool cut_build(char *path) {
+    char program[PATH_MAX];
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(path, '/');
+        if (!slash || slash == path) return false;
+        *slash = '\0';
+    }
+    return kit_format(program, sizeof program, "%s/core/host/kolm-host", path) && access(program, F_OK) == 0;
+}
+
+bool host_own_tree(char *out) {
+    own_directory(out);
+    return out[0] != '\0' && (cut_suffix(out, HOST_BINDIR) || cut_suffix(out, HOST_LIBEXECDIR) || cut_build(out));
 }
 
 static kit_status under(const char *prefix, const char *relative, char **out, kolm_error_t *err) {
@@ -126,7 +146,7 @@ kit_status host_places_add(host_places *places, const char *path, host_origin or
 
 kit_status host_places_own(host_places *places, kolm_error_t *err) {
     char self[PATH_MAX] = "";
-    if (!host_elevated()) own_directory(self, sizeof self);
+    own_directory(self);
     if (self[0]) KIT_TRY(find_build(places, self, err));
     return places->program ? KOLM_OK : find_installed(places, self, err);
 }

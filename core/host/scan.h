@@ -19,6 +19,21 @@
  * the sticky bit, such as /tmp, may stand above, but not hold plugins itself). That is what makes the path safe to
  * load from: nobody but root and the user can put another file there. The same is asked of kolm-host. What fails is a
  * refused row that says which path and what to do.
+ *
+ * In a user namespace (`unshare -Ur`, a rootless container) the kernel shows the files of all users that the namespace does
+ * not map under one number, the overflow uid: the real root's look like those of any other user outside. No mode bit tells
+ * them apart, so such an owner is believed by the place alone, and only where group and others cannot write:
+ *
+ *   - directories that are root's on any system (/, /home, /usr and all below it, ...; trust.c has the list): whoever else
+ *     owned them would own the C library and the loader too. /tmp, /var/tmp and /dev/shm may stand above when sticky;
+ *   - directories above the running program: who can change one can put another program in its place;
+ *   - the tree that the program was installed or built with, when the program's own file is not mapped either: the same;
+ *   - a mount that is read-only and local. Nobody can change it through there, and who mounted it had the privilege to in
+ *     this namespace. That says nothing about who wrote it: the one place where a namespace is believed further than the
+ *     system outside of it would be.
+ *
+ * Everywhere else an unmapped owner is another user. The overflow uid counts as unmapped in every namespace but one that
+ * maps all users, as the initial one does.
  */
 
 #include "host/manifest.h"

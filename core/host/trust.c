@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#endif
 
 #define OTHERS (S_IWGRP | S_IWOTH)
 
@@ -32,8 +36,72 @@ static kit_status refuse(kolm_error_t *err, const char *path, const char *why, c
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s %s", path, why);
 }
 
+/* ---- Owners that this user namespace does not map: scan.h says why these places, and no others, are believed. */
+
+/* Directories that belong to root on every system whose programs and libraries can be trusted at all. */
+static bool is_system_place(const char *path) {
+    static const char *const exactly[] = {"/",        "/home", "/opt", "/srv",     "/mnt", "/media", "/var",
+                                          "/var/lib", "/run",  "/etc", "/run/user", "/nix", "/gnu",   "/root"};
+    static const char *const below[] = {"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store"};
+    for (size_t i = 0; i < sizeof exactly / sizeof *exactly; i++)
+        if (strcmp(path, exactly[i]) == 0) return true;
+    for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
+        size_t length = strlen(below[i]);
+        if (strncmp(path, below[i], length) == 0 && (path[length] == '/' || path[length] == '\0')) return true;
+    }
+    return false;
+}
+
+static bool is_sticky_place(const char *path) {
+    return strcmp(path, "/tmp") == 0 || strcmp(path, "/var/tmp") == 0 || strcmp(path, "/dev/shm") == 0;
+}
+
+/* Read-only, and not by the word of another machine or process. */
+static bool is_fixed_mount(const char *path) {
+#if defined(__linux__)
+    static const uint32_t changing[] = {0x6969, 0xff534d42, 0xfe534d42, 0x517b, 0x65735546, 0x01021997, 0x00c36400};
+    struct statvfs flags;
+    struct statfs kind;
+    if (statvfs(path, &flags) != 0 || !(flags.f_flag & ST_RDONLY) || statfs(path, &kind) != 0) return false;
+    for (size_t i = 0; i < sizeof changing / sizeof *changing; i++)
+        if ((uint32_t)kind.f_type == changing[i]) return false; /* nfs, cifs, smb2, smb, fuse, 9p, ceph: magic.h */
+    return true;
+#else
+    (void)path;
+    return false;
+#endif
+}
+
+/* Who can change this can change the program that runs, or what it was installed with. */
+static bool is_own_place(const char *path) {
+    char program[PATH_MAX], tree[PATH_MAX];
+    struct stat st;
+    size_t length = strlen(path);
+    if (!host_own_program(program)) return false;
+    if (strncmp(program, path, length) == 0 && program[length] == '/') return true;
+    if (!host_own_tree(tree) || lstat(program, &st) != 0 || kit_owner_of(st.st_uid) != KIT_OWNER_UNMAPPED) return false;
+    length = strlen(tree);
+    return strncmp(path, tree, length) == 0 && path[length] == '/';
+}
+
+static kit_status trust_unmapped(const struct stat *st, const char *path, bool above, kolm_error_t *err) {
+    if (above && (st->st_mode & S_ISVTX) && is_sticky_place(path)) return KOLM_OK;
+    if (!is_system_place(path) && !is_own_place(path) && !is_fixed_mount(path))
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED,
+                        "run kolm outside of the user namespace, keep the backend in a directory of your own below your home "
+                        "or /tmp, or mount the place read-only",
+                        "%s belongs to a user whom this user namespace does not map (shown as %lu): root or anybody", path,
+                        (unsigned long)st->st_uid);
+    if (!(st->st_mode & OTHERS)) return KOLM_OK;
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED,
+                    "move the backend to a directory that only you can change, or mount the place read-only",
+                    "%s can be changed by %s", path, st->st_mode & S_IWOTH ? "every user" : "its group");
+}
+
 kit_status host_trust_stat(const struct stat *st, const char *path, bool above, kolm_error_t *err) {
-    if (st->st_uid != 0 && st->st_uid != geteuid()) return refuse(err, path, "belongs to another user", "chown");
+    kit_owner owner = kit_owner_of(st->st_uid);
+    if (owner == KIT_OWNER_OTHER) return refuse(err, path, "belongs to another user", "chown");
+    if (owner == KIT_OWNER_UNMAPPED) return trust_unmapped(st, path, above, err);
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
     /* In a sticky directory of root's nobody can rename or remove what belongs to someone else. */
     if (above && (st->st_mode & S_ISVTX) && st->st_uid == 0) return KOLM_OK;

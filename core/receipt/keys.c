@@ -97,7 +97,8 @@ kit_status receipt_check_owner(int fd, const char *shown, unsigned loose, kolm_e
     struct stat info;
     char remedy[256];
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", shown);
-    if (info.st_uid != geteuid() && info.st_uid != 0) {
+    kit_owner owner = kit_owner_of(info.st_uid);
+    if (owner != KIT_OWNER_SELF && owner != KIT_OWNER_ROOT) {
         kit_format(remedy, sizeof remedy, "find out who put it there; then: chown $(id -u) %s", shown);
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
                         "%s belongs to another user (%lu), who could sign as you or choose whom you trust", shown,

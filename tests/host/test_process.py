@@ -107,6 +107,73 @@ class Process(unittest.TestCase):
         result = self.run_probe(program, "call", "good", env={}, user=NOBODY, group=NOBODY, extra_groups=[])
         self.assertIn("verdict ok", result.stdout)
 
+    # ---- User namespaces: files of root's and of strangers look the same there
+
+    ALICE, MALLORY = 12345, 54321
+
+    def in_namespace(self, program, *words, before="", path=None):
+        """What the program says in a user namespace of its own, of a user who is root in there and nobody outside."""
+        if os.getuid() != 0:
+            self.skipTest("files of several owners need root")
+        script = before + ' exec "$@"'
+        try:
+            subprocess.run(["unshare", "-Urm", "true"], user=self.ALICE, group=self.ALICE, extra_groups=[], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.skipTest(f"user namespaces are not permitted here: {error}")
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        if path:
+            env["KOLM_BACKEND_PATH"] = path
+        done = subprocess.run(["unshare", "-Urm", "sh", "-c", script, "sh", program, *words], user=self.ALICE, group=self.ALICE, extra_groups=[],
+                              env=env, capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout + done.stderr
+
+    def place(self, name, owner, *animals):
+        """A directory with backends of this owner, outside of the installed tree."""
+        place = os.path.join(self.dir, name)
+        self.fill(place, *animals)
+        for root, _, files in os.walk(place):
+            for path in (root, *(os.path.join(root, file) for file in files)):
+                os.chown(path, owner, owner)
+        return place
+
+    def test_installed_backends_in_a_user_namespace(self):
+        program = self.tree("good", "fails")
+        said = self.in_namespace(program, "call", "good")
+        self.assertRegex(said, r"program /.*/kolm-host\n")
+        self.assertRegex(said, r"row good 0 ")
+        self.assertRegex(said, r"row fails 0 ")
+        self.assertIn("verdict ok", said)
+
+    def test_own_backends_in_a_user_namespace(self):
+        program = self.tree()
+        said = self.in_namespace(program, "scan", path=self.place("own", self.ALICE, "good"))
+        self.assertRegex(said, r"row good 0 ")
+
+    def test_a_stranger_looks_like_root_in_a_user_namespace(self):
+        program = self.tree()
+        for owner in (self.MALLORY, 0, NOBODY):  # root too, outside of the places that are known to be root's
+            place = self.place("foreign-%d" % owner, owner, "good")
+            said = self.in_namespace(program, "scan", path=place)
+            self.assertRegex(said, r"row good 1 .*belongs to a user whom this user namespace does not map")
+
+    def test_what_others_can_change_in_a_user_namespace(self):
+        program = self.tree("good", "fails")
+        backends = os.path.join(self.dir, "prefix", BACKENDS)
+        os.chmod(os.path.join(backends, "good.so"), 0o775)
+        said = self.in_namespace(program, "scan")
+        self.assertRegex(said, r"row good 1 .*good\.so can be changed by its group")
+        self.assertRegex(said, r"row fails 0 ")
+        os.chmod(backends, 0o757)
+        self.assertRegex(self.in_namespace(program, "scan"), r"row fails 1 .*can be changed by every user")
+
+    def test_a_read_only_mount_in_a_user_namespace(self):
+        program = self.tree()
+        place = self.place("mounted", self.MALLORY, "good")
+        mount = f"mount --bind {place} {place} && mount -o remount,bind,ro {place} &&"
+        self.assertRegex(self.in_namespace(program, "scan", path=place, before=mount), r"row good 0 ")
+        os.chmod(os.path.join(place, "good.json"), 0o666)
+        self.assertRegex(self.in_namespace(program, "scan", path=place, before=mount), r"row good 1 .*can be changed by every user")
+
     def test_children_of_the_shell_before(self):
         # `service & exec kolm`: the program inherits a child, and must let it live; what the backend leaves ends all the same.
         program = self.tree("forks")

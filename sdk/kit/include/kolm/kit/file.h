@@ -5,6 +5,7 @@
 
 #include "kolm/kit/buf.h"
 #include <stdio.h>
+#include <sys/types.h>
 
 #define KIT_SHA256_BYTES 32
 #define KIT_SHA256_HEX 65 /* 64 digits and the NUL */
@@ -51,5 +52,15 @@ void kit_sha256_free(kit_sha256 *state);
 kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 /* Of a regular file; anything else is INVALID_ARGUMENT. */
 kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- Owners. In a user namespace (a rootless container, `unshare -Ur`) the files of all users that it does not map, the
+ * real root among them, show the same owner: the kernel does not tell them apart. Any thread. */
+typedef enum kit_owner {
+    KIT_OWNER_SELF, /* the user of this process, root too when it is root */
+    KIT_OWNER_ROOT,
+    KIT_OWNER_OTHER,
+    KIT_OWNER_UNMAPPED, /* somebody outside of this namespace; also for the process itself when it is not mapped */
+} kit_owner;
+kit_owner kit_owner_of(uid_t uid);
 
 #endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who the owner of a file is, where the kernel shows several owners as one. */
+#include "kolm/kit/file.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* user_namespaces(7): what a namespace does not map shows as the overflow uid, /proc/sys/kernel/overflowuid. The initial
+ * namespace maps everything: there that number is a user like any other (nobody). */
+static struct {
+    bool partial; /* there are users that this namespace does not map */
+    uid_t overflow;
+} space = {.overflow = 65534};
+
+static void look(void) {
+    unsigned long inside, outside, count, covered = 0;
+    FILE *map = fopen("/proc/self/uid_map", "re");
+    if (map == NULL) return; /* a system without namespaces, or no /proc to tell: owners are taken as they show */
+    bool any = false;
+    while (fscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3) {
+        any = true;
+        covered += count;
+    }
+    fclose(map);
+    space.partial = !any || covered < 4294967295ul;
+    unsigned long number;
+    FILE *overflow = fopen("/proc/sys/kernel/overflowuid", "re");
+    if (overflow == NULL) return;
+    if (fscanf(overflow, "%lu", &number) == 1) space.overflow = (uid_t)number;
+    fclose(overflow);
+}
+
+kit_owner kit_owner_of(uid_t uid) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, look);
+    /* First: the process itself may be a user that is not mapped. */
+    if (space.partial && uid == space.overflow) return KIT_OWNER_UNMAPPED;
+    if (uid == geteuid()) return KIT_OWNER_SELF;
+    return uid == 0 ? KIT_OWNER_ROOT : KIT_OWNER_OTHER;
+}
