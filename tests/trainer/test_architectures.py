@@ -163,6 +163,7 @@ class Architectures(unittest.TestCase):
             job.raw["options"]["class_weight"] = weight
             job.write()
             answers = self.answerer(self.run_job(job)).answer(["please help"])
+            self.assertEqual(job.report().get("class_weight", "none"), weight)
             rare[weight] = next(p if label == LABELS[1] else 1 - p for label, p in answers)
         print(f"the rare label: {rare['none']:.2f} as it is, {rare['balanced']:.2f} balanced")
         self.assertAlmostEqual(rare["none"], 0.1, delta=0.03)

@@ -510,7 +510,8 @@ class Training:
                 "best_step": self.best_step if self.best is not None else self.step, "stopped_early": early,
                 "valid_loss_micro": micro(self.best_loss), "valid_accuracy_micro": right, "batch": self.batch,
                 "learning_rate": f"{self.rate:g}", "passes_per_answer_micro": micro(passes),
-                "dtype": self.unit.dtype_name, "deterministic": self.options.deterministic and self.device.repeats}
+                "dtype": self.unit.dtype_name, "deterministic": self.options.deterministic and self.device.repeats,
+                **({"class_weight": "balanced"} if self.job.balanced else {})}
 
 
 def threshold_for(seen, target):
