@@ -101,8 +101,10 @@ void cli_data_close(cli_data_files *files) {
 static void print_notes(cli_context *context, const job_source *source) {
     const job_table_notes *notes = &source->table;
     if (notes->headers > 0)
-        cli_print(context, "[data]        %s: a header in the middle, %llu times: left out\n", cli_safe(source->path),
-                  (unsigned long long)notes->headers);
+        cli_print(context,
+                  notes->headers == 1 ? "[data]        %s: %llu more header in the middle, left out\n"
+                                      : "[data]        %s: %llu more headers in the middle, left out\n",
+                  cli_safe(source->path), (unsigned long long)notes->headers);
     if (notes->suspects > 0)
         cli_print(context,
                   "[data]        %s: %llu quoted fields may hold rows, as in line %llu: was a quote forgotten there?\n",
@@ -120,7 +122,10 @@ static void print_files(cli_context *context, const cli_data_files *files, bool 
 }
 
 static void print_bad_rows(cli_context *context, const job_summary *summary) {
-    cli_print(context, "[data]        %llu bad rows left out\n", (unsigned long long)summary->bad_rows);
+    cli_print(context,
+              summary->bad_rows == 1 ? "[data]        %llu bad row left out\n"
+                                     : "[data]        %llu bad rows left out\n",
+              (unsigned long long)summary->bad_rows);
     for (size_t i = 0; i < summary->bad_rows && i < JOB_BAD_EXAMPLES; i++)
         cli_print(context, "[data]          %s\n", cli_safe(summary->bad_examples[i]));
     if (summary->bad_rows <= JOB_BAD_EXAMPLES) return;

@@ -146,7 +146,7 @@ static bool looks_like_row(const kit_buf *fields, size_t columns) {
         for (const char *p = at; *p != '\0'; p++)
             words += *p == ' ' && p[1] != ' ' && p[1] != '\0';
         bool number = *at != '\0' && at[strspn(at, "0123456789.,-+")] == '\0';
-        if (words > 3 || number || strlen(at) > 60 || (*at != '\0' && strchr(".?!", at[strlen(at) - 1]) != NULL))
+        if (words > 2 || number || strlen(at) > 60 || (*at != '\0' && strchr(".?!", at[strlen(at) - 1]) != NULL))
             return true;
     }
     return false;
@@ -178,7 +178,9 @@ static kit_status no_column(const job_reader *reader, unsigned long long line, c
         kit_format(remedy, sizeof remedy, "give the column's number with %s: the first one is 1", option);
     else
         kit_format(remedy, sizeof remedy,
-                   "name the column with %s, or give JSON lines with {\"input\": ..., \"output\": ...}", option);
+                   "name the column with %s; is the first line a row, pass --no-header; or give JSON lines with "
+                   "{\"input\": ..., \"output\": ...}",
+                   option);
     kit_status status = rows_bad(reader, err, line, 1, remedy, kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
@@ -193,9 +195,10 @@ static kit_status which_columns(const job_reader *reader, unsigned long long lin
 static kit_status incomplete(const job_reader *reader, unsigned long long line, const choice *c, size_t columns,
                              kolm_error_t *err) {
     const job_reader_options *o = &reader->options;
+    bool numbered = o->no_header;
     char missing[80];
-    kit_format(missing, sizeof missing, "%.*s", c->missing_length > 70 ? 70 : (int)c->missing_length,
-               c->missing != NULL ? c->missing : "");
+    kit_format(missing, sizeof missing, numbered ? "%.*s" : "'%.*s'",
+               c->missing_length > 70 ? 70 : (int)c->missing_length, c->missing != NULL ? c->missing : "");
     bool guessed = o->input_col == NULL && o->output_col == NULL;
     if (guessed && !o->no_header && looks_like_row(&reader->table->record, columns))
         return no_header(reader, line, columns, err);
@@ -203,7 +206,8 @@ static kit_status incomplete(const job_reader *reader, unsigned long long line, 
     if (c->input_count == 0)
         return no_column(reader, line, c->missing != NULL ? missing : "'input' and 'output'", "--input-col", columns,
                          err);
-    return no_column(reader, line, o->output_col != NULL ? o->output_col : "'output'", "--output-col", columns, err);
+    if (o->output_col != NULL) kit_format(missing, sizeof missing, numbered ? "%s" : "'%s'", o->output_col);
+    return no_column(reader, line, o->output_col != NULL ? missing : "'output'", "--output-col", columns, err);
 }
 
 /* Which of two columns of one name is meant, nobody can tell. */

@@ -58,6 +58,7 @@ static const magic refused[] = {
     {MAGIC("Obj\1"), "an Avro file", "convert it to JSON lines: avro-tools tojson FILE > rows.jsonl"},
     {MAGIC("SQLite format 3"), "an SQLite database",
      "export the rows: sqlite3 -csv -header FILE 'SELECT ...' > rows.csv"},
+    {MAGIC("\0"), "binary (it begins with a NUL)", "give JSON lines, CSV or TSV as UTF-8 text"},
     {MAGIC("%PDF-"), "a PDF document", "give a file with rows: JSON lines, CSV or TSV"},
 };
 

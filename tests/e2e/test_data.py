@@ -149,5 +149,57 @@ class Archives(Case):
             self.assertEqual(process.returncode, 130)
 
 
+class Tables(Case):
+    def rows_of(self, content, *words, name="rows.csv"):
+        self.write(name, content)
+        return self.json("compile", "-t", "router", "-d", name, "--force", *words)["data"]
+
+    def test_a_stray_quote_costs_its_own_row(self):
+        rows = tickets(300)
+        lines = table(rows).splitlines(True)
+        lines[100] = '"' + lines[100]
+        lines[150] = lines[150].replace(",", '",')
+        self.write("rows.csv", "".join(lines))
+        self.assert_error(self.compile(data="rows.csv", code=6), "rows.csv, line 101, column 1:", "up to the next quote in line 151")
+        self.assert_nothing_left()
+        data = self.rows_of("".join(lines), "--skip-bad")
+        self.assertEqual((data["rows"], data["bad_rows"]), (299, 1))
+
+    def test_tsv_from_a_pipe_with_quotes_that_are_none(self):
+        rows = tickets(300)
+        content = table(rows, "\t", "text\tlabel").replace("\nbilling", '\n"billing" billing', 3)
+        done = self.compile(data="-", stdin=content.encode())
+        self.assertIn("300 rows", done.out)
+        self.assertEqual(self.jobs(), [])
+
+    def test_separators_headers_and_columns(self):
+        rows = tickets(300)
+        self.assertEqual(self.rows_of("sep=;\r\n" + table(rows, ";", "text;label"))["rows"], 300)
+        data = self.rows_of(table(rows[:150]) + table([{"input": r["output"], "output": r["input"]} for r in rows[150:]], header="label,text"))
+        self.assertEqual((data["rows"], data["files"][0]["repeated_headers"]), (300, 1))
+        self.assertEqual(self.rows_of(table(rows, header=""), "--no-header")["rows"], 300)
+        self.write("rows.csv", table([{"input": "1", "output": "2"}, {"input": "3", "output": "4"}]).split("\n", 1)[1])
+        self.assert_error(self.compile("--force", data="rows.csv", code=6), "looks like a row: '1', '2'", "--no-header")
+
+    def test_columns_that_are_joined(self):
+        """What was joined is one text with a line end in it, for compile and for score."""
+        rows = tickets(300)
+        both = "title,body,label\n" + "".join("%s,more of %d,%s\n" % (r["input"], i, r["output"]) for i, r in enumerate(rows))
+        one = jsonl([{"input": "%s\nmore of %d" % (r["input"], i), "output": r["output"]} for i, r in enumerate(rows)])
+        self.write("one.jsonl", one)
+        self.write("both.csv", both)
+        whole = self.json("compile", "-t", "router", "-d", "one.jsonl")["artifact"]["manifest_sha256"]
+        joined = self.json("compile", "-t", "router", "-d", "both.csv", "--input-col", "title,body", "--force")["artifact"]["manifest_sha256"]
+        self.assertEqual(joined, whole)
+        scores = [self.json("score", "router-1.0.0.kolm", *words) for words in (["--eval", "both.csv", "--input-col", "title,body"], ["--eval", "one.jsonl"])]
+        self.assertEqual(scores[0], scores[1])
+
+    def test_json_over_several_lines(self):
+        self.write("rows.json", '{\n  "input": "a",\n  "output": "b"\n}\n')
+        self.assert_error(self.compile(data="rows.json", code=6), "goes on in the next line", "jq -c .")
+        self.write("rows.json", '[\n  {"input": "a", "output": "b"}\n]\n')
+        self.assert_error(self.compile(data="rows.json", code=6), "found an array", "jq -c '.[]'")
+
+
 if __name__ == "__main__":
     harness.main()

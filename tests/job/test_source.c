@@ -277,6 +277,7 @@ static const struct {
     {BYTES("ARROW1\0\0"), "rows is an Arrow file", "read_feather"},
     {BYTES("Obj\1\4"), "rows is an Avro file", "tojson"},
     {BYTES("SQLite format 3\0"), "rows is an SQLite database", "sqlite3"},
+    {BYTES("\0\0\0"), "rows is binary (it begins with a NUL), not text", "UTF-8"},
     {BYTES("%PDF-1.7\n"), "rows is a PDF document", "JSON lines"},
 };
 

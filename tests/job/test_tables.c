@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -158,6 +159,86 @@ START_TEST(what_may_have_swallowed_rows_is_suspected) {
 }
 END_TEST
 
+/* ---- The same with rows and quotes drawn at random */
+
+static uint32_t draw_state;
+
+static uint32_t draw(uint32_t below) {
+    draw_state = draw_state * 1664525u + 1013904223u;
+    return (draw_state >> 8) % below;
+}
+
+/* Row i: as text of the file, and as it is read. */
+static void make_row(size_t i, bool stray, kit_buf *text, kit_buf *expected, unsigned long long *line) {
+    static const char *const labels[] = {"billing", "login", "shipping", "refund"};
+    const char *label = labels[i < 8 ? i % 4 : draw(4)]; /* each of them is known before a quote goes astray */
+    kit_buf field = {0}, read = {0};
+    size_t lines = 1;
+    switch (stray ? 0 : draw(8)) {
+    case 0:
+        kit_buf_fmt(&field, "%sticket %zu about it", stray ? "\"" : "", i);
+        kit_buf_fmt(&read, "%s", kit_buf_text(&field));
+        break;
+    case 1:
+        kit_buf_fmt(&field, "\"ticket %zu, and more\"", i);
+        kit_buf_fmt(&read, "ticket %zu, and more", i);
+        break;
+    case 2:
+        kit_buf_fmt(&field, "\"\"\"ticket\"\" %zu, quoted\"", i);
+        kit_buf_fmt(&read, "\"ticket\" %zu, quoted", i);
+        break;
+    case 3:
+        kit_buf_fmt(&field, "\"Dear all,\nticket %zu, please,\n\nthanks\"", i);
+        kit_buf_fmt(&read, "Dear all,\nticket %zu, please,\n\nthanks", i);
+        lines = 4;
+        break;
+    case 4:
+        kit_buf_fmt(&field, "ticket %zu about 15\"", i);
+        kit_buf_fmt(&read, "ticket %zu about 15\"", i);
+        break;
+    default:
+        kit_buf_fmt(&field, "ticket %zu", i);
+        kit_buf_fmt(&read, "ticket %zu", i);
+    }
+    kit_buf_fmt(text, "%s,%s\n", kit_buf_text(&field), label);
+    if (!stray) kit_buf_fmt(expected, "%llu|%s|%s\n", *line, kit_buf_text(&read), label);
+    *line += lines;
+    kit_buf_free(&field);
+    kit_buf_free(&read);
+}
+
+START_TEST(a_stray_quote_anywhere_loses_its_own_row_only) {
+    const job_reader_options options = {.path = "x.csv"};
+    draw_state = (uint32_t)_i;
+    for (size_t table = 0; table < 40; table++) {
+        kit_buf text = {0}, expected = {0}, out = {0}, good = {0};
+        unsigned long long line = 2;
+        size_t rows = 20 + draw(60), strays = 0;
+        kit_buf_str(&text, HEADER);
+        for (size_t i = 0; i < rows; i++) {
+            bool stray = i > 10 && draw(12) == 0;
+            strays += stray;
+            make_row(i, stray, &text, &expected, &line);
+        }
+        read_text(kit_buf_text(&text), &options, &out);
+        size_t bad = 0;
+        for (const char *at = kit_buf_text(&out), *next; *at != '\0'; at = next) {
+            next = strchr(at, '\n') + 1;
+            bad += *at == '!';
+            if (*at != '!') kit_buf_add(&good, at, (size_t)(next - at));
+        }
+        if (strcmp(kit_buf_text(&good), kit_buf_text(&expected)) != 0)
+            fprintf(stderr, "%s----\n%s", kit_buf_text(&text), kit_buf_text(&out));
+        ck_assert(strcmp(kit_buf_text(&good), kit_buf_text(&expected)) == 0);
+        ck_assert_uint_eq(bad, strays);
+        kit_buf_free(&text);
+        kit_buf_free(&expected);
+        kit_buf_free(&out);
+        kit_buf_free(&good);
+    }
+}
+END_TEST
+
 /* Lines that are read again are not walked through again for each of them. */
 START_TEST(very_many_stray_quotes_end_soon) {
     kit_buf text = {0}, out = {0};
@@ -292,8 +373,8 @@ static const table_case headers[] = {
      "# line 1, column 1: expected one column with this name, found two: 'Label'\n"},
     {"x.csv", "id,id,text,label\n1,2,a,b\n", "2|a|b\n"},
     /* No header. */
-    {"x.csv", "where is my parcel,shipping\n",
-     "# line 1, column 1: expected a header with 'input' and 'output', found 'where is my parcel', 'shipping'\n"},
+    {"x.csv", "my parcel,shipping\n",
+     "# line 1, column 1: expected a header with 'input' and 'output', found 'my parcel', 'shipping'\n"},
     {"x.csv", "where is my parcel today,shipping\n",
      "# line 1, column 1: expected a first line with the names of the columns, found what looks like a row: 'where is "
      "my parcel today', 'shipping'\n"},
@@ -351,11 +432,11 @@ static const struct {
     {"\"title,body\",title,body,label\nx,t,b,l\n", "title,body", NULL, false, "2|x|l\n"},
     {"title;body;label\nt;b;l\n", "title,body", NULL, false, "2|t\nb|l\n"},
     {"title,body,label\nt,b,l\n", "title,nothing", NULL, false,
-     "# line 1, column 1: expected a header with nothing, found 'title', 'body', 'label'\n"},
+     "# line 1, column 1: expected a header with 'nothing', found 'title', 'body', 'label'\n"},
     {"title,body,label\nt,b,l\n", "title,title", NULL, false, "# the input has 'title' twice\n"},
     {"title,body,label\nt,b,l\n", "title,label", "label", false, "# the input and the output are both 'label'\n"},
     {"title,body,label\nt,b,l\n", "title,", NULL, false,
-     "# line 1, column 1: expected a header with , found 'title', 'body', 'label'\n"},
+     "# line 1, column 1: expected a header with '', found 'title', 'body', 'label'\n"},
     {"a,b\nc,d\n", NULL, NULL, true, "1|a|b\n2|c|d\n"},
     {"\"a\nx\",b\nc,d\n", NULL, NULL, true, "1|a\nx|b\n3|c|d\n"},
     {"a\tb, c\n\"d\te\n", NULL, NULL, true, "1|a|b, c\n2|\"d|e\n"},
@@ -383,6 +464,7 @@ int main(void) {
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_loop_test(tests, a_stray_quote_loses_its_own_row_only, 0, COUNT(astray));
     tcase_add_test(tests, what_may_have_swallowed_rows_is_suspected);
+    tcase_add_loop_test(tests, a_stray_quote_anywhere_loses_its_own_row_only, 0, 10);
     tcase_add_test(tests, very_many_stray_quotes_end_soon);
     tcase_add_test(tests, a_quote_that_nothing_closes_in_16_mebibytes);
     tcase_add_loop_test(tests, tsv_is_quoted_throughout_or_not_at_all, 0, COUNT(tsv));
