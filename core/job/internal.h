@@ -40,6 +40,8 @@ kit_status rows_check_text(const job_reader *reader, const char *bytes, size_t l
 /* The line that was looked at already, or the next one; *out_line NULL at the end. Valid until the next call. */
 kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out_length,
                           kolm_error_t *err) KIT_MUST_USE;
+/* Passes over a byte order mark: files that were put together with cat have one in their middle. */
+void rows_skip_mark(const char **line, size_t *length);
 /* At most 40 bytes of text, control characters escaped: a name from the data, for a message. */
 void rows_add_printable(kit_buf *out, const char *text);
 

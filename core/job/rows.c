@@ -58,6 +58,12 @@ kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out
     return kit_fail_context(err, "%s", reader->options.path);
 }
 
+void rows_skip_mark(const char **line, size_t *length) {
+    if (*length < 3 || memcmp(*line, "\xEF\xBB\xBF", 3) != 0) return;
+    *line += 3;
+    *length -= 3;
+}
+
 void rows_add_printable(kit_buf *out, const char *text) {
     kit_buf shown = {0};
     kit_buf_escaped(&shown, text, strlen(text) > 40 ? 40 : strlen(text));

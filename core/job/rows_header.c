@@ -47,8 +47,10 @@ static size_t find_name(const kit_buf *fields, size_t columns, const char *name)
 }
 
 /* The column called by the first name that any column has, `taken` set aside. */
-static size_t guess(const kit_buf *fields, size_t columns, const char *const *names, size_t count, size_t taken) {
+static size_t guess(const kit_buf *fields, size_t columns, const char *const *names, size_t count, size_t taken,
+                    const char **out_name) {
     for (size_t n = 0; n < count; n++) {
+        *out_name = names[n];
         size_t found = find_name(fields, columns, names[n]);
         if (found != TABLE_NO_COLUMN && found == taken)
             found = find_from(fields, columns, found + 1, names[n], strlen(names[n]));
@@ -64,6 +66,7 @@ typedef struct choice {
     size_t inputs[TABLE_INPUT_COLS], input_count, output;
     const char *missing;
     size_t missing_length;
+    const char *input_name, *output_name; /* what was guessed */
 } choice;
 
 /* One column of that name, also when there is a comma in it; else the columns of its parts between commas. */
@@ -97,16 +100,16 @@ static choice choose(const job_reader_options *options, const kit_buf *fields, s
     if (options->no_header && output == NULL && columns == 2) output = "2";
     if (inputs != NULL) {
         choose_inputs(fields, columns, inputs, &c);
-    } else if ((c.inputs[0] = guess(fields, columns, input_names, COUNT(input_names), TABLE_NO_COLUMN)) !=
-               TABLE_NO_COLUMN) {
+    } else if ((c.inputs[0] = guess(fields, columns, input_names, COUNT(input_names), TABLE_NO_COLUMN,
+                                    &c.input_name)) != TABLE_NO_COLUMN) {
         c.input_count = 1;
     }
     if (output != NULL)
         c.output = find_name(fields, columns, output);
     else if (!options->no_header)
         /* Never the input's own column: the model would learn to repeat it. */
-        c.output =
-            guess(fields, columns, output_names, COUNT(output_names), c.input_count > 0 ? c.inputs[0] : SIZE_MAX);
+        c.output = guess(fields, columns, output_names, COUNT(output_names), c.input_count > 0 ? c.inputs[0] : SIZE_MAX,
+                         &c.output_name);
     return c;
 }
 
@@ -114,17 +117,58 @@ static bool is_complete(const job_reader_options *options, const choice *c) {
     return c->input_count > 0 && (c->output != TABLE_NO_COLUMN || options->inputs_only);
 }
 
-static void take_columns(rows_table *table, const kit_buf *fields, size_t columns, const choice *c) {
+static void note_guess(job_reader *reader, const choice *c) {
+    const job_reader_options *o = &reader->options;
+    if (o->input_col != NULL || o->output_col != NULL || o->no_header || c->output == TABLE_NO_COLUMN) return;
+    bool usual = (strcmp(c->input_name, "input") == 0 && strcmp(c->output_name, "output") == 0) ||
+                 (strcmp(c->input_name, "prompt") == 0 && strcmp(c->output_name, "completion") == 0);
+    if (!usual && reader->guess.input == NULL) reader->guess = (job_guess){c->input_name, c->output_name};
+}
+
+static void note_unused(job_reader *reader, const char *name) {
+    rows_table *table = reader->table;
+    job_unused *unused = &reader->unused;
+    char shown[JOB_UNUSED_NAME];
+    kit_buf text = {0};
+    size_t at = 0;
+    rows_add_printable(&text, name);
+    kit_copy(shown, sizeof shown, kit_buf_text(&text));
+    kit_buf_free(&text);
+    while (at < unused->count && strcmp(unused->keys[at].name, shown) != 0)
+        at++;
+    if (at == JOB_UNUSED_MAX || table->unused_count == JOB_UNUSED_MAX) {
+        table->more_unused++;
+        return;
+    }
+    if (at == unused->count) kit_copy(unused->keys[unused->count++].name, sizeof shown, shown);
+    table->unused[table->unused_count++] = at;
+}
+
+void table_count_unused(job_reader *reader) {
+    const rows_table *table = reader->table;
+    for (size_t i = 0; i < table->unused_count; i++)
+        reader->unused.keys[table->unused[i]].rows++;
+    reader->unused.more += table->more_unused;
+}
+
+static void take_columns(job_reader *reader, const kit_buf *fields, size_t columns, const choice *c) {
+    rows_table *table = reader->table;
     memcpy(table->inputs, c->inputs, sizeof table->inputs);
     table->input_count = c->input_count;
     table->output = c->output;
     table->columns = table->named = columns;
     /* Blank names at the end are of separators that nobody meant. */
     size_t named = 0;
+    table->unused_count = 0;
+    table->more_unused = 0;
     const char *at = fields->data;
-    for (size_t i = 0; i < columns; i++, at += strlen(at) + 1)
-        if (at[strspn(at, " ")] != '\0') named = i + 1;
+    for (size_t i = 0; i < columns; i++, at += strlen(at) + 1) {
+        if (at[strspn(at, " ")] == '\0') continue;
+        named = i + 1;
+        if (i != table->output && !table_is_input(table, i)) note_unused(reader, at);
+    }
     if (named > 0) table->named = named;
+    note_guess(reader, c);
 }
 
 /* ---- What is wrong with a header */
@@ -366,7 +410,7 @@ kit_status table_header(job_reader *reader, kolm_error_t *err) {
         KIT_TRY(check_once(reader, line, c.inputs[i], columns, err));
     KIT_TRY(check_once(reader, line, c.output, columns, err));
     KIT_TRY(check_different(reader, &c, err));
-    take_columns(table, &table->record, columns, &c);
+    take_columns(reader, &table->record, columns, &c);
     kit_buf_clear(&table->header);
     kit_buf_add(&table->header, table->record.data, table->record.length + 1);
     return kit_buf_ok(&table->header, err);
@@ -422,7 +466,7 @@ bool table_header_again(job_reader *reader, size_t count) {
     const char *output = table_field(&table->record, c.output);
     bool ours = has_our_names(table, count);
     if (!ours && (!guessed || table_output_known(table, table_hash(output, strlen(output))))) return false;
-    take_columns(table, &table->record, count, &c);
+    take_columns(reader, &table->record, count, &c);
     kit_buf_clear(&table->header);
     kit_buf_add(&table->header, table->record.data, table->record.length + 1);
     table->headers++;

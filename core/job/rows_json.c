@@ -225,6 +225,7 @@ static json_key find_key(const job_reader *reader, const kit_json_part *key) {
 
 static void note_key(job_reader *reader, const kit_json_part *key, const kit_json_part *value) {
     rows_json *r = reader->json;
+    if (json_join_note(r, key, value)) return;
     json_key found = find_key(reader, key);
     if (found == KEY_COUNT) {
         if (value->kind != KIT_JSON_NULL && r->other_count < JSON_OTHERS_MAX) r->others[r->other_count++] = *key;
@@ -244,6 +245,7 @@ static kit_status find_keys(job_reader *reader, const char *line, size_t length,
     kolm_error_t inner = KIT_ERROR_INIT;
     kit_json_part key, value, whole = {.bytes = line, .length = length};
     memset(r->slots, 0, sizeof r->slots);
+    json_join_forget(r);
     r->other_count = 0;
     r->line = line;
     if (kit_json_walk_begin(&r->walk, line, length, &inner) != KOLM_OK || !r->walk.object)
@@ -479,17 +481,18 @@ static kit_status take_pair(job_reader *reader, kolm_error_t *err) {
     find_pair(reader, &in, &out);
     const char *input_name = name_of(reader, in, "input");
     const char *output_name = name_of(reader, out, in == KEY_PROMPT ? "completion" : "output");
+    bool joined = in == KEY_INPUT_COL && r->join_count > 0 && !has(reader, in);
     if (in != KEY_COUNT) KIT_TRY(use(reader, in, &input, err));
-    if (input == NULL) return missing(reader, input_name, err);
+    if (input == NULL && !joined) return missing(reader, input_name, err);
     bool answered = out != KEY_COUNT && has(reader, out);
     if (!answered && !reader->options.inputs_only) return missing(reader, output_name, err);
     if (reader->options.input_col != NULL || reader->options.output_col != NULL)
         chat_begin(r);
     else
         KIT_TRY(begin_chat(reader, err));
-    if (input->kind != KIT_JSON_STRING) return json_wrong_type(reader, input_name, "text", input, err);
+    if (!joined && input->kind != KIT_JSON_STRING) return json_wrong_type(reader, input_name, "text", input, err);
     kit_buf_clear(&r->scratch);
-    KIT_TRY(json_text(reader, input, &r->scratch, err));
+    KIT_TRY(joined ? json_join_take(reader, &r->scratch, err) : json_text(reader, input, &r->scratch, err));
     chat_add_text(r, "user", &r->scratch);
     chat_close(reader);
     if (!answered) return KOLM_OK;
@@ -552,7 +555,7 @@ kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, 
 
 kit_status rows_open_json(job_reader *reader, kolm_error_t *err) {
     reader->json = calloc(1, sizeof *reader->json);
-    return reader->json != NULL ? KOLM_OK : rows_no_memory(err);
+    return reader->json != NULL ? json_join_open(reader, err) : rows_no_memory(err);
 }
 
 void rows_close_json(job_reader *reader) {
@@ -586,6 +589,7 @@ kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool
         KIT_TRY(rows_take_line(reader, &line, &length, err));
         *out_line = rows_line(reader);
         if (line == NULL) return KOLM_OK;
+        rows_skip_mark(&line, &length);
         if (strspn(line, " \t") == length) continue;
         *out_found = true;
         KIT_TRY(rows_check_text(reader, line, length, err));

@@ -42,6 +42,14 @@ typedef struct json_slot {
     bool used;
 } json_slot;
 
+#define JSON_JOIN_MAX 16
+
+/* One of several keys that are joined. */
+typedef struct json_joined {
+    const char *name;
+    json_slot slot;
+} json_joined;
+
 typedef struct rows_json {
     const char *line; /* the row's text, for columns */
     json_slot slots[KEY_COUNT];
@@ -60,7 +68,19 @@ typedef struct rows_json {
     bool single; /* the first turn is a plain question of the user */
     kit_buf question, lines;
     kit_buf scratch;
+    /* --input-col with several names; join_count 0: one or none. */
+    char join_names[1024];
+    json_joined join[JSON_JOIN_MAX];
+    size_t join_count;
 } rows_json;
+
+/* ---- rows_json_join.c */
+kit_status json_join_open(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
+void json_join_forget(rows_json *r); /* before each row */
+/* True when the key is one of those that are joined. */
+bool json_join_note(rows_json *r, const kit_json_part *key, const kit_json_part *value);
+/* Their texts, set apart by LF, blank ones left out; a key that the row lacks makes it bad. */
+kit_status json_join_take(job_reader *reader, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* "FILE, line N, column C: TEXT", the column that of a byte of the row. */
 kit_status json_bad(const job_reader *reader, const char *at, const char *remedy, const char *text, kolm_error_t *err);

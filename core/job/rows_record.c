@@ -81,7 +81,7 @@ static bool has_text(const char *from, const char *to) {
     return false;
 }
 
-static bool is_input(const rows_table *table, size_t index) {
+bool table_is_input(const rows_table *table, size_t index) {
     for (size_t i = 0; i < table->input_count; i++)
         if (table->inputs[i] == index) return true;
     return false;
@@ -96,7 +96,7 @@ static lone_row read_alone(const rows_table *table, const char *line, size_t len
         if (to == NULL) to = end;
         /* Rows seldom have a blank behind the separator, prose nearly always has. */
         if (field > 0 && from < to && *from == ' ' && !table->skip_blank) row.whole = false;
-        if ((field == table->output || is_input(table, field)) && !has_text(from, to)) row.whole = false;
+        if ((field == table->output || table_is_input(table, field)) && !has_text(from, to)) row.whole = false;
         if (field == table->output) {
             const char *text = from < to && *from == '"' ? from + 1 : from; /* the quote that is astray */
             row.output = table_hash(text, (size_t)(to - text));
@@ -313,17 +313,11 @@ static kit_status decide_quoting(job_reader *reader, const char *line, size_t le
     return table_rewind(reader, err);
 }
 
-static const char byte_order_mark[] = "\xEF\xBB\xBF";
-
 /* The first line of a record with something on it. */
 static kit_status first_line(job_reader *reader, const char **out_line, size_t *out_length, kolm_error_t *err) {
     do {
         KIT_TRY(table_line(reader, out_line, out_length, err));
-        /* Files that were put together with cat have it in their middle, too. */
-        if (*out_length >= 3 && memcmp(*out_line, byte_order_mark, 3) == 0) {
-            *out_line += 3;
-            *out_length -= 3;
-        }
+        if (*out_line != NULL) rows_skip_mark(out_line, out_length);
     } while (*out_line != NULL && *out_length == 0);
     return KOLM_OK;
 }

@@ -117,6 +117,7 @@ kit_status rows_next_table(job_reader *reader, unsigned long long *out_line, boo
     } while (is_no_row(reader, count));
     KIT_TRY(check_count(reader, *out_line, count, err));
     note_suspicion(table, table->walk.spans.line);
+    table_count_unused(reader);
     take_input(reader);
     if (table->output == TABLE_NO_COLUMN) return KOLM_OK;
     const char *output = table_field(&table->record, table->output);

@@ -43,7 +43,9 @@ typedef struct rows_table {
     size_t columns;
     size_t named; /* columns up to the last one with a name */
     size_t inputs[TABLE_INPUT_COLS], input_count;
-    size_t output; /* TABLE_NO_COLUMN: none */
+    size_t output;                               /* TABLE_NO_COLUMN: none */
+    size_t unused[JOB_UNUSED_MAX], unused_count; /* indices into job_reader.unused of the columns that are not read */
+    uint64_t more_unused;                        /* columns that had no place there */
     /* The record: its lines joined by LF; split_record makes NUL ended fields of it, one behind the other. */
     kit_buf record;
     table_walk walk;
@@ -86,11 +88,15 @@ size_t table_split(rows_table *table);
 /* The field at index of what table_split left, or of the header. */
 const char *table_field(const kit_buf *fields, size_t index);
 
+bool table_is_input(const rows_table *table, size_t column);
+
 /* ---- rows_header.c */
 /* Finds the separator, reads the header and finds the columns. */
 kit_status table_header(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
 /* True when the split record of `count` fields is a header again; its columns hold from now on. */
 bool table_header_again(job_reader *reader, size_t count);
+/* Adds a row to the counts of columns that are not used. */
+void table_count_unused(job_reader *reader);
 
 /* ---- rows_table.c */
 uint32_t table_hash(const char *text, size_t length);

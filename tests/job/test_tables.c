@@ -418,6 +418,30 @@ START_TEST(a_header_in_the_middle_is_left_out) {
 }
 END_TEST
 
+START_TEST(columns_that_are_not_used_are_counted) {
+    static const char text[] = "id,text,label,,note\n1,a,b,,\n2,c,d,,x\nid,Text,label,more\n3,e,f,y\n";
+    const job_reader_options options = {.path = "x.csv"};
+    job_reader *reader = NULL;
+    job_row row;
+    int fd = job_test_fd(text, sizeof text - 1);
+    ck_assert_int_eq(job_reader_open(fd, &options, &reader, &err), KOLM_OK);
+    for (bool found = true; found;)
+        ck_assert_int_eq(job_reader_next(reader, &row, &found, &err), KOLM_OK);
+    const job_unused *unused = job_reader_unused(reader);
+    static const char *const names[] = {"id", "note", "more"};
+    static const uint64_t rows[] = {3, 2, 1};
+    ck_assert_uint_eq(unused->count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_str_eq(unused->keys[i].name, names[i]);
+        ck_assert_uint_eq(unused->keys[i].rows, rows[i]);
+    }
+    ck_assert_str_eq(job_reader_guess(reader).input, "text");
+    ck_assert_str_eq(job_reader_guess(reader).output, "label");
+    job_reader_close(reader);
+    close(fd);
+}
+END_TEST
+
 /* ---- Columns by option */
 
 static const struct {
@@ -457,6 +481,30 @@ START_TEST(columns_are_chosen_by_option) {
 }
 END_TEST
 
+static const struct {
+    const char *text, *input_col, *expected;
+} keys[] = {
+    {"{\"title\":\"t\",\"body\":\"b\",\"label\":\"l\"}\n", "title,body", "1|t\nb|l\n"},
+    {"{\"text\":\"b\",\"title\":\"t\",\"label\":\"l\"}\n", " title , text", "1|t\nb|l\n"},
+    {"{\"title\":\"t\",\"body\":null,\"label\":\"l\"}\n{\"title\":\" \",\"body\":\"b\",\"label\":\"l\"}\n",
+     "title,body", "1|t|l\n2|b|l\n"},
+    {"{\"title,body\":\"x\",\"title\":\"t\",\"body\":\"b\",\"label\":\"l\"}\n", "title,body", "1|x|l\n"},
+    {"{\"title\":\"t\",\"label\":\"l\"}\n", "title,body",
+     "! line 1, column 1: expected the key \"body\", found \"title\", \"label\"\n"},
+    {"{\"title\":7,\"body\":\"b\",\"label\":\"l\"}\n", "title,body",
+     "! line 1, column 10: expected text in \"title\", found a number\n"},
+    {"{\"title\":\"t\",\"title\":\"t\",\"body\":\"b\",\"label\":\"l\"}\n", "title,body",
+     "! line 1, column 14: expected a key that this object does not have yet\n"},
+    {"{\"title\":\"t\",\"label\":\"l\"}\n", "title,label", "# the input and the output are both 'label'\n"},
+    {"{\"title\":\"t\",\"label\":\"l\"}\n", "title,,body", "# 'title,,body' names no list of 2 to 16 keys\n"},
+};
+
+START_TEST(keys_of_json_are_joined_as_columns_are) {
+    const job_reader_options options = {.path = "x.jsonl", .input_col = keys[_i].input_col, .output_col = "label"};
+    assert_table_as(keys[_i].text, &options, keys[_i].expected);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("job-tables");
     TCase *tests = tcase_create("tables");
@@ -471,7 +519,9 @@ int main(void) {
     tcase_add_test(tests, tsv_is_put_aside_where_it_was_said);
     tcase_add_loop_test(tests, headers_of_every_sort, 0, COUNT(headers));
     tcase_add_loop_test(tests, a_header_in_the_middle_is_left_out, 0, COUNT(again));
+    tcase_add_test(tests, columns_that_are_not_used_are_counted);
     tcase_add_loop_test(tests, columns_are_chosen_by_option, 0, COUNT(chosen));
+    tcase_add_loop_test(tests, keys_of_json_are_joined_as_columns_are, 0, COUNT(keys));
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
