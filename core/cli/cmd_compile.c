@@ -52,7 +52,7 @@ static int parse(compile *c, int argc, char **argv) {
         {"exclude", 0, CLI_LIST, &r->exclude, "NAME", "never this backend; may be given again"},
         {"embed-eval", 0, CLI_FLAG, &r->embed_eval, NULL, "put the held-out rows into the artifact"},
         {"force", 'f', CLI_FLAG, &r->force, NULL, "replace an artifact of the same name"},
-        {"keep-job", 0, CLI_FLAG, &r->keep_job, NULL, "leave the job directory behind and say where it is"},
+        {"keep-job", 0, CLI_FLAG, &r->keep_job, NULL, "leave the job directory behind and say where it is: kolm job run does it again"},
         {"quiet", 'q', CLI_FLAG, &r->quiet, NULL, "print the score, the artifact and errors only"},
     };
     const cli_syntax syntax = {
@@ -153,11 +153,13 @@ int cli_cmd_compile(cli_context *context, int argc, char **argv) {
     if (exit_code < 0) {
         bool ships = false;
         kit_status status = run(c, &ships, &err);
-        if (status == KOLM_OK)
+        if (status == KOLM_OK) {
             exit_code = finish(c, ships);
-        else
+        } else {
+            job_directory_mend_error(&c->job, c->request.keep_job, &err);
             exit_code = cli_error(
                 context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : c->exit_code, &err);
+        }
     }
     clean_up(c);
     return exit_code;

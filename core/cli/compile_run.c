@@ -218,7 +218,8 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
                                  .model_file_count = c->payload_count,
                                  .base = c->base.path != NULL ? &c->base : NULL,
                                  .trainer = c->trainer};
-    kit_status status = job_describe(c->job.job, &job, err);
+    kit_status status = job_directory_next(&c->job, err);
+    if (status == KOLM_OK) status = job_describe(c->job.job, &job, err);
     free(files);
     KIT_TRY(status);
     cli_calling calling;

@@ -280,7 +280,9 @@ kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli
                             input_fd, output_fd, &calling.options, answering->result, err);
     cli_calling_end(&calling);
     kit_format(what, sizeof what, "answering on %s", backend->name);
-    return status == KOLM_OK ? cli_verdict(answering->result, what, out_exit, err) : status;
+    if (status == KOLM_OK) status = cli_verdict(answering->result, what, out_exit, err);
+    if (status != KOLM_OK) job_directory_mend_error(&answering->job, false, err);
+    return status;
 }
 
 void cli_answering_end(cli_answering *answering) {

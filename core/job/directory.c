@@ -163,6 +163,88 @@ kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA2
     return status;
 }
 
+#define TRAIN_FILE "private/train.json"
+
+kit_status job_directory_next(job_directory *directory, kolm_error_t *err) {
+    char *from = NULL, *to = NULL;
+    kit_status status = kit_path_join(directory->job, "job.json", &from, err);
+    if (status == KOLM_OK) status = kit_path_join(directory->path, TRAIN_FILE, &to, err);
+    if (status == KOLM_OK && rename(from, to) != 0) status = kit_fail_errno(err, errno, "cannot put %s aside", from);
+    free(from);
+    free(to);
+    return status;
+}
+
+/* Says in the description that the model files are below path, where they were below old. */
+static kit_status move_model_files(cJSON *description, const char *old, const char *path, kolm_error_t *err) {
+    size_t n = strlen(old);
+    cJSON *item;
+    cJSON_ArrayForEach(item, kit_json_get(description, "model_files")) {
+        const char *file = NULL;
+        kit_buf moved = {0};
+        if (!kit_json_get_string(item, "path", &file) || strncmp(file, old, n) != 0 || file[n] != '/') continue;
+        kit_buf_fmt(&moved, "%s%s", path, file + n);
+        cJSON *text = moved.failed ? NULL : cJSON_CreateString(moved.data);
+        kit_buf_free(&moved);
+        if (text == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(item, "path", text)) {
+            cJSON_Delete(text);
+            return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        }
+    }
+    return KOLM_OK;
+}
+
+/* FROM/NAME as TO/NAME too. */
+static kit_status link_named(const char *from, const char *to, const char *name, kolm_error_t *err) {
+    char *source = NULL, *target = NULL;
+    kit_status status = kit_path_join(from, name, &source, err);
+    if (status == KOLM_OK) status = kit_path_join(to, name, &target, err);
+    if (status == KOLM_OK && link(source, target) != 0) status = kit_fail_errno(err, errno, "cannot keep %s", source);
+    free(source);
+    free(target);
+    return status;
+}
+
+/* answers/ of the infer job that job/job.json describes, whose model files were below old. */
+static kit_status keep_answers(const char *kept, const char *job, const char *old, kolm_error_t *err) {
+    char *from = NULL, *answers = NULL, *to = NULL;
+    cJSON *description = NULL;
+    kit_buf text = {0};
+    kit_status status = kit_path_join(job, "job.json", &from, err);
+    if (status == KOLM_OK) status = kit_path_join(kept, "answers", &answers, err);
+    if (status == KOLM_OK) status = kit_path_join(answers, "job.json", &to, err);
+    if (status == KOLM_OK) status = kit_json_read(from, 64u << 20, &description, err);
+    if (status == KOLM_OK) status = move_model_files(description, old, kept, err);
+    if (status == KOLM_OK) status = kit_json_line(description, &text, err);
+    if (status == KOLM_OK && mkdir(answers, 0700) != 0)
+        status = kit_fail_errno(err, errno, "cannot create the directory %s", answers);
+    if (status == KOLM_OK) status = kit_write_file(to, 0600, kit_buf_text(&text), text.length, err);
+    if (status == KOLM_OK) status = link_named(job, answers, "eval.jsonl", err);
+    cJSON_Delete(description);
+    kit_buf_free(&text);
+    free(from);
+    free(answers);
+    free(to);
+    return status;
+}
+
+/* Both steps, each with its own description. old: the path before it was kept. */
+static kit_status part_steps(const char *kept, const char *old, kolm_error_t *err) {
+    char *train = NULL, *job = NULL, *description = NULL;
+    kit_status status = kit_path_join(kept, TRAIN_FILE, &train, err);
+    if (status == KOLM_OK) status = kit_path_join(kept, "job", &job, err);
+    if (status == KOLM_OK) status = kit_path_join(job, "job.json", &description, err);
+    if (status == KOLM_OK && access(train, F_OK) == 0) { /* else it did not come to answers */
+        if (access(description, F_OK) == 0) status = keep_answers(kept, job, old, err);
+        if (status == KOLM_OK && rename(train, description) != 0)
+            status = kit_fail_errno(err, errno, "cannot put %s back", train);
+    }
+    free(train);
+    free(job);
+    free(description);
+    return status;
+}
+
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) {
     kit_buf kept = {0};
     kit_buf_fmt(&kept, "%.*skept-%s", (int)(strlen(directory->path) - strlen(directory->id)), directory->path,
@@ -171,11 +253,50 @@ kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) {
     if (status == KOLM_OK && rename(directory->path, kept.data) != 0)
         status = kit_fail_errno(err, errno, "cannot keep %s", directory->path);
     if (status == KOLM_OK) {
-        free(directory->path);
+        char *old = directory->path;
         directory->path = kit_buf_take(&kept);
+        status = part_steps(directory->path, old, err);
+        free(old);
     }
     kit_buf_free(&kept);
     return status;
+}
+
+/* Replaces every PATH/ in text. */
+static void replace_path(const char *path, const char *with, char *text, size_t capacity) {
+    kit_buf mended = {0};
+    size_t n = strlen(path);
+    const char *at = text;
+    for (const char *found; (found = strstr(at, path)) != NULL; at = found + n) {
+        kit_buf_add(&mended, at, (size_t)(found - at));
+        kit_buf_str(&mended, with);
+    }
+    if (at != text && !mended.failed) {
+        kit_buf_str(&mended, at);
+        if (!mended.failed) kit_copy(text, capacity, mended.data);
+    }
+    kit_buf_free(&mended);
+}
+
+void job_directory_mend_error(const job_directory *directory, bool kept, kolm_error_t *err) {
+    static const char *const parts[] = {"/job/", "/private/", ""};
+    if (directory->path == NULL) return;
+    const char *slash = strrchr(directory->path, '/');
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        kit_buf path = {0}, with = {0};
+        kit_buf_fmt(&path, "%s%s", directory->path, parts[i]);
+        if (kept)
+            kit_buf_fmt(&with, "%.*s/kept-%s%s", (int)(slash - directory->path), directory->path, directory->id,
+                        parts[i]);
+        else
+            kit_buf_str(&with, parts[i][0] != '\0' ? "" : "the job directory");
+        if (!path.failed && !with.failed) {
+            replace_path(path.data, kit_buf_text(&with), err->text, sizeof err->text);
+            replace_path(path.data, kit_buf_text(&with), err->remedy, sizeof err->remedy);
+        }
+        kit_buf_free(&path);
+        kit_buf_free(&with);
+    }
 }
 
 static bool put_model_files(cJSON *object, const job_description *d) {

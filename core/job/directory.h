@@ -36,8 +36,17 @@ void job_directory_close(job_directory *directory, bool keep);
  * job is removed, by its owner or, after its owner's death, by somebody else, is put aside for the next one. */
 kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA256_HEX], bool *out_found,
                                kolm_error_t *err) KIT_MUST_USE;
-/* Renames the directory to ROOT/kept-ID, which nobody cleans up; directory->path follows. Then close with keep. */
+/* The step that job/job.json describes is done, and the description of the next one takes its place: it is put aside as
+ * private/train.json, for job_directory_keep. */
+kit_status job_directory_next(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
+/* Renames the directory to ROOT/kept-ID, which nobody cleans up; directory->path follows. Then close with keep. Both
+ * steps can be done again there: job/ is the train job, with what came out of it, and, where it came to answers,
+ * answers/ the infer job, whose model files are those of job/model. */
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
+
+/* Takes the directory's paths out of an error that is told when it is gone: what a backend left there is named by its path
+ * inside job/ or private/. kept: it is about to be kept, and they become those that it will have then. */
+void job_directory_mend_error(const job_directory *directory, bool kept, kolm_error_t *err);
 
 typedef struct job_description {
     const char *kind; /* "train" or "infer" */

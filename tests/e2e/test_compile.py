@@ -323,6 +323,23 @@ class Compile(Case):
         self.assertEqual((provenance["seed"], provenance["score"], provenance["chosen_by"]), (0, 0.895, "picker"))
         self.assertGreater(compute["wall_duration_ms"], 0)
 
+    def test_a_kept_job_can_be_done_again(self):
+        self.write_tickets()
+        done = self.compile("--keep-job")
+        kept = re.search(r"^\[job\] +(\S+)", done.out, re.M).group(1)
+        train, answers = os.path.join(kept, "job"), os.path.join(kept, "answers")
+        made = {name: self.read(os.path.join(train, name)) for name in ("result.json", "predictions.jsonl", "eval.jsonl")}
+        made.update((name, self.read(os.path.join(train, "model", name))) for name in os.listdir(os.path.join(train, "model")))
+        shutil.rmtree(os.path.join(train, "model"))
+        for name in ("result.json", "predictions.jsonl"):
+            os.unlink(os.path.join(train, name))
+        self.assertIn('"event":"result"', self.kolm("job", "run", train).out)
+        self.assertIn('"event":"result"', self.kolm("job", "run", answers).out)
+        again = {name: self.read(os.path.join(train, name)) for name in ("result.json", "eval.jsonl")}
+        again["predictions.jsonl"] = self.read(os.path.join(answers, "predictions.jsonl"))
+        again.update((name, self.read(os.path.join(train, "model", name))) for name in os.listdir(os.path.join(train, "model")))
+        self.assertEqual(again, made)
+
     def test_a_changed_log_is_a_broken_chain(self):
         self.write_tickets()
         self.compile()

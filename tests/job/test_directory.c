@@ -153,6 +153,77 @@ static pid_t owner(char id[17]) {
     return child;
 }
 
+static cJSON *description_in(const char *name) {
+    cJSON *json = NULL;
+    char *path = NULL;
+    ck_assert_int_eq(kit_path_join(in_root(name), "job.json", &path, &err), KOLM_OK);
+    ck_assert_msg(kit_json_read(path, 1u << 20, &json, &err) == KOLM_OK, "%s", err.text);
+    free(path);
+    return json;
+}
+
+START_TEST(both_steps_of_a_kept_job_can_be_done_again) {
+    job_directory d;
+    char name[96], *model = NULL, *rows = NULL;
+    const char *text = NULL;
+    make(&d);
+    const job_description train = {.kind = "train", .task = "t", .recipe = "linear", .effort = "quick", .rows = 4};
+    ck_assert_int_eq(job_describe(d.job, &train, &err), KOLM_OK);
+    ck_assert_int_eq(job_directory_next(&d, &err), KOLM_OK);
+    ck_assert_int_eq(kit_path_join(d.job, "model/a", &model, &err), KOLM_OK);
+    ck_assert_int_eq(kit_path_join(d.job, "eval.jsonl", &rows, &err), KOLM_OK);
+    touch(rows);
+    char a[] = "a", b[] = "b", elsewhere[] = "/elsewhere/b";
+    const kit_job_model_file files[] = {{a, model, 0, 3}, {b, elsewhere, 0, 3}};
+    const job_description infer = {
+        .kind = "infer", .task = "t", .recipe = "linear", .effort = "quick", .model_files = files, .model_file_count = 2};
+    ck_assert_int_eq(job_describe(d.job, &infer, &err), KOLM_OK);
+    ck_assert_msg(job_directory_keep(&d, &err) == KOLM_OK, "%s", err.text);
+    kit_format(name, sizeof name, "kept-%s/job", d.id);
+    cJSON *json = description_in(name);
+    ck_assert(kit_json_get_string(json, "kind", &text));
+    ck_assert_str_eq(text, "train");
+    cJSON_Delete(json);
+    kit_format(name, sizeof name, "kept-%s/answers", d.id);
+    json = description_in(name);
+    ck_assert(kit_json_get_string(json, "kind", &text));
+    ck_assert_str_eq(text, "infer");
+    const cJSON *named = kit_json_get(json, "model_files");
+    ck_assert_int_eq(cJSON_GetArraySize(named), 2);
+    kit_format(name, sizeof name, "kept-%s/job/model/a", d.id);
+    ck_assert(kit_json_get_string(cJSON_GetArrayItem(named, 0), "path", &text));
+    ck_assert_str_eq(text, in_root(name));
+    ck_assert(kit_json_get_string(cJSON_GetArrayItem(named, 1), "path", &text));
+    ck_assert_str_eq(text, "/elsewhere/b");
+    cJSON_Delete(json);
+    kit_format(name, sizeof name, "kept-%s/answers/eval.jsonl", d.id);
+    ck_assert(exists(in_root(name)));
+    job_directory_close(&d, true);
+    free(model);
+    free(rows);
+}
+END_TEST
+
+START_TEST(an_error_names_no_path_that_will_be_gone) {
+    job_directory d;
+    kolm_error_t told = KIT_ERROR_INIT;
+    char expected[512];
+    make(&d);
+    kit_fail(&told, KOLM_E_DATA_LOSS, "", "cannot read %s/model/a, and %s/model/b", d.job, d.job);
+    kit_format(told.remedy, sizeof told.remedy, "look at %s", d.path);
+    kolm_error_t kept = told;
+    job_directory_mend_error(&d, false, &told);
+    ck_assert_str_eq(told.text, "cannot read model/a, and model/b");
+    ck_assert_str_eq(told.remedy, "look at the job directory");
+    job_directory_mend_error(&d, true, &kept);
+    kit_format(expected, sizeof expected, "cannot read %s/kept-%s/job/model/a, and %s/kept-%s/job/model/b", root, d.id, root,
+               d.id);
+    ck_assert_str_eq(kept.text, expected);
+    job_directory_close(&d, false);
+    job_directory_mend_error(&d, false, &told); /* fine on what is closed */
+}
+END_TEST
+
 START_TEST(the_job_of_a_dead_owner_is_removed_and_that_of_a_living_one_is_not) {
     char dead[17], living[17];
     pid_t first = owner(dead), second = owner(living);
@@ -431,6 +502,8 @@ int main(void) {
     tcase_add_test(tests, a_job_is_private_and_gone_afterwards);
     tcase_add_test(tests, two_jobs_do_not_meet);
     tcase_add_test(tests, a_kept_job_stays);
+    tcase_add_test(tests, both_steps_of_a_kept_job_can_be_done_again);
+    tcase_add_test(tests, an_error_names_no_path_that_will_be_gone);
     tcase_add_test(tests, the_job_of_a_dead_owner_is_removed_and_that_of_a_living_one_is_not);
     tcase_add_test(tests, the_next_job_of_the_same_work_begins_with_the_checkpoint);
     tcase_add_test(tests, the_checkpoint_of_a_dead_owner_is_found_and_that_of_other_work_is_not);
