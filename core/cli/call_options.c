@@ -21,6 +21,19 @@ static void on_progress(void *user, const kolm_progress_t *progress) {
     if (calling->progress != NULL) cli_progress_update(calling->context, calling->progress, progress);
 }
 
+/* As text: receipts are signed, and what is signed has no floating-point numbers. The last value of a name counts. */
+static void on_metric(void *user, const char *name, double value) {
+    cli_calling *calling = user;
+    cJSON *number = calling->metrics != NULL ? cJSON_CreateNumber(value) : NULL;
+    kit_buf text = {0};
+    if (number != NULL && kit_json_line(number, &text, NULL) == KOLM_OK) {
+        cJSON_DeleteItemFromObjectCaseSensitive(calling->metrics, name);
+        (void)kit_json_put_string(calling->metrics, name, kit_buf_text(&text));
+    }
+    kit_buf_free(&text);
+    cJSON_Delete(number);
+}
+
 kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict,
                              cli_progress *progress, cli_calling *out_calling, kolm_error_t *err) {
     store_home *home = NULL;
@@ -30,7 +43,7 @@ kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, b
     KIT_TRY(cli_config(context, &config, err));
     bool wants_secrets = backend->auth_count + backend->secret_count > 0 && !airgap;
     if (wants_secrets) KIT_TRY(store_credentials_read(home, &out_calling->credentials, err));
-    out_calling->events = (host_events){.user = out_calling, .log = on_log, .progress = on_progress};
+    out_calling->events = (host_events){.user = out_calling, .log = on_log, .progress = on_progress, .metric = on_metric};
     out_calling->options = (host_call_options){
         .cancel = cli_interrupt_flag(),
         .network = !airgap,

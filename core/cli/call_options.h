@@ -11,6 +11,7 @@ typedef struct cli_calling {
     cli_context *context;
     store_credentials *credentials; /* owned; NULL under airgap: then no secret is read at all */
     cli_progress *progress;         /* NULL: progress is not shown */
+    cJSON *metrics;                 /* an object that gets what the backend measures, NAME: "0.41"; NULL: not kept */
     host_events events;
     host_call_options options; /* what to pass; points into this struct, which must not move */
 } cli_calling;

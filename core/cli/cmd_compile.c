@@ -117,6 +117,7 @@ static void clean_up(compile *c) {
     free(c->payload);
     score_answers_free(c->answers);
     cJSON_Delete(c->result);
+    cJSON_Delete(c->reported);
     cli_choice_free(c->choice);
     job_common_free(&c->data.common);
     cli_data_close(&c->data_files);

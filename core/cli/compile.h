@@ -52,6 +52,7 @@ typedef struct compile {
     cli_progress progress;
     uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */
     host_result trained, answered;
+    cJSON *reported; /* what the backend measured: {"train": {NAME: TEXT}, "infer": {NAME: TEXT}} */
     cJSON *result; /* result.json of the backend */
     compile_payload *payload;
     size_t payload_count;

@@ -59,6 +59,12 @@ static kit_status go_on(compile *c, kolm_error_t *err) {
     return status;
 }
 
+/* Where the metrics of a step go; NULL when memory is out: then they are not kept. */
+static cJSON *metrics_of(compile *c, const char *step) {
+    if (c->reported == NULL) c->reported = cJSON_CreateObject();
+    return c->reported != NULL ? cJSON_AddObjectToObject(c->reported, step) : NULL;
+}
+
 kit_status compile_train(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     const cli_backend *backend = c->choice->backend;
@@ -86,6 +92,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     cli_calling calling;
     kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict,
                                           r->quiet ? NULL : &c->progress, &calling, err);
+    calling.metrics = metrics_of(c, "train");
     if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
     if (status == KOLM_OK)
         status = host_train(c->choice->registry->found, backend->row, c->job.job, c->threads, &calling.options,
@@ -225,6 +232,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     cli_calling calling;
     status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, r->quiet ? NULL : &c->progress,
                                &calling, err);
+    calling.metrics = metrics_of(c, "infer");
     if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
     if (status == KOLM_OK)
         status = host_infer(c->choice->registry->found, backend->row, c->job.job, c->threads, -1, -1, &calling.options,

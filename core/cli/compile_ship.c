@@ -264,6 +264,7 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
         .constraints = kit_json_get(c->choice->record, "constraints"),
         .kscore = kscore,
         .measured = measured,
+        .reported = c->reported,
     };
     fill_airgap(c, &r, mechanisms);
     kit_status status = parameters != NULL && measured != NULL && kscore != NULL ? KOLM_OK : no_memory(err);

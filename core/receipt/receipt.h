@@ -13,6 +13,8 @@
  *                                 {picker_version, chosen_by, score, reason, runners_up, constraints, plugin_sha256,
  *                                  plugin_version, quoted_cost_usd, billed_cost_usd, seed, toolchain}
  *     predicate.metrics.kscore    the object of the manifest
+ *     predicate.metrics.reported  what the backend gave to its host service `metric`: {"train", "infer"} of {NAME: TEXT}, the
+ *                                 last value of each name as a decimal number in a string
  *     predicate.artifact          {name, version, manifest_sha256, size}
  *     predicate.airgap            {requested, enforced, profile, mechanisms}
  *     predicate.chain             {log_id, seq, prev}
@@ -96,6 +98,7 @@ typedef struct receipt_compile {
     const cJSON *constraints; /* object; NULL is {} */
     const cJSON *kscore;      /* the manifest's object, as parsed or as built; required */
     const cJSON *measured;    /* object, "latency_ms" and the like: becomes metrics.measured; NULL leaves it out */
+    const cJSON *reported; /* object, the backend's own metrics: becomes metrics.reported; NULL leaves it out */
     /* Airgap. */
     bool airgap_requested;
     bool airgap_enforced;

@@ -156,6 +156,7 @@ static cJSON *metrics(const receipt_compile *c) {
     good = kit_json_put(object, "compute", compute) && good;
     good = good && kit_json_put(object, "kscore", cJSON_Duplicate(c->kscore, true));
     if (good && c->measured != NULL) good = kit_json_put(object, "measured", cJSON_Duplicate(c->measured, true));
+    if (good && c->reported != NULL) good = kit_json_put(object, "reported", cJSON_Duplicate(c->reported, true));
     return finish(object, good);
 }
 

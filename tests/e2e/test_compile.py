@@ -322,6 +322,7 @@ class Compile(Case):
             self.assertEqual(provenance["plugin_sha256"], hashlib.sha256(plugin.read()).hexdigest())
         self.assertEqual((provenance["seed"], provenance["score"], provenance["chosen_by"]), (0, 0.895, "picker"))
         self.assertGreater(compute["wall_duration_ms"], 0)
+        self.assertEqual(receipt["metrics"]["reported"], {"train": {"words.loss": "-0.125", "words.tiny": "1e-09"}, "infer": {"words.answered": "3"}})
 
     def test_a_kept_job_can_be_done_again(self):
         self.write_tickets()

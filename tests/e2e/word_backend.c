@@ -191,6 +191,9 @@ static kit_status misbehave(const kolm_host_v1_t *host, const char *model_dir, k
 }
 
 static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out, kolm_error_t *err) {
+    host->metric(host->user, "words.loss", 0.5);
+    host->metric(host->user, "words.loss", -0.125);
+    host->metric(host->user, "words.tiny", 1e-9);
     kit_job *job = NULL;
     char *rows = NULL, *model_dir = NULL, *result = NULL;
     model m = {.pairs = calloc(PLACES, sizeof(pair))};
@@ -303,6 +306,7 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
 }
 
 static int32_t word_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err) {
+    host->metric(host->user, "words.answered", 3);
     kit_job *job = NULL;
     model m = {.pairs = calloc(PLACES, sizeof(pair))};
     kit_status status = m.pairs ? kit_job_read(args->job_dir, &job, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
