@@ -307,6 +307,19 @@ class Slurm(unittest.TestCase):
         wait_for(lambda: not self.active(), "the job to end")
         self.assertEqual(os.listdir(self.shared), [])
 
+    def test_somebody_cancels_the_job(self):
+        go = self.gate()
+        before = len(self.cluster.jobs())
+        process = self.start(*self.COMPILE, "--backend", "slurm")
+        job = wait_for(lambda: next((j for j in self.active() if j["JobState"] == "RUNNING"), None), "the job to run")
+        self.cluster.ask("scancel", job["JobId"])
+        text, _ = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 5, text)
+        self.assertIn("Slurm job %s was cancelled (CANCELLED)" % job["JobId"], text)
+        go()
+        self.compile()
+        self.assertEqual(len(self.cluster.jobs()), before + 3, "it was submitted again")
+
     def test_the_controller_may_be_restarted(self):
         go = self.gate()
         process = self.start(*self.COMPILE, "--backend", "slurm")

@@ -299,6 +299,7 @@ class States(unittest.TestCase):
         {"out": "2026\n"},
         {"out": "done\n"},
         {"out": ""},
+        {"out": "NUMBER\n", "err": "a hook of the site failed\n", "code": 1, "taken": True},
         {"out": "", "err": "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n", "code": 1, "taken": True},
     )
 

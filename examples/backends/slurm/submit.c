@@ -72,7 +72,7 @@ kit_status slurm_sbatch(const slurm_settings *settings, const char *const *argv,
     kit_status status = KOLM_OK;
     if (taken) {
         *out_id = ids[0];
-    } else if (output.exit_code == 0 || slurm_is_away(said)) {
+    } else if (output.exit_code == 0 || count > 0 || slurm_is_away(said)) {
         status = slurm_ask_name(settings, name, out_id, &view, err);
         taken = view == SLURM_VIEW_JOB;
     }
