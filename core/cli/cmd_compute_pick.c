@@ -67,6 +67,7 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
 static void constraints_of(const pick_options *o, pick_constraints *k) {
     *k = (pick_constraints){
         .infer = o->infer,
+        .need_answers = !o->infer,
         .recipe = o->recipe,
         .airgap = o->airgap != CLI_AIRGAP_OFF,
         .allow_private_remote = o->allow_private_remote,
@@ -86,19 +87,17 @@ static kit_status note_detect_only(cli_context *context, const pick_result *resu
                                    kolm_error_t *err) {
     if (!result->winner) return KOLM_OK;
     const pick_candidate *winner = &result->candidates[result->winner->candidate];
-    pick_slot slot = constraints->infer ? winner->infer_slot : winner->train_slot;
-    if (slot != PICK_SLOT_MISSING) return KOLM_OK;
+    bool trains = winner->train_slot != PICK_SLOT_MISSING, answers = winner->infer_slot != PICK_SLOT_MISSING;
+    if (answers && (constraints->infer || trains)) return KOLM_OK;
     pick_constraints dispatch = *constraints;
     pick_result *usable = NULL;
     dispatch.need_slot = true;
     KIT_TRY(pick_run(result->candidates, result->count, &dispatch, &usable, err));
     const char *verb = constraints->infer ? "kolm run" : "kolm compile";
-    if (usable->winner)
-        cli_print(context, "note:    %s is detect only in this version; %s would use %s\n", winner->name, verb,
-                  usable->candidates[usable->winner->candidate].name);
-    else
-        cli_print(context, "note:    %s is detect only in this version; %s would find nothing to use\n", winner->name,
-                  verb);
+    const char *what = !constraints->infer && trains ? "cannot answer" : "is detect only";
+    cli_print(context, "note:    %s %s in this version; %s would %s%s\n", winner->name, what, verb,
+              usable->winner ? "use " : "find nothing to use",
+              usable->winner ? usable->candidates[usable->winner->candidate].name : "");
     pick_result_free(usable);
     return KOLM_OK;
 }

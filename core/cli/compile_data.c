@@ -319,6 +319,7 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
         .backend = r->backend,
         .airgap_strict = c->airgap_strict,
         .constraints = {.recipe = c->recipe,
+                        .need_answers = true,
                         .airgap = c->airgap,
                         .allow_private_remote = r->allow_private_remote,
                         .has_budget = r->max_price.set,

@@ -113,6 +113,8 @@ uint32_t pick_failed_filters(const pick_candidate *c, const pick_constraints *co
     pick_slot slot = constraints->infer ? c->infer_slot : c->train_slot;
     if (!claims) failed |= 1u << PICK_FILTER_PURPOSE;
     if (claims && constraints->need_slot && slot == PICK_SLOT_MISSING) failed |= 1u << PICK_FILTER_DETECT_ONLY;
+    bool mute = !c->infer || (constraints->need_slot && c->infer_slot == PICK_SLOT_MISSING);
+    if (!constraints->infer && constraints->need_answers && claims && mute) failed |= 1u << PICK_FILTER_ANSWER;
     if (!airgap_passes(c, constraints)) failed |= 1u << PICK_FILTER_AIRGAP;
     if (!memory_passes(c, constraints)) failed |= 1u << PICK_FILTER_MIN_VRAM;
     if (!price_passes(c, constraints)) failed |= 1u << PICK_FILTER_BUDGET;

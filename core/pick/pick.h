@@ -85,6 +85,7 @@ typedef struct pick_candidate {
 typedef struct pick_constraints {
     bool infer;     /* the job infers; otherwise it trains */
     bool need_slot; /* the plugin must have the function today, as compile asks; else the manifest\'s promise counts */
+    bool need_answers; /* the job trains and then answers, as compile does: who cannot answer is no candidate */
     bool airgap;
     bool allow_private_remote; /* under airgap a PICK_AIRGAP_DEPENDS backend with a private target passes */
     bool has_min_vram;
@@ -114,8 +115,9 @@ typedef enum pick_filter {
     PICK_FILTER_BUDGET,
     PICK_FILTER_MAX_TIER,
     PICK_FILTER_RECIPE, /* makes other recipes */
+    PICK_FILTER_ANSWER, /* trains and cannot answer */
 } pick_filter;
-#define PICK_FILTERS 9
+#define PICK_FILTERS 10
 const char *pick_filter_name(pick_filter filter); /* "refused", "exclude", "train", "detect-only", "airgap", ... */
 
 typedef struct pick_reason {

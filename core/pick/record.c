@@ -54,6 +54,7 @@ static bool put_constraints(cJSON *record, const pick_constraints *c) {
     cJSON *object = add_object(record, "constraints");
     bool good = object && kit_json_put_string(object, "purpose", c->infer ? "infer" : "train") &&
                 kit_json_put_bool(object, "need_slot", c->need_slot) &&
+                kit_json_put_bool(object, "need_answers", c->need_answers) &&
                 kit_json_put_bool(object, "airgap", c->airgap) &&
                 kit_json_put_bool(object, "allow_private_remote", c->allow_private_remote) &&
                 kit_json_put_string(object, "recipe", c->recipe);
@@ -354,6 +355,7 @@ static kit_status read_constraints(const cJSON *record, pick_constraints *c, kol
     c->infer = purpose == 1;
     if (!kit_json_get_bool(object, "airgap", &c->airgap)) return lacks(err, what, "airgap");
     if (!kit_json_get_bool(object, "need_slot", &c->need_slot)) return lacks(err, what, "need_slot");
+    if (!kit_json_get_bool(object, "need_answers", &c->need_answers)) return lacks(err, what, "need_answers");
     if (!kit_json_get_bool(object, "allow_private_remote", &c->allow_private_remote)) {
         return lacks(err, what, "allow_private_remote");
     }

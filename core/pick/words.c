@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char *const filter_names[PICK_FILTERS] = {
-    "refused", "exclude", "purpose", "detect-only", "airgap", "min-vram", "budget", "max-tier", "recipe",
+    "refused", "exclude", "purpose", "detect-only", "airgap", "min-vram", "budget", "max-tier", "recipe", "answer",
 };
 
 const char *pick_filter_name(pick_filter filter) {
@@ -94,6 +94,9 @@ void pick_reason_text(pick_filter filter, const pick_candidate *c, const pick_co
         break;
     case PICK_FILTER_RECIPE:
         kit_format(out, capacity, "makes %s, not %s", c->recipes, constraints->recipe);
+        break;
+    case PICK_FILTER_ANSWER:
+        kit_copy(out, capacity, "trains and cannot answer: a model is only made where it can be measured");
         break;
     default:
         kit_copy(out, capacity, "?");

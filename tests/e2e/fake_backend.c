@@ -122,11 +122,25 @@ static int32_t fake_train(const kolm_host_v1_t *host, const kolm_train_args_t *a
 }
 #endif
 
+#if FAKE_TRAINS == 1
+static int32_t fake_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
+                          kolm_error_t *err) {
+    (void)host;
+    (void)args;
+    (void)out;
+    if (err) snprintf(err->text, sizeof err->text, "a fake answers nothing");
+    return KOLM_E_UNIMPLEMENTED;
+}
+#endif
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     KOLM_BACKEND_HEADER_INIT, .name = FAKE_NAME,       .version = "1.0.0",
     .vendor = "tests",        .licence = "Apache-2.0", .homepage = "https://example.org",
     .detect = fake_detect,    .cost = fake_cost,
 #if FAKE_TRAINS
     .train = fake_train,      .test = fake_test,
+#endif
+#if FAKE_TRAINS == 1
+    .infer = fake_infer,
 #endif
 };

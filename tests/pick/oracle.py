@@ -48,6 +48,9 @@ def failed(c, k):
         out.add("purpose")
     elif k["need_slot"] and c["detection"][purpose] == "missing":
         out.add("detect-only")
+    if purpose == "train" and k["need_answers"] and c["train"] and (
+            not c["infer"] or (k["need_slot"] and c["detection"]["infer"] == "missing")):
+        out.add("answer")
     if k["recipe"] is not None and c["recipes"] is not None and k["recipe"] not in c["recipes"].split(", "):
         out.add("recipe")
     if k["airgap"] and c["airgap"] != "yes":
@@ -116,7 +119,7 @@ def random_question(rng):
     names = rng.sample(NAMES, rng.randrange(0, len(NAMES)))
     constraints = {
         "purpose": rng.choice(["train", "train", "train", "infer"]), "airgap": rng.random() < 0.25,
-        "need_slot": rng.random() < 0.5, "recipe": rng.choice([None, None, "linear", "lora"]), "allow_private_remote": rng.random() < 0.3,
+        "need_slot": rng.random() < 0.5, "need_answers": rng.random() < 0.7, "recipe": rng.choice([None, None, "linear", "lora"]), "allow_private_remote": rng.random() < 0.3,
         "min_vram_gb": rng.choice([None, None, None, 0, 16, 24, 25.7, 80, 100]),
         "budget_usd_per_hour": rng.choice([None, None, None, 0, 1, 1.2, 2.5, 5, 80, round(rng.uniform(0, 6), 6)]),
         "budget_usd": rng.choice([None, 0, 12.5]),
