@@ -69,9 +69,11 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     cli_detect_options detect = {0};
     bool force = false;
     cli_airgap airgap = CLI_AIRGAP_OFF;
+    cli_number timeout = {0};
     const cli_option options[] = {
         {"refresh", 0, CLI_FLAG, &detect.refresh, NULL, "look again rather than believe the cache"},
         {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
+        {"timeout", 0, CLI_U64, &timeout, "SECONDS", "for each backend that is asked, 1 to 3600 (5)"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL,
          "load no backend that needs the network, and keep the others from it (strict)"},
         {"allow-private-remote", 0, CLI_FLAG, &detect.allow_private_remote, NULL,
@@ -87,6 +89,9 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     cli_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
+    if (timeout.set && (timeout.value < 1 || timeout.value > 3600))
+        return cli_usage_error(context, syntax.command, "--timeout: give 1 to 3600 seconds");
+    detect.timeout_seconds = timeout.value;
     detect.refresh = detect.refresh || force;
     detect.airgap = airgap != CLI_AIRGAP_OFF;
     detect.airgap_strict = airgap == CLI_AIRGAP_STRICT;

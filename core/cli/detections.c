@@ -9,7 +9,7 @@
 
 static const char *const states[] = {"available", "absent",  "broken",    "refused",
                                      "failed",    "crashed", "timed out", "no reply"};
-#define FIRST_BAD_STATE 4 /* from here on the plugin misbehaved: ask again soon */
+#define FIRST_BAD_STATE 4 /* from here on it is no answer of the plugin's: not kept */
 #define STATES (sizeof states / sizeof *states)
 
 cJSON *cli_detection_new(const char *state, const char *reason, const char *remedy) {
@@ -114,7 +114,7 @@ static bool usable(const cJSON *entry, const char *key, int64_t now) {
     if (index == STATES) return false;
     int64_t age = now - (int64_t)at;
     /* An entry from the future comes from a clock that was wrong: then or now. */
-    return age >= 0 && age < (index >= FIRST_BAD_STATE ? CLI_DETECTION_SECONDS_BAD : CLI_DETECTION_SECONDS);
+    return index < FIRST_BAD_STATE && age >= 0 && age < CLI_DETECTION_SECONDS;
 }
 
 bool cli_detection_recall(const cli_registry *registry, cli_backend *backend, const char *key) {
@@ -142,6 +142,11 @@ static bool put_entry(cJSON *entries, const cli_registry *registry, const cli_ba
     return false;
 }
 
+static bool is_answer(const cli_backend *backend) {
+    const char *state = "";
+    return kit_json_get_string(backend->detection, "state", &state) && state_index(state) < FIRST_BAD_STATE;
+}
+
 void cli_detections_keep(const cli_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_u64(value, "version", 1);
@@ -149,10 +154,11 @@ void cli_detections_keep(const cli_registry *registry, const store_home *home, c
     good = entries != NULL;
     for (size_t i = 0; good && i < registry->count; i++) {
         const cli_backend *backend = &registry->backends[i];
-        if (keys[i][0] && backend->detection) {
+        if (keys[i][0] && backend->detection && is_answer(backend)) {
             good = put_entry(entries, registry, backend, keys[i]);
             continue;
         }
+        if (keys[i][0] && backend->detection) continue; /* an older answer does not count any more */
         /* What this command did not look at stays as it was. */
         const cJSON *old = kit_json_get(kit_json_get(registry->cache, "entries"), backend->name);
         if (cJSON_IsObject(old)) good = kit_json_put(entries, backend->name, cJSON_Duplicate(old, true));

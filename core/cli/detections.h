@@ -7,13 +7,13 @@
 
 /*
  * cache/detect.json: {"version":1,"entries":{NAME:{"key","at","detection"}}}. An entry is believed while its key is
- * that of now and it is young enough: an hour, or a minute for a plugin that crashed or did not answer. The key is a
+ * that of now and it is younger than an hour. Only answers are kept: a plugin that crashed, failed or did not answer in
+ * time, perhaps because the machine was busy, is asked again by the next command. The key is a
  * digest, keyed with the home's random key, of the file identity of plugin and manifest, and of every variable and
  * setting that the manifest names: a new token, plugin or setting is another key.
  */
 #define CLI_DETECTION_CACHE "detect"
 #define CLI_DETECTION_SECONDS 3600
-#define CLI_DETECTION_SECONDS_BAD 60
 
 /* {"state","reason","remedy"}; NULL when memory is out. */
 cJSON *cli_detection_new(const char *state, const char *reason, const char *remedy);

@@ -74,6 +74,7 @@ typedef struct cli_detect_options {
     bool airgap;        /* touch no backend that needs the network, read no token of one */
     bool airgap_strict; /* and let the kernel keep those that are asked from the network */
     bool allow_private_remote;
+    uint64_t timeout_seconds; /* for each backend; 0: five */
     bool patient;     /* wait an hour, not five seconds: somebody may be looking at it with a debugger */
     const char *only; /* detect only this backend; NULL: all */
 } cli_detect_options;

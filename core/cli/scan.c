@@ -294,6 +294,7 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, const
         host_call_options options = call_options(context, registry);
         options.airgap_strict = o->airgap_strict;
         options.private_only = o->airgap && o->allow_private_remote;
+        if (o->timeout_seconds > 0) options.timeout_ms = (int64_t)o->timeout_seconds * 1000;
         if (o->patient) options.timeout_ms = PATIENT_MS;
         status = host_detect_all(registry->found, rows, count, &options, results, err);
     }

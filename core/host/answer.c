@@ -306,7 +306,9 @@ static void judge_silence(host_run *run) {
     }
     if (run->stop == HOST_STOP_DEADLINE) {
         result->verdict = HOST_TIMED_OUT;
-        kit_format(remedy, sizeof remedy, "try again with more time; if it always hangs, %s", maker);
+        bool detect = strcmp(run->slot, "detect") == 0;
+        kit_format(remedy, sizeof remedy, "%s; if it always hangs, %s",
+                   detect ? "`kolm compute detect --timeout SECONDS` gives it more time" : "try again with more time", maker);
         (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED, remedy, "%s did not answer within %lld ms %s",
                        run->backend->name, (long long)run->timeout_ms, where);
     } else if (run->garbled) {

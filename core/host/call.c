@@ -81,7 +81,6 @@ static void run_init(host_run *run, const host_backend *backend, const char *slo
                       .deadline_ms = INT64_MAX};
     run->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : light ? LIGHT_TIMEOUT_MS : 0;
     run->grace_ms = options->grace_ms > 0 ? options->grace_ms : light ? 0 : GRACE_MS;
-    if (run->timeout_ms > 0) run->deadline_ms = kit_now_ms() + run->timeout_ms;
 }
 
 /* Makes the run ready, or gives its verdict. Takes args. */
@@ -238,7 +237,6 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
         runs[i].several = true;
         runs[i].place = &scratch;
         runs[i].trainer = registry->trainer;
-        runs[i].deadline_ms = runs[0].deadline_ms;
         /* What is wrong with one (a token that is no text) is that one's verdict. */
         kolm_error_t why = KIT_ERROR_INIT;
         kit_status one = prepare(registry, &runs[i], args(rows[i], question), &why);

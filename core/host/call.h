@@ -168,8 +168,9 @@ typedef struct host_call_options {
  */
 kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                        host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
-/* Detects all rows at once under one deadline (options->timeout_ms, default 5 s): out_results has `count` places. A row
- * that hangs delays nobody. Progress and test events are not delivered; log events are. */
+/* Detects all rows, as many at once as the machine has use for, each with a deadline of its own that begins with its process
+ * (options->timeout_ms, default 5 s): what one answers does not depend on how many there are. out_results has `count`
+ * places. A row that hangs delays nobody. Progress and test events are not delivered; log events are. */
 kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                            const host_call_options *options, host_result *out_results, kolm_error_t *err) KIT_MUST_USE;
 /* struct_size, price_micro_usd_per_hour and cold_start_seconds of args are filled in from the row's manifest. */

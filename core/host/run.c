@@ -19,6 +19,8 @@
 #endif
 
 #define AT_ONCE 128          /* processes; four descriptors each */
+#define YOUNG_MS 250         /* for so long a process counts as starting, which takes the processor */
+#define YOUNG_LEAST 8
 #define CANCEL_LOOK_MS 100   /* a flag cannot be polled; a signal usually ends the poll sooner */
 #define EXIT_LOOK_MS 10      /* where the kernel has no pidfd */
 #define LEAVE_MS 500         /* from the last word to the end */
@@ -108,6 +110,7 @@ static kit_status start(const char *program, host_run *run, kolm_error_t *err) {
     }
     run->started = true;
     run->started_ms = kit_now_ms();
+    if (run->timeout_ms > 0) run->deadline_ms = run->started_ms + run->timeout_ms;
     run->exit_fd = open_pidfd(run->pid);
     fcntl(run->request_fd, F_SETFL, O_NONBLOCK);
     fcntl(run->reply_fd, F_SETFL, O_NONBLOCK);
@@ -240,8 +243,9 @@ static int64_t watch_clock(host_run *run, int64_t now) {
     return next;
 }
 
-static void listen_once(host_run **active, size_t count, struct pollfd *fds, int64_t now) {
-    int64_t next = INT64_MAX;
+/* wake: when to be back at the latest. */
+static void listen_once(host_run **active, size_t count, struct pollfd *fds, int64_t now, int64_t wake) {
+    int64_t next = wake;
     nfds_t used = 0;
     for (size_t i = 0; i < count; i++) {
         host_run *run = active[i];
@@ -448,11 +452,27 @@ static void bury(host_run *runs, size_t count) {
     }
 }
 
-/* A run whose turn never came before its deadline. */
+/* A run whose turn never came. */
 static void give_up(host_run *run, host_stop why) {
     run->ended = true;
     run->stop = why;
     host_run_judge(run);
+}
+
+/* As many start at once as the machine has use for, so that the time of each is spent on its own work; one that only
+ * waits, or hangs, keeps nobody from starting. *wake: when the next may start, INT64_MAX when that is now. */
+static bool may_start(host_run *const *active, size_t running, int64_t now, int64_t *wake) {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t most = processors > YOUNG_LEAST / 2 ? 2 * (size_t)processors : YOUNG_LEAST, young = 0;
+    *wake = INT64_MAX;
+    for (size_t i = 0; i < running; i++) {
+        if (now - active[i]->started_ms >= YOUNG_MS) continue;
+        young++;
+        *wake = earlier(*wake, active[i]->started_ms + YOUNG_MS);
+    }
+    if (running < AT_ONCE && young < most) return true;
+    if (running >= AT_ONCE) *wake = INT64_MAX;
+    return false;
 }
 
 static kit_status run_all(const char *program, host_run *runs, size_t count, struct pollfd *fds, kolm_error_t *err) {
@@ -460,14 +480,15 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
     size_t running = 0, next = 0;
     kit_status status = KOLM_OK;
     for (;;) {
-        int64_t now = kit_now_ms();
-        for (; running < AT_ONCE && next < count; next++) {
+        int64_t now = kit_now_ms(), wake = INT64_MAX;
+        for (; next < count; next++) {
             host_run *run = &runs[next];
             if (!run->prepared) continue;
-            if (cancelled(run) || now >= run->deadline_ms) {
-                give_up(run, cancelled(run) ? HOST_STOP_CANCEL : HOST_STOP_DEADLINE);
+            if (cancelled(run)) {
+                give_up(run, HOST_STOP_CANCEL);
                 continue;
             }
+            if (!may_start(active, running, now, &wake)) break;
             status = start(program, run, err);
             if (status != KOLM_OK) break;
             active[running++] = run;
@@ -475,7 +496,7 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
         /* Out of descriptors or processes for the moment: what is running will give some back. */
         if (running == 0) return status;
         status = KOLM_OK;
-        listen_once(active, running, fds, now);
+        listen_once(active, running, fds, now, next < count ? wake : INT64_MAX);
         for (size_t i = 0; i < running;) {
             if (!active[i]->ended) {
                 i++;

@@ -50,7 +50,7 @@ typedef struct host_run {
     const char *trainer;       /* directory of the Python trainer; NULL: none */
     char *scratch;
     int64_t started_ms, deadline_ms, kill_ms; /* INT64_MAX: never */
-    int64_t timeout_ms, grace_ms;
+    int64_t timeout_ms, grace_ms; /* the time counts from the start: what waits for its turn loses none */
     host_stop stop;
     int wait_code, wait_status; /* si_code and si_status of its end */
 } host_run;

@@ -276,20 +276,41 @@ class Compute(unittest.TestCase):
         with open(path, "w", encoding="utf-8") as out:
             json.dump(cache, out)
 
-    def test_entries_live_an_hour_and_bad_ones_a_minute(self):
+    def test_entries_live_an_hour_and_only_answers_are_kept(self):
         self.add("fake-cpu")
+        self.add("fake-broken")  # an answer too
         self.add("fake-crash")
-        for seconds, kept in [(-50, {"fake-cpu", "fake-crash"}), (-70, {"fake-cpu"}), (-3500, {"fake-cpu"}), (-3700, set()), (60, set())]:
+        for seconds, kept in [(0, {"fake-cpu", "fake-broken"}), (-3500, {"fake-cpu", "fake-broken"}), (-3700, set()), (60, set())]:
             self.compute("detect", "--refresh")
             self.shift_cache(seconds)
             found = {b["name"] for b in self.json("detect")["backends"] if b["from_cache"]}
             self.assertEqual(found, kept, seconds)
 
+    def test_a_crash_takes_an_older_answer_out_of_the_cache(self):
+        self.add("fake-cpu")
+        self.compute("detect")
+        path = os.path.join(self.home, "cache", "detect.json")
+        with open(path, encoding="utf-8") as file:
+            before = json.load(file)
+        self.add("fake-crash")
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump({"version": 1, "entries": {"fake-cpu": before["entries"]["fake-cpu"], "fake-crash": before["entries"]["fake-cpu"]}}, out)
+        self.compute("detect", "--refresh")
+        with open(path, encoding="utf-8") as file:
+            self.assertEqual(set(json.load(file)["entries"]), {"fake-cpu"})
+
     def test_one_that_hangs_is_a_row(self):
         self.add("fake-cpu")
         self.add("fake-hang")
-        self.assertEqual(self.states(), {"fake-cpu": "available", "fake-hang": "timed out"})
+        self.assertEqual(self.states("--timeout", "1"), {"fake-cpu": "available", "fake-hang": "timed out"})
+        self.assertEqual([b["name"] for b in self.json("detect", "--timeout", "1")["backends"] if b["from_cache"]], ["fake-cpu"])
+        hanging = [b["detection"] for b in self.json("detect", "--timeout", "1")["backends"] if b["name"] == "fake-hang"][0]
+        self.assertEqual(hanging["reason"], "fake-hang did not answer within 1000 ms in detect")
+        self.assertIn("kolm compute detect --timeout SECONDS", hanging["remedy"])
+        self.assertIn("report it to tests, https://example.org", hanging["remedy"])
         self.assertEqual(self.json("pick")["picked"], "fake-cpu")
+        for bad in ("0", "3601", "soon"):
+            self.assert_error(self.compute("detect", "--timeout", bad, code=2), "--timeout")
 
     def test_ctrl_c_ends_a_detection(self):
         self.add("fake-hang")
@@ -418,6 +439,22 @@ class Compute(unittest.TestCase):
         self.assertIn("picked:  fake-detect-only", text)
         self.assertIn("note:    fake-detect-only is detect only in this version; kolm compile would use fake-cpu", text)
         self.assertIn("detect only", self.compute("list").stdout)
+
+    def test_who_trains_and_cannot_answer_is_no_candidate(self):
+        self.add("fake-mute", perf=1.0)
+        self.add("fake-cpu")
+        text = self.compute("pick").stdout
+        self.assertIn("picked:  fake-mute", text)
+        self.assertIn("note:    fake-mute cannot answer in this version; kolm compile would use fake-cpu", text)
+        self.assertRegex(self.compute("list").stdout, r"fake-mute .*\(cannot answer\)\n")
+        data = self.write_home("rows.jsonl", "".join('{"input":"word%d here","output":"%s"}\n' % (i, "ab"[i % 2]) for i in range(40)))
+        compile_words = ("compile", "-t", "m", "-d", data)
+        self.assertIn("using fake-cpu", self.kolm(*compile_words, code=5).stdout)  # a fake: it trains nothing
+        self.assert_error(self.kolm(*compile_words, "--backend", "fake-mute", code=5), "fake-mute", "trains and cannot answer")
+        self.add("fake-mute", perf=1.0, infer=False)  # and when its manifest says so itself, pick knows as well
+        value = self.json("pick")
+        self.assertEqual(value["picked"], "fake-cpu")
+        self.assertEqual([(r["name"], r["reasons"][0]["filter"]) for r in value["filtered_out"]], [("fake-mute", "answer")])
 
     def test_explain_shows_terms_and_the_smallest_flip(self):
         self.add_usual()

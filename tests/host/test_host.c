@@ -414,6 +414,34 @@ START_TEST(test_undeclared_settings) {
 }
 END_TEST
 
+/* More that hang than may run at once, all before one that is well: it gets its whole time when its turn comes. */
+START_TEST(test_the_deadline_is_each_ones_own) {
+    enum { HANGING = 130 };
+    static host_result results[HANGING + 1];
+    const host_backend *rows[HANGING + 1];
+    kolm_error_t err = KIT_ERROR_INIT;
+    char name[32];
+    for (int i = 0; i < HANGING; i++) {
+        kit_format(name, sizeof name, "a-hang-%03d", i);
+        add_as(zoo_dir, name, "hang-constructor", PLAIN);
+    }
+    add("good");
+    host_registry *registry = scan();
+    for (int i = 0; i < HANGING; i++) {
+        kit_format(name, sizeof name, "a-hang-%03d", i);
+        rows[i] = find(registry, name);
+    }
+    rows[HANGING] = find(registry, "good");
+    host_call_options options = {.timeout_ms = 1000};
+    must(host_detect_all(registry, rows, HANGING + 1, &options, results, &err), &err);
+    for (int i = 0; i < HANGING; i++)
+        ck_assert_int_eq(results[i].verdict, HOST_TIMED_OUT);
+    ck_assert_msg(results[HANGING].verdict == HOST_OK, "%s", results[HANGING].error.text);
+    host_registry_free(registry);
+    forget();
+}
+END_TEST
+
 START_TEST(test_strings_are_cleaned) {
     add("bad-utf8");
     host_result result = detect("bad-utf8");
@@ -1011,6 +1039,7 @@ int main(void) {
     tcase_add_test(zoo, test_strings_are_cleaned);
     tcase_add_test(zoo, test_secrets_are_not_told);
     tcase_add_test(zoo, test_undeclared_settings);
+    tcase_add_test(zoo, test_the_deadline_is_each_ones_own);
     tcase_add_test(zoo, test_prints);
     tcase_add_test(zoo, test_flood_is_rated);
     tcase_add_test(zoo, test_grandchildren_die);
