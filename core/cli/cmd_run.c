@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -38,7 +39,7 @@ typedef struct stream {
     kit_buf shown; /* of the thread that prints */
     uint64_t asked, answers;
     bool served;      /* to_backend is a socket: its end is said by shutting it */
-    bool feeder_left; /* it still waits for a line, and uses this */
+    atomic_int holders; /* the main thread, and the one that feeds: it may wait for a line longer than this is wanted */
 } stream;
 
 /* ---- Feeding */
@@ -193,6 +194,12 @@ static kit_status feed_lines(stream *s, kit_buf *out) {
     return status;
 }
 
+static void drop_stream(stream *s) {
+    if (atomic_fetch_sub(&s->holders, 1) != 1) return;
+    if (s->input_fd > STDERR_FILENO) close(s->input_fd);
+    free(s);
+}
+
 static void *feed(void *user) {
     stream *s = user;
     kit_buf out = {0};
@@ -208,7 +215,15 @@ static void *feed(void *user) {
     kit_buf_free(&out);
     if (s->served) shutdown(s->to_backend, SHUT_WR);
     close(s->to_backend);
+    drop_stream(s);
     return NULL;
+}
+
+static int start_feeding(stream *s, pthread_t *out_thread) {
+    atomic_fetch_add(&s->holders, 1);
+    int failed = pthread_create(out_thread, NULL, feed, s);
+    if (failed != 0) atomic_fetch_sub(&s->holders, 1);
+    return failed;
 }
 
 /* ---- Printing */
@@ -290,7 +305,7 @@ static kit_status ask(stream *s, cli_answering *answering, cli_airgap airgap, in
     pthread_t feeder, printer;
     KIT_TRY(kit_pipe(&question_read, &s->to_backend, err));
     KIT_TRY(kit_pipe(&s->from_backend, &answer_write, err));
-    if (pthread_create(&feeder, NULL, feed, s) != 0)
+    if (start_feeding(s, &feeder) != 0)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     if (pthread_create(&printer, NULL, print_answers, s) != 0) {
@@ -304,8 +319,7 @@ static kit_status ask(stream *s, cli_answering *answering, cli_airgap airgap, in
     close(answer_write);
     pthread_join(printer, NULL);
     /* A feeder that waits for a line nobody will answer must not keep the command alive. */
-    s->feeder_left = (status != KOLM_OK || s->context->out_errno != 0) && s->text_count == 0;
-    if (s->feeder_left)
+    if ((status != KOLM_OK || s->context->out_errno != 0) && s->text_count == 0)
         pthread_detach(feeder);
     else
         pthread_join(feeder, NULL);
@@ -325,12 +339,11 @@ static kit_status ask_server(stream *s, int fd, int *out_exit, kolm_error_t *err
     s->served = true;
     s->from_backend = fd;
     s->to_backend = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (s->to_backend < 0 || pthread_create(&feeder, NULL, feed, s) != 0)
+    if (s->to_backend < 0 || start_feeding(s, &feeder) != 0)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     print_answers(s);
-    s->feeder_left = s->context->out_errno != 0;
-    if (s->feeder_left) {
+    if (s->context->out_errno != 0) {
         pthread_detach(feeder);
         return KOLM_OK;
     }
@@ -483,7 +496,6 @@ static void say_left_out(stream *s) {
 
 static int answer(cli_context *context, const run_request *r) {
     int exit_code = CLI_EXIT_INTERNAL;
-    /* The feeder may outlive this function when it waits for a terminal: what it uses must too. */
     stream *s = calloc(1, sizeof *s);
     kolm_error_t err = KIT_ERROR_INIT;
     if (s == NULL) {
@@ -500,16 +512,14 @@ static int answer(cli_context *context, const run_request *r) {
                   .json = r->jsonl || context->json,
                   .skip_bad = r->skip_bad,
                   .place = 1,
+                  .holders = 1,
                   .to_backend = -1,
                   .from_backend = -1,
                   .feed_error = KIT_ERROR_INIT,
                   .print_error = KIT_ERROR_INIT};
     kit_status status = run_model(context, r, s, &exit_code, &err);
     if (status == KOLM_OK && !r->serve) say_left_out(s);
-    if (!s->feeder_left) {
-        if (s->input_fd > STDERR_FILENO) close(s->input_fd);
-        free(s);
-    }
+    drop_stream(s);
     if (status == KOLM_OK) return CLI_EXIT_OK;
     return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
 }
