@@ -38,6 +38,8 @@ static int parse(compile *c, int argc, char **argv) {
         {"seed", 0, CLI_U64, &r->seed, "N", "seed of every random choice (0)"},
         {"threads", 0, CLI_U64, &r->threads, "N", "processors to use; the result does not depend on it"},
         {"skip-bad", 0, CLI_FLAG, &r->skip_bad, NULL, "count bad rows instead of stopping at the first"},
+        {"contradictions", 0, CLI_STRING, &r->contradictions, "RULE",
+         "the same input with several outputs: majority, drop, keep or error (majority)"},
         {"input-col", 0, CLI_STRING, &r->input_col, "NAME", "column or key of the input; several as A,B are joined"},
         {"output-col", 0, CLI_STRING, &r->output_col, "NAME", "column or key of the output"},
         {"no-header", 0, CLI_FLAG, &r->no_header, NULL, "tables begin with a row: columns are called 1, 2, ..."},
@@ -149,7 +151,8 @@ int cli_cmd_compile(cli_context *context, int argc, char **argv) {
     c->quoted_micro = RECEIPT_UNKNOWN;
     c->started_at = (int64_t)time(NULL);
     c->started_ms = kit_now_ms();
-    c->request = (compile_request){.version = "1.0.0", .recipe = "auto", .effort = "normal", .class_weight = "none"};
+    c->request = (compile_request){.version = "1.0.0", .recipe = "auto", .effort = "normal", .class_weight = "none",
+                                   .contradictions = "majority"};
     int exit_code = parse(c, argc, argv);
     if (exit_code < 0) {
         bool ships = false;

@@ -17,7 +17,8 @@
 
 /* What the user asked for. */
 typedef struct compile_request {
-    const char *task, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col, *class_weight;
+    const char *task, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col, *class_weight,
+        *contradictions;
     cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, max_price, min_vram, max_tier;
     cli_list data, eval, exclude, set;
     cli_airgap airgap;
@@ -41,6 +42,7 @@ typedef struct compile {
     char *chain_path, *keys_dir;
     job_directory job;
     cli_data_files data_files, eval_files;
+    job_contradictions contradictions;
     job_summary data;
     const char *recipe; /* decided */
     job_base base;      /* path NULL: none */
@@ -72,6 +74,12 @@ typedef struct compile {
 /* Each sets exit_code to what its own failure means before anything can fail. */
 kit_status compile_check_request(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_prepare_data(compile *c, kolm_error_t *err) KIT_MUST_USE;
+/* What was found in the data: as "[data]" lines; what should be looked at, as a warning; and the counts as JSON. */
+void compile_print_data(compile *c);
+void compile_warn_data(compile *c);
+bool compile_put_data(cJSON *record, const compile *c);
+/* The counts of rows that were dropped or kept together, those that are not 0, for the manifest. */
+bool compile_put_cleaning(cJSON *data, const compile *c);
 kit_status compile_choose(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_train(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_answer(compile *c, kolm_error_t *err) KIT_MUST_USE;

@@ -100,7 +100,8 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
 
 kit_status compile_check_request(compile *c, kolm_error_t *err) {
     static const char *const recipes[] = {"auto", "linear", "lora"}, *const efforts[] = {"quick", "normal", "high"},
-                             *const weights[] = {"none", "balanced"};
+                             *const weights[] = {"none", "balanced"},
+                             *const rules[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
     compile_request *r = &c->request;
     c->exit_code = CLI_EXIT_USAGE;
     if (!task_ok(r->task))
@@ -121,6 +122,11 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     if (!one_of(r->class_weight, weights, 2))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use none or balanced", "--class-weight '%s' is unknown",
                         r->class_weight);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (strcmp(r->contradictions, rules[i]) == 0) c->contradictions = (job_contradictions)i;
+    if (!one_of(r->contradictions, rules, sizeof rules / sizeof *rules))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use majority, drop, keep or error",
+                        "--contradictions '%s' is unknown", r->contradictions);
     if (r->threads.set && (r->threads.value == 0 || r->threads.value > 1024))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use 1 to 1024", "--threads %llu is out of range",
                         (unsigned long long)r->threads.value);
@@ -145,45 +151,6 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
 }
 
 /* ---- Data */
-
-static void print_contradictions(compile *c) {
-    const job_place *a = &c->data.contradiction_places[0], *b = &c->data.contradiction_places[1];
-    unsigned long long rows = (unsigned long long)c->data.contradictions;
-    unsigned long long line_a = (unsigned long long)a->line, line_b = (unsigned long long)b->line;
-    if (c->data_files.count == 1)
-        cli_print(c->context,
-                  "[data]        %llu contradicting rows dropped: the same input with two outputs, as in lines %llu "
-                  "and %llu\n",
-                  rows, line_a, line_b);
-    else
-        cli_print(c->context,
-                  "[data]        %llu contradicting rows dropped: the same input with two outputs, as in %s, line "
-                  "%llu and %s, line %llu\n",
-                  rows, cli_safe(c->data_files.at[a->source].path), line_a, cli_safe(c->data_files.at[b->source].path),
-                  line_b);
-}
-
-static void print_data(compile *c) {
-    const job_summary *s = &c->data;
-    char labels[64] = "";
-    if (s->labels <= JOB_LABELS_MAX) kit_format(labels, sizeof labels, ", %llu labels", (unsigned long long)s->labels);
-    cli_print(c->context, "[data]        %llu rows%s; %llu to learn from, %llu held out\n",
-              (unsigned long long)s->rows_read, labels, (unsigned long long)s->train_rows,
-              (unsigned long long)s->eval_rows);
-    cli_data_print(c->context, &c->data_files, &c->eval_files, s);
-    if (s->duplicates > 0)
-        cli_print(c->context, "[data]        %llu duplicate rows dropped\n", (unsigned long long)s->duplicates);
-    if (s->contradictions > 0) print_contradictions(c);
-    if (s->leaked > 0)
-        cli_print(c->context, "[data]        %llu held-out rows dropped: their input is also trained on\n",
-                  (unsigned long long)s->leaked);
-    if (s->unseen_labels > 0)
-        cli_print(c->context, "[data]        %llu held-out rows have an output that is never trained on\n",
-                  (unsigned long long)s->unseen_labels);
-    if (s->lonely_labels > 0 && s->closed)
-        cli_print(c->context, "[data]        %llu %s a single row: learned, never tested\n",
-                  (unsigned long long)s->lonely_labels, s->lonely_labels == 1 ? "label has" : "labels have");
-}
 
 static kit_status decide_recipe(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
@@ -249,6 +216,7 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
             .eval_count = c->eval_files.count,
             .reader = {.input_col = r->input_col, .output_col = r->output_col, .no_header = r->no_header},
             .skip_bad = r->skip_bad,
+            .contradictions = c->contradictions,
             .seed = r->seed.value,
             .job_dir = c->job.job,
             .private_dir = c->job.private,
@@ -257,7 +225,8 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
         status = job_prepare(&options, &c->data, err);
         if (status == KOLM_E_RESOURCE_EXHAUSTED) c->exit_code = CLI_EXIT_INTERNAL;
     }
-    if (status == KOLM_OK && !c->context->json && !r->quiet) print_data(c);
+    if (status == KOLM_OK && !c->context->json && !r->quiet) compile_print_data(c);
+    if (status == KOLM_OK) compile_warn_data(c);
     return status == KOLM_OK ? decide_recipe(c, err) : status;
 }
 

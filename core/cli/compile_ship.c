@@ -33,7 +33,8 @@ static cJSON *rows_digest(uint64_t rows, const char *sha256) {
 static bool put_data(cJSON *manifest, const compile *c) {
     cJSON *data = cJSON_CreateObject();
     if (kit_json_put(data, "train", rows_digest(c->data.train_rows, c->data.train_sha256)) &&
-        kit_json_put(data, "eval", rows_digest(c->data.eval_rows, c->data.eval_sha256)))
+        kit_json_put(data, "eval", rows_digest(c->data.eval_rows, c->data.eval_sha256)) &&
+        compile_put_cleaning(data, c))
         return kit_json_put(manifest, "data", data);
     cJSON_Delete(data);
     return false;
@@ -45,6 +46,8 @@ static cJSON *payload_options(const compile *c) {
     cJSON *options = cJSON_CreateObject();
     bool good = kit_json_put_u64(options, "seed", r->seed.value) && kit_json_put_string(options, "effort", r->effort) &&
                 kit_json_put_string(options, "split", r->eval.count > 0 ? "file" : "hash");
+    if (good && c->contradictions != JOB_CONTRADICTIONS_MAJORITY)
+        good = kit_json_put_string(options, "contradictions", r->contradictions);
     if (good && r->abstain.set) good = kit_json_put(options, "abstain", kit_json_micro(r->abstain.value));
     if (good && r->target_accuracy.set)
         good = kit_json_put(options, "target_accuracy", kit_json_micro(r->target_accuracy.value));
@@ -381,21 +384,6 @@ static bool put_artifact(cJSON *record, const compile *c) {
     return false;
 }
 
-static bool put_data_summary(cJSON *record, const compile *c) {
-    const job_summary *s = &c->data;
-    cJSON *data = cJSON_CreateObject();
-    bool good =
-        kit_json_put_u64(data, "rows", s->rows_read) && kit_json_put_u64(data, "labels", s->labels) &&
-        kit_json_put_u64(data, "train_rows", s->train_rows) && kit_json_put_u64(data, "eval_rows", s->eval_rows) &&
-        kit_json_put_u64(data, "bad_rows", s->bad_rows) && kit_json_put_u64(data, "duplicates", s->duplicates) &&
-        kit_json_put_u64(data, "contradictions", s->contradictions) && kit_json_put_u64(data, "leaked", s->leaked) &&
-        kit_json_put_u64(data, "unseen_labels", s->unseen_labels) &&
-        cli_data_put(data, &c->data_files, &c->eval_files, s);
-    if (good) return kit_json_put(record, "data", data);
-    cJSON_Delete(data);
-    return false;
-}
-
 cJSON *compile_record(const compile *c, bool ships) {
     cJSON *record = cJSON_CreateObject();
     bool good = kit_json_put_string(record, "schema", "kolm.compile/1") &&
@@ -405,7 +393,7 @@ cJSON *compile_record(const compile *c, bool ships) {
                 kit_json_put_string(record, "backend", c->choice->backend->name) &&
                 kit_json_put_string(record, "chosen_by", c->choice->by_name) &&
                 kit_json_put_string(record, "device", c->trained.train.device) &&
-                kit_json_put_bool(record, "ships", ships) && put_data_summary(record, c) &&
+                kit_json_put_bool(record, "ships", ships) && compile_put_data(record, c) &&
                 kit_json_put(record, "score", score_report_object(&c->k, c->answers, &c->gates)) &&
                 kit_json_put(record, "report", cJSON_Duplicate(kit_json_get(c->result, "report"), 1)) &&
                 kit_json_put_u64(record, "wall_ms", (uint64_t)(kit_now_ms() - c->started_ms));

@@ -4,23 +4,46 @@
 #define KOLM_JOB_DATASET_H
 
 /*
- * Cleaning. A row that repeats an earlier one (same input, same output) is dropped: `duplicates`. Rows whose input
- * occurs with more than one output are all dropped: `contradictions`; nobody can say which is right. Inputs are
- * compared byte for byte (by 128 bits of SHA-256).
+ * Cleaning. Rows are judged by what the model sees of them (job_row.seen), byte for byte, by 128 bits of SHA-256. A row
+ * that repeats an earlier one (same question, same output) is dropped: `duplicates`. A question that occurs with more
+ * than one output is a contradiction, for which the caller has a rule:
+ *
+ *   majority  when one output is clear, its first row stays and the rows of the others are dropped: `outvoted`. Clear:
+ *             it has two thirds of the rows, and two more than all others together, so that no single slip made it.
+ *             Otherwise as drop.
+ *   drop      all of them are dropped, for nobody can say which is right: `contradictions`.
+ *   keep      the first row of each output stays: `kept_contradictions`.
+ *   error     INVALID_ARGUMENT, which names two lines.
+ *
+ * Labels. Blanks around an output make no other output. When the outputs form a closed set (`closed`) they are labels,
+ * and are written without these blanks: `trimmed_labels`. Labels that differ in capitals, inner blanks or the form of
+ * their characters only (job/fingerprint.h) stay different ones, and are named: `alike_labels`.
+ *
+ * Groups. Rows are alike when the normalised texts of their questions (job_row.input) are equal and so is what stands
+ * before them, or when the sketches of their questions agree by JOB_NEAR_PERCENT or more (job/fingerprint.h); groups are what is alike over any number of steps. So that a chain or a template does not
+ * become one group of everything, a group of more than JOB_GROUP_FREE texts that has more than 1 / JOB_GROUP_SHARE of
+ * the rows, or more than half of the rows of a label, is taken apart again: into groups of 85 per cent, where that is
+ * still too wide of 95, and then of equal normalised texts: `templates`.
  *
  * Split. Without an evaluation file a fifth of each label's rows is held out; of more than 250,000 rows a smaller
- * share, so that about 50,000 are. They are those whose SHA-256(seed as 8 bytes, little endian; input), read as a
- * number by its first 8 bytes, most significant first, is smallest. A label with two or more rows is on both sides; a
- * label with one row is trained on only. For labels of up to JOB_EXACT_LABEL rows the share is exact (rounded to the
- * nearest, at least one, never all); above it the row with the smallest hash is held out and every other one whose hash
- * is below the share of the whole range. With more than JOB_LABELS_MAX distinct outputs only the latter holds: they are
+ * share, so that about 50,000 are. A group is on one side. Its hash is SHA-256(seed as 8 bytes, little endian; input) of
+ * its row with the smallest SHA-256(seen), read as a number by its first 8 bytes, most significant first. A group with
+ * several labels is held out when its hash is below the share of the whole range, and counts for each of them. The
+ * groups of a single label fill up its share (of its rows, rounded to the nearest, at least one): for labels of up to
+ * JOB_EXACT_LABEL rows those with the smallest hashes, each that still fits; when none is held out, the smallest of them.
+ * Above that, those of at most the share whose hash is below the share of the range, and the one with the smallest hash.
+ * A label of two groups or more that is still not held out gives the group with its smallest hash, and then a label that
+ * is not trained on gets all of its groups back. A label that is one group is trained on only: `lonely_labels` of a
+ * single row, `untested_labels` of more. With more than JOB_LABELS_MAX distinct outputs only the hash decides: they are
  * no labels. The answer depends on seed, inputs and outputs, not on the order of the file.
  *
- * With an evaluation file, all of the data is trained on, and evaluation rows whose input is also trained on are
- * dropped: `leaked`.
+ * With an evaluation file, all of the data is trained on. Evaluation rows that ask what is trained on, or whose question
+ * has the same normalised text, are dropped: `leaked`. So are those that are in a group with a row of the data:
+ * `nearly_leaked`. There, questions in different contexts are never alike. What is left may repeat itself.
  *
- * Memory: a bit a row, 80 to 160 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and one
- * of 64 partitions of the index (40 bytes a row / 64).
+ * Memory: a bit a row, 180 to 370 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and
+ * 3 MiB of buffers (job/scratch.h). Disk, in private_dir: the rows, 250 bytes a row, and 400 more where inputs are long
+ * enough for sketches.
  */
 
 #include "job/common.h"
@@ -28,9 +51,21 @@
 
 #define JOB_LABELS_MAX 65536u
 #define JOB_EXACT_LABEL 64u
+#define JOB_LABEL_BYTES 1000u /* a longer output is a text */
+#define JOB_NEAR_PERCENT 70u
+#define JOB_GROUP_FREE 16u
+#define JOB_GROUP_SHARE 20u
+#define JOB_ALIKE_EXAMPLES 3
 #define JOB_BAD_EXAMPLES 10
 #define JOB_BAD_KINDS 16
 #define JOB_SOURCES_MAX 4096u
+
+typedef enum job_contradictions {
+    JOB_CONTRADICTIONS_MAJORITY,
+    JOB_CONTRADICTIONS_DROP,
+    JOB_CONTRADICTIONS_KEEP,
+    JOB_CONTRADICTIONS_ERROR,
+} job_contradictions;
 
 /* One file of rows: the caller fills fd and path, what was counted in it is filled in. */
 typedef struct job_source {
@@ -51,6 +86,8 @@ typedef struct job_prepare_options {
     job_reader_options reader; /* of every source; path, cancel and scratch are set for each */
     bool skip_bad;             /* count bad rows instead of failing at the first */
     const job_common *common;  /* for job_prepare_eval: what the rows of the model's data had in common; NULL: nothing */
+    job_contradictions contradictions;
+    bool labels; /* job_prepare_eval: outputs are labels, as the model was trained on such */
     uint64_t seed;
     const char *job_dir;                 /* exists; train.jsonl and eval.jsonl are written into it */
     const char *private_dir;             /* exists, never shown to a backend; heldout.jsonl is left in it */
@@ -76,14 +113,28 @@ typedef struct job_summary {
     job_bad_kind bad_kinds[JOB_BAD_KINDS];    /* in the order of their first row; the last stands for all further ones */
     size_t bad_kind_count;
     uint64_t duplicates;                      /* rows dropped */
-    uint64_t contradictions;                  /* rows dropped */
-    job_place contradiction_places[2];        /* an example of two rows */
+    uint64_t contradictions;                  /* rows dropped, and how many questions they ask */
+    uint64_t contradicting_inputs;
+    job_place contradiction_places[2]; /* an example: the first two rows that contradict each other */
+    uint64_t outvoted;                 /* rows dropped, and how many questions they ask */
+    uint64_t outvoted_inputs;
+    job_place outvoted_places[2];
+    uint64_t kept_contradictions; /* rows */
+    job_place kept_places[2];
+    uint64_t groups;       /* that have two rows or more, in the data when it is split */
+    uint64_t grouped_rows; /* in them */
+    uint64_t templates;    /* groups that were taken apart */
     uint64_t train_rows;
     uint64_t eval_rows;
     uint64_t leaked;        /* evaluation rows dropped because their input is trained on */
+    uint64_t nearly_leaked; /* evaluation rows dropped because their input is nearly one that is trained on */
     uint64_t unseen_labels; /* evaluation rows whose output is never trained on: kept, and bound to be wrong */
     uint64_t labels;        /* distinct outputs in training; JOB_LABELS_MAX + 1 stands for "more" */
     uint64_t lonely_labels; /* labels with a single row: trained on, never tested */
+    uint64_t untested_labels; /* labels whose rows are on one side for the sake of their groups: trained on only */
+    uint64_t trimmed_labels;  /* rows whose label had blanks around it */
+    uint64_t alike_labels;    /* labels that differ from another one in spelling only */
+    char alike_examples[JOB_ALIKE_EXAMPLES][256];
     uint64_t train_input_bytes;
     job_common common;     /* what all rows of the data have beside their questions */
     job_unused unused;     /* keys and columns of data and evaluation that are not used */
