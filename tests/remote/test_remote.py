@@ -73,7 +73,7 @@ class Case(unittest.TestCase):
 
     def set(self, **settings):
         own = {"identity_file": self.box.user_key, "known_hosts": self.box.known, "ssh_config": "none", "patience_seconds": 60}
-        own.update(settings)
+        own = {key: value for key, value in {**own, **settings}.items() if value is not None}
         with open(os.path.join(self.env["KOLM_HOME"], "config.json"), "w") as file:
             json.dump({"backends": {"remote-ssh": own}}, file)
 
@@ -480,8 +480,13 @@ class Keys(Case):
     def test_a_key_that_cannot_be_remembered(self):
         self.set(host_key="accept-new", known_hosts="/dev/null")
         self.assertIn("so it is not trusted", " ".join(self.compile(code=5).split()))
-        self.set(host_key="accept-new", known_hosts="${HOME}/new/known")
-        self.assertIn("is now trusted", " ".join(self.compile().split()))
+        config = os.path.join(self.dir, "config")
+        with open(config, "w") as file:
+            file.write("StrictHostKeyChecking accept-new\nUserKnownHostsFile ${HOME}/new/known\nBindAddress 127.0.0.1\n")
+        self.set(ssh_config=config, known_hosts=None)
+        said = " ".join(self.compile().split())
+        self.assertIn("is now trusted", said)
+        self.assertIn("BindAddress is not followed", said)
         self.assertTrue(os.path.getsize(os.path.join(self.dir, "new", "known")))
 
     def test_a_key_that_the_box_does_not_know(self):

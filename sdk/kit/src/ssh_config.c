@@ -256,7 +256,14 @@ static kit_status finish_agent(ssh_reader *r, const ssh_names *names, kolm_error
     if (value[0] != '$' || value[1] == '{')
         return ssh_expand(names, value, SSH_FILE_TOKENS, SSH_EXPAND_TILDE | SSH_EXPAND_VARIABLES, out, err);
     const char *set = secure_getenv(value + 1);
-    return kit_strdup(set != NULL && *set != '\0' ? set : "none", out, err);
+    if (set != NULL && *set != '\0') return kit_strdup(set, out, err);
+    kit_buf text = {0};
+    kit_buf_fmt(&text, "IdentityAgent %s for %s: that variable is not set for this backend, so no agent is asked", value,
+                r->given);
+    kit_status status = kit_buf_ok(&text, err);
+    if (status == KOLM_OK) status = ssh_list_add(&r->config->notes, text.data, text.length, err);
+    kit_buf_free(&text);
+    return status == KOLM_OK ? kit_strdup("none", out, err) : status;
 }
 
 /* Tokens may have brought in what no host has. */

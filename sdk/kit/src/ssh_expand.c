@@ -91,8 +91,10 @@ static kit_status expand_variable(const char *value, const char *at, kit_buf *ou
     *out_end = at + length + 1;
     const char *set = secure_getenv(name);
     if (set == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "export it, or write the path without it",
-                        "the variable %s in \"%s\" is not set", name, value);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "write the path without it: a backend is given HOME, USER, LOGNAME, XDG_* directories and few "
+                        "other variables",
+                        "the variable %s in \"%s\" is not set for this backend", name, value);
     kit_buf_str(out, set);
     return KOLM_OK;
 }
