@@ -34,6 +34,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must((answer == SSH_KNOWN_GOOD) == (good && !revoked) && (answer == SSH_KNOWN_REVOKED) == revoked);
     must(answer == SSH_KNOWN_NEW || entry != NULL);
     ssh_known_free(&known);
+    bool held = false;
+    must(ssh_keys_hold((const char *)data, size, (const uint8_t *)key.data, key.length, &held, &err) == KOLM_OK);
+    (void)ssh_rsa_bits(data, size);
     kit_buf_free(&key);
     /* The reader of everything that a far side sends. */
     ssh_cursor cursor = {.at = data, .left = size};
