@@ -10,10 +10,11 @@
     "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,ecdh-sha2-nistp521,"         \
     "diffie-hellman-group-exchange-sha256,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,"                \
     "diffie-hellman-group14-sha256"
+/* No methods, but what this side can; they go with every list. */
+#define MARKERS ",ext-info-c,kex-strict-c-v00@openssh.com"
 #define CIPHERS                                                                                                        \
     "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,chacha20-poly1305@openssh.com"
 #define MACS "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512,hmac-sha1"
-#define MARKERS "ext-info-c,kex-strict-c-v00@openssh.com" /* no methods, but what this side can */
 
 /* ---- Lists with commas */
 
@@ -79,17 +80,22 @@ static void keep_supported(kit_ssh *ssh, int method, const char *wanted, kit_buf
     if (count > 0) libssh2_free(ssh->session, have);
 }
 
-/* keyword: of the configuration, which said something, or NULL. */
-static kit_status prefer(kit_ssh *ssh, int method, const char *wanted, const char *keyword, kolm_error_t *err) {
+/* said: keyword of the configuration, or NULL. Where it leaves nothing that libssh2 has, ours are offered, and that is
+ * said: better than to lock those out who allow only what a newer library would have. */
+static kit_status prefer(kit_ssh *ssh, int method, const char *wanted, const char *base, const char *said,
+                         const char *keyword, kolm_error_t *err) {
     kit_buf list = {0};
+    char text[400];
     keep_supported(ssh, method, wanted, &list);
+    if (list.length == 0 && said != NULL) {
+        kit_format(text, sizeof text,
+                   "%s of the SSH configuration for %s is not followed, as libssh2 %s has none of %.200s", keyword,
+                   ssh->label, libssh2_version(0), said);
+        ssh_say(ssh, text);
+        keep_supported(ssh, method, base, &list);
+    }
     kit_status status = kit_buf_ok(&list, err);
-    if (status == KOLM_OK && list.length > 0)
-        (void)libssh2_session_method_pref(ssh->session, method, list.data);
-    else if (status == KOLM_OK && keyword != NULL)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "allow another one for this host",
-                          "%s of the SSH configuration for %s allows nothing that libssh2 %s has: %.300s", keyword,
-                          ssh->label, libssh2_version(0), wanted);
+    if (status == KOLM_OK && list.length > 0) (void)libssh2_session_method_pref(ssh->session, method, list.data);
     kit_buf_free(&list);
     return status;
 }
@@ -98,9 +104,8 @@ static kit_status prefer_said(kit_ssh *ssh, int method, const char *base, const 
                               kolm_error_t *err) {
     kit_buf wanted = {0};
     add_said(&wanted, base, said);
-    if (method == LIBSSH2_METHOD_KEX) add_names(&wanted, MARKERS);
     kit_status status = kit_buf_ok(&wanted, err);
-    if (status == KOLM_OK) status = prefer(ssh, method, kit_buf_text(&wanted), said != NULL ? keyword : NULL, err);
+    if (status == KOLM_OK) status = prefer(ssh, method, kit_buf_text(&wanted), base, said, keyword, err);
     kit_buf_free(&wanted);
     return status;
 }
@@ -121,16 +126,30 @@ static kit_status prefer_known(kit_ssh *ssh, const ssh_host_check *check, const 
         }
     if (status == KOLM_OK) status = kit_buf_ok(&order, err);
     if (status == KOLM_OK)
-        status =
-            prefer(ssh, LIBSSH2_METHOD_HOSTKEY, kit_buf_text(&order), said != NULL ? "HostKeyAlgorithms" : NULL, err);
+        status = prefer(ssh, LIBSSH2_METHOD_HOSTKEY, kit_buf_text(&order), HOST_KEY_TYPES, said, "HostKeyAlgorithms",
+                        err);
     kit_buf_free(&wanted);
     kit_buf_free(&order);
     return status;
 }
 
+/* The markers of the base are not of the list that is said. */
+static kit_status prefer_kex(kit_ssh *ssh, const char *said, kolm_error_t *err) {
+    kit_buf marked = {0};
+    if (said == NULL || strchr("+-^", *said) != NULL)
+        return prefer_said(ssh, LIBSSH2_METHOD_KEX, KEX MARKERS, said, "KexAlgorithms", err);
+    keep_supported(ssh, LIBSSH2_METHOD_KEX, said, &marked);
+    if (marked.length > 0) kit_buf_str(&marked, MARKERS);
+    kit_status status = kit_buf_ok(&marked, err);
+    if (status == KOLM_OK)
+        status = prefer(ssh, LIBSSH2_METHOD_KEX, kit_buf_text(&marked), KEX MARKERS, said, "KexAlgorithms", err);
+    kit_buf_free(&marked);
+    return status;
+}
+
 kit_status ssh_prefer_algorithms(kit_ssh *ssh, const kit_ssh_config *config, const ssh_host_check *check,
                                  kolm_error_t *err) {
-    KIT_TRY(prefer_said(ssh, LIBSSH2_METHOD_KEX, KEX, config->kex_algorithms, "KexAlgorithms", err));
+    KIT_TRY(prefer_kex(ssh, config->kex_algorithms, err));
     KIT_TRY(prefer_said(ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS, config->ciphers, "Ciphers", err));
     KIT_TRY(prefer_said(ssh, LIBSSH2_METHOD_CRYPT_SC, CIPHERS, config->ciphers, "Ciphers", err));
     KIT_TRY(prefer_said(ssh, LIBSSH2_METHOD_MAC_CS, MACS, config->macs, "MACs", err));

@@ -143,7 +143,7 @@ kit_status ssh_host_check_key(kit_ssh *ssh, const ssh_host_check *check, bool is
 void ssh_host_check_free(ssh_host_check *check);
 
 /* ---- Algorithms (ssh_algorithms.c) */
-/* INVALID_ARGUMENT when the configuration leaves nothing that libssh2 has. */
+/* Where the configuration leaves nothing that libssh2 has, ours are offered, with a remark. */
 kit_status ssh_prefer_algorithms(kit_ssh *ssh, const kit_ssh_config *config, const ssh_host_check *check,
                                  kolm_error_t *err) KIT_MUST_USE;
 /* said: PubkeyAcceptedAlgorithms, or NULL. */
