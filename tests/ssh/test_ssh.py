@@ -188,7 +188,7 @@ class Checking(Case):
         file = write(self.mine("file"), "")
         os.mkdir(self.mine("directory"))
         self.assertIn("Is a directory", self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {self.mine('directory')}", status="INVALID_ARGUMENT"))
-        for place in (file + "/known", "/dev/null", "/dev/full", "none", "/proc/known"):
+        for place in (file + "/known", "/dev/null", "/dev/full", "none", "/proc/known", "relative"):
             with self.subTest(place):
                 self.assertIn("cannot be, so it is not trusted", self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {place}", status="FAILED_PRECONDITION"))
                 if place != "none":

@@ -195,6 +195,15 @@ START_TEST(test_config_errors) {
                       "%s was taken", rows[i].text);
         ck_assert_msg(strstr(err.text, rows[i].wants) != NULL, "%s", err.text);
     }
+    static const char *const names[] = {"HostName", "User", "HostKeyAlias"};
+    char line[400], name[300];
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        kit_format(line, sizeof line, "%s %s\n", names[i], name);
+        ck_assert_int_eq(kit_ssh_config_parse(line, strlen(line), "box", &c, &err), KOLM_E_INVALID_ARGUMENT);
+        ck_assert(strstr(err.text, "too long") != NULL);
+    }
     ck_assert_int_eq(kit_ssh_config_parse("User a\0b\n", 9, "box", &c, &err), KOLM_E_INVALID_ARGUMENT);
     /* Lines of other hosts are checked, as ssh does; what is expanded is looked at only for this one. */
     ck_assert_int_eq(kit_ssh_config_parse("Host other\n Port x\n", 20, "box", &c, &err), KOLM_E_INVALID_ARGUMENT);

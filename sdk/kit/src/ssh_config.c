@@ -281,8 +281,21 @@ static kit_status finish_jumps(const ssh_reader *r, const ssh_names *names, kolm
     return KOLM_OK;
 }
 
+/* What would have to be cut would be another name. */
+static kit_status check_lengths(const ssh_reader *r, kolm_error_t *err) {
+    const kit_ssh_config *c = r->config;
+    const char *wrong = strlen(c->host_name) >= KIT_SSH_HOST_BYTES                                     ? "HostName"
+                        : c->user != NULL && strlen(c->user) >= KIT_SSH_USER_BYTES                     ? "User"
+                        : c->host_key_alias != NULL && strlen(c->host_key_alias) >= KIT_SSH_HOST_BYTES ? "HostKeyAlias"
+                                                                                                       : NULL;
+    if (wrong == NULL) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "%s of the SSH configuration for %s is too long", wrong,
+                    r->given);
+}
+
 static kit_status finish(ssh_reader *r, kolm_error_t *err) {
     kit_ssh_config *c = r->config;
+    KIT_TRY(check_lengths(r, err));
     const ssh_names names = {.given = r->given,
                              .host = c->host_name,
                              .user = c->user,

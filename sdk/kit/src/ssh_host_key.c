@@ -157,6 +157,9 @@ static kit_status store(kit_ssh *ssh, const ssh_host_check *check, const uint8_t
     if (check->own == 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "name a file with UserKnownHostsFile, or with known_hosts",
                         "there is no known_hosts file of the user");
+    if (check->files.items[0][0] != '/')
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "write it from / or ~/ on",
+                        "%s is no whole path, and would be another file in another directory", check->files.items[0]);
     KIT_TRY(ssh_known_append(check->files.items[0], check->name, check->config->hash_known_hosts, key, length, err));
     say(ssh, "the %s key %s of %s is now trusted, in %s", type, ssh->fingerprint, ssh->label, check->files.items[0]);
     return KOLM_OK;
