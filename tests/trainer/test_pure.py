@@ -577,6 +577,132 @@ class Weights(Case):
         self.assertEqual(train.balanced_weights([1, 0], 2), [1.0, 1.0])
 
 
+class Talker(Words):
+    """A tokenizer whose template is a function of the messages and the tools."""
+
+    def __init__(self, write, chat="a template"):
+        super().__init__(chat)
+        self.write, self.asked = write, []
+
+    def apply_chat_template(self, messages, tokenize, add_generation_prompt=False, tools=None):
+        self.asked.append((messages, tools))
+        return self.write(messages, tools) + ("assistant: " if add_generation_prompt else "")
+
+
+def all_of_it(messages, tools):
+    return json.dumps(tools or "") + "".join(f"{m['role']}: {m['content']}{m.get('tool_calls', '')} </s>\n" for m in messages)
+
+
+def says(*messages):
+    return [{"role": role, "content": content} for role, content in messages]
+
+
+class Structure(Case):
+    """Messages and tools reach the template as they were given."""
+
+    TALK = says(("system", "Which team?"), ("user", "late"), ("assistant", "Where to?"), ("user", "Bonn"))
+
+    def choose(self, tokenizer, system=""):
+        return encode.Rendering.choose(tokenizer, "auto", system)
+
+    def question(self, messages=None, tools=None, text="Bonn"):
+        return encode.Question(text, messages or self.TALK, tools)
+
+    def test_rows_have_their_messages(self):
+        whole = self.TALK + says(("assistant", "shipping"))
+        row = {"input": "late", "messages": whole, "tools": [{"name": "f"}]}
+        asked = encode.question_of(row, True)
+        self.assertEqual((asked, asked.messages, asked.tools), ("late", self.TALK, [{"name": "f"}]))
+        self.assertEqual(encode.question_of({**row, "messages": self.TALK}, False).messages, self.TALK)
+        self.assertIs(type(encode.question_of({"input": "late"}, True)), str)
+        for bad in ({"messages": []}, {"messages": 7}, {"messages": [7, 7]}, {"messages": [{"role": "user"}] * 2},
+                    {"messages": [{"role": 7, "content": "x"}] * 2}, {"tools": {}}, {"input": 7}):
+            with self.subTest(bad):
+                with self.assertRaises(ValueError):
+                    encode.question_of({**row, **bad}, True)
+
+    def test_the_template_gets_all_of_it(self):
+        tokenizer = Talker(all_of_it)
+        rendering = self.choose(tokenizer)
+        tools = [{"type": "function", "function": {"name": "track"}}]
+        rendering.completions([self.question(tools=tools)], ["shipping"])
+        self.assertEqual(tokenizer.asked, [(self.TALK, tools), (self.TALK + says(("assistant", "shipping")), tools)])
+        tokenizer.asked.clear()
+        rendering.prompts(["plain"])
+        self.assertEqual(tokenizer.asked, [(says(("user", "plain")), None)])
+
+    def test_arguments_of_calls_are_objects(self):
+        call = {"type": "function", "function": {"name": "track", "arguments": "{\"n\": 1389432487213912064}"}}
+        odd = {"type": "function", "function": {"name": "track", "arguments": "no JSON"}}
+        messages = says(("user", "late"), ("assistant", ""), ("tool", "Bonn"))
+        messages[1]["tool_calls"] = [call, odd]
+        tokenizer = Talker(all_of_it)
+        self.choose(tokenizer).prompts([self.question(messages)])
+        calls = tokenizer.asked[0][0][1]["tool_calls"]
+        self.assertEqual(calls[0]["function"]["arguments"], {"n": 1389432487213912064})
+        self.assertEqual(calls[1], odd)
+        self.assertEqual(call["function"]["arguments"], "{\"n\": 1389432487213912064}")  # the row is as it was
+
+    def test_the_system_option_is_for_rows_without_one(self):
+        tokenizer = Talker(all_of_it)
+        rendering = self.choose(tokenizer, "Be brief.")
+        rendering.prompts([self.question(), self.question(self.TALK[1:]), "plain"])
+        self.assertEqual([m[0]["content"] for m, _ in tokenizer.asked], ["Which team?", "Be brief.", "Be brief."])
+
+    def test_developers_are_systems_where_nobody_knows_them(self):
+        messages = says(("developer", "Which team?"), ("user", "late"))
+        for chat, role in (("a template", "system"), ("{{ developer }}", "developer")):
+            tokenizer = Talker(all_of_it, chat)
+            self.choose(tokenizer).prompts([self.question(messages)])
+            self.assertEqual(tokenizer.asked[0][0][0]["role"], role)
+
+    def test_a_template_that_refuses_has_its_say(self):
+        def write(messages, _tools):
+            if messages[0]["role"] == "system":
+                raise ValueError("System role not supported\nline 7")
+            return all_of_it(messages, None)
+
+        rendering = self.choose(Talker(write))
+        told = self.refused(INVALID_ARGUMENT, "a conversation of system, user, assistant, user: System role not supported",
+                            rendering.prompts, [self.question()])
+        self.assertNotIn("line 7", told.text)
+        self.assertEqual(len(rendering.prompts([self.question(self.TALK[1:])])), 1)
+
+    def test_a_template_that_leaves_out_is_found(self):
+        without = lambda *roles: Talker(lambda messages, tools: all_of_it([m for m in messages if m["role"] not in roles], None))
+        tools = [{"type": "function", "function": {"name": "track"}}]
+        for roles, question, words in ((("system",), self.question(), "leaves out the system message"),
+                                       (("assistant",), self.question(), "leaves out the assistant message"),
+                                       ((), self.question(tools=tools), "leaves out the tool track")):
+            with self.subTest(words):
+                self.refused(INVALID_ARGUMENT, words, self.choose(without(*roles)).completions, [question], ["shipping"])
+        self.refused(INVALID_ARGUMENT, "leaves out the system", self.choose(without("system"), "Be brief.").completions,
+                     ["plain"], ["shipping"])
+
+    def test_what_templates_do_to_texts_is_no_leaving_out(self):
+        messages = says(("system", "  Which \"team\"?\n"), ("user", "a\nb"), ("assistant", "<think>hm</think>Where?"), ("user", "x"))
+        changed = lambda messages, _: " ".join(json.dumps(m["content"].split("</think>")[-1].strip()) for m in messages)
+        self.assertEqual(len(self.choose(Talker(changed)).completions([self.question(messages)], ["y"])), 1)
+
+    def test_a_long_conversation_loses_of_its_longest_message(self):
+        asked = self.question(says(("system", "a" * 10), ("user", "b" * 100)))
+        for _ in range(200):
+            if not asked:
+                break
+            asked = encode.shortened(asked, 0.5)
+        self.assertEqual((str(asked), [m["content"] for m in asked.messages]), ("", ["", ""]))
+        once = encode.shortened(self.question(says(("system", "a" * 10), ("user", "b" * 100))), 0.5)
+        self.assertEqual([len(m["content"]) for m in once.messages], [10, 50])
+        self.assertEqual(encode.shortened("abcdef", 0.5), "abc")
+
+    def test_prompts_of_rows_hold_the_system_message(self):
+        rendering = self.choose(Talker(all_of_it))
+        rows = [("1", self.question(), "shipping"), ("2", "plain", "billing")]
+        found = encode.encode_causal(rows, rendering, 100)
+        self.assertEqual(found.tokens(0).tolist()[:found.prompts[0]], rendering.prompts([self.question()])[0])
+        self.assertGreater(found.length(0), found.length(1))
+
+
 class Devices(Case):
     def test_an_unknown_device(self):
         self.refused(INVALID_ARGUMENT, "'tpu'", devices.find, "tpu")

@@ -9,7 +9,7 @@ import tempfile
 
 from . import devices, events, model as models
 from .base import look
-from .encode import Rendering
+from .encode import Rendering, question_of, shortened
 from .errors import DATA_LOSS, INVALID_ARGUMENT, TrainerError, cancelled
 from .context import context_of
 from .steps import choices, padded
@@ -122,7 +122,7 @@ class Answerer:
     def _ids(self, inputs):
         if self.meta["task"] == "causal":
             return self.rendering.prompts(inputs)
-        found = self.tokenizer(inputs, verbose=False)
+        found = self.tokenizer([str(text) for text in inputs], verbose=False)
         rows = [Ids(ids) for ids in found["input_ids"]]
         for row, types in zip(rows, found.get("token_type_ids", ())):
             row.types = types if any(types) else None
@@ -136,7 +136,7 @@ class Answerer:
             if len(ids) > self.limit:
                 self.cut += 1
             while len(ids) > self.limit and text:
-                text = text[:int(len(text) * min(0.95, self.limit / len(ids)))]
+                text = shortened(text, min(0.95, self.limit / len(ids)))
                 ids = self._ids([text])[0]
             out[at] = ids
         return out
@@ -244,11 +244,12 @@ class Text:
 def _question(line, number):
     try:
         row = json.loads(line)
-        if not isinstance(row["id"], str) or not isinstance(row["input"], str):
+        if not isinstance(row["id"], str):
             raise TypeError
-        return row["id"], row["input"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise TrainerError(DATA_LOSS, f"input line {number} is not a question", "each line is {\"id\",\"input\"}") from None
+        return row["id"], question_of(row, False)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise TrainerError(DATA_LOSS, f"input line {number} is not a question",
+                           "each line is {\"id\",\"input\"}, with \"messages\" and \"tools\" where there are any") from None
 
 
 def _row(identity, output, confidence, abstain):

@@ -2,8 +2,67 @@
 """Rows as token ids: prompts rendered by the base's own chat template, targets marked, long rows counted."""
 
 import array
+import json
 
 from .errors import INVALID_ARGUMENT, TrainerError
+
+
+class Question(str):
+    """An input that is more than a text: the messages before the answer, and the tools. As a str it is the text that
+    stands for all of it where there is no chat template."""
+
+    def __new__(cls, text, messages, tools=None):
+        question = super().__new__(cls, text)
+        question.messages, question.tools = messages, tools
+        return question
+
+    def shortened(self, share):
+        """With less of its longest message."""
+        longest = max(range(len(self.messages)), key=lambda i: len(self.messages[i]["content"]))
+        messages = list(self.messages)
+        content = messages[longest]["content"]
+        messages[longest] = {**messages[longest], "content": content[:int(len(content) * share)]}
+        # As a text it is over when nothing is left to shorten.
+        return Question(self if any(m["content"] for m in messages) else "", messages, self.tools)
+
+
+def shortened(text, share):
+    """The beginning of an input: about this share of it."""
+    return text.shortened(share) if isinstance(text, Question) else text[:int(len(text) * share)]
+
+
+def question_of(row, answered):
+    """The input of a row of a job: a str, or a Question. ValueError when it is none. answered: the last message is the
+    answer, and no part of it."""
+    text, messages, tools = row["input"], row.get("messages"), row.get("tools")
+    if not isinstance(text, str):
+        raise ValueError
+    if messages is None:
+        return text
+    messages = messages[:-1] if answered and isinstance(messages, list) else messages
+    whole = isinstance(messages, list) and messages and (tools is None or isinstance(tools, list)) and all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages)
+    if not whole:
+        raise ValueError
+    return Question(text, messages, tools)
+
+
+def _with_objects(call):
+    """A call of a tool as templates expect it: its arguments as an object, not as the text of one (which OpenAI has)."""
+    if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
+        return call
+    arguments = call["function"].get("arguments")
+    try:
+        value = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return call
+    return {**call, "function": {**call["function"], "arguments": value}} if isinstance(value, dict) else call
+
+
+def _is_in(text, rendered):
+    """Whether a template wrote a text: as it stands, without blanks around it, or as JSON."""
+    text = text.strip()
+    return text in rendered or json.dumps(text, ensure_ascii=False)[1:-1] in rendered or json.dumps(text)[1:-1] in rendered
 
 
 class Rendering:
@@ -28,14 +87,57 @@ class Rendering:
         return cls(tokenizer, "chat", system)
 
     def _messages(self, text):
-        return ([{"role": "system", "content": self.system}] if self.system else []) + [{"role": "user", "content": text}]
+        """The whole conversation before the answer, as the template of the base wants it."""
+        if not isinstance(text, Question):
+            return ([{"role": "system", "content": self.system}] if self.system else []) + [{"role": "user", "content": text}]
+        messages = [dict(m) for m in text.messages]
+        for message in messages:
+            if message["role"] == "developer" and "developer" not in self.tokenizer.chat_template:
+                message["role"] = "system"  # the same by its older name
+            if isinstance(message.get("tool_calls"), list):
+                message["tool_calls"] = [_with_objects(call) for call in message["tool_calls"]]
+        if self.system and messages[0]["role"] not in ("system", "developer"):
+            messages.insert(0, {"role": "system", "content": self.system})
+        return messages
+
+    def _render(self, text, answer=None):
+        """The prompt, or with an answer all of it, as text."""
+        messages = self._messages(text)
+        more = {"tools": text.tools} if isinstance(text, Question) and text.tools else {}
+        if answer is None:
+            more["add_generation_prompt"] = True
+        else:
+            messages.append({"role": "assistant", "content": answer})
+        try:
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, **more)
+        except Exception as e:  # whatever a template's author thought of, and what he did not
+            roles = ", ".join(m["role"] for m in messages)
+            why = (str(e).strip() or type(e).__name__).splitlines()[0]
+            raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base refuses a conversation of {roles}: {why}",
+                               "give a base whose template knows these roles; or --set template=plain, for the text alone") from None
+
+    def _check_whole(self, text, rendered):
+        """A template may leave out what it does not know, without a word; nobody would learn from it then."""
+        messages = self._messages(text)
+        for message in messages if len(messages) > 1 else []:
+            content = message["content"]
+            if message["role"] == "assistant":  # some leave out what was thought before an earlier answer
+                content = content.split("</think>")[-1]
+            if not _is_in(content, rendered):
+                raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base leaves out the {message['role']} message",
+                                   "give a base whose template knows that role; or --set template=plain, for the text alone")
+        for tool in (text.tools or []) if isinstance(text, Question) else []:
+            named = tool.get("function", tool) if isinstance(tool, dict) else {}
+            name = named.get("name") if isinstance(named, dict) else None
+            if isinstance(name, str) and not _is_in(name, rendered):
+                raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base leaves out the tool {name}",
+                                   "give a base whose template knows tools, or rows without them")
 
     def prompts(self, inputs):
         """Token ids of what comes before the answers; the same for training and for answering."""
         if self.template == "plain":
             return self.tokenizer([text + "\n" for text in inputs], add_special_tokens=True, verbose=False)["input_ids"]
-        texts = [self.tokenizer.apply_chat_template(self._messages(t), tokenize=False, add_generation_prompt=True)
-                 for t in inputs]
+        texts = [self._render(t) for t in inputs]
         return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
 
     def completions(self, inputs, outputs):
@@ -50,9 +152,9 @@ class Rendering:
 
     def _closed(self, text, output):
         """The answer as the template writes it after the prompt, up to the end of the turn."""
-        before = self.tokenizer.apply_chat_template(self._messages(text), tokenize=False, add_generation_prompt=True)
-        whole = self.tokenizer.apply_chat_template(self._messages(text) + [{"role": "assistant", "content": output}],
-                                                   tokenize=False)
+        before = self._render(text)
+        self._check_whole(text, before)
+        whole = self._render(text, output)
         return whole[len(before):].rstrip("\n") if whole.startswith(before) else output
 
 
@@ -136,7 +238,7 @@ def encode_classify(rows, tokenizer, labels, max_length, most=None):
     """labels: {output: number}. most: tokens that the base can attend to, for the remedy."""
     out = Rows()
     for block in _blocks(rows):
-        found = tokenizer([r[1] for r in block], verbose=False)
+        found = tokenizer([str(r[1]) for r in block], verbose=False)
         all_types = found.get("token_type_ids") or [()] * len(block)
         for ids, types, row in zip(found["input_ids"], all_types, block):
             if not row[2].strip():

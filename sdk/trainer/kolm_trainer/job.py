@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 
+from .encode import question_of
 from .errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND, TrainerError
 from .options import Options
 
@@ -82,15 +83,15 @@ class Job:
         return os.path.join(self.directory, *names)
 
     def rows(self):
-        """(id, input, output) of train.jsonl, one at a time."""
+        """(id, input, output) of train.jsonl, one at a time; the input is a Question where there is more than a text."""
         with open(self.path("train.jsonl"), "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
                     row = json.loads(line)
-                    values = row["id"], row["input"], row["output"]
+                    values = row["id"], question_of(row, True), row["output"]
                     if not all(isinstance(value, str) for value in values):
                         raise TypeError
-                except (ValueError, KeyError, TypeError, RecursionError):
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     raise TrainerError(DATA_LOSS, f"{self.path('train.jsonl')}, line {number} is not a row",
                                        "start the job again") from None
                 yield values

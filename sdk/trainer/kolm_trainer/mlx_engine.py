@@ -10,7 +10,7 @@ import time
 from . import VERSION, batches, devices, events, job as jobs, model as models
 from .answer import Text, Trie, read_meta, stream
 from .base import look, task_of
-from .encode import Rendering, encode_causal
+from .encode import Rendering, encode_causal, shortened
 from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED, TrainerError, cancelled
 from .context import context_of
 from .train import Training, label_set
@@ -331,7 +331,7 @@ class MlxAnswerer:
         mx, ids = self.mx, self.rendering.prompts([text])[0]
         self.cut += len(ids) > self.limit
         while len(ids) > self.limit and text:
-            text = text[:int(len(text) * min(0.95, self.limit / len(ids)))]
+            text = shortened(text, min(0.95, self.limit / len(ids)))
             ids = self.rendering.prompts([text])[0]
         cache, said = make_prompt_cache(self.model), Text(self.trie.root if self.trie else None, self.tokenizer.eos_token_id)
         for _ in range(self.trie.depth if self.trie else self.meta["max_new_tokens"]):

@@ -78,7 +78,7 @@ TABLE = {
     "gradient_checkpointing": (_word(AUTO, "on", "off"), AUTO, "recompute instead of keeping; auto: when memory is short"),
     "template": (_word(AUTO, "plain"), AUTO,
                  "auto: the chat template of the base; plain: the input, a line end, the output"),
-    "system": (_text, "", "system message before every input, with a chat template"),
+    "system": (_text, "", "system message before every input that has none of its own, with a chat template"),
     "max_new_tokens": (_auto_or(_number(int, 1, 100_000)), AUTO,
                        "of an answer; auto: one and a half times the longest output that was trained on"),
     "deterministic": (_flag, True, "the same bytes on every run on the same device, where the device can; false may be faster"),
