@@ -5,6 +5,7 @@
 #include "cli/model_path.h"
 #include "cli/options.h"
 #include "cli/serve.h"
+#include "job/common.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
@@ -30,6 +31,10 @@ typedef struct stream {
     bool jsonl;
     bool json; /* print JSON lines */
     bool skip_bad;
+    /* How a question is put: what the rows of training had in common is part of it. Of the thread that feeds. */
+    job_common common;
+    job_reader *reader; /* with jsonl */
+    kit_buf seen, before, input;
     uint64_t lines, bad; /* read; left out with skip_bad */
     char bad_examples[BAD_EXAMPLES][256];
     uint64_t place; /* with skip_bad and answers without ids: the line whose answer is printed next */
@@ -44,57 +49,37 @@ typedef struct stream {
 
 /* ---- Feeding */
 
-static kit_status put_question(kit_buf *out, const char *id, const char *input, size_t length, kolm_error_t *err) {
+/* Puts a row to the backend as the rows of training were. */
+static kit_status put_question(stream *s, const char *id, job_row *row, kit_buf *out, kolm_error_t *err) {
+    job_common_fill(&s->common, row, &s->seen, &s->before);
     kit_buf_str(out, "{\"id\":");
     kit_json_string(out, id, strlen(id));
     kit_buf_str(out, ",\"input\":");
-    kit_json_string(out, input, length);
+    if (row->context_length == 0) {
+        kit_json_string(out, row->input, row->input_length);
+    } else {
+        kit_buf_clear(&s->input);
+        job_row_put_input(row, &s->common, &s->input);
+        kit_json_string(out, kit_buf_text(&s->input), s->input.length);
+    }
+    job_row_put_messages(row, false, out);
     kit_buf_str(out, "}\n");
+    KIT_TRY(kit_buf_ok(&s->input, err));
     return kit_buf_ok(out, err);
 }
 
-#define ROW_REMEDY                                                                                                     \
-    "each line must be one JSON object with the text \"input\", and \"id\" as text or a whole number if at all"
-
-/* The id of a row comes back with its answer, so what cannot come back as it was is refused. Without one: the line
- * number. */
-static bool id_of(const cJSON *object, char *number, size_t capacity, const char **out_id) {
-    const cJSON *item = kit_json_get(object, "id");
-    uint64_t numeric = 0;
-    *out_id = number;
-    if (item == NULL || cJSON_IsNull(item) || kit_json_get_string(object, "id", out_id)) return true;
-    if (!kit_json_get_u64(object, "id", &numeric)) return false;
-    kit_format(number, capacity, "%llu", (unsigned long long)numeric);
-    return true;
-}
-
-static kit_status json_question(const char *from, const char *line, size_t length, unsigned long long number,
-                                kit_buf *out, kolm_error_t *err) {
-    cJSON *object = NULL;
-    const char *id = NULL, *input = NULL;
+/* The id of a row comes back with its answer. Without one: the line number. */
+static kit_status json_question(stream *s, const char *line, size_t length, unsigned long long number, kit_buf *out,
+                                kolm_error_t *err) {
+    job_row row;
     char own_id[32];
-    kolm_error_t inner = KIT_ERROR_INIT;
-    if (kit_json_parse(line, length, &object, &inner) != KOLM_OK) {
-        /* A row is one line: the parser's own "line 1" would contradict ours. */
-        const char *why = strncmp(inner.text, "line 1, ", 8) == 0 ? inner.text + 8 : inner.text;
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY, "%s, line %llu, %s", from, number, why);
-    }
-    kit_status status = KOLM_OK;
+    KIT_TRY(job_reader_parse(s->reader, line, length, number, &row, err));
     kit_format(own_id, sizeof own_id, "%llu", number);
-    if (!id_of(object, own_id, sizeof own_id, &id))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY,
-                          "%s, line %llu: \"id\" is neither text nor a whole number", from, number);
-    else if (!kit_json_get_string(object, "input", &input) && !kit_json_get_string(object, "prompt", &input))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, ROW_REMEDY,
-                          "%s, line %llu: expected the key \"input\" with text", from, number);
-    else
-        status = put_question(out, id, input, strlen(input), err);
-    cJSON_Delete(object);
-    return status;
+    return put_question(s, row.id[0] != '\0' ? row.id : own_id, &row, out, err);
 }
 
 /* where: "standard input, line" or "TEXT", which the number follows. */
-static kit_status plain_question(const char *where, const char *line, size_t length, unsigned long long number,
+static kit_status plain_question(stream *s, const char *where, const char *line, size_t length, unsigned long long number,
                                  kit_buf *out, kolm_error_t *err) {
     char id[32];
     size_t valid = kit_utf8_valid(line, length);
@@ -103,7 +88,8 @@ static kit_status plain_question(const char *where, const char *line, size_t len
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "%s %llu, column %zu: expected UTF-8 text",
                         where, number, valid + 1);
     kit_format(id, sizeof id, "%llu", number);
-    return put_question(out, id, line, length, err);
+    job_row row = job_row_of_text(line, length);
+    return put_question(s, id, &row, out, err);
 }
 
 /* The backend may stop reading before the end (it failed, or the user stopped it): that is told by its verdict. */
@@ -116,31 +102,47 @@ static kit_status send_questions(stream *s, kit_buf *out, bool *out_gone) {
     return KOLM_OK;
 }
 
-/* The first line of plain text that is JSON in truth, a row or the begin of a document: somebody forgot --jsonl, and
- * would get its braces answered. */
-static bool looks_like_a_row(const char *line, size_t length) {
-    cJSON *object = NULL;
-    size_t blank = strspn(line, " \t"), rest = blank + 1 + strspn(line + blank + (blank < length), " \t");
-    if (blank < length && strchr("{[", line[blank]) != NULL && rest >= length) return true;
-    bool row = (line[blank] == '{' || line[blank] == '[') && kit_json_parse(line, length, &object, NULL) == KOLM_OK;
-    const cJSON *first = cJSON_IsArray(object) ? object->child : object;
-    row = row && (kit_json_get(first, "input") != NULL || kit_json_get(first, "prompt") != NULL ||
-                  kit_json_get(first, "messages") != NULL || kit_json_get(first, "text") != NULL);
-    cJSON_Delete(object);
+/* Whether the text is an object with a key that rows have. */
+static bool has_row_key(const char *text, size_t length) {
+    static const char *const names[] = {"input", "prompt", "messages", "conversations", "instruction", "text"};
+    kit_json_walk walk = {0};
+    kit_json_part key, value;
+    bool row = false, found = kit_json_walk_begin(&walk, text, length, NULL) == KOLM_OK;
+    while (found) {
+        if (kit_json_walk_next(&walk, &key, &value, &found, NULL) != KOLM_OK) row = found = false;
+        for (size_t i = 0; found && i < sizeof names / sizeof *names; i++)
+            row = row || kit_json_part_is(&key, names[i]);
+    }
+    kit_json_walk_free(&walk);
     return row;
 }
 
-static kit_status one_question(const stream *s, const char *line, size_t length, unsigned long long number,
+/* The first line of plain text that is JSON in truth, a row or the begin of a document: somebody forgot --jsonl, and
+ * would get its braces answered. */
+static bool looks_like_a_row(const char *line, size_t length) {
+    size_t blank = strspn(line, " \t"), rest = blank + 1 + strspn(line + blank + (blank < length), " \t");
+    if (blank < length && strchr("{[", line[blank]) != NULL && rest >= length) return true;
+    kit_json_walk walk = {0};
+    kit_json_part key, first;
+    bool row = line[blank] == '{' && has_row_key(line, length), found = false;
+    if (line[blank] == '[' && kit_json_walk_begin(&walk, line, length, NULL) == KOLM_OK &&
+        kit_json_walk_next(&walk, &key, &first, &found, NULL) == KOLM_OK && found)
+        row = first.kind == KIT_JSON_OBJECT && has_row_key(first.bytes, first.length);
+    kit_json_walk_free(&walk);
+    return row;
+}
+
+static kit_status one_question(stream *s, const char *line, size_t length, unsigned long long number,
                                kit_buf *out, kolm_error_t *err) {
     char where[300];
     if (s->jsonl)
-        return strspn(line, " \t") == length ? KOLM_OK : json_question(s->from, line, length, number, out, err);
+        return strspn(line, " \t") == length ? KOLM_OK : json_question(s, line, length, number, out, err);
     if (number == 1 && looks_like_a_row(line, length))
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "for rows {\"input\": ...}, one a line, pass --jsonl; texts that are JSON themselves go into such rows",
                         "%s, line 1 is JSON, and lines are answered as they stand", s->from);
     kit_format(where, sizeof where, "%s, line", s->from);
-    return plain_question(where, line, length, number, out, err);
+    return plain_question(s, where, line, length, number, out, err);
 }
 
 /* OK when the line may be left out: it is bad, and the user wants the others nevertheless. */
@@ -197,6 +199,11 @@ static kit_status feed_lines(stream *s, kit_buf *out) {
 static void drop_stream(stream *s) {
     if (atomic_fetch_sub(&s->holders, 1) != 1) return;
     if (s->input_fd > STDERR_FILENO) close(s->input_fd);
+    job_common_free(&s->common);
+    job_reader_close(s->reader);
+    kit_buf_free(&s->seen);
+    kit_buf_free(&s->before);
+    kit_buf_free(&s->input);
     free(s);
 }
 
@@ -206,7 +213,7 @@ static void *feed(void *user) {
     bool gone = false;
     if (s->text_count > 0) {
         for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++)
-            s->feed_status = plain_question("TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
+            s->feed_status = plain_question(s, "TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
         kit_status sent = send_questions(s, &out, &gone);
         (void)sent;
     } else {
@@ -374,6 +381,14 @@ static void say_ready(cli_context *context, const char *socket_path) {
     cli_flush(context);
 }
 
+/* Questions are put as the model was trained: its manifest says how. */
+static kit_status learn_form(stream *s, const artifact *a, kolm_error_t *err) {
+    const job_reader_options options = {.path = s->from, .inputs_only = true, .with_id = true};
+    job_common_free(&s->common);
+    KIT_TRY(job_common_get(kit_json_get(artifact_manifest(a), "options"), &s->common, err));
+    return s->jsonl && s->reader == NULL ? job_reader_open_rows(&options, &s->reader, err) : KOLM_OK;
+}
+
 /* Whether somebody keeps this model warm, in the way that was asked for: then the question goes there. */
 static bool ask_warm(cli_context *context, const run_request *r, stream *s, kit_status *out_status, int *out_exit,
                      kolm_error_t *err) {
@@ -381,6 +396,10 @@ static bool ask_warm(cli_context *context, const run_request *r, stream *s, kit_
     cli_served served = {.fd = -1};
     if (r->serve || artifact_open(r->words[0], &a, NULL) != KOLM_OK) return false;
     cli_serve_connect(context, artifact_manifest_sha256(a), &served);
+    if (served.fd >= 0 && learn_form(s, a, NULL) != KOLM_OK) {
+        close(served.fd);
+        served.fd = -1;
+    }
     artifact_close(a);
     bool fits = served.fd >= 0 && (!r->airgap || served.airgap) &&
                 (r->backend == NULL || strcmp(r->backend, served.backend) == 0);
@@ -416,6 +435,7 @@ static kit_status run_model(cli_context *context, const run_request *r, stream *
     }
     if (status == KOLM_OK)
         status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+    if (status == KOLM_OK) status = learn_form(s, model.artifact, err);
     if (status == KOLM_OK && r->serve)
         status = cli_serve(context, &model, &answering, r->airgap, r->idle.value, say_ready, out_exit, err);
     else if (status == KOLM_OK)

@@ -126,6 +126,8 @@ typedef struct server {
     question *first, *last; /* in the order of the backend's answers */
     int to_backend, from_backend;
     kit_buf pending, answers;
+    kit_json_walk walk; /* for the question that is being read */
+    kit_buf texts[2], rest;
     int64_t asked_at; /* monotonic ms of the last life sign of a client */
     /* of the thread that waits for the backend */
     int question_read, answer_write, exit_code;
@@ -168,17 +170,38 @@ static void refuse(client *c, const char *text) {
     c->no_more = true;
 }
 
-/* {"id","input"} of a client as a question of ours: the backend sees numbers, the client gets its own id back. */
+/* What a question brings beside its text is handed on as it stands. */
+static kit_status read_rest(server *s, const char *line, size_t length, kolm_error_t *err) {
+    static const char *const names[] = {"messages", "tools"};
+    kit_json_part key, value, found[2] = {{0}, {0}};
+    bool more = true;
+    KIT_TRY(kit_json_walk_begin(&s->walk, line, length, err));
+    while (more) {
+        KIT_TRY(kit_json_walk_next(&s->walk, &key, &value, &more, err));
+        for (size_t i = 0; more && i < 2; i++)
+            if (kit_json_part_is(&key, names[i])) found[i] = value;
+    }
+    kit_buf_clear(&s->rest);
+    for (size_t i = 0; i < 2; i++) {
+        if (found[i].bytes == NULL) continue;
+        if (found[i].kind != KIT_JSON_ARRAY)
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "\"%s\" of a question is an array", names[i]);
+        KIT_TRY(kit_json_part_check(&found[i], err));
+        kit_buf_fmt(&s->rest, ",\"%s\":", names[i]);
+        kit_json_part_compact(&found[i], &s->rest);
+    }
+    return kit_buf_ok(&s->rest, err);
+}
+
+/* A question of a client as one of ours: the backend sees numbers, the client gets its own id back. */
 static void take_question(server *s, client *c, const char *line, size_t length) {
-    cJSON *row = NULL;
-    const char *id = NULL, *input = NULL;
+    static const char *const keys[] = {"id", "input"};
     kolm_error_t why = KIT_ERROR_INIT;
     question *q = calloc(1, sizeof *q);
-    if (kit_json_parse(line, length, &row, &why) != KOLM_OK)
+    if (kit_json_row_texts(&s->walk, line, length, keys, 2, s->texts, &why) != KOLM_OK ||
+        read_rest(s, line, length, &why) != KOLM_OK)
         refuse(c, why.text);
-    else if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "input", &input))
-        refuse(c, "a question is an object with the texts \"id\" and \"input\"");
-    else if (q == NULL || (q->id = strdup(id)) == NULL)
+    else if (q == NULL || (q->id = strdup(kit_buf_text(&s->texts[0]))) == NULL)
         refuse(c, "the server is out of memory");
     else {
         q->client = c->number;
@@ -189,12 +212,11 @@ static void take_question(server *s, client *c, const char *line, size_t length)
         s->last = q;
         c->waiting++;
         kit_buf_str(&s->pending, "{\"id\":\"q\",\"input\":");
-        kit_json_string(&s->pending, input, strlen(input));
-        kit_buf_str(&s->pending, "}\n");
+        kit_json_string(&s->pending, kit_buf_text(&s->texts[1]), s->texts[1].length);
+        kit_buf_fmt(&s->pending, "%s}\n", kit_buf_text(&s->rest));
         q = NULL;
     }
     free(q);
-    cJSON_Delete(row);
 }
 
 static void take_questions(server *s, client *c) {
@@ -434,6 +456,10 @@ kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering
         if (all[i] >= 0) close(all[i]);
     kit_buf_free(&s->pending);
     kit_buf_free(&s->answers);
+    kit_json_walk_free(&s->walk);
+    kit_buf_free(&s->texts[0]);
+    kit_buf_free(&s->texts[1]);
+    kit_buf_free(&s->rest);
     kit_buf_free(&place);
     free(s);
     return status;

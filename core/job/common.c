@@ -47,6 +47,7 @@ static void take_apart(const char *instruction, job_row *row) {
 }
 
 void job_common_fill(const job_common *common, job_row *row, kit_buf *seen, kit_buf *context) {
+    if (common->system == NULL && common->tools == NULL && common->instruction == NULL) return;
     if (common->system != NULL && row->system[0] == '\0') {
         row->system = common->system;
         row->system_text = common->system_text != NULL ? common->system_text : "";
@@ -113,6 +114,21 @@ kit_status job_common_get(const cJSON *object, job_common *out_common, kolm_erro
 }
 
 /* ---- Rows as text */
+
+job_row job_row_of_text(const char *text, size_t length) {
+    return (job_row){.input = text,
+                     .input_length = length,
+                     .output = "",
+                     .system = "",
+                     .system_text = "",
+                     .instruction = "",
+                     .tools = "",
+                     .turns = "",
+                     .context = "",
+                     .seen = text,
+                     .seen_length = length,
+                     .id = ""};
+}
 
 static void put_different(const char *part, const char *common, const char *text, kit_buf *out) {
     if (text[0] == '\0' || (common != NULL && strcmp(part, common) == 0)) return;

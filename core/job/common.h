@@ -39,6 +39,8 @@ bool job_common_put(const job_common *common, cJSON *object);
 kit_status job_common_get(const cJSON *object, job_common *out_common, kolm_error_t *err) KIT_MUST_USE;
 void job_common_free(job_common *common);
 
+/* A row that is a plain question; the text stays the caller's, and is NUL terminated behind its length. */
+job_row job_row_of_text(const char *text, size_t length);
 /* Appends the text that an engine of words learns from: the question, and before it what differs from row to row. */
 void job_row_put_input(const job_row *row, const job_common *common, kit_buf *out);
 /* Appends ,"messages":[...] and, where there are tools, ,"tools":[...]; nothing for a plain row. with_output: with the

@@ -180,17 +180,10 @@ static bool is_blank(const kit_buf *text) {
 
 /* What was taken apart, as the caller sees it. */
 static kit_status give_row(job_reader *reader, unsigned long long line, job_row *out_row, kolm_error_t *err) {
-    *out_row = (job_row){.line = line,
-                         .input = kit_buf_text(&reader->input),
-                         .output = kit_buf_text(&reader->output),
-                         .input_length = reader->input.length,
-                         .output_length = reader->output.length,
-                         .system = "",
-                         .system_text = "",
-                         .instruction = "",
-                         .tools = "",
-                         .turns = "",
-                         .id = ""};
+    *out_row = job_row_of_text(kit_buf_text(&reader->input), reader->input.length);
+    out_row->line = line;
+    out_row->output = kit_buf_text(&reader->output);
+    out_row->output_length = reader->output.length;
     if (reader->json != NULL) rows_fill_json(reader, out_row);
     job_row_put_seen(out_row, &reader->seen);
     job_row_put_context(out_row, &reader->context);

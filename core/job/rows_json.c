@@ -77,9 +77,11 @@ kit_status json_missing_key(job_reader *reader, const kit_json_part *object, con
         kit_buf_char(&text, '"');
     }
     if (shown == 0) kit_buf_str(&text, "no keys");
-    kit_status status = json_bad(reader, object->bytes,
-                                 "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or "
-                                 "\"messages\"; docs/data.md has all forms)",
+    const char *remedy = reader->options.inputs_only
+                             ? "each question needs \"input\" (or \"prompt\", or \"messages\"; docs/data.md has all forms)"
+                             : "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or "
+                               "\"messages\"; docs/data.md has all forms)";
+    kit_status status = json_bad(reader, object->bytes, remedy,
                                  kit_buf_text(&text), err);
     kit_json_walk_free(&walk);
     kit_buf_free(&text);
