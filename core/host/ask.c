@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -112,16 +113,50 @@ static bool put_u64(cJSON *object, const char *key, uint64_t value) {
     return kit_json_put_string(object, key, text);
 }
 
-/* Puts HOME in the place of ~/ where the manifest says that this is a path. */
+/* Appends the home directory that ~ or ~user at text stands for; the length of what it stands in the place of, 0 when that
+ * is nobody's. */
+static size_t add_home(const char *text, kit_buf *out) {
+    size_t length = strcspn(text, "/");
+    char user[64], room[4096];
+    struct passwd entry, *found = NULL;
+    const char *home = secure_getenv("HOME");
+    if (length == 1) {
+        if (!home || home[0] != '/') return 0;
+        kit_buf_str(out, home);
+        return length;
+    }
+    if (!kit_format(user, sizeof user, "%.*s", (int)length - 1, text + 1)) return 0;
+    if (getpwnam_r(user, &entry, room, sizeof room, &found) != 0 || !found) return 0;
+    kit_buf_str(out, entry.pw_dir);
+    return length;
+}
+
+/* Appends the value of ${NAME} at text; its length, 0 when it is not set. */
+static size_t add_value_of(const char *text, kit_buf *out) {
+    char name[80];
+    size_t length = strcspn(text, "}");
+    if (text[length] != '}' || !kit_format(name, sizeof name, "%.*s", (int)length - 2, text + 2)) return 0;
+    const char *value = secure_getenv(name);
+    if (!value || !*value) return 0;
+    kit_buf_str(out, value);
+    return length + 1;
+}
+
+/* A text as the plugin gets it: where the manifest says that it is a path of this machine, as a whole one. */
 static void add_text_setting(const host_manifest *manifest, const cJSON *item, kit_buf *text) {
     const host_setting *setting = host_settings_find(&manifest->settings, item->string);
-    const char *home = secure_getenv("HOME"), *value = item->valuestring;
-    bool path = setting && (setting->types & (1u << HOST_SETTING_PATH)) && value[0] == '~' && value[1] == '/';
-    if (path && home && home[0] == '/') {
-        kit_buf_str(text, home);
-        value++;
+    const char *at = item->valuestring;
+    bool path = setting && (setting->types & (1u << HOST_SETTING_PATH));
+    if (path && *at == '~') at += add_home(at, text);
+    while (path && *at) {
+        size_t plain = strcspn(at, "$");
+        kit_buf_add(text, at, plain);
+        at += plain;
+        size_t used = at[0] == '$' && at[1] == '{' ? add_value_of(at, text) : 0;
+        if (used == 0 && *at) kit_buf_char(text, *at);
+        at += used > 0 ? used : *at != '\0';
     }
-    kit_buf_str(text, value);
+    kit_buf_str(text, at);
 }
 
 /* backends.NAME of config.json: strings as they are, other values as JSON text; and the Python runtime of the backend.

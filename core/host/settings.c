@@ -71,7 +71,7 @@ static void add_holder(const host_setting *setting, bool map, kit_buf *out) {
 }
 
 static void add_type(const host_setting *setting, host_setting_type type, kit_buf *out) {
-    static const char *const words[] = {"a string", "a path from / or ~/ on", "true or false", "a whole number", "a number"};
+    static const char *const words[] = {"a string", "a path from / or ~ on", "true or false", "a whole number", "a number"};
     bool listed = setting->value_count > 0;
     if (BIT(type) & HOLDERS) {
         add_holder(setting, type == HOST_SETTING_MAP, out);
@@ -113,7 +113,7 @@ static bool in_range(const host_setting *setting, double number) {
 }
 
 static bool is_path(const char *text) {
-    return text[0] == '/' || (text[0] == '~' && text[1] == '/');
+    return text[0] == '/' || text[0] == '~' || (text[0] == '$' && text[1] == '{');
 }
 
 /* Whether a text or a number is one that is declared; lists and maps are looked at elsewhere. */

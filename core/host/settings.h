@@ -10,8 +10,9 @@
  *   key       [a-z][a-z0-9_]{0,63}, each once; not one of the four fields that config.json may override
  *   type      one of the words below, or an array of different ones when several will do
  *               string   a text that is not empty
- *               path     a text that begins with / or ~/ and names a file of this machine; the plugin gets it with HOME
- *                        in place of ~ (inside a list or map it stays as it is)
+ *               path     a text that begins with /, ~ or ${VARIABLE} and names a file of this machine. The plugin gets it
+ *                        with the home directory in place of ~ or ~user, and the values of variables; what cannot be
+ *                        replaced, and what stands inside a list or map, stays as it is
  *               boolean  true or false
  *               integer  a whole number of at most 2^53 - 1
  *               number   any number

@@ -181,12 +181,15 @@ class Nvidia(Plugins):
         self.assertEqual(self.detect("local-cuda", {"nvml_library": "/nowhere/libnvidia-ml.so.1"})["state"], "broken")
         self.write_home("config.json", json.dumps({"backends": {"local-cuda": {"nvml_library": "relative.so"}}}))
         refused = json.loads(self.kolm("compute", "list", "--json").out)["refused"]
-        self.assertIn("local-cuda.nvml_library: expected a path from / or ~/ on", refused[0]["why"])
+        self.assertIn("local-cuda.nvml_library: expected a path from / or ~ on", refused[0]["why"])
 
     def test_a_library_in_the_home_directory(self):
         os.symlink(os.path.join(DOUBLES, "fake-nvml-one.so"), os.path.join(self.dir, "nvml.so"))
-        found = self.detect("local-cuda", {"nvml_library": "~/nvml.so"}, env={"HOME": self.dir})
-        self.assertEqual(found["state"], "available", found)
+        for path in ("~/nvml.so", "${HOME}/nvml.so", "${FIRST}/${SECOND}.so"):
+            found = self.detect("local-cuda", {"nvml_library": path}, env={"HOME": self.dir, "FIRST": self.dir, "SECOND": "nvml"})
+            self.assertEqual(found["state"], "available", (path, found))
+        found = self.detect("local-cuda", {"nvml_library": "${NOT_SET}/nvml.so"})
+        self.assertEqual(found["state"], "broken", found)
 
 
     def test_a_container_without_the_device(self):
