@@ -212,8 +212,11 @@ static void *feed(void *user) {
     kit_buf out = {0};
     bool gone = false;
     if (s->text_count > 0) {
-        for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++)
+        for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++) {
+            s->lines = i + 1;
             s->feed_status = plain_question(s, "TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
+            s->feed_status = leave_out(s, s->feed_status, &s->feed_error);
+        }
         kit_status sent = send_questions(s, &out, &gone);
         (void)sent;
     } else {
@@ -495,6 +498,9 @@ static int check_input(cli_context *context, const cli_syntax *syntax, run_reque
 static int check_request(cli_context *context, const cli_syntax *syntax, run_request *r) {
     if (r->serve && (r->word_count > 1 || r->input != NULL))
         return cli_usage_error(context, syntax->command, "--serve takes no TEXT: ask with another `kolm run`");
+    if (r->serve && r->skip_bad)
+        return cli_usage_error(context, syntax->command,
+                               "--skip-bad belongs to the `kolm run` that asks, not to --serve");
     if (r->idle.set && !r->serve) return cli_usage_error(context, syntax->command, "--idle needs --serve");
     /* A lone "-" is standard input, as everywhere. */
     if (r->input == NULL && r->word_count == 2 && r->plain_words == 2 && strcmp(r->words[1], "-") == 0)
@@ -510,8 +516,8 @@ static void say_left_out(stream *s) {
     for (uint64_t i = 0; i < s->bad && i < BAD_EXAMPLES; i++)
         cli_warn(s->context, "left out: %s", cli_safe(s->bad_examples[i]));
     if (s->bad > 0)
-        cli_warn(s->context, "%llu of %llu lines left out, %llu answered", (unsigned long long)s->bad,
-                 (unsigned long long)s->lines, (unsigned long long)s->answers);
+        cli_warn(s->context, "%llu of %llu %s left out, %llu answered", (unsigned long long)s->bad,
+                 (unsigned long long)s->lines, s->text_count > 0 ? "texts" : "lines", (unsigned long long)s->answers);
 }
 
 static int answer(cli_context *context, const run_request *r) {
