@@ -168,7 +168,9 @@ static kit_status feed_line(stream *s, kit_lines *lines, kit_buf *out, bool *out
     } else {
         if (err->remedy[0] == '\0')
             kit_copy(err->remedy, sizeof err->remedy,
-                     "a question is one line; make it shorter, or one JSON line with --jsonl");
+                     status == KOLM_E_OUT_OF_RANGE
+                         ? "a question is one line; make it shorter, or one JSON line with --jsonl"
+                         : "look where the questions come from; --input names a file");
         kit_fail_context(err, "%s", s->from);
     }
     return leave_out(s, status, err);

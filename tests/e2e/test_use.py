@@ -113,7 +113,7 @@ class Use(Case):
         self.assertEqual([line.split("  ")[0] for line in done.out.splitlines()], ["billing", "(left out)", "refund", "(left out)", "(left out)", "login", "(left out)"])
         for piece in ("line 2", "line 4", "line 5 is longer", "line 7", "4 of 7 lines left out, 3 answered"):
             self.assertIn(piece, done.err)
-        rows = b'{"input":"billing"}\nno\n{"id":"x"}\n{"id":-1,"input":"a"}\n{"input":"login"}\n'
+        rows = b'{"input":"billing"}\nno\n{"id":"x"}\n{"input":\n{"input":"login"}\n'
         done = self.kolm("run", self.model, "--jsonl", "--skip-bad", stdin=rows)
         self.assertEqual([json.loads(line)["id"] for line in done.out.splitlines()], ["1", "5"])
         self.assertIn("3 of 5 lines left out", done.err)
@@ -145,6 +145,13 @@ class Use(Case):
             self.assertIn(b"Bad file descriptor", done.stderr, words)
         self.assertIn("trusted", self.kolm("verify", "again-1.0.0.kolm").out)
         self.assertEqual(self.jobs(), [])
+
+    def test_an_input_that_is_closed(self):
+        done = subprocess.run(["/bin/sh", "-c", 'exec "$0" "$@" <&-', harness.TREE.kolm, "run", self.model], env=self.env, cwd=self.work, capture_output=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stdout), (6, b""))
+        self.assertIn(b"standard input: reading failed", done.stderr)
+        self.assertNotIn(b"shorter", done.stderr)
+        self.assertTrue(self.kolm("run", self.model, "login", stdin=None).out)
 
     def test_a_reader_that_has_enough_is_no_error(self):
         for words in self.every_verb():
