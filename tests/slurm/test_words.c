@@ -31,7 +31,8 @@ START_TEST(only_listed_states_end_a_job) {
         is_state(strange[i], SLURM_STRANGE, strange[i]);
     is_state("", SLURM_STRANGE, "");
     is_state("   ", SLURM_STRANGE, "");
-    is_state("42", SLURM_STRANGE, "");
+    is_state("42", SLURM_STRANGE, "42");
+    is_state("completed", SLURM_STRANGE, "completed");
 }
 END_TEST
 

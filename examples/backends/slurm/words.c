@@ -132,6 +132,8 @@ void slurm_state_read(const char *text, slurm_state *out) {
     uint64_t by;
     char number[24];
     at += strspn(at, " \t");
+    if (first) /* not as Slurm writes states: for a person to read */
+        (void)kit_format(out->name, sizeof out->name, "%.*s", (int)strcspn(at, " \t\n"), at);
     if (strncmp(at, "by ", 3) != 0) return;
     (void)kit_format(number, sizeof number, "%.*s", (int)strspn(at + 3, "0123456789"), at + 3);
     out->has_by = kit_parse_u64(number, &by) && by <= UINT32_MAX;
