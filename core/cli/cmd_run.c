@@ -4,250 +4,28 @@
 #include "cli/model.h"
 #include "cli/model_path.h"
 #include "cli/options.h"
+#include "cli/run_stream.h"
 #include "cli/serve.h"
-#include "job/common.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INPUT_MAX (16u << 20)
-#define BAD_EXAMPLES 10
-
-/* Two threads move text while the main thread waits for the backend: one feeds questions, one prints answers. */
-typedef struct stream {
-    cli_context *context;
-    char **texts; /* given on the command line; else lines */
-    size_t text_count;
-    const char *from; /* the file of the lines as the user named it, or "standard input" */
-    int input_fd;
-    bool jsonl;
-    bool json; /* print JSON lines */
-    bool skip_bad;
-    /* How a question is put: what the rows of training had in common is part of it. Of the thread that feeds. */
-    job_common common;
-    job_reader *reader; /* with jsonl */
-    kit_buf seen, before, input;
-    uint64_t lines, bad; /* read; left out with skip_bad */
-    char bad_examples[BAD_EXAMPLES][256];
-    uint64_t place; /* with skip_bad and answers without ids: the line whose answer is printed next */
-    int to_backend, from_backend;
-    kit_status feed_status, print_status;
-    kolm_error_t feed_error, print_error;
-    kit_buf shown; /* of the thread that prints */
-    uint64_t asked, answers;
-    bool served;      /* to_backend is a socket: its end is said by shutting it */
-    atomic_int holders; /* the main thread, and the one that feeds: it may wait for a line longer than this is wanted */
-} stream;
-
-/* ---- Feeding */
-
-/* Puts a row to the backend as the rows of training were. */
-static kit_status put_question(stream *s, const char *id, job_row *row, kit_buf *out, kolm_error_t *err) {
-    job_common_fill(&s->common, row, &s->seen, &s->before);
-    kit_buf_str(out, "{\"id\":");
-    kit_json_string(out, id, strlen(id));
-    kit_buf_str(out, ",\"input\":");
-    if (row->context_length == 0) {
-        kit_json_string(out, row->input, row->input_length);
-    } else {
-        kit_buf_clear(&s->input);
-        job_row_put_input(row, &s->common, &s->input);
-        kit_json_string(out, kit_buf_text(&s->input), s->input.length);
-    }
-    job_row_put_messages(row, false, out);
-    kit_buf_str(out, "}\n");
-    KIT_TRY(kit_buf_ok(&s->input, err));
-    return kit_buf_ok(out, err);
-}
-
-/* The id of a row comes back with its answer. Without one: the line number. */
-static kit_status json_question(stream *s, const char *line, size_t length, unsigned long long number, kit_buf *out,
-                                kolm_error_t *err) {
-    job_row row;
-    char own_id[32];
-    KIT_TRY(job_reader_parse(s->reader, line, length, number, &row, err));
-    kit_format(own_id, sizeof own_id, "%llu", number);
-    return put_question(s, row.id[0] != '\0' ? row.id : own_id, &row, out, err);
-}
-
-/* where: "standard input, line" or "TEXT", which the number follows. */
-static kit_status plain_question(stream *s, const char *where, const char *line, size_t length, unsigned long long number,
-                                 kit_buf *out, kolm_error_t *err) {
-    char id[32];
-    size_t valid = kit_utf8_valid(line, length);
-    if (valid == length && memchr(line, '\0', length) != NULL) valid = strlen(line);
-    if (valid != length)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "%s %llu, column %zu: expected UTF-8 text",
-                        where, number, valid + 1);
-    kit_format(id, sizeof id, "%llu", number);
-    job_row row = job_row_of_text(line, length);
-    return put_question(s, id, &row, out, err);
-}
-
-/* The backend may stop reading before the end (it failed, or the user stopped it): that is told by its verdict. */
-static kit_status send_questions(stream *s, kit_buf *out, bool *out_gone) {
-    kolm_error_t err = KIT_ERROR_INIT;
-    for (size_t i = 0; i < out->length; i++)
-        s->asked += out->data[i] == '\n';
-    if (kit_write_all(s->to_backend, kit_buf_text(out), out->length, &err) != KOLM_OK) *out_gone = true;
-    kit_buf_clear(out);
-    return KOLM_OK;
-}
-
-/* Whether the text is an object with a key that rows have. */
-static bool has_row_key(const char *text, size_t length) {
-    static const char *const names[] = {"input", "prompt", "messages", "conversations", "instruction", "text"};
-    kit_json_walk walk = {0};
-    kit_json_part key, value;
-    bool row = false, found = kit_json_walk_begin(&walk, text, length, NULL) == KOLM_OK;
-    while (found) {
-        if (kit_json_walk_next(&walk, &key, &value, &found, NULL) != KOLM_OK) row = found = false;
-        for (size_t i = 0; found && i < sizeof names / sizeof *names; i++)
-            row = row || kit_json_part_is(&key, names[i]);
-    }
-    kit_json_walk_free(&walk);
-    return row;
-}
-
-/* The first line of plain text that is JSON in truth, a row or the begin of a document: somebody forgot --jsonl, and
- * would get its braces answered. */
-static bool looks_like_a_row(const char *line, size_t length) {
-    size_t blank = strspn(line, " \t"), rest = blank + 1 + strspn(line + blank + (blank < length), " \t");
-    if (blank < length && strchr("{[", line[blank]) != NULL && rest >= length) return true;
-    kit_json_walk walk = {0};
-    kit_json_part key, first;
-    bool row = line[blank] == '{' && has_row_key(line, length), found = false;
-    if (line[blank] == '[' && kit_json_walk_begin(&walk, line, length, NULL) == KOLM_OK &&
-        kit_json_walk_next(&walk, &key, &first, &found, NULL) == KOLM_OK && found)
-        row = first.kind == KIT_JSON_OBJECT && has_row_key(first.bytes, first.length);
-    kit_json_walk_free(&walk);
-    return row;
-}
-
-static kit_status one_question(stream *s, const char *line, size_t length, unsigned long long number,
-                               kit_buf *out, kolm_error_t *err) {
-    char where[300];
-    if (s->jsonl)
-        return strspn(line, " \t") == length ? KOLM_OK : json_question(s, line, length, number, out, err);
-    if (number == 1 && looks_like_a_row(line, length))
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "for rows {\"input\": ...}, one a line, pass --jsonl; texts that are JSON themselves go into such rows",
-                        "%s, line 1 is JSON, and lines are answered as they stand", s->from);
-    kit_format(where, sizeof where, "%s, line", s->from);
-    return plain_question(s, where, line, length, number, out, err);
-}
-
-/* OK when the line may be left out: it is bad, and the user wants the others nevertheless. */
-static kit_status leave_out(stream *s, kit_status status, kolm_error_t *err) {
-    bool bad = status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_OUT_OF_RANGE;
-    if (!s->skip_bad || !bad) return status;
-    if (s->bad < BAD_EXAMPLES) kit_copy(s->bad_examples[s->bad], sizeof *s->bad_examples, err->text);
-    s->bad++;
-    *err = (kolm_error_t)KIT_ERROR_INIT;
-    return KOLM_OK;
-}
-
-/* One line, if there is one more. */
-static kit_status feed_line(stream *s, kit_lines *lines, kit_buf *out, bool *out_end, kolm_error_t *err) {
-    const char *line = NULL;
-    size_t length = 0;
-    kit_status status = kit_lines_next(lines, &line, &length, err);
-    *out_end = status == KOLM_OK && line == NULL;
-    if (*out_end) return KOLM_OK;
-    s->lines = kit_lines_number(lines);
-    if (status == KOLM_OK) {
-        status = one_question(s, line, length, (unsigned long long)s->lines, out, err);
-    } else {
-        if (err->remedy[0] == '\0')
-            kit_copy(err->remedy, sizeof err->remedy,
-                     status == KOLM_E_OUT_OF_RANGE
-                         ? "a question is one line; make it shorter, or one JSON line with --jsonl"
-                         : "look where the questions come from; --input names a file");
-        kit_fail_context(err, "%s", s->from);
-    }
-    return leave_out(s, status, err);
-}
-
-static kit_status feed_lines(stream *s, kit_buf *out) {
-    kit_lines *lines = NULL;
-    bool gone = false, end = false;
-    KIT_TRY(kit_lines_open(s->input_fd, INPUT_MAX, &lines, &s->feed_error));
-    kit_status status = KOLM_OK;
-    while (status == KOLM_OK && !gone && !cli_interrupted()) {
-        status = feed_line(s, lines, out, &end, &s->feed_error);
-        if (status != KOLM_OK || end) break;
-        /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
-        if (out->length > 32768 || !kit_lines_ready(lines)) {
-            kit_status sent = send_questions(s, out, &gone);
-            (void)sent;
-        }
-    }
-    if (!gone) {
-        kit_status sent = send_questions(s, out, &gone);
-        (void)sent;
-    }
-    kit_lines_close(lines);
-    return status;
-}
-
-static void drop_stream(stream *s) {
-    if (atomic_fetch_sub(&s->holders, 1) != 1) return;
-    if (s->input_fd > STDERR_FILENO) close(s->input_fd);
-    job_common_free(&s->common);
-    job_reader_close(s->reader);
-    kit_buf_free(&s->seen);
-    kit_buf_free(&s->before);
-    kit_buf_free(&s->input);
-    free(s);
-}
-
-static void *feed(void *user) {
-    stream *s = user;
-    kit_buf out = {0};
-    bool gone = false;
-    if (s->text_count > 0) {
-        for (size_t i = 0; i < s->text_count && s->feed_status == KOLM_OK; i++) {
-            s->lines = i + 1;
-            s->feed_status = plain_question(s, "TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
-            s->feed_status = leave_out(s, s->feed_status, &s->feed_error);
-        }
-        kit_status sent = send_questions(s, &out, &gone);
-        (void)sent;
-    } else {
-        s->feed_status = feed_lines(s, &out);
-    }
-    kit_buf_free(&out);
-    if (s->served) shutdown(s->to_backend, SHUT_WR);
-    close(s->to_backend);
-    drop_stream(s);
-    return NULL;
-}
-
-static int start_feeding(stream *s, pthread_t *out_thread) {
-    atomic_fetch_add(&s->holders, 1);
-    int failed = pthread_create(out_thread, NULL, feed, s);
-    if (failed != 0) atomic_fetch_sub(&s->holders, 1);
-    return failed;
-}
-
 /* ---- Printing */
 
 /* Answers for people have no ids: what was left out keeps its line among them, up to the line before `next`. */
-static void fill_places(stream *s, uint64_t next) {
+static void fill_places(run_stream *s, uint64_t next) {
     if (!s->skip_bad || s->json) return;
     for (; s->place < next; s->place++)
         cli_print(s->context, "(left out)\n");
 }
 
-static kit_status print_answer(stream *s, const char *line, size_t length, kolm_error_t *err) {
+static kit_status print_answer(run_stream *s, const char *line, size_t length, kolm_error_t *err) {
     cJSON *answer = NULL;
     const char *output = NULL, *best = NULL, *id = NULL;
     double confidence = 0;
@@ -276,9 +54,9 @@ static kit_status print_answer(stream *s, const char *line, size_t length, kolm_
 }
 
 static void *print_answers(void *user) {
-    stream *s = user;
+    run_stream *s = user;
     kit_lines *lines = NULL;
-    s->print_status = kit_lines_open(s->from_backend, INPUT_MAX, &lines, &s->print_error);
+    s->print_status = kit_lines_open(s->from_backend, RUN_LINE_MAX, &lines, &s->print_error);
     while (s->print_status == KOLM_OK) {
         const char *line = NULL;
         size_t length = 0;
@@ -298,7 +76,7 @@ static void *print_answers(void *user) {
 /* ---- Both */
 
 /* The error of the line that ended the batch, with what was answered before it. */
-static kit_status feeding_failed(const stream *s, kolm_error_t *err) {
+static kit_status feeding_failed(const run_stream *s, kolm_error_t *err) {
     *err = s->feed_error;
     if (s->text_count > 0 || s->feed_status == KOLM_E_FAILED_PRECONDITION) return s->feed_status;
     size_t length = strlen(err->text);
@@ -312,12 +90,12 @@ static kit_status feeding_failed(const stream *s, kolm_error_t *err) {
     return s->feed_status;
 }
 
-static kit_status ask(stream *s, cli_answering *answering, cli_airgap airgap, int *out_exit, kolm_error_t *err) {
+static kit_status ask(run_stream *s, cli_answering *answering, cli_airgap airgap, int *out_exit, kolm_error_t *err) {
     int question_read = -1, answer_write = -1;
     pthread_t feeder, printer;
     KIT_TRY(kit_pipe(&question_read, &s->to_backend, err));
     KIT_TRY(kit_pipe(&s->from_backend, &answer_write, err));
-    if (start_feeding(s, &feeder) != 0)
+    if (run_start_feeding(s, &feeder) != 0)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     if (pthread_create(&printer, NULL, print_answers, s) != 0) {
@@ -345,13 +123,13 @@ static kit_status ask(stream *s, cli_answering *answering, cli_airgap airgap, in
 }
 
 /* The same with a model that is warm already: one socket instead of two pipes. */
-static kit_status ask_server(stream *s, int fd, int *out_exit, kolm_error_t *err) {
+static kit_status ask_server(run_stream *s, int fd, int *out_exit, kolm_error_t *err) {
     pthread_t feeder;
     *out_exit = CLI_EXIT_BACKEND;
     s->served = true;
     s->from_backend = fd;
     s->to_backend = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (s->to_backend < 0 || start_feeding(s, &feeder) != 0)
+    if (s->to_backend < 0 || run_start_feeding(s, &feeder) != 0)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     print_answers(s);
@@ -387,7 +165,7 @@ static void say_ready(cli_context *context, const char *socket_path) {
 }
 
 /* Questions are put as the model was trained: its manifest says how. */
-static kit_status learn_form(stream *s, const artifact *a, kolm_error_t *err) {
+static kit_status learn_form(run_stream *s, const artifact *a, kolm_error_t *err) {
     const job_reader_options options = {.path = s->from, .inputs_only = true, .with_id = true};
     job_common_free(&s->common);
     KIT_TRY(job_common_get(kit_json_get(artifact_manifest(a), "options"), &s->common, err));
@@ -395,7 +173,7 @@ static kit_status learn_form(stream *s, const artifact *a, kolm_error_t *err) {
 }
 
 /* Whether somebody keeps this model warm, in the way that was asked for: then the question goes there. */
-static bool ask_warm(cli_context *context, const run_request *r, stream *s, kit_status *out_status, int *out_exit,
+static bool ask_warm(cli_context *context, const run_request *r, run_stream *s, kit_status *out_status, int *out_exit,
                      kolm_error_t *err) {
     artifact *a = NULL;
     cli_served served = {.fd = -1};
@@ -414,7 +192,7 @@ static bool ask_warm(cli_context *context, const run_request *r, stream *s, kit_
 }
 
 /* --input by its name, standard input otherwise. */
-static kit_status open_input(const run_request *r, stream *s, int *out_exit, kolm_error_t *err) {
+static kit_status open_input(const run_request *r, run_stream *s, int *out_exit, kolm_error_t *err) {
     struct stat info;
     *out_exit = CLI_EXIT_DATA;
     if (r->input == NULL || strcmp(r->input, "-") == 0) return KOLM_OK;
@@ -427,7 +205,8 @@ static kit_status open_input(const run_request *r, stream *s, int *out_exit, kol
     return KOLM_OK;
 }
 
-static kit_status run_model(cli_context *context, const run_request *r, stream *s, int *out_exit, kolm_error_t *err) {
+static kit_status run_model(cli_context *context, const run_request *r, run_stream *s, int *out_exit,
+                            kolm_error_t *err) {
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
     kit_status status = KOLM_OK;
@@ -512,10 +291,10 @@ static int check_request(cli_context *context, const cli_syntax *syntax, run_req
 }
 
 /* What was left out, when the rest is printed. */
-static void say_left_out(stream *s) {
+static void say_left_out(run_stream *s) {
     if (s->context->out_errno != 0) return;
     fill_places(s, s->lines + 1);
-    for (uint64_t i = 0; i < s->bad && i < BAD_EXAMPLES; i++)
+    for (uint64_t i = 0; i < s->bad && i < RUN_BAD_EXAMPLES; i++)
         cli_warn(s->context, "left out: %s", cli_safe(s->bad_examples[i]));
     if (s->bad > 0)
         cli_warn(s->context, "%llu of %llu %s left out, %llu answered", (unsigned long long)s->bad,
@@ -524,30 +303,30 @@ static void say_left_out(stream *s) {
 
 static int answer(cli_context *context, const run_request *r) {
     int exit_code = CLI_EXIT_INTERNAL;
-    stream *s = calloc(1, sizeof *s);
+    run_stream *s = calloc(1, sizeof *s);
     kolm_error_t err = KIT_ERROR_INIT;
     if (s == NULL) {
         kit_status status =
             kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
         return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, CLI_EXIT_INTERNAL, &err);
     }
-    *s = (stream){.context = context,
-                  .texts = r->words + 1,
-                  .text_count = r->word_count - 1,
-                  .from = "standard input",
-                  .input_fd = STDIN_FILENO,
-                  .jsonl = r->jsonl,
-                  .json = r->jsonl || context->json,
-                  .skip_bad = r->skip_bad,
-                  .place = 1,
-                  .holders = 1,
-                  .to_backend = -1,
-                  .from_backend = -1,
-                  .feed_error = KIT_ERROR_INIT,
-                  .print_error = KIT_ERROR_INIT};
+    *s = (run_stream){.context = context,
+                      .texts = r->words + 1,
+                      .text_count = r->word_count - 1,
+                      .from = "standard input",
+                      .input_fd = STDIN_FILENO,
+                      .jsonl = r->jsonl,
+                      .json = r->jsonl || context->json,
+                      .skip_bad = r->skip_bad,
+                      .place = 1,
+                      .holders = 1,
+                      .to_backend = -1,
+                      .from_backend = -1,
+                      .feed_error = KIT_ERROR_INIT,
+                      .print_error = KIT_ERROR_INIT};
     kit_status status = run_model(context, r, s, &exit_code, &err);
     if (status == KOLM_OK && !r->serve) say_left_out(s);
-    drop_stream(s);
+    run_stream_drop(s);
     if (status == KOLM_OK) return CLI_EXIT_OK;
     return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `kolm run` shares between the thread that feeds questions, the one that prints answers, and the main one. */
+#ifndef KOLM_CLI_RUN_STREAM_H
+#define KOLM_CLI_RUN_STREAM_H
+
+#include "cli/context.h"
+#include "job/common.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define RUN_LINE_MAX (16u << 20) /* bytes of a question, and of an answer */
+#define RUN_BAD_EXAMPLES 10
+
+/* Two threads move text while the main thread waits for the backend: one feeds questions, one prints answers. */
+typedef struct run_stream {
+    cli_context *context;
+    char **texts; /* given on the command line; else lines */
+    size_t text_count;
+    const char *from; /* the file of the lines as the user named it, or "standard input" */
+    int input_fd;
+    bool jsonl;
+    bool json; /* print JSON lines */
+    bool skip_bad;
+    /* How a question is put: what the rows of training had in common is part of it. Of the thread that feeds. */
+    job_common common;
+    job_reader *reader; /* with jsonl */
+    kit_buf seen, before, input;
+    uint64_t lines, bad; /* read; left out with skip_bad */
+    char bad_examples[RUN_BAD_EXAMPLES][256];
+    uint64_t place; /* with skip_bad and answers without ids: the line whose answer is printed next */
+    int to_backend, from_backend;
+    kit_status feed_status, print_status;
+    kolm_error_t feed_error, print_error;
+    kit_buf shown; /* of the thread that prints */
+    uint64_t asked, answers;
+    bool served;        /* to_backend is a socket: its end is said by shutting it */
+    atomic_int holders; /* the main thread, and the one that feeds: it may wait for a line longer than this is wanted */
+} run_stream;
+
+/* Starts the thread that feeds; 0, or what pthread_create said. It closes to_backend at its end, and drops the stream.
+ */
+int run_start_feeding(run_stream *s, pthread_t *out_thread) KIT_MUST_USE;
+/* For each of holders once: the last one frees. */
+void run_stream_drop(run_stream *s);
+
+#endif
