@@ -19,6 +19,15 @@ typedef struct score_request {
     char **words;
 } score_request;
 
+/* Whether the model's outputs are labels, which have no blanks around them. */
+static bool has_labels(const cli_model *model) {
+    const cJSON *manifest = artifact_manifest(model->artifact);
+    const char *recipe = NULL, *outputs = NULL;
+    if (kit_json_get_string(manifest, "recipe", &recipe) && strcmp(recipe, "linear") == 0) return true;
+    return kit_json_get_string(kit_json_get(manifest, "options"), "outputs", &outputs) &&
+           strcmp(outputs, "labels") == 0;
+}
+
 static kit_status prepare(cli_context *context, const score_request *r, const cli_model *model,
                           const job_directory *job, kolm_error_t *err) {
     cli_data_files files;
@@ -37,6 +46,7 @@ static kit_status prepare(cli_context *context, const score_request *r, const cl
                                                     .no_header = r->no_header},
                                          .skip_bad = r->skip_bad,
                                          .common = &common,
+                                         .labels = has_labels(model),
                                          .job_dir = job->job,
                                          .private_dir = job->private,
                                          .cancel = cli_interrupt_flag()};

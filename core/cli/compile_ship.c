@@ -46,6 +46,9 @@ static cJSON *payload_options(const compile *c) {
     cJSON *options = cJSON_CreateObject();
     bool good = kit_json_put_u64(options, "seed", r->seed.value) && kit_json_put_string(options, "effort", r->effort) &&
                 kit_json_put_string(options, "split", r->eval.count > 0 ? "file" : "hash");
+    /* The linear recipe has no other outputs. */
+    if (good && c->data.closed && strcmp(c->recipe, "lora") == 0)
+        good = kit_json_put_string(options, "outputs", "labels");
     if (good && c->contradictions != JOB_CONTRADICTIONS_MAJORITY)
         good = kit_json_put_string(options, "contradictions", r->contradictions);
     if (good && r->abstain.set) good = kit_json_put(options, "abstain", kit_json_micro(r->abstain.value));
