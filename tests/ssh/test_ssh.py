@@ -513,6 +513,13 @@ class Certificates(Case):
         self.certify(self.user_key, "-5m:+1h")
         self.good("facts", key=self.user_key, server=self.server, known=self.server_known)
 
+    def test_only_certificates_allowed(self):
+        self.certify(self.user_key, "-5m:+1h")
+        config = write(self.mine("config"), f"PubkeyAcceptedAlgorithms *-cert-v01@openssh.com\nIdentityFile {self.user_key}\n")
+        self.good("--config", config, "facts", key="", server=self.server, known=self.server_known)
+        plain = self.serve(authorized=write(self.mine("plain"), read(self.user_key + ".pub")))
+        self.assertIn("PubkeyAcceptedAlgorithms", self.bad("UNAUTHENTICATED", "--config", config, "facts", key="", server=plain, known=self.know(plain)))
+
     def test_named_in_config(self):
         self.certify(self.user_key, "-5m:+1h")
         os.rename(self.user_key + "-cert.pub", self.mine("elsewhere.pub"))

@@ -379,7 +379,7 @@ static bool leave(ssh_attempt *a, const ssh_identity *id) {
     if (!id->exists || (agent_has(a, id) && id->certificates.count == 0)) return true;
     if (id->exposed)
         unusable = "skipped: others may read it, chmod 600 it";
-    else if (id->plain.length > 0)
+    else if (id->plain.length > 0 && id->certificates.count == 0)
         unusable = ssh_unusable(a, id->plain.blob, id->plain.length, id->plain.type);
     if (unusable != NULL) ssh_say_tried(a, id->path, unusable);
     return unusable != NULL;
@@ -395,6 +395,12 @@ static kit_status try_identity(ssh_attempt *a, const ssh_identity *id, kolm_erro
     for (size_t i = 0; i < id->certificates.count && status == KOLM_OK && go_on && goes_on(a); i++)
         status = try_certificate(a, id, id->certificates.items[i], words, err);
     bool done = !goes_on(a) || agent_has(a, id) || !go_on;
+    const char *unusable =
+        !done && id->plain.length > 0 ? ssh_unusable(a, id->plain.blob, id->plain.length, id->plain.type) : NULL;
+    if (unusable != NULL) {
+        ssh_say_tried(a, id->path, unusable);
+        done = true;
+    }
     if (status == KOLM_OK && !done && !id->encrypted) status = try_rsa_file(a, id, &done, err);
     if (status == KOLM_OK && !done) status = try_file(a, id, NULL, words, id->path, err);
     explicit_bzero(passphrase, sizeof passphrase);
