@@ -20,7 +20,7 @@ ME = getpass.getuser()
 
 # One text a case; (text, target) where the target is not "box". What ssh refuses must be refused.
 WRITTEN = [
-    "", "# only a remark\n", "   \n\t\n", "User x", "User x\r\nPort 5\r\n", "\tUser\tx\t\n", "user x\nUSER y\n", "User=x\nPort = 5\n", "User =x\n", "Port==5\n",
+    "", "# only a remark\n", "   \n\t\n", "User x", "User x\r\nPort 5\r\n", "\tUser\tx\t\n", "user x\nUSER y\n", "User=x\nPort = 5\n", "User =x\n", "Port==5\n", "=User x\n", "= Nonsense x\n", "= = x\n", "=\n",
     '"Port" 5\n', 'Port "5"\n', "Port 5 # remark\n", "Port 5#\n", "User 'a b'\n", "User a\\ b\n", 'User "a\\"b"\n', 'User "open\n', "User 'open\n", "User a b\n",
     'User ""\n', "User\n", "User   \n", "Host\n", 'Host ""\n', "Port x\n", "Port 0\n", "Port 65536\n", "Port -1\n", "Port ssh\n", "Port nosuchservice\n", "Port 22x\n",
     "Host other\n Port x\n", "Host other\n Nonsense x\n", "Nonsense x\n", "HostNam x\n", "IgnoreUnknown Nons*\nNonsense x\nPort 5\n", "IgnoreUnknown a,nonsense\nNonsense x\n",

@@ -164,8 +164,9 @@ static kit_status read_line(ssh_reader *r, char *line, const ssh_place *at, int 
     char *rest = line + strspn(line, " \t");
     if (*rest == '\0' || *rest == '#') return KOLM_OK;
     const char *key = ssh_next_word(&rest);
-    if (key == NULL) return ssh_bad_line(err, at, "has a quote that is not closed");
-    if (*key == '\0') return KOLM_OK;
+    if (key != NULL && *key == '\0') key = ssh_next_word(&rest); /* a line may begin with = */
+    if (key == NULL && rest == NULL) return ssh_bad_line(err, at, "has a quote that is not closed");
+    if (key == NULL || *key == '\0' || *key == '#') return KOLM_OK;
     const char *values = rest != NULL ? rest + strspn(rest, " \t\r") : "";
     if (*values == '\0') return ssh_bad_line(err, at, "has the keyword \"%.40s\" without a value", key);
     return read_words(r, key, values, at, level, err);
