@@ -193,10 +193,11 @@ class Job:
         return files
 
     def infer(self, inputs, files=None, hook=None, base=None):
-        """(done, rows of the answers)"""
+        """(done, rows of the answers); an input is a text, or all members of a question but its id"""
         options = {**self.raw["options"], **({"base": {**self.raw["options"]["base"], "path": base}} if base else {})}
         self.write(kind="infer", model_files=self.model_files() if files is None else files, options=options)
-        write_rows(self.path("questions.jsonl"), [{"id": str(i), "input": text} for i, text in enumerate(inputs)])
+        write_rows(self.path("questions.jsonl"), [{"id": str(i), **(asked if isinstance(asked, dict) else {"input": asked})}
+                                                   for i, asked in enumerate(inputs)])
         done = Running(self.words("infer", "--input", self.path("questions.jsonl"), "--output", self.path("answers.jsonl")), hook).wait()
         self.write()
         return done, read_rows(self.path("answers.jsonl")) if done.status == 0 else None

@@ -647,6 +647,39 @@ class Serving(real.Case):
             file.write("{% for m in messages %}other {{ m['content'] }}{% endfor %}")
         self.assertEqual(job.infer(texts, base=changed)[1], before)
 
+    def test_the_answer_follows_the_system_message(self):
+        """The same texts under two system messages, in training and in answering."""
+        systems = {"refund": "yes", "parcel": "no"}
+        ask = lambda row, system: {"input": row["input"], "messages": [{"role": "system", "content": system},
+                                                                       {"role": "user", "content": row["input"]}]}
+        rows = []
+        for row in TEAMS:
+            for system, output in systems.items():
+                asked = ask(row, system)
+                asked["messages"].append({"role": "assistant", "content": output})
+                rows.append({"id": str(len(rows)), **asked, "output": output})
+        job = self.trained(rows, epochs="3", learning_rate="5e-3")
+        new = [(ask(row, system), {"output": output}) for row in NEW_TEAMS[:20] for system, output in systems.items()]
+        done, answers = job.infer([asked for asked, _ in new])
+        self.good(done)
+        self.assertGreaterEqual(self.share_right(answers, [row for _, row in new]), 0.95)
+
+    def test_a_template_that_knows_no_system_is_refused(self):
+        rows = [{"id": str(i), "input": row["input"], "output": row["output"],
+                 "messages": [{"role": "system", "content": "Name the team."}, {"role": "user", "content": row["input"]},
+                              {"role": "assistant", "content": row["output"]}]} for i, row in enumerate(TEAMS)]
+        base = os.path.join(self.dir, "base")
+        for template, words in (("{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}",
+                                 "a conversation of system, user: System role not supported"),
+                                ("{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}<end>{% endif %}{% endfor %}",
+                                 "leaves out the system message")):
+            with self.subTest(words):
+                shutil.copytree(self.base, base)
+                with open(os.path.join(base, "chat_template.jinja"), "w", encoding="utf-8") as file:
+                    file.write(template)
+                self.refused(self.job(rows, base=base, **QUICK).train(), 3, words)
+                shutil.rmtree(base)
+
     def test_answers_come_as_questions_do(self):
         job = self.trained(TEAMS, **QUICK)
         reading, writing = os.pipe()
