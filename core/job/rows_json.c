@@ -6,8 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-static const char REMEDY[] = "correct the row, or pass --skip-bad to leave such rows out";
-
 static const char *const key_names[KEY_ID + 1] = {
     [KEY_INPUT] = "input",       [KEY_PROMPT] = "prompt",           [KEY_TEXT] = "text",
     [KEY_QUESTION] = "question", [KEY_QUERY] = "query",             [KEY_OUTPUT] = "output",
@@ -17,149 +15,6 @@ static const char *const key_names[KEY_ID + 1] = {
     [KEY_RESPONSE] = "response", [KEY_SYSTEM] = "system",           [KEY_HISTORY] = "history",
     [KEY_TOOLS] = "tools",       [KEY_FUNCTIONS] = "functions",     [KEY_ID] = "id",
 };
-
-/* ---- Errors */
-
-kit_status json_bad(const job_reader *reader, const char *at, const char *remedy, const char *text, kolm_error_t *err) {
-    return rows_bad(reader, err, rows_line(reader), (size_t)(at - reader->json->line) + 1, remedy, text);
-}
-
-kit_status json_bad_inside(const job_reader *reader, const kit_json_part *part, const kolm_error_t *inner,
-                           kolm_error_t *err) {
-    /* The kit counts lines and columns of what it was given; a row is one line. */
-    const char *column = strstr(inner->text, "column "), *rest = column != NULL ? strchr(column, ':') : NULL;
-    unsigned long long at = column != NULL ? strtoull(column + strlen("column "), NULL, 10) : 1;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                    "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out",
-                    "%s, line %llu, column %llu%s", reader->options.path, rows_line(reader),
-                    at + (unsigned long long)(part->bytes - reader->json->line), rest != NULL ? rest : "");
-}
-
-static const char *kind_name(kit_json_kind kind) {
-    return kind == KIT_JSON_NULL     ? "null"
-           : kind == KIT_JSON_NUMBER ? "a number"
-           : kind == KIT_JSON_BOOL   ? "true or false"
-           : kind == KIT_JSON_ARRAY  ? "an array"
-           : kind == KIT_JSON_OBJECT ? "an object"
-                                     : "text";
-}
-
-kit_status json_wrong_type(const job_reader *reader, const char *key, const char *expected, const kit_json_part *found,
-                           kolm_error_t *err) {
-    char text[160];
-    kit_format(text, sizeof text, "expected %s in \"%s\", found %s", expected, key, kind_name(found->kind));
-    return json_bad(reader, found->bytes, REMEDY, text, err);
-}
-
-/* A key as text, as far as it is one. */
-static void put_key(const kit_json_part *key, kit_buf *out) {
-    kit_buf text = {0};
-    if (kit_json_part_text(key, &text, NULL) != KOLM_OK) {
-        kit_buf_clear(&text);
-        kit_buf_add(&text, key->bytes + 1, key->length - 2);
-    }
-    rows_add_printable(out, kit_buf_text(&text));
-    kit_buf_free(&text);
-}
-
-kit_status json_missing_key(job_reader *reader, const kit_json_part *object, const char *wanted, kolm_error_t *err) {
-    kit_json_walk walk = {0};
-    kit_json_part key, value;
-    kit_buf text = {0};
-    kit_buf_fmt(&text, "expected the key %s, found ", wanted);
-    int shown = 0;
-    bool found = kit_json_walk_begin(&walk, object->bytes, object->length, NULL) == KOLM_OK;
-    while (found && shown < 8) {
-        found = kit_json_walk_next(&walk, &key, &value, &found, NULL) == KOLM_OK && found;
-        if (!found) break;
-        kit_buf_str(&text, shown++ > 0 ? ", \"" : "\"");
-        put_key(&key, &text);
-        kit_buf_char(&text, '"');
-    }
-    if (shown == 0) kit_buf_str(&text, "no keys");
-    const char *remedy = reader->options.inputs_only
-                             ? "each question needs \"input\" (or \"prompt\", or \"messages\"; docs/data.md has all forms)"
-                             : "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or "
-                               "\"messages\"; docs/data.md has all forms)";
-    kit_status status = json_bad(reader, object->bytes, remedy,
-                                 kit_buf_text(&text), err);
-    kit_json_walk_free(&walk);
-    kit_buf_free(&text);
-    return status;
-}
-
-kit_status json_doubled(const job_reader *reader, const char *again, kolm_error_t *err) {
-    return json_bad(reader, again,
-                    "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out",
-                    "expected a key that this object does not have yet", err);
-}
-
-/* ---- Values */
-
-kit_status json_text(const job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) {
-    kolm_error_t inner = KIT_ERROR_INIT;
-    return kit_json_part_text(part, out, &inner) == KOLM_OK ? KOLM_OK : json_bad_inside(reader, part, &inner, err);
-}
-
-static bool is_empty_array(const kit_json_part *part) {
-    for (size_t i = 1; i + 1 < part->length; i++)
-        if (strchr(" \t\r\n", part->bytes[i]) == NULL) return false;
-    return true;
-}
-
-kit_status json_array(job_reader *reader, const char *key, const kit_json_part *part, kit_buf *out, kolm_error_t *err) {
-    kolm_error_t inner = KIT_ERROR_INIT;
-    kit_buf text = {0};
-    kit_json_part array = *part;
-    kit_status status = KOLM_OK;
-    if (part->kind == KIT_JSON_STRING) { /* many tables and tools keep JSON in a text */
-        KIT_TRY(json_text(reader, part, &text, err));
-        array = (kit_json_part){.bytes = kit_buf_text(&text), .length = text.length, .kind = KIT_JSON_ARRAY};
-        if (strspn(array.bytes, " \t\r\n") == text.length) goto out;
-        if (array.bytes[strspn(array.bytes, " \t\r\n")] != '[') array.kind = KIT_JSON_STRING;
-    }
-    if (array.kind != KIT_JSON_ARRAY)
-        status = json_wrong_type(reader, key, "an array", part, err);
-    else if (kit_json_part_check(&array, &inner) != KOLM_OK && part->kind != KIT_JSON_STRING)
-        status = json_bad_inside(reader, part, &inner, err);
-    else if (inner.text[0] != '\0')
-        status = json_wrong_type(reader, key, "an array", part, err);
-    else if (!is_empty_array(&array))
-        kit_json_part_compact(&array, out);
-out:
-    kit_buf_free(&text);
-    return status;
-}
-
-/* An integer as its JSON text: 7, also where it was written 7.0, and 1389432487213912064 with all its digits. */
-static bool put_integer(const kit_json_part *part, kit_buf *out) {
-    char text[40];
-    size_t digits = part->bytes[0] == '-' ? 1 : 0;
-    while (digits < part->length && part->bytes[digits] >= '0' && part->bytes[digits] <= '9')
-        digits++;
-    if (digits == part->length && part->length > 15) {
-        kit_buf_add(out, part->bytes, part->length);
-        return true;
-    }
-    if (part->length >= sizeof text) return false;
-    memcpy(text, part->bytes, part->length);
-    text[part->length] = '\0';
-    double value = strtod(text, NULL);
-    bool whole =
-        value >= -KIT_JSON_MAX_INTEGER && value <= KIT_JSON_MAX_INTEGER && value == (double)(long long)value;
-    if (whole) kit_buf_fmt(out, "%lld", (long long)value);
-    return whole;
-}
-
-static kit_status take_output(job_reader *reader, const char *key, const kit_json_part *part, kolm_error_t *err) {
-    if (part->kind == KIT_JSON_STRING) return json_text(reader, part, &reader->output, err);
-    if (part->kind == KIT_JSON_BOOL) {
-        kit_buf_add(&reader->output, part->bytes, part->length);
-        return KOLM_OK;
-    }
-    if (part->kind == KIT_JSON_NUMBER && put_integer(part, &reader->output)) return KOLM_OK;
-    return json_wrong_type(reader, key, "text, an integer, true or false", part, err);
-}
 
 /* ---- Keys that are not used */
 
@@ -194,7 +49,7 @@ void json_unused(job_reader *reader, const char *where, const kit_json_part *key
     char name[JOB_UNUSED_NAME];
     kit_buf text = {0};
     kit_buf_fmt(&text, "%s%s", where, where[0] != '\0' ? "." : "");
-    put_key(key, &text);
+    json_put_key(key, &text);
     kit_copy(name, sizeof name, kit_buf_text(&text));
     count_unused(&reader->unused, name);
     kit_buf_free(&text);
@@ -360,7 +215,7 @@ static kit_status take_prompt_chat(job_reader *reader, kolm_error_t *err) {
     if (completion != NULL && completion->kind == KIT_JSON_ARRAY) {
         KIT_TRY(chat_add_list(reader, "completion", completion, err));
     } else if (completion != NULL) {
-        KIT_TRY(take_output(reader, "completion", completion, err));
+        KIT_TRY(json_output(reader, "completion", completion, err));
         kit_buf_clear(&r->scratch);
         kit_buf_add(&r->scratch, kit_buf_text(&reader->output), reader->output.length);
         kit_buf_clear(&reader->output);
@@ -427,7 +282,7 @@ static kit_status take_alpaca(job_reader *reader, kolm_error_t *err) {
     if (output == KEY_COUNT && !reader->options.inputs_only) return missing(reader, "output", err);
     if (output != KEY_COUNT) {
         KIT_TRY(use(reader, output, &part, err));
-        KIT_TRY(take_output(reader, key_names[output], part, err));
+        KIT_TRY(json_output(reader, key_names[output], part, err));
     }
     /* Without an input the instruction is the question; in a conversation both are. */
     if (r->scratch.length == 0 || history > 0) {
@@ -499,7 +354,7 @@ static kit_status take_pair(job_reader *reader, kolm_error_t *err) {
     chat_close(reader);
     if (!answered) return KOLM_OK;
     KIT_TRY(use(reader, out, &output, err));
-    KIT_TRY(take_output(reader, output_name, output, err));
+    KIT_TRY(json_output(reader, output_name, output, err));
     keep_guess(reader, in, out);
     return KOLM_OK;
 }
@@ -530,7 +385,7 @@ static kit_status take_id(job_reader *reader, kolm_error_t *err) {
     KIT_TRY(use(reader, KEY_ID, &part, err));
     if (part == NULL) return KOLM_OK;
     if (part->kind == KIT_JSON_STRING) return json_text(reader, part, &reader->json->id, err);
-    if (part->kind == KIT_JSON_NUMBER && put_integer(part, &reader->json->id)) return KOLM_OK;
+    if (part->kind == KIT_JSON_NUMBER && json_put_integer(part, &reader->json->id)) return KOLM_OK;
     return json_wrong_type(reader, "id", "text or a whole number", part, err);
 }
 

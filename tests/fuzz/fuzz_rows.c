@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: whatever the bytes, the row reader gives clean rows or says what is wrong where; and what it gives,
  * written again as JSON lines and as a table, it gives again. */
-#include "job/rows.h"
+#include "job/common.h"
 #include "kolm/kit/file.h"
 
 #include <ctype.h>
@@ -72,6 +72,32 @@ static bool is_header(const job_row *row) {
     return false;
 }
 
+/* What a backend gets of it is strict JSON on one line, and the spool gives the row again. */
+static void check_written(const job_row *row) {
+    const job_common nothing = {.begun = true};
+    kit_buf line = {0}, spool = {0}, seen = {0};
+    kit_buf_str(&line, "{\"input\":");
+    job_row_put_input(row, &nothing, &spool);
+    kit_json_string(&line, kit_buf_text(&spool), spool.length);
+    job_row_put_messages(row, true, &line);
+    kit_buf_char(&line, '}');
+    const kit_json_part whole = {.bytes = kit_buf_text(&line), .length = line.length, .kind = KIT_JSON_OBJECT};
+    must(kit_json_part_check(&whole, NULL) == KOLM_OK && memchr(line.data, '\n', line.length) == NULL);
+    kit_buf_clear(&spool);
+    kit_buf_char(&spool, '{');
+    job_row_put_spool(row, &spool);
+    kit_buf_char(&spool, '}');
+    cJSON *object = NULL;
+    job_row again;
+    must(kit_json_parse(spool.data, spool.length, &object, NULL) == KOLM_OK && job_row_get_spool(object, &again));
+    job_row_put_seen(&again, &seen);
+    must(seen.length == row->seen_length && memcmp(kit_buf_text(&seen), row->seen, seen.length) == 0);
+    cJSON_Delete(object);
+    kit_buf_free(&line);
+    kit_buf_free(&spool);
+    kit_buf_free(&seen);
+}
+
 static void write_again(rewritten *out, const job_row *row) {
     kit_buf_str(&out->json, "{\"input\":");
     kit_json_string(&out->json, row->input, row->input_length);
@@ -105,6 +131,7 @@ static void read_all(const uint8_t *data, size_t size, const job_reader_options 
         must(row.line > last && is_clean(row.input, row.input_length) && is_clean(row.output, row.output_length));
         must(!is_blank(row.input) && (options->inputs_only || !is_blank(row.output)));
         last = row.line;
+        check_written(&row);
         write_again(out, &row);
     }
     job_reader_close(reader);
