@@ -285,6 +285,7 @@ static kit_status take_alpaca(job_reader *reader, kolm_error_t *err) {
         KIT_TRY(json_output(reader, key_names[output], part, err));
     }
     /* Without an input the instruction is the question; in a conversation both are. */
+    if (strspn(kit_buf_text(&r->scratch), " \t\r\n") == r->scratch.length) kit_buf_clear(&r->scratch);
     if (r->scratch.length == 0 || history > 0) {
         if (r->scratch.length > 0) kit_buf_char(&r->instruction, '\n');
         kit_buf_add(&r->instruction, kit_buf_text(&r->scratch), r->scratch.length);

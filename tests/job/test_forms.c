@@ -109,6 +109,8 @@ static const form forms[] = {
     /* Alpaca's. */
     {"{\"instruction\":\"i\",\"input\":\"q\",\"output\":\"a\"}", "q|a|instruction=i", ""},
     {"{\"instruction\":\"i\",\"input\":\"\",\"output\":\"a\"}", "i|a", ""},
+    {"{\"instruction\":\"i\",\"input\":\" \\n\",\"output\":\"a\"}", "i|a", ""},
+    {"{\"instruction\":\"\",\"input\":\"q\",\"output\":\"a\"}", "q|a", ""},
     {"{\"instruction\":\"i\",\"output\":\"a\"}", "i|a", ""},
     {"{\"instruction\":\"i\",\"input\":null,\"output\":\"a\",\"system\":\"s\"}", "i|a|system=" S("s"), ""},
     {"{\"instruction\":\"i\",\"input\":\"q\",\"output\":\"a\",\"history\":[[\"x\",\"y\"]]}",
