@@ -23,7 +23,8 @@
  * before them, or when the sketches of their questions agree by JOB_NEAR_PERCENT or more (job/fingerprint.h); groups are what is alike over any number of steps. So that a chain or a template does not
  * become one group of everything, a group of more than JOB_GROUP_FREE texts that has more than 1 / JOB_GROUP_SHARE of
  * the rows, or more than half of the rows of a label, is taken apart again: into groups of 85 per cent, where that is
- * still too wide of 95, and then of equal normalised texts: `templates`.
+ * still too wide of 95, and then of equal normalised texts: `templates`. So are all groups when otherwise fewer than two
+ * labels could be tested, or no evaluation row would be left.
  *
  * Split. Without an evaluation file a fifth of each label's rows is held out; of more than 250,000 rows a smaller
  * share, so that about 50,000 are. A group is on one side. Its hash is SHA-256(seed as 8 bytes, little endian; input) of
@@ -41,7 +42,7 @@
  * has the same normalised text, are dropped: `leaked`. So are those that are in a group with a row of the data:
  * `nearly_leaked`. There, questions in different contexts are never alike. What is left may repeat itself.
  *
- * Memory: a bit a row, 180 to 370 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and
+ * Memory: a bit a row, 210 to 420 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and
  * 3 MiB of buffers (job/scratch.h). Disk, in private_dir: the rows, 250 bytes a row, and 400 more where inputs are long
  * enough for sketches.
  */

@@ -78,12 +78,13 @@ typedef struct work {
     uint64_t first_eval;                 /* number of the first evaluation row */
     job_sorter *index, *keys, *bands;    /* NULL when they were worked off */
     job_table *cards, *sketches, *nodes; /* nodes NULL: no two kept rows are alike */
+    bool only_keys;                      /* nearly the same text makes no group: all of it is templates */
     label *labels;                       /* open addressing by a keyed hash of the key */
     uint64_t label_secret[2];
     size_t label_capacity, label_count;
     bool too_many_labels;
-    uint64_t kept;      /* rows of the data */
-    uint64_t threshold; /* of the split hash, for labels that are not exact */
+    uint64_t kept;         /* rows of the data */
+    uint64_t threshold;    /* of the split hash, for labels that are not exact */
     kit_buf seen, context; /* of an evaluation row that was filled up */
 } work;
 
@@ -130,6 +131,8 @@ kit_status groups_make(work *w) KIT_MUST_USE;
 /* The group of a kept row and the row that speaks for it: of a row that is like no other, itself. */
 kit_status groups_of(work *w, uint64_t number, const row_card *card, uint64_t *out_root,
                      row_node *out_group) KIT_MUST_USE;
+/* Makes the groups anew, of equal keys only. */
+kit_status groups_of_keys(work *w) KIT_MUST_USE;
 /* Sets a GROUP_* in a group's state. */
 kit_status groups_mark(work *w, uint64_t root, uint32_t state) KIT_MUST_USE;
 

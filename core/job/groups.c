@@ -236,7 +236,7 @@ static kit_status survey_row(work *w, uint64_t number, row_node *node, void *use
 static kit_status settle(work *w, uint64_t number, const row_node *node, near_level to, near_level *out_level,
                          uint64_t *out_root) {
     row_node top;
-    for (*out_level = NEAR_LOW; *out_level > to; (*out_level)--) {
+    for (*out_level = w->only_keys ? NEAR_KEY : NEAR_LOW; *out_level > to; (*out_level)--) {
         *out_root = root_of(node, *out_level, number);
         KIT_TRY(get_node(w, *out_root, &top));
         if ((top.cut & (1u << *out_level)) == 0) return KOLM_OK;
@@ -332,15 +332,43 @@ static kit_status gather(work *w, uint64_t number, row_node *node, void *user) {
 static kit_status count_groups(work *w, uint64_t number, row_node *node, void *user) {
     (void)user;
     row_node group;
-    if (node->group_and_1 == 0) return KOLM_OK;
     KIT_TRY(get_node(w, node->group_and_1 - 1, &group));
-    if (number >= w->first_eval && (group.state & GROUP_HAS_DATA) != 0) {
-        row_drop(w, number, true);
-        w->summary->nearly_leaked++;
-    }
-    if (w->options->eval_count > 0 || group.rows < 2) return KOLM_OK;
+    if (group.rows < 2) return KOLM_OK;
     w->summary->grouped_rows++;
     w->summary->groups += node->group_and_1 - 1 == number;
+    return KOLM_OK;
+}
+
+/* ---- Evaluation rows that are in a group with a row of the data */
+
+typedef struct leaks {
+    uint64_t rows, leaked; /* evaluation rows that are kept so far, and those of them */
+    bool drop;
+} leaks;
+
+static kit_status find_leak(work *w, uint64_t number, row_node *node, void *user) {
+    leaks *l = user;
+    row_node group;
+    if (number < w->first_eval) return KOLM_OK;
+    l->rows++;
+    KIT_TRY(get_node(w, node->group_and_1 - 1, &group));
+    if ((group.state & GROUP_HAS_DATA) == 0) return KOLM_OK;
+    l->leaked++;
+    if (l->drop) row_drop(w, number, true);
+    return KOLM_OK;
+}
+
+/* When there would be nothing left to measure on, the data are a template, and being like it is no leak. */
+static kit_status drop_leaks(work *w) {
+    leaks l = {0};
+    KIT_TRY(each_row(w, find_leak, &l));
+    if (l.leaked > 0 && l.leaked == l.rows) {
+        w->summary->templates++;
+        return KOLM_OK;
+    }
+    l = (leaks){.drop = true};
+    KIT_TRY(each_row(w, find_leak, &l));
+    w->summary->nearly_leaked = l.leaked;
     return KOLM_OK;
 }
 
@@ -351,6 +379,21 @@ kit_status groups_make(work *w) {
     survey seen = {0};
     KIT_TRY(each_row(w, survey_row, &seen));
     KIT_TRY(cut_templates(w, &seen));
+    KIT_TRY(each_row(w, gather, NULL));
+    return w->options->eval_count > 0 ? drop_leaks(w) : each_row(w, count_groups, NULL);
+}
+
+static kit_status forget_group(work *w, uint64_t number, row_node *node, void *user) {
+    (void)user;
+    node->rows = node->state = 0;
+    node->owner = node->group_and_1 = 0;
+    return put_node(w, number, node);
+}
+
+kit_status groups_of_keys(work *w) {
+    w->only_keys = true;
+    w->summary->groups = w->summary->grouped_rows = 0;
+    KIT_TRY(each_row(w, forget_group, NULL));
     KIT_TRY(each_row(w, gather, NULL));
     return each_row(w, count_groups, NULL);
 }

@@ -18,6 +18,10 @@ static share share_of(const work *w) {
 }
 
 static kit_status begin_label(label *l, const share *s, kolm_error_t *err) {
+    free(l->hashes);
+    l->hashes = NULL;
+    l->gathered = 0;
+    l->mixed_held = 0;
     if (l->key == 0 || l->rows < 2) return KOLM_OK;
     uint64_t held = (l->rows * s->of + s->in / 2) / s->in;
     l->held = held == 0 ? 1 : held > UINT32_MAX ? UINT32_MAX : (uint32_t)held;
@@ -153,6 +157,7 @@ static kit_status check_labels(work *w) {
     KIT_TRY(count_all_sides(w));
     KIT_TRY(each_kept(w, keep_unlearned));
     KIT_TRY(count_all_sides(w));
+    w->summary->untested_labels = 0;
     for (size_t i = 0; i < w->label_capacity; i++) {
         const label *l = &w->labels[i];
         w->summary->untested_labels += l->key != 0 && l->rows > 1 && l->train_rows == l->rows;
@@ -160,16 +165,27 @@ static kit_status check_labels(work *w) {
     return KOLM_OK;
 }
 
+static kit_status plan(work *w, const share *s) {
+    for (size_t i = 0; i < w->label_capacity; i++)
+        KIT_TRY(begin_label(&w->labels[i], s, w->err));
+    KIT_TRY(each_kept(w, gather_row));
+    for (size_t i = 0; i < w->label_capacity; i++)
+        if (w->labels[i].hashes != NULL) choose_exact(&w->labels[i]);
+    return w->nodes != NULL ? check_labels(w) : KOLM_OK;
+}
+
 kit_status split_plan(work *w) {
+    job_summary *summary = w->summary;
     share s = share_of(w);
     w->threshold = UINT64_MAX / s.in * s.of;
     if (!labels_known(w)) return KOLM_OK;
-    for (size_t i = 0; i < w->label_capacity; i++)
-        KIT_TRY(begin_label(&w->labels[i], &s, w->err));
-    KIT_TRY(each_kept(w, gather_row));
-    for (size_t i = 0; i < w->label_capacity; i++) {
-        label *l = &w->labels[i];
-        if (l->hashes != NULL) choose_exact(l);
-    }
-    return w->nodes != NULL ? check_labels(w) : KOLM_OK;
+    KIT_TRY(plan(w, &s));
+    /* A model that was measured on one label was not measured. If the labels are a template each, that is what they
+     * are. */
+    uint64_t untested = summary->untested_labels;
+    if (untested == 0 || summary->labels - summary->lonely_labels - untested >= 2) return KOLM_OK;
+    KIT_TRY(groups_of_keys(w));
+    KIT_TRY(plan(w, &s));
+    summary->templates += untested - summary->untested_labels;
+    return KOLM_OK;
 }

@@ -384,10 +384,23 @@ START_TEST(a_label_of_one_group_is_learned_only) {
     ck_assert_uint_eq(summary.untested_labels, 1);
     for (size_t i = 0; i < 9; i++)
         ck_assert(!rows[i].held);
-    /* Of nothing else, nothing can be held out. */
+    /* When there is nothing else to measure on, that is what the labels are. */
     begin(2);
     add_family(9, one, 1);
     add_family(9, &many_labels[0], 1);
+    split(0);
+    ck_assert_uint_eq(summary.untested_labels, 0);
+    ck_assert_uint_eq(summary.templates, 2);
+    ck_assert_uint_eq(summary.groups, 0);
+    ck_assert_uint_eq(summary.eval_rows, 4);
+    /* But not when it is one text each. */
+    begin(2);
+    for (size_t s = 0; s < SPELLINGS; s++)
+        for (size_t l = 0; l < 2; l++) {
+            char spelled[200];
+            spell(s, l == 0 ? "the one" : "the other", spelled, sizeof spelled);
+            add(spelled, many_labels[l]);
+        }
     char *text = as_text();
     start_again();
     ck_assert_int_eq(prepare(text, NULL, (wish){0}), KOLM_E_INVALID_ARGUMENT);
@@ -419,7 +432,12 @@ START_TEST(an_evaluation_file_is_cleaned_of_what_is_trained_on) {
     start_again();
     ck_assert_int_eq(prepare(data, ROW("WHERE IS MY PARCEL", "a") ROW(LONG "!", "b"), (wish){0}),
                      KOLM_E_INVALID_ARGUMENT);
-    ck_assert_ptr_nonnull(strstr(err.text, "also in data, or nearly"));
+    ck_assert_ptr_nonnull(strstr(err.text, "also in data"));
+    start_again();
+    assert_prepared(data, ROW("WHERE IS MY PARCEL", "a") ROW(LONG ", thanks", "b"), (wish){0});
+    ck_assert_uint_eq(summary.eval_rows, 1);
+    ck_assert_uint_eq(summary.nearly_leaked, 0);
+    ck_assert_uint_eq(summary.templates, 1);
     /* In another context it is another question. */
     start_again();
     assert_prepared(CHAT("say the team", LONG, "a") CHAT("say the team", "x", "b") CHAT("say the team", "y", "a"),

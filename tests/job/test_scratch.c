@@ -52,15 +52,16 @@ START_TEST(a_sorter_gives_back_everything_in_order) {
         all[i][0] = draw() % 50; /* many are equal in their first words */
         all[i][1] = draw() % 1000;
         all[i][2] = draw();
-        ck_assert_int_eq(job_sorter_add(sorter, all[i], &err), KOLM_OK);
+        if (job_sorter_add(sorter, all[i], &err) != KOLM_OK) ck_abort_msg("%s", err.text);
     }
     qsort(all, count, sizeof *all, by_words);
     ck_assert_int_eq(job_sorter_sort(sorter, &err), KOLM_OK);
     const uint64_t *record = NULL;
     for (size_t i = 0; i < count; i++) {
-        ck_assert_int_eq(job_sorter_next(sorter, &record, &err), KOLM_OK);
-        ck_assert_ptr_nonnull(record);
-        ck_assert_msg(memcmp(record, all[i], sizeof *all) == 0, "record %zu of %zu", i, count);
+        /* Not by ck_assert, which is slow where it holds. */
+        if (job_sorter_next(sorter, &record, &err) != KOLM_OK || record == NULL ||
+            memcmp(record, all[i], sizeof *all) != 0)
+            ck_abort_msg("record %zu of %zu", i, count);
     }
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(job_sorter_next(sorter, &record, &err), KOLM_OK);
