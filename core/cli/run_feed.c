@@ -35,7 +35,7 @@ static kit_status json_question(run_stream *s, const char *line, size_t length, 
     char own_id[32];
     KIT_TRY(job_reader_parse(s->reader, line, length, number, &row, err));
     kit_format(own_id, sizeof own_id, "%llu", number);
-    return put_question(s, row.id[0] != '\0' ? row.id : own_id, &row, out, err);
+    return put_question(s, row.id != NULL ? row.id : own_id, &row, out, err);
 }
 
 /* where: "standard input, line" or "TEXT", which the number follows. */

@@ -127,7 +127,7 @@ job_row job_row_of_text(const char *text, size_t length) {
                      .context = "",
                      .seen = text,
                      .seen_length = length,
-                     .id = ""};
+                     .id = NULL};
 }
 
 static void put_different(const char *part, const char *common, const char *text, kit_buf *out) {

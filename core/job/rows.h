@@ -69,7 +69,7 @@ typedef struct job_row {
      * contradict each other, only if these are equal. Of a plain row it is the input. */
     const char *seen;
     size_t seen_length;
-    const char *id; /* with with_id: the row's own, whole numbers as text; "" when it has none */
+    const char *id; /* with with_id: the row's own, whole numbers as text; NULL when it has none */
 } job_row;
 
 #define JOB_UNUSED_MAX 16u

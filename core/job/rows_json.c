@@ -385,6 +385,7 @@ static kit_status take_id(job_reader *reader, kolm_error_t *err) {
     const kit_json_part *part = NULL;
     KIT_TRY(use(reader, KEY_ID, &part, err));
     if (part == NULL) return KOLM_OK;
+    reader->json->has_id = true;
     if (part->kind == KIT_JSON_STRING) return json_text(reader, part, &reader->json->id, err);
     if (part->kind == KIT_JSON_NUMBER && json_put_integer(part, &reader->json->id)) return KOLM_OK;
     return json_wrong_type(reader, "id", "text or a whole number", part, err);
@@ -396,6 +397,7 @@ kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, 
     kit_buf *const parts[] = {&r->id, &r->system, &r->system_text, &r->instruction, &r->tools, &r->turns};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         kit_buf_clear(parts[i]);
+    r->has_id = false;
     KIT_TRY(find_keys(reader, line, length, err));
     if (!named && !r->any_case && !is_whole(reader)) {
         r->any_case = true;
@@ -432,7 +434,7 @@ void rows_close_json(job_reader *reader) {
 
 void rows_fill_json(const job_reader *reader, job_row *row) {
     const rows_json *r = reader->json;
-    row->id = kit_buf_text(&r->id);
+    row->id = r->has_id ? kit_buf_text(&r->id) : NULL;
     row->system = kit_buf_text(&r->system);
     row->system_text = kit_buf_text(&r->system_text);
     row->instruction = kit_buf_text(&r->instruction);

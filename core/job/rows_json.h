@@ -61,6 +61,7 @@ typedef struct rows_json {
     json_key guess_input, guess_output;
     /* The parts of the row that are being read; see job_row. */
     kit_buf id, system, system_text, instruction, tools, turns;
+    bool has_id; /* "" is an id too */
     /* A conversation: the message read last, which may be the answer, and what came before it. */
     bool pending, pending_extras, pending_weightless, pending_weighted;
     kit_buf role, text, calls, message;

@@ -594,7 +594,7 @@ class Use(Case):
         self.assertEqual(self.kolm("run", self.model, stdin=b"").out, "")
 
     def test_bad_questions(self):
-        for words, stdin, pieces in ((["--jsonl"], b'{"input":"billing"}\n{"input":\n', ("line 2",)), (["--jsonl"], b'{"text":"x"}\n', ("line 1", "input")),
+        for words, stdin, pieces in ((["--jsonl"], b'{"input":"billing"}\n{"input":\n', ("line 2",)), (["--jsonl"], b'{"topic":"x"}\n', ("line 1", "input")),
                                      ([], b"billing\n\xff\xfe\n", ("line 2", "UTF-8")), ([], b"billing\x00x\n", ("line 1",))):
             self.assert_error(self.kolm("run", self.model, *words, stdin=stdin, code=6), *pieces)
 

@@ -292,11 +292,12 @@ START_TEST(questions_are_rows_without_answers) {
     static const char *const cases[][3] = {
         {"{\"id\":\"a\",\"input\":\"q\"}", "a|q|", ""},
         {"{\"id\":1389432487213912064,\"prompt\":\"q\"}", "1389432487213912064|q|", ""},
-        {"{\"text\":\"q\"}", "|q|", ""},
-        {"{\"input\":\"\"}", "||", ""},
-        {"{\"id\":null,\"messages\":[" S("s") "," U("q") "]}", "|q|" S("s"), ""},
-        {"{\"messages\":[" U("q") "," A("said already") "]}", "|q|", ""},
-        {"{\"instruction\":\"i\",\"input\":\"q\"}", "|q|", ""},
+        {"{\"id\":\"\",\"input\":\"q\"}", "|q|", ""},
+        {"{\"text\":\"q\"}", "none|q|", ""},
+        {"{\"input\":\"\"}", "none||", ""},
+        {"{\"id\":null,\"messages\":[" S("s") "," U("q") "]}", "none|q|" S("s"), ""},
+        {"{\"messages\":[" U("q") "," A("said already") "]}", "none|q|", ""},
+        {"{\"instruction\":\"i\",\"input\":\"q\"}", "none|q|", ""},
         {"{\"id\":1.5,\"input\":\"q\"}", "", "expected text or a whole number in \"id\", found a number"},
         {"{\"id\":[],\"input\":\"q\"}", "", "expected text or a whole number in \"id\", found an array"},
         {"{\"x\":1}", "", "line 7, column 1: expected the key \"input\", found \"x\""},
@@ -309,7 +310,8 @@ START_TEST(questions_are_rows_without_answers) {
         char said[200] = "";
         kit_status status = job_reader_parse(reader, cases[i][0], strlen(cases[i][0]), 7, &row, &err);
         ck_assert_msg((status == KOLM_OK) == (cases[i][2][0] == '\0'), "%s: %s", cases[i][0], err.text);
-        if (status == KOLM_OK) kit_format(said, sizeof said, "%s|%s|%s", row.id, row.input, row.system);
+        if (status == KOLM_OK)
+            kit_format(said, sizeof said, "%s|%s|%s", row.id != NULL ? row.id : "none", row.input, row.system);
         ck_assert_str_eq(said, cases[i][1]);
         if (status != KOLM_OK) ck_assert_msg(strstr(err.text, cases[i][2]) != NULL, "%s", err.text);
     }
