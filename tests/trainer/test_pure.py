@@ -264,12 +264,15 @@ class Base(Case):
         self.bad(NOT_FOUND, "lacks model-2.safetensors")
 
     def test_a_stale_index_beside_whole_weights(self):
-        """As transformers does: model.safetensors is loaded, whatever an index beside it says."""
+        """As transformers does: model.safetensors is loaded, whatever an index or its parts beside it say."""
         for content in ({"weight_map": {"a": "model-00001-of-00002.safetensors"}}, b"{", {"weight_map": {"a": "../x"}}):
             with self.subTest(content):
                 self.write("base/model.safetensors.index.json", content)
                 found = base.look(self.base)
                 self.assertEqual((found.weights, found.weight_bytes), (["model.safetensors"], len(WHOLE)))
+        self.write("base/model-00001-of-00002.safetensors", b"cut")
+        with base.look(self.base).alone() as path:
+            self.assertNotIn("model-00001-of-00002.safetensors", os.listdir(path))  # mlx-lm reads all that it finds
 
     def test_an_adapter_beside_the_base(self):
         """It is no part of the base: not of its weights, not of what transformers sees; and it is told."""

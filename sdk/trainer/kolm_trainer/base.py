@@ -29,7 +29,7 @@ _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2
 
 class Base:
     """path, config (of config.json), weights (file names), weight_bytes, pickled, encoder, quantised, adapter (whether one
-    lies beside the base)."""
+    lies beside the base), unused (safetensors that are no part of it)."""
 
     def __init__(self, path):
         self.path = path
@@ -38,16 +38,17 @@ class Base:
         self.weight_bytes = 0
         self.pickled = False
         self.adapter = False
+        self.unused = []
 
     @contextlib.contextmanager
     def alone(self):
-        """The path of a directory with this base and without an adapter that lies in its own."""
-        if not self.adapter:
+        """The path of a directory with this base and without an adapter, or weights of another time, that lie in its own."""
+        if not self.adapter and not self.unused:
             yield self.path
             return
         with tempfile.TemporaryDirectory(prefix="kolm-base-") as beside:
             for name in os.listdir(self.path):
-                if name not in ADAPTER_FILES:
+                if name not in ADAPTER_FILES and name not in self.unused:
                     os.symlink(os.path.join(os.path.abspath(self.path), name), os.path.join(beside, name))
             yield beside
 
@@ -77,6 +78,7 @@ def look(path, allow_pickle=False):
     base.adapter = "adapter_config.json" in names
     names = [name for name in names if name not in ADAPTER_FILES]
     base.weights = _safetensors(path, names)
+    base.unused = [name for name in names if name.endswith(".safetensors") and name not in base.weights]
     if not base.weights:
         pickles = [n for n in names if n.endswith(_PICKLES) and n != "training_args.bin"]
         if not pickles:

@@ -7,15 +7,16 @@ import platform
 import tempfile
 import time
 
-from . import VERSION, batches, devices, events, job as jobs, model as models
+from . import VERSION, batches, devices, events, job as jobs, mlx_base, model as models
 from .answer import Text, Trie, read_meta, stream
 from .base import look, task_of
 from .encode import Rendering, encode_causal, shortened
-from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED, TrainerError, cancelled
+from .errors import DATA_LOSS, FAILED_PRECONDITION, INTERNAL, UNIMPLEMENTED, TrainerError, cancelled
 from .context import context_of
 from .train import Training, label_set
 
 _STATE = "state.safetensors"
+_PEFT_ROOT = "base_model.model."
 
 
 def _mlx():
@@ -37,59 +38,53 @@ def probe():
     return {"device": _device(mx), "free_bytes": devices.free_memory()}
 
 
-def _load(path):
-    from mlx_lm.utils import load_model
-    from pathlib import Path
-
-    try:
-        model, config = load_model(Path(path))
-    except (ValueError, FileNotFoundError, KeyError) as e:
-        raise TrainerError(INVALID_ARGUMENT, f"the base in {path} cannot be loaded by mlx-lm: {models.first_line(e)}",
-                           "give a base of an architecture that mlx-lm knows") from None
-    model.freeze()
-    return model
-
-
-def _add_lora(model, rank, scale, dropout, targets):
-    """LoRA on all blocks; targets: "all-linear" or names of modules. mlx-lm's names are paths below a block."""
-    from mlx_lm.tuner.utils import linear_to_lora_layers
-
-    config = {"rank": rank, "scale": scale, "dropout": dropout}
-    if targets != "all-linear":
-        wanted = {t.strip() for t in targets.split(",")}
-        config["keys"] = {k for layer in model.layers for k, _ in layer.named_modules() if k.split(".")[-1] in wanted}
-        if not config["keys"]:
-            raise TrainerError(INVALID_ARGUMENT, f"the base has no modules {targets}", "leave targets to all-linear")
-    linear_to_lora_layers(model, len(model.layers), config)
-
-
 def _flat(model):
     from mlx.utils import tree_flatten
 
     return dict(sorted(tree_flatten(model.trainable_parameters())))
 
 
-def _write_peft(mx, weights, rank, alpha, dropout, base_name, directory):
+def _targets(layers, headers):
+    """target_modules for PEFT: the last parts of the names where those mean these layers and no other, else whole names."""
+    adapted = {layer.name for layer in layers.values()}
+    ends = {name.rsplit(".", 1)[-1] for name in adapted}
+    stored = [name.removesuffix(".weight") for name, (_, shape) in headers.items() if name.endswith(".weight") and len(shape) == 2]
+    others = [n for n in stored if n.rsplit(".", 1)[-1] in ends and not any(a == n or a.endswith("." + n) for a in adapted)]
+    return sorted(adapted) if others else sorted(ends)
+
+
+def _write_peft(mx, weights, layers, config, directory):
     """PEFT's file format: lora_A [rank, in] and lora_B [out, rank] are the transposes of mlx-lm's lora_a and lora_b, and
-    the scale is alpha / rank."""
-    tensors, modules = {}, set()
+    the scale is alpha / rank. layers: {path in mlx-lm: its Layer}."""
+    tensors = {}
     for name, value in weights.items():
-        module, kind = name.rsplit(".", 1)
-        tensors[f"base_model.model.{module}.{'lora_A' if kind == 'lora_a' else 'lora_B'}.weight"] = \
+        path, kind = name.rsplit(".", 1)
+        tensors[f"{_PEFT_ROOT}{layers[path].name}.{'lora_A' if kind == 'lora_a' else 'lora_B'}.weight"] = \
             mx.contiguous(value.T.astype(mx.float32))
-        modules.add(module.split(".")[-1])
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, "adapter_model.safetensors")
     mx.save_safetensors(path, dict(sorted(tensors.items())), metadata={"format": "pt"})
     jobs.write_json(os.path.join(directory, "adapter_config.json"),
-                    {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha, "lora_dropout": dropout,
-                     "target_modules": sorted(modules), "base_model_name_or_path": base_name, "bias": "none",
-                     "fan_in_fan_out": False, "inference_mode": True, "use_rslora": False, "use_dora": False,
-                     "modules_to_save": None})
+                    {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True, "use_rslora": False,
+                     "use_dora": False, "modules_to_save": None, **config})
+
+
+def _read_peft(mx, model, layers, path):
+    """The adapter's tensors under their names in MLX, or an error when one is of no layer here."""
+    known, by_name, out = _flat(model), {layer.name: path for path, layer in layers.items()}, []
+    for name, value in mx.load(path).items():
+        layer, kind = name.removeprefix(_PEFT_ROOT).removesuffix(".weight").rsplit(".", 1)
+        mine = f"{by_name.get(layer, layer)}.{'lora_a' if kind == 'lora_A' else 'lora_b'}"
+        if mine not in known or known[mine].shape != value.T.shape:
+            raise TrainerError(DATA_LOSS, f"the adapter does not fit the base: {layer}", "give the base that it was trained on")
+        out.append((mine, value.T))
+    return out
 
 
 class MlxTraining(Training):
     """Training on MLX; the plan, the batches and the artifact are those of torch."""
+
+    padding, weights = "right", None  # as steps.Work has them
 
     def prepare(self):
         self.base.tell()
@@ -111,15 +106,32 @@ class MlxTraining(Training):
     def _load(self):
         mx, o = self.mx, self.options
         events.progress("loading", 0, None)
-        self.model = _load(self.base.path)
+        self.work = self
+        self._check_vocabulary()
+        self.model = mlx_base.load(self.base)
         from mlx.utils import tree_flatten
 
         self.base_parameters = sum(v.size for _, v in tree_flatten(self.model.parameters()))
         self.alpha = 2 * o.rank if o.alpha == "auto" else o.alpha
         mx.random.seed(self.job.seed % (1 << 63))
-        _add_lora(self.model, o.rank, self.alpha / o.rank, o.dropout, o.targets)
+        known, strange = mlx_base.names(mx, self.model, self.base)
+        paths = mlx_base.chosen(known, strange, o.targets, self.base.config["model_type"])
+        if strange and o.targets == "all-linear":
+            events.log("info", f"{len(strange)} layers of this base are not adapted: PEFT could not load what was trained of them ({strange[0]})")
+        if (kind := self.base.config["model_type"]) not in mlx_base.TRIED and not self.base.quantised:
+            events.log("warning", f"adapters of {kind} bases that MLX trained have not been compared with PEFT: compare before you use "
+                                  "this one elsewhere")
+        self.layers = {path: known[path] for path in paths}
+        mlx_base.add_lora(self.model, paths, o.rank, self.alpha / o.rank, o.dropout)
         self.parameters = _flat(self.model)
         self.lengths = [self.rows.length(i) for i in range(len(self.rows))]
+
+    def _check_vocabulary(self):
+        """MLX reads beyond the end of a table of embeddings without a word."""
+        config = self.base.config
+        rows = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size") or 1 << 30
+        if (largest := max(self.rows.ids)) >= rows:
+            raise models.unknown_token(largest, rows)
 
     def _fit_memory(self):
         self.token_limit = 4096
@@ -127,10 +139,12 @@ class MlxTraining(Training):
     # ---- Steps
 
     def _tensors(self, part):
-        """Padded on the right: what follows a text cannot be seen by it. The weight of a target is 1, of all else 0."""
+        """Padded on the right: what follows a text cannot be seen by it. The weight of a target is that of its row's label, of
+        all else 0."""
         mx, width = self.mx, max(self.lengths[i] for i in part)
         ids = [list(self.rows.tokens(i)) + [0] * (width - self.lengths[i]) for i in part]
-        weights = [[0.0] * (self.rows.prompts[i] - 1) + [1.0] * (self.lengths[i] - self.rows.prompts[i])
+        share = lambda i: 1.0 if self.weights is None else self.weights[self.rows.labels[i]]
+        weights = [[0.0] * (self.rows.prompts[i] - 1) + [share(i)] * (self.lengths[i] - self.rows.prompts[i])
                    + [0.0] * (width - self.lengths[i]) for i in part]
         return mx.array(ids), mx.array(weights)
 
@@ -195,7 +209,6 @@ class MlxTraining(Training):
         self.step, self.best, self.best_step, self.since_best = 0, None, 0, 0
         self.best_loss = self.best_right = None
         self.evaluated = 0
-        self.work = self
         self.fingerprint = self.job.fingerprint(VERSION, self.mx.__version__, "mlx", self.method)
         self._resume()
 
@@ -248,14 +261,35 @@ class MlxTraining(Training):
         if self.best is not None:
             self.model.load_weights(list(self.best.items()), strict=False)
         directory = self.job.path("model")
-        _write_peft(self.mx, _flat(self.model), self.options.rank, self.alpha, self.options.dropout, self.job.base_name, directory)
+        config = {"r": self.options.rank, "lora_alpha": self.alpha, "lora_dropout": self.options.dropout,
+                  "target_modules": _targets(self.layers, mlx_base.headers(self.base)),
+                  "fan_in_fan_out": any(layer.transposed for layer in self.layers.values()),
+                  "base_model_name_or_path": self.job.base_name}
+        _write_peft(self.mx, _flat(self.model), self.layers, config, directory)
         models.save_tokenizer(self.tokenizer, directory)
         jobs.write_json(os.path.join(directory, models.META), self.meta())
+        self._check_what_was_kept(directory)
         self.parameters = {name: _Counted(value) for name, value in self.parameters.items()}
         jobs.write_json(self.job.path("result.json"), {"format": 1, "toolchain": self.toolchain(), "report": self.report(early)})
         from . import checkpoint
 
         checkpoint.remove(self.job.path("checkpoint"))
+
+    def _check_what_was_kept(self, directory):
+        """The adapter as it was stored, on the base loaded anew, says what the trained model says; in PEFT too, where
+        torch is at hand."""
+        self.model.eval()
+        row = self.rows.tokens(min(range(len(self.rows)), key=lambda i: self.lengths[i])).tolist()
+        wanted = self.model(self.mx.array([row]))[0].astype(self.mx.float32)
+        found = {"MLX": _adapted(self.mx, self.base, directory)(self.mx.array([row]))[0].astype(self.mx.float32)}
+        if (logits := _by_peft(self.base, directory, row)) is not None:
+            found["PEFT"] = self.mx.array(logits)
+        spread = float(self.mx.abs(wanted - wanted.mean()).max())
+        for reader, logits in found.items():
+            off = float(self.mx.abs(wanted - logits).max())
+            if not off <= (0.01 if self.base.config.get("dtype", "float32") == "float32" else 0.1) * spread + 1e-3:
+                raise TrainerError(INTERNAL, f"the adapter is another one when {reader} loads it: the logits of a row differ by {off:.3g}",
+                                   "use another backend for this base, and report its config.json")
 
     def toolchain(self):
         import mlx_lm
@@ -291,36 +325,54 @@ def train(job, _device_name, threads):
     events.result({"device": _device(training.mx), "toolchain": training.toolchain()})
 
 
+def _adapted(mx, base, directory):
+    """The base with the adapter that lies in directory."""
+    import json
+
+    with open(os.path.join(directory, "adapter_config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    model = mlx_base.load(base)
+    known, _ = mlx_base.names(mx, model, base)
+    stored = mx.load(path := os.path.join(directory, "adapter_model.safetensors"))
+    adapted = {name.removeprefix(_PEFT_ROOT).rsplit(".", 2)[0] for name in stored}
+    layers = {p: layer for p, layer in known.items() if layer.name in adapted}
+    mlx_base.add_lora(model, sorted(layers), config["r"], config["lora_alpha"] / config["r"], 0.0)
+    model.load_weights(_read_peft(mx, model, layers, path), strict=False)
+    model.eval()
+    mx.eval(model.parameters())
+    return model
+
+
+def _by_peft(base, directory, row):
+    """The logits of a row by transformers and PEFT, as lists; None where there is no torch, or the base is MLX's own."""
+    import importlib.util
+
+    if base.quantised or any(importlib.util.find_spec(name) is None for name in ("torch", "peft")):
+        return None
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    with base.alone() as path:
+        model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, trust_remote_code=False, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, directory).eval()
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([row])).logits[0].tolist()
+
+
 class MlxAnswerer:
     """Greedy answers, one row at a time, with a cache of its prompt."""
 
     def __init__(self, job, meta, base, scratch):
-        import json
-
         self.mx, self.meta, self.cut = _mlx(), meta, 0
         models.unpack(job, scratch)
         self.tokenizer = models.load_tokenizer(scratch)
-        self.model = _load(base.path)
-        with open(os.path.join(scratch, "adapter_config.json"), encoding="utf-8") as file:
-            config = json.load(file)
-        _add_lora(self.model, config["r"], config["lora_alpha"] / config["r"], 0.0, ",".join(config["target_modules"]))
-        self.model.load_weights(self._weights(os.path.join(scratch, "adapter_model.safetensors")), strict=False)
-        self.model.eval()
-        self.mx.eval(self.model.parameters())
+        self.model = _adapted(self.mx, base, scratch)
         self.rendering = Rendering(self.tokenizer, meta["template"], meta["system"])
-        self.limit = max(8, context_of(base.config, self.tokenizer) - meta["max_new_tokens"])
+        self.limit = max(8, (meta.get("context") or context_of(base.config, self.tokenizer)) - meta["max_new_tokens"])
         self.trie = None
         if meta["labels"]:
             self.trie = Trie(zip(meta["labels"], self.rendering.completions([""] * len(meta["labels"]), meta["labels"])))
-
-    def _weights(self, path):
-        known, out = _flat(self.model), []
-        for name, value in self.mx.load(path).items():
-            mine = name.removeprefix("base_model.model.").replace(".lora_A.weight", ".lora_a").replace(".lora_B.weight", ".lora_b")
-            if mine not in known or known[mine].shape != value.T.shape:
-                raise TrainerError(DATA_LOSS, f"the adapter does not fit the base: {mine}", "give the base that it was trained on")
-            out.append((mine, value.T))
-        return out
 
     def answer(self, inputs):
         return [self._one(text) for text in inputs]

@@ -75,8 +75,12 @@ def check_vocabulary(model, ids):
     rows = getattr(getattr(table, "weight", None), "shape", (0,))[0]
     largest = max(ids, default=0)
     if type(table).__name__ == "Embedding" and largest >= rows:
-        raise TrainerError(INVALID_ARGUMENT, f"the tokenizer of the base has a token {largest}, and the base has embeddings for {rows}",
-                           "give a base whose tokenizer and weights belong together")
+        raise unknown_token(largest, rows)
+
+
+def unknown_token(token, rows):
+    return TrainerError(INVALID_ARGUMENT, f"the tokenizer of the base has a token {token}, and the base has embeddings for {rows}",
+                        "give a base whose tokenizer and weights belong together")
 
 
 def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):

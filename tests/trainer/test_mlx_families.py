@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The model families that mlx-lm and transformers share: an adapter that MLX trained says the same in PEFT, or none is made."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import real  # noqa: E402
+
+MLX = os.environ.get("KOLM_TEST_MLX_PYTHON")
+if __name__ == "__main__":
+    if not MLX:
+        print("KOLM_TEST_MLX_PYTHON names no interpreter with mlx: `./dev test` makes one")
+        sys.exit(real.SKIP)
+    real.enter()
+
+import architectures  # noqa: E402
+import peft  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+from transformers.pytorch_utils import Conv1D  # noqa: E402
+
+LABELS = ("billing", "shipping", "technical")
+ROWS = [{"id": str(i), "input": architectures.NOUNS[i % 10] + " please help" + " again" * (i % 4), "output": LABELS[i % 10 % 3]}
+        for i in range(24)]
+TEXTS = [row["input"] for row in ROWS[:10]]
+LATENT = {"head_dim": architectures.DROP, "num_key_value_heads": 4}
+MORE = {"gpt2": {"n_inner": 128}, "deepseek_v32": LATENT, "glm4_moe_lite": LATENT,
+        "llama": {"rope_parameters": {"rope_type": "default", "rope_theta": 20.0}},  # where mlx-lm does not look
+        "gpt_neox": {"intermediate_size": 128}, "gptj": {"n_inner": 128}, "gemma3_text": {"num_hidden_layers": 6},
+        "olmo3": {"num_hidden_layers": 4}}
+SAME = ("cohere deepseek_v3 deepseek_v32 ernie4_5 ernie4_5_moe gemma gemma2 gemma3_text glm glm4 glm4_moe glm4_moe_lite gpt2 "
+        "gpt_bigcode gpt_neox gptj granite granitemoe helium hunyuan_v1_dense internlm3 jamba laguna llama mamba mellum ministral3 "
+        "mistral mixtral nemotron olmo2 olmo3 olmoe phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 stablelm "
+        "starcoder2").split()
+# {family: what is said}. mlx-lm ends the process, raises whatever comes up, or lacks what transformers' files have.
+REFUSED = {"olmo": "mlx-lm cannot load the olmo base", "recurrent_gemma": "mlx-lm cannot load the recurrent_gemma base",
+           "gpt_oss": "mlx-lm cannot load the gpt_oss base", "cohere2": "mlx-lm cannot load the cohere2 base",
+           "nemotron_h": "no layer of this nemotron_h base is in mlx-lm what it is in transformers"}
+# One process trains and answers for all: the libraries are loaded once.
+DRIVER = """
+import io, json, os, sys
+sys.path.insert(0, sys.argv[1])
+from kolm_trainer import events, mlx_engine
+from kolm_trainer.errors import TrainerError
+from kolm_trainer.job import Job
+for directory in sys.argv[2:]:
+    path = lambda name: os.path.join(directory, name)
+    events._out, said = io.StringIO(), {}
+    try:
+        mlx_engine.train(Job(directory), "mlx", 1)
+        said["logs"] = [e["text"] for e in map(json.loads, events._out.getvalue().splitlines()) if e["event"] == "log"]
+        with open(path("job.json"), encoding="utf-8") as file:
+            raw = json.load(file)
+        model = os.path.join(directory, "model")
+        raw["kind"] = "infer"
+        raw["model_files"] = [{"name": n, "path": os.path.join(model, n), "offset": 0, "size": os.path.getsize(os.path.join(model, n))}
+                              for n in sorted(os.listdir(model))]
+        with open(path("job.json"), "w", encoding="utf-8") as file:
+            json.dump(raw, file)
+        mlx_engine.answer(Job(directory), "mlx", 1, path("asked.jsonl"), path("said.jsonl"))
+    except TrainerError as e:
+        said["refused"] = e.text
+    except BaseException as e:
+        said["crashed"] = repr(e)
+    with open(path("mlx.json"), "w", encoding="utf-8") as file:
+        json.dump(said, file)
+"""
+
+
+def setUpModule():
+    torch.set_num_threads(1)
+
+
+class Families(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="kolm-families-")
+        self.addCleanup(shutil.rmtree, self.dir, True)
+
+    def base(self, model_type, **more):
+        """A tiny language model with random weights; of gpt2 as its first files are, without the root of their names."""
+        architectures.MODELS[model_type] = {**(architectures.MODELS.get(model_type) or {}), **MORE.get(model_type, {}), **more}
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(architectures.config_of(model_type))
+        directory = os.path.join(self.dir, f"base-{model_type}{len(os.listdir(self.dir))}")
+        (model.transformer if model_type == "gpt2" else model).save_pretrained(directory)
+        architectures.make_tokenizer(directory, False)
+        return directory
+
+    def job(self, base, **options):
+        job = real.Job(os.path.join(self.dir, f"job{len(os.listdir(self.dir))}"), base, ROWS, device="mlx", template="plain", rank="4",
+                       epochs="4", batch="8", learning_rate="2e-2", valid="0", max_length="64", **options)
+        real.write_rows(job.path("asked.jsonl"), [{"id": str(i), "input": text} for i, text in enumerate(TEXTS)])
+        return job
+
+    def run_all(self, jobs, code=DRIVER):
+        """What each came to, in one process of MLX."""
+        driver = os.path.join(self.dir, "driver.py")
+        with open(driver, "w", encoding="utf-8") as file:
+            file.write(code)
+        subprocess.run([MLX, "-s", "-B", driver, real.TRAINER, *(job.dir for job in jobs)], check=True, timeout=600,
+                       stdout=subprocess.DEVNULL, env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"})
+        said = []
+        for job in jobs:
+            with open(job.path("mlx.json"), encoding="utf-8") as file:
+                said.append(json.load(file))
+        return said
+
+    def compare(self, job, base):
+        """The adapter in plain PEFT: every tensor of it finds its layer, it changes what the base says, and MLX said the same."""
+        ours = real.read_rows(job.path("said.jsonl"))
+        plain = AutoModelForCausalLM.from_pretrained(base).eval()
+        tokenizer = AutoTokenizer.from_pretrained(job.path("model"))
+        row = torch.tensor([tokenizer(TEXTS[0] + "\n")["input_ids"]])
+        with torch.inference_mode():
+            before = plain(input_ids=row).logits
+        tensors = load_file(job.path("model", "adapter_model.safetensors"))
+        model = peft.PeftModel.from_pretrained(plain, job.path("model")).eval()
+        known = {n.replace(".default", "") for n, _ in model.named_parameters() if "lora_" in n}
+        self.assertEqual(set(tensors), known)
+        for name in tensors:
+            layer = model.get_submodule(name.rsplit(".lora_", 1)[0])
+            self.assertIsInstance(layer.base_layer, (torch.nn.Linear, Conv1D), name)
+        with torch.inference_mode():
+            self.assertGreater(float((model(input_ids=row).logits - before).abs().max()), 1e-2)
+        real.write_json(job.path("job.json"), {**job.raw, "kind": "infer", "model_files": job.model_files()})
+        theirs = self.torch_answers(job)
+        self.assertEqual([a["output"] for a in ours], [output for output, _ in theirs])
+        self.assertLess(max(abs(a["confidence"] - share) for a, (_, share) in zip(ours, theirs)), 5e-3)
+
+    def torch_answers(self, job):
+        from kolm_trainer import answer, devices
+        from kolm_trainer.job import Job
+
+        raw = Job(job.dir)
+        with tempfile.TemporaryDirectory() as scratch:
+            answerer = answer.Answerer(raw, answer.read_meta(raw), devices.Unit(devices.find("cpu"), "fp32", True, 1), scratch)
+        return answerer.answer(TEXTS)
+
+    def test_what_cannot_be_stored_is_not_trained(self):
+        jobs = [self.job(self.base(family)) for family in REFUSED]
+        jobs.append(self.job(self.base("mixtral"), targets="q_proj,gate"))
+        gpt2 = self.base("gpt2")
+        path = os.path.join(gpt2, "model.safetensors")
+        save_file({"transformer." + n: t.clone() for n, t in load_file(path).items()}, path, metadata={"format": "pt"})
+        jobs.append(self.job(gpt2))
+        wanted = [*REFUSED.values(), "an adapter of model.layers.0.block_sparse_moe.gate could not be stored", "mlx-lm cannot load the gpt2 base"]
+        for words, job, said in zip(wanted, jobs, self.run_all(jobs)):
+            with self.subTest(words):
+                self.assertIn(words, said.get("refused", said))
+                self.assertFalse(os.path.exists(job.path("model")))
+
+    def test_an_adapter_that_is_stored_wrongly_is_noticed(self):
+        """As if names of another library had been taken: the answers after loading are not those of before."""
+        job = self.job(self.base("qwen2"))
+        driver = DRIVER.replace("for directory in", "mlx_engine._write_peft = (lambda real: lambda mx, weights, *more: real(mx, "
+                                "{n: w * (-1 if n.endswith('lora_a') else 1) for n, w in weights.items()}, *more))(mlx_engine._write_peft)\n"
+                                "for directory in")
+        (said,) = self.run_all([job], driver)
+        self.assertIn("is another one when MLX loads it", said.get("refused", said))
+
+    def test_the_types_that_peft_fuses(self):
+        from peft.utils.transformers_weight_conversion import _MODEL_TO_CONVERSION_PATTERN, _MOE_TARGET_MODULE_MAPPING
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+        from kolm_trainer import mlx_base
+
+        fused = {kind for kind, like in _MODEL_TO_CONVERSION_PATTERN.items()
+                 if like in _MOE_TARGET_MODULE_MAPPING and get_checkpoint_conversion_mapping(kind) is not None}
+        folder = os.path.join(os.path.dirname(MLX), "..", "lib")
+        (models,) = [os.path.join(where, "models") for where, _, _ in os.walk(folder) if where.endswith(os.path.join("site-packages", "mlx_lm"))]
+        known = {name.removesuffix(".py") for name in os.listdir(models)} | {"minimax_m2"}
+        self.assertEqual(fused & known - mlx_base.FUSED, set())
+
+    def test_the_same_in_peft(self):
+        from kolm_trainer import mlx_base
+
+        self.assertEqual(mlx_base.TRIED, set(SAME))
+        began = time.monotonic()
+        families = os.environ.get("KOLM_TEST_FAMILIES", "").split() or SAME
+        bases = [self.base(family) for family in families]
+        jobs = [self.job(base) for base in bases]
+        for family, base, job, said in zip(families, bases, jobs, self.run_all(jobs)):
+            with self.subTest(family):
+                self.assertNotIn("crashed", said)
+                self.assertNotIn("refused", said)
+                self.compare(job, base)
+                print(f"{family:20} the same in PEFT; {said['logs'] or 'all layers'}", flush=True)
+        print(f"{len(families)} families, {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    real.main()
