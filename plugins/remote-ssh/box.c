@@ -101,6 +101,7 @@ static kit_status check_value(const char *box_name, const cJSON *value, kolm_err
     static const char *const names[] = {"a text in quotes", "true or false", "a number of seconds"};
     char known[400] = "the settings of a box are:";
     size_t i = 0;
+    if (strncmp(value->string, "x-", 2) == 0) return KOLM_OK; /* the user's own remarks */
     while (i < KEY_COUNT && strcmp(keys[i].key, value->string) != 0)
         i++;
     if (i < KEY_COUNT && is_kind(value, keys[i].kind)) return KOLM_OK;

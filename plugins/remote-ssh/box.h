@@ -10,8 +10,8 @@
  *         "host_key": "accept-new",
  *         "boxes": {"lab": {"host": "ana@gpu.example.org:2222", "python": "/opt/torch/bin/python"}}}}}
  *
- * Each setting is looked for in the box first, then beside "boxes". These are all that there are; another key, or a
- * value of another type, in any box is INVALID_ARGUMENT. Texts but where noted:
+ * Each setting is looked for in the box first, then beside "boxes". These are all that there are; another key (but
+ * for x-...), or a value of another type, in any box is INVALID_ARGUMENT. Texts but where noted:
  *     host               [user@]host[:port]; of a box only, and every box has it
  *     host_key           "" as known_hosts says; SHA256:... that key; accept-new any key of a host that is not known
  *     identity_file      a private key here, tried before those of ~/.ssh/config

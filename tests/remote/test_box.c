@@ -121,7 +121,7 @@ START_TEST(test_taken) {
     static const char json[] =
         "{\"known_hosts\":\"${KOLM_T}/known\",\"idle_timeout_seconds\":8,\"boxes\":{\"lab\":{\"host\":\"ana@gpu:2222\","
         "\"host_key\":\"accept-new\",\"identity_file\":\"~/k\",\"ssh_config\":\"none\",\"keep\":true,\"setup\":false,"
-        "\"patience_seconds\":60},\"home\":{\"host\":\"[::1]:22\",\"dir\":\"~/there\"}}}";
+        "\"patience_seconds\":60},\"home\":{\"host\":\"[::1]:22\",\"x-note\":[1],\"dir\":\"~/there\"}}}";
     kolm_error_t err = KIT_ERROR_INIT;
     box *b = calloc(1, sizeof *b);
     ck_assert_int_eq(setenv("HOME", "/home/me", 1) + setenv("KOLM_T", "/set", 1), 0);
