@@ -84,6 +84,11 @@ static kit_status not_text(const job_reader *reader, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                         "give the file that is in it: tar -xOf FILE | kolm ... with - as the file",
                         "%s is a tar archive, not text", reader->options.path);
+    const char *cr = memchr(s, '\r', n);
+    if (cr != NULL && memchr(s, '"', (size_t)(cr - reader->line)) == NULL)
+        return rows_bad(reader, err, rows_line(reader), (size_t)(cr - reader->line) + 1,
+                        "convert them: tr '\\r' '\\n' < FILE > rows.csv",
+                        "expected lines that end in LF or CR LF, found CR alone");
     if (memchr(s, '\0', n) != NULL || kit_utf8_valid(reader->line, n) != n)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give JSON lines, CSV or TSV as UTF-8 text",
                         "%s is not UTF-8 text: it begins with other bytes", reader->options.path);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define ASTRAY_REMEDY "double a quote that belongs to the text, or pass --skip-bad to leave such rows out"
+#define BACKSLASH_REMEDY                                                                                               \
+    "write a quote in a text as two quotes, not with a backslash: sed 's/\\\\\"/\"\"/g' FILE > rows.csv does that"
 #define SWALLOWED_REMEDY                                                                                               \
     "remove the quote, or double it and quote the field; --skip-bad leaves this row out; a text that does hold such "  \
     "lines can be given as JSON lines"
@@ -202,11 +204,18 @@ static bool opening_is_astray(const rows_table *table) {
     return mostly_rows(table, from, walk->junk.line_start > 0 ? walk->junk.line_start - 1 : 0);
 }
 
+/* The quote that closed the field has one before it, as some programs write quotes in texts. */
+static bool has_backslash(const rows_table *table) {
+    const table_place *junk = &table->walk.junk;
+    return junk->column > 2 && table->record.data[junk->line_start + junk->column - 3] == '\\';
+}
+
 static kit_status behind_closing_quote(job_reader *reader, kolm_error_t *err) {
     const table_walk *walk = &reader->table->walk;
     char text[96];
     if (walk->opened.line == walk->junk.line)
-        return at_quote(reader, &walk->junk, ASTRAY_REMEDY, "expected a separator behind a closing quote", err);
+        return at_quote(reader, &walk->junk, has_backslash(reader->table) ? BACKSLASH_REMEDY : ASTRAY_REMEDY,
+                        "expected a separator behind a closing quote", err);
     if (opening_is_astray(reader->table)) KIT_TRY(go_on_behind(reader, &walk->opened, err));
     kit_format(text, sizeof text, "expected a separator behind the quote that closes this field in line %llu",
                walk->junk.line);
