@@ -5,6 +5,10 @@
 
 #include "kolm/kit/buf.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- Results: fill the arrays of a detect result at once; NULL leaves a field as it is. Returns KOLM_OK. */
 int32_t kit_detected(kolm_detect_result_t *out_result, uint32_t state, const char *reason, const char *remedy, const char *runtime);
 
@@ -36,4 +40,7 @@ int32_t kit_estimate_lora(const kolm_cost_args_t *args, uint32_t tokens_per_seco
 int32_t kit_estimate_unpriced(const kolm_cost_args_t *args, uint32_t tokens_per_second_3b, uint32_t billing, const char *basis,
                               kolm_cost_result_t *out_result);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -6,6 +6,10 @@
 #include "kolm/kit/status.h"
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Zero-initialise it. After a failed append `failed` stays true and further appends do nothing, so that a chain of
  * appends is checked once, with kit_buf_ok. data is NULL only when nothing was ever appended. */
 typedef struct kit_buf {
@@ -61,4 +65,7 @@ void kit_base64(kit_buf *out, const uint8_t *bytes, size_t length); /* standard 
 /* Accepts the standard and the URL-safe alphabet, padded or not, nothing else. */
 kit_status kit_base64_decode(kit_buf *out, const char *text, size_t length, kolm_error_t *err) KIT_MUST_USE;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

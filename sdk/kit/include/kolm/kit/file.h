@@ -7,6 +7,10 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define KIT_SHA256_BYTES 32
 #define KIT_SHA256_HEX 65 /* 64 digits and the NUL */
 
@@ -63,4 +67,7 @@ typedef enum kit_owner {
 } kit_owner;
 kit_owner kit_owner_of(uid_t uid);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

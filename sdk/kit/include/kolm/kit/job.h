@@ -5,6 +5,10 @@
 
 #include "kolm/kit/json.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define KIT_JOB_FORMAT 1
 
 typedef struct kit_job_model_file {
@@ -34,4 +38,7 @@ void kit_job_free(kit_job *job);
 /* The model file called name, or NOT_FOUND. Belongs to job. */
 kit_status kit_job_model(const kit_job *job, const char *name, const kit_job_model_file **out, kolm_error_t *err) KIT_MUST_USE;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

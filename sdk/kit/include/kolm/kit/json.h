@@ -7,6 +7,10 @@
 #include <cjson/cJSON.h>
 #include <signal.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define KIT_JSON_MAX_DEPTH 64
 #define KIT_JSON_MAX_INTEGER 9007199254740991.0 /* 2^53 - 1: beyond it a double, and so cJSON, loses digits */
 
@@ -134,4 +138,7 @@ bool kit_lines_ready(const kit_lines *lines);
 uint64_t kit_lines_number(const kit_lines *lines); /* number of the last line given, from 1 */
 void kit_lines_close(kit_lines *lines);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -6,6 +6,10 @@
 #include "kolm/kit/status.h"
 #include <sys/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct kit_spawn_fd {
     int parent; /* a descriptor of this process */
     int child;  /* the number it gets in the child */
@@ -27,4 +31,7 @@ int64_t kit_now_ms(void);
 /* A pipe with both ends close-on-exec. */
 kit_status kit_pipe(int *out_read, int *out_write, kolm_error_t *err) KIT_MUST_USE;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

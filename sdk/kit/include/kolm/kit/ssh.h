@@ -6,6 +6,10 @@
 #include "kolm/kit/ssh_config.h"
 #include <sys/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /*
  * In libkolm-kit-ssh, over libssh2 (1.10 is enough). One kit_ssh, with its channels and its SFTP, belongs to one thread
  * at a time; different ones are independent. Nothing blocks for ever: every call waits in poll(), asks cancelled() at
@@ -165,4 +169,7 @@ kit_status kit_ssh_realpath(kit_ssh_sftp *sftp, const char *path, char *out_text
 kit_status kit_ssh_free_bytes(kit_ssh_sftp *sftp, const char *path, uint64_t *out_bytes,
                               kolm_error_t *err) KIT_MUST_USE;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -7,6 +7,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define KIT_SSH_USER_BYTES 128 /* with the NUL */
 #define KIT_SSH_HOST_BYTES 256
 
@@ -109,4 +113,7 @@ kit_status kit_ssh_path(const char *text, char **out_path, kolm_error_t *err) KI
  * pattern that matches makes the whole list fail; a list of negated ones alone matches nothing. */
 bool kit_ssh_match_list(const char *host, const char *patterns);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -6,6 +6,10 @@
 #include "kolm/kit/json.h"
 #include "kolm/kit/ssh.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /*
  * In libkolm-kit-ssh. The far end is one Python program (sdk/remote/kolm_remote.py, whose head describes the protocol)
  * that is sent over the connection and never installed; the far machine needs Python 3.6, an account, and nothing else.
@@ -89,4 +93,7 @@ kit_status kit_ssh_job_rehearse(kit_ssh_job_remote *remote, char out_digest[KIT_
 kit_status kit_ssh_job_status(kit_ssh_job_remote *remote, const kolm_status_args_t *args, uint64_t *out_bytes,
                               kolm_error_t *err) KIT_MUST_USE;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -5,6 +5,10 @@
 
 #include "kolm/backend.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #if defined(__GNUC__)
 #define KIT_MUST_USE __attribute__((warn_unused_result))
 #define KIT_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -41,4 +45,7 @@ const char *kit_status_name(int32_t code);
         if (kit_try_status != KOLM_OK) return kit_try_status;                                                          \
     } while (0)
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -6,6 +6,10 @@
 #include "kolm/kit/status.h"
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /*
  * The trainer is a directory with a __main__.py; the interpreter is the user's own or that of a virtual environment.
  * kolm gives both as settings of the backend: runtime.python and runtime.trainer, absolute paths. It is started as
@@ -63,4 +67,7 @@ int32_t kit_trainer_merge(const kolm_host_v1_t *host, const kit_trainer *trainer
 int32_t kit_trainer_test(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_test_args_t *args,
                          kolm_test_result_t *out_result, kolm_error_t *out_error);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
