@@ -71,7 +71,7 @@ int cli_backend_new(cli_context *context, int argc, char **argv) {
         .command = "kolm backend new",
         .words = "NAME",
         .summary =
-            "Writes a backend in one file, with its manifest and a meson.build that needs only the installed SDK.",
+            "Writes a backend that works, in one file, with its manifest and a meson.build that needs only the installed SDK.",
         .options = options,
         .option_count = 1,
         .min_words = 1,
@@ -99,8 +99,8 @@ int cli_backend_new(cli_context *context, int argc, char **argv) {
         return cli_print_json(context, NULL, CLI_EXIT_OK);
     }
     cli_print(context,
-              "wrote %s/%s.c, %s.json and meson.build\n"
+              "wrote %s/%s.c, %s.json, %s.map and meson.build\n"
               "  -> cd %s && meson setup build && ninja -C build && kolm backend check build/%s.so\n",
-              cli_safe(dir), name, name, cli_safe(dir), name);
+              cli_safe(dir), name, name, name, cli_safe(dir), name);
     return CLI_EXIT_OK;
 }

@@ -16,6 +16,7 @@ os.umask(0o022)  # kolm believes no home that the group may change
 # kolm, kolm-host, the directory of the test backends, the build's plugins, LIBEXEC and BACKENDS below a prefix.
 BUILT_KOLM, BUILT_HOST, TEST_BACKENDS, BUILT_PLUGINS = (os.path.abspath(word) for word in sys.argv[1:5])
 LIBEXEC, BACKENDS = sys.argv[5:7]
+BUILD = os.path.dirname(BUILT_PLUGINS)
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SANITIZED = b"__asan_init" in open(BUILT_KOLM, "rb").read()
 
