@@ -21,6 +21,8 @@ static void setup(void) {
 }
 
 static void teardown(void) {
+    job_common_free(&summary.common);
+    summary = (job_summary){0};
     job_test_close(&place);
 }
 
