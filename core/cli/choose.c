@@ -137,6 +137,14 @@ static kit_status rank(cli_context *context, const cli_choice *choice, const cli
     return pick_run(out->candidates, choice->registry->count, constraints, &out->result, err);
 }
 
+/* Nobody named it, so that the command goes on without it; but whoever wrote the setting wanted it to count. */
+static void warn_left_out(cli_context *context, const cli_registry *registry) {
+    for (size_t i = 0; i < registry->count; i++) {
+        const cli_backend *b = &registry->backends[i];
+        if (b->bad_settings) cli_warn(context, "%s is left out: %s", cli_safe(b->name), cli_safe(b->refused));
+    }
+}
+
 kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
                       kolm_error_t *err) {
     ranking ranked = {0};
@@ -158,6 +166,7 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
         kit_fail_context(err, "%s", source[choice->by]);
         *out_exit = CLI_EXIT_USAGE;
     }
+    if (status == KOLM_OK && !name) warn_left_out(context, choice->registry);
     for (size_t i = 0; status == KOLM_OK && i < options->constraints.exclude_count; i++) {
         if (cli_registry_find(choice->registry, options->constraints.exclude[i])) continue;
         status = cli_registry_unknown(choice->registry, options->constraints.exclude[i], err);

@@ -19,7 +19,7 @@ START_TEST(nearest_names) {
         {"local-cup", "local-cpu"},
         {"lcoal-cpu", "local-cpu"},
         {"modl", "modal"},
-        {"MODAL", NULL},
+        {"MODAL", "modal"},
         {"cuda", "local-cuda"},
         {"vsat", "vast"},
         {"zebra", NULL},

@@ -530,6 +530,9 @@ class Compute(unittest.TestCase):
                 self.assertIn(piece, refused["fake-gpu"])
                 self.compute("use", "fake-cpu")
                 self.compute("use", "--clear")
+                done = self.kolm("compile", "-t", "m", "-d", data, code=5)  # a fake: it trains nothing
+                self.assertIn("using fake-cpu", done.stdout)
+                self.assertIn("kolm: warning: fake-gpu is left out: ", done.stderr)
 
     def test_a_section_under_a_mistyped_name_is_not_ignored(self):
         self.add_usual()
@@ -537,6 +540,8 @@ class Compute(unittest.TestCase):
         self.configure(backends={"fake-gpuu": {"host_key": "x"}})
         self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.fake-gpuu: no backend is called that; did you mean "fake-gpu"?')
         self.assertEqual(self.json("pick")["picked"], "fake-cpu")
+        self.configure(backends={"FAKE-GPU": {"host_key": "x"}})
+        self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.FAKE-GPU: no backend is called that; did you mean "fake-gpu"?')
         for other in ({"fake-gpuu": {"colour": 1}}, {"x-fake-gpu": {"host_key": "x"}}, {"another": {"host_key": "x"}},
                       {"fake-gpu": {"host_key": "x"}, "fake-gpuu": {"host_key": "x"}}):
             self.configure(backends=other)

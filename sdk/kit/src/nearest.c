@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 #define NEAREST_MAX 64 /* longer words are nobody's typing error */
 
@@ -45,6 +46,7 @@ const char *kit_nearest(const char *word, const char *const *names, size_t count
         if (length >= 3 && strlen(names[i]) > length && strcmp(names[i] + strlen(names[i]) - length, word) == 0) {
             distance = 1;
         }
+        if (strcasecmp(word, names[i]) == 0) distance = 1;
         if (distance < best_distance) {
             best = names[i];
             best_distance = distance;

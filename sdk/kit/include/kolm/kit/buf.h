@@ -56,7 +56,7 @@ uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length);
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length);
 
 /* The name of names (count of them, NULL entries skipped) that is nearest to word by edit distance (a swap of neighbours
- * counts as one edit; a beginning or an ending of a name is near too), or NULL when none is near enough to be what was
+ * counts as one edit; a beginning or an ending of a name is near too, and so are other capitals), or NULL when none is near enough to be what was
  * meant. The result is one of names. */
 const char *kit_nearest(const char *word, const char *const *names, size_t count);
 
