@@ -453,7 +453,7 @@ class Refusals(real.Case):
         self.refused(self.job(TEAMS, base=based([entry("rag"), entry("agent")]), **QUICK).train(), 3, "agent, rag")
 
     def test_an_adapter_beside_the_base(self):
-        """transformers would load it, and the base that it names; here it is left out, and that is said. Merging works."""
+        """transformers would put it on the base; here it is left out, and that is said. Merging works."""
         plain = self.trained(TEAMS, **QUICK)
         base = self.changed_base()
         for name in ("adapter_config.json", "adapter_model.safetensors"):
