@@ -63,7 +63,7 @@ kit_status json_missing_key(job_reader *reader, const kit_json_part *object, con
         if (!found) break;
         kit_buf_str(&text, shown++ > 0 ? ", \"" : "\"");
         json_put_key(&key, &text);
-        kit_buf_char(&text, '"');
+        kit_buf_str(&text, value.kind == KIT_JSON_NULL ? "\" (null)" : "\"");
     }
     if (shown == 0) kit_buf_str(&text, "no keys");
     const char *remedy = reader->options.inputs_only

@@ -218,7 +218,7 @@ static const char *const strict[][2] = {
     {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"tool_calls\":[{}]}]}",
      "expected the name of a function in \"tool_calls\""},
     {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":null}]}",
-     "expected the key \"content\" with text in each message, found \"role\", \"content\""},
+     "expected the key \"content\" with text in each message, found \"role\", \"content\" (null)"},
     {"{\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"name\":7}," A("a") "]}", "expected text in \"name\", found a number"},
     {"{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"}]}", "expected a last message of the role \"assistant\""},
     {"{\"instruction\":\"i\",\"input\":\"q\",\"output\":\"a\",\"history\":[[\"x\"]]}", "expected pairs of texts in \"history\""},
@@ -227,6 +227,7 @@ static const char *const strict[][2] = {
     {"{\"instruction\":7,\"output\":\"a\"}", "expected text in \"instruction\", found a number"},
     {"{\"prompt\":[" U("q") "],\"completion\":[" U("a") "]}", "expected a last message of the role \"assistant\""},
     {"{\"prompt\":[" U("q") "],\"chosen\":[]}", "expected the key \"completion\", found \"prompt\", \"chosen\""},
+    {"{\"text\":\"q\",\"label\":null}", "expected the key \"output\", found \"text\", \"label\" (null)"},
     {"{\"text\":\"q\",\"x\":1}", "expected the key \"output\", found \"text\", \"x\""},
 };
 
