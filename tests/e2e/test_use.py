@@ -114,6 +114,8 @@ class Use(Case):
         for piece in ("line 2", "line 4", "line 5 is longer", "line 7", "4 of 7 lines left out, 3 answered"):
             self.assertIn(piece, done.err)
         rows = b'{"input":"billing"}\nno\n{"id":"x"}\n{"input":\n{"input":"login"}\n'
+        done = self.kolm("run", self.model, "--jsonl", stdin=rows, code=6)
+        self.assertEqual(done.err.count("--skip-bad"), 1, done.err)
         done = self.kolm("run", self.model, "--jsonl", "--skip-bad", stdin=rows)
         self.assertEqual([json.loads(line)["id"] for line in done.out.splitlines()], ["1", "5"])
         self.assertIn("3 of 5 lines left out", done.err)
