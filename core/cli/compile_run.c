@@ -372,6 +372,8 @@ const char *compile_advice(const compile *c) {
     if (score_reaches(&c->k, &c->gates))
         return "more rows of the rare labels; --class-weight balanced has each label count as much as any other; "
                "--allow-baseline ships a model that is no better than always giving one answer";
+    if (c->k.coverage == 0)
+        return "a lower --abstain or --target-accuracy: the model withheld every answer";
     if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed &&
         c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40)
         return "more rows: below about 40 a label every doubling helps; and read the confusions: labels that are mixed "

@@ -649,6 +649,8 @@ class Use(Case):
         done = self.compile("-o", "shy.kolm", "--abstain", "0.95", "--gate", "0.2", "--min-accuracy", "0", "--allow-baseline", data="noisy.jsonl")
         self.assertIn("withheld", done.out)
         self.assertIn("withheld", self.kolm("run", "shy.kolm", "zebra crossing").out)
+        mute = self.compile("-o", "mute.kolm", "--abstain", "1", "--effort", "quick", data="noisy.jsonl", code=4)
+        self.assertIn("what to try: a lower --abstain or --target-accuracy", mute.out)
         answer = self.json("run", "shy.kolm", "zebra crossing")
         self.assertIsNone(answer["output"])
         self.assertIn(answer["best"], harness.LABELS)
