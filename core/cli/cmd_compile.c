@@ -9,6 +9,18 @@
 #include <string.h>
 #include <time.h>
 
+static int check_given(const compile *c, const char *command) {
+    const compile_request *r = &c->request;
+    if (r->task == NULL)
+        return cli_usage_error(c->context, command, "--task (-t) is missing: the name of the model to make");
+    if (r->data.count == 0)
+        return cli_usage_error(c->context, command, "--data (-d) is missing: the rows to learn from");
+    if (cli_data_stdin_twice(&r->data, &r->eval))
+        return cli_usage_error(c->context, command,
+                               "standard input (-) is given twice and can be read once: put one of them into a file");
+    return -1;
+}
+
 static int parse(compile *c, int argc, char **argv) {
     compile_request *r = &c->request;
     const cli_option options[] = {
@@ -68,15 +80,7 @@ static int parse(compile *c, int argc, char **argv) {
         .option_count = sizeof options / sizeof *options,
     };
     int exit_code = cli_options_parse(c->context, &syntax, argc, argv);
-    if (exit_code >= 0) return exit_code;
-    if (r->task == NULL)
-        return cli_usage_error(c->context, syntax.command, "--task (-t) is missing: the name of the model to make");
-    if (r->data.count == 0)
-        return cli_usage_error(c->context, syntax.command, "--data (-d) is missing: the rows to learn from");
-    if (cli_data_stdin_twice(&r->data, &r->eval))
-        return cli_usage_error(c->context, syntax.command,
-                               "standard input (-) is given twice and can be read once: put one of them into a file");
-    return -1;
+    return exit_code >= 0 ? exit_code : check_given(c, syntax.command);
 }
 
 static kit_status run(compile *c, bool *out_ships, kolm_error_t *err) {
