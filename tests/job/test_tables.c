@@ -496,6 +496,7 @@ static const struct {
     {"{\"title\":\"t\",\"title\":\"t\",\"body\":\"b\",\"label\":\"l\"}\n", "title,body",
      "! line 1, column 14: expected a key that this object does not have yet\n"},
     {"{\"title\":\"t\",\"label\":\"l\"}\n", "title,label", "# the input and the output are both 'label'\n"},
+    {"{\"title\":\"t\",\"label\":\"l\"}\n", "title,body, title", "# the input has 'title' twice\n"},
     {"{\"title\":\"t\",\"label\":\"l\"}\n", "title,,body", "# 'title,,body' names no list of 2 to 16 keys\n"},
 };
 
