@@ -208,6 +208,13 @@ static kit_status no_header(const job_reader *reader, unsigned long long line, s
     return status;
 }
 
+/* fastText's rows begin with their labels and have no separator. */
+static kit_status is_fasttext(const job_reader *reader, unsigned long long line, kolm_error_t *err) {
+    return rows_bad(reader, err, line, 1,
+                    "convert it, if each row has one label: (printf 'label\\ttext\\n'; sed 's/^__label__//; s/ /\\t/' FILE) > rows.tsv",
+                    "expected a first line with the names of the columns, found a row of fastText's: '__label__'");
+}
+
 static kit_status no_column(const job_reader *reader, unsigned long long line, const char *which, const char *option,
                             size_t columns, kolm_error_t *err) {
     kit_buf text = {0};
@@ -244,6 +251,7 @@ static kit_status incomplete(const job_reader *reader, unsigned long long line, 
     kit_format(missing, sizeof missing, numbered ? "%.*s" : "'%.*s'",
                c->missing_length > 70 ? 70 : (int)c->missing_length, c->missing != NULL ? c->missing : "");
     bool guessed = o->input_col == NULL && o->output_col == NULL;
+    if (strncmp(reader->table->record.data, "__label__", 9) == 0) return is_fasttext(reader, line, err);
     if (guessed && !o->no_header && looks_like_row(&reader->table->record, columns))
         return no_header(reader, line, columns, err);
     if (o->no_header && c->input_count > 0 && o->output_col == NULL) return which_columns(reader, line, columns, err);
