@@ -263,9 +263,9 @@ static void print_baseline(compile *c) {
     score_baseline_of(c->answers, &b);
     if (!b.known || !c->data.closed) return;
     const char *lowest = score_lowest_recall(c->answers, &correct, &rows);
-    cli_print(c->context, "[balanced]    %.3f over %llu labels; lowest recall %.3f: \"%s\", %llu of %llu rows\n",
-              unit(b.balanced), (unsigned long long)b.labels, (double)correct / (double)rows, cli_safe(lowest),
-              (unsigned long long)correct, (unsigned long long)rows);
+    cli_print(c->context, "[balanced]    %.3f over %llu label%s; lowest recall %.3f: \"%s\", %llu of %llu rows\n",
+              unit(b.balanced), (unsigned long long)b.labels, b.labels == 1 ? "" : "s",
+              (double)correct / (double)rows, cli_safe(lowest), (unsigned long long)correct, (unsigned long long)rows);
     static const char *const standings[] = {
         [SCORE_NO_BASELINE] = "",
         [SCORE_BETTER] = "",
@@ -365,7 +365,16 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
 
 /* ---- A missed gate */
 
+static uint64_t held_out_labels(const compile *c) {
+    score_baseline b;
+    score_baseline_of(c->answers, &b);
+    return b.labels;
+}
+
 const char *compile_advice(const compile *c) {
+    if (score_reaches(&c->k, &c->gates) && held_out_labels(c) == 1)
+        return "held-out rows of other labels: where all have one label, always giving it is never wrong; "
+               "--allow-baseline ships the model nevertheless";
     if (score_reaches(&c->k, &c->gates) && compile_is_weighted(c))
         return "more rows of the labels with the lowest recall, and texts that tell them apart; --allow-baseline ships "
                "a model that is no better than always giving one answer";

@@ -404,6 +404,10 @@ class Engine(Case):
         self.assertIn('[labels]      never answered: "rare" (1 row)\n', done.out)
         self.assertIn('[labels]      learned, but in no held-out row: "single"\n', done.out)
         self.compile("--allow-baseline")
+        self.write("few.jsonl", jsonl(row for row in rows if row["output"] != "rare"))
+        done = self.compile(data="few.jsonl", task="few", code=4)
+        self.assertIn("over 1 label;", done.out)
+        self.assertIn("what to try: held-out rows of other labels", done.out)
 
     def fraud(self, told=0.0, rows=2000):
         """Every 40th row is fraud; told: how many of these have a word that says so."""
