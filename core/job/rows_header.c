@@ -211,7 +211,8 @@ static kit_status no_header(const job_reader *reader, unsigned long long line, s
 /* fastText's rows begin with their labels and have no separator. */
 static kit_status is_fasttext(const job_reader *reader, unsigned long long line, kolm_error_t *err) {
     return rows_bad(reader, err, line, 1,
-                    "convert it, if each row has one label: (printf 'label\\ttext\\n'; sed 's/^__label__//; s/ /\\t/' FILE) > rows.tsv",
+                    "convert it, if each row has one label: (printf 'label\\ttext\\n'; "
+                    "sed 's/^__label__//; s/ /\\t/' FILE) > rows.tsv",
                     "expected a first line with the names of the columns, found a row of fastText's: '__label__'");
 }
 

@@ -368,9 +368,11 @@ static const table_case headers[] = {
     {"x.csv", "text,label\na,b\n,\n , \nc,d\n", "2|a|b\n5|c|d\n"},
     /* fastText's, long and short, with the separators that a text may have. */
     {"x.txt", "__label__a where is my parcel, please\n__label__b no\n",
-     "# line 1, column 1: expected a first line with the names of the columns, found a row of fastText's: '__label__'\n"},
+     "# line 1, column 1: expected a first line with the names of the columns, "
+     "found a row of fastText's: '__label__'\n"},
     {"x.txt", "__label__a hi\n",
-     "# line 1, column 1: expected a first line with the names of the columns, found a row of fastText's: '__label__'\n"},
+     "# line 1, column 1: expected a first line with the names of the columns, "
+     "found a row of fastText's: '__label__'\n"},
     /* One name twice. */
     {"x.csv", "text,text,label\na,b,c\n",
      "# line 1, column 1: expected one column with this name, found two: 'text'\n"},
