@@ -98,6 +98,19 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
     return status;
 }
 
+/* What goes with the lora recipe only. */
+static kit_status check_lora(const compile_request *r, kolm_error_t *err) {
+    if (strcmp(r->recipe, "lora") == 0 && r->base == NULL)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the lora recipe needs a base model");
+    if (r->set.count > 0 && r->base == NULL)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL",
+                        "--set has options for the training of a base model, and there is none");
+    if (strcmp(r->recipe, "linear") == 0 && r->base != NULL)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave one of them out, or pass --recipe lora",
+                        "the linear recipe has no base model");
+    return KOLM_OK;
+}
+
 kit_status compile_check_request(compile *c, kolm_error_t *err) {
     static const char *const recipes[] = {"auto", "linear", "lora"}, *const efforts[] = {"quick", "normal", "high"},
                              *const weights[] = {"none", "balanced"},
@@ -114,8 +127,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     if (!one_of(r->recipe, recipes, 3))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use auto, linear or lora", "--recipe '%s' is unknown",
                         r->recipe);
-    if (strcmp(r->recipe, "lora") == 0 && r->base == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the lora recipe needs a base model");
+    KIT_TRY(check_lora(r, err));
     if (!one_of(r->effort, efforts, 3))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use quick, normal or high", "--effort '%s' is unknown",
                         r->effort);
@@ -171,9 +183,6 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --class-weight",
                         "--class-weight weighs labels, and the outputs do not form a closed set: %s",
                         c->data.closed_why);
-    if (strcmp(c->recipe, "linear") == 0 && (c->trainer != NULL || r->base != NULL))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL with --recipe lora",
-                        "the linear recipe has no %s", c->trainer != NULL ? "trainer options (--set)" : "base model");
     return KOLM_OK;
 }
 
