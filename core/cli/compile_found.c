@@ -63,8 +63,19 @@ void compile_print_data(compile *c) {
     print_labels(c);
 }
 
+/* The likeness of texts is an estimate: of many that are like a text of the data it lets some pass. */
+static void warn_leaks(compile *c) {
+    const uint64_t dropped = c->data.leaked + c->data.nearly_leaked, read = dropped + c->data.eval_rows;
+    if (dropped <= read / 2) return;
+    cli_warn(c->context,
+             "%llu of %llu rows of --eval were dropped as trained on: those that are left may be like them, and say "
+             "little about unseen questions",
+             (unsigned long long)dropped, (unsigned long long)read);
+}
+
 void compile_warn_data(compile *c) {
     const job_summary *s = &c->data;
+    warn_leaks(c);
     for (size_t i = 0; i < JOB_ALIKE_EXAMPLES && s->alike_examples[i][0] != '\0'; i++)
         cli_warn(c->context,
                  "the labels %s differ in capitals, blanks or the form of characters only and are learned as two",

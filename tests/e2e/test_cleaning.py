@@ -62,6 +62,16 @@ class Engine(Case):
         self.assertLess(accuracy, 0.65)
         self.assertGreater(record["data"]["nearly_leaked"], 280)
 
+    def test_what_is_left_of_copies_is_no_measure(self):
+        draw = random.Random(5)
+        rows = [{"input": text(draw, 12), "output": draw.choice(("heads", "tails"))} for _ in range(300)]
+        self.write("tickets.jsonl", jsonl(rows))
+        for copies, warned in ((150, True), (20, False)):
+            other = [{"input": text(draw, 12), "output": draw.choice(("heads", "tails"))} for _ in range(40)]
+            self.write("eval.jsonl", jsonl([dict(r, input="Re: %s!" % r["input"]) for r in rows[:copies]] + other))
+            done = self.compile("--eval", "eval.jsonl", "--effort", "quick", "--force", code=4)
+            self.assertEqual("rows of --eval were dropped as trained on" in done.err, warned, done.err)
+
     def test_a_slip_does_not_remove_a_majority(self):
         rows = tickets(200) + [{"input": "where is my parcel", "output": "shipping"}] * 300 + [{"input": "where is my parcel", "output": "billing"}]
         self.accuracy(rows)
