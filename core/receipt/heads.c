@@ -131,3 +131,19 @@ kit_status receipt_heads_note(const char *chain_path, const receipt_head *head, 
     receipt_heads_free(&heads);
     return status;
 }
+
+const char *receipt_heads_cut(const receipt_heads *heads, const receipt_head *head, char *text, size_t capacity) {
+    const receipt_head *last = receipt_heads_find(heads, head != NULL ? head->log_id : heads->current);
+    if (last == NULL || (head != NULL && head->seq > last->seq)) return NULL;
+    if (head == NULL)
+        kit_format(text, capacity, "was emptied: it had %llu lines", (unsigned long long)last->seq + 1);
+    else if (head->seq < last->seq)
+        kit_format(text, capacity, "was cut: it has %llu lines and had %llu", (unsigned long long)head->seq + 1,
+                   (unsigned long long)last->seq + 1);
+    else if (strcmp(head->sha256, last->sha256) != 0)
+        kit_format(text, capacity, "was changed: line %llu is another one than was written",
+                   (unsigned long long)head->seq + 1);
+    else
+        return NULL;
+    return text;
+}

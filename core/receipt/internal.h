@@ -8,6 +8,9 @@
 #define RECEIPT_KEYID_HEX 64
 #define RECEIPT_PKCS8_BYTES 192 /* a private key in PEM takes 119 and the NUL */
 
+#define RECEIPT_FIRST_PREV "0000000000000000000000000000000000000000000000000000000000000000"
+#define RECEIPT_BROKEN_REMEDY "put it back from a backup, or move it away: the next compile then begins a new log"
+
 #define RECEIPT_SIGNING "signing.pem"
 #define RECEIPT_SIGNING_PUBLIC "signing.pub.pem"
 #define RECEIPT_TRUSTED_DIR "trusted"
@@ -81,6 +84,9 @@ const receipt_head *receipt_heads_find(const receipt_heads *heads, const char *l
 kit_status receipt_heads_write(const char *chain_path, const receipt_heads *heads, kolm_error_t *err) KIT_MUST_USE;
 /* Records head as the end of its log, which becomes the current one. */
 kit_status receipt_heads_note(const char *chain_path, const receipt_head *head, kolm_error_t *err) KIT_MUST_USE;
+
+/* Why a log that ends in head (NULL: it has no line) cannot be all of what was written, in text; NULL when it can. */
+const char *receipt_heads_cut(const receipt_heads *heads, const receipt_head *head, char *text, size_t capacity);
 
 /* Follows the links of the log at path, to its end. *out_same_log false when the place is in a log that was never this
  * machine's. Else *out_found tells whether the line stands in the log at its place with every link from the first line to the last
