@@ -441,12 +441,6 @@ kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, 
     return KOLM_OK;
 }
 
-bool host_manifest_takes(const host_manifest *manifest, const char *key) {
-    for (size_t i = 0; i < COUNT(fields); i++)
-        if (fields[i].override && strcmp(fields[i].key, key) == 0) return true;
-    return host_settings_find(&manifest->settings, key) != NULL;
-}
-
 kit_status host_manifest_check_settings(const host_manifest *manifest, const cJSON *config, const char *file,
                                         kolm_error_t *err) {
     const cJSON *own = NULL;

@@ -123,8 +123,6 @@ kit_status host_manifest_parse(const char *name, const char *text, size_t length
  * the checks of the field itself. INVALID_ARGUMENT names the config key; the manifest is then unchanged. */
 kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, const char *file,
                                   kolm_error_t *err) KIT_MUST_USE;
-/* Whether key is one of the fields that may be replaced, or a declared setting. */
-bool host_manifest_takes(const host_manifest *manifest, const char *key);
 /* Whether backends.NAME of config (the whole of config.json, may be NULL) holds what the manifest declares and nothing
  * else, and runtimes.NAME a text; the fields that may be replaced are host_manifest_override's. file: how config.json is called in messages.
  * INVALID_ARGUMENT names file, key, and what was expected or the nearest key; never a value. */

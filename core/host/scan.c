@@ -400,8 +400,9 @@ static void find_trainer(host_registry *registry, const char *path) {
 
 /* ---- Sections of config.json that nobody has */
 
-/* The row without a section of its own whose name is nearest to that of a section which no row has, and which takes one
- * of its keys: what the section says was meant for it. NULL: none. */
+/* The row without a section of its own whose name is nearest to that of a section which no row has, and which declares one
+ * of its keys as a setting: what the section says was meant for it. NULL: none. A price or a tier proves nothing: any backend
+ * takes those, and the section may be for one that is not installed here. */
 static host_backend *meant_by(const host_registry *registry, const cJSON *section) {
     host_backend *best = NULL;
     const char *names[ROWS_MAX];
@@ -412,7 +413,7 @@ static host_backend *meant_by(const host_registry *registry, const cJSON *sectio
     for (size_t i = 0; near && i < registry->count; i++)
         if (registry->rows[i].state == HOST_ROW_OK && registry->rows[i].name == near) best = &registry->rows[i];
     for (const cJSON *item = best && cJSON_IsObject(section) ? section->child : NULL; item; item = item->next)
-        if (host_manifest_takes(best->manifest, item->string)) return best;
+        if (host_settings_find(&best->manifest->settings, item->string)) return best;
     return NULL;
 }
 

@@ -543,7 +543,9 @@ class Compute(unittest.TestCase):
         self.configure(backends={"FAKE-GPU": {"host_key": "x"}})
         self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.FAKE-GPU: no backend is called that; did you mean "fake-gpu"?')
         for other in ({"fake-gpuu": {"colour": 1}}, {"x-fake-gpu": {"host_key": "x"}}, {"another": {"host_key": "x"}},
-                      {"fake-gpu": {"host_key": "x"}, "fake-gpuu": {"host_key": "x"}}):
+                      {"fake-gpu": {"host_key": "x"}, "fake-gpuu": {"host_key": "x"}},
+                      # Any backend has a tier: this may be for one that is not installed.
+                      {"fake-gpuu": {"tier": 3}}):
             self.configure(backends=other)
             self.compute("info", "fake-gpu")
 
