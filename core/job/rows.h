@@ -96,7 +96,7 @@ typedef struct job_reader_options {
     const char *output_col; /* NULL: guess */
     /* Not zero when a signal comes ends a wait for input with CANCELLED; NULL: never. */
     const volatile sig_atomic_t *cancel;
-    bool inputs_only; /* rows need no output (kolm run); output is then "" when there is none */
+    bool inputs_only; /* rows need no output (kolm run): that of a JSON row is skipped unread, whatever it is */
     bool no_header;   /* of a table: its first line is a row; columns are called "1", "2", ... */
     /* A directory for lines of a TSV that must be read twice, in a file without a name; NULL: that of temporary files.
      */
