@@ -54,9 +54,10 @@ typedef struct rewritten {
     bool tabled; /* a table can hold all of them */
 } rewritten;
 
-/* CR LF inside a field becomes LF, and lines that look like rows may be taken for such. */
+/* CR LF inside a field becomes LF, lines that look like rows may be taken for such, and a row of sep= alone is Excel's. */
 static bool can_be_tabled(const char *text) {
-    return strstr(text, "\r\n") == NULL && (strchr(text, '\n') == NULL || strchr(text, ',') == NULL);
+    return strstr(text, "\r\n") == NULL && (strchr(text, '\n') == NULL || strchr(text, ',') == NULL) &&
+           strcmp(text, "sep=") != 0;
 }
 
 /* A row that reads as names of columns is left out as a header. */
@@ -98,17 +99,19 @@ static void check_written(const job_row *row) {
     kit_buf_free(&seen);
 }
 
-static void write_again(rewritten *out, const job_row *row) {
+/* With inputs_only the output of a JSON row is not read, so that it does not come back. */
+static void write_again(rewritten *out, const job_row *row, bool inputs_only) {
+    const char *output = inputs_only ? "" : row->output;
     kit_buf_str(&out->json, "{\"input\":");
     kit_json_string(&out->json, row->input, row->input_length);
     kit_buf_str(&out->json, ",\"output\":");
-    kit_json_string(&out->json, row->output, row->output_length);
+    kit_json_string(&out->json, output, strlen(output));
     kit_buf_str(&out->json, "}\n");
     add_field(&out->table, row->input);
     kit_buf_char(&out->table, ',');
-    add_field(&out->table, row->output);
+    add_field(&out->table, output);
     kit_buf_char(&out->table, '\n');
-    if (!can_be_tabled(row->input) || !can_be_tabled(row->output) || is_header(row)) out->tabled = false;
+    if (!can_be_tabled(row->input) || !can_be_tabled(output) || is_header(row)) out->tabled = false;
     out->rows++;
 }
 
@@ -132,7 +135,7 @@ static void read_all(const uint8_t *data, size_t size, const job_reader_options 
         must(!is_blank(row.input) && (options->inputs_only || !is_blank(row.output)));
         last = row.line;
         check_written(&row);
-        write_again(out, &row);
+        write_again(out, &row, options->inputs_only);
     }
     job_reader_close(reader);
     close(fd);
