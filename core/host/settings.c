@@ -19,10 +19,6 @@
 static const char *const type_names[HOST_SETTING_TYPES] = {"string", "path", "boolean", "integer",
                                                            "number", "list", "map"};
 
-const char *host_setting_type_name(host_setting_type type) {
-    return type < HOST_SETTING_TYPES ? type_names[type] : "unknown";
-}
-
 static kit_status no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }

@@ -71,8 +71,6 @@ typedef struct host_setting {
     host_settings fields; /* count 0: none */
 } host_setting;
 
-/* "string", ...; static. */
-const char *host_setting_type_name(host_setting_type type);
 /* Appends the type for people: "integer from 0 to 3600", "\"accept-new\" or \"SHA256:...\"", "map of {host, ...}". */
 void host_setting_type_text(const host_setting *setting, kit_buf *out);
 
