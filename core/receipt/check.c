@@ -192,7 +192,7 @@ static void judge_transport(check *c) {
     const char *text = c->q->sidecar;
     size_t length = c->q->sidecar_length;
     if (begins(c, "\xFF\xFE", 2) || begins(c, "\xFE\xFF", 2))
-        say(c, RECEIPT_MALFORMED, REMEDY, "its receipts were written anew as UTF-16, after they were signed");
+        say(c, RECEIPT_MALFORMED, REMEDY, "its receipts were rewritten as UTF-16 after they were signed");
     else if (begins(c, "\xEF\xBB\xBF", 3))
         say(c, RECEIPT_MALFORMED, REMEDY, "a byte order mark was put before its receipts, after they were signed");
     else if (memmem(text, length, "\r\n", 2) != NULL)

@@ -122,7 +122,7 @@ static kit_status refuse_key(const kit_ssh *ssh, const ssh_host_check *check, ss
                         entry->file, entry->line);
     if (answer == SSH_KNOWN_CHANGED) {
         kit_format(remedy, sizeof remedy,
-                   "someone may be listening in. If the machine was really set up anew, check the new fingerprint "
+                   "someone may be listening in. If the machine was really reinstalled, check the new fingerprint "
                    "there, then: ssh-keygen -R '%s'",
                    check->name);
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
