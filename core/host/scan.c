@@ -261,6 +261,8 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
                        "hidden by %s in %s, which is searched first", first->name, first->directory);
     }
     if (status == KOLM_OK && row.state == HOST_ROW_OK) take_config(dir->options, &row);
+    if (row.state == HOST_ROW_OK)
+        row.granted = !dir->options->grant || dir->options->grant(dir->options->grant_user, &row, &row.why) == KOLM_OK;
     if (status == KOLM_OK) status = insert_row(registry, &row, err);
     if (status != KOLM_OK) row_free(&row);
     return status;

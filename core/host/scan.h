@@ -86,7 +86,8 @@ typedef struct host_backend {
     host_origin origin;
     host_row_state state;
     host_rule rule;          /* that decided, for a row that is not OK */
-    kolm_error_t why;        /* for a row that is not OK */
+    bool granted;            /* of a row that is OK: it may have the secrets and files that its manifest asks for */
+    kolm_error_t why;        /* for a row that is not OK, and for one that is not granted */
     host_manifest *manifest; /* NULL when it could not be read; overrides are applied */
     host_file_identity plugin;
     host_file_identity manifest_file;
@@ -127,6 +128,10 @@ typedef struct host_scan_options {
      * fills why. NULL: all are admitted. */
     kit_status (*admit)(void *user, const host_backend *row, kolm_error_t *why);
     void *admit_user;
+    /* Asked of every row that is OK: anything but KOLM_OK leaves it OK but not granted, and fills why. NULL: all rows that
+     * are OK are granted. */
+    kit_status (*grant)(void *user, const host_backend *row, kolm_error_t *why);
+    void *grant_user;
     /* For tests: when dirs is not NULL these absolute directories are searched and nothing else (user_dir neither), and
      * program is kolm-host. Trust is checked all the same. */
     const char *const *dirs;

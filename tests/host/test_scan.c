@@ -552,6 +552,39 @@ START_TEST(test_scan_many) {
 }
 END_TEST
 
+static kit_status grant_all_but(void *user, const host_backend *row, kolm_error_t *why) {
+    ck_assert_int_eq(row->state, HOST_ROW_OK);
+    if (strcmp(row->name, user) != 0) return KOLM_OK;
+    return kit_fail(why, KOLM_E_PERMISSION_DENIED, "ask", "%s is not granted", row->name);
+}
+
+START_TEST(test_scan_grants) {
+    char path[PATH_MAX];
+    kolm_error_t err = KIT_ERROR_INIT;
+    const char *dirs[] = {first, second};
+    host_scan_options options = {.dirs = dirs, .dir_count = 2, .program = "/bin/true", .grant = grant_all_but};
+    host_registry *registry = NULL;
+    kit_copy(path, sizeof path, "acme");
+    options.grant_user = path;
+    put_backend(first, "acme");
+    put_backend(first, "bolt");
+    put_backend(second, "bolt");
+    put(first, "half.so", "");
+    ck_assert_int_eq(host_scan(&options, &registry, &err), KOLM_OK);
+    ck_assert_uint_eq(registry->count, 4);
+    ck_assert_int_eq(registry->rows[0].state, HOST_ROW_OK); /* found and taken all the same */
+    ck_assert(!registry->rows[0].granted);
+    ck_assert_str_eq(registry->rows[0].why.text, "acme is not granted");
+    ck_assert(registry->rows[1].granted);
+    ck_assert(!registry->rows[2].granted); /* shadowed */
+    ck_assert(!registry->rows[3].granted); /* refused */
+    host_registry_free(registry);
+    registry = scan_both();
+    ck_assert(registry->rows[0].granted && registry->rows[1].granted); /* who asks for no grants gives them all */
+    host_registry_free(registry);
+}
+END_TEST
+
 START_TEST(test_trust) {
     kolm_error_t err = KIT_ERROR_INIT;
     char *real = NULL;
@@ -596,6 +629,7 @@ int main(void) {
     tcase_add_test(scan, test_scan_links);
     tcase_add_test(scan, test_scan_places);
     tcase_add_test(scan, test_scan_many);
+    tcase_add_test(scan, test_scan_grants);
     tcase_add_test(scan, test_trust);
     suite_add_tcase(suite, scan);
     SRunner *runner = srunner_create(suite);
