@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server of one model: many clients, one backend process, answers in the order of the questions. */
-#include "cli/serve.h"
+#include "cli/serve_lines.h"
 
 #include "cli/cli.h"
 #include "kolm/kit/process.h"
@@ -72,16 +72,7 @@ static bool read_greeting(int fd, cli_served *out) {
     while (length < sizeof line - 1 && poll(&wait, 1, 2000) == 1 && read(fd, line + length, 1) == 1 &&
            line[length] != '\n')
         length++;
-    cJSON *greeting = NULL;
-    const char *backend = NULL;
-    uint64_t version = 0;
-    bool good = kit_json_parse(line, length, &greeting, NULL) == KOLM_OK &&
-                kit_json_get_u64(greeting, "kolm", &version) && version == 1 &&
-                kit_json_get_string(greeting, "backend", &backend) &&
-                kit_json_get_bool(greeting, "airgap", &out->airgap);
-    if (good) kit_copy(out->backend, sizeof out->backend, backend);
-    cJSON_Delete(greeting);
-    return good;
+    return serve_greeting_read(line, length, out);
 }
 
 void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_served *out_served) {
@@ -107,7 +98,8 @@ typedef struct client {
     uint64_t number;
     kit_buf in, out;
     uint64_t waiting; /* questions without an answer yet */
-    bool no_more;     /* has shut its side, or made a mistake */
+    bool no_more;     /* has shut its side: nothing more comes */
+    bool refused;     /* has made a mistake, or is gone: what it still asked is not looked at */
 } client;
 
 typedef struct question {
@@ -126,8 +118,7 @@ typedef struct server {
     question *first, *last; /* in the order of the backend's answers */
     int to_backend, from_backend;
     kit_buf pending, answers;
-    kit_json_walk walk; /* for the question that is being read */
-    kit_buf texts[2], rest;
+    serve_question asked; /* the question that is being read */
     int64_t asked_at; /* monotonic ms of the last life sign of a client */
     /* of the thread that waits for the backend */
     int question_read, answer_write, exit_code;
@@ -164,44 +155,19 @@ static void cut_front(kit_buf *buf, size_t bytes) {
 }
 
 static void refuse(client *c, const char *text) {
-    kit_buf_str(&c->out, "{\"error\":");
-    kit_json_string(&c->out, text, strlen(text));
-    kit_buf_str(&c->out, "}\n");
-    c->no_more = true;
-}
-
-/* What a question brings beside its text is handed on as it stands. */
-static kit_status read_rest(server *s, const char *line, size_t length, kolm_error_t *err) {
-    static const char *const names[] = {"messages", "tools"};
-    kit_json_part key, value, found[2] = {{0}, {0}};
-    bool more = true;
-    KIT_TRY(kit_json_walk_begin(&s->walk, line, length, err));
-    while (more) {
-        KIT_TRY(kit_json_walk_next(&s->walk, &key, &value, &more, err));
-        for (size_t i = 0; more && i < 2; i++)
-            if (kit_json_part_is(&key, names[i])) found[i] = value;
-    }
-    kit_buf_clear(&s->rest);
-    for (size_t i = 0; i < 2; i++) {
-        if (found[i].bytes == NULL) continue;
-        if (found[i].kind != KIT_JSON_ARRAY)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "\"%s\" of a question is an array", names[i]);
-        KIT_TRY(kit_json_part_check(&found[i], err));
-        kit_buf_fmt(&s->rest, ",\"%s\":", names[i]);
-        kit_json_part_compact(&found[i], &s->rest);
-    }
-    return kit_buf_ok(&s->rest, err);
+    serve_refusal_put(text, &c->out);
+    c->no_more = c->refused = true;
 }
 
 /* A question of a client as one of ours: the backend sees numbers, the client gets its own id back. */
 static void take_question(server *s, client *c, const char *line, size_t length) {
-    static const char *const keys[] = {"id", "input"};
     kolm_error_t why = KIT_ERROR_INIT;
     question *q = calloc(1, sizeof *q);
-    if (kit_json_row_texts(&s->walk, line, length, keys, 2, s->texts, &why) != KOLM_OK ||
-        read_rest(s, line, length, &why) != KOLM_OK)
+    if (q == NULL)
+        refuse(c, "the server is out of memory");
+    else if (serve_question_read(&s->asked, line, length, &s->pending, &why) != KOLM_OK)
         refuse(c, why.text);
-    else if (q == NULL || (q->id = strdup(kit_buf_text(&s->texts[0]))) == NULL)
+    else if ((q->id = strdup(kit_buf_text(&s->asked.texts[0]))) == NULL)
         refuse(c, "the server is out of memory");
     else {
         q->client = c->number;
@@ -211,9 +177,6 @@ static void take_question(server *s, client *c, const char *line, size_t length)
             s->first = q;
         s->last = q;
         c->waiting++;
-        kit_buf_str(&s->pending, "{\"id\":\"q\",\"input\":");
-        kit_json_string(&s->pending, kit_buf_text(&s->texts[1]), s->texts[1].length);
-        kit_buf_fmt(&s->pending, "%s}\n", kit_buf_text(&s->rest));
         q = NULL;
     }
     free(q);
@@ -221,13 +184,13 @@ static void take_question(server *s, client *c, const char *line, size_t length)
 
 static void take_questions(server *s, client *c) {
     char *lf;
-    while (!c->no_more && c->waiting < WAITING_MAX && s->pending.length < PENDING_MAX && c->in.length > 0 &&
+    while (!c->refused && c->waiting < WAITING_MAX && s->pending.length < PENDING_MAX && c->in.length > 0 &&
            (lf = memchr(c->in.data, '\n', c->in.length)) != NULL) {
         size_t length = (size_t)(lf - c->in.data);
         take_question(s, c, c->in.data, length);
         cut_front(&c->in, length + 1);
     }
-    if (c->in.length > LINE_MAX) refuse(c, "a question is longer than 16 MiB");
+    if (!c->refused && c->in.length > LINE_MAX) refuse(c, "a question is longer than 16 MiB");
 }
 
 static void read_client(server *s, client *c) {
@@ -248,7 +211,7 @@ static void write_client(client *c) {
     else if (n < 0 && errno != EAGAIN && errno != EINTR) {
         /* Its answers go nowhere from now on. */
         kit_buf_clear(&c->out);
-        c->no_more = true;
+        c->no_more = c->refused = true;
         c->waiting = 0;
     }
 }
@@ -260,8 +223,7 @@ static void greet(server *s) {
         client *c = &s->clients[i];
         if (c->fd >= 0) continue;
         *c = (client){.fd = fd, .number = ++s->last_number};
-        kit_buf_fmt(&c->out, "{\"kolm\":1,\"backend\":\"%s\",\"airgap\":%s}\n", s->answering->choice->backend->name,
-                    s->airgap == CLI_AIRGAP_STRICT ? "true" : "false");
+        serve_greeting_put(s->answering->choice->backend->name, s->airgap == CLI_AIRGAP_STRICT, &c->out);
         s->asked_at = kit_now_ms();
         return;
     }
@@ -270,21 +232,15 @@ static void greet(server *s) {
 
 static void pass_answer(server *s, const char *line, size_t length) {
     question *q = s->first;
-    cJSON *row = NULL;
-    kit_buf text = {0};
+    kolm_error_t why = KIT_ERROR_INIT;
     if (q == NULL) return; /* an answer that nobody asked for */
     s->first = q->next;
     if (s->first == NULL) s->last = NULL;
     client *c = by_number(s, q->client);
-    if (c != NULL && c->waiting > 0 && kit_json_parse(line, length, &row, NULL) == KOLM_OK) {
-        cJSON *id = cJSON_CreateString(q->id);
-        if (id != NULL && cJSON_ReplaceItemInObjectCaseSensitive(row, "id", id) &&
-            kit_json_line(row, &text, NULL) == KOLM_OK)
-            kit_buf_fmt(&c->out, "%s\n", kit_buf_text(&text));
+    if (c != NULL && c->waiting > 0) {
         c->waiting--;
+        if (serve_answer_pass(line, length, q->id, &c->out, &why) != KOLM_OK && !c->refused) refuse(c, why.text);
     }
-    kit_buf_free(&text);
-    cJSON_Delete(row);
     free(q->id);
     free(q);
 }
@@ -323,7 +279,7 @@ static void settle(server *s) {
         client *c = &s->clients[i];
         if (c->fd < 0) continue;
         take_questions(s, c);
-        bool more = c->in.length > 0 && memchr(c->in.data, '\n', c->in.length) != NULL && !c->out.failed;
+        bool more = !c->refused && c->in.length > 0 && memchr(c->in.data, '\n', c->in.length) != NULL && !c->out.failed;
         if (c->out.failed || (c->no_more && c->waiting == 0 && c->out.length == 0 && !more)) drop(c);
     }
 }
@@ -351,7 +307,11 @@ static bool turn(server *s) {
         if (at[3 + i].revents & (POLLIN | POLLHUP | POLLERR) && !c->no_more) read_client(s, c);
         if (c->out.length > 0) write_client(c);
         /* A client that is gone altogether keeps saying so. */
-        if ((at[3 + i].revents & (POLLHUP | POLLERR)) && c->no_more) c->waiting = 0, kit_buf_clear(&c->out);
+        if ((at[3 + i].revents & (POLLHUP | POLLERR)) && c->no_more) {
+            c->refused = true;
+            c->waiting = 0;
+            kit_buf_clear(&c->out);
+        }
     }
     settle(s);
     return true;
@@ -456,10 +416,7 @@ kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering
         if (all[i] >= 0) close(all[i]);
     kit_buf_free(&s->pending);
     kit_buf_free(&s->answers);
-    kit_json_walk_free(&s->walk);
-    kit_buf_free(&s->texts[0]);
-    kit_buf_free(&s->texts[1]);
-    kit_buf_free(&s->rest);
+    serve_question_free(&s->asked);
     kit_buf_free(&place);
     free(s);
     return status;

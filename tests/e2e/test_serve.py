@@ -95,11 +95,26 @@ class Serve(Case):
             side.sendall(nonsense)
             self.assertIn("error", json.loads(lines.readline()), nonsense)
             self.assertEqual(lines.readline(), "")
+        # What stands behind the nonsense does not keep the connection open.
+        side, lines, _ = self.connect(path)
+        side.sendall(b'not json\n' + b'{"id":"late","input":"billing"}\n' * 3)
+        self.assertIn("error", json.loads(lines.readline()))
+        self.assertEqual(lines.readline(), "")
         for _ in range(5):
             side, _, _ = self.connect(path)
             side.sendall(b'{"id":"gone","input":"billing"}\n' * 50)
             side.close()
         self.assertEqual(len(self.kolm("run", "router-1.0.0.kolm", *QUESTIONS).out.splitlines()), 4)
+
+    def test_an_answer_that_is_none_is_said_to_be_none(self):
+        self.tell("garbled answers")
+        _, path = self.serve()
+        side, lines, _ = self.connect(path)
+        side.sendall(b"".join(b'{"id":"%d","input":"billing"}\n' % i for i in range(3)))
+        side.shutdown(socket.SHUT_WR)
+        first, second, third = (json.loads(line) for line in lines)
+        self.assertEqual((first["id"], third["id"]), ("0", "2"))
+        self.assertIn("no answer of the backend", second["error"])
 
     def test_only_one_serves_and_its_end_leaves_nothing_in_the_way(self):
         server, path = self.serve()

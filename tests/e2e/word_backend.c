@@ -276,7 +276,7 @@ static void answer(model *m, const char *id, const char *input, kit_buf *out) {
 static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, uint64_t *out_count, kolm_error_t *err) {
     kit_lines *lines = NULL;
     kit_buf text = {0};
-    bool skip = told(host, "skip answers");
+    bool skip = told(host, "skip answers"), garble = told(host, "garbled answers");
     int in = open(args->input_path, O_RDONLY | O_CLOEXEC);
     int out = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     kit_status status = in < 0 || out < 0 ? kit_fail_errno(err, errno, "cannot open %s", in < 0 ? args->input_path : args->output_path) : KOLM_OK;
@@ -288,8 +288,9 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
         status = kit_lines_next(lines, &line, &length, err);
         if (status != KOLM_OK || !line) break;
         status = kit_json_parse(line, length, &row, err);
-        if (status == KOLM_OK && kit_json_get_string(row, "id", &id) && kit_json_get_string(row, "input", &input) && !(skip && *out_count == 1))
+        if (status == KOLM_OK && kit_json_get_string(row, "id", &id) && kit_json_get_string(row, "input", &input) && !((skip || garble) && *out_count == 1))
             answer(m, id, input, &text);
+        if (garble && *out_count == 1) kit_buf_str(&text, "no answer\n");
         (*out_count)++;
         cJSON_Delete(row);
         if (status == KOLM_OK && !kit_lines_ready(lines)) {

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Questions, answers, refusals and the greeting of the server, each a line of JSON. */
+#include "cli/serve_lines.h"
+
+#include "kolm/kit/file.h"
+
+#include <string.h>
+
+/* ---- Questions */
+
+/* What a question brings beside its text is handed on as it stands. */
+static kit_status read_rest(serve_question *q, const char *line, size_t length, kolm_error_t *err) {
+    static const char *const names[] = {"messages", "tools"};
+    kit_json_part key, value, found[2] = {{0}, {0}};
+    bool more = true;
+    KIT_TRY(kit_json_walk_begin(&q->walk, line, length, err));
+    while (more) {
+        KIT_TRY(kit_json_walk_next(&q->walk, &key, &value, &more, err));
+        for (size_t i = 0; more && i < 2; i++)
+            if (kit_json_part_is(&key, names[i])) found[i] = value;
+    }
+    kit_buf_clear(&q->rest);
+    for (size_t i = 0; i < 2; i++) {
+        if (found[i].bytes == NULL) continue;
+        if (found[i].kind != KIT_JSON_ARRAY)
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "\"%s\" of a question is an array", names[i]);
+        KIT_TRY(kit_json_part_check(&found[i], err));
+        kit_buf_fmt(&q->rest, ",\"%s\":", names[i]);
+        kit_json_part_compact(&found[i], &q->rest);
+    }
+    return kit_buf_ok(&q->rest, err);
+}
+
+kit_status serve_question_read(serve_question *q, const char *line, size_t length, kit_buf *out, kolm_error_t *err) {
+    static const char *const keys[] = {"id", "input"};
+    KIT_TRY(kit_json_row_texts(&q->walk, line, length, keys, 2, q->texts, err));
+    KIT_TRY(read_rest(q, line, length, err));
+    kit_buf_str(out, "{\"id\":\"q\",\"input\":");
+    kit_json_string(out, kit_buf_text(&q->texts[1]), q->texts[1].length);
+    kit_buf_fmt(out, "%s}\n", kit_buf_text(&q->rest));
+    return kit_buf_ok(out, err);
+}
+
+void serve_question_free(serve_question *q) {
+    kit_json_walk_free(&q->walk);
+    kit_buf_free(&q->texts[0]);
+    kit_buf_free(&q->texts[1]);
+    kit_buf_free(&q->rest);
+}
+
+/* ---- Answers */
+
+kit_status serve_answer_pass(const char *line, size_t length, const char *id, kit_buf *out, kolm_error_t *err) {
+    cJSON *row = NULL;
+    kit_buf text = {0};
+    kit_status status = kit_json_parse(line, length, &row, err);
+    if (status == KOLM_OK) {
+        cJSON *own = cJSON_IsObject(row) && kit_json_get(row, "id") != NULL ? cJSON_CreateString(id) : NULL;
+        if (own == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(row, "id", own)) {
+            cJSON_Delete(own);
+            status = kit_fail(err, KOLM_E_INTERNAL, "", "it has no id");
+        }
+    }
+    if (status == KOLM_OK) status = kit_json_line(row, &text, err);
+    if (status == KOLM_OK) kit_buf_fmt(out, "%s\n", kit_buf_text(&text));
+    kit_buf_free(&text);
+    cJSON_Delete(row);
+    if (status == KOLM_OK) return kit_buf_ok(out, err);
+    kit_fail_context(err, "this is no answer of the backend");
+    return KOLM_E_INTERNAL;
+}
+
+void serve_refusal_put(const char *text, kit_buf *out) {
+    kit_buf_str(out, "{\"error\":");
+    kit_json_string(out, text, strlen(text));
+    kit_buf_str(out, "}\n");
+}
+
+/* ---- The greeting */
+
+void serve_greeting_put(const char *backend, bool airgap, kit_buf *out) {
+    kit_buf_fmt(out, "{\"kolm\":1,\"backend\":\"%s\",\"airgap\":%s}\n", backend, airgap ? "true" : "false");
+}
+
+bool serve_greeting_read(const char *line, size_t length, cli_served *out_served) {
+    cJSON *greeting = NULL;
+    const char *backend = NULL;
+    uint64_t version = 0;
+    bool good = kit_json_parse(line, length, &greeting, NULL) == KOLM_OK &&
+                kit_json_get_u64(greeting, "kolm", &version) && version == 1 &&
+                kit_json_get_string(greeting, "backend", &backend) &&
+                kit_json_get_bool(greeting, "airgap", &out_served->airgap);
+    if (good) kit_copy(out_served->backend, sizeof out_served->backend, backend);
+    cJSON_Delete(greeting);
+    return good;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lines between clients, server and backend, as texts: no socket, no process. */
+#ifndef KOLM_CLI_SERVE_LINES_H
+#define KOLM_CLI_SERVE_LINES_H
+
+#include "cli/serve.h"
+
+/* What reading a question needs, and its parts until the next one is read; zero-initialise. */
+typedef struct serve_question {
+    kit_json_walk walk;
+    kit_buf texts[2]; /* its id and its input */
+    kit_buf rest;     /* ,"messages":[...],"tools":[...] as far as it has them */
+} serve_question;
+
+/* Reads the line of a client and appends the line that the backend gets in its place: the backend sees no ids. The id is in
+ * question->texts[0]. INVALID_ARGUMENT says what the line lacks; out is unchanged then. */
+kit_status serve_question_read(serve_question *question, const char *line, size_t length, kit_buf *out,
+                               kolm_error_t *err) KIT_MUST_USE;
+void serve_question_free(serve_question *question);
+
+/* Appends the line of the backend's answer with the client's own id in it. INTERNAL when it is no answer; out is unchanged
+ * then. */
+kit_status serve_answer_pass(const char *line, size_t length, const char *id, kit_buf *out,
+                             kolm_error_t *err) KIT_MUST_USE;
+
+/* Appends {"error":TEXT}. */
+void serve_refusal_put(const char *text, kit_buf *out);
+
+/* The greeting, written and read. */
+void serve_greeting_put(const char *backend, bool airgap, kit_buf *out);
+bool serve_greeting_read(const char *line, size_t length, cli_served *out_served);
+
+#endif
