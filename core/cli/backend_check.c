@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -101,7 +102,7 @@ static const char *give_secret(void *user, const char *name) {
     (void)user;
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         size_t m = strlen(endings[i]);
-        if (n >= m && strcmp(name + n - m, endings[i]) == 0) return CHECK_SECRET;
+        if (n >= m && strcasecmp(name + n - m, endings[i]) == 0) return CHECK_SECRET;
     }
     return "kolm-check";
 }

@@ -72,7 +72,8 @@ static bool put_row(cJSON *array, const host_backend *row) {
                 kit_json_put_string(o, "directory", row->directory) &&
                 kit_json_put_string(o, "origin", origin_text(row->origin)) &&
                 kit_json_put_string(o, "plugin", row->plugin_path) &&
-                kit_json_put_string(o, "manifest", row->manifest_path);
+                kit_json_put_string(o, "manifest", row->manifest_path) &&
+                kit_json_put_string(o, "unread", row->manifest ? host_manifest_unread(row->manifest) : NULL);
     if (row->state == HOST_ROW_OK)
         good = good && kit_json_put_null(o, "rule") && kit_json_put_null(o, "why") && kit_json_put_null(o, "remedy");
     else
@@ -157,6 +158,8 @@ static void explain_row(cli_context *context, cli_policy *policy, const host_bac
         cli_print(context, "  because %s\n", cli_safe(row->why.text));
         if (row->why.remedy[0]) cli_print(context, "    -> %s\n", cli_safe(row->why.remedy));
     }
+    const char *unread = row->manifest ? host_manifest_unread(row->manifest) : NULL;
+    if (unread) cli_print(context, "  note: its manifest is of a later version; this kolm does not know: %s\n", cli_safe(unread));
     cli_policy_describe(policy, row, signature, sizeof signature);
     if (signature[0]) cli_print(context, "  signature: %s\n", cli_safe(signature));
 }

@@ -168,6 +168,7 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     line(context, "version", cli_backend_detail(b, "version"));
     line(context, "plugin", b->plugin_path);
     line(context, "manifest", b->manifest_path);
+    if (b->unread) cli_print(context, LABEL "of a later version; this kolm does not know: %s\n", "", cli_safe(b->unread));
 }
 
 static bool put_tokens(cJSON *value, const cli_registry *registry, const cli_backend *b) {
@@ -192,7 +193,7 @@ static int print_as_json(cli_context *context, const cli_registry *registry, con
     kolm_error_t ignored = KIT_ERROR_INIT;
     cJSON *value = cJSON_CreateObject(), *environment = NULL;
     if (cli_runtime_of(context, b->name, &environment, &ignored) != KOLM_OK) environment = cJSON_CreateNull();
-    bool good = kit_json_put(value, "environment", environment) &&
+    bool good = kit_json_put(value, "environment", environment) && kit_json_put_string(value, "unread", b->unread) &&
                 kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
                 kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
                 put_tokens(value, registry, b) && cli_settings_put(context, value, b) &&

@@ -314,6 +314,9 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
     c->exit_code = CLI_EXIT_NOTHING;
     KIT_TRY(cli_choose(c->context, &options, &c->choice, &c->exit_code, err));
     if (!c->context->json && !r->quiet) cli_print(c->context, "[trainer]     using %s\n", cli_safe(c->choice->said));
+    if (c->choice->backend->unread)
+        cli_warn(c->context, "the manifest of %s is of a later version, and this kolm does not know: %s",
+                 c->choice->backend->name, cli_safe(c->choice->backend->unread));
     c->private_remote = c->airgap && r->allow_private_remote && c->choice->backend->airgap == PICK_AIRGAP_DEPENDS &&
                         c->choice->backend->private_target;
     c->exit_code = CLI_EXIT_BACKEND;

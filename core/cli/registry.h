@@ -35,6 +35,8 @@ typedef struct cli_backend {
     const char *const *secrets; /* more names that it may ask for */
     size_t secret_count;
     const char *recipes; /* "linear, lora"; NULL: its manifest does not say */
+    const char *formats; /* of models that it answers with besides its own: "kolm-linear"; NULL: does not say */
+    const char *unread;  /* fields of its manifest that this kolm does not know; NULL: none */
     bool train, infer;
     pick_airgap airgap;
     bool private_target; /* PICK_AIRGAP_DEPENDS: the target is literally loopback or private */

@@ -42,6 +42,8 @@ static void fill_from_manifest(cli_backend *b, const host_manifest *m) {
     b->secrets = (const char *const *)m->secrets;
     b->secret_count = m->secret_count;
     b->recipes = m->recipes;
+    b->formats = m->formats;
+    b->unread = host_manifest_unread(m);
     b->train = m->train;
     b->infer = m->infer;
     b->airgap = airgap[m->airgap];

@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define ENVIRONMENT_MAX 96
@@ -55,7 +56,7 @@ static const char *const passed[] = {
 
 static bool ends_in(const char *name, const char *end) {
     size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
+    return n >= m && strcasecmp(name + n - m, end) == 0; /* http_proxy_password is a password too */
 }
 
 static bool may_pass(const host_manifest *manifest, const char *name) {

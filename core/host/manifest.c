@@ -9,6 +9,7 @@
 
 #define NAMES_MAX 16
 #define REQUIRES_MAX 32
+#define FORMATS_MAX 16
 #define PRICE_MAX_USD 100000.0
 
 static const char *const kinds[] = {"local", "cloud-serverless", "cloud-marketplace", "cloud-managed", "self-hosted"};
@@ -182,14 +183,15 @@ static kit_status read_perf(const cJSON *item, host_manifest *m, kolm_error_t *e
     return KOLM_OK;
 }
 
+/* Lower case too: http_proxy is read in no other way. */
 static bool environment_name(const cJSON *item) {
-    if (!cJSON_IsString(item) || !isupper((unsigned char)item->valuestring[0])) return false;
+    if (!cJSON_IsString(item) || isdigit((unsigned char)item->valuestring[0])) return false;
     const char *s = item->valuestring;
     size_t n = 0;
     for (; s[n]; n++) {
-        if (n >= 64 || !(isupper((unsigned char)s[n]) || isdigit((unsigned char)s[n]) || s[n] == '_')) return false;
+        if (n >= 64 || !(isalnum((unsigned char)s[n]) || s[n] == '_')) return false;
     }
-    return true;
+    return n > 0;
 }
 
 static kit_status read_names(const cJSON *item, char ***out, size_t *out_count, kolm_error_t *err) {
@@ -208,28 +210,44 @@ static kit_status read_names(const cJSON *item, char ***out, size_t *out_count, 
     return KOLM_OK;
 }
 
-static bool recipe_name(const cJSON *item) {
-    if (!cJSON_IsString(item) || !islower((unsigned char)item->valuestring[0])) return false;
-    size_t length = strlen(item->valuestring);
-    return length <= 32 && strspn(item->valuestring, "abcdefghijklmnopqrstuvwxyz0123456789_-") == length;
+/* "A, B": what is compared with and shown. */
+static kit_status add_word(kit_buf *text, const char *word, char **out, bool last, kolm_error_t *err) {
+    kit_buf_fmt(text, "%s%s", text->length > 0 ? ", " : "", word);
+    if (!last) return KOLM_OK;
+    KIT_TRY(kit_buf_ok(text, err));
+    *out = kit_buf_take(text);
+    return KOLM_OK;
 }
 
 static kit_status read_recipes(const cJSON *item, host_manifest *m, kolm_error_t *err) {
-    static const char what[] = "an array of 1 to 8 different recipes such as \"lora\"";
-    int count = cJSON_IsArray(item) ? cJSON_GetArraySize(item) : 0;
-    if (count < 1 || count > 8) return expected(err, what);
     kit_buf text = {0};
+    KIT_TRY(host_recipes_read(item, m->newer ? &m->unread : NULL, &m->makes, err));
     kit_status status = KOLM_OK;
-    const cJSON *one, *other;
+    for (size_t i = 0; status == KOLM_OK && i < m->makes.count; i++)
+        status = add_word(&text, m->makes.at[i].name, &m->recipes, i + 1 == m->makes.count, err);
+    kit_buf_free(&text);
+    return status;
+}
+
+bool host_format_ok(const char *word) {
+    size_t length = strlen(word);
+    return isalnum((unsigned char)*word) && length <= 64 &&
+           strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-") == length;
+}
+
+static kit_status read_formats(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    static const char what[] = "an array of 1 to 16 formats of models such as \"kolm-linear\"";
+    int count = cJSON_IsArray(item) ? cJSON_GetArraySize(item) : 0;
+    kit_buf text = {0};
+    if (count < 1 || count > FORMATS_MAX) return expected(err, what);
+    kit_status status = KOLM_OK;
+    const cJSON *one;
     cJSON_ArrayForEach(one, item) {
-        if (!recipe_name(one)) status = expected(err, what);
-        for (other = item->child; status == KOLM_OK && other != one; other = other->next)
-            if (strcmp(other->valuestring, one->valuestring) == 0) status = expected(err, what);
         if (status != KOLM_OK) break;
-        kit_buf_fmt(&text, "%s%s", text.length > 0 ? ", " : "", one->valuestring);
+        status = cJSON_IsString(one) && host_format_ok(one->valuestring)
+                     ? add_word(&text, one->valuestring, &m->formats, one->next == NULL, err)
+                     : expected(err, what);
     }
-    if (status == KOLM_OK) status = kit_buf_ok(&text, err);
-    if (status == KOLM_OK) m->recipes = kit_buf_take(&text);
     kit_buf_free(&text);
     return status;
 }
@@ -289,7 +307,22 @@ static kit_status read_hint(const cJSON *item, host_manifest *m, kolm_error_t *e
 
 static kit_status read_settings(const cJSON *item, host_manifest *m, kolm_error_t *err) {
     m->declares_settings = true;
-    return host_settings_read(item, &m->settings, err);
+    return host_settings_read(item, m->newer ? &m->unread : NULL, &m->settings, err);
+}
+
+static kit_status read_version(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    static const char what[] = "a version such as \"1.1\"";
+    char major[8];
+    uint64_t numbers[2];
+    const char *dot = cJSON_IsString(item) ? strchr(item->valuestring, '.') : NULL;
+    if (!dot || !kit_format(major, sizeof major, "%.*s", (int)(dot - item->valuestring), item->valuestring) ||
+        !kit_parse_u64(major, &numbers[0]) || !kit_parse_u64(dot + 1, &numbers[1]) || numbers[1] > 9999)
+        return expected(err, what);
+    if (numbers[0] != KOLM_ABI_MAJOR)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it is written for manifests of version %s, and this kolm reads %d.x",
+                        major, KOLM_ABI_MAJOR);
+    m->newer = numbers[1] > KOLM_ABI_MINOR;
+    return KOLM_OK;
 }
 
 static const struct field {
@@ -298,12 +331,14 @@ static const struct field {
     unsigned override; /* HOST_OVERRIDE_*, 0 for what only the manifest says */
     reader read;
 } fields[] = {
+    {"manifest_version", true, 0, read_version}, /* first: it decides how strictly the others are read */
     {"name", false, 0, read_name},
     {"kind", false, 0, read_kind},
     {"tier", false, HOST_OVERRIDE_TIER, read_tier},
     {"train", false, 0, read_train},
     {"infer", false, 0, read_infer},
     {"recipes", true, 0, read_recipes},
+    {"formats", true, 0, read_formats},
     {"airgap", false, 0, read_airgap},
     {"billing", false, 0, read_billing},
     {"cost_per_hour_usd", false, HOST_OVERRIDE_COST, read_cost},
@@ -319,10 +354,11 @@ static const struct field {
     {"hint", true, 0, read_hint},
 };
 
-static kit_status check_known(const cJSON *object, kolm_error_t *err) {
+/* A key of a later version says something that is not needed to use the backend; of the present one it is mistyped. */
+static kit_status check_known(const cJSON *object, host_manifest *m, kolm_error_t *err) {
     const cJSON *item;
     cJSON_ArrayForEach(item, object) {
-        bool known = false;
+        bool known = strncmp(item->string, "x-", 2) == 0;
         for (size_t i = 0; i < COUNT(fields); i++)
             known = known || strcmp(item->string, fields[i].key) == 0;
         if (known) continue;
@@ -331,8 +367,11 @@ static kit_status check_known(const cJSON *object, kolm_error_t *err) {
         kit_buf_escaped(&shown, item->string, strlen(item->string));
         kit_copy(key, sizeof key, kit_buf_text(&shown));
         kit_buf_free(&shown);
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "remove it, or use a kolm that knows it", "unknown field \"%s\"",
-                        key);
+        if (!m->newer)
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                            "remove it, begin it with x-, or use a kolm that knows it (\"manifest_version\" says which)",
+                            "unknown field \"%s\"", key);
+        kit_buf_fmt(&m->unread, ", %s", key);
     }
     return KOLM_OK;
 }
@@ -365,22 +404,30 @@ static kit_status check_settings(const host_manifest *m, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-static kit_status read_fields(const cJSON *object, host_manifest *m, kolm_error_t *err) {
+static kit_status read_field(const cJSON *object, const struct field *field, host_manifest *m, kolm_error_t *err) {
     static const char remedy[] = "correct the manifest; the backend author guide lists every field";
-    KIT_TRY(check_known(object, err));
-    for (size_t i = 0; i < COUNT(fields); i++) {
-        const cJSON *item = kit_json_get(object, fields[i].key);
-        if (!item && fields[i].optional) continue;
-        if (!item) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "the field \"%s\" is missing", fields[i].key);
-        kit_status status = fields[i].read(item, m, err);
-        if (status == KOLM_E_INVALID_ARGUMENT) {
-            kit_copy(err->remedy, sizeof err->remedy, remedy);
-            return kit_fail_context(err, "the field \"%s\"", fields[i].key);
-        }
-        if (status != KOLM_OK) return status;
-    }
+    const cJSON *item = kit_json_get(object, field->key);
+    if (!item && field->optional) return KOLM_OK;
+    if (!item) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "the field \"%s\" is missing", field->key);
+    kit_status status = field->read(item, m, err);
+    if (status != KOLM_E_INVALID_ARGUMENT) return status;
+    kit_copy(err->remedy, sizeof err->remedy,
+             m->newer ? "use a kolm that reads manifests of its version" : remedy);
+    return kit_fail_context(err, "the field \"%s\"", field->key);
+}
+
+static kit_status read_fields(const cJSON *object, host_manifest *m, kolm_error_t *err) {
+    KIT_TRY(read_field(object, &fields[0], m, err));
+    KIT_TRY(check_known(object, m, err));
+    for (size_t i = 1; i < COUNT(fields); i++)
+        KIT_TRY(read_field(object, &fields[i], m, err));
     KIT_TRY(check_settings(m, err));
+    KIT_TRY(kit_buf_ok(&m->unread, err));
     return m->hint ? KOLM_OK : default_hint(m, err);
+}
+
+const char *host_manifest_unread(const host_manifest *manifest) {
+    return manifest->unread.length > 2 ? manifest->unread.data + 2 : NULL;
 }
 
 kit_status host_manifest_parse(const char *name, const char *text, size_t length, host_manifest **out_manifest,
@@ -476,7 +523,10 @@ void host_manifest_free(host_manifest *manifest) {
     free(manifest->secrets);
     free(manifest->requires);
     host_settings_free(&manifest->settings);
+    host_recipes_free(&manifest->makes);
+    kit_buf_free(&manifest->unread);
     free(manifest->recipes);
+    free(manifest->formats);
     free(manifest->name);
     free(manifest->runtime);
     free(manifest->summary);

@@ -6,36 +6,47 @@
 /*
  * A manifest is one JSON object (RFC 8259, at most 64 KiB). All that `list` and `pick` say about a backend comes from
  * here: neither loads a plugin. Reading is strict: a missing mandatory field, an unknown field, a wrong type or a value
- * out of range makes the row `refused`, with the field's name and what was expected.
+ * out of range makes the row `refused`, with the field's name and what was expected. Fields that begin with x- are nobody's
+ * and ignored.
  *
- *   field               type                              meaning and range
- *   name                string                            [a-z][a-z0-9-]{0,31}; equals the file name and the plugin's
- * own kind                string                            local | cloud-serverless | cloud-marketplace |
- * cloud-managed | self-hosted tier                integer                           1..9; lower is preferred at equal
- * score train               bool                              trains models (the intent; a NULL slot is `detect only`)
- *   infer               bool                              answers with models
- *   recipes             array of strings, optional        what it makes and answers with: "linear", "lora" or a word of
- * your own, [a-z][a-z0-9_-]{0,31}, at most 8. Absent: whatever it is asked airgap              string "yes": needs no
- * network ever; "no": is a network service; "depends": on where its target is billing             string free |
- * per-hour | per-token | per-call cost_per_hour_usd   number or null                    0..100000, at most 6 decimals.
- * null if and only if billing is per-token or per-call; 0 if and only if billing is free cold_start_seconds  integer
- * 0..86400 vram_cap_gb         integer, "own", "shared" or null  1..1000000 gigabytes of 10^9 bytes that can be had;
- * "own": the card that detect sees; "shared": the system's memory; null: no accelerator memory perf number, optional
- * 0..1, at most 2 decimals; 0.5 when absent auth                array of strings                  environment names
- * that must be set for the backend to be usable, [A-Z][A-Z0-9_]{0,63}, at most 16; may be empty. They are the secrets
- * that its process may ask for secrets             array of strings, optional        more names that it may ask for and
- * does not need requires            array of objects                  what detection depends on besides auth:
- * {"env":"NAME"},
- *                                                         {"path":"/dev/kfd"} (absolute) or {"config":"KEY"} (a key of
- *                                                         backends.NAME in config.json); at most 32. Part of the key of
- *                                                         the detection cache. Environment named here is passed on to
- *                                                         the plugin's process unless it is named under auth or secrets
- *                                                         or ends in TOKEN, KEY, SECRET or PASSWORD
- *   runtime             string                            last column of `list`: "torch-cu12 + unsloth + peft"; 1..120
- *   summary             string                            one sentence for `info`; 1..240
- *   settings            array of objects, optional        the keys of backends.NAME that a user may write: settings.h. Absent: any key
- *   hint                string, optional                  second column of `list`: "always available", "NVIDIA",
- *                                                         "KOLM_MODAL_TOKEN"; at most 40. Absent: the auth names
+ *   field               type                    meaning and range
+ *   manifest_version    string, optional        "1.1": the version of the ABI whose manifests it keeps to. Of a later minor
+ *                                               than this kolm's, unknown fields are left out and told, in settings and
+ *                                               recipes too; of another major it is refused. Absent: this kolm's
+ *   name                string                  [a-z][a-z0-9-]{0,31}; equals the file name and the plugin's own
+ *   kind                string                  local | cloud-serverless | cloud-marketplace | cloud-managed | self-hosted
+ *   tier                integer                 1..9; lower is preferred at equal score
+ *   train               bool                    trains models (the intent; a NULL slot is `detect only`)
+ *   infer               bool                    answers with models
+ *   recipes             array, optional         what it makes: names, or objects with options (recipes.h); at most 8.
+ *                                               Absent: whatever it is asked
+ *   formats             array, optional         models of which makers it answers with, besides its own: the format that
+ *                                               a model names, else the first word of its toolchain ("kolm-linear",
+ *                                               "kolm_trainer"), [A-Za-z0-9][A-Za-z0-9_.+-]{0,63}, at most 16
+ *   airgap              string                  "yes": needs no network ever; "no": is a network service; "depends": on
+ *                                               where its target is
+ *   billing             string                  free | per-hour | per-token | per-call
+ *   cost_per_hour_usd   number or null          0..100000, at most 6 decimals. null if and only if billing is per-token or
+ *                                               per-call; 0 if and only if billing is free
+ *   cold_start_seconds  integer                 0..86400
+ *   vram_cap_gb         integer, string, null   1..1000000 gigabytes of 10^9 bytes that can be had; "own": the card that
+ *                                               detect sees; "shared": the system's memory; null: none
+ *   perf                number, optional        0..1, at most 2 decimals; 0.5 when absent
+ *   auth                array of strings        environment names that must be set for the backend to be usable,
+ *                                               [A-Za-z_][A-Za-z0-9_]{0,63}, at most 16; may be empty. They are the secrets
+ *                                               that its process may ask for
+ *   secrets             array, optional         more names that it may ask for and does not need
+ *   requires            array of objects        what detection depends on besides auth: {"env":"NAME"},
+ *                                               {"path":"/dev/kfd"} (absolute) or {"config":"KEY"} (a key of backends.NAME
+ *                                               in config.json); at most 32. Part of the key of the detection cache.
+ *                                               Environment named here is passed on to the plugin's process unless it is
+ *                                               named under auth or secrets or ends in TOKEN, KEY, SECRET or PASSWORD, in
+ *                                               upper or lower case
+ *   runtime             string                  last column of `list`: "torch-cu12 + unsloth + peft"; 1..120
+ *   summary             string                  one sentence for `info`; 1..240
+ *   settings            array, optional         the keys of backends.NAME that a user may write: settings.h. Absent: any
+ *   hint                string, optional        second column of `list`: "always available", "NVIDIA",
+ *                                               "KOLM_MODAL_TOKEN"; at most 40. Absent: the auth names
  *
  * Strings are counted in bytes and hold no control characters. Example:
  *
@@ -47,7 +58,7 @@
  *   }
  */
 
-#include "host/settings.h"
+#include "host/recipes.h"
 
 #include "kolm/kit/json.h"
 #include <stdbool.h>
@@ -85,7 +96,11 @@ typedef struct host_manifest {
     const char *kind; /* one of the five words, static */
     bool train;
     bool infer;
+    bool newer;    /* manifest_version is of a later minor than this kolm's */
+    kit_buf unread; /* host_manifest_unread tells it */
     char *recipes; /* "linear, lora"; NULL when the manifest does not say */
+    host_recipes makes; /* the same with what each needs and takes */
+    char *formats; /* "kolm-linear, kolm_trainer"; NULL when the manifest does not say */
     host_airgap airgap;
     uint32_t billing;                  /* KOLM_BILLING_* */
     uint64_t price_micro_usd_per_hour; /* HOST_UNPRICED when per-token or per-call */
@@ -115,6 +130,11 @@ const char *host_billing_name(uint32_t billing);
 const char *host_airgap_name(host_airgap airgap);
 /* Whether the plugin may ask for this secret: its manifest names it under auth or secrets. */
 bool host_manifest_may_read(const host_manifest *manifest, const char *secret);
+
+/* True for a word that a format of models may have. */
+bool host_format_ok(const char *word);
+/* The fields of a newer manifest that this kolm does not know: "colour, lora.shade, region.unit"; NULL: none. */
+const char *host_manifest_unread(const host_manifest *manifest);
 
 /* Parses a manifest that must be of this name. INVALID_ARGUMENT with the field and what was expected. */
 kit_status host_manifest_parse(const char *name, const char *text, size_t length, host_manifest **out_manifest,

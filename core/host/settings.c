@@ -128,6 +128,10 @@ static bool scalar_fits(const host_setting *setting, unsigned types, const cJSON
     return fits && ((types & NUMBERS) || in_range(setting, (double)strlen(text))); /* a range is one thing's or another's */
 }
 
+bool host_setting_fits(const host_setting *setting, const cJSON *item) {
+    return scalar_fits(setting, setting->types, item);
+}
+
 static const char *kind_of(const cJSON *item) {
     if (cJSON_IsString(item)) return item->valuestring[0] ? "a string" : "an empty string";
     if (cJSON_IsNumber(item)) return "a number";
@@ -308,9 +312,10 @@ static kit_status read_flag(const cJSON *object, const char *key, bool *out, kol
     return cJSON_IsBool(item) ? KOLM_OK : expected(err, key, "true or false");
 }
 
-static kit_status read_settings(const cJSON *array, bool inner, host_settings *out, kolm_error_t *err);
+static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread, host_settings *out,
+                                kolm_error_t *err);
 
-static kit_status read_holder(const cJSON *object, bool inner, host_setting *s, kolm_error_t *err) {
+static kit_status read_holder(const cJSON *object, bool inner, kit_buf *unread, host_setting *s, kolm_error_t *err) {
     const cJSON *items = kit_json_get(object, "items"), *fields = kit_json_get(object, "fields");
     s->items = items ? type_of(items) : BIT(HOST_SETTING_STRING);
     if (items && (!(s->types & BIT(HOST_SETTING_LIST)) || !s->items || (s->items & HOLDERS) || fields))
@@ -321,7 +326,7 @@ static kit_status read_holder(const cJSON *object, bool inner, host_setting *s, 
     KIT_TRY(read_flag(object, "inherits", &s->inherits, err));
     if (s->inherits && !fields) return expected(err, "inherits", "to stand beside \"fields\"");
     if (!fields) return KOLM_OK;
-    kit_status status = read_settings(fields, true, &s->fields, err);
+    kit_status status = read_settings(fields, true, unread, &s->fields, err);
     if (status == KOLM_OK && s->fields.count == 0) return expected(err, "fields", "at least one setting");
     return status == KOLM_E_INVALID_ARGUMENT ? kit_fail_context(err, "\"fields\"") : status;
 }
@@ -341,7 +346,7 @@ static kit_status read_default(const cJSON *item, host_setting *s, kolm_error_t 
     return s->default_text ? KOLM_OK : no_memory(err);
 }
 
-static kit_status read_known_keys(const cJSON *object, kolm_error_t *err) {
+static kit_status read_known_keys(const cJSON *object, kit_buf *unread, kolm_error_t *err) {
     static const char *const known[] = {"key", "type",  "summary", "default", "required", "values",
                                         "min", "max",   "items",   "fields",  "inherits"};
     const size_t count = sizeof known / sizeof *known;
@@ -351,26 +356,32 @@ static kit_status read_known_keys(const cJSON *object, kolm_error_t *err) {
             i++;
         if (i < count || strncmp(item->string, "x-", 2) == 0) continue;
         char shown[WHERE_MAX];
+        if (unread) {
+            place(kit_json_get(object, "key")->valuestring, item->string, shown);
+            kit_buf_fmt(unread, ", %s", shown);
+            continue;
+        }
         place("unknown key", item->string, shown);
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s", shown);
     }
     return KOLM_OK;
 }
 
-static kit_status read_one(const cJSON *object, bool inner, host_setting *s, kolm_error_t *err) {
+static kit_status read_one(const cJSON *object, bool inner, kit_buf *unread, host_setting *s, kolm_error_t *err) {
     const cJSON *summary = kit_json_get(object, "summary"), *values = kit_json_get(object, "values");
-    KIT_TRY(read_known_keys(object, err));
+    KIT_TRY(read_known_keys(object, unread, err));
     KIT_TRY(read_type(kit_json_get(object, "type"), s, err));
     if (!plain_text(summary, 240)) return expected(err, "summary", "a sentence of 1 to 240 bytes");
     KIT_TRY(kit_strdup(summary->valuestring, &s->summary, err));
     if (values) KIT_TRY(read_values(values, s, err));
     KIT_TRY(read_range(object, s, err));
     KIT_TRY(read_flag(object, "required", &s->required, err));
-    KIT_TRY(read_holder(object, inner, s, err));
+    KIT_TRY(read_holder(object, inner, unread, s, err));
     return read_default(kit_json_get(object, "default"), s, err);
 }
 
-static kit_status read_settings(const cJSON *array, bool inner, host_settings *out, kolm_error_t *err) {
+static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread, host_settings *out,
+                                kolm_error_t *err) {
     int count = cJSON_IsArray(array) ? cJSON_GetArraySize(array) : -1;
     if (count < 0 || count > HOST_SETTINGS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected an array of at most %d objects", HOST_SETTINGS_MAX);
@@ -384,16 +395,16 @@ static kit_status read_settings(const cJSON *array, bool inner, host_settings *o
         host_setting *setting = &out->at[out->count];
         KIT_TRY(kit_strdup(key->valuestring, &setting->key, err));
         out->count++;
-        kit_status status = read_one(one, inner, setting, err);
+        kit_status status = read_one(one, inner, unread, setting, err);
         if (status == KOLM_E_INVALID_ARGUMENT) return kit_fail_context(err, "\"%s\"", key->valuestring);
         if (status != KOLM_OK) return status;
     }
     return KOLM_OK;
 }
 
-kit_status host_settings_read(const cJSON *array, host_settings *out_settings, kolm_error_t *err) {
+kit_status host_settings_read(const cJSON *array, kit_buf *unread, host_settings *out_settings, kolm_error_t *err) {
     *out_settings = (host_settings){0};
-    kit_status status = read_settings(array, false, out_settings, err);
+    kit_status status = read_settings(array, false, unread, out_settings, err);
     if (status != KOLM_OK) host_settings_free(out_settings);
     return status;
 }

@@ -74,10 +74,14 @@ typedef struct host_setting {
 /* Appends the type for people: "integer from 0 to 3600", "\"accept-new\" or \"SHA256:...\"", "map of {host, ...}". */
 void host_setting_type_text(const host_setting *setting, kit_buf *out);
 
-/* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. */
-kit_status host_settings_read(const cJSON *array, host_settings *out_settings, kolm_error_t *err) KIT_MUST_USE;
+/* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. unread:
+ * where keys that this kolm does not know are told, ", KEY.colour"; NULL: such a key is an error. */
+kit_status host_settings_read(const cJSON *array, kit_buf *unread, host_settings *out_settings,
+                              kolm_error_t *err) KIT_MUST_USE;
 void host_settings_free(host_settings *settings);
 const host_setting *host_settings_find(const host_settings *settings, const char *key);
+/* Whether item, a text, a number or true or false, is one of those that the setting may have. */
+bool host_setting_fits(const host_setting *setting, const cJSON *item);
 
 /* Whether a section (an object) holds what is declared and nothing else; where: what it is called in messages,
  * "config.json: backends.NAME". overrides: further keys that may stand there (names, NULL-terminated), whose values

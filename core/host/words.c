@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define QUOTED_MOST 300u /* bytes of an error that are the plugin's own */
 #define SECRET_LEAST 6u  /* shorter values are words that occur by chance */
@@ -16,7 +17,7 @@ static bool is_secret(const char *name) {
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         size_t end = strlen(endings[i]);
-        if (length >= end && strcmp(name + length - end, endings[i]) == 0) return true;
+        if (length >= end && strcasecmp(name + length - end, endings[i]) == 0) return true;
     }
     return false;
 }

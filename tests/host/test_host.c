@@ -536,10 +536,12 @@ START_TEST(test_secrets) {
     setenv("ZOO_OTHER_TOKEN", "tokens are not passed on", 1);
     setenv("ZOO_UNKNOWN", "nobody wants this", 1);
     setenv("LC_ZOO", "letters", 1);
+    setenv("zoo_proxy", "in lower case", 1);
+    setenv("zoo_token", "a token in lower case, not passed on", 1);
     add_as(zoo_dir, "secrets", "secrets",
            ",\"auth\":[\"ZOO_TOKEN\"],\"secrets\":[\"ZOO_UNSET\",\"ZOO_TOKEN\"],\"requires\":[{\"env\":\"ZOO_WANTED\"},"
            "{\"env\":\"ZOO_TOKEN\"},"
-           "{\"env\":\"ZOO_OTHER_TOKEN\"}]");
+           "{\"env\":\"ZOO_OTHER_TOKEN\"},{\"env\":\"zoo_proxy\"},{\"env\":\"zoo_token\"}]");
     must(kit_json_parse(text, strlen(text), &config, &err), &err);
     host_result result = detect_with("secrets", (host_call_options){.timeout_ms = PATIENCE_MS,
                                                                     .secret = give_secret,
@@ -557,6 +559,7 @@ START_TEST(test_secrets) {
     ck_assert_ptr_nonnull(strstr(logs, "1 no-setting 5 \n"));
     ck_assert_ptr_nonnull(strstr(logs, "0 ZOO_WANTED=wanted\n"));
     ck_assert_ptr_nonnull(strstr(logs, "0 LC_ZOO=letters\n"));
+    ck_assert_ptr_nonnull(strstr(logs, "0 zoo_proxy=in lower case\n"));
     ck_assert_ptr_null(strstr(logs, "environment"));
     ck_assert_ptr_null(strstr(logs, "not passed on"));
     ck_assert_ptr_null(strstr(logs, "nobody wants"));

@@ -89,7 +89,7 @@ START_TEST(test_section) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_settings settings;
     cJSON *array = parse(declared), *section = parse(sections[_i].section);
-    ck_assert_msg(host_settings_read(array, &settings, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_msg(host_settings_read(array, NULL, &settings, &err) == KOLM_OK, "%s", err.text);
     kit_status status = host_settings_check(&settings, overrides, section, "F: backends.acme", &err);
     if (sections[_i].says) {
         ck_assert_msg(status == KOLM_E_INVALID_ARGUMENT, "%s is taken", sections[_i].section);
@@ -109,7 +109,7 @@ START_TEST(test_values_stay_secret) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_settings settings;
     cJSON *array = parse(declared), *section = parse("{\"file\":\"hunter2\"}");
-    ck_assert_int_eq(host_settings_read(array, &settings, &err), KOLM_OK);
+    ck_assert_int_eq(host_settings_read(array, NULL, &settings, &err), KOLM_OK);
     ck_assert_int_eq(host_settings_check(&settings, NULL, section, "F", &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_ptr_null(strstr(err.text, "hunter2"));
     ck_assert_ptr_null(strstr(err.remedy, "hunter2"));
@@ -159,7 +159,7 @@ START_TEST(test_bad_declaration) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_settings settings;
     cJSON *array = parse(bad[_i].text);
-    ck_assert_msg(host_settings_read(array, &settings, &err) == KOLM_E_INVALID_ARGUMENT, "%s is taken", bad[_i].text);
+    ck_assert_msg(host_settings_read(array, NULL, &settings, &err) == KOLM_E_INVALID_ARGUMENT, "%s is taken", bad[_i].text);
     ck_assert_msg(strstr(err.text, bad[_i].says) != NULL, "%s: %s", bad[_i].text, err.text);
     ck_assert_uint_eq(settings.count, 0);
     cJSON_Delete(array);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The recipes that a manifest offers: what each needs, and the options that `kolm compile --set` may give it. */
+#ifndef KOLM_HOST_RECIPES_H
+#define KOLM_HOST_RECIPES_H
+
+/*
+ * "recipes" of a manifest is an array of 1 to 8 entries, each the name of a recipe or an object:
+ *
+ *   name     [a-z][a-z0-9_-]{0,31}, each once; "auto" is none
+ *   summary  optional: one sentence, 1..240 bytes
+ *   base     optional: "none", "optional" or "required": whether it starts from a base model (`kolm compile --base`)
+ *   outputs  optional: "labels" when it learns a closed set of labels only, "any" otherwise
+ *   options  optional array of settings (settings.h) of the types string, boolean, integer and number, at most 64: what
+ *            --set may say. Absent: any NAME=TEXT. An empty array: nothing
+ *
+ * Where base and outputs are absent, "linear" has no base and learns labels, "lora" requires a base, and any other may
+ * have one; outputs are any. Keys that begin with x- are nobody's and ignored.
+ */
+
+#include "host/settings.h"
+
+#define HOST_RECIPES_MAX 8
+
+typedef enum host_recipe_base { HOST_BASE_OPTIONAL, HOST_BASE_NONE, HOST_BASE_REQUIRED } host_recipe_base;
+
+typedef struct host_recipe {
+    char *name;
+    char *summary; /* NULL: none */
+    host_recipe_base base;
+    bool labels_only;
+    bool declares_options; /* has "options", which may be empty: only these then, any otherwise */
+    host_settings options;
+} host_recipe;
+
+typedef struct host_recipes {
+    host_recipe *at;
+    size_t count; /* 0: the manifest does not say */
+} host_recipes;
+
+/* True for a word that a recipe may be called. */
+bool host_recipe_name_ok(const char *name);
+/* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. unread: as
+ * host_settings_read. */
+kit_status host_recipes_read(const cJSON *array, kit_buf *unread, host_recipes *out_recipes,
+                             kolm_error_t *err) KIT_MUST_USE;
+void host_recipes_free(host_recipes *recipes);
+const host_recipe *host_recipes_find(const host_recipes *recipes, const char *name);
+
+/* Whether given, an object of NAME: TEXT, holds options that the recipe takes. INVALID_ARGUMENT names the option and says
+ * what was expected, or which options there are; backend: whose recipe it is, for the message. */
+kit_status host_recipe_check(const host_recipe *recipe, const char *backend, const cJSON *given,
+                             kolm_error_t *err) KIT_MUST_USE;
+
+#endif
