@@ -11,6 +11,8 @@ static const cli_command verbs[] = {
     {"list", "every directory searched, every file considered", cli_backend_list},
     {"why", "what became of one name, and which rule decided", cli_backend_why},
     {"trust", "believe the key of a publisher of backends", cli_backend_trust},
+    {"untrust", "believe plugins of a key no more", cli_backend_untrust},
+    {"keys", "the keys whose plugins are believed here", cli_backend_keys},
     {"sign", "sign a backend with the key of this home", cli_backend_sign},
 };
 

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/publishers.h"
 #include "receipt/keys.h"
 
 #include <stdlib.h>
@@ -29,6 +30,12 @@ static void time_text(int64_t seconds, char out[RECEIPT_TIME_BYTES]) {
     if (!receipt_time_text(seconds, out)) out[0] = '\0';
 }
 
+static bool put_roles(cJSON *object, const receipt_trusted *t) {
+    cJSON *array = cJSON_AddArrayToObject(object, "roles");
+    return array && (!t->trusted || cJSON_AddItemToArray(array, cJSON_CreateString("artifacts"))) &&
+           (!t->backends || cJSON_AddItemToArray(array, cJSON_CreateString("backends")));
+}
+
 static bool put_key(cJSON *array, const receipt_trusted *t) {
     char from[RECEIPT_TIME_BYTES] = "", to[RECEIPT_TIME_BYTES] = "";
     if (t->valid_from != RECEIPT_NO_START) time_text(t->valid_from, from);
@@ -37,7 +44,7 @@ static bool put_key(cJSON *array, const receipt_trusted *t) {
     bool good = kit_json_put_string(item, "keyid", t->key.keyid) && kit_json_put_string(item, "label", t->label) &&
                 kit_json_put_bool(item, "own", t->own) &&
                 kit_json_put_bool(item, "trusted", t->trusted && !t->revoked) &&
-                kit_json_put_bool(item, "revoked", t->revoked) &&
+                put_roles(item, t) && kit_json_put_bool(item, "revoked", t->revoked) &&
                 kit_json_put_string(item, "reason", t->revoked ? t->reason : NULL) &&
                 kit_json_put_string(item, "valid_from", from[0] != '\0' ? from : NULL) &&
                 kit_json_put_string(item, "valid_to", to[0] != '\0' ? to : NULL) && cJSON_AddItemToArray(array, item);
@@ -49,9 +56,11 @@ static void print_key(cli_context *context, const receipt_trusted *t) {
     char to[RECEIPT_TIME_BYTES] = "";
     if (t->valid_to != RECEIPT_NO_END) time_text(t->valid_to, to);
     cli_print(context, "%s  %s%s%s  %s", t->key.keyid,
-              t->revoked ? "revoked"
-              : t->own   ? "own"
-                         : "trusted",
+              t->revoked    ? "revoked"
+              : t->own      ? "own"
+              : !t->trusted ? (t->backends ? "trusted for backends" : "trusted for nothing")
+              : t->backends ? "trusted, also for backends"
+                            : "trusted",
               to[0] != '\0' ? " until " : "", to, cli_safe(t->label));
     if (t->revoked) cli_print(context, "  (%s)", cli_safe(t->reason));
     cli_print(context, "\n");
@@ -191,13 +200,53 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
 
 /* ---- revoke, rotate */
 
+/* What else may be wrong in the home must not keep a key believed. */
+static kit_status revoke_key(cli_context *context, const char *given, const char *reason,
+                             char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
+    kolm_error_t other = KIT_ERROR_INIT;
+    char *dir = NULL;
+    cli_policy *policy = NULL;
+    KIT_TRY(keys_directory(context, true, &dir, err));
+    if (cli_publishers_move(context, &other) != KOLM_OK) cli_warn(context, "%s", cli_safe(other.text));
+    kit_status status = KOLM_OK;
+    kit_copy(out_keyid, KIT_SHA256_HEX, "");
+    if (cli_policy_load(context, &policy, &other) == KOLM_OK)
+        status = cli_policy_whole_keyid(policy, given, out_keyid, err);
+    if (status == KOLM_OK)
+        status = receipt_keys_revoke(dir, *out_keyid ? out_keyid : given, reason, (int64_t)time(NULL), out_keyid, err);
+    cli_policy_free(policy);
+    free(dir);
+    return status;
+}
+
+/* Which plugins that stops. The key is revoked already: what fails here takes nothing of that back. */
+static int print_revoked(cli_context *context, const char *keyid) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cJSON *backends = NULL;
+    if (cli_signed_by(context, keyid, &backends, &err) != KOLM_OK)
+        cli_warn(context, "which backends it signed is not known: %s", cli_safe(err.text));
+    if (!context->json) {
+        cli_print(context, "revoked %s\n", keyid);
+        cli_signed_print(context, backends, "refused from now on:", false);
+        cJSON_Delete(backends);
+        return CLI_EXIT_OK;
+    }
+    cJSON *object = cJSON_CreateObject();
+    bool good = kit_json_put_string(object, "schema", "kolm.keys.revoke/1") && kit_json_put_string(object, "keyid", keyid);
+    if (good) good = backends ? kit_json_put(object, "backends", backends) : kit_json_put_null(object, "backends");
+    else cJSON_Delete(backends);
+    if (good) return cli_print_json(context, object, CLI_EXIT_OK);
+    cJSON_Delete(object);
+    return cli_print_json(context, NULL, CLI_EXIT_OK);
+}
+
 static int keys_revoke(cli_context *context, int argc, char **argv) {
     const char *reason = NULL;
     size_t word_count = 0;
     const cli_option options[] = {{"reason", 0, CLI_STRING, &reason, "TEXT", "why; kept beside the key"}};
     const cli_syntax syntax = {.command = "kolm keys revoke",
                                .words = "KEYID",
-                               .summary = "Never believes this key again. There is no way back.",
+                               .summary = "Never believes this key again, for models and for plugins. There is no way back.",
                                .options = options,
                                .option_count = 1,
                                .min_words = 1,
@@ -207,15 +256,9 @@ static int keys_revoke(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
-    char *dir = NULL, keyid[KIT_SHA256_HEX];
-    kit_status status = keys_directory(context, true, &dir, &err);
-    if (status == KOLM_OK)
-        status = receipt_keys_revoke(dir, argv[0], reason != NULL ? reason : "", (int64_t)time(NULL), keyid, &err);
-    free(dir);
-    if (status != KOLM_OK) return failed(context, status, &err);
-    if (context->json) return print_done(context, "kolm.keys.revoke/1", keyid, NULL, NULL);
-    cli_print(context, "revoked %s\n", keyid);
-    return CLI_EXIT_OK;
+    char keyid[KIT_SHA256_HEX];
+    kit_status status = revoke_key(context, argv[0], reason != NULL ? reason : "", keyid, &err);
+    return status == KOLM_OK ? print_revoked(context, keyid) : failed(context, status, &err);
 }
 
 static int keys_rotate(cli_context *context, int argc, char **argv) {

@@ -2,6 +2,7 @@
 /* Reads the policy, judges the signature of a plugin, makes one. */
 #include "cli/plugin_policy.h"
 #include "host/host.h"
+#include "kolm/kit/file.h"
 #include "receipt/dsse.h"
 
 #include <errno.h>
@@ -13,7 +14,9 @@
 
 #define POLICY_MAX 65536u
 #define SIGNATURE_MAX 65536u
-#define RINGS 3 /* of the user, of the machine, and the user's own signing key */
+
+/* HOME/keys; HOME/backend-keys, where kolm kept publishers before there were roles; the machine's. */
+typedef enum ring { RING_HOME, RING_OLD, RING_MACHINE, RINGS } ring;
 
 typedef struct policy_file {
     char *path;
@@ -84,10 +87,10 @@ static kit_status find_places(cli_context *context, cli_policy *policy, kolm_err
     store_home *home = NULL;
     KIT_TRY(cli_home(context, &home, err));
     KIT_TRY(kit_strdup(CLI_SYSCONFDIR "/kolm/policy.json", &policy->machine.path, err));
-    KIT_TRY(kit_strdup(CLI_SYSCONFDIR "/kolm/backend-keys", &policy->key_dirs[1], err));
+    KIT_TRY(kit_strdup(CLI_SYSCONFDIR "/kolm/backend-keys", &policy->key_dirs[RING_MACHINE], err));
     KIT_TRY(store_home_file(home, "policy.json", &policy->user.path, err));
-    KIT_TRY(store_home_file(home, "backend-keys", &policy->key_dirs[0], err));
-    return store_home_file(home, "keys", &policy->key_dirs[2], err);
+    KIT_TRY(store_home_file(home, "backend-keys", &policy->key_dirs[RING_OLD], err));
+    return store_home_file(home, "keys", &policy->key_dirs[RING_HOME], err);
 }
 
 kit_status cli_policy_load(cli_context *context, cli_policy **out_policy, kolm_error_t *err) {
@@ -202,20 +205,68 @@ static kit_status read_rings(cli_policy *policy, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Of ring 2, which is about artifacts, only the own key speaks for plugins. *out_signer NULL: nobody who is believed here. */
-static kit_status signer_of(const cli_policy *policy, const receipt_envelope *envelope,
-                            const receipt_trusted **out_signer, kolm_error_t *err) {
-    *out_signer = NULL;
+/* The other two rings are about plugins and nothing else, whatever the roles in them are. */
+static bool vouched(ring which, const receipt_trusted *one) {
+    return one->backends || (which != RING_HOME && one->trusted);
+}
+
+/* A key that any of the rings revokes is revoked, whichever of them vouches for it. NULL: none does. */
+static const receipt_trusted *revoked_as(const cli_policy *policy, const char *keyid) {
+    for (int i = 0; i < RINGS; i++) {
+        const receipt_trusted *one = receipt_keyring_find(policy->rings[i], keyid);
+        if (one && one->revoked) return one;
+    }
+    return NULL;
+}
+
+/* A signature names its key. Whether it really is that key's cannot be told once only the id of a revoked one is left, and who
+ * names one has nothing to gain by it. NULL: it names no revoked key. */
+static const receipt_trusted *names_revoked(const cli_policy *policy, const kit_buf *text) {
+    cJSON *json = NULL;
+    const receipt_trusted *found = NULL;
+    const cJSON *one;
+    if (kit_json_parse(kit_buf_text(text), text->length, &json, NULL) != KOLM_OK) return NULL;
+    cJSON_ArrayForEach(one, kit_json_get(json, "signatures")) {
+        const char *keyid = NULL;
+        if (!found && kit_json_get_string(one, "keyid", &keyid)) found = revoked_as(policy, keyid);
+    }
+    cJSON_Delete(json);
+    return found;
+}
+
+typedef struct finding {
+    bool there;                    /* a signature file */
+    const receipt_trusted *signer; /* NULL: of a key that nobody here vouched for */
+    bool revoked;                  /* signer is; then it may be one that nobody vouched for */
+    bool dated_out;                /* signer is not believed at this date */
+    bool agrees;                   /* with the files */
+} finding;
+
+/* Of several signatures the best counts: one that is believed now, else a revoked one, else one that is believed at other times. */
+static kit_status find_signer(const cli_policy *policy, const receipt_envelope *envelope, const kit_buf *text,
+                              finding *out, kolm_error_t *err) {
+    const int64_t now = (int64_t)time(NULL);
+    const receipt_trusted *late = NULL, *revoked = NULL;
     for (int i = 0; i < RINGS; i++)
         for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
             const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);
             bool signs = false;
-            if (!(i == 2 ? one->own : one->trusted)) continue;
+            if (!vouched((ring)i, one) && !one->trusted) continue;
             KIT_TRY(receipt_envelope_signed_by(envelope, &one->key, &signs, err));
             if (!signs) continue;
-            *out_signer = one;
-            return KOLM_OK;
+            if (revoked_as(policy, one->key.keyid)) {
+                revoked = one;
+            } else if (vouched((ring)i, one)) {
+                late = one;
+                if (now < one->valid_from || now > one->valid_to) continue;
+                out->signer = one;
+                return KOLM_OK;
+            }
         }
+    if (!revoked) revoked = names_revoked(policy, text);
+    out->signer = revoked ? revoked : late;
+    out->revoked = revoked != NULL;
+    out->dated_out = !revoked && late;
     return KOLM_OK;
 }
 
@@ -234,12 +285,6 @@ static kit_status read_signature(const host_backend *row, char **out_path, kit_b
     return kit_read_file(*out_path, SIGNATURE_MAX, text, err);
 }
 
-typedef struct finding {
-    bool there;                    /* a signature file */
-    const receipt_trusted *signer; /* NULL: of a key that nobody here vouched for */
-    bool agrees;                   /* with the files */
-} finding;
-
 static kit_status look(cli_policy *policy, const host_backend *row, finding *out, kolm_error_t *err) {
     char *path = NULL;
     kit_buf text = {0}, expected = {0};
@@ -254,7 +299,7 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     if (status == KOLM_OK) status = receipt_envelope_parse(kit_buf_text(&text), text.length, &envelope, err);
     if (status == KOLM_OK) status = read_rings(policy, err);
     if (status == KOLM_OK) status = statement_of(row->name, row->plugin_path, row->manifest_path, &expected, err);
-    if (status == KOLM_OK) status = signer_of(policy, &envelope, &out->signer, err);
+    if (status == KOLM_OK) status = find_signer(policy, &envelope, &text, out, err);
     if (status == KOLM_OK) {
         out->agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&
                       memcmp(envelope.payload.data, expected.data, expected.length) == 0;
@@ -276,11 +321,10 @@ kit_status cli_policy_admit(void *user, const host_backend *row, kolm_error_t *w
     finding found;
     kit_status status = look(policy, row, &found, why);
     if (status != KOLM_OK) return status;
-    if (found.signer && found.signer->revoked)
+    if (found.revoked)
         return kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy, "it is signed by %.16s..., a key that was revoked",
                         found.signer->key.keyid);
-    int64_t now = (int64_t)time(NULL);
-    if (found.signer && (now < found.signer->valid_from || now > found.signer->valid_to))
+    if (found.dated_out)
         return kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy,
                         "it is signed by %.16s..., a key that is not believed at this date", found.signer->key.keyid);
     if (found.signer && !found.agrees)
@@ -307,9 +351,62 @@ void cli_policy_describe(cli_policy *policy, const host_backend *row, char *out,
         kit_copy(out, capacity, "not signed");
     else if (!found.signer)
         kit_copy(out, capacity, "signed by a key that nobody here vouched for");
+    else if (found.revoked)
+        kit_format(out, capacity, "signed by %.16s..., a key that was revoked", found.signer->key.keyid);
     else
         kit_format(out, capacity, "signed by %.16s... (%s)", found.signer->key.keyid,
                    found.signer->own      ? "your own key"
                    : *found.signer->label ? found.signer->label
                                           : "no label");
+}
+
+bool cli_policy_signer(cli_policy *policy, const host_backend *row, char out_keyid[KIT_SHA256_HEX], bool *out_believed) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    finding found;
+    *out_believed = false;
+    if (!row->plugin_path || !row->manifest_path || look(policy, row, &found, &err) != KOLM_OK || !found.signer)
+        return false;
+    kit_copy(out_keyid, KIT_SHA256_HEX, found.signer->key.keyid);
+    *out_believed = !found.revoked && !found.dated_out && found.agrees;
+    return true;
+}
+
+/* ---- The publishers */
+
+kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t *out_count, kolm_error_t *err) {
+    static const char *const sources[] = {[RING_HOME] = "home", [RING_OLD] = "home", [RING_MACHINE] = "machine"};
+    size_t most = 1, count = 0;
+    KIT_TRY(read_rings(policy, err));
+    for (int i = 0; i < RINGS; i++)
+        most += receipt_keyring_count(policy->rings[i]);
+    *out = calloc(most, sizeof **out);
+    if (!*out) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    for (int i = 0; i < RINGS; i++)
+        for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
+            const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);
+            if (!vouched((ring)i, one)) continue;
+            (*out)[count++] = (cli_publisher){.key = one,
+                                              .source = one->own ? "own" : sources[i],
+                                              .revoked = revoked_as(policy, one->key.keyid)};
+        }
+    *out_count = count;
+    return KOLM_OK;
+}
+
+kit_status cli_policy_whole_keyid(cli_policy *policy, const char *given, char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
+    size_t matches = 0;
+    kit_copy(out_keyid, KIT_SHA256_HEX, "");
+    KIT_TRY(read_rings(policy, err));
+    for (int i = 0; i < RINGS; i++)
+        for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
+            const char *keyid = receipt_keyring_at(policy->rings[i], k)->key.keyid;
+            if (strlen(given) < 8 || strncmp(keyid, given, strlen(given)) != 0 || strcmp(keyid, out_keyid) == 0) continue;
+            kit_copy(out_keyid, KIT_SHA256_HEX, keyid);
+            matches++;
+        }
+    if (matches == 1) return KOLM_OK;
+    if (strlen(given) < KIT_SHA256_HEX - 1 && matches > 1)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more digits", "%zu keys begin with %s", matches, given);
+    kit_copy(out_keyid, KIT_SHA256_HEX, given);
+    return KOLM_OK;
 }

@@ -14,17 +14,21 @@
  *
  * A signature lies beside its plugin, NAME.so.sig: one DSSE envelope of the type CLI_PLUGIN_TYPE over the canonical
  * JSON
- * {"manifest_sha256","name","plugin_sha256"}. It counts when a publisher's key made it: one that `kolm backend trust`
- * put into HOME/backend-keys, one in SYSCONFDIR/kolm/backend-keys, or the signing key of this home. A signature by such
- * a key that does not agree with the files refuses the plugin even where none is required.
+ * {"manifest_sha256","name","plugin_sha256"}. It counts when a publisher's key made it: one that has the role "backends" in
+ * HOME/keys (`kolm backend trust`), one in SYSCONFDIR/kolm/backend-keys, or the signing key of this home. A signature by such
+ * a key that does not agree with the files refuses the plugin even where none is required, and so does the signature of a key
+ * that was revoked: in HOME/keys, which goes before what the machine says, or in the machine's ring.
+ *
+ * HOME/backend-keys, where kolm kept publishers before keys had roles, is still read. The first verb that changes the keyring
+ * moves what is in it to HOME/keys.
  */
 
 #include "cli/context.h"
+#include "receipt/keys.h"
 
 #define CLI_PLUGIN_TYPE "application/vnd.kolm.backend+json"
 
 struct host_backend;
-struct receipt_key;
 typedef struct cli_policy cli_policy;
 
 /* Reads both files; INVALID_ARGUMENT or PERMISSION_DENIED when one of them cannot be believed. */
@@ -36,6 +40,24 @@ bool cli_policy_demands(const cli_policy *policy, const char *name, const char *
 kit_status cli_policy_admit(void *policy, const struct host_backend *row, kolm_error_t *why);
 /* One line about the row's signature: "signed by KEYID (label)", "not signed", ... */
 void cli_policy_describe(cli_policy *policy, const struct host_backend *row, char *out, size_t capacity);
+
+/* The key whose signature is beside the plugin; false when there is none, or of a key that nobody here knows. *out_believed: it
+ * vouches for these files now: neither revoked nor out of its dates. */
+bool cli_policy_signer(cli_policy *policy, const struct host_backend *row, char out_keyid[KIT_SHA256_HEX],
+                       bool *out_believed);
+
+/* ---- The publishers: who may sign plugins here. */
+typedef struct cli_publisher {
+    const receipt_trusted *key; /* belongs to the policy */
+    const char *source;         /* "own", "home", "machine" */
+    const receipt_trusted *revoked; /* where it is, the entry that says so; NULL */
+} cli_publisher;
+/* A key that is in two rings comes twice. free(*out). */
+kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t *out_count,
+                                 kolm_error_t *err) KIT_MUST_USE;
+/* The whole id that a beginning of at least eight digits means in any of the rings; given itself when it means none. */
+kit_status cli_policy_whole_keyid(cli_policy *policy, const char *given, char out_keyid[KIT_SHA256_HEX],
+                                  kolm_error_t *err) KIT_MUST_USE;
 
 /* Signs plugin and manifest (PATH.so beside PATH.json) with the signing key of this home; *out_path: the signature. */
 kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_path, char out_keyid[65],

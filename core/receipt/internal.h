@@ -42,9 +42,8 @@ kit_status receipt_key_random(receipt_key **out_key, kolm_error_t *err) KIT_MUST
 /* Writes keys_dir/signing.pem; with replace false ALREADY_EXISTS when there is one. Then the public copy. */
 kit_status receipt_key_store(const char *keys_dir, const receipt_key *key, bool replace,
                              kolm_error_t *err) KIT_MUST_USE;
-/* receipt_keys_trust without its lock. retired: where the log says that the key was replaced; NULL: it was not. */
-kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *public_key, const char *label,
-                                int64_t valid_from, int64_t valid_to, int64_t now, const receipt_place *retired,
+/* Writes the entry of a key as item says, under the lock of the keys. */
+kit_status receipt_trust_locked(const char *keys_dir, const receipt_trusted *item, int64_t now,
                                 kolm_error_t *err) KIT_MUST_USE;
 /* Puts {log_id, seq, prev} at "chain" of predicate, where receipt_place_of looks for it. */
 bool receipt_place_put(cJSON *predicate, const receipt_place *place);

@@ -11,6 +11,8 @@
 #define MAX_NOTE 16384 /* bytes of a JSON file of the keyring */
 #define MAX_KEYS 4096
 
+static const char *const ROLE_ARTIFACTS = "artifacts", *const ROLE_BACKENDS = "backends";
+
 struct receipt_keyring {
     receipt_trusted *items;
     size_t count, capacity;
@@ -79,6 +81,21 @@ static bool get_retired(const cJSON *note, receipt_trusted *item) {
     return true;
 }
 
+/* "roles"; without it a key is about artifacts. */
+static bool get_roles(const cJSON *note, bool *artifacts, bool *backends) {
+    const cJSON *roles = kit_json_get(note, "roles"), *one;
+    *artifacts = roles == NULL;
+    *backends = false;
+    if (roles == NULL) return true;
+    if (!cJSON_IsArray(roles)) return false;
+    cJSON_ArrayForEach(one, roles) {
+        if (!cJSON_IsString(one)) return false;
+        *artifacts = *artifacts || strcmp(one->valuestring, ROLE_ARTIFACTS) == 0;
+        *backends = *backends || strcmp(one->valuestring, ROLE_BACKENDS) == 0;
+    }
+    return true;
+}
+
 bool receipt_signed_after_retirement(const receipt_trusted *item, const receipt_place *place) {
     return item->retired && !item->own && strcmp(place->log_id, item->retired_log_id) == 0 &&
            place->seq > item->retired_seq;
@@ -103,11 +120,14 @@ static kit_status load_trusted(receipt_keyring *ring, const char *keys_dir, cons
     if (status == KOLM_OK) status = read_note(note_path, &note, err);
     if (status == KOLM_OK) status = item_of(ring, keyid, &item, err);
     if (status == KOLM_OK) {
+        bool artifacts = false, backends = false;
         bool good = kit_json_get_string(note, "label", &label) && get_time(note, "valid_from", &item->valid_from) &&
-                    get_time(note, "valid_to", &item->valid_to) && get_retired(note, item);
+                    get_time(note, "valid_to", &item->valid_to) && get_retired(note, item) &&
+                    get_roles(note, &artifacts, &backends);
         if (!good) status = bad_note(note_path, err);
         item->key = key;
-        item->trusted = good;
+        item->trusted = good && (item->own || artifacts);
+        item->backends = good && (item->own || backends);
         if (!item->own) kit_copy(item->label, sizeof item->label, label);
     }
     cJSON_Delete(note);
@@ -176,7 +196,7 @@ static kit_status load_own(receipt_keyring *ring, const char *keys_dir, kolm_err
     if (status == KOLM_OK) status = item_of(ring, receipt_key_public(key)->keyid, &item, err);
     if (status == KOLM_OK) {
         item->key = *receipt_key_public(key);
-        item->own = item->trusted = true;
+        item->own = item->trusted = item->backends = true;
         kit_copy(item->label, sizeof item->label, "own");
     }
     receipt_key_free(key);
@@ -266,52 +286,113 @@ static kit_status write_note(const char *keys_dir, const char *inner, const char
     return status;
 }
 
-static bool put_retired(cJSON *note, const receipt_place *place, int64_t at) {
+static bool put_retired(cJSON *note, const receipt_trusted *item) {
     cJSON *retired = cJSON_CreateObject();
-    if (retired != NULL && kit_json_put_string(retired, "log_id", place->log_id) &&
-        kit_json_put_u64(retired, "seq", place->seq) && put_time(retired, "at", at))
+    if (retired != NULL && kit_json_put_string(retired, "log_id", item->retired_log_id) &&
+        kit_json_put_u64(retired, "seq", item->retired_seq) && put_time(retired, "at", item->retired_at))
         return kit_json_put(note, "retired", retired);
     cJSON_Delete(retired);
     return false;
 }
 
-kit_status receipt_trust_locked(const char *keys_dir, const receipt_public *public_key, const char *label,
-                                int64_t valid_from, int64_t valid_to, int64_t now, const receipt_place *retired,
-                                kolm_error_t *err) {
+/* A key that is about artifacts and nothing else has none, as before there were roles. */
+static bool put_roles(cJSON *note, const receipt_trusted *item) {
+    cJSON *artifacts = item->trusted ? cJSON_CreateString(ROLE_ARTIFACTS) : NULL;
+    cJSON *backends = item->backends ? cJSON_CreateString(ROLE_BACKENDS) : NULL;
+    cJSON *roles = cJSON_CreateArray();
+    bool good = roles != NULL && (!item->trusted || artifacts != NULL) && (!item->backends || backends != NULL);
+    if (good && artifacts != NULL) (void)cJSON_AddItemToArray(roles, artifacts);
+    if (good && backends != NULL) (void)cJSON_AddItemToArray(roles, backends);
+    if (good) return kit_json_put(note, "roles", roles);
+    cJSON_Delete(artifacts);
+    cJSON_Delete(backends);
+    cJSON_Delete(roles);
+    return false;
+}
+
+kit_status receipt_trust_locked(const char *keys_dir, const receipt_trusted *item, int64_t now, kolm_error_t *err) {
     char pem[RECEIPT_PEM_BYTES];
     cJSON *note = cJSON_CreateObject();
-    bool good = note != NULL && kit_json_put_string(note, "label", label) && put_time(note, "valid_from", valid_from) &&
-                put_time(note, "valid_to", valid_to) && put_time(note, "added", now) &&
-                (retired == NULL || put_retired(note, retired, now));
+    bool good = note != NULL && kit_json_put_string(note, "label", item->label) &&
+                put_time(note, "valid_from", item->valid_from) && put_time(note, "valid_to", item->valid_to) &&
+                put_time(note, "added", now) && (!item->backends || put_roles(note, item)) &&
+                (!item->retired || put_retired(note, item));
     /* The note first: a key without its dates must never count. */
-    KIT_TRY(write_note(keys_dir, RECEIPT_TRUSTED_DIR, public_key->keyid, note, good, err));
-    receipt_public_pem(public_key, pem);
-    return write_item(keys_dir, RECEIPT_TRUSTED_DIR, public_key->keyid, ".pem", pem, strlen(pem), err);
+    KIT_TRY(write_note(keys_dir, RECEIPT_TRUSTED_DIR, item->key.keyid, note, good, err));
+    receipt_public_pem(&item->key, pem);
+    return write_item(keys_dir, RECEIPT_TRUSTED_DIR, item->key.keyid, ".pem", pem, strlen(pem), err);
+}
+
+/* What is in trusted/ of that key, or would be: the own key counts there only for what was written of it. */
+static kit_status entry_of(const char *keys_dir, const receipt_public *public_key, receipt_trusted *out,
+                           bool *out_there, kolm_error_t *err) {
+    receipt_keyring *all = NULL;
+    receipt_keyring *ring = calloc(1, sizeof *ring);
+    if (ring == NULL) return receipt_no_memory(err);
+    *out = (receipt_trusted){.key = *public_key, .valid_from = RECEIPT_NO_START, .valid_to = RECEIPT_NO_END};
+    kit_status status = receipt_keyring_load(keys_dir, &all, err); /* the whole, so that what is wrong is said */
+    if (status == KOLM_OK) status = load_all(ring, keys_dir, RECEIPT_TRUSTED_DIR, ".pem", load_trusted, err);
+    const receipt_trusted *item = status == KOLM_OK ? find(all, public_key->keyid) : NULL;
+    if (item != NULL && item->revoked)
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask its owner for the new key", "the key %.16s was revoked: %s",
+                          item->key.keyid, item->reason);
+    item = status == KOLM_OK ? find(ring, public_key->keyid) : NULL;
+    *out_there = item != NULL;
+    if (item != NULL) *out = *item;
+    receipt_keyring_free(all);
+    receipt_keyring_free(ring);
+    return status;
+}
+
+static kit_status check_label(const char *label, kolm_error_t *err) {
+    if (strlen(label) < sizeof((receipt_trusted *)NULL)->label && kit_utf8_valid(label, strlen(label)) == strlen(label))
+        return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a label of at most 127 bytes of UTF-8",
+                    "the label cannot be used");
+}
+
+static kit_status check_trust(const char *label, int64_t valid_from, int64_t valid_to, kolm_error_t *err) {
+    if (valid_to >= valid_from) return check_label(label, err);
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give a later end", "the key would expire before it is valid");
 }
 
 kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public_key, const char *label,
                               int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) {
     int lock = -1;
-    receipt_keyring *ring = NULL;
-    const char *named = label == NULL ? "" : label;
-    if (valid_to < valid_from)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give a later end", "the key would expire before it is valid");
-    if (strlen(named) >= sizeof((receipt_trusted *)NULL)->label ||
-        kit_utf8_valid(named, strlen(named)) != strlen(named)) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a label of at most 127 bytes of UTF-8",
-                        "the label cannot be used");
-    }
+    bool there = false;
+    receipt_trusted entry;
+    KIT_TRY(check_trust(label == NULL ? "" : label, valid_from, valid_to, err));
     kit_status status = receipt_lock_keys(keys_dir, &lock, err);
-    if (status == KOLM_OK) status = receipt_keyring_load(keys_dir, &ring, err);
+    if (status == KOLM_OK) status = entry_of(keys_dir, public_key, &entry, &there, err);
     if (status == KOLM_OK) {
-        const receipt_trusted *item = find(ring, public_key->keyid);
-        if (item != NULL && item->revoked) {
-            status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask its owner for the new key",
-                              "the key %.16s was revoked: %s", item->key.keyid, item->reason);
-        }
+        kit_copy(entry.label, sizeof entry.label, label == NULL ? "" : label);
+        entry.valid_from = valid_from;
+        entry.valid_to = valid_to;
+        entry.trusted = true;
+        entry.retired = false;
+        status = receipt_trust_locked(keys_dir, &entry, now, err);
     }
-    if (status == KOLM_OK) status = receipt_trust_locked(keys_dir, public_key, named, valid_from, valid_to, now, NULL, err);
-    receipt_keyring_free(ring);
+    if (lock >= 0) close(lock);
+    return status;
+}
+
+kit_status receipt_keys_trust_backends(const char *keys_dir, const receipt_public *public_key, const char *label,
+                                       int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) {
+    int lock = -1;
+    bool there = false;
+    receipt_trusted entry;
+    KIT_TRY(check_trust(label, valid_from, valid_to, err));
+    kit_status status = receipt_lock_keys(keys_dir, &lock, err);
+    if (status == KOLM_OK) status = entry_of(keys_dir, public_key, &entry, &there, err);
+    if (status == KOLM_OK) {
+        if (label[0] != '\0' || !there) kit_copy(entry.label, sizeof entry.label, label);
+        if (!there) { /* what it may sign and when was said before, and is not widened in passing */
+            entry.valid_from = valid_from;
+            entry.valid_to = valid_to;
+        }
+        entry.backends = true;
+        status = receipt_trust_locked(keys_dir, &entry, now, err);
+    }
     if (lock >= 0) close(lock);
     return status;
 }
@@ -335,7 +416,7 @@ static kit_status whole_keyid(const receipt_keyring *ring, const char *given, ch
     }
     if (matches == 1) return KOLM_OK;
     if (matches == 0)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "give the whole id to revoke a key that was never trusted",
+        return kit_fail(err, KOLM_E_NOT_FOUND, "give the whole id of a key that was never trusted here",
                         "no key of the keyring begins with %s", given);
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more digits", "%zu keys begin with %s", matches, given);
 }
@@ -356,6 +437,43 @@ kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const ch
         status = write_note(keys_dir, RECEIPT_REVOKED_DIR, out_keyid, note, good, err);
     }
 out:
+    receipt_keyring_free(ring);
+    if (lock >= 0) close(lock);
+    return status;
+}
+
+/* The key first: a note without one is nobody's. */
+static kit_status remove_entry(const char *keys_dir, const char *keyid, kolm_error_t *err) {
+    static const char *const suffixes[] = {".pem", ".json"};
+    for (size_t i = 0; i < 2; i++) {
+        char name[80];
+        char *path = NULL;
+        kit_format(name, sizeof name, "%s%s", keyid, suffixes[i]);
+        KIT_TRY(receipt_path(keys_dir, RECEIPT_TRUSTED_DIR, name, &path, err));
+        kit_status status = KOLM_OK;
+        if (unlink(path) != 0 && errno != ENOENT) status = kit_fail_errno(err, errno, "cannot remove %s", path);
+        free(path);
+        if (status != KOLM_OK) return status;
+    }
+    return KOLM_OK;
+}
+
+kit_status receipt_keys_untrust_backends(const char *keys_dir, const char *keyid, int64_t now,
+                                         char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
+    int lock = -1;
+    receipt_keyring *ring = calloc(1, sizeof *ring);
+    if (ring == NULL) return receipt_no_memory(err);
+    kit_status status = receipt_lock_keys(keys_dir, &lock, err);
+    if (status == KOLM_OK) status = load_all(ring, keys_dir, RECEIPT_TRUSTED_DIR, ".pem", load_trusted, err);
+    if (status == KOLM_OK) status = whole_keyid(ring, keyid, out_keyid, err);
+    receipt_trusted *item = status == KOLM_OK ? find(ring, out_keyid) : NULL;
+    if (status == KOLM_OK && (item == NULL || !item->backends))
+        status = kit_fail(err, KOLM_E_NOT_FOUND, "`kolm backend keys` shows them",
+                          "the key %.16s is not believed for backends", out_keyid);
+    if (status == KOLM_OK) {
+        item->backends = false;
+        status = item->trusted ? receipt_trust_locked(keys_dir, item, now, err) : remove_entry(keys_dir, out_keyid, err);
+    }
     receipt_keyring_free(ring);
     if (lock >= 0) close(lock);
     return status;

@@ -9,7 +9,7 @@
  *     signing.pem            the private key, PKCS#8 PEM, 0600: `openssl pkey -in signing.pem -text` reads it
  *     signing.pub.pem        its public half, SPKI PEM; a copy for people, written again when it is missing or another key's
  *     trusted/KEYID.pem      public keys that are believed, with
- *     trusted/KEYID.json     {"label", "valid_from", "valid_to", "added", "retired": {"at", "log_id", "seq"}, if it was replaced}
+ *     trusted/KEYID.json     {"label", "valid_from", "valid_to", "added", "roles", "retired": {"at", "log_id", "seq"}, if it was replaced}
  *     revoked/KEYID.json     {"reason", "date"}: wins over everything else, our own key included
  *     rotations.jsonl        one DSSE line a rotation, signed by the old key
  *
@@ -19,7 +19,11 @@
  * The directory and what is in it must belong to the user (or root), private files must be closed to everybody else and
  * public ones must be writable by nobody else; PERMISSION_DENIED says which file, and the chmod that helps.
  *
- * The own key is trusted without an entry. A key that was replaced stays trusted, under the label "own, until DATE", for what the
+ * What a key is believed for are its roles: "artifacts" (models and receipts) and "backends" (plugins). An entry without "roles"
+ * is about artifacts; label and dates are the key's and hold for both. A role that is not known here gives nothing. Revocation
+ * is of the key, for whatever it signed.
+ *
+ * The own key is trusted without an entry, for both. A key that was replaced stays trusted, under the label "own, until DATE", for what the
  * log shows to be signed before that: the rotation is a line of the log (chain.h), and its place is the "retired" of the entry.
  * Times are seconds since 1970, UTC, always given by the caller. Threads: different processes may create, trust and
  * rotate at once (first writer's key wins, changes are made under HOME/keys/lock); one keyring object serves one
@@ -90,7 +94,8 @@ typedef struct receipt_trusted {
     int64_t valid_from; /* RECEIPT_NO_START when not limited */
     int64_t valid_to;   /* RECEIPT_NO_END when not limited; the last second that counts */
     bool own;           /* the signing key of this home */
-    bool trusted;       /* own, or in trusted/ */
+    bool trusted;       /* for artifacts: own, or in trusted/ with that role */
+    bool backends;      /* for plugins: own, or in trusted/ with that role */
     bool retired;       /* it was replaced, by the line retired_seq of the log retired_log_id */
     char retired_log_id[33];
     uint64_t retired_seq;
@@ -109,10 +114,16 @@ size_t receipt_keyring_count(const receipt_keyring *ring);
 const receipt_trusted *receipt_keyring_at(const receipt_keyring *ring, size_t index); /* own first, then by key id */
 const receipt_trusted *receipt_keyring_find(const receipt_keyring *ring, const char *keyid); /* or NULL */
 
-/* Believes a key from now on. label may be "". Trusting a trusted key replaces label and dates; FAILED_PRECONDITION
- * when it is revoked, or when valid_to is before valid_from. */
+/* Believes a key's artifacts from now on. label may be "". Trusting a trusted key replaces label and dates, and keeps its other
+ * role; FAILED_PRECONDITION when it is revoked, or when valid_to is before valid_from. */
 kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public_key, const char *label,
                               int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
+/* Believes a key's plugins from now on. One that is trusted already keeps its dates, and its label where label is "". */
+kit_status receipt_keys_trust_backends(const char *keys_dir, const receipt_public *public_key, const char *label,
+                                       int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
+/* Takes that role away; the entry goes with the last role. keyid as for revoke; NOT_FOUND when no entry has it. */
+kit_status receipt_keys_untrust_backends(const char *keys_dir, const char *keyid, int64_t now,
+                                         char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 /* Never believes a key again. keyid: the whole id, or the first eight digits or more of a key in the ring. An unknown
  * whole id may be revoked too. There is no way back: revoking by mistake costs a new key. out_keyid gets the whole id.
  */

@@ -52,16 +52,23 @@ static kit_status append_rotation(const char *keys_dir, const kit_buf *line, kol
  * both believed up to the rotation. Never an artifact that nobody believes. */
 static kit_status replace_key(const char *keys_dir, receipt_chain *chain, const receipt_key *old_key,
                               const receipt_key *new_key, int64_t now, kit_buf *out_line, kolm_error_t *err) {
-    char date[RECEIPT_TIME_BYTES], label[64];
+    char date[RECEIPT_TIME_BYTES];
     receipt_place place;
+    receipt_trusted old = {.key = *receipt_key_public(old_key),
+                           .valid_from = RECEIPT_NO_START,
+                           .valid_to = RECEIPT_NO_END,
+                           .trusted = true,
+                           .retired = true,
+                           .retired_at = now};
     receipt_head head;
     if (!receipt_time_text(now, date))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set the clock", "the date is out of range");
-    kit_format(label, sizeof label, "own, until %s", date);
+    kit_format(old.label, sizeof old.label, "own, until %s", date);
     receipt_chain_next(chain, &place);
+    kit_copy(old.retired_log_id, sizeof old.retired_log_id, place.log_id);
+    old.retired_seq = place.seq;
     KIT_TRY(sign_rotation(old_key, new_key, date, &place, out_line, err));
-    KIT_TRY(receipt_trust_locked(keys_dir, receipt_key_public(old_key), label, RECEIPT_NO_START, RECEIPT_NO_END, now,
-                                 &place, err));
+    KIT_TRY(receipt_trust_locked(keys_dir, &old, now, err));
     KIT_TRY(receipt_chain_append(chain, out_line->data, out_line->length, &head, err));
     KIT_TRY(append_rotation(keys_dir, out_line, err));
     return receipt_key_store(keys_dir, new_key, true, err);

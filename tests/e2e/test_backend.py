@@ -369,7 +369,7 @@ class Why(Case):
         self.assertEqual(json.loads(self.kolm("backend", "why", "test-wrod", "--json", code=2).out)["schema"], "kolm.error/1")
 
 
-class Signed(Case):
+class Signing(Case):
     backends = ("test-word", "test-other")
 
     def demand(self, **plugins):
@@ -384,6 +384,8 @@ class Signed(Case):
         self.kolm("backend", "sign", os.path.join(self.plugins, "test-word.so"), env=other)
         return self.write("publisher.pem", self.kolm("keys", "export", env=other).out)
 
+
+class Signed(Signing):
     def test_a_demand_is_met_by_a_trusted_publisher_only(self):
         key = self.publisher()
         self.assertEqual(self.state("test-word"), ("taken", None))
@@ -472,6 +474,105 @@ class Signed(Case):
             self.assert_error(self.kolm("compute", "list", code=None), "policy")
             self.assertNotEqual(self.kolm("compute", "list", code=None).returncode, 0)
             os.unlink(os.path.join(self.home, "policy.json"))
+
+
+class Publishers(Signing):
+    """One keyring: who is believed for what, until `untrust` or `keys revoke` says otherwise."""
+
+    def trusted(self, *words):
+        key = self.publisher()
+        self.kolm("backend", "trust", key, *words)
+        return self.json("backend", "keys")["keys"][-1]["keyid"]
+
+    def keys(self):
+        return {k["keyid"]: (k["source"], k["artifacts"], k["revoked"], k["label"]) for k in self.json("backend", "keys")["keys"]}
+
+    def test_a_publisher_is_listed_and_no_maker_of_models(self):
+        keyid = self.trusted("--label", "ACME")
+        self.assertEqual(self.keys(), {keyid: ("home", False, False, "ACME")})
+        self.assertRegex(self.kolm("backend", "keys").out, r"^%s  home     trusted  ACME\n\Z" % keyid)
+        self.assertEqual([(k["trusted"], k["roles"]) for k in self.json("keys", "list")["keys"]], [(False, ["backends"])])
+        self.assertIn("trusted for backends", self.kolm("keys", "list").out)
+        self.kolm("keys", "trust", os.path.join(self.work, "publisher.pem"), "--to", "2001-01-01")
+        self.assertEqual([(k["trusted"], k["roles"]) for k in self.json("keys", "list")["keys"]], [(True, ["artifacts", "backends"])])
+        self.assertEqual(self.state("test-word"), ("refused", 5))  # its dates are the key's, for both
+        self.kolm("backend", "trust", os.path.join(self.work, "publisher.pem"))
+        self.assertEqual(self.state("test-word"), ("refused", 5))  # and are not widened in passing
+
+    def test_a_revoked_publisher_is_refused_without_any_demand(self):
+        keyid = self.trusted()
+        self.assertEqual(self.state("test-word"), ("taken", None))
+        done = self.json("keys", "revoke", keyid[:12], "--reason", "laptop stolen")
+        self.assertEqual((done["keyid"], [(b["name"], b["state"]) for b in done["backends"]]), (keyid, [("test-word", "refused")]))
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+        self.assertIn("a key that was revoked", self.kolm("backend", "why", "test-word").out)
+        self.assertEqual(self.keys(), {keyid: ("home", False, True, "")})
+        self.assert_error(self.kolm("backend", "trust", os.path.join(self.work, "publisher.pem"), code=2), "revoked")
+        self.assertIn("refused from now on:  test-word (", self.kolm("keys", "revoke", keyid).out)
+        self.kolm("backend", "untrust", keyid)  # forgets the key, not that it was revoked
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+        self.assertEqual(self.state("test-other"), ("taken", None))
+
+    def test_a_key_that_was_only_ever_revoked(self):
+        self.publisher()
+        keyid = json.loads(self.read(os.path.join(self.plugins, "test-word.so.sig")))["signatures"][0]["keyid"]
+        self.assertEqual(self.state("test-word"), ("taken", None))
+        self.kolm("keys", "revoke", keyid)
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+
+    def test_a_key_for_models_that_is_revoked(self):
+        self.kolm("keys", "trust", self.publisher())
+        self.assertEqual(self.state("test-word"), ("taken", None))
+        self.kolm("keys", "revoke", self.json("keys", "list")["keys"][0]["keyid"])
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+
+    def test_the_own_key(self):
+        self.kolm("backend", "sign", os.path.join(self.plugins, "test-word.so"))
+        [(keyid, row)] = self.keys().items()
+        self.assertEqual(row, ("own", True, False, "own"))
+        self.assert_error(self.kolm("backend", "untrust", keyid, code=6), "your own", "rotate")
+        self.kolm("keys", "revoke", keyid)
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+
+    def test_untrust_takes_one_role_away(self):
+        keyid = self.trusted()
+        self.kolm("keys", "trust", os.path.join(self.work, "publisher.pem"))
+        self.demand()
+        self.assertEqual(self.state("test-word"), ("taken", None))
+        done = self.json("backend", "untrust", keyid[:8])
+        self.assertEqual((done["keyid"], [b["name"] for b in done["backends"]]), (keyid, ["test-word"]))
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+        self.assertEqual([(k["trusted"], k["roles"]) for k in self.json("keys", "list")["keys"]], [(True, ["artifacts"])])
+        self.assertEqual(self.keys(), {})
+        self.assert_error(self.kolm("backend", "untrust", keyid, code=6), "not believed for backends")
+        self.assert_error(self.kolm("backend", "untrust", "0123", code=6), "first eight")
+
+    def test_the_ring_of_an_older_kolm(self):
+        """HOME/backend-keys is read as it is, and moved by the first verb that changes the keyring."""
+        keyid = self.trusted("--label", "ACME")
+        old = os.path.join(self.home, "backend-keys")
+        os.mkdir(old, 0o700)
+        os.rename(os.path.join(self.home, "keys", "trusted"), os.path.join(old, "trusted"))
+        note = os.path.join(old, "trusted", keyid + ".json")
+        with open(note, encoding="utf-8") as file:
+            plain = {key: value for key, value in json.load(file).items() if key != "roles"}
+        with open(note, "w", encoding="utf-8") as file:
+            json.dump(plain, file)
+        self.demand()
+        self.assertEqual(self.state("test-word"), ("taken", None))
+        self.assertEqual(self.keys(), {keyid: ("home", False, False, "ACME")})
+        self.assertTrue(os.path.exists(old))  # looking changes nothing
+        self.kolm("keys", "revoke", keyid[:8])
+        self.assertFalse(os.path.exists(old))
+        self.assertEqual(self.keys(), {keyid: ("home", False, True, "ACME")})
+        self.assertEqual(self.state("test-word"), ("refused", 5))
+
+    def test_a_revocation_does_not_wait_for_the_rest_of_the_home(self):
+        keyid = self.trusted()
+        self.write_home("policy.json", "{")
+        self.assertIn("revoked " + keyid, self.kolm("keys", "revoke", keyid).out)
+        os.unlink(os.path.join(self.home, "policy.json"))
+        self.assertEqual(self.state("test-word"), ("refused", 5))
 
 
 class Job(Case):

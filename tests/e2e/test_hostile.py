@@ -198,6 +198,7 @@ class Hostile(Case):
             rows = {name: row for row in text for name in re.findall(r"`(kolm\.[a-z.]+/\d)`", row.split("|")[1] if row.startswith("|") else "")}
         done = {}
         self.write("key.pem", self.kolm("keys", "export").out)
+        keyid = self.json("keys", "export")["keyid"]
         plugin = os.path.join(self.plugins, "test-word.so")
         for words, code in ((["--version"], 0), (["frob"], 2), (["compile", "-t", "router", "-d", "tickets.jsonl"], 0), (["score", "router-1.0.0.kolm", "--eval", "tickets.jsonl"], 0),
                             (["compile", "-t", "failed", "-d", "tickets.jsonl", "--gate", "1"], 4), (["inspect", "router-1.0.0.kolm"], 0), (["verify", "router-1.0.0.kolm"], 0), (["keys", "list"], 0),
@@ -205,7 +206,7 @@ class Hostile(Case):
                             (["compute", "info", "test-word"], 0), (["compute", "pick"], 0), (["compute", "use", "test-word"], 0), (["compute", "test", "test-word"], None),
                             (["compute", "quote", "--rows", "5"], 0), (["compute", "status"], 0), (["compute", "setup", "test-word", "--remove"], 0), (["backend", "list"], 0), (["backend", "why", "test-word"], 0),
                             (["backend", "new", "mine"], 0), (["backend", "sign", plugin], 0), (["backend", "trust", "key.pem"], 0),
-                            (["backend", "check", plugin, "--only", "identity"], None)):
+                            (["backend", "keys"], 0), (["backend", "untrust", keyid], 0), (["backend", "check", plugin, "--only", "identity"], None)):
             value = json.loads(self.kolm(*words, "--json", code=code).out)
             done[value["schema"]] = words
             if value["schema"] == "kolm.compute.info/1":

@@ -453,6 +453,65 @@ START_TEST(keys_are_trusted_with_dates_and_revoked_for_ever) {
 }
 END_TEST
 
+/* {artifacts, backends} of a key. */
+static void expect_roles(const char *keyid, bool artifacts, bool backends) {
+    receipt_keyring *ring = ring_now();
+    const receipt_trusted *item = receipt_keyring_find(ring, keyid);
+    ck_assert(artifacts || backends ? item != NULL : item == NULL);
+    if (item != NULL) ck_assert(item->trusted == artifacts && item->backends == backends);
+    receipt_keyring_free(ring);
+}
+
+START_TEST(a_key_has_roles) {
+    receipt_key *key = seeded(9);
+    const receipt_public *public_key = receipt_key_public(key);
+    const char *keyid = public_key->keyid;
+    char name[128], whole[KIT_SHA256_HEX];
+    ck_assert_int_eq(receipt_keys_trust_backends(keys, public_key, "ACME", 100, 200, FIXTURE_NOW, &err), KOLM_OK);
+    expect_roles(keyid, false, true); /* its models are not believed */
+    ck_assert_int_eq(receipt_keys_trust(keys, public_key, "both", 300, 400, FIXTURE_NOW, &err), KOLM_OK);
+    expect_roles(keyid, true, true);
+    ck_assert_int_eq(receipt_keys_trust_backends(keys, public_key, "", 1, 1000, FIXTURE_NOW, &err), KOLM_OK);
+    receipt_keyring *ring = ring_now();
+    const receipt_trusted *item = receipt_keyring_find(ring, keyid);
+    ck_assert_str_eq(item->label, "both");
+    ck_assert(item->valid_from == 300 && item->valid_to == 400); /* not widened in passing */
+    receipt_keyring_free(ring);
+    ck_assert_int_eq(receipt_keys_untrust_backends(keys, "01234567", FIXTURE_NOW, whole, &err), KOLM_E_NOT_FOUND);
+    ck_assert_int_eq(receipt_keys_untrust_backends(keys, keyid, FIXTURE_NOW, whole, &err), KOLM_OK);
+    expect_roles(keyid, true, false);
+    ck_assert_int_eq(receipt_keys_untrust_backends(keys, keyid, FIXTURE_NOW, whole, &err), KOLM_E_NOT_FOUND);
+    kit_format(name, sizeof name, "keys/trusted/%s.json", keyid);
+    static const struct {
+        const char *note;
+        bool artifacts, backends;
+    } notes[] = {
+        {"{\"label\":\"\"}", true, false},
+        {"{\"label\":\"\",\"roles\":[]}", false, false},
+        {"{\"label\":\"\",\"roles\":[\"backends\",\"later\"]}", false, true},
+    };
+    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++) {
+        fixture_file(name, notes[i].note, strlen(notes[i].note));
+        ring = ring_now();
+        item = receipt_keyring_find(ring, keyid);
+        ck_assert(item->trusted == notes[i].artifacts && item->backends == notes[i].backends);
+        receipt_keyring_free(ring);
+    }
+    static const char no_list[] = "{\"label\":\"\",\"roles\":\"backends\"}", one[] = "{\"label\":\"\",\"roles\":[\"backends\"]}";
+    fixture_file(name, no_list, strlen(no_list));
+    ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_DATA_LOSS);
+    fixture_file(name, one, strlen(one));
+    char beginning[9];
+    kit_copy(beginning, sizeof beginning, keyid);
+    ck_assert_int_eq(receipt_keys_untrust_backends(keys, beginning, FIXTURE_NOW, whole, &err), KOLM_OK);
+    ck_assert_str_eq(whole, keyid);
+    expect_roles(keyid, false, false); /* the entry went with its last role */
+    ck_assert_int_eq(receipt_keys_revoke(keys, keyid, "why", 5, whole, &err), KOLM_OK);
+    ck_assert_int_eq(receipt_keys_trust_backends(keys, public_key, "", 1, 2, FIXTURE_NOW, &err), KOLM_E_FAILED_PRECONDITION);
+    receipt_key_free(key);
+}
+END_TEST
+
 START_TEST(a_keyring_that_was_touched_is_refused) {
     receipt_key *key = seeded(9), *other = seeded(10);
     receipt_keyring *ring = NULL;
@@ -1089,6 +1148,7 @@ int main(void) {
     tcase_add_test(cases, loose_and_foreign_files_are_refused);
     tcase_add_test(cases, key_files_that_are_none_are_kept_and_refused);
     tcase_add_test(cases, keys_are_trusted_with_dates_and_revoked_for_ever);
+    tcase_add_test(cases, a_key_has_roles);
     tcase_add_test(cases, a_keyring_that_was_touched_is_refused);
     tcase_add_test(cases, rotation_is_signed_by_the_old_key);
     tcase_add_test(cases, the_chain_grows_and_says_its_head);

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm backend keys, trust and untrust: whose plugins are believed here. */
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/publishers.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
+    bool of_user = status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION;
+    return cli_error(context, of_user ? CLI_EXIT_USAGE : cli_exit_of(status), err);
+}
+
+/* HOME/keys, with what an older kolm kept elsewhere moved there. */
+static kit_status open_ring(cli_context *context, char **out_dir, kolm_error_t *err) {
+    store_home *home = NULL;
+    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(store_home_create(home, err));
+    KIT_TRY(cli_publishers_move(context, err));
+    return store_home_file(home, "keys", out_dir, err);
+}
+
+/* ---- keys */
+
+static const char *time_of(int64_t seconds, int64_t none, char out[RECEIPT_TIME_BYTES]) {
+    if (seconds == none || !receipt_time_text(seconds, out)) return NULL;
+    return out;
+}
+
+static bool put_key(cJSON *array, const cli_publisher *p) {
+    char from[RECEIPT_TIME_BYTES], to[RECEIPT_TIME_BYTES];
+    const receipt_trusted *key = p->key;
+    cJSON *o = cJSON_CreateObject();
+    bool good = kit_json_put_string(o, "keyid", key->key.keyid) && kit_json_put_string(o, "label", key->label) &&
+                kit_json_put_string(o, "source", p->source) && kit_json_put_bool(o, "artifacts", key->trusted && key->backends) &&
+                kit_json_put_bool(o, "revoked", p->revoked != NULL) &&
+                kit_json_put_string(o, "reason", p->revoked ? p->revoked->reason : NULL) &&
+                kit_json_put_string(o, "valid_from", time_of(key->valid_from, RECEIPT_NO_START, from)) &&
+                kit_json_put_string(o, "valid_to", time_of(key->valid_to, RECEIPT_NO_END, to));
+    if (good && cJSON_AddItemToArray(array, o)) return true;
+    cJSON_Delete(o);
+    return false;
+}
+
+static void print_key(cli_context *context, const cli_publisher *p) {
+    char to[RECEIPT_TIME_BYTES];
+    const char *end = time_of(p->key->valid_to, RECEIPT_NO_END, to);
+    cli_print(context, "%s  %-7s  %s%s%s  %s", p->key->key.keyid, p->source, p->revoked ? "revoked" : "trusted",
+              end ? " until " : "", end ? end : "", cli_safe(p->key->label));
+    if (p->revoked && *p->revoked->reason) cli_print(context, "  (%s)", cli_safe(p->revoked->reason));
+    cli_print(context, "\n");
+}
+
+static cJSON *to_json(const cli_publisher *all, size_t count) {
+    cJSON *value = cJSON_CreateObject();
+    cJSON *array = kit_json_put_string(value, "schema", "kolm.backend.keys/1") ? cJSON_AddArrayToObject(value, "keys") : NULL;
+    bool good = array != NULL;
+    for (size_t i = 0; good && i < count; i++)
+        good = put_key(array, &all[i]);
+    if (good) return value;
+    cJSON_Delete(value);
+    return NULL;
+}
+
+int cli_backend_keys(cli_context *context, int argc, char **argv) {
+    const cli_syntax syntax = {
+        .command = "kolm backend keys",
+        .words = "",
+        .summary = "Lists the keys whose plugins are believed here: your own, your publishers', the machine's.",
+        .notes = "`kolm keys list` shows the same keyring with the keys that are about models."};
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_policy *policy = NULL;
+    cli_publisher *all = NULL;
+    size_t count = 0;
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    kit_status status = cli_policy_load(context, &policy, &err);
+    if (status == KOLM_OK) status = cli_policy_publishers(policy, &all, &count, &err);
+    exit_code = CLI_EXIT_OK;
+    if (status != KOLM_OK) {
+        exit_code = failed(context, status, &err);
+    } else if (context->json) {
+        exit_code = cli_print_json(context, to_json(all, count), CLI_EXIT_OK);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            print_key(context, &all[i]);
+        if (count == 0) cli_print(context, "no keys yet; `kolm backend trust KEY.pem` believes one\n");
+    }
+    free(all);
+    cli_policy_free(policy);
+    return exit_code;
+}
+
+/* ---- trust */
+
+static kit_status trust(cli_context *context, const char *file, const char *label, receipt_public *out_key,
+                        kolm_error_t *err) {
+    char *dir = NULL;
+    KIT_TRY(receipt_public_read(file, out_key, err));
+    KIT_TRY(open_ring(context, &dir, err));
+    kit_status status = receipt_keys_trust_backends(dir, out_key, label ? label : "", RECEIPT_NO_START, RECEIPT_NO_END,
+                                                    (int64_t)time(NULL), err);
+    free(dir);
+    return status;
+}
+
+/* {"schema", "keyid", "backends"}; takes backends, which may be NULL. */
+static int print_done(cli_context *context, const char *schema, const char *keyid, cJSON *backends) {
+    cJSON *value = cJSON_CreateObject();
+    bool good = kit_json_put_string(value, "schema", schema) && kit_json_put_string(value, "keyid", keyid);
+    if (good && backends) {
+        good = kit_json_put(value, "backends", backends);
+        backends = NULL;
+    }
+    cJSON_Delete(backends);
+    if (good) return cli_print_json(context, value, CLI_EXIT_OK);
+    cJSON_Delete(value);
+    return cli_print_json(context, NULL, CLI_EXIT_OK);
+}
+
+int cli_backend_trust(cli_context *context, int argc, char **argv) {
+    const char *label = NULL;
+    const cli_option options[] = {{"label", 0, CLI_STRING, &label, "TEXT", "whose key it is, in your words"}};
+    const cli_syntax syntax = {
+        .command = "kolm backend trust",
+        .words = "KEY.pem",
+        .summary = "Believes plugins that this public key signed.",
+        .notes = "What a key is believed for is told apart: `kolm keys trust` is about models, this about plugins. A\n"
+                 "policy.json in the home directory, {\"plugins\":{\"signatures\":\"required\"}}, refuses every plugin "
+                 "that no\nsuch key signed.",
+        .options = options,
+        .option_count = 1,
+        .min_words = 1,
+        .max_words = 1,
+        .words_out = argv};
+    kolm_error_t err = KIT_ERROR_INIT;
+    receipt_public key;
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    kit_status status = trust(context, argv[0], label, &key, &err);
+    if (status != KOLM_OK) return failed(context, status, &err);
+    if (context->json) return print_done(context, "kolm.backend.trust/1", key.keyid, NULL);
+    cli_print(context, "trusted for backends  %s\n", key.keyid);
+    return CLI_EXIT_OK;
+}
+
+/* ---- untrust */
+
+/* The key is not in the user's ring: says whose it is instead. */
+static kit_status not_ours(cli_policy *policy, const char *keyid, kolm_error_t *err) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    cli_publisher *all = NULL;
+    size_t count = 0;
+    if (cli_policy_publishers(policy, &all, &count, &ignored) != KOLM_OK) return KOLM_E_NOT_FOUND;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(all[i].key->key.keyid, keyid) != 0) continue;
+        if (strcmp(all[i].source, "machine") == 0)
+            (void)kit_fail(err, KOLM_E_NOT_FOUND,
+                           "remove it there as root, or never believe it in this home: `kolm keys revoke`",
+                           "the key %.16s is the machine's (" CLI_SYSCONFDIR "/kolm/backend-keys), not this home's", keyid);
+        else if (all[i].key->own)
+            (void)kit_fail(err, KOLM_E_NOT_FOUND, "`kolm keys rotate` replaces it, `kolm keys revoke` ends it",
+                           "the key %.16s is your own", keyid);
+    }
+    free(all);
+    return KOLM_E_NOT_FOUND;
+}
+
+static kit_status untrust(cli_context *context, const char *given, char out_keyid[KIT_SHA256_HEX], cJSON **out_backends,
+                          kolm_error_t *err) {
+    char *dir = NULL;
+    cli_policy *policy = NULL;
+    kit_status status = open_ring(context, &dir, err);
+    if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
+    if (status == KOLM_OK) status = cli_policy_whole_keyid(policy, given, out_keyid, err);
+    if (status == KOLM_OK) status = cli_signed_by(context, out_keyid, out_backends, err); /* while it is still known */
+    if (status == KOLM_OK) status = receipt_keys_untrust_backends(dir, out_keyid, (int64_t)time(NULL), out_keyid, err);
+    if (status == KOLM_E_NOT_FOUND && policy) status = not_ours(policy, out_keyid, err);
+    cli_policy_free(policy);
+    free(dir);
+    return status;
+}
+
+int cli_backend_untrust(cli_context *context, int argc, char **argv) {
+    const cli_syntax syntax = {
+        .command = "kolm backend untrust",
+        .words = "KEYID",
+        .summary = "Believes plugins of this key no more; what else it is trusted for stays.",
+        .notes = "Its plugins count as not signed from then on: refused where a policy demands signatures, and without\n"
+                 "what was granted to its signature. `kolm keys revoke` refuses them everywhere, for ever.",
+        .min_words = 1,
+        .max_words = 1,
+        .words_out = argv};
+    kolm_error_t err = KIT_ERROR_INIT;
+    char keyid[KIT_SHA256_HEX];
+    cJSON *backends = NULL;
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    kit_status status = untrust(context, argv[0], keyid, &backends, &err);
+    if (status != KOLM_OK) {
+        cJSON_Delete(backends);
+        return failed(context, status, &err);
+    }
+    if (context->json) return print_done(context, "kolm.backend.untrust/1", keyid, backends);
+    cli_print(context, "untrusted for backends  %s\n", keyid);
+    cli_signed_print(context, backends, "counts as not signed from now on:", true);
+    cJSON_Delete(backends);
+    return CLI_EXIT_OK;
+}

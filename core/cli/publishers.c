@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The publishers of plugins: their keys in the one keyring, and which plugins hang on each. */
+#include "cli/publishers.h"
+#include "cli/output.h"
+#include "cli/registry.h"
+#include "host/host.h"
+#include "kolm/kit/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* One key of the old ring, as the one ring has it from now on. */
+static kit_status move_key(const char *keys, const receipt_trusted *one, int64_t now, kolm_error_t *err) {
+    char ignored[KIT_SHA256_HEX];
+    if (one->own) return KOLM_OK;
+    if (one->revoked) return receipt_keys_revoke(keys, one->key.keyid, one->reason, one->revoked_at, ignored, err);
+    kit_status status = receipt_keys_trust_backends(keys, &one->key, one->label, one->valid_from, one->valid_to, now, err);
+    /* Revoked there: what the old ring says of it counts no more. */
+    return status == KOLM_E_FAILED_PRECONDITION ? KOLM_OK : status;
+}
+
+kit_status cli_publishers_move(cli_context *context, kolm_error_t *err) {
+    store_home *home = NULL;
+    char *keys = NULL, *old = NULL;
+    receipt_keyring *from = NULL;
+    struct stat info;
+    KIT_TRY(cli_home(context, &home, err));
+    kit_status status = store_home_file(home, "keys", &keys, err);
+    if (status == KOLM_OK) status = store_home_file(home, "backend-keys", &old, err);
+    if (status == KOLM_OK && lstat(old, &info) == 0 && S_ISDIR(info.st_mode)) {
+        status = receipt_keyring_load(old, &from, err);
+        for (size_t i = 0; status == KOLM_OK && i < receipt_keyring_count(from); i++)
+            status = move_key(keys, receipt_keyring_at(from, i), (int64_t)time(NULL), err);
+        if (status == KOLM_OK) status = kit_remove_tree(old, err);
+        receipt_keyring_free(from);
+    }
+    free(keys);
+    free(old);
+    return status;
+}
+
+static bool put_row(cJSON *array, const host_backend *row) {
+    static const char *const states[] = {
+        [HOST_ROW_OK] = "taken", [HOST_ROW_REFUSED] = "refused", [HOST_ROW_SHADOWED] = "shadowed"};
+    cJSON *o = cJSON_CreateObject();
+    if (kit_json_put_string(o, "name", row->name) && kit_json_put_string(o, "plugin", row->plugin_path) &&
+        kit_json_put_string(o, "state", states[row->state]) && cJSON_AddItemToArray(array, o))
+        return true;
+    cJSON_Delete(o);
+    return false;
+}
+
+kit_status cli_signed_by(cli_context *context, const char *keyid, cJSON **out_backends, kolm_error_t *err) {
+    cli_registry *registry = NULL;
+    cli_policy *policy = NULL;
+    cJSON *array = cJSON_CreateArray();
+    kit_status status = cli_policy_load(context, &policy, err);
+    if (status == KOLM_OK) status = cli_registry_open(context, &registry, err);
+    bool good = array != NULL;
+    for (size_t i = 0; status == KOLM_OK && good && i < registry->found->count; i++) {
+        const host_backend *row = &registry->found->rows[i];
+        char signer[KIT_SHA256_HEX];
+        bool believed = false;
+        if (cli_policy_signer(policy, row, signer, &believed) && strcmp(signer, keyid) == 0) good = put_row(array, row);
+    }
+    if (status == KOLM_OK && !good) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    cli_registry_free(registry);
+    cli_policy_free(policy);
+    if (status == KOLM_OK)
+        *out_backends = array;
+    else
+        cJSON_Delete(array);
+    return status;
+}
+
+void cli_signed_print(cli_context *context, const cJSON *backends, const char *what, bool taken_too) {
+    const cJSON *one;
+    cJSON_ArrayForEach(one, backends) {
+        const char *name = "", *plugin = "", *state = "";
+        (void)kit_json_get_string(one, "name", &name);
+        (void)kit_json_get_string(one, "plugin", &plugin);
+        (void)kit_json_get_string(one, "state", &state);
+        if (!taken_too && strcmp(state, "taken") == 0) continue;
+        cli_print(context, "%s  %s (%s)\n", what, cli_safe(name), cli_safe(plugin));
+    }
+}
