@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Error records, buffers, numbers, UTF-8, hexadecimal and base64. */
+/* Error records, buffers, numbers, UTF-8, hexadecimal, base64 and the keyed hash. */
 #include "kolm/kit/buf.h"
+#include "kolm/kit/hash.h"
 
 #include <check.h>
 #include <errno.h>
@@ -264,6 +265,30 @@ START_TEST(hexadecimal) {
 }
 END_TEST
 
+/* vectors.h of the authors' reference implementation: the key and the messages are the bytes 0, 1, 2, ... */
+START_TEST(the_hash_is_siphash) {
+    static const struct {
+        size_t length;
+        uint64_t hash;
+    } vectors[] = {{0, 0x726fdb47dd0e0e31}, {1, 0x74f839c593dc67fd}, {7, 0xab0200f58b01d137}, {8, 0x93f5f5799a932462},
+                   {15, 0xa129ca6149be45e5}, {16, 0x3f2acc7f57c29bdb}, {63, 0x958a324ceb064572}};
+    const kit_hash_secret secret = {{0x0706050403020100, 0x0f0e0d0c0b0a0908}};
+    unsigned char message[64];
+    for (size_t i = 0; i < sizeof message; i++) message[i] = (unsigned char)i;
+    for (size_t i = 0; i < COUNT(vectors); i++)
+        ck_assert_msg(kit_hash(&secret, message, vectors[i].length) == vectors[i].hash, "%zu bytes", vectors[i].length);
+}
+END_TEST
+
+START_TEST(every_secret_is_another) {
+    kit_hash_secret a = {{0, 0}}, b = {{0, 0}};
+    ck_assert_int_eq(kit_hash_secret_draw(&a, &err), KOLM_OK);
+    ck_assert_int_eq(kit_hash_secret_draw(&b, &err), KOLM_OK);
+    ck_assert(memcmp(&a, &b, sizeof a) != 0);
+    ck_assert(kit_hash(&a, "label", 5) != kit_hash(&b, "label", 5));
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("text");
     TCase *cases = tcase_create("all");
@@ -284,6 +309,8 @@ int main(void) {
     tcase_add_test(cases, base64_vectors);
     tcase_add_test(cases, base64_is_strict);
     tcase_add_test(cases, hexadecimal);
+    tcase_add_test(cases, the_hash_is_siphash);
+    tcase_add_test(cases, every_secret_is_another);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
