@@ -15,7 +15,7 @@ typedef struct writer {
     const artifact_spec *spec;
     int fd;
     artifact_zip zip;
-    const char **paths; /* paths[i]: the file of zip entry i, NULL for our own entries */
+    const artifact_file **files; /* files[i]: that of zip entry i, NULL for our own entries */
     char (*digests)[KIT_SHA256_HEX];
     uint64_t done, total; /* payload bytes */
     kit_sha256 *sha;
@@ -27,7 +27,8 @@ static kit_status no_memory(kolm_error_t *err) {
 }
 
 typedef struct named {
-    const char *name, *path;
+    const char *name;
+    const artifact_file *file;
 } named;
 
 static int by_name(const void *left, const void *right) {
@@ -53,10 +54,16 @@ static kit_status check_files(const artifact_spec *spec, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+static const char *shown(const artifact_file *file) {
+    return file->path != NULL ? file->path : file->name;
+}
+
 /* Opens a payload file; never waits for a pipe, never takes a directory. */
-static kit_status open_payload(const char *path, int *out_fd, uint64_t *out_size, kolm_error_t *err) {
+static kit_status open_payload(const artifact_file *file, int *out_fd, uint64_t *out_size, kolm_error_t *err) {
     struct stat info;
-    *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    const char *path = shown(file);
+    *out_fd = file->path != NULL ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+                                 : fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_status status = KOLM_OK;
     if (fstat(*out_fd, &info) != 0)
@@ -75,8 +82,8 @@ static kit_status open_payload(const char *path, int *out_fd, uint64_t *out_size
 static kit_status measure(writer *w, kolm_error_t *err) {
     for (size_t i = 0; i < w->zip.count; i++) {
         int fd = -1;
-        if (w->paths[i] == NULL) continue;
-        KIT_TRY(open_payload(w->paths[i], &fd, &w->zip.entries[i].size, err));
+        if (w->files[i] == NULL) continue;
+        KIT_TRY(open_payload(w->files[i], &fd, &w->zip.entries[i].size, err));
         close(fd);
         w->total += w->zip.entries[i].size;
     }
@@ -87,20 +94,20 @@ static kit_status list_entries(writer *w, kolm_error_t *err) {
     size_t count = w->spec->file_count + 3;
     named *all = calloc(count, sizeof *all);
     w->zip.entries = calloc(count, sizeof *w->zip.entries);
-    w->paths = calloc(count, sizeof *w->paths);
+    w->files = calloc(count, sizeof *w->files);
     w->digests = calloc(count, sizeof *w->digests);
     kit_status status = KOLM_OK;
-    if (all == NULL || w->zip.entries == NULL || w->paths == NULL || w->digests == NULL) status = no_memory(err);
+    if (all == NULL || w->zip.entries == NULL || w->files == NULL || w->digests == NULL) status = no_memory(err);
     if (status == KOLM_OK) {
         for (size_t i = 0; i < w->spec->file_count; i++)
-            all[i] = (named){w->spec->files[i].name, w->spec->files[i].path};
+            all[i] = (named){w->spec->files[i].name, &w->spec->files[i]};
         all[count - 3].name = ARTIFACT_ENVELOPE_NAME;
         all[count - 2].name = ARTIFACT_SIGNER_NAME;
         all[count - 1].name = ARTIFACT_MANIFEST_NAME;
         qsort(all, count, sizeof *all, by_name);
     }
     for (size_t i = 0; i < count && status == KOLM_OK; i++) {
-        w->paths[i] = all[i].path;
+        w->files[i] = all[i].file;
         /* Any digest does for now: the length of the manifest does not depend on it. */
         memset(w->digests[i], '0', KIT_SHA256_HEX - 1);
         w->zip.count = i + 1;
@@ -171,14 +178,14 @@ static kit_status copy_bytes(writer *w, int from, size_t index, kolm_error_t *er
 static kit_status copy_payload(writer *w, size_t index, kolm_error_t *err) {
     int from = -1;
     uint64_t size = 0;
-    KIT_TRY(open_payload(w->paths[index], &from, &size, err));
+    KIT_TRY(open_payload(w->files[index], &from, &size, err));
     kit_status status = KOLM_OK;
     if (size != w->zip.entries[index].size) {
         status = kit_fail(err, KOLM_E_ABORTED, "try again when nothing writes to it",
-                          "%s changed its size while it was packed", w->paths[index]);
+                          "%s changed its size while it was packed", shown(w->files[index]));
     }
     if (status == KOLM_OK) status = copy_bytes(w, from, index, err);
-    if (status != KOLM_OK) kit_fail_context(err, "cannot pack %s", w->paths[index]);
+    if (status != KOLM_OK) kit_fail_context(err, "cannot pack %s", shown(w->files[index]));
     close(from);
     return status;
 }
@@ -242,12 +249,12 @@ kit_status artifact_write(const artifact_spec *spec, int fd, artifact_identity *
     if (status == KOLM_OK) status = place(&w, err);
     if (status == KOLM_OK) status = kit_sha256_new(&w.sha, err);
     for (size_t i = 0; i < w.zip.count && status == KOLM_OK; i++) {
-        if (w.paths[i] != NULL) status = copy_payload(&w, i, err);
+        if (w.files[i] != NULL) status = copy_payload(&w, i, err);
     }
     if (status == KOLM_OK) status = finish(&w, out_identity, err);
     artifact_zip_free(&w.zip);
     kit_sha256_free(w.sha);
-    free(w.paths);
+    free(w.files);
     free(w.digests);
     free(w.chunk);
     return status;

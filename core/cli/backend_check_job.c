@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -217,7 +218,11 @@ static kit_status judge(check *c, const char *dir, kolm_error_t *err) {
     kit_status status = kit_path_join(c->work, "held.jsonl", &held, err);
     if (status == KOLM_OK) status = kit_path_join(dir, "predictions.jsonl", &answers_path, err);
     if (status == KOLM_OK) status = write_held(held, err);
-    if (status == KOLM_OK) status = score_answers_read(held, answers_path, &answers, err);
+    int fd = status == KOLM_OK ? open(held, O_RDONLY | O_CLOEXEC) : -1;
+    if (status == KOLM_OK && fd < 0) status = kit_fail_errno(err, errno, "cannot open %s", held);
+    const score_question question = {.heldout_fd = fd, .predictions = answers_path, .backend = c->row->name};
+    if (status == KOLM_OK) status = score_answers_read(&question, &answers, err);
+    if (fd >= 0) close(fd);
     if (status == KOLM_OK && score_correct(answers) * 10 < score_rows(answers) * 8)
         check_fail(c, "%llu of %llu answers are right, counting words gets all of them",
                    (unsigned long long)score_correct(answers), (unsigned long long)score_rows(answers));

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static int check_given(const compile *c, const char *command) {
     const compile_request *r = &c->request;
@@ -126,6 +127,7 @@ static void clean_up(compile *c) {
     cJSON_Delete(c->reported);
     cli_choice_free(c->choice);
     job_common_free(&c->data.common);
+    if (c->data.heldout_fd >= 0) close(c->data.heldout_fd);
     cli_data_close(&c->data_files);
     cli_data_close(&c->eval_files);
     cli_list_free(&c->request.data);
@@ -152,6 +154,7 @@ int cli_cmd_compile(cli_context *context, int argc, char **argv) {
     }
     c->context = context;
     c->job.lock_fd = -1;
+    c->data.heldout_fd = -1;
     c->quoted_micro = RECEIPT_UNKNOWN;
     c->started_at = (int64_t)time(NULL);
     c->started_ms = kit_now_ms();

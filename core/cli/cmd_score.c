@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct score_request {
     cli_list eval;
@@ -29,9 +30,8 @@ static bool has_labels(const cli_model *model) {
 }
 
 static kit_status prepare(cli_context *context, const score_request *r, const cli_model *model,
-                          const job_directory *job, kolm_error_t *err) {
+                          const job_directory *job, job_summary *out_summary, kolm_error_t *err) {
     cli_data_files files;
-    job_summary summary;
     job_common common;
     KIT_TRY(job_common_get(kit_json_get(artifact_manifest(model->artifact), "options"), &common, err));
     kit_status status = cli_data_open(context, &r->eval, &files, err);
@@ -50,9 +50,9 @@ static kit_status prepare(cli_context *context, const score_request *r, const cl
                                          .job_dir = job->job,
                                          .private_dir = job->private,
                                          .cancel = cli_interrupt_flag()};
-    status = job_prepare_eval(&options, &summary, err);
-    if (status == KOLM_OK && !context->json) cli_data_print(context, NULL, &files, &summary);
-    job_common_free(&summary.common);
+    status = job_prepare_eval(&options, out_summary, err);
+    if (status == KOLM_OK && !context->json) cli_data_print(context, NULL, &files, out_summary);
+    job_common_free(&out_summary->common);
     job_common_free(&common);
     cli_data_close(&files);
     return status;
@@ -67,12 +67,16 @@ static uint64_t payload_bytes(const cli_model *model) {
     return sum;
 }
 
-static kit_status read_answers(const cli_answering *answering, score_answers **out, kolm_error_t *err) {
-    char *heldout = NULL, *predictions = NULL;
-    kit_status status = kit_path_join(answering->job.private, "heldout.jsonl", &heldout, err);
-    if (status == KOLM_OK) status = kit_path_join(answering->job.job, "predictions.jsonl", &predictions, err);
-    if (status == KOLM_OK) status = score_answers_read(heldout, predictions, out, err);
-    free(heldout);
+static kit_status read_answers(const cli_answering *answering, const job_summary *rows, score_answers **out,
+                               kolm_error_t *err) {
+    char *predictions = NULL;
+    KIT_TRY(kit_path_join(answering->job.job, "predictions.jsonl", &predictions, err));
+    const score_question question = {.heldout_fd = rows->heldout_fd,
+                                     .heldout_sha256 = rows->eval_sha256,
+                                     .predictions = predictions,
+                                     .backend = answering->choice->backend->name,
+                                     .cancel = cli_interrupt_flag()};
+    kit_status status = score_answers_read(&question, out, err);
     free(predictions);
     return status;
 }
@@ -140,6 +144,7 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
                           bool *out_balanced, int *out_exit, kolm_error_t *err) {
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
+    job_summary rows = {.heldout_fd = -1};
     *out_exit = CLI_EXIT_DATA;
     if (cli_looks_like_model(r->eval.items[0]) && !cli_looks_like_model(r->words[0])) {
         *out_exit = CLI_EXIT_USAGE;
@@ -156,10 +161,11 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
         status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_DATA;
-        status = prepare(context, r, &model, &answering.job, err);
+        status = prepare(context, r, &model, &answering.job, &rows, err);
     }
     if (status == KOLM_OK) status = cli_answering_run(context, &answering, r->airgap, -1, -1, out_exit, err);
-    if (status == KOLM_OK) status = read_answers(&answering, out_answers, err);
+    if (status == KOLM_OK) status = read_answers(&answering, &rows, out_answers, err);
+    if (status == KOLM_E_ABORTED) *out_exit = CLI_EXIT_UNJUDGED;
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_DATA;
         status = check_labels(context, r, &model, *out_answers, err);
@@ -171,6 +177,7 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
                            cli_read_bytes(payload_bytes(&model), answering.base.weight_bytes,
                                           kit_json_get(artifact_manifest(model.artifact), "report")),
                            out_k);
+    if (rows.heldout_fd >= 0) close(rows.heldout_fd);
     cli_answering_end(&answering);
     cli_model_close(&model);
     return status;

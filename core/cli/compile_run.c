@@ -344,13 +344,17 @@ static void print_estimate(compile *c) {
 }
 
 kit_status compile_score(compile *c, kolm_error_t *err) {
-    char *heldout = NULL, *predictions = NULL;
+    char *predictions = NULL;
     c->exit_code = CLI_EXIT_BACKEND;
-    kit_status status = kit_path_join(c->job.private, "heldout.jsonl", &heldout, err);
-    if (status == KOLM_OK) status = kit_path_join(c->job.job, "predictions.jsonl", &predictions, err);
-    if (status == KOLM_OK) status = score_answers_read(heldout, predictions, &c->answers, err);
-    free(heldout);
+    KIT_TRY(kit_path_join(c->job.job, "predictions.jsonl", &predictions, err));
+    const score_question question = {.heldout_fd = c->data.heldout_fd,
+                                     .heldout_sha256 = c->data.eval_sha256,
+                                     .predictions = predictions,
+                                     .backend = c->choice->backend->name,
+                                     .cancel = cli_interrupt_flag()};
+    kit_status status = score_answers_read(&question, &c->answers, err);
     free(predictions);
+    if (status == KOLM_E_ABORTED) c->exit_code = CLI_EXIT_UNJUDGED;
     KIT_TRY(status);
     score_compute_read(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
                        cli_read_bytes(c->payload_bytes, c->base.weight_bytes, kit_json_get(c->result, "report")),

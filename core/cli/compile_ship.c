@@ -102,16 +102,15 @@ static bool stop(void *user, uint64_t done, uint64_t total) {
 }
 
 static kit_status write_artifact(compile *c, const receipt_key *key, int fd, kolm_error_t *err) {
-    char *heldout = NULL;
-    KIT_TRY(kit_path_join(c->job.private, "heldout.jsonl", &heldout, err));
     artifact_file *files = calloc(c->payload_count + 1, sizeof *files);
     cJSON *manifest = make_manifest(c);
     kit_status status = files != NULL && manifest != NULL ? KOLM_OK : no_memory(err);
     if (status == KOLM_OK) {
         size_t count = 0;
         for (; count < c->payload_count; count++)
-            files[count] = (artifact_file){c->payload[count].name, c->payload[count].path};
-        if (c->request.embed_eval) files[count++] = (artifact_file){"eval/heldout.jsonl", heldout};
+            files[count] = (artifact_file){.name = c->payload[count].name, .path = c->payload[count].path};
+        if (c->request.embed_eval)
+            files[count++] = (artifact_file){.name = "eval/heldout.jsonl", .fd = c->data.heldout_fd};
         /* The signer only reads the key behind its user pointer. */
         artifact_spec spec = {
             .files = files,
@@ -127,7 +126,6 @@ static kit_status write_artifact(compile *c, const receipt_key *key, int fd, kol
     }
     cJSON_Delete(manifest);
     free(files);
-    free(heldout);
     return status;
 }
 

@@ -4,6 +4,8 @@
 
 #include "job/dataset_work.h"
 
+#include <unistd.h>
+
 static kit_status nothing_held_out(const work *w) {
     const job_summary *s = w->summary;
     if (w->options->eval_count > 0)
@@ -33,12 +35,20 @@ static kit_status prepare(work *w) {
     return w->summary->eval_rows > 0 ? KOLM_OK : nothing_held_out(w);
 }
 
+static kit_status finish(work *w, kit_status status) {
+    dataset_close(w);
+    if (status != KOLM_OK && w->summary->heldout_fd >= 0) {
+        close(w->summary->heldout_fd);
+        w->summary->heldout_fd = -1;
+    }
+    return status;
+}
+
 kit_status job_prepare(const job_prepare_options *options, job_summary *out_summary, kolm_error_t *err) {
-    *out_summary = (job_summary){0};
+    *out_summary = (job_summary){.heldout_fd = -1};
     work w = {.options = options, .summary = out_summary, .err = err};
     kit_status status = prepare(&w);
-    dataset_close(&w);
-    return status;
+    return finish(&w, status);
 }
 
 static kit_status prepare_eval(work *w) {
@@ -48,9 +58,8 @@ static kit_status prepare_eval(work *w) {
 }
 
 kit_status job_prepare_eval(const job_prepare_options *options, job_summary *out_summary, kolm_error_t *err) {
-    *out_summary = (job_summary){0};
+    *out_summary = (job_summary){.heldout_fd = -1};
     work w = {.options = options, .summary = out_summary, .err = err};
     kit_status status = prepare_eval(&w);
-    dataset_close(&w);
-    return status;
+    return finish(&w, status);
 }

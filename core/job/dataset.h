@@ -43,7 +43,7 @@
  * `nearly_leaked`. There, questions in different contexts are never alike. What is left may repeat itself.
  *
  * Memory: a bit a row, 210 to 420 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and
- * 3 MiB of buffers (job/scratch.h). Disk, in private_dir: the rows, 250 bytes a row, and 400 more where inputs are long
+ * 3 MiB of buffers (job/scratch.h), and the held-out rows up to JOB_HELDOUT_MEMORY (job/heldout.h). Disk, in private_dir: the rows, 250 bytes a row, and 400 more where inputs are long
  * enough for sketches.
  */
 
@@ -91,7 +91,7 @@ typedef struct job_prepare_options {
     bool labels; /* job_prepare_eval: outputs are labels, as the model was trained on such */
     uint64_t seed;
     const char *job_dir;                 /* exists; train.jsonl and eval.jsonl are written into it */
-    const char *private_dir;             /* exists, never shown to a backend; heldout.jsonl is left in it */
+    const char *private_dir;             /* exists, never shown to a backend; for scratch, nothing is left in it */
     const volatile sig_atomic_t *cancel; /* NULL: never */
 } job_prepare_options;
 
@@ -143,17 +143,22 @@ typedef struct job_summary {
     bool closed;           /* the outputs form a closed set: `linear` can learn them */
     char closed_why[256];  /* why, or why not, in words */
     char train_sha256[65]; /* of the lines of train.jsonl */
-    char eval_sha256[65];  /* of the lines of heldout.jsonl */
+    char eval_sha256[65];  /* of the lines in heldout_fd */
+    /* {"id","input","output"[,"messages"[,"tools"]]} a line, for each of eval.jsonl, in its order: in a descriptor without
+     * a name, sealed where it is memory (job/heldout.h). Its offset means nothing: read it with pread. The caller closes
+     * it; -1: none, as after every failure. */
+    int heldout_fd;
 } job_summary;
 
-/* Writes JOB/train.jsonl and PRIVATE/heldout.jsonl {"id","input","output"[,"messages"[,"tools"]]} and JOB/eval.jsonl
+/* Writes JOB/train.jsonl {"id","input","output"[,"messages"[,"tools"]]} and JOB/eval.jsonl
  * {"id","input"[,"messages"[,"tools"]]}, ids being numbers as text, messages only where there is more than a question.
+ * The outputs of the latter are in out_summary->heldout_fd and nowhere else.
  * On failure what was written stays for the caller to remove with its directories. INVALID_ARGUMENT: the data; its text
  * names file, line and column. CANCELLED: *cancel. Free out_summary->common in every case. */
 kit_status job_prepare(const job_prepare_options *options, job_summary *out_summary, kolm_error_t *err) KIT_MUST_USE;
 
-/* The smaller half for `score`: only an evaluation file, cleaned of nothing. Writes JOB/eval.jsonl and
- * PRIVATE/heldout.jsonl. */
+/* The smaller half for `score`: only an evaluation file, cleaned of nothing. Writes JOB/eval.jsonl, and the outputs as
+ * above. */
 kit_status job_prepare_eval(const job_prepare_options *options, job_summary *out_summary,
                             kolm_error_t *err) KIT_MUST_USE;
 

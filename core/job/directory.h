@@ -6,7 +6,7 @@
 /*
  * ROOT/ID/job       what the backend sees: job.json, train.jsonl, eval.jsonl; it writes model/, predictions.jsonl and
  *                   result.json
- * ROOT/ID/private   what it never sees: heldout.jsonl, scratch of the preparation
+ * ROOT/ID/private   what it never sees: scratch of the preparation, the description of the step that is done
  * ROOT/.ID          held (flock) by the kolm that owns the job; the kernel lets go of it when that kolm dies
  *
  * ROOT/checkpoint-KEY   what a backend left in job/checkpoint of a job that did not end well: the next job with the same

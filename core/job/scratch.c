@@ -22,11 +22,15 @@ kit_status job_scratch_open(const char *directory, const char *what, int *out_fd
     char *path = NULL;
     KIT_TRY(kit_path_join(directory, what, &path, err));
     kit_status status = KOLM_OK;
-    *out_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (*out_fd < 0)
-        status = kit_fail_errno(err, errno, "cannot create %s", path);
-    else
+#ifdef O_TMPFILE
+    *out_fd = open(directory, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+#else
+    *out_fd = -1;
+#endif
+    /* Not every file system has files that never had a name. */
+    if (*out_fd < 0 && (*out_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)) >= 0)
         unlink(path);
+    if (*out_fd < 0) status = kit_fail_errno(err, errno, "cannot create %s", path);
     free(path);
     return status;
 }

@@ -4,7 +4,8 @@
 #define KOLM_JOB_SCRATCH_H
 
 /*
- * Files are made in a directory of the caller's and unlinked at once: nothing is left of them however the process ends.
+ * Files are made in a directory of the caller's without a name, or unlinked at once where the file system cannot do
+ * that: nothing is left of them however the process ends.
  * An error names the directory. One thread for each object.
  */
 

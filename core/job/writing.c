@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The kept rows, written to the side on which they are. */
 #include "job/dataset_work.h"
+#include "job/heldout.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct sinks {
-    FILE *train, *eval, *heldout;
+    FILE *train, *eval;
+    job_heldout heldout;
     kit_sha256 *train_sha, *eval_sha;
     bool split;  /* data rows may be held out */
     bool labels; /* outputs are written without blanks around them */
@@ -68,7 +70,9 @@ static kit_status put_eval(work *w, sinks *out, const spooled *row) {
     out->line.length = end;
     put_output(out, row);
     w->summary->eval_rows++;
-    return put_line(w, out->heldout, out->eval_sha, &out->line, w->options->private_dir, "heldout.jsonl");
+    KIT_TRY(kit_buf_ok(&out->line, w->err));
+    KIT_TRY(kit_sha256_update(out->eval_sha, out->line.data, out->line.length, w->err));
+    return job_heldout_add(&out->heldout, out->line.data, out->line.length, w->err);
 }
 
 static kit_status write_data_row(work *w, spooled *row, void *user) {
@@ -113,20 +117,21 @@ static kit_status finish_digest(work *w, kit_sha256 *sha, char out_hex[KIT_SHA25
 }
 
 kit_status writing_run(work *w, bool train) {
-    const char *job = w->options->job_dir, *hidden = w->options->private_dir;
-    sinks out = {.split = train && w->options->eval_count == 0, .labels = w->summary->closed || w->options->labels};
+    const char *job = w->options->job_dir;
+    sinks out = {.heldout.fd = -1, .split = train && w->options->eval_count == 0, .labels = w->summary->closed || w->options->labels};
     kit_status status = kit_sha256_new(&out.train_sha, w->err);
     if (status == KOLM_OK) status = kit_sha256_new(&out.eval_sha, w->err);
     if (status == KOLM_OK && train) status = open_sink(job, "train.jsonl", &out.train, w->err);
     if (status == KOLM_OK) status = open_sink(job, "eval.jsonl", &out.eval, w->err);
-    if (status == KOLM_OK) status = open_sink(hidden, "heldout.jsonl", &out.heldout, w->err);
+    if (status == KOLM_OK) status = job_heldout_open(w->options->private_dir, &out.heldout, w->err);
     if (status == KOLM_OK && train) status = spool_visit(w, PART_DATA, write_data_row, &out);
     if (status == KOLM_OK && w->options->eval_count > 0) status = spool_visit(w, PART_EVAL, write_eval_row, &out);
     if (status == KOLM_OK) status = finish_digest(w, out.train_sha, w->summary->train_sha256);
     if (status == KOLM_OK) status = finish_digest(w, out.eval_sha, w->summary->eval_sha256);
     status = close_sink(w, &out.train, status, job, "train.jsonl");
     status = close_sink(w, &out.eval, status, job, "eval.jsonl");
-    status = close_sink(w, &out.heldout, status, hidden, "heldout.jsonl");
+    if (status == KOLM_OK) status = job_heldout_seal(&out.heldout, &w->summary->heldout_fd, w->err);
+    job_heldout_close(&out.heldout);
     kit_sha256_free(out.train_sha);
     kit_sha256_free(out.eval_sha);
     kit_buf_free(&out.line);

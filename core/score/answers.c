@@ -1,27 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading held-out rows and answers side by side into tallies. */
+/* The tallies: labels, confusions, confidences, and what is asked of them. */
 #include "score/answers.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define LINE_MAX_BYTES (64u << 20)
 
 static kit_status no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                     "out of memory while scoring");
-}
-
-static uint64_t hash_bytes(const char *text, size_t length) {
-    uint64_t hash = 0xCBF29CE484222325ull;
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ (unsigned char)text[i]) * 0x100000001B3ull;
-    return hash ^ (hash >> 31);
 }
 
 /* Doubles an array when it is full. */
@@ -36,7 +23,7 @@ static bool make_room(void **array, size_t item, size_t count, size_t *capacity)
 }
 
 static size_t label_place(const score_answers *a, const char *text) {
-    size_t i = hash_bytes(text, strlen(text)) & (a->label_places_count - 1);
+    size_t i = kit_hash(&a->secret, text, strlen(text)) & (a->label_places_count - 1);
     while (a->label_places[i] != 0 && strcmp(a->labels[a->label_places[i] - 1].text, text) != 0)
         i = (i + 1) & (a->label_places_count - 1);
     return i;
@@ -44,7 +31,7 @@ static size_t label_place(const score_answers *a, const char *text) {
 
 static size_t pair_place(const score_answers *a, uint32_t truth, uint32_t given) {
     uint32_t key[2] = {truth, given};
-    size_t i = hash_bytes((const char *)key, sizeof key) & (a->pair_places_count - 1);
+    size_t i = kit_hash(&a->secret, key, sizeof key) & (a->pair_places_count - 1);
     for (; a->pair_places[i] != 0; i = (i + 1) & (a->pair_places_count - 1)) {
         const score_pair *p = &a->pairs[a->pair_places[i] - 1];
         if (p->truth == truth && p->given == given) break;
@@ -119,7 +106,17 @@ static size_t percent_below(double confidence) {
     return (double)(percent + 1) / SCORE_THRESHOLDS <= confidence ? percent + 1 : percent;
 }
 
-static kit_status tally(score_answers *a, const char *truth, const char *given, double confidence, kolm_error_t *err) {
+kit_status score_answers_new(score_answers **out, kolm_error_t *err) {
+    *out = calloc(1, sizeof **out);
+    if (*out == NULL) return no_memory(err);
+    kit_status status = kit_hash_secret_draw(&(*out)->secret, err);
+    if (status == KOLM_OK) return KOLM_OK;
+    free(*out);
+    *out = NULL;
+    return status;
+}
+
+kit_status score_tally(score_answers *a, const char *truth, const char *given, double confidence, kolm_error_t *err) {
     uint32_t truth_index = 0, given_index = 0;
     KIT_TRY(intern(a, truth, &truth_index, err));
     a->rows++;
@@ -140,129 +137,6 @@ static kit_status tally(score_answers *a, const char *truth, const char *given, 
     above->rows++;
     above->correct += right;
     return KOLM_OK;
-}
-
-static kit_status bad_answer(kolm_error_t *err, uint64_t line, const char *text) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
-                    "answer %llu of the backend: %s", (unsigned long long)line, text);
-}
-
-static kit_status changed_row(uint64_t line, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again", "held-out row %llu was changed",
-                    (unsigned long long)line);
-}
-
-/* One held-out row and the answer to it. */
-static kit_status take_pair(score_answers *a, const cJSON *row, const cJSON *answer, uint64_t line, kolm_error_t *err) {
-    const char *id = NULL, *truth = NULL, *answer_id = NULL, *given = NULL;
-    double confidence = 0;
-    if (!kit_json_get_string(row, "id", &id) || !kit_json_get_string(row, "output", &truth))
-        return changed_row(line, err);
-    if (!cJSON_IsObject(answer) || !kit_json_get_string(answer, "id", &answer_id))
-        return bad_answer(err, line, "expected an object with the text \"id\"");
-    if (strcmp(id, answer_id) != 0) {
-        char text[200];
-        kit_format(text, sizeof text, "expected the id %.64s, found %.64s: one answer per input, in order", id,
-                   answer_id);
-        return bad_answer(err, line, text);
-    }
-    const cJSON *output = kit_json_get(answer, "output");
-    if (!cJSON_IsString(output) && !cJSON_IsNull(output))
-        return bad_answer(err, line, "expected text or null in \"output\"");
-    if (cJSON_IsString(output)) given = output->valuestring;
-    if (!kit_json_get_number(answer, "confidence", &confidence) || !(confidence >= 0 && confidence <= 1))
-        return bad_answer(err, line, "expected a \"confidence\" from 0 to 1");
-    return tally(a, truth, given, confidence, err);
-}
-
-static kit_status next_json(kit_lines *lines, cJSON **out, kolm_error_t *err) {
-    const char *line = NULL;
-    size_t length = 0;
-    *out = NULL;
-    KIT_TRY(kit_lines_next(lines, &line, &length, err));
-    return line != NULL ? kit_json_parse(line, length, out, err) : KOLM_OK;
-}
-
-/* A held-out row: id and output of it. What else is there may hold numbers that no tree takes. */
-static kit_status next_row(kit_lines *lines, uint64_t number, cJSON **out, kolm_error_t *err) {
-    static const char *const keys[] = {"id", "output"};
-    const char *line = NULL;
-    size_t length = 0;
-    kit_json_walk walk = {0};
-    kit_buf texts[2] = {{0}, {0}};
-    *out = NULL;
-    KIT_TRY(kit_lines_next(lines, &line, &length, err));
-    if (line == NULL) return KOLM_OK;
-    kit_status status = kit_json_row_texts(&walk, line, length, keys, 2, texts, err);
-    if (status == KOLM_E_INVALID_ARGUMENT) status = changed_row(number, err);
-    *out = status == KOLM_OK ? cJSON_CreateObject() : NULL;
-    for (size_t i = 0; status == KOLM_OK && i < 2; i++)
-        if (!kit_json_put_string(*out, keys[i], kit_buf_text(&texts[i]))) status = no_memory(err);
-    kit_json_walk_free(&walk);
-    kit_buf_free(&texts[0]);
-    kit_buf_free(&texts[1]);
-    return status;
-}
-
-static kit_status read_side_by_side(score_answers *a, kit_lines *rows, kit_lines *answers, kolm_error_t *err) {
-    for (uint64_t line = 1;; line++) {
-        cJSON *row = NULL, *answer = NULL;
-        kit_status status = next_row(rows, line, &row, err);
-        if (status == KOLM_OK) {
-            status = next_json(answers, &answer, err);
-            if (status != KOLM_OK && status != KOLM_E_RESOURCE_EXHAUSTED) {
-                char text[400];
-                kit_copy(text, sizeof text, err->text);
-                status = bad_answer(err, line, text);
-            }
-        }
-        bool end = status == KOLM_OK && row == NULL && answer == NULL;
-        if (status == KOLM_OK && !end) {
-            if (row == NULL)
-                status = bad_answer(err, line, "there are more answers than inputs");
-            else if (answer == NULL)
-                status = bad_answer(err, line, "it is missing: the backend stopped answering");
-            else
-                status = take_pair(a, row, answer, line, err);
-        }
-        cJSON_Delete(row);
-        cJSON_Delete(answer);
-        if (status != KOLM_OK || end) return status;
-    }
-}
-
-/* The answers lie where a backend may leave anything: a pipe would be waited for, a link followed to another file. */
-static kit_status open_lines(const char *path, int *out_fd, kit_lines **out, kolm_error_t *err) {
-    struct stat info;
-    *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
-    if (fstat(*out_fd, &info) != 0) return kit_fail_errno(err, errno, "cannot read %s", path);
-    if (!S_ISREG(info.st_mode))
-        return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
-                        "%s is not a regular file", path);
-    return kit_lines_open(*out_fd, LINE_MAX_BYTES, out, err);
-}
-
-kit_status score_answers_read(const char *heldout_path, const char *predictions_path, score_answers **out_answers,
-                              kolm_error_t *err) {
-    *out_answers = NULL;
-    int row_fd = -1, answer_fd = -1;
-    kit_lines *rows = NULL, *answers = NULL;
-    score_answers *a = calloc(1, sizeof *a);
-    kit_status status = a != NULL ? KOLM_OK : no_memory(err);
-    if (status == KOLM_OK) status = open_lines(heldout_path, &row_fd, &rows, err);
-    if (status == KOLM_OK) status = open_lines(predictions_path, &answer_fd, &answers, err);
-    if (status == KOLM_OK) status = read_side_by_side(a, rows, answers, err);
-    if (status == KOLM_OK) status = kit_sha256_file(predictions_path, a->predictions_sha256, NULL, err);
-    kit_lines_close(rows);
-    kit_lines_close(answers);
-    if (row_fd >= 0) close(row_fd);
-    if (answer_fd >= 0) close(answer_fd);
-    if (status == KOLM_OK)
-        *out_answers = a;
-    else
-        score_answers_free(a);
-    return status;
 }
 
 void score_answers_free(score_answers *answers) {

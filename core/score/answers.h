@@ -3,6 +3,7 @@
 #ifndef KOLM_SCORE_ANSWERS_H
 #define KOLM_SCORE_ANSWERS_H
 
+#include "kolm/kit/hash.h"
 #include "score/score.h"
 
 #define SCORE_ECE_BINS 15
@@ -32,6 +33,7 @@ struct score_answers {
     size_t label_count, label_capacity;
     uint32_t *label_places; /* hash of text -> index + 1 */
     size_t label_places_count;
+    kit_hash_secret secret; /* of both tables: a backend and a data file choose what is in them */
     score_pair *pairs; /* confusions: truth and given differ */
     size_t pair_count, pair_capacity;
     uint32_t *pair_places;
@@ -40,6 +42,11 @@ struct score_answers {
     score_bin thresholds[SCORE_THRESHOLDS + 1]; /* by whole per cent of confidence */
     char predictions_sha256[KIT_SHA256_HEX];
 };
+
+kit_status score_answers_new(score_answers **out_answers, kolm_error_t *err) KIT_MUST_USE;
+/* Counts one held-out row and the answer to it: given NULL when it was withheld, confidence from 0 to 1. */
+kit_status score_tally(score_answers *answers, const char *truth, const char *given, double confidence,
+                       kolm_error_t *err) KIT_MUST_USE;
 
 /* Indices in reading order: labels by text, confusions by count (most first), then texts. NULL when memory is out. */
 uint32_t *score_sorted_labels(const score_answers *answers);

@@ -27,6 +27,7 @@
 
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+#include <signal.h>
 
 #define SCORE_MICRO 1000000u
 
@@ -92,11 +93,20 @@ bool score_reaches(const score_k *k, const score_gates *gates);
 /* They do, and the model is better than the baseline, or need not be. */
 bool score_ships(const score_k *k, const score_answers *answers, const score_gates *gates);
 
-/* Reads HELDOUT ({"id","input","output"} a line) and PREDICTIONS ({"id","output","confidence"[,"best"]} a line) side by
- * side. They must have the same ids in the same order: a missing, additional, repeated or malformed answer is
- * DATA_LOSS, with the line and what was expected: the backend is at fault. So is a PREDICTIONS that is no
- * regular file. Memory grows with the number of distinct labels and of confusions, not with rows. */
-kit_status score_answers_read(const char *heldout_path, const char *predictions_path, score_answers **out_answers,
+typedef struct score_question {
+    int heldout_fd;              /* {"id","input","output"} a line; read from its start with pread, stays the caller's */
+    const char *heldout_sha256;  /* of these bytes when they were written; NULL: not compared */
+    const char *predictions;     /* path: {"id","output","confidence"[,"best"]} a line */
+    const char *backend;         /* who answered, for errors; NULL: "the backend" */
+    const volatile sig_atomic_t *cancel; /* NULL: never */
+} score_question;
+
+/* Reads rows and answers side by side. They must have the same ids in the same order: a missing, additional, repeated or
+ * malformed answer is DATA_LOSS, with the line and what was expected: the backend is at fault. So is a file of answers
+ * that is no regular file. Reading ends with the first answer too many. Rows that are not those that were written are
+ * ABORTED: nobody knows what the answers are worth. CANCELLED: *cancel. Memory grows with the number of
+ * distinct labels and of confusions, not with rows. */
+kit_status score_answers_read(const score_question *question, score_answers **out_answers,
                               kolm_error_t *err) KIT_MUST_USE;
 void score_answers_free(score_answers *answers);
 

@@ -13,7 +13,8 @@ static void must(bool holds) {
     if (!holds) abort();
 }
 
-static char directory[64], heldout[96], predictions[96];
+static char directory[64], predictions[96];
+static int heldout;
 
 static void clean_up(void) {
     if (kit_remove_tree(directory, NULL) != KOLM_OK) _exit(1);
@@ -30,9 +31,10 @@ static void set_up(void) {
                                "{\"id\":\"3\",\"input\":\"z\",\"output\":\"a\"}\n";
     kit_copy(directory, sizeof directory, "/tmp/kolm-fuzz-XXXXXX");
     must(mkdtemp(directory) != NULL && atexit(clean_up) == 0);
-    kit_format(heldout, sizeof heldout, "%s/heldout.jsonl", directory);
     kit_format(predictions, sizeof predictions, "%s/predictions.jsonl", directory);
-    put(heldout, rows, sizeof rows - 1);
+    put(predictions, rows, sizeof rows - 1);
+    heldout = open(predictions, O_RDONLY | O_CLOEXEC);
+    must(heldout >= 0 && unlink(predictions) == 0);
 }
 
 static void report(const score_answers *answers) {
@@ -60,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     score_answers *answers = NULL;
     if (directory[0] == '\0') set_up();
     put(predictions, data, size);
-    kit_status status = score_answers_read(heldout, predictions, &answers, &err);
+    kit_status status = score_answers_read(
+        &(score_question){.heldout_fd = heldout, .predictions = predictions}, &answers, &err);
     if (status == KOLM_OK) {
         must(score_rows(answers) == 3 && score_answered(answers) <= 3 &&
              score_correct(answers) <= score_answered(answers));

@@ -30,14 +30,10 @@ void job_test_close(job_test_place *place) {
     ck_assert_int_eq(kit_remove_tree(place->base, NULL), KOLM_OK);
 }
 
-void job_test_read(const char *directory, const char *name, job_test_rows *out_rows) {
+static void read_rows(int fd, const char *name, job_test_rows *out_rows) {
     kolm_error_t err = KIT_ERROR_INIT;
-    char *path = NULL;
     kit_lines *lines = NULL;
     *out_rows = (job_test_rows){0};
-    ck_assert_int_eq(kit_path_join(directory, name, &path, &err), KOLM_OK);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ck_assert_msg(fd >= 0, "%s is there", path);
     ck_assert_int_eq(kit_lines_open(fd, 64u << 20, &lines, &err), KOLM_OK);
     for (;;) {
         const char *line = NULL;
@@ -54,8 +50,27 @@ void job_test_read(const char *directory, const char *name, job_test_rows *out_r
         out_rows->count++;
     }
     kit_lines_close(lines);
+}
+
+void job_test_read(const char *directory, const char *name, job_test_rows *out_rows) {
+    char *path = NULL;
+    ck_assert_int_eq(kit_path_join(directory, name, &path, NULL), KOLM_OK);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_msg(fd >= 0, "%s is there", path);
+    read_rows(fd, name, out_rows);
     close(fd);
     free(path);
+}
+
+void job_test_read_held(const job_summary *summary, job_test_rows *out_rows) {
+    ck_assert_int_eq(lseek(summary->heldout_fd, 0, SEEK_SET), 0);
+    read_rows(summary->heldout_fd, "the held-out rows", out_rows);
+}
+
+/* A summary that nothing was put into is all zeros. */
+void job_test_forget_held(job_summary *summary) {
+    if (summary->heldout_fd > STDERR_FILENO) close(summary->heldout_fd);
+    summary->heldout_fd = -1;
 }
 
 void job_test_rows_free(job_test_rows *rows) {

@@ -24,6 +24,9 @@ typedef struct job_test_rows {
     size_t count, capacity;
 } job_test_rows;
 void job_test_read(const char *directory, const char *name, job_test_rows *out_rows);
+/* Those that a preparation held out; closes them when they are forgotten. */
+void job_test_read_held(const job_summary *summary, job_test_rows *out_rows);
+void job_test_forget_held(job_summary *summary);
 void job_test_rows_free(job_test_rows *rows);
 /* The text under key, which must be there. */
 const char *job_test_text(const cJSON *row, const char *key);

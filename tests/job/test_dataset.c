@@ -2,8 +2,10 @@
 /* Cleaning and splitting: what is written, what is dropped, and the split against a second reading of its definition.
  */
 #include "fixture.h"
+#include "job/heldout.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +26,7 @@ static void setup(void) {
 }
 
 static void teardown(void) {
+    job_test_forget_held(&summary);
     job_test_close(&place);
 }
 
@@ -124,6 +127,19 @@ static bool file_has(const char *directory, const char *name, const char *sha256
     return strcmp(hex, sha256) == 0;
 }
 
+/* The bytes that were held out are those of the digest. */
+static bool held_has(const char *sha256) {
+    struct stat info;
+    char hex[KIT_SHA256_HEX] = "";
+    ck_assert_int_eq(fstat(summary.heldout_fd, &info), 0);
+    char *bytes = malloc((size_t)info.st_size + 1);
+    ck_assert_ptr_nonnull(bytes);
+    ck_assert_int_eq(pread(summary.heldout_fd, bytes, (size_t)info.st_size, 0), info.st_size);
+    ck_assert_int_eq(kit_sha256_bytes(bytes, (size_t)info.st_size, hex, &err), KOLM_OK);
+    free(bytes);
+    return strcmp(hex, sha256) == 0;
+}
+
 static size_t files_in(const char *directory) {
     size_t count = 0;
     DIR *listing = opendir(directory);
@@ -135,6 +151,11 @@ static size_t files_in(const char *directory) {
 }
 
 /* ---- What is written */
+
+#define ROW(input, output) "{\"input\":\"" input "\",\"output\":\"" output "\"}\n"
+#define FIVE(label, a, b, c, d, e)                                                                                     \
+    ROW(label a, label) ROW(label b, label) ROW(label c, label) ROW(label d, label) ROW(label e, label)
+#define TEN(label) FIVE(label, "1", "2", "3", "4", "5") FIVE(label, "6", "7", "8", "9", "0")
 
 START_TEST(the_files_hold_what_the_protocol_says) {
     kit_buf text = {0};
@@ -149,7 +170,7 @@ START_TEST(the_files_hold_what_the_protocol_says) {
     job_test_rows train, eval, heldout;
     job_test_read(place.job, "train.jsonl", &train);
     job_test_read(place.job, "eval.jsonl", &eval);
-    job_test_read(place.private_dir, "heldout.jsonl", &heldout);
+    job_test_read_held(&summary, &heldout);
     ck_assert_uint_eq(train.count, summary.train_rows);
     ck_assert_uint_eq(eval.count, summary.eval_rows);
     ck_assert_uint_eq(heldout.count, summary.eval_rows);
@@ -176,14 +197,52 @@ START_TEST(the_files_hold_what_the_protocol_says) {
         ck_assert_str_eq(job_test_text(eval.items[i], "input"), job_test_text(heldout.items[i], "input"));
     }
     ck_assert(file_has(place.job, "train.jsonl", summary.train_sha256));
-    ck_assert(file_has(place.private_dir, "heldout.jsonl", summary.eval_sha256));
+    ck_assert(held_has(summary.eval_sha256));
     /* Nothing else is left, and what a backend must not see is not beside what it sees. */
     ck_assert_uint_eq(files_in(place.job), 2);
-    ck_assert_uint_eq(files_in(place.private_dir), 1);
+    ck_assert_uint_eq(files_in(place.private_dir), 0);
     job_test_rows_free(&train);
     job_test_rows_free(&eval);
     job_test_rows_free(&heldout);
     kit_buf_free(&text);
+}
+END_TEST
+
+/* What is held out has no path at all, and nobody writes to it again. */
+START_TEST(held_out_rows_are_sealed_memory) {
+    char link[64], target[256] = "";
+    assert_prepared(&(wish){.data = TEN("a") TEN("b")});
+    kit_format(link, sizeof link, "/proc/self/fd/%d", summary.heldout_fd);
+    ck_assert_int_gt(readlink(link, target, sizeof target - 1), 0);
+    ck_assert_msg(strncmp(target, "/memfd:", 7) == 0, "%s", target);
+    ck_assert_int_eq(fcntl(summary.heldout_fd, F_GETFD), FD_CLOEXEC);
+    int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    ck_assert_int_eq(fcntl(summary.heldout_fd, F_GET_SEALS), seals);
+    ck_assert_int_lt(pwrite(summary.heldout_fd, "x", 1, 0), 0);
+    ck_assert_int_ne(ftruncate(summary.heldout_fd, 0), 0);
+}
+END_TEST
+
+/* More than memory should hold is in a file that no directory knows. */
+START_TEST(many_held_out_rows_are_a_file_without_a_name) {
+    kit_buf eval = {0};
+    struct stat info;
+    char *long_text = malloc(100001);
+    ck_assert_ptr_nonnull(long_text);
+    memset(long_text, 'x', 100000);
+    long_text[100000] = '\0';
+    for (size_t i = 0; i * 100000 < JOB_HELDOUT_MEMORY + 200000; i++)
+        kit_buf_fmt(&eval, "{\"input\":\"%zu %s\",\"output\":\"a\"}\n", i, long_text);
+    assert_prepared(&(wish){.data = TEN("a") TEN("b"), .eval = kit_buf_text(&eval)});
+    ck_assert_int_eq(fstat(summary.heldout_fd, &info), 0);
+    ck_assert_uint_eq(info.st_nlink, 0);
+    ck_assert_int_gt(info.st_size, JOB_HELDOUT_MEMORY);
+    ck_assert_int_eq(fcntl(summary.heldout_fd, F_GETFD), FD_CLOEXEC);
+    ck_assert_int_lt(fcntl(summary.heldout_fd, F_GET_SEALS), 0); /* it is no memory */
+    ck_assert(held_has(summary.eval_sha256));
+    ck_assert_uint_eq(files_in(place.private_dir), 0);
+    kit_buf_free(&eval);
+    free(long_text);
 }
 END_TEST
 
@@ -213,14 +272,16 @@ static bool should_be_held(const made_data *data, const uint64_t *hashes, size_t
     return smaller < (held > 0 ? held : 1);
 }
 
-/* held[i]: row i of data is in heldout.jsonl. Fails unless each row is on exactly one side. */
+/* held[i]: row i of data is held out. Fails unless each row is on exactly one side. */
 static void read_sides(const made_data *data, bool *held) {
-    static const char *const names[] = {"train.jsonl", "heldout.jsonl"};
     bool *seen = calloc(data->count, 1);
     ck_assert_ptr_nonnull(seen);
     for (size_t side = 0; side < 2; side++) {
         job_test_rows rows;
-        job_test_read(side == 0 ? place.job : place.private_dir, names[side], &rows);
+        if (side == 0)
+            job_test_read(place.job, "train.jsonl", &rows);
+        else
+            job_test_read_held(&summary, &rows);
         for (size_t i = 0; i < rows.count; i++) {
             uint64_t id = 0;
             ck_assert(kit_parse_u64(job_test_text(rows.items[i], "id"), &id) && id >= 1 && id <= data->count);
@@ -387,11 +448,6 @@ END_TEST
 
 /* ---- Cleaning */
 
-#define ROW(input, output) "{\"input\":\"" input "\",\"output\":\"" output "\"}\n"
-#define FIVE(label, a, b, c, d, e)                                                                                     \
-    ROW(label a, label) ROW(label b, label) ROW(label c, label) ROW(label d, label) ROW(label e, label)
-#define TEN(label) FIVE(label, "1", "2", "3", "4", "5") FIVE(label, "6", "7", "8", "9", "0")
-
 START_TEST(repeated_rows_are_dropped_once_each) {
     assert_prepared(&(wish){.data = TEN("a") TEN("b") ROW("a1", "a") ROW("a1", "a") ROW("b2", "b")});
     ck_assert_uint_eq(summary.rows_read, 23);
@@ -440,7 +496,8 @@ START_TEST(nothing_to_learn_is_said) {
         if (i > 0) start_again();
         assert_refused(&(wish){.data = cases[i].data}, cases[i].what, cases[i].advice);
         /* Scratch is gone, also after a failure. */
-        ck_assert_uint_le(files_in(place.private_dir), 1);
+        ck_assert_uint_eq(files_in(place.private_dir), 0);
+        ck_assert_int_eq(summary.heldout_fd, -1);
     }
 }
 END_TEST
@@ -458,7 +515,7 @@ START_TEST(an_evaluation_file_is_measured_on_whole) {
     ck_assert_uint_eq(summary.unseen_labels, 1);
     ck_assert_uint_eq(summary.duplicates, 0);
     job_test_rows rows;
-    job_test_read(place.private_dir, "heldout.jsonl", &rows);
+    job_test_read_held(&summary, &rows);
     static const char *const inputs[] = {"e1", "e1", "e2", "odd"}, *const ids[] = {"1", "2", "5", "6"};
     ck_assert_uint_eq(rows.count, 4);
     for (size_t i = 0; i < 4; i++) {
@@ -495,9 +552,9 @@ START_TEST(an_evaluation_alone_is_cleaned_of_nothing) {
     close(fd);
     ck_assert_uint_eq(summary.eval_rows, 4);
     ck_assert_uint_eq(summary.unseen_labels, 0);
-    ck_assert(file_has(place.private_dir, "heldout.jsonl", summary.eval_sha256));
+    ck_assert(held_has(summary.eval_sha256));
     ck_assert_uint_eq(files_in(place.job), 1);
-    ck_assert_uint_eq(files_in(place.private_dir), 1);
+    ck_assert_uint_eq(files_in(place.private_dir), 0);
     /* The digest is that of the same rows held out by a compile that was given this file. */
     char before[65];
     kit_copy(before, sizeof before, summary.eval_sha256);
@@ -679,12 +736,12 @@ START_TEST(data_can_come_from_a_pipe) {
 END_TEST
 
 START_TEST(files_that_are_there_already_are_not_touched) {
-    static const char *const names[] = {"train.jsonl", "eval.jsonl", "heldout.jsonl"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[] = {"train.jsonl", "eval.jsonl"};
+    for (size_t i = 0; i < 2; i++) {
         if (i > 0) start_again();
         char *path = NULL;
         kit_buf content = {0};
-        ck_assert_int_eq(kit_path_join(i < 2 ? place.job : place.private_dir, names[i], &path, &err), KOLM_OK);
+        ck_assert_int_eq(kit_path_join(place.job, names[i], &path, &err), KOLM_OK);
         ck_assert_int_eq(kit_write_file(path, 0600, "mine", 4, &err), KOLM_OK);
         ck_assert_int_eq(prepare(&(wish){.data = TEN("a") TEN("b")}), KOLM_E_ALREADY_EXISTS);
         ck_assert_ptr_nonnull(strstr(err.text, path));
@@ -781,6 +838,8 @@ int main(void) {
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, memory_does_not_grow_with_the_rows); /* first: forked while this process is small */
     tcase_add_test(tests, the_files_hold_what_the_protocol_says);
+    tcase_add_test(tests, held_out_rows_are_sealed_memory);
+    tcase_add_test(tests, many_held_out_rows_are_a_file_without_a_name);
     tcase_add_loop_test(tests, the_split_is_what_its_definition_says, 0, COUNT(seeds));
     tcase_add_loop_test(tests, each_label_is_on_both_sides_where_it_can_be, 0, COUNT(seeds));
     tcase_add_test(tests, a_large_label_without_a_small_hash_is_still_measured);

@@ -345,7 +345,7 @@ static int churn(int rounds) {
         job_directory d;
         if (job_directory_make(root, &d, &err) != KOLM_OK) return 1;
         char *file = NULL;
-        if (kit_path_join(d.private, "heldout.jsonl", &file, &err) != KOLM_OK) return 2;
+        if (kit_path_join(d.private, "scratch", &file, &err) != KOLM_OK) return 2;
         int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         sched_yield();
         bool good = fd >= 0 && exists(file) && exists(d.job) && exists(d.lock_path);

@@ -461,7 +461,7 @@ START_TEST(contexts_make_other_questions) {
     job_test_rows train, eval, heldout;
     job_test_read(place.job, "train.jsonl", &train);
     job_test_read(place.job, "eval.jsonl", &eval);
-    job_test_read(place.private_dir, "heldout.jsonl", &heldout);
+    job_test_read_held(&summary, &heldout);
     for (size_t i = 0; i < train.count; i++) {
         const cJSON *messages = kit_json_get(train.items[i], "messages");
         ck_assert_int_eq(cJSON_GetArraySize(messages), 3);
@@ -481,6 +481,7 @@ START_TEST(contexts_make_other_questions) {
     job_test_rows_free(&eval);
     job_test_rows_free(&heldout);
     job_common_free(&summary.common);
+    job_test_forget_held(&summary);
     job_test_close(&place);
     kit_buf_free(&text);
     close(fd);

@@ -22,6 +22,7 @@ static void setup(void) {
 
 static void teardown(void) {
     job_common_free(&summary.common);
+    job_test_forget_held(&summary);
     summary = (job_summary){0};
     job_test_close(&place);
 }
@@ -112,9 +113,12 @@ static char *as_text(void) {
     return kit_buf_take(&text);
 }
 
-static void read_side(const char *directory, const char *name, bool held) {
+static void read_side(bool held) {
     job_test_rows found;
-    job_test_read(directory, name, &found);
+    if (held)
+        job_test_read_held(&summary, &found);
+    else
+        job_test_read(place.job, "train.jsonl", &found);
     for (size_t i = 0; i < found.count; i++) {
         uint64_t id = 0;
         ck_assert(kit_parse_u64(job_test_text(found.items[i], "id"), &id) && id >= 1 && id <= row_count);
@@ -132,8 +136,8 @@ static void split(uint64_t seed) {
     free(text);
     for (size_t i = 0; i < row_count; i++)
         rows[i].seen = rows[i].held = false;
-    read_side(place.job, "train.jsonl", false);
-    read_side(place.private_dir, "heldout.jsonl", true);
+    read_side(false);
+    read_side(true);
 }
 
 static void begin(uint64_t seed) {
@@ -550,7 +554,7 @@ START_TEST(blanks_are_no_part_of_a_label) {
     ck_assert_uint_eq(summary.alike_labels, 0);
     job_test_rows train, held;
     job_test_read(place.job, "train.jsonl", &train);
-    job_test_read(place.private_dir, "heldout.jsonl", &held);
+    job_test_read_held(&summary, &held);
     ck_assert_uint_eq(train.count, 9);
     for (size_t i = 0; i < train.count; i++) {
         ck_assert_uint_eq(strlen(job_test_text(train.items[i], "output")), 1);
@@ -566,7 +570,7 @@ START_TEST(blanks_are_no_part_of_a_label) {
     assert_prepared(ROW("1", " a") ROW("2", "b ") ROW("3", "c"), ROW("e", "d "), (wish){0});
     ck_assert(!summary.closed);
     ck_assert_uint_eq(summary.trimmed_labels, 0);
-    job_test_read(place.private_dir, "heldout.jsonl", &held);
+    job_test_read_held(&summary, &held);
     ck_assert_str_eq(job_test_text(held.items[0], "output"), "d ");
     job_test_rows_free(&held);
 }

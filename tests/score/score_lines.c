@@ -8,9 +8,11 @@
  */
 #include "score/score.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int all_k(void) {
     uint64_t rows, answered, correct, bytes;
@@ -30,7 +32,11 @@ static int report(const char *heldout, const char *predictions, const char *byte
     score_answers *answers = NULL;
     score_k k;
     kit_buf out = {0};
-    if (score_answers_read(heldout, predictions, &answers, &err) != KOLM_OK) {
+    int fd = open(heldout, O_RDONLY | O_CLOEXEC);
+    const score_question question = {.heldout_fd = fd, .predictions = predictions};
+    kit_status read = score_answers_read(&question, &answers, &err);
+    if (fd >= 0) close(fd);
+    if (read != KOLM_OK) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }

@@ -36,6 +36,22 @@ static void put(const char *path, const void *bytes, size_t length) {
     ck_assert_int_eq(kit_write_file(path, 0600, bytes, length, &err), KOLM_OK);
 }
 
+/* The rows in heldout and the answers in predictions. */
+static kit_status read_as(const score_question *asked, score_answers **out) {
+    int fd = open(heldout, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    score_question question = *asked;
+    question.heldout_fd = fd;
+    question.predictions = predictions;
+    kit_status status = score_answers_read(&question, out, &err);
+    close(fd);
+    return status;
+}
+
+static kit_status read_answers(score_answers **out) {
+    return read_as(&(score_question){0}, out);
+}
+
 static void assert_says(const char *text, const char *piece) {
     ck_assert_msg(strstr(text, piece) != NULL, "expected \"%s\" in \"%s\"", piece, text);
 }
@@ -44,7 +60,7 @@ static score_answers *read_texts(const char *rows, const char *answers) {
     score_answers *out = NULL;
     put(heldout, rows, strlen(rows));
     put(predictions, answers, strlen(answers));
-    ck_assert_msg(score_answers_read(heldout, predictions, &out, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_msg(read_answers(&out) == KOLM_OK, "%s", err.text);
     return out;
 }
 
@@ -138,11 +154,67 @@ START_TEST(bad_answers_are_the_backends_fault) {
     score_answers *out = NULL;
     put(heldout, three_rows, sizeof three_rows - 1);
     put(predictions, bad[_i].text, bad[_i].length);
-    ck_assert_int_eq(score_answers_read(heldout, predictions, &out, &err), KOLM_E_DATA_LOSS);
+    ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
     ck_assert_ptr_null(out);
     assert_says(err.text, bad[_i].what);
     assert_says(err.remedy, "fault of the backend");
     ck_assert_uint_eq(kit_utf8_valid(err.text, strlen(err.text)), strlen(err.text));
+}
+END_TEST
+
+START_TEST(rows_that_are_not_those_put_aside_give_no_score) {
+    char hex[KIT_SHA256_HEX];
+    score_answers *out = NULL;
+    put(heldout, three_rows, sizeof three_rows - 1);
+    put(predictions, BYTES(FIRST SECOND THIRD));
+    ck_assert_int_eq(kit_sha256_bytes(BYTES(three_rows), hex, &err), KOLM_OK);
+    ck_assert_msg(read_as(&(score_question){.heldout_sha256 = hex}, &out) == KOLM_OK, "%s", err.text);
+    score_answers_free(out);
+    hex[0] = hex[0] == '0' ? '1' : '0';
+    ck_assert_int_eq(read_as(&(score_question){.heldout_sha256 = hex}, &out), KOLM_E_ABORTED);
+    ck_assert_ptr_null(out);
+    assert_says(err.text, "could not be judged");
+    ck_assert_ptr_null(strstr(err.remedy, "fault of the backend"));
+}
+END_TEST
+
+START_TEST(a_bad_answer_names_its_backend_and_line) {
+    static const char *const confidences[] = {"1e999", "-1e999", "1.5", "-0.1", "NaN", "Infinity", "1e9999999999"};
+    for (size_t i = 0; i < COUNT(confidences); i++) {
+        score_answers *out = NULL;
+        kit_buf text = {0};
+        kit_buf_fmt(&text, FIRST "{\"id\":\"2\",\"output\":\"b\",\"confidence\":%s}\n", confidences[i]);
+        put(heldout, three_rows, sizeof three_rows - 1);
+        put(predictions, text.data, text.length);
+        ck_assert_int_eq(read_as(&(score_question){.backend = "some-gpu"}, &out), KOLM_E_DATA_LOSS);
+        ck_assert_str_eq(err.text, "answer 2 of some-gpu: expected a \"confidence\" from 0 to 1");
+        kit_buf_free(&text);
+    }
+}
+END_TEST
+
+START_TEST(reading_ends_when_it_is_told_to) {
+    score_answers *out = NULL;
+    const volatile sig_atomic_t stop = 1;
+    put(heldout, three_rows, sizeof three_rows - 1);
+    put(predictions, BYTES(FIRST SECOND THIRD));
+    ck_assert_int_eq(read_as(&(score_question){.cancel = &stop}, &out), KOLM_E_CANCELLED);
+}
+END_TEST
+
+/* A file of a terabyte, most of it a hole: NULs without an end, read to the longest line that there may be and no further. */
+START_TEST(answers_without_end_are_not_read_to_the_end) {
+    score_answers *out = NULL;
+    put(heldout, three_rows, sizeof three_rows - 1);
+    put(predictions, BYTES(FIRST SECOND THIRD THIRD));
+    ck_assert_int_eq(truncate(predictions, (off_t)1 << 40), 0);
+    ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
+    assert_says(err.text, "answer 4 of the backend: there are more answers than inputs");
+    put(predictions, BYTES(FIRST));
+    ck_assert_int_eq(truncate(predictions, (off_t)1 << 40), 0);
+    ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
+    assert_says(err.text, "answer 2 of the backend: line 2 is longer");
+    ck_assert_ptr_null(out);
 }
 END_TEST
 
@@ -155,7 +227,7 @@ START_TEST(a_long_foreign_id_is_cut_between_characters) {
     kit_buf_str(&text, "\",\"output\":\"b\",\"confidence\":1}\n");
     put(heldout, three_rows, sizeof three_rows - 1);
     put(predictions, text.data, text.length);
-    ck_assert_int_eq(score_answers_read(heldout, predictions, &out, &err), KOLM_E_DATA_LOSS);
+    ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
     assert_says(err.text, "expected the id 1, found x\xE2\x82\xAC");
     assert_says(err.text, "one answer per input, in order");
     ck_assert_uint_eq(kit_utf8_valid(err.text, strlen(err.text)), strlen(err.text));
@@ -166,21 +238,21 @@ END_TEST
 START_TEST(answers_that_are_no_file_are_refused) {
     score_answers *out = NULL;
     put(heldout, three_rows, sizeof three_rows - 1);
-    ck_assert_int_eq(score_answers_read(heldout, predictions, &out, &err), KOLM_E_NOT_FOUND);
+    ck_assert_int_eq(read_answers(&out), KOLM_E_NOT_FOUND);
     assert_says(err.text, predictions);
     ck_assert_int_eq(mkdir(predictions, 0700), 0);
-    ck_assert_int_eq(score_answers_read(heldout, predictions, &out, &err), KOLM_E_DATA_LOSS);
+    ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
     assert_says(err.text, "is not a regular file");
     ck_assert_int_eq(rmdir(predictions), 0);
     /* Nobody writes into this pipe: waiting for it would be for ever. */
     ck_assert_int_eq(mkfifo(predictions, 0600), 0);
-    ck_assert_int_eq(score_answers_read(heldout, predictions, &out, &err), KOLM_E_DATA_LOSS);
+    ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
     assert_says(err.text, "is not a regular file");
     assert_says(err.remedy, "fault of the backend");
     ck_assert_int_eq(unlink(predictions), 0);
     /* A link would let a backend have another file read in the place of its answers: the held-out outputs, say. */
     ck_assert_int_eq(symlink(heldout, predictions), 0);
-    ck_assert_int_ne(score_answers_read(heldout, predictions, &out, &err), KOLM_OK);
+    ck_assert_int_ne(read_answers(&out), KOLM_OK);
     assert_says(err.text, predictions);
     ck_assert_ptr_null(out);
 }
@@ -193,7 +265,7 @@ START_TEST(held_out_rows_that_changed_are_not_the_backends_fault) {
         score_answers *out = NULL;
         put(heldout, rows[i], strlen(rows[i]));
         put(predictions, FIRST, sizeof FIRST - 1);
-        ck_assert_int_eq(score_answers_read(heldout, predictions, &out, &err), KOLM_E_DATA_LOSS);
+        ck_assert_int_eq(read_answers(&out), KOLM_E_ABORTED);
         assert_says(err.text, "held-out row 1 was changed");
         ck_assert_ptr_null(strstr(err.remedy, "backend"));
     }
@@ -686,7 +758,7 @@ static long peak_of(size_t rows) {
     ck_assert_int_ge(child, 0);
     if (child == 0) {
         score_answers *a = NULL;
-        _exit(score_answers_read(heldout, predictions, &a, &err) == KOLM_OK && score_rows(a) == rows ? 0 : 1);
+        _exit(read_answers(&a) == KOLM_OK && score_rows(a) == rows ? 0 : 1);
     }
     int status = 0;
     struct rusage used;
@@ -711,6 +783,10 @@ int main(void) {
     tcase_add_test(tests, answers_are_counted);
     tcase_add_test(tests, line_ends_and_other_keys_do_not_matter);
     tcase_add_loop_test(tests, bad_answers_are_the_backends_fault, 0, COUNT(bad));
+    tcase_add_test(tests, rows_that_are_not_those_put_aside_give_no_score);
+    tcase_add_test(tests, a_bad_answer_names_its_backend_and_line);
+    tcase_add_test(tests, reading_ends_when_it_is_told_to);
+    tcase_add_test(tests, answers_without_end_are_not_read_to_the_end);
     tcase_add_test(tests, a_long_foreign_id_is_cut_between_characters);
     tcase_add_test(tests, answers_that_are_no_file_are_refused);
     tcase_add_test(tests, held_out_rows_that_changed_are_not_the_backends_fault);

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who could read the held-out answers could choose his own score: where they are while a backend runs, and where they are not."""
+import fcntl
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case  # noqa: E402
+
+F_GET_SEALS = 1034
+ALL_SEALS = 0xF  # SEAL, SHRINK, GROW, WRITE
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+class HeldOut(Case):
+    def setUp(self):
+        super().setUp()
+        self.write_tickets()
+        self.temporary = os.path.join(self.dir, "tmp")
+        os.mkdir(self.temporary, 0o700)
+        self.env["TMPDIR"] = self.temporary
+
+    def job_directories(self):
+        """The directories that backends see."""
+        return [os.path.join(self.home, "jobs", job, "job") for job in self.jobs() if not job.startswith(".")]
+
+    def questions(self, process):
+        """The inputs that the backend is asked, once it is asked."""
+        def asked():
+            self.assertIsNone(process.poll())
+            for path in self.job_directories():
+                if os.path.exists(os.path.join(path, "job.json")) and b'"kind":"infer"' in self.read(os.path.join(path, "job.json")):
+                    return True
+            return False
+
+        self.wait_for(asked, "a job of questions")
+        self.wait_for(lambda: self.children_of(process.pid), "the process of the backend")
+        rows = [json.loads(line) for line in self.read(os.path.join(self.job_directories()[0], "eval.jsonl")).splitlines()]
+        self.assertGreater(len(rows), 30)
+        return {row["input"] for row in rows}
+
+    def answers_in(self, path, inputs):
+        """How many of these inputs the file has together with an output."""
+        found = 0
+        with open(path, "rb") as source:
+            for line in source:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                found += isinstance(row, dict) and row.get("input") in inputs and "output" in row
+        return found
+
+    def files(self):
+        for top in (self.home, self.temporary):
+            for directory, _, names in os.walk(top):
+                for name in names:
+                    path = os.path.join(directory, name)
+                    if os.path.isfile(path) and not os.path.islink(path):
+                        yield path
+
+    def assert_hidden(self, process):
+        """No file below the home or the directory of temporary files has them, no process but kolm holds them open."""
+        inputs = self.questions(process)
+        for path in self.files():
+            self.assertEqual(self.answers_in(path, inputs), 0, path)
+        for child in self.children_of(process.pid):
+            for target in self.descriptors(child).values():
+                self.assertNotIn("heldout", target)
+                self.assertNotIn("(deleted)", target)
+        if os.geteuid() != 0:  # kolm is not dumpable: its descriptors are nobody's business
+            with self.assertRaises(PermissionError):
+                os.listdir("/proc/%d/fd" % process.pid)
+            return
+        held = [number for number, target in self.descriptors(process.pid).items() if target.startswith("/memfd:kolm-heldout")]
+        self.assertEqual(len(held), 1)
+        with open("/proc/%d/fd/%s" % (process.pid, held[0]), "rb") as source:
+            self.assertEqual(fcntl.fcntl(source, F_GET_SEALS), ALL_SEALS)
+            rows = [json.loads(line) for line in source]
+        self.assertEqual({row["input"] for row in rows}, inputs)
+        self.assertTrue(all(row["output"] in harness.LABELS for row in rows))
+
+    def descriptors(self, pid):
+        base = "/proc/%d/fd" % pid
+        try:
+            return {name: os.readlink(os.path.join(base, name)) for name in os.listdir(base)}
+        except (PermissionError, FileNotFoundError):
+            return {}
+
+    def test_a_compile_keeps_them_to_itself(self):
+        self.tell("hang infer")
+        process = self.start("compile", "-t", "router", "-d", "tickets.jsonl")
+        self.assert_hidden(process)
+        self.assertEqual(self.interrupt(process)[0], 130)
+
+    def test_so_does_a_measurement(self):
+        self.compile()
+        self.write_tickets("more.jsonl", rows=60, seed=2)
+        self.tell("hang infer")
+        process = self.start("score", "router-1.0.0.kolm", "--eval", "more.jsonl")
+        self.assert_hidden(process)
+        self.assertEqual(self.interrupt(process)[0], 130)
+
+    def test_a_kept_job_does_not_bring_them_back(self):
+        done = self.compile("--keep-job")
+        kept = done.out[done.out.index("[job]"):].split()[1]
+        inputs = {json.loads(line)["input"] for line in self.read(os.path.join(kept, "answers", "eval.jsonl")).splitlines()}
+        self.assertGreater(len(inputs), 30)
+        for directory, _, names in os.walk(kept):
+            for name in names:
+                self.assertEqual(self.answers_in(os.path.join(directory, name), inputs), 0, name)
+
+
+if __name__ == "__main__":
+    harness.main()
