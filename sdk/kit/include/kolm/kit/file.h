@@ -57,6 +57,24 @@ kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_S
 /* Of a regular file; anything else is INVALID_ARGUMENT. */
 kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size, kolm_error_t *err) KIT_MUST_USE;
 
+/* ---- Marks: what tells a file from another one, and from itself after a change. Unlike the times that a program may set,
+ * changed_ns is the kernel's: every write, truncation, rename or removal moves it on. Any thread. */
+typedef struct kit_file_mark {
+    uint64_t device, inode, size;
+    int64_t modified_ns, changed_ns;
+} kit_file_mark;
+struct stat;
+void kit_file_mark_of(const struct stat *from, kit_file_mark *out);
+kit_status kit_file_mark_fd(int fd, kit_file_mark *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_file_mark_path(const char *path, kit_file_mark *out, kolm_error_t *err) KIT_MUST_USE; /* follows links */
+bool kit_file_mark_same(const kit_file_mark *a, const kit_file_mark *b);
+/* "DEVICE INODE SIZE MODIFIED CHANGED": the same text for the same mark. */
+void kit_file_mark_put(const kit_file_mark *mark, kit_buf *out);
+/* The kernel's clock for files ticks every few milliseconds, and a second change within a tick leaves no trace. Waits until
+ * the tick of this mark is over: what is read after that cannot be changed unseen. At most some milliseconds, and only
+ * for a file that was changed just now. */
+void kit_file_mark_settle(const kit_file_mark *mark);
+
 /* ---- Owners. In a user namespace (a rootless container, `unshare -Ur`) the files of all users that it does not map, the
  * real root among them, show the same owner: the kernel does not tell them apart. Any thread. */
 typedef enum kit_owner {
