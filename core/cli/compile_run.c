@@ -65,6 +65,14 @@ static cJSON *metrics_of(compile *c, const char *step) {
     return c->reported != NULL ? cJSON_AddObjectToObject(c->reported, step) : NULL;
 }
 
+/* The backend read the base by its name, after it was digested: what came of another one is nothing. */
+static kit_status check_base(compile *c, kolm_error_t *err) {
+    if (c->base.path == NULL) return KOLM_OK;
+    kit_status status = job_base_unchanged(&c->base, err);
+    if (status != KOLM_OK) c->exit_code = CLI_EXIT_DATA;
+    return status;
+}
+
 kit_status compile_train(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     const cli_backend *backend = c->choice->backend;
@@ -101,6 +109,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     char what[128];
     kit_format(what, sizeof what, "training on %s", backend->name);
     if (status == KOLM_OK) status = cli_verdict(&c->trained, what, &c->exit_code, err);
+    if (status == KOLM_OK) status = check_base(c, err);
     if (status == KOLM_OK) print_airgap(c);
     return status;
 }
@@ -240,7 +249,8 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     cli_calling_end(&calling);
     char what[128];
     kit_format(what, sizeof what, "answering on %s", backend->name);
-    return status == KOLM_OK ? cli_verdict(&c->answered, what, &c->exit_code, err) : status;
+    if (status == KOLM_OK) status = cli_verdict(&c->answered, what, &c->exit_code, err);
+    return status == KOLM_OK ? check_base(c, err) : status;
 }
 
 /* ---- Score */

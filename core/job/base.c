@@ -96,11 +96,12 @@ kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) 
 
 typedef struct file {
     char *name;
-    struct stat info;
+    kit_file_mark mark;
     bool weights;
 } file;
 
 typedef struct listing {
+    kit_file_mark directory; /* its place only: what else is put into it is nobody's business */
     file *at;
     size_t count;
     bool safe;    /* there are .safetensors */
@@ -140,13 +141,21 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const file *)a)->name, ((const file *)b)->name);
 }
 
-static kit_status add_file(listing *l, int dir, const char *name, kolm_error_t *err) {
+/* False for what is no regular file, or a link to none. */
+static bool mark_of(int dir, const char *name, kit_file_mark *out) {
     struct stat info;
+    if (fstatat(dir, name, &info, 0) != 0 || !S_ISREG(info.st_mode)) return false;
+    kit_file_mark_of(&info, out);
+    return true;
+}
+
+static kit_status add_file(listing *l, int dir, const char *name, kolm_error_t *err) {
+    kit_file_mark mark;
     if (is_adapter(name)) {
         l->adapter = true;
         return KOLM_OK;
     }
-    if (!is_of_model(name) || fstatat(dir, name, &info, 0) != 0 || !S_ISREG(info.st_mode)) return KOLM_OK;
+    if (!is_of_model(name) || !mark_of(dir, name, &mark)) return KOLM_OK;
     if (l->count == FILES_MAX)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a directory that holds one model",
                         "the base model has more than %d files", FILES_MAX);
@@ -154,7 +163,7 @@ static kit_status add_file(listing *l, int dir, const char *name, kolm_error_t *
     if (grown == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     l->at = grown;
-    grown[l->count] = (file){.info = info, .weights = ends_with(name, ".safetensors") || is_pickle(name)};
+    grown[l->count] = (file){.mark = mark, .weights = ends_with(name, ".safetensors") || is_pickle(name)};
     l->safe = l->safe || ends_with(name, ".safetensors");
     KIT_TRY(kit_strdup(name, &grown[l->count].name, err));
     l->count++;
@@ -177,7 +186,7 @@ static kit_status list_files(const char *path, listing *out, kolm_error_t *err) 
     bool config = false, weights = false;
     DIR *stream = opendir(path);
     if (stream == NULL) return kit_fail_errno(err, errno, "cannot list the base model %s", path);
-    kit_status status = KOLM_OK;
+    kit_status status = kit_file_mark_fd(dirfd(stream), &out->directory, err);
     for (struct dirent *e = readdir(stream); e != NULL && status == KOLM_OK; e = readdir(stream))
         status = add_file(out, dirfd(stream), e->d_name, err);
     closedir(stream);
@@ -203,18 +212,14 @@ static kit_status list_files(const char *path, listing *out, kolm_error_t *err) 
 
 /* ---- Digest */
 
-static kit_status hash_file(const char *dir, const char *name, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
-                            kolm_error_t *err) {
-    char *path = NULL, *piece = malloc(PIECE);
+/* Digests the file that the listing marked, and no other: it may have been replaced since, or be written to now. */
+static kit_status hash_open_file(int fd, const file *f, char *piece, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
+                                 kolm_error_t *err) {
     uint8_t digest[KIT_SHA256_BYTES];
+    kit_file_mark after;
     kit_sha256 *state = NULL;
-    int fd = -1;
-    kit_status status = kit_path_join(dir, name, &path, err);
-    if (status == KOLM_OK && piece == NULL)
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-    if (status == KOLM_OK) status = kit_sha256_new(&state, err);
-    if (status == KOLM_OK && (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        status = kit_fail_errno(err, errno, "cannot open %s", path);
+    kit_status status = kit_sha256_new(&state, err);
+    kit_file_mark_settle(&f->mark);
     for (ssize_t n = 1; status == KOLM_OK && n > 0;) {
         n = read(fd, piece, PIECE);
         if (n < 0 && errno == EINTR && !(stop != NULL && stop())) {
@@ -224,14 +229,32 @@ static kit_status hash_file(const char *dir, const char *name, bool (*stop)(void
         if (stop != NULL && stop())
             status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base model was read");
         else if (n < 0)
-            status = kit_fail_errno(err, errno, "cannot read %s", path);
+            status = kit_fail_errno(err, errno, "cannot read it");
         else if (n > 0)
             status = kit_sha256_update(state, piece, (size_t)n, err);
     }
     if (status == KOLM_OK) status = kit_sha256_final(state, digest, err);
     if (status == KOLM_OK) kit_hex(digest, sizeof digest, out_hex);
-    if (fd >= 0) close(fd);
+    if (status == KOLM_OK) status = kit_file_mark_fd(fd, &after, err);
+    if (status == KOLM_OK && !kit_file_mark_same(&after, &f->mark))
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "wait until nobody writes to the base, and run the command again",
+                          "it was changed while it was read");
     kit_sha256_free(state);
+    return status;
+}
+
+static kit_status hash_file(const char *dir, const file *f, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
+                            kolm_error_t *err) {
+    char *path = NULL, *piece = malloc(PIECE);
+    kit_status status = kit_path_join(dir, f->name, &path, err);
+    if (status == KOLM_OK && piece == NULL)
+        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    int fd = status == KOLM_OK ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    if (status == KOLM_OK && fd < 0)
+        status = kit_fail_errno(err, errno, "cannot open %s", path);
+    else if (status == KOLM_OK && (status = hash_open_file(fd, f, piece, stop, out_hex, err)) != KOLM_OK)
+        status = kit_fail_context(err, "the base model, %s", path);
+    if (fd >= 0) close(fd);
     free(piece);
     free(path);
     return status;
@@ -243,9 +266,9 @@ static kit_status digest_files(const char *path, const listing *l, bool (*stop)(
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < l->count && status == KOLM_OK; i++) {
         char hex[KIT_SHA256_HEX];
-        status = hash_file(path, l->at[i].name, stop, hex, err);
+        status = hash_file(path, &l->at[i], stop, hex, err);
         if (status == KOLM_OK)
-            kit_buf_fmt(&lines, "%s  %" PRIu64 "  %s\n", hex, (uint64_t)l->at[i].info.st_size, l->at[i].name);
+            kit_buf_fmt(&lines, "%s  %" PRIu64 "  %s\n", hex, l->at[i].mark.size, l->at[i].name);
     }
     if (status == KOLM_OK) status = kit_buf_ok(&lines, err);
     if (status == KOLM_OK) status = kit_sha256_bytes(lines.data, lines.length, out_hex, err);
@@ -257,11 +280,17 @@ static kit_status digest_files(const char *path, const listing *l, bool (*stop)(
 
 static kit_status identity_of(const listing *l, kit_buf *out, kolm_error_t *err) {
     for (size_t i = 0; i < l->count; i++) {
-        const struct stat *s = &l->at[i].info;
-        kit_buf_fmt(out, "%s %ju %ju %jd.%09ld %ju\n", l->at[i].name, (uintmax_t)s->st_dev, (uintmax_t)s->st_size,
-                    (intmax_t)s->st_mtim.tv_sec, s->st_mtim.tv_nsec, (uintmax_t)s->st_ino);
+        kit_buf_fmt(out, "%s ", l->at[i].name);
+        kit_file_mark_put(&l->at[i].mark, out);
+        kit_buf_char(out, '\n');
     }
     return kit_buf_ok(out, err);
+}
+
+/* What is not remembered between runs, since a directory may be moved: its own place, as ".", which is no file's name. */
+static kit_status marks_of(const listing *l, kit_buf *out, kolm_error_t *err) {
+    kit_buf_fmt(out, ". %" PRIu64 " %" PRIu64 "\n", l->directory.device, l->directory.inode);
+    return identity_of(l, out, err);
 }
 
 static bool recall(const cJSON *memory, const char *path, const char *identity, char out_hex[KIT_SHA256_HEX]) {
@@ -308,8 +337,44 @@ kit_status job_base_open(const char *asked, const char *path, cJSON *memory, boo
         if (status == KOLM_OK && memory != NULL) remember(memory, path, kit_buf_text(&identity), out_base->digest);
     }
     for (size_t i = 0; i < files.count; i++)
-        if (files.at[i].weights) out_base->weight_bytes += (uint64_t)files.at[i].info.st_size;
+        if (files.at[i].weights) out_base->weight_bytes += files.at[i].mark.size;
+    kit_buf_clear(&identity);
+    if (status == KOLM_OK) status = marks_of(&files, &identity, err);
+    if (status == KOLM_OK) out_base->marks = kit_buf_take(&identity);
     kit_buf_free(&identity);
+    listing_free(&files);
+    return status;
+}
+
+/* The first line of now that before does not have, or the other way round. */
+static void name_difference(const char *before, const char *now, char *out, size_t capacity) {
+    while (*before != '\0' || *now != '\0') {
+        size_t n = strcspn(before, "\n"), m = strcspn(now, "\n");
+        const char *line = *before != '\0' ? before : now;
+        /* Both are in the same order: the line that comes first is not in the other. */
+        if (n != m || memcmp(before, now, n) != 0) {
+            if (*before != '\0' && *now != '\0' && strcmp(now, before) < 0) line = now;
+            kit_format(out, capacity, "%.*s", (int)strcspn(line, " \n"), line);
+            return;
+        }
+        before += n + (before[n] == '\n');
+        now += m + (now[m] == '\n');
+    }
+}
+
+kit_status job_base_unchanged(const job_base *base, kolm_error_t *err) {
+    listing files = {0};
+    kit_buf now = {0};
+    char what[256] = "";
+    kit_status status = list_files(base->path, &files, err);
+    if (status == KOLM_OK) status = marks_of(&files, &now, err);
+    if (status == KOLM_OK && strcmp(kit_buf_text(&now), base->marks) != 0) {
+        name_difference(base->marks, kit_buf_text(&now), what, sizeof what);
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "leave the base alone while it is used, and run the command again",
+                          "the base model %s was changed while it was used: %s", base->path,
+                          what[0] == '.' ? "another directory is there" : what);
+    }
+    kit_buf_free(&now);
     listing_free(&files);
     return status;
 }
@@ -317,5 +382,6 @@ kit_status job_base_open(const char *asked, const char *path, cJSON *memory, boo
 void job_base_free(job_base *base) {
     free(base->path);
     free(base->name);
+    free(base->marks);
     *base = (job_base){0};
 }

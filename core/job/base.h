@@ -18,7 +18,11 @@
  * (huggingface_hub, "Understand caching"). Nothing is ever fetched.
  *
  * Hashing many gigabytes takes seconds, so a memory of digests may be given: an object that is kept between runs, with
- * an entry for each path, believed while name, size, time and inode of every file are the same.
+ * an entry for each path, believed while name, inode, size and both times of every file are the same (kit_file_mark: the
+ * later one is the kernel's and cannot be set back).
+ *
+ * A backend reads the files by their names, after they were digested. job_base_unchanged, asked when it is done, says
+ * whether they are still those: nothing may be believed, or written, that was made of a base that was changed meanwhile.
  */
 
 #include "kolm/kit/file.h"
@@ -29,6 +33,7 @@ typedef struct job_base {
     char *name; /* as asked for; of a directory its last component */
     char digest[KIT_SHA256_HEX];
     uint64_t weight_bytes;
+    char *marks; /* name and mark of each file that was digested, and of the directory: for job_base_unchanged */
 } job_base;
 
 /* The directory of a base that a user named: an existing directory, else a name in the cache. NOT_FOUND says where was
@@ -39,6 +44,8 @@ kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) 
  * in every case. */
 kit_status job_base_open(const char *asked, const char *path, cJSON *memory, bool (*stop)(void), job_base *out_base,
                          kolm_error_t *err) KIT_MUST_USE;
+/* OK when the base is what job_base_open digested; DATA_LOSS names the first file that was changed, added, or removed. */
+kit_status job_base_unchanged(const job_base *base, kolm_error_t *err) KIT_MUST_USE;
 void job_base_free(job_base *base);
 /* The path in memory of a base with this digest, or NULL; it need not be there, or be the same, any more. */
 const char *job_base_remembered(const cJSON *memory, const char *digest);

@@ -166,6 +166,42 @@ START_TEST(hashing_can_be_stopped) {
 }
 END_TEST
 
+/* Says what becomes of base once somebody has done something to its directory. */
+static void expect_change(const job_base *base, const char *what) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    ck_assert_int_eq(job_base_unchanged(base, &why), KOLM_E_DATA_LOSS);
+    ck_assert_msg(strstr(why.text, what) != NULL, "%s", why.text);
+}
+
+START_TEST(a_change_while_it_is_used_is_noticed) {
+    job_base base = open_base(in("model"), NULL);
+    ck_assert_int_eq(job_base_unchanged(&base, &err), KOLM_OK);
+    put("model/notes.md", "nobody loads this");
+    ck_assert_int_eq(job_base_unchanged(&base, &err), KOLM_OK);
+    /* One more file that would be loaded, in front of the others, among them, and behind them. */
+    static const char *const more[] = {"a.json", "merges.txt", "vocab.json"};
+    for (size_t i = 0; i < 3; i++) {
+        char name[64];
+        kit_format(name, sizeof name, "model/%s", more[i]);
+        put(name, "x");
+        expect_change(&base, more[i]);
+        ck_assert_int_eq(unlink(in(name)), 0);
+        ck_assert_int_eq(job_base_unchanged(&base, &err), KOLM_OK);
+    }
+    ck_assert_int_eq(rename(in("model"), in("old")), 0);
+    put("model/config.json", "{}");
+    put("model/model.safetensors", "weights");
+    put("model/tokenizer.json", "{}");
+    expect_change(&base, "another directory");
+    ck_assert_int_eq(kit_remove_tree(in("model"), &err), KOLM_OK);
+    ck_assert_int_eq(rename(in("old"), in("model")), 0);
+    ck_assert_int_eq(job_base_unchanged(&base, &err), KOLM_OK);
+    put("model/model.safetensors", "WEIGHTS");
+    expect_change(&base, "model.safetensors");
+    job_base_free(&base);
+}
+END_TEST
+
 START_TEST(a_digest_is_remembered_until_a_file_changes) {
     cJSON *memory = cJSON_CreateObject();
     job_base first = open_base(in("model"), memory);
@@ -206,6 +242,7 @@ int main(void) {
     tcase_add_test(tests, a_name_is_found_in_the_cache);
     tcase_add_test(tests, what_is_no_base_is_said);
     tcase_add_test(tests, hashing_can_be_stopped);
+    tcase_add_test(tests, a_change_while_it_is_used_is_noticed);
     tcase_add_test(tests, a_digest_is_remembered_until_a_file_changes);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
