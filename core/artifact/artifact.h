@@ -121,7 +121,11 @@ kit_status artifact_open(const char *path, artifact **out_artifact, kolm_error_t
 kit_status artifact_open_fd(int fd, const char *shown, artifact **out_artifact, kolm_error_t *err) KIT_MUST_USE;
 void artifact_close(artifact *a);
 
-int artifact_descriptor(const artifact *a); /* open for reading; belongs to the artifact */
+/* Open for reading; belongs to the artifact. After ARTIFACT_KEEP it holds the bytes that were hashed, whatever becomes of
+ * the file: see there. */
+int artifact_descriptor(const artifact *a);
+/* What the file was when it was opened. */
+const kit_file_mark *artifact_mark(const artifact *a);
 uint64_t artifact_size(const artifact *a);  /* bytes of the file */
 const cJSON *artifact_manifest(const artifact *a);
 const char *artifact_manifest_text(const artifact *a, size_t *out_length);
@@ -139,9 +143,21 @@ const artifact_entry *artifact_find(const artifact *a, const char *name);
 #define ARTIFACT_HASH_FILE 1u    /* SHA-256 of the whole file, into out_file_sha256 */
 #define ARTIFACT_HASH_ENTRIES 2u /* each entry against the manifest and its CRC-32; CHANGED names the entry */
 
+/* What was hashed is what is used: the bytes go into a private copy in memory while they are hashed, it is sealed
+ * (memfd_create(2), F_SEAL_WRITE and the like: not even this process can change it then), and takes the place of the file.
+ * Above ARTIFACT_KEEP_MAX, and where the system has no such thing, the descriptor stays the file's: a file that is renamed
+ * over it, or removed, changes nothing then either, but one who writes into it does. So ask artifact_unchanged() when the
+ * last byte was used, and believe nothing that was made of them unless it agrees. */
+#define ARTIFACT_KEEP 4u
+#define ARTIFACT_KEEP_MAX (64u << 20) /* bytes of the file */
+
 /* One sequential read of the file, whatever is asked for. out_file_sha256 is "" without ARTIFACT_HASH_FILE. */
 kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void *stop_user,
                          char out_file_sha256[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
+
+/* OK when the bytes behind the descriptor are those that were hashed; ARTIFACT_E_CHANGED when the file was changed, or
+ * replaced, since it was opened. Costs a system call. */
+kit_status artifact_unchanged(const artifact *a, kolm_error_t *err) KIT_MUST_USE;
 
 /* The bytes of one small entry, checked against the manifest. OUT_OF_RANGE above max_bytes, NOT_FOUND without it. */
 kit_status artifact_read(artifact *a, const char *name, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;

@@ -11,6 +11,8 @@
 
 struct artifact {
     int fd;
+    bool kept; /* fd is a private copy that nobody can change */
+    kit_file_mark mark; /* of the file, before the first byte was read */
     uint64_t size;
     artifact_zip zip;
     artifact_entry *entries; /* entries[i] describes zip.entries[i] */
@@ -20,5 +22,11 @@ struct artifact {
     cJSON *manifest;
     char manifest_sha256[KIT_SHA256_HEX];
 };
+
+/* ---- keep.c */
+/* A descriptor for the private copy that artifact_hash fills, -1 where there is to be none. */
+int artifact_keep_begin(const artifact *a);
+/* Seals the copy and puts it in the place of the file; takes copy. Where that cannot be done the file stays. */
+void artifact_keep_end(artifact *a, int copy);
 
 #endif

@@ -61,7 +61,8 @@ static kit_status open_parts(artifact *a, kolm_error_t *err) {
     if (fstat(a->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
     if (!S_ISREG(info.st_mode))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a .kolm file", "it is not a regular file");
-    a->size = (uint64_t)info.st_size;
+    KIT_TRY(kit_file_mark_fd(a->fd, &a->mark, err));
+    a->size = a->mark.size;
     KIT_TRY(artifact_zip_read(a->fd, a->size, &a->zip, err));
     a->entries = calloc(a->zip.count, sizeof *a->entries);
     if (a->entries == NULL) return no_memory(err);
@@ -175,6 +176,7 @@ typedef struct scan {
     kit_sha256 *part;
     size_t entry;
     uint32_t crc;
+    int copy; /* where the bytes are kept; -1: nowhere */
 } scan;
 
 static kit_status end_entry(scan *s, kolm_error_t *err) {
@@ -229,17 +231,34 @@ static kit_status scan_file(scan *s, unsigned what, artifact_stop_fn stop, void 
         status = artifact_read_at(s->a->fd, at, chunk, n, err);
         if (status == KOLM_OK && (what & ARTIFACT_HASH_FILE)) status = kit_sha256_update(s->whole, chunk, n, err);
         if (status == KOLM_OK && (what & ARTIFACT_HASH_ENTRIES)) status = scan_entries(s, at, chunk, n, err);
+        if (status == KOLM_OK && s->copy >= 0 && kit_write_all(s->copy, chunk, n, NULL) != KOLM_OK) {
+            close(s->copy); /* no memory for it: then the file has to do */
+            s->copy = -1;
+        }
         at += n;
     }
     free(chunk);
     return status;
 }
 
+/* What is hashed in order to be used: into a copy that stays as it is, or from a file that was left alone meanwhile. */
+static kit_status keep(scan *s, kit_status status, kolm_error_t *err) {
+    if (s->copy >= 0 && status == KOLM_OK)
+        artifact_keep_end(s->a, s->copy);
+    else if (s->copy >= 0)
+        close(s->copy);
+    return status == KOLM_OK ? artifact_unchanged(s->a, err) : status;
+}
+
 kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void *stop_user,
                          char out_file_sha256[KIT_SHA256_HEX], kolm_error_t *err) {
-    scan s = {.a = a};
+    scan s = {.a = a, .copy = -1};
     uint8_t digest[KIT_SHA256_BYTES];
     out_file_sha256[0] = '\0';
+    if (what & ARTIFACT_KEEP) {
+        kit_file_mark_settle(&a->mark);
+        s.copy = artifact_keep_begin(a);
+    }
     (void)posix_fadvise(a->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     kit_status status = kit_sha256_new(&s.whole, err);
     if (status == KOLM_OK) status = kit_sha256_new(&s.part, err);
@@ -248,6 +267,7 @@ kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void
         status = kit_sha256_final(s.whole, digest, err);
         if (status == KOLM_OK) kit_hex(digest, sizeof digest, out_file_sha256);
     }
+    if (what & ARTIFACT_KEEP) status = keep(&s, status, err);
     kit_sha256_free(s.whole);
     kit_sha256_free(s.part);
     return status;

@@ -8,12 +8,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MERGE_FD_LEAST 16 /* above the numbers that the trainer has other uses for */
 #define META "kolm_trainer.json" /* of the trainer alone; every artifact that can be exported has it */
 
 typedef struct export_request {
@@ -194,15 +196,26 @@ static kit_status merge(cli_context *context, const cli_model *model, const expo
     return status;
 }
 
+static kit_status describe_and_merge(cli_context *context, const cli_model *model, const export_request *r,
+                                     const job_base *base, const job_directory *job, const char *directory,
+                                     kolm_error_t *err) {
+    char bytes[64];
+    int fd = fcntl(artifact_descriptor(model->artifact), F_DUPFD_CLOEXEC, MERGE_FD_LEAST);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", model->path);
+    kit_format(bytes, sizeof bytes, "%.*s%d", (int)(strrchr(HOST_MODEL_PATH, '/') + 1 - HOST_MODEL_PATH),
+               HOST_MODEL_PATH, fd);
+    kit_status status = cli_model_describe(model, base, bytes, job->job, err);
+    if (status == KOLM_OK) status = merge(context, model, r, job, directory, err);
+    close(fd);
+    return status;
+}
+
 /* ---- Both */
 
 static kit_status write_directory(cli_context *context, cli_model *model, const export_request *r, const job_base *base,
                                   const job_directory *job, const char *directory, kolm_error_t *err) {
     const cJSON *labels = kit_json_get(kit_json_get(artifact_manifest(model->artifact), "report"), "labels");
-    if (r->merge) {
-        KIT_TRY(cli_model_describe(model, base, job->job, err));
-        return merge(context, model, r, job, directory, err);
-    }
+    if (r->merge) return describe_and_merge(context, model, r, base, job, directory, err);
     char *scratch = NULL;
     KIT_TRY(kit_path_join(job->private, "payload", &scratch, err));
     kit_status status = kit_mkdirs(scratch, 0700, err);
@@ -235,6 +248,7 @@ static kit_status export_model(cli_context *context, const export_request *r, cl
         *out_exit = r->merge ? CLI_EXIT_BACKEND : CLI_EXIT_INTERNAL;
         status = write_directory(context, model, r, &base, &job, directory, err);
     }
+    if (status == KOLM_OK) status = cli_model_unchanged(model, &base, out_exit, err);
     if (status == KOLM_OK && rename(directory, r->to) != 0)
         status = kit_fail_errno(err, errno, "cannot put %s in place", r->to);
     if (status != KOLM_OK && directory != NULL) {

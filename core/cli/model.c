@@ -68,6 +68,7 @@ static kit_status look_and_judge(cli_context *context, cli_model *m, cli_trust t
     unsigned what = trust == CLI_TRUST_DEEP ? ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES
                     : m->has_sidecar        ? ARTIFACT_HASH_FILE
                                             : ARTIFACT_HASH_ENTRIES;
+    if (trust == CLI_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* it is about to be used */
     if (status == KOLM_OK) status = artifact_hash(m->artifact, what, stop, NULL, m->file_sha256, err);
     if (status == KOLM_OK) {
         status = judge(m, ring, &lines, with_receipts ? chain : NULL, err);
@@ -164,7 +165,16 @@ kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm
     return status;
 }
 
-kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *dir, kolm_error_t *err) {
+kit_status cli_model_unchanged(const cli_model *model, const job_base *base, int *out_exit, kolm_error_t *err) {
+    kit_status status = artifact_unchanged(model->artifact, err);
+    if (status != KOLM_OK) status = kit_fail_context(err, "%s", model->path);
+    if (status == KOLM_OK && base->path != NULL) status = job_base_unchanged(base, err);
+    if (status != KOLM_OK) *out_exit = CLI_EXIT_VERIFY;
+    return status;
+}
+
+kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes, const char *dir,
+                              kolm_error_t *err) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     size_t count = artifact_entry_count(model->artifact), used = 0;
     kit_job_model_file *files = calloc(count, sizeof *files);
@@ -175,7 +185,7 @@ kit_status cli_model_describe(const cli_model *model, const job_base *base, cons
         const artifact_entry *entry = artifact_entry_at(model->artifact, i);
         if (strncmp(entry->name, "model/", 6) != 0) continue;
         files[used++] = (kit_job_model_file){.name = (char *)(uintptr_t)(entry->name + 6),
-                                             .path = model->path,
+                                             .path = (char *)(uintptr_t)bytes,
                                              .offset = entry->offset,
                                              .size = entry->size};
     }
@@ -236,11 +246,8 @@ void cli_model_maker(const cli_model *model, char *out, size_t capacity) {
 
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
                                cli_airgap airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
-    *out_answering = (cli_answering){.job = {.lock_fd = -1}};
+    *out_answering = (cli_answering){.model = model, .job = {.lock_fd = -1}};
     *out_exit = CLI_EXIT_DATA;
-    if (kit_utf8_valid(model->path, strlen(model->path)) != strlen(model->path))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move the model to a place whose whole path is UTF-8 text",
-                        "the path of %s is not UTF-8 text, so that no backend can be told of it", model->path);
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64];
@@ -265,7 +272,7 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     KIT_TRY(cli_job_directory_make(context, &out_answering->job, err));
-    return cli_model_describe(model, &out_answering->base, out_answering->job.job, err);
+    return cli_model_describe(model, &out_answering->base, HOST_MODEL_PATH, out_answering->job.job, err);
 }
 
 kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
@@ -275,12 +282,20 @@ kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli
     char what[128];
     *out_exit = CLI_EXIT_BACKEND;
     kit_status status = cli_calling_begin(context, backend, airgap != CLI_AIRGAP_OFF, airgap == CLI_AIRGAP_STRICT, NULL, &calling, err);
+    calling.options.model_fd = artifact_descriptor(answering->model->artifact);
     if (status == KOLM_OK)
         status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads,
                             input_fd, output_fd, &calling.options, answering->result, err);
     cli_calling_end(&calling);
     kit_format(what, sizeof what, "answering on %s", backend->name);
     if (status == KOLM_OK) status = cli_verdict(answering->result, what, out_exit, err);
+    /* A backend whose model changes under its hands fails as it likes: then this is the reason. */
+    kolm_error_t changed = KIT_ERROR_INIT;
+    if (status != KOLM_E_CANCELLED &&
+        cli_model_unchanged(answering->model, &answering->base, out_exit, &changed) != KOLM_OK) {
+        *err = changed;
+        return kit_fail_context(err, "the answers do not count");
+    }
     if (status != KOLM_OK) job_directory_mend_error(&answering->job, false, err);
     return status;
 }

@@ -39,26 +39,33 @@ kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_
 
 /* The backend that made the model, as its receipt says; else the first word of its toolchain. */
 void cli_model_maker(const cli_model *model, char *out, size_t capacity);
-/* Writes DIR/job.json of an infer job for the model; base: path NULL when it has none. */
-kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *dir,
+/* Writes DIR/job.json of an infer job for the model; base: path NULL when it has none. bytes: a path under which whoever
+ * does the job opens artifact_descriptor(), HOST_MODEL_PATH for a backend: never the name of the file, which may be
+ * another one's by then. */
+kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes, const char *dir,
                               kolm_error_t *err) KIT_MUST_USE;
+/* OK while the model and its base are what was checked: to be asked when the last answer is there, or the last byte is
+ * written. An error means that what came out is not to be believed; *out_exit is 7 then. */
+kit_status cli_model_unchanged(const cli_model *model, const job_base *base, int *out_exit,
+                               kolm_error_t *err) KIT_MUST_USE;
 /* A job directory below the home, or where that cannot be written below /tmp. */
 kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* One question to a model: which backend answers, in which job directory. */
 typedef struct cli_answering {
+    const cli_model *model; /* borrowed */
     cli_choice *choice;
     job_directory job;
     job_base base; /* path NULL: the model has none */
     host_result *result;
     uint32_t threads;
 } cli_answering;
-/* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, in the
- * artifact. base: where the base is, as the user says; NULL: found by its digest. */
+/* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, behind the
+ * descriptor of the artifact, which the backend is given. The model is to outlive the answering. base: where the base is, as the user says; NULL: found by its digest. */
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
                                cli_airgap airgap, cli_answering *out_answering, int *out_exit,
                                kolm_error_t *err) KIT_MUST_USE;
-/* input_fd, output_fd as host_infer. */
+/* input_fd, output_fd as host_infer. Fails as well when the model or its base was changed before the last answer. */
 kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
                              int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 void cli_answering_end(cli_answering *answering);

@@ -196,6 +196,7 @@ kit_status host_infer(const host_registry *registry, const host_backend *backend
                                 : kit_path_join(job_dir, "predictions.jsonl", &output, err);
     run.input_fd = input_fd;
     run.output_fd = output_fd;
+    run.model_fd = run.options->model_fd;
     if (status == KOLM_OK) status = call_one(registry, &run, work_args(job_dir, threads, input, output), err);
     free(input);
     free(output);

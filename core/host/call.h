@@ -139,6 +139,12 @@ typedef struct host_audit {
     bool any_airgap;  /* airgap_strict also for a backend that is a network service */
 } host_audit;
 
+#if defined(__linux__)
+#define HOST_MODEL_PATH "/proc/self/fd/7"
+#else
+#define HOST_MODEL_PATH "/dev/fd/7"
+#endif
+
 /* Zero-initialise for a call without limits, network, events and secrets. */
 typedef struct host_call_options {
     int64_t timeout_ms; /* 0: detect, cost 5 s; the others none */
@@ -161,6 +167,9 @@ typedef struct host_call_options {
     const host_events *events;
     const host_audit *audit;  /* NULL: an ordinary call */
     bool show_secrets;        /* secrets that the plugin tells stay as they are: for who looks for them */
+    int model_fd; /* infer: open for reading, stays the caller's; the backend's process has it too, and the model files of
+                     job.json that have the path HOST_MODEL_PATH are slices of it. So it reads what the caller has
+                     checked, whatever became of the file's name. 0: none */
     const char *scratch_root; /* where the scratch directory is made; NULL: TMPDIR if trusted, else /tmp */
 } host_call_options;
 

@@ -40,6 +40,7 @@ void host_places_free(host_places *places);
 #define HOST_FD_REPLY 4
 #define HOST_FD_INPUT 5 /* infer, when the caller gave descriptors */
 #define HOST_FD_OUTPUT 6
+#define HOST_FD_MODEL 7 /* infer, when the caller gave one: HOST_MODEL_PATH */
 #define HOST_REQUEST_MAX (8u << 20) /* bytes */
 #define HOST_LINE_MAX 65536u        /* bytes of one answer line */
 #define HOST_LOG_MAX 4096u          /* bytes of one log line */

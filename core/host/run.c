@@ -78,10 +78,11 @@ static void forget(pid_t pid) {
 static kit_status spawn(const char *program, host_run *run, const int theirs[3], kolm_error_t *err) {
     char *argv[] = {(char[]){"kolm-host"}, run->backend->name, NULL};
     char **env = NULL;
-    kit_spawn_fd fds[6] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
+    kit_spawn_fd fds[7] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
     size_t count = 4;
     if (run->input_fd >= 0) fds[count++] = (kit_spawn_fd){run->input_fd, HOST_FD_INPUT};
     if (run->output_fd >= 0) fds[count++] = (kit_spawn_fd){run->output_fd, HOST_FD_OUTPUT};
+    if (run->model_fd > 0) fds[count++] = (kit_spawn_fd){run->model_fd, HOST_FD_MODEL};
     KIT_TRY(host_environment(run->backend->manifest, run->scratch, run->options->audit, &env, err));
     kit_spawn_options options = {
         .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};

@@ -212,6 +212,63 @@ START_TEST(a_changed_payload_is_not_extracted) {
 }
 END_TEST
 
+/* Writes one byte into the file without moving what a program can move of its times. */
+static void change(const char *name, off_t at) {
+    struct stat before;
+    int fd = open(fixture_path(name), O_WRONLY | O_CLOEXEC);
+    ck_assert_int_eq(fstat(fd, &before), 0);
+    ck_assert_int_eq(pwrite(fd, "X", 1, at), 1);
+    const struct timespec times[2] = {before.st_atim, before.st_mtim};
+    ck_assert_int_eq(futimens(fd, times), 0);
+    ck_assert_int_eq(close(fd), 0);
+}
+
+START_TEST(what_was_hashed_is_kept) {
+    artifact_identity id;
+    artifact *a = NULL;
+    char sha256[KIT_SHA256_HEX], bytes[11] = "";
+    fixture_artifact("x.kolm", key, &id);
+    ck_assert_int_eq(artifact_open(fixture_path("x.kolm"), &a, &err), KOLM_OK);
+    off_t at = (off_t)artifact_find(a, "model/labels.json")->offset;
+    ck_assert_msg(artifact_hash(a, ARTIFACT_HASH_ENTRIES | ARTIFACT_KEEP, NULL, NULL, sha256, &err) == KOLM_OK, "%s",
+                  err.text);
+    change("x.kolm", at);
+    ck_assert_int_eq(pread(artifact_descriptor(a), bytes, 9, at), 9);
+    ck_assert_str_eq(bytes, "[\"a\",\"b\"]");
+    ck_assert_int_eq(artifact_unchanged(a, &err), KOLM_OK);
+    /* Nobody can change the copy, whoever gets hold of it. */
+    ck_assert_int_eq(pwrite(artifact_descriptor(a), "X", 1, at), -1);
+    ck_assert_int_ne(ftruncate(artifact_descriptor(a), 0), 0);
+    ck_assert_int_eq(artifact_hash(a, ARTIFACT_HASH_ENTRIES | ARTIFACT_KEEP, NULL, NULL, sha256, &err), KOLM_OK);
+    artifact_close(a);
+    /* What was changed between opening and hashing is not kept. */
+    fixture_artifact("y.kolm", key, &id);
+    ck_assert_int_eq(artifact_open(fixture_path("y.kolm"), &a, &err), KOLM_OK);
+    change("y.kolm", at);
+    ck_assert_int_eq(artifact_hash(a, ARTIFACT_HASH_ENTRIES | ARTIFACT_KEEP, NULL, NULL, sha256, &err),
+                     ARTIFACT_E_CHANGED);
+    artifact_close(a);
+}
+END_TEST
+
+START_TEST(a_change_of_what_is_not_kept_is_noticed) {
+    artifact_identity id;
+    artifact *a = NULL;
+    fixture_artifact("x.kolm", key, &id);
+    for (int how = 0; how < 3; how++) {
+        ck_assert_int_eq(artifact_open(fixture_path("x.kolm"), &a, &err), KOLM_OK);
+        kit_file_mark_settle(artifact_mark(a));
+        ck_assert_int_eq(artifact_unchanged(a, &err), KOLM_OK);
+        if (how == 0) change("x.kolm", (off_t)artifact_find(a, "model/labels.json")->offset);
+        if (how == 1) ck_assert_int_eq(rename(fixture_path("x.kolm"), fixture_path("y.kolm")), 0);
+        if (how == 1) ck_assert_int_eq(rename(fixture_path("y.kolm"), fixture_path("x.kolm")), 0);
+        if (how == 2) ck_assert_int_eq(truncate(fixture_path("x.kolm"), 10), 0);
+        ck_assert_int_eq(artifact_unchanged(a, &err), ARTIFACT_E_CHANGED);
+        artifact_close(a);
+    }
+}
+END_TEST
+
 static kit_status write_with(const artifact_file *files, size_t count, const cJSON *manifest) {
     artifact_identity id;
     const artifact_spec spec = {
@@ -448,6 +505,8 @@ int main(void) {
     tcase_add_test(cases, what_is_no_file_is_refused);
     tcase_add_test(cases, extraction_stays_inside_and_never_overwrites);
     tcase_add_test(cases, a_changed_payload_is_not_extracted);
+    tcase_add_test(cases, what_was_hashed_is_kept);
+    tcase_add_test(cases, a_change_of_what_is_not_kept_is_noticed);
     tcase_add_test(cases, bad_names_are_not_written);
     tcase_add_test(cases, work_can_be_stopped);
     tcase_add_test(cases, manifests_without_a_field_are_refused);

@@ -61,7 +61,7 @@ class Hostile(Case):
         value = self.json("verify", NO_TEXT + ".kolm", schema="kolm.verify/1")
         self.assertEqual((value["verdict"], value["file"]), ("trusted", "m\\xFF.kolm"))
         self.json("inspect", NO_TEXT + ".kolm", schema="kolm.inspect/1")
-        self.assert_error(self.kolm("run", NO_TEXT + ".kolm", "billing", code=6), "UTF-8", "move")
+        self.assertIn("billing", self.kolm("run", NO_TEXT + ".kolm", "billing").out)  # no backend is told the path
 
     def test_a_name_that_no_receipt_can_hold_is_refused_before_work(self):
         done = self.compile("-o", NO_TEXT + ".kolm", code=2)

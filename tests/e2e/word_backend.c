@@ -148,6 +148,17 @@ static kit_status write_text(const char *dir, const char *name, const kit_buf *t
     return status;
 }
 
+/* So large a model that kolm leaves it where it is: nearly all of it is a hole. */
+static kit_status write_pad(const kit_job *job, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(kit_path_join(job->dir, "model/pad.bin", &path, err));
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    kit_status status = fd >= 0 && ftruncate(fd, 65 << 20) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot make %s", path);
+    if (fd >= 0) close(fd);
+    free(path);
+    return status;
+}
+
 static kit_status write_results(const kit_job *job, const model *m, kolm_error_t *err) {
     kit_buf words = {0}, result = {0};
     uint64_t abstain = 0;
@@ -173,6 +184,13 @@ static kit_status misbehave(const kolm_host_v1_t *host, const char *model_dir, k
     if (told(host, "hang")) return wait_for_cancel(host, err);
     if (told(host, "hang hard")) leave_child_and_hang(host);
     if (told(host, "crash")) abort();
+    if (told(host, "wait")) { /* until somebody opens the pipe and closes it again */
+        char byte;
+        int fd = open("/proc/self/cwd/wait", O_RDONLY | O_CLOEXEC);
+        while (fd >= 0 && read(fd, &byte, 1) > 0)
+            continue;
+        if (fd >= 0) close(fd);
+    }
     if (told(host, "exit")) _exit(0);
     if (told(host, "fail")) return kit_fail(err, KOLM_E_UNAVAILABLE, "wait for better weather", "the cloud rained out");
     if (told(host, "noise")) printf("\033[31mnoise\033[0m\n");
@@ -210,6 +228,7 @@ static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *a
         settle(&m);
         status = write_results(job, &m, err);
     }
+    if (status == KOLM_OK && told(host, "big")) status = write_pad(job, err);
     if (status == KOLM_OK && told(host, "no result")) unlink(result);
     if (status == KOLM_OK && told(host, "no model")) status = kit_remove_tree(model_dir, err);
     report(host, "training", 2, 2);
@@ -257,6 +276,16 @@ static kit_status read_model(const kit_job *job, model *m, kolm_error_t *err) {
     return status;
 }
 
+/* Opened again for each question: what a mapping of the file would show, and more. */
+static kit_status read_again(const kit_job *job, model *m, kolm_error_t *err) {
+    for (size_t i = 0; i < m->count; i++) {
+        free(m->pairs[i].word);
+        free(m->pairs[i].label);
+    }
+    m->count = 0;
+    return read_model(job, m, err);
+}
+
 static void answer(model *m, const char *id, const char *input, kit_buf *out) {
     char *word = first_word(input);
     const pair *p = word ? pair_of(m, word, NULL) : NULL;
@@ -273,10 +302,11 @@ static void answer(model *m, const char *id, const char *input, kit_buf *out) {
     free(word);
 }
 
-static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, uint64_t *out_count, kolm_error_t *err) {
+static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t *args, const kit_job *job, model *m, uint64_t *out_count, kolm_error_t *err) {
     kit_lines *lines = NULL;
     kit_buf text = {0};
     bool skip = told(host, "skip answers"), garble = told(host, "garbled answers");
+    bool again = told(host, "read each time");
     int in = open(args->input_path, O_RDONLY | O_CLOEXEC);
     int out = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     kit_status status = in < 0 || out < 0 ? kit_fail_errno(err, errno, "cannot open %s", in < 0 ? args->input_path : args->output_path) : KOLM_OK;
@@ -288,6 +318,7 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
         status = kit_lines_next(lines, &line, &length, err);
         if (status != KOLM_OK || !line) break;
         status = kit_json_parse(line, length, &row, err);
+        if (status == KOLM_OK && again) status = read_again(job, m, err);
         if (status == KOLM_OK && kit_json_get_string(row, "id", &id) && kit_json_get_string(row, "input", &input) && !((skip || garble) && *out_count == 1))
             answer(m, id, input, &text);
         if (garble && *out_count == 1) kit_buf_str(&text, "no answer\n");
@@ -315,7 +346,7 @@ static int32_t word_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *a
     if (told(host, "hang infer")) status = wait_for_cancel(host, err);
     if (told(host, "crash infer")) abort();
     if (status == KOLM_OK) status = read_model(job, &m, err);
-    if (status == KOLM_OK) status = answer_all(host, args, &m, &out->answers, err);
+    if (status == KOLM_OK) status = answer_all(host, args, job, &m, &out->answers, err);
     kit_copy(out->device, sizeof out->device, "a processor for tests");
     free_model(&m);
     kit_job_free(job);

@@ -17,7 +17,40 @@ static void copy_text(const cJSON *result, const char *key, const char *fallback
     kit_copy(out, capacity, text);
 }
 
-static kit_status check_job(const kit_trainer *trainer, const char *dir, const char *kind, kolm_error_t *err) {
+/* Whether path is another name for a descriptor of this process, and which: -1 when that is none. */
+static bool is_descriptor(const char *path, int *out_fd, const char **out_folder) {
+    static const char *const folders[] = {"/proc/self/fd/", "/dev/fd/"};
+    uint64_t number = 0;
+    *out_fd = -1;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        size_t length = strlen(folders[i]);
+        if (strncmp(path, folders[i], length) != 0) continue;
+        *out_folder = folders[i];
+        if (kit_parse_u64(path + length, &number) && number <= 1u << 20 && fcntl((int)number, F_GETFD) >= 0)
+            *out_fd = (int)number;
+        return true;
+    }
+    return false;
+}
+
+/* Model files that are slices of open descriptors: the child needs those under the numbers that job.json has. */
+static kit_status find_models(const kit_job *job, int same[TRAINER_SAME], kolm_error_t *err) {
+    const char *folder;
+    for (size_t i = 0; i < job->model_file_count; i++) {
+        int fd, at = 0;
+        if (!is_descriptor(job->model_files[i].path, &fd, &folder)) continue;
+        while (at < TRAINER_SAME && same[at] != 0 && same[at] != fd)
+            at++;
+        if (at == TRAINER_SAME || fd < 5)
+            return kit_fail(err, KOLM_E_NOT_FOUND, "report this", "the model file %s cannot be read from %s",
+                            job->model_files[i].name, job->model_files[i].path);
+        same[at] = fd;
+    }
+    return KOLM_OK;
+}
+
+static kit_status check_job(const kit_trainer *trainer, const char *dir, const char *kind, int same[TRAINER_SAME],
+                            kolm_error_t *err) {
     kit_job *job = NULL;
     char name[64];
     kit_status status = kit_job_read(dir, &job, err);
@@ -29,6 +62,7 @@ static kit_status check_job(const kit_trainer *trainer, const char *dir, const c
         status = kit_fail(err, KOLM_E_UNIMPLEMENTED,
                           "name a base model with --base, or use a backend that does this recipe: `kolm compute list`",
                           "%s does the recipe lora, not %s", name, job->recipe);
+    if (status == KOLM_OK) status = find_models(job, same, err);
     kit_job_free(job);
     return status;
 }
@@ -36,15 +70,15 @@ static kit_status check_job(const kit_trainer *trainer, const char *dir, const c
 int32_t kit_trainer_train(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_train_args_t *args,
                           kolm_train_result_t *out_result, kolm_error_t *out_error) {
     const char *const words[] = {"--job", args->job_dir, NULL};
-    const trainer_call call = {.host = host,
-                               .trainer = trainer,
-                               .threads = args->threads,
-                               .processes = trainer->processes,
-                               .verb = "train",
-                               .words = words,
-                               .pass = {-1, -1}};
+    trainer_call call = {.host = host,
+                         .trainer = trainer,
+                         .threads = args->threads,
+                         .processes = trainer->processes,
+                         .verb = "train",
+                         .words = words,
+                         .pass = {-1, -1}};
     cJSON *result = NULL;
-    kit_status status = check_job(trainer, args->job_dir, "train", out_error);
+    kit_status status = check_job(trainer, args->job_dir, "train", call.same, out_error);
     if (status == KOLM_OK) status = trainer_run(&call, &result, out_error);
     if (status == KOLM_OK) {
         out_result->billed_micro_usd = 0;
@@ -63,20 +97,14 @@ typedef struct place {
     const char *name; /* what to tell the child */
 } place;
 
-/* A path like /proc/self/fd/7 means another descriptor in another process. */
+/* A path like /proc/self/fd/5 means another descriptor in another process. */
 static kit_status find_place(const char *path, int child, place *out, kolm_error_t *err) {
-    static const char *const folders[] = {"/proc/self/fd/", "/dev/fd/"};
-    out->fd = -1;
+    const char *folder;
     out->name = path;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        uint64_t number = 0;
-        if (strncmp(path, folders[i], strlen(folders[i])) != 0) continue;
-        if (!kit_parse_u64(path + strlen(folders[i]), &number) || number > 1u << 20 || fcntl((int)number, F_GETFD) < 0)
-            return kit_fail(err, KOLM_E_NOT_FOUND, "report this", "%s is not open", path);
-        out->fd = (int)number;
-        kit_format(out->path, sizeof out->path, "%s%d", folders[i], child);
-        out->name = out->path;
-    }
+    if (!is_descriptor(path, &out->fd, &folder)) return KOLM_OK;
+    if (out->fd < 0) return kit_fail(err, KOLM_E_NOT_FOUND, "report this", "%s is not open", path);
+    kit_format(out->path, sizeof out->path, "%s%d", folder, child);
+    out->name = out->path;
     return KOLM_OK;
 }
 
@@ -84,16 +112,18 @@ int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer
                           kolm_infer_result_t *out_result, kolm_error_t *out_error) {
     place input, output;
     cJSON *result = NULL;
-    KIT_TRY(check_job(trainer, args->job_dir, "infer", out_error));
+    int same[TRAINER_SAME] = {0};
+    KIT_TRY(check_job(trainer, args->job_dir, "infer", same, out_error));
     KIT_TRY(find_place(args->input_path, 3, &input, out_error));
     KIT_TRY(find_place(args->output_path, 4, &output, out_error));
     const char *const words[] = {"--job", args->job_dir, "--input", input.name, "--output", output.name, NULL};
-    const trainer_call call = {.host = host,
-                               .trainer = trainer,
-                               .threads = args->threads,
-                               .verb = "infer",
-                               .words = words,
-                               .pass = {input.fd, output.fd}};
+    trainer_call call = {.host = host,
+                         .trainer = trainer,
+                         .threads = args->threads,
+                         .verb = "infer",
+                         .words = words,
+                         .pass = {input.fd, output.fd}};
+    memcpy(call.same, same, sizeof same);
     kit_status status = trainer_run(&call, &result, out_error);
     if (status == KOLM_OK && !kit_json_get_u64(result, "answers", &out_result->answers))
         status = kit_fail(out_error, KOLM_E_INTERNAL, "report this with the version of kolm",
@@ -109,10 +139,11 @@ int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer
 int32_t kit_trainer_merge(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *job_dir,
                           const char *target, uint32_t threads, kolm_error_t *out_error) {
     const char *const words[] = {"--job", job_dir, "--to", target, NULL};
-    const trainer_call call = {
+    trainer_call call = {
         .host = host, .trainer = trainer, .threads = threads, .verb = "merge", .words = words, .pass = {-1, -1}};
     cJSON *result = NULL;
-    kit_status status = trainer_run(&call, &result, out_error);
+    kit_status status = check_job(trainer, job_dir, "infer", call.same, out_error);
+    if (status == KOLM_OK) status = trainer_run(&call, &result, out_error);
     cJSON_Delete(result);
     return status;
 }

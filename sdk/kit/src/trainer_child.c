@@ -438,10 +438,12 @@ static kit_status start(const trainer_call *call, watch *w, kolm_error_t *err) {
     if (status == KOLM_OK) status = kit_pipe(&out[0], &out[1], err);
     if (status == KOLM_OK) status = kit_pipe(&words[0], &words[1], err);
     if (status == KOLM_OK) {
-        kit_spawn_fd fds[4] = {{out[1], 1}, {words[1], 2}};
+        kit_spawn_fd fds[4 + TRAINER_SAME] = {{out[1], 1}, {words[1], 2}};
         size_t count = 2;
         for (int i = 0; i < 2; i++)
             if (call->pass[i] >= 0) fds[count++] = (kit_spawn_fd){call->pass[i], 3 + i};
+        for (int i = 0; i < TRAINER_SAME; i++)
+            if (call->same[i] > 0) fds[count++] = (kit_spawn_fd){call->same[i], call->same[i]};
         /* posix_spawn takes char *const[] and does not change what it points to. */
         char *const *given;
         const char *const *mine = argv.words;

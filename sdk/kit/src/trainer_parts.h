@@ -7,6 +7,7 @@
 #include "kolm/kit/trainer.h"
 
 #define TRAINER_PATH_MAX 4096
+#define TRAINER_SAME 4
 
 typedef struct trainer_call {
     const kolm_host_v1_t *host;
@@ -16,6 +17,7 @@ typedef struct trainer_call {
     const char *verb;
     const char *const *words; /* more arguments, NULL ended */
     int pass[2];              /* descriptors that become 3 and 4 of the child; -1: none */
+    int same[TRAINER_SAME];   /* descriptors that the child has under the same number, above 4; 0: none */
 } trainer_call;
 
 /* Runs the child to its end. *out_result is the object of its result event, an empty one if it had none. */
