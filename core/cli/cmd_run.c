@@ -5,7 +5,7 @@
 #include "cli/model_path.h"
 #include "cli/options.h"
 #include "cli/run_stream.h"
-#include "cli/serve.h"
+#include "cli/serve_lines.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
@@ -31,6 +31,10 @@ static kit_status print_answer(run_stream *s, const char *line, size_t length, k
     double confidence = 0;
     uint64_t number = 0;
     KIT_TRY(kit_json_parse(line, length, &answer, err));
+    if (s->served && serve_error_read(answer, &s->served_exit, err)) {
+        cJSON_Delete(answer);
+        return err->code;
+    }
     s->answers++;
     if (kit_json_get_string(answer, "id", &id) && kit_parse_u64(id, &number)) fill_places(s, number);
     s->place++;
@@ -128,22 +132,30 @@ static kit_status ask_server(run_stream *s, int fd, int *out_exit, kolm_error_t 
     pthread_t feeder;
     *out_exit = CLI_EXIT_BACKEND;
     s->served = true;
+    s->served_exit = CLI_EXIT_BACKEND;
     s->from_backend = fd;
     s->to_backend = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (s->to_backend < 0 || run_start_feeding(s, &feeder) != 0)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     print_answers(s);
-    if (s->context->out_errno != 0) {
+    /* As above: it may wait for a line that nobody will answer. */
+    if (s->context->out_errno != 0 || (s->print_status != KOLM_OK && s->text_count == 0)) {
         pthread_detach(feeder);
-        return KOLM_OK;
+        if (s->context->out_errno != 0) return KOLM_OK;
+        *err = s->print_error;
+        *out_exit = s->served_exit;
+        return s->print_status;
     }
     pthread_join(feeder, NULL);
     if (s->feed_status != KOLM_OK) {
         *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? CLI_EXIT_USAGE : CLI_EXIT_DATA;
         return feeding_failed(s, err);
     }
-    if (s->print_status != KOLM_OK) *err = s->print_error;
+    if (s->print_status != KOLM_OK) {
+        *err = s->print_error;
+        *out_exit = s->served_exit;
+    }
     if (s->print_status == KOLM_OK && s->answers < s->asked)
         return kit_fail(err, KOLM_E_UNAVAILABLE, "ask again; without a server kolm answers by itself",
                         "the server of this model ended after %llu of %llu answers", (unsigned long long)s->answers,
@@ -173,23 +185,30 @@ static kit_status learn_form(run_stream *s, const artifact *a, kolm_error_t *err
     return s->jsonl && s->reader == NULL ? job_reader_open_rows(&options, &s->reader, err) : KOLM_OK;
 }
 
-/* Whether somebody keeps this model warm, in the way that was asked for: then the question goes there. */
-static bool ask_warm(cli_context *context, const run_request *r, run_stream *s, kit_status *out_status, int *out_exit,
-                     kolm_error_t *err) {
-    artifact *a = NULL;
-    cli_served served = {.fd = -1};
-    if (r->serve || artifact_open(r->words[0], &a, NULL) != KOLM_OK) return false;
-    cli_serve_connect(context, artifact_manifest_sha256(a), &served);
-    if (served.fd >= 0 && learn_form(s, a, NULL) != KOLM_OK) {
-        close(served.fd);
-        served.fd = -1;
+/* Whether somebody keeps this model warm, in the way that was asked for, and has digested this very file. */
+typedef struct warm {
+    cli_context *context;
+    const run_request *request;
+    cli_served served;
+} warm;
+
+static bool find_warm(void *user, const artifact *a) {
+    warm *w = user;
+    const run_request *r = w->request;
+    kit_buf mark = {0};
+    if (r->serve) return false;
+    cli_serve_connect(w->context, artifact_manifest_sha256(a), &w->served);
+    bool fits = w->served.fd >= 0 && strcmp(w->served.model, artifact_manifest_sha256(a)) == 0 &&
+                (!r->airgap || w->served.airgap) &&
+                (r->backend == NULL || strcmp(r->backend, w->served.backend) == 0);
+    if (!fits && w->served.fd >= 0) {
+        close(w->served.fd);
+        w->served.fd = -1;
     }
-    artifact_close(a);
-    bool fits = served.fd >= 0 && (!r->airgap || served.airgap) &&
-                (r->backend == NULL || strcmp(r->backend, served.backend) == 0);
-    if (fits) *out_status = ask_server(s, served.fd, out_exit, err);
-    if (!fits && served.fd >= 0) close(served.fd);
-    return fits;
+    kit_file_mark_put(artifact_mark(a), &mark);
+    bool knows = fits && !mark.failed && strcmp(mark.data, w->served.file) == 0;
+    kit_buf_free(&mark);
+    return knows;
 }
 
 /* --input by its name, standard input otherwise. */
@@ -206,26 +225,43 @@ static kit_status open_input(const run_request *r, run_stream *s, int *out_exit,
     return KOLM_OK;
 }
 
+static kit_status run_cold(cli_context *context, const run_request *r, cli_model *model, run_stream *s, int *out_exit,
+                           kolm_error_t *err) {
+    cli_answering answering = {.job = {.lock_fd = -1}};
+    kit_status status =
+        cli_answering_begin(context, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+    if (status == KOLM_OK) status = learn_form(s, model->artifact, err);
+    if (status == KOLM_OK && r->serve)
+        status = cli_serve(context, model, &answering, r->airgap, r->idle.value, say_ready, out_exit, err);
+    else if (status == KOLM_OK)
+        status = ask(s, &answering, r->airgap, out_exit, err);
+    cli_answering_end(&answering);
+    return status;
+}
+
+/* Warm or cold, the model is judged here and now. */
 static kit_status run_model(cli_context *context, const run_request *r, run_stream *s, int *out_exit,
                             kolm_error_t *err) {
     cli_model model;
-    cli_answering answering = {.job = {.lock_fd = -1}};
-    kit_status status = KOLM_OK;
+    warm w = {.context = context, .request = r, .served = {.fd = -1}};
+    const cli_voucher voucher = {.knows = find_warm, .user = &w};
     KIT_TRY(open_input(r, s, out_exit, err));
-    if (ask_warm(context, r, s, &status, out_exit, err)) return status;
-    status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
+    kit_status status =
+        cli_model_open_known(context, r->words[0], CLI_TRUST_CONTENT, &voucher, &model, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_VERIFY;
         status = cli_model_may_run(context, &model, err);
     }
-    if (status == KOLM_OK)
-        status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
-    if (status == KOLM_OK) status = learn_form(s, model.artifact, err);
-    if (status == KOLM_OK && r->serve)
-        status = cli_serve(context, &model, &answering, r->airgap, r->idle.value, say_ready, out_exit, err);
+    if (status == KOLM_OK && w.served.fd >= 0) {
+        *out_exit = CLI_EXIT_DATA;
+        status = learn_form(s, model.artifact, err);
+    }
+    if (status == KOLM_OK && w.served.fd >= 0)
+        status = ask_server(s, w.served.fd, out_exit, err);
+    else if (w.served.fd >= 0)
+        close(w.served.fd);
     else if (status == KOLM_OK)
-        status = ask(s, &answering, r->airgap, out_exit, err);
-    cli_answering_end(&answering);
+        status = run_cold(context, r, &model, s, out_exit, err);
     cli_model_close(&model);
     return status;
 }

@@ -56,7 +56,7 @@ static kit_status load_ring(cli_context *context, receipt_keyring **out_ring, ch
     return status;
 }
 
-static kit_status look_and_judge(cli_context *context, cli_model *m, cli_trust trust, kolm_error_t *err) {
+static kit_status look_and_judge(cli_context *context, cli_model *m, cli_trust trust, bool hashed, kolm_error_t *err) {
     char *chain = NULL;
     receipt_keyring *ring = NULL;
     kit_buf lines = {0};
@@ -69,7 +69,8 @@ static kit_status look_and_judge(cli_context *context, cli_model *m, cli_trust t
                     : m->has_sidecar        ? ARTIFACT_HASH_FILE
                                             : ARTIFACT_HASH_ENTRIES;
     if (trust == CLI_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* it is about to be used */
-    if (status == KOLM_OK) status = artifact_hash(m->artifact, what, stop, NULL, m->file_sha256, err);
+    hashed = hashed && !m->has_sidecar; /* receipts are about the whole file */
+    if (status == KOLM_OK && !hashed) status = artifact_hash(m->artifact, what, stop, NULL, m->file_sha256, err);
     if (status == KOLM_OK) {
         status = judge(m, ring, &lines, with_receipts ? chain : NULL, err);
         m->unjudged = status != KOLM_OK;
@@ -86,8 +87,20 @@ static bool is_verdict(kit_status status) {
            status == KOLM_E_OUT_OF_RANGE || status == KOLM_E_FAILED_PRECONDITION;
 }
 
+/* What a failure to look at a model means. */
+static int exit_of(const cli_model *model, kit_status status) {
+    if (status == KOLM_E_CANCELLED) return CLI_EXIT_INTERRUPTED;
+    if (model->unjudged) return CLI_EXIT_UNJUDGED;
+    return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? CLI_EXIT_VERIFY : CLI_EXIT_DATA;
+}
+
 kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
                           kolm_error_t *err) {
+    return cli_model_open_known(context, path, trust, NULL, out_model, out_exit, err);
+}
+
+kit_status cli_model_open_known(cli_context *context, const char *path, cli_trust trust, const cli_voucher *voucher,
+                                cli_model *out_model, int *out_exit, kolm_error_t *err) {
     *out_model = (cli_model){0};
     *out_exit = CLI_EXIT_DATA;
     KIT_TRY(cli_check_model_path(path, err));
@@ -107,12 +120,11 @@ kit_status cli_model_open(cli_context *context, const char *path, cli_trust trus
         out_model->unjudged = status != KOLM_OK && !is_verdict(status);
     }
     if (status == KOLM_OK) {
-        status = look_and_judge(context, out_model, trust, err);
+        bool hashed = voucher != NULL && voucher->knows(voucher->user, out_model->artifact);
+        status = look_and_judge(context, out_model, trust, hashed, err);
         out_model->unjudged = out_model->unjudged || (status != KOLM_OK && !is_verdict(status));
     }
-    if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) *out_exit = CLI_EXIT_VERIFY;
-    if (out_model->unjudged) *out_exit = CLI_EXIT_UNJUDGED;
-    if (status == KOLM_E_CANCELLED) *out_exit = CLI_EXIT_INTERRUPTED;
+    *out_exit = exit_of(out_model, status);
     return status;
 }
 
@@ -124,11 +136,26 @@ void cli_model_close(cli_model *model) {
     *model = (cli_model){0};
 }
 
+static kit_status refuse(const cli_model *model, kolm_error_t *err) {
+    const receipt_report *r = &model->report;
+    if (r->verdict == RECEIPT_TRUSTED || r->verdict == RECEIPT_UNKNOWN_KEY) return KOLM_OK;
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED, r->remedy, "%s is not used: %s", model->path, r->text);
+}
+
+kit_status cli_model_judge_again(cli_context *context, cli_model *model, int *out_exit, kolm_error_t *err) {
+    receipt_report_free(&model->report);
+    model->report = (receipt_report){0};
+    model->has_sidecar = model->unjudged = false;
+    kit_status status = look_and_judge(context, model, CLI_TRUST_CONTENT, true, err);
+    model->unjudged = model->unjudged || (status != KOLM_OK && !is_verdict(status));
+    *out_exit = status == KOLM_OK ? CLI_EXIT_VERIFY : exit_of(model, status);
+    return status == KOLM_OK ? refuse(model, err) : status;
+}
+
 kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) {
     const receipt_report *r = &model->report;
+    KIT_TRY(refuse(model, err));
     if (r->verdict == RECEIPT_TRUSTED) return KOLM_OK;
-    if (r->verdict != RECEIPT_UNKNOWN_KEY)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, r->remedy, "%s is not used: %s", model->path, r->text);
     cli_warn(context, "%s is signed by a key that nobody here vouched for (%.16s...); `kolm verify` says more",
              cli_safe(model->path), r->keyid);
     return KOLM_OK;

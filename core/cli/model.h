@@ -33,6 +33,18 @@ typedef enum cli_trust {
  * log cannot be read. Free with cli_model_close in every case. */
 kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
                           kolm_error_t *err) KIT_MUST_USE;
+/* Somebody who may know this very file, by its mark: what he digested need not be digested again, and all else is looked
+ * at as ever. */
+typedef struct cli_voucher {
+    bool (*knows)(void *user, const artifact *a);
+    void *user;
+} cli_voucher;
+/* The same; voucher may be NULL. */
+kit_status cli_model_open_known(cli_context *context, const char *path, cli_trust trust, const cli_voucher *voucher,
+                                cli_model *out_model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+/* The verdict once more, with the keyring, the log and the receipts as they are now; the payload, which was digested and kept,
+ * is not read again. OK when the model may still be run, as cli_model_may_run has it but without its warning. */
+kit_status cli_model_judge_again(cli_context *context, cli_model *model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 void cli_model_close(cli_model *model);
 /* OK for a trusted model; for an unknown key a warning and OK; else the report as an error (exit 7). */
 kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) KIT_MUST_USE;

@@ -34,6 +34,7 @@ typedef struct run_stream {
     kolm_error_t feed_error, print_error;
     kit_buf shown; /* of the thread that prints */
     uint64_t asked, answers;
+    int served_exit;    /* what an error of the server means */
     bool served;        /* to_backend is a socket: its end is said by shutting it */
     atomic_int holders; /* the main thread, and the one that feeds: it may wait for a line longer than this is wanted */
 } run_stream;

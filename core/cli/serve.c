@@ -3,6 +3,7 @@
 #include "cli/serve_lines.h"
 
 #include "cli/cli.h"
+#include "cli/grounds.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@
 #define LINE_MAX (16u << 20)
 #define WAITING_MAX 256        /* questions of one client that are not answered yet: then its next ones wait */
 #define PENDING_MAX (1u << 20) /* bytes on their way to the backend, above which no client is read */
+#define TELL_MS 2000           /* for so long those who are to be told of the end are waited for */
 #define LOOK_MS 500            /* how often the flag of interruption is looked at */
 
 /* ---- Where */
@@ -66,7 +68,7 @@ static void address_of(const char *place, struct sockaddr_un *out) {
 
 /* One byte at a time: what follows the greeting belongs to the answers. */
 static bool read_greeting(int fd, cli_served *out) {
-    char line[256];
+    char line[512];
     size_t length = 0;
     struct pollfd wait = {.fd = fd, .events = POLLIN};
     while (length < sizeof line - 1 && poll(&wait, 1, 2000) == 1 && read(fd, line + length, 1) == 1 &&
@@ -110,8 +112,15 @@ typedef struct question {
 
 typedef struct server {
     cli_context *context;
+    cli_model *model;
     cli_answering *answering;
     cli_airgap airgap;
+    /* What lets it answer: the files that its verdict rests on, and the reason, when it may no longer. */
+    kit_buf grounds;
+    kit_status verdict;
+    int verdict_exit;
+    int64_t ended_at; /* monotonic ms of the end of its verdict */
+    kolm_error_t verdict_error;
     int listener;
     client clients[CLIENTS_MAX];
     uint64_t last_number;
@@ -223,7 +232,8 @@ static void greet(server *s) {
         client *c = &s->clients[i];
         if (c->fd >= 0) continue;
         *c = (client){.fd = fd, .number = ++s->last_number};
-        serve_greeting_put(s->answering->choice->backend->name, s->airgap == CLI_AIRGAP_STRICT, &c->out);
+        serve_greeting_put(s->answering->choice->backend->name, s->airgap == CLI_AIRGAP_STRICT,
+                           artifact_manifest_sha256(s->model->artifact), artifact_mark(s->model->artifact), &c->out);
         s->asked_at = kit_now_ms();
         return;
     }
@@ -273,8 +283,79 @@ static bool idle(const server *s, uint64_t idle_seconds) {
     return kit_now_ms() - s->asked_at > (int64_t)idle_seconds * 1000;
 }
 
+/* ---- The verdict */
+
+/* Whether the backend may still be called: policies and grants may be others now. */
+static kit_status admit_again(server *s, kolm_error_t *err) {
+    const char *name = s->answering->choice->backend->name;
+    cli_registry *registry = NULL;
+    s->verdict_exit = CLI_EXIT_DATA;
+    KIT_TRY(cli_registry_open(s->context, &registry, err));
+    const cli_backend *backend = cli_registry_find(registry, name);
+    kit_status status = KOLM_OK;
+    s->verdict_exit = CLI_EXIT_NOTHING;
+    if (backend == NULL)
+        status = cli_registry_unknown(registry, name, err);
+    else if (backend->refused != NULL)
+        status = cli_backend_refuse(backend, &s->verdict_exit, err);
+    cli_registry_free(registry);
+    return status;
+}
+
+static kit_status look_again(server *s, kolm_error_t *err) {
+    kit_buf now = {0};
+    s->verdict_exit = CLI_EXIT_INTERNAL;
+    kit_status status = cli_model_unchanged(s->model, &s->answering->base, &s->verdict_exit, err);
+    if (status == KOLM_OK) status = cli_grounds(s->context, &now, err);
+    if (status == KOLM_OK && strcmp(kit_buf_text(&now), kit_buf_text(&s->grounds)) != 0) {
+        status = cli_model_judge_again(s->context, s->model, &s->verdict_exit, err);
+        if (status == KOLM_OK) status = admit_again(s, err);
+        if (status == KOLM_OK) {
+            kit_buf_clear(&s->grounds);
+            kit_buf_str(&s->grounds, kit_buf_text(&now));
+            status = kit_buf_ok(&s->grounds, err);
+        }
+    }
+    kit_buf_free(&now);
+    return status;
+}
+
+static bool is_asked(const server *s) {
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        const client *c = &s->clients[i];
+        if (c->fd >= 0 && c->in.length > 0 && memchr(c->in.data, '\n', c->in.length) != NULL) return true;
+    }
+    return false;
+}
+
+/* Everybody is told why, nobody is listened to any more, and new ones are not let in: they answer by themselves. */
+static void end_verdict(server *s) {
+    s->ended_at = kit_now_ms();
+    close(s->listener);
+    s->listener = -1;
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        client *c = &s->clients[i];
+        if (c->fd < 0 || c->refused) continue;
+        serve_verdict_put(&s->verdict_error, s->verdict_exit, &c->out);
+        c->no_more = c->refused = true;
+        c->waiting = 0;
+    }
+}
+
+/* False when its verdict has ended, and everybody knows it or does not want to. */
+static bool may_go_on(const server *s) {
+    bool anybody = false;
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        anybody = anybody || s->clients[i].fd >= 0;
+    return s->verdict == KOLM_OK || (anybody && kit_now_ms() - s->ended_at < TELL_MS);
+}
+
 /* Who has nothing more to ask and nothing more to get is done. */
 static void settle(server *s) {
+    if (s->verdict == KOLM_OK && is_asked(s)) {
+        s->verdict = look_again(s, &s->verdict_error);
+        if (s->verdict != KOLM_OK) end_verdict(s);
+    }
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         client *c = &s->clients[i];
         if (c->fd < 0) continue;
@@ -358,7 +439,7 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     s->asked_at = kit_now_ms();
-    while (!cli_interrupted() && !idle(s, idle_seconds) && turn(s))
+    while (!cli_interrupted() && !idle(s, idle_seconds) && may_go_on(s) && turn(s))
         continue;
     close(s->to_backend); /* the end of all questions: the backend ends too */
     s->to_backend = -1;
@@ -368,11 +449,16 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     while (poll(&rest, 1, LOOK_MS) >= 0 || errno == EINTR)
         if ((rest.revents & (POLLIN | POLLHUP)) && !read_answers(s)) break;
     pthread_join(backend, NULL);
+    if (s->verdict != KOLM_OK) {
+        *err = s->verdict_error;
+        s->exit_code = s->verdict_exit;
+        return s->verdict;
+    }
     if (s->status != KOLM_OK && !cli_interrupted()) *err = s->error;
     return cli_interrupted() ? KOLM_OK : s->status;
 }
 
-kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering *answering, cli_airgap airgap,
+kit_status cli_serve(cli_context *context, cli_model *model, cli_answering *answering, cli_airgap airgap,
                      uint64_t idle_seconds, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
                      kolm_error_t *err) {
     kit_buf place = {0};
@@ -383,19 +469,22 @@ kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering
     if (s == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     *s = (server){.context = context,
+                  .model = model,
                   .answering = answering,
                   .airgap = airgap,
                   .listener = -1,
                   .to_backend = -1,
                   .from_backend = -1,
                   .exit_code = CLI_EXIT_BACKEND,
-                  .error = KIT_ERROR_INIT};
+                  .error = KIT_ERROR_INIT,
+                  .verdict_error = KIT_ERROR_INIT};
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         s->clients[i].fd = -1;
     kit_status status = find_place(context, artifact_manifest_sha256(model->artifact), true, &place, err);
     if (status == KOLM_OK) status = listen_at(place.data, &lock, &s->listener, err);
     if (status == KOLM_E_ALREADY_EXISTS) *out_exit = CLI_EXIT_USAGE;
     bool listening = status == KOLM_OK;
+    /* Empty: the first question has the verdict made again, in case that something changed since it was made. */
     if (listening) {
         address_of(place.data, &address);
         if (ready != NULL) ready(context, address.sun_path);
@@ -414,6 +503,7 @@ kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering
     int all[] = {s->listener, s->from_backend, s->to_backend, lock};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i] >= 0) close(all[i]);
+    kit_buf_free(&s->grounds);
     kit_buf_free(&s->pending);
     kit_buf_free(&s->answers);
     serve_question_free(&s->asked);

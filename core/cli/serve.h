@@ -8,11 +8,18 @@
  * nobody else can listen or ask there. Where that path is too long for a socket (108 bytes, unix(7)) it is
  * /tmp/kolm-run-UID/ID.sock, under the same rule. HOME/run/ID.lock is held (flock) by the server.
  *
- * The server greets with one line, {"kolm":1,"backend":NAME,"airgap":BOOL}, true when it is enforced. Then lines {"id","input"} in, and as many
- * lines
+ * The server greets with one line, {"kolm":1,"backend":NAME,"airgap":BOOL,"model":SHA256,"file":MARK}: airgap is true when it is
+ * enforced, model is the whole digest of the manifest, and file the mark (kit_file_mark) of the file that the server digested: a
+ * client whose file has the same mark need not digest it again. Then lines {"id","input"} in, and as many lines
  * {"id","output","confidence"} out, in the same order, as `kolm run --jsonl` has them. A line that is no question ends
  * the connection after {"error":TEXT}. A client that shuts its sending side gets its remaining answers and then the
  * end.
+ *
+ * Who believes whom. `kolm run` opens the file, judges its signature by the keyring, and refuses as ever, before it asks a
+ * server anything. The server has a verdict too, for whoever else asks: before it takes questions it looks whether the
+ * keyring, a policy, the file or its base is another than when it judged, and judges again if so. When its model may no
+ * longer be run, or its backend no longer be called, it says {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a
+ * server would, and ends.
  */
 
 #include "cli/model.h"
@@ -21,6 +28,7 @@ typedef struct cli_served {
     int fd; /* -1: nobody serves this model */
     char backend[64];
     bool airgap;
+    char model[KIT_SHA256_HEX], file[128];
 } cli_served;
 
 /* Connects to the server of the model with this manifest digest, if there is one; a failure to is no error. */
@@ -28,7 +36,7 @@ void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_se
 
 /* Serves until interrupted, until the backend ends, or until nobody asked for idle_seconds (0: no matter how long).
  * ALREADY_EXISTS when another kolm serves this model. ready, when not NULL, is called once questions are taken. */
-kit_status cli_serve(cli_context *context, const cli_model *model, cli_answering *answering, cli_airgap airgap,
+kit_status cli_serve(cli_context *context, cli_model *model, cli_answering *answering, cli_airgap airgap,
                      uint64_t idle_seconds, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
                      kolm_error_t *err) KIT_MUST_USE;
 

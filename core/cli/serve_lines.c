@@ -76,21 +76,47 @@ void serve_refusal_put(const char *text, kit_buf *out) {
     kit_buf_str(out, "}\n");
 }
 
+void serve_verdict_put(const kolm_error_t *error, int exit_code, kit_buf *out) {
+    kit_buf_str(out, "{\"error\":");
+    kit_json_string(out, error->text, strlen(error->text));
+    kit_buf_str(out, ",\"remedy\":");
+    kit_json_string(out, error->remedy, strlen(error->remedy));
+    kit_buf_fmt(out, ",\"exit\":%d}\n", exit_code);
+}
+
+bool serve_error_read(const cJSON *line, int *out_exit, kolm_error_t *out_error) {
+    const char *text = NULL, *remedy = "ask again; without a server kolm answers by itself";
+    uint64_t exit_code = 0;
+    if (!kit_json_get_string(line, "error", &text)) return false;
+    (void)kit_json_get_string(line, "remedy", &remedy);
+    if (kit_json_get_u64(line, "exit", &exit_code) && exit_code > 0 && exit_code < 256) *out_exit = (int)exit_code;
+    out_error->code = kit_fail(out_error, KOLM_E_UNAVAILABLE, remedy, "%s", text);
+    return true;
+}
+
 /* ---- The greeting */
 
-void serve_greeting_put(const char *backend, bool airgap, kit_buf *out) {
-    kit_buf_fmt(out, "{\"kolm\":1,\"backend\":\"%s\",\"airgap\":%s}\n", backend, airgap ? "true" : "false");
+void serve_greeting_put(const char *backend, bool airgap, const char *manifest_sha256, const kit_file_mark *mark,
+                        kit_buf *out) {
+    kit_buf_fmt(out, "{\"kolm\":1,\"backend\":\"%s\",\"airgap\":%s,\"model\":\"%s\",\"file\":\"", backend,
+                airgap ? "true" : "false", manifest_sha256);
+    kit_file_mark_put(mark, out);
+    kit_buf_str(out, "\"}\n");
 }
 
 bool serve_greeting_read(const char *line, size_t length, cli_served *out_served) {
     cJSON *greeting = NULL;
-    const char *backend = NULL;
+    const char *backend = NULL, *model = "", *file = "";
     uint64_t version = 0;
     bool good = kit_json_parse(line, length, &greeting, NULL) == KOLM_OK &&
                 kit_json_get_u64(greeting, "kolm", &version) && version == 1 &&
                 kit_json_get_string(greeting, "backend", &backend) &&
                 kit_json_get_bool(greeting, "airgap", &out_served->airgap);
-    if (good) kit_copy(out_served->backend, sizeof out_served->backend, backend);
+    (void)kit_json_get_string(greeting, "model", &model); /* an older server says neither */
+    (void)kit_json_get_string(greeting, "file", &file);
+    good = good && kit_copy(out_served->backend, sizeof out_served->backend, backend) &&
+           kit_copy(out_served->model, sizeof out_served->model, model) &&
+           kit_copy(out_served->file, sizeof out_served->file, file);
     cJSON_Delete(greeting);
     return good;
 }

@@ -4,6 +4,7 @@
 #define KOLM_CLI_SERVE_LINES_H
 
 #include "cli/serve.h"
+#include "kolm/kit/file.h"
 
 /* What reading a question needs, and its parts until the next one is read; zero-initialise. */
 typedef struct serve_question {
@@ -25,9 +26,14 @@ kit_status serve_answer_pass(const char *line, size_t length, const char *id, ki
 
 /* Appends {"error":TEXT}. */
 void serve_refusal_put(const char *text, kit_buf *out);
+/* Appends {"error":TEXT,"remedy":TEXT,"exit":NUMBER}: what a run without a server says and ends with. */
+void serve_verdict_put(const kolm_error_t *error, int exit_code, kit_buf *out);
+/* True for a line of either kind; *out_exit is left alone where the line says none. */
+bool serve_error_read(const cJSON *line, int *out_exit, kolm_error_t *out_error);
 
 /* The greeting, written and read. */
-void serve_greeting_put(const char *backend, bool airgap, kit_buf *out);
+void serve_greeting_put(const char *backend, bool airgap, const char *manifest_sha256, const kit_file_mark *mark,
+                        kit_buf *out);
 bool serve_greeting_read(const char *line, size_t length, cli_served *out_served);
 
 #endif

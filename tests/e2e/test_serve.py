@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A model that is kept warm: the same answers as a cold one, for many at once, and nothing left when its server is gone."""
+import glob
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -147,6 +149,89 @@ class Serve(Case):
         side.close()
         lines.close()
         self.assertEqual(server.wait(60), 0)
+
+    # ---- what may be run when it is started may not be run later
+
+    def signer(self):
+        return self.json("verify", "router-1.0.0.kolm")["keyid"]
+
+    def same_as_cold(self, *words, code=7):
+        """A warm model says what a cold one says, and ends as that does."""
+        warm = self.kolm("run", "router-1.0.0.kolm", *words, "billing", code=code)
+        for path in glob.glob(os.path.join(self.home, "run", "*.sock")):
+            os.rename(path, path + ".away")
+        cold = self.kolm("run", "router-1.0.0.kolm", *words, "billing", code=code)
+        self.assertEqual((warm.out, warm.err), (cold.out, cold.err))
+        return cold
+
+    def test_a_key_that_was_revoked(self):
+        self.serve()
+        self.kolm("run", "router-1.0.0.kolm", "billing")
+        self.kolm("keys", "revoke", self.signer())
+        self.assertIn("revoked", self.same_as_cold().err)
+
+    def test_a_key_that_was_revoked_while_questions_come(self):
+        server, path = self.serve()
+        side, lines, _ = self.connect(path)
+        side.sendall(b'{"id":"1","input":"billing"}\n')
+        self.assertEqual(json.loads(lines.readline())["id"], "1")
+        asking = self.start("run", "--jsonl", "router-1.0.0.kolm", stdin=subprocess.PIPE)
+        asking.stdin.write(b'{"id":"1","input":"billing"}\n')
+        asking.stdin.flush()
+        self.assertEqual(json.loads(asking.stdout.readline())["id"], "1")
+        self.kolm("keys", "revoke", self.signer())
+        asking.stdin.write(b'{"id":"2","input":"billing"}\n')
+        asking.stdin.flush()
+        # It does not wait for the rest of its questions.
+        self.assertEqual(asking.wait(60), 7)
+        self.assertIn(b"revoked", asking.stderr.read())
+        self.assertEqual(asking.stdout.read(), b"")
+        asking.stdin.close()
+        # Who asks without kolm is told too, and the server ends with the same.
+        told = json.loads(lines.readline())
+        self.assertEqual((told["exit"], lines.readline()), (7, ""))
+        self.assertIn("revoked", told["error"])
+        self.assertTrue(told["remedy"])
+        self.assertEqual(server.wait(60), 7)
+        self.assertIn("revoked", server.stderr.read())
+        self.assertFalse(os.path.exists(path))
+
+    def test_a_change_that_changes_nothing(self):
+        server, path = self.serve()
+        side, lines, _ = self.connect(path)
+        self.write_home("policy.json", json.dumps({"plugins": {"signatures": "optional"}}))
+        side.sendall(b'{"id":"1","input":"billing"}\n')
+        self.assertEqual(json.loads(lines.readline())["id"], "1")
+        self.assertIsNone(server.poll())
+
+    def test_a_policy_that_forbids_its_backend(self):
+        server, path = self.serve()
+        side, lines, _ = self.connect(path)
+        self.write_home("policy.json", json.dumps({"plugins": {"signatures": "required"}}))
+        side.sendall(b'{"id":"1","input":"billing"}\n')
+        told = json.loads(lines.readline())
+        self.assertEqual(told["exit"], 3, told)
+        self.assertIn("sign", told["error"])
+        self.assertEqual(server.wait(60), 3)
+        self.kolm("run", "router-1.0.0.kolm", "billing", code=3)
+
+    def test_a_file_that_was_changed_and_says_the_same_of_itself(self):
+        """Its manifest, which the server is found by, is the same; a byte of the model is not."""
+        self.serve()
+        with open(os.path.join(self.work, "router-1.0.0.kolm"), "r+b") as file:
+            at = file.read().index(b'"label":"billing"')
+            file.seek(at)
+            file.write(b'"label":"spoiled"')
+        self.same_as_cold()
+
+    def test_a_copy_of_the_file_is_answered_warm(self):
+        server, _ = self.serve()
+        os.mkdir(os.path.join(self.work, "elsewhere"))
+        shutil.copy(os.path.join(self.work, "router-1.0.0.kolm"), os.path.join(self.work, "elsewhere"))
+        server.send_signal(signal.SIGSTOP)
+        asking = self.start("run", "elsewhere/router-1.0.0.kolm", "billing")
+        server.send_signal(signal.SIGCONT)
+        self.assertIn(b"billing", asking.communicate(timeout=60)[0])
 
     def test_words_that_do_not_go_together(self):
         self.assertIn("--serve takes no TEXT", self.kolm("run", "--serve", "router-1.0.0.kolm", "billing", code=2).err)

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a verdict about a model and its backend rests on, so that one who keeps the verdict sees when it is old. */
+#ifndef KOLM_CLI_GROUNDS_H
+#define KOLM_CLI_GROUNDS_H
+
+#include "cli/context.h"
+
+/* Appends a line with name and mark (kit_file_mark) for each file of the keyring, for the publishers' keys, and for each
+ * policy and setting, of the user and of the machine. The same text: nothing of that was changed, added or removed. A
+ * few system calls for each file, and nothing is read. */
+kit_status cli_grounds(cli_context *context, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
