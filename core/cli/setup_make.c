@@ -283,11 +283,27 @@ static void pip_of_lock(const setup *s, kit_buf *out) {
     }
 }
 
+/* Text as a file of this setup's own. The lock is read once: what was digested, and no file that has its name by now, is what
+ * pip gets. */
+static kit_status put_requirements(const setup *s, const char *name, const kit_buf *text, char **out_path,
+                                   kolm_error_t *err) {
+    KIT_TRY(kit_path_join(s->partial, name, out_path, err));
+    return kit_write_file(*out_path, 0600, kit_buf_text(text), text->length, err);
+}
+
+static kit_status check_requirements(const setup *s, const char *path, kolm_error_t *err) {
+    char now[KIT_SHA256_HEX];
+    KIT_TRY(kit_sha256_file(path, now, NULL, err));
+    if (strcmp(now, s->lock.sha256) == 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_DATA_LOSS, "run it again, and find out which program did that",
+                    "%s was changed while pip used it", path);
+}
+
 /* An old pip holds a whole file in memory, several times over: what the lock says of pip is done first, and by that
  * pip the rest. */
 static kit_status install(setup *s, kolm_error_t *err) {
     kit_buf lines = {0};
-    char *path = NULL;
+    char *path = NULL, *lock = NULL;
     pip_watch watch = {.context = s->context,
                        .progress = {.label = "[setup]"},
                        .report = {.struct_size = (uint32_t)sizeof watch.report,
@@ -298,14 +314,16 @@ static kit_status install(setup *s, kolm_error_t *err) {
     pip_of_lock(s, &lines);
     bool newer = lines.length > 0;
     kit_status status = kit_buf_ok(&lines, err);
-    if (status == KOLM_OK && newer) status = kit_path_join(s->partial, "pip.txt", &path, err);
-    if (status == KOLM_OK && newer) status = kit_write_file(path, 0600, lines.data, lines.length, err);
+    if (status == KOLM_OK && newer) status = put_requirements(s, "pip.txt", &lines, &path, err);
+    if (status == KOLM_OK) status = put_requirements(s, "lock.txt", &s->lock.text, &lock, err);
     if (status == KOLM_OK && newer) status = run_pip(s, path, false, &watch, err);
     watch.report.step = 0;
     watch.report.total = s->lock.pins - (newer ? 1 : 0);
     watch.report.phase = "fetching";
-    if (status == KOLM_OK) status = run_pip(s, s->lock.path, newer && can_resume(lines.data), &watch, err);
+    if (status == KOLM_OK) status = run_pip(s, lock, newer && can_resume(lines.data), &watch, err);
+    if (status == KOLM_OK) status = check_requirements(s, lock, err);
     kit_buf_free(&lines);
+    free(lock);
     free(path);
     return status;
 }
