@@ -114,6 +114,24 @@ uint64_t cli_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON
     return all * whole + all / 1000000 * part + all % 1000000 * part / 1000000;
 }
 
+kit_status cli_options_of_model(const cJSON *manifest, bool allow_pickle, cJSON **out_options, kolm_error_t *err) {
+    /* docs/trainer.md has what each means. One that is not here stays behind, whatever a later trainer calls it. */
+    static const char *const travel[] = {"task",     "method", "rank",       "alpha",          "targets",       "dtype",
+                                         "template", "system", "max_length", "max_new_tokens", "deterministic", "unsloth"};
+    const cJSON *from = kit_json_get(kit_json_get(manifest, "options"), "trainer");
+    const char *value = NULL;
+    cJSON *options = cJSON_CreateObject();
+    bool good = options != NULL && (!allow_pickle || kit_json_put_string(options, "allow_pickle", "true"));
+    for (size_t i = 0; i < sizeof travel / sizeof *travel && good; i++)
+        if (kit_json_get_string(from, travel[i], &value)) good = kit_json_put_string(options, travel[i], value);
+    if (good) {
+        *out_options = options;
+        return KOLM_OK;
+    }
+    cJSON_Delete(options);
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+}
+
 static kit_status add_option(cJSON *options, const char *item, kolm_error_t *err) {
     const char *equals = strchr(item, '=');
     size_t length = equals != NULL ? (size_t)(equals - item) : 0;

@@ -20,6 +20,12 @@ kit_status cli_base_of_model(cli_context *context, const cJSON *manifest, const 
  * (report.passes_per_answer_micro; 1 where the report says nothing). */
 uint64_t cli_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report);
 
+/* The options of the trainer for a model that is to be run: of those in its manifest, which somebody else may have written, the
+ * few that say what the model is and how it is asked; what loosens safety comes from the user of this machine alone.
+ * The caller deletes *out_options. */
+kit_status cli_options_of_model(const cJSON *manifest, bool allow_pickle, cJSON **out_options,
+                                kolm_error_t *err) KIT_MUST_USE;
+
 /* The items KEY=VALUE of --set as an object of strings; NULL when there are none. INVALID_ARGUMENT quotes the item. */
 kit_status cli_trainer_options(const cli_list *set, cJSON **out_options, kolm_error_t *err) KIT_MUST_USE;
 

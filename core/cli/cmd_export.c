@@ -20,7 +20,7 @@
 
 typedef struct export_request {
     const char *to, *base, *backend;
-    bool merge;
+    bool merge, allow_pickle;
     char **words;
 } export_request;
 
@@ -282,6 +282,8 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
         {"to", 0, CLI_STRING, &r.to, "DIR", "the directory to make; must not be there, or be empty"},
         {"merge", 0, CLI_FLAG, &r.merge, NULL, "add the adapter into the weights of the base: a whole model"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
+        {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
+         "load a base whose weights are pickles, which can run any program: only files that you made"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "merge with this backend's Python runtime"},
     };
     const cli_syntax syntax = {
@@ -311,6 +313,7 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK) {
         exit_code = CLI_EXIT_VERIFY;
         status = cli_model_may_run(context, &model, &err);
+        model.allow_pickle = r.allow_pickle;
     }
     if (status == KOLM_OK) status = export_model(context, &r, &model, &exit_code, &err);
     cli_model_close(&model);

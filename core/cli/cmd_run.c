@@ -165,7 +165,7 @@ static kit_status ask_server(run_stream *s, int fd, int *out_exit, kolm_error_t 
 
 typedef struct run_request {
     const char *backend, *base, *input;
-    bool jsonl, serve, skip_bad;
+    bool jsonl, serve, skip_bad, allow_pickle;
     cli_airgap airgap;
     cli_number idle;
     char **words;
@@ -228,6 +228,7 @@ static kit_status open_input(const run_request *r, run_stream *s, int *out_exit,
 static kit_status run_cold(cli_context *context, const run_request *r, cli_model *model, run_stream *s, int *out_exit,
                            kolm_error_t *err) {
     cli_answering answering = {.job = {.lock_fd = -1}};
+    model->allow_pickle = r->allow_pickle;
     kit_status status =
         cli_answering_begin(context, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) status = learn_form(s, model->artifact, err);
@@ -381,6 +382,8 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
          "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
         {"idle", 0, CLI_U64, &r.idle, "SECONDS", "with --serve: end when nobody asked for so long"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
+        {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
+         "load a base whose weights are pickles, which can run any program: only files that you made"},
         {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},
     };
     const cli_syntax syntax = {

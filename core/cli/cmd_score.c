@@ -18,6 +18,7 @@ typedef struct score_request {
     bool skip_bad, no_header, allow_baseline;
     cli_airgap airgap;
     char **words;
+    bool allow_pickle;
 } score_request;
 
 /* Whether the model's outputs are labels, which have no blanks around them. */
@@ -156,6 +157,7 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_VERIFY;
         status = cli_model_may_run(context, &model, err);
+        model.allow_pickle = r->allow_pickle;
     }
     if (status == KOLM_OK)
         status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
@@ -252,6 +254,8 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         {"no-header", 0, CLI_FLAG, &r.no_header, NULL, "tables begin with a row: columns are called 1, 2, ..."},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
+        {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
+         "load a base whose weights are pickles, which can run any program: only files that you made"},
         {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},
     };
     size_t word_count = 0;

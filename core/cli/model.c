@@ -220,12 +220,19 @@ kit_status cli_model_describe(const cli_model *model, const job_base *base, cons
                            .effort = "normal",
                            .model_files = files,
                            .model_file_count = used,
-                           .base = base->path != NULL ? base : NULL,
-                           .trainer = kit_json_get(kit_json_get(manifest, "options"), "trainer")};
+                           .base = base->path != NULL ? base : NULL};
+    cJSON *options = NULL;
     kit_status status = KOLM_OK;
+    if (base->path != NULL) status = cli_options_of_model(manifest, model->allow_pickle, &options, err);
+    job.trainer = options;
+    if (status != KOLM_OK) {
+        free(files);
+        return status;
+    }
     if (!kit_json_get_string(manifest, "name", &job.task) || !kit_json_get_string(manifest, "recipe", &job.recipe))
         status = kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest of %s lacks name or recipe", model->path);
     if (status == KOLM_OK) status = job_describe(dir, &job, err);
+    cJSON_Delete(options);
     free(files);
     return status;
 }

@@ -19,6 +19,7 @@ typedef struct cli_model {
     receipt_report report;            /* what may be believed of it */
     bool unjudged;                    /* nobody knows: the error is about something else than the artifact's bytes */
     char file_sha256[KIT_SHA256_HEX]; /* "" unless the whole file was hashed */
+    bool allow_pickle; /* --allow-pickle: set by the verb, never by what the model says */
 } cli_model;
 
 /* How much of the file is read to judge it. */

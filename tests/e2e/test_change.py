@@ -172,6 +172,25 @@ class Base(Case):
         self.assertIn("model.safetensors", err.decode())
         self.assertIn("the answers do not count", err.decode())
 
+    def test_an_artifact_loosens_nothing(self):
+        """Of the trainer's options in its manifest only those count that say what the model is and how it is asked."""
+        self.compile("--base", "base", "--recipe", "lora", "--set", "rank=8", "--set", "allow_pickle=true", "--set", "patience=2")
+        manifest = self.json("inspect", NAME)["manifest"]
+        self.assertEqual(manifest["options"]["trainer"]["allow_pickle"], "true")
+        pipe = os.path.join(self.work, "questions.jsonl")
+        os.mkfifo(pipe)
+        for words, expected in ((), {"rank": "8"}), (("--allow-pickle",), {"rank": "8", "allow_pickle": "true"}):
+            run = self.start("run", NAME, "--input", "questions.jsonl", "--base", "base", *words)
+            with open(pipe, "wb", buffering=0) as questions:
+                questions.write(QUESTION)
+                first = run.stdout.readline()
+                self.assertTrue(first, run.stderr.read() if not first else "")
+                job, = [entry for entry in self.jobs() if not entry.startswith(".")]
+                with open(os.path.join(self.home, "jobs", job, "job", "job.json"), encoding="utf-8") as file:
+                    self.assertEqual(json.load(file)["options"]["trainer"], expected)
+            self.assertEqual(run.wait(60), 0)
+            run.communicate()
+
     def test_one_that_was_digested_before_is_known_by_more_than_a_time_that_can_be_set(self):
         self.compile("--base", "base", "--recipe", "lora")
         self.swap()

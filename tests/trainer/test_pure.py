@@ -12,7 +12,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.abspath(sys.argv[1]))
-from kolm_trainer import base, batches, context, devices, encode, options, train  # noqa: E402
+from kolm_trainer import base, batches, context, devices, encode, model, options, train  # noqa: E402
 from kolm_trainer.answer import Lines, Text, Trie  # noqa: E402
 from kolm_trainer.errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND, TrainerError  # noqa: E402
 from kolm_trainer.job import Job, write_bytes, write_json  # noqa: E402
@@ -214,6 +214,16 @@ class Base(Case):
         self.assertTrue(found.pickled)
         self.write("base/model.safetensors", WHOLE)
         self.assertFalse(base.look(self.base, allow_pickle=True).pickled)  # never when there is better
+
+    def test_a_pickle_in_an_artifact(self):
+        """A library would load it where it finds nothing better."""
+        class Made:
+            raw = {"model_files": [{"name": "adapter_model.bin", "path": "/dev/null", "offset": 0, "size": 0}]}
+
+        with self.assertRaises(TrainerError) as caught:
+            model.unpack(Made, self.base)
+        self.assertEqual(caught.exception.code, DATA_LOSS)
+        self.assertIn("adapter_model.bin is a pickle", str(caught.exception))
 
     def test_no_tokenizer(self):
         os.remove(os.path.join(self.base, "tokenizer.json"))

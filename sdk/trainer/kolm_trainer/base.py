@@ -21,7 +21,7 @@ ENCODERS = {"albert", "bert", "big_bird", "camembert", "canine", "cohere_compass
             "xlm-roberta-xl", "xlnet", "xmod", "yoso"}
 # What PEFT leaves: a base that a person trained before may have it still, and transformers loads it without a word.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HEADER_MAX = 100 << 20  # what the safetensors library itself accepts
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
            "U16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8}
@@ -80,12 +80,13 @@ def look(path, allow_pickle=False):
     base.weights = _safetensors(path, names)
     base.unused = [name for name in names if name.endswith(".safetensors") and name not in base.weights]
     if not base.weights:
-        pickles = [n for n in names if n.endswith(_PICKLES) and n != "training_args.bin"]
+        pickles = [n for n in names if n.endswith(PICKLES) and n != "training_args.bin"]
         if not pickles:
             raise TrainerError(NOT_FOUND, f"{path} has no weights", "expected model.safetensors, or its parts with an index")
         if not allow_pickle:
             raise TrainerError(INVALID_ARGUMENT, f"the weights in {path} are pickles ({pickles[0]}), which can run any program",
-                               "convert them to safetensors; or, for a file that you made yourself, --set allow_pickle=true")
+                               "convert them to safetensors; or, for files that you made yourself, --set allow_pickle=true with "
+                               "`kolm compile`, --allow-pickle where the model is used")
         base.weights, base.pickled = pickles, True
     else:
         for name in base.weights:

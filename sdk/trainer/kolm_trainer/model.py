@@ -9,6 +9,7 @@ import tempfile
 import warnings
 
 from . import job as jobs
+from .base import PICKLES
 from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED, TrainerError
 
 META = "kolm_trainer.json"
@@ -355,6 +356,8 @@ def unpack(job, directory):
         name = file["name"]
         if os.path.isabs(name) or ".." in name.split("/"):
             raise TrainerError(DATA_LOSS, "a model file leaves its directory", "do not use this artifact")
+        if name.endswith(PICKLES):  # libraries would load it where they find nothing better
+            raise TrainerError(DATA_LOSS, f"the model file {name} is a pickle, which can run any program", "do not use this artifact")
         target = os.path.join(directory, name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if file["offset"] == 0 and os.path.getsize(file["path"]) == file["size"]:
