@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What changes while it is used: every answer is by the model that was verified, or the command fails."""
+import glob
 import json
 import os
 import shutil
@@ -198,9 +199,10 @@ class Base(Case):
 
     def test_while_it_is_trained_on(self):
         self.tell("wait")
-        os.mkfifo(os.path.join(self.work, "wait"))
         run = self.start("compile", "-t", "router", "-d", "tickets.jsonl", "--base", "base", "--recipe", "lora")
-        with open(os.path.join(self.work, "wait"), "wb"):
+        place = os.path.join(self.home, "jobs", "*", "job", "model", "wait")
+        wait, = self.wait_for(lambda: glob.glob(place), "the training")
+        with open(wait, "wb"):
             self.swap()
         _, err = run.communicate(timeout=60)
         self.assertEqual(run.returncode, 6, err)

@@ -184,12 +184,15 @@ static kit_status misbehave(const kolm_host_v1_t *host, const char *model_dir, k
     if (told(host, "hang")) return wait_for_cancel(host, err);
     if (told(host, "hang hard")) leave_child_and_hang(host);
     if (told(host, "crash")) abort();
-    if (told(host, "wait")) { /* until somebody opens the pipe and closes it again */
+    if (told(host, "wait")) { /* until somebody opens the pipe in the model's directory and closes it again */
         char byte;
-        int fd = open("/proc/self/cwd/wait", O_RDONLY | O_CLOEXEC);
-        while (fd >= 0 && read(fd, &byte, 1) > 0)
+        snprintf(link_path, sizeof link_path, "%s/wait", model_dir);
+        int fd = mkfifo(link_path, 0600) == 0 ? open(link_path, O_RDONLY | O_CLOEXEC) : -1;
+        if (fd < 0) return kit_fail_errno(err, errno, "cannot wait");
+        while (read(fd, &byte, 1) > 0)
             continue;
-        if (fd >= 0) close(fd);
+        close(fd);
+        unlink(link_path);
     }
     if (told(host, "exit")) _exit(0);
     if (told(host, "fail")) return kit_fail(err, KOLM_E_UNAVAILABLE, "wait for better weather", "the cloud rained out");
