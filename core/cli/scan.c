@@ -298,6 +298,7 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, const
         options.private_only = o->airgap && o->allow_private_remote;
         if (o->timeout_seconds > 0) options.timeout_ms = (int64_t)o->timeout_seconds * 1000;
         if (o->patient) options.timeout_ms = PATIENT_MS;
+        options.by_path = o->patient; /* where a debugger looks for its symbols */
         status = host_detect_all(registry->found, rows, count, &options, results, err);
     }
     if (status == KOLM_OK && cli_interrupted())

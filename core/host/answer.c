@@ -179,10 +179,11 @@ static void take_result(host_run *run, const cJSON *json) {
 static bool on_done(host_run *run, const cJSON *json) {
     host_result *result = run->result;
     uint32_t verdict = u32_of(json, "verdict");
-    if (run->done || (verdict != HOST_OK && verdict != HOST_FAILED && verdict != HOST_UNIMPLEMENTED &&
-                      verdict != HOST_NOT_LOADED && verdict != HOST_SANDBOX))
-        return false;
-    run->done = true;
+    bool loaded = run->stage == HOST_STAGE_LOADED;
+    bool fits = loaded ? verdict == HOST_OK || verdict == HOST_FAILED || verdict == HOST_UNIMPLEMENTED
+                       : verdict == HOST_SANDBOX && run->options->airgap_strict;
+    if (!fits && verdict != HOST_NOT_LOADED) return false;
+    run->stage = HOST_STAGE_DONE;
     result->verdict = (host_verdict)verdict;
     result->peak_memory_bytes = u64_of(json, "peak");
     result->left.descriptors = u32_of(json, "left_descriptors");
@@ -201,14 +202,9 @@ static bool on_done(host_run *run, const cJSON *json) {
     return true;
 }
 
-bool host_run_answer(host_run *run, const char *line, size_t length) {
-    cJSON *json = NULL;
-    if (kit_json_parse(line, length, &json, NULL) != KOLM_OK) return false;
-    const char *event = text_of(json, "event");
-    bool known = true;
-    if (run->done)
-        known = false; /* nothing follows the last word */
-    else if (strcmp(event, "log") == 0)
+/* What a slot says while it works. */
+static bool on_work(host_run *run, const char *event, const cJSON *json) {
+    if (strcmp(event, "log") == 0)
         deliver_log(run, u32_of(json, "level"), text_of(json, "text"));
     else if (strcmp(event, "progress") == 0)
         on_progress(run, json);
@@ -222,19 +218,46 @@ bool host_run_answer(host_run *run, const char *line, size_t length) {
         on_step(run, json);
     else if (strcmp(event, "holding") == 0)
         on_holding(run, json);
-    else if (strcmp(event, "sandbox") == 0) {
-        /* kolm-host says this before it loads the plugin. Unasked, or a second time, it would be the plugin that says
-         * so. */
-        known = run->options->airgap_strict && run->result->sandbox.probes_run == 0;
-        if (known) on_sandbox(&run->result->sandbox, json);
-    } else if (strcmp(event, "loaded") == 0)
-        on_loaded(run->result, json);
-    else if (strcmp(event, "done") == 0)
-        known = on_done(run, json);
     else
-        known = false;
+        return false;
+    return true;
+}
+
+/* Only in the order in which kolm-host says it, each step once: what comes otherwise was written by the plugin. Under the
+ * airgap the first line is the report of the sandbox, which kolm-host writes before it loads anything. */
+bool host_run_answer(host_run *run, const char *line, size_t length) {
+    cJSON *json = NULL;
+    if (kit_json_parse(line, length, &json, NULL) != KOLM_OK) return false;
+    const char *event = text_of(json, "event");
+    const host_stage before_load = run->options->airgap_strict ? HOST_STAGE_FENCED : HOST_STAGE_BEGUN;
+    bool known = false;
+    if (strcmp(event, "sandbox") == 0) {
+        known = run->options->airgap_strict && run->stage == HOST_STAGE_BEGUN;
+        if (known) on_sandbox(&run->result->sandbox, json);
+        if (known) run->stage = HOST_STAGE_FENCED;
+    } else if (strcmp(event, "loaded") == 0) {
+        known = run->stage == before_load;
+        if (known) on_loaded(run->result, json);
+        if (known) run->stage = HOST_STAGE_LOADED;
+    } else if (strcmp(event, "done") == 0) {
+        known = run->stage != HOST_STAGE_DONE && on_done(run, json);
+    } else {
+        known = run->stage == HOST_STAGE_LOADED && on_work(run, event, json);
+    }
     cJSON_Delete(json);
     return known;
+}
+
+void host_run_tell_fate(const host_run *run) {
+    const host_result *result = run->result;
+    const char *path = run->backend->plugin_path;
+    kit_buf text = {0};
+    bool gone = result->plugin_fate == HOST_PLUGIN_REMOVED;
+    kit_buf_fmt(&text, "%s was %s; this command goes on with what it read before (sha256 %.16s...), the next one %s", path,
+                gone ? "removed" : "replaced", result->plugin_sha256,
+                gone ? "will not find it there" : "takes what is there now");
+    if (kit_buf_ok(&text, NULL) == KOLM_OK) deliver_log(run, KOLM_LOG_WARNING, kit_buf_text(&text));
+    kit_buf_free(&text);
 }
 
 void host_run_printed(host_run *run, const char *text, size_t length) {
@@ -337,13 +360,27 @@ static void judge_mute(host_run *run) {
     host_tail_quote(&run->tail, &result->error);
 }
 
+/* Said before or after the lie: nobody knows by whom. */
+static void forget_results(host_result *result) {
+    result->device_count = 0;
+    result->peak_memory_bytes = 0;
+    result->left = (host_left){0};
+    result->detect = (kolm_detect_result_t){0};
+    result->cost = (kolm_cost_result_t){0};
+    result->train = (kolm_train_result_t){0};
+    result->infer = (kolm_infer_result_t){0};
+    result->test = (kolm_test_result_t){0};
+    result->status = (kolm_status_result_t){0};
+}
+
 void host_run_judge(host_run *run) {
     host_result *result = run->result;
     if (run->log.length > 0) { /* a last line without an end */
         host_run_printed(run, run->log.data, run->log.length);
         kit_buf_clear(&run->log);
     }
-    if (!run->done) {
+    if (run->garbled) forget_results(result);
+    if (run->stage != HOST_STAGE_DONE || run->garbled) {
         judge_silence(run);
         return;
     }

@@ -13,6 +13,7 @@
 #define ENVIRONMENT_MAX 96
 #define DEFAULT_MEMORY_LIMIT (4ull << 30) /* detect and cost need next to nothing */
 #define DEFAULT_FILE_LIMIT (64ull << 20)
+#define ASK_PLUGIN_MAX 256 /* bytes of what host_run_ask_plugin appends */
 
 extern char **environ;
 
@@ -222,7 +223,7 @@ static kit_status add_secrets(host_run *run, kolm_error_t *err) {
     const host_call_options *options = run->options;
     const size_t count = manifest->auth_count + manifest->secret_count;
     bool first = true;
-    size_t room = 64;
+    size_t room = 64 + ASK_PLUGIN_MAX;
     for (size_t i = 0; i < count; i++) {
         const char *value = secret_of(options, secret_name(manifest, i));
         if (value && (strlen(value) > HOST_SECRET_MAX || kit_utf8_valid(value, strlen(value)) != strlen(value)))
@@ -268,8 +269,7 @@ static bool put_basics(cJSON *json, host_run *run) {
     uint64_t cpu = light ? (uint64_t)run->timeout_ms / 1000 + 5 : 0;
     return kit_json_put_string(json, "slot", run->slot) && kit_json_put_string(json, "name", backend->name) &&
            kit_json_put_string(json, "path", backend->plugin_path) &&
-           kit_json_put_string(json, "scratch", run->scratch) && put_u64(json, "device", backend->plugin.device) &&
-           put_u64(json, "inode", backend->plugin.inode) &&
+           kit_json_put_string(json, "scratch", run->scratch) &&
            kit_json_put_bool(json, "network", options->network && !options->airgap_strict) &&
            kit_json_put_bool(json, "airgap", options->airgap_strict) &&
            put_u64(json, "timeout_ms", (uint64_t)run->timeout_ms) &&
@@ -291,10 +291,21 @@ kit_status host_run_ask(host_run *run, kolm_error_t *err) {
     if (status != KOLM_OK) return status;
     run->request.data[--run->request.length] = '\0'; /* the closing brace, which comes after the secrets */
     KIT_TRY(add_secrets(run, err));
-    kit_buf_str(&run->request, "}\n");
     KIT_TRY(kit_buf_ok(&run->request, err));
-    if (run->request.length > HOST_REQUEST_MAX)
+    if (run->request.length > HOST_REQUEST_MAX - ASK_PLUGIN_MAX)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten backends.NAME in config.json",
                         "the settings of %s are too large", run->backend->name);
     return KOLM_OK;
+}
+
+kit_status host_run_ask_plugin(host_run *run, kolm_error_t *err) {
+    const host_plugin_hold *hold = &run->plugin;
+    const host_file_identity *file = &hold->identity;
+    kit_buf_fmt(&run->request, ",\"plugin\":{\"held\":%s,\"beside\":%s", hold->fd >= 0 ? "true" : "false",
+                hold->beside ? "true" : "false");
+    kit_buf_fmt(&run->request, ",\"device\":\"%llu\",\"inode\":\"%llu\",\"size\":\"%llu\"", (unsigned long long)file->device,
+                (unsigned long long)file->inode, (unsigned long long)file->size);
+    kit_buf_fmt(&run->request, ",\"modified\":\"%llu\",\"changed\":\"%llu\"}}\n", (unsigned long long)file->modified_ns,
+                (unsigned long long)file->changed_ns);
+    return kit_buf_ok(&run->request, err);
 }

@@ -14,6 +14,13 @@
  * of the call, and nothing else: it could not tell an orphan of the backend from a stranger. One that calls must have
  * no other children at the end of a call: they would be taken for orphans).
  *
+ * A plugin is read once, before the first call: what is loaded is a sealed copy of it in memory, whose digest is known
+ * beforehand. All further calls by the same registry load that copy, whatever becomes of the file; an upgrade counts from the
+ * next registry on, and events->log is told. host_detect_all and host_cost_all keep no copies: should a plugin be replaced
+ * between them and a later call, that one is ABORTED. Not copied, but loaded by path and looked at again afterwards, is a plugin
+ * of more than 64 MiB, one that names $ORIGIN (libraries of its own lie beside it), one for a debugger (by_path), and each where
+ * the system has no such memory.
+ *
  * The functions return KOLM_OK whenever there is a verdict. They fail only when this side cannot work: no memory, no
  * kolm-host, no process.
  *
@@ -81,6 +88,13 @@ typedef struct host_left {
     uint64_t bytes_per_round; /* by which the heap grew from one repeated call to the next */
 } host_left;
 
+/* What became of the file of a plugin while a call of it ran: the call goes on with what was read of it before. */
+typedef enum host_plugin_fate {
+    HOST_PLUGIN_THERE,    /* as it was read, or nobody looked */
+    HOST_PLUGIN_REPLACED, /* another file is in its place, or it was written to */
+    HOST_PLUGIN_REMOVED,
+} host_plugin_fate;
+
 typedef struct host_result {
     host_verdict verdict;
     kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK; when the plugin gave none itself, the
@@ -89,7 +103,11 @@ typedef struct host_result {
     int exit_code;      /* HOST_NO_REPLY */
     int64_t wall_ms;
     uint64_t peak_memory_bytes; /* of the process, children that it waited for included; 0 unknown */
-    /* What the plugin's table says, once it was loaded. */
+    /* The digest of the bytes that were loaded, taken before the process was started; "" when none was. All calls by one
+     * registry load the same bytes. */
+    char plugin_sha256[KIT_SHA256_HEX];
+    host_plugin_fate plugin_fate;
+    /* What the plugin's table says, once it was loaded: its own words, as are peak_memory_bytes and the results below. */
     bool loaded;
     uint32_t slots; /* HOST_SLOT_*: those that are not NULL */
     uint32_t abi_minor;
@@ -166,6 +184,7 @@ typedef struct host_call_options {
     void *secret_user;
     const host_events *events;
     const host_audit *audit;  /* NULL: an ordinary call */
+    bool by_path;             /* load the plugin by its path, as a debugger needs it */
     bool show_secrets;        /* secrets that the plugin tells stay as they are: for who looks for them */
     int model_fd; /* infer: open for reading, stays the caller's; the backend's process has it too, and the model files of
                      job.json that have the path HOST_MODEL_PATH are slices of it. So it reads what the caller has

@@ -11,6 +11,10 @@ void host_identity_of(const struct stat *st, host_file_identity *out);
 /* The rule for one file or directory; `above`: it does not hold the plugin itself, so root's sticky ones will do. */
 kit_status host_trust_stat(const struct stat *st, const char *path, bool above, kolm_error_t *err) KIT_MUST_USE;
 
+/* ---- plugin.c: what a row knows of the bytes of its plugin. Nothing is read before it is asked for. */
+kit_status host_plugin_new(host_plugin **out, kolm_error_t *err) KIT_MUST_USE;
+void host_plugin_free(host_plugin *plugin);
+
 /* ---- places.c */
 typedef struct host_place {
     char *path;
@@ -41,6 +45,7 @@ void host_places_free(host_places *places);
 #define HOST_FD_INPUT 5 /* infer, when the caller gave descriptors */
 #define HOST_FD_OUTPUT 6
 #define HOST_FD_MODEL 7 /* infer, when the caller gave one: HOST_MODEL_PATH */
+#define HOST_FD_PLUGIN 8 /* the plugin's bytes, unless it is to be loaded by its path */
 #define HOST_REQUEST_MAX (8u << 20) /* bytes */
 #define HOST_LINE_MAX 65536u        /* bytes of one answer line */
 #define HOST_LOG_MAX 4096u          /* bytes of one log line */

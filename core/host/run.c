@@ -78,11 +78,12 @@ static void forget(pid_t pid) {
 static kit_status spawn(const char *program, host_run *run, const int theirs[3], kolm_error_t *err) {
     char *argv[] = {(char[]){"kolm-host"}, run->backend->name, NULL};
     char **env = NULL;
-    kit_spawn_fd fds[7] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
+    kit_spawn_fd fds[8] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
     size_t count = 4;
     if (run->input_fd >= 0) fds[count++] = (kit_spawn_fd){run->input_fd, HOST_FD_INPUT};
     if (run->output_fd >= 0) fds[count++] = (kit_spawn_fd){run->output_fd, HOST_FD_OUTPUT};
     if (run->model_fd > 0) fds[count++] = (kit_spawn_fd){run->model_fd, HOST_FD_MODEL};
+    if (run->plugin.fd >= 0) fds[count++] = (kit_spawn_fd){run->plugin.fd, HOST_FD_PLUGIN};
     KIT_TRY(host_environment(run->backend->manifest, run->scratch, run->options->audit, &env, err));
     kit_spawn_options options = {
         .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
@@ -95,8 +96,26 @@ static kit_status spawn(const char *program, host_run *run, const int theirs[3],
     return status;
 }
 
+/* Gets hold of the plugin, once: what is wrong with that one is its verdict, and no reason to wait. */
+static kit_status take_plugin(host_run *run, kolm_error_t *err) {
+    kolm_error_t *why = &run->result->error;
+    if (run->plugin.row) return KOLM_OK;
+    kit_status status = host_plugin_take(run->backend, !run->several, run->options->by_path, &run->plugin, why);
+    if (status == KOLM_OK) {
+        kit_copy(run->result->plugin_sha256, sizeof run->result->plugin_sha256, run->plugin.sha256);
+        return host_run_ask_plugin(run, err); /* no memory for that: there is none for the process either */
+    }
+    if (err && status == KOLM_E_RESOURCE_EXHAUSTED) *err = *why;
+    if (status == KOLM_E_RESOURCE_EXHAUSTED) return status;
+    run->result->verdict = HOST_NOT_LOADED;
+    run->ended = true;
+    return KOLM_OK;
+}
+
 static kit_status start(const char *program, host_run *run, kolm_error_t *err) {
     int theirs[3] = {-1, -1, -1};
+    KIT_TRY(take_plugin(run, err));
+    if (run->ended) return KOLM_OK;
     kit_status status = kit_pipe(&theirs[0], &run->request_fd, err);
     if (status == KOLM_OK) status = kit_pipe(&run->reply_fd, &theirs[1], err);
     if (status == KOLM_OK) status = kit_pipe(&run->log_fd, &theirs[2], err);
@@ -194,11 +213,11 @@ static void hear(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_
 }
 
 static void hear_all(host_run *run, bool to_the_end, int64_t now) {
-    bool before = run->done;
+    bool before = run->stage == HOST_STAGE_DONE;
     hear(run, &run->reply_fd, &run->reply, true, to_the_end);
     hear(run, &run->log_fd, &run->log, false, to_the_end);
     if (run->garbled && !run->ended) kill(-run->pid, SIGKILL);
-    if (run->done && !before) run->kill_ms = now + LEAVE_MS;
+    if (run->stage == HOST_STAGE_DONE && !before) run->kill_ms = now + LEAVE_MS;
 }
 
 /* True once the process has ended; it stays a zombie, so that its number names nobody else. */
@@ -227,7 +246,7 @@ static bool cancelled(const host_run *run) {
 
 /* Stops what is late or no longer wanted; gives the time at which to look again. */
 static int64_t watch_clock(host_run *run, int64_t now) {
-    if (run->stop == HOST_STOP_NONE && !run->done) {
+    if (run->stop == HOST_STOP_NONE && run->stage != HOST_STAGE_DONE) {
         if (cancelled(run))
             stop(run, HOST_STOP_CANCEL, now);
         else if (now >= run->deadline_ms)
@@ -237,7 +256,8 @@ static int64_t watch_clock(host_run *run, int64_t now) {
         kill(-run->pid, SIGKILL);
         run->kill_ms = now + LEAVE_MS; /* and again, should something have been started in between */
     }
-    int64_t next = earlier(run->kill_ms, run->stop == HOST_STOP_NONE && !run->done ? run->deadline_ms : INT64_MAX);
+    bool waits = run->stop == HOST_STOP_NONE && run->stage != HOST_STAGE_DONE;
+    int64_t next = earlier(run->kill_ms, waits ? run->deadline_ms : INT64_MAX);
     if ((run->options->cancel || run->options->cancel_too) && run->stop == HOST_STOP_NONE)
         next = earlier(next, now + CANCEL_LOOK_MS);
     if (run->exit_fd < 0) next = earlier(next, now + EXIT_LOOK_MS);
@@ -412,8 +432,26 @@ static void close_all(host_run *run) {
     close_fd(&run->exit_fd);
 }
 
+/* After the last word, and before the verdict counts: was what ran what was read? */
+static void leave_plugin(host_run *run) {
+    host_result *result = run->result;
+    kolm_error_t why = KIT_ERROR_INIT;
+    host_plugin_fate fate = HOST_PLUGIN_THERE;
+    bool held = run->plugin.row != NULL;
+    if (host_plugin_leave(&run->plugin, &fate, &why) != KOLM_OK) {
+        result->verdict = HOST_FAILED;
+        result->error = why;
+    }
+    if (!held || run->several) return;
+    result->plugin_fate = fate;
+    if (fate != HOST_PLUGIN_THERE) host_run_tell_fate(run);
+}
+
 static void free_all(host_run *run) {
     close_all(run);
+    host_plugin_fate unused;
+    kit_status ignored = host_plugin_leave(&run->plugin, &unused, NULL); /* has its verdict, or none */
+    (void)ignored;
     if (run->request.data) explicit_bzero(run->request.data, run->request.capacity);
     kit_buf_free(&run->request);
     kit_buf_free(&run->reply);
@@ -492,7 +530,7 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
             if (!may_start(active, running, now, &wake)) break;
             status = start(program, run, err);
             if (status != KOLM_OK) break;
-            active[running++] = run;
+            if (!run->ended) active[running++] = run;
         }
         /* Out of descriptors or processes for the moment: what is running will give some back. */
         if (running == 0) return status;
@@ -505,6 +543,7 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
             }
             active[i]->result->wall_ms = kit_now_ms() - active[i]->started_ms;
             host_run_judge(active[i]);
+            leave_plugin(active[i]);
             close_all(active[i]);
             active[i] = active[--running];
         }

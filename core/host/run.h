@@ -18,6 +18,10 @@ typedef struct host_scratch {
 } host_scratch;
 #define HOST_SCRATCH_NONE ((host_scratch){.path = NULL, .fd = -1})
 
+/* How far kolm-host has come, by its own word. A plugin shares its process and can write what it writes, so each step counts
+ * once and in this order: what is said of the airgap is said before anything of the plugin's runs. */
+typedef enum host_stage { HOST_STAGE_BEGUN, HOST_STAGE_FENCED, HOST_STAGE_LOADED, HOST_STAGE_DONE } host_stage;
+
 /* The last lines that a plugin printed. */
 #define HOST_TAIL_LINES 4
 typedef struct host_tail {
@@ -25,6 +29,16 @@ typedef struct host_tail {
     size_t next, count;
     char headline[208]; /* of a sanitizer's report; "" when there is none */
 } host_tail;
+
+/* What one call loads. */
+typedef struct host_plugin_hold {
+    const host_backend *row;     /* NULL: nothing is held */
+    int fd;                      /* from which it is loaded; -1: by its path, if that is still the file `identity` */
+    bool beside;                 /* it has libraries of its own beside it */
+    bool from_file;              /* and not from a copy */
+    host_file_identity identity; /* of the file, when fd is -1 */
+    char sha256[KIT_SHA256_HEX];
+} host_plugin_hold;
 
 /* All that belongs to one kolm-host process. */
 typedef struct host_run {
@@ -38,7 +52,9 @@ typedef struct host_run {
     host_result *result;
     /* Filled while it runs. */
     bool prepared; /* has a request: may be started */
-    bool started, ended, done, garbled;
+    bool started, ended, garbled;
+    host_stage stage;
+    host_plugin_hold plugin;
     pid_t pid;
     int request_fd, reply_fd, log_fd, exit_fd; /* -1 when closed */
     kit_buf request;
@@ -64,6 +80,17 @@ kit_status host_environment(const host_manifest *manifest, const char *scratch, 
                             kolm_error_t *err) KIT_MUST_USE;
 void host_environment_free(char **env);
 
+/* Appends what start() knows, how the plugin is to be loaded, and ends the request. */
+kit_status host_run_ask_plugin(host_run *run, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- plugin.c */
+/* Reads the plugin of the row unless it is held already, and holds it until it is left; keep: for as long as the registry
+ * lives. */
+kit_status host_plugin_take(const host_backend *row, bool keep, bool by_path, host_plugin_hold *out,
+                            kolm_error_t *err) KIT_MUST_USE;
+/* ABORTED when a file that was loaded by its path was written over meanwhile. Nothing when nothing is held. */
+kit_status host_plugin_leave(host_plugin_hold *hold, host_plugin_fate *out_fate, kolm_error_t *err) KIT_MUST_USE;
+
 /* ---- scratch.c */
 kit_status host_scratch_open(const host_call_options *options, host_scratch *out_scratch,
                              kolm_error_t *err) KIT_MUST_USE;
@@ -78,6 +105,8 @@ void host_scratch_end(host_scratch *scratch);
 bool host_run_answer(host_run *run, const char *line, size_t length);
 /* One line that the process printed. */
 void host_run_printed(host_run *run, const char *text, size_t length);
+/* Tells events->log that the file of the plugin is another one now, or gone, and what that means. */
+void host_run_tell_fate(const host_run *run);
 /* Sets the verdict of a process that ended, from what it said and how it went. */
 void host_run_judge(host_run *run);
 

@@ -165,6 +165,7 @@ static kit_status read_manifest(const char *stem, host_backend *row, kolm_error_
         status = host_manifest_parse(stem, kit_buf_text(&text), text.length, &row->manifest, err);
         if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
     }
+    if (status == KOLM_OK) status = kit_sha256_bytes(text.data, text.length, row->manifest_sha256, err);
     kit_buf_free(&text);
     return status;
 }
@@ -210,6 +211,7 @@ static void row_free(host_backend *row) {
     free(row->plugin_path);
     free(row->manifest_path);
     host_manifest_free(row->manifest);
+    host_plugin_free(row->bytes);
 }
 
 /* Puts the row behind all rows of a smaller or equal name. */
@@ -246,6 +248,7 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
     row.name = kit_buf_take(&shown);
     kit_buf_free(&shown);
     kit_status status = row.name ? kit_strdup(dir->path, &row.directory, err) : no_memory(err);
+    if (status == KOLM_OK) status = host_plugin_new(&row.bytes, err);
     if (status == KOLM_OK && fill_row(dir, stem, &row) != KOLM_OK) {
         row.state = HOST_ROW_REFUSED;
         if (row.why.code == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);

@@ -37,6 +37,7 @@
  */
 
 #include "host/manifest.h"
+#include "kolm/kit/file.h"
 #include <sys/stat.h>
 
 /* What the file of a plugin ends in. */
@@ -78,6 +79,9 @@ typedef struct host_file_identity {
     int64_t changed_ns;
 } host_file_identity;
 
+/* The bytes of a plugin, once they were read (plugin.c). */
+typedef struct host_plugin host_plugin;
+
 typedef struct host_backend {
     char *name;          /* from the file name; escaped for a terminal */
     char *directory;     /* where it was found, absolute */
@@ -91,6 +95,8 @@ typedef struct host_backend {
     host_manifest *manifest; /* NULL when it could not be read; overrides are applied */
     host_file_identity plugin;
     host_file_identity manifest_file;
+    char manifest_sha256[KIT_SHA256_HEX]; /* of the bytes that were parsed; "" when none were */
+    host_plugin *bytes;
 } host_backend;
 
 /* A place that was looked at in vain, or part of one that was skipped: for `detect` and `info` to show. */
@@ -145,6 +151,10 @@ kit_status host_scan(const host_scan_options *options, host_registry **out_regis
 void host_registry_free(host_registry *registry);
 /* The row in front of this name (never a shadowed one), or NULL. */
 const host_backend *host_find(const host_registry *registry, const char *name);
+
+/* The SHA-256 of the row's plugin, which has a plugin_path. Read at most once: what is loaded later from this registry has the
+ * same digest, or is not loaded (ABORTED, "was replaced"). */
+kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 
 /* The trust rule by itself: path (absolute) is resolved, opened, checked with all its parents. PERMISSION_DENIED names
  * the first path that fails and who could change it. out_real (may be NULL) gets the real path, for the caller to free;

@@ -2,6 +2,7 @@
 /* Plugins with one defect each: compiled once for every ZOO_ name, which says what is wrong with it. */
 #include "kolm/backend.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,6 +19,9 @@
 
 /* Each `#if defined` of a defect is one plugin; what no defect touches is the same good backend in all of them. */
 
+#if defined(ZOO_beside)
+const char *zoo_private_word(void);
+#endif
 #if defined(ZOO_undefined)
 void no_function_is_called_like_this(void);
 #endif
@@ -39,6 +43,15 @@ UNUSED static void leave(void) {
     exit(0);
 }
 
+/* On every descriptor there may be: one of them is the reply. */
+UNUSED static void say_for_host(const char *line) {
+    for (int fd = 3; fd < 1024; fd++) (void)!write(fd, line, strlen(line));
+}
+#define LIE_SANDBOX "{\"event\":\"sandbox\",\"profile\":\"strict\",\"kernel\":\"x\",\"run\":195,\"reached\":0,\"mechanisms\":[\"seccomp\"]}\n"
+#define LIE_LOADED "{\"event\":\"loaded\",\"slots\":63,\"abi_minor\":1,\"features\":\"0\",\"version\":\"9.9.9\",\"vendor\":\"somebody\",\"licence\":\"\",\"homepage\":\"\"}\n"
+#define LIE_DEVICE "{\"event\":\"device\",\"memory_kind\":1,\"total\":\"1\",\"free\":\"1\",\"index\":0,\"units\":1,\"name\":\"a better one\",\"id\":\"\",\"driver\":\"\",\"runtime\":\"\"}\n"
+#define LIE_DONE "{\"event\":\"done\",\"verdict\":0,\"peak\":\"4096\",\"state\":1,\"reason\":\"forged\",\"detect_remedy\":\"\",\"runtime\":\"\"}\n"
+
 __attribute__((constructor)) static void constructor(void) {
 #if defined(ZOO_crash_constructor)
     crash();
@@ -46,6 +59,12 @@ __attribute__((constructor)) static void constructor(void) {
     hang();
 #elif defined(ZOO_exits_constructor)
     leave();
+#elif defined(ZOO_claims_sandbox)
+    say_for_host(LIE_SANDBOX);
+#elif defined(ZOO_claims_loaded)
+    say_for_host(LIE_LOADED);
+#elif defined(ZOO_claims_device)
+    say_for_host(LIE_DEVICE);
 #endif
 }
 
@@ -246,8 +265,17 @@ static void misbehave(const kolm_host_v1_t *host) {
 #elif defined(ZOO_writes_fds)
     for (int fd = 3; fd < 1024; fd++) (void)!write(fd, "garbage\n", 8);
 #elif defined(ZOO_forges)
-    static const char lie[] = "{\"event\":\"sandbox\",\"profile\":\"strict\",\"kernel\":\"x\",\"run\":195,\"reached\":0,\"mechanisms\":[\"seccomp\"]}\n";
-    for (int fd = 3; fd < 1024; fd++) (void)!write(fd, lie, sizeof lie - 1);
+    say_for_host(LIE_SANDBOX);
+#elif defined(ZOO_loads_twice)
+    say_for_host(LIE_LOADED);
+#elif defined(ZOO_answers_itself)
+    say_for_host(LIE_DONE);
+#elif defined(ZOO_where) || defined(ZOO_beside)
+    Dl_info info = {0};
+    host->log(host->user, KOLM_LOG_INFO, dladdr(&kolm_backend_v1, &info) ? info.dli_fname : "nowhere");
+#if defined(ZOO_beside)
+    host->log(host->user, KOLM_LOG_INFO, zoo_private_word());
+#endif
 #elif defined(ZOO_floods)
     flood(host);
 #elif defined(ZOO_forks) || defined(ZOO_forks_away)
@@ -330,7 +358,7 @@ UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t 
     host->log(host->user, KOLM_LOG_INFO, "waiting");
     while (!host->cancelled(host->user)) (void)poll(NULL, 0, 1);
     return KOLM_E_CANCELLED;
-#elif defined(ZOO_hang_slot) || defined(ZOO_forks)
+#elif defined(ZOO_hang_slot) || defined(ZOO_forks) || defined(ZOO_where) || defined(ZOO_beside)
     misbehave(host);
 #elif defined(ZOO_forks_away)
     misbehave(host);
@@ -345,6 +373,9 @@ UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t 
 /* Copies bytes from input to output; with no-slices it first reads the model file's copy to the output. */
 UNUSED static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result, kolm_error_t *out_error) {
     char bytes[4096];
+#if defined(ZOO_where) || defined(ZOO_beside)
+    misbehave(host);
+#endif
     (void)host;
     (void)out_error;
     FILE *in = fopen(args->input_path, "r"), *out = fopen(args->output_path, "w");
@@ -466,7 +497,11 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
 #else
     .name = ZOO_NAME,
 #endif
+#if defined(ZOO_VERSION)
+    .version = ZOO_VERSION,
+#else
     .version = "1.2.3",
+#endif
 #if !defined(ZOO_no_vendor)
     .vendor = "the zoo",
 #endif

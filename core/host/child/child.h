@@ -10,6 +10,7 @@
  * fence.c     resource limits, core dumps, what happens when the caller dies
  * sandbox.c   the airgap: seccomp, and the proof from inside that it holds
  * loader.c    libltdl, and nothing else of it than one dlopen
+ * beside.c    a place for a plugin that looks for libraries beside itself and is not there any more
  * table.c     is this a table that we can believe?
  * services.c  kolm_host_v1_t
  * slots.c     the six slots
@@ -34,10 +35,17 @@ typedef struct child_value {
     char *value; /* NULL: allowed but not set */
 } child_value;
 
+/* How the plugin is to be loaded. */
+typedef struct child_plugin {
+    bool held;               /* from HOST_FD_PLUGIN; else by its path */
+    bool beside;             /* it has libraries of its own beside it */
+    host_file_identity file; /* not held: what must be there, before and after it is loaded */
+} child_plugin;
+
 typedef struct child_request {
     cJSON *json; /* wiped and freed by child_request_free */
     const char *slot, *name, *path, *scratch;
-    uint64_t device, inode; /* of the plugin as it was scanned */
+    child_plugin plugin;
     bool audited;
     uint64_t repeats, minor, later_bytes; /* host_audit */
     bool first_minor;
@@ -90,7 +98,12 @@ bool child_cancelled(void);
 kit_status child_sandbox(const child_request *request, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- loader.c */
-kit_status child_load(const char *path, const void **out_symbol, kolm_error_t *err) KIT_MUST_USE;
+kit_status child_load(const child_request *request, const void **out_symbol, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- beside.c */
+/* A directory in the scratch directory that looks like the plugin's own, where the plugin is what `held` names; *out_path: the
+ * plugin in there, for the caller to free. */
+kit_status child_beside(const child_request *request, const char *held, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- table.c */
 kit_status child_table_check(const kolm_backend_v1_t *table, const child_request *request,

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loads one shared object through libltdl: by absolute path, all symbols bound at once, the loader's own words kept. */
+/* Loads one shared object through libltdl: all symbols bound at once, the loader's own words kept. */
 #include "host/child/child.h"
 
 #include <dlfcn.h>
 #include <ltdl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#if defined(__GLIBC__)
+#include <link.h>
+#endif
 /* The loader table's types; Debian keeps them in a directory of their own. */
 #include <libltdl/lt_dlloader.h>
 
@@ -11,15 +17,38 @@
  * a file did not load ("file not found" for everything). So the stock loader is taken out, and this one does the work.
  * lt_dlopenext, search paths and .la files are not used at all: libltdl honours LTDL_LIBRARY_PATH even when set-uid. */
 static char why_not[512];
+static const char *load_from; /* what is loaded under the plugin's name: libltdl knows the path, and the loader what is held */
+
+/* The loader's words, about the file that people know. */
+static void keep_words(const char *words, const char *path) {
+    size_t length = strlen(load_from);
+    bool about = words && strncmp(words, load_from, length) == 0;
+    kit_format(why_not, sizeof why_not, "%s%s", about ? path : "", words ? words + (about ? length : 0) : "no reason was given");
+}
+
+/* Debuggers, sanitizers and dladdr() ask the loader for the path; what it was given is gone when they look. */
+static void name_it(void *module, const char *path) {
+#if defined(__GLIBC__)
+    struct link_map *map = NULL;
+    char *name = strdup(path);
+    if (!name || dlinfo(module, RTLD_DI_LINKMAP, &map) != 0 || !map)
+        free(name);
+    else
+        map->l_name = name;
+#else
+    (void)module;
+    (void)path;
+#endif
+}
 
 static lt_module open_now(lt_user_data data, const char *path, lt_dladvise advise) {
     (void)data;
     (void)advise;
-    void *module = path && path[0] == '/' ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    if (!module) {
-        const char *words = dlerror();
-        kit_copy(why_not, sizeof why_not, words ? words : "the path is not absolute");
-    }
+    void *module = dlopen(load_from, RTLD_NOW | RTLD_LOCAL);
+    if (!module)
+        keep_words(dlerror(), path);
+    else if (strcmp(path, load_from) != 0)
+        name_it(module, path);
     return module;
 }
 
@@ -42,7 +71,18 @@ static const lt_dlvtable loader = {
     .priority = LT_DLLOADER_PREPEND,
 };
 
-kit_status child_load(const char *path, const void **out_symbol, kolm_error_t *err) {
+/* Still changeable by nobody else, and the very file that kolm read. */
+static kit_status check_file(const child_request *request, kolm_error_t *err) {
+    const host_file_identity *wanted = &request->plugin.file;
+    host_file_identity now;
+    KIT_TRY(host_trust_file(request->path, NULL, NULL, &now, err));
+    if (now.device == wanted->device && now.inode == wanted->inode && now.size == wanted->size &&
+        now.modified_ns == wanted->modified_ns && now.changed_ns == wanted->changed_ns)
+        return KOLM_OK;
+    return kit_fail(err, KOLM_E_ABORTED, "try again", "%s was replaced while kolm looked at it", request->path);
+}
+
+static kit_status load(const char *path, const void **out_symbol, kolm_error_t *err) {
     static const char remedy[] = "install it again, or what it needs; ldd PATH shows the libraries that it wants";
     if (lt_dlinit() != 0) return kit_fail(err, KOLM_E_INTERNAL, "", "libltdl does not start: %s", lt_dlerror());
     if (!lt_dlloader_remove("lt_dlopen") || lt_dlloader_add(&loader) != 0)
@@ -55,4 +95,29 @@ kit_status child_load(const char *path, const void **out_symbol, kolm_error_t *e
                         "%s does not export %s: it is no kolm backend", path, KOLM_BACKEND_SYMBOL);
     }
     return KOLM_OK;
+}
+
+#if defined(__linux__)
+#define HELD "/proc/self/fd/%d"
+#else
+#define HELD "/dev/fd/%d"
+#endif
+
+kit_status child_load(const child_request *request, const void **out_symbol, kolm_error_t *err) {
+    char held[32];
+    char *beside = NULL;
+    if (!request->plugin.held) {
+        load_from = request->path;
+        KIT_TRY(check_file(request, err));
+        KIT_TRY(load(request->path, out_symbol, err));
+        return check_file(request, err);
+    }
+    int fd = child_fd_high(HOST_FD_PLUGIN);
+    kit_format(held, sizeof held, HELD, fd);
+    if (request->plugin.beside) KIT_TRY(child_beside(request, held, &beside, err));
+    load_from = beside ? beside : held;
+    kit_status status = load(request->path, out_symbol, err);
+    close(fd); /* what is mapped stays */
+    free(beside);
+    return status;
 }

@@ -8,14 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The file that is loaded is the file that was scanned: same inode, still changeable by nobody else. */
-static kit_status check_file(const child_request *request, kolm_error_t *err) {
-    host_file_identity now;
-    KIT_TRY(host_trust_file(request->path, NULL, NULL, &now, err));
-    if (now.device == request->device && now.inode == request->inode) return KOLM_OK;
-    return kit_fail(err, KOLM_E_ABORTED, "try again", "%s was replaced while kolm looked at it", request->path);
-}
-
 static void report_loaded(const kolm_backend_v1_t *table) {
     kit_buf members = {0};
     child_put_int(&members, "slots", child_table_slots(table));
@@ -33,8 +25,7 @@ static _Noreturn void serve(const child_request *request) {
     kolm_error_t error = KIT_ERROR_INIT;
     const void *symbol = NULL;
     if (request->airgap && child_sandbox(request, &error) != KOLM_OK) child_done(HOST_SANDBOX, &error, NULL);
-    if (check_file(request, &error) != KOLM_OK || child_load(request->path, &symbol, &error) != KOLM_OK ||
-        child_table_check(symbol, request, &error) != KOLM_OK)
+    if (child_load(request, &symbol, &error) != KOLM_OK || child_table_check(symbol, request, &error) != KOLM_OK)
         child_done(HOST_NOT_LOADED, &error, NULL);
     report_loaded(symbol);
     child_run(request, symbol);

@@ -9,6 +9,7 @@
 
 static pthread_mutex_t line_lock = PTHREAD_MUTEX_INITIALIZER;
 static int reply_fd = -1;
+static bool said_all; /* the last word: what threads of the plugin's still have to say comes too late */
 
 void child_reply_open(int fd) {
     reply_fd = child_fd_high(fd);
@@ -22,8 +23,9 @@ void child_reply_send(const char *event, const kit_buf *members) {
     /* What cannot be said is left unsaid: without a "done" the caller knows enough. */
     if (kit_buf_ok(&line, NULL) == KOLM_OK && (!members || !members->failed)) {
         pthread_mutex_lock(&line_lock);
-        kit_status ignored = kit_write_all(reply_fd, line.data, line.length, NULL);
+        kit_status ignored = said_all ? KOLM_OK : kit_write_all(reply_fd, line.data, line.length, NULL);
         (void)ignored;
+        said_all = said_all || strcmp(event, "done") == 0;
         pthread_mutex_unlock(&line_lock);
     }
     kit_buf_free(&line);

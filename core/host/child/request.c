@@ -80,6 +80,18 @@ static kit_status take_secrets(child_request *out, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+static bool read_plugin(const cJSON *json, child_plugin *out) {
+    uint64_t modified = 0, changed = 0;
+    host_file_identity *file = &out->file;
+    bool good = kit_json_get_bool(json, "held", &out->held) && kit_json_get_bool(json, "beside", &out->beside) &&
+                get_u64(json, "device", &file->device) && get_u64(json, "inode", &file->inode) &&
+                get_u64(json, "size", &file->size) && get_u64(json, "modified", &modified) &&
+                get_u64(json, "changed", &changed);
+    file->modified_ns = (int64_t)modified;
+    file->changed_ns = (int64_t)changed;
+    return good;
+}
+
 kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
     char *text = NULL;
     size_t length = 0;
@@ -93,7 +105,7 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
     const cJSON *json = out->json;
     if (!kit_json_get_string(json, "slot", &out->slot) || !kit_json_get_string(json, "name", &out->name) ||
         !kit_json_get_string(json, "path", &out->path) || !kit_json_get_string(json, "scratch", &out->scratch) ||
-        !get_u64(json, "device", &out->device) || !get_u64(json, "inode", &out->inode) ||
+        !read_plugin(kit_json_get(json, "plugin"), &out->plugin) ||
         !kit_json_get_bool(json, "network", &out->network) || !kit_json_get_bool(json, "airgap", &out->airgap) ||
         !get_u64(json, "timeout_ms", &timeout) || !get_u64(json, "grace_ms", &grace) ||
         !get_u64(json, "memory_limit", &out->memory_limit_bytes) ||

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bytes of a plugin: read once, hashed while they are read, and kept where nobody can change them. */
+#include "host/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEALED_MOST (64u << 20) /* bytes; a larger plugin stays in its file */
+#define PIECE 131072u
+#define OVERLAP 16u /* so that a word across two pieces is seen */
+#define TRIES 3
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008u
+#endif
+
+struct host_plugin {
+    pthread_mutex_t lock;
+    unsigned users;
+    bool kept;     /* until the registry is freed, whoever uses it */
+    int file;      /* what was read; -1 when it is not needed any more */
+    int sealed;    /* a copy of it in memory that nobody can change; -1: none */
+    bool searches; /* it names $ORIGIN: libraries of its own lie beside it */
+    host_file_identity identity;
+    char sha256[KIT_SHA256_HEX]; /* stays when the descriptors are closed: whatever is read later must be the same */
+};
+
+kit_status host_plugin_new(host_plugin **out, kolm_error_t *err) {
+    host_plugin *plugin = calloc(1, sizeof *plugin);
+    if (!plugin) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    pthread_mutex_init(&plugin->lock, NULL);
+    plugin->file = plugin->sealed = -1;
+    *out = plugin;
+    return KOLM_OK;
+}
+
+static void close_both(host_plugin *plugin) {
+    if (plugin->file >= 0) close(plugin->file);
+    if (plugin->sealed >= 0) close(plugin->sealed);
+    plugin->file = plugin->sealed = -1;
+}
+
+void host_plugin_free(host_plugin *plugin) {
+    if (!plugin) return;
+    close_both(plugin);
+    pthread_mutex_destroy(&plugin->lock);
+    free(plugin);
+}
+
+/* ---- Reading */
+
+/* Memory that can be sealed and that code can be run from; -1 where there is none, or no way to name it to the loader. */
+static int open_memory(const char *name) {
+#if defined(__linux__)
+    /* The file itself need not be executable, which a system may forbid: only its pages are. Older kernels do not know that. */
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd;
+#else
+    (void)name;
+    return -1;
+#endif
+}
+
+/* Closes fd and gives -1 when it cannot be used. */
+static int seal(int fd) {
+#if defined(__linux__)
+    bool good = fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0;
+    void *page = good ? mmap(NULL, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    good = page != MAP_FAILED && access("/proc/self/fd", X_OK) == 0;
+    if (page != MAP_FAILED) munmap(page, 1);
+    if (good) return fd;
+#endif
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+static bool names_origin(const char *bytes, size_t length) {
+    return memmem(bytes, length, "$ORIGIN", 7) || memmem(bytes, length, "${ORIGIN}", 9);
+}
+
+/* The copy could not be made: the file has to do. */
+static void give_up(int *memory) {
+    if (*memory >= 0) close(*memory);
+    *memory = -1;
+}
+
+/* All of the file from its start: its digest, a copy of the same bytes to *memory (-1: none is wanted; and when it cannot be
+ * made), and whether it searches for libraries beside itself. */
+static kit_status read_all(int file, const char *path, int *memory, char sha256[KIT_SHA256_HEX], bool *out_searches,
+                           kolm_error_t *err) {
+    kit_sha256 *state = NULL;
+    uint8_t digest[KIT_SHA256_BYTES];
+    char *room = malloc(OVERLAP + PIECE), *piece = room ? room + OVERLAP : NULL;
+    kit_status status = room ? kit_sha256_new(&state, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    size_t kept = 0; /* bytes of the piece before that lie in front of this one */
+    for (off_t at = 0; status == KOLM_OK;) {
+        ssize_t n = pread(file, piece, PIECE, at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) status = kit_fail_errno(err, errno, "cannot read %s", path);
+        if (n <= 0) break;
+        at += n;
+        status = kit_sha256_update(state, piece, (size_t)n, err);
+        if (*memory >= 0 && kit_write_all(*memory, piece, (size_t)n, NULL) != KOLM_OK) give_up(memory);
+        *out_searches = *out_searches || names_origin(piece - kept, kept + (size_t)n);
+        size_t all = kept + (size_t)n;
+        kept = all < OVERLAP ? all : OVERLAP;
+        memmove(piece - kept, piece + n - kept, kept);
+    }
+    if (status == KOLM_OK) status = kit_sha256_final(state, digest, err);
+    if (status == KOLM_OK) kit_hex(digest, sizeof digest, sha256);
+    kit_sha256_free(state);
+    free(room);
+    return status;
+}
+
+/* Whether the same bytes are to be expected: links and permissions may be others. */
+static bool same_content(const host_file_identity *a, const host_file_identity *b) {
+    return a->device == b->device && a->inode == b->inode && a->size == b->size && a->modified_ns == b->modified_ns;
+}
+
+static bool same_state(const host_file_identity *a, const host_file_identity *b) {
+    return same_content(a, b) && a->changed_ns == b->changed_ns;
+}
+
+static kit_status replaced(const host_backend *row, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while kolm looked at it",
+                    row->plugin_path);
+}
+
+/* Opens the file behind the row and reads it; hold: leaves its descriptors open. */
+static kit_status read_once(const host_backend *row, host_plugin *plugin, bool hold, bool *out_settled, kolm_error_t *err) {
+    char sha256[KIT_SHA256_HEX];
+    struct stat st;
+    host_file_identity now;
+    int file = -1, memory = -1;
+    plugin->searches = false;
+    KIT_TRY(host_trust_file(row->plugin_path, NULL, &file, &plugin->identity, err));
+    if (hold && plugin->identity.size <= SEALED_MOST) memory = open_memory(row->name);
+    kit_status status = read_all(file, row->plugin_path, &memory, sha256, &plugin->searches, err);
+    if (status == KOLM_OK && fstat(file, &st) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", row->plugin_path);
+    if (status == KOLM_OK) host_identity_of(&st, &now);
+    *out_settled = status == KOLM_OK && same_state(&now, &plugin->identity);
+    if (status == KOLM_OK && *out_settled) {
+        bool known = plugin->sha256[0] != '\0';
+        if (known ? strcmp(plugin->sha256, sha256) != 0
+                  : now.device != row->plugin.device || now.inode != row->plugin.inode)
+            status = replaced(row, err);
+    }
+    if (status == KOLM_OK && *out_settled) {
+        kit_copy(plugin->sha256, sizeof plugin->sha256, sha256);
+        if (hold) plugin->sealed = seal(memory);
+        memory = -1;
+        if (hold && (plugin->sealed < 0 || plugin->searches)) {
+            plugin->file = file;
+            file = -1;
+        }
+    }
+    give_up(&memory);
+    if (file >= 0) close(file);
+    return status;
+}
+
+/* Under the lock. */
+static kit_status read_plugin(const host_backend *row, bool hold, kolm_error_t *err) {
+    bool settled = false;
+    for (int i = 0; i < TRIES && !settled; i++)
+        KIT_TRY(read_once(row, row->bytes, hold, &settled, err));
+    if (settled) return KOLM_OK;
+    return kit_fail(err, KOLM_E_ABORTED, "run the command again when it is written", "%s changes while kolm reads it",
+                    row->plugin_path);
+}
+
+kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA256_HEX], kolm_error_t *err) {
+    host_plugin *plugin = row->bytes;
+    pthread_mutex_lock(&plugin->lock);
+    kit_status status = plugin->sha256[0] != '\0' ? KOLM_OK : read_plugin(row, false, err);
+    if (status == KOLM_OK) kit_copy(out_sha256, KIT_SHA256_HEX, plugin->sha256);
+    pthread_mutex_unlock(&plugin->lock);
+    return status;
+}
+
+/* ---- Holding */
+
+/* The file under the row's path now. */
+static host_plugin_fate look(const host_backend *row, host_file_identity *out_now) {
+    struct stat st;
+    if (stat(row->plugin_path, &st) != 0) return errno == ENOENT ? HOST_PLUGIN_REMOVED : HOST_PLUGIN_REPLACED;
+    host_identity_of(&st, out_now);
+    return same_content(out_now, &row->bytes->identity) ? HOST_PLUGIN_THERE : HOST_PLUGIN_REPLACED;
+}
+
+/* Whether the file from which it was loaded, or is to be, has the bytes that were read. */
+static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
+    const host_plugin *plugin = row->bytes;
+    struct stat st;
+    host_file_identity now;
+    char sha256[KIT_SHA256_HEX];
+    bool ignored = false;
+    int none = -1;
+    if (plugin->file < 0) return KOLM_OK; /* what is sealed is loaded, or who looks with a debugger */
+    if (fstat(plugin->file, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", row->plugin_path);
+    host_identity_of(&st, &now);
+    if (same_state(&now, &plugin->identity)) return KOLM_OK;
+    KIT_TRY(read_all(plugin->file, row->plugin_path, &none, sha256, &ignored, err));
+    if (strcmp(sha256, plugin->sha256) == 0) return KOLM_OK; /* its links or permissions changed */
+    return kit_fail(err, KOLM_E_ABORTED, "put a new file in its place instead (install, mv), and run the command again",
+                    "%s was written over while it was in use", row->plugin_path);
+}
+
+/* By its path for who needs that: libraries beside the plugin, a debugger, a system without sealed memory. When the file has
+ * gone from there, from what is held of it. */
+static kit_status choose(const host_backend *row, bool by_path, host_plugin_hold *out, kolm_error_t *err) {
+    const host_plugin *plugin = row->bytes;
+    host_file_identity now;
+    *out = (host_plugin_hold){.row = row, .fd = plugin->sealed, .beside = plugin->searches};
+    kit_copy(out->sha256, sizeof out->sha256, plugin->sha256);
+    if (plugin->sealed >= 0 && !plugin->searches && !by_path) return KOLM_OK;
+    bool there = look(row, &now) == HOST_PLUGIN_THERE && (plugin->file >= 0 || same_state(&now, &plugin->identity));
+    if (!there && plugin->sealed >= 0) return KOLM_OK;
+    out->fd = there ? -1 : plugin->file;
+    out->identity = now;
+    out->from_file = true;
+    return file_is_whole(row, err);
+}
+
+static void close_unused(host_plugin *plugin) {
+    if (plugin->users == 0 && !plugin->kept) close_both(plugin);
+}
+
+kit_status host_plugin_take(const host_backend *row, bool keep, bool by_path, host_plugin_hold *out, kolm_error_t *err) {
+    host_plugin *plugin = row->bytes;
+    pthread_mutex_lock(&plugin->lock);
+    kit_status status = plugin->file < 0 && plugin->sealed < 0 ? read_plugin(row, true, err) : KOLM_OK;
+    if (status == KOLM_OK) status = choose(row, by_path, out, err);
+    if (status == KOLM_OK) plugin->users++;
+    if (status == KOLM_OK && keep) plugin->kept = true;
+    close_unused(plugin);
+    pthread_mutex_unlock(&plugin->lock);
+    return status;
+}
+
+kit_status host_plugin_leave(host_plugin_hold *hold, host_plugin_fate *out_fate, kolm_error_t *err) {
+    const host_backend *row = hold->row;
+    host_file_identity now;
+    if (!row) return KOLM_OK;
+    hold->row = NULL;
+    pthread_mutex_lock(&row->bytes->lock);
+    kit_status status = hold->from_file ? file_is_whole(row, err) : KOLM_OK;
+    *out_fate = look(row, &now);
+    row->bytes->users--;
+    close_unused(row->bytes);
+    pthread_mutex_unlock(&row->bytes->lock);
+    return status;
+}
