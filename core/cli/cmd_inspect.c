@@ -13,6 +13,13 @@ static void print_text(cli_context *context, const cJSON *object, const char *ke
     if (kit_json_get_string(object, key, &text)) cli_print(context, "%-12s %s\n", shown, cli_safe(text));
 }
 
+/* What the backend wrote into the manifest, in its own words. */
+static void print_stated(cli_context *context, const cJSON *object, const char *key) {
+    const char *text = NULL;
+    if (kit_json_get_string(object, key, &text))
+        cli_print(context, "%-12s %s (as the backend says)\n", key, cli_safe(text));
+}
+
 static double number(const cJSON *object, const char *key) {
     double value = 0;
     return kit_json_get_number(object, key, &value) ? value : 0;
@@ -58,12 +65,12 @@ static void print_human(cli_context *context, artifact *a) {
     print_text(context, m, "version", "version");
     print_text(context, m, "recipe", "recipe");
     print_text(context, kit_json_get(m, "base"), "name", "base");
-    print_text(context, m, "toolchain", "toolchain");
+    print_stated(context, m, "toolchain");
     print_score(context, kit_json_get(m, "kscore"));
     print_rows(context, kit_json_get(m, "data"), "train", "learned from");
     print_rows(context, kit_json_get(m, "data"), "eval", "measured on");
     print_labels(context, kit_json_get(m, "report"));
-    print_text(context, kit_json_get(m, "report"), "chosen", "chosen");
+    print_stated(context, kit_json_get(m, "report"), "chosen");
     cli_print(context, "%-12s sha256 %s\n", "manifest", artifact_manifest_sha256(a));
     cli_print(context, "%-12s %s\n", "size", cli_bytes(size, sizeof size, artifact_size(a)));
     for (size_t i = 0; i < artifact_entry_count(a); i++) {

@@ -64,9 +64,10 @@ static void print_human(cli_context *context, const cli_model *model) {
                   r->in_local_chain ? ", in the chain of this machine" : "");
     const cJSON *compute = kit_json_get(kit_json_get(r->receipt, "metrics"), "compute");
     const char *backend = NULL, *device = NULL;
-    if (!kit_json_get_string(compute, "device", &device)) device = "an unnamed device";
+    bool named = kit_json_get_string(compute, "device", &device);
     if (kit_json_get_string(compute, "backend", &backend))
-        cli_print(context, "made by      %s on %s\n", cli_safe(backend), cli_safe(device));
+        cli_print(context, "made by      %s on %s%s\n", cli_safe(backend), named ? cli_safe(device) : "an unnamed device",
+                  named ? " (as the backend says)" : "");
     cli_print(context, "%s\n", cli_styled(context, trusted ? CLI_GREEN : CLI_RED, cli_safe(r->text)));
     if (r->remedy[0] != '\0') cli_print(context, "  -> %s\n", cli_safe(r->remedy));
 }

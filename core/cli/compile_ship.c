@@ -223,15 +223,13 @@ static uint64_t cost_of(const compile *c, uint64_t wall_ms) {
 
 static kit_status write_receipts(compile *c, const receipt_key *key, const char *sidecar, kolm_error_t *err) {
     const cli_backend *backend = c->choice->backend;
-    char plugin_sha256[KIT_SHA256_HEX];
     const char *toolchain = NULL, *mechanisms[HOST_MECHANISMS_MAX], *slash = strrchr(c->out_path, '/');
-    KIT_TRY(kit_sha256_file(backend->plugin_path, plugin_sha256, NULL, err));
     if (!kit_json_get_string(c->result, "toolchain", &toolchain)) toolchain = NULL;
     char base_name[128];
     kit_format(base_name, sizeof base_name, "base:%s", c->base.name != NULL ? c->base.name : "");
     const receipt_input inputs[] = {{"train.jsonl", c->data.train_sha256},
                                     {"eval.jsonl", c->data.eval_sha256},
-                                    {"plugin", plugin_sha256},
+                                    {"plugin", c->trained.plugin_sha256},
                                     {base_name, c->base.digest}};
     cJSON *parameters = make_parameters(c), *measured = make_measured(c),
           *kscore = score_manifest_object(&c->k, c->answers, false);
@@ -253,7 +251,7 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
         .backend = backend->name,
         .device = c->trained.train.device[0] != '\0' ? c->trained.train.device : backend->device,
         .plugin_version = c->trained.version,
-        .plugin_sha256 = plugin_sha256,
+        .plugin_sha256 = c->trained.plugin_sha256,
         .cost_micro_usd = cost_of(c, wall_ms),
         .quoted_micro_usd = c->quoted_micro,
         .billed_micro_usd = c->trained.train.billed_micro_usd,

@@ -146,11 +146,8 @@ static kit_status signature_path(const char *plugin, char **out_path, kolm_error
     return KOLM_OK;
 }
 
-static kit_status statement_of(const char *name, const char *plugin, const char *manifest, kit_buf *out,
+static kit_status statement_of(const char *name, const char *plugin_sha, const char *manifest_sha, kit_buf *out,
                                kolm_error_t *err) {
-    char plugin_sha[KIT_SHA256_HEX], manifest_sha[KIT_SHA256_HEX];
-    KIT_TRY(kit_sha256_file(plugin, plugin_sha, NULL, err));
-    KIT_TRY(kit_sha256_file(manifest, manifest_sha, NULL, err));
     cJSON *json = cJSON_CreateObject();
     bool good = kit_json_put_string(json, "manifest_sha256", manifest_sha) && kit_json_put_string(json, "name", name) &&
                 kit_json_put_string(json, "plugin_sha256", plugin_sha);
@@ -163,7 +160,7 @@ static kit_status statement_of(const char *name, const char *plugin, const char 
 kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_path, char out_keyid[65],
                            kolm_error_t *err) {
     const char *slash = strrchr(plugin, '/'), *base = slash ? slash + 1 : plugin, *dot = strrchr(base, '.');
-    char name[64];
+    char name[64], plugin_sha[KIT_SHA256_HEX], manifest_sha[KIT_SHA256_HEX];
     store_home *home = NULL;
     char *keys = NULL, *manifest = NULL;
     receipt_key *key = NULL;
@@ -177,7 +174,9 @@ kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_
     kit_status status = kit_buf_ok(&path, err);
     manifest = kit_buf_take(&path);
     if (status == KOLM_OK) status = cli_home(context, &home, err);
-    if (status == KOLM_OK) status = statement_of(name, plugin, manifest, &statement, err);
+    if (status == KOLM_OK) status = kit_sha256_file(plugin, plugin_sha, NULL, err);
+    if (status == KOLM_OK) status = kit_sha256_file(manifest, manifest_sha, NULL, err);
+    if (status == KOLM_OK) status = statement_of(name, plugin_sha, manifest_sha, &statement, err);
     if (status == KOLM_OK) status = store_home_create(home, err);
     if (status == KOLM_OK) status = store_home_file(home, "keys", &keys, err);
     if (status == KOLM_OK) status = receipt_key_open(keys, &key, &created, err);
@@ -285,6 +284,13 @@ static kit_status read_signature(const host_backend *row, char **out_path, kit_b
     return kit_read_file(*out_path, SIGNATURE_MAX, text, err);
 }
 
+/* Of the bytes that this registry would load, and of the manifest that it has read: no path is looked at again. */
+static kit_status statement_of_row(const host_backend *row, kit_buf *out, kolm_error_t *err) {
+    char plugin_sha[KIT_SHA256_HEX];
+    KIT_TRY(host_plugin_digest(row, plugin_sha, err));
+    return statement_of(row->name, plugin_sha, row->manifest_sha256, out, err);
+}
+
 static kit_status look(cli_policy *policy, const host_backend *row, finding *out, kolm_error_t *err) {
     char *path = NULL;
     kit_buf text = {0}, expected = {0};
@@ -298,7 +304,7 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     out->there = true;
     if (status == KOLM_OK) status = receipt_envelope_parse(kit_buf_text(&text), text.length, &envelope, err);
     if (status == KOLM_OK) status = read_rings(policy, err);
-    if (status == KOLM_OK) status = statement_of(row->name, row->plugin_path, row->manifest_path, &expected, err);
+    if (status == KOLM_OK) status = statement_of_row(row, &expected, err);
     if (status == KOLM_OK) status = find_signer(policy, &envelope, &text, out, err);
     if (status == KOLM_OK) {
         out->agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&

@@ -11,7 +11,7 @@
  *
  *     predicate.metrics.compute   {backend, device, cost_usd, wall_duration_ms, provenance}, where provenance is
  *                                 {picker_version, chosen_by, score, reason, runners_up, constraints, plugin_sha256,
- *                                  plugin_version, quoted_cost_usd, billed_cost_usd, seed, toolchain}
+ *                                  plugin_version, quoted_cost_usd, billed_cost_usd, seed, stated_by_plugin, toolchain}
  *     predicate.metrics.kscore    the object of the manifest
  *     predicate.metrics.reported  what the backend gave to its host service `metric`: {"train", "infer"} of {NAME: TEXT}, the
  *                                 last value of each name as a decimal number in a string
@@ -19,6 +19,11 @@
  *     predicate.airgap            {requested, enforced, profile, mechanisms}
  *     predicate.chain             {log_id, seq, prev}
  *     predicate.started_at, finished_at   "2026-01-31T12:00:00Z"
+ *
+ * plugin_sha256 is of the bytes that were loaded, taken by kolm before it called them. What kolm has from the plugin, and could
+ * not check, is marked: stated_by_plugin holds its paths below predicate.metrics ("compute.device", "reported"), those that are
+ * not null. In the provenance that is builder.version.plugin, named in metadata.kolm_stated_by_plugin. All else kolm measured or
+ * decided itself.
  *
  * Money is whole micro-dollars in C and an exact decimal in JSON. What is not known is null. No secret belongs in any
  * field: nothing here looks for one.
@@ -80,9 +85,9 @@ typedef struct receipt_compile {
     size_t input_count;
     /* Where. */
     const char *backend; /* required */
-    const char *device;
+    const char *device;         /* this, the version, the toolchain, quote, bill and reported: the plugin's own words */
     const char *plugin_version;
-    const char *plugin_sha256;
+    const char *plugin_sha256;  /* of the bytes that were loaded */
     uint64_t cost_micro_usd;   /* what it cost, by the best knowledge there is; each may be RECEIPT_UNKNOWN */
     uint64_t quoted_micro_usd; /* before the start */
     uint64_t billed_micro_usd; /* by the backend, afterwards */

@@ -117,6 +117,8 @@ static cJSON *run_details(const receipt_compile *c, const receipt_place *place) 
     bool good = kit_json_put_string(metadata, "invocationId", invocation) &&
                 put_time(metadata, "startedOn", c->started_at) && put_time(metadata, "finishedOn", c->finished_at) &&
                 kit_json_put(metadata, "kolm_chain", place_json(place)) &&
+                (c->plugin_version == NULL ||
+                 kit_json_put_string(metadata, "kolm_stated_by_plugin", "builder.version.plugin")) &&
                 add_item(byproducts, resource("manifest.json", c->manifest_sha256));
     good = kit_json_put(details, "metadata", metadata) && good;
     good = kit_json_put(details, "byproducts", byproducts) && good;
@@ -130,6 +132,39 @@ static cJSON *slsa_predicate(const receipt_compile *c, const receipt_place *plac
 }
 
 /* ---- kolm's receipt */
+
+static bool cost_is_bill(const receipt_compile *c) {
+    return c->billed_micro_usd != RECEIPT_UNKNOWN && c->cost_micro_usd == c->billed_micro_usd;
+}
+
+static bool was_measured(const receipt_compile *c) {
+    const char *text = NULL;
+    return kit_json_get_string(c->measured, "reproducibility", &text) && strcmp(text, "not measured") != 0;
+}
+
+/* The members of metrics that kolm has from the plugin and cannot check, those that are not null. */
+static cJSON *stated_by_plugin(const receipt_compile *c) {
+    const struct {
+        const char *path;
+        bool there;
+    } members[] = {
+        {"compute.cost_usd", cost_is_bill(c)},
+        {"compute.device", c->device != NULL},
+        {"compute.provenance.billed_cost_usd", c->billed_micro_usd != RECEIPT_UNKNOWN},
+        {"compute.provenance.plugin_version", c->plugin_version != NULL},
+        {"compute.provenance.quoted_cost_usd", c->quoted_micro_usd != RECEIPT_UNKNOWN},
+        {"compute.provenance.toolchain", c->toolchain != NULL},
+        {"measured.peak_memory_bytes", kit_json_get(c->measured, "peak_memory_bytes") != NULL},
+        {"measured.reproducibility", was_measured(c)},
+        {"reported", c->reported != NULL},
+    };
+    cJSON *array = cJSON_CreateArray();
+    bool good = array != NULL;
+    for (size_t i = 0; i < sizeof members / sizeof *members && good; i++)
+        good = !members[i].there || add_item(array, cJSON_CreateString(members[i].path));
+    return finish(array, good);
+}
+
 static cJSON *provenance(const receipt_compile *c) {
     cJSON *object = cJSON_CreateObject();
     return finish(object, object != NULL && kit_json_put_string(object, "picker_version", c->picker_version) &&
@@ -143,6 +178,7 @@ static cJSON *provenance(const receipt_compile *c) {
                               put_micro(object, "quoted_cost_usd", c->quoted_micro_usd) &&
                               put_micro(object, "billed_cost_usd", c->billed_micro_usd) &&
                               kit_json_put_u64(object, "seed", c->seed) &&
+                              kit_json_put(object, "stated_by_plugin", stated_by_plugin(c)) &&
                               kit_json_put_string(object, "toolchain", c->toolchain));
 }
 

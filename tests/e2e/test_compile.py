@@ -321,8 +321,47 @@ class Compile(Case):
         with open(os.path.join(self.plugins, "test-word.so"), "rb") as plugin:
             self.assertEqual(provenance["plugin_sha256"], hashlib.sha256(plugin.read()).hexdigest())
         self.assertEqual((provenance["seed"], provenance["score"], provenance["chosen_by"]), (0, 0.895, "picker"))
+        self.assertEqual(provenance["stated_by_plugin"], [
+            "compute.cost_usd", "compute.device", "compute.provenance.billed_cost_usd", "compute.provenance.plugin_version",
+            "compute.provenance.quoted_cost_usd", "compute.provenance.toolchain", "measured.peak_memory_bytes", "reported"])
+        self.assertIn("made by      test-word on a processor for tests (as the backend says)", self.kolm("verify", "m2.kolm").out)
         self.assertGreater(compute["wall_duration_ms"], 0)
         self.assertEqual(receipt["metrics"]["reported"], {"train": {"words.loss": "-0.125", "words.tiny": "1e-09"}, "infer": {"words.answered": "3"}})
+
+    def changed_in_training(self, change):
+        """A compile during whose training `change` is called with the path of the plugin; what it wrote to standard error, and its provenance."""
+        self.write_tickets()
+        plugin, gate = os.path.join(self.plugins, "test-word.so"), os.path.join(self.home, "gate")
+        self.write_home("config.json", json.dumps({"backends": {"test-word": {"until": gate}}}))
+        before = hashlib.sha256(self.read(plugin)).hexdigest()
+        with open(os.path.join(self.work, "err"), "wb") as err:
+            process = subprocess.Popen([harness.TREE.kolm, "compile", "-t", "router", "-d", "tickets.jsonl"], env=self.full_env(None), cwd=self.work,
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
+        self.wait_for(lambda: b"waiting" in self.read("err"), "the training")
+        change(plugin)
+        self.write(gate, "")
+        self.assertEqual(process.wait(60), 0, self.read("err"))
+        provenance = predicate(self.receipts()[-1])["metrics"]["compute"]["provenance"]
+        self.assertEqual(provenance["plugin_sha256"], before)
+        self.assertIn('"plugin"', json.dumps(predicate(self.receipts()[-2])))
+        self.kolm("verify", "router-1.0.0.kolm")
+        return self.read("err").decode()
+
+    def test_a_plugin_upgraded_in_training(self):
+        """The job goes on with what it began with; the next command takes the new file."""
+        def upgrade(plugin):
+            new = self.write(plugin + ".new", self.read(plugin) + b"\n", mode=0o755)  # other bytes, the same code
+            os.rename(new, plugin)
+        err = self.changed_in_training(upgrade)
+        self.assertIn("test-word.so was replaced; this command goes on with what it read before", err)
+        self.compile("-o", "next.kolm")
+        with open(os.path.join(self.plugins, "test-word.so"), "rb") as plugin:
+            self.assertEqual(predicate(self.receipts()[-1])["metrics"]["compute"]["provenance"]["plugin_sha256"], hashlib.sha256(plugin.read()).hexdigest())
+
+    def test_a_plugin_removed_in_training(self):
+        err = self.changed_in_training(os.unlink)
+        self.assertIn("test-word.so was removed; this command goes on with what it read before", err)
+        self.assert_error(self.compile("-o", "next.kolm", "--backend", "test-word", code=3), "test-word")
 
     def test_a_kept_job_can_be_done_again(self):
         self.write_tickets()

@@ -179,8 +179,18 @@ static kit_status write_results(const kit_job *job, const model *m, kolm_error_t
     return status;
 }
 
+/* Until the file that the setting "until" names is there: so a test knows that it is in the middle of a training. */
+static void wait_for_file(const kolm_host_v1_t *host) {
+    char path[4096];
+    if (host->setting(host->user, "until", path, sizeof path, NULL) != KOLM_OK) return;
+    host->log(host->user, KOLM_LOG_WARNING, "waiting");
+    while (access(path, F_OK) != 0 && !host->cancelled(host->user))
+        sched_yield();
+}
+
 static kit_status misbehave(const kolm_host_v1_t *host, const char *model_dir, kolm_error_t *err) {
     char link_path[4096];
+    wait_for_file(host);
     if (told(host, "hang")) return wait_for_cancel(host, err);
     if (told(host, "hang hard")) leave_child_and_hang(host);
     if (told(host, "crash")) abort();

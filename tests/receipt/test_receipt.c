@@ -1116,6 +1116,11 @@ START_TEST(a_report_holds_the_receipt) {
     ck_assert(kit_json_get_number(compute, "cost_usd", &cost) && cost == 1.25);
     ck_assert(kit_json_get_string(compute, "device", &device));
     ck_assert_str_eq(device, "a \"device\"");
+    kit_buf stated = {0};
+    ck_assert_int_eq(kit_json_line(kit_json_get(kit_json_get(compute, "provenance"), "stated_by_plugin"), &stated, NULL), KOLM_OK);
+    ck_assert_str_eq(kit_buf_text(&stated), "[\"compute.device\",\"compute.provenance.plugin_version\","
+                                            "\"compute.provenance.quoted_cost_usd\",\"compute.provenance.toolchain\"]");
+    kit_buf_free(&stated);
     ck_assert(cJSON_IsNull(kit_json_get(kit_json_get(compute, "provenance"), "billed_cost_usd")));
     receipt_report_free(&report);
     q.envelope_type = "something else";

@@ -194,6 +194,7 @@ class Formats(Case):
         self.assertEqual((compute["backend"], compute["cost_usd"], compute["wall_duration_ms"]), ("acme", 0, 12))
         self.assertEqual(compute["provenance"]["score"], 0.895)
         self.assertIsNone(compute["provenance"]["quoted_cost_usd"])
+        self.assertEqual(compute["provenance"]["stated_by_plugin"], [])  # it said nothing
         self.assertEqual(predicate["metrics"]["kscore"]["k"], 0.9)
         self.assertEqual(set(predicate["airgap"]), {"requested", "enforced", "profile", "mechanisms"})
         self.assertEqual(predicate["chain"]["prev"], hashlib.sha256(self.lines("x.kolm.intoto.jsonl")[0]).hexdigest())
