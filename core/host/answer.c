@@ -373,7 +373,7 @@ static void forget_results(host_result *result) {
     result->status = (kolm_status_result_t){0};
 }
 
-void host_run_judge(host_run *run) {
+static void judge(host_run *run) {
     host_result *result = run->result;
     if (run->log.length > 0) { /* a last line without an end */
         host_run_printed(run, run->log.data, run->log.length);
@@ -388,4 +388,11 @@ void host_run_judge(host_run *run) {
     /* Being stopped is no failure of the backend's. */
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_CANCEL) result->verdict = HOST_CANCELLED;
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_DEADLINE) result->verdict = HOST_TIMED_OUT;
+}
+
+void host_run_judge(host_run *run) {
+    kolm_error_t *error = &run->result->error;
+    judge(run);
+    host_run_hide_scratch(run, error->text, sizeof error->text);
+    host_run_hide_scratch(run, error->remedy, sizeof error->remedy);
 }

@@ -114,6 +114,8 @@ void host_run_judge(host_run *run);
 /* Puts [NAME] in the place of the value of each secret of the backend's, wherever it stands in a text of the plugin's. */
 void host_run_hide(const host_run *run, kit_buf *text);
 void host_run_hide_array(const host_run *run, char *text, size_t capacity);
+/* Puts [scratch] in the place of the scratch directory, which is gone when an error is read. */
+void host_run_hide_scratch(const host_run *run, char *text, size_t capacity);
 void host_tail_add(host_tail *tail, const char *text);
 /* Appends `; its last words: "..." "..."` to error->text, when there are any. */
 void host_tail_quote(const host_tail *tail, kolm_error_t *error);

@@ -66,6 +66,15 @@ void host_run_hide(const host_run *run, kit_buf *text) {
         hide(run, manifest->secrets[i], text);
 }
 
+void host_run_hide_scratch(const host_run *run, char *text, size_t capacity) {
+    kit_buf shown = {0};
+    if (!run->scratch || !strstr(text, run->scratch)) return;
+    kit_buf_str(&shown, text);
+    replace(&shown, run->scratch, "scratch");
+    kit_copy(text, capacity, kit_buf_text(&shown));
+    kit_buf_free(&shown);
+}
+
 void host_run_hide_array(const host_run *run, char *text, size_t capacity) {
     kit_buf hidden = {0};
     kit_buf_str(&hidden, text);

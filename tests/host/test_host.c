@@ -227,6 +227,7 @@ static const struct animal {
     {"forks", HOST_OK, "a zoo animal", false},
     {"forks-away", HOST_OK, "a zoo animal", false},
     {"fails", HOST_FAILED, "the quota of the zoo is used up", false},
+    {"names-scratch", HOST_FAILED, "cannot read [scratch]/weights", false}, /* it is gone by now */
     {"odd-code", HOST_FAILED, "odd-code: detect failed with 4711, which is no code of kolm, and gave no reason", false},
     {"mute", HOST_FAILED,
      "mute: detect failed with RESOURCE_EXHAUSTED (8) and gave no reason; its last words: \"the quota is used up\"", false},

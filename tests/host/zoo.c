@@ -313,6 +313,10 @@ UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_
     snprintf(out_error->text, sizeof out_error->text, "the quota of the zoo is used up");
     snprintf(out_error->remedy, sizeof out_error->remedy, "buy more peanuts");
     return KOLM_E_RESOURCE_EXHAUSTED;
+#elif defined(ZOO_names_scratch)
+    snprintf(out_error->text, sizeof out_error->text, "cannot read %s/weights", host->scratch_dir);
+    snprintf(out_error->remedy, sizeof out_error->remedy, "look into %s", host->scratch_dir);
+    return KOLM_E_NOT_FOUND;
 #elif defined(ZOO_odd_code)
     return 4711;
 #elif defined(ZOO_mute)
