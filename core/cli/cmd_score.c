@@ -94,10 +94,31 @@ static const cJSON *labels_of(const cli_model *model) {
     return cJSON_GetArraySize(labels) > 0 ? labels : NULL;
 }
 
-static bool is_among(const cJSON *labels, const char *label) {
+/* The first label of the rows that is none of the model's, by the order of the rows; NULL: there is none. *out_known: rows of
+ * the others. */
+static kit_status find_unknown(const cJSON *labels, const score_answers *answers, const char **out, uint64_t *out_known,
+                               kolm_error_t *err) {
+    size_t count = 0, number = 0;
+    uint64_t rows = 0;
+    while (score_label_at(answers, count, &rows) != NULL)
+        count++;
+    bool *known = calloc(count + 1, sizeof *known);
+    if (known == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     const cJSON *item;
-    cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item) && strcmp(item->valuestring, label) == 0) return true;
-    return false;
+    cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item) &&
+                                         score_label_find(answers, item->valuestring, &number)) known[number] = true;
+    *out = NULL;
+    *out_known = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *label = score_label_at(answers, i, &rows);
+        if (known[i])
+            *out_known += rows;
+        else if (rows > 0 && *out == NULL)
+            *out = label;
+    }
+    free(known);
+    return KOLM_OK;
 }
 
 /* One of the model's labels that the unknown one was perhaps meant to be; NULL: none. */
@@ -118,15 +139,10 @@ static kit_status check_labels(cli_context *context, const score_request *r, con
                                const score_answers *answers, kolm_error_t *err) {
     const cJSON *labels = labels_of(model);
     const char *example = NULL;
-    uint64_t rows = 0, known = 0, all = score_rows(answers);
-    const cJSON *item;
-    cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item)) known += score_label_rows(answers, item->valuestring);
-    if (labels == NULL || known >= all) return KOLM_OK;
-    for (size_t i = 0; example == NULL; i++) {
-        const char *label = score_label_at(answers, i, &rows);
-        if (label == NULL) return KOLM_OK;
-        if (rows > 0 && !is_among(labels, label)) example = label;
-    }
+    uint64_t known = 0, all = score_rows(answers);
+    if (labels == NULL) return KOLM_OK;
+    KIT_TRY(find_unknown(labels, answers, &example, &known, err));
+    if (example == NULL) return KOLM_OK;
     const char *near = near_label(labels, example);
     char meant[160] = "";
     if (near != NULL) kit_format(meant, sizeof meant, "; did you mean \"%.100s\"?", near);

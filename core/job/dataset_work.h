@@ -8,6 +8,7 @@
 #include "job/internal.h"
 #include "job/scratch.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/hash.h"
 
 typedef enum part { PART_DATA, PART_EVAL } part;
 
@@ -80,7 +81,7 @@ typedef struct work {
     job_table *cards, *sketches, *nodes; /* nodes NULL: no two kept rows are alike */
     bool only_keys;                      /* nearly the same text makes no group: all of it is templates */
     label *labels;                       /* open addressing by a keyed hash of the key */
-    uint64_t label_secret[2];
+    kit_hash_secret label_secret;
     size_t label_capacity, label_count;
     bool too_many_labels;
     uint64_t kept;         /* rows of the data */

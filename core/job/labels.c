@@ -2,22 +2,13 @@
 /* The table of distinct outputs: whether they are labels, and which of them differ in spelling only. */
 #include "job/dataset_work.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /* ---- The table */
 
-/* Multiply-shift (M. Dietzfelbinger et al., A Reliable Randomized Algorithm for the Closest-Pair Problem, 1997) with a
- * secret of this process: who writes the labels cannot choose them to fall on one place. */
-static size_t place_of(const work *w, uint64_t key) {
-    uint64_t hash = (key ^ w->label_secret[0]) * (w->label_secret[1] | 1);
-    return (size_t)(hash >> 32) & (w->label_capacity - 1);
-}
-
 label *labels_find(const work *w, uint64_t key) {
-    size_t i = place_of(w, key);
+    size_t i = (size_t)kit_hash(&w->label_secret, &key, sizeof key) & (w->label_capacity - 1);
     while (w->labels[i].key != 0 && w->labels[i].key != key)
         i = (i + 1) & (w->label_capacity - 1);
     return &w->labels[i];
@@ -167,8 +158,7 @@ static kit_status nothing_to_learn(const work *w) {
 
 kit_status labels_count(work *w) {
     lengths seen = {0};
-    if (getrandom(w->label_secret, sizeof w->label_secret, 0) != (ssize_t)sizeof w->label_secret)
-        return kit_fail_errno(w->err, errno, "cannot get random bytes");
+    KIT_TRY(kit_hash_secret_draw(&w->label_secret, w->err));
     KIT_TRY(grow(w));
     for (uint64_t number = 0; number < w->first_eval; number++) {
         row_card card;

@@ -166,10 +166,15 @@ const char *score_predictions_sha256(const score_answers *answers) {
     return answers->predictions_sha256;
 }
 
+bool score_label_find(const score_answers *answers, const char *label, size_t *out_number) {
+    uint32_t index = answers->label_count == 0 ? 0 : answers->label_places[label_place(answers, label)];
+    if (index > 0) *out_number = index - 1;
+    return index > 0;
+}
+
 uint64_t score_label_rows(const score_answers *answers, const char *label) {
-    if (answers->label_count == 0) return 0;
-    uint32_t index = answers->label_places[label_place(answers, label)];
-    return index == 0 ? 0 : answers->labels[index - 1].rows;
+    size_t number = 0;
+    return score_label_find(answers, label, &number) ? answers->labels[number].rows : 0;
 }
 
 const char *score_label_at(const score_answers *answers, size_t number, uint64_t *out_rows) {

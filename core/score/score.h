@@ -131,6 +131,8 @@ kit_status score_never_answered_text(const score_answers *answers, size_t most, 
                                      kolm_error_t *err) KIT_MUST_USE;
 /* The label of held-out rows whose recall is lowest (of several that with most rows, then by bytes); NULL: no rows. */
 const char *score_lowest_recall(const score_answers *answers, uint64_t *out_correct, uint64_t *out_rows);
+/* The number of a label for score_label_at; false when no row and no answer is it. */
+bool score_label_find(const score_answers *answers, const char *label, size_t *out_number);
 /* Rows whose output is label. */
 uint64_t score_label_rows(const score_answers *answers, const char *label);
 /* The labels of held-out rows, by number from 0, in the order of their first row or answer; NULL behind the last. Those

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads train.jsonl once into encoded rows and a table of labels, then lets choose.c and fit.c work. */
 #include "train.h"
+#include "kolm/kit/hash.h"
 #include "kolm/kit/json.h"
 #include "numeric.h"
 
@@ -18,6 +19,7 @@ typedef struct labels {
     uint32_t count, capacity;
     uint32_t *slot; /* open addressing: label + 1, 0 empty */
     uint32_t slots;
+    kit_hash_secret secret; /* who writes the rows chooses the labels */
 } labels;
 
 static kit_status out_of_memory(kolm_error_t *err) {
@@ -36,10 +38,7 @@ static void labels_free(labels *l) {
 }
 
 static uint32_t place_of(const labels *l, const char *text) {
-    uint64_t hash = 14695981039346656037ull;
-    for (const char *p = text; *p != '\0'; p++)
-        hash = (hash ^ (unsigned char)*p) * 1099511628211ull;
-    uint32_t place = (uint32_t)num_mix(hash) & (l->slots - 1);
+    uint32_t place = (uint32_t)kit_hash(&l->secret, text, strlen(text)) & (l->slots - 1);
     while (l->slot[place] != 0 && strcmp(l->text[l->slot[place] - 1], text) != 0)
         place = (place + 1) & (l->slots - 1);
     return place;
@@ -228,6 +227,7 @@ kit_status train_run(const train_request *request, train_report *out, kolm_error
     reading r = {.request = request, .folds = choose_folds(request->rows, request->effort)};
     uint32_t *map = NULL;
     memset(out, 0, sizeof *out);
+    KIT_TRY(kit_hash_secret_draw(&r.labels.secret, err));
     kit_status status = rows_new(request->scratch_dir, 3, &r.rows, err);
     if (status != KOLM_OK) return status;
     if ((status = read_file(&r, err)) != KOLM_OK) goto out;

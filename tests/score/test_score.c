@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -730,7 +731,7 @@ START_TEST(a_missed_gate_leaves_four_files) {
 }
 END_TEST
 
-/* ---- Memory */
+/* ---- Labels that were chosen to be slow */
 
 #if defined(__has_feature)
 #define HAS_FEATURE(x) __has_feature(x)
@@ -745,6 +746,41 @@ static bool slowed(void) {
     return getenv("KOLM_UNDER_VALGRIND") != NULL;
 #endif
 }
+
+/* Either of two parts leads FNV-1a, by which labels were once found, to the same place of a table, and so 2^15 labels made of
+ * fifteen such parts did. */
+#define PARTS 15
+static const char *const parts[PARTS][2] = {{"2lq1kgo02a", "qysj41catd"}, {"g4czzsuxvf", "dnsmln4nqm"}, {"2eknhuajjb", "fw3acuvmb0"},
+                                            {"eo0kltvuk1", "ku2poqtiud"}};
+
+static double seconds_for(bool hostile, size_t labels) {
+    FILE *truth = fopen(heldout, "w"), *said = fopen(predictions, "w");
+    score_answers *a = NULL;
+    ck_assert(truth != NULL && said != NULL);
+    for (size_t i = 0; i < labels; i++) {
+        char label[PARTS * 10 + 1] = "";
+        for (size_t p = 0; p < PARTS; p++)
+            kit_format(label + p * 10, 11, "%s", hostile ? parts[p < 3 ? p : 3][(i >> p) & 1] : (i >> p) & 1 ? "0123456789" : "abcdefghij");
+        fprintf(truth, "{\"id\":\"%zu\",\"input\":\"x\",\"output\":\"%s\"}\n", i, label);
+        fprintf(said, "{\"id\":\"%zu\",\"output\":\"%s\",\"confidence\":0.5}\n", i, label);
+    }
+    ck_assert(fclose(truth) == 0 && fclose(said) == 0);
+    clock_t start = clock();
+    ck_assert_msg(read_answers(&a) == KOLM_OK, "%s", err.text);
+    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    ck_assert_uint_eq(score_correct(a), labels);
+    score_answers_free(a);
+    return seconds;
+}
+
+START_TEST(no_choice_of_labels_is_slow) {
+    size_t labels = slowed() ? 2048 : 1u << PARTS;
+    double plain = seconds_for(false, labels), chosen = seconds_for(true, labels);
+    ck_assert_msg(chosen < plain * 8 + 0.1, "%.3f s, others take %.3f s", chosen, plain);
+}
+END_TEST
+
+/* ---- Memory */
 
 static long peak_of(size_t rows) {
     FILE *truth = fopen(heldout, "w"), *said = fopen(predictions, "w");
@@ -787,6 +823,7 @@ int main(void) {
     tcase_add_test(tests, a_bad_answer_names_its_backend_and_line);
     tcase_add_test(tests, reading_ends_when_it_is_told_to);
     tcase_add_test(tests, answers_without_end_are_not_read_to_the_end);
+    tcase_add_test(tests, no_choice_of_labels_is_slow);
     tcase_add_test(tests, a_long_foreign_id_is_cut_between_characters);
     tcase_add_test(tests, answers_that_are_no_file_are_refused);
     tcase_add_test(tests, held_out_rows_that_changed_are_not_the_backends_fault);
