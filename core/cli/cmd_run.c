@@ -25,20 +25,48 @@ static void fill_places(run_stream *s, uint64_t next) {
         cli_print(s->context, "(left out)\n");
 }
 
+static kit_status bad_answer(const run_stream *s, const char *what, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
+                    "answer %llu of %s: %s", (unsigned long long)s->answers, s->backend, what);
+}
+
+/* Whether it is one, and was asked for. */
+static kit_status check_answer(run_stream *s, const cJSON *answer, double *out_confidence, kolm_error_t *err) {
+    const cJSON *output = kit_json_get(answer, "output");
+    if (s->served && serve_error_read(answer, &s->served_exit, err)) return err->code;
+    if (s->answers > s->asked) return bad_answer(s, "there are more answers than questions", err);
+    if (!cJSON_IsString(output) && !cJSON_IsNull(output))
+        return bad_answer(s, "expected text or null in \"output\"", err);
+    if (!kit_json_get_number(answer, "confidence", out_confidence) || !(*out_confidence >= 0 && *out_confidence <= 1))
+        return bad_answer(s, "expected a \"confidence\" from 0 to 1", err);
+    return KOLM_OK;
+}
+
+static kit_status read_answer(run_stream *s, const char *line, size_t length, cJSON **out, double *out_confidence,
+                              kolm_error_t *err) {
+    s->answers++;
+    kit_status status = kit_json_parse(line, length, out, err);
+    if (status == KOLM_E_INVALID_ARGUMENT) {
+        char why[300];
+        kit_copy(why, sizeof why, err->text);
+        status = bad_answer(s, why, err);
+    }
+    if (status == KOLM_OK) status = check_answer(s, *out, out_confidence, err);
+    if (status == KOLM_OK) return KOLM_OK;
+    cJSON_Delete(*out);
+    *out = NULL;
+    s->answers--;
+    return status;
+}
+
 static kit_status print_answer(run_stream *s, const char *line, size_t length, kolm_error_t *err) {
     cJSON *answer = NULL;
     const char *output = NULL, *best = NULL, *id = NULL;
     double confidence = 0;
     uint64_t number = 0;
-    KIT_TRY(kit_json_parse(line, length, &answer, err));
-    if (s->served && serve_error_read(answer, &s->served_exit, err)) {
-        cJSON_Delete(answer);
-        return err->code;
-    }
-    s->answers++;
+    KIT_TRY(read_answer(s, line, length, &answer, &confidence, err));
     if (kit_json_get_string(answer, "id", &id) && kit_parse_u64(id, &number)) fill_places(s, number);
     s->place++;
-    if (!kit_json_get_number(answer, "confidence", &confidence)) confidence = 0;
     /* Not cli_safe: its buffers belong to the main thread, which may print a warning meanwhile. */
     kit_buf *shown = &s->shown;
     kit_buf_clear(shown);
@@ -70,6 +98,7 @@ static void *print_answers(void *user) {
         if (!kit_lines_ready(lines)) cli_flush(s->context);
         if (s->context->out_errno != 0) break; /* nobody reads them, or they cannot be kept: no need of more */
     }
+    if (s->print_status != KOLM_OK) s->no_answer = 1;
     kit_lines_close(lines);
     kit_buf_free(&s->shown);
     if (s->served) shutdown(s->from_backend, SHUT_RDWR); /* the feeder holds the same socket, and must not wait there */
@@ -98,6 +127,7 @@ static kit_status feeding_failed(const run_stream *s, kolm_error_t *err) {
 static kit_status ask(run_stream *s, cli_answering *answering, cli_airgap airgap, int *out_exit, kolm_error_t *err) {
     int question_read = -1, answer_write = -1;
     pthread_t feeder, printer;
+    kit_copy(s->backend, sizeof s->backend, answering->choice->backend->name);
     KIT_TRY(kit_pipe(&question_read, &s->to_backend, err));
     KIT_TRY(kit_pipe(&s->from_backend, &answer_write, err));
     if (run_start_feeding(s, &feeder) != 0)
@@ -109,7 +139,10 @@ static kit_status ask(run_stream *s, cli_answering *answering, cli_airgap airgap
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     }
+    answering->stop = &s->no_answer;
     kit_status status = cli_answering_run(s->context, answering, airgap, question_read, answer_write, out_exit, err);
+    answering->stop = NULL;
+    bool no_answer = s->no_answer != 0; /* said before its end: it was stopped for that. Half a line comes at its end */
     close(question_read);
     close(answer_write);
     pthread_join(printer, NULL);
@@ -119,6 +152,11 @@ static kit_status ask(run_stream *s, cli_answering *answering, cli_airgap airgap
     else
         pthread_join(feeder, NULL);
     if (s->context->out_errno != 0) return KOLM_OK; /* cli_output_finish says it, unless it is no failure */
+    if (status != KOLM_OK && no_answer && !cli_interrupted()) {
+        *out_exit = CLI_EXIT_BACKEND;
+        *err = s->print_error;
+        return s->print_status;
+    }
     if (status != KOLM_OK) return status;
     *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? CLI_EXIT_USAGE : CLI_EXIT_DATA;
     if (s->feed_status != KOLM_OK) return feeding_failed(s, err);
@@ -257,6 +295,7 @@ static kit_status run_model(cli_context *context, const run_request *r, run_stre
         *out_exit = CLI_EXIT_DATA;
         status = learn_form(s, model.artifact, err);
     }
+    kit_copy(s->backend, sizeof s->backend, w.served.backend);
     if (status == KOLM_OK && w.served.fd >= 0)
         status = ask_server(s, w.served.fd, out_exit, err);
     else if (w.served.fd >= 0)

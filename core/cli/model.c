@@ -317,6 +317,7 @@ kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli
     *out_exit = CLI_EXIT_BACKEND;
     kit_status status = cli_calling_begin(context, backend, airgap != CLI_AIRGAP_OFF, airgap == CLI_AIRGAP_STRICT, NULL, &calling, err);
     calling.options.model_fd = artifact_descriptor(answering->model->artifact);
+    calling.options.cancel_too = answering->stop;
     if (status == KOLM_OK)
         status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads,
                             input_fd, output_fd, &calling.options, answering->result, err);

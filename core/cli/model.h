@@ -72,6 +72,7 @@ typedef struct cli_answering {
     job_base base; /* path NULL: the model has none */
     host_result *result;
     uint32_t threads;
+    const volatile sig_atomic_t *stop; /* non-zero ends the answering, besides Ctrl-C; NULL: never */
 } cli_answering;
 /* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, behind the
  * descriptor of the artifact, which the backend is given. The model is to outlive the answering. base: where the base is, as the user says; NULL: found by its digest. */

@@ -33,7 +33,10 @@ typedef struct run_stream {
     kit_status feed_status, print_status;
     kolm_error_t feed_error, print_error;
     kit_buf shown; /* of the thread that prints */
-    uint64_t asked, answers;
+    _Atomic uint64_t asked; /* counted before they are sent: there are never more answers */
+    uint64_t answers;
+    char backend[64];                /* who answers */
+    volatile sig_atomic_t no_answer; /* what came was none: no more is wanted */
     int served_exit;    /* what an error of the server means */
     bool served;        /* to_backend is a socket: its end is said by shutting it */
     atomic_int holders; /* the main thread, and the one that feeds: it may wait for a line longer than this is wanted */

@@ -268,7 +268,8 @@ static bool read_answers(server *s) {
         pass_answer(s, s->answers.data, length);
         cut_front(&s->answers, length + 1);
     }
-    return !s->answers.failed;
+    /* A line without an end would fill the memory. */
+    return !s->answers.failed && s->answers.length <= LINE_MAX;
 }
 
 static void write_backend(server *s) {

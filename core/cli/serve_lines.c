@@ -61,6 +61,9 @@ kit_status serve_answer_pass(const char *line, size_t length, const char *id, ki
             status = kit_fail(err, KOLM_E_INTERNAL, "", "it has no id");
         }
     }
+    const cJSON *sure = kit_json_get(row, "confidence");
+    if (status == KOLM_OK && sure != NULL && !(cJSON_IsNumber(sure) && sure->valuedouble >= 0 && sure->valuedouble <= 1))
+        status = kit_fail(err, KOLM_E_INTERNAL, "", "its confidence is not from 0 to 1");
     if (status == KOLM_OK) status = kit_json_line(row, &text, err);
     if (status == KOLM_OK) kit_buf_fmt(out, "%s\n", kit_buf_text(&text));
     kit_buf_free(&text);

@@ -51,6 +51,40 @@ class Hostile(Case):
         self.compile()
         self.assert_error(self.kolm("score", "router-1.0.0.kolm", "--eval", self.work, code=6), self.work, "directory")
 
+    # ---- backends that answer what is no answer
+
+    def test_a_confidence_is_from_0_to_1(self):
+        self.compile()
+        self.write("rows.jsonl", harness.jsonl(harness.tickets(20, seed=3)))
+        for number in ("1e999", "-1e999", "1.5", "-0.25", "NaN", '"0.5"', "null"):
+            self.tell("confidence " + number)
+            for words in (("run", "--json", "router-1.0.0.kolm", "billing", "login"), ("run", "router-1.0.0.kolm", "billing", "login"),
+                          ("score", "router-1.0.0.kolm", "--eval", "rows.jsonl")):
+                done = self.kolm(*words, code=5)
+                self.assert_error(done, "answer 2 of test-word: ", "report it to its author")
+                self.assertNotIn("inf", done.out)
+
+    def test_a_compile_believes_no_other_confidence_either(self):
+        self.tell("confidence 1e999")
+        self.assert_error(self.compile(code=5), 'answer 2 of test-word: expected a "confidence" from 0 to 1')
+
+    def test_a_served_confidence_is_checked_too(self):
+        self.compile()
+        self.tell("confidence 1e999")
+        server = self.start("run", "--serve", "router-1.0.0.kolm")
+        self.assertIn(b"[serve]", server.stdout.readline())
+        done = self.kolm("run", "router-1.0.0.kolm", "billing", "login", code=5)
+        self.assert_error(done, "question 2", "no answer of the backend")
+        self.assertIn("billing", done.out)
+        self.interrupt(server)
+
+    def test_answers_without_end_are_ended(self):
+        self.compile()
+        self.tell("endless answers")
+        done = self.kolm("run", "router-1.0.0.kolm", "billing", "login", code=5, timeout=60)
+        self.assert_error(done, "answer 3 of test-word: there are more answers than questions")
+        self.assertEqual(len(done.out.splitlines()), 2)
+
     # ---- names that are no text
 
     def test_a_path_that_is_no_text(self):

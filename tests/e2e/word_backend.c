@@ -315,6 +315,23 @@ static void answer(model *m, const char *id, const char *input, kit_buf *out) {
     free(word);
 }
 
+/* "confidence 1e999": the second answer has it. */
+static bool answers_oddly(const kolm_host_v1_t *host, const char *id, uint64_t number, kit_buf *out) {
+    char fault[64] = "";
+    if (number != 1 || host->setting(host->user, "fault", fault, sizeof fault, NULL) != KOLM_OK) return false;
+    if (strncmp(fault, "confidence ", 11) != 0) return false;
+    kit_buf_fmt(out, "{\"id\":\"%s\",\"output\":\"x\",\"confidence\":%s}\n", id, fault + 11);
+    return true;
+}
+
+/* Until nobody reads it. */
+static kit_status answer_without_end(int out, const kit_buf *text, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    while (status == KOLM_OK)
+        status = kit_write_all(out, kit_buf_text(text), text->length, err);
+    return status;
+}
+
 static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t *args, const kit_job *job, model *m, uint64_t *out_count, kolm_error_t *err) {
     kit_lines *lines = NULL;
     kit_buf text = {0};
@@ -332,13 +349,15 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
         if (status != KOLM_OK || !line) break;
         status = kit_json_parse(line, length, &row, err);
         if (status == KOLM_OK && again) status = read_again(job, m, err);
-        if (status == KOLM_OK && kit_json_get_string(row, "id", &id) && kit_json_get_string(row, "input", &input) && !((skip || garble) && *out_count == 1))
+        if (status == KOLM_OK && kit_json_get_string(row, "id", &id) && kit_json_get_string(row, "input", &input) && !((skip || garble) && *out_count == 1) &&
+            !answers_oddly(host, id, *out_count, &text))
             answer(m, id, input, &text);
         if (garble && *out_count == 1) kit_buf_str(&text, "no answer\n");
         (*out_count)++;
         cJSON_Delete(row);
         if (status == KOLM_OK && !kit_lines_ready(lines)) {
-            status = kit_write_all(out, kit_buf_text(&text), text.length, err);
+            if (told(host, "endless answers")) status = answer_without_end(out, &text, err);
+            if (status == KOLM_OK) status = kit_write_all(out, kit_buf_text(&text), text.length, err);
             kit_buf_clear(&text);
         }
     }
