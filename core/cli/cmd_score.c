@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm score: measures a compiled model again, on rows of the user's own. */
+#include "cli/answers_limit.h"
 #include "cli/cli.h"
 #include "cli/data_files.h"
 #include "cli/model.h"
@@ -79,6 +80,19 @@ static kit_status read_answers(const cli_answering *answering, const job_summary
                                      .cancel = cli_interrupt_flag()};
     kit_status status = score_answers_read(&question, out, err);
     free(predictions);
+    return status;
+}
+
+/* The questions are put, and no more written in answer to them than answers are. */
+static kit_status ask(cli_context *context, const score_request *r, cli_answering *answering, uint64_t rows,
+                      int *out_exit, kolm_error_t *err) {
+    cli_answers_limit limit;
+    KIT_TRY(cli_answers_limit_begin(answering->job.job, rows, &limit, err));
+    answering->stop = &limit.reached;
+    kit_status status = cli_answering_run(context, answering, r->airgap, -1, -1, out_exit, err);
+    answering->stop = NULL;
+    status = cli_answers_limit_end(&limit, answering->choice->backend->name, status, err);
+    if (status == KOLM_E_DATA_LOSS) *out_exit = CLI_EXIT_BACKEND;
     return status;
 }
 
@@ -181,7 +195,7 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
         *out_exit = CLI_EXIT_DATA;
         status = prepare(context, r, &model, &answering.job, &rows, err);
     }
-    if (status == KOLM_OK) status = cli_answering_run(context, &answering, r->airgap, -1, -1, out_exit, err);
+    if (status == KOLM_OK) status = ask(context, r, &answering, rows.eval_rows, out_exit, err);
     if (status == KOLM_OK) status = read_answers(&answering, &rows, out_answers, err);
     if (status == KOLM_E_ABORTED) *out_exit = CLI_EXIT_UNJUDGED;
     if (status == KOLM_OK) {

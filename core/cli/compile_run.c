@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile, middle: training, what the backend left, the held-out answers, and their score. */
+#include "cli/answers_limit.h"
 #include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
@@ -212,6 +213,25 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
 
 /* ---- Answers */
 
+/* Puts the questions of the job directory; *stop ends it too. */
+static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_t *err) {
+    const cli_backend *backend = c->choice->backend;
+    cli_calling calling;
+    char what[128];
+    kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict,
+                                          c->request.quiet ? NULL : &c->progress, &calling, err);
+    calling.metrics = metrics_of(c, "infer");
+    calling.options.cancel_too = stop;
+    if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
+    if (status == KOLM_OK)
+        status = host_infer(c->choice->registry->found, backend->row, c->job.job, c->threads, -1, -1, &calling.options,
+                            &c->answered, err);
+    cli_calling_end(&calling);
+    kit_format(what, sizeof what, "answering on %s", backend->name);
+    if (status == KOLM_OK) status = cli_verdict(&c->answered, what, &c->exit_code, err);
+    return status;
+}
+
 kit_status compile_answer(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     const cli_backend *backend = c->choice->backend;
@@ -238,18 +258,10 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK) status = job_describe(c->job.job, &job, err);
     free(files);
     KIT_TRY(status);
-    cli_calling calling;
-    status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, r->quiet ? NULL : &c->progress,
-                               &calling, err);
-    calling.metrics = metrics_of(c, "infer");
-    if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
-    if (status == KOLM_OK)
-        status = host_infer(c->choice->registry->found, backend->row, c->job.job, c->threads, -1, -1, &calling.options,
-                            &c->answered, err);
-    cli_calling_end(&calling);
-    char what[128];
-    kit_format(what, sizeof what, "answering on %s", backend->name);
-    if (status == KOLM_OK) status = cli_verdict(&c->answered, what, &c->exit_code, err);
+    cli_answers_limit limit;
+    KIT_TRY(cli_answers_limit_begin(c->job.job, c->data.eval_rows, &limit, err));
+    status = cli_answers_limit_end(&limit, backend->name, ask(c, &limit.reached, err), err);
+    if (status == KOLM_E_DATA_LOSS) c->exit_code = CLI_EXIT_BACKEND;
     return status == KOLM_OK ? check_base(c, err) : status;
 }
 

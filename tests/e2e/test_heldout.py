@@ -72,7 +72,8 @@ class HeldOut(Case):
         for child in self.children_of(process.pid):
             for target in self.descriptors(child).values():
                 self.assertNotIn("heldout", target)
-                self.assertNotIn("(deleted)", target)
+                if not target.startswith("/memfd:kolm-model"):
+                    self.assertNotIn("(deleted)", target)
         if os.geteuid() != 0:  # kolm is not dumpable: its descriptors are nobody's business
             with self.assertRaises(PermissionError):
                 os.listdir("/proc/%d/fd" % process.pid)
@@ -95,6 +96,7 @@ class HeldOut(Case):
     def test_a_compile_keeps_them_to_itself(self):
         self.tell("hang infer")
         process = self.start("compile", "-t", "router", "-d", "tickets.jsonl")
+        self.addCleanup(process.kill)
         self.assert_hidden(process)
         self.assertEqual(self.interrupt(process)[0], 130)
 
@@ -103,6 +105,7 @@ class HeldOut(Case):
         self.write_tickets("more.jsonl", rows=60, seed=2)
         self.tell("hang infer")
         process = self.start("score", "router-1.0.0.kolm", "--eval", "more.jsonl")
+        self.addCleanup(process.kill)
         self.assert_hidden(process)
         self.assertEqual(self.interrupt(process)[0], 130)
 

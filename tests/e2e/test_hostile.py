@@ -85,6 +85,14 @@ class Hostile(Case):
         self.assert_error(done, "answer 3 of test-word: there are more answers than questions")
         self.assertEqual(len(done.out.splitlines()), 2)
 
+    def test_a_file_of_answers_without_end_fills_no_disk(self):
+        self.compile()
+        self.write("rows.jsonl", harness.jsonl(harness.tickets(20, seed=3)))
+        self.tell("endless answers")
+        for done in (self.kolm("score", "router-1.0.0.kolm", "--eval", "rows.jsonl", code=5, timeout=100),
+                     self.compile("--force", code=5, timeout=100)):
+            self.assert_error(done, "test-word was stopped: it wrote more than", "MiB in answer to", "report it to its author")
+
     # ---- names that are no text
 
     def test_a_path_that_is_no_text(self):

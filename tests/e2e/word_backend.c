@@ -324,10 +324,10 @@ static bool answers_oddly(const kolm_host_v1_t *host, const char *id, uint64_t n
     return true;
 }
 
-/* Until nobody reads it. */
-static kit_status answer_without_end(int out, const kit_buf *text, kolm_error_t *err) {
+/* Until nobody reads it, or wants it. */
+static kit_status answer_without_end(const kolm_host_v1_t *host, int out, const kit_buf *text, kolm_error_t *err) {
     kit_status status = KOLM_OK;
-    while (status == KOLM_OK)
+    while (status == KOLM_OK && !host->cancelled(host->user))
         status = kit_write_all(out, kit_buf_text(text), text->length, err);
     return status;
 }
@@ -356,11 +356,12 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
         (*out_count)++;
         cJSON_Delete(row);
         if (status == KOLM_OK && !kit_lines_ready(lines)) {
-            if (told(host, "endless answers")) status = answer_without_end(out, &text, err);
+            if (told(host, "endless answers")) status = answer_without_end(host, out, &text, err);
             if (status == KOLM_OK) status = kit_write_all(out, kit_buf_text(&text), text.length, err);
             kit_buf_clear(&text);
         }
     }
+    if (status == KOLM_OK && text.length > 0 && told(host, "endless answers")) status = answer_without_end(host, out, &text, err);
     if (status == KOLM_OK) status = kit_write_all(out, kit_buf_text(&text), text.length, err);
     kit_lines_close(lines);
     kit_buf_free(&text);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A bound on the file of answers while a backend writes it: without one it could fill the disk. */
+#ifndef KOLM_CLI_ANSWERS_LIMIT_H
+#define KOLM_CLI_ANSWERS_LIMIT_H
+
+#include "kolm/kit/status.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Far above what an answer may be: with so many rows of so many bytes something else is written than answers. */
+#define CLI_ANSWER_BYTES (256u << 10)
+#define CLI_ANSWERS_LEAST (64u << 20)
+
+typedef struct cli_answers_limit {
+    char *path; /* JOB/predictions.jsonl */
+    uint64_t rows, most;
+    volatile sig_atomic_t reached; /* for host_call_options.cancel_too */
+    bool ended;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t end;
+} cli_answers_limit;
+
+/* Looks from now on, in a thread of its own, how much is written in answer to so many rows; limit must not move. */
+kit_status cli_answers_limit_begin(const char *job_dir, uint64_t rows, cli_answers_limit *limit,
+                                   kolm_error_t *err) KIT_MUST_USE;
+/* After a begin that went well. status: what became of the call; when it was stopped for this, the answer is DATA_LOSS, which
+ * names the backend. */
+kit_status cli_answers_limit_end(cli_answers_limit *limit, const char *backend, kit_status status,
+                                 kolm_error_t *err) KIT_MUST_USE;
+
+#endif
