@@ -249,7 +249,10 @@ static void pass_answer(server *s, const char *line, size_t length) {
     client *c = by_number(s, q->client);
     if (c != NULL && c->waiting > 0) {
         c->waiting--;
-        if (serve_answer_pass(line, length, q->id, &c->out, &why) != KOLM_OK && !c->refused) refuse(c, why.text);
+        if (serve_answer_pass(line, length, q->id, &c->out, &why) != KOLM_OK && !c->refused) {
+            kit_fail_context(&why, "%s to question %.64s", s->answering->choice->backend->name, q->id);
+            refuse(c, why.text);
+        }
     }
     free(q->id);
     free(q);
