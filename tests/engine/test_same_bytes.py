@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 ENGINE = os.path.join(ROOT, "plugins", "local-cpu")
 KIT = os.path.join(ROOT, "sdk", "kit")
 PARTS = "text rows solver l1 pool choose calibrate fit model train".split()
-KIT_PARTS = "status buf text json_validate json json_walk lines file process".split()
+KIT_PARTS = "status buf text json_validate json json_walk lines hash file process".split()
 
 
 def rows(path, count, labels, words):
