@@ -22,6 +22,7 @@
 #define LINE_MAX (16u << 20)
 #define WAITING_MAX 256        /* questions of one client that are not answered yet: then its next ones wait */
 #define PENDING_MAX (1u << 20) /* bytes on their way to the backend, above which no client is read */
+#define FRESH_MS 20            /* for so long a verdict is good for questions that come before an answer does */
 #define TELL_MS 2000           /* for so long those who are to be told of the end are waited for */
 #define LOOK_MS 500            /* how often the flag of interruption is looked at */
 
@@ -66,14 +67,21 @@ static void address_of(const char *place, struct sockaddr_un *out) {
 
 /* ---- The asking side */
 
-/* One byte at a time: what follows the greeting belongs to the answers. */
+/* Takes the line and nothing of what follows it, which belongs to the answers. */
 static bool read_greeting(int fd, cli_served *out) {
     char line[512];
-    size_t length = 0;
+    const char *lf = NULL;
+    ssize_t seen = 0;
     struct pollfd wait = {.fd = fd, .events = POLLIN};
-    while (length < sizeof line - 1 && poll(&wait, 1, 2000) == 1 && read(fd, line + length, 1) == 1 &&
-           line[length] != '\n')
-        length++;
+    while (lf == NULL && poll(&wait, 1, 2000) == 1) {
+        ssize_t n = recv(fd, line, sizeof line, MSG_PEEK);
+        if (n <= seen) return false; /* its end, or more than a greeting is */
+        seen = n;
+        lf = memchr(line, '\n', (size_t)n);
+    }
+    if (lf == NULL) return false;
+    size_t length = (size_t)(lf - line);
+    if (recv(fd, line, length + 1, 0) != (ssize_t)length + 1) return false;
     return serve_greeting_read(line, length, out);
 }
 
@@ -119,6 +127,7 @@ typedef struct server {
     kit_buf grounds;
     kit_status verdict;
     int verdict_exit;
+    int64_t looked_at; /* monotonic ms */
     int64_t ended_at; /* monotonic ms of the end of its verdict */
     kolm_error_t verdict_error;
     int listener;
@@ -324,10 +333,13 @@ static kit_status look_again(server *s, kolm_error_t *err) {
     return status;
 }
 
-static bool is_asked(const server *s) {
+/* Whether a question is about to be taken, of which it is not known that it may be: one that comes after an answer, and in a
+ * stream of them one every few milliseconds. */
+static bool is_asked(const server *s, int64_t now) {
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         const client *c = &s->clients[i];
-        if (c->fd >= 0 && c->in.length > 0 && memchr(c->in.data, '\n', c->in.length) != NULL) return true;
+        if (c->fd < 0 || c->refused || c->in.length == 0 || (c->waiting > 0 && now - s->looked_at < FRESH_MS)) continue;
+        if (memchr(c->in.data, '\n', c->in.length) != NULL) return true;
     }
     return false;
 }
@@ -356,7 +368,9 @@ static bool may_go_on(const server *s) {
 
 /* Who has nothing more to ask and nothing more to get is done. */
 static void settle(server *s) {
-    if (s->verdict == KOLM_OK && is_asked(s)) {
+    int64_t now = kit_now_ms();
+    if (s->verdict == KOLM_OK && is_asked(s, now)) {
+        s->looked_at = now;
         s->verdict = look_again(s, &s->verdict_error);
         if (s->verdict != KOLM_OK) end_verdict(s);
     }

@@ -16,10 +16,10 @@
  * end.
  *
  * Who believes whom. `kolm run` opens the file, judges its signature by the keyring, and refuses as ever, before it asks a
- * server anything. The server has a verdict too, for whoever else asks: before it takes questions it looks whether the
- * keyring, a policy, the file or its base is another than when it judged, and judges again if so. When its model may no
- * longer be run, or its backend no longer be called, it says {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a
- * server would, and ends.
+ * server anything. The server has a verdict too, for whoever else asks: before it takes a question (in a stream of them,
+ * which wait for no answer, every 20 ms) it looks whether the keyring, a policy, the file or its base is another than when
+ * it judged, and judges again if so. When its model may no longer be run, or its backend no longer be called, it says
+ * {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a server would, and ends.
  */
 
 #include "cli/model.h"
