@@ -2,6 +2,7 @@
 /* Decides which backend does a job, and refuses rather than replace one that a person named. */
 #include "cli/choose.h"
 #include "cli/cli.h"
+#include "cli/grants.h"
 #include "cli/output.h"
 #include "cli/pick_text.h"
 
@@ -166,6 +167,7 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
         kit_fail_context(err, "%s", source[choice->by]);
         *out_exit = CLI_EXIT_USAGE;
     }
+    if (status == KOLM_OK && name) status = cli_grant_require(context, choice->registry, name, out_exit, err);
     if (status == KOLM_OK && !name) warn_left_out(context, choice->registry);
     for (size_t i = 0; status == KOLM_OK && i < options->constraints.exclude_count; i++) {
         if (cli_registry_find(choice->registry, options->constraints.exclude[i])) continue;

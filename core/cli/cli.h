@@ -68,6 +68,7 @@ int cli_backend_check(struct cli_context *context, int argc, char **argv);
 int cli_backend_list(struct cli_context *context, int argc, char **argv);
 int cli_backend_why(struct cli_context *context, int argc, char **argv);
 int cli_backend_trust(struct cli_context *context, int argc, char **argv);
+int cli_backend_grant(struct cli_context *context, int argc, char **argv);
 int cli_backend_untrust(struct cli_context *context, int argc, char **argv);
 int cli_backend_keys(struct cli_context *context, int argc, char **argv);
 int cli_backend_sign(struct cli_context *context, int argc, char **argv);

@@ -10,6 +10,7 @@ static const cli_command verbs[] = {
     {"check", "does a backend keep the contract?", cli_backend_check},
     {"list", "every directory searched, every file considered", cli_backend_list},
     {"why", "what became of one name, and which rule decided", cli_backend_why},
+    {"grant", "give a backend the secrets and files that it asks for", cli_backend_grant},
     {"trust", "believe the key of a publisher of backends", cli_backend_trust},
     {"untrust", "believe plugins of a key no more", cli_backend_untrust},
     {"keys", "the keys whose plugins are believed here", cli_backend_keys},

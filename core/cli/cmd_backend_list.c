@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend list and why: where backends were looked for, what was found there, and which rule decided. */
 #include "cli/cli.h"
+#include "cli/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/plugin_policy.h"
@@ -42,7 +43,8 @@ static void print_rules(cli_context *context) {
 
 static void print_row(cli_context *context, const host_backend *row) {
     if (row->state == HOST_ROW_OK)
-        cli_print(context, "  %-14s  %-8s  %s\n", cli_safe(row->name), state_text(row), cli_safe(path_of(row)));
+        cli_print(context, "  %-14s  %-8s  %s%s%s\n", cli_safe(row->name), state_text(row), cli_safe(path_of(row)),
+                  row->granted ? "" : "  ", row->granted ? "" : cli_safe(row->why.text));
     else
         cli_print(context, "  %-14s  %-8s  rule %d: %s\n", cli_safe(row->name), state_text(row), (int)row->rule,
                   cli_safe(row->why.text));
@@ -75,10 +77,13 @@ static bool put_row(cJSON *array, const host_backend *row) {
                 kit_json_put_string(o, "manifest", row->manifest_path) &&
                 kit_json_put_string(o, "unread", row->manifest ? host_manifest_unread(row->manifest) : NULL);
     if (row->state == HOST_ROW_OK)
-        good = good && kit_json_put_null(o, "rule") && kit_json_put_null(o, "why") && kit_json_put_null(o, "remedy");
+        good = good && kit_json_put_null(o, "rule") && kit_json_put_string(o, "why", row->granted ? NULL : row->why.text) &&
+               kit_json_put_string(o, "remedy", row->granted ? NULL : row->why.remedy);
     else
         good = good && kit_json_put_u64(o, "rule", row->rule) && kit_json_put_string(o, "why", row->why.text) &&
                kit_json_put_string(o, "remedy", row->why.remedy);
+    good = good && kit_json_put(o, "asks", cli_asks_json(row)) &&
+           (row->state == HOST_ROW_OK ? kit_json_put_bool(o, "granted", row->granted) : kit_json_put_null(o, "granted"));
     if (good && cJSON_AddItemToArray(array, o)) return true;
     cJSON_Delete(o);
     return false;
@@ -141,6 +146,19 @@ int cli_backend_list(cli_context *context, int argc, char **argv) {
 
 /* ---- why */
 
+static void print_asks(cli_context *context, const host_backend *row) {
+    host_ask asks[HOST_ASKS_MAX];
+    char one[512];
+    size_t count = row->manifest ? host_manifest_asks(row->manifest, asks) : 0;
+    for (size_t i = 0; i < count; i++)
+        cli_print(context, "  asks for: %s\n", cli_safe(cli_ask_text(&asks[i], one, sizeof one)));
+    if (row->state != HOST_ROW_OK || count == 0) return;
+    if (row->granted)
+        cli_print(context, "  granted: %s\n", cli_grant_needed(row) ? "yes" : "yes, as what is installed with kolm");
+    else
+        cli_print(context, "  %s\n    -> %s\n", cli_safe(row->why.text), cli_safe(row->why.remedy));
+}
+
 /* The rules one by one for a row: which held, which decided, which were not asked any more. */
 static void explain_row(cli_context *context, cli_policy *policy, const host_backend *row) {
     char signature[192];
@@ -160,6 +178,7 @@ static void explain_row(cli_context *context, cli_policy *policy, const host_bac
     }
     const char *unread = row->manifest ? host_manifest_unread(row->manifest) : NULL;
     if (unread) cli_print(context, "  note: its manifest is of a later version; this kolm does not know: %s\n", cli_safe(unread));
+    print_asks(context, row);
     cli_policy_describe(policy, row, signature, sizeof signature);
     if (signature[0]) cli_print(context, "  signature: %s\n", cli_safe(signature));
 }
@@ -185,7 +204,7 @@ static bool any_row(const host_registry *found, const char *name) {
 static int explain(cli_context *context, cli_registry *registry, const char *name, bool patient, kolm_error_t *err) {
     const host_registry *found = registry->found;
     const cli_backend *taken = cli_registry_find(registry, name);
-    cli_detect_options detect = {.only = name, .refresh = true, .patient = patient};
+    cli_detect_options detect = {.only = name, .refresh = true, .withhold = true, .patient = patient};
     cli_policy *policy = NULL;
     kit_status status = cli_policy_load(context, &policy, err);
     for (size_t i = 0; status == KOLM_OK && i < found->count; i++) {

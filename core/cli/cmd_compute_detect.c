@@ -71,7 +71,7 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     cli_airgap airgap = CLI_AIRGAP_OFF;
     cli_number timeout = {0};
     const cli_option options[] = {
-        {"refresh", 0, CLI_FLAG, &detect.refresh, NULL, "look again rather than believe the cache"},
+        {"refresh", 0, CLI_FLAG, &detect.refresh, NULL, "look again, with the values of secrets, rather than believe the cache"},
         {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
         {"timeout", 0, CLI_U64, &timeout, "SECONDS", "for each backend that is asked, 1 to 3600 (5)"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL,
@@ -82,7 +82,8 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {.command = "kolm compute detect",
                                .words = "",
                                .summary = "Asks every backend whether it is usable here.",
-                               .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once.",
+                               .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once. A backend learns\n"
+                                        "here which of its secrets are set, and their values only with --refresh.",
                                .options = options,
                                .option_count = sizeof options / sizeof *options};
     kolm_error_t err = KIT_ERROR_INIT;

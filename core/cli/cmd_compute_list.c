@@ -10,6 +10,7 @@
 #include <string.h>
 
 static const char *note(const cli_backend *b) {
+    if (b->ungranted) return "  (not granted)";
     if (b->train && cli_backend_slot(b, "train") == PICK_SLOT_MISSING) return "  (detect only)";
     if (b->train && (!b->infer || cli_backend_slot(b, "infer") == PICK_SLOT_MISSING)) return "  (cannot answer)";
     return "";

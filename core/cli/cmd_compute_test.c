@@ -2,6 +2,7 @@
 /* kolm compute test: runs a backend's own test and prints its steps. */
 #include "cli/calls.h"
 #include "cli/cli.h"
+#include "cli/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -89,6 +90,8 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
     }
     *out_exit = CLI_EXIT_BACKEND;
     if (backend->refused) return cli_backend_refuse(backend, out_exit, err);
+    KIT_TRY(cli_grant_require(context, registry, name, out_exit, err));
+    *out_exit = CLI_EXIT_BACKEND;
     if (airgap != CLI_AIRGAP_OFF && backend->airgap != PICK_AIRGAP_YES)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or test a local backend",
                         "%s needs a network, and --airgap allows none", name);

@@ -259,6 +259,7 @@ static kit_status quote(compile *c, kolm_error_t *err) {
     cli_calling calling;
     kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
     calling.options.private_only = c->private_remote; /* a price needs no network */
+    calling.options.secret = NULL;                    /* and no token */
     if (status == KOLM_OK)
         status = host_cost(c->choice->registry->found, backend->row, &args, &calling.options, result, err);
     c->quoted_micro = status == KOLM_OK && result->verdict == HOST_OK ? result->cost.cost_micro_usd : RECEIPT_UNKNOWN;

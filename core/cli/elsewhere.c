@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Asks the status slot of backends, and shows what they keep elsewhere as rows or as JSON. */
 #include "cli/elsewhere.h"
+#include "cli/grants.h"
 
 #include "cli/calls.h"
 #include "cli/output.h"
@@ -62,14 +63,14 @@ static kit_status ask_one(cli_context *context, cli_registry *registry, const cl
     return good ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status find_only(cli_registry *registry, const char *name, const cli_backend **out_backend, int *out_exit,
+static kit_status find_only(cli_context *context, cli_registry *registry, const char *name, const cli_backend **out_backend, int *out_exit,
                             kolm_error_t *err) {
     *out_backend = cli_registry_find(registry, name);
     *out_exit = CLI_EXIT_USAGE;
     if (!*out_backend) return cli_registry_unknown(registry, name, err);
     if ((*out_backend)->refused) return cli_backend_refuse(*out_backend, out_exit, err);
     *out_exit = 0;
-    return KOLM_OK;
+    return cli_grant_require(context, registry, name, out_exit, err);
 }
 
 kit_status cli_elsewhere_ask(cli_context *context, const cli_elsewhere_options *options, cli_elsewhere *out_elsewhere,
@@ -81,7 +82,7 @@ kit_status cli_elsewhere_ask(cli_context *context, const cli_elsewhere_options *
     if (!out_elsewhere->held || !out_elsewhere->asked)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     kit_status status = cli_registry_open(context, &registry, err);
-    if (status == KOLM_OK && options->only) status = find_only(registry, options->only, &only, out_exit, err);
+    if (status == KOLM_OK && options->only) status = find_only(context, registry, options->only, &only, out_exit, err);
     for (size_t i = 0; status == KOLM_OK && registry && i < registry->count; i++) {
         const cli_backend *backend = &registry->backends[i];
         if (only ? backend != only : backend->refused != NULL || backend->group == CLI_GROUP_LOCAL) continue;

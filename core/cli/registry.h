@@ -25,6 +25,7 @@ typedef struct cli_backend {
     const char *refused; /* why the row is not usable: then only name and the paths below are set; NULL otherwise */
     const char *refused_remedy;
     bool bad_settings; /* refused for what config.json says of it */
+    const char *ungranted; /* why it may not be called although it is not refused (grants.h); NULL otherwise */
     const char *plugin_path, *manifest_path; /* "" when there is none */
     cli_group group;
     const char *kind, *summary, *runtime;
@@ -72,11 +73,12 @@ typedef struct cli_registry {
 } cli_registry;
 
 typedef struct cli_detect_options {
-    bool refresh;       /* do not believe the cache */
+    bool refresh;       /* do not believe the cache; the user asked for that, so backends get the values of their secrets */
     bool airgap;        /* touch no backend that needs the network, read no token of one */
     bool airgap_strict; /* and let the kernel keep those that are asked from the network */
     bool allow_private_remote;
     uint64_t timeout_seconds; /* for each backend; 0: five */
+    bool withhold;    /* with refresh: look again, and tell no values of secrets all the same */
     bool patient;     /* wait an hour, not five seconds: somebody may be looking at it with a debugger */
     const char *only; /* detect only this backend; NULL: all */
 } cli_detect_options;

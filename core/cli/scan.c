@@ -2,6 +2,7 @@
 /* The one file between the verbs and the host: scans for backends, detects them, asks their cost, runs their test. */
 #include "cli/calls.h"
 #include "cli/detections.h"
+#include "cli/grants.h"
 #include "cli/log.h"
 #include "cli/output.h"
 #include "cli/plugin_policy.h"
@@ -68,6 +69,7 @@ static void fill_row(cli_backend *b, const host_backend *row) {
         fill_from_manifest(b, row->manifest);
     else
         b->refused = row->why.text;
+    if (row->state == HOST_ROW_OK && !row->granted) b->ungranted = row->why.text;
     b->refused_remedy = row->why.remedy;
     b->bad_settings = row->rule == HOST_RULE_SETTINGS;
 }
@@ -108,6 +110,7 @@ kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, 
     const cJSON *config = NULL;
     store_home *home = NULL;
     cli_policy *policy = NULL;
+    cli_grants *grants = NULL;
     char *user_dir = NULL, *config_file = NULL;
     cli_registry *registry = calloc(1, sizeof *registry);
     kit_status status = registry ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -116,18 +119,22 @@ kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, 
     if (status == KOLM_OK) status = store_home_file(home, "backends", &user_dir, err);
     if (status == KOLM_OK) status = store_home_file(home, "config.json", &config_file, err);
     if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
+    if (status == KOLM_OK) status = cli_grants_load(context, policy, &grants, err);
     if (status == KOLM_OK) {
         host_scan_options options = {.user_dir = user_dir,
                                      .config = config,
                                      .config_file = config_file,
                                      .admit = cli_policy_admit,
-                                     .admit_user = policy};
+                                     .admit_user = policy,
+                                     .grant = cli_grants_check,
+                                     .grant_user = grants};
         registry->now = (int64_t)time(NULL);
         status = host_scan(&options, &registry->found, err);
     }
     if (status == KOLM_OK) status = fill_rows(registry, err);
     free(user_dir);
     free(config_file);
+    cli_grants_free(grants);
     cli_policy_free(policy);
     if (status == KOLM_OK)
         *out_registry = registry;
@@ -220,11 +227,20 @@ static const char *state_of(const host_result *r) {
     }
 }
 
+/* Without the value of a secret that is there, "absent" and "not given" say no more than that. */
+static bool is_blind(const host_result *r) {
+    if (!r->withheld[0]) return false;
+    if (r->verdict == HOST_OK) return r->detect.state == KOLM_DETECT_ABSENT;
+    return r->verdict == HOST_FAILED && r->error.code == KOLM_E_PERMISSION_DENIED;
+}
+
 static kit_status take_detection(cli_backend *b, const host_result *r, kolm_error_t *err) {
-    bool answered = r->verdict == HOST_OK;
-    const char *reason = answered ? r->detect.reason : r->error.text;
-    const char *remedy = answered ? r->detect.remedy : r->error.remedy;
-    cJSON *detection = cli_detection_new(state_of(r), reason, remedy);
+    bool answered = r->verdict == HOST_OK, blind = is_blind(r);
+    char set[160];
+    const char *reason = blind ? set : answered ? r->detect.reason : r->error.text;
+    const char *remedy = blind ? "" : answered ? r->detect.remedy : r->error.remedy;
+    kit_format(set, sizeof set, "%s is set; not looked at: kolm compute detect --refresh does", r->withheld);
+    cJSON *detection = cli_detection_new(blind ? "available" : state_of(r), reason, remedy);
     bool good = detection && kit_json_put_string(detection, "runtime", answered ? r->detect.runtime : "") &&
                 kit_json_put_u64(detection, "wall_ms", r->wall_ms > 0 ? (uint64_t)r->wall_ms : 0);
     cJSON *devices = good ? cJSON_AddArrayToObject(detection, "devices") : NULL;
@@ -285,6 +301,12 @@ static kit_status mark_not_loaded(cli_backend *b, kolm_error_t *err) {
     return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
+static kit_status mark_not_granted(cli_backend *b, kolm_error_t *err) {
+    cJSON_Delete(b->detection);
+    b->detection = cli_detection_new("not granted", b->ungranted, b->row->why.remedy);
+    return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
 static kit_status detect_now(cli_context *context, cli_registry *registry, const cli_detect_options *o,
                              cli_backend **missing, size_t count, kolm_error_t *err) {
     const host_backend **rows = calloc(count, sizeof *rows);
@@ -294,6 +316,7 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, const
         rows[i] = missing[i]->row;
     if (status == KOLM_OK) {
         host_call_options options = call_options(context, registry);
+        options.secrets_withheld = !o->refresh || o->withhold;
         options.airgap_strict = o->airgap_strict;
         options.private_only = o->airgap && o->allow_private_remote;
         if (o->timeout_seconds > 0) options.timeout_ms = (int64_t)o->timeout_seconds * 1000;
@@ -317,7 +340,7 @@ static void make_keys(cli_context *context, cli_registry *registry, const cli_de
     if (!store_cache_key(home, random_key)) return;
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
-        if (!wanted(b, o) || outside_airgap(b, o)) continue;
+        if (!wanted(b, o) || b->ungranted || outside_airgap(b, o)) continue;
         if (!cli_detection_key(registry, b, context->config_kept, random_key, keys[i])) keys[i][0] = '\0';
     }
     explicit_bzero(random_key, sizeof random_key);
@@ -332,6 +355,10 @@ static kit_status fill_detections(cli_context *context, cli_registry *registry, 
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
         if (!wanted(b, o)) continue;
+        if (b->ungranted) {
+            KIT_TRY(mark_not_granted(b, err));
+            continue;
+        }
         if (outside_airgap(b, o)) {
             KIT_TRY(mark_not_loaded(b, err));
             continue;
@@ -375,6 +402,8 @@ void cli_registry_recall(cli_context *context, cli_registry *registry) {
     uint8_t random_key[STORE_KEY_BYTES];
     char key[STORE_DIGEST_HEX];
     store_home *home = NULL;
+    for (size_t i = 0; i < registry->count; i++)
+        if (registry->backends[i].ungranted && mark_not_granted(&registry->backends[i], &err) != KOLM_OK) return;
     if (cli_home(context, &home, &err) != KOLM_OK) return;
     registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
     /* Without a cache there is nothing to recall, and nothing (not even the random key) must be made. */
@@ -383,7 +412,7 @@ void cli_registry_recall(cli_context *context, cli_registry *registry) {
         registry->credentials = NULL;
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
-        if (!b->refused && cli_detection_key(registry, b, context->config_kept, random_key, key))
+        if (!b->refused && !b->ungranted && cli_detection_key(registry, b, context->config_kept, random_key, key))
             (void)cli_detection_recall(registry, b, key);
     }
     explicit_bzero(random_key, sizeof random_key);
@@ -417,6 +446,8 @@ kit_status cli_call_costs(cli_context *context, cli_registry *registry, const ko
         const cli_backend *b = &registry->backends[i];
         if (b->refused) {
             kit_format(quotes[i].why, sizeof quotes[i].why, "refused: %s", b->refused);
+        } else if (b->ungranted) {
+            kit_copy(quotes[i].why, sizeof quotes[i].why, b->ungranted);
         } else if (airgap && b->airgap != PICK_AIRGAP_YES) {
             kit_copy(quotes[i].why, sizeof quotes[i].why, "--airgap loads no backend that needs the network");
         } else {

@@ -214,7 +214,9 @@ static bool on_work(host_run *run, const char *event, const cJSON *json) {
         on_device(run->result, json);
     else if (strcmp(event, "undeclared") == 0)
         on_undeclared(run, json);
-    else if (strcmp(event, "step") == 0)
+    else if (strcmp(event, "withheld") == 0) {
+        if (!run->result->withheld[0]) COPY_TEXT(run->result->withheld, json, "name");
+    } else if (strcmp(event, "step") == 0)
         on_step(run, json);
     else if (strcmp(event, "holding") == 0)
         on_holding(run, json);

@@ -60,17 +60,26 @@ static bool ends_in(const char *name, const char *end) {
     return n >= m && strcasecmp(name + n - m, end) == 0; /* http_proxy_password is a password too */
 }
 
-static bool may_pass(const host_manifest *manifest, const char *name) {
-    if (host_manifest_may_read(manifest, name)) return false; /* asked for through the pipe, never in an environment */
+static bool passes_always(const char *name) {
     if (strncmp(name, "LC_", 3) == 0) return true;
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
         if (strcmp(passed[i], name) == 0) return true;
+    return false;
+}
+
+bool host_environment_own(const host_manifest *manifest, const char *name) {
+    if (host_manifest_may_read(manifest, name)) return false; /* asked for through the pipe, never in an environment */
+    if (passes_always(name)) return false;
     if (ends_in(name, "TOKEN") || ends_in(name, "KEY") || ends_in(name, "SECRET") || ends_in(name, "PASSWORD"))
         return false;
     for (size_t i = 0; i < manifest->require_count; i++)
         if (manifest->requires[i].kind == HOST_REQUIRE_ENV && strcmp(manifest->requires[i].value, name) == 0)
             return true;
     return false;
+}
+
+static bool may_pass(const host_manifest *manifest, const char *name) {
+    return host_environment_own(manifest, name) || (passes_always(name) && !host_manifest_may_read(manifest, name));
 }
 
 void host_environment_free(char **env) {
@@ -217,6 +226,11 @@ static const char *secret_name(const host_manifest *manifest, size_t i) {
     return i < manifest->auth_count ? manifest->auth[i] : manifest->secrets[i - manifest->auth_count];
 }
 
+/* An address is no secret, and nothing could be said about a backend without it. */
+static bool is_address(const char *name) {
+    return ends_in(name, "_HOST") || ends_in(name, "_ADDRESS");
+}
+
 /* Appends "secrets":{...} to the text: not through cJSON, which would leave copies of the values in freed memory. */
 static kit_status add_secrets(host_run *run, kolm_error_t *err) {
     const host_manifest *manifest = run->backend->manifest;
@@ -243,7 +257,9 @@ static kit_status add_secrets(host_run *run, kolm_error_t *err) {
         }
         const char *value = secret_of(options, name);
         kit_buf_fmt(&run->request, "%s\"%s\":", first ? "" : ",", name);
-        if (value)
+        if (value && options->secrets_withheld && !is_address(name))
+            kit_buf_str(&run->request, "true");
+        else if (value)
             kit_json_string(&run->request, value, strlen(value));
         else
             kit_buf_str(&run->request, "null");

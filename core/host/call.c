@@ -42,7 +42,7 @@ static bool put_u64(cJSON *object, const char *key, uint64_t value) {
 static bool may_call(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                      host_result *result) {
     kolm_error_t *error = &result->error;
-    if (backend->state != HOST_ROW_OK) {
+    if (backend->state != HOST_ROW_OK || !backend->granted) {
         result->verdict = HOST_NOT_LOADED;
         *error = backend->why;
         return false;

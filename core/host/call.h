@@ -117,6 +117,7 @@ typedef struct host_result {
     char licence[128];
     char homepage[256];
     host_sandbox sandbox;
+    char withheld[65]; /* the first secret whose value it asked for and, by secrets_withheld, did not get; "" none */
     host_left left;
     host_device devices[HOST_DEVICES_MAX]; /* detect */
     size_t device_count;
@@ -182,6 +183,8 @@ typedef struct host_call_options {
      * value is copied into the pipe and wiped here. NULL: the backend gets none. */
     const char *(*secret)(void *user, const char *name);
     void *secret_user;
+    bool secrets_withheld; /* the backend learns which secrets are set, and the value of none but an address (a name that
+                              ends in _HOST or _ADDRESS): for detect */
     const host_events *events;
     const host_audit *audit;  /* NULL: an ordinary call */
     bool by_path;             /* load the plugin by its path, as a debugger needs it */
@@ -192,7 +195,7 @@ typedef struct host_call_options {
     const char *scratch_root; /* where the scratch directory is made; NULL: TMPDIR if trusted, else /tmp */
 } host_call_options;
 
-/* A row that is not OK gives HOST_NOT_LOADED with its reason. out_result is filled in every case and needs no freeing.
+/* A row that is not OK, or not granted, gives HOST_NOT_LOADED with its reason. out_result is filled in every case and needs no freeing.
  */
 kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                        host_result *out_result, kolm_error_t *err) KIT_MUST_USE;

@@ -79,6 +79,8 @@ kit_status host_run_ask(host_run *run, kolm_error_t *err) KIT_MUST_USE;
 kit_status host_environment(const host_manifest *manifest, const char *scratch, const host_audit *audit, char ***out_env,
                             kolm_error_t *err) KIT_MUST_USE;
 void host_environment_free(char **env);
+/* True for a variable that passes because this manifest requires it, and into no other backend's process. */
+bool host_environment_own(const host_manifest *manifest, const char *name);
 
 /* Appends what start() knows, how the plugin is to be loaded, and ends the request. */
 kit_status host_run_ask_plugin(host_run *run, kolm_error_t *err) KIT_MUST_USE;

@@ -8,6 +8,7 @@
  *
  *     config.json      what the user chose: default backend, overridden prices, settings of backends
  *     credentials      NAME=value lines, 0600: the tokens that are not in the environment
+ *     grants.json      what the user gave to which backend (the cli room)
  *     cache/           may be deleted at any time
  *     keys/            signing keys and the keyring (the receipt and artifact rooms)
  *     backends/        the user's own plugins

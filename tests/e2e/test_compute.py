@@ -59,6 +59,8 @@ class Compute(unittest.TestCase):
     def add(self, name, **changes):
         shutil.copy(os.path.join(FAKES, name + ".so"), os.path.join(self.backends, name + ".so"))
         self.write_manifest(manifest(name, **changes))
+        if changes.get("auth"):
+            self.kolm("backend", "grant", name)
 
     def write_manifest(self, fields):
         path = os.path.join(self.backends, fields["name"] + ".json")

@@ -249,7 +249,7 @@ class Hostile(Case):
                             (["compute", "info", "test-word"], 0), (["compute", "pick"], 0), (["compute", "use", "test-word"], 0), (["compute", "test", "test-word"], None),
                             (["compute", "quote", "--rows", "5"], 0), (["compute", "status"], 0), (["compute", "setup", "test-word", "--remove"], 0), (["backend", "list"], 0), (["backend", "why", "test-word"], 0),
                             (["backend", "new", "mine"], 0), (["backend", "sign", plugin], 0), (["backend", "trust", "key.pem"], 0),
-                            (["backend", "keys"], 0), (["backend", "untrust", keyid], 0), (["backend", "check", plugin, "--only", "identity"], None)):
+                            (["backend", "keys"], 0), (["backend", "grant"], 0), (["backend", "grant", "test-word"], 0), (["backend", "untrust", keyid], 0), (["backend", "check", plugin, "--only", "identity"], None)):
             value = json.loads(self.kolm(*words, "--json", code=code).out)
             done[value["schema"]] = words
             if value["schema"] == "kolm.compute.info/1":
@@ -292,6 +292,7 @@ class Hostile(Case):
         secrets = {name: canary + name[-8:] for name in ("KOLM_MODAL_TOKEN", "KOLM_VAST_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "HF_TOKEN")}
         self.add_backend("test-other", kind="cloud-serverless", airgap="no", auth=["KOLM_MODAL_TOKEN"], requires=[{"env": "KOLM_VAST_TOKEN"}],
                          billing="per-hour", cost_per_hour_usd=1)
+        self.kolm("backend", "grant", "test-other")
         self.env.update(secrets)
         said = ""
         for words, code in ((("compute", "detect"), 0), (("compute", "pick", "--json"), 0), (("compute", "info", "test-other"), 0), (("compute", "status"), 0),

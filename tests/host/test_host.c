@@ -376,6 +376,7 @@ static const char *give_secret(void *user, const char *name) {
     ck_assert_str_eq(user, "the user");
     ck_assert_msg(strncmp(name, "ZOO_", 4) == 0, "asked for %s", name);
     ck_assert_str_ne(name, "ZOO_FOREIGN_TOKEN");
+    if (strcmp(name, "ZOO_HOST") == 0) return "ana@box";
     return strcmp(name, "ZOO_TOKEN") == 0 ? "canary\"\\12\n\xc3\xa9" : NULL;
 }
 
@@ -566,6 +567,56 @@ START_TEST(test_secrets) {
     ck_assert_ptr_null(strstr(logs, "nobody wants"));
     cJSON_Delete(config);
     forget();
+}
+END_TEST
+
+/* Which are set is told, the value of none but an address. */
+START_TEST(test_secrets_withheld) {
+    setenv("ZOO_FOREIGN_TOKEN", "not passed on", 1);
+    add_as(zoo_dir, "secrets", "secrets",
+           ",\"auth\":[\"ZOO_TOKEN\"],\"secrets\":[\"ZOO_UNSET\",\"ZOO_HOST\"],\"requires\":[]");
+    host_call_options options = {.timeout_ms = PATIENCE_MS,
+                                 .secret = give_secret,
+                                 .secret_user = (char[]){"the user"},
+                                 .secrets_withheld = true,
+                                 .show_secrets = true};
+    host_result result = detect_with("secrets", options);
+    ck_assert_int_eq(result.verdict, HOST_OK);
+    ck_assert_str_eq(result.withheld, "ZOO_TOKEN");
+    const char *logs = kit_buf_text(&seen.logs);
+    ck_assert_msg(strstr(logs, "1 granted 7 \n") != NULL, "%s", logs);
+    ck_assert_ptr_nonnull(strstr(logs, "1 short 7 ?\n"));
+    ck_assert_ptr_nonnull(strstr(logs, "1 probed 11 \n"));
+    ck_assert_ptr_nonnull(strstr(logs, "1 unset 5 \n"));
+    ck_assert_ptr_nonnull(strstr(logs, "1 foreign 7 \n"));
+    ck_assert_ptr_nonnull(strstr(logs, "1 address 0 ana@box\n"));
+    ck_assert_ptr_null(strstr(logs, "canary"));
+    forget();
+    options.secrets_withheld = false;
+    result = detect_with("secrets", options);
+    ck_assert_str_eq(result.withheld, "");
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "1 probed 11 \n"));
+    forget();
+}
+END_TEST
+
+static kit_status grant_none(void *user, const host_backend *row, kolm_error_t *why) {
+    (void)user;
+    return kit_fail(why, KOLM_E_PERMISSION_DENIED, "ask", "%s is not granted", row->name);
+}
+
+START_TEST(test_ungranted_is_not_loaded) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    host_result result;
+    host_registry *registry = NULL;
+    add("crash-constructor");
+    const char *dirs[] = {zoo_dir};
+    host_scan_options where = {.dirs = dirs, .dir_count = 1, .program = program, .grant = grant_none};
+    must(host_scan(&where, &registry, &err), &err);
+    must(host_detect(registry, find(registry, "crash-constructor"), NULL, &result, &err), &err);
+    ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
+    ck_assert_str_eq(result.error.text, "crash-constructor is not granted");
+    host_registry_free(registry);
 }
 END_TEST
 
@@ -1053,6 +1104,8 @@ int main(void) {
     tcase_add_checked_fixture(slots, setup, teardown);
     tcase_set_timeout(slots, 300);
     tcase_add_test(slots, test_secrets);
+    tcase_add_test(slots, test_secrets_withheld);
+    tcase_add_test(slots, test_ungranted_is_not_loaded);
     tcase_add_test(slots, test_secret_that_is_no_text);
     tcase_add_test(slots, test_cost);
     tcase_add_test(slots, test_train);

@@ -132,6 +132,10 @@ static void ask_secrets(const kolm_host_v1_t *host) {
     say_code(host, "unset", host->secret(host->user, "ZOO_UNSET", value, sizeof value, NULL), "");
     say_code(host, "foreign", host->secret(host->user, "ZOO_FOREIGN_TOKEN", value, sizeof value, NULL), "");
     value[0] = '\0';
+    say_code(host, "probed", host->secret(host->user, "ZOO_TOKEN", NULL, 0, NULL), "");
+    value[0] = '\0';
+    say_code(host, "address", host->secret(host->user, "ZOO_HOST", value, sizeof value, NULL), value);
+    value[0] = '\0';
     say_code(host, "setting", host->setting(host->user, "region", value, sizeof value, NULL), value);
     value[0] = '\0';
     say_code(host, "number", host->setting(host->user, "count", value, sizeof value, NULL), value);

@@ -181,6 +181,7 @@ class Slurm(unittest.TestCase):
         self.env = {"PATH": os.path.dirname(self.kolm_path) + ":/usr/bin:/bin", "HOME": self.dir, "KOLM_HOME": self.home, "LANG": "C.UTF-8",
                     "SLURM_CONF": self.cluster.conf}
         self.configure()
+        subprocess.run([self.kolm_path, "backend", "grant", "slurm"], env=self.env, stdout=subprocess.DEVNULL, check=True)
 
     def configure(self, **settings):
         settings.setdefault("shared_dir", self.shared)

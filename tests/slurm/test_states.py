@@ -84,6 +84,7 @@ class States(unittest.TestCase):
         self.env = {"PATH": os.path.dirname(self.kolm_path) + ":/usr/bin:/bin", "HOME": self.dir, "KOLM_HOME": self.home, "LANG": "C.UTF-8",
                     "SLURM_CONF": conf}
         self.configure()
+        subprocess.run([self.kolm_path, "backend", "grant", "slurm"], env=self.env, stdout=subprocess.DEVNULL, check=True)
 
     # ---- Tools
 

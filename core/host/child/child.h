@@ -32,7 +32,8 @@
 /* ---- request.c */
 typedef struct child_value {
     char *name;
-    char *value; /* NULL: allowed but not set */
+    char *value; /* NULL: allowed but not set, or withheld */
+    bool withheld; /* set, and not told */
 } child_value;
 
 /* How the plugin is to be loaded. */

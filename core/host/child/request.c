@@ -73,6 +73,7 @@ static kit_status take_secrets(child_request *out, kolm_error_t *err) {
     cJSON_ArrayForEach(one, list) {
         child_value *secret = &out->secrets[out->secret_count++];
         KIT_TRY(kit_strdup(one->string, &secret->name, err));
+        secret->withheld = cJSON_IsTrue(one);
         if (!cJSON_IsString(one)) continue;
         KIT_TRY(kit_strdup(one->valuestring, &secret->value, err));
         explicit_bzero(one->valuestring, strlen(one->valuestring));

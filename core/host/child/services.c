@@ -24,6 +24,7 @@ static struct {
     kolm_progress_t progress;
     char phase[64];
     uint32_t metrics, devices, holdings, undeclared;
+    bool withheld;
 } state;
 
 static void put_cut(kit_buf *members, const char *key, const char *text, size_t most) {
@@ -206,11 +207,28 @@ static int32_t give(const char *value, char *buffer, uint64_t capacity, uint64_t
     return KOLM_OK;
 }
 
+/* Whether it is set is no secret: asked for without a place for the value, that is all that it comes to. */
+static int32_t withhold(const char *name, uint64_t capacity, uint64_t *out_length) {
+    if (out_length) *out_length = 0;
+    if (capacity == 0) return KOLM_E_OUT_OF_RANGE;
+    pthread_mutex_lock(&lock);
+    if (!state.withheld) {
+        kit_buf members = {0};
+        state.withheld = true;
+        put_cut(&members, "name", name, 64);
+        child_reply_send("withheld", &members);
+        kit_buf_free(&members);
+    }
+    pthread_mutex_unlock(&lock);
+    return KOLM_E_PERMISSION_DENIED;
+}
+
 static int32_t service_secret(void *user, const char *name, char *buffer, uint64_t capacity, uint64_t *out_length) {
     (void)user;
     for (size_t i = 0; name && i < asked->secret_count; i++) {
         if (strcmp(asked->secrets[i].name, name) != 0) continue;
         const char *value = asked->secrets[i].value;
+        if (asked->secrets[i].withheld) return withhold(name, buffer ? capacity : 0, out_length);
         return value ? give(value, buffer, capacity, out_length) : KOLM_E_NOT_FOUND;
     }
     return KOLM_E_PERMISSION_DENIED;

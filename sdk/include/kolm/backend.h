@@ -210,7 +210,11 @@ typedef struct kolm_host_v1 {
      * buffer, NUL terminated. Returns KOLM_OK; KOLM_E_NOT_FOUND when it is not set; KOLM_E_PERMISSION_DENIED when the
      * manifest does not name it; KOLM_E_OUT_OF_RANGE when capacity is too small. out_length (may be NULL) receives
      * the length without the NUL in the first and last case. Wipe the buffer after use. Secrets are in no
-     * environment of this process. */
+     * environment of this process.
+     * In detect the value is withheld unless the user asked to look again: KOLM_E_PERMISSION_DENIED for one that is set.
+     * With capacity 0 that is asked without the value: KOLM_E_OUT_OF_RANGE, and length 0, then says that it is set. A
+     * detect that cannot say more without the value returns the code, and counts as available. A name that ends in
+     * _HOST or _ADDRESS is an address and no secret, and never withheld. */
     int32_t (*secret)(void *user, const char *name, char *buffer, uint64_t capacity, uint64_t *out_length);
     /* The same for a value of backends.NAME.KEY in the user's config.json: strings as they are, other values as JSON. */
     int32_t (*setting)(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length);

@@ -14,7 +14,8 @@ int32_t kit_detected(kolm_detect_result_t *out_result, uint32_t state, const cha
 
 /* ---- Tokens */
 /* Answers detect for a service that only needs a token: AVAILABLE when the secret `variable` is set and plausible (8 to 4096
- * printable ASCII characters without blanks), BROKEN when it is set and cannot be a token, ABSENT otherwise. Touches no network.
+ * printable ASCII characters without blanks), BROKEN when it is set and cannot be a token, ABSENT otherwise; AVAILABLE too when it is set and its value withheld. Touches no
+ * network.
  * Nothing of the token but its last four characters (of at least twelve) is ever put into the result. where: the page
  * on which a person gets one. */
 int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const char *where, const char *runtime,

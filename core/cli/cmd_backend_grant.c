@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm backend grant: gives a backend what it asks for of the user's, takes it back, lists what was given. */
+#include "cli/cli.h"
+#include "cli/grants.h"
+#include "cli/options.h"
+#include "cli/output.h"
+
+#include <string.h>
+
+static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
+    bool of_user = status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION;
+    return cli_error(context, of_user ? CLI_EXIT_USAGE : cli_exit_of(status), err);
+}
+
+/* ---- All of them */
+
+static const char *who_of(const cJSON *grant, char out[96]) {
+    const cJSON *to = kit_json_get(grant, "to");
+    const char *id = "";
+    if (kit_json_get_string(to, "signer", &id))
+        kit_format(out, 96, "signer %.16s...", id);
+    else if (kit_json_get_string(to, "plugin_sha256", &id))
+        kit_format(out, 96, "SHA-256 %.16s...", id);
+    return out;
+}
+
+static bool is_found(const cli_registry *registry, const char *name) {
+    const host_backend *row = host_find(registry->found, name);
+    return row && row->state == HOST_ROW_OK && row->granted;
+}
+
+static void print_grants(cli_context *context, const cli_registry *registry, const cJSON *grants) {
+    const cJSON *grant, *what;
+    char who[96] = "";
+    cJSON_ArrayForEach(grant, grants) {
+        cli_print(context, "%-14s  %s%s\n", cli_safe(grant->string), cli_safe(who_of(grant, who)),
+                  is_found(registry, grant->string) ? "" : "  (does not count for what is found now)");
+        cJSON_ArrayForEach(what, kit_json_get(grant, "what")) cli_print(context, "  %s\n", cli_safe(what->valuestring));
+    }
+    if (cJSON_GetArraySize(grants) == 0) cli_print(context, "nothing is granted to any backend\n");
+}
+
+static cJSON *grants_json(const cli_registry *registry, const cJSON *grants) {
+    cJSON *value = cJSON_CreateObject();
+    cJSON *array = kit_json_put_string(value, "schema", "kolm.backend.grants/1") ? cJSON_AddArrayToObject(value, "grants") : NULL;
+    bool good = array != NULL;
+    for (const cJSON *grant = good ? grants->child : NULL; good && grant; grant = grant->next) {
+        const char *at = NULL;
+        cJSON *o = cJSON_CreateObject();
+        (void)kit_json_get_string(grant, "at", &at);
+        good = kit_json_put_string(o, "backend", grant->string) &&
+               kit_json_put(o, "to", cJSON_Duplicate(kit_json_get(grant, "to"), true)) &&
+               kit_json_put(o, "what", cJSON_Duplicate(kit_json_get(grant, "what"), true)) &&
+               kit_json_put_string(o, "at", at) && kit_json_put_bool(o, "counts", is_found(registry, grant->string));
+        if (!good || !cJSON_AddItemToArray(array, o)) {
+            cJSON_Delete(o);
+            good = false;
+        }
+    }
+    if (good) return value;
+    cJSON_Delete(value);
+    return NULL;
+}
+
+static int list(cli_context *context) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cJSON *grants = NULL;
+    cli_registry *registry = NULL;
+    int exit_code = CLI_EXIT_OK;
+    kit_status status = cli_grants_read(context, &grants, &err);
+    if (status == KOLM_OK) status = cli_registry_open(context, &registry, &err);
+    if (status != KOLM_OK)
+        exit_code = failed(context, status, &err);
+    else if (context->json)
+        exit_code = cli_print_json(context, grants_json(registry, grants), CLI_EXIT_OK);
+    else
+        print_grants(context, registry, grants);
+    cli_registry_free(registry);
+    cJSON_Delete(grants);
+    return exit_code;
+}
+
+/* ---- One */
+
+/* row and to may be NULL. */
+static int done(cli_context *context, const char *name, const char *state, const host_backend *row,
+                const cli_grantee *to) {
+    if (!context->json) {
+        if (row && to) cli_grant_show(context, row, to, stdout);
+        cli_print(context, "%s  %s\n", state, cli_safe(name));
+        return CLI_EXIT_OK;
+    }
+    cJSON *value = cJSON_CreateObject();
+    bool good = kit_json_put_string(value, "schema", "kolm.backend.grant/1") &&
+                kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "state", state) &&
+                kit_json_put(value, "asks", row ? cli_asks_json(row) : cJSON_CreateArray()) &&
+                (to ? kit_json_put(value, "to", cli_grantee_json(to)) : kit_json_put_null(value, "to"));
+    if (good) return cli_print_json(context, value, CLI_EXIT_OK);
+    cJSON_Delete(value);
+    return cli_print_json(context, NULL, CLI_EXIT_OK);
+}
+
+static kit_status find_row(cli_registry *registry, const char *name, const host_backend **out_row, int *out_exit,
+                           kolm_error_t *err) {
+    const cli_backend *backend = cli_registry_find(registry, name);
+    *out_exit = CLI_EXIT_USAGE;
+    if (!backend) return cli_registry_unknown(registry, name, err);
+    if (backend->refused) return cli_backend_refuse(backend, out_exit, err);
+    *out_exit = 0;
+    *out_row = backend->row;
+    return KOLM_OK;
+}
+
+static kit_status grant_row(cli_context *context, const host_backend *row, int *out_exit, kolm_error_t *err) {
+    cli_grantee to;
+    if (!cli_grant_needed(row)) {
+        *out_exit = done(context, row->name, "needs none", row, NULL);
+        return KOLM_OK;
+    }
+    KIT_TRY(cli_grantee_of(context, row, &to, err));
+    KIT_TRY(cli_grant_give(context, row, &to, err));
+    *out_exit = done(context, row->name, "granted", row, &to);
+    return KOLM_OK;
+}
+
+static int give(cli_context *context, const char *name) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_registry *registry = NULL;
+    const host_backend *row = NULL;
+    int exit_code = 0;
+    kit_status status = cli_registry_open(context, &registry, &err);
+    if (status == KOLM_OK) status = find_row(registry, name, &row, &exit_code, &err);
+    if (status == KOLM_OK) status = grant_row(context, row, &exit_code, &err);
+    if (status != KOLM_OK) exit_code = exit_code ? cli_error(context, exit_code, &err) : failed(context, status, &err);
+    cli_registry_free(registry);
+    return exit_code;
+}
+
+static int take(cli_context *context, const char *name) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    bool had = false;
+    kit_status status = cli_grant_take(context, name, &had, &err);
+    if (status != KOLM_OK) return failed(context, status, &err);
+    return done(context, name, had ? "removed" : "nothing to remove", NULL, NULL);
+}
+
+int cli_backend_grant(cli_context *context, int argc, char **argv) {
+    bool removes = false;
+    size_t words = 0;
+    const cli_option options[] = {{"remove", 0, CLI_FLAG, &removes, NULL, "take it back"}};
+    const cli_syntax syntax = {
+        .command = "kolm backend grant",
+        .words = "[NAME]",
+        .summary = "Gives a backend the secrets, variables and files that its manifest asks for; without NAME, lists what was given.",
+        .notes = "Until then it is not called. What is granted goes to the key that signed the plugin, if that is believed\n"
+                 "(`kolm backend keys`), else to exactly these files: another version asks again, and so does one that asks\n"
+                 "for more. Backends that are installed with kolm need no grant.",
+        .options = options,
+        .option_count = 1,
+        .min_words = 0,
+        .max_words = 1,
+        .words_out = argv,
+        .word_count_out = &words};
+    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    if (exit_code >= 0) return exit_code;
+    if (words == 0 && removes) return cli_usage_error(context, syntax.command, "--remove: missing NAME");
+    if (words == 0) return list(context);
+    return removes ? take(context, argv[0]) : give(context, argv[0]);
+}

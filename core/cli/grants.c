@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads and writes grants.json, and judges rows by it. */
+#include "cli/grants.h"
+#include "kolm/kit/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define GRANTS_MAX (1u << 20) /* bytes of the file */
+#define LOCK_WAIT_MS 10000
+
+struct cli_grants {
+    cJSON *all;         /* {NAME: grant}; NULL: nothing is granted */
+    kolm_error_t fault; /* why the file is not believed; code KOLM_OK: it is, or there is none */
+    cli_policy *policy; /* the caller's */
+};
+
+static kit_status no_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
+/* ---- The file */
+
+static kit_status check_file(int fd, const char *path, off_t *out_size, kolm_error_t *err) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    kit_owner owner = kit_owner_of(info.st_uid);
+    if (!S_ISREG(info.st_mode) || info.st_size > (off_t)GRANTS_MAX)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "remove it, and grant again what is to be granted",
+                        "%s is not a file that kolm wrote", path);
+    if (owner != KIT_OWNER_SELF && owner != KIT_OWNER_ROOT)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, and grant again what is to be granted",
+                        "%s belongs to another user", path);
+    if ((info.st_mode & 022) != 0)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod 600 it",
+                        "others may change %s (mode %04o)", path, (unsigned)info.st_mode & 07777);
+    *out_size = info.st_size;
+    return KOLM_OK;
+}
+
+/* NOT_FOUND when there is none. */
+static kit_status read_bytes(const char *path, kit_buf *out, kolm_error_t *err) {
+    off_t size = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && errno == ENOTDIR) errno = ENOENT;
+    if (fd < 0 && errno == ELOOP)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "put the file itself there", "%s is a symbolic link", path);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
+    kit_status status = check_file(fd, path, &size, err);
+    char *bytes = status == KOLM_OK ? malloc((size_t)size + 1) : NULL;
+    if (status == KOLM_OK && !bytes) status = no_memory(err);
+    if (status == KOLM_OK) status = kit_read_exact(fd, bytes, (size_t)size, err);
+    if (status == KOLM_OK) kit_buf_add(out, bytes, (size_t)size);
+    if (status == KOLM_OK) status = kit_buf_ok(out, err);
+    free(bytes);
+    close(fd);
+    return status;
+}
+
+static bool good_grant(const cJSON *grant) {
+    const cJSON *to = kit_json_get(grant, "to"), *what = kit_json_get(grant, "what"), *one;
+    const char *text = NULL;
+    if (!cJSON_IsObject(grant) || !cJSON_IsArray(what)) return false;
+    cJSON_ArrayForEach(one, what) if (!cJSON_IsString(one)) return false;
+    return kit_json_get_string(to, "signer", &text) ||
+           (kit_json_get_string(to, "plugin_sha256", &text) && kit_json_get_string(to, "manifest_sha256", &text));
+}
+
+/* *out_all NULL: there is no file. */
+static kit_status read_all(const char *path, cJSON **out_all, kolm_error_t *err) {
+    kit_buf text = {0};
+    cJSON *json = NULL;
+    uint64_t format = 0;
+    *out_all = NULL;
+    kit_status status = read_bytes(path, &text, err);
+    if (status == KOLM_OK) status = kit_json_parse(kit_buf_text(&text), text.length, &json, err);
+    kit_buf_free(&text);
+    if (status == KOLM_E_NOT_FOUND) return KOLM_OK;
+    cJSON *all = status == KOLM_OK ? cJSON_DetachItemFromObjectCaseSensitive(json, "grants") : NULL;
+    bool good = cJSON_IsObject(all) && kit_json_get_u64(json, "format", &format) && format == 1;
+    for (const cJSON *one = good ? all->child : NULL; one; one = one->next)
+        good = good && good_grant(one);
+    cJSON_Delete(json);
+    if (good) {
+        *out_all = all;
+        return KOLM_OK;
+    }
+    cJSON_Delete(all);
+    if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) return status;
+    return kit_fail(err, KOLM_E_DATA_LOSS, "remove it, and grant again what is to be granted",
+                    "%s is not what kolm writes there", path);
+}
+
+static kit_status place(cli_context *context, char **out_path, kolm_error_t *err) {
+    store_home *home = NULL;
+    KIT_TRY(cli_home(context, &home, err));
+    return store_home_file(home, "grants.json", out_path, err);
+}
+
+kit_status cli_grants_read(cli_context *context, cJSON **out_grants, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(place(context, &path, err));
+    kit_status status = read_all(path, out_grants, err);
+    free(path);
+    if (status == KOLM_OK && !*out_grants) *out_grants = cJSON_CreateObject();
+    return status == KOLM_OK && !*out_grants ? no_memory(err) : status;
+}
+
+kit_status cli_grants_load(cli_context *context, cli_policy *policy, cli_grants **out_grants, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(place(context, &path, err));
+    cli_grants *grants = calloc(1, sizeof *grants);
+    if (grants) {
+        grants->policy = policy;
+        grants->fault = (kolm_error_t)KIT_ERROR_INIT;
+        if (read_all(path, &grants->all, &grants->fault) == KOLM_OK) grants->fault.code = KOLM_OK;
+    }
+    free(path);
+    *out_grants = grants;
+    return grants ? KOLM_OK : no_memory(err);
+}
+
+void cli_grants_free(cli_grants *grants) {
+    if (!grants) return;
+    cJSON_Delete(grants->all);
+    free(grants);
+}
+
+/* ---- What is asked for */
+
+bool cli_grant_needed(const host_backend *row) {
+    host_ask asks[HOST_ASKS_MAX];
+    bool installed = row->origin == HOST_ORIGIN_INSTALLED || row->origin == HOST_ORIGIN_BUILD;
+    return !installed && row->manifest && host_manifest_asks(row->manifest, asks) > 0;
+}
+
+const char *cli_ask_text(const host_ask *ask, char *out, size_t capacity) {
+    static const char *const words[] = {[HOST_ASK_SECRET] = "the secret",
+                                        [HOST_ASK_VARIABLE] = "the variable",
+                                        [HOST_ASK_READ] = "to read",
+                                        [HOST_ASK_WRITE] = "to write"};
+    kit_format(out, capacity, "%s %s", words[ask->kind], ask->what);
+    return out;
+}
+
+cJSON *cli_asks_json(const host_backend *row) {
+    host_ask asks[HOST_ASKS_MAX];
+    cJSON *array = cJSON_CreateArray();
+    size_t count = row->manifest ? host_manifest_asks(row->manifest, asks) : 0;
+    for (size_t i = 0; array && i < count; i++) {
+        kit_buf text = {0};
+        kit_buf_fmt(&text, "%s %s", host_ask_word(asks[i].kind), asks[i].what);
+        cJSON *one = kit_buf_ok(&text, NULL) == KOLM_OK ? cJSON_CreateString(kit_buf_text(&text)) : NULL;
+        kit_buf_free(&text);
+        if (one && cJSON_AddItemToArray(array, one)) continue;
+        cJSON_Delete(array);
+        return NULL;
+    }
+    return array;
+}
+
+static bool is_in(const cJSON *what, const host_ask *ask) {
+    const size_t length = strlen(host_ask_word(ask->kind));
+    const cJSON *one;
+    cJSON_ArrayForEach(one, what) {
+        const char *text = one->valuestring;
+        if (strncmp(text, host_ask_word(ask->kind), length) == 0 && text[length] == ' ' &&
+            strcmp(text + length + 1, ask->what) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* ---- To whom */
+
+static kit_status identify(cli_policy *policy, const host_backend *row, cli_grantee *out, kolm_error_t *err) {
+    bool believed = false;
+    *out = (cli_grantee){.signer = ""};
+    if (!cli_policy_signer(policy, row, out->signer, &believed) || !believed) out->signer[0] = '\0';
+    KIT_TRY(kit_sha256_file(row->plugin_path, out->plugin, NULL, err));
+    return kit_sha256_file(row->manifest_path, out->manifest, NULL, err);
+}
+
+kit_status cli_grantee_of(cli_context *context, const host_backend *row, cli_grantee *out, kolm_error_t *err) {
+    cli_policy *policy = NULL;
+    KIT_TRY(cli_policy_load(context, &policy, err));
+    kit_status status = identify(policy, row, out, err);
+    cli_policy_free(policy);
+    return status;
+}
+
+static bool put_to(cJSON *object, const cli_grantee *to) {
+    if (to->signer[0]) return kit_json_put_string(object, "signer", to->signer);
+    return kit_json_put_string(object, "plugin_sha256", to->plugin) &&
+           kit_json_put_string(object, "manifest_sha256", to->manifest);
+}
+
+cJSON *cli_grantee_json(const cli_grantee *to) {
+    cJSON *object = cJSON_CreateObject();
+    if (object && put_to(object, to)) return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+/* ---- Judging */
+
+static bool is_grantee(const cJSON *grant, const cli_grantee *who) {
+    const cJSON *to = kit_json_get(grant, "to");
+    const char *signer = NULL, *plugin = "", *manifest = "";
+    if (kit_json_get_string(to, "signer", &signer)) return who->signer[0] && strcmp(signer, who->signer) == 0;
+    return kit_json_get_string(to, "plugin_sha256", &plugin) && kit_json_get_string(to, "manifest_sha256", &manifest) &&
+           strcmp(plugin, who->plugin) == 0 && strcmp(manifest, who->manifest) == 0;
+}
+
+static kit_status refuse(const host_backend *row, const host_ask *asks, size_t count, const cJSON *granted,
+                         const char *because, kolm_error_t *why) {
+    char remedy[160], one[512];
+    kit_buf list = {0};
+    for (size_t i = 0; i < count; i++) {
+        if (is_in(granted, &asks[i])) continue;
+        kit_buf_fmt(&list, "%s%s", list.length ? ", " : "", cli_ask_text(&asks[i], one, sizeof one));
+    }
+    kit_format(remedy, sizeof remedy, "`kolm backend grant %s`, if you want it to have that", row->name);
+    kit_status status = kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy, "not granted: kolm backend grant %s; it asks for %s%s",
+                                 row->name, kit_buf_text(&list), because);
+    kit_buf_free(&list);
+    return status;
+}
+
+kit_status cli_grants_check(void *user, const host_backend *row, kolm_error_t *why) {
+    const cli_grants *grants = user;
+    host_ask asks[HOST_ASKS_MAX];
+    cli_grantee who;
+    if (!cli_grant_needed(row)) return KOLM_OK;
+    size_t count = host_manifest_asks(row->manifest, asks);
+    if (grants->fault.code != KOLM_OK) {
+        *why = grants->fault;
+        return kit_fail_context(why, "not granted: %s", row->name);
+    }
+    const cJSON *grant = kit_json_get(grants->all, row->name);
+    if (!grant) return refuse(row, asks, count, NULL, "", why);
+    KIT_TRY(identify(grants->policy, row, &who, why));
+    if (!is_grantee(grant, &who))
+        return refuse(row, asks, count, NULL, "; what was granted to this name was for other files or another signer", why);
+    const cJSON *what = kit_json_get(grant, "what");
+    for (size_t i = 0; i < count; i++)
+        if (!is_in(what, &asks[i])) return refuse(row, asks, count, what, ", more than was granted", why);
+    return KOLM_OK;
+}
+
+/* ---- Changing */
+
+/* Takes grants and grant; grant NULL: none for this name. */
+static kit_status write_all(const char *path, cJSON *grants, const char *name, cJSON *grant, kolm_error_t *err) {
+    kit_buf text = {0};
+    cJSON *json = cJSON_CreateObject();
+    cJSON_DeleteItemFromObjectCaseSensitive(grants, name);
+    bool good = json && kit_json_put_u64(json, "format", 1);
+    if (good && grant)
+        good = kit_json_put(grants, name, grant);
+    else
+        cJSON_Delete(grant);
+    if (good)
+        good = kit_json_put(json, "grants", grants);
+    else
+        cJSON_Delete(grants);
+    kit_status status = good ? kit_json_canonical(json, &text, err) : no_memory(err);
+    if (status == KOLM_OK) kit_buf_char(&text, '\n');
+    if (status == KOLM_OK) status = kit_buf_ok(&text, err);
+    if (status == KOLM_OK) status = kit_write_file(path, 0600, text.data, text.length, err);
+    cJSON_Delete(json);
+    kit_buf_free(&text);
+    return status;
+}
+
+/* Takes grant; NULL removes. */
+static kit_status change(cli_context *context, const char *name, cJSON *grant, bool *out_had, kolm_error_t *err) {
+    store_home *home = NULL;
+    store_lock *lock = NULL;
+    char *path = NULL;
+    cJSON *grants = NULL;
+    kit_status status = cli_home(context, &home, err);
+    if (status == KOLM_OK) status = store_lock_take(home, "grants.json", LOCK_WAIT_MS, &lock, err);
+    if (status == KOLM_OK) status = place(context, &path, err);
+    if (status == KOLM_OK) status = cli_grants_read(context, &grants, err);
+    *out_had = kit_json_get(grants, name) != NULL;
+    if (status == KOLM_OK && (grant || *out_had))
+        status = write_all(path, grants, name, grant, err);
+    else {
+        cJSON_Delete(grants);
+        cJSON_Delete(grant);
+    }
+    store_lock_release(lock);
+    free(path);
+    return status;
+}
+
+kit_status cli_grant_give(cli_context *context, const host_backend *row, const cli_grantee *to, kolm_error_t *err) {
+    char at[RECEIPT_TIME_BYTES] = "";
+    bool had;
+    cJSON *grant = cJSON_CreateObject();
+    (void)receipt_time_text((int64_t)time(NULL), at);
+    bool good = kit_json_put(grant, "to", cli_grantee_json(to)) && kit_json_put(grant, "what", cli_asks_json(row)) &&
+                kit_json_put_string(grant, "at", at);
+    if (good) return change(context, row->name, grant, &had, err);
+    cJSON_Delete(grant);
+    return no_memory(err);
+}
+
+kit_status cli_grant_take(cli_context *context, const char *name, bool *out_had, kolm_error_t *err) {
+    return change(context, name, NULL, out_had, err);
+}

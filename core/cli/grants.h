@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the user gave to which backend: secrets, variables and files that are his own. */
+#ifndef KOLM_CLI_GRANTS_H
+#define KOLM_CLI_GRANTS_H
+
+/*
+ * A backend that asks for something of the user's (host/asks.h) is called once the user granted it that: with
+ * `kolm backend grant NAME`, or by his yes at first use on a terminal. What is installed with kolm, or beside it by a package
+ * (the installed directory, a build's own plugins), was put there by who installed kolm, and needs none. HOME/grants.json, 0600,
+ * the user's or root's own and no link:
+ *
+ *     {"format":1,"grants":{NAME:{"to":{"signer":KEYID} or {"plugin_sha256","manifest_sha256"},"what":["secret ACME_TOKEN",
+ *      "variable ACME_REGION","read ~/.acme","write ~/.cache/acme/"],"at":"2026-01-31T12:00:00Z"}}}
+ *
+ * A plugin that a believed key signs (plugin_policy.h) is known by that key: its next version keeps the grant, and loses it with the
+ * key. Any other is known by its bytes and those of its manifest, wherever it lies. One that asks for more than was granted has
+ * nothing. A file that is not as above gives nothing to anybody, and every row says so.
+ */
+
+#include "cli/plugin_policy.h"
+#include "cli/registry.h"
+#include "host/asks.h"
+#include "host/host.h"
+
+#include <stdio.h>
+
+typedef struct cli_grants cli_grants;
+
+/* What is wrong with the file is no error: nobody is granted anything then. policy must live as long. */
+kit_status cli_grants_load(cli_context *context, cli_policy *policy, cli_grants **out_grants,
+                           kolm_error_t *err) KIT_MUST_USE;
+void cli_grants_free(cli_grants *grants);
+/* host_scan_options.grant, with user = the grants. */
+kit_status cli_grants_check(void *grants, const host_backend *row, kolm_error_t *why);
+/* False for a row that asks for nothing, or is installed with kolm. */
+bool cli_grant_needed(const host_backend *row);
+/* "the secret ACME_TOKEN", "to read ~/.acme"; returns out. */
+const char *cli_ask_text(const host_ask *ask, char *out, size_t capacity);
+/* ["secret ACME_TOKEN", ...]; NULL when memory is out. */
+cJSON *cli_asks_json(const host_backend *row);
+
+/* To whom a grant would be: by key, or by content. */
+typedef struct cli_grantee {
+    char signer[KIT_SHA256_HEX]; /* "": not signed by a key that is believed */
+    char plugin[KIT_SHA256_HEX], manifest[KIT_SHA256_HEX];
+} cli_grantee;
+kit_status cli_grantee_of(cli_context *context, const host_backend *row, cli_grantee *out, kolm_error_t *err) KIT_MUST_USE;
+cJSON *cli_grantee_json(const cli_grantee *to); /* NULL when memory is out */
+
+/* Gives the row all that it asks for, in the place of what its name was granted before. */
+kit_status cli_grant_give(cli_context *context, const host_backend *row, const cli_grantee *to,
+                          kolm_error_t *err) KIT_MUST_USE;
+/* *out_had: whether there was one. */
+kit_status cli_grant_take(cli_context *context, const char *name, bool *out_had, kolm_error_t *err) KIT_MUST_USE;
+/* The grants as the file has them, an object; FAILED_PRECONDITION or so when it cannot be believed. */
+kit_status cli_grants_read(cli_context *context, cJSON **out_grants, kolm_error_t *err) KIT_MUST_USE;
+
+/* For a backend that was named: OK when it may be called. On a terminal it is asked for first; a yes is kept, and the row
+ * is granted from then on. *out_exit otherwise. */
+kit_status cli_grant_require(cli_context *context, cli_registry *registry, const char *name, int *out_exit,
+                             kolm_error_t *err) KIT_MUST_USE;
+/* Shows what a row asks for, and who it is. */
+void cli_grant_show(cli_context *context, const host_backend *row, const cli_grantee *to, FILE *stream);
+
+#endif
