@@ -13,11 +13,13 @@
  *     name        "support_ticket_router"       [a-z][a-z0-9_-]{0,63}
  *     version     "1.0.0"                       [0-9A-Za-z][0-9A-Za-z.+-]{0,63}
  *     task        string, not empty: what the model was asked to become
- *     recipe      string, not empty: "linear", "lora"
+ *     recipe      string, not empty: "linear", "lora", or one of a backend's own
  *     base        null, or {name: string, digest: HEX, ...}: weights that are referenced and not carried
  *     data        {train: {rows: integer, sha256: HEX}, eval: {rows: integer, sha256: HEX}}: digests of canonical rows
  *     evaluation  {sha256: HEX, ...}: digest of the answers that were scored
  *     toolchain   string, not empty: engine and versions that the payload's bytes depend on
+ *     model_format  optional string: what the payload is, "acme-nb", where that is not the first word of the toolchain.
+ *                 Backends name the formats that they answer with (core/host/manifest.h)
  *     kscore      {k, accuracy, size, latency, cost, coverage: decimals from 0 to 1; n, correct, answered: integers,
  *                  correct <= answered <= n; reference: object, the constants of the reference model; and, missing in
  *                  older ones, balanced_accuracy: decimal or null, baseline: null or {accuracy: decimal, correct:

@@ -374,13 +374,13 @@ static void check_first_host(check *c) {
 
 /* ---- cost */
 
-static kolm_cost_args_t question(uint64_t rows) {
+static kolm_cost_args_t question(const check *c, uint64_t rows) {
     return (kolm_cost_args_t){.struct_size = (uint32_t)sizeof(kolm_cost_args_t),
                               .rows = rows,
                               .input_bytes = rows > UINT64_MAX / 200 ? UINT64_MAX : rows * 120,
                               .labels = 10,
                               .threads = 2,
-                              .recipe = "linear"};
+                              .recipe = check_recipe(c)};
 }
 
 static bool same_cost(const kolm_cost_result_t *a, const kolm_cost_result_t *b) {
@@ -389,7 +389,7 @@ static bool same_cost(const kolm_cost_result_t *a, const kolm_cost_result_t *b) 
 }
 
 static void check_cost_pure(check *c) {
-    const kolm_cost_args_t args = question(5000);
+    const kolm_cost_args_t args = question(c, 5000);
     const host_audit audits[] = {{.repeats = 0}, {.repeats = 3}, {.bare = true}, {.later_bytes = 64}};
     host_result first, again;
     if (!(c->slots & HOST_SLOT_COST)) {
@@ -415,7 +415,7 @@ static void check_cost_edges(check *c) {
     }
     uint64_t last = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const kolm_cost_args_t args = question(rows[i]);
+        const kolm_cost_args_t args = question(c, rows[i]);
         host_result result;
         if (!cost(c, &args, NULL, &result)) return;
         if (result.cost.duration_ms < last) {
@@ -429,7 +429,7 @@ static void check_cost_edges(check *c) {
 
 static void check_cost_left(check *c) {
     const host_audit audit = {.repeats = REPEATS};
-    const kolm_cost_args_t args = question(5000);
+    const kolm_cost_args_t args = question(c, 5000);
     host_result result;
     if (!(c->slots & HOST_SLOT_COST)) {
         check_skip(c, "it has no cost");

@@ -99,6 +99,8 @@ typedef struct check {
 #define CHECK_SECRET "kolm-check-canary-5d1f07c2ab"
 
 void check_fail(check *c, const char *format, ...) KIT_PRINTF(2, 3);
+/* The recipe that the checks ask for: one of its manifest's that needs no base model, "linear" first. */
+const char *check_recipe(const check *c);
 void check_skip(check *c, const char *format, ...) KIT_PRINTF(2, 3);
 /* A pass with a remark. */
 void check_note(check *c, const char *format, ...) KIT_PRINTF(2, 3);

@@ -80,11 +80,21 @@ static kit_status write_held(const char *path, kolm_error_t *err) {
     return status;
 }
 
-static kit_status describe(const char *dir, const char *kind, uint32_t rows, const kit_job_model_file *files,
+const char *check_recipe(const check *c) {
+    const host_recipes *makes = &c->row->manifest->makes;
+    const char *first = NULL;
+    for (size_t i = 0; i < makes->count; i++) {
+        if (strcmp(makes->at[i].name, "linear") == 0) return "linear";
+        if (!first && makes->at[i].base != HOST_BASE_REQUIRED) first = makes->at[i].name;
+    }
+    return first ? first : "linear";
+}
+
+static kit_status describe(const check *c, const char *dir, const char *kind, uint32_t rows, const kit_job_model_file *files,
                            size_t count, kolm_error_t *err) {
     const job_description job = {.kind = kind,
                                  .task = "check",
-                                 .recipe = "linear",
+                                 .recipe = check_recipe(c),
                                  .effort = "quick",
                                  .seed = 1,
                                  .rows = rows,
@@ -98,7 +108,7 @@ static kit_status make_job(const check *c, const char *name, uint32_t rows, char
     KIT_TRY(kit_path_join(c->work, name, out_dir, err));
     KIT_TRY(kit_mkdirs(*out_dir, 0700, err));
     KIT_TRY(write_rows(*out_dir, rows, err));
-    return describe(*out_dir, "train", rows, NULL, 0, err);
+    return describe(c, *out_dir, "train", rows, NULL, 0, err);
 }
 
 /* ---- Calls */
@@ -259,7 +269,7 @@ static void train_and_infer(check *c, const char *name) {
     if (train_small(c, name, &dir, &err)) {
         kit_status status = read_result(dir, &err);
         if (status == KOLM_OK) status = model_read(dir, &model, &err);
-        if (status == KOLM_OK) status = describe(dir, "infer", 0, model.files, model.count, &err);
+        if (status == KOLM_OK) status = describe(c, dir, "infer", 0, model.files, model.count, &err);
         if (status == KOLM_OK) status = infer(c, dir, &result, &err);
         if (status == KOLM_OK && result.verdict != HOST_OK)
             check_fail(c, "it cannot answer with the model that it made: %s", result.error.text);
@@ -375,7 +385,7 @@ void check_infer_bad_model(check *c) {
             status = kit_write_file(model.files[i].path, 0600, nonsense, sizeof nonsense - 1, &err);
             model.files[i].size = sizeof nonsense - 1;
         }
-        if (status == KOLM_OK) status = describe(dir, "infer", 0, model.files, model.count, &err);
+        if (status == KOLM_OK) status = describe(c, dir, "infer", 0, model.files, model.count, &err);
         if (status == KOLM_OK) status = infer(c, dir, &result, &err);
         (void)refused(c, "every file of the model is nonsense", status, &result, &err);
     }

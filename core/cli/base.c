@@ -135,13 +135,13 @@ kit_status cli_options_of_model(const cJSON *manifest, bool allow_pickle, cJSON 
 static kit_status add_option(cJSON *options, const char *item, kolm_error_t *err) {
     const char *equals = strchr(item, '=');
     size_t length = equals != NULL ? (size_t)(equals - item) : 0;
-    if (length == 0 || length > 40 || strspn(item, "abcdefghijklmnopqrstuvwxyz_") != length)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it as --set rank=16; docs/trainer.md lists the names",
+    if (length == 0 || length > 64 || strspn(item, "abcdefghijklmnopqrstuvwxyz0123456789_") != length)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it as --set rank=16; `kolm compute info NAME` lists the names",
                         "--set '%s' is not NAME=VALUE", item);
     if (kit_utf8_valid(equals, strlen(equals)) != strlen(equals))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "the value of --set %.*s is not UTF-8 text",
                         (int)length, item);
-    char name[48];
+    char name[72];
     kit_format(name, sizeof name, "%.*s", (int)length, item);
     if (kit_json_get(options, name) != NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave one of them out",

@@ -105,12 +105,82 @@ static const char *maker_of(const pick_result *result, const cli_choose_options 
     return usable ? options->maker : NULL;
 }
 
-static kit_status decide(cli_choice *choice, const char *name, const pick_result *result, int *out_exit,
-                         kolm_error_t *err) {
+/* ---- Models and recipes that not everybody knows */
+
+static bool among(const char *words, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = words; at && *at; at += strcspn(at, ","), at += strspn(at, ", "))
+        if (strncmp(at, word, length) == 0 && (at[length] == ',' || at[length] == '\0')) return true;
+    return false;
+}
+
+static bool answers_with(const cli_backend *b, const cli_choose_options *options) {
+    return !options->format || (options->maker && strcmp(b->name, options->maker) == 0) ||
+           among(b->formats, options->format);
+}
+
+/* Who says that it answers with other formats only; one that says nothing is asked when it is named, as it always was. */
+static kit_status check_format(const cli_backend *named, const cli_choose_options *options, kolm_error_t *err) {
+    if (named->refused || answers_with(named, options) || !named->formats) return KOLM_OK;
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "leave out --backend, or name one that can: `kolm compute info NAME` says it",
+                    "%s (named by --backend) cannot do this: it answers with models of the format %s, and this one, made by %s, "
+                    "is of %s",
+                    named->name, named->formats, options->maker, options->format);
+}
+
+/* Leaves those that do not know the model, or a recipe of somebody's own, out of what is picked from. */
+static void narrow(pick_candidate *candidates, const cli_registry *registry, const cli_choose_options *options,
+                   const char *name) {
+    const char *recipe = options->constraints.recipe;
+    bool own = recipe && strcmp(recipe, "linear") != 0 && strcmp(recipe, "lora") != 0;
+    for (size_t i = 0; i < registry->count; i++) {
+        const cli_backend *b = &registry->backends[i];
+        if (name && strcmp(b->name, name) == 0) continue;
+        if (!answers_with(b, options)) candidates[i].infer = false;
+        if (own && !options->format && !b->refused && !b->recipes) candidates[i].recipes = "linear, lora";
+    }
+}
+
+/* What keeps the maker of the model from answering. */
+static void add_state(const cli_backend *maker, const pick_result *result, kit_buf *out) {
+    const pick_entry *entry = maker ? entry_of(result, maker->name) : NULL;
+    if (!maker)
+        kit_buf_str(out, "is not here");
+    else if (maker->refused)
+        kit_buf_fmt(out, "is refused (%s)", maker->refused);
+    else if (entry && !entry->eligible)
+        kit_buf_fmt(out, "cannot (%s)", entry->reasons[0].text);
+    else
+        kit_buf_fmt(out, "is %s (%s)", cli_backend_state(maker), cli_backend_detail(maker, "reason"));
+}
+
+static kit_status nobody_answers(cli_choice *choice, const cli_choose_options *options, const pick_result *result,
+                                 kolm_error_t *err) {
+    kit_buf text = {0};
+    char remedy[sizeof err->remedy];
+    const cli_backend *maker = cli_registry_find(choice->registry, options->maker);
+    kit_buf_fmt(&text, "the model was made by %s, which ", options->maker);
+    add_state(maker, result, &text);
+    kit_buf_fmt(&text, "; no other backend that is available here answers with its format, %s", options->format);
+    const char *known = !maker ? "" : maker->refused ? maker->refused_remedy : cli_backend_detail(maker, "remedy");
+    if (!maker)
+        kit_format(remedy, sizeof remedy,
+                   "install %s: the package kolm-backend-%s, or its two files in ~/.kolm/backends; `kolm backend list` shows "
+                   "where kolm looks",
+                   options->maker, options->maker);
+    else
+        kit_copy(remedy, sizeof remedy, *known ? known : "`kolm compute detect` says what each backend lacks");
+    kit_status status = kit_fail(err, KOLM_E_NOT_FOUND, remedy, "%s", kit_buf_text(&text));
+    kit_buf_free(&text);
+    return status;
+}
+
+static kit_status decide(cli_choice *choice, const cli_choose_options *options, const char *name,
+                         const pick_result *result, int *out_exit, kolm_error_t *err) {
     const pick_entry *entry = name ? entry_of(result, name) : result->winner;
     if (!entry) {
         *out_exit = CLI_EXIT_NOTHING;
-        return cli_pick_nothing(result, err);
+        return options->format ? nobody_answers(choice, options, result, err) : cli_pick_nothing(result, err);
     }
     choice->backend = cli_registry_find(choice->registry, result->candidates[entry->candidate].name);
     if (name && choice->backend->bad_settings) return cli_backend_refuse(choice->backend, out_exit, err);
@@ -131,10 +201,12 @@ static void ranking_clear(ranking *r) {
     *r = (ranking){0};
 }
 
-static kit_status rank(cli_context *context, const cli_choice *choice, const cli_detect_options *detect,
-                       const pick_constraints *constraints, ranking *out, kolm_error_t *err) {
+static kit_status rank(cli_context *context, const cli_choice *choice, const cli_choose_options *options,
+                       const char *name, const cli_detect_options *detect, const pick_constraints *constraints,
+                       ranking *out, kolm_error_t *err) {
     KIT_TRY(cli_registry_detect(context, choice->registry, detect, err));
     KIT_TRY(cli_registry_candidates(choice->registry, &out->candidates, err));
+    narrow(out->candidates, choice->registry, options, name);
     return pick_run(out->candidates, choice->registry->count, constraints, &out->result, err);
 }
 
@@ -146,10 +218,47 @@ static void warn_left_out(cli_context *context, const cli_registry *registry) {
     }
 }
 
-kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
-                      kolm_error_t *err) {
-    ranking ranked = {0};
+/* Every name that a person gave is one that there is. */
+static kit_status check_names(const cli_choice *choice, const cli_choose_options *options, const char *name,
+                              int *out_exit, kolm_error_t *err) {
     static const char *const source[] = {"--backend", "KOLM_BACKEND", "config.json (kolm compute use)", "", ""};
+    if (name && !cli_registry_find(choice->registry, name)) {
+        kit_status status = cli_registry_unknown(choice->registry, name, err);
+        kit_fail_context(err, "%s", source[choice->by]);
+        *out_exit = CLI_EXIT_USAGE;
+        return status;
+    }
+    for (size_t i = 0; i < options->constraints.exclude_count; i++) {
+        if (cli_registry_find(choice->registry, options->constraints.exclude[i])) continue;
+        kit_status status = cli_registry_unknown(choice->registry, options->constraints.exclude[i], err);
+        kit_fail_context(err, "--exclude");
+        *out_exit = CLI_EXIT_USAGE;
+        return status;
+    }
+    return KOLM_OK;
+}
+
+/* A model asks for who knows its format; the name of a default, which is about training, gives way to that. */
+static kit_status regard_model(cli_choice *choice, const cli_choose_options *options, pick_constraints *constraints,
+                               const char **name, int *out_exit, kolm_error_t *err) {
+    const cli_backend *named = *name ? cli_registry_find(choice->registry, *name) : NULL;
+    if (!options->format) return KOLM_OK;
+    if (named && choice->by == CLI_BY_FLAG) {
+        kit_status status = check_format(named, options, err);
+        if (status != KOLM_OK) *out_exit = CLI_EXIT_BACKEND;
+        if (named->formats) constraints->recipe = NULL;
+        return status;
+    }
+    constraints->recipe = NULL; /* who answers need not make them */
+    if (named && !answers_with(named, options)) {
+        *name = NULL;
+        choice->by = CLI_BY_PICKER;
+    }
+    return KOLM_OK;
+}
+
+static kit_status choose(cli_context *context, const cli_choose_options *options, cli_choice *choice, ranking *ranked,
+                         int *out_exit, kolm_error_t *err) {
     const char *name = NULL;
     cli_detect_options detect = {.refresh = options->refresh,
                                  .airgap = options->constraints.airgap,
@@ -157,40 +266,37 @@ kit_status cli_choose(cli_context *context, const cli_choose_options *options, c
                                  .allow_private_remote = options->constraints.allow_private_remote};
     pick_constraints constraints = options->constraints;
     constraints.need_slot = true; /* work is going to be dispatched: a promise is not enough */
-    *out_exit = CLI_EXIT_OK;
-    cli_choice *choice = calloc(1, sizeof *choice);
-    kit_status status = choice ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    if (status == KOLM_OK) status = who(context, options, &name, &choice->by, err);
-    if (status == KOLM_OK) status = cli_registry_open(context, &choice->registry, err);
-    if (status == KOLM_OK && name && !cli_registry_find(choice->registry, name)) {
-        status = cli_registry_unknown(choice->registry, name, err);
-        kit_fail_context(err, "%s", source[choice->by]);
-        *out_exit = CLI_EXIT_USAGE;
-    }
-    if (status == KOLM_OK && name) status = cli_grant_require(context, choice->registry, name, out_exit, err);
-    if (status == KOLM_OK && !name) warn_left_out(context, choice->registry);
-    for (size_t i = 0; status == KOLM_OK && i < options->constraints.exclude_count; i++) {
-        if (cli_registry_find(choice->registry, options->constraints.exclude[i])) continue;
-        status = cli_registry_unknown(choice->registry, options->constraints.exclude[i], err);
-        kit_fail_context(err, "--exclude");
-        *out_exit = CLI_EXIT_USAGE;
-    }
+    KIT_TRY(who(context, options, &name, &choice->by, err));
+    KIT_TRY(cli_registry_open(context, &choice->registry, err));
+    KIT_TRY(check_names(choice, options, name, out_exit, err));
+    if (!name) warn_left_out(context, choice->registry);
+    KIT_TRY(regard_model(choice, options, &constraints, &name, out_exit, err));
+    if (name) KIT_TRY(cli_grant_require(context, choice->registry, name, out_exit, err));
     /* The maker of a model does not need the others to be looked at, if it can be used. */
-    if (status == KOLM_OK && !options->backend && options->maker && cli_registry_find(choice->registry, options->maker))
+    if (!options->backend && options->maker && cli_registry_find(choice->registry, options->maker))
         detect.only = options->maker;
-    if (status == KOLM_OK) status = rank(context, choice, &detect, &constraints, &ranked, err);
-    const char *maker = status == KOLM_OK ? maker_of(ranked.result, options) : NULL;
-    if (status == KOLM_OK && detect.only && !maker) {
+    KIT_TRY(rank(context, choice, options, name, &detect, &constraints, ranked, err));
+    const char *maker = maker_of(ranked->result, options);
+    if (detect.only && !maker) {
         detect.only = NULL;
-        ranking_clear(&ranked);
-        status = rank(context, choice, &detect, &constraints, &ranked, err);
+        ranking_clear(ranked);
+        KIT_TRY(rank(context, choice, options, name, &detect, &constraints, ranked, err));
     }
     if (maker) {
         name = maker;
         choice->by = CLI_BY_MODEL;
     }
-    if (status == KOLM_OK) status = pick_record(ranked.result, &constraints, &choice->record, err);
-    if (status == KOLM_OK) status = decide(choice, name, ranked.result, out_exit, err);
+    KIT_TRY(pick_record(ranked->result, &constraints, &choice->record, err));
+    return decide(choice, options, name, ranked->result, out_exit, err);
+}
+
+kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
+                      kolm_error_t *err) {
+    ranking ranked = {0};
+    *out_exit = CLI_EXIT_OK;
+    cli_choice *choice = calloc(1, sizeof *choice);
+    kit_status status = choice ? choose(context, options, choice, &ranked, out_exit, err)
+                               : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     ranking_clear(&ranked);
     if (status == KOLM_OK) {
         *out_choice = choice;

@@ -21,6 +21,8 @@ typedef struct cli_choose_options {
     const char *backend; /* value of --backend, or NULL */
     const char *maker; /* who made the model that is to be run: goes before the defaults and the picker when it is here
                           and available, and does not count otherwise. NULL: none */
+    const char *format; /* of that model: only its maker, and who says that it answers with this format, is asked; one that
+                           says nothing only when it is named by backend. NULL: not about a model */
     pick_constraints constraints;
     bool airgap_strict; /* constraints.airgap is enforced by the kernel, on detection too */
     bool refresh;       /* do not believe the detection cache */

@@ -22,7 +22,19 @@ static int check_given(const compile *c, const char *command) {
     return -1;
 }
 
+/* What follows the options in help: the recipes are those of the backends that are here. */
+static const char *help_notes(const compile *c, int argc, char **argv, kit_buf *text) {
+    bool wanted = false;
+    for (int i = 1; i < argc; i++)
+        wanted = wanted || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
+    kit_buf_str(text, "A row is {\"input\": \"...\", \"output\": \"...\"}. Below a gate no artifact is written: "
+                      "NAME-VERSION.failed says why, and the\nexit code is 4.");
+    if (wanted) cli_recipes_text(c->context, text);
+    return kit_buf_text(text);
+}
+
 static int parse(compile *c, int argc, char **argv) {
+    kit_buf notes = {0};
     compile_request *r = &c->request;
     const cli_option options[] = {
         {"task", 't', CLI_STRING, &r->task, "NAME", "name of the model to make"},
@@ -33,11 +45,11 @@ static int parse(compile *c, int argc, char **argv) {
         {"out", 'o', CLI_STRING, &r->out, "PATH", "directory for the artifact, or its file name ending in .kolm"},
         {"version", 0, CLI_STRING, &r->version, "VERSION", "version of the model (1.0.0)"},
         {"backend", 0, CLI_STRING, &r->backend, "NAME", "use this backend or none"},
-        {"recipe", 0, CLI_STRING, &r->recipe, "RECIPE", "auto, linear or lora (auto)"},
+        {"recipe", 0, CLI_STRING, &r->recipe, "RECIPE", "auto, linear, lora, or another that a backend makes (auto)"},
         {"base", 0, CLI_STRING, &r->base, "MODEL",
          "base model of the lora recipe: a directory, or a name in the local cache"},
         {"set", 0, CLI_WORDS, &r->set, "NAME=VALUE",
-         "option of the trainer, such as rank=8 or epochs=5; may be given again"},
+         "option of the recipe, such as rank=8 or epochs=5; may be given again"},
         {"gate", 0, CLI_FRACTION, &r->gate, "K", "K-score that the model must reach (0.85)"},
         {"min-accuracy", 0, CLI_FRACTION, &r->min_accuracy, "A", "accuracy that the model must reach (0.80)"},
         {"allow-baseline", 0, CLI_FLAG, &r->allow_baseline, NULL,
@@ -74,13 +86,12 @@ static int parse(compile *c, int argc, char **argv) {
         .command = "kolm compile",
         .words = "",
         .summary = "Trains a model from examples, scores it, and signs it when it is good enough.",
-        .notes = "A row is {\"input\": \"...\", \"output\": \"...\"}. Below a gate no artifact is written: "
-                 "NAME-VERSION.failed says why, and the\n"
-                 "exit code is 4.",
+        .notes = help_notes(c, argc, argv, &notes),
         .options = options,
         .option_count = sizeof options / sizeof *options,
     };
     int exit_code = cli_options_parse(c->context, &syntax, argc, argv);
+    kit_buf_free(&notes);
     return exit_code >= 0 ? exit_code : check_given(c, syntax.command);
 }
 

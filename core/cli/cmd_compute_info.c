@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/recipe.h"
 #include "cli/registry.h"
 #include "cli/repro.h"
 #include "cli/runtime.h"
@@ -156,7 +157,8 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     line(context, "reproducible", cli_repro_text(cli_repro_known(context, b)));
     line(context, "trains", slot_word(b, b->train, "train"));
     line(context, "answers", slot_word(b, b->infer, "infer"));
-    line(context, "recipes", b->recipes);
+    cli_recipes_print(context, b);
+    line(context, "formats", b->formats);
     line(context, "airgap", airgap[b->airgap]);
     print_cost(context, b);
     kit_format(number, sizeof number, "%" PRIu32 " s", b->cold_start_seconds);
@@ -196,7 +198,8 @@ static int print_as_json(cli_context *context, const cli_registry *registry, con
     bool good = kit_json_put(value, "environment", environment) && kit_json_put_string(value, "unread", b->unread) &&
                 kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
                 kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
-                put_tokens(value, registry, b) && cli_settings_put(context, value, b) &&
+                put_tokens(value, registry, b) && cli_settings_put(context, value, b) && cli_recipes_put(value, b) &&
+                kit_json_put_string(value, "formats", b->formats) &&
                 kit_json_put_string(value, "reproducible", cli_repro_text(cli_repro_known(context, b)));
     if (!good) {
         cJSON_Delete(value);

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "host/host.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -219,7 +220,7 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
         {"rows", 0, CLI_U64, &o.rows, "N", "training rows, instead of -d"},
         {"bytes", 0, CLI_U64, &o.bytes, "N", "bytes of all inputs"},
         {"labels", 0, CLI_U64, &o.labels, "N", "distinct outputs, where known"},
-        {"recipe", 0, CLI_STRING, &o.recipe, "NAME", "linear or lora"},
+        {"recipe", 0, CLI_STRING, &o.recipe, "NAME", "linear, lora, or what a backend makes"},
         {"base-parameters", 0, CLI_U64, &o.parameters, "N", "parameters of the base model"},
         {"epochs", 0, CLI_U64, &o.epochs, "N", "passes over the data; the backend's own number otherwise"},
         {"airgap", 0, CLI_AIRGAP, &o.airgap, NULL,
@@ -234,9 +235,8 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
     if (result >= 0) return result;
     if (!o.data && !o.rows.set)
         return cli_usage_error(context, syntax.command, "nothing to quote: give -d FILE or --rows N");
-    if (o.recipe && strcmp(o.recipe, "linear") != 0 && strcmp(o.recipe, "lora") != 0) {
-        return cli_usage_error(context, syntax.command, "--recipe: '%s' is not linear or lora", cli_safe(o.recipe));
-    }
+    if (o.recipe && !host_recipe_name_ok(o.recipe))
+        return cli_usage_error(context, syntax.command, "--recipe: '%s' is no name of a recipe", cli_safe(o.recipe));
     if (o.rows.value > COUNT_MAX || o.bytes.value > COUNT_MAX * 1000 || o.labels.value > COUNT_MAX ||
         o.parameters.value > COUNT_MAX * 1000)
         return cli_usage_error(context, syntax.command, "one of the numbers is too large for any job");

@@ -9,6 +9,7 @@
 #include "cli/data_files.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/recipe.h"
 #include "host/host.h"
 #include "job/dataset.h"
 #include "job/directory.h"
@@ -45,6 +46,7 @@ typedef struct compile {
     job_contradictions contradictions;
     job_summary data;
     const char *recipe; /* decided */
+    cli_recipe needs;   /* of a recipe that was named, or goes with a base */
     job_base base;      /* path NULL: none */
     cJSON *trainer;     /* options of --set; NULL: none */
     uint32_t threads;

@@ -98,21 +98,27 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
     return status;
 }
 
-/* What goes with the lora recipe only. */
-static kit_status check_lora(const compile_request *r, kolm_error_t *err) {
-    if (strcmp(r->recipe, "lora") == 0 && r->base == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the lora recipe needs a base model");
-    if (r->set.count > 0 && r->base == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL",
+/* What goes with the recipe, as far as it is known before the data: without a base, auto means linear or nothing. */
+static kit_status check_recipe(compile *c, kolm_error_t *err) {
+    const compile_request *r = &c->request;
+    bool automatic = strcmp(r->recipe, "auto") == 0;
+    const char *recipe = !automatic ? r->recipe : r->base != NULL ? "lora" : "linear";
+    if (r->set.count > 0 && automatic && r->base == NULL)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL, or --recipe NAME for a recipe with options",
                         "--set has options for the training of a base model, and there is none");
-    if (strcmp(r->recipe, "linear") == 0 && r->base != NULL)
+    kit_status status = cli_recipe_find(c->context, r->backend, recipe, c->trainer, &c->needs, err);
+    if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) c->exit_code = cli_exit_of(status);
+    KIT_TRY(status);
+    if (c->needs.base == HOST_BASE_REQUIRED && r->base == NULL)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the %s recipe needs a base model", recipe);
+    if (c->needs.base == HOST_BASE_NONE && r->base != NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave one of them out, or pass --recipe lora",
-                        "the linear recipe has no base model");
+                        "the %s recipe has no base model", recipe);
     return KOLM_OK;
 }
 
 kit_status compile_check_request(compile *c, kolm_error_t *err) {
-    static const char *const recipes[] = {"auto", "linear", "lora"}, *const efforts[] = {"quick", "normal", "high"},
+    static const char *const efforts[] = {"quick", "normal", "high"},
                              *const weights[] = {"none", "balanced"},
                              *const rules[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
     compile_request *r = &c->request;
@@ -124,10 +130,12 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     if (!version_ok(r->version))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use letters, digits, '.', '+' and '-', such as 1.0.0",
                         "--version '%s' is not a usable version", r->version);
-    if (!one_of(r->recipe, recipes, 3))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use auto, linear or lora", "--recipe '%s' is unknown",
-                        r->recipe);
-    KIT_TRY(check_lora(r, err));
+    if (strcmp(r->recipe, "auto") != 0 && !host_recipe_name_ok(r->recipe))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "use auto, linear, lora, or what a backend makes: `kolm compile --help` lists those that were found",
+                        "--recipe '%s' is no name of a recipe", r->recipe);
+    KIT_TRY(cli_trainer_options(&r->set, &c->trainer, err));
+    KIT_TRY(check_recipe(c, err));
     if (!one_of(r->effort, efforts, 3))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use quick, normal or high", "--effort '%s' is unknown",
                         r->effort);
@@ -156,7 +164,6 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
                              .balanced = compile_is_weighted(c)};
     c->airgap = r->airgap != CLI_AIRGAP_OFF;
     c->airgap_strict = r->airgap == CLI_AIRGAP_STRICT;
-    KIT_TRY(cli_trainer_options(&r->set, &c->trainer, err));
     KIT_TRY(check_output(c, err));
     /* Before anything else is read: hashing a base takes seconds, a wrong one is said at once. */
     return r->base != NULL ? cli_base_open(c->context, r->base, &c->base, err) : KOLM_OK;
@@ -176,9 +183,9 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
             err, KOLM_E_INVALID_ARGUMENT,
             "for texts as outputs pass --base MODEL; for labels pass --recipe linear, or give each label more rows",
             "the outputs do not form a closed set: %s", c->data.closed_why);
-    if (strcmp(c->recipe, "linear") == 0 && c->data.labels > JOB_LABELS_MAX)
+    if (c->needs.labels_only && c->data.labels > JOB_LABELS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead",
-                        "the linear recipe learns labels, and %s", c->data.closed_why);
+                        "the %s recipe learns labels, and %s", c->recipe, c->data.closed_why);
     if (compile_is_weighted(c) && !c->data.closed)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --class-weight",
                         "--class-weight weighs labels, and the outputs do not form a closed set: %s",
@@ -318,6 +325,8 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
     if (c->choice->backend->unread)
         cli_warn(c->context, "the manifest of %s is of a later version, and this kolm does not know: %s",
                  c->choice->backend->name, cli_safe(c->choice->backend->unread));
+    c->exit_code = CLI_EXIT_USAGE;
+    KIT_TRY(cli_recipe_check(c->choice->backend, c->recipe, c->trainer, err));
     c->private_remote = c->airgap && r->allow_private_remote && c->choice->backend->airgap == PICK_AIRGAP_DEPENDS &&
                         c->choice->backend->private_target;
     c->exit_code = CLI_EXIT_BACKEND;

@@ -203,6 +203,10 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
     if (!kit_json_get_string(c->result, "toolchain", &toolchain) || !cJSON_IsObject(kit_json_get(c->result, "report")))
         return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
                         "the result.json of %s lacks toolchain or report", c->choice->backend->name);
+    const cJSON *format = kit_json_get(c->result, "model_format");
+    if (format != NULL && !(cJSON_IsString(format) && host_format_ok(format->valuestring)))
+        return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
+                        "the result.json of %s has a \"model_format\" that is no word", c->choice->backend->name);
     const char *word = NULL;
     if (compile_is_weighted(c) && (!kit_json_get_string(kit_json_get(c->result, "report"), "class_weight", &word) ||
                                    strcmp(word, "balanced") != 0))

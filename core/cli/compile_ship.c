@@ -47,7 +47,7 @@ static cJSON *payload_options(const compile *c) {
     bool good = kit_json_put_u64(options, "seed", r->seed.value) && kit_json_put_string(options, "effort", r->effort) &&
                 kit_json_put_string(options, "split", r->eval.count > 0 ? "file" : "hash");
     /* The linear recipe has no other outputs. */
-    if (good && c->data.closed && strcmp(c->recipe, "lora") == 0)
+    if (good && c->data.closed && strcmp(c->recipe, "linear") != 0)
         good = kit_json_put_string(options, "outputs", "labels");
     if (good && c->contradictions != JOB_CONTRADICTIONS_MAJORITY)
         good = kit_json_put_string(options, "contradictions", r->contradictions);
@@ -74,7 +74,7 @@ static bool put_base(cJSON *manifest, const compile *c) {
 
 static cJSON *make_manifest(const compile *c) {
     const compile_request *r = &c->request;
-    const char *toolchain = NULL;
+    const char *toolchain = NULL, *format = NULL;
     cJSON *manifest = cJSON_CreateObject(), *evaluation = cJSON_CreateObject();
     bool good =
         kit_json_get_string(c->result, "toolchain", &toolchain) && kit_json_put_string(manifest, "name", r->task) &&
@@ -85,6 +85,8 @@ static cJSON *make_manifest(const compile *c) {
         kit_json_put(manifest, "kscore", score_manifest_object(&c->k, c->answers, c->data.closed)) &&
         kit_json_put(manifest, "options", payload_options(c)) &&
         kit_json_put(manifest, "report", cJSON_Duplicate(kit_json_get(c->result, "report"), 1));
+    if (good && kit_json_get_string(c->result, "model_format", &format))
+        good = kit_json_put_string(manifest, "model_format", format);
     if (good)
         good = kit_json_put(manifest, "evaluation", evaluation);
     else

@@ -278,17 +278,26 @@ void cli_model_maker(const cli_model *model, char *out, size_t capacity) {
     kit_format(out, capacity, "%.*s", (int)strcspn(toolchain, " ;/"), toolchain);
 }
 
+void cli_model_format(const cli_model *model, char *out, size_t capacity) {
+    const cJSON *manifest = artifact_manifest(model->artifact);
+    const char *text = NULL;
+    if (!kit_json_get_string(manifest, "model_format", &text) && !kit_json_get_string(manifest, "toolchain", &text)) text = "";
+    kit_format(out, capacity, "%.*s", (int)strcspn(text, " ,;/"), text);
+}
+
 kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
                                cli_airgap airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
     *out_answering = (cli_answering){.model = model, .job = {.lock_fd = -1}};
     *out_exit = CLI_EXIT_DATA;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
-    char maker[64];
+    char maker[64], format[80];
     cli_model_maker(model, maker, sizeof maker);
+    cli_model_format(model, format, sizeof format);
     cli_choose_options options = {
         .backend = backend,
         .maker = maker,
+        .format = format,
         .airgap_strict = airgap == CLI_AIRGAP_STRICT,
         .constraints = {.infer = true, .airgap = airgap != CLI_AIRGAP_OFF}};
     if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))

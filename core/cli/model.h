@@ -52,6 +52,8 @@ kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_
 
 /* The backend that made the model, as its receipt says; else the first word of its toolchain. */
 void cli_model_maker(const cli_model *model, char *out, size_t capacity);
+/* What its payload is: "model_format" of its manifest; else, as in all older ones, the first word of its toolchain. */
+void cli_model_format(const cli_model *model, char *out, size_t capacity);
 /* Writes DIR/job.json of an infer job for the model; base: path NULL when it has none. bytes: a path under which whoever
  * does the job opens artifact_descriptor(), HOST_MODEL_PATH for a backend: never the name of the file, which may be
  * another one's by then. */

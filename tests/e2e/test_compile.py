@@ -718,12 +718,12 @@ class Use(Case):
         """What was made on another machine is answered on this one."""
         self.add_backend("test-word", kind="self-hosted")
         self.tell("crash infer")
-        self.add_backend("test-other")
+        self.add_backend("test-other", formats=["test-word"])
         self.assertIn("billing", self.kolm("run", self.model, "billing").out)
         self.assert_error(self.kolm("run", "--backend", "test-word", self.model, "billing", code=5), "crashed")
 
     def test_without_its_maker_another_one_is_looked_for(self):
-        self.add_backend("test-other")
+        self.add_backend("test-other", formats=["words", "test-word"])
         for name in os.listdir(self.plugins):
             if name.startswith("test-word"):
                 os.unlink(os.path.join(self.plugins, name))

@@ -47,5 +47,125 @@ class Manifests(Case):
         self.assertIn("acme_token from the environment (...acme)", done.out)
 
 
+NB = {"name": "acme-nb", "summary": "Naive Bayes.", "base": "none", "outputs": "labels", "options": [
+    {"key": "alpha", "type": "number", "min": 0, "max": 10, "default": 1, "summary": "Smoothing."},
+    {"key": "rank2", "type": ["string", "integer"], "values": ["auto"], "min": 1, "max": 9, "summary": "Pairs of words."}]}
+
+
+class Recipes(Case):
+    backends = ()
+
+    def setUp(self):
+        super().setUp()
+        self.add_backend("test-word", recipes=["linear", NB])
+        self.write_tickets()
+
+    def test_one_of_a_backends_own(self):
+        self.add_backend("test-other", perf=1)  # would be picked, and does not say that it makes it
+        done = self.compile("--recipe", "acme-nb", "--set", "alpha=0.5", "--set", "rank2=auto")
+        self.assertIn("using test-word", done.out)
+        self.assertIn("billing", self.kolm("run", "router-1.0.0.kolm", "billing").out)
+        manifest = self.json("inspect", "router-1.0.0.kolm")["manifest"]
+        self.assertEqual((manifest["recipe"], manifest["options"]["trainer"]), ("acme-nb", {"alpha": "0.5", "rank2": "auto"}))
+        self.write("eval.jsonl", harness.jsonl(harness.tickets(50, seed=5, noise=0)))
+        self.assertEqual(self.json("score", "router-1.0.0.kolm", "--eval", "eval.jsonl")["n"], 50)
+        self.assertIn("recipe acme-nb", self.kolm("compute", "quote", "--rows", "10", "--recipe", "acme-nb").out)
+
+    def test_one_that_nobody_makes(self):
+        self.assert_error(self.compile("--recipe", "acme-mb", code=2), "--recipe 'acme-mb' is unknown: no backend that was found makes it",
+                          "did you mean 'acme-nb'?", "recipes here: auto, linear (test-word), acme-nb (test-word)", "kolm backend list")
+        self.assert_error(self.compile("--recipe", "Acme", code=2), "'Acme' is no name of a recipe")
+        self.add_backend("test-other", recipes=["lora"])
+        self.assert_error(self.compile("--recipe", "acme-nb", "--backend", "test-other", code=5), "makes lora, not acme-nb")
+        self.add_backend("test-other")  # says nothing: whatever it is asked, by its name
+        self.compile("--recipe", "magic", "--backend", "test-other")
+
+    def test_options_that_there_are_not(self):
+        for given, pieces in [
+                ("alfa=1", ('the recipe acme-nb of test-word has no such option; did you mean "alpha"?', "it takes alpha (a number from 0 to 10), rank2 (\"auto\", or a whole number from 1 to 9)")),
+                ("colour=red", ("--set colour: the recipe acme-nb of test-word has no such option",)),
+                ("alpha=11", ("--set alpha=11: expected a number from 0 to 10", "Smoothing.")),
+                ("alpha=some", ("expected a number from 0 to 10",)), ("rank2=1.5", ('expected "auto", or a whole number from 1 to 9',)),
+                ("rank2", ("is not NAME=VALUE",))]:
+            with self.subTest(given=given):
+                self.assert_error(self.compile("--recipe", "acme-nb", "--set", given, code=2), *pieces)
+        self.assert_error(self.compile("--recipe", "acme-nb", "--base", "x", code=2), "the acme-nb recipe has no base model")
+        self.assert_nothing_left()
+
+    def test_what_there_is(self):
+        text = self.kolm("compile", "--help").out
+        self.assertRegex(text, r"acme-nb +made by test-word\n +Naive Bayes\.\n +--set: alpha, rank2\n")
+        text = self.kolm("compute", "info", "test-word").out
+        self.assertIn("acme-nb: Naive Bayes.\n", text)
+        self.assertIn("--set alpha: a number from 0 to 10; 1 when it is not given. Smoothing.", text)
+        told = {r["name"]: r for r in self.json("compute", "info", "test-word")["recipe_options"]}
+        self.assertIsNone(told["linear"]["options"])
+        self.assertEqual(told["acme-nb"]["options"][0], {"key": "alpha", "type": "a number from 0 to 10", "summary": "Smoothing.", "default": "1"})
+
+    def test_checked_with_a_recipe_of_its_own(self):
+        self.add_backend("test-nb", recipes=[{"name": "acme-big", "base": "required"}, NB])
+        text = self.kolm("backend", "check", os.path.join(self.plugins, "test-nb.so"), "--only", "train.tiny", code=5).out
+        self.assertIn("of 30 answers are right", text)  # it looks at the first word only; but it was asked for what it makes
+
+
+class Formats(Case):
+    """Who answers with a model: its maker, then who says that it can, else a sentence."""
+
+    def setUp(self):
+        super().setUp()
+        self.add_engine()
+        self.write_tickets()
+        self.compile("--backend", "test-word")
+        self.write("eval.jsonl", harness.jsonl(harness.tickets(20, seed=5, noise=0)))
+        self.ask = (("run", "router-1.0.0.kolm", "billing"), ("score", "router-1.0.0.kolm", "--eval", "eval.jsonl"))
+
+    def remove(self, name):
+        for suffix in (".so", ".json"):
+            os.unlink(os.path.join(self.plugins, name + suffix))
+
+    def test_the_engine_is_not_asked_about_the_model_of_another(self):
+        self.remove("test-word")
+        for words in self.ask:
+            for env in ({}, {"KOLM_BACKEND": "local-cpu"}):  # a default is about where to train
+                with self.subTest(verb=words[0], env=env):
+                    self.assert_error(self.kolm(*words, code=3, env=env), "the model was made by test-word, which is not here",
+                                      "no other backend that is available here answers with its format, test-word", "install test-word",
+                                      "kolm-backend-test-word", "kolm backend list")
+
+    def test_a_maker_that_is_here_and_cannot(self):
+        self.add_backend("test-word", colour="red")
+        self.assert_error(self.kolm(*self.ask[0], code=3), "made by test-word, which is refused", 'unknown field "colour"', "->")
+
+    def test_who_says_that_it_can_is_asked(self):
+        self.add_backend("test-other", formats=["test-word"], recipes=["lora"], perf=0)
+        self.remove("test-word")
+        for words in self.ask:
+            self.kolm(*words)
+        self.assertIn("test-other", self.kolm("compute", "info", "test-other").out)
+
+    def test_a_named_one_that_says_it_cannot(self):
+        done = self.kolm(*self.ask[0], "--backend", "local-cpu", code=5)
+        self.assert_error(done, "local-cpu (named by --backend) cannot do this: it answers with models of the format kolm-linear, kolm_trainer",
+                          "made by test-word, is of test-word", "leave out --backend")
+        self.add_backend("test-other")  # says nothing: asked when it is named
+        self.kolm(*self.ask[0], "--backend", "test-other")
+
+    def test_a_format_that_the_backend_names(self):
+        self.tell("own format")
+        self.compile("--backend", "test-word", "--force")
+        self.assertEqual(self.json("inspect", "router-1.0.0.kolm")["manifest"]["model_format"], "words-2")
+        self.write_home("config.json", "{}")
+        self.remove("test-word")
+        self.assert_error(self.kolm(*self.ask[0], code=3), "made by test-word, which is not here", "its format, words-2")
+        self.add_backend("test-other", formats=["words-2"])
+        self.kolm(*self.ask[0])
+
+    def test_the_models_of_the_engine(self):
+        """They name no format, and are as they were: known by the engine that wrote them."""
+        self.compile("--backend", "local-cpu", "--force")
+        self.assertNotIn("model_format", self.json("inspect", "router-1.0.0.kolm")["manifest"])
+        self.assertIn("billing", self.kolm(*self.ask[0]).out)
+
+
 if __name__ == "__main__":
     harness.main()

@@ -58,6 +58,8 @@ static void leave_child_and_hang(const kolm_host_v1_t *host) {
         pause();
 }
 
+#define OWN_FORMAT "{\"format\":1,\"toolchain\":\"" WORD_NAME " 1.0.0\",\"model_format\":\"words-2\",\"report\":{}}\n"
+
 static char *first_word(const char *text) {
     return strndup(text, strcspn(text, " \t\r\n"));
 }
@@ -229,6 +231,10 @@ static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *a
     char *rows = NULL, *model_dir = NULL, *result = NULL;
     model m = {.pairs = calloc(PLACES, sizeof(pair))};
     kit_status status = m.pairs ? kit_job_read(args->job_dir, &job, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+#ifdef WORD_RECIPE
+    if (status == KOLM_OK && strcmp(job->recipe, WORD_RECIPE) != 0)
+        status = kit_fail(err, KOLM_E_UNIMPLEMENTED, "use --recipe " WORD_RECIPE, WORD_NAME " makes " WORD_RECIPE " only");
+#endif
     report(host, "training", 0, 2);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "train.jsonl", &rows, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "model", &model_dir, err);
@@ -242,6 +248,8 @@ static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *a
         status = write_results(job, &m, err);
     }
     if (status == KOLM_OK && told(host, "big")) status = write_pad(job, err);
+    if (status == KOLM_OK && told(host, "own format"))
+        status = kit_write_file(result, 0600, OWN_FORMAT, strlen(OWN_FORMAT), err);
     if (status == KOLM_OK && told(host, "no result")) unlink(result);
     if (status == KOLM_OK && told(host, "no model")) status = kit_remove_tree(model_dir, err);
     report(host, "training", 2, 2);

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """docs/trainer.md says of every option what options.py says of it."""
+import glob
+import json
 import os
 import re
 import sys
@@ -24,6 +26,27 @@ class Docs(unittest.TestCase):
         with open(os.path.join(SOURCE, "docs", "trainer.md"), encoding="utf-8") as file:
             rows = re.findall(r"(?m)^\| `(\w+)` \| (.*?) \| (.*?) \| (.*) \|$", file.read())
         self.assertEqual(rows, [(name, shown(default), parse.expected, what) for name, (parse, default, what) in TABLE.items()])
+
+    def declared(self, option):
+        """The type of an option in a manifest in the words of options.py."""
+        kinds = option["type"] if isinstance(option["type"], list) else [option["type"]]
+        if kinds == ["boolean"]:
+            return "true or false"
+        if kinds == ["string"]:
+            return "one of " + ", ".join(option["values"]) if "values" in option else "text"
+        number = "a whole number" if kinds[-1] == "integer" else "a number"
+        return "%s%s from %s to %s" % ("auto, or " if option.get("values") == ["auto"] else "", number, option["min"], option["max"])
+
+    def test_every_manifest_declares_them_as_they_are(self):
+        found = 0
+        for path in glob.glob(os.path.join(SOURCE, "plugins", "*", "*.json")):
+            with open(path, encoding="utf-8") as file:
+                recipes = json.load(file)["recipes"]
+            for lora in [r for r in recipes if r != "lora" and r["name"] == "lora"]:
+                found += 1
+                said = [(o["key"], o.get("default", ""), self.declared(o), o["summary"]) for o in lora["options"]]
+                self.assertEqual(said, [(name, default, parse.expected, what[0].upper() + what[1:] + ".") for name, (parse, default, what) in TABLE.items()], path)
+        self.assertEqual(found, 7)  # every backend that runs the trainer
 
 
 if __name__ == "__main__":

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Looks through the manifests that were found for a recipe. */
+#include "cli/recipe.h"
+
+#include "cli/choose.h"
+#include "cli/output.h"
+
+#include <string.h>
+
+#define NAMES_MAX 64 /* recipes that are told of in a message */
+#define LABEL "%-14s"
+
+static const host_recipes *made_by(const cli_backend *b) {
+    static const host_recipes none = {0};
+    return b->row->manifest && !b->refused && b->train ? &b->row->manifest->makes : &none;
+}
+
+static cli_recipe usual(const char *name) {
+    bool linear = strcmp(name, "linear") == 0;
+    return (cli_recipe){.base = linear                         ? HOST_BASE_NONE
+                                : strcmp(name, "lora") == 0 ? HOST_BASE_REQUIRED
+                                                               : HOST_BASE_OPTIONAL,
+                        .labels_only = linear};
+}
+
+/* ---- All recipes that there are */
+
+typedef struct recipe_names {
+    const char *at[NAMES_MAX];
+    size_t count;
+} recipe_names;
+
+static void names_of(const cli_registry *registry, recipe_names *out) {
+    out->count = 0;
+    for (size_t i = 0; i < registry->count; i++) {
+        const host_recipes *makes = made_by(&registry->backends[i]);
+        for (size_t j = 0; j < makes->count; j++) {
+            bool known = out->count == NAMES_MAX;
+            for (size_t k = 0; k < out->count; k++)
+                known = known || strcmp(out->at[k], makes->at[j].name) == 0;
+            if (!known) out->at[out->count++] = makes->at[j].name;
+        }
+    }
+}
+
+/* "local-cpu, acme" */
+static void add_makers(const cli_registry *registry, const char *recipe, kit_buf *out) {
+    bool first = true;
+    for (size_t i = 0; i < registry->count; i++) {
+        if (!host_recipes_find(made_by(&registry->backends[i]), recipe)) continue;
+        kit_buf_fmt(out, "%s%s", first ? "" : ", ", registry->backends[i].name);
+        first = false;
+    }
+}
+
+static kit_status unknown_recipe(const cli_registry *registry, const char *recipe, kolm_error_t *err) {
+    recipe_names names;
+    kit_buf remedy = {0};
+    names_of(registry, &names);
+    const char *near = kit_nearest(recipe, names.at, names.count);
+    kit_buf_str(&remedy, "recipes here: auto");
+    for (size_t i = 0; i < names.count; i++) {
+        kit_buf_fmt(&remedy, ", %s (", names.at[i]);
+        add_makers(registry, names.at[i], &remedy);
+        kit_buf_char(&remedy, ')');
+    }
+    kit_buf_str(&remedy, "; another one comes with a backend that makes it: `kolm backend list` shows where they are looked for");
+    kit_status status =
+        near ? kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy),
+                        "--recipe '%s' is unknown: no backend that was found makes it; did you mean '%s'?", recipe, near)
+             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy),
+                        "--recipe '%s' is unknown: no backend that was found makes it", recipe);
+    kit_buf_free(&remedy);
+    return status;
+}
+
+/* ---- One of them */
+
+kit_status cli_recipe_check(const cli_backend *backend, const char *recipe, const cJSON *options, kolm_error_t *err) {
+    const host_recipe *found = host_recipes_find(made_by(backend), recipe);
+    return found ? host_recipe_check(found, backend->name, options, err) : KOLM_OK;
+}
+
+/* Among the backends that may be chosen: the named one, else all. Options are good when one of them takes them; one that
+ * does not say what it takes counts where none says it. */
+static kit_status search(const cli_registry *registry, const cli_backend *named, const char *recipe,
+                         const cJSON *options, cli_recipe *out, bool *out_found, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    bool declared = false;
+    *out_found = false;
+    for (size_t i = 0; i < registry->count; i++) {
+        const cli_backend *b = &registry->backends[i];
+        const host_recipe *found = host_recipes_find(made_by(b), recipe);
+        if (!found || (named && b != named)) continue;
+        if (!*out_found || (found->declares_options && !declared)) *out = (cli_recipe){found->base, found->labels_only};
+        *out_found = true;
+        if (!found->declares_options || (declared && status == KOLM_OK)) continue;
+        kolm_error_t why = KIT_ERROR_INIT;
+        kit_status takes = host_recipe_check(found, b->name, options, &why);
+        if (!declared && err && takes != KOLM_OK) *err = why;
+        if (!declared || takes == KOLM_OK) status = takes;
+        declared = true;
+    }
+    return status;
+}
+
+static kit_status find_in(cli_context *context, cli_registry *registry, const char *backend, const char *recipe,
+                          const cJSON *options, cli_recipe *out_recipe, kolm_error_t *err) {
+    const char *name = backend;
+    cli_chosen_by by;
+    bool found = false, elsewhere = false;
+    if (!name) KIT_TRY(cli_default_backend(context, &name, &by, err));
+    const cli_backend *named = name ? cli_registry_find(registry, name) : NULL;
+    *out_recipe = usual(recipe);
+    KIT_TRY(search(registry, named, recipe, options, out_recipe, &found, err));
+    if (found || (named && !named->recipes) || (name && !named)) return KOLM_OK; /* the choice says what is wrong */
+    if (named) KIT_TRY(search(registry, NULL, recipe, NULL, out_recipe, &elsewhere, err));
+    if (elsewhere || strcmp(recipe, "linear") == 0 || strcmp(recipe, "lora") == 0) return KOLM_OK;
+    return unknown_recipe(registry, recipe, err);
+}
+
+kit_status cli_recipe_find(cli_context *context, const char *backend, const char *recipe, const cJSON *options,
+                           cli_recipe *out_recipe, kolm_error_t *err) {
+    cli_registry *registry = NULL;
+    *out_recipe = usual(recipe);
+    if (!options && (strcmp(recipe, "linear") == 0 || strcmp(recipe, "lora") == 0)) return KOLM_OK;
+    KIT_TRY(cli_registry_open(context, &registry, err));
+    kit_status status = find_in(context, registry, backend, recipe, options, out_recipe, err);
+    cli_registry_free(registry);
+    return status;
+}
+
+/* ---- For people */
+
+static const host_recipe *first_of(const cli_registry *registry, const char *recipe) {
+    const host_recipe *first = NULL;
+    for (size_t i = 0; !first && i < registry->count; i++)
+        first = host_recipes_find(made_by(&registry->backends[i]), recipe);
+    return first;
+}
+
+void cli_recipes_text(cli_context *context, kit_buf *out) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    cli_registry *registry = NULL;
+    recipe_names names;
+    if (cli_registry_open(context, &registry, &ignored) != KOLM_OK) return;
+    names_of(registry, &names);
+    for (size_t i = 0; i < names.count; i++) {
+        const host_recipe *recipe = first_of(registry, names.at[i]);
+        kit_buf_fmt(out, "%s\n  %-12s  made by ", i == 0 ? "\n\nrecipes that were found here:" : "", names.at[i]);
+        add_makers(registry, names.at[i], out);
+        if (recipe->summary) kit_buf_fmt(out, "\n                %s", recipe->summary);
+        for (size_t j = 0; j < recipe->options.count; j++)
+            kit_buf_fmt(out, "%s%s", j == 0 ? "\n                --set: " : j % 8 == 0 ? ",\n                       " : ", ",
+                        recipe->options.at[j].key);
+    }
+    if (names.count > 0) kit_buf_str(out, "\n`kolm compute info NAME` says what each option may be.");
+    cli_registry_free(registry);
+}
+
+static void add_option(const host_setting *option, kit_buf *out) {
+    kit_buf_fmt(out, "  --set %s: ", option->key);
+    host_setting_type_text(option, out);
+    if (option->default_text) kit_buf_fmt(out, "; %s when it is not given", option->default_text);
+    kit_buf_fmt(out, ". %s", option->summary);
+}
+
+void cli_recipes_print(cli_context *context, const cli_backend *backend) {
+    const host_recipes *makes = &backend->row->manifest->makes;
+    for (size_t i = 0; i < makes->count; i++) {
+        const host_recipe *r = &makes->at[i];
+        const char *options = !r->declares_options   ? " (options not declared: any --set)"
+                              : r->options.count == 0 ? " (no options)"
+                                                      : "";
+        const char *summary = r->summary                      ? cli_safe(r->summary)
+                              : r->base == HOST_BASE_REQUIRED ? "from a base model"
+                              : r->labels_only                ? "learns labels"
+                                                              : "";
+        cli_print(context, LABEL "%s%s%s%s\n", i == 0 ? "recipes" : "", r->name, options, *summary ? ": " : "", summary);
+        for (size_t j = 0; j < r->options.count; j++) {
+            kit_buf text = {0};
+            add_option(&r->options.at[j], &text);
+            cli_print(context, LABEL "%s\n", "", cli_safe(kit_buf_text(&text)));
+            kit_buf_free(&text);
+        }
+    }
+}
+
+static bool put_option(cJSON *array, const host_setting *option) {
+    kit_buf type = {0};
+    host_setting_type_text(option, &type);
+    cJSON *object = cJSON_CreateObject();
+    bool good = kit_buf_ok(&type, NULL) == KOLM_OK && kit_json_put_string(object, "key", option->key) &&
+                kit_json_put_string(object, "type", kit_buf_text(&type)) &&
+                kit_json_put_string(object, "summary", option->summary) &&
+                kit_json_put_string(object, "default", option->default_text);
+    kit_buf_free(&type);
+    if (good && cJSON_AddItemToArray(array, object)) return true;
+    cJSON_Delete(object);
+    return false;
+}
+
+static bool put_recipe(cJSON *array, const host_recipe *r) {
+    static const char *const bases[] = {"optional", "none", "required"};
+    cJSON *object = cJSON_CreateObject();
+    bool good = kit_json_put_string(object, "name", r->name) && kit_json_put_string(object, "summary", r->summary) &&
+                kit_json_put_string(object, "base", bases[r->base]) &&
+                kit_json_put_string(object, "outputs", r->labels_only ? "labels" : "any");
+    cJSON *options = good && r->declares_options ? cJSON_AddArrayToObject(object, "options") : NULL;
+    good = good && (options || (!r->declares_options && kit_json_put_null(object, "options")));
+    for (size_t i = 0; good && i < r->options.count; i++)
+        good = put_option(options, &r->options.at[i]);
+    if (good && cJSON_AddItemToArray(array, object)) return true;
+    cJSON_Delete(object);
+    return false;
+}
+
+bool cli_recipes_put(cJSON *value, const cli_backend *backend) {
+    const host_recipes *makes = &backend->row->manifest->makes;
+    if (makes->count == 0) return kit_json_put_null(value, "recipe_options");
+    cJSON *array = cJSON_AddArrayToObject(value, "recipe_options");
+    for (size_t i = 0; array && i < makes->count; i++)
+        if (!put_recipe(array, &makes->at[i])) return false;
+    return array != NULL;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which recipes there are: what the manifests that were found offer, what a recipe needs, and the options that it takes. */
+#ifndef KOLM_CLI_RECIPE_H
+#define KOLM_CLI_RECIPE_H
+
+#include "cli/registry.h"
+#include "host/host.h"
+
+/* What is known of a recipe before a backend is chosen. */
+typedef struct cli_recipe {
+    host_recipe_base base;
+    bool labels_only;
+} cli_recipe;
+
+/* Whether a backend that was found, or the one that is named (NULL: none), offers the recipe and takes these options
+ * ({NAME: TEXT}, or NULL). INVALID_ARGUMENT says which recipes or options there are. "linear" and "lora" are what they
+ * are also where nobody has them: then the choice of a backend says so. */
+kit_status cli_recipe_find(cli_context *context, const char *backend, const char *recipe, const cJSON *options,
+                           cli_recipe *out_recipe, kolm_error_t *err) KIT_MUST_USE;
+/* The same options against what the chosen backend declares. */
+kit_status cli_recipe_check(const cli_backend *backend, const char *recipe, const cJSON *options,
+                            kolm_error_t *err) KIT_MUST_USE;
+
+/* For help: a line for each recipe that was found, with its options and who makes it; "" when that cannot be known. */
+void cli_recipes_text(cli_context *context, kit_buf *out);
+/* For `kolm compute info`: the recipes of one backend with the options of each. */
+void cli_recipes_print(cli_context *context, const cli_backend *backend);
+/* As JSON: "recipe_options", [{name, summary, base, outputs, options: [{key, type, summary, default}], or null}]. */
+bool cli_recipes_put(cJSON *value, const cli_backend *backend);
+
+#endif
