@@ -5,6 +5,7 @@
 #include "cli/grants.h"
 #include "cli/output.h"
 #include "cli/pick_text.h"
+#include "cli/site.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,10 @@ static void say(cli_choice *choice) {
         kit_format(choice->said, sizeof choice->said, "%s (env: KOLM_BACKEND=%s)", name, name);
         break;
     case CLI_BY_CONFIG:
-        kit_format(choice->said, sizeof choice->said, "%s (config: kolm compute use %s)", name, name);
+        if (choice->site)
+            kit_format(choice->said, sizeof choice->said, "%s (config: %s)", name, choice->site);
+        else
+            kit_format(choice->said, sizeof choice->said, "%s (config: kolm compute use %s)", name, name);
         break;
     case CLI_BY_MODEL:
         kit_format(choice->said, sizeof choice->said, "%s (made the model)", name);
@@ -74,9 +78,10 @@ static void say(cli_choice *choice) {
 }
 
 /* A named backend: it passes every filter and is available, or the error says which it does not. */
-static kit_status check_named(const pick_result *result, const pick_entry *entry, cli_chosen_by by, int *out_exit,
+static kit_status check_named(const pick_result *result, const pick_entry *entry, const cli_choice *choice, int *out_exit,
                               kolm_error_t *err) {
-    static const char *const where[] = {"--backend", "KOLM_BACKEND", "kolm compute use", "", ""};
+    const char *where[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "kolm compute use", "", ""};
+    cli_chosen_by by = choice->by;
     const pick_candidate *c = &result->candidates[entry->candidate];
     if (!entry->eligible) {
         bool refused = c->refused != NULL;
@@ -184,7 +189,7 @@ static kit_status decide(cli_choice *choice, const cli_choose_options *options, 
     }
     choice->backend = cli_registry_find(choice->registry, result->candidates[entry->candidate].name);
     if (name && choice->backend->bad_settings) return cli_backend_refuse(choice->backend, out_exit, err);
-    if (name) KIT_TRY(check_named(result, entry, choice->by, out_exit, err));
+    if (name) KIT_TRY(check_named(result, entry, choice, out_exit, err));
     choice->score = entry->score;
     say(choice);
     return KOLM_OK;
@@ -221,7 +226,8 @@ static void warn_left_out(cli_context *context, const cli_registry *registry) {
 /* Every name that a person gave is one that there is. */
 static kit_status check_names(const cli_choice *choice, const cli_choose_options *options, const char *name,
                               int *out_exit, kolm_error_t *err) {
-    static const char *const source[] = {"--backend", "KOLM_BACKEND", "config.json (kolm compute use)", "", ""};
+    const char *source[] = {"--backend", "KOLM_BACKEND",
+                            choice->site ? choice->site : "config.json (kolm compute use)", "", ""};
     if (name && !cli_registry_find(choice->registry, name)) {
         kit_status status = cli_registry_unknown(choice->registry, name, err);
         kit_fail_context(err, "%s", source[choice->by]);
@@ -267,6 +273,7 @@ static kit_status choose(cli_context *context, const cli_choose_options *options
     pick_constraints constraints = options->constraints;
     constraints.need_slot = true; /* work is going to be dispatched: a promise is not enough */
     KIT_TRY(who(context, options, &name, &choice->by, err));
+    if (choice->by == CLI_BY_CONFIG) choice->site = cli_site_said(context, "backend", NULL, NULL);
     KIT_TRY(cli_registry_open(context, &choice->registry, err));
     KIT_TRY(check_names(choice, options, name, out_exit, err));
     if (!name) warn_left_out(context, choice->registry);

@@ -34,6 +34,7 @@ typedef struct cli_choice {
     cli_backend *backend;   /* who does it */
     cli_chosen_by by;
     char said[160];      /* "local-cuda (env: KOLM_BACKEND=local-cuda)": follows "using " in the [trainer] line */
+    const char *site;    /* CLI_BY_CONFIG: the machine's config.json, where that said it; NULL: the user's. Of the context */
     const char *by_name; /* "flag", "env", "config", "picker", "model": for receipts */
     uint32_t score;      /* of the backend, in PICK_UNITs */
     cJSON *record;       /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend keys, trust and untrust: whose plugins are believed here. */
 #include "cli/cli.h"
+#include "cli/machine.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/publishers.h"
@@ -160,7 +161,7 @@ static kit_status not_ours(cli_policy *policy, const char *keyid, kolm_error_t *
         if (strcmp(all[i].source, "machine") == 0)
             (void)kit_fail(err, KOLM_E_NOT_FOUND,
                            "remove it there as root, or never believe it in this home: `kolm keys revoke`",
-                           "the key %.16s is the machine's (" CLI_SYSCONFDIR "/kolm/backend-keys), not this home's", keyid);
+                           "the key %.16s is the machine's (%s/backend-keys), not this home's", keyid, cli_machine_dir);
         else if (all[i].key->own)
             (void)kit_fail(err, KOLM_E_NOT_FOUND, "`kolm keys rotate` replaces it, `kolm keys revoke` ends it",
                            "the key %.16s is your own", keyid);

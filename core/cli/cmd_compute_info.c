@@ -10,6 +10,8 @@
 #include "cli/runtime.h"
 #include "cli/settings_text.h"
 #include "cli/setup_lock.h"
+#include "cli/site.h"
+#include "host/host.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -86,11 +88,26 @@ static const char *slot_word(const cli_backend *b, bool claimed, const char *slo
     }
 }
 
+/* Which file replaced what of the manifest. */
+static void print_overrides(cli_context *context, const cli_backend *b) {
+    static const struct {
+        unsigned bit;
+        const char *key;
+    } keys[] = {{HOST_OVERRIDE_COST, "cost_per_hour_usd"}, {HOST_OVERRIDE_COLD_START, "cold_start_seconds"},
+                {HOST_OVERRIDE_PERF, "perf"}, {HOST_OVERRIDE_TIER, "tier"}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!(b->row->manifest->overridden & keys[i].bit)) continue;
+        const char *site = cli_site_said(context, "backends", b->name, keys[i].key);
+        cli_print(context, LABEL "%s comes from %s, not from the manifest\n", "", keys[i].key,
+                  cli_safe(site ? site : context->config_path));
+    }
+}
+
 static void print_cost(cli_context *context, const cli_backend *b) {
     char text[64];
     cli_backend_price(b, text, sizeof text);
     line(context, "price", text);
-    if (b->overridden) line(context, "", "some values come from config.json, not from the manifest");
+    print_overrides(context, b);
     if (b->price_micro_usd_per_hour == PICK_UNPRICED) {
         cli_print(
             context, LABEL "%s\n", "",

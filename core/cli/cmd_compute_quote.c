@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/site.h"
 #include "host/host.h"
 
 #include <errno.h>
@@ -108,12 +109,12 @@ static int64_t price_age(const cli_registry *registry, const cli_backend *b) {
     return registry->now - (int64_t)st.st_mtime;
 }
 
-static void price_text(const cli_registry *registry, const cli_backend *b, char *out, size_t capacity) {
+static void price_text(const cli_registry *registry, const cli_backend *b, const char *site, char *out, size_t capacity) {
     int64_t age = price_age(registry, b);
     if (b->price_micro_usd_per_hour == 0)
         kit_copy(out, capacity, "free");
     else if (b->price_overridden)
-        kit_copy(out, capacity, "price from config.json");
+        kit_copy(out, capacity, site ? "price from the machine's config.json" : "price from config.json");
     else if (age < 0)
         kit_copy(out, capacity, "price from the manifest");
     else if (age < 86400)
@@ -134,7 +135,7 @@ static void print_quotes(cli_context *context, const cli_registry *registry, con
             cli_print(context, "  %-14s  %-9s  %-10s  %s\n", cli_safe(b->name), "-", "-", cli_safe(quotes[i].why));
             continue;
         }
-        price_text(registry, b, price, sizeof price);
+        price_text(registry, b, cli_site_said(context, "backends", b->name, "cost_per_hour_usd"), price, sizeof price);
         cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s\n", b->name,
                   cli_duration(duration, sizeof duration, c->duration_ms),
                   cli_usd(cost, sizeof cost, c->cost_micro_usd), confidence_word(c->confidence), cli_safe(c->basis),

@@ -5,6 +5,7 @@
 #include "cli/elsewhere.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/site.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -175,9 +176,10 @@ static int64_t age_of_cache(const store_home *home, int64_t now) {
 
 static void print_text(cli_context *context, const state *s, const char *since, const char *home) {
     char cost[32], wall[32], age[32] = "none";
+    const char *site = strcmp(s->by, "config") == 0 ? cli_site_said(context, "backend", NULL, NULL) : NULL;
     if (s->cache_age >= 0) cli_duration(age, sizeof age, (uint64_t)s->cache_age * 1000);
     if (s->backend)
-        cli_print(context, "default:  %s (%s)\n", cli_safe(s->backend), s->by);
+        cli_print(context, "default:  %s (%s%s%s)\n", cli_safe(s->backend), s->by, site ? ": " : "", site ? site : "");
     else
         cli_print(context, "default:  the picker chooses\n");
     if (s->jobs)

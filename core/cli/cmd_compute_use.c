@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/site.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,20 @@ static kit_status set_backend(cJSON *config, void *user, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
+/* What counts when the user says nothing of his own. */
+static const char *without_own(cli_context *context, char *out, size_t capacity) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    const cJSON *config = NULL;
+    const char *name = NULL;
+    kit_copy(out, capacity, "the picker chooses");
+    if (cli_config(context, &config, &ignored) == KOLM_OK && context->config_site &&
+        kit_json_get_string(context->config_site, "backend", &name))
+        kit_format(out, capacity, "%s is the default of this machine, by %s", name, context->config_site_path);
+    return out;
+}
+
 static int done(cli_context *context, const char *name, const char *path, const cli_backend *backend) {
+    char next[256];
     const char *overriding = secure_getenv("KOLM_BACKEND");
     if (backend && !cli_backend_available(backend)) {
         cli_warn(context, "%s is not available now (%s): %s", name, cli_safe(cli_backend_state(backend)),
@@ -38,7 +52,7 @@ static int done(cli_context *context, const char *name, const char *path, const 
     if (name)
         cli_print(context, "default backend %s written to %s\n", name, cli_safe(path));
     else
-        cli_print(context, "default backend removed from %s: the picker chooses\n", cli_safe(path));
+        cli_print(context, "default backend removed from %s: %s\n", cli_safe(path), cli_safe(without_own(context, next, sizeof next)));
     return CLI_EXIT_OK;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/log.h"
 #include "cli/runtime.h"
+#include "cli/site.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -79,10 +80,20 @@ void cli_context_init(cli_context *context, const char *program) {
     context->colour = colour_wanted(context->out_tty);
 }
 
+static void forget_config(cli_context *context) {
+    cJSON_Delete(context->config_kept);
+    cJSON_Delete(context->config_own);
+    cJSON_Delete(context->config_site);
+    free(context->config_path);
+    free(context->config_site_path);
+    context->config_kept = context->config_own = context->config_site = NULL;
+    context->config_path = context->config_site_path = NULL;
+}
+
 void cli_context_free(cli_context *context) {
     if (!context) return;
     store_home_free(context->home_kept);
-    cJSON_Delete(context->config_kept);
+    forget_config(context);
     cli_log_free(context);
     memset(context, 0, sizeof *context);
 }
@@ -121,19 +132,25 @@ kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *e
     return KOLM_OK;
 }
 
+static kit_status read_config(cli_context *context, kolm_error_t *err) {
+    store_home *home = NULL;
+    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(store_home_file(home, "config.json", &context->config_path, err));
+    KIT_TRY(store_config_read(home, &context->config_own, err));
+    KIT_TRY(store_config_check(context->config_path, context->config_own, err));
+    context->config_kept = cJSON_Duplicate(context->config_own, 1);
+    if (!context->config_kept) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    KIT_TRY(cli_runtimes_add(home, context->config_kept, err));
+    return cli_site_merge(context, err);
+}
+
 kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) {
     if (!context->config_kept) {
-        store_home *home = NULL;
-        KIT_TRY(cli_home(context, &home, err));
-        cJSON *config = NULL;
-        KIT_TRY(store_config_read(home, &config, err));
-        kit_status status = store_config_check(home, config, err);
-        if (status == KOLM_OK) status = cli_runtimes_add(home, config, err);
+        kit_status status = read_config(context, err);
         if (status != KOLM_OK) {
-            cJSON_Delete(config);
+            forget_config(context);
             return status;
         }
-        context->config_kept = config;
     }
     *out_config = context->config_kept;
     return KOLM_OK;

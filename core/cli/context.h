@@ -23,7 +23,11 @@ typedef struct cli_context {
     bool progress_open;  /* a progress line stands on standard error and must be ended before other text */
     atomic_int out_errno; /* why standard output could not be written, the first time; 0: it could */
     store_home *home_kept;
-    cJSON *config_kept;
+    cJSON *config_kept; /* what counts */
+    cJSON *config_own;  /* the user's file by itself */
+    char *config_path;  /* its name */
+    cJSON *config_site; /* the machine's; NULL: there is none (site.h) */
+    char *config_site_path;
     struct cli_log_state *log_kept; /* log.h */
 } cli_context;
 
@@ -37,7 +41,7 @@ void cli_context_free(cli_context *context);
 /* KOLM_HOME, else $HOME/.kolm. Nothing is created. FAILED_PRECONDITION when neither is set or it is not
  * absolute. */
 kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
-/* config.json with the runtimes that were found added (runtime.h); an empty object when there is none or no home;
+/* config.json with the runtimes that were found added (runtime.h), over the machine's (site.h); an empty object when there is none or no home;
  * DATA_LOSS when it is not a JSON object, or has a key that there is not. */
 kit_status cli_config(cli_context *context, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
 

@@ -2,6 +2,7 @@
 /* Looks at the files that verdicts are made from. */
 #include "cli/grounds.h"
 
+#include "cli/machine.h"
 #include "kolm/kit/file.h"
 
 #include <dirent.h>
@@ -47,6 +48,6 @@ kit_status cli_grounds(cli_context *context, kit_buf *out, kolm_error_t *err) {
         look(path, KEYRING_DEPTH, false, out);
         free(path);
     }
-    look(CLI_SYSCONFDIR "/kolm", KEYRING_DEPTH, false, out);
+    look(cli_machine_dir, KEYRING_DEPTH, false, out);
     return kit_buf_ok(out, err);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads the policy, judges the signature of a plugin, makes one. */
 #include "cli/plugin_policy.h"
+
+#include "cli/machine.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
 #include "receipt/dsse.h"
@@ -86,8 +88,8 @@ static kit_status read_file(policy_file *file, bool of_machine, kolm_error_t *er
 static kit_status find_places(cli_context *context, cli_policy *policy, kolm_error_t *err) {
     store_home *home = NULL;
     KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(kit_strdup(CLI_SYSCONFDIR "/kolm/policy.json", &policy->machine.path, err));
-    KIT_TRY(kit_strdup(CLI_SYSCONFDIR "/kolm/backend-keys", &policy->key_dirs[RING_MACHINE], err));
+    KIT_TRY(kit_path_join(cli_machine_dir, "policy.json", &policy->machine.path, err));
+    KIT_TRY(kit_path_join(cli_machine_dir, "backend-keys", &policy->key_dirs[RING_MACHINE], err));
     KIT_TRY(store_home_file(home, "policy.json", &policy->user.path, err));
     KIT_TRY(store_home_file(home, "backend-keys", &policy->key_dirs[RING_OLD], err));
     return store_home_file(home, "keys", &policy->key_dirs[RING_HOME], err);

@@ -2,6 +2,8 @@
 /* Finds the virtual environments below HOME/runtimes. */
 #include "cli/runtime.h"
 
+#include "cli/site.h"
+
 #include "cli/output.h"
 #include "host/manifest.h"
 
@@ -53,6 +55,7 @@ kit_status cli_runtime_of(cli_context *context, const char *name, cJSON **out_va
     cJSON *value = cJSON_CreateObject();
     bool good = status == KOLM_OK && value && kit_json_put_string(value, "python", python) &&
                 kit_json_put_bool(value, "own", own) &&
+                kit_json_put_string(value, "site", own ? cli_site_said(context, "runtimes", name, NULL) : NULL) &&
                 kit_json_put(value, "about", about ? about : cJSON_CreateNull());
     kit_buf_free(&place);
     if (good) {
@@ -64,7 +67,7 @@ kit_status cli_runtime_of(cli_context *context, const char *name, cJSON **out_va
 }
 
 void cli_runtime_text(const cJSON *value, kit_buf *out) {
-    const char *python = "", *version = "";
+    const char *python = "", *version = "", *site = NULL;
     bool own = false;
     uint64_t bytes = 0;
     char size[32];
@@ -74,6 +77,10 @@ void cli_runtime_text(const cJSON *value, kit_buf *out) {
     }
     const cJSON *about = kit_json_get(value, "about");
     (void)(kit_json_get_string(value, "python", &python) && kit_json_get_bool(value, "own", &own));
+    if (kit_json_get_string(value, "site", &site)) {
+        kit_buf_fmt(out, "%s, of this machine (%s)", python, site);
+        return;
+    }
     if (!cJSON_IsObject(about)) {
         kit_buf_fmt(out, "%s%s", python, own ? ", your own (config.json)" : ", which is not whole");
         return;

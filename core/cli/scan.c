@@ -6,6 +6,7 @@
 #include "cli/log.h"
 #include "cli/output.h"
 #include "cli/plugin_policy.h"
+#include "cli/site.h"
 #include "host/host.h"
 
 #include <stdlib.h>
@@ -107,23 +108,21 @@ static kit_status fill_rows(cli_registry *registry, kolm_error_t *err) {
 }
 
 kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, kolm_error_t *err) {
-    const cJSON *config = NULL;
+    host_config config = {0};
     store_home *home = NULL;
     cli_policy *policy = NULL;
     cli_grants *grants = NULL;
-    char *user_dir = NULL, *config_file = NULL;
+    char *user_dir = NULL;
     cli_registry *registry = calloc(1, sizeof *registry);
     kit_status status = registry ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    if (status == KOLM_OK) status = cli_config(context, &config, err);
+    if (status == KOLM_OK) status = cli_site_config(context, &config, err);
     if (status == KOLM_OK) status = cli_home(context, &home, err);
     if (status == KOLM_OK) status = store_home_file(home, "backends", &user_dir, err);
-    if (status == KOLM_OK) status = store_home_file(home, "config.json", &config_file, err);
     if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
     if (status == KOLM_OK) status = cli_grants_load(context, policy, &grants, err);
     if (status == KOLM_OK) {
         host_scan_options options = {.user_dir = user_dir,
                                      .config = config,
-                                     .config_file = config_file,
                                      .admit = cli_policy_admit,
                                      .admit_user = policy,
                                      .grant = cli_grants_check,
@@ -133,7 +132,6 @@ kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, 
     }
     if (status == KOLM_OK) status = fill_rows(registry, err);
     free(user_dir);
-    free(config_file);
     cli_grants_free(grants);
     cli_policy_free(policy);
     if (status == KOLM_OK)

@@ -3,6 +3,7 @@
 #include "cli/settings_text.h"
 
 #include "cli/output.h"
+#include "cli/site.h"
 #include "host/host.h"
 
 #define LABEL "%-14s"
@@ -14,9 +15,17 @@ static const cJSON *section_of(cli_context *context, const cli_backend *b) {
     return kit_json_get(kit_json_get(config, "backends"), b->name);
 }
 
-static void print_one(cli_context *context, const host_setting *s, const char *indent, const cJSON *section) {
+/* backend NULL: of the settings inside a list or map, which are not looked for. */
+static void print_one(cli_context *context, const host_setting *s, const char *indent, const cJSON *section,
+                      const char *backend) {
     kit_buf text = {0};
-    kit_buf_fmt(&text, "%s%s%s: ", indent, s->key, kit_json_get(section, s->key) ? " (set)" : "");
+    const char *site = backend ? cli_site_said(context, "backends", backend, s->key) : NULL;
+    kit_buf_fmt(&text, "%s%s", indent, s->key);
+    if (site)
+        kit_buf_fmt(&text, " (set in %s)", site);
+    else if (kit_json_get(section, s->key))
+        kit_buf_str(&text, " (set)");
+    kit_buf_str(&text, ": ");
     host_setting_type_text(s, &text);
     if (s->default_text) kit_buf_fmt(&text, "; %s when it is not set", s->default_text);
     kit_buf_fmt(&text, ". %s", s->summary);
@@ -24,7 +33,7 @@ static void print_one(cli_context *context, const host_setting *s, const char *i
     kit_buf_free(&text);
     for (size_t i = 0; i < s->fields.count; i++) {
         cli_print(context, LABEL, "");
-        print_one(context, &s->fields.at[i], "    ", NULL);
+        print_one(context, &s->fields.at[i], "    ", NULL, NULL);
     }
 }
 
@@ -38,11 +47,12 @@ void cli_settings_print(cli_context *context, const cli_backend *b) {
     if (manifest->settings.count == 0) cli_print(context, LABEL "none\n", "settings");
     for (size_t i = 0; i < manifest->settings.count; i++) {
         cli_print(context, LABEL, i == 0 ? "settings" : "");
-        print_one(context, &manifest->settings.at[i], "", section_of(context, b));
+        print_one(context, &manifest->settings.at[i], "", section_of(context, b), b->name);
     }
 }
 
-static bool put_one(cJSON *array, const host_setting *s, const cJSON *section) {
+static bool put_one(cli_context *context, cJSON *array, const host_setting *s, const cJSON *section,
+                    const char *backend) {
     kit_buf type = {0};
     host_setting_type_text(s, &type);
     cJSON *object = cJSON_CreateObject();
@@ -50,7 +60,8 @@ static bool put_one(cJSON *array, const host_setting *s, const cJSON *section) {
                 kit_json_put_string(object, "type", kit_buf_text(&type)) &&
                 kit_json_put_string(object, "summary", s->summary) &&
                 kit_json_put_string(object, "default", s->default_text) &&
-                kit_json_put_bool(object, "set", kit_json_get(section, s->key) != NULL);
+                kit_json_put_bool(object, "set", kit_json_get(section, s->key) != NULL) &&
+                kit_json_put_string(object, "site", cli_site_said(context, "backends", backend, s->key));
     kit_buf_free(&type);
     if (good && cJSON_AddItemToArray(array, object)) return true;
     cJSON_Delete(object);
@@ -62,6 +73,6 @@ bool cli_settings_put(cli_context *context, cJSON *value, const cli_backend *b) 
     if (!manifest || !manifest->declares_settings) return kit_json_put_null(value, "settings");
     cJSON *array = cJSON_AddArrayToObject(value, "settings");
     for (size_t i = 0; array && i < manifest->settings.count; i++)
-        if (!put_one(array, &manifest->settings.at[i], section_of(context, b))) return false;
+        if (!put_one(context, array, &manifest->settings.at[i], section_of(context, b), b->name)) return false;
     return array != NULL;
 }

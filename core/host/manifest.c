@@ -454,10 +454,18 @@ kit_status host_manifest_parse(const char *name, const char *text, size_t length
     return status;
 }
 
+const char *host_config_file(const host_config *config, const char *section, const char *name, const char *key) {
+    const cJSON *own = config->own ? kit_json_get(kit_json_get(config->own, section), name) : NULL;
+    if (own && key) own = kit_json_get(own, key);
+    if (config->own && config->site_file && !own) return config->site_file;
+    return config->file ? config->file : "config.json";
+}
+
 /* backends.NAME of config, NULL when there is none. */
-static kit_status find_section(const host_manifest *manifest, const cJSON *config, const char *file,
-                               const cJSON **out_section, kolm_error_t *err) {
-    const cJSON *backends = kit_json_get(config, "backends");
+static kit_status find_section(const host_manifest *manifest, const host_config *config, const cJSON **out_section,
+                               kolm_error_t *err) {
+    const cJSON *backends = kit_json_get(config->json, "backends");
+    const char *file = host_config_file(config, "backends", manifest->name, NULL);
     *out_section = NULL;
     if (backends && !cJSON_IsObject(backends))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct it", "%s: backends: expected an object", file);
@@ -469,18 +477,20 @@ static kit_status find_section(const host_manifest *manifest, const cJSON *confi
     return KOLM_OK;
 }
 
-kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, const char *file, kolm_error_t *err) {
+kit_status host_manifest_override(host_manifest *manifest, const host_config *config, kolm_error_t *err) {
     kolm_error_t local = KIT_ERROR_INIT;
     if (!err) err = &local;
     const cJSON *own = NULL;
-    KIT_TRY(find_section(manifest, config, file, &own, err));
+    KIT_TRY(find_section(manifest, config, &own, err));
     host_manifest changed = *manifest;
     for (size_t i = 0; own && i < COUNT(fields); i++) {
         const cJSON *item = fields[i].override ? kit_json_get(own, fields[i].key) : NULL;
         if (!item) continue;
         if (fields[i].read(item, &changed, err) != KOLM_OK) {
             kit_copy(err->remedy, sizeof err->remedy, "correct or remove that key");
-            return kit_fail_context(err, "%s: backends.%s.%s", file, manifest->name, fields[i].key);
+            return kit_fail_context(err, "%s: backends.%s.%s",
+                                    host_config_file(config, "backends", manifest->name, fields[i].key), manifest->name,
+                                    fields[i].key);
         }
         changed.overridden |= fields[i].override;
     }
@@ -488,23 +498,35 @@ kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, 
     return KOLM_OK;
 }
 
-kit_status host_manifest_check_settings(const host_manifest *manifest, const cJSON *config, const char *file,
-                                        kolm_error_t *err) {
+/* Key by key, because each may be from another file. */
+static kit_status check_section(const host_manifest *manifest, const host_config *config, const cJSON *section,
+                                const char *const *overrides, kolm_error_t *err) {
+    char where[256];
+    for (const cJSON *item = section->child; item; item = item->next) {
+        kit_format(where, sizeof where, "%s: backends.%s",
+                   host_config_file(config, "backends", manifest->name, item->string), manifest->name);
+        KIT_TRY(host_settings_check_key(&manifest->settings, overrides, item, where, err));
+    }
+    kit_format(where, sizeof where, "%s: backends.%s", host_config_file(config, "backends", manifest->name, NULL),
+               manifest->name);
+    return host_settings_check(&manifest->settings, overrides, section, where, err);
+}
+
+kit_status host_manifest_check_settings(const host_manifest *manifest, const host_config *config, kolm_error_t *err) {
     const cJSON *own = NULL;
-    char where[160];
     const char *names[COUNT(fields) + 1];
     size_t count = 0;
-    const cJSON *python = kit_json_get(kit_json_get(config, "runtimes"), manifest->name);
+    const cJSON *python = kit_json_get(kit_json_get(config->json, "runtimes"), manifest->name);
     if (python && (!cJSON_IsString(python) || !python->valuestring[0]))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct or remove it",
-                        "%s: runtimes.%s: expected the path of a Python interpreter", file, manifest->name);
-    KIT_TRY(find_section(manifest, config, file, &own, err));
+                        "%s: runtimes.%s: expected the path of a Python interpreter",
+                        host_config_file(config, "runtimes", manifest->name, NULL), manifest->name);
+    KIT_TRY(find_section(manifest, config, &own, err));
     if (!own || !manifest->declares_settings) return KOLM_OK;
     for (size_t i = 0; i < COUNT(fields); i++)
         if (fields[i].override) names[count++] = fields[i].key;
     names[count] = NULL;
-    kit_format(where, sizeof where, "%s: backends.%s", file, manifest->name);
-    kit_status status = host_settings_check(&manifest->settings, names, own, where, err);
+    kit_status status = check_section(manifest, config, own, names, err);
     if (status == KOLM_E_INVALID_ARGUMENT && err)
         kit_format(err->remedy, sizeof err->remedy, "correct or remove it; `kolm compute info %s` lists the settings",
                    manifest->name);

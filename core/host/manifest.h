@@ -139,14 +139,23 @@ const char *host_manifest_unread(const host_manifest *manifest);
 /* Parses a manifest that must be of this name. INVALID_ARGUMENT with the field and what was expected. */
 kit_status host_manifest_parse(const char *name, const char *text, size_t length, host_manifest **out_manifest,
                                kolm_error_t *err) KIT_MUST_USE;
-/* Applies backends.NAME of config (the whole of config.json, may be NULL) to the four fields that may be replaced, with
- * the checks of the field itself. INVALID_ARGUMENT names the config key; the manifest is then unchanged. */
-kit_status host_manifest_override(host_manifest *manifest, const cJSON *config, const char *file,
-                                  kolm_error_t *err) KIT_MUST_USE;
-/* Whether backends.NAME of config (the whole of config.json, may be NULL) holds what the manifest declares and nothing
- * else, and runtimes.NAME a text; the fields that may be replaced are host_manifest_override's. file: how config.json is called in messages.
- * INVALID_ARGUMENT names file, key, and what was expected or the nearest key; never a value. */
-kit_status host_manifest_check_settings(const host_manifest *manifest, const cJSON *config, const char *file,
+/* What config.json says: of the user, or of the machine below it. */
+typedef struct host_config {
+    const cJSON *json;     /* all that counts; NULL: nothing */
+    const char *file;      /* how the file is called in messages; NULL: "config.json" */
+    const cJSON *own;      /* that file alone, where json holds values of the machine's too; NULL: all is the user's */
+    const char *site_file; /* how the machine's is called: what own lacks is from there. NULL: none */
+} host_config;
+/* The file that backends.NAME.KEY comes from; key NULL: the section as a whole. */
+const char *host_config_file(const host_config *config, const char *section, const char *name, const char *key);
+
+/* Applies backends.NAME of the configuration to the four fields that may be replaced, with the checks of the field
+ * itself. INVALID_ARGUMENT names file and key; the manifest is then unchanged. */
+kit_status host_manifest_override(host_manifest *manifest, const host_config *config, kolm_error_t *err) KIT_MUST_USE;
+/* Whether backends.NAME of the configuration holds what the manifest declares and nothing else, and runtimes.NAME a text;
+ * the fields that may be replaced are host_manifest_override's. INVALID_ARGUMENT names file, key, and what was expected or
+ * the nearest key; never a value. */
+kit_status host_manifest_check_settings(const host_manifest *manifest, const host_config *config,
                                         kolm_error_t *err) KIT_MUST_USE;
 void host_manifest_free(host_manifest *manifest);
 

@@ -233,9 +233,8 @@ static kit_status insert_row(host_registry *registry, host_backend *row, kolm_er
 
 /* What config.json says of the row: applied, or the row is refused. */
 static void take_config(const host_scan_options *options, host_backend *row) {
-    const char *file = options->config_file ? options->config_file : "config.json";
-    kit_status status = host_manifest_override(row->manifest, options->config, file, &row->why);
-    if (status == KOLM_OK) status = host_manifest_check_settings(row->manifest, options->config, file, &row->why);
+    kit_status status = host_manifest_override(row->manifest, &options->config, &row->why);
+    if (status == KOLM_OK) status = host_manifest_check_settings(row->manifest, &options->config, &row->why);
     if (status == KOLM_OK) return;
     row->state = HOST_ROW_REFUSED;
     row->rule = HOST_RULE_SETTINGS;
@@ -424,8 +423,7 @@ static host_backend *meant_by(const host_registry *registry, const cJSON *sectio
 
 /* A section under a mistyped name must not count as none: it may hold the pin of a key. */
 static void check_sections(host_registry *registry, const host_scan_options *options) {
-    const char *file = options->config_file ? options->config_file : "config.json";
-    const cJSON *backends = kit_json_get(options->config, "backends");
+    const cJSON *backends = kit_json_get(options->config.json, "backends");
     for (const cJSON *one = cJSON_IsObject(backends) ? backends->child : NULL; one; one = one->next) {
         if (strncmp(one->string, "x-", 2) == 0 || host_find(registry, one->string)) continue;
         host_backend *row = meant_by(registry, one);
@@ -438,8 +436,8 @@ static void check_sections(host_registry *registry, const host_scan_options *opt
         kit_format(remedy, sizeof remedy, "correct the name; \"x-%s\" keeps a section that is for no backend",
                    kit_buf_text(&shown));
         (void)kit_fail(&row->why, KOLM_E_INVALID_ARGUMENT, remedy,
-                       "%s: backends.%s: no backend is called that; did you mean \"%s\"?", file, kit_buf_text(&shown),
-                       row->name);
+                       "%s: backends.%s: no backend is called that; did you mean \"%s\"?",
+                       host_config_file(&options->config, "backends", one->string, NULL), kit_buf_text(&shown), row->name);
         kit_buf_free(&shown);
     }
 }

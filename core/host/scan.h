@@ -128,8 +128,7 @@ typedef struct host_registry {
 /* Zero-initialise for the usual places. */
 typedef struct host_scan_options {
     const char *user_dir; /* KOLM_HOME/backends, absolute; NULL: none. Need not exist */
-    const cJSON *config;  /* config.json as a whole, for overrides and settings; NULL: none */
-    const char *config_file; /* how it is called in messages; NULL: "config.json" */
+    host_config config;   /* for overrides and settings */
     /* Asked of every row that all rules but ORDER let pass; anything but KOLM_OK refuses the row by RULE_SIGNATURE, and
      * fills why. NULL: all are admitted. */
     kit_status (*admit)(void *user, const host_backend *row, kolm_error_t *why);

@@ -218,25 +218,34 @@ static bool is_override(const char *const *overrides, const char *key) {
     return false;
 }
 
+static kit_status check_key(const host_settings *own, const host_settings *outer, const char *const *overrides,
+                            const cJSON *item, const char *where, kolm_error_t *err) {
+    char at[WHERE_MAX];
+    if (strncmp(item->string, "x-", 2) == 0 || is_override(overrides, item->string)) return KOLM_OK;
+    const host_setting *setting = host_settings_find(own, item->string);
+    if (!setting && outer) {
+        setting = host_settings_find(outer, item->string);
+        if (setting && (setting->types & BIT(HOST_SETTING_MAP))) setting = NULL;
+    }
+    if (!setting) return unknown_key(own, outer, overrides, item->string, where, err);
+    place(where, item->string, at);
+    return check_value(setting, own, item, at, err);
+}
+
 static kit_status check_object(const host_settings *own, const host_settings *outer, const char *const *overrides,
                                const cJSON *object, const char *where, kolm_error_t *err) {
-    char at[WHERE_MAX];
-    for (const cJSON *item = object->child; item; item = item->next) {
-        if (strncmp(item->string, "x-", 2) == 0 || is_override(overrides, item->string)) continue;
-        const host_setting *setting = host_settings_find(own, item->string);
-        if (!setting && outer) {
-            setting = host_settings_find(outer, item->string);
-            if (setting && (setting->types & BIT(HOST_SETTING_MAP))) setting = NULL;
-        }
-        if (!setting) return unknown_key(own, outer, overrides, item->string, where, err);
-        place(where, item->string, at);
-        KIT_TRY(check_value(setting, own, item, at, err));
-    }
+    for (const cJSON *item = object->child; item; item = item->next)
+        KIT_TRY(check_key(own, outer, overrides, item, where, err));
     for (size_t i = 0; i < own->count; i++)
         if (own->at[i].required && !kit_json_get(object, own->at[i].key))
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s: the setting \"%s\" is missing", where,
                             own->at[i].key);
     return KOLM_OK;
+}
+
+kit_status host_settings_check_key(const host_settings *settings, const char *const *overrides, const cJSON *item,
+                                   const char *where, kolm_error_t *err) {
+    return check_key(settings, NULL, overrides, item, where, err);
 }
 
 kit_status host_settings_check(const host_settings *settings, const char *const *overrides, const cJSON *section,

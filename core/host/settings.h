@@ -86,6 +86,8 @@ bool host_setting_fits(const host_setting *setting, const cJSON *item);
 /* Whether a section (an object) holds what is declared and nothing else; where: what it is called in messages,
  * "config.json: backends.NAME". overrides: further keys that may stand there (names, NULL-terminated), whose values
  * are not looked at. INVALID_ARGUMENT names the key, what was expected or the nearest key, and never a value. */
+kit_status host_settings_check_key(const host_settings *settings, const char *const *overrides, const cJSON *item,
+                                   const char *where, kolm_error_t *err) KIT_MUST_USE; /* of one key of it */
 kit_status host_settings_check(const host_settings *settings, const char *const *overrides, const cJSON *section,
                                const char *where, kolm_error_t *err) KIT_MUST_USE;
 

@@ -43,6 +43,10 @@ out:
     return status;
 }
 
+kit_status store_config_read_file(const char *path, cJSON **out_config, kolm_error_t *err) {
+    return parse(path, out_config, err);
+}
+
 kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(store_home_file(home, "config.json", &path, err));
@@ -78,9 +82,7 @@ static kit_status unknown(kolm_error_t *err, const char *path, const char *key) 
     return status;
 }
 
-kit_status store_config_check(const store_home *home, const cJSON *config, kolm_error_t *err) {
-    char *path = NULL;
-    KIT_TRY(store_home_file(home, "config.json", &path, err));
+kit_status store_config_check(const char *path, const cJSON *config, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     for (const cJSON *item = config->child; status == KOLM_OK && item; item = item->next) {
         bool text = cJSON_IsString(item) && item->valuestring[0];
@@ -93,7 +95,6 @@ kit_status store_config_check(const store_home *home, const cJSON *config, kolm_
         else if (strncmp(item->string, "x-", 2) != 0 && !is_known(item->string))
             status = unknown(err, path, item->string);
     }
-    free(path);
     return status;
 }
 

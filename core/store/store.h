@@ -52,10 +52,12 @@ void store_lock_release(store_lock *lock);
 /* The configuration, an empty object when there is no file. DATA_LOSS, with file, line and column, when the file is not
  * strict JSON or not an object. The caller frees *out_config with cJSON_Delete. */
 kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
-/* Whether an object that was read holds the keys that kolm knows, with values of their types, and no others (x-... is
+/* The same of a file of any name (absolute). */
+kit_status store_config_read_file(const char *path, cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
+/* Whether an object that was read from the file path holds the keys that kolm knows, with values of their types, and no others (x-... is
  * nobody's): DATA_LOSS names file, key and the nearest known one. What is said of one backend is not looked into: its
  * manifest declares what it takes, and a mistake there is nobody else's. Writing does not ask this. */
-kit_status store_config_check(const store_home *home, const cJSON *config, kolm_error_t *err) KIT_MUST_USE;
+kit_status store_config_check(const char *path, const cJSON *config, kolm_error_t *err) KIT_MUST_USE;
 /* Changes the object in place; a failure leaves the file as it was. */
 typedef kit_status (*store_config_edit)(cJSON *config, void *user, kolm_error_t *err);
 /* Reads, edits and atomically writes config.json under the lock "config.json". What edit does not touch is kept, keys

@@ -93,7 +93,7 @@ static void add(const char *name) {
 static host_registry *scan_dirs(const char *const *dirs, size_t count, const cJSON *config) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_registry *registry = NULL;
-    host_scan_options options = {.dirs = dirs, .dir_count = count, .program = program, .config = config};
+    host_scan_options options = {.dirs = dirs, .dir_count = count, .program = program, .config = {.json = config}};
     must(host_scan(&options, &registry, &err), &err);
     return registry;
 }

@@ -358,7 +358,7 @@ static kit_status override(const char *config_text, host_manifest **out, kolm_er
     cJSON *config = NULL;
     ck_assert_int_eq(kit_json_parse(config_text, strlen(config_text), &config, err), KOLM_OK);
     ck_assert_int_eq(parse_with(NULL, NULL, out, err), KOLM_OK);
-    kit_status status = host_manifest_override(*out, config, "config.json", err);
+    kit_status status = host_manifest_override(*out, &(host_config){.json = config}, err);
     cJSON_Delete(config);
     return status;
 }
@@ -380,7 +380,7 @@ START_TEST(test_override) {
     host_manifest_free(m);
     ck_assert_int_eq(override("{\"backends\":{\"other\":{\"tier\":3}}}", &m, &err), KOLM_OK);
     ck_assert_uint_eq(m->overridden, 0);
-    ck_assert_int_eq(host_manifest_override(m, NULL, "config.json", &err), KOLM_OK);
+    ck_assert_int_eq(host_manifest_override(m, &(host_config){0}, &err), KOLM_OK);
     host_manifest_free(m);
     ck_assert_int_eq(override("{\"backends\":{\"acme\":{\"tier\":3,\"cost_per_hour_usd\":\"cheap\"}}}", &m, &err),
                      KOLM_E_INVALID_ARGUMENT);

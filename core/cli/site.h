@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The machine's config.json below the user's, and which of the two said what. */
+#ifndef KOLM_CLI_SITE_H
+#define KOLM_CLI_SITE_H
+
+#include "cli/context.h"
+#include "host/manifest.h"
+
+/*
+ * SYSCONFDIR/kolm/config.json is what an administrator sets for everybody: the same keys as in a user's. It must belong to
+ * root and be changeable by nobody else, like the machine's policy. What a user's file says comes before it, key by key:
+ * "backend"; backends.NAME.KEY; runtimes.NAME, before which a runtime that the user made comes too. {"backend": null} in a
+ * user's file leaves the choice to the picker.
+ */
+
+/* Reads the machine's file, if there is one, and puts what the context's configuration lacks into it. */
+kit_status cli_site_merge(cli_context *context, kolm_error_t *err) KIT_MUST_USE;
+
+/* What counts, with the names of the files, for the host room. Belongs to the context. */
+kit_status cli_site_config(cli_context *context, host_config *out_config, kolm_error_t *err) KIT_MUST_USE;
+/* The machine's file when section.name.key (key NULL: section.name; name NULL: section) comes from there; NULL: the
+ * user's, or nobody's. */
+const char *cli_site_said(const cli_context *context, const char *section, const char *name, const char *key);
+
+#endif
