@@ -639,8 +639,8 @@ static kit_status open_registry(const char *plugin, host_registry **out_registry
         !kit_format(directory, sizeof directory, "%.*s", (int)(slash - plugin), plugin))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
                         "%s does not look like a plugin", plugin);
-    kit_buf stem = {0}; /* as rows are called */
-    kit_buf_escaped(&stem, slash + 1, (size_t)(dot - slash - 1));
+    kit_buf stem = {0};
+    kit_buf_add(&stem, slash + 1, (size_t)(dot - slash - 1));
     KIT_TRY(kit_buf_ok(&stem, err));
     *out_stem = kit_buf_take(&stem);
     host_registry *own = NULL;
@@ -649,7 +649,7 @@ static kit_status open_registry(const char *plugin, host_registry **out_registry
     char *program = own->program;
     kit_status status = program ? KOLM_OK : own->program_error.code;
     if (status != KOLM_OK) *err = own->program_error;
-    host_scan_options options = {.dirs = dirs, .dir_count = 1, .program = program};
+    host_scan_options options = {.dirs = dirs, .dir_count = 1, .program = program, .only = *out_stem};
     if (status == KOLM_OK) status = host_scan(&options, out_registry, err);
     host_registry_free(own);
     return status;
@@ -667,7 +667,7 @@ kit_status check_backend(const check_options *options, check_report *out_report,
         *err = registry->searched[0].why;
         status = kit_fail_context(err, "the directory of %s", options->plugin);
     }
-    if (status == KOLM_OK && (c.row = host_find(registry, stem)) == NULL)
+    if (status == KOLM_OK && (c.row = registry->count == 1 ? &registry->rows[0] : NULL) == NULL)
         status = kit_fail(err, KOLM_E_NOT_FOUND, "name the plugin, NAME.so beside NAME.json",
                           "%s is not a file that kolm looks at", options->plugin);
     if (status == KOLM_OK && mkdtemp(work) == NULL)

@@ -43,10 +43,10 @@ static void print_rules(cli_context *context) {
 
 static void print_row(cli_context *context, const host_backend *row) {
     if (row->state == HOST_ROW_OK)
-        cli_print(context, "  %-14s  %-8s  %s%s%s\n", cli_safe(row->name), state_text(row), cli_safe(path_of(row)),
+        cli_print(context, "  %-14s  %-8s  %s%s%s\n", cli_safe(row->stem), state_text(row), cli_safe(path_of(row)),
                   row->granted ? "" : "  ", row->granted ? "" : cli_safe(row->why.text));
     else
-        cli_print(context, "  %-14s  %-8s  rule %d: %s\n", cli_safe(row->name), state_text(row), (int)row->rule,
+        cli_print(context, "  %-14s  %-8s  rule %d: %s\n", cli_safe(row->stem), state_text(row), (int)row->rule,
                   cli_safe(row->why.text));
 }
 
@@ -70,7 +70,7 @@ static void print_all(cli_context *context, const host_registry *found) {
 
 static bool put_row(cJSON *array, const host_backend *row) {
     cJSON *o = cJSON_CreateObject();
-    bool good = kit_json_put_string(o, "name", row->name) && kit_json_put_string(o, "state", state_text(row)) &&
+    bool good = kit_json_put_string(o, "name", row->name) && kit_json_put_string(o, "version", row->version) && kit_json_put_string(o, "state", state_text(row)) &&
                 kit_json_put_string(o, "directory", row->directory) &&
                 kit_json_put_string(o, "origin", origin_text(row->origin)) &&
                 kit_json_put_string(o, "plugin", row->plugin_path) &&
@@ -133,6 +133,7 @@ int cli_backend_list(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kit_status status = cli_registry_open(context, &registry, &err);
+    if (status == KOLM_OK) status = cli_registry_settle(context, registry, &err);
     exit_code = CLI_EXIT_OK;
     if (status != KOLM_OK)
         exit_code = cli_error(context, cli_exit_of(status), &err);
@@ -238,6 +239,7 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kit_status status = cli_registry_open(context, &registry, &err);
+    if (status == KOLM_OK) status = cli_registry_settle(context, registry, &err);
     if (status != KOLM_OK)
         exit_code = cli_error(context, cli_exit_of(status), &err);
     else if (!any_row(registry->found, argv[0]))

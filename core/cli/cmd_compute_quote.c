@@ -197,6 +197,7 @@ static int quote(cli_context *context, const quote_options *o) {
     int exit_code = CLI_EXIT_OK;
     kit_status status = job_of(o, &job, &err);
     if (status == KOLM_OK) status = cli_registry_open(context, &registry, &err);
+    if (status == KOLM_OK) status = cli_registry_settle(context, registry, &err);
     if (status == KOLM_OK) {
         quotes = calloc(registry->count ? registry->count : 1, sizeof *quotes);
         if (!quotes) status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");

@@ -82,6 +82,7 @@ kit_status cli_elsewhere_ask(cli_context *context, const cli_elsewhere_options *
     if (!out_elsewhere->held || !out_elsewhere->asked)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     kit_status status = cli_registry_open(context, &registry, err);
+    if (status == KOLM_OK) status = cli_registry_settle(context, registry, err);
     if (status == KOLM_OK && options->only) status = find_only(context, registry, options->only, &only, out_exit, err);
     for (size_t i = 0; status == KOLM_OK && registry && i < registry->count; i++) {
         const cli_backend *backend = &registry->backends[i];

@@ -168,8 +168,7 @@ kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_
     receipt_key *key = NULL;
     bool created = false;
     kit_buf statement = {0}, envelope = {0}, path = {0};
-    if (!dot || strcmp(dot, HOST_SUFFIX) != 0 || !kit_format(name, sizeof name, "%.*s", (int)(dot - base), base) ||
-        !host_name_ok(name))
+    if (!host_plugin_name(base, name, sizeof name))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
                         "%s does not look like a plugin", plugin);
     kit_buf_fmt(&path, "%.*s.json", (int)(dot - plugin), plugin);
@@ -274,7 +273,7 @@ static kit_status find_signer(const cli_policy *policy, const receipt_envelope *
 /* The signature beside the name that was found, else beside the file that this name is a link to. */
 static kit_status read_signature(const host_backend *row, char **out_path, kit_buf *text, kolm_error_t *err) {
     kit_buf named = {0};
-    kit_buf_fmt(&named, "%s/%s%s", row->directory, row->name, HOST_SUFFIX);
+    kit_buf_fmt(&named, "%s/%s%s", row->directory, row->stem, HOST_SUFFIX);
     kit_status status = kit_buf_ok(&named, err);
     if (status == KOLM_OK) status = signature_path(kit_buf_text(&named), out_path, err);
     if (status == KOLM_OK) status = kit_read_file(*out_path, SIGNATURE_MAX, text, err);

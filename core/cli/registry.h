@@ -52,12 +52,14 @@ typedef struct cli_backend {
     /* What detection said: {"state","reason","remedy","runtime","version","devices":[...],"slots":{...},"at"}; NULL
      * when nothing is known. Owned. */
     cJSON *detection;
+    bool did_not_load; /* when it was detected: another version beside it may */
     bool from_cache;
     char *device; /* owned; "NVIDIA H100 (80 GB)", or NULL */
 } cli_backend;
 
 typedef struct cli_shadowed {
     const char *name, *path, *why;
+    const struct host_backend *row;
 } cli_shadowed;
 
 typedef struct cli_registry {
@@ -81,6 +83,7 @@ typedef struct cli_detect_options {
     bool withhold;    /* with refresh: look again, and tell no values of secrets all the same */
     bool patient;     /* wait an hour, not five seconds: somebody may be looking at it with a debugger */
     const char *only; /* detect only this backend; NULL: all */
+    bool versions;    /* only those that have another version beside them */
 } cli_detect_options;
 
 kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
@@ -93,6 +96,9 @@ kit_status cli_registry_unknown(const cli_registry *registry, const char *name, 
 
 /* The error for a backend that was named and is refused; *out_exit is 6 when config.json is to blame, else 3. */
 kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_error_t *err);
+
+/* Detects the backends of which several versions stand side by side, so that the row of each is one that loads. */
+kit_status cli_registry_settle(cli_context *context, cli_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 
 /* Fills detections from the cache where it is still good, and looks at nothing else. */
 void cli_registry_recall(cli_context *context, cli_registry *registry);

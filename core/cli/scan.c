@@ -91,9 +91,9 @@ static kit_status fill_rows(cli_registry *registry, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     for (size_t i = 0; i < found->count; i++) {
         const host_backend *row = &found->rows[i];
-        if (row->state == HOST_ROW_SHADOWED) {
+        if (row->state == HOST_ROW_SHADOWED || row->passed_over) {
             registry->shadowed[registry->shadowed_count++] =
-                (cli_shadowed){row->name, row->plugin_path ? row->plugin_path : row->directory, row->why.text};
+                (cli_shadowed){row->name, row->plugin_path ? row->plugin_path : row->directory, row->why.text, row};
         } else {
             fill_row(&registry->backends[registry->count++], row);
         }
@@ -252,11 +252,15 @@ static kit_status take_detection(cli_backend *b, const host_result *r, kolm_erro
     }
     cJSON_Delete(b->detection);
     b->detection = detection;
+    /* Not what did not answer in time: that may be the machine's fault, and the next time it does. */
+    b->did_not_load = !r->loaded && ((r->verdict == HOST_NOT_LOADED && r->error.code == KOLM_E_FAILED_PRECONDITION) ||
+                                     r->verdict == HOST_CRASHED || r->verdict == HOST_NO_REPLY);
     b->from_cache = false;
     return KOLM_OK;
 }
 
-static bool wanted(const cli_backend *b, const cli_detect_options *o) {
+static bool wanted(const cli_registry *registry, const cli_backend *b, const cli_detect_options *o) {
+    if (o->versions && !host_spare(registry->found, b->row)) return false;
     return !b->refused && (!o->only || strcmp(o->only, b->name) == 0);
 }
 
@@ -274,7 +278,7 @@ static kit_status read_credentials(cli_context *context, cli_registry *registry,
         const cli_backend *b = &registry->backends[i];
         bool possible =
             !o->airgap || b->airgap == PICK_AIRGAP_YES || (b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote);
-        if (wanted(b, o) && possible && b->auth_count + b->secret_count > 0) needed = true;
+        if (wanted(registry, b, o) && possible && b->auth_count + b->secret_count > 0) needed = true;
     }
     if (!needed || registry->credentials) return KOLM_OK;
     KIT_TRY(cli_home(context, &home, err));
@@ -338,7 +342,7 @@ static void make_keys(cli_context *context, cli_registry *registry, const cli_de
     if (!store_cache_key(home, random_key)) return;
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
-        if (!wanted(b, o) || b->ungranted || outside_airgap(b, o)) continue;
+        if (!wanted(registry, b, o) || b->ungranted || outside_airgap(b, o)) continue;
         if (!cli_detection_key(registry, b, context->config_kept, random_key, keys[i])) keys[i][0] = '\0';
     }
     explicit_bzero(random_key, sizeof random_key);
@@ -352,7 +356,7 @@ static kit_status fill_detections(cli_context *context, cli_registry *registry, 
     if (!registry->cache) registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
-        if (!wanted(b, o)) continue;
+        if (!wanted(registry, b, o)) continue;
         if (b->ungranted) {
             KIT_TRY(mark_not_granted(b, err));
             continue;
@@ -373,6 +377,40 @@ static kit_status fill_detections(cli_context *context, cli_registry *registry, 
     return KOLM_OK;
 }
 
+/* Takes the next older version of a backend, because this one did not load. */
+static void take_spare(cli_registry *registry, cli_backend *b, const char *reason) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    const host_backend *spare = host_spare(registry->found, b->row);
+    (void)kit_fail(&why, KOLM_E_FAILED_PRECONDITION, "`kolm backend check FILE` says more; remove it if it is of no use here",
+                   "it does not load: %s", reason);
+    host_registry_pass_over(registry->found, b->row, &why);
+    for (size_t i = 0; i < registry->shadowed_count; i++) /* it trades places with the other */
+        if (registry->shadowed[i].row == spare)
+            registry->shadowed[i] = (cli_shadowed){b->name, b->plugin_path, b->row->why.text, b->row};
+    cJSON_Delete(b->detection);
+    free(b->device);
+    *b = (cli_backend){0};
+    fill_row(b, spare);
+}
+
+static kit_status try_spares(cli_context *context, cli_registry *registry, const cli_detect_options *o,
+                             const store_home *home, char keys[][STORE_DIGEST_HEX], cli_backend **missing,
+                             kolm_error_t *err) {
+    for (size_t i = 0; i < registry->count; i++) {
+        cli_backend *b = &registry->backends[i];
+        while (b->did_not_load && host_spare(registry->found, b->row)) {
+            char reason[sizeof err->text];
+            cli_detect_options one = *o;
+            kit_copy(reason, sizeof reason, cli_backend_detail(b, "reason"));
+            take_spare(registry, b, reason);
+            one.only = b->name;
+            one.versions = false;
+            KIT_TRY(fill_detections(context, registry, &one, home, keys, missing, err));
+        }
+    }
+    return KOLM_OK;
+}
+
 static kit_status describe_devices(cli_registry *registry, kolm_error_t *err) {
     for (size_t i = 0; i < registry->count; i++)
         KIT_TRY(cli_backend_describe_device(&registry->backends[i], err));
@@ -389,10 +427,37 @@ kit_status cli_registry_detect(cli_context *context, cli_registry *registry, con
     if (status == KOLM_OK) status = read_credentials(context, registry, options, err);
     if (status == KOLM_OK) find_private_targets(registry, options);
     if (status == KOLM_OK) status = fill_detections(context, registry, options, home, keys, missing, err);
+    if (status == KOLM_OK) status = try_spares(context, registry, options, home, keys, missing, err);
     if (status == KOLM_OK) status = describe_devices(registry, err);
     free(keys);
     free(missing);
     return status;
+}
+
+kit_status cli_registry_settle(cli_context *context, cli_registry *registry, kolm_error_t *err) {
+    const cli_detect_options versions = {.versions = true};
+    for (size_t i = 0; i < registry->count; i++)
+        if (!registry->backends[i].refused && host_spare(registry->found, registry->backends[i].row))
+            return cli_registry_detect(context, registry, &versions, err);
+    return KOLM_OK;
+}
+
+/* What the cache knows of an older version says that the newer ones did not load then. */
+static void recall_spare(cli_context *context, cli_registry *registry, cli_backend *b, const uint8_t *random_key) {
+    char key[STORE_DIGEST_HEX];
+    const host_backend *spare = host_spare(registry->found, b->row);
+    for (; spare; spare = host_spare(registry->found, spare)) {
+        cli_backend other = {0};
+        fill_row(&other, spare);
+        if (other.ungranted || !cli_detection_key(registry, &other, context->config_kept, random_key, key) ||
+            !cli_detection_recall(registry, &other, key))
+            continue;
+        while (b->row != spare)
+            take_spare(registry, b, "as it was when it was last looked at");
+        b->detection = other.detection;
+        b->from_cache = other.from_cache;
+        return;
+    }
 }
 
 void cli_registry_recall(cli_context *context, cli_registry *registry) {
@@ -410,8 +475,8 @@ void cli_registry_recall(cli_context *context, cli_registry *registry) {
         registry->credentials = NULL;
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
-        if (!b->refused && !b->ungranted && cli_detection_key(registry, b, context->config_kept, random_key, key))
-            (void)cli_detection_recall(registry, b, key);
+        if (b->refused || b->ungranted || !cli_detection_key(registry, b, context->config_kept, random_key, key)) continue;
+        if (!cli_detection_recall(registry, b, key)) recall_spare(context, registry, b, random_key);
     }
     explicit_bzero(random_key, sizeof random_key);
 }

@@ -37,6 +37,14 @@ bool host_own_tree(char *out);
 kit_status host_places_own(host_places *places, kolm_error_t *err) KIT_MUST_USE;
 void host_places_free(host_places *places);
 
+/* ---- Names of files without their suffix: "acme", "acme-1.2.0" (versions.c) */
+/* "1.2.0" within the stem; NULL when it has none. */
+const char *host_stem_version(const char *stem);
+/* Bytes of it that are the backend's name. */
+size_t host_stem_name(const char *stem);
+/* For qsort of char *: by name; of one name the one without a version first, then the newest. */
+int host_stems_order(const void *left, const void *right);
+
 /* ---- Between kolm and kolm-host. One JSON object on one line asks; lines of JSON objects answer, the last one with
  * the event "done". Numbers of 64 bits travel as decimal strings, which JSON cannot bend. After the request the pipe
  * stays open: its end tells kolm-host that the caller has gone, or wants it to stop. */

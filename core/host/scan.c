@@ -65,7 +65,11 @@ static kit_status names_add(name_list *names, const char *file, kolm_error_t *er
     if (!plugin && !stem_of(file, ".json", &length)) return KOLM_OK;
     char *stem = strndup(file, length);
     if (!stem) return no_memory(err);
-    if (!plugin && !host_name_ok(stem)) {
+    char *version = (char *)(uintptr_t)host_stem_version(stem);
+    if (version) version[-1] = '\0';
+    bool named = host_name_ok(stem);
+    if (version) version[-1] = '-';
+    if (!plugin && !named) {
         free(stem);
         return KOLM_OK;
     }
@@ -89,6 +93,7 @@ static void names_unique(name_list *names) {
             names->at[kept++] = names->at[i];
     }
     names->count = kept;
+    if (kept > 0) qsort(names->at, kept, sizeof *names->at, host_stems_order);
 }
 
 static kit_status names_read(DIR *dir, name_list *names, bool *out_cut, kolm_error_t *err) {
@@ -123,6 +128,7 @@ const char *host_rule_text(host_rule rule) {
         [HOST_RULE_SIGNATURE] = "signed, where the policy demands it",
         [HOST_RULE_ORDER] = "the first of its name",
         [HOST_RULE_SETTINGS] = "config.json sets nothing but what it takes",
+        [HOST_RULE_LOADS] = "it loads, where another version is beside it",
     };
     return rule < HOST_RULES ? texts[rule] : NULL;
 }
@@ -158,11 +164,11 @@ static kit_status find_file(const directory *dir, const char *stem, const char *
     return status;
 }
 
-static kit_status read_manifest(const char *stem, host_backend *row, kolm_error_t *err) {
+static kit_status read_manifest(const char *name, host_backend *row, kolm_error_t *err) {
     kit_buf text = {0};
     kit_status status = kit_read_file(row->manifest_path, HOST_MANIFEST_MAX_BYTES, &text, err);
     if (status == KOLM_OK) {
-        status = host_manifest_parse(stem, kit_buf_text(&text), text.length, &row->manifest, err);
+        status = host_manifest_parse(name, kit_buf_text(&text), text.length, &row->manifest, err);
         if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
     }
     if (status == KOLM_OK) status = kit_sha256_bytes(text.data, text.length, row->manifest_sha256, err);
@@ -173,10 +179,10 @@ static kit_status read_manifest(const char *stem, host_backend *row, kolm_error_
 static kit_status fill_row(const directory *dir, const char *stem, host_backend *row) {
     kolm_error_t *why = &row->why;
     row->rule = HOST_RULE_NAME;
-    if (!host_name_ok(stem)) {
+    if (!host_name_ok(row->name)) {
         return kit_fail(why, KOLM_E_INVALID_ARGUMENT,
                         "rename it: lower-case letters, digits and -, at most 32, a letter first",
-                        "%s/%s%s: a backend cannot have this name", dir->path, row->name, HOST_SUFFIX);
+                        "%s/%s%s: a backend cannot have this name", dir->path, row->stem, HOST_SUFFIX);
     }
     row->rule = HOST_RULE_DIRECTORY;
     if (dir->distrust) {
@@ -193,7 +199,7 @@ static kit_status fill_row(const directory *dir, const char *stem, host_backend 
     }
     if (manifest != KOLM_OK) return manifest;
     row->rule = HOST_RULE_MANIFEST;
-    KIT_TRY(read_manifest(stem, row, why));
+    KIT_TRY(read_manifest(row->name, row, why));
     row->rule = HOST_RULE_FILES;
     if (plugin == KOLM_E_NOT_FOUND) {
         return kit_fail(why, KOLM_E_NOT_FOUND, "install the package that holds it, or remove the manifest",
@@ -207,6 +213,7 @@ static kit_status fill_row(const directory *dir, const char *stem, host_backend 
 
 static void row_free(host_backend *row) {
     free(row->name);
+    free(row->stem);
     free(row->directory);
     free(row->plugin_path);
     free(row->manifest_path);
@@ -232,21 +239,64 @@ static kit_status insert_row(host_registry *registry, host_backend *row, kolm_er
 }
 
 /* What config.json says of the row: applied, or the row is refused. */
-static void take_config(const host_scan_options *options, host_backend *row) {
-    kit_status status = host_manifest_override(row->manifest, &options->config, &row->why);
-    if (status == KOLM_OK) status = host_manifest_check_settings(row->manifest, &options->config, &row->why);
+static void take_config(const host_scan_options *options, host_backend *row, kolm_error_t *why) {
+    kit_status status = host_manifest_override(row->manifest, &options->config, why);
+    if (status == KOLM_OK) status = host_manifest_check_settings(row->manifest, &options->config, why);
     if (status == KOLM_OK) return;
+    row->spare = false;
+    if (row->state != HOST_ROW_OK) return;
     row->state = HOST_ROW_REFUSED;
     row->rule = HOST_RULE_SETTINGS;
 }
 
-static kit_status add_row(host_registry *registry, const directory *dir, const char *stem, kolm_error_t *err) {
-    host_backend row = {.origin = dir->origin, .why = KIT_ERROR_INIT};
-    kit_buf shown = {0};
+/* Another file of this name came first: of the same directory only as another version. */
+static void yield_to(host_backend *first, host_backend *row) {
+    bool versions = (first->version || row->version) && strcmp(first->directory, row->directory) == 0;
+    /* What was refused for what it is, and not for what config.json says of it, is not what counts. */
+    if (versions && first->state == HOST_ROW_REFUSED && first->rule < HOST_RULE_ORDER && row->state == HOST_ROW_OK) {
+        first->passed_over = true;
+        return;
+    }
+    if (versions && row->state == HOST_ROW_REFUSED) { /* its own fault says more than its place */
+        row->passed_over = true;
+        return;
+    }
+    row->spare = versions && row->state == HOST_ROW_OK;
+    row->state = HOST_ROW_SHADOWED;
+    row->rule = HOST_RULE_ORDER;
+    if (versions)
+        (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS, "remove the one that is not wanted",
+                       "%s stands before it: of one name the newest is taken, and before that a file without a version",
+                       first->stem);
+    else
+        (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS,
+                       "remove one of the two, or change the order of KOLM_BACKEND_PATH",
+                       "hidden by %s in %s, which is searched first", first->name, first->directory);
+}
+
+/* "acme" and "1.2.0" of "acme-1.2.0"; a stem that no name is in stays whole. */
+static kit_status name_row(const char *stem, host_backend *row, kolm_error_t *err) {
+    kit_buf shown = {0}, name = {0};
     kit_buf_escaped(&shown, stem, strlen(stem));
-    row.name = kit_buf_take(&shown);
+    kit_buf_escaped(&name, stem, host_stem_name(stem));
+    row->stem = kit_buf_take(&shown);
+    row->name = kit_buf_take(&name);
     kit_buf_free(&shown);
-    kit_status status = row.name ? kit_strdup(dir->path, &row.directory, err) : no_memory(err);
+    kit_buf_free(&name);
+    if (!row->name || !row->stem) return no_memory(err);
+    row->version = host_stem_version(row->stem);
+    return KOLM_OK;
+}
+
+static host_backend *in_front(host_registry *registry, const char *name) {
+    const host_backend *found = host_find(registry, name);
+    return found ? &registry->rows[found - registry->rows] : NULL;
+}
+
+static kit_status add_row(host_registry *registry, const directory *dir, const char *stem, kolm_error_t *err) {
+    host_backend row = {.origin = dir->origin, .why = KIT_ERROR_INIT, .instead = KIT_ERROR_INIT};
+    kit_status status = name_row(stem, &row, err);
+    if (status == KOLM_OK) status = kit_strdup(dir->path, &row.directory, err);
     if (status == KOLM_OK) status = host_plugin_new(&row.bytes, err);
     if (status == KOLM_OK && fill_row(dir, stem, &row) != KOLM_OK) {
         row.state = HOST_ROW_REFUSED;
@@ -254,17 +304,12 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
         if (!row.why.remedy[0])
             kit_copy(row.why.remedy, sizeof row.why.remedy, "install it again, or remove what is left of it");
     }
-    const host_backend *first = status == KOLM_OK ? host_find(registry, row.name) : NULL;
-    if (first) {
-        row.state = HOST_ROW_SHADOWED;
-        row.rule = HOST_RULE_ORDER;
-        (void)kit_fail(&row.why, KOLM_E_ALREADY_EXISTS,
-                       "remove one of the two, or change the order of KOLM_BACKEND_PATH",
-                       "hidden by %s in %s, which is searched first", first->name, first->directory);
-    }
-    if (status == KOLM_OK && row.state == HOST_ROW_OK) take_config(dir->options, &row);
-    if (row.state == HOST_ROW_OK)
-        row.granted = !dir->options->grant || dir->options->grant(dir->options->grant_user, &row, &row.why) == KOLM_OK;
+    host_backend *first = status == KOLM_OK ? in_front(registry, row.name) : NULL;
+    if (first) yield_to(first, &row);
+    kolm_error_t *why = row.spare ? &row.instead : &row.why;
+    if (status == KOLM_OK && (row.state == HOST_ROW_OK || row.spare)) take_config(dir->options, &row, why);
+    if (row.state == HOST_ROW_OK || row.spare)
+        row.granted = !dir->options->grant || dir->options->grant(dir->options->grant_user, &row, why) == KOLM_OK;
     if (status == KOLM_OK) status = insert_row(registry, &row, err);
     if (status != KOLM_OK) row_free(&row);
     return status;
@@ -276,6 +321,7 @@ static kit_status scan_names(host_registry *registry, directory *dir, DIR *strea
     bool cut = false;
     kit_status status = names_read(stream, &names, &cut, err);
     for (size_t i = 0; status == KOLM_OK && i < names.count; i++) {
+        if (dir->options->only && strcmp(names.at[i], dir->options->only) != 0) continue;
         if (registry->count >= ROWS_MAX) {
             cut = true;
             break;
@@ -485,7 +531,26 @@ void host_registry_free(host_registry *registry) {
 const host_backend *host_find(const host_registry *registry, const char *name) {
     for (size_t i = 0; i < registry->count; i++) {
         const host_backend *row = &registry->rows[i];
-        if (row->state != HOST_ROW_SHADOWED && strcmp(row->name, name) == 0) return row;
+        if (row->state != HOST_ROW_SHADOWED && !row->passed_over && strcmp(row->name, name) == 0) return row;
     }
     return NULL;
+}
+
+const host_backend *host_spare(const host_registry *registry, const host_backend *row) {
+    for (const host_backend *at = row + 1; at < registry->rows + registry->count; at++)
+        if (at->spare && strcmp(at->name, row->name) == 0 && strcmp(at->directory, row->directory) == 0) return at;
+    return NULL;
+}
+
+void host_registry_pass_over(host_registry *registry, const host_backend *row, const kolm_error_t *why) {
+    host_backend *passed = &registry->rows[row - registry->rows];
+    host_backend *next = &registry->rows[host_spare(registry, row) - registry->rows];
+    passed->state = HOST_ROW_REFUSED;
+    passed->rule = HOST_RULE_LOADS;
+    passed->why = *why;
+    passed->passed_over = true;
+    next->spare = false;
+    next->state = HOST_ROW_OK;
+    next->rule = HOST_RULE_NONE;
+    next->why = next->instead;
 }

@@ -8,6 +8,11 @@
  * flat and read in the order of their sorted names; a name that was found already is a shadowed row. The first name
  * wins even when it is refused: nobody gets another backend than the one he put in front.
  *
+ * In one directory there may be several versions of a backend: NAME-1.10.0.so beside NAME-1.2.0.so, each with a manifest
+ * of its own that says "name": "NAME". The newest counts; one that is refused by rules 1 to 5, or that turns out not to
+ * load (host_registry_pass_over), gives way to the next older one and stays in the table, refused. A file without a version
+ * was put there by hand and counts before all versions.
+ *
  * Running from a build tree (the executable is BUILD/core/cli/kolm or any BUILD/x/y/z with BUILD/core/host/kolm-host
  * beside BUILD/plugins): the directories BUILD/plugins/NAME and BUILD/plugins/GROUP/NAME take the place of the
  * installed one. Otherwise everything is found from the executable's own place, so that an installed tree may be moved:
@@ -59,6 +64,7 @@ typedef enum host_rule {
     HOST_RULE_SIGNATURE, /* the policy file, if it demands signatures, is satisfied (host_scan_options.admit) */
     HOST_RULE_ORDER,     /* the first of a name is taken */
     HOST_RULE_SETTINGS,  /* what config.json says of that one is what its manifest declares */
+    HOST_RULE_LOADS,     /* it loads; asked only where another version is beside it, by host_registry_pass_over */
     HOST_RULES
 } host_rule;
 /* The rule in words, "nobody else can change the directory"; NULL for HOST_RULE_NONE. Static. */
@@ -84,6 +90,11 @@ typedef struct host_plugin host_plugin;
 
 typedef struct host_backend {
     char *name;          /* from the file name; escaped for a terminal */
+    char *stem;          /* the file name without its suffix: the name, or NAME-VERSION */
+    const char *version; /* within stem; NULL: the file name has none */
+    bool passed_over;    /* REFUSED, and another version beside it is taken */
+    bool spare;          /* SHADOWED by another version beside it, and would be OK otherwise */
+    kolm_error_t instead; /* of a spare: what why becomes when it is taken */
     char *directory;     /* where it was found, absolute */
     char *plugin_path;   /* the real file, absolute; NULL when there is none */
     char *manifest_path; /* NULL when there is none */
@@ -139,6 +150,7 @@ typedef struct host_scan_options {
     void *grant_user;
     /* For tests: when dirs is not NULL these absolute directories are searched and nothing else (user_dir neither), and
      * program is kolm-host. Trust is checked all the same. */
+    const char *only; /* NULL, or the stem of the files that are looked at alone */
     const char *const *dirs;
     size_t dir_count;
     const char *program;
@@ -148,8 +160,14 @@ typedef struct host_scan_options {
  * directory or a file is a row or a note. The caller frees the registry; rows belong to it. */
 kit_status host_scan(const host_scan_options *options, host_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
 void host_registry_free(host_registry *registry);
-/* The row in front of this name (never a shadowed one), or NULL. */
+/* The backend that the file of a plugin is called after, "acme" of "acme.so" or "acme-1.2.0.so"; false: none. */
+bool host_plugin_name(const char *file, char *out, size_t capacity);
+/* The row in front of this name (never a shadowed one, nor one that another version was taken for), or NULL. */
 const host_backend *host_find(const host_registry *registry, const char *name);
+/* The version that would be taken if the row, which is OK, were not; NULL: there is none. */
+const host_backend *host_spare(const host_registry *registry, const host_backend *row);
+/* Refuses the row, which did not load, with why, and takes its spare, which there is. */
+void host_registry_pass_over(host_registry *registry, const host_backend *row, const kolm_error_t *why);
 
 /* The SHA-256 of the row's plugin, which has a plugin_path. Read at most once: what is loaded later from this registry has the
  * same digest, or is not loaded (ABORTED, "was replaced"). */

@@ -280,7 +280,7 @@ class Why(Case):
         self.assertEqual(report["searched"][0]["path"], self.plugins)
         self.assertTrue(report["searched"][0]["searched"])
         self.assertIn(("test-word", "taken"), [(r["name"], r["state"]) for r in rows])
-        self.assertEqual(len(report["rules"]), 7)
+        self.assertEqual(len(report["rules"]), 8)
         text = self.kolm("backend", "list").out
         self.assertIn(self.plugins, text)
         self.assertIn("nobody else can change the directory", text)

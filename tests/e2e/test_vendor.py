@@ -3,11 +3,14 @@
 """What those meet who ship a backend of their own: manifests of another version, recipes and formats of their own."""
 import json
 import os
+import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 from harness import Case  # noqa: E402
+
+ZOO = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tests", "host")
 
 
 def setUpModule():
@@ -165,6 +168,90 @@ class Formats(Case):
         self.compile("--backend", "local-cpu", "--force")
         self.assertNotIn("model_format", self.json("inspect", "router-1.0.0.kolm")["manifest"])
         self.assertIn("billing", self.kolm(*self.ask[0]).out)
+
+
+class Versions(Case):
+    """Several versions of a backend side by side: the newest that loads is taken, the others are shown."""
+
+    backends = ()
+
+    def add_version(self, version, source=None, name="test-word", **changes):
+        stem = os.path.join(self.plugins, name + ("-" + version if version else ""))
+        shutil.copy(source or os.path.join(harness.TEST_BACKENDS, name + ".so"), stem + ".so")
+        os.chmod(stem + ".so", 0o755)
+        self.write(stem + ".json", json.dumps(harness.manifest(name, **changes)))
+        return stem + ".so"
+
+    def rows(self):
+        return {r["version"]: r for r in self.json("backend", "list")["rows"]}
+
+    def taken(self):
+        rows = self.rows()
+        self.assertEqual([r["name"] for r in rows.values()], ["test-word"] * len(rows))
+        return [v for v, r in rows.items() if r["state"] == "taken"]
+
+    def test_the_newest_is_taken(self):
+        for version in ("1.2.0", "1.10.0", "1.9", "0.99.3.7"):
+            self.add_version(version, tier=2)
+        self.assertEqual(self.taken(), ["1.10.0"])
+        self.assertEqual((self.rows()["1.9"]["state"], self.rows()["1.9"]["rule"]), ("shadowed", 6))
+        self.assertIn("test-word-1.10.0 stands before it", self.rows()["1.2.0"]["why"])
+        self.assertTrue(self.json("compute", "info", "test-word")["plugin"].endswith("test-word-1.10.0.so"))
+        self.assertEqual(len(self.json("compute", "list")["shadowed"]), 3)
+        self.write_tickets()
+        self.compile("--backend", "test-word")
+        self.assertIn("billing", self.kolm("run", "router-1.0.0.kolm", "billing").out)
+        self.add_version("")  # put there by hand
+        self.assertEqual(self.taken(), [None])
+
+    def test_one_that_does_not_load_gives_way(self):
+        self.write_tickets()
+        self.add_version("1.0.0", perf=0.7)
+        self.add_version("1.1.0", os.path.join(ZOO, "crash-constructor.so"))
+        self.add_version("2.0.0", __file__)
+        self.add_version("3.0.0", os.path.join(ZOO, "needs-newer-host.so"))
+        for again in (False, True):  # from the cache, too
+            with self.subTest(again=again):
+                self.assertEqual(self.taken(), ["1.0.0"])
+                self.assertEqual(self.json("compute", "info", "test-word")["perf"], 0.7)
+                self.compile("--backend", "test-word", *(("--force",) if again else ()))
+        rows = self.rows()
+        for version, why in (("1.1.0", "crashed while it was being loaded"), ("2.0.0", "test-word-2.0.0.so: "), ("3.0.0", "needs kolm ABI 1.3")):
+            self.assertEqual((rows[version]["state"], rows[version]["rule"]), ("refused", 8), rows[version])
+            self.assertIn("it does not load: ", rows[version]["why"])
+            self.assertIn(why, rows[version]["why"])
+        self.assertEqual(self.json("compute", "list")["backends"][0]["perf"], 0.7)
+        text = self.kolm("backend", "why", "test-word").out
+        for piece in ("test-word-3.0.0.so", "needs kolm ABI 1.3", "test-word-1.0.0.so", "here and now: available"):
+            self.assertIn(piece, text)
+
+    def test_one_that_is_refused_gives_way(self):
+        self.add_version("1.0.0")
+        os.chmod(self.add_version("2.0.0"), 0o777)
+        self.add_version("3.0.0", colour="red")
+        self.assertEqual(self.taken(), ["1.0.0"])
+        self.assertEqual({v: r["rule"] for v, r in self.rows().items()}, {"1.0.0": None, "2.0.0": 3, "3.0.0": 4})
+        self.add_version("4.0.0", settings=[])  # what config.json says is not the plugin's fault
+        self.write_home("config.json", json.dumps({"backends": {"test-word": {"region": "eu"}}}))
+        self.assert_error(self.kolm("compute", "info", "test-word", code=6), "backends.test-word.region")
+
+    def test_none_that_loads(self):
+        self.add_version("1.0.0", __file__)
+        self.add_version("2.0.0", __file__)
+        self.assertEqual(self.json("compute", "info", "test-word")["detection"]["state"], "failed")
+
+    def test_checked_and_signed_each_by_itself(self):
+        old = self.add_version("1.0.0")
+        self.add_version("2.0.0", __file__)
+        text = self.kolm("backend", "check", old, "--only", "loads").out
+        self.assertIn("test-word: 3 passed", text)
+        self.kolm("backend", "sign", old)
+        self.write_home("policy.json", json.dumps({"plugins": {"signatures": "required"}}))
+        self.assertEqual(self.taken(), ["1.0.0"])
+
+    def test_a_name_that_only_looks_so(self):
+        self.add_version("2")  # test-word-2: a name
+        self.assertEqual([r["name"] for r in self.json("backend", "list")["rows"]], ["test-word-2"])
 
 
 if __name__ == "__main__":
