@@ -72,6 +72,7 @@ bool cli_detection_key(const cli_registry *registry, const cli_backend *backend,
     kit_buf_fmt(&text, "kolm %s %d.%d %s\n", KOLM_VERSION, KOLM_ABI_MAJOR, KOLM_ABI_MINOR, backend->name);
     add_identity(&text, backend->plugin_path, &row->plugin);
     add_identity(&text, backend->manifest_path, &row->manifest_file);
+    if (row->libs.directory) add_identity(&text, row->libs.directory, &row->libs.identity);
     for (size_t i = 0; i < manifest->auth_count; i++)
         add_variable(&text, registry, manifest->auth[i]);
     for (size_t i = 0; i < manifest->secret_count; i++)

@@ -148,13 +148,30 @@ static kit_status signature_path(const char *plugin, char **out_path, kolm_error
     return KOLM_OK;
 }
 
-static kit_status statement_of(const char *name, const char *plugin_sha, const char *manifest_sha, kit_buf *out,
-                               kolm_error_t *err) {
+/* {"libfoo.so.1": HEX, ...}: absent where there are none, as in signatures that are older than they. */
+static kit_status put_libs(cJSON *statement, const host_libs *libs, kolm_error_t *err) {
+    if (libs->count == 0) return KOLM_OK;
+    cJSON *object = cJSON_AddObjectToObject(statement, "libs_sha256");
+    if (!object) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    for (size_t i = 0; i < libs->count; i++) {
+        char *path = NULL, sha[KIT_SHA256_HEX];
+        kit_status status = kit_path_join(libs->directory, libs->names[i], &path, err);
+        if (status == KOLM_OK) status = kit_sha256_file(path, sha, NULL, err);
+        free(path);
+        if (status == KOLM_OK && !kit_json_put_string(object, libs->names[i], sha))
+            status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        KIT_TRY(status);
+    }
+    return KOLM_OK;
+}
+
+static kit_status statement_of(const char *name, const char *plugin_sha, const char *manifest_sha, const host_libs *libs,
+                               kit_buf *out, kolm_error_t *err) {
     cJSON *json = cJSON_CreateObject();
     bool good = kit_json_put_string(json, "manifest_sha256", manifest_sha) && kit_json_put_string(json, "name", name) &&
                 kit_json_put_string(json, "plugin_sha256", plugin_sha);
-    kit_status status =
-        good ? kit_json_canonical(json, out, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = good ? put_libs(json, libs, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK) status = kit_json_canonical(json, out, err);
     cJSON_Delete(json);
     return status;
 }
@@ -167,17 +184,23 @@ kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_
     char *keys = NULL, *manifest = NULL;
     receipt_key *key = NULL;
     bool created = false;
-    kit_buf statement = {0}, envelope = {0}, path = {0};
+    host_libs libs = {0};
+    kit_buf statement = {0}, envelope = {0}, path = {0}, stem = {0};
     if (!host_plugin_name(base, name, sizeof name))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
                         "%s does not look like a plugin", plugin);
     kit_buf_fmt(&path, "%.*s.json", (int)(dot - plugin), plugin);
     kit_status status = kit_buf_ok(&path, err);
     manifest = kit_buf_take(&path);
+    kit_buf_add(&stem, base, (size_t)(dot - base));
+    if (status == KOLM_OK) status = kit_buf_ok(&stem, err);
+    char *real = realpath(plugin, NULL); /* a link's libraries lie beside what it leads to */
+    if (status == KOLM_OK && real) status = host_libs_read(real, kit_buf_text(&stem), &libs, err);
+    free(real);
     if (status == KOLM_OK) status = cli_home(context, &home, err);
     if (status == KOLM_OK) status = kit_sha256_file(plugin, plugin_sha, NULL, err);
     if (status == KOLM_OK) status = kit_sha256_file(manifest, manifest_sha, NULL, err);
-    if (status == KOLM_OK) status = statement_of(name, plugin_sha, manifest_sha, &statement, err);
+    if (status == KOLM_OK) status = statement_of(name, plugin_sha, manifest_sha, &libs, &statement, err);
     if (status == KOLM_OK) status = store_home_create(home, err);
     if (status == KOLM_OK) status = store_home_file(home, "keys", &keys, err);
     if (status == KOLM_OK) status = receipt_key_open(keys, &key, &created, err);
@@ -188,6 +211,8 @@ kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_
     if (status == KOLM_OK) status = kit_write_file(*out_path, 0644, envelope.data, envelope.length, err);
     if (status == KOLM_OK) kit_copy(out_keyid, 65, receipt_key_public(key)->keyid);
     receipt_key_free(key);
+    host_libs_free(&libs);
+    kit_buf_free(&stem);
     kit_buf_free(&statement);
     kit_buf_free(&envelope);
     free(keys);
@@ -289,7 +314,7 @@ static kit_status read_signature(const host_backend *row, char **out_path, kit_b
 static kit_status statement_of_row(const host_backend *row, kit_buf *out, kolm_error_t *err) {
     char plugin_sha[KIT_SHA256_HEX];
     KIT_TRY(host_plugin_digest(row, plugin_sha, err));
-    return statement_of(row->name, plugin_sha, row->manifest_sha256, out, err);
+    return statement_of(row->name, plugin_sha, row->manifest_sha256, &row->libs, out, err);
 }
 
 static kit_status look(cli_policy *policy, const host_backend *row, finding *out, kolm_error_t *err) {

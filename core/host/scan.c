@@ -205,6 +205,7 @@ static kit_status fill_row(const directory *dir, const char *stem, host_backend 
         return kit_fail(why, KOLM_E_NOT_FOUND, "install the package that holds it, or remove the manifest",
                         "%s/%s%s, the plugin itself, is missing", dir->path, stem, HOST_SUFFIX);
     }
+    KIT_TRY(host_libs_read(row->plugin_path, stem, &row->libs, why));
     row->rule = HOST_RULE_SIGNATURE;
     if (dir->options->admit) KIT_TRY(dir->options->admit(dir->options->admit_user, row, why));
     row->rule = HOST_RULE_NONE;
@@ -217,6 +218,7 @@ static void row_free(host_backend *row) {
     free(row->directory);
     free(row->plugin_path);
     free(row->manifest_path);
+    host_libs_free(&row->libs);
     host_manifest_free(row->manifest);
     host_plugin_free(row->bytes);
 }

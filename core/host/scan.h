@@ -88,6 +88,15 @@ typedef struct host_file_identity {
 /* The bytes of a plugin, once they were read (plugin.c). */
 typedef struct host_plugin host_plugin;
 
+/* Libraries of a plugin's own, in NAME.libs beside NAME.so: files, or links to files, and nothing else. The plugin is linked
+ * with the run path $ORIGIN/NAME.libs; kolm only makes sure of them as of the plugin itself. */
+typedef struct host_libs {
+    char *directory; /* NULL: there is none */
+    char **names;    /* sorted */
+    size_t count;
+    host_file_identity identity; /* of all together */
+} host_libs;
+
 typedef struct host_backend {
     char *name;          /* from the file name; escaped for a terminal */
     char *stem;          /* the file name without its suffix: the name, or NAME-VERSION */
@@ -108,6 +117,7 @@ typedef struct host_backend {
     host_file_identity manifest_file;
     char manifest_sha256[KIT_SHA256_HEX]; /* of the bytes that were parsed; "" when none were */
     host_plugin *bytes;
+    host_libs libs;
 } host_backend;
 
 /* A place that was looked at in vain, or part of one that was skipped: for `detect` and `info` to show. */
@@ -160,6 +170,9 @@ typedef struct host_scan_options {
  * directory or a file is a row or a note. The caller frees the registry; rows belong to it. */
 kit_status host_scan(const host_scan_options *options, host_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
 void host_registry_free(host_registry *registry);
+/* STEM.libs in the directory of the plugin, trusted with all that is in it; empty where there is none. */
+kit_status host_libs_read(const char *plugin, const char *stem, host_libs *out_libs, kolm_error_t *err) KIT_MUST_USE;
+void host_libs_free(host_libs *libs);
 /* The backend that the file of a plugin is called after, "acme" of "acme.so" or "acme-1.2.0.so"; false: none. */
 bool host_plugin_name(const char *file, char *out, size_t capacity);
 /* The row in front of this name (never a shadowed one, nor one that another version was taken for), or NULL. */

@@ -4,7 +4,9 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
+import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
@@ -252,6 +254,73 @@ class Versions(Case):
     def test_a_name_that_only_looks_so(self):
         self.add_version("2")  # test-word-2: a name
         self.assertEqual([r["name"] for r in self.json("backend", "list")["rows"]], ["test-word-2"])
+
+
+@unittest.skipIf(harness.SANITIZED, "what is built here has no sanitizer, and a kolm that has one takes no such plugin")
+class Libraries(Case):
+    """A directory of libraries beside a plugin, NAME.libs, which its run path names."""
+
+    backends = ()
+    PLUGIN = """#include "kolm/backend.h"
+#include <stdio.h>
+const char *own_word(void);
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out, kolm_error_t *err) {
+    (void)host, (void)args, (void)err;
+    out->state = KOLM_DETECT_AVAILABLE;
+    snprintf(out->reason, sizeof out->reason, "%s", own_word());
+    return KOLM_OK;
+}
+KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEADER_INIT, .name = "acme", .version = "1", .vendor = "tests",
+    .licence = "Apache-2.0", .homepage = "https://example.org", .detect = detect};
+"""
+
+    def setUp(self):
+        super().setUp()
+        self.libs = os.path.join(self.plugins, "acme.libs")
+        self.own = os.path.join(self.libs, "libown.so")
+        self.plugin = os.path.join(self.plugins, "acme.so")
+        os.mkdir(self.libs, 0o755)
+        self.make_library("from its own library")
+        self.write("acme.c", self.PLUGIN)
+        self.cc("-fvisibility=hidden", "-I", os.path.join(harness.SOURCE, "sdk", "include"), "-o", self.plugin, "acme.c", "-L", self.libs, "-lown",
+                "-Wl,-rpath,$ORIGIN/acme.libs")
+        self.write(os.path.join(self.plugins, "acme.json"), json.dumps(harness.manifest("acme", train=False, infer=True)))
+
+    def cc(self, *words):
+        subprocess.run([*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", *words], cwd=self.work, check=True)
+
+    def make_library(self, word):
+        self.write("own.c", 'const char *own_word(void);\nconst char *own_word(void) { return "%s"; }\n' % word)
+        self.cc("-o", self.own, "own.c")
+
+    def reason(self):
+        return self.json("compute", "info", "acme")["detection"]["reason"]
+
+    def test_it_is_found(self):
+        self.assertEqual(self.reason(), "from its own library")
+        self.make_library("from another one")  # and what was detected with the old one is forgotten
+        self.assertEqual(self.reason(), "from another one")
+        self.assertEqual([r["name"] for r in self.json("backend", "list")["rows"]], ["acme"])
+
+    def test_it_is_believed_as_the_plugin_is(self):
+        for change, back, piece in [(lambda: os.chmod(self.own, 0o666), lambda: os.chmod(self.own, 0o755), "libown.so"),
+                                    (lambda: os.chmod(self.libs, 0o777), lambda: os.chmod(self.libs, 0o755), "acme.libs"),
+                                    (lambda: os.symlink("/nowhere", self.own + ".1"), lambda: os.unlink(self.own + ".1"), "libown.so.1"),
+                                    (lambda: os.mkdir(self.own + ".d"), lambda: os.rmdir(self.own + ".d"), "libown.so.d")]:
+            with self.subTest(piece=piece):
+                change()
+                row = self.json("backend", "list")["rows"][0]
+                self.assertEqual((row["state"], row["rule"]), ("refused", 3), row)
+                self.assertIn(piece, row["why"])
+                back()
+                self.assertEqual(self.json("backend", "list")["rows"][0]["state"], "taken")
+
+    def test_it_is_signed_with_the_plugin(self):
+        self.kolm("backend", "sign", self.plugin)
+        self.write_home("policy.json", json.dumps({"plugins": {"signatures": "required"}}))
+        self.assertEqual(self.reason(), "from its own library")
+        self.make_library("from somebody else")
+        self.assertIn("is of other files", self.kolm("backend", "why", "acme").out)
 
 
 if __name__ == "__main__":
