@@ -89,6 +89,9 @@ typedef struct cli_detect_options {
 kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
 void cli_registry_free(cli_registry *registry);
 
+/* Fills all but what detection says from a row. */
+void cli_backend_fill(cli_backend *backend, const struct host_backend *row);
+
 /* The backend called name, or NULL. */
 cli_backend *cli_registry_find(cli_registry *registry, const char *name);
 /* Fills err with "no backend is called 'x'; did you mean ...?" */
