@@ -105,6 +105,18 @@ static bool turns_direction(const unsigned char *p) {
     return p[0] == 0xE2 && ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE) || (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
 }
 
+bool kit_text_is_plain(const char *bytes, size_t length) {
+    const unsigned char *s = (const unsigned char *)bytes;
+    for (size_t i = 0; i < length;) {
+        size_t step = sequence(s + i, length - i);
+        if (step == 0 || s[i] < 0x20 || s[i] == 0x7F) return false;
+        if (step == 2 && s[i] == 0xC2 && s[i + 1] < 0xA0) return false;
+        if (step == 3 && turns_direction(s + i)) return false;
+        i += step;
+    }
+    return true;
+}
+
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length) {
     for (size_t i = 0; i < length;) {
         unsigned char c = (unsigned char)bytes[i];

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,6 @@
 #define CLOSE_MS 2000   /* from the end of the process to the end of its pipes, which a child of it may hold */
 #define TAIL_KEPT 4096  /* bytes of standard error */
 #define TAIL_SHOWN 400  /* of them in an error, escaped */
-#define STRANGE_SHOWN 5 /* lines that are no event */
 
 typedef enum stopped { STOPPED_NOT, STOPPED_CANCEL, STOPPED_DEADLINE, STOPPED_LINGER } stopped;
 
@@ -34,9 +32,7 @@ typedef struct watch {
     int64_t kill_ms, close_ms, linger_ms;
     bool exited;
     siginfo_t how;
-    cJSON *result;
-    kolm_error_t error; /* of the first error event; code 0: none */
-    uint32_t strange;
+    trainer_heard heard;
 } watch;
 
 /* ---- Environment */
@@ -115,96 +111,8 @@ static bool make_environment(const trainer_call *call, environment *out) {
     return !out->failed;
 }
 
-/* ---- Events */
-
 static void say(const watch *w, uint32_t level, const char *text) {
     w->host->log(w->host->user, level, text);
-}
-
-static bool forward_log(const watch *w, const cJSON *event) {
-    static const char *const levels[] = {"debug", "info", "warning", "error"};
-    const char *text, *level = "info";
-    if (!kit_json_get_string(event, "text", &text)) return false;
-    if (kit_json_get(event, "level") != NULL && !kit_json_get_string(event, "level", &level)) return false;
-    for (uint32_t i = 0; i < 4; i++) {
-        if (strcmp(level, levels[i]) != 0) continue;
-        say(w, i, text);
-        return true;
-    }
-    return false;
-}
-
-/* A number that may be missing, or null. */
-static bool maybe_number(const cJSON *event, const char *key, double *out) {
-    const cJSON *item = kit_json_get(event, key);
-    *out = (double)NAN;
-    return item == NULL || cJSON_IsNull(item) || kit_json_get_number(event, key, out);
-}
-
-static bool forward_progress(const watch *w, const cJSON *event) {
-    kolm_progress_t p = {.struct_size = (uint32_t)sizeof p, .total = KOLM_UNKNOWN_COUNT};
-    const cJSON *total = kit_json_get(event, "total");
-    if (!kit_json_get_string(event, "phase", &p.phase) || !kit_json_get_u64(event, "step", &p.step) ||
-        !maybe_number(event, "loss", &p.loss) || !maybe_number(event, "tokens_per_second", &p.tokens_per_second))
-        return false;
-    if (total != NULL && !cJSON_IsNull(total) && !kit_json_get_u64(event, "total", &p.total)) return false;
-    w->host->progress(w->host->user, &p);
-    return true;
-}
-
-static bool forward_metric(const watch *w, const cJSON *event) {
-    const char *name;
-    double value;
-    if (!kit_json_get_string(event, "name", &name) || !kit_json_get_number(event, "value", &value)) return false;
-    w->host->metric(w->host->user, name, value);
-    return true;
-}
-
-static bool take_result(watch *w, cJSON *event) {
-    const cJSON *inner = kit_json_get(event, "result");
-    if (w->result != NULL || (inner != NULL && !cJSON_IsObject(inner))) return false;
-    w->linger_ms = kit_now_ms() + LINGER_MS;
-    w->result = inner != NULL ? cJSON_DetachItemFromObjectCaseSensitive(event, "result") : cJSON_CreateObject();
-    return w->result != NULL;
-}
-
-static bool take_error(watch *w, const cJSON *event) {
-    const char *text, *remedy = "";
-    uint64_t code = 0;
-    if (!kit_json_get_u64(event, "code", &code) || code < 1 || code > KOLM_E_UNAUTHENTICATED ||
-        !kit_json_get_string(event, "text", &text) || text[0] == '\0')
-        return false;
-    if (kit_json_get(event, "remedy") != NULL && !kit_json_get_string(event, "remedy", &remedy)) return false;
-    if (w->error.code == KOLM_OK) /* the first is the cause, what follows may be its consequence */
-        (void)kit_fail(&w->error, (int32_t)code, remedy, "%s", text);
-    return true;
-}
-
-static bool forward(watch *w, const char *line, size_t length) {
-    cJSON *event = NULL;
-    const char *kind = "";
-    bool good = kit_json_parse(line, length, &event, NULL) == KOLM_OK && cJSON_IsObject(event) &&
-                kit_json_get_string(event, "event", &kind);
-    if (good)
-        good = strcmp(kind, "log") == 0        ? forward_log(w, event)
-               : strcmp(kind, "progress") == 0 ? forward_progress(w, event)
-               : strcmp(kind, "metric") == 0   ? forward_metric(w, event)
-               : strcmp(kind, "result") == 0   ? take_result(w, event)
-               : strcmp(kind, "error") == 0    ? take_error(w, event)
-                                               : false;
-    cJSON_Delete(event);
-    return good;
-}
-
-/* Libraries like to print. A few such lines are shown, so that nobody searches for what is wrong. */
-static void report_strange(watch *w, const char *line, size_t length) {
-    char text[300];
-    if (w->strange++ >= STRANGE_SHOWN) return;
-    kit_buf shown = {0};
-    kit_buf_escaped(&shown, line, length < 200 ? length : 200);
-    kit_format(text, sizeof text, "the trainer wrote a line that is no event: %s", kit_buf_text(&shown));
-    kit_buf_free(&shown);
-    say(w, KOLM_LOG_WARNING, text);
 }
 
 /* ---- Time */
@@ -292,11 +200,12 @@ static kit_status listen_to(watch *w, kolm_error_t *err) {
         size_t length = 0;
         status = kit_lines_next(lines, &line, &length, NULL);
         if (status == KOLM_E_OUT_OF_RANGE)
-            report_strange(w, "(a line of more than 1 MiB)", 27);
+            trainer_hear(&w->heard, "(a line of more than 1 MiB)", 27);
         else if (status != KOLM_OK || line == NULL)
             break;
-        else if (!forward(w, line, length))
-            report_strange(w, line, length);
+        else
+            trainer_hear(&w->heard, line, length);
+        if (w->heard.result != NULL && w->linger_ms == INT64_MAX) w->linger_ms = kit_now_ms() + LINGER_MS;
     }
     kit_lines_close(lines);
     wait_for_end(w);
@@ -378,20 +287,20 @@ static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
     bool clean = w->how.si_code == CLD_EXITED && w->how.si_status == 0;
     /* Runtimes of accelerators like to crash, or to hang, while they are taken down. What was done stays done. */
     bool after = w->how.si_code != CLD_EXITED || w->stop == STOPPED_LINGER;
-    if (w->result != NULL && w->error.code == KOLM_OK && (clean || after)) {
+    if (w->heard.result != NULL && w->heard.error.code == KOLM_OK && (clean || after)) {
         if (!clean && w->stop != STOPPED_CANCEL) say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
-        *out_result = w->result;
-        w->result = NULL;
+        *out_result = w->heard.result;
+        w->heard.result = NULL;
         return KOLM_OK;
     }
-    bool told = w->error.code != KOLM_OK;
+    bool told = w->heard.error.code != KOLM_OK;
     if (w->stop == STOPPED_CANCEL)
-        return kit_fail(err, KOLM_E_CANCELLED, told ? w->error.remedy : go_on, "%s",
-                        told ? w->error.text : "the trainer was stopped");
+        return kit_fail(err, KOLM_E_CANCELLED, told ? w->heard.error.remedy : go_on, "%s",
+                        told ? w->heard.error.text : "the trainer was stopped");
     if (w->stop == STOPPED_DEADLINE)
         return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, go_on, "the deadline passed before the trainer was done");
-    if (w->error.code == KOLM_E_INTERNAL || w->error.code == KOLM_E_UNKNOWN) show_words(w);
-    if (told) return kit_fail(err, w->error.code, w->error.remedy, "%s", w->error.text);
+    if (w->heard.error.code == KOLM_E_INTERNAL || w->heard.error.code == KOLM_E_UNKNOWN) show_words(w);
+    if (told) return kit_fail(err, w->heard.error.code, w->heard.error.remedy, "%s", w->heard.error.text);
     return no_result(w, err);
 }
 
@@ -470,7 +379,7 @@ kit_status trainer_run(const trainer_call *call, cJSON **out_result, kolm_error_
                .kill_ms = INT64_MAX,
                .close_ms = INT64_MAX,
                .linger_ms = INT64_MAX,
-               .error = KIT_ERROR_INIT};
+               .heard = {.host = call->host, .error = KIT_ERROR_INIT}};
     *out_result = NULL;
     if (call->host->cancelled(call->host->user) != 0)
         return kit_fail(err, KOLM_E_CANCELLED, "", "stopped before the trainer was started");
@@ -480,6 +389,6 @@ kit_status trainer_run(const trainer_call *call, cJSON **out_result, kolm_error_
     if (w.events >= 0) close(w.events);
     if (w.words >= 0) close(w.words);
     kit_buf_free(&w.tail);
-    cJSON_Delete(w.result);
+    cJSON_Delete(w.heard.result);
     return status;
 }

@@ -54,6 +54,8 @@ uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length);
 /* Appends text for a terminal or a log: control characters (C0, DEL, C1), line separators, marks that turn the
  * direction of writing, and invalid UTF-8 become \xNN, the rest stays. */
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length);
+/* Whether kit_buf_escaped would leave it as it is: UTF-8 that no terminal obeys. */
+bool kit_text_is_plain(const char *bytes, size_t length);
 
 /* The name of names (count of them, NULL entries skipped) that is nearest to word by edit distance (a swap of neighbours
  * counts as one edit; a beginning or an ending of a name is near too, and so are other capitals), or NULL when none is near enough to be what was
