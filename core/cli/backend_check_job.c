@@ -3,6 +3,7 @@
 #include "cli/backend_check.h"
 #include "host/host.h"
 #include "job/directory.h"
+#include "job/result.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
 #include "score/score.h"
@@ -23,7 +24,6 @@
 #define HELD 30     /* inputs */
 #define FIRST_HELD 1000000u
 #define MODEL_FILES_MAX 64
-#define RESULT_MAX (8u << 20)
 
 /* Every label has words of its own, so whoever counts words in the training rows is always right: that is the oracle.
  */
@@ -208,15 +208,8 @@ static kit_status model_read(const char *dir, model_list *out_list, kolm_error_t
 }
 
 static kit_status read_result(const char *dir, kolm_error_t *err) {
-    char *path = NULL;
     cJSON *json = NULL;
-    const char *toolchain;
-    KIT_TRY(kit_path_join(dir, "result.json", &path, err));
-    kit_status status = kit_json_read(path, RESULT_MAX, &json, err);
-    free(path);
-    if (status == KOLM_OK &&
-        (!kit_json_get_string(json, "toolchain", &toolchain) || !cJSON_IsObject(kit_json_get(json, "report"))))
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "", "result.json lacks toolchain or report");
+    kit_status status = job_result_read(dir, &json, err);
     cJSON_Delete(json);
     return status;
 }

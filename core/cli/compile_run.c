@@ -4,6 +4,7 @@
 #include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
+#include "job/result.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RESULT_JSON_MAX (64u << 20)
 #define PAYLOAD_DEPTH 8
 
 /* ---- Train */
@@ -191,18 +191,11 @@ static kit_status collect_payload(compile *c, kolm_error_t *err) {
 }
 
 static kit_status read_result(compile *c, kolm_error_t *err) {
-    char *path = NULL;
-    const char *toolchain = NULL;
-    KIT_TRY(kit_path_join(c->job.job, "result.json", &path, err));
-    kit_status status = kit_json_read(path, RESULT_JSON_MAX, &c->result, err);
-    free(path);
+    kit_status status = job_result_read(c->job.job, &c->result, err);
     if (status != KOLM_OK) {
         kit_fail_context(err, "%s left no usable result.json", c->choice->backend->name);
         return status;
     }
-    if (!kit_json_get_string(c->result, "toolchain", &toolchain) || !cJSON_IsObject(kit_json_get(c->result, "report")))
-        return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
-                        "the result.json of %s lacks toolchain or report", c->choice->backend->name);
     const cJSON *format = kit_json_get(c->result, "model_format");
     if (format != NULL && !(cJSON_IsString(format) && host_format_ok(format->valuestring)))
         return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",

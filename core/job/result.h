@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* result.json: what a backend says about the model that it made. */
+#ifndef KOLM_JOB_RESULT_H
+#define KOLM_JOB_RESULT_H
+
+#include "kolm/kit/json.h"
+
+#define JOB_RESULT_MAX (64u << 20) /* bytes */
+
+/* Strict JSON, an object with "toolchain", a text that no terminal obeys (it is shown, and signed), and "report", an object.
+ * DATA_LOSS says what it lacks. The caller frees *out_result with cJSON_Delete. */
+kit_status job_result_parse(const char *text, size_t length, cJSON **out_result, kolm_error_t *err) KIT_MUST_USE;
+/* The same of DIR/result.json; another status when that cannot be read. */
+kit_status job_result_read(const char *dir, cJSON **out_result, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
