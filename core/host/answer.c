@@ -183,6 +183,8 @@ static bool on_done(host_run *run, const cJSON *json) {
     bool fits = loaded ? verdict == HOST_OK || verdict == HOST_FAILED || verdict == HOST_UNIMPLEMENTED
                        : verdict == HOST_SANDBOX && run->options->airgap_strict;
     if (!fits && verdict != HOST_NOT_LOADED) return false;
+    /* It always says what went wrong. */
+    if (verdict != HOST_OK && text_of(json, "text")[0] == '\0') return false;
     run->stage = HOST_STAGE_DONE;
     result->verdict = (host_verdict)verdict;
     result->peak_memory_bytes = u64_of(json, "peak");
@@ -225,6 +227,34 @@ static bool on_work(host_run *run, const char *event, const cJSON *json) {
     return true;
 }
 
+/* Puts [NAME] in the place of secrets in a text of a line; numbers travel as texts, too, and stay what they are. */
+static bool hide_secrets(const host_run *run, cJSON *text) {
+    uint64_t number;
+    kit_buf shown = {0};
+    if (kit_parse_u64(text->valuestring, &number)) return true;
+    kit_buf_str(&shown, text->valuestring);
+    host_run_hide(run, &shown);
+    bool good = kit_buf_ok(&shown, NULL) == KOLM_OK && (strcmp(kit_buf_text(&shown), text->valuestring) == 0 ||
+                                                        cJSON_SetValuestring(text, kit_buf_text(&shown)) != NULL);
+    kit_buf_free(&shown);
+    return good;
+}
+
+/* False when a text of the line is not fit for a terminal. kolm-host escapes each before it says it: what is not escaped comes
+ * from somewhere else. */
+static bool take_texts(const host_run *run, cJSON *json) {
+    bool good = true;
+    cJSON *one;
+    cJSON_ArrayForEach(one, json) {
+        const bool is_event = one->string && strcmp(one->string, "event") == 0; /* kolm-host's own word */
+        if (cJSON_IsString(one))
+            good = good && kit_text_is_plain(one->valuestring, strlen(one->valuestring)) &&
+                   (is_event || hide_secrets(run, one));
+        if (one->child) good = good && take_texts(run, one);
+    }
+    return good;
+}
+
 /* Only in the order in which kolm-host says it, each step once: what comes otherwise was written by the plugin. Under the
  * airgap the first line is the report of the sandbox, which kolm-host writes before it loads anything. */
 bool host_run_answer(host_run *run, const char *line, size_t length) {
@@ -233,7 +263,9 @@ bool host_run_answer(host_run *run, const char *line, size_t length) {
     const char *event = text_of(json, "event");
     const host_stage before_load = run->options->airgap_strict ? HOST_STAGE_FENCED : HOST_STAGE_BEGUN;
     bool known = false;
-    if (strcmp(event, "sandbox") == 0) {
+    if (!take_texts(run, json)) {
+        known = false;
+    } else if (strcmp(event, "sandbox") == 0) {
         known = run->options->airgap_strict && run->stage == HOST_STAGE_BEGUN;
         if (known) on_sandbox(&run->result->sandbox, json);
         if (known) run->stage = HOST_STAGE_FENCED;

@@ -134,7 +134,7 @@ typedef struct host_result {
 typedef struct host_events {
     void *user;
     /* level: KOLM_LOG_*; printed output comes as KOLM_LOG_INFO. backend: its name. Secrets of the backend are replaced by
-     * [NAME] here and in every error. */
+     * [NAME] here, in every error and in every text of a result. */
     void (*log)(void *user, const char *backend, uint32_t level, const char *text);
     void (*progress)(void *user, const kolm_progress_t *progress);
     void (*metric)(void *user, const char *name, double value);

@@ -158,9 +158,9 @@ static kit_status read_up_to(int fd, const char *path, char *bytes, size_t capac
 kit_status receipt_read_guarded(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) {
     int fd = -1;
     size_t length = 0;
+    KIT_TRY(open_guarded(path, 0022, &fd, err));
     char *bytes = malloc(max_bytes + 1);
-    if (bytes == NULL) return receipt_no_memory(err);
-    kit_status status = open_guarded(path, 0022, &fd, err);
+    kit_status status = bytes != NULL ? KOLM_OK : receipt_no_memory(err);
     if (status == KOLM_OK) status = read_up_to(fd, path, bytes, max_bytes + 1, &length, err);
     if (status == KOLM_OK && length > max_bytes)
         status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "move it away", "%s is larger than %zu bytes", path, max_bytes);
@@ -168,7 +168,7 @@ kit_status receipt_read_guarded(const char *path, size_t max_bytes, kit_buf *out
         kit_buf_add(out, bytes, length);
         status = kit_buf_ok(out, err);
     }
-    if (fd >= 0) close(fd);
+    close(fd);
     free(bytes);
     return status;
 }
