@@ -2,6 +2,7 @@
 /* Questions, answers, refusals and the greeting of the server, each a line of JSON. */
 #include "cli/serve_lines.h"
 
+#include "host/host.h"
 #include "kolm/kit/file.h"
 
 #include <string.h>
@@ -113,7 +114,7 @@ bool serve_greeting_read(const char *line, size_t length, cli_served *out_served
     uint64_t version = 0;
     bool good = kit_json_parse(line, length, &greeting, NULL) == KOLM_OK &&
                 kit_json_get_u64(greeting, "kolm", &version) && version == 1 &&
-                kit_json_get_string(greeting, "backend", &backend) && kit_text_is_plain(backend, strlen(backend)) &&
+                kit_json_get_string(greeting, "backend", &backend) && host_name_ok(backend) &&
                 kit_json_get_bool(greeting, "airgap", &out_served->airgap);
     (void)kit_json_get_string(greeting, "model", &model); /* an older server says neither */
     (void)kit_json_get_string(greeting, "file", &file);

@@ -1,40 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: answers of a backend are counted or refused with a reason, and what was counted can be reported. */
+#include "fuzz.h"
 #include "score/score.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds) {
-    if (!holds) abort();
-}
-
-static char directory[64], predictions[96];
-static int heldout;
-
-static void clean_up(void) {
-    if (kit_remove_tree(directory, NULL) != KOLM_OK) _exit(1);
-}
-
-static void put(const char *path, const void *bytes, size_t length) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    must(fd >= 0 && kit_write_all(fd, bytes, length, NULL) == KOLM_OK && close(fd) == 0);
-}
+static int heldout = -1;
 
 static void set_up(void) {
     static const char rows[] = "{\"id\":\"1\",\"input\":\"x\",\"output\":\"a\"}\n"
                                "{\"id\":\"2\",\"input\":\"y\",\"output\":\"b\"}\n"
                                "{\"id\":\"3\",\"input\":\"z\",\"output\":\"a\"}\n";
-    kit_copy(directory, sizeof directory, "/tmp/kolm-fuzz-XXXXXX");
-    must(mkdtemp(directory) != NULL && atexit(clean_up) == 0);
-    kit_format(predictions, sizeof predictions, "%s/predictions.jsonl", directory);
-    put(predictions, rows, sizeof rows - 1);
-    heldout = open(predictions, O_RDONLY | O_CLOEXEC);
-    must(heldout >= 0 && unlink(predictions) == 0);
+    fuzz_put("heldout.jsonl", rows, sizeof rows - 1);
+    heldout = open(fuzz_path("heldout.jsonl"), O_RDONLY | O_CLOEXEC);
+    must(heldout >= 0);
 }
 
 static void report(const score_answers *answers) {
@@ -60,10 +40,10 @@ static void report(const score_answers *answers) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     kolm_error_t err = KIT_ERROR_INIT;
     score_answers *answers = NULL;
-    if (directory[0] == '\0') set_up();
-    put(predictions, data, size);
+    if (heldout < 0) set_up();
+    fuzz_put("predictions.jsonl", data, size);
     kit_status status = score_answers_read(
-        &(score_question){.heldout_fd = heldout, .predictions = predictions}, &answers, &err);
+        &(score_question){.heldout_fd = heldout, .predictions = fuzz_path("predictions.jsonl")}, &answers, &err);
     if (status == KOLM_OK) {
         must(score_rows(answers) == 3 && score_answered(answers) <= 3 &&
              score_correct(answers) <= score_answered(answers));

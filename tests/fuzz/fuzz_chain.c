@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: any bytes as a chain give a report, and opening them for writing leaves whole lines only. */
+#include "fuzz.h"
 #include "receipt/chain.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds) {
-    if (!holds) abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static receipt_keyring *ring;
@@ -20,11 +12,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     receipt_chain *chain = NULL;
     receipt_head head;
     bool found = false;
-    char path[] = "/tmp/kolm-fuzz-chain-XXXXXX";
+    const char *path = fuzz_path("chain.jsonl");
     struct stat info;
     if (ring == NULL) must(receipt_keyring_load("/nonexistent", &ring, &err) == KOLM_OK);
-    int fd = mkstemp(path);
-    must(fd >= 0 && kit_write_all(fd, data, size, &err) == KOLM_OK);
+    fuzz_put("chain.jsonl", data, size);
     must(receipt_chain_check(path, ring, &report, &err) == KOLM_OK && report.text[0] != '\0');
     must(report.broken_at <= report.lines && report.torn <= (size > 0 && data[size - 1] != '\n'));
     kit_status status = receipt_chain_head(path, &head, &found, &err);
@@ -36,10 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         receipt_place next;
         receipt_chain_next(chain, &next);
         must(next.seq == (found ? head.seq + 1 : 0));
-        must(fstat(fd, &info) == 0 && (info.st_size == 0 || data[info.st_size - 1] == '\n'));
+        must(stat(path, &info) == 0 && (info.st_size == 0 || data[info.st_size - 1] == '\n'));
     }
     receipt_chain_close(chain);
-    close(fd);
-    unlink(path);
     return 0;
 }

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: the line reader gives what a plain walk over the same bytes gives, whatever the limit and the chunks. */
-#include "kolm/kit/file.h"
+#include "fuzz.h"
 #include "kolm/kit/json.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds) {
-    if (!holds) abort();
-}
+#define FIRST_BUFFER 65536u /* of the reader */
 
 /* Compares one answer of the reader with the line that begins at *at. */
 static void compare(kit_lines *lines, const char *text, size_t size, size_t limit, size_t *at) {
@@ -35,28 +30,63 @@ static void compare(kit_lines *lines, const char *text, size_t size, size_t limi
     must(status == KOLM_OK && line != NULL && length == want && memcmp(line, from, want) == 0 && line[want] == '\0');
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (size == 0) return 0;
+/* Gives at most `most` bytes of memory at a time. */
+typedef struct memory {
+    const char *at;
+    size_t left, most;
+} memory;
+
+static kit_status read_memory(void *user, char *out, size_t capacity, size_t *out_length, kolm_error_t *err) {
+    memory *m = user;
+    size_t n = m->left < m->most ? m->left : m->most;
+    (void)err;
+    must(capacity > 0);
+    if (n > capacity) n = capacity;
+    if (n > 0) memcpy(out, m->at, n);
+    m->at += n;
+    m->left -= n;
+    *out_length = n;
+    return KOLM_OK;
+}
+
+static void read_all(kit_lines *lines, const kit_buf *text, size_t limit) {
     kolm_error_t err = KIT_ERROR_INIT;
-    /* The first byte chooses the limit; the text is repeated until it is longer than the reader's first buffer. */
-    size_t limit = data[0] < 128 ? data[0] : (size_t)data[0] << 9;
-    kit_buf text = {0};
-    size_t copies = data[0] % 3 == 0 && size > 8 ? 1 + (70000 / size) : 1;
-    for (size_t i = 0; i < copies; i++) kit_buf_add(&text, data + 1, size - 1);
-    int fd = memfd_create("lines", MFD_CLOEXEC);
-    must(fd >= 0 && kit_write_all(fd, kit_buf_text(&text), text.length, &err) == KOLM_OK && lseek(fd, 0, SEEK_SET) == 0);
-    kit_lines *lines = NULL;
-    must(kit_lines_open(fd, limit, &lines, &err) == KOLM_OK);
     uint64_t number = 0;
-    for (size_t at = 0; at < text.length;) {
-        compare(lines, text.data, text.length, limit, &at);
+    for (size_t at = 0; at < text->length;) {
+        compare(lines, text->data, text->length, limit, &at);
         must(kit_lines_number(lines) == ++number);
     }
     const char *line = "";
     size_t length = 1;
     must(kit_lines_next(lines, &line, &length, &err) == KOLM_OK && line == NULL && length == 0 && kit_lines_ready(lines));
+}
+
+/* The first byte chooses the limit, the second the pieces in which the text comes (0: from a file) and whether a long line that
+ * ends near the end of the reader's first buffer stands before it. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static char filler[FIRST_BUFFER + 64];
+    static int fd = -1;
+    if (size < 2) return 0;
+    const size_t limit = data[0] < 128 ? data[0] : (size_t)data[0] << 9, most = data[1] & 63;
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_buf text = {0};
+    kit_lines *lines = NULL;
+    if (data[1] & 64) {
+        size_t length = FIRST_BUFFER - 64 + (data[0] & 127u);
+        memset(filler, 'x', length);
+        kit_buf_add(&text, filler, length);
+        kit_buf_char(&text, '\n');
+    }
+    kit_buf_add(&text, data + 2, size - 2);
+    if (fd < 0) fd = memfd_create("lines", MFD_CLOEXEC);
+    memory source = {kit_buf_text(&text), text.length, most > 0 ? (data[1] & 64 ? most << 10 : most) : SIZE_MAX};
+    if (most == 0)
+        must(fd >= 0 && ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0 &&
+             kit_write_all(fd, kit_buf_text(&text), text.length, &err) == KOLM_OK && lseek(fd, 0, SEEK_SET) == 0);
+    must(kit_lines_open(fd, limit, &lines, &err) == KOLM_OK);
+    if (most > 0) kit_lines_read_with(lines, read_memory, &source);
+    read_all(lines, &text, limit);
     kit_lines_close(lines);
-    close(fd);
     kit_buf_free(&text);
     return 0;
 }

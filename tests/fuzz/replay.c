@@ -2,9 +2,10 @@
 /* A plain main for fuzz targets: replays a corpus, then seeded mutations of it, so that every compiler can run them. */
 
 /*
- * usage: fuzz_NAME ITERATIONS SECONDS SEED CORPUS...      (files or directories; whichever limit comes first ends it)
+ * usage: fuzz_NAME [-runs=N] [-seed=N] CORPUS...      (files or directories)
  *
- * The same seed and corpus give the same inputs. On a crash the input is printed in hexadecimal, for xxd -r -p.
+ * As libFuzzer has them, but that N runs are N mutations after the corpus. The same seed and corpus give the same inputs. On a
+ * crash the input is printed in hexadecimal, for xxd -r -p.
  */
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
@@ -139,24 +140,15 @@ static void mutate(kit_buf *buf) {
     }
 }
 
-int main(int argc, char **argv) {
-    uint64_t iterations = 0, seconds = 0;
-    if (argc < 5 || !kit_parse_u64(argv[1], &iterations) || !kit_parse_u64(argv[2], &seconds) || !kit_parse_u64(argv[3], &state)) {
-        fprintf(stderr, "usage: %s ITERATIONS SECONDS SEED CORPUS...\n", argv[0]);
-        return 2;
-    }
-    for (int i = 4; i < argc; i++) load(argv[i]);
-    if (corpus_count == 0) {
-        fprintf(stderr, "the corpus is empty\n");
-        return 2;
-    }
-    static const int fatal[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGALRM};
-    for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) signal(fatal[i], on_crash);
-    run_one("", 0);
-    for (size_t i = 0; i < corpus_count; i++) run_one(kit_buf_text(&corpus[i]), corpus[i].length);
-    int64_t until = kit_now_ms() + (int64_t)seconds * 1000;
-    uint64_t done = 0;
-    for (; done < iterations && kit_now_ms() < until; done++) {
+static uint64_t option(const char *text, const char *name) {
+    uint64_t value = 0;
+    if (strncmp(text, name, strlen(name)) == 0 && kit_parse_u64(text + strlen(name), &value)) return value;
+    fprintf(stderr, "%s: expected -runs=N or -seed=N\n", text);
+    exit(2);
+}
+
+static void run_mutations(uint64_t runs) {
+    for (uint64_t done = 0; done < runs; done++) {
         const kit_buf *seed = &corpus[below(corpus_count)];
         kit_buf input = {0};
         kit_buf_add(&input, kit_buf_text(seed), seed->length);
@@ -166,7 +158,30 @@ int main(int argc, char **argv) {
         kit_buf_free(&input);
     }
     alarm(0);
-    printf("%zu inputs and %llu mutations\n", corpus_count, (unsigned long long)done);
+}
+
+int main(int argc, char **argv) {
+    uint64_t runs = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "-runs", 5) == 0)
+            runs = option(argv[i], "-runs=");
+        else if (argv[i][0] == '-')
+            state = option(argv[i], "-seed=");
+        else
+            load(argv[i]);
+    }
+    if (corpus_count == 0) {
+        fprintf(stderr, "usage: %s [-runs=N] [-seed=N] CORPUS...\n", argv[0]);
+        return 2;
+    }
+    static const int fatal[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGALRM};
+    for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) signal(fatal[i], on_crash);
+    int64_t from = kit_now_ms();
+    run_one("", 0);
+    for (size_t i = 0; i < corpus_count; i++) run_one(kit_buf_text(&corpus[i]), corpus[i].length);
+    run_mutations(runs);
+    printf("%zu inputs and %llu mutations in %lld ms\n", corpus_count, (unsigned long long)runs,
+           (long long)(kit_now_ms() - from));
     for (size_t i = 0; i < corpus_count; i++) kit_buf_free(&corpus[i]);
     return 0;
 }

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzz target: the detection cache. What is recalled was kept under this key, less than an hour ago, and is an answer; whatever
+ * else stands in it, the readers of a detection can bear it; kept again it is recalled again. */
+#include "cli/detections.h"
+#include "fuzz.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#define KEY "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define NOW 1800000000
+
+static void check_readers(cli_backend *backend) {
+    static const char *const slots[] = {"train", "infer", "test", "cost", "nothing"};
+    kolm_error_t err = KIT_ERROR_INIT;
+    const char *state = cli_backend_state(backend);
+    must(strcmp(state, "available") == 0 || strcmp(state, "absent") == 0 || strcmp(state, "broken") == 0 ||
+         strcmp(state, "refused") == 0);
+    must(cli_backend_detail(backend, "reason") != NULL && cli_backend_detail(backend, "runtime") != NULL);
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
+        (void)cli_backend_slot(backend, slots[i]);
+    must(cli_backend_describe_device(backend, &err) == KOLM_OK);
+}
+
+static void forget(cli_backend *backend) {
+    cJSON_Delete(backend->detection);
+    free(backend->device);
+    backend->detection = NULL;
+    backend->device = NULL;
+    backend->from_cache = false;
+}
+
+static void check_kept(cli_registry *registry, const store_home *home) {
+    char keys[1][STORE_DIGEST_HEX] = {KEY};
+    cli_backend *backend = &registry->backends[0];
+    cJSON *before = cJSON_Duplicate(backend->detection, true);
+    fuzz_put_any("cache/" CLI_DETECTION_CACHE ".json", NULL, 0);
+    cli_detections_keep(registry, home, keys);
+    cJSON_Delete(registry->cache);
+    registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
+    forget(backend);
+    must(registry->cache != NULL && cli_detection_recall(registry, backend, KEY));
+    must(cJSON_Compare(before, backend->detection, true));
+    cJSON_Delete(before);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static store_home *home;
+    kolm_error_t err = KIT_ERROR_INIT;
+    cli_backend backend = {.name = "acme"};
+    cli_registry registry = {.backends = &backend, .count = 1, .now = NOW};
+    if (home == NULL) {
+        must(store_home_at(fuzz_directory(), &home, &err) == KOLM_OK && mkdir(fuzz_path("cache"), 0700) == 0);
+    }
+    fuzz_put("cache/" CLI_DETECTION_CACHE ".json", data, size);
+    registry.cache = store_cache_read(home, CLI_DETECTION_CACHE);
+    must(registry.cache == NULL || cJSON_IsObject(registry.cache));
+    if (registry.cache != NULL && cli_detection_recall(&registry, &backend, KEY)) {
+        const cJSON *entry = kit_json_get(kit_json_get(registry.cache, "entries"), "acme");
+        const char *key = NULL;
+        uint64_t at = 0;
+        must(kit_json_get_string(entry, "key", &key) && strcmp(key, KEY) == 0);
+        must(kit_json_get_u64(entry, "at", &at) && at <= NOW && NOW - at < CLI_DETECTION_SECONDS);
+        must(backend.from_cache);
+        check_readers(&backend);
+        check_kept(&registry, home);
+    } else {
+        must(backend.detection == NULL && !backend.from_cache);
+    }
+    forget(&backend);
+    cJSON_Delete(registry.cache);
+    return 0;
+}

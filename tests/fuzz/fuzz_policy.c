@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzz target: the user's policy.json (first part) and the signature beside a plugin (second part, "" for none). A policy is
+ * understood or an error, never skipped; a plugin is admitted only with a signature that really is of these files and by a key
+ * that is believed, or where nobody demands one. */
+#include "cli/plugin_policy.h"
+#include "fuzz.h"
+#include "host/host.h"
+#include "receipt/dsse.h"
+#include "receipt/internal.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#define NAME "acme"
+#define PLUGIN "\x7F" "ELF is not read here"
+#define MANIFEST \
+    "{\"name\":\"acme\",\"kind\":\"local\",\"tier\":1,\"train\":true,\"infer\":tr" \
+    "ue,\"airgap\":\"yes\",\"billing\":\"free\",\"cost_per_hour_usd\":0,\"cold" \
+    "_start_seconds\":0,\"vram_cap_gb\":null,\"auth\":[],\"requires\":[],\"" \
+    "runtime\":\"r\",\"summary\":\"s\"}"
+
+/* Whose signatures there are: of the publisher that is believed, of one that was revoked, the own ones. Seeds {1}, {2}, {3}. */
+enum { PUBLISHER, REVOKED, OWN, KEYS };
+
+static cli_context context;
+static const host_backend *row;
+static receipt_public keys[KEYS];
+static kit_buf statement;
+
+static void make_statement(void) {
+    char sha256[KIT_SHA256_HEX];
+    cJSON *json = cJSON_CreateObject();
+    must(kit_sha256_bytes(MANIFEST, strlen(MANIFEST), sha256, NULL) == KOLM_OK);
+    must(kit_json_put_string(json, "manifest_sha256", sha256) && kit_json_put_string(json, "name", NAME));
+    must(kit_sha256_bytes(PLUGIN, strlen(PLUGIN), sha256, NULL) == KOLM_OK);
+    must(kit_json_put_string(json, "plugin_sha256", sha256));
+    must(kit_json_canonical(json, &statement, NULL) == KOLM_OK);
+    cJSON_Delete(json);
+}
+
+static void make_keys(void) {
+    char keyid[KIT_SHA256_HEX];
+    for (int i = 0; i < KEYS; i++) {
+        const uint8_t seed[32] = {(uint8_t)(i + 1)};
+        receipt_key *key = NULL;
+        must(receipt_key_from_seed(seed, &key, NULL) == KOLM_OK);
+        keys[i] = *receipt_key_public(key);
+        const char *directory = fuzz_path("keys");
+        must(kit_mkdirs(directory, 0700, NULL) == KOLM_OK);
+        if (i == OWN)
+            must(receipt_key_store(directory, key, true, NULL) == KOLM_OK);
+        else
+            must(receipt_keys_trust_backends(directory, &keys[i], "", RECEIPT_NO_START, RECEIPT_NO_END, 0, NULL) == KOLM_OK);
+        if (i == REVOKED) must(receipt_keys_revoke(directory, keys[i].keyid, "", 0, keyid, NULL) == KOLM_OK);
+        receipt_key_free(key);
+    }
+}
+
+static void set_up(void) {
+    static host_registry *registry;
+    static char directory[256];
+    const char *const directories[] = {directory};
+    const host_scan_options where = {.dirs = directories, .dir_count = 1};
+    cli_context_init(&context, "");
+    must(store_home_at(fuzz_directory(), &context.home_kept, NULL) == KOLM_OK);
+    make_keys();
+    make_statement();
+    kit_copy(directory, sizeof directory, fuzz_path("plugins"));
+    must(kit_mkdirs(directory, 0700, NULL) == KOLM_OK);
+    fuzz_put("plugins/" NAME HOST_SUFFIX, PLUGIN, strlen(PLUGIN));
+    fuzz_put("plugins/" NAME ".json", MANIFEST, strlen(MANIFEST));
+    must(host_scan(&where, &registry, NULL) == KOLM_OK);
+    row = host_find(registry, NAME);
+    must(row != NULL && row->manifest != NULL);
+}
+
+/* By a plain reading of the text: signatures are required and this plugin is no exception. */
+static bool demanded(const char *text, size_t length) {
+    cJSON *json = NULL;
+    const char *word = "";
+    if (kit_json_parse(text, length, &json, NULL) != KOLM_OK) return false;
+    const cJSON *plugins = kit_json_get(json, "plugins"), *one;
+    bool required = kit_json_get_string(plugins, "signatures", &word) && strcmp(word, "required") == 0;
+    cJSON_ArrayForEach(one, kit_json_get(plugins, "except"))
+        required = required && !(cJSON_IsString(one) && strcmp(one->valuestring, NAME) == 0);
+    cJSON_Delete(json);
+    return required;
+}
+
+/* Whether the text is a signature of these files by one of the keys that are believed; out_signs: by any key, of anything. */
+static bool vouched(const char *text, size_t length, bool out_signs[KEYS]) {
+    receipt_envelope envelope = {0};
+    memset(out_signs, 0, KEYS * sizeof *out_signs);
+    if (receipt_envelope_parse(text, length, &envelope, NULL) != KOLM_OK) return false;
+    for (int i = 0; i < KEYS; i++)
+        must(receipt_envelope_signed_by(&envelope, &keys[i], &out_signs[i], NULL) == KOLM_OK);
+    bool agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == statement.length &&
+                  memcmp(envelope.payload.data, statement.data, statement.length) == 0;
+    receipt_envelope_free(&envelope);
+    return agrees && (out_signs[PUBLISHER] || out_signs[OWN]);
+}
+
+static void judge(cli_policy *policy, const char *text, size_t length) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    bool signs[KEYS];
+    char described[512];
+    char keyid[KIT_SHA256_HEX];
+    bool good = vouched(text, length, signs), needed = cli_policy_demands(policy, NAME, NULL), believed = false;
+    kit_status status = cli_policy_admit(policy, row, &why);
+    if (status != KOLM_OK) fuzz_refused(status, &why);
+    if (status == KOLM_OK && needed) must(good);
+    /* A signature by a known key that is not of these files, or was revoked, refuses even what nobody demands. */
+    if (status == KOLM_OK && (signs[PUBLISHER] || signs[OWN])) must(good);
+    if (signs[REVOKED] && !signs[PUBLISHER] && !signs[OWN]) must(status == KOLM_E_PERMISSION_DENIED);
+    if (good && !signs[REVOKED]) must(status == KOLM_OK);
+    if (length == 0) must((status == KOLM_OK) == !needed);
+    bool known = cli_policy_signer(policy, row, keyid, &believed);
+    must(believed == good && (!believed || known));
+    cli_policy_describe(policy, row, described, sizeof described);
+    must(fuzz_plain(described));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    fuzz_parts parts = {(const char *)data, size};
+    size_t length, signature_length;
+    char *text = fuzz_part(&parts, &length), *signature = fuzz_part(&parts, &signature_length);
+    cli_policy *policy = NULL;
+    if (row == NULL) set_up();
+    fuzz_put_any("policy.json", text, length);
+    fuzz_put_any("plugins/" NAME HOST_SUFFIX ".sig", signature, signature_length);
+    kit_status status = cli_policy_load(&context, &policy, &err);
+    if (status == KOLM_OK) {
+        if (demanded(text, length)) must(cli_policy_demands(policy, NAME, NULL));
+        judge(policy, signature, signature_length);
+    } else {
+        must(policy == NULL);
+        fuzz_refused(status, &err);
+    }
+    cli_policy_free(policy);
+    free(text);
+    free(signature);
+    return 0;
+}
