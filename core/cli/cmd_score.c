@@ -108,12 +108,12 @@ static const cJSON *labels_of(const cli_model *model) {
     return cJSON_GetArraySize(labels) > 0 ? labels : NULL;
 }
 
-/* The first label of the rows that is none of the model's, by the order of the rows; NULL: there is none. *out_known: rows of
- * the others. */
+/* The label that is none of the model's and has most rows, of several the first by its bytes; NULL: there is none. *out_known:
+ * rows of the others. */
 static kit_status find_unknown(const cJSON *labels, const score_answers *answers, const char **out, uint64_t *out_known,
                                kolm_error_t *err) {
     size_t count = 0, number = 0;
-    uint64_t rows = 0;
+    uint64_t rows = 0, most = 0;
     while (score_label_at(answers, count, &rows) != NULL)
         count++;
     bool *known = calloc(count + 1, sizeof *known);
@@ -128,8 +128,10 @@ static kit_status find_unknown(const cJSON *labels, const score_answers *answers
         const char *label = score_label_at(answers, i, &rows);
         if (known[i])
             *out_known += rows;
-        else if (rows > 0 && *out == NULL)
+        else if (rows > most || (rows > 0 && rows == most && strcmp(label, *out) < 0)) {
             *out = label;
+            most = rows;
+        }
     }
     free(known);
     return KOLM_OK;

@@ -86,6 +86,10 @@ kit_status compile_choose(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_train(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_answer(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_score(compile *c, kolm_error_t *err) KIT_MUST_USE;
+/* The answers to the held-out rows, as the backend gave them, into a new file of the job's private directory: in the order of
+ * the user's files, the place of the row there (as `row` in job_summary.heldout_fd has it) for its id. The caller frees
+ * *out_path. */
+kit_status compile_list_answers(const compile *c, const char *predictions, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 /* Below a gate: the .failed directory. */
 /* An older report gives way to a new one; ALREADY_EXISTS when something else is in its place, or in it. */
 kit_status compile_check_failed(const compile *c, kolm_error_t *err) KIT_MUST_USE;

@@ -443,7 +443,7 @@ kit_status compile_check_failed(const compile *c, kolm_error_t *err) {
 }
 
 kit_status compile_write_failed(compile *c, kolm_error_t *err) {
-    char *predictions = NULL;
+    char *predictions = NULL, *listed = NULL;
     kit_buf building = {0};
     c->exit_code = CLI_EXIT_INTERNAL;
     kit_buf_fmt(&building, "%s.tmp-%s", c->failed_path, c->job.id);
@@ -451,8 +451,9 @@ kit_status compile_write_failed(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK && mkdir(building.data, 0755) != 0)
         status = kit_fail_errno(err, errno, "cannot create the directory %s", building.data);
     if (status == KOLM_OK) status = kit_path_join(c->job.job, "predictions.jsonl", &predictions, err);
+    if (status == KOLM_OK) status = compile_list_answers(c, predictions, &listed, err);
     if (status == KOLM_OK)
-        status = score_write_failed(building.data, &c->k, c->answers, &c->gates, compile_advice(c), predictions, err);
+        status = score_write_failed(building.data, &c->k, c->answers, &c->gates, compile_advice(c), listed, err);
     /* An older report of the same version gives way to this one. */
     if (status == KOLM_OK) status = compile_check_failed(c, err);
     if (status == KOLM_OK) status = kit_remove_tree(c->failed_path, err);
@@ -462,7 +463,9 @@ kit_status compile_write_failed(compile *c, kolm_error_t *err) {
         kit_status ignored = kit_remove_tree(building.data, NULL);
         (void)ignored;
     }
+    if (listed != NULL) unlink(listed);
     free(predictions);
+    free(listed);
     kit_buf_free(&building);
     return status;
 }

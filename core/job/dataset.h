@@ -144,14 +144,18 @@ typedef struct job_summary {
     char closed_why[256];  /* why, or why not, in words */
     char train_sha256[65]; /* of the lines of train.jsonl */
     char eval_sha256[65];  /* of the lines in heldout_fd */
-    /* {"id","input","output"[,"messages"[,"tools"]]} a line, for each of eval.jsonl, in its order: in a descriptor without
-     * a name, sealed where it is memory (job/heldout.h). Its offset means nothing: read it with pread. The caller closes
+    /* {"id","input","row","output"[,"messages"[,"tools"]]} a line, for each of eval.jsonl, in its order: in a descriptor
+     * without a name, sealed where it is memory (job/heldout.h). row, a number as text, says where the row was: the
+     * 17th good one of the evaluation, or of the data where there is none. Its offset means nothing: read it with pread. The caller closes
      * it; -1: none, as after every failure. */
     int heldout_fd;
 } job_summary;
 
 /* Writes JOB/train.jsonl {"id","input","output"[,"messages"[,"tools"]]} and JOB/eval.jsonl
- * {"id","input"[,"messages"[,"tools"]]}, ids being numbers as text, messages only where there is more than a question.
+ * {"id","input"[,"messages"[,"tools"]]}, ids being the numbers of the lines as text, messages only where there is more
+ * than a question. Rows of train.jsonl are in the order of the data. Those of eval.jsonl are in the order of 64 bits of
+ * SHA-256(job_row.seen), those that ask the same in the order of the evaluation (or the data): neither their order nor
+ * their ids say where a row was, for beside rows of one label it would have that label, too.
  * The outputs of the latter are in out_summary->heldout_fd and nowhere else.
  * On failure what was written stays for the caller to remove with its directories. INVALID_ARGUMENT: the data; its text
  * names file, line and column. CANCELLED: *cancel. Free out_summary->common in every case. */

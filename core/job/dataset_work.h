@@ -115,6 +115,9 @@ typedef struct spooled {
 
 typedef kit_status (*spool_visit_fn)(work *w, spooled *row, void *user);
 kit_status spool_visit(work *w, part which, spool_visit_fn visit, void *user) KIT_MUST_USE;
+/* One row alone, by its number and row_card.offset. */
+kit_status spool_visit_at(work *w, part which, uint64_t number, uint64_t offset, spool_visit_fn visit,
+                          void *user) KIT_MUST_USE;
 /* The output of the row at this place of the data's spool. */
 kit_status spool_output_at(work *w, uint64_t offset, kit_buf *out) KIT_MUST_USE;
 

@@ -307,6 +307,20 @@ kit_status spool_visit(work *w, part which, spool_visit_fn visit, void *user) {
     return status;
 }
 
+kit_status spool_visit_at(work *w, part which, uint64_t number, uint64_t offset, spool_visit_fn visit, void *user) {
+    FILE *file = w->parts[which].file;
+    spooled item = {.row = number - (which == PART_EVAL ? w->first_eval : 0), .number = number};
+    kit_buf whole = {0};
+    char *line = NULL;
+    size_t capacity = 0, length = 0;
+    kit_status status = fseeko(file, (off_t)offset, SEEK_SET) == 0 ? KOLM_OK : changed(w);
+    if (status == KOLM_OK) status = take_line(w, file, &line, &capacity, &length);
+    if (status == KOLM_OK) status = visit_line(w, line, length, &item, &whole, visit, user);
+    free(line);
+    kit_buf_free(&whole);
+    return status;
+}
+
 kit_status spool_output_at(work *w, uint64_t offset, kit_buf *out) {
     FILE *file = w->parts[PART_DATA].file;
     kit_buf whole = {0};

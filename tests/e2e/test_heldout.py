@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who could read the held-out answers could choose his own score: where they are while a backend runs, and where they are not."""
+"""Who could read the held-out answers, or tell them from the order of the questions, could choose his own score."""
 import fcntl
 import json
 import os
+import random
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -117,6 +118,40 @@ class HeldOut(Case):
         for directory, _, names in os.walk(kept):
             for name in names:
                 self.assertEqual(self.answers_in(os.path.join(directory, name), inputs), 0, name)
+
+    # ---- a file that is sorted by its labels, which is common: the neighbours of a row tell its label
+
+    def sorted_rows(self, name, rows=600, seed=1):
+        draw = random.Random(seed)
+        made = [{"input": "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=40)), "output": label}
+                for label in ("one", "two", "three") for _ in range(rows // 3)]
+        self.write(name, harness.jsonl(made))
+        return made
+
+    def test_no_place_and_no_id_tells_the_label(self):
+        self.sorted_rows("sorted.jsonl")
+        self.sorted_rows("more.jsonl", seed=2)
+        for fault in ("answers by place", "answers by id"):
+            self.tell(fault)
+            gates = ("--gate", "0", "--min-accuracy", "0", "--allow-baseline", "--force")
+            for more in ((), ("--eval", "more.jsonl")):
+                score = self.json("compile", "-t", "router", "-d", "sorted.jsonl", *gates, *more)["score"]
+                self.assertLess(score["correct"] / score["n"], 0.5, (fault, more, score))
+            report = self.json("score", "router-1.0.0.kolm", "--eval", "more.jsonl")
+            self.assertLess(report["correct"] / report["n"], 0.5, (fault, report))
+
+    def test_the_user_reads_answers_in_the_order_of_his_rows(self):
+        rows = self.sorted_rows("sorted.jsonl")
+        done = self.compile("--keep-job", data="sorted.jsonl", code=4)
+        kept = os.path.join(done.out[done.out.index("[job]"):].split()[1], "job")
+        answers = [json.loads(line) for line in self.read("router-1.0.0.failed/predictions.jsonl").splitlines()]
+        places = [int(answer["id"]) for answer in answers]
+        self.assertEqual(places, sorted(set(places)))
+        self.assertTrue(100 < len(places) < 140 and places[0] >= 1 and places[-1] <= len(rows), places)
+        asked, given = ([json.loads(line) for line in self.read(os.path.join(kept, name)).splitlines()] for name in ("eval.jsonl", "predictions.jsonl"))
+        self.assertEqual([row["id"] for row in asked], [str(number + 1) for number in range(len(answers))])
+        self.assertEqual({rows[place - 1]["input"]: dict(answer, id="") for place, answer in zip(places, answers)},
+                         {row["input"]: dict(answer, id="") for row, answer in zip(asked, given)})
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ typedef struct model {
     pair *pairs;
     size_t count;
     uint64_t abstain_micro;
+    bool of_places; /* words are labels, in the order of the rows: what a question says does not matter */
 } model;
 
 /* The setting backends.NAME.fault of config.json says how to misbehave. */
@@ -100,7 +101,7 @@ static kit_status learn(const char *path, model *m, kolm_error_t *err) {
         if (status != KOLM_OK || !line) break;
         status = kit_json_parse(line, length, &row, err);
         if (status == KOLM_OK && kit_json_get_string(row, "input", &input) && kit_json_get_string(row, "output", &output))
-            status = add_row(m, input, output, err);
+            status = add_row(m, m->of_places ? output : input, output, err);
         cJSON_Delete(row);
     }
     kit_lines_close(lines);
@@ -119,6 +120,9 @@ static int by_word(const void *a, const void *b) {
 /* Keeps the best label of each word. */
 static void settle(model *m) {
     size_t kept = 0;
+    for (size_t i = 0; m->of_places && i < m->count; i++)
+        m->pairs[i].of = m->pairs[i].count;
+    if (m->of_places) return;
     qsort(m->pairs, m->count, sizeof *m->pairs, by_word);
     for (size_t i = 0; i < m->count; i++) {
         if (kept && strcmp(m->pairs[kept - 1].word, m->pairs[i].word) == 0) {
@@ -229,7 +233,7 @@ static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *a
     host->metric(host->user, "words.tiny", 1e-9);
     kit_job *job = NULL;
     char *rows = NULL, *model_dir = NULL, *result = NULL;
-    model m = {.pairs = calloc(PLACES, sizeof(pair))};
+    model m = {.pairs = calloc(PLACES, sizeof(pair)), .of_places = told(host, "answers by place") || told(host, "answers by id")};
     kit_status status = m.pairs ? kit_job_read(args->job_dir, &job, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 #ifdef WORD_RECIPE
     if (status == KOLM_OK && strcmp(job->recipe, WORD_RECIPE) != 0)
@@ -307,9 +311,42 @@ static kit_status read_again(const kit_job *job, model *m, kolm_error_t *err) {
     return read_model(job, m, err);
 }
 
-static void answer(model *m, const char *id, const char *input, kit_buf *out) {
+/* If the questions stood as the rows did, question `place` of `of` would have this label. */
+static const pair *pair_at(const model *m, uint64_t place, uint64_t of) {
+    uint64_t rows = 0, before = 0;
+    for (size_t i = 0; i < m->count; i++)
+        rows += m->pairs[i].count;
+    for (size_t i = 0; i < m->count; i++) {
+        before += m->pairs[i].count;
+        if (place * rows <= before * of) return &m->pairs[i];
+    }
+    return NULL;
+}
+
+/* The place of the last question, by its line or by its id. */
+static kit_status last_place(const char *path, bool by_id, uint64_t *out, kolm_error_t *err) {
+    kit_lines *lines = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
+    kit_status status = kit_lines_open(fd, LINE_MAX_BYTES, &lines, err);
+    while (status == KOLM_OK) {
+        const char *line = NULL, *id = NULL;
+        size_t length = 0;
+        cJSON *row = NULL;
+        status = kit_lines_next(lines, &line, &length, err);
+        if (status != KOLM_OK || !line) break;
+        status = kit_json_parse(line, length, &row, err);
+        *out = by_id && kit_json_get_string(row, "id", &id) ? strtoull(id, NULL, 10) : *out + 1;
+        cJSON_Delete(row);
+    }
+    kit_lines_close(lines);
+    close(fd);
+    return status;
+}
+
+static void answer(model *m, const char *id, const char *input, uint64_t place, uint64_t of, kit_buf *out) {
     char *word = first_word(input);
-    const pair *p = word ? pair_of(m, word, NULL) : NULL;
+    const pair *p = of ? pair_at(m, place, of) : word ? pair_of(m, word, NULL) : NULL;
     const char *label = p ? p->label : m->count ? m->pairs[0].label : "?";
     uint64_t micro = p ? p->count * 1000000 / p->of : 100000;
     bool abstains = micro < m->abstain_micro;
@@ -344,10 +381,12 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
     kit_lines *lines = NULL;
     kit_buf text = {0};
     bool skip = told(host, "skip answers"), garble = told(host, "garbled answers");
-    bool again = told(host, "read each time");
+    bool again = told(host, "read each time"), by_id = told(host, "answers by id");
+    uint64_t last = 0;
     int in = open(args->input_path, O_RDONLY | O_CLOEXEC);
     int out = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     kit_status status = in < 0 || out < 0 ? kit_fail_errno(err, errno, "cannot open %s", in < 0 ? args->input_path : args->output_path) : KOLM_OK;
+    if (status == KOLM_OK && (by_id || told(host, "answers by place"))) status = last_place(args->input_path, by_id, &last, err);
     if (status == KOLM_OK) status = kit_lines_open(in, LINE_MAX_BYTES, &lines, err);
     while (status == KOLM_OK) {
         const char *line = NULL, *id = "", *input = "";
@@ -359,7 +398,7 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
         if (status == KOLM_OK && again) status = read_again(job, m, err);
         if (status == KOLM_OK && kit_json_get_string(row, "id", &id) && kit_json_get_string(row, "input", &input) && !((skip || garble) && *out_count == 1) &&
             !answers_oddly(host, id, *out_count, &text))
-            answer(m, id, input, &text);
+            answer(m, id, input, by_id ? strtoull(id, NULL, 10) : *out_count + 1, last, &text);
         if (garble && *out_count == 1) kit_buf_str(&text, "no answer\n");
         (*out_count)++;
         cJSON_Delete(row);

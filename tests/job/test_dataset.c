@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,16 +176,22 @@ START_TEST(the_files_hold_what_the_protocol_says) {
     ck_assert_uint_eq(eval.count, summary.eval_rows);
     ck_assert_uint_eq(heldout.count, summary.eval_rows);
     bool seen[42] = {false};
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, at = 0;
     for (size_t i = 0; i < train.count + eval.count; i++) {
         const cJSON *row = i < train.count ? train.items[i] : heldout.items[i - train.count];
-        uint64_t id = 0;
-        ck_assert(kit_parse_u64(job_test_text(row, "id"), &id) && id >= 1 && id <= 41 && !seen[id]);
-        seen[id] = true;
-        ck_assert(strstr(job_test_text(row, "input"), job_test_text(row, "output")) != NULL || id == 41);
-        if (i < train.count) bytes += strlen(job_test_text(row, "input"));
-        ck_assert_int_eq(cJSON_GetArraySize(row), id == 41 ? 4 : 3);
-        if (id != 41) continue;
+        bool held = i >= train.count, chat = kit_json_get(row, "messages") != NULL;
+        uint64_t id = 0, begins = 0;
+        /* Ids are numbers of lines; where a held-out row was is said beside its output. */
+        ck_assert(kit_parse_u64(job_test_text(row, "id"), &id) && id == (held ? i - train.count : i) + 1);
+        if (!chat) ck_assert_int_eq(sscanf(job_test_text(row, "input"), "%" SCNu64, &begins), 1);
+        if (held) ck_assert(kit_parse_u64(job_test_text(row, "row"), &at) && at == begins + 1);
+        at = chat ? 41 : begins + 1;
+        ck_assert(!seen[at]);
+        seen[at] = true;
+        ck_assert(strstr(job_test_text(row, "input"), job_test_text(row, "output")) != NULL || chat);
+        if (!held) bytes += strlen(job_test_text(row, "input"));
+        ck_assert_int_eq(cJSON_GetArraySize(row), held || chat ? 4 : 3);
+        if (!chat) continue;
         /* A label with one row is learned from, with its chat. */
         ck_assert_uint_lt(i, train.count);
         ck_assert_int_eq(cJSON_GetArraySize(kit_json_get(row, "messages")), 3);
@@ -275,6 +282,7 @@ static bool should_be_held(const made_data *data, const uint64_t *hashes, size_t
 /* held[i]: row i of data is held out. Fails unless each row is on exactly one side. */
 static void read_sides(const made_data *data, bool *held) {
     bool *seen = calloc(data->count, 1);
+    uint64_t trained = 0;
     ck_assert_ptr_nonnull(seen);
     for (size_t side = 0; side < 2; side++) {
         job_test_rows rows;
@@ -283,13 +291,18 @@ static void read_sides(const made_data *data, bool *held) {
         else
             job_test_read_held(&summary, &rows);
         for (size_t i = 0; i < rows.count; i++) {
-            uint64_t id = 0;
-            ck_assert(kit_parse_u64(job_test_text(rows.items[i], "id"), &id) && id >= 1 && id <= data->count);
-            ck_assert(!seen[id - 1]);
-            ck_assert_str_eq(job_test_text(rows.items[i], "input"), data->rows[id - 1].input);
-            ck_assert_str_eq(job_test_text(rows.items[i], "output"), data->rows[id - 1].output);
-            seen[id - 1] = true;
-            held[id - 1] = side == 1;
+            const char *input = job_test_text(rows.items[i], "input");
+            uint64_t at = trained + 1;
+            /* Rows to learn from are in the order of the data. */
+            while (side == 0 && at <= data->count && strcmp(input, data->rows[at - 1].input) != 0)
+                at++;
+            if (side == 1) ck_assert(kit_parse_u64(job_test_text(rows.items[i], "row"), &at));
+            ck_assert(at >= 1 && at <= data->count && !seen[at - 1]);
+            ck_assert_str_eq(input, data->rows[at - 1].input);
+            ck_assert_str_eq(job_test_text(rows.items[i], "output"), data->rows[at - 1].output);
+            seen[at - 1] = true;
+            held[at - 1] = side == 1;
+            if (side == 0) trained = at;
         }
         job_test_rows_free(&rows);
     }
@@ -424,6 +437,62 @@ START_TEST(the_same_seed_gives_the_same_bytes_and_another_one_another_split) {
 }
 END_TEST
 
+/* A file of two labels, one after the other: forwards, or backwards. */
+static void in_blocks(kit_buf *out, bool backwards) {
+    for (size_t i = 0; i < 1000; i++) {
+        size_t row = backwards ? 999 - i : i;
+        kit_buf_fmt(out, "{\"input\":\"q%zu\",\"output\":\"%s\"}\n", row, row < 500 ? "a" : "b");
+    }
+}
+
+/* Beside rows of one label a row has that label, too: neither its place nor its id says beside which rows it was. */
+START_TEST(the_place_of_a_held_out_row_says_nothing_of_its_label) {
+    char before[KIT_SHA256_HEX] = "", last[KIT_SHA256_HEX] = "";
+    for (int pass = 0; pass < 4; pass++) {
+        bool by_eval = pass >= 2;
+        kit_buf text = {0};
+        if (pass > 0) start_again();
+        in_blocks(&text, pass % 2 == 1);
+        assert_prepared(&(wish){.data = by_eval ? TEN("a") TEN("b") : text.data, .eval = by_eval ? text.data : NULL});
+        job_test_rows train, held;
+        job_test_read(place.job, "train.jsonl", &train);
+        job_test_read_held(&summary, &held);
+        ck_assert_uint_eq(held.count, summary.eval_rows);
+        ck_assert_uint_ge(held.count, 190);
+        size_t right = 0, rising = 0;
+        uint64_t id = 0, row = 0, row_before = 0;
+        last[0] = '\0';
+        for (size_t i = 0; i < held.count; i++) {
+            char digest[KIT_SHA256_HEX];
+            const char *input = job_test_text(held.items[i], "input"), *output = job_test_text(held.items[i], "output");
+            ck_assert_int_eq(kit_sha256_bytes(input, strlen(input), digest, &err), KOLM_OK);
+            ck_assert_str_gt(digest, last);
+            kit_copy(last, sizeof last, digest);
+            ck_assert(kit_parse_u64(job_test_text(held.items[i], "id"), &id) && id == i + 1);
+            ck_assert(kit_parse_u64(job_test_text(held.items[i], "row"), &row) && row >= 1 && row <= 1000);
+            right += (i < held.count / 2) == (strcmp(output, "a") == 0);
+            rising += row > row_before;
+            row_before = row;
+        }
+        ck_assert_msg(right * 10 > held.count * 4 && right * 10 < held.count * 6, "%zu of %zu", right, held.count);
+        ck_assert_msg(rising * 10 > held.count * 4 && rising * 10 < held.count * 6, "%zu of %zu", rising, held.count);
+        for (size_t i = 0; i < train.count; i++)
+            ck_assert(kit_parse_u64(job_test_text(train.items[i], "id"), &id) && id == i + 1);
+        /* The questions are the same bytes whatever the order of the file. */
+        char *path = NULL;
+        ck_assert_int_eq(kit_path_join(place.job, "eval.jsonl", &path, &err), KOLM_OK);
+        if (pass % 2 == 0)
+            ck_assert_int_eq(kit_sha256_file(path, before, NULL, &err), KOLM_OK);
+        else
+            ck_assert(file_has(place.job, "eval.jsonl", before));
+        free(path);
+        job_test_rows_free(&train);
+        job_test_rows_free(&held);
+        kit_buf_free(&text);
+    }
+}
+END_TEST
+
 START_TEST(of_very_many_rows_about_fifty_thousand_are_held_out) {
     if (job_test_slowed()) return;
     kit_buf text = {0};
@@ -516,11 +585,14 @@ START_TEST(an_evaluation_file_is_measured_on_whole) {
     ck_assert_uint_eq(summary.duplicates, 0);
     job_test_rows rows;
     job_test_read_held(&summary, &rows);
-    static const char *const inputs[] = {"e1", "e1", "e2", "odd"}, *const ids[] = {"1", "2", "5", "6"};
+    /* By SHA-256 of the input; e1 in the order of the file. */
+    static const char *const inputs[] = {"e1", "e1", "odd", "e2"}, *const places[] = {"1", "2", "6", "5"};
+    static const char *const ids[] = {"1", "2", "3", "4"};
     ck_assert_uint_eq(rows.count, 4);
     for (size_t i = 0; i < 4; i++) {
         ck_assert_str_eq(job_test_text(rows.items[i], "input"), inputs[i]);
         ck_assert_str_eq(job_test_text(rows.items[i], "id"), ids[i]);
+        ck_assert_str_eq(job_test_text(rows.items[i], "row"), places[i]);
     }
     job_test_rows_free(&rows);
 }
@@ -845,6 +917,7 @@ int main(void) {
     tcase_add_test(tests, a_large_label_without_a_small_hash_is_still_measured);
     tcase_add_test(tests, the_split_does_not_depend_on_the_order_of_the_rows);
     tcase_add_test(tests, the_same_seed_gives_the_same_bytes_and_another_one_another_split);
+    tcase_add_test(tests, the_place_of_a_held_out_row_says_nothing_of_its_label);
     tcase_add_test(tests, of_very_many_rows_about_fifty_thousand_are_held_out);
     tcase_add_test(tests, repeated_rows_are_dropped_once_each);
     tcase_add_test(tests, contradicting_rows_are_all_dropped_and_an_example_is_named);
