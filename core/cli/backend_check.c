@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The list of checks, and those about loading, detect, cost, test and manners. */
 #include "cli/backend_check.h"
+#include "cli/call_options.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
@@ -119,6 +120,7 @@ void check_call_options(check *c, host_call_options *out_options) {
                            .printed = on_printed};
     *out_options = (host_call_options){
         .cancel = c->options->cancel, .secret = give_secret, .events = &events, .show_secrets = true};
+    if (c->options->home) cli_keep_private(c->options->home, out_options);
 }
 
 bool check_called(check *c, kit_status status, const kolm_error_t *err) {

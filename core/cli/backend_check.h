@@ -50,6 +50,7 @@ typedef struct check_report {
 typedef struct check_options {
     const char *plugin; /* absolute path of NAME.so; NAME.json lies beside it */
     bool network;       /* the backend's own test may use the network */
+    const struct store_home *home; /* what is in it the plugin does not get; NULL: none */
     const char *only;   /* checks whose name begins so; NULL: all */
     char *const *unsupported;
     size_t unsupported_count;

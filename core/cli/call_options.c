@@ -34,6 +34,13 @@ static void on_metric(void *user, const char *name, double value) {
     cJSON_Delete(number);
 }
 
+void cli_keep_private(const store_home *home, host_call_options *options) {
+    static const char *const names[] = {"credentials", "keys",        "keys/signing.pem", "config.json",
+                                        "policy.json", "grants.json", "receipts.jsonl",   NULL};
+    options->private_dir = store_home_path(home);
+    options->private_names = names;
+}
+
 kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict,
                              cli_progress *progress, cli_calling *out_calling, kolm_error_t *err) {
     store_home *home = NULL;
@@ -53,6 +60,7 @@ kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, b
         .secret_user = out_calling,
         .events = &out_calling->events,
     };
+    cli_keep_private(home, &out_calling->options);
     return KOLM_OK;
 }
 

@@ -16,6 +16,9 @@ typedef struct cli_calling {
     host_call_options options; /* what to pass; points into this struct, which must not move */
 } cli_calling;
 
+/* What no backend has, whatever else it is given: HOME and the names in it that hold secrets. */
+void cli_keep_private(const store_home *home, host_call_options *options);
+
 /* Fills calling for a call of backend. */
 kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict,
                              cli_progress *progress, cli_calling *out_calling, kolm_error_t *err) KIT_MUST_USE;

@@ -201,6 +201,8 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     o.expected = expected.items;
     o.expected_count = expected.count;
     o.plugin = real;
+    store_home *home = NULL;
+    if (cli_home(context, &home, NULL) == KOLM_OK) o.home = home;
     report = malloc(sizeof *report);
     kit_status status = KOLM_OK;
     if (!report)

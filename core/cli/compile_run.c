@@ -20,11 +20,18 @@
 
 static void print_airgap(compile *c) {
     const host_sandbox *s = &c->trained.sandbox;
-    if (!c->airgap || c->context->json || c->request.quiet) return;
+    if (c->context->json || c->request.quiet) return;
+    if (!s->fenced)
+        cli_print(c->context, "[trainer]     no fence around %s (%s): your files and programs were within its reach\n",
+                  c->choice->backend->name,
+                  c->choice->backend->row->manifest->fence_off ? "off in config.json" : "the kernel has no Landlock");
+    if (!c->airgap) return;
     if (s->enforced)
         cli_print(c->context,
                   "[trainer]     no outbound network calls; airgap mode active (%s, %u channels tried, %u open)\n",
                   s->profile, s->probes_run, s->probes_reached);
+    else if (s->requested)
+        cli_print(c->context, "[trainer]     airgap: no outbound network calls, but not enforced for files and other programs\n");
     else if (c->private_remote)
         cli_print(c->context,
                   "[trainer]     airgap: %s reached only a machine on a private address, by its own word; "

@@ -201,12 +201,37 @@ static cJSON *make_measured(const compile *c) {
     return NULL;
 }
 
+static bool put_names(cJSON *object, const char *key, const char (*names)[40], size_t count) {
+    cJSON *array = cJSON_AddArrayToObject(object, key);
+    bool good = array != NULL;
+    for (size_t i = 0; i < count && good; i++) {
+        cJSON *item = cJSON_CreateString(names[i]);
+        good = item != NULL && cJSON_AddItemToArray(array, item);
+    }
+    return good;
+}
+
+/* As it was around the training; the answers were fenced in the same way, or enforced is false. */
+static cJSON *make_fence(const compile *c) {
+    const host_sandbox *s = &c->trained.sandbox, *a = &c->answered.sandbox;
+    cJSON *object = cJSON_CreateObject();
+    bool good = kit_json_put_bool(object, "enforced", s->fenced && a->fenced) &&
+                kit_json_put_string(object, "kernel", s->kernel) &&
+                put_names(object, "mechanisms", s->mechanisms, s->mechanism_count) &&
+                put_names(object, "lacks", s->lacks, s->lack_count) &&
+                kit_json_put_u64(object, "channels_tried", s->probes_run + a->probes_run) &&
+                kit_json_put_u64(object, "channels_open", s->probes_reached + a->probes_reached);
+    if (good) return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
 static void fill_airgap(const compile *c, receipt_compile *r, const char **mechanisms) {
     const host_sandbox *s = &c->trained.sandbox;
     r->airgap_requested = c->airgap;
     r->airgap_enforced = s->enforced && c->answered.sandbox.enforced;
     r->airgap_profile = !c->airgap          ? NULL
-                        : s->enforced       ? s->profile
+                        : s->requested      ? s->profile
                         : c->private_remote ? "private-remote"
                                             : "advisory";
     for (size_t i = 0; i < s->mechanism_count; i++)
@@ -233,7 +258,7 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
                                     {"eval.jsonl", c->data.eval_sha256},
                                     {"plugin", c->trained.plugin_sha256},
                                     {base_name, c->base.digest}};
-    cJSON *parameters = make_parameters(c), *measured = make_measured(c),
+    cJSON *parameters = make_parameters(c), *measured = make_measured(c), *fence = make_fence(c),
           *kscore = score_manifest_object(&c->k, c->answers, false);
     uint64_t wall_ms = (uint64_t)(kit_now_ms() - c->started_ms);
     receipt_compile r = {
@@ -269,12 +294,14 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
         .kscore = kscore,
         .measured = measured,
         .reported = c->reported,
+        .fence = fence,
     };
     fill_airgap(c, &r, mechanisms);
-    kit_status status = parameters != NULL && measured != NULL && kscore != NULL ? KOLM_OK : no_memory(err);
+    kit_status status = parameters != NULL && measured != NULL && fence != NULL && kscore != NULL ? KOLM_OK : no_memory(err);
     if (status == KOLM_OK) status = receipt_write(&r, key, c->chain_path, sidecar, &c->head, err);
     cJSON_Delete(parameters);
     cJSON_Delete(measured);
+    cJSON_Delete(fence);
     cJSON_Delete(kscore);
     return status;
 }

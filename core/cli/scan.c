@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Between the verbs and the host: detects backends, asks their cost, runs their test. */
+#include "cli/call_options.h"
 #include "cli/calls.h"
 #include "cli/detections.h"
 #include "cli/log.h"
@@ -27,6 +28,8 @@ static host_call_options call_options(cli_context *context, cli_registry *regist
         .secret = give_secret,
         .secret_user = registry,
         .events = cli_log_events(context)};
+    store_home *home = NULL;
+    if (cli_home(context, &home, NULL) == KOLM_OK) cli_keep_private(home, &options);
     return options;
 }
 

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -119,12 +120,20 @@ static void on_sandbox(host_sandbox *sandbox, const cJSON *json) {
     COPY_TEXT(sandbox->kernel, json, "kernel");
     sandbox->probes_run = u32_of(json, "run");
     sandbox->probes_reached = u32_of(json, "reached");
-    sandbox->enforced = sandbox->probes_run > 0 && sandbox->probes_reached == 0;
     const cJSON *one;
     cJSON_ArrayForEach(one, kit_json_get(json, "mechanisms")) {
-        if (cJSON_IsString(one) && sandbox->mechanism_count < HOST_MECHANISMS_MAX)
+        if (!cJSON_IsString(one)) continue;
+        if (strncmp(one->valuestring, "landlock_", 9) == 0) sandbox->fenced = true;
+        if (sandbox->mechanism_count < HOST_MECHANISMS_MAX)
             kit_copy(sandbox->mechanisms[sandbox->mechanism_count++], sizeof *sandbox->mechanisms, one->valuestring);
     }
+    cJSON_ArrayForEach(one, kit_json_get(json, "lacks")) {
+        if (cJSON_IsString(one) && sandbox->lack_count < HOST_LACKS_MAX)
+            kit_copy(sandbox->lacks[sandbox->lack_count++], sizeof *sandbox->lacks, one->valuestring);
+    }
+    bool held = sandbox->probes_run > 0 && sandbox->probes_reached == 0;
+    sandbox->fenced = sandbox->fenced && held;
+    sandbox->enforced = sandbox->requested && sandbox->fenced && held;
 }
 
 static void on_loaded(host_result *result, const cJSON *json) {
@@ -255,22 +264,21 @@ static bool take_texts(const host_run *run, cJSON *json) {
     return good;
 }
 
-/* Only in the order in which kolm-host says it, each step once: what comes otherwise was written by the plugin. Under the
- * airgap the first line is the report of the sandbox, which kolm-host writes before it loads anything. */
+/* Only in the order in which kolm-host says it, each step once: what comes otherwise was written by the plugin. The first
+ * line is the report of the fence, which kolm-host writes before it loads anything. */
 bool host_run_answer(host_run *run, const char *line, size_t length) {
     cJSON *json = NULL;
     if (kit_json_parse(line, length, &json, NULL) != KOLM_OK) return false;
     const char *event = text_of(json, "event");
-    const host_stage before_load = run->options->airgap_strict ? HOST_STAGE_FENCED : HOST_STAGE_BEGUN;
     bool known = false;
     if (!take_texts(run, json)) {
         known = false;
     } else if (strcmp(event, "sandbox") == 0) {
-        known = run->options->airgap_strict && run->stage == HOST_STAGE_BEGUN;
+        known = run->stage == HOST_STAGE_BEGUN;
         if (known) on_sandbox(&run->result->sandbox, json);
         if (known) run->stage = HOST_STAGE_FENCED;
     } else if (strcmp(event, "loaded") == 0) {
-        known = run->stage == before_load;
+        known = run->stage == HOST_STAGE_FENCED;
         if (known) on_loaded(run->result, json);
         if (known) run->stage = HOST_STAGE_LOADED;
     } else if (strcmp(event, "done") == 0) {
@@ -407,6 +415,17 @@ static void forget_results(host_result *result) {
     result->status = (kolm_status_result_t){0};
 }
 
+/* What the fence keeps from a backend looks to it as any file that it may not have. */
+static void hint_fence(host_run *run) {
+    kolm_error_t *error = &run->result->error;
+    char hint[160];
+    size_t used = strlen(error->remedy);
+    if (!run->result->sandbox.fenced || !strstr(error->text, strerror(EACCES))) return;
+    kit_format(hint, sizeof hint, "%sif that file is to be used, let it through with backends.%s." HOST_FENCE_KEY " in config.json",
+               used > 0 ? "; " : "", run->backend->name);
+    if (used + strlen(hint) < sizeof error->remedy) kit_copy(error->remedy + used, sizeof error->remedy - used, hint);
+}
+
 static void judge(host_run *run) {
     host_result *result = run->result;
     if (run->log.length > 0) { /* a last line without an end */
@@ -419,6 +438,7 @@ static void judge(host_run *run) {
         return;
     }
     if (result->verdict == HOST_FAILED && run->mute) judge_mute(run);
+    if (result->verdict == HOST_FAILED) hint_fence(run);
     /* Being stopped is no failure of the backend's. */
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_CANCEL) result->verdict = HOST_CANCELLED;
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_DEADLINE) result->verdict = HOST_TIMED_OUT;

@@ -4,7 +4,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -124,50 +123,13 @@ static bool put_u64(cJSON *object, const char *key, uint64_t value) {
     return kit_json_put_string(object, key, text);
 }
 
-/* Appends the home directory that ~ or ~user at text stands for; the length of what it stands in the place of, 0 when that
- * is nobody's. */
-static size_t add_home(const char *text, kit_buf *out) {
-    size_t length = strcspn(text, "/");
-    char user[64], room[4096];
-    struct passwd entry, *found = NULL;
-    const char *home = secure_getenv("HOME");
-    if (length == 1) {
-        if (!home || home[0] != '/') return 0;
-        kit_buf_str(out, home);
-        return length;
-    }
-    if (!kit_format(user, sizeof user, "%.*s", (int)length - 1, text + 1)) return 0;
-    if (getpwnam_r(user, &entry, room, sizeof room, &found) != 0 || !found) return 0;
-    kit_buf_str(out, entry.pw_dir);
-    return length;
-}
-
-/* Appends the value of ${NAME} at text; its length, 0 when it is not set. */
-static size_t add_value_of(const char *text, kit_buf *out) {
-    char name[80];
-    size_t length = strcspn(text, "}");
-    if (text[length] != '}' || !kit_format(name, sizeof name, "%.*s", (int)length - 2, text + 2)) return 0;
-    const char *value = secure_getenv(name);
-    if (!value || !*value) return 0;
-    kit_buf_str(out, value);
-    return length + 1;
-}
-
 /* A text as the plugin gets it: where the manifest says that it is a path of this machine, as a whole one. */
 static void add_text_setting(const host_manifest *manifest, const cJSON *item, kit_buf *text) {
     const host_setting *setting = host_settings_find(&manifest->settings, item->string);
-    const char *at = item->valuestring;
-    bool path = setting && (setting->types & (1u << HOST_SETTING_PATH));
-    if (path && *at == '~') at += add_home(at, text);
-    while (path && *at) {
-        size_t plain = strcspn(at, "$");
-        kit_buf_add(text, at, plain);
-        at += plain;
-        size_t used = at[0] == '$' && at[1] == '{' ? add_value_of(at, text) : 0;
-        if (used == 0 && *at) kit_buf_char(text, *at);
-        at += used > 0 ? used : *at != '\0';
-    }
-    kit_buf_str(text, at);
+    if (setting && (setting->types & (1u << HOST_SETTING_PATH)))
+        (void)host_path_expand(item->valuestring, text); /* what cannot be replaced the plugin sees as it was written */
+    else
+        kit_buf_str(text, item->valuestring);
 }
 
 /* backends.NAME of config.json: strings as they are, other values as JSON text; and the Python runtime of the backend.
@@ -180,6 +142,7 @@ static bool put_settings(cJSON *request, const host_run *run) {
     const cJSON *item;
     bool good = settings != NULL;
     for (item = cJSON_IsObject(own) ? own->child : NULL; good && item; item = item->next) {
+        if (strcmp(item->string, HOST_FENCE_KEY) == 0) continue;
         kit_buf text = {0};
         if (cJSON_IsString(item))
             add_text_setting(run->backend->manifest, item, &text);
@@ -297,7 +260,7 @@ static bool put_basics(cJSON *json, host_run *run) {
 kit_status host_run_ask(host_run *run, kolm_error_t *err) {
     KIT_TRY(host_scratch_make(run->place, run->backend->name, &run->scratch, err));
     cJSON *json = cJSON_CreateObject();
-    bool built = put_basics(json, run) && put_settings(json, run);
+    bool built = put_basics(json, run) && put_settings(json, run) && host_run_allow(run, json);
     cJSON *args = run->args;
     run->args = NULL;
     built = kit_json_put(json, "args", args) && built;

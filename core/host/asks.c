@@ -28,6 +28,10 @@ size_t host_manifest_asks(const host_manifest *m, host_ask out[HOST_ASKS_MAX]) {
             add(&l, HOST_ASK_VARIABLE, m->requires[i].value);
     for (size_t i = 0; i < m->require_count; i++)
         if (m->requires[i].kind == HOST_REQUIRE_PATH) add(&l, HOST_ASK_READ, m->requires[i].value);
+    for (size_t i = 0; i < m->files.read_count; i++)
+        add(&l, HOST_ASK_READ, m->files.read[i]);
+    for (size_t i = 0; i < m->files.write_count; i++)
+        add(&l, HOST_ASK_WRITE, m->files.write[i]);
     return l.count;
 }
 

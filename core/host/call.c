@@ -98,6 +98,7 @@ static kit_status prepare(const host_registry *registry, host_run *run, cJSON *a
 static kit_status call_one(const host_registry *registry, host_run *run, cJSON *args, kolm_error_t *err) {
     host_scratch scratch = HOST_SCRATCH_NONE;
     run->place = &scratch;
+    run->registry = registry;
     run->trainer = registry->trainer;
     kit_status prepared = host_scratch_open(run->options, &scratch, err);
     if (prepared == KOLM_OK)
@@ -237,6 +238,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
         runs[i].several = true;
         runs[i].place = &scratch;
+        runs[i].registry = registry;
         runs[i].trainer = registry->trainer;
         /* What is wrong with one (a token that is no text) is that one's verdict. */
         kolm_error_t why = KIT_ERROR_INIT;

@@ -39,7 +39,7 @@ typedef enum host_verdict {
     HOST_TIMED_OUT,     /* was killed at its deadline */
     HOST_NO_REPLY,      /* ended without a reply: exit_code is what it pretended */
     HOST_CANCELLED,     /* stopped because *cancel became non-zero */
-    HOST_SANDBOX,       /* the airgap could not be had on this machine: nothing was loaded */
+    HOST_SANDBOX,       /* the fence or the airgap could not be had on this machine: nothing was loaded */
 } host_verdict;
 /* "ok", "failed", "not implemented", "could not load", "crashed", "timed out", "exited without a reply", "interrupted",
  * "no sandbox". Static. */
@@ -67,15 +67,19 @@ typedef struct host_device {
     char runtime[128];
 } host_device;
 
-/* The airgap as it was enforced, for the receipt. */
-#define HOST_MECHANISMS_MAX 12
+/* The fence around a call and, where it was asked for, the airgap, as they were enforced: for the receipt. */
+#define HOST_MECHANISMS_MAX 16
+#define HOST_LACKS_MAX 8
 typedef struct host_sandbox {
-    bool requested;
-    bool enforced;
-    char profile[16]; /* "strict", or "" */
+    bool requested; /* the airgap */
+    bool enforced;  /* ... with the fence around files and processes, without which it would leak */
+    bool fenced;    /* files and processes are fenced off, airgap or not */
+    char profile[16]; /* airgap: "strict", or "sockets" where there is no fence; else "fence" or "none"; "" unknown */
     char kernel[96];  /* sysname release of the machine */
     char mechanisms[HOST_MECHANISMS_MAX][40];
     size_t mechanism_count;
+    char lacks[HOST_LACKS_MAX][40]; /* what this kernel does not have, or the user does not want: child/landlock.c */
+    size_t lack_count;
     uint32_t probes_run;     /* channels tried from inside before the plugin was loaded */
     uint32_t probes_reached; /* how many of them opened: 0, or the call is refused */
 } host_sandbox;
@@ -192,6 +196,11 @@ typedef struct host_call_options {
     int model_fd; /* infer: open for reading, stays the caller's; the backend's process has it too, and the model files of
                      job.json that have the path HOST_MODEL_PATH are slices of it. So it reads what the caller has
                      checked, whatever became of the file's name. 0: none */
+    /* The directory of kolm's own state, absolute (KOLM_HOME); NULL: none. The call has nothing in it but what it is about:
+     * its job directory, plugin, runtime, model files. private_names: what nobody has in any case, and what is tried in
+     * the self-test; relative, NULL-terminated. */
+    const char *private_dir;
+    const char *const *private_names;
     const char *scratch_root; /* where the scratch directory is made; NULL: TMPDIR if trusted, else /tmp */
 } host_call_options;
 

@@ -325,6 +325,10 @@ static kit_status read_version(const cJSON *item, host_manifest *m, kolm_error_t
     return KOLM_OK;
 }
 
+static kit_status read_files(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    return host_files_read(item, m->newer ? &m->unread : NULL, &m->files, err);
+}
+
 static const struct field {
     const char *key;
     bool optional;
@@ -351,6 +355,7 @@ static const struct field {
     {"runtime", false, 0, read_runtime},
     {"summary", false, 0, read_summary},
     {"settings", true, 0, read_settings},
+    {"files", true, 0, read_files},
     {"hint", true, 0, read_hint},
 };
 
@@ -397,10 +402,27 @@ static kit_status check_settings(const host_manifest *m, kolm_error_t *err) {
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "declare it under \"settings\"",
                             "the field \"requires\" names the setting \"%s\", which \"settings\" does not declare", require->value);
     }
+    if (host_settings_find(&m->settings, HOST_FENCE_KEY))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another key",
+                        "the field \"settings\" declares \"" HOST_FENCE_KEY "\", which is the user's word on the fence");
     for (size_t i = 0; i < COUNT(fields); i++)
         if (fields[i].override && host_settings_find(&m->settings, fields[i].key))
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another key",
                             "the field \"settings\" declares \"%s\", which is a field of the manifest", fields[i].key);
+    return KOLM_OK;
+}
+
+/* "@KEY" is the path that a setting gives. */
+static kit_status check_places(const host_manifest *m, char *const *places, size_t count, kolm_error_t *err) {
+    for (size_t i = 0; i < count; i++) {
+        char key[80];
+        if (places[i][0] != '@') continue;
+        kit_format(key, sizeof key, "%.*s", (int)strcspn(places[i] + 1, "/"), places[i] + 1);
+        const host_setting *setting = host_settings_find(&m->settings, key);
+        if (!setting || !(setting->types & (1u << HOST_SETTING_PATH)))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "declare it under \"settings\" with the type path",
+                            "the field \"files\" names the setting \"%s\", which \"settings\" does not declare as a path", key);
+    }
     return KOLM_OK;
 }
 
@@ -423,6 +445,8 @@ static kit_status read_fields(const cJSON *object, host_manifest *m, kolm_error_
         KIT_TRY(read_field(object, &fields[i], m, err));
     KIT_TRY(check_settings(m, err));
     KIT_TRY(kit_buf_ok(&m->unread, err));
+    KIT_TRY(check_places(m, m->files.read, m->files.read_count, err));
+    KIT_TRY(check_places(m, m->files.write, m->files.write_count, err));
     return m->hint ? KOLM_OK : default_hint(m, err);
 }
 
@@ -477,6 +501,14 @@ static kit_status find_section(const host_manifest *manifest, const host_config 
     return KOLM_OK;
 }
 
+static kit_status read_fence(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    if (!item) return KOLM_OK;
+    m->fence_off = cJSON_IsString(item) && strcmp(item->valuestring, "off") == 0;
+    if (m->fence_off) return KOLM_OK;
+    if (cJSON_IsString(item)) return expected(err, "\"off\", or an object of \"read\" and \"write\"");
+    return host_files_read(item, NULL, &m->more_files, err);
+}
+
 kit_status host_manifest_override(host_manifest *manifest, const host_config *config, kolm_error_t *err) {
     kolm_error_t local = KIT_ERROR_INIT;
     if (!err) err = &local;
@@ -493,6 +525,11 @@ kit_status host_manifest_override(host_manifest *manifest, const host_config *co
                                     fields[i].key);
         }
         changed.overridden |= fields[i].override;
+    }
+    if (read_fence(kit_json_get(own, HOST_FENCE_KEY), &changed, err) != KOLM_OK) {
+        kit_copy(err->remedy, sizeof err->remedy, "correct or remove that key");
+        return kit_fail_context(err, "%s: backends.%s." HOST_FENCE_KEY,
+                                host_config_file(config, "backends", manifest->name, HOST_FENCE_KEY), manifest->name);
     }
     *manifest = changed;
     return KOLM_OK;
@@ -514,8 +551,8 @@ static kit_status check_section(const host_manifest *manifest, const host_config
 
 kit_status host_manifest_check_settings(const host_manifest *manifest, const host_config *config, kolm_error_t *err) {
     const cJSON *own = NULL;
-    const char *names[COUNT(fields) + 1];
-    size_t count = 0;
+    const char *names[COUNT(fields) + 2] = {HOST_FENCE_KEY};
+    size_t count = 1;
     const cJSON *python = kit_json_get(kit_json_get(config->json, "runtimes"), manifest->name);
     if (python && (!cJSON_IsString(python) || !python->valuestring[0]))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct or remove it",
@@ -547,6 +584,8 @@ void host_manifest_free(host_manifest *manifest) {
     host_settings_free(&manifest->settings);
     host_recipes_free(&manifest->makes);
     kit_buf_free(&manifest->unread);
+    host_files_free(&manifest->files);
+    host_files_free(&manifest->more_files);
     free(manifest->recipes);
     free(manifest->formats);
     free(manifest->name);

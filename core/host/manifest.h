@@ -45,6 +45,9 @@
  *   runtime             string                  last column of `list`: "torch-cu12 + unsloth + peft"; 1..120
  *   summary             string                  one sentence for `info`; 1..240
  *   settings            array, optional         the keys of backends.NAME that a user may write: settings.h. Absent: any
+ *   files               object, optional        places that it reads or writes beside those that every call has:
+ *                                               {"read": ["~/.ssh"], "write": ["@shared_dir/"]}, files.h. They count once
+ *                                               the user has granted the backend what it asks for
  *   hint                string, optional        second column of `list`: "always available", "NVIDIA",
  *                                               "KOLM_MODAL_TOKEN"; at most 40. Absent: the auth names
  *
@@ -58,6 +61,7 @@
  *   }
  */
 
+#include "host/files.h"
 #include "host/recipes.h"
 
 #include "kolm/kit/json.h"
@@ -121,7 +125,14 @@ typedef struct host_manifest {
     bool declares_settings; /* has "settings", which may be empty: only these keys then, all keys otherwise */
     host_settings settings;
     uint32_t overridden; /* HOST_OVERRIDE_*: what config.json replaced */
+    host_files files;
+    host_files more_files; /* backends.NAME.fence of config.json: the user's own word, which needs no grant */
+    bool fence_off;        /* ... is "off": the user wants no fence around it */
 } host_manifest;
+
+/* The key of backends.NAME in config.json that says what the fence around its calls lets through: "off", or an object as
+ * under "files". */
+#define HOST_FENCE_KEY "fence"
 
 /* True for a name that a backend may have. */
 bool host_name_ok(const char *name);

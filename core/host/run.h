@@ -15,6 +15,7 @@ typedef enum host_stop { HOST_STOP_NONE, HOST_STOP_DEADLINE, HOST_STOP_CANCEL } 
 typedef struct host_scratch {
     char *path; /* NULL: not made yet */
     int fd;     /* holds the lock; -1: none */
+    struct host_common *common; /* allow.c: what all calls of the batch may touch; NULL: not looked up yet */
 } host_scratch;
 #define HOST_SCRATCH_NONE ((host_scratch){.path = NULL, .fd = -1})
 
@@ -63,7 +64,8 @@ typedef struct host_run {
     size_t log_bytes; /* printed so far */
     host_tail tail;
     bool mute; /* the slot returned an error without a text */
-    const host_scratch *place; /* where scratch is made; shared by the batch */
+    host_scratch *place;       /* where scratch is made; shared by the batch */
+    const host_registry *registry;
     const char *trainer;       /* directory of the Python trainer; NULL: none */
     char *scratch;
     int64_t started_ms, deadline_ms, kill_ms; /* INT64_MAX: never */
@@ -92,6 +94,11 @@ kit_status host_plugin_take(const host_backend *row, bool keep, bool by_path, ho
                             kolm_error_t *err) KIT_MUST_USE;
 /* ABORTED when a file that was loaded by its path was written over meanwhile. Nothing when nothing is held. */
 kit_status host_plugin_leave(host_plugin_hold *hold, host_plugin_fate *out_fate, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- allow.c */
+/* Puts into the request what the call may touch ("fence"), unless the user wants no fence around this backend. */
+bool host_run_allow(const host_run *run, cJSON *request) KIT_MUST_USE;
+void host_common_free(struct host_common *common);
 
 /* ---- scratch.c */
 kit_status host_scratch_open(const host_call_options *options, host_scratch *out_scratch,

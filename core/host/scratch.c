@@ -90,6 +90,8 @@ kit_status host_scratch_make(const host_scratch *scratch, const char *name, char
 }
 
 void host_scratch_end(host_scratch *scratch) {
+    host_common_free(scratch->common);
+    scratch->common = NULL;
     if (!scratch->path) return;
     kit_status ignored =
         kit_remove_tree(scratch->path, NULL); /* what cannot be removed does not fail a call that worked */

@@ -17,6 +17,7 @@
  *                                 last value of each name as a decimal number in a string
  *     predicate.artifact          {name, version, manifest_sha256, size}
  *     predicate.airgap            {requested, enforced, profile, mechanisms}
+ *     predicate.fence             {enforced, kernel, mechanisms, lacks, channels_tried, channels_open}
  *     predicate.chain             {log_id, seq, prev}
  *     predicate.started_at, finished_at   "2026-01-31T12:00:00Z"
  *
@@ -110,6 +111,7 @@ typedef struct receipt_compile {
     const char *airgap_profile;
     const char *const *airgap_mechanisms;
     size_t airgap_mechanism_count;
+    const cJSON *fence; /* object: what kept the backend from files and processes that are not its own; NULL leaves it out */
 } receipt_compile;
 
 /* Signs both lines, appends them to the chain and writes them to sidecar_path (atomically, replacing what is there),

@@ -214,6 +214,7 @@ static cJSON *receipt_predicate(const receipt_compile *c, const receipt_place *p
                 kit_json_put_string(artifact, "manifest_sha256", c->manifest_sha256) &&
                 kit_json_put_u64(artifact, "size", c->file_size);
     good = kit_json_put(predicate, "artifact", artifact) && good;
+    if (good && c->fence != NULL) good = kit_json_put(predicate, "fence", cJSON_Duplicate(c->fence, true));
     return finish(predicate, good && kit_json_put(predicate, "metrics", metrics(c)) &&
                                  kit_json_put(predicate, "airgap", airgap(c)) &&
                                  receipt_place_put(predicate, place) &&

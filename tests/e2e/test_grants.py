@@ -92,8 +92,10 @@ class Grants(Case):
         self.assertEqual(self.grant()["state"], "needs none")
 
     def test_variables_and_paths_are_asked_for_too(self):
-        self.add_backend("fake-cpu", requires=[{"env": "ACME_REGION"}, {"env": "CUDA_VISIBLE_DEVICES"}, {"path": "/etc/acme"}], secrets=["A_KEY"])
-        self.assertEqual(self.row("fake-cpu")["asks"], ["secret A_KEY", "variable ACME_REGION", "read /etc/acme"])
+        self.add_backend("fake-cpu", requires=[{"env": "ACME_REGION"}, {"env": "CUDA_VISIBLE_DEVICES"}, {"path": "/etc/acme"}], secrets=["A_KEY"],
+                         files={"read": ["~/.acme"], "write": ["~/.cache/acme/"]})
+        self.assertEqual(self.row("fake-cpu")["asks"],
+                         ["secret A_KEY", "variable ACME_REGION", "read /etc/acme", "read ~/.acme", "write ~/.cache/acme/"])
         self.assertEqual(self.state(name="fake-cpu"), "not granted")
         self.grant("fake-cpu")
         self.assertEqual(self.state(name="fake-cpu"), "available")

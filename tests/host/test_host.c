@@ -854,14 +854,18 @@ START_TEST(test_airgap) {
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "socketpair open\n1 child open\n"));
     host_result inside = detect_with("probe", (host_call_options){.timeout_ms = PATIENCE_MS, .airgap_strict = true});
     ck_assert_msg(inside.verdict == HOST_OK, "%s", inside.error.text); /* threads, memory and files included */
-    ck_assert_ptr_null(strstr(kit_buf_text(&seen.logs), "open"));
-    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "socketpair closed\n1 child closed\n"));
+    /* A pair leads nowhere else; workers of Python's talk through such. */
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "socketpair open\n1 child closed\n"));
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "unix closed\n1 inet closed\n1 inet-dgram closed\n"));
     ck_assert(inside.sandbox.requested && inside.sandbox.enforced);
     ck_assert_str_eq(inside.sandbox.profile, "strict");
     ck_assert_uint_gt(inside.sandbox.probes_run, 180);
     ck_assert_uint_eq(inside.sandbox.probes_reached, 0);
     ck_assert_uint_ge(inside.sandbox.mechanism_count, 4);
-    ck_assert_str_eq(inside.sandbox.mechanisms[1], "seccomp");
+    bool filtered = false;
+    for (size_t i = 0; i < inside.sandbox.mechanism_count; i++)
+        filtered = filtered || strcmp(inside.sandbox.mechanisms[i], "seccomp") == 0;
+    ck_assert(filtered);
     ck_assert_ptr_nonnull(strstr(inside.sandbox.kernel, "Linux "));
     forget();
 }

@@ -30,6 +30,37 @@ def gone(pid):
         return True
 
 
+def session_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[3])
+
+
+def living(session):
+    """The processes of a call, what they left included: all are in the session that kolm-host began."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if session_of(pid) == session and not gone(pid):
+                found.append(int(pid))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def outer(number, session):
+    """The process of such a call that has this number in its own namespace."""
+    for pid in living(session):
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            if next(line for line in file if line.startswith("NSpid:")).split()[-1] == str(number):
+                return pid
+    raise AssertionError(f"no process of the call has the number {number}")
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
 class Process(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="kolm-process-")
@@ -195,10 +226,15 @@ class Process(unittest.TestCase):
             strangers += [int(word) for word in os.read(told, 99).split()]
         for pid in strangers:
             self.addCleanup(lambda pid=pid: gone(pid) or os.kill(pid, signal.SIGKILL))
-        left = [int(line.split()[1]) for line in caller.stdout if line.startswith("log ") and line.split()[1].isdigit()]
+        left, sessions = [], set()
+        for line in caller.stdout:
+            if line.startswith("log ") and line.split()[1].isdigit():
+                left.append(int(line.split()[1]))
+                sessions.update(pid for pid in children_of(caller.pid) if pid == session_of(pid))
         self.assertEqual(caller.wait(), 0)
         self.assertEqual([gone(pid) for pid in strangers], [False, False])
-        self.assertEqual([gone(pid) for pid in left], [True])
+        self.assertEqual(len(left), 1)  # it was there, whatever its number is out here
+        self.assertEqual([living(session) for session in sessions], [[]] * len(sessions))
 
     def start_hanging(self):
         program = self.tree("hang-slot")
@@ -209,8 +245,7 @@ class Process(unittest.TestCase):
         for line in caller.stdout:
             if line == "log hanging\n":
                 break
-        with open(f"/proc/{caller.pid}/task/{caller.pid}/children", encoding="ascii") as file:
-            children = [int(word) for word in file.read().split()]
+        children = children_of(caller.pid)
         self.assertEqual(len(children), 1)
         return caller, children[0]
 
@@ -230,20 +265,24 @@ class Process(unittest.TestCase):
 
     def test_caller_that_is_killed(self):
         # The plugin ignores SIGTERM and never looks: what ends it is kolm-host's own alarm, seconds after the caller died.
-        caller, pid = self.start_hanging()
-        handle = os.pidfd_open(pid)
-        self.addCleanup(os.close, handle)
+        caller, session = self.start_hanging()
+        handles = [os.pidfd_open(pid) for pid in living(session)]
+        for handle in handles:
+            self.addCleanup(os.close, handle)
         caller.send_signal(signal.SIGKILL)
         caller.wait()
-        self.assertFalse(gone(pid))  # it has its time to give back what it rents
-        self.assertTrue(select.select([handle], [], [], 60)[0], "it lives on")
+        self.assertNotEqual(living(session), [])  # it has its time to give back what it rents
+        for handle in handles:
+            self.assertTrue(select.select([handle], [], [], 60)[0], "it lives on")
+        self.assertEqual(living(session), [])
 
     def test_what_a_backend_started_ends_with_it(self):
         # In a group of its own, as kolm's kit starts them; the caller is gone, and the plugin sleeps.
         program = self.tree("forks-away")
         caller = subprocess.Popen([program, "call", "forks-away"], env={"TMPDIR": self.dir}, stdout=subprocess.PIPE, text=True)
         self.addCleanup(caller.stdout.close)
-        left = next(int(line.split()[1]) for line in caller.stdout if line.startswith("log ") and line.split()[1].isdigit())
+        told = next(int(line.split()[1]) for line in caller.stdout if line.startswith("log ") and line.split()[1].isdigit())
+        left = outer(told, children_of(caller.pid)[0])
         self.addCleanup(lambda: gone(left) or os.kill(left, signal.SIGKILL))
         handle = os.pidfd_open(left)
         self.addCleanup(os.close, handle)

@@ -484,6 +484,9 @@ class Keys(Case):
         with open(config, "w") as file:
             file.write("StrictHostKeyChecking accept-new\nUserKnownHostsFile ${HOME}/new/known\nBindAddress 127.0.0.1\n")
         self.set(ssh_config=config, known_hosts=None)
+        said = " ".join(self.compile(code=5).split())
+        self.assertIn("backends.remote-ssh.fence in config.json", said)
+        self.set(ssh_config=config, known_hosts=None, fence={"write": ["~/new/known"]})
         said = " ".join(self.compile().split())
         self.assertIn("is now trusted", said)
         self.assertIn("BindAddress is not followed", said)

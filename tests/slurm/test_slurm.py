@@ -185,6 +185,7 @@ class Slurm(unittest.TestCase):
 
     def configure(self, **settings):
         settings.setdefault("shared_dir", self.shared)
+        settings.setdefault("fence", {"read": [os.path.join(self.cluster.dir, "munge.sock")]})  # munge's is not where it usually is
         with open(os.path.join(self.home, "config.json"), "w") as out:
             json.dump({"backends": {"slurm": settings}}, out)
         os.chmod(os.path.join(self.home, "config.json"), 0o600)

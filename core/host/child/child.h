@@ -8,7 +8,10 @@
  * request.c   the request
  * reply.c     answer lines and their limits
  * fence.c     resource limits, core dumps, what happens when the caller dies
- * sandbox.c   the airgap: seccomp, and the proof from inside that it holds
+ * namespaces.c  processes and mounts of its own, for a call that works
+ * landlock.c  the fence around files and other processes
+ * selftest.c  the proof from inside that it holds
+ * sandbox.c   the airgap: seccomp, and the proof of that
  * loader.c    libltdl, and nothing else of it than one dlopen
  * beside.c    a place for a plugin that looks for libraries beside itself and is not there any more
  * table.c     is this a table that we can believe?
@@ -59,6 +62,8 @@ typedef struct child_request {
     size_t secret_count;
     const cJSON *settings; /* an object of strings */
     const cJSON *declared; /* the keys that the manifest declares; NULL: it does not say */
+    const cJSON *fence;    /* what may be touched: allow.c */
+    bool unfenced;         /* the user wants none around this backend */
     const cJSON *args;
 } child_request;
 
@@ -93,12 +98,49 @@ kit_status child_fence(const child_request *request, int request_fd, kolm_error_
 void child_end_if_orphaned(void);
 /* True once the user wants the call to stop, or the caller is gone. */
 bool child_cancelled(void);
+/* The call is over after the grace, whoever is still there (fit for a signal handler). */
+void child_last_resort(void);
+/* This process was forked to load the plugin: what it was forked by ends what it leaves. */
+void child_is_worker(void);
+
+/* ---- selftest.c: what was done before the plugin was loaded, and what came of trying it. */
+typedef struct child_proof {
+    kit_buf mechanisms, lacks; /* JSON strings, each with a comma behind it */
+    int landlock;              /* version of the kernel's interface; 0: none, or not wanted */
+    bool separate;             /* this process sees no other but those of its call: 1 is the first of them */
+    bool user_namespace;       /* ... and has no privilege outside of it */
+    uint32_t run, reached;
+    char first[80]; /* the first that opened */
+} child_proof;
+
+void child_proof_add(kit_buf *names, const char *name);
+void child_probe(child_proof *proof, bool opened, const char *name, long number);
+/* Before the fence is there: what can only be prepared outside of it. */
+void child_selftest_begin(void);
+/* Tries files, other processes and abstract sockets. FAILED_PRECONDITION when one opened. */
+kit_status child_selftest(const child_request *request, child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
+/* The event "sandbox", for every call: profile is "strict", "fence", ... */
+void child_proof_report(const child_proof *proof, const char *profile);
+
+/* ---- namespaces.c */
+/* Returns in another process than it was called in: the one that was goes on to wait for it, and ends as it ends. Where the
+ * kernel cannot, or the user may not, proof->lacks says so, and it returns in the same one. */
+kit_status child_separate(const child_request *request, child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- landlock.c */
+/* A descriptor of a place that the request names (O_PATH), no link followed; -1: it is not there, or cannot be reached. */
+int child_open_place(const char *path);
+/* No file but those that the request names, from here on, and no process but those of this call. Where the kernel cannot
+ * do that, proof->landlock is 0 and proof->lacks says so. */
+kit_status child_landlock(const child_request *request, child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- sandbox.c */
-/* No sockets from here on. Reports what was done in an event "sandbox". */
-kit_status child_sandbox(const child_request *request, kolm_error_t *err) KIT_MUST_USE;
+/* No sockets from here on. */
+kit_status child_sandbox(child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- loader.c */
+/* A plugin that is loaded by its path: changeable by nobody else, and the file that kolm read. Nothing for one that is held. */
+kit_status child_check_file(const child_request *request, kolm_error_t *err) KIT_MUST_USE;
 kit_status child_load(const child_request *request, const void **out_symbol, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- beside.c */

@@ -95,10 +95,22 @@ void child_end_if_orphaned(void) {
     if (parent != 0 && getppid() != parent) end_session();
 }
 
-static void on_stop(int number) {
-    (void)number;
+void child_last_resort(void) {
     if (!stop_wanted) alarm(last_resort);
     stop_wanted = 1;
+}
+
+static void on_stop(int number) {
+    (void)number;
+    child_last_resort();
+}
+
+void child_is_worker(void) {
+    parent = 0;
+#if defined(__linux__)
+    prctl(PR_SET_PDEATHSIG, SIGRTMAX);
+    if (getppid() == 1) on_stop(SIGRTMAX); /* it has ended already */
+#endif
 }
 
 bool child_cancelled(void) {

@@ -3,9 +3,11 @@
 #include "host/child/child.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <ltdl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #if defined(__GLIBC__)
 #include <link.h>
@@ -71,15 +73,28 @@ static const lt_dlvtable loader = {
     .priority = LT_DLLOADER_PREPEND,
 };
 
-/* Still changeable by nobody else, and the very file that kolm read. */
-static kit_status check_file(const child_request *request, kolm_error_t *err) {
+/* The very file that kolm read. */
+static kit_status check_same(const child_request *request, const host_file_identity *now, kolm_error_t *err) {
     const host_file_identity *wanted = &request->plugin.file;
-    host_file_identity now;
-    KIT_TRY(host_trust_file(request->path, NULL, NULL, &now, err));
-    if (now.device == wanted->device && now.inode == wanted->inode && now.size == wanted->size &&
-        now.modified_ns == wanted->modified_ns && now.changed_ns == wanted->changed_ns)
+    if (now->device == wanted->device && now->inode == wanted->inode && now->size == wanted->size &&
+        now->modified_ns == wanted->modified_ns && now->changed_ns == wanted->changed_ns)
         return KOLM_OK;
     return kit_fail(err, KOLM_E_ABORTED, "try again", "%s was replaced while kolm looked at it", request->path);
+}
+
+static kit_status check_again(const child_request *request, kolm_error_t *err) {
+    struct stat st;
+    host_file_identity now;
+    if (stat(request->path, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", request->path);
+    host_identity_of(&st, &now);
+    return check_same(request, &now, err);
+}
+
+kit_status child_check_file(const child_request *request, kolm_error_t *err) {
+    host_file_identity now;
+    if (request->plugin.held) return KOLM_OK;
+    KIT_TRY(host_trust_file(request->path, NULL, NULL, &now, err));
+    return check_same(request, &now, err);
 }
 
 static kit_status load(const char *path, const void **out_symbol, kolm_error_t *err) {
@@ -108,9 +123,9 @@ kit_status child_load(const child_request *request, const void **out_symbol, kol
     char *beside = NULL;
     if (!request->plugin.held) {
         load_from = request->path;
-        KIT_TRY(check_file(request, err));
+        KIT_TRY(check_again(request, err));
         KIT_TRY(load(request->path, out_symbol, err));
-        return check_file(request, err);
+        return check_again(request, err);
     }
     int fd = child_fd_high(HOST_FD_PLUGIN);
     kit_format(held, sizeof held, HELD, fd);

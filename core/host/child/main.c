@@ -2,11 +2,15 @@
 /* kolm-host: one process, one plugin, one call. Not for people: kolm starts it and reads what it replies. */
 #include "host/child/child.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 
 static void report_loaded(const kolm_backend_v1_t *table) {
     kit_buf members = {0};
@@ -21,10 +25,41 @@ static void report_loaded(const kolm_backend_v1_t *table) {
     kit_buf_free(&members);
 }
 
+/* Everything that the plugin is not to reach is out of reach before the first of its instructions. */
+static kit_status close_off(const child_request *request, kolm_error_t *err) {
+    child_proof proof = {0};
+    const char *profile = request->airgap ? "strict" : "fence";
+    kit_status status = KOLM_OK;
+#if defined(__linux__)
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        status = kit_fail_errno(err, errno, "the fence around the backend cannot be made: no_new_privs");
+    child_proof_add(&proof.mechanisms, "no_new_privs");
+    child_proof_add(&proof.mechanisms, "not_dumpable");
+#endif
+    if (request->unfenced) {
+        child_proof_add(&proof.lacks, "fence_off_in_config");
+    } else if (status == KOLM_OK) {
+        bool light = strcmp(request->slot, "detect") == 0 || strcmp(request->slot, "cost") == 0;
+        if (!light) status = child_separate(request, &proof, err); /* those have milliseconds */
+        child_selftest_begin();
+        if (status == KOLM_OK) status = child_landlock(request, &proof, err);
+        if (status == KOLM_OK) status = child_selftest(request, &proof, err);
+    }
+    if (proof.landlock == 0) profile = request->airgap ? "sockets" : "none";
+    if (status == KOLM_OK && request->airgap) status = child_sandbox(&proof, err);
+    if (proof.run > 0) child_proof_add(&proof.mechanisms, "self_test");
+    child_proof_report(&proof, profile);
+    kit_buf_free(&proof.mechanisms);
+    kit_buf_free(&proof.lacks);
+    return status;
+}
+
 static _Noreturn void serve(const child_request *request) {
     kolm_error_t error = KIT_ERROR_INIT;
     const void *symbol = NULL;
-    if (request->airgap && child_sandbox(request, &error) != KOLM_OK) child_done(HOST_SANDBOX, &error, NULL);
+    /* First: in a user namespace the owners of files are no longer to be told. */
+    if (child_check_file(request, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, NULL);
+    if (close_off(request, &error) != KOLM_OK) child_done(HOST_SANDBOX, &error, NULL);
     if (child_load(request, &symbol, &error) != KOLM_OK || child_table_check(symbol, request, &error) != KOLM_OK)
         child_done(HOST_NOT_LOADED, &error, NULL);
     report_loaded(symbol);

@@ -121,6 +121,8 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
         return bad(err, "what is to be examined is not clear");
     out->settings = kit_json_get(json, "settings");
     out->declared = kit_json_get(json, "declared");
+    out->fence = kit_json_get(json, "fence");
+    out->unfenced = out->fence == NULL;
     out->args = kit_json_get(json, "args");
     if (timeout > 0) out->deadline_ms = kit_now_ms() + (int64_t)timeout;
     out->grace_ms = (int64_t)grace;

@@ -93,10 +93,17 @@ static bool accepted(steps *t, kolm_error_t *err) {
 
 /* ---- A job */
 
-/* SHARED/test-PID, with the script in it. */
+/* A number that no other test on this machine has: the process number alone may be 2 in each of several calls. */
+static unsigned long long own_number(void) {
+    static int64_t drawn;
+    if (drawn == 0) drawn = kit_now_ms() * 65536 + (getpid() & 65535);
+    return (unsigned long long)drawn;
+}
+
+/* SHARED/test-NUMBER, with the script in it. */
 static kit_status make_place(const steps *t, char **out_dir, char **out_script, kolm_error_t *err) {
     char name[32];
-    (void)kit_format(name, sizeof name, "test-%ld", (long)getpid());
+    (void)kit_format(name, sizeof name, "test-%llx", own_number());
     KIT_TRY(kit_path_join(t->settings.shared_dir, name, out_dir, err));
     KIT_TRY(kit_remove_tree(*out_dir, err));
     KIT_TRY(kit_mkdirs(*out_dir, 0700, err));
@@ -110,7 +117,7 @@ static kit_status submit(const steps *t, const char *dir, const char *path, slur
     const char *argv[SLURM_OPTIONS_MAX + 12] = {"--parsable", "--ntasks=1", "--time=1", "--export=PATH,HOME,LANG"};
     size_t n = 4;
     KIT_TRY(slurm_options_who(&t->settings, &options, err));
-    (void)kit_format(name, sizeof name, "--job-name=kolm-test-%ld", (long)getpid());
+    (void)kit_format(name, sizeof name, "--job-name=kolm-test-%llx", own_number());
     if (!kit_format(chdir_to, sizeof chdir_to, "--chdir=%s", dir) ||
         !kit_format(output, sizeof output, "--output=%s/said.txt", dir))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a shorter one", "shared_dir is too long");

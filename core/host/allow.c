@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a call may touch: the list that kolm-host fences it in with, made from what the call is about and who asks. */
+#include "host/run.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * Always: the system's programs, libraries and settings to read, /proc and /sys to look at, the usual devices and those of
+ * accelerators, the plugin's directory and those of kolm's own programs and trainer, the Python of the backend, scratch to
+ * write. The job directory and what job.json names (model files, the base model), where the call has one. What the user
+ * put into PATH, LD_LIBRARY_PATH, CUDA_HOME and the like, and into settings that are paths. What the manifest declares and
+ * the user granted; what config.json adds.
+ *
+ * A list can only allow, and what it allows holds for everything below. So what would cover KOLM_HOME (or, where only a
+ * variable named it, the home directory) is split: into all that lies in it but the way there.
+ */
+
+#define ALLOW_MOST 1024    /* entries */
+#define SPLIT_MOST 512     /* entries of one directory */
+#define JOB_MAX (64u << 20)
+#define BASE_DEPTH 3       /* directories of a base model */
+#define SETTINGS_DEPTH 4   /* lists and maps of a section, in each other */
+
+typedef enum kind { LOOK, READ, WRITE, DEVICE, KINDS } kind;
+static const char *const kind_keys[KINDS] = {"look", "read", "write", "device"};
+
+/* Who wants an entry decides how far it is believed. */
+typedef enum origin {
+    OF_CALL,    /* the call is about it: it may lie in KOLM_HOME, but is none of its secrets */
+    OF_WORDS,   /* a manifest or the user named it: nothing in KOLM_HOME */
+    OF_SYSTEM,  /* a usual place, or a variable: nor the home directory as a whole */
+} origin;
+
+typedef struct entry {
+    char *path; /* real */
+    kind kind;
+} entry;
+
+typedef struct list {
+    const host_run *run;
+    entry *at;
+    size_t count;
+    bool failed; /* out of memory */
+    char private[PATH_MAX], home[PATH_MAX]; /* real; "" when there is none */
+} list;
+
+/* detect and cost: nothing is made for them. */
+static bool is_light(const host_run *run) {
+    return strcmp(run->slot, "detect") == 0 || strcmp(run->slot, "cost") == 0;
+}
+
+/* ---- Paths */
+/* True when path is directory, or lies below it. */
+static bool is_in(const char *path, const char *directory) {
+    size_t n = strlen(directory);
+    if (n == 1) return true; /* "/" */
+    return strncmp(path, directory, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+static bool covers(kind wide, kind narrow) {
+    return wide == narrow || (wide == WRITE && narrow != DEVICE) || (wide == READ && narrow == LOOK);
+}
+
+static bool is_allowed(const list *l, const char *path, kind k) {
+    for (size_t i = 0; i < l->count; i++)
+        if (covers(l->at[i].kind, k) && is_in(path, l->at[i].path)) return true;
+    return false;
+}
+
+/* One of the names that hold secrets, or below it. */
+static bool is_secret(const list *l, const char *path) {
+    const char *const *names = l->run->options->private_names;
+    size_t n = strlen(l->private);
+    for (; path[n] == '/' && names && *names; names++)
+        if (is_in(path + n + 1, *names)) return true;
+    return false;
+}
+
+static void put(list *l, kind k, const char *path) {
+    if (l->failed || l->count >= ALLOW_MOST || is_allowed(l, path, k)) return;
+    if (l->count % 64 == 0) {
+        entry *grown = realloc(l->at, (l->count + 64) * sizeof *grown);
+        if (!grown) {
+            l->failed = true;
+            return;
+        }
+        l->at = grown;
+    }
+    char *copy = strdup(path);
+    l->failed = !copy;
+    if (copy) l->at[l->count++] = (entry){copy, k};
+}
+
+static void say(const list *l, const char *path) {
+    const host_events *events = l->run->options->events;
+    char text[PATH_MAX + 120];
+    if (!events || !events->log) return;
+    kit_format(text, sizeof text, "%s is kept from the backend: it holds kolm's own state", path);
+    events->log(events->user, l->run->backend->name, KOLM_LOG_INFO, text);
+}
+
+/* Everything in the directory but what is, or leads to, one of the two. */
+static void split(list *l, kind k, const char *directory, const char *hole, const char *other) {
+    DIR *dir = opendir(directory);
+    const struct dirent *item;
+    char path[PATH_MAX];
+    for (int i = 0; dir && i < SPLIT_MOST && (item = readdir(dir)) != NULL; i++) {
+        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 || item->d_type == DT_LNK) continue;
+        if (!kit_format(path, sizeof path, "%s/%s", directory[1] ? directory : "", item->d_name)) continue;
+        if ((*hole && strcmp(path, hole) == 0) || (*other && strcmp(path, other) == 0)) continue;
+        if ((*hole && is_in(hole, path)) || (*other && is_in(other, path)))
+            split(l, k, path, hole, other);
+        else
+            put(l, k, path);
+    }
+    if (dir) closedir(dir);
+}
+
+/* A real path. */
+static void add_real(list *l, kind k, const char *real, origin who) {
+    if (strcmp(real, "/") == 0) return;
+    const char *home = who == OF_SYSTEM ? l->home : "";
+    bool inside = *l->private && is_in(real, l->private);
+    if ((*home && strcmp(real, home) == 0) || (who == OF_WORDS && *l->home && strcmp(real, l->home) == 0)) return;
+    if (inside && (who != OF_CALL || strcmp(real, l->private) == 0 || is_secret(l, real)))
+        say(l, real);
+    else if ((*l->private && !inside && is_in(l->private, real)) || (*home && is_in(home, real)))
+        split(l, k, real, l->private, home);
+    else
+        put(l, k, real);
+}
+
+/* A place, wherever links lead; nothing when it is not there. */
+static void add(list *l, kind k, const char *path, origin who) {
+    char real[PATH_MAX];
+    if (path[0] == '/' && realpath(path, real)) add_real(l, k, real, who);
+}
+
+/* ---- The system */
+static void add_devices(list *l) {
+    static const char *const usual[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
+    static const char *const accelerators[] = {"nvidia", "dri", "kfd", "dxg", "accel", "infiniband", "neuron", "davinci"};
+    char path[300];
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        add(l, DEVICE, usual[i], OF_SYSTEM);
+    add(l, DEVICE, "/tmp/nvidia-mps", OF_SYSTEM); /* where several share a card */
+    DIR *dir = opendir("/dev");
+    for (const struct dirent *item; dir && (item = readdir(dir)) != NULL;) {
+        for (size_t i = 0; i < sizeof accelerators / sizeof *accelerators; i++) {
+            if (strncmp(item->d_name, accelerators[i], strlen(accelerators[i])) != 0) continue;
+            if (kit_format(path, sizeof path, "/dev/%s", item->d_name)) add(l, DEVICE, path, OF_SYSTEM);
+        }
+    }
+    if (dir) closedir(dir);
+}
+
+static void add_system(list *l) {
+    static const char *const places[] = {"/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/etc", "/opt",
+                                         "/nix/store", "/gnu/store", "/snap", "/etc/resolv.conf", "/etc/localtime",
+                                         "/var/lib/ca-certificates", "/var/lib/sss/mc", "/var/lib/sss/pipes",
+                                         "/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon",
+                                         "/run/nvidia-persistenced", "/run/nvidia-fabricmanager"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        add(l, READ, places[i], OF_SYSTEM);
+    add(l, LOOK, "/proc", OF_SYSTEM);
+    add(l, LOOK, "/sys", OF_SYSTEM);
+    add_devices(l);
+}
+
+/* ---- Variables */
+static void add_each(list *l, const char *text) {
+    char path[PATH_MAX];
+    for (const char *at = text; at && *at;) {
+        size_t n = strcspn(at, ":");
+        if (n < sizeof path && kit_format(path, sizeof path, "%.*s", (int)n, at)) add(l, READ, path, OF_SYSTEM);
+        at += n + (at[n] == ':');
+    }
+}
+
+static void add_variables(list *l) {
+    static const char *const lists[] = {"PATH", "LD_LIBRARY_PATH"};
+    static const char *const single[] = {"VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME",     "CUDA_PATH",
+                                         "ROCM_PATH",   "SSL_CERT_FILE", "SSL_CERT_DIR", "ASAN_SYMBOLIZER_PATH"};
+    const host_audit *audit = l->run->options->audit;
+    if (host_elevated() || (audit && audit->bare)) return;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        add_each(l, secure_getenv(lists[i]));
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
+        const char *value = secure_getenv(single[i]);
+        if (value) add(l, READ, value, OF_SYSTEM);
+    }
+}
+
+/* ---- What belongs to the backend */
+/* The environment that an interpreter lies in, and the installation that it was made from. */
+static void add_python(list *l, const char *python) {
+    char path[PATH_MAX];
+    if (python[0] != '/') return;
+    for (int i = 0; i < 2; i++) {
+        if (i == 0 ? !kit_copy(path, sizeof path, python) : !realpath(python, path)) return;
+        add(l, READ, path, OF_CALL); /* alone, where it does not lie in a bin directory of its own */
+        char *slash = strrchr(path, '/');
+        if (slash) *slash = '\0';
+        char *bin = strrchr(path, '/');
+        if (!bin || strcmp(bin, "/bin") != 0) continue;
+        *bin = '\0';
+        char real[PATH_MAX];
+        if (path[0] == '\0' || !realpath(path, real)) continue;
+        if (*l->home && is_in(l->home, real)) continue; /* ~/bin/python */
+        add(l, READ, path, OF_CALL);
+    }
+}
+
+/* kolm's own programs, and the directories of backends: the scan has resolved them. */
+static void add_kolm(list *l) {
+    const host_registry *registry = l->run->registry;
+    char path[PATH_MAX];
+    if (registry->program && kit_copy(path, sizeof path, registry->program)) {
+        *strrchr(path, '/') = '\0';
+        add_real(l, READ, path, OF_SYSTEM);
+    }
+    if (registry->trainer) add_real(l, READ, registry->trainer, OF_CALL);
+    bool build = false;
+    for (size_t i = 0; i < registry->searched_count; i++) {
+        const host_searched *one = &registry->searched[i];
+        if (!one->searched || !one->directory || (*l->home && strcmp(one->directory, l->home) == 0)) continue;
+        /* In a build tree each has a directory of its own; all of them lie below one. */
+        if (one->origin == HOST_ORIGIN_BUILD && !build && host_own_tree(path)) {
+            char plugins[PATH_MAX];
+            if (kit_format(plugins, sizeof plugins, "%s/plugins", path)) add(l, READ, plugins, OF_CALL);
+            build = true;
+        }
+        add_real(l, READ, one->directory, OF_CALL);
+    }
+}
+
+static void add_backend(list *l) {
+    const host_run *run = l->run;
+    const char *python = NULL;
+    const host_manifest *manifest = run->backend->manifest;
+    add_real(l, READ, run->backend->plugin_path, OF_CALL);
+    if (kit_json_get_string(kit_json_get(run->options->config, "runtimes"), manifest->name, &python)) add_python(l, python);
+    for (size_t i = 0; i < manifest->require_count; i++) {
+        const host_require *require = &manifest->requires[i];
+        if (require->kind != HOST_REQUIRE_PATH) continue;
+        bool device = strncmp(require->value, "/dev/", 5) == 0;
+        if (run->backend->granted) add(l, device ? DEVICE : READ, require->value, OF_WORDS);
+    }
+}
+
+/* ---- Words of manifest and user */
+/* What is to be written and is not there: a rule can only be about what is. What cannot be made is not given. */
+static void make_place(const list *l, const char *path) {
+    char parent[PATH_MAX];
+    struct stat st;
+    if (!kit_copy(parent, sizeof parent, path) || stat(path, &st) == 0) return;
+    char *slash = strrchr(parent, '/');
+    bool directory = slash[1] == '\0';
+    *slash = '\0';
+    if (parent[0] == '\0' || (*l->private && is_in(path, l->private))) return;
+    if (kit_mkdirs(parent, 0700, NULL) != KOLM_OK || directory) return;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd >= 0) close(fd);
+}
+
+static void add_path(list *l, kind k, const char *text, bool make) {
+    kit_buf path = {0};
+    if (host_path_expand(text, &path)) {
+        if (make && k == WRITE) make_place(l, kit_buf_text(&path));
+        add(l, k, kit_buf_text(&path), OF_WORDS);
+    }
+    l->failed = l->failed || path.failed;
+    kit_buf_free(&path);
+}
+
+/* Whether a key is a path, somewhere in what is declared; where nothing is, whatever looks like one. */
+static bool is_path_key(const host_settings *settings, const char *key) {
+    for (size_t i = 0; i < settings->count; i++) {
+        const host_setting *one = &settings->at[i];
+        bool path = (one->types & (1u << HOST_SETTING_PATH)) || (one->items & (1u << HOST_SETTING_PATH));
+        if ((path && strcmp(one->key, key) == 0) || is_path_key(&one->fields, key)) return true;
+    }
+    return false;
+}
+
+/* Which paths of the section are meant: those of one key, or all. */
+typedef struct wanted {
+    const char *key;   /* NULL: all, to be read */
+    size_t key_length;
+    kind kind;
+    bool directory, make;
+} wanted;
+
+static bool is_wanted(const list *l, const wanted *w, const char *key, const char *text) {
+    const host_manifest *manifest = l->run->backend->manifest;
+    if (w->key) return strlen(key) == w->key_length && strncmp(key, w->key, w->key_length) == 0;
+    return (text[0] == '/' || text[0] == '~' || text[0] == '$') &&
+           (!manifest->declares_settings || is_path_key(&manifest->settings, key));
+}
+
+/* Paths that the user wrote into the section of this backend, at any depth. */
+static void add_settings(list *l, const wanted *w, const cJSON *value, const char *key, int depth) {
+    const cJSON *item;
+    if (cJSON_IsString(value) && is_wanted(l, w, key, value->valuestring)) {
+        kit_buf text = {0};
+        kit_buf_fmt(&text, "%s%s", value->valuestring, w->directory ? "/" : "");
+        add_path(l, w->kind, kit_buf_text(&text), w->make);
+        kit_buf_free(&text);
+    }
+    if (depth == 0 || (!cJSON_IsObject(value) && !cJSON_IsArray(value))) return;
+    cJSON_ArrayForEach(item, value) {
+        const char *name = item->string ? item->string : key;
+        if (strcmp(name, HOST_FENCE_KEY) != 0) add_settings(l, w, item, name, depth - 1);
+    }
+}
+
+static const cJSON *section_of(const list *l) {
+    return kit_json_get(kit_json_get(l->run->options->config, "backends"), l->run->backend->name);
+}
+
+static void add_places(list *l, kind k, char *const *places, size_t count) {
+    bool make = !is_light(l->run);
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strcspn(places[i], "/");
+        const wanted one = {places[i] + 1, n - 1, k, places[i][n] == '/', make};
+        if (places[i][0] == '@')
+            add_settings(l, &one, section_of(l), "", SETTINGS_DEPTH);
+        else
+            add_path(l, k, places[i], make);
+    }
+}
+
+static void add_words(list *l) {
+    const host_backend *backend = l->run->backend;
+    const host_manifest *m = backend->manifest;
+    const wanted all = {.kind = READ};
+    add_settings(l, &all, section_of(l), "", SETTINGS_DEPTH);
+    if (backend->granted) {
+        add_places(l, READ, m->files.read, m->files.read_count);
+        add_places(l, WRITE, m->files.write, m->files.write_count);
+    }
+    add_places(l, READ, m->more_files.read, m->more_files.read_count);
+    add_places(l, WRITE, m->more_files.write, m->more_files.write_count);
+}
+
+/* ---- The job */
+/* A directory of the Hugging Face cache holds links to files that lie beside it. */
+static void add_base(list *l, const char *path, int depth) {
+    char inner[PATH_MAX];
+    if (depth == BASE_DEPTH) add(l, READ, path, OF_CALL);
+    DIR *dir = opendir(path);
+    for (const struct dirent *item; dir && (item = readdir(dir)) != NULL;) {
+        if (item->d_name[0] == '.' || !kit_format(inner, sizeof inner, "%s/%s", path, item->d_name)) continue;
+        if (item->d_type == DT_LNK) add(l, READ, inner, OF_CALL);
+        if (item->d_type == DT_DIR && depth > 0) add_base(l, inner, depth - 1);
+    }
+    if (dir) closedir(dir);
+}
+
+static void add_job(list *l) {
+    const char *dir, *path;
+    char *file = NULL;
+    cJSON *job = NULL;
+    if (!kit_json_get_string(l->run->args, "job_dir", &dir)) return;
+    add(l, WRITE, dir, OF_CALL);
+    if (kit_path_join(dir, "job.json", &file, NULL) != KOLM_OK || kit_json_read(file, JOB_MAX, &job, NULL) != KOLM_OK)
+        job = NULL; /* the plugin will say so */
+    const cJSON *item;
+    cJSON_ArrayForEach(item, kit_json_get(job, "model_files")) {
+        if (!kit_json_get_string(item, "path", &path)) continue;
+        /* A descriptor of kolm-host's, which lets it be opened again itself; the number means another one here. */
+        if (strncmp(path, "/proc/", 6) != 0 && strncmp(path, "/dev/", 5) != 0) add(l, READ, path, OF_CALL);
+    }
+    if (kit_json_get_string(kit_json_get(kit_json_get(job, "options"), "base"), "path", &path))
+        add_base(l, path, BASE_DEPTH);
+    cJSON_Delete(job);
+    free(file);
+}
+
+/* ---- What is tried from inside */
+static bool add_text(cJSON *array, const char *text) {
+    cJSON *item = cJSON_CreateString(text);
+    return item && cJSON_AddItemToArray(array, item);
+}
+
+static bool put_tries(const list *l, cJSON *fence) {
+    cJSON *read = cJSON_AddArrayToObject(fence, "no_read"), *write = cJSON_AddArrayToObject(fence, "no_write");
+    const char *const *names = l->run->options->private_names;
+    const char *dir;
+    char path[PATH_MAX];
+    bool good = read && write;
+    for (; good && *l->private && names && *names; names++)
+        if (kit_format(path, sizeof path, "%s/%s", l->private, *names)) good = add_text(read, path);
+    if (good && *l->private) good = add_text(write, l->private);
+    if (good && *l->home && !is_allowed(l, l->home, WRITE)) good = add_text(write, l->home);
+    if (good && kit_json_get_string(l->run->args, "job_dir", &dir) && realpath(dir, path)) {
+        *strrchr(path, '/') = '\0';
+        if (*path && !is_allowed(l, path, WRITE)) good = add_text(write, path);
+    }
+    return good;
+}
+
+/* ---- All of it */
+static void find_places(list *l) {
+    const char *home = secure_getenv("HOME"), *private = l->run->options->private_dir;
+    if (!private || !realpath(private, l->private)) l->private[0] = '\0';
+    if (!home || home[0] != '/' || !realpath(home, l->home) || strcmp(l->home, "/") == 0) l->home[0] = '\0';
+}
+
+/* What is the same for all calls of a batch is looked up for the first of them. */
+struct host_common {
+    list list;
+};
+
+void host_common_free(struct host_common *common) {
+    for (size_t i = 0; common && i < common->list.count; i++)
+        free(common->list.at[i].path);
+    if (common) free(common->list.at);
+    free(common);
+}
+
+static void begin(list *l) {
+    host_scratch *batch = l->run->place;
+    if (!batch->common) {
+        struct host_common *common = calloc(1, sizeof *common);
+        if (!common) {
+            l->failed = true;
+            return;
+        }
+        common->list.run = l->run;
+        find_places(&common->list);
+        add_system(&common->list);
+        add_kolm(&common->list);
+        add_variables(&common->list);
+        batch->common = common;
+    }
+    const list *from = &batch->common->list;
+    kit_copy(l->private, sizeof l->private, from->private);
+    kit_copy(l->home, sizeof l->home, from->home);
+    l->failed = from->failed;
+    for (size_t i = 0; i < from->count; i++)
+        put(l, from->at[i].kind, from->at[i].path);
+}
+
+bool host_run_allow(const host_run *run, cJSON *request) {
+    const host_audit *audit = run->options->audit;
+    list l = {.run = run};
+    if (run->backend->manifest->fence_off) return true;
+    begin(&l);
+    add(&l, WRITE, run->scratch, OF_CALL);
+    if (audit && audit->home) add(&l, WRITE, audit->home, OF_CALL); /* whether it writes there is to be seen */
+    add_job(&l);
+    if (!is_light(run)) add(&l, WRITE, "/dev/shm", OF_SYSTEM);
+    add_backend(&l);
+    add_words(&l);
+    cJSON *fence = cJSON_AddObjectToObject(request, "fence");
+    cJSON *arrays[KINDS];
+    bool good = fence && !l.failed;
+    for (int k = 0; good && k < KINDS; k++)
+        good = (arrays[k] = cJSON_AddArrayToObject(fence, kind_keys[k])) != NULL;
+    for (size_t i = 0; good && i < l.count; i++)
+        good = add_text(arrays[l.at[i].kind], l.at[i].path);
+    good = good && put_tries(&l, fence);
+    for (size_t i = 0; i < l.count; i++)
+        free(l.at[i].path);
+    free(l.at);
+    return good;
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes and mounts of its own for a call that works: the plugin runs in a child that sees no process but its own. */
+#include "host/child/child.h"
+
+#if defined(__linux__)
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/*
+ * kolm-host (the process that kolm started and waits for) makes the namespaces and two children in them: number 1, which ends
+ * everything in the namespace by ending, and buries orphans; and number 2, whose child, the worker, goes on to load the
+ * plugin. The worker is not the first, because that one ignores signals with a default action: abort, alarm. Number 2 and
+ * what remains of kolm-host pass on the wish to stop, wait, and end as the worker ended, so that kolm sees no difference.
+ *
+ * When kolm has died both end at once: the worker has another parent then, by which plugins tell that nobody listens any
+ * more, and number 1 waits for it, for as long as the grace allows.
+ *
+ * An unprivileged user gets all this through a user namespace that maps him and nobody else. Files of others show an owner
+ * that is not mapped there: who is to be believed was decided before.
+ *
+ * The new mounts hide where programs of the user and of the system listen (/run, /tmp: D-Bus, container engines, X11,
+ * agents), but for what the list of the call names. Shared memory is its own. Landlock alone cannot do that: connecting to a
+ * socket with a path opens no file.
+ */
+
+static const char *const covered[] = {"/run", "/tmp"};
+static const char *const keys[] = {"read", "look", "write", "device"};
+
+#define PLACES_MOST 256
+#define LINKS_MOST 32
+#define SYS_CLOSE_RANGE 436 /* the same on every architecture */
+
+/* ---- Mounts */
+static bool is_below(const char *path, const char *directory) {
+    size_t n = strlen(directory);
+    return strncmp(path, directory, n) == 0 && path[n] == '/';
+}
+
+/* Makes the directories above path, and path itself: a directory or an empty file. */
+static bool make_point(const char *path, bool directory) {
+    char copy[PATH_MAX];
+    if (!kit_copy(copy, sizeof copy, path)) return false;
+    for (char *at = copy + 1; (at = strchr(at, '/')) != NULL; at++) {
+        *at = '\0';
+        if (mkdir(copy, 0755) != 0 && errno != EEXIST) return false;
+        *at = '/';
+    }
+    if (directory) return mkdir(copy, 0755) == 0 || errno == EEXIST;
+    int fd = open(copy, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0) close(fd);
+    return fd >= 0 || access(copy, F_OK) == 0; /* a socket, say, that came with its directory */
+}
+
+typedef struct place {
+    const char *path;
+    int fd;
+    bool directory;
+} place;
+
+static size_t open_places(const child_request *request, const char *directory, place *out) {
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const cJSON *item;
+        cJSON_ArrayForEach(item, kit_json_get(request->fence, keys[i])) {
+            struct stat st;
+            if (count == PLACES_MOST || !cJSON_IsString(item) || !is_below(item->valuestring, directory)) continue;
+            int fd = child_open_place(item->valuestring);
+            if (fd >= 0 && fstat(fd, &st) == 0)
+                out[count++] = (place){item->valuestring, fd, S_ISDIR(st.st_mode)};
+            else if (fd >= 0)
+                close(fd);
+        }
+    }
+    return count;
+}
+
+typedef struct links {
+    char names[LINKS_MOST][NAME_MAX + 1], targets[LINKS_MOST][PATH_MAX];
+    size_t count;
+} links;
+
+/* Links that stand in the directory itself: some systems keep the way to their programs there. */
+static void read_links(const char *directory, links *out) {
+    DIR *dir = opendir(directory);
+    const struct dirent *item;
+    out->count = 0;
+    while (dir && out->count < LINKS_MOST && (item = readdir(dir)) != NULL) {
+        if (item->d_type != DT_LNK) continue;
+        ssize_t n = readlinkat(dirfd(dir), item->d_name, out->targets[out->count], PATH_MAX - 1);
+        if (n <= 0) continue;
+        out->targets[out->count][n] = '\0';
+        kit_copy(out->names[out->count++], NAME_MAX + 1, item->d_name);
+    }
+    if (dir) closedir(dir);
+}
+
+static bool bring_back(const place *p) {
+    char from[48];
+    kit_format(from, sizeof from, "/proc/self/fd/%d", p->fd);
+    return make_point(p->path, p->directory) && mount(from, p->path, NULL, MS_BIND | MS_REC, NULL) == 0;
+}
+
+/* The call has all of it: there is nothing to hide. */
+static bool is_given(const child_request *request, const char *directory) {
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const cJSON *item;
+        cJSON_ArrayForEach(item, kit_json_get(request->fence, keys[i])) {
+            if (cJSON_IsString(item) && strcmp(item->valuestring, directory) == 0) return true;
+        }
+    }
+    return false;
+}
+
+static bool cover(const child_request *request, const char *directory) {
+    static place places[PLACES_MOST];
+    static links kept;
+    struct stat st;
+    char path[PATH_MAX];
+    if (lstat(directory, &st) != 0 || !S_ISDIR(st.st_mode)) return true; /* a link leads to one that is covered too */
+    if (is_given(request, directory)) return true;
+    size_t count = open_places(request, directory, places);
+    read_links(directory, &kept);
+    const char *mode = st.st_mode & S_ISVTX ? "mode=1777" : "mode=0755";
+    bool good = mount("kolm", directory, "tmpfs", MS_NOSUID | MS_NODEV, mode) == 0, mounted = good;
+    for (size_t i = 0; i < count; i++) {
+        good = good && bring_back(&places[i]);
+        close(places[i].fd);
+    }
+    for (size_t i = 0; good && i < kept.count; i++)
+        if (kit_format(path, sizeof path, "%s/%s", directory, kept.names[i])) (void)!symlink(kept.targets[i], path);
+    if (mounted && !good) (void)umount2(directory, MNT_DETACH);
+    return good;
+}
+
+static bool make_mounts(const child_request *request) {
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return false;
+    for (size_t i = 0; i < sizeof covered / sizeof *covered; i++)
+        if (!cover(request, covered[i])) return false;
+    struct stat st;
+    if (lstat("/dev/shm", &st) != 0 || !S_ISDIR(st.st_mode)) return true;
+    return mount("kolm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777") == 0;
+}
+
+/* ---- Users */
+static bool write_once(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0) close(fd);
+    return good;
+}
+
+/* The files that hold the map belong to root in a process that is not dumpable. */
+static bool map_user(uid_t uid, gid_t gid) {
+    char user[64], group[64];
+    kit_format(user, sizeof user, "%lu %lu 1", (unsigned long)uid, (unsigned long)uid);
+    kit_format(group, sizeof group, "%lu %lu 1", (unsigned long)gid, (unsigned long)gid);
+    prctl(PR_SET_DUMPABLE, 1);
+    bool good = write_once("/proc/self/setgroups", "deny") && write_once("/proc/self/uid_map", user) &&
+                write_once("/proc/self/gid_map", group);
+    prctl(PR_SET_DUMPABLE, 0);
+    return good;
+}
+
+/* *out_failed: there are namespaces, but nothing can be done in them. */
+static bool enter(const child_request *request, bool *out_user, kolm_error_t *err, kit_status *out_status) {
+    int wanted = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | (request->airgap ? CLONE_NEWNET : 0);
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    *out_user = false;
+    if (uid == 0 && unshare(wanted) == 0) return true;
+    if (unshare(wanted | CLONE_NEWUSER) != 0) return false;
+    *out_user = true;
+    if (!map_user(uid, gid))
+        *out_status = kit_fail_errno(err, errno, "the fence around the backend cannot be made: the user cannot be mapped");
+    return true;
+}
+
+/* ---- Processes */
+#define WORKER 3 /* its number in the namespace */
+
+static pid_t caller, first, next; /* next: whom this process waits for */
+
+static void on(int number, void (*handler)(int)) {
+    struct sigaction action = {.sa_handler = handler};
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
+}
+
+static void pass_on(int number) {
+    (void)number;
+    if (caller != 0 && getppid() != caller) _exit(0); /* nobody is there to be told how it ends */
+    if (caller != 0) child_last_resort();
+    kill(next, SIGRTMAX); /* plugins change what SIGTERM does */
+}
+
+static void end_all(int number) {
+    (void)number;
+    kill(first, SIGKILL);
+    kill(0, SIGKILL);
+}
+
+/* Ends when the worker does that nobody waits for any more, or takes longer than the grace; orphans are buried. */
+static _Noreturn void be_first(void) {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL); /* what is not blocked would be ignored */
+    prctl(PR_SET_PDEATHSIG, SIGRTMAX);
+    if (child_cancelled()) child_last_resort(); /* it came too early to be heard */
+    if (syscall(SYS_CLOSE_RANGE, 0u, ~0u, 0u) != 0)
+        for (int fd = 0; fd < 1024; fd++)
+            close(fd);
+    for (;;) {
+        int number = sigwaitinfo(&all, NULL);
+        if (number == SIGRTMAX) child_last_resort();
+        if (number == SIGALRM) _exit(0);
+        for (pid_t ended; (ended = waitpid(-1, NULL, WNOHANG)) > 0;)
+            if (ended == WORKER) _exit(0);
+    }
+}
+
+/* Waits for `next`, and ends as it did. */
+static _Noreturn void follow(const child_request *request) {
+    siginfo_t how = {0};
+    for (size_t i = 0; i < request->secret_count; i++)
+        if (request->secrets[i].value) explicit_bzero(request->secrets[i].value, strlen(request->secrets[i].value));
+    on(SIGTERM, pass_on);
+    on(SIGRTMAX, pass_on);
+    on(SIGALRM, caller != 0 ? end_all : SIG_IGN);
+    if (child_cancelled()) pass_on(SIGTERM); /* before the handlers were there */
+    while (waitid(P_PID, (id_t)next, &how, WEXITED) != 0 && errno == EINTR) {
+    }
+    if (caller != 0) {
+        kill(first, SIGKILL); /* and with it everything that is left */
+        while (waitpid(first, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    if (how.si_code == CLD_EXITED) _exit(how.si_status);
+    on(how.si_status, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    kill(getpid(), how.si_status);
+    _exit(128 + how.si_status);
+}
+
+static kit_status no_process(kolm_error_t *err, int why) {
+    if (first > 0) kill(first, SIGKILL);
+    return kit_fail_errno(err, why, "the fence around the backend cannot be made: fork");
+}
+
+/* Returns in the worker. */
+static kit_status split(const child_request *request, kolm_error_t *err) {
+    first = fork();
+    if (first == 0) be_first();
+    if (first < 0) return no_process(err, errno);
+    next = fork();
+    if (next < 0) return no_process(err, errno);
+    caller = (pid_t)request->parent;
+    if (next > 0) follow(request);
+    caller = 0;
+    first = 0;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (child_cancelled()) _exit(0);
+    next = fork();
+    if (next < 0) return no_process(err, errno);
+    if (next > 0) follow(request);
+    child_is_worker();
+    return KOLM_OK;
+}
+
+kit_status child_separate(const child_request *request, child_proof *proof, kolm_error_t *err) {
+    bool user = false;
+    kit_status status = KOLM_OK;
+    if (!enter(request, &user, err, &status)) {
+        child_proof_add(&proof->lacks, "namespaces");
+        return KOLM_OK;
+    }
+    KIT_TRY(status);
+    bool mounts = make_mounts(request);
+    KIT_TRY(split(request, err));
+    proof->separate = true;
+    proof->user_namespace = user;
+    /* Refused in a container that hides parts of /proc; the old one shows more processes, and Landlock guards them. */
+    bool own_proc = mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
+    if (user) child_proof_add(&proof->mechanisms, "user_namespace");
+    child_proof_add(&proof->mechanisms, own_proc ? "pid_namespace" : "pid_namespace_old_proc");
+    child_proof_add(&proof->mechanisms, "ipc_namespace");
+    if (request->airgap) child_proof_add(&proof->mechanisms, "network_namespace");
+    child_proof_add(mounts ? &proof->mechanisms : &proof->lacks, "mount_namespace");
+    return KOLM_OK;
+}
+#else
+kit_status child_separate(const child_request *request, child_proof *proof, kolm_error_t *err) {
+    (void)request;
+    (void)err;
+    child_proof_add(&proof->lacks, "namespaces");
+    return KOLM_OK;
+}
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A plugin that reaches for what is not its own: the setting "targets" says what, the log says what it got. */
+#include "kolm/backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int open_it(const char *path, int flags) {
+    int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+}
+
+static int connect_abstract(const char *name) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t n = strlen(name);
+    memcpy(address.sun_path + 1, name, n);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int good = fd >= 0 && connect(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)) == 0;
+    int why = errno;
+    if (fd >= 0) close(fd);
+    errno = why;
+    return good;
+}
+
+/* Whole words of one byte each, through a pair of sockets to a child and back: as worker processes talk. */
+static int talk(void) {
+    int pair[2], status = 1;
+    char byte = 0;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) return 0;
+    pid_t child = fork();
+    if (child == 0) _exit(read(pair[1], &byte, 1) == 1 && send(pair[1], "b", 1, 0) == 1 ? 0 : 1);
+    int good = send(pair[0], "a", 1, 0) == 1 && recv(pair[0], &byte, 1, 0) == 1 && byte == 'b';
+    waitpid(child, &status, 0);
+    close(pair[0]);
+    close(pair[1]);
+    return good && status == 0;
+}
+
+static int run_it(const char *program) {
+    int status = 1;
+    pid_t child = fork();
+    if (child == 0) {
+        execl(program, program, (char *)NULL);
+        _exit(127);
+    }
+    waitpid(child, &status, 0);
+    return status == 0;
+}
+
+static int reach(const char *what, const char *arg) {
+    char path[4200], byte = 0;
+    long number = strtol(arg, NULL, 10);
+    struct iovec here = {&byte, 1}, there = {(void *)(uintptr_t)arg, 1};
+    errno = 0;
+    if (strcmp(what, "read") == 0) return open_it(arg, O_RDONLY);
+    if (strcmp(what, "write") == 0) return open_it(arg, O_WRONLY | O_CREAT);
+    if (strcmp(what, "append") == 0) return open_it(arg, O_WRONLY | O_APPEND);
+    if (strcmp(what, "truncate") == 0) return truncate(arg, 0) == 0;
+    if (strcmp(what, "unlink") == 0) return unlink(arg) == 0;
+    if (strcmp(what, "mkdir") == 0) return mkdir(arg, 0700) == 0;
+    if (strcmp(what, "list") == 0) return open_it(arg, O_RDONLY | O_DIRECTORY);
+    if (strcmp(what, "run") == 0) return run_it(arg);
+    if (strcmp(what, "pair") == 0) return talk();
+    if (strcmp(what, "signal") == 0) return kill((pid_t)number, 0) == 0;
+    if (strcmp(what, "trace") == 0) return ptrace(PTRACE_SEIZE, (pid_t)number, NULL, NULL) == 0;
+    if (strcmp(what, "peek") == 0) return process_vm_readv((pid_t)number, &here, 1, &there, 1, 0) == 1;
+    if (strcmp(what, "abstract") == 0) return connect_abstract(arg);
+    snprintf(path, sizeof path, "/proc/%ld/%s", number, what);
+    if (strcmp(what, "cwd") == 0) return open_it(path, O_RDONLY | O_DIRECTORY);
+    return open_it(path, strcmp(what, "mem") == 0 ? O_RDWR : O_RDONLY);
+}
+
+static void reach_all(const kolm_host_v1_t *host) {
+    static char targets[16384];
+    char *at, *line, *rest = targets;
+    if (host->setting(host->user, "targets", targets, sizeof targets, NULL) != KOLM_OK) return;
+    while ((line = strtok_r(rest, ";", &rest)) != NULL) {
+        char text[4400];
+        if ((at = strchr(line, ' ')) == NULL) continue;
+        *at = '\0';
+        int got = reach(line, at + 1);
+        snprintf(text, sizeof text, "%s %s %s (%s)", got ? "GOT" : "not", line, at + 1, got ? "open" : strerror(errno));
+        host->log(host->user, KOLM_LOG_INFO, text);
+    }
+}
+
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
+                      kolm_error_t *out_error) {
+    (void)args;
+    (void)out_error;
+    reach_all(host);
+    out_result->state = KOLM_DETECT_AVAILABLE;
+    return KOLM_OK;
+}
+
+static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result,
+                     kolm_error_t *out_error) {
+    (void)args;
+    (void)out_result;
+    (void)out_error;
+    reach_all(host);
+    return KOLM_OK;
+}
+
+static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
+                     kolm_error_t *out_error) {
+    (void)out_error;
+    reach_all(host);
+    char text[64] = "";
+    int in = open(args->input_path, O_RDONLY), out = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ssize_t n = in >= 0 ? read(in, text, sizeof text) : -1;
+    if (n > 0 && out >= 0 && write(out, text, (size_t)n) == n) out_result->answers = 1;
+    return n > 0 && out >= 0 ? KOLM_OK : KOLM_E_PERMISSION_DENIED;
+}
+
+KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
+    .struct_size = (uint32_t)sizeof(kolm_backend_v1_t),
+    .abi_major = KOLM_ABI_MAJOR,
+    .abi_minor = KOLM_ABI_MINOR,
+    .fingerprint = KOLM_FINGERPRINT,
+    .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "reaches",
+    .version = "1.0.0",
+    .vendor = "the zoo",
+    .licence = "Apache-2.0",
+    .homepage = "https://example.com/zoo",
+    .detect = detect,
+    .train = train,
+    .infer = infer,
+};
