@@ -331,8 +331,8 @@ class Compile(Case):
     def changed_in_training(self, change):
         """A compile during whose training `change` is called with the path of the plugin; what it wrote to standard error, and its provenance."""
         self.write_tickets()
-        plugin, gate = os.path.join(self.plugins, "test-word.so"), os.path.join(self.home, "gate")
-        self.write_home("config.json", json.dumps({"backends": {"test-word": {"until": gate}}}))
+        plugin, gate = os.path.join(self.plugins, "test-word.so"), os.path.join(self.work, "gate")
+        self.write_home("config.json", json.dumps({"backends": {"test-word": {"until": gate, "fence": {"read": [self.work]}}}}))
         before = hashlib.sha256(self.read(plugin)).hexdigest()
         with open(os.path.join(self.work, "err"), "wb") as err:
             process = subprocess.Popen([harness.TREE.kolm, "compile", "-t", "router", "-d", "tickets.jsonl"], env=self.full_env(None), cwd=self.work,
