@@ -197,14 +197,14 @@ static kit_status merge(cli_context *context, const cli_model *model, const expo
 }
 
 static kit_status describe_and_merge(cli_context *context, const cli_model *model, const export_request *r,
-                                     const job_base *base, const job_directory *job, const char *directory,
-                                     kolm_error_t *err) {
+                                     const job_base *base, const job_directory *job, job_described *out_described,
+                                     const char *directory, kolm_error_t *err) {
     char bytes[64];
     int fd = fcntl(artifact_descriptor(model->artifact), F_DUPFD_CLOEXEC, MERGE_FD_LEAST);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", model->path);
     kit_format(bytes, sizeof bytes, "%.*s%d", (int)(strrchr(HOST_MODEL_PATH, '/') + 1 - HOST_MODEL_PATH),
                HOST_MODEL_PATH, fd);
-    kit_status status = cli_model_describe(model, base, bytes, job->job, err);
+    kit_status status = cli_model_describe(model, base, bytes, job, out_described, err);
     if (status == KOLM_OK) status = merge(context, model, r, job, directory, err);
     close(fd);
     return status;
@@ -213,9 +213,10 @@ static kit_status describe_and_merge(cli_context *context, const cli_model *mode
 /* ---- Both */
 
 static kit_status write_directory(cli_context *context, cli_model *model, const export_request *r, const job_base *base,
-                                  const job_directory *job, const char *directory, kolm_error_t *err) {
+                                  const job_directory *job, job_described *out_described, const char *directory,
+                                  kolm_error_t *err) {
     const cJSON *labels = kit_json_get(kit_json_get(artifact_manifest(model->artifact), "report"), "labels");
-    if (r->merge) return describe_and_merge(context, model, r, base, job, directory, err);
+    if (r->merge) return describe_and_merge(context, model, r, base, job, out_described, directory, err);
     char *scratch = NULL;
     KIT_TRY(kit_path_join(job->private, "payload", &scratch, err));
     kit_status status = kit_mkdirs(scratch, 0700, err);
@@ -230,6 +231,7 @@ static kit_status export_model(cli_context *context, const export_request *r, cl
                                kolm_error_t *err) {
     job_base base = {0};
     job_directory job = {.lock_fd = -1};
+    job_described described = {0};
     char *directory = NULL;
     bool needed = false;
     *out_exit = CLI_EXIT_DATA;
@@ -246,9 +248,9 @@ static kit_status export_model(cli_context *context, const export_request *r, cl
     if (status == KOLM_OK) status = cli_job_directory_make(context, &job, err);
     if (status == KOLM_OK) {
         *out_exit = r->merge ? CLI_EXIT_BACKEND : CLI_EXIT_INTERNAL;
-        status = write_directory(context, model, r, &base, &job, directory, err);
+        status = write_directory(context, model, r, &base, &job, &described, directory, err);
     }
-    if (status == KOLM_OK) status = cli_model_unchanged(model, &base, out_exit, err);
+    if (status == KOLM_OK) status = cli_model_unchanged(model, &base, &job, &described, out_exit, err);
     if (status == KOLM_OK && rename(directory, r->to) != 0)
         status = kit_fail_errno(err, errno, "cannot put %s in place", r->to);
     if (status != KOLM_OK && directory != NULL) {
@@ -256,6 +258,7 @@ static kit_status export_model(cli_context *context, const export_request *r, cl
         (void)ignored;
     }
     job_directory_close(&job, false);
+    job_described_free(&described);
     job_base_free(&base);
     free(directory);
     return status;

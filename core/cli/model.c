@@ -192,16 +192,38 @@ kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm
     return status;
 }
 
-kit_status cli_model_unchanged(const cli_model *model, const job_base *base, int *out_exit, kolm_error_t *err) {
+/* The copies that a backend was given of the model's files. */
+static kit_status check_copies(const cli_model *model, const job_directory *job, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    for (size_t i = 0; i < artifact_entry_count(model->artifact) && status == KOLM_OK; i++) {
+        const artifact_entry *entry = artifact_entry_at(model->artifact, i);
+        char *path = NULL, sha256[KIT_SHA256_HEX];
+        if (strncmp(entry->name, "model/", 6) != 0) continue;
+        status = kit_path_join(job->job, entry->name, &path, err);
+        if (status == KOLM_OK) status = kit_sha256_file(path, sha256, NULL, err);
+        if (status == KOLM_OK && strcmp(sha256, entry->sha256) != 0)
+            status = kit_fail(err, KOLM_E_DATA_LOSS,
+                              "leave kolm's job directories alone while they are used, and run the command again",
+                              "the copy of the model, %s, was changed while it was used", path);
+        free(path);
+    }
+    return status;
+}
+
+kit_status cli_model_unchanged(const cli_model *model, const job_base *base, const job_directory *job,
+                               const job_described *described, int *out_exit, kolm_error_t *err) {
+    bool copied = false;
     kit_status status = artifact_unchanged(model->artifact, err);
     if (status != KOLM_OK) status = kit_fail_context(err, "%s", model->path);
     if (status == KOLM_OK && base->path != NULL) status = job_base_unchanged(base, err);
+    if (status == KOLM_OK) status = job_described_unchanged(job, described, &copied, err);
+    if (status == KOLM_OK && copied) status = check_copies(model, job, err);
     if (status != KOLM_OK) *out_exit = CLI_EXIT_VERIFY;
     return status;
 }
 
-kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes, const char *dir,
-                              kolm_error_t *err) {
+kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes, const job_directory *directory,
+                              job_described *out_described, kolm_error_t *err) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     size_t count = artifact_entry_count(model->artifact), used = 0;
     kit_job_model_file *files = calloc(count, sizeof *files);
@@ -231,7 +253,7 @@ kit_status cli_model_describe(const cli_model *model, const job_base *base, cons
     }
     if (!kit_json_get_string(manifest, "name", &job.task) || !kit_json_get_string(manifest, "recipe", &job.recipe))
         status = kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest of %s lacks name or recipe", model->path);
-    if (status == KOLM_OK) status = job_describe(dir, &job, err);
+    if (status == KOLM_OK) status = job_describe_marked(directory, &job, out_described, err);
     cJSON_Delete(options);
     free(files);
     return status;
@@ -315,7 +337,8 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     KIT_TRY(cli_job_directory_make(context, &out_answering->job, err));
-    return cli_model_describe(model, &out_answering->base, HOST_MODEL_PATH, out_answering->job.job, err);
+    return cli_model_describe(model, &out_answering->base, HOST_MODEL_PATH, &out_answering->job,
+                              &out_answering->described, err);
 }
 
 kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
@@ -336,7 +359,8 @@ kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli
     /* A backend whose model changes under its hands fails as it likes: then this is the reason. */
     kolm_error_t changed = KIT_ERROR_INIT;
     if (status != KOLM_E_CANCELLED &&
-        cli_model_unchanged(answering->model, &answering->base, out_exit, &changed) != KOLM_OK) {
+        cli_model_unchanged(answering->model, &answering->base, &answering->job, &answering->described, out_exit,
+                            &changed) != KOLM_OK) {
         *err = changed;
         return kit_fail_context(err, "the answers do not count");
     }
@@ -346,6 +370,7 @@ kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli
 
 void cli_answering_end(cli_answering *answering) {
     job_directory_close(&answering->job, false);
+    job_described_free(&answering->described);
     cli_choice_free(answering->choice);
     job_base_free(&answering->base);
     free(answering->result);

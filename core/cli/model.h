@@ -54,15 +54,15 @@ kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_
 void cli_model_maker(const cli_model *model, char *out, size_t capacity);
 /* What its payload is: "model_format" of its manifest; else, as in all older ones, the first word of its toolchain. */
 void cli_model_format(const cli_model *model, char *out, size_t capacity);
-/* Writes DIR/job.json of an infer job for the model; base: path NULL when it has none. bytes: a path under which whoever
+/* Writes job.json of an infer job for the model; base: path NULL when it has none. bytes: a path under which whoever
  * does the job opens artifact_descriptor(), HOST_MODEL_PATH for a backend: never the name of the file, which may be
  * another one's by then. */
-kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes, const char *dir,
-                              kolm_error_t *err) KIT_MUST_USE;
-/* OK while the model and its base are what was checked: to be asked when the last answer is there, or the last byte is
+kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes, const job_directory *job,
+                              job_described *out_described, kolm_error_t *err) KIT_MUST_USE;
+/* OK while the model, its base and the description of its job are what was checked and written: to be asked when the last answer is there, or the last byte is
  * written. An error means that what came out is not to be believed; *out_exit is 7 then. */
-kit_status cli_model_unchanged(const cli_model *model, const job_base *base, int *out_exit,
-                               kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_model_unchanged(const cli_model *model, const job_base *base, const job_directory *job,
+                               const job_described *described, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* A job directory below the home, or where that cannot be written below /tmp. */
 kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
 
@@ -71,6 +71,7 @@ typedef struct cli_answering {
     const cli_model *model; /* borrowed */
     cli_choice *choice;
     job_directory job;
+    job_described described;
     job_base base; /* path NULL: the model has none */
     host_result *result;
     uint32_t threads;

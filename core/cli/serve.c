@@ -318,7 +318,8 @@ static kit_status admit_again(server *s, kolm_error_t *err) {
 static kit_status look_again(server *s, kolm_error_t *err) {
     kit_buf now = {0};
     s->verdict_exit = CLI_EXIT_INTERNAL;
-    kit_status status = cli_model_unchanged(s->model, &s->answering->base, &s->verdict_exit, err);
+    kit_status status = cli_model_unchanged(s->model, &s->answering->base, &s->answering->job,
+                                            &s->answering->described, &s->verdict_exit, err);
     if (status == KOLM_OK) status = cli_grounds(s->context, &now, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&now), kit_buf_text(&s->grounds)) != 0) {
         status = cli_model_judge_again(s->context, s->model, &s->verdict_exit, err);

@@ -333,7 +333,7 @@ static kit_status write_plainly(const char *path, const kit_buf *text, kolm_erro
     return status;
 }
 
-kit_status job_describe(const char *dir, const job_description *d, kolm_error_t *err) {
+kit_status job_description_text(const job_description *d, kit_buf *out, kolm_error_t *err) {
     cJSON *object = cJSON_CreateObject(), *options = cJSON_CreateObject();
     bool good = kit_json_put_u64(object, "format", KIT_JOB_FORMAT) && kit_json_put_string(object, "kind", d->kind) &&
                 kit_json_put_string(object, "task", d->task) && kit_json_put_string(object, "recipe", d->recipe) &&
@@ -345,8 +345,6 @@ kit_status job_describe(const char *dir, const job_description *d, kolm_error_t 
     if (good && d->base != NULL) good = put_base(options, d->base);
     if (good && d->trainer != NULL) good = kit_json_put(options, "trainer", cJSON_Duplicate(d->trainer, 1));
     if (good && d->model_files != NULL) good = put_model_files(object, d);
-    kit_buf text = {0};
-    char *path = NULL;
     kit_status status = KOLM_OK;
     if (good)
         good = kit_json_put(object, "options", options);
@@ -354,11 +352,18 @@ kit_status job_describe(const char *dir, const job_description *d, kolm_error_t 
         cJSON_Delete(options);
     if (!good)
         status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-    if (status == KOLM_OK) status = kit_json_line(object, &text, err);
-    if (status == KOLM_OK) kit_buf_char(&text, '\n');
+    if (status == KOLM_OK) status = kit_json_line(object, out, err);
+    if (status == KOLM_OK) kit_buf_char(out, '\n');
+    cJSON_Delete(object);
+    return status == KOLM_OK ? kit_buf_ok(out, err) : status;
+}
+
+kit_status job_describe(const char *dir, const job_description *d, kolm_error_t *err) {
+    kit_buf text = {0};
+    char *path = NULL;
+    kit_status status = job_description_text(d, &text, err);
     if (status == KOLM_OK) status = kit_path_join(dir, "job.json", &path, err);
     if (status == KOLM_OK) status = write_plainly(path, &text, err);
-    cJSON_Delete(object);
     kit_buf_free(&text);
     free(path);
     return status;

@@ -61,6 +61,25 @@ typedef struct job_description {
     const cJSON *trainer;  /* options of the trainer, an object of strings; NULL: none */
 } job_description;
 
+/* The text of job.json, appended. */
+kit_status job_description_text(const job_description *description, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+
+/* What a description is known by when the job is done. text NULL: nothing was described. */
+typedef struct job_described {
+    char *text;
+    kit_file_mark file, place; /* job.json; the directory that DIR lies in */
+} job_described;
+
+/* job_describe for DIR of the directory; free in every case. */
+kit_status job_describe_marked(const job_directory *directory, const job_description *description, job_described *out,
+                               kolm_error_t *err) KIT_MUST_USE;
+/* OK while it is what was written, and was so all the time: no other description can have been read meanwhile. *out_copied:
+ * it is about copies of the model's files below DIR/model, as kolm-host makes them for backends that read no slices; whether
+ * those are copies is for who knows the digests. */
+kit_status job_described_unchanged(const job_directory *directory, const job_described *described, bool *out_copied,
+                                   kolm_error_t *err) KIT_MUST_USE;
+void job_described_free(job_described *described);
+
 /* Writes DIR/job.json. */
 kit_status job_describe(const char *dir, const job_description *description, kolm_error_t *err) KIT_MUST_USE;
 

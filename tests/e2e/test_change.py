@@ -130,6 +130,67 @@ class Change(Case):
         self.spoil = lambda path: self.overwrite(path)
         self.under_change(self.goes_on, "--backend", "local-cpu")
 
+    def job_of(self):
+        job, = [entry for entry in self.jobs() if not entry.startswith(".")]
+        return os.path.join(self.home, "jobs", job, "job")
+
+    def describe_another(self, job):
+        with open(os.path.join(job, "job.json"), "r+", encoding="utf-8") as file:
+            text = file.read().replace('"task":"router"', '"task":"teapot"')
+            file.seek(0)
+            file.write(text)
+
+    def lend_another(self, path):
+        """Somebody else's in its place for a moment."""
+        os.rename(path, path + ".away")
+        os.rename(path + ".away", path)
+
+    def test_the_description_of_the_job(self):
+        """It says where the model is: who could change it would choose the one that answers."""
+        self.make()
+        for what, change in (("written into", self.describe_another),
+                             ("another for a moment", lambda job: self.lend_another(os.path.join(job, "job.json"))),
+                             ("another directory for a moment", self.lend_another),
+                             ("removed", lambda job: os.unlink(os.path.join(job, "job.json")))):
+            with self.subTest(what):
+                run, questions, _ = self.begin()
+                change(self.job_of())
+                code, _, err = self.finish(run, questions)
+                self.assertEqual(code, 7, err)
+                self.assertIn("the answers do not count", err)
+                self.assertIn("the description of the job", err)
+                os.unlink(os.path.join(self.work, "questions.jsonl"))
+
+    def test_the_copies_that_a_backend_got(self):
+        self.make(who="test-other")
+        for what, change in (("the copy", lambda job: self.spoil(glob.glob(os.path.join(job, "model", "*"))[0])),
+                             ("the description", self.describe_another_copy)):
+            with self.subTest(what):
+                run, questions, _ = self.begin("--backend", "test-other")
+                change(self.job_of())
+                code, _, err = self.finish(run, questions)
+                self.assertEqual(code, 7, err)
+                self.assertIn("the answers do not count", err)
+                os.unlink(os.path.join(self.work, "questions.jsonl"))
+
+    def describe_another_copy(self, job):
+        path = os.path.join(job, "job.json")
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+        value["model_files"][0]["path"] += "x"
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+
+    def test_a_warm_one_is_asked_no_more(self):
+        self.make()
+        server = self.start("run", "--serve", NAME)
+        self.addCleanup(self.end, server)
+        self.assertIn(b"[serve]", server.stdout.readline())
+        self.assertIn("billing", self.kolm("run", NAME, "billing").out)
+        self.describe_another(self.job_of())
+        self.assert_error(self.kolm("run", NAME, "billing", code=7), "the description of the job")
+        self.assertEqual(server.wait(60), 7)
+
     def overwrite(self, path):
         with open(path, "r+b") as file:
             file.seek(-8192, os.SEEK_END)
