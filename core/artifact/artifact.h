@@ -65,11 +65,13 @@
 /* ---- Writing */
 /* One payload entry. name: [A-Za-z0-9._/-], relative, no ".", ".." or empty component, at most 255 bytes, not
  * "manifest.json" and not below "META/". path: a regular file that nobody changes meanwhile; NULL for one that has no path,
- * or whose path is not to be believed: then fd is open on it, and stays the caller's. */
+ * or whose path is not to be believed: then fd is open on it, and stays the caller's. mark: what the path must still lead
+ * to, unwritten since; may be NULL. */
 typedef struct artifact_file {
     const char *name; /* "model/linear.bin" */
     const char *path;
     int fd;
+    const kit_file_mark *mark;
 } artifact_file;
 
 /* Lends a signature. envelope appends a DSSE envelope over the payload; what it appends has exactly length(payload

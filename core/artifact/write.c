@@ -70,6 +70,12 @@ static kit_status open_payload(const artifact_file *file, int *out_fd, uint64_t 
         status = kit_fail_errno(err, errno, "cannot look at %s", path);
     else if (!S_ISREG(info.st_mode))
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file", "%s is not a regular file", path);
+    if (status == KOLM_OK && file->mark != NULL) {
+        kit_file_mark now;
+        kit_file_mark_of(&info, &now);
+        if (!kit_file_mark_same(&now, file->mark))
+            status = kit_fail(err, KOLM_E_ABORTED, "try again when nothing writes to it", "%s was changed before it was packed", path);
+    }
     if (status == KOLM_OK) {
         *out_size = (uint64_t)info.st_size;
         return KOLM_OK;

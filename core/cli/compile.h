@@ -31,6 +31,7 @@ typedef struct compile_payload {
     char *name; /* in the artifact: "model/linear.bin" */
     char *path;
     uint64_t size;
+    kit_file_mark mark; /* when it was listed: what is packed later is this file, and nothing was written to it since */
 } compile_payload;
 
 typedef struct compile {

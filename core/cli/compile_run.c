@@ -129,16 +129,18 @@ static kit_status bad_payload(compile *c, kolm_error_t *err, const char *name, c
                     "%s left %s in its model: %s", c->choice->backend->name, cli_safe(name), why);
 }
 
-static kit_status add_payload(compile *c, const char *name, const char *path, uint64_t size, kolm_error_t *err) {
+static kit_status add_payload(compile *c, const char *name, const char *path, const struct stat *info,
+                              kolm_error_t *err) {
     compile_payload *grown = realloc(c->payload, (c->payload_count + 1) * sizeof *grown);
     if (grown == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     c->payload = grown;
     compile_payload *item = &grown[c->payload_count];
-    *item = (compile_payload){.size = size};
+    *item = (compile_payload){.size = (uint64_t)info->st_size};
+    kit_file_mark_of(info, &item->mark);
     c->payload_count++;
     KIT_TRY(kit_strdup(name, &item->name, err));
-    c->payload_bytes += size;
+    c->payload_bytes += item->size;
     return kit_strdup(path, &item->path, err);
 }
 
@@ -164,7 +166,7 @@ static kit_status list_payload(compile *c, int fd, const char *name, const char 
         else if (fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
             status = kit_fail_errno(err, errno, "cannot look at %s", inner_path.data);
         else if (S_ISREG(info.st_mode))
-            status = add_payload(c, inner_name.data, inner_path.data, (uint64_t)info.st_size, err);
+            status = add_payload(c, inner_name.data, inner_path.data, &info, err);
         else if (!S_ISDIR(info.st_mode))
             status = bad_payload(c, err, inner_name.data, "neither a file nor a directory");
         else if (depth == 0)
@@ -194,7 +196,23 @@ static kit_status collect_payload(compile *c, kolm_error_t *err) {
     free(path);
     if (status == KOLM_OK && c->payload_count == 0) status = bad_payload(c, err, "nothing", "the directory is empty");
     if (status == KOLM_OK) qsort(c->payload, c->payload_count, sizeof *c->payload, by_name);
+    for (size_t i = 0; i < c->payload_count && status == KOLM_OK; i++)
+        kit_file_mark_settle(&c->payload[i].mark);
     return status;
+}
+
+/* Whoever answers can write where the model lies. What is packed must be what the answers were asked of, and no file of
+ * somebody else's that a link leads to. */
+static kit_status check_payload(compile *c, kolm_error_t *err) {
+    for (size_t i = 0; i < c->payload_count; i++) {
+        kit_file_mark now;
+        const compile_payload *item = &c->payload[i];
+        if (kit_file_mark_path(item->path, &now, NULL) == KOLM_OK && kit_file_mark_same(&now, &item->mark)) continue;
+        c->exit_code = CLI_EXIT_BACKEND;
+        return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
+                        "%s changed %s while it answered with it", c->choice->backend->name, cli_safe(item->name));
+    }
+    return KOLM_OK;
 }
 
 static kit_status read_result(compile *c, kolm_error_t *err) {
@@ -266,6 +284,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     KIT_TRY(cli_answers_limit_begin(c->job.job, c->data.eval_rows, &limit, err));
     status = cli_answers_limit_end(&limit, backend->name, ask(c, &limit.reached, err), err);
     if (status == KOLM_E_DATA_LOSS) c->exit_code = CLI_EXIT_BACKEND;
+    if (status == KOLM_OK) status = check_payload(c, err);
     return status == KOLM_OK ? check_base(c, err) : status;
 }
 

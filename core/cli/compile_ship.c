@@ -110,7 +110,8 @@ static kit_status write_artifact(compile *c, const receipt_key *key, int fd, kol
     if (status == KOLM_OK) {
         size_t count = 0;
         for (; count < c->payload_count; count++)
-            files[count] = (artifact_file){.name = c->payload[count].name, .path = c->payload[count].path};
+            files[count] = (artifact_file){
+                .name = c->payload[count].name, .path = c->payload[count].path, .mark = &c->payload[count].mark};
         if (c->request.embed_eval)
             files[count++] = (artifact_file){.name = "eval/heldout.jsonl", .fd = c->data.heldout_fd};
         /* The signer only reads the key behind its user pointer. */

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static kit_status wrong(kolm_error_t *err, const char *why) {
     return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author", "result.json %s", why);
@@ -40,8 +41,11 @@ kit_status job_result_read(const char *dir, cJSON **out_result, kolm_error_t *er
     char *path = NULL;
     kit_buf text = {0};
     *out_result = NULL;
+    struct stat info;
     KIT_TRY(kit_path_join(dir, "result.json", &path, err));
-    kit_status status = kit_read_file(path, JOB_RESULT_MAX, &text, err);
+    /* The backend, which has ended, could have made a link to what it may not read itself. */
+    bool link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+    kit_status status = link ? wrong(err, "is a link") : kit_read_file(path, JOB_RESULT_MAX, &text, err);
     if (status == KOLM_OK) status = job_result_parse(kit_buf_text(&text), text.length, out_result, err);
     kit_buf_free(&text);
     free(path);

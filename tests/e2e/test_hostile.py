@@ -96,6 +96,25 @@ class Hostile(Case):
 
     # ---- names that are no text
 
+    def test_a_model_that_is_another_one_after_the_answers_is_not_packed(self):
+        """A backend that answers can write where its model lies: also a link to a file that it may not read itself."""
+        secret = os.path.join(self.dir, "elsewhere")
+        os.mkdir(secret, 0o700)
+        self.write(os.path.join(secret, "words.jsonl"), "a secret\n", 0o600)
+        targets = {"linked model": secret, "linked file": os.path.join(secret, "words.jsonl"), "another model": "", "changed model": ""}
+        for fault, target in targets.items():
+            with self.subTest(fault):
+                self.write_home("config.json", json.dumps({"backends": {"test-word": {"fault": fault, "elsewhere": "=" + target}}}))
+                done = self.compile(code=5)
+                self.assert_error(done, "test-word", "words.jsonl", "while it answered")
+                self.assertEqual(self.left(), [])
+
+    def test_a_result_that_is_a_link_is_not_followed(self):
+        other = self.write(os.path.join(self.dir, "other.json"), json.dumps({"format": 1, "toolchain": "of another", "report": {"words": 7}}), 0o600)
+        self.write_home("config.json", json.dumps({"backends": {"test-word": {"fault": "linked result", "elsewhere": "=" + other}}}))
+        self.assert_error(self.compile(code=5), "test-word", "result.json", "link")
+        self.assertEqual(self.left(), [])
+
     def test_a_path_that_is_no_text(self):
         self.compile()
         os.rename(os.path.join(self.work, "router-1.0.0.kolm"), os.path.join(self.work, NO_TEXT + ".kolm"))
