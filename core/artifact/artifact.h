@@ -167,6 +167,7 @@ kit_status artifact_read(artifact *a, const char *name, size_t max_bytes, kit_bu
 /* Copies every payload entry into the existing directory, checking its digest on the way. Creates directories 0755 and
  * files 0644; never follows a symbolic link, never overwrites (ALREADY_EXISTS), never leaves the directory. A file
  * whose digest is wrong is removed again. */
-kit_status artifact_extract(artifact *a, const char *directory, kolm_error_t *err) KIT_MUST_USE;
+kit_status artifact_extract(artifact *a, const char *directory, artifact_stop_fn stop, void *stop_user,
+                            kolm_error_t *err) KIT_MUST_USE;
 
 #endif

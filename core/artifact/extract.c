@@ -33,12 +33,22 @@ static kit_status open_parent(int root, const char *name, int *out_fd, const cha
     return KOLM_OK;
 }
 
-static kit_status copy_entry(artifact *a, const artifact_entry *entry, int to, uint8_t *chunk, kolm_error_t *err) {
+typedef struct stopper {
+    artifact_stop_fn stop;
+    void *user;
+} stopper;
+
+static kit_status copy_entry(artifact *a, const artifact_entry *entry, int to, uint8_t *chunk, const stopper *stopped,
+                             kolm_error_t *err) {
     kit_sha256 *sha = NULL;
     uint8_t digest[KIT_SHA256_BYTES];
     char hex[KIT_SHA256_HEX] = "";
     kit_status status = kit_sha256_new(&sha, err);
     for (uint64_t done = 0; done < entry->size && status == KOLM_OK;) {
+        if (stopped->stop != NULL && stopped->stop(stopped->user, done, entry->size)) {
+            status = kit_fail(err, KOLM_E_CANCELLED, "", "stopped while it was copied");
+            break;
+        }
         uint64_t left = entry->size - done;
         size_t n = left < ARTIFACT_CHUNK ? (size_t)left : ARTIFACT_CHUNK;
         status = artifact_read_at(a->fd, entry->offset + done, chunk, n, err);
@@ -54,7 +64,8 @@ static kit_status copy_entry(artifact *a, const artifact_entry *entry, int to, u
     return kit_fail(err, ARTIFACT_E_CHANGED, "get the file anew", "it does not have the digest that the manifest says");
 }
 
-static kit_status extract_entry(artifact *a, const artifact_entry *entry, int root, uint8_t *chunk, kolm_error_t *err) {
+static kit_status extract_entry(artifact *a, const artifact_entry *entry, int root, uint8_t *chunk, const stopper *stopped,
+                             kolm_error_t *err) {
     int parent = -1, to = -1;
     const char *leaf = NULL;
     KIT_TRY(open_parent(root, entry->name, &parent, &leaf, err));
@@ -63,7 +74,7 @@ static kit_status extract_entry(artifact *a, const artifact_entry *entry, int ro
     if (to < 0) {
         status = kit_fail_errno(err, errno, "cannot create it");
     } else {
-        status = copy_entry(a, entry, to, chunk, err);
+        status = copy_entry(a, entry, to, chunk, stopped, err);
         if (close(to) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot write it");
         if (status != KOLM_OK) unlinkat(parent, leaf, 0);
     }
@@ -71,7 +82,8 @@ static kit_status extract_entry(artifact *a, const artifact_entry *entry, int ro
     return status;
 }
 
-kit_status artifact_extract(artifact *a, const char *directory, kolm_error_t *err) {
+kit_status artifact_extract(artifact *a, const char *directory, artifact_stop_fn stop, void *stop_user, kolm_error_t *err) {
+    const stopper stopped = {stop, stop_user};
     uint8_t *chunk = malloc(ARTIFACT_CHUNK);
     if (chunk == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
@@ -80,7 +92,7 @@ kit_status artifact_extract(artifact *a, const char *directory, kolm_error_t *er
     for (size_t i = 0; i < a->zip.count && status == KOLM_OK; i++) {
         const artifact_entry *entry = &a->entries[i];
         if (entry->sha256[0] == '\0') continue; /* manifest.json and META/ are no payload */
-        status = extract_entry(a, entry, root, chunk, err);
+        status = extract_entry(a, entry, root, chunk, &stopped, err);
         if (status != KOLM_OK) kit_fail_context(err, "cannot extract \"%s\" into %s", entry->name, directory);
     }
     if (root >= 0) close(root);

@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/site.h"
+#include "kolm/kit/file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RECEIPT_LINE_MAX (4u << 20)
+#define RECEIPT_LINE_MAX (16u << 20) /* as in the receipt room */
 #define OLDER_SECONDS 86400 /* what --prune removes unless --older says otherwise */
 
 typedef struct totals {
@@ -93,17 +94,20 @@ static void add_compute(totals *sums, const cJSON *compute) {
         sums->unknown_cost++;
 }
 
-/* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are passed over. */
-static void add_receipt(state *s, const char *text, size_t length) {
-    kolm_error_t err = KIT_ERROR_INIT;
+/* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are passed over. Fails only when memory
+ * is out: a sum that lacks a line for that reason would be wrong. */
+static kit_status add_receipt(state *s, const char *text, size_t length, kolm_error_t *err) {
     cJSON *envelope = NULL, *statement = NULL;
     kit_buf payload = {0};
     const char *encoded = NULL;
     int64_t when = 0;
-    if (kit_json_parse(text, length, &envelope, &err) != KOLM_OK ||
-        !kit_json_get_string(envelope, "payload", &encoded) ||
-        kit_base64_decode(&payload, encoded, strlen(encoded), &err) != KOLM_OK ||
-        kit_json_parse(kit_buf_text(&payload), payload.length, &statement, &err) != KOLM_OK) {
+    kit_status status = kit_json_parse(text, length, &envelope, err);
+    if (status == KOLM_OK && !kit_json_get_string(envelope, "payload", &encoded)) status = KOLM_E_INVALID_ARGUMENT;
+    if (status == KOLM_OK) status = kit_base64_decode(&payload, encoded, strlen(encoded), err);
+    if (status == KOLM_OK) status = kit_json_parse(kit_buf_text(&payload), payload.length, &statement, err);
+    if (status != KOLM_OK) {
+        if (status == KOLM_E_RESOURCE_EXHAUSTED) goto out;
+        status = KOLM_OK;
         s->sums.unreadable++;
         goto out;
     }
@@ -117,6 +121,7 @@ out:
     kit_buf_free(&payload);
     cJSON_Delete(statement);
     cJSON_Delete(envelope);
+    return status;
 }
 
 static kit_status sum_receipts(const store_home *home, state *s, kolm_error_t *err) {
@@ -124,6 +129,7 @@ static kit_status sum_receipts(const store_home *home, state *s, kolm_error_t *e
     kit_lines *lines = NULL;
     const char *line = NULL;
     size_t length = 0;
+    struct stat info;
     int fd = -1;
     kit_status status = store_home_file(home, "receipts.jsonl", &path, err);
     if (status != KOLM_OK) goto out;
@@ -132,16 +138,15 @@ static kit_status sum_receipts(const store_home *home, state *s, kolm_error_t *e
         if (errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot open %s", path);
         goto out;
     }
-    status = kit_lines_open(fd, RECEIPT_LINE_MAX, &lines, err);
+    if (fstat(fd, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
+    else if (!S_ISREG(info.st_mode)) status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "%s is not a regular file", path);
+    if (status == KOLM_OK) status = kit_lines_open(fd, RECEIPT_LINE_MAX, &lines, err);
     while (status == KOLM_OK) {
         status = kit_lines_next(lines, &line, &length, err);
-        if (status == KOLM_E_OUT_OF_RANGE) {
-            s->sums.unreadable++;
-            status = KOLM_OK;
-            continue;
-        }
+        if (status == KOLM_OK && cli_interrupted()) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
+        if (status != KOLM_OK) kit_fail_context(err, "%s", path);
         if (status != KOLM_OK || !line) break;
-        if (length > 0) add_receipt(s, line, length);
+        if (length > 0) status = add_receipt(s, line, length, err);
     }
 out:
     kit_lines_close(lines);
@@ -150,28 +155,31 @@ out:
     return status;
 }
 
-static size_t count_jobs(const store_home *home) {
-    kolm_error_t err = KIT_ERROR_INIT;
+static kit_status count_jobs(const store_home *home, size_t *out_count, kolm_error_t *err) {
     char *path = NULL;
-    size_t count = 0;
-    if (store_home_file(home, "jobs", &path, &err) != KOLM_OK) return 0;
+    const char *name = NULL;
+    KIT_TRY(store_home_file(home, "jobs", &path, err));
     DIR *directory = opendir(path);
-    for (struct dirent *entry; directory && (entry = readdir(directory));)
-        count += entry->d_name[0] != '.';
+    kit_status status = KOLM_OK;
+    if (!directory && errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot list %s", path);
+    while (directory && status == KOLM_OK) {
+        status = kit_directory_next(directory, path, &name, err);
+        if (status != KOLM_OK || !name) break;
+        *out_count += name[0] != '.';
+    }
     if (directory) closedir(directory);
     free(path);
-    return count;
+    return status;
 }
 
-static int64_t age_of_cache(const store_home *home, int64_t now) {
-    kolm_error_t err = KIT_ERROR_INIT;
+static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out_age, kolm_error_t *err) {
     char *path = NULL;
     struct stat st;
-    int64_t age = -1;
-    if (store_home_file(home, "cache/detect.json", &path, &err) != KOLM_OK) return -1;
-    if (stat(path, &st) == 0) age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;
+    *out_age = -1;
+    KIT_TRY(store_home_file(home, "cache/detect.json", &path, err));
+    if (stat(path, &st) == 0) *out_age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;
     free(path);
-    return age;
+    return KOLM_OK;
 }
 
 static void print_text(cli_context *context, const state *s, const char *since, const char *home) {
@@ -250,9 +258,8 @@ static kit_status look_here(cli_context *context, state *s, const store_home *ho
     KIT_TRY(cli_default_backend(context, &s->backend, &by, err));
     KIT_TRY(sum_receipts(home, s, err));
     s->by = by_names[by];
-    s->jobs = count_jobs(home);
-    s->cache_age = age_of_cache(home, now);
-    return KOLM_OK;
+    KIT_TRY(count_jobs(home, &s->jobs, err));
+    return age_of_cache(home, now, &s->cache_age, err);
 }
 
 static int no_span(cli_context *context, const char *command, const char *option, const char *text) {

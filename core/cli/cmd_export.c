@@ -88,9 +88,14 @@ static kit_status write_labels(const char *directory, const cJSON *labels, kolm_
     return status;
 }
 
+static bool stop(void *user, uint64_t done, uint64_t total) {
+    (void)user, (void)done, (void)total;
+    return cli_interrupted();
+}
+
 /* The payload's files into directory; META stays behind. */
 static kit_status copy_payload(cli_model *model, const char *scratch, const char *directory, kolm_error_t *err) {
-    KIT_TRY(artifact_extract(model->artifact, scratch, err));
+    KIT_TRY(artifact_extract(model->artifact, scratch, stop, NULL, err));
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < artifact_entry_count(model->artifact) && status == KOLM_OK; i++) {
         const char *name = artifact_entry_at(model->artifact, i)->name;
@@ -175,6 +180,7 @@ static kit_status merge(cli_context *context, const cli_model *model, const expo
     merging m = {.context = context};
     host_registry *registry = NULL;
     KIT_TRY(find_runtime(&m, model, r->backend, err));
+    KIT_TRY(host_trust_python(m.python, "make another one with `kolm compute setup`", err));
     KIT_TRY(host_scan(NULL, &registry, err));
     m.trainer = registry->trainer;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);

@@ -217,9 +217,7 @@ static kit_status open_locked(receipt_chain *chain, const char *path, kolm_error
     struct stat info;
     KIT_TRY(open_or_create(path, &chain->fd, err));
     KIT_TRY(receipt_check_owner(chain->fd, path, 0022, err));
-    while (flock(chain->fd, LOCK_EX) != 0) {
-        if (errno != EINTR) return kit_fail_errno(err, errno, "cannot lock it");
-    }
+    if (flock(chain->fd, LOCK_EX) != 0) return kit_fail_errno(err, errno, "cannot lock it");
     KIT_TRY(read_last(chain->fd, &head, &chain->size, &found, err));
     KIT_TRY(refuse_cut(path, found ? &head : NULL, err));
     if (fstat(chain->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");

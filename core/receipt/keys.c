@@ -120,8 +120,12 @@ kit_status receipt_check_regular(int fd, kolm_error_t *err) {
 }
 
 kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), reason = errno;
+    /* Not the same as none: keys that were revoked would count again. */
+    if (fd < 0 && reason == ENOENT && lstat(path, &info) == 0)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link", "%s is a link into nowhere", path);
+    if (fd < 0) return kit_fail_errno(err, reason, "cannot open %s", path);
     kit_status status = receipt_check_owner(fd, path, 0022, err);
     close(fd);
     return status;
@@ -182,9 +186,8 @@ kit_status receipt_lock_keys(const char *keys_dir, int *out_fd, kolm_error_t *er
     kit_status status = KOLM_OK;
     *out_fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (*out_fd < 0) status = kit_fail_errno(err, errno, "cannot open %s", path);
-    while (status == KOLM_OK && flock(*out_fd, LOCK_EX) != 0) {
-        if (errno != EINTR) status = kit_fail_errno(err, errno, "cannot lock %s", path);
-    }
+    /* Broken off by the signal that ends the program: nobody waits for another process any longer. */
+    if (status == KOLM_OK && flock(*out_fd, LOCK_EX) != 0) status = kit_fail_errno(err, errno, "cannot lock %s", path);
     if (status != KOLM_OK && *out_fd >= 0) {
         close(*out_fd);
         *out_fd = -1;

@@ -82,13 +82,13 @@ kit_status store_home_create(const store_home *home, kolm_error_t *err) {
 static kit_status wait_for_lock(int fd, const char *path, int64_t wait_ms, kolm_error_t *err) {
     int64_t end = kit_now_ms() + wait_ms;
     while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK && errno != EINTR) return kit_fail_errno(err, errno, "cannot lock %s", path);
+        if (errno != EWOULDBLOCK) return kit_fail_errno(err, errno, "cannot lock %s", path);
         if (kit_now_ms() >= end) {
             return kit_fail(err, KOLM_E_UNAVAILABLE, "wait for the other kolm process to end, then try again",
                             "%s is locked by another process", path);
         }
         /* flock has no timeout of its own; asking again is simpler than a timer and a signal. */
-        poll(NULL, 0, LOCK_RETRY_MS);
+        if (poll(NULL, 0, LOCK_RETRY_MS) < 0 && errno == EINTR) return kit_fail_errno(err, errno, "did not get %s", path);
     }
     return KOLM_OK;
 }

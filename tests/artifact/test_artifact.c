@@ -178,17 +178,17 @@ START_TEST(extraction_stays_inside_and_never_overwrites) {
     fixture_artifact("x.kolm", key, &id);
     ck_assert_int_eq(artifact_open(fixture_path("x.kolm"), &a, &err), KOLM_OK);
     ck_assert_int_eq(mkdir(fixture_path("out"), 0755), 0);
-    ck_assert_msg(artifact_extract(a, fixture_path("out"), &err) == KOLM_OK, "%s", err.text);
+    ck_assert_msg(artifact_extract(a, fixture_path("out"), NULL, NULL, &err) == KOLM_OK, "%s", err.text);
     fixture_text("out/model/linear.bin", &text);
     ck_assert_uint_eq(text.length, 32);
     ck_assert_int_eq(access(fixture_path("out/manifest.json"), F_OK), -1);
-    ck_assert_int_eq(artifact_extract(a, fixture_path("out"), &err), KOLM_E_ALREADY_EXISTS);
+    ck_assert_int_eq(artifact_extract(a, fixture_path("out"), NULL, NULL, &err), KOLM_E_ALREADY_EXISTS);
     ck_assert_int_eq(mkdir(fixture_path("trap"), 0755), 0);
     ck_assert_int_eq(mkdir(fixture_path("elsewhere"), 0755), 0);
     ck_assert_int_eq(symlink(fixture_path("elsewhere"), fixture_path("trap/model")), 0);
-    ck_assert_int_ne(artifact_extract(a, fixture_path("trap"), &err), KOLM_OK);
+    ck_assert_int_ne(artifact_extract(a, fixture_path("trap"), NULL, NULL, &err), KOLM_OK);
     ck_assert_int_eq(rmdir(fixture_path("elsewhere")), 0); /* still empty */
-    ck_assert_int_eq(artifact_extract(a, fixture_path("nowhere"), &err), KOLM_E_NOT_FOUND);
+    ck_assert_int_eq(artifact_extract(a, fixture_path("nowhere"), NULL, NULL, &err), KOLM_E_NOT_FOUND);
     kit_buf_free(&text);
     artifact_close(a);
 }
@@ -204,7 +204,7 @@ START_TEST(a_changed_payload_is_not_extracted) {
     ck_assert_int_eq(pwrite(fd, "X", 1, (off_t)artifact_find(a, "model/labels.json")->offset), 1);
     ck_assert_int_eq(close(fd), 0);
     ck_assert_int_eq(mkdir(fixture_path("out"), 0755), 0);
-    ck_assert_int_eq(artifact_extract(a, fixture_path("out"), &err), ARTIFACT_E_CHANGED);
+    ck_assert_int_eq(artifact_extract(a, fixture_path("out"), NULL, NULL, &err), ARTIFACT_E_CHANGED);
     ck_assert_int_eq(access(fixture_path("out/model/labels.json"), F_OK), -1);
     ck_assert_int_eq(artifact_read(a, "model/labels.json", 100, &text, &err), ARTIFACT_E_CHANGED);
     kit_buf_free(&text);
