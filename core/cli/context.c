@@ -5,6 +5,7 @@
 #include "cli/log.h"
 #include "cli/runtime.h"
 #include "cli/site.h"
+#include "host/scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,22 +99,36 @@ void cli_context_free(cli_context *context) {
     memset(context, 0, sizeof *context);
 }
 
-/* Keys, settings and what was detected are believed, so nobody else may be able to write there. root works in the homes
- * of others. */
-static kit_status check_home(const char *path, kolm_error_t *err) {
-    struct stat info;
+/* Whose ~/.kolm it is that root was led to. */
+static const char *home_remedy(void) {
+    static const char plain[] = "set KOLM_HOME to a directory that only you can change";
+    const char *named = secure_getenv("KOLM_HOME");
+    if (geteuid() != 0 || (named && *named)) return plain;
+    return "use `sudo -H`, or set KOLM_HOME to a directory that only root can change";
+}
+
+/* Keys, settings and what was detected are believed, so nobody else may be able to write there, or put another directory in
+ * its place: the rule for plugins. */
+static kit_status check_home(store_home **home, kolm_error_t *err) {
+    const char *path = store_home_path(*home);
+    char *real = NULL;
     if (kit_utf8_valid(path, strlen(path)) != strlen(path))
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to another path",
                         "the path of kolm's home, %s, is not UTF-8 text", path);
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return KOLM_OK; /* who needs it makes it, or says why not */
-    if ((info.st_mode & 022) != 0)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "chmod go-w it, or set KOLM_HOME to a directory that only you can write to",
-                        "kolm's home %s may be changed by others (mode %04o)", path, (unsigned)info.st_mode & 07777);
-    kit_owner owner = kit_owner_of(info.st_uid);
-    if (owner == KIT_OWNER_UNMAPPED || (owner == KIT_OWNER_OTHER && geteuid() != 0))
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set KOLM_HOME to a directory of yours",
-                        "kolm's home %s belongs to another user", path);
+    kit_status status = host_trust_home(path, home_remedy(), &real, err);
+    if (status == KOLM_E_PERMISSION_DENIED) err->code = KOLM_E_FAILED_PRECONDITION; /* the environment is wrong */
+    if (status != KOLM_OK) return kit_fail_context(err, "kolm's home %s is not used", path);
+    if (real == NULL || strcmp(real, path) == 0) {
+        free(real);
+        return KOLM_OK;
+    }
+    /* A link on the way there may be changed by whoever could not change the place itself. */
+    store_home *resolved = NULL;
+    status = store_home_at(real, &resolved, err);
+    free(real);
+    if (status != KOLM_OK) return status;
+    store_home_free(*home);
+    *home = resolved;
     return KOLM_OK;
 }
 
@@ -121,7 +136,7 @@ kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *e
     if (!context->home_kept) {
         store_home *home = NULL;
         KIT_TRY(store_home_find(&home, err));
-        kit_status status = check_home(store_home_path(home), err);
+        kit_status status = check_home(&home, err);
         if (status != KOLM_OK) {
             store_home_free(home);
             return status;
@@ -132,10 +147,20 @@ kit_status cli_home(cli_context *context, store_home **out_home, kolm_error_t *e
     return KOLM_OK;
 }
 
+/* A link into nowhere is a file that cannot be read, not none. */
+static kit_status check_config(const char *path, kolm_error_t *err) {
+    struct stat info;
+    if (lstat(path, &info) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s", path);
+    kit_status status = host_trust_kept(path, "replace it by one that only you can change, after a look at what is in it", err);
+    return status == KOLM_E_PERMISSION_DENIED ? kit_fail_context(err, "%s is not used", path) : status;
+}
+
 static kit_status read_config(cli_context *context, kolm_error_t *err) {
     store_home *home = NULL;
     KIT_TRY(cli_home(context, &home, err));
     KIT_TRY(store_home_file(home, "config.json", &context->config_path, err));
+    KIT_TRY(check_config(context->config_path, err));
     KIT_TRY(store_config_read(home, &context->config_own, err));
     KIT_TRY(store_config_check(context->config_path, context->config_own, err));
     context->config_kept = cJSON_Duplicate(context->config_own, 1);

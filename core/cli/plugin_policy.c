@@ -62,20 +62,16 @@ static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_er
     return KOLM_OK;
 }
 
-static kit_status read_file(policy_file *file, bool of_machine, kolm_error_t *err) {
+static kit_status read_file(policy_file *file, kolm_error_t *err) {
     struct stat info;
     /* lstat: a link whose policy is gone is a policy that cannot be read, not none. */
     if (lstat(file->path, &info) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
         return kit_fail_errno(err, errno, "cannot tell whether there is a policy %s", file->path);
     }
-    if (of_machine) {
-        KIT_TRY(host_trust_file(file->path, NULL, NULL, NULL, err));
-    } else if (stat(file->path, &info) == 0 && (info.st_mode & 022) != 0) {
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod go-w it",
-                        "the policy %s is not used: others may change it (mode %04o)", file->path,
-                        (unsigned)info.st_mode & 07777);
-    }
+    kit_status trusted = host_trust_kept(
+        file->path, "replace it by one that only you can change, after a look at what is in it", err);
+    if (trusted != KOLM_OK) return kit_fail_context(err, "the policy is not used");
     kit_status status = kit_json_read(file->path, POLICY_MAX, &file->json, err);
     if (status != KOLM_OK) return kit_fail_context(err, "the policy");
     if (!cJSON_IsObject(file->json)) return fault(file->path, "is no JSON object", err);
@@ -99,8 +95,8 @@ kit_status cli_policy_load(cli_context *context, cli_policy **out_policy, kolm_e
     cli_policy *policy = calloc(1, sizeof *policy);
     kit_status status = policy ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = find_places(context, policy, err);
-    if (status == KOLM_OK) status = read_file(&policy->machine, true, err);
-    if (status == KOLM_OK) status = read_file(&policy->user, false, err);
+    if (status == KOLM_OK) status = read_file(&policy->machine, err);
+    if (status == KOLM_OK) status = read_file(&policy->user, err);
     if (status == KOLM_OK)
         *out_policy = policy;
     else

@@ -5,6 +5,7 @@
 #include "cli/output.h"
 #include "cli/runtime.h"
 #include "cli/setup_child.h"
+#include "host/scan.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
 
@@ -126,6 +127,7 @@ kit_status setup_probe(const char *path, cJSON **out_answer, kolm_error_t *err) 
     struct stat info;
     *out_answer = NULL;
     if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot find the Python %s", path);
+    KIT_TRY(host_trust_python(path, "name another Python", err));
     kit_status status = cli_child(&run, out_answer, &said, err);
     uint64_t major = 0;
     if (status == KOLM_OK && !kit_json_get_u64(*out_answer, "major", &major)) {

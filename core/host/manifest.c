@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads a manifest field by field from one table, so that no field is forgotten and no unknown one slips through. */
 #include "host/manifest.h"
+#include "host/scan.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -535,6 +536,14 @@ kit_status host_manifest_override(host_manifest *manifest, const host_config *co
     return KOLM_OK;
 }
 
+/* Whoever can change it runs what he likes as the user. */
+static kit_status check_python(const char *name, const char *python, const char *file, kolm_error_t *err) {
+    char otherwise[160];
+    kit_format(otherwise, sizeof otherwise, "name another Python: kolm compute setup %s --use PATH", name);
+    kit_status status = host_trust_python(python, otherwise, err);
+    return status == KOLM_OK ? status : kit_fail_context(err, "%s: runtimes.%s", file, name);
+}
+
 /* Key by key, because each may be from another file. */
 static kit_status check_section(const host_manifest *manifest, const host_config *config, const cJSON *section,
                                 const char *const *overrides, kolm_error_t *err) {
@@ -558,6 +567,8 @@ kit_status host_manifest_check_settings(const host_manifest *manifest, const hos
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct or remove it",
                         "%s: runtimes.%s: expected the path of a Python interpreter",
                         host_config_file(config, "runtimes", manifest->name, NULL), manifest->name);
+    if (python)
+        KIT_TRY(check_python(manifest->name, python->valuestring, host_config_file(config, "runtimes", manifest->name, NULL), err));
     KIT_TRY(find_section(manifest, config, &own, err));
     if (!own || !manifest->declares_settings) return KOLM_OK;
     for (size_t i = 0; i < COUNT(fields); i++)

@@ -166,8 +166,8 @@ typedef struct host_scan_options {
     const char *program;
 } host_scan_options;
 
-/* Looks at names, manifests and permissions; loads nothing. Fails only when memory is out: whatever is wrong with a
- * directory or a file is a row or a note. The caller frees the registry; rows belong to it. */
+/* Looks at names, manifests and permissions; loads nothing. Fails only when memory is out, or a disk fails under a
+ * directory: whatever else is wrong with a directory or a file is a row or a note. The caller frees the registry; rows belong to it. */
 kit_status host_scan(const host_scan_options *options, host_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
 void host_registry_free(host_registry *registry);
 /* STEM.libs in the directory of the plugin, trusted with all that is in it; empty where there is none. */
@@ -192,5 +192,13 @@ kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA25
 kit_status host_trust_file(const char *path, char **out_real, int *out_fd, host_file_identity *out_identity,
                            kolm_error_t *err) KIT_MUST_USE;
 kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t *err) KIT_MUST_USE;
+/* The same rule for what is no backend. otherwise ends the remedy: "chmod go-w '/x', or set KOLM_HOME to another directory". */
+kit_status host_trust_kept(const char *path, const char *otherwise, kolm_error_t *err) KIT_MUST_USE; /* a file */
+/* A directory, or, while there is none, the place where it would be made (root's sticky /tmp will do); *out_real is left alone
+ * then. */
+kit_status host_trust_home(const char *path, const char *otherwise, char **out_real, kolm_error_t *err) KIT_MUST_USE;
+/* A Python interpreter with every link to it and, where it is one of a virtual environment, pyvenv.cfg, the Python that this
+ * names and the directories of its packages. OK when there is no such file: who needs it says so. */
+kit_status host_trust_python(const char *path, const char *otherwise, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -3,6 +3,9 @@
 #include "host/internal.h"
 #include "host/scan.h"
 
+#include "kolm/kit/file.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -29,10 +32,12 @@ void host_identity_of(const struct stat *st, host_file_identity *out) {
 #endif
 }
 
-static kit_status refuse(kolm_error_t *err, const char *path, const char *why, const char *verb) {
+/* What helps besides a change of the place itself. */
+static const char move_it[] = "move the backend to a directory that only you can change";
+
+static kit_status refuse(kolm_error_t *err, const char *path, const char *why, const char *verb, const char *otherwise) {
     char remedy[512];
-    kit_format(remedy, sizeof remedy, "%s '%s', or move the backend to a directory that only you can change", verb,
-               path);
+    kit_format(remedy, sizeof remedy, "%s '%s', or %s", verb, path, otherwise);
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s %s", path, why);
 }
 
@@ -84,38 +89,45 @@ static bool is_own_place(const char *path) {
     return strncmp(path, tree, length) == 0 && path[length] == '/';
 }
 
-static kit_status trust_unmapped(const struct stat *st, const char *path, bool above, kolm_error_t *err) {
+static kit_status trust_unmapped(const struct stat *st, const char *path, bool above, const char *otherwise, kolm_error_t *err) {
+    char remedy[512];
     if (above && (st->st_mode & S_ISVTX) && is_sticky_place(path)) return KOLM_OK;
-    if (!is_system_place(path) && !is_own_place(path) && !is_fixed_mount(path))
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED,
-                        "run kolm outside of the user namespace, keep the backend in a directory of your own below your home "
-                        "or /tmp, or mount the place read-only",
+    if (!is_system_place(path) && !is_own_place(path) && !is_fixed_mount(path)) {
+        kit_format(remedy, sizeof remedy,
+                   "run kolm outside of the user namespace, keep it in a directory of your own below your home or /tmp, mount the "
+                   "place read-only, or %s", otherwise);
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
                         "%s belongs to a user whom this user namespace does not map (shown as %lu): root or anybody", path,
                         (unsigned long)st->st_uid);
+    }
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_PERMISSION_DENIED,
-                    "move the backend to a directory that only you can change, or mount the place read-only",
-                    "%s can be changed by %s", path, st->st_mode & S_IWOTH ? "every user" : "its group");
+    kit_format(remedy, sizeof remedy, "%s, or mount the place read-only", otherwise);
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s can be changed by %s", path,
+                    st->st_mode & S_IWOTH ? "every user" : "its group");
 }
 
-kit_status host_trust_stat(const struct stat *st, const char *path, bool above, kolm_error_t *err) {
+static kit_status trust_stat(const struct stat *st, const char *path, bool above, const char *otherwise, kolm_error_t *err) {
     kit_owner owner = kit_owner_of(st->st_uid);
-    if (owner == KIT_OWNER_OTHER) return refuse(err, path, "belongs to another user", "chown");
-    if (owner == KIT_OWNER_UNMAPPED) return trust_unmapped(st, path, above, err);
+    if (owner == KIT_OWNER_OTHER) return refuse(err, path, "belongs to another user", "chown", otherwise);
+    if (owner == KIT_OWNER_UNMAPPED) return trust_unmapped(st, path, above, otherwise, err);
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
     /* In a sticky directory of root's nobody can rename or remove what belongs to someone else. */
     if (above && (st->st_mode & S_ISVTX) && st->st_uid == 0) return KOLM_OK;
     return refuse(err, path, st->st_mode & S_IWOTH ? "can be changed by every user" : "can be changed by its group",
-                  "chmod go-w");
+                  "chmod go-w", otherwise);
+}
+
+kit_status host_trust_stat(const struct stat *st, const char *path, bool above, kolm_error_t *err) {
+    return trust_stat(st, path, above, move_it, err);
 }
 
 /* Checks the directory at `path` (real, absolute; changed and put back) and every one above it. */
-static kit_status check_upwards(char *path, bool above, kolm_error_t *err) {
+static kit_status check_upwards(char *path, bool above, const char *otherwise, kolm_error_t *err) {
     for (;;) {
         struct stat st;
         if (lstat(path, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
-        if (!S_ISDIR(st.st_mode)) return refuse(err, path, "is not a directory", "replace");
-        KIT_TRY(host_trust_stat(&st, path, above, err));
+        if (!S_ISDIR(st.st_mode)) return refuse(err, path, "is not a directory", "replace", otherwise);
+        KIT_TRY(trust_stat(&st, path, above, otherwise, err));
         if (strcmp(path, "/") == 0) return KOLM_OK;
         char *slash = strrchr(path, '/');
         if (slash == path) slash++;
@@ -124,13 +136,13 @@ static kit_status check_upwards(char *path, bool above, kolm_error_t *err) {
     }
 }
 
-static kit_status check_parents(const char *real, kolm_error_t *err) {
+static kit_status check_parents(const char *real, const char *otherwise, kolm_error_t *err) {
     char path[PATH_MAX];
     if (!kit_copy(path, sizeof path, real)) return kit_fail_errno(err, ENAMETOOLONG, "%s", real);
     char *slash = strrchr(path, '/');
     if (slash == path) slash++;
     *slash = '\0';
-    return check_upwards(path, false, err);
+    return check_upwards(path, false, otherwise, err);
 }
 
 static kit_status resolve(const char *path, char **out_real, kolm_error_t *err) {
@@ -140,12 +152,12 @@ static kit_status resolve(const char *path, char **out_real, kolm_error_t *err) 
     return *out_real ? KOLM_OK : kit_fail_errno(err, errno, "cannot find %s", path);
 }
 
-kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t *err) {
+static kit_status trust_directory(const char *path, bool above, const char *otherwise, char **out_real, kolm_error_t *err) {
     char *real = NULL;
     char copy[PATH_MAX];
     KIT_TRY(resolve(path, &real, err));
     kit_status status = kit_copy(copy, sizeof copy, real) ? KOLM_OK : kit_fail_errno(err, ENAMETOOLONG, "%s", real);
-    if (status == KOLM_OK) status = check_upwards(copy, false, err);
+    if (status == KOLM_OK) status = check_upwards(copy, above, otherwise, err);
     if (status == KOLM_OK && out_real)
         *out_real = real;
     else
@@ -153,17 +165,21 @@ kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t 
     return status;
 }
 
-kit_status host_trust_file(const char *path, char **out_real, int *out_fd, host_file_identity *out_identity,
-                           kolm_error_t *err) {
+kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t *err) {
+    return trust_directory(path, false, move_it, out_real, err);
+}
+
+static kit_status trust_file(const char *path, const char *otherwise, char **out_real, int *out_fd, host_file_identity *out_identity,
+                             kolm_error_t *err) {
     char *real = NULL;
     struct stat st;
     KIT_TRY(resolve(path, &real, err));
     /* Not blocking: a pipe of that name must not hold anybody up. */
     int fd = open(real, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     kit_status status = fd >= 0 && fstat(fd, &st) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open %s", real);
-    if (status == KOLM_OK && !S_ISREG(st.st_mode)) status = refuse(err, real, "is not a regular file", "replace");
-    if (status == KOLM_OK) status = host_trust_stat(&st, real, false, err);
-    if (status == KOLM_OK) status = check_parents(real, err);
+    if (status == KOLM_OK && !S_ISREG(st.st_mode)) status = refuse(err, real, "is not a regular file", "replace", otherwise);
+    if (status == KOLM_OK) status = trust_stat(&st, real, false, otherwise, err);
+    if (status == KOLM_OK) status = check_parents(real, otherwise, err);
     if (status == KOLM_OK && out_identity) host_identity_of(&st, out_identity);
     if (status == KOLM_OK && out_fd)
         *out_fd = fd;
@@ -174,4 +190,114 @@ kit_status host_trust_file(const char *path, char **out_real, int *out_fd, host_
     else
         free(real);
     return status;
+}
+
+kit_status host_trust_file(const char *path, char **out_real, int *out_fd, host_file_identity *out_identity,
+                           kolm_error_t *err) {
+    return trust_file(path, move_it, out_real, out_fd, out_identity, err);
+}
+
+kit_status host_trust_kept(const char *path, const char *otherwise, kolm_error_t *err) {
+    return trust_file(path, otherwise, NULL, NULL, NULL, err);
+}
+
+/* The directory that holds path, "/" for one in the root. */
+static bool holder(char out[PATH_MAX], const char *path) {
+    if (!kit_copy(out, PATH_MAX, path)) return false;
+    char *slash = strrchr(out, '/');
+    slash[slash == out] = '\0';
+    return true;
+}
+
+kit_status host_trust_home(const char *path, const char *otherwise, char **out_real, kolm_error_t *err) {
+    char above[PATH_MAX];
+    struct stat st;
+    if (lstat(path, &st) == 0) return trust_directory(path, false, otherwise, out_real, err);
+    if (errno != ENOENT) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    /* Nobody else may be able to make it before us, or to take it away afterwards. */
+    if (!kit_copy(above, sizeof above, path)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
+    do {
+        char below[PATH_MAX];
+        kit_copy(below, sizeof below, above);
+        if (!holder(above, below)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
+    } while (lstat(above, &st) != 0 && errno == ENOENT && above[1] != '\0');
+    return trust_directory(above, true, otherwise, NULL, err);
+}
+
+/* ---- Interpreters */
+
+/* Who can change a link, or the directory that holds it, chooses what runs. */
+static kit_status trust_links(const char *path, const char *otherwise, kolm_error_t *err) {
+    char at[PATH_MAX], above[PATH_MAX], target[PATH_MAX];
+    if (!kit_copy(at, sizeof at, path)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
+    for (int links = 0; links < 40; links++) {
+        if (!holder(above, at)) return kit_fail_errno(err, ENAMETOOLONG, "%s", at);
+        KIT_TRY(trust_directory(above, false, otherwise, NULL, err));
+        ssize_t length = readlink(at, target, sizeof target - 1);
+        if (length < 0) return KOLM_OK; /* no link: trust_file asks for the rest */
+        target[length] = '\0';
+        bool fits = target[0] == '/' ? kit_copy(at, sizeof at, target) : kit_format(at, sizeof at, "%s/%s", above, target);
+        if (!fits) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
+    }
+    return kit_fail_errno(err, ELOOP, "%s", path);
+}
+
+/* The packages of a virtual environment: lib/pythonX.Y/site-packages. */
+static kit_status trust_packages(const char *environment, const char *otherwise, kolm_error_t *err) {
+    char path[PATH_MAX];
+    if (!kit_format(path, sizeof path, "%s/lib", environment)) return kit_fail_errno(err, ENAMETOOLONG, "%s", environment);
+    DIR *listing = opendir(path);
+    if (listing == NULL) return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot list %s", path);
+    kit_status status = KOLM_OK;
+    const struct dirent *entry;
+    while (status == KOLM_OK && (entry = readdir(listing)) != NULL) {
+        if (strncmp(entry->d_name, "python", 6) != 0) continue;
+        if (!kit_format(path, sizeof path, "%s/lib/%s/site-packages", environment, entry->d_name)) continue;
+        status = trust_directory(path, false, otherwise, NULL, err);
+        if (status == KOLM_E_NOT_FOUND) status = KOLM_OK;
+    }
+    closedir(listing);
+    return status;
+}
+
+/* pyvenv.cfg names the Python whose library is used: "home = /usr/bin". */
+static kit_status trust_base(const char *settings, const char *otherwise, kolm_error_t *err) {
+    kit_buf text = {0};
+    char home[PATH_MAX] = "";
+    kit_status status = kit_read_file(settings, 65536, &text, err);
+    for (char *line = status == KOLM_OK ? text.data : NULL, *next; line != NULL && *line != '\0'; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next != '\0') *next++ = '\0';
+        char *value = line + strspn(line, " \t");
+        if (strncmp(value, "home", 4) != 0) continue;
+        value += 4 + strspn(value + 4, " \t");
+        if (*value != '=') continue;
+        value += 1 + strspn(value + 1, " \t");
+        value[strcspn(value, "\r")] = '\0';
+        if (value[0] == '/') kit_copy(home, sizeof home, value);
+    }
+    kit_buf_free(&text);
+    if (status == KOLM_OK && home[0] != '\0') status = trust_directory(home, false, otherwise, NULL, err);
+    return status == KOLM_E_NOT_FOUND ? KOLM_OK : status;
+}
+
+kit_status host_trust_python(const char *path, const char *otherwise, kolm_error_t *err) {
+    char environment[PATH_MAX], settings[PATH_MAX], *slash;
+    struct stat st;
+    if (path[0] != '/' || !kit_copy(environment, sizeof environment, path))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give an absolute path", "%s is not an absolute path", path);
+    /* One that is not there is told by who needs it. */
+    if (stat(path, &st) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s", path);
+    KIT_TRY(trust_links(path, otherwise, err));
+    KIT_TRY(trust_file(path, otherwise, NULL, NULL, NULL, err));
+    for (int up = 0; up < 2 && (slash = strrchr(environment, '/')) != NULL && slash != environment; up++) {
+        *slash = '\0'; /* beside the interpreter, or one above: as Python looks for it */
+        if (!kit_format(settings, sizeof settings, "%s/pyvenv.cfg", environment)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
+        if (lstat(settings, &st) != 0 && (errno == ENOENT || errno == ENOTDIR)) continue;
+        KIT_TRY(trust_file(settings, otherwise, NULL, NULL, NULL, err));
+        KIT_TRY(trust_base(settings, otherwise, err));
+        return trust_packages(environment, otherwise, err);
+    }
+    return KOLM_OK;
 }

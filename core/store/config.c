@@ -9,15 +9,26 @@
 
 #define LOCK_WAIT_MS 5000
 
+static kit_status check_owner(const char *path, const struct stat *info, kolm_error_t *err) {
+    if ((info->st_mode & 022) != 0)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod go-w it",
+                        "%s is not used: others may change it (mode %04o)", path, (unsigned)info->st_mode & 07777);
+    if (kit_owner_of(info->st_uid) == KIT_OWNER_OTHER)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then make it yours: chown",
+                        "%s is not used: it belongs to another user", path);
+    return KOLM_OK;
+}
+
 static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err) {
     kit_buf text = {0};
     cJSON *config = NULL;
     struct stat info;
+    bool there = lstat(path, &info) == 0;
     /* Whoever can write here decides where rows and tokens go. */
-    if (stat(path, &info) == 0 && (info.st_mode & 022) != 0)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod go-w it", "%s is not used: others may change it (mode %04o)", path,
-                        (unsigned)info.st_mode & 07777);
+    if (there && stat(path, &info) == 0) KIT_TRY(check_owner(path, &info, err));
     kit_status status = kit_read_file(path, STORE_CONFIG_MAX, &text, err);
+    if (status == KOLM_E_NOT_FOUND && there)
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link", "%s is a link into nowhere", path);
     if (status == KOLM_E_NOT_FOUND) {
         config = cJSON_CreateObject();
         status = config ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -29,7 +40,9 @@ static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err)
     if (status == KOLM_OK && !cJSON_IsObject(config)) {
         status = kit_fail(&why, KOLM_E_INVALID_ARGUMENT, "", "line 1, column 1: expected an object, {...}");
     }
-    if (status != KOLM_OK) {
+    if (status == KOLM_E_RESOURCE_EXHAUSTED) {
+        kit_fail(err, why.code, why.remedy, "cannot read %s: %s", path, why.text);
+    } else if (status != KOLM_OK) {
         status =
             kit_fail(err, KOLM_E_DATA_LOSS, "repair the file, or move it away to start with an empty configuration",
                      "%s is not valid: %s (the file was left as it is)", path, why.text);
