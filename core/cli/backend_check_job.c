@@ -172,13 +172,14 @@ static void model_free(model_list *list) {
 static kit_status model_add(model_list *list, const char *path, const char *prefix, int depth, kolm_error_t *err) {
     DIR *dir = opendir(path);
     kit_status status = dir ? KOLM_OK : kit_fail_errno(err, errno, "cannot read %s", path);
-    for (const struct dirent *entry; status == KOLM_OK && (entry = readdir(dir)) != NULL;) {
+    for (const char *entry = NULL; status == KOLM_OK;) {
         struct stat info;
         kit_buf name = {0};
         char *inner = NULL;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        kit_buf_fmt(&name, "%s%s", prefix, entry->d_name);
-        status = kit_path_join(path, entry->d_name, &inner, err);
+        status = kit_directory_next(dir, path, &entry, err);
+        if (status != KOLM_OK || entry == NULL) break;
+        kit_buf_fmt(&name, "%s%s", prefix, entry);
+        status = kit_path_join(path, entry, &inner, err);
         if (status == KOLM_OK && lstat(inner, &info) != 0)
             status = kit_fail_errno(err, errno, "cannot look at %s", inner);
         if (status == KOLM_OK && S_ISDIR(info.st_mode) && depth > 0) {

@@ -2,6 +2,7 @@
 /* kolm inspect: what a compiled model holds, by its own manifest. */
 #include "artifact/artifact.h"
 #include "cli/cli.h"
+#include "cli/model.h"
 #include "cli/model_path.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -107,6 +108,13 @@ static int print_json(cli_context *context, const artifact *a) {
     return cli_print_json(context, NULL, CLI_EXIT_OK);
 }
 
+/* Not there is one thing, not what it should be another, and not to be read a third. */
+static int exit_of(kit_status status) {
+    if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) return CLI_EXIT_VERIFY;
+    bool named = status == KOLM_E_NOT_FOUND || status == KOLM_E_PERMISSION_DENIED;
+    return named || cli_status_judges(status) ? cli_exit_of(status) : CLI_EXIT_UNJUDGED;
+}
+
 int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     size_t word_count = 0;
     const cli_syntax syntax = {
@@ -125,10 +133,7 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     artifact *a = NULL;
     kit_status status = cli_check_model_path(argv[0], &err);
     if (status == KOLM_OK) status = artifact_open(argv[0], &a, &err);
-    if (status != KOLM_OK)
-        return cli_error(
-            context, status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? CLI_EXIT_VERIFY : cli_exit_of(status),
-            &err);
+    if (status != KOLM_OK) return cli_error(context, exit_of(status), &err);
     exit_code = CLI_EXIT_OK;
     if (context->json)
         exit_code = print_json(context, a);

@@ -72,16 +72,17 @@ static kit_status print_answer(run_stream *s, const char *line, size_t length, k
     kit_buf_clear(shown);
     if (s->json) {
         cli_add_json(shown, line);
-        cli_print(s->context, "%s\n", kit_buf_text(shown));
     } else if (kit_json_get_string(answer, "output", &output)) {
         kit_buf_escaped(shown, output, strlen(output));
-        cli_print(s->context, "%s  %.3f\n", kit_buf_text(shown), confidence);
+        kit_buf_fmt(shown, "  %.3f", confidence);
     } else {
         if (!kit_json_get_string(answer, "best", &best)) best = "none";
+        kit_buf_fmt(shown, "(withheld)  %.3f  best: ", confidence);
         kit_buf_escaped(shown, best, strlen(best));
-        cli_print(s->context, "(withheld)  %.3f  best: %s\n", confidence, kit_buf_text(shown));
     }
     cJSON_Delete(answer);
+    KIT_TRY(kit_buf_ok(shown, err));
+    cli_print(s->context, "%s\n", kit_buf_text(shown));
     return KOLM_OK;
 }
 
@@ -162,6 +163,10 @@ static kit_status ask(run_stream *s, cli_answering *answering, cli_airgap airgap
     if (s->feed_status != KOLM_OK) return feeding_failed(s, err);
     *out_exit = CLI_EXIT_BACKEND;
     if (s->print_status != KOLM_OK) *err = s->print_error;
+    if (s->print_status == KOLM_OK && s->answers < s->asked)
+        return kit_fail(err, KOLM_E_DATA_LOSS, "ask again, or try another backend with --backend",
+                        "%s gave %llu of %llu answers and called that success", answering->choice->backend->name,
+                        (unsigned long long)s->answers, (unsigned long long)s->asked);
     return s->print_status;
 }
 

@@ -151,19 +151,19 @@ static kit_status list_payload(compile *c, int fd, const char *name, const char 
         close(fd);
         return kit_fail_errno(err, errno, "cannot list %s", path);
     }
-    kit_status status = KOLM_OK;
-    for (struct dirent *entry = readdir(listing); entry != NULL && status == KOLM_OK; entry = readdir(listing)) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    const char *entry = NULL;
+    kit_status status = kit_directory_next(listing, path, &entry, err);
+    while (status == KOLM_OK && entry != NULL) {
         struct stat info;
         kit_buf inner_name = {0}, inner_path = {0};
-        kit_buf_fmt(&inner_name, "%s/%s", name, entry->d_name);
-        kit_buf_fmt(&inner_path, "%s/%s", path, entry->d_name);
+        kit_buf_fmt(&inner_name, "%s/%s", name, entry);
+        kit_buf_fmt(&inner_path, "%s/%s", path, entry);
         if (inner_name.failed || inner_path.failed)
             status =
                 kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
         else if (!kit_path_is_safe(inner_name.data))
             status = bad_payload(c, err, inner_name.data, "a name that is not allowed in an artifact");
-        else if (fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+        else if (fstatat(fd, entry, &info, AT_SYMLINK_NOFOLLOW) != 0)
             status = kit_fail_errno(err, errno, "cannot look at %s", inner_path.data);
         else if (S_ISREG(info.st_mode))
             status = add_payload(c, inner_name.data, inner_path.data, &info, err);
@@ -172,12 +172,13 @@ static kit_status list_payload(compile *c, int fd, const char *name, const char 
         else if (depth == 0)
             status = bad_payload(c, err, inner_name.data, "nested too deeply");
         else {
-            int inner = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            int inner = openat(fd, entry, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
             status = inner < 0 ? kit_fail_errno(err, errno, "cannot open %s", inner_path.data)
                                : list_payload(c, inner, inner_name.data, inner_path.data, depth - 1, err);
         }
         kit_buf_free(&inner_name);
         kit_buf_free(&inner_path);
+        if (status == KOLM_OK) status = kit_directory_next(listing, path, &entry, err);
     }
     closedir(listing);
     return status;
@@ -454,15 +455,18 @@ kit_status compile_check_failed(const compile *c, kolm_error_t *err) {
                         c->failed_path);
     DIR *listing = opendir(c->failed_path);
     if (listing == NULL) return kit_fail_errno(err, errno, "cannot list %s", c->failed_path);
-    kit_status status = KOLM_OK;
-    for (const struct dirent *entry = readdir(listing); entry != NULL && status == KOLM_OK; entry = readdir(listing)) {
-        bool known = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    const char *entry = NULL;
+    kit_status status = kit_directory_next(listing, c->failed_path, &entry, err);
+    while (status == KOLM_OK && entry != NULL) {
+        bool known = false;
         for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-            known = known || strcmp(entry->d_name, ours[i]) == 0;
+            known = known || strcmp(entry, ours[i]) == 0;
         if (!known)
             status = kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy,
                               "%s, where a report would go, holds %s, which is not part of a report", c->failed_path,
-                              entry->d_name);
+                              entry);
+        else
+            status = kit_directory_next(listing, c->failed_path, &entry, err);
     }
     closedir(listing);
     return status;

@@ -81,8 +81,7 @@ static kit_status look_and_judge(cli_context *context, cli_model *m, cli_trust t
     return status;
 }
 
-/* Statuses that say what the bytes are, as opposed to that they could not be read. */
-static bool is_verdict(kit_status status) {
+bool cli_status_judges(kit_status status) {
     return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED || status == KOLM_E_INVALID_ARGUMENT ||
            status == KOLM_E_OUT_OF_RANGE || status == KOLM_E_FAILED_PRECONDITION;
 }
@@ -117,12 +116,12 @@ kit_status cli_model_open_known(cli_context *context, const char *path, cli_trus
     out_model->unjudged = status != KOLM_OK;
     if (status == KOLM_OK) {
         status = artifact_open(out_model->path, &out_model->artifact, err);
-        out_model->unjudged = status != KOLM_OK && !is_verdict(status);
+        out_model->unjudged = status != KOLM_OK && !cli_status_judges(status);
     }
     if (status == KOLM_OK) {
         bool hashed = voucher != NULL && voucher->knows(voucher->user, out_model->artifact);
         status = look_and_judge(context, out_model, trust, hashed, err);
-        out_model->unjudged = out_model->unjudged || (status != KOLM_OK && !is_verdict(status));
+        out_model->unjudged = out_model->unjudged || (status != KOLM_OK && !cli_status_judges(status));
     }
     *out_exit = exit_of(out_model, status);
     return status;
@@ -147,7 +146,7 @@ kit_status cli_model_judge_again(cli_context *context, cli_model *model, int *ou
     model->report = (receipt_report){0};
     model->has_sidecar = model->unjudged = false;
     kit_status status = look_and_judge(context, model, CLI_TRUST_CONTENT, true, err);
-    model->unjudged = model->unjudged || (status != KOLM_OK && !is_verdict(status));
+    model->unjudged = model->unjudged || (status != KOLM_OK && !cli_status_judges(status));
     *out_exit = status == KOLM_OK ? CLI_EXIT_VERIFY : exit_of(model, status);
     return status == KOLM_OK ? refuse(model, err) : status;
 }

@@ -46,6 +46,8 @@ kit_status cli_model_open_known(cli_context *context, const char *path, cli_trus
 /* The verdict once more, with the keyring, the log and the receipts as they are now; the payload, which was digested and kept,
  * is not read again. OK when the model may still be run, as cli_model_may_run has it but without its warning. */
 kit_status cli_model_judge_again(cli_context *context, cli_model *model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+/* Statuses that say what the bytes are, as opposed to that they could not be read. */
+bool cli_status_judges(kit_status status);
 void cli_model_close(cli_model *model);
 /* OK for a trusted model; for an unknown key a warning and OK; else the report as an error (exit 7). */
 kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) KIT_MUST_USE;

@@ -19,6 +19,7 @@
 
 static kit_buf ring[RING];
 static size_t ring_at;
+static bool ring_failed; /* memory was out: something was shown that is not whole */
 
 static kit_buf *next_buffer(void) {
     kit_buf *buf = &ring[ring_at++ % RING];
@@ -31,10 +32,15 @@ static void free_ring(void) {
         kit_buf_free(&ring[i]);
 }
 
+static const char *ring_text(const kit_buf *buf) {
+    ring_failed = ring_failed || buf->failed;
+    return kit_buf_text(buf);
+}
+
 const char *cli_safe(const char *text) {
     kit_buf *buf = next_buffer();
     if (text) kit_buf_escaped(buf, text, strlen(text));
-    return kit_buf_text(buf);
+    return ring_text(buf);
 }
 
 const char *cli_styled(const cli_context *context, cli_style style, const char *text) {
@@ -45,7 +51,7 @@ const char *cli_styled(const cli_context *context, cli_style style, const char *
     } else {
         kit_buf_str(buf, text);
     }
-    return kit_buf_text(buf);
+    return ring_text(buf);
 }
 
 /* The first reason is the true one: what is tried afterwards may fail for another, or even succeed. */
@@ -342,9 +348,11 @@ int cli_output_finish(cli_context *context, int exit_code) {
     if (ferror(stdout)) note_failure(context);
     int reason = context->out_errno;
     free_ring();
+    if (ring_failed && reason == 0) reason = ENOMEM;
     if (reason == 0 || reason == EPIPE) return exit_code; /* a reader such as `head` that has enough is no failure */
     fprintf(stderr, "kolm: standard output could not be written: %s\n  -> %s\n", strerror(reason),
             reason == EBADF ? "it is closed: send it to a file or to /dev/null, then run it again"
+            : reason == ENOMEM ? "close other programs or raise the limit, then run it again"
                             : "free space where it goes, then run it again");
     return CLI_EXIT_INTERNAL;
 }

@@ -4,6 +4,7 @@
 #include "cli/run_stream.h"
 #include "kolm/kit/file.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -54,12 +55,22 @@ static kit_status plain_question(run_stream *s, const char *where, const char *l
 
 /* The backend may stop reading before the end (it failed, or the user stopped it): that is told by its verdict. */
 static kit_status send_questions(run_stream *s, kit_buf *out, bool *out_gone) {
-    kolm_error_t err = KIT_ERROR_INIT;
     for (size_t i = 0; i < out->length; i++)
         s->asked += out->data[i] == '\n';
-    if (kit_write_all(s->to_backend, kit_buf_text(out), out->length, &err) != KOLM_OK) *out_gone = true;
+    *out_gone = kit_write_all(s->to_backend, kit_buf_text(out), out->length, NULL) != KOLM_OK;
+    int reason = errno;
     kit_buf_clear(out);
-    return KOLM_OK;
+    if (!*out_gone || reason == EPIPE || reason == ECONNRESET) return KOLM_OK;
+    return kit_fail_errno(&s->feed_error, reason, "cannot put the questions to the backend");
+}
+
+/* What came before a bad line is answered all the same, and the line is what is told. */
+static kit_status send_last(run_stream *s, kit_status status, kit_buf *out, bool *out_gone) {
+    kolm_error_t before = s->feed_error;
+    kit_status sent = send_questions(s, out, out_gone);
+    if (status == KOLM_OK) return sent;
+    s->feed_error = before;
+    return status;
 }
 
 /* Whether the text is an object with a key that rows have. */
@@ -145,15 +156,10 @@ static kit_status feed_lines(run_stream *s, kit_buf *out) {
         status = feed_line(s, lines, out, &end, &s->feed_error);
         if (status != KOLM_OK || end) break;
         /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
-        if (out->length > 32768 || !kit_lines_ready(lines)) {
-            kit_status sent = send_questions(s, out, &gone);
-            (void)sent;
-        }
+        if (out->length > 32768 || !kit_lines_ready(lines))
+            status = send_questions(s, out, &gone);
     }
-    if (!gone) {
-        kit_status sent = send_questions(s, out, &gone);
-        (void)sent;
-    }
+    if (!gone) status = send_last(s, status, out, &gone);
     kit_lines_close(lines);
     return status;
 }
@@ -179,8 +185,7 @@ static void *feed(void *user) {
             s->feed_status = plain_question(s, "TEXT", s->texts[i], strlen(s->texts[i]), i + 1, &out, &s->feed_error);
             s->feed_status = leave_out(s, s->feed_status, &s->feed_error);
         }
-        kit_status sent = send_questions(s, &out, &gone);
-        (void)sent;
+        s->feed_status = send_last(s, s->feed_status, &out, &gone);
     } else {
         s->feed_status = feed_lines(s, &out);
     }

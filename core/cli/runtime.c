@@ -6,6 +6,7 @@
 
 #include "cli/output.h"
 #include "host/manifest.h"
+#include "kolm/kit/file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -122,14 +123,18 @@ kit_status cli_runtimes_add(const store_home *home, cJSON *config, kolm_error_t 
     KIT_TRY(store_home_file(home, "runtimes", &root, err));
     DIR *listing = opendir(root);
     kit_status status = KOLM_OK;
+    if (listing == NULL && errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot list %s", root);
     if (listing != NULL) {
         cJSON *runtimes = cJSON_GetObjectItemCaseSensitive(config, "runtimes");
         if (runtimes == NULL) runtimes = cJSON_AddObjectToObject(config, "runtimes");
-        const struct dirent *entry;
-        while (status == KOLM_OK && (entry = readdir(listing)) != NULL)
-            if (host_name_ok(entry->d_name) && cJSON_IsObject(runtimes) &&
-                kit_json_get(runtimes, entry->d_name) == NULL)
-                status = add(root, entry->d_name, runtimes, err);
+        const char *name = NULL;
+        if (runtimes == NULL) status = no_memory(err);
+        if (status == KOLM_OK) status = kit_directory_next(listing, root, &name, err);
+        while (status == KOLM_OK && name != NULL) {
+            if (host_name_ok(name) && cJSON_IsObject(runtimes) && kit_json_get(runtimes, name) == NULL)
+                status = add(root, name, runtimes, err);
+            if (status == KOLM_OK) status = kit_directory_next(listing, root, &name, err);
+        }
         closedir(listing);
     }
     free(root);

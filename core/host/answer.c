@@ -2,6 +2,7 @@
 /* Understands what kolm-host says, line by line, and judges how a call ended. */
 #include "host/run.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <errno.h>
@@ -268,7 +269,9 @@ static bool take_texts(const host_run *run, cJSON *json) {
  * line is the report of the fence, which kolm-host writes before it loads anything. */
 bool host_run_answer(host_run *run, const char *line, size_t length) {
     cJSON *json = NULL;
-    if (kit_json_parse(line, length, &json, NULL) != KOLM_OK) return false;
+    kit_status status = kit_json_parse(line, length, &json, NULL);
+    if (status == KOLM_E_RESOURCE_EXHAUSTED) run->own_errno = ENOMEM;
+    if (status != KOLM_OK) return false;
     const char *event = text_of(json, "event");
     bool known = false;
     if (!take_texts(run, json)) {
@@ -367,6 +370,12 @@ static void judge_silence(host_run *run) {
     if (run->stop == HOST_STOP_CANCEL) {
         result->verdict = HOST_CANCELLED;
         (void)kit_fail(&result->error, KOLM_E_CANCELLED, "", "%s was stopped", run->backend->name);
+        return;
+    }
+    if (run->own_errno != 0) {
+        /* Nothing of this is the plugin's fault. */
+        result->verdict = HOST_FAILED;
+        (void)kit_fail_errno(&result->error, run->own_errno, "kolm could not talk with %s any longer", run->backend->name);
         return;
     }
     if (run->stop == HOST_STOP_DEADLINE) {

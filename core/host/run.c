@@ -139,12 +139,19 @@ static kit_status start(const char *program, host_run *run, kolm_error_t *err) {
 }
 
 /* ---- Talk */
+/* It is kolm that cannot go on. */
+static void give_it_up(host_run *run, int reason) {
+    if (run->own_errno == 0) run->own_errno = reason;
+    run->garbled = true; /* ended as soon as it is looked at */
+}
+
 static void send_request(host_run *run) {
     while (run->request_sent < run->request.length) {
         ssize_t n =
             write(run->request_fd, run->request.data + run->request_sent, run->request.length - run->request_sent);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
+        if (n < 0 && errno != EPIPE) give_it_up(run, errno);
         if (n <= 0) break; /* it is gone: its end will say how */
         run->request_sent += (size_t)n;
     }
@@ -196,6 +203,7 @@ static void hear(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_
         ssize_t n = read(*fd, piece, sizeof piece);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
+        if (n < 0 && reply) give_it_up(run, errno);
         if (n <= 0) {
             close_fd(fd);
             return;
@@ -206,7 +214,7 @@ static void hear(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_
         }
         kit_buf_add(text, piece, (size_t)n);
         if (text->failed)
-            run->garbled = true;
+            give_it_up(run, ENOMEM);
         else
             split_lines(run, text, reply);
     }

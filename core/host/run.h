@@ -56,6 +56,7 @@ typedef struct host_run {
     bool started, ended, garbled;
     host_stage stage;
     host_plugin_hold plugin;
+    int own_errno; /* what kept kolm itself from talking with it; 0: nothing */
     pid_t pid;
     int request_fd, reply_fd, log_fd, exit_fd; /* -1 when closed */
     kit_buf request;
@@ -110,7 +111,7 @@ kit_status host_scratch_make(const host_scratch *scratch, const char *name, char
 void host_scratch_end(host_scratch *scratch);
 
 /* ---- answer.c */
-/* One line of the reply; false when it is none that kolm-host would send. */
+/* One line of the reply; false when it is none that kolm-host would send, or when memory is out: own_errno tells. */
 bool host_run_answer(host_run *run, const char *line, size_t length);
 /* One line that the process printed. */
 void host_run_printed(host_run *run, const char *text, size_t length);

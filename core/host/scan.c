@@ -97,14 +97,16 @@ static void names_unique(name_list *names) {
 }
 
 static kit_status names_read(DIR *dir, name_list *names, bool *out_cut, kolm_error_t *err) {
-    const struct dirent *entry;
+    const char *name = NULL;
     *out_cut = false;
-    while ((entry = readdir(dir)) != NULL) {
+    for (;;) {
+        KIT_TRY(kit_directory_next(dir, "it", &name, err));
+        if (name == NULL) break;
         if (names->count >= 4 * ROWS_MAX) {
             *out_cut = true;
             break;
         }
-        KIT_TRY(names_add(names, entry->d_name, err));
+        KIT_TRY(names_add(names, name, err));
     }
     names_unique(names);
     return KOLM_OK;
@@ -312,26 +314,25 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
     if (status == KOLM_OK && (row.state == HOST_ROW_OK || row.spare)) take_config(dir->options, &row, why);
     if (row.state == HOST_ROW_OK || row.spare)
         row.granted = !dir->options->grant || dir->options->grant(dir->options->grant_user, &row, why) == KOLM_OK;
+    bool refused = row.state == HOST_ROW_REFUSED || ((row.state == HOST_ROW_OK || row.spare) && !row.granted);
+    if (status == KOLM_OK && refused && why->code == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
     if (status == KOLM_OK) status = insert_row(registry, &row, err);
     if (status != KOLM_OK) row_free(&row);
     return status;
 }
 
 /* ---- One directory */
-static kit_status scan_names(host_registry *registry, directory *dir, DIR *stream, kolm_error_t *err) {
-    name_list names = {0};
-    bool cut = false;
-    kit_status status = names_read(stream, &names, &cut, err);
-    for (size_t i = 0; status == KOLM_OK && i < names.count; i++) {
-        if (dir->options->only && strcmp(names.at[i], dir->options->only) != 0) continue;
+static kit_status add_rows(host_registry *registry, directory *dir, const name_list *names, bool cut, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    for (size_t i = 0; status == KOLM_OK && i < names->count; i++) {
+        if (dir->options->only && strcmp(names->at[i], dir->options->only) != 0) continue;
         if (registry->count >= ROWS_MAX) {
             cut = true;
             break;
         }
-        status = add_row(registry, dir, names.at[i], err);
+        status = add_row(registry, dir, names->at[i], err);
     }
     if (status == KOLM_OK && cut) status = note(registry, err, "holds more files than are looked at", dir->path, "");
-    names_free(&names);
     return status;
 }
 
@@ -360,6 +361,17 @@ static const host_searched *searched_as(const host_registry *registry, const cha
     return NULL;
 }
 
+/* Not there, or not to be looked at by this user, is an answer; a disk that fails or memory that is out is none. */
+static bool is_no_answer(kit_status status) {
+    return status == KOLM_E_UNKNOWN || status == KOLM_E_RESOURCE_EXHAUSTED;
+}
+
+/* Going on without the place could take a backend that one in it hides. */
+static kit_status unknown(const host_searched *seen, kolm_error_t *err) {
+    return kit_fail(err, seen->why.code, "mend that, or take the directory out of KOLM_BACKEND_PATH",
+                    "which backends there are is not known: %s: %s", seen->path, seen->why.text);
+}
+
 /* Says why a place is not searched; not having any backends of one's own is normal and no note. */
 static kit_status skip(host_registry *registry, const host_place *place, const char *path, kolm_error_t *err) {
     const host_searched *last = &registry->searched[registry->searched_count - 1];
@@ -372,6 +384,7 @@ static kit_status scan_directory(host_registry *registry, const host_place *plac
     KIT_TRY(add_searched(registry, place, err));
     host_searched *seen = &registry->searched[registry->searched_count - 1];
     kit_status trusted = host_trust_directory(place->path, &seen->directory, &seen->why);
+    if (is_no_answer(trusted)) return unknown(seen, err);
     if (trusted == KOLM_E_NOT_FOUND || trusted == KOLM_E_INVALID_ARGUMENT)
         return skip(registry, place, place->path, err);
     if (!seen->directory) seen->directory = realpath(place->path, NULL); /* not trusted: its rows are only told */
@@ -386,12 +399,16 @@ static kit_status scan_directory(host_registry *registry, const host_place *plac
     DIR *stream = opendir(dir.path);
     kit_status status;
     if (!stream) {
-        (void)kit_fail_errno(&seen->why, errno, "cannot read it");
-        status = skip(registry, place, dir.path, err);
+        status = kit_fail_errno(&seen->why, errno, "cannot read it");
+        status = is_no_answer(status) ? unknown(seen, err) : skip(registry, place, dir.path, err);
     } else {
         dir.fd = dirfd(stream);
         seen->searched = true;
-        status = scan_names(registry, &dir, stream, err);
+        name_list names = {0};
+        bool cut = false;
+        status = names_read(stream, &names, &cut, &seen->why);
+        status = status == KOLM_OK ? add_rows(registry, &dir, &names, cut, err) : unknown(seen, err);
+        names_free(&names);
         closedir(stream);
     }
     return status;

@@ -186,9 +186,13 @@ static kit_status list_files(const char *path, listing *out, kolm_error_t *err) 
     bool config = false, weights = false;
     DIR *stream = opendir(path);
     if (stream == NULL) return kit_fail_errno(err, errno, "cannot list the base model %s", path);
+    const char *name = NULL;
     kit_status status = kit_file_mark_fd(dirfd(stream), &out->directory, err);
-    for (struct dirent *e = readdir(stream); e != NULL && status == KOLM_OK; e = readdir(stream))
-        status = add_file(out, dirfd(stream), e->d_name, err);
+    if (status == KOLM_OK) status = kit_directory_next(stream, path, &name, err);
+    while (status == KOLM_OK && name != NULL) {
+        status = add_file(out, dirfd(stream), name, err);
+        if (status == KOLM_OK) status = kit_directory_next(stream, path, &name, err);
+    }
     closedir(stream);
     if (out->safe) drop_pickles(out);
     if (out->count > 0) qsort(out->at, out->count, sizeof *out->at, by_name);

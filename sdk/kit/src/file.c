@@ -63,6 +63,16 @@ kit_status kit_mkdirs(const char *path, unsigned mode, kolm_error_t *err) {
     return status;
 }
 
+kit_status kit_directory_next(DIR *listing, const char *shown, const char **out_name, kolm_error_t *err) {
+    const struct dirent *entry;
+    do {
+        errno = 0;
+        entry = readdir(listing);
+    } while (entry != NULL && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+    *out_name = entry != NULL ? entry->d_name : NULL;
+    return entry != NULL || errno == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot list %s", shown);
+}
+
 /* Empties the directory open at fd (which it closes). Symbolic links are removed, never followed. */
 static kit_status empty_directory(int fd, const char *shown, int depth, kolm_error_t *err) {
     DIR *directory = fdopendir(fd);
@@ -215,7 +225,10 @@ static kit_status create_temporary(const char *directory, const char *prefix, un
         out->fd = open(out->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t)mode);
         if (out->fd >= 0 && is_ours(out->fd)) return KOLM_OK;
         int saved = out->fd >= 0 ? EEXIST : errno;
-        if (out->fd >= 0) close(out->fd);
+        if (out->fd >= 0) {
+            unlink(out->temporary);
+            close(out->fd);
+        }
         out->fd = -1;
         free(out->temporary);
         out->temporary = NULL;

@@ -4,6 +4,7 @@
 #define KOLM_KIT_FILE_H
 
 #include "kolm/kit/buf.h"
+#include <dirent.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -23,6 +24,10 @@ bool kit_path_is_safe(const char *relative);
 kit_status kit_mkdirs(const char *path, unsigned mode, kolm_error_t *err) KIT_MUST_USE;
 /* Removes a tree without following symbolic links; a missing path is success. */
 kit_status kit_remove_tree(const char *path, kolm_error_t *err) KIT_MUST_USE;
+
+/* The next name in a directory, "." and ".." left out; *out_name is NULL at the end, and a listing that breaks off is an error
+ * that names shown. The name is good until the next call. */
+kit_status kit_directory_next(DIR *listing, const char *shown, const char **out_name, kolm_error_t *err) KIT_MUST_USE;
 
 /* Reads a regular file of at most max_bytes (OUT_OF_RANGE when larger). */
 kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
