@@ -177,9 +177,13 @@ static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out
     struct stat st;
     *out_age = -1;
     KIT_TRY(store_home_file(home, "cache/detect.json", &path, err));
-    if (stat(path, &st) == 0) *out_age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;
+    kit_status status = KOLM_OK;
+    if (stat(path, &st) == 0)
+        *out_age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;
+    else if (errno != ENOENT && errno != ENOTDIR)
+        status = kit_fail_errno(err, errno, "cannot look at %s", path);
     free(path);
-    return KOLM_OK;
+    return status;
 }
 
 static void print_text(cli_context *context, const state *s, const char *since, const char *home) {

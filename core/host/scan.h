@@ -194,7 +194,7 @@ kit_status host_trust_file(const char *path, char **out_real, int *out_fd, host_
 kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t *err) KIT_MUST_USE;
 /* The same rule for what is no backend. otherwise ends the remedy: "chmod go-w '/x', or set KOLM_HOME to another directory". */
 kit_status host_trust_kept(const char *path, const char *otherwise, kolm_error_t *err) KIT_MUST_USE; /* a file */
-/* A directory, or, while there is none, the place where it would be made (root's sticky /tmp will do); *out_real is left alone
+/* A directory, or, while there is none (a file of that name is for the caller to stumble over), the place where it would be made (root's sticky /tmp will do); *out_real is left alone
  * then. */
 kit_status host_trust_home(const char *path, const char *otherwise, char **out_real, kolm_error_t *err) KIT_MUST_USE;
 /* A Python interpreter with every link to it and, where it is one of a virtual environment, pyvenv.cfg, the Python that this

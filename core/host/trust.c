@@ -212,15 +212,16 @@ static bool holder(char out[PATH_MAX], const char *path) {
 kit_status host_trust_home(const char *path, const char *otherwise, char **out_real, kolm_error_t *err) {
     char above[PATH_MAX];
     struct stat st;
-    if (lstat(path, &st) == 0) return trust_directory(path, false, otherwise, out_real, err);
-    if (errno != ENOENT) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    bool there = lstat(path, &st) == 0;
+    if (there && (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))) return trust_directory(path, false, otherwise, out_real, err);
+    if (!there && errno != ENOENT && errno != ENOTDIR) return kit_fail_errno(err, errno, "cannot look at %s", path);
     /* Nobody else may be able to make it before us, or to take it away afterwards. */
     if (!kit_copy(above, sizeof above, path)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
     do {
         char below[PATH_MAX];
         kit_copy(below, sizeof below, above);
         if (!holder(above, below)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
-    } while (lstat(above, &st) != 0 && errno == ENOENT && above[1] != '\0');
+    } while ((lstat(above, &st) != 0 ? errno == ENOENT || errno == ENOTDIR : S_ISREG(st.st_mode)) && above[1] != '\0');
     return trust_directory(above, true, otherwise, NULL, err);
 }
 

@@ -451,7 +451,7 @@ class Signed(Signing):
 
     def test_a_policy_that_others_can_change(self):
         self.write_home("policy.json", json.dumps({"plugins": {"signatures": "optional"}}), 0o622)
-        self.assert_error(self.kolm("compute", "list", code=6), "policy.json", "others may change it", "chmod")
+        self.assert_error(self.kolm("compute", "list", code=6), "policy.json", "can be changed by every user", "chmod go-w")
 
     def test_garbage_for_a_signature(self):
         self.write(os.path.join(self.plugins, "test-word.so.sig"), "{}")

@@ -142,8 +142,8 @@ class Injection(Case):
             return "it died"
         if done.returncode == truth.returncode:
             # A table may have a row that says what could not be read, and a warning may say why a state is not known.
-            said = done.out + (done.err if words[1] == "use" else "")
-            if done.out != truth.out and not (words[0] in ("backend", "compute") and CAUSE.search(said)):
+            said = done.out + (done.err if words[1] in ("use", "revoke") else "")
+            if done.out != truth.out and not (words[0] in ("backend", "compute", "keys") and CAUSE.search(said)):
                 known = truth.out.splitlines()
                 return "wrong success: " + "|".join(line for line in done.out.splitlines() if line not in known)[:300]
         else:
