@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define SEALED_MOST (64u << 20) /* bytes; a larger plugin stays in its file */
+#define PLUGIN_MOST ((off_t)4 << 30) /* bytes; what is larger would only be read for a long time */
 #define PIECE 131072u
 #define OVERLAP 16u /* so that a word across two pieces is seen */
 #define TRIES 3
@@ -99,6 +100,10 @@ static kit_status read_all(int file, const char *path, int *memory, char sha256[
     uint8_t digest[KIT_SHA256_BYTES];
     char *room = malloc(OVERLAP + PIECE), *piece = room ? room + OVERLAP : NULL;
     kit_status status = room ? kit_sha256_new(&state, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    struct stat info;
+    if (status == KOLM_OK && fstat(file, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (status == KOLM_OK && info.st_size > PLUGIN_MOST)
+        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "install it again", "%s is larger than 4 GiB: no plugin is", path);
     size_t kept = 0; /* bytes of the piece before that lie in front of this one */
     for (off_t at = 0; status == KOLM_OK;) {
         ssize_t n = pread(file, piece, PIECE, at);

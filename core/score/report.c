@@ -319,12 +319,20 @@ kit_status score_report_text(const score_k *k, const score_answers *a, const sco
 
 /* ---- The directory of a missed gate */
 
+/* The full-width forms of the four signs count too. */
+static bool is_formula(const char *text) {
+    static const char *const begins[] = {"=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
+        if (strncmp(text, begins[i], strlen(begins[i])) == 0) return true;
+    return false;
+}
+
 /* Labels come from data that others wrote, and spreadsheets run what begins like a formula: such a field gets an apostrophe in
  * front, as OWASP advises ("CSV Injection"). Control characters are escaped; predictions.jsonl has every label as it is. */
 static void csv_field(kit_buf *out, const char *text) {
     kit_buf shown = {0};
     kit_buf_escaped(&shown, text, strlen(text));
-    kit_buf_str(out, strchr("=+-@", text[0]) != NULL && text[0] != '\0' ? "\"'" : "\"");
+    kit_buf_str(out, is_formula(text) ? "\"'" : "\"");
     for (const char *p = kit_buf_text(&shown); *p != '\0'; p++) {
         if (*p == '"') kit_buf_char(out, '"');
         kit_buf_char(out, *p);

@@ -201,11 +201,11 @@ class Readers(Case):
         self.add_backend("test-other", auth=["KOLM_X_TOKEN"])
         self.kolm("compute", "detect")
 
-    def at_once(self, words):
+    def at_once(self, words, what):
         try:
             return self.kolm(*words, code=None, timeout=AT_ONCE, preexec_fn=None if harness.SANITIZED else limit)
         except subprocess.TimeoutExpired:
-            self.fail("waits for ever: %s" % (words,))
+            self.fail("waits for ever: %s, %s" % (words, what))
 
     def test_each_place(self):
         model, home = os.path.join(self.work, "router-1.0.0.kolm"), lambda *name: os.path.join(self.home, *name)
@@ -247,7 +247,7 @@ class Readers(Case):
                 if os.path.exists(path):
                     os.rename(path, kept)
                 make(path)
-                done = self.at_once(words)
+                done = self.at_once(words, (path, make.__name__))
                 said = (path, make.__name__, words, done.returncode, done.out, done.err)
                 self.assertGreaterEqual(done.returncode, 0, said)
                 if error is not None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every verb while memory, a look at a file or a change of one fails, once, at many places: it says so, or it makes no difference.
 
-KOLM_INJECT=all fails every place, not a sample; KOLM_INJECT_ONLY=REGEX takes only verbs whose words match.
+KOLM_INJECT=all fails every place, not a sample, KOLM_INJECT=N about N of them; KOLM_INJECT_ONLY=REGEX takes only verbs whose words match.
 usage: test_injection.py (as harness.py) FAIL_NTH
 """
 import collections
@@ -26,7 +26,7 @@ from harness import Case  # noqa: E402
 ALL = os.environ.get("KOLM_INJECT") == "all"
 ONLY = os.environ.get("KOLM_INJECT_ONLY", "")
 HANG = 8  # seconds
-SAMPLE = 12  # places of a kind that fail for each verb
+SAMPLE = int(os.environ.get("KOLM_INJECT", "12")) if not ALL else 0  # places of a kind that fail for each verb
 MODEL = "router-1.0.0.kolm"
 FOREIGN = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n"
 
