@@ -18,7 +18,7 @@ import sys
 import tempfile
 import unittest
 
-LIBRARY = sys.argv.pop(7)
+LIBRARY = os.path.abspath(sys.argv.pop(7))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 from harness import Case  # noqa: E402
