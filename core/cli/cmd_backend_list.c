@@ -162,7 +162,7 @@ static void print_asks(cli_context *context, const host_backend *row) {
 
 /* The rules one by one for a row: which held, which decided, which were not asked any more. */
 static void explain_row(cli_context *context, cli_policy *policy, const host_backend *row) {
-    char signature[192];
+    char signature[512];
     cli_print(context, "%s  (%s): %s\n", cli_safe(path_of(row)), origin_text(row->origin), state_text(row));
     for (int rule = 1; rule < HOST_RULES; rule++) {
         bool decided = row->rule == (host_rule)rule;

@@ -238,7 +238,8 @@ static bool on_work(host_run *run, const char *event, const cJSON *json) {
 }
 
 /* Puts [NAME] in the place of secrets in a text of a line; numbers travel as texts, too, and stay what they are. */
-static bool hide_secrets(const host_run *run, cJSON *text) {
+/* False when memory is out, which is no fault of the plugin's. */
+static bool hide_secrets(host_run *run, cJSON *text) {
     uint64_t number;
     kit_buf shown = {0};
     if (kit_parse_u64(text->valuestring, &number)) return true;
@@ -247,12 +248,13 @@ static bool hide_secrets(const host_run *run, cJSON *text) {
     bool good = kit_buf_ok(&shown, NULL) == KOLM_OK && (strcmp(kit_buf_text(&shown), text->valuestring) == 0 ||
                                                         cJSON_SetValuestring(text, kit_buf_text(&shown)) != NULL);
     kit_buf_free(&shown);
+    if (!good) run->own_errno = ENOMEM;
     return good;
 }
 
 /* False when a text of the line is not fit for a terminal. kolm-host escapes each before it says it: what is not escaped comes
  * from somewhere else. */
-static bool take_texts(const host_run *run, cJSON *json) {
+static bool take_texts(host_run *run, cJSON *json) {
     bool good = true;
     cJSON *one;
     cJSON_ArrayForEach(one, json) {
