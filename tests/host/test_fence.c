@@ -437,13 +437,15 @@ START_TEST(test_files_of_the_job) {
 END_TEST
 
 /* ---- What is written wrongly */
+#define FOUR "\"/a\",\"/a\",\"/a\",\"/a\","
+#define SEVENTEEN "[" FOUR FOUR FOUR FOUR "\"/a\"]"
+
 START_TEST(test_manifests) {
     static const char *const bad[] = {
         "\"/srv\"", "[]", "{\"read\":\"/srv\"}", "{\"exec\":[]}", "{\"read\":[\"srv\"]}", "{\"read\":[\"/\"]}",
         "{\"read\":[\"~/\"]}", "{\"read\":[\"~\"]}", "{\"read\":[\"/srv/../etc\"]}", "{\"read\":[\"${1A}/x\"]}",
         "{\"read\":[\"${HOME\"]}", "{\"write\":[\"${A}/..\"]}", "{\"write\":[7]}", "{\"write\":[\"@nothing\"]}",
-        "{\"read\":[\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\",\"/a\","
-        "\"/a\",\"/a\"]}"};
+        "{\"read\":" SEVENTEEN "}"};
     char text[2048];
     kolm_error_t err = KIT_ERROR_INIT;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
