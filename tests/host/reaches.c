@@ -10,11 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static int open_it(const char *path, int flags) {
@@ -49,6 +51,32 @@ static int talk(void) {
     return good && status == 0;
 }
 
+/* The mode that it has, so that nothing comes of it where it can be set; the same for the owner. */
+static int set_mode(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && chmod(path, st.st_mode & 07777) == 0;
+}
+
+static int set_mode_of_open(const char *path) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int good = fd >= 0 && fstat(fd, &st) == 0 && fchmod(fd, st.st_mode & 07777) == 0;
+    int why = errno;
+    if (fd >= 0) close(fd);
+    errno = why;
+    return good;
+}
+
+static int set_times(const char *path) {
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1}};
+    return utimensat(AT_FDCWD, path, times, 0) == 0;
+}
+
+static int set_limits(pid_t process) {
+    struct rlimit now;
+    return prlimit(process, RLIMIT_CORE, NULL, &now) == 0 && prlimit(process, RLIMIT_CORE, &now, NULL) == 0;
+}
+
 static int run_it(const char *program) {
     int status = 1;
     pid_t child = fork();
@@ -71,6 +99,12 @@ static int reach(const char *what, const char *arg) {
     if (strcmp(what, "truncate") == 0) return truncate(arg, 0) == 0;
     if (strcmp(what, "unlink") == 0) return unlink(arg) == 0;
     if (strcmp(what, "mkdir") == 0) return mkdir(arg, 0700) == 0;
+    if (strcmp(what, "mode") == 0) return set_mode(arg);
+    if (strcmp(what, "fmode") == 0) return set_mode_of_open(arg);
+    if (strcmp(what, "owner") == 0) return chown(arg, geteuid(), (gid_t)-1) == 0;
+    if (strcmp(what, "times") == 0) return set_times(arg);
+    if (strcmp(what, "attribute") == 0) return setxattr(arg, "user.kolm", "x", 1, 0) == 0;
+    if (strcmp(what, "limits") == 0) return set_limits((pid_t)number);
     if (strcmp(what, "list") == 0) return open_it(arg, O_RDONLY | O_DIRECTORY);
     if (strcmp(what, "run") == 0) return run_it(arg);
     if (strcmp(what, "pair") == 0) return talk();

@@ -246,6 +246,59 @@ START_TEST(test_nothing_of_others) {
 }
 END_TEST
 
+/* Landlock sees none of these: each would open a file to others, or have it run as its owner. */
+static const char *const settings_of_files[] = {"mode", "owner", "times", "attribute"};
+
+/* own: not attributes, which some file systems do not have. */
+static size_t want_settings_of(const char *path, bool own) {
+    size_t n = sizeof settings_of_files / sizeof *settings_of_files - (own ? 1 : 0);
+    for (size_t i = 0; i < n; i++)
+        want(settings_of_files[i], path);
+    return n;
+}
+
+static bool has_mechanism(const host_result *result, const char *name) {
+    for (size_t i = 0; i < result->sandbox.mechanism_count; i++)
+        if (strcmp(result->sandbox.mechanisms[i], name) == 0) return true;
+    return false;
+}
+
+static void check_settings(const char *slot, bool airgap) {
+    want_settings_of(at("home/.kolm/keys/signing.pem"), false);
+    want_settings_of(at("home/.kolm"), false);
+    want_settings_of(at("home"), false);
+    want_settings_of(at("home/.profile"), false);
+    want_settings_of(at("plugins/reaches.so"), false);
+    want("fmode", at("plugins/reaches.so"));
+    want_number("limits", (long)victim);
+    want_number("limits", (long)getpid());
+    configure("");
+    host_result result = call(slot, airgap);
+    ck_assert(has_mechanism(&result, "seccomp_unseen"));
+    /* A container that allows no namespaces: there the receipt says so. */
+    if (strcmp(slot, "train") == 0 && !has_mechanism(&result, "read_only_mounts")) {
+        ck_assert_uint_gt(result.sandbox.lack_count, 0);
+        return;
+    }
+    ck_assert_msg(count_of("GOT") == 0, "%s%s: %s", slot, airgap ? " under airgap" : "", kit_buf_text(&logs));
+    ck_assert_uint_eq(count_of("\n"), 23);
+    if (strcmp(slot, "detect") == 0) return;
+    want("mode", at("home/.kolm/jobs/one/job"));
+    size_t n = 1 + want_settings_of(at("home/.kolm/jobs/one/job/train.jsonl"), true);
+    configure("");
+    (void)call(slot, airgap);
+    ck_assert_msg(count_of("GOT") == n, "%s: %s", slot, kit_buf_text(&logs));
+}
+
+START_TEST(test_settings_of_files) {
+    if (landlock() < 6) return;
+    check_settings("detect", false);
+    check_settings("detect", true);
+    check_settings("train", false);
+    check_settings("train", true);
+}
+END_TEST
+
 /* The control: the same is there to be had where the user wants no fence, or a test of the fence would prove nothing. */
 START_TEST(test_without_fence) {
     want("read", at("home/.kolm/keys/signing.pem"));
@@ -253,10 +306,12 @@ START_TEST(test_without_fence) {
     want("write", at("home/.bashrc"));
     want("list", at("home/.kolm/keys"));
     want_number("signal", (long)victim);
+    want_number("limits", (long)victim);
     want("abstract", listener_name);
+    size_t n = 7 + want_settings_of(at("home/.profile"), true);
     configure("\"off\"");
     host_result result = call("train", false);
-    ck_assert_msg(count_of("GOT") == 6, "%s", kit_buf_text(&logs));
+    ck_assert_msg(count_of("GOT") == n, "%s", kit_buf_text(&logs));
     ck_assert(!result.sandbox.fenced);
     ck_assert_str_eq(result.sandbox.profile, "none");
     ck_assert_str_eq(result.sandbox.lacks[0], "fence_off_in_config");
@@ -478,6 +533,7 @@ int main(void) {
     tcase_add_checked_fixture(fence, setup, teardown);
     tcase_set_timeout(fence, 300);
     tcase_add_test(fence, test_nothing_of_others);
+    tcase_add_test(fence, test_settings_of_files);
     tcase_add_test(fence, test_without_fence);
     tcase_add_test(fence, test_what_a_call_needs);
     tcase_add_test(fence, test_declared);

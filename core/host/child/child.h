@@ -10,6 +10,7 @@
  * fence.c     resource limits, core dumps, what happens when the caller dies
  * namespaces.c  processes and mounts of its own, for a call that works
  * landlock.c  the fence around files and other processes
+ * unseen.c    a filter of system calls for what Landlock does not see
  * selftest.c  the proof from inside that it holds
  * sandbox.c   the airgap: seccomp, and the proof of that
  * loader.c    libltdl, and nothing else of it than one dlopen
@@ -109,6 +110,7 @@ typedef struct child_proof {
     int landlock;              /* version of the kernel's interface; 0: none, or not wanted */
     bool separate;             /* this process sees no other but those of its call: 1 is the first of them */
     bool user_namespace;       /* ... and has no privilege outside of it */
+    bool read_only;            /* attributes of files that it may not write cannot be changed */
     uint32_t run, reached;
     char first[80]; /* the first that opened */
 } child_proof;
@@ -133,6 +135,10 @@ int child_open_place(const char *path);
 /* No file but those that the request names, from here on, and no process but those of this call. Where the kernel cannot
  * do that, proof->landlock is 0 and proof->lacks says so. */
 kit_status child_landlock(const child_request *request, child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- unseen.c */
+/* No call from here on that Landlock does not see and that reaches past it. */
+kit_status child_unseen(const child_request *request, child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- sandbox.c */
 /* No sockets from here on. */

@@ -43,6 +43,7 @@ static kit_status close_off(const child_request *request, kolm_error_t *err) {
         if (!light) status = child_separate(request, &proof, err); /* those have milliseconds */
         child_selftest_begin();
         if (status == KOLM_OK) status = child_landlock(request, &proof, err);
+        if (status == KOLM_OK) status = child_unseen(request, &proof, err);
         if (status == KOLM_OK) status = child_selftest(request, &proof, err);
     }
     if (proof.landlock == 0) profile = request->airgap ? "sockets" : "none";

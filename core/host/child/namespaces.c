@@ -32,7 +32,8 @@
  *
  * The new mounts hide where programs of the user and of the system listen (/run, /tmp: D-Bus, container engines, X11,
  * agents), but for what the list of the call names. Shared memory is its own. Landlock alone cannot do that: connecting to a
- * socket with a path opens no file.
+ * socket with a path opens no file. Nor does it see chmod, chown, times and attributes, by which a file can be opened to
+ * others, or be run as its owner: so all that the call may not write is mounted read-only.
  */
 
 static const char *const covered[] = {"/run", "/tmp"};
@@ -40,7 +41,17 @@ static const char *const keys[] = {"read", "look", "write", "device"};
 
 #define PLACES_MOST 256
 #define LINKS_MOST 32
-#define SYS_CLOSE_RANGE 436 /* the same on every architecture */
+/* The same on every architecture. */
+#define SYS_CLOSE_RANGE 436
+#define SYS_OPEN_TREE 428
+#define SYS_MOVE_MOUNT 429
+#define SYS_MOUNT_SETATTR 442
+#define TREE_CLONE 1u
+#define TREE_RECURSIVE 0x8000u
+#define TREE_EMPTY_PATH 0x1000u
+#define MOVE_FROM_EMPTY_PATH 4u
+#define MOVE_TO_EMPTY_PATH 0x40u
+#define MOUNT_READ_ONLY 1u
 
 /* ---- Mounts */
 static bool is_below(const char *path, const char *directory) {
@@ -151,6 +162,54 @@ static bool make_mounts(const child_request *request) {
     struct stat st;
     if (lstat("/dev/shm", &st) != 0 || !S_ISDIR(st.st_mode)) return true;
     return mount("kolm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777") == 0;
+}
+
+/* ---- What may be written */
+typedef struct writable {
+    int place, tree; /* where it is, and its mounts as they were */
+} writable;
+
+static void close_writable(const writable *all, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        close(all[i].place);
+        close(all[i].tree);
+    }
+}
+
+/* A copy of the mounts of path, apart from all others. False when it cannot be made: what is not there needs none. */
+static bool keep_writable(const char *path, writable *all, size_t *count) {
+    int where = child_open_place(path);
+    if (where < 0) return true;
+    int tree = *count < PLACES_MOST
+                   ? (int)syscall(SYS_OPEN_TREE, where, "", TREE_CLONE | TREE_RECURSIVE | TREE_EMPTY_PATH | (unsigned)O_CLOEXEC)
+                   : -1;
+    if (tree < 0) {
+        close(where);
+        return false;
+    }
+    all[(*count)++] = (writable){where, tree};
+    return true;
+}
+
+/* Everything read-only but what the call may write. *out_status: it could be done by half only. */
+static bool make_read_only(const child_request *request, kolm_error_t *err, kit_status *out_status) {
+    static writable all[PLACES_MOST];
+    const struct {
+        uint64_t set, clear, propagation, user;
+    } attributes = {.set = MOUNT_READ_ONLY};
+    size_t count = 0;
+    const cJSON *item;
+    bool good = keep_writable("/dev/shm", all, &count);
+    cJSON_ArrayForEach(item, kit_json_get(request->fence, "write")) {
+        if (good && cJSON_IsString(item) && strcmp(item->valuestring, "/dev/shm") != 0)
+            good = keep_writable(item->valuestring, all, &count);
+    }
+    good = good && syscall(SYS_MOUNT_SETATTR, AT_FDCWD, "/", TREE_RECURSIVE, &attributes, sizeof attributes) == 0;
+    for (size_t i = 0; good && *out_status == KOLM_OK && i < count; i++)
+        if (syscall(SYS_MOVE_MOUNT, all[i].tree, "", all[i].place, "", MOVE_FROM_EMPTY_PATH | MOVE_TO_EMPTY_PATH) != 0)
+            *out_status = kit_fail_errno(err, errno, "the fence around the backend cannot be made: move_mount");
+    close_writable(all, count);
+    return good;
 }
 
 /* ---- Users */
@@ -289,6 +348,8 @@ kit_status child_separate(const child_request *request, child_proof *proof, kolm
     }
     KIT_TRY(status);
     bool mounts = make_mounts(request);
+    bool read_only = mounts && make_read_only(request, err, &status);
+    KIT_TRY(status);
     KIT_TRY(split(request, err));
     proof->separate = true;
     proof->user_namespace = user;
@@ -299,6 +360,8 @@ kit_status child_separate(const child_request *request, child_proof *proof, kolm
     child_proof_add(&proof->mechanisms, "ipc_namespace");
     if (request->airgap) child_proof_add(&proof->mechanisms, "network_namespace");
     child_proof_add(mounts ? &proof->mechanisms : &proof->lacks, "mount_namespace");
+    child_proof_add(read_only ? &proof->mechanisms : &proof->lacks, "read_only_mounts");
+    proof->read_only = read_only;
     return KOLM_OK;
 }
 #else

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #if defined(__linux__)
@@ -101,6 +102,16 @@ static void probe_writing(const child_request *request, child_proof *proof) {
     }
 }
 
+/* Modes of directories in which nothing may be made: set to what they are, should that be possible. */
+static void probe_attributes(const child_request *request, child_proof *proof) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, kit_json_get(request->fence, "no_write")) {
+        struct stat st;
+        if (!cJSON_IsString(item) || stat(item->valuestring, &st) != 0) continue;
+        child_probe(proof, chmod(item->valuestring, st.st_mode & 07777) == 0, item->valuestring, 0);
+    }
+}
+
 /* The caller: a process of the same user, outside; where no process of outside is to be seen, the first of the namespace,
  * which is outside of Landlock. A process that has ended, or that cannot be seen, is closed as well. */
 static void probe_caller(const child_request *request, child_proof *proof) {
@@ -132,6 +143,7 @@ kit_status child_selftest(const child_request *request, child_proof *proof, kolm
     if (proof->landlock > 0) {
         probe_reading(request, proof);
         probe_writing(request, proof);
+        if (proof->read_only) probe_attributes(request, proof);
         probe_caller(request, proof);
     }
     if (proof->landlock >= SCOPED) probe_abstract(proof);
