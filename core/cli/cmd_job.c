@@ -87,6 +87,8 @@ static void say_result(cli_context *context, const cli_backend *backend, const h
 
 /* ---- The work */
 
+#define JOB_TEXT_MAX (64u << 20)
+
 typedef struct job_run {
     const char *backend;
     cli_number threads;
@@ -137,6 +139,37 @@ static kit_status check_rows(const char *dir, bool trains, kolm_error_t *err) {
     return status;
 }
 
+/* What job.json names is what a backend may read: one that was there must not say it for those that come after it. */
+static kit_status put_back(const char *path, const kit_buf *text, kolm_error_t *err) {
+    kit_buf now = {0};
+    struct stat info;
+    bool same = lstat(path, &info) == 0 && S_ISREG(info.st_mode) && kit_read_file(path, text->length, &now, NULL) == KOLM_OK &&
+                now.length == text->length && (now.length == 0 || memcmp(now.data, text->data, now.length) == 0);
+    kit_buf_free(&now);
+    if (same) return KOLM_OK;
+    KIT_TRY(kit_remove_tree(path, err));
+    return kit_write_file(path, 0600, kit_buf_text(text), text->length, err);
+}
+
+static kit_status work_in_place(cli_context *context, job_run *r, const cli_choice *choice, bool trains, int *out_exit,
+                                kolm_error_t *err) {
+    char *path = NULL;
+    kit_buf text = {0};
+    KIT_TRY(kit_path_join(r->dir, "job.json", &path, err));
+    kit_status status = kit_read_file(path, JOB_TEXT_MAX, &text, err);
+    if (status == KOLM_OK) {
+        kolm_error_t why = KIT_ERROR_INIT;
+        status = work(context, r, choice, trains, out_exit, err);
+        if (put_back(path, &text, &why) != KOLM_OK && status == KOLM_OK) {
+            *err = why;
+            status = (kit_status)why.code;
+        }
+    }
+    kit_buf_free(&text);
+    free(path);
+    return status;
+}
+
 static int run(cli_context *context, job_run *r, const char *directory) {
     kolm_error_t err = KIT_ERROR_INIT;
     kit_job *job = NULL;
@@ -148,7 +181,7 @@ static int run(cli_context *context, job_run *r, const char *directory) {
     bool trains = status == KOLM_OK && strcmp(job->kind, "train") == 0;
     if (status == KOLM_OK) status = check_rows(r->dir, trains, &err);
     if (status == KOLM_OK) status = choose(context, r, trains, &choice, &exit_code, &err);
-    if (status == KOLM_OK) status = work(context, r, choice, trains, &exit_code, &err);
+    if (status == KOLM_OK) status = work_in_place(context, r, choice, trains, &exit_code, &err);
     if (status == KOLM_OK) {
         say_result(context, choice->backend, &r->result);
         exit_code = CLI_EXIT_OK;

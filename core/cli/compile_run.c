@@ -101,7 +101,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .trainer = c->trainer,
     };
     c->exit_code = CLI_EXIT_INTERNAL;
-    KIT_TRY(job_describe(c->job.job, &job, err));
+    KIT_TRY(job_directory_describe(&c->job, &job, err));
     KIT_TRY(go_on(c, err));
     c->exit_code = CLI_EXIT_BACKEND;
     c->progress = (cli_progress){.label = "[trainer]"};
@@ -278,7 +278,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
                                  .base = c->base.path != NULL ? &c->base : NULL,
                                  .trainer = c->trainer};
     kit_status status = job_directory_next(&c->job, err);
-    if (status == KOLM_OK) status = job_describe(c->job.job, &job, err);
+    if (status == KOLM_OK) status = job_directory_describe(&c->job, &job, err);
     free(files);
     KIT_TRY(status);
     cli_answers_limit limit;

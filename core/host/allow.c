@@ -362,19 +362,34 @@ static void add_base(list *l, const char *path, int depth) {
     if (dir) closedir(dir);
 }
 
+/* A path that leads out of where backends write by a link is no word of whoever described the job. */
+static bool leads_out(const char *top, const char *path) {
+    char part[PATH_MAX], real[PATH_MAX];
+    bool inside = false;
+    if (!realpath(path, real) || is_in(real, top)) return false;
+    for (const char *at = path; !inside && (at = strchr(at + 1, '/')) != NULL;)
+        inside = kit_format(part, sizeof part, "%.*s", (int)(at - path), path) && realpath(part, real) && is_in(real, top);
+    return inside;
+}
+
 static void add_job(list *l) {
     const char *dir, *path;
     char *file = NULL;
     cJSON *job = NULL;
+    char top[PATH_MAX];
     if (!kit_json_get_string(l->run->args, "job_dir", &dir)) return;
     add(l, WRITE, dir, OF_CALL);
+    if (!realpath(dir, top)) return;
+    char *name = strrchr(top, '/');
+    if (strcmp(name, "/job") == 0 || strcmp(name, "/answers") == 0) *name = '\0'; /* the other step lies beside it */
     if (kit_path_join(dir, "job.json", &file, NULL) != KOLM_OK || kit_json_read(file, JOB_MAX, &job, NULL) != KOLM_OK)
         job = NULL; /* the plugin will say so */
     const cJSON *item;
     cJSON_ArrayForEach(item, kit_json_get(job, "model_files")) {
         if (!kit_json_get_string(item, "path", &path)) continue;
         /* A descriptor of kolm-host's, which lets it be opened again itself; the number means another one here. */
-        if (strncmp(path, "/proc/", 6) != 0 && strncmp(path, "/dev/", 5) != 0) add(l, READ, path, OF_CALL);
+        if (strncmp(path, "/proc/", 6) != 0 && strncmp(path, "/dev/", 5) != 0 && path[0] == '/' && !leads_out(top, path))
+            add(l, READ, path, OF_CALL);
     }
     if (kit_json_get_string(kit_json_get(kit_json_get(job, "options"), "base"), "path", &path))
         add_base(l, path, BASE_DEPTH);

@@ -163,15 +163,15 @@ kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA2
     return status;
 }
 
+/* The descriptions of both steps where no backend can write. */
 #define TRAIN_FILE "private/train.json"
+#define INFER_FILE "private/infer.json"
 
 kit_status job_directory_next(job_directory *directory, kolm_error_t *err) {
-    char *from = NULL, *to = NULL;
-    kit_status status = kit_path_join(directory->job, "job.json", &from, err);
-    if (status == KOLM_OK) status = kit_path_join(directory->path, TRAIN_FILE, &to, err);
-    if (status == KOLM_OK && rename(from, to) != 0) status = kit_fail_errno(err, errno, "cannot put %s aside", from);
-    free(from);
-    free(to);
+    char *path = NULL;
+    KIT_TRY(kit_path_join(directory->job, "job.json", &path, err));
+    kit_status status = kit_remove_tree(path, err); /* whatever the backend has made of it */
+    free(path);
     return status;
 }
 
@@ -205,13 +205,12 @@ static kit_status link_named(const char *from, const char *to, const char *name,
     return status;
 }
 
-/* answers/ of the infer job that job/job.json describes, whose model files were below old. */
-static kit_status keep_answers(const char *kept, const char *job, const char *old, kolm_error_t *err) {
-    char *from = NULL, *answers = NULL, *to = NULL;
+/* answers/ of the infer job, whose model files were below old. from: its description. */
+static kit_status keep_answers(const char *kept, const char *job, const char *from, const char *old, kolm_error_t *err) {
+    char *answers = NULL, *to = NULL;
     cJSON *description = NULL;
     kit_buf text = {0};
-    kit_status status = kit_path_join(job, "job.json", &from, err);
-    if (status == KOLM_OK) status = kit_path_join(kept, "answers", &answers, err);
+    kit_status status = kit_path_join(kept, "answers", &answers, err);
     if (status == KOLM_OK) status = kit_path_join(answers, "job.json", &to, err);
     if (status == KOLM_OK) status = kit_json_read(from, 64u << 20, &description, err);
     if (status == KOLM_OK) status = move_model_files(description, old, kept, err);
@@ -222,24 +221,27 @@ static kit_status keep_answers(const char *kept, const char *job, const char *ol
     if (status == KOLM_OK) status = link_named(job, answers, "eval.jsonl", err);
     cJSON_Delete(description);
     kit_buf_free(&text);
-    free(from);
     free(answers);
     free(to);
     return status;
 }
 
-/* Both steps, each with its own description. old: the path before it was kept. */
+/* Both steps, each with the description that was written for it: the one in job/ may be the backend's own by now. old: the
+ * path before it was kept. */
 static kit_status part_steps(const char *kept, const char *old, kolm_error_t *err) {
-    char *train = NULL, *job = NULL, *description = NULL;
+    char *train = NULL, *infer = NULL, *job = NULL, *description = NULL;
     kit_status status = kit_path_join(kept, TRAIN_FILE, &train, err);
+    if (status == KOLM_OK) status = kit_path_join(kept, INFER_FILE, &infer, err);
     if (status == KOLM_OK) status = kit_path_join(kept, "job", &job, err);
     if (status == KOLM_OK) status = kit_path_join(job, "job.json", &description, err);
-    if (status == KOLM_OK && access(train, F_OK) == 0) { /* else it did not come to answers */
-        if (access(description, F_OK) == 0) status = keep_answers(kept, job, old, err);
+    if (status == KOLM_OK && access(train, F_OK) == 0) {
+        if (access(infer, F_OK) == 0) status = keep_answers(kept, job, infer, old, err); /* else it did not come to answers */
+        if (status == KOLM_OK) status = kit_remove_tree(description, err);
         if (status == KOLM_OK && rename(train, description) != 0)
             status = kit_fail_errno(err, errno, "cannot put %s back", train);
     }
     free(train);
+    free(infer);
     free(job);
     free(description);
     return status;
@@ -364,6 +366,19 @@ kit_status job_describe(const char *dir, const job_description *d, kolm_error_t 
     kit_status status = job_description_text(d, &text, err);
     if (status == KOLM_OK) status = kit_path_join(dir, "job.json", &path, err);
     if (status == KOLM_OK) status = write_plainly(path, &text, err);
+    kit_buf_free(&text);
+    free(path);
+    return status;
+}
+
+kit_status job_directory_describe(const job_directory *directory, const job_description *d, kolm_error_t *err) {
+    kit_buf text = {0};
+    char *path = NULL;
+    kit_status status = job_description_text(d, &text, err);
+    if (status == KOLM_OK)
+        status = kit_path_join(directory->path, strcmp(d->kind, "train") == 0 ? TRAIN_FILE : INFER_FILE, &path, err);
+    if (status == KOLM_OK) status = write_plainly(path, &text, err);
+    if (status == KOLM_OK) status = job_describe(directory->job, d, err);
     kit_buf_free(&text);
     free(path);
     return status;

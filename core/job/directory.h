@@ -6,7 +6,7 @@
 /*
  * ROOT/ID/job       what the backend sees: job.json, train.jsonl, eval.jsonl; it writes model/, predictions.jsonl and
  *                   result.json
- * ROOT/ID/private   what it never sees: scratch of the preparation, the description of the step that is done
+ * ROOT/ID/private   what it never sees: scratch of the preparation, the descriptions of both steps
  * ROOT/.ID          held (flock) by the kolm that owns the job; the kernel lets go of it when that kolm dies
  *
  * ROOT/checkpoint-KEY   what a backend left in job/checkpoint of a job that did not end well: the next job with the same
@@ -36,8 +36,7 @@ void job_directory_close(job_directory *directory, bool keep);
  * job is removed, by its owner or, after its owner's death, by somebody else, is put aside for the next one. */
 kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA256_HEX], bool *out_found,
                                kolm_error_t *err) KIT_MUST_USE;
-/* The step that job/job.json describes is done, and the description of the next one takes its place: it is put aside as
- * private/train.json, for job_directory_keep. */
+/* The step that job/job.json describes is done, and the description of the next one is to take its place: it is removed. */
 kit_status job_directory_next(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
 /* Renames the directory to ROOT/kept-ID, which nobody cleans up; directory->path follows. Then close with keep. Both
  * steps can be done again there: job/ is the train job, with what came out of it, and, where it came to answers,
@@ -80,6 +79,9 @@ kit_status job_described_unchanged(const job_directory *directory, const job_des
                                    kolm_error_t *err) KIT_MUST_USE;
 void job_described_free(job_described *described);
 
+/* Writes job/job.json, and for job_directory_keep a copy of it into private/: a backend may write the other. */
+kit_status job_directory_describe(const job_directory *directory, const job_description *description,
+                                  kolm_error_t *err) KIT_MUST_USE;
 /* Writes DIR/job.json. */
 kit_status job_describe(const char *dir, const job_description *description, kolm_error_t *err) KIT_MUST_USE;
 

@@ -109,6 +109,16 @@ class Hostile(Case):
                 self.assert_error(done, "test-word", "words.jsonl", "while it answered")
                 self.assertEqual(self.left(), [])
 
+    def test_a_description_of_the_backends_own_is_not_believed(self):
+        """job.json says which files are let in when the job is done again."""
+        self.tell("describes")
+        kept = re.search(r"^\[job\] +(\S+)", self.compile("--keep-job").out, re.M).group(1)
+        for step, kind in (("job", "train"), ("answers", "infer")):
+            self.assertEqual(json.loads(self.read(os.path.join(kept, step, "job.json")))["kind"], kind)
+        before = self.read(os.path.join(kept, "answers", "job.json"))
+        self.assertIn('"event":"result"', self.kolm("job", "run", os.path.join(kept, "answers")).out)
+        self.assertEqual(self.read(os.path.join(kept, "answers", "job.json")), before)
+
     def test_a_result_that_is_a_link_is_not_followed(self):
         other = self.write(os.path.join(self.dir, "other.json"), json.dumps({"format": 1, "toolchain": "of another", "report": {"words": 7}}), 0o600)
         self.write_home("config.json", json.dumps({"backends": {"test-word": {"fault": "linked result", "elsewhere": "=" + other}}}))

@@ -449,14 +449,19 @@ END_TEST
 
 /* ---- What job.json names, and descriptors */
 START_TEST(test_files_of_the_job) {
-    char job[PATH_MAX * 3];
+    char job[PATH_MAX * 5];
     static host_result result;
     static const host_events events = {.log = on_log};
     static const char *const names[] = {"keys", NULL};
     kolm_error_t err = KIT_ERROR_INIT;
     kit_format(job, sizeof job,
-               "{\"model_files\":[{\"path\":\"%s\"},{\"path\":\"%s\"}],\"options\":{\"base\":{\"path\":\"%s\"}}}",
-               at("data/model.kolm"), at("home/.kolm/keys/signing.pem"), at("base/snapshots/x"));
+               "{\"model_files\":[{\"path\":\"%s\"},{\"path\":\"%s\"},{\"path\":\"%s\"},{\"path\":\"%s\"}],"
+               "\"options\":{\"base\":{\"path\":\"%s\"}}}",
+               at("data/model.kolm"), at("home/.kolm/keys/signing.pem"), at("home/.kolm/jobs/one/job/linked"),
+               at("home/.kolm/jobs/one/job/away/id"), at("base/snapshots/x"));
+    /* An earlier call may have made these: they give nothing that it did not have. */
+    ck_assert_int_eq(symlink(at("data/beside"), at("home/.kolm/jobs/one/job/linked")), 0);
+    ck_assert_int_eq(symlink(at("home/.ssh"), at("home/.kolm/jobs/one/job/away")), 0);
     put("base/blobs/1", "weights\n");
     put("base/snapshots/x/config.json", "{}\n");
     ck_assert_int_eq(symlink("../../blobs/1", at("base/snapshots/x/model.safetensors")), 0);
@@ -471,6 +476,8 @@ START_TEST(test_files_of_the_job) {
         want("read", at("base/snapshots/x/model.safetensors"));
         want("read", at("home/.kolm/keys/signing.pem"));
         want("append", at("data/model.kolm"));
+        want("read", at("data/beside"));
+        want("read", at("home/.ssh/id"));
         configure("");
         const host_call_options options = {.timeout_ms = PATIENCE_MS,
                                            .airgap_strict = airgap != 0,
