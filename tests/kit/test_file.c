@@ -125,6 +125,26 @@ START_TEST(trees_are_removed_without_following) {
 }
 END_TEST
 
+/* As a program may leave them that wants to be remembered. */
+START_TEST(trees_may_be_locked_and_very_deep) {
+    char cwd[4096];
+    ck_assert_int_eq(kit_mkdirs(in("locked/closed/inner"), 0700, &err), KOLM_OK);
+    ck_assert_int_eq(kit_mkdirs(in("locked/fixed/inner"), 0700, &err), KOLM_OK);
+    make("locked/closed/inner/file", "x");
+    ck_assert_int_eq(chmod(in("locked/closed/inner"), 0), 0);
+    ck_assert_int_eq(chmod(in("locked/closed"), 0), 0);
+    ck_assert_int_eq(chmod(in("locked/fixed"), 0500), 0);
+    ck_assert_int_eq(chmod(in("locked"), 0300), 0);
+    ck_assert_msg(kit_remove_tree(in("locked"), &err) == KOLM_OK, "%s", err.text);
+    ck_assert_ptr_nonnull(getcwd(cwd, sizeof cwd));
+    ck_assert_int_eq(chdir(base), 0);
+    for (int i = 0; i < 1000; i++) ck_assert(mkdir("down", 0700) == 0 && chdir("down") == 0);
+    ck_assert_int_eq(chdir(cwd), 0);
+    ck_assert_msg(kit_remove_tree(in("down"), &err) == KOLM_OK, "%s", err.text);
+    ck_assert_int_eq(entries(base), 0);
+}
+END_TEST
+
 START_TEST(trees_may_be_wide_and_deep) {
     kit_buf path = {0};
     kit_buf_fmt(&path, "%s/deep", base);
@@ -388,6 +408,7 @@ int main(void) {
     tcase_add_test(cases, directories);
     tcase_add_test(cases, trees_are_removed_without_following);
     tcase_add_test(cases, trees_may_be_wide_and_deep);
+    tcase_add_test(cases, trees_may_be_locked_and_very_deep);
     tcase_add_test(cases, reading_is_bounded);
     tcase_add_test(cases, exact_reads);
     tcase_add_test(cases, nothing_changes_before_commit);

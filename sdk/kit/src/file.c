@@ -73,8 +73,50 @@ kit_status kit_directory_next(DIR *listing, const char *shown, const char **out_
     return entry != NULL || errno == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot list %s", shown);
 }
 
+/* Opens a directory to empty it, and gives its owner the rights to do that, which a program may have taken from him. */
+static int open_to_empty(int fd, const char *name) {
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    struct stat info;
+    int inner = openat(fd, name, flags);
+#ifdef O_PATH
+    int place = inner < 0 && errno == EACCES ? openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (place >= 0) {
+        char path[40];
+        kit_format(path, sizeof path, "/proc/self/fd/%d", place); /* fchmod takes no such descriptor */
+        inner = chmod(path, 0700) == 0 ? openat(fd, name, flags) : -1;
+        int why = errno;
+        close(place);
+        errno = why;
+    }
+#endif
+    if (inner >= 0 && fstat(inner, &info) == 0 && (info.st_mode & 0700) != 0700) (void)!fchmod(inner, 0700);
+    return inner;
+}
+
+#define REMOVE_DEPTH 256 /* directories in each other, each an open descriptor; what lies deeper is moved up first */
+#define REMOVE_NAMES 1000
+
+typedef struct removal {
+    const char *shown;
+    int top; /* the directory that is to be removed */
+    bool moved;
+} removal;
+
+static bool move_up(removal *r, int fd, const char *name) {
+    char up[32];
+    int inner = open_to_empty(fd, name); /* to move a directory is to write its ".." */
+    if (inner >= 0) close(inner);
+    for (unsigned i = 0; i < REMOVE_NAMES; i++) {
+        kit_format(up, sizeof up, ".kolm-deep-%u", i);
+        if (renameat(fd, name, r->top, up) == 0) return r->moved = true;
+        if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR) break;
+    }
+    return false;
+}
+
 /* Empties the directory open at fd (which it closes). Symbolic links are removed, never followed. */
-static kit_status empty_directory(int fd, const char *shown, int depth, kolm_error_t *err) {
+static kit_status empty_directory(removal *r, int fd, int depth, kolm_error_t *err) {
+    const char *shown = r->shown;
     DIR *directory = fdopendir(fd);
     if (directory == NULL) {
         int saved = errno;
@@ -85,16 +127,17 @@ static kit_status empty_directory(int fd, const char *shown, int depth, kolm_err
     for (struct dirent *entry = readdir(directory); entry != NULL && status == KOLM_OK; entry = readdir(directory)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         if (unlinkat(fd, entry->d_name, 0) == 0 || errno == ENOENT) continue;
+        if (depth == 0 && move_up(r, fd, entry->d_name)) continue;
         if (depth == 0) {
             status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "remove it by hand", "cannot remove %s: its directories are nested too deep", shown);
             break;
         }
-        int inner = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int inner = open_to_empty(fd, entry->d_name);
         if (inner < 0) {
             status = kit_fail_errno(err, errno, "cannot remove %s in %s", entry->d_name, shown);
             break;
         }
-        status = empty_directory(inner, shown, depth - 1, err);
+        status = empty_directory(r, inner, depth - 1, err);
         if (status == KOLM_OK && unlinkat(fd, entry->d_name, AT_REMOVEDIR) != 0 && errno != ENOENT)
             status = kit_fail_errno(err, errno, "cannot remove %s in %s", entry->d_name, shown);
     }
@@ -103,10 +146,17 @@ static kit_status empty_directory(int fd, const char *shown, int depth, kolm_err
 }
 
 static kit_status remove_named(const char *path, kolm_error_t *err) {
+    removal r = {.shown = path, .moved = true};
     if (unlink(path) == 0 || errno == ENOENT) return KOLM_OK;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return kit_fail_errno(err, errno, "cannot remove %s", path);
-    KIT_TRY(empty_directory(fd, path, 256, err));
+    while (r.moved) {
+        int fd = open_to_empty(AT_FDCWD, path);
+        if (fd < 0) return kit_fail_errno(err, errno, "cannot remove %s", path);
+        r.top = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        r.moved = false;
+        kit_status status = empty_directory(&r, fd, REMOVE_DEPTH, err);
+        if (r.top >= 0) close(r.top);
+        if (status != KOLM_OK) return status;
+    }
     if (rmdir(path) != 0 && errno != ENOENT) return kit_fail_errno(err, errno, "cannot remove %s", path);
     return KOLM_OK;
 }
