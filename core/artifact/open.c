@@ -258,6 +258,7 @@ kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void
     if (what & ARTIFACT_KEEP) {
         kit_file_mark_settle(&a->mark);
         s.copy = artifact_keep_begin(a);
+        if (s.copy < 0) KIT_TRY(artifact_unchanged(a, err)); /* before it is read: nobody holds a page of it */
     }
     (void)posix_fadvise(a->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     kit_status status = kit_sha256_new(&s.whole, err);

@@ -216,6 +216,12 @@ static kit_status list_files(const char *path, listing *out, kolm_error_t *err) 
 
 /* ---- Digest */
 
+static kit_status check_unwritten(int fd, kolm_error_t *err) {
+    if (!kit_file_is_written(fd)) return KOLM_OK;
+    return kit_fail(err, KOLM_E_DATA_LOSS, "wait until nobody writes to the base, and run the command again",
+                    "another program has it open for writing");
+}
+
 /* Digests the file that the listing marked, and no other: it may have been replaced since, or be written to now. */
 static kit_status hash_open_file(int fd, const file *f, char *piece, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
                                  kolm_error_t *err) {
@@ -224,6 +230,7 @@ static kit_status hash_open_file(int fd, const file *f, char *piece, bool (*stop
     kit_sha256 *state = NULL;
     kit_status status = kit_sha256_new(&state, err);
     kit_file_mark_settle(&f->mark);
+    if (status == KOLM_OK) status = check_unwritten(fd, err);
     for (ssize_t n = 1; status == KOLM_OK && n > 0;) {
         n = read(fd, piece, PIECE);
         if (n < 0 && errno == EINTR && !(stop != NULL && stop())) {
@@ -240,6 +247,7 @@ static kit_status hash_open_file(int fd, const file *f, char *piece, bool (*stop
     if (status == KOLM_OK) status = kit_sha256_final(state, digest, err);
     if (status == KOLM_OK) kit_hex(digest, sizeof digest, out_hex);
     if (status == KOLM_OK) status = kit_file_mark_fd(fd, &after, err);
+    if (status == KOLM_OK) status = check_unwritten(fd, err);
     if (status == KOLM_OK && !kit_file_mark_same(&after, &f->mark))
         status = kit_fail(err, KOLM_E_DATA_LOSS, "wait until nobody writes to the base, and run the command again",
                           "it was changed while it was read");
@@ -325,6 +333,22 @@ const char *job_base_remembered(const cJSON *memory, const char *digest) {
     return NULL;
 }
 
+/* The digest that is remembered of a file is of what it holds only while nobody can
+ * write to it without a trace. */
+static kit_status check_files(const char *dir, const listing *l, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    for (size_t i = 0; i < l->count && status == KOLM_OK; i++) {
+        char *path = NULL;
+        status = kit_path_join(dir, l->at[i].name, &path, err);
+        int fd = status == KOLM_OK ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+        if (fd >= 0 && (status = check_unwritten(fd, err)) != KOLM_OK)
+            status = kit_fail_context(err, "the base model, %s", path);
+        if (fd >= 0) close(fd); /* one that cannot be opened is told by who reads it */
+        free(path);
+    }
+    return status;
+}
+
 kit_status job_base_open(const char *asked, const char *path, cJSON *memory, bool (*stop)(void), job_base *out_base,
                          kolm_error_t *err) {
     *out_base = (job_base){0};
@@ -340,6 +364,7 @@ kit_status job_base_open(const char *asked, const char *path, cJSON *memory, boo
         status = digest_files(path, &files, stop, out_base->digest, err);
         if (status == KOLM_OK && memory != NULL) remember(memory, path, kit_buf_text(&identity), out_base->digest);
     }
+    if (status == KOLM_OK) status = check_files(path, &files, err);
     for (size_t i = 0; i < files.count; i++)
         if (files.at[i].weights) out_base->weight_bytes += files.at[i].mark.size;
     kit_buf_clear(&identity);
@@ -372,6 +397,7 @@ kit_status job_base_unchanged(const job_base *base, kolm_error_t *err) {
     char what[256] = "";
     kit_status status = list_files(base->path, &files, err);
     if (status == KOLM_OK) status = marks_of(&files, &now, err);
+    if (status == KOLM_OK) status = check_files(base->path, &files, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&now), base->marks) != 0) {
         name_difference(base->marks, kit_buf_text(&now), what, sizeof what);
         status = kit_fail(err, KOLM_E_DATA_LOSS, "leave the base alone while it is used, and run the command again",

@@ -3,6 +3,7 @@
 """What changes while it is used: every answer is by the model that was verified, or the command fails."""
 import glob
 import json
+import mmap
 import os
 import shutil
 import subprocess
@@ -111,6 +112,16 @@ class Change(Case):
         self.under_change(fails)
         run, questions, first = self.begin()
         self.assertEqual(self.finish(run, questions), (0, [first, first], ""))
+
+    def test_a_large_one_that_somebody_has_mapped(self):
+        """A page that was written to once is written to again without a trace in the times of the file."""
+        self.make("big")
+        with open(self.path, "r+b") as file:
+            pages = mmap.mmap(file.fileno(), 0)
+        pages[0:1] = pages[0:1]
+        self.assert_error(self.kolm("run", NAME, "billing", code=7), "another program has the file open for writing")
+        pages.close()
+        self.assertIn("billing", self.kolm("run", NAME, "billing").out)
 
     def test_a_backend_is_never_told_the_name_of_the_file(self):
         self.make()
@@ -257,6 +268,13 @@ class Base(Case):
         self.compile("--base", "base", "--recipe", "lora")
         self.swap()
         self.assert_error(self.kolm("run", NAME, "billing", "--base", "base", code=6), "is not the base model")
+
+    def test_one_that_somebody_has_open(self):
+        self.compile("--base", "base", "--recipe", "lora")
+        with open(os.path.join(self.base, "model.safetensors"), "r+b"):
+            self.assert_error(self.kolm("run", NAME, "billing", "--base", "base", code=6), "model.safetensors",
+                              "another program has it open for writing")
+        self.kolm("run", NAME, "billing", "--base", "base")
 
     def test_while_it_is_trained_on(self):
         self.tell("wait")

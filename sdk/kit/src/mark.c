@@ -3,7 +3,9 @@
 #include "kolm/kit/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -61,4 +63,17 @@ void kit_file_mark_settle(const kit_file_mark *mark) {
     const struct timespec tick = {.tv_nsec = TICK_NS};
     for (int i = 0; i < TICKS_MOST && file_clock_ns() <= mark->changed_ns; i++)
         (void)nanosleep(&tick, NULL);
+}
+
+bool kit_file_is_written(int fd) {
+#if defined(F_SETLEASE) && defined(F_SETSIG)
+    /* The kernel gives no lease for reading while anybody could write. Who opens the file in this very moment waits until it
+     * is given back; that would be told by a signal that ends us, and is by one that nobody hears. */
+    (void)fcntl(fd, F_SETSIG, SIGURG);
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
+    (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+#else
+    (void)fd;
+#endif
+    return false;
 }

@@ -79,6 +79,10 @@ void kit_file_mark_put(const kit_file_mark *mark, kit_buf *out);
  * the tick of this mark is over: what is read after that cannot be changed unseen. At most some milliseconds, and only
  * for a file that was changed just now. */
 void kit_file_mark_settle(const kit_file_mark *mark);
+/* Whether some program has the file open for writing, or mapped for it, which the descriptor (for reading) says nothing of: such a
+ * file can change and keep its mark, since a page that was written to once can be written to again. False as well where that
+ * cannot be known: the file is another user's, or lies in a file system without leases. */
+bool kit_file_is_written(int fd);
 
 /* ---- Owners. In a user namespace (a rootless container, `unshare -Ur`) the files of all users that it does not map, the
  * real root among them, show the same owner: the kernel does not tell them apart. Any thread. */
