@@ -175,7 +175,7 @@ static int replay(cli_context *context, const pick_options *o) {
     } else {
         status = pick_records_agree(recorded, again, &err);
         exit_code = status == KOLM_OK ? answer(context, result, &question->constraints, o, again)
-                                      : cli_error(context, CLI_EXIT_VERIFY, &err);
+                                      : cli_error(context, status == KOLM_E_RESOURCE_EXHAUSTED ? CLI_EXIT_INTERNAL : CLI_EXIT_VERIFY, &err);
         if (status != KOLM_OK) cJSON_Delete(again);
     }
     pick_result_free(result);

@@ -217,7 +217,8 @@ kit_status cli_model_unchanged(const cli_model *model, const job_base *base, con
     if (status == KOLM_OK && base->path != NULL) status = job_base_unchanged(base, err);
     if (status == KOLM_OK) status = job_described_unchanged(job, described, &copied, err);
     if (status == KOLM_OK && copied) status = check_copies(model, job, err);
-    if (status != KOLM_OK) *out_exit = CLI_EXIT_VERIFY;
+    bool unjudged = status == KOLM_E_RESOURCE_EXHAUSTED || status == KOLM_E_UNKNOWN;
+    if (status != KOLM_OK) *out_exit = unjudged ? CLI_EXIT_UNJUDGED : CLI_EXIT_VERIFY;
     return status;
 }
 

@@ -52,6 +52,8 @@ void rows_close_json(job_reader *reader);
 kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, kolm_error_t *err) KIT_MUST_USE;
 /* The parts of the row that was taken apart last. */
 void rows_fill_json(const job_reader *reader, job_row *row);
+/* Whether a text of it lacks memory for all of it. */
+bool rows_cut_json(const struct rows_json *json);
 /* The next row of JSON lines; false in *out_found at the end. */
 kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool *out_found,
                           kolm_error_t *err) KIT_MUST_USE;

@@ -17,9 +17,12 @@ unsigned long long rows_line(const job_reader *reader) {
     return reader->number;
 }
 
-/* "FILE, line N, column C: expected X, found Y" */
+/* "FILE, line N, column C: expected X, found Y". What is missing for want of memory is not the row's fault, and no reason to
+ * leave it out. */
 kit_status rows_bad(const job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column,
                     const char *remedy, const char *text) {
+    bool cut = reader->input.failed || reader->output.failed || reader->context.failed || reader->seen.failed;
+    if (cut || (reader->json != NULL && rows_cut_json(reader->json))) return rows_no_memory(err);
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s, line %llu, column %zu: %s", reader->options.path, line,
                     column, text);
 }

@@ -391,6 +391,14 @@ static kit_status take_id(job_reader *reader, kolm_error_t *err) {
     return json_wrong_type(reader, "id", "text or a whole number", part, err);
 }
 
+bool rows_cut_json(const rows_json *r) {
+    const kit_buf *const all[] = {&r->id,   &r->system, &r->system_text, &r->instruction, &r->tools, &r->turns,  &r->role,
+                                  &r->text, &r->calls,  &r->message,     &r->question,    &r->lines, &r->scratch};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->failed) return true;
+    return false;
+}
+
 kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, kolm_error_t *err) {
     rows_json *r = reader->json;
     bool named = reader->options.input_col != NULL || reader->options.output_col != NULL;

@@ -56,6 +56,7 @@ VERBS = [
     (["compute", "list", "--json"], b"", 0),
     (["compute", "pick", "--json"], b"", 0),
     (["compute", "pick", "--explain"], b"", 0),
+    (["compute", "pick", "--replay", "record.json", "--json"], b"", 0),
     (["compute", "detect", "--json"], b"", 0),
     (["compute", "status", "--json"], b"", 0),
     (["compute", "use", "test-word", "--json"], b"", 0),
@@ -121,6 +122,7 @@ class Injection(Case):
         self.write_home("credentials", "KOLM_X_TOKEN=abcdefghijklmnop\n")
         self.kolm("compute", "detect")
         self.kolm("backend", "sign", "../backends/test-word.so")
+        self.write("record.json", self.kolm("compute", "pick", "--json").out)
         roots = [tempfile.mkdtemp(prefix="kolm-inj-") for _ in range(2)]
         self.places = queue.Queue()
         for root in roots:
