@@ -293,16 +293,15 @@ class Readers(Case):
         with open(path, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             process = self.start("compute", "use", "test-word")
-            self.wait_for(lambda: any(os.path.exists("/proc/%d/fd" % process.pid) and os.readlink("/proc/%d/fd/%s" % (process.pid, n)) == path
-                                      for n in self.descriptors(process.pid)), "the lock of the settings")
+            # From when it catches the signal on, wherever it is: it asks for this lock again and again.
+            self.wait_for(lambda: self.catches(process.pid, signal.SIGINT), "the handler")
             code, _, err = self.interrupt(process, timeout=4)
             self.assertEqual(code, 130, err)
 
-    def descriptors(self, pid):
-        try:
-            return [n for n in os.listdir("/proc/%d/fd" % pid) if os.path.lexists("/proc/%d/fd/%s" % (pid, n))]
-        except FileNotFoundError:
-            return []
+    def catches(self, pid, number):
+        with open("/proc/%d/status" % pid, encoding="utf-8", errors="replace") as status:
+            caught = next((line.split()[1] for line in status if line.startswith("SigCgt:")), "0")
+        return int(caught, 16) >> (number - 1) & 1
 
 
 if __name__ == "__main__":
