@@ -102,7 +102,9 @@ class Case(RemoteCase):
 
     def base(self):
         path = os.path.join(self.dir, "base")
-        os.makedirs(path, exist_ok=True)
+        if os.path.exists(path):  # written once: a base that changes while somebody uses it is an error
+            return path
+        os.makedirs(path)
         for name, text in (("config.json", "{}"), ("model.safetensors", "no weights")):
             with open(os.path.join(path, name), "w") as file:
                 file.write(text)
