@@ -153,6 +153,8 @@ static void add_devices(list *l) {
     for (const struct dirent *item; dir && (item = readdir(dir)) != NULL;) {
         for (size_t i = 0; i < sizeof accelerators / sizeof *accelerators; i++) {
             if (strncmp(item->d_name, accelerators[i], strlen(accelerators[i])) != 0) continue;
+            bool network = strcmp(accelerators[i], "infiniband") == 0; /* one without sockets */
+            if (network && l->run->options->airgap_strict) continue;
             if (kit_format(path, sizeof path, "/dev/%s", item->d_name)) add(l, DEVICE, path, OF_SYSTEM);
         }
     }
