@@ -133,6 +133,11 @@ static kit_status check_format(const cli_backend *named, const cli_choose_option
                     named->name, named->formats, options->maker, options->format);
 }
 
+/* What a model says of its maker and its format sends no question away from this machine: only a person does. */
+static bool elsewhere(const cli_backend *b, const cli_choose_options *options) {
+    return options->format && strcmp(b->kind ? b->kind : "", "local") != 0;
+}
+
 /* Leaves those that do not know the model, or a recipe of somebody's own, out of what is picked from. */
 static void narrow(pick_candidate *candidates, const cli_registry *registry, const cli_choose_options *options,
                    const char *name) {
@@ -141,18 +146,21 @@ static void narrow(pick_candidate *candidates, const cli_registry *registry, con
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
         if (name && strcmp(b->name, name) == 0) continue;
-        if (!answers_with(b, options)) candidates[i].infer = false;
+        if (!answers_with(b, options) || elsewhere(b, options)) candidates[i].infer = false;
         if (own && !options->format && !b->refused && !b->recipes) candidates[i].recipes = "linear, lora";
     }
 }
 
 /* What keeps the maker of the model from answering. */
-static void add_state(const cli_backend *maker, const pick_result *result, kit_buf *out) {
+static void add_state(const cli_backend *maker, const cli_choose_options *options, const pick_result *result,
+                      kit_buf *out) {
     const pick_entry *entry = maker ? entry_of(result, maker->name) : NULL;
     if (!maker)
         kit_buf_str(out, "is not here");
     else if (maker->refused)
         kit_buf_fmt(out, "is refused (%s)", maker->refused);
+    else if (elsewhere(maker, options))
+        kit_buf_str(out, "is not of this machine and answers only when it is named");
     else if (entry && !entry->eligible)
         kit_buf_fmt(out, "cannot (%s)", entry->reasons[0].text);
     else
@@ -165,7 +173,7 @@ static kit_status nobody_answers(cli_choice *choice, const cli_choose_options *o
     char remedy[sizeof err->remedy];
     const cli_backend *maker = cli_registry_find(choice->registry, options->maker);
     kit_buf_fmt(&text, "the model was made by %s, which ", options->maker);
-    add_state(maker, result, &text);
+    add_state(maker, options, result, &text);
     kit_buf_fmt(&text, "; no other backend that is available here answers with its format, %s", options->format);
     const char *known = !maker ? "" : maker->refused ? maker->refused_remedy : cli_backend_detail(maker, "remedy");
     if (!maker)
@@ -173,6 +181,8 @@ static kit_status nobody_answers(cli_choice *choice, const cli_choose_options *o
                    "install %s: the package kolm-backend-%s, or its two files in ~/.kolm/backends; `kolm backend list` shows "
                    "where kolm looks",
                    options->maker, options->maker);
+    else if (!maker->refused && elsewhere(maker, options))
+        kit_format(remedy, sizeof remedy, "if the questions may go there: --backend %s", options->maker);
     else
         kit_copy(remedy, sizeof remedy, *known ? known : "`kolm compute detect` says what each backend lacks");
     kit_status status = kit_fail(err, KOLM_E_NOT_FOUND, remedy, "%s", kit_buf_text(&text));

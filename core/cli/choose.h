@@ -22,7 +22,7 @@ typedef struct cli_choose_options {
     const char *maker; /* who made the model that is to be run: goes before the defaults and the picker when it is here
                           and available, and does not count otherwise. NULL: none */
     const char *format; /* of that model: only its maker, and who says that it answers with this format, is asked; one that
-                           says nothing only when it is named by backend. NULL: not about a model */
+                           says nothing, or is not of this machine, only when a person names it. NULL: not about a model */
     pick_constraints constraints;
     bool airgap_strict; /* constraints.airgap is enforced by the kernel, on detection too */
     bool refresh;       /* do not believe the detection cache */

@@ -148,6 +148,15 @@ class Formats(Case):
             self.kolm(*words)
         self.assertIn("test-other", self.kolm("compute", "info", "test-other").out)
 
+    def test_no_model_sends_questions_away_from_this_machine(self):
+        self.add_backend("test-word", kind="self-hosted")
+        self.add_backend("test-other", kind="self-hosted", formats=["test-word"])
+        for words in self.ask:
+            self.assert_error(self.kolm(*words, code=3), "made by test-word, which is not of this machine and answers only when it is named",
+                              "--backend test-word")
+            self.kolm(*words, "--backend", "test-word")
+            self.kolm(*words, env={"KOLM_BACKEND": "test-word"})
+
     def test_a_named_one_that_says_it_cannot(self):
         done = self.kolm(*self.ask[0], "--backend", "local-cpu", code=5)
         self.assert_error(done, "local-cpu (named by --backend) cannot do this: it answers with models of the format kolm-linear, kolm_trainer",
