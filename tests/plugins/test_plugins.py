@@ -374,10 +374,14 @@ class Runtimes(Plugins):
         self.assertIn("kolm compute setup local-cuda", found["remedy"])
 
     def test_an_interpreter_that_cannot_be_run(self):
-        for wrong in ("/nowhere/python3", "python3", "/tmp"):
-            found = self.card(wrong)
-            self.assertEqual(found["state"], "absent", wrong)
-            self.assertIn("runtimes.local-cuda", found["remedy"])
+        found = self.card("/nowhere/python3")
+        self.assertEqual(found["state"], "absent")
+        self.assertIn("runtimes.local-cuda", found["remedy"])
+        for wrong, why in (("python3", "python3 is not an absolute path"), ("/tmp", "/tmp is not a regular file")):
+            self.write_home("config.json", json.dumps({"runtimes": {"local-cuda": wrong}}))
+            refused = json.loads(self.kolm("compute", "detect", "--refresh", "--json", code=None).out)["refused"]
+            self.assertEqual([row["name"] for row in refused], ["local-cuda"])
+            self.assertIn("config.json: runtimes.local-cuda: " + why, refused[0]["why"])
 
     def test_the_processor_needs_none(self):
         found = self.detect("local-cpu", python=None)
