@@ -431,7 +431,8 @@ static void hint_fence(host_run *run) {
     kolm_error_t *error = &run->result->error;
     char hint[160];
     size_t used = strlen(error->remedy);
-    if (!run->result->sandbox.fenced || !strstr(error->text, strerror(EACCES))) return;
+    /* EROFS: in a call that works, what may not be written is mounted read-only. */
+    if (!run->result->sandbox.fenced || (!strstr(error->text, strerror(EACCES)) && !strstr(error->text, strerror(EROFS)))) return;
     kit_format(hint, sizeof hint, "%sif that file is to be used, let it through with backends.%s." HOST_FENCE_KEY " in config.json",
                used > 0 ? "; " : "", run->backend->name);
     if (used + strlen(hint) < sizeof error->remedy) kit_copy(error->remedy + used, sizeof error->remedy - used, hint);
