@@ -401,8 +401,8 @@ class Clocks(Case):
                 self.box.stop()
                 if ended:
                     go()
-                    state, = glob.glob(os.path.join(self.box.base, "jobs", "*", "state.json"))
-                    self.wait_for(lambda: remote_state(state) == "done")
+                    states = os.path.join(self.box.base, "jobs", "*", "state.json")
+                    self.wait_for(lambda: [remote_state(path) for path in glob.glob(states)] == ["done"])
                 self.shift(years)
                 self.clock(None)
                 go()
