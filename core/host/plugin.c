@@ -223,7 +223,7 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
  * gone from there, from what is held of it. */
 static kit_status choose(const host_backend *row, bool by_path, host_plugin_hold *out, kolm_error_t *err) {
     const host_plugin *plugin = row->bytes;
-    host_file_identity now;
+    host_file_identity now = {0}; /* as it stays when the file is gone */
     *out = (host_plugin_hold){.row = row, .fd = plugin->sealed, .beside = plugin->searches};
     kit_copy(out->sha256, sizeof out->sha256, plugin->sha256);
     if (plugin->sealed >= 0 && !plugin->searches && !by_path) return KOLM_OK;
@@ -253,7 +253,7 @@ kit_status host_plugin_take(const host_backend *row, bool keep, bool by_path, ho
 
 kit_status host_plugin_leave(host_plugin_hold *hold, host_plugin_fate *out_fate, kolm_error_t *err) {
     const host_backend *row = hold->row;
-    host_file_identity now;
+    host_file_identity now = {0};
     if (!row) return KOLM_OK;
     hold->row = NULL;
     pthread_mutex_lock(&row->bytes->lock);
