@@ -118,10 +118,12 @@ class Box:
             os.kill(pid, signal.SIGSTOP)
 
     def stop(self):
-        self.cut()
+        # Stopped first: a session forked between the cut and the end of its parent would live on, and nobody would find it.
+        self.process.send_signal(signal.SIGSTOP)
+        while self.cut():
+            pass
         self.process.kill()
         self.process.wait()
-        self.cut()
         self.log.close()
 
     def restart(self):
