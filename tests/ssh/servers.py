@@ -11,7 +11,6 @@ import threading
 import time
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
-SFTP_SERVER = next((p for p in ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server") if os.path.exists(p)), None)
 
 
 def wait_for(condition, seconds=20):
@@ -75,7 +74,7 @@ def account_is_locked():
 class Sshd:
     """A server with host keys and authorized_keys of its own in directory."""
 
-    def __init__(self, directory, host_key, authorized, *lines, sftp=SFTP_SERVER):
+    def __init__(self, directory, host_key, authorized, *lines):
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         self.directory = directory
@@ -86,8 +85,7 @@ class Sshd:
             keys = host_key if isinstance(host_key, list) else [host_key]
             config = write(os.path.join(directory, f"sshd_config.{self.port}"), "\n".join([
                 *lines, f"Port {self.port}", *listen, *(f"HostKey {key}" for key in keys), f"AuthorizedKeysFile {authorized}", "PidFile none", "UsePAM " + ("yes" if account_is_locked() else "no"),
-                "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "MaxStartups 100",
-                *([f"Subsystem sftp {sftp}"] if sftp else []), ""]))
+                "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "MaxStartups 100", ""]))
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             if wait_for(lambda: self.process.poll() is not None or is_open(self.port)) and self.process.poll() is None:

@@ -6,19 +6,16 @@
  * options: --config --host-key --known --identity (several) --agent --trust yes|no --passphrase --pin --connect-ms --idle-ms
  * --keepalive-s
  *          --cancel-ms (cancelled() answers 1 after so many milliseconds)
- * verbs: facts; run true|false|cat|noise|sleep|kill|stdin-closed; put FILE PATH [OFFSET]; get PATH FILE [OFFSET
- * [LENGTH]]; stat, lstat, unlink, rmdir, list, real, free PATH; mkdir, chmod PATH MODE; rename FROM TO; many PATH COUNT
+ * verbs: facts; run true|false|cat|noise|sleep|kill|stdin-closed
  * Prints the result, or "CODE: text (remedy)" on standard error and exits with 1.
  */
 #include "kolm/kit/buf.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/ssh.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* libssh2 1.10 loses a few bytes of each ECDSA key that it reads, and of handshakes that are cut off: not ours to find.
@@ -35,7 +32,6 @@ const char *__lsan_default_options(void) {
 static const char *passphrase_text;
 static int trust_answer = -1;
 static int64_t cancel_at_ms;
-static uint64_t calls;
 
 static int on_trust(void *user, const char *host, const char *type, const char *fingerprint) {
     (void)user;
@@ -57,12 +53,6 @@ static int on_cancelled(void *user) {
 static void on_note(void *user, const char *text) {
     (void)user;
     fprintf(stderr, "note: %s\n", text);
-}
-
-static void on_progress(void *user, uint64_t done, uint64_t total) {
-    (void)user;
-    calls++;
-    if (done > total) abort();
 }
 
 static uint64_t number(const char *text) {
@@ -155,89 +145,16 @@ static kit_status run(kit_ssh *ssh, const char *name, kolm_error_t *err) {
     return status;
 }
 
-static int on_entry(void *user, const char *name, const kit_ssh_file *file) {
-    (void)user;
-    printf("%c %llu %s\n",
-           file->is_directory ? 'd'
-           : file->is_link    ? 'l'
-           : file->is_regular ? 'f'
-                              : '?',
-           (unsigned long long)file->size, name);
-    return 1;
-}
-
-static kit_status copy(kit_ssh_sftp *sftp, char **argv, kolm_error_t *err) {
-    bool up = strcmp(argv[0], "put") == 0;
-    const char *local = up ? argv[1] : argv[2], *remote = up ? argv[2] : argv[1];
-    uint64_t offset = number(argv[3]), moved = 0;
-    struct stat info;
-    int fd = open(local, up ? O_RDONLY : O_RDWR | O_CREAT, 0600);
-    if (fd < 0 || fstat(fd, &info) != 0) exit(2);
-    int64_t start = kit_now_ms();
-    kit_status status;
-    if (up) {
-        moved = (uint64_t)info.st_size - offset;
-        status = kit_ssh_put(sftp, fd, offset, moved, remote, 0640, on_progress, NULL, err);
-    } else {
-        status = kit_ssh_get(sftp, remote, offset, argv[3] != NULL && argv[4] != NULL ? number(argv[4]) : UINT64_MAX,
-                             fd, on_progress, NULL, &moved, err);
-        printf("whole %llu\n", (unsigned long long)moved);
-    }
-    close(fd);
-    if (status == KOLM_OK)
-        printf("moved %llu in %lld ms, %llu calls\n", (unsigned long long)moved, (long long)(kit_now_ms() - start),
-               (unsigned long long)calls);
-    return status;
-}
-
-static kit_status files(kit_ssh_sftp *sftp, char **argv, kolm_error_t *err) {
-    const char *verb = argv[0], *path = argv[1];
-    if (strcmp(verb, "put") == 0 || strcmp(verb, "get") == 0) return copy(sftp, argv, err);
-    if (strcmp(verb, "unlink") == 0) return kit_ssh_unlink(sftp, path, err);
-    if (strcmp(verb, "rmdir") == 0) return kit_ssh_rmdir(sftp, path, err);
-    if (strcmp(verb, "list") == 0) return kit_ssh_list_directory(sftp, path, on_entry, NULL, err);
-    if (strcmp(verb, "mkdir") == 0) return kit_ssh_mkdir(sftp, path, (unsigned)number(argv[2]), err);
-    if (strcmp(verb, "chmod") == 0) return kit_ssh_chmod(sftp, path, (unsigned)number(argv[2]), err);
-    if (strcmp(verb, "rename") == 0) return kit_ssh_rename(sftp, path, argv[2], err);
-    if (strcmp(verb, "stat") == 0 || strcmp(verb, "lstat") == 0) {
-        kit_ssh_file file;
-        KIT_TRY((*verb == 's' ? kit_ssh_stat : kit_ssh_lstat)(sftp, path, &file, err));
-        printf("%llu %o %s\n", (unsigned long long)file.size, file.mode,
-               file.is_directory ? "directory"
-               : file.is_link    ? "link"
-               : file.is_regular ? "file"
-                                 : "other");
-        return KOLM_OK;
-    }
-    if (strcmp(verb, "real") == 0) {
-        char text[4096];
-        KIT_TRY(kit_ssh_realpath(sftp, path, text, sizeof text, err));
-        printf("%s\n", text);
-        return KOLM_OK;
-    }
-    if (strcmp(verb, "free") == 0) {
-        uint64_t bytes = 0;
-        KIT_TRY(kit_ssh_free_bytes(sftp, path, &bytes, err));
-        printf("%llu\n", (unsigned long long)bytes);
-        return KOLM_OK;
-    }
-    exit(2);
-}
-
 static kit_status work(const kit_ssh_options *options, char **argv, kolm_error_t *err) {
     kit_ssh *ssh = NULL;
-    kit_ssh_sftp *sftp = NULL;
     KIT_TRY(kit_ssh_open(options, &ssh, err));
     kit_status status = KOLM_OK;
     if (strcmp(argv[0], "facts") == 0)
         printf("%s\n%s\n", kit_ssh_host_key_sha256(ssh), kit_ssh_peer_address(ssh));
     else if (strcmp(argv[0], "run") == 0)
         status = run(ssh, argv[1], err);
-    else {
-        status = kit_ssh_sftp_open(ssh, &sftp, err);
-        if (status == KOLM_OK) status = files(sftp, argv, err);
-    }
-    kit_ssh_sftp_close(sftp);
+    else
+        exit(2);
     kit_ssh_close(ssh);
     return status;
 }

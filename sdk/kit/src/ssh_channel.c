@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Session channels: a program with a fixed command, or a subsystem, with its streams, its end and its exit status. */
+/* Session channels: a program with a fixed command, its streams, its end and its exit status. */
 #include "ssh_parts.h"
 
 #include "kolm/kit/process.h"
@@ -29,21 +29,19 @@ static kit_status try_open(kit_ssh_channel *c, uint32_t window, kolm_error_t *er
     return code == 0 || code == LIBSSH2_ERROR_EAGAIN ? KOLM_OK : ssh_fail(ssh, code, ssh->stage, err);
 }
 
-static kit_status try_request(kit_ssh_channel *c, const char *request, const char *argument, bool *out_done,
-                              kolm_error_t *err) {
+static kit_status try_request(kit_ssh_channel *c, const char *command, bool *out_done, kolm_error_t *err) {
     kit_ssh *ssh = c->ssh;
-    int rc = libssh2_channel_process_startup(c->channel, request, (unsigned)strlen(request), argument,
-                                             (unsigned)strlen(argument));
+    int rc = libssh2_channel_process_startup(c->channel, "exec", 4, command, (unsigned)strlen(command));
     *out_done = rc == 0;
     if (rc == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "allow it in its sshd_config, or for this key in authorized_keys", "%s refuses the %s %s",
-                        ssh->label, request, strcmp(request, "exec") == 0 ? "of programs" : argument);
+                        "allow it in its sshd_config, or for this key in authorized_keys", "%s refuses to run programs",
+                        ssh->label);
     return rc == 0 || rc == LIBSSH2_ERROR_EAGAIN ? KOLM_OK : ssh_fail(ssh, rc, ssh->stage, err);
 }
 
-kit_status ssh_channel_try_start(kit_ssh *ssh, const char *request, const char *argument, uint32_t window,
-                                 kit_ssh_channel **channel, bool *out_done, kolm_error_t *err) {
+kit_status ssh_channel_try_exec(kit_ssh *ssh, const char *command, uint32_t window, kit_ssh_channel **channel,
+                                bool *out_done, kolm_error_t *err) {
     *out_done = false;
     if (*channel == NULL) {
         *channel = calloc(1, sizeof **channel);
@@ -51,31 +49,26 @@ kit_status ssh_channel_try_start(kit_ssh *ssh, const char *request, const char *
         (*channel)->ssh = ssh;
     }
     if ((*channel)->channel == NULL) KIT_TRY(try_open(*channel, window, err));
-    return (*channel)->channel != NULL ? try_request(*channel, request, argument, out_done, err) : KOLM_OK;
-}
-
-kit_status ssh_channel_start(kit_ssh *ssh, const char *request, const char *argument, kit_ssh_channel **out,
-                             kolm_error_t *err) {
-    kit_ssh_channel *c = NULL;
-    bool done = false;
-    *out = NULL;
-    ssh->stage = "the start of a session";
-    ssh->waiting_since_ms = kit_now_ms();
-    kit_status status = ssh_channel_try_start(ssh, request, argument, WINDOW, &c, &done, err);
-    while (status == KOLM_OK && !done) {
-        status = ssh_wait(ssh, INT64_MAX, ssh->waiting_since_ms, err);
-        if (status == KOLM_OK) status = ssh_channel_try_start(ssh, request, argument, WINDOW, &c, &done, err);
-    }
-    ssh->stage = "its work";
-    if (status == KOLM_OK)
-        *out = c;
-    else
-        kit_ssh_channel_close(c);
-    return status;
+    return (*channel)->channel != NULL ? try_request(*channel, command, out_done, err) : KOLM_OK;
 }
 
 kit_status kit_ssh_exec(kit_ssh *ssh, const char *fixed_command, kit_ssh_channel **out_channel, kolm_error_t *err) {
-    return ssh_channel_start(ssh, "exec", fixed_command, out_channel, err);
+    kit_ssh_channel *c = NULL;
+    bool done = false;
+    *out_channel = NULL;
+    ssh->stage = "the start of a session";
+    ssh->waiting_since_ms = kit_now_ms();
+    kit_status status = ssh_channel_try_exec(ssh, fixed_command, WINDOW, &c, &done, err);
+    while (status == KOLM_OK && !done) {
+        status = ssh_wait(ssh, INT64_MAX, ssh->waiting_since_ms, err);
+        if (status == KOLM_OK) status = ssh_channel_try_exec(ssh, fixed_command, WINDOW, &c, &done, err);
+    }
+    ssh->stage = "its work";
+    if (status == KOLM_OK)
+        *out_channel = c;
+    else
+        kit_ssh_channel_close(c);
+    return status;
 }
 
 /* ---- Streams, without waiting */
@@ -154,12 +147,6 @@ static kit_status keep_errors(kit_ssh_channel *c, kolm_error_t *err) {
         }
     } while (n > 0);
     return kit_buf_ok(&c->errors, err);
-}
-
-const char *ssh_channel_stderr_tail(kit_ssh_channel *c) {
-    kolm_error_t ignored = KIT_ERROR_INIT;
-    if (keep_errors(c, &ignored) != KOLM_OK) return "";
-    return kit_buf_text(&c->errors) + c->errors_head;
 }
 
 /* ---- Streams, with waiting */

@@ -79,7 +79,7 @@ static kit_status listen_for_word(further *s, kolm_error_t *err) {
 /* As far as it goes without waiting. */
 static kit_status open_further(kit_ssh *ssh, further *s, kolm_error_t *err) {
     if (!s->started)
-        KIT_TRY(ssh_channel_try_start(ssh, "exec", ssh_job_bootstrap, WINDOW, &s->channel, &s->started, err));
+        KIT_TRY(ssh_channel_try_exec(ssh, ssh_job_bootstrap, WINDOW, &s->channel, &s->started, err));
     for (size_t n = 1; s->started && n > 0 && s->opened < s->opening.length; s->opened += n)
         KIT_TRY(ssh_channel_try_write(s->channel, s->opening.data + s->opened, s->opening.length - s->opened, &n, err));
     return s->opened == s->opening.length ? listen_for_word(s, err) : KOLM_OK;

@@ -187,17 +187,13 @@ uint64_t ssh_get_u64(ssh_cursor *cursor);
 uint8_t ssh_get_u8(ssh_cursor *cursor);
 const uint8_t *ssh_get_string(ssh_cursor *cursor, size_t *out_length);
 void ssh_put_u32(kit_buf *buf, uint32_t value);
-void ssh_put_u64(kit_buf *buf, uint64_t value);
 void ssh_put_string(kit_buf *buf, const void *bytes, size_t length);
 
-/* ---- Channels (ssh_channel.c), for SFTP */
-/* Opens a session channel and starts "exec" or "subsystem" on it. */
-kit_status ssh_channel_start(kit_ssh *ssh, const char *request, const char *argument, kit_ssh_channel **out_channel,
-                             kolm_error_t *err) KIT_MUST_USE;
-/* The same without waiting, as often as it takes until *out_done, *channel being NULL at first; window: bytes that may
- * come before they are read. Only one at a time is opened. The caller closes *channel, after a failure too. */
-kit_status ssh_channel_try_start(kit_ssh *ssh, const char *request, const char *argument, uint32_t window,
-                                 kit_ssh_channel **channel, bool *out_done, kolm_error_t *err) KIT_MUST_USE;
+/* ---- Channels (ssh_channel.c), for the streams of a job */
+/* kit_ssh_exec without waiting, called again until *out_done, *channel being NULL at first; window: bytes that may come
+ * before they are read. Only one at a time is opened. The caller closes *channel, after a failure too. */
+kit_status ssh_channel_try_exec(kit_ssh *ssh, const char *command, uint32_t window, kit_ssh_channel **channel,
+                                bool *out_done, kolm_error_t *err) KIT_MUST_USE;
 unsigned long ssh_channel_queued(LIBSSH2_CHANNEL *channel);
 /* Without waiting: bytes taken or given now, 0 when none can be. *out_ended: the far side will send no more. */
 kit_status ssh_channel_try_write(kit_ssh_channel *channel, const void *bytes, size_t length, size_t *out_n,
@@ -206,6 +202,5 @@ kit_status ssh_channel_try_read(kit_ssh_channel *channel, int stream, void *byte
                                 bool *out_ended, kolm_error_t *err) KIT_MUST_USE;
 /* As kit_ssh_channel_close, without waiting until the far side has closed it too. */
 void ssh_channel_leave(kit_ssh_channel *channel);
-const char *ssh_channel_stderr_tail(kit_ssh_channel *channel);
 
 #endif

@@ -40,11 +40,6 @@ void ssh_put_u32(kit_buf *buf, uint32_t value) {
     kit_buf_add(buf, bytes, sizeof bytes);
 }
 
-void ssh_put_u64(kit_buf *buf, uint64_t value) {
-    ssh_put_u32(buf, (uint32_t)(value >> 32));
-    ssh_put_u32(buf, (uint32_t)value);
-}
-
 void ssh_put_string(kit_buf *buf, const void *bytes, size_t length) {
     ssh_put_u32(buf, (uint32_t)length);
     kit_buf_add(buf, bytes, length);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SSH to one box: a checked host key, authentication, programs with fixed commands, and files by pipelined SFTP. */
+/* SSH to one box: a checked host key, authentication, and programs with fixed commands. */
 #ifndef KOLM_KIT_SSH_H
 #define KOLM_KIT_SSH_H
 
@@ -11,16 +11,15 @@ extern "C" {
 #endif
 
 /*
- * In libkolm-kit-ssh, over libssh2 (1.10 is enough). One kit_ssh, with its channels and its SFTP, belongs to one thread
+ * In libkolm-kit-ssh, over libssh2 (1.10 is enough). One kit_ssh, with its channels, belongs to one thread
  * at a time; different ones are independent. Nothing blocks for ever: every call waits in poll(), asks cancelled() at
  * least every 200 ms, sends keepalives and gives up after the idle timeout. After UNAVAILABLE, DEADLINE_EXCEEDED of the
  * idle timeout, DATA_LOSS or CANCELLED the connection is spent: close it. SIGPIPE is never raised. Keepalives go out
  * only while some call waits.
  *
- * Codes: INVALID_ARGUMENT a target or a configuration that makes no sense; NOT_FOUND the name does not resolve, a file
- * is missing; UNAVAILABLE nobody answers, the link broke; DEADLINE_EXCEEDED a timeout; CANCELLED; UNAUTHENTICATED no
+ * Codes: INVALID_ARGUMENT a target or a configuration that makes no sense; NOT_FOUND the name does not resolve; UNAVAILABLE nobody answers, the link broke; DEADLINE_EXCEEDED a timeout; CANCELLED; UNAUTHENTICATED no
  * key was accepted; FAILED_PRECONDITION the host key is unknown, changed or revoked; DATA_LOSS the far side does not
- * speak the protocol; PERMISSION_DENIED, RESOURCE_EXHAUSTED, ALREADY_EXISTS of the far file system.
+ * speak the protocol; RESOURCE_EXHAUSTED the server takes no further session.
  *
  * What libssh2 1.10 (Debian 12) cannot: it signs with RSA keys by SHA-1 only, which OpenSSH 8.8 and later refuse. RSA
  * keys of ssh-agent and RSA files without a passphrase work nevertheless (by rsa-sha2-512, with servers of OpenSSH);
@@ -34,7 +33,6 @@ extern "C" {
 
 typedef struct kit_ssh kit_ssh;
 typedef struct kit_ssh_channel kit_ssh_channel;
-typedef struct kit_ssh_sftp kit_ssh_sftp;
 
 /* Zero-initialise it; 0 and NULL are the defaults named. Everything is only read, and only during kit_ssh_open; but the
  * callbacks cancelled and user serve for the life of the connection. */
@@ -79,7 +77,7 @@ typedef struct kit_ssh_options {
  * public key for that), other agent keys (unless IdentitiesOnly), key files, each with its certificate
  * (CertificateFile, else FILE-cert.pub) first. The error says what was tried. *out_ssh is NULL on failure. */
 kit_status kit_ssh_open(const kit_ssh_options *options, kit_ssh **out_ssh, kolm_error_t *err) KIT_MUST_USE;
-/* Disconnects and frees, within a second, the jumps too. Close channels and SFTP first. NULL is fine. */
+/* Disconnects and frees, within a second, the jumps too. Close channels first. NULL is fine. */
 void kit_ssh_close(kit_ssh *ssh);
 /* "SHA256:..." of the target's host key: the key for caches of facts about a box. Valid until close. */
 const char *kit_ssh_host_key_sha256(const kit_ssh *ssh);
@@ -113,61 +111,6 @@ kit_status kit_ssh_channel_send_eof(kit_ssh_channel *channel, kolm_error_t *err)
 kit_status kit_ssh_channel_wait_exit(kit_ssh_channel *channel, int64_t timeout_ms, int *out_status,
                                      kolm_error_t *err) KIT_MUST_USE;
 void kit_ssh_channel_close(kit_ssh_channel *channel); /* does not wait for the program; NULL is fine */
-
-/* ---- Files: SFTP version 3 with many requests in flight. Paths are the far side's, relative ones begin at the login
- * directory; an empty path is INVALID_ARGUMENT. Errors name the path. The idle timeout counts from the last answer to a
- * request. */
-kit_status kit_ssh_sftp_open(kit_ssh *ssh, kit_ssh_sftp **out_sftp, kolm_error_t *err) KIT_MUST_USE;
-void kit_ssh_sftp_close(kit_ssh_sftp *sftp); /* NULL is fine */
-
-/* done and total in bytes of this call; called after each acknowledged piece. */
-typedef void (*kit_ssh_progress)(void *user, uint64_t done, uint64_t total);
-
-/* Writes the bytes [offset, offset + length) of fd, a regular file, to the same place of remote_path. offset 0: the
- * file is created with mode (less the far umask), or emptied. offset > 0 resumes: FAILED_PRECONDITION when the far file
- * is shorter than offset. What is there already beyond offset + length stays. DATA_LOSS when fd ends early. On failure
- * any part may have been written: stat tells how much. */
-kit_status kit_ssh_put(kit_ssh_sftp *sftp, int fd, uint64_t offset, uint64_t length, const char *remote_path,
-                       unsigned mode, kit_ssh_progress progress, void *user, kolm_error_t *err) KIT_MUST_USE;
-/* Reads [offset, offset + length) of remote_path to the same place of fd, a regular file. length UINT64_MAX: to the
- * end. DATA_LOSS when the far file ends early. *out_length: bytes that are whole from offset on, after a failure too:
- * resume there. */
-kit_status kit_ssh_get(kit_ssh_sftp *sftp, const char *remote_path, uint64_t offset, uint64_t length, int fd,
-                       kit_ssh_progress progress, void *user, uint64_t *out_length, kolm_error_t *err) KIT_MUST_USE;
-
-typedef struct kit_ssh_file {
-    uint64_t size;
-    uint32_t mode;  /* permission bits, 07777 */
-    uint32_t mtime; /* seconds since 1970 of the far clock */
-    bool is_directory, is_regular, is_link;
-} kit_ssh_file;
-
-kit_status kit_ssh_stat(kit_ssh_sftp *sftp, const char *path, kit_ssh_file *out_file,
-                        kolm_error_t *err) KIT_MUST_USE; /* follows links */
-kit_status kit_ssh_lstat(kit_ssh_sftp *sftp, const char *path, kit_ssh_file *out_file,
-                         kolm_error_t *err) KIT_MUST_USE; /* does not */
-kit_status kit_ssh_mkdir(kit_ssh_sftp *sftp, const char *path, unsigned mode,
-                         kolm_error_t *err) KIT_MUST_USE; /* ALREADY_EXISTS */
-/* Replaces `to` in one step where the server can (posix-rename@openssh.com); elsewhere ALREADY_EXISTS when `to` is
- * there. */
-kit_status kit_ssh_rename(kit_ssh_sftp *sftp, const char *from, const char *to, kolm_error_t *err) KIT_MUST_USE;
-kit_status kit_ssh_unlink(kit_ssh_sftp *sftp, const char *path,
-                          kolm_error_t *err) KIT_MUST_USE; /* NOT_FOUND when missing */
-kit_status kit_ssh_rmdir(kit_ssh_sftp *sftp, const char *path, kolm_error_t *err) KIT_MUST_USE;
-kit_status kit_ssh_chmod(kit_ssh_sftp *sftp, const char *path, unsigned mode, kolm_error_t *err) KIT_MUST_USE;
-/* Calls each with every entry but "." and "..", in the server's order. A name that kit_path_is_safe refuses or that has
- * a slash ends it with DATA_LOSS: no such name reaches the caller. each returns 1 to go on, 0 to stop (which is
- * success). */
-kit_status kit_ssh_list_directory(kit_ssh_sftp *sftp, const char *path,
-                                  int (*each)(void *user, const char *name, const kit_ssh_file *file), void *user,
-                                  kolm_error_t *err) KIT_MUST_USE;
-/* Absolute form of path; "." gives the login directory. OUT_OF_RANGE when it does not fit. */
-kit_status kit_ssh_realpath(kit_ssh_sftp *sftp, const char *path, char *out_text, size_t capacity,
-                            kolm_error_t *err) KIT_MUST_USE;
-/* Bytes that this user may still write in the file system of path; UNIMPLEMENTED when the server does not tell
- * (statvfs@openssh.com). */
-kit_status kit_ssh_free_bytes(kit_ssh_sftp *sftp, const char *path, uint64_t *out_bytes,
-                              kolm_error_t *err) KIT_MUST_USE;
 
 #ifdef __cplusplus
 }
