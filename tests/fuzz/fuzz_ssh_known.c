@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: known_hosts from anywhere; a key is good only if a whole line of the right type has it, and never when
  * revoked. */
-#include "../../sdk/kit/src/ssh_parts.h"
+#include "../../sdk/ssh/src/internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@ import sys
 import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROGRAM = os.path.join(HERE, "..", "..", "sdk", "remote", "kolm_remote.py")
+PROGRAM = os.path.join(HERE, "..", "..", "sdk", "remote", "far", "kolm_remote.py")
 MARKER = b"2f1c8a0d5e7b49639f00aa11bb22cc33"
 BOOTSTRAP = ("import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(h[1]));"
              "exec(compile(p,\"kolm_remote\",\"exec\"),{\"__name__\":\"kolm_remote\",\"MARKER\":h[0]})")

@@ -5,7 +5,7 @@
  * usage: config_tool config            reads "FILE<TAB>TARGET" lines; after the values of each: "== " and its status
  *        config_tool known FILE NAME   the numbers of the lines that are about NAME, with their marks
  */
-#include "../../sdk/kit/src/ssh_parts.h"
+#include "../../sdk/ssh/src/internal.h"
 
 #include <pwd.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads a target, a configuration and known hosts once, for failmalloc: whatever allocation fails, it is said and
  * nothing is lost. */
-#include "../../sdk/kit/src/ssh_parts.h"
+#include "../../sdk/ssh/src/internal.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Targets, patterns, ssh_config with Include, and known_hosts, each as a table. */
-#include "../../sdk/kit/src/ssh_parts.h"
+#include "../../sdk/ssh/src/internal.h"
 #include "kolm/kit/file.h"
 
 #include <check.h>

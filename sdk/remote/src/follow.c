@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Follows a remote job: tells its events, stops it when that is asked, and says why it ended without a result. */
+#include "internal.h"
+
+#include "kolm/kit/process.h"
+
+#include <math.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ASK_MS 2000   /* the far end answers at least this often */
+#define LOOK_MS 100   /* between looks at the user's wish to stop */
+#define LATE_MS 30000 /* the far end or the link is gone, whatever it says */
+#define DYING_MS 300
+#define STOP_MS 9000 /* the host gives a slot ten seconds */
+
+/* ---- Events */
+
+static double real_of(const cJSON *event, const char *key) {
+    double value;
+    return kit_json_get_number(event, key, &value) ? value : (double)NAN;
+}
+
+static uint64_t count_of(const cJSON *event, const char *key) {
+    uint64_t value;
+    return kit_json_get_u64(event, key, &value) ? value : KOLM_UNKNOWN_COUNT;
+}
+
+static const char *text_of(const cJSON *event, const char *key) {
+    const char *text = "";
+    return kit_json_get_string(event, key, &text) ? text : "";
+}
+
+static void tell_progress(const kolm_host_v1_t *host, const cJSON *event) {
+    const char *phase = text_of(event, "phase");
+    const kolm_progress_t p = {.struct_size = (uint32_t)sizeof p,
+                               .step = count_of(event, "step"),
+                               .total = count_of(event, "total"),
+                               .loss = real_of(event, "loss"),
+                               .tokens_per_second = real_of(event, "tokens_per_second"),
+                               .phase = phase[0] != '\0' ? phase : "training"};
+    host->progress(host->user, &p);
+}
+
+static void take_result(ssh_job_outcome *outcome, const cJSON *event) {
+    const cJSON *inner = kit_json_get(event, "result"); /* the trainer's way */
+    const cJSON *from = cJSON_IsObject(inner) ? inner : event;
+    outcome->result = true;
+    kit_copy(outcome->device, sizeof outcome->device, text_of(from, "device"));
+    kit_copy(outcome->toolchain, sizeof outcome->toolchain, text_of(from, "toolchain"));
+}
+
+static void take_error(ssh_job_outcome *outcome, const cJSON *event) {
+    uint64_t code = KOLM_E_UNKNOWN;
+    if (outcome->error.code != KOLM_OK) return; /* the first is the cause */
+    (void)kit_json_get_u64(event, "code", &code);
+    (void)kit_fail(&outcome->error, code >= 1 && code <= KOLM_E_UNAUTHENTICATED ? (int32_t)code : KOLM_E_UNKNOWN,
+                   text_of(event, "remedy"), "%s", text_of(event, "text"));
+}
+
+static void tell_event(const kolm_host_v1_t *host, ssh_job_outcome *outcome, const cJSON *event) {
+    const char *kind = text_of(event, "event"), *level = text_of(event, "level");
+    double value;
+    if (strcmp(kind, "progress") == 0)
+        tell_progress(host, event);
+    else if (strcmp(kind, "log") == 0)
+        host->log(host->user,
+                  strcmp(level, "error") == 0     ? KOLM_LOG_ERROR
+                  : strcmp(level, "warning") == 0 ? KOLM_LOG_WARNING
+                                                  : KOLM_LOG_INFO,
+                  text_of(event, "text"));
+    else if (strcmp(kind, "metric") == 0 && kit_json_get_number(event, "value", &value))
+        host->metric(host->user, text_of(event, "name"), value);
+    else if (strcmp(kind, "result") == 0)
+        take_result(outcome, event);
+    else if (strcmp(kind, "error") == 0)
+        take_error(outcome, event);
+}
+
+/* Whole lines. One that is no event is a word of the program's. */
+static void tell_lines(const kolm_host_v1_t *host, ssh_job_outcome *outcome, const char *text, size_t length) {
+    for (size_t at = 0; at < length;) {
+        const char *end = memchr(text + at, '\n', length - at);
+        size_t n = end != NULL ? (size_t)(end - text) - at : length - at;
+        cJSON *event = NULL;
+        if (kit_json_parse(text + at, n, &event, NULL) == KOLM_OK && cJSON_IsObject(event)) {
+            tell_event(host, outcome, event);
+        } else if (n > 0) {
+            kit_buf shown = {0};
+            kit_buf_escaped(&shown, text + at, n < 200 ? n : 200);
+            host->log(host->user, KOLM_LOG_INFO, kit_buf_text(&shown));
+            kit_buf_free(&shown);
+        }
+        cJSON_Delete(event);
+        at += n + 1;
+    }
+}
+
+/* ---- Stopping */
+
+static kit_status cancel(kit_ssh_job_remote *remote, const char *job, kolm_error_t *err) {
+    ssh_job_frame answer = {0};
+    cJSON *request = ssh_job_request("cancel");
+    int64_t until = kit_now_ms() + STOP_MS;
+    uint64_t id = 0;
+    (void)kit_json_put_string(request, "job", job);
+    kit_status status = ssh_job_send(remote, request, NULL, 0, err);
+    /* The answers to the questions that were open come first. */
+    while (status == KOLM_OK && id != remote->number && kit_now_ms() < until) {
+        status = ssh_job_receive(remote, LOOK_MS, &answer, err);
+        if (answer.header != NULL || remote->refused) id = remote->answered;
+        if (remote->refused && id != remote->number) status = KOLM_OK;
+        ssh_job_frame_free(&answer);
+    }
+    bool sure = status == KOLM_OK && id == remote->number;
+    remote->refused = remote->broken = false; /* nothing is to be tried again */
+    int32_t code = remote->host->cancelled(remote->host->user) != 0 ? KOLM_E_CANCELLED : KOLM_E_DEADLINE_EXCEEDED;
+    return kit_fail(err, code, "run the same command again to go on from where it stopped",
+                    sure ? "the job on %s was stopped" : "%s was told to stop the job, and has not said that it did",
+                    remote->settings.name);
+}
+
+/* "cancelled" is also said when kolm itself is gone: that nobody listens is no reason to end what may have run for
+ * days. It is found by whoever asks the same again. */
+static kit_status stop(kit_ssh_job_remote *remote, const char *job, kolm_error_t *err) {
+    for (int waited = 0; waited < DYING_MS && getppid() == remote->caller; waited += 50)
+        (void)poll(NULL, 0, 50);
+    if (getppid() == remote->caller) return cancel(remote, job, err);
+    return kit_fail(err, KOLM_E_CANCELLED, "run the same command again to follow it",
+                    "the job on %s goes on without kolm", remote->settings.name);
+}
+
+static bool to_be_stopped(const kit_ssh_job_remote *remote) {
+    const kolm_host_v1_t *host = remote->host;
+    return host->cancelled(host->user) != 0 || host->time_left_ms(host->user) <= 0;
+}
+
+/* ---- The end */
+
+static kit_status judge(const kit_ssh_job_remote *remote, const ssh_job_outcome *outcome, const cJSON *last,
+                        kolm_error_t *err) {
+    uint64_t exit_code = UINT64_MAX, signal_number = 0, code = 0;
+    (void)kit_json_get_u64(last, "exit", &exit_code);
+    (void)kit_json_get_u64(last, "signal", &signal_number);
+    if (exit_code == 0 && outcome->result) return KOLM_OK;
+    if (outcome->error.code != KOLM_OK) {
+        *err = outcome->error;
+        return kit_fail_context(err, "%s", remote->settings.name);
+    }
+    if (kit_json_get_u64(last, "code", &code) && code >= 1 && code <= KOLM_E_UNAUTHENTICATED)
+        return kit_fail(err, (int32_t)code, text_of(last, "remedy"), "%s: %s", remote->settings.name,
+                        text_of(last, "text"));
+    if (strcmp(text_of(last, "why"), "cancelled") == 0)
+        return kit_fail(err, KOLM_E_ABORTED, "run the same command again", "somebody else stopped the job on %s",
+                        remote->settings.name);
+    kit_buf words = {0};
+    const char *tail = text_of(last, "errors_tail");
+    size_t length = strlen(tail);
+    kit_buf_escaped(&words, tail + (length > 300 ? length - 300 : 0), length > 300 ? 300 : length);
+    char how[64];
+    if (signal_number != 0)
+        kit_format(how, sizeof how, "signal %d", (int)signal_number);
+    else
+        kit_format(how, sizeof how, "exit code %d", exit_code == UINT64_MAX ? -1 : (int)exit_code);
+    kit_status status = kit_fail(err, KOLM_E_ABORTED,
+                                 signal_number == 9 ? "see whether that machine ran out of memory"
+                                                    : "look at what the program there printed",
+                                 "the job on %s ended without a result (%s)%s%s", remote->settings.name, how,
+                                 words.length > 0 ? ": " : "", kit_buf_text(&words));
+    kit_buf_free(&words);
+    return status;
+}
+
+cJSON *ssh_job_follow_request(const char *job, uint64_t since) {
+    cJSON *request = ssh_job_request("follow");
+    (void)(kit_json_put_string(request, "job", job) && kit_json_put_u64(request, "since", since) &&
+           kit_json_put_u64(request, "wait_ms", ASK_MS));
+    return request;
+}
+
+kit_status ssh_job_await(kit_ssh_job_remote *remote, const char *job, int64_t limit_ms, ssh_job_frame *out,
+                         kolm_error_t *err) {
+    int64_t until = kit_now_ms() + limit_ms;
+    *out = (ssh_job_frame){0};
+    while (out->header == NULL) {
+        if (to_be_stopped(remote)) return stop(remote, job, err);
+        if (kit_now_ms() > until) {
+            remote->broken = true;
+            return kit_fail(err, KOLM_E_UNAVAILABLE, "", "%s fell silent", remote->settings.name);
+        }
+        KIT_TRY(ssh_job_receive(remote, LOOK_MS, out, err));
+    }
+    return KOLM_OK;
+}
+
+kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, bool asked, ssh_job_outcome *outcome,
+                          kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    bool over = false;
+    int64_t idle = remote->settings.ssh.idle_timeout_ms;
+    int64_t limit = idle == 0 ? LATE_MS : idle > 2 * ASK_MS ? idle : 2 * ASK_MS;
+    remote->heed = false;
+    while (status == KOLM_OK && !over) {
+        ssh_job_frame answer = {0};
+        if (!asked) status = ssh_job_send(remote, ssh_job_follow_request(job, outcome->since), NULL, 0, err);
+        asked = false;
+        if (status == KOLM_OK) status = ssh_job_await(remote, job, limit, &answer, err);
+        if (status == KOLM_OK) {
+            tell_lines(remote->host, outcome, answer.raw, answer.raw_length);
+            outcome->since += answer.raw_length;
+            const char *state = text_of(answer.header, "state");
+            if (!kit_json_get_bool(answer.header, "last", &over)) over = false;
+            over = over || (answer.raw_length == 0 && strcmp(state, "running") != 0);
+            if (over && strcmp(state, "done") == 0) {
+                status = judge(remote, outcome, answer.header, err);
+                outcome->failed = status != KOLM_OK && strcmp(text_of(answer.header, "why"), "cancelled") != 0;
+            } else if (over) {
+                remote->refused = true;
+                status = kit_fail(err, KOLM_E_NOT_FOUND, "run the same command again", "%s lost the job (%s)",
+                                  remote->settings.name, state);
+            }
+        }
+        ssh_job_frame_free(&answer);
+    }
+    remote->heed = true;
+    return status;
+}

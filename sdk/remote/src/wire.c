@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The SSH connection under remote jobs: one channel that runs one fixed command. */
+#include "internal.h"
+#include "../../ssh/src/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The only thing that a login shell ever sees of us. It reads the far end from its standard input: see the head of
+ * kolm_remote.py. Single quotes mean the same to sh, bash, dash, zsh, fish, csh and BusyBox. */
+const char ssh_job_bootstrap[] =
+    "exec python3 -I -B -c 'import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(h[1]));"
+    "exec(compile(p,\"kolm_remote\",\"exec\"),{\"__name__\":\"kolm_remote\",\"MARKER\":h[0]})'";
+
+typedef struct ssh_wire {
+    kit_ssh_job_wire table;
+    kit_ssh_job_remote *remote;
+    kit_ssh *ssh;
+    kit_ssh_channel *channel;
+    char host_key[96];
+    char address[64];
+    kit_ssh_list told; /* notes */
+} ssh_wire;
+
+static int cancelled(void *user) {
+    const kit_ssh_job_remote *remote = ((const ssh_wire *)user)->remote;
+    return remote->heed && remote->host->cancelled(remote->host->user) != 0;
+}
+
+/* host_key accept-new: what becomes of it is among the notes, when it is done. */
+static int trust(void *user, const char *host, const char *type, const char *fingerprint) {
+    (void)user, (void)host, (void)type, (void)fingerprint;
+    return 1;
+}
+
+/* Every remark once for a job, however often the link breaks; they name keys and files, so that another key is another
+ * remark. */
+static void tell_note(void *user, const char *text) {
+    ssh_wire *w = user;
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    if (ssh_list_has(&w->told, text)) return;
+    w->remote->host->log(w->remote->host->user, KOLM_LOG_WARNING, text);
+    if (ssh_list_add(&w->told, text, strlen(text), &ignored) != KOLM_OK) return; /* then it is told again */
+}
+
+static void close_wire(void *user) {
+    ssh_wire *w = user;
+    if (w->remote->broken) ssh_abandon(w->ssh);
+    kit_ssh_channel_close(w->channel);
+    kit_ssh_close(w->ssh);
+    w->channel = NULL;
+    w->ssh = NULL;
+}
+
+static kit_status open_wire(void *user, kolm_error_t *err) {
+    ssh_wire *w = user;
+    const char *said = w->remote->settings.host_key;
+    kit_ssh_options options = w->remote->settings.ssh;
+    options.cancelled = cancelled;
+    options.note = tell_note;
+    options.user = w;
+    if (said != NULL && strcmp(said, "accept-new") == 0) options.trust = trust;
+    if (said != NULL && strncmp(said, "SHA256:", 7) == 0) options.host_key = said;
+    KIT_TRY(kit_ssh_open(&options, &w->ssh, err));
+    kit_copy(w->host_key, sizeof w->host_key, kit_ssh_host_key_sha256(w->ssh));
+    kit_copy(w->address, sizeof w->address, kit_ssh_peer_address(w->ssh));
+    return kit_ssh_exec(w->ssh, ssh_job_bootstrap, &w->channel, err);
+}
+
+static kit_status write_wire(void *user, const void *bytes, size_t length, kolm_error_t *err) {
+    return kit_ssh_channel_write_all(((ssh_wire *)user)->channel, bytes, length, err);
+}
+
+static kit_status read_wire(void *user, void *bytes, size_t capacity, int64_t timeout_ms, size_t *out_n,
+                            kolm_error_t *err) {
+    return kit_ssh_channel_read(((ssh_wire *)user)->channel, bytes, capacity, timeout_ms, out_n, err);
+}
+
+static void last_words(void *user, char *out_text, size_t capacity) {
+    char text[512];
+    size_t n = 0;
+    kit_buf shown = {0};
+    out_text[0] = '\0';
+    if (((ssh_wire *)user)->channel == NULL) return;
+    kit_status status = kit_ssh_channel_read_stderr(((ssh_wire *)user)->channel, text, sizeof text, 500, &n, NULL);
+    if (status != KOLM_OK) n = 0;
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+        n--;
+    kit_buf_escaped(&shown, text, n);
+    kit_copy(out_text, capacity, kit_buf_text(&shown));
+    kit_buf_free(&shown);
+}
+
+kit_status ssh_job_wire_new(kit_ssh_job_remote *remote, const kit_ssh_job_wire **out_wire, kolm_error_t *err) {
+    ssh_wire *w = calloc(1, sizeof *w);
+    if (w == NULL) return ssh_job_out_of_memory(err);
+    w->remote = remote;
+    w->table = (kit_ssh_job_wire){.user = w,
+                                  .open = open_wire,
+                                  .write_all = write_wire,
+                                  .read = read_wire,
+                                  .last_words = last_words,
+                                  .close = close_wire};
+    remote->own_wire = w;
+    *out_wire = &w->table;
+    return KOLM_OK;
+}
+
+void ssh_job_wire_free(void *own_wire) {
+    ssh_wire *w = own_wire;
+    if (w != NULL) ssh_list_free(&w->told);
+    free(w);
+}
+
+kit_ssh *ssh_job_wire_ssh(const void *own_wire) {
+    return ((const ssh_wire *)own_wire)->ssh;
+}
+
+const char *kit_ssh_job_host_key(const kit_ssh_job_remote *remote) {
+    return remote->own_wire != NULL ? ((const ssh_wire *)remote->own_wire)->host_key : "";
+}
+
+const char *kit_ssh_job_address(const kit_ssh_job_remote *remote) {
+    return remote->own_wire != NULL ? ((const ssh_wire *)remote->own_wire)->address : "";
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the authentication share; nobody else includes it. */
+#ifndef KOLM_KIT_SSH_AUTH_PARTS_H
+#define KOLM_KIT_SSH_AUTH_PARTS_H
+
+#include "internal.h"
+
+#define SSH_CERTIFICATE_SUFFIX "-cert-v01@openssh.com"
+#define SSH_LIBSSH2_1_11 0x010b00 /* signs with rsa-sha2, and knows more certificates */
+
+/* Public halves: a plain key, or a certificate. */
+typedef struct ssh_public_key {
+    uint8_t *blob;
+    size_t length;
+    char type[64];
+} ssh_public_key;
+
+typedef struct ssh_identity {
+    char *path;
+    ssh_public_key plain;      /* length 0 when there is no public half to read */
+    kit_ssh_list certificates; /* files */
+    bool public_only;          /* path is a public key: the private one is in the agent, or nowhere */
+    bool exists, encrypted, exposed;
+} ssh_identity;
+
+typedef struct ssh_attempt {
+    kit_ssh *ssh;
+    const kit_ssh_options *options;
+    const kit_ssh_config *config;
+    ssh_identity *identities;
+    size_t identity_count;
+    ssh_agent *agent;
+    kit_buf tried; /* "FILE (refused), ..." */
+    unsigned offers;
+    bool authenticated;
+    bool old_rsa;       /* an RSA key was refused that this libssh2 can only sign for by SHA-1 */
+    char *methods;      /* "publickey,password": what the server takes now */
+    char *first_factor; /* the key that it took before it asked for more; NULL: none */
+} ssh_attempt;
+
+void ssh_say_tried(ssh_attempt *a, const char *name, const char *outcome);
+/* Neither signed for, nor offered: what libssh2 or the configuration does not have. NULL: it may be tried. */
+const char *ssh_unusable(const ssh_attempt *a, const uint8_t *blob, size_t length, const char *type);
+
+/* ---- Reading keys (identity.c) */
+kit_status ssh_public_read(const char *path, ssh_public_key *out, kolm_error_t *err) KIT_MUST_USE;
+/* *out_before: the second since 1970 at which the certificate ends. */
+bool ssh_certifies(const ssh_public_key *certificate, const ssh_public_key *plain, uint64_t *out_before);
+kit_status ssh_identities_find(ssh_attempt *a, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- After a key was taken (factor.c) */
+/* A signature was refused: perhaps the server took the key and wants more. Then first_factor and methods are set. */
+kit_status ssh_factor_look(ssh_attempt *a, const char *name, kolm_error_t *err) KIT_MUST_USE;
+/* What can be done about a second factor without asking anybody: authenticated, or an error that says which it is. */
+kit_status ssh_factor_second(ssh_attempt *a, kolm_error_t *err) KIT_MUST_USE;
+kit_status ssh_ask_methods(ssh_attempt *a, char **out_methods, kolm_error_t *err) KIT_MUST_USE;
+
+#endif

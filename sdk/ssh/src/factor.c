@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Logins that want more than one key: what can be done without asking anybody, and what is said where it cannot. */
+#include "auth.h"
+
+#include "kolm/kit/process.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PATIENCE_MS 60000 /* somebody may have to touch a telephone */
+
+kit_status ssh_ask_methods(ssh_attempt *a, char **out_methods, kolm_error_t *err) {
+    kit_ssh *ssh = a->ssh;
+    while (true) {
+        char *methods = libssh2_userauth_list(ssh->session, ssh->login, (unsigned)strlen(ssh->login));
+        if (methods != NULL) return kit_strdup(methods, out_methods, err);
+        if (libssh2_userauth_authenticated(ssh->session) != 0) {
+            a->authenticated = true;
+            return kit_strdup("", out_methods, err);
+        }
+        int code = libssh2_session_last_errno(ssh->session);
+        if (code != LIBSSH2_ERROR_EAGAIN) return ssh_fail(ssh, code, ssh->stage, err);
+        KIT_TRY(ssh_wait(ssh, ssh->deadline_ms, kit_now_ms(), err));
+    }
+}
+
+/* libssh2 does not tell whether a refusal was of the kind that means "and now the next": asking for the methods again
+ * does, as the server then names only what is still to come. (Two keys in a row look like a refusal of the first.) */
+kit_status ssh_factor_look(ssh_attempt *a, const char *name, kolm_error_t *err) {
+    char *methods = NULL;
+    KIT_TRY(ssh_ask_methods(a, &methods, err));
+    kit_status status = KOLM_OK;
+    if (a->authenticated || strcmp(methods, a->methods) == 0) {
+        ssh_say_tried(a, name, "refused, though the key is known there");
+        free(methods);
+        return KOLM_OK;
+    }
+    if (a->first_factor == NULL) status = kit_strdup(name, &a->first_factor, err);
+    ssh_say_tried(a, name, "taken, and not enough");
+    free(a->methods);
+    a->methods = methods;
+    return status;
+}
+
+static void keep_words(kit_ssh *ssh, const char *text, size_t length) {
+    kit_buf shown = {0};
+    while (length > 0 && strchr(" \t\r\n", text[length - 1]) != NULL)
+        length--;
+    kit_buf_escaped(&shown, text, length);
+    kit_format(ssh->question, sizeof ssh->question, "%.200s", kit_buf_text(&shown));
+    kit_buf_free(&shown);
+}
+
+/* What the server asks is kept for the message. It is not answered: an empty answer would count as a wrong one, and may
+ * lock the account. */
+static LIBSSH2_USERAUTH_KBDINT_RESPONSE_FUNC(on_question) {
+    kit_ssh *ssh = *abstract;
+    (void)name, (void)name_len, (void)responses;
+    if (num_prompts > 0) {
+        keep_words(ssh, (const char *)prompts[0].text, prompts[0].length);
+        ssh->spent = true; /* nothing goes out any more */
+    } else if (instruction_len > 0) {
+        keep_words(ssh, instruction, (size_t)instruction_len);
+        ssh_say(ssh, ssh->question);
+    }
+}
+
+static kit_status try_without_answers(ssh_attempt *a, kolm_error_t *err) {
+    kit_ssh *ssh = a->ssh;
+    int rc;
+    int64_t until = kit_now_ms() + PATIENCE_MS;
+    if (ssh->deadline_ms < until) ssh->deadline_ms = until;
+    while ((rc = libssh2_userauth_keyboard_interactive_ex(ssh->session, ssh->login, (unsigned)strlen(ssh->login),
+                                                          on_question)) == LIBSSH2_ERROR_EAGAIN)
+        KIT_TRY(ssh_wait(ssh, ssh->deadline_ms, kit_now_ms(), err));
+    a->authenticated = rc == 0;
+    return KOLM_OK;
+}
+
+kit_status ssh_factor_second(ssh_attempt *a, kolm_error_t *err) {
+    const kit_ssh *ssh = a->ssh;
+    char asks[260] = "";
+    if (strstr(a->methods, "publickey") != NULL)
+        return kit_fail(err, KOLM_E_UNAUTHENTICATED, "name the second key with IdentityFile, or ssh-add it",
+                        "%s@%s took the key %s and wants a second one; tried: %s", ssh->login, ssh->label,
+                        a->first_factor, kit_buf_text(&a->tried));
+    if (strstr(a->methods, "keyboard-interactive") != NULL) KIT_TRY(try_without_answers(a, err));
+    if (a->authenticated) return KOLM_OK;
+    if (ssh->question[0] != '\0') kit_format(asks, sizeof asks, "; it says: \"%.200s\"", ssh->question);
+    return kit_fail(err, KOLM_E_UNAUTHENTICATED,
+                    "let its sshd take a key alone for this account (AuthenticationMethods publickey): kolm answers no "
+                    "questions",
+                    "%s@%s took the key %s and wants a second factor that needs a person: %s%s", ssh->login, ssh->label,
+                    a->first_factor, a->methods, asks);
+}

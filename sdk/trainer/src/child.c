@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One call of the trainer: started, listened to, stopped in time, and explained when it ends without a result. */
+#include "internal.h"
+
+#include "kolm/kit/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES (1u << 20)
+#define LOOK_MS 100     /* between looks at the clock and at the user's wish to stop */
+#define STOP_MS 8000    /* from SIGTERM to SIGKILL: the host gives a slot ten seconds */
+#define LINGER_MS 15000 /* from the result, or the end of the events, to the end of the process */
+#define CLOSE_MS 2000   /* from the end of the process to the end of its pipes, which a child of it may hold */
+#define TAIL_KEPT 4096  /* bytes of standard error */
+#define TAIL_SHOWN 400  /* of them in an error, escaped */
+
+typedef enum stopped { STOPPED_NOT, STOPPED_CANCEL, STOPPED_DEADLINE, STOPPED_LINGER } stopped;
+
+typedef struct watch {
+    const kolm_host_v1_t *host;
+    const kit_trainer *trainer;
+    pid_t pid;
+    int events, words; /* reading ends of its standard output and standard error; words -1 when at its end */
+    kit_buf tail;
+    stopped stop;
+    int64_t kill_ms, close_ms, linger_ms;
+    bool exited;
+    siginfo_t how;
+    trainer_heard heard;
+} watch;
+
+/* ---- Environment */
+
+static const char *const always[] = {
+    "PATH=/usr/local/bin:/usr/bin:/bin",
+    "LANG=C.UTF-8",
+    "LD_LIBRARY_PATH",
+    /* Nothing is reported to anybody, and nothing is fetched: core has resolved the base model to a directory. */
+    "HF_HUB_DISABLE_TELEMETRY=1",
+    "HF_HUB_OFFLINE=1",
+    "TRANSFORMERS_OFFLINE=1",
+    "HF_DATASETS_OFFLINE=1",
+    "DO_NOT_TRACK=1",
+    "WANDB_DISABLED=true",
+    "WANDB_MODE=disabled",
+    "UNSLOTH_DISABLE_STATISTICS=1",
+    "PYTHONHASHSEED=0",
+    "PYTHONUNBUFFERED=1",
+    "PYTHONSAFEPATH=1",
+    "TOKENIZERS_PARALLELISM=false",
+};
+
+#define ENV_MAX 96
+
+typedef struct environment {
+    char *entries[ENV_MAX + 1];
+    size_t count;
+    bool failed;
+} environment;
+
+static void put_env(environment *env, char *entry) {
+    size_t at = 0, name = entry != NULL ? strcspn(entry, "=") + 1 : 0;
+    if (entry == NULL || env->count == ENV_MAX) {
+        free(entry);
+        env->failed = true;
+        return;
+    }
+    while (at < env->count && strncmp(env->entries[at], entry, name) != 0)
+        at++;
+    if (at == env->count) env->count++;
+    free(env->entries[at]);
+    env->entries[at] = entry;
+}
+
+static void put_env_fmt(environment *env, const char *name, const char *value) {
+    kit_buf text = {0};
+    kit_buf_fmt(&text, "%s=%s", name, value);
+    put_env(env, kit_buf_take(&text));
+}
+
+/* "NAME=VALUE", or "NAME" for this process's own. */
+static void pass_env(environment *env, const char *entry) {
+    if (strchr(entry, '=') != NULL) {
+        put_env(env, strdup(entry));
+        return;
+    }
+    const char *value = secure_getenv(entry);
+    if (value != NULL) put_env_fmt(env, entry, value);
+}
+
+static bool make_environment(const trainer_call *call, environment *out) {
+    static const char *const homes[] = {"HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR"};
+    static const char *const threads[] = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"};
+    char number[16];
+    uint32_t each = call->processes > 1 ? call->threads / call->processes : call->threads;
+    kit_format(number, sizeof number, "%u", each > 0 ? each : 1);
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        pass_env(out, always[i]);
+    for (size_t i = 0; i < sizeof homes / sizeof *homes; i++)
+        put_env_fmt(out, homes[i], call->host->scratch_dir);
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++)
+        put_env_fmt(out, threads[i], number);
+    for (size_t i = 0; call->trainer->env != NULL && call->trainer->env[i] != NULL; i++)
+        pass_env(out, call->trainer->env[i]);
+    return !out->failed;
+}
+
+static void say(const watch *w, uint32_t level, const char *text) {
+    w->host->log(w->host->user, level, text);
+}
+
+/* ---- Time */
+
+static void stop(watch *w, stopped why, int64_t now) {
+    w->stop = why;
+    w->kill_ms = now + STOP_MS;
+    kill(-w->pid, SIGTERM);
+}
+
+static void look_at_clock(watch *w) {
+    int64_t now = kit_now_ms();
+    if (w->stop == STOPPED_NOT || w->stop == STOPPED_LINGER) {
+        if (w->host->cancelled(w->host->user) != 0)
+            stop(w, STOPPED_CANCEL, now);
+        else if (w->host->time_left_ms(w->host->user) <= 0)
+            stop(w, STOPPED_DEADLINE, now);
+    }
+    if (w->stop == STOPPED_NOT && now >= w->linger_ms) stop(w, STOPPED_LINGER, now);
+    if (w->stop != STOPPED_NOT && now >= w->kill_ms) {
+        kill(-w->pid, SIGKILL);
+        w->kill_ms = now + STOP_MS;
+    }
+    /* It stays a zombie until the end, so that its number, which is that of its group, names nobody else. */
+    if (!w->exited && waitid(P_PID, (id_t)w->pid, &w->how, WEXITED | WNOHANG | WNOWAIT) == 0 && w->how.si_pid != 0) {
+        w->exited = true;
+        w->close_ms = now + CLOSE_MS;
+    }
+}
+
+static void read_words(watch *w) {
+    char piece[4096];
+    for (int round = 0; w->words >= 0 && round < 16; round++) {
+        ssize_t n = read(w->words, piece, sizeof piece);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+        if (n <= 0) {
+            close(w->words);
+            w->words = -1;
+            return;
+        }
+        kit_buf_add(&w->tail, piece, (size_t)n);
+        if (w->tail.failed || w->tail.length <= TAIL_KEPT) continue;
+        size_t past = w->tail.length - TAIL_KEPT;
+        memmove(w->tail.data, w->tail.data + past, TAIL_KEPT);
+        w->tail.length = TAIL_KEPT;
+        w->tail.data[TAIL_KEPT] = '\0';
+    }
+}
+
+/* Waits until there are events to read, or none will come: then CANCELLED. */
+static kit_status wait_for_events(void *user, kolm_error_t *err) {
+    watch *w = user;
+    for (;;) {
+        struct pollfd fds[2] = {{.fd = w->events, .events = POLLIN}, {.fd = w->words, .events = POLLIN}};
+        look_at_clock(w);
+        (void)poll(fds, 2, w->exited ? LOOK_MS / 10 : LOOK_MS);
+        if (fds[1].revents != 0) read_words(w);
+        if (fds[0].revents != 0) return KOLM_OK;
+        if (w->exited && kit_now_ms() >= w->close_ms) return kit_fail(err, KOLM_E_CANCELLED, "", "nothing comes");
+    }
+}
+
+static void wait_for_end(watch *w) {
+    if (w->linger_ms == INT64_MAX) w->linger_ms = kit_now_ms() + LINGER_MS;
+    for (look_at_clock(w); !w->exited; look_at_clock(w)) {
+        struct pollfd words = {.fd = w->words, .events = POLLIN};
+        if (poll(&words, 1, 10) > 0) read_words(w);
+    }
+    kill(-w->pid, SIGKILL); /* what it left behind in its group */
+    read_words(w);
+    (void)waitpid(w->pid, NULL, 0);
+}
+
+static kit_status listen_to(watch *w, kolm_error_t *err) {
+    kit_lines *lines = NULL;
+    kit_status status = kit_lines_open(w->events, LINE_MAX_BYTES, &lines, err);
+    if (status != KOLM_OK) {
+        kill(-w->pid, SIGKILL);
+        wait_for_end(w);
+        return status;
+    }
+    kit_lines_wait_with(lines, wait_for_events, w);
+    for (;;) {
+        const char *line = NULL;
+        size_t length = 0;
+        status = kit_lines_next(lines, &line, &length, NULL);
+        if (status == KOLM_E_OUT_OF_RANGE)
+            trainer_hear(&w->heard, "(a line of more than 1 MiB)", 27);
+        else if (status != KOLM_OK || line == NULL)
+            break;
+        else
+            trainer_hear(&w->heard, line, length);
+        if (w->heard.result != NULL && w->linger_ms == INT64_MAX) w->linger_ms = kit_now_ms() + LINGER_MS;
+    }
+    kit_lines_close(lines);
+    wait_for_end(w);
+    return KOLM_OK;
+}
+
+/* ---- Why it has no result */
+
+/* The last lines of its standard error, as one line of at most TAIL_SHOWN bytes. */
+static void put_tail(const watch *w, char out[TAIL_SHOWN + 1]) {
+    const char *text = kit_buf_text(&w->tail);
+    size_t end = w->tail.length;
+    kit_buf shown = {0};
+    while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r' || text[end - 1] == ' '))
+        end--;
+    size_t from = end;
+    while (from > 0) {
+        kit_buf one = {0};
+        size_t line = from;
+        while (line > 0 && text[line - 1] != '\n')
+            line--;
+        kit_buf_escaped(&one, text + line, from - line);
+        if (shown.length > 0) kit_buf_fmt(&one, " | %s", kit_buf_text(&shown));
+        bool fits = one.length <= TAIL_SHOWN;
+        if (fits || shown.length == 0) {
+            kit_buf_free(&shown);
+            shown = one;
+        } else {
+            kit_buf_free(&one);
+        }
+        if (!fits) break;
+        from = line > 0 ? line - 1 : 0;
+    }
+    kit_copy(out, TAIL_SHOWN + 1, kit_buf_text(&shown));
+    kit_buf_free(&shown);
+}
+
+static kit_status no_result(const watch *w, kolm_error_t *err) {
+    char tail[TAIL_SHOWN + 1], how[64], remedy[300], name[64];
+    bool killed = w->how.si_code != CLD_EXITED;
+    put_tail(w, tail);
+    trainer_backend(w->trainer, name, sizeof name);
+    if (killed)
+        kit_format(how, sizeof how, "was ended by signal %d", w->how.si_status);
+    else
+        kit_format(how, sizeof how, "ended with code %d and no result", w->how.si_status);
+    int32_t code = KOLM_E_INTERNAL;
+    kit_format(remedy, sizeof remedy, "run `kolm compute test %s`; the same job goes on from its last checkpoint",
+               name);
+    if (strstr(tail, "No module named") != NULL || strstr(tail, "ImportError") != NULL) {
+        code = KOLM_E_FAILED_PRECONDITION;
+        kit_format(remedy, sizeof remedy, "run `kolm compute setup %s`: the runtime is not whole", name);
+    } else if ((killed && w->how.si_status == SIGKILL) || strstr(tail, "out of memory") != NULL ||
+               strstr(tail, "MemoryError") != NULL) {
+        code = KOLM_E_RESOURCE_EXHAUSTED;
+        kit_copy(remedy, sizeof remedy,
+                 "memory ran out, most likely: close other programs, or take a smaller base; the kernel log (dmesg) "
+                 "knows more");
+    }
+    return kit_fail(err, code, remedy, "the trainer %s%s%s", how, tail[0] != '\0' ? ": " : "", tail);
+}
+
+/* A failure that nobody expected: the end of what was said about it, for those who will look into it. */
+static void show_words(const watch *w) {
+    const char *from = kit_buf_text(&w->tail);
+    if (w->tail.length == TAIL_KEPT && strchr(from, '\n') != NULL) from = strchr(from, '\n') + 1;
+    while (*from != '\0') {
+        kit_buf line = {0};
+        size_t length = strcspn(from, "\n");
+        kit_buf_escaped(&line, from, length);
+        if (length > 0) say(w, KOLM_LOG_ERROR, kit_buf_text(&line));
+        kit_buf_free(&line);
+        from += from[length] == '\n' ? length + 1 : length;
+    }
+}
+
+static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
+    static const char *const go_on = "start the same job again: it goes on from its last checkpoint";
+    bool clean = w->how.si_code == CLD_EXITED && w->how.si_status == 0;
+    /* Runtimes of accelerators like to crash, or to hang, while they are taken down. What was done stays done. */
+    bool after = w->how.si_code != CLD_EXITED || w->stop == STOPPED_LINGER;
+    if (w->heard.result != NULL && w->heard.error.code == KOLM_OK && (clean || after)) {
+        if (!clean && w->stop != STOPPED_CANCEL) say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
+        *out_result = w->heard.result;
+        w->heard.result = NULL;
+        return KOLM_OK;
+    }
+    bool told = w->heard.error.code != KOLM_OK;
+    if (w->stop == STOPPED_CANCEL)
+        return kit_fail(err, KOLM_E_CANCELLED, told ? w->heard.error.remedy : go_on, "%s",
+                        told ? w->heard.error.text : "the trainer was stopped");
+    if (w->stop == STOPPED_DEADLINE)
+        return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, go_on, "the deadline passed before the trainer was done");
+    if (w->heard.error.code == KOLM_E_INTERNAL || w->heard.error.code == KOLM_E_UNKNOWN) show_words(w);
+    if (told) return kit_fail(err, w->heard.error.code, w->heard.error.remedy, "%s", w->heard.error.text);
+    return no_result(w, err);
+}
+
+/* ---- Start */
+
+#define ARGV_MAX 48
+
+typedef struct arguments {
+    const char *words[ARGV_MAX + 1];
+    size_t count;
+} arguments;
+
+static void put_words(arguments *out, const char *const *words) {
+    for (size_t i = 0; words[i] != NULL && out->count < ARGV_MAX; i++)
+        out->words[out->count++] = words[i];
+}
+
+/* The processes of a group are started by a Python that trains nothing: it may be isolated altogether. */
+static void put_command(const trainer_call *call, const char *python, const char *directory, const char *processes,
+                        const char *threads, arguments *out) {
+    const char *const group[] = {python,         "-I",         "-B",      "-m",          "torch.distributed.run",
+                                 "--standalone", "--nnodes=1", processes, "--no-python", NULL};
+    const char *const one[] = {python,      "-s",    "-B", directory, call->verb, "--device", call->trainer->device,
+                               "--threads", threads, NULL};
+    if (call->processes > 1) put_words(out, group);
+    put_words(out, one);
+    put_words(out, call->words);
+}
+
+static kit_status start(const trainer_call *call, watch *w, kolm_error_t *err) {
+    char python[TRAINER_PATH_MAX] = "", directory[TRAINER_PATH_MAX] = "", processes[40], threads[16];
+    environment env = {0};
+    arguments argv = {0};
+    int out[2] = {-1, -1}, words[2] = {-1, -1};
+    uint32_t group = call->processes > 1 ? call->processes : 1, each = call->threads / group;
+    KIT_TRY(trainer_python(call->host, call->trainer, python, err));
+    KIT_TRY(trainer_directory(call->host, directory, err));
+    kit_format(processes, sizeof processes, "--nproc-per-node=%u", call->processes);
+    kit_format(threads, sizeof threads, "%u", each > 0 ? each : 1);
+    put_command(call, python, directory, processes, threads, &argv);
+    kit_status status = make_environment(call, &env)
+                            ? KOLM_OK
+                            : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (status == KOLM_OK) status = kit_pipe(&out[0], &out[1], err);
+    if (status == KOLM_OK) status = kit_pipe(&words[0], &words[1], err);
+    if (status == KOLM_OK) {
+        kit_spawn_fd fds[4 + TRAINER_SAME] = {{out[1], 1}, {words[1], 2}};
+        size_t count = 2;
+        for (int i = 0; i < 2; i++)
+            if (call->pass[i] >= 0) fds[count++] = (kit_spawn_fd){call->pass[i], 3 + i};
+        for (int i = 0; i < TRAINER_SAME; i++)
+            if (call->same[i] > 0) fds[count++] = (kit_spawn_fd){call->same[i], call->same[i]};
+        /* posix_spawn takes char *const[] and does not change what it points to. */
+        char *const *given;
+        const char *const *mine = argv.words;
+        memcpy(&given, &mine, sizeof given);
+        const kit_spawn_options options = {
+            .path = python, .argv = given, .envp = env.entries, .fds = fds, .fd_count = count};
+        status = kit_spawn(&options, &w->pid, err);
+    }
+    if (out[1] >= 0) close(out[1]);
+    if (words[1] >= 0) close(words[1]);
+    if (words[0] >= 0) fcntl(words[0], F_SETFL, O_NONBLOCK);
+    w->events = out[0];
+    w->words = words[0];
+    for (size_t i = 0; i < env.count; i++)
+        free(env.entries[i]);
+    return status;
+}
+
+kit_status trainer_run(const trainer_call *call, cJSON **out_result, kolm_error_t *err) {
+    watch w = {.host = call->host,
+               .trainer = call->trainer,
+               .events = -1,
+               .words = -1,
+               .kill_ms = INT64_MAX,
+               .close_ms = INT64_MAX,
+               .linger_ms = INT64_MAX,
+               .heard = {.host = call->host, .error = KIT_ERROR_INIT}};
+    *out_result = NULL;
+    if (call->host->cancelled(call->host->user) != 0)
+        return kit_fail(err, KOLM_E_CANCELLED, "", "stopped before the trainer was started");
+    kit_status status = start(call, &w, err);
+    if (status == KOLM_OK) status = listen_to(&w, err);
+    if (status == KOLM_OK) status = conclude(&w, out_result, err);
+    if (w.events >= 0) close(w.events);
+    if (w.words >= 0) close(w.words);
+    kit_buf_free(&w.tail);
+    cJSON_Delete(w.heard.result);
+    return status;
+}
