@@ -132,6 +132,8 @@ class Lint:
                 target = os.path.normpath(os.path.join(os.path.dirname(path), name)).split("/")
                 if target[0] != parts[0]:
                     return f"{parts[0]}/ may not climb out of its house"
+                if parts[0] == "sdk" and target[1] != parts[1]:
+                    return f"sdk/{parts[1]} may see the public headers of {target[1]} only"
             if parts[0] == "sdk" and "plugins/" in name:
                 return "sdk/ may not see plugins"
         elif parts[0] == "core" and len(parts) > 2:
@@ -207,6 +209,7 @@ class SelfTest(unittest.TestCase):
         self.check("plugins/acme/a.c", '#include "../../core/host/host.h"\n', "may not see core")
         self.check("plugins/acme/a.c", '#include <kolm/backend.h>\n#include "kolm/kit/json.h"\n#include "inner.h"\n', None)
         self.check("sdk/kit/src/a.c", '#include "cli/cli.h"\n', "may not see core")
+        self.check("sdk/remote/src/a.c", '#include "../../ssh/src/internal.h"\n', "public headers of ssh only")
 
     def test_names(self):
         self.check("core/host/a.c", 'const char *s = "acme-one";\n', "acme-one")

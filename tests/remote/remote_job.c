@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,54 +25,104 @@ static void on_signal(int number) {
     stopping = 1;
 }
 
-/* ---- The connection: standard input and output of the child FAR... */
+/* ---- The connection: standard input and output of the child FAR..., and of further ones, the lanes. */
+
+#define LANES 2
+
+typedef struct pipe_end {
+    pid_t pid;
+    int to, from;
+} pipe_end;
 
 typedef struct pipe_wire {
     char *const *argv;
-    pid_t pid;
-    int to, from;
+    pipe_end ends[1 + LANES];
 } pipe_wire;
 
-static void close_pipes(void *user) {
-    pipe_wire *w = user;
-    if (w->to >= 0) close(w->to);
-    if (w->from >= 0) close(w->from);
-    if (w->pid > 0) {
-        kill(w->pid, SIGKILL);
-        while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR) {
-        }
+static void close_end(pipe_end *end) {
+    if (end->pid == 0) return;
+    close(end->to);
+    close(end->from);
+    kill(end->pid, SIGKILL);
+    while (waitpid(end->pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    w->to = w->from = -1;
-    w->pid = 0;
+    end->pid = 0;
 }
 
-static kit_status open_pipes(void *user, kolm_error_t *err) {
-    pipe_wire *w = user;
+static void close_pipes(void *user) {
+    close_end(&((pipe_wire *)user)->ends[0]);
+}
+
+static void close_lane(void *user, size_t lane) {
+    close_end(&((pipe_wire *)user)->ends[lane]);
+}
+
+static kit_status open_end(pipe_wire *w, size_t number, kolm_error_t *err) {
+    pipe_end *end = &w->ends[number];
     int in = -1, out = -1;
-    KIT_TRY(kit_pipe(&in, &w->to, err));
-    KIT_TRY(kit_pipe(&w->from, &out, err));
+    KIT_TRY(kit_pipe(&in, &end->to, err));
+    KIT_TRY(kit_pipe(&end->from, &out, err));
     const kit_spawn_fd fds[] = {{in, 0}, {out, 1}, {2, 2}};
     const kit_spawn_options options = {.path = w->argv[0], .argv = w->argv, .envp = environ, .fds = fds, .fd_count = 3};
-    kit_status status = kit_spawn(&options, &w->pid, err);
+    kit_status status = kit_spawn(&options, &end->pid, err);
     close(in);
     close(out);
     return status;
 }
 
+static kit_status open_pipes(void *user, kolm_error_t *err) {
+    return open_end(user, 0, err);
+}
+
+static kit_status start_lane(void *user, size_t lane, bool *out_started, kolm_error_t *err) {
+    *out_started = true;
+    return open_end(user, lane, err);
+}
+
+static kit_status cut(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_UNAVAILABLE, "", "cut");
+}
+
+static kit_status write_lane(void *user, size_t lane, const void *bytes, size_t length, kolm_error_t *err) {
+    return kit_write_all(((pipe_wire *)user)->ends[lane].to, bytes, length, NULL) == KOLM_OK ? KOLM_OK : cut(err);
+}
+
 static kit_status write_pipe(void *user, const void *bytes, size_t length, kolm_error_t *err) {
-    const pipe_wire *w = user;
-    return kit_write_all(w->to, bytes, length, NULL) == KOLM_OK ? KOLM_OK
-                                                                : kit_fail(err, KOLM_E_UNAVAILABLE, "", "cut");
+    return write_lane(user, 0, bytes, length, err);
+}
+
+static kit_status try_write_lane(void *user, size_t lane, const void *bytes, size_t length, size_t *out_n,
+                                 kolm_error_t *err) {
+    struct pollfd fd = {.fd = ((pipe_wire *)user)->ends[lane].to, .events = POLLOUT};
+    *out_n = 0;
+    if (poll(&fd, 1, 0) <= 0) return KOLM_OK;
+    /* A pipe that can be written to takes PIPE_BUF bytes without waiting (pipe(7)). */
+    ssize_t n = write(fd.fd, bytes, length < PIPE_BUF ? length : PIPE_BUF);
+    if (n < 0) return cut(err);
+    *out_n = (size_t)n;
+    return KOLM_OK;
+}
+
+static kit_status try_read_lane(void *user, size_t lane, void *bytes, size_t capacity, size_t *out_n, bool *out_ended,
+                                kolm_error_t *err) {
+    struct pollfd fd = {.fd = ((pipe_wire *)user)->ends[lane].from, .events = POLLIN};
+    *out_n = 0;
+    *out_ended = false;
+    if (poll(&fd, 1, 0) <= 0) return KOLM_OK;
+    ssize_t n = read(fd.fd, bytes, capacity);
+    if (n < 0) return cut(err);
+    *out_n = (size_t)n;
+    *out_ended = n == 0;
+    return KOLM_OK;
 }
 
 static kit_status read_pipe(void *user, void *bytes, size_t capacity, int64_t timeout_ms, size_t *out_n,
                             kolm_error_t *err) {
-    const pipe_wire *w = user;
-    struct pollfd fd = {.fd = w->from, .events = POLLIN};
+    struct pollfd fd = {.fd = ((pipe_wire *)user)->ends[0].from, .events = POLLIN};
     *out_n = 0;
     if (poll(&fd, 1, (int)timeout_ms) <= 0) return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "", "nothing came");
-    ssize_t n = read(w->from, bytes, capacity);
-    if (n < 0) return kit_fail(err, KOLM_E_UNAVAILABLE, "", "cut");
+    ssize_t n = read(fd.fd, bytes, capacity);
+    if (n < 0) return cut(err);
     *out_n = (size_t)n;
     return KOLM_OK;
 }
@@ -147,9 +198,18 @@ int main(int argc, char **argv) {
                                  .cancelled = is_cancelled,
                                  .time_left_ms = time_left,
                                  .scratch_dir = scratch};
-    pipe_wire pipes = {.argv = argv + 4, .to = -1, .from = -1};
-    const kit_ssh_job_wire wire = {
-        .user = &pipes, .open = open_pipes, .write_all = write_pipe, .read = read_pipe, .close = close_pipes};
+    pipe_wire pipes = {.argv = argv + 4};
+    const kit_ssh_job_wire wire = {.user = &pipes,
+                                   .open = open_pipes,
+                                   .write_all = write_pipe,
+                                   .read = read_pipe,
+                                   .close = close_pipes,
+                                   .lanes = getenv("FAR_LANES") ? LANES : 0,
+                                   .lane_start = start_lane,
+                                   .lane_try_write = try_write_lane,
+                                   .lane_try_read = try_read_lane,
+                                   .lane_write_all = write_lane,
+                                   .lane_close = close_lane};
     const char *patience = getenv("PATIENCE"), *python = getenv("FAR_PYTHON"), *trainer = getenv("TRAINER");
     uint64_t seconds = 20;
     if (patience) (void)kit_parse_u64(patience, &seconds);

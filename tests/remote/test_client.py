@@ -236,6 +236,15 @@ class Ends(Case):
         self.assertIn("error 1 ", said)
         return said
 
+    def test_lanes_of_a_wire_that_is_not_ssh(self):
+        with open(os.path.join(self.base, "weights"), "wb") as file:
+            draw = random.Random(1)
+            for _ in range(40):  # in pieces: a child's peak memory begins at that of the process that started it
+                file.write(draw.randbytes(MEGABYTE))
+        self.env["FAR_LANES"] = "1"
+        self.assertIn("sends over all streams", self.ask())
+        self.assertTrue(filecmp.cmp(file.name, os.path.join(self.job, "model", "weights"), shallow=False))
+
     def test_what_the_far_end_refuses_for_good(self):
         for i in range(40):
             with open(os.path.join(self.base, "part %d" % i), "w") as file:

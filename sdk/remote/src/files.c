@@ -198,7 +198,7 @@ static kit_status put_chunk(kit_ssh_job_remote *remote, const ssh_job_file *file
         bytes = packed;
         length = packed_length;
     }
-    size_t stream = ssh_job_wide_turn(remote);
+    size_t stream = ssh_job_lanes_turn(remote);
     if (stream > 0 && !kit_json_put_u64(request, "stream", stream)) {
         cJSON_Delete(request);
         return ssh_job_out_of_memory(err);
@@ -275,18 +275,18 @@ kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files
     for (size_t from = 0; status == KOLM_OK && from < files->count; from += ASKED_AT_ONCE) {
         size_t to = files->count - from < ASKED_AT_ONCE ? files->count : from + ASKED_AT_ONCE;
         cJSON *request = ssh_job_request("have");
-        bool wide = remote->own_wire != NULL && remote->wide_cuts < SSH_JOB_WIDE_CUTS;
+        bool wide = remote->wire->lanes > 0 && remote->lane_cuts < SSH_JOB_LANE_CUTS;
         (void)(kit_json_put(request, "blobs", range_json(files, from, to, false)) &&
                kit_json_put_bool(request, "wide", wide));
         int64_t asked = ssh_job_now_ns();
         status = ssh_job_ask(remote, request, &answer, err);
-        if (status == KOLM_OK && wide) status = ssh_job_wide_begin(remote, answer.header, ssh_job_now_ns() - asked, err);
+        if (status == KOLM_OK && wide) status = ssh_job_lanes_begin(remote, answer.header, ssh_job_now_ns() - asked, err);
         const cJSON *missing = kit_json_get(answer.header, "missing");
         if (status == KOLM_OK && cJSON_GetArraySize(missing) > 0) {
             status = put_missing(remote, files, from, to, missing, err);
             ssh_job_frame_free(&answer);
             if (status == KOLM_OK) status = ssh_job_ask(remote, ssh_job_request("sync"), &answer, err);
-            ssh_job_wide_end(remote); /* the far end gives them back at sync */
+            ssh_job_lanes_end(remote); /* the far end gives them back at sync */
         }
         ssh_job_frame_free(&answer);
     }

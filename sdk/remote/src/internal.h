@@ -13,10 +13,10 @@
 #define SSH_JOB_CHUNK (256u << 10) /* bytes of a file in a frame, at most, before they are compressed */
 
 #define SSH_JOB_WORD 33 /* a random word, and its end */
-#define SSH_JOB_WIDE_CUTS 2 /* then there are no further streams any more */
+#define SSH_JOB_LANE_CUTS 2 /* then there are no further streams any more */
 
 typedef struct ssh_job_packer ssh_job_packer;
-typedef struct ssh_job_wide ssh_job_wide;
+typedef struct ssh_job_lanes ssh_job_lanes;
 
 struct kit_ssh_job_remote {
     const kolm_host_v1_t *host;
@@ -36,26 +36,24 @@ struct kit_ssh_job_remote {
     uint64_t answered; /* of that to which the last thing received was the answer; 0: to none */
     bool packs;      /* the far end takes and gives compressed pieces */
     ssh_job_packer *packer;
-    ssh_job_wide *wide; /* further streams, or NULL */
-    unsigned wide_cuts; /* links that broke while there were some; it may have been for them */
+    ssh_job_lanes *lanes; /* further streams, or NULL */
+    unsigned lane_cuts; /* links that broke while there were some; it may have been for them */
 };
 
 /* ---- wire.c */
 kit_status ssh_job_wire_new(kit_ssh_job_remote *remote, const kit_ssh_job_wire **out_wire,
                             kolm_error_t *err) KIT_MUST_USE;
 void ssh_job_wire_free(void *own_wire);
-kit_ssh *ssh_job_wire_ssh(const void *own_wire); /* while it is open */
-extern const char ssh_job_bootstrap[];
 
 /* ---- lanes.c */
 /* Begins to open further streams where the far end, in its answer to have, names a socket for them, and that took long
  * enough. */
-kit_status ssh_job_wide_begin(kit_ssh_job_remote *remote, const cJSON *answer, int64_t took_ns,
+kit_status ssh_job_lanes_begin(kit_ssh_job_remote *remote, const cJSON *answer, int64_t took_ns,
                               kolm_error_t *err) KIT_MUST_USE;
-void ssh_job_wide_end(kit_ssh_job_remote *remote);
+void ssh_job_lanes_end(kit_ssh_job_remote *remote);
 /* The stream for the bytes of the next put: 0, the first, or one of the others. */
-size_t ssh_job_wide_turn(kit_ssh_job_remote *remote);
-kit_status ssh_job_wide_write(kit_ssh_job_remote *remote, size_t stream, const void *bytes, size_t length,
+size_t ssh_job_lanes_turn(kit_ssh_job_remote *remote);
+kit_status ssh_job_lanes_write(kit_ssh_job_remote *remote, size_t stream, const void *bytes, size_t length,
                               kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- link.c: frames. raw of a frame lives until the next one is received. */
@@ -69,7 +67,7 @@ void ssh_job_frame_free(ssh_job_frame *frame);
 cJSON *ssh_job_request(const char *verb);
 kit_status ssh_job_send(kit_ssh_job_remote *remote, cJSON *request, const void *raw, size_t raw_length,
                         kolm_error_t *err) KIT_MUST_USE;
-/* The same, with raw on a stream of ssh_job_wide_turn. */
+/* The same, with raw on a stream of ssh_job_lanes_turn. */
 kit_status ssh_job_send_on(kit_ssh_job_remote *remote, size_t stream, cJSON *request, const void *raw,
                            size_t raw_length, kolm_error_t *err) KIT_MUST_USE;
 /* Appends a request, which it takes, to bytes that are to be sent; raw_length bytes are to follow. */

@@ -53,7 +53,7 @@ static kit_status told_to_stop(const kit_ssh_job_remote *remote, kolm_error_t *e
 }
 
 static kit_status broke(kit_ssh_job_remote *remote, kit_status status) {
-    if (remote->wide != NULL && !remote->broken) remote->wide_cuts++;
+    if (remote->lanes != NULL && !remote->broken) remote->lane_cuts++;
     remote->broken = true;
     remote->connected = false;
     return status;
@@ -144,7 +144,7 @@ kit_status ssh_job_frame_put(kit_buf *out, cJSON *request, uint64_t number, size
 static kit_status write_out(kit_ssh_job_remote *remote, size_t stream, const void *bytes, size_t length,
                             kolm_error_t *err) {
     KIT_TRY(told_to_stop(remote, err));
-    kit_status status = stream > 0 ? ssh_job_wide_write(remote, stream, bytes, length, err)
+    kit_status status = stream > 0 ? ssh_job_lanes_write(remote, stream, bytes, length, err)
                                    : remote->wire->write_all(remote->wire->user, bytes, length, err);
     return status != KOLM_OK && status != KOLM_E_CANCELLED ? broke(remote, status) : status;
 }
@@ -300,7 +300,7 @@ static kit_status take_hello(kit_ssh_job_remote *remote, kolm_error_t *err) {
 static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
     char marker[SSH_JOB_WORD];
     kit_buf opening = {0};
-    ssh_job_wide_end(remote);
+    ssh_job_lanes_end(remote);
     remote->wire->close(remote->wire->user);
     remote->broken = remote->connected = remote->refused = false;
     kit_buf_clear(&remote->in);
@@ -382,7 +382,7 @@ kit_status kit_ssh_job_open(const kolm_host_v1_t *host, const kit_ssh_job_settin
 
 void kit_ssh_job_close(kit_ssh_job_remote *remote) {
     if (remote == NULL) return;
-    ssh_job_wide_end(remote);
+    ssh_job_lanes_end(remote);
     if (remote->wire != NULL) remote->wire->close(remote->wire->user);
     ssh_job_wire_free(remote->own_wire);
     ssh_job_packer_free(remote->packer);

@@ -431,7 +431,7 @@ static void free_attempt(ssh_attempt *a) {
     for (size_t i = 0; i < a->identity_count; i++) {
         free(a->identities[i].path);
         free(a->identities[i].plain.blob);
-        ssh_list_free(&a->identities[i].certificates);
+        kit_ssh_list_free(&a->identities[i].certificates);
     }
     free(a->identities);
     ssh_agent_close(a->agent);

@@ -40,7 +40,7 @@ static kit_status try_request(kit_ssh_channel *c, const char *command, bool *out
     return rc == 0 || rc == LIBSSH2_ERROR_EAGAIN ? KOLM_OK : ssh_fail(ssh, rc, ssh->stage, err);
 }
 
-kit_status ssh_channel_try_exec(kit_ssh *ssh, const char *command, uint32_t window, kit_ssh_channel **channel,
+kit_status kit_ssh_try_exec(kit_ssh *ssh, const char *command, uint32_t window, kit_ssh_channel **channel,
                                 bool *out_done, kolm_error_t *err) {
     *out_done = false;
     if (*channel == NULL) {
@@ -58,10 +58,10 @@ kit_status kit_ssh_exec(kit_ssh *ssh, const char *fixed_command, kit_ssh_channel
     *out_channel = NULL;
     ssh->stage = "the start of a session";
     ssh->waiting_since_ms = kit_now_ms();
-    kit_status status = ssh_channel_try_exec(ssh, fixed_command, WINDOW, &c, &done, err);
+    kit_status status = kit_ssh_try_exec(ssh, fixed_command, WINDOW, &c, &done, err);
     while (status == KOLM_OK && !done) {
         status = ssh_wait(ssh, INT64_MAX, ssh->waiting_since_ms, err);
-        if (status == KOLM_OK) status = ssh_channel_try_exec(ssh, fixed_command, WINDOW, &c, &done, err);
+        if (status == KOLM_OK) status = kit_ssh_try_exec(ssh, fixed_command, WINDOW, &c, &done, err);
     }
     ssh->stage = "its work";
     if (status == KOLM_OK)
@@ -73,7 +73,7 @@ kit_status kit_ssh_exec(kit_ssh *ssh, const char *fixed_command, kit_ssh_channel
 
 /* ---- Streams, without waiting */
 
-kit_status ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size_t length, size_t *out_n,
+kit_status kit_ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size_t length, size_t *out_n,
                                  kolm_error_t *err) {
     kit_ssh *ssh = c->ssh;
     *out_n = 0;
@@ -109,7 +109,7 @@ unsigned long ssh_channel_queued(LIBSSH2_CHANNEL *channel) {
     return queued;
 }
 
-kit_status ssh_channel_try_read(kit_ssh_channel *c, int stream, void *bytes, size_t capacity, size_t *out_n,
+kit_status kit_ssh_channel_try_read(kit_ssh_channel *c, int stream, void *bytes, size_t capacity, size_t *out_n,
                                 bool *out_ended, kolm_error_t *err) {
     *out_n = 0;
     *out_ended = false;
@@ -135,7 +135,7 @@ static kit_status keep_errors(kit_ssh_channel *c, kolm_error_t *err) {
     size_t n = 0;
     bool ended = false;
     do {
-        KIT_TRY(ssh_channel_try_read(c, SSH_EXTENDED_DATA_STDERR, chunk, sizeof chunk, &n, &ended, err));
+        KIT_TRY(kit_ssh_channel_try_read(c, SSH_EXTENDED_DATA_STDERR, chunk, sizeof chunk, &n, &ended, err));
         kit_buf_add(&c->errors, chunk, n);
         size_t held = c->errors.length - c->errors_head;
         if (held > STDERR_KEPT) c->errors_head += held - STDERR_KEPT;
@@ -156,7 +156,7 @@ kit_status kit_ssh_channel_write_all(kit_ssh_channel *c, const void *bytes, size
     int64_t since = kit_now_ms();
     while (length > 0) {
         size_t n = 0;
-        KIT_TRY(ssh_channel_try_write(c, p, length, &n, err));
+        KIT_TRY(kit_ssh_channel_try_write(c, p, length, &n, err));
         if (n > 0) {
             p += n;
             length -= n;
@@ -189,7 +189,7 @@ static kit_status read_stream(kit_ssh_channel *c, int stream, void *bytes, size_
     while (true) {
         bool ended = false;
         if (stream != 0 && (*out_n = take_kept(c, bytes, capacity)) > 0) return KOLM_OK;
-        KIT_TRY(ssh_channel_try_read(c, stream, bytes, capacity, out_n, &ended, err));
+        KIT_TRY(kit_ssh_channel_try_read(c, stream, bytes, capacity, out_n, &ended, err));
         if (*out_n > 0) return KOLM_OK;
         if (stream == 0) KIT_TRY(keep_errors(c, err));
         if (ended) return KOLM_OK;
@@ -244,7 +244,7 @@ kit_status kit_ssh_channel_wait_exit(kit_ssh_channel *c, int64_t timeout_ms, int
         char drop[16384];
         size_t n = 0;
         bool ended = false;
-        KIT_TRY(ssh_channel_try_read(c, 0, drop, sizeof drop, &n, &ended, err));
+        KIT_TRY(kit_ssh_channel_try_read(c, 0, drop, sizeof drop, &n, &ended, err));
         KIT_TRY(keep_errors(c, err));
         if (n > 0 || (!ended && (ssh_channel_queued(c->channel) > 0 || end_announced(c)))) continue;
         /* The status comes between the end of the streams and the closing. */
@@ -276,7 +276,7 @@ void kit_ssh_channel_close(kit_ssh_channel *c) {
     free(c);
 }
 
-void ssh_channel_leave(kit_ssh_channel *c) {
+void kit_ssh_channel_leave(kit_ssh_channel *c) {
     if (c == NULL) return;
     /* Where the far side has not answered yet libssh2 keeps the channel until the session ends. */
     if (c->channel != NULL) (void)libssh2_channel_free(c->channel);

@@ -38,8 +38,8 @@ kit_status ssh_note(ssh_reader *r, const ssh_place *at, const char *what, kolm_e
     if (r->config->notes.count >= MOST_NOTES) return KOLM_OK;
     kit_buf_fmt(&text, "%s line %u: %s", at->file, at->line, what);
     kit_status status = kit_buf_ok(&text, err);
-    if (status == KOLM_OK && !ssh_list_has(&r->config->notes, text.data))
-        status = ssh_list_add(&r->config->notes, text.data, text.length, err);
+    if (status == KOLM_OK && !kit_ssh_list_has(&r->config->notes, text.data))
+        status = kit_ssh_list_add(&r->config->notes, text.data, text.length, err);
     kit_buf_free(&text);
     return status;
 }
@@ -67,7 +67,7 @@ static kit_status split_words(const char *p, const ssh_place *at, kit_ssh_list *
         }
         kit_status status =
             quote != '\0' ? ssh_bad_line(err, at, "has a quote that is not closed") : kit_buf_ok(&word, err);
-        if (status == KOLM_OK) status = ssh_list_add(out, kit_buf_text(&word), word.length, err);
+        if (status == KOLM_OK) status = kit_ssh_list_add(out, kit_buf_text(&word), word.length, err);
         kit_buf_free(&word);
         KIT_TRY(status);
     }
@@ -151,7 +151,7 @@ static kit_status read_words(ssh_reader *r, const char *key, const char *rest, c
         status = include(r, &values, at, level, err);
     else if (status == KOLM_OK)
         status = ssh_apply(r, key, &values, rest, at, err);
-    ssh_list_free(&values);
+    kit_ssh_list_free(&values);
     return status;
 }
 
@@ -241,7 +241,7 @@ static kit_status expand_list(const ssh_names *names, const kit_ssh_list *raw, c
         char *text = NULL;
         if (strcasecmp(raw->items[i], "none") == 0) continue;
         KIT_TRY(ssh_expand(names, raw->items[i], tokens, how, &text, err));
-        kit_status status = ssh_list_add(out, text, strlen(text), err);
+        kit_status status = kit_ssh_list_add(out, text, strlen(text), err);
         free(text);
         KIT_TRY(status);
     }
@@ -262,7 +262,7 @@ static kit_status finish_agent(ssh_reader *r, const ssh_names *names, kolm_error
     kit_buf_fmt(&text, "IdentityAgent %s for %s: that variable is not set for this backend, so no agent is asked", value,
                 r->given);
     kit_status status = kit_buf_ok(&text, err);
-    if (status == KOLM_OK) status = ssh_list_add(&r->config->notes, text.data, text.length, err);
+    if (status == KOLM_OK) status = kit_ssh_list_add(&r->config->notes, text.data, text.length, err);
     kit_buf_free(&text);
     return status == KOLM_OK ? kit_strdup("none", out, err) : status;
 }
@@ -275,7 +275,7 @@ static kit_status finish_jumps(const ssh_reader *r, const ssh_names *names, kolm
         KIT_TRY(ssh_expand(names, r->jumps.items[i], SSH_JUMP_TOKENS, 0, &text, err));
         kit_status status = kit_ssh_target_parse(text, &hop, err);
         if (status != KOLM_OK) status = kit_fail_context(err, "ProxyJump");
-        if (status == KOLM_OK) status = ssh_list_add(&r->config->proxy_jump, text, strlen(text), err);
+        if (status == KOLM_OK) status = kit_ssh_list_add(&r->config->proxy_jump, text, strlen(text), err);
         free(text);
         KIT_TRY(status);
     }
@@ -366,7 +366,7 @@ static kit_status resolve(const source *from, const kit_ssh_target *target, kit_
     kit_ssh_list *const lists[] = {&r.identity_files, &r.certificate_files, &r.known_hosts, &r.global_known_hosts,
                                    &r.jumps};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        ssh_list_free(lists[i]);
+        kit_ssh_list_free(lists[i]);
     free(r.host_name);
     free(r.identity_agent);
     free(r.revoked_host_keys);
@@ -417,11 +417,11 @@ void kit_ssh_config_free(kit_ssh_config *config) {
                            config->pubkey_algorithms};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
-    ssh_list_free(&config->identity_files);
-    ssh_list_free(&config->certificate_files);
-    ssh_list_free(&config->proxy_jump);
-    ssh_list_free(&config->known_hosts);
-    ssh_list_free(&config->global_known_hosts);
-    ssh_list_free(&config->notes);
+    kit_ssh_list_free(&config->identity_files);
+    kit_ssh_list_free(&config->certificate_files);
+    kit_ssh_list_free(&config->proxy_jump);
+    kit_ssh_list_free(&config->known_hosts);
+    kit_ssh_list_free(&config->global_known_hosts);
+    kit_ssh_list_free(&config->notes);
     *config = (kit_ssh_config){0};
 }

@@ -422,7 +422,7 @@ static void free_session(kit_ssh *ssh) {
         continue;
 }
 
-void ssh_abandon(kit_ssh *ssh) {
+void kit_ssh_abandon(kit_ssh *ssh) {
     const struct linger at_once = {.l_onoff = 1};
     for (; ssh != NULL; ssh = ssh->outer) {
         ssh->spent = true;

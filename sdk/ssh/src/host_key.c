@@ -31,7 +31,7 @@ static void say(kit_ssh *ssh, const char *format, ...) {
 
 static kit_status add_all(kit_ssh_list *list, const char *const *files, size_t count, kolm_error_t *err) {
     for (size_t i = 0; i < count; i++)
-        KIT_TRY(ssh_list_add(list, files[i], strlen(files[i]), err));
+        KIT_TRY(kit_ssh_list_add(list, files[i], strlen(files[i]), err));
     return KOLM_OK;
 }
 
@@ -40,7 +40,7 @@ static kit_status add_usual(kit_ssh_list *list, kolm_error_t *err) {
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
         char *path = NULL;
         KIT_TRY(ssh_home_path(usual[i], &path, err));
-        kit_status status = path != NULL ? ssh_list_add(list, path, strlen(path), err) : KOLM_OK;
+        kit_status status = path != NULL ? kit_ssh_list_add(list, path, strlen(path), err) : KOLM_OK;
         free(path);
         KIT_TRY(status);
     }
@@ -81,7 +81,7 @@ bool ssh_host_check_has_type(const ssh_host_check *check, const char *type) {
 }
 
 void ssh_host_check_free(ssh_host_check *check) {
-    ssh_list_free(&check->files);
+    kit_ssh_list_free(&check->files);
     ssh_known_free(&check->known);
     ssh_known_free(&check->bare);
 }

@@ -128,13 +128,13 @@ static kit_status read_identity(ssh_identity *id, kolm_error_t *err) {
 static kit_status find_certificates(const ssh_attempt *a, ssh_identity *id, kolm_error_t *err) {
     const kit_ssh_list *named = &a->config->certificate_files;
     for (size_t i = 0; i < named->count; i++)
-        KIT_TRY(ssh_list_add(&id->certificates, named->items[i], strlen(named->items[i]), err));
+        KIT_TRY(kit_ssh_list_add(&id->certificates, named->items[i], strlen(named->items[i]), err));
     if (a->config->certificate_files_set) return KOLM_OK;
     kit_buf name = {0};
     kit_buf_fmt(&name, "%s-cert.pub", id->path);
     kit_status status = kit_buf_ok(&name, err);
     if (status == KOLM_OK && access(name.data, R_OK) == 0)
-        status = ssh_list_add(&id->certificates, name.data, name.length, err);
+        status = kit_ssh_list_add(&id->certificates, name.data, name.length, err);
     kit_buf_free(&name);
     return status;
 }

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the SSH transport share; nobody else includes it. */
-#ifndef KOLM_KIT_SSH_PARTS_H
-#define KOLM_KIT_SSH_PARTS_H
+#ifndef KOLM_KIT_SSH_INTERNAL_H
+#define KOLM_KIT_SSH_INTERNAL_H
 
 #include "kolm/kit/buf.h"
 #include "kolm/kit/ssh.h"
 
 #include <libssh2.h>
 
-/* ---- Lists of strings, targets and patterns (target.c) */
-kit_status ssh_list_add(kit_ssh_list *list, const char *text, size_t length, kolm_error_t *err) KIT_MUST_USE;
-bool ssh_list_has(const kit_ssh_list *list, const char *text);
-void ssh_list_free(kit_ssh_list *list);
+/* ---- Targets and patterns (target.c) */
 /* As kit_ssh_target_parse; ssh://[user@]host[:port] too. */
 kit_status ssh_hop_parse(const char *text, kit_ssh_target *out, kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_target_text(const kit_ssh_target *target, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
@@ -111,9 +108,6 @@ LIBSSH2_SEND_FUNC(ssh_link_send);
 LIBSSH2_RECV_FUNC(ssh_link_recv);
 /* Pushes what waits in out. False when the link is broken. */
 bool ssh_link_flush(kit_ssh *ssh);
-/* Before kit_ssh_close: what a broken link has not taken yet shall not arrive when it works again, as it is said anew
- * by then. */
-void ssh_abandon(kit_ssh *ssh);
 size_t ssh_link_queued(const kit_ssh *ssh);
 /* The libssh2 result as our error: which host, what was being done, what to do. */
 kit_status ssh_fail(kit_ssh *ssh, int libssh2_code, const char *doing, kolm_error_t *err) KIT_MUST_USE;
@@ -189,18 +183,7 @@ const uint8_t *ssh_get_string(ssh_cursor *cursor, size_t *out_length);
 void ssh_put_u32(kit_buf *buf, uint32_t value);
 void ssh_put_string(kit_buf *buf, const void *bytes, size_t length);
 
-/* ---- Channels (channel.c), for the streams of a job */
-/* kit_ssh_exec without waiting, called again until *out_done, *channel being NULL at first; window: bytes that may come
- * before they are read. Only one at a time is opened. The caller closes *channel, after a failure too. */
-kit_status ssh_channel_try_exec(kit_ssh *ssh, const char *command, uint32_t window, kit_ssh_channel **channel,
-                                bool *out_done, kolm_error_t *err) KIT_MUST_USE;
+/* ---- Channels (channel.c) */
 unsigned long ssh_channel_queued(LIBSSH2_CHANNEL *channel);
-/* Without waiting: bytes taken or given now, 0 when none can be. *out_ended: the far side will send no more. */
-kit_status ssh_channel_try_write(kit_ssh_channel *channel, const void *bytes, size_t length, size_t *out_n,
-                                 kolm_error_t *err) KIT_MUST_USE;
-kit_status ssh_channel_try_read(kit_ssh_channel *channel, int stream, void *bytes, size_t capacity, size_t *out_n,
-                                bool *out_ended, kolm_error_t *err) KIT_MUST_USE;
-/* As kit_ssh_channel_close, without waiting until the far side has closed it too. */
-void ssh_channel_leave(kit_ssh_channel *channel);
 
 #endif

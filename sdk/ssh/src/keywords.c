@@ -170,8 +170,8 @@ static kit_status set_family(ssh_reader *r, const kit_ssh_list *values, const ss
 
 /* These add up; the same text twice counts once, as for ssh. */
 static kit_status add_once(ssh_reader *r, kit_ssh_list *list, const char *value, kolm_error_t *err) {
-    if (!r->active || ssh_list_has(list, value)) return KOLM_OK;
-    return ssh_list_add(list, value, strlen(value), err);
+    if (!r->active || kit_ssh_list_has(list, value)) return KOLM_OK;
+    return kit_ssh_list_add(list, value, strlen(value), err);
 }
 
 static kit_status add_identity(ssh_reader *r, const kit_ssh_list *values, const ssh_place *at, kolm_error_t *err) {
@@ -194,7 +194,7 @@ static kit_status set_files(const ssh_reader *r, const kit_ssh_list *values, boo
     if (!r->active || *set) return KOLM_OK;
     *set = true;
     for (size_t i = 0; i < values->count; i++)
-        KIT_TRY(ssh_list_add(out, values->items[i], strlen(values->items[i]), err));
+        KIT_TRY(kit_ssh_list_add(out, values->items[i], strlen(values->items[i]), err));
     return KOLM_OK;
 }
 
@@ -220,7 +220,7 @@ static kit_status add_hop(ssh_reader *r, const char *text, bool counts, const ss
     if (status != KOLM_OK) return kit_fail(err, status, why.remedy, "%s", why.text);
     if (!counts) return KOLM_OK;
     status = ssh_target_text(&hop, &plain, err);
-    if (status == KOLM_OK) status = ssh_list_add(&r->jumps, plain.data, plain.length, err);
+    if (status == KOLM_OK) status = kit_ssh_list_add(&r->jumps, plain.data, plain.length, err);
     kit_buf_free(&plain);
     return status;
 }

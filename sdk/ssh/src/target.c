@@ -11,7 +11,7 @@
 
 #define MOST_ITEMS 256
 
-kit_status ssh_list_add(kit_ssh_list *list, const char *text, size_t length, kolm_error_t *err) {
+kit_status kit_ssh_list_add(kit_ssh_list *list, const char *text, size_t length, kolm_error_t *err) {
     if (list->count >= MOST_ITEMS)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten the list", "more than %d values", MOST_ITEMS);
     char **items = realloc(list->items, (list->count + 1) * sizeof *items);
@@ -23,13 +23,13 @@ kit_status ssh_list_add(kit_ssh_list *list, const char *text, size_t length, kol
     return KOLM_OK;
 }
 
-bool ssh_list_has(const kit_ssh_list *list, const char *text) {
+bool kit_ssh_list_has(const kit_ssh_list *list, const char *text) {
     for (size_t i = 0; i < list->count; i++)
         if (strcmp(list->items[i], text) == 0) return true;
     return false;
 }
 
-void ssh_list_free(kit_ssh_list *list) {
+void kit_ssh_list_free(kit_ssh_list *list) {
     for (size_t i = 0; i < list->count; i++)
         free(list->items[i]);
     free(list->items);

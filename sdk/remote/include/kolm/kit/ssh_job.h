@@ -37,6 +37,19 @@ typedef struct kit_ssh_job_wire {
     kit_status (*read)(void *user, void *bytes, size_t capacity, int64_t timeout_ms, size_t *out_n, kolm_error_t *err);
     void (*last_words)(void *user, char *out_text, size_t capacity); /* the end of its standard error */
     void (*close)(void *user);
+
+    /* Lanes: further streams beside the first, numbered 1 to lanes, over which uploads are spread where one stream's window
+     * holds them back. 0: none, and the rest is not called. A lane starts the bootstrap again. None of start, try_write and
+     * try_read waits; close leaves a lane that was never started alone. */
+    size_t lanes;
+    int64_t lanes_from_ns; /* worth it where an answer takes at least so long */
+    kit_status (*lane_start)(void *user, size_t lane, bool *out_started, kolm_error_t *err);
+    kit_status (*lane_try_write)(void *user, size_t lane, const void *bytes, size_t length, size_t *out_n,
+                                 kolm_error_t *err);
+    kit_status (*lane_try_read)(void *user, size_t lane, void *bytes, size_t capacity, size_t *out_n, bool *out_ended,
+                                kolm_error_t *err);
+    kit_status (*lane_write_all)(void *user, size_t lane, const void *bytes, size_t length, kolm_error_t *err);
+    void (*lane_close)(void *user, size_t lane);
 } kit_ssh_job_wire;
 
 /* Texts are "" or NULL where nothing is said; all of it lives as long as the remote. */

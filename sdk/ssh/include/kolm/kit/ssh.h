@@ -112,6 +112,22 @@ kit_status kit_ssh_channel_wait_exit(kit_ssh_channel *channel, int64_t timeout_m
                                      kolm_error_t *err) KIT_MUST_USE;
 void kit_ssh_channel_close(kit_ssh_channel *channel); /* does not wait for the program; NULL is fine */
 
+/* ---- The same without waiting, for several programs side by side. */
+/* kit_ssh_exec; call again until *out_done, *channel being NULL at first. window: bytes that may come before they are
+ * read. Open one after the other. The caller closes *channel, after a failure too. */
+kit_status kit_ssh_try_exec(kit_ssh *ssh, const char *fixed_command, uint32_t window, kit_ssh_channel **channel,
+                            bool *out_done, kolm_error_t *err) KIT_MUST_USE;
+/* Bytes taken or given now, 0 when none can be. stream: 0 output, 1 errors. *out_ended: the far side will send no more. */
+kit_status kit_ssh_channel_try_write(kit_ssh_channel *channel, const void *bytes, size_t length, size_t *out_n,
+                                     kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_ssh_channel_try_read(kit_ssh_channel *channel, int stream, void *bytes, size_t capacity, size_t *out_n,
+                                    bool *out_ended, kolm_error_t *err) KIT_MUST_USE;
+/* As kit_ssh_channel_close, without waiting until the far side has closed it too. */
+void kit_ssh_channel_leave(kit_ssh_channel *channel);
+/* Before kit_ssh_close of a broken link: drops what was not sent, so that it cannot arrive late, after a new connection
+ * has sent it again. */
+void kit_ssh_abandon(kit_ssh *ssh);
+
 #ifdef __cplusplus
 }
 #endif

@@ -30,6 +30,10 @@ typedef struct kit_ssh_list {
     char **items;
     size_t count;
 } kit_ssh_list;
+/* Appends a copy. */
+kit_status kit_ssh_list_add(kit_ssh_list *list, const char *text, size_t length, kolm_error_t *err) KIT_MUST_USE;
+bool kit_ssh_list_has(const kit_ssh_list *list, const char *text);
+void kit_ssh_list_free(kit_ssh_list *list);
 
 /* StrictHostKeyChecking. Nobody can be asked here, so that ASK, which is the default, refuses as YES does. */
 typedef enum kit_ssh_checking {
