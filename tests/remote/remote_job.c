@@ -91,11 +91,14 @@ static kit_status write_pipe(void *user, const void *bytes, size_t length, kolm_
     return write_lane(user, 0, bytes, length, err);
 }
 
+/* These two do wait, so that the lanes are ready before the upload is over, however slow the machine. */
+#define LANE_WAIT_MS 20000
+
 static kit_status try_write_lane(void *user, size_t lane, const void *bytes, size_t length, size_t *out_n,
                                  kolm_error_t *err) {
     struct pollfd fd = {.fd = ((pipe_wire *)user)->ends[lane].to, .events = POLLOUT};
     *out_n = 0;
-    if (poll(&fd, 1, 0) <= 0) return KOLM_OK;
+    if (poll(&fd, 1, LANE_WAIT_MS) <= 0) return KOLM_OK;
     /* A pipe that can be written to takes PIPE_BUF bytes without waiting (pipe(7)). */
     ssize_t n = write(fd.fd, bytes, length < PIPE_BUF ? length : PIPE_BUF);
     if (n < 0) return cut(err);
@@ -108,7 +111,7 @@ static kit_status try_read_lane(void *user, size_t lane, void *bytes, size_t cap
     struct pollfd fd = {.fd = ((pipe_wire *)user)->ends[lane].from, .events = POLLIN};
     *out_n = 0;
     *out_ended = false;
-    if (poll(&fd, 1, 0) <= 0) return KOLM_OK;
+    if (poll(&fd, 1, LANE_WAIT_MS) <= 0) return KOLM_OK;
     ssize_t n = read(fd.fd, bytes, capacity);
     if (n < 0) return cut(err);
     *out_n = (size_t)n;
