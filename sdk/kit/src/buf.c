@@ -58,8 +58,15 @@ void kit_buf_fmt(kit_buf *buf, const char *format, ...) {
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    int length = vsnprintf(NULL, 0, format, args);
+    size_t room = buf->failed || buf->data == NULL ? 0 : buf->capacity - buf->length;
+    int length = vsnprintf(room > 0 ? buf->data + buf->length : NULL, room, format, args);
     va_end(args);
+    if (length >= 0 && (size_t)length < room) { /* it usually fits into what is there */
+        buf->length += (size_t)length;
+        va_end(again);
+        return;
+    }
+    if (room > 0) buf->data[buf->length] = '\0';
     if (length < 0) {
         buf->failed = true;
     } else if (reserve(buf, (size_t)length)) {

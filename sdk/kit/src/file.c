@@ -126,7 +126,10 @@ static kit_status empty_directory(removal *r, int fd, int depth, kolm_error_t *e
     kit_status status = KOLM_OK;
     for (struct dirent *entry = readdir(directory); entry != NULL && status == KOLM_OK; entry = readdir(directory)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        if (unlinkat(fd, entry->d_name, 0) == 0 || errno == ENOENT) continue;
+        /* Whichever it says it is; an empty directory need not be opened. */
+        const int likely = entry->d_type == DT_DIR ? AT_REMOVEDIR : 0;
+        if (unlinkat(fd, entry->d_name, likely) == 0 || errno == ENOENT) continue;
+        if (likely != 0 && errno == ENOTDIR && unlinkat(fd, entry->d_name, 0) == 0) continue;
         if (depth == 0 && move_up(r, fd, entry->d_name)) continue;
         if (depth == 0) {
             status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "remove it by hand", "cannot remove %s: its directories are nested too deep", shown);

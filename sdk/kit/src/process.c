@@ -52,9 +52,9 @@ static int set_attributes(posix_spawnattr_t *attributes, int new_session) {
     const short own = new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP;
     sigset_t none, defaults;
     sigemptyset(&none);
-    sigemptyset(&defaults);
-    for (int number = 1; number < 32; number++)
-        if (number != SIGKILL && number != SIGSTOP) sigaddset(&defaults, number);
+    sigfillset(&defaults);
+    sigdelset(&defaults, SIGKILL);
+    sigdelset(&defaults, SIGSTOP);
     int result = posix_spawnattr_setflags(attributes, (short)(own | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
     if (result == 0) result = posix_spawnattr_setpgroup(attributes, 0);
     if (result == 0) result = posix_spawnattr_setsigmask(attributes, &none);
@@ -81,7 +81,7 @@ static int spawn_with(const kit_spawn_options *options, const int *moved, pid_t 
 kit_status kit_spawn(const kit_spawn_options *options, pid_t *out_pid, kolm_error_t *err) {
     if (options->fd_count > MOST_FDS) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%zu descriptors for a child are too many", options->fd_count);
     if (options->path[0] != '/') return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s is not an absolute path; a program is never searched for", options->path);
-    int moved[MOST_FDS];
+    int moved[MOST_FDS] = {0};
     size_t count = 0;
     int result = 0, highest = 2;
     for (size_t i = 0; i < options->fd_count; i++)

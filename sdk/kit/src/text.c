@@ -117,8 +117,21 @@ bool kit_text_is_plain(const char *bytes, size_t length) {
     return true;
 }
 
+/* Bytes from the start of it that stay as they are whatever follows. */
+static size_t plain_length(const char *bytes, size_t length) {
+    size_t n = 0;
+    while (n < length && bytes[n] >= 0x20 && bytes[n] < 0x7F) n++;
+    return n;
+}
+
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length) {
     for (size_t i = 0; i < length;) {
+        size_t plain = plain_length(bytes + i, length - i);
+        if (plain > 0) {
+            kit_buf_add(buf, bytes + i, plain);
+            i += plain;
+            continue;
+        }
         unsigned char c = (unsigned char)bytes[i];
         size_t step = sequence((const unsigned char *)bytes + i, length - i);
         bool c1 = step == 2 && c == 0xC2 && (unsigned char)bytes[i + 1] < 0xA0;
