@@ -83,7 +83,12 @@ static int seal(int fd) {
 }
 
 static bool names_origin(const char *bytes, size_t length) {
-    return memmem(bytes, length, "$ORIGIN", 7) || memmem(bytes, length, "${ORIGIN}", 9);
+    const char *end = bytes + length;
+    for (const char *at = bytes; (at = memchr(at, '$', (size_t)(end - at))) != NULL; at++) {
+        size_t left = (size_t)(end - at);
+        if ((left >= 7 && memcmp(at, "$ORIGIN", 7) == 0) || (left >= 9 && memcmp(at, "${ORIGIN}", 9) == 0)) return true;
+    }
+    return false;
 }
 
 /* The copy could not be made: the file has to do. */

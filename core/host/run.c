@@ -275,10 +275,11 @@ static int64_t watch_clock(host_run *run, int64_t now) {
 /* wake: when to be back at the latest. */
 static void listen_once(host_run **active, size_t count, struct pollfd *fds, int64_t now, int64_t wake) {
     int64_t next = wake;
-    nfds_t used = 0;
+    nfds_t used = 0, first[AT_ONCE + 1];
     for (size_t i = 0; i < count; i++) {
         host_run *run = active[i];
         next = earlier(next, watch_clock(run, now));
+        first[i] = used;
         if (run->request_fd >= 0 && run->request_sent < run->request.length)
             fds[used++] = (struct pollfd){.fd = run->request_fd, .events = POLLOUT};
         if (run->reply_fd >= 0) fds[used++] = (struct pollfd){.fd = run->reply_fd, .events = POLLIN};
@@ -286,10 +287,15 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
         if (run->exit_fd >= 0) fds[used++] = (struct pollfd){.fd = run->exit_fd, .events = POLLIN};
     }
     int64_t wait = next == INT64_MAX ? 60000 : next - now;
-    (void)poll(fds, used, (int)(wait < 0 ? 0 : wait > 60000 ? 60000 : wait));
+    first[count] = used;
+    if (poll(fds, used, (int)(wait < 0 ? 0 : wait > 60000 ? 60000 : wait)) < 0)
+        for (nfds_t i = 0; i < used; i++) fds[i].revents = POLLIN; /* nobody knows: all are looked at */
     now = kit_now_ms();
     for (size_t i = 0; i < count; i++) {
         host_run *run = active[i];
+        bool woken = run->exit_fd < 0; /* whose end no descriptor tells */
+        for (nfds_t j = first[i]; j < first[i + 1]; j++) woken = woken || fds[j].revents != 0;
+        if (!woken) continue;
         if (run->request_fd >= 0 && run->request_sent < run->request.length) send_request(run);
         bool ended = look_for_end(run); /* before the last reading: nothing can come after it */
         hear_all(run, ended, now);
@@ -508,8 +514,7 @@ static void give_up(host_run *run, host_stop why) {
 
 /* As many start at once as the machine has use for, so that the time of each is spent on its own work; one that only
  * waits, or hangs, keeps nobody from starting. *wake: when the next may start, INT64_MAX when that is now. */
-static bool may_start(host_run *const *active, size_t running, int64_t now, int64_t *wake) {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+static bool may_start(host_run *const *active, size_t running, long processors, int64_t now, int64_t *wake) {
     size_t most = processors > YOUNG_LEAST / 2 ? 2 * (size_t)processors : YOUNG_LEAST, young = 0;
     *wake = INT64_MAX;
     for (size_t i = 0; i < running; i++) {
@@ -525,6 +530,7 @@ static bool may_start(host_run *const *active, size_t running, int64_t now, int6
 static kit_status run_all(const char *program, host_run *runs, size_t count, struct pollfd *fds, kolm_error_t *err) {
     host_run *active[AT_ONCE];
     size_t running = 0, next = 0;
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     kit_status status = KOLM_OK;
     for (;;) {
         int64_t now = kit_now_ms(), wake = INT64_MAX;
@@ -535,7 +541,7 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
                 give_up(run, HOST_STOP_CANCEL);
                 continue;
             }
-            if (!may_start(active, running, now, &wake)) break;
+            if (!may_start(active, running, processors, now, &wake)) break;
             status = start(program, run, err);
             if (status != KOLM_OK) break;
             if (!run->ended) active[running++] = run;
