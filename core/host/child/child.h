@@ -10,6 +10,7 @@
  * fence.c     resource limits, core dumps, what happens when the caller dies
  * namespaces.c  processes and mounts of its own, for a call that works
  * landlock.c  the fence around files and other processes
+ * filter.c    programs of seccomp(2)
  * unseen.c    a filter of system calls for what Landlock does not see
  * selftest.c  the proof from inside that it holds
  * sandbox.c   the airgap: seccomp, and the proof of that

@@ -2,11 +2,13 @@
 /* The strict airgap: no socket but pairs, nor anything that could stand in for one, and a proof of it from inside. */
 #include "host/child/child.h"
 
-#if defined(__linux__) && defined(HOST_HAVE_SECCOMP)
+#if defined(__linux__)
+#include "host/child/filter.h"
+#include "host/child/numbers.h"
+
 #include <errno.h>
 #include <linux/if_tun.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,149 +19,94 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Kernel numbers that the oldest headers we build with may lack; the numbers are the same on every architecture. */
-#ifndef SYS_io_uring_setup
-#define SYS_io_uring_setup 425
-#endif
-
-/* Denied with EPERM. Names and not numbers: libseccomp knows them for the machine that this runs on, and those that a
- * machine or this libseccomp does not have are passed over (a system call that is unknown by name is caught by the
- * self-test, if it opens anything that the test tries). */
-static const char *const denied[] = {
+/* Denied with EPERM. What a processor does not have is left out. */
+static const int denied[] = {
     /* every way to have a socket that leads anywhere; what pairs are used with is not among them */
-    "socket",
-    "socketcall",
-    "connect",
-    "bind",
-    "listen",
-    "accept",
-    "accept4",
+    SYS_socket, SYS_connect, SYS_bind, SYS_listen, SYS_accept4,
+#ifdef SYS_socketcall
+    SYS_socketcall,
+#endif
+#ifdef SYS_accept
+    SYS_accept,
+#endif
     /* other processes: their memory, their descriptors, their sockets */
-    "ptrace",
-    "process_vm_readv",
-    "process_vm_writev",
-    "process_madvise",
-    "pidfd_getfd",
-    "kcmp",
+    SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_process_madvise, SYS_pidfd_getfd, SYS_kcmp,
     /* keys: request_key may start a DNS query in the kernel's name */
-    "add_key",
-    "request_key",
-    "keyctl",
+    SYS_add_key, SYS_request_key, SYS_keyctl,
     /* programs in the kernel, and faults that a program serves */
-    "bpf",
-    "perf_event_open",
-    "userfaultfd",
+    SYS_bpf, SYS_perf_event_open, SYS_userfaultfd,
     /* other namespaces and other roots */
-    "unshare",
-    "setns",
-    "mount",
-    "umount",
-    "umount2",
-    "pivot_root",
-    "chroot",
-    "open_tree",
-    "move_mount",
-    "fsopen",
-    "fsconfig",
-    "fsmount",
-    "fspick",
-    "mount_setattr",
-    "open_by_handle_at",
+    SYS_unshare, SYS_setns, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_open_tree, SYS_open_tree_attr, SYS_move_mount,
+    SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_open_by_handle_at,
+#ifdef SYS_umount
+    SYS_umount,
+#endif
     /* the machine itself */
-    "init_module",
-    "finit_module",
-    "delete_module",
-    "kexec_load",
-    "kexec_file_load",
-    "reboot",
-    "swapon",
-    "swapoff",
-    "acct",
-    "quotactl",
-    "iopl",
-    "ioperm",
-    "settimeofday",
-    "clock_settime",
-    "sethostname",
-    "setdomainname",
-    "nfsservctl",
-    "vhangup",
-    "lookup_dcookie",
+    SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_reboot, SYS_swapon, SYS_swapoff, SYS_acct, SYS_quotactl, SYS_quotactl_fd,
+    SYS_settimeofday, SYS_clock_settime, SYS_sethostname, SYS_setdomainname, SYS_vhangup, SYS_kexec_load,
+#ifdef SYS_kexec_file_load
+    SYS_kexec_file_load,
+#endif
+#ifdef SYS_iopl
+    SYS_iopl, SYS_ioperm,
+#endif
+#ifdef SYS_clock_settime64
+    SYS_clock_settime64,
+#endif
+#ifdef SYS_nfsservctl
+    SYS_nfsservctl,
+#endif
+#ifdef SYS_lookup_dcookie
+    SYS_lookup_dcookie,
+#endif
 };
 
 /* Answered with ENOSYS, so that libraries take their older road. */
-static const char *const absent[] = {"io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"};
-
-static int deny_all(scmp_filter_ctx filter) {
-    for (size_t i = 0; i < sizeof denied / sizeof *denied; i++) {
-        int number = seccomp_syscall_resolve_name(denied[i]);
-        if (number == __NR_SCMP_ERROR) continue;
-        int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0);
-        if (result != 0) return result;
-    }
-    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
-        int number = seccomp_syscall_resolve_name(absent[i]);
-        if (number == __NR_SCMP_ERROR) continue;
-        int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), number, 0);
-        if (result != 0) return result;
-    }
-    return 0;
-}
+static const int absent[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_clone3};
 
 /* A pair of stream sockets leads from this process and its children to themselves: worker processes of Python's talk through
  * them. A pair of datagram sockets can be sent from to any socket that has a name, so there are none. */
-static int deny_pairs(scmp_filter_ctx filter) {
-    int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socketpair), 1, SCMP_CMP(0, SCMP_CMP_NE, AF_UNIX));
-    for (scmp_datum_t type = 0; type < 16 && result == 0; type++) { /* SOCK_TYPE_MASK of linux/net.h */
-        if (type == SOCK_STREAM || type == SOCK_SEQPACKET) continue;
-        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socketpair), 1,
-                                  SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 15, type));
-    }
-    return result;
+static void deny_pairs(child_filter *filter) {
+    const child_when other = {.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_UNIX};
+    child_filter_deny_when(filter, SYS_socketpair, &other, 1);
+    const child_when types[] = {{.argument = 1, .differs = true, .mask = 15 /* SOCK_TYPE_MASK of linux/net.h */, .value = SOCK_STREAM},
+                                {.argument = 1, .differs = true, .mask = 15, .value = SOCK_SEQPACKET}};
+    child_filter_deny_when(filter, SYS_socketpair, types, 2);
 }
 
 /* Threads and processes are fine, new namespaces are not; nor are typing into somebody's terminal and making
  * a network interface. */
-static int deny_by_argument(scmp_filter_ctx filter) {
-    static const scmp_datum_t namespaces[] = {CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWNS,    CLONE_NEWPID,
-                                              CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP};
-    static const scmp_datum_t controls[] = {TIOCSTI, TIOCLINUX, TUNSETIFF};
+static void deny_by_argument(child_filter *filter) {
+    static const uint32_t controls[] = {TIOCSTI, TIOCLINUX, TUNSETIFF};
 #if defined(__s390x__)
     const unsigned flags_at = 1;
 #else
     const unsigned flags_at = 0;
 #endif
-    for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
-        int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
-                                      SCMP_CMP(flags_at, SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
-        if (result != 0) return result;
-    }
+    const child_when any_namespace = {.argument = flags_at,
+                                      .differs = true,
+                                      .mask = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC |
+                                              CLONE_NEWUTS | CLONE_NEWCGROUP,
+                                      .value = 0};
+    child_filter_deny_when(filter, SYS_clone, &any_namespace, 1);
     for (size_t i = 0; i < sizeof controls / sizeof *controls; i++) {
-        int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                                      SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xffffffffu, controls[i]));
-        if (result != 0) return result;
+        const child_when control = {.argument = 1, .mask = UINT32_MAX, .value = controls[i]};
+        child_filter_deny_when(filter, SYS_ioctl, &control, 1);
     }
-    return 0;
 }
 
 static kit_status install_filter(kolm_error_t *err) {
-    int result = -ENOMEM;
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-    if (filter) {
-        /* 32-bit and x32 calls have other numbers for the same things. */
-        result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-        if (result == 0) result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 1);
-        if (result == 0) result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-        if (result == 0) result = deny_all(filter);
-        if (result == 0) result = deny_pairs(filter);
-        if (result == 0) result = deny_by_argument(filter);
-        if (result == 0) result = seccomp_load(filter);
-        seccomp_release(filter);
-    }
+    child_filter filter;
+    filter.count = 0;
+    child_filter_deny(&filter, denied, sizeof denied / sizeof *denied, EPERM);
+    child_filter_deny(&filter, absent, sizeof absent / sizeof *absent, ENOSYS);
+    deny_pairs(&filter);
+    deny_by_argument(&filter);
+    int result = child_filter_load(&filter);
     if (result == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     "use a kernel with CONFIG_SECCOMP_FILTER and a container that allows seccomp(2)",
-                    "the airgap cannot be had here: the kernel takes no system call filter: %s", strerror(-result));
+                    "the airgap cannot be had here: the kernel takes no system call filter: %s", strerror(result));
 }
 
 /* ---- Before: a socket that is open already would not have to be opened. */
@@ -237,7 +184,7 @@ kit_status child_sandbox(child_proof *proof, kolm_error_t *err) {
 #else
 kit_status child_sandbox(child_proof *proof, kolm_error_t *err) {
     (void)proof;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "use Linux, with a kolm that was built with libseccomp",
-                    "the airgap cannot be had here: this kolm was built without a way to enforce it");
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "use Linux",
+                    "the airgap cannot be had here: it needs a filter of system calls, which only Linux has");
 }
 #endif

@@ -2,69 +2,89 @@
 /* What reaches past Landlock without opening a file: modes, owners and times of files, keys, limits of other processes. */
 #include "host/child/child.h"
 
-#if defined(__linux__) && defined(HOST_HAVE_SECCOMP)
+#if defined(__linux__)
+#include "host/child/filter.h"
+#include "host/child/numbers.h"
+
 #include <errno.h>
 #include <linux/fs.h>
-#include <seccomp.h>
 #include <string.h>
 
 /* For every call. Keys of the user's are not the backend's; a handle names a file without a way to it. */
-static const char *const never[] = {"add_key", "request_key", "keyctl", "open_by_handle_at"};
+static const int never[] = {SYS_add_key, SYS_request_key, SYS_keyctl, SYS_open_by_handle_at};
 
 /* For a call without mounts and shared memory of its own, which detect and cost have no time for. Others write files that
- * are to have modes and times; where they have no mounts of their own either, proof->lacks says so. */
-static const char *const attributes[] = {
-    "chmod",        "fchmod",      "fchmodat",     "fchmodat2",    "chown",        "lchown",    "fchown",    "fchownat",
-    "chown32",      "lchown32",    "fchown32",     "setxattr",     "lsetxattr",    "fsetxattr", "setxattrat",
-    "removexattr",  "lremovexattr", "fremovexattr", "removexattrat", "utime",      "utimes",    "futimesat", "utimensat",
-    "utimensat_time64", "shmat",   "shmget",       "semget",       "semop",        "semtimedop", "msgget",   "msgrcv",
-    "msgsnd",       "mq_open",
+ * are to have modes and times; where they have no mounts of their own either, proof->lacks says so. What a processor does not
+ * have is left out. */
+static const int attributes[] = {
+    SYS_fchmod, SYS_fchmodat, SYS_fchmodat2, SYS_fchown, SYS_fchownat, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr,
+    SYS_setxattrat, SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr, SYS_removexattrat, SYS_file_setattr, SYS_mq_open,
+#ifdef SYS_chmod
+    SYS_chmod, SYS_chown, SYS_lchown,
+#endif
+#ifdef SYS_chown32
+    SYS_chown32, SYS_lchown32, SYS_fchown32,
+#endif
+#ifdef SYS_utimensat
+    SYS_utimensat,
+#endif
+#ifdef SYS_utimensat_time64
+    SYS_utimensat_time64,
+#endif
+#ifdef SYS_utime
+    SYS_utime,
+#endif
+#ifdef SYS_utimes
+    SYS_utimes,
+#endif
+#ifdef SYS_futimesat
+    SYS_futimesat,
+#endif
+#ifdef SYS_shmget
+    SYS_shmget, SYS_shmat, SYS_semget, SYS_msgget, SYS_msgrcv, SYS_msgsnd,
+#endif
+#ifdef SYS_semop
+    SYS_semop,
+#endif
+#ifdef SYS_semtimedop
+    SYS_semtimedop,
+#endif
+#ifdef SYS_semtimedop_time64
+    SYS_semtimedop_time64,
+#endif
+#ifdef SYS_ipc
+    SYS_ipc,
+#endif
 };
 
-static int deny(scmp_filter_ctx filter, const char *const *names, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        int number = seccomp_syscall_resolve_name(names[i]);
-        if (number == __NR_SCMP_ERROR) continue;
-        int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0);
-        if (result != 0) return result;
-    }
-    return 0;
-}
-
 /* Limits of another process: kolm could be ended by them. What sets none only looks, 0 is this process itself. */
-static int deny_limits(scmp_filter_ctx filter) {
-    return seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), 2, SCMP_CMP(0, SCMP_CMP_NE, 0),
-                            SCMP_CMP(2, SCMP_CMP_NE, 0));
+static void deny_limits(child_filter *filter) {
+    static const child_when others[] = {{.argument = 0, .differs = true, .mask = UINT32_MAX, .value = 0},
+                                        {.argument = 2, .wide = true}};
+    child_filter_deny_when(filter, SYS_prlimit64, others, sizeof others / sizeof *others);
 }
 
 /* Flags of files, such as that nobody may change them. */
-static int deny_flags(scmp_filter_ctx filter) {
-    static const scmp_datum_t controls[] = {FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR};
+static void deny_flags(child_filter *filter) {
+    static const unsigned long controls[] = {FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR};
     for (size_t i = 0; i < sizeof controls / sizeof *controls; i++) {
-        int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                                      SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xffffffffu, controls[i] & 0xffffffffu));
-        if (result != 0) return result;
+        const child_when control = {.argument = 1, .mask = UINT32_MAX, .value = (uint32_t)controls[i]};
+        child_filter_deny_when(filter, SYS_ioctl, &control, 1);
     }
-    return 0;
 }
 
 kit_status child_unseen(const child_request *request, child_proof *proof, kolm_error_t *err) {
     (void)err;
     bool light = strcmp(request->slot, "detect") == 0 || strcmp(request->slot, "cost") == 0;
-    int result = -ENOMEM;
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-    if (filter) {
-        result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-        if (result == 0) result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-        if (result == 0) result = deny(filter, never, sizeof never / sizeof *never);
-        if (result == 0) result = deny_limits(filter);
-        if (result == 0 && light) result = deny(filter, attributes, sizeof attributes / sizeof *attributes);
-        if (result == 0 && light) result = deny_flags(filter);
-        if (result == 0) result = seccomp_load(filter);
-        seccomp_release(filter);
-    }
-    child_proof_add(result == 0 ? &proof->mechanisms : &proof->lacks, "seccomp_unseen");
-    proof->read_only = proof->read_only || (light && result == 0);
+    child_filter filter;
+    filter.count = 0;
+    child_filter_deny(&filter, never, sizeof never / sizeof *never, EPERM);
+    deny_limits(&filter);
+    if (light) child_filter_deny(&filter, attributes, sizeof attributes / sizeof *attributes, EPERM);
+    if (light) deny_flags(&filter);
+    bool good = child_filter_load(&filter) == 0;
+    child_proof_add(good ? &proof->mechanisms : &proof->lacks, "seccomp_unseen");
+    proof->read_only = proof->read_only || (light && good);
     return KOLM_OK;
 }
 #else
