@@ -43,6 +43,14 @@ static void deliver_log(const host_run *run, uint32_t level, const char *text) {
     kit_buf_free(&line);
 }
 
+/* "report it to ACME, https://...". */
+static void report_to(const host_result *result, char out[256]) {
+    if (result->vendor[0])
+        kit_format(out, 256, "report it to %s%s%s", result->vendor, result->homepage[0] ? ", " : "", result->homepage);
+    else
+        kit_copy(out, 256, "report it to its maker");
+}
+
 static void on_progress(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
     if (!events || !events->progress || run->several) return;
@@ -100,6 +108,24 @@ static void on_undeclared(const host_run *run, const cJSON *json) {
     kit_format(text, sizeof text, "it asks for the setting \"%s\", which its manifest does not declare",
                text_of(json, "key"));
     deliver_log(run, KOLM_LOG_INFO, text);
+}
+
+static void on_breach(const host_run *run, const cJSON *json) {
+    const host_events *events = run->options->events;
+    host_breach breach = {.slot = run->slot, .text = text_of(json, "text"), .remedy = text_of(json, "remedy")};
+    uint32_t kind = u32_of(json, "kind");
+    char maker[256];
+    breach.kind = kind < HOST_BREACH_KINDS ? (host_breach_kind)kind : HOST_BREACH_RECORD;
+    (void)kit_json_get_bool(json, "mild", &breach.mild);
+    if (events && events->breach) {
+        events->breach(events->user, &breach);
+        return;
+    }
+    kit_buf line = {0};
+    report_to(run->result, maker);
+    kit_buf_fmt(&line, "%s; %s", breach.text, maker);
+    deliver_log(run, breach.mild ? KOLM_LOG_INFO : KOLM_LOG_WARNING, kit_buf_text(&line));
+    kit_buf_free(&line);
 }
 
 static void on_device(host_result *result, const cJSON *json) {
@@ -224,6 +250,8 @@ static bool on_work(host_run *run, const char *event, const cJSON *json) {
         on_metric(run, json);
     else if (strcmp(event, "device") == 0)
         on_device(run->result, json);
+    else if (strcmp(event, "breach") == 0)
+        on_breach(run, json);
     else if (strcmp(event, "undeclared") == 0)
         on_undeclared(run, json);
     else if (strcmp(event, "withheld") == 0) {
@@ -332,14 +360,6 @@ static const char *signal_words(int number) {
 #else
     return strsignal(number);
 #endif
-}
-
-/* "report it to ACME, https://...". */
-static void report_to(const host_result *result, char out[256]) {
-    if (result->vendor[0])
-        kit_format(out, 256, "report it to %s%s%s", result->vendor, result->homepage[0] ? ", " : "", result->homepage);
-    else
-        kit_copy(out, 256, "report it to its maker");
 }
 
 static void judge_crash(host_run *run, const char *where) {

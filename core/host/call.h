@@ -52,8 +52,8 @@ const char *host_verdict_name(host_verdict verdict);
 #define HOST_SLOT_TEST (1u << 4)
 #define HOST_SLOT_STATUS (1u << 5)
 
-#define HOST_DEVICES_MAX 64
-#define HOST_HOLDINGS_MAX 10000
+#define HOST_DEVICES_MAX KOLM_DEVICES_MAX
+#define HOST_HOLDINGS_MAX KOLM_HOLDINGS_MAX
 
 typedef struct host_device {
     uint32_t memory_kind;        /* KOLM_MEMORY_* */
@@ -134,6 +134,24 @@ typedef struct host_result {
     kolm_status_result_t status;
 } host_result;
 
+/* Where a backend did not keep to kolm/backend.h. */
+typedef enum host_breach_kind {
+    HOST_BREACH_RECORD, /* numbers, sizes, reserved fields, what goes with what, how often */
+    HOST_BREACH_TEXT,   /* UTF-8, ends, lengths, lines */
+    HOST_BREACH_REPORT, /* progress, metrics and steps of a test */
+    HOST_BREACH_LEFT,   /* threads, processes and descriptors that outlive the slot */
+    HOST_BREACH_KINDS,
+} host_breach_kind;
+
+/* A breach that the call survived; one that it did not is its error. */
+typedef struct host_breach {
+    const char *slot;
+    host_breach_kind kind;
+    bool mild;          /* nobody but the author needs to know */
+    const char *text;   /* "detect: the reason is not UTF-8 (its byte 1 is 0xFF)" */
+    const char *remedy; /* for the author: "give texts in UTF-8" */
+} host_breach;
+
 /* Each may be NULL. Strings live until the callback returns; they are valid UTF-8, escaped, fit for a terminal. */
 typedef struct host_events {
     void *user;
@@ -146,6 +164,8 @@ typedef struct host_events {
     void (*holding)(void *user, const kolm_holding_t *holding);
     /* A setting that the plugin asked for and its manifest does not declare; NULL: it comes as a log line. */
     void (*undeclared)(void *user, const char *key);
+    /* Each breach once a call; NULL: it comes as a log line, a warning unless it is mild. */
+    void (*breach)(void *user, const host_breach *breach);
     /* What the plugin wrote to its standard output or error; NULL: it comes as a log line. */
     void (*printed)(void *user, const char *text);
 } host_events;

@@ -56,7 +56,7 @@ int host_stems_order(const void *left, const void *right);
 #define HOST_FD_PLUGIN 8 /* the plugin's bytes, unless it is to be loaded by its path */
 #define HOST_REQUEST_MAX (8u << 20) /* bytes */
 #define HOST_LINE_MAX 65536u        /* bytes of one answer line */
-#define HOST_LOG_MAX 4096u          /* bytes of one log line */
+#define HOST_LOG_MAX KOLM_LOG_BYTES_MAX
 #define HOST_SECRET_MAX 65536u      /* bytes of one secret */
 
 #endif

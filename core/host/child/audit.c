@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a slot leaves behind in its process: descriptors, threads, memory that grows. Only when that is asked. */
+/* What a slot leaves behind in its process: threads and processes; when that is asked, descriptors and memory that grows. */
 #include "host/child/child.h"
 
 #include <dirent.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -10,6 +16,7 @@
 static struct {
     const child_request *request; /* NULL: not asked */
     uint32_t descriptors, threads;
+    uint32_t before; /* threads, when the slot was called */
     uint64_t rounds, half; /* bytes in use when half of the rounds were done */
     uint64_t bytes_per_round;
 } audit;
@@ -34,7 +41,45 @@ static uint64_t heap_in_use(void) {
 #endif
 }
 
+/* Each thread is a directory there, and one look is enough; 0 where that is not so. */
+static uint32_t threads_now(void) {
+    struct stat st;
+    return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 0;
+}
+
+/* True while a child lives; those that ended are buried. */
+static bool has_children(void) {
+    pid_t ended;
+    while ((ended = waitpid(-1, NULL, WNOHANG)) > 0)
+        continue;
+    return ended == 0;
+}
+
+/* What was joined or killed takes a moment to be gone. */
+#define THREADS_GO_MS 10
+#define PROCESSES_GO_MS 50
+
+void child_audit_left(void) {
+    for (int i = 0; i < THREADS_GO_MS && threads_now() > audit.before; i++)
+        (void)poll(NULL, 0, 1);
+    for (int i = 0; i < PROCESSES_GO_MS && has_children(); i++)
+        (void)poll(NULL, 0, 1);
+    uint32_t threads = threads_now();
+    if (threads > audit.before && audit.before > 0)
+        child_breach_mild(HOST_BREACH_LEFT, "it returned", "join every thread before the slot returns",
+                          threads - audit.before == 1 ? "and %u of its threads still runs" : "and %u of its threads still run",
+                          threads - audit.before);
+    if (has_children())
+        child_breach(HOST_BREACH_LEFT, "it returned", "end every process that the slot starts, and wait for it",
+                     "and a process that it started still runs, which is ended now");
+}
+
 void child_audit_begin(const child_request *request) {
+#if defined(__linux__)
+    /* What a process that ended leaves behind is a child of ours, and not of somebody who does not know whose it is. */
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+#endif
+    audit.before = threads_now();
     if (!request->audited) return;
     audit.request = request;
     audit.descriptors = entries("/proc/self/fd");
@@ -43,6 +88,7 @@ void child_audit_begin(const child_request *request) {
 
 bool child_audit_round(const child_request *request) {
     if (audit.rounds == request->repeats / 2) audit.half = heap_in_use();
+    if (request->repeats > 0) child_reports_again(audit.rounds == request->repeats);
     if (audit.rounds < request->repeats) {
         audit.rounds++;
         return true;

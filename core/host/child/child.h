@@ -18,8 +18,11 @@
  * beside.c    a place for a plugin that looks for libraries beside itself and is not there any more
  * table.c     is this a table that we can believe?
  * services.c  kolm_host_v1_t
+ * reports.c   of that, what tells of the work: progress, metrics, devices, steps, holdings
  * slots.c     the six slots
- * audit.c     what a slot leaves behind, when that is asked
+ * results.c   is this a result that we can believe?
+ * breach.c    what the plugin did against kolm/backend.h, said once
+ * audit.c     what a slot leaves behind
  * model.c     copies of model files for plugins that cannot read slices
  */
 
@@ -79,6 +82,7 @@ void child_reply_open(int fd); /* keeps a copy of fd out of the way of small num
 /* Sends {"event":EVENT,...}: members are appended by the caller as `,"key":value`. */
 void child_reply_send(const char *event, const kit_buf *members);
 void child_put_text(kit_buf *members, const char *key, const char *text); /* escaped for terminals, then for JSON */
+void child_put_cut(kit_buf *members, const char *key, const char *text, size_t most); /* at most that many bytes; NULL: "" */
 void child_put_u64(kit_buf *members, const char *key, uint64_t value);    /* as a string */
 void child_put_int(kit_buf *members, const char *key, int64_t value);
 void child_put_double(kit_buf *members, const char *key, double value); /* null when not finite */
@@ -86,11 +90,33 @@ void child_put_bool(kit_buf *members, const char *key, bool value);
 /* The last word: sends "done" and ends the process without running anything of the plugin's. result may be NULL. */
 _Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, const kit_buf *result);
 
-/* ---- audit.c: nothing happens unless the request asks for it. */
+/* ---- breach.c: every function may be called from any thread. */
+void child_breach_begin(const char *slot);
+/* Says "SLOT: ABOUT PREDICATE", once for an ABOUT and a format. remedy: what the author is to do. Before the begin: without a
+ * slot, and mildly. */
+void child_breach(host_breach_kind kind, const char *about, const char *remedy, const char *format, ...)
+    KIT_PRINTF(4, 5);
+/* The same for what nobody but the author needs to know. */
+void child_breach_mild(host_breach_kind kind, const char *about, const char *remedy, const char *format, ...)
+    KIT_PRINTF(4, 5);
+
+#define CHILD_MAY_BE_EMPTY 1u
+#define CHILD_MAY_HAVE_LINES 2u /* control characters are shown escaped */
+/* A text that the plugin gave by a pointer: what goes on with it is at most `most` bytes of it. */
+void child_judge_text(const char *about, const char *text, size_t most, unsigned how);
+/* One that it put into an array of ours, ended for certain afterwards. */
+void child_judge_array(const char *about, char *array, size_t size, unsigned how);
+/* A count or an amount; what is none counts as unknown. */
+uint64_t child_judge_u64(const char *about, uint64_t value);
+void child_judge_reserved(const char *about, uint64_t value);
+
+/* ---- audit.c */
 void child_audit_begin(const child_request *request); /* just before the slot */
+/* After the slot: says what it left running. */
+void child_audit_left(void);
 /* True as long as the slot is to be called once more before the call that counts; asked before every call. */
 bool child_audit_round(const child_request *request);
-void child_audit_end(kit_buf *members); /* appends what was found to the last word */
+void child_audit_end(kit_buf *members); /* appends what was found to the last word, when that was asked for */
 
 /* ---- fence.c */
 /* Moves fd up, out of the range that a careless plugin closes or reuses, close-on-exec. */
@@ -159,10 +185,37 @@ kit_status child_beside(const child_request *request, const char *held, char **o
 kit_status child_table_check(const kolm_backend_v1_t *table, const child_request *request,
                              kolm_error_t *err) KIT_MUST_USE;
 uint32_t child_table_slots(const kolm_backend_v1_t *table);
+/* Says what is wrong with a table that can be believed. */
+void child_table_judge(const kolm_backend_v1_t *table);
 
 /* ---- services.c */
 const kolm_host_v1_t *child_services(const child_request *request);
+
+/* ---- reports.c: the services by which a plugin tells of its work */
+void child_reports_begin(const child_request *request);
+/* The slot is called again; counts: for the last time. */
+void child_reports_again(bool counts);
+void child_report_progress(void *user, const kolm_progress_t *progress);
+void child_report_metric(void *user, const char *name, double value);
+void child_report_device(void *user, const kolm_device_t *device);
+void child_report_test_step(void *user, const kolm_test_step_t *step);
+void child_report_holding(void *user, const kolm_holding_t *holding);
+void child_reports_flush(void); /* what was held back */
+/* Looks at the steps of a test that has ended. False, with the reason, when it says that it passed and cannot have. */
+bool child_tested_passed(bool says_so, kolm_error_t *why);
 void child_services_flush(void); /* the last progress, and how much was dropped */
+
+/* ---- results.c: each says what is wrong with a result of KOLM_OK, and makes it fit to be used. */
+void child_judge_detect(kolm_detect_result_t *result);
+void child_judge_cost(kolm_cost_result_t *result);
+void child_judge_train(kolm_train_result_t *result);
+void child_judge_infer(kolm_infer_result_t *result);
+void child_judge_test(kolm_test_result_t *result);
+void child_judge_status(kolm_status_result_t *result);
+/* A record of `size` bytes at `record`, with room for CHILD_LATER_MAX bytes behind the largest of today: was it written past
+ * its end? */
+void child_judge_size(const void *record, uint32_t size, size_t room);
+void child_judge_error(kolm_error_t *error, int32_t code);
 
 /* ---- slots.c */
 _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *table);

@@ -44,6 +44,12 @@ void child_put_text(kit_buf *members, const char *key, const char *text) {
     kit_buf_free(&shown);
 }
 
+void child_put_cut(kit_buf *members, const char *key, const char *text, size_t most) {
+    char cut[HOST_LOG_MAX + 1];
+    kit_copy(cut, most + 1 < sizeof cut ? most + 1 : sizeof cut, text ? text : "");
+    child_put_text(members, key, cut);
+}
+
 void child_put_u64(kit_buf *members, const char *key, uint64_t value) {
     put_key(members, key);
     kit_buf_fmt(members, "\"%llu\"", (unsigned long long)value);

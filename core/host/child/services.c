@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a plugin may ask of kolm: every report is checked, cut to size and rated before it goes out. */
+/* What a plugin may ask of kolm, and its log: checked, cut to size and rated before it goes out. What it reports of its work:
+ * reports.c. */
 #include "host/child/child.h"
 
 #include "kolm/kit/process.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
 #define LOG_BURST 400      /* lines at once */
 #define LOG_PER_SECOND 200 /* lines afterwards */
-#define PROGRESS_EVERY_MS 50
-#define METRICS_MAX 1000
 #define UNDECLARED_MAX 100 /* reports of settings that the manifest does not declare */
 
 static const child_request *asked;
@@ -19,24 +17,14 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     int64_t tokens, refilled_ms;
     uint64_t dropped;
-    int64_t progress_ms;
-    bool progress_waits;
-    kolm_progress_t progress;
-    char phase[64];
-    uint32_t metrics, devices, holdings, undeclared;
+    uint32_t undeclared;
     bool withheld;
 } state;
-
-static void put_cut(kit_buf *members, const char *key, const char *text, size_t most) {
-    char cut[HOST_LOG_MAX + 1];
-    kit_copy(cut, most + 1 < sizeof cut ? most + 1 : sizeof cut, text ? text : "");
-    child_put_text(members, key, cut);
-}
 
 static void send_log(uint32_t level, const char *text) {
     kit_buf members = {0};
     child_put_int(&members, "level", level);
-    put_cut(&members, "text", text, HOST_LOG_MAX);
+    child_put_cut(&members, "text", text, HOST_LOG_MAX);
     child_reply_send("log", &members);
     kit_buf_free(&members);
 }
@@ -50,8 +38,21 @@ static void say_dropped(void) {
     send_log(KOLM_LOG_WARNING, text);
 }
 
+/* What is long is cut, as the header says. */
+static void judge_log(uint32_t level, const char *text) {
+    size_t length = text ? strnlen(text, HOST_LOG_MAX) : 0, valid = text ? kit_utf8_valid(text, length) : 0;
+    if (!text)
+        child_breach(HOST_BREACH_TEXT, "a log line", "give a text", "is NULL");
+    else if (valid < length && !(length == HOST_LOG_MAX && valid + 4 > length))
+        child_breach(HOST_BREACH_TEXT, "a log line", "give texts in UTF-8", "is not UTF-8 (its byte %zu is 0x%02X)", valid + 1,
+                     (unsigned)(unsigned char)text[valid]);
+    if (level > KOLM_LOG_ERROR)
+        child_breach(HOST_BREACH_RECORD, "the level of a log line", "use one of KOLM_LOG_*", "is %u, and counts as ERROR", level);
+}
+
 static void service_log(void *user, uint32_t level, const char *text) {
     (void)user;
+    judge_log(level, text);
     if (!text) return;
     pthread_mutex_lock(&lock);
     int64_t now = kit_now_ms();
@@ -66,123 +67,6 @@ static void service_log(void *user, uint32_t level, const char *text) {
         send_log(level <= KOLM_LOG_ERROR ? level : KOLM_LOG_ERROR, text);
     } else {
         state.dropped++;
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-static void send_progress(void) {
-    kit_buf members = {0};
-    child_put_u64(&members, "step", state.progress.step);
-    child_put_u64(&members, "total", state.progress.total);
-    child_put_double(&members, "loss", state.progress.loss);
-    child_put_double(&members, "tokens_per_second", state.progress.tokens_per_second);
-    child_put_text(&members, "phase", state.phase);
-    child_reply_send("progress", &members);
-    kit_buf_free(&members);
-    state.progress_waits = false;
-}
-
-static void service_progress(void *user, const kolm_progress_t *progress) {
-    (void)user;
-    if (!progress || !KOLM_HAS(kolm_progress_t, progress, phase)) return;
-    pthread_mutex_lock(&lock);
-    /* As much as the plugin's own header knew, and no more than ours does. */
-    memcpy(&state.progress, progress,
-           progress->struct_size < sizeof state.progress ? progress->struct_size : sizeof state.progress);
-    kit_copy(state.phase, sizeof state.phase, progress->phase ? progress->phase : "");
-    int64_t now = kit_now_ms();
-    state.progress_waits = true; /* if it comes too soon, it goes out with the end, unless a later one replaces it */
-    if (now - state.progress_ms >= PROGRESS_EVERY_MS) {
-        state.progress_ms = now;
-        send_progress();
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-/* [a-z][a-z0-9_.]{0,63} */
-static bool metric_name_ok(const char *name) {
-    size_t n = 0;
-    if (!name || name[0] < 'a' || name[0] > 'z') return false;
-    for (; name[n]; n++) {
-        char c = name[n];
-        if (n >= 64 || !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.')) return false;
-    }
-    return true;
-}
-
-static void service_metric(void *user, const char *name, double value) {
-    (void)user;
-    if (!metric_name_ok(name) || !isfinite(value)) {
-        service_log(NULL, KOLM_LOG_WARNING, "a metric was dropped: its name or value is not valid");
-        return;
-    }
-    pthread_mutex_lock(&lock);
-    if (state.metrics < METRICS_MAX) {
-        kit_buf members = {0};
-        state.metrics++;
-        child_put_text(&members, "name", name);
-        child_put_double(&members, "value", value);
-        child_reply_send("metric", &members);
-        kit_buf_free(&members);
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-static void service_device(void *user, const kolm_device_t *device) {
-    (void)user;
-    if (!device || !KOLM_HAS(kolm_device_t, device, runtime) || strcmp(asked->slot, "detect") != 0) return;
-    pthread_mutex_lock(&lock);
-    if (state.devices < HOST_DEVICES_MAX) {
-        kit_buf members = {0};
-        state.devices++;
-        child_put_int(&members, "memory_kind", device->memory_kind);
-        child_put_u64(&members, "total", device->total_memory_bytes);
-        child_put_u64(&members, "free", device->free_memory_bytes);
-        child_put_int(&members, "index", device->index);
-        child_put_int(&members, "units", device->units);
-        put_cut(&members, "name", device->name, 127);
-        put_cut(&members, "id", device->id, 63);
-        put_cut(&members, "driver", device->driver, 127);
-        put_cut(&members, "runtime", device->runtime, 127);
-        child_reply_send("device", &members);
-        kit_buf_free(&members);
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-static void service_test_step(void *user, const kolm_test_step_t *step) {
-    (void)user;
-    if (!step || !KOLM_HAS(kolm_test_step_t, step, note) || strcmp(asked->slot, "test") != 0) return;
-    pthread_mutex_lock(&lock);
-    kit_buf members = {0};
-    child_put_int(&members, "outcome", step->outcome);
-    child_put_int(&members, "number", step->number);
-    child_put_int(&members, "total", step->total);
-    child_put_u64(&members, "duration_us", step->duration_us);
-    put_cut(&members, "title", step->title, 127);
-    put_cut(&members, "note", step->note, 1023);
-    child_reply_send("step", &members);
-    kit_buf_free(&members);
-    pthread_mutex_unlock(&lock);
-}
-
-static void service_holding(void *user, const kolm_holding_t *holding) {
-    (void)user;
-    if (!holding || !KOLM_HAS(kolm_holding_t, holding, note) || strcmp(asked->slot, "status") != 0) return;
-    pthread_mutex_lock(&lock);
-    if (state.holdings < HOST_HOLDINGS_MAX) {
-        kit_buf members = {0};
-        state.holdings++;
-        child_put_int(&members, "state", holding->state);
-        child_put_u64(&members, "bytes", holding->bytes);
-        child_put_u64(&members, "age", holding->age_seconds);
-        child_put_u64(&members, "price", holding->price_micro_usd_per_hour);
-        put_cut(&members, "place", holding->place, 255);
-        put_cut(&members, "kind", holding->kind, 31);
-        put_cut(&members, "name", holding->name, 127);
-        put_cut(&members, "note", holding->note, 511);
-        child_reply_send("holding", &members);
-        kit_buf_free(&members);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -215,7 +99,7 @@ static int32_t withhold(const char *name, uint64_t capacity, uint64_t *out_lengt
     if (!state.withheld) {
         kit_buf members = {0};
         state.withheld = true;
-        put_cut(&members, "name", name, 64);
+        child_put_cut(&members, "name", name, 64);
         child_reply_send("withheld", &members);
         kit_buf_free(&members);
     }
@@ -249,7 +133,7 @@ static void report_undeclared(const char *key) {
     if (state.undeclared < UNDECLARED_MAX) {
         kit_buf members = {0};
         state.undeclared++;
-        put_cut(&members, "key", key, 64);
+        child_put_cut(&members, "key", key, 64);
         child_reply_send("undeclared", &members);
         kit_buf_free(&members);
     }
@@ -272,7 +156,7 @@ const kolm_host_v1_t *child_services(const child_request *request) {
     asked = request;
     state.tokens = LOG_BURST;
     state.refilled_ms = kit_now_ms();
-    state.progress_ms = state.refilled_ms - PROGRESS_EVERY_MS;
+    child_reports_begin(request);
     services.now = (kolm_host_v1_t){
         .struct_size =
             request->first_minor ? KOLM_HOST_SIZE_1_0 : (uint32_t)(sizeof services.now + request->later_bytes),
@@ -280,25 +164,25 @@ const kolm_host_v1_t *child_services(const child_request *request) {
         .abi_minor = request->first_minor ? 0 : request->minor ? (uint16_t)request->minor : KOLM_ABI_MINOR,
         .features = KOLM_FEATURE_MODEL_SLICES | (request->network ? KOLM_FEATURE_NETWORK : 0),
         .log = service_log,
-        .progress = service_progress,
-        .metric = service_metric,
-        .device = service_device,
-        .test_step = service_test_step,
+        .progress = child_report_progress,
+        .metric = child_report_metric,
+        .device = child_report_device,
+        .test_step = child_report_test_step,
         .cancelled = service_cancelled,
         .time_left_ms = service_time_left,
         .secret = service_secret,
         .setting = service_setting,
         .scratch_dir = request->scratch,
-        .holding = request->first_minor ? NULL : service_holding,
+        .holding = request->first_minor ? NULL : child_report_holding,
     };
     return &services.now;
 }
 
 void child_services_flush(void) {
     if (!asked) return;
+    child_reports_flush();
     /* A thread that the plugin forgot may hold the lock for ever: the last word does not wait for it. */
     if (pthread_mutex_trylock(&lock) != 0) return;
-    if (state.progress_waits) send_progress();
     say_dropped();
     pthread_mutex_unlock(&lock);
 }

@@ -4,19 +4,21 @@
 
 #include <string.h>
 
-/* A result text that the plugin filled: ended for certain, whatever it wrote. */
+/* A result text that the plugin filled: ended for certain, also where it was not judged. */
 #define PUT_ARRAY(members, key, array)                                                                                 \
     do {                                                                                                               \
         (array)[sizeof(array) - 1] = '\0';                                                                             \
         child_put_text(members, key, array);                                                                           \
     } while (0)
 
+#define JUDGE_SIZE(result) child_judge_size(&(result), SIZE_OF(result), sizeof(result).now + CHILD_LATER_MAX)
+
 #define SIZE_OF(record) (uint32_t)(sizeof(record).now + request->later_bytes)
 
 static _Noreturn void finish(const child_request *request, int32_t code, kolm_error_t *error, const kit_buf *result) {
+    child_audit_left();
     if (code == KOLM_OK) child_done(HOST_OK, NULL, result);
-    error->text[sizeof error->text - 1] = '\0';
-    error->remedy[sizeof error->remedy - 1] = '\0';
+    child_judge_error(error, code);
     bool listed = code > 0 && code <= KOLM_E_UNAUTHENTICATED;
     error->code = listed ? code : KOLM_E_UNKNOWN;
     if (error->text[0] != '\0') child_done(HOST_FAILED, error, NULL);
@@ -50,6 +52,8 @@ static _Noreturn void run_detect(const child_request *request, const kolm_backen
     error = (kolm_error_t)KIT_ERROR_INIT;
     int32_t code = table->detect(host, &args.now, &result.now, &error);
     if (code == KOLM_OK && result.now.state > KOLM_DETECT_REFUSED) reject(request->slot, "state", result.now.state);
+    JUDGE_SIZE(result);
+    if (code == KOLM_OK) child_judge_detect(&result.now);
     child_put_int(&out, "state", result.now.state);
     PUT_ARRAY(&out, "reason", result.now.reason);
     PUT_ARRAY(&out, "detect_remedy", result.now.remedy);
@@ -83,6 +87,8 @@ static _Noreturn void run_cost(const child_request *request, const kolm_backend_
         reject(request->slot, "billing", result.now.billing);
     if (code == KOLM_OK && result.now.confidence > KOLM_CONFIDENCE_MEASURED)
         reject(request->slot, "confidence", result.now.confidence);
+    JUDGE_SIZE(result);
+    if (code == KOLM_OK) child_judge_cost(&result.now);
     child_put_int(&out, "billing", result.now.billing);
     child_put_u64(&out, "duration_ms", result.now.duration_ms);
     child_put_u64(&out, "cost", result.now.cost_micro_usd);
@@ -102,6 +108,8 @@ static _Noreturn void run_train(const child_request *request, const kolm_backend
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
     int32_t code = table->train(host, &args.now, &result.now, &error);
+    JUDGE_SIZE(result);
+    if (code == KOLM_OK) child_judge_train(&result.now);
     child_put_u64(&out, "billed", result.now.billed_micro_usd);
     PUT_ARRAY(&out, "device", result.now.device);
     PUT_ARRAY(&out, "toolchain", result.now.toolchain);
@@ -126,6 +134,8 @@ static _Noreturn void run_infer(const child_request *request, const kolm_backend
         if (copied != KOLM_OK) finish(request, copied, &error, NULL);
     }
     int32_t code = table->infer(host, &args.now, &result.now, &error);
+    JUDGE_SIZE(result);
+    if (code == KOLM_OK) child_judge_infer(&result.now);
     child_put_u64(&out, "answers", result.now.answers);
     child_put_u64(&out, "billed", result.now.billed_micro_usd);
     PUT_ARRAY(&out, "device", result.now.device);
@@ -142,6 +152,9 @@ static _Noreturn void run_test(const child_request *request, const kolm_backend_
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
     int32_t code = table->test(host, &args.now, &result.now, &error);
+    JUDGE_SIZE(result);
+    if (code == KOLM_OK) child_judge_test(&result.now);
+    if (code == KOLM_OK && !child_tested_passed(result.now.passed == 1, &error)) finish(request, error.code, &error, NULL);
     child_put_bool(&out, "passed", result.now.passed == 1);
     PUT_ARRAY(&out, "summary", result.now.summary);
     finish(request, code, &error, &out);
@@ -158,6 +171,8 @@ static _Noreturn void run_status(const child_request *request, const kolm_backen
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
     int32_t code = table->status(host, &args.now, &result.now, &error);
+    JUDGE_SIZE(result);
+    if (code == KOLM_OK) child_judge_status(&result.now);
     PUT_ARRAY(&out, "summary", result.now.summary);
     finish(request, code, &error, &out);
 }
@@ -188,6 +203,8 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
                            "this backend needs the network, which this call may not use");
             child_done(HOST_NOT_LOADED, &error, NULL);
         }
+        child_table_judge(table);
+        child_breach_begin(request->slot);
         child_audit_begin(request);
         slots[i].run(request, table, child_services(request));
     }

@@ -96,3 +96,25 @@ uint32_t child_table_slots(const kolm_backend_v1_t *table) {
            (table->test ? HOST_SLOT_TEST : 0u) |
            (KOLM_HAS(kolm_backend_v1_t, table, status) && table->status ? HOST_SLOT_STATUS : 0u);
 }
+
+/* What an older kolm does not know of a newer plugin may mean something. */
+void child_table_judge(const kolm_backend_v1_t *table) {
+    const uint64_t unknown = table->features & ~(uint64_t)KOLM_FEATURES_KNOWN;
+    child_judge_text("the version of its table", table->version, KOLM_VERSION_BYTES_MAX, 0);
+    child_judge_text("the vendor of its table", table->vendor, KOLM_VENDOR_BYTES_MAX, 0);
+    child_judge_text("the licence of its table", table->licence, KOLM_LICENCE_BYTES_MAX, 0);
+    child_judge_text("the homepage of its table", table->homepage, KOLM_HOMEPAGE_BYTES_MAX, 0);
+    if (table->abi_minor > KOLM_ABI_MINOR) return;
+    child_judge_reserved("the field reserved of its table", table->reserved);
+    if (table->struct_size > sizeof *table)
+        child_breach(HOST_BREACH_RECORD, "struct_size of its table", "set it to sizeof(kolm_backend_v1_t)",
+                     "is %u, and that of ABI %u.%u at most %zu", table->struct_size, table->abi_major, table->abi_minor,
+                     sizeof *table);
+    if (unknown != 0)
+        child_breach(HOST_BREACH_RECORD, "features of its table", "set those of kolm/backend.h and no others",
+                     "has the bits 0x%llx, which ABI %u.%u does not have", (unsigned long long)unknown, table->abi_major,
+                     table->abi_minor);
+    if (table->host_minor_needed > table->abi_minor)
+        child_breach(HOST_BREACH_RECORD, "host_minor_needed of its table", "ask for no more than abi_minor",
+                     "is %u, and abi_minor is %u", table->host_minor_needed, table->abi_minor);
+}

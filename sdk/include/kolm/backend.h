@@ -19,13 +19,23 @@
  * Process model. kolm calls every slot in a process of its own (kolm-host): one process, one plugin, one call. The
  * process has its own process group, a deadline, resource limits and no standard input; what it writes to standard
  * output or standard error is captured and shown as log lines. A crash, a hang or an exit is a row in a table, not a
- * crash of kolm. The object is never dlclosed.
+ * crash of kolm. The object is never dlclosed. Processes that a slot started have ended, and were waited for, before it
+ * returns; descriptors that it opened are closed.
  *
  * Threads. A slot is called once, on the main thread of its process. It may start threads; they must be joined
  * before the slot returns. Every function of kolm_host_v1_t may be called from any thread.
  *
- * Strings are UTF-8, NUL terminated. A string given by the host lives until the slot returns. A string given by the
- * plugin to a host function is copied before that function returns. The identity strings of the table live for ever.
+ * Strings are UTF-8, NUL terminated, and one line unless the field says otherwise. None is NULL: "" stands for none. A
+ * string given by the host lives until the slot returns. A string given by the plugin to a host function is copied before
+ * that function returns. The identity strings of the table live for ever. A text that fills its array to the end may end
+ * within a character, as snprintf leaves it.
+ *
+ * Numbers. What is counted or measured (bytes, steps, seconds, money) is at most INT64_MAX; UINT64_MAX means unknown where
+ * the field says so. A double is finite; NaN means none where the field says so. Fields called reserved are 0.
+ *
+ * Breaches. What does not keep to this header is neither trusted nor passed over: a record that cannot be understood fails
+ * the call, anything else is cut, left out or counted as unknown, and kolm says so to the user, once a call and with the
+ * backend's name. `kolm backend check` reports each breach as a failure, with what to do. The limits are the KOLM_*_MAX.
  *
  * Growth. Every record that crosses the boundary begins with struct_size and only ever grows at its end. A field
  * exists if and only if it ends within struct_size: use KOLM_HAS. Neither side may require struct_size to equal, or
@@ -115,6 +125,26 @@ typedef struct kolm_error {
     char remedy[512];
 } kolm_error_t;
 
+/* ---- Limits of what is reported through kolm_host_v1_t, and of the identity strings: bytes without the NUL, or how many */
+#define KOLM_LOG_BYTES_MAX 4096u
+#define KOLM_PHASE_BYTES_MAX 63u
+#define KOLM_METRICS_MAX 1000u     /* names of metrics in a call */
+#define KOLM_DEVICES_MAX 64u
+#define KOLM_DEVICE_ID_BYTES_MAX 63u
+#define KOLM_DEVICE_TEXT_BYTES_MAX 127u /* name, driver and runtime */
+#define KOLM_TEST_STEPS_MAX 1000u
+#define KOLM_STEP_TITLE_BYTES_MAX 127u
+#define KOLM_STEP_NOTE_BYTES_MAX 1023u
+#define KOLM_HOLDINGS_MAX 10000u
+#define KOLM_HOLDING_PLACE_BYTES_MAX 255u
+#define KOLM_HOLDING_KIND_BYTES_MAX 31u
+#define KOLM_HOLDING_NAME_BYTES_MAX 127u
+#define KOLM_HOLDING_NOTE_BYTES_MAX 511u
+#define KOLM_VERSION_BYTES_MAX 63u
+#define KOLM_VENDOR_BYTES_MAX 127u
+#define KOLM_LICENCE_BYTES_MAX 127u
+#define KOLM_HOMEPAGE_BYTES_MAX 255u
+
 /* ---- Log levels for kolm_host_v1_t.log */
 #define KOLM_LOG_DEBUG 0u
 #define KOLM_LOG_INFO 1u
@@ -133,10 +163,10 @@ typedef struct kolm_device {
     uint32_t memory_kind;        /* KOLM_MEMORY_* */
     uint64_t total_memory_bytes; /* KOLM_MEMORY_UNKNOWN when not readable */
     uint64_t free_memory_bytes;  /* KOLM_MEMORY_UNKNOWN when not readable */
-    uint32_t index;              /* position among the devices of this backend, from 0 */
+    uint32_t index;              /* position among the devices of this backend, from 0, in the order of the reports */
     uint32_t units;              /* cores, multiprocessors or compute units; 0 unknown */
-    const char *name;            /* as the driver spells it, "NVIDIA H100 80GB HBM3" */
-    const char *id;              /* stable on this machine: PCI address or UUID; "" if none */
+    const char *name;            /* as the driver spells it, "NVIDIA H100 80GB HBM3"; never "" */
+    const char *id;              /* stable on this machine, of no other device: PCI address or UUID; "" if none */
     const char *driver;          /* driver name and version; "" if none */
     const char *runtime;         /* the runtime that would train on it, with version; "" if not found */
 } kolm_device_t;
@@ -146,11 +176,11 @@ typedef struct kolm_device {
 typedef struct kolm_progress {
     uint32_t struct_size;
     uint32_t reserved;         /* 0 */
-    uint64_t step;             /* steps done */
+    uint64_t step;             /* steps done; at most total, and no fewer than before in the same phase */
     uint64_t total;            /* steps in all, KOLM_UNKNOWN_COUNT if not known */
     double loss;               /* NaN if there is none */
-    double tokens_per_second;  /* NaN if there is none; rows per second for engines without tokens */
-    const char *phase;         /* short present participle: "reading", "training", "answering"; never NULL */
+    double tokens_per_second;  /* NaN if there is none; not negative; rows per second for engines without tokens */
+    const char *phase;         /* short present participle: "reading", "training", "answering"; never NULL or "" */
 } kolm_progress_t;
 
 /* ---- One step of test(), in the order it ran */
@@ -160,10 +190,10 @@ typedef struct kolm_progress {
 typedef struct kolm_test_step {
     uint32_t struct_size;
     uint32_t outcome;      /* KOLM_STEP_* */
-    uint32_t number;       /* from 1 */
-    uint32_t total;        /* the seed's tests have 4 */
+    uint32_t number;       /* from 1, each one more than the last */
+    uint32_t total;        /* of this test, the same in each; those of the shipped backends have 4 */
     uint64_t duration_us;
-    const char *title;     /* "auth check" */
+    const char *title;     /* "auth check"; never "" */
     const char *note;      /* "" or one line: why it failed or was skipped */
 } kolm_test_step_t;
 
@@ -177,9 +207,9 @@ typedef struct kolm_holding {
     uint64_t bytes;                    /* on a disk; KOLM_UNKNOWN_COUNT if not known */
     uint64_t age_seconds;              /* since it was last of use; KOLM_UNKNOWN_COUNT if not known */
     uint64_t price_micro_usd_per_hour; /* what it costs while it is there; 0 nothing, UINT64_MAX unknown */
-    const char *place;                 /* the machine, region or account, as the user calls it */
+    const char *place;                 /* the machine, region or account, as the user calls it; never "" */
     const char *kind;                  /* one word: "job", "files", "instance" */
-    const char *name;                  /* by which it is known there */
+    const char *name;                  /* by which it is known there; never "" */
     const char *note;                  /* "" or one line: what it is, or how it stands */
 } kolm_holding_t;
 
@@ -191,15 +221,16 @@ typedef struct kolm_host_v1 {
     uint64_t features; /* KOLM_FEATURE_* that this host offers */
     void *user;
 
-    /* One line for people; control characters are escaped by the host, long lines cut at 4096 bytes. */
+    /* One line for people; control characters are escaped by the host, long lines cut at KOLM_LOG_BYTES_MAX. */
     void (*log)(void *user, uint32_t level, const char *text);
     /* Reports progress; the host drops reports that come more often than it can show. */
     void (*progress)(void *user, const kolm_progress_t *progress);
-    /* A named number of a run, kept in the receipt: name matches [a-z][a-z0-9_.]{0,63}. */
+    /* A named number of a run, kept in the receipt: name matches [a-z][a-z0-9_.]{0,63}. The last value of a name is the
+     * one that counts; values that come more often than they can be shown are dropped in between. */
     void (*metric)(void *user, const char *name, double value);
-    /* Reports one device; only detect may call it. */
+    /* Reports one device; only detect may call it, KOLM_DEVICES_MAX times at most. */
     void (*device)(void *user, const kolm_device_t *device);
-    /* Reports one finished step; only test may call it. */
+    /* Reports one finished step; only test may call it, KOLM_TEST_STEPS_MAX times at most. */
     void (*test_step)(void *user, const kolm_test_step_t *step);
     /* 1 when the user asked to stop, or when kolm itself is gone (the parent process has changed then): return
      * KOLM_E_CANCELLED soon (10 seconds, then the process group is killed). */
@@ -222,7 +253,7 @@ typedef struct kolm_host_v1 {
     const char *scratch_dir;
     /* Version 1.0 ends here. Before what follows is used: KOLM_HAS(kolm_host_v1_t, host, FIELD). */
 
-    /* Since 1.1. Reports one thing that is kept elsewhere; only status may call it, 10,000 times at most. */
+    /* Since 1.1. Reports one thing that is kept elsewhere; only status may call it, KOLM_HOLDINGS_MAX times at most. */
     void (*holding)(void *user, const kolm_holding_t *holding);
 } kolm_host_v1_t;
 
@@ -247,7 +278,7 @@ typedef struct kolm_detect_result {
     uint32_t struct_size;
     uint32_t state;      /* KOLM_DETECT_* */
     char reason[256];    /* one line: why; for available, what was found. Always filled. */
-    char remedy[256];    /* what to do to make it available; "" when available */
+    char remedy[256];    /* what to do to make it available; "" when available. Never "" for broken and refused. */
     char runtime[128];   /* what would run the job, with version; "" if nothing was found */
 } kolm_detect_result_t;
 
@@ -278,10 +309,10 @@ typedef struct kolm_cost_result {
     uint32_t struct_size;
     uint32_t billing;         /* KOLM_BILLING_* */
     uint64_t duration_ms;     /* expected wall time, cold start included; UINT64_MAX unknown */
-    uint64_t cost_micro_usd;  /* expected bill; UINT64_MAX unknown */
+    uint64_t cost_micro_usd;  /* expected bill, 0 when billing is FREE; UINT64_MAX unknown */
     uint32_t confidence;      /* KOLM_CONFIDENCE_* */
     uint32_t reserved;        /* 0 */
-    char basis[256];          /* what it was computed from, one line */
+    char basis[256];          /* what it was computed from, one line; never "" */
 } kolm_cost_result_t;
 
 /* ---- train and infer work on a job directory; docs/job-protocol.md in the SDK describes every file in it. */
@@ -295,8 +326,8 @@ typedef struct kolm_train_result {
     uint32_t struct_size;
     uint32_t reserved;            /* 0 */
     uint64_t billed_micro_usd;    /* what it cost; UINT64_MAX unknown */
-    char device[128];             /* the device that did it, one line */
-    char toolchain[256];          /* engine and versions that the bytes of the model depend on */
+    char device[128];             /* the device that did it, one line; never "" */
+    char toolchain[256];          /* engine and versions that the bytes of the model depend on; never "" */
 } kolm_train_result_t;
 
 typedef struct kolm_infer_args {
@@ -305,18 +336,20 @@ typedef struct kolm_infer_args {
     const char *job_dir;     /* absolute; holds job.json, which names the model files */
     const char *input_path;  /* JSON lines of {"id","input"}; may be a pipe: read once, in order, never sought */
     const char *output_path; /* JSON lines of {"id","output","confidence"}; may be a pipe. One answer per input, in
-                                order, flushed whenever the next input is not there yet. */
+                                order, with its id, flushed whenever the next input is not there yet: somebody
+                                may wait for it before asking again. */
 } kolm_infer_args_t;
 
 typedef struct kolm_infer_result {
     uint32_t struct_size;
     uint32_t reserved;         /* 0 */
-    uint64_t answers;          /* answers written */
+    uint64_t answers;          /* answers written; as many as there were inputs */
     uint64_t billed_micro_usd; /* UINT64_MAX unknown */
     char device[128];
 } kolm_infer_result_t;
 
-/* ---- test: proves the backend before it is needed. Reports its steps through host->test_step. */
+/* ---- test: proves the backend before it is needed. Reports its steps through host->test_step: one that passed has at
+ * least one step, all that it announced, and none that failed. */
 typedef struct kolm_test_args {
     uint32_t struct_size;
     uint32_t threads;

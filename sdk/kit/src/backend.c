@@ -111,7 +111,7 @@ static uint64_t scale_of(uint64_t parameters) {
 }
 
 /* What does not fit becomes the largest number below "unknown", so that more rows never look cheaper than fewer. */
-#define MOST (UINT64_MAX - 1)
+#define MOST ((uint64_t)INT64_MAX)
 
 static uint64_t add(uint64_t a, uint64_t b) {
     return a > MOST - (b < MOST ? b : MOST) ? MOST : a + b;
