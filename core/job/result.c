@@ -3,6 +3,7 @@
 #include "job/result.h"
 
 #include "kolm/kit/file.h"
+#include "kolm/kit/job.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,13 @@ static kit_status wrong(kolm_error_t *err, const char *why) {
 
 static kit_status check(const cJSON *result, kolm_error_t *err) {
     const char *toolchain = NULL;
+    uint64_t format = 0;
+    if (!cJSON_IsObject(result)) return wrong(err, "is no object");
+    if (!kit_json_get_u64(result, "format", &format)) return wrong(err, "lacks \"format\":1");
+    if (format != KIT_JOB_FORMAT)
+        return kit_fail(err, KOLM_E_DATA_LOSS, "look for a newer kolm, or an older version of the backend",
+                        "result.json is of format %llu, and this kolm reads format %d", (unsigned long long)format,
+                        KIT_JOB_FORMAT);
     if (!kit_json_get_string(result, "toolchain", &toolchain) || !cJSON_IsObject(kit_json_get(result, "report")))
         return wrong(err, "lacks toolchain or report");
     if (!kit_text_is_plain(toolchain, strlen(toolchain))) return wrong(err, "has control characters in its toolchain");

@@ -7,7 +7,7 @@
 
 #define JOB_RESULT_MAX (64u << 20) /* bytes */
 
-/* Strict JSON, an object with "toolchain", a text that no terminal obeys (it is shown, and signed), and "report", an object.
+/* Strict JSON, an object with "format", which is 1, "toolchain", a text that no terminal obeys (it is shown, and signed), and "report", an object.
  * DATA_LOSS says what it lacks. The caller frees *out_result with cJSON_Delete. */
 kit_status job_result_parse(const char *text, size_t length, cJSON **out_result, kolm_error_t *err) KIT_MUST_USE;
 /* The same of DIR/result.json; another status when that cannot be read. */
