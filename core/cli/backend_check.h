@@ -72,8 +72,17 @@ bool check_known_prefix(const char *prefix);
 
 /* ---- What the files of the checker share */
 struct host_audit;
+struct host_breach;
+struct host_result;
 struct host_registry;
 struct host_backend;
+
+/* One breach of kolm/backend.h, whichever calls it came in. */
+#define CHECK_BREACHES_MAX 64
+typedef struct check_breach {
+    uint32_t kind; /* HOST_BREACH_* */
+    char slot[8], text[512], remedy[160];
+} check_breach;
 
 typedef struct check {
     const check_options *options;
@@ -93,6 +102,8 @@ typedef struct check {
     uint64_t progress_reports;
     const struct host_audit *under; /* conditions of the jobs; NULL: those of a later kolm */
     uint32_t holdings, odd_holdings, removed; /* what status told */
+    check_breach breaches[CHECK_BREACHES_MAX];
+    size_t breach_count;
     bool not_called;     /* a call could not be made, which says nothing about the plugin: the run ends */
     kolm_error_t broken; /* why */
 } check;
@@ -107,7 +118,6 @@ void check_skip(check *c, const char *format, ...) KIT_PRINTF(2, 3);
 void check_note(check *c, const char *format, ...) KIT_PRINTF(2, 3);
 
 struct host_call_options;
-struct host_result;
 /* Options of a call that records what is said, answers secrets with CHECK_SECRET, and can be stopped. */
 void check_call_options(check *c, struct host_call_options *out_options);
 /* What a host_* function returned; anything but OK ends the whole run with this error. */
@@ -115,6 +125,41 @@ bool check_called(check *c, kit_status status, const kolm_error_t *err);
 /* Adds the texts of a result to c->said. */
 void check_hear(check *c, const struct host_result *result);
 
+#define CHECK_DETECT_MS 5000 /* the deadline of kolm's own */
+#define CHECK_REPEATS 200
+#define CHECK_LEAK_BYTES 64 /* a call; less is noise of the allocator */
+
+/* One detect under the conditions; false when the check is decided (a failure was recorded). */
+bool check_detect(check *c, const struct host_audit *audit, bool airgap, struct host_result *out_result);
+
+/* backend_check_detect.c */
+void check_files(check *c);
+void check_loads(check *c);
+void check_identity(check *c);
+void check_slots(check *c);
+void check_detect_answers(check *c);
+void check_detect_soon(check *c);
+void check_detect_steady(check *c);
+void check_detect_network(check *c);
+void check_detect_bare(check *c);
+void check_detect_home(check *c);
+void check_detect_left(check *c);
+void check_later_host(check *c);
+void check_first_host(check *c);
+/* backend_check_slots.c */
+void check_cost_pure(check *c);
+void check_cost_edges(check *c);
+void check_cost_left(check *c);
+void check_own_test(check *c);
+void check_status(check *c);
+/* backend_check_manners.c: all calls before have shown what is judged. */
+void check_breach_heard(void *user, const struct host_breach *breach);
+void check_records(check *c);
+void check_texts(check *c);
+void check_reports(check *c);
+void check_leaves_nothing(check *c);
+void check_prints_nothing(check *c);
+void check_keeps_secrets(check *c);
 /* backend_check_file.c */
 void check_exports(check *c);
 /* backend_check_settings.c: all calls before have told what settings the plugin asks for. */

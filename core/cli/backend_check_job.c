@@ -215,8 +215,8 @@ static kit_status read_result(const char *dir, kolm_error_t *err) {
     return status;
 }
 
-/* Compares the answers in DIR/predictions.jsonl with the oracle's. */
-static kit_status judge(check *c, const char *dir, kolm_error_t *err) {
+/* Compares the answers in DIR/predictions.jsonl with the oracle's. said: how many there are by its own word. */
+static kit_status judge(check *c, const char *dir, uint64_t said, kolm_error_t *err) {
     char *held = NULL, *answers_path = NULL;
     score_answers *answers = NULL;
     kit_status status = kit_path_join(c->work, "held.jsonl", &held, err);
@@ -227,7 +227,10 @@ static kit_status judge(check *c, const char *dir, kolm_error_t *err) {
     const score_question question = {.heldout_fd = fd, .predictions = answers_path, .backend = c->row->name};
     if (status == KOLM_OK) status = score_answers_read(&question, &answers, err);
     if (fd >= 0) close(fd);
-    if (status == KOLM_OK && score_correct(answers) * 10 < score_rows(answers) * 8)
+    if (status == KOLM_OK && said != score_rows(answers))
+        check_fail(c, "infer: it says that it gave %llu answers, and gave %llu: count those that are written",
+                   (unsigned long long)said, (unsigned long long)score_rows(answers));
+    else if (status == KOLM_OK && score_correct(answers) * 10 < score_rows(answers) * 8)
         check_fail(c, "%llu of %llu answers are right, counting words gets all of them",
                    (unsigned long long)score_correct(answers), (unsigned long long)score_rows(answers));
     else if (status == KOLM_OK)
@@ -268,7 +271,7 @@ static void train_and_infer(check *c, const char *name) {
         if (status == KOLM_OK && result.verdict != HOST_OK)
             check_fail(c, "it cannot answer with the model that it made: %s", result.error.text);
         else if (status == KOLM_OK)
-            status = judge(c, dir, &err);
+            status = judge(c, dir, result.infer.answers, &err);
         if (status != KOLM_OK) check_fail(c, "%s", err.text);
         model_free(&model);
     }

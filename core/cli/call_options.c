@@ -98,3 +98,11 @@ kit_status cli_verdict(const host_result *result, const char *what, int *out_exi
                              : "try another backend with --backend; `kolm compute list` names them";
     return kit_fail(err, code, remedy, "%s: %s", what, text);
 }
+
+void cli_count_answers(cli_context *context, const char *backend, const host_result *result, uint64_t read) {
+    if (result->verdict != HOST_OK || result->infer.answers == read) return;
+    cli_warn(context, "%s: infer: it says that it gave %llu answers, and gave %llu; report it to %s%s%s", backend,
+             (unsigned long long)result->infer.answers, (unsigned long long)read,
+             cli_safe(result->vendor[0] ? result->vendor : "its maker"), result->homepage[0] ? ", " : "",
+             cli_safe(result->homepage));
+}

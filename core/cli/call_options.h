@@ -30,4 +30,7 @@ void cli_calling_end(cli_calling *calling);
 /* OK for HOST_OK; else the error of the result, and *out_exit 130 or 5. what: "training on local-x". */
 kit_status cli_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 
+/* Warns when a backend that answered says that it gave more or fewer answers than were read. */
+void cli_count_answers(cli_context *context, const char *backend, const host_result *result, uint64_t read);
+
 #endif

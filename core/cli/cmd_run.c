@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm run: questions in, answers out, as a stream in constant memory. */
+#include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/model.h"
 #include "cli/model_path.h"
@@ -167,6 +168,7 @@ static kit_status ask(run_stream *s, cli_answering *answering, cli_airgap airgap
         return kit_fail(err, KOLM_E_DATA_LOSS, "ask again, or try another backend with --backend",
                         "%s gave %llu of %llu answers and called that success", answering->choice->backend->name,
                         (unsigned long long)s->answers, (unsigned long long)s->asked);
+    if (s->print_status == KOLM_OK) cli_count_answers(s->context, s->backend, answering->result, s->answers);
     return s->print_status;
 }
 

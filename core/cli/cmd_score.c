@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm score: measures a compiled model again, on rows of the user's own. */
 #include "cli/answers_limit.h"
+#include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/data_files.h"
 #include "cli/model.h"
@@ -69,8 +70,8 @@ static uint64_t payload_bytes(const cli_model *model) {
     return sum;
 }
 
-static kit_status read_answers(const cli_answering *answering, const job_summary *rows, score_answers **out,
-                               kolm_error_t *err) {
+static kit_status read_answers(cli_context *context, const cli_answering *answering, const job_summary *rows,
+                               score_answers **out, kolm_error_t *err) {
     char *predictions = NULL;
     KIT_TRY(kit_path_join(answering->job.job, "predictions.jsonl", &predictions, err));
     const score_question question = {.heldout_fd = rows->heldout_fd,
@@ -80,6 +81,8 @@ static kit_status read_answers(const cli_answering *answering, const job_summary
                                      .cancel = cli_interrupt_flag()};
     kit_status status = score_answers_read(&question, out, err);
     free(predictions);
+    if (status == KOLM_OK)
+        cli_count_answers(context, answering->choice->backend->name, answering->result, score_rows(*out));
     return status;
 }
 
@@ -198,7 +201,7 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
         status = prepare(context, r, &model, &answering.job, &rows, err);
     }
     if (status == KOLM_OK) status = ask(context, r, &answering, rows.eval_rows, out_exit, err);
-    if (status == KOLM_OK) status = read_answers(&answering, &rows, out_answers, err);
+    if (status == KOLM_OK) status = read_answers(context, &answering, &rows, out_answers, err);
     if (status == KOLM_E_ABORTED) *out_exit = CLI_EXIT_UNJUDGED;
     if (status == KOLM_OK) {
         *out_exit = CLI_EXIT_DATA;

@@ -402,6 +402,7 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
     free(predictions);
     if (status == KOLM_E_ABORTED) c->exit_code = CLI_EXIT_UNJUDGED;
     KIT_TRY(status);
+    cli_count_answers(c->context, c->choice->backend->name, &c->answered, score_rows(c->answers));
     score_compute_read(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
                        cli_read_bytes(c->payload_bytes, c->base.weight_bytes, kit_json_get(c->result, "report")),
                        &c->k);

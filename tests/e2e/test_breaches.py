@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Backends that break kolm/backend.h, each in one way: `backend check` and the verb that meets it say so in the same words."""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case, manifest  # noqa: E402
+
+ANIMAL = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tests", "host", "breaches.so")
+PLACE = b"breach-000000000000000000000000x"  # where its name goes
+MAKER = "; report it to the zoo, https://example.com/zoo"
+
+UTF8, LINE, FILL, SHORT = "give texts in UTF-8", "give one line, without control characters", "fill it in: people read it", "make it shorter"
+NUL, NONE, TEXT, ZERO = "end every text with a NUL, as snprintf does", 'give "" where there is none', "give a text", "leave it 0: a later kolm may give it a meaning"
+MOST = "give UINT64_MAX for what is not known, and look for a subtraction that went below 0"
+COUNT, SLOT, SIZE = "report no more than that", "call it in no other slot", "set its struct_size to sizeof of the record"
+THREAD = "join every thread before the slot returns", "it returned and 1 of its threads still runs"
+DAEMON = "end every process that the slot starts, and wait for it", "it returned and a process that it started still runs, which is ended now"
+NAN = "give NaN where there is none"
+
+# Which call it is of, the name of the animal, what is said of it, what its author is to do, and which check says it.
+BREACHES = [
+    # the table
+    ("table", "table-reserved", "the field reserved of its table is 1 and reserved", ZERO, "records"),
+    ("table", "table-features", "features of its table has the bits 0x10000000000, which ABI 1.1 does not have", "set those of kolm/backend.h and no others", "records"),
+    ("table", "table-size", "struct_size of its table is 4096, and that of ABI 1.1 at most 120", "set it to sizeof(kolm_backend_v1_t)", "records"),
+    ("table", "table-minor", "host_minor_needed of its table is 1, and abi_minor is 0", "ask for no more than abi_minor", "records"),
+    ("table", "table-version", "the version of its table is longer than 63 bytes, and was cut", SHORT, "texts"),
+    ("table", "table-licence", "the licence of its table is not UTF-8 (its byte 7 is 0xFF)", UTF8, "texts"),
+    ("table", "table-vendor", "the vendor of its table is empty", FILL, "texts"),
+    ("table", "table-homepage", "the homepage of its table is not one line of text (its byte 24 is 0x0A)", LINE, "texts"),
+    # what detect answers
+    ("detect", "reason-no-nul", "the reason has no NUL within its 256 bytes", NUL, "texts"),
+    ("detect", "reason-bytes", "the reason is not UTF-8 (its byte 7 is 0xFF)", UTF8, "texts"),
+    ("detect", "reason-empty", "the reason is empty", FILL, "texts"),
+    ("detect", "runtime-lines", "the runtime is not one line of text (its byte 4 is 0x0A)", LINE, "texts"),
+    ("detect", "remedy-empty", "the remedy is empty, and the state is broken or refused", "say what makes the backend available", "records"),
+    ("detect", "remedy-needless", "the remedy is filled, and the state is available", "leave it empty", "records"),
+    ("detect", "result-size", "struct_size of the result was 648 and is 4096", "leave it as it is", "records"),
+    ("detect", "result-overrun", "the result is of 648 bytes, and byte 649 was written", "write the fields that end within struct_size, and no others", "records"),
+    ("detect", "error-no-nul", "the text of the error has no NUL within its 512 bytes", NUL, "texts"),
+    ("detect", "error-code", "the code in the error record is 15, and the one that was returned 14", "give the same in both", "records"),
+    ("detect", "error-odd-code", "the code 4711 is none of kolm/backend.h", "return one of KOLM_E_*", "records"),
+    # devices
+    ("detect", "devices-200", "a device was left out: kolm takes 64 of them", COUNT, "records"),
+    ("detect", "device-index", "the index of a device is 7, and it is number 1", "count them from 0 as they are reported", "records"),
+    ("detect", "device-kind", "memory_kind of a device is 9, and counts as NONE", "use one of KOLM_MEMORY_*", "records"),
+    ("detect", "device-free", "a device has 200 bytes free of 100", "count free_memory_bytes in the memory that total_memory_bytes counts", "records"),
+    ("detect", "device-total", "total_memory_bytes of a device is 18446744073709551611, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
+    ("detect", "device-no-name", "the name of a device is NULL", TEXT, "texts"),
+    ("detect", "device-empty-name", "the name of a device is empty", FILL, "texts"),
+    ("detect", "device-no-id", "the id of a device is NULL", NONE, "texts"),
+    ("detect", "device-long-id", "the id of a device is longer than 63 bytes, and was cut", SHORT, "texts"),
+    ("detect", "device-same-id", "the id of a device is that of another one", "give each its own", "records"),
+    ("detect", "device-driver-bytes", "the driver of a device is not UTF-8 (its byte 4 is 0xE9)", UTF8, "texts"),
+    ("detect", "device-runtime-lines", "the runtime of a device is not one line of text (its byte 4 is 0x0A)", LINE, "texts"),
+    ("detect", "device-size", "a device was left out: its struct_size is 16, and it has 64 bytes", SIZE, "records"),
+    ("detect", "device-null", "a device was reported, and is NULL", "give a record", "records"),
+    # services that are another slot's, and the log
+    ("detect", "detect-step", "a step was reported, and only test may do that", SLOT, "records"),
+    ("detect", "detect-holding", "a holding was reported, and only status may do that", SLOT, "records"),
+    ("detect", "log-null", "a log line is NULL", TEXT, "texts"),
+    ("detect", "log-level", "the level of a log line is 17, and counts as ERROR", "use one of KOLM_LOG_*", "records"),
+    ("detect", "log-bytes", "a log line is not UTF-8 (its byte 3 is 0xFC)", UTF8, "texts"),
+    # cost
+    ("cost", "cost-negative", "cost_micro_usd is 18446744073708551616, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
+    ("cost", "cost-duration", "duration_ms is 9223372036854775808, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
+    ("cost", "cost-free", "cost_micro_usd is 5, and the billing is free", "name the billing, or cost nothing", "records"),
+    ("cost", "cost-reserved", "the field reserved of the result is 1 and reserved", ZERO, "records"),
+    ("cost", "cost-basis", "the basis is empty", FILL, "texts"),
+    # train
+    ("train", "progress-no-phase", "the phase of progress is NULL", TEXT, "texts"),
+    ("train", "progress-long-phase", "the phase of progress is longer than 63 bytes, and was cut", SHORT, "texts"),
+    ("train", "progress-past", "progress is at step 5 of 4", "give KOLM_UNKNOWN_COUNT for a total that is not known", "reports"),
+    ("train", "progress-step", "the step of progress is 18446744073709551615, which is more than INT64_MAX", "count the steps that are done", "reports"),
+    ("train", "progress-back", "progress went back from step 2 to 1 in one phase", "count on, or name another phase", "reports"),
+    ("train", "progress-loss", "the loss of progress is infinite", NAN, "reports"),
+    ("train", "progress-speed", "tokens_per_second of progress is negative (-1)", NAN, "reports"),
+    ("train", "progress-fast", "tokens_per_second of progress is infinite", NAN, "reports"),
+    ("train", "progress-reserved", "the field reserved of progress is 3 and reserved", ZERO, "records"),
+    ("train", "progress-size", "progress was left out: its struct_size is 8, and it has 48 bytes", SIZE, "records"),
+    ("train", "metric-nan", "the metric 'loss' was left out: its value is not a number", "report finite numbers", "reports"),
+    ("train", "metric-infinite", "the metric 'loss' was left out: its value is infinite", "report finite numbers", "reports"),
+    ("train", "metric-name", "the metric 'Val Loss' was left out: that is no name of a metric", "name it [a-z][a-z0-9_.]{0,63}", "reports"),
+    ("train", "metric-null", "a metric was left out: its name is NULL", "name it", "reports"),
+    ("train", "metrics-1001", "a metric of another name was left out: kolm takes 1000 of them", COUNT, "records"),
+    ("train", "train-device", "the device is empty", FILL, "texts"),
+    ("train", "train-toolchain", "the toolchain has no NUL within its 256 bytes", NUL, "texts"),
+    ("train", "train-billed", "billed_micro_usd is 18446744073709551614, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
+    ("train", "train-reserved", "the field reserved of the result is 1 and reserved", ZERO, "records"),
+    ("train", "train-thread", THREAD[1], THREAD[0], "left"),
+    ("train", "train-daemon", DAEMON[1], DAEMON[0], "left"),
+    # infer
+    ("infer", "infer-reserved", "the field reserved of the result is 1 and reserved", ZERO, "records"),
+    ("infer", "infer-device", "the device has no NUL within its 128 bytes", NUL, "texts"),
+    ("infer", "infer-thread", THREAD[1], THREAD[0], "left"),
+    ("infer", "infer-daemon", DAEMON[1], DAEMON[0], "left"),
+    # test
+    ("test", "test-outcome", "the outcome of a step is 7, and counts as FAILED", "use one of KOLM_STEP_*", "reports"),
+    ("test", "test-number", "the number of a step is 2, and it is number 1", "count them from 1 as they end", "reports"),
+    ("test", "test-total", "the total of a step is 3 at step 2, and was 2", "give the same in each, and no less than there are", "reports"),
+    ("test", "test-title", "the title of a step is NULL", TEXT, "texts"),
+    ("test", "test-duration", "duration_us of a step is 18446744073709551614, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
+    ("test", "test-steps-1001", "a step was left out: kolm takes 1000 of them", COUNT, "records"),
+    ("test", "test-fails-mutely", "it ended without a step", "report each step through host->test_step", "reports"),
+    ("test", "test-passed", "passed is 7, which is neither 0 nor 1, and counts as 0", "set it to 0 or 1", "records"),
+    ("test", "test-summary", "the summary is empty", FILL, "texts"),
+    ("test", "test-thread", THREAD[1], THREAD[0], "left"),
+    ("test", "test-daemon", DAEMON[1], DAEMON[0], "left"),
+    # status
+    ("status", "holdings-10001", "a holding was left out: kolm takes 10000 of them", COUNT, "records"),
+    ("status", "holding-state", "the state of a holding is 9, and counts as unknown", "use one of KOLM_HOLDING_*", "records"),
+    ("status", "holding-removed", "a holding was removed, and nobody asked for that", "remove nothing unless prune is 1", "records"),
+    ("status", "holding-place", "the place of a holding is empty", FILL, "texts"),
+    ("status", "holding-name", "the name of a holding is NULL", TEXT, "texts"),
+    ("status", "holding-kind", "the kind of a holding is longer than 31 bytes, and was cut", SHORT, "texts"),
+    ("status", "holding-note", "the note of a holding is not one line of text (its byte 4 is 0x0A)", LINE, "texts"),
+    ("status", "holding-price", "price_micro_usd_per_hour of a holding is 18446744073709551609, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
+    ("status", "holding-size", "a holding was left out: its struct_size is 4, and it has 64 bytes", SIZE, "records"),
+    ("status", "status-reserved", "the field reserved of the result is 8 and reserved", ZERO, "records"),
+    ("status", "status-thread", THREAD[1], THREAD[0], "left"),
+    ("status", "status-daemon", DAEMON[1], DAEMON[0], "left"),
+]
+MILD = {"remedy-needless", "error-code", "progress-back"}  # and what the table says, and threads: said with -v
+CHECKS = {"records": "contract.records", "texts": "contract.texts", "reports": "contract.reports", "left": "manners.leaves-nothing"}
+# Said by the check of the slot itself in other words, or what the call does not survive.
+BESIDES = {"detect": {"detect.answers"}, "cost": {"cost.pure"}, "test": {"test"}, "status": {"status"}}
+# What is run of the others, so that a hundred reports do not take an hour.
+NEEDED = {"table": "detect.answers", "detect": "detect.answers", "cost": "cost.pure", "train": "train.tiny", "infer": "train.tiny", "test": "test", "status": "status"}
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+def sentence(slot, said):
+    return said if slot == "table" else "%s: %s" % (slot, said)
+
+
+class Breaches(Case):
+    backends = ()
+
+    def add(self, name, **changes):
+        path = os.path.join(self.plugins, name + ".so")
+        with open(ANIMAL, "rb") as file:
+            self.write(path, file.read().replace(PLACE, name.encode().ljust(len(PLACE), b"\0")), 0o755)
+        self.write(path[:-2] + "json", json.dumps(manifest(name, recipes=["linear"], settings=[], **changes)))
+        return path
+
+    def report(self, path, slot, *words, code=None):
+        names = [line.split()[1] for line in self.all_checks]
+        skipped = [w for n in names if n.split(".")[0] not in ("files", "exports", "loads", "contract", "manners") and n != NEEDED[slot] for w in ("--unsupported", n)]
+        report = json.loads(self.kolm("backend", "check", "--json", path, *skipped, *words, code=code).out)
+        return {c["name"]: c for c in report["checks"]}
+
+    def setUp(self):
+        super().setUp()
+        good = self.add("good")
+        self.all_checks = [line for line in self.kolm("backend", "check", good).out.splitlines() if line.startswith("pass")]
+        os.unlink(good)
+        self.write_tickets()
+
+    def test_the_same_backend_without_a_breach(self):
+        path = self.add("good")
+        report = json.loads(self.kolm("backend", "check", "--json", path).out)
+        self.assertEqual({c["outcome"] for c in report["checks"]}, {"pass"}, report)
+        for words in (("compute", "detect", "--refresh"), ("compute", "quote", "--rows", "50"), ("compute", "test", "good"), ("compute", "status"),
+                      ("compile", "-t", "router", "-d", "tickets.jsonl", "--backend", "good")):
+            done = self.kolm(*words, "-v")
+            self.assertNotIn("report it to", done.err)
+
+    def test_check_says_each(self):
+        for slot, name, said, remedy, kind in BREACHES:
+            with self.subTest(name):
+                path = self.add(name)
+                checks = self.report(path, slot, code=5)
+                failed = {n for n, c in checks.items() if c["outcome"] == "fail"}
+                self.assertTrue(failed - BESIDES.get(slot, set()) == {CHECKS[kind]}, (failed, checks))
+                reason = checks[CHECKS[kind]]["reason"]
+                more = " (and 1 more of this kind)" if name == "infer-device" else ""  # nor is what is there UTF-8
+                self.assertEqual(reason.removesuffix(more), "%s: %s" % (sentence(slot, said), remedy))
+                os.unlink(path)
+
+    def said_by(self, name, done):
+        """The lines that a backend's breaches are told in: level and text."""
+        lines = [line.removeprefix("kolm: ").split(": ", 2) for line in done.err.splitlines() if line.endswith(MAKER)]
+        return {(level, text.removesuffix(MAKER)) for level, who, text in lines if who == name}
+
+    def told(self, name, done, said):
+        return any(line.startswith("kolm: info: %s: %s; report it to " % (name, said)) for line in done.err.splitlines())
+
+    def expect(self, slot, name, said, done):
+        level = "info" if name in MILD or slot == "table" or name.endswith("-thread") else "warning"
+        self.assertIn((level, sentence(slot, said)), self.said_by(name, done), done.err)
+
+    def test_detect_says_each(self):
+        mine = [b for b in BREACHES if b[0] in ("table", "detect")]
+        for _, name, *_ in mine:
+            self.add(name)
+        done = self.kolm("compute", "detect", "--refresh", "-v")
+        for slot, name, said, _, _ in mine:
+            with self.subTest(name):
+                if name in ("table-vendor", "table-homepage"):  # whom to report it to is what is wrong
+                    self.assertTrue(self.told(name, done, said), done.err)
+                else:
+                    self.expect(slot, name, said, done)
+        devices = {b["name"]: b["detection"]["devices"] for b in self.json("compute", "detect")["backends"]}
+        self.assertEqual(len(devices["devices-200"]), 64)
+        self.assertEqual(devices["device-free"][1]["free_memory_bytes"], 100)
+        self.assertIsNone(devices["device-total"][1]["total_memory_bytes"])
+
+    def test_quote_says_each(self):
+        mine = [b for b in BREACHES if b[0] == "cost"]
+        for _, name, *_ in mine:
+            self.add(name)
+        done = self.kolm("compute", "quote", "--rows", "50", "-v")
+        for slot, name, said, _, _ in mine:
+            with self.subTest(name):
+                self.expect(slot, name, said, done)
+
+    def test_compile_says_each(self):
+        for slot, name, said, _, _ in BREACHES:
+            if slot not in ("train", "infer"):
+                continue
+            with self.subTest(name):
+                self.add(name)
+                self.expect(slot, name, said, self.compile("--backend", name, "--force", "-v"))
+
+    def test_test_and_status_say_each(self):
+        for slot, name, said, _, _ in BREACHES:
+            if slot not in ("test", "status"):
+                continue
+            with self.subTest(name):
+                path = self.add(name, **({} if slot == "test" else {"kind": "self-hosted"}))
+                self.expect(slot, name, said, self.kolm("compute", slot, name if slot == "test" else "--remote", "-v", code=None))
+                os.unlink(path)
+
+    # ---- What a call does not survive
+
+    def test_results_that_mean_nothing(self):
+        for name, slot, said in [("detect-state", "detect", "detect answered with an unknown state (4)"),
+                                 ("cost-billing", "cost", "cost answered with an unknown billing (9)"),
+                                 ("cost-confidence", "cost", "cost answered with an unknown confidence (9)")]:
+            with self.subTest(name):
+                path = self.add(name)
+                self.assertEqual(self.report(path, slot, code=5)[NEEDED[slot]]["reason"], said)
+                done = self.kolm(*(("compute", "detect", "--refresh") if slot == "detect" else ("compute", "quote", "--rows", "50")), code=None)
+                self.assertIn(said, done.out)
+                os.unlink(path)
+
+    def test_tests_that_prove_nothing(self):
+        for name, said in [("test-no-steps", "test says that it passed, and reported no step: nothing was proved"),
+                           ("test-failed", "test says that it passed, and its step 1 (a step) failed"),
+                           ("test-one-of-two", "test says that it passed, and reported 1 of 2000 steps")]:
+            with self.subTest(name):
+                path = self.add(name)
+                self.assertEqual(self.report(path, "test", code=5)["test"]["reason"], said)
+                done = self.kolm("compute", "test", name, code=5)
+                self.assert_error(done, said, "do not rely on it; report this to whoever made the backend")
+                self.assertNotIn("PASS", done.out)
+                os.unlink(path)
+
+    def test_a_result_json_that_is_none(self):
+        for name, said, remedy in [("result-format", "result.json is of format 2, and this kolm reads format 1", "look for a newer kolm, or an older version of the backend"),
+                                   ("result-no-format", 'result.json lacks "format":1', "report it to its author"),
+                                   ("result-bytes", "result.json is no JSON: line 1, column 30: expected valid UTF-8", "report it to its author")]:
+            with self.subTest(name):
+                path = self.add(name)
+                self.assertIn(said, self.report(path, "train", code=5)["train.tiny"]["reason"])
+                self.assert_error(self.compile("--backend", name, code=5), name + " left no usable result.json: " + said, remedy)
+                os.unlink(path)
+
+    def test_a_count_of_answers_that_were_not_given(self):
+        path = self.add("infer-count")
+        self.assertEqual(self.report(path, "infer", code=5)["train.tiny"]["reason"],
+                         "infer: it says that it gave 33 answers, and gave 30: count those that are written")
+        self.compile("--backend", "infer-count")
+        self.assertIn("warning: infer-count: infer: it says that it gave 4 answers, and gave 1" + MAKER, self.kolm("run", "router-1.0.0.kolm", "billing").err)
+        self.write("rows.jsonl", harness.jsonl(harness.tickets(20, seed=3)))
+        self.assertIn("it says that it gave 23 answers, and gave 20" + MAKER, self.kolm("score", "router-1.0.0.kolm", "--eval", "rows.jsonl").err)
+
+    def test_only_asks_the_others_all_the_same(self):
+        """A check of what the others have shown passes by nothing when it is asked for alone."""
+        checks = {c["name"]: c for c in json.loads(self.kolm("backend", "check", "--json", self.add("progress-back"), "--only", "contract.reports", code=5).out)["checks"]}
+        self.assertEqual(set(checks), {"files", "exports", "loads", "contract.reports"})
+        self.assertEqual(checks["contract.reports"]["outcome"], "fail")
+
+
+if __name__ == "__main__":
+    harness.main()
