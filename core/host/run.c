@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starts kolm-host processes, listens to all of them, stops them in time, and leaves nothing of them behind. */
-#include "host/run.h"
-
-#include "kolm/kit/process.h"
+#include "host/nursery.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -75,7 +73,7 @@ static void forget(pid_t pid) {
     pthread_mutex_unlock(&hosts.lock);
 }
 
-static kit_status spawn(const char *program, host_run *run, const int theirs[3], kolm_error_t *err) {
+static kit_status spawn(const char *program, host_nursery *nursery, host_run *run, const int theirs[3], kolm_error_t *err) {
     char *argv[] = {(char[]){"kolm-host"}, run->backend->name, NULL};
     char **env = NULL;
     kit_spawn_fd fds[8] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
@@ -89,7 +87,8 @@ static kit_status spawn(const char *program, host_run *run, const int theirs[3],
         .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
     pthread_mutex_lock(&hosts.lock);
     kit_status status = remember_more(err);
-    if (status == KOLM_OK) status = kit_spawn(&options, &run->pid, err);
+    run->pid = status == KOLM_OK ? host_nursery_start(nursery, run->backend->name, env, fds, count) : 0;
+    if (status == KOLM_OK && run->pid == 0) status = kit_spawn(&options, &run->pid, err);
     if (status == KOLM_OK) hosts.pids[hosts.count++] = run->pid;
     pthread_mutex_unlock(&hosts.lock);
     host_environment_free(env);
@@ -112,14 +111,14 @@ static kit_status take_plugin(host_run *run, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-static kit_status start(const char *program, host_run *run, kolm_error_t *err) {
+static kit_status start(const char *program, host_nursery *nursery, host_run *run, kolm_error_t *err) {
     int theirs[3] = {-1, -1, -1};
     KIT_TRY(take_plugin(run, err));
     if (run->ended) return KOLM_OK;
     kit_status status = kit_pipe(&theirs[0], &run->request_fd, err);
     if (status == KOLM_OK) status = kit_pipe(&run->reply_fd, &theirs[1], err);
     if (status == KOLM_OK) status = kit_pipe(&run->log_fd, &theirs[2], err);
-    if (status == KOLM_OK) status = spawn(program, run, theirs, err);
+    if (status == KOLM_OK) status = spawn(program, nursery, run, theirs, err);
     for (int i = 0; i < 3; i++)
         close_fd(&theirs[i]);
     if (status != KOLM_OK) {
@@ -303,56 +302,6 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
 }
 
 /* ---- End */
-typedef struct proc_stat {
-    char state;
-    long session;
-} proc_stat;
-
-static bool read_stat(const char *number, proc_stat *out) {
-    char path[64], text[512];
-    kit_format(path, sizeof path, "/proc/%s/stat", number);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return false;
-    text[n] = '\0';
-    char *at = strrchr(text, ')'); /* the name before it may hold anything */
-    if (!at || at[1] != ' ' || at[2] == '\0') return false;
-    out->state = at[2];
-    char *field = at + 3;
-    for (int i = 0; i < 2; i++)
-        strtol(field, &field, 10); /* parent, group */
-    out->session = strtol(field, NULL, 10);
-    return true;
-}
-
-/* Looks for what is left in the sessions of these runs, group leaders of their own included; end: kills it. True when
- * there was any. */
-static bool sweep_once(const host_run *runs, size_t count, bool end) {
-    DIR *dir = opendir("/proc");
-    const struct dirent *entry;
-    bool any = false;
-    while (dir && (entry = readdir(dir)) != NULL) {
-        proc_stat found;
-        uint64_t pid;
-        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !kit_parse_u64(entry->d_name, &pid) ||
-            !read_stat(entry->d_name, &found))
-            continue;
-        for (size_t i = 0; i < count; i++) {
-            if (!runs[i].started || found.session != (long)runs[i].pid || pid == (uint64_t)runs[i].pid) continue;
-            if (found.state == 'Z' || found.state == 'X') {
-                (void)waitpid((pid_t)pid, NULL, WNOHANG); /* ours since adopt() */
-                continue;
-            }
-            any = true;
-            if (end) kill((pid_t)pid, SIGKILL);
-        }
-    }
-    if (dir) closedir(dir);
-    return any;
-}
-
 typedef enum orphans { ORPHANS_NONE, ORPHANS_SOME, ORPHANS_UNKNOWN } orphans;
 
 /* Whether every child that is no host must be an orphan of a plugin. Decided once for a process, before it starts the
@@ -434,7 +383,7 @@ static void adopt(void) {
 static void end_orphans(const host_run *runs, size_t count) {
     for (int i = 0; i < SWEEPS; i++) {
         orphans found = look_for_orphans(true);
-        if (found == ORPHANS_NONE || (found == ORPHANS_UNKNOWN && !sweep_once(runs, count, true))) return;
+        if (found == ORPHANS_NONE || (found == ORPHANS_UNKNOWN && !host_run_sweep(runs, count, true))) return;
         if (i > 0) (void)poll(NULL, 0, 1); /* they are dying */
     }
 }
@@ -477,7 +426,7 @@ static void bury(host_run *runs, size_t count) {
     if (count == 1 && runs->started && runs->ended && runs->options->audit) {
         orphans found = look_for_orphans(false);
         runs->result->left.processes =
-            found == ORPHANS_SOME || (found == ORPHANS_UNKNOWN && sweep_once(runs, count, false));
+            found == ORPHANS_SOME || (found == ORPHANS_UNKNOWN && host_run_sweep(runs, count, false));
     }
     for (size_t i = 0; i < count; i++) {
         if (!runs[i].started) continue;
@@ -527,7 +476,8 @@ static bool may_start(host_run *const *active, size_t running, long processors, 
     return false;
 }
 
-static kit_status run_all(const char *program, host_run *runs, size_t count, struct pollfd *fds, kolm_error_t *err) {
+static kit_status run_all(const char *program, host_nursery *nursery, host_run *runs, size_t count, struct pollfd *fds,
+                          kolm_error_t *err) {
     host_run *active[AT_ONCE];
     size_t running = 0, next = 0;
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -542,7 +492,7 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
                 continue;
             }
             if (!may_start(active, running, processors, now, &wake)) break;
-            status = start(program, run, err);
+            status = start(program, nursery, run, err);
             if (status != KOLM_OK) break;
             if (!run->ended) active[running++] = run;
         }
@@ -564,6 +514,15 @@ static kit_status run_all(const char *program, host_run *runs, size_t count, str
     }
 }
 
+/* It is a host too: no orphan of anybody's. */
+static void open_nursery(host_nursery *nursery, const char *program, const host_run *runs, size_t count) {
+    pthread_mutex_lock(&hosts.lock);
+    *nursery = HOST_NURSERY_NONE;
+    if (remember_more(NULL) == KOLM_OK) host_nursery_open(nursery, program, runs, count);
+    if (nursery->pid > 0) hosts.pids[hosts.count++] = nursery->pid;
+    pthread_mutex_unlock(&hosts.lock);
+}
+
 kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_error_t *err) {
     struct pollfd *fds = calloc(4 * AT_ONCE, sizeof *fds);
     if (!fds) {
@@ -577,8 +536,14 @@ kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_
     sigpending(&pending);
     pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
     adopt();
-    kit_status status = run_all(program, runs, count, fds, err);
+    host_nursery nursery;
+    open_nursery(&nursery, program, runs, count);
+    kit_status status = run_all(program, &nursery, runs, count, fds, err);
+    host_nursery_close(&nursery);
     bury(runs, count);
+    pid_t pid = nursery.pid;
+    host_nursery_bury(&nursery);
+    if (pid > 0) forget(pid);
     const struct timespec at_once = {0};
     if (!sigismember(&pending, SIGPIPE)) {
         while (sigtimedwait(&pipe_signal, NULL, &at_once) < 0 && errno == EINTR) {

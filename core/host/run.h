@@ -88,6 +88,11 @@ bool host_environment_own(const host_manifest *manifest, const char *name);
 /* Appends what start() knows, how the plugin is to be loaded, and ends the request. */
 kit_status host_run_ask_plugin(host_run *run, kolm_error_t *err) KIT_MUST_USE;
 
+/* ---- sweep.c */
+/* Looks for what is left in the sessions of these runs, group leaders of their own included; end: kills it. True when
+ * there was any. */
+bool host_run_sweep(const host_run *runs, size_t count, bool end);
+
 /* ---- plugin.c */
 /* Reads the plugin of the row unless it is held already, and holds it until it is left; keep: for as long as the registry
  * lives. */

@@ -247,6 +247,67 @@ START_TEST(test_digest_binds) {
 END_TEST
 
 /* Many at once keep nothing, but what they read counts. */
+/* ---- Many at once */
+static const char *const crowd[] = {"self", "good", "where", "prints", "fails", "exits"};
+#define CROWD (sizeof crowd / sizeof *crowd)
+
+static host_registry *add_crowd(void) {
+    for (size_t i = 0; i < CROWD; i++)
+        add(crowd[i]);
+    return scan();
+}
+
+static void on_log_of_self(void *user, const char *backend, uint32_t level, const char *text) {
+    if (strcmp(backend, "self") == 0) on_log(user, backend, level, text);
+}
+
+/* Each as it would be alone. */
+static void check_crowd(const host_registry *registry) {
+    static host_result results[CROWD];
+    static const host_verdict verdicts[] = {HOST_OK, HOST_OK, HOST_OK, HOST_OK, HOST_FAILED, HOST_NO_REPLY};
+    static const host_events events = {.log = on_log_of_self};
+    const host_backend *rows[CROWD];
+    kolm_error_t err = KIT_ERROR_INIT;
+    for (size_t i = 0; i < CROWD; i++)
+        rows[i] = host_find(registry, crowd[i]);
+    kit_buf_free(&logs);
+    must(host_detect_all(registry, rows, CROWD, &(host_call_options){.timeout_ms = 60000, .events = &events}, results, &err), &err);
+    for (size_t i = 0; i < CROWD; i++)
+        ck_assert_msg(results[i].verdict == verdicts[i], "%s: %s", crowd[i], results[i].error.text);
+}
+
+/* As a process that was started for it alone: the same but for numbers. */
+START_TEST(test_many_are_like_one) {
+    host_registry *registry = add_crowd();
+    ck_assert_int_eq(call(registry, "self", DETECT)->verdict, HOST_OK);
+    char alone[512];
+    kit_copy(alone, sizeof alone, kit_buf_text(&logs));
+    ck_assert_ptr_nonnull(strstr(alone, "session 1, group 1, threads 1, signals 1, name self, scratch 1, own none"));
+    check_crowd(registry);
+    ck_assert_str_eq(kit_buf_text(&logs), alone);
+    host_registry_free(registry);
+}
+END_TEST
+
+static void use_script(const char *what) {
+    char text[PATH_MAX + 200];
+    kit_format(text, sizeof text, "#!/bin/sh\n[ -S /dev/fd/3 ] && %s\nexec '%s' \"$@\"\n", what, program);
+    put(in(home, "kolm-host"), text, strlen(text));
+    kit_copy(program, sizeof program, in(home, "kolm-host"));
+}
+
+/* The process that is to be copied ends at once, or never answers. */
+START_TEST(test_many_without_copies) {
+    char whole[PATH_MAX];
+    kit_copy(whole, sizeof whole, program);
+    use_script(_i == 0 ? "exit 1" : "exec sleep 100");
+    host_registry *registry = add_crowd();
+    check_crowd(registry);
+    host_registry_free(registry);
+    kit_copy(program, sizeof program, whole);
+}
+END_TEST
+
 START_TEST(test_many_keep_no_copy) {
     static host_result results[2];
     kolm_error_t err = KIT_ERROR_INIT;
@@ -339,6 +400,8 @@ int main(void) {
     tcase_add_test(all, test_written_over);
     tcase_add_test(all, test_digest_binds);
     tcase_add_test(all, test_many_keep_no_copy);
+    tcase_add_test(all, test_many_are_like_one);
+    tcase_add_loop_test(all, test_many_without_copies, 0, 2);
     tcase_add_test(all, test_by_path);
     tcase_add_test(all, test_library_beside);
     tcase_add_test(all, test_lies);

@@ -209,6 +209,30 @@ static void explode(void) {
 }
 #endif
 
+#if defined(ZOO_self)
+static void *nothing(void *unused) {
+    return unused;
+}
+
+/* What this process is like, but for the numbers that each has of its own. */
+static void describe(const kolm_host_v1_t *host) {
+    char text[512], line[128] = "", open_ones[256] = "";
+    pthread_t thread;
+    FILE *file = fopen("/proc/self/cmdline", "re");
+    size_t length = file ? fread(line, 1, sizeof line - 1, file) : 0;
+    if (file) fclose(file);
+    int threads = pthread_create(&thread, NULL, nothing, host->user) == 0 && pthread_join(thread, NULL) == 0;
+    int signals = pthread_kill(pthread_self(), 0) == 0 && raise(0) == 0;
+    for (int fd = 0; fd < 256; fd++)
+        if (fcntl(fd, F_GETFD) >= 0) snprintf(open_ones + strlen(open_ones), sizeof open_ones - strlen(open_ones), " %d", fd);
+    const char *place = getenv("TMPDIR"), *own = getenv("KOLM_ZOO_OWN");
+    snprintf(text, sizeof text, "session %d, group %d, threads %d, signals %d, name %s, scratch %d, own %s, open%s", getsid(0) == getpid(),
+             getpgrp() == getpid(), threads, signals, length > 10 ? line + strlen(line) + 1 : "none", place && strcmp(place, host->scratch_dir) == 0,
+             own ? own : "none", open_ones);
+    host->log(host->user, KOLM_LOG_INFO, text);
+}
+#endif
+
 static void misbehave(const kolm_host_v1_t *host) {
 #if defined(ZOO_crash_slot)
     crash();
@@ -280,6 +304,8 @@ static void misbehave(const kolm_host_v1_t *host) {
 #if defined(ZOO_beside)
     host->log(host->user, KOLM_LOG_INFO, zoo_private_word());
 #endif
+#elif defined(ZOO_self)
+    describe(host);
 #elif defined(ZOO_floods)
     flood(host);
 #elif defined(ZOO_forks) || defined(ZOO_forks_away)
