@@ -71,6 +71,7 @@ static const struct {
     {"cost.leaves-nothing", NEEDS_LOADED, check_cost_left, "computes, and nothing else"},
     {"train.tiny", NEEDS_LOADED, check_train_and_infer,
      "learns ninety rows, and answers as well as counting words does"},
+    {"infer.flushes", NEEDS_LOADED, check_infer_flushes, "answers a question before the next one is there"},
     {"train.cancel", NEEDS_LOADED, check_train_cancel, "stops soon when it is asked to"},
     {"train.bad-job", NEEDS_LOADED, check_bad_jobs, "refuses broken job directories with a reason"},
     {"infer.bad-model", NEEDS_LOADED, check_infer_bad_model, "refuses a model that is none"},

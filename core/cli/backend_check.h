@@ -172,5 +172,6 @@ void check_job_under(check *c, const struct host_audit *audit, const char *name)
 void check_train_cancel(check *c);
 void check_bad_jobs(check *c);
 void check_infer_bad_model(check *c);
+void check_infer_flushes(check *c);
 
 #endif

@@ -11,6 +11,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -141,16 +143,21 @@ static kit_status train(check *c, const char *dir, host_result *out_result, kolm
     return KOLM_OK;
 }
 
-static kit_status infer(check *c, const char *dir, host_result *out_result, kolm_error_t *err) {
+/* input and output: -1 for the files of the job directory. */
+static kit_status infer_from(check *c, const char *dir, int input, int output, host_result *out_result, kolm_error_t *err) {
     host_call_options options;
     check_call_options(c, &options);
     options.timeout_ms = TRAIN_MS;
     options.network = c->options->network;
     options.audit = c->under ? c->under : &later;
-    kit_status status = host_infer(c->registry, c->row, dir, 2, -1, -1, &options, out_result, err);
+    kit_status status = host_infer(c->registry, c->row, dir, 2, input, output, &options, out_result, err);
     if (!check_called(c, status, err)) return status;
     check_hear(c, out_result);
     return KOLM_OK;
+}
+
+static kit_status infer(check *c, const char *dir, host_result *out_result, kolm_error_t *err) {
+    return infer_from(c, dir, -1, -1, out_result, err);
 }
 
 /* ---- The model that came back */
@@ -385,6 +392,91 @@ void check_infer_bad_model(check *c) {
         if (status == KOLM_OK) status = describe(c, dir, "infer", 0, model.files, model.count, &err);
         if (status == KOLM_OK) status = infer(c, dir, &result, &err);
         (void)refused(c, "every file of the model is nonsense", status, &result, &err);
+    }
+    model_free(&model);
+    free(dir);
+}
+
+/* ---- One question, and no other until it is answered: how `kolm run` asks a person's questions, and --serve everybody's */
+
+#define FLUSH_LEAST_MS 3000
+#define FLUSH_TIMES 5 /* as long as all the answers of a file took, loading the model included */
+
+typedef struct dialogue {
+    int ask, hear;
+    int64_t patience_ms;
+    bool answered; /* while there could have been another question */
+    bool late;     /* once there could not */
+    kit_status status;
+} dialogue;
+
+static void *hold_dialogue(void *user) {
+    dialogue *d = user;
+    kit_buf question = {0};
+    struct pollfd from = {.fd = d->hear, .events = POLLIN};
+    kit_buf_fmt(&question, "{\"id\":\"1\",\"input\":\"");
+    add_text(&question, FIRST_HELD);
+    kit_buf_str(&question, "\"}\n");
+    d->status = kit_buf_ok(&question, NULL);
+    if (d->status == KOLM_OK) d->status = kit_write_all(d->ask, question.data, question.length, NULL);
+    if (d->status == KOLM_OK) d->answered = poll(&from, 1, (int)d->patience_ms) > 0 && (from.revents & POLLIN);
+    close(d->ask);
+    if (!d->answered) d->late = poll(&from, 1, (int)d->patience_ms) > 0 && (from.revents & POLLIN);
+    kit_buf_free(&question);
+    return NULL;
+}
+
+static kit_status infer_in_dialogue(check *c, const char *dir, dialogue *d, host_result *out_result, kolm_error_t *err) {
+    int question = -1, answer = -1;
+    pthread_t asker;
+    KIT_TRY(kit_pipe(&question, &d->ask, err));
+    kit_status status = kit_pipe(&d->hear, &answer, err);
+    bool asks = status == KOLM_OK && pthread_create(&asker, NULL, hold_dialogue, d) == 0;
+    if (asks) {
+        status = infer_from(c, dir, question, answer, out_result, err);
+        pthread_join(asker, NULL);
+    } else {
+        if (status == KOLM_OK) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "cannot start a thread");
+        close(d->ask);
+    }
+    const int rest[] = {question, answer, d->hear};
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        if (rest[i] >= 0) close(rest[i]);
+    return status;
+}
+
+static void judge_dialogue(check *c, const dialogue *d, const host_result *result) {
+    if (d->answered && result->verdict == HOST_OK) return;
+    if (result->verdict != HOST_OK)
+        check_fail(c, "%s", result->error.text);
+    else if (d->late)
+        check_fail(c, "infer: it kept an answer back until its input ended: flush whenever the next input is not there yet");
+    else
+        check_fail(c, "infer: it gave no answer to the one input that it got: answer each");
+}
+
+void check_infer_flushes(check *c) {
+    char *dir = NULL;
+    kolm_error_t err = KIT_ERROR_INIT;
+    model_list model = {.count = 0};
+    host_result result;
+    dialogue d = {.ask = -1, .hear = -1};
+    if (!(c->slots & HOST_SLOT_INFER)) {
+        check_skip(c, "it has no infer");
+        return;
+    }
+    if (!may_train(c)) return;
+    if (train_small(c, "flushes", &dir, &err)) {
+        kit_status status = model_read(dir, &model, &err);
+        if (status == KOLM_OK) status = describe(c, dir, "infer", 0, model.files, model.count, &err);
+        if (status == KOLM_OK) status = infer(c, dir, &result, &err);
+        bool good = status == KOLM_OK && result.verdict == HOST_OK;
+        d.patience_ms = good && result.wall_ms * FLUSH_TIMES > FLUSH_LEAST_MS ? result.wall_ms * FLUSH_TIMES : FLUSH_LEAST_MS;
+        if (good) status = infer_in_dialogue(c, dir, &d, &result, &err);
+        if (status != KOLM_OK)
+            check_fail(c, "%s", err.text);
+        else
+            judge_dialogue(c, &d, &result);
     }
     model_free(&model);
     free(dir);

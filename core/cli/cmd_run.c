@@ -11,11 +11,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define LOOK_MS 500        /* how often it is looked how long an answer takes */
+#define ANSWER_SECONDS_MAX 604800
+#define ANSWER_SECONDS 600 /* with --serve: time enough to load a big model, and an end to a hanging one */
 
 /* ---- Printing */
 
@@ -34,13 +39,19 @@ static kit_status bad_answer(const run_stream *s, const char *what, kolm_error_t
 /* Whether it is one, and was asked for. */
 static kit_status check_answer(run_stream *s, const cJSON *answer, double *out_confidence, kolm_error_t *err) {
     const cJSON *output = kit_json_get(answer, "output");
+    const char *id = NULL;
+    char text[160];
     if (s->served && serve_error_read(answer, &s->served_exit, err)) return err->code;
     if (s->answers > s->asked) return bad_answer(s, "there are more answers than questions", err);
     if (!cJSON_IsString(output) && !cJSON_IsNull(output))
         return bad_answer(s, "expected text or null in \"output\"", err);
     if (!kit_json_get_number(answer, "confidence", out_confidence) || !(*out_confidence >= 0 && *out_confidence <= 1))
         return bad_answer(s, "expected a \"confidence\" from 0 to 1", err);
-    return KOLM_OK;
+    if (!kit_json_get_string(answer, "id", &id)) return bad_answer(s, "expected the text \"id\"", err);
+    if (run_ids_take(&s->ids, id)) return KOLM_OK;
+    kit_format(text, sizeof text, "expected the id of question %llu, found %.64s: one answer per question, in order",
+               (unsigned long long)s->answers, id);
+    return bad_answer(s, text, err);
 }
 
 static kit_status read_answer(run_stream *s, const char *line, size_t length, cJSON **out, double *out_confidence,
@@ -87,10 +98,29 @@ static kit_status print_answer(run_stream *s, const char *line, size_t length, k
     return KOLM_OK;
 }
 
+/* Before more is read: the next answer is waited for as long as the user wants to. */
+static kit_status await_answer(void *user, kolm_error_t *err) {
+    run_stream *s = user;
+    struct pollfd from = {.fd = s->from_backend, .events = POLLIN};
+    int64_t since = kit_now_ms();
+    while (s->patience_ms > 0) {
+        if (poll(&from, 1, LOOK_MS) > 0) return KOLM_OK;
+        if (s->answers >= s->asked) since = kit_now_ms();
+        if (kit_now_ms() - since > s->patience_ms)
+            return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED,
+                            "a greater --answer-timeout gives it more time; a backend that keeps its answers back until its "
+                            "questions end should flush them: report that to its author",
+                            "%s did not answer question %llu within %llu s", s->backend,
+                            (unsigned long long)s->answers + 1, (unsigned long long)(s->patience_ms / 1000));
+    }
+    return KOLM_OK;
+}
+
 static void *print_answers(void *user) {
     run_stream *s = user;
     kit_lines *lines = NULL;
     s->print_status = kit_lines_open(s->from_backend, RUN_LINE_MAX, &lines, &s->print_error);
+    if (s->print_status == KOLM_OK) kit_lines_wait_with(lines, await_answer, s);
     while (s->print_status == KOLM_OK) {
         const char *line = NULL;
         size_t length = 0;
@@ -212,7 +242,7 @@ typedef struct run_request {
     const char *backend, *base, *input;
     bool jsonl, serve, skip_bad, allow_pickle;
     cli_airgap airgap;
-    cli_number idle;
+    cli_number idle, answer_timeout;
     char **words;
     size_t word_count, plain_words; /* plain_words: those before "--" */
 } run_request;
@@ -270,6 +300,14 @@ static kit_status open_input(const run_request *r, run_stream *s, int *out_exit,
     return KOLM_OK;
 }
 
+static kit_status serve(cli_context *context, const run_request *r, cli_model *model, cli_answering *answering, int *out_exit,
+                        kolm_error_t *err) {
+    const cli_serve_limits limits = {
+        .idle_seconds = r->idle.value,
+        .answer_seconds = r->answer_timeout.set ? r->answer_timeout.value : ANSWER_SECONDS};
+    return cli_serve(context, model, answering, r->airgap, &limits, say_ready, out_exit, err);
+}
+
 static kit_status run_cold(cli_context *context, const run_request *r, cli_model *model, run_stream *s, int *out_exit,
                            kolm_error_t *err) {
     cli_answering answering = {.job = {.lock_fd = -1}};
@@ -278,7 +316,7 @@ static kit_status run_cold(cli_context *context, const run_request *r, cli_model
         cli_answering_begin(context, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) status = learn_form(s, model->artifact, err);
     if (status == KOLM_OK && r->serve)
-        status = cli_serve(context, model, &answering, r->airgap, r->idle.value, say_ready, out_exit, err);
+        status = serve(context, r, model, &answering, out_exit, err);
     else if (status == KOLM_OK)
         status = ask(s, &answering, r->airgap, out_exit, err);
     cli_answering_end(&answering);
@@ -366,6 +404,8 @@ static int check_request(cli_context *context, const cli_syntax *syntax, run_req
     if (r->serve && r->skip_bad)
         return cli_usage_error(context, syntax->command,
                                "--skip-bad belongs to the `kolm run` that asks, not to --serve");
+    if (r->answer_timeout.value > ANSWER_SECONDS_MAX)
+        return cli_usage_error(context, syntax->command, "--answer-timeout: give 0 to %d seconds", ANSWER_SECONDS_MAX);
     if (r->idle.set && !r->serve) return cli_usage_error(context, syntax->command, "--idle needs --serve");
     /* A lone "-" is standard input, as everywhere. */
     if (r->input == NULL && r->word_count == 2 && r->plain_words == 2 && strcmp(r->words[1], "-") == 0)
@@ -403,6 +443,8 @@ static int answer(cli_context *context, const run_request *r) {
                       .json = r->jsonl || context->json,
                       .skip_bad = r->skip_bad,
                       .place = 1,
+                      .ids = RUN_IDS_NONE,
+                      .patience_ms = (int64_t)r->answer_timeout.value * 1000,
                       .holders = 1,
                       .to_backend = -1,
                       .from_backend = -1,
@@ -427,6 +469,8 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
         {"serve", 0, CLI_FLAG, &r.serve, NULL,
          "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
         {"idle", 0, CLI_U64, &r.idle, "SECONDS", "with --serve: end when nobody asked for so long"},
+        {"answer-timeout", 0, CLI_U64, &r.answer_timeout, "SECONDS",
+         "end with an error when the next answer takes longer; 0: never, which is so unless --serve: 600"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
          "load a base whose weights are pickles, which can run any program: only files that you made"},

@@ -26,7 +26,8 @@ static kit_status put_question(run_stream *s, const char *id, job_row *row, kit_
     job_row_put_messages(row, false, out);
     kit_buf_str(out, "}\n");
     KIT_TRY(kit_buf_ok(&s->input, err));
-    return kit_buf_ok(out, err);
+    KIT_TRY(kit_buf_ok(out, err));
+    return run_ids_put(&s->ids, id, err);
 }
 
 /* The id of a row comes back with its answer. Without one: the line number. */
@@ -172,6 +173,7 @@ void run_stream_drop(run_stream *s) {
     kit_buf_free(&s->seen);
     kit_buf_free(&s->before);
     kit_buf_free(&s->input);
+    run_ids_free(&s->ids);
     free(s);
 }
 

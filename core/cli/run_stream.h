@@ -4,6 +4,7 @@
 #define KOLM_CLI_RUN_STREAM_H
 
 #include "cli/context.h"
+#include "cli/run_ids.h"
 #include "job/common.h"
 
 #include <pthread.h>
@@ -33,7 +34,9 @@ typedef struct run_stream {
     kit_status feed_status, print_status;
     kolm_error_t feed_error, print_error;
     kit_buf shown; /* of the thread that prints */
+    run_ids ids; /* of what is asked and not answered yet */
     _Atomic uint64_t asked; /* counted before they are sent: there are never more answers */
+    int64_t patience_ms; /* in which the next answer is to come; 0: no matter */
     uint64_t answers;
     char backend[64];                /* who answers */
     volatile sig_atomic_t no_answer; /* what came was none: no more is wanted */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server of one model: many clients, one backend process, answers in the order of the questions. */
 #include "cli/serve_lines.h"
+#include "cli/serve_place.h"
 
 #include "cli/cli.h"
 #include "cli/grounds.h"
@@ -12,9 +13,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -25,81 +24,8 @@
 #define FRESH_MS 20            /* for so long a verdict is good for questions that come before an answer does */
 #define TELL_MS 2000           /* for so long those who are to be told of the end are waited for */
 #define LOOK_MS 500            /* how often the flag of interruption is looked at */
-
-/* ---- Where */
-
-static kit_status own_directory(const char *path, kolm_error_t *err) {
-    struct stat info;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) return kit_fail_errno(err, errno, "cannot create %s", path);
-    if (lstat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
-    if (S_ISDIR(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 077) == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it", "%s is not a directory of yours alone", path);
-}
-
-/* The path of the socket without its suffix; the directory is made when make is true, and checked in any case. */
-static kit_status find_place(cli_context *context, const char *manifest_sha256, bool make, kit_buf *out,
-                             kolm_error_t *err) {
-    store_home *home = NULL;
-    char *directory = NULL;
-    struct sockaddr_un address;
-    KIT_TRY(cli_home(context, &home, err));
-    if (make) KIT_TRY(store_home_create(home, err));
-    KIT_TRY(store_home_file(home, "run", &directory, err));
-    kit_buf path = {0};
-    kit_buf_str(&path, directory);
-    free(directory);
-    if (path.length + sizeof "/.sock" + 32 > sizeof address.sun_path) {
-        kit_buf_clear(&path);
-        kit_buf_fmt(&path, "/tmp/kolm-run-%ld", (long)geteuid());
-    }
-    kit_status status = kit_buf_ok(&path, err);
-    if (status == KOLM_OK && (make || access(path.data, F_OK) == 0)) status = own_directory(path.data, err);
-    kit_buf_fmt(out, "%s/%.32s", kit_buf_text(&path), manifest_sha256);
-    kit_buf_free(&path);
-    return status == KOLM_OK ? kit_buf_ok(out, err) : status;
-}
-
-static void address_of(const char *place, struct sockaddr_un *out) {
-    memset(out, 0, sizeof *out);
-    out->sun_family = AF_UNIX;
-    kit_format(out->sun_path, sizeof out->sun_path, "%s.sock", place);
-}
-
-/* ---- The asking side */
-
-/* Takes the line and nothing of what follows it, which belongs to the answers. */
-static bool read_greeting(int fd, cli_served *out) {
-    char line[512];
-    const char *lf = NULL;
-    ssize_t seen = 0;
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
-    while (lf == NULL && poll(&wait, 1, 2000) == 1) {
-        ssize_t n = recv(fd, line, sizeof line, MSG_PEEK);
-        if (n <= seen) return false; /* its end, or more than a greeting is */
-        seen = n;
-        lf = memchr(line, '\n', (size_t)n);
-    }
-    if (lf == NULL) return false;
-    size_t length = (size_t)(lf - line);
-    if (recv(fd, line, length + 1, 0) != (ssize_t)length + 1) return false;
-    return serve_greeting_read(line, length, out);
-}
-
-void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_served *out_served) {
-    kit_buf place = {0};
-    struct sockaddr_un address;
-    *out_served = (cli_served){.fd = -1};
-    if (find_place(context, manifest_sha256, false, &place, NULL) == KOLM_OK) {
-        address_of(place.data, &address);
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
-            read_greeting(fd, out_served))
-            out_served->fd = fd;
-        else if (fd >= 0)
-            close(fd);
-    }
-    kit_buf_free(&place);
-}
+#define LATE_MS 3000           /* for so long a late backend may say what it kept back, once there are no more questions */
+#define END_MS 10000           /* for so long it may take to end by itself */
 
 /* ---- The server */
 
@@ -113,6 +39,7 @@ typedef struct client {
 } client;
 
 typedef struct question {
+    uint64_t number; /* by which the backend knows it */
     uint64_t client; /* its number; gone when nobody has it */
     char *id;
     struct question *next;
@@ -134,6 +61,10 @@ typedef struct server {
     client clients[CLIENTS_MAX];
     uint64_t last_number;
     question *first, *last; /* in the order of the backend's answers */
+    uint64_t last_question;
+    int64_t answer_ms;  /* in which the next answer is to come; 0: no matter */
+    int64_t waiting_at; /* monotonic ms since when it is waited for */
+    volatile sig_atomic_t stop; /* ends the backend */
     int to_backend, from_backend;
     kit_buf pending, answers;
     serve_question asked; /* the question that is being read */
@@ -183,16 +114,18 @@ static void take_question(server *s, client *c, const char *line, size_t length)
     question *q = calloc(1, sizeof *q);
     if (q == NULL)
         refuse(c, "the server is out of memory");
-    else if (serve_question_read(&s->asked, line, length, &s->pending, &why) != KOLM_OK)
+    else if (serve_question_read(&s->asked, line, length, s->last_question + 1, &s->pending, &why) != KOLM_OK)
         refuse(c, why.text);
     else if ((q->id = strdup(kit_buf_text(&s->asked.texts[0]))) == NULL)
         refuse(c, "the server is out of memory");
     else {
         q->client = c->number;
+        q->number = ++s->last_question;
         if (s->last != NULL)
             s->last->next = q;
         else
             s->first = q;
+        if (s->first == q) s->waiting_at = kit_now_ms();
         s->last = q;
         c->waiting++;
         q = NULL;
@@ -249,19 +182,54 @@ static void greet(server *s) {
     close(fd); /* full: who is turned away answers by itself */
 }
 
+/* Everybody is told why, nobody is listened to any more, and new ones are not let in: they answer by themselves. */
+static void end_verdict(server *s) {
+    s->ended_at = kit_now_ms();
+    close(s->listener);
+    s->listener = -1;
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        client *c = &s->clients[i];
+        if (c->fd < 0 || c->refused) continue;
+        serve_verdict_put(&s->verdict_error, s->verdict_exit, &c->out);
+        c->no_more = c->refused = true;
+        c->waiting = 0;
+    }
+}
+
+/* The backend cannot be worked with any longer: everybody is told, and it is ended. */
+static void give_up(server *s, kit_status status) {
+    s->verdict = status;
+    s->verdict_exit = CLI_EXIT_BACKEND;
+    s->stop = 1;
+    end_verdict(s);
+}
+
 static void pass_answer(server *s, const char *line, size_t length) {
+    static const char remedy[] = "report it to the author of the backend: one answer per question, in order, with its id";
+    const char *name = s->answering->choice->backend->name;
     question *q = s->first;
     kolm_error_t why = KIT_ERROR_INIT;
-    if (q == NULL) return; /* an answer that nobody asked for */
+    if (s->verdict != KOLM_OK) return;
+    if (q == NULL) {
+        give_up(s, kit_fail(&s->verdict_error, KOLM_E_DATA_LOSS, remedy, "%s gave an answer that nobody asked for", name));
+        return;
+    }
     s->first = q->next;
     if (s->first == NULL) s->last = NULL;
+    s->waiting_at = kit_now_ms();
     client *c = by_number(s, q->client);
-    if (c != NULL && c->waiting > 0) {
-        c->waiting--;
-        if (serve_answer_pass(line, length, q->id, &c->out, &why) != KOLM_OK && !c->refused) {
-            kit_fail_context(&why, "%s to question %.64s", s->answering->choice->backend->name, q->id);
-            refuse(c, why.text);
-        }
+    bool wanted = c != NULL && c->waiting > 0;
+    kit_buf nowhere = {0};
+    kit_status status = serve_answer_pass(line, length, q->number, q->id, wanted ? &c->out : &nowhere, &why);
+    kit_buf_free(&nowhere);
+    if (wanted) c->waiting--;
+    if (status == KOLM_E_DATA_LOSS) {
+        s->verdict_error = why;
+        kit_fail_context(&s->verdict_error, "%s", name);
+        give_up(s, status);
+    } else if (status != KOLM_OK && wanted && !c->refused) {
+        kit_fail_context(&why, "%s to question %.64s", name, q->id);
+        refuse(c, why.text);
     }
     free(q->id);
     free(q);
@@ -345,18 +313,31 @@ static bool is_asked(const server *s, int64_t now) {
     return false;
 }
 
-/* Everybody is told why, nobody is listened to any more, and new ones are not let in: they answer by themselves. */
-static void end_verdict(server *s) {
-    s->ended_at = kit_now_ms();
-    close(s->listener);
-    s->listener = -1;
-    for (size_t i = 0; i < CLIENTS_MAX; i++) {
-        client *c = &s->clients[i];
-        if (c->fd < 0 || c->refused) continue;
-        serve_verdict_put(&s->verdict_error, s->verdict_exit, &c->out);
-        c->no_more = c->refused = true;
-        c->waiting = 0;
-    }
+/* It may have the answers, and keep them until there are no more questions: that is a fault of another kind. */
+static void end_late(server *s) {
+    const char *name = s->answering->choice->backend->name;
+    unsigned long long seconds = (unsigned long long)(s->answer_ms / 1000);
+    const uint64_t next = s->first->number;
+    int64_t until = kit_now_ms() + LATE_MS, left;
+    close(s->to_backend);
+    s->to_backend = -1;
+    kit_buf_clear(&s->pending);
+    struct pollfd from = {.fd = s->from_backend, .events = POLLIN};
+    while (s->verdict == KOLM_OK && s->first != NULL && !cli_interrupted() && (left = until - kit_now_ms()) > 0)
+        if (poll(&from, 1, (int)left) > 0 && !read_answers(s)) break;
+    if (s->verdict != KOLM_OK) return;
+    if (s->first == NULL || s->first->number != next)
+        give_up(s, kit_fail(&s->verdict_error, KOLM_E_DEADLINE_EXCEEDED,
+                            "report it to the author of the backend: answers are flushed whenever the next question is not there yet",
+                            "%s kept its answers back for %llu s, until its questions ended", name, seconds));
+    else
+        give_up(s, kit_fail(&s->verdict_error, KOLM_E_DEADLINE_EXCEEDED,
+                            "ask again; --answer-timeout SECONDS of kolm run --serve gives it more time, 0 any",
+                            "%s did not answer within %llu s", name, seconds));
+}
+
+static bool is_late(const server *s) {
+    return s->verdict == KOLM_OK && s->answer_ms > 0 && s->first != NULL && kit_now_ms() - s->waiting_at > s->answer_ms;
 }
 
 /* False when its verdict has ended, and everybody knows it or does not want to. */
@@ -387,7 +368,7 @@ static void settle(server *s) {
 static bool turn(server *s) {
     struct pollfd at[3 + CLIENTS_MAX] = {
         {.fd = s->listener, .events = POLLIN},
-        {.fd = s->from_backend, .events = POLLIN},
+        {.fd = s->verdict == KOLM_OK ? s->from_backend : -1, .events = POLLIN}, /* its end is not ours then */
         {.fd = s->pending.length > 0 ? s->to_backend : -1, .events = POLLOUT},
     };
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
@@ -398,6 +379,10 @@ static bool turn(server *s) {
             (struct pollfd){.fd = c->fd, .events = (short)((hear ? POLLIN : 0) | (c->out.length > 0 ? POLLOUT : 0))};
     }
     if (poll(at, 3 + CLIENTS_MAX, LOOK_MS) < 0 && errno != EINTR) return false;
+    if (is_late(s)) {
+        end_late(s);
+        return true; /* what was looked at is another now */
+    }
     if (at[0].revents & POLLIN) greet(s);
     if (at[2].revents & POLLOUT) write_backend(s);
     if ((at[1].revents & (POLLIN | POLLHUP)) && !read_answers(s)) return false;
@@ -417,35 +402,19 @@ static bool turn(server *s) {
     return true;
 }
 
-/* Listens where nobody else does: the lock is the server's as long as it lives, so an old socket is removed safely. */
-static kit_status listen_at(const char *place, int *out_lock, int *out_listener, kolm_error_t *err) {
-    struct sockaddr_un address;
-    kit_buf lock = {0};
-    kit_buf_fmt(&lock, "%s.lock", place);
-    KIT_TRY(kit_buf_ok(&lock, err));
-    *out_lock = open(lock.data, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    kit_status status = KOLM_OK;
-    if (*out_lock < 0)
-        status = kit_fail_errno(err, errno, "cannot open %s", lock.data);
-    else if (flock(*out_lock, LOCK_EX | LOCK_NB) != 0)
-        status = kit_fail(err, KOLM_E_ALREADY_EXISTS, "`kolm run` uses it already; end that one first to start another",
-                          "another kolm serves this model");
-    kit_buf_free(&lock);
-    if (status != KOLM_OK) return status;
-    address_of(place, &address);
-    unlink(address.sun_path);
-    *out_listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    mode_t before = umask(0177);
-    bool good = *out_listener >= 0 && bind(*out_listener, (const struct sockaddr *)&address, sizeof address) == 0 &&
-                listen(*out_listener, 16) == 0;
-    int why = errno;
-    umask(before);
-    return good ? KOLM_OK : kit_fail_errno(err, why, "cannot listen at %s", address.sun_path);
-}
-
 static bool not_blocking(int fd) {
     int flags = fcntl(fd, F_GETFL);
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+/* What it still says is read, so that it does not wait for us; one that does not end by itself is ended. */
+static void wait_for_end(server *s) {
+    int64_t until = kit_now_ms() + END_MS;
+    struct pollfd rest = {.fd = s->from_backend, .events = POLLIN};
+    while (poll(&rest, 1, LOOK_MS) >= 0 || errno == EINTR) {
+        if ((rest.revents & (POLLIN | POLLHUP)) && !read_answers(s)) break;
+        if (kit_now_ms() > until) s->stop = 1;
+    }
 }
 
 static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err) {
@@ -460,13 +429,9 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     s->asked_at = kit_now_ms();
     while (!cli_interrupted() && !idle(s, idle_seconds) && may_go_on(s) && turn(s))
         continue;
-    close(s->to_backend); /* the end of all questions: the backend ends too */
+    if (s->to_backend >= 0) close(s->to_backend); /* the end of all questions: the backend ends too */
     s->to_backend = -1;
-    /* What it still says is read, so that it does not wait for us. */
-    not_blocking(s->from_backend);
-    struct pollfd rest = {.fd = s->from_backend, .events = POLLIN};
-    while (poll(&rest, 1, LOOK_MS) >= 0 || errno == EINTR)
-        if ((rest.revents & (POLLIN | POLLHUP)) && !read_answers(s)) break;
+    wait_for_end(s);
     pthread_join(backend, NULL);
     if (s->verdict != KOLM_OK) {
         *err = s->verdict_error;
@@ -478,7 +443,7 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
 }
 
 kit_status cli_serve(cli_context *context, cli_model *model, cli_answering *answering, cli_airgap airgap,
-                     uint64_t idle_seconds, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
+                     const cli_serve_limits *limits, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
                      kolm_error_t *err) {
     kit_buf place = {0};
     int lock = -1;
@@ -499,15 +464,18 @@ kit_status cli_serve(cli_context *context, cli_model *model, cli_answering *answ
                   .verdict_error = KIT_ERROR_INIT};
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         s->clients[i].fd = -1;
-    kit_status status = find_place(context, artifact_manifest_sha256(model->artifact), true, &place, err);
-    if (status == KOLM_OK) status = listen_at(place.data, &lock, &s->listener, err);
+    kit_status status = serve_place_find(context, artifact_manifest_sha256(model->artifact), true, &place, err);
+    if (status == KOLM_OK) status = serve_place_listen(place.data, &lock, &s->listener, err);
     if (status == KOLM_E_ALREADY_EXISTS) *out_exit = CLI_EXIT_USAGE;
     bool listening = status == KOLM_OK;
     /* Empty: the first question has the verdict made again, in case that something changed since it was made. */
     if (listening) {
-        address_of(place.data, &address);
+        serve_place_address(place.data, &address);
         if (ready != NULL) ready(context, address.sun_path);
-        status = run_server(s, idle_seconds, err);
+        answering->stop = &s->stop;
+        s->answer_ms = (int64_t)limits->answer_seconds * 1000;
+        status = run_server(s, limits->idle_seconds, err);
+        answering->stop = NULL;
         *out_exit = s->exit_code;
         unlink(address.sun_path);
     }

@@ -19,7 +19,8 @@
  * server anything. The server has a verdict too, for whoever else asks: before it takes a question (in a stream of them,
  * which wait for no answer, every 20 ms) it looks whether the keyring, a policy, the file or its base is another than when
  * it judged, and judges again if so. When its model may no longer be run, or its backend no longer be called, it says
- * {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a server would, and ends.
+ * {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a server would, and ends. So it does when the backend
+ * does not answer in time, answers another question than the next one, or gives an answer that nobody asked for.
  */
 
 #include "cli/model.h"
@@ -34,10 +35,15 @@ typedef struct cli_served {
 /* Connects to the server of the model with this manifest digest, if there is one; a failure to is no error. */
 void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_served *out_served);
 
-/* Serves until interrupted, until the backend ends, or until nobody asked for idle_seconds (0: no matter how long).
+typedef struct cli_serve_limits {
+    uint64_t idle_seconds;   /* for which nobody asked, before it ends; 0: never */
+    uint64_t answer_seconds; /* in which the backend must give the next answer, or it ends with an error; 0: never */
+} cli_serve_limits;
+
+/* Serves until interrupted, until the backend ends, or until a limit is reached.
  * ALREADY_EXISTS when another kolm serves this model. ready, when not NULL, is called once questions are taken. */
 kit_status cli_serve(cli_context *context, cli_model *model, cli_answering *answering, cli_airgap airgap,
-                     uint64_t idle_seconds, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
+                     const cli_serve_limits *limits, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
                      kolm_error_t *err) KIT_MUST_USE;
 
 #endif

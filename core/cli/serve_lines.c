@@ -32,11 +32,12 @@ static kit_status read_rest(serve_question *q, const char *line, size_t length, 
     return kit_buf_ok(&q->rest, err);
 }
 
-kit_status serve_question_read(serve_question *q, const char *line, size_t length, kit_buf *out, kolm_error_t *err) {
+kit_status serve_question_read(serve_question *q, const char *line, size_t length, uint64_t number, kit_buf *out,
+                               kolm_error_t *err) {
     static const char *const keys[] = {"id", "input"};
     KIT_TRY(kit_json_row_texts(&q->walk, line, length, keys, 2, q->texts, err));
     KIT_TRY(read_rest(q, line, length, err));
-    kit_buf_str(out, "{\"id\":\"q\",\"input\":");
+    kit_buf_fmt(out, "{\"id\":\"%llu\",\"input\":", (unsigned long long)number);
     kit_json_string(out, kit_buf_text(&q->texts[1]), q->texts[1].length);
     kit_buf_fmt(out, "%s}\n", kit_buf_text(&q->rest));
     return kit_buf_ok(out, err);
@@ -51,25 +52,41 @@ void serve_question_free(serve_question *q) {
 
 /* ---- Answers */
 
-kit_status serve_answer_pass(const char *line, size_t length, const char *id, kit_buf *out, kolm_error_t *err) {
+/* Whether it is an answer, and to which question. */
+static kit_status check_answer(const cJSON *row, uint64_t number, kolm_error_t *err) {
+    static const char remedy[] = "report it to the author of the backend: one answer per question, in order, with its id";
+    const cJSON *output = kit_json_get(row, "output"), *sure = kit_json_get(row, "confidence");
+    const char *id = NULL;
+    uint64_t of = 0;
+    if (!kit_json_get_string(row, "id", &id))
+        return kit_fail(err, KOLM_E_INTERNAL, "", "it has no id");
+    if (!cJSON_IsString(output) && !cJSON_IsNull(output))
+        return kit_fail(err, KOLM_E_INTERNAL, "", "its output is neither text nor null");
+    if (!cJSON_IsNumber(sure) || !(sure->valuedouble >= 0 && sure->valuedouble <= 1))
+        return kit_fail(err, KOLM_E_INTERNAL, "", "its confidence is not from 0 to 1");
+    if (kit_parse_u64(id, &of) && of == number) return KOLM_OK;
+    return kit_fail(err, KOLM_E_DATA_LOSS, remedy, "answer %llu has the id \"%.64s\"", (unsigned long long)number, id);
+}
+
+kit_status serve_answer_pass(const char *line, size_t length, uint64_t number, const char *id, kit_buf *out,
+                             kolm_error_t *err) {
     cJSON *row = NULL;
     kit_buf text = {0};
     kit_status status = kit_json_parse(line, length, &row, err);
+    if (status == KOLM_OK) status = check_answer(row, number, err);
     if (status == KOLM_OK) {
-        cJSON *own = cJSON_IsObject(row) && kit_json_get(row, "id") != NULL ? cJSON_CreateString(id) : NULL;
+        cJSON *own = cJSON_CreateString(id);
         if (own == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(row, "id", own)) {
             cJSON_Delete(own);
-            status = kit_fail(err, KOLM_E_INTERNAL, "", "it has no id");
+            status = kit_fail(err, KOLM_E_INTERNAL, "", "out of memory");
         }
     }
-    const cJSON *sure = kit_json_get(row, "confidence");
-    if (status == KOLM_OK && sure != NULL && !(cJSON_IsNumber(sure) && sure->valuedouble >= 0 && sure->valuedouble <= 1))
-        status = kit_fail(err, KOLM_E_INTERNAL, "", "its confidence is not from 0 to 1");
     if (status == KOLM_OK) status = kit_json_line(row, &text, err);
     if (status == KOLM_OK) kit_buf_fmt(out, "%s\n", kit_buf_text(&text));
     kit_buf_free(&text);
     cJSON_Delete(row);
     if (status == KOLM_OK) return kit_buf_ok(out, err);
+    if (status == KOLM_E_DATA_LOSS) return status;
     kit_fail_context(err, "this is no answer of the backend");
     return KOLM_E_INTERNAL;
 }

@@ -3,6 +3,7 @@
 """Backends that break kolm/backend.h, each in one way: `backend check` and the verb that meets it say so in the same words."""
 import json
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -140,7 +141,7 @@ def sentence(slot, said):
     return said if slot == "table" else "%s: %s" % (slot, said)
 
 
-class Breaches(Case):
+class Zoo(Case):
     backends = ()
 
     def add(self, name, **changes):
@@ -150,10 +151,11 @@ class Breaches(Case):
         self.write(path[:-2] + "json", json.dumps(manifest(name, recipes=["linear"], settings=[], **changes)))
         return path
 
-    def report(self, path, slot, *words, code=None):
+    def report(self, path, slot, needed=None, code=None):
         names = [line.split()[1] for line in self.all_checks]
-        skipped = [w for n in names if n.split(".")[0] not in ("files", "exports", "loads", "contract", "manners") and n != NEEDED[slot] for w in ("--unsupported", n)]
-        report = json.loads(self.kolm("backend", "check", "--json", path, *skipped, *words, code=code).out)
+        needed = needed or NEEDED[slot]
+        skipped = [w for n in names if n.split(".")[0] not in ("files", "exports", "loads", "contract", "manners") and n != needed for w in ("--unsupported", n)]
+        report = json.loads(self.kolm("backend", "check", "--json", path, *skipped, code=code).out)
         return {c["name"]: c for c in report["checks"]}
 
     def setUp(self):
@@ -163,6 +165,8 @@ class Breaches(Case):
         os.unlink(good)
         self.write_tickets()
 
+
+class Breaches(Zoo):
     def test_the_same_backend_without_a_breach(self):
         path = self.add("good")
         report = json.loads(self.kolm("backend", "check", "--json", path).out)
@@ -287,6 +291,112 @@ class Breaches(Case):
         checks = {c["name"]: c for c in json.loads(self.kolm("backend", "check", "--json", self.add("progress-back"), "--only", "contract.reports", code=5).out)["checks"]}
         self.assertEqual(set(checks), {"files", "exports", "loads", "contract.reports"})
         self.assertEqual(checks["contract.reports"]["outcome"], "fail")
+
+
+class Answers(Zoo):
+    """Answers that are another question's, too many, too few, kept back, or never given."""
+
+    QUESTIONS = ("billing please", "login now", "refund it")
+
+    def setUp(self):
+        super().setUp()
+        self.add("good")
+        self.compile("--backend", "good")
+
+    def ask(self, name, *words, code=5):
+        return self.kolm("run", "router-1.0.0.kolm", "--backend", name, *words, code=code)
+
+    def serve(self, name, *words):
+        server = self.start("run", "--serve", "router-1.0.0.kolm", "--backend", name, *words)
+        self.addCleanup(server.communicate)
+        self.addCleanup(server.kill)
+        self.assertIn(b"[serve]", server.stdout.readline())
+        return server
+
+    # The animal, what it does wrong: in check, in run, in run --serve; and how many answers are good.
+    WRONG = [
+        ("infer-swapped", "answer 1 of infer-swapped: expected the id 1000000, found 1000001: one answer per input, in order",
+         "answer 1 of infer-swapped: expected the id of question 1, found 2: one answer per question, in order", 'infer-swapped: answer 1 has the id "2"', 0),
+        ("infer-missing", "answer 2 of infer-missing: expected the id 1000001, found 1000002: one answer per input, in order",
+         "answer 2 of infer-missing: expected the id of question 2, found 3: one answer per question, in order", 'infer-missing: answer 2 has the id "3"', 1),
+        ("infer-strange", "answer 2 of infer-strange: expected the id 1000001, found strange: one answer per input, in order",
+         "answer 2 of infer-strange: expected the id of question 2, found strange: one answer per question, in order", 'infer-strange: answer 2 has the id "strange"', 1),
+        ("infer-twice", "answer 3 of infer-twice: expected the id 1000002, found 1000001: one answer per input, in order",
+         "answer 3 of infer-twice: expected the id of question 3, found 2: one answer per question, in order", 'infer-twice: answer 3 has the id "2"', 2),
+    ]
+
+    def test_answers_to_other_questions(self):
+        for name, checked, asked, served, good in self.WRONG:
+            with self.subTest(name):
+                path = self.add(name)
+                self.assertEqual(self.report(path, "infer", code=5)["train.tiny"]["reason"], checked)
+                done = self.ask(name, *self.QUESTIONS)
+                self.assert_error(done, asked, "report it to its author")
+                self.assertEqual(len(done.out.splitlines()), good)
+                server = self.serve(name)
+                done = self.ask(name, *self.QUESTIONS)
+                self.assert_error(done, served, "one answer per question, in order, with its id")
+                self.assertEqual(len(done.out.splitlines()), good)
+                self.assertEqual(server.wait(30), 5)
+                self.assertIn(served, server.stderr.read().decode())
+
+    def test_ids_of_the_users_own(self):
+        name = "infer-strange"
+        self.add(name)
+        rows = b"".join(b'{"id":"%s","input":"billing"}\n' % i for i in (b"a", b"a", b"\\u00fc"))
+        done = self.kolm("run", "--jsonl", "router-1.0.0.kolm", "--backend", name, stdin=rows, code=5)
+        self.assert_error(done, "answer 2 of infer-strange: expected the id of question 2, found strange")
+        done = self.kolm("run", "--jsonl", "router-1.0.0.kolm", "--backend", "good", stdin=rows)
+        self.assertEqual([json.loads(line)["id"] for line in done.out.splitlines()], ["a", "a", "\u00fc"])
+        many = b"".join(b'{"id":"%d","input":"billing"}\n' % (i % 7) for i in range(5000))
+        done = self.kolm("run", "--jsonl", "router-1.0.0.kolm", "--backend", "good", stdin=many)
+        self.assertEqual([json.loads(line)["id"] for line in done.out.splitlines()], [str(i % 7) for i in range(5000)])
+
+    def test_one_answer_too_many(self):
+        path = self.add("infer-more")
+        self.assertEqual(self.report(path, "infer", code=5)["train.tiny"]["reason"], "answer 31 of infer-more: there are more answers than inputs")
+        self.assert_error(self.ask("infer-more", *self.QUESTIONS), "answer 4 of infer-more: there are more answers than questions")
+
+    def test_answers_that_are_kept_back(self):
+        name = "infer-unflushed"
+        path = self.add(name)
+        self.assertEqual(self.report(path, "infer", "infer.flushes", code=5)["infer.flushes"]["reason"],
+                         "infer: it kept an answer back until its input ended: flush whenever the next input is not there yet")
+        server = self.serve(name, "--answer-timeout", "1")
+        done = self.ask(name, *self.QUESTIONS)
+        said = "infer-unflushed kept its answers back for 1 s, until its questions ended"
+        self.assert_error(done, said, "answers are flushed whenever the next question is not there yet")
+        self.assertEqual(len(done.out.splitlines()), 3)  # they are given all the same
+        self.assertEqual(server.wait(30), 5)
+        self.assertIn(said, server.stderr.read().decode())
+
+    def test_a_backend_that_hangs(self):
+        name = "infer-hangs"
+        self.add(name)
+        server = self.serve(name, "--answer-timeout", "1")
+        said = "infer-hangs did not answer within 1 s"
+        self.assert_error(self.ask(name, *self.QUESTIONS), said, "--answer-timeout SECONDS of kolm run --serve gives it more time, 0 any")
+        self.assertEqual(server.wait(60), 5)
+        self.assertIn(said, server.stderr.read().decode())
+        done = self.ask(name, "--answer-timeout", "1", *self.QUESTIONS)
+        self.assert_error(done, "infer-hangs did not answer question 1 within 1 s", "a greater --answer-timeout")
+
+    def test_an_answer_that_a_person_waits_for(self):
+        """A person types a question and waits: without an end of the questions nothing would come."""
+        self.add("infer-unflushed")
+        asking = self.start("run", "router-1.0.0.kolm", "--backend", "infer-unflushed", "--answer-timeout", "1", stdin=subprocess.PIPE)
+        self.addCleanup(asking.kill)
+        asking.stdin.write(b"billing please\n")
+        asking.stdin.flush()
+        self.assertEqual(asking.wait(60), 5)
+        self.assertIn(b"infer-unflushed did not answer question 1 within 1 s", asking.stderr.read())
+        asking.stdin.close()
+
+    def test_times_that_are_none(self):
+        for word in ("-1", "x", "604801"):
+            self.assertIn("--answer-timeout", self.ask("good", "--answer-timeout", word, "billing", code=2).err)
+        self.serve("good", "--answer-timeout", "0")
+        self.assertEqual(len(self.ask("good", *self.QUESTIONS, code=0).out.splitlines()), 3)
 
 
 if __name__ == "__main__":

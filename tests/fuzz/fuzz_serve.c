@@ -29,7 +29,7 @@ static void check_question(const serve_question *q, const kit_buf *line) {
     const char *input = NULL, *id = NULL;
     cJSON *json = one_line(line);
     must(kit_json_get_string(json, "input", &input) && strcmp(input, kit_buf_text(&q->texts[1])) == 0);
-    must(kit_json_get_string(json, "id", &id) && strcmp(id, "q") == 0);
+    must(kit_json_get_string(json, "id", &id) && strcmp(id, "7") == 0);
     must(strlen(kit_buf_text(&q->texts[0])) == q->texts[0].length); /* ids are kept as C strings */
     must(kit_json_get(json, "messages") == NULL || cJSON_IsArray(kit_json_get(json, "messages")));
     must(kit_json_get(json, "tools") == NULL || cJSON_IsArray(kit_json_get(json, "tools")));
@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *greeting = fuzz_part(&parts, &greeting_length);
     kolm_error_t err = KIT_ERROR_INIT;
     kit_buf line = {0};
-    kit_status status = serve_question_read(&question, asked, asked_length, &line, &err);
+    kit_status status = serve_question_read(&question, asked, asked_length, 7, &line, &err);
     must(status == KOLM_OK || line.length == 0);
     if (status == KOLM_OK)
         check_question(&question, &line);
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_refusal(status, &err);
     const char *id = status == KOLM_OK ? kit_buf_text(&question.texts[0]) : "1";
     kit_buf_clear(&line);
-    status = serve_answer_pass(answer, length, id, &line, &err);
+    status = serve_answer_pass(answer, length, 7, id, &line, &err);
     must(status == KOLM_OK || line.length == 0);
     if (status == KOLM_OK)
         check_answer(answer, length, id, &line);

@@ -234,7 +234,64 @@ static void count_wrongly(kolm_infer_result_t *out) {
     if (is("infer-device")) memset(out->device, 0xc3, sizeof out->device);
 }
 
+/* Of the first three answers. */
+typedef struct spoiled {
+    answering answering;
+    cJSON *held;
+    uint64_t rows;
+} spoiled;
+
+static kit_status answer_as(spoiled *s, const cJSON *row, const char *id, kolm_error_t *err) {
+    cJSON *other = cJSON_Duplicate(row, true);
+    if (other) cJSON_ReplaceItemInObjectCaseSensitive(other, "id", cJSON_CreateString(id));
+    kit_status status = infer_row(&s->answering, other, err);
+    cJSON_Delete(other);
+    return status;
+}
+
+static kit_status spoiled_row(void *user, const cJSON *row, kolm_error_t *err) {
+    spoiled *s = user;
+    uint64_t number = ++s->rows;
+    if (is("infer-swapped") && number == 1) {
+        s->held = cJSON_Duplicate(row, true);
+        return KOLM_OK;
+    }
+    if (is("infer-missing") && number == 2) return KOLM_OK;
+    if (is("infer-strange") && number == 2) return answer_as(s, row, "strange", err);
+    KIT_TRY(infer_row(&s->answering, row, err));
+    if (is("infer-twice") && number == 2) return infer_row(&s->answering, row, err);
+    return is("infer-swapped") && number == 2 ? infer_row(&s->answering, s->held, err) : KOLM_OK;
+}
+
+/* The template's, with other rows and another flush. */
+static int32_t spoiled_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err) {
+    spoiled s = {.answering = {.output_fd = -1}};
+    kit_job *job = NULL;
+    kit_status status = kit_job_read(args->job_dir, &job, err);
+    if (status == KOLM_OK) status = engine_new(&s.answering.engine, err);
+    if (status == KOLM_OK) status = read_model(job, s.answering.engine, err);
+    if (status == KOLM_OK) s.answering.output_fd = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (status == KOLM_OK)
+        status = each_row(host, args->input_path, spoiled_row, is("infer-unflushed") ? NULL : flush_answers, &s.answering, err);
+    if (is("infer-more") && status == KOLM_OK) {
+        kit_buf_str(&s.answering.text, "{\"id\":\"more\",\"output\":\"x\",\"confidence\":1}\n");
+        s.answering.answers++;
+    }
+    if (status == KOLM_OK) status = flush_answers(&s.answering, err);
+    out->answers = s.answering.answers;
+    if (s.answering.output_fd >= 0) close(s.answering.output_fd);
+    kit_buf_free(&s.answering.text);
+    cJSON_Delete(s.held);
+    engine_free(s.answering.engine);
+    kit_job_free(job);
+    return status;
+}
+
 static int32_t bad_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err) {
+    static const char *const spoils[] = {"infer-swapped", "infer-missing", "infer-strange", "infer-twice", "infer-unflushed", "infer-more"};
+    for (size_t i = 0; i < sizeof spoils / sizeof *spoils; i++)
+        if (is(spoils[i])) return spoiled_infer(host, args, out, err);
+    if (is("infer-hangs")) wait_for_ever(NULL);
     int32_t code = infer(host, args, out, err);
     if (code != KOLM_OK) return code;
     count_wrongly(out);

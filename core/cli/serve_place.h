@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The socket of a model's server: its path, and who may have it. */
+#ifndef KOLM_CLI_SERVE_PLACE_H
+#define KOLM_CLI_SERVE_PLACE_H
+
+#include "cli/serve.h"
+
+#include <sys/un.h>
+
+/* The path of the socket without its suffix; the directory is made when make is true, and checked in any case. */
+kit_status serve_place_find(cli_context *context, const char *manifest_sha256, bool make, kit_buf *out,
+                            kolm_error_t *err) KIT_MUST_USE;
+void serve_place_address(const char *place, struct sockaddr_un *out);
+/* Listens where nobody else does: the lock is the server's as long as it lives, so an old socket is removed safely.
+ * ALREADY_EXISTS when another kolm has it. Both descriptors are the caller's to close, also after a failure. */
+kit_status serve_place_listen(const char *place, int *out_lock, int *out_listener, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
