@@ -4,6 +4,7 @@
 #include "host/host.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -118,9 +119,41 @@ static bool usable(const cJSON *entry, const char *key, int64_t now) {
     return index < FIRST_BAD_STATE && age >= 0 && age < CLI_DETECTION_SECONDS;
 }
 
+static int by_name(const void *a, const void *b) {
+    return strcmp((*(const cJSON *const *)a)->string, (*(const cJSON *const *)b)->string);
+}
+
+/* The entries in the order of their names, so that each is found without a walk over all. Without memory for that there is no
+ * cache, which costs time and nothing else. */
+static void index_cache(cli_registry *registry) {
+    const cJSON *entries = kit_json_get(registry->cache, "entries"), *one;
+    size_t count = cJSON_IsObject(entries) ? (size_t)cJSON_GetArraySize(entries) : 0;
+    registry->entries = calloc(count + 1, sizeof *registry->entries);
+    if (!registry->entries) return;
+    cJSON_ArrayForEach(one, entries) if (registry->entry_count < count) registry->entries[registry->entry_count++] = one;
+    qsort(registry->entries, registry->entry_count, sizeof *registry->entries, by_name);
+}
+
+void cli_detections_read(cli_registry *registry, const store_home *home) {
+    if (registry->cache) return;
+    registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
+    if (registry->cache) index_cache(registry);
+}
+
+static const cJSON *entry_of(const cli_registry *registry, const char *name) {
+    const cJSON wanted = {.string = (char *)(uintptr_t)name}, *key = &wanted;
+    if (registry->entry_count == 0) return NULL;
+    const cJSON **found = bsearch(&key, registry->entries, registry->entry_count, sizeof *registry->entries, by_name);
+    return found && cJSON_IsObject(*found) ? *found : NULL;
+}
+
+bool cli_detection_known(const cli_registry *registry, const char *name) {
+    return entry_of(registry, name) != NULL;
+}
+
 bool cli_detection_recall(const cli_registry *registry, cli_backend *backend, const char *key) {
-    const cJSON *entry = kit_json_get(kit_json_get(registry->cache, "entries"), backend->name);
-    if (!cJSON_IsObject(entry) || !usable(entry, key, registry->now)) return false;
+    const cJSON *entry = entry_of(registry, backend->name);
+    if (!entry || !usable(entry, key, registry->now)) return false;
     cJSON *detection = cJSON_Duplicate(kit_json_get(entry, "detection"), true);
     if (!detection) return false;
     cJSON_Delete(backend->detection);
@@ -133,7 +166,7 @@ static bool put_entry(cJSON *entries, const cli_registry *registry, const cli_ba
     cJSON *entry = cJSON_CreateObject();
     uint64_t at = (uint64_t)registry->now;
     if (backend->from_cache) {
-        const cJSON *old = kit_json_get(kit_json_get(registry->cache, "entries"), backend->name);
+        const cJSON *old = entry_of(registry, backend->name);
         if (!kit_json_get_u64(old, "at", &at)) at = (uint64_t)registry->now;
     }
     bool good = entry && kit_json_put_string(entry, "key", key) && kit_json_put_u64(entry, "at", at) &&
@@ -161,8 +194,8 @@ void cli_detections_keep(const cli_registry *registry, const store_home *home, c
         }
         if (keys[i][0] && backend->detection) continue; /* an older answer does not count any more */
         /* What this command did not look at stays as it was. */
-        const cJSON *old = kit_json_get(kit_json_get(registry->cache, "entries"), backend->name);
-        if (cJSON_IsObject(old)) good = kit_json_put(entries, backend->name, cJSON_Duplicate(old, true));
+        const cJSON *old = entry_of(registry, backend->name);
+        if (old) good = kit_json_put(entries, backend->name, cJSON_Duplicate(old, true));
     }
     if (good) (void)store_cache_write(home, CLI_DETECTION_CACHE, value);
     cJSON_Delete(value);

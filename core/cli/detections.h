@@ -18,6 +18,10 @@
 /* {"state","reason","remedy"}; NULL when memory is out. */
 cJSON *cli_detection_new(const char *state, const char *reason, const char *remedy);
 
+/* Reads the cache, once. */
+void cli_detections_read(cli_registry *registry, const store_home *home);
+/* Whether the cache has an entry of this name, whatever it is worth: without one no key need be made. */
+bool cli_detection_known(const cli_registry *registry, const char *name);
 /* Gives a backend its entry of the cache when that is still good; true when it did. */
 bool cli_detection_recall(const cli_registry *registry, cli_backend *backend, const char *key);
 /* Writes the detections of the backends that have one and a key (keys[i] NULL or "": not kept) over the cache. */

@@ -70,7 +70,9 @@ typedef struct cli_registry {
     cli_shadowed *shadowed; /* plugins that another one of the same name hides */
     size_t shadowed_count;
     char *notes;  /* places that were looked at in vain; may be NULL */
-    cJSON *cache; /* the detection cache as read */
+    cJSON *cache; /* the detection cache as read; its entries by name: */
+    const cJSON **entries;
+    size_t entry_count;
     int64_t now;  /* seconds since 1970, the clock of this command */
 } cli_registry;
 

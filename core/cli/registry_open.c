@@ -141,6 +141,7 @@ void cli_registry_free(cli_registry *registry) {
     free(registry->backends);
     free(registry->shadowed);
     free(registry->notes);
+    free(registry->entries);
     cJSON_Delete(registry->cache);
     store_credentials_free(registry->credentials);
     host_registry_free(registry->found);

@@ -213,7 +213,7 @@ static kit_status fill_detections(cli_context *context, cli_registry *registry, 
                                   kolm_error_t *err) {
     size_t count = 0;
     make_keys(context, registry, o, home, keys);
-    if (!registry->cache) registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
+    cli_detections_read(registry, home);
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
         if (!wanted(registry, b, o)) continue;
@@ -328,14 +328,15 @@ void cli_registry_recall(cli_context *context, cli_registry *registry) {
     for (size_t i = 0; i < registry->count; i++)
         if (registry->backends[i].ungranted && mark_not_granted(&registry->backends[i], &err) != KOLM_OK) return;
     if (cli_home(context, &home, &err) != KOLM_OK) return;
-    registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
+    cli_detections_read(registry, home);
     /* Without a cache there is nothing to recall, and nothing (not even the random key) must be made. */
     if (!registry->cache || !store_cache_key(home, random_key)) return;
     if (!registry->credentials && store_credentials_read(home, &registry->credentials, &err) != KOLM_OK)
         registry->credentials = NULL;
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
-        if (b->refused || b->ungranted || !cli_detection_key(registry, b, context->config_kept, random_key, key)) continue;
+        if (b->refused || b->ungranted || !cli_detection_known(registry, b->name)) continue;
+        if (!cli_detection_key(registry, b, context->config_kept, random_key, key)) continue;
         if (!cli_detection_recall(registry, b, key)) recall_spare(context, registry, b, random_key);
     }
     explicit_bzero(random_key, sizeof random_key);

@@ -12,6 +12,7 @@
 #define ENVIRONMENT_MAX 96
 #define DEFAULT_MEMORY_LIMIT (4ull << 30) /* detect and cost need next to nothing */
 #define DEFAULT_FILE_LIMIT (64ull << 20)
+#define LIGHT_CPU_MORE 5 /* seconds of processor time above the deadline: several threads use more than one */
 #define ASK_PLUGIN_MAX 256 /* bytes of what host_run_ask_plugin appends */
 
 extern char **environ;
@@ -245,7 +246,8 @@ static bool put_basics(cJSON *json, host_run *run) {
     const host_call_options *options = run->options;
     bool light = strcmp(run->slot, "detect") == 0 || strcmp(run->slot, "cost") == 0;
     uint64_t memory = options->memory_limit_bytes ? options->memory_limit_bytes : light ? DEFAULT_MEMORY_LIMIT : 0;
-    uint64_t cpu = light ? (uint64_t)run->timeout_ms / 1000 + 5 : 0;
+    uint64_t cpu = light ? (uint64_t)run->timeout_ms / 1000 + LIGHT_CPU_MORE : 0;
+    run->cpu_limit = cpu;
     return kit_json_put_string(json, "slot", run->slot) && kit_json_put_string(json, "name", backend->name) &&
            kit_json_put_string(json, "path", backend->plugin_path) &&
            kit_json_put_string(json, "scratch", run->scratch) &&

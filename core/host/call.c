@@ -63,9 +63,14 @@ static bool may_call(const host_registry *registry, const host_backend *backend,
     return true;
 }
 
+/* Those have seconds, and need next to nothing. */
+static bool is_light(const char *slot) {
+    return strcmp(slot, "detect") == 0 || strcmp(slot, "cost") == 0;
+}
+
 static void run_init(host_run *run, const host_backend *backend, const char *slot, const host_call_options *options,
                      host_result *result) {
-    bool light = strcmp(slot, "detect") == 0 || strcmp(slot, "cost") == 0;
+    bool light = is_light(slot);
     *result = (host_result){.error = KIT_ERROR_INIT, .sandbox = {.requested = options->airgap_strict}};
     *run = (host_run){.backend = backend,
                       .options = options,
@@ -100,7 +105,7 @@ static kit_status call_one(const host_registry *registry, host_run *run, cJSON *
     run->place = &scratch;
     run->registry = registry;
     run->trainer = registry->trainer;
-    kit_status prepared = host_scratch_open(run->options, &scratch, err);
+    kit_status prepared = host_scratch_open(run->options, is_light(run->slot), &scratch, err);
     if (prepared == KOLM_OK)
         prepared = prepare(registry, run, args, err);
     else
@@ -232,7 +237,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
     host_run *runs = calloc(count > 0 ? count : 1, sizeof *runs);
     if (!runs) return no_memory(err);
     /* Without it nobody can be asked: that is the fault of this machine, and no backend's. */
-    status = host_scratch_open(options, &scratch, err);
+    status = host_scratch_open(options, is_light(slot), &scratch, err);
     for (size_t i = 0; i < count; i++)
         run_init(&runs[i], rows[i], slot, options, &out_results[i]);
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {

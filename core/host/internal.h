@@ -6,6 +6,9 @@
 #include "host/scan.h"
 #include "kolm/kit/file.h"
 
+#include <dirent.h>
+#include <sys/types.h>
+
 /* ---- trust.c */
 void host_identity_of(const struct stat *st, host_file_identity *out);
 /* The rule for one file or directory; `above`: it does not hold the plugin itself, so root's sticky ones will do. */
@@ -37,6 +40,12 @@ bool host_own_tree(char *out);
 kit_status host_places_own(host_places *places, kolm_error_t *err) KIT_MUST_USE;
 void host_places_free(host_places *places);
 
+/* ---- busy.c: detect and cost have seconds, of a machine that may be busy. What they answer must not depend on that. */
+#define HOST_BUSY_TIMES 6 /* as long as the deadline says, at most */
+/* When the time of a process is up that was started then and has timeout_ms: time in which it was ready to run and did not is
+ * not its own. Where the kernel does not tell of that, there is none. */
+int64_t host_deadline_of(pid_t pid, int64_t started_ms, int64_t timeout_ms);
+
 /* ---- Names of files without their suffix: "acme", "acme-1.2.0" (versions.c) */
 /* "1.2.0" within the stem; NULL when it has none. */
 const char *host_stem_version(const char *stem);
@@ -44,6 +53,45 @@ const char *host_stem_version(const char *stem);
 size_t host_stem_name(const char *stem);
 /* For qsort of char *: by name; of one name the one without a version first, then the newest. */
 int host_stems_order(const void *left, const void *right);
+
+/* ---- manifest.c: the fields of a manifest, the version first */
+typedef struct host_field {
+    const char *key;
+    bool optional;
+    unsigned override; /* HOST_OVERRIDE_*, 0 for what only the manifest says */
+    kit_status (*read)(const cJSON *item, host_manifest *m, kolm_error_t *err); /* item is never NULL */
+} host_field;
+#define HOST_FIELDS 22
+extern const host_field host_fields[HOST_FIELDS];
+
+/* ---- items.c */
+typedef struct host_items {
+    const cJSON *found[HOST_FIELDS]; /* what the manifest says of each field; NULL: nothing */
+    cJSON own[HOST_FIELDS];          /* what found points to: these, */
+    cJSON *trees[HOST_FIELDS];       /* or these */
+    char *text;                      /* a copy of the manifest: texts end in it */
+} host_items;
+/* Which field the key names; HOST_FIELDS: none. */
+size_t host_field_of(const char *key, size_t length);
+/* Of one object, which kit_json_validate has passed. False: there is something in it that only a tree of all shows, such as a key
+ * that this kolm does not know. items is {0} before, and freed after either. */
+bool host_items_read(const char *text, size_t length, host_items *items);
+void host_items_free(host_items *items);
+
+/* ---- names.c */
+#define HOST_ROWS_MAX 4096 /* of all directories together; four times as many files of one are looked at */
+typedef struct host_names {
+    char **at; /* without suffix, each once, in the order of host_stems_order */
+    size_t count;
+    char **beside; /* whole names of signatures and of directories of libraries, sorted */
+    size_t beside_count;
+    bool versions, cut; /* there is a version among them; there are more than were looked at */
+} host_names;
+/* All of dir, from where it is. The caller frees names, which he set to {0}, also after an error. */
+kit_status host_names_read(DIR *dir, host_names *names, kolm_error_t *err) KIT_MUST_USE;
+void host_names_free(host_names *names);
+/* False: there was no stem + suffix (".so.sig", ".libs") when the directory was read. */
+bool host_names_beside(const host_names *names, const char *stem, const char *suffix);
 
 /* ---- Between kolm and kolm-host. One JSON object on one line asks; lines of JSON objects answer, the last one with
  * the event "done". Numbers of 64 bits travel as decimal strings, which JSON cannot bend. After the request the pipe

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads a manifest field by field from one table, so that no field is forgotten and no unknown one slips through. */
-#include "host/manifest.h"
-#include "host/scan.h"
+#include "host/internal.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -45,7 +44,6 @@ bool host_manifest_may_read(const host_manifest *manifest, const char *secret) {
 }
 
 /* ---- Readers: each gets the item (never NULL), and says what was expected when it is something else. */
-typedef kit_status (*reader)(const cJSON *item, host_manifest *m, kolm_error_t *err);
 
 static kit_status expected(kolm_error_t *err, const char *what) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected %s", what);
@@ -198,6 +196,7 @@ static bool environment_name(const cJSON *item) {
 static kit_status read_names(const cJSON *item, char ***out, size_t *out_count, kolm_error_t *err) {
     static const char what[] = "an array of at most 16 different environment names such as \"ACME_TOKEN\"";
     if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) > NAMES_MAX) return expected(err, what);
+    if (cJSON_GetArraySize(item) == 0) return KOLM_OK;
     *out = calloc(NAMES_MAX, sizeof **out);
     if (!*out) return no_memory(err);
     const cJSON *one;
@@ -264,6 +263,7 @@ static kit_status read_secrets(const cJSON *item, host_manifest *m, kolm_error_t
 static kit_status read_requires(const cJSON *item, host_manifest *m, kolm_error_t *err) {
     static const char what[] = "an array of at most 32 objects {\"env\":NAME}, {\"path\":ABSOLUTE} or {\"config\":KEY}";
     if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) > REQUIRES_MAX) return expected(err, what);
+    if (cJSON_GetArraySize(item) == 0) return KOLM_OK;
     m->requires = calloc(REQUIRES_MAX, sizeof *m->requires);
     if (!m->requires) return no_memory(err);
     const cJSON *one;
@@ -330,12 +330,7 @@ static kit_status read_files(const cJSON *item, host_manifest *m, kolm_error_t *
     return host_files_read(item, m->newer ? &m->unread : NULL, &m->files, err);
 }
 
-static const struct field {
-    const char *key;
-    bool optional;
-    unsigned override; /* HOST_OVERRIDE_*, 0 for what only the manifest says */
-    reader read;
-} fields[] = {
+const host_field host_fields[HOST_FIELDS] = {
     {"manifest_version", true, 0, read_version}, /* first: it decides how strictly the others are read */
     {"name", false, 0, read_name},
     {"kind", false, 0, read_kind},
@@ -361,25 +356,22 @@ static const struct field {
 };
 
 /* A key of a later version says something that is not needed to use the backend; of the present one it is mistyped. */
-static kit_status check_known(const cJSON *object, host_manifest *m, kolm_error_t *err) {
-    const cJSON *item;
-    cJSON_ArrayForEach(item, object) {
-        bool known = strncmp(item->string, "x-", 2) == 0;
-        for (size_t i = 0; i < COUNT(fields); i++)
-            known = known || strcmp(item->string, fields[i].key) == 0;
-        if (known) continue;
-        char key[64];
-        kit_buf shown = {0};
-        kit_buf_escaped(&shown, item->string, strlen(item->string));
-        kit_copy(key, sizeof key, kit_buf_text(&shown));
-        kit_buf_free(&shown);
-        if (!m->newer)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                            "remove it, begin it with x-, or use a kolm that knows it (\"manifest_version\" says which)",
-                            "unknown field \"%s\"", key);
-        kit_buf_fmt(&m->unread, ", %s", key);
-    }
+static kit_status unknown_field(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    char key[64];
+    kit_buf shown = {0};
+    kit_buf_escaped(&shown, item->string, strlen(item->string));
+    kit_copy(key, sizeof key, kit_buf_text(&shown));
+    kit_buf_free(&shown);
+    if (!m->newer)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "remove it, begin it with x-, or use a kolm that knows it (\"manifest_version\" says which)",
+                        "unknown field \"%s\"", key);
+    kit_buf_fmt(&m->unread, ", %s", key);
     return KOLM_OK;
+}
+
+static bool is_known(const cJSON *item) {
+    return strncmp(item->string, "x-", 2) == 0 || host_field_of(item->string, strlen(item->string)) < HOST_FIELDS;
 }
 
 /* The second column of `list` when a manifest gives none. */
@@ -406,10 +398,10 @@ static kit_status check_settings(const host_manifest *m, kolm_error_t *err) {
     if (host_settings_find(&m->settings, HOST_FENCE_KEY))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another key",
                         "the field \"settings\" declares \"" HOST_FENCE_KEY "\", which is the user's word on the fence");
-    for (size_t i = 0; i < COUNT(fields); i++)
-        if (fields[i].override && host_settings_find(&m->settings, fields[i].key))
+    for (size_t i = 0; i < HOST_FIELDS; i++)
+        if (host_fields[i].override && host_settings_find(&m->settings, host_fields[i].key))
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another key",
-                            "the field \"settings\" declares \"%s\", which is a field of the manifest", fields[i].key);
+                            "the field \"settings\" declares \"%s\", which is a field of the manifest", host_fields[i].key);
     return KOLM_OK;
 }
 
@@ -427,9 +419,9 @@ static kit_status check_places(const host_manifest *m, char *const *places, size
     return KOLM_OK;
 }
 
-static kit_status read_field(const cJSON *object, const struct field *field, host_manifest *m, kolm_error_t *err) {
+/* item NULL: the manifest has none. */
+static kit_status read_field(const cJSON *item, const host_field *field, host_manifest *m, kolm_error_t *err) {
     static const char remedy[] = "correct the manifest; the backend author guide lists every field";
-    const cJSON *item = kit_json_get(object, field->key);
     if (!item && field->optional) return KOLM_OK;
     if (!item) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "the field \"%s\" is missing", field->key);
     kit_status status = field->read(item, m, err);
@@ -439,16 +431,36 @@ static kit_status read_field(const cJSON *object, const struct field *field, hos
     return kit_fail_context(err, "the field \"%s\"", field->key);
 }
 
-static kit_status read_fields(const cJSON *object, host_manifest *m, kolm_error_t *err) {
-    KIT_TRY(read_field(object, &fields[0], m, err));
-    KIT_TRY(check_known(object, m, err));
-    for (size_t i = 1; i < COUNT(fields); i++)
-        KIT_TRY(read_field(object, &fields[i], m, err));
+/* object NULL: all of its keys are known. */
+static kit_status read_fields(const cJSON *const found[HOST_FIELDS], const cJSON *object, host_manifest *m, kolm_error_t *err) {
+    KIT_TRY(read_field(found[0], &host_fields[0], m, err)); /* the version decides how strictly the others are read */
+    for (const cJSON *item = object ? object->child : NULL; item; item = item->next)
+        if (!is_known(item)) KIT_TRY(unknown_field(item, m, err));
+    for (size_t i = 1; i < HOST_FIELDS; i++)
+        KIT_TRY(read_field(found[i], &host_fields[i], m, err));
     KIT_TRY(check_settings(m, err));
     KIT_TRY(kit_buf_ok(&m->unread, err));
     KIT_TRY(check_places(m, m->files.read, m->files.read_count, err));
     KIT_TRY(check_places(m, m->files.write, m->files.write_count, err));
     return m->hint ? KOLM_OK : default_hint(m, err);
+}
+
+static kit_status read_text_of(const char *text, size_t length, host_manifest *m, kolm_error_t *err) {
+    host_items items = {0};
+    cJSON *object = NULL;
+    KIT_TRY(kit_json_validate(text, length, err));
+    bool plain = host_items_read(text, length, &items);
+    kit_status status = plain ? read_fields(items.found, NULL, m, err) : kit_json_parse(text, length, &object, err);
+    if (!plain && status == KOLM_OK && !cJSON_IsObject(object)) status = expected(err, "one JSON object");
+    if (!plain && status == KOLM_OK) {
+        const cJSON *found[HOST_FIELDS];
+        for (size_t i = 0; i < HOST_FIELDS; i++)
+            found[i] = kit_json_get(object, host_fields[i].key);
+        status = read_fields(found, object, m, err);
+    }
+    cJSON_Delete(object);
+    host_items_free(&items);
+    return status;
 }
 
 const char *host_manifest_unread(const host_manifest *manifest) {
@@ -459,125 +471,19 @@ kit_status host_manifest_parse(const char *name, const char *text, size_t length
                                kolm_error_t *err) {
     kolm_error_t local = KIT_ERROR_INIT;
     if (!err) err = &local; /* the context of an error is built on its text */
-    cJSON *object = NULL;
     host_manifest *m = calloc(1, sizeof *m);
     kit_status status = m ? KOLM_OK : no_memory(err);
     if (status == KOLM_OK) status = kit_strdup(name, &m->name, err);
     if (status == KOLM_OK && length > HOST_MANIFEST_MAX_BYTES)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it is larger than %u bytes", HOST_MANIFEST_MAX_BYTES);
-    if (status == KOLM_OK) status = kit_json_parse(text, length, &object, err);
-    if (status == KOLM_OK && !cJSON_IsObject(object)) status = expected(err, "one JSON object");
     if (status == KOLM_OK) {
         m->perf_units = HOST_PERF_UNIT / 2;
-        status = read_fields(object, m, err);
+        status = read_text_of(text, length, m, err);
     }
-    cJSON_Delete(object);
     if (status == KOLM_OK)
         *out_manifest = m;
     else
         host_manifest_free(m);
-    return status;
-}
-
-const char *host_config_file(const host_config *config, const char *section, const char *name, const char *key) {
-    const cJSON *own = config->own ? kit_json_get(kit_json_get(config->own, section), name) : NULL;
-    if (own && key) own = kit_json_get(own, key);
-    if (config->own && config->site_file && !own) return config->site_file;
-    return config->file ? config->file : "config.json";
-}
-
-/* backends.NAME of config, NULL when there is none. */
-static kit_status find_section(const host_manifest *manifest, const host_config *config, const cJSON **out_section,
-                               kolm_error_t *err) {
-    const cJSON *backends = kit_json_get(config->json, "backends");
-    const char *file = host_config_file(config, "backends", manifest->name, NULL);
-    *out_section = NULL;
-    if (backends && !cJSON_IsObject(backends))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct it", "%s: backends: expected an object", file);
-    const cJSON *own = kit_json_get(backends, manifest->name);
-    if (own && !cJSON_IsObject(own))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct it", "%s: backends.%s: expected an object", file,
-                        manifest->name);
-    *out_section = own;
-    return KOLM_OK;
-}
-
-static kit_status read_fence(const cJSON *item, host_manifest *m, kolm_error_t *err) {
-    if (!item) return KOLM_OK;
-    m->fence_off = cJSON_IsString(item) && strcmp(item->valuestring, "off") == 0;
-    if (m->fence_off) return KOLM_OK;
-    if (cJSON_IsString(item)) return expected(err, "\"off\", or an object of \"read\" and \"write\"");
-    return host_files_read(item, NULL, &m->more_files, err);
-}
-
-kit_status host_manifest_override(host_manifest *manifest, const host_config *config, kolm_error_t *err) {
-    kolm_error_t local = KIT_ERROR_INIT;
-    if (!err) err = &local;
-    const cJSON *own = NULL;
-    KIT_TRY(find_section(manifest, config, &own, err));
-    host_manifest changed = *manifest;
-    for (size_t i = 0; own && i < COUNT(fields); i++) {
-        const cJSON *item = fields[i].override ? kit_json_get(own, fields[i].key) : NULL;
-        if (!item) continue;
-        if (fields[i].read(item, &changed, err) != KOLM_OK) {
-            kit_copy(err->remedy, sizeof err->remedy, "correct or remove that key");
-            return kit_fail_context(err, "%s: backends.%s.%s",
-                                    host_config_file(config, "backends", manifest->name, fields[i].key), manifest->name,
-                                    fields[i].key);
-        }
-        changed.overridden |= fields[i].override;
-    }
-    if (read_fence(kit_json_get(own, HOST_FENCE_KEY), &changed, err) != KOLM_OK) {
-        kit_copy(err->remedy, sizeof err->remedy, "correct or remove that key");
-        return kit_fail_context(err, "%s: backends.%s." HOST_FENCE_KEY,
-                                host_config_file(config, "backends", manifest->name, HOST_FENCE_KEY), manifest->name);
-    }
-    *manifest = changed;
-    return KOLM_OK;
-}
-
-/* Whoever can change it runs what he likes as the user. */
-static kit_status check_python(const char *name, const char *python, const char *file, kolm_error_t *err) {
-    char otherwise[160];
-    kit_format(otherwise, sizeof otherwise, "name another Python: kolm compute setup %s --use PATH", name);
-    kit_status status = host_trust_python(python, otherwise, err);
-    return status == KOLM_OK ? status : kit_fail_context(err, "%s: runtimes.%s", file, name);
-}
-
-/* Key by key, because each may be from another file. */
-static kit_status check_section(const host_manifest *manifest, const host_config *config, const cJSON *section,
-                                const char *const *overrides, kolm_error_t *err) {
-    char where[256];
-    for (const cJSON *item = section->child; item; item = item->next) {
-        kit_format(where, sizeof where, "%s: backends.%s",
-                   host_config_file(config, "backends", manifest->name, item->string), manifest->name);
-        KIT_TRY(host_settings_check_key(&manifest->settings, overrides, item, where, err));
-    }
-    kit_format(where, sizeof where, "%s: backends.%s", host_config_file(config, "backends", manifest->name, NULL),
-               manifest->name);
-    return host_settings_check(&manifest->settings, overrides, section, where, err);
-}
-
-kit_status host_manifest_check_settings(const host_manifest *manifest, const host_config *config, kolm_error_t *err) {
-    const cJSON *own = NULL;
-    const char *names[COUNT(fields) + 2] = {HOST_FENCE_KEY};
-    size_t count = 1;
-    const cJSON *python = kit_json_get(kit_json_get(config->json, "runtimes"), manifest->name);
-    if (python && (!cJSON_IsString(python) || !python->valuestring[0]))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct or remove it",
-                        "%s: runtimes.%s: expected the path of a Python interpreter",
-                        host_config_file(config, "runtimes", manifest->name, NULL), manifest->name);
-    if (python)
-        KIT_TRY(check_python(manifest->name, python->valuestring, host_config_file(config, "runtimes", manifest->name, NULL), err));
-    KIT_TRY(find_section(manifest, config, &own, err));
-    if (!own || !manifest->declares_settings) return KOLM_OK;
-    for (size_t i = 0; i < COUNT(fields); i++)
-        if (fields[i].override) names[count++] = fields[i].key;
-    names[count] = NULL;
-    kit_status status = check_section(manifest, config, own, names, err);
-    if (status == KOLM_E_INVALID_ARGUMENT && err)
-        kit_format(err->remedy, sizeof err->remedy, "correct or remove it; `kolm compute info %s` lists the settings",
-                   manifest->name);
     return status;
 }
 

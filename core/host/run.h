@@ -71,6 +71,7 @@ typedef struct host_run {
     char *scratch;
     int64_t started_ms, deadline_ms, kill_ms; /* INT64_MAX: never */
     int64_t timeout_ms, grace_ms; /* the time counts from the start: what waits for its turn loses none */
+    uint64_t cpu_limit; /* seconds of the processor's time; 0: none */
     host_stop stop;
     int wait_code, wait_status; /* si_code and si_status of its end */
 } host_run;
@@ -107,7 +108,8 @@ bool host_run_allow(const host_run *run, cJSON *request) KIT_MUST_USE;
 void host_common_free(struct host_common *common);
 
 /* ---- scratch.c */
-kit_status host_scratch_open(const host_call_options *options, host_scratch *out_scratch,
+/* light: for detect and cost, in memory where TMPDIR does not say otherwise. */
+kit_status host_scratch_open(const host_call_options *options, bool light, host_scratch *out_scratch,
                              kolm_error_t *err) KIT_MUST_USE;
 /* Makes the scratch directory of one backend; the path is for the caller to free. */
 kit_status host_scratch_make(const host_scratch *scratch, const char *name, char **out_path,

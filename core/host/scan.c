@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROWS_MAX 4096 /* of all directories together */
-
 static kit_status no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
@@ -34,90 +32,13 @@ static kit_status note(host_registry *registry, kolm_error_t *err, const char *t
     return KOLM_OK;
 }
 
-/* ---- Names in a directory */
-typedef struct name_list {
-    char **at; /* without suffix, sorted, each once */
-    size_t count;
-} name_list;
-
-static void names_free(name_list *names) {
-    for (size_t i = 0; i < names->count; i++)
-        free(names->at[i]);
-    free(names->at);
-    *names = (name_list){0};
-}
-
-static bool stem_of(const char *file, const char *suffix, size_t *out_length) {
-    size_t n = strlen(file), m = strlen(suffix);
-    if (file[0] == '.' || n <= m || strcmp(file + n - m, suffix) != 0) return false;
-    *out_length = n - m;
-    return true;
-}
-
-static int by_text(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* A plugin without a manifest counts under any name; a JSON file alone only when it could be a backend's. */
-static kit_status names_add(name_list *names, const char *file, kolm_error_t *err) {
-    size_t length;
-    bool plugin = stem_of(file, HOST_SUFFIX, &length);
-    if (!plugin && !stem_of(file, ".json", &length)) return KOLM_OK;
-    char *stem = strndup(file, length);
-    if (!stem) return no_memory(err);
-    char *version = (char *)(uintptr_t)host_stem_version(stem);
-    if (version) version[-1] = '\0';
-    bool named = host_name_ok(stem);
-    if (version) version[-1] = '-';
-    if (!plugin && !named) {
-        free(stem);
-        return KOLM_OK;
-    }
-    char **grown = realloc(names->at, (names->count + 1) * sizeof *grown);
-    if (!grown) {
-        free(stem);
-        return no_memory(err);
-    }
-    names->at = grown;
-    names->at[names->count++] = stem;
-    return KOLM_OK;
-}
-
-static void names_unique(name_list *names) {
-    size_t kept = 0;
-    if (names->count > 0) qsort(names->at, names->count, sizeof *names->at, by_text);
-    for (size_t i = 0; i < names->count; i++) {
-        if (kept > 0 && strcmp(names->at[kept - 1], names->at[i]) == 0)
-            free(names->at[i]);
-        else
-            names->at[kept++] = names->at[i];
-    }
-    names->count = kept;
-    if (kept > 0) qsort(names->at, kept, sizeof *names->at, host_stems_order);
-}
-
-static kit_status names_read(DIR *dir, name_list *names, bool *out_cut, kolm_error_t *err) {
-    const char *name = NULL;
-    *out_cut = false;
-    for (;;) {
-        KIT_TRY(kit_directory_next(dir, "it", &name, err));
-        if (name == NULL) break;
-        if (names->count >= 4 * ROWS_MAX) {
-            *out_cut = true;
-            break;
-        }
-        KIT_TRY(names_add(names, name, err));
-    }
-    names_unique(names);
-    return KOLM_OK;
-}
-
 /* ---- One row */
 typedef struct directory {
     const char *path; /* real when it is trusted */
     int fd;
     host_origin origin;
     const kolm_error_t *distrust; /* NULL when it is trusted */
+    const host_names *names;
     const host_scan_options *options;
 } directory;
 
@@ -166,16 +87,62 @@ static kit_status find_file(const directory *dir, const char *stem, const char *
     return status;
 }
 
-static kit_status read_manifest(const char *name, host_backend *row, kolm_error_t *err) {
+/* The manifest as most are: no link. One descriptor is opened, judged and read. */
+static kit_status open_manifest(const directory *dir, const char *stem, host_backend *row, int *out_fd, kolm_error_t *err) {
+    char file[NAME_MAX + 1];
+    struct stat st;
+    kit_format(file, sizeof file, "%s.json", stem);
+    int fd = openat(dir->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && errno == ENOENT) return kit_fail(err, KOLM_E_NOT_FOUND, "", "cannot look at %s", file);
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) { /* looked at more closely there */
+        if (fd >= 0) close(fd);
+        return find_file(dir, stem, ".json", &row->manifest_path, &row->manifest_file, err);
+    }
+    kit_status status = kit_path_join(dir->path, file, &row->manifest_path, err);
+    if (status == KOLM_OK) status = host_trust_stat(&st, row->manifest_path, false, err);
+    if (status != KOLM_OK) {
+        close(fd);
+        free(row->manifest_path);
+        row->manifest_path = NULL;
+        return status;
+    }
+    host_identity_of(&st, &row->manifest_file);
+    *out_fd = fd;
+    return KOLM_OK;
+}
+
+/* A file that was found to have so many bytes. */
+static kit_status read_open(int fd, const char *path, uint64_t size, kit_buf *out, kolm_error_t *err) {
+    char piece[8192];
+    for (;;) {
+        ssize_t n = read(fd, piece, sizeof piece);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return kit_fail_errno(err, errno, "cannot read %s", path);
+        kit_buf_add(out, piece, (size_t)n);
+        if (out->length > HOST_MANIFEST_MAX_BYTES)
+            return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s is larger than %u bytes", path, HOST_MANIFEST_MAX_BYTES);
+        if (n == 0 || ((size_t)n < sizeof piece && out->length == size)) return kit_buf_ok(out, err);
+    }
+}
+
+static kit_status read_manifest(const char *name, int fd, host_backend *row, kolm_error_t *err) {
     kit_buf text = {0};
-    kit_status status = kit_read_file(row->manifest_path, HOST_MANIFEST_MAX_BYTES, &text, err);
+    kit_status status = fd >= 0 ? read_open(fd, row->manifest_path, row->manifest_file.size, &text, err)
+                                : kit_read_file(row->manifest_path, HOST_MANIFEST_MAX_BYTES, &text, err);
+    if (fd >= 0) close(fd);
     if (status == KOLM_OK) {
         status = host_manifest_parse(name, kit_buf_text(&text), text.length, &row->manifest, err);
         if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
     }
-    if (status == KOLM_OK) status = kit_sha256_bytes(text.data, text.length, row->manifest_sha256, err);
+    if (status == KOLM_OK && !row->no_signature)
+        status = kit_sha256_bytes(text.data, text.length, row->manifest_sha256, err);
     kit_buf_free(&text);
     return status;
+}
+
+static bool is_in(const char *place, const char *path) {
+    size_t length = strlen(place);
+    return strncmp(path, place, length) == 0 && path[length] == '/' && strchr(path + length + 1, '/') == NULL;
 }
 
 static kit_status fill_row(const directory *dir, const char *stem, host_backend *row) {
@@ -194,20 +161,24 @@ static kit_status fill_row(const directory *dir, const char *stem, host_backend 
     row->rule = HOST_RULE_FILES;
     kit_status plugin = find_file(dir, stem, HOST_SUFFIX, &row->plugin_path, &row->plugin, why);
     if (plugin != KOLM_OK && plugin != KOLM_E_NOT_FOUND) return plugin;
-    kit_status manifest = find_file(dir, stem, ".json", &row->manifest_path, &row->manifest_file, why);
+    int fd = -1;
+    kit_status manifest = open_manifest(dir, stem, row, &fd, why);
     if (manifest == KOLM_E_NOT_FOUND) {
         return kit_fail(why, KOLM_E_NOT_FOUND, "install the manifest that belongs to the backend",
                         "%s/%s.json, its manifest, is missing", dir->path, stem);
     }
     if (manifest != KOLM_OK) return manifest;
+    /* What the list does not hold need not be looked for; a link leads to where there may be more. */
+    bool here = plugin == KOLM_OK && is_in(dir->path, row->plugin_path);
+    row->no_signature = here && !host_names_beside(dir->names, stem, HOST_SUFFIX ".sig");
     row->rule = HOST_RULE_MANIFEST;
-    KIT_TRY(read_manifest(row->name, row, why));
+    KIT_TRY(read_manifest(row->name, fd, row, why));
     row->rule = HOST_RULE_FILES;
     if (plugin == KOLM_E_NOT_FOUND) {
         return kit_fail(why, KOLM_E_NOT_FOUND, "install the package that holds it, or remove the manifest",
                         "%s/%s%s, the plugin itself, is missing", dir->path, stem, HOST_SUFFIX);
     }
-    KIT_TRY(host_libs_read(row->plugin_path, stem, &row->libs, why));
+    if (!here || host_names_beside(dir->names, stem, ".libs")) KIT_TRY(host_libs_read(row->plugin_path, stem, &row->libs, why));
     row->rule = HOST_RULE_SIGNATURE;
     if (dir->options->admit) KIT_TRY(dir->options->admit(dir->options->admit_user, row, why));
     row->rule = HOST_RULE_NONE;
@@ -221,6 +192,7 @@ static void row_free(host_backend *row) {
     free(row->plugin_path);
     free(row->manifest_path);
     host_libs_free(&row->libs);
+    free(row->instead);
     host_manifest_free(row->manifest);
     host_plugin_free(row->bytes);
 }
@@ -281,6 +253,10 @@ static void yield_to(host_backend *first, host_backend *row) {
 /* "acme" and "1.2.0" of "acme-1.2.0"; a stem that no name is in stays whole. */
 static kit_status name_row(const char *stem, host_backend *row, kolm_error_t *err) {
     kit_buf shown = {0}, name = {0};
+    if (host_name_ok(stem) && !host_stem_version(stem)) {
+        KIT_TRY(kit_strdup(stem, &row->stem, err));
+        return kit_strdup(stem, &row->name, err);
+    }
     kit_buf_escaped(&shown, stem, strlen(stem));
     kit_buf_escaped(&name, stem, host_stem_name(stem));
     row->stem = kit_buf_take(&shown);
@@ -298,7 +274,7 @@ static host_backend *in_front(host_registry *registry, const char *name) {
 }
 
 static kit_status add_row(host_registry *registry, const directory *dir, const char *stem, kolm_error_t *err) {
-    host_backend row = {.origin = dir->origin, .why = KIT_ERROR_INIT, .instead = KIT_ERROR_INIT};
+    host_backend row = {.origin = dir->origin, .why = KIT_ERROR_INIT};
     kit_status status = name_row(stem, &row, err);
     if (status == KOLM_OK) status = kit_strdup(dir->path, &row.directory, err);
     if (status == KOLM_OK) status = host_plugin_new(&row.bytes, err);
@@ -310,7 +286,10 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
     }
     host_backend *first = status == KOLM_OK ? in_front(registry, row.name) : NULL;
     if (first) yield_to(first, &row);
-    kolm_error_t *why = row.spare ? &row.instead : &row.why;
+    if (row.spare && !(row.instead = calloc(1, sizeof *row.instead))) status = no_memory(err);
+    if (row.instead) row.instead->struct_size = (uint32_t)sizeof *row.instead;
+    row.spare = row.spare && row.instead;
+    kolm_error_t *why = row.spare ? row.instead : &row.why;
     if (status == KOLM_OK && (row.state == HOST_ROW_OK || row.spare)) take_config(dir->options, &row, why);
     if (row.state == HOST_ROW_OK || row.spare)
         row.granted = !dir->options->grant || dir->options->grant(dir->options->grant_user, &row, why) == KOLM_OK;
@@ -322,11 +301,13 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
 }
 
 /* ---- One directory */
-static kit_status add_rows(host_registry *registry, directory *dir, const name_list *names, bool cut, kolm_error_t *err) {
+static kit_status add_rows(host_registry *registry, directory *dir, const host_names *names, kolm_error_t *err) {
     kit_status status = KOLM_OK;
+    bool cut = names->cut;
+    dir->names = names;
     for (size_t i = 0; status == KOLM_OK && i < names->count; i++) {
         if (dir->options->only && strcmp(names->at[i], dir->options->only) != 0) continue;
-        if (registry->count >= ROWS_MAX) {
+        if (registry->count >= HOST_ROWS_MAX) {
             cut = true;
             break;
         }
@@ -404,11 +385,10 @@ static kit_status scan_directory(host_registry *registry, const host_place *plac
     } else {
         dir.fd = dirfd(stream);
         seen->searched = true;
-        name_list names = {0};
-        bool cut = false;
-        status = names_read(stream, &names, &cut, &seen->why);
-        status = status == KOLM_OK ? add_rows(registry, &dir, &names, cut, err) : unknown(seen, err);
-        names_free(&names);
+        host_names names = {0};
+        status = host_names_read(stream, &names, &seen->why);
+        status = status == KOLM_OK ? add_rows(registry, &dir, &names, err) : unknown(seen, err);
+        host_names_free(&names);
         closedir(stream);
     }
     return status;
@@ -474,9 +454,9 @@ static void find_trainer(host_registry *registry, const char *path) {
  * takes those, and the section may be for one that is not installed here. */
 static host_backend *meant_by(const host_registry *registry, const cJSON *section) {
     host_backend *best = NULL;
-    const char *names[ROWS_MAX];
+    const char *names[HOST_ROWS_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < registry->count && count < ROWS_MAX; i++)
+    for (size_t i = 0; i < registry->count && count < HOST_ROWS_MAX; i++)
         if (registry->rows[i].state == HOST_ROW_OK) names[count++] = registry->rows[i].name;
     const char *near = kit_nearest(section->string, names, count);
     for (size_t i = 0; near && i < registry->count; i++)
@@ -548,16 +528,25 @@ void host_registry_free(host_registry *registry) {
 }
 
 const host_backend *host_find(const host_registry *registry, const char *name) {
-    for (size_t i = 0; i < registry->count; i++) {
-        const host_backend *row = &registry->rows[i];
-        if (row->state != HOST_ROW_SHADOWED && !row->passed_over && strcmp(row->name, name) == 0) return row;
+    size_t first = 0, end = registry->count;
+    while (first < end) { /* of rows in the order of their names */
+        size_t middle = first + (end - first) / 2;
+        if (strcmp(registry->rows[middle].name, name) < 0)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    for (; first < registry->count && strcmp(registry->rows[first].name, name) == 0; first++) {
+        const host_backend *row = &registry->rows[first];
+        if (row->state != HOST_ROW_SHADOWED && !row->passed_over) return row;
     }
     return NULL;
 }
 
 const host_backend *host_spare(const host_registry *registry, const host_backend *row) {
-    for (const host_backend *at = row + 1; at < registry->rows + registry->count; at++)
-        if (at->spare && strcmp(at->name, row->name) == 0 && strcmp(at->directory, row->directory) == 0) return at;
+    const host_backend *end = registry->rows + registry->count;
+    for (const host_backend *at = row + 1; at < end && strcmp(at->name, row->name) == 0; at++)
+        if (at->spare && strcmp(at->directory, row->directory) == 0) return at;
     return NULL;
 }
 
@@ -571,5 +560,5 @@ void host_registry_pass_over(host_registry *registry, const host_backend *row, c
     next->spare = false;
     next->state = HOST_ROW_OK;
     next->rule = HOST_RULE_NONE;
-    next->why = next->instead;
+    next->why = *next->instead;
 }

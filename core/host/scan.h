@@ -103,7 +103,7 @@ typedef struct host_backend {
     const char *version; /* within stem; NULL: the file name has none */
     bool passed_over;    /* REFUSED, and another version beside it is taken */
     bool spare;          /* SHADOWED by another version beside it, and would be OK otherwise */
-    kolm_error_t instead; /* of a spare: what why becomes when it is taken */
+    kolm_error_t *instead; /* of a spare: what why becomes when it is taken */
     char *directory;     /* where it was found, absolute */
     char *plugin_path;   /* the real file, absolute; NULL when there is none */
     char *manifest_path; /* NULL when there is none */
@@ -115,7 +115,8 @@ typedef struct host_backend {
     host_manifest *manifest; /* NULL when it could not be read; overrides are applied */
     host_file_identity plugin;
     host_file_identity manifest_file;
-    char manifest_sha256[KIT_SHA256_HEX]; /* of the bytes that were parsed; "" when none were */
+    bool no_signature; /* there was none when the directory was looked at, and it is the plugin's own */
+    char manifest_sha256[KIT_SHA256_HEX]; /* of the bytes that were parsed; "" when none were, or when nothing is signed */
     host_plugin *bytes;
     host_libs libs;
 } host_backend;

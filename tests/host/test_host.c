@@ -16,10 +16,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char here[PATH_MAX];    /* where this program and the plugins lie */
@@ -263,6 +266,42 @@ static void check_animal(const struct animal *animal, const host_result *result)
         ck_assert_msg(strstr(result->error.remedy, result->vendor) != NULL, "%s: %s", animal->name, result->error.remedy);
 }
 
+/* Runs beside us on one processor, in a session of its own, which is a share of the processor's time of its own. */
+static pid_t spin_on(const cpu_set_t *one) {
+    pid_t pid = fork();
+    if (pid != 0) return pid;
+    setsid();
+    sched_setaffinity(0, sizeof *one, one);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) {
+    }
+}
+
+/* A quarter of a second's work takes longer than a second on a processor that a dozen others want: not the plugin's fault. */
+START_TEST(test_a_busy_machine_changes_no_answer) {
+    enum { SPINNERS = 12 };
+    pid_t spinners[SPINNERS];
+    cpu_set_t all, one;
+    add("toils");
+    ck_assert_int_eq(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    for (int i = 0; CPU_COUNT(&one) == 0; i++)
+        if (CPU_ISSET(i, &all)) CPU_SET(i, &one);
+    for (int i = 0; i < SPINNERS; i++)
+        ck_assert_int_gt(spinners[i] = spin_on(&one), 0);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+    host_result result = detect_with("toils", (host_call_options){.timeout_ms = 1000});
+    ck_assert_int_eq(sched_setaffinity(0, sizeof all, &all), 0);
+    for (int i = 0; i < SPINNERS; i++) {
+        kill(spinners[i], SIGKILL);
+        waitpid(spinners[i], NULL, 0);
+    }
+    ck_assert_msg(result.verdict == HOST_OK, "%s", result.error.text);
+    ck_assert_msg(result.wall_ms > 1000, "nobody was in its way: it took %lld ms", (long long)result.wall_ms);
+    forget();
+}
+END_TEST
+
 START_TEST(test_zoo_one_by_one) {
     for (size_t i = 0; i < ANIMALS; i++) {
         add(animals[i].name);
@@ -362,8 +401,7 @@ START_TEST(test_garbage_files) {
     add_manifest(zoo_dir, "empty", PLAIN);
     host_result result = detect("garbage");
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
-    ck_assert_msg(strstr(result.error.text, "invalid ELF header") || strstr(result.error.text, "file too short"), "%s",
-                  result.error.text);
+    ck_assert_msg(strstr(result.error.text, "invalid ELF header") || strstr(result.error.text, "file too short"), "%s", result.error.text);
     result = detect("empty");
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
     ck_assert_ptr_nonnull(strstr(result.error.text, "file too short"));
@@ -1100,6 +1138,7 @@ int main(void) {
     tcase_add_checked_fixture(zoo, setup, teardown);
     tcase_set_timeout(zoo, 300);
     tcase_add_test(zoo, test_zoo_one_by_one);
+    tcase_add_test(zoo, test_a_busy_machine_changes_no_answer);
     tcase_add_test(zoo, test_zoo_together);
     tcase_add_test(zoo, test_few_descriptors);
     tcase_add_test(zoo, test_identity);

@@ -64,6 +64,7 @@ typedef struct child_request {
     uint64_t repeats, minor, later_bytes; /* host_audit */
     bool first_minor;
     bool network, airgap;
+    int64_t timeout_ms; /* of detect and cost, which may be prolonged (busy.c); 0: the deadline stands */
     int64_t deadline_ms; /* on the clock of kit_now_ms; INT64_MAX: none */
     int64_t grace_ms;
     uint64_t memory_limit_bytes, file_limit_bytes, cpu_limit_seconds; /* 0: none */

@@ -125,6 +125,8 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
     out->unfenced = out->fence == NULL;
     out->args = kit_json_get(json, "args");
     if (timeout > 0) out->deadline_ms = kit_now_ms() + (int64_t)timeout;
+    bool light = strcmp(out->slot, "detect") == 0 || strcmp(out->slot, "cost") == 0;
+    out->timeout_ms = light ? (int64_t)timeout : 0;
     out->grace_ms = (int64_t)grace;
     out->parent = (int64_t)parent;
     return take_secrets(out, err);

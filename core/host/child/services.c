@@ -79,7 +79,10 @@ static int32_t service_cancelled(void *user) {
 static int64_t service_time_left(void *user) {
     (void)user;
     if (asked->deadline_ms == INT64_MAX) return INT64_MAX;
-    int64_t left = asked->deadline_ms - kit_now_ms();
+    int64_t now = kit_now_ms(), left = asked->deadline_ms - now;
+    /* The caller does the same. */
+    if (left <= 0 && asked->timeout_ms > 0)
+        left = host_deadline_of(getpid(), asked->deadline_ms - asked->timeout_ms, asked->timeout_ms) - now;
     return left > 0 ? left : 0;
 }
 
