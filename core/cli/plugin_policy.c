@@ -326,12 +326,17 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     }
     out->there = true;
     if (status == KOLM_OK) status = receipt_envelope_parse(kit_buf_text(&text), text.length, &envelope, err);
+    bool is_one = status == KOLM_OK;
     if (status == KOLM_OK) status = read_rings(policy, err);
     if (status == KOLM_OK) status = statement_of_row(row, &expected, err);
     if (status == KOLM_OK) status = find_signer(policy, &envelope, &text, out, err);
     if (status == KOLM_OK) {
         out->agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&
                       memcmp(envelope.payload.data, expected.data, expected.length) == 0;
+    } else if (!is_one && (status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_DATA_LOSS || status == KOLM_E_OUT_OF_RANGE)) {
+        kit_copy(err->remedy, sizeof err->remedy,
+                 "get the signature from its publisher again; without that file the plugin counts as not signed");
+        (void)kit_fail_context(err, "%s is no signature", path);
     } else {
         (void)kit_fail_context(err, "the signature %s", path);
     }

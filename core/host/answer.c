@@ -376,8 +376,16 @@ static void judge_crash(host_run *run, const char *where) {
     report_to(result, maker);
     kit_format(remedy, sizeof remedy, "%s; --exclude %s leaves it out", result->loaded ? maker : "install it again",
                run->backend->name);
-    (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name, where,
-                   result->signal_number, signal_words(result->signal_number));
+    if (run->wait_status == SIGALRM)
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s ended itself %s: by a timer that it set (alarm, setitimer), signal %d",
+                       run->backend->name, where, SIGALRM);
+    else if (run->wait_status == SIGXCPU && run->cpu_limit > 0)
+        (void)kit_fail(&result->error, KOLM_E_RESOURCE_EXHAUSTED, remedy,
+                       "%s was ended %s: it used %llu seconds of processor time, which is all that %s may", run->backend->name, where,
+                       (unsigned long long)run->cpu_limit, run->slot);
+    else
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name, where,
+                       result->signal_number, signal_words(result->signal_number));
     host_tail_quote(&run->tail, &result->error);
 }
 

@@ -18,8 +18,12 @@ ZOO = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tes
 # What each one is for, by name: state and sentence. Whole sentences, where the machine does not decide a part of them.
 ROWS = {
     # never loaded
-    "garbage": ("failed", r"garbage\.so: (invalid ELF header|file too short)"),
-    "wrong-arch": ("failed", r"wrong-arch\.so: "),
+    "garbage": ("failed", r"garbage\.so is no shared object: it does not begin as one$"),
+    "empty": ("failed", r"empty\.so is empty$"),
+    "cut-off": ("failed", r"cut-off\.so is cut off: it has 3000 bytes of at least \d+$"),
+    "wrong-arch": ("failed", r"wrong-arch\.so was built for (RISC-V, this kolm for \S+|x86-64, this kolm for RISC-V)$"),
+    "wrong-class": ("failed", r"wrong-class\.so was built for 32-bit programs, this kolm for 64-bit ones$"),
+    "function": ("failed", r"^kolm_backend_v1 is a function in \S+/function\.so, and not the table$"),
     "no-symbol": ("failed", r"no-symbol\.so does not export kolm_backend_v1: it is no kolm backend$"),
     "undefined": ("failed", r"undefined\.so: undefined symbol: no_function_is_called_like_this$"),
     "wrong-major": ("failed", r"^needs kolm ABI 2\.3, this is 1\.1$"),
@@ -37,6 +41,8 @@ ROWS = {
     "null-slots": ("failed", r"^this backend does not implement detect$"),
     "crash-slot": ("crashed", r"^crash-slot crashed in detect: signal 11 \(Segmentation fault\)$"),
     "aborts": ("crashed", r"^aborts crashed in detect: signal 6 \(Aborted\)$"),
+    "alarms": ("crashed", r"^alarms ended itself in detect: by a timer that it set \(alarm, setitimer\), signal 14$"),
+    "alarms-host": ("crashed", r"^alarms-host ended itself in detect: by a timer that it set \(alarm, setitimer\), signal 14$"),
     "hang-slot": ("timed out", r"^hang-slot did not answer within 5000 ms in detect$"),
     "late": ("timed out", r"^late did not answer within 5000 ms in detect$"),
     "fork-bomb": ("timed out", r"^fork-bomb did not answer within 5000 ms in detect$"),
@@ -84,8 +90,13 @@ class Zoo(Case):
 
     def fill(self):
         for name in ROWS:
-            if name not in ("garbage", "wrong-arch"):
+            if name not in ("garbage", "empty", "cut-off", "wrong-arch", "wrong-class"):
                 self.add(name)
+        for name, length in (("empty", 0), ("cut-off", 3000)):
+            os.truncate(self.add(name, os.path.join(ZOO, "good.so")), length)
+        with open(self.add("wrong-class", os.path.join(ZOO, "good.so")), "r+b") as f:
+            f.seek(4)  # EI_CLASS
+            f.write(b"\x01")
         with open(self.add("garbage", __file__), "r+b") as f:
             f.write(b"no plugin")
         with open(self.add("wrong-arch", os.path.join(ZOO, "good.so")), "r+b") as f:
@@ -181,6 +192,15 @@ class Zoo(Case):
         self.add("aborts")
         done = self.kolm("compute", "detect", "--json", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
         self.assertEqual(json.loads(done.out)["backends"][0]["detection"]["state"], "crashed")
+
+    def test_signatures_that_are_none(self):
+        for name, text, reason in [("good", b"no signature\xff", "line 1, column 1: expected a JSON value, found 'n'"), ("floods", b"", "found the end"),
+                                   ("prints", b"{}", "it is not a DSSE envelope"), ("threads", b"x" * 70000, "is larger than 65536 bytes")]:
+            with self.subTest(name=name):
+                path = self.add(name) + ".sig"
+                self.write(path, text)
+                self.assert_error(self.kolm("compute", "info", name, code=3), "%s is refused: %s is no signature: " % (name, path), reason,
+                                  "get the signature from its publisher again")
 
     def test_files_that_are_not_believed(self):
         self.add("good")

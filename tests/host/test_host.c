@@ -401,10 +401,10 @@ START_TEST(test_garbage_files) {
     add_manifest(zoo_dir, "empty", PLAIN);
     host_result result = detect("garbage");
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
-    ck_assert_msg(strstr(result.error.text, "invalid ELF header") || strstr(result.error.text, "file too short"), "%s", result.error.text);
+    ck_assert_msg(strstr(result.error.text, "is no shared object") != NULL, "%s", result.error.text);
     result = detect("empty");
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
-    ck_assert_ptr_nonnull(strstr(result.error.text, "file too short"));
+    ck_assert_ptr_nonnull(strstr(result.error.text, "empty.so is empty"));
     ck_assert_int_eq(detect("good").verdict, HOST_OK);
     forget();
 }

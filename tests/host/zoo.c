@@ -246,6 +246,13 @@ static void misbehave(const kolm_host_v1_t *host) {
     poll(NULL, 0, 300); /* and then it answers as if nothing were */
 #elif defined(ZOO_toils)
     for (clock_t until = clock() + CLOCKS_PER_SEC / 4; clock() < until;) {} /* of the processor's time, not of the day's */
+#elif defined(ZOO_alarms)
+    signal(SIGALRM, SIG_DFL);
+    alarm(1);
+    for (;;) pause();
+#elif defined(ZOO_alarms_host)
+    alarm(1); /* what kolm-host does on it stays */
+    for (;;) pause();
 #elif defined(ZOO_fork_bomb)
     explode();
 #elif defined(ZOO_exits)
@@ -479,6 +486,12 @@ UNUSED static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_
 #if defined(ZOO_no_symbol)
 KOLM_BACKEND_EXPORT extern const int kolm_something_else;
 const int kolm_something_else = 1;
+#elif defined(ZOO_function)
+/* As if the table were asked for and not shown: the header declares an object of that name. */
+KOLM_BACKEND_EXPORT const void *give_table(void) __asm__("kolm_backend_v1");
+const void *give_table(void) {
+    return NULL;
+}
 #else
 
 #if defined(ZOO_long_struct)

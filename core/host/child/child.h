@@ -15,6 +15,7 @@
  * unseen.c    a filter of system calls for what Landlock does not see
  * selftest.c  the proof from inside that it holds
  * sandbox.c   the airgap: seccomp, and the proof of that
+ * elf.c       what is wrong with a file that the loader would not say
  * loader.c    libltdl, and nothing else of it than one dlopen
  * beside.c    a place for a plugin that looks for libraries beside itself and is not there any more
  * table.c     is this a table that we can believe?
@@ -181,6 +182,11 @@ kit_status child_sandbox(child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
 /* A plugin that is loaded by its path: changeable by nobody else, and the file that kolm read. Nothing for one that is held. */
 kit_status child_check_file(const child_request *request, kolm_error_t *err) KIT_MUST_USE;
 kit_status child_load(const child_request *request, const void **out_symbol, kolm_error_t *err) KIT_MUST_USE;
+/* ---- elf.c: what the loader would not say, or wrongly */
+/* A plugin of another machine, one that is cut off, and what is no shared object. */
+kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) KIT_MUST_USE;
+/* A symbol of the right name that is a function. */
+kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- beside.c */
 /* A directory in the scratch directory that looks like the plugin's own, where the plugin is what `held` names; *out_path: the

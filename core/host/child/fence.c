@@ -86,7 +86,11 @@ static void end_session(void) {
 }
 
 static void on_alarm(int number) {
-    (void)number;
+    if (!stop_wanted) { /* none of ours: the plugin has set it, and it does to it what alarms do */
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
     end_session();
     kill(0, SIGKILL);
 }
@@ -127,6 +131,8 @@ static kit_status limit(int resource, uint64_t value, const char *what, kolm_err
     rlim_t wanted = (rlim_t)value;
     if (now.rlim_max != RLIM_INFINITY && now.rlim_max < wanted) wanted = now.rlim_max;
     now.rlim_cur = now.rlim_max = wanted;
+    /* One second more for the signal that says why: at the hard limit the kernel only kills. */
+    if (resource == RLIMIT_CPU && wanted > 1) now.rlim_cur = wanted - 1;
     return setrlimit(resource, &now) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot limit %s", what);
 }
 

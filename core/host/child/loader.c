@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ltdl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +110,16 @@ static kit_status load(const char *path, const void **out_symbol, kolm_error_t *
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "only kolm backends belong into this directory",
                         "%s does not export %s: it is no kolm backend", path, KOLM_BACKEND_SYMBOL);
     }
-    return KOLM_OK;
+    return child_check_symbol(*out_symbol, path, err);
+}
+
+/* Before the loader, which would run its constructors. */
+static kit_status check_path(const char *path, kolm_error_t *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
+    kit_status status = child_check_elf(fd, path, err);
+    close(fd);
+    return status;
 }
 
 #if defined(__linux__)
@@ -124,6 +134,7 @@ kit_status child_load(const child_request *request, const void **out_symbol, kol
     if (!request->plugin.held) {
         load_from = request->path;
         KIT_TRY(check_again(request, err));
+        KIT_TRY(check_path(request->path, err));
         KIT_TRY(load(request->path, out_symbol, err));
         return check_again(request, err);
     }
@@ -131,7 +142,8 @@ kit_status child_load(const child_request *request, const void **out_symbol, kol
     kit_format(held, sizeof held, HELD, fd);
     if (request->plugin.beside) KIT_TRY(child_beside(request, held, &beside, err));
     load_from = beside ? beside : held;
-    kit_status status = load(request->path, out_symbol, err);
+    kit_status status = child_check_elf(fd, request->path, err);
+    if (status == KOLM_OK) status = load(request->path, out_symbol, err);
     close(fd); /* what is mapped stays */
     free(beside);
     return status;

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the loader does not say, or says wrongly: "No such file or directory" of a plugin for another processor, a bus error
+ * of a file that is cut off, and nothing at all of a function where the table should be. */
+#include "host/child/child.h"
+
+#if defined(__ELF__) && defined(__GLIBC__)
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden"))); /* of this very program, by the linker */
+
+static const char *machine_name(unsigned machine, char room[32]) {
+    static const struct {
+        unsigned machine;
+        const char *name;
+    } names[] = {{EM_X86_64, "x86-64"}, {EM_AARCH64, "AArch64"}, {EM_386, "i386"},   {EM_ARM, "32-bit ARM"}, {EM_RISCV, "RISC-V"},
+                 {EM_PPC64, "POWER"},   {EM_S390, "S/390"},      {EM_MIPS, "MIPS"}, {258, "LoongArch"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].machine == machine) return names[i].name;
+    kit_format(room, 32, "machine %u of ELF", machine);
+    return room;
+}
+
+static kit_status check_machine(const ElfW(Ehdr) *theirs, const char *path, kolm_error_t *err) {
+    static const char remedy[] = "install the package for this machine";
+    const ElfW(Ehdr) *own = &__ehdr_start;
+    char a[32], b[32];
+    /* A field of two bytes, at the same place in all kinds of ELF. */
+    unsigned machine = theirs->e_machine;
+    bool other_order = theirs->e_ident[EI_DATA] != own->e_ident[EI_DATA];
+    if (other_order) machine = (machine >> 8 | machine << 8) & 0xffffu;
+    if (machine != own->e_machine)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s was built for %s, this kolm for %s", path,
+                        machine_name(machine, a), machine_name(own->e_machine, b));
+    if (theirs->e_ident[EI_CLASS] != own->e_ident[EI_CLASS])
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s was built for %s-bit programs, this kolm for %s-bit ones", path,
+                        theirs->e_ident[EI_CLASS] == ELFCLASS32 ? "32" : "64", own->e_ident[EI_CLASS] == ELFCLASS32 ? "32" : "64");
+    if (other_order)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s was built for the other byte order", path);
+    return KOLM_OK;
+}
+
+/* Whether all that is to be mapped is there. */
+static kit_status check_length(int fd, const ElfW(Ehdr) *header, uint64_t size, const char *path, kolm_error_t *err) {
+    uint64_t needed = 0;
+    for (unsigned i = 0; i < header->e_phnum && header->e_phentsize == sizeof(ElfW(Phdr)); i++) {
+        ElfW(Phdr) part;
+        ssize_t n = pread(fd, &part, sizeof part, (off_t)(header->e_phoff + i * sizeof part));
+        uint64_t end = header->e_phoff + (i + 1) * sizeof part;
+        if (n == (ssize_t)sizeof part && part.p_type == PT_LOAD) end = part.p_offset + part.p_filesz;
+        if (end > needed) needed = end;
+    }
+    if (needed <= size) return KOLM_OK;
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install it again", "%s is cut off: it has %llu bytes of at least %llu", path,
+                    (unsigned long long)size, (unsigned long long)needed);
+}
+
+kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) {
+    ElfW(Ehdr) header;
+    struct stat st;
+    if (fstat(fd, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    ssize_t n = pread(fd, &header, sizeof header, 0);
+    if (n < 0) return kit_fail_errno(err, errno, "cannot read %s", path);
+    if (n < (ssize_t)sizeof header || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install it again", "%s is %s", path,
+                        st.st_size == 0 ? "empty" : "no shared object: it does not begin as one");
+    KIT_TRY(check_machine(&header, path, err));
+    return check_length(fd, &header, (uint64_t)st.st_size, path, err);
+}
+
+kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t *err) {
+    Dl_info info;
+    const ElfW(Sym) *entry = NULL;
+    if (!dladdr1(symbol, &info, (void **)(uintptr_t)&entry, RTLD_DL_SYMENT) || !entry || info.dli_saddr != symbol) return KOLM_OK;
+    unsigned type = entry->st_info & 0xfu;
+    if (type != STT_FUNC && type != STT_GNU_IFUNC) return KOLM_OK;
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "export the table itself: KOLM_BACKEND_EXPORT const kolm_backend_v1_t " KOLM_BACKEND_SYMBOL,
+                    "%s is a function in %s, and not the table", KOLM_BACKEND_SYMBOL, path);
+}
+#else
+kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) {
+    (void)fd, (void)path, (void)err;
+    return KOLM_OK;
+}
+
+kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t *err) {
+    (void)symbol, (void)path, (void)err;
+    return KOLM_OK;
+}
+#endif
