@@ -104,7 +104,7 @@ typedef struct check {
     uint32_t holdings, odd_holdings, removed; /* what status told */
     check_breach breaches[CHECK_BREACHES_MAX];
     size_t breach_count;
-    bool not_called;     /* a call could not be made, which says nothing about the plugin: the run ends */
+    bool not_called;     /* a call could not be made, or kolm could not go on with it, which says nothing about the plugin: the run ends */
     kolm_error_t broken; /* why */
 } check;
 

@@ -91,6 +91,10 @@ void check_hear(check *c, const host_result *result) {
                                  result->detect.reason, result->detect.remedy, result->detect.runtime,
                                  result->cost.basis,    result->train.device,  result->train.toolchain,
                                  result->infer.device,  result->test.summary,  result->status.summary};
+    if (result->own_fault && !c->not_called) {
+        c->not_called = true;
+        c->broken = result->error;
+    }
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         hear_line(c, texts[i]);
     for (size_t i = 0; i < result->device_count; i++) {

@@ -405,6 +405,7 @@ static void judge_silence(host_run *run) {
     if (run->own_errno != 0) {
         /* Nothing of this is the plugin's fault. */
         result->verdict = HOST_FAILED;
+        result->own_fault = true;
         (void)kit_fail_errno(&result->error, run->own_errno, "kolm could not talk with %s any longer", run->backend->name);
         return;
     }

@@ -3,21 +3,25 @@
 """Every verb while memory, a look at a file or a change of one fails, once, at many places: it says so, or it makes no difference.
 
 KOLM_INJECT=all fails every place, not a sample, KOLM_INJECT=N about N of them; KOLM_INJECT_ONLY=REGEX takes only verbs whose words match.
-usage: test_injection.py (as harness.py) FAIL_NTH
+usage: test_injection.py (as harness.py) FAIL_NTH ARTIFACT_TOOL
 """
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import os
 import queue
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import unittest
 
+TOOL = os.path.abspath(sys.argv.pop(8))
 LIBRARY = os.path.abspath(sys.argv.pop(7))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
@@ -28,6 +32,7 @@ ONLY = os.environ.get("KOLM_INJECT_ONLY", "")
 HANG = 8  # seconds
 SAMPLE = int(os.environ.get("KOLM_INJECT", "12")) if not ALL else 0  # places of a kind that fail for each verb
 MODEL = "router-1.0.0.kolm"
+TUNED = "tuned.kolm"  # holds what an adapter of PEFT's does
 FOREIGN = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n"
 
 # words, questions on standard input, exit code when nothing fails. Words with {} are filled in from the fixture.
@@ -61,6 +66,11 @@ VERBS = [
     (["compute", "status", "--json"], b"", 0),
     (["compute", "use", "test-word", "--json"], b"", 0),
     (["compute", "info", "test-word", "--json"], b"", 0),
+    (["export", TUNED, "--to", "out"], b"", 0),
+    (["export", TUNED, "--to", "out", "--json"], b"", 0),
+    (["run", MODEL, "--serve"], b"billing is wrong", 0),
+    (["backend", "check", "../backends/test-word.so", "--only", "detect"], b"", 0),
+    (["backend", "check", "../backends/test-word.so", "--only", "detect", "--json"], b"", 0),
     (["compile", "-t", "second", "-d", "tickets.jsonl", "--json"], b"", 0),
 ]
 # What only somebody who read everything, and found it so, may say.
@@ -84,8 +94,38 @@ class Place:
         shutil.copytree(self.fixture.dir, self.root, symlinks=True)
         env = {**self.fixture.env, **environment, "KOLM_HOME": self.root + "/home", "HOME": self.root,
                "KOLM_BACKEND_PATH": self.root + "/backends", "TMPDIR": self.root + "/tmp"}
+        if "--serve" in words:
+            return self.serve(words, stdin.decode(), env)
         done = subprocess.run([harness.TREE.kolm, *words], env=env, cwd=self.root + "/work", input=stdin, capture_output=True, timeout=HANG, check=False)
         done.out, done.err = (self.plain(text.decode()) for text in (done.stdout, done.stderr))
+        return done
+
+    def serve(self, words, question, env):
+        """A server in which it fails, and somebody who asks it and to whom nothing happens; what both said, and the worse exit code."""
+        server = subprocess.Popen([harness.TREE.kolm, *words], env=env, cwd=self.root + "/work", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True)
+        asked = None
+        try:
+            first = server.stdout.readline() if select.select([server.stdout], [], [], HANG)[0] else ""
+            if first.startswith("[serve]"):
+                clean = {name: value for name, value in env.items() if name != "LD_PRELOAD" and not name.startswith("FAIL_")}
+                asked = subprocess.run([harness.TREE.kolm, "run", MODEL, question], env=clean, cwd=self.root + "/work", stdin=subprocess.DEVNULL,
+                                       capture_output=True, text=True, timeout=HANG, check=False)
+                if asked.returncode != 0:  # the server has met it too, and ends
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        server.wait(2)
+                if server.poll() is None:
+                    server.send_signal(signal.SIGINT)
+            out, err = server.communicate(timeout=HANG)
+        finally:
+            if server.poll() is None:
+                server.kill()
+                server.communicate()
+        worse = server.returncode or (asked.returncode if asked else 0)
+        done = subprocess.CompletedProcess(words, worse)
+        done.stdout = done.stderr = b""
+        done.out = self.plain(re.sub(r"/\S*\.sock", "SOCKET", first + out) + (asked.stdout if asked else ""))
+        done.err = self.plain(err + (asked.stderr if asked else ""))
         return done
 
     def plain(self, text):
@@ -117,6 +157,7 @@ class Injection(Case):
         shutil.rmtree(other)
         self.write("other.pem", pem)
         self.other = json.loads(self.kolm("keys", "trust", "other.pem", "--label", "other", "--json").out)["keyid"]
+        self.make_tuned()
         self.write_home("config.json", '{"backend": "test-word"}')
         self.write_home("policy.json", '{"plugins": {"signatures": "optional"}}')
         self.write_home("credentials", "KOLM_X_TOKEN=abcdefghijklmnop\n")
@@ -129,6 +170,19 @@ class Injection(Case):
             self.addCleanup(shutil.rmtree, root, True)
             self.places.put(Place(self, root))
         self.wrong = []
+
+    def make_tuned(self):
+        maker = os.path.join(self.dir, "maker")
+        os.mkdir(maker)
+        names = {"kolm_trainer.json": b'{"task":"classify"}', "adapter_config.json": b'{"base_model_name_or_path":"x"}',
+                 "adapter_model.safetensors": bytes(range(256)) * 300}
+        for name, content in names.items():
+            with open(os.path.join(maker, name), "wb") as file:
+                file.write(content)
+        subprocess.run([TOOL, "write", maker, TUNED, *("model/%s=%s/%s" % (name, maker, name) for name in names)], cwd=self.work, check=True)
+        shutil.copy(os.path.join(maker, "keys", "signing.pub.pem"), os.path.join(self.work, "maker.pem"))
+        self.kolm("keys", "trust", "maker.pem", "--label", "maker")
+        shutil.rmtree(maker)
 
     def within(self, work):
         place = self.places.get()
