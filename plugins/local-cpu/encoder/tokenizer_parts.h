@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the tokenizer share: glyphs, steps of normalisers and pre-tokenizers, the vocabulary, and the work
+ * on a text. */
+#ifndef LOCAL_CPU_ENCODER_TOKENIZER_PARTS_H
+#define LOCAL_CPU_ENCODER_TOKENIZER_PARTS_H
+
+#include "kolm/kit/json.h"
+#include "token_unicode.h"
+#include "tokenizer.h"
+
+#define TOKENIZER_REMEDY "compile with --recipe lora, whose tokens come from the tokenizers library itself"
+
+/* A text between its bytes and its tokens: code points, each with the place in the raw text that it came from (in code
+ * points, as the library's alignments have it; kept right only where a step asks for it). */
+typedef struct glyph {
+    uint32_t point, origin;
+} glyph;
+
+typedef struct glyphs {
+    glyph *at;
+    size_t count, capacity;
+} glyphs;
+/* Room for `more` behind count; false without memory. */
+bool glyphs_reserve(glyphs *g, size_t more);
+bool glyphs_copy(glyphs *to, const glyph *from, size_t count);
+
+/* A text to look for, or one character (or class of them) repeated. */
+typedef struct pattern {
+    uint32_t *points; /* the text, or the members of the class */
+    uint32_t count;
+    bool repeated;        /* a class, not a text */
+    bool spaces;          /* white space is in the class too */
+    bool inverted;        /* the class is of all others */
+    uint32_t least, most; /* how often; least >= 1 */
+} pattern;
+/* From {"String": ...} or {"Regex": ...}; where: the step it is of, for the refusal. */
+kit_status pattern_read(const cJSON *value, const char *where, pattern *out, kolm_error_t *err) KIT_MUST_USE;
+/* The first match from `from` on, leftmost and longest; false without. */
+bool pattern_find(const pattern *p, const glyph *g, size_t count, size_t from, size_t *out_start, size_t *out_end);
+void pattern_free(pattern *p);
+
+/* The rewriting rules of sentencepiece: a double array trie (Darts) of UTF-8 keys, and the texts that its values point
+ * into. */
+typedef struct charsmap {
+    uint32_t *units;
+    uint32_t unit_count;
+    char *texts;
+    size_t texts_length;
+    bool plain[128]; /* ASCII characters that no rule begins with */
+} charsmap;
+kit_status charsmap_read(const char *base64, size_t length, charsmap **out, kolm_error_t *err) KIT_MUST_USE;
+void charsmap_free(charsmap *map);
+/* Appends what the rules make of the glyphs; origins too when asked for. */
+bool charsmap_apply(const charsmap *map, const glyph *g, size_t count, bool origins, glyphs *out);
+
+typedef enum normal_kind {
+    NORMAL_BERT,
+    NORMAL_CHARSMAP,
+    NORMAL_FORM, /* NFC, NFD, NFKC, NFKD */
+    NORMAL_LOWER,
+    NORMAL_STRIP,
+    NORMAL_DROP_MARKS,
+    NORMAL_PREPEND,
+    NORMAL_NMT,
+    NORMAL_REPLACE,
+} normal_kind;
+
+typedef struct normal_step {
+    normal_kind kind;
+    bool clean, chinese, accents, lower; /* of NORMAL_BERT; accents: take them off */
+    bool compose, compatible;            /* of NORMAL_FORM */
+    bool left, right;                    /* of NORMAL_STRIP */
+    uint32_t *points;                    /* of NORMAL_PREPEND and NORMAL_REPLACE: what is put in */
+    uint32_t point_count;
+    pattern pattern;
+    charsmap *map;
+} normal_step;
+
+typedef struct normaliser {
+    normal_step *steps;
+    size_t count;
+    bool origins; /* a pre-tokenizer will ask for them */
+} normaliser;
+/* The steps of a normalizer of tokenizer.json; null is none. */
+kit_status normaliser_read(const cJSON *value, normaliser *out, kolm_error_t *err) KIT_MUST_USE;
+/* That of BertTokenizer, from its configuration. */
+kit_status normaliser_bert(bool clean, bool chinese, bool accents, bool lower, normaliser *out,
+                           kolm_error_t *err) KIT_MUST_USE;
+/* Whether origins stay right through all its steps. */
+bool normaliser_keeps_origins(const normaliser *n);
+/* In place, with spare for a second copy; false without memory. */
+bool normaliser_run(const normaliser *n, glyphs *text, glyphs *spare);
+void normaliser_free(normaliser *n);
+/* The canonical or compatibility form of text in place, as normaliser_run does it. */
+bool normal_form(glyphs *text, glyphs *spare, bool compatible, bool compose);
+
+typedef enum split_kind {
+    SPLIT_WHITE,
+    SPLIT_BERT,
+    SPLIT_WORDS,
+    SPLIT_METASPACE,
+    SPLIT_PUNCTUATION,
+    SPLIT_DIGITS,
+    SPLIT_PATTERN
+} split_kind;
+typedef enum split_keep { KEEP_REMOVED, KEEP_ISOLATED, KEEP_CONTIGUOUS, KEEP_WITH_PREVIOUS, KEEP_WITH_NEXT } split_keep;
+typedef enum split_prepend { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER } split_prepend;
+
+#define SPLIT_STEPS_MAX 16
+
+typedef struct split_step {
+    split_kind kind;
+    split_keep keep;
+    bool inverted;
+    split_prepend prepend; /* of SPLIT_METASPACE */
+    bool cut;
+    uint32_t mark;
+    pattern pattern;
+} split_step;
+
+typedef struct splitter {
+    split_step steps[SPLIT_STEPS_MAX];
+    size_t count;
+} splitter;
+kit_status splitter_read(const cJSON *value, splitter *out, kolm_error_t *err) KIT_MUST_USE;
+bool splitter_asks_origins(const splitter *s);
+void splitter_free(splitter *s);
+/* Gives the pieces to `take` in order until one call returns false; returns false then. meta: SPLIT_STEPS_MAX buffers.
+ * A failed allocation sets *failed and stops too. */
+typedef struct split_run {
+    const splitter *splitter;
+    glyphs *meta;
+    bool (*take)(void *user, const glyph *piece, size_t count);
+    void *user;
+    bool failed;
+} split_run;
+bool splitter_run(split_run *run, const glyph *text, size_t count);
+
+/* Tokens by their text. The hash is a polynomial over a prime field at a secret point, so that nobody can choose tokens
+ * that fall on one place, and the hash of a text goes on from that of its front. */
+typedef struct vocabulary_entry {
+    uint32_t at, id;
+    uint16_t length, characters; /* bytes, and code points; characters 0xFFFF: an equal token came before it */
+} vocabulary_entry;
+
+typedef struct vocabulary {
+    char *bytes;
+    size_t bytes_length, bytes_capacity;
+    vocabulary_entry *entries;
+    uint64_t *hashes; /* of the entries, until vocabulary_seal */
+    uint32_t count, capacity;
+    uint64_t *slots;
+    unsigned slot_shift;
+    uint64_t secret;
+    size_t size_hint;
+    uint32_t longest;  /* bytes of the longest token */
+    uint32_t distinct; /* after vocabulary_seal */
+    uint16_t *reach;   /* by the hash of two characters: bytes of the longest token that begins with them */
+    unsigned reach_shift;
+} vocabulary;
+#define VOCABULARY_TOKEN_MAX 4096u /* bytes of a token */
+#define VOCABULARY_COUNT_MAX (1u << 24)
+#define VOCABULARY_NONE UINT32_MAX
+/* size_hint: bytes of the file that the tokens are in. */
+kit_status vocabulary_start(vocabulary *v, size_t size_hint, kolm_error_t *err) KIT_MUST_USE;
+kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, kolm_error_t *err) KIT_MUST_USE;
+/* Builds the table; of equal tokens the last one's id counts. reach: for texts without blanks (Unigram). */
+kit_status vocabulary_seal(vocabulary *v, bool reach, kolm_error_t *err) KIT_MUST_USE;
+uint32_t vocabulary_find(const vocabulary *v, const char *bytes, size_t length); /* its id or VOCABULARY_NONE */
+void vocabulary_free(vocabulary *v);
+
+#define VOCABULARY_PRIME ((UINT64_C(1) << 61) - 1)
+#define VOCABULARY_TWICE UINT16_MAX
+/* Not reduced to the least remainder: below 2^62, since the secret is below 2^60, and the same for the same bytes. */
+static inline uint64_t vocabulary_hash(uint64_t secret, uint64_t hash, unsigned char byte) {
+#ifdef __SIZEOF_INT128__
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)hash * secret + byte + 1u;
+    return ((uint64_t)product & VOCABULARY_PRIME) + (uint64_t)(product >> 61);
+#else
+    uint64_t a = hash >> 32, b = (uint32_t)hash, c = secret >> 32, d = (uint32_t)secret;
+    uint64_t cross = b * c, middle = a * d + (uint32_t)cross + ((b * d) >> 32); /* a * d is below 2^62 */
+    uint64_t bottom = (middle << 32) | (uint32_t)(b * d), top = a * c + (cross >> 32) + (middle >> 32);
+    uint64_t sum = bottom + byte + 1u;
+    top += sum < bottom;
+    return (sum & VOCABULARY_PRIME) + ((top << 3) | (sum >> 61));
+#endif
+}
+/* The id of front and back together, whose hash is known, or VOCABULARY_NONE. */
+uint32_t vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length, const char *back,
+                         size_t back_length);
+static inline size_t vocabulary_reach(const vocabulary *v, uint64_t hash_of_two) {
+    return v->reach[(hash_of_two * UINT64_C(0x9E3779B97F4A7C15)) >> v->reach_shift];
+}
+
+typedef enum model_kind { MODEL_WORDPIECE, MODEL_WORDLEVEL, MODEL_UNIGRAM } model_kind;
+
+typedef struct added_token {
+    uint32_t *points; /* what is looked for: normalised where the token asks for that */
+    uint32_t count, id;
+    bool single_word, left, right;
+} added_token;
+/* Sorted by their points. first: a bit for each remainder of a first point by 64. */
+typedef struct added_tokens {
+    added_token *tokens;
+    size_t count;
+    uint64_t first;
+} added_tokens;
+
+struct tokenizer {
+    tokenizer_facts facts;
+    model_kind model;
+    vocabulary words, added; /* added: all added tokens by their content */
+    uint32_t model_size;     /* tokens of the model as the library counts them: where the ids of added ones begin */
+    uint32_t unknown;
+    char *unknown_text, *prefix; /* prefix: of pieces that go on a word */
+    size_t prefix_length;
+    uint64_t prefix_hash;
+    size_t word_characters_max;
+    double *scores, unknown_score;
+    bool byte_fallback;
+    uint32_t byte_ids[256];
+    normaliser normaliser;
+    splitter splitter;
+    added_tokens raw, normalised; /* looked for in the raw text, and in the normalised one */
+    uint32_t *before, *after;
+};
+
+typedef struct path_node {
+    double score;
+    uint32_t start, id;
+} path_node;
+
+/* What a word begins with, up to the end of one of its characters. */
+typedef struct word_front {
+    uint64_t hash;
+    uint32_t stop;
+} word_front;
+
+/* Pieces that came before, with their tokens: most words of a text do. Of those with the same place the last one stays.
+ */
+#define SEEN_BYTES 34u
+#define SEEN_IDS 7u
+#define SEEN_BITS 12u
+typedef struct seen_piece {
+    uint8_t length, count; /* length 0: none */
+    char bytes[SEEN_BYTES];
+    uint32_t ids[SEEN_IDS];
+} seen_piece;
+
+struct tokenizer_work {
+    const tokenizer *tokenizer;
+    seen_piece *seen;
+    uint64_t seen_by; /* the tokenizer that they are of, by its secret */
+    glyphs raw, text, spare, meta[SPLIT_STEPS_MAX];
+    char *bytes; /* a piece as UTF-8 */
+    size_t bytes_capacity;
+    path_node *path;
+    size_t path_capacity;
+    uint32_t *ends; /* of pieces, back to front */
+    size_t ends_capacity;
+    word_front *fronts;
+    size_t fronts_capacity;
+    uint32_t *ids;
+    size_t count, capacity, limit;
+    bool full, failed;
+};
+/* Appends an id; false at the limit (full) or without memory (failed). */
+bool work_emit(tokenizer_work *w, uint32_t id);
+/* Makes *memory hold at least `wanted` things of this size. */
+bool work_reserve(void **memory, size_t *capacity, size_t wanted, size_t size);
+/* The tokens of one piece, w->bytes holding its UTF-8. */
+bool wordpiece_encode(const tokenizer *t, tokenizer_work *w, size_t length, size_t characters);
+bool unigram_encode(const tokenizer *t, tokenizer_work *w, size_t length);
+
+kit_status tokenizer_read_json(tokenizer *t, const tokenizer_files *files, kolm_error_t *err) KIT_MUST_USE;
+kit_status tokenizer_read_vocab(tokenizer *t, const tokenizer_files *files, kolm_error_t *err) KIT_MUST_USE;
+/* The facts, once all is read. */
+kit_status tokenizer_settle(tokenizer *t, kolm_error_t *err) KIT_MUST_USE;
+/* An added token as tokenizer.json lists it. */
+typedef struct added_request {
+    const char *content;
+    bool single_word, left, right, normalised;
+} added_request;
+/* Builds t->raw, t->normalised and t->added; the model's words and the normaliser are there. */
+kit_status added_tokens_build(tokenizer *t, const added_request *requests, size_t count,
+                              kolm_error_t *err) KIT_MUST_USE;
+void added_tokens_free(added_tokens *a);
+/* Calls for each stretch between added tokens (id NONE) and each of these, in order; an empty text gives nothing. */
+typedef bool (*added_take)(void *user, uint32_t id, const glyph *g, size_t count);
+bool added_tokens_split(const added_tokens *a, const glyph *g, size_t count, added_take take, void *user);
+
+kit_status tokenizer_refuse(kolm_error_t *err, const char *format, ...)
+    KIT_PRINTF(2, 3); /* UNIMPLEMENTED, TOKENIZER_REMEDY */
+kit_status tokenizer_damaged(kolm_error_t *err, const char *format, ...) KIT_PRINTF(2, 3); /* DATA_LOSS */
+kit_status tokenizer_no_memory(kolm_error_t *err);
+/* UTF-8 to code points: malloc'd, *out_count of them. */
+kit_status tokenizer_points(const char *text, uint32_t **out, uint32_t *out_count, kolm_error_t *err) KIT_MUST_USE;
+
+static inline size_t utf8_put(char *out, uint32_t point) {
+    if (point < 0x80) {
+        out[0] = (char)point;
+        return 1;
+    }
+    if (point < 0x800) {
+        out[0] = (char)(0xC0 | point >> 6);
+        out[1] = (char)(0x80 | (point & 0x3F));
+        return 2;
+    }
+    if (point < 0x10000) {
+        out[0] = (char)(0xE0 | point >> 12);
+        out[1] = (char)(0x80 | (point >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (point & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | point >> 18);
+    out[1] = (char)(0x80 | (point >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (point >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (point & 0x3F));
+    return 4;
+}
+/* Bytes of the UTF-8 character that begins with this byte, of valid text. */
+static inline size_t utf8_step(unsigned char first) {
+    return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+}
+
+#endif
