@@ -198,12 +198,18 @@ kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA25
 
 /* ---- Holding */
 
-/* The file under the row's path now. */
-static host_plugin_fate look(const host_backend *row, host_file_identity *out_now) {
+/* The file under the row's path now; false when that cannot be told, which is no word about the file. */
+static bool look(const host_backend *row, host_file_identity *out_now, host_plugin_fate *out_fate) {
     struct stat st;
-    if (stat(row->plugin_path, &st) != 0) return errno == ENOENT ? HOST_PLUGIN_REMOVED : HOST_PLUGIN_REPLACED;
+    *out_fate = HOST_PLUGIN_THERE;
+    if (stat(row->plugin_path, &st) != 0) {
+        bool gone = errno == ENOENT || errno == ENOTDIR;
+        if (gone) *out_fate = HOST_PLUGIN_REMOVED;
+        return gone;
+    }
     host_identity_of(&st, out_now);
-    return same_content(out_now, &row->bytes->identity) ? HOST_PLUGIN_THERE : HOST_PLUGIN_REPLACED;
+    if (!same_content(out_now, &row->bytes->identity)) *out_fate = HOST_PLUGIN_REPLACED;
+    return true;
 }
 
 /* Whether the file from which it was loaded, or is to be, has the bytes that were read. */
@@ -232,7 +238,8 @@ static kit_status choose(const host_backend *row, bool by_path, host_plugin_hold
     *out = (host_plugin_hold){.row = row, .fd = plugin->sealed, .beside = plugin->searches};
     kit_copy(out->sha256, sizeof out->sha256, plugin->sha256);
     if (plugin->sealed >= 0 && !plugin->searches && !by_path) return KOLM_OK;
-    bool there = look(row, &now) == HOST_PLUGIN_THERE && (plugin->file >= 0 || same_state(&now, &plugin->identity));
+    host_plugin_fate fate;
+    bool there = look(row, &now, &fate) && fate == HOST_PLUGIN_THERE && (plugin->file >= 0 || same_state(&now, &plugin->identity));
     if (!there && plugin->sealed >= 0) return KOLM_OK;
     out->fd = there ? -1 : plugin->file;
     out->identity = now;
@@ -263,7 +270,7 @@ kit_status host_plugin_leave(host_plugin_hold *hold, host_plugin_fate *out_fate,
     hold->row = NULL;
     pthread_mutex_lock(&row->bytes->lock);
     kit_status status = hold->from_file ? file_is_whole(row, err) : KOLM_OK;
-    *out_fate = look(row, &now);
+    (void)look(row, &now, out_fate);
     row->bytes->users--;
     close_unused(row->bytes);
     pthread_mutex_unlock(&row->bytes->lock);
