@@ -216,8 +216,10 @@ static bool on_done(host_run *run, const cJSON *json) {
     host_result *result = run->result;
     uint32_t verdict = u32_of(json, "verdict");
     bool loaded = run->stage == HOST_STAGE_LOADED;
+    /* A fence that holds is no reason not to load; whoever says so then is the plugin. */
+    bool unfenced = run->options->airgap_strict || !result->sandbox.fenced;
     bool fits = loaded ? verdict == HOST_OK || verdict == HOST_FAILED || verdict == HOST_UNIMPLEMENTED
-                       : verdict == HOST_SANDBOX && run->options->airgap_strict;
+                       : verdict == HOST_SANDBOX && unfenced;
     if (!fits && verdict != HOST_NOT_LOADED) return false;
     /* It always says what went wrong. */
     if (verdict != HOST_OK && text_of(json, "text")[0] == '\0') return false;

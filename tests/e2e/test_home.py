@@ -42,6 +42,16 @@ class Owners(Case):
         os.chmod(self.home, 0o755)
         self.kolm("compute", "list")
 
+    @unittest.skipUnless(os.path.isdir("/dev/shm"), "no /dev/shm")
+    def test_in_memory(self):
+        """A call that works has a /dev/shm of its own, in which what it is about is there all the same."""
+        home = tempfile.mkdtemp(prefix="kolm-e2e-", dir="/dev/shm")
+        self.addCleanup(shutil.rmtree, home)
+        self.write_tickets(rows=60)
+        env = {"KOLM_HOME": home}
+        self.kolm("compile", "-t", "router", "-d", "tickets.jsonl", "--backend", "test-word", "--gate", "0.1", "--min-accuracy", "0.1", "--allow-baseline", env=env)
+        self.kolm("run", "router-1.0.0.kolm", "login", env=env)
+
     def test_above_the_home(self):
         middle = os.path.join(self.dir, "middle")
         inner = os.path.join(middle, "inner")

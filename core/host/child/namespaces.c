@@ -155,13 +155,25 @@ static bool cover(const child_request *request, const char *directory) {
     return good;
 }
 
+/* Of its own, but for what the call is about: a home may lie there. */
+static bool cover_shared_memory(const child_request *request) {
+    static place places[PLACES_MOST];
+    struct stat st;
+    if (lstat("/dev/shm", &st) != 0 || !S_ISDIR(st.st_mode)) return true;
+    size_t count = open_places(request, "/dev/shm", places);
+    bool good = mount("kolm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777") == 0;
+    for (size_t i = 0; i < count; i++) {
+        good = good && bring_back(&places[i]);
+        close(places[i].fd);
+    }
+    return good;
+}
+
 static bool make_mounts(const child_request *request) {
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return false;
     for (size_t i = 0; i < sizeof covered / sizeof *covered; i++)
         if (!cover(request, covered[i])) return false;
-    struct stat st;
-    if (lstat("/dev/shm", &st) != 0 || !S_ISDIR(st.st_mode)) return true;
-    return mount("kolm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777") == 0;
+    return cover_shared_memory(request);
 }
 
 /* ---- What may be written */
@@ -199,7 +211,8 @@ static bool make_read_only(const child_request *request, kolm_error_t *err, kit_
     } attributes = {.set = MOUNT_READ_ONLY};
     size_t count = 0;
     const cJSON *item;
-    bool good = keep_writable("/dev/shm", all, &count);
+    /* As a whole, but where kolm's home lies in it. */
+    bool good = !is_given(request, "/dev/shm") || keep_writable("/dev/shm", all, &count);
     cJSON_ArrayForEach(item, kit_json_get(request->fence, "write")) {
         if (good && cJSON_IsString(item) && strcmp(item->valuestring, "/dev/shm") != 0)
             good = keep_writable(item->valuestring, all, &count);
