@@ -2,9 +2,12 @@
 /* What a call may touch: the list that kolm-host fences it in with, made from what the call is about and who asks. */
 #include "host/run.h"
 
+#include "kolm/kit/process.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -184,16 +187,17 @@ static void add_each(list *l, const char *text) {
     }
 }
 
+static const char *const path_lists[] = {"PATH", "LD_LIBRARY_PATH"};
+static const char *const single_paths[] = {"VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME",     "CUDA_PATH",
+                                           "ROCM_PATH",   "SSL_CERT_FILE", "SSL_CERT_DIR", "ASAN_SYMBOLIZER_PATH"};
+
 static void add_variables(list *l) {
-    static const char *const lists[] = {"PATH", "LD_LIBRARY_PATH"};
-    static const char *const single[] = {"VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME",     "CUDA_PATH",
-                                         "ROCM_PATH",   "SSL_CERT_FILE", "SSL_CERT_DIR", "ASAN_SYMBOLIZER_PATH"};
     const host_audit *audit = l->run->options->audit;
     if (host_elevated() || (audit && audit->bare)) return;
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        add_each(l, secure_getenv(lists[i]));
-    for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
-        const char *value = secure_getenv(single[i]);
+    for (size_t i = 0; i < sizeof path_lists / sizeof *path_lists; i++)
+        add_each(l, secure_getenv(path_lists[i]));
+    for (size_t i = 0; i < sizeof single_paths / sizeof *single_paths; i++) {
+        const char *value = secure_getenv(single_paths[i]);
         if (value) add(l, READ, value, OF_SYSTEM);
     }
 }
@@ -429,32 +433,94 @@ static void find_places(list *l) {
     if (!home || home[0] != '/' || !realpath(home, l->home) || strcmp(l->home, "/") == 0) l->home[0] = '\0';
 }
 
-/* What is the same for all calls of a batch is looked up for the first of them. */
+/* What is the same for all calls is looked up for the first of them, and kept for those that follow soon: a job is four calls
+ * of the same backend, whose own paths are looked up each time. */
+#define KEPT_MS 10000
+
 struct host_common {
     list list;
+    char *key; /* all that it was made from */
+    int64_t made_ms;
+    unsigned users; /* with the one below */
 };
 
-void host_common_free(struct host_common *common) {
-    for (size_t i = 0; common && i < common->list.count; i++)
+static struct {
+    pthread_mutex_t lock;
+    struct host_common *last;
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Under the lock. */
+static void leave(struct host_common *common) {
+    if (!common || --common->users > 0) return;
+    for (size_t i = 0; i < common->list.count; i++)
         free(common->list.at[i].path);
-    if (common) free(common->list.at);
+    free(common->list.at);
+    free(common->key);
     free(common);
+}
+
+void host_common_free(struct host_common *common) {
+    pthread_mutex_lock(&kept.lock);
+    leave(common);
+    pthread_mutex_unlock(&kept.lock);
+}
+
+static char *key_of(const host_run *run) {
+    kit_buf key = {0};
+    const host_registry *registry = run->registry;
+    const host_audit *audit = run->options->audit;
+    const char *home = secure_getenv("HOME"), *private = run->options->private_dir;
+    kit_buf_fmt(&key, "%d%d%p\n%s\n%s\n%s\n%s\n", run->options->airgap_strict, audit && audit->bare,
+                (const void *)run->options->private_names, private ? private : "",
+                home ? home : "", registry->program ? registry->program : "", registry->trainer ? registry->trainer : "");
+    for (size_t i = 0; i < registry->searched_count; i++)
+        kit_buf_fmt(&key, "%d%s\n", registry->searched[i].searched, registry->searched[i].directory ? registry->searched[i].directory : "");
+    for (size_t i = 0; i < sizeof path_lists / sizeof *path_lists; i++)
+        kit_buf_fmt(&key, "%s\n", secure_getenv(path_lists[i]) ? secure_getenv(path_lists[i]) : "");
+    for (size_t i = 0; i < sizeof single_paths / sizeof *single_paths; i++)
+        kit_buf_fmt(&key, "%s\n", secure_getenv(single_paths[i]) ? secure_getenv(single_paths[i]) : "");
+    return kit_buf_take(&key);
+}
+
+/* Takes the key. NULL: no memory. */
+static struct host_common *look_up(const host_run *run, char *key) {
+    struct host_common *common = key ? calloc(1, sizeof *common) : NULL;
+    if (!common) {
+        free(key);
+        return NULL;
+    }
+    *common = (struct host_common){.list.run = run, .key = key, .made_ms = kit_now_ms(), .users = 1};
+    find_places(&common->list);
+    add_system(&common->list);
+    add_kolm(&common->list);
+    add_variables(&common->list);
+    common->list.run = NULL;
+    return common;
+}
+
+static struct host_common *take_common(const host_run *run) {
+    char *key = key_of(run);
+    pthread_mutex_lock(&kept.lock);
+    struct host_common *common = kept.last;
+    if (common && key && strcmp(common->key, key) == 0 && kit_now_ms() - common->made_ms < KEPT_MS) {
+        free(key);
+    } else {
+        common = look_up(run, key);
+        leave(kept.last);
+        kept.last = common && !common->list.failed ? common : NULL;
+        if (common && !kept.last) common->users--; /* of the one that asked alone */
+    }
+    if (common) common->users++;
+    pthread_mutex_unlock(&kept.lock);
+    return common;
 }
 
 static void begin(list *l) {
     host_scratch *batch = l->run->place;
+    if (!batch->common) batch->common = take_common(l->run);
     if (!batch->common) {
-        struct host_common *common = calloc(1, sizeof *common);
-        if (!common) {
-            l->failed = true;
-            return;
-        }
-        common->list.run = l->run;
-        find_places(&common->list);
-        add_system(&common->list);
-        add_kolm(&common->list);
-        add_variables(&common->list);
-        batch->common = common;
+        l->failed = true;
+        return;
     }
     const list *from = &batch->common->list;
     kit_copy(l->private, sizeof l->private, from->private);
@@ -472,7 +538,8 @@ bool host_run_allow(const host_run *run, cJSON *request) {
     add(&l, WRITE, run->scratch, OF_CALL);
     if (audit && audit->home) add(&l, WRITE, audit->home, OF_CALL); /* whether it writes there is to be seen */
     add_job(&l);
-    if (!is_light(run)) add(&l, WRITE, "/dev/shm", OF_SYSTEM);
+    /* Not what others have in there: where kolm's home is among it, there is no shared memory. */
+    if (!is_light(run) && !is_in(l.private, "/dev/shm") && !is_in(l.home, "/dev/shm")) add(&l, WRITE, "/dev/shm", OF_SYSTEM);
     add_backend(&l);
     add_words(&l);
     cJSON *fence = cJSON_AddObjectToObject(request, "fence");

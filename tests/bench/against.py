@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What this build costs beside an earlier one, in turns, and prints a table of docs/performance.md.
+
+Processor time, user and system, of the whole command with all the processes that it waited for: on a machine that does other things
+too it says more than time on the clock. Both answer with models that each made for itself of the same rows, from homes of their own.
+Scratch is in memory, where the times of a disk are not in the way.
+
+usage: against.py BUILD EARLIER_BUILD DATA [ROUNDS]     DATA holds train.jsonl and test.jsonl
+"""
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+
+class Side:
+    def __init__(self, build, work, name, data):
+        self.build = os.path.abspath(build)
+        self.kolm = os.path.join(self.build, "core", "cli", "kolm")
+        self.home, self.model = os.path.join(work, name), os.path.join(work, name + ".kolm")
+        self.env = {key: value for key, value in os.environ.items() if not key.startswith("KOLM_")}
+        self.env.update(KOLM_HOME=self.home, TMPDIR=work)
+        os.mkdir(self.home, 0o700)
+        self.cost([self.kolm, "compile", "-t", "bench", "-d", os.path.join(data, "train.jsonl"), "-o", self.model, "--effort", "quick",
+                   "--backend", "local-cpu", "--gate", "0.1", "--min-accuracy", "0.1"])
+
+    def cost(self, argv, stdin=os.devnull):
+        """Milliseconds of processor time of argv, which must succeed."""
+        with open(stdin, "rb") as source, open(os.devnull, "wb") as nowhere:
+            child = subprocess.Popen(argv, env=self.env, stdin=source, stdout=nowhere, stderr=subprocess.PIPE)
+            said = child.stderr.read()
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode != 0:
+            sys.exit("against: %s: %s" % (" ".join(argv), said.decode(errors="replace")))
+        return (used.ru_utime + used.ru_stime) * 1e3
+
+
+def main():
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
+    data, rounds = sys.argv[3], int(sys.argv[4]) if len(sys.argv) == 5 else 60
+    work = tempfile.mkdtemp(prefix="kolm-against-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    try:
+        sides = [Side(build, work, name, data) for name, build in (("new", sys.argv[1]), ("old", sys.argv[2]))]
+        questions = os.path.join(work, "questions.jsonl")
+        with open(os.path.join(data, "test.jsonl"), encoding="utf-8") as source, open(questions, "w", encoding="utf-8") as out:
+            rows = [json.loads(line)["input"] for line in source if line.strip()]
+            for _ in range(max(1, 40000 // len(rows))):
+                out.writelines(json.dumps({"input": text}) + "\n" for text in rows)
+        commands = [
+            ("kolm compute detect --refresh (fourteen backends)", rounds, lambda s: s.cost([s.kolm, "compute", "detect", "--refresh"])),
+            ("200 calls of detect of local-cpu, one after the other", max(3, rounds // 6), lambda s: s.cost([os.path.join(s.build, "tests", "bench", "call-cost"),
+             os.path.join(s.build, "core", "host", "kolm-host"), os.path.join(s.build, "plugins", "local-cpu"), "local-cpu"])),
+            ("kolm run, one answer", rounds, lambda s: s.cost([s.kolm, "run", s.model, "where is my card"])),
+            ("kolm run, a batch of some 40,000", max(3, rounds // 6), lambda s: s.cost([s.kolm, "run", s.model, "--jsonl"], questions)),
+            ("kolm verify", rounds, lambda s: s.cost([s.kolm, "verify", s.model])),
+        ]
+        print("| command | processor time | earlier build's | ratio, median of pairs |\n|---|---|---|---|")
+        for name, count, run in commands:
+            costs = [[], []]
+            for i in range(count + 1):
+                for side in (0, 1) if i % 2 else (1, 0):
+                    cost = run(sides[side])
+                    if i > 0:  # the first warms up
+                        costs[side].append(cost)
+            ratio = statistics.median(new / old for new, old in zip(*costs))
+            print("| %s | %.1f ms | %.1f ms | %.2f |" % (name, statistics.median(costs[0]), statistics.median(costs[1]), ratio), flush=True)
+    finally:
+        shutil.rmtree(work)
+
+
+main()
