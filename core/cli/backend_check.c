@@ -183,6 +183,10 @@ static kit_status open_registry(const char *plugin, host_registry **out_registry
     if (status != KOLM_OK) *err = own->program_error;
     host_scan_options options = {.dirs = dirs, .dir_count = 1, .program = program, .only = *out_stem};
     if (status == KOLM_OK) status = host_scan(&options, out_registry, err);
+    if (status == KOLM_OK && !(*out_registry)->program) { /* it was there a moment ago */
+        *err = (*out_registry)->program_error;
+        status = err->code;
+    }
     host_registry_free(own);
     return status;
 }

@@ -150,8 +150,13 @@ static void read_client(server *s, client *c) {
     if (n > 0) {
         kit_buf_add(&c->in, piece, (size_t)n);
         s->asked_at = kit_now_ms();
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        if (c->in.failed) refuse(c, "the server is out of memory");
+    } else if (n == 0 || errno == ECONNRESET) {
         c->no_more = true;
+    } else if (errno != EAGAIN && errno != EINTR) {
+        char why[160];
+        kit_format(why, sizeof why, "the server cannot read the question: %s", strerror(errno));
+        refuse(c, why);
     }
 }
 
