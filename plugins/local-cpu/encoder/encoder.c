@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opens encoders, and packs many texts into chunks that threads take one after the other. */
+#include "encoder.h"
+#include "kolm/kit/file.h"
+#include "pool.h"
+#include "weights.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WEIGHTS_MAX (1ull << 40)
+#define CHUNK_TOKENS 256u /* of usual chunks: what a thread works on lies in its own cache */
+
+/* ---- Opening */
+
+static kit_status read_weights(encoder *e, kolm_error_t *err) {
+    kit_buf name = {0};
+    enc_file file;
+    kolm_error_t inner = KIT_ERROR_INIT;
+    kit_buf_fmt(&name, "%smodel.safetensors", e->is.directory);
+    kit_status status = kit_buf_ok(&name, err);
+    if (status == KOLM_OK) status = enc_files_get(e->files, name.data, WEIGHTS_MAX, &file, &inner);
+    if (status == KOLM_E_NOT_FOUND)
+        status = kit_fail(err, KOLM_E_NOT_FOUND,
+                          "save the model as one model.safetensors, as current versions do, or use --recipe lora",
+                          "%s has no %s, from which recipe encoder reads the weights", enc_files_shown(e->files),
+                          kit_buf_text(&name));
+    else if (status != KOLM_OK && err != NULL && inner.code != 0)
+        *err = inner;
+    kit_buf_free(&name);
+    if (status != KOLM_OK) return status;
+    KIT_TRY(kit_path_join(enc_files_shown(e->files), file.name, &e->shown, err));
+    KIT_TRY(enc_tensors_read(file.bytes, file.size, e->shown, &e->tensors, err));
+    return enc_weights_bind(e, err);
+}
+
+kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) {
+    *out = NULL;
+    encoder *e = calloc(1, sizeof *e);
+    if (e == NULL) {
+        enc_files_close(files);
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    }
+    e->files = files;
+    e->kernels = enc_kernels_find(0);
+    kit_status status = enc_describe(files, &e->is, err);
+    if (status == KOLM_OK) status = read_weights(e, err);
+    if (status != KOLM_OK) {
+        enc_close(e);
+        return status;
+    }
+    *out = e;
+    return KOLM_OK;
+}
+
+kit_status enc_open(const char *directory, encoder **out, kolm_error_t *err) {
+    enc_files *files = NULL;
+    *out = NULL;
+    KIT_TRY(enc_files_open(directory, &files, err));
+    return enc_open_files(files, out, err);
+}
+
+void enc_close(encoder *e) {
+    if (e == NULL) return;
+    enc_weights_free(e);
+    enc_tensors_free(e->tensors);
+    enc_description_free(&e->is);
+    enc_files_close(e->files);
+    free(e->shown);
+    free(e);
+}
+
+const enc_description *enc_described(const encoder *e) {
+    return &e->is;
+}
+
+enc_files *enc_files_used(const encoder *e) {
+    return e->files;
+}
+
+uint32_t enc_dimensions(const encoder *e) {
+    return e->is.hidden;
+}
+
+const char *enc_vectors(const encoder *e) {
+    return e->kernels->name;
+}
+
+void enc_use(encoder *e, const enc_kernels *kernels) {
+    e->kernels = kernels;
+}
+
+/* ---- Packing */
+
+typedef struct batch {
+    const encoder *e;
+    const enc_text *texts;
+    size_t count;
+    float *out;
+    uint32_t *order;      /* texts, chunk by chunk */
+    uint32_t *chunk_at;   /* where each chunk begins in order, and the end */
+    uint32_t chunks;
+    uint32_t most, longest;
+    enc_workspace **space; /* one for each thread */
+    atomic_uint *taken;
+    uint32_t spaces;
+} batch;
+
+static kit_status check_texts(batch *b, uint64_t *out_tokens, kolm_error_t *err) {
+    const enc_description *d = &b->e->is;
+    *out_tokens = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        const enc_text *t = &b->texts[i];
+        if (t->count > d->max_tokens)
+            return kit_fail(err, KOLM_E_OUT_OF_RANGE, "cut the text: the model reads so many tokens and no more",
+                            "text %zu has %u tokens, and the encoder reads %u", i, (unsigned)t->count,
+                            (unsigned)d->max_tokens);
+        for (uint32_t k = 0; k < t->count; k++)
+            if (t->tokens[k] >= d->vocabulary)
+                return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                                "use the tokenizer that belongs to the model: get both again, together",
+                                "token %u of text %zu is not among the %u that the encoder knows",
+                                (unsigned)t->tokens[k], i, (unsigned)d->vocabulary);
+        *out_tokens += t->count;
+        if (t->count > b->longest) b->longest = t->count;
+    }
+    return KOLM_OK;
+}
+
+/* Texts by their length: first[n] is where those of n tokens begin in sorted. */
+static void sort_texts(const batch *b, uint32_t *first, uint32_t *sorted) {
+    memset(first, 0, (b->longest + 2) * sizeof *first);
+    for (size_t i = 0; i < b->count; i++)
+        first[b->texts[i].count + 1]++;
+    for (uint32_t n = 0; n <= b->longest; n++)
+        first[n + 1] += first[n];
+    for (size_t i = 0; i < b->count; i++)
+        sorted[first[b->texts[i].count]++] = (uint32_t)i;
+    for (uint32_t n = b->longest + 1; n > 0; n--)
+        first[n] = first[n - 1];
+    first[0] = 0;
+}
+
+/* The longest first, then whatever still fits: chunks are full to the last token where there are short texts enough.
+ * left[n]: texts of n tokens that are in no chunk yet; the last of them is taken. */
+static void fill_chunks(batch *b, const uint32_t *first, uint32_t *left, const uint32_t *sorted) {
+    uint32_t at = 0, longest = b->longest;
+    for (uint32_t n = 0; n <= b->longest; n++)
+        left[n] = first[n + 1] - first[n];
+    while (at < b->count) {
+        uint32_t room = b->most;
+        b->chunk_at[b->chunks++] = at;
+        while (longest > 0 && left[longest] == 0)
+            longest--;
+        for (uint32_t n = longest; at < b->count;) {
+            while (left[n] == 0 && n > 0)
+                n--;
+            if (left[n] == 0) break;
+            b->order[at++] = sorted[first[n] + --left[n]];
+            room -= n;
+            if (n > room) n = room;
+        }
+    }
+    b->chunk_at[b->chunks] = at;
+}
+
+static kit_status out_of_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, or give fewer texts at a time",
+                    "out of memory while embedding texts");
+}
+
+/* Few texts are spread over all threads; many are cut so that a chunk stays in the cache. */
+static uint32_t chunk_size(const batch *b, uint64_t tokens, uint32_t threads) {
+    const uint32_t panel = b->e->kernels->panel;
+    uint64_t share = (tokens + threads - 1) / threads;
+    share = (share + panel - 1) / panel * panel;
+    uint32_t most = share < CHUNK_TOKENS ? (uint32_t)share : CHUNK_TOKENS;
+    return most > b->longest ? most : b->longest;
+}
+
+static kit_status pack(batch *b, uint64_t tokens, uint32_t threads, kolm_error_t *err) {
+    uint32_t *first = malloc((b->longest + 2) * sizeof *first), *left = malloc((b->longest + 1) * sizeof *left);
+    uint32_t *sorted = malloc((b->count + 1) * sizeof *sorted);
+    b->order = malloc((b->count + 1) * sizeof *b->order);
+    b->chunk_at = malloc((b->count + 2) * sizeof *b->chunk_at);
+    const bool good = first != NULL && left != NULL && sorted != NULL && b->order != NULL && b->chunk_at != NULL;
+    if (good) {
+        b->most = chunk_size(b, tokens, threads);
+        sort_texts(b, first, sorted);
+        fill_chunks(b, first, left, sorted);
+    }
+    free(first);
+    free(left);
+    free(sorted);
+    return good ? KOLM_OK : out_of_memory(err);
+}
+
+/* ---- Embedding */
+
+static kit_status run_chunk(void *user, uint32_t number, kolm_error_t *err) {
+    batch *b = user;
+    uint32_t i = 0;
+    (void)err;
+    /* There are as many spaces as threads, so one is free. */
+    while (atomic_exchange(&b->taken[i], 1) != 0)
+        i = (i + 1) % b->spaces;
+    enc_forward(b->e, b->space[i], b->texts, b->order + b->chunk_at[number],
+                b->chunk_at[number + 1] - b->chunk_at[number], b->out);
+    atomic_store(&b->taken[i], 0);
+    return KOLM_OK;
+}
+
+static kit_status run_static(void *user, uint32_t number, kolm_error_t *err) {
+    const batch *b = user;
+    const size_t share = 256, first = number * share;
+    (void)err;
+    for (size_t i = first; i < b->count && i < first + share; i++)
+        enc_forward_static(b->e, &b->texts[i], b->out + i * b->e->is.hidden);
+    return KOLM_OK;
+}
+
+static kit_status run_transformer(batch *b, uint64_t tokens, uint32_t threads, kolm_error_t *err) {
+    KIT_TRY(pack(b, tokens, threads, err));
+    const uint32_t wanted = threads < b->chunks ? threads : b->chunks;
+    b->space = calloc(wanted + 1, sizeof *b->space);
+    b->taken = calloc(wanted + 1, sizeof *b->taken);
+    if (b->space == NULL || b->taken == NULL) return out_of_memory(err);
+    for (; b->spaces < wanted; b->spaces++) {
+        kit_status status = enc_workspace_new(b->e, b->most, b->longest, &b->space[b->spaces], err);
+        /* Fewer threads than were asked for are slower, not wrong. */
+        if (status != KOLM_OK && b->spaces > 0) break;
+        KIT_TRY(status);
+    }
+    return pool_run(b->spaces, b->chunks, run_chunk, b, err);
+}
+
+static kit_status check_finite(const batch *b, kolm_error_t *err) {
+    const size_t count = b->count * b->e->is.hidden;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, b->out + i, 4);
+        if ((bits >> 23 & 255) == 255)
+            return kit_fail(err, KOLM_E_DATA_LOSS, "get the model again; if it stays so, use another one",
+                            "the weights in %s make numbers that are not finite", b->e->shown);
+    }
+    return KOLM_OK;
+}
+
+kit_status enc_embed(const encoder *e, const enc_text *texts, size_t count, uint32_t threads, float *out,
+                     kolm_error_t *err) {
+    batch b = {.e = e, .texts = texts, .count = count, .out = out};
+    uint64_t tokens = 0;
+    if (count > UINT32_MAX / 2)
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give fewer texts at a time", "%zu texts are too many at once", count);
+    if (threads < 1) threads = 1;
+    KIT_TRY(check_texts(&b, &tokens, err));
+    if (count == 0) return KOLM_OK;
+    kit_status status = e->is.family == ENC_STATIC
+                            ? pool_run(threads, (uint32_t)((count + 255) / 256), run_static, &b, err)
+                            : run_transformer(&b, tokens, threads, err);
+    for (uint32_t i = 0; i < b.spaces; i++)
+        enc_workspace_free(b.space[i]);
+    free(b.space);
+    free(b.taken);
+    free(b.order);
+    free(b.chunk_at);
+    return status == KOLM_OK ? check_finite(&b, err) : status;
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One chunk of texts through the model: tokens to vectors, layers, and each text's vectors to one. */
+#include "numeric.h"
+#include "weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define INNER_BLOCK 384u /* units between the two halves of a layer that are computed at a time */
+
+/* What one thread needs for one chunk. All floats lie in one allocation. */
+struct enc_workspace {
+    float *all;
+    enc_panels x, q, k, v, inner; /* the output of the attention lies in inner */
+    float *rows;     /* widened weights */
+    float *attention;
+    float *row;      /* one token's numbers */
+    float *text;     /* one text's */
+    uint32_t inner_block;
+    size_t count;
+};
+
+static size_t rounded(size_t count) {
+    return (count + 63) & ~(size_t)63;
+}
+
+static float *take(enc_workspace *s, size_t count) {
+    float *at = s->all != NULL ? s->all + s->count : NULL;
+    s->count += rounded(count);
+    return at;
+}
+
+/* Cuts the allocation up; the first time, with none, only to know its size. */
+static void lay_out(enc_workspace *s, const encoder *e, uint32_t most, uint32_t longest) {
+    const enc_description *d = &e->is;
+    const uint32_t panel = e->kernels->panel, widest = d->hidden > d->inner ? d->hidden : d->inner;
+    const size_t tokens = (size_t)(most + panel - 1) / panel * panel;
+    s->inner_block = d->inner < INNER_BLOCK ? d->inner : INNER_BLOCK;
+    if (s->inner_block < d->hidden) s->inner_block = d->hidden; /* the attention's output has room in it */
+    s->count = 0;
+    enc_panels *const to[] = {&s->x, &s->q, &s->k, &s->v, &s->inner};
+    for (size_t i = 0; i < sizeof to / sizeof *to; i++) {
+        to[i]->rows = to[i] == &s->inner ? s->inner_block : d->hidden;
+        /* The attention reads whole vectors, one beyond the last number. */
+        to[i]->at = take(s, tokens * to[i]->rows + panel);
+    }
+    s->rows = take(s, (size_t)e->kernels->block * widest);
+    s->attention = take(s, enc_attention_scratch(e->kernels, longest, d->hidden / d->heads));
+    s->row = take(s, d->hidden);
+    s->text = take(s, d->hidden);
+}
+
+kit_status enc_workspace_new(const encoder *e, uint32_t most, uint32_t longest, enc_workspace **out,
+                             kolm_error_t *err) {
+    enc_workspace *s = calloc(1, sizeof *s);
+    *out = NULL;
+    if (s != NULL) {
+        lay_out(s, e, most, longest);
+        s->all = aligned_alloc(64, s->count * sizeof *s->all);
+    }
+    if (s == NULL || s->all == NULL) {
+        free(s);
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, use fewer threads or shorter texts",
+                        "out of memory while embedding texts");
+    }
+    memset(s->all, 0, s->count * sizeof *s->all);
+    lay_out(s, e, most, longest);
+    *out = s;
+    return KOLM_OK;
+}
+
+void enc_workspace_free(enc_workspace *s) {
+    if (s == NULL) return;
+    free(s->all);
+    free(s);
+}
+
+/* ---- Tokens to vectors */
+
+static const uint8_t *row_of(const enc_matrix *m, uint32_t row) {
+    return m->data + (size_t)row * m->columns * enc_dtype_bytes(m->dtype);
+}
+
+static float *place_of(const encoder *e, enc_panels p, uint32_t token) {
+    const uint32_t panel = e->kernels->panel;
+    return p.at + (size_t)(token / panel) * p.rows * panel + token % panel;
+}
+
+static void fill_token(const encoder *e, enc_workspace *s, uint32_t id, uint32_t position, uint32_t token) {
+    const enc_weights *w = &e->weights;
+    const uint32_t hidden = e->is.hidden, panel = e->kernels->panel;
+    float *to = place_of(e, s->x, token);
+    e->kernels->widen(row_of(&w->words, id), w->words.dtype, hidden, s->row);
+    for (uint32_t k = 0; k < hidden; k++)
+        to[(size_t)k * panel] = s->row[k];
+    if (w->types.rows > 0) {
+        e->kernels->widen(row_of(&w->types, 0), w->types.dtype, hidden, s->row);
+        for (uint32_t k = 0; k < hidden; k++)
+            to[(size_t)k * panel] += s->row[k];
+    }
+    e->kernels->widen(row_of(&w->positions, position), w->positions.dtype, hidden, s->row);
+    for (uint32_t k = 0; k < hidden; k++)
+        to[(size_t)k * panel] += s->row[k];
+}
+
+/* Padding in the text, which nothing but a text that spells it can hold, has the position of padding. */
+static void fill_text(const encoder *e, enc_workspace *s, const enc_text *text, uint32_t first) {
+    const bool offset = e->is.family != ENC_BERT;
+    uint32_t next = offset ? e->is.pad + 1 : 0;
+    for (uint32_t i = 0; i < text->count; i++) {
+        const bool pads = offset && text->tokens[i] == e->is.pad;
+        fill_token(e, s, text->tokens[i], pads ? e->is.pad : next, first + i);
+        next += pads ? 0 : 1;
+    }
+}
+
+/* ---- Layers */
+
+typedef struct chunk {
+    const encoder *e;
+    enc_workspace *space;
+    const enc_text *texts;
+    const uint32_t *which;
+    uint32_t count;
+    enc_extent extent;
+} chunk;
+
+static void multiply(const chunk *c, const enc_linear *by, enc_panels x, enc_panels y, const enc_panels *more) {
+    enc_product p = {.w = &by->w,
+                     .rows = by->w.rows,
+                     .columns = by->w.columns,
+                     .x = x,
+                     .y = y,
+                     .bias = by->bias,
+                     .add = more != NULL,
+                     .scratch = c->space->rows};
+    if (more != NULL) p.more = *more;
+    c->e->kernels->multiply(&p, c->extent);
+}
+
+static void attend(const chunk *c) {
+    const enc_description *d = &c->e->is;
+    const enc_weights *w = &c->e->weights;
+    enc_workspace *s = c->space;
+    enc_attention a = {.q = s->q,
+                       .k = s->k,
+                       .v = s->v,
+                       .to = s->inner,
+                       .heads = d->heads,
+                       .size = d->hidden / d->heads,
+                       .bias = w->distances,
+                       .bias_stride = 2 * w->reach + ENC_VECTOR_MOST,
+                       .bias_zero = w->reach,
+                       .scratch = s->attention};
+    a.scale = (float)(1.0 / num_sqrt((double)a.size));
+    for (uint32_t i = 0; i < c->count; i++) {
+        a.count = c->texts[c->which[i]].count;
+        if (a.count > 0) c->e->kernels->attend(&a);
+        a.first += a.count;
+    }
+}
+
+/* The inner units are made and used up block by block: each is one more stretch of every output's chain. */
+static void feed_forward(const chunk *c, const enc_layer *layer) {
+    const uint32_t inner = c->e->is.inner;
+    enc_workspace *s = c->space;
+    for (uint32_t first = 0; first < inner; first += s->inner_block) {
+        const uint32_t units = inner - first < s->inner_block ? inner - first : s->inner_block;
+        const enc_product in = {.w = &layer->in.w,
+                                .first_row = first,
+                                .rows = units,
+                                .columns = c->e->is.hidden,
+                                .x = s->x,
+                                .y = s->inner,
+                                .bias = layer->in.bias + first,
+                                .activate = true,
+                                .activation = c->e->is.activation,
+                                .scratch = s->rows};
+        const enc_product out = {.w = &layer->out.w,
+                                 .rows = c->e->is.hidden,
+                                 .first_column = first,
+                                 .columns = units,
+                                 .x = s->inner,
+                                 .y = s->q,
+                                 .more = s->x,
+                                 .add = first + units == inner,
+                                 .bias = first == 0 ? layer->out.bias : NULL,
+                                 .scratch = s->rows};
+        c->e->kernels->multiply(&in, c->extent);
+        c->e->kernels->multiply(&out, c->extent);
+    }
+}
+
+static void swap(enc_panels *a, enc_panels *b) {
+    const enc_panels held = *a;
+    *a = *b;
+    *b = held;
+}
+
+static void one_layer(const chunk *c, const enc_layer *layer) {
+    const enc_kernels *kernels = c->e->kernels;
+    enc_workspace *s = c->space;
+    const float epsilon = c->e->is.epsilon;
+    multiply(c, &layer->q, s->x, s->q, NULL);
+    multiply(c, &layer->k, s->x, s->k, NULL);
+    multiply(c, &layer->v, s->x, s->v, NULL);
+    attend(c);
+    multiply(c, &layer->o, s->inner, s->q, &s->x);
+    kernels->normalise(s->q, c->extent, layer->after_attention.gain, layer->after_attention.bias, epsilon);
+    swap(&s->x, &s->q);
+    feed_forward(c, layer);
+    kernels->normalise(s->q, c->extent, layer->after.gain, layer->after.bias, epsilon);
+    swap(&s->x, &s->q);
+}
+
+/* ---- Vectors to one */
+
+static void scale_to_one(float *x, uint32_t count) {
+    float sum[4] = {0};
+    for (uint32_t k = 0; k < count; k++)
+        sum[k % 4] += x[k] * x[k];
+    float length = (float)num_sqrt((double)((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    if (length < 1e-12f) length = 1e-12f;
+    for (uint32_t k = 0; k < count; k++)
+        x[k] = x[k] / length;
+}
+
+static void pool_text(const encoder *e, const enc_workspace *s, uint32_t first, uint32_t count, float *out) {
+    const uint32_t hidden = e->is.hidden, panel = e->kernels->panel, most = e->is.pooling == ENC_CLS ? 1 : count;
+    memset(out, 0, hidden * sizeof *out);
+    for (uint32_t i = 0; i < most; i++) {
+        const float *at = place_of(e, s->x, first + i);
+        if (e->is.pooling == ENC_MEAN)
+            for (uint32_t k = 0; k < hidden; k++)
+                out[k] += at[(size_t)k * panel];
+        else
+            for (uint32_t k = 0; k < hidden; k++)
+                out[k] = i == 0 || at[(size_t)k * panel] > out[k] ? at[(size_t)k * panel] : out[k];
+    }
+    if (e->is.pooling == ENC_MEAN && count > 0)
+        for (uint32_t k = 0; k < hidden; k++)
+            out[k] = out[k] / (float)count;
+    if (e->is.normalise) scale_to_one(out, hidden);
+}
+
+void enc_forward(const encoder *e, enc_workspace *s, const enc_text *texts, const uint32_t *which, uint32_t count,
+                 float *out) {
+    const uint32_t panel = e->kernels->panel, lanes = e->kernels->lanes;
+    chunk c = {.e = e, .space = s, .texts = texts, .which = which, .count = count};
+    uint32_t tokens = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        fill_text(e, s, &texts[which[i]], tokens);
+        tokens += texts[which[i]].count;
+    }
+    if (tokens > 0) {
+        c.extent.panels = (tokens + panel - 1) / panel;
+        c.extent.last_vectors = (tokens - (c.extent.panels - 1) * panel + lanes - 1) / lanes;
+        e->kernels->normalise(s->x, c.extent, e->weights.norm.gain, e->weights.norm.bias, e->is.epsilon);
+        for (uint32_t i = 0; i < e->is.layers; i++)
+            one_layer(&c, &e->weights.layers[i]);
+    }
+    tokens = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const enc_text *text = &texts[which[i]];
+        if (text->count > 0)
+            pool_text(e, s, tokens, text->count, out + (size_t)which[i] * e->is.hidden);
+        else
+            memset(out + (size_t)which[i] * e->is.hidden, 0, e->is.hidden * sizeof *out);
+        tokens += text->count;
+    }
+}
+
+/* ---- Static embeddings */
+
+static float number_at(const encoder *e, const enc_tensor *t, uint32_t i) {
+    double wide;
+    float narrow;
+    if (t->dtype != ENC_F64) {
+        e->kernels->widen(t->data + (size_t)i * enc_dtype_bytes(t->dtype), t->dtype, 1, &narrow);
+        return narrow;
+    }
+    memcpy(&wide, t->data + (size_t)i * 8, 8);
+    return (float)wide;
+}
+
+static uint32_t static_row(const enc_tensor *t, uint32_t id) {
+    int32_t narrow;
+    int64_t wide;
+    if (t->count == 0) return id;
+    if (t->dtype == ENC_I64) {
+        memcpy(&wide, t->data + (size_t)id * 8, 8);
+        return (uint32_t)wide;
+    }
+    memcpy(&narrow, t->data + (size_t)id * 4, 4);
+    return (uint32_t)narrow;
+}
+
+/* Sixteen numbers of a row at a time need no room for a whole one. */
+static void add_row(const encoder *e, uint32_t id, float *out) {
+    const enc_weights *w = &e->weights;
+    const float by = w->weight_of.count > 0 ? number_at(e, &w->weight_of, id) : 1.0f;
+    const uint8_t *row = row_of(&w->words, static_row(&w->row_of, id));
+    const uint32_t size = enc_dtype_bytes(w->words.dtype);
+    float some[16];
+    for (uint32_t k = 0; k < w->words.columns; k += 16) {
+        const uint32_t n = w->words.columns - k < 16 ? w->words.columns - k : 16;
+        if (w->words.dtype == ENC_I8)
+            for (uint32_t i = 0; i < n; i++)
+                some[i] = (float)(int8_t)row[k + i];
+        else
+            e->kernels->widen(row + (size_t)k * size, w->words.dtype, n, some);
+        for (uint32_t i = 0; i < n; i++)
+            out[k + i] += some[i] * by;
+    }
+}
+
+void enc_forward_static(const encoder *e, const enc_text *text, float *out) {
+    const uint32_t columns = e->weights.words.columns;
+    memset(out, 0, columns * sizeof *out);
+    if (text->count == 0) return;
+    for (uint32_t i = 0; i < text->count; i++)
+        add_row(e, text->tokens[i], out);
+    for (uint32_t k = 0; k < columns; k++)
+        out[k] = out[k] / (float)text->count;
+    if (e->is.normalise) scale_to_one(out, columns);
+}

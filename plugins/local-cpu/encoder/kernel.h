@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Products, norms and attention for vectors of LANES floats. Included by kernels.c once for each width, behind vector.h. */
+
+/*
+ * Expects beside what vector.h does: ROWS, how many rows of weights are multiplied at a time, so that ROWS * 2 sums fit
+ * into the processor's registers. A panel is two vectors wide.
+ */
+#define PANEL (2 * LANES)
+
+/* ---- Products */
+
+/* sums = rows of w, `stride` numbers apart, times `vectors` vectors of x; begun from start where that is given. */
+INLINE void W(tile)(const int rows, const int vectors, const float *w, size_t stride, const float *x, uint32_t count,
+                    const float *start, float *y) {
+    V sum[ROWS][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = start != NULL ? SPLAT(start[r]) : W(load)(y + r * PANEL + v * LANES);
+    /* A pointer to every third row: the two behind it are one and two strides away, which an address can say by itself. */
+    const float *at[(ROWS + 2) / 3];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r += 3)
+        at[r / 3] = w + (size_t)r * stride;
+    for (uint32_t k = 0; k < count; k++) {
+        V part[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            part[v] = W(load)(x + v * LANES);
+        x += PANEL;
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++) {
+            const V weight = SPLAT(at[r / 3][(size_t)(r % 3) * stride]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++)
+                sum[r][v] = W(fma)(weight, part[v], sum[r][v]);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r += 3)
+            at[r / 3]++;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            W(store)(y + r * PANEL + v * LANES, sum[r][v]);
+}
+
+TARGET static void W(tile_all)(const float *w, size_t stride, const float *x, uint32_t count, const float *start,
+                               float *y) {
+    W(tile)(ROWS, 2, w, stride, x, count, start, y);
+}
+TARGET static void W(tile_half)(const float *w, size_t stride, const float *x, uint32_t count, const float *start,
+                                float *y) {
+    W(tile)(ROWS, 1, w, stride, x, count, start, y);
+}
+TARGET static void W(tile_one)(const float *w, size_t stride, const float *x, uint32_t count, const float *start,
+                               float *y) {
+    W(tile)(1, 2, w, stride, x, count, start, y);
+}
+
+/* What follows the sums, on numbers that have just been stored. */
+INLINE void W(finish)(const enc_product *p, uint32_t rows, const float *more, float *y) {
+    if (p->add)
+        for (uint32_t i = 0; i < rows * PANEL; i += LANES)
+            W(store)(y + i, W(load)(y + i) + W(load)(more + i));
+    if (p->activate)
+        for (uint32_t i = 0; i < rows * PANEL; i += LANES)
+            W(store)(y + i, W(after)(p->activation, W(load)(y + i)));
+}
+
+TARGET static void W(widen)(const uint8_t *from, enc_dtype dtype, size_t count, float *to) {
+    if (dtype == ENC_F32) {
+        memcpy(to, from, count * 4);
+        return;
+    }
+    size_t i = 0;
+    for (; i < count; i += LANES) {
+        W(halves) some = {0};
+        const size_t left = count - i < LANES ? count - i : LANES;
+        memcpy(&some, from + 2 * i, left == LANES ? sizeof some : 2 * left);
+        const V wide = dtype == ENC_F16 ? W(widen_half)(some) : W(widen_bfloat)(some);
+        if (left == LANES)
+            W(store)(to + i, wide);
+        else
+            memcpy(to + i, &wide, 4 * left);
+    }
+}
+
+/* `rows` rows of the product from row n on: their weights as floats, and how far apart the rows are. */
+INLINE const float *W(weights)(const enc_product *p, uint32_t n, uint32_t rows, size_t *stride) {
+    const enc_matrix *m = p->w;
+    const size_t at = (size_t)(p->first_row + n) * m->columns + p->first_column;
+    *stride = m->columns;
+    if (m->dtype == ENC_F32) return (const float *)(const void *)(m->data + at * 4);
+    for (uint32_t r = 0; r < rows; r++)
+        W(widen)(m->data + (at + (size_t)r * m->columns) * 2, m->dtype, p->columns, p->scratch + (size_t)r * p->columns);
+    *stride = p->columns;
+    return p->scratch;
+}
+
+TARGET static void W(multiply)(const enc_product *p, enc_extent extent) {
+    for (uint32_t n = 0; n < p->rows;) {
+        const uint32_t rows = p->rows - n >= ROWS ? ROWS : 1;
+        size_t stride;
+        const float *w = W(weights)(p, n, rows, &stride), *start = p->bias != NULL ? p->bias + n : NULL;
+        for (uint32_t panel = 0; panel < extent.panels; panel++) {
+            const float *x = p->x.at + ((size_t)panel * p->x.rows + p->x_row) * PANEL;
+            const size_t to = ((size_t)panel * p->y.rows + p->y_row + n) * PANEL;
+            if (rows == 1)
+                W(tile_one)(w, stride, x, p->columns, start, p->y.at + to);
+            else if (panel + 1 == extent.panels && extent.last_vectors == 1)
+                W(tile_half)(w, stride, x, p->columns, start, p->y.at + to);
+            else
+                W(tile_all)(w, stride, x, p->columns, start, p->y.at + to);
+            if (p->add || p->activate) W(finish)(p, rows, p->add ? p->more.at + to : NULL, p->y.at + to);
+        }
+        n += rows;
+    }
+}
+
+/* ---- Norms */
+
+/* Four chains over the rows of one vector of tokens, of x or of the square of its distance from middle. */
+INLINE V W(sum_rows)(const float *x, uint32_t rows, V middle, const bool squares) {
+    V sum[4] = {{0}, {0}, {0}, {0}};
+    for (uint32_t k = 0; k < rows; k += 4)
+#pragma GCC unroll 4
+        for (uint32_t c = 0; c < 4; c++) {
+            if (k + c >= rows) continue;
+            const V part = W(load)(x + (size_t)(k + c) * PANEL);
+            if (squares)
+                sum[c] = W(fma)(part - middle, part - middle, sum[c]);
+            else
+                sum[c] += part;
+        }
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+TARGET static void W(normalise)(enc_panels x, enc_extent extent, const float *gain, const float *bias, float epsilon) {
+    const V count = SPLAT((float)x.rows);
+    for (uint32_t panel = 0; panel < extent.panels; panel++) {
+        const uint32_t vectors = panel + 1 == extent.panels ? extent.last_vectors : 2;
+        for (uint32_t v = 0; v < vectors; v++) {
+            float *at = x.at + (size_t)panel * x.rows * PANEL + v * LANES;
+            const V mean = W(sum_rows)(at, x.rows, (V){0}, false) / count;
+            const V variance = W(sum_rows)(at, x.rows, mean, true) / count;
+            const V inverse = SPLAT(1.0f) / W(root)(variance + SPLAT(epsilon));
+            for (uint32_t k = 0; k < x.rows; k++) {
+                float *here = at + (size_t)k * PANEL;
+                W(store)(here, W(fma)((W(load)(here) - mean) * inverse, SPLAT(gain[k]), SPLAT(bias[k])));
+            }
+        }
+    }
+}
+
+/* ---- Attention: one head of one text at a time, its numbers copied together */
+
+/* A strip: `size` rows of count tokens, rounded up to vectors, and one vector more. */
+INLINE size_t W(strip)(uint32_t count) {
+    return ((size_t)count + LANES - 1) / LANES * LANES + LANES;
+}
+
+TARGET static void W(gather)(enc_panels from, uint32_t row, uint32_t size, uint32_t first, uint32_t count, float *to) {
+    const size_t stride = W(strip)(count);
+    for (uint32_t done = 0; done < count;) {
+        const uint32_t token = first + done, lane = token % PANEL;
+        const uint32_t here = PANEL - lane < count - done ? PANEL - lane : count - done;
+        const float *at = from.at + ((size_t)(token / PANEL) * from.rows + row) * PANEL + lane;
+        /* Whole vectors: what they hold too much is written over by the next piece, or is never read. */
+        for (uint32_t d = 0; d < size; d++)
+            for (uint32_t i = 0; i < here; i += LANES)
+                W(store)(to + d * stride + done + i, W(load)(at + (size_t)d * PANEL + i));
+        done += here;
+    }
+}
+
+/* Scores of `keys` keys from key j on for the vector of queries at q. */
+INLINE void W(score)(const int keys, const float *q, const float *k, size_t stride, uint32_t size, V *to) {
+    V sum[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < keys; j++)
+        sum[j] = (V){0};
+    for (uint32_t d = 0; d < size; d++) {
+        const V query = W(load)(q + d * stride);
+#pragma GCC unroll 8
+        for (int j = 0; j < keys; j++)
+            sum[j] = W(fma)(SPLAT(k[d * stride + (size_t)j]), query, sum[j]);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < keys; j++)
+        to[j] = sum[j];
+}
+
+/* Scores become shares of 1 for the queries of one vector, all keys below one another; returns 1 / their sum. */
+INLINE V W(share)(V *score, uint32_t count, float scale, const float *bias) {
+    V most = SPLAT(-3.0e38f), sum = {0};
+    for (uint32_t j = 0; j < count; j++) {
+        score[j] = score[j] * SPLAT(scale);
+        if (bias != NULL) score[j] += W(load)(bias - j);
+        most = W(maximum)(score[j], most);
+    }
+    for (uint32_t j = 0; j < count; j++) {
+        score[j] = W(exponential)(score[j] - most);
+        sum += score[j];
+    }
+    return SPLAT(1.0f) / sum;
+}
+
+/* `rows` numbers of the head: shares times values, over all keys. */
+INLINE void W(mix)(const int rows, const V *share, uint32_t count, const float *v, size_t stride, V inverse, float *to) {
+    V sum[8];
+#pragma GCC unroll 8
+    for (int d = 0; d < rows; d++)
+        sum[d] = (V){0};
+    for (uint32_t j = 0; j < count; j++) {
+        const V one = share[j];
+#pragma GCC unroll 8
+        for (int d = 0; d < rows; d++)
+            sum[d] = W(fma)(SPLAT(v[(size_t)d * stride + j]), one, sum[d]);
+    }
+#pragma GCC unroll 8
+    for (int d = 0; d < rows; d++)
+        W(store)(to + (size_t)d * LANES, sum[d] * inverse);
+}
+
+/* The head's numbers of the queries first + i .. : `size` vectors of which `count` lanes count. */
+TARGET static void W(scatter)(enc_panels to, uint32_t row, uint32_t size, uint32_t token, uint32_t count,
+                              const float *from) {
+    for (uint32_t done = 0; done < count;) {
+        const uint32_t lane = (token + done) % PANEL;
+        const uint32_t here = PANEL - lane < count - done ? PANEL - lane : count - done;
+        float *at = to.at + ((size_t)((token + done) / PANEL) * to.rows + row) * PANEL + lane;
+        for (uint32_t d = 0; d < size; d++) {
+            if (here == LANES)
+                W(store)(at + (size_t)d * PANEL, W(load)(from + (size_t)d * LANES));
+            else
+                for (uint32_t i = 0; i < here; i++)
+                    at[(size_t)d * PANEL + i] = from[(size_t)d * LANES + done + i];
+        }
+        done += here;
+    }
+}
+
+TARGET static void W(attend)(const enc_attention *a) {
+    const size_t stride = W(strip)(a->count), strip = stride * a->size;
+    float *q = a->scratch, *k = q + strip, *v = k + strip, *mixed = v + strip;
+    V *score = (V *)(void *)(mixed + (size_t)a->size * LANES);
+    for (uint32_t h = 0; h < a->heads; h++) {
+        W(gather)(a->q, h * a->size, a->size, a->first, a->count, q);
+        W(gather)(a->k, h * a->size, a->size, a->first, a->count, k);
+        W(gather)(a->v, h * a->size, a->size, a->first, a->count, v);
+        for (uint32_t i = 0; i < a->count; i += LANES) {
+            uint32_t j = 0, d = 0;
+            for (; j + 8 <= a->count; j += 8)
+                W(score)(8, q + i, k + j, stride, a->size, score + j);
+            for (; j < a->count; j++)
+                W(score)(1, q + i, k + j, stride, a->size, score + j);
+            const float *bias = a->bias != NULL ? a->bias + (size_t)h * a->bias_stride + a->bias_zero + i : NULL;
+            const V inverse = W(share)(score, a->count, a->scale, bias);
+            for (; d + 8 <= a->size; d += 8)
+                W(mix)(8, score, a->count, v + d * stride, stride, inverse, mixed + (size_t)d * LANES);
+            for (; d < a->size; d++)
+                W(mix)(1, score, a->count, v + d * stride, stride, inverse, mixed + (size_t)d * LANES);
+            const uint32_t left = a->count - i;
+            W(scatter)(a->to, h * a->size, a->size, a->first + i, left < LANES ? left : LANES, mixed);
+        }
+    }
+}
+
+/* ---- For tests */
+
+TARGET static void W(exponentials)(const float *x, size_t count, float *to) {
+    for (size_t i = 0; i < count; i += LANES)
+        W(store)(to + i, W(exponential)(W(load)(x + i)));
+}
+
+TARGET static void W(activations)(enc_activation activation, float *x, size_t count) {
+    for (size_t i = 0; i < count; i += LANES)
+        W(store)(x + i, W(after)(activation, W(load)(x + i)));
+}
+
+static const enc_kernels W(kernels) = {.name = NAME,
+                                       .lanes = LANES,
+                                       .panel = PANEL,
+                                       .block = ROWS,
+                                       .multiply = W(multiply),
+                                       .normalise = W(normalise),
+                                       .attend = W(attend),
+                                       .widen = W(widen),
+                                       .exponential = W(exponentials),
+                                       .activate = W(activations)};
+
+#undef V
+#undef I
+#undef SPLAT
+#undef SELECT
+#undef INLINE
+#undef SHIFTER
+#undef PANEL
+#undef W
+#undef LANES
+#undef ROWS
+#undef TARGET
+#undef FUSED
+#undef NAME

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tensors of an encoder by their part in it; what the encoder's own files share, and nobody else includes. */
+#ifndef LOCAL_CPU_ENCODER_WEIGHTS_H
+#define LOCAL_CPU_ENCODER_WEIGHTS_H
+
+#include "encoder.h"
+
+typedef struct enc_norm {
+    float *gain, *bias;
+} enc_norm;
+
+typedef struct enc_linear {
+    enc_matrix w;
+    float *bias;
+} enc_linear;
+
+typedef struct enc_layer {
+    enc_linear q, k, v, o, in, out;
+    enc_norm after_attention, after;
+} enc_layer;
+
+typedef struct enc_weights {
+    enc_matrix words, positions, types; /* types.rows is 0 where there are none */
+    enc_norm norm;
+    enc_layer *layers;
+    float *distances; /* ENC_MPNET: for each head its bias by distance, 2 * reach + vector numbers, zero at reach */
+    uint32_t reach;
+    /* ENC_STATIC: words, and */
+    enc_tensor row_of;   /* the row of each token; count 0: its own */
+    enc_tensor weight_of; /* what each token's row is multiplied with; count 0: nothing */
+    float *owned; /* all floats above that were converted */
+    size_t owned_count, owned_used;
+} enc_weights;
+
+struct encoder {
+    enc_files *files;
+    enc_tensors *tensors;
+    enc_description is;
+    enc_weights weights;
+    const enc_kernels *kernels;
+    char *shown; /* the file of weights, for sentences */
+};
+
+#define ENC_VECTOR_MOST 16u /* lanes of the widest vectors */
+
+/* Fills weights from tensors, every shape checked. DATA_LOSS or UNIMPLEMENTED with a sentence. */
+kit_status enc_weights_bind(encoder *e, kolm_error_t *err) KIT_MUST_USE;
+void enc_weights_free(encoder *e);
+
+/* One chunk of texts, all layers: in forward.c. */
+typedef struct enc_workspace enc_workspace;
+/* most: tokens of a chunk. */
+kit_status enc_workspace_new(const encoder *e, uint32_t most, uint32_t longest, enc_workspace **out,
+                             kolm_error_t *err) KIT_MUST_USE;
+void enc_workspace_free(enc_workspace *space);
+/* which: the texts of the chunk; out as in enc_embed. */
+void enc_forward(const encoder *e, enc_workspace *space, const enc_text *texts, const uint32_t *which, uint32_t count,
+                 float *out);
+void enc_forward_static(const encoder *e, const enc_text *text, float *out);
+
+#endif
