@@ -5,6 +5,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/runtime.h"
+#include "cli/runtime_files.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
 
@@ -109,6 +110,7 @@ static kit_status remove_all(setup *s, int *out_exit, kolm_error_t *err) {
         status = kit_fail_errno(err, errno, "cannot remove %s", kit_buf_text(&mark));
     kit_buf_free(&mark);
     if (status == KOLM_OK) status = kit_remove_tree(s->place, err);
+    if (status == KOLM_OK) status = cli_runtime_files_forget(s->root, s->name, err);
     if (status == KOLM_OK) status = kit_remove_tree(s->partial, err);
     if (status == KOLM_OK) status = kit_remove_tree(s->old, err);
     if (status != KOLM_OK) return status;
@@ -163,6 +165,18 @@ static kit_status find_wheels(setup *s, kolm_error_t *err) {
 static bool is_current(const setup *s) {
     const char *sha256 = "";
     return s->about && kit_json_get_string(s->about, "lock_sha256", &sha256) && strcmp(sha256, s->lock.sha256) == 0;
+}
+
+/* One that is current and was changed by anybody since is made anew. */
+static kit_status look_whole(setup *s, bool *out_whole, kolm_error_t *err) {
+    setup_look(s);
+    *out_whole = is_current(s);
+    if (!*out_whole) return KOLM_OK;
+    kit_status status = cli_runtime_files_same(s->root, s->name, err);
+    if (status != KOLM_E_DATA_LOSS) return status;
+    cli_warn(s->context, "%s", cli_safe(err->text));
+    *out_whole = false;
+    return KOLM_OK;
 }
 
 static uint64_t disk_needed(const setup *s) {
@@ -255,16 +269,17 @@ static kit_status make(setup *s, int *out_exit, kolm_error_t *err) {
     uint64_t bytes = 0;
     KIT_TRY(find_lock(s, err));
     KIT_TRY(find_wheels(s, err));
-    setup_look(s);
-    if (!is_current(s)) {
+    bool kept = false;
+    KIT_TRY(look_whole(s, &kept, err));
+    if (!kept) {
         KIT_TRY(setup_find_python(s, err));
         KIT_TRY(check_disk(s, err));
         if (!s->context->json) print_plan(s);
         KIT_TRY(confirm(s, err));
         KIT_TRY(setup_take_lock(s, err));
-        setup_look(s); /* another kolm may have made it while this one asked or waited */
+        KIT_TRY(look_whole(s, &kept, err)); /* another kolm may have made it while this one asked or waited */
     }
-    bool kept = is_current(s), before = s->about != NULL;
+    bool before = s->about != NULL;
     if (!kept) KIT_TRY(setup_make(s, err));
     warn_of_own(s);
     *out_exit = answer_environment(s, kept ? "kept" : before ? "replaced" : "made");

@@ -4,6 +4,7 @@
 #include "cli/model.h"
 #include "cli/log.h"
 #include "cli/options.h"
+#include "cli/runtime_files.h"
 #include "kolm/kit/trainer.h"
 
 #include <dirent.h>
@@ -162,14 +163,16 @@ static int32_t setting(void *user, const char *key, char *buffer, uint64_t capac
 static kit_status find_runtime(merging *m, const cli_model *model, const char *backend, kolm_error_t *err) {
     const cJSON *config = NULL;
     char maker[64];
+    int unused = 0;
     KIT_TRY(cli_config(m->context, &config, err));
     const cJSON *runtimes = kit_json_get(config, "runtimes");
     cli_model_maker(model, maker, sizeof maker);
-    if (kit_json_get_string(runtimes, backend != NULL ? backend : maker, &m->python)) return KOLM_OK;
+    const char *name = backend != NULL ? backend : maker;
+    if (kit_json_get_string(runtimes, name, &m->python)) return cli_runtime_check(m->context, name, NULL, &unused, err);
     for (const cJSON *one = backend == NULL && cJSON_IsObject(runtimes) ? runtimes->child : NULL; one; one = one->next)
         if (cJSON_IsString(one)) {
             m->python = one->valuestring;
-            return KOLM_OK;
+            return cli_runtime_check(m->context, one->string, NULL, &unused, err);
         }
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make one with `kolm compute setup`, or export without --merge",
                     "merging needs a Python runtime, and %s has none", backend != NULL ? backend : "no backend here");

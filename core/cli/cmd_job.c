@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/runtime_files.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 
@@ -109,6 +110,7 @@ static kit_status work(cli_context *context, job_run *r, const cli_choice *choic
     cli_calling calling;
     long here = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t threads = r->threads.set ? (uint32_t)r->threads.value : here > 0 ? (uint32_t)here : 1;
+    KIT_TRY(cli_runtime_check(context, choice->backend->name, NULL, out_exit, err));
     kit_status status = cli_calling_begin(context, choice->backend, true, false, NULL, &calling, err);
     calling.events = (host_events){.user = context, .log = say_log, .progress = say_progress, .metric = say_metric};
     if (status == KOLM_OK && trains)

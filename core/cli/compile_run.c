@@ -4,6 +4,7 @@
 #include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
+#include "cli/runtime_files.h"
 #include "job/result.h"
 
 #include <dirent.h>
@@ -101,6 +102,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .trainer = c->trainer,
     };
     c->exit_code = CLI_EXIT_INTERNAL;
+    KIT_TRY(cli_runtime_check(c->context, backend->name, c->recipe, &c->exit_code, err));
     KIT_TRY(job_directory_describe(&c->job, &job, err));
     KIT_TRY(go_on(c, err));
     c->exit_code = CLI_EXIT_BACKEND;
@@ -241,6 +243,7 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
     const cli_backend *backend = c->choice->backend;
     cli_calling calling;
     char what[128];
+    KIT_TRY(cli_runtime_check(c->context, backend->name, c->recipe, &c->exit_code, err));
     kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict,
                                           c->request.quiet ? NULL : &c->progress, &calling, err);
     calling.metrics = metrics_of(c, "infer");

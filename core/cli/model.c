@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening, judging and asking compiled models. */
 #include "cli/model.h"
+#include "cli/runtime_files.h"
 
 #include "cli/call_options.h"
 #include "cli/cli.h"
@@ -333,6 +334,7 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
     *out_exit = CLI_EXIT_NOTHING;
     KIT_TRY(cli_choose(context, &options, &out_answering->choice, out_exit, err));
     *out_exit = CLI_EXIT_INTERNAL;
+    KIT_TRY(cli_runtime_check(context, out_answering->choice->backend->name, options.constraints.recipe, out_exit, err));
     out_answering->result = calloc(1, sizeof *out_answering->result);
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");

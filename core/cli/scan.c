@@ -5,6 +5,7 @@
 #include "cli/detections.h"
 #include "cli/log.h"
 #include "cli/output.h"
+#include "cli/runtime_files.h"
 #include "host/host.h"
 
 #include <stdlib.h>
@@ -427,6 +428,8 @@ kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli
     options.airgap_strict = airgap == CLI_AIRGAP_STRICT;
     host_result *result = calloc(1, sizeof *result);
     kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    int ignored = 0;
+    if (status == KOLM_OK) status = cli_runtime_check(context, backend->name, NULL, &ignored, err);
     if (status == KOLM_OK) {
         status = host_test(registry->found, backend->row, threads > 0 ? (uint32_t)threads : 1, &options, result, err);
     }

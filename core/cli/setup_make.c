@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Makes the environment: venv, pip with hashes, runtime.json, and a rename that puts it into place. */
 #include "cli/output.h"
+#include "cli/runtime_files.h"
 #include "cli/setup.h"
 #include "cli/setup_child.h"
 #include "kolm/kit/file.h"
@@ -391,6 +392,7 @@ static kit_status put_into_place(setup *s, kolm_error_t *err) {
     flush(s->venv);
     if (status == KOLM_OK) status = kit_write_file(path.data, 0644, text.data, text.length, err);
     if (status == KOLM_OK) status = kit_remove_tree(s->old, err);
+    if (status == KOLM_OK) status = cli_runtime_files_forget(s->root, s->name, err);
     if (status == KOLM_OK && rename(s->place, s->old) != 0 && errno != ENOENT)
         status = kit_fail_errno(err, errno, "cannot move %s away", s->place);
     if (status == KOLM_OK && rename(s->venv, s->place) != 0)
@@ -405,6 +407,7 @@ static kit_status put_into_place(setup *s, kolm_error_t *err) {
         if (kit_remove_tree(s->old, &ignored) != KOLM_OK || kit_remove_tree(s->partial, &ignored) != KOLM_OK)
             cli_warn(s->context, "what is left of the making could not be removed: %s", cli_safe(ignored.text));
     }
+    if (status == KOLM_OK) status = cli_runtime_files_keep(s->root, s->name, err);
     kit_buf_free(&text);
     kit_buf_free(&path);
     return status;

@@ -201,6 +201,75 @@ class Making(Case):
 
     # ---- asking
 
+    def test_the_lock_is_read_once(self):
+        """What was digested is installed, whatever lies under the name of the lock when pip begins."""
+        first, second = self.wheel(), self.wheel(version="2.0", body="VERSION = 2\n")
+        other = self.lock(second, path=os.path.join(self.dir, "other.txt"))
+        lock = self.lock(first)
+        digest = sha256(lock)
+        # The lock is read before the Python is asked what it is.
+        python = self.write(os.path.join(self.dir, "python3"), "#!/bin/sh\ncp '%s' '%s'\nexec '%s' \"$@\"\n" % (other, lock, PYTHON), 0o755)
+        self.setup(python=python, env={"PATH": "/usr/bin:/bin"})
+        self.assertNotEqual(sha256(lock), digest)
+        self.assertEqual((self.about()["packages"]["tiny"], self.about()["lock_sha256"]), ("1.0", digest))
+
+    def test_its_files_are_compared(self):
+        """Between its making and each use; a copy of the whole is as good, and what is not told apart by its times is by its contents."""
+        name = "test-nb"
+        self.add_backend(name, recipes=[{"name": "acme-nb", "base": "none", "outputs": "labels"}], formats=["acme-nb"])
+        self.lock(self.wheel(script=True), path=os.path.join(self.plugins, name + ".lock.txt"))
+        words = ("compute", "setup", name, "--yes", "--from", self.wheels, "--python", PYTHON)
+        self.assertIn("is ready", self.kolm(*words).out)
+        runtime = os.path.join(self.home, "runtimes", name)
+        self.write_tickets(rows=60)
+        compile_words = ("compile", "-t", "router", "-d", "tickets.jsonl", "--backend", name, "--recipe", "acme-nb", "--gate", "0.1", "--min-accuracy", "0.1", "--allow-baseline",
+                         "--force")
+        self.kolm(*compile_words)
+        run = ("run", "router-1.0.0.kolm", "login")
+        self.kolm(*run)
+        package = os.path.dirname(next(os.path.join(folder, "__init__.py") for folder, _, files in os.walk(runtime) if folder.endswith("/tiny") and "__init__.py" in files))
+        module = os.path.join(package, "__init__.py")
+        # A copy, as a backup leaves it.
+        shutil.copytree(runtime, runtime + ".copy", symlinks=True)
+        shutil.rmtree(runtime)
+        os.rename(runtime + ".copy", runtime)
+        self.kolm(*run)
+        with open(module, "rb") as file:
+            good = file.read()
+        info = os.stat(module)
+        script = os.path.join(runtime, "bin", "tiny-run")
+
+        def write(path, text):
+            with open(path, "wb") as file:
+                file.write(text)
+
+        def overwrite():
+            write(module, good.replace(b"1", b"2"))
+            os.utime(module, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+        def link():
+            os.rename(script, script + ".was")
+            os.symlink("tiny-run.was", script)
+        for change, undo, said in (
+                (overwrite, lambda: write(module, good), "tiny/__init__.py has other contents"),
+                (lambda: write(os.path.join(package, "more.py"), b""), lambda: os.remove(os.path.join(package, "more.py")), "tiny/more.py was added"),
+                (lambda: os.rename(module, module + "c"), lambda: os.rename(module + "c", module), "tiny/__init__.py"),
+                (link, lambda: os.replace(script + ".was", script), "bin/tiny-run"),
+        ):
+            change()
+            for verb in (run, compile_words, ("score", "router-1.0.0.kolm", "--eval", "tickets.jsonl")):
+                self.assert_error(self.kolm(*verb, code=7), "is not as it was set up", said, "kolm compute setup " + name)
+            undo()
+            self.kolm(*run)
+        # The same command makes it anew.
+        overwrite()
+        done = self.kolm(*words)
+        self.assertIn("has other contents", done.err)
+        self.assertIn("is ready", done.out)
+        self.kolm(*run)
+        self.kolm("compute", "setup", name, "--remove")
+        self.assertEqual([entry for entry in os.listdir(os.path.join(self.home, "runtimes")) if not entry.endswith(".lock")], [])
+
     def test_nobody_to_ask(self):
         self.lock(self.wheel())
         done = self.kolm("compute", "setup", NAME, "--python", PYTHON, "--from", self.wheels, code=2)
