@@ -9,7 +9,11 @@ import sys
 import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROGRAM = os.path.join(HERE, "..", "..", "sdk", "remote", "far", "kolm_remote.py")
+REMOTE = os.path.join(HERE, "..", "..", "sdk", "remote")
+sys.path.insert(0, REMOTE)
+from join import joined  # noqa: E402
+
+PROGRAM = joined(os.path.join(REMOTE, "far", "kolm_remote"))
 MARKER = b"2f1c8a0d5e7b49639f00aa11bb22cc33"
 BOOTSTRAP = ("import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(h[1]));"
              "exec(compile(p,\"kolm_remote\",\"exec\"),{\"__name__\":\"kolm_remote\",\"MARKER\":h[0]})")
@@ -17,8 +21,7 @@ BOOTSTRAP = ("import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(
 
 def other_bootstrap(old, new):
     """One that changes the program before it runs it."""
-    with open(PROGRAM) as file:
-        assert file.read().count(old) == 1, old
+    assert PROGRAM.count(old) == 1, old
     words = tuple(text.replace("\\", "\\\\").replace('"', '\\"') for text in (old, new))
     return BOOTSTRAP.replace("p=i.read(int(h[1]));", "p=i.read(int(h[1])).replace(b\"%s\",b\"%s\");" % words)
 
@@ -44,8 +47,7 @@ class FarEnd(object):
         environment.update(env or {})
         self.process = subprocess.Popen(command or [sys.executable, "-I", "-B", "-c", BOOTSTRAP], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, env=environment, cwd="/", preexec_fn=preexec, bufsize=0)
-        with open(PROGRAM, "rb") as file:
-            program = file.read()
+        program = PROGRAM.encode()
         self.write(MARKER + b" %d\n" % len(program) + program + ahead)
         line = b""
         while line.strip() != MARKER:

@@ -12,7 +12,7 @@
 #define LANE_WINDOW 65536 /* a lane says little */
 
 /* The only thing that a login shell ever sees of us. It reads the far end from its standard input: see the head of
- * kolm_remote.py. Single quotes mean the same to sh, bash, dash, zsh, fish, csh and BusyBox. */
+ * far/kolm_remote/opening.py. Single quotes mean the same to sh, bash, dash, zsh, fish, csh and BusyBox. */
 static const char bootstrap[] =
     "exec python3 -I -B -c 'import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(h[1]));"
     "exec(compile(p,\"kolm_remote\",\"exec\"),{\"__name__\":\"kolm_remote\",\"MARKER\":h[0]})'";

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop that answers requests, and the start of it all."""
+import os
+import signal
+import sys
+
+from errors import ABORTED, FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED, Refused, of_error
+from fields import NAME_ID, count_of, text_of, to_path, to_text
+from frames import Link, PROTOCOL, zlib
+from files import make_dir, make_dirs, read_json
+from blobs import Blobs
+from machine import probe
+from uploads import Uploads
+from running import Running
+from results import Results
+from housekeeping import Housekeeping
+
+IDLE_SECONDS = 900  # without a request: the other side is gone, whatever the link says
+
+
+class Agent(Uploads, Running, Results, Housekeeping):
+    def __init__(self, link):
+        self.link = link
+        self.base = None
+        self.blobs = None
+        self.using = None  # held shared by every connection, and alone by one that removes what is young
+        self.bad_put = None  # the first thing that went wrong since the last sync
+        self.dropped = set()  # digests of which nothing is taken any more until then
+        self.failed = False  # the last request, or one before that it was to follow
+
+    def hello(self, request):
+        if count_of(request, "protocol") != PROTOCOL:
+            raise Refused(FAILED_PRECONDITION, "this end speaks protocol %d" % PROTOCOL)
+        wanted = request.get("dir") or ""
+        if wanted:
+            wanted = os.path.join(os.path.expanduser(to_path(text_of(request, "dir"))), "kolm-remote")
+        else:
+            cache = os.environ.get("XDG_CACHE_HOME", "")
+            cache = cache if cache.startswith("/") else os.path.join(os.path.expanduser("~"), ".cache")
+            wanted = os.path.join(cache, "kolm")
+        if not wanted.startswith("/"):
+            raise Refused(INVALID_ARGUMENT, "backends.remote-ssh.dir '%s' is not absolute" % to_text(wanted),
+                          "write it from / or ~/ on")
+        try:
+            self.base = self.open_base(os.path.normpath(wanted))
+            self.blobs = Blobs(self.base)
+            for name in ("jobs", "trees", "locks", "runtimes"):
+                make_dir(os.path.join(self.base, name))
+            self.using = os.open(os.path.join(self.base, "using"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self.shared()  # waits for one that removes things, which is soon done
+        except OSError as error:
+            refused = of_error(error, "cannot use %s there" % to_text(wanted))
+            refused.remedy = "name a directory there that may be written in config.json: backends.remote-ssh.dir"
+            raise refused
+        self.prune_old()
+        return {"protocol": PROTOCOL, "dir": to_text(self.base), "python": "%d.%d.%d" % sys.version_info[:3],
+                "pid": os.getpid(), "packs": zlib is not None}
+
+    @staticmethod
+    def open_base(path):
+        fresh = not os.path.isdir(path)
+        make_dirs(path)
+        path = os.path.realpath(path)
+        about = os.stat(path)
+        if about.st_uid != os.geteuid() or (about.st_mode & 0o022 and not fresh):
+            raise Refused(PERMISSION_DENIED, "%s there may be written by others" % to_text(path),
+                          "chmod 0700 it, or name another directory in config.json: backends.remote-ssh.dir")
+        if about.st_mode & 0o077:
+            os.chmod(path, 0o700)
+        return path
+
+    def look(self, request):
+        return probe(self.base, to_path(request.get("python") or ""), to_path(request.get("kolm") or ""), request.get("cards", True) is True)
+
+    def runtime(self, request):
+        """A Python environment here, when it is whole: as "python" of probe says it."""
+        path = os.path.join(self.base, "runtimes", text_of(request, "runtime", NAME_ID))
+        about, python = read_json(os.path.join(path, "runtime.json")), os.path.join(path, "venv", "bin", "python")
+        if not about or not os.access(python, os.X_OK):
+            return {"whole": False}
+        os.utime(path)  # pruned by when it was last of use
+        return {"whole": True, "python": {"path": to_text(python), "version": about.get("python"), "packages": about.get("packages")}}
+
+    # The loop
+
+    def answer(self, request, raw):
+        verbs = {"hello": self.hello, "probe": self.look, "have": self.have, "sync": self.sync, "lend": self.lend, "tree": self.tree,
+                 "create": self.create, "start": self.start, "status": self.status, "follow": self.follow,
+                 "cancel": self.cancel, "results": self.results, "get": self.get, "drop": self.drop, "jobs": self.jobs,
+                 "holdings": self.holdings, "prune": self.prune, "runtime": self.runtime}
+        verb = request.get("verb")
+        if self.base is None and verb != "hello":
+            raise Refused(FAILED_PRECONDITION, "hello comes first")
+        if verb == "put":
+            return self.put(request, raw)
+        if verb not in verbs:
+            raise Refused(INVALID_ARGUMENT, "no such verb: %s" % ascii(verb)[:60])
+        self.reply(request, verbs[verb](request))
+
+    def reply(self, request, given):
+        """given: what to answer, and bytes with it; None: it was answered already."""
+        if given is not None:
+            value, data = given if isinstance(given, tuple) else (given, b"")
+            self.link.send(dict(value, id=request.get("id"), ok=True), data)
+
+    def refuse(self, request, refused):
+        self.failed = True
+        self.link.send({"id": request.get("id"), "ok": False, "code": refused.code, "text": refused.text[:500],
+                        "remedy": refused.remedy[:500]})
+
+    def serve(self):
+        while self.link.pending(IDLE_SECONDS):
+            try:
+                request, raw = self.link.receive()
+            except EOFError:
+                return
+            except Refused as refused:
+                self.refuse({}, refused)
+                return
+            try:
+                if self.failed and request.get("then") is True:
+                    raise Refused(ABORTED, "%s was to follow something that failed" % ascii(request.get("verb"))[:60])
+                self.failed = False
+                self.answer(request, raw)
+            except Refused as refused:
+                self.refuse(request, refused)
+            except (BrokenPipeError, EOFError):
+                return
+            except OSError as error:
+                self.refuse(request, of_error(error, "%s failed there" % request.get("verb")))
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                self.refuse(request, Refused(INVALID_ARGUMENT, "a request that is not understood: %s" % ascii(str(error))))
+
+
+def read_ahead():
+    """What Python read of what comes after this program."""
+    os.set_blocking(0, False)
+    try:
+        return sys.stdin.buffer.peek()
+    finally:
+        os.set_blocking(0, True)
+
+
+def main(marker):
+    os.umask(0o077)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    link = Link(os.dup(0), os.dup(1), read_ahead())
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)  # nothing that is printed by accident becomes a frame
+    os.write(link.fd_out, b"\n" + marker + b"\n")
+    try:
+        Agent(link).serve()
+    except BrokenPipeError:
+        pass
+
+
+if "MARKER" in globals():
+    main(globals()["MARKER"])
