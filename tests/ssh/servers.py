@@ -103,8 +103,12 @@ class Agent:
     def __init__(self, directory):
         self.socket = os.path.join(directory, "agent.sock")
         self.process = subprocess.Popen(["ssh-agent", "-D", "-a", self.socket], stdout=subprocess.DEVNULL)
-        if not wait_for(lambda: os.path.exists(self.socket)):
+        if not wait_for(self.listens):  # the socket has a name before it listens
             raise RuntimeError("ssh-agent does not start")
+
+    def listens(self):
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self.socket) == 0
 
     def add(self, *arguments):
         subprocess.run(["ssh-add", "-q", *arguments], check=True, env={**os.environ, "SSH_AUTH_SOCK": self.socket}, stderr=subprocess.DEVNULL)
