@@ -10,12 +10,14 @@
  * are stored feature by feature, `width` labels side by side (a multiple of 4), then one more such line for the bias,
  * whose feature is 1.
  *
- * SOLVE_SVM     one against the rest, squared hinge: 1/2 |w|^2 + C sum max(0, 1 - y w.x)^2, the dual coordinate descent
- * of Hsieh et al., ICML 2008. Labels are independent: they are solved in strips, in any order, by any thread. SOLVE_L1
- * one against the rest, logistic loss and L1: |w|_1 + C sum ln(1 + exp(-y w.x)), by newGLMNET (Yuan, Ho and Lin, KDD
- * 2011): coordinate descent on a quadratic model of the loss, then a line search. Visits features, so it needs the rows
- * turned into columns. The bias is not under L1. SOLVE_JOINT   Crammer and Singer's multi-class hinge, the sequential
- * dual method of Keerthi et al., KDD 2008. All labels at once, so the strip must be all of them.
+ * SOLVE_SVM    one against the rest, squared hinge: 1/2 |w|^2 + C sum max(0, 1 - y w.x)^2, the dual coordinate
+ *              descent of Hsieh et al., ICML 2008. Labels are independent: they are solved in strips, in any order, by
+ *              any thread.
+ * SOLVE_L1     one against the rest, logistic loss and L1: |w|_1 + C sum ln(1 + exp(-y w.x)), by newGLMNET (Yuan, Ho
+ *              and Lin, KDD 2011): coordinate descent on a quadratic model of the loss, then a line search. Visits
+ *              features, so it needs the rows as columns. The bias is not under L1.
+ * SOLVE_JOINT  Crammer and Singer's multi-class hinge, by the sequential dual method of Keerthi et al., KDD 2008. All
+ *              labels at once, so the strip must be all of them.
  */
 typedef enum solve_kind { SOLVE_SVM, SOLVE_L1, SOLVE_JOINT } solve_kind;
 
