@@ -80,7 +80,7 @@ static const struct {
     {"contract.records", NEEDS_ALL, check_records, "numbers, sizes and reserved fields are what backend.h says"},
     {"contract.texts", NEEDS_ALL, check_texts, "texts are UTF-8, end, fit and are there"},
     {"contract.reports", NEEDS_ALL, check_reports, "progress, metrics and steps that make sense"},
-    {"manners.leaves-nothing", NEEDS_ALL, check_leaves_nothing, "no thread or process of train, infer, test or status lives on"},
+    {"manners.leaves-nothing", NEEDS_ALL, check_leaves_nothing, "no thread, process or descriptor of train, infer, test or status"},
     {"manners.prints-nothing", NEEDS_ALL, check_prints_nothing, "nothing on standard output or error"},
     {"manners.declares-settings", NEEDS_ALL, check_settings, "no setting is read that its manifest does not declare"},
     {"manners.keeps-secrets", NEEDS_ALL, check_keeps_secrets, "no secret in anything that it says"},

@@ -92,6 +92,9 @@ void check_cost_left(check *c) {
         check_fail(c, "each call keeps %llu bytes of memory", (unsigned long long)left->bytes_per_round);
 }
 
+/* An ordinary call, after which it is looked what is still open. */
+static const host_audit watched = {.repeats = 0};
+
 /* ---- test */
 
 void check_own_test(check *c) {
@@ -113,6 +116,7 @@ void check_own_test(check *c) {
     check_call_options(c, &options);
     options.network = c->options->network;
     options.timeout_ms = 600000;
+    options.audit = &watched;
     kit_status status = host_test(c->registry, c->row, 2, &options, &result, &err);
     if (!check_called(c, status, &err)) return;
     check_hear(c, &result);
@@ -143,6 +147,7 @@ void check_status(check *c) {
     check_call_options(c, &options);
     options.network = c->options->network;
     options.timeout_ms = 60000;
+    options.audit = &watched;
     c->holdings = c->odd_holdings = c->removed = 0;
     kit_status status = host_status(c->registry, c->row, false, 0, &options, &result, &err);
     if (!check_called(c, status, &err)) return;

@@ -57,6 +57,8 @@ static void leave_behind(const char *slot) {
     if (is(name)) leave_thread();
     snprintf(name, sizeof name, "%s-daemon", slot);
     if (is(name)) leave_daemon();
+    snprintf(name, sizeof name, "%s-open", slot);
+    if (is(name) && open("/dev/null", O_RDONLY | O_CLOEXEC) < 0) abort();
 }
 
 /* ---- detect */
@@ -88,6 +90,7 @@ static void report_elsewhere(const kolm_host_v1_t *host) {
     const kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding, .place = "a", .kind = "b", .name = "c", .note = ""};
     if (is("detect-step")) host->test_step(host->user, &a_step);
     if (is("detect-holding") && KOLM_HAS(kolm_host_v1_t, host, holding) && host->holding) host->holding(host->user, &holding);
+    if (is("detect-secret")) (void)host->secret(host->user, "ZOO_TOKEN", NULL, 0, NULL);
     if (is("log-null")) host->log(host->user, KOLM_LOG_INFO, NULL);
     if (is("log-level")) host->log(host->user, 17, "loud");
     if (is("log-bytes")) host->log(host->user, KOLM_LOG_INFO, "gr\xfc\xdf dich");

@@ -69,6 +69,12 @@ void child_audit_left(void) {
         child_breach_mild(HOST_BREACH_LEFT, "it returned", "join every thread before the slot returns",
                           threads - audit.before == 1 ? "and %u of its threads still runs" : "and %u of its threads still run",
                           threads - audit.before);
+    uint32_t open = audit.request ? entries("/proc/self/fd") : 0;
+    if (open > audit.descriptors)
+        child_breach_mild(HOST_BREACH_LEFT, "it returned", "close what the slot opens",
+                          open - audit.descriptors == 1 ? "and %u descriptor that it opened is still open"
+                                                        : "and %u descriptors that it opened are still open",
+                          open - audit.descriptors);
     if (has_children())
         child_breach(HOST_BREACH_LEFT, "it returned", "end every process that the slot starts, and wait for it",
                      "and a process that it started still runs, which is ended now");

@@ -118,6 +118,10 @@ static int32_t service_secret(void *user, const char *name, char *buffer, uint64
         if (asked->secrets[i].withheld) return withhold(name, buffer ? capacity : 0, out_length);
         return value ? give(value, buffer, capacity, out_length) : KOLM_E_NOT_FOUND;
     }
+    char about[100];
+    kit_format(about, sizeof about, "the secret '%.64s'", name ? name : "");
+    child_breach_mild(HOST_BREACH_RECORD, about, "list it under auth or secrets of the manifest",
+                      "was asked for, and the manifest does not name it");
     return KOLM_E_PERMISSION_DENIED;
 }
 
