@@ -14,7 +14,10 @@
 /* ---- Loading */
 
 void check_files(check *c) {
-    if (c->row->state != HOST_ROW_OK)
+    if (c->row->state != HOST_ROW_OK && c->row->why.code == KOLM_E_UNKNOWN) { /* a disk that fails, say */
+        c->not_called = true;
+        c->broken = c->row->why;
+    } else if (c->row->state != HOST_ROW_OK)
         check_fail(c, "rule %d (%s): %s%s%s", (int)c->row->rule, host_rule_text(c->row->rule), c->row->why.text,
                    c->row->why.remedy[0] ? "; " : "", c->row->why.remedy);
 }

@@ -213,7 +213,7 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK && junit) status = kit_atomic_open(junit, 0644, &xml, &err);
     if (status == KOLM_OK) status = check_backend(&o, report, &err);
     exit_code = status == KOLM_OK ? finish(context, report, junit ? &xml : NULL)
-                                  : cli_error(context, cli_exit_of(status), &err);
+                : cli_error(context, status == KOLM_E_UNKNOWN ? CLI_EXIT_INTERNAL : cli_exit_of(status), &err);
 out:
     kit_atomic_abort(&xml);
     free(report);

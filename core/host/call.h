@@ -103,7 +103,8 @@ typedef struct host_result {
     host_verdict verdict;
     kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK; when the plugin gave none itself, the
                            last lines that it printed are quoted */
-    bool own_fault;     /* HOST_FAILED, but it was kolm that could not go on (memory, reading): it says nothing about the plugin */
+    bool own_fault;     /* HOST_FAILED or HOST_NOT_LOADED, but it was kolm that could not go on (memory, reading): it says
+                         * nothing about the plugin */
     int signal_number;  /* HOST_CRASHED */
     int exit_code;      /* HOST_NO_REPLY */
     int64_t wall_ms;

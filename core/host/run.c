@@ -107,6 +107,7 @@ static kit_status take_plugin(host_run *run, kolm_error_t *err) {
     if (err && status == KOLM_E_RESOURCE_EXHAUSTED) *err = *why;
     if (status == KOLM_E_RESOURCE_EXHAUSTED) return status;
     run->result->verdict = HOST_NOT_LOADED;
+    run->result->own_fault = status == KOLM_E_UNKNOWN; /* a disk that fails, say */
     run->ended = true;
     return KOLM_OK;
 }

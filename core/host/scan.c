@@ -125,6 +125,10 @@ static kit_status read_open(int fd, const char *path, uint64_t size, kit_buf *ou
     }
 }
 
+static bool asks_for_something(const host_manifest *m) {
+    return m->auth_count + m->secret_count + m->require_count + m->files.read_count + m->files.write_count > 0;
+}
+
 static kit_status read_manifest(const char *name, int fd, host_backend *row, kolm_error_t *err) {
     kit_buf text = {0};
     kit_status status = fd >= 0 ? read_open(fd, row->manifest_path, row->manifest_file.size, &text, err)
@@ -134,7 +138,8 @@ static kit_status read_manifest(const char *name, int fd, host_backend *row, kol
         status = host_manifest_parse(name, kit_buf_text(&text), text.length, &row->manifest, err);
         if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
     }
-    if (status == KOLM_OK && !row->no_signature)
+    /* A signature is by it, and a grant to files that nobody signed. */
+    if (status == KOLM_OK && (!row->no_signature || asks_for_something(row->manifest)))
         status = kit_sha256_bytes(text.data, text.length, row->manifest_sha256, err);
     kit_buf_free(&text);
     return status;

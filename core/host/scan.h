@@ -116,7 +116,8 @@ typedef struct host_backend {
     host_file_identity plugin;
     host_file_identity manifest_file;
     bool no_signature; /* there was none when the directory was looked at, and it is the plugin's own */
-    char manifest_sha256[KIT_SHA256_HEX]; /* of the bytes that were parsed; "" when none were, or when nothing is signed */
+    char manifest_sha256[KIT_SHA256_HEX]; /* of the bytes that were parsed; "" when none were, or when
+                                           * nothing is signed and nothing asked for */
     host_plugin *bytes;
     host_libs libs;
 } host_backend;
