@@ -124,6 +124,12 @@ static size_t plain_length(const char *bytes, size_t length) {
     return n;
 }
 
+/* The marks that change the direction of what is near them, for one place: LRM, RLM, ALM. */
+static size_t marks_direction(const unsigned char *p, size_t step) {
+    if (step == 3 && p[0] == 0xE2 && p[1] == 0x80 && (p[2] == 0x8E || p[2] == 0x8F)) return 3;
+    return step == 2 && p[0] == 0xD8 && p[1] == 0x9C ? 2 : 0;
+}
+
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length) {
     for (size_t i = 0; i < length;) {
         size_t plain = plain_length(bytes + i, length - i);
@@ -135,13 +141,14 @@ void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length) {
         unsigned char c = (unsigned char)bytes[i];
         size_t step = sequence((const unsigned char *)bytes + i, length - i);
         bool c1 = step == 2 && c == 0xC2 && (unsigned char)bytes[i + 1] < 0xA0;
-        if (step == 3 && turns_direction((const unsigned char *)bytes + i)) {
+        const unsigned char *at = (const unsigned char *)bytes + i;
+        if (step == 3 && (turns_direction(at) || marks_direction(at, step) == 3)) {
             kit_buf_fmt(buf, "\\x%02X\\x%02X\\x%02X", c, (unsigned char)bytes[i + 1], (unsigned char)bytes[i + 2]);
             i += 3;
         } else if (step == 0 || c < 0x20 || c == 0x7F) {
             kit_buf_fmt(buf, "\\x%02X", c);
             i++;
-        } else if (c1) {
+        } else if (c1 || marks_direction(at, step) == 2) {
             kit_buf_fmt(buf, "\\x%02X\\x%02X", c, (unsigned char)bytes[i + 1]);
             i += 2;
         } else {
