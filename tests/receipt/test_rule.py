@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -218,6 +219,37 @@ class Rule(unittest.TestCase):
         found, said = self.judged()
         self.assertEqual(found, (True, True), said)
         self.assertIn("own, until", said)
+
+    def test_interrupted_in_a_large_file(self):
+        """Whoever reads a file of any size heeds Ctrl-C in the middle of it."""
+        size = 256 << 20
+        pieces = {"kolm_trainer.json": b"{}", "adapter_config.json": b"{}"}
+        for name, data in pieces.items():
+            self.put(name, data)
+        with open(self.path("large"), "wb") as file:
+            file.truncate(size)
+        subprocess.run([TOOL, "write", self.dir, self.path("large.kolm"), "model/adapter_model.bin=" + self.path("large"),
+                        *("model/%s=%s" % (name, self.path(name)) for name in pieces)], check=True)
+        for words in (("verify", "large.kolm"), ("export", "large.kolm", "--to", "there")):
+            child = subprocess.Popen([os.path.abspath(KOLM), *words], cwd=self.dir, env={"PATH": os.environ["PATH"], "KOLM_HOME": self.dir, "HOME": self.dir, "LC_ALL": "C.UTF-8"},
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.addCleanup(child.kill)
+            while True:  # until it has begun to read what is large, and no further
+                self.assertIsNone(child.poll(), words)
+                try:
+                    with open("/proc/%d/io" % child.pid, encoding="ascii") as file:
+                        read = int(file.readline().split()[1])
+                except PermissionError:
+                    self.skipTest("kolm does not let itself be looked at but by root")
+                if read > 4 << 20:
+                    break
+            os.kill(child.pid, signal.SIGSTOP)
+            self.assertLess(read, size)
+            os.kill(child.pid, signal.SIGINT)
+            os.kill(child.pid, signal.SIGCONT)
+            out, err = child.communicate(timeout=60)
+            self.assertEqual(child.returncode, 130, (words, out, err))
+            self.assertFalse([name for name in os.listdir(self.dir) if name.startswith("there")])
 
 
 if __name__ == "__main__":
