@@ -183,7 +183,7 @@ bool scan_number(json_scan *s, double *out) {
     for (int part = 0; part < 2; part++) {
         for (; is_digit(s); s->p++) {
             uint64_t digit = (uint64_t)(*s->p - '0');
-            full = full || significand > (UINT64_MAX - digit) / 10;
+            if (significand >= UINT64_MAX / 10) full = full || significand > (UINT64_MAX - digit) / 10;
             if (!full) significand = significand * 10 + digit;
             if (full == (part == 0)) exponent += part == 0 ? 1 : -1;
         }

@@ -155,8 +155,8 @@ typedef struct vocabulary {
     size_t size_hint;
     uint32_t longest;  /* bytes of the longest token */
     uint32_t distinct; /* after vocabulary_seal */
-    uint16_t *reach;   /* by the hash of two characters: bytes of the longest token that begins with them */
-    unsigned reach_shift;
+    uint8_t *fronts;   /* two bits for each hash: FRONT_*; a filter, which may say too much */
+    unsigned front_shift;
 } vocabulary;
 #define VOCABULARY_TOKEN_MAX 4096u /* bytes of a token */
 #define VOCABULARY_COUNT_MAX (1u << 24)
@@ -164,8 +164,9 @@ typedef struct vocabulary {
 /* size_hint: bytes of the file that the tokens are in. */
 kit_status vocabulary_start(vocabulary *v, size_t size_hint, kolm_error_t *err) KIT_MUST_USE;
 kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, kolm_error_t *err) KIT_MUST_USE;
-/* Builds the table; of equal tokens the last one's id counts. reach: for texts without blanks (Unigram). */
-kit_status vocabulary_seal(vocabulary *v, bool reach, kolm_error_t *err) KIT_MUST_USE;
+/* Builds the table; of equal tokens the last one's id counts. fronts: the filter too, for texts without blanks
+ * (Unigram). */
+kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) KIT_MUST_USE;
 uint32_t vocabulary_find(const vocabulary *v, const char *bytes, size_t length); /* its id or VOCABULARY_NONE */
 void vocabulary_free(vocabulary *v);
 
@@ -189,8 +190,12 @@ static inline uint64_t vocabulary_hash(uint64_t secret, uint64_t hash, unsigned 
 /* The id of front and back together, whose hash is known, or VOCABULARY_NONE. */
 uint32_t vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length, const char *back,
                          size_t back_length);
-static inline size_t vocabulary_reach(const vocabulary *v, uint64_t hash_of_two) {
-    return v->reach[(hash_of_two * UINT64_C(0x9E3779B97F4A7C15)) >> v->reach_shift];
+enum { FRONT_LONGER = 1, FRONT_TOKEN = 2 };
+/* Whether tokens may go on from the text with this hash (FRONT_LONGER), and whether it may be one itself (FRONT_TOKEN).
+ */
+static inline unsigned vocabulary_front(const vocabulary *v, uint64_t hash) {
+    uint64_t place = (hash * UINT64_C(0x9E3779B97F4A7C15)) >> v->front_shift;
+    return v->fronts[place >> 2] >> (place & 3u) * 2 & 3u;
 }
 
 typedef enum model_kind { MODEL_WORDPIECE, MODEL_WORDLEVEL, MODEL_UNIGRAM } model_kind;

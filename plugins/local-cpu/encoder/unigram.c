@@ -17,20 +17,19 @@ static bool offer_all(const tokenizer *t, tokenizer_work *w, size_t from, size_t
     double here = w->path[from].score;
     bool single = false;
     uint64_t hash = 0;
-    size_t most = v->longest < length - from ? v->longest : length - from, characters = 0;
-    for (size_t i = from; i - from < most;) {
+    unsigned front = FRONT_LONGER;
+    size_t most = v->longest < length - from ? v->longest : length - from;
+    for (size_t i = from; i - from < most && (front & FRONT_LONGER) != 0;) {
+        bool first = i == from;
         size_t stop = i + utf8_step((unsigned char)w->bytes[i]);
         if (stop - from > most) break;
         for (; i < stop; i++) hash = vocabulary_hash(v->secret, hash, (unsigned char)w->bytes[i]);
-        if (++characters == 2) {
-            size_t reach = vocabulary_reach(v, hash);
-            if (reach < most) most = reach;
-            if (stop - from > most) break;
-        }
+        front = vocabulary_front(v, hash);
+        if ((front & FRONT_TOKEN) == 0) continue;
         uint32_t id = vocabulary_look(v, hash, w->bytes, 0, w->bytes + from, stop - from);
         if (id == VOCABULARY_NONE) continue;
         offer(&w->path[stop], t->scores[id] + here, from, id);
-        single |= characters == 1;
+        single |= first;
     }
     return single;
 }

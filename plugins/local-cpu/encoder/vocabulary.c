@@ -87,27 +87,32 @@ static void place(vocabulary *v, uint32_t i) {
     }
 }
 
-/* For each token of two characters and more: how far texts with its first two may reach. */
-static bool note_reach(vocabulary *v) {
-    unsigned bits = 64 - v->slot_shift;
-    v->reach_shift = v->slot_shift;
-    v->reach = calloc((size_t)1 << bits, sizeof *v->reach);
-    if (v->reach == NULL) return false;
+/* Every front of every token, cut where a character ends, and every token. */
+static bool note_fronts(vocabulary *v) {
+    size_t total = 0;
+    unsigned bits = 8;
+    for (uint32_t i = 0; i < v->count; i++) /* more than fronts there are */
+        if (v->entries[i].characters != VOCABULARY_TWICE) total += v->entries[i].characters;
+    while (((size_t)1 << bits) < total) bits++;
+    v->front_shift = 64 - bits;
+    v->fronts = calloc(((size_t)1 << bits) / 4, 1);
+    if (v->fronts == NULL) return false;
     for (uint32_t i = 0; i < v->count; i++) {
         const vocabulary_entry *e = &v->entries[i];
         const unsigned char *bytes = (const unsigned char *)v->bytes + e->at;
-        size_t two = e->length > 0 ? utf8_step(bytes[0]) : 0;
-        if (e->length <= two) continue;
-        two += utf8_step(bytes[two]);
         uint64_t hash = 0;
-        for (size_t k = 0; k < two; k++) hash = vocabulary_hash(v->secret, hash, bytes[k]);
-        uint16_t *reach = &v->reach[(hash * ODD) >> v->reach_shift];
-        if (e->length > *reach) *reach = (uint16_t)e->length;
+        for (size_t k = 0; k < e->length; k++) {
+            hash = vocabulary_hash(v->secret, hash, bytes[k]);
+            bool last = k + 1 == e->length;
+            if (!last && (bytes[k + 1] & 0xC0u) == 0x80) continue;
+            uint64_t place = (hash * ODD) >> v->front_shift;
+            v->fronts[place >> 2] |= (uint8_t)((last ? FRONT_TOKEN : FRONT_LONGER) << (place & 3u) * 2);
+        }
     }
     return true;
 }
 
-kit_status vocabulary_seal(vocabulary *v, bool reach, kolm_error_t *err) {
+kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) {
     unsigned bits = 4;
     while (((size_t)1 << bits) < (size_t)v->count * 2) bits++;
     v->slot_shift = 64 - bits;
@@ -119,7 +124,7 @@ kit_status vocabulary_seal(vocabulary *v, bool reach, kolm_error_t *err) {
     }
     free(v->hashes);
     v->hashes = NULL;
-    return reach && !note_reach(v) ? tokenizer_no_memory(err) : KOLM_OK;
+    return fronts && !note_fronts(v) ? tokenizer_no_memory(err) : KOLM_OK;
 }
 
 uint32_t vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length, const char *back,
@@ -148,6 +153,6 @@ void vocabulary_free(vocabulary *v) {
     free(v->entries);
     free(v->hashes);
     free(v->slots);
-    free(v->reach);
+    free(v->fronts);
     *v = (vocabulary){0};
 }
