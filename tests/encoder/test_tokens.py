@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens beside those of the tokenizers library, on real and hostile texts, with small tokenizers of every kind.
 
-usage: test_tokens.py TOKENIZE. KOLM_TEST_TOKENS=100000 tries that many texts with every kind instead of 600;
-KOLM_TEST_TOKENIZERS=FILE:... adds real tokenizer.json files to the kinds; KOLM_TEST_CHARSMAP=FILE takes real rewriting rules.
+usage: test_tokens.py TOKENIZE. KOLM_TEST_TOKENS=100000 tries that many texts with every kind instead of 600, and says how it goes;
+KOLM_TEST_TOKENIZERS=FILE:... adds real tokenizer.json files to the kinds; KOLM_TEST_CHARSMAP=FILE takes real rewriting rules;
+KOLM_TEST_KINDS=NAME:... tries these kinds alone.
 """
 import hashlib
 import json
@@ -127,7 +128,8 @@ class Tokens(unittest.TestCase):
         named = list(token_kinds.kinds(ROWS, count=4000 if COUNT < 10000 else 30000, real_charsmap=given))
         for path in filter(None, os.environ.get("KOLM_TEST_TOKENIZERS", "").split(":")):
             named.append((path, tokenizers.Tokenizer.from_file(path)))
-        for name, made in named:
+        only = os.environ.get("KOLM_TEST_KINDS", "").split(":")
+        for name, made in [pair for pair in named if only == [""] or pair[0] in only]:
             with self.subTest(name):
                 tokenizer = self.write(made)
                 special = token_kinds.special_of(tokenizer)
@@ -139,8 +141,26 @@ class Tokens(unittest.TestCase):
                     self.assertLess(panics, 2 + len(texts) // 100)
                     left -= len(texts)
                 total += COUNT
+                if COUNT >= 10000:
+                    print("%s: %d texts, %.0f s" % (name, COUNT, time.time() - start), flush=True)
                 self.cut(name, tokenizer, [t for t in texts[:200] if "\0" not in t])
         print("%d texts with %d tokenizers in %.0f s" % (total, len(named), time.time() - start))
+
+    def test_vocabulary_alone(self):
+        """vocab.txt and tokenizer_config.json, with what BertTokenizer makes of them."""
+        path, config = os.path.join(self.dir.name, "vocab.txt"), os.path.join(self.dir.name, "tokenizer_config.json")
+        vocab = list(json.loads(next(token_kinds.kinds(ROWS, count=3000))[1].to_str())["model"]["vocab"])
+        lines = [token for token in vocab if not set(token) & set("\r\n")]
+        with open(path, "w", encoding="utf-8", newline="") as out:
+            out.write("".join(token + ("\n", "\r\n", " \n", "\u3000\n")[i % 4] for i, token in enumerate(lines)) + "the")
+        for number, (lower, strip, chinese) in enumerate([(True, None, True), (False, None, False), (True, False, True), (False, True, True)]):
+            with open(config, "w", encoding="utf-8") as out:
+                json.dump({"tokenizer_class": "BertTokenizer", "do_lower_case": lower, "strip_accents": strip, "tokenize_chinese_chars": chinese,
+                           "mask_token": {"content": "[MASK]", "lstrip": False}, "model_max_length": 512}, out)
+            tokenizer = token_kinds.build(tokenizers.models.WordPiece.from_file(path, unk_token="[UNK]"),
+                                          token_kinds.bert(strip, lower, True, chinese), tokenizers.pre_tokenizers.BertPreTokenizer())
+            texts = token_kinds.texts(number, COUNT, ROWS, token_kinds.SPECIALS)
+            self.compare("vocab.txt %d" % number, library(tokenizer, texts), tokenize(path, texts, kind="vocab", config=config), texts)
 
     def test_every_point(self):
         """Each code point alone, between letters, and behind and before a mark: all of the tables."""

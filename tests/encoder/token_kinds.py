@@ -83,6 +83,8 @@ BLOCKS = blocks()
 MARKS = [cp for cp in range(0x300, 0x1E950) if unicodedata.combining(chr(cp))]
 BLANKS = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2003\u2007\u200a\u2028\u2029\u202f\u205f\u3000\ufeff\u200b\u2060"
 CONTROLS = "\x00\x01\x07\x08\x0e\x1b\x7f\x80\x8f\x9f\xad\u061c\u200c\u200d\u200e\u200f\u202a\u202e\u2066\u2069\ufff9\ufffd\ufffe\U000e0001"
+# Marks that stay when accents are taken off, and so are ordered among those that go.
+KEPT = [chr(cp) for cp in MARKS if normalizers.BertNormalizer(strip_accents=True, lowercase=False).normalize_str(chr(cp))]
 EMOJI = ["\U0001f600", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\u2764\ufe0f", "1\ufe0f\u20e3", "\U0001f44d\U0001f3fd",
          "\u00a9\u200d\u00ae", "\u00a9\ufe0f", "\U0001f3f4\U000e0067\U000e0062\U000e007f", "\u2122"]
 CLUSTERS = "\r\n\u0300\u0301\u0316\u0345\u0600\u06dd\u070f\u0903\u093e\u0915\u094d\u0924\u09be\u0bbe\u0d4e\u0e33\u1100\u1112\u1161\u1175\u11a8" \
@@ -103,7 +105,7 @@ def some(draw, characters, least, most):
 
 def text(draw, rows, special):
     """One text; special: tokens that a tokenizer takes out of it."""
-    kind = draw.randrange(16)
+    kind = draw.randrange(19)
     if kind <= 2:
         return draw.choice(rows)
     if kind == 3:
@@ -133,6 +135,13 @@ def text(draw, rows, special):
         return chr(draw.randrange(0x1100, 0x1200)) + some(draw, CLUSTERS, 0, 3) + chr(draw.randrange(0xAC00, 0xD7A4)) + chr(draw.randrange(0x1160, 0x1200))
     if kind == 14:
         return draw.choice(rows)[:draw.randrange(40)] + point(draw) + draw.choice(rows)[draw.randrange(20):60]
+    if kind == 15:  # what joins two letters to one cluster, or does not
+        return some(draw, draw.choice(("\u0915\u0915\u0915\u094d\u094d\u200d\u0300\u0316\u0303a", "\u00a9\u00a9\u200d\u200d\u0316\u0303\ufe0fae\u0301",
+                                       "\u0600q\u0316a\u0903\u00bd\u0303", "\u1100\u1161\u11a8\uac00\uac01\u0316\u0303")), 2, 9)
+    if kind == 16:
+        return "".join(draw.choice((draw.choice(KEPT), chr(draw.choice(MARKS)), "a", "o")) for _ in range(draw.randint(2, 12)))
+    if kind == 17:
+        return some(draw, "  \t\u2581", 0, 3) + draw.choice(rows)[:30] + some(draw, "  \u3000", 0, 3)
     return " ".join(draw.choice(WORDS) for _ in range(draw.randint(1, 25)))
 
 
@@ -156,7 +165,7 @@ def template(t, cls, sep):
 
 def alphabet(draw, count):
     """Characters that are tokens of their own, so that ids show how a text was normalised."""
-    out = {chr(cp) for cp in [*range(0x21, 0x250), *range(0x300, 0x370), *range(0x391, 0x460)]} | set(CLUSTERS) | set("".join(WORDS))
+    out = {chr(cp) for cp in [*range(0x21, 0x250), *range(0x300, 0x370), *range(0x391, 0x460)]} | set(CLUSTERS) | set("".join(WORDS)) | set(KEPT[:80])
     while len(out) < count:
         out.add(point(draw))
     return sorted(c for c in out if not 0xD800 <= ord(c) < 0xE000)
@@ -249,7 +258,7 @@ def kinds(rows, seed=1, count=4000, real_charsmap=None):
     yield "xlm-r", build(uni, rules, p.Sequence([p.WhitespaceSplit(), meta]), **s)
     yield "xlm-r-new", build(uni, n.Sequence([rules, n.Replace(Regex(" {2,}"), " ")]), p.Metaspace(prepend_scheme="always", split=True), **s)
     yield "xlm-r-first", build(uni, n.Sequence([n.Strip(True, False), n.Replace(Regex(" {2,}"), "▁"), rules]), p.Metaspace(prepend_scheme="first"), added=ADDED, **s)
-    yield "xlm-r-first-words", build(uni, rules, p.Sequence([p.WhitespaceSplit(), p.Metaspace(prepend_scheme="first", split=False)]), added=ADDED, **s)
+    yield "xlm-r-first-words", build(uni, n.Sequence([n.Replace(Regex(" {2,}"), "▁"), rules]), p.Sequence([p.WhitespaceSplit(), p.Metaspace(prepend_scheme="first", split=False)]), added=ADDED, **s)
     yield "xlm-r-whole", build(fall, n.Sequence([n.Nmt(), n.NFKC(), n.Replace(Regex(r"\s+"), " ")]), p.Metaspace(prepend_scheme="never", split=False), **s)
     yield "llama", build(fall, n.Sequence([n.Prepend("▁"), n.Replace(" ", "▁")]), None, **s)
     yield "nfc", build(uni, n.NFC(), p.Sequence([p.Whitespace(), meta]), **s)
