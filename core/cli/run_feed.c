@@ -56,8 +56,10 @@ static kit_status plain_question(run_stream *s, const char *where, const char *l
 
 /* The backend may stop reading before the end (it failed, or the user stopped it): that is told by its verdict. */
 static kit_status send_questions(run_stream *s, kit_buf *out, bool *out_gone) {
-    for (size_t i = 0; i < out->length; i++)
-        s->asked += out->data[i] == '\n';
+    size_t lines = 0;
+    for (const char *at = kit_buf_text(out), *end = at + out->length; at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
+        lines++;
+    s->asked += lines; /* once: who prints looks at it meanwhile */
     *out_gone = kit_write_all(s->to_backend, kit_buf_text(out), out->length, NULL) != KOLM_OK;
     int reason = errno;
     kit_buf_clear(out);

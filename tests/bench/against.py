@@ -54,10 +54,10 @@ def main():
                 out.writelines(json.dumps({"input": text}) + "\n" for text in rows)
         commands = [
             ("kolm compute detect --refresh (fourteen backends)", rounds, lambda s: s.cost([s.kolm, "compute", "detect", "--refresh"])),
-            ("200 calls of detect of local-cpu, one after the other", max(3, rounds // 6), lambda s: s.cost([os.path.join(s.build, "tests", "bench", "call-cost"),
+            ("200 calls of detect of local-cpu, one after the other", max(9, rounds // 6), lambda s: s.cost([os.path.join(s.build, "tests", "bench", "call-cost"),
              os.path.join(s.build, "core", "host", "kolm-host"), os.path.join(s.build, "plugins", "local-cpu"), "local-cpu"])),
             ("kolm run, one answer", rounds, lambda s: s.cost([s.kolm, "run", s.model, "where is my card"])),
-            ("kolm run, a batch of some 40,000", max(3, rounds // 6), lambda s: s.cost([s.kolm, "run", s.model, "--jsonl"], questions)),
+            ("kolm run, a batch of some 40,000", max(9, rounds // 6), lambda s: s.cost([s.kolm, "run", s.model, "--jsonl"], questions)),
             ("kolm verify", rounds, lambda s: s.cost([s.kolm, "verify", s.model])),
         ]
         print("| command | processor time | earlier build's | ratio, median of pairs |\n|---|---|---|---|")
