@@ -129,10 +129,11 @@ static kit_status limit(int resource, uint64_t value, const char *what, kolm_err
     if (value == 0) return KOLM_OK;
     if (getrlimit(resource, &now) != 0) return kit_fail_errno(err, errno, "cannot read the limit of %s", what);
     rlim_t wanted = (rlim_t)value;
-    if (now.rlim_max != RLIM_INFINITY && now.rlim_max < wanted) wanted = now.rlim_max;
+    bool lower = now.rlim_max != RLIM_INFINITY && now.rlim_max <= wanted;
+    if (lower) wanted = now.rlim_max;
     now.rlim_cur = now.rlim_max = wanted;
     /* One second more for the signal that says why: at the hard limit the kernel only kills. */
-    if (resource == RLIMIT_CPU && wanted > 1) now.rlim_cur = wanted - 1;
+    if (resource == RLIMIT_CPU && !lower) now.rlim_max = wanted + 1;
     return setrlimit(resource, &now) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot limit %s", what);
 }
 
