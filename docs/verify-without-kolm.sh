@@ -8,7 +8,7 @@
 # X.kolm.intoto.jsonl must lie beside the artifact. With the signer's own log, receipts.jsonl, its whole chain is followed too, and
 # if receipts.jsonl.heads lies beside that, whether its end was cut off.
 # Exit status 0: the first two lines beside the artifact are signed by the key, are about exactly these bytes, and one follows the
-# other. Anything else: 1, with a sentence. `kolm verify --receipts` follows the same rule (core/receipt/receipt.h); it knows
+# other. Anything else: 1, with a sentence. `kolm verify --receipts` follows the same rule (core/receipt/receipt.h in kolm's sources); it knows
 # besides which keys were revoked or replaced, and looks inside the artifact.
 #
 # How it works, for whoever wants to check this script. A line is a DSSE envelope, one JSON object without blanks. What was signed is

@@ -322,7 +322,7 @@ int cli_compute_setup(cli_context *context, int argc, char **argv) {
                                .words = "NAME",
                                .summary = "Makes the Python runtime of a backend, from a lock with hashes.",
                                .notes =
-                                   "What is interrupted goes on with the same command. docs/runtimes.md says more.",
+                                   "What is interrupted goes on with the same command. runtimes.md of the documentation says more.",
                                .options = options,
                                .option_count = sizeof options / sizeof *options,
                                .min_words = 1,

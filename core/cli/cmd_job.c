@@ -227,6 +227,6 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
 static const cli_command verbs[] = {{"run", "do a job directory on this machine", job_run_verb}};
 
 int cli_cmd_job(cli_context *context, int argc, char **argv) {
-    return cli_group_of(context, "kolm job", "job directories, as backends get them (docs/job-protocol.md).", verbs,
+    return cli_group_of(context, "kolm job", "job directories, as backends get them (job-protocol.md of the documentation).", verbs,
                         sizeof verbs / sizeof *verbs, argc, argv);
 }

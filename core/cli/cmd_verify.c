@@ -86,7 +86,7 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
             "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
             "broken, could not\n"
             "be judged. The exit code is 0 for trusted, 8 when it could not be judged (memory, disk, keyring or log), and "
-            "7 for the\nothers. docs/verify-without-kolm.sh follows the rule of --receipts with openssl alone.",
+            "7 for the\nothers. verify-without-kolm.sh of the documentation follows the rule of --receipts with openssl alone.",
         .options = options,
         .option_count = sizeof options / sizeof *options,
         .min_words = 1,

@@ -226,7 +226,7 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return KOLM_OK;
 }
 
-/* ---- train: job_dir/train.jsonl to job_dir/model and job_dir/result.json; docs/job-protocol.md has the files. */
+/* ---- train: job_dir/train.jsonl to job_dir/model and job_dir/result.json; job-protocol.md, installed beside the author's guide, has the files. */
 typedef struct training {
     const kolm_host_v1_t *host;
     engine *engine;

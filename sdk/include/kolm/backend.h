@@ -22,6 +22,13 @@
  * crash of kolm. The object is never dlclosed. Processes that a slot started have ended, and were waited for, before it
  * returns; descriptors that it opened are closed.
  *
+ * What a process gets. detect and cost: 5 seconds (more on a machine that is busy with others: time_left_ms counts them), 10
+ * seconds of processor time, 4 GiB of data, files of 64 MiB. The other slots: no limits but those of the user and
+ * time_left_ms. All: a short list of environment variables with TMPDIR in scratch_dir, and those that the manifest's
+ * requires names; the working directory of the user; /dev/null as standard input; signals at their defaults but SIGPIPE,
+ * which is ignored, and SIGTERM, SIGALRM and SIGRTMAX, which are kolm-host's; no core dumps; the files that
+ * backend-author.md lists under "What a call may touch", and no others.
+ *
  * Threads. A slot is called once, on the main thread of its process. It may start threads; they must be joined
  * before the slot returns. Every function of kolm_host_v1_t may be called from any thread.
  *
@@ -315,7 +322,7 @@ typedef struct kolm_cost_result {
     char basis[256];          /* what it was computed from, one line; never "" */
 } kolm_cost_result_t;
 
-/* ---- train and infer work on a job directory; docs/job-protocol.md in the SDK describes every file in it. */
+/* ---- train and infer work on a job directory; job-protocol.md, beside the author's guide, describes every file in it. */
 typedef struct kolm_train_args {
     uint32_t struct_size;
     uint32_t threads;    /* processors to use, at least 1 */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The job protocol from the backend's side: reading job.json, writing predictions and result.json. docs/job-protocol.md */
+/* The job protocol from the backend's side: reading job.json, writing predictions and result.json. job-protocol.md */
 #ifndef KOLM_KIT_JOB_H
 #define KOLM_KIT_JOB_H
 

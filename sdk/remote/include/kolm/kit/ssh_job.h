@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /*
- * In libkolm-kit-remote. The far end is one Python program (sdk/remote/far/kolm_remote, whose opening.py describes the protocol)
+ * In libkolm-kit-remote. The far end is one Python program (kolm_remote, whose opening.py describes the protocol)
  * that is sent over the connection and never installed; the far machine needs Python 3.6, an account, and nothing else.
  *
  * A job's number is the digest of what is asked: who asks the same again, after a cut, a sleep or the death of kolm,

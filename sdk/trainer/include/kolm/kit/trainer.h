@@ -19,7 +19,7 @@ extern "C" {
  * without a shell, in a process group of its own, with an environment of its own: no user site, no PYTHONPATH, no token,
  * caches inside the scratch directory, the telemetry of every library off, nothing fetched. (-s and not -I: that ignores
  * PYTHONHASHSEED too, and so the order of sets would differ from run to run.) On its standard output it writes the events
- * of docs/job-protocol.md, which go to host->log, progress and metric; a line that is no event is reported and skipped.
+ * of job-protocol.md, which go to host->log, progress and metric; a line that is no event is reported and skipped.
  *
  * How it ends. An error event becomes out_error. No result: an error with the last lines of its standard error. The user
  * stops it, or time is up: SIGTERM to its group, SIGKILL eight seconds later, and CANCELLED or DEADLINE_EXCEEDED; it
