@@ -101,6 +101,9 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
         return status;
     }
     if (cli_backend_slot(backend, "test") == PICK_SLOT_MISSING) {
+        if (cli_backend_slot(backend, "train") == PICK_SLOT_PRESENT)
+            return kit_fail(err, KOLM_E_UNIMPLEMENTED, "compile a small model with it instead; its maker can give it a test",
+                            "%s has no test", name);
         return kit_fail(err, KOLM_E_UNIMPLEMENTED,
                         "`kolm compute info` shows what is known about it; use another backend to compile",
                         "%s is detect only: it has no test, because training is not implemented yet in this version",

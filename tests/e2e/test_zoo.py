@@ -167,6 +167,12 @@ class Zoo(Case):
         self.assertIn('its last words: "checking" "licence \\x1B[31mexpired', done.out)
         self.assertIn("report it to", done.out)
 
+    def test_one_that_trains_and_has_no_test(self):
+        self.add_backend("test-word")
+        done = self.kolm("compute", "test", "test-word", code=5)
+        self.assert_error(done, "test-word has no test", "compile a small model with it instead")
+        self.assertNotIn("not implemented yet", done.err)
+
     def named_processes(self):
         """kolm-host processes of this test that are still there."""
         found = []
