@@ -125,6 +125,59 @@ class Bench:
             ("in this process, already loaded", "%.0f us" % inside, "1.0"),
             ("in a process of its own: started, limited, loaded, called, judged, buried", "%.0f us" % apart, "%.1f" % (apart / inside))])
 
+    def beside(self, other, spinners):
+        """The same questions to this build and to another one, in turns, while so many processes want the processors."""
+        builds = {"this build": self.build, "the other": os.path.abspath(other)}
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(spinners)]
+        try:
+            rows = [self.raced(builds, "kolm compute detect --refresh, 300 plugins more", 300, ["compute", "detect", "--refresh"], 5),
+                    self.raced(builds, "kolm compute list, 1000 plugins more", 1000, ["compute", "list"], 40), self.isolated(builds, 5)]
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+        table("Beside another build of kolm, %d processes busy (median, in turns)" % spinners, ["question", *builds, "ratio"], rows)
+
+    def raced(self, builds, title, count, words, rounds):
+        place = self.willing_crowd(count)
+        seconds = {name: [] for name in builds}
+        for _ in range(rounds):
+            for name, build in builds.items():
+                home = os.path.join(self.work, "beside-" + os.path.basename(os.path.dirname(os.path.dirname(build))) + str(len(name)))
+                env = dict(self.env, KOLM_BACKEND_PATH=place, KOLM_HOME=home)
+                seconds[name].append(child([os.path.join(build, "core", "cli", "kolm"), *words], env)[0])
+        ours, theirs = (sorted(s)[len(s) // 2] for s in seconds.values())
+        return title, "%.1f ms" % (ours * 1e3), "%.1f ms" % (theirs * 1e3), "%.2f" % (ours / theirs)
+
+    def isolated(self, builds, rounds):
+        micros = {name: [] for name in builds}
+        for _ in range(rounds):
+            for name, build in builds.items():
+                _, text = child([os.path.join(build, "tests", "bench", "call-cost"), os.path.join(build, "core", "host", "kolm-host"),
+                                 os.path.join(build, "plugins", "local-cpu"), "local-cpu"], self.env)
+                micros[name].append(float(text.split()[0]))
+        ours, theirs = (sorted(m)[len(m) // 2] for m in micros.values())
+        return "one detect of local-cpu in a process of its own", "%.0f us" % ours, "%.0f us" % theirs, "%.2f" % (ours / theirs)
+
+    def willing_crowd(self, count):
+        """So many plugins that answer at once, each under a name of its own; their manifest is one that any kolm reads."""
+        place = os.path.join(self.work, "willing-%d" % count)
+        os.mkdir(place, 0o755)
+        one = os.path.join(self.work, "answers.so")
+        child(["cc", "-std=c11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-I", os.path.join(HERE, "..", "..", "sdk", "include"),
+               os.path.join(HERE, "answers.c"), "-o", one])
+        with open(one, "rb") as f:
+            code = f.read()
+        manifest = {"kind": "local", "tier": 5, "train": True, "infer": True, "airgap": "yes", "billing": "free", "cost_per_hour_usd": 0,
+                    "cold_start_seconds": 0, "vram_cap_gb": None, "perf": 0.3, "auth": [], "requires": [], "runtime": "none", "summary": "Answers."}
+        for i in range(count):
+            name = "crowd-%04d" % i
+            with open(os.path.join(place, name + ".so"), "wb") as f:
+                f.write(code.replace(b"crowd-0000", name.encode()))
+            with open(os.path.join(place, name + ".json"), "w", encoding="utf-8") as f:
+                json.dump(dict(manifest, name=name), f)
+        return place
+
     def crowd(self, count):
         """A directory of so many plugins, each with a name of its own."""
         place = os.path.join(self.work, "crowd-%d" % count)
@@ -247,12 +300,17 @@ def accuracy(record):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", required=True)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", default=".")
+    parser.add_argument("--beside", metavar="BUILD", help="ask another build of kolm the same, in turns, and nothing else")
+    parser.add_argument("--spinners", type=int, default=0, help="with --beside: so many processes that want a processor each")
     parser.add_argument("--only", choices=["verbs", "hosts", "train", "verify", "remote"])
     parser.add_argument("--gigabytes", type=float, default=2.0)
     args = parser.parse_args()
     bench = Bench(args)
     try:
+        if args.beside:
+            bench.beside(args.beside, args.spinners)
+            return
         if args.only in (None, "verbs"):
             bench.verbs()
         if args.only in (None, "hosts"):
