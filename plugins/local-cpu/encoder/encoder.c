@@ -8,6 +8,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define WEIGHTS_MAX (1ull << 40)
 #define CHUNK_TOKENS 256u /* of usual chunks: what a thread works on lies in its own cache */
@@ -35,6 +37,30 @@ static kit_status read_weights(encoder *e, kolm_error_t *err) {
     return enc_weights_bind(e, err);
 }
 
+/* The layers are read from end to end by every text, so their pages are asked for at once: one by one they would cost a
+ * third of a single answer. The table of words is left alone, of which a text touches a few rows. */
+static void map_layers(const encoder *e) {
+    const enc_weights *w = &e->weights;
+    uintptr_t first = UINTPTR_MAX, end = 0, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (uint32_t i = 0; i < e->is.layers; i++) {
+        const enc_layer *l = &w->layers[i];
+        const enc_matrix *const all[] = {&l->q.w, &l->k.w, &l->v.w, &l->o.w, &l->in.w, &l->out.w};
+        for (size_t m = 0; m < sizeof all / sizeof *all; m++) {
+            const uintptr_t at = (uintptr_t)all[m]->data, size = (size_t)all[m]->rows * all[m]->columns;
+            if (at < first) first = at;
+            if (at + size * enc_dtype_bytes(all[m]->dtype) > end) end = at + size * enc_dtype_bytes(all[m]->dtype);
+        }
+    }
+    const uintptr_t words = (uintptr_t)w->words.data;
+    if (end == 0 || (words > first && words < end)) return;
+#ifdef MADV_POPULATE_READ
+    first -= first % page;
+    (void)madvise((void *)first, end - first, MADV_POPULATE_READ);
+#else
+    (void)page;
+#endif
+}
+
 kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) {
     *out = NULL;
     encoder *e = calloc(1, sizeof *e);
@@ -50,6 +76,7 @@ kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) {
         enc_close(e);
         return status;
     }
+    map_layers(e);
     *out = e;
     return KOLM_OK;
 }

@@ -9,9 +9,17 @@
 
 /* ---- Products */
 
-/* sums = rows of w, `stride` numbers apart, times `vectors` vectors of x; begun from start where that is given. */
-INLINE void W(tile)(const int rows, const int vectors, const float *w, size_t stride, const float *x, uint32_t count,
-                    const float *start, float *y) {
+/* What a tile multiplies: rows of w, `stride` numbers apart, by vectors of x; begun from start where that is given. */
+typedef struct W(stretch) {
+    const float *w;
+    size_t stride, ahead; /* ahead: how far on lie the weights that are wanted next, to be fetched meanwhile */
+    uint32_t count;
+    const float *start;
+} W(stretch);
+
+INLINE void W(tile)(const int rows, const int vectors, const W(stretch) * s, const float *x, float *y) {
+    const size_t stride = s->stride;
+    const float *const start = s->start;
     V sum[ROWS][2];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
@@ -22,8 +30,12 @@ INLINE void W(tile)(const int rows, const int vectors, const float *w, size_t st
     const float *at[(ROWS + 2) / 3];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r += 3)
-        at[r / 3] = w + (size_t)r * stride;
-    for (uint32_t k = 0; k < count; k++) {
+        at[r / 3] = s->w + (size_t)r * stride;
+    for (uint32_t k = 0; k < s->count; k++) {
+        if (k % 16 == 0)
+#pragma GCC unroll 16
+            for (int r = 0; r < rows; r++)
+                __builtin_prefetch(at[r / 3] + (size_t)(r % 3) * stride + s->ahead, 0, 2);
         V part[2];
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
@@ -47,17 +59,14 @@ INLINE void W(tile)(const int rows, const int vectors, const float *w, size_t st
             W(store)(y + r * PANEL + v * LANES, sum[r][v]);
 }
 
-TARGET static void W(tile_all)(const float *w, size_t stride, const float *x, uint32_t count, const float *start,
-                               float *y) {
-    W(tile)(ROWS, 2, w, stride, x, count, start, y);
+TARGET static void W(tile_all)(const W(stretch) * s, const float *x, float *y) {
+    W(tile)(ROWS, 2, s, x, y);
 }
-TARGET static void W(tile_half)(const float *w, size_t stride, const float *x, uint32_t count, const float *start,
-                                float *y) {
-    W(tile)(ROWS, 1, w, stride, x, count, start, y);
+TARGET static void W(tile_half)(const W(stretch) * s, const float *x, float *y) {
+    W(tile)(ROWS, 1, s, x, y);
 }
-TARGET static void W(tile_one)(const float *w, size_t stride, const float *x, uint32_t count, const float *start,
-                               float *y) {
-    W(tile)(1, 2, w, stride, x, count, start, y);
+TARGET static void W(tile_one)(const W(stretch) * s, const float *x, float *y) {
+    W(tile)(1, 2, s, x, y);
 }
 
 /* What follows the sums, on numbers that have just been stored. */
@@ -103,17 +112,18 @@ INLINE const float *W(weights)(const enc_product *p, uint32_t n, uint32_t rows, 
 TARGET static void W(multiply)(const enc_product *p, enc_extent extent) {
     for (uint32_t n = 0; n < p->rows;) {
         const uint32_t rows = p->rows - n >= ROWS ? ROWS : 1;
-        size_t stride;
-        const float *w = W(weights)(p, n, rows, &stride), *start = p->bias != NULL ? p->bias + n : NULL;
+        W(stretch) s = {.count = p->columns, .start = p->bias != NULL ? p->bias + n : NULL};
+        s.w = W(weights)(p, n, rows, &s.stride);
         for (uint32_t panel = 0; panel < extent.panels; panel++) {
             const float *x = p->x.at + ((size_t)panel * p->x.rows + p->x_row) * PANEL;
             const size_t to = ((size_t)panel * p->y.rows + p->y_row + n) * PANEL;
+            s.ahead = panel == 0 ? rows * s.stride : 0;
             if (rows == 1)
-                W(tile_one)(w, stride, x, p->columns, start, p->y.at + to);
+                W(tile_one)(&s, x, p->y.at + to);
             else if (panel + 1 == extent.panels && extent.last_vectors == 1)
-                W(tile_half)(w, stride, x, p->columns, start, p->y.at + to);
+                W(tile_half)(&s, x, p->y.at + to);
             else
-                W(tile_all)(w, stride, x, p->columns, start, p->y.at + to);
+                W(tile_all)(&s, x, p->y.at + to);
             if (p->add || p->activate) W(finish)(p, rows, p->add ? p->more.at + to : NULL, p->y.at + to);
         }
         n += rows;
