@@ -167,9 +167,9 @@ TARGET static void W(normalise)(enc_panels x, enc_extent extent, const float *ga
 
 /* ---- Attention: one head of one text at a time, its numbers copied together */
 
-/* A strip: `size` rows of count tokens, rounded up to vectors, and one vector more. */
+/* Of a row of count tokens, rounded up to vectors, with room for as many keys more as are scored at a time. */
 INLINE size_t W(strip)(uint32_t count) {
-    return ((size_t)count + LANES - 1) / LANES * LANES + LANES;
+    return ((size_t)count + LANES - 1) / LANES * LANES + (LANES > 8 ? LANES : 8);
 }
 
 TARGET static void W(gather)(enc_panels from, uint32_t row, uint32_t size, uint32_t first, uint32_t count, float *to) {
@@ -186,20 +186,21 @@ TARGET static void W(gather)(enc_panels from, uint32_t row, uint32_t size, uint3
     }
 }
 
-/* Scores of `keys` keys from key j on for the vector of queries at q. */
-INLINE void W(score)(const int keys, const float *q, const float *k, size_t stride, uint32_t size, V *to) {
+/* Scores of eight keys for the vector of queries at q. Behind the last key there is room for it, and what comes out of
+ * that is not looked at. */
+INLINE void W(score)(const float *q, const float *k, size_t stride, uint32_t size, V *to) {
     V sum[8];
 #pragma GCC unroll 8
-    for (int j = 0; j < keys; j++)
+    for (int j = 0; j < 8; j++)
         sum[j] = (V){0};
     for (uint32_t d = 0; d < size; d++) {
         const V query = W(load)(q + d * stride);
 #pragma GCC unroll 8
-        for (int j = 0; j < keys; j++)
+        for (int j = 0; j < 8; j++)
             sum[j] = W(fma)(SPLAT(k[d * stride + (size_t)j]), query, sum[j]);
     }
 #pragma GCC unroll 8
-    for (int j = 0; j < keys; j++)
+    for (int j = 0; j < 8; j++)
         to[j] = sum[j];
 }
 
@@ -235,47 +236,69 @@ INLINE void W(mix)(const int rows, const V *share, uint32_t count, const float *
         W(store)(to + (size_t)d * LANES, sum[d] * inverse);
 }
 
-/* The head's numbers of the queries first + i .. : `size` vectors of which `count` lanes count. */
+/* The head's numbers of `count` queries from `token` on, a vector for each. Neighbours in a panel are written back as
+ * they were read. */
 TARGET static void W(scatter)(enc_panels to, uint32_t row, uint32_t size, uint32_t token, uint32_t count,
                               const float *from) {
+    I lane;
+    for (int32_t i = 0; i < LANES; i++)
+        lane[i] = i;
     for (uint32_t done = 0; done < count;) {
-        const uint32_t lane = (token + done) % PANEL;
-        const uint32_t here = PANEL - lane < count - done ? PANEL - lane : count - done;
-        float *at = to.at + ((size_t)((token + done) / PANEL) * to.rows + row) * PANEL + lane;
+        const uint32_t first = (token + done) % PANEL;
+        const uint32_t here = PANEL - first < count - done ? PANEL - first : count - done;
+        const I ours = lane < (int32_t)here;
+        float *at = to.at + ((size_t)((token + done) / PANEL) * to.rows + row) * PANEL + first;
         for (uint32_t d = 0; d < size; d++) {
-            if (here == LANES)
-                W(store)(at + (size_t)d * PANEL, W(load)(from + (size_t)d * LANES));
-            else
-                for (uint32_t i = 0; i < here; i++)
-                    at[(size_t)d * PANEL + i] = from[(size_t)d * LANES + done + i];
+            float *place = at + (size_t)d * PANEL;
+            W(store)(place, SELECT(ours, W(load)(from + (size_t)d * LANES + done), W(load)(place)));
         }
         done += here;
     }
 }
 
+/* Where a head's numbers of one text lie, a row each `stride` apart: in their panel, or copied together into `room` when
+ * the text is in several. */
+INLINE const float *W(head)(const enc_attention *a, enc_panels from, uint32_t row, float *room, size_t *stride) {
+    const uint32_t panel = a->first / PANEL, lane = a->first % PANEL;
+    *stride = PANEL;
+    if (lane + a->count <= PANEL) return from.at + ((size_t)panel * from.rows + row) * PANEL + lane;
+    W(gather)(from, row, a->size, a->first, a->count, room);
+    *stride = W(strip)(a->count);
+    return room;
+}
+
+/* The queries of one vector, from query i of the text on. */
+INLINE void W(answer)(const enc_attention *a, uint32_t head, uint32_t i, const float *const at[3], size_t stride,
+                      V *score, float *mixed) {
+    const float *q = at[0] + i, *k = at[1], *v = at[2];
+    const float *bias = a->bias != NULL ? a->bias + (size_t)head * a->bias_stride + a->bias_zero + i : NULL;
+    for (uint32_t j = 0; j < a->count; j += 8)
+        W(score)(q, k + j, stride, a->size, score + j);
+    const V inverse = W(share)(score, a->count, a->scale, bias);
+    for (uint32_t d = 0; d < a->size;) {
+        if (d + 8 > a->size && a->size >= 8) d = a->size - 8; /* some again, rather than one by one */
+        if (a->size >= 8)
+            W(mix)(8, score, a->count, v + d * stride, stride, inverse, mixed + (size_t)d * LANES);
+        else
+            W(mix)(1, score, a->count, v + d * stride, stride, inverse, mixed + (size_t)d * LANES);
+        d += a->size >= 8 ? 8 : 1;
+    }
+    const uint32_t left = a->count - i;
+    W(scatter)(a->to, head * a->size, a->size, a->first + i, left < LANES ? left : LANES, mixed);
+}
+
 TARGET static void W(attend)(const enc_attention *a) {
-    const size_t stride = W(strip)(a->count), strip = stride * a->size;
-    float *q = a->scratch, *k = q + strip, *v = k + strip, *mixed = v + strip;
-    V *score = (V *)(void *)(mixed + (size_t)a->size * LANES);
+    const size_t strip = W(strip)(a->count) * a->size;
+    float *room = a->scratch, *mixed = room + 3 * strip;
+    V *score = (V *)(void *)(mixed + (size_t)(a->size + 1) * LANES);
+    const enc_panels from[3] = {a->q, a->k, a->v};
     for (uint32_t h = 0; h < a->heads; h++) {
-        W(gather)(a->q, h * a->size, a->size, a->first, a->count, q);
-        W(gather)(a->k, h * a->size, a->size, a->first, a->count, k);
-        W(gather)(a->v, h * a->size, a->size, a->first, a->count, v);
-        for (uint32_t i = 0; i < a->count; i += LANES) {
-            uint32_t j = 0, d = 0;
-            for (; j + 8 <= a->count; j += 8)
-                W(score)(8, q + i, k + j, stride, a->size, score + j);
-            for (; j < a->count; j++)
-                W(score)(1, q + i, k + j, stride, a->size, score + j);
-            const float *bias = a->bias != NULL ? a->bias + (size_t)h * a->bias_stride + a->bias_zero + i : NULL;
-            const V inverse = W(share)(score, a->count, a->scale, bias);
-            for (; d + 8 <= a->size; d += 8)
-                W(mix)(8, score, a->count, v + d * stride, stride, inverse, mixed + (size_t)d * LANES);
-            for (; d < a->size; d++)
-                W(mix)(1, score, a->count, v + d * stride, stride, inverse, mixed + (size_t)d * LANES);
-            const uint32_t left = a->count - i;
-            W(scatter)(a->to, h * a->size, a->size, a->first + i, left < LANES ? left : LANES, mixed);
-        }
+        const float *at[3];
+        size_t stride = 0;
+        for (int i = 0; i < 3; i++)
+            at[i] = W(head)(a, from[i], h * a->size, room + (size_t)i * strip, &stride);
+        for (uint32_t i = 0; i < a->count; i += LANES)
+            W(answer)(a, h, i, at, stride, score, mixed);
     }
 }
 

@@ -87,6 +87,7 @@ const enc_kernels *enc_kernels_find(uint32_t lanes) {
 }
 
 size_t enc_attention_scratch(const enc_kernels *kernels, uint32_t count, uint32_t size) {
-    const size_t lanes = kernels->lanes, strip = (count + lanes - 1) / lanes * lanes + lanes;
-    return (3 * strip + lanes) * size + (size_t)count * lanes;
+    const size_t lanes = kernels->lanes, more = lanes > 8 ? lanes : 8;
+    const size_t strip = (count + lanes - 1) / lanes * lanes + more;
+    return 3 * strip * size + (size + 1) * lanes + ((size_t)count + 8) * lanes;
 }

@@ -4,7 +4,8 @@
 /*
  * Expects W(name), LANES, TARGET (a function attribute or nothing) and FUSED, which says where a fused multiply-add
  * comes from. A lane never meets another one. Every operation is one of IEEE 754 or on integers, so that all widths give
- * the same bits; maximum(a, b) is a > b ? a : b, as the instruction has it.
+ * the same bits; maximum(a, b) is a > b ? a : b and minimum(a, b) is a < b ? a : b,
+ * as the instructions have it.
  */
 typedef float W(vec) __attribute__((vector_size(4 * LANES)));
 typedef float W(loose) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -34,6 +35,9 @@ INLINE V W(fma)(V a, V b, V c) {
 INLINE V W(maximum)(V a, V b) {
     return (V)_mm512_max_ps((__m512)a, (__m512)b);
 }
+INLINE V W(minimum)(V a, V b) {
+    return (V)_mm512_min_ps((__m512)a, (__m512)b);
+}
 INLINE V W(root)(V x) {
     return (V)_mm512_sqrt_ps((__m512)x);
 }
@@ -46,6 +50,9 @@ INLINE V W(fma)(V a, V b, V c) {
 }
 INLINE V W(maximum)(V a, V b) {
     return (V)_mm256_max_ps((__m256)a, (__m256)b);
+}
+INLINE V W(minimum)(V a, V b) {
+    return (V)_mm256_min_ps((__m256)a, (__m256)b);
 }
 INLINE V W(root)(V x) {
     return (V)_mm256_sqrt_ps((__m256)x);
@@ -60,6 +67,9 @@ INLINE V W(fma)(V a, V b, V c) {
 }
 INLINE V W(maximum)(V a, V b) {
     return SELECT(a > b, a, b);
+}
+INLINE V W(minimum)(V a, V b) {
+    return SELECT(a < b, a, b);
 }
 INLINE V W(root)(V x) {
     return (V)vsqrtq_f32((float32x4_t)x);
@@ -93,6 +103,9 @@ INLINE V W(fma)(V a, V b, V c) {
 #endif
 INLINE V W(maximum)(V a, V b) {
     return SELECT(a > b, a, b);
+}
+INLINE V W(minimum)(V a, V b) {
+    return SELECT(a < b, a, b);
 }
 /* By way of a double root, which no second rounding can spoil: 53 bits are more than twice 24 and two. */
 INLINE V W(root)(V x) {
@@ -131,7 +144,7 @@ INLINE V W(exponential)(V x) {
 /* x times the probability that a normal number is below x, absolute error below 1e-7: what is missing to max(x, 0) is |x|
  * times the tail beyond |x|, whose logarithm to base 2 is nearly a parabola; beyond 6 it is nothing. */
 INLINE V W(gelu)(V x) {
-    const V size = (V)((I)x & 0x7FFFFFFF), t = -W(maximum)(-size, SPLAT(-6.0f));
+    const V size = (V)((I)x & 0x7FFFFFFF), t = W(minimum)(size, SPLAT(6.0f));
     V q = SPLAT(-3.00632088e-8f);
     q = W(fma)(q, t, SPLAT(8.82390225e-7f));
     q = W(fma)(q, t, SPLAT(-1.11136760e-5f));
@@ -159,7 +172,7 @@ INLINE V W(gelu)(V x) {
 INLINE V W(gelu_tanh)(V x) {
     const V inner = W(fma)(x * x, SPLAT(0.044715f), SPLAT(1.0f));
     V u = x * inner * SPLAT(-1.59576912f);
-    u = -W(maximum)(-u, SPLAT(-87.0f));
+    u = W(minimum)(u, SPLAT(87.0f));
     return x / (SPLAT(1.0f) + W(exponential)(u));
 }
 
