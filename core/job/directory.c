@@ -190,6 +190,8 @@ static kit_status move_model_files(cJSON *description, const char *old, const ch
             cJSON_Delete(text);
             return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
         }
+        if (text->string == NULL) /* it says yes, but has no key: cJSON 1.7.15 does not look */
+            return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     }
     return KOLM_OK;
 }
