@@ -123,7 +123,10 @@ class Tokens(unittest.TestCase):
 
     def test_kinds(self):
         charsmap = os.environ.get("KOLM_TEST_CHARSMAP")
-        given = open(charsmap, "rb").read() if charsmap else None
+        given = None
+        if charsmap:
+            with open(charsmap, "rb") as file:
+                given = file.read()
         total, start = 0, time.time()
         named = list(token_kinds.kinds(ROWS, count=4000 if COUNT < 10000 else 30000, real_charsmap=given))
         for path in filter(None, os.environ.get("KOLM_TEST_TOKENIZERS", "").split(":")):

@@ -60,7 +60,7 @@ def nfkc_rules(draw, count):
     rules = {chr(cp): unicodedata.normalize("NFKC", chr(cp)) for cp in draw.sample(points, min(count, len(points)))}
     rules.update({chr(cp): "" for cp in [*range(1, 9), 0xB, *range(0xE, 0x20), 0x7F, 0x200B, 0xAD, 0x301]})
     rules.update({c: " " for c in "\t\n\f\r\u00a0\u1680\u2028\u3000\ufeff"})
-    rules.update({"e\u0301": "\u00e9", "\u00a9": "(c)", "A\u030a": "\u00c5", "\r\n": "  ", "\u00bd": "1/2", "\uff21": "a", "q": "kw",
+    rules.update({"e\u0301": "\u00e9", "\u00a8": " \u0308", "\u00b4": "x y", "\u00a9": "(c)", "A\u030a": "\u00c5", "\r\n": "  ", "\u00bd": "1/2", "\uff21": "a", "q": "kw",
                   "\u1100\u1161": "\uac00", "\u0915": "k", "\u2460": "1", "x\u0300": "", "\u0644\u0627": "\ufefb"})
     return rules
 
@@ -105,7 +105,7 @@ def some(draw, characters, least, most):
 
 def text(draw, rows, special):
     """One text; special: tokens that a tokenizer takes out of it."""
-    kind = draw.randrange(19)
+    kind = draw.randrange(20)
     if kind <= 2:
         return draw.choice(rows)
     if kind == 3:
@@ -135,13 +135,13 @@ def text(draw, rows, special):
         return chr(draw.randrange(0x1100, 0x1200)) + some(draw, CLUSTERS, 0, 3) + chr(draw.randrange(0xAC00, 0xD7A4)) + chr(draw.randrange(0x1160, 0x1200))
     if kind == 14:
         return draw.choice(rows)[:draw.randrange(40)] + point(draw) + draw.choice(rows)[draw.randrange(20):60]
-    if kind == 15:  # what joins two letters to one cluster, or does not
+    if kind in (15, 18):  # what joins two letters to one cluster, or does not
         return some(draw, draw.choice(("\u0915\u0915\u0915\u094d\u094d\u200d\u0300\u0316\u0303a", "\u00a9\u00a9\u200d\u200d\u0316\u0303\ufe0fae\u0301",
-                                       "\u0600q\u0316a\u0903\u00bd\u0303", "\u1100\u1161\u11a8\uac00\uac01\u0316\u0303")), 2, 9)
+                                       "\u0600q\u0316a\u0903\u00bd\u0303", "\u1100\u1161\u11a8\uac00\uac01\u0316\u0303")), 2, 20)
     if kind == 16:
         return "".join(draw.choice((draw.choice(KEPT), chr(draw.choice(MARKS)), "a", "o")) for _ in range(draw.randint(2, 12)))
     if kind == 17:
-        return some(draw, "  \t\u2581", 0, 3) + draw.choice(rows)[:30] + some(draw, "  \u3000", 0, 3)
+        return some(draw, "  \t\u2581\u00a8\u00b4at", 0, 3) + draw.choice(rows)[:30] + some(draw, "  \u3000", 0, 3)
     return " ".join(draw.choice(WORDS) for _ in range(draw.randint(1, 25)))
 
 
@@ -258,8 +258,10 @@ def kinds(rows, seed=1, count=4000, real_charsmap=None):
     yield "xlm-r", build(uni, rules, p.Sequence([p.WhitespaceSplit(), meta]), **s)
     yield "xlm-r-new", build(uni, n.Sequence([rules, n.Replace(Regex(" {2,}"), " ")]), p.Metaspace(prepend_scheme="always", split=True), **s)
     yield "xlm-r-first", build(uni, n.Sequence([n.Strip(True, False), n.Replace(Regex(" {2,}"), "▁"), rules]), p.Metaspace(prepend_scheme="first"), added=ADDED, **s)
-    yield "xlm-r-first-words", build(uni, n.Sequence([n.Replace(Regex(" {2,}"), "▁"), rules]), p.Sequence([p.WhitespaceSplit(), p.Metaspace(prepend_scheme="first", split=False)]), added=ADDED, **s)
+    yield "xlm-r-first-words", build(uni, n.Sequence([n.Replace(Regex("[atI]{2,}"), "z"), rules]), p.Sequence([p.WhitespaceSplit(), p.Metaspace(prepend_scheme="first", split=False)]), added=ADDED, **s)
     yield "xlm-r-whole", build(fall, n.Sequence([n.Nmt(), n.NFKC(), n.Replace(Regex(r"\s+"), " ")]), p.Metaspace(prepend_scheme="never", split=False), **s)
+    scores = [(token, 20.0 + draw.choice((0, 1.5, draw.uniform(0, 20)))) for token in ["<unk>", "▁", *dict.fromkeys(pieces(rows, draw)[:3000])]]
+    yield "unigram-above-zero", build(models.Unigram(scores, 0, False), None, meta, special=[], post=None)
     yield "llama", build(fall, n.Sequence([n.Prepend("▁"), n.Replace(" ", "▁")]), None, **s)
     yield "nfc", build(uni, n.NFC(), p.Sequence([p.Whitespace(), meta]), **s)
     yield "nfd", build(uni, n.Sequence([n.NFD(), n.Lowercase(), n.StripAccents()]), meta, **s)
