@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What reaches past Landlock without opening a file: modes, owners and times of files, keys, limits of other processes. */
+/* What reaches past Landlock without opening a file: modes, owners and times of files, keys, limits of other processes, what
+ * System V and POSIX keep without a file. */
 #include "host/child/child.h"
 
 #if defined(__linux__)
@@ -7,7 +8,6 @@
 #include "host/child/numbers.h"
 
 #include <errno.h>
-#include <linux/fs.h>
 #include <string.h>
 
 /* For every call. Keys of the user's are not the backend's; a handle names a file without a way to it. */
@@ -18,7 +18,7 @@ static const int never[] = {SYS_add_key, SYS_request_key, SYS_keyctl, SYS_open_b
  * have is left out. */
 static const int attributes[] = {
     SYS_fchmod, SYS_fchmodat, SYS_fchmodat2, SYS_fchown, SYS_fchownat, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr,
-    SYS_setxattrat, SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr, SYS_removexattrat, SYS_file_setattr, SYS_mq_open,
+    SYS_setxattrat, SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr, SYS_removexattrat, SYS_file_setattr, SYS_mq_open, SYS_mq_unlink,
 #ifdef SYS_chmod
     SYS_chmod, SYS_chown, SYS_lchown,
 #endif
@@ -41,7 +41,7 @@ static const int attributes[] = {
     SYS_futimesat,
 #endif
 #ifdef SYS_shmget
-    SYS_shmget, SYS_shmat, SYS_semget, SYS_msgget, SYS_msgrcv, SYS_msgsnd,
+    SYS_shmget, SYS_shmat, SYS_shmctl, SYS_semget, SYS_semctl, SYS_msgget, SYS_msgctl, SYS_msgrcv, SYS_msgsnd,
 #endif
 #ifdef SYS_semop
     SYS_semop,
@@ -57,6 +57,10 @@ static const int attributes[] = {
 #endif
 };
 
+/* For the same: a ring is given orders that no filter sees, and setting attributes (with them, who may read) is one. Answered
+ * with ENOSYS, so that libraries take their older road. */
+static const int rings[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register};
+
 /* Limits of another process: kolm could be ended by them. What sets none only looks, 0 is this process itself. */
 static void deny_limits(child_filter *filter) {
     static const child_when others[] = {{.argument = 0, .differs = true, .mask = UINT32_MAX, .value = 0},
@@ -64,12 +68,13 @@ static void deny_limits(child_filter *filter) {
     child_filter_deny_when(filter, SYS_prlimit64, others, sizeof others / sizeof *others);
 }
 
-/* Flags of files, such as that nobody may change them. */
-static void deny_flags(child_filter *filter) {
-    static const unsigned long controls[] = {FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR};
-    for (size_t i = 0; i < sizeof controls / sizeof *controls; i++) {
-        const child_when control = {.argument = 1, .mask = UINT32_MAX, .value = (uint32_t)controls[i]};
-        child_filter_deny_when(filter, SYS_ioctl, &control, 1);
+/* Orders to a file system, for which a file that is open to be read is enough: flags, such as that nobody may change it, seals,
+ * keys, volumes in a directory. By who takes them and not one by one, as each file system has its own; none is a device's. */
+static void deny_orders(child_filter *filter) {
+    static const uint32_t takers[] = {'f' /* most */, 'v', 'X' /* and XFS */, 'r' /* FAT */, 0x94 /* Btrfs */, 0xf5 /* F2FS */};
+    for (size_t i = 0; i < sizeof takers / sizeof *takers; i++) {
+        const child_when order = {.argument = 1, .mask = 0xff00, .value = takers[i] << 8};
+        child_filter_deny_when(filter, SYS_ioctl, &order, 1);
     }
 }
 
@@ -81,7 +86,8 @@ kit_status child_unseen(const child_request *request, child_proof *proof, kolm_e
     child_filter_deny(&filter, never, sizeof never / sizeof *never, EPERM);
     deny_limits(&filter);
     if (light) child_filter_deny(&filter, attributes, sizeof attributes / sizeof *attributes, EPERM);
-    if (light) deny_flags(&filter);
+    if (light) child_filter_deny(&filter, rings, sizeof rings / sizeof *rings, ENOSYS);
+    if (light) deny_orders(&filter);
     bool good = child_filter_load(&filter) == 0;
     child_proof_add(good ? &proof->mechanisms : &proof->lacks, "seccomp_unseen");
     proof->read_only = proof->read_only || (light && good);
