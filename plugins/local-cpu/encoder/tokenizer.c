@@ -75,7 +75,6 @@ void tokenizer_close(tokenizer *t) {
     added_tokens_free(&t->normalised);
     free(t->unknown_text);
     free(t->prefix);
-    free(t->scores);
     free(t->before);
     free(t->after);
     free(t);

@@ -22,7 +22,6 @@ typedef struct model_reading {
     double most;
     uint32_t unknown;
     bool has_unknown;
-    size_t score_capacity;
     double least;
 } model_reading;
 
@@ -43,7 +42,7 @@ static kit_status read_map(tokenizer *t, json_scan *s, kolm_error_t *err) {
     if (!scan_take(s, '{')) return damaged_at(s, "the vocabulary", err);
     while (scan_member(s, &first, &key.bytes, &key.length, &fine)) {
         if (!scan_id(s, &id)) return damaged_at(s, "the id of a token, a whole number", err);
-        KIT_TRY(vocabulary_add(&t->words, key.bytes, key.length, id, err));
+        KIT_TRY(vocabulary_add(&t->words, key.bytes, key.length, id, 0, err));
     }
     return fine ? KOLM_OK : damaged_at(s, "a token and its id, or the end of the vocabulary", err);
 }
@@ -56,12 +55,10 @@ static kit_status read_list(tokenizer *t, json_scan *s, model_reading *m, kolm_e
     for (m->least = INFINITY; !scan_take(s, ']'); first = false) {
         if ((!first && !scan_take(s, ',')) || !scan_take(s, '[') || !scan_string(s, &token.bytes, &token.length))
             return damaged_at(s, "a token and its score, or the end of the vocabulary", err);
-        KIT_TRY(vocabulary_add(&t->words, token.bytes, token.length, t->words.count, err));
+        KIT_TRY(vocabulary_add(&t->words, token.bytes, token.length, t->words.count, 0, err));
         if (!scan_take(s, ',') || (scan_peek(s), !scan_number(s, &score)) || !scan_take(s, ']'))
             return damaged_at(s, "the score of a token, a number", err);
-        if (!work_reserve((void **)&t->scores, &m->score_capacity, t->words.count, sizeof *t->scores))
-            return tokenizer_no_memory(err);
-        t->scores[t->words.count - 1] = score;
+        t->words.entries[t->words.count - 1].score = score;
         if (score < m->least) m->least = score;
     }
     return KOLM_OK;

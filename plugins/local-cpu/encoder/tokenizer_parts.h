@@ -138,9 +138,13 @@ bool splitter_run(split_run *run, const glyph *text, size_t count);
 
 /* Tokens by their text. The hash is a polynomial over a prime field at a secret point, so that nobody can choose tokens
  * that fall on one place, and the hash of a text goes on from that of its front. */
+#define VOCABULARY_HEAD 12u
+/* Half a cache line, so that a look-up of a short token reads nothing else. */
 typedef struct vocabulary_entry {
+    double score; /* of Unigram */
     uint32_t at, id;
     uint16_t length, characters; /* bytes, and code points; characters 0xFFFF: an equal token came before it */
+    char head[VOCABULARY_HEAD];  /* its first bytes */
 } vocabulary_entry;
 
 typedef struct vocabulary {
@@ -163,7 +167,8 @@ typedef struct vocabulary {
 #define VOCABULARY_NONE UINT32_MAX
 /* size_hint: bytes of the file that the tokens are in. */
 kit_status vocabulary_start(vocabulary *v, size_t size_hint, kolm_error_t *err) KIT_MUST_USE;
-kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, kolm_error_t *err) KIT_MUST_USE;
+kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, double score,
+                          kolm_error_t *err) KIT_MUST_USE;
 /* Builds the table; of equal tokens the last one's id counts. fronts: the filter too, for texts without blanks
  * (Unigram). */
 kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) KIT_MUST_USE;
@@ -187,9 +192,9 @@ static inline uint64_t vocabulary_hash(uint64_t secret, uint64_t hash, unsigned 
     return (sum & VOCABULARY_PRIME) + ((top << 3) | (sum >> 61));
 #endif
 }
-/* The id of front and back together, whose hash is known, or VOCABULARY_NONE. */
-uint32_t vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length, const char *back,
-                         size_t back_length);
+/* The token that front and back are together, whose hash is known, or NULL. */
+const vocabulary_entry *vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length,
+                                        const char *back, size_t back_length);
 enum { FRONT_LONGER = 1, FRONT_TOKEN = 2 };
 /* Whether tokens may go on from the text with this hash (FRONT_LONGER), and whether it may be one itself (FRONT_TOKEN).
  */
@@ -222,7 +227,7 @@ struct tokenizer {
     size_t prefix_length;
     uint64_t prefix_hash;
     size_t word_characters_max;
-    double *scores, unknown_score;
+    double unknown_score;
     bool byte_fallback;
     uint32_t byte_ids[256];
     normaliser normaliser;

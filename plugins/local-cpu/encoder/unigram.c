@@ -26,9 +26,9 @@ static bool offer_all(const tokenizer *t, tokenizer_work *w, size_t from, size_t
         for (; i < stop; i++) hash = vocabulary_hash(v->secret, hash, (unsigned char)w->bytes[i]);
         front = vocabulary_front(v, hash);
         if ((front & FRONT_TOKEN) == 0) continue;
-        uint32_t id = vocabulary_look(v, hash, w->bytes, 0, w->bytes + from, stop - from);
-        if (id == VOCABULARY_NONE) continue;
-        offer(&w->path[stop], t->scores[id] + here, from, id);
+        const vocabulary_entry *e = vocabulary_look(v, hash, w->bytes, 0, w->bytes + from, stop - from);
+        if (e == NULL) continue;
+        offer(&w->path[stop], e->score + here, from, e->id);
         single |= first;
     }
     return single;

@@ -38,7 +38,8 @@ static bool grow(vocabulary *v, size_t length) {
     return true;
 }
 
-kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, kolm_error_t *err) {
+kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, double score,
+                          kolm_error_t *err) {
     if (length > VOCABULARY_TOKEN_MAX)
         return tokenizer_refuse(err,
                                 "the tokenizer has a token of %zu bytes; the encoder recipe reads tokens of at most %u",
@@ -55,7 +56,9 @@ kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint3
         characters += (byte & 0xC0u) != 0x80;
         v->bytes[v->bytes_length + i] = (char)byte;
     }
-    v->entries[v->count] = (vocabulary_entry){(uint32_t)v->bytes_length, id, (uint16_t)length, (uint16_t)characters};
+    vocabulary_entry *e = &v->entries[v->count];
+    *e = (vocabulary_entry){score, (uint32_t)v->bytes_length, id, (uint16_t)length, (uint16_t)characters, {0}};
+    memcpy(e->head, v->bytes + v->bytes_length, length < VOCABULARY_HEAD ? length : VOCABULARY_HEAD);
     v->hashes[v->count++] = hash;
     v->bytes_length += length;
     if (length > v->longest) v->longest = (uint32_t)length;
@@ -81,6 +84,7 @@ static void place(vocabulary *v, uint32_t i) {
         vocabulary_entry *other = &v->entries[(uint32_t)v->slots[s] - 1u];
         if (other->length == e->length && memcmp(v->bytes + other->at, v->bytes + e->at, e->length) == 0) {
             other->id = e->id;
+            other->score = e->score;
             e->characters = VOCABULARY_TWICE;
             return;
         }
@@ -127,25 +131,30 @@ kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) {
     return fronts && !note_fronts(v) ? tokenizer_no_memory(err) : KOLM_OK;
 }
 
-uint32_t vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length, const char *back,
-                         size_t back_length) {
+static bool is_token(const vocabulary *v, const vocabulary_entry *e, const char *front, size_t front_length,
+                     const char *back, size_t back_length) {
+    if (e->length != front_length + back_length) return false;
+    const char *text = e->length <= VOCABULARY_HEAD ? e->head : v->bytes + e->at;
+    return memcmp(text, front, front_length) == 0 && memcmp(text + front_length, back, back_length) == 0;
+}
+
+const vocabulary_entry *vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length,
+                                        const char *back, size_t back_length) {
     uint64_t mixed = hash * ODD, tag = mixed << 32;
     size_t mask = ((size_t)1 << (64 - v->slot_shift)) - 1;
     for (size_t s = slot_of(v, mixed); v->slots[s] != 0; s = (s + 1) & mask) {
-        if ((v->slots[s] ^ tag) >> 32 != 0) continue;
         const vocabulary_entry *e = &v->entries[(uint32_t)v->slots[s] - 1u];
-        if (e->length == front_length + back_length && memcmp(v->bytes + e->at, front, front_length) == 0 &&
-            memcmp(v->bytes + e->at + front_length, back, back_length) == 0)
-            return e->id;
+        if ((v->slots[s] ^ tag) >> 32 == 0 && is_token(v, e, front, front_length, back, back_length)) return e;
     }
-    return VOCABULARY_NONE;
+    return NULL;
 }
 
 uint32_t vocabulary_find(const vocabulary *v, const char *bytes, size_t length) {
     uint64_t hash = 0;
     if (v->slots == NULL || length > v->longest) return VOCABULARY_NONE;
     for (size_t i = 0; i < length; i++) hash = vocabulary_hash(v->secret, hash, (unsigned char)bytes[i]);
-    return vocabulary_look(v, hash, bytes, 0, bytes, length);
+    const vocabulary_entry *e = vocabulary_look(v, hash, bytes, 0, bytes, length);
+    return e != NULL ? e->id : VOCABULARY_NONE;
 }
 
 void vocabulary_free(vocabulary *v) {

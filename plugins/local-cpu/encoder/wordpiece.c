@@ -21,11 +21,11 @@ static uint32_t longest(const tokenizer *t, tokenizer_work *w, size_t from, size
         w->fronts[count++] = (word_front){hash, (uint32_t)stop};
     }
     while (count-- > 0) {
-        uint32_t id =
+        const vocabulary_entry *e =
             vocabulary_look(v, w->fronts[count].hash, t->prefix, front, w->bytes + from, w->fronts[count].stop - from);
-        if (id == VOCABULARY_NONE) continue;
+        if (e == NULL) continue;
         *out_end = w->fronts[count].stop;
-        return id;
+        return e->id;
     }
     return VOCABULARY_NONE;
 }
