@@ -184,6 +184,7 @@ static kit_status identify(cli_policy *policy, const host_backend *row, cli_gran
     if (!cli_policy_signer(policy, row, out->signer, &believed) || !believed) out->signer[0] = '\0';
     /* Of the bytes that are loaded and that were read, whatever lies under their names by now. */
     kit_copy(out->manifest, sizeof out->manifest, row->manifest_sha256);
+    KIT_TRY(cli_plugin_libs_digest(row, out->libs, err));
     return host_plugin_digest(row, out->plugin, err);
 }
 
@@ -198,7 +199,8 @@ kit_status cli_grantee_of(cli_context *context, const host_backend *row, cli_gra
 static bool put_to(cJSON *object, const cli_grantee *to) {
     if (to->signer[0]) return kit_json_put_string(object, "signer", to->signer);
     return kit_json_put_string(object, "plugin_sha256", to->plugin) &&
-           kit_json_put_string(object, "manifest_sha256", to->manifest);
+           kit_json_put_string(object, "manifest_sha256", to->manifest) &&
+           (!to->libs[0] || kit_json_put_string(object, "libs_sha256", to->libs));
 }
 
 cJSON *cli_grantee_json(const cli_grantee *to) {
@@ -212,10 +214,11 @@ cJSON *cli_grantee_json(const cli_grantee *to) {
 
 static bool is_grantee(const cJSON *grant, const cli_grantee *who) {
     const cJSON *to = kit_json_get(grant, "to");
-    const char *signer = NULL, *plugin = "", *manifest = "";
+    const char *signer = NULL, *plugin = "", *manifest = "", *libs = "";
     if (kit_json_get_string(to, "signer", &signer)) return who->signer[0] && strcmp(signer, who->signer) == 0;
+    if (kit_json_get(to, "libs_sha256") && !kit_json_get_string(to, "libs_sha256", &libs)) return false;
     return kit_json_get_string(to, "plugin_sha256", &plugin) && kit_json_get_string(to, "manifest_sha256", &manifest) &&
-           strcmp(plugin, who->plugin) == 0 && strcmp(manifest, who->manifest) == 0;
+           strcmp(plugin, who->plugin) == 0 && strcmp(manifest, who->manifest) == 0 && strcmp(libs, who->libs) == 0;
 }
 
 static kit_status refuse(const host_backend *row, const host_ask *asks, size_t count, const cJSON *granted,

@@ -9,12 +9,13 @@
  * (the installed directory, a build's own plugins), was put there by who installed kolm, and needs none. HOME/grants.json, 0600,
  * the user's or root's own and no link:
  *
- *     {"format":1,"grants":{NAME:{"to":{"signer":KEYID} or {"plugin_sha256","manifest_sha256"},"what":["secret ACME_TOKEN",
- *      "variable ACME_REGION","read ~/.acme","write ~/.cache/acme/"],"at":"2026-01-31T12:00:00Z"}}}
+ *     {"format":1,"grants":{NAME:{"to":{"signer":KEYID} or {"plugin_sha256","manifest_sha256","libs_sha256"},
+ *      "what":["secret ACME_TOKEN","variable ACME_REGION","read ~/.acme","write ~/.cache/acme/"],"at":"2026-01-31T12:00:00Z"}}}
  *
  * A plugin that a believed key signs (plugin_policy.h) is known by that key: its next version keeps the grant, and loses it with the
- * key. Any other is known by its bytes and those of its manifest, wherever it lies. One that asks for more than was granted has
- * nothing. A file that is not as above gives nothing to anybody, and every row says so.
+ * key. Any other is known by its bytes, those of its manifest and those of its own libraries (libs_sha256, where it has any),
+ * wherever it lies. One that asks for more than was granted has nothing. A file that is not as above gives nothing to anybody, and
+ * every row says so.
  */
 
 #include "cli/plugin_policy.h"
@@ -43,6 +44,7 @@ cJSON *cli_asks_json(const host_backend *row);
 typedef struct cli_grantee {
     char signer[KIT_SHA256_HEX]; /* "": not signed by a key that is believed */
     char plugin[KIT_SHA256_HEX], manifest[KIT_SHA256_HEX];
+    char libs[KIT_SHA256_HEX]; /* "": it has none of its own */
 } cli_grantee;
 kit_status cli_grantee_of(cli_context *context, const host_backend *row, cli_grantee *out, kolm_error_t *err) KIT_MUST_USE;
 cJSON *cli_grantee_json(const cli_grantee *to); /* NULL when memory is out */

@@ -161,6 +161,19 @@ static kit_status put_libs(cJSON *statement, const host_libs *libs, kolm_error_t
     return KOLM_OK;
 }
 
+kit_status cli_plugin_libs_digest(const host_backend *row, char out[KIT_SHA256_HEX], kolm_error_t *err) {
+    kit_buf text = {0};
+    out[0] = '\0';
+    if (row->libs.count == 0) return KOLM_OK;
+    cJSON *json = cJSON_CreateObject();
+    kit_status status = json ? put_libs(json, &row->libs, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK) status = kit_json_canonical(json, &text, err);
+    if (status == KOLM_OK) status = kit_sha256_bytes(kit_buf_text(&text), text.length, out, err);
+    kit_buf_free(&text);
+    cJSON_Delete(json);
+    return status;
+}
+
 static kit_status statement_of(const char *name, const char *plugin_sha, const char *manifest_sha, const host_libs *libs,
                                kit_buf *out, kolm_error_t *err) {
     cJSON *json = cJSON_CreateObject();

@@ -41,6 +41,8 @@ kit_status cli_policy_admit(void *policy, const struct host_backend *row, kolm_e
 /* One line about the row's signature: "signed by KEYID (label)", "not signed", ... */
 void cli_policy_describe(cli_policy *policy, const struct host_backend *row, char *out, size_t capacity);
 
+/* Of the names and bytes of the libraries of its own; "" where it has none. */
+kit_status cli_plugin_libs_digest(const struct host_backend *row, char out[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 /* The key whose signature is beside the plugin; false when there is none, or of a key that nobody here knows. *out_believed: it
  * vouches for these files now: neither revoked nor out of its dates. */
 bool cli_policy_signer(cli_policy *policy, const struct host_backend *row, char out_keyid[KIT_SHA256_HEX],

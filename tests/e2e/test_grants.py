@@ -147,6 +147,21 @@ class Grants(Case):
         self.assertEqual(self.state(env=env), "not granted")  # others of that name are not
         self.assertEqual(self.state(), "available")
 
+    def test_its_own_libraries_are_its_bytes_too(self):
+        libs = self.path(".libs")
+        self.grant()
+        self.assertEqual(self.state(), "available")
+        os.mkdir(libs, 0o755)
+        for name, content in (("libone.so", "one"), ("libone.so", "two"), ("libtwo.so", "two")):
+            with self.subTest(name=name, content=content):
+                self.write(os.path.join(libs, name), content, 0o755)
+                self.assertEqual(self.state(), "not granted")
+                self.assertIn("other files", self.row()["why"])
+                self.assertRegex(self.grant()["to"]["libs_sha256"], "^[0-9a-f]{64}$")
+                self.assertEqual(self.state(), "available")
+        shutil.rmtree(libs)
+        self.assertEqual(self.state(), "not granted")
+
     def sign(self, who="publisher"):
         env = {"KOLM_HOME": os.path.join(self.dir, who)}
         self.kolm("backend", "sign", self.path(".so"), env=env)
