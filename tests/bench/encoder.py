@@ -131,7 +131,8 @@ class Bench:
     def __init__(self, args, work):
         self.args, self.work = args, work
         self.quiet = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
-                      "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+                      "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore",
+                      "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}  # as below: who waits shall not spin
         done = self.python("prepare", args.base or "", args.data, str(args.rows))
         self.base = done.splitlines()[-1]
         self.texts = len(read_ids(os.path.join(work, "ids")))
