@@ -51,8 +51,10 @@
  * Others come from the system.
  */
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/mark.h"
 
 /* Bytes are not the ones that were written: what verify calls tampered, as against malformed. */
 #define ARTIFACT_E_CHANGED KOLM_E_UNAUTHENTICATED

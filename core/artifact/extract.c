@@ -2,6 +2,9 @@
 /* Takes the payload out: each path component is opened by hand, so that no symbolic link can lead elsewhere. */
 #include "artifact/internal.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -4,6 +4,8 @@
 #define KOLM_ARTIFACT_INTERNAL_H
 
 #include "artifact/artifact.h"
+#include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
 #include "artifact/zip.h"
 
 /* Small enough for a level 2 cache, so that a second digest finds the bytes there. */

@@ -2,6 +2,8 @@
 /* Private, sealed copies of what was hashed; and whether a file that has none is still what it was. */
 #include "artifact/internal.h"
 
+#include "kolm/kit/mark.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>

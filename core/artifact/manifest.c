@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Builds, spells, reads and checks manifest.json. */
 #include "artifact/manifest.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
 #include "artifact/artifact.h"
 
 #include <string.h>

@@ -34,6 +34,7 @@
  */
 
 #include "artifact/zip.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
 

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes a whole artifact: places are decided from the sizes, then data streams into them, then headers follow. */
 #include "artifact/internal.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
+#include "kolm/kit/text.h"
 #include "artifact/manifest.h"
 
 #include <errno.h>

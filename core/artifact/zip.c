@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Regenerates every byte of a canonical zip that is not data, from names, sizes and CRCs. */
 #include "artifact/zip.h"
+
+#include "kolm/kit/text.h"
 #include "artifact/artifact.h"
 
 #include <errno.h>

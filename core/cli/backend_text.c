@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Says what a backend is: its price, its devices, its fields. */
 #include "cli/backend_text.h"
+
+#include "kolm/kit/text.h"
 #include "cli/output.h"
 
 #include <inttypes.h>

@@ -2,6 +2,8 @@
 /* Opens base models, remembers their digests, and reads the options of the trainer. */
 #include "cli/base.h"
 
+#include "kolm/kit/text.h"
+
 #include "store/store.h"
 
 #include <stdlib.h>

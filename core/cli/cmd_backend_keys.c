@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend keys, trust and untrust: whose plugins are believed here. */
 #include "cli/cli.h"
+
+#include "kolm/kit/digest.h"
 #include "cli/machine.h"
 #include "cli/options.h"
 #include "cli/output.h"

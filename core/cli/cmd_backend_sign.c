@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend sign: who stands behind a plugin. */
 #include "cli/cli.h"
+
+#include "kolm/kit/digest.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/plugin_policy.h"

@@ -7,6 +7,8 @@
 #include "cli/output.h"
 #include "cli/site.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/lines.h"
+#include "kolm/kit/text.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm keys: the signing key of this home, and whose signatures count. */
 #include "cli/cli.h"
+
+#include "kolm/kit/digest.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/publishers.h"

@@ -7,7 +7,10 @@
 #include "cli/options.h"
 #include "cli/run_stream.h"
 #include "cli/serve_lines.h"
+#include "kolm/kit/lines.h"
+#include "kolm/kit/mark.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

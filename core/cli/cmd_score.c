@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm score: measures a compiled model again, on rows of the user's own. */
 #include "cli/answers_limit.h"
+
+#include "kolm/kit/text.h"
 #include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/data_files.h"

@@ -4,6 +4,8 @@
 #define KOLM_CLI_COMPILE_H
 
 #include "artifact/artifact.h"
+#include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
 #include "cli/base.h"
 #include "cli/choose.h"
 #include "cli/data_files.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile, first half: checking the request, preparing the data, choosing the backend. */
 #include "cli/call_options.h"
+
+#include "kolm/kit/text.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
 #include "cli/output.h"

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile, middle: training, what the backend left, the held-out answers, and their score. */
 #include "cli/answers_limit.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
 #include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/compile.h"

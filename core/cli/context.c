@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <stdlib.h>
 #include <string.h>

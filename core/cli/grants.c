@@ -2,6 +2,7 @@
 /* Reads and writes grants.json, and judges rows by it. */
 #include "cli/grants.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/owner.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -19,6 +19,7 @@
  */
 
 #include "cli/plugin_policy.h"
+#include "kolm/kit/digest.h"
 #include "cli/registry.h"
 #include "host/asks.h"
 #include "host/host.h"

@@ -4,6 +4,7 @@
 
 #include "cli/machine.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/mark.h"
 
 #include <dirent.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 #define KOLM_CLI_GROUNDS_H
 
 #include "cli/context.h"
+#include "kolm/kit/mark.h"
 
 /* Appends a line with name and mark (kit_file_mark) for each file of the keyring, for the publishers' keys, and for each
  * policy and setting, of the user and of the machine. The same text: nothing of that was changed, added or removed. A

@@ -2,6 +2,8 @@
 /* Decides which lines of backends are shown, prints them, and keeps them for documents. */
 #include "cli/log.h"
 
+#include "kolm/kit/text.h"
+
 #include "cli/output.h"
 #include "host/host.h"
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The kolm command: finds the verb in a table and runs it. */
 #include "cli/cli.h"
+
+#include "kolm/kit/text.h"
 #include "cli/log.h"
 #include "cli/options.h"
 #include "cli/output.h"

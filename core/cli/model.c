@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening, judging and asking compiled models. */
 #include "cli/model.h"
+
+#include "kolm/kit/digest.h"
 #include "cli/runtime_files.h"
 
 #include "cli/call_options.h"

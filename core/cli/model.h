@@ -4,6 +4,7 @@
 #define KOLM_CLI_MODEL_H
 
 #include "artifact/artifact.h"
+#include "kolm/kit/digest.h"
 #include "cli/base.h"
 #include "cli/choose.h"
 #include "cli/output.h"

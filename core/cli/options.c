@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parses declared options, prints their help, and says which declared word a mistyped one is nearest to. */
 #include "cli/options.h"
+
+#include "kolm/kit/text.h"
 #include "cli/cli.h"
 #include "cli/log.h"
 #include "cli/model_path.h"

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/log.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <inttypes.h>

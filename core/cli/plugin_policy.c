@@ -4,6 +4,7 @@
 
 #include "cli/machine.h"
 #include "host/host.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "receipt/dsse.h"
 

@@ -24,6 +24,7 @@
  */
 
 #include "cli/context.h"
+#include "kolm/kit/digest.h"
 #include "receipt/keys.h"
 
 #define CLI_PLUGIN_TYPE "application/vnd.kolm.backend+json"

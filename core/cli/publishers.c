@@ -4,6 +4,7 @@
 #include "cli/output.h"
 #include "cli/registry.h"
 #include "host/host.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 
 #include <stdlib.h>

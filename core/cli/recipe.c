@@ -2,6 +2,8 @@
 /* Looks through the manifests that were found for a recipe. */
 #include "cli/recipe.h"
 
+#include "kolm/kit/text.h"
+
 #include "cli/choose.h"
 #include "cli/output.h"
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Turns what the host found into the rows that every verb works on, with the user's overrides. */
 #include "cli/registry.h"
+
+#include "kolm/kit/text.h"
 #include "cli/backend_text.h"
 #include "cli/cli.h"
 #include "cli/options.h"

@@ -3,6 +3,9 @@
 #include "cli/cli.h"
 #include "cli/run_stream.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/lines.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <stdlib.h>

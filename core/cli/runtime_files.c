@@ -4,8 +4,10 @@
 
 #include "cli/cli.h"
 #include "cli/output.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/text.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -24,6 +24,8 @@
  */
 
 #include "cli/model.h"
+#include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
 
 typedef struct cli_served {
     int fd; /* -1: nobody serves this model */

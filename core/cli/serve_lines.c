@@ -4,6 +4,9 @@
 
 #include "host/host.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/mark.h"
+#include "kolm/kit/text.h"
 
 #include <string.h>
 

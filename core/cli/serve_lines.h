@@ -5,6 +5,8 @@
 
 #include "cli/serve.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/mark.h"
 
 /* What reading a question needs, and its parts until the next one is read; zero-initialise. */
 typedef struct serve_question {

@@ -3,7 +3,9 @@
 #include "cli/setup_lock.h"
 
 #include "host/host.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 #include "cli/runtime_files.h"
 #include "cli/setup.h"
 #include "cli/setup_child.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 
 #include <ctype.h>

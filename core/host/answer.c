@@ -2,6 +2,8 @@
 /* Understands what kolm-host says, line by line, and judges how a call ended. */
 #include "host/run.h"
 
+#include "kolm/kit/text.h"
+
 #include <errno.h>
 #include <math.h>
 #include <signal.h>

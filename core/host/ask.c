@@ -2,6 +2,8 @@
 /* What a process of a backend is given: a request, an environment, a place for scratch. Nothing else. */
 #include "host/run.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>

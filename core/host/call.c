@@ -4,6 +4,7 @@
 #include "host/run.h"
 
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <signal.h>
 #include <stdlib.h>

@@ -28,6 +28,7 @@
  */
 
 #include "host/scan.h"
+#include "kolm/kit/digest.h"
 #include <signal.h>
 
 typedef enum host_verdict {

@@ -2,6 +2,8 @@
 /* Reads "files" of a manifest and "fence" of config.json, and makes whole paths of what people write. */
 #include "host/files.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <pwd.h>
 #include <stdlib.h>

@@ -3,6 +3,8 @@
  * and most of what is in one is a short text. */
 #include "host/internal.h"
 
+#include "kolm/kit/json_walk.h"
+
 #include <stdlib.h>
 #include <string.h>
 

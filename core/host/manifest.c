@@ -2,6 +2,8 @@
 /* Reads a manifest field by field from one table, so that no field is forgotten and no unknown one slips through. */
 #include "host/internal.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>

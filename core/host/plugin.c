@@ -2,6 +2,9 @@
 /* The bytes of a plugin: read once, hashed while they are read, and kept where nobody can change them. */
 #include "host/run.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

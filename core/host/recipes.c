@@ -2,6 +2,8 @@
 /* Reads what a manifest says of its recipes, and holds options against what a recipe takes. */
 #include "host/recipes.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,6 +4,7 @@
 #define KOLM_HOST_RUN_H
 
 #include "host/call.h"
+#include "kolm/kit/digest.h"
 #include "host/internal.h"
 
 #include <sys/types.h>

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Turns directories into rows: one for each name found, whatever is wrong with it. */
 #include "host/scan.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
 #include "host/internal.h"
 
 #include <dirent.h>

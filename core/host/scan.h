@@ -42,6 +42,7 @@
  */
 
 #include "host/manifest.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include <sys/stat.h>
 

@@ -2,6 +2,8 @@
 /* Reads what a manifest declares of its settings, and holds a section of config.json against it. */
 #include "host/settings.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>

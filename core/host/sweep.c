@@ -2,6 +2,8 @@
 /* What calls left behind, found by the sessions that they ran in. */
 #include "host/run.h"
 
+#include "kolm/kit/text.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>

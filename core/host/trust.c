@@ -4,6 +4,7 @@
 #include "host/scan.h"
 
 #include "kolm/kit/file.h"
+#include "kolm/kit/owner.h"
 
 #include <dirent.h>
 #include <errno.h>

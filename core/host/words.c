@@ -2,6 +2,8 @@
 /* A plugin's own words: its last lines, kept for the error when it ends without a proper one, and its secrets kept out. */
 #include "host/run.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

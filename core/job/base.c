@@ -2,6 +2,10 @@
 /* Finds base models in directories and in the cache of the hub's client, and digests their files. */
 #include "job/base.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
+#include "kolm/kit/text.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -25,8 +25,10 @@
  * whether they are still those: nothing may be believed, or written, that was made of a base that was changed meanwhile.
  */
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/mark.h"
 
 typedef struct job_base {
     char *path; /* absolute, links resolved */

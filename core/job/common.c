@@ -2,6 +2,8 @@
 /* Parts that all rows share, and rows written for a backend. */
 #include "job/internal.h"
 
+#include "kolm/kit/json_walk.h"
+
 #include <stdlib.h>
 #include <string.h>
 

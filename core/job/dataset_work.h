@@ -7,6 +7,7 @@
 #include "job/fingerprint.h"
 #include "job/internal.h"
 #include "job/scratch.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/hash.h"
 

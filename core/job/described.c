@@ -2,6 +2,7 @@
 /* Whether a backend was given the description of its job that was written for it. */
 #include "job/directory.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/mark.h"
 
 #include <stdlib.h>
 #include <string.h>

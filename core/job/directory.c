@@ -2,7 +2,9 @@
 /* Making, describing and removing job directories. */
 #include "job/directory.h"
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -16,7 +16,9 @@
  */
 
 #include "job/base.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/job.h"
+#include "kolm/kit/mark.h"
 
 typedef struct job_directory {
     char *path;    /* ROOT/ID */

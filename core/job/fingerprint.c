@@ -2,6 +2,9 @@
 /* Normalising a text as a stream, and one permutation hashing of what comes out. */
 #include "job/fingerprint.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
+
 #include <string.h>
 #include <utf8proc.h>
 

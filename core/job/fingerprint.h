@@ -22,6 +22,7 @@
  * gets them into one group, no more.
  */
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 
 #include <stdint.h>

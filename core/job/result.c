@@ -4,6 +4,7 @@
 
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
+#include "kolm/kit/text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,9 @@
 /* The row reader: what all formats share: opening, telling the format, lines, errors, rows. */
 #include "job/internal.h"
 
+#include "kolm/kit/lines.h"
+#include "kolm/kit/text.h"
+
 #include "job/common.h"
 
 #include <ctype.h>

@@ -45,6 +45,7 @@
  */
 
 #include "kolm/kit/json.h"
+#include "kolm/kit/json_walk.h"
 
 #define JOB_ROW_MAX (16u << 20)
 

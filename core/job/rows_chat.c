@@ -2,6 +2,9 @@
 /* The row reader: conversations, in the spellings that are about: OpenAI's, ShareGPT's, their tools and parts. */
 #include "job/rows_json.h"
 
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/text.h"
+
 #include <string.h>
 
 static const char REMEDY[] = "correct the row, or pass --skip-bad to leave such rows out";

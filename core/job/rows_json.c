@@ -2,6 +2,8 @@
 /* The row reader: JSON lines. Which form a row has, and the keys that it is read from. */
 #include "job/rows_json.h"
 
+#include "kolm/kit/json_walk.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -4,6 +4,7 @@
 #define KOLM_JOB_ROWS_JSON_H
 
 #include "job/internal.h"
+#include "kolm/kit/json_walk.h"
 
 #define JSON_OTHERS_MAX 64 /* keys of a row that are looked at to name those which are not used */
 

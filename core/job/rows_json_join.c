@@ -2,6 +2,8 @@
 /* The row reader: several keys of a JSON row joined to one input (--input-col title,body). */
 #include "job/rows_json.h"
 
+#include "kolm/kit/json_walk.h"
+
 #include <string.h>
 
 /* Splits the option; one name alone is no list. */

@@ -2,6 +2,8 @@
 /* The row reader: values of JSON rows, and what is said of those that cannot be read. */
 #include "job/rows_json.h"
 
+#include "kolm/kit/json_walk.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -14,6 +14,7 @@
  */
 
 #include "kolm/kit/json.h"
+#include "kolm/kit/lines.h"
 #include <signal.h>
 
 typedef struct job_bytes job_bytes;

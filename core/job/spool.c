@@ -3,6 +3,8 @@
  */
 #include "job/dataset_work.h"
 
+#include "kolm/kit/digest.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

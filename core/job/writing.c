@@ -2,6 +2,9 @@
 /* The kept rows, written to the side on which they are: those to learn from in the order of the user's files, the
  * held-out ones in one that says nothing about it. */
 #include "job/dataset_work.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
 #include "job/heldout.h"
 
 #include <errno.h>

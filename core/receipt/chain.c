@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The chain on disk: its lines, repair, append, head. chain_walk.c checks every link. */
 #include "receipt/internal.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
 #include "receipt/receipt.h"
 
 #include <errno.h>

@@ -21,6 +21,7 @@
  */
 
 #include "receipt/dsse.h"
+#include "kolm/kit/digest.h"
 
 #define RECEIPT_LOG_ID_HEX 33 /* 32 digits and the NUL */
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Walking a log from its first line to its last: every link, every signature, one line of it, and whether its end is there. */
 #include "receipt/internal.h"
+
+#include "kolm/kit/lines.h"
 #include "receipt/receipt.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The verdict: what the signatures, digests, chain and keyring together allow to be said about an artifact. */
 #include "receipt/internal.h"
+
+#include "kolm/kit/digest.h"
 #include "receipt/receipt.h"
 
 #include <stdarg.h>

@@ -2,6 +2,9 @@
 /* DSSE: what is signed, how it is spelled, and which keys signed it. */
 #include "receipt/internal.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
+
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>

@@ -15,6 +15,7 @@
  */
 
 #include "receipt/keys.h"
+#include "kolm/kit/digest.h"
 
 #define RECEIPT_MAX_LINE (16u << 20) /* bytes of an envelope */
 #define RECEIPT_MAX_SIGNATURES 16

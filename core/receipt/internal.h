@@ -4,6 +4,7 @@
 #define KOLM_RECEIPT_INTERNAL_H
 
 #include "receipt/chain.h"
+#include "kolm/kit/digest.h"
 
 #define RECEIPT_KEYID_HEX 64
 #define RECEIPT_PKCS8_BYTES 192 /* a private key in PEM takes 119 and the NUL */

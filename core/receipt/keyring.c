@@ -2,6 +2,9 @@
 /* The keyring: which keys are believed, from when until when, and which never again. */
 #include "receipt/internal.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>

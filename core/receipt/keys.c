@@ -2,6 +2,9 @@
 /* Ed25519 keys: making, storing, loading, spelling in PEM, signing. */
 #include "receipt/internal.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/owner.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>

@@ -30,6 +30,7 @@
  * thread.
  */
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
 

@@ -46,6 +46,7 @@
  */
 
 #include "receipt/chain.h"
+#include "kolm/kit/digest.h"
 
 #define RECEIPT_PAYLOAD_TYPE "application/vnd.in-toto+json"
 #define RECEIPT_STATEMENT "https://in-toto.io/Statement/v1"

@@ -3,6 +3,7 @@
 #ifndef KOLM_SCORE_ANSWERS_H
 #define KOLM_SCORE_ANSWERS_H
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/hash.h"
 #include "score/score.h"
 

@@ -2,6 +2,11 @@
 /* Reading held-out rows and answers side by side, and making sure that they are the bytes they should be. */
 #include "score/answers.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/lines.h"
+#include "kolm/kit/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -2,6 +2,8 @@
 /* Reports: the manifest's object, the full JSON, the readable text, and the directory of a missed gate. */
 #include "score/answers.h"
 
+#include "kolm/kit/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A cache that never fails a command: garbage is ignored and replaced, no place to write is no cache. */
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 #include "store/store.h"
 
 #include <errno.h>

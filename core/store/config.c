@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads and changes config.json, and never overwrites what it could not read. */
 #include "kolm/kit/file.h"
+#include "kolm/kit/owner.h"
+#include "kolm/kit/text.h"
 #include "store/store.h"
 
 #include <stdlib.h>

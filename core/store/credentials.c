@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds secrets: in the environment first, then in a file that nobody else may read. */
 #include "kolm/kit/file.h"
+#include "kolm/kit/owner.h"
 #include "store/store.h"
 
 #include <ctype.h>

@@ -3,6 +3,8 @@
 #include "infer.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/lines.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
 /* linear.bin, see model.h for its layout. */
 #include "model.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 #include "numeric.h"
 
 #include <errno.h>

@@ -3,6 +3,8 @@
 #include "train.h"
 #include "kolm/kit/hash.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/lines.h"
 #include "numeric.h"
 
 #include <errno.h>

@@ -4,6 +4,7 @@
 
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NVIDIA GPUs, seen through NVML: all devices, total and free memory, MIG, visibility. */
 #include "kolm/kit/backend.h"
+#include "kolm/kit/text.h"
 #include "kolm/kit/trainer.h"
 
 #include <dlfcn.h>

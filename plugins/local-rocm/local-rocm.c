@@ -2,6 +2,7 @@
 /* AMD GPUs, seen through the kernel's KFD topology in sysfs. */
 #include "kolm/kit/backend.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 #include "kolm/kit/trainer.h"
 
 #include <dirent.h>

@@ -4,6 +4,7 @@
 
 #include "kolm/kit/backend.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>

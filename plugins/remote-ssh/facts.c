@@ -2,6 +2,7 @@
 /* What is remembered of a machine between calls, and how it is told. */
 #include "box.h"
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 #include <kolm/backend.h>
 #include <kolm/kit/file.h>
 #include <kolm/kit/job.h>
+#include <kolm/kit/lines.h>
 
 #include <errno.h>
 #include <fcntl.h>

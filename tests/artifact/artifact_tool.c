@@ -9,6 +9,8 @@
  * Exit 0, or 1 with "CODE: sentence" on standard error.
  */
 #include "artifact/artifact.h"
+
+#include "kolm/kit/digest.h"
 #include "receipt/receipt.h"
 
 #include <fcntl.h>

@@ -2,6 +2,8 @@
 /* What the tests of artifacts and receipts share. */
 #include "fixture.h"
 
+#include "kolm/kit/digest.h"
+
 #include <check.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Artifacts: the same bytes each time, every flipped byte noticed, entries found, read and extracted safely. */
 #include "artifact/manifest.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
 #include "fixture.h"
 
 #include <check.h>

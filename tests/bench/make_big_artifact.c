@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes a signed artifact with one large entry and its receipts: make-big-artifact OUT.kolm BYTES, with KOLM_HOME. */
 #include "artifact/artifact.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
 #include "receipt/receipt.h"
 #include "store/store.h"
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The small things that every verb leans on: options, nearest names, formats, private addresses. */
 #include "cli/options.h"
+
+#include "kolm/kit/text.h"
 #include "cli/output.h"
 #include "cli/registry.h"
 #include "cli/setup.h"

@@ -2,6 +2,7 @@
 /* A backend for tests of compile and run: learns which label the first word of an input goes with, or fails as it is told. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
+#include "kolm/kit/lines.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,6 +2,8 @@
 /* Token ids to embeddings by the encoder of local-cpu: for tests and the bench, which bring their own tokenizer. */
 #include "encoder/encoder.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/lines.h"
+#include "kolm/kit/text.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -4,7 +4,9 @@
 #include "kolm/kit/buf.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/lines.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 #include "train.h"
 
 #include <errno.h>

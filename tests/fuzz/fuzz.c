@@ -2,6 +2,8 @@
 /* The parts that fuzz targets share. */
 #include "fuzz.h"
 
+#include "kolm/kit/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: answers of a backend are counted or refused with a reason, and what was counted can be reported. */
 #include "fuzz.h"
+
+#include "kolm/kit/text.h"
 #include "score/score.h"
 
 #include <fcntl.h>

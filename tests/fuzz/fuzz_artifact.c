@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: a file that is accepted as an artifact is exactly what its own entries give when written again. */
 #include "artifact/artifact.h"
+
+#include "kolm/kit/digest.h"
 #include "artifact/zip.h"
 
 #include <stdlib.h>

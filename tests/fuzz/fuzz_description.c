@@ -2,6 +2,8 @@
 /* Fuzz target: the files that say what kind of sentence encoder a directory holds, six parts. What is understood keeps to its
  * ranges, so that nothing that is computed from it overflows; what is not is refused with a sentence. */
 #include "encoder/describe.h"
+
+#include "kolm/kit/text.h"
 #include "fuzz.h"
 
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: what the validator accepts must parse, and what is written must be a fixed point of reading and writing. */
 #include "kolm/kit/json.h"
+#include "kolm/kit/text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,6 +3,9 @@
  * itself), the public key, its note, and the note of a revocation. What is taken has the id that its bytes have, dates that
  * can be written again, and is believed no more once it is revoked. */
 #include "fuzz.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
 #include "receipt/internal.h"
 
 #include <string.h>

@@ -2,6 +2,7 @@
 /* Fuzz target: the line reader gives what a plain walk over the same bytes gives, whatever the limit and the chunks. */
 #include "fuzz.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/lines.h"
 
 #include <string.h>
 #include <sys/mman.h>

@@ -2,6 +2,8 @@
 /* Fuzz target: a manifest that is accepted for the entries it lists is written again with the same bytes. */
 #include "artifact/manifest.h"
 
+#include "kolm/kit/digest.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,6 +3,8 @@
  * any address, and within its numbers; what is not is refused with a sentence. The check sum of the head is put right first:
  * whoever forges a model can compute it, too. */
 #include "fuzz.h"
+
+#include "kolm/kit/text.h"
 #include "model.h"
 #include "numeric.h"
 

@@ -3,6 +3,8 @@
  * understood or an error, never skipped; a plugin is admitted only with a signature that really is of these files and by a key
  * that is believed, or where nobody demands one. */
 #include "cli/plugin_policy.h"
+
+#include "kolm/kit/digest.h"
 #include "fuzz.h"
 #include "host/host.h"
 #include "receipt/dsse.h"

@@ -3,6 +3,8 @@
  * written again as JSON lines and as a table, it gives again. */
 #include "job/common.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/text.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -3,6 +3,8 @@
  * greeting. A question that is taken becomes one line of strict JSON with the same text; an answer goes back under the client's
  * own id and says nothing else than before; a refusal is one line of strict JSON. */
 #include "cli/serve_lines.h"
+
+#include "kolm/kit/mark.h"
 #include "fuzz.h"
 
 #include <string.h>

@@ -3,6 +3,8 @@
  * revoked. */
 #include "../../sdk/ssh/src/internal.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,6 +4,8 @@
  * with a fresh work, those of a shorter limit being the front of those of a longer one; what is not opened is refused
  * with a sentence. */
 #include "encoder/tokenizer.h"
+
+#include "kolm/kit/text.h"
 #include "fuzz.h"
 
 #include <string.h>

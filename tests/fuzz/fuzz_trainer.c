@@ -2,6 +2,8 @@
 /* Fuzz target: whatever lines a trainer writes, what is handed on has its texts and numbers in range, the first error and the
  * first result are those that count, and a line that is no event is told a few times and then no more. */
 #include "fuzz.h"
+
+#include "kolm/kit/text.h"
 #include "../../sdk/trainer/src/internal.h"
 
 #include <string.h>

@@ -2,6 +2,8 @@
 /* Fuzz target: what the strict validator accepts, the walk passes over; its members are those that a parser sees; and
  * whatever the bytes, each part lies inside the text and can be walked by itself. */
 #include "kolm/kit/json.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/text.h"
 
 #include <stdlib.h>
 #include <string.h>

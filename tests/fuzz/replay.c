@@ -9,6 +9,7 @@
  */
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <dirent.h>
 #include <signal.h>

@@ -6,6 +6,7 @@
 
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <check.h>
 #include <errno.h>

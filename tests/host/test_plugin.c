@@ -2,6 +2,7 @@
 /* The bytes of a plugin: hashed before they are loaded, the same for all calls of a registry, whatever becomes of the file;
  * and that nothing which a plugin writes in the host's name counts. */
 #include "host/host.h"
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 
 #include <check.h>

@@ -2,6 +2,8 @@
 /* Bytes as descriptors, directories and rows for the tests of core/job. */
 #include "fixture.h"
 
+#include "kolm/kit/lines.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,6 +3,8 @@
  * as nothing changed. */
 #include "fixture.h"
 
+#include "kolm/kit/digest.h"
+
 #include "job/base.h"
 
 #include <stdlib.h>

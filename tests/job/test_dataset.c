@@ -2,6 +2,9 @@
 /* Cleaning and splitting: what is written, what is dropped, and the split against a second reading of its definition.
  */
 #include "fixture.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
 #include "job/heldout.h"
 
 #include <dirent.h>

@@ -3,6 +3,8 @@
  */
 #include "fixture.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>

@@ -3,6 +3,8 @@
  */
 #include "fixture.h"
 
+#include "kolm/kit/text.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>

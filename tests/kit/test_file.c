@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files that are whole or absent, trees removed without following links, digests, and what a full disk does. */
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <check.h>
 #include <dirent.h>

@@ -2,7 +2,10 @@
 /* Strict JSON: what is accepted, what is refused and where, what is written, and lines of it. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/lines.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <check.h>
 #include <fcntl.h>

@@ -2,6 +2,7 @@
 /* Error records, buffers, numbers, UTF-8, hexadecimal, base64 and the keyed hash. */
 #include "kolm/kit/buf.h"
 #include "kolm/kit/hash.h"
+#include "kolm/kit/text.h"
 
 #include <check.h>
 #include <errno.h>

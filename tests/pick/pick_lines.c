@@ -3,6 +3,8 @@
  * oracle.py. */
 #include "pick/pick.h"
 
+#include "kolm/kit/lines.h"
+
 #include <stdio.h>
 #include <unistd.h>
 

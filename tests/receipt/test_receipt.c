@@ -2,6 +2,9 @@
 /* Receipts: known answers of the formats, keys and keyring, the chain and its repair, and each verdict. */
 #include "fixture.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
+
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>

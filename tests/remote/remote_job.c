@@ -4,6 +4,7 @@
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/ssh_job.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

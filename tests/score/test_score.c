@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Answers good and bad, gates and limits of the scores, and what reports say. */
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 #include "score/score.h"
 
 #include <check.h>

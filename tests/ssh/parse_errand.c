@@ -3,6 +3,8 @@
  * nothing is lost. */
 #include "../../sdk/ssh/src/internal.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdio.h>
 #include <string.h>
 

@@ -12,6 +12,7 @@
 #include "kolm/kit/buf.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/ssh.h"
+#include "kolm/kit/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

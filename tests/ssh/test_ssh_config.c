@@ -2,6 +2,7 @@
 /* Targets, patterns, ssh_config with Include, and known_hosts, each as a table. */
 #include "../../sdk/ssh/src/internal.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -2,6 +2,8 @@
 /* Where the plugin did not keep to kolm/backend.h: said once each, and never passed over. */
 #include "host/child/child.h"
 
+#include "kolm/kit/text.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,6 +2,8 @@
 /* Writes answer lines: whole lines, from any thread, on a descriptor that the plugin does not know. */
 #include "host/child/child.h"
 
+#include "kolm/kit/text.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <string.h>

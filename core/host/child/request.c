@@ -3,6 +3,7 @@
 #include "host/child/child.h"
 
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <stdlib.h>

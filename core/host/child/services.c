@@ -4,6 +4,7 @@
 #include "host/child/child.h"
 
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <pthread.h>
 #include <string.h>

@@ -2,6 +2,8 @@
 /* Believes a table only as far as it goes: version first, then size, then build, then what it says about itself. */
 #include "host/child/child.h"
 
+#include "kolm/kit/text.h"
+
 #include <string.h>
 
 #define FROZEN_WORDS (offsetof(kolm_backend_v1_t, required_features) + sizeof(uint64_t))

@@ -3,6 +3,7 @@
 #include <kolm/backend.hpp>
 #include <kolm/kit/file.h>
 #include <kolm/kit/job.h>
+#include <kolm/kit/lines.h>
 
 #include <fcntl.h>
 #include <filesystem>

@@ -7,6 +7,7 @@ const c = @cImport({
     @cInclude("kolm/backend.h");
     @cInclude("kolm/kit/file.h");
     @cInclude("kolm/kit/job.h");
+    @cInclude("kolm/kit/lines.h");
     @cInclude("fcntl.h");
     @cInclude("stdlib.h");
     @cInclude("unistd.h");

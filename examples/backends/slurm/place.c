@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Places: a job directory where the nodes see it, found again by what was asked. */
 #include "copy.h"
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
 #include "slurm.h"
 
 #include <dirent.h>

@@ -2,6 +2,8 @@
 /* What the user configured, and how sbatch is told. */
 #include "slurm.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 

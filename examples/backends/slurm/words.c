@@ -2,6 +2,8 @@
 /* What Slurm's programs print: ids, states, records, and why something was refused. */
 #include "slurm.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,8 @@
 /* Precompiled: the rewriting rules that sentencepiece compiles, as the tokenizers library applies them. */
 #include "tokenizer_parts.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 

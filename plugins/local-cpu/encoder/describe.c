@@ -3,6 +3,8 @@
 #include "describe.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>

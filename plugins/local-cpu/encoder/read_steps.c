@@ -2,6 +2,8 @@
 /* The normalizer and the pre_tokenizer of a tokenizer.json as steps. */
 #include "tokenizer_parts.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,6 +2,7 @@
 /* Reads the header of a safetensors file with distrust. */
 #include "safetensors.h"
 #include "kolm/kit/json.h"
+#include "kolm/kit/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>

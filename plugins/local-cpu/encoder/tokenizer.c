@@ -2,6 +2,8 @@
 /* From a text to its ids: added tokens, normaliser, pieces, model, special tokens, truncation. */
 #include "tokenizer_parts.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

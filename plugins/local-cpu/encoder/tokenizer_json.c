@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads tokenizer.json: the vocabulary in one pass over the bytes, the small rest as a tree. */
 #include "json_scan.h"
+
+#include "kolm/kit/text.h"
 #include "tokenizer_parts.h"
 
 #include <math.h>

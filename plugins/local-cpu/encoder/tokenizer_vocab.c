@@ -2,6 +2,8 @@
 /* Reads vocab.txt and tokenizer_config.json as BertTokenizer does, and what is counted once a tokenizer stands. */
 #include "tokenizer_parts.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Token detection, visible devices and LoRA estimates. */
 #include "kolm/kit/backend.h"
+#include "kolm/kit/text.h"
 
 #include <string.h>
 #include <strings.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SHA-256 through nettle. */
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Paths, bounded reading, atomic writing and safe removal. */
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON trees: parsing behind the validator, canonical and readable writing, typed access. */
 #include "kolm/kit/json.h"
+#include "kolm/kit/text.h"
 
 #include "kolm/kit/file.h"
 

@@ -2,6 +2,9 @@
 /* One pass over the bytes that decides whether they are exactly one strict JSON value. */
 #include "json_parts.h"
 
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 

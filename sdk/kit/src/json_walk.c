@@ -2,6 +2,9 @@
 /* A walk over JSON text that builds nothing: members one by one, what is not read only passed over. */
 #include "json_parts.h"
 
+#include "kolm/kit/json_walk.h"
+#include "kolm/kit/text.h"
+
 #include <string.h>
 
 static kit_status fail_at(const kit_json_walk *w, const char *where, const char *expected, kolm_error_t *err) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading lines from a descriptor with a bounded buffer. */
 #include "kolm/kit/json.h"
+#include "kolm/kit/lines.h"
 
 #include <errno.h>
 #include <stdlib.h>

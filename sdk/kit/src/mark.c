@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Marks of files: is this still the file that was looked at? */
 #include "kolm/kit/file.h"
+#include "kolm/kit/mark.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which of some names a mistyped word was meant to be. */
 #include "kolm/kit/buf.h"
+#include "kolm/kit/text.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers, UTF-8, hexadecimal and base64: the text helpers that C lacks. */
 #include "kolm/kit/buf.h"
+#include "kolm/kit/text.h"
 
 #include <string.h>
 

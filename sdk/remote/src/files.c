@@ -2,7 +2,9 @@
 /* Files of remote jobs: known by digest, sent where they are missing, fetched and checked. */
 #include "internal.h"
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,6 +3,7 @@
 #ifndef KOLM_KIT_SSH_JOB_PARTS_H
 #define KOLM_KIT_SSH_JOB_PARTS_H
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 #include "kolm/kit/ssh_job.h"

@@ -2,6 +2,8 @@
 /* Remote jobs from the asking to the results: what is sent, what is found again, and cuts in between. */
 #include "internal.h"
 
+#include "kolm/kit/digest.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>

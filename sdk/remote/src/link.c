@@ -3,6 +3,7 @@
 #include "internal.h"
 
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 #include "kolm_remote.h"
 
 #include <poll.h>

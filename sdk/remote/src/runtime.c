@@ -2,6 +2,9 @@
 /* The Python environment of the trainer on a remote machine: which lock, is it there, and how it comes there. */
 #include "internal.h"
 
+#include "kolm/kit/digest.h"
+#include "kolm/kit/text.h"
+
 #include "kolm_runtime.h"
 
 #include <ctype.h>

@@ -2,6 +2,8 @@
 /* The SSH connection under remote jobs: one channel that runs one fixed command. */
 #include "internal.h"
 
+#include "kolm/kit/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,6 +4,7 @@
 #include "internal.h"
 
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -2,6 +2,8 @@
 /* What ssh_config(5) puts in place of ~ and ~user, of %tokens, and of ${VARIABLES}. */
 #include "config.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <nettle/sha1.h>
 #include <pwd.h>

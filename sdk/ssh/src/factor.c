@@ -3,6 +3,7 @@
 #include "auth.h"
 
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,6 +3,7 @@
 #include "auth.h"
 
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

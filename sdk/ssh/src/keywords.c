@@ -2,6 +2,8 @@
 /* The keywords of ssh_config(5): what each takes, which are followed, and which are named when they are not. */
 #include "config.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <limits.h>
 #include <netdb.h>

@@ -2,7 +2,9 @@
 /* known_hosts as sshd(8) describes it: plain, wildcard and hashed names, @revoked and @cert-authority. */
 #include "internal.h"
 
+#include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

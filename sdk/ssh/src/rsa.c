@@ -4,6 +4,7 @@
 #include "internal.h"
 
 #include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
 
 #include <nettle/bignum.h>
 #include <nettle/rsa.h>

@@ -2,6 +2,8 @@
 /* [user@]host[:port], ssh:// URIs, and the patterns that hosts are matched with. */
 #include "internal.h"
 
+#include "kolm/kit/text.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>

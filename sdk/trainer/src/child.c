@@ -2,7 +2,9 @@
 /* One call of the trainer: started, listened to, stopped in time, and explained when it ends without a result. */
 #include "internal.h"
 
+#include "kolm/kit/lines.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

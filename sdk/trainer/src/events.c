@@ -2,6 +2,8 @@
 /* What the trainer says, line by line: events for the host, one result, one error. */
 #include "internal.h"
 
+#include "kolm/kit/text.h"
+
 #include <math.h>
 #include <string.h>
 

@@ -4,6 +4,7 @@
 
 #include "kolm/kit/job.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/text.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Text: numbers, UTF-8, escapes for terminals, the nearest word, hexadecimal, base64. */
+#ifndef KOLM_KIT_TEXT_H
+#define KOLM_KIT_TEXT_H
+
+#include "kolm/kit/buf.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Whole-string numbers: no blanks, no sign unless negative is allowed by the type, no trailing bytes, no overflow. */
+bool kit_parse_u64(const char *text, uint64_t *out);
+bool kit_parse_i64(const char *text, int64_t *out);
+/* A decimal "12", "0.5", "2.50" into millionths (micro units); more than 6 decimals, signs and exponents are refused. */
+bool kit_parse_micro(const char *text, uint64_t *out_micro);
+
+/* Index of the first byte that is not valid UTF-8 (overlongs, surrogates and values over 10FFFF are invalid), or
+ * length when all is valid. */
+size_t kit_utf8_valid(const char *bytes, size_t length);
+/* Decodes one code point of valid UTF-8 at bytes; *out_length gets 1..4. length must be at least 1. */
+uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length);
+
+/* Appends text for a terminal or a log: control characters (C0, DEL, C1), line separators, marks that turn the
+ * direction of writing, and invalid UTF-8 become \xNN, the rest stays. */
+void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length);
+/* Whether kit_buf_escaped would leave it as it is: UTF-8 that no terminal obeys. */
+bool kit_text_is_plain(const char *bytes, size_t length);
+
+/* The name of names (count of them, NULL entries skipped) that is nearest to word by edit distance (a swap of neighbours
+ * counts as one edit; a beginning or an ending of a name is near too, and so are other capitals), or NULL when none is near enough to be what was
+ * meant. The result is one of names. */
+const char *kit_nearest(const char *word, const char *const *names, size_t count);
+
+void kit_hex(const uint8_t *bytes, size_t length, char *out_text); /* 2 * length + 1 bytes, lower case */
+void kit_base64(kit_buf *out, const uint8_t *bytes, size_t length); /* standard alphabet, padded */
+/* Accepts the standard and the URL-safe alphabet, padded or not, nothing else. */
+kit_status kit_base64_decode(kit_buf *out, const char *text, size_t length, kolm_error_t *err) KIT_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
