@@ -34,6 +34,7 @@ void check_loads(check *c) {
             check_note(c, "built with ABI 1.%u, works with 1.%u", result.abi_minor, KOLM_ABI_MINOR);
     }
     c->state = KOLM_DETECT_BROKEN;
+    kit_copy(c->here, sizeof c->here, result.error.text);
     if (!answered) return;
     c->state = result.detect.state;
     kit_copy(c->here, sizeof c->here, result.detect.reason);

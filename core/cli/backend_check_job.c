@@ -249,6 +249,14 @@ static kit_status judge(check *c, const char *dir, uint64_t said, kolm_error_t *
     return status;
 }
 
+/* That train does not make the model of the job: no fault of a backend whose manifest does not say that it does. */
+static void not_made(check *c, const host_result *result) {
+    if (host_recipes_find(&c->row->manifest->makes, check_recipe(c)))
+        check_fail(c, "its manifest offers the recipe %s, and train does not do it: %s", check_recipe(c), result->error.text);
+    else
+        check_skip(c, "it does not make closed-label models: %s", result->error.text);
+}
+
 /* Trains the small job; true when it went well. A backend that has another recipe is skipped. */
 static bool train_small(check *c, const char *name, char **out_dir, kolm_error_t *err) {
     host_result result;
@@ -257,7 +265,7 @@ static bool train_small(check *c, const char *name, char **out_dir, kolm_error_t
     if (status != KOLM_OK)
         check_fail(c, "%s", err->text);
     else if (result.verdict == HOST_FAILED && result.error.code == KOLM_E_UNIMPLEMENTED)
-        check_skip(c, "it does not make closed-label models: %s", result.error.text);
+        not_made(c, &result);
     else if (result.verdict != HOST_OK)
         check_fail(c, "%s", result.error.text);
     else
@@ -310,7 +318,7 @@ void check_train_cancel(check *c) {
     if (status != KOLM_OK)
         check_fail(c, "%s", err.text);
     else if (result.verdict == HOST_FAILED && result.error.code == KOLM_E_UNIMPLEMENTED)
-        check_skip(c, "it does not make closed-label models");
+        not_made(c, &result);
     else if (result.verdict == HOST_OK && c->progress_reports == 0)
         check_fail(c, "%d rows were trained without one report of progress", LARGE);
     else if (result.verdict == HOST_OK)

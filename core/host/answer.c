@@ -366,9 +366,17 @@ static const char *signal_words(int number) {
 #endif
 }
 
+/* The signals between SIGRTMIN and SIGRTMAX have numbers and no names. */
+static void signal_shown(int number, char *out, size_t capacity) {
+    if (number >= SIGRTMIN && number <= SIGRTMAX)
+        kit_format(out, capacity, "SIGRTMIN+%d", number - SIGRTMIN);
+    else
+        kit_copy(out, capacity, signal_words(number));
+}
+
 static void judge_crash(host_run *run, const char *where) {
     host_result *result = run->result;
-    char maker[256], remedy[512];
+    char maker[256], remedy[512], shown[64];
     result->verdict = HOST_CRASHED;
     result->signal_number = run->wait_status;
     if (run->wait_status == SIGSYS && result->sandbox.requested) {
@@ -378,6 +386,7 @@ static void judge_crash(host_run *run, const char *where) {
         return;
     }
     report_to(result, maker);
+    signal_shown(run->wait_status, shown, sizeof shown);
     kit_format(remedy, sizeof remedy, "%s; --exclude %s leaves it out", result->loaded ? maker : "install it again",
                run->backend->name);
     if (run->wait_status == SIGALRM)
@@ -389,7 +398,7 @@ static void judge_crash(host_run *run, const char *where) {
                        (unsigned long long)run->cpu_limit, run->slot);
     else
         (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name, where,
-                       result->signal_number, signal_words(result->signal_number));
+                       result->signal_number, shown);
     host_tail_quote(&run->tail, &result->error);
 }
 
@@ -471,6 +480,18 @@ static void hint_fence(host_run *run) {
     if (used + strlen(hint) < sizeof error->remedy) kit_copy(error->remedy + used, sizeof error->remedy - used, hint);
 }
 
+/* cancelled() answers 1 after a SIGTERM, whoever sent it, and "as it was asked to" is then believed to be about the user. */
+static void hint_who_stopped(const host_run *run) {
+    const host_call_options *options = run->options;
+    kolm_error_t *error = &run->result->error;
+    kit_buf text = {0};
+    if (error->code != KOLM_E_CANCELLED || run->stop != HOST_STOP_NONE) return;
+    if ((options->cancel && *options->cancel) || (options->cancel_too && *options->cancel_too)) return;
+    kit_buf_fmt(&text, "%s; not by kolm: it was sent SIGTERM, or cancels by itself", error->text);
+    if (kit_buf_ok(&text, NULL) == KOLM_OK) kit_copy(error->text, sizeof error->text, kit_buf_text(&text));
+    kit_buf_free(&text);
+}
+
 static void judge(host_run *run) {
     host_result *result = run->result;
     if (run->log.length > 0) { /* a last line without an end */
@@ -483,7 +504,10 @@ static void judge(host_run *run) {
         return;
     }
     if (result->verdict == HOST_FAILED && run->mute) judge_mute(run);
-    if (result->verdict == HOST_FAILED) hint_fence(run);
+    if (result->verdict == HOST_FAILED) {
+        hint_fence(run);
+        hint_who_stopped(run);
+    }
     /* Being stopped is no failure of the backend's. */
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_CANCEL) result->verdict = HOST_CANCELLED;
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_DEADLINE) result->verdict = HOST_TIMED_OUT;

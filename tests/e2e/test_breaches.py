@@ -3,6 +3,7 @@
 """Backends that break kolm/backend.h, each in one way: `backend check` and the verb that meets it say so in the same words."""
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ MOST = "give UINT64_MAX for what is not known, and look for a subtraction that w
 COUNT, SLOT, SIZE = "report no more than that", "call it in no other slot", "set its struct_size to sizeof of the record"
 THREAD = "join every thread before the slot returns", "it returned and 1 of its threads still runs"
 DAEMON = "end every process that the slot starts, and wait for it", "it returned and a process that it started still runs, which is ended now"
+UNWAITED = "wait for every process that the slot starts", "it returned and a process that it started had ended, and was not waited for"
 NAN = "give NaN where there is none"
 
 # Which call it is of, the name of the animal, what is said of it, what its author is to do, and which check says it.
@@ -126,9 +128,11 @@ BREACHES = [
     ("status", "status-thread", THREAD[1], THREAD[0], "left"),
     ("status", "status-daemon", DAEMON[1], DAEMON[0], "left"),
 ]
+for call in ("train", "infer", "test", "status"):
+    BREACHES.append((call, call + "-unwaited", UNWAITED[1], UNWAITED[0], "left"))
 for call in ("train", "infer", "test", "status"):  # looked for by check alone: nothing comes of it
     BREACHES.append((call, call + "-open", "it returned and 1 descriptor that it opened is still open", "close what the slot opens", "left"))
-MILD = {"remedy-needless", "detect-secret", "error-code", "progress-back"}  # and what the table says, and threads: said with -v
+MILD = {"remedy-needless", "detect-secret", "error-code", "progress-back"}  # and what the table says, threads, and who is not waited for: said with -v
 CHECKS = {"records": "contract.records", "texts": "contract.texts", "reports": "contract.reports", "left": "manners.leaves-nothing"}
 # Said by the check of the slot itself in other words, or what the call does not survive.
 BESIDES = {"detect": {"detect.answers"}, "cost": {"cost.pure"}, "test": {"test"}, "status": {"status"}}
@@ -200,7 +204,7 @@ class Breaches(Zoo):
         return any(line.startswith("kolm: info: %s: %s; report it to " % (name, said)) for line in done.err.splitlines())
 
     def expect(self, slot, name, said, done):
-        level = "info" if name in MILD or slot == "table" or name.endswith("-thread") else "warning"
+        level = "info" if name in MILD or slot == "table" or name.endswith(("-thread", "-unwaited")) else "warning"
         self.assertIn((level, sentence(slot, said)), self.said_by(name, done), done.err)
 
     def test_detect_says_each(self):
@@ -279,6 +283,27 @@ class Breaches(Zoo):
                 self.assertIn(said, self.report(path, "train", code=5)["train.tiny"]["reason"])
                 self.assert_error(self.compile("--backend", name, code=5), name + " left no usable result.json: " + said, remedy)
                 os.unlink(path)
+
+    def test_a_recipe_that_is_offered_and_not_made(self):
+        path = self.add("train-not-offered")
+        for name in ("train.tiny", "train.cancel"):
+            self.assertEqual(self.report(path, "train", needed=name, code=5)[name]["reason"],
+                             "its manifest offers the recipe linear, and train does not do it: this makes other models")
+        with open(path[:-2] + "json", encoding="utf-8") as file:
+            offers = {k: v for k, v in json.load(file).items() if k != "recipes"}
+        self.write(path[:-2] + "json", json.dumps(offers))
+        self.assertEqual(self.report(path, "train")["train.tiny"]["outcome"], "skip")  # it was not said what it makes
+
+    def test_why_nothing_is_tried_where_detect_fails(self):
+        checks = self.report(self.add("error-odd-code"), "train", code=5)
+        self.assertEqual(checks["train.tiny"]["reason"], "not available here: the card is away")
+
+    def test_signals_that_kolm_did_not_send(self):
+        self.add("train-real-time")
+        self.assert_error(self.compile("--backend", "train-real-time", code=5), "crashed in train: signal %d (SIGRTMIN+3)" % (signal.SIGRTMIN + 3))
+        self.add("train-terminated")
+        self.assert_error(self.compile("--backend", "train-terminated", code=5),
+                          "stopped, as it was asked to; not by kolm: it was sent SIGTERM, or cancels by itself")
 
     def test_a_count_of_answers_that_were_not_given(self):
         path = self.add("infer-count")

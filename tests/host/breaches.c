@@ -51,6 +51,15 @@ static void leave_daemon(void) {
     close(ready[1]);
 }
 
+/* A child that has ended, and whose end nobody asked for. */
+static void leave_unwaited(void) {
+    siginfo_t ended;
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    while (child > 0 && waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        continue;
+}
+
 static void leave_behind(const char *slot) {
     char name[33];
     snprintf(name, sizeof name, "%s-thread", slot);
@@ -59,6 +68,8 @@ static void leave_behind(const char *slot) {
     if (is(name)) leave_daemon();
     snprintf(name, sizeof name, "%s-open", slot);
     if (is(name) && open("/dev/null", O_RDONLY | O_CLOEXEC) < 0) abort();
+    snprintf(name, sizeof name, "%s-unwaited", slot);
+    if (is(name)) leave_unwaited();
 }
 
 /* ---- detect */
@@ -174,6 +185,9 @@ static void spoil_result(const char *job_dir) {
 }
 
 static int32_t bad_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out, kolm_error_t *err) {
+    if (is("train-not-offered")) return kit_fail(err, KOLM_E_UNIMPLEMENTED, "", "this makes other models");
+    if (is("train-real-time") && raise(SIGRTMIN + 3) != 0) abort();
+    if (is("train-terminated") && raise(SIGTERM) != 0) abort();
     int32_t code = train(host, args, out, err);
     if (code != KOLM_OK) return code;
     report_oddly(host);

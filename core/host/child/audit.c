@@ -47,11 +47,11 @@ static uint32_t threads_now(void) {
     return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 0;
 }
 
-/* True while a child lives; those that ended are buried. */
-static bool has_children(void) {
+/* True while a child lives; those that ended are buried and counted. */
+static bool has_children(uint32_t *buried) {
     pid_t ended;
     while ((ended = waitpid(-1, NULL, WNOHANG)) > 0)
-        continue;
+        ++*buried;
     return ended == 0;
 }
 
@@ -60,9 +60,10 @@ static bool has_children(void) {
 #define PROCESSES_GO_MS 50
 
 void child_audit_left(void) {
+    uint32_t buried = 0;
     for (int i = 0; i < THREADS_GO_MS && threads_now() > audit.before; i++)
         (void)poll(NULL, 0, 1);
-    for (int i = 0; i < PROCESSES_GO_MS && has_children(); i++)
+    for (int i = 0; i < PROCESSES_GO_MS && has_children(&buried); i++)
         (void)poll(NULL, 0, 1);
     uint32_t threads = threads_now();
     if (threads > audit.before && audit.before > 0)
@@ -75,9 +76,14 @@ void child_audit_left(void) {
                           open - audit.descriptors == 1 ? "and %u descriptor that it opened is still open"
                                                         : "and %u descriptors that it opened are still open",
                           open - audit.descriptors);
-    if (has_children())
+    if (has_children(&buried))
         child_breach(HOST_BREACH_LEFT, "it returned", "end every process that the slot starts, and wait for it",
                      "and a process that it started still runs, which is ended now");
+    else if (buried > 0)
+        child_breach_mild(HOST_BREACH_LEFT, "it returned", "wait for every process that the slot starts",
+                          buried == 1 ? "and a process that it started had ended, and was not waited for"
+                                      : "and %u processes that it started had ended, and were not waited for",
+                          buried);
 }
 
 void child_audit_begin(const child_request *request) {
