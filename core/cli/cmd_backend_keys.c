@@ -172,14 +172,28 @@ static kit_status not_ours(cli_policy *policy, const char *keyid, kolm_error_t *
     return KOLM_E_NOT_FOUND;
 }
 
+/* What a revoked key signed is refused, whether the key is believed or not. */
+static bool is_revoked(cli_policy *policy, const char *keyid) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    cli_publisher *all = NULL;
+    size_t count = 0;
+    bool revoked = false;
+    if (cli_policy_publishers(policy, &all, &count, &ignored) != KOLM_OK) return false;
+    for (size_t i = 0; i < count; i++)
+        revoked = revoked || (all[i].revoked && strcmp(all[i].key->key.keyid, keyid) == 0);
+    free(all);
+    return revoked;
+}
+
 static kit_status untrust(cli_context *context, const char *given, char out_keyid[KIT_SHA256_HEX], cJSON **out_backends,
-                          kolm_error_t *err) {
+                          bool *out_revoked, kolm_error_t *err) {
     char *dir = NULL;
     cli_policy *policy = NULL;
     kit_status status = open_ring(context, &dir, err);
     if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
     if (status == KOLM_OK) status = cli_policy_whole_keyid(policy, given, out_keyid, err);
     if (status == KOLM_OK) status = cli_signed_by(context, out_keyid, out_backends, err); /* while it is still known */
+    *out_revoked = status == KOLM_OK && is_revoked(policy, out_keyid);
     if (status == KOLM_OK) status = receipt_keys_untrust_backends(dir, out_keyid, (int64_t)time(NULL), out_keyid, err);
     if (status == KOLM_E_NOT_FOUND && policy) status = not_ours(policy, out_keyid, err);
     cli_policy_free(policy);
@@ -200,16 +214,17 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     char keyid[KIT_SHA256_HEX];
     cJSON *backends = NULL;
+    bool revoked = false;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = untrust(context, argv[0], keyid, &backends, &err);
+    kit_status status = untrust(context, argv[0], keyid, &backends, &revoked, &err);
     if (status != KOLM_OK) {
         cJSON_Delete(backends);
         return failed(context, status, &err);
     }
     if (context->json) return print_done(context, "kolm.backend.untrust/1", keyid, backends);
     cli_print(context, "untrusted for backends  %s\n", keyid);
-    cli_signed_print(context, backends, "counts as not signed from now on:", true);
+    cli_signed_print(context, backends, revoked ? "stays refused, since the key is revoked:" : "counts as not signed from now on:", true);
     cJSON_Delete(backends);
     return CLI_EXIT_OK;
 }

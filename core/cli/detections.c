@@ -192,7 +192,8 @@ void cli_detections_keep(const cli_registry *registry, const store_home *home, c
             good = put_entry(entries, registry, backend, keys[i]);
             continue;
         }
-        if (keys[i][0] && backend->detection) continue; /* an older answer does not count any more */
+        /* An older answer does not count any more, unless it may be that of an older version, which is asked next. */
+        if (keys[i][0] && backend->detection && !host_spare(registry->found, backend->row)) continue;
         /* What this command did not look at stays as it was. */
         const cJSON *old = entry_of(registry, backend->name);
         if (old) good = kit_json_put(entries, backend->name, cJSON_Duplicate(old, true));

@@ -233,6 +233,11 @@ static void take_config(const host_scan_options *options, host_backend *row, kol
     row->rule = HOST_RULE_SETTINGS;
 }
 
+static void stands_before(const host_backend *first, host_backend *row) {
+    (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS, "remove the one that is not wanted",
+                   "%s stands before it: of one name the newest is taken, and before that a file without a version", first->stem);
+}
+
 /* Another file of this name came first: of the same directory only as another version. */
 static void yield_to(host_backend *first, host_backend *row) {
     bool versions = (first->version || row->version) && strcmp(first->directory, row->directory) == 0;
@@ -249,9 +254,7 @@ static void yield_to(host_backend *first, host_backend *row) {
     row->state = HOST_ROW_SHADOWED;
     row->rule = HOST_RULE_ORDER;
     if (versions)
-        (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS, "remove the one that is not wanted",
-                       "%s stands before it: of one name the newest is taken, and before that a file without a version",
-                       first->stem);
+        stands_before(first, row);
     else
         (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS,
                        "remove one of the two, or change the order of KOLM_BACKEND_PATH",
@@ -569,4 +572,7 @@ void host_registry_pass_over(host_registry *registry, const host_backend *row, c
     next->state = HOST_ROW_OK;
     next->rule = HOST_RULE_NONE;
     next->why = *next->instead;
+    /* What is older still is hidden by the one that is taken now. */
+    for (host_backend *at = next + 1; at < registry->rows + registry->count && strcmp(at->name, next->name) == 0; at++)
+        if (at->spare && strcmp(at->directory, next->directory) == 0) stands_before(next, at);
 }

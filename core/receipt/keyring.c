@@ -337,8 +337,8 @@ static kit_status entry_of(const char *keys_dir, const receipt_public *public_ke
     if (status == KOLM_OK) status = load_all(ring, keys_dir, RECEIPT_TRUSTED_DIR, ".pem", load_trusted, err);
     const receipt_trusted *item = status == KOLM_OK ? find(all, public_key->keyid) : NULL;
     if (item != NULL && item->revoked)
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask its owner for the new key", "the key %.16s was revoked: %s",
-                          item->key.keyid, item->reason);
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask its owner for the new key", "the key %.16s was revoked%s%s",
+                          item->key.keyid, item->reason[0] != '\0' ? ": " : "", item->reason);
     item = status == KOLM_OK ? find(ring, public_key->keyid) : NULL;
     *out_there = item != NULL;
     if (item != NULL) *out = *item;

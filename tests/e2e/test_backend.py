@@ -509,7 +509,9 @@ class Publishers(Signing):
         self.assertEqual(self.keys(), {keyid: ("home", False, True, "")})
         self.assert_error(self.kolm("backend", "trust", os.path.join(self.work, "publisher.pem"), code=2), "revoked")
         self.assertIn("refused from now on:  test-word (", self.kolm("keys", "revoke", keyid).out)
-        self.kolm("backend", "untrust", keyid)  # forgets the key, not that it was revoked
+        done = self.kolm("backend", "untrust", keyid)  # forgets the key, not that it was revoked
+        self.assertIn("stays refused, since the key is revoked:  test-word (", done.out)
+        self.assertNotIn("counts as not signed", done.out)
         self.assertEqual(self.state("test-word"), ("refused", 5))
         self.assertEqual(self.state("test-other"), ("taken", None))
 
@@ -519,6 +521,12 @@ class Publishers(Signing):
         self.assertEqual(self.state("test-word"), ("taken", None))
         self.kolm("keys", "revoke", keyid)
         self.assertEqual(self.state("test-word"), ("refused", 5))
+
+    def test_a_key_that_was_revoked_without_a_reason(self):
+        keyid = self.trusted()
+        self.kolm("keys", "revoke", keyid)
+        done = self.kolm("backend", "trust", os.path.join(self.work, "publisher.pem"), code=2)
+        self.assertEqual(done.err.splitlines()[0], "kolm: the key %.16s was revoked" % keyid)
 
     def test_a_key_for_models_that_is_revoked(self):
         self.kolm("keys", "trust", self.publisher())

@@ -231,7 +231,11 @@ class Versions(Case):
             self.assertEqual((rows[version]["state"], rows[version]["rule"]), ("refused", 8), rows[version])
             self.assertIn("it does not load: ", rows[version]["why"])
             self.assertIn(why, rows[version]["why"])
-        self.assertEqual(self.json("compute", "list")["backends"][0]["perf"], 0.7)
+        self.add_version("0.9.0")  # is hidden by what is taken, and not by what gave way itself
+        self.assertIn("test-word-1.0.0 stands before it", self.rows()["0.9.0"]["why"])
+        for _ in range(2):  # looked at again, the same is known as before
+            self.assertEqual(self.json("compute", "list")["backends"][0]["perf"], 0.7)
+            self.assertEqual(self.taken(), ["1.0.0"])
         text = self.kolm("backend", "why", "test-word").out
         for piece in ("test-word-3.0.0.so", "needs kolm ABI 1.3", "test-word-1.0.0.so", "here and now: available"):
             self.assertIn(piece, text)
