@@ -284,8 +284,8 @@ kit_status host_run_ask(host_run *run, kolm_error_t *err) {
 kit_status host_run_ask_plugin(host_run *run, kolm_error_t *err) {
     const host_plugin_hold *hold = &run->plugin;
     const host_file_identity *file = &hold->identity;
-    kit_buf_fmt(&run->request, ",\"plugin\":{\"held\":%s,\"beside\":%s", hold->fd >= 0 ? "true" : "false",
-                hold->beside ? "true" : "false");
+    kit_buf_fmt(&run->request, ",\"plugin\":{\"held\":%s,\"beside\":%s,\"named\":%s", hold->fd >= 0 ? "true" : "false",
+                hold->beside ? "true" : "false", hold->named ? "true" : "false");
     kit_buf_fmt(&run->request, ",\"device\":\"%llu\",\"inode\":\"%llu\",\"size\":\"%llu\"", (unsigned long long)file->device,
                 (unsigned long long)file->inode, (unsigned long long)file->size);
     kit_buf_fmt(&run->request, ",\"modified\":\"%llu\",\"changed\":\"%llu\"}}\n", (unsigned long long)file->modified_ns,

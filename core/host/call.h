@@ -17,7 +17,7 @@
  * A plugin is read once, before the first call: what is loaded is a sealed copy of it in memory, whose digest is known
  * beforehand. All further calls by the same registry load that copy, whatever becomes of the file; an upgrade counts from the
  * next registry on, and events->log is told. host_detect_all and host_cost_all keep no copies: should a plugin be replaced
- * between them and a later call, that one is ABORTED. Not copied, but loaded by path and looked at again afterwards, is a plugin
+ * between them and a later call, that one is ABORTED. Not copied, but loaded from its directory and looked at again afterwards, is a plugin
  * of more than 64 MiB, one that names $ORIGIN (libraries of its own lie beside it), one for a debugger (by_path), and each where
  * the system has no such memory.
  *

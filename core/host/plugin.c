@@ -238,7 +238,7 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
 static kit_status choose(const host_backend *row, bool by_path, host_plugin_hold *out, kolm_error_t *err) {
     const host_plugin *plugin = row->bytes;
     host_file_identity now = {0}; /* as it stays when the file is gone */
-    *out = (host_plugin_hold){.row = row, .fd = plugin->sealed, .beside = plugin->searches};
+    *out = (host_plugin_hold){.row = row, .fd = plugin->sealed, .beside = plugin->searches, .named = by_path};
     kit_copy(out->sha256, sizeof out->sha256, plugin->sha256);
     if (plugin->sealed >= 0 && !plugin->searches && !by_path) return KOLM_OK;
     host_plugin_fate fate;

@@ -37,6 +37,7 @@ typedef struct host_plugin_hold {
     const host_backend *row;     /* NULL: nothing is held */
     int fd;                      /* from which it is loaded; -1: by its path, if that is still the file `identity` */
     bool beside;                 /* it has libraries of its own beside it */
+    bool named;                  /* under its whole path, as a debugger needs it */
     bool from_file;              /* and not from a copy */
     host_file_identity identity; /* of the file, when fd is -1 */
     char sha256[KIT_SHA256_HEX];

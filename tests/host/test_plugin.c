@@ -12,6 +12,8 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -360,6 +362,49 @@ START_TEST(test_library_beside) {
 }
 END_TEST
 
+static atomic_bool exchanging;
+
+/* The directory of the plugins and one with others of the same names, to and fro. Files have the same times before and after. */
+static void *exchange(void *other) {
+    long done = 0;
+    while (done == 0 && exchanging)
+        done = syscall(SYS_renameat2, AT_FDCWD, dir, AT_FDCWD, other, 2u /* RENAME_EXCHANGE */);
+    if (access(in(home, "zoo/in/good"), F_OK) != 0)
+        (void)!syscall(SYS_renameat2, AT_FDCWD, dir, AT_FDCWD, other, 2u);
+    return NULL;
+}
+
+START_TEST(test_directory_exchanged) {
+    static char other[PATH_MAX], good[64];
+    char kept[PATH_MAX];
+    pthread_t thread;
+    add("beside");
+    install("libzoo-private.so", "libzoo-private.so");
+    put(in(dir, "good"), "", 0);
+    host_registry *registry = scan();
+    expect(call(registry, "beside", INFER), "1.2.3", sha256_of(in(dir, "beside.so")), HOST_PLUGIN_THERE);
+    const char *said = strstr(kit_buf_text(&logs), "mapped from ");
+    ck_assert_ptr_nonnull(said);
+    kit_format(good, sizeof good, "%.*s", (int)strcspn(said, "\n"), said);
+    kit_copy(kept, sizeof kept, dir);
+    kit_format(other, sizeof other, "%s/other", home);
+    ck_assert_int_eq(mkdir(other, 0755), 0);
+    kit_copy(dir, sizeof dir, other);
+    install("beside.so", "beside.so");
+    install("libzoo-private.so", "libzoo-private.so");
+    kit_copy(dir, sizeof dir, kept);
+    exchanging = true;
+    ck_assert_int_eq(pthread_create(&thread, NULL, exchange, other), 0);
+    for (int i = 0; i < 100; i++)
+        if (call(registry, "beside", INFER)->verdict == HOST_OK && !strstr(kit_buf_text(&logs), "mapped from memory\n")) expect_log(good);
+    exchanging = false;
+    pthread_join(thread, NULL);
+    expect(call(registry, "beside", INFER), "1.2.3", sha256_of(in(dir, "beside.so")), HOST_PLUGIN_THERE);
+    expect_log(good);
+    host_registry_free(registry);
+}
+END_TEST
+
 /* ---- In the host's name */
 static void expect_lie(const char *name, bool airgap) {
     host_registry *registry = scan();
@@ -405,6 +450,7 @@ int main(void) {
     tcase_add_loop_test(all, test_many_without_copies, 0, 2);
     tcase_add_test(all, test_by_path);
     tcase_add_test(all, test_library_beside);
+    tcase_add_test(all, test_directory_exchanged);
     tcase_add_test(all, test_lies);
     /* Last: where tests do not fork, as under valgrind, there is no memory from here on. */
     tcase_add_test(all, test_upgrade_without_sealed_memory);

@@ -234,6 +234,22 @@ static void describe(const kolm_host_v1_t *host) {
 }
 #endif
 
+#if defined(ZOO_beside)
+/* Which file the code comes from, whatever the loader was told. */
+static void say_mapping(const kolm_host_v1_t *host) {
+    char line[4400], text[64];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (maps && fgets(line, sizeof line, maps)) {
+        unsigned long from = 0, to = 0, inode = 0, at = (unsigned long)(uintptr_t)&say_mapping;
+        if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &from, &to, &inode) != 3 || at < from || at >= to) continue;
+        if (strstr(line, " /memfd:")) inode = 0;
+        snprintf(text, sizeof text, inode > 0 ? "mapped from %lu." : "mapped from memory", inode);
+        host->log(host->user, KOLM_LOG_INFO, text);
+    }
+    if (maps) fclose(maps);
+}
+#endif
+
 static void misbehave(const kolm_host_v1_t *host) {
 #if defined(ZOO_crash_slot)
     crash();
@@ -313,6 +329,7 @@ static void misbehave(const kolm_host_v1_t *host) {
     host->log(host->user, KOLM_LOG_INFO, dladdr(&kolm_backend_v1, &info) ? info.dli_fname : "nowhere");
 #if defined(ZOO_beside)
     host->log(host->user, KOLM_LOG_INFO, zoo_private_word());
+    say_mapping(host);
 #endif
 #elif defined(ZOO_self)
     describe(host);

@@ -54,6 +54,7 @@ typedef struct child_value {
 typedef struct child_plugin {
     bool held;               /* from HOST_FD_PLUGIN; else by its path */
     bool beside;             /* it has libraries of its own beside it */
+    bool named;              /* not held: under its whole path, as a debugger needs it */
     host_file_identity file; /* not held: what must be there, before and after it is loaded */
 } child_plugin;
 

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <ltdl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,10 +84,10 @@ static kit_status check_same(const child_request *request, const host_file_ident
     return kit_fail(err, KOLM_E_ABORTED, "try again", "%s was replaced while kolm looked at it", request->path);
 }
 
-static kit_status check_again(const child_request *request, kolm_error_t *err) {
+static kit_status check_again(const child_request *request, const char *path, kolm_error_t *err) {
     struct stat st;
     host_file_identity now;
-    if (stat(request->path, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", request->path);
+    if (stat(path, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", request->path);
     host_identity_of(&st, &now);
     return check_same(request, &now, err);
 }
@@ -114,11 +115,41 @@ static kit_status load(const char *path, const void **out_symbol, kolm_error_t *
 }
 
 /* Before the loader, which would run its constructors. */
-static kit_status check_path(const char *path, kolm_error_t *err) {
+static kit_status check_path(const char *path, const char *shown, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
-    kit_status status = child_check_elf(fd, path, err);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", shown);
+    kit_status status = child_check_elf(fd, shown, err);
     close(fd);
+    return status;
+}
+
+static kit_status load_checked(const child_request *request, const char *path, const void **out_symbol, kolm_error_t *err) {
+    load_from = path;
+    KIT_TRY(check_again(request, path, err));
+    KIT_TRY(check_path(path, request->path, err));
+    KIT_TRY(load(request->path, out_symbol, err));
+    return check_again(request, path, err);
+}
+
+#if defined(__linux__)
+#define LOOK_ONLY O_PATH
+#else
+#define LOOK_ONLY O_RDONLY
+#endif
+
+/* From inside its directory: a file that is renamed there has another time afterwards, but none in a directory that is renamed
+ * itself, with another one in its place while the loader looks. The loader takes $ORIGIN from where this process is. */
+static kit_status load_inside(const child_request *request, const void **out_symbol, kolm_error_t *err) {
+    const char *slash = strrchr(request->path, '/');
+    char above[PATH_MAX], name[NAME_MAX + 3];
+    if (!slash || !kit_format(above, sizeof above, "%.*s", (int)(slash - request->path) + 1, request->path) ||
+        !kit_format(name, sizeof name, "./%s", slash + 1))
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s: the path is too long", request->path);
+    int back = open(".", LOOK_ONLY | O_DIRECTORY | O_CLOEXEC);
+    kit_status status = chdir(above) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot enter %s", above);
+    if (status == KOLM_OK) status = load_checked(request, name, out_symbol, err);
+    if (back >= 0 && fchdir(back) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot leave %s", above);
+    if (back >= 0) close(back);
     return status;
 }
 
@@ -131,13 +162,8 @@ static kit_status check_path(const char *path, kolm_error_t *err) {
 kit_status child_load(const child_request *request, const void **out_symbol, kolm_error_t *err) {
     char held[32];
     char *beside = NULL;
-    if (!request->plugin.held) {
-        load_from = request->path;
-        KIT_TRY(check_again(request, err));
-        KIT_TRY(check_path(request->path, err));
-        KIT_TRY(load(request->path, out_symbol, err));
-        return check_again(request, err);
-    }
+    if (!request->plugin.held)
+        return request->plugin.named ? load_checked(request, request->path, out_symbol, err) : load_inside(request, out_symbol, err);
     int fd = child_fd_high(HOST_FD_PLUGIN);
     kit_format(held, sizeof held, HELD, fd);
     if (request->plugin.beside) KIT_TRY(child_beside(request, held, &beside, err));

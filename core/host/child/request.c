@@ -86,6 +86,7 @@ static bool read_plugin(const cJSON *json, child_plugin *out) {
     uint64_t modified = 0, changed = 0;
     host_file_identity *file = &out->file;
     bool good = kit_json_get_bool(json, "held", &out->held) && kit_json_get_bool(json, "beside", &out->beside) &&
+                kit_json_get_bool(json, "named", &out->named) &&
                 get_u64(json, "device", &file->device) && get_u64(json, "inode", &file->inode) &&
                 get_u64(json, "size", &file->size) && get_u64(json, "modified", &modified) &&
                 get_u64(json, "changed", &changed);
