@@ -8,6 +8,8 @@
 #include "host/child/numbers.h"
 
 #include <errno.h>
+#include <linux/fs.h>
+#include <linux/msdos_fs.h>
 #include <string.h>
 
 /* For every call. Keys of the user's are not the backend's; a handle names a file without a way to it. */
@@ -69,11 +71,19 @@ static void deny_limits(child_filter *filter) {
 }
 
 /* Orders to a file system, for which a file that is open to be read is enough: flags, such as that nobody may change it, seals,
- * keys, volumes in a directory. By who takes them and not one by one, as each file system has its own; none is a device's. */
+ * keys, volumes in a directory. By the letter of who takes them and not one by one, as each file system has its own; but one by
+ * one where drivers of devices might have chosen the same letter. */
 static void deny_orders(child_filter *filter) {
-    static const uint32_t takers[] = {'f' /* most */, 'v', 'X' /* and XFS */, 'r' /* FAT */, 0x94 /* Btrfs */, 0xf5 /* F2FS */};
-    for (size_t i = 0; i < sizeof takers / sizeof *takers; i++) {
-        const child_when order = {.argument = 1, .mask = 0xff00, .value = takers[i] << 8};
+    static const struct {
+        uint32_t mask, value;
+    } orders[] = {{0xff00, 'f' << 8 /* most */},
+                  {0xff00, 'X' << 8 /* most, XFS */},
+                  {0xff00, 0x94 << 8 /* Btrfs */},
+                  {0xff00, 0xf5 << 8 /* F2FS */},
+                  {UINT32_MAX, (uint32_t)FS_IOC_SETVERSION},
+                  {UINT32_MAX, (uint32_t)FAT_IOCTL_SET_ATTRIBUTES}};
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        const child_when order = {.argument = 1, .mask = orders[i].mask, .value = orders[i].value};
         child_filter_deny_when(filter, SYS_ioctl, &order, 1);
     }
 }
