@@ -126,6 +126,16 @@ static int control(const char *what, int number) {
     return shmctl(number, IPC_RMID, NULL) == 0;
 }
 
+/* A socket of the internet, by a protocol that Landlock knows (0: TCP) or does not (262: MPTCP). */
+static int open_socket(int type, int protocol) {
+    int fd = socket(AF_INET, type, protocol);
+    int good = fd >= 0 || (errno != EPERM && errno != EACCES);
+    int why = errno;
+    if (fd >= 0) close(fd);
+    errno = why;
+    return good;
+}
+
 static int set_limits(pid_t process) {
     struct rlimit now;
     return prlimit(process, RLIMIT_CORE, NULL, &now) == 0 && prlimit(process, RLIMIT_CORE, &now, NULL) == 0;
@@ -162,6 +172,8 @@ static int reach(const char *what, const char *arg) {
     if (strcmp(what, "attribute") == 0) return setxattr(arg, "user.kolm", "x", 1, 0) == 0;
     if (strcmp(what, "limits") == 0) return set_limits((pid_t)number);
     if (strcmp(what, "ring") == 0) return open_ring();
+    if (strcmp(what, "stream") == 0) return open_socket(SOCK_STREAM, (int)number);
+    if (strcmp(what, "datagram") == 0) return open_socket(SOCK_DGRAM, (int)number);
     if (strcmp(what, "verity") == 0) return order(arg, FS_IOC_ENABLE_VERITY);
     if (strcmp(what, "subvolume") == 0) return order(arg, 0x5000940e /* BTRFS_IOC_SUBVOL_CREATE */);
     if (strcmp(what, "segment") == 0 || strcmp(what, "semaphore") == 0 || strcmp(what, "messages") == 0 || strcmp(what, "remove") == 0)

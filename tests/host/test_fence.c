@@ -312,10 +312,10 @@ static void check_ways_around(const char *slot, bool airgap, const int ids[3], c
     want_number("messages", ids[2]);
     want("queue", queue);
     if (strcmp(slot, "detect") == 0) { /* others may have rings, and mounts answer for what is asked through them */
-        want("ring", "-");
+        kit_buf_str(&targets, "ring -;stream 0;stream 262;datagram 0;"); /* 262: MPTCP */
         want("verity", at("plugins/reaches.so"));
         want("subvolume", at("plugins"));
-        wanted += 3;
+        wanted += 6;
     }
     configure("");
     host_result result = call(slot, airgap);

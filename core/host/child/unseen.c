@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/msdos_fs.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* For every call. Keys of the user's are not the backend's; a handle names a file without a way to it. */
 static const int never[] = {SYS_add_key, SYS_request_key, SYS_keyctl, SYS_open_by_handle_at};
@@ -88,6 +89,14 @@ static void deny_orders(child_filter *filter) {
     }
 }
 
+/* Landlock knows TCP alone, and that only by connect(2): MPTCP, a connection with the first words, datagrams and machines beside
+ * this one are none to it. What is left names no other machine. */
+static void deny_network(child_filter *filter) {
+    static const child_when others[] = {{.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_UNIX},
+                                        {.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_NETLINK}};
+    child_filter_deny_when(filter, SYS_socket, others, sizeof others / sizeof *others);
+}
+
 kit_status child_unseen(const child_request *request, child_proof *proof, kolm_error_t *err) {
     (void)err;
     bool light = strcmp(request->slot, "detect") == 0 || strcmp(request->slot, "cost") == 0;
@@ -98,6 +107,7 @@ kit_status child_unseen(const child_request *request, child_proof *proof, kolm_e
     if (light) child_filter_deny(&filter, attributes, sizeof attributes / sizeof *attributes, EPERM);
     if (light) child_filter_deny(&filter, rings, sizeof rings / sizeof *rings, ENOSYS);
     if (light) deny_orders(&filter);
+    if (light && !request->network) deny_network(&filter);
     bool good = child_filter_load(&filter) == 0;
     child_proof_add(good ? &proof->mechanisms : &proof->lacks, "seccomp_unseen");
     proof->read_only = proof->read_only || (light && good);
