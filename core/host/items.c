@@ -15,14 +15,22 @@ size_t host_field_of(const char *key, size_t length) {
     return i;
 }
 
-/* A whole number of few digits; anything else is left to those who know numbers. */
+/* A number of few digits, "24" or "0.25"; anything else is left to those who know numbers. Both halves of the quotient are
+ * exact, and so it is the double that is nearest. */
 static bool small_number(const kit_json_part *part, double *out) {
-    *out = 0;
+    double digits = 0, unit = 1;
+    bool fraction = false;
     if (part->length > 9) return false;
     for (size_t i = 0; i < part->length; i++) {
+        if (part->bytes[i] == '.' && !fraction) {
+            fraction = true;
+            continue;
+        }
         if (part->bytes[i] < '0' || part->bytes[i] > '9') return false;
-        *out = *out * 10 + (part->bytes[i] - '0');
+        digits = digits * 10 + (part->bytes[i] - '0');
+        if (fraction) unit *= 10;
     }
+    *out = digits / unit;
     return true;
 }
 

@@ -2,15 +2,12 @@
 /* Turns directories into rows: one for each name found, whatever is wrong with it. */
 #include "host/scan.h"
 
-#include "kolm/kit/digest.h"
+#include "host/each.h"
+#include "host/row.h"
 #include "kolm/kit/text.h"
-#include "host/internal.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,163 +33,6 @@ static kit_status note(host_registry *registry, kolm_error_t *err, const char *t
 }
 
 /* ---- One row */
-typedef struct directory {
-    const char *path; /* real when it is trusted */
-    int fd;
-    host_origin origin;
-    const kolm_error_t *distrust; /* NULL when it is trusted */
-    const host_names *names;
-    const host_scan_options *options;
-} directory;
-
-const char *host_rule_text(host_rule rule) {
-    static const char *const texts[HOST_RULES] = {
-        [HOST_RULE_NAME] = "the name is one that a backend may have",
-        [HOST_RULE_DIRECTORY] = "nobody else can change the directory",
-        [HOST_RULE_FILES] = "plugin and manifest are there, and nobody else can change them",
-        [HOST_RULE_MANIFEST] = "the manifest is valid",
-        [HOST_RULE_SIGNATURE] = "signed, where the policy demands it",
-        [HOST_RULE_ORDER] = "the first of its name",
-        [HOST_RULE_SETTINGS] = "config.json sets nothing but what it takes",
-        [HOST_RULE_LOADS] = "it loads, where another version is beside it",
-    };
-    return rule < HOST_RULES ? texts[rule] : NULL;
-}
-
-/* Finds NAME+suffix in a trusted directory: NOT_FOUND when there is none, PERMISSION_DENIED when it is not trusted. */
-static kit_status find_file(const directory *dir, const char *stem, const char *suffix, char **out_path,
-                            host_file_identity *out_identity, kolm_error_t *err) {
-    char file[NAME_MAX + 1];
-    char *path = NULL;
-    struct stat st;
-    kit_format(file, sizeof file, "%s%s", stem, suffix);
-    if (fstatat(dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return kit_fail_errno(err, errno, "cannot look at %s", file);
-    KIT_TRY(kit_path_join(dir->path, file, &path, err));
-    kit_status status = KOLM_OK;
-    if (S_ISLNK(st.st_mode)) {
-        status = host_trust_file(path, out_path, NULL, out_identity, err);
-        /* A link into nowhere is something that is there and wrong, not something that is missing. */
-        if (status == KOLM_E_NOT_FOUND) status = err->code = KOLM_E_FAILED_PRECONDITION;
-        free(path);
-        return status;
-    }
-    if (!S_ISREG(st.st_mode))
-        status =
-            kit_fail(err, KOLM_E_PERMISSION_DENIED, "replace it by the file itself", "%s is not a regular file", path);
-    if (status == KOLM_OK) status = host_trust_stat(&st, path, false, err);
-    if (status == KOLM_OK) {
-        host_identity_of(&st, out_identity);
-        *out_path = path;
-    } else {
-        free(path);
-    }
-    return status;
-}
-
-/* The manifest as most are: no link. One descriptor is opened, judged and read. */
-static kit_status open_manifest(const directory *dir, const char *stem, host_backend *row, int *out_fd, kolm_error_t *err) {
-    char file[NAME_MAX + 1];
-    struct stat st;
-    kit_format(file, sizeof file, "%s.json", stem);
-    int fd = openat(dir->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 && errno == ENOENT) return kit_fail(err, KOLM_E_NOT_FOUND, "", "cannot look at %s", file);
-    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) { /* looked at more closely there */
-        if (fd >= 0) close(fd);
-        return find_file(dir, stem, ".json", &row->manifest_path, &row->manifest_file, err);
-    }
-    kit_status status = kit_path_join(dir->path, file, &row->manifest_path, err);
-    if (status == KOLM_OK) status = host_trust_stat(&st, row->manifest_path, false, err);
-    if (status != KOLM_OK) {
-        close(fd);
-        free(row->manifest_path);
-        row->manifest_path = NULL;
-        return status;
-    }
-    host_identity_of(&st, &row->manifest_file);
-    *out_fd = fd;
-    return KOLM_OK;
-}
-
-/* A file that was found to have so many bytes. */
-static kit_status read_open(int fd, const char *path, uint64_t size, kit_buf *out, kolm_error_t *err) {
-    char piece[8192];
-    for (;;) {
-        ssize_t n = read(fd, piece, sizeof piece);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return kit_fail_errno(err, errno, "cannot read %s", path);
-        kit_buf_add(out, piece, (size_t)n);
-        if (out->length > HOST_MANIFEST_MAX_BYTES)
-            return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s is larger than %u bytes", path, HOST_MANIFEST_MAX_BYTES);
-        if (n == 0 || ((size_t)n < sizeof piece && out->length == size)) return kit_buf_ok(out, err);
-    }
-}
-
-static bool asks_for_something(const host_manifest *m) {
-    return m->auth_count + m->secret_count + m->require_count + m->files.read_count + m->files.write_count > 0;
-}
-
-static kit_status read_manifest(const char *name, int fd, host_backend *row, kolm_error_t *err) {
-    kit_buf text = {0};
-    kit_status status = fd >= 0 ? read_open(fd, row->manifest_path, row->manifest_file.size, &text, err)
-                                : kit_read_file(row->manifest_path, HOST_MANIFEST_MAX_BYTES, &text, err);
-    if (fd >= 0) close(fd);
-    if (status == KOLM_OK) {
-        status = host_manifest_parse(name, kit_buf_text(&text), text.length, &row->manifest, err);
-        if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
-    }
-    /* A signature is by it, and a grant to files that nobody signed. */
-    if (status == KOLM_OK && (!row->no_signature || asks_for_something(row->manifest)))
-        status = kit_sha256_bytes(text.data, text.length, row->manifest_sha256, err);
-    kit_buf_free(&text);
-    return status;
-}
-
-static bool is_in(const char *place, const char *path) {
-    size_t length = strlen(place);
-    return strncmp(path, place, length) == 0 && path[length] == '/' && strchr(path + length + 1, '/') == NULL;
-}
-
-static kit_status fill_row(const directory *dir, const char *stem, host_backend *row) {
-    kolm_error_t *why = &row->why;
-    row->rule = HOST_RULE_NAME;
-    if (!host_name_ok(row->name)) {
-        return kit_fail(why, KOLM_E_INVALID_ARGUMENT,
-                        "rename it: lower-case letters, digits and -, at most 32, a letter first",
-                        "%s/%s%s: a backend cannot have this name", dir->path, row->stem, HOST_SUFFIX);
-    }
-    row->rule = HOST_RULE_DIRECTORY;
-    if (dir->distrust) {
-        *why = *dir->distrust;
-        return why->code;
-    }
-    row->rule = HOST_RULE_FILES;
-    kit_status plugin = find_file(dir, stem, HOST_SUFFIX, &row->plugin_path, &row->plugin, why);
-    if (plugin != KOLM_OK && plugin != KOLM_E_NOT_FOUND) return plugin;
-    int fd = -1;
-    kit_status manifest = open_manifest(dir, stem, row, &fd, why);
-    if (manifest == KOLM_E_NOT_FOUND) {
-        return kit_fail(why, KOLM_E_NOT_FOUND, "install the manifest that belongs to the backend",
-                        "%s/%s.json, its manifest, is missing", dir->path, stem);
-    }
-    if (manifest != KOLM_OK) return manifest;
-    /* What the list does not hold need not be looked for; a link leads to where there may be more. */
-    bool here = plugin == KOLM_OK && is_in(dir->path, row->plugin_path);
-    row->no_signature = here && !host_names_beside(dir->names, stem, HOST_SUFFIX ".sig");
-    row->rule = HOST_RULE_MANIFEST;
-    KIT_TRY(read_manifest(row->name, fd, row, why));
-    row->rule = HOST_RULE_FILES;
-    if (plugin == KOLM_E_NOT_FOUND) {
-        return kit_fail(why, KOLM_E_NOT_FOUND, "install the package that holds it, or remove the manifest",
-                        "%s/%s%s, the plugin itself, is missing", dir->path, stem, HOST_SUFFIX);
-    }
-    if (!here || host_names_beside(dir->names, stem, ".libs")) KIT_TRY(host_libs_read(row->plugin_path, stem, &row->libs, why));
-    row->rule = HOST_RULE_SIGNATURE;
-    if (dir->options->admit) KIT_TRY(dir->options->admit(dir->options->admit_user, row, why));
-    row->rule = HOST_RULE_NONE;
-    return KOLM_OK;
-}
-
 static void row_free(host_backend *row) {
     free(row->name);
     free(row->stem);
@@ -284,12 +124,38 @@ static host_backend *in_front(host_registry *registry, const char *name) {
     return found ? &registry->rows[found - registry->rows] : NULL;
 }
 
-static kit_status add_row(host_registry *registry, const directory *dir, const char *stem, kolm_error_t *err) {
-    host_backend row = {.origin = dir->origin, .why = KIT_ERROR_INIT};
-    kit_status status = name_row(stem, &row, err);
-    if (status == KOLM_OK) status = kit_strdup(dir->path, &row.directory, err);
-    if (status == KOLM_OK) status = host_plugin_new(&row.bytes, err);
-    if (status == KOLM_OK && fill_row(dir, stem, &row) != KOLM_OK) {
+/* What is read of many at once: rows of some stems, as far as the files say, each with how that went. */
+typedef struct batch {
+    const host_directory *dir;
+    char *const *stems;
+    struct read_row {
+        host_backend row;
+        kit_status made; /* not OK: memory is out, and there is no row */
+        kit_status filled;
+    } *rows;
+} batch;
+
+static void read_row(void *user, size_t i) {
+    batch *b = user;
+    struct read_row *one = &b->rows[i];
+    one->row = (host_backend){.origin = b->dir->origin, .why = KIT_ERROR_INIT};
+    one->made = name_row(b->stems[i], &one->row, NULL);
+    if (one->made == KOLM_OK) one->made = kit_strdup(b->dir->path, &one->row.directory, NULL);
+    if (one->made == KOLM_OK) one->made = host_plugin_new(&one->row.bytes, NULL);
+    if (one->made == KOLM_OK) one->filled = host_row_fill(b->dir, b->stems[i], &one->row);
+}
+
+static kit_status admit_row(const host_scan_options *options, host_backend *row) {
+    if (options->admit) KIT_TRY(options->admit(options->admit_user, row, &row->why));
+    row->rule = HOST_RULE_NONE;
+    return KOLM_OK;
+}
+
+/* Takes the row. */
+static kit_status add_row(host_registry *registry, const host_directory *dir, const struct read_row *read, kolm_error_t *err) {
+    host_backend row = read->row;
+    kit_status status = read->made == KOLM_OK ? KOLM_OK : no_memory(err);
+    if (status == KOLM_OK && (read->filled != KOLM_OK || admit_row(dir->options, &row) != KOLM_OK)) {
         row.state = HOST_ROW_REFUSED;
         if (row.why.code == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
         if (!row.why.remedy[0])
@@ -312,19 +178,38 @@ static kit_status add_row(host_registry *registry, const directory *dir, const c
 }
 
 /* ---- One directory */
-static kit_status add_rows(host_registry *registry, directory *dir, const host_names *names, kolm_error_t *err) {
+#define BATCH_MAX 512
+
+static kit_status add_batch(host_registry *registry, const host_directory *dir, char *const *stems, size_t count,
+                            kolm_error_t *err) {
+    batch b = {.dir = dir, .stems = stems, .rows = calloc(count > 0 ? count : 1, sizeof *b.rows)};
+    if (!b.rows) return no_memory(err);
+    host_each(count, read_row, &b);
     kit_status status = KOLM_OK;
-    bool cut = names->cut;
-    dir->names = names;
-    for (size_t i = 0; status == KOLM_OK && i < names->count; i++) {
-        if (dir->options->only && strcmp(names->at[i], dir->options->only) != 0) continue;
-        if (registry->count >= HOST_ROWS_MAX) {
-            cut = true;
-            break;
-        }
-        status = add_row(registry, dir, names->at[i], err);
+    for (size_t i = 0; i < count; i++) {
+        if (status == KOLM_OK)
+            status = add_row(registry, dir, &b.rows[i], err);
+        else
+            row_free(&b.rows[i].row);
     }
-    if (status == KOLM_OK && cut) status = note(registry, err, "holds more files than are looked at", dir->path, "");
+    free(b.rows);
+    return status;
+}
+
+static kit_status add_rows(host_registry *registry, host_directory *dir, const host_names *names, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    bool full = false;
+    dir->names = names;
+    for (size_t i = 0, count; status == KOLM_OK && i < names->count && !full; i += count) {
+        const size_t room = HOST_ROWS_MAX - registry->count;
+        count = dir->options->only ? 1 : names->count - i < BATCH_MAX ? names->count - i : BATCH_MAX;
+        if (dir->options->only && strcmp(names->at[i], dir->options->only) != 0) continue;
+        full = count > room;
+        if (full) count = room;
+        status = add_batch(registry, dir, names->at + i, count, err);
+    }
+    if (status == KOLM_OK && (full || names->cut))
+        status = note(registry, err, "holds more files than are looked at", dir->path, "");
     return status;
 }
 
@@ -385,7 +270,7 @@ static kit_status scan_directory(host_registry *registry, const host_place *plac
         (void)kit_fail(&seen->why, KOLM_E_ALREADY_EXISTS, "", "it is the same directory as %s", before->path);
         return KOLM_OK;
     }
-    directory dir = {
+    host_directory dir = {
         .path = seen->directory ? seen->directory : place->path, .origin = place->origin, .options = options};
     if (trusted != KOLM_OK) dir.distrust = &seen->why;
     DIR *stream = opendir(dir.path);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Threads that take the next piece of work until none is left. */
+#include "host/each.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#define THREADS_MAX 4
+#define PIECE 16         /* taken at once */
+#define WORTH_A_THREAD 64 /* fewer are done before a thread has started */
+
+typedef struct job {
+    void (*work)(void *user, size_t i);
+    void *user;
+    size_t count;
+    atomic_size_t next;
+} job;
+
+static void *do_pieces(void *user) {
+    job *j = user;
+    for (size_t from; (from = atomic_fetch_add(&j->next, PIECE)) < j->count;)
+        for (size_t i = from; i < from + PIECE && i < j->count; i++)
+            j->work(j->user, i);
+    return NULL;
+}
+
+void host_each(size_t count, void (*work)(void *user, size_t i), void *user) {
+    job j = {.work = work, .user = user, .count = count, .next = 0};
+    pthread_t threads[THREADS_MAX];
+    sigset_t all, before;
+    size_t wanted = count / WORTH_A_THREAD, started = 0;
+    const long processors = wanted > 0 ? sysconf(_SC_NPROCESSORS_ONLN) : 1;
+    if (wanted > THREADS_MAX) wanted = THREADS_MAX;
+    if (processors < 2) wanted = 0;
+    if (wanted > 0 && wanted > (size_t)processors - 1) wanted = (size_t)processors - 1; /* beside the caller's */
+    sigfillset(&all);
+    if (wanted > 0 && pthread_sigmask(SIG_SETMASK, &all, &before) == 0) {
+        while (started < wanted && pthread_create(&threads[started], NULL, do_pieces, &j) == 0)
+            started++;
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    (void)do_pieces(&j);
+    while (started > 0)
+        (void)pthread_join(threads[--started], NULL);
+}
