@@ -125,8 +125,11 @@ static void clean_up(compile *c) {
     bool keep = c->request.keep_job && c->job.path != NULL;
     if (keep && job_directory_keep(&c->job, &err) != KOLM_OK)
         cli_warn(c->context, "%s", cli_safe(err.text));
-    else if (keep && !c->context->json)
+    else if (keep && !c->context->json) {
         cli_print(c->context, "[job]         %s\n", cli_safe(c->job.path));
+        if (c->choice) /* on its own `job run` takes the best that is here, which need not be the same */
+            cli_print(c->context, "[job]         again: kolm job run --backend %s DIR\n", c->choice->backend->name);
+    }
     job_directory_close(&c->job, keep);
     for (size_t i = 0; i < c->payload_count; i++) {
         free(c->payload[i].name);

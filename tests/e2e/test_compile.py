@@ -367,6 +367,7 @@ class Compile(Case):
         self.write_tickets()
         done = self.compile("--keep-job")
         kept = re.search(r"^\[job\] +(\S+)", done.out, re.M).group(1)
+        self.assertIn("again: kolm job run --backend test-word DIR", done.out)
         train, answers = os.path.join(kept, "job"), os.path.join(kept, "answers")
         made = {name: self.read(os.path.join(train, name)) for name in ("result.json", "predictions.jsonl", "eval.jsonl")}
         made.update((name, self.read(os.path.join(train, "model", name))) for name in os.listdir(os.path.join(train, "model")))
