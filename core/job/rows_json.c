@@ -417,8 +417,7 @@ kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, 
     }
     if (reader->options.with_id) KIT_TRY(take_id(reader, err));
     KIT_TRY(named ? take_pair(reader, err) : take_form(reader, err));
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        KIT_TRY(kit_buf_ok(parts[i], err));
+    if (rows_cut_json(r)) return rows_no_memory(err); /* or a text that could not be kept would be an empty one */
     count_all_unused(reader);
     return KOLM_OK;
 }

@@ -89,7 +89,8 @@ kit_status json_doubled(const job_reader *reader, const char *again, kolm_error_
 
 kit_status json_text(const job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) {
     kolm_error_t inner = KIT_ERROR_INIT;
-    return kit_json_part_text(part, out, &inner) == KOLM_OK ? KOLM_OK : json_bad_inside(reader, part, &inner, err);
+    if (kit_json_part_text(part, out, &inner) != KOLM_OK) return json_bad_inside(reader, part, &inner, err);
+    return out->failed ? rows_no_memory(err) : KOLM_OK;
 }
 
 static bool is_empty_array(const kit_json_part *part) {
@@ -104,7 +105,8 @@ kit_status json_array(job_reader *reader, const char *key, const kit_json_part *
     kit_json_part array = *part;
     kit_status status = KOLM_OK;
     if (part->kind == KIT_JSON_STRING) { /* many tables and tools keep JSON in a text */
-        KIT_TRY(json_text(reader, part, &text, err));
+        status = json_text(reader, part, &text, err);
+        if (status != KOLM_OK) goto out;
         array = (kit_json_part){.bytes = kit_buf_text(&text), .length = text.length, .kind = KIT_JSON_ARRAY};
         if (strspn(array.bytes, " \t\r\n") == text.length) goto out;
         if (array.bytes[strspn(array.bytes, " \t\r\n")] != '[') array.kind = KIT_JSON_STRING;
