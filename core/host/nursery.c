@@ -124,7 +124,7 @@ pid_t host_nursery_start(host_nursery *nursery, const char *name, char *const *e
     if (nursery->fd < 0) return 0;
     host_nursery_order *order = malloc(sizeof *order);
     if (!order) return 0;
-    order->length = 0;
+    memset(order, 0, offsetof(host_nursery_order, texts)); /* all of it is sent: nothing of kolm's memory goes along */
     pid_t pid = 0;
     bool fits = write_order(order, name, env, fds, count);
     if (fits) pid = send_order(nursery->fd, order, fds) ? hear_number(nursery->fd) : 0;
