@@ -95,6 +95,19 @@ void check_cost_left(check *c) {
 /* An ordinary call, after which it is looked what is still open. */
 static const host_audit watched = {.repeats = 0};
 
+/* Says why not. */
+static bool may_call(check *c) {
+    if (c->state != KOLM_DETECT_AVAILABLE) {
+        check_skip(c, "not available here: %s", c->here);
+        return false;
+    }
+    if (c->row->manifest->airgap != HOST_AIRGAP_YES && !c->options->network) {
+        check_skip(c, "it may use the network only with --network");
+        return false;
+    }
+    return true;
+}
+
 /* ---- test */
 
 void check_own_test(check *c) {
@@ -105,14 +118,7 @@ void check_own_test(check *c) {
         check_skip(c, "it has no test: `kolm compute test` cannot prove it");
         return;
     }
-    if (c->state != KOLM_DETECT_AVAILABLE) {
-        check_skip(c, "not available here: %s", c->here);
-        return;
-    }
-    if (c->row->manifest->airgap != HOST_AIRGAP_YES && !c->options->network) {
-        check_skip(c, "it may use the network only with --network");
-        return;
-    }
+    if (!may_call(c)) return;
     check_call_options(c, &options);
     options.network = c->options->network;
     options.timeout_ms = 600000;
@@ -136,14 +142,7 @@ void check_status(check *c) {
         check_note(c, "it has none: it keeps nothing elsewhere");
         return;
     }
-    if (c->state != KOLM_DETECT_AVAILABLE) {
-        check_skip(c, "not available here: %s", c->here);
-        return;
-    }
-    if (c->row->manifest->airgap != HOST_AIRGAP_YES && !c->options->network) {
-        check_skip(c, "it may use the network only with --network");
-        return;
-    }
+    if (!may_call(c)) return;
     check_call_options(c, &options);
     options.network = c->options->network;
     options.timeout_ms = 60000;

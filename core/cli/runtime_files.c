@@ -190,14 +190,10 @@ static kit_status write_list(const char *path, const list *l, kolm_error_t *err)
     return status;
 }
 
-static kit_status place_of(const char *root, const char *name, char **out, kolm_error_t *err) {
-    return kit_path_join(root, name, out, err);
-}
-
 kit_status cli_runtime_files_keep(const char *root, const char *name, kolm_error_t *err) {
     char *place = NULL, *path = NULL;
     list l = {0};
-    kit_status status = place_of(root, name, &place, err);
+    kit_status status = kit_path_join(root, name, &place, err);
     if (status == KOLM_OK) status = list_path(root, name, &path, err);
     if (status == KOLM_OK) status = look(place, &l, err);
     for (size_t i = 0; status == KOLM_OK && i < l.count; i++)
@@ -285,8 +281,8 @@ static kit_status compare_with(const char *path, list *l, kolm_error_t *err) {
         status = differs(l, path, "cannot be read", err);
     if (status == KOLM_OK && strncmp(text.data + strlen(HEAD), state, KIT_SHA256_HEX - 1) != 0) {
         status = compare(l, text.data + head, err);
-        kolm_error_t ignored = KIT_ERROR_INIT; /* next time it is compared again */
-        if (status == KOLM_OK && write_list(path, l, &ignored) != KOLM_OK) status = KOLM_OK;
+        kit_status kept = status == KOLM_OK ? write_list(path, l, NULL) : status;
+        (void)kept; /* best effort: without it the files are compared again next time */
     }
     kit_buf_free(&text);
     return status;
@@ -296,7 +292,7 @@ kit_status cli_runtime_files_same(const char *root, const char *name, kolm_error
     char *place = NULL, *path = NULL;
     struct stat st;
     list l = {0};
-    kit_status status = place_of(root, name, &place, err);
+    kit_status status = kit_path_join(root, name, &place, err);
     if (status == KOLM_OK) status = list_path(root, name, &path, err);
     if (status == KOLM_OK && lstat(path, &st) != 0) {
         status = errno != ENOENT                            ? kit_fail_errno(err, errno, "cannot look at %s", path)
