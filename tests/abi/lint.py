@@ -25,6 +25,19 @@ HARMLESS_ENVIRONMENT = r'(?<![\w.>])getenv\("(NO_COLOR|TERM|COLORTERM|COLUMNS|LI
 BANNED_OUTSIDE_TESTS = {"getenv": "secure_getenv"}
 # A test that sleeps is slow on a fast machine and wrong on a slow one.
 BANNED_IN_TESTS = {"sleep": "a condition to wait for", "usleep": "a condition to wait for", "nanosleep": "a condition to wait for"}
+# The rooms of core, floor by floor, and what each may include besides the SDK and itself: rooms of lower floors only, so that there is
+# no circle. The command sees them all.
+FLOORS = (
+    {"artifact": "", "host": "", "job": "", "pick": "", "receipt": "", "score": "", "store": ""},
+    {"session": "host store", "conform": "host job score store"},
+    {"runtime": "host session store", "report": "artifact job receipt score session store"},
+    {"fleet": "host pick receipt runtime session store"},
+    {"model": "artifact fleet host job receipt runtime session store"},
+    {"compile": "artifact fleet host job model pick receipt runtime score session store"},
+    {"cli": "artifact compile conform fleet host job model pick receipt report runtime score session store"},
+)
+# Files above that a room still includes: what is in here may only become less.
+STILL_ABOVE = {}
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SKIPPED = {".git", "subprojects", "__pycache__"}
 
@@ -44,8 +57,20 @@ class Lint:
         self.root = root
         self.found = []
         self.plugins = self.plugin_names()
+        self.sees = self.floors()
         core = os.path.join(root, "core")
         self.rooms = sorted(d for d in os.listdir(core) if os.path.isdir(os.path.join(core, d))) if os.path.isdir(core) else []
+
+    def floors(self):
+        """What each room sees; a room sees the rooms of lower floors, and nothing else is a table of floors."""
+        sees, below = {}, set()
+        for floor in FLOORS:
+            for room, names in floor.items():
+                sees[room] = set(names.split())
+                for name in sorted(sees[room] - below):
+                    self.complain("tests/abi/lint.py", 1, f"FLOORS: {room} may not stand on {name}, which is not below it")
+            below |= set(floor)
+        return sees
 
     def plugin_names(self):
         names = set()
@@ -85,6 +110,7 @@ class Lint:
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
                 self.literals(path, strip_c(text, keep_strings=True))
+                self.externs(path, strip_c(text))
             elif kind == ".py":
                 self.python(path, text)
         return self.found
@@ -138,13 +164,24 @@ class Lint:
                 return "sdk/ may not see plugins"
         elif parts[0] == "core" and len(parts) > 2:
             room = parts[1]
+            if room not in self.sees:
+                return f"core/{room} has no floor yet: give it one in FLOORS of tests/abi/lint.py"
             if "plugins/" in name:
                 return "core may not see plugins"
             if quote == '"' and name.startswith(".."):
                 return 'name another file as "ROOM/file.h", without ..'
-            if room != "cli" and quote == '"' and room_of_name in self.rooms and room_of_name != room:
-                return f"core/{room} may not see its sibling {room_of_name}"
+            if quote == '"' and room_of_name in self.rooms and room_of_name != room and room_of_name not in self.sees[room]:
+                if name not in STILL_ABOVE.get(room, "").split():
+                    return f"core/{room} may not see {room_of_name}: FLOORS in tests/abi/lint.py says which rooms it stands on"
         return None
+
+    def externs(self, path, text):
+        """What another file has is declared in that file's header; only the C library and the linker have none."""
+        if not path.startswith("core/") or not path.endswith(".c"):
+            return
+        for match in re.finditer(r"^[ \t]*extern\b[^;\n]*", text, re.M):
+            if not re.search(r"\b(environ|__\w+)\b", match.group(0)):
+                self.complain(path, text.count("\n", 0, match.start()) + 1, "extern in a source: include the header that declares it")
 
     def literals(self, path, text):
         if not path.startswith("core/"):
@@ -201,7 +238,9 @@ class SelfTest(unittest.TestCase):
         self.check("core/host/a.c", "void f(void) { usleep(3); }\n", None)
 
     def test_includes(self):
-        self.check("core/host/a.c", '#include "pick/pick.h"\n', "sibling")
+        self.check("core/host/a.c", '#include "pick/pick.h"\n', "may not see pick")
+        self.check("core/pick/a.c", '#include "cli/cli.h"\n', "may not see cli")
+        self.check("core/attic/a.c", '#include "attic/a.h"\n', "no floor")
         self.check("core/host/a.c", '#include "host/host.h"\n#include "kolm/kit/buf.h"\n#include <sys/stat.h>\n', None)
         self.check("core/cli/a.c", '#include "pick/pick.h"\n', None)
         self.check("core/host/a.c", '#  include "../pick/pick.h"\n', "without ..")
@@ -210,6 +249,11 @@ class SelfTest(unittest.TestCase):
         self.check("plugins/acme/a.c", '#include <kolm/backend.h>\n#include "kolm/kit/json.h"\n#include "inner.h"\n', None)
         self.check("sdk/kit/src/a.c", '#include "cli/cli.h"\n', "may not see core")
         self.check("sdk/remote/src/a.c", '#include "../../ssh/src/internal.h"\n', "public headers of ssh only")
+
+    def test_externs(self):
+        self.check("core/host/a.c", "extern int pick_secret(void);\n", "extern in a source")
+        self.check("core/host/a.c", "extern char **environ;\nextern const int __ehdr_start;\n", None)
+        self.check("core/host/a.h", "extern const int host_fields;\n", None)
 
     def test_names(self):
         self.check("core/host/a.c", 'const char *s = "acme-one";\n', "acme-one")
