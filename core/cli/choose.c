@@ -5,7 +5,7 @@
 #include "cli/grants.h"
 #include "cli/output.h"
 #include "cli/pick_text.h"
-#include "cli/site.h"
+#include "session/site.h"
 
 #include <stdlib.h>
 #include <string.h>

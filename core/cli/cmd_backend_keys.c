@@ -3,7 +3,7 @@
 #include "cli/cli.h"
 
 #include "kolm/kit/digest.h"
-#include "cli/machine.h"
+#include "session/machine.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/publishers.h"

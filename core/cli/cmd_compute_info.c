@@ -10,7 +10,7 @@
 #include "cli/runtime.h"
 #include "cli/settings_text.h"
 #include "cli/setup_lock.h"
-#include "cli/site.h"
+#include "session/site.h"
 #include "host/host.h"
 
 #include <inttypes.h>

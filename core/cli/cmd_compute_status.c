@@ -5,7 +5,7 @@
 #include "cli/elsewhere.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/site.h"
+#include "session/site.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/text.h"

@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/site.h"
+#include "session/site.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 
 #include "cli/log.h"
 #include "cli/runtime.h"
-#include "cli/site.h"
+#include "session/site.h"
 #include "host/scan.h"
 
 #include <errno.h>

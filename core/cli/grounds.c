@@ -2,7 +2,7 @@
 /* Looks at the files that verdicts are made from. */
 #include "cli/grounds.h"
 
-#include "cli/machine.h"
+#include "session/machine.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/mark.h"
 

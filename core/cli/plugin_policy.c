@@ -2,7 +2,7 @@
 /* Reads the policy, judges the signature of a plugin, makes one. */
 #include "cli/plugin_policy.h"
 
-#include "cli/machine.h"
+#include "session/machine.h"
 #include "host/host.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"

@@ -4,7 +4,7 @@
 
 #include "cli/grants.h"
 #include "cli/plugin_policy.h"
-#include "cli/site.h"
+#include "session/site.h"
 #include "host/host.h"
 
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 /* Finds the virtual environments below HOME/runtimes. */
 #include "cli/runtime.h"
 
-#include "cli/site.h"
+#include "session/site.h"
 
 #include "cli/output.h"
 #include "host/manifest.h"

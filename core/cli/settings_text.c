@@ -3,7 +3,7 @@
 #include "cli/settings_text.h"
 
 #include "cli/output.h"
-#include "cli/site.h"
+#include "session/site.h"
 #include "host/host.h"
 
 #define LABEL "%-14s"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The one place where the configured SYSCONFDIR gets into kolm. */
-#include "cli/machine.h"
+#include "session/machine.h"
 
-const char cli_machine_dir[] = CLI_SYSCONFDIR "/kolm";
+const char cli_machine_dir[] = SESSION_SYSCONFDIR "/kolm";

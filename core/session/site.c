@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads what the administrator set, and lays the user's file over it. */
-#include "cli/site.h"
+#include "session/site.h"
 
-#include "cli/machine.h"
+#include "session/machine.h"
 #include "host/scan.h"
 #include "kolm/kit/file.h"
 

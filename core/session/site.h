@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine's config.json below the user's, and which of the two said what. */
-#ifndef KOLM_CLI_SITE_H
-#define KOLM_CLI_SITE_H
+#ifndef KOLM_SESSION_SITE_H
+#define KOLM_SESSION_SITE_H
 
 #include "cli/context.h"
 #include "host/manifest.h"
