@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend check: the report for people, for programs, and as JUnit XML for a vendor's own CI. */
-#include "cli/backend_check.h"
+#include "conform/conform.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whether a plugin keeps to the settings that its manifest declares. */
-#include "cli/backend_check.h"
+#include "conform/conform.h"
 #include "host/host.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The list of checks, and how it is run. */
-#include "cli/backend_check.h"
+#include "conform/conform.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The checks of cost, test and status. */
-#include "cli/backend_check.h"
+#include "conform/conform.h"
 #include "host/host.h"
 
 #include <string.h>

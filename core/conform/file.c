@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a plugin exports, read from its dynamic symbol table by libelf. */
-#include "cli/backend_check.h"
+#include "conform/conform.h"
 #include "host/host.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Does a plugin keep the contract of kolm/backend.h? Asked of the file alone, through the same host that kolm uses. */
-#ifndef KOLM_CLI_BACKEND_CHECK_H
-#define KOLM_CLI_BACKEND_CHECK_H
+#ifndef KOLM_CONFORM_CONFORM_H
+#define KOLM_CONFORM_CONFORM_H
 
 /*
  * Every check runs the plugin in a process of its own, as kolm does, so that whatever it does is a line of the report.

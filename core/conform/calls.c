@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calls that the checks make, and what is heard of the plugin meanwhile. */
-#include "cli/backend_check.h"
+#include "conform/conform.h"
 #include "cli/call_options.h"
 #include "host/host.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The checks of what is loaded, and of detect. */
-#include "cli/backend_check.h"
+#include "conform/conform.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
 

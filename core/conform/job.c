@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A job small enough for any backend, and the judgement on what it made of it. */
-#include "cli/backend_check.h"
+#include "conform/conform.h"
 #include "host/host.h"
 #include "job/directory.h"
 #include "job/result.h"
