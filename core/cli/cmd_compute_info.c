@@ -7,9 +7,9 @@
 #include "cli/recipe.h"
 #include "cli/registry.h"
 #include "cli/repro.h"
-#include "cli/runtime.h"
+#include "runtime/runtime.h"
 #include "cli/settings_text.h"
-#include "cli/setup_lock.h"
+#include "runtime/lock.h"
 #include "session/site.h"
 #include "host/host.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute setup: makes, replaces or removes the Python runtime of a backend, or takes one that is there. */
-#include "cli/setup.h"
+#include "runtime/setup.h"
 
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/runtime.h"
-#include "cli/runtime_files.h"
+#include "runtime/runtime.h"
+#include "runtime/files.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
 

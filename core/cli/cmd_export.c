@@ -4,7 +4,7 @@
 #include "cli/model.h"
 #include "cli/log.h"
 #include "cli/options.h"
-#include "cli/runtime_files.h"
+#include "runtime/files.h"
 #include "kolm/kit/trainer.h"
 
 #include <dirent.h>

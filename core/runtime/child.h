@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Python children of `kolm compute setup`: one verb of setup_driver.py at a time, never through a shell. */
-#ifndef KOLM_CLI_SETUP_CHILD_H
-#define KOLM_CLI_SETUP_CHILD_H
+/* The Python children of `kolm compute setup`: one verb of driver.py at a time, never through a shell. */
+#ifndef KOLM_RUNTIME_CHILD_H
+#define KOLM_RUNTIME_CHILD_H
 
 #include "cli/context.h"
 
 typedef struct cli_child_run {
     const char *python;       /* absolute */
     const char *const *words; /* the verb and its words, NULL ended */
-    bool reach;               /* setup_reach.py instead of setup_driver.py: the words are URLs */
+    bool reach;               /* reach.py instead of driver.py: the words are URLs */
     const char *temporary;    /* TMPDIR of the child; NULL: /tmp */
     int lock_fd;              /* handed on, so that the lock lives as long as the child; -1: none */
     void (*on_line)(void *user, const char *line); /* each line that it prints, answer not included; may be NULL */

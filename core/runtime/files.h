@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files of a Python runtime, from when `kolm compute setup` made it to when a backend uses it. */
-#ifndef KOLM_CLI_RUNTIME_FILES_H
-#define KOLM_CLI_RUNTIME_FILES_H
+#ifndef KOLM_RUNTIME_FILES_H
+#define KOLM_RUNTIME_FILES_H
 
 #include "cli/context.h"
 

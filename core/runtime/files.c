@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lists the files of an environment, and holds it against its list. */
-#include "cli/runtime_files.h"
+#include "runtime/files.h"
 
 #include "cli/cli.h"
 #include "cli/output.h"

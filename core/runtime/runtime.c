@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds the virtual environments below HOME/runtimes. */
-#include "cli/runtime.h"
+#include "runtime/runtime.h"
 
 #include "session/site.h"
 

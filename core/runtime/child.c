@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs Python children, reads what they print, and leaves none behind. */
-#include "cli/setup_child.h"
+#include "runtime/child.h"
 
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
-#include "setup_driver.h"
+#include "runtime_driver.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -111,7 +111,7 @@ static kit_status start(child *c, kolm_error_t *err) {
     argv[n++] = "-I";
     argv[n++] = "-B";
     argv[n++] = "-c";
-    argv[n++] = setup_driver_files[run->reach ? 1 : 0].text;
+    argv[n++] = runtime_driver_files[run->reach ? 1 : 0].text;
     for (size_t i = 0; run->words[i] && i < WORDS_MAX; i++)
         argv[n++] = run->words[i];
     argv[n] = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds and reads the lock file of a backend's Python runtime. */
-#include "cli/setup_lock.h"
+#include "runtime/lock.h"
 
 #include "host/host.h"
 #include "kolm/kit/digest.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Python runtimes of backends: HOME/runtimes/NAME as `kolm compute setup` makes them, or an interpreter of the user's.
  */
-#ifndef KOLM_CLI_RUNTIME_H
-#define KOLM_CLI_RUNTIME_H
+#ifndef KOLM_RUNTIME_RUNTIME_H
+#define KOLM_RUNTIME_RUNTIME_H
 
 #include "cli/context.h"
 #include "kolm/kit/json.h"

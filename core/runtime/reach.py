@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which package index is away: run as PYTHON -I -B -c THIS URL... before `kolm compute setup` begins pip, which asks one
-# that is away for minutes and does not say which it was. Standard input and the answer are as in setup_driver.py.
+# that is away for minutes and does not say which it was. Standard input and the answer are as in driver.py.
 import json
 import os
 import signal

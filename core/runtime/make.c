@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Makes the environment: venv, pip with hashes, runtime.json, and a rename that puts it into place. */
 #include "cli/output.h"
-#include "cli/runtime_files.h"
-#include "cli/setup.h"
-#include "cli/setup_child.h"
+#include "runtime/files.h"
+#include "runtime/setup.h"
+#include "runtime/child.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The lock file of a backend's Python runtime: where it is found, and what it says of itself. */
-#ifndef KOLM_CLI_SETUP_LOCK_H
-#define KOLM_CLI_SETUP_LOCK_H
+#ifndef KOLM_RUNTIME_LOCK_H
+#define KOLM_RUNTIME_LOCK_H
 
 #include "cli/registry.h"
 

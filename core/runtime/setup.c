@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The places of an environment, its lock, and the interpreter that is to make it. */
-#include "cli/setup.h"
+#include "runtime/setup.h"
 
 #include "cli/output.h"
-#include "cli/runtime.h"
-#include "cli/setup_child.h"
+#include "runtime/runtime.h"
+#include "runtime/child.h"
 #include "host/scan.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of `kolm compute setup` share: the request, the places, and the steps that make an environment. */
-#ifndef KOLM_CLI_SETUP_H
-#define KOLM_CLI_SETUP_H
+#ifndef KOLM_RUNTIME_SETUP_H
+#define KOLM_RUNTIME_SETUP_H
 
 #include "cli/cli.h"
 #include "cli/registry.h"
-#include "cli/setup_lock.h"
+#include "runtime/lock.h"
 
 /*
  * HOME/runtimes/NAME              the environment; whole iff runtime.json is in it
