@@ -3,7 +3,7 @@
 #ifndef KOLM_CLI_BACKEND_TEXT_H
 #define KOLM_CLI_BACKEND_TEXT_H
 
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 /* "0 $/hr", "2.50 $/hr", "per-token"; returns out. */
 const char *cli_backend_price(const cli_backend *backend, char *out, size_t capacity);

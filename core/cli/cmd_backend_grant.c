@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend grant: gives a backend what it asks for of the user's, takes it back, lists what was given. */
 #include "cli/cli.h"
-#include "cli/grants.h"
+#include "fleet/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
 

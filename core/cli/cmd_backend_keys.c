@@ -6,7 +6,7 @@
 #include "session/machine.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/publishers.h"
+#include "fleet/publishers.h"
 
 #include <stdlib.h>
 #include <string.h>

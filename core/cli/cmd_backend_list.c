@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend list and why: where backends were looked for, what was found there, and which rule decided. */
 #include "cli/cli.h"
-#include "cli/grants.h"
+#include "fleet/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/plugin_policy.h"
-#include "cli/registry.h"
+#include "fleet/policy.h"
+#include "fleet/registry.h"
 #include "host/host.h"
 
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "kolm/kit/digest.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/plugin_policy.h"
+#include "fleet/policy.h"
 #include "receipt/keys.h"
 
 #include <stdlib.h>

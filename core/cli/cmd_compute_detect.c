@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 #include <inttypes.h>
 #include <string.h>

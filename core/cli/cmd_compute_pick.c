@@ -4,7 +4,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/pick_text.h"
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute quote: what a job would take and cost on every backend, with what the figures rest on. */
-#include "cli/calls.h"
+#include "fleet/calls.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"

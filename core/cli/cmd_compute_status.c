@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute status: the default backend, jobs and leases, the detection cache, what was spent, and what is kept elsewhere. */
-#include "cli/choose.h"
+#include "fleet/choose.h"
 #include "cli/cli.h"
-#include "cli/elsewhere.h"
+#include "fleet/elsewhere.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "session/site.h"

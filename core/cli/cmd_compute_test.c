@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute test: runs a backend's own test and prints its steps. */
-#include "cli/calls.h"
+#include "fleet/calls.h"
 #include "cli/cli.h"
-#include "cli/grants.h"
+#include "fleet/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute use: makes a backend the default, or takes the default back. */
-#include "cli/choose.h"
+#include "fleet/choose.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"

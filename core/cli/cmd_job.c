@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm job: does a job directory with a backend of this machine, telling its events as the job protocol has it. */
-#include "cli/call_options.h"
-#include "cli/choose.h"
+#include "fleet/call.h"
+#include "fleet/choose.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"

@@ -5,7 +5,7 @@
 #include "kolm/kit/digest.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "cli/publishers.h"
+#include "fleet/publishers.h"
 #include "receipt/keys.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm run: questions in, answers out, as a stream in constant memory. */
-#include "cli/call_options.h"
+#include "fleet/call.h"
 #include "cli/cli.h"
 #include "cli/model.h"
 #include "cli/model_path.h"

@@ -3,7 +3,7 @@
 #include "cli/answers_limit.h"
 
 #include "kolm/kit/text.h"
-#include "cli/call_options.h"
+#include "fleet/call.h"
 #include "cli/cli.h"
 #include "cli/data_files.h"
 #include "cli/model.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile, first half: checking the request, preparing the data, choosing the backend. */
-#include "cli/call_options.h"
+#include "fleet/call.h"
 
 #include "kolm/kit/text.h"
 #include "cli/cli.h"

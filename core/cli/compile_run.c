@@ -4,7 +4,7 @@
 
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
-#include "cli/call_options.h"
+#include "fleet/call.h"
 #include "cli/cli.h"
 #include "cli/compile.h"
 #include "runtime/files.h"

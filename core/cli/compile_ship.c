@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "cli/compile.h"
 #include "cli/output.h"
-#include "cli/repro.h"
+#include "fleet/repro.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>

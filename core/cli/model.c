@@ -5,7 +5,7 @@
 #include "kolm/kit/digest.h"
 #include "runtime/files.h"
 
-#include "cli/call_options.h"
+#include "fleet/call.h"
 #include "cli/cli.h"
 #include "cli/model_path.h"
 

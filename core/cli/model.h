@@ -6,7 +6,7 @@
 #include "artifact/artifact.h"
 #include "kolm/kit/digest.h"
 #include "cli/base.h"
-#include "cli/choose.h"
+#include "fleet/choose.h"
 #include "cli/output.h"
 #include "host/host.h"
 #include "job/directory.h"

@@ -3,7 +3,7 @@
 #ifndef KOLM_CLI_SETTINGS_TEXT_H
 #define KOLM_CLI_SETTINGS_TEXT_H
 
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 /* One line for each setting that the manifest declares, and whether config.json sets it; never a value, which may hold
  * a password. Prints nothing for a backend whose manifest could not be read. */

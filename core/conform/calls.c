@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calls that the checks make, and what is heard of the plugin meanwhile. */
 #include "conform/conform.h"
-#include "cli/call_options.h"
+#include "fleet/call.h"
 #include "host/host.h"
 
 #include <string.h>

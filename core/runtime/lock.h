@@ -3,7 +3,7 @@
 #ifndef KOLM_RUNTIME_LOCK_H
 #define KOLM_RUNTIME_LOCK_H
 
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 /*
  * A lock is a requirements file of pip with a hash for every file that may be installed. The name of the file is its

@@ -4,7 +4,7 @@
 #define KOLM_RUNTIME_SETUP_H
 
 #include "cli/cli.h"
-#include "cli/registry.h"
+#include "fleet/registry.h"
 #include "runtime/lock.h"
 
 /*

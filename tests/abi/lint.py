@@ -38,8 +38,9 @@ FLOORS = (
 )
 # Files above that a room still includes: what is in here may only become less.
 STILL_ABOVE = {
-    "conform": "cli/call_options.h",
-    "runtime": "cli/cli.h cli/context.h cli/output.h cli/registry.h",
+    "conform": "fleet/call.h",
+    "fleet": "cli/backend_text.h cli/cli.h cli/context.h cli/log.h cli/options.h cli/output.h cli/pick_text.h",
+    "runtime": "cli/cli.h cli/context.h cli/output.h fleet/registry.h",
     "session": "cli/context.h",
 }
 SPDX = "SPDX-License-Identifier: Apache-2.0"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prints what cli_choose decides, for test_choose.py: choose_probe [--backend NAME] [--airgap] [--budget USD]
  * [--infer]. */
-#include "cli/choose.h"
+#include "fleet/choose.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"

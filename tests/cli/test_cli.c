@@ -4,7 +4,7 @@
 
 #include "kolm/kit/text.h"
 #include "cli/output.h"
-#include "cli/registry.h"
+#include "fleet/registry.h"
 #include "runtime/setup.h"
 
 #include <check.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: the detection cache. What is recalled was kept under this key, less than an hour ago, and is an answer; whatever
  * else stands in it, the readers of a detection can bear it; kept again it is recalled again. */
-#include "cli/detections.h"
+#include "fleet/detections.h"
 #include "fuzz.h"
 
 #include <string.h>

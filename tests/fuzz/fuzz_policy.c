@@ -2,7 +2,7 @@
 /* Fuzz target: the user's policy.json (first part) and the signature beside a plugin (second part, "" for none). A policy is
  * understood or an error, never skipped; a plugin is admitted only with a signature that really is of these files and by a key
  * that is believed, or where nobody demands one. */
-#include "cli/plugin_policy.h"
+#include "fleet/policy.h"
 
 #include "kolm/kit/digest.h"
 #include "fuzz.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Between the verbs and the host: detects backends, asks their cost, runs their test. */
-#include "cli/call_options.h"
-#include "cli/calls.h"
-#include "cli/detections.h"
+#include "fleet/call.h"
+#include "fleet/calls.h"
+#include "fleet/detections.h"
 #include "cli/log.h"
 #include "cli/output.h"
 #include "runtime/files.h"

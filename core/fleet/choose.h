@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which backend does a job, and who said so: --backend, KOLM_BACKEND, `kolm compute use`, or the picker. */
-#ifndef KOLM_CLI_CHOOSE_H
-#define KOLM_CLI_CHOOSE_H
+#ifndef KOLM_FLEET_CHOOSE_H
+#define KOLM_FLEET_CHOOSE_H
 
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 /*
  * Precedence: --backend, then KOLM_BACKEND, then "backend" of config.json, then the picker. A backend that a person

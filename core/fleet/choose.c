@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Decides which backend does a job, and refuses rather than replace one that a person named. */
-#include "cli/choose.h"
+#include "fleet/choose.h"
 #include "cli/cli.h"
-#include "cli/grants.h"
+#include "fleet/grants.h"
 #include "cli/output.h"
 #include "cli/pick_text.h"
 #include "session/site.h"

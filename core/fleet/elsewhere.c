@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Asks the status slot of backends, and shows what they keep elsewhere as rows or as JSON. */
-#include "cli/elsewhere.h"
-#include "cli/grants.h"
+#include "fleet/elsewhere.h"
+#include "fleet/grants.h"
 
-#include "cli/calls.h"
+#include "fleet/calls.h"
 #include "cli/output.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads and writes grants.json, and judges rows by it. */
-#include "cli/grants.h"
+#include "fleet/grants.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/owner.h"
 

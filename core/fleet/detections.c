@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keeps detections in the cache under keys that change with everything they depend on. */
-#include "cli/detections.h"
+#include "fleet/detections.h"
 #include "host/host.h"
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The publishers of plugins: their keys in the one keyring, and which plugins hang on each. */
-#include "cli/publishers.h"
+#include "fleet/publishers.h"
 #include "cli/output.h"
-#include "cli/registry.h"
+#include "fleet/registry.h"
 #include "host/host.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calls that the verbs of `kolm compute` make into plugins, each in a process of its own. */
-#ifndef KOLM_CLI_CALLS_H
-#define KOLM_CLI_CALLS_H
+#ifndef KOLM_FLEET_CALLS_H
+#define KOLM_FLEET_CALLS_H
 
-#include "cli/registry.h"
-#include "cli/repro.h"
+#include "fleet/registry.h"
+#include "fleet/repro.h"
 
 typedef struct cli_quote {
     bool answered;

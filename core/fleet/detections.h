@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Detections as they are kept: in memory as one JSON object per backend, on disk in the cache. */
-#ifndef KOLM_CLI_DETECTIONS_H
-#define KOLM_CLI_DETECTIONS_H
+#ifndef KOLM_FLEET_DETECTIONS_H
+#define KOLM_FLEET_DETECTIONS_H
 
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 /*
  * cache/detect.json: {"version":1,"entries":{NAME:{"key","at","detection"}}}. An entry is believed while its key is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keeps what tests measured of reproducibility, under the versions that they ran with. */
-#include "cli/repro.h"
+#include "fleet/repro.h"
 
 #include "cli/backend_text.h"
 

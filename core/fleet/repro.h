@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whether a backend repeats bit for bit: measured by its own test, kept with the versions that it holds for. */
-#ifndef KOLM_CLI_REPRO_H
-#define KOLM_CLI_REPRO_H
+#ifndef KOLM_FLEET_REPRO_H
+#define KOLM_FLEET_REPRO_H
 
 #include "cli/context.h"
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 /*
  * A test that trains the same twice sends the metric test.reproducible: 1 when the bytes were the same, 0 when not (of

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads the policy, judges the signature of a plugin, makes one. */
-#include "cli/plugin_policy.h"
+#include "fleet/policy.h"
 
 #include "session/machine.h"
 #include "host/host.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which recipes there are: what the manifests that were found offer, what a recipe needs, and the options that it takes. */
-#ifndef KOLM_CLI_RECIPE_H
-#define KOLM_CLI_RECIPE_H
+#ifndef KOLM_FLEET_RECIPE_H
+#define KOLM_FLEET_RECIPE_H
 
-#include "cli/registry.h"
+#include "fleet/registry.h"
 #include "host/host.h"
 
 /* What is known of a recipe before a backend is chosen. */

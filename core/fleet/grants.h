@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the user gave to which backend: secrets, variables and files that are his own. */
-#ifndef KOLM_CLI_GRANTS_H
-#define KOLM_CLI_GRANTS_H
+#ifndef KOLM_FLEET_GRANTS_H
+#define KOLM_FLEET_GRANTS_H
 
 /*
  * A backend that asks for something of the user's (host/asks.h) is called once the user granted it that: with
@@ -18,9 +18,9 @@
  * every row says so.
  */
 
-#include "cli/plugin_policy.h"
+#include "fleet/policy.h"
 #include "kolm/kit/digest.h"
-#include "cli/registry.h"
+#include "fleet/registry.h"
 #include "host/asks.h"
 #include "host/host.h"
 

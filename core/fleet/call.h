@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What every verb that trains or infers hands to the host: secrets, configuration, interruption, progress, airgap. */
-#ifndef KOLM_CLI_CALL_OPTIONS_H
-#define KOLM_CLI_CALL_OPTIONS_H
+#ifndef KOLM_FLEET_CALL_H
+#define KOLM_FLEET_CALL_H
 
 #include "cli/output.h"
-#include "cli/registry.h"
+#include "fleet/registry.h"
 #include "host/host.h"
 
 typedef struct cli_calling {

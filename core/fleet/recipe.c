@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Looks through the manifests that were found for a recipe. */
-#include "cli/recipe.h"
+#include "fleet/recipe.h"
 
 #include "kolm/kit/text.h"
 
-#include "cli/choose.h"
+#include "fleet/choose.h"
 #include "cli/output.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Turns what the host found into the rows that every verb works on, with the user's overrides. */
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
 #include "kolm/kit/text.h"
 #include "cli/backend_text.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The backends that were found, with the user's overrides and what detection knows about them. */
-#ifndef KOLM_CLI_REGISTRY_H
-#define KOLM_CLI_REGISTRY_H
+#ifndef KOLM_FLEET_REGISTRY_H
+#define KOLM_FLEET_REGISTRY_H
 
 #include "cli/context.h"
 #include "pick/pick.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whose plugins may be loaded: the policy files, signatures of plugins, and the keys of their publishers. */
-#ifndef KOLM_CLI_PLUGIN_POLICY_H
-#define KOLM_CLI_PLUGIN_POLICY_H
+#ifndef KOLM_FLEET_POLICY_H
+#define KOLM_FLEET_POLICY_H
 
 /*
  * policy.json, of the machine (SYSCONFDIR/kolm/policy.json, must belong to root and be writable by nobody else) and of

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the verbs that change whose plugins are believed share. */
-#ifndef KOLM_CLI_PUBLISHERS_H
-#define KOLM_CLI_PUBLISHERS_H
+#ifndef KOLM_FLEET_PUBLISHERS_H
+#define KOLM_FLEET_PUBLISHERS_H
 
-#include "cli/plugin_policy.h"
+#include "fleet/policy.h"
 
 /* Moves what is in HOME/backend-keys, where kolm kept publishers before keys had roles, to HOME/keys; nothing when there is none. */
 kit_status cli_publishers_move(cli_context *context, kolm_error_t *err) KIT_MUST_USE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Asks the person at the terminal whether a backend may have what it asks for. */
 #include "cli/cli.h"
-#include "cli/grants.h"
+#include "fleet/grants.h"
 #include "cli/output.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The options of calls into backends, and what their verdicts mean to a person. */
-#include "cli/call_options.h"
+#include "fleet/call.h"
 
 #include "cli/cli.h"
 #include "cli/log.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scans for backends and makes the registry of what was found; loads none. */
-#include "cli/registry.h"
+#include "fleet/registry.h"
 
-#include "cli/grants.h"
-#include "cli/plugin_policy.h"
+#include "fleet/grants.h"
+#include "fleet/policy.h"
 #include "session/site.h"
 #include "host/host.h"
 
