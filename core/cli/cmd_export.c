@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm export: the adapter of an artifact in PEFT's files, or merged with its base, in a directory of its own. */
 #include "cli/cli.h"
-#include "cli/model.h"
+#include "model/model.h"
 #include "cli/log.h"
 #include "cli/options.h"
 #include "runtime/files.h"

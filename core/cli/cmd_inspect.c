@@ -2,8 +2,8 @@
 /* kolm inspect: what a compiled model holds, by its own manifest. */
 #include "artifact/artifact.h"
 #include "cli/cli.h"
-#include "cli/model.h"
-#include "cli/model_path.h"
+#include "model/model.h"
+#include "model/path.h"
 #include "cli/options.h"
 #include "cli/output.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm score: measures a compiled model again, on rows of the user's own. */
-#include "cli/answers_limit.h"
+#include "model/answers_limit.h"
 
 #include "kolm/kit/text.h"
 #include "fleet/call.h"
 #include "cli/cli.h"
 #include "cli/data_files.h"
-#include "cli/model.h"
-#include "cli/model_path.h"
+#include "model/model.h"
+#include "model/path.h"
 #include "cli/options.h"
 #include "score/score.h"
 

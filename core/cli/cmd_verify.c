@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm verify: whether a compiled model may be believed, check by check, with one verdict. */
 #include "cli/cli.h"
-#include "cli/model.h"
+#include "model/model.h"
 #include "cli/options.h"
 
 #define UNJUDGED "could not be judged"

@@ -6,7 +6,7 @@
 #include "artifact/artifact.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
-#include "cli/base.h"
+#include "model/base.h"
 #include "fleet/choose.h"
 #include "cli/data_files.h"
 #include "cli/options.h"

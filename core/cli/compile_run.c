@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile, middle: training, what the backend left, the held-out answers, and their score. */
-#include "cli/answers_limit.h"
+#include "model/answers_limit.h"
 
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"

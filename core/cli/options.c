@@ -5,7 +5,7 @@
 #include "kolm/kit/text.h"
 #include "cli/cli.h"
 #include "cli/log.h"
-#include "cli/model_path.h"
+#include "model/path.h"
 #include "cli/output.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /* Fuzz target: the lines of the server. The first part is what a client asks, the second what the backend answers, the third a
  * greeting. A question that is taken becomes one line of strict JSON with the same text; an answer goes back under the client's
  * own id and says nothing else than before; a refusal is one line of strict JSON. */
-#include "cli/serve_lines.h"
+#include "model/serve_lines.h"
 
 #include "kolm/kit/mark.h"
 #include "fuzz.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Recognises models, rows, receipts and directories by name and first bytes. */
-#include "cli/model_path.h"
+#include "model/path.h"
 
 #include "receipt/receipt.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The socket of a model's server: its path, and who may have it. */
-#ifndef KOLM_CLI_SERVE_PLACE_H
-#define KOLM_CLI_SERVE_PLACE_H
+#ifndef KOLM_MODEL_SERVE_PLACE_H
+#define KOLM_MODEL_SERVE_PLACE_H
 
-#include "cli/serve.h"
+#include "model/serve.h"
 
 #include <sys/un.h>
 

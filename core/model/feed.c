@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm run, the thread that feeds: texts and lines become questions, in constant memory. */
 #include "cli/cli.h"
-#include "cli/run_stream.h"
+#include "model/stream.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"

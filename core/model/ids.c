@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The questions that wait for their answer, in order: eight bytes each. */
-#include "cli/run_ids.h"
+#include "model/ids.h"
 
 #include <stdlib.h>
 #include <string.h>

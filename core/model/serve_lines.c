@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Questions, answers, refusals and the greeting of the server, each a line of JSON. */
-#include "cli/serve_lines.h"
+#include "model/serve_lines.h"
 
 #include "host/host.h"
 #include "kolm/kit/file.h"

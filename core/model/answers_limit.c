@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The thread that looks how much a backend has answered. */
-#include "cli/answers_limit.h"
+#include "model/answers_limit.h"
 
 #include "kolm/kit/file.h"
 

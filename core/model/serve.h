@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A model kept warm behind a local socket: `kolm run --serve` answers there, `kolm run` finds it. */
-#ifndef KOLM_CLI_SERVE_H
-#define KOLM_CLI_SERVE_H
+#ifndef KOLM_MODEL_SERVE_H
+#define KOLM_MODEL_SERVE_H
 
 /*
  * HOME/run/ID.sock, where ID is the first 32 digits of the SHA-256 of the model's manifest; HOME/run is 0700, so that
@@ -23,7 +23,7 @@
  * does not answer in time, answers another question than the next one, or gives an answer that nobody asked for.
  */
 
-#include "cli/model.h"
+#include "model/model.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The lines between clients, server and backend, as texts: no socket, no process. */
-#ifndef KOLM_CLI_SERVE_LINES_H
-#define KOLM_CLI_SERVE_LINES_H
+#ifndef KOLM_MODEL_SERVE_LINES_H
+#define KOLM_MODEL_SERVE_LINES_H
 
-#include "cli/serve.h"
+#include "model/serve.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/mark.h"

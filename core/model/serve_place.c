@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where the server of a model listens, and how it is found there. */
-#include "cli/serve_place.h"
-#include "cli/serve_lines.h"
+#include "model/serve_place.h"
+#include "model/serve_lines.h"
 
 #include <errno.h>
 #include <fcntl.h>

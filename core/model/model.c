@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening, judging and asking compiled models. */
-#include "cli/model.h"
+#include "model/model.h"
 
 #include "kolm/kit/digest.h"
 #include "runtime/files.h"
 
 #include "fleet/call.h"
 #include "cli/cli.h"
-#include "cli/model_path.h"
+#include "model/path.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `kolm run` shares between the thread that feeds questions, the one that prints answers, and the main one. */
-#ifndef KOLM_CLI_RUN_STREAM_H
-#define KOLM_CLI_RUN_STREAM_H
+#ifndef KOLM_MODEL_STREAM_H
+#define KOLM_MODEL_STREAM_H
 
 #include "cli/context.h"
-#include "cli/run_ids.h"
+#include "model/ids.h"
 #include "job/common.h"
 
 #include <pthread.h>

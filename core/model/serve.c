@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server of one model: many clients, one backend process, answers in the order of the questions. */
-#include "cli/serve_lines.h"
-#include "cli/serve_place.h"
+#include "model/serve_lines.h"
+#include "model/serve_place.h"
 
 #include "cli/cli.h"
-#include "cli/grounds.h"
+#include "model/grounds.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>

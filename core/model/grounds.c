@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Looks at the files that verdicts are made from. */
-#include "cli/grounds.h"
+#include "model/grounds.h"
 
 #include "session/machine.h"
 #include "kolm/kit/file.h"

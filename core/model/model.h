@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A compiled model as the verbs use it: opened, checked against the keyring, and answered with. */
-#ifndef KOLM_CLI_MODEL_H
-#define KOLM_CLI_MODEL_H
+#ifndef KOLM_MODEL_MODEL_H
+#define KOLM_MODEL_MODEL_H
 
 #include "artifact/artifact.h"
 #include "kolm/kit/digest.h"
-#include "cli/base.h"
+#include "model/base.h"
 #include "fleet/choose.h"
 #include "cli/output.h"
 #include "host/host.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A bound on the file of answers while a backend writes it: without one it could fill the disk. */
-#ifndef KOLM_CLI_ANSWERS_LIMIT_H
-#define KOLM_CLI_ANSWERS_LIMIT_H
+#ifndef KOLM_MODEL_ANSWERS_LIMIT_H
+#define KOLM_MODEL_ANSWERS_LIMIT_H
 
 #include "kolm/kit/status.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a verdict about a model and its backend rests on, so that one who keeps the verdict sees when it is old. */
-#ifndef KOLM_CLI_GROUNDS_H
-#define KOLM_CLI_GROUNDS_H
+#ifndef KOLM_MODEL_GROUNDS_H
+#define KOLM_MODEL_GROUNDS_H
 
 #include "cli/context.h"
 #include "kolm/kit/mark.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a path that was given for something else looks like, so that an error can say what was probably meant. */
-#ifndef KOLM_CLI_MODEL_PATH_H
-#define KOLM_CLI_MODEL_PATH_H
+#ifndef KOLM_MODEL_PATH_H
+#define KOLM_MODEL_PATH_H
 
 #include "kolm/kit/file.h"
 

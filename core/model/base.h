@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Base models as the verbs use them: opened for a compile, and found again by digest for a run. */
-#ifndef KOLM_CLI_BASE_H
-#define KOLM_CLI_BASE_H
+#ifndef KOLM_MODEL_BASE_H
+#define KOLM_MODEL_BASE_H
 
 #include "cli/context.h"
 #include "cli/options.h"

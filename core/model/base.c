@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opens base models, remembers their digests, and reads the options of the trainer. */
-#include "cli/base.h"
+#include "model/base.h"
 
 #include "kolm/kit/text.h"
 

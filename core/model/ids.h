@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which question the next answer must be to. */
-#ifndef KOLM_CLI_RUN_IDS_H
-#define KOLM_CLI_RUN_IDS_H
+#ifndef KOLM_MODEL_IDS_H
+#define KOLM_MODEL_IDS_H
 
 #include "kolm/kit/buf.h"
 
