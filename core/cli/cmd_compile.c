@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compile: data in, a signed model out. The whole story in the order in which it happens. */
 #include "cli/cli.h"
-#include "cli/compile.h"
+#include "compile/compile.h"
 #include "cli/output.h"
 #include "kolm/kit/process.h"
 

@@ -5,7 +5,7 @@
 #include "kolm/kit/text.h"
 #include "fleet/call.h"
 #include "cli/cli.h"
-#include "cli/data_files.h"
+#include "compile/files.h"
 #include "model/model.h"
 #include "model/path.h"
 #include "cli/options.h"

@@ -4,7 +4,7 @@
 
 #include "kolm/kit/text.h"
 #include "cli/cli.h"
-#include "cli/compile.h"
+#include "compile/compile.h"
 #include "cli/output.h"
 
 #include <errno.h>

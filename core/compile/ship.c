@@ -3,7 +3,7 @@
  */
 #include "artifact/manifest.h"
 #include "cli/cli.h"
-#include "cli/compile.h"
+#include "compile/compile.h"
 #include "cli/output.h"
 #include "fleet/repro.h"
 #include "kolm/kit/process.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The answers to the held-out rows as people read them: in the order of the user's files, by the places of the rows there. */
-#include "cli/compile.h"
+#include "compile/compile.h"
 
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"

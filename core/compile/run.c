@@ -6,7 +6,7 @@
 #include "kolm/kit/mark.h"
 #include "fleet/call.h"
 #include "cli/cli.h"
-#include "cli/compile.h"
+#include "compile/compile.h"
 #include "runtime/files.h"
 #include "job/result.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile: what was found in the data, in words and as JSON. */
 #include "cli/cli.h"
-#include "cli/compile.h"
+#include "compile/compile.h"
 #include "cli/output.h"
 
 /* "[data]  N WHAT", when there are any. */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The state of one `kolm compile`, and its steps in the order in which they run. */
-#ifndef KOLM_CLI_COMPILE_H
-#define KOLM_CLI_COMPILE_H
+#ifndef KOLM_COMPILE_COMPILE_H
+#define KOLM_COMPILE_COMPILE_H
 
 #include "artifact/artifact.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
 #include "model/base.h"
 #include "fleet/choose.h"
-#include "cli/data_files.h"
+#include "compile/files.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/recipe.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening the files of rows that a command line names, and saying what was read in them. */
-#include "cli/data_files.h"
+#include "compile/files.h"
 #include "model/path.h"
 #include "cli/output.h"
 

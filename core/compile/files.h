@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files of rows that a command line names: opened, in an order of their own, and what was read in them. */
-#ifndef KOLM_CLI_DATA_FILES_H
-#define KOLM_CLI_DATA_FILES_H
+#ifndef KOLM_COMPILE_FILES_H
+#define KOLM_COMPILE_FILES_H
 
 #include "cli/context.h"
 #include "cli/options.h"
