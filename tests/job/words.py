@@ -30,7 +30,7 @@ class Words(unittest.TestCase):
                 yield from re.findall(r"`([^`]*\w [^`]*)`", line.rstrip("| ").rsplit(" | ", 1)[1])
 
     def test_every_quoted_sentence_is_said(self):
-        said = "\n".join(strings_of("core/job", "core/cli", "sdk/kit/src"))
+        said = "\n".join(strings_of("core/job", "core/cli", "core/compile", "core/model", "sdk/kit/src"))
         said += "\nNo such file or directory\nIs a directory\n"
         quotes = list(self.quotes())
         self.assertGreater(len(quotes), 30)
