@@ -18,6 +18,9 @@
 
 #define FILES_MAX 4096
 #define PIECE (1u << 20)
+#define MODULES "modules.json"
+#define MODULES_BYTES_MAX (1u << 20)
+#define MODULES_MAX 16
 
 /* ---- Finding */
 
@@ -153,9 +156,10 @@ static bool mark_of(int dir, const char *name, kit_file_mark *out) {
     return true;
 }
 
-static kit_status add_file(listing *l, int dir, const char *name, kolm_error_t *err) {
+/* below: the directory of a module that the file lies in, "" at the top. */
+static kit_status add_file(listing *l, int dir, const char *below, const char *name, kolm_error_t *err) {
     kit_file_mark mark;
-    if (is_adapter(name)) {
+    if (below[0] == '\0' && is_adapter(name)) {
         l->adapter = true;
         return KOLM_OK;
     }
@@ -169,9 +173,10 @@ static kit_status add_file(listing *l, int dir, const char *name, kolm_error_t *
     l->at = grown;
     grown[l->count] = (file){.mark = mark, .weights = ends_with(name, ".safetensors") || is_pickle(name)};
     l->safe = l->safe || ends_with(name, ".safetensors");
-    KIT_TRY(kit_strdup(name, &grown[l->count].name, err));
-    l->count++;
-    return KOLM_OK;
+    kit_status status = below[0] == '\0' ? kit_strdup(name, &grown[l->count].name, err)
+                                         : kit_path_join(below, name, &grown[l->count].name, err);
+    if (status == KOLM_OK) l->count++;
+    return status;
 }
 
 /* A model that has .safetensors is loaded from them: a pickle beside them is not a part of it. */
@@ -186,18 +191,66 @@ static void drop_pickles(listing *l) {
     l->count = kept;
 }
 
+static kit_status add_directory(listing *l, DIR *stream, const char *path, const char *below, kolm_error_t *err) {
+    const char *name = NULL;
+    kit_status status = kit_directory_next(stream, path, &name, err);
+    while (status == KOLM_OK && name != NULL) {
+        status = add_file(l, dirfd(stream), below, name, err);
+        if (status == KOLM_OK) status = kit_directory_next(stream, path, &name, err);
+    }
+    return status;
+}
+
+static bool is_listed(const listing *l, const char *name) {
+    for (size_t i = 0; i < l->count; i++)
+        if (strcmp(l->at[i].name, name) == 0) return true;
+    return false;
+}
+
+/* A module that is not there, or leads elsewhere, is told by who loads the model. */
+static kit_status add_module(listing *l, const char *path, const char *below, kolm_error_t *err) {
+    char *inner = NULL;
+    if (!kit_path_is_safe(below)) return KOLM_OK;
+    KIT_TRY(kit_path_join(path, below, &inner, err));
+    DIR *stream = opendir(inner);
+    kit_status status = stream != NULL ? add_directory(l, stream, inner, below, err) : KOLM_OK;
+    if (stream != NULL) closedir(stream);
+    free(inner);
+    return status;
+}
+
+/* The directories that modules.json names, each once. */
+static kit_status add_modules(listing *l, const char *path, kolm_error_t *err) {
+    const char *seen[MODULES_MAX], *below;
+    size_t count = 0;
+    char *list = NULL;
+    cJSON *modules = NULL;
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    if (!is_listed(l, MODULES)) return KOLM_OK;
+    KIT_TRY(kit_path_join(path, MODULES, &list, err));
+    if (kit_json_read(list, MODULES_BYTES_MAX, &modules, &ignored) != KOLM_OK) modules = NULL;
+    free(list);
+    kit_status status = KOLM_OK;
+    for (const cJSON *one = cJSON_IsArray(modules) ? modules->child : NULL; status == KOLM_OK && one; one = one->next) {
+        bool known = count == MODULES_MAX || !kit_json_get_string(one, "path", &below);
+        for (size_t i = 0; i < count && !known; i++)
+            known = strcmp(seen[i], below) == 0;
+        if (known) continue;
+        seen[count++] = below;
+        status = add_module(l, path, below, err);
+    }
+    cJSON_Delete(modules);
+    return status;
+}
+
 static kit_status list_files(const char *path, listing *out, kolm_error_t *err) {
     bool config = false, weights = false;
     DIR *stream = opendir(path);
     if (stream == NULL) return kit_fail_errno(err, errno, "cannot list the base model %s", path);
-    const char *name = NULL;
     kit_status status = kit_file_mark_fd(dirfd(stream), &out->directory, err);
-    if (status == KOLM_OK) status = kit_directory_next(stream, path, &name, err);
-    while (status == KOLM_OK && name != NULL) {
-        status = add_file(out, dirfd(stream), name, err);
-        if (status == KOLM_OK) status = kit_directory_next(stream, path, &name, err);
-    }
+    if (status == KOLM_OK) status = add_directory(out, stream, path, "", err);
     closedir(stream);
+    if (status == KOLM_OK) status = add_modules(out, path, err);
     if (out->safe) drop_pickles(out);
     if (out->count > 0) qsort(out->at, out->count, sizeof *out->at, by_name);
     for (size_t i = 0; i < out->count; i++) {

@@ -7,7 +7,9 @@
  * A base is a directory in Hugging Face layout. Its files are the regular ones (or links to such, as in the cache) at
  * its top with a suffix that a model is loaded from: .safetensors .json .jinja .txt .model .tiktoken, and .bin .pt .pth
  * where there are no .safetensors; the files of a PEFT adapter (adapter_config.json, adapter_model.*) that lie beside a
- * base are no part of it. Its digest is the SHA-256 of one line for each, in the order of their names:
+ * base are no part of it. Of a sentence encoder the same kinds of files count in the directories that its modules.json
+ * names ("1_Pooling"), as 1_Pooling/config.json, for at most 16 modules; other directories are nobody's business.
+ * Its digest is the SHA-256 of one line for each, in the order of their names:
  *
  *     HEX-SHA-256 of the file, two blanks, SIZE, two blanks, NAME, LF
  *

@@ -89,6 +89,42 @@ START_TEST(a_directory_is_known_by_its_files) {
 }
 END_TEST
 
+/* Without modules.json a directory below is nobody's business; with it those that it names are a part, and no others. */
+START_TEST(modules_are_a_part_of_a_sentence_encoder) {
+    put("model/1_Pooling/config.json", "{\"mean\": true}");
+    put("model/other/config.json", "x");
+    job_base plain = open_base(in("model"), NULL);
+    put("model/modules.json", "[{\"path\": \"\"}, {\"path\": \"1_Pooling\"}, {\"path\": \"../other\"}, {\"path\": "
+                              "\"none\"}, {\"path\": \"1_Pooling\"}, 3]");
+    job_base before = open_base(in("model"), NULL);
+    ck_assert_str_ne(plain.digest, before.digest);
+    put("model/other/config.json", "y");
+    ck_assert_int_eq(job_base_unchanged(&before, &err), KOLM_OK);
+    put("model/1_Pooling/config.json", "{\"mean\": 0}");
+    ck_assert_int_eq(job_base_unchanged(&before, &err), KOLM_E_DATA_LOSS);
+    ck_assert_ptr_nonnull(strstr(err.text, "1_Pooling/config.json"));
+    job_base after = open_base(in("model"), NULL);
+    ck_assert_str_ne(before.digest, after.digest);
+    job_base_free(&plain);
+    job_base_free(&before);
+    job_base_free(&after);
+    put("model/modules.json", "no JSON");
+    after = open_base(in("model"), NULL);
+    job_base_free(&after);
+}
+END_TEST
+
+/* The weights of static embeddings may lie in their module alone. */
+START_TEST(weights_of_a_module_are_weights) {
+    put("static/config.json", "{}");
+    put("static/modules.json", "[{\"path\": \"0_StaticEmbedding\"}]");
+    put("static/0_StaticEmbedding/model.safetensors", "weights");
+    job_base base = open_base(in("static"), NULL);
+    ck_assert_uint_eq(base.weight_bytes, 7);
+    job_base_free(&base);
+}
+END_TEST
+
 START_TEST(an_adapter_beside_the_base_is_no_part_of_it) {
     job_base before = open_base(in("model"), NULL);
     put("model/adapter_config.json", "{}");
@@ -239,6 +275,8 @@ int main(void) {
     TCase *tests = tcase_create("base");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, a_directory_is_known_by_its_files);
+    tcase_add_test(tests, modules_are_a_part_of_a_sentence_encoder);
+    tcase_add_test(tests, weights_of_a_module_are_weights);
     tcase_add_test(tests, an_adapter_beside_the_base_is_no_part_of_it);
     tcase_add_test(tests, a_pickle_counts_only_where_nothing_better_is);
     tcase_add_test(tests, a_name_is_found_in_the_cache);
