@@ -49,6 +49,7 @@ typedef struct compile {
     job_contradictions contradictions;
     job_summary data;
     const char *recipe; /* decided */
+    char recognised[CLI_RECIPE_BYTES]; /* the recipe that the base is made for; "": none, or another was asked for */
     cli_recipe needs;   /* of a recipe that was named, or goes with a base */
     job_base base;      /* path NULL: none */
     cJSON *trainer;     /* options of --set; NULL: none */

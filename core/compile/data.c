@@ -100,11 +100,34 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
     return status;
 }
 
-/* What goes with the recipe, as far as it is known before the data: without a base, auto means linear or nothing. */
+/* The recipe that a manifest has for such a base. A base that is not found is told of when it is opened. */
+static kit_status recognise(compile *c, kolm_error_t *err) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    char *path = NULL;
+    bool found = false;
+    if (job_base_find(c->request.base, &path, &ignored) != KOLM_OK) return KOLM_OK;
+    kit_status status = cli_recipe_of_base(c->context, c->request.backend, path, c->recognised, &found, err);
+    free(path);
+    if (!found) c->recognised[0] = '\0';
+    return status;
+}
+
+/* What auto means, as far as it is known before the data: without a base, linear or nothing. */
+static const char *automatic_recipe(const compile *c) {
+    if (c->request.base == NULL) return "linear";
+    return c->recognised[0] != '\0' ? c->recognised : "lora";
+}
+
+/* What goes with the recipe. */
 static kit_status check_recipe(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     bool automatic = strcmp(r->recipe, "auto") == 0;
-    const char *recipe = !automatic ? r->recipe : r->base != NULL ? "lora" : "linear";
+    if (automatic && r->base != NULL) {
+        kit_status status = recognise(c, err);
+        if (status != KOLM_OK) c->exit_code = cli_exit_of(status);
+        KIT_TRY(status);
+    }
+    const char *recipe = automatic ? automatic_recipe(c) : r->recipe;
     if (r->set.count > 0 && automatic && r->base == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL, or --recipe NAME for a recipe with options",
                         "--set has options for the training of a base model, and there is none");
@@ -177,7 +200,7 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     c->recipe = r->recipe;
     if (strcmp(r->recipe, "auto") == 0 && r->base != NULL)
-        c->recipe = "lora";
+        c->recipe = automatic_recipe(c);
     else if (strcmp(r->recipe, "auto") == 0 && c->data.closed)
         c->recipe = "linear";
     else if (strcmp(r->recipe, "auto") == 0)
@@ -185,6 +208,13 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
             err, KOLM_E_INVALID_ARGUMENT,
             "for texts as outputs pass --base MODEL; for labels pass --recipe linear, or give each label more rows",
             "the outputs do not form a closed set: %s", c->data.closed_why);
+    if (c->recognised[0] != '\0' && c->needs.labels_only && !c->data.closed)
+        return kit_fail(
+            err, KOLM_E_INVALID_ARGUMENT,
+            "for texts as outputs pass --recipe lora; for labels name the recipe with --recipe, or give each "
+            "label more rows",
+            "%s is a base for the %s recipe, which learns labels, and the outputs do not form a closed set: %s",
+            c->base.name, c->recipe, c->data.closed_why);
     if (c->needs.labels_only && c->data.labels > JOB_LABELS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead",
                         "the %s recipe learns labels, and %s", c->recipe, c->data.closed_why);
@@ -245,7 +275,11 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
     }
     if (status == KOLM_OK && !c->context->json && !r->quiet) compile_print_data(c);
     if (status == KOLM_OK) compile_warn_data(c);
-    return status == KOLM_OK ? decide_recipe(c, err) : status;
+    if (status == KOLM_OK) status = decide_recipe(c, err);
+    if (status == KOLM_OK && c->recognised[0] != '\0' && !c->context->json && !r->quiet)
+        cli_print(c->context, "[recipe]      %s: %s is a base of its kind; another one goes by --recipe\n", c->recipe,
+                  cli_safe(c->base.name));
+    return status;
 }
 
 /* ---- Choice */

@@ -2,12 +2,15 @@
 /* Looks through the manifests that were found for a recipe. */
 #include "fleet/recipe.h"
 
+#include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
 
 #include "fleet/choose.h"
 #include "cli/output.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define NAMES_MAX 64 /* recipes that are told of in a message */
 #define LABEL "%-14s"
@@ -128,6 +131,44 @@ kit_status cli_recipe_find(cli_context *context, const char *backend, const char
     if (!options && (strcmp(recipe, "linear") == 0 || strcmp(recipe, "lora") == 0)) return KOLM_OK;
     KIT_TRY(cli_registry_open(context, &registry, err));
     kit_status status = find_in(context, registry, backend, recipe, options, out_recipe, err);
+    cli_registry_free(registry);
+    return status;
+}
+
+/* ---- By a base */
+
+static bool has_file(const char *directory, const char *name) {
+    struct stat info;
+    char *path = NULL;
+    bool found =
+        kit_path_join(directory, name, &path, NULL) == KOLM_OK && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    free(path);
+    return found;
+}
+
+static bool is_made_for(const host_recipe *recipe, const char *directory) {
+    for (size_t i = 0; i < recipe->base_file_count; i++)
+        if (!has_file(directory, recipe->base_files[i])) return false;
+    return recipe->base_file_count > 0;
+}
+
+static bool recognise(const host_recipes *makes, const char *directory, char out_recipe[CLI_RECIPE_BYTES]) {
+    for (size_t i = 0; i < makes->count; i++)
+        if (is_made_for(&makes->at[i], directory)) return kit_copy(out_recipe, CLI_RECIPE_BYTES, makes->at[i].name);
+    return false;
+}
+
+kit_status cli_recipe_of_base(cli_context *context, const char *backend, const char *path,
+                              char out_recipe[CLI_RECIPE_BYTES], bool *out_found, kolm_error_t *err) {
+    cli_registry *registry = NULL;
+    cli_chosen_by by;
+    *out_found = false;
+    KIT_TRY(cli_registry_open(context, &registry, err));
+    kit_status status = backend ? KOLM_OK : cli_default_backend(context, &backend, &by, err);
+    const cli_backend *named = backend && status == KOLM_OK ? cli_registry_find(registry, backend) : NULL;
+    for (size_t i = 0; status == KOLM_OK && !*out_found && i < registry->count; i++)
+        if (!backend || named == &registry->backends[i])
+            *out_found = recognise(made_by(&registry->backends[i]), path, out_recipe);
     cli_registry_free(registry);
     return status;
 }

@@ -6,6 +6,8 @@
 #include "fleet/registry.h"
 #include "host/host.h"
 
+#define CLI_RECIPE_BYTES 33 /* a name and its NUL */
+
 /* What is known of a recipe before a backend is chosen. */
 typedef struct cli_recipe {
     host_recipe_base base;
@@ -20,6 +22,11 @@ kit_status cli_recipe_find(cli_context *context, const char *backend, const char
 /* The same options against what the chosen backend declares. */
 kit_status cli_recipe_check(const cli_backend *backend, const char *recipe, const cJSON *options,
                             kolm_error_t *err) KIT_MUST_USE;
+
+/* The recipe that a base is made for: of the backends that may be chosen (the named one, or the default) the first whose
+ * manifest names files that the directory at path has, all of them. false: none says so. */
+kit_status cli_recipe_of_base(cli_context *context, const char *backend, const char *path,
+                              char out_recipe[CLI_RECIPE_BYTES], bool *out_found, kolm_error_t *err) KIT_MUST_USE;
 
 /* For help: a line for each recipe that was found, with its options and who makes it; "" when that cannot be known. */
 void cli_recipes_text(cli_context *context, kit_buf *out);

@@ -2,6 +2,7 @@
 /* Reads what a manifest says of its recipes, and holds options against what a recipe takes. */
 #include "host/recipes.h"
 
+#include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
 
 #include <ctype.h>
@@ -34,6 +35,18 @@ static kit_status read_base(const cJSON *item, host_recipe *r, kolm_error_t *err
     return expected(err, "\"base\" to be none, optional or required");
 }
 
+static kit_status read_base_files(const cJSON *array, host_recipe *r, kolm_error_t *err) {
+    static const char what[] = "\"base_files\" to be an array of 1 to 8 relative names such as \"modules.json\"";
+    int count = cJSON_IsArray(array) ? cJSON_GetArraySize(array) : 0;
+    if (count < 1 || count > HOST_BASE_FILES_MAX || r->base == HOST_BASE_NONE) return expected(err, what);
+    for (const cJSON *item = array->child; item; item = item->next) {
+        if (!cJSON_IsString(item) || !kit_path_is_safe(item->valuestring)) return expected(err, what);
+        KIT_TRY(kit_strdup(item->valuestring, &r->base_files[r->base_file_count], err));
+        r->base_file_count++;
+    }
+    return KOLM_OK;
+}
+
 static kit_status read_outputs(const cJSON *item, host_recipe *r, kolm_error_t *err) {
     bool labels = cJSON_IsString(item) && strcmp(item->valuestring, "labels") == 0;
     if (!labels && !(cJSON_IsString(item) && strcmp(item->valuestring, "any") == 0))
@@ -64,7 +77,7 @@ static kit_status read_options(const cJSON *item, kit_buf *unread, host_recipe *
 }
 
 static kit_status read_known_keys(const cJSON *object, const char *name, kit_buf *unread, kolm_error_t *err) {
-    static const char *const known[] = {"name", "summary", "base", "outputs", "options"};
+    static const char *const known[] = {"name", "summary", "base", "base_files", "outputs", "options"};
     for (const cJSON *item = object->child; item; item = item->next) {
         bool found = strncmp(item->string, "x-", 2) == 0;
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -84,9 +97,11 @@ static kit_status read_known_keys(const cJSON *object, const char *name, kit_buf
 static kit_status read_object(const cJSON *object, kit_buf *unread, host_recipe *r, kolm_error_t *err) {
     const cJSON *summary = kit_json_get(object, "summary"), *base = kit_json_get(object, "base");
     const cJSON *outputs = kit_json_get(object, "outputs"), *options = kit_json_get(object, "options");
+    const cJSON *base_files = kit_json_get(object, "base_files");
     KIT_TRY(read_known_keys(object, r->name, unread, err));
     if (summary) KIT_TRY(read_summary(summary, r, err));
     if (base) KIT_TRY(read_base(base, r, err));
+    if (base_files) KIT_TRY(read_base_files(base_files, r, err));
     if (outputs) KIT_TRY(read_outputs(outputs, r, err));
     return options ? read_options(options, unread, r, err) : KOLM_OK;
 }
@@ -126,6 +141,8 @@ void host_recipes_free(host_recipes *recipes) {
     for (size_t i = 0; i < recipes->count; i++) {
         free(recipes->at[i].name);
         free(recipes->at[i].summary);
+        for (size_t j = 0; j < recipes->at[i].base_file_count; j++)
+            free(recipes->at[i].base_files[j]);
         host_settings_free(&recipes->at[i].options);
     }
     free(recipes->at);

@@ -9,6 +9,8 @@
  *   name     [a-z][a-z0-9_-]{0,31}, each once; "auto" is none
  *   summary  optional: one sentence, 1..240 bytes
  *   base     optional: "none", "optional" or "required": whether it starts from a base model (`kolm compile --base`)
+ *   base_files  optional array of 1 to 8 relative names such as "modules.json": a base that has all of these files is one
+ *            that the recipe is made for, so that `kolm compile --base` without --recipe takes it
  *   outputs  optional: "labels" when it learns a closed set of labels only, "any" otherwise
  *   options  optional array of settings (settings.h) of the types string, boolean, integer and number, at most 64: what
  *            --set may say. Absent: any NAME=TEXT. An empty array: nothing
@@ -20,6 +22,7 @@
 #include "host/settings.h"
 
 #define HOST_RECIPES_MAX 8
+#define HOST_BASE_FILES_MAX 8
 
 typedef enum host_recipe_base { HOST_BASE_OPTIONAL, HOST_BASE_NONE, HOST_BASE_REQUIRED } host_recipe_base;
 
@@ -27,6 +30,8 @@ typedef struct host_recipe {
     char *name;
     char *summary; /* NULL: none */
     host_recipe_base base;
+    char *base_files[HOST_BASE_FILES_MAX]; /* by which a base is recognised */
+    size_t base_file_count;                /* 0: by none */
     bool labels_only;
     bool declares_options; /* has "options", which may be empty: only these then, any otherwise */
     host_settings options;

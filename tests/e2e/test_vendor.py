@@ -58,6 +58,30 @@ NB = {"name": "acme-nb", "summary": "Naive Bayes.", "base": "none", "outputs": "
 
 
 class Recipes(Case):
+    def make_base(self, name, *more):
+        os.makedirs(os.path.join(self.work, name))
+        for file in ("config.json", "model.safetensors") + more:
+            self.write(os.path.join(name, file), "{}")
+
+    def test_a_base_that_a_recipe_is_made_for(self):
+        """The manifest says by which files; a named recipe, and another base, go as ever."""
+        enc = {"name": "acme-enc", "base": "required", "base_files": ["modules.json", "config.json"], "outputs": "labels"}
+        self.add_backend("test-word", recipes=[enc, "lora"])
+        self.make_base("sentences", "modules.json")
+        self.make_base("other")
+        self.write_tickets()
+        words = ("compile", "-t", "router", "-d", "tickets.jsonl", "--force", "--base")
+        done = self.kolm(*words, "sentences")
+        self.assertIn("[recipe]      acme-enc: sentences is a base of its kind", done.out)
+        self.assertIn("acme-enc", self.kolm("inspect", "router-1.0.0.kolm").out)
+        self.assertNotIn("[recipe]", self.kolm(*words, "other", code=None).out)
+        self.assertIn("lora", self.kolm("inspect", "router-1.0.0.kolm").out)
+        self.assertNotIn("[recipe]", self.kolm(*words, "sentences", "--recipe", "lora").out)
+        self.assert_error(self.kolm(*words, "nowhere", code=None), "there is no base model nowhere")
+        self.write("texts.jsonl", harness.jsonl({"input": "say %d" % i, "output": "word %d " % (i // 2) * 400} for i in range(60)))
+        self.assert_error(self.kolm("compile", "-t", "texts", "-d", "texts.jsonl", "--base", "sentences", code=None),
+                          "sentences is a base for the acme-enc recipe, which learns labels", "--recipe lora")
+
     backends = ()
 
     def setUp(self):
