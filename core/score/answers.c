@@ -182,6 +182,20 @@ const char *score_label_at(const score_answers *answers, size_t number, uint64_t
     return number < answers->label_count ? answers->labels[number].text : NULL;
 }
 
+void score_label_answers(const score_answers *answers, size_t number, uint64_t *out_answers, uint64_t *out_correct) {
+    *out_answers = answers->labels[number].given;
+    *out_correct = answers->labels[number].correct;
+}
+
+bool score_confusion_at(const score_answers *answers, size_t number, size_t *out_truth, size_t *out_given,
+                        uint64_t *out_rows) {
+    if (number >= answers->pair_count) return false;
+    *out_truth = answers->pairs[number].truth;
+    *out_given = answers->pairs[number].given;
+    *out_rows = answers->pairs[number].count;
+    return true;
+}
+
 uint32_t score_ece_micro(const score_answers *answers) {
     double sum = 0;
     for (int i = 0; i < SCORE_ECE_BINS; i++)

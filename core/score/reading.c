@@ -168,9 +168,12 @@ static kit_status next_answer(reading *r, bool *out_found, kolm_error_t *err) {
 static kit_status take_pair(reading *r, score_answers *a, kolm_error_t *err) {
     const char *id = kit_buf_text(&r->row[0]), *answer_id = kit_buf_text(&r->id);
     char text[200];
-    if (strcmp(id, answer_id) == 0)
-        return score_tally(a, kit_buf_text(&r->row[1]), r->withheld ? NULL : kit_buf_text(&r->output), r->confidence,
-                           err);
+    if (strcmp(id, answer_id) == 0) {
+        const score_question *q = r->question;
+        const char *truth = kit_buf_text(&r->row[1]), *given = r->withheld ? NULL : kit_buf_text(&r->output);
+        KIT_TRY(score_tally(a, truth, given, r->confidence, err));
+        return q->each == NULL ? KOLM_OK : q->each(q->user, r->line, truth, given, r->confidence, err);
+    }
     kit_format(text, sizeof text, "expected the id %.64s, found %.64s: one answer per input, in order", id, answer_id);
     return bad_answer(r, text, err);
 }

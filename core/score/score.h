@@ -93,12 +93,19 @@ bool score_reaches(const score_k *k, const score_gates *gates);
 /* They do, and the model is better than the baseline, or need not be. */
 bool score_ships(const score_k *k, const score_answers *answers, const score_gates *gates);
 
+/* given NULL: withheld. The texts are good until it returns; what it returns but KOLM_OK ends the reading with that code. */
+typedef kit_status (*score_each_fn)(void *user, uint64_t number, const char *truth, const char *given, double confidence,
+                                    kolm_error_t *err);
+
 typedef struct score_question {
     int heldout_fd;              /* {"id","input","output"} a line; read from its start with pread, stays the caller's */
     const char *heldout_sha256;  /* of these bytes when they were written; NULL: not compared */
     const char *predictions;     /* path: {"id","output","confidence"[,"best"]} a line */
     const char *backend;         /* who answered, for errors; NULL: "the backend" */
     const volatile sig_atomic_t *cancel; /* NULL: never */
+    /* Told each row and its answer, in their order; number counts from 1. May be NULL. */
+    score_each_fn each;
+    void *user;
 } score_question;
 
 /* Reads rows and answers side by side. They must have the same ids in the same order: a missing, additional, repeated or
@@ -138,6 +145,12 @@ uint64_t score_label_rows(const score_answers *answers, const char *label);
 /* The labels of held-out rows, by number from 0, in the order of their first row or answer; NULL behind the last. Those
  * that are only answers have 0 rows. */
 const char *score_label_at(const score_answers *answers, size_t number, uint64_t *out_rows);
+/* Answers that are this label, and how many of them were right. number: as in score_label_at, of a label that there is. */
+void score_label_answers(const score_answers *answers, size_t number, uint64_t *out_answers, uint64_t *out_correct);
+/* The confusions, by number from 0, in the order of their first row: how many rows of one label got another one as their
+ * answer. The labels are numbers as in score_label_at. False behind the last. */
+bool score_confusion_at(const score_answers *answers, size_t number, size_t *out_truth, size_t *out_given,
+                        uint64_t *out_rows);
 kit_status score_report_text(const score_k *k, const score_answers *answers, const score_gates *gates,
                              const char *advice, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 

@@ -91,6 +91,45 @@ START_TEST(answers_are_counted) {
 }
 END_TEST
 
+/* ---- Told one by one */
+
+typedef struct told {
+    kit_buf lines;
+    uint64_t stop_at;
+} told;
+
+static kit_status tell(void *user, uint64_t number, const char *truth, const char *given, double confidence, kolm_error_t *e) {
+    told *t = user;
+    kit_buf_fmt(&t->lines, "%llu %s %s %.1f\n", (unsigned long long)number, truth, given != NULL ? given : "-", confidence);
+    return number == t->stop_at ? kit_fail(e, KOLM_E_CANCELLED, "", "enough") : KOLM_OK;
+}
+
+START_TEST(answers_are_told) {
+    static const char said[] = SAID("1", "a", "0.9") SAID("2", "a", "1") WITHHELD("7", "a");
+    score_answers *a = read_texts(three_rows, said);
+    size_t truth = 9, given = 9;
+    uint64_t rows = 0, answers = 0, correct = 0;
+    ck_assert(score_confusion_at(a, 0, &truth, &given, &rows));
+    ck_assert_str_eq(score_label_at(a, truth, &answers), "b");
+    ck_assert_str_eq(score_label_at(a, given, &answers), "a");
+    ck_assert_uint_eq(rows, 1);
+    ck_assert(!score_confusion_at(a, 1, &truth, &given, &rows));
+    score_label_answers(a, given, &answers, &correct);
+    ck_assert(answers == 2 && correct == 1);
+    score_answers_free(a);
+
+    told t = {.stop_at = 0};
+    ck_assert_int_eq(read_as(&(score_question){.each = tell, .user = &t}, &a), KOLM_OK);
+    ck_assert_str_eq(kit_buf_text(&t.lines), "1 a a 0.9\n2 b a 1.0\n3 a - 0.3\n");
+    score_answers_free(a);
+    kit_buf_clear(&t.lines);
+    t.stop_at = 2;
+    ck_assert_int_eq(read_as(&(score_question){.each = tell, .user = &t}, &a), KOLM_E_CANCELLED);
+    ck_assert_str_eq(kit_buf_text(&t.lines), "1 a a 0.9\n2 b a 1.0\n");
+    kit_buf_free(&t.lines);
+}
+END_TEST
+
 START_TEST(line_ends_and_other_keys_do_not_matter) {
     score_answers *a = read_texts(three_rows, "{\"id\":\"1\",\"output\":\"a\",\"confidence\":0,\"note\":[1]}\r\n"
                                               "{\"confidence\":1.0,\"id\":\"2\",\"output\":\"b\"}\r\n"
@@ -819,6 +858,7 @@ int main(void) {
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, memory_does_not_grow_with_the_answers); /* first: forked while this process is small */
     tcase_add_test(tests, answers_are_counted);
+    tcase_add_test(tests, answers_are_told);
     tcase_add_test(tests, line_ends_and_other_keys_do_not_matter);
     tcase_add_loop_test(tests, bad_answers_are_the_backends_fault, 0, COUNT(bad));
     tcase_add_test(tests, rows_that_are_not_those_put_aside_give_no_score);
