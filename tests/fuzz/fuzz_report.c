@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzz target: the directory of a missed gate is a page in which every tag is one of the room's own, or it is refused. */
+#include "../report/markup.h"
+#include "fuzz.h"
+#include "report/gather.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const char *const names[] = {"report.json", "predictions.jsonl", "report.txt"};
+    fuzz_parts parts = {(const char *)data, size};
+    kolm_error_t err = KIT_ERROR_INIT;
+    report_gathering *g = NULL;
+    kit_buf page = {0};
+    size_t tags = 0;
+    for (size_t i = 0; i < 3; i++) {
+        size_t length = 0;
+        char *part = fuzz_part(&parts, &length);
+        fuzz_put_any(names[i], part, length);
+        free(part);
+    }
+    must(report_gather_new("kolm", "x", &g, &err) == KOLM_OK);
+    kit_status status = report_gather_failed(g, fuzz_directory(), &err);
+    if (status == KOLM_OK) {
+        must(report_page(report_gather_facts(g), &page, &err) == KOLM_OK);
+        must(markup_fault(kit_buf_text(&page), page.length, &tags) == NULL);
+        must(strstr(page.data, "=\"nan") == NULL && strstr(page.data, "=\"inf") == NULL &&
+             strstr(page.data, ">nan") == NULL);
+    } else {
+        fuzz_refused(status, &err);
+    }
+    kit_buf_free(&page);
+    report_gather_free(g);
+    return 0;
+}
