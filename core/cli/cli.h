@@ -44,6 +44,7 @@ int cli_cmd_compile(struct cli_context *context, int argc, char **argv);
 int cli_cmd_run(struct cli_context *context, int argc, char **argv);
 int cli_cmd_export(struct cli_context *context, int argc, char **argv);
 int cli_cmd_score(struct cli_context *context, int argc, char **argv);
+int cli_cmd_report(struct cli_context *context, int argc, char **argv);
 int cli_cmd_inspect(struct cli_context *context, int argc, char **argv);
 int cli_cmd_verify(struct cli_context *context, int argc, char **argv);
 int cli_cmd_backend(struct cli_context *context, int argc, char **argv);

@@ -18,6 +18,7 @@ static const cli_command commands[] = {
     {"run", "answer with a compiled model", cli_cmd_run},
     {"export", "write a fine-tuned model as PEFT and transformers read it", cli_cmd_export},
     {"score", "measure a compiled model again", cli_cmd_score},
+    {"report", "write a page about a compiled model, or one that missed its gate", cli_cmd_report},
     {"inspect", "show what a compiled model holds", cli_cmd_inspect},
     {"verify", "check the signature and the receipts of a compiled model", cli_cmd_verify},
     {"keys", "list, make, trust and revoke signing keys", cli_cmd_keys},

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kolm report, with the data: the split made again, the model asked again. */
+#include "cli/report_again.h"
+
+#include "cli/cli.h"
+#include "compile/files.h"
+#include "fleet/call.h"
+#include "model/answers_limit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct again {
+    cli_context *context;
+    const report_request *request;
+    cli_model model;
+    cli_answering answering;
+    job_summary rows;
+    char *prepared; /* a directory that no backend sees: train.jsonl has the outputs */
+    char *train, *predictions;
+} again;
+
+static job_contradictions rule_of(const cJSON *options) {
+    static const char *const names[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
+    const char *word = NULL;
+    for (size_t i = 0; kit_json_get_string(options, "contradictions", &word) && i < sizeof names / sizeof *names; i++)
+        if (strcmp(word, names[i]) == 0) return (job_contradictions)i;
+    return JOB_CONTRADICTIONS_MAJORITY;
+}
+
+static kit_status split(again *a, const cli_data_files *data, const cli_data_files *eval, kolm_error_t *err) {
+    const cJSON *options = kit_json_get(artifact_manifest(a->model.artifact), "options");
+    uint64_t seed = 0;
+    if (!kit_json_get_u64(options, "seed", &seed)) seed = 0;
+    KIT_TRY(kit_path_join(a->answering.job.private, "prepared", &a->prepared, err));
+    if (mkdir(a->prepared, 0700) != 0) return kit_fail_errno(err, errno, "cannot create %s", a->prepared);
+    const job_prepare_options prepare = {.data = data->at,
+                                         .data_count = data->count,
+                                         .eval = eval->at,
+                                         .eval_count = eval->count,
+                                         .reader = {.input_col = a->request->input_col,
+                                                    .output_col = a->request->output_col,
+                                                    .no_header = a->request->no_header},
+                                         .skip_bad = a->request->skip_bad,
+                                         .contradictions = rule_of(options),
+                                         .seed = seed,
+                                         .job_dir = a->prepared,
+                                         .private_dir = a->answering.job.private,
+                                         .cancel = cli_interrupt_flag()};
+    return job_prepare(&prepare, &a->rows, err);
+}
+
+static bool is_digest(const cJSON *data, const char *part, const char *found) {
+    const char *sha256 = NULL;
+    return kit_json_get_string(kit_json_get(data, part), "sha256", &sha256) && strcmp(sha256, found) == 0;
+}
+
+/* The same rows on the same sides, or nothing of what follows would be about this model. */
+static kit_status check_rows(const again *a, kolm_error_t *err) {
+    const cJSON *manifest = artifact_manifest(a->model.artifact), *data = kit_json_get(manifest, "data");
+    const char *how = NULL;
+    const bool split_file =
+        kit_json_get_string(kit_json_get(manifest, "options"), "split", &how) && strcmp(how, "file") == 0;
+    const bool train = is_digest(data, "train", a->rows.train_sha256),
+               eval = is_digest(data, "eval", a->rows.eval_sha256);
+    if (train && eval) return KOLM_OK;
+    return kit_fail(
+        err, KOLM_E_INVALID_ARGUMENT,
+        split_file ? "give the same files as to compile, those of --eval too, with the same options for reading them"
+                   : "give the same files as to compile, without --eval, with the same options for reading them",
+        "these are not the rows that %s was made from: the digest of %s differs", a->request->model,
+        !train ? "the rows to learn from" : "the held-out rows");
+}
+
+static kit_status prepare(again *a, kolm_error_t *err) {
+    cli_data_files data = {0}, eval = {0};
+    char *from = NULL, *to = NULL;
+    kit_status status = cli_data_open(a->context, &a->request->data, &data, err);
+    if (status == KOLM_OK) status = cli_data_open(a->context, &a->request->eval, &eval, err);
+    if (status == KOLM_OK) status = split(a, &data, &eval, err);
+    cli_data_close(&data);
+    cli_data_close(&eval);
+    if (status == KOLM_OK) status = check_rows(a, err);
+    if (status == KOLM_OK) status = kit_path_join(a->prepared, "train.jsonl", &a->train, err);
+    if (status == KOLM_OK) status = kit_path_join(a->prepared, "eval.jsonl", &from, err);
+    if (status == KOLM_OK) status = kit_path_join(a->answering.job.job, "eval.jsonl", &to, err);
+    if (status == KOLM_OK && rename(from, to) != 0) status = kit_fail_errno(err, errno, "cannot create %s", to);
+    free(from);
+    free(to);
+    return status;
+}
+
+/* No more is written in answer to the questions than answers are. */
+static kit_status ask(again *a, int *out_exit, kolm_error_t *err) {
+    cli_answers_limit limit;
+    KIT_TRY(cli_answers_limit_begin(a->answering.job.job, a->rows.eval_rows, &limit, err));
+    a->answering.stop = &limit.reached;
+    kit_status status = cli_answering_run(a->context, &a->answering, a->request->airgap, -1, -1, out_exit, err);
+    a->answering.stop = NULL;
+    status = cli_answers_limit_end(&limit, a->answering.choice->backend->name, status, err);
+    if (status == KOLM_E_DATA_LOSS) *out_exit = CLI_EXIT_BACKEND;
+    return status;
+}
+
+static kit_status gather(again *a, report_gathering *g, int *out_exit, kolm_error_t *err) {
+    const cJSON *manifest = artifact_manifest(a->model.artifact);
+    const char *scored = NULL, *backend = a->answering.choice->backend->name;
+    if (!kit_json_get_string(kit_json_get(manifest, "evaluation"), "sha256", &scored)) scored = NULL;
+    KIT_TRY(kit_path_join(a->answering.job.job, "predictions.jsonl", &a->predictions, err));
+    const report_answers answers = {.question = {.heldout_fd = a->rows.heldout_fd,
+                                                 .heldout_sha256 = a->rows.eval_sha256,
+                                                 .predictions = a->predictions,
+                                                 .backend = backend,
+                                                 .cancel = cli_interrupt_flag()},
+                                    .scored_sha256 = scored,
+                                    .train = a->train,
+                                    .place = a->request->eval.count > 0 ? "evaluation data" : "data",
+                                    .labels = a->rows.closed};
+    kit_status status = report_gather_answers(g, &answers, err);
+    *out_exit = status == KOLM_E_ABORTED ? CLI_EXIT_UNJUDGED : CLI_EXIT_BACKEND;
+    if (status == KOLM_E_RESOURCE_EXHAUSTED) *out_exit = CLI_EXIT_INTERNAL;
+    if (status == KOLM_OK) cli_count_answers(a->context, backend, a->answering.result, a->rows.eval_rows);
+    return status;
+}
+
+static kit_status do_again(again *a, const char *manifest_sha256, report_gathering *g, int *out_exit,
+                           kolm_error_t *err) {
+    *out_exit = CLI_EXIT_DATA;
+    KIT_TRY(cli_data_check(&a->request->data, "--data", err));
+    KIT_TRY(cli_data_check(&a->request->eval, "--eval", err));
+    KIT_TRY(cli_model_open(a->context, a->request->model, CLI_TRUST_CONTENT, &a->model, out_exit, err));
+    a->model.allow_pickle = a->request->allow_pickle;
+    *out_exit = CLI_EXIT_VERIFY;
+    if (strcmp(artifact_manifest_sha256(a->model.artifact), manifest_sha256) != 0)
+        return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while it was read",
+                        a->request->model);
+    KIT_TRY(cli_model_may_run(a->context, &a->model, err));
+    KIT_TRY(cli_answering_begin(a->context, &a->model, a->request->backend, a->request->base, a->request->airgap,
+                                &a->answering, out_exit, err));
+    *out_exit = CLI_EXIT_DATA;
+    KIT_TRY(prepare(a, err));
+    KIT_TRY(ask(a, out_exit, err));
+    return gather(a, g, out_exit, err);
+}
+
+kit_status cli_report_again(cli_context *context, const report_request *request, const char *manifest_sha256,
+                            report_gathering *gathering, int *out_exit, kolm_error_t *err) {
+    again a = {
+        .context = context, .request = request, .answering = {.job = {.lock_fd = -1}}, .rows = {.heldout_fd = -1}};
+    kit_status status = do_again(&a, manifest_sha256, gathering, out_exit, err);
+    job_common_free(&a.rows.common);
+    if (a.rows.heldout_fd >= 0) close(a.rows.heldout_fd);
+    cli_answering_end(&a.answering);
+    cli_model_close(&a.model);
+    free(a.prepared);
+    free(a.train);
+    free(a.predictions);
+    return status;
+}

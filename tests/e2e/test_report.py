@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kolm report: a page of what there is, and nothing else; hostile names; a browser that shows it."""
+import base64
+import hashlib
+import html.parser
+import json
+import os
+import re
+import stat
+
+import browser
+import harness
+from harness import Case, jsonl, tickets
+
+SINGLE = {"meta", "wbr"}
+DRAWN = {"rect", "line", "circle", "polyline"}
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+class Page(html.parser.HTMLParser):
+    """A page as a browser's parser sees it: its elements, its attributes, its text."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.texts, self.faults = [], [], [], []
+        self.feed(text)
+        self.close()
+        self.text = "".join(self.texts)
+        if self.open:
+            self.faults.append("not closed: %s" % self.open)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in SINGLE:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in DRAWN:
+            self.faults.append("closes itself: " + tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append("end of %s at %s" % (tag, self.getpos()))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def names(self):
+        return [tag for tag, _ in self.elements]
+
+
+class Paged(Case):
+    def page(self, path="router-1.0.0.html"):
+        text = self.read(path).decode()
+        page = Page(text)
+        self.assertEqual(page.faults, [])
+        for tag, attributes in page.elements:
+            self.assertNotIn(tag, {"script", "img", "link", "iframe", "object", "embed", "form", "base", "image", "use", "foreignobject"})
+            for name, value in attributes.items():
+                self.assertFalse(name.startswith("on") or name in ("src", "srcset", "style", "action", "xlink:href"), (tag, name))
+                if name == "href":
+                    self.assertTrue(value.startswith("#"), value)
+        # The policy names the digest of the one style, and the order of headings is that of a tree.
+        style = re.search("<style>(.*?)</style>", text, re.S).group(1)
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        self.assertIn("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'" % digest, text)
+        self.assertNotRegex(style, r"url\(|@import|@font-face|expression|https?:")
+        levels = [int(tag[1]) for tag in page.names() if re.fullmatch("h[1-6]", tag)]
+        self.assertEqual(levels[0], 1)
+        self.assertEqual(levels.count(1), 1)
+        self.assertTrue(all(b <= a + 1 for a, b in zip(levels, levels[1:])), levels)
+        return page
+
+    def compile_hostile(self):
+        hostile = ("<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "</style><b>", "a\u202eb", "x" * 900, "&lt;", "\u05d0\u05d1",
+                   "--><!--", "transfer_not_received_by_recipient")
+        rows = tickets(400, noise=0.2, labels=hostile)
+        for row in rows[::20]:
+            row["input"] += " " + "w" * 300
+        self.write("tickets.jsonl", jsonl(rows))
+        self.compile("--min-accuracy", "0", "--gate", "0", "--allow-baseline")
+        self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl")
+
+
+class Report(Paged):
+    def test_what_an_artifact_holds(self):
+        self.write_tickets()
+        self.compile()
+        done = self.kolm("report", "router-1.0.0.kolm")
+        self.assertIn("router-1.0.0.html", done.out)
+        self.assertIn("trusted", done.out)
+        page = self.page()
+        said = self.json("inspect", "router-1.0.0.kolm")
+        score = said["manifest"]["kscore"]
+        for piece in ("%.3f" % score["k"], "%.1f %%" % (100 * score["accuracy"]), "%.1f %%" % (100 * score["baseline"]["accuracy"]), "test-word",
+                      "the picker", "Runners-up", said["manifest_sha256"], "none found", "kolm report MODEL -d DATA"):
+            self.assertIn(piece, page.text)
+        receipt = self.json("verify", "router-1.0.0.kolm")["receipt"]
+        for piece in (receipt["chain"]["log_id"], receipt["chain"]["prev"], "found in the log of this machine"):
+            self.assertIn(piece, page.text)
+        self.assertNotIn("Worst mistakes", page.text)
+        # Nothing is replaced unasked, and the same facts are the same bytes.
+        first = self.read("router-1.0.0.html")
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", code=2), "exists already", "--force")
+        self.kolm("report", "router-1.0.0.kolm", "--force")
+        self.assertEqual(self.read("router-1.0.0.html"), first)
+        record = self.json("report", "router-1.0.0.kolm", "-o", "other.html", schema="kolm.report/1")
+        self.assertEqual((record["page"], record["bytes"], record["verdict"], record["shipped"], record["asked"]),
+                         ("other.html", len(first), "trusted", True, False))
+
+    def test_with_the_data(self):
+        self.write_tickets()
+        self.compile()
+        record = self.json("report", "router-1.0.0.kolm", "-d", "tickets.jsonl")
+        self.assertTrue(record["asked"])
+        page = self.page()
+        score = self.json("inspect", "router-1.0.0.kolm")["manifest"]["kscore"]
+        self.assertIn("byte for byte", page.text)
+        self.assertIn("of %d in all" % (score["answered"] - score["correct"]), page.text)
+        self.assertIn("row ", page.text)
+        self.assertEqual(page.names().count("figure"), 2)
+        self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.work, "router-1.0.0.html")).st_mode), 0o600)
+        self.assertEqual(self.jobs(), [])
+        # The diagonal and what is beside it are all the answers.
+        cells = re.search('<table class="matrix">(.*?)</table>', self.read("router-1.0.0.html").decode(), re.S).group(1)
+        self.assertEqual(sum(int(n) for n in re.findall(r'<td class="n [^"]*">(\d+)</td>', cells)), score["answered"])
+
+    def test_other_data(self):
+        self.write_tickets()
+        self.compile()
+        self.write_tickets("others.jsonl", seed=9)
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-d", "others.jsonl", code=6), "not the rows", "digest", "same files")
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "others.jsonl", code=6), "without --eval")
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "--eval", "others.jsonl", code=2), "--data")
+        self.assertNotIn("router-1.0.0.html", os.listdir(self.work))
+
+    def test_with_data_of_its_own_to_measure_on(self):
+        self.write_tickets()
+        self.write_tickets("eval.jsonl", seed=5)
+        self.compile("--eval", "eval.jsonl")
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", code=6), "those of --eval too")
+        self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "eval.jsonl")
+        page = self.page()
+        self.assertIn("byte for byte", page.text)
+        self.assertIn("of the evaluation data", page.text)
+
+    def test_a_wrong_label_shows(self):
+        self.add_engine()
+        rows = tickets(600, noise=0)
+        self.write("tickets.jsonl", jsonl(rows))
+        evaluation = tickets(60, seed=4, noise=0)
+        wrong = evaluation[17]
+        right = wrong["output"]
+        wrong["output"] = "refund" if right != "refund" else "other"
+        self.write("eval.jsonl", jsonl(evaluation))
+        self.compile("--eval", "eval.jsonl", "--backend", "local-cpu", "--effort", "quick")
+        self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "eval.jsonl")
+        page = self.page()
+        first = page.text[page.text.index("wrong answers that were given"):]
+        self.assertLess(first.index(wrong["input"]), first.index("Nearest training rows"))
+        self.assertIn("row 18 of the evaluation data", first)
+        self.assertIn("the row's label may be wrong", first)
+
+    def test_a_missed_gate(self):
+        self.write_tickets(noise=0.3)
+        self.compile("--min-accuracy", "0.99", code=4)
+        done = self.kolm("report", "router-1.0.0.failed/")
+        self.assertIn("not shipped", done.out)
+        page = self.page()
+        report = json.loads(self.read("router-1.0.0.failed/report.json"))
+        for piece in ("This model was not shipped", "below the gate of 99.0 %", "Nothing here is signed", "What to try:", "router", "1.0.0",
+                      "%.3f" % report["ece"]):
+            self.assertIn(piece, page.text)
+        self.assertEqual(page.names().count("figure"), 2)
+        self.assert_error(self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "-o", "x.html", code=2), "no model in it")
+        # Answers that are not those that were counted make no curve; a report that is none is an error.
+        self.write("router-1.0.0.failed/predictions.jsonl", b'{"id":"1","output":"x","confidence":0.4}\n')
+        self.kolm("report", "router-1.0.0.failed", "-f")
+        self.assertIn("has other answers", self.page().text)
+        self.write("router-1.0.0.failed/report.json", b'{"k": 1}')
+        self.assert_error(self.kolm("report", "router-1.0.0.failed", "-f", code=6), "is not a report")
+        os.remove(os.path.join(self.work, "router-1.0.0.failed/report.json"))
+        self.assert_error(self.kolm("report", "router-1.0.0.failed", "-f", code=6), "report.json")
+
+    def test_hostile_names(self):
+        self.compile_hostile()
+        page = self.page()
+        for piece in ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a[U+202E]b", "bytes more]"):
+            self.assertIn(piece, page.text)
+        self.assertNotIn("\u202e", page.text)
+        self.assertLess(len(self.read("router-1.0.0.html")), 1 << 20)
+
+    def test_what_is_not_verified_says_so(self):
+        self.write_tickets()
+        self.compile()
+        # Somebody else's key: the page is made, and says so on top.
+        other = {"KOLM_HOME": os.path.join(self.dir, "other")}
+        done = self.kolm("report", "router-1.0.0.kolm", env=other)
+        self.assertIn("unknown key", done.out)
+        page = self.page()
+        self.assertLess(page.text.index("This artifact is not verified."), page.text.index("K-score"))
+        # Other bytes: the exit code of verify, the page, and no question to such a model.
+        whole = bytearray(self.read("router-1.0.0.kolm"))
+        size = self.json("inspect", "router-1.0.0.kolm")["entries"]
+        at = next(e["offset"] for e in size if e["name"].startswith("model/"))
+        whole[at] ^= 1
+        self.write("router-1.0.0.kolm", bytes(whole))
+        self.assertIn("tampered", self.kolm("report", "router-1.0.0.kolm", "-f", "-d", "tickets.jsonl", code=7).out)
+        page = self.page()
+        self.assertIn("This artifact is not verified.", page.text)
+        self.assertIn("The model was not asked again.", page.text)
+        self.assertNotIn("byte for byte", page.text)
+        # What is no artifact at all has no facts.
+        self.write("router-1.0.0.kolm", bytes(whole[:len(whole) // 2]))
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-o", "none.html", code=7))
+        self.assertNotIn("none.html", os.listdir(self.work))
+        self.assert_error(self.kolm("report", "nothing.kolm", code=6), "nothing.kolm")
+
+    def test_without_receipts(self):
+        self.write_tickets()
+        self.compile()
+        os.remove(os.path.join(self.work, "router-1.0.0.kolm.intoto.jsonl"))
+        self.kolm("report", "router-1.0.0.kolm")
+        page = self.page()
+        self.assertIn("none lie beside the artifact", page.text)
+        self.assertIn("no receipt of the signer", page.text)
+
+
+LEAST_CONTRAST = """(() => {
+    const parse = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+    const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+    const ground = e => {
+        const stack = [];
+        for (; e; e = e.parentElement) { stack.push(parse(getComputedStyle(e).backgroundColor)); if (stack.at(-1)[3] === 1) break; }
+        return stack.reduceRight((below, top) => over(top, below), [255, 255, 255]);
+    };
+    const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+    let least = [99, ''];
+    for (const e of document.querySelectorAll('body *')) {
+        if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || e.matches('.none, svg *')) continue;
+        const a = light(parse(getComputedStyle(e).color)), b = light(ground(e)), c = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+        if (c < least[0]) least = [c, e.className + ': ' + e.textContent.slice(0, 40)];
+    }
+    return least;
+})()"""
+
+
+class InABrowser(Paged):
+    """The page as people see it."""
+
+    def setUp(self):
+        super().setUp()
+        path = browser.find()
+        if path is None:
+            self.skipTest("there is no Chromium")
+        try:
+            self.browser = browser.Browser(path)
+        except OSError as error:
+            self.skipTest(str(error))
+        self.addCleanup(self.browser.close)
+
+    def url(self, name="router-1.0.0.html"):
+        return "file://" + os.path.join(self.work, name)
+
+    def check(self, width, scheme):
+        requests, complaints = self.browser.show(self.url(), width, scheme)
+        self.assertEqual((requests, complaints), ([self.url()], []))
+        for script in ("0", "document.querySelectorAll('details').forEach(d => { d.open = true; })"):
+            self.browser.evaluate(script)
+            self.assertEqual(self.browser.evaluate("document.documentElement.scrollWidth"), width)
+        # WCAG 2.1, 1.4.3: 4.5 to 1 for text.
+        contrast, where = self.browser.evaluate(LEAST_CONTRAST)
+        self.assertGreaterEqual(contrast, 4.5, where)
+        # The policy lets the page's own style through.
+        self.assertEqual(self.browser.evaluate("getComputedStyle(document.querySelector('.tiles')).display"), "grid")
+        return self.browser.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    def test_it_fits_and_asks_nobody(self):
+        self.compile_hostile()
+        light = {self.check(width, "light") for width in (360, 1200)}
+        dark = {self.check(width, "dark") for width in (360, 1200)}
+        self.assertEqual((len(light), len(dark), len(light | dark)), (1, 1, 2))
+        # Nothing ran that a label wrote, and a title is a title.
+        self.assertEqual(self.browser.evaluate("document.scripts.length + document.images.length"), 0)
+        self.assertEqual(self.browser.evaluate("document.title"), "router 1.0.0 \u2013 model report")
+
+    def test_a_missed_gate_fits_too(self):
+        self.write_tickets(noise=0.3)
+        self.compile("--min-accuracy", "0.99", code=4)
+        self.kolm("report", "router-1.0.0.failed")
+        self.check(360, "light")
+        self.check(360, "dark")
+
+    def test_a_request_would_be_seen_and_is_refused(self):
+        """What the other tests rest on: a picture is asked for without the policy, and refused with it."""
+        self.write_tickets()
+        self.compile()
+        self.kolm("report", "router-1.0.0.kolm")
+        page = self.read("router-1.0.0.html").decode().replace("<main", '<img src="http://127.0.0.1:9/x.png"><main')
+        self.write("refused.html", page)
+        self.write("seen.html", re.sub("<meta http-equiv[^>]*>", "", page))
+        requests, _ = self.browser.show(self.url("seen.html"), 360)
+        self.assertIn("http://127.0.0.1:9/x.png", requests)
+        _, complaints = self.browser.show(self.url("refused.html"), 360)
+        self.assertIn("Content Security Policy", " ".join(complaints))
+
+
+if __name__ == "__main__":
+    harness.main()
