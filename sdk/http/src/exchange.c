@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One try: a request as libcurl wants it, and what libcurl calls on the way. */
+#include "internal.h"
+#include "kolm/kit/process.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+/* The sockets of a try, which go to allowed addresses only. */
+static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
+    http_flight *f = user;
+    (void)purpose;
+    const struct sockaddr *to = &address->addr;
+    bool allowed = (!f->http->private_only || http_address_is_private(to)) && (!f->place.plain || http_address_is_loopback(to));
+    if (!allowed) {
+        f->barred = true;
+        return CURL_SOCKET_BAD;
+    }
+    return f->socket = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* The connection stands, and the request goes out now. libcurl comes here a second time for a request that it repeats by itself, as it does when
+ * a kept connection turns out to be dead: whether a request is repeated is decided in one place, and that is not here. */
+static int before_request(void *user, char *to_ip, char *from_ip, int to_port, int from_port) {
+    http_flight *f = user;
+    (void)to_ip, (void)from_ip, (void)to_port, (void)from_port;
+    if (f->going_out) return CURL_PREREQFUNC_ABORT;
+    f->going_out = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+static int on_progress(void *user, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up) {
+    http_flight *f = user;
+    (void)down_total, (void)up_total;
+    if (down != f->down || up != f->up) f->active_ms = kit_now_ms();
+    f->down = down;
+    f->up = up;
+    return 0;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
+    http_flight *f = user;
+    f->active_ms = kit_now_ms();
+    if (f->refused != KOLM_OK || !http_sink_take(f, bytes, size * count)) return 0;
+    return size * count;
+}
+
+/* "HTTP/1.1 200 OK": what came before it, an interim answer, is forgotten, but counts. */
+static void on_status_line(http_flight *f) {
+    kit_buf_clear(&f->answer->headers);
+    f->headers_done = false;
+}
+
+static bool on_headers_end(http_flight *f) {
+    long status = 0;
+    if (f->headers_done) return true; /* the end of trailers */
+    if (curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK || (status >= 100 && status < 200)) return true;
+    f->headers_done = true;
+    f->answer->status = (int)status;
+    f->refused = kit_buf_ok(&f->answer->headers, f->err);
+    return f->refused == KOLM_OK && http_sink_begin(f, status);
+}
+
+static size_t on_header(char *bytes, size_t size, size_t count, void *user) {
+    http_flight *f = user;
+    size_t length = size * count, text = length;
+    f->active_ms = kit_now_ms();
+    if (f->refused != KOLM_OK) return 0;
+    f->header_bytes += length;
+    if (++f->header_lines > HTTP_ANSWER_LINES_MAX || f->header_bytes > HTTP_ANSWER_HEADER_BYTES_MAX) {
+        (void)http_refuse(f, KOLM_E_OUT_OF_RANGE, "check the address of the service; this is not what it is expected to send",
+                          "the answer has more than %d header lines or %d bytes of them", HTTP_ANSWER_LINES_MAX, HTTP_ANSWER_HEADER_BYTES_MAX);
+        return 0;
+    }
+    while (text > 0 && (bytes[text - 1] == '\n' || bytes[text - 1] == '\r'))
+        text--;
+    if (text > 5 && memcmp(bytes, "HTTP/", 5) == 0)
+        on_status_line(f);
+    else if (text == 0)
+        return on_headers_end(f) ? length : 0;
+    else
+        http_headers_take(&f->answer->headers, bytes, text);
+    return length;
+}
+
+#define SET(option, value)                                                                                             \
+    do {                                                                                                               \
+        if (curl_easy_setopt(f->easy, option, value) != CURLE_OK) return http_no_memory(err);                          \
+    } while (0)
+
+static kit_status set_trust(http_flight *f, kolm_error_t *err) {
+    const kit_http *http = f->http;
+    const char *schemes = f->place.plain ? "http" : "https";
+    bool direct = f->place.loopback || http->private_only;
+    SET(CURLOPT_PROTOCOLS_STR, schemes);
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    if (http->ca_file != NULL) {
+        SET(CURLOPT_CAINFO, http->ca_file);
+        SET(CURLOPT_CAPATH, NULL);
+        SET(CURLOPT_PROXY_CAINFO, http->ca_file);
+        SET(CURLOPT_PROXY_CAPATH, NULL);
+    }
+    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(CURLOPT_OPENSOCKETDATA, f);
+    SET(CURLOPT_PROXY, direct || http->proxy == NULL ? "" : http->proxy);
+    if (http->no_proxy != NULL) SET(CURLOPT_NOPROXY, http->no_proxy);
+    SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    return KOLM_OK;
+}
+
+static kit_status set_way(http_flight *f, kolm_error_t *err) {
+    const kit_http_request *r = f->request;
+    long version = !r->http2 ? CURL_HTTP_VERSION_1_1 : f->place.plain ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_2TLS;
+    SET(CURLOPT_URL, f->place.url);
+    SET(CURLOPT_HTTP_VERSION, version);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    /* The time itself is kept by look(); libcurl divides it among the addresses of a name. */
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(f->connect_ms + 2 * HTTP_SLICE_MS));
+    SET(CURLOPT_USERAGENT, f->http->agent);
+    SET(CURLOPT_ERRORBUFFER, f->words);
+    SET(CURLOPT_PRIVATE, f);
+    SET(CURLOPT_PREREQFUNCTION, before_request);
+    SET(CURLOPT_PREREQDATA, f);
+    SET(CURLOPT_NOPROGRESS, 0L);
+    SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+    SET(CURLOPT_XFERINFODATA, f);
+    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERDATA, f);
+    SET(CURLOPT_WRITEFUNCTION, on_body);
+    SET(CURLOPT_WRITEDATA, f);
+    SET(CURLOPT_FRESH_CONNECT, r->repeat == KIT_HTTP_CREATE ? 1L : 0L);
+    /* A file is wanted as it is: its digest and its ranges are those of its own bytes. */
+    if (!r->has_out_file && r->on_bytes == NULL) SET(CURLOPT_ACCEPT_ENCODING, "gzip");
+    SET(CURLOPT_HTTPHEADER, f->list);
+    return KOLM_OK;
+}
+
+static kit_status set_range(http_flight *f, kolm_error_t *err) {
+    char text[32];
+    if (f->range_from == 0) return KOLM_OK;
+    kit_format(text, sizeof text, "%llu-", (unsigned long long)f->range_from);
+    SET(CURLOPT_RANGE, text);
+    return KOLM_OK;
+}
+
+kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) {
+    if (f->easy == NULL) f->easy = curl_easy_init();
+    if (f->easy == NULL) return http_no_memory(err);
+    curl_easy_reset(f->easy);
+    f->words[0] = '\0';
+    f->going_out = f->barred = f->headers_done = f->whole_already = f->enough = false;
+    f->socket = -1;
+    f->header_lines = 0;
+    f->header_bytes = 0;
+    f->up = f->down = 0;
+    f->refused = KOLM_OK;
+    f->answer->status = 0;
+    kit_buf_clear(&f->answer->headers);
+    kit_buf_clear(&f->answer->body);
+    http_sink_range(f);
+    KIT_TRY(http_headers_build(f, err));
+    KIT_TRY(set_way(f, err));
+    KIT_TRY(set_trust(f, err));
+    KIT_TRY(http_source_attach(f, err));
+    KIT_TRY(set_range(f, err));
+    if (curl_multi_add_handle(f->http->multi, f->easy) != CURLM_OK) return http_no_memory(err);
+    f->try_ms = f->active_ms = kit_now_ms();
+    return KOLM_OK;
+}
+
+void http_exchange_end(http_flight *f) {
+    if (f->easy != NULL) curl_multi_remove_handle(f->http->multi, f->easy);
+    http_headers_free(f);
+    http_source_detach(f);
+}
