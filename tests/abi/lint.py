@@ -45,6 +45,10 @@ STILL_ABOVE = {
     "runtime": "cli/cli.h cli/context.h cli/output.h fleet/registry.h",
     "session": "cli/context.h",
 }
+# A library that one room speaks to: what it takes to use it rightly is there, once.
+ONE_ROOM = {"curl": (r"(?<![\w.>])curl_\w+\s*\(", "sdk/http/", "kolm/http/http.h")}
+# Rooms of the SDK that may see only these others; the rest see what they like.
+SDK_FLOORS = {"kit": set(), "http": {"kit"}}
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SKIPPED = {".git", "subprojects", "__pycache__"}
 
@@ -114,6 +118,7 @@ class Lint:
                 text = file.read()
             self.opening(path, kind, text)
             if kind in (".c", ".h"):
+                self.libraries(path, strip_c(text))
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
                 self.literals(path, strip_c(text, keep_strings=True))
@@ -138,6 +143,12 @@ class Lint:
             good = re.match(r"#\s*\S", purpose) is not None
         if not good:
             self.complain(path, 2, "the second line must say in a comment what the file is for")
+
+    def libraries(self, path, text):
+        for number, line in enumerate(text.split("\n"), 1):
+            for name, (pattern, room, header) in ONE_ROOM.items():
+                if not path.startswith(room) and (re.search(pattern, line) or re.search(r'#\s*include\s*<%s/' % name, line)):
+                    self.complain(path, number, f"only {room} speaks to lib{name}; use {header}")
 
     def calls(self, path, text):
         tests = path.startswith("tests/")
@@ -169,6 +180,9 @@ class Lint:
                     return f"sdk/{parts[1]} may see the public headers of {target[1]} only"
             if parts[0] == "sdk" and "plugins/" in name:
                 return "sdk/ may not see plugins"
+            seen = self.sdk_room_of(name)
+            if parts[0] == "sdk" and seen and seen != parts[1] and seen not in SDK_FLOORS.get(parts[1], {seen}):
+                return f"sdk/{parts[1]} may not see its neighbour {seen}"
         elif parts[0] == "core" and len(parts) > 2:
             room = parts[1]
             if room not in self.sees:
@@ -189,6 +203,11 @@ class Lint:
         for match in re.finditer(r"^[ \t]*extern\b[^;\n]*", text, re.M):
             if not re.search(r"\b(environ|__\w+)\b", match.group(0)):
                 self.complain(path, text.count("\n", 0, match.start()) + 1, "extern in a source: include the header that declares it")
+
+    def sdk_room_of(self, name):
+        """The room of the SDK that a public header belongs to; None where it is no such header."""
+        found = glob.glob(os.path.join(self.root, "sdk", "*", "include", name)) if name.startswith("kolm/") else []
+        return os.path.relpath(found[0], os.path.join(self.root, "sdk")).split("/")[0] if found else None
 
     def literals(self, path, text):
         if not path.startswith("core/"):
@@ -261,6 +280,19 @@ class SelfTest(unittest.TestCase):
         self.check("core/host/a.c", "extern int pick_secret(void);\n", "extern in a source")
         self.check("core/host/a.c", "extern char **environ;\nextern const int __ehdr_start;\n", None)
         self.check("core/host/a.h", "extern const int host_fields;\n", None)
+
+    def test_floors_of_the_sdk(self):
+        ssh, kit = ({f"sdk/{room}/include/kolm/{room}/a.h": self.HEAD} for room in ("ssh", "kit"))
+        for room, header, good in (("http", "kit", True), ("http", "ssh", False), ("kit", "ssh", False), ("remote", "ssh", True)):
+            body = self.HEAD + f'#include "kolm/{header}/a.h"\n'
+            self.assertEqual(len(self.lint(files={f"sdk/{room}/src/b.c": body, **ssh, **kit})), 0 if good else 1, (room, header))
+
+    def test_one_room_a_library(self):
+        self.check("plugins/acme/a.c", "void f(void) { curl_easy_init(); }\n", "only sdk/http/")
+        self.check("core/host/a.c", "#include <curl/curl.h>\n", "only sdk/http/")
+        self.check("tests/host/a.c", "int x = curl_global_init (3);\n", "only sdk/http/")
+        self.check("sdk/http/src/a.c", "#include <curl/curl.h>\nvoid f(void) { curl_easy_init(); }\n", None)
+        self.check("plugins/acme/a.c", "/* no curl_easy_init() */ int http_curl_x(int); const char *s = \"curl_easy_init()\";\n", None)
 
     def test_names(self):
         self.check("core/host/a.c", 'const char *s = "acme-one";\n', "acme-one")
