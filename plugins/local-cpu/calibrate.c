@@ -70,18 +70,17 @@ calibration calibrate(const calibration_rows *c) {
     return (calibration){micro, (uint64_t)(share * MODEL_MICRO + 0.5)};
 }
 
-uint64_t calibrate_ece(const calibration_rows *c, calibration with) {
-    uint64_t sure[CHOOSE_ECE_BINS] = {0}, right[CHOOSE_ECE_BINS] = {0}, sum = 0;
-    if (c->rows == 0) return 0;
-    for (uint32_t i = 0; i < c->rows; i++) {
-        uint32_t best, micro = model_confidence(c->scores + (size_t)i * c->stride, c->labels, with, &best);
-        uint32_t bin = (uint32_t)((uint64_t)micro * CHOOSE_ECE_BINS / (MODEL_MICRO + 1));
-        sure[bin] += micro;
-        if (best == c->truth[i]) right[bin] += MODEL_MICRO;
+uint64_t calibrate_ece_of(const uint32_t *micro, const uint8_t *right, uint32_t rows_) {
+    uint64_t sure[CHOOSE_ECE_BINS] = {0}, correct[CHOOSE_ECE_BINS] = {0}, sum = 0;
+    if (rows_ == 0) return 0;
+    for (uint32_t i = 0; i < rows_; i++) {
+        uint32_t bin = (uint32_t)((uint64_t)micro[i] * CHOOSE_ECE_BINS / (MODEL_MICRO + 1));
+        sure[bin] += micro[i];
+        if (right[i]) correct[bin] += MODEL_MICRO;
     }
     for (uint32_t b = 0; b < CHOOSE_ECE_BINS; b++)
-        sum += sure[b] > right[b] ? sure[b] - right[b] : right[b] - sure[b];
-    return sum / c->rows;
+        sum += sure[b] > correct[b] ? sure[b] - correct[b] : correct[b] - sure[b];
+    return sum / rows_;
 }
 
 static int descending(const void *a, const void *b) {
@@ -96,21 +95,48 @@ static bool surely_reaches(uint64_t right, uint64_t answered, uint64_t target_mi
     return (double)right >= target * n + num_sqrt(n * target * (1.0 - target));
 }
 
-uint64_t calibrate_threshold(const calibration_rows *c, calibration with, uint64_t target_micro) {
+uint64_t calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, uint32_t rows_, uint64_t target_micro) {
     /* Confidence in the upper bits, right or not in the lowest. */
-    uint32_t *key = malloc((c->rows + 1) * sizeof *key);
-    uint64_t right = 0, threshold = MODEL_MICRO + 1;
+    uint32_t *key = malloc(((size_t)rows_ + 1) * sizeof *key);
+    uint64_t correct = 0, threshold = MODEL_MICRO + 1;
     if (key == NULL) return threshold;
-    for (uint32_t i = 0; i < c->rows; i++) {
-        uint32_t best, micro = model_confidence(c->scores + (size_t)i * c->stride, c->labels, with, &best);
-        key[i] = micro << 1 | (best == c->truth[i]);
-    }
-    qsort(key, c->rows, sizeof *key, descending);
-    for (uint32_t i = 0; i < c->rows; i++) {
-        right += key[i] & 1u;
-        bool last_of_its_kind = i + 1 == c->rows || key[i + 1] >> 1 != key[i] >> 1;
-        if (last_of_its_kind && surely_reaches(right, i + 1, target_micro)) threshold = key[i] >> 1;
+    for (uint32_t i = 0; i < rows_; i++)
+        key[i] = micro[i] << 1 | (right[i] != 0);
+    qsort(key, rows_, sizeof *key, descending);
+    for (uint32_t i = 0; i < rows_; i++) {
+        correct += key[i] & 1u;
+        bool last_of_its_kind = i + 1 == rows_ || key[i + 1] >> 1 != key[i] >> 1;
+        if (last_of_its_kind && surely_reaches(correct, i + 1, target_micro)) threshold = key[i] >> 1;
     }
     free(key);
+    return threshold;
+}
+
+/* How sure the answer to each row is, and whether it is right; NULL when memory is out. The right ones lie behind. */
+static uint32_t *answers_of(const calibration_rows *c, calibration with, uint8_t **out_right) {
+    uint32_t *micro = malloc((size_t)(c->rows + 1) * (sizeof *micro + 1));
+    if (micro == NULL) return NULL;
+    *out_right = (uint8_t *)(micro + c->rows + 1);
+    for (uint32_t i = 0; i < c->rows; i++) {
+        uint32_t best;
+        micro[i] = model_confidence(c->scores + (size_t)i * c->stride, c->labels, with, &best);
+        (*out_right)[i] = best == c->truth[i];
+    }
+    return micro;
+}
+
+uint64_t calibrate_ece(const calibration_rows *c, calibration with) {
+    uint8_t *right;
+    uint32_t *micro = answers_of(c, with, &right);
+    uint64_t ece = micro != NULL ? calibrate_ece_of(micro, right, c->rows) : MODEL_MICRO;
+    free(micro);
+    return ece;
+}
+
+uint64_t calibrate_threshold(const calibration_rows *c, calibration with, uint64_t target_micro) {
+    uint8_t *right;
+    uint32_t *micro = answers_of(c, with, &right);
+    uint64_t threshold = micro != NULL ? calibrate_threshold_of(micro, right, c->rows, target_micro) : MODEL_MICRO + 1;
+    free(micro);
     return threshold;
 }

@@ -513,6 +513,28 @@ static void settle(cv *c) {
     }
 }
 
+/* Hands the scores of the chosen one on, with the numbers of their rows. */
+static kit_status keep_held(cv *c, kolm_error_t *err) {
+    choose_held *held = c->job->held;
+    const uint32_t *number = rows_numbers(c->rows);
+    if (held == NULL || number == NULL || c->slots < CV_ROWS_MIN) return KOLM_OK;
+    if ((held->row = malloc((c->slots + 1) * sizeof *held->row)) == NULL) return out_of_memory(err);
+    for (uint32_t i = 0; i < rows_count(c->rows); i++)
+        if (c->slot[i] != NO_SLOT) held->row[c->slot[i]] = number[i];
+    held->count = c->slots;
+    held->stride = c->stride;
+    held->folds = c->job->effort == EFFORT_QUICK || c->job->labels > MANY_LABELS ? 1 : c->job->folds;
+    held->scores = c->trial[c->result->chosen].scores;
+    c->trial[c->result->chosen].scores = NULL;
+    return KOLM_OK;
+}
+
+void choose_held_free(choose_held *held) {
+    free(held->scores);
+    free(held->row);
+    *held = (choose_held){0};
+}
+
 /* Too few rows to measure anything: the plain choice, uncalibrated and saying so by oof_rows 0. */
 static void settle_blind(cv *c) {
     choose_result *r = c->result;
@@ -538,6 +560,7 @@ kit_status choose(const choose_job *job, choose_result *out, kolm_error_t *err) 
             if (status == KOLM_OK) settle(&c);
         }
     }
+    if (status == KOLM_OK) status = keep_held(&c, err);
     for (uint32_t i = 0; i < CHOOSE_CANDIDATES; i++)
         free(c.trial[i].scores);
     columns_free(&c.columns);

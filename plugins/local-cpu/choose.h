@@ -45,6 +45,15 @@ typedef struct choose_result {
     bool target_missed;                           /* no threshold reached the target accuracy */
 } choose_result;
 
+/* The out-of-fold scores of the chosen candidate, for whoever builds on them: of rows that kept their numbers. */
+typedef struct choose_held {
+    float *scores; /* [count][stride] */
+    uint32_t *row; /* of each: the number that it was added as */
+    uint32_t count, stride;
+    uint32_t folds; /* that were held out: those below it */
+} choose_held;
+void choose_held_free(choose_held *held); /* what it points to */
+
 typedef struct choose_job {
     const rows *rows;
     uint32_t labels;
@@ -58,6 +67,7 @@ typedef struct choose_job {
     uint64_t abstain_micro;         /* the threshold, if not 0 */
     uint64_t target_accuracy_micro; /* else: the accuracy that the threshold shall reach, if not 0 */
     choose_watch watch;
+    choose_held *held; /* NULL: not wanted; filled by choose, empty where too few rows could be measured */
 } choose_job;
 
 /* Folds to deal rows to. */
@@ -78,6 +88,9 @@ typedef struct calibration_rows {
     const uint32_t *truth;
     uint32_t rows, labels, stride;
 } calibration_rows;
+/* The same for answers whose confidences are known: micro[rows], and whether each was right. */
+uint64_t calibrate_ece_of(const uint32_t *micro, const uint8_t *right, uint32_t rows);
+uint64_t calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, uint32_t rows, uint64_t target_micro);
 /* The temperature and the share of noise with the highest likelihood. */
 calibration calibrate(const calibration_rows *c);
 /* Expected calibration error over CHOOSE_ECE_BINS equal bins, millionths. */

@@ -449,7 +449,7 @@ uint32_t model_confidence(const float *scores, uint32_t n, calibration with, uin
     return (uint32_t)(MODEL_MICRO * ((1.0 - noise) / sum + noise / n) + 0.5);
 }
 
-kit_status model_answer_text(model *m, const char *utf8, size_t length, model_answer *out, kolm_error_t *err) {
+kit_status model_score_text(model *m, const char *utf8, size_t length, const float **out, kolm_error_t *err) {
     if (text_count(m->counts, utf8, length, m->head.families) != 0) return out_of_memory(err);
     uint32_t n = features_weigh(&m->features, m->counts, m->head.families, m->index, m->value);
     memset(m->scores, 0, m->stride * sizeof *m->scores);
@@ -463,7 +463,14 @@ kit_status model_answer_text(model *m, const char *utf8, size_t length, model_an
         memcpy(&number[1], m->bytes + m->at.bias + i * 4u, 4);
         m->scores[i] = m->scores[i] * number[0] + number[1];
     }
-    out->confidence_micro = model_confidence(m->scores, m->head.labels, m->calibration, &out->label);
+    *out = m->scores;
+    return KOLM_OK;
+}
+
+kit_status model_answer_text(model *m, const char *utf8, size_t length, model_answer *out, kolm_error_t *err) {
+    const float *scores;
+    KIT_TRY(model_score_text(m, utf8, length, &scores, err));
+    out->confidence_micro = model_confidence(scores, m->head.labels, m->calibration, &out->label);
     out->abstains = out->confidence_micro < m->head.threshold_micro;
     return KOLM_OK;
 }

@@ -67,6 +67,9 @@ typedef struct model_answer {
     uint32_t confidence_micro; /* its probability, millionths, rounded */
     bool abstains;             /* the probability is below the threshold */
 } model_answer;
+/* The scores that an answer is made of, a number a label; m's own, until it is next asked. */
+kit_status model_score_text(model *m, const char *utf8, size_t length, const float **out,
+                            kolm_error_t *err) KIT_MUST_USE;
 kit_status model_answer_text(model *m, const char *utf8, size_t length, model_answer *out,
                              kolm_error_t *err) KIT_MUST_USE;
 

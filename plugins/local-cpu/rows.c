@@ -36,6 +36,8 @@ struct rows {
     uint64_t in_memory, file_end;
     uint64_t codes[TEXT_FAMILIES], all_codes;
     const uint32_t *label_map; /* while finishing */
+    uint32_t *number;          /* of each row when it was added; NULL unless asked for */
+    bool numbered;
     struct {                   /* every row decoded, when they are few; else NULL */
         uint32_t *start;       /* 2 a row: where its words and its characters begin; then the end */
         uint32_t *index;
@@ -117,6 +119,7 @@ void rows_free(rows *r) {
         free(r->frequency[f]);
     text_counts_free(r->counts);
     features_free(&r->own);
+    free(r->number);
     if (r->fd >= 0) close(r->fd);
     free(r->scratch_dir);
     free(r);
@@ -357,6 +360,7 @@ static uint32_t rewrite_row(rows *r, const uint8_t *from, uint8_t *to) {
 typedef struct group {
     uint8_t *bytes;
     uint64_t *offset;
+    uint32_t *number; /* of each row, as it was added */
     uint64_t length;
     uint32_t count;
 } group;
@@ -370,7 +374,8 @@ static kit_status load_group(const rows *from, const uint32_t *order, uint32_t b
     }
     g->bytes = malloc(g->length + 1);
     g->offset = malloc((g->count + 1) * sizeof *g->offset);
-    if (g->bytes == NULL || g->offset == NULL) return out_of_memory(err);
+    g->number = malloc((g->count + 1) * sizeof *g->number);
+    if (g->bytes == NULL || g->offset == NULL || g->number == NULL) return out_of_memory(err);
     uint64_t at = 0;
     for (uint32_t i = 0, n = 0; i < blocks; i++) {
         block *b = &from->blocks[order[i]];
@@ -383,6 +388,7 @@ static kit_status load_group(const rows *from, const uint32_t *order, uint32_t b
         for (uint32_t k = 0; k < b->count; k++) {
             uint32_t size;
             memcpy(&size, g->bytes + at + offsetof(row_head, size), sizeof size);
+            g->number[n] = b->first + k;
             g->offset[n++] = at;
             at += size;
         }
@@ -390,12 +396,14 @@ static kit_status load_group(const rows *from, const uint32_t *order, uint32_t b
     return KOLM_OK;
 }
 
-static void shuffle_offsets(uint64_t *offset, uint32_t n, uint64_t seed) {
-    for (uint32_t i = n; i > 1; i--) {
-        uint32_t j = num_below(&seed, i);
-        uint64_t t = offset[i - 1];
-        offset[i - 1] = offset[j];
-        offset[j] = t;
+static void shuffle_group(group *g, uint64_t seed) {
+    for (uint32_t i = g->count; i > 1; i--) {
+        uint32_t j = num_below(&seed, i), number = g->number[i - 1];
+        uint64_t t = g->offset[i - 1];
+        g->offset[i - 1] = g->offset[j];
+        g->offset[j] = t;
+        g->number[i - 1] = g->number[j];
+        g->number[j] = number;
     }
 }
 
@@ -404,17 +412,19 @@ static kit_status move_group(rows *r, const rows *from, const uint32_t *order, u
                              kolm_error_t *err) {
     group g = {0};
     kit_status status = load_group(from, order, blocks, &g, err);
-    if (status == KOLM_OK) shuffle_offsets(g.offset, g.count, seed);
+    if (status == KOLM_OK) shuffle_group(&g, seed);
     for (uint32_t i = 0; i < g.count && status == KOLM_OK; i++) {
         row_head head;
         memcpy(&head, g.bytes + g.offset[i], sizeof head);
         if ((status = reserve(r, head.size, err)) != KOLM_OK) break;
         r->open_length += rewrite_row(r, g.bytes + g.offset[i], r->open + r->open_length);
+        if (r->number != NULL) r->number[r->count] = g.number[i];
         r->open_rows++;
         r->count++;
     }
     free(g.bytes);
     free(g.offset);
+    free(g.number);
     return status;
 }
 
@@ -433,6 +443,8 @@ static rows *detach_blocks(rows *r) {
 }
 
 static kit_status mix(rows *r, kolm_error_t *err) {
+    if (r->numbered && (r->number = malloc(((size_t)r->count + 1) * sizeof *r->number)) == NULL)
+        return out_of_memory(err);
     rows *old = detach_blocks(r);
     if (old == NULL) return out_of_memory(err);
     uint32_t n = old->block_count, *order = malloc((n + 1) * sizeof *order);
@@ -642,6 +654,9 @@ kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char
     kit_status status = KOLM_OK;
     rows *part = empty_rows(scratch_dir, r->families);
     if (part == NULL) status = out_of_memory(err);
+    if (part != NULL && r->number != NULL &&
+        (part->number = malloc(((size_t)r->count + 1) * sizeof *part->number)) == NULL)
+        status = out_of_memory(err);
     for (uint32_t b = 0; b < r->block_count && status == KOLM_OK; b++) {
         if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
         for (uint32_t i = 0; i < reader.count && status == KOLM_OK; i++) {
@@ -651,6 +666,7 @@ kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char
             if ((status = reserve(part, head.size, err)) != KOLM_OK) break;
             memcpy(part->open + part->open_length, reader.bytes + reader.offset[i], head.size);
             part->open_length += head.size;
+            if (part->number != NULL) part->number[part->count] = r->number[reader.first + i];
             part->open_rows++;
             part->count++;
             part->all_codes += head.codes;
@@ -684,6 +700,12 @@ uint32_t rows_count(const rows *r) {
 }
 uint32_t rows_blocks(const rows *r) {
     return r->block_count;
+}
+void rows_keep_numbers(rows *r) {
+    r->numbered = true;
+}
+const uint32_t *rows_numbers(const rows *r) {
+    return r->number;
 }
 uint32_t rows_block_max(const rows *r) {
     return r->block_max;

@@ -87,6 +87,9 @@ kit_status rows_add(rows *r, const char *text, size_t length, uint32_t label, ui
  * label_map (may be NULL) gives the final number of each label that was added. */
 kit_status rows_finish(rows *r, uint32_t max_features, uint32_t labels, const uint32_t *label_map,
                        kolm_error_t *err) KIT_MUST_USE;
+/* Called before rows_finish, which mixes the rows: keeps the number that each was added as, 4 bytes a row. */
+void rows_keep_numbers(rows *r);
+const uint32_t *rows_numbers(const rows *r); /* of each row, in the order of reading; NULL without */
 /* A deterministic part of about `wanted` rows, sharing r's features (r must outlive it). */
 kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char *scratch_dir, rows **out,
                        kolm_error_t *err) KIT_MUST_USE;
