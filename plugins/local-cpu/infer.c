@@ -32,67 +32,123 @@ static void put_answer(const model *m, const char *id, const model_answer *answe
     kit_buf_str(out, "}\n");
 }
 
-/* What is kept from line to line, for its memory. */
-typedef struct question {
-    kit_json_walk walk;
-    kit_buf texts[2]; /* id, input */
-} question;
+/* ---- Questions and answers */
 
-static kit_status answer_line(model *m, const char *line, size_t length, question *q, kit_buf *out,
-                              kolm_error_t *err) {
+typedef struct stream {
+    const infer_engine *engine;
+    int output;
+    const infer_watch *watch;
+    kit_lines *lines;
+    kit_json_walk walk;
+    kit_buf texts[2]; /* id, input; kept for their memory */
+    kit_buf ids;      /* of the questions that wait for their answers, each with its NUL */
+    model_answer *waiting;
+    uint32_t count;
+    kit_buf out;
+    uint64_t answers;
+} stream;
+
+static kit_status ask(stream *s, const char *line, size_t length, kolm_error_t *err) {
     static const char *const keys[] = {"id", "input"};
-    model_answer answer;
-    KIT_TRY(kit_json_row_texts(&q->walk, line, length, keys, 2, q->texts, err));
-    KIT_TRY(model_answer_text(m, kit_buf_text(&q->texts[1]), q->texts[1].length, &answer, err));
-    put_answer(m, kit_buf_text(&q->texts[0]), &answer, out);
-    return kit_buf_ok(out, err);
+    KIT_TRY(kit_json_row_texts(&s->walk, line, length, keys, 2, s->texts, err));
+    KIT_TRY(s->engine->add(s->engine->self, kit_buf_text(&s->texts[1]), s->texts[1].length, err));
+    kit_buf_add(&s->ids, kit_buf_text(&s->texts[0]), s->texts[0].length + 1);
+    s->count++;
+    return kit_buf_ok(&s->ids, err);
 }
 
-static kit_status flush(kit_buf *out, int fd, kolm_error_t *err) {
-    if (out->length == 0) return KOLM_OK;
-    kit_status status = kit_write_all(fd, out->data, out->length, err);
-    kit_buf_clear(out);
+/* Answers what waits. */
+static kit_status answer(stream *s, kolm_error_t *err) {
+    const char *id = kit_buf_text(&s->ids);
+    if (s->count == 0) return KOLM_OK;
+    KIT_TRY(s->engine->answer(s->engine->self, s->waiting, err));
+    for (uint32_t i = 0; i < s->count; i++, id += strlen(id) + 1)
+        put_answer(s->engine->labels, id, &s->waiting[i], &s->out);
+    s->answers += s->count;
+    s->count = 0;
+    kit_buf_clear(&s->ids);
+    return kit_buf_ok(&s->out, err);
+}
+
+static kit_status flush(stream *s, kolm_error_t *err) {
+    if (s->out.length == 0) return KOLM_OK;
+    kit_status status = kit_write_all(s->output, s->out.data, s->out.length, err);
+    kit_buf_clear(&s->out);
     return status == KOLM_OK ? status : kit_fail_context(err, "writing the answers");
 }
 
-static kit_status answer_all(model *m, kit_lines *lines, int output, question *q, kit_buf *out,
-                             const infer_watch *watch, uint64_t *answers, kolm_error_t *err) {
+/* Before the next line is waited for, all that were read are answered and handed on. */
+static kit_status catch_up(stream *s, kolm_error_t *err) {
+    const bool ready = kit_lines_ready(s->lines);
+    if (!ready || s->count == s->engine->most) KIT_TRY(answer(s, err));
+    if (ready && s->out.length < FLUSH_AT) return KOLM_OK;
+    KIT_TRY(flush(s, err));
+    if (s->watch->stop != NULL && s->watch->stop(s->watch->user))
+        return kit_fail(err, KOLM_E_CANCELLED, "", "answering was stopped");
+    if (s->watch->step != NULL) s->watch->step(s->watch->user, s->answers);
+    return KOLM_OK;
+}
+
+static kit_status answer_all(stream *s, kolm_error_t *err) {
     for (;;) {
         const char *line;
         size_t length;
-        if (!kit_lines_ready(lines) || out->length >= FLUSH_AT) {
-            KIT_TRY(flush(out, output, err));
-            if (watch->stop != NULL && watch->stop(watch->user))
-                return kit_fail(err, KOLM_E_CANCELLED, "", "answering was stopped");
-            if (watch->step != NULL) watch->step(watch->user, *answers);
-        }
-        kit_status status = kit_lines_next(lines, &line, &length, err);
-        if (status == KOLM_OK && line == NULL) return KOLM_OK;
-        if (status == KOLM_OK) status = answer_line(m, line, length, q, out, err);
+        KIT_TRY(catch_up(s, err));
+        kit_status status = kit_lines_next(s->lines, &line, &length, err);
+        if (status == KOLM_OK && line == NULL) return answer(s, err);
+        if (status == KOLM_OK) status = ask(s, line, length, err);
         if (status != KOLM_OK)
-            return kit_fail_context(err, "input line %llu", (unsigned long long)kit_lines_number(lines));
-        ++*answers;
+            return kit_fail_context(err, "input line %llu", (unsigned long long)kit_lines_number(s->lines));
     }
+}
+
+kit_status infer_run_engine(const infer_engine *engine, int input, int output, const infer_watch *watch,
+                            uint64_t *out_answers, kolm_error_t *err) {
+    stream s = {.engine = engine, .output = output, .watch = watch};
+    s.waiting = calloc(engine->most, sizeof *s.waiting);
+    kit_status status = s.waiting != NULL
+                            ? kit_lines_open(input, INFER_LINE_MAX, &s.lines, err)
+                            : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (status == KOLM_OK) status = answer_all(&s, err);
+    if (status == KOLM_OK) {
+        status = flush(&s, err);
+    } else { /* the answers before the bad line are good; its error is the one to tell */
+        kolm_error_t ignored = KIT_ERROR_INIT;
+        if (answer(&s, &ignored) != KOLM_OK || flush(&s, &ignored) != KOLM_OK)
+            status = err != NULL ? err->code : status;
+    }
+    *out_answers = s.answers;
+    kit_lines_close(s.lines);
+    kit_json_walk_free(&s.walk);
+    kit_buf_free(&s.texts[0]);
+    kit_buf_free(&s.texts[1]);
+    kit_buf_free(&s.ids);
+    kit_buf_free(&s.out);
+    free(s.waiting);
+    return status;
+}
+
+/* ---- The linear model, which answers a text as it comes */
+
+typedef struct linear {
+    model *model;
+    model_answer last;
+} linear;
+
+static kit_status linear_add(void *self, const char *text, size_t length, kolm_error_t *err) {
+    linear *l = self;
+    return model_answer_text(l->model, text, length, &l->last, err);
+}
+
+static kit_status linear_answer(void *self, model_answer *out, kolm_error_t *err) {
+    (void)err;
+    *out = ((const linear *)self)->last;
+    return KOLM_OK;
 }
 
 kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers,
                      kolm_error_t *err) {
-    kit_lines *lines = NULL;
-    kit_buf out = {0};
-    question q = {0};
-    *out_answers = 0;
-    kit_status status = kit_lines_open(input, INFER_LINE_MAX, &lines, err);
-    if (status == KOLM_OK) status = answer_all(m, lines, output, &q, &out, watch, out_answers, err);
-    if (status == KOLM_OK)
-        status = flush(&out, output, err);
-    else if (out.length > 0) { /* the answers before the bad line are good; its error is the one to tell */
-        kolm_error_t ignored = KIT_ERROR_INIT;
-        if (flush(&out, output, &ignored) != KOLM_OK) status = err != NULL ? err->code : status;
-    }
-    kit_lines_close(lines);
-    kit_json_walk_free(&q.walk);
-    kit_buf_free(&q.texts[0]);
-    kit_buf_free(&q.texts[1]);
-    kit_buf_free(&out);
-    return status;
+    linear l = {.model = m};
+    const infer_engine engine = {.self = &l, .labels = m, .most = 1, .add = linear_add, .answer = linear_answer};
+    return infer_run_engine(&engine, input, output, watch, out_answers, err);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers JSON lines with a model, one by one, in constant memory. */
+/* Answers JSON lines with a model, as they come, in constant memory. */
 #ifndef LOCAL_CPU_INFER_H
 #define LOCAL_CPU_INFER_H
 
@@ -13,10 +13,21 @@ typedef struct infer_watch {
     void *user;
 } infer_watch;
 
+/* What answers: gets texts one by one, then is asked for the answers to all of them, in their order. */
+typedef struct infer_engine {
+    void *self;
+    const model *labels; /* whose labels answers are */
+    uint32_t most;       /* texts that it takes before it must be asked, 1 or more */
+    kit_status (*add)(void *self, const char *text, size_t length, kolm_error_t *err);
+    kit_status (*answer)(void *self, model_answer *out, kolm_error_t *err);
+} infer_engine;
+
 /* Reads {"id","input"} lines from input (never sought) and writes {"id","output","confidence"} lines, in order, handing
  * them on whenever no further whole line has been read yet. Below the model's threshold output is null and "best" the
  * label. */
 kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers,
                      kolm_error_t *err) KIT_MUST_USE;
+kit_status infer_run_engine(const infer_engine *engine, int input, int output, const infer_watch *watch,
+                            uint64_t *out_answers, kolm_error_t *err) KIT_MUST_USE;
 
 #endif
