@@ -8,6 +8,7 @@
 #define LOCAL_CPU_RUNTIME "embedded linear 1"
 /* What the bytes of a model depend on beside its data: raise the number when the same job gives other bytes. */
 #define LOCAL_CPU_TOOLCHAIN "kolm-linear 1"
+#define LOCAL_CPU_ENCODER_TOOLCHAIN "kolm-encoder 1"
 
 /* The other recipe, lora, is the Python trainer's, where the user has set it up. */
 extern const kit_trainer local_cpu_trainer;

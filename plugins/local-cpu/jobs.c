@@ -2,6 +2,8 @@
 /* The train and infer slots: a job directory in, model, result.json and answers out. The recipe lora goes to the
  * trainer. */
 #include "backend.h"
+#include "encoder/answer.h"
+#include "encoder/head.h"
 #include "infer.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
@@ -59,11 +61,15 @@ static kit_status read_job(const char *dir, const char *kind, kit_job **out, kol
     return KOLM_OK;
 }
 
-static kit_status check_linear(const kit_job *job, kolm_error_t *err) {
-    if (strcmp(job->recipe, "linear") == 0) return KOLM_OK;
+static bool is_encoder(const kit_job *job) {
+    return strcmp(job->recipe, "encoder") == 0;
+}
+
+static kit_status check_recipe(const kit_job *job, kolm_error_t *err) {
+    if (strcmp(job->recipe, "linear") == 0 || is_encoder(job)) return KOLM_OK;
     return kit_fail(err, KOLM_E_UNIMPLEMENTED,
-                    "use --recipe linear or lora, or a backend that does this recipe: `kolm compute list`",
-                    "local-cpu does the recipes linear and lora, not %s", job->recipe);
+                    "use --recipe linear, encoder or lora, or a backend that does this recipe: `kolm compute list`",
+                    "local-cpu does the recipes linear, encoder and lora, not %s", job->recipe);
 }
 
 /* ---- train */
@@ -84,6 +90,14 @@ static kit_status read_class_weight(const kit_job *job, bool *out_balanced, kolm
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use none or balanced",
                     "the option class_weight is neither none nor "
                     "balanced");
+}
+
+static const char *toolchain_of(bool encoder) {
+    return encoder ? LOCAL_CPU_ENCODER_TOOLCHAIN : LOCAL_CPU_TOOLCHAIN;
+}
+
+static uint64_t micro_of(float x) {
+    return x > 0.0f ? (uint64_t)((double)x * 1e6 + 0.5) : 0;
 }
 
 static bool put_candidates(cJSON *report, const choose_result *r, bool weighted) {
@@ -114,22 +128,74 @@ static bool put_labels(cJSON *report, const train_report *t) {
     return kit_json_put(report, "labels", list) && good;
 }
 
+static bool put_head_candidates(cJSON *head, const head_trained *h) {
+    cJSON *list = cJSON_CreateArray();
+    bool good = list != NULL;
+    for (uint32_t i = 0; i < h->candidates && good; i++) {
+        const head_candidate *c = &h->candidate[i];
+        cJSON *item = cJSON_CreateObject();
+        good = item != NULL && kit_json_put_u64(item, "lambda_micro", micro_of(c->lambda)) &&
+               kit_json_put_u64(item, "cost_micro", micro_of(c->cost)) &&
+               kit_json_put_u64(item, "merit_micro", c->merit) &&
+               kit_json_put_u64(item, "behind_micro", c->behind_micro > 0 ? (uint64_t)c->behind_micro : 0) &&
+               kit_json_put_u64(item, "error_micro", c->error_micro > 0 ? (uint64_t)c->error_micro : 0);
+        if (good)
+            good = cJSON_AddItemToArray(list, item) != 0;
+        else
+            cJSON_Delete(item);
+    }
+    return kit_json_put(head, "candidates", list) && good;
+}
+
+/* What recipe encoder adds to the report of the linear engine. */
+static bool put_head(cJSON *report, const train_report *t) {
+    const head_trained *h = &t->head;
+    cJSON *head = cJSON_CreateObject();
+    bool good = head != NULL && put_head_candidates(head, h) &&
+                kit_json_put_u64(head, "lambda_micro", micro_of(h->lambda)) &&
+                kit_json_put_u64(head, "cost_micro", micro_of(h->cost)) &&
+                kit_json_put_u64(head, "usual_similarity_micro", micro_of(h->distance.knee)) &&
+                kit_json_put_u64(head, "similarity_width_micro", micro_of(h->distance.width));
+    return kit_json_put(report, "head", head) && good && kit_json_put_u64(report, "dimensions", t->dimensions) &&
+           kit_json_put_u64(report, "max_tokens", t->max_tokens) && kit_json_put_u64(report, "tokens", t->tokens) &&
+           kit_json_put_u64(report, "texts_cut", t->texts_cut) &&
+           kit_json_put_u64(report, "passes_per_answer_micro", t->read_bytes_micro);
+}
+
+/* How sure the answers are: those of the model as a whole. */
+typedef struct sureness {
+    calibration calibration;
+    uint64_t threshold_micro, ece_micro, oof_correct, oof_answered, oof_rows;
+    bool target_missed;
+} sureness;
+
+static sureness sureness_of(const train_report *t) {
+    const choose_result *r = &t->result;
+    const head_trained *h = &t->head;
+    if (t->has_head)
+        return (sureness){h->calibration,  h->threshold_micro, h->ece_micro,    h->oof_correct,
+                          h->oof_answered, h->oof_rows,        h->target_missed};
+    return (sureness){r->calibration,  r->threshold_micro, r->ece_micro,    r->oof_correct,
+                      r->oof_answered, r->oof_rows,        r->target_missed};
+}
+
 static bool put_report(cJSON *result, const train_report *t) {
     const choose_result *r = &t->result;
+    const sureness s = sureness_of(t);
     cJSON *report = cJSON_CreateObject();
     bool good = report != NULL && put_labels(report, t) && put_candidates(report, r, t->balanced) &&
                 (!t->balanced || kit_json_put_string(report, "class_weight", "balanced")) &&
                 kit_json_put_string(report, "chosen", r->candidate[r->chosen].name) &&
-                kit_json_put_u64(report, "temperature_micro", r->calibration.temperature_micro) &&
-                kit_json_put_u64(report, "noise_micro", r->calibration.noise_micro) &&
-                kit_json_put_u64(report, "threshold_micro", r->threshold_micro) &&
-                kit_json_put_u64(report, "ece_micro", r->ece_micro) &&
-                kit_json_put_u64(report, "oof_correct", r->oof_correct) &&
-                kit_json_put_u64(report, "oof_answered", r->oof_answered) &&
-                kit_json_put_u64(report, "oof_rows", r->oof_rows);
+                kit_json_put_u64(report, "temperature_micro", s.calibration.temperature_micro) &&
+                kit_json_put_u64(report, "noise_micro", s.calibration.noise_micro) &&
+                kit_json_put_u64(report, "threshold_micro", s.threshold_micro) &&
+                kit_json_put_u64(report, "ece_micro", s.ece_micro) &&
+                kit_json_put_u64(report, "oof_correct", s.oof_correct) &&
+                kit_json_put_u64(report, "oof_answered", s.oof_answered) &&
+                kit_json_put_u64(report, "oof_rows", s.oof_rows) && (!t->has_head || put_head(report, t));
     return kit_json_put_u64(result, "format", KIT_JOB_FORMAT) &&
-           kit_json_put_string(result, "toolchain", LOCAL_CPU_TOOLCHAIN) && kit_json_put(result, "report", report) &&
-           good;
+           kit_json_put_string(result, "toolchain", toolchain_of(t->has_head)) &&
+           kit_json_put(result, "report", report) && good;
 }
 
 static kit_status write_result(const char *dir, const train_report *t, kolm_error_t *err) {
@@ -151,8 +217,37 @@ static kit_status write_result(const char *dir, const train_report *t, kolm_erro
     return status;
 }
 
+static void tell_cut(const kolm_host_v1_t *host, uint64_t cut, uint64_t of, uint32_t most) {
+    char line[256];
+    if (cut == 0) return;
+    (void)kit_format(
+        line, sizeof line,
+        "%llu of %llu texts have more than the %u tokens that the encoder reads: the rest of them was left "
+        "out (--set read=end at the compile reads their end)",
+        (unsigned long long)cut, (unsigned long long)of, (unsigned)most);
+    host->log(host->user, KOLM_LOG_WARNING, line);
+}
+
 static choose_effort effort_of(const char *word) {
     return strcmp(word, "quick") == 0 ? EFFORT_QUICK : strcmp(word, "high") == 0 ? EFFORT_HIGH : EFFORT_NORMAL;
+}
+
+static void tell_head(const kolm_host_v1_t *host, const train_report *t) {
+    const head_trained *h = &t->head;
+    char line[512];
+    if (t->resumed > 0) {
+        (void)kit_format(line, sizeof line, "%u rows had been embedded by an earlier run", (unsigned)t->resumed);
+        host->log(host->user, KOLM_LOG_INFO, line);
+    }
+    if (h->oof_rows > 0) {
+        (void)kit_format(line, sizeof line, "with the encoder: %.2f%% right out of fold (%llu rows)",
+                         (double)h->candidate[h->chosen].correct * 100.0 / (double)h->oof_rows,
+                         (unsigned long long)h->oof_rows);
+        host->log(host->user, KOLM_LOG_INFO, line);
+        host->metric(host->user, "oof.accuracy", (double)h->candidate[h->chosen].correct / (double)h->oof_rows);
+        host->metric(host->user, "oof.ece", (double)h->ece_micro / MODEL_MICRO);
+    }
+    tell_cut(host, t->texts_cut, t->rows, t->max_tokens);
 }
 
 static void tell(const kolm_host_v1_t *host, const train_report *t) {
@@ -169,18 +264,38 @@ static void tell(const kolm_host_v1_t *host, const train_report *t) {
         host->log(host->user, KOLM_LOG_WARNING,
                   "too few rows with the same output to check by cross-validation: confidences are not calibrated");
     }
-    if (r->target_missed)
+    if (t->has_head) tell_head(host, t);
+    if (sureness_of(t).target_missed)
         host->log(host->user, KOLM_LOG_WARNING,
                   "no threshold reaches the target accuracy on the training rows, so the model abstains always; give "
                   "more rows or a lower target");
 }
 
-static kit_status train_linear(const kolm_host_v1_t *host, const kolm_train_args_t *args, const kit_job *job,
-                               kolm_train_result_t *out, kolm_error_t *err) {
-    char *rows_path = NULL, *model_dir = NULL, *model_path = NULL;
+/* Of the job's options; *out belongs to job. */
+static kit_status read_encoder(const kit_job *job, train_encoder *out, kolm_error_t *err) {
+    const cJSON *base = kit_json_get(job->options, "base");
+    const char *read = "front";
+    if (!is_encoder(job)) return KOLM_OK;
+    if (!kit_json_get_string(base, "path", &out->base))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base DIR with a sentence encoder",
+                        "recipe encoder needs a base, and the job names none");
+    if (!kit_json_get_string(base, "digest", &out->base_name)) out->base_name = "";
+    if (!kit_json_get_u64(base, "bytes", &out->base_bytes)) out->base_bytes = 0;
+    (void)kit_json_get_string(kit_json_get(job->options, "trainer"), "read", &read);
+    out->read_end = strcmp(read, "end") == 0;
+    if (out->read_end || strcmp(read, "front") == 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use front or end", "the option read is neither front nor end");
+}
+
+static kit_status train_embedded(const kolm_host_v1_t *host, const kolm_train_args_t *args, const kit_job *job,
+                                 kolm_train_result_t *out, kolm_error_t *err) {
+    char *rows_path = NULL, *model_dir = NULL, *model_path = NULL, *checkpoint = NULL;
     tie t = {.host = host};
     train_report report = {0};
-    kit_status status = check_linear(job, err);
+    train_encoder encoder = {0};
+    kit_status status = check_recipe(job, err);
+    if (status == KOLM_OK) status = read_encoder(job, &encoder, err);
+    if (status == KOLM_OK) status = kit_path_join(args->job_dir, "checkpoint", &checkpoint, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "train.jsonl", &rows_path, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "model", &model_dir, err);
     if (status == KOLM_OK) status = kit_path_join(model_dir, MODEL_FILE, &model_path, err);
@@ -188,6 +303,8 @@ static kit_status train_linear(const kolm_host_v1_t *host, const kolm_train_args
     if (status == KOLM_OK) status = read_class_weight(job, &balanced, err);
     if (status == KOLM_OK) status = kit_mkdirs(model_dir, 0700, err);
     if (status != KOLM_OK) goto out;
+    encoder.model_dir = model_dir;
+    encoder.checkpoint_dir = checkpoint;
     const train_request request = {.rows_path = rows_path,
                                    .model_path = model_path,
                                    .scratch_dir = host->scratch_dir,
@@ -198,6 +315,7 @@ static kit_status train_linear(const kolm_host_v1_t *host, const kolm_train_args
                                    .abstain_micro = micro_option(job, "abstain_micro"),
                                    .target_accuracy_micro = micro_option(job, "target_accuracy_micro"),
                                    .balanced = balanced,
+                                   .encoder = is_encoder(job) ? &encoder : NULL,
                                    .watch = {.stop = stop, .step = progress, .user = &t}};
     if (request.abstain_micro > MODEL_MICRO || request.target_accuracy_micro > MODEL_MICRO) {
         status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a number from 0 to 1",
@@ -206,16 +324,18 @@ static kit_status train_linear(const kolm_host_v1_t *host, const kolm_train_args
     }
     status = why_stopped(host, train_run(&request, &report, err), err);
     if (status == KOLM_OK) status = write_result(args->job_dir, &report, err);
+    if (status == KOLM_OK) status = kit_remove_tree(checkpoint, err);
     if (status != KOLM_OK) goto out;
     tell(host, &report);
     out->billed_micro_usd = 0;
     local_cpu_device_line(out->device, sizeof out->device);
-    (void)kit_copy(out->toolchain, sizeof out->toolchain, LOCAL_CPU_TOOLCHAIN);
+    (void)kit_copy(out->toolchain, sizeof out->toolchain, toolchain_of(is_encoder(job)));
 out:
     train_report_free(&report);
     free(rows_path);
     free(model_dir);
     free(model_path);
+    free(checkpoint);
     return status;
 }
 
@@ -225,15 +345,16 @@ int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *arg
     kit_status status = read_job(args->job_dir, "train", &job, err);
     if (status == KOLM_OK)
         status = strcmp(job->recipe, "lora") == 0 ? kit_trainer_train(host, &local_cpu_trainer, args, out, err)
-                                                  : train_linear(host, args, job, out, err);
+                                                  : train_embedded(host, args, job, out, err);
     kit_job_free(job);
     return status;
 }
 
 /* ---- infer */
 
-static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, uint64_t *answers,
-                              kolm_error_t *err) {
+/* One of the two models is there. */
+static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, encoder_model *e,
+                              uint64_t *answers, kolm_error_t *err) {
     tie t = {.host = host};
     const infer_watch watch = {.stop = stop, .step = answered, .user = &t};
     int input = open(args->input_path, O_RDONLY | O_CLOEXEC);
@@ -244,7 +365,14 @@ static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_
         close(input);
         return status;
     }
-    kit_status status = why_stopped(host, infer_run(m, input, output, &watch, answers, err), err);
+    kit_status status;
+    if (e != NULL) {
+        const infer_engine engine = encoder_model_engine(e);
+        status = infer_run_engine(&engine, input, output, &watch, answers, err);
+    } else {
+        status = infer_run(m, input, output, &watch, answers, err);
+    }
+    status = why_stopped(host, status, err);
     close(input);
     if (close(output) != 0 && status == KOLM_OK)
         status = kit_fail_errno(err, errno, "cannot finish the output %s", args->output_path);
@@ -255,15 +383,31 @@ static kit_status infer_linear(const kolm_host_v1_t *host, const kolm_infer_args
                                kolm_infer_result_t *out, kolm_error_t *err) {
     model *m = NULL;
     const kit_job_model_file *file;
-    kit_status status = check_linear(job, err);
+    kit_status status = check_recipe(job, err);
     if (status == KOLM_OK) status = kit_job_model(job, MODEL_FILE, &file, err);
     if (status == KOLM_OK) status = model_open(file->path, file->offset, file->size, &m, err);
-    if (status == KOLM_OK) status = infer_files(host, args, m, &out->answers, err);
+    if (status == KOLM_OK) status = infer_files(host, args, m, NULL, &out->answers, err);
     if (status == KOLM_OK) {
         out->billed_micro_usd = 0;
         local_cpu_device_line(out->device, sizeof out->device);
     }
     model_close(m);
+    return status;
+}
+
+static kit_status infer_encoder(const kolm_host_v1_t *host, const kolm_infer_args_t *args, const kit_job *job,
+                                kolm_infer_result_t *out, kolm_error_t *err) {
+    encoder_model *m = NULL;
+    KIT_TRY(encoder_model_open(job, args->threads, &m, err));
+    kit_status status = infer_files(host, args, NULL, m, &out->answers, err);
+    if (status == KOLM_OK) {
+        uint32_t most;
+        const uint64_t cut = encoder_model_cut(m, &most);
+        out->billed_micro_usd = 0;
+        local_cpu_device_line(out->device, sizeof out->device);
+        tell_cut(host, cut, out->answers, most);
+    }
+    encoder_model_close(m);
     return status;
 }
 
@@ -275,6 +419,8 @@ int32_t local_cpu_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *arg
     if (status == KOLM_OK &&
         (strcmp(job->recipe, "lora") == 0 || kit_job_model(job, TRAINER_MODEL_FILE, &file, NULL) == KOLM_OK))
         status = kit_trainer_infer(host, &local_cpu_trainer, args, out, err);
+    else if (status == KOLM_OK && kit_job_model(job, HEAD_FILE, &file, NULL) == KOLM_OK)
+        status = infer_encoder(host, args, job, out, err);
     else if (status == KOLM_OK)
         status = infer_linear(host, args, job, out, err);
     kit_job_free(job);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads train.jsonl once into encoded rows and a table of labels, then lets choose.c and fit.c work. */
 #include "train.h"
+#include "encoder/answer.h"
+#include "encoder/embeddings.h"
+#include "kolm/kit/file.h"
 #include "kolm/kit/hash.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/json_walk.h"
@@ -11,6 +14,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- Labels, in the order of their first row until they are sorted */
@@ -106,18 +110,48 @@ typedef struct reading {
     rows *rows;
     labels labels;
     uint32_t folds;
+    uint32_t *label, *fold; /* of each row, in their order; for recipe encoder alone */
+    uint32_t row_capacity;
+    uint64_t key; /* of their bytes */
+    sentences *sentences;
     uint64_t bytes, total_bytes;
     kit_json_walk walk;
     kit_buf texts[2]; /* input, output */
 } reading;
+
+/* Recipe encoder needs to know what its embeddings are of. */
+static kit_status note_row(reading *r, const char *line, size_t length, uint32_t label, uint32_t fold,
+                           kolm_error_t *err) {
+    const uint32_t n = rows_count(r->rows);
+    if (n == r->row_capacity) {
+        const uint32_t capacity = n < UINT32_MAX / 2 - 512 ? n * 2 + 1024 : UINT32_MAX;
+        uint32_t *labels_ = realloc(r->label, (size_t)capacity * sizeof *labels_);
+        if (labels_ != NULL) r->label = labels_;
+        uint32_t *folds = realloc(r->fold, (size_t)capacity * sizeof *folds);
+        if (folds != NULL) r->fold = folds;
+        if (labels_ == NULL || folds == NULL) return out_of_memory(err);
+        r->row_capacity = capacity;
+    }
+    r->label[n] = label;
+    r->fold[n] = fold;
+    for (size_t at = 0; at < length; at += 8) {
+        uint64_t word = 0;
+        memcpy(&word, line + at, length - at < 8 ? length - at : 8);
+        r->key = (r->key ^ word) * 0x9E3779B97F4A7C15ull;
+        r->key ^= r->key >> 29;
+    }
+    r->key = num_mix(r->key + length);
+    return KOLM_OK;
+}
 
 static kit_status read_row(reading *r, const char *line, size_t length, kolm_error_t *err) {
     static const char *const keys[] = {"input", "output"};
     uint32_t label = 0;
     KIT_TRY(kit_json_row_texts(&r->walk, line, length, keys, 2, r->texts, err));
     KIT_TRY(labels_find(&r->labels, kit_buf_text(&r->texts[1]), &label, err));
-    return rows_add(r->rows, kit_buf_text(&r->texts[0]), r->texts[0].length, label,
-                    fold_of(label, r->labels.rows[label]++, r->folds, r->request->seed), err);
+    const uint32_t fold = fold_of(label, r->labels.rows[label]++, r->folds, r->request->seed);
+    if (r->request->encoder != NULL) KIT_TRY(note_row(r, line, length, label, fold, err));
+    return rows_add(r->rows, kit_buf_text(&r->texts[0]), r->texts[0].length, label, fold, err);
 }
 
 static kit_status read_rows(reading *r, kit_lines *lines, kolm_error_t *err) {
@@ -189,8 +223,6 @@ static kit_status sort_labels(labels *l, uint32_t **out_map, kolm_error_t *err) 
     return KOLM_OK;
 }
 
-/* ---- The whole */
-
 /* The rows of each label weigh rows / labels together, as scikit-learn's class_weight="balanced" has it (after King and
  * Zeng, Political Analysis 9, 2001); NULL for no weights. */
 static kit_status weigh_labels(const reading *r, float **out_weight, kolm_error_t *err) {
@@ -203,8 +235,119 @@ static kit_status weigh_labels(const reading *r, float **out_weight, kolm_error_
     return KOLM_OK;
 }
 
+/* ---- Recipe encoder */
+
+static kit_status write_in(const char *directory, const char *name, const void *bytes, size_t length,
+                           kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(kit_path_join(directory, name, &path, err));
+    kit_status status = kit_write_file(path, 0600, bytes, length, err);
+    free(path);
+    return status;
+}
+
+/* What answering needs of the encoder beside its weights. */
+static kit_status write_tokenizer(const reading *r, uint64_t *out_bytes, kolm_error_t *err) {
+    const train_encoder *e = r->request->encoder;
+    const char *said = e->read_end ? "{\"format\":1,\"read\":\"end\"}\n" : "{\"format\":1,\"read\":\"front\"}\n";
+    enc_file files[2];
+    const size_t count = sentences_tokenizer_files(r->sentences, files);
+    *out_bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *slash = strrchr(files[i].name, '/');
+        *out_bytes += files[i].size;
+        KIT_TRY(write_in(e->model_dir, slash != NULL ? slash + 1 : files[i].name, files[i].bytes, files[i].size, err));
+    }
+    return write_in(e->model_dir, ENCODER_FILE, said, strlen(said), err);
+}
+
+static kit_status size_of(const char *path, uint64_t *out, kolm_error_t *err) {
+    struct stat info;
+    if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    *out = (uint64_t)info.st_size;
+    return KOLM_OK;
+}
+
+/* An answer reads the layers, the tokenizer and both models, but of the tables of words a few rows alone. */
+static kit_status weigh_reading(const reading *r, const char *head_path, uint64_t tokenizer_bytes, train_report *out,
+                                kolm_error_t *err) {
+    uint64_t head = 0, linear = 0, base = r->request->encoder->base_bytes;
+    KIT_TRY(size_of(head_path, &head, err));
+    KIT_TRY(size_of(r->request->model_path, &linear, err));
+    const uint64_t payload = head + linear + tokenizer_bytes;
+    const double read = (double)enc_layer_bytes(sentences_encoder(r->sentences)) + (double)payload;
+    out->read_bytes_micro = (uint64_t)(read * 1e6 / (double)(payload + base + 1) + 0.5);
+    return KOLM_OK;
+}
+
+static kit_status train_on(const reading *r, const choose_job *job, const embeddings *rows_, const char *head_path,
+                           train_report *out, kolm_error_t *err) {
+    const train_request *q = r->request;
+    const head_job head = {.embeddings = rows_->at,
+                           .rows = rows_count(r->rows),
+                           .dimensions = out->dimensions,
+                           .labels = job->labels,
+                           .folds = r->folds,
+                           .label = r->label,
+                           .fold = r->fold,
+                           .label_weight = job->label_weight,
+                           .held = job->held,
+                           .linear = out->result.calibration,
+                           .abstain_micro = q->abstain_micro,
+                           .target_accuracy_micro = q->target_accuracy_micro,
+                           .threads = q->threads,
+                           .scratch_dir = q->scratch_dir,
+                           .watch = q->watch};
+    return head_train(&head, head_path, &out->head, err);
+}
+
+static kit_status add_head(const reading *r, const choose_job *job, train_report *out, kolm_error_t *err) {
+    const train_request *q = r->request;
+    embeddings rows_ = {0};
+    char *head_path = NULL;
+    uint64_t tokenizer_bytes = 0;
+    const embed_job embed = {.sentences = r->sentences,
+                             .rows_path = q->rows_path,
+                             .directory = q->encoder->checkpoint_dir,
+                             .key = r->key,
+                             .rows = rows_count(r->rows),
+                             .threads = q->threads,
+                             .watch = q->watch};
+    const enc_description *is = enc_described(sentences_encoder(r->sentences));
+    out->has_head = true;
+    out->dimensions = enc_dimensions(sentences_encoder(r->sentences));
+    out->max_tokens = is->max_tokens;
+    KIT_TRY(kit_path_join(q->encoder->model_dir, HEAD_FILE, &head_path, err));
+    kit_status status = embeddings_make(&embed, &rows_, err);
+    if (status == KOLM_OK) status = train_on(r, job, &rows_, head_path, out, err);
+    if (status == KOLM_OK) status = write_tokenizer(r, &tokenizer_bytes, err);
+    if (status == KOLM_OK) status = weigh_reading(r, head_path, tokenizer_bytes, out, err);
+    out->tokens = rows_.tokens;
+    out->texts_cut = rows_.cut;
+    out->resumed = rows_.resumed;
+    embeddings_close(&rows_);
+    free(head_path);
+    return status;
+}
+
+/* Opened before anything is read: what is wrong with it is said at once. */
+static kit_status open_encoder(reading *r, kolm_error_t *err) {
+    const train_encoder *e = r->request->encoder;
+    enc_files *files = NULL;
+    if (e == NULL) return KOLM_OK;
+    rows_keep_numbers(r->rows);
+    for (const char *p = e->base_name; *p != '\0'; p++)
+        r->key = num_mix(r->key ^ (uint8_t)*p);
+    r->key = num_mix(r->key + e->read_end);
+    KIT_TRY(enc_files_open(e->base, &files, err));
+    return sentences_open(files, NULL, e->read_end, &r->sentences, err);
+}
+
+/* ---- The whole */
+
 static kit_status choose_and_fit(const reading *r, train_report *out, kolm_error_t *err) {
     float *weight = NULL;
+    choose_held held = {0};
     const train_request *q = r->request;
     choose_job job = {.rows = r->rows,
                       .labels = r->labels.count,
@@ -216,13 +359,41 @@ static kit_status choose_and_fit(const reading *r, train_report *out, kolm_error
                       .scratch_dir = q->scratch_dir,
                       .abstain_micro = q->abstain_micro,
                       .target_accuracy_micro = q->target_accuracy_micro,
-                      .watch = q->watch};
+                      .watch = q->watch,
+                      .held = q->encoder != NULL ? &held : NULL};
     KIT_TRY(weigh_labels(r, &weight, err));
     job.label_weight = weight;
     kit_status status = choose(&job, &out->result, err);
     if (status == KOLM_OK) status = choose_fit(&job, &out->result, r->labels.text, q->model_path, err);
+    if (status == KOLM_OK && q->encoder != NULL) status = add_head(r, &job, out, err);
+    choose_held_free(&held);
     free(weight);
     return status;
+}
+
+static kit_status read_all(reading *r, uint32_t **out_map, kolm_error_t *err) {
+    KIT_TRY(open_encoder(r, err));
+    KIT_TRY(read_file(r, err));
+    if (r->labels.count < 2)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "add rows with at least one other output", "%s",
+                        r->labels.count == 0 ? "there are no training rows"
+                                             : "all training rows have the same output, so there is nothing to learn");
+    KIT_TRY(sort_labels(&r->labels, out_map, err));
+    for (uint32_t i = 0; r->label != NULL && i < rows_count(r->rows); i++)
+        r->label[i] = (*out_map)[r->label[i]];
+    return rows_finish(r->rows, choose_features_max(r->labels.count, rows_count(r->rows)), r->labels.count, *out_map,
+                       err);
+}
+
+static void reading_close(reading *r) {
+    kit_json_walk_free(&r->walk);
+    kit_buf_free(&r->texts[0]);
+    kit_buf_free(&r->texts[1]);
+    sentences_close(r->sentences);
+    free(r->label);
+    free(r->fold);
+    rows_free(r->rows);
+    labels_free(&r->labels);
 }
 
 kit_status train_run(const train_request *request, train_report *out, kolm_error_t *err) {
@@ -231,32 +402,18 @@ kit_status train_run(const train_request *request, train_report *out, kolm_error
     memset(out, 0, sizeof *out);
     KIT_TRY(kit_hash_secret_draw(&r.labels.secret, err));
     kit_status status = rows_new(request->scratch_dir, 3, &r.rows, err);
-    if (status != KOLM_OK) return status;
-    if ((status = read_file(&r, err)) != KOLM_OK) goto out;
-    if (r.labels.count < 2) {
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "add rows with at least one other output", "%s",
-                          r.labels.count == 0 ? "there are no training rows"
-                                              : "all training rows have the same output, so there is nothing to learn");
-        goto out;
+    if (status == KOLM_OK) status = read_all(&r, &map, err);
+    if (status == KOLM_OK) status = choose_and_fit(&r, out, err);
+    if (status == KOLM_OK) {
+        out->rows = rows_count(r.rows);
+        out->balanced = request->balanced;
+        out->labels = r.labels.text;
+        out->label_count = r.labels.count;
+        r.labels.text = NULL;
+        r.labels.count = 0;
     }
-    if ((status = sort_labels(&r.labels, &map, err)) != KOLM_OK) goto out;
-    if ((status = rows_finish(r.rows, choose_features_max(r.labels.count, rows_count(r.rows)), r.labels.count, map,
-                              err)) != KOLM_OK)
-        goto out;
-    if ((status = choose_and_fit(&r, out, err)) != KOLM_OK) goto out;
-    out->rows = rows_count(r.rows);
-    out->balanced = request->balanced;
-    out->labels = r.labels.text;
-    out->label_count = r.labels.count;
-    r.labels.text = NULL;
-    r.labels.count = 0;
-out:
     free(map);
-    kit_json_walk_free(&r.walk);
-    kit_buf_free(&r.texts[0]);
-    kit_buf_free(&r.texts[1]);
-    rows_free(r.rows);
-    labels_free(&r.labels);
+    reading_close(&r);
     return status;
 }
 

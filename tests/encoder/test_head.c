@@ -415,7 +415,10 @@ START_TEST(what_is_far_is_less_sure) {
     head_distance fitted;
     float *means = zeros(head_size(&d.rows)), *near = zeros(500 * 4);
     uint32_t below = 0;
-    ck_assert_int_eq(head_distance_fit(&d.rows, 5, &fitted, NULL), KOLM_OK);
+    float *similarity = zeros(500);
+    ck_assert_int_eq(head_similarities(&d.rows, 5, similarity, NULL), KOLM_OK);
+    ck_assert_int_eq(head_distance_fit(&d.rows, 5, similarity, &fitted, NULL), KOLM_OK);
+    free(similarity);
     ck_assert_int_eq(head_means(&d.rows, HEAD_NO_FOLD, means, NULL), KOLM_OK);
     ck_assert_int_eq(head_score(&d.rows, HEAD_NO_FOLD, means, HEAD_PLAIN, near, 4, NULL), KOLM_OK);
     for (uint32_t i = 0; i < 500; i++)

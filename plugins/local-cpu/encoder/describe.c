@@ -43,6 +43,10 @@ static kit_status read_json(const reading *r, const char *name, bool required, c
     *out = NULL;
     kit_status status = enc_files_get(r->files, name, JSON_MAX, &file, &inner);
     if (status == KOLM_E_NOT_FOUND && !required) return KOLM_OK;
+    if (status == KOLM_E_NOT_FOUND)
+        return kit_fail(r->err, KOLM_E_NOT_FOUND,
+                        "get the model again, with the directories below it (`hf download NAME`)",
+                        "%s has no %s, which its modules.json names", r->shown, name);
     if (status == KOLM_OK) {
         status = kit_json_parse((const char *)file.bytes, file.size, out, &inner);
         if (status == KOLM_E_INVALID_ARGUMENT)

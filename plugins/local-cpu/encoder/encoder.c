@@ -61,6 +61,17 @@ static void map_layers(const encoder *e) {
 #endif
 }
 
+uint64_t enc_layer_bytes(const encoder *e) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < e->is.layers; i++) {
+        const enc_layer *l = &e->weights.layers[i];
+        const enc_matrix *const all[] = {&l->q.w, &l->k.w, &l->v.w, &l->o.w, &l->in.w, &l->out.w};
+        for (size_t m = 0; m < sizeof all / sizeof *all; m++)
+            bytes += (uint64_t)all[m]->rows * all[m]->columns * enc_dtype_bytes(all[m]->dtype);
+    }
+    return bytes;
+}
+
 kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) {
     *out = NULL;
     encoder *e = calloc(1, sizeof *e);

@@ -37,6 +37,9 @@ const enc_description *enc_described(const encoder *e);
 enc_files *enc_files_used(const encoder *e); /* for what else is in them, and their list */
 uint32_t enc_dimensions(const encoder *e);   /* numbers of an embedding */
 
+/* Bytes of the weights that every text reads: those of the layers; what it reads of tables is little beside them. */
+uint64_t enc_layer_bytes(const encoder *e);
+
 /* out: count rows of enc_dimensions numbers, in the order of texts. Any order and mixture of lengths is fine: texts are
  * sorted and packed inside, so give many at once. INVALID_ARGUMENT for a token that the vocabulary does not have,
  * OUT_OF_RANGE for a text of more than max_tokens. A text without any token has the embedding 0. DATA_LOSS when the

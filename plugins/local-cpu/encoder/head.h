@@ -137,8 +137,10 @@ typedef struct head_distance {
 
 /* The labels' means over the rows of all folds but `held`, of length 1, as weights (their biases 0). */
 kit_status head_means(const head_rows *on, uint32_t held, float *means, kolm_error_t *err) KIT_MUST_USE;
-/* From the rows of the folds below `scored`. */
-kit_status head_distance_fit(const head_rows *on, uint32_t scored, head_distance *out,
+/* Of each row of the folds below `scored` to the means of the other folds' rows; what out has for other rows stays. */
+kit_status head_similarities(const head_rows *on, uint32_t scored, float *out, kolm_error_t *err) KIT_MUST_USE;
+/* From those similarities. */
+kit_status head_distance_fit(const head_rows *on, uint32_t scored, const float *similarity, head_distance *out,
                              kolm_error_t *err) KIT_MUST_USE;
 /* In millionths. */
 uint32_t head_distance_factor(head_distance distance, float similarity);

@@ -276,8 +276,8 @@ static int ascending(const void *a, const void *b) {
 }
 
 /* scores: room for rows times labels. */
-static kit_status similarities(const head_rows *on, uint32_t scored, float *means, float *scores, float *out,
-                               uint32_t *out_count, kolm_error_t *err) {
+static kit_status find_similarities(const head_rows *on, uint32_t scored, float *means, float *scores, float *out,
+                                    kolm_error_t *err) {
     for (uint32_t f = 0; f < scored; f++) {
         KIT_TRY(head_means(on, f, means, err));
         KIT_TRY(head_score(on, f, means, HEAD_PLAIN, scores, on->labels, err));
@@ -285,34 +285,40 @@ static kit_status similarities(const head_rows *on, uint32_t scored, float *mean
     for (uint32_t i = 0; i < on->rows; i++) {
         const float *line = scores + (size_t)i * on->labels;
         if (on->fold[i] >= scored) continue;
-        float most = line[0];
+        out[i] = line[0];
         for (uint32_t m = 1; m < on->labels; m++)
-            if (line[m] > most) most = line[m];
-        out[(*out_count)++] = most;
+            if (line[m] > out[i]) out[i] = line[m];
     }
     return KOLM_OK;
 }
 
-kit_status head_distance_fit(const head_rows *on, uint32_t scored, head_distance *out, kolm_error_t *err) {
+kit_status head_similarities(const head_rows *on, uint32_t scored, float *out, kolm_error_t *err) {
     float *means = malloc(head_size(on) * sizeof *means);
     float *scores = malloc(((size_t)on->rows * on->labels + 1) * sizeof *scores);
-    float *similarity = malloc(((size_t)on->rows + 1) * sizeof *similarity);
-    uint32_t count = 0;
-    kit_status status = means != NULL && scores != NULL && similarity != NULL
-                            ? similarities(on, scored, means, scores, similarity, &count, err)
-                            : out_of_memory(err);
-    if (status == KOLM_OK && count == 0)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more rows",
-                          "no row is held out: what similarity is usual cannot be told");
-    if (status == KOLM_OK) {
-        qsort(similarity, count, sizeof *similarity, ascending);
-        out->knee = similarity[(uint64_t)(count - 1) * (MODEL_MICRO - HEAD_USUAL_MICRO) / MODEL_MICRO];
-        out->width = similarity[(count - 1) / 2] - out->knee;
-        if (!(out->width >= 0.01f)) out->width = 0.01f;
-    }
+    kit_status status =
+        means != NULL && scores != NULL ? find_similarities(on, scored, means, scores, out, err) : out_of_memory(err);
     free(means);
     free(scores);
-    free(similarity);
+    return status;
+}
+
+kit_status head_distance_fit(const head_rows *on, uint32_t scored, const float *similarity, head_distance *out,
+                             kolm_error_t *err) {
+    float *sorted = malloc(((size_t)on->rows + 1) * sizeof *sorted);
+    uint32_t count = 0;
+    if (sorted == NULL) return out_of_memory(err);
+    for (uint32_t i = 0; i < on->rows; i++)
+        if (on->fold[i] < scored) sorted[count++] = similarity[i];
+    kit_status status = count > 0 ? KOLM_OK
+                                  : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more rows",
+                                             "no row is held out: what similarity is usual cannot be told");
+    if (status == KOLM_OK) {
+        qsort(sorted, count, sizeof *sorted, ascending);
+        out->knee = sorted[(uint64_t)(count - 1) * (MODEL_MICRO - HEAD_USUAL_MICRO) / MODEL_MICRO];
+        out->width = sorted[(count - 1) / 2] - out->knee;
+        if (!(out->width >= 0.01f)) out->width = 0.01f;
+    }
+    free(sorted);
     return status;
 }
 

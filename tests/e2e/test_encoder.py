@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Recipe encoder from rows to answers, with an encoder that the test makes."""
+import json
+import os
+import shutil
+import struct
+import sys
+import zipfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import Case, jsonl, tickets  # noqa: E402
+
+sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "encoder"))
+import tiny_models  # noqa: E402
+
+WORDS = harness.LABELS + harness.FILLER
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+def write_encoder(directory, **more):
+    """A BERT of 50 tokens that knows the words of the tickets."""
+    model = tiny_models.Tiny("bert", **more)
+    model.write(directory)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + list(WORDS) + list("0123456789")
+    vocabulary += ["##%d" % i for i in range(10)]
+    vocabulary += ["[unused%d]" % i for i in range(model.vocabulary - len(vocabulary))]
+    with open(os.path.join(directory, "vocab.txt"), "w", encoding="ascii") as out:
+        out.write("\n".join(vocabulary[:model.vocabulary]) + "\n")
+    with open(os.path.join(directory, "tokenizer_config.json"), "w", encoding="ascii") as out:
+        json.dump({"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 40}, out)
+
+
+class Encoder(Case):
+    backends = ()
+
+    def setUp(self):
+        super().setUp()
+        self.add_engine()
+        self.base = os.path.join(self.work, "sentences")
+        write_encoder(self.base)
+        self.write_tickets()
+
+    def make(self, *words, **more):
+        return self.compile("--base", "sentences", "--effort", "quick", *words, **more)
+
+    def answers(self, *texts, **more):
+        return self.kolm("run", "router-1.0.0.kolm", *texts, **more).out
+
+    # ---- What it is for
+
+    def test_from_rows_to_answers(self):
+        done = self.make("--embed-eval")
+        self.assertIn("[recipe]      encoder: sentences is a base of its kind", done.out)
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            names = set(artifact.namelist())
+            manifest = json.loads(artifact.read("manifest.json"))
+            held = [json.loads(line) for line in artifact.read("eval/heldout.jsonl").decode().splitlines()]
+        self.assertLessEqual({"model/linear.bin", "model/head.bin", "model/encoder.json", "model/vocab.txt"}, names)
+        self.assertEqual((manifest["recipe"], manifest["toolchain"]), ("encoder", "kolm-encoder 1"))
+        self.assertEqual(manifest["base"]["name"], "sentences")
+        report = manifest["report"]
+        self.assertEqual((report["dimensions"], report["max_tokens"], report["texts_cut"]), (20, 40, 0))
+        self.assertEqual(report["labels"], sorted(harness.LABELS))
+        self.assertLess(report["passes_per_answer_micro"], 1000000)
+        self.assertGreater(manifest["kscore"]["accuracy"], 0.8)
+        self.assertEqual(self.answers("refund the order please").split()[0], "refund")
+        self.write("held.jsonl", jsonl(held))
+        score = self.json("score", "router-1.0.0.kolm", "--eval", "held.jsonl")
+        self.assertEqual(score["correct"], manifest["kscore"]["correct"])
+        self.assertIn("trusted", self.kolm("verify", "router-1.0.0.kolm").out)
+        self.assertEqual(self.jobs(), [])
+
+    def test_many_lines_are_one_lines_answers(self):
+        """Texts that come together are embedded together, and answered as alone and in their order."""
+        self.make()
+        texts = [row["input"] for row in tickets(40, seed=9)] + ["", "x" * 2000, "word " * 3000]
+        self.write("ask.jsonl", jsonl({"id": str(i), "input": text} for i, text in enumerate(texts)))
+        together = [json.loads(line) for line in self.kolm("run", "router-1.0.0.kolm", "--input", "ask.jsonl").out.splitlines()]
+        self.assertEqual([line["id"] for line in together], [str(i) for i in range(len(texts))])
+        for i in (0, 7, 40, 41, 42):
+            alone = json.loads(self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=jsonl([{"id": "a", "input": texts[i]}])).out)
+            self.assertEqual((alone["output"], alone["confidence"]), (together[i]["output"], together[i]["confidence"]))
+
+    def test_the_same_bytes_from_any_number_of_threads(self):
+        made = set()
+        for threads in ("1", "2", "3"):
+            self.make("--threads", threads, "-o", "t%s.kolm" % threads)
+            made.add(self.read("t%s.kolm" % threads))
+        self.assertEqual(len(made), 1)
+
+    def test_a_warm_model(self):
+        self.make()
+        cold = self.answers("login again please")
+        server = self.start("run", "router-1.0.0.kolm", "--serve")
+        try:
+            self.assertIn(b"[serve]", server.stdout.readline())
+            self.assertEqual(self.answers("login again please"), cold)
+            self.assertEqual(self.answers("login again please"), cold)
+        finally:
+            self.interrupt(server)
+
+    def test_another_recipe_goes_by_its_name(self):
+        self.assert_error(self.compile("--base", "sentences", "--recipe", "linear", code=None), "the linear recipe has no base model")
+        self.compile("--recipe", "linear")
+        self.assertIn("linear", self.kolm("inspect", "router-1.0.0.kolm").out)
+        self.assert_error(self.compile("--recipe", "encoder", code=None), "the encoder recipe needs a base model")
+
+    # ---- The base between compile and run
+
+    def test_a_base_that_changed_is_refused(self):
+        self.make()
+        before = self.answers("refund my order")
+        for name, content in (("1_Pooling/config.json", json.dumps({"word_embedding_dimension": 20, "pooling_mode": "cls"})),
+                              ("modules.json", "[]"), ("model.safetensors", None)):
+            path = os.path.join(self.base, name)
+            with open(path, "rb") as source:
+                kept = source.read()
+            if content is None:
+                content = kept[:-4] + struct.pack("<f", 0.5)
+            self.write(path, content)
+            self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", code=None), "the base model of this artifact, sentences")
+            self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", "--base", "sentences", code=None),
+                              "is not the base model of this artifact")
+            self.write(path, kept)
+        self.assertEqual(self.answers("refund my order"), before)
+
+    def test_a_base_that_moved_is_found_where_it_is_said(self):
+        self.make()
+        before = self.answers("refund my order")
+        os.rename(self.base, os.path.join(self.work, "elsewhere"))
+        self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", code=None), "was not found on this machine", "--base")
+        self.assertEqual(self.answers("refund my order", "--base", "elsewhere"), before)
+
+    def test_an_artifact_that_was_changed_is_refused(self):
+        self.make()
+        path = os.path.join(self.work, "router-1.0.0.kolm")
+        with zipfile.ZipFile(path) as artifact:
+            info = artifact.getinfo("model/head.bin")
+        data = bytearray(self.read(path))
+        at = data.index(b"kolmhead", info.header_offset) + 200
+        data[at] ^= 1
+        self.write(path, bytes(data))
+        self.assertNotEqual(self.kolm("run", path, "refund", code=None).returncode, 0)
+        self.assertNotEqual(self.kolm("verify", path, code=None).returncode, 0)
+
+    # ---- What is wrong with a base, or with rows
+
+    def refused(self, *pieces, code=5, words=()):
+        self.assert_error(self.make(*words, code=code), *pieces)
+        self.assert_nothing_left_of_it()
+
+    def assert_nothing_left_of_it(self):
+        self.assertEqual([n for n in os.listdir(self.work) if ".kolm" in n or ".failed" in n], [])
+
+    def edit(self, name, change):
+        path = os.path.join(self.base, name)
+        with open(path, encoding="utf-8") as source:
+            value = json.load(source)
+        change(value)
+        self.write(path, json.dumps(value))
+
+    def test_weights_that_are_cut_short(self):
+        path = os.path.join(self.base, "model.safetensors")
+        with open(path, "rb") as source:
+            whole = source.read()
+        for size in (len(whole) - 1, len(whole) // 2, 100, 7):
+            self.write(path, whole[:size])
+            self.refused("model.safetensors", "get the model again")
+
+    def test_a_decoder(self):
+        self.edit("config.json", lambda c: c.update(is_decoder=True))
+        self.refused("recipe encoder cannot use", "it is a decoder", "--recipe lora")
+        self.edit("config.json", lambda c: c.update(is_decoder=False, model_type="llama"))
+        self.refused("it is a model of type", "llama", "--recipe lora")
+
+    def test_no_pooling(self):
+        shutil.rmtree(os.path.join(self.base, "1_Pooling"))
+        self.refused("has no 1_Pooling/config.json, which its modules.json names", "get the model again")
+        self.edit("modules.json", lambda m: m.__delitem__(slice(1, None)))
+        self.refused("recipe encoder cannot use", "--recipe lora")
+
+    def test_no_tokenizer_and_that_of_another_model(self):
+        os.rename(os.path.join(self.base, "vocab.txt"), os.path.join(self.base, "vocab.kept"))
+        self.refused("has no tokenizer.json and no vocab.txt")
+        with open(os.path.join(self.base, "vocab.kept"), encoding="ascii") as source:
+            words = source.read()
+        self.write(os.path.join(self.base, "vocab.txt"), words + "more\n")
+        self.refused("has ids up to 50, and its weights know 50 tokens", "all its files together")
+        self.write(os.path.join(self.base, "vocab.txt"), words)
+        self.write(os.path.join(self.base, "tokenizer.json"), json.dumps({"model": {"type": "BPE", "vocab": {}, "merges": []}}))
+        self.refused("BPE", "--recipe lora")
+
+    def test_texts_that_are_too_long_are_counted(self):
+        rows = tickets(200)
+        for row in rows[:20]:
+            row["input"] += " again" * 60
+        self.write("long.jsonl", jsonl(rows))
+        done = self.make(data="long.jsonl")
+        self.assertRegex(done.err, r"\d+ of \d+ texts have more than the 40 tokens that the encoder reads")
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            front = json.loads(artifact.read("manifest.json"))
+        self.assertGreater(front["report"]["texts_cut"], 5)
+        self.assertIn("1 of 1 texts have more", self.kolm("run", "router-1.0.0.kolm", "refund " + "again " * 60).err)
+        self.make("--set", "read=end", "--force", data="long.jsonl")
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            self.assertEqual(json.loads(artifact.read("model/encoder.json")), {"format": 1, "read": "end"})
+            self.assertNotEqual(json.loads(artifact.read("manifest.json"))["entries"], front["entries"])
+        self.assert_error(self.make("--set", "read=middle", "--force", code=None), "read=middle")
+
+    def test_empty_and_huge_texts(self):
+        self.make()
+        self.assertTrue(self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=jsonl([{"id": "1", "input": ""}])).out)
+        huge = jsonl([{"id": "1", "input": "refund my order " * 65536}, {"id": "2", "input": "\u00e9" * (1 << 19)}])
+        self.assertEqual(len(self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=huge).out.splitlines()), 2)
+
+    def test_few_rows(self):
+        self.write("one.jsonl", jsonl({"input": "refund %d" % i, "output": "refund"} for i in range(20)))
+        self.assert_error(self.make(data="one.jsonl", code=None), "has the same output: there is nothing to learn")
+        rows = [{"input": "%s %s" % (label, word), "output": label} for label in harness.LABELS for word in ("please", "again")]
+        self.write("two.jsonl", jsonl(rows))
+        done = self.make("--gate", "0", "--min-accuracy", "0", "--allow-baseline", data="two.jsonl")
+        self.assertIn("too few rows with the same output to check by cross-validation", done.err)
+        self.assertTrue(self.answers("refund please"))
+
+
+if __name__ == "__main__":
+    harness.main()
