@@ -297,6 +297,7 @@ static kit_status train_on(const reading *r, const choose_job *job, const embedd
                            .target_accuracy_micro = q->target_accuracy_micro,
                            .threads = q->threads,
                            .scratch_dir = q->scratch_dir,
+                           .kernels = q->encoder->kernels,
                            .watch = q->watch};
     return head_train(&head, head_path, &out->head, err);
 }
@@ -340,7 +341,9 @@ static kit_status open_encoder(reading *r, kolm_error_t *err) {
         r->key = num_mix(r->key ^ (uint8_t)*p);
     r->key = num_mix(r->key + e->read_end);
     KIT_TRY(enc_files_open(e->base, &files, err));
-    return sentences_open(files, NULL, e->read_end, &r->sentences, err);
+    KIT_TRY(sentences_open(files, NULL, e->read_end, &r->sentences, err));
+    if (e->kernels != NULL) sentences_use(r->sentences, e->kernels);
+    return KOLM_OK;
 }
 
 /* ---- The whole */

@@ -21,6 +21,7 @@ typedef struct train_encoder {
     const char *model_dir;      /* where head.bin, encoder.json and the tokenizer go */
     const char *checkpoint_dir; /* where the embeddings go, for a run that was interrupted */
     bool read_end;              /* of texts that are too long */
+    const enc_kernels *kernels; /* for tests; NULL: the widest */
 } train_encoder;
 
 typedef struct train_request {

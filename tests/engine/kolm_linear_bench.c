@@ -30,8 +30,10 @@ static double peak_mib(void) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: kolm-linear-bench train ROWS.jsonl MODEL [quick|normal|high] [THREADS] [SEED]\n"
-                    "       kolm-linear-bench eval ROWS.jsonl MODEL\n");
+    fprintf(
+        stderr,
+        "usage: kolm-linear-bench train ROWS.jsonl MODEL [quick|normal|high] [THREADS] [SEED] [ENCODER [plain|LANES]]\n"
+        "       kolm-linear-bench eval ROWS.jsonl MODEL\n");
     return 2;
 }
 
@@ -44,8 +46,23 @@ static uint64_t count_lines(const char *path) {
     return n;
 }
 
+/* With an encoder the other files go beside the model. */
+static bool read_encoder(int argc, char **argv, const char *scratch, train_encoder *out) {
+    static char model_dir[4096];
+    uint64_t lanes = 0;
+    const char *slash = strrchr(argv[3], '/');
+    (void)kit_format(model_dir, sizeof model_dir, "%.*s", slash != NULL ? (int)(slash - argv[3]) : 1,
+                     slash != NULL ? argv[3] : ".");
+    *out = (train_encoder){.base = argv[7], .base_name = "", .model_dir = model_dir, .checkpoint_dir = scratch};
+    if (argc < 9) return true;
+    if (strcmp(argv[8], "plain") != 0 && !kit_parse_u64(argv[8], &lanes)) return false;
+    out->kernels = lanes == 0 ? enc_kernels_plain() : enc_kernels_find((uint32_t)lanes);
+    return out->kernels != NULL;
+}
+
 static int train_main(int argc, char **argv) {
     uint64_t threads = 2, seed = 1;
+    train_encoder encoder;
     const char *effort = argc > 4 ? argv[4] : "normal";
     if ((argc > 5 && !kit_parse_u64(argv[5], &threads)) || (argc > 6 && !kit_parse_u64(argv[6], &seed))) return usage();
     char scratch[] = "/tmp/kolm-linear-XXXXXX";
@@ -62,15 +79,23 @@ static int train_main(int argc, char **argv) {
                                                                      : EFFORT_NORMAL};
     train_report report;
     kolm_error_t err = KIT_ERROR_INIT;
+    if (argc > 7 && !read_encoder(argc, argv, scratch, &encoder)) return usage();
+    if (argc > 7) request.encoder = &encoder;
     int64_t start = kit_now_ms();
     kit_status status = train_run(&request, &report, &err);
     int64_t ms = kit_now_ms() - start;
-    rmdir(scratch);
+    if (kit_remove_tree(scratch, NULL) != KOLM_OK) fprintf(stderr, "%s is left behind\n", scratch);
     if (status != KOLM_OK) return fail(&err);
     for (uint32_t i = 0; i < report.result.candidates; i++) {
         const choose_candidate *c = &report.result.candidate[i];
         printf("%c %-60s %.2f%%\n", i == report.result.chosen ? '*' : ' ', c->name,
                c->rows ? 100.0 * (double)c->correct / (double)c->rows : 0.0);
+    }
+    for (uint32_t i = 0; i < report.head.candidates; i++) {
+        const head_candidate *c = &report.head.candidate[i];
+        printf("%c lambda %.3f cost %.1f: %.2f%%, behind %.2f +- %.2f\n", i == report.head.chosen ? '*' : ' ',
+               (double)c->lambda, (double)c->cost, (double)c->merit / 1e4, (double)c->behind_micro / 1e4,
+               (double)c->error_micro / 1e4);
     }
     struct stat info;
     printf("rows %llu, labels %u, temperature %.4f, out-of-fold ECE %.4f, %.2f s, peak %.1f MiB, model %.2f MB\n",

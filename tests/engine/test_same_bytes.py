@@ -10,12 +10,16 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ENGINE = os.path.join(ROOT, "plugins", "local-cpu")
 KIT = os.path.join(ROOT, "sdk", "kit")
+sys.path.insert(0, os.path.join(ROOT, "tests", "encoder"))
+import tiny_models  # noqa: E402
+
 PARTS = "text rows solver l1 pool choose calibrate fit model train".split()
 KIT_PARTS = "status buf text json_validate json json_walk lines hash file process".split()
 
@@ -30,18 +34,50 @@ def rows(path, count, labels, words):
 
 
 class SameBytes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.builds = tempfile.mkdtemp(prefix="kolm-builds-")
+        cls.addClassCleanup(shutil.rmtree, cls.builds, True)
+
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="kolm-bytes-")
         self.addCleanup(shutil.rmtree, self.dir, True)
 
     def build(self, compiler, flags):
-        out = os.path.join(self.dir, "bench-" + "".join(c for c in compiler + "-".join(flags) if c.isalnum() or c == "-"))
+        out = os.path.join(self.builds, "bench-" + "".join(c for c in compiler + "-".join(flags) if c.isalnum() or c == "-"))
+        if os.path.exists(out):
+            return out
         sources = [os.path.join(ENGINE, p + ".c") for p in PARTS] + [os.path.join(KIT, "src", p + ".c") for p in KIT_PARTS]
+        sources += sorted(glob.glob(os.path.join(ENGINE, "encoder", "*.c")))
         sources.append(os.path.join(ROOT, "tests", "engine", "kolm_linear_bench.c"))
         includes = ["-I" + p for p in (ENGINE, os.path.join(KIT, "include"), os.path.join(ROOT, "sdk", "include"))]
         subprocess.run([compiler, "-std=c11", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", "-ffp-contract=off", "-w", *flags, *includes, *sources,
                         "-o", out, "-lcjson", "-lm", "-lpthread"], check=True)
         return out
+
+    def encoder_digests(self, bench, data, base, threads, *kernels):
+        out = tempfile.mkdtemp(dir=self.dir)
+        subprocess.run([bench, "train", data, os.path.join(out, "linear.bin"), "quick", str(threads), "1", base, *kernels], check=True,
+                       stdout=subprocess.DEVNULL)
+        found = {}
+        for name in sorted(os.listdir(out)):
+            with open(os.path.join(out, name), "rb") as f:
+                found[name] = hashlib.sha256(f.read()).hexdigest()
+        self.assertEqual(sorted(found), ["encoder.json", "head.bin", "linear.bin", "tokenizer_config.json", "vocab.txt"])
+        return tuple(found.values())
+
+    def test_encoder(self):
+        """The whole payload of recipe encoder, from any vectors, from C alone, from a build without optimisation."""
+        data, base = os.path.join(self.dir, "rows.jsonl"), os.path.join(self.dir, "base")
+        rows(data, 300, 5, 6)
+        tiny_models.Tiny("bert").write(base)
+        with open(os.path.join(base, "vocab.txt"), "w", encoding="ascii") as f:
+            f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + list("wlxabc0123456789") + ["##%d" % i for i in range(29)]))
+        with open(os.path.join(base, "tokenizer_config.json"), "w", encoding="ascii") as f:
+            f.write('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+        seen = {self.encoder_digests(ARGS.bench, data, base, threads, *kernels) for threads, *kernels in ((1,), (2,), (1, "plain"), (2, "4"))}
+        seen.add(self.encoder_digests(self.build("cc", ["-O0"]), data, base, 2))
+        self.assertEqual(len(seen), 1)
 
     def digest(self, bench, data, threads):
         model = os.path.join(self.dir, "model.bin")

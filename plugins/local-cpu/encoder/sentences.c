@@ -137,6 +137,10 @@ const encoder *sentences_encoder(const sentences *s) {
     return s->encoder;
 }
 
+void sentences_use(sentences *s, const enc_kernels *kernels) {
+    enc_use(s->encoder, kernels);
+}
+
 size_t sentences_tokenizer_files(const sentences *s, enc_file out[2]) {
     memcpy(out, s->files, sizeof s->files);
     return s->file_count;

@@ -25,6 +25,9 @@ const encoder *sentences_encoder(const sentences *s);
 /* The tokenizer's files among the encoder's, 1 or 2 of them; none when they were given apart. */
 size_t sentences_tokenizer_files(const sentences *s, enc_file out[2]);
 
+/* For tests: other kernels than the widest. */
+void sentences_use(sentences *s, const enc_kernels *kernels);
+
 /* Adds a text of valid UTF-8. */
 kit_status sentences_add(sentences *s, const char *text, size_t length, kolm_error_t *err) KIT_MUST_USE;
 /* Since the last sentences_embed, and of all texts there were. */

@@ -110,6 +110,7 @@ static head_rows all_rows(const head_job *job) {
                        .labels = job->labels,
                        .label_weight = job->label_weight,
                        .threads = job->threads,
+                       .kernels = job->kernels,
                        .stop = job->watch.stop,
                        .user = job->watch.user};
 }

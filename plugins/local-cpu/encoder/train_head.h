@@ -25,6 +25,7 @@ typedef struct head_job {
     uint64_t abstain_micro, target_accuracy_micro;
     uint32_t threads;
     const char *scratch_dir;
+    const enc_kernels *kernels; /* NULL: the widest */
     choose_watch watch;
 } head_job;
 
