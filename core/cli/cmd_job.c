@@ -6,84 +6,57 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "runtime/files.h"
+#include "kolm/kit/events.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- Events: one JSON object a line on standard output (docs/job-protocol.md). Takes event; fields that could not be
- * added make it NULL, and what cannot be said is left unsaid. */
+/* ---- Events, on standard output. One that memory does not suffice for is left out. */
 
-static void say(cli_context *context, cJSON *event) {
-    kit_buf line = {0};
-    if (event && kit_json_line(event, &line, NULL) == KOLM_OK) cli_print(context, "%s\n", kit_buf_text(&line));
-    kit_buf_free(&line);
-    cJSON_Delete(event);
+/* Takes line. */
+static void print_event(cli_context *context, kit_buf *line) {
+    if (kit_buf_ok(line, NULL) == KOLM_OK && line->length > 0) cli_print(context, "%s", kit_buf_text(line));
+    kit_buf_free(line);
     cli_flush(context);
 }
 
-static cJSON *event_of(const char *name) {
-    cJSON *event = cJSON_CreateObject();
-    if (kit_json_put_string(event, "event", name)) return event;
-    cJSON_Delete(event);
-    return NULL;
-}
-
-static void say_log(void *context, const char *backend, uint32_t level, const char *text) {
-    static const char *const levels[] = {"debug", "info", "warning", "error"};
-    cJSON *event = event_of("log");
+static void print_log(void *context, const char *backend, uint32_t level, const char *text) {
+    kit_buf line = {0};
     (void)backend;
-    (void)(kit_json_put_string(event, "level", levels[level < 4 ? level : 3]) &&
-           kit_json_put_string(event, "text", text));
-    say(context, event);
+    kit_event_log(&line, level, text);
+    print_event(context, &line);
 }
 
-static void put_count(cJSON *event, const char *key, uint64_t value) {
-    (void)(value == KOLM_UNKNOWN_COUNT ? kit_json_put_null(event, key) : kit_json_put_u64(event, key, value));
+static void print_progress(void *context, const kolm_progress_t *progress) {
+    kit_buf line = {0};
+    kit_event_progress(&line, progress);
+    print_event(context, &line);
 }
 
-static void put_real(cJSON *event, const char *key, double value) {
-    (void)(isfinite(value) ? kit_json_put_number(event, key, value) : kit_json_put_null(event, key));
+static void print_metric(void *context, const char *name, double value) {
+    kit_buf line = {0};
+    kit_event_metric(&line, name, value);
+    print_event(context, &line);
 }
 
-static void say_progress(void *context, const kolm_progress_t *progress) {
-    cJSON *event = event_of("progress");
-    (void)kit_json_put_string(event, "phase", progress->phase);
-    put_count(event, "step", progress->step);
-    put_count(event, "total", progress->total);
-    put_real(event, "loss", progress->loss);
-    put_real(event, "tokens_per_second", progress->tokens_per_second);
-    say(context, event);
+static void print_error(cli_context *context, const kolm_error_t *err) {
+    kit_buf line = {0};
+    kit_event_error(&line, err);
+    print_event(context, &line);
 }
 
-static void say_metric(void *context, const char *name, double value) {
-    cJSON *event = event_of("metric");
-    (void)(kit_json_put_string(event, "name", name) && kit_json_put_number(event, "value", value));
-    say(context, event);
-}
-
-static void say_error(cli_context *context, const kolm_error_t *err) {
-    cJSON *event = event_of("error");
-    /* A path may hold any bytes, an event only UTF-8. */
-    (void)(kit_json_put_u64(event, "code", (uint64_t)err->code) &&
-           kit_json_put_string(event, "text", cli_safe(err->text)) &&
-           kit_json_put_string(event, "remedy", cli_safe(err->remedy)));
-    say(context, event);
-}
-
-static void say_result(cli_context *context, const cli_backend *backend, const host_result *result) {
-    cJSON *event = event_of("result");
-    (void)(kit_json_put_string(event, "backend", backend->name) &&
-           kit_json_put_string(event, "device", *result->train.device ? result->train.device : result->infer.device) &&
-           kit_json_put_string(event, "toolchain", result->train.toolchain));
-    say(context, event);
+static void print_result(cli_context *context, const cli_backend *backend, const host_result *result) {
+    kit_buf line = {0};
+    kit_event_result(&line, backend->name, *result->train.device ? result->train.device : result->infer.device,
+                     result->train.toolchain);
+    print_event(context, &line);
 }
 
 /* ---- The work */
@@ -112,7 +85,7 @@ static kit_status work(cli_context *context, job_run *r, const cli_choice *choic
     uint32_t threads = r->threads.set ? (uint32_t)r->threads.value : here > 0 ? (uint32_t)here : 1;
     KIT_TRY(cli_runtime_check(context, choice->backend->name, NULL, out_exit, err));
     kit_status status = cli_calling_begin(context, choice->backend, true, false, NULL, &calling, err);
-    calling.events = (host_events){.user = context, .log = say_log, .progress = say_progress, .metric = say_metric};
+    calling.events = (host_events){.user = context, .log = print_log, .progress = print_progress, .metric = print_metric};
     if (status == KOLM_OK && trains)
         status = host_train(choice->registry->found, choice->backend->row, r->dir, threads, &calling.options,
                             &r->result, err);
@@ -185,10 +158,10 @@ static int run(cli_context *context, job_run *r, const char *directory) {
     if (status == KOLM_OK) status = choose(context, r, trains, &choice, &exit_code, &err);
     if (status == KOLM_OK) status = work_in_place(context, r, choice, trains, &exit_code, &err);
     if (status == KOLM_OK) {
-        say_result(context, choice->backend, &r->result);
+        print_result(context, choice->backend, &r->result);
         exit_code = CLI_EXIT_OK;
     } else {
-        say_error(context, &err);
+        print_error(context, &err);
         context->json = false; /* the event was the report for programs */
         exit_code = cli_error(context, exit_code, &err);
     }

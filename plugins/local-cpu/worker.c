@@ -2,6 +2,7 @@
 /* kolm-linear: the embedded engine as a program of its own, for machines that have no kolm: does one job directory. */
 #include "backend.h"
 
+#include "kolm/kit/events.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 #include "kolm/kit/text.h"
@@ -9,7 +10,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <link.h>
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,56 +34,48 @@ static void on_signal(int number) {
     stopping = 1;
 }
 
-/* ---- Events; as `kolm job run` prints them. A field that could not be added leaves the event unsaid. */
+/* ---- Events; as `kolm job run` prints them. One that memory does not suffice for is left out. */
 
-static void say(cJSON *event, bool good) {
-    kit_buf line = {0};
-    if (good && kit_json_line(event, &line, NULL) == KOLM_OK) {
-        fprintf(stdout, "%s\n", kit_buf_text(&line));
+/* Takes line. */
+static void print_event(kit_buf *line) {
+    if (kit_buf_ok(line, NULL) == KOLM_OK && line->length > 0) {
+        fputs(kit_buf_text(line), stdout);
         fflush(stdout);
     }
-    kit_buf_free(&line);
-    cJSON_Delete(event);
+    kit_buf_free(line);
 }
 
-static void say_log(void *user, uint32_t level, const char *text) {
-    static const char *const levels[] = {"debug", "info", "warning", "error"};
-    cJSON *event = cJSON_CreateObject();
+static void print_log(void *user, uint32_t level, const char *text) {
+    kit_buf line = {0};
     (void)user;
-    say(event, kit_json_put_string(event, "event", "log") &&
-                   kit_json_put_string(event, "level", levels[level < 4 ? level : 3]) &&
-                   kit_json_put_string(event, "text", text));
+    kit_event_log(&line, level, text);
+    print_event(&line);
 }
 
-static void say_progress(void *user, const kolm_progress_t *p) {
-    cJSON *event = cJSON_CreateObject();
+static void print_progress(void *user, const kolm_progress_t *progress) {
+    kit_buf line = {0};
     (void)user;
-    bool good = kit_json_put_string(event, "event", "progress") && kit_json_put_string(event, "phase", p->phase) &&
-                kit_json_put_u64(event, "step", p->step);
-    if (p->total != KOLM_UNKNOWN_COUNT) good = good && kit_json_put_u64(event, "total", p->total);
-    if (isfinite(p->loss)) good = good && kit_json_put_number(event, "loss", p->loss);
-    if (isfinite(p->tokens_per_second))
-        good = good && kit_json_put_number(event, "tokens_per_second", p->tokens_per_second);
-    say(event, good);
+    kit_event_progress(&line, progress);
+    print_event(&line);
 }
 
-static void say_metric(void *user, const char *name, double value) {
-    cJSON *event = cJSON_CreateObject();
+static void print_metric(void *user, const char *name, double value) {
+    kit_buf line = {0};
     (void)user;
-    say(event, kit_json_put_string(event, "event", "metric") && kit_json_put_string(event, "name", name) &&
-                   kit_json_put_number(event, "value", value));
+    kit_event_metric(&line, name, value);
+    print_event(&line);
 }
 
-static void say_error(const kolm_error_t *err) {
-    cJSON *event = cJSON_CreateObject();
-    say(event, kit_json_put_string(event, "event", "error") && kit_json_put_u64(event, "code", (uint64_t)err->code) &&
-                   kit_json_put_string(event, "text", err->text) && kit_json_put_string(event, "remedy", err->remedy));
+static void print_error(const kolm_error_t *err) {
+    kit_buf line = {0};
+    kit_event_error(&line, err);
+    print_event(&line);
 }
 
-static void say_result(const char *device, const char *toolchain) {
-    cJSON *event = cJSON_CreateObject();
-    say(event, kit_json_put_string(event, "event", "result") && kit_json_put_string(event, "device", device) &&
-                   kit_json_put_string(event, "toolchain", toolchain));
+static void print_result(const char *device, const char *toolchain) {
+    kit_buf line = {0};
+    kit_event_result(&line, NULL, device, toolchain);
+    print_event(&line);
 }
 
 /* ---- The host that the engine sees */
@@ -117,7 +109,7 @@ static kit_status do_train(const kolm_host_v1_t *host, const char *dir, uint32_t
     const kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args, .threads = threads, .job_dir = dir};
     kolm_train_result_t result = {.struct_size = (uint32_t)sizeof result};
     KIT_TRY(kolm_backend_v1.train(host, &args, &result, err));
-    say_result(result.device, result.toolchain);
+    print_result(result.device, result.toolchain);
     return KOLM_OK;
 }
 
@@ -130,7 +122,7 @@ static kit_status do_infer(const kolm_host_v1_t *host, const char *dir, uint32_t
     args.input_path = input;
     args.output_path = output;
     if (status == KOLM_OK) status = kolm_backend_v1.infer(host, &args, &result, err);
-    if (status == KOLM_OK) say_result(result.device, LOCAL_CPU_TOOLCHAIN);
+    if (status == KOLM_OK) print_result(result.device, LOCAL_CPU_TOOLCHAIN);
     free(input);
     free(output);
     return status;
@@ -147,9 +139,9 @@ static kit_status work(const char *dir, uint32_t threads, kolm_error_t *err) {
                                  .abi_major = KOLM_ABI_MAJOR,
                                  .abi_minor = KOLM_ABI_MINOR,
                                  .features = KOLM_FEATURE_MODEL_SLICES,
-                                 .log = say_log,
-                                 .progress = say_progress,
-                                 .metric = say_metric,
+                                 .log = print_log,
+                                 .progress = print_progress,
+                                 .metric = print_metric,
                                  .device = no_device,
                                  .test_step = no_step,
                                  .cancelled = is_cancelled,
@@ -201,6 +193,6 @@ int main(int argc, char **argv) {
     kit_status status = realpath(argv[3], dir) ? work(dir, (uint32_t)threads, &err)
                                                : kit_fail_errno(&err, errno, "cannot find %s", argv[3]);
     if (status == KOLM_OK) return 0;
-    say_error(&err);
+    print_error(&err);
     return 1;
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: whatever lines a trainer writes, what is handed on has its texts and numbers in range, the first error and the
- * first result are those that count, and a line that is no event is told a few times and then no more. */
+/* Fuzz target: whatever lines a job prints, what is handed on has its texts and numbers in range, the first error and the last
+ * result are those that count, a line that is not an event is reported a few times and then no more, and what was handed on is the
+ * same when it is written and read again. */
 #include "fuzz.h"
 
+#include "kolm/kit/events.h"
 #include "kolm/kit/text.h"
-#include "../../sdk/trainer/src/internal.h"
 
+#include <math.h>
 #include <string.h>
 
 static size_t logs;
+static kit_buf again; /* what was handed on, written */
 
 static bool whole(const char *text) {
     return text != NULL && kit_utf8_valid(text, strlen(text)) == strlen(text);
@@ -18,41 +21,65 @@ static void on_log(void *user, uint32_t level, const char *text) {
     (void)user;
     logs++;
     must(level <= KOLM_LOG_ERROR && whole(text));
+    kit_event_log(&again, level, text);
 }
 
 static void on_progress(void *user, const kolm_progress_t *progress) {
     (void)user;
-    must(progress->struct_size == sizeof *progress && whole(progress->phase));
+    must(progress->struct_size == sizeof *progress && progress->reserved == 0 && whole(progress->phase) &&
+         progress->phase[0] != '\0');
+    must(progress->step <= (uint64_t)INT64_MAX && progress->step <= progress->total);
+    must(!isinf(progress->loss) && !isinf(progress->tokens_per_second) && !(progress->tokens_per_second < 0));
+    kit_event_progress(&again, progress);
 }
 
 static void on_metric(void *user, const char *name, double value) {
     (void)user;
-    (void)value;
-    must(whole(name));
+    must(whole(name) && name[0] != '\0' && isfinite(value));
+    kit_event_metric(&again, name, value);
+}
+
+static const kolm_host_v1_t host = {.log = on_log, .progress = on_progress, .metric = on_metric};
+
+/* Texts are escaped when they are written, which makes a line that is as long as it may be too long: it is one of those again. */
+static void read_again(void) {
+    kit_buf lines = again;
+    kit_events events;
+    again = (kit_buf){0};
+    must(!lines.failed);
+    kit_events_begin(&events, &host, "it");
+    kit_events_lines(&events, kit_buf_text(&lines), lines.length);
+    if (events.strange == 0)
+        must(lines.length == again.length && memcmp(kit_buf_text(&lines), kit_buf_text(&again), lines.length) == 0);
+    kit_events_end(&events);
+    kit_buf_free(&lines);
+    kit_buf_free(&again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const kolm_host_v1_t host = {.log = on_log, .progress = on_progress, .metric = on_metric};
-    trainer_heard heard = {.host = &host, .error = KIT_ERROR_INIT};
+    kit_events events;
     const char *text = (const char *)data;
     size_t lines = 0;
     logs = 0;
+    kit_events_begin(&events, &host, "the trainer");
     while (size > 0) {
         const char *lf = memchr(text, '\n', size);
         size_t length = lf != NULL ? (size_t)(lf - text) : size, step = length + (lf != NULL ? 1 : 0);
-        const cJSON *result = heard.result;
-        const kolm_error_t error = heard.error;
-        trainer_hear(&heard, text, length);
+        const bool result = events.result != NULL;
+        const kolm_error_t error = events.error;
+        kit_event_kind kind = kit_events_line(&events, text, length);
         lines++;
-        must(result == NULL || heard.result == result);
-        must(error.code == KOLM_OK || memcmp(&error, &heard.error, sizeof error) == 0);
-        must(heard.result == NULL || cJSON_IsObject(heard.result));
+        must(kind <= KIT_EVENT_ERROR && (events.result != NULL) == (result || kind == KIT_EVENT_RESULT));
+        must(error.code == KOLM_OK || memcmp(&error, &events.error, sizeof error) == 0);
+        must(events.result == NULL || cJSON_IsObject(events.result));
+        must(whole(kit_events_result_text(&events, "device")));
         text += step;
         size -= step;
     }
-    must(heard.strange <= lines && logs <= lines);
-    must(heard.error.code == KOLM_OK || (heard.error.code <= KOLM_E_UNAUTHENTICATED && heard.error.text[0] != '\0'));
-    must(whole(heard.error.text) && whole(heard.error.remedy));
-    cJSON_Delete(heard.result);
+    must(events.strange <= lines && logs <= lines);
+    must(events.error.code == KOLM_OK || (events.error.code <= KOLM_E_UNAUTHENTICATED && events.error.text[0] != '\0'));
+    must(whole(events.error.text) && whole(events.error.remedy));
+    kit_events_end(&events);
+    read_again();
     return 0;
 }

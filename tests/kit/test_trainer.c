@@ -252,11 +252,11 @@ START_TEST(lines_that_are_no_events) {
                            "print('{\"event\":\"dance\"}')\n"
                            "print('{\"event\":\"progress\",\"phase\":\"x\",\"step\":-1}')\n"
                            "sys.stdout.buffer.write(b'\\xff\\x00\\x1b[31m\\n')\n"
-                           "print('{\"event\":\"error\",\"code\":99,\"text\":\"no such code\"}')\n"
+                           "print('{\"event\":\"log\",\"level\":\"loud\",\"text\":\"no such level\"}')\n"
                            "done(device='d')\n"),
                      KOLM_OK);
-    ck_assert(logged("2 the trainer wrote a line that is no event: Welcome to a library!"));
-    ck_assert(!logged("no such code")); /* only the first few are shown */
+    ck_assert(logged("2 the trainer printed a line that is not an event: Welcome to a library!"));
+    ck_assert(!logged("no such level")); /* only the first few are shown */
     ck_assert_uint_eq(seen.progressed, 0);
     fails("print('only garbage')\n", KOLM_E_INTERNAL, "ended with code 0 and no result");
 }

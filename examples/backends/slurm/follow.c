@@ -52,7 +52,7 @@ static kit_status ask_once(following *f, kolm_error_t *err) {
     slurm_job job;
     KIT_TRY(slurm_ask(f->settings, &f->place->id, &job, &f->view, f->said, sizeof f->said, err));
     if (f->view != SLURM_VIEW_JOB) return KOLM_OK;
-    if (job.restarts > f->job.restarts) f->events.error.code = KOLM_OK; /* what the one before it said */
+    if (job.restarts > f->job.restarts) f->events.job.error.code = KOLM_OK; /* what the one before it said */
     f->job = job;
     f->verified = is_ours(f);
     return KOLM_OK;
@@ -74,7 +74,7 @@ static kit_status ask(following *f, kolm_error_t *err) {
 
 static bool has_ended(const following *f) {
     static const char *const again[] = {"NODE_FAIL", "PREEMPTED", "BOOT_FAIL"};
-    if (f->view == SLURM_VIEW_FORGOTTEN) return f->events.result || f->ends_seen >= SEEN_TWICE;
+    if (f->view == SLURM_VIEW_FORGOTTEN) return f->events.job.result != NULL || f->ends_seen >= SEEN_TWICE;
     if (f->view != SLURM_VIEW_JOB || f->job.state.phase != SLURM_ENDED) return false;
     /* Between such an end and the queue, where Slurm puts the job again, there may be a moment. */
     for (size_t i = 0; i < sizeof again / sizeof *again; i++)
@@ -214,9 +214,9 @@ static kit_status settle(following *f, kolm_error_t *err) {
     for (bool told = false;; told = true) {
         slurm_events_read(&f->events, f->place->dir);
         kit_status status = slurm_results_ready(f->place, &why);
-        if (status == KOLM_OK && f->events.result) return bring(f, err);
+        if (status == KOLM_OK && f->events.job.result != NULL) return bring(f, err);
         if (status == KOLM_OK) (void)kit_fail(&why, KOLM_E_NOT_FOUND, "", "the trainer did not say that it is done");
-        if (f->events.error.code != KOLM_OK || kit_now_ms() >= end) break;
+        if (f->events.job.error.code != KOLM_OK || kit_now_ms() >= end) break;
         if (!told)
             f->host->log(f->host->user, KOLM_LOG_INFO, "the job has ended; waiting for its files to be seen here");
         if (!slurm_pause(f->host, EVENTS_MS))
@@ -234,7 +234,7 @@ static void wait_for_words(following *f, char *words, size_t capacity, bool *out
     do {
         slurm_events_read(&f->events, f->place->dir);
         slurm_last_words(f->place->dir, words, capacity, out_oom);
-    } while (!words[0] && f->events.error.code == KOLM_OK && kit_now_ms() < end && slurm_pause(f->host, EVENTS_MS));
+    } while (!words[0] && f->events.job.error.code == KOLM_OK && kit_now_ms() < end && slurm_pause(f->host, EVENTS_MS));
 }
 
 static kit_status no_result(const following *f, const char *why, kolm_error_t *err) {
@@ -266,7 +266,7 @@ static kit_status bad_end(following *f, kolm_error_t *err) {
         f->job.state.has_by = accounted.state.has_by;
         f->job.state.by = accounted.state.by;
     }
-    return slurm_ended(f->settings, &f->place->id, &f->job, &f->events.error, words, oom,
+    return slurm_ended(f->settings, &f->place->id, &f->job, &f->events.job.error, words, oom,
                        slurm_place_has(f->place, "checkpoint"), err);
 }
 
@@ -290,12 +290,12 @@ static kit_status ask_for_end(following *f, kolm_error_t *err) {
 static kit_status finish(following *f, kolm_error_t *err) {
     kolm_error_t why = KIT_ERROR_INIT;
     slurm_events_read(&f->events, f->place->dir);
-    if (f->view == SLURM_VIEW_FORGOTTEN && !(f->events.result && slurm_results_ready(f->place, &why) == KOLM_OK))
+    if (f->view == SLURM_VIEW_FORGOTTEN && !(f->events.job.result != NULL && slurm_results_ready(f->place, &why) == KOLM_OK))
         KIT_TRY(ask_for_end(f, err));
     if (f->view == SLURM_VIEW_JOB && strcmp(f->job.state.name, "COMPLETED") != 0) return bad_end(f, err);
     kit_status status = settle(f, &why);
     if (status == KOLM_OK) return KOLM_OK;
-    if (f->use == NO_RESULT && f->events.error.code != KOLM_OK) {
+    if (f->use == NO_RESULT && f->events.job.error.code != KOLM_OK) {
         if (f->view == SLURM_VIEW_FORGOTTEN) slurm_state_read("FAILED", &f->job.state);
         return bad_end(f, err);
     }
@@ -305,12 +305,12 @@ static kit_status finish(following *f, kolm_error_t *err) {
 }
 
 static void rest(following *f) {
-    bool said = f->events.result || f->events.error.code != KOLM_OK;
+    bool said = f->events.job.result != NULL || f->events.job.error.code != KOLM_OK;
     int ms = f->ends_seen > 0 || said ? LOOK_MS : f->look_ms;
     for (int waited = 0; waited < ms; waited += EVENTS_MS) {
         if (!slurm_pause(f->host, EVENTS_MS)) return;
         slurm_events_read(&f->events, f->place->dir);
-        if (!said && (f->events.result || f->events.error.code != KOLM_OK)) return;
+        if (!said && (f->events.job.result != NULL || f->events.job.error.code != KOLM_OK)) return;
     }
     f->look_ms = f->look_ms + f->look_ms / 4 < LOOK_MOST_MS ? f->look_ms + f->look_ms / 4 : LOOK_MOST_MS;
 }
@@ -383,30 +383,36 @@ static void clear(const following *f, kolm_error_t *err) {
 
 static following following_of(const kolm_host_v1_t *host, const slurm_settings *settings, slurm_place *place,
                               slurm_home *home) {
-    return (following){.host = host,
-                       .caller = getppid(),
-                       .settings = settings,
-                       .place = place,
-                       .home = home,
-                       .events = {.host = host, .error = KIT_ERROR_INIT}};
+    following f = {.host = host, .caller = getppid(), .settings = settings, .place = place, .home = home};
+    kit_events_begin(&f.events.job, host, "the job");
+    f.events.job.restarts = true;
+    return f;
+}
+
+static kit_status go_through(following *f, const char *task, uint32_t threads, kolm_error_t *err) {
+    KIT_TRY(begin(f, task, threads, err));
+    kit_status status = follow(f, err);
+    if (f->use != GOOD && f->before && !f->alive) {
+        /* It had ended before this start, which is not to fail because of it. */
+        KIT_TRY(begin_anew(f, err, err));
+        kit_events_end(&f->events.job);
+        *f = following_of(f->host, f->settings, f->place, f->home);
+        KIT_TRY(begin(f, task, threads, err));
+        status = follow(f, err);
+    }
+    if (f->use != GOOD) clear(f, err);
+    return status;
 }
 
 kit_status slurm_do(const kolm_host_v1_t *host, const slurm_settings *settings, slurm_place *place, const char *task,
                     uint32_t threads, slurm_home *home, kolm_error_t *err) {
     following f = following_of(host, settings, place, home);
-    KIT_TRY(begin(&f, task, threads, err));
-    kit_status status = follow(&f, err);
-    if (f.use != GOOD && f.before && !f.alive) {
-        /* It had ended before this start, which is not to fail because of it. */
-        KIT_TRY(begin_anew(&f, err, err));
-        f = following_of(host, settings, place, home);
-        KIT_TRY(begin(&f, task, threads, err));
-        status = follow(&f, err);
+    kit_status status = go_through(&f, task, threads, err);
+    if (status == KOLM_OK) {
+        (void)kit_format(home->device, sizeof home->device, "%.70s on %.40s (Slurm)",
+                         kit_events_result_text(&f.events.job, "device"), f.job.node[0] ? f.job.node : "a node");
+        (void)kit_copy(home->toolchain, sizeof home->toolchain, kit_events_result_text(&f.events.job, "toolchain"));
     }
-    if (f.use != GOOD) clear(&f, err);
-    if (status != KOLM_OK) return status;
-    (void)kit_format(home->device, sizeof home->device, "%.70s on %.40s (Slurm)", f.events.device,
-                     f.job.node[0] ? f.job.node : "a node");
-    (void)kit_copy(home->toolchain, sizeof home->toolchain, f.events.toolchain);
-    return KOLM_OK;
+    kit_events_end(&f.events.job);
+    return status;
 }

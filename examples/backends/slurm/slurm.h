@@ -27,6 +27,7 @@
  */
 
 #include "kolm/kit/backend.h"
+#include "kolm/kit/events.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 #include "kolm/kit/json.h"
@@ -176,11 +177,8 @@ kit_status slurm_bring_answers(const slurm_place *place, const char *output_path
 
 /* ---- events.c: what the trainer prints. */
 typedef struct slurm_events {
-    const kolm_host_v1_t *host;
-    off_t read_to;
-    bool result;        /* the trainer said that it is done */
-    kolm_error_t error; /* what it said of its failure; code 0: nothing */
-    char device[128], toolchain[256];
+    kit_events job; /* .result: the trainer said that it is done; .error: what it said of its failure */
+    uint64_t read_to;
 } slurm_events;
 /* Reads what is new in DIR/events.jsonl and tells it to the host. */
 void slurm_events_read(slurm_events *events, const char *dir);

@@ -5,7 +5,6 @@
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
 
-#include <math.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,86 +16,18 @@
 #define DYING_MS 300
 #define STOP_MS 9000 /* the host gives a slot ten seconds */
 
-/* ---- Events */
-
-static double real_of(const cJSON *event, const char *key) {
-    double value;
-    return kit_json_get_number(event, key, &value) ? value : (double)NAN;
-}
-
-static uint64_t count_of(const cJSON *event, const char *key) {
-    uint64_t value;
-    return kit_json_get_u64(event, key, &value) ? value : KOLM_UNKNOWN_COUNT;
-}
-
-static const char *text_of(const cJSON *event, const char *key) {
+static const char *text_of(const cJSON *object, const char *key) {
     const char *text = "";
-    return kit_json_get_string(event, key, &text) ? text : "";
+    return kit_json_get_string(object, key, &text) ? text : "";
 }
 
-static void tell_progress(const kolm_host_v1_t *host, const cJSON *event) {
-    const char *phase = text_of(event, "phase");
-    const kolm_progress_t p = {.struct_size = (uint32_t)sizeof p,
-                               .step = count_of(event, "step"),
-                               .total = count_of(event, "total"),
-                               .loss = real_of(event, "loss"),
-                               .tokens_per_second = real_of(event, "tokens_per_second"),
-                               .phase = phase[0] != '\0' ? phase : "training"};
-    host->progress(host->user, &p);
+void ssh_job_outcome_begin(const kit_ssh_job_remote *remote, ssh_job_outcome *outcome) {
+    *outcome = (ssh_job_outcome){.since = 0};
+    kit_events_begin(&outcome->events, remote->host, "the program there");
 }
 
-static void take_result(ssh_job_outcome *outcome, const cJSON *event) {
-    const cJSON *inner = kit_json_get(event, "result"); /* the trainer's way */
-    const cJSON *from = cJSON_IsObject(inner) ? inner : event;
-    outcome->result = true;
-    kit_copy(outcome->device, sizeof outcome->device, text_of(from, "device"));
-    kit_copy(outcome->toolchain, sizeof outcome->toolchain, text_of(from, "toolchain"));
-}
-
-static void take_error(ssh_job_outcome *outcome, const cJSON *event) {
-    uint64_t code = KOLM_E_UNKNOWN;
-    if (outcome->error.code != KOLM_OK) return; /* the first is the cause */
-    (void)kit_json_get_u64(event, "code", &code);
-    (void)kit_fail(&outcome->error, code >= 1 && code <= KOLM_E_UNAUTHENTICATED ? (int32_t)code : KOLM_E_UNKNOWN,
-                   text_of(event, "remedy"), "%s", text_of(event, "text"));
-}
-
-static void tell_event(const kolm_host_v1_t *host, ssh_job_outcome *outcome, const cJSON *event) {
-    const char *kind = text_of(event, "event"), *level = text_of(event, "level");
-    double value;
-    if (strcmp(kind, "progress") == 0)
-        tell_progress(host, event);
-    else if (strcmp(kind, "log") == 0)
-        host->log(host->user,
-                  strcmp(level, "error") == 0     ? KOLM_LOG_ERROR
-                  : strcmp(level, "warning") == 0 ? KOLM_LOG_WARNING
-                                                  : KOLM_LOG_INFO,
-                  text_of(event, "text"));
-    else if (strcmp(kind, "metric") == 0 && kit_json_get_number(event, "value", &value))
-        host->metric(host->user, text_of(event, "name"), value);
-    else if (strcmp(kind, "result") == 0)
-        take_result(outcome, event);
-    else if (strcmp(kind, "error") == 0)
-        take_error(outcome, event);
-}
-
-/* Whole lines. One that is no event is a word of the program's. */
-static void tell_lines(const kolm_host_v1_t *host, ssh_job_outcome *outcome, const char *text, size_t length) {
-    for (size_t at = 0; at < length;) {
-        const char *end = memchr(text + at, '\n', length - at);
-        size_t n = end != NULL ? (size_t)(end - text) - at : length - at;
-        cJSON *event = NULL;
-        if (kit_json_parse(text + at, n, &event, NULL) == KOLM_OK && cJSON_IsObject(event)) {
-            tell_event(host, outcome, event);
-        } else if (n > 0) {
-            kit_buf shown = {0};
-            kit_buf_escaped(&shown, text + at, n < 200 ? n : 200);
-            host->log(host->user, KOLM_LOG_INFO, kit_buf_text(&shown));
-            kit_buf_free(&shown);
-        }
-        cJSON_Delete(event);
-        at += n + 1;
-    }
+void ssh_job_outcome_end(ssh_job_outcome *outcome) {
+    kit_events_end(&outcome->events);
 }
 
 /* ---- Stopping */
@@ -145,9 +76,9 @@ static kit_status judge(const kit_ssh_job_remote *remote, const ssh_job_outcome 
     uint64_t exit_code = UINT64_MAX, signal_number = 0, code = 0;
     (void)kit_json_get_u64(last, "exit", &exit_code);
     (void)kit_json_get_u64(last, "signal", &signal_number);
-    if (exit_code == 0 && outcome->result) return KOLM_OK;
-    if (outcome->error.code != KOLM_OK) {
-        *err = outcome->error;
+    if (exit_code == 0 && outcome->events.result != NULL) return KOLM_OK;
+    if (outcome->events.error.code != KOLM_OK) {
+        *err = outcome->events.error;
         return kit_fail_context(err, "%s", remote->settings.name);
     }
     if (kit_json_get_u64(last, "code", &code) && code >= 1 && code <= KOLM_E_UNAUTHENTICATED)
@@ -209,7 +140,7 @@ kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, bool aske
         asked = false;
         if (status == KOLM_OK) status = ssh_job_await(remote, job, limit, &answer, err);
         if (status == KOLM_OK) {
-            tell_lines(remote->host, outcome, answer.raw, answer.raw_length);
+            kit_events_lines(&outcome->events, answer.raw, answer.raw_length);
             outcome->since += answer.raw_length;
             const char *state = text_of(answer.header, "state");
             if (!kit_json_get_bool(answer.header, "last", &over)) over = false;

@@ -4,6 +4,7 @@
 #define KOLM_KIT_SSH_JOB_PARTS_H
 
 #include "kolm/kit/digest.h"
+#include "kolm/kit/events.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 #include "kolm/kit/ssh_job.h"
@@ -181,13 +182,12 @@ kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const s
 kit_status ssh_job_await(kit_ssh_job_remote *remote, const char *job, int64_t limit_ms, ssh_job_frame *out_answer,
                          kolm_error_t *err) KIT_MUST_USE;
 typedef struct ssh_job_outcome {
-    char device[128];
-    char toolchain[256];
-    bool result;        /* the program said that it is done */
-    bool failed;        /* it is of no use: it ended, and nobody stopped it, without a result that can be had */
-    uint64_t since;     /* events read so far, in bytes */
-    kolm_error_t error; /* the program's own; code 0: none */
+    kit_events events; /* of the program */
+    uint64_t since;    /* events read so far, in bytes */
+    bool failed;       /* it is of no use: it ended, and nobody stopped it, without a result that can be had */
 } ssh_job_outcome;
+void ssh_job_outcome_begin(const kit_ssh_job_remote *remote, ssh_job_outcome *outcome);
+void ssh_job_outcome_end(ssh_job_outcome *outcome);
 cJSON *ssh_job_follow_request(const char *job, uint64_t since);
 /* Follows a job that was started to its end. asked: ssh_job_follow_request was sent, and nothing after it. */
 kit_status ssh_job_follow(kit_ssh_job_remote *remote, const char *job, bool asked, ssh_job_outcome *outcome,

@@ -38,6 +38,7 @@ static void asking_free(asking *a) {
     ssh_job_files_free(&a->files);
     ssh_job_files_free(&a->base);
     ssh_job_program_free(&a->program);
+    ssh_job_outcome_end(&a->outcome);
 }
 
 static void say(const kit_ssh_job_remote *remote, uint32_t level, const char *text, const char *word) {
@@ -142,7 +143,10 @@ static void attach(const kit_ssh_job_remote *remote, asking *a, const cJSON *ans
     (void)kit_json_get_string(answer, "state", &state);
     (void)kit_json_get_u64(answer, "exit", &exit_code);
     bool ended = strcmp(state, "done") == 0;
-    if (!attached) a->outcome = (ssh_job_outcome){.error = KIT_ERROR_INIT};
+    if (!attached) {
+        ssh_job_outcome_end(&a->outcome);
+        ssh_job_outcome_begin(remote, &a->outcome);
+    }
     if (attached && !a->before)
         say(remote, KOLM_LOG_INFO,
             ended && exit_code == 0 ? "this was done there before"
@@ -316,7 +320,7 @@ static kit_status carry_out(kit_ssh_job_remote *remote, asking *a, kolm_error_t 
     for (int gone = 0; status != KOLM_OK && status != KOLM_E_CANCELLED;) {
         bool cut = remote->broken;
         bool taken = status == KOLM_E_NOT_FOUND && remote->refused && a->before;
-        if (!cut && (!taken || a->outcome.error.code != KOLM_OK || ++gone > GONE_MAX)) break;
+        if (!cut && (!taken || a->outcome.events.error.code != KOLM_OK || ++gone > GONE_MAX)) break;
         if (cut) status = connect_again(remote, a, err);
         if (cut && status != KOLM_OK) break;
         *err = (kolm_error_t)KIT_ERROR_INIT;
@@ -334,12 +338,13 @@ kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const s
     asking a = {.about = about,
                 .results = none,
                 .home = remote->host->scratch_dir,
-                .program = *program,
-                .outcome = {.error = KIT_ERROR_INIT}};
+                .program = *program};
+    ssh_job_outcome_begin(remote, &a.outcome);
     kit_buf_fmt(&salt, "errand %s", program->identity);
     kit_status status = kit_buf_ok(&salt, err);
     if (status == KOLM_OK) status = ssh_job_files_digest(&a.files, salt.data, a.id, err);
     if (status == KOLM_OK) status = carry_out(remote, &a, err);
+    ssh_job_outcome_end(&a.outcome);
     kit_buf_free(&salt);
     return status;
 }
@@ -348,7 +353,8 @@ kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const s
 
 /* Receipts are passed on: the key of a host says which one it was, and not what it is called. */
 static void put_device(const kit_ssh_job_remote *remote, const asking *a, char *out, size_t capacity) {
-    const char *device = a->outcome.device[0] != '\0' ? a->outcome.device : a->program.name;
+    const char *named = kit_events_result_text(&a->outcome.events, "device");
+    const char *device = named[0] != '\0' ? named : a->program.name;
     const char *key = kit_ssh_job_host_key(remote);
     kit_format(out, capacity, "%.64s over SSH, %s", device, key[0] != '\0' ? key : remote->settings.name);
 }
@@ -357,7 +363,8 @@ kit_status kit_ssh_job_train(kit_ssh_job_remote *remote, const kolm_train_args_t
                              kolm_error_t *err) {
     static const char *const results[] = {"model", "result.json", NULL};
     kit_job *job = NULL;
-    asking a = {.results = results, .home = args->job_dir, .outcome = {.error = KIT_ERROR_INIT}};
+    asking a = {.results = results, .home = args->job_dir};
+    ssh_job_outcome_begin(remote, &a.outcome);
     kit_status status = kit_job_read(args->job_dir, &job, err);
     a.job = job;
     a.about = job != NULL ? job->task : "";
@@ -368,7 +375,7 @@ kit_status kit_ssh_job_train(kit_ssh_job_remote *remote, const kolm_train_args_t
     if (status == KOLM_OK) {
         out_result->billed_micro_usd = 0;
         put_device(remote, &a, out_result->device, sizeof out_result->device);
-        kit_copy(out_result->toolchain, sizeof out_result->toolchain, a.outcome.toolchain);
+        kit_copy(out_result->toolchain, sizeof out_result->toolchain, kit_events_result_text(&a.outcome.events, "toolchain"));
     }
     asking_free(&a);
     kit_job_free(job);
@@ -406,7 +413,8 @@ kit_status kit_ssh_job_infer(kit_ssh_job_remote *remote, const kolm_infer_args_t
     char *input = NULL, *output = NULL;
     uint64_t asked = 0;
     kit_job *job = NULL;
-    asking a = {.results = results, .home = scratch, .outcome = {.error = KIT_ERROR_INIT}};
+    asking a = {.results = results, .home = scratch};
+    ssh_job_outcome_begin(remote, &a.outcome);
     kit_status status = kit_job_read(args->job_dir, &job, err);
     a.job = job;
     a.about = job != NULL ? job->task : "";

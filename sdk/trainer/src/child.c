@@ -2,6 +2,7 @@
 /* One call of the trainer: started, listened to, stopped in time, and explained when it ends without a result. */
 #include "internal.h"
 
+#include "kolm/kit/events.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
@@ -14,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES (1u << 20)
 #define LOOK_MS 100     /* between looks at the clock and at the user's wish to stop */
 #define STOP_MS 8000    /* from SIGTERM to SIGKILL: the host gives a slot ten seconds */
 #define LINGER_MS 15000 /* from the result, or the end of the events, to the end of the process */
@@ -34,7 +34,7 @@ typedef struct watch {
     int64_t kill_ms, close_ms, linger_ms;
     bool exited;
     siginfo_t how;
-    trainer_heard heard;
+    kit_events heard;
 } watch;
 
 /* ---- Environment */
@@ -190,7 +190,7 @@ static void wait_for_end(watch *w) {
 
 static kit_status listen_to(watch *w, kolm_error_t *err) {
     kit_lines *lines = NULL;
-    kit_status status = kit_lines_open(w->events, LINE_MAX_BYTES, &lines, err);
+    kit_status status = kit_lines_open(w->events, KIT_EVENT_LINE_MAX, &lines, err);
     if (status != KOLM_OK) {
         kill(-w->pid, SIGKILL);
         wait_for_end(w);
@@ -202,11 +202,11 @@ static kit_status listen_to(watch *w, kolm_error_t *err) {
         size_t length = 0;
         status = kit_lines_next(lines, &line, &length, NULL);
         if (status == KOLM_E_OUT_OF_RANGE)
-            trainer_hear(&w->heard, "(a line of more than 1 MiB)", 27);
+            (void)kit_events_line(&w->heard, "(a line of more than 1 MiB)", 27);
         else if (status != KOLM_OK || line == NULL)
             break;
         else
-            trainer_hear(&w->heard, line, length);
+            (void)kit_events_line(&w->heard, line, length);
         if (w->heard.result != NULL && w->linger_ms == INT64_MAX) w->linger_ms = kit_now_ms() + LINGER_MS;
     }
     kit_lines_close(lines);
@@ -380,9 +380,9 @@ kit_status trainer_run(const trainer_call *call, cJSON **out_result, kolm_error_
                .words = -1,
                .kill_ms = INT64_MAX,
                .close_ms = INT64_MAX,
-               .linger_ms = INT64_MAX,
-               .heard = {.host = call->host, .error = KIT_ERROR_INIT}};
+               .linger_ms = INT64_MAX};
     *out_result = NULL;
+    kit_events_begin(&w.heard, call->host, "the trainer");
     if (call->host->cancelled(call->host->user) != 0)
         return kit_fail(err, KOLM_E_CANCELLED, "", "stopped before the trainer was started");
     kit_status status = start(call, &w, err);
@@ -391,6 +391,6 @@ kit_status trainer_run(const trainer_call *call, cJSON **out_result, kolm_error_
     if (w.events >= 0) close(w.events);
     if (w.words >= 0) close(w.words);
     kit_buf_free(&w.tail);
-    cJSON_Delete(w.heard.result);
+    kit_events_end(&w.heard);
     return status;
 }

@@ -23,16 +23,6 @@ typedef struct trainer_call {
 /* Runs the child to its end. *out_result is the object of its result event, an empty one if it had none. */
 kit_status trainer_run(const trainer_call *call, cJSON **out_result, kolm_error_t *err) KIT_MUST_USE;
 
-/* What was heard of a child so far; .host and .error = KIT_ERROR_INIT are given. */
-typedef struct trainer_heard {
-    const kolm_host_v1_t *host;
-    cJSON *result;      /* of the first result event, owned; NULL: none yet */
-    kolm_error_t error; /* of the first error event; code 0: none */
-    uint32_t strange;   /* lines that were no event */
-} trainer_heard;
-/* Takes a line of its standard output: log, progress and metric go to the host, and so do the first few that are no event. */
-void trainer_hear(trainer_heard *heard, const char *line, size_t length);
-
 /* "local-cuda" */
 void trainer_backend(const kit_trainer *trainer, char *out, size_t capacity);
 
