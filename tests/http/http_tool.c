@@ -227,11 +227,16 @@ static void do_line(kit_http *http, cJSON *json) {
     }
 }
 
+static kit_http_tape *tape;
+
 static kit_http *open_with(const cJSON *o) {
     kit_http *http = NULL;
     kolm_error_t err = KIT_ERROR_INIT;
     kit_http_options options = {.ca_file = text_of(o, "ca_file"), .allow_plain_loopback = flag_of(o, "plain"), .proxy = text_of(o, "proxy"), .no_proxy = text_of(o, "no_proxy"),
                                 .tries = (uint32_t)number_of(o, "tries"), .first_wait_ms = number_of(o, "first_wait_ms"), .wait_most_ms = number_of(o, "wait_most_ms"), .seed = 7};
+    if (text_of(o, "record") != NULL && kit_http_tape_record(text_of(o, "record"), &tape, &err) != KOLM_OK) give_up("record", &err);
+    if (text_of(o, "replay") != NULL && kit_http_tape_replay(text_of(o, "replay"), &tape, &err) != KOLM_OK) give_up("replay", &err);
+    options.tape = tape;
     if (kit_http_open(&options, &http, &err) != KOLM_OK) give_up("open", &err);
     return http;
 }
@@ -256,5 +261,6 @@ int main(void) {
     }
     kit_http_close(http);
     kit_lines_close(lines);
+    if (kit_http_tape_close(tape, &err) != KOLM_OK) give_up("tape", &err);
     return 0;
 }

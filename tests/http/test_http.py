@@ -555,6 +555,56 @@ class Many(Case):
         self.assertIn("does not resolve", got[1]["text"])
 
 
+class Tapes(Case):
+    def test_recorded_and_replayed(self):
+        """A whole conversation, failures included, comes again without a server, and no secret is in the recording."""
+        made = "sk-fresh-from-the-server-1"
+        server = self.serve(
+            answer(200, json.dumps({"echo": "you sent " + TOKEN, "api_key": made, "upload_url": "https://s.example/x?X-Amz-Signature=abc123def&part=1", "nested": [{"token": made}], "n": 1.5},
+                                   separators=(",", ":")), [("Content-Type", "application/json"), ("Set-Cookie", "session=cookie-value"), ("X-Echo", "key " + TOKEN[3:30]), ("X-Test", "t")]),
+            answer(503, "busy", [("Retry-After", "0")]), resetting, answer(200, "plain text"), closing, answer(404, '{"detail":"none"}'))
+        tape = os.path.join(self.folder(), "tape.jsonl")
+        requests = [{"url": server.url("/a?page=2&signature=presigned-value"), "headers": [AUTH, {"name": "X-Plain", "value": "v"}]}, {"url": server.url("/b")},
+                    {"url": server.url("/rent"), "body": json.dumps({"name": "n", "hf_token": TOKEN, "password": "pw-value"}), "repeat": "create", "headers": [AUTH]}, {"url": server.url("/c")}]
+        live = run({"record": tape}, *[{**request, "echo": True} for request in requests])
+        with open(tape, encoding="utf-8") as file:
+            text = file.read()
+        for word in (TOKEN, TOKEN[3:12], made, "cookie-value", "presigned-value", "abc123def", "pw-value"):
+            self.assertNotIn(word, text)
+        lines = [json.loads(line) for line in text.splitlines()]
+        self.assertEqual([line["request"]["method"] for line in lines], ["GET", "GET", "GET", "GET", "POST", "GET"])
+        self.assertEqual((lines[0]["request"]["headers"]["Authorization"], lines[0]["request"]["headers"]["X-Plain"]), ("[secret]", "v"))
+        self.assertEqual(os.stat(tape).st_mode & 0o777, 0o600)
+        connections = server.connections
+        again = run({"replay": tape}, *[{**request, "echo": True} for request in requests])
+        self.assertEqual(server.connections, connections)
+        for one_live, one_again in zip(live, again):
+            for key in ("code", "status", "fate", "may", "tries", "x-test", "text"):
+                self.assertEqual(one_again[key], one_live[key], key)
+        self.assertEqual((live[2]["code"], live[2]["may"], again[1]["body"]), ("UNKNOWN", True, "plain text"))
+        self.assertEqual(json.loads(again[0]["body"]), {"echo": "you sent [secret]", "api_key": "[hidden]", "n": 1.5, "nested": [{"token": "[hidden]"}],
+                                                        "upload_url": "https://s.example/x?X-Amz-Signature=[hidden]&part=1"})
+
+    def test_replay_is_strict(self):
+        server = self.serve(answer(200, "x"))
+        tape = os.path.join(self.folder(), "tape.jsonl")
+        run({"record": tape}, {"url": server.url("/a")}, {"url": server.url("/b"), "body": "1"})
+        got = run({"replay": tape}, {"url": server.url("/other")}, {"url": server.url("/b"), "body": "2"}, {"url": server.url("/c")})
+        self.assertEqual([g["code"] for g in got], ["FAILED_PRECONDITION"] * 3)
+        for g, words in zip(got, ("another url", "another body", "has no 3th line")):
+            self.assertIn(words, g["text"])
+        with self.assertRaisesRegex(AssertionError, "1 lines of the recording"):
+            run({"replay": tape}, {"url": server.url("/a")})
+
+    def test_large_and_binary(self):
+        server = self.serve(answer(200, b"\xff\xfe\x00"), answer(200, b"y" * 1500000))
+        tape, path = os.path.join(self.folder(), "tape.jsonl"), self.file()
+        run({"record": tape}, {"url": server.url()}, {"url": server.url(), "out_file": path})
+        with open(tape, encoding="utf-8") as file:
+            answers = [json.loads(line)["answer"] for line in file]
+        self.assertEqual([("body" in a, a["body_size"]) for a in answers], [(False, 3), (False, 1500000)])
+
+
 @unittest.skipUnless(shutil.which("openssl"), "there is no openssl")
 class Tls(Case):
     @classmethod

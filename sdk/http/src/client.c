@@ -41,6 +41,7 @@ static kit_status fill(kit_http *http, const kit_http_options *o, kolm_error_t *
     char only[8] = "";
     if (o->host != NULL) http->private_only = kit_setting(o->host, "network.private_only", "", only, sizeof only) && strcmp(only, "true") == 0;
     http->host = o->host;
+    http->tape = o->tape;
     http->cancelled = o->cancelled;
     http->user = o->user;
     http->plain_loopback = o->allow_plain_loopback;

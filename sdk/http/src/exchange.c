@@ -41,6 +41,7 @@ static int on_progress(void *user, curl_off_t down_total, curl_off_t down, curl_
 static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
     http_flight *f = user;
     f->active_ms = kit_now_ms();
+    if (http_tape_records(f->http)) http_tape_hear(f, bytes, size * count);
     if (f->refused != KOLM_OK || !http_sink_take(f, bytes, size * count)) return 0;
     return size * count;
 }
@@ -147,10 +148,7 @@ static kit_status set_range(http_flight *f, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) {
-    if (f->easy == NULL) f->easy = curl_easy_init();
-    if (f->easy == NULL) return http_no_memory(err);
-    curl_easy_reset(f->easy);
+void http_exchange_reset(http_flight *f) {
     f->words[0] = '\0';
     f->going_out = f->barred = f->headers_done = f->whole_already = f->enough = false;
     f->socket = -1;
@@ -161,7 +159,16 @@ kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) {
     f->answer->status = 0;
     kit_buf_clear(&f->answer->headers);
     kit_buf_clear(&f->answer->body);
+    kit_buf_clear(&f->heard);
+    f->heard_size = 0;
     http_sink_range(f);
+}
+
+kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) {
+    if (f->easy == NULL) f->easy = curl_easy_init();
+    if (f->easy == NULL) return http_no_memory(err);
+    curl_easy_reset(f->easy);
+    http_exchange_reset(f);
     KIT_TRY(http_headers_build(f, err));
     KIT_TRY(set_way(f, err));
     KIT_TRY(set_trust(f, err));

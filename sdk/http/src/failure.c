@@ -23,10 +23,18 @@ bool http_refuse(http_flight *f, int32_t code, const char *remedy, const char *f
     return false;
 }
 
+/* What the proxy said to CONNECT; 0: nothing, or there was none. */
+static long proxy_status_of(const http_flight *f) {
+    long status = 0;
+    if (f->easy != NULL) (void)curl_easy_getinfo(f->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+    return status;
+}
+
 http_stage http_stage_of(const http_flight *f) {
     curl_off_t named = 0;
     struct sockaddr_storage peer;
     socklen_t length = sizeof peer;
+    if (f->easy == NULL) return f->played;
     if (f->headers_done) return HTTP_RECEIVING;
     if (f->going_out) {
         const kit_http_request *r = f->request;
@@ -71,7 +79,7 @@ static const check_fact checks[] = {
 static kit_status fail_certificate(http_flight *f) {
     long result = 0;
     check_fact fact = {0, "cannot be verified", AUTHORITY};
-    (void)curl_easy_getinfo(f->easy, CURLINFO_SSL_VERIFYRESULT, &result);
+    if (f->easy != NULL) (void)curl_easy_getinfo(f->easy, CURLINFO_SSL_VERIFYRESULT, &result);
     if (result <= 1) result = 62; /* the chain is good, or was not yet complained of: what is left is the name, which libcurl compares itself */
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
         if (checks[i].result == result) fact = checks[i];
@@ -112,8 +120,7 @@ static const transfer_fact transfers[] = {
 /* The text may name the proxy, and a proxy's address may hold a password: libcurl's words are used for certificates only. */
 kit_status http_fail_transfer(http_flight *f, CURLcode code) {
     transfer_fact fact = {code, KOLM_E_UNAVAILABLE, curl_easy_strerror(code), NETWORK};
-    long proxy_status = 0;
-    (void)curl_easy_getinfo(f->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+    long proxy_status = proxy_status_of(f);
     if (f->barred)
         return kit_fail(f->err, KOLM_E_PERMISSION_DENIED, "name an address of this machine or of a private network, or allow others",
                         "%s %s: %s is on an address that this call may not connect to", f->method, f->place.shown, f->place.host);
@@ -131,8 +138,7 @@ kit_status http_fail_time(http_flight *f, const char *what) {
 }
 
 bool http_may_pass(const http_flight *f, CURLcode code) {
-    long proxy_status = 0;
-    (void)curl_easy_getinfo(f->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+    long proxy_status = proxy_status_of(f);
     if (f->barred || (!f->going_out && proxy_status >= 400 && proxy_status < 500)) return false;
     return code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_SSL_CACERT_BADFILE && code != CURLE_READ_ERROR && code != CURLE_OUT_OF_MEMORY;
 }

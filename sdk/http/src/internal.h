@@ -13,6 +13,7 @@
 #define HTTP_ANSWER_HEADER_BYTES_MAX 65536
 #define HTTP_ERROR_BODY_MAX 65536
 #define HTTP_REDIRECTS_MAX 5
+#define HTTP_TAPE_BODY_MAX (1u << 20)
 #define HTTP_SLICE_MS 100 /* the stop flag is looked at so often */
 
 struct kit_http {
@@ -20,6 +21,7 @@ struct kit_http {
     int (*cancelled)(void *user);
     void *user;
     CURLM *multi;
+    kit_http_tape *tape;
     char *ca_file, *proxy, *no_proxy, *agent; /* NULL: libcurl's default */
     bool plain_loopback, private_only;
     uint32_t tries;
@@ -99,6 +101,9 @@ typedef struct http_flight {
     uint64_t total;        /* of the file, UINT64_MAX not known */
     bool whole_already;    /* 416: the file had everything */
     bool enough;           /* of the body of an error */
+    kit_buf heard;         /* the body, for the recording */
+    uint64_t heard_size;   /* of all of it */
+    http_stage played;     /* where a replayed try failed */
 
     /* Of all tries. */
     bool delivered;        /* on_bytes was called */
@@ -155,7 +160,16 @@ kit_status http_source_attach(http_flight *f, kolm_error_t *err) KIT_MUST_USE;
 void http_source_detach(http_flight *f);
 bool http_has_body(const kit_http_request *request);
 
+/* tape.c */
+bool http_tape_records(const kit_http *http);
+bool http_tape_replays(const kit_http *http);
+void http_tape_hear(http_flight *f, const char *bytes, size_t length);
+void http_tape_note(http_flight *f, CURLcode code);
+/* A try without network; returns what libcurl would. */
+CURLcode http_tape_play(http_flight *f);
+
 /* exchange.c */
+void http_exchange_reset(http_flight *f);
 kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) KIT_MUST_USE;
 void http_exchange_end(http_flight *f);
 

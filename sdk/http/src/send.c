@@ -87,6 +87,7 @@ static void cleanup(http_flight *f) {
     http_place_free(&f->place);
     kit_sha256_free(f->digest);
     free(f->readers);
+    kit_buf_free(&f->heard);
 }
 
 /* ---- What becomes of a try */
@@ -149,6 +150,7 @@ static bool try_again(http_flight *f) {
     if (kit_http_decide(f->request->repeat, a->fate, a->status) != KIT_HTTP_AGAIN || f->tries >= tries || f->delivered) return false;
     uint64_t pause = kit_http_backoff(f->tries, http->first_wait_ms, http->wait_most_ms, &f->http->random);
     if (a->retry_after_ms > 0 && (uint64_t)a->retry_after_ms > pause) pause = (uint64_t)a->retry_after_ms;
+    if (http_tape_replays(http)) pause = 0;
     if (pause > http->wait_most_ms || later(kit_now_ms(), pause) >= f->deadline_ms) return false;
     if (kit_http_may_have_happened(a->fate, a->status)) f->unclear = true;
     f->state = FLIGHT_PAUSED;
@@ -178,6 +180,7 @@ static void finish(http_flight *f, CURLcode code) {
         status = http_fail_status(f);
     else if (status == KOLM_OK && !good)
         status = http_fail_transfer(f, code);
+    if (http_tape_records(f->http)) http_tape_note(f, code);
     http_exchange_end(f);
     if (good && f->refused == KOLM_OK) {
         if (f->whole_already) a->status = 206;
@@ -198,6 +201,7 @@ static void abandon(http_flight *f, kit_status status) {
     a->fate = f->headers_done ? KIT_HTTP_CUT : f->going_out ? KIT_HTTP_LOST : KIT_HTTP_NOT_SENT;
     if (!f->headers_done) a->status = 0;
     log_try(f, f->err->text);
+    if (http_tape_records(f->http)) http_tape_note(f, status == KOLM_E_CANCELLED ? CURLE_ABORTED_BY_CALLBACK : CURLE_OPERATION_TIMEDOUT);
     http_exchange_end(f);
     if (status == KOLM_E_DEADLINE_EXCEEDED && kit_now_ms() < f->deadline_ms && try_again(f)) return;
     land(f, unclear(f, status));
@@ -213,6 +217,12 @@ static bool stopped(const kit_http *http) {
 static void start(http_flight *f) {
     f->tries++;
     f->try_ms = kit_now_ms();
+    if (http_tape_replays(f->http)) {
+        f->state = FLIGHT_RUNNING;
+        http_exchange_reset(f);
+        finish(f, http_tape_play(f));
+        return;
+    }
     kit_status status = http_exchange_begin(f, f->err);
     if (status == KOLM_OK) {
         f->state = FLIGHT_RUNNING;

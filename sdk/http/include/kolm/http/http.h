@@ -5,6 +5,7 @@
 
 #include "kolm/http/retry.h"
 #include "kolm/http/secret.h"
+#include "kolm/http/tape.h"
 #include "kolm/kit/json.h"
 
 #ifdef __cplusplus
@@ -156,6 +157,7 @@ typedef struct kit_http_options {
     uint64_t first_wait_ms;     /* 0: 500 */
     uint64_t wait_most_ms;      /* 0: 60000; Retry-After too */
     uint64_t seed;              /* of the jitter; 0: random */
+    kit_http_tape *tape;        /* records what is sent, or stands for the network; NULL: neither. It must outlive the kit_http */
 } kit_http_options;
 
 kit_status kit_http_open(const kit_http_options *options, kit_http **out, kolm_error_t *err) KIT_MUST_USE;
