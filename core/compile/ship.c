@@ -6,6 +6,7 @@
 #include "compile/compile.h"
 #include "cli/output.h"
 #include "fleet/repro.h"
+#include "kolm/kit/lock.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -323,7 +323,7 @@ static kit_status lock_directory(const compile *c, int *out_fd, kolm_error_t *er
     if (*out_fd < 0) status = kit_fail_errno(err, errno, "cannot open %s", directory);
     /* A file system without flock (some network ones) serves one user at a time well enough. */
     else
-        while (flock(*out_fd, LOCK_EX) != 0 && errno == EINTR && !cli_interrupted())
+        while (kit_lock_hold(*out_fd, directory, NULL) == KOLM_E_CANCELLED && !cli_interrupted())
             continue;
     free(directory);
     return status;

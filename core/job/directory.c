@@ -4,6 +4,7 @@
 
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/lock.h"
 #include "kolm/kit/text.h"
 
 #include <dirent.h>
@@ -11,7 +12,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -72,7 +72,7 @@ static void remove_dead(const char *root) {
         kit_buf path = {0};
         kit_buf_fmt(&path, "%s/.%s", root, id);
         int fd = path.failed ? -1 : open(path.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        bool dead = fd < 0 ? !path.failed && errno == ENOENT : flock(fd, LOCK_EX | LOCK_NB) == 0;
+        bool dead = fd < 0 ? !path.failed && errno == ENOENT : kit_lock_try(fd, path.data, NULL) == KOLM_OK;
         if (dead) {
             kit_buf directory = {0};
             kit_buf_fmt(&directory, "%s/%s", root, id);
@@ -98,7 +98,6 @@ static kit_status take_lock(const char *root, job_directory *d, kolm_error_t *er
     for (int attempt = 0; attempt < 16; attempt++) {
         uint8_t random[8];
         char name[18];
-        struct stat info;
         if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
             return kit_fail_errno(err, errno, "cannot draw a job id");
         kit_hex(random, sizeof random, d->id);
@@ -108,8 +107,7 @@ static kit_status take_lock(const char *root, job_directory *d, kolm_error_t *er
         KIT_TRY(kit_path_join(root, name, &d->lock_path, err));
         d->lock_fd = open(d->lock_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (d->lock_fd < 0) return kit_fail_errno(err, errno, "cannot create %s", d->lock_path);
-        if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(d->lock_fd, &info) == 0 && info.st_nlink > 0)
-            return KOLM_OK;
+        if (kit_lock_try(d->lock_fd, d->lock_path, NULL) == KOLM_OK && kit_lock_is_linked(d->lock_fd)) return KOLM_OK;
         close(d->lock_fd);
         d->lock_fd = -1;
     }

@@ -7,6 +7,7 @@
 #include "runtime/child.h"
 #include "host/scan.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/lock.h"
 #include "kolm/kit/process.h"
 
 #include <errno.h>
@@ -15,12 +16,10 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define LOCK_WAIT_MS 3000 /* the child of a kolm that was killed needs a moment to notice */
-#define LOCK_RETRY_MS 20
 #define PYTHON_NEWEST 20 /* python3.20 and below are looked for */
 #define PYTHON_OLDEST 9
 
@@ -71,17 +70,11 @@ kit_status setup_take_lock(setup *s, kolm_error_t *err) {
     KIT_TRY(store_home_create(s->home, err));
     KIT_TRY(kit_mkdirs(s->root, 0700, err));
     KIT_TRY(place(s, ".", ".lock", &path, err));
-    s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    kit_status status = s->lock_fd < 0 ? kit_fail_errno(err, errno, "cannot open the lock file %s", path) : KOLM_OK;
-    int64_t end = kit_now_ms() + LOCK_WAIT_MS;
-    while (status == KOLM_OK && flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK && errno != EINTR) status = kit_fail_errno(err, errno, "cannot lock %s", path);
-        if (status == KOLM_OK && cli_interrupted()) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
-        if (status == KOLM_OK && kit_now_ms() >= end)
-            status = kit_fail(err, KOLM_E_UNAVAILABLE, "wait for it to end, then look with `kolm compute info`",
-                              "another `kolm compute setup %s` is at work", s->name);
-        if (status == KOLM_OK) poll(NULL, 0, LOCK_RETRY_MS);
-    }
+    kit_status status = kit_lock_open(path, &s->lock_fd, err);
+    if (status == KOLM_OK) status = kit_lock_wait(s->lock_fd, path, LOCK_WAIT_MS, cli_interrupted, err);
+    if (status == KOLM_E_UNAVAILABLE)
+        status = kit_fail(err, KOLM_E_UNAVAILABLE, "wait for it to end, then look with `kolm compute info`",
+                          "another `kolm compute setup %s` is at work", s->name);
     free(path);
     return status;
 }

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds the home directory and takes the locks in it. */
 #include "kolm/kit/file.h"
-#include "kolm/kit/process.h"
+#include "kolm/kit/lock.h"
 #include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
-
-#define LOCK_RETRY_MS 20
 
 struct store_home {
     char *path;
@@ -79,20 +75,6 @@ kit_status store_home_create(const store_home *home, kolm_error_t *err) {
     return status == KOLM_OK ? status : kit_fail_context(err, "cannot make kolm's home directory %s", home->path);
 }
 
-static kit_status wait_for_lock(int fd, const char *path, int64_t wait_ms, kolm_error_t *err) {
-    int64_t end = kit_now_ms() + wait_ms;
-    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK) return kit_fail_errno(err, errno, "cannot lock %s", path);
-        if (kit_now_ms() >= end) {
-            return kit_fail(err, KOLM_E_UNAVAILABLE, "wait for the other kolm process to end, then try again",
-                            "%s is locked by another process", path);
-        }
-        /* flock has no timeout of its own; asking again is simpler than a timer and a signal. */
-        if (poll(NULL, 0, LOCK_RETRY_MS) < 0 && errno == EINTR) return kit_fail_errno(err, errno, "did not get %s", path);
-    }
-    return KOLM_OK;
-}
-
 kit_status store_lock_take(const store_home *home, const char *name, int64_t wait_ms, store_lock **out_lock,
                            kolm_error_t *err) {
     kit_buf path = {0};
@@ -103,12 +85,8 @@ kit_status store_lock_take(const store_home *home, const char *name, int64_t wai
     kit_buf_fmt(&path, "%s/%s.lock", home->path, name);
     status = kit_buf_ok(&path, err);
     if (status != KOLM_OK) goto out;
-    fd = open(kit_buf_text(&path), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        status = kit_fail_errno(err, errno, "cannot open the lock file %s", kit_buf_text(&path));
-        goto out;
-    }
-    status = wait_for_lock(fd, kit_buf_text(&path), wait_ms, err);
+    status = kit_lock_open(kit_buf_text(&path), &fd, err);
+    if (status == KOLM_OK) status = kit_lock_wait(fd, kit_buf_text(&path), wait_ms, NULL, err);
     if (status != KOLM_OK) goto out;
     lock = calloc(1, sizeof *lock);
     if (!lock) {

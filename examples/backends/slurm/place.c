@@ -3,6 +3,7 @@
 #include "copy.h"
 
 #include "kolm/kit/digest.h"
+#include "kolm/kit/lock.h"
 #include "kolm/kit/text.h"
 #include "slurm.h"
 
@@ -12,7 +13,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -237,26 +237,22 @@ static kit_status keep_input(const char *job_dir, const char *input_path, kolm_e
     return status;
 }
 
-/* True when the lock that is held is still the one that others would find under its name. */
-static bool still_named(int fd, const char *path) {
-    struct stat mine, named;
-    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_dev == named.st_dev &&
-           mine.st_ino == named.st_ino;
-}
-
-static bool try_lock(slurm_place *place, const char *path) {
-    place->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (place->lock < 0) return false;
-    if (flock(place->lock, LOCK_EX | LOCK_NB) == 0 && still_named(place->lock, path)) return true;
-    close(place->lock);
-    place->lock = -1;
-    errno = EWOULDBLOCK;
-    return false;
+/* UNAVAILABLE when somebody else has it. */
+static kit_status try_lock(slurm_place *place, const char *path, kolm_error_t *err) {
+    kit_status status = kit_lock_open(path, &place->lock, err);
+    if (status == KOLM_OK) status = kit_lock_try(place->lock, path, err);
+    if (status == KOLM_OK && !kit_lock_names(place->lock, path)) status = KOLM_E_UNAVAILABLE;
+    if (status != KOLM_OK && place->lock >= 0) {
+        close(place->lock);
+        place->lock = -1;
+    }
+    return status;
 }
 
 bool slurm_place_try(slurm_place *place) {
     char path[4096];
-    if (!kit_format(path, sizeof path, "%s" LOCK_SUFFIX, place->dir) || !try_lock(place, path)) return false;
+    if (!kit_format(path, sizeof path, "%s" LOCK_SUFFIX, place->dir) || try_lock(place, path, NULL) != KOLM_OK)
+        return false;
     recall(place);
     return true;
 }
@@ -269,8 +265,8 @@ static kit_status take_lock(const kolm_host_v1_t *host, slurm_place *place, kolm
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a shorter shared_dir",
                         "the path of the shared directory is too long");
     for (;;) {
-        if (try_lock(place, path)) return KOLM_OK;
-        if (errno != EWOULDBLOCK) return kit_fail_errno(err, errno, "cannot make %s", path);
+        kit_status status = try_lock(place, path, err);
+        if (status != KOLM_E_UNAVAILABLE) return status;
         if (!told) host->log(host->user, KOLM_LOG_INFO, "another kolm asks the same of Slurm: waiting for it");
         told = true;
         if (!slurm_pause(host, 200))

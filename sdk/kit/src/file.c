@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Paths, bounded reading, atomic writing and safe removal. */
 #include "kolm/kit/file.h"
+#include "kolm/kit/lock.h"
 #include "kolm/kit/text.h"
 
 #include <dirent.h>
@@ -8,7 +9,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -252,7 +252,7 @@ static void remove_leftovers(const char *directory, const char *prefix) {
         if (strspn(name + length, "0123456789abcdef") != RANDOM_DIGITS) continue;
         int fd = openat(dirfd(listing), name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0) continue;
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(listing), name, 0);
+        if (kit_lock_try(fd, name, NULL) == KOLM_OK) unlinkat(dirfd(listing), name, 0);
         close(fd);
     }
     closedir(listing);
@@ -260,9 +260,7 @@ static void remove_leftovers(const char *directory, const char *prefix) {
 
 /* True when fd is locked and still has its name: another writer may have taken it for a leftover before the lock. */
 static bool is_ours(int fd) {
-    struct stat info;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
-    return fstat(fd, &info) == 0 && info.st_nlink > 0;
+    return kit_lock_try(fd, "", NULL) != KOLM_E_UNAVAILABLE && kit_lock_is_linked(fd);
 }
 
 /* Creates DIRECTORY/PREFIX<random>, locked. */

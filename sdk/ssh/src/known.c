@@ -4,6 +4,7 @@
 
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/lock.h"
 #include "kolm/kit/text.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -280,7 +280,8 @@ static kit_status append_line(int fd, const char *file, const kit_buf *line, kol
     if (fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "let known_hosts name a file of its own",
                         "%s is no file, and keeps nothing", file);
-    if (flock(fd, LOCK_EX) != 0 || fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot lock %s", file);
+    KIT_TRY(kit_lock_hold(fd, file, err));
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", file);
     char last = '\n';
     if (info.st_size > 0 && pread(fd, &last, 1, info.st_size - 1) != 1)
         return kit_fail_errno(err, errno, "cannot read %s", file);
