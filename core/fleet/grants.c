@@ -2,7 +2,7 @@
 /* Reads and writes grants.json, and judges rows by it. */
 #include "fleet/grants.h"
 #include "kolm/kit/file.h"
-#include "kolm/kit/owner.h"
+#include "kolm/kit/trust.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,14 +30,14 @@ static kit_status no_memory(kolm_error_t *err) {
 static kit_status check_file(int fd, const char *path, off_t *out_size, kolm_error_t *err) {
     struct stat info;
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
-    kit_owner owner = kit_owner_of(info.st_uid);
+    kit_trust_fault fault = kit_trust_stat(KIT_TRUST_OWN, &info);
     if (!S_ISREG(info.st_mode) || info.st_size > (off_t)GRANTS_MAX)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "remove it, and grant again what is to be granted",
                         "%s is not a file that kolm wrote", path);
-    if (owner != KIT_OWNER_SELF && owner != KIT_OWNER_ROOT)
+    if (fault == KIT_TRUST_OWNER)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, and grant again what is to be granted",
                         "%s belongs to another user", path);
-    if ((info.st_mode & 022) != 0)
+    if (fault == KIT_TRUST_MODE)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod 600 it",
                         "others may change %s (mode %04o)", path, (unsigned)info.st_mode & 07777);
     *out_size = info.st_size;

@@ -3,13 +3,14 @@
  */
 #include "host/run.h"
 #include "kolm/kit/file.h"
+#include "kolm/kit/lock.h"
+#include "kolm/kit/trust.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #if defined(__linux__)
@@ -25,9 +26,8 @@ static int lock_own(const char *path) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return -1;
-    bool own = fstat(fd, &info) == 0 && info.st_uid == geteuid() && (info.st_mode & 07777) == 0700;
-    /* Who locks a directory that was removed meanwhile, holds nothing. */
-    if (own && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && info.st_nlink > 0) return fd;
+    bool own = fstat(fd, &info) == 0 && kit_trust_stat(KIT_TRUST_MADE, &info) == KIT_TRUST_GOOD && (info.st_mode & 07777) == 0700;
+    if (own && kit_lock_try(fd, path, NULL) == KOLM_OK && kit_lock_is_linked(fd)) return fd;
     close(fd);
     return -1;
 }
@@ -79,7 +79,7 @@ static bool in_memory(const char *place) {
     struct statfs kind;
     struct stat info;
     return statfs(place, &kind) == 0 && (uint32_t)kind.f_type == 0x01021994u /* tmpfs: magic.h */ &&
-           lstat(place, &info) == 0 && S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) && info.st_uid == 0;
+           lstat(place, &info) == 0 && kit_trust_is_sticky(&info);
 #else
     (void)place;
     return false;

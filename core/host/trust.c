@@ -4,7 +4,7 @@
 #include "host/scan.h"
 
 #include "kolm/kit/file.h"
-#include "kolm/kit/owner.h"
+#include "kolm/kit/trust.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -85,7 +85,7 @@ static bool is_own_place(const char *path) {
     size_t length = strlen(path);
     if (!host_own_program(program)) return false;
     if (strncmp(program, path, length) == 0 && program[length] == '/') return true;
-    if (!host_own_tree(tree) || lstat(program, &st) != 0 || kit_owner_of(st.st_uid) != KIT_OWNER_UNMAPPED) return false;
+    if (!host_own_tree(tree) || lstat(program, &st) != 0 || kit_trust_owner(&st) != KIT_OWNER_UNMAPPED) return false;
     length = strlen(tree);
     return strncmp(path, tree, length) == 0 && path[length] == '/';
 }
@@ -99,7 +99,7 @@ static kit_status trust_unmapped(const struct stat *st, const char *path, bool a
                    "place read-only, or %s", otherwise);
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
                         "%s belongs to a user whom this user namespace does not map (shown as %lu): root or anybody", path,
-                        (unsigned long)st->st_uid);
+                        kit_trust_owner_number(st));
     }
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
     kit_format(remedy, sizeof remedy, "%s, or mount the place read-only", otherwise);
@@ -108,12 +108,12 @@ static kit_status trust_unmapped(const struct stat *st, const char *path, bool a
 }
 
 static kit_status trust_stat(const struct stat *st, const char *path, bool above, const char *otherwise, kolm_error_t *err) {
-    kit_owner owner = kit_owner_of(st->st_uid);
+    kit_owner owner = kit_trust_owner(st);
     if (owner == KIT_OWNER_OTHER) return refuse(err, path, "belongs to another user", "chown", otherwise);
     if (owner == KIT_OWNER_UNMAPPED) return trust_unmapped(st, path, above, otherwise, err);
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
     /* In a sticky directory of root's nobody can rename or remove what belongs to someone else. */
-    if (above && (st->st_mode & S_ISVTX) && st->st_uid == 0) return KOLM_OK;
+    if (above && kit_trust_is_sticky(st)) return KOLM_OK;
     return refuse(err, path, st->st_mode & S_IWOTH ? "can be changed by every user" : "can be changed by its group",
                   "chmod go-w", otherwise);
 }

@@ -4,6 +4,7 @@
 
 #include "kolm/kit/digest.h"
 #include "runtime/files.h"
+#include "kolm/kit/trust.h"
 
 #include "fleet/call.h"
 #include "cli/cli.h"
@@ -167,12 +168,9 @@ kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_
 
 /* Anybody may have made this name before: another user's directory would let him choose what a backend reads. */
 static kit_status make_own(const char *path, kolm_error_t *err) {
-    struct stat info;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return kit_fail_errno(err, errno, "cannot create the directory %s", path);
-    if (lstat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
-    if (S_ISDIR(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 077) == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, or set KOLM_HOME to a directory that can be written",
+    kit_status status = kit_trust_make_directory(path, err);
+    if (status != KOLM_E_PERMISSION_DENIED) return status;
+    return kit_fail(err, status, "remove it, or set KOLM_HOME to a directory that can be written",
                     "%s is not a directory of yours alone, so it is not used for jobs", path);
 }
 

@@ -2,23 +2,22 @@
 /* Where the server of a model listens, and how it is found there. */
 #include "model/serve_place.h"
 #include "model/serve_lines.h"
+#include "kolm/kit/lock.h"
+#include "kolm/kit/trust.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static kit_status own_directory(const char *path, kolm_error_t *err) {
-    struct stat info;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) return kit_fail_errno(err, errno, "cannot create %s", path);
-    if (lstat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
-    if (S_ISDIR(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 077) == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it", "%s is not a directory of yours alone", path);
+    kit_status status = kit_trust_make_directory(path, err);
+    return status == KOLM_E_PERMISSION_DENIED ? kit_fail(err, status, "remove it", "%s is not a directory of yours alone", path)
+                                              : status;
 }
 
 kit_status serve_place_find(cli_context *context, const char *manifest_sha256, bool make, kit_buf *out,
@@ -92,11 +91,9 @@ kit_status serve_place_listen(const char *place, int *out_lock, int *out_listene
     kit_buf lock = {0};
     kit_buf_fmt(&lock, "%s.lock", place);
     KIT_TRY(kit_buf_ok(&lock, err));
-    *out_lock = open(lock.data, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    kit_status status = KOLM_OK;
-    if (*out_lock < 0)
-        status = kit_fail_errno(err, errno, "cannot open %s", lock.data);
-    else if (flock(*out_lock, LOCK_EX | LOCK_NB) != 0)
+    kit_status status = kit_lock_open(lock.data, out_lock, err);
+    if (status == KOLM_OK) status = kit_lock_try(*out_lock, lock.data, err);
+    if (status == KOLM_E_UNAVAILABLE)
         status = kit_fail(err, KOLM_E_ALREADY_EXISTS, "`kolm run` uses it already; end that one first to start another",
                           "another kolm serves this model");
     kit_buf_free(&lock);

@@ -3,6 +3,7 @@
 #include "receipt/internal.h"
 
 #include "kolm/kit/digest.h"
+#include "kolm/kit/lock.h"
 #include "kolm/kit/text.h"
 #include "receipt/receipt.h"
 
@@ -10,7 +11,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -219,8 +219,8 @@ static kit_status open_locked(receipt_chain *chain, const char *path, kolm_error
     bool found = false;
     struct stat info;
     KIT_TRY(open_or_create(path, &chain->fd, err));
-    KIT_TRY(receipt_check_owner(chain->fd, path, 0022, err));
-    if (flock(chain->fd, LOCK_EX) != 0) return kit_fail_errno(err, errno, "cannot lock it");
+    KIT_TRY(receipt_check_owner(chain->fd, path, KIT_TRUST_OWN, err));
+    KIT_TRY(kit_lock_hold(chain->fd, "it", err));
     KIT_TRY(read_last(chain->fd, &head, &chain->size, &found, err));
     KIT_TRY(refuse_cut(path, found ? &head : NULL, err));
     if (fstat(chain->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");

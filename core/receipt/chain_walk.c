@@ -229,7 +229,7 @@ static kit_status check_file(const char *path, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) return KOLM_OK;
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open the receipt chain %s", path);
-    kit_status status = receipt_check_owner(fd, path, 0022, err);
+    kit_status status = receipt_check_owner(fd, path, KIT_TRUST_OWN, err);
     if (status == KOLM_OK) status = receipt_check_regular(fd, err);
     close(fd);
     return status == KOLM_OK ? KOLM_OK : kit_fail_context(err, "the receipt chain %s", path);

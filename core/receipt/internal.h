@@ -5,6 +5,7 @@
 
 #include "receipt/chain.h"
 #include "kolm/kit/digest.h"
+#include "kolm/kit/trust.h"
 
 #define RECEIPT_KEYID_HEX 64
 #define RECEIPT_PKCS8_BYTES 192 /* a private key in PEM takes 119 and the NUL */
@@ -27,8 +28,8 @@ bool receipt_is_log_id(const char *text);
 /* DIRECTORY/NAME, or DIRECTORY/INNER/NAME when inner is not NULL; the caller frees it. */
 kit_status receipt_path(const char *directory, const char *inner, const char *name, char **out_path,
                         kolm_error_t *err) KIT_MUST_USE;
-/* Refuses what another user may have written (mode & loose) or owns. shown names it. */
-kit_status receipt_check_owner(int fd, const char *shown, unsigned loose, kolm_error_t *err) KIT_MUST_USE;
+/* Refuses what the policy does: KIT_TRUST_OWN, or KIT_TRUST_SECRET. shown names it. */
+kit_status receipt_check_owner(int fd, const char *shown, kit_trust policy, kolm_error_t *err) KIT_MUST_USE;
 /* The same for a directory by name; NOT_FOUND when there is none. */
 kit_status receipt_check_directory(const char *path, kolm_error_t *err) KIT_MUST_USE;
 /* INVALID_ARGUMENT for what is no regular file; another status when that cannot be told. */

@@ -3,14 +3,13 @@
 #include "receipt/internal.h"
 
 #include "kolm/kit/digest.h"
-#include "kolm/kit/owner.h"
+#include "kolm/kit/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -96,21 +95,21 @@ kit_status receipt_path(const char *directory, const char *inner, const char *na
     return status;
 }
 
-kit_status receipt_check_owner(int fd, const char *shown, unsigned loose, kolm_error_t *err) {
+kit_status receipt_check_owner(int fd, const char *shown, kit_trust policy, kolm_error_t *err) {
     struct stat info;
     char remedy[256];
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", shown);
-    kit_owner owner = kit_owner_of(info.st_uid);
-    if (owner != KIT_OWNER_SELF && owner != KIT_OWNER_ROOT) {
+    kit_trust_fault fault = kit_trust_stat(policy, &info);
+    if (fault == KIT_TRUST_OWNER) {
         kit_format(remedy, sizeof remedy, "find out who put it there; then: chown $(id -u) %s", shown);
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
                         "%s belongs to another user (%lu), who could sign as you or choose whom you trust", shown,
-                        (unsigned long)info.st_uid);
+                        kit_trust_owner_number(&info));
     }
-    if ((info.st_mode & loose) != 0) {
-        kit_format(remedy, sizeof remedy, "chmod %s %s", loose == 0077 ? "600" : "go-w", shown);
+    if (fault == KIT_TRUST_MODE) {
+        kit_format(remedy, sizeof remedy, "chmod %s %s", policy == KIT_TRUST_SECRET ? "600" : "go-w", shown);
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s may be %s by others (mode %04o)", shown,
-                        loose == 0077 ? "read or changed" : "changed", (unsigned)(info.st_mode & 07777));
+                        policy == KIT_TRUST_SECRET ? "read or changed" : "changed", (unsigned)(info.st_mode & 07777));
     }
     return KOLM_OK;
 }
@@ -129,15 +128,15 @@ kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
     if (fd < 0 && reason == ENOENT && lstat(path, &info) == 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link", "%s is a link into nowhere", path);
     if (fd < 0) return kit_fail_errno(err, reason, "cannot open %s", path);
-    kit_status status = receipt_check_owner(fd, path, 0022, err);
+    kit_status status = receipt_check_owner(fd, path, KIT_TRUST_OWN, err);
     close(fd);
     return status;
 }
 
-static kit_status open_guarded(const char *path, unsigned loose, int *out_fd, kolm_error_t *err) {
+static kit_status open_guarded(const char *path, kit_trust policy, int *out_fd, kolm_error_t *err) {
     *out_fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
-    kit_status status = receipt_check_owner(*out_fd, path, loose, err);
+    kit_status status = receipt_check_owner(*out_fd, path, policy, err);
     if (status == KOLM_OK) {
         status = receipt_check_regular(*out_fd, err);
         if (status == KOLM_OK) return KOLM_OK;
@@ -165,7 +164,7 @@ static kit_status read_up_to(int fd, const char *path, char *bytes, size_t capac
 kit_status receipt_read_guarded(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) {
     int fd = -1;
     size_t length = 0;
-    KIT_TRY(open_guarded(path, 0022, &fd, err));
+    KIT_TRY(open_guarded(path, KIT_TRUST_OWN, &fd, err));
     char *bytes = malloc(max_bytes + 1);
     kit_status status = bytes != NULL ? KOLM_OK : receipt_no_memory(err);
     if (status == KOLM_OK) status = read_up_to(fd, path, bytes, max_bytes + 1, &length, err);
@@ -186,11 +185,9 @@ kit_status receipt_lock_keys(const char *keys_dir, int *out_fd, kolm_error_t *er
     KIT_TRY(kit_mkdirs(keys_dir, 0700, err));
     KIT_TRY(receipt_check_directory(keys_dir, err));
     KIT_TRY(receipt_path(keys_dir, NULL, "lock", &path, err));
-    kit_status status = KOLM_OK;
-    *out_fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (*out_fd < 0) status = kit_fail_errno(err, errno, "cannot open %s", path);
+    kit_status status = kit_lock_open(path, out_fd, err);
     /* Broken off by the signal that ends the program: nobody waits for another process any longer. */
-    if (status == KOLM_OK && flock(*out_fd, LOCK_EX) != 0) status = kit_fail_errno(err, errno, "cannot lock %s", path);
+    if (status == KOLM_OK) status = kit_lock_hold(*out_fd, path, err);
     if (status != KOLM_OK && *out_fd >= 0) {
         close(*out_fd);
         *out_fd = -1;
@@ -374,7 +371,7 @@ kit_status receipt_key_load(const char *keys_dir, receipt_key **out_key, kolm_er
     KIT_TRY(start_sodium(err));
     KIT_TRY(receipt_check_directory(keys_dir, err));
     KIT_TRY(receipt_path(keys_dir, NULL, RECEIPT_SIGNING, &path, err));
-    kit_status status = open_guarded(path, 0077, &fd, err);
+    kit_status status = open_guarded(path, KIT_TRUST_SECRET, &fd, err);
     if (status == KOLM_OK) status = read_up_to(fd, path, text, sizeof text, &length, err);
     if (status == KOLM_OK &&
         !read_pem(PRIVATE_HEAD, PRIVATE_FOOT, PKCS8, sizeof PKCS8, text, length, seed, sizeof seed)) {

@@ -8,6 +8,7 @@
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/text.h"
+#include "kolm/kit/trust.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -119,7 +120,7 @@ static kit_status add_interpreter(list *l, kolm_error_t *err) {
     if (!kit_format(python, sizeof python, "%s/bin/python", l->top) || !realpath(python, real) || stat(real, &st) != 0)
         return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s/bin/python", l->top);
     size_t n = strlen(l->top);
-    if ((strncmp(real, l->top, n) == 0 && real[n] == '/') || st.st_uid == 0) return KOLM_OK;
+    if ((strncmp(real, l->top, n) == 0 && real[n] == '/') || kit_trust_owner_number(&st) == 0) return KOLM_OK;
     char *copy = strdup(real);
     return copy ? add(l, copy, &st, err) : no_memory(err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads and changes config.json, and never overwrites what it could not read. */
 #include "kolm/kit/file.h"
-#include "kolm/kit/owner.h"
+#include "kolm/kit/trust.h"
 #include "kolm/kit/text.h"
 #include "store/store.h"
 
@@ -12,10 +12,11 @@
 #define LOCK_WAIT_MS 5000
 
 static kit_status check_owner(const char *path, const struct stat *info, kolm_error_t *err) {
-    if ((info->st_mode & 022) != 0)
+    kit_trust_fault fault = kit_trust_stat(KIT_TRUST_SETTING, info);
+    if (fault == KIT_TRUST_MODE)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod go-w it",
                         "%s is not used: others may change it (mode %04o)", path, (unsigned)info->st_mode & 07777);
-    if (kit_owner_of(info->st_uid) == KIT_OWNER_OTHER)
+    if (fault == KIT_TRUST_OWNER)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then make it yours: chown",
                         "%s is not used: it belongs to another user", path);
     return KOLM_OK;

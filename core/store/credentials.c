@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds secrets: in the environment first, then in a file that nobody else may read. */
 #include "kolm/kit/file.h"
-#include "kolm/kit/owner.h"
+#include "kolm/kit/trust.h"
 #include "store/store.h"
 
 #include <ctype.h>
@@ -33,8 +33,9 @@ static kit_status check_file(int fd, const char *path, size_t *out_size, kolm_er
     struct stat st;
     if (fstat(fd, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
     if (!S_ISREG(st.st_mode)) return refuse(err, path, "it is not a regular file");
-    if (kit_owner_of(st.st_uid) != KIT_OWNER_SELF) return refuse(err, path, "it belongs to another user");
-    if (st.st_mode & 077) return refuse(err, path, "other users have permissions on it");
+    kit_trust_fault fault = kit_trust_stat(KIT_TRUST_PRIVATE, &st);
+    if (fault == KIT_TRUST_OWNER) return refuse(err, path, "it belongs to another user");
+    if (fault == KIT_TRUST_MODE) return refuse(err, path, "other users have permissions on it");
     if (st.st_size > STORE_CREDENTIALS_MAX) {
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "keep only NAME=value lines in it", "%s is larger than %u bytes",
                         path, STORE_CREDENTIALS_MAX);

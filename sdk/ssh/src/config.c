@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "kolm/kit/file.h"
+#include "kolm/kit/trust.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -207,8 +208,8 @@ static bool own_group(gid_t group) {
 static kit_status trusted(const char *path, kolm_error_t *err) {
     struct stat info;
     if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot read the SSH configuration %s", path);
-    bool mine = info.st_uid == 0 || info.st_uid == getuid();
-    if (mine && (info.st_mode & 02) == 0 && ((info.st_mode & 020) == 0 || own_group(info.st_gid))) return KOLM_OK;
+    bool good = kit_trust_stat(KIT_TRUST_SHARED, &info) == KIT_TRUST_GOOD;
+    if (good && ((info.st_mode & S_IWGRP) == 0 || own_group(info.st_gid))) return KOLM_OK;
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, "chown it to yourself and chmod go-w it",
                     "the SSH configuration %s may be written by others", path);
 }

@@ -4,6 +4,7 @@
 
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
+#include "kolm/kit/trust.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -77,7 +78,7 @@ static void read_private_head(ssh_identity *id) {
     char *text = calloc(1, MOST_KEY_BYTES + 1);
     if (text != NULL && fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
         id->exists = true;
-        id->exposed = info.st_uid == getuid() && (info.st_mode & 077) != 0;
+        id->exposed = kit_trust_stat(KIT_TRUST_MADE, &info) == KIT_TRUST_MODE;
         ssize_t got = read(fd, text, MOST_KEY_BYTES);
         const char *from = got > 0 ? strstr(text, begin) : NULL, *to = from != NULL ? strstr(from, end) : NULL;
         if (to != NULL)
