@@ -2,12 +2,12 @@
 /* Turns what the host found into the rows that every verb works on, with the user's overrides. */
 #include "fleet/registry.h"
 
+#include "kolm/kit/address.h"
 #include "kolm/kit/text.h"
 #include "cli/backend_text.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,40 +72,10 @@ pick_slot cli_backend_slot(const cli_backend *backend, const char *slot) {
 
 /* ---- Private targets: literal addresses only, because under airgap no name is looked up. */
 
-static bool private_v4(const struct in_addr *address) {
-    uint32_t a = ntohl(address->s_addr);
-    return a >> 24 == 127 || a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 || a >> 16 == 0xa9fe;
-}
-
-static bool private_v6(const struct in6_addr *address) {
-    const uint8_t *b = address->s6_addr;
-    if (IN6_IS_ADDR_LOOPBACK(address)) return true;
-    if (IN6_IS_ADDR_V4MAPPED(address)) {
-        struct in_addr inner;
-        memcpy(&inner, b + 12, sizeof inner);
-        return private_v4(&inner);
-    }
-    return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
-}
-
 bool cli_target_is_private(const char *target) {
-    char host[64];
-    struct in_addr v4;
-    struct in6_addr v6;
-    const char *at = strrchr(target, '@');
-    const char *start = at ? at + 1 : target;
-    bool bracketed = *start == '[';
-    size_t length = bracketed ? strcspn(++start, "]") : strlen(start);
-    const char *colon = memchr(start, ':', length);
-    /* One colon sets a port apart; more make an IPv6 address. */
-    if (!bracketed && colon && !memchr(colon + 1, ':', length - (size_t)(colon + 1 - start)))
-        length = (size_t)(colon - start);
-    if (length == 0 || length >= sizeof host) return false;
-    memcpy(host, start, length);
-    host[length] = '\0';
-    if (strcmp(host, "localhost") == 0) return true;
-    if (inet_pton(AF_INET, host, &v4) == 1) return private_v4(&v4);
-    return inet_pton(AF_INET6, host, &v6) == 1 && private_v6(&v6);
+    kit_endpoint endpoint;
+    return kit_endpoint_split(target, &endpoint) == KIT_ENDPOINT_GOOD &&
+           kit_host_is_private(endpoint.host, endpoint.host_length);
 }
 
 /* ---- Devices */

@@ -2,6 +2,7 @@
 /* Reads which machine is meant, and how it is reached, from the variable and from config.json. */
 #include "box.h"
 
+#include "kolm/kit/address.h"
 #include "kolm/kit/backend.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
@@ -17,43 +18,36 @@ static const char name_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR
 
 /* ---- The target */
 
-/* The length of "[IPv6]" or "[IPv6%zone]" at text, 0 if it is not one. */
-static size_t bracketed(const char *text) {
+/* IPv6, or IPv6%zone. */
+static bool is_address(const char *text, size_t length) {
     char address[64];
     struct in6_addr ignored;
-    size_t length = strcspn(text, "]");
-    if (text[length] != ']' || length - 1 >= sizeof address) return 0;
-    memcpy(address, text + 1, length - 1);
-    address[length - 1] = '\0';
+    if (length >= sizeof address) return false;
+    memcpy(address, text, length);
+    address[length] = '\0';
     char *zone = strchr(address, '%');
     if (zone != NULL) {
         *zone++ = '\0';
-        if (*zone == '\0' || zone[strspn(zone, name_letters)] != '\0') return 0;
+        if (*zone == '\0' || zone[strspn(zone, name_letters)] != '\0') return false;
     }
-    return inet_pton(AF_INET6, address, &ignored) == 1 ? length + 1 : 0;
+    return inet_pton(AF_INET6, address, &ignored) == 1;
 }
 
-/* A leading '-' could be taken for an option. */
+/* A name of these letters. A leading '-' could be taken for an option. */
+static bool is_name(const char *text, size_t length) {
+    return length > 0 && text[0] != '-' && strspn(text, name_letters) >= length;
+}
+
 const char *box_fault(const char *target) {
-    const char *at = strrchr(target, '@');
-    const char *host = at != NULL ? at + 1 : target;
-    size_t user_length = at != NULL ? (size_t)(at - target) : 0;
-    if (at != NULL && (user_length == 0 || strspn(target, name_letters) != user_length || target[0] == '-'))
-        return "the user before '@'";
-    size_t length;
-    if (*host == '[') {
-        length = bracketed(host);
-        if (length == 0) return "the IPv6 address in brackets";
-    } else {
-        length = strcspn(host, ":");
-        if (length == 0 || length > 253 || strspn(host, name_letters) < length || host[0] == '-')
-            return "the host name";
-    }
-    uint64_t port = 0;
-    if (host[length] == '\0') return NULL;
-    if (host[length] != ':' || !kit_parse_u64(host + length + 1, &port) || port == 0 || port > 65535)
-        return "the port after ':'";
-    return NULL;
+    static const char user[] = "the user before '@'", host[] = "the host name", address[] = "the IPv6 address in brackets",
+                      port[] = "the port after ':'";
+    kit_endpoint e;
+    kit_endpoint_fault fault = kit_endpoint_split(target, &e);
+    if (fault == KIT_ENDPOINT_USER || (e.user != NULL && !is_name(e.user, e.user_length))) return user;
+    if (fault == KIT_ENDPOINT_BRACKET || (e.bracketed && !is_address(e.host, e.host_length))) return address;
+    if (!e.bracketed && e.host_length > 0 && memchr(e.host, ':', e.host_length) != NULL) return port;
+    if (!e.bracketed && (e.host_length > 253 || !is_name(e.host, e.host_length))) return host;
+    return fault == KIT_ENDPOINT_PORT ? port : NULL;
 }
 
 /* ---- Settings */
@@ -348,23 +342,11 @@ kit_status box_read_target(const kolm_host_v1_t *host, const char *target, box *
 
 /* ---- Under --airgap --allow-private-remote */
 
-static bool private_v4(const uint8_t *b) {
-    return b[0] == 127 || b[0] == 10 || (b[0] == 172 && (b[1] & 0xf0) == 16) || (b[0] == 192 && b[1] == 168) ||
-           (b[0] == 169 && b[1] == 254);
-}
-
-static bool private_v6(const uint8_t *b) {
-    static const uint8_t loopback[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (memcmp(b, mapped, sizeof mapped) == 0) return private_v4(b + 12);
-    return memcmp(b, loopback, sizeof loopback) == 0 || (b[0] & 0xfe) == 0xfc ||
-           (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
-}
-
 static bool is_private(const struct addrinfo *a) {
-    if (a->ai_family == AF_INET)
-        return private_v4((const uint8_t *)&((const struct sockaddr_in *)(const void *)a->ai_addr)->sin_addr);
+    const void *address = a->ai_addr;
+    if (a->ai_family == AF_INET) return kit_address_is_private(AF_INET, &((const struct sockaddr_in *)address)->sin_addr);
     return a->ai_family == AF_INET6 &&
-           private_v6((const uint8_t *)&((const struct sockaddr_in6 *)(const void *)a->ai_addr)->sin6_addr);
+           kit_address_is_private(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr);
 }
 
 kit_status box_pin(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {

@@ -2,6 +2,7 @@
 /* The keywords of ssh_config(5): what each takes, which are followed, and which are named when they are not. */
 #include "config.h"
 
+#include "kolm/kit/address.h"
 #include "kolm/kit/text.h"
 
 #include <ctype.h>
@@ -47,8 +48,8 @@ static kit_status set_alias(ssh_reader *r, const kit_ssh_list *values, const ssh
 
 static kit_status set_port(ssh_reader *r, const kit_ssh_list *values, const ssh_place *at, kolm_error_t *err) {
     const char *value = values->items[0];
-    uint64_t number = 0;
-    if (!kit_parse_u64(value, &number) || number < 1 || number > 65535) {
+    uint16_t number = 0;
+    if (!kit_parse_port(value, &number)) {
         struct servent entry, *found = NULL;
         char room[4096];
         if (isdigit((unsigned char)*value) || getservbyname_r(value, "tcp", &entry, room, sizeof room, &found) != 0 ||
@@ -56,7 +57,7 @@ static kit_status set_port(ssh_reader *r, const kit_ssh_list *values, const ssh_
             return ssh_bad_line(err, at, "has a Port that is not a number from 1 to 65535");
         number = ntohs((uint16_t)entry.s_port);
     }
-    if (r->active && r->config->port == 0) r->config->port = (uint16_t)number;
+    if (r->active && r->config->port == 0) r->config->port = number;
     return KOLM_OK;
 }
 

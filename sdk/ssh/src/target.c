@@ -2,6 +2,7 @@
 /* [user@]host[:port], ssh:// URIs, and the patterns that hosts are matched with. */
 #include "internal.h"
 
+#include "kolm/kit/address.h"
 #include "kolm/kit/text.h"
 
 #include <ctype.h>
@@ -58,61 +59,41 @@ static kit_status bad_target(kolm_error_t *err, const char *text, const char *wh
     return status;
 }
 
-/* Splits "host", "host:port", "[v6]" or "[v6]:port". Returns NULL or what is wrong. */
-static const char *split_host(const char *from, const char **out_host, size_t *out_length, const char **out_port) {
-    *out_port = NULL;
-    if (*from == '[') {
-        const char *end = strchr(from, ']');
-        if (end == NULL) return "has a bracket that is not closed";
-        *out_host = from + 1;
-        *out_length = (size_t)(end - from - 1);
-        if (end[1] == ':')
-            *out_port = end + 2;
-        else if (end[1] != '\0')
-            return "has something behind the bracket that is no port";
-        return NULL;
-    }
-    const char *colon = strchr(from, ':');
-    *out_host = from;
-    *out_length = strlen(from);
-    if (colon == NULL || strchr(colon + 1, ':') != NULL) return NULL;
-    *out_length = (size_t)(colon - from);
-    *out_port = colon + 1;
+static const char *wrong_user(const kit_endpoint *e, kit_ssh_target *out) {
+    if (e->user_length >= sizeof out->user) return "has a user that is too long";
+    memcpy(out->user, e->user, e->user_length);
+    if (out->user[0] == '-') return "has a user that begins with a dash";
+    for (const char *p = out->user; *p != '\0'; p++)
+        if (!good_user_byte((unsigned char)*p)) return "has a user with a character that no user has";
+    return NULL;
+}
+
+static const char *wrong_host(const kit_endpoint *e, kit_ssh_target *out) {
+    if (e->host_length >= sizeof out->host) return "has a host that is too long";
+    memcpy(out->host, e->host, e->host_length);
+    if (out->host[0] == '-') return "has a host that begins with a dash";
+    for (const char *p = out->host; *p != '\0'; p++)
+        if (!good_host_byte((unsigned char)*p)) return "has a host with a character that no host has";
     return NULL;
 }
 
 kit_status kit_ssh_target_parse(const char *text, kit_ssh_target *out, kolm_error_t *err) {
+    static const char *const faults[] = {[KIT_ENDPOINT_USER] = "has an empty user",
+                                         [KIT_ENDPOINT_HOST] = "has an empty host",
+                                         [KIT_ENDPOINT_BRACKET] = "has a bracket that is not closed before the port or the end",
+                                         [KIT_ENDPOINT_PORT] = "has a port that is not a number from 1 to 65535"};
+    kit_endpoint e;
+    size_t length = strlen(text);
     *out = (kit_ssh_target){0};
-    size_t length = strlen(text), host_length = 0;
     if (length == 0) return bad_target(err, text, "is empty");
     if (kit_utf8_valid(text, length) != length) return bad_target(err, text, "is not UTF-8");
-    /* A user may hold an @ (mail addresses do), a host never. */
-    const char *at = strrchr(text, '@'), *host = at != NULL ? at + 1 : text, *port = NULL;
-    if (at != NULL) {
-        if (at == text) return bad_target(err, text, "has an empty user");
-        if ((size_t)(at - text) >= sizeof out->user) return bad_target(err, text, "has a user that is too long");
-        memcpy(out->user, text, (size_t)(at - text));
-        if (out->user[0] == '-') return bad_target(err, text, "has a user that begins with a dash");
-        for (const char *p = out->user; *p != '\0'; p++)
-            if (!good_user_byte((unsigned char)*p))
-                return bad_target(err, text, "has a user with a character that no user has");
-    }
-    const char *wrong = split_host(host, &host, &host_length, &port);
-    if (wrong != NULL) return bad_target(err, text, wrong);
-    if (host_length == 0) return bad_target(err, text, "has an empty host");
-    if (host_length >= sizeof out->host) return bad_target(err, text, "has a host that is too long");
-    memcpy(out->host, host, host_length);
-    if (out->host[0] == '-') return bad_target(err, text, "has a host that begins with a dash");
-    for (const char *p = out->host; *p != '\0'; p++)
-        if (!good_host_byte((unsigned char)*p))
-            return bad_target(err, text, "has a host with a character that no host has");
-    if (port != NULL) {
-        uint64_t number = 0;
-        if (!kit_parse_u64(port, &number) || number < 1 || number > 65535)
-            return bad_target(err, text, "has a port that is not a number from 1 to 65535");
-        out->port = (uint16_t)number;
-    }
-    return KOLM_OK;
+    kit_endpoint_fault fault = kit_endpoint_split(text, &e);
+    const char *wrong = e.user != NULL ? wrong_user(&e, out) : NULL;
+    if (wrong == NULL && fault != KIT_ENDPOINT_GOOD && fault != KIT_ENDPOINT_PORT) wrong = faults[fault];
+    if (wrong == NULL) wrong = wrong_host(&e, out);
+    if (wrong == NULL && fault == KIT_ENDPOINT_PORT) wrong = faults[fault];
+    out->port = e.port;
+    return wrong == NULL ? KOLM_OK : bad_target(err, text, wrong);
 }
 
 /* ---- ssh:// */
