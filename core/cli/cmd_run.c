@@ -303,11 +303,12 @@ static kit_status open_input(const run_request *r, run_stream *s, int *out_exit,
     return KOLM_OK;
 }
 
-static kit_status serve(cli_context *context, const run_request *r, cli_model *model, cli_answering *answering, int *out_exit,
-                        kolm_error_t *err) {
+static kit_status serve(cli_context *context, const run_request *r, cli_model *model, cli_answering *answering,
+                        run_stream *s, int *out_exit, kolm_error_t *err) {
     const cli_serve_limits limits = {
         .idle_seconds = r->idle.value,
         .answer_seconds = r->answer_timeout.set ? r->answer_timeout.value : ANSWER_SECONDS};
+    s->serving = true;
     return cli_serve(context, model, answering, r->airgap, &limits, say_ready, out_exit, err);
 }
 
@@ -319,7 +320,7 @@ static kit_status run_cold(cli_context *context, const run_request *r, cli_model
         cli_answering_begin(context, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) status = learn_form(s, model->artifact, err);
     if (status == KOLM_OK && r->serve)
-        status = serve(context, r, model, &answering, out_exit, err);
+        status = serve(context, r, model, &answering, s, out_exit, err);
     else if (status == KOLM_OK)
         status = ask(s, &answering, r->airgap, out_exit, err);
     cli_answering_end(&answering);
@@ -455,9 +456,11 @@ static int answer(cli_context *context, const run_request *r) {
                       .print_error = KIT_ERROR_INIT};
     kit_status status = run_model(context, r, s, &exit_code, &err);
     if (status == KOLM_OK && !r->serve) say_left_out(s);
+    /* A server that ended with an error had it before it was interrupted: that would have been no error. */
+    bool interrupted = status == KOLM_E_CANCELLED || (cli_interrupted() && !s->serving);
     run_stream_drop(s);
     if (status == KOLM_OK) return CLI_EXIT_OK;
-    return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+    return cli_error(context, interrupted ? CLI_EXIT_INTERRUPTED : exit_code, &err);
 }
 
 int cli_cmd_run(cli_context *context, int argc, char **argv) {

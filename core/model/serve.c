@@ -202,11 +202,21 @@ static void end_verdict(server *s) {
 }
 
 /* The backend cannot be worked with any longer: everybody is told, and it is ended. */
-static void give_up(server *s, kit_status status) {
+static void give_up_with(server *s, kit_status status, int exit_code) {
     s->verdict = status;
-    s->verdict_exit = CLI_EXIT_BACKEND;
+    s->verdict_exit = exit_code;
     s->stop = 1;
     end_verdict(s);
+}
+
+static void give_up(server *s, kit_status status) {
+    give_up_with(s, status, CLI_EXIT_BACKEND);
+}
+
+/* It is the server that can do no more, and no backend's fault. */
+static void give_up_here(server *s, int reason, const char *what) {
+    if (s->verdict == KOLM_OK)
+        give_up_with(s, kit_fail_errno(&s->verdict_error, reason, "the server cannot %s", what), CLI_EXIT_INTERNAL);
 }
 
 static void pass_answer(server *s, const char *line, size_t length) {
@@ -240,12 +250,24 @@ static void pass_answer(server *s, const char *line, size_t length) {
     free(q);
 }
 
-/* False at the end of the backend. */
+/* What came of an answer cannot be kept: the next bytes would be taken for the begin of one. */
+static void drop_answers(server *s) {
+    const char *name = s->answering->choice->backend->name;
+    if (s->answers.failed)
+        give_up_here(s, ENOMEM, "read the answers");
+    else if (s->verdict == KOLM_OK) /* without an end it would fill the memory */
+        give_up(s, kit_fail(&s->verdict_error, KOLM_E_DATA_LOSS, "report it to the author of the backend",
+                            "%s wrote an answer of more than 16 MiB", name));
+    kit_buf_free(&s->answers);
+}
+
+/* False at the end of the backend, or of what can be read of it. */
 static bool read_answers(server *s) {
     char piece[65536];
     ssize_t n = read(s->from_backend, piece, sizeof piece);
-    if (n < 0) return errno == EAGAIN || errno == EINTR;
-    if (n == 0) return false;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+    if (n < 0) give_up_here(s, errno, "read the answers");
+    if (n <= 0) return false;
     kit_buf_add(&s->answers, piece, (size_t)n);
     char *lf;
     while (s->answers.length > 0 && (lf = memchr(s->answers.data, '\n', s->answers.length)) != NULL) {
@@ -253,13 +275,16 @@ static bool read_answers(server *s) {
         pass_answer(s, s->answers.data, length);
         cut_front(&s->answers, length + 1);
     }
-    /* A line without an end would fill the memory. */
-    return !s->answers.failed && s->answers.length <= LINE_MAX;
+    if (s->answers.failed || s->answers.length > LINE_MAX) drop_answers(s);
+    return true;
 }
 
 static void write_backend(server *s) {
     ssize_t n = write(s->to_backend, s->pending.data, s->pending.length);
-    if (n > 0) cut_front(&s->pending, (size_t)n);
+    if (n > 0)
+        cut_front(&s->pending, (size_t)n);
+    else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EPIPE) /* EPIPE: it has ended, and says why */
+        give_up_here(s, errno, "put the questions to the backend");
 }
 
 static bool idle(const server *s, uint64_t idle_seconds) {
@@ -365,6 +390,11 @@ static void settle(server *s) {
         client *c = &s->clients[i];
         if (c->fd < 0) continue;
         take_questions(s, c);
+        if (c->out.failed) { /* what cannot be put together is not left out: it is told, in fewer bytes */
+            kit_buf_free(&c->out);
+            c->waiting = 0;
+            refuse(c, "the server is out of memory");
+        }
         bool more = !c->refused && c->in.length > 0 && memchr(c->in.data, '\n', c->in.length) != NULL && !c->out.failed;
         if (c->out.failed || (c->no_more && c->waiting == 0 && c->out.length == 0 && !more)) drop(c);
     }
@@ -383,14 +413,17 @@ static bool turn(server *s) {
         at[3 + i] =
             (struct pollfd){.fd = c->fd, .events = (short)((hear ? POLLIN : 0) | (c->out.length > 0 ? POLLOUT : 0))};
     }
-    if (poll(at, 3 + CLIENTS_MAX, LOOK_MS) < 0 && errno != EINTR) return false;
+    if (poll(at, 3 + CLIENTS_MAX, LOOK_MS) < 0 && errno != EINTR) {
+        give_up_here(s, errno, "wait for questions and answers");
+        return false;
+    }
     if (is_late(s)) {
         end_late(s);
         return true; /* what was looked at is another now */
     }
     if (at[0].revents & POLLIN) greet(s);
     if (at[2].revents & POLLOUT) write_backend(s);
-    if ((at[1].revents & (POLLIN | POLLHUP)) && !read_answers(s)) return false;
+    if ((at[1].revents & (POLLIN | POLLHUP)) && !read_answers(s)) return s->verdict != KOLM_OK; /* then it is told */
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         client *c = &s->clients[i];
         if (c->fd < 0 || c->fd != at[3 + i].fd) continue;
@@ -432,8 +465,9 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     s->asked_at = kit_now_ms();
-    while (!cli_interrupted() && !idle(s, idle_seconds) && may_go_on(s) && turn(s))
-        continue;
+    bool on = true; /* the backend has not ended by itself */
+    while (!cli_interrupted() && !idle(s, idle_seconds) && may_go_on(s) && on)
+        on = turn(s);
     if (s->to_backend >= 0) close(s->to_backend); /* the end of all questions: the backend ends too */
     s->to_backend = -1;
     wait_for_end(s);
@@ -443,8 +477,14 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
         s->exit_code = s->verdict_exit;
         return s->verdict;
     }
-    if (s->status != KOLM_OK && !cli_interrupted()) *err = s->error;
-    return cli_interrupted() ? KOLM_OK : s->status;
+    if (cli_interrupted()) return KOLM_OK;
+    if (!on && s->status == KOLM_OK) {
+        s->exit_code = CLI_EXIT_BACKEND;
+        return kit_fail(err, KOLM_E_DATA_LOSS, "report it to the author of the backend: infer goes on until its questions end",
+                        "%s ended before its questions did, and called that success", s->answering->choice->backend->name);
+    }
+    if (s->status != KOLM_OK) *err = s->error;
+    return s->status;
 }
 
 kit_status cli_serve(cli_context *context, cli_model *model, cli_answering *answering, cli_airgap airgap,

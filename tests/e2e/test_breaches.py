@@ -409,6 +409,17 @@ class Answers(Zoo):
         done = self.ask(name, "--answer-timeout", "1", *self.QUESTIONS)
         self.assert_error(done, "infer-hangs did not answer question 1 within 1 s", "a greater --answer-timeout")
 
+    def test_one_that_ends_before_its_questions(self):
+        """Its success is none: who asks is told, and so is whoever keeps it warm."""
+        name = "infer-early"
+        self.add(name)
+        self.assert_error(self.ask(name, *self.QUESTIONS), "infer-early gave 0 of 3 answers and called that success")
+        server = self.start("run", "--serve", "router-1.0.0.kolm", "--backend", name)
+        self.addCleanup(server.kill)
+        _, err = server.communicate(timeout=60)
+        self.assertEqual(server.returncode, 5, err)
+        self.assertIn(b"infer-early ended before its questions did, and called that success", err)
+
     def test_an_answer_that_a_person_waits_for(self):
         """A person types a question and waits: without an end of the questions nothing would come."""
         self.add("infer-unflushed")

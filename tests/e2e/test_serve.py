@@ -196,6 +196,22 @@ class Serve(Case):
         self.assertIn("revoked", server.stderr.read())
         self.assertFalse(os.path.exists(path))
 
+    def test_an_end_with_a_reason_that_is_interrupted(self):
+        """Its end has begun, and somebody who does not read is still to be told: the interruption is no other reason."""
+        server, path = self.serve()
+        slow, _, _ = self.connect(path)
+        side, lines, _ = self.connect(path)
+        for number in range(200):  # more than a socket holds comes back
+            slow.sendall(json.dumps({"id": "%d" % number + "x" * 20000, "input": "billing"}).encode() + b"\n")
+        side.sendall(b'{"id":"1","input":"billing"}\n')
+        self.assertEqual(json.loads(lines.readline())["id"], "1")
+        self.kolm("keys", "revoke", self.signer())
+        side.sendall(b'{"id":"2","input":"billing"}\n')
+        self.assertEqual(json.loads(lines.readline())["exit"], 7)
+        server.send_signal(signal.SIGINT)
+        self.assertEqual(server.wait(60), 7)
+        self.assertIn("revoked", server.stderr.read())
+
     def test_a_change_that_changes_nothing(self):
         server, path = self.serve()
         side, lines, _ = self.connect(path)
