@@ -23,7 +23,7 @@
 
 #define LOOK_MS 500        /* how often it is looked how long an answer takes */
 #define ANSWER_SECONDS_MAX 604800
-#define ANSWER_SECONDS 600 /* with --serve: time enough to load a big model, and an end to a hanging one */
+#define ANSWER_SECONDS 600 /* time enough to load a big model, and an end to a hanging one */
 
 /* ---- Printing */
 
@@ -250,6 +250,10 @@ typedef struct run_request {
     size_t word_count, plain_words; /* plain_words: those before "--" */
 } run_request;
 
+static uint64_t answer_seconds(const run_request *r) {
+    return r->answer_timeout.set ? r->answer_timeout.value : ANSWER_SECONDS;
+}
+
 static void say_ready(cli_context *context, const char *socket_path) {
     cli_print(context, "[serve]       %s\n", cli_safe(socket_path));
     cli_flush(context);
@@ -305,9 +309,7 @@ static kit_status open_input(const run_request *r, run_stream *s, int *out_exit,
 
 static kit_status serve(cli_context *context, const run_request *r, cli_model *model, cli_answering *answering,
                         run_stream *s, int *out_exit, kolm_error_t *err) {
-    const cli_serve_limits limits = {
-        .idle_seconds = r->idle.value,
-        .answer_seconds = r->answer_timeout.set ? r->answer_timeout.value : ANSWER_SECONDS};
+    const cli_serve_limits limits = {.idle_seconds = r->idle.value, .answer_seconds = answer_seconds(r)};
     s->serving = true;
     return cli_serve(context, model, answering, r->airgap, &limits, say_ready, out_exit, err);
 }
@@ -448,7 +450,7 @@ static int answer(cli_context *context, const run_request *r) {
                       .skip_bad = r->skip_bad,
                       .place = 1,
                       .ids = RUN_IDS_NONE,
-                      .patience_ms = (int64_t)r->answer_timeout.value * 1000,
+                      .patience_ms = (int64_t)answer_seconds(r) * 1000,
                       .holders = 1,
                       .to_backend = -1,
                       .from_backend = -1,
@@ -476,7 +478,7 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
          "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
         {"idle", 0, CLI_U64, &r.idle, "SECONDS", "with --serve: end when nobody asked for so long"},
         {"answer-timeout", 0, CLI_U64, &r.answer_timeout, "SECONDS",
-         "end with an error when the next answer takes longer; 0: never, which is so unless --serve: 600"},
+         "end with an error when the next answer takes longer; default 600; 0: never"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
          "load a base whose weights are pickles, which can run any program: only files that you made"},

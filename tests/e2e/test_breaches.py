@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
@@ -408,6 +409,42 @@ class Answers(Zoo):
         self.assertIn(said, server.stderr.read().decode())
         done = self.ask(name, "--answer-timeout", "1", *self.QUESTIONS)
         self.assert_error(done, "infer-hangs did not answer question 1 within 1 s", "a greater --answer-timeout")
+
+    @unittest.skipIf(harness.SANITIZED, "a preloaded library and a sanitizer do not go together")
+    def test_a_backend_that_hangs_when_nobody_said_how_long(self):
+        """Ten minutes are enough for the answer to one question, and to lines that come: the clock is set, not waited for."""
+        self.add("infer-hangs")
+        later = os.path.join(self.dir, "later")
+        env = {"LD_PRELOAD": os.path.join(harness.TEST_BACKENDS, "later.so"), "LATER": later}
+        for words, given in ((("billing",), b""), ((), b"billing\nlogin\n")):
+            with self.subTest(words):
+                asking = self.start("run", "router-1.0.0.kolm", "--backend", "infer-hangs", *words, env=env, stdin=subprocess.PIPE)
+                self.addCleanup(asking.kill)
+                asking.stdin.write(given)
+                asking.stdin.flush()
+                self.wait_for(lambda: self.hosts_of(asking.pid), "the backend to be called")
+                self.wait_for(lambda: self.make_later(later) or asking.poll() is not None, "its end")
+                _, err = asking.communicate(timeout=60)
+                self.assertEqual(asking.returncode, 5, err)
+                self.assertIn(b"infer-hangs did not answer question 1 within 600 s", err)
+                self.assertIn(b"a greater --answer-timeout", err)
+                os.unlink(later)
+
+    @staticmethod
+    def make_later(path):
+        with open(path, "a", encoding="ascii") as clock:
+            clock.write("x")
+
+    def hosts_of(self, pid):
+        """Whether it has a kolm-host that has loaded the animal."""
+        for child in self.children_of(pid):
+            try:
+                with open("/proc/%d/maps" % child, encoding="utf-8", errors="replace") as maps:
+                    if "infer-hangs" in maps.read():
+                        return True
+            except OSError:
+                pass
+        return False
 
     def test_one_that_ends_before_its_questions(self):
         """Its success is none: who asks is told, and so is whoever keeps it warm."""

@@ -344,7 +344,8 @@ typedef struct kolm_infer_args {
     const char *input_path;  /* JSON lines of {"id","input"}; may be a pipe: read once, in order, never sought */
     const char *output_path; /* JSON lines of {"id","output","confidence"}; may be a pipe. One answer per input, in
                                 order, with its id, flushed whenever the next input is not there yet: somebody
-                                may wait for it before asking again. */
+                                may wait for it before asking again. The next one is waited for 600 s unless the
+                                user says otherwise: a slow backend flushes once a minute all the same. */
 } kolm_infer_args_t;
 
 typedef struct kolm_infer_result {
