@@ -215,9 +215,16 @@ static kit_status model_read(const char *dir, model_list *out_list, kolm_error_t
     return status;
 }
 
-static kit_status read_result(const char *dir, kolm_error_t *err) {
+/* result.json is what is signed, the record what a job elsewhere is told by. A longer text than the record holds is cut there. */
+static kit_status read_result(const char *dir, const kolm_train_result_t *said, kolm_error_t *err) {
     cJSON *json = NULL;
+    const char *toolchain = NULL;
     kit_status status = job_result_read(dir, &json, err);
+    if (status == KOLM_OK && kit_json_get_string(json, "toolchain", &toolchain) && strcmp(toolchain, said->toolchain) != 0 &&
+        (strlen(toolchain) < sizeof said->toolchain || strncmp(toolchain, said->toolchain, strlen(said->toolchain)) != 0))
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "give the same in both",
+                          "train: result.json names the toolchain \"%.100s\", and its result \"%.100s\": give the same in both",
+                          toolchain, said->toolchain);
     cJSON_Delete(json);
     return status;
 }
@@ -258,16 +265,15 @@ static void not_made(check *c, const host_result *result) {
 }
 
 /* Trains the small job; true when it went well. A backend that has another recipe is skipped. */
-static bool train_small(check *c, const char *name, char **out_dir, kolm_error_t *err) {
-    host_result result;
+static bool train_small(check *c, const char *name, char **out_dir, host_result *out_result, kolm_error_t *err) {
     kit_status status = make_job(c, name, SMALL, out_dir, err);
-    if (status == KOLM_OK) status = train(c, *out_dir, &result, err);
+    if (status == KOLM_OK) status = train(c, *out_dir, out_result, err);
     if (status != KOLM_OK)
         check_fail(c, "%s", err->text);
-    else if (result.verdict == HOST_FAILED && result.error.code == KOLM_E_UNIMPLEMENTED)
-        not_made(c, &result);
-    else if (result.verdict != HOST_OK)
-        check_fail(c, "%s", result.error.text);
+    else if (out_result->verdict == HOST_FAILED && out_result->error.code == KOLM_E_UNIMPLEMENTED)
+        not_made(c, out_result);
+    else if (out_result->verdict != HOST_OK)
+        check_fail(c, "%s", out_result->error.text);
     else
         return true;
     return false;
@@ -278,8 +284,8 @@ static void train_and_infer(check *c, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     model_list model = {.count = 0};
     host_result result;
-    if (train_small(c, name, &dir, &err)) {
-        kit_status status = read_result(dir, &err);
+    if (train_small(c, name, &dir, &result, &err)) {
+        kit_status status = read_result(dir, &result.train, &err);
         if (status == KOLM_OK) status = model_read(dir, &model, &err);
         if (status == KOLM_OK) status = describe(c, dir, "infer", 0, model.files, model.count, &err);
         if (status == KOLM_OK) status = infer(c, dir, &result, &err);
@@ -391,7 +397,7 @@ void check_infer_bad_model(check *c) {
         return;
     }
     if (!may_train(c)) return;
-    if (train_small(c, "nonsense", &dir, &err)) {
+    if (train_small(c, "nonsense", &dir, &result, &err)) {
         kit_status status = model_read(dir, &model, &err);
         for (size_t i = 0; status == KOLM_OK && i < model.count; i++) {
             status = kit_write_file(model.files[i].path, 0600, nonsense, sizeof nonsense - 1, &err);
@@ -474,7 +480,7 @@ void check_infer_flushes(check *c) {
         return;
     }
     if (!may_train(c)) return;
-    if (train_small(c, "flushes", &dir, &err)) {
+    if (train_small(c, "flushes", &dir, &result, &err)) {
         kit_status status = model_read(dir, &model, &err);
         if (status == KOLM_OK) status = describe(c, dir, "infer", 0, model.files, model.count, &err);
         if (status == KOLM_OK) status = infer(c, dir, &result, &err);

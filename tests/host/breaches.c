@@ -177,6 +177,7 @@ static void spoil_result(const char *job_dir) {
     snprintf(path, sizeof path, "%s/result.json", job_dir);
     if (is("result-format")) snprintf(text, sizeof text, "{\"format\":2,\"toolchain\":\"zoo 1\",\"report\":{}}\n");
     if (is("result-no-format")) snprintf(text, sizeof text, "{\"toolchain\":\"zoo 1\",\"report\":{}}\n");
+    if (is("result-other")) snprintf(text, sizeof text, "{\"format\":1,\"toolchain\":\"zoo 2\",\"report\":{}}\n");
     if (is("result-bytes")) snprintf(text, sizeof text, "{\"format\":1,\"toolchain\":\"zoo \xff\",\"report\":{}}\n");
     FILE *file = text[0] ? fopen(path, "w") : NULL;
     if (!file) return;
