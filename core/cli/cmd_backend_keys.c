@@ -72,7 +72,7 @@ int cli_backend_keys(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend keys",
         .words = "",
-        .summary = "Lists the keys whose plugins are believed here: your own, your publishers', the machine's.",
+        .summary = "Lists the keys whose plugins are believed here, your own, your publishers', the machine's, and the revoked ones.",
         .notes = "`kolm keys list` shows the same keyring with the keys that are about models."};
     kolm_error_t err = KIT_ERROR_INIT;
     cli_policy *policy = NULL;

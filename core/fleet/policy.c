@@ -421,6 +421,16 @@ bool cli_policy_signer(cli_policy *policy, const host_backend *row, char out_key
 
 /* ---- The publishers */
 
+/* Whether ring `which` is the one whose entry of a revoked key is listed: nobody vouches for it any more, but what it signed is refused. */
+static bool revoked_there(const cli_policy *policy, ring which, const receipt_trusted *one) {
+    if (!one->revoked) return false;
+    for (int i = 0; i < RINGS; i++) {
+        const receipt_trusted *other = receipt_keyring_find(policy->rings[i], one->key.keyid);
+        if (other && (vouched((ring)i, other) || (i < (int)which && other->revoked))) return false;
+    }
+    return true;
+}
+
 kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t *out_count, kolm_error_t *err) {
     static const char *const sources[] = {[RING_HOME] = "home", [RING_OLD] = "home", [RING_MACHINE] = "machine"};
     size_t most = 1, count = 0;
@@ -432,7 +442,7 @@ kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t
     for (int i = 0; i < RINGS; i++)
         for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
             const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);
-            if (!vouched((ring)i, one)) continue;
+            if (!vouched((ring)i, one) && !revoked_there(policy, (ring)i, one)) continue;
             (*out)[count++] = (cli_publisher){.key = one,
                                               .source = one->own ? "own" : sources[i],
                                               .revoked = revoked_as(policy, one->key.keyid)};

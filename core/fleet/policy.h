@@ -55,7 +55,7 @@ typedef struct cli_publisher {
     const char *source;         /* "own", "home", "machine" */
     const receipt_trusted *revoked; /* where it is, the entry that says so; NULL */
 } cli_publisher;
-/* A key that is in two rings comes twice. free(*out). */
+/* Who is vouched for in any ring, a key that is in two of them twice, and each revoked key that nobody vouches for once. free(*out). */
 kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t *out_count,
                                  kolm_error_t *err) KIT_MUST_USE;
 /* The whole id that a beginning of at least eight digits means in any of the rings; given itself when it means none. */

@@ -519,8 +519,10 @@ class Publishers(Signing):
         self.publisher()
         keyid = json.loads(self.read(os.path.join(self.plugins, "test-word.so.sig")))["signatures"][0]["keyid"]
         self.assertEqual(self.state("test-word"), ("taken", None))
-        self.kolm("keys", "revoke", keyid)
+        self.kolm("keys", "revoke", keyid, "--reason", "stolen")
         self.assertEqual(self.state("test-word"), ("refused", 5))
+        self.assertEqual(self.keys(), {keyid: ("home", False, True, "")})
+        self.assertRegex(self.kolm("backend", "keys").out, r"^%s  home     revoked    \(stolen\)\n\Z" % keyid)
 
     def test_a_key_that_was_revoked_without_a_reason(self):
         keyid = self.trusted()
@@ -531,8 +533,11 @@ class Publishers(Signing):
     def test_a_key_for_models_that_is_revoked(self):
         self.kolm("keys", "trust", self.publisher())
         self.assertEqual(self.state("test-word"), ("taken", None))
-        self.kolm("keys", "revoke", self.json("keys", "list")["keys"][0]["keyid"])
+        keyid = self.json("keys", "list")["keys"][0]["keyid"]
+        self.assertEqual(self.keys(), {})
+        self.kolm("keys", "revoke", keyid)
         self.assertEqual(self.state("test-word"), ("refused", 5))
+        self.assertEqual(self.keys(), {keyid: ("home", False, True, "")})
 
     def test_the_own_key(self):
         self.kolm("backend", "sign", os.path.join(self.plugins, "test-word.so"))
