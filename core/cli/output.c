@@ -237,14 +237,15 @@ static void add_eta(kit_buf *line, const cli_progress *progress, const kolm_prog
 static void build_line(kit_buf *line, const cli_progress *progress, const kolm_progress_t *report, int64_t now) {
     kit_buf_fmt(line, "%-*s", LABEL_WIDTH, progress->label ? progress->label : "");
     kit_buf_escaped(line, report->phase, strlen(report->phase));
+    const char *blank = report->phase[0] != '\0' ? " " : ""; /* a backend that names no phase */
     if (report->total != KOLM_UNKNOWN_COUNT && report->total > 0) {
         uint64_t step = report->step < report->total ? report->step : report->total;
         double percent = 100.0 * (double)step / (double)report->total;
-        kit_buf_fmt(line, " %" PRIu64 "/%" PRIu64 " (%.0f%%)", step, report->total, percent);
+        kit_buf_fmt(line, "%s%" PRIu64 "/%" PRIu64 " (%.0f%%)", blank, step, report->total, percent);
         if (report->loss == report->loss) kit_buf_fmt(line, ", loss %.4f", report->loss);
         add_eta(line, progress, report, now);
     } else if (report->step > 0) {
-        kit_buf_fmt(line, " %" PRIu64, report->step);
+        kit_buf_fmt(line, "%s%" PRIu64, blank, report->step);
     }
 }
 

@@ -114,6 +114,16 @@ static void one_step(cli_context *context, cli_progress *progress) {
     cli_progress_at(context, progress, &report, 1);
 }
 
+static void step_of_no_phase(cli_context *context, cli_progress *progress) {
+    kolm_progress_t report = step_of("", 3, 10);
+    cli_progress_at(context, progress, &report, 1);
+}
+
+static void step_of_no_phase_and_total(cli_context *context, cli_progress *progress) {
+    kolm_progress_t report = step_of("", 3, KOLM_UNKNOWN_COUNT);
+    cli_progress_at(context, progress, &report, 1);
+}
+
 static void three_calls(cli_context *context, cli_progress *progress) {
     for (int64_t call = 0; call < 3; call++) {
         many_steps(context, progress);
@@ -129,6 +139,10 @@ START_TEST(progress_on_a_pipe_is_a_line_now_and_then) {
     ck_assert_str_eq(last, "[trainer]     training 900/900 (100%)\n");
     ck_assert_uint_eq(lines_of(one_step, &context, last, sizeof last), 1);
     ck_assert_str_eq(last, "[trainer]     answering 1/1 (100%)\n");
+    ck_assert_uint_eq(lines_of(step_of_no_phase, &context, last, sizeof last), 1);
+    ck_assert_str_eq(last, "[trainer]     3/10 (30%)\n");
+    ck_assert_uint_eq(lines_of(step_of_no_phase_and_total, &context, last, sizeof last), 1);
+    ck_assert_str_eq(last, "[trainer]     3\n");
     ck_assert_uint_le(lines_of(three_calls, &context, last, sizeof last), 3 * 14);
     context.json = true;
     ck_assert_uint_eq(lines_of(many_steps, &context, last, sizeof last), 0);
