@@ -3,6 +3,7 @@
 #include "conform/conform.h"
 #include "host/host.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
 #include <libelf.h>
@@ -12,8 +13,8 @@
 
 typedef struct exports {
     size_t count;
-    bool table;     /* kolm_backend_v1 is among them */
-    bool an_object; /* and is data */
+    bool table;    /* kolm_backend_v1 is among them */
+    unsigned type; /* its STT_* */
     char others[256];
 } exports;
 
@@ -33,10 +34,19 @@ static void add_symbol(exports *found, const GElf_Sym *symbol, const char *name)
     found->count++;
     if (strcmp(name, KOLM_BACKEND_SYMBOL) == 0) {
         found->table = true;
-        found->an_object = GELF_ST_TYPE(symbol->st_info) == STT_OBJECT;
+        found->type = GELF_ST_TYPE(symbol->st_info);
     } else {
         size_t n = strlen(found->others);
         kit_format(found->others + n, sizeof found->others - n, "%s%s", n ? ", " : "", name);
+    }
+}
+
+static const char *name_of_type(unsigned type) {
+    switch (type) {
+    case STT_FUNC: return "a function";
+    case STT_GNU_IFUNC: return "an indirect function";
+    case STT_TLS: return "thread-local";
+    default: return "of no known type";
     }
 }
 
@@ -55,22 +65,34 @@ static bool read_symbols(Elf *elf, exports *found) {
     return false;
 }
 
+/* The disk or the memory failed, which is no word about the plugin: no check goes on. libelf has no public code for that, but
+ * leaves errno as it was. */
+static bool is_read(check *c, int reason) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (reason != ENOMEM && reason != EIO) return true;
+    return check_called(c, kit_fail_errno(&err, reason, "cannot read %s", c->options->plugin), &err);
+}
+
 void check_exports(check *c) {
     exports found = {0};
     struct stat info;
+    errno = 0;
     /* Not blocking: it may be a pipe, which no rule has kept out here. */
     int fd = open(c->options->plugin, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     Elf *elf = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && elf_version(EV_CURRENT) != EV_NONE
                    ? elf_begin(fd, ELF_C_READ, NULL)
                    : NULL;
-    if (!elf || elf_kind(elf) != ELF_K_ELF)
+    bool is_elf = elf && elf_kind(elf) == ELF_K_ELF, has_symbols = is_elf && read_symbols(elf, &found);
+    if (!is_read(c, errno))
+        check_skip(c, "it could not be read");
+    else if (!is_elf)
         check_skip(c, "it is no ELF file");
-    else if (!read_symbols(elf, &found))
+    else if (!has_symbols)
         check_fail(c, "it has no table of dynamic symbols: it is no shared object");
     else if (!found.table)
         check_fail(c, "it does not export %s", KOLM_BACKEND_SYMBOL);
-    else if (!found.an_object)
-        check_fail(c, "%s is not a data object", KOLM_BACKEND_SYMBOL);
+    else if (found.type != STT_OBJECT)
+        check_fail(c, "%s is %s, and not a data object", KOLM_BACKEND_SYMBOL, name_of_type(found.type));
     else if (found.count > 1)
         check_fail(c, "it also exports %s: build with -fvisibility=hidden", found.others);
     if (elf) elf_end(elf);

@@ -24,6 +24,8 @@ ROWS = {
     "wrong-arch": ("failed", r"wrong-arch\.so was built for (RISC-V, this kolm for \S+|x86-64, this kolm for RISC-V)$"),
     "wrong-class": ("failed", r"wrong-class\.so was built for 32-bit programs, this kolm for 64-bit ones$"),
     "function": ("failed", r"^kolm_backend_v1 is a function in \S+/function\.so, and not the table$"),
+    "thread-local": ("failed", r"^kolm_backend_v1 is thread-local in \S+/thread-local\.so, and not the table$"),
+    "indirect": ("failed", r"^kolm_backend_v1 is an indirect function in \S+/indirect\.so, and not the table$"),
     "no-symbol": ("failed", r"no-symbol\.so does not export kolm_backend_v1: it is no kolm backend$"),
     "undefined": ("failed", r"undefined\.so: undefined symbol: no_function_is_called_like_this$"),
     "wrong-major": ("failed", r"^needs kolm ABI 2\.3, this is 1\.1$"),
@@ -121,6 +123,12 @@ class Zoo(Case):
         self.assertNotIn("\x1b[2J", text)
         for name in ROWS:
             self.assertIn(name, text)
+
+    def test_what_check_says_of_a_table_that_is_none(self):
+        for name, what in (("function", "a function"), ("indirect", "an indirect function"), ("thread-local", "thread-local")):
+            report = self.kolm("backend", "check", "--json", self.add(name), "--only", "exports", code=5).out
+            reasons = {c["name"]: c["reason"] for c in json.loads(report)["checks"]}
+            self.assertEqual(reasons["exports"], "kolm_backend_v1 is %s, and not a data object" % what)
 
     # ---- What they say while they live
 

@@ -524,6 +524,11 @@ typedef struct table {
 /* The header declares the symbol with today's type. */
 extern KOLM_BACKEND_EXPORT const table later_table __asm__("kolm_backend_v1");
 const table later_table = {.first = {
+#elif defined(ZOO_thread_local)
+extern KOLM_BACKEND_EXPORT __thread const kolm_backend_v1_t of_each_thread __asm__("kolm_backend_v1");
+__thread const kolm_backend_v1_t of_each_thread = {
+#elif defined(ZOO_indirect)
+static const kolm_backend_v1_t chosen = {
 #else
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
 #endif
@@ -580,4 +585,11 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     }
 #endif
 };
+#if defined(ZOO_indirect)
+/* The loader asks it which table it is to be, and gives out what it says. */
+static void (*choose(void))(void) {
+    return (void (*)(void))(uintptr_t)&chosen;
+}
+extern KOLM_BACKEND_EXPORT void which(void) __asm__("kolm_backend_v1") __attribute__((ifunc("choose")));
+#endif
 #endif

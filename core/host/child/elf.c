@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the loader does not say, or says wrongly: "No such file or directory" of a plugin for another processor, a bus error
- * of a file that is cut off, and nothing at all of a function where the table should be. */
+ * of a file that is cut off, and nothing at all of a function, or a thread's own copy, where the table should be. */
 #include "host/child/child.h"
 
 #if defined(__ELF__) && defined(__GLIBC__)
@@ -74,13 +74,20 @@ kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) {
 }
 
 kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t *err) {
+    const char *what = NULL;
     Dl_info info;
     const ElfW(Sym) *entry = NULL;
-    if (!dladdr1(symbol, &info, (void **)(uintptr_t)&entry, RTLD_DL_SYMENT) || !entry || info.dli_saddr != symbol) return KOLM_OK;
-    unsigned type = entry->st_info & 0xfu;
-    if (type != STT_FUNC && type != STT_GNU_IFUNC) return KOLM_OK;
+    /* A symbol of data lies where its entry says, in the object that was loaded. A thread's own copy lies in none; what an
+     * indirect function returns has no entry, or has that of a function. */
+    if (!dladdr1(symbol, &info, (void **)(uintptr_t)&entry, RTLD_DL_SYMENT))
+        what = "thread-local";
+    else if (!entry || info.dli_saddr != symbol)
+        what = "an indirect function";
+    else if ((entry->st_info & 0xfu) == STT_FUNC || (entry->st_info & 0xfu) == STT_GNU_IFUNC)
+        what = "a function";
+    if (!what) return KOLM_OK;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "export the table itself: KOLM_BACKEND_EXPORT const kolm_backend_v1_t " KOLM_BACKEND_SYMBOL,
-                    "%s is a function in %s, and not the table", KOLM_BACKEND_SYMBOL, path);
+                    "%s is %s in %s, and not the table", KOLM_BACKEND_SYMBOL, what, path);
 }
 #else
 kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) {
