@@ -3,6 +3,7 @@
 #include "host/run.h"
 
 #include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
 #include "kolm/kit/text.h"
 
 #include <errno.h>
@@ -226,6 +227,10 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
     if (plugin->file < 0) return KOLM_OK; /* what is sealed is loaded, or who looks with a debugger */
     if (fstat(plugin->file, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", row->plugin_path);
     host_identity_of(&st, &now);
+    /* A page that somebody had mapped and written to before it was read can be written to again, and no time tells. */
+    if (kit_file_is_written(plugin->file))
+        return kit_fail(err, KOLM_E_ABORTED, "end the program that has it open, or put a new file in its place (install, mv)",
+                        "%s is open for writing, and is loaded from where it lies", row->plugin_path);
     if (same_state(&now, &plugin->identity)) return KOLM_OK;
     KIT_TRY(read_all(plugin->file, row->plugin_path, &none, sha256, &ignored, err));
     if (strcmp(sha256, plugin->sha256) == 0) return KOLM_OK; /* its links or permissions changed */

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -223,6 +224,25 @@ START_TEST(test_written_over_without_sealed_memory) {
     const host_result *result = call(registry, "where", INFER);
     ck_assert_int_eq(result->verdict, HOST_NOT_LOADED);
     ck_assert_msg(strstr(result->error.text, "was written over while it was in use") != NULL, "%s", result->error.text);
+    host_registry_free(registry);
+}
+END_TEST
+
+/* A page that is mapped and was written to changes the file without a time of it: whoever loads it from there is not to be believed. */
+START_TEST(test_mapped_for_writing) {
+    add("where");
+    forbid_memory();
+    const char *path = in(dir, "where.so");
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ck_assert(fd >= 0 && page != MAP_FAILED);
+    close(fd);
+    host_registry *registry = scan();
+    const host_result *result = call(registry, "where", INFER);
+    ck_assert_int_eq(result->verdict, HOST_NOT_LOADED);
+    ck_assert_msg(strstr(result->error.text, "where.so is open for writing, and is loaded from where it lies") != NULL, "%s", result->error.text);
+    munmap(page, 4096);
+    ck_assert_int_eq(call(registry, "where", INFER)->verdict, HOST_OK);
     host_registry_free(registry);
 }
 END_TEST
@@ -455,6 +475,7 @@ int main(void) {
     /* Last: where tests do not fork, as under valgrind, there is no memory from here on. */
     tcase_add_test(all, test_upgrade_without_sealed_memory);
     tcase_add_test(all, test_written_over_without_sealed_memory);
+    tcase_add_test(all, test_mapped_for_writing);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
