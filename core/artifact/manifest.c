@@ -99,6 +99,8 @@ kit_status artifact_manifest_check(const cJSON *fields, kolm_error_t *err) {
     const cJSON *base = kit_json_get(fields, "base");
     if (!cJSON_IsNull(base) && !(has_text(base, "name") && has_hex(base, "digest")))
         return wrong("base", "null or {name, digest}", err);
+    const cJSON *embedded = kit_json_get(base, "embedded");
+    if (embedded != NULL && !cJSON_IsBool(embedded)) return wrong("base.embedded", "true or false", err);
     const cJSON *data = kit_json_get(fields, "data");
     if (!is_rows(kit_json_get(data, "train"))) return wrong("data.train", "{rows, sha256}", err);
     if (!is_rows(kit_json_get(data, "eval"))) return wrong("data.eval", "{rows, sha256}", err);

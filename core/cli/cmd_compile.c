@@ -48,6 +48,8 @@ static int parse(compile *c, int argc, char **argv) {
         {"recipe", 0, CLI_STRING, &r->recipe, "RECIPE", "auto, linear, lora, or another that a backend makes (auto)"},
         {"base", 0, CLI_STRING, &r->base, "MODEL",
          "base model of the lora recipe: a directory, or a name in the local cache"},
+        {"embed-base", 0, CLI_FLAG, &r->embed_base, NULL,
+         "put the base into the artifact, which then answers anywhere"},
         {"set", 0, CLI_WORDS, &r->set, "NAME=VALUE",
          "option of the recipe, such as rank=8 or epochs=5; may be given again"},
         {"gate", 0, CLI_FRACTION, &r->gate, "K", "K-score that the model must reach (0.85)"},
@@ -79,7 +81,8 @@ static int parse(compile *c, int argc, char **argv) {
         {"exclude", 0, CLI_LIST, &r->exclude, "NAME", "never this backend; may be given again"},
         {"embed-eval", 0, CLI_FLAG, &r->embed_eval, NULL, "put the held-out rows into the artifact"},
         {"force", 'f', CLI_FLAG, &r->force, NULL, "replace an artifact of the same name"},
-        {"keep-job", 0, CLI_FLAG, &r->keep_job, NULL, "leave the job directory behind and say where it is: kolm job run does it again"},
+        {"keep-job", 0, CLI_FLAG, &r->keep_job, NULL,
+         "leave the job directory behind and say where it is: kolm job run does it again"},
         {"quiet", 'q', CLI_FLAG, &r->quiet, NULL, "print the score, the artifact and errors only"},
     };
     const cli_syntax syntax = {

@@ -25,7 +25,7 @@ typedef struct compile_request {
     cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, max_price, min_vram, max_tier;
     cli_list data, eval, exclude, set;
     cli_airgap airgap;
-    bool allow_private_remote, allow_baseline, force, skip_bad, no_header, embed_eval, keep_job, quiet;
+    bool allow_private_remote, allow_baseline, force, skip_bad, no_header, embed_base, embed_eval, keep_job, quiet;
 } compile_request;
 
 /* One file of the payload, as the backend left it. */

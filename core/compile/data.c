@@ -136,6 +136,12 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
     KIT_TRY(status);
     if (c->needs.base == HOST_BASE_REQUIRED && r->base == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the %s recipe needs a base model", recipe);
+    if (r->embed_base && r->base == NULL)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL, or leave it out",
+                        "--embed-base puts the base into the artifact, and there is none");
+    if (r->embed_base && !c->needs.embeds_base)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --embed-base: the base is found by its digest",
+                        "the models of the %s recipe cannot carry their base", recipe);
     if (c->needs.base == HOST_BASE_NONE && r->base != NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave one of them out, or pass --recipe lora",
                         "the %s recipe has no base model", recipe);

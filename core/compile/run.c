@@ -102,6 +102,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .has_target = r->target_accuracy.set,
         .target_accuracy_micro = r->target_accuracy.value,
         .base = c->base.path != NULL ? &c->base : NULL,
+        .embed_base = r->embed_base,
         .trainer = c->trainer,
     };
     c->exit_code = CLI_EXIT_INTERNAL;
@@ -231,6 +232,10 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
     if (format != NULL && !(cJSON_IsString(format) && host_format_ok(format->valuestring)))
         return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
                         "the result.json of %s has a \"model_format\" that is no word", c->choice->backend->name);
+    bool embedded = false;
+    if (c->request.embed_base && !(kit_json_get_bool(c->result, "base_embedded", &embedded) && embedded))
+        return kit_fail(err, KOLM_E_DATA_LOSS, "leave out --embed-base, and report this to the author of the backend",
+                        "%s does not say that it put the base into the model", c->choice->backend->name);
     const char *word = NULL;
     if (compile_is_weighted(c) && (!kit_json_get_string(kit_json_get(c->result, "report"), "class_weight", &word) ||
                                    strcmp(word, "balanced") != 0))
@@ -281,7 +286,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
                                  .labels = c->data.closed ? c->data.labels : 0,
                                  .model_files = files,
                                  .model_file_count = c->payload_count,
-                                 .base = c->base.path != NULL ? &c->base : NULL,
+                                 .base = c->base.path != NULL && !r->embed_base ? &c->base : NULL,
                                  .trainer = c->trainer};
     kit_status status = job_directory_next(&c->job, err);
     if (status == KOLM_OK) status = job_directory_describe(&c->job, &job, err);
@@ -410,7 +415,8 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
     KIT_TRY(status);
     cli_count_answers(c->context, c->choice->backend->name, &c->answered, score_rows(c->answers));
     score_compute_read(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
-                       cli_read_bytes(c->payload_bytes, c->base.weight_bytes, kit_json_get(c->result, "report")),
+                       cli_read_bytes(c->payload_bytes, c->request.embed_base ? 0 : c->base.weight_bytes,
+                                      kit_json_get(c->result, "report")),
                        &c->k);
     if (!c->context->json) {
         print_score(c);

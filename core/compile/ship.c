@@ -66,7 +66,8 @@ static bool put_base(cJSON *manifest, const compile *c) {
     if (c->base.path == NULL) return kit_json_put_null(manifest, "base");
     cJSON *base = cJSON_CreateObject();
     if (kit_json_put_string(base, "name", c->base.name) && kit_json_put_string(base, "digest", c->base.digest) &&
-        kit_json_put_u64(base, "bytes", c->base.weight_bytes))
+        kit_json_put_u64(base, "bytes", c->base.weight_bytes) &&
+        (!c->request.embed_base || kit_json_put_bool(base, "embedded", true)))
         return kit_json_put(manifest, "base", base);
     cJSON_Delete(base);
     return false;

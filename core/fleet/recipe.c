@@ -97,7 +97,8 @@ static kit_status search(const cli_registry *registry, const cli_backend *named,
         const cli_backend *b = &registry->backends[i];
         const host_recipe *found = host_recipes_find(made_by(b), recipe);
         if (!found || (named && b != named)) continue;
-        if (!*out_found || (found->declares_options && !declared)) *out = (cli_recipe){found->base, found->labels_only};
+        if (!*out_found || (found->declares_options && !declared))
+            *out = (cli_recipe){found->base, found->labels_only, found->embeds_base};
         *out_found = true;
         if (!found->declares_options || (declared && status == KOLM_OK)) continue;
         kolm_error_t why = KIT_ERROR_INIT;
@@ -248,7 +249,8 @@ static bool put_recipe(cJSON *array, const host_recipe *r) {
     cJSON *object = cJSON_CreateObject();
     bool good = kit_json_put_string(object, "name", r->name) && kit_json_put_string(object, "summary", r->summary) &&
                 kit_json_put_string(object, "base", bases[r->base]) &&
-                kit_json_put_string(object, "outputs", r->labels_only ? "labels" : "any");
+                kit_json_put_string(object, "outputs", r->labels_only ? "labels" : "any") &&
+                (!r->embeds_base || kit_json_put_bool(object, "embeds_base", true));
     cJSON *options = good && r->declares_options ? cJSON_AddArrayToObject(object, "options") : NULL;
     good = good && (options || (!r->declares_options && kit_json_put_null(object, "options")));
     for (size_t i = 0; good && i < r->options.count; i++)

@@ -11,7 +11,7 @@
 /* What is known of a recipe before a backend is chosen. */
 typedef struct cli_recipe {
     host_recipe_base base;
-    bool labels_only;
+    bool labels_only, embeds_base;
 } cli_recipe;
 
 /* Whether a backend that was found, or the one that is named (NULL: none), offers the recipe and takes these options

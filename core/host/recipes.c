@@ -77,7 +77,7 @@ static kit_status read_options(const cJSON *item, kit_buf *unread, host_recipe *
 }
 
 static kit_status read_known_keys(const cJSON *object, const char *name, kit_buf *unread, kolm_error_t *err) {
-    static const char *const known[] = {"name", "summary", "base", "base_files", "outputs", "options"};
+    static const char *const known[] = {"name", "summary", "base", "base_files", "embeds_base", "outputs", "options"};
     for (const cJSON *item = object->child; item; item = item->next) {
         bool found = strncmp(item->string, "x-", 2) == 0;
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -97,11 +97,14 @@ static kit_status read_known_keys(const cJSON *object, const char *name, kit_buf
 static kit_status read_object(const cJSON *object, kit_buf *unread, host_recipe *r, kolm_error_t *err) {
     const cJSON *summary = kit_json_get(object, "summary"), *base = kit_json_get(object, "base");
     const cJSON *outputs = kit_json_get(object, "outputs"), *options = kit_json_get(object, "options");
-    const cJSON *base_files = kit_json_get(object, "base_files");
+    const cJSON *base_files = kit_json_get(object, "base_files"), *embeds = kit_json_get(object, "embeds_base");
     KIT_TRY(read_known_keys(object, r->name, unread, err));
     if (summary) KIT_TRY(read_summary(summary, r, err));
     if (base) KIT_TRY(read_base(base, r, err));
     if (base_files) KIT_TRY(read_base_files(base_files, r, err));
+    if (embeds && (!cJSON_IsBool(embeds) || r->base == HOST_BASE_NONE))
+        return expected(err, "\"embeds_base\" to be true or false, of a recipe that has a base");
+    r->embeds_base = cJSON_IsTrue(embeds);
     if (outputs) KIT_TRY(read_outputs(outputs, r, err));
     return options ? read_options(options, unread, r, err) : KOLM_OK;
 }

@@ -11,6 +11,8 @@
  *   base     optional: "none", "optional" or "required": whether it starts from a base model (`kolm compile --base`)
  *   base_files  optional array of 1 to 8 relative names such as "modules.json": a base that has all of these files is one
  *            that the recipe is made for, so that `kolm compile --base` without --recipe takes it
+ *   embeds_base  optional, true or false (when absent): whether its models can carry their base, so that they answer where
+ *            it is not (`kolm compile --embed-base`)
  *   outputs  optional: "labels" when it learns a closed set of labels only, "any" otherwise
  *   options  optional array of settings (settings.h) of the types string, boolean, integer and number, at most 64: what
  *            --set may say. Absent: any NAME=TEXT. An empty array: nothing
@@ -32,6 +34,7 @@ typedef struct host_recipe {
     host_recipe_base base;
     char *base_files[HOST_BASE_FILES_MAX]; /* by which a base is recognised */
     size_t base_file_count;                /* 0: by none */
+    bool embeds_base;
     bool labels_only;
     bool declares_options; /* has "options", which may be empty: only these then, any otherwise */
     host_settings options;

@@ -347,6 +347,7 @@ kit_status job_description_text(const job_description *d, kit_buf *out, kolm_err
     if (good && d->class_weight != NULL) good = kit_json_put_string(options, "class_weight", d->class_weight);
     if (good && d->has_target) good = kit_json_put_u64(options, "target_accuracy_micro", d->target_accuracy_micro);
     if (good && d->base != NULL) good = put_base(options, d->base);
+    if (good && d->embed_base) good = kit_json_put_bool(options, "embed_base", true);
     if (good && d->trainer != NULL) good = kit_json_put(options, "trainer", cJSON_Duplicate(d->trainer, 1));
     if (good && d->model_files != NULL) good = put_model_files(object, d);
     kit_status status = KOLM_OK;

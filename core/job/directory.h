@@ -59,6 +59,7 @@ typedef struct job_description {
     const kit_job_model_file *model_files; /* infer; name, path, offset, size */
     size_t model_file_count;
     const job_base *base;  /* NULL: none */
+    bool embed_base;       /* train: what answering needs of the base goes into the model */
     const cJSON *trainer;  /* options of the trainer, an object of strings; NULL: none */
 } job_description;
 

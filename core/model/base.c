@@ -84,7 +84,8 @@ kit_status cli_base_of_model(cli_context *context, const cJSON *manifest, const 
     const char *name = NULL, *digest = NULL;
     store_home *home = NULL;
     *out_base = (job_base){0};
-    *out_needed = cJSON_IsObject(base);
+    bool embedded = false;
+    *out_needed = cJSON_IsObject(base) && !(kit_json_get_bool(base, "embedded", &embedded) && embedded);
     if (!*out_needed) return KOLM_OK;
     if (!kit_json_get_string(base, "name", &name) || !kit_json_get_string(base, "digest", &digest))
         return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again",

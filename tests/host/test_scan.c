@@ -185,6 +185,8 @@ static const struct field bad_fields[] = {
     {"recipes", "[{\"summary\":\"No name.\"}]"},
     {"recipes", "[{\"name\":\"nb\",\"base\":true}]"},
     {"recipes", "[{\"name\":\"nb\",\"base_files\":[]}]"},
+    {"recipes", "[{\"name\":\"nb\",\"embeds_base\":1}]"},
+    {"recipes", "[{\"name\":\"nb\",\"base\":\"none\",\"embeds_base\":true}]"},
     {"recipes", "[{\"name\":\"nb\",\"base_files\":\"modules.json\"}]"},
     {"recipes", "[{\"name\":\"nb\",\"base_files\":[\"../modules.json\"]}]"},
     {"recipes", "[{\"name\":\"nb\",\"base_files\":[\"/modules.json\"]}]"},
