@@ -195,6 +195,7 @@ static bool put_report(cJSON *result, const train_report *t) {
                 kit_json_put_u64(report, "oof_rows", s.oof_rows) && (!t->has_head || put_head(report, t));
     return kit_json_put_u64(result, "format", KIT_JOB_FORMAT) &&
            kit_json_put_string(result, "toolchain", toolchain_of(t->has_head)) &&
+           (!t->embedded || kit_json_put_bool(result, "base_embedded", true)) &&
            kit_json_put(result, "report", report) && good;
 }
 
@@ -281,6 +282,7 @@ static kit_status read_encoder(const kit_job *job, train_encoder *out, kolm_erro
                         "recipe encoder needs a base, and the job names none");
     if (!kit_json_get_string(base, "digest", &out->base_name)) out->base_name = "";
     if (!kit_json_get_u64(base, "bytes", &out->base_bytes)) out->base_bytes = 0;
+    if (!kit_json_get_bool(job->options, "embed_base", &out->embed_base)) out->embed_base = false;
     (void)kit_json_get_string(kit_json_get(job->options, "trainer"), "read", &read);
     out->read_end = strcmp(read, "end") == 0;
     if (out->read_end || strcmp(read, "front") == 0) return KOLM_OK;

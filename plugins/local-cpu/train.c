@@ -246,18 +246,36 @@ static kit_status write_in(const char *directory, const char *name, const void *
     return status;
 }
 
-/* What answering needs of the encoder beside its weights. */
-static kit_status write_tokenizer(const reading *r, uint64_t *out_bytes, kolm_error_t *err) {
+/* A file of the encoder, in the model by the name that it has in its directory. */
+static kit_status embed_file(const char *model_dir, const enc_file *file, kolm_error_t *err) {
+    kit_buf path = {0};
+    kit_buf_fmt(&path, "%s/" ENCODER_BASE "%s", model_dir, file->name);
+    KIT_TRY(kit_buf_ok(&path, err));
+    char *slash = strrchr(path.data, '/');
+    *slash = '\0';
+    kit_status status = kit_mkdirs(path.data, 0700, err);
+    *slash = '/';
+    if (status == KOLM_OK) status = kit_write_file(path.data, 0600, file->bytes, file->size, err);
+    kit_buf_free(&path);
+    return status;
+}
+
+/* What answering needs of the encoder: its tokenizer, or all of it. */
+static kit_status write_encoder(const reading *r, uint64_t *out_bytes, kolm_error_t *err) {
     const train_encoder *e = r->request->encoder;
     const char *said = e->read_end ? "{\"format\":1,\"read\":\"end\"}\n" : "{\"format\":1,\"read\":\"front\"}\n";
     enc_file files[2];
     const size_t count = sentences_tokenizer_files(r->sentences, files);
+    const enc_files *all = enc_files_used(sentences_encoder(r->sentences));
     *out_bytes = 0;
     for (size_t i = 0; i < count; i++) {
         const char *slash = strrchr(files[i].name, '/');
         *out_bytes += files[i].size;
+        if (e->embed_base) continue;
         KIT_TRY(write_in(e->model_dir, slash != NULL ? slash + 1 : files[i].name, files[i].bytes, files[i].size, err));
     }
+    for (size_t i = 0; e->embed_base && i < enc_files_count(all); i++)
+        KIT_TRY(embed_file(e->model_dir, enc_files_at(all, i), err));
     return write_in(e->model_dir, ENCODER_FILE, said, strlen(said), err);
 }
 
@@ -316,12 +334,13 @@ static kit_status add_head(const reading *r, const choose_job *job, train_report
                              .watch = q->watch};
     const enc_description *is = enc_described(sentences_encoder(r->sentences));
     out->has_head = true;
+    out->embedded = q->encoder->embed_base;
     out->dimensions = enc_dimensions(sentences_encoder(r->sentences));
     out->max_tokens = is->max_tokens;
     KIT_TRY(kit_path_join(q->encoder->model_dir, HEAD_FILE, &head_path, err));
     kit_status status = embeddings_make(&embed, &rows_, err);
     if (status == KOLM_OK) status = train_on(r, job, &rows_, head_path, out, err);
-    if (status == KOLM_OK) status = write_tokenizer(r, &tokenizer_bytes, err);
+    if (status == KOLM_OK) status = write_encoder(r, &tokenizer_bytes, err);
     if (status == KOLM_OK) status = weigh_reading(r, head_path, tokenizer_bytes, out, err);
     out->tokens = rows_.tokens;
     out->texts_cut = rows_.cut;

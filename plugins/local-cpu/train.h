@@ -21,6 +21,7 @@ typedef struct train_encoder {
     const char *model_dir;      /* where head.bin, encoder.json and the tokenizer go */
     const char *checkpoint_dir; /* where the embeddings go, for a run that was interrupted */
     bool read_end;              /* of texts that are too long */
+    bool embed_base;            /* the encoder's files go into the model too */
     const enc_kernels *kernels; /* for tests; NULL: the widest */
 } train_encoder;
 
@@ -45,7 +46,7 @@ typedef struct train_report {
     uint64_t rows;
     bool balanced; /* as asked */
     /* Of recipe encoder; result is then the linear engine's own. */
-    bool has_head;
+    bool has_head, embedded;
     head_trained head;
     uint64_t tokens, texts_cut, read_bytes_micro; /* of an answer, in millionths of payload and base */
     uint32_t dimensions, max_tokens, resumed;

@@ -110,6 +110,34 @@ class Encoder(Case):
         self.assertIn("linear", self.kolm("inspect", "router-1.0.0.kolm").out)
         self.assert_error(self.compile("--recipe", "encoder", code=None), "the encoder recipe needs a base model")
 
+    # ---- One file that answers anywhere
+
+    def test_the_base_inside_the_artifact(self):
+        self.make()
+        before = self.answers("refund my order", "login again")
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            lean = json.loads(artifact.read("manifest.json"))
+        self.make("--embed-base", "--force")
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            names = set(artifact.namelist())
+            manifest = json.loads(artifact.read("manifest.json"))
+        self.assertLessEqual({"model/base/" + name for name in ("config.json", "modules.json", "1_Pooling/config.json", "model.safetensors",
+                                                                 "vocab.txt", "tokenizer_config.json")}, names)
+        self.assertNotIn("model/vocab.txt", names)
+        self.assertIs(manifest["base"]["embedded"], True)
+        self.assertEqual(manifest["evaluation"], lean["evaluation"])  # the same answers, byte for byte
+        self.assertLess(manifest["kscore"]["size"], lean["kscore"]["size"])
+        shutil.rmtree(self.base)
+        self.assertEqual(self.answers("refund my order", "login again"), before)
+        self.assertEqual(self.answers("refund my order", "login again", env={"KOLM_HOME": os.path.join(self.dir, "other-home")}), before)
+        write_encoder(self.base)
+        self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", "--base", "sentences", code=None), "has no base model")
+
+    def test_a_base_that_cannot_be_inside(self):
+        self.assert_error(self.compile("--embed-base", code=None), "--embed-base puts the base into the artifact, and there is none")
+        self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--embed-base", code=None),
+                          "the models of the lora recipe cannot carry their base")
+
     # ---- The base between compile and run
 
     def test_a_base_that_changed_is_refused(self):

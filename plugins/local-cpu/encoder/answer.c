@@ -111,6 +111,16 @@ static kit_status open_sentences(encoder_model *m, const kit_job *job, kolm_erro
     enc_files *payload = NULL, *files = NULL;
     bool end = false;
     KIT_TRY(read_description(m, &end, err));
+    size_t embedded = 0;
+    for (size_t i = 0; i < m->slices; i++) {
+        list[embedded] = m->slice[i].file;
+        if (strncmp(list[embedded].name, ENCODER_BASE, strlen(ENCODER_BASE)) == 0)
+            list[embedded++].name += strlen(ENCODER_BASE);
+    }
+    if (embedded > 0) {
+        KIT_TRY(enc_files_of(list, embedded, "the model", &files, err));
+        return sentences_open(files, NULL, end, &m->sentences, err);
+    }
     if (!kit_json_get_string(kit_json_get(job->options, "base"), "path", &path))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "say where it is with --base DIR",
                         "the job names no base, and this model needs its encoder");

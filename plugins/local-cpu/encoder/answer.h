@@ -14,9 +14,10 @@
  *   encoder.json    {"format": 1, "read": "front"}, or "end": what is read of a text that is too long
  *   tokenizer.json  or vocab.txt and tokenizer_config.json: the encoder's own
  *
- * The encoder itself is the job's base.
+ * The encoder itself is the job's base; or all its files lie in the payload below base/, the tokenizer's among them.
  */
 #define ENCODER_FILE "encoder.json"
+#define ENCODER_BASE "base/"
 
 typedef struct encoder_model encoder_model;
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* Lambda in temperatures of the linear model, and the cost of the regression. */
-static const float lambdas[] = {0.1f, 0.2f, 0.4f, 0.8f};
+static const float lambdas[] = {0.05f, 0.15f, 0.4f, 0.8f, 1.6f};
 static const float costs[] = {10.0f};
 #define LAMBDAS (sizeof lambdas / sizeof *lambdas)
 #define COSTS (sizeof costs / sizeof *costs)
