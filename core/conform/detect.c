@@ -91,7 +91,7 @@ void check_detect_answers(check *c) {
     host_result result;
     if (!check_detect(c, NULL, false, &result)) return;
     const char *fault = device_fault(&result, c->row->manifest);
-    if (strcmp(result.detect.reason, "the backend gave no reason") == 0 || !result.detect.reason[0])
+    if (result.no_reason || !result.detect.reason[0])
         check_fail(c, "it gives no reason for its answer");
     else if ((result.detect.state == KOLM_DETECT_BROKEN || result.detect.state == KOLM_DETECT_REFUSED) &&
              !result.detect.remedy[0])

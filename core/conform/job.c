@@ -331,7 +331,7 @@ void check_train_cancel(check *c) {
         check_fail(c, "asked to stop at its first report of progress, it trained to the end");
     else if (result.verdict != HOST_CANCELLED)
         check_fail(c, "%s", result.error.text);
-    else if (result.error.code != KOLM_E_CANCELLED || strstr(result.error.text, "was stopped") == NULL)
+    else if (result.error.code != KOLM_E_CANCELLED || !result.stopped)
         check_note(c, "stopped after %lld ms", took);
     free(dir);
 }
@@ -351,7 +351,7 @@ static bool refused(check *c, const char *what, kit_status status, const host_re
         check_fail(c, "%s: it says that all went well", what);
     else if (result->verdict != HOST_FAILED)
         check_fail(c, "%s: %s", what, result->error.text);
-    else if (strstr(result->error.text, "gave no reason") != NULL)
+    else if (result->no_reason)
         check_fail(c, "%s: it fails without a reason", what);
     else
         return true;

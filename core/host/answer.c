@@ -184,7 +184,8 @@ static void take_result(host_run *run, const cJSON *json) {
         COPY_TEXT(result->detect.reason, json, "reason");
         COPY_TEXT(result->detect.remedy, json, "detect_remedy");
         COPY_TEXT(result->detect.runtime, json, "runtime");
-        if (result->detect.reason[0] == '\0')
+        result->no_reason = result->detect.reason[0] == '\0';
+        if (result->no_reason)
             kit_copy(result->detect.reason, sizeof result->detect.reason, "the backend gave no reason");
     } else if (strcmp(run->slot, "cost") == 0) {
         result->cost.struct_size = (uint32_t)sizeof result->cost;
@@ -412,6 +413,7 @@ static void judge_silence(host_run *run) {
     report_to(result, maker);
     if (run->stop == HOST_STOP_CANCEL) {
         result->verdict = HOST_CANCELLED;
+        result->stopped = true;
         (void)kit_fail(&result->error, KOLM_E_CANCELLED, "", "%s was stopped", run->backend->name);
         return;
     }
@@ -449,6 +451,7 @@ static void judge_silence(host_run *run) {
 static void judge_mute(host_run *run) {
     host_result *result = run->result;
     char maker[256];
+    result->no_reason = true;
     report_to(result, maker);
     (void)kit_fail_context(&result->error, "%s", run->backend->name);
     if (result->error.remedy[0] == '\0') kit_copy(result->error.remedy, sizeof result->error.remedy, maker);

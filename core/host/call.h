@@ -104,6 +104,8 @@ typedef struct host_result {
     host_verdict verdict;
     kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK; when the plugin gave none itself, the
                            last lines that it printed are quoted */
+    bool no_reason;     /* HOST_FAILED, or detect: the plugin gave no reason, and the text is kolm's */
+    bool stopped;       /* HOST_CANCELLED: it was ended, and did not end by itself, so that the text is kolm's */
     bool own_fault;     /* HOST_FAILED or HOST_NOT_LOADED, but it was kolm that could not go on (memory, reading): it says
                          * nothing about the plugin */
     int signal_number;  /* HOST_CRASHED */
