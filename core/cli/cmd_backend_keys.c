@@ -23,7 +23,7 @@ static kit_status open_ring(cli_context *context, char **out_dir, kolm_error_t *
     KIT_TRY(cli_home(context, &home, err));
     KIT_TRY(store_home_create(home, err));
     KIT_TRY(cli_publishers_move(context, err));
-    return store_home_file(home, "keys", out_dir, err);
+    return store_home_place(home, STORE_KEYS, out_dir, err);
 }
 
 /* ---- keys */

@@ -97,7 +97,7 @@ static kit_status remove_all(setup *s, int *out_exit, kolm_error_t *err) {
     struct stat info;
     entry e = {.name = s->name};
     char *config = NULL;
-    KIT_TRY(store_home_file(s->home, "config.json", &config, err));
+    KIT_TRY(store_home_place(s->home, STORE_CONFIG, &config, err));
     bool there = lstat(s->place, &info) == 0 || lstat(s->partial, &info) == 0 || lstat(s->old, &info) == 0;
     kit_status status = there ? setup_take_lock(s, err) : KOLM_OK;
     if (status == KOLM_OK && access(config, F_OK) == 0) status = store_config_update(s->home, set_runtime, &e, err);

@@ -2,6 +2,7 @@
 /* kolm compute status: the default backend, jobs and leases, the detection cache, what was spent, and what is kept elsewhere. */
 #include "fleet/choose.h"
 #include "cli/cli.h"
+#include "fleet/detections.h"
 #include "fleet/elsewhere.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -133,7 +134,7 @@ static kit_status sum_receipts(const store_home *home, state *s, kolm_error_t *e
     size_t length = 0;
     struct stat info;
     int fd = -1;
-    kit_status status = store_home_file(home, "receipts.jsonl", &path, err);
+    kit_status status = store_home_place(home, STORE_RECEIPTS, &path, err);
     if (status != KOLM_OK) goto out;
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO of that name has no writer to wait for */
     if (fd < 0) {
@@ -160,7 +161,7 @@ out:
 static kit_status count_jobs(const store_home *home, size_t *out_count, kolm_error_t *err) {
     char *path = NULL;
     const char *name = NULL;
-    KIT_TRY(store_home_file(home, "jobs", &path, err));
+    KIT_TRY(store_home_place(home, STORE_JOBS, &path, err));
     DIR *directory = opendir(path);
     kit_status status = KOLM_OK;
     if (!directory && errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot list %s", path);
@@ -178,7 +179,7 @@ static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out
     char *path = NULL;
     struct stat st;
     *out_age = -1;
-    KIT_TRY(store_home_file(home, "cache/detect.json", &path, err));
+    KIT_TRY(store_cache_path(home, CLI_DETECTION_CACHE, &path, err));
     kit_status status = KOLM_OK;
     if (stat(path, &st) == 0)
         *out_age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;

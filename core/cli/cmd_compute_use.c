@@ -84,7 +84,7 @@ static int change(cli_context *context, char *name) {
         if (status == KOLM_OK) try_detect(context, registry, name);
     }
     if (status == KOLM_OK) status = store_config_update(home, set_backend, name, &err);
-    if (status == KOLM_OK) status = store_home_file(home, "config.json", &path, &err);
+    if (status == KOLM_OK) status = store_home_place(home, STORE_CONFIG, &path, &err);
     if (status == KOLM_OK)
         exit_code = done(context, name, path, backend);
     else

@@ -17,7 +17,7 @@ static kit_status keys_directory(cli_context *context, bool create, char **out_d
     *out_dir = NULL;
     KIT_TRY(cli_home(context, &home, err));
     if (create) KIT_TRY(store_home_create(home, err));
-    return store_home_file(home, "keys", out_dir, err);
+    return store_home_place(home, STORE_KEYS, out_dir, err);
 }
 
 static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
@@ -277,7 +277,7 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
     kit_buf line = {0};
     kit_status status = keys_directory(context, true, &dir, &err);
     if (status == KOLM_OK) status = cli_home(context, &home, &err);
-    if (status == KOLM_OK) status = store_home_file(home, "receipts.jsonl", &chain, &err);
+    if (status == KOLM_OK) status = store_home_place(home, STORE_RECEIPTS, &chain, &err);
     if (status == KOLM_OK)
         status = receipt_key_rotate(dir, chain, (int64_t)time(NULL), &old_key, &new_key, &line, &err);
     free(dir);

@@ -160,7 +160,7 @@ static kit_status check_config(const char *path, kolm_error_t *err) {
 static kit_status read_config(cli_context *context, kolm_error_t *err) {
     store_home *home = NULL;
     KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(store_home_file(home, "config.json", &context->config_path, err));
+    KIT_TRY(store_home_place(home, STORE_CONFIG, &context->config_path, err));
     KIT_TRY(check_config(context->config_path, err));
     KIT_TRY(store_config_read(home, &context->config_own, err));
     KIT_TRY(store_config_check(context->config_path, context->config_own, err));

@@ -236,12 +236,12 @@ static kit_status make_job_directory(compile *c, kolm_error_t *err) {
     char *root = NULL;
     KIT_TRY(cli_home(c->context, &home, err));
     KIT_TRY(store_home_create(home, err));
-    KIT_TRY(store_home_file(home, "receipts.jsonl", &c->chain_path, err));
-    KIT_TRY(store_home_file(home, "keys", &c->keys_dir, err));
+    KIT_TRY(store_home_place(home, STORE_RECEIPTS, &c->chain_path, err));
+    KIT_TRY(store_home_place(home, STORE_KEYS, &c->keys_dir, err));
     /* Better now than after an hour of training. */
     KIT_TRY(receipt_key_check(c->keys_dir, err));
     KIT_TRY(receipt_chain_ready(c->chain_path, err));
-    KIT_TRY(store_home_file(home, "jobs", &root, err));
+    KIT_TRY(store_home_place(home, STORE_JOBS, &root, err));
     kit_status status = job_directory_make(root, &c->job, err);
     free(root);
     return status;

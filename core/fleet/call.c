@@ -35,10 +35,8 @@ static void on_metric(void *user, const char *name, double value) {
 }
 
 void cli_keep_private(const store_home *home, host_call_options *options) {
-    static const char *const names[] = {"credentials", "keys",        "keys/signing.pem", "config.json",
-                                        "policy.json", "grants.json", "receipts.jsonl",   NULL};
     options->private_dir = store_home_path(home);
-    options->private_names = names;
+    options->private_names = store_kept_names();
 }
 
 kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict,

@@ -100,7 +100,7 @@ static kit_status read_all(const char *path, cJSON **out_all, kolm_error_t *err)
 static kit_status place(cli_context *context, char **out_path, kolm_error_t *err) {
     store_home *home = NULL;
     KIT_TRY(cli_home(context, &home, err));
-    return store_home_file(home, "grants.json", out_path, err);
+    return store_home_place(home, STORE_GRANTS, out_path, err);
 }
 
 kit_status cli_grants_read(cli_context *context, cJSON **out_grants, kolm_error_t *err) {
@@ -290,7 +290,7 @@ static kit_status change(cli_context *context, const char *name, cJSON *grant, b
     char *path = NULL;
     cJSON *grants = NULL;
     kit_status status = cli_home(context, &home, err);
-    if (status == KOLM_OK) status = store_lock_take(home, "grants.json", LOCK_WAIT_MS, &lock, err);
+    if (status == KOLM_OK) status = store_lock_take(home, store_place_name(STORE_GRANTS), LOCK_WAIT_MS, &lock, err);
     if (status == KOLM_OK) status = place(context, &path, err);
     if (status == KOLM_OK) status = cli_grants_read(context, &grants, err);
     *out_had = kit_json_get(grants, name) != NULL;

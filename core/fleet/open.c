@@ -108,7 +108,7 @@ kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, 
     kit_status status = registry ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = cli_site_config(context, &config, err);
     if (status == KOLM_OK) status = cli_home(context, &home, err);
-    if (status == KOLM_OK) status = store_home_file(home, "backends", &user_dir, err);
+    if (status == KOLM_OK) status = store_home_place(home, STORE_BACKENDS, &user_dir, err);
     if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
     if (status == KOLM_OK) status = cli_grants_load(context, policy, &grants, err);
     if (status == KOLM_OK) {

@@ -85,11 +85,11 @@ static kit_status read_file(policy_file *file, kolm_error_t *err) {
 static kit_status find_places(cli_context *context, cli_policy *policy, kolm_error_t *err) {
     store_home *home = NULL;
     KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(kit_path_join(cli_machine_dir, "policy.json", &policy->machine.path, err));
-    KIT_TRY(kit_path_join(cli_machine_dir, "backend-keys", &policy->key_dirs[RING_MACHINE], err));
-    KIT_TRY(store_home_file(home, "policy.json", &policy->user.path, err));
-    KIT_TRY(store_home_file(home, "backend-keys", &policy->key_dirs[RING_OLD], err));
-    return store_home_file(home, "keys", &policy->key_dirs[RING_HOME], err);
+    KIT_TRY(kit_path_join(cli_machine_dir, store_place_name(STORE_POLICY), &policy->machine.path, err));
+    KIT_TRY(kit_path_join(cli_machine_dir, store_place_name(STORE_OLD_KEYS), &policy->key_dirs[RING_MACHINE], err));
+    KIT_TRY(store_home_place(home, STORE_POLICY, &policy->user.path, err));
+    KIT_TRY(store_home_place(home, STORE_OLD_KEYS, &policy->key_dirs[RING_OLD], err));
+    return store_home_place(home, STORE_KEYS, &policy->key_dirs[RING_HOME], err);
 }
 
 kit_status cli_policy_load(cli_context *context, cli_policy **out_policy, kolm_error_t *err) {
@@ -212,7 +212,7 @@ kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_
     if (status == KOLM_OK) status = kit_sha256_file(manifest, manifest_sha, NULL, err);
     if (status == KOLM_OK) status = statement_of(name, plugin_sha, manifest_sha, &libs, &statement, err);
     if (status == KOLM_OK) status = store_home_create(home, err);
-    if (status == KOLM_OK) status = store_home_file(home, "keys", &keys, err);
+    if (status == KOLM_OK) status = store_home_place(home, STORE_KEYS, &keys, err);
     if (status == KOLM_OK) status = receipt_key_open(keys, &key, &created, err);
     if (status == KOLM_OK)
         status = receipt_envelope_sign(key, CLI_PLUGIN_TYPE, statement.data, statement.length, &envelope, err);

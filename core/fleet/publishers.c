@@ -28,8 +28,8 @@ kit_status cli_publishers_move(cli_context *context, kolm_error_t *err) {
     receipt_keyring *from = NULL;
     struct stat info;
     KIT_TRY(cli_home(context, &home, err));
-    kit_status status = store_home_file(home, "keys", &keys, err);
-    if (status == KOLM_OK) status = store_home_file(home, "backend-keys", &old, err);
+    kit_status status = store_home_place(home, STORE_KEYS, &keys, err);
+    if (status == KOLM_OK) status = store_home_place(home, STORE_OLD_KEYS, &old, err);
     if (status == KOLM_OK && lstat(old, &info) == 0 && S_ISDIR(info.st_mode)) {
         status = receipt_keyring_load(old, &from, err);
         for (size_t i = 0; status == KOLM_OK && i < receipt_keyring_count(from); i++)

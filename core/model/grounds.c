@@ -39,13 +39,13 @@ static void look(const char *path, int depth, bool settings, kit_buf *out) {
 }
 
 kit_status cli_grounds(cli_context *context, kit_buf *out, kolm_error_t *err) {
-    static const char *const rings[] = {"keys", "backend-keys"};
+    static const store_place rings[] = {STORE_KEYS, STORE_OLD_KEYS};
     store_home *home = NULL;
     KIT_TRY(cli_home(context, &home, err));
     look(store_home_path(home), 0, true, out);
     for (size_t i = 0; i < sizeof rings / sizeof *rings; i++) {
         char *path = NULL;
-        KIT_TRY(store_home_file(home, rings[i], &path, err));
+        KIT_TRY(store_home_place(home, rings[i], &path, err));
         look(path, KEYRING_DEPTH, false, out);
         free(path);
     }

@@ -53,8 +53,8 @@ static kit_status load_ring(cli_context *context, receipt_keyring **out_ring, ch
     store_home *home = NULL;
     char *keys = NULL;
     KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(store_home_file(home, "receipts.jsonl", out_chain, err));
-    KIT_TRY(store_home_file(home, "keys", &keys, err));
+    KIT_TRY(store_home_place(home, STORE_RECEIPTS, out_chain, err));
+    KIT_TRY(store_home_place(home, STORE_KEYS, &keys, err));
     kit_status status = receipt_keyring_load(keys, out_ring, err);
     free(keys);
     return status;
@@ -178,7 +178,7 @@ kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm
     store_home *home = NULL;
     char *root = NULL;
     KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(store_home_file(home, "jobs", &root, err));
+    KIT_TRY(store_home_place(home, STORE_JOBS, &root, err));
     kit_status status = job_directory_make(root, out, err);
     free(root);
     if (status == KOLM_OK) return KOLM_OK;

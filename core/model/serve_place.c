@@ -27,7 +27,7 @@ kit_status serve_place_find(cli_context *context, const char *manifest_sha256, b
     struct sockaddr_un address;
     KIT_TRY(cli_home(context, &home, err));
     if (make) KIT_TRY(store_home_create(home, err));
-    KIT_TRY(store_home_file(home, "run", &directory, err));
+    KIT_TRY(store_home_place(home, STORE_RUN, &directory, err));
     kit_buf path = {0};
     kit_buf_str(&path, directory);
     free(directory);

@@ -328,7 +328,7 @@ kit_status cli_runtime_check(cli_context *context, const char *name, const char 
     KIT_TRY(cli_config(context, &config, err));
     const cJSON *runtimes = kit_json_get(config, "runtimes");
     if (runtimes == NULL || !kit_json_get_string(runtimes, name, &python)) return KOLM_OK;
-    KIT_TRY(store_home_file(home, "runtimes", &root, err));
+    KIT_TRY(store_home_place(home, STORE_RUNTIMES, &root, err));
     kit_buf own = {0};
     kit_buf_fmt(&own, "%s/%s/", root, name);
     kit_status status = kit_buf_ok(&own, err);

@@ -49,7 +49,7 @@ kit_status cli_runtime_of(cli_context *context, const char *name, cJSON **out_va
         *out_value = cJSON_CreateNull();
         return *out_value ? KOLM_OK : no_memory(err);
     }
-    kit_buf_fmt(&place, "%s/runtimes/%s", store_home_path(home), name);
+    kit_buf_fmt(&place, "%s/%s/%s", store_home_path(home), store_place_name(STORE_RUNTIMES), name);
     kit_status status = kit_buf_ok(&place, err);
     bool own = status == KOLM_OK && strncmp(python, place.data, place.length) != 0;
     cJSON *about = status == KOLM_OK && !own ? cli_runtime_about(place.data) : NULL;
@@ -120,7 +120,7 @@ static kit_status add(const char *root, const char *name, cJSON *runtimes, kolm_
 
 kit_status cli_runtimes_add(const store_home *home, cJSON *config, kolm_error_t *err) {
     char *root = NULL;
-    KIT_TRY(store_home_file(home, "runtimes", &root, err));
+    KIT_TRY(store_home_place(home, STORE_RUNTIMES, &root, err));
     DIR *listing = opendir(root);
     kit_status status = KOLM_OK;
     if (listing == NULL && errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot list %s", root);

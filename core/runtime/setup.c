@@ -44,7 +44,7 @@ kit_status setup_open(setup *s, kolm_error_t *err) {
         return cli_registry_unknown(s->registry, s->name, err);
     }
     if (s->backend->refused) return cli_backend_refuse(s->backend, &s->exit_code, err);
-    KIT_TRY(store_home_file(s->home, "runtimes", &s->root, err));
+    KIT_TRY(store_home_place(s->home, STORE_RUNTIMES, &s->root, err));
     KIT_TRY(place(s, "", "", &s->place, err));
     KIT_TRY(place(s, ".", ".partial", &s->partial, err));
     KIT_TRY(place(s, ".", ".old", &s->old, err));

@@ -18,8 +18,15 @@ _Static_assert(STORE_KEY_BYTES == crypto_generichash_KEYBYTES, "the key has BLAK
 
 static bool entry_path(const store_home *home, const char *name, const char *suffix, kit_buf *out) {
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_buf_fmt(out, "%s/cache/%s%s", store_home_path(home), name, suffix);
+    kit_buf_fmt(out, "%s/%s/%s%s", store_home_path(home), store_place_name(STORE_CACHE), name, suffix);
     return kit_buf_ok(out, &err) == KOLM_OK;
+}
+
+kit_status store_cache_path(const store_home *home, const char *name, char **out_path, kolm_error_t *err) {
+    kit_buf path = {0};
+    kit_status status = entry_path(home, name, ".json", &path) ? KOLM_OK : kit_buf_ok(&path, err);
+    *out_path = kit_buf_take(&path);
+    return status;
 }
 
 cJSON *store_cache_read(const store_home *home, const char *name) {

@@ -65,7 +65,7 @@ kit_status store_config_read_file(const char *path, cJSON **out_config, kolm_err
 
 kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_error_t *err) {
     char *path = NULL;
-    KIT_TRY(store_home_file(home, "config.json", &path, err));
+    KIT_TRY(store_home_place(home, STORE_CONFIG, &path, err));
     kit_status status = parse(path, out_config, err);
     free(path);
     return status;
@@ -128,8 +128,8 @@ kit_status store_config_update(const store_home *home, store_config_edit edit, v
     store_lock *lock = NULL;
     char *path = NULL;
     cJSON *config = NULL;
-    kit_status status = store_lock_take(home, "config.json", LOCK_WAIT_MS, &lock, err);
-    if (status == KOLM_OK) status = store_home_file(home, "config.json", &path, err);
+    kit_status status = store_lock_take(home, store_place_name(STORE_CONFIG), LOCK_WAIT_MS, &lock, err);
+    if (status == KOLM_OK) status = store_home_place(home, STORE_CONFIG, &path, err);
     if (status == KOLM_OK) status = parse(path, &config, err);
     if (status == KOLM_OK) status = edit(config, user, err);
     if (status == KOLM_OK) status = write_config(path, config, err);

@@ -113,7 +113,7 @@ kit_status store_credentials_read(const store_home *home, store_credentials **ou
     char *path = NULL;
     store_credentials *set = calloc(1, sizeof *set);
     kit_status status = set ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    if (status == KOLM_OK) status = store_home_file(home, "credentials", &path, err);
+    if (status == KOLM_OK) status = store_home_place(home, STORE_CREDENTIALS, &path, err);
     if (status == KOLM_OK) status = load(path, set, err);
     if (status == KOLM_OK) status = parse(path, set, err);
     free(path);

@@ -65,8 +65,37 @@ const char *store_home_path(const store_home *home) {
     return home->path;
 }
 
-kit_status store_home_file(const store_home *home, const char *relative, char **out_path, kolm_error_t *err) {
-    return kit_path_join(home->path, relative, out_path, err);
+/* What no backend ever gets, and the rest. */
+#define KEPT(X)                                                                                                        \
+    X(CREDENTIALS, "credentials")                                                                                      \
+    X(KEYS, "keys")                                                                                                    \
+    X(SIGNING_KEY, "keys/signing.pem")                                                                                 \
+    X(CONFIG, "config.json")                                                                                           \
+    X(POLICY, "policy.json")                                                                                           \
+    X(GRANTS, "grants.json")                                                                                           \
+    X(RECEIPTS, "receipts.jsonl")
+#define OTHER(X)                                                                                                       \
+    X(OLD_KEYS, "backend-keys")                                                                                        \
+    X(BACKENDS, "backends")                                                                                            \
+    X(RUNTIMES, "runtimes")                                                                                            \
+    X(JOBS, "jobs")                                                                                                    \
+    X(RUN, "run")                                                                                                      \
+    X(CACHE, "cache")
+#define NAME(place, name) [STORE_##place] = name,
+#define ONLY(place, name) name,
+
+const char *store_place_name(store_place place) {
+    static const char *const names[STORE_PLACES] = {KEPT(NAME) OTHER(NAME)};
+    return names[place];
+}
+
+const char *const *store_kept_names(void) {
+    static const char *const names[] = {KEPT(ONLY) NULL};
+    return names;
+}
+
+kit_status store_home_place(const store_home *home, store_place place, char **out_path, kolm_error_t *err) {
+    return kit_path_join(home->path, store_place_name(place), out_path, err);
 }
 
 kit_status store_home_create(const store_home *home, kolm_error_t *err) {

@@ -4,17 +4,8 @@
 #define KOLM_STORE_STORE_H
 
 /*
- * Layout of the home directory (KOLM_HOME, else ~/.kolm), all of it created on first need, 0700:
- *
- *     config.json      what the user chose: default backend, overridden prices, settings of backends
- *     credentials      NAME=value lines, 0600: the tokens that are not in the environment
- *     grants.json      what the user gave to which backend (the cli room)
- *     cache/           may be deleted at any time
- *     keys/            signing keys and the keyring (the receipt and artifact rooms)
- *     backends/        the user's own plugins
- *     receipts.jsonl   the receipt chain; receipts.jsonl.heads where it ended when it was last written
- *
- * Nothing here is created by reading. Threads: every function may be called from any thread; a store_home never
+ * The home directory is KOLM_HOME, else ~/.kolm. All of it is created on first need, 0700; nothing is created by reading. The names
+ * in it are spelled in home.c and nowhere else. Threads: every function may be called from any thread; a store_home never
  * changes after it was made. Errors carry the file's name and what to do next.
  */
 
@@ -35,9 +26,28 @@ kit_status store_home_find(store_home **out_home, kolm_error_t *err) KIT_MUST_US
 kit_status store_home_at(const char *path, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
 void store_home_free(store_home *home);
 const char *store_home_path(const store_home *home); /* belongs to home */
-/* PATH/relative; the caller frees it. */
-kit_status store_home_file(const store_home *home, const char *relative, char **out_path,
-                           kolm_error_t *err) KIT_MUST_USE;
+typedef enum store_place {
+    STORE_CONFIG,      /* config.json: what the user chose: default backend, overridden prices, settings of backends */
+    STORE_CREDENTIALS, /* credentials: NAME=value lines, 0600: the tokens that are not in the environment */
+    STORE_GRANTS,      /* grants.json: what the user gave to which backend (fleet) */
+    STORE_POLICY,      /* policy.json: which plugins are believed (fleet); the machine may have one, too */
+    STORE_KEYS,        /* keys/: signing keys and the keyring (receipt) */
+    STORE_SIGNING_KEY, /* keys/signing.pem: the secret one */
+    STORE_OLD_KEYS,    /* backend-keys/: where an older kolm kept the keys of publishers (fleet) */
+    STORE_RECEIPTS,    /* receipts.jsonl: the receipt chain; receipts.jsonl.heads is where it ended when it was last written */
+    STORE_BACKENDS,    /* backends/: the user's own plugins */
+    STORE_RUNTIMES,    /* runtimes/: Python runtimes (runtime) */
+    STORE_JOBS,        /* jobs/: job directories while they are at work (job) */
+    STORE_RUN,         /* run/: sockets of models that are kept ready (model) */
+    STORE_CACHE,       /* cache/: may be deleted at any time */
+    STORE_PLACES
+} store_place;
+/* Its name below the home; static. */
+const char *store_place_name(store_place place);
+/* Its path; the caller frees it. */
+kit_status store_home_place(const store_home *home, store_place place, char **out_path, kolm_error_t *err) KIT_MUST_USE;
+/* The names of what no backend ever gets, NULL at the end; static. */
+const char *const *store_kept_names(void);
 /* Creates the home directory (0700) if it is not there. */
 kit_status store_home_create(const store_home *home, kolm_error_t *err) KIT_MUST_USE;
 
@@ -86,6 +96,8 @@ const char *store_secret_tail(const char *secret);
 
 /* ---- Cache: HOME/cache/NAME.json. A cache never fails a command: what cannot be read is absent, what cannot be
  * written is forgotten. */
+/* Where an entry is; the caller frees it. */
+kit_status store_cache_path(const store_home *home, const char *name, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 /* The parsed entry, or NULL when there is none, or when it is unreadable, too large or not a JSON object. */
 cJSON *store_cache_read(const store_home *home, const char *name);
 /* Replaces the entry atomically; false when that was not possible. */

@@ -45,6 +45,12 @@ STILL_ABOVE = {
     "runtime": "cli/cli.h cli/context.h cli/output.h fleet/registry.h",
     "session": "cli/context.h",
 }
+# What is decided, or spelled, in one file outside the tests: where it would be looked for, the file, and the header that others ask.
+ONE_FILE = {
+    r"\bflock\s*\(": ("", "sdk/kit/src/lock.c", "kolm/kit/lock.h"),
+    r"\bst_uid\b": ("", "sdk/kit/src/trust.c", "kolm/kit/trust.h"),
+    r'"(credentials|grants\.json|policy\.json|backend-keys)"': ("core/", "core/store/home.c", "store/store.h"),
+}
 # A library that one room speaks to: what it takes to use it rightly is there, once.
 ONE_ROOM = {"curl": (r"(?<![\w.>])curl_\w+\s*\(", "sdk/http/", "kolm/http/http.h")}
 # Rooms of the SDK that may see only these others; the rest see what they like.
@@ -122,6 +128,7 @@ class Lint:
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
                 self.literals(path, strip_c(text, keep_strings=True))
+                self.decisions(path, strip_c(text, keep_strings=True))
                 self.externs(path, strip_c(text))
             elif kind == ".py":
                 self.python(path, text)
@@ -149,6 +156,13 @@ class Lint:
             for name, (pattern, room, header) in ONE_ROOM.items():
                 if not path.startswith(room) and (re.search(pattern, line) or re.search(r'#\s*include\s*<%s/' % name, line)):
                     self.complain(path, number, f"only {room} speaks to lib{name}; use {header}")
+
+    def decisions(self, path, text):
+        for number, line in enumerate(text.split("\n"), 1):
+            for pattern, (below, file, header) in ONE_FILE.items():
+                found = re.search(pattern, line)
+                if found and path != file and path.startswith(below) and not path.startswith("tests/"):
+                    self.complain(path, number, f"{found.group(0)} belongs to {file} alone; use {header}")
 
     def calls(self, path, text):
         tests = path.startswith("tests/")
@@ -293,6 +307,16 @@ class SelfTest(unittest.TestCase):
         self.check("tests/host/a.c", "int x = curl_global_init (3);\n", "only sdk/http/")
         self.check("sdk/http/src/a.c", "#include <curl/curl.h>\nvoid f(void) { curl_easy_init(); }\n", None)
         self.check("plugins/acme/a.c", "/* no curl_easy_init() */ int http_curl_x(int); const char *s = \"curl_easy_init()\";\n", None)
+
+    def test_one_file_a_decision(self):
+        lock = "int f(int fd) { return flock(fd, 2); }\n"
+        self.check("core/host/a.c", lock, "sdk/kit/src/lock.c alone")
+        self.check("sdk/kit/src/lock.c", lock, None)
+        self.check("tests/host/a.c", lock, None)
+        self.check("core/host/a.c", "/* flock() and st_uid */ int x = my_flock(1);\n", None)
+        self.check("plugins/acme/a.c", "int x = info.st_uid == 0;\n", "kolm/kit/trust.h")
+        self.check("core/host/a.c", 'const char *s = "grants.json";\n', "core/store/home.c alone")
+        self.check("plugins/acme/a.c", 'const char *s = "credentials", *t = "the grants.json file";\n', None)
 
     def test_names(self):
         self.check("core/host/a.c", 'const char *s = "acme-one";\n', "acme-one")

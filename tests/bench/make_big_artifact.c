@@ -51,8 +51,8 @@ static kit_status make(const char *out, uint64_t bytes, kolm_error_t *err) {
     KIT_TRY(fill(payload, bytes, err));
     KIT_TRY(store_home_find(&home, err));
     KIT_TRY(store_home_create(home, err));
-    KIT_TRY(store_home_file(home, "keys", &keys, err));
-    KIT_TRY(store_home_file(home, "receipts.jsonl", &chain, err));
+    KIT_TRY(store_home_place(home, STORE_KEYS, &keys, err));
+    KIT_TRY(store_home_place(home, STORE_RECEIPTS, &chain, err));
     KIT_TRY(receipt_key_open(keys, &key, &created, err));
     const artifact_file entry = {"model/weights.bin", payload};
     const artifact_spec spec = {.files = &entry, .file_count = 1, .manifest = manifest, .signer = {.user = key, .public_key_pem = receipt_key_pem(key), .length = receipt_envelope_length, .envelope = receipt_sign_envelope}};

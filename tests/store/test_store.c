@@ -69,6 +69,31 @@ START_TEST(home_is_found_in_order) {
 }
 END_TEST
 
+/* The layout is what is on people's disks: a name that changes here loses what they have. */
+START_TEST(places_in_the_home) {
+    static const char *const names[] = {"config.json",    "credentials", "grants.json", "policy.json", "keys", "keys/signing.pem", "backend-keys",
+                                        "receipts.jsonl", "backends",    "runtimes",    "jobs",        "run",  "cache"};
+    static const char *const kept[] = {"credentials", "keys",        "keys/signing.pem", "config.json",
+                                       "policy.json", "grants.json", "receipts.jsonl"};
+    char *path = NULL;
+    ck_assert_uint_eq(sizeof names / sizeof *names, STORE_PLACES);
+    for (int i = 0; i < STORE_PLACES; i++) {
+        ck_assert_str_eq(store_place_name((store_place)i), names[i]);
+        ck_assert_int_eq(store_home_place(home, (store_place)i, &path, &err), KOLM_OK);
+        ck_assert_str_eq(path, in_home(names[i]));
+        free(path);
+    }
+    const char *const *given = store_kept_names();
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        ck_assert_str_eq(given[i], kept[i]);
+    ck_assert_ptr_null(given[sizeof kept / sizeof *kept]);
+    ck_assert_int_eq(store_cache_path(home, "detect", &path, &err), KOLM_OK);
+    ck_assert_str_eq(path, in_home("cache/detect.json"));
+    free(path);
+    ck_assert_int_ne(access(store_home_path(home), F_OK), 0);
+}
+END_TEST
+
 START_TEST(no_home_is_said_with_a_remedy) {
     store_home *found = NULL;
     unsetenv("HOME");
@@ -359,6 +384,7 @@ int main(void) {
     TCase *tests = tcase_create("store");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, home_is_found_in_order);
+    tcase_add_test(tests, places_in_the_home);
     tcase_add_test(tests, no_home_is_said_with_a_remedy);
     tcase_add_test(tests, a_missing_config_is_empty_and_reading_creates_nothing);
     tcase_add_test(tests, an_update_keeps_what_it_does_not_know);
