@@ -76,15 +76,32 @@ static kit_status check_rows(const again *a, kolm_error_t *err) {
         !train ? "the rows to learn from" : "the held-out rows");
 }
 
-static kit_status prepare(again *a, kolm_error_t *err) {
+/* Where compile found questions with several answers, they are looked for once more, to be shown. */
+static kit_status gather_pairs(const again *a, const cli_data_files *data, report_gathering *g, kolm_error_t *err) {
+    const job_summary *s = &a->rows;
+    const report_rows rows = {.at = data->at,
+                              .count = data->count,
+                              .reader = {.input_col = a->request->input_col,
+                                         .output_col = a->request->output_col,
+                                         .no_header = a->request->no_header,
+                                         .cancel = cli_interrupt_flag()},
+                              .skip_bad = a->request->skip_bad,
+                              .labels = s->closed,
+                              .scratch = a->answering.job.private};
+    if (s->contradictions + s->outvoted + s->kept_contradictions == 0) return KOLM_OK;
+    return report_gather_pairs(g, &rows, err);
+}
+
+static kit_status prepare(again *a, report_gathering *g, kolm_error_t *err) {
     cli_data_files data = {0}, eval = {0};
     char *from = NULL, *to = NULL;
     kit_status status = cli_data_open(a->context, &a->request->data, &data, err);
     if (status == KOLM_OK) status = cli_data_open(a->context, &a->request->eval, &eval, err);
     if (status == KOLM_OK) status = split(a, &data, &eval, err);
+    if (status == KOLM_OK) status = check_rows(a, err);
+    if (status == KOLM_OK) status = gather_pairs(a, &data, g, err);
     cli_data_close(&data);
     cli_data_close(&eval);
-    if (status == KOLM_OK) status = check_rows(a, err);
     if (status == KOLM_OK) status = kit_path_join(a->prepared, "train.jsonl", &a->train, err);
     if (status == KOLM_OK) status = kit_path_join(a->prepared, "eval.jsonl", &from, err);
     if (status == KOLM_OK) status = kit_path_join(a->answering.job.job, "eval.jsonl", &to, err);
@@ -142,7 +159,7 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
     KIT_TRY(cli_answering_begin(a->context, &a->model, a->request->backend, a->request->base, a->request->airgap,
                                 &a->answering, out_exit, err));
     *out_exit = CLI_EXIT_DATA;
-    KIT_TRY(prepare(a, err));
+    KIT_TRY(prepare(a, g, err));
     KIT_TRY(ask(a, out_exit, err));
     return gather(a, g, out_exit, err);
 }

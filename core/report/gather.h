@@ -15,6 +15,7 @@
  */
 
 #include "artifact/artifact.h"
+#include "job/dataset.h"
 #include "receipt/receipt.h"
 #include "report/report.h"
 #include "score/score.h"
@@ -56,6 +57,17 @@ typedef struct report_answers {
 } report_answers;
 /* After report_gather_artifact. Errors as score_answers_read. */
 kit_status report_gather_answers(report_gathering *g, const report_answers *answers, kolm_error_t *err) KIT_MUST_USE;
+
+/* The files of rows that compile read, for the questions that they answer in several ways. Each fd is read from its start. */
+typedef struct report_rows {
+    const job_source *at;
+    size_t count;
+    job_reader_options reader; /* path and scratch are set here */
+    bool skip_bad, labels;     /* labels: blanks around an output make no other one */
+    const char *scratch;       /* a directory, nothing is left in it */
+} report_rows;
+/* Reads the rows twice, on disk and in constant memory. OK without any when a file cannot be read twice. */
+kit_status report_gather_pairs(report_gathering *g, const report_rows *rows, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- Seen by this room only */
 

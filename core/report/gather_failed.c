@@ -114,6 +114,12 @@ static void put_confusions(report_gathering *g, const cJSON *array) {
         g->facts.confusion_count++;
     }
     free(sorted);
+    uint64_t missed = g->facts.score.answered - g->facts.score.correct;
+    for (size_t i = 0; i < g->facts.confusion_count && missed > 0; i++)
+        missed -= g->confusions[i].rows < missed ? g->confusions[i].rows : missed;
+    if (missed > 0 && g->facts.score.answered >= g->facts.score.correct)
+        g->facts.confusions_how =
+            gather_format(g, "report.json keeps the commonest confusions only: %llu mistakes are not in this table.", (unsigned long long)missed);
 }
 
 static void put_thresholds(report_gathering *g, const cJSON *array) {

@@ -173,6 +173,11 @@ void part_confusions(const report_facts *f, kit_buf *out) {
         fill(f, place, m);
         if (count == 0) html_raw(out, "<p>No label was taken for another.</p>\n");
         if (count > 0) html_raw(out, "<p class=\"quiet\">A row is what is true, a column what was answered.</p>\n");
+        if (f->confusions_how != NULL) {
+            html_raw(out, "<p class=\"quiet\">");
+            html_text(out, f->confusions_how, REPORT_TEXT_CHARS);
+            html_raw(out, "</p>\n");
+        }
         put_matrix(f, m, out);
         put_list(f, sorted, count, out);
     }

@@ -133,13 +133,14 @@ void part_data(const report_facts *f, kit_buf *out) {
     put_items(out, NULL, f->data);
     const size_t shown = f->pair_count < REPORT_PAIRS_MAX ? f->pair_count : REPORT_PAIRS_MAX;
     if (shown == 0) return;
-    html_raw(out, "<h3>The same question with different outputs</h3>\n<ol class=\"mistakes\">\n");
+    html_raw(out, "<h3>The same question with different outputs</h3>\n<p class=\"quiet\">As they stand in the files, in their order, "
+                  "before anything was dropped.</p>\n<ol class=\"mistakes\">\n");
     for (size_t i = 0; i < shown; i++)
         put_pair(&f->pairs[i], out);
     html_raw(out, "</ol>\n");
-    if (f->pair_count > shown) {
+    if (f->pairs_in_all > shown || f->pair_count > shown) {
         html_raw(out, "<p class=\"quiet\">");
-        html_count(out, f->pair_count - shown);
+        html_count(out, (f->pairs_in_all > f->pair_count ? f->pairs_in_all : f->pair_count) - shown);
         html_raw(out, " more are left out.</p>\n");
     }
 }

@@ -119,6 +119,7 @@ typedef struct report_facts {
     size_t label_count;
     const report_confusion *confusions; /* NULL with a count of 0: not known, or none */
     size_t confusion_count;
+    const char *confusions_how; /* what is not among them; NULL: they are all */
     const report_bin *bins;
     size_t bin_count;
     const report_threshold *thresholds; /* rising */
@@ -132,6 +133,7 @@ typedef struct report_facts {
     report_items data;
     const report_pair *pairs;
     size_t pair_count;
+    uint64_t pairs_in_all;
     report_items candidates; /* what the backend compared, its choice first */
     report_items origin;     /* who chose, device, price */
     report_items receipts;

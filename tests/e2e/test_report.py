@@ -165,6 +165,19 @@ class Report(Paged):
         self.assertIn("row 18 of the evaluation data", first)
         self.assertIn("the row's label may be wrong", first)
 
+    def test_contradictions_show(self):
+        rows = tickets(300)
+        rows[40] = dict(rows[3], output="shipping" if rows[3]["output"] != "shipping" else "login")
+        rows[50] = dict(rows[4])
+        self.write("tickets.jsonl", jsonl(rows))
+        self.compile()
+        self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl")
+        page = self.page()
+        said = page.text[page.text.index("The same question with different outputs"):]
+        self.assertIn(rows[3]["input"] + "\n" + rows[3]["output"] + " line 4 " + rows[40]["output"] + " line 41", said)
+        self.assertIn("Duplicates dropped1", page.text)
+        self.assertIn("Contradicting rows dropped2", page.text)
+
     def test_a_missed_gate(self):
         self.write_tickets(noise=0.3)
         self.compile("--min-accuracy", "0.99", code=4)

@@ -7,9 +7,11 @@
 #include "report/near.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static kolm_error_t err;
 static const double nowhere = (double)NAN;
@@ -143,7 +145,7 @@ static void fill_rows(sample *s, const char *text) {
     for (size_t i = 0; i < sizeof s->items / sizeof *s->items; i++)
         s->items[i] = (report_item){text, text, text, i % 2 == 0};
     for (size_t i = 0; i < sizeof s->pairs / sizeof *s->pairs; i++)
-        s->pairs[i] = (report_pair){text, {text, text}, {text, text}};
+        s->pairs[i] = (report_pair){text, {text, text}, {text, text}}; /* more than are shown */
     for (size_t i = 0; i < 3; i++) {
         s->bins[i] = (report_bin){0.1, 0.2, i == 2 ? nowhere : 0.15, 5, i == 1 ? 6 : 4, {0.1, nowhere}};
         s->thresholds[i] = (report_threshold){(double)i / 2, 9 - i, i == 1 ? 10 : 3};
@@ -322,6 +324,55 @@ START_TEST(near_is_what_reads_alike) {
 }
 END_TEST
 
+/* ---- Contradictions */
+
+static void assert_pair(const report_pair *p, const char *text, const char *a, const char *b, const char *at,
+                        const char *bt) {
+    ck_assert_str_eq(p->text, text);
+    ck_assert_str_eq(p->labels[0], a);
+    ck_assert_str_eq(p->labels[1], b);
+    ck_assert_str_eq(p->places[0], at);
+    ck_assert_str_eq(p->places[1], bt);
+}
+
+START_TEST(contradictions_are_found) {
+    static const char rows[] =
+        "input,output\nfirst,a\nsecond,a\nfirst, a \nsecond,b\nthird,\nsecond,c\nfirst,z\nfourth,a\nfourth,a\n";
+    char base[64] = "/tmp/kolm-pairs-XXXXXX", *path = NULL;
+    report_gathering *g = NULL;
+    ck_assert_ptr_nonnull(mkdtemp(base));
+    ck_assert_int_eq(kit_path_join(base, "rows.csv", &path, &err), KOLM_OK);
+    ck_assert_int_eq(kit_write_file(path, 0600, rows, sizeof rows - 1, &err), KOLM_OK);
+    job_source sources[2] = {{.fd = open(path, O_RDONLY | O_CLOEXEC), .path = "rows.csv"}};
+    report_rows asked = {.at = sources, .count = 1, .skip_bad = true, .labels = true, .scratch = base};
+    ck_assert_int_eq(report_gather_new("kolm", "x", &g, &err), KOLM_OK);
+    ck_assert_msg(report_gather_pairs(g, &asked, &err) == KOLM_OK, "%s", err.text);
+    const report_facts *f = report_gather_facts(g);
+    ck_assert(f->pair_count == 2 && f->pairs_in_all == 2);
+    assert_pair(&f->pairs[0], "first", "a", "z", "line 2", "line 8");
+    assert_pair(&f->pairs[1], "second", "a", "b", "line 3", "line 5");
+    /* The same file twice is the same rows twice; without labels blanks make another output. */
+    sources[1] = (job_source){.fd = open(path, O_RDONLY | O_CLOEXEC), .path = "again.csv"};
+    asked.count = 2;
+    asked.labels = false;
+    ck_assert_int_eq(report_gather_pairs(g, &asked, &err), KOLM_OK);
+    f = report_gather_facts(g);
+    assert_pair(&f->pairs[0], "first", "a", " a ", "rows.csv, line 2", "rows.csv, line 4");
+    /* A pipe is read once: no pairs, and no error. */
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    close(sources[0].fd);
+    sources[0].fd = ends[0];
+    ck_assert_int_eq(report_gather_pairs(g, &asked, &err), KOLM_OK);
+    close(ends[0]);
+    close(ends[1]);
+    close(sources[1].fd);
+    report_gather_free(g);
+    free(path);
+    ck_assert_int_eq(kit_remove_tree(base, &err), KOLM_OK);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("report");
     TCase *t = tcase_create("report");
@@ -337,6 +388,7 @@ int main(void) {
     tcase_add_test(t, the_table_folds);
     tcase_add_test(t, the_same_facts_make_the_same_bytes);
     tcase_add_test(t, near_is_what_reads_alike);
+    tcase_add_test(t, contradictions_are_found);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
