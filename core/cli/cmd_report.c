@@ -19,7 +19,7 @@ typedef struct made {
     size_t bytes;
     const char *verdict; /* static, or of the gathering */
     bool failed;         /* made from the directory of a missed gate */
-    bool asked;          /* the model was asked again */
+    bool asked;          /* there are single answers, and rows of the data, in it */
 } made;
 
 /* ---- Where it goes */
@@ -123,15 +123,13 @@ static bool is_directory(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-static kit_status gather_failed(const report_request *r, report_gathering *g, made *m, int *out_exit,
-                                kolm_error_t *err) {
-    *out_exit = CLI_EXIT_USAGE;
-    if (r->data.count > 0 || r->eval.count > 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --data and --eval",
-                        "%s is the directory of a missed gate: there is no model in it to be asked", r->model);
+static kit_status gather_failed(cli_context *context, const report_request *r, report_gathering *g, made *m,
+                                int *out_exit, kolm_error_t *err) {
     *out_exit = CLI_EXIT_DATA;
     m->failed = true;
     KIT_TRY(report_gather_failed(g, r->model, err));
+    if (r->data.count > 0) KIT_TRY(cli_report_kept(context, r, g, out_exit, err));
+    m->asked = r->data.count > 0;
     *out_exit = CLI_EXIT_OK;
     return KOLM_OK;
 }
@@ -144,7 +142,7 @@ static kit_status make(cli_context *context, const report_request *r, report_gat
     *out_exit = CLI_EXIT_USAGE;
     KIT_TRY(check_place(r, m->path, err));
     if (is_directory(r->model))
-        KIT_TRY(gather_failed(r, g, m, out_exit, err));
+        KIT_TRY(gather_failed(context, r, g, m, out_exit, err));
     else
         KIT_TRY(gather_model(context, r, g, m, out_exit, err));
     const int verdict_exit = *out_exit;
@@ -204,6 +202,10 @@ static int check_words(cli_context *context, const char *command, const report_r
                                "--eval goes with --data (-d): both are needed to make the split again");
     if (cli_data_stdin_twice(&r->data, &r->eval))
         return cli_usage_error(context, command, "standard input (-) is given twice and can be read once");
+    if ((r->seed.set || r->contradictions != NULL) && !is_directory(r->model))
+        return cli_usage_error(
+            context, command,
+            "--seed and --contradictions are for a directory: an artifact says itself what they were");
     return -1;
 }
 
@@ -220,6 +222,9 @@ int cli_cmd_report(cli_context *context, int argc, char **argv) {
         {"input-col", 0, CLI_STRING, &r.input_col, "NAME", "as compile was told: column or key of the input"},
         {"output-col", 0, CLI_STRING, &r.output_col, "NAME", "as compile was told: column or key of the output"},
         {"no-header", 0, CLI_FLAG, &r.no_header, NULL, "as compile was told: tables begin with a row"},
+        {"seed", 0, CLI_U64, &r.seed, "N", "of DIR.failed, as compile was told; an artifact says it itself"},
+        {"contradictions", 0, CLI_STRING, &r.contradictions, "RULE",
+         "of DIR.failed, as compile was told; an artifact says it itself"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,

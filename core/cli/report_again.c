@@ -19,38 +19,50 @@ typedef struct again {
     const report_request *request;
     cli_model model;
     cli_answering answering;
+    job_directory *job; /* of the answering, or a directory for this alone */
     job_summary rows;
     char *prepared; /* a directory that no backend sees: train.jsonl has the outputs */
     char *train, *predictions;
 } again;
 
-static job_contradictions rule_of(const cJSON *options) {
-    static const char *const names[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
-    const char *word = NULL;
-    for (size_t i = 0; kit_json_get_string(options, "contradictions", &word) && i < sizeof names / sizeof *names; i++)
-        if (strcmp(word, names[i]) == 0) return (job_contradictions)i;
-    return JOB_CONTRADICTIONS_MAJORITY;
+static const char *const rules[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
+
+static bool find_rule(const char *word, job_contradictions *out) {
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (strcmp(word, rules[i]) == 0) {
+            *out = (job_contradictions)i;
+            return true;
+        }
+    return false;
 }
 
 static kit_status split(again *a, const cli_data_files *data, const cli_data_files *eval, kolm_error_t *err) {
-    const cJSON *options = kit_json_get(artifact_manifest(a->model.artifact), "options");
-    uint64_t seed = 0;
-    if (!kit_json_get_u64(options, "seed", &seed)) seed = 0;
-    KIT_TRY(kit_path_join(a->answering.job.private, "prepared", &a->prepared, err));
+    const report_request *r = a->request;
+    const char *word = r->contradictions;
+    job_contradictions rule = JOB_CONTRADICTIONS_MAJORITY;
+    uint64_t seed = r->seed.value;
+    if (a->model.artifact != NULL) {
+        const cJSON *options = kit_json_get(artifact_manifest(a->model.artifact), "options");
+        if (!kit_json_get_u64(options, "seed", &seed)) seed = 0;
+        if (!kit_json_get_string(options, "contradictions", &word)) word = NULL;
+    }
+    if (word != NULL && !find_rule(word, &rule))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use majority, drop, keep or error, as compile was told",
+                        "'%s' is not a rule for contradictions", word);
+    KIT_TRY(kit_path_join(a->job->private, "prepared", &a->prepared, err));
     if (mkdir(a->prepared, 0700) != 0) return kit_fail_errno(err, errno, "cannot create %s", a->prepared);
-    const job_prepare_options prepare = {.data = data->at,
-                                         .data_count = data->count,
-                                         .eval = eval->at,
-                                         .eval_count = eval->count,
-                                         .reader = {.input_col = a->request->input_col,
-                                                    .output_col = a->request->output_col,
-                                                    .no_header = a->request->no_header},
-                                         .skip_bad = a->request->skip_bad,
-                                         .contradictions = rule_of(options),
-                                         .seed = seed,
-                                         .job_dir = a->prepared,
-                                         .private_dir = a->answering.job.private,
-                                         .cancel = cli_interrupt_flag()};
+    const job_prepare_options prepare = {
+        .data = data->at,
+        .data_count = data->count,
+        .eval = eval->at,
+        .eval_count = eval->count,
+        .reader = {.input_col = r->input_col, .output_col = r->output_col, .no_header = r->no_header},
+        .skip_bad = r->skip_bad,
+        .contradictions = rule,
+        .seed = seed,
+        .job_dir = a->prepared,
+        .private_dir = a->job->private,
+        .cancel = cli_interrupt_flag()};
     return job_prepare(&prepare, &a->rows, err);
 }
 
@@ -61,6 +73,7 @@ static bool is_digest(const cJSON *data, const char *part, const char *found) {
 
 /* The same rows on the same sides, or nothing of what follows would be about this model. */
 static kit_status check_rows(const again *a, kolm_error_t *err) {
+    if (a->model.artifact == NULL) return KOLM_OK; /* the directory of a missed gate has no digests */
     const cJSON *manifest = artifact_manifest(a->model.artifact), *data = kit_json_get(manifest, "data");
     const char *how = NULL;
     const bool split_file =
@@ -87,14 +100,13 @@ static kit_status gather_pairs(const again *a, const cli_data_files *data, repor
                                          .cancel = cli_interrupt_flag()},
                               .skip_bad = a->request->skip_bad,
                               .labels = s->closed,
-                              .scratch = a->answering.job.private};
+                              .scratch = a->job->private};
     if (s->contradictions + s->outvoted + s->kept_contradictions == 0) return KOLM_OK;
     return report_gather_pairs(g, &rows, err);
 }
 
 static kit_status prepare(again *a, report_gathering *g, kolm_error_t *err) {
     cli_data_files data = {0}, eval = {0};
-    char *from = NULL, *to = NULL;
     kit_status status = cli_data_open(a->context, &a->request->data, &data, err);
     if (status == KOLM_OK) status = cli_data_open(a->context, &a->request->eval, &eval, err);
     if (status == KOLM_OK) status = split(a, &data, &eval, err);
@@ -103,8 +115,14 @@ static kit_status prepare(again *a, report_gathering *g, kolm_error_t *err) {
     cli_data_close(&data);
     cli_data_close(&eval);
     if (status == KOLM_OK) status = kit_path_join(a->prepared, "train.jsonl", &a->train, err);
-    if (status == KOLM_OK) status = kit_path_join(a->prepared, "eval.jsonl", &from, err);
-    if (status == KOLM_OK) status = kit_path_join(a->answering.job.job, "eval.jsonl", &to, err);
+    return status;
+}
+
+/* The questions, and nothing else of what was prepared, go where the backend reads. */
+static kit_status hand_over(const again *a, kolm_error_t *err) {
+    char *from = NULL, *to = NULL;
+    kit_status status = kit_path_join(a->prepared, "eval.jsonl", &from, err);
+    if (status == KOLM_OK) status = kit_path_join(a->job->job, "eval.jsonl", &to, err);
     if (status == KOLM_OK && rename(from, to) != 0) status = kit_fail_errno(err, errno, "cannot create %s", to);
     free(from);
     free(to);
@@ -123,45 +141,68 @@ static kit_status ask(again *a, int *out_exit, kolm_error_t *err) {
     return status;
 }
 
-static kit_status gather(again *a, report_gathering *g, int *out_exit, kolm_error_t *err) {
-    const cJSON *manifest = artifact_manifest(a->model.artifact);
-    const char *scored = NULL, *backend = a->answering.choice->backend->name;
-    if (!kit_json_get_string(kit_json_get(manifest, "evaluation"), "sha256", &scored)) scored = NULL;
-    KIT_TRY(kit_path_join(a->answering.job.job, "predictions.jsonl", &a->predictions, err));
-    const report_answers answers = {.question = {.heldout_fd = a->rows.heldout_fd,
-                                                 .heldout_sha256 = a->rows.eval_sha256,
-                                                 .predictions = a->predictions,
-                                                 .backend = backend,
-                                                 .cancel = cli_interrupt_flag()},
-                                    .scored_sha256 = scored,
-                                    .train = a->train,
-                                    .place = a->request->eval.count > 0 ? "evaluation data" : "data",
-                                    .labels = a->rows.closed};
-    kit_status status = report_gather_answers(g, &answers, err);
-    *out_exit = status == KOLM_E_ABORTED ? CLI_EXIT_UNJUDGED : CLI_EXIT_BACKEND;
-    if (status == KOLM_E_RESOURCE_EXHAUSTED) *out_exit = CLI_EXIT_INTERNAL;
-    if (status == KOLM_OK) cli_count_answers(a->context, backend, a->answering.result, a->rows.eval_rows);
-    return status;
+static kit_status gather(again *a, report_answers *answers, report_gathering *g, kolm_error_t *err) {
+    answers->question.heldout_fd = a->rows.heldout_fd;
+    answers->question.heldout_sha256 = a->rows.eval_sha256;
+    answers->question.predictions = a->predictions;
+    answers->question.cancel = cli_interrupt_flag();
+    answers->train = a->train;
+    answers->place = a->request->eval.count > 0 ? "evaluation data" : "data";
+    answers->labels = a->rows.closed;
+    return report_gather_answers(g, answers, err);
 }
 
-static kit_status do_again(again *a, const char *manifest_sha256, report_gathering *g, int *out_exit,
-                           kolm_error_t *err) {
-    *out_exit = CLI_EXIT_DATA;
-    KIT_TRY(cli_data_check(&a->request->data, "--data", err));
-    KIT_TRY(cli_data_check(&a->request->eval, "--eval", err));
+static kit_status open_model(again *a, const char *manifest_sha256, int *out_exit, kolm_error_t *err) {
     KIT_TRY(cli_model_open(a->context, a->request->model, CLI_TRUST_CONTENT, &a->model, out_exit, err));
     a->model.allow_pickle = a->request->allow_pickle;
     *out_exit = CLI_EXIT_VERIFY;
     if (strcmp(artifact_manifest_sha256(a->model.artifact), manifest_sha256) != 0)
         return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while it was read",
                         a->request->model);
-    KIT_TRY(cli_model_may_run(a->context, &a->model, err));
-    KIT_TRY(cli_answering_begin(a->context, &a->model, a->request->backend, a->request->base, a->request->airgap,
-                                &a->answering, out_exit, err));
+    return cli_model_may_run(a->context, &a->model, err);
+}
+
+static kit_status check_files(const again *a, int *out_exit, kolm_error_t *err) {
+    *out_exit = CLI_EXIT_DATA;
+    KIT_TRY(cli_data_check(&a->request->data, "--data", err));
+    return cli_data_check(&a->request->eval, "--eval", err);
+}
+
+static kit_status do_again(again *a, const char *manifest_sha256, report_gathering *g, int *out_exit,
+                           kolm_error_t *err) {
+    const report_request *r = a->request;
+    report_answers answers = {0};
+    KIT_TRY(check_files(a, out_exit, err));
+    KIT_TRY(open_model(a, manifest_sha256, out_exit, err));
+    KIT_TRY(cli_answering_begin(a->context, &a->model, r->backend, r->base, r->airgap, &a->answering, out_exit, err));
+    a->job = &a->answering.job;
     *out_exit = CLI_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));
+    KIT_TRY(hand_over(a, err));
     KIT_TRY(ask(a, out_exit, err));
-    return gather(a, g, out_exit, err);
+    *out_exit = CLI_EXIT_INTERNAL;
+    KIT_TRY(kit_path_join(a->job->job, "predictions.jsonl", &a->predictions, err));
+    answers.question.backend = a->answering.choice->backend->name;
+    if (!kit_json_get_string(kit_json_get(artifact_manifest(a->model.artifact), "evaluation"), "sha256",
+                             &answers.scored_sha256))
+        answers.scored_sha256 = NULL;
+    kit_status status = gather(a, &answers, g, err);
+    *out_exit = status == KOLM_E_ABORTED              ? CLI_EXIT_UNJUDGED
+                : status == KOLM_E_RESOURCE_EXHAUSTED ? CLI_EXIT_INTERNAL
+                                                      : CLI_EXIT_BACKEND;
+    if (status == KOLM_OK)
+        cli_count_answers(a->context, answers.question.backend, a->answering.result, a->rows.eval_rows);
+    return status;
+}
+
+static void end(again *a) {
+    job_common_free(&a->rows.common);
+    if (a->rows.heldout_fd >= 0) close(a->rows.heldout_fd);
+    cli_answering_end(&a->answering);
+    cli_model_close(&a->model);
+    free(a->prepared);
+    free(a->train);
+    free(a->predictions);
 }
 
 kit_status cli_report_again(cli_context *context, const report_request *request, const char *manifest_sha256,
@@ -169,12 +210,33 @@ kit_status cli_report_again(cli_context *context, const report_request *request,
     again a = {
         .context = context, .request = request, .answering = {.job = {.lock_fd = -1}}, .rows = {.heldout_fd = -1}};
     kit_status status = do_again(&a, manifest_sha256, gathering, out_exit, err);
-    job_common_free(&a.rows.common);
-    if (a.rows.heldout_fd >= 0) close(a.rows.heldout_fd);
-    cli_answering_end(&a.answering);
-    cli_model_close(&a.model);
-    free(a.prepared);
-    free(a.train);
-    free(a.predictions);
+    end(&a);
+    return status;
+}
+
+static kit_status do_kept(again *a, report_gathering *g, int *out_exit, kolm_error_t *err) {
+    report_answers answers = {.kept = a->request->model};
+    KIT_TRY(check_files(a, out_exit, err));
+    *out_exit = CLI_EXIT_INTERNAL;
+    KIT_TRY(cli_job_directory_make(a->context, a->job, err));
+    *out_exit = CLI_EXIT_DATA;
+    KIT_TRY(prepare(a, g, err));
+    KIT_TRY(report_gather_rows(g, &a->rows, err));
+    KIT_TRY(kit_path_join(a->prepared, "predictions.jsonl", &a->predictions, err));
+    KIT_TRY(report_kept_answers(a->request->model, a->rows.heldout_fd, a->predictions, err));
+    return gather(a, &answers, g, err);
+}
+
+kit_status cli_report_kept(cli_context *context, const report_request *request, report_gathering *gathering,
+                           int *out_exit, kolm_error_t *err) {
+    job_directory job = {.lock_fd = -1};
+    again a = {.context = context,
+               .request = request,
+               .answering = {.job = {.lock_fd = -1}},
+               .job = &job,
+               .rows = {.heldout_fd = -1}};
+    kit_status status = do_kept(&a, gathering, out_exit, err);
+    job_directory_close(&job, false);
+    end(&a);
     return status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The held-out questions of a model, put to it again for a report. */
+/* The single answers of a model for a report: asked again, or kept by a missed gate. */
 #ifndef KOLM_CLI_REPORT_AGAIN_H
 #define KOLM_CLI_REPORT_AGAIN_H
 
@@ -9,7 +9,8 @@
 
 typedef struct report_request {
     cli_list data, eval;
-    const char *out, *backend, *base, *input_col, *output_col;
+    const char *out, *backend, *base, *input_col, *output_col, *contradictions;
+    cli_number seed;
     cli_airgap airgap;
     bool skip_bad, no_header, force, allow_pickle;
     const char *model;
@@ -20,5 +21,10 @@ typedef struct report_request {
  * means. */
 kit_status cli_report_again(cli_context *context, const report_request *request, const char *manifest_sha256,
                             report_gathering *gathering, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+
+/* The same for the directory of a missed gate, after report_gather_failed: the split is made again with the options of the request,
+ * and the answers are those that the directory keeps. */
+kit_status cli_report_kept(cli_context *context, const report_request *request, report_gathering *gathering,
+                           int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

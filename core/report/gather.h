@@ -53,10 +53,21 @@ typedef struct report_answers {
     const char *scored_sha256; /* of the answers that were scored, as the manifest says */
     const char *train;         /* path of train.jsonl, for the nearest rows; NULL: none */
     const char *place;         /* what the rows were counted in: "data" or "evaluation data" */
+    const char *kept;          /* not asked again, but kept in this directory of a missed gate; NULL: asked again */
     bool labels;               /* the outputs are labels: confusions make sense */
 } report_answers;
-/* After report_gather_artifact. Errors as score_answers_read. */
+/* After report_gather_artifact or report_gather_failed. Errors as score_answers_read; INVALID_ARGUMENT when kept answers do not
+ * count up to what their report says. */
 kit_status report_gather_answers(report_gathering *g, const report_answers *answers, kolm_error_t *err) KIT_MUST_USE;
+
+/* What was found in the data when the split was made again, for the directory of a missed gate, which says nothing of it. */
+kit_status report_gather_rows(report_gathering *g, const job_summary *rows, kolm_error_t *err) KIT_MUST_USE;
+
+/* Writes the answers of a missed gate's directory, which are named by the places of their rows, into a new file as a backend would
+ * have given them: in the order of the held-out rows, with their ids. INVALID_ARGUMENT when they are not about these rows.
+ * Memory: 24 bytes for each answer. */
+kit_status report_kept_answers(const char *directory, int heldout_fd, const char *out_path,
+                               kolm_error_t *err) KIT_MUST_USE;
 
 /* The files of rows that compile read, for the questions that they answer in several ways. Each fd is read from its start. */
 typedef struct report_rows {

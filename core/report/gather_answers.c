@@ -133,6 +133,14 @@ static kit_status compare(report_gathering *g, const report_answers *asked, cons
         return KOLM_OK;
     }
     const bool counts = s->rows == score_rows(a) && s->answered == score_answered(a) && s->correct == score_correct(a);
+    if (asked->kept != NULL && counts) {
+        g->facts.answers_how = "The answers are those that the directory keeps; the split was made again, and they "
+                               "count up to the same figures.";
+        return KOLM_OK;
+    }
+    if (asked->kept != NULL)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give the same files and options as to compile",
+                        "the answers of %s do not count up to its report with these rows", asked->kept);
     g->facts.answers_how =
         counts
             ? "The model was asked the held-out questions again. Its answers count up to the same figures, but their "
@@ -244,6 +252,7 @@ kit_status report_gather_answers(report_gathering *g, const report_answers *aske
     kit_status status = score_answers_read(&question, &a, err);
     if (status == KOLM_OK) {
         status = compare(g, asked, a, err);
+        g->facts.confusions_how = NULL;
         g->facts.score.ece = (double)score_ece_micro(a) / SCORE_MICRO;
         put_curves(g, t);
         put_mistakes(g, t);

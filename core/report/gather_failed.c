@@ -119,7 +119,8 @@ static void put_confusions(report_gathering *g, const cJSON *array) {
         missed -= g->confusions[i].rows < missed ? g->confusions[i].rows : missed;
     if (missed > 0 && g->facts.score.answered >= g->facts.score.correct)
         g->facts.confusions_how =
-            gather_format(g, "report.json keeps the commonest confusions only: %llu mistakes are not in this table.", (unsigned long long)missed);
+            gather_format(g, "report.json keeps the commonest confusions only: %llu mistakes are not in this table.",
+                          (unsigned long long)missed);
 }
 
 static void put_thresholds(report_gathering *g, const cJSON *array) {
@@ -276,4 +277,24 @@ kit_status report_gather_failed(report_gathering *g, const char *directory, kolm
     kit_buf_free(&json);
     kit_buf_free(&text);
     return status == KOLM_OK ? gather_ok(g, err) : status;
+}
+
+kit_status report_gather_rows(report_gathering *g, const job_summary *s, kolm_error_t *err) {
+    const struct {
+        const char *name, *note;
+        uint64_t count;
+    } counts[] = {
+        {"Rows to learn from", NULL, s->train_rows},
+        {"Rows held out", NULL, s->eval_rows},
+        {"Duplicates dropped", "rows that repeat another one: same question, same output", s->duplicates},
+        {"Contradicting rows dropped", "the same question with several outputs, none of them clear", s->contradictions},
+        {"Outvoted rows dropped", "most rows with the same question have another output", s->outvoted},
+        {"Contradicting rows kept", NULL, s->kept_contradictions},
+        {"Rows that are nearly the same as another", "each group was kept on one side of the split", s->grouped_rows},
+        {"Labels that no held-out row has", "learned, never tested", s->lonely_labels + s->untested_labels}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (counts[i].count > 0)
+            gather_item(g, &g->data, counts[i].name, gather_format(g, "%llu", (unsigned long long)counts[i].count),
+                        counts[i].note);
+    return gather_ok(g, err);
 }

@@ -126,8 +126,8 @@ static kit_status fill_row(void *user, uint64_t number, size_t source, const job
             if (k == 0) shown->text = gather_text(g, row->input);
             shown->labels[k] = gather_text(g, row->output);
             shown->places[k] = rows->count == 1 ? gather_format(g, "line %llu", (unsigned long long)row->line)
-                                               : gather_format(g, "%s, line %llu", rows->at[source].path,
-                                                               (unsigned long long)row->line);
+                                                : gather_format(g, "%s, line %llu", rows->at[source].path,
+                                                                (unsigned long long)row->line);
         }
     return gather_ok(g, err);
 }

@@ -189,7 +189,6 @@ class Report(Paged):
                       "%.3f" % report["ece"]):
             self.assertIn(piece, page.text)
         self.assertEqual(page.names().count("figure"), 2)
-        self.assert_error(self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "-o", "x.html", code=2), "no model in it")
         # Answers that are not those that were counted make no curve; a report that is none is an error.
         self.write("router-1.0.0.failed/predictions.jsonl", b'{"id":"1","output":"x","confidence":0.4}\n')
         self.kolm("report", "router-1.0.0.failed", "-f")
@@ -198,6 +197,36 @@ class Report(Paged):
         self.assert_error(self.kolm("report", "router-1.0.0.failed", "-f", code=6), "is not a report")
         os.remove(os.path.join(self.work, "router-1.0.0.failed/report.json"))
         self.assert_error(self.kolm("report", "router-1.0.0.failed", "-f", code=6), "report.json")
+
+    def test_a_missed_gate_with_the_data(self):
+        rows = tickets(500, noise=0.3, seed=3)
+        rows[7] = dict(rows[8])
+        self.write("tickets.jsonl", jsonl(rows))
+        self.compile("--min-accuracy", "0.99", "--seed", "4", code=4)
+        report = json.loads(self.read("router-1.0.0.failed/report.json"))
+        # Another seed is another split, whose rows have other places.
+        self.assert_error(self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", code=6), "not the rows", "--seed")
+        self.assert_error(self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "--contradictions", "x", code=6), "'x'", "majority")
+        self.assert_error(self.kolm("report", "none.kolm", "--seed", "4", code=2), "artifact says")
+        self.assertNotIn("router-1.0.0.html", os.listdir(self.work))
+        self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "--seed", "4")
+        page = self.page()
+        for piece in ("This model was not shipped", "count up to the same figures", "of %d in all" % (report["answered"] - report["correct"]),
+                      "Nearest training rows", "Duplicates dropped1", "%.3f" % report["ece"]):
+            self.assertIn(piece, page.text)
+        # Each mistake that is shown is the answer that the directory keeps for the row at that place.
+        kept = {answer["id"]: answer for answer in map(json.loads, self.read("router-1.0.0.failed/predictions.jsonl").splitlines())}
+        shown = re.findall(r"\n(.*)\ntrue (\S+) answered (\S+) with \S+ % row (\d+) of the data", page.text)
+        self.assertEqual(len(shown), 20)
+        for text, truth, given, place in shown:
+            self.assertEqual((text, truth), (rows[int(place) - 1]["input"], rows[int(place) - 1]["output"]))
+            self.assertEqual(given, kept[place]["output"])
+        self.assertEqual(self.jobs(), [])
+        # Answers that were changed are not counted up.
+        changed = self.read("router-1.0.0.failed/predictions.jsonl").replace(b'"output":"billing"', b'"output":"refund"')
+        self.write("router-1.0.0.failed/predictions.jsonl", changed)
+        done = self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "--seed", "4", "-f", code=6)
+        self.assert_error(done, "do not count up")
 
     def test_hostile_names(self):
         self.compile_hostile()

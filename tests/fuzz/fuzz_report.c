@@ -4,6 +4,32 @@
 #include "fuzz.h"
 #include "report/gather.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+/* Held-out rows, and their places in somebody's file. */
+static const char rows[] = "{\"id\":\"1\",\"input\":\"x\",\"row\":\"7\",\"output\":\"a\"}\n"
+                           "{\"id\":\"2\",\"input\":\"y\",\"row\":\"3\",\"output\":\"<b>\"}\n";
+static int heldout = -1;
+
+/* Kept answers are put beside the rows, and counted, or refused. */
+static void check_kept(report_gathering *g) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (heldout < 0) {
+        fuzz_put("heldout.jsonl", rows, sizeof rows - 1);
+        heldout = open(fuzz_path("heldout.jsonl"), O_RDONLY | O_CLOEXEC);
+    }
+    const char *path = fuzz_path("again.jsonl");
+    (void)unlink(path);
+    kit_status status = report_kept_answers(fuzz_directory(), heldout, path, &err);
+    if (status == KOLM_OK) {
+        const report_answers answers = {
+            .question = {.heldout_fd = heldout, .predictions = path}, .kept = "x", .place = "data", .labels = true};
+        status = report_gather_answers(g, &answers, &err);
+    }
+    if (status != KOLM_OK) fuzz_refused(status, &err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const names[] = {"report.json", "predictions.jsonl", "report.txt"};
     fuzz_parts parts = {(const char *)data, size};
@@ -20,6 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(report_gather_new("kolm", "x", &g, &err) == KOLM_OK);
     kit_status status = report_gather_failed(g, fuzz_directory(), &err);
     if (status == KOLM_OK) {
+        check_kept(g);
         must(report_page(report_gather_facts(g), &page, &err) == KOLM_OK);
         must(markup_fault(kit_buf_text(&page), page.length, &tags) == NULL);
         must(strstr(page.data, "=\"nan") == NULL && strstr(page.data, "=\"inf") == NULL &&
