@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Facts of an artifact's manifest and of its receipts. */
 #include "report/gather.h"
+#include "report/html.h"
 
 #include "kolm/kit/text.h"
 
@@ -132,6 +133,12 @@ kit_status report_gather_notice(report_gathering *g, report_tone tone, const cha
 
 /* ---- Numbers */
 
+const char *gather_count_text(report_gathering *g, uint64_t count) {
+    kit_buf text = {0};
+    html_count(&text, count);
+    return keep(g, kit_buf_take(&text));
+}
+
 double gather_number(const cJSON *object, const char *key) {
     double value = 0;
     return kit_json_get_number(object, key, &value) ? value : (double)NAN;
@@ -230,7 +237,7 @@ static void put_counts(report_gathering *g, gather_list *list, const cJSON *obje
     for (size_t i = 0; i < count; i++) {
         uint64_t value = 0;
         if (!kit_json_get_u64(object, names[i].key, &value)) continue;
-        gather_item(g, list, names[i].name, gather_format(g, "%llu", (unsigned long long)value), names[i].note);
+        gather_item(g, list, names[i].name, gather_count_text(g, value), names[i].note);
     }
 }
 

@@ -111,6 +111,8 @@ const char *gather_format(report_gathering *g, const char *format, ...) KIT_PRIN
 /* name and note: literals, or of the gathering; value is copied, and no item added for NULL. */
 void gather_item(report_gathering *g, gather_list *list, const char *name, const char *value, const char *note);
 void gather_digest(report_gathering *g, gather_list *list, const char *name, const char *value);
+/* "12,345" */
+const char *gather_count_text(report_gathering *g, uint64_t count);
 /* The number under key, NAN without one. */
 double gather_number(const cJSON *object, const char *key);
 uint64_t gather_count(const cJSON *object, const char *key);

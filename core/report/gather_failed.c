@@ -294,7 +294,6 @@ kit_status report_gather_rows(report_gathering *g, const job_summary *s, kolm_er
         {"Labels that no held-out row has", "learned, never tested", s->lonely_labels + s->untested_labels}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (counts[i].count > 0)
-            gather_item(g, &g->data, counts[i].name, gather_format(g, "%llu", (unsigned long long)counts[i].count),
-                        counts[i].note);
+            gather_item(g, &g->data, counts[i].name, gather_count_text(g, counts[i].count), counts[i].note);
     return gather_ok(g, err);
 }

@@ -134,12 +134,12 @@ void html_percent(kit_buf *out, double share) {
     if (isnan(html_as_share(share)))
         kit_buf_str(out, "–");
     else
-        kit_buf_fmt(out, "%.1f %%", 100 * share);
+        kit_buf_fmt(out, "%.1f %%", 100 * share);
 }
 
 void html_interval(kit_buf *out, report_interval interval) {
     if (isnan(html_as_share(interval.low)) || isnan(html_as_share(interval.high))) return;
-    kit_buf_fmt(out, "%.1f to %.1f %%", 100 * interval.low, 100 * interval.high);
+    kit_buf_fmt(out, "%.1f to %.1f %%", 100 * interval.low, 100 * interval.high);
 }
 
 void html_count(kit_buf *out, uint64_t count) {

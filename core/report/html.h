@@ -18,7 +18,7 @@ void html_text(kit_buf *out, const char *text, size_t max_chars);
  * names, texts of the data. Never inside of an attribute. */
 void html_foreign(kit_buf *out, const char *text, size_t max_chars);
 
-/* "91.0 %", "–" for what is no share. */
+/* "91.0 %" with a blank that no line ends at, "–" for what is no share. */
 void html_percent(kit_buf *out, double share);
 /* "0.963" with so many decimals; "–" unless it is from 0 to 1. */
 void html_share(kit_buf *out, double share, int decimals);

@@ -82,7 +82,7 @@ static void put_tiles(const report_facts *f, kit_buf *out) {
     html_raw(out, "Always one answer</dt><dd>");
     html_percent(out, s->baseline);
     html_raw(out, "<small>");
-    if (s->baseline_label != NULL) html_foreign(out, s->baseline_label, 40);
+    if (s->baseline_label != NULL) html_foreign(out, s->baseline_label, 60);
     html_raw(out, "</small></dd></div>\n");
     tile_begin(out);
     html_raw(out, "Held-out rows</dt><dd>");

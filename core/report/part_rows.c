@@ -9,14 +9,17 @@ static bool same(const char *a, const char *b) {
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
-/* What the neighbours say of the row's own label: something when none of them has it, and two have the one that was answered. */
+#define NEAR_ENOUGH 0.3 /* to say anything about another row */
+
+/* What the neighbours say of the row's own label: something when none of them has it, and two that are near enough have the one
+ * that was answered, and not for want of a better one. */
 static bool is_suspect(const report_mistake *m, size_t count) {
     size_t given = 0;
     for (size_t i = 0; i < count; i++) {
         if (same(m->near[i].label, m->truth)) return false;
-        given += same(m->near[i].label, m->given);
+        given += same(m->near[i].label, m->given) && m->near[i].likeness >= NEAR_ENOUGH;
     }
-    return given >= 2;
+    return given >= 2 && m->confidence >= 0.5;
 }
 
 static void put_near(const report_mistake *m, kit_buf *out) {

@@ -71,13 +71,13 @@ void part_score(const report_facts *f, kit_buf *out) {
     html_count(out, s->rows);
     html_raw(out, " held-out rows that no training saw.");
     if (!isnan(html_as_share(s->accuracy_gate))) {
-        html_raw(out, " A mark on a bar is the gate: ");
+        html_raw(out, " The gates: ");
         html_percent(out, s->accuracy_gate);
         html_raw(out, " for accuracy, ");
         html_share(out, s->k_gate, 2);
-        html_raw(out, " for K.");
+        html_raw(out, " for K, a mark on their bars.");
     }
-    html_raw(out, " The pale part of a bar is the interval (Wilson).</p>\n");
+    html_raw(out, "<span class=\"less\"> The pale part of a bar is the interval (Wilson).</span></p>\n");
     put_terms(s, out);
 }
 
@@ -101,7 +101,7 @@ static void put_label(const report_label *l, kit_buf *out) {
     html_percent(out, html_ratio(l->correct, l->rows));
     html_raw(out, "</td><td class=\"wide\">");
     if (l->rows > 0) html_bar(out, html_ratio(l->correct, l->rows), l->recall, (double)NAN);
-    html_raw(out, "</td><td class=\"n\">");
+    html_raw(out, "</td><td class=\"n less\">");
     html_count(out, l->answers);
     html_raw(out, "</td><td class=\"n\">");
     html_percent(out, html_ratio(l->correct, l->answers));
@@ -112,12 +112,11 @@ static void put_label_table(const report_label *const *order, size_t count, cons
     kit_buf_fmt(
         out, "<div class=\"scroll tall\" role=\"region\" aria-label=\"%s\" tabindex=\"0\">\n<table class=\"sticky\">\n",
         name);
-    html_raw(
-        out,
-        "<thead><tr><th scope=\"col\">Label</th><th scope=\"col\" class=\"n\">Rows</th><th scope=\"col\" "
-        "class=\"n\">Found</th>"
-        "<th scope=\"col\" class=\"wide\"><span class=\"sr\">Bar</span></th><th scope=\"col\" class=\"n\">Answers</th>"
-        "<th scope=\"col\" class=\"n\">Right</th></tr></thead>\n<tbody>\n");
+    html_raw(out, "<thead><tr><th scope=\"col\">Label</th><th scope=\"col\" class=\"n\">Rows</th><th scope=\"col\" "
+                  "class=\"n\">Found</th>"
+                  "<th scope=\"col\" class=\"wide\"><span class=\"sr\">Bar</span></th><th scope=\"col\" class=\"n "
+                  "less\">Answers</th>"
+                  "<th scope=\"col\" class=\"n\">Right</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < count; i++)
         put_label(order[i], out);
     html_raw(out, "</tbody>\n</table>\n</div>\n");

@@ -28,7 +28,7 @@ class Page(html.parser.HTMLParser):
         self.elements, self.open, self.texts, self.faults = [], [], [], []
         self.feed(text)
         self.close()
-        self.text = "".join(self.texts)
+        self.text = "".join(self.texts).replace("\u00a0", " ")  # which no line ends at
         if self.open:
             self.faults.append("not closed: %s" % self.open)
 

@@ -92,7 +92,7 @@ START_TEST(numbers_are_numbers) {
     html_count(&out, 1234567);
     html_count(&out, 0);
     html_count(&out, UINT64_MAX);
-    ck_assert_str_eq(kit_buf_text(&out), "91.0 %1,234,567018,446,744,073,709,551,615");
+    ck_assert_str_eq(kit_buf_text(&out), "91.0 %1,234,567018,446,744,073,709,551,615");
     kit_buf_free(&out);
     ck_assert(isnan(html_ratio(1, 0)) && isnan(html_ratio(2, 1)) && html_ratio(1, 2) == 0.5);
 }
