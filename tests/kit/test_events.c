@@ -206,7 +206,28 @@ START_TEST(long_lines) {
     ck_assert_int_eq(take(kit_buf_text(&line)), KIT_EVENT_NONE);
     ck_assert_uint_eq(events.strange, 1);
     ck_assert_uint_lt(told.length, 300);
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&told), "not an event, as it has more than 1 MiB: {"));
     kit_buf_free(&line);
+}
+END_TEST
+
+/* As a pipe has it: pieces that end anywhere. */
+START_TEST(pieces) {
+    static const char text[] = "{\"event\":\"log\",\"text\":\"a\"}\n\n{\"event\":\"log\",\"text\":\"b\"}\n{\"event\":"
+                               "\"metric\",\"name\":\"n\",\"value\":1}";
+    for (size_t step = 1; step <= sizeof text; step++) {
+        begin();
+        kit_buf_clear(&told);
+        for (size_t from = 0; from < sizeof text - 1; from += step)
+            kit_events_bytes(&events, text + from, from + step < sizeof text ? step : sizeof text - 1 - from);
+        ck_assert_str_eq(kit_buf_text(&told), "log 1 a\nlog 1 b\n");
+        kit_events_last(&events);
+        ck_assert_str_eq(kit_buf_text(&told), "log 1 a\nlog 1 b\nmetric n 1\n");
+        kit_events_last(&events);
+        ck_assert_str_eq(kit_buf_text(&told), "log 1 a\nlog 1 b\nmetric n 1\n");
+        ck_assert_uint_eq(events.strange, 0);
+        kit_events_end(&events);
+    }
 }
 END_TEST
 
@@ -309,6 +330,7 @@ int main(void) {
     tcase_add_test(c, other_lines);
     tcase_add_test(c, a_flood_of_other_lines);
     tcase_add_test(c, long_lines);
+    tcase_add_test(c, pieces);
     tcase_add_test(c, a_file_that_grows);
     tcase_add_test(c, written_and_read);
     suite_add_tcase(suite, c);

@@ -24,6 +24,7 @@ void kit_events_begin(kit_events *events, const kolm_host_v1_t *host, const char
 void kit_events_end(kit_events *events) {
     cJSON_Delete(events->result);
     events->result = NULL;
+    kit_buf_free(&events->partial);
 }
 
 static bool is_absent(const cJSON *event, const char *key) {
@@ -129,7 +130,8 @@ static void report_strange(kit_events *events, const char *line, size_t length) 
     if (events->strange > KIT_EVENTS_STRANGE_SHOWN) {
         kit_buf_fmt(&text, "%s printed more lines that are not events: they are not shown", events->who);
     } else {
-        kit_buf_fmt(&text, "%s printed a line that is not an event: ", events->who);
+        kit_buf_fmt(&text, "%s printed a line that is not an event%s: ", events->who,
+                    length > KIT_EVENT_LINE_MAX ? ", as it has more than 1 MiB" : "");
         kit_buf_escaped(&text, line, length < SHOWN_BYTES ? length : SHOWN_BYTES);
     }
     if (kit_buf_ok(&text, NULL) == KOLM_OK)
@@ -156,26 +158,51 @@ void kit_events_lines(kit_events *events, const char *text, size_t length) {
     }
 }
 
+/* Keeps what comes before an LF, and moves bytes behind it; false if there is none. Of a line that is too long one byte more than
+ * it may have is kept: that it is too long is all that is known of it. */
+static bool take_until_lf(kit_buf *line, const char **bytes, size_t *length) {
+    const char *lf = memchr(*bytes, '\n', *length);
+    size_t n = lf != NULL ? (size_t)(lf - *bytes) : *length, room = KIT_EVENT_LINE_MAX + 1 - line->length;
+    kit_buf_add(line, *bytes, n < room ? n : room);
+    n += lf != NULL;
+    *bytes += n;
+    *length -= n;
+    return lf != NULL;
+}
+
+void kit_events_last(kit_events *events) {
+    (void)kit_events_line(events, kit_buf_text(&events->partial), events->partial.length);
+    kit_buf_free(&events->partial);
+}
+
+void kit_events_bytes(kit_events *events, const char *bytes, size_t length) {
+    while (length > 0) {
+        if (!take_until_lf(&events->partial, &bytes, &length)) return;
+        (void)kit_events_line(events, kit_buf_text(&events->partial), events->partial.length);
+        if (events->partial.failed) kit_buf_free(&events->partial);
+        kit_buf_clear(&events->partial);
+    }
+}
+
 kit_status kit_events_file(kit_events *events, const char *path, uint64_t *at, kolm_error_t *err) {
     kit_buf line = {0};
     char piece[8192];
     ssize_t n;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot read %s", path);
-    /* One byte more than a line may have: that it is too long is all that is known of it. */
-    for (uint64_t from = *at; (n = pread(fd, piece, sizeof piece, (off_t)from)) > 0; from += (uint64_t)n) {
-        for (ssize_t i = 0; i < n; i++) {
-            if (piece[i] != '\n') {
-                if (line.length <= KIT_EVENT_LINE_MAX) kit_buf_char(&line, piece[i]);
-                continue;
-            }
-            if (line.failed) break;
+    for (uint64_t from = *at; !line.failed && (n = pread(fd, piece, sizeof piece, (off_t)from)) > 0;
+         from += (uint64_t)n) {
+        const char *bytes = piece;
+        size_t left = (size_t)n;
+        while (left > 0 && take_until_lf(&line, &bytes, &left) && !line.failed) {
             (void)kit_events_line(events, kit_buf_text(&line), line.length);
             kit_buf_clear(&line);
-            *at = from + (uint64_t)i + 1;
+            *at = from + (uint64_t)(bytes - piece);
         }
     }
-    kit_status status = n < 0 ? kit_fail_errno(err, errno, "cannot read %s", path) : kit_buf_ok(&line, err);
+    kit_status status = line.failed ? kit_buf_ok(&line, err)
+                        : n < 0     ? kit_fail_errno(err, errno, "cannot read %s", path)
+                                    : KOLM_OK;
     kit_buf_free(&line);
     close(fd);
     return status;

@@ -41,10 +41,11 @@ typedef struct kit_events {
     kolm_error_t error;         /* of the first error event; code 0 if there was none */
     uint64_t strange;           /* lines that were neither events nor blank */
     bool restarts;              /* a queue may start the job again: an event after an error is of the next start, and clears it */
+    kit_buf partial;            /* a line whose end has not come yet */
 } kit_events;
 
 void kit_events_begin(kit_events *events, const kolm_host_v1_t *host, const char *who);
-/* Frees the result. No-op on a zeroed record. */
+/* Frees what it holds. No-op on a zeroed record. */
 void kit_events_end(kit_events *events);
 
 /*
@@ -65,6 +66,9 @@ void kit_events_end(kit_events *events);
 kit_event_kind kit_events_line(kit_events *events, const char *line, size_t length);
 /* Takes the lines of text; the last may lack its LF. */
 void kit_events_lines(kit_events *events, const char *text, size_t length);
+/* The same of what comes in pieces that end anywhere; kit_events_last at the end. */
+void kit_events_bytes(kit_events *events, const char *bytes, size_t length);
+void kit_events_last(kit_events *events);
 /* Takes the whole lines that a file has from *at on, and moves *at behind the last of them; a line that is still being written is
  * left for the next call. An absent file has none. */
 kit_status kit_events_file(kit_events *events, const char *path, uint64_t *at, kolm_error_t *err) KIT_MUST_USE;

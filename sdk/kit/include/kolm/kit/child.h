@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A program run to its end: its output is read, it is stopped in time, and nothing of it is left behind. */
+#ifndef KOLM_KIT_CHILD_H
+#define KOLM_KIT_CHILD_H
+
+#include "kolm/kit/process.h"
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum kit_child_stop {
+    KIT_CHILD_GOES_ON,
+    KIT_CHILD_LINGERS,   /* its work is done, and it does not end; may still become one of the others */
+    KIT_CHILD_CANCELLED, /* the user wants it */
+    KIT_CHILD_DEADLINE,
+} kit_child_stop;
+
+typedef struct kit_child {
+    const char *path; /* absolute; never searched in PATH */
+    const char *const *argv, *const *envp; /* NULL ended; exactly this environment */
+    const kit_spawn_fd *fds; /* descriptors from 3 on; the rest is closed in it */
+    size_t fd_count;
+    bool tied;   /* its standard input is a pipe that nothing is written to and that ends when this process does; else /dev/null */
+    bool joined; /* its standard error goes where its output goes, and err is not called */
+    void *user;
+    /* What it prints, as it comes, in pieces that end anywhere. NULL: /dev/null. */
+    void (*out)(void *user, const char *bytes, size_t length);
+    void (*err)(void *user, const char *bytes, size_t length);
+    /* Asked ten times a second, until it says CANCELLED or DEADLINE. out_ended: no more will come of its output. NULL: never. */
+    kit_child_stop (*stop)(void *user, bool out_ended);
+    int64_t timeout_ms; /* DEADLINE then; 0: as long as it takes */
+    int64_t grace_ms;   /* it is stopped with SIGTERM, and with SIGKILL so much later; 0: with SIGKILL */
+} kit_child;
+
+typedef struct kit_child_end {
+    kit_child_stop stop; /* whether it was stopped, and why; it may have ended well nevertheless */
+    int exit_code;       /* -1: it was ended by a signal */
+    int signal_number;   /* 0: it ended by itself */
+} kit_child_end;
+
+/* Runs it as the leader of a process group. When it has ended, what it left in its group is killed, and descriptors of its output
+ * that are held outside of it are waited for for two seconds at most. Its process number names nobody else until this returns.
+ * An error: it could not be started. */
+kit_status kit_child_run(const kit_child *child, kit_child_end *out_end, kolm_error_t *err) KIT_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
