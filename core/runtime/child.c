@@ -2,17 +2,13 @@
 /* Runs Python children, reads what they print, and leaves none behind. */
 #include "runtime/child.h"
 
+#include "kolm/kit/child.h"
 #include "kolm/kit/file.h"
-#include "kolm/kit/process.h"
 #include "runtime_driver.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define MARK "kolm-answer "
@@ -20,7 +16,6 @@
 #define LINE_MAX_BYTES (64u << 10)
 #define WORDS_MAX 64
 #define ENV_MAX 32
-#define LOOK_MS 200   /* between two looks at the interrupt flag */
 #define GRACE_MS 5000 /* between asking it to end and killing it */
 
 /* ---- Environment and arguments */
@@ -93,45 +88,9 @@ char *cli_child_search(const char *name) {
 
 typedef struct child {
     const cli_child_run *run;
-    pid_t pid;
-    int in;  /* our end of its standard input: nothing is ever written */
-    int out; /* our end of its output */
     kit_buf line, said;
     cJSON *answer;
-    int64_t asked_ms; /* when it was asked to end; 0: not yet */
 } child;
-
-static kit_status start(child *c, kolm_error_t *err) {
-    const cli_child_run *run = c->run;
-    const char *argv[WORDS_MAX + 6];
-    size_t n = 0;
-    int child_in = -1, child_out = -1;
-    environment env = {0};
-    argv[n++] = run->python;
-    argv[n++] = "-I";
-    argv[n++] = "-B";
-    argv[n++] = "-c";
-    argv[n++] = runtime_driver_files[run->reach ? 1 : 0].text;
-    for (size_t i = 0; run->words[i] && i < WORDS_MAX; i++)
-        argv[n++] = run->words[i];
-    argv[n] = NULL;
-    env_make(&env, run->temporary);
-    kit_status status = kit_pipe(&child_in, &c->in, err);
-    if (status == KOLM_OK) status = kit_pipe(&c->out, &child_out, err);
-    if (status == KOLM_OK) {
-        const kit_spawn_fd fds[] = {{child_in, 0}, {child_out, 1}, {child_out, 2}, {run->lock_fd, 3}};
-        const kit_spawn_options options = {.path = run->python,
-                                           .argv = (char *const *)(uintptr_t)argv,
-                                           .envp = env.lines,
-                                           .fds = fds,
-                                           .fd_count = run->lock_fd >= 0 ? 4 : 3};
-        status = kit_spawn(&options, &c->pid, err);
-    }
-    if (child_in >= 0) close(child_in);
-    if (child_out >= 0) close(child_out);
-    env_free(&env);
-    return status;
-}
 
 static void end_line(child *c) {
     const char *line = kit_buf_text(&c->line);
@@ -152,70 +111,58 @@ static void end_line(child *c) {
     kit_buf_clear(&c->line);
 }
 
-/* False at the end of the output. */
-static bool read_some(child *c) {
-    char bytes[8192];
-    ssize_t got = read(c->out, bytes, sizeof bytes);
-    if (got < 0) return errno == EINTR || errno == EAGAIN;
-    for (ssize_t i = 0; i < got; i++) {
+static void take(void *user, const char *bytes, size_t length) {
+    child *c = user;
+    for (size_t i = 0; i < length; i++) {
         if (bytes[i] == '\n' || bytes[i] == '\r')
             end_line(c);
         else if (bytes[i] != '\0' && c->line.length < LINE_MAX_BYTES)
             kit_buf_char(&c->line, bytes[i]);
     }
-    return got > 0;
 }
 
-static void look_at_interrupt(child *c) {
-    if (!cli_interrupted()) return;
-    int64_t now = kit_now_ms();
-    if (c->asked_ms == 0) {
-        c->asked_ms = now;
-        kill(-c->pid, SIGTERM);
-    } else if (now - c->asked_ms > GRACE_MS) {
-        kill(-c->pid, SIGKILL);
-    }
+static kit_child_stop may_go_on(void *user, bool out_ended) {
+    (void)user, (void)out_ended;
+    return cli_interrupted() ? KIT_CHILD_CANCELLED : KIT_CHILD_GOES_ON;
 }
 
-/* True when the child has ended; it stays there to be waited for, so that its group cannot become another's. */
-static bool has_ended(const child *c) {
-    siginfo_t info = {0};
-    return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == c->pid;
-}
-
-/* Reads until the child has ended; returns what waitpid said. */
-static int follow(child *c) {
-    int ended = 0;
-    bool open = true;
-    while (!has_ended(c)) {
-        look_at_interrupt(c);
-        struct pollfd wait_for = {.fd = open ? c->out : -1, .events = POLLIN};
-        if (poll(&wait_for, 1, LOOK_MS) > 0) open = read_some(c);
-    }
-    kill(-c->pid, SIGKILL); /* whatever it left in its group */
-    while (waitpid(c->pid, &ended, 0) < 0 && errno == EINTR) {
-    }
-    struct pollfd rest = {.fd = c->out, .events = POLLIN};
-    while (open && poll(&rest, 1, 0) > 0)
-        open = read_some(c);
+static kit_status run_to_its_end(child *c, kit_child_end *out_end, kolm_error_t *err) {
+    const cli_child_run *run = c->run;
+    const char *argv[WORDS_MAX + 6] = {run->python, "-I", "-B", "-c", runtime_driver_files[run->reach ? 1 : 0].text};
+    environment env = {0};
+    const kit_spawn_fd lock = {run->lock_fd, 3};
+    for (size_t n = 0; run->words[n] && n < WORDS_MAX; n++)
+        argv[n + 5] = run->words[n];
+    env_make(&env, run->temporary);
+    const kit_child options = {.path = run->python,
+                               .argv = argv,
+                               .envp = (const char *const *)env.lines,
+                               .fds = &lock,
+                               .fd_count = run->lock_fd >= 0 ? 1 : 0,
+                               .tied = true,
+                               .joined = true,
+                               .user = c,
+                               .out = take,
+                               .stop = may_go_on,
+                               .grace_ms = GRACE_MS};
+    kit_status status = kit_child_run(&options, out_end, err);
     if (c->line.length) end_line(c);
-    return ended;
+    env_free(&env);
+    return status;
 }
 
 kit_status cli_child(const cli_child_run *run, cJSON **out_answer, kit_buf *out_said, kolm_error_t *err) {
-    child c = {.run = run, .in = -1, .out = -1};
+    child c = {.run = run};
+    kit_child_end end;
     *out_answer = NULL;
-    kit_status status = start(&c, err);
-    int ended = status == KOLM_OK ? follow(&c) : 0;
+    kit_status status = run_to_its_end(&c, &end, err);
     if (status == KOLM_OK && cli_interrupted()) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
-    if (status == KOLM_OK && WIFEXITED(ended) && WEXITSTATUS(ended) == 0) {
+    if (status == KOLM_OK && end.exit_code == 0) {
         *out_answer = c.answer;
         c.answer = NULL;
     }
     *out_said = c.said;
     cJSON_Delete(c.answer);
     kit_buf_free(&c.line);
-    if (c.in >= 0) close(c.in);
-    if (c.out >= 0) close(c.out);
     return status;
 }

@@ -2,38 +2,25 @@
 /* One call of the trainer: started, listened to, stopped in time, and explained when it ends without a result. */
 #include "internal.h"
 
+#include "kolm/kit/child.h"
 #include "kolm/kit/events.h"
-#include "kolm/kit/lines.h"
-#include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define LOOK_MS 100     /* between looks at the clock and at the user's wish to stop */
 #define STOP_MS 8000    /* from SIGTERM to SIGKILL: the host gives a slot ten seconds */
 #define LINGER_MS 15000 /* from the result, or the end of the events, to the end of the process */
-#define CLOSE_MS 2000   /* from the end of the process to the end of its pipes, which a child of it may hold */
 #define TAIL_KEPT 4096  /* bytes of standard error */
 #define TAIL_SHOWN 400  /* of them in an error, escaped */
-
-typedef enum stopped { STOPPED_NOT, STOPPED_CANCEL, STOPPED_DEADLINE, STOPPED_LINGER } stopped;
 
 typedef struct watch {
     const kolm_host_v1_t *host;
     const kit_trainer *trainer;
-    pid_t pid;
-    int events, words; /* reading ends of its standard output and standard error; words -1 when at its end */
     kit_buf tail;
-    stopped stop;
-    int64_t kill_ms, close_ms, linger_ms;
-    bool exited;
-    siginfo_t how;
+    int64_t linger_ms;
+    kit_child_end end;
     kit_events heard;
 } watch;
 
@@ -117,101 +104,29 @@ static void say(const watch *w, uint32_t level, const char *text) {
     w->host->log(w->host->user, level, text);
 }
 
-/* ---- Time */
+/* ---- While it runs */
 
-static void stop(watch *w, stopped why, int64_t now) {
-    w->stop = why;
-    w->kill_ms = now + STOP_MS;
-    kill(-w->pid, SIGTERM);
-}
-
-static void look_at_clock(watch *w) {
-    int64_t now = kit_now_ms();
-    if (w->stop == STOPPED_NOT || w->stop == STOPPED_LINGER) {
-        if (w->host->cancelled(w->host->user) != 0)
-            stop(w, STOPPED_CANCEL, now);
-        else if (w->host->time_left_ms(w->host->user) <= 0)
-            stop(w, STOPPED_DEADLINE, now);
-    }
-    if (w->stop == STOPPED_NOT && now >= w->linger_ms) stop(w, STOPPED_LINGER, now);
-    if (w->stop != STOPPED_NOT && now >= w->kill_ms) {
-        kill(-w->pid, SIGKILL);
-        w->kill_ms = now + STOP_MS;
-    }
-    /* It stays a zombie until the end, so that its number, which is that of its group, names nobody else. */
-    if (!w->exited && waitid(P_PID, (id_t)w->pid, &w->how, WEXITED | WNOHANG | WNOWAIT) == 0 && w->how.si_pid != 0) {
-        w->exited = true;
-        w->close_ms = now + CLOSE_MS;
-    }
-}
-
-static void read_words(watch *w) {
-    char piece[4096];
-    for (int round = 0; w->words >= 0 && round < 16; round++) {
-        ssize_t n = read(w->words, piece, sizeof piece);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-        if (n <= 0) {
-            close(w->words);
-            w->words = -1;
-            return;
-        }
-        kit_buf_add(&w->tail, piece, (size_t)n);
-        if (w->tail.failed || w->tail.length <= TAIL_KEPT) continue;
-        size_t past = w->tail.length - TAIL_KEPT;
-        memmove(w->tail.data, w->tail.data + past, TAIL_KEPT);
-        w->tail.length = TAIL_KEPT;
-        w->tail.data[TAIL_KEPT] = '\0';
-    }
-}
-
-/* Waits until there are events to read, or none will come: then CANCELLED. */
-static kit_status wait_for_events(void *user, kolm_error_t *err) {
+static kit_child_stop may_go_on(void *user, bool out_ended) {
     watch *w = user;
-    for (;;) {
-        struct pollfd fds[2] = {{.fd = w->events, .events = POLLIN}, {.fd = w->words, .events = POLLIN}};
-        look_at_clock(w);
-        (void)poll(fds, 2, w->exited ? LOOK_MS / 10 : LOOK_MS);
-        if (fds[1].revents != 0) read_words(w);
-        if (fds[0].revents != 0) return KOLM_OK;
-        if (w->exited && kit_now_ms() >= w->close_ms) return kit_fail(err, KOLM_E_CANCELLED, "", "nothing comes");
-    }
+    if (w->host->cancelled(w->host->user) != 0) return KIT_CHILD_CANCELLED;
+    if (w->host->time_left_ms(w->host->user) <= 0) return KIT_CHILD_DEADLINE;
+    if ((out_ended || w->heard.result != NULL) && w->linger_ms == INT64_MAX) w->linger_ms = kit_now_ms() + LINGER_MS;
+    return kit_now_ms() >= w->linger_ms ? KIT_CHILD_LINGERS : KIT_CHILD_GOES_ON;
 }
 
-static void wait_for_end(watch *w) {
-    if (w->linger_ms == INT64_MAX) w->linger_ms = kit_now_ms() + LINGER_MS;
-    for (look_at_clock(w); !w->exited; look_at_clock(w)) {
-        struct pollfd words = {.fd = w->words, .events = POLLIN};
-        if (poll(&words, 1, 10) > 0) read_words(w);
-    }
-    kill(-w->pid, SIGKILL); /* what it left behind in its group */
-    read_words(w);
-    (void)waitpid(w->pid, NULL, 0);
+static void hear_events(void *user, const char *bytes, size_t length) {
+    watch *w = user;
+    kit_events_bytes(&w->heard, bytes, length);
 }
 
-static kit_status listen_to(watch *w, kolm_error_t *err) {
-    kit_lines *lines = NULL;
-    kit_status status = kit_lines_open(w->events, KIT_EVENT_LINE_MAX, &lines, err);
-    if (status != KOLM_OK) {
-        kill(-w->pid, SIGKILL);
-        wait_for_end(w);
-        return status;
-    }
-    kit_lines_wait_with(lines, wait_for_events, w);
-    for (;;) {
-        const char *line = NULL;
-        size_t length = 0;
-        status = kit_lines_next(lines, &line, &length, NULL);
-        if (status == KOLM_E_OUT_OF_RANGE)
-            (void)kit_events_line(&w->heard, "(a line of more than 1 MiB)", 27);
-        else if (status != KOLM_OK || line == NULL)
-            break;
-        else
-            (void)kit_events_line(&w->heard, line, length);
-        if (w->heard.result != NULL && w->linger_ms == INT64_MAX) w->linger_ms = kit_now_ms() + LINGER_MS;
-    }
-    kit_lines_close(lines);
-    wait_for_end(w);
-    return KOLM_OK;
+static void hear_words(void *user, const char *bytes, size_t length) {
+    watch *w = user;
+    kit_buf_add(&w->tail, bytes, length);
+    if (w->tail.failed || w->tail.length <= TAIL_KEPT) return;
+    size_t past = w->tail.length - TAIL_KEPT;
+    memmove(w->tail.data, w->tail.data + past, TAIL_KEPT);
+    w->tail.length = TAIL_KEPT;
+    w->tail.data[TAIL_KEPT] = '\0';
 }
 
 /* ---- Why it has no result */
@@ -247,20 +162,20 @@ static void put_tail(const watch *w, char out[TAIL_SHOWN + 1]) {
 
 static kit_status no_result(const watch *w, kolm_error_t *err) {
     char tail[TAIL_SHOWN + 1], how[64], remedy[300], name[64];
-    bool killed = w->how.si_code != CLD_EXITED;
+    bool killed = w->end.signal_number != 0;
     put_tail(w, tail);
     trainer_backend(w->trainer, name, sizeof name);
     if (killed)
-        kit_format(how, sizeof how, "was ended by signal %d", w->how.si_status);
+        kit_format(how, sizeof how, "was ended by signal %d", w->end.signal_number);
     else
-        kit_format(how, sizeof how, "ended with code %d and no result", w->how.si_status);
+        kit_format(how, sizeof how, "ended with code %d and no result", w->end.exit_code);
     int32_t code = KOLM_E_INTERNAL;
     kit_format(remedy, sizeof remedy, "run `kolm compute test %s`; the same job goes on from its last checkpoint",
                name);
     if (strstr(tail, "No module named") != NULL || strstr(tail, "ImportError") != NULL) {
         code = KOLM_E_FAILED_PRECONDITION;
         kit_format(remedy, sizeof remedy, "run `kolm compute setup %s`: the runtime is not whole", name);
-    } else if ((killed && w->how.si_status == SIGKILL) || strstr(tail, "out of memory") != NULL ||
+    } else if (w->end.signal_number == SIGKILL || strstr(tail, "out of memory") != NULL ||
                strstr(tail, "MemoryError") != NULL) {
         code = KOLM_E_RESOURCE_EXHAUSTED;
         kit_copy(remedy, sizeof remedy,
@@ -286,20 +201,20 @@ static void show_words(const watch *w) {
 
 static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
     static const char *const go_on = "start the same job again: it goes on from its last checkpoint";
-    bool clean = w->how.si_code == CLD_EXITED && w->how.si_status == 0;
+    bool clean = w->end.exit_code == 0;
     /* Runtimes of accelerators like to crash, or to hang, while they are taken down. What was done stays done. */
-    bool after = w->how.si_code != CLD_EXITED || w->stop == STOPPED_LINGER;
+    bool after = w->end.signal_number != 0 || w->end.stop == KIT_CHILD_LINGERS;
     if (w->heard.result != NULL && w->heard.error.code == KOLM_OK && (clean || after)) {
-        if (!clean && w->stop != STOPPED_CANCEL) say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
+        if (!clean && w->end.stop != KIT_CHILD_CANCELLED) say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
         *out_result = w->heard.result;
         w->heard.result = NULL;
         return KOLM_OK;
     }
     bool told = w->heard.error.code != KOLM_OK;
-    if (w->stop == STOPPED_CANCEL)
+    if (w->end.stop == KIT_CHILD_CANCELLED)
         return kit_fail(err, KOLM_E_CANCELLED, told ? w->heard.error.remedy : go_on, "%s",
                         told ? w->heard.error.text : "the trainer was stopped");
-    if (w->stop == STOPPED_DEADLINE)
+    if (w->end.stop == KIT_CHILD_DEADLINE)
         return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, go_on, "the deadline passed before the trainer was done");
     if (w->heard.error.code == KOLM_E_INTERNAL || w->heard.error.code == KOLM_E_UNKNOWN) show_words(w);
     if (told) return kit_fail(err, w->heard.error.code, w->heard.error.remedy, "%s", w->heard.error.text);
@@ -332,64 +247,50 @@ static void put_command(const trainer_call *call, const char *python, const char
     put_words(out, call->words);
 }
 
-static kit_status start(const trainer_call *call, watch *w, kolm_error_t *err) {
+static kit_status run(const trainer_call *call, watch *w, kolm_error_t *err) {
     char python[TRAINER_PATH_MAX] = "", directory[TRAINER_PATH_MAX] = "", processes[40], threads[16];
     environment env = {0};
     arguments argv = {0};
-    int out[2] = {-1, -1}, words[2] = {-1, -1};
+    kit_spawn_fd fds[2 + TRAINER_SAME];
+    size_t count = 0;
     uint32_t group = call->processes > 1 ? call->processes : 1, each = call->threads / group;
     KIT_TRY(trainer_python(call->host, call->trainer, python, err));
     KIT_TRY(trainer_directory(call->host, directory, err));
     kit_format(processes, sizeof processes, "--nproc-per-node=%u", call->processes);
     kit_format(threads, sizeof threads, "%u", each > 0 ? each : 1);
     put_command(call, python, directory, processes, threads, &argv);
+    for (int i = 0; i < 2; i++)
+        if (call->pass[i] >= 0) fds[count++] = (kit_spawn_fd){call->pass[i], 3 + i};
+    for (int i = 0; i < TRAINER_SAME; i++)
+        if (call->same[i] > 0) fds[count++] = (kit_spawn_fd){call->same[i], call->same[i]};
     kit_status status = make_environment(call, &env)
                             ? KOLM_OK
                             : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
-    if (status == KOLM_OK) status = kit_pipe(&out[0], &out[1], err);
-    if (status == KOLM_OK) status = kit_pipe(&words[0], &words[1], err);
-    if (status == KOLM_OK) {
-        kit_spawn_fd fds[4 + TRAINER_SAME] = {{out[1], 1}, {words[1], 2}};
-        size_t count = 2;
-        for (int i = 0; i < 2; i++)
-            if (call->pass[i] >= 0) fds[count++] = (kit_spawn_fd){call->pass[i], 3 + i};
-        for (int i = 0; i < TRAINER_SAME; i++)
-            if (call->same[i] > 0) fds[count++] = (kit_spawn_fd){call->same[i], call->same[i]};
-        /* posix_spawn takes char *const[] and does not change what it points to. */
-        char *const *given;
-        const char *const *mine = argv.words;
-        memcpy(&given, &mine, sizeof given);
-        const kit_spawn_options options = {
-            .path = python, .argv = given, .envp = env.entries, .fds = fds, .fd_count = count};
-        status = kit_spawn(&options, &w->pid, err);
-    }
-    if (out[1] >= 0) close(out[1]);
-    if (words[1] >= 0) close(words[1]);
-    if (words[0] >= 0) fcntl(words[0], F_SETFL, O_NONBLOCK);
-    w->events = out[0];
-    w->words = words[0];
+    const kit_child child = {.path = python,
+                             .argv = argv.words,
+                             .envp = (const char *const *)env.entries,
+                             .fds = fds,
+                             .fd_count = count,
+                             .user = w,
+                             .out = hear_events,
+                             .err = hear_words,
+                             .stop = may_go_on,
+                             .grace_ms = STOP_MS};
+    if (status == KOLM_OK) status = kit_child_run(&child, &w->end, err);
+    if (status == KOLM_OK) kit_events_last(&w->heard);
     for (size_t i = 0; i < env.count; i++)
         free(env.entries[i]);
     return status;
 }
 
 kit_status trainer_run(const trainer_call *call, cJSON **out_result, kolm_error_t *err) {
-    watch w = {.host = call->host,
-               .trainer = call->trainer,
-               .events = -1,
-               .words = -1,
-               .kill_ms = INT64_MAX,
-               .close_ms = INT64_MAX,
-               .linger_ms = INT64_MAX};
+    watch w = {.host = call->host, .trainer = call->trainer, .linger_ms = INT64_MAX};
     *out_result = NULL;
-    kit_events_begin(&w.heard, call->host, "the trainer");
     if (call->host->cancelled(call->host->user) != 0)
         return kit_fail(err, KOLM_E_CANCELLED, "", "stopped before the trainer was started");
-    kit_status status = start(call, &w, err);
-    if (status == KOLM_OK) status = listen_to(&w, err);
+    kit_events_begin(&w.heard, call->host, "the trainer");
+    kit_status status = run(call, &w, err);
     if (status == KOLM_OK) status = conclude(&w, out_result, err);
-    if (w.events >= 0) close(w.events);
-    if (w.words >= 0) close(w.words);
     kit_buf_free(&w.tail);
     kit_events_end(&w.heard);
     return status;
