@@ -15,7 +15,7 @@ const char *cli_backend_price(const cli_backend *backend, char *out, size_t capa
     else if (backend->price_micro_usd_per_hour == 0)
         kit_copy(out, capacity, "0 $/hr");
     else {
-        cli_usd(dollars, sizeof dollars, backend->price_micro_usd_per_hour);
+        session_usd(dollars, sizeof dollars, backend->price_micro_usd_per_hour);
         kit_format(out, capacity, "%s $/hr", dollars + 1);
     }
     return out;
@@ -108,4 +108,16 @@ bool cli_put_problem(cJSON *array, const char *name, const char *path, const cha
     return append(array, object,
                   object && kit_json_put_string(object, "name", name) && kit_json_put_string(object, "path", path) &&
                       kit_json_put_string(object, "why", why));
+}
+
+void cli_signed_print(cli_context *context, const cJSON *backends, const char *what, bool taken_too) {
+    const cJSON *one;
+    cJSON_ArrayForEach(one, backends) {
+        const char *name = "", *plugin = "", *state = "";
+        (void)kit_json_get_string(one, "name", &name);
+        (void)kit_json_get_string(one, "plugin", &plugin);
+        (void)kit_json_get_string(one, "state", &state);
+        if (!taken_too && strcmp(state, "taken") == 0) continue;
+        cli_print(context, "%s  %s (%s)\n", what, cli_safe(name), cli_safe(plugin));
+    }
 }

@@ -3,6 +3,7 @@
 #ifndef KOLM_CLI_BACKEND_TEXT_H
 #define KOLM_CLI_BACKEND_TEXT_H
 
+#include "cli/context.h"
 #include "fleet/registry.h"
 
 /* "0 $/hr", "2.50 $/hr", "per-token"; returns out. */
@@ -14,5 +15,8 @@ void cli_device_text(const cJSON *device, kit_buf *out);
 bool cli_put_backend(cJSON *array, const cli_backend *backend);
 bool cli_fill_backend(cJSON *object, const cli_backend *backend);
 bool cli_put_problem(cJSON *array, const char *name, const char *path, const char *why);
+
+/* One line for each that is not taken (taken false), or for all: "what  acme (/path/acme.so)". */
+void cli_signed_print(cli_context *context, const cJSON *backends, const char *what, bool taken_too);
 
 #endif

@@ -11,18 +11,6 @@
 
 #include "cli/context.h"
 
-/* The exit codes of kolm; part of its documented interface. */
-#define CLI_EXIT_OK 0
-#define CLI_EXIT_INTERNAL 1      /* kolm itself could not work: no memory, disk full, standard output closed */
-#define CLI_EXIT_USAGE 2         /* the command line or the environment is wrong */
-#define CLI_EXIT_NOTHING 3       /* no backend is available for this */
-#define CLI_EXIT_GATE 4          /* the model was made and is not good enough */
-#define CLI_EXIT_BACKEND 5       /* a backend failed, or does not do this */
-#define CLI_EXIT_DATA 6          /* a file is missing, unreadable or not what it should be */
-#define CLI_EXIT_VERIFY 7        /* a signature, a digest or a replay does not agree */
-#define CLI_EXIT_UNJUDGED 8      /* nobody knows whether a model may be believed: keyring, log or disk could not be read */
-#define CLI_EXIT_INTERRUPTED 130 /* Ctrl-C or SIGTERM */
-
 typedef int (*cli_command_fn)(struct cli_context *context, int argc, char **argv);
 
 typedef struct cli_command {

@@ -125,11 +125,11 @@ static kit_status write_junit(kit_atomic_file *file, const check_report *report,
 
 static int finish(cli_context *context, const check_report *report, kit_atomic_file *junit) {
     const tally t = count(report);
-    int exit_code = good(&t) ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
+    int exit_code = good(&t) ? SESSION_EXIT_OK : SESSION_EXIT_BACKEND;
     kolm_error_t err = KIT_ERROR_INIT;
     if (junit) {
         kit_status status = write_junit(junit, report, &t, &err);
-        if (status != KOLM_OK) return cli_error(context, cli_exit_of(status), &err);
+        if (status != KOLM_OK) return cli_error(context, session_exit_of(status), &err);
     }
     if (context->json) return cli_print_json(context, to_json(report, &t), exit_code);
     cli_print(context, "%s  %s: %zu passed, %zu failed, %zu skipped",
@@ -140,12 +140,12 @@ static int finish(cli_context *context, const check_report *report, kit_atomic_f
     return exit_code;
 }
 
-static int check_names(cli_context *context, const cli_list *list, const char *option) {
+static int check_names(cli_context *context, const session_words *list, const char *option) {
     for (size_t i = 0; i < list->count; i++)
         if (!check_known(list->items[i]))
             return cli_usage_error(context, "kolm backend check", "--%s names '%s', which is no check", option,
                                    cli_safe(list->items[i]));
-    return CLI_EXIT_OK;
+    return SESSION_EXIT_OK;
 }
 
 /* The real directory and the name as it was given: a plugin may be a link, and is called what the link is called. */
@@ -163,7 +163,7 @@ static kit_status find_plugin(const char *path, char out_path[PATH_MAX], kolm_er
 
 int cli_backend_check(cli_context *context, int argc, char **argv) {
     check_options o = {.cancel = cli_interrupt_flag(), .done = print_item, .user = context};
-    cli_list unsupported = {0}, expected = {0};
+    session_words unsupported = {0}, expected = {0};
     const char *junit = NULL;
     kit_atomic_file xml = {.fd = -1};
     const cli_option options[] = {
@@ -191,18 +191,18 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) goto out;
     exit_code = check_names(context, &unsupported, "unsupported");
-    if (exit_code == CLI_EXIT_OK) exit_code = check_names(context, &expected, "expected-failure");
-    if (exit_code == CLI_EXIT_OK && o.only && !check_known_prefix(o.only))
+    if (exit_code == SESSION_EXIT_OK) exit_code = check_names(context, &expected, "expected-failure");
+    if (exit_code == SESSION_EXIT_OK && o.only && !check_known_prefix(o.only))
         exit_code = cli_usage_error(context, "kolm backend check", "--only names '%s', and no check begins so",
                                     cli_safe(o.only));
-    if (exit_code != CLI_EXIT_OK) goto out;
+    if (exit_code != SESSION_EXIT_OK) goto out;
     o.unsupported = unsupported.items;
     o.unsupported_count = unsupported.count;
     o.expected = expected.items;
     o.expected_count = expected.count;
     o.plugin = real;
     store_home *home = NULL;
-    if (cli_home(context, &home, NULL) == KOLM_OK) o.home = home;
+    if (session_home(&context->session, &home, NULL) == KOLM_OK) o.home = home;
     report = malloc(sizeof *report);
     kit_status status = KOLM_OK;
     if (!report)
@@ -213,7 +213,7 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK && junit) status = kit_atomic_open(junit, 0644, &xml, &err);
     if (status == KOLM_OK) status = check_backend(&o, report, &err);
     exit_code = status == KOLM_OK ? finish(context, report, junit ? &xml : NULL)
-                : cli_error(context, status == KOLM_E_UNKNOWN ? CLI_EXIT_INTERNAL : cli_exit_of(status), &err);
+                : cli_error(context, status == KOLM_E_UNKNOWN ? SESSION_EXIT_INTERNAL : session_exit_of(status), &err);
 out:
     kit_atomic_abort(&xml);
     free(report);

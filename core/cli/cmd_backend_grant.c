@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend grant: gives a backend what it asks for of the user's, takes it back, lists what was given. */
 #include "cli/cli.h"
+#include "cli/grant_text.h"
 #include "fleet/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -9,7 +10,7 @@
 
 static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
     bool of_user = status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION;
-    return cli_error(context, of_user ? CLI_EXIT_USAGE : cli_exit_of(status), err);
+    return cli_error(context, of_user ? SESSION_EXIT_USAGE : session_exit_of(status), err);
 }
 
 /* ---- All of them */
@@ -66,13 +67,13 @@ static int list(cli_context *context) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *grants = NULL;
     cli_registry *registry = NULL;
-    int exit_code = CLI_EXIT_OK;
-    kit_status status = cli_grants_read(context, &grants, &err);
-    if (status == KOLM_OK) status = cli_registry_open(context, &registry, &err);
+    int exit_code = SESSION_EXIT_OK;
+    kit_status status = cli_grants_read(&context->session, &grants, &err);
+    if (status == KOLM_OK) status = cli_registry_open(&context->session, &registry, &err);
     if (status != KOLM_OK)
         exit_code = failed(context, status, &err);
     else if (context->json)
-        exit_code = cli_print_json(context, grants_json(registry, grants), CLI_EXIT_OK);
+        exit_code = cli_print_json(context, grants_json(registry, grants), SESSION_EXIT_OK);
     else
         print_grants(context, registry, grants);
     cli_registry_free(registry);
@@ -86,24 +87,24 @@ static int list(cli_context *context) {
 static int done(cli_context *context, const char *name, const char *state, const host_backend *row,
                 const cli_grantee *to) {
     if (!context->json) {
-        if (row && to) cli_grant_show(context, row, to, stdout);
+        if (row && to) cli_grant_show(row, to, stdout);
         cli_print(context, "%s  %s\n", state, cli_safe(name));
-        return CLI_EXIT_OK;
+        return SESSION_EXIT_OK;
     }
     cJSON *value = cJSON_CreateObject();
     bool good = kit_json_put_string(value, "schema", "kolm.backend.grant/1") &&
                 kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "state", state) &&
                 kit_json_put(value, "asks", row ? cli_asks_json(row) : cJSON_CreateArray()) &&
                 (to ? kit_json_put(value, "to", cli_grantee_json(to)) : kit_json_put_null(value, "to"));
-    if (good) return cli_print_json(context, value, CLI_EXIT_OK);
+    if (good) return cli_print_json(context, value, SESSION_EXIT_OK);
     cJSON_Delete(value);
-    return cli_print_json(context, NULL, CLI_EXIT_OK);
+    return cli_print_json(context, NULL, SESSION_EXIT_OK);
 }
 
 static kit_status find_row(cli_registry *registry, const char *name, const host_backend **out_row, int *out_exit,
                            kolm_error_t *err) {
     const cli_backend *backend = cli_registry_find(registry, name);
-    *out_exit = CLI_EXIT_USAGE;
+    *out_exit = SESSION_EXIT_USAGE;
     if (!backend) return cli_registry_unknown(registry, name, err);
     if (backend->refused) return cli_backend_refuse(backend, out_exit, err);
     *out_exit = 0;
@@ -117,8 +118,8 @@ static kit_status grant_row(cli_context *context, const host_backend *row, int *
         *out_exit = done(context, row->name, "needs none", row, NULL);
         return KOLM_OK;
     }
-    KIT_TRY(cli_grantee_of(context, row, &to, err));
-    KIT_TRY(cli_grant_give(context, row, &to, err));
+    KIT_TRY(cli_grantee_of(&context->session, row, &to, err));
+    KIT_TRY(cli_grant_give(&context->session, row, &to, err));
     *out_exit = done(context, row->name, "granted", row, &to);
     return KOLM_OK;
 }
@@ -128,7 +129,7 @@ static int give(cli_context *context, const char *name) {
     cli_registry *registry = NULL;
     const host_backend *row = NULL;
     int exit_code = 0;
-    kit_status status = cli_registry_open(context, &registry, &err);
+    kit_status status = cli_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = find_row(registry, name, &row, &exit_code, &err);
     if (status == KOLM_OK) status = grant_row(context, row, &exit_code, &err);
     if (status != KOLM_OK) exit_code = exit_code ? cli_error(context, exit_code, &err) : failed(context, status, &err);
@@ -139,7 +140,7 @@ static int give(cli_context *context, const char *name) {
 static int take(cli_context *context, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     bool had = false;
-    kit_status status = cli_grant_take(context, name, &had, &err);
+    kit_status status = cli_grant_take(&context->session, name, &had, &err);
     if (status != KOLM_OK) return failed(context, status, &err);
     return done(context, name, had ? "removed" : "nothing to remove", NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend keys, trust and untrust: whose plugins are believed here. */
 #include "cli/cli.h"
+#include "cli/backend_text.h"
 
 #include "kolm/kit/digest.h"
 #include "session/machine.h"
@@ -14,15 +15,15 @@
 
 static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
     bool of_user = status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION;
-    return cli_error(context, of_user ? CLI_EXIT_USAGE : cli_exit_of(status), err);
+    return cli_error(context, of_user ? SESSION_EXIT_USAGE : session_exit_of(status), err);
 }
 
 /* HOME/keys, with what an older kolm kept elsewhere moved there. */
 static kit_status open_ring(cli_context *context, char **out_dir, kolm_error_t *err) {
     store_home *home = NULL;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(&context->session, &home, err));
     KIT_TRY(store_home_create(home, err));
-    KIT_TRY(cli_publishers_move(context, err));
+    KIT_TRY(cli_publishers_move(&context->session, err));
     return store_home_place(home, STORE_KEYS, out_dir, err);
 }
 
@@ -80,13 +81,13 @@ int cli_backend_keys(cli_context *context, int argc, char **argv) {
     size_t count = 0;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_policy_load(context, &policy, &err);
+    kit_status status = cli_policy_load(&context->session, &policy, &err);
     if (status == KOLM_OK) status = cli_policy_publishers(policy, &all, &count, &err);
-    exit_code = CLI_EXIT_OK;
+    exit_code = SESSION_EXIT_OK;
     if (status != KOLM_OK) {
         exit_code = failed(context, status, &err);
     } else if (context->json) {
-        exit_code = cli_print_json(context, to_json(all, count), CLI_EXIT_OK);
+        exit_code = cli_print_json(context, to_json(all, count), SESSION_EXIT_OK);
     } else {
         for (size_t i = 0; i < count; i++)
             print_key(context, &all[i]);
@@ -119,9 +120,9 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
         backends = NULL;
     }
     cJSON_Delete(backends);
-    if (good) return cli_print_json(context, value, CLI_EXIT_OK);
+    if (good) return cli_print_json(context, value, SESSION_EXIT_OK);
     cJSON_Delete(value);
-    return cli_print_json(context, NULL, CLI_EXIT_OK);
+    return cli_print_json(context, NULL, SESSION_EXIT_OK);
 }
 
 int cli_backend_trust(cli_context *context, int argc, char **argv) {
@@ -147,7 +148,7 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
     if (status != KOLM_OK) return failed(context, status, &err);
     if (context->json) return print_done(context, "kolm.backend.trust/1", key.keyid, NULL);
     cli_print(context, "trusted for backends  %s\n", key.keyid);
-    return CLI_EXIT_OK;
+    return SESSION_EXIT_OK;
 }
 
 /* ---- untrust */
@@ -163,7 +164,7 @@ static kit_status not_ours(cli_policy *policy, const char *keyid, kolm_error_t *
         if (strcmp(all[i].source, "machine") == 0)
             (void)kit_fail(err, KOLM_E_NOT_FOUND,
                            "remove it there as root, or never believe it in this home: `kolm keys revoke`",
-                           "the key %.16s is the machine's (%s/backend-keys), not this home's", keyid, cli_machine_dir);
+                           "the key %.16s is the machine's (%s/backend-keys), not this home's", keyid, session_machine_dir);
         else if (all[i].key->own)
             (void)kit_fail(err, KOLM_E_NOT_FOUND, "`kolm keys rotate` replaces it, `kolm keys revoke` ends it",
                            "the key %.16s is your own", keyid);
@@ -190,9 +191,9 @@ static kit_status untrust(cli_context *context, const char *given, char out_keyi
     char *dir = NULL;
     cli_policy *policy = NULL;
     kit_status status = open_ring(context, &dir, err);
-    if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
+    if (status == KOLM_OK) status = cli_policy_load(&context->session, &policy, err);
     if (status == KOLM_OK) status = cli_policy_whole_keyid(policy, given, out_keyid, err);
-    if (status == KOLM_OK) status = cli_signed_by(context, out_keyid, out_backends, err); /* while it is still known */
+    if (status == KOLM_OK) status = cli_signed_by(&context->session, out_keyid, out_backends, err); /* while it is still known */
     *out_revoked = status == KOLM_OK && is_revoked(policy, out_keyid);
     if (status == KOLM_OK) status = receipt_keys_untrust_backends(dir, out_keyid, (int64_t)time(NULL), out_keyid, err);
     if (status == KOLM_E_NOT_FOUND && policy) status = not_ours(policy, out_keyid, err);
@@ -226,5 +227,5 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
     cli_print(context, "untrusted for backends  %s\n", keyid);
     cli_signed_print(context, backends, revoked ? "stays refused, since the key is revoked:" : "counts as not signed from now on:", true);
     cJSON_Delete(backends);
-    return CLI_EXIT_OK;
+    return SESSION_EXIT_OK;
 }

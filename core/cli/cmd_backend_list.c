@@ -132,13 +132,13 @@ int cli_backend_list(cli_context *context, int argc, char **argv) {
     cli_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_registry_open(context, &registry, &err);
-    if (status == KOLM_OK) status = cli_registry_settle(context, registry, &err);
-    exit_code = CLI_EXIT_OK;
+    kit_status status = cli_registry_open(&context->session, &registry, &err);
+    if (status == KOLM_OK) status = cli_registry_settle(&context->session, registry, &err);
+    exit_code = SESSION_EXIT_OK;
     if (status != KOLM_OK)
-        exit_code = cli_error(context, cli_exit_of(status), &err);
+        exit_code = cli_error(context, session_exit_of(status), &err);
     else if (context->json)
-        exit_code = cli_print_json(context, to_json(registry->found, NULL), CLI_EXIT_OK);
+        exit_code = cli_print_json(context, to_json(registry->found, NULL), SESSION_EXIT_OK);
     else
         print_all(context, registry->found);
     cli_registry_free(registry);
@@ -193,7 +193,7 @@ static void print_detection(cli_context *context, const cli_backend *b) {
 static int unknown(cli_context *context, cli_registry *registry, const char *name, kolm_error_t *err) {
     (void)cli_registry_unknown(registry, name, err);
     kit_copy(err->remedy, sizeof err->remedy, "`kolm backend list` shows where was looked, and what was there");
-    return cli_error(context, CLI_EXIT_USAGE, err);
+    return cli_error(context, SESSION_EXIT_USAGE, err);
 }
 
 static bool any_row(const host_registry *found, const char *name) {
@@ -207,17 +207,17 @@ static int explain(cli_context *context, cli_registry *registry, const char *nam
     const cli_backend *taken = cli_registry_find(registry, name);
     cli_detect_options detect = {.only = name, .refresh = true, .withhold = true, .patient = patient};
     cli_policy *policy = NULL;
-    kit_status status = cli_policy_load(context, &policy, err);
+    kit_status status = cli_policy_load(&context->session, &policy, err);
     for (size_t i = 0; status == KOLM_OK && i < found->count; i++) {
         if (strcmp(found->rows[i].name, name) != 0) continue;
         explain_row(context, policy, &found->rows[i]);
     }
     cli_policy_free(policy);
     if (status == KOLM_OK && taken && !taken->refused) {
-        status = cli_registry_detect(context, registry, &detect, err);
+        status = cli_registry_detect(&context->session, registry, &detect, err);
         if (status == KOLM_OK) print_detection(context, taken);
     }
-    return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, cli_exit_of(status), err);
+    return status == KOLM_OK ? SESSION_EXIT_OK : cli_error(context, session_exit_of(status), err);
 }
 
 int cli_backend_why(cli_context *context, int argc, char **argv) {
@@ -238,14 +238,14 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
     cli_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_registry_open(context, &registry, &err);
-    if (status == KOLM_OK) status = cli_registry_settle(context, registry, &err);
+    kit_status status = cli_registry_open(&context->session, &registry, &err);
+    if (status == KOLM_OK) status = cli_registry_settle(&context->session, registry, &err);
     if (status != KOLM_OK)
-        exit_code = cli_error(context, cli_exit_of(status), &err);
+        exit_code = cli_error(context, session_exit_of(status), &err);
     else if (!any_row(registry->found, argv[0]))
         exit_code = unknown(context, registry, argv[0], &err);
     else if (context->json)
-        exit_code = cli_print_json(context, to_json(registry->found, argv[0]), CLI_EXIT_OK);
+        exit_code = cli_print_json(context, to_json(registry->found, argv[0]), SESSION_EXIT_OK);
     else
         exit_code = explain(context, registry, argv[0], patient, &err);
     cli_registry_free(registry);

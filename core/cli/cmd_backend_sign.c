@@ -13,7 +13,7 @@
 
 static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
     bool of_user = status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION;
-    return cli_error(context, of_user ? CLI_EXIT_USAGE : cli_exit_of(status), err);
+    return cli_error(context, of_user ? SESSION_EXIT_USAGE : session_exit_of(status), err);
 }
 
 static int print_json(cli_context *context, const char *path, const char *keyid) {
@@ -24,7 +24,7 @@ static int print_json(cli_context *context, const char *path, const char *keyid)
         cJSON_Delete(value);
         value = NULL;
     }
-    return cli_print_json(context, value, CLI_EXIT_OK);
+    return cli_print_json(context, value, SESSION_EXIT_OK);
 }
 
 int cli_backend_sign(cli_context *context, int argc, char **argv) {
@@ -40,14 +40,14 @@ int cli_backend_sign(cli_context *context, int argc, char **argv) {
     char *path = NULL, keyid[KIT_SHA256_HEX];
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_plugin_sign(context, argv[0], &path, keyid, &err);
+    kit_status status = cli_plugin_sign(&context->session, argv[0], &path, keyid, &err);
     if (status != KOLM_OK) {
         exit_code = failed(context, status, &err);
     } else if (context->json) {
         exit_code = print_json(context, path, keyid);
     } else {
         cli_print(context, "signed  %s\nkey     %s\n", cli_safe(path), keyid);
-        exit_code = CLI_EXIT_OK;
+        exit_code = SESSION_EXIT_OK;
     }
     free(path);
     return exit_code;

@@ -62,14 +62,14 @@ static int print_as_json(cli_context *context, const cli_registry *registry) {
         cJSON_Delete(value);
         value = NULL;
     }
-    return cli_print_json(context, value, CLI_EXIT_OK);
+    return cli_print_json(context, value, SESSION_EXIT_OK);
 }
 
 int cli_compute_detect(cli_context *context, int argc, char **argv) {
     cli_detect_options detect = {0};
     bool force = false;
-    cli_airgap airgap = CLI_AIRGAP_OFF;
-    cli_number timeout = {0};
+    session_airgap airgap = SESSION_AIRGAP_OFF;
+    session_number timeout = {0};
     const cli_option options[] = {
         {"refresh", 0, CLI_FLAG, &detect.refresh, NULL, "look again, with the values of secrets, rather than believe the cache"},
         {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
@@ -94,17 +94,17 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         return cli_usage_error(context, syntax.command, "--timeout: give 1 to 3600 seconds");
     detect.timeout_seconds = timeout.value;
     detect.refresh = detect.refresh || force;
-    detect.airgap = airgap != CLI_AIRGAP_OFF;
-    detect.airgap_strict = airgap == CLI_AIRGAP_STRICT;
-    kit_status status = cli_registry_open(context, &registry, &err);
-    if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
+    detect.airgap = airgap != SESSION_AIRGAP_OFF;
+    detect.airgap_strict = airgap == SESSION_AIRGAP_STRICT;
+    kit_status status = cli_registry_open(&context->session, &registry, &err);
+    if (status == KOLM_OK) status = cli_registry_detect(&context->session, registry, &detect, &err);
     if (status != KOLM_OK) {
-        exit_code = cli_error(context, cli_exit_of(status), &err);
+        exit_code = cli_error(context, session_exit_of(status), &err);
     } else if (context->json) {
         exit_code = print_as_json(context, registry);
     } else {
         print_text(context, registry);
-        exit_code = CLI_EXIT_OK;
+        exit_code = SESSION_EXIT_OK;
     }
     cli_registry_free(registry);
     return exit_code;

@@ -55,7 +55,7 @@ static void print_vram(cli_context *context, const cli_backend *b) {
         kit_copy(text, sizeof text, "shared with the processor");
         break;
     case PICK_VRAM_CAP:
-        kit_format(text, sizeof text, "up to %s", cli_bytes(bytes, sizeof bytes, b->vram_cap_bytes));
+        kit_format(text, sizeof text, "up to %s", session_bytes(bytes, sizeof bytes, b->vram_cap_bytes));
         break;
     default:
         kit_copy(text, sizeof text, "none");
@@ -97,9 +97,9 @@ static void print_overrides(cli_context *context, const cli_backend *b) {
                 {HOST_OVERRIDE_PERF, "perf"}, {HOST_OVERRIDE_TIER, "tier"}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (!(b->row->manifest->overridden & keys[i].bit)) continue;
-        const char *site = cli_site_said(context, "backends", b->name, keys[i].key);
+        const char *site = session_site_said(&context->session, "backends", b->name, keys[i].key);
         cli_print(context, LABEL "%s comes from %s, not from the manifest\n", "", keys[i].key,
-                  cli_safe(site ? site : context->config_path));
+                  cli_safe(site ? site : context->session.config_path));
     }
 }
 
@@ -122,8 +122,8 @@ static void print_environment(cli_context *context, const cli_registry *registry
     cJSON *environment = NULL;
     cli_lock lock = {0};
     kit_buf text = {0};
-    if (cli_runtime_of(context, b->name, &environment, &ignored) != KOLM_OK) return;
-    kit_status known = cli_lock_read(registry, b, &lock, &ignored);
+    if (cli_runtime_of(&context->session, b->name, &environment, &ignored) != KOLM_OK) return;
+    kit_status known = cli_lock_read(registry->found->trainer, b->row, &lock, &ignored);
     if (cJSON_IsObject(environment)) {
         const cJSON *about = kit_json_get(environment, "about");
         const char *made_from = "";
@@ -171,7 +171,7 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     line(context, "found", cli_backend_detail(b, "runtime"));
     print_environment(context, registry, b);
     print_vram(context, b);
-    line(context, "reproducible", cli_repro_text(cli_repro_known(context, b)));
+    line(context, "reproducible", cli_repro_text(cli_repro_known(&context->session, b)));
     line(context, "trains", slot_word(b, b->train, "train"));
     line(context, "answers", slot_word(b, b->infer, "infer"));
     cli_recipes_print(context, b);
@@ -211,18 +211,18 @@ static bool put_tokens(cJSON *value, const cli_registry *registry, const cli_bac
 static int print_as_json(cli_context *context, const cli_registry *registry, const cli_backend *b) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     cJSON *value = cJSON_CreateObject(), *environment = NULL;
-    if (cli_runtime_of(context, b->name, &environment, &ignored) != KOLM_OK) environment = cJSON_CreateNull();
+    if (cli_runtime_of(&context->session, b->name, &environment, &ignored) != KOLM_OK) environment = cJSON_CreateNull();
     bool good = kit_json_put(value, "environment", environment) && kit_json_put_string(value, "unread", b->unread) &&
                 kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
                 kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
                 put_tokens(value, registry, b) && cli_settings_put(context, value, b) && cli_recipes_put(value, b) &&
                 kit_json_put_string(value, "formats", b->formats) &&
-                kit_json_put_string(value, "reproducible", cli_repro_text(cli_repro_known(context, b)));
+                kit_json_put_string(value, "reproducible", cli_repro_text(cli_repro_known(&context->session, b)));
     if (!good) {
         cJSON_Delete(value);
         value = NULL;
     }
-    return cli_print_json(context, value, CLI_EXIT_OK);
+    return cli_print_json(context, value, SESSION_EXIT_OK);
 }
 
 int cli_compute_info(cli_context *context, int argc, char **argv) {
@@ -240,20 +240,20 @@ int cli_compute_info(cli_context *context, int argc, char **argv) {
     cli_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    exit_code = CLI_EXIT_OK;
+    exit_code = SESSION_EXIT_OK;
     cli_detect_options detect = {.only = argv[0], .refresh = refresh};
-    kit_status status = cli_registry_open(context, &registry, &err);
+    kit_status status = cli_registry_open(&context->session, &registry, &err);
     const cli_backend *backend = status == KOLM_OK ? cli_registry_find(registry, argv[0]) : NULL;
     if (status == KOLM_OK && !backend) {
         status = cli_registry_unknown(registry, argv[0], &err);
-        exit_code = CLI_EXIT_USAGE;
+        exit_code = SESSION_EXIT_USAGE;
     } else if (status == KOLM_OK && backend->refused) {
         status = cli_backend_refuse(backend, &exit_code, &err);
         if (backend->bad_settings && !context->json) cli_settings_print(context, backend);
     }
-    if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
+    if (status == KOLM_OK) status = cli_registry_detect(&context->session, registry, &detect, &err);
     if (status != KOLM_OK)
-        exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+        exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
     else if (context->json)
         exit_code = print_as_json(context, registry, backend);
     else

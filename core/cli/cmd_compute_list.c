@@ -87,7 +87,7 @@ static int print_list_json(cli_context *context, const cli_registry *registry) {
         cJSON_Delete(value);
         value = NULL;
     }
-    return cli_print_json(context, value, CLI_EXIT_OK);
+    return cli_print_json(context, value, SESSION_EXIT_OK);
 }
 
 int cli_compute_list(cli_context *context, int argc, char **argv) {
@@ -99,16 +99,16 @@ int cli_compute_list(cli_context *context, int argc, char **argv) {
     cli_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_registry_open(context, &registry, &err);
-    if (status != KOLM_OK) return cli_error(context, cli_exit_of(status), &err);
-    cli_registry_recall(context, registry);
+    kit_status status = cli_registry_open(&context->session, &registry, &err);
+    if (status != KOLM_OK) return cli_error(context, session_exit_of(status), &err);
+    cli_registry_recall(&context->session, registry);
     if (context->json) {
         exit_code = print_list_json(context, registry);
     } else {
         print_groups(context, registry);
         print_refused(context, registry);
         print_nothing(context, registry);
-        exit_code = CLI_EXIT_OK;
+        exit_code = SESSION_EXIT_OK;
     }
     cli_registry_free(registry);
     return exit_code;

@@ -14,9 +14,9 @@
 typedef struct pick_options {
     const char *recipe;
     bool infer, allow_private_remote, explain, refresh;
-    cli_airgap airgap;
-    cli_number min_vram, max_price, budget, max_tier;
-    cli_list exclude;
+    session_airgap airgap;
+    session_number min_vram, max_price, budget, max_tier;
+    session_words exclude;
     const char *replay;
 } pick_options;
 
@@ -69,7 +69,7 @@ static void constraints_of(const pick_options *o, pick_constraints *k) {
         .infer = o->infer,
         .need_answers = !o->infer,
         .recipe = o->recipe,
-        .airgap = o->airgap != CLI_AIRGAP_OFF,
+        .airgap = o->airgap != SESSION_AIRGAP_OFF,
         .allow_private_remote = o->allow_private_remote,
         .has_min_vram = o->min_vram.set,
         .min_vram_bytes = o->min_vram.value * 1000,
@@ -105,18 +105,18 @@ static kit_status note_detect_only(cli_context *context, const pick_result *resu
 /* Prints the answer in the asked form; 0, or 3 when nobody was picked. record is taken. */
 static int answer(cli_context *context, const pick_result *result, const pick_constraints *constraints,
                   const pick_options *o, cJSON *record) {
-    int exit_code = result->winner ? CLI_EXIT_OK : CLI_EXIT_NOTHING;
+    int exit_code = result->winner ? SESSION_EXIT_OK : SESSION_EXIT_NOTHING;
     kolm_error_t err = KIT_ERROR_INIT;
     if (context->json) {
         exit_code = cli_print_json(context, record, exit_code);
     } else {
         cli_pick_print(context, result);
         if (note_detect_only(context, result, constraints, &err) != KOLM_OK)
-            exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
+            exit_code = cli_error(context, SESSION_EXIT_INTERNAL, &err);
         if (o->explain) cli_pick_explain(context, result);
         cJSON_Delete(record);
     }
-    if (!result->winner && cli_pick_nothing(result, &err) != KOLM_OK) {
+    if (!result->winner && pick_nothing(result, &err) != KOLM_OK) {
         bool json = context->json;
         context->json = false; /* the record is the document; this is the sentence beside it */
         exit_code = cli_error(context, exit_code, &err);
@@ -132,27 +132,27 @@ static int fresh(cli_context *context, const pick_options *o) {
     pick_result *result = NULL;
     pick_constraints constraints;
     cJSON *record = NULL;
-    int exit_code = CLI_EXIT_OK;
+    int exit_code = SESSION_EXIT_OK;
     cli_detect_options detect = {
         .refresh = o->refresh,
-        .airgap = o->airgap != CLI_AIRGAP_OFF,
-        .airgap_strict = o->airgap == CLI_AIRGAP_STRICT,
+        .airgap = o->airgap != SESSION_AIRGAP_OFF,
+        .airgap_strict = o->airgap == SESSION_AIRGAP_STRICT,
         .allow_private_remote = o->allow_private_remote};
     constraints_of(o, &constraints);
-    kit_status status = cli_registry_open(context, &registry, &err);
+    kit_status status = cli_registry_open(&context->session, &registry, &err);
     for (size_t i = 0; status == KOLM_OK && i < o->exclude.count; i++) {
         if (cli_registry_find(registry, o->exclude.items[i])) continue;
         status = cli_registry_unknown(registry, o->exclude.items[i], &err);
-        exit_code = CLI_EXIT_USAGE;
+        exit_code = SESSION_EXIT_USAGE;
     }
-    if (status == KOLM_OK) status = cli_registry_detect(context, registry, &detect, &err);
+    if (status == KOLM_OK) status = cli_registry_detect(&context->session, registry, &detect, &err);
     if (status == KOLM_OK) status = cli_registry_candidates(registry, &candidates, &err);
     if (status == KOLM_OK) status = pick_run(candidates, registry->count, &constraints, &result, &err);
     if (status == KOLM_OK) status = pick_record(result, &constraints, &record, &err);
     if (status == KOLM_OK)
         exit_code = answer(context, result, &constraints, o, record);
     else
-        exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+        exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
     pick_result_free(result);
     cli_candidates_free(candidates);
     cli_registry_free(registry);
@@ -171,11 +171,11 @@ static int replay(cli_context *context, const pick_options *o) {
         status = pick_run(question->candidates, question->count, &question->constraints, &result, &err);
     if (status == KOLM_OK) status = pick_record(result, &question->constraints, &again, &err);
     if (status != KOLM_OK) {
-        exit_code = cli_error(context, cli_exit_of(status), &err);
+        exit_code = cli_error(context, session_exit_of(status), &err);
     } else {
         status = pick_records_agree(recorded, again, &err);
         exit_code = status == KOLM_OK ? answer(context, result, &question->constraints, o, again)
-                                      : cli_error(context, status == KOLM_E_RESOURCE_EXHAUSTED ? CLI_EXIT_INTERNAL : CLI_EXIT_VERIFY, &err);
+                                      : cli_error(context, status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_EXIT_INTERNAL : SESSION_EXIT_VERIFY, &err);
         if (status != KOLM_OK) cJSON_Delete(again);
     }
     pick_result_free(result);

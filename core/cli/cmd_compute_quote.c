@@ -21,8 +21,8 @@
 
 typedef struct quote_options {
     const char *data, *recipe;
-    cli_number rows, bytes, labels, epochs, parameters;
-    cli_airgap airgap;
+    session_number rows, bytes, labels, epochs, parameters;
+    session_airgap airgap;
 } quote_options;
 
 /* Counts lines that are not blank, and bytes. The price of a job needs no parsing. */
@@ -126,7 +126,7 @@ static void price_text(const cli_registry *registry, const cli_backend *b, const
 static void print_quotes(cli_context *context, const cli_registry *registry, const cli_quote *quotes,
                          const kolm_cost_args_t *job) {
     char duration[32], cost[32], bytes[32], price[64];
-    cli_print(context, "%" PRIu64 " rows, %s, recipe %s\n", job->rows, cli_bytes(bytes, sizeof bytes, job->input_bytes),
+    cli_print(context, "%" PRIu64 " rows, %s, recipe %s\n", job->rows, session_bytes(bytes, sizeof bytes, job->input_bytes),
               cli_safe(job->recipe));
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
@@ -135,10 +135,10 @@ static void print_quotes(cli_context *context, const cli_registry *registry, con
             cli_print(context, "  %-14s  %-9s  %-10s  %s\n", cli_safe(b->name), "-", "-", cli_safe(quotes[i].why));
             continue;
         }
-        price_text(registry, b, cli_site_said(context, "backends", b->name, "cost_per_hour_usd"), price, sizeof price);
+        price_text(registry, b, session_site_said(&context->session, "backends", b->name, "cost_per_hour_usd"), price, sizeof price);
         cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s\n", b->name,
-                  cli_duration(duration, sizeof duration, c->duration_ms),
-                  cli_usd(cost, sizeof cost, c->cost_micro_usd), confidence_word(c->confidence), cli_safe(c->basis),
+                  session_duration(duration, sizeof duration, c->duration_ms),
+                  session_usd(cost, sizeof cost, c->cost_micro_usd), confidence_word(c->confidence), cli_safe(c->basis),
                   price);
     }
 }
@@ -186,7 +186,7 @@ static int print_as_json(cli_context *context, const cli_registry *registry, con
         cJSON_Delete(value);
         value = NULL;
     }
-    return cli_print_json(context, value, CLI_EXIT_OK);
+    return cli_print_json(context, value, SESSION_EXIT_OK);
 }
 
 static int quote(cli_context *context, const quote_options *o) {
@@ -194,17 +194,17 @@ static int quote(cli_context *context, const quote_options *o) {
     cli_registry *registry = NULL;
     cli_quote *quotes = NULL;
     kolm_cost_args_t job;
-    int exit_code = CLI_EXIT_OK;
+    int exit_code = SESSION_EXIT_OK;
     kit_status status = job_of(o, &job, &err);
-    if (status == KOLM_OK) status = cli_registry_open(context, &registry, &err);
-    if (status == KOLM_OK) status = cli_registry_settle(context, registry, &err);
+    if (status == KOLM_OK) status = cli_registry_open(&context->session, &registry, &err);
+    if (status == KOLM_OK) status = cli_registry_settle(&context->session, registry, &err);
     if (status == KOLM_OK) {
         quotes = calloc(registry->count ? registry->count : 1, sizeof *quotes);
         if (!quotes) status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     }
-    if (status == KOLM_OK) status = cli_call_costs(context, registry, &job, o->airgap, quotes, &err);
+    if (status == KOLM_OK) status = cli_call_costs(&context->session, registry, &job, o->airgap, quotes, &err);
     if (status != KOLM_OK)
-        exit_code = cli_error(context, cli_exit_of(status), &err);
+        exit_code = cli_error(context, session_exit_of(status), &err);
     else if (context->json)
         exit_code = print_as_json(context, registry, quotes, &job);
     else

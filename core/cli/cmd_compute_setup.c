@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute setup: makes, replaces or removes the Python runtime of a backend, or takes one that is there. */
+#include "cli/cli.h"
 #include "runtime/setup.h"
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/registry.h"
 #include "runtime/runtime.h"
 #include "runtime/files.h"
 #include "host/host.h"
@@ -23,8 +25,8 @@
 /* ---- The answer */
 
 /* state: "made", "replaced", "kept", "removed", "nothing to remove" or "used". */
-static int answer(setup *s, const char *state, const char *python) {
-    if (!s->context->json) return CLI_EXIT_OK;
+static int answer(cli_context *context, setup *s, const char *state, const char *python) {
+    if (!context->json) return SESSION_EXIT_OK;
     uint64_t bytes = 0;
     const char *version = s->version[0] ? s->version : NULL;
     const cJSON *packages = s->about ? kit_json_get(s->about, "packages") : NULL;
@@ -42,169 +44,19 @@ static int answer(setup *s, const char *state, const char *python) {
         cJSON_Delete(value);
         value = NULL;
     }
-    return cli_print_json(s->context, value, CLI_EXIT_OK);
+    return cli_print_json(context, value, SESSION_EXIT_OK);
 }
 
-static int answer_environment(setup *s, const char *state) {
+static int answer_environment(cli_context *context, setup *s, const char *state) {
     kit_buf python = {0};
     kit_buf_fmt(&python, "%s/bin/python", s->place);
-    int exit_code = answer(s, state, kit_buf_text(&python));
+    int exit_code = answer(context, s, state, kit_buf_text(&python));
     kit_buf_free(&python);
     return exit_code;
 }
 
-/* ---- --use and --remove */
-
-typedef struct entry {
-    const char *name, *python; /* python NULL: forget it */
-    bool changed;
-} entry;
-
-static kit_status set_runtime(cJSON *config, void *user, kolm_error_t *err) {
-    entry *e = user;
-    cJSON *runtimes = cJSON_GetObjectItemCaseSensitive(config, "runtimes");
-    if (runtimes && !cJSON_IsObject(runtimes))
-        return kit_fail(err, KOLM_E_DATA_LOSS, "make it an object, {\"NAME\": \"/absolute/python\"}",
-                        "\"runtimes\" in config.json is no object");
-    if (!runtimes && e->python) runtimes = cJSON_AddObjectToObject(config, "runtimes");
-    e->changed = runtimes && cJSON_HasObjectItem(runtimes, e->name);
-    if (runtimes) cJSON_DeleteItemFromObjectCaseSensitive(runtimes, e->name);
-    if (!e->python || (runtimes && kit_json_put_string(runtimes, e->name, e->python))) return KOLM_OK;
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
-static kit_status use(setup *s, int *out_exit, kolm_error_t *err) {
-    cJSON *probed = NULL;
-    const char *version = "";
-    entry e = {.name = s->name, .python = s->use};
-    if (s->use[0] != '/') {
-        s->exit_code = CLI_EXIT_USAGE;
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write --use /opt/train/bin/python, for instance",
-                        "--use: '%s' is not an absolute path", s->use);
-    }
-    KIT_TRY(setup_probe(s->use, &probed, err));
-    if (kit_json_get_string(probed, "version", &version)) kit_copy(s->version, sizeof s->version, version);
-    cJSON_Delete(probed);
-    KIT_TRY(store_config_update(s->home, set_runtime, &e, err));
-    *out_exit = answer(s, "used", s->use);
-    if (!s->context->json)
-        cli_print(s->context, "%s uses %s (Python %s) from now on; `kolm compute test %s` tries it\n", s->name,
-                  cli_safe(s->use), s->version, s->name);
-    return KOLM_OK;
-}
-
-static kit_status remove_all(setup *s, int *out_exit, kolm_error_t *err) {
-    struct stat info;
-    entry e = {.name = s->name};
-    char *config = NULL;
-    KIT_TRY(store_home_place(s->home, STORE_CONFIG, &config, err));
-    bool there = lstat(s->place, &info) == 0 || lstat(s->partial, &info) == 0 || lstat(s->old, &info) == 0;
-    kit_status status = there ? setup_take_lock(s, err) : KOLM_OK;
-    if (status == KOLM_OK && access(config, F_OK) == 0) status = store_config_update(s->home, set_runtime, &e, err);
-    free(config);
-    uint64_t bytes = setup_bytes_below(s->place) + setup_bytes_below(s->partial);
-    /* A tree that is removed by half must not be taken for whole. */
-    kit_buf mark = {0};
-    kit_buf_fmt(&mark, "%s/runtime.json", s->place);
-    if (status == KOLM_OK && unlink(kit_buf_text(&mark)) != 0 && errno != ENOENT && errno != ENOTDIR)
-        status = kit_fail_errno(err, errno, "cannot remove %s", kit_buf_text(&mark));
-    kit_buf_free(&mark);
-    if (status == KOLM_OK) status = kit_remove_tree(s->place, err);
-    if (status == KOLM_OK) status = cli_runtime_files_forget(s->root, s->name, err);
-    if (status == KOLM_OK) status = kit_remove_tree(s->partial, err);
-    if (status == KOLM_OK) status = kit_remove_tree(s->old, err);
-    if (status != KOLM_OK) return status;
+static void print_plan(cli_context *context, setup *s) {
     char size[32];
-    *out_exit = answer(s, there || e.changed ? "removed" : "nothing to remove", NULL);
-    if (s->context->json) return KOLM_OK;
-    if (there) cli_print(s->context, "removed %s (%s)\n", cli_safe(s->place), cli_bytes(size, sizeof size, bytes));
-    if (e.changed) cli_print(s->context, "forgot the Python of %s in config.json\n", s->name);
-    if (!there && !e.changed) cli_print(s->context, "%s has no runtime: there is nothing to remove\n", s->name);
-    return KOLM_OK;
-}
-
-/* ---- Making one */
-
-static kit_status find_lock(setup *s, kolm_error_t *err) {
-    kit_status status = cli_lock_read(s->registry, s->backend, &s->lock, err);
-    if (status == KOLM_E_NOT_FOUND) {
-        s->exit_code = CLI_EXIT_USAGE;
-        return kit_fail(
-            err, KOLM_E_NOT_FOUND,
-            s->registry->found->trainer
-                ? "a backend that needs none is ready as it is, and one that works elsewhere makes its own there: its "
-                  "page and `kolm compute test` say how; --use PATH names a Python of yours"
-                : "install kolm's trainer (the package kolm-trainer): it has the locks of kolm's own backends",
-            "there is no Python runtime to set up for %s: no lock file comes with it", s->name);
-    }
-    if (status == KOLM_OK && s->lock.unavailable[0]) {
-        s->exit_code = CLI_EXIT_NOTHING;
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "make an environment yourself, then `kolm compute setup NAME --use /path/bin/python`",
-                        "the runtime of %s cannot be made from a lock: %s", s->name, s->lock.unavailable);
-    }
-    return status;
-}
-
-static kit_status find_wheels(setup *s, kolm_error_t *err) {
-    struct stat info;
-    if (!s->from && s->airgap) {
-        s->exit_code = CLI_EXIT_USAGE;
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add --from DIR, a directory with the wheels",
-                        "--airgap: the packages of %s would have to be downloaded", s->name);
-    }
-    if (!s->from) return KOLM_OK;
-    s->wheels = realpath(s->from, NULL);
-    if (!s->wheels) return kit_fail_errno(err, errno, "cannot find the directory %s", s->from);
-    if (stat(s->wheels, &info) != 0 || !S_ISDIR(info.st_mode))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the directory that holds the wheels",
-                        "%s is not a directory", s->from);
-    return KOLM_OK;
-}
-
-static bool is_current(const setup *s) {
-    const char *sha256 = "";
-    return s->about && kit_json_get_string(s->about, "lock_sha256", &sha256) && strcmp(sha256, s->lock.sha256) == 0;
-}
-
-/* One that is current and was changed by anybody since is made anew. */
-static kit_status look_whole(setup *s, bool *out_whole, kolm_error_t *err) {
-    setup_look(s);
-    *out_whole = is_current(s);
-    if (!*out_whole) return KOLM_OK;
-    kit_status status = cli_runtime_files_same(s->root, s->name, err);
-    if (status != KOLM_E_DATA_LOSS) return status;
-    cli_warn(s->context, "%s", cli_safe(err->text));
-    *out_whole = false;
-    return KOLM_OK;
-}
-
-static uint64_t disk_needed(const setup *s) {
-    uint64_t done = s->lock.disk_bytes ? s->lock.disk_bytes : s->lock.download_bytes * 4;
-    uint64_t download = s->wheels ? 0 : s->lock.download_bytes, have = setup_bytes_below(s->cache);
-    return done + (download > have ? download - have : 0);
-}
-
-/* The disk of the nearest directory that is there. */
-static kit_status check_disk(const setup *s, kolm_error_t *err) {
-    char *path = NULL, need[32], have[32];
-    struct statvfs info;
-    KIT_TRY(kit_strdup(s->root, &path, err));
-    while (statvfs(path, &info) != 0 && strchr(path + 1, '/'))
-        *strrchr(path, '/') = '\0';
-    bool known = statvfs(path, &info) == 0;
-    free(path);
-    uint64_t space = known ? (uint64_t)info.f_bavail * info.f_frsize : UINT64_MAX, needed = disk_needed(s);
-    if (space >= needed) return KOLM_OK;
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
-                    "free some space, or let KOLM_HOME name a directory on another disk",
-                    "the runtime of %s needs about %s of disk for a while, and there are %s where %s lies", s->name,
-                    cli_bytes(need, sizeof need, needed), cli_bytes(have, sizeof have, space), s->root);
-}
-
-static void print_plan(setup *s) {
-    char size[32];
-    cli_context *context = s->context;
     cli_print(context, LABEL "%s for %s\n", "runtime",
               s->lock.summary[0] ? cli_safe(s->lock.summary) : "Python packages", s->name);
     cli_print(context, LABEL "%s (Python %s)\n", "made by", cli_safe(s->interpreter), s->version);
@@ -215,7 +67,7 @@ static void print_plan(setup *s) {
         cli_print(context, LABEL "nothing; the wheels come from %s\n", "download", cli_safe(s->wheels));
     } else {
         cli_print(context, LABEL "%s%s from ", "download", s->lock.download_bytes ? "about " : "",
-                  s->lock.download_bytes ? cli_bytes(size, sizeof size, s->lock.download_bytes) : "files");
+                  s->lock.download_bytes ? session_bytes(size, sizeof size, s->lock.download_bytes) : "files");
         if (s->index_url) {
             char url[256];
             cli_print(context, "%s", cli_safe(setup_shown_url(s->index_url, url, sizeof url)));
@@ -225,10 +77,10 @@ static void print_plan(setup *s) {
         cli_print(context, "%s\n", !s->index_url && s->lock.url_count == 0 ? "pip's own index" : "");
         uint64_t kept = setup_bytes_below(s->cache);
         if (kept)
-            cli_print(context, LABEL "%s are here from an earlier attempt\n", "", cli_bytes(size, sizeof size, kept));
+            cli_print(context, LABEL "%s are here from an earlier attempt\n", "", session_bytes(size, sizeof size, kept));
     }
     if (s->lock.disk_bytes)
-        cli_print(context, LABEL "about %s when done\n", "disk", cli_bytes(size, sizeof size, s->lock.disk_bytes));
+        cli_print(context, LABEL "about %s when done\n", "disk", session_bytes(size, sizeof size, s->lock.disk_bytes));
     for (const char *line = kit_buf_text(&s->lock.notes); *line; line += strcspn(line, "\n"), line += *line == '\n') {
         char note[256];
         kit_format(note, sizeof note, "%.*s", (int)strcspn(line, "\n"), line);
@@ -236,79 +88,104 @@ static void print_plan(setup *s) {
     }
 }
 
-static kit_status confirm(setup *s, kolm_error_t *err) {
+static kit_status confirm(cli_context *context, setup *s, kolm_error_t *err) {
     if (s->yes) return KOLM_OK;
-    s->exit_code = CLI_EXIT_USAGE;
-    if (s->context->json || !s->context->err_tty || isatty(STDIN_FILENO) != 1)
+    s->exit_code = SESSION_EXIT_USAGE;
+    if (context->json || !context->err_tty || isatty(STDIN_FILENO) != 1)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add --yes", "nobody can be asked here, so nothing was done");
     char reply[16] = "";
-    cli_flush(s->context);
+    cli_flush(context);
     fprintf(stderr, "Go on? [y/N] ");
     bool yes = fgets(reply, sizeof reply, stdin) != NULL && (reply[0] == 'y' || reply[0] == 'Y');
-    s->exit_code = yes ? 0 : CLI_EXIT_INTERRUPTED;
+    s->exit_code = yes ? 0 : SESSION_EXIT_INTERRUPTED;
     return yes ? KOLM_OK : kit_fail(err, KOLM_E_CANCELLED, "", "nothing was done");
 }
 
-/* A Python of the user's own comes first, also after an environment was made. */
-static void warn_of_own(const setup *s) {
-    kolm_error_t ignored = KIT_ERROR_INIT;
-    cJSON *config = NULL;
-    const char *own = NULL;
-    if (store_config_read(s->home, &config, &ignored) == KOLM_OK) {
-        const cJSON *runtimes = kit_json_get(config, "runtimes");
-        if (runtimes && kit_json_get_string(runtimes, s->name, &own) && strncmp(own, s->place, strlen(s->place)) != 0)
-            cli_warn(s->context,
-                     "config.json names %s for %s, which comes before this environment; take that line out to use it",
-                     cli_safe(own), s->name);
-    }
-    cJSON_Delete(config);
-}
-
-static kit_status make(setup *s, int *out_exit, kolm_error_t *err) {
+static kit_status make(cli_context *context, setup *s, int *out_exit, kolm_error_t *err) {
     char size[32];
     uint64_t bytes = 0;
-    KIT_TRY(find_lock(s, err));
-    KIT_TRY(find_wheels(s, err));
+    KIT_TRY(setup_find_lock(s, err));
+    KIT_TRY(setup_find_wheels(s, err));
     bool kept = false;
-    KIT_TRY(look_whole(s, &kept, err));
+    KIT_TRY(setup_look_whole(s, &kept, err));
     if (!kept) {
         KIT_TRY(setup_find_python(s, err));
-        KIT_TRY(check_disk(s, err));
-        if (!s->context->json) print_plan(s);
-        KIT_TRY(confirm(s, err));
+        KIT_TRY(setup_check_disk(s, err));
+        if (!context->json) print_plan(context, s);
+        KIT_TRY(confirm(context, s, err));
         KIT_TRY(setup_take_lock(s, err));
-        KIT_TRY(look_whole(s, &kept, err)); /* another kolm may have made it while this one asked or waited */
+        KIT_TRY(setup_look_whole(s, &kept, err)); /* another kolm may have made it while this one asked or waited */
     }
     bool before = s->about != NULL;
     if (!kept) KIT_TRY(setup_make(s, err));
-    warn_of_own(s);
-    *out_exit = answer_environment(s, kept ? "kept" : before ? "replaced" : "made");
-    if (s->context->json) return KOLM_OK;
+    setup_warn_of_own(s);
+    *out_exit = answer_environment(context, s, kept ? "kept" : before ? "replaced" : "made");
+    if (context->json) return KOLM_OK;
     (void)kit_json_get_u64(s->about, "bytes", &bytes);
-    cli_print(s->context, kept ? "%s is there already (%s)\n" : "%s is ready (%s)\n", cli_safe(s->place),
-              cli_bytes(size, sizeof size, bytes));
-    cli_print(s->context, "next: kolm compute test %s\n", s->name);
+    cli_print(context, kept ? "%s is there already (%s)\n" : "%s is ready (%s)\n", cli_safe(s->place),
+              session_bytes(size, sizeof size, bytes));
+    cli_print(context, "next: kolm compute test %s\n", s->name);
     return KOLM_OK;
 }
 
-static int run(setup *s) {
+/* ---- --use and --remove */
+
+static kit_status use(cli_context *context, setup *s, int *out_exit, kolm_error_t *err) {
+    KIT_TRY(setup_use(s, err));
+    *out_exit = answer(context, s, "used", s->use);
+    if (!context->json)
+        cli_print(context, "%s uses %s (Python %s) from now on; `kolm compute test %s` tries it\n", s->name,
+                  cli_safe(s->use), s->version, s->name);
+    return KOLM_OK;
+}
+
+static kit_status remove_all(cli_context *context, setup *s, int *out_exit, kolm_error_t *err) {
+    setup_removed removed;
+    char size[32];
+    KIT_TRY(setup_remove(s, &removed, err));
+    bool any = removed.there || removed.forgotten;
+    *out_exit = answer(context, s, any ? "removed" : "nothing to remove", NULL);
+    if (context->json) return KOLM_OK;
+    if (removed.there)
+        cli_print(context, "removed %s (%s)\n", cli_safe(s->place), session_bytes(size, sizeof size, removed.bytes));
+    if (removed.forgotten) cli_print(context, "forgot the Python of %s in config.json\n", s->name);
+    if (!any) cli_print(context, "%s has no runtime: there is nothing to remove\n", s->name);
+    return KOLM_OK;
+}
+
+static kit_status find_backend(cli_context *context, cli_registry **out_registry, setup *s, kolm_error_t *err) {
+    KIT_TRY(cli_registry_open(&context->session, out_registry, err));
+    const cli_backend *backend = cli_registry_find(*out_registry, s->name);
+    if (!backend) {
+        s->exit_code = SESSION_EXIT_USAGE;
+        return cli_registry_unknown(*out_registry, s->name, err);
+    }
+    if (backend->refused) return cli_backend_refuse(backend, &s->exit_code, err);
+    s->row = backend->row;
+    s->trainer = (*out_registry)->found->trainer;
+    return setup_open(s, err);
+}
+
+static int run(cli_context *context, setup *s) {
     kolm_error_t err = KIT_ERROR_INIT;
-    int exit_code = CLI_EXIT_OK;
+    int exit_code = SESSION_EXIT_OK;
+    cli_registry *registry = NULL;
     umask(umask(077) | 022); /* others must not be able to change what runs as this user */
-    kit_status status = setup_open(s, &err);
+    kit_status status = find_backend(context, &registry, s, &err);
     if (status == KOLM_OK && s->remove)
-        status = remove_all(s, &exit_code, &err);
+        status = remove_all(context, s, &exit_code, &err);
     else if (status == KOLM_OK && s->use)
-        status = use(s, &exit_code, &err);
+        status = use(context, s, &exit_code, &err);
     else if (status == KOLM_OK)
-        status = make(s, &exit_code, &err);
-    if (status != KOLM_OK) exit_code = cli_error(s->context, s->exit_code ? s->exit_code : cli_exit_of(status), &err);
+        status = make(context, s, &exit_code, &err);
+    if (status != KOLM_OK) exit_code = cli_error(context, s->exit_code ? s->exit_code : session_exit_of(status), &err);
     setup_close(s);
+    cli_registry_free(registry);
     return exit_code;
 }
 
 int cli_compute_setup(cli_context *context, int argc, char **argv) {
-    setup s = {.context = context, .lock_fd = -1};
+    setup s = {.session = &context->session, .lock_fd = -1};
     const cli_option options[] = {
         {"yes", 'y', CLI_FLAG, &s.yes, NULL, "do not ask"},
         {"from", 0, CLI_STRING, &s.from, "DIR", "take the wheels from this directory; nothing is downloaded"},
@@ -336,5 +213,5 @@ int cli_compute_setup(cli_context *context, int argc, char **argv) {
         return cli_usage_error(context, syntax.command,
                                "--use makes nothing, so that it takes no --from, --python or --index-url");
     s.name = argv[0];
-    return run(&s);
+    return run(context, &s);
 }

@@ -2,8 +2,8 @@
 /* kolm compute status: the default backend, jobs and leases, the detection cache, what was spent, and what is kept elsewhere. */
 #include "fleet/choose.h"
 #include "cli/cli.h"
+#include "cli/elsewhere_text.h"
 #include "fleet/detections.h"
-#include "fleet/elsewhere.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "session/site.h"
@@ -191,8 +191,8 @@ static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out
 
 static void print_text(cli_context *context, const state *s, const char *since, const char *home) {
     char cost[32], wall[32], age[32] = "none";
-    const char *site = strcmp(s->by, "config") == 0 ? cli_site_said(context, "backend", NULL, NULL) : NULL;
-    if (s->cache_age >= 0) cli_duration(age, sizeof age, (uint64_t)s->cache_age * 1000);
+    const char *site = strcmp(s->by, "config") == 0 ? session_site_said(&context->session, "backend", NULL, NULL) : NULL;
+    if (s->cache_age >= 0) session_duration(age, sizeof age, (uint64_t)s->cache_age * 1000);
     if (s->backend)
         cli_print(context, "default:  %s (%s%s%s)\n", cli_safe(s->backend), s->by, site ? ": " : "", site ? site : "");
     else
@@ -204,7 +204,7 @@ static void print_text(cli_context *context, const state *s, const char *since, 
     cli_print(context, "leases:   none\n");
     cli_print(context, "detected: %s%s\n", age, s->cache_age >= 0 ? " ago" : "");
     cli_print(context, "totals:   %" PRIu64 " compiles, %s, %s (%s%s)\n", s->sums.jobs,
-              cli_duration(wall, sizeof wall, s->sums.wall_ms), cli_usd(cost, sizeof cost, s->sums.cost_micro_usd),
+              session_duration(wall, sizeof wall, s->sums.wall_ms), session_usd(cost, sizeof cost, s->sums.cost_micro_usd),
               since ? "the last " : "all time", since ? since : "");
     if (s->sums.unknown_cost)
         cli_print(context, "          %" PRIu64 " of them without a known cost\n", s->sums.unknown_cost);
@@ -262,7 +262,7 @@ static int print_elsewhere(cli_context *context, cli_elsewhere *e, int exit_code
 static kit_status look_here(cli_context *context, state *s, const store_home *home, int64_t now, kolm_error_t *err) {
     static const char *const by_names[] = {"flag", "env", "config", "picker"};
     cli_chosen_by by = CLI_BY_PICKER;
-    KIT_TRY(cli_default_backend(context, &s->backend, &by, err));
+    KIT_TRY(cli_default_backend(&context->session, &s->backend, &by, err));
     KIT_TRY(sum_receipts(home, s, err));
     s->by = by_names[by];
     KIT_TRY(count_jobs(home, &s->jobs, err));
@@ -305,15 +305,15 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     if (since) s.since = now - span;
     const char *name = words > 0 ? argv[0] : NULL;
     int failed = 0;
-    kit_status status = cli_home(context, &home, &err);
+    kit_status status = session_home(&context->session, &home, &err);
     if (status == KOLM_OK && !name) status = look_here(context, &s, home, now, &err);
     if (status == KOLM_OK && (name || remote || prune)) {
         const cli_elsewhere_options where = {.only = name, .prune = prune, .older_seconds = (uint64_t)age};
-        status = cli_elsewhere_ask(context, &where, &elsewhere, &failed, &err);
+        status = cli_elsewhere_ask(&context->session, &where, &elsewhere, &failed, &err);
     }
-    exit_code = elsewhere.failed ? CLI_EXIT_BACKEND : CLI_EXIT_OK;
+    exit_code = elsewhere.failed ? SESSION_EXIT_BACKEND : SESSION_EXIT_OK;
     if (status != KOLM_OK)
-        exit_code = cli_error(context, failed ? failed : cli_exit_of(status), &err);
+        exit_code = cli_error(context, failed ? failed : session_exit_of(status), &err);
     else if (name)
         exit_code = print_elsewhere(context, &elsewhere, exit_code);
     else if (context->json)

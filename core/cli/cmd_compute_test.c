@@ -21,7 +21,7 @@ static void outcome_text(const kolm_test_step_t *step, char *out, size_t capacit
     case KOLM_STEP_OK:
         /* A step that took a while is worth its time; the others are just ok. */
         if (step->duration_us >= 1000000)
-            kit_copy(out, capacity, cli_duration(duration, sizeof duration, step->duration_us / 1000));
+            kit_copy(out, capacity, session_duration(duration, sizeof duration, step->duration_us / 1000));
         else
             kit_copy(out, capacity, "ok");
         break;
@@ -56,7 +56,7 @@ static void on_step(void *user, const kolm_test_step_t *step) {
 
 static int finish(cli_context *context, const cli_backend *backend, const kolm_test_result_t *result, cJSON *steps,
                   cli_repro repro) {
-    int exit_code = result->passed ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
+    int exit_code = result->passed ? SESSION_EXIT_OK : SESSION_EXIT_BACKEND;
     if (!steps) {
         if (repro != CLI_REPRO_UNKNOWN) cli_print(context, "%-9s %s\n", "[repro]", cli_repro_text(repro));
         const char *verdict =
@@ -79,25 +79,25 @@ static int finish(cli_context *context, const cli_backend *backend, const kolm_t
     return cli_print_json(context, value, exit_code);
 }
 
-static kit_status check(cli_context *context, cli_registry *registry, const char *name, cli_airgap airgap,
+static kit_status check(cli_context *context, cli_registry *registry, const char *name, session_airgap airgap,
                         const cli_backend **out_backend, int *out_exit, kolm_error_t *err) {
     cli_detect_options detect = {
-        .only = name, .airgap = airgap != CLI_AIRGAP_OFF, .airgap_strict = airgap == CLI_AIRGAP_STRICT};
+        .only = name, .airgap = airgap != SESSION_AIRGAP_OFF, .airgap_strict = airgap == SESSION_AIRGAP_STRICT};
     const cli_backend *backend = cli_registry_find(registry, name);
     if (!backend) {
-        *out_exit = CLI_EXIT_USAGE;
+        *out_exit = SESSION_EXIT_USAGE;
         return cli_registry_unknown(registry, name, err);
     }
-    *out_exit = CLI_EXIT_BACKEND;
+    *out_exit = SESSION_EXIT_BACKEND;
     if (backend->refused) return cli_backend_refuse(backend, out_exit, err);
-    KIT_TRY(cli_grant_require(context, registry, name, out_exit, err));
-    *out_exit = CLI_EXIT_BACKEND;
-    if (airgap != CLI_AIRGAP_OFF && backend->airgap != PICK_AIRGAP_YES)
+    KIT_TRY(cli_grant_require(&context->session, registry, name, out_exit, err));
+    *out_exit = SESSION_EXIT_BACKEND;
+    if (airgap != SESSION_AIRGAP_OFF && backend->airgap != PICK_AIRGAP_YES)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or test a local backend",
                         "%s needs a network, and --airgap allows none", name);
-    kit_status status = cli_registry_detect(context, registry, &detect, err);
+    kit_status status = cli_registry_detect(&context->session, registry, &detect, err);
     if (status != KOLM_OK) {
-        *out_exit = cli_exit_of(status);
+        *out_exit = session_exit_of(status);
         return status;
     }
     if (cli_backend_slot(backend, "test") == PICK_SLOT_MISSING) {
@@ -115,7 +115,7 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
 
 int cli_compute_test(cli_context *context, int argc, char **argv) {
     bool repro = false;
-    cli_airgap airgap = CLI_AIRGAP_OFF;
+    session_airgap airgap = SESSION_AIRGAP_OFF;
     const cli_option options[] = {
         {"repro", 0, CLI_FLAG, &repro, NULL, "the test fails unless the backend trained twice to the same bytes"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "without a network, enforced (strict) or only asked for"}};
@@ -136,22 +136,22 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     report r = {.context = context};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    exit_code = CLI_EXIT_OK;
-    kit_status status = cli_registry_open(context, &registry, &err);
+    exit_code = SESSION_EXIT_OK;
+    kit_status status = cli_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = check(context, registry, argv[0], airgap, &backend, &exit_code, &err);
     if (status == KOLM_OK) {
         if (context->json) r.steps = cJSON_CreateArray();
-        status = cli_call_test(context, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
-        exit_code = cli_interrupted() ? CLI_EXIT_INTERRUPTED : CLI_EXIT_BACKEND;
+        status = cli_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
+        exit_code = cli_interrupted() ? SESSION_EXIT_INTERRUPTED : SESSION_EXIT_BACKEND;
     }
     if (status == KOLM_OK) {
-        if (result.passed) cli_repro_keep(context, backend, r.repro);
+        if (result.passed) cli_repro_keep(&context->session, backend, r.repro);
         exit_code = finish(context, backend, &result, r.steps, r.repro);
-        if (exit_code == CLI_EXIT_OK && repro && r.repro != CLI_REPRO_SAME) exit_code = CLI_EXIT_BACKEND;
+        if (exit_code == SESSION_EXIT_OK && repro && r.repro != CLI_REPRO_SAME) exit_code = SESSION_EXIT_BACKEND;
     } else {
         if (backend && !context->json)
             cli_print(context, "%s     %s\n", cli_styled(context, CLI_RED, "FAIL"), backend->name);
-        exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+        exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
         cJSON_Delete(r.steps);
     }
     cli_registry_free(registry);

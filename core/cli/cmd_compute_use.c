@@ -22,9 +22,9 @@ static const char *without_own(cli_context *context, char *out, size_t capacity)
     const cJSON *config = NULL;
     const char *name = NULL;
     kit_copy(out, capacity, "the picker chooses");
-    if (cli_config(context, &config, &ignored) == KOLM_OK && context->config_site &&
-        kit_json_get_string(context->config_site, "backend", &name))
-        kit_format(out, capacity, "%s is the default of this machine, by %s", name, context->config_site_path);
+    if (session_config(&context->session, &config, &ignored) == KOLM_OK && context->session.config_site &&
+        kit_json_get_string(context->session.config_site, "backend", &name))
+        kit_format(out, capacity, "%s is the default of this machine, by %s", name, context->session.config_site_path);
     return out;
 }
 
@@ -47,20 +47,20 @@ static int done(cli_context *context, const char *name, const char *path, const 
             cJSON_Delete(value);
             value = NULL;
         }
-        return cli_print_json(context, value, CLI_EXIT_OK);
+        return cli_print_json(context, value, SESSION_EXIT_OK);
     }
     if (name)
         cli_print(context, "default backend %s written to %s\n", name, cli_safe(path));
     else
         cli_print(context, "default backend removed from %s: %s\n", cli_safe(path), cli_safe(without_own(context, next, sizeof next)));
-    return CLI_EXIT_OK;
+    return SESSION_EXIT_OK;
 }
 
 /* The default may well be a backend that is not there today: what detection says, or cannot say, is only a warning. */
 static void try_detect(cli_context *context, cli_registry *registry, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     cli_detect_options detect = {.only = name};
-    if (cli_registry_detect(context, registry, &detect, &err) != KOLM_OK) cli_warn(context, "%s", cli_safe(err.text));
+    if (cli_registry_detect(&context->session, registry, &detect, &err) != KOLM_OK) cli_warn(context, "%s", cli_safe(err.text));
 }
 
 static int change(cli_context *context, char *name) {
@@ -69,14 +69,14 @@ static int change(cli_context *context, char *name) {
     cli_backend *backend = NULL;
     store_home *home = NULL;
     char *path = NULL;
-    int exit_code = CLI_EXIT_OK;
-    kit_status status = cli_home(context, &home, &err);
+    int exit_code = SESSION_EXIT_OK;
+    kit_status status = session_home(&context->session, &home, &err);
     if (status == KOLM_OK && name) {
-        status = cli_registry_open(context, &registry, &err);
+        status = cli_registry_open(&context->session, &registry, &err);
         if (status == KOLM_OK) backend = cli_registry_find(registry, name);
         if (status == KOLM_OK && !backend) {
             status = cli_registry_unknown(registry, name, &err);
-            exit_code = CLI_EXIT_USAGE;
+            exit_code = SESSION_EXIT_USAGE;
         }
         if (status == KOLM_OK && backend && backend->refused) {
             status = cli_backend_refuse(backend, &exit_code, &err);
@@ -88,7 +88,7 @@ static int change(cli_context *context, char *name) {
     if (status == KOLM_OK)
         exit_code = done(context, name, path, backend);
     else
-        exit_code = cli_error(context, exit_code ? exit_code : cli_exit_of(status), &err);
+        exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
     free(path);
     cli_registry_free(registry);
     return exit_code;

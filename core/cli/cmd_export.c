@@ -4,6 +4,7 @@
 #include "model/model.h"
 #include "cli/log.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "runtime/files.h"
 #include "kolm/kit/trainer.h"
 
@@ -164,15 +165,15 @@ static kit_status find_runtime(merging *m, const cli_model *model, const char *b
     const cJSON *config = NULL;
     char maker[64];
     int unused = 0;
-    KIT_TRY(cli_config(m->context, &config, err));
+    KIT_TRY(session_config(&m->context->session, &config, err));
     const cJSON *runtimes = kit_json_get(config, "runtimes");
     cli_model_maker(model, maker, sizeof maker);
     const char *name = backend != NULL ? backend : maker;
-    if (kit_json_get_string(runtimes, name, &m->python)) return cli_runtime_check(m->context, name, NULL, &unused, err);
+    if (kit_json_get_string(runtimes, name, &m->python)) return cli_runtime_check(&m->context->session, name, NULL, &unused, err);
     for (const cJSON *one = backend == NULL && cJSON_IsObject(runtimes) ? runtimes->child : NULL; one; one = one->next)
         if (cJSON_IsString(one)) {
             m->python = one->valuestring;
-            return cli_runtime_check(m->context, one->string, NULL, &unused, err);
+            return cli_runtime_check(&m->context->session, one->string, NULL, &unused, err);
         }
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make one with `kolm compute setup`, or export without --merge",
                     "merging needs a Python runtime, and %s has none", backend != NULL ? backend : "no backend here");
@@ -243,20 +244,20 @@ static kit_status export_model(cli_context *context, const export_request *r, cl
     job_described described = {0};
     char *directory = NULL;
     bool needed = false;
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     if (artifact_find(model->artifact, "model/" META) == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use it with `kolm run`; models of --base can be exported",
                         "%s holds no model that PEFT or transformers could read", model->path);
-    kit_status status = cli_base_of_model(context, artifact_manifest(model->artifact), r->base, &base, &needed, err);
+    kit_status status = cli_base_of_model(&context->session, artifact_manifest(model->artifact), r->base, &base, &needed, err);
     if (status == KOLM_OK) {
-        *out_exit = CLI_EXIT_USAGE;
+        *out_exit = SESSION_EXIT_USAGE;
         status = check_target(r->to, err);
     }
     if (status == KOLM_OK) status = make_beside(r->to, &directory, err);
-    *out_exit = status == KOLM_OK ? CLI_EXIT_INTERNAL : *out_exit;
-    if (status == KOLM_OK) status = cli_job_directory_make(context, &job, err);
+    *out_exit = status == KOLM_OK ? SESSION_EXIT_INTERNAL : *out_exit;
+    if (status == KOLM_OK) status = cli_job_directory_make(&context->session, &job, err);
     if (status == KOLM_OK) {
-        *out_exit = r->merge ? CLI_EXIT_BACKEND : CLI_EXIT_INTERNAL;
+        *out_exit = r->merge ? SESSION_EXIT_BACKEND : SESSION_EXIT_INTERNAL;
         status = write_directory(context, model, r, &base, &job, &described, directory, err);
     }
     if (status == KOLM_OK) status = cli_model_unchanged(model, &base, &job, &described, out_exit, err);
@@ -277,14 +278,14 @@ static int say(cli_context *context, const export_request *r) {
     if (!context->json) {
         cli_print(context, "[export]      %s  %s\n", cli_safe(r->to),
                   r->merge ? "a whole model" : "an adapter, in PEFT's files");
-        return CLI_EXIT_OK;
+        return SESSION_EXIT_OK;
     }
     cJSON *record = cJSON_CreateObject();
     if (kit_json_put_string(record, "schema", "kolm.export/1") && kit_json_put_string(record, "path", r->to) &&
         kit_json_put_bool(record, "merged", r->merge))
-        return cli_print_json(context, record, CLI_EXIT_OK);
+        return cli_print_json(context, record, SESSION_EXIT_OK);
     cJSON_Delete(record);
-    return cli_print_json(context, NULL, CLI_EXIT_OK);
+    return cli_print_json(context, NULL, SESSION_EXIT_OK);
 }
 
 int cli_cmd_export(cli_context *context, int argc, char **argv) {
@@ -321,14 +322,14 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     if (r.to == NULL) return cli_usage_error(context, syntax.command, "--to is missing: the directory to make");
     cli_model model;
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_status status = cli_model_open(context, r.words[0], CLI_TRUST_CONTENT, &model, &exit_code, &err);
+    kit_status status = cli_model_open(&context->session, r.words[0], CLI_TRUST_CONTENT, &model, &exit_code, &err);
     if (status == KOLM_OK) {
-        exit_code = CLI_EXIT_VERIFY;
-        status = cli_model_may_run(context, &model, &err);
+        exit_code = SESSION_EXIT_VERIFY;
+        status = cli_model_may_run(&context->session, &model, &err);
         model.allow_pickle = r.allow_pickle;
     }
     if (status == KOLM_OK) status = export_model(context, &r, &model, &exit_code, &err);
     cli_model_close(&model);
     if (status == KOLM_OK) return say(context, &r);
-    return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+    return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
 }

@@ -73,10 +73,10 @@ static void print_human(cli_context *context, artifact *a) {
     print_labels(context, kit_json_get(m, "report"));
     print_stated(context, kit_json_get(m, "report"), "chosen");
     cli_print(context, "%-12s sha256 %s\n", "manifest", artifact_manifest_sha256(a));
-    cli_print(context, "%-12s %s\n", "size", cli_bytes(size, sizeof size, artifact_size(a)));
+    cli_print(context, "%-12s %s\n", "size", session_bytes(size, sizeof size, artifact_size(a)));
     for (size_t i = 0; i < artifact_entry_count(a); i++) {
         const artifact_entry *entry = artifact_entry_at(a, i);
-        cli_print(context, "  %-32s %10s%s%s\n", entry->name, cli_bytes(size, sizeof size, entry->size),
+        cli_print(context, "  %-32s %10s%s%s\n", entry->name, session_bytes(size, sizeof size, entry->size),
                   entry->sha256[0] != '\0' ? "  " : "", entry->sha256);
     }
     cli_print(context, "This is what the file says of itself; `kolm verify` says whether to believe it.\n");
@@ -103,16 +103,16 @@ static int print_json(cli_context *context, const artifact *a) {
                 kit_json_put_string(object, "manifest_sha256", artifact_manifest_sha256(a)) &&
                 kit_json_put_u64(object, "size", artifact_size(a)) && put_entries(object, a) &&
                 kit_json_put(object, "manifest", cJSON_Duplicate(artifact_manifest(a), 1));
-    if (good) return cli_print_json(context, object, CLI_EXIT_OK);
+    if (good) return cli_print_json(context, object, SESSION_EXIT_OK);
     cJSON_Delete(object);
-    return cli_print_json(context, NULL, CLI_EXIT_OK);
+    return cli_print_json(context, NULL, SESSION_EXIT_OK);
 }
 
 /* Not there is one thing, not what it should be another, and not to be read a third. */
 static int exit_of(kit_status status) {
-    if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) return CLI_EXIT_VERIFY;
+    if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) return SESSION_EXIT_VERIFY;
     bool named = status == KOLM_E_NOT_FOUND || status == KOLM_E_PERMISSION_DENIED;
-    return named || cli_status_judges(status) ? cli_exit_of(status) : CLI_EXIT_UNJUDGED;
+    return named || cli_status_judges(status) ? session_exit_of(status) : SESSION_EXIT_UNJUDGED;
 }
 
 int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
@@ -134,7 +134,7 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     kit_status status = cli_check_model_path(argv[0], &err);
     if (status == KOLM_OK) status = artifact_open(argv[0], &a, &err);
     if (status != KOLM_OK) return cli_error(context, exit_of(status), &err);
-    exit_code = CLI_EXIT_OK;
+    exit_code = SESSION_EXIT_OK;
     if (context->json)
         exit_code = print_json(context, a);
     else

@@ -65,7 +65,7 @@ static void print_result(cli_context *context, const cli_backend *backend, const
 
 typedef struct job_run {
     const char *backend;
-    cli_number threads;
+    session_number threads;
     char dir[PATH_MAX];
     host_result result;
 } job_run;
@@ -75,7 +75,7 @@ static kit_status choose(cli_context *context, const job_run *r, bool trains, cl
                          kolm_error_t *err) {
     const cli_choose_options options = {
         .backend = r->backend, .picker_only = true, .constraints = {.airgap = true, .infer = !trains}};
-    return cli_choose(context, &options, out_choice, out_exit, err);
+    return cli_choose(&context->session, &options, out_choice, out_exit, err);
 }
 
 static kit_status work(cli_context *context, job_run *r, const cli_choice *choice, bool trains, int *out_exit,
@@ -83,8 +83,8 @@ static kit_status work(cli_context *context, job_run *r, const cli_choice *choic
     cli_calling calling;
     long here = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t threads = r->threads.set ? (uint32_t)r->threads.value : here > 0 ? (uint32_t)here : 1;
-    KIT_TRY(cli_runtime_check(context, choice->backend->name, NULL, out_exit, err));
-    kit_status status = cli_calling_begin(context, choice->backend, true, false, NULL, &calling, err);
+    KIT_TRY(cli_runtime_check(&context->session, choice->backend->name, NULL, out_exit, err));
+    kit_status status = cli_calling_begin(&context->session, choice->backend, true, false, NULL, &calling, err);
     calling.events = (host_events){.user = context, .log = print_log, .progress = print_progress, .metric = print_metric};
     if (status == KOLM_OK && trains)
         status = host_train(choice->registry->found, choice->backend->row, r->dir, threads, &calling.options,
@@ -94,7 +94,7 @@ static kit_status work(cli_context *context, job_run *r, const cli_choice *choic
                             &r->result, err);
     cli_calling_end(&calling);
     if (status == KOLM_OK) return cli_verdict(&r->result, trains ? "training" : "answering", out_exit, err);
-    *out_exit = cli_exit_of(status); /* there was no call, and so no verdict */
+    *out_exit = session_exit_of(status); /* there was no call, and so no verdict */
     return status;
 }
 
@@ -149,7 +149,7 @@ static int run(cli_context *context, job_run *r, const char *directory) {
     kolm_error_t err = KIT_ERROR_INIT;
     kit_job *job = NULL;
     cli_choice *choice = NULL;
-    int exit_code = CLI_EXIT_DATA;
+    int exit_code = SESSION_EXIT_DATA;
     kit_status status =
         realpath(directory, r->dir) ? KOLM_OK : kit_fail_errno(&err, errno, "cannot find %s", directory);
     if (status == KOLM_OK) status = kit_job_read(r->dir, &job, &err);
@@ -159,7 +159,7 @@ static int run(cli_context *context, job_run *r, const char *directory) {
     if (status == KOLM_OK) status = work_in_place(context, r, choice, trains, &exit_code, &err);
     if (status == KOLM_OK) {
         print_result(context, choice->backend, &r->result);
-        exit_code = CLI_EXIT_OK;
+        exit_code = SESSION_EXIT_OK;
     } else {
         print_error(context, &err);
         context->json = false; /* the event was the report for programs */
@@ -172,7 +172,7 @@ static int run(cli_context *context, job_run *r, const char *directory) {
 
 static int job_run_verb(cli_context *context, int argc, char **argv) {
     job_run *r = calloc(1, sizeof *r);
-    if (!r) return CLI_EXIT_INTERNAL;
+    if (!r) return SESSION_EXIT_INTERNAL;
     const cli_option options[] = {
         {"backend", 0, CLI_STRING, &r->backend, "NAME", "the backend of this machine; by default the best one"},
         {"threads", 0, CLI_U64, &r->threads, "N", "processors to use"},

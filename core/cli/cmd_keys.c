@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm keys: the signing key of this home, and whose signatures count. */
 #include "cli/cli.h"
+#include "cli/backend_text.h"
 
 #include "kolm/kit/digest.h"
 #include "cli/options.h"
@@ -15,14 +16,14 @@
 static kit_status keys_directory(cli_context *context, bool create, char **out_dir, kolm_error_t *err) {
     store_home *home = NULL;
     *out_dir = NULL;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(&context->session, &home, err));
     if (create) KIT_TRY(store_home_create(home, err));
     return store_home_place(home, STORE_KEYS, out_dir, err);
 }
 
 static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
-    int exit_code = cli_exit_of(status);
-    if (status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION) exit_code = CLI_EXIT_USAGE;
+    int exit_code = session_exit_of(status);
+    if (status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION) exit_code = SESSION_EXIT_USAGE;
     return cli_error(context, exit_code, err);
 }
 
@@ -79,7 +80,7 @@ static int keys_list(cli_context *context, int argc, char **argv) {
     receipt_keyring *ring = NULL;
     kit_status status = keys_directory(context, false, &dir, &err);
     if (status == KOLM_OK) status = receipt_keyring_load(dir, &ring, &err);
-    exit_code = CLI_EXIT_OK;
+    exit_code = SESSION_EXIT_OK;
     if (status != KOLM_OK) {
         exit_code = failed(context, status, &err);
     } else if (context->json) {
@@ -92,7 +93,7 @@ static int keys_list(cli_context *context, int argc, char **argv) {
         else
             cJSON_Delete(array);
         if (!good) cJSON_Delete(object);
-        exit_code = cli_print_json(context, good ? object : NULL, CLI_EXIT_OK);
+        exit_code = cli_print_json(context, good ? object : NULL, SESSION_EXIT_OK);
     } else {
         for (size_t i = 0; i < receipt_keyring_count(ring); i++)
             print_key(context, receipt_keyring_at(ring, i));
@@ -109,9 +110,9 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
     cJSON *object = cJSON_CreateObject();
     bool good = kit_json_put_string(object, "schema", schema) && kit_json_put_string(object, "keyid", keyid) &&
                 (more == NULL || kit_json_put_string(object, more, value));
-    if (good) return cli_print_json(context, object, CLI_EXIT_OK);
+    if (good) return cli_print_json(context, object, SESSION_EXIT_OK);
     cJSON_Delete(object);
-    return cli_print_json(context, NULL, CLI_EXIT_OK);
+    return cli_print_json(context, NULL, SESSION_EXIT_OK);
 }
 
 /* ---- export */
@@ -140,7 +141,7 @@ static int keys_export(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
-    exit_code = CLI_EXIT_OK;
+    exit_code = SESSION_EXIT_OK;
     kit_status status = export_key(context, &exit_code, &err);
     return status == KOLM_OK ? exit_code : failed(context, status, &err);
 }
@@ -197,7 +198,7 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
     if (status != KOLM_OK) return failed(context, status, &err);
     if (context->json) return print_done(context, "kolm.keys.trust/1", key.keyid, NULL, NULL);
     cli_print(context, "trusted %s\n", key.keyid);
-    return CLI_EXIT_OK;
+    return SESSION_EXIT_OK;
 }
 
 /* ---- revoke, rotate */
@@ -209,10 +210,10 @@ static kit_status revoke_key(cli_context *context, const char *given, const char
     char *dir = NULL;
     cli_policy *policy = NULL;
     KIT_TRY(keys_directory(context, true, &dir, err));
-    if (cli_publishers_move(context, &other) != KOLM_OK) cli_warn(context, "%s", cli_safe(other.text));
+    if (cli_publishers_move(&context->session, &other) != KOLM_OK) cli_warn(context, "%s", cli_safe(other.text));
     kit_status status = KOLM_OK;
     kit_copy(out_keyid, KIT_SHA256_HEX, "");
-    if (cli_policy_load(context, &policy, &other) == KOLM_OK)
+    if (cli_policy_load(&context->session, &policy, &other) == KOLM_OK)
         status = cli_policy_whole_keyid(policy, given, out_keyid, err);
     if (status == KOLM_OK)
         status = receipt_keys_revoke(dir, *out_keyid ? out_keyid : given, reason, (int64_t)time(NULL), out_keyid, err);
@@ -225,21 +226,21 @@ static kit_status revoke_key(cli_context *context, const char *given, const char
 static int print_revoked(cli_context *context, const char *keyid) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *backends = NULL;
-    if (cli_signed_by(context, keyid, &backends, &err) != KOLM_OK)
+    if (cli_signed_by(&context->session, keyid, &backends, &err) != KOLM_OK)
         cli_warn(context, "which backends it signed is not known: %s", cli_safe(err.text));
     if (!context->json) {
         cli_print(context, "revoked %s\n", keyid);
         cli_signed_print(context, backends, "refused from now on:", false);
         cJSON_Delete(backends);
-        return CLI_EXIT_OK;
+        return SESSION_EXIT_OK;
     }
     cJSON *object = cJSON_CreateObject();
     bool good = kit_json_put_string(object, "schema", "kolm.keys.revoke/1") && kit_json_put_string(object, "keyid", keyid);
     if (good) good = backends ? kit_json_put(object, "backends", backends) : kit_json_put_null(object, "backends");
     else cJSON_Delete(backends);
-    if (good) return cli_print_json(context, object, CLI_EXIT_OK);
+    if (good) return cli_print_json(context, object, SESSION_EXIT_OK);
     cJSON_Delete(object);
-    return cli_print_json(context, NULL, CLI_EXIT_OK);
+    return cli_print_json(context, NULL, SESSION_EXIT_OK);
 }
 
 static int keys_revoke(cli_context *context, int argc, char **argv) {
@@ -276,7 +277,7 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
     receipt_public old_key, new_key;
     kit_buf line = {0};
     kit_status status = keys_directory(context, true, &dir, &err);
-    if (status == KOLM_OK) status = cli_home(context, &home, &err);
+    if (status == KOLM_OK) status = session_home(&context->session, &home, &err);
     if (status == KOLM_OK) status = store_home_place(home, STORE_RECEIPTS, &chain, &err);
     if (status == KOLM_OK)
         status = receipt_key_rotate(dir, chain, (int64_t)time(NULL), &old_key, &new_key, &line, &err);
@@ -286,7 +287,7 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
     if (status != KOLM_OK) return failed(context, status, &err);
     if (context->json) return print_done(context, "kolm.keys.rotate/1", new_key.keyid, "replaces", old_key.keyid);
     cli_print(context, "old  %s\nnew  %s\n", old_key.keyid, new_key.keyid);
-    return CLI_EXIT_OK;
+    return SESSION_EXIT_OK;
 }
 
 static const cli_command verbs[] = {

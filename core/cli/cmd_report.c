@@ -85,27 +85,27 @@ static void judge_failure(cli_model *model, kit_status status, const kolm_error_
 static kit_status gather_model(cli_context *context, const report_request *r, report_gathering *g, made *m,
                                int *out_exit, kolm_error_t *err) {
     cli_model model;
-    kit_status status = cli_model_open(context, r->model, CLI_TRUST_RECEIPTS, &model, out_exit, err);
+    kit_status status = cli_model_open(&context->session, r->model, CLI_TRUST_RECEIPTS, &model, out_exit, err);
     const bool told = model.artifact != NULL && !cli_interrupted() && status != KOLM_E_CANCELLED &&
                       (model.unjudged || status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED);
-    int verdict_exit = CLI_EXIT_OK;
+    int verdict_exit = SESSION_EXIT_OK;
     if (status != KOLM_OK && told) {
         judge_failure(&model, status, err);
         status = KOLM_OK;
     }
     if (status == KOLM_OK) {
         const receipt_verdict verdict = model.report.verdict;
-        verdict_exit = model.unjudged                                                 ? CLI_EXIT_UNJUDGED
-                       : verdict == RECEIPT_TRUSTED || verdict == RECEIPT_UNKNOWN_KEY ? CLI_EXIT_OK
-                                                                                      : CLI_EXIT_VERIFY;
-        *out_exit = CLI_EXIT_INTERNAL;
+        verdict_exit = model.unjudged                                                 ? SESSION_EXIT_UNJUDGED
+                       : verdict == RECEIPT_TRUSTED || verdict == RECEIPT_UNKNOWN_KEY ? SESSION_EXIT_OK
+                                                                                      : SESSION_EXIT_VERIFY;
+        *out_exit = SESSION_EXIT_INTERNAL;
         const report_judgement judgement = {.judged = !model.unjudged,
                                             .has_receipts = model.has_sidecar,
                                             .report = &model.report,
                                             .file_sha256 = model.file_sha256};
         status = report_gather_artifact(g, model.artifact, &judgement, err);
     }
-    if (status == KOLM_OK && r->data.count > 0 && verdict_exit == CLI_EXIT_OK) {
+    if (status == KOLM_OK && r->data.count > 0 && verdict_exit == SESSION_EXIT_OK) {
         status = cli_report_again(context, r, artifact_manifest_sha256(model.artifact), g, out_exit, err);
         m->asked = status == KOLM_OK;
     } else if (status == KOLM_OK && r->data.count > 0) {
@@ -125,34 +125,34 @@ static bool is_directory(const char *path) {
 
 static kit_status gather_failed(cli_context *context, const report_request *r, report_gathering *g, made *m,
                                 int *out_exit, kolm_error_t *err) {
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     m->failed = true;
     KIT_TRY(report_gather_failed(g, r->model, err));
     if (r->data.count > 0) KIT_TRY(cli_report_kept(context, r, g, out_exit, err));
     m->asked = r->data.count > 0;
-    *out_exit = CLI_EXIT_OK;
+    *out_exit = SESSION_EXIT_OK;
     return KOLM_OK;
 }
 
 static kit_status make(cli_context *context, const report_request *r, report_gathering *g, made *m, int *out_exit,
                        kolm_error_t *err) {
     kit_buf page = {0};
-    *out_exit = CLI_EXIT_INTERNAL;
+    *out_exit = SESSION_EXIT_INTERNAL;
     KIT_TRY(place(r, &m->path, err));
-    *out_exit = CLI_EXIT_USAGE;
+    *out_exit = SESSION_EXIT_USAGE;
     KIT_TRY(check_place(r, m->path, err));
     if (is_directory(r->model))
         KIT_TRY(gather_failed(context, r, g, m, out_exit, err));
     else
         KIT_TRY(gather_model(context, r, g, m, out_exit, err));
     const int verdict_exit = *out_exit;
-    *out_exit = CLI_EXIT_INTERNAL;
+    *out_exit = SESSION_EXIT_INTERNAL;
     m->verdict = report_gather_facts(g)->verdict;
     kit_status status = report_page(report_gather_facts(g), &page, err);
     if (status == KOLM_OK) {
-        *out_exit = CLI_EXIT_DATA;
+        *out_exit = SESSION_EXIT_DATA;
         status = write_page(r, &page, m, err);
-        if (status == KOLM_E_ALREADY_EXISTS) *out_exit = CLI_EXIT_USAGE;
+        if (status == KOLM_E_ALREADY_EXISTS) *out_exit = SESSION_EXIT_USAGE;
     }
     m->bytes = page.length;
     kit_buf_free(&page);
@@ -174,7 +174,7 @@ static int print_json(cli_context *context, const report_request *r, const made 
 }
 
 static int report_model(cli_context *context, const report_request *r) {
-    int exit_code = CLI_EXIT_INTERNAL;
+    int exit_code = SESSION_EXIT_INTERNAL;
     kolm_error_t err = KIT_ERROR_INIT;
     report_gathering *g = NULL;
     made m = {0};
@@ -183,11 +183,11 @@ static int report_model(cli_context *context, const report_request *r) {
     if (status == KOLM_OK) status = make(context, r, g, &m, &exit_code, &err);
     if (status != KOLM_OK) {
         exit_code = cli_error(context,
-                              status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+                              status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
     } else if (context->json) {
         exit_code = print_json(context, r, &m, exit_code);
     } else {
-        cli_print(context, "%s  %s, %s\n", cli_safe(m.path), cli_bytes(size, sizeof size, m.bytes),
+        cli_print(context, "%s  %s, %s\n", cli_safe(m.path), session_bytes(size, sizeof size, m.bytes),
                   cli_safe(m.verdict));
         if (m.asked) cli_print(context, "It holds rows of the data: only you can read it.\n");
     }

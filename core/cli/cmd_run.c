@@ -5,6 +5,7 @@
 #include "model/model.h"
 #include "model/path.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "model/stream.h"
 #include "model/serve_lines.h"
 #include "kolm/kit/lines.h"
@@ -31,7 +32,7 @@
 static void fill_places(run_stream *s, uint64_t next) {
     if (!s->skip_bad || s->json) return;
     for (; s->place < next; s->place++)
-        cli_print(s->context, "(left out)\n");
+        cli_print(((cli_context *)s->user), "(left out)\n");
 }
 
 static kit_status bad_answer(const run_stream *s, const char *what, kolm_error_t *err) {
@@ -97,7 +98,7 @@ static kit_status print_answer(run_stream *s, const char *line, size_t length, k
     }
     cJSON_Delete(answer);
     KIT_TRY(kit_buf_ok(shown, err));
-    cli_print(s->context, "%s\n", kit_buf_text(shown));
+    cli_print(((cli_context *)s->user), "%s\n", kit_buf_text(shown));
     return KOLM_OK;
 }
 
@@ -130,8 +131,8 @@ static void *print_answers(void *user) {
         s->print_status = kit_lines_next(lines, &line, &length, &s->print_error);
         if (s->print_status != KOLM_OK || line == NULL) break;
         s->print_status = print_answer(s, line, length, &s->print_error);
-        if (!kit_lines_ready(lines)) cli_flush(s->context);
-        if (s->context->out_errno != 0) break; /* nobody reads them, or they cannot be kept: no need of more */
+        if (!kit_lines_ready(lines)) cli_flush(((cli_context *)s->user));
+        if (((cli_context *)s->user)->out_errno != 0) break; /* nobody reads them, or they cannot be kept: no need of more */
     }
     if (s->print_status != KOLM_OK) s->no_answer = 1;
     kit_lines_close(lines);
@@ -159,7 +160,7 @@ static kit_status feeding_failed(const run_stream *s, kolm_error_t *err) {
     return s->feed_status;
 }
 
-static kit_status ask(run_stream *s, cli_answering *answering, cli_airgap airgap, int *out_exit, kolm_error_t *err) {
+static kit_status ask(run_stream *s, cli_answering *answering, session_airgap airgap, int *out_exit, kolm_error_t *err) {
     int question_read = -1, answer_write = -1;
     pthread_t feeder, printer;
     kit_copy(s->backend, sizeof s->backend, answering->choice->backend->name);
@@ -175,42 +176,42 @@ static kit_status ask(run_stream *s, cli_answering *answering, cli_airgap airgap
                         "cannot start a thread");
     }
     answering->stop = &s->no_answer;
-    kit_status status = cli_answering_run(s->context, answering, airgap, question_read, answer_write, out_exit, err);
+    kit_status status = cli_answering_run(s->session, answering, airgap, question_read, answer_write, out_exit, err);
     answering->stop = NULL;
     bool no_answer = s->no_answer != 0; /* said before its end: it was stopped for that. Half a line comes at its end */
     close(question_read);
     close(answer_write);
     pthread_join(printer, NULL);
     /* A feeder that waits for a line nobody will answer must not keep the command alive. */
-    if ((status != KOLM_OK || s->context->out_errno != 0) && s->text_count == 0)
+    if ((status != KOLM_OK || ((cli_context *)s->user)->out_errno != 0) && s->text_count == 0)
         pthread_detach(feeder);
     else
         pthread_join(feeder, NULL);
-    if (s->context->out_errno != 0) return KOLM_OK; /* cli_output_finish says it, unless it is no failure */
+    if (((cli_context *)s->user)->out_errno != 0) return KOLM_OK; /* cli_output_finish says it, unless it is no failure */
     if (status != KOLM_OK && no_answer && !cli_interrupted()) {
-        *out_exit = CLI_EXIT_BACKEND;
+        *out_exit = SESSION_EXIT_BACKEND;
         *err = s->print_error;
         return s->print_status;
     }
     if (status != KOLM_OK) return status;
-    *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? CLI_EXIT_USAGE : CLI_EXIT_DATA;
+    *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? SESSION_EXIT_USAGE : SESSION_EXIT_DATA;
     if (s->feed_status != KOLM_OK) return feeding_failed(s, err);
-    *out_exit = CLI_EXIT_BACKEND;
+    *out_exit = SESSION_EXIT_BACKEND;
     if (s->print_status != KOLM_OK) *err = s->print_error;
     if (s->print_status == KOLM_OK && s->answers < s->asked)
         return kit_fail(err, KOLM_E_DATA_LOSS, "ask again, or try another backend with --backend",
                         "%s gave %llu of %llu answers and called that success", answering->choice->backend->name,
                         (unsigned long long)s->answers, (unsigned long long)s->asked);
-    if (s->print_status == KOLM_OK) cli_count_answers(s->context, s->backend, answering->result, s->answers);
+    if (s->print_status == KOLM_OK) cli_count_answers(s->session, s->backend, answering->result, s->answers);
     return s->print_status;
 }
 
 /* The same with a model that is warm already: one socket instead of two pipes. */
 static kit_status ask_server(run_stream *s, int fd, int *out_exit, kolm_error_t *err) {
     pthread_t feeder;
-    *out_exit = CLI_EXIT_BACKEND;
+    *out_exit = SESSION_EXIT_BACKEND;
     s->served = true;
-    s->served_exit = CLI_EXIT_BACKEND;
+    s->served_exit = SESSION_EXIT_BACKEND;
     s->from_backend = fd;
     s->to_backend = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (s->to_backend < 0 || run_start_feeding(s, &feeder) != 0)
@@ -218,16 +219,16 @@ static kit_status ask_server(run_stream *s, int fd, int *out_exit, kolm_error_t 
                         "cannot start a thread");
     print_answers(s);
     /* As above: it may wait for a line that nobody will answer. */
-    if (s->context->out_errno != 0 || (s->print_status != KOLM_OK && s->text_count == 0)) {
+    if (((cli_context *)s->user)->out_errno != 0 || (s->print_status != KOLM_OK && s->text_count == 0)) {
         pthread_detach(feeder);
-        if (s->context->out_errno != 0) return KOLM_OK;
+        if (((cli_context *)s->user)->out_errno != 0) return KOLM_OK;
         *err = s->print_error;
         *out_exit = s->served_exit;
         return s->print_status;
     }
     pthread_join(feeder, NULL);
     if (s->feed_status != KOLM_OK) {
-        *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? CLI_EXIT_USAGE : CLI_EXIT_DATA;
+        *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? SESSION_EXIT_USAGE : SESSION_EXIT_DATA;
         return feeding_failed(s, err);
     }
     if (s->print_status != KOLM_OK) {
@@ -244,19 +245,14 @@ static kit_status ask_server(run_stream *s, int fd, int *out_exit, kolm_error_t 
 typedef struct run_request {
     const char *backend, *base, *input;
     bool jsonl, serve, skip_bad, allow_pickle;
-    cli_airgap airgap;
-    cli_number idle, answer_timeout;
+    session_airgap airgap;
+    session_number idle, answer_timeout;
     char **words;
     size_t word_count, plain_words; /* plain_words: those before "--" */
 } run_request;
 
 static uint64_t answer_seconds(const run_request *r) {
     return r->answer_timeout.set ? r->answer_timeout.value : ANSWER_SECONDS;
-}
-
-static void say_ready(cli_context *context, const char *socket_path) {
-    cli_print(context, "[serve]       %s\n", cli_safe(socket_path));
-    cli_flush(context);
 }
 
 /* Questions are put as the model was trained: its manifest says how. */
@@ -279,7 +275,7 @@ static bool find_warm(void *user, const artifact *a) {
     const run_request *r = w->request;
     kit_buf mark = {0};
     if (r->serve) return false;
-    cli_serve_connect(w->context, artifact_manifest_sha256(a), &w->served);
+    cli_serve_connect(&w->context->session, artifact_manifest_sha256(a), &w->served);
     bool fits = w->served.fd >= 0 && strcmp(w->served.model, artifact_manifest_sha256(a)) == 0 &&
                 (!r->airgap || w->served.airgap) &&
                 (r->backend == NULL || strcmp(r->backend, w->served.backend) == 0);
@@ -296,7 +292,7 @@ static bool find_warm(void *user, const artifact *a) {
 /* --input by its name, standard input otherwise. */
 static kit_status open_input(const run_request *r, run_stream *s, int *out_exit, kolm_error_t *err) {
     struct stat info;
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     if (r->input == NULL || strcmp(r->input, "-") == 0) return KOLM_OK;
     KIT_TRY(cli_check_rows_path(r->input, "--input", err));
     s->from = r->input;
@@ -311,7 +307,7 @@ static kit_status serve(cli_context *context, const run_request *r, cli_model *m
                         run_stream *s, int *out_exit, kolm_error_t *err) {
     const cli_serve_limits limits = {.idle_seconds = r->idle.value, .answer_seconds = answer_seconds(r)};
     s->serving = true;
-    return cli_serve(context, model, answering, r->airgap, &limits, say_ready, out_exit, err);
+    return cli_serve(&context->session, model, answering, r->airgap, &limits, out_exit, err);
 }
 
 static kit_status run_cold(cli_context *context, const run_request *r, cli_model *model, run_stream *s, int *out_exit,
@@ -319,7 +315,7 @@ static kit_status run_cold(cli_context *context, const run_request *r, cli_model
     cli_answering answering = {.job = {.lock_fd = -1}};
     model->allow_pickle = r->allow_pickle;
     kit_status status =
-        cli_answering_begin(context, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+        cli_answering_begin(&context->session, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) status = learn_form(s, model->artifact, err);
     if (status == KOLM_OK && r->serve)
         status = serve(context, r, model, &answering, s, out_exit, err);
@@ -337,13 +333,13 @@ static kit_status run_model(cli_context *context, const run_request *r, run_stre
     const cli_voucher voucher = {.knows = find_warm, .user = &w};
     KIT_TRY(open_input(r, s, out_exit, err));
     kit_status status =
-        cli_model_open_known(context, r->words[0], CLI_TRUST_CONTENT, &voucher, &model, out_exit, err);
+        cli_model_open_known(&context->session, r->words[0], CLI_TRUST_CONTENT, &voucher, &model, out_exit, err);
     if (status == KOLM_OK) {
-        *out_exit = CLI_EXIT_VERIFY;
-        status = cli_model_may_run(context, &model, err);
+        *out_exit = SESSION_EXIT_VERIFY;
+        status = cli_model_may_run(&context->session, &model, err);
     }
     if (status == KOLM_OK && w.served.fd >= 0) {
-        *out_exit = CLI_EXIT_DATA;
+        *out_exit = SESSION_EXIT_DATA;
         status = learn_form(s, model.artifact, err);
     }
     kit_copy(s->backend, sizeof s->backend, w.served.backend);
@@ -375,7 +371,7 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const run
                      "for the lines of the file: --input FILE; for the words themselves: put -- before them",
                      "'%s' %s: is what it holds to be answered, or these words?", shown,
                      there ? "is the name of a file or directory" : "looks like the name of a file that is not there");
-        return cli_error(context, CLI_EXIT_USAGE, &err);
+        return cli_error(context, SESSION_EXIT_USAGE, &err);
     }
     return -1;
 }
@@ -422,25 +418,27 @@ static int check_request(cli_context *context, const cli_syntax *syntax, run_req
 
 /* What was left out, when the rest is printed. */
 static void say_left_out(run_stream *s) {
-    if (s->context->out_errno != 0) return;
+    if (((cli_context *)s->user)->out_errno != 0) return;
     fill_places(s, s->lines + 1);
     for (uint64_t i = 0; i < s->bad && i < RUN_BAD_EXAMPLES; i++)
-        cli_warn(s->context, "left out: %s", cli_safe(s->bad_examples[i]));
+        cli_warn(((cli_context *)s->user), "left out: %s", cli_safe(s->bad_examples[i]));
     if (s->bad > 0)
-        cli_warn(s->context, "%llu of %llu %s left out, %llu answered", (unsigned long long)s->bad,
+        cli_warn(((cli_context *)s->user), "%llu of %llu %s left out, %llu answered", (unsigned long long)s->bad,
                  (unsigned long long)s->lines, s->text_count > 0 ? "texts" : "lines", (unsigned long long)s->answers);
 }
 
 static int answer(cli_context *context, const run_request *r) {
-    int exit_code = CLI_EXIT_INTERNAL;
+    int exit_code = SESSION_EXIT_INTERNAL;
     run_stream *s = calloc(1, sizeof *s);
     kolm_error_t err = KIT_ERROR_INIT;
     if (s == NULL) {
         kit_status status =
             kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-        return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, CLI_EXIT_INTERNAL, &err);
+        return status == KOLM_OK ? SESSION_EXIT_OK : cli_error(context, SESSION_EXIT_INTERNAL, &err);
     }
-    *s = (run_stream){.context = context,
+    *s = (run_stream){.session = &context->session,
+                      .stop = context->session.stop,
+                      .user = context,
                       .texts = r->words + 1,
                       .text_count = r->word_count - 1,
                       .from = "standard input",
@@ -461,8 +459,8 @@ static int answer(cli_context *context, const run_request *r) {
     /* A server that ended with an error had it before it was interrupted: that would have been no error. */
     bool interrupted = status == KOLM_E_CANCELLED || (cli_interrupted() && !s->serving);
     run_stream_drop(s);
-    if (status == KOLM_OK) return CLI_EXIT_OK;
-    return cli_error(context, interrupted ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+    if (status == KOLM_OK) return SESSION_EXIT_OK;
+    return cli_error(context, interrupted ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
 }
 
 int cli_cmd_run(cli_context *context, int argc, char **argv) {

@@ -5,10 +5,12 @@
 #include "kolm/kit/text.h"
 #include "fleet/call.h"
 #include "cli/cli.h"
+#include "cli/compile_text.h"
 #include "compile/files.h"
 #include "model/model.h"
 #include "model/path.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "score/score.h"
 
 #include <stdlib.h>
@@ -16,11 +18,11 @@
 #include <unistd.h>
 
 typedef struct score_request {
-    cli_list eval;
+    session_words eval;
     const char *backend, *base, *input_col, *output_col;
-    cli_number gate, min_accuracy;
+    session_number gate, min_accuracy;
     bool skip_bad, no_header, allow_baseline;
-    cli_airgap airgap;
+    session_airgap airgap;
     char **words;
     bool allow_pickle;
 } score_request;
@@ -39,7 +41,7 @@ static kit_status prepare(cli_context *context, const score_request *r, const cl
     cli_data_files files;
     job_common common;
     KIT_TRY(job_common_get(kit_json_get(artifact_manifest(model->artifact), "options"), &common, err));
-    kit_status status = cli_data_open(context, &r->eval, &files, err);
+    kit_status status = cli_data_open(&context->session, &r->eval, &files, err);
     if (status != KOLM_OK) {
         job_common_free(&common);
         return status;
@@ -84,7 +86,7 @@ static kit_status read_answers(cli_context *context, const cli_answering *answer
     kit_status status = score_answers_read(&question, out, err);
     free(predictions);
     if (status == KOLM_OK)
-        cli_count_answers(context, answering->choice->backend->name, answering->result, score_rows(*out));
+        cli_count_answers(&context->session, answering->choice->backend->name, answering->result, score_rows(*out));
     return status;
 }
 
@@ -94,10 +96,10 @@ static kit_status ask(cli_context *context, const score_request *r, cli_answerin
     cli_answers_limit limit;
     KIT_TRY(cli_answers_limit_begin(answering->job.job, rows, &limit, err));
     answering->stop = &limit.reached;
-    kit_status status = cli_answering_run(context, answering, r->airgap, -1, -1, out_exit, err);
+    kit_status status = cli_answering_run(&context->session, answering, r->airgap, -1, -1, out_exit, err);
     answering->stop = NULL;
     status = cli_answers_limit_end(&limit, answering->choice->backend->name, status, err);
-    if (status == KOLM_E_DATA_LOSS) *out_exit = CLI_EXIT_BACKEND;
+    if (status == KOLM_E_DATA_LOSS) *out_exit = SESSION_EXIT_BACKEND;
     return status;
 }
 
@@ -183,30 +185,30 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
     cli_model model;
     cli_answering answering = {.job = {.lock_fd = -1}};
     job_summary rows = {.heldout_fd = -1};
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     if (cli_looks_like_model(r->eval.items[0]) && !cli_looks_like_model(r->words[0])) {
-        *out_exit = CLI_EXIT_USAGE;
+        *out_exit = SESSION_EXIT_USAGE;
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "the compiled model comes first, the rows go with --eval",
                         "%s and %s are the wrong way round", r->words[0], r->eval.items[0]);
     }
     KIT_TRY(cli_data_check(&r->eval, "--eval", err));
-    kit_status status = cli_model_open(context, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
+    kit_status status = cli_model_open(&context->session, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
     if (status == KOLM_OK) {
-        *out_exit = CLI_EXIT_VERIFY;
-        status = cli_model_may_run(context, &model, err);
+        *out_exit = SESSION_EXIT_VERIFY;
+        status = cli_model_may_run(&context->session, &model, err);
         model.allow_pickle = r->allow_pickle;
     }
     if (status == KOLM_OK)
-        status = cli_answering_begin(context, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+        status = cli_answering_begin(&context->session, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) {
-        *out_exit = CLI_EXIT_DATA;
+        *out_exit = SESSION_EXIT_DATA;
         status = prepare(context, r, &model, &answering.job, &rows, err);
     }
     if (status == KOLM_OK) status = ask(context, r, &answering, rows.eval_rows, out_exit, err);
     if (status == KOLM_OK) status = read_answers(context, &answering, &rows, out_answers, err);
-    if (status == KOLM_E_ABORTED) *out_exit = CLI_EXIT_UNJUDGED;
+    if (status == KOLM_E_ABORTED) *out_exit = SESSION_EXIT_UNJUDGED;
     if (status == KOLM_OK) {
-        *out_exit = CLI_EXIT_DATA;
+        *out_exit = SESSION_EXIT_DATA;
         status = check_labels(context, r, &model, *out_answers, err);
     }
     if (status == KOLM_OK) *out_balanced = is_weighted(&model);
@@ -232,7 +234,7 @@ static int report(cli_context *context, const score_request *r, const score_answ
                                .allow_baseline = r->allow_baseline || baseline.labels == 1,
                                .balanced = balanced};
     int exit_code =
-        (r->gate.set || r->min_accuracy.set) && !score_ships(k, answers, &gates) ? CLI_EXIT_GATE : CLI_EXIT_OK;
+        (r->gate.set || r->min_accuracy.set) && !score_ships(k, answers, &gates) ? SESSION_EXIT_GATE : SESSION_EXIT_OK;
     if (context->json) {
         cJSON *object = score_report_object(k, answers, &gates);
         if (object != NULL && !kit_json_put_string(object, "schema", "kolm.score/1")) {
@@ -245,11 +247,11 @@ static int report(cli_context *context, const score_request *r, const score_answ
     kit_status status = score_report_text(k, answers, &gates, NULL, &text, err);
     if (status == KOLM_OK) cli_print(context, "%s", kit_buf_text(&text));
     kit_buf_free(&text);
-    return status == KOLM_OK ? exit_code : cli_error(context, CLI_EXIT_INTERNAL, err);
+    return status == KOLM_OK ? exit_code : cli_error(context, SESSION_EXIT_INTERNAL, err);
 }
 
 static int score_model(cli_context *context, const score_request *r) {
-    int exit_code = CLI_EXIT_INTERNAL;
+    int exit_code = SESSION_EXIT_INTERNAL;
     kolm_error_t err = KIT_ERROR_INIT;
     score_answers *answers = NULL;
     score_k k;
@@ -259,7 +261,7 @@ static int score_model(cli_context *context, const score_request *r) {
         exit_code = report(context, r, answers, &k, balanced, &err);
     else
         exit_code = cli_error(context,
-                              status == KOLM_E_CANCELLED || cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+                              status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
     score_answers_free(answers);
     return exit_code;
 }
@@ -272,7 +274,7 @@ static int check_words(cli_context *context, const char *command, const score_re
         return cli_usage_error(context, command, "one FILE.kolm at a time: unexpected word '%s'",
                                cli_safe(r->words[1]));
     if (r->eval.count == 0) return cli_usage_error(context, command, "--eval is missing: the rows to measure on");
-    if (cli_data_stdin_twice(&r->eval, &(cli_list){0}))
+    if (cli_data_stdin_twice(&r->eval, &(session_words){0}))
         return cli_usage_error(context, command, "standard input (-) is given twice and can be read once");
     return -1;
 }

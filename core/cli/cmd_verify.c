@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "model/model.h"
 #include "cli/options.h"
+#include "cli/output.h"
 
 #define UNJUDGED "could not be judged"
 
@@ -99,16 +100,16 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     cli_model model;
     kit_status status =
-        cli_model_open(context, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model, &exit_code, &err);
+        cli_model_open(&context->session, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model, &exit_code, &err);
     bool told = model.unjudged || status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
     if (status == KOLM_OK && receipts) demand_receipts(&model);
     if (status != KOLM_OK && told) verdict_of_failure(status, &err, &model);
     if (status != KOLM_OK && (!told || cli_interrupted())) {
-        exit_code = cli_error(context, cli_interrupted() ? CLI_EXIT_INTERRUPTED : exit_code, &err);
+        exit_code = cli_error(context, cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
     } else {
-        exit_code = model.unjudged                              ? CLI_EXIT_UNJUDGED
-                    : model.report.verdict == RECEIPT_TRUSTED ? CLI_EXIT_OK
-                                                              : CLI_EXIT_VERIFY;
+        exit_code = model.unjudged                              ? SESSION_EXIT_UNJUDGED
+                    : model.report.verdict == RECEIPT_TRUSTED ? SESSION_EXIT_OK
+                                                              : SESSION_EXIT_VERIFY;
         if (context->json)
             exit_code = print_json(context, &model, argv[0], exit_code);
         else

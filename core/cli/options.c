@@ -16,7 +16,7 @@
 #define AMOUNT_MAX_MICRO 1000000000000000u /* a thousand million dollars, or gigabytes: nobody means more */
 #define NEAREST_MAX 64 /* bytes of an unknown option that are quoted */
 
-void cli_list_free(cli_list *list) {
+void cli_list_free(session_words *list) {
     if (!list) return;
     for (size_t i = 0; i < list->count; i++)
         free(list->items[i]);
@@ -96,14 +96,14 @@ static int bad_value(parser *p, const cli_option *option, const char *value) {
                            kind_expectation(option));
 }
 
-static int add_item(parser *p, cli_list *list, const char *value, size_t length) {
+static int add_item(parser *p, session_words *list, const char *value, size_t length) {
     char **grown = realloc(list->items, (list->count + 1) * sizeof *grown);
     if (grown) list->items = grown;
     char *copy = grown ? strndup(value, length) : NULL;
     if (!copy) {
         kolm_error_t err = KIT_ERROR_INIT;
         int32_t code = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while reading the options");
-        return cli_error(p->context, cli_exit_of(code), &err);
+        return cli_error(p->context, session_exit_of(code), &err);
     }
     list->items[list->count++] = copy;
     return -1;
@@ -111,7 +111,7 @@ static int add_item(parser *p, cli_list *list, const char *value, size_t length)
 
 /* Adds the names of "a,b" to the list. */
 static int add_names(parser *p, const cli_option *option, const char *value) {
-    cli_list *list = option->target;
+    session_words *list = option->target;
     while (true) {
         size_t length = strcspn(value, ",");
         if (length == 0) return bad_value(p, option, value);
@@ -133,7 +133,7 @@ static bool word_among(const char *word, const char *alternatives) {
 }
 
 static int set_number(parser *p, const cli_option *option, const char *value) {
-    cli_number *number = option->target;
+    session_number *number = option->target;
     uint64_t parsed = 0;
     bool whole = option->kind == CLI_U64 || option->kind == CLI_TIER;
     bool good = whole ? kit_parse_u64(value, &parsed) : kit_parse_micro(value, &parsed);
@@ -159,7 +159,7 @@ static int set_value(parser *p, const cli_option *option, const char *value) {
     case CLI_AIRGAP: {
         bool advisory = strcmp(value, "advisory") == 0;
         if (!advisory && strcmp(value, "strict") != 0) return bad_value(p, option, value);
-        *(cli_airgap *)option->target = advisory ? CLI_AIRGAP_ADVISORY : CLI_AIRGAP_STRICT;
+        *(session_airgap *)option->target = advisory ? SESSION_AIRGAP_ADVISORY : SESSION_AIRGAP_STRICT;
         return -1;
     }
     case CLI_MODE: {
@@ -205,7 +205,7 @@ static int apply(parser *p, const cli_option *option, const char *inline_value) 
     }
     if (inline_value) return set_value(p, option, inline_value);
     if (option->kind == CLI_AIRGAP) {
-        *(cli_airgap *)option->target = CLI_AIRGAP_STRICT;
+        *(session_airgap *)option->target = SESSION_AIRGAP_STRICT;
         return -1;
     }
     if (option->kind == CLI_MODE) {
@@ -227,7 +227,7 @@ static int unknown_word(parser *p, const char *word) {
     kit_format(err.remedy, sizeof err.remedy,
                "for a text that begins with '-' put -- before it: %s FILE.kolm -- '%s'; options: `%s --help`",
                p->syntax->command, word, p->syntax->command);
-    return cli_error(p->context, CLI_EXIT_USAGE, &err);
+    return cli_error(p->context, SESSION_EXIT_USAGE, &err);
 }
 
 static int unknown_option(parser *p, const char *word, size_t length) {
@@ -278,7 +278,7 @@ static int print_help(parser *p) {
     cli_print(p->context, "  %-28s  %s\n", "-v, --verbose", "show what backends say; again for more");
     cli_print(p->context, "  %-28s  %s\n", "-h, --help", "print this help");
     if (syntax->notes) cli_print(p->context, "\n%s\n", syntax->notes);
-    return CLI_EXIT_OK;
+    return SESSION_EXIT_OK;
 }
 
 static int long_option(parser *p, const char *word) {

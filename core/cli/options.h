@@ -14,27 +14,18 @@
 typedef enum cli_option_kind {
     CLI_FLAG,     /* bool */
     CLI_STRING,   /* const char *: NULL when not given; an empty value is refused */
-    CLI_U64,      /* cli_number: digits only */
-    CLI_USD,      /* cli_number: dollars with at most 6 decimals,, at most a thousand million, in micro dollars */
-    CLI_GB,       /* cli_number: gigabytes (10^9 bytes) with at most 6 decimals, at most 10^9, in kilobytes: value * 1000 = bytes */
-    CLI_FRACTION, /* cli_number: 0 to 1 with at most 6 decimals, in millionths */
-    CLI_LIST,     /* cli_list: may be given many times, and each value may hold several names set apart by commas */
-    CLI_WORDS,    /* cli_list: may be given many times; each value is one item, whatever is in it */
-    CLI_TIER,     /* cli_number: 1 to 9 */
-    CLI_AIRGAP,   /* cli_airgap: --airgap or --airgap=strict: strict; --airgap=advisory; never takes the next word */
+    CLI_U64,      /* session_number: digits only */
+    CLI_USD,      /* session_number: dollars with at most 6 decimals,, at most a thousand million, in micro dollars */
+    CLI_GB,       /* session_number: gigabytes (10^9 bytes) with at most 6 decimals, at most 10^9, in kilobytes: value * 1000 = bytes */
+    CLI_FRACTION, /* session_number: 0 to 1 with at most 6 decimals, in millionths */
+    CLI_LIST,     /* session_words: may be given many times, and each value may hold several names set apart by commas */
+    CLI_WORDS,    /* session_words: may be given many times; each value is one item, whatever is in it */
+    CLI_TIER,     /* session_number: 1 to 9 */
+    CLI_AIRGAP,   /* session_airgap: --airgap or --airgap=strict: strict; --airgap=advisory; never takes the next word */
     CLI_MODE,     /* cli_mode: --name alone, or --name=WORD where WORD is among `words`; never takes the next word */
 } cli_option_kind;
 
-typedef struct cli_number {
-    bool set;
-    uint64_t value;
-} cli_number;
-
-typedef struct cli_list {
-    char **items; /* each owned; freed by cli_list_free */
-    size_t count;
-} cli_list;
-void cli_list_free(cli_list *list);
+void cli_list_free(session_words *list);
 
 typedef struct cli_mode {
     bool set;
@@ -66,7 +57,7 @@ typedef struct cli_syntax {
 
 /* Sets context->json when --json stands anywhere before "--". */
 void cli_options_find_json(cli_context *context, int argc, char **argv);
-/* -1: go on. Else the exit code of the verb: 0 after --help, CLI_EXIT_USAGE after an error that has been printed. */
+/* -1: go on. Else the exit code of the verb: 0 after --help, SESSION_EXIT_USAGE after an error that has been printed. */
 int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, char **argv) KIT_MUST_USE;
 
 #endif

@@ -132,7 +132,7 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
     }
     if (status != KOLM_OK) {
         context->json = false; /* the error below must not become a second document */
-        exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
+        exit_code = cli_error(context, SESSION_EXIT_INTERNAL, &err);
     }
     kit_buf_free(&text);
     cJSON_Delete(value);
@@ -180,7 +180,7 @@ int cli_usage_error(cli_context *context, const char *command, const char *forma
     vsnprintf(err.text, sizeof err.text, format, arguments);
     va_end(arguments);
     kit_format(err.remedy, sizeof err.remedy, "see `%s --help`", command);
-    return cli_error(context, CLI_EXIT_USAGE, &err);
+    return cli_error(context, SESSION_EXIT_USAGE, &err);
 }
 
 static void note(cli_context *context, const char *kind, const char *format, va_list arguments) KIT_PRINTF(3, 0);
@@ -206,32 +206,12 @@ void cli_warn(cli_context *context, const char *format, ...) {
     va_end(arguments);
 }
 
-int cli_exit_of(int32_t code) {
-    switch (code) {
-    case KOLM_OK:
-        return CLI_EXIT_OK;
-    case KOLM_E_CANCELLED:
-        return CLI_EXIT_INTERRUPTED;
-    case KOLM_E_RESOURCE_EXHAUSTED:
-    case KOLM_E_INTERNAL:
-        return CLI_EXIT_INTERNAL;
-    case KOLM_E_FAILED_PRECONDITION:
-        return CLI_EXIT_USAGE;
-    case KOLM_E_UNIMPLEMENTED:
-    case KOLM_E_UNAVAILABLE:
-    case KOLM_E_DEADLINE_EXCEEDED:
-        return CLI_EXIT_BACKEND;
-    default:
-        return CLI_EXIT_DATA;
-    }
-}
-
 static void add_eta(kit_buf *line, const cli_progress *progress, const kolm_progress_t *report, int64_t now) {
     char text[32];
     int64_t elapsed = now - progress->started_ms;
     if (elapsed < 1000 || report->step == 0 || report->step >= report->total) return;
     double left = (double)elapsed * (double)(report->total - report->step) / (double)report->step;
-    kit_buf_fmt(line, ", %s left", cli_duration(text, sizeof text, (uint64_t)left));
+    kit_buf_fmt(line, ", %s left", session_duration(text, sizeof text, (uint64_t)left));
 }
 
 static void build_line(kit_buf *line, const cli_progress *progress, const kolm_progress_t *report, int64_t now) {
@@ -299,51 +279,6 @@ void cli_progress_end(cli_context *context, cli_progress *progress) {
     progress->phase[0] = '\0';
 }
 
-const char *cli_usd(char *out, size_t capacity, uint64_t micro_usd) {
-    uint64_t dollars = micro_usd / 1000000, rest = micro_usd % 1000000;
-    if (micro_usd == UINT64_MAX) {
-        kit_copy(out, capacity, "unpriced");
-    } else if (rest % 10000 == 0) {
-        kit_format(out, capacity, "$%" PRIu64 ".%02" PRIu64, dollars, rest / 10000);
-    } else if (rest % 100 == 0) {
-        kit_format(out, capacity, "$%" PRIu64 ".%04" PRIu64, dollars, rest / 100);
-    } else {
-        kit_format(out, capacity, "$%" PRIu64 ".%06" PRIu64, dollars, rest);
-    }
-    return out;
-}
-
-const char *cli_bytes(char *out, size_t capacity, uint64_t bytes) {
-    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
-    size_t unit = 0;
-    uint64_t scale = 1;
-    while (unit + 1 < sizeof units / sizeof *units && bytes / scale >= 1000) {
-        scale *= 1000;
-        unit++;
-    }
-    if (unit == 0)
-        kit_format(out, capacity, "%" PRIu64 " B", bytes);
-    else
-        kit_format(out, capacity, "%.1f %s", (double)bytes / (double)scale, units[unit]);
-    return out;
-}
-
-const char *cli_duration(char *out, size_t capacity, uint64_t milliseconds) {
-    uint64_t seconds = milliseconds / 1000;
-    if (milliseconds == UINT64_MAX) {
-        kit_copy(out, capacity, "unknown");
-    } else if (milliseconds < 1000) {
-        kit_format(out, capacity, "%" PRIu64 "ms", milliseconds);
-    } else if (seconds < 60) {
-        kit_format(out, capacity, "%" PRIu64 ".%" PRIu64 "s", seconds, milliseconds % 1000 / 100);
-    } else if (seconds < 3600) {
-        kit_format(out, capacity, "%" PRIu64 "m %02" PRIu64 "s", seconds / 60, seconds % 60);
-    } else {
-        kit_format(out, capacity, "%" PRIu64 "h %02" PRIu64 "m", seconds / 3600, seconds % 3600 / 60);
-    }
-    return out;
-}
-
 int cli_output_finish(cli_context *context, int exit_code) {
     end_open_progress(context);
     cli_flush(context);
@@ -356,5 +291,5 @@ int cli_output_finish(cli_context *context, int exit_code) {
             reason == EBADF ? "it is closed: send it to a file or to /dev/null, then run it again"
             : reason == ENOMEM ? "close other programs or raise the limit, then run it again"
                             : "free space where it goes, then run it again");
-    return CLI_EXIT_INTERNAL;
+    return SESSION_EXIT_INTERNAL;
 }

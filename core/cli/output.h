@@ -16,7 +16,7 @@ const char *cli_safe(const char *text);
 /* Appends JSON text with what a terminal could obey (DEL, C1, turned writing) as \uNNNN: the same value, spelled
  * safely. */
 void cli_add_json(kit_buf *buf, const char *text);
-/* Prints value (with "log", what backends said, unless it is a pick record or one of many lines), indented, with a line end; takes (and frees) value. Returns exit_code, or CLI_EXIT_INTERNAL when memory
+/* Prints value (with "log", what backends said, unless it is a pick record or one of many lines), indented, with a line end; takes (and frees) value. Returns exit_code, or SESSION_EXIT_INTERNAL when memory
  * was out (value NULL). */
 int cli_print_json(cli_context *context, cJSON *value, int exit_code);
 /* "text" in the named style when colour is on. Same ring as cli_safe. */
@@ -28,24 +28,13 @@ const char *cli_styled(const cli_context *context, cli_style style, const char *
  *       -> what to do next
  * With --json the same goes to standard output as {"schema":"kolm.error/1","exit","code","text","remedy"} as well. */
 int cli_error(cli_context *context, int exit_code, const kolm_error_t *err);
-/* A usage error: quotes what is wrong and names the help of command. Returns CLI_EXIT_USAGE. */
+/* A usage error: quotes what is wrong and names the help of command. Returns SESSION_EXIT_USAGE. */
 int cli_usage_error(cli_context *context, const char *command, const char *format, ...) KIT_PRINTF(3, 4);
 /* "kolm: KIND: ..." with a kind such as "info" or "error". */
 void cli_note(cli_context *context, const char *kind, const char *format, ...) KIT_PRINTF(3, 4);
 void cli_warn(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
-/* The exit code that a failed file or data operation deserves: 130 for CANCELLED, 1 for RESOURCE_EXHAUSTED and
- * INTERNAL, 2 for FAILED_PRECONDITION, 5 for UNIMPLEMENTED, UNAVAILABLE and DEADLINE_EXCEEDED, else 6. */
-int cli_exit_of(int32_t code);
-
 /* ---- Progress: one line that is rewritten on a terminal; on a pipe a plain line at most every five seconds, whatever
  * phases come and go, and the last one at the end; nothing with --json. Goes to standard error. */
-typedef struct cli_progress {
-    const char *label;  /* "[trainer]"; printed first, padded to the seed's column */
-    int64_t started_ms; /* monotonic; set by the first update */
-    int64_t printed_ms;
-    char phase[64];
-    char held[256]; /* on a pipe: a line that waits for its time, or for the end */
-} cli_progress;
 /* step and total as in kolm_progress_t. The ETA is elapsed * (total - step) / step, shown once a second has passed. */
 void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report);
 /* The same at a time of the caller's, in milliseconds of any clock that never goes back. */
@@ -54,12 +43,7 @@ void cli_progress_at(cli_context *context, cli_progress *progress, const kolm_pr
  * sooner. */
 void cli_progress_end(cli_context *context, cli_progress *progress);
 
-/* ---- Small formats into an array; each returns out. */
-const char *cli_usd(char *out, size_t capacity, uint64_t micro_usd);         /* "$1.20", "$0.0034"; "unpriced" */
-const char *cli_bytes(char *out, size_t capacity, uint64_t bytes);           /* "3.8 GB" (powers of 1000) */
-const char *cli_duration(char *out, size_t capacity, uint64_t milliseconds); /* "4.8s", "3m 20s", "2h 05m" */
-
-/* Flushes standard output. CLI_EXIT_INTERNAL with a message when it could not be written (not for a closed pipe: then
+/* Flushes standard output. SESSION_EXIT_INTERNAL with a message when it could not be written (not for a closed pipe: then
  * exit_code), else exit_code. */
 int cli_output_finish(cli_context *context, int exit_code);
 

@@ -10,7 +10,5 @@
 void cli_pick_print(cli_context *context, const pick_result *result);
 /* The five terms of every backend and the changes that would flip the choice. */
 void cli_pick_explain(cli_context *context, const pick_result *result);
-/* Fills err for the case that nothing available passes: what the best match lacks and what to do. NOT_FOUND. */
-kit_status cli_pick_nothing(const pick_result *result, kolm_error_t *err);
 
 #endif

@@ -107,8 +107,8 @@ static kit_status gather_pairs(const again *a, const cli_data_files *data, repor
 
 static kit_status prepare(again *a, report_gathering *g, kolm_error_t *err) {
     cli_data_files data = {0}, eval = {0};
-    kit_status status = cli_data_open(a->context, &a->request->data, &data, err);
-    if (status == KOLM_OK) status = cli_data_open(a->context, &a->request->eval, &eval, err);
+    kit_status status = cli_data_open(&a->context->session, &a->request->data, &data, err);
+    if (status == KOLM_OK) status = cli_data_open(&a->context->session, &a->request->eval, &eval, err);
     if (status == KOLM_OK) status = split(a, &data, &eval, err);
     if (status == KOLM_OK) status = check_rows(a, err);
     if (status == KOLM_OK) status = gather_pairs(a, &data, g, err);
@@ -134,10 +134,10 @@ static kit_status ask(again *a, int *out_exit, kolm_error_t *err) {
     cli_answers_limit limit;
     KIT_TRY(cli_answers_limit_begin(a->answering.job.job, a->rows.eval_rows, &limit, err));
     a->answering.stop = &limit.reached;
-    kit_status status = cli_answering_run(a->context, &a->answering, a->request->airgap, -1, -1, out_exit, err);
+    kit_status status = cli_answering_run(&a->context->session, &a->answering, a->request->airgap, -1, -1, out_exit, err);
     a->answering.stop = NULL;
     status = cli_answers_limit_end(&limit, a->answering.choice->backend->name, status, err);
-    if (status == KOLM_E_DATA_LOSS) *out_exit = CLI_EXIT_BACKEND;
+    if (status == KOLM_E_DATA_LOSS) *out_exit = SESSION_EXIT_BACKEND;
     return status;
 }
 
@@ -153,17 +153,17 @@ static kit_status gather(again *a, report_answers *answers, report_gathering *g,
 }
 
 static kit_status open_model(again *a, const char *manifest_sha256, int *out_exit, kolm_error_t *err) {
-    KIT_TRY(cli_model_open(a->context, a->request->model, CLI_TRUST_CONTENT, &a->model, out_exit, err));
+    KIT_TRY(cli_model_open(&a->context->session, a->request->model, CLI_TRUST_CONTENT, &a->model, out_exit, err));
     a->model.allow_pickle = a->request->allow_pickle;
-    *out_exit = CLI_EXIT_VERIFY;
+    *out_exit = SESSION_EXIT_VERIFY;
     if (strcmp(artifact_manifest_sha256(a->model.artifact), manifest_sha256) != 0)
         return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while it was read",
                         a->request->model);
-    return cli_model_may_run(a->context, &a->model, err);
+    return cli_model_may_run(&a->context->session, &a->model, err);
 }
 
 static kit_status check_files(const again *a, int *out_exit, kolm_error_t *err) {
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(cli_data_check(&a->request->data, "--data", err));
     return cli_data_check(&a->request->eval, "--eval", err);
 }
@@ -174,24 +174,24 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
     report_answers answers = {0};
     KIT_TRY(check_files(a, out_exit, err));
     KIT_TRY(open_model(a, manifest_sha256, out_exit, err));
-    KIT_TRY(cli_answering_begin(a->context, &a->model, r->backend, r->base, r->airgap, &a->answering, out_exit, err));
+    KIT_TRY(cli_answering_begin(&a->context->session, &a->model, r->backend, r->base, r->airgap, &a->answering, out_exit, err));
     a->job = &a->answering.job;
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));
     KIT_TRY(hand_over(a, err));
     KIT_TRY(ask(a, out_exit, err));
-    *out_exit = CLI_EXIT_INTERNAL;
+    *out_exit = SESSION_EXIT_INTERNAL;
     KIT_TRY(kit_path_join(a->job->job, "predictions.jsonl", &a->predictions, err));
     answers.question.backend = a->answering.choice->backend->name;
     if (!kit_json_get_string(kit_json_get(artifact_manifest(a->model.artifact), "evaluation"), "sha256",
                              &answers.scored_sha256))
         answers.scored_sha256 = NULL;
     kit_status status = gather(a, &answers, g, err);
-    *out_exit = status == KOLM_E_ABORTED              ? CLI_EXIT_UNJUDGED
-                : status == KOLM_E_RESOURCE_EXHAUSTED ? CLI_EXIT_INTERNAL
-                                                      : CLI_EXIT_BACKEND;
+    *out_exit = status == KOLM_E_ABORTED              ? SESSION_EXIT_UNJUDGED
+                : status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_EXIT_INTERNAL
+                                                      : SESSION_EXIT_BACKEND;
     if (status == KOLM_OK)
-        cli_count_answers(a->context, answers.question.backend, a->answering.result, a->rows.eval_rows);
+        cli_count_answers(&a->context->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
     return status;
 }
 
@@ -217,9 +217,9 @@ kit_status cli_report_again(cli_context *context, const report_request *request,
 static kit_status do_kept(again *a, report_gathering *g, int *out_exit, kolm_error_t *err) {
     report_answers answers = {.kept = a->request->model};
     KIT_TRY(check_files(a, out_exit, err));
-    *out_exit = CLI_EXIT_INTERNAL;
-    KIT_TRY(cli_job_directory_make(a->context, a->job, err));
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_INTERNAL;
+    KIT_TRY(cli_job_directory_make(&a->context->session, a->job, err));
+    *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));
     KIT_TRY(report_gather_rows(g, &a->rows, err));
     KIT_TRY(kit_path_join(a->prepared, "predictions.jsonl", &a->predictions, err));

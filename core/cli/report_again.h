@@ -8,10 +8,10 @@
 #include "report/gather.h"
 
 typedef struct report_request {
-    cli_list data, eval;
+    session_words data, eval;
     const char *out, *backend, *base, *input_col, *output_col, *contradictions;
-    cli_number seed;
-    cli_airgap airgap;
+    session_number seed;
+    session_airgap airgap;
     bool skip_bad, no_header, force, allow_pickle;
     const char *model;
 } report_request;

@@ -11,7 +11,7 @@
 static const cJSON *section_of(cli_context *context, const cli_backend *b) {
     const cJSON *config = NULL;
     kolm_error_t ignored = KIT_ERROR_INIT;
-    if (cli_config(context, &config, &ignored) != KOLM_OK) return NULL;
+    if (session_config(&context->session, &config, &ignored) != KOLM_OK) return NULL;
     return kit_json_get(kit_json_get(config, "backends"), b->name);
 }
 
@@ -19,7 +19,7 @@ static const cJSON *section_of(cli_context *context, const cli_backend *b) {
 static void print_one(cli_context *context, const host_setting *s, const char *indent, const cJSON *section,
                       const char *backend) {
     kit_buf text = {0};
-    const char *site = backend ? cli_site_said(context, "backends", backend, s->key) : NULL;
+    const char *site = backend ? session_site_said(&context->session, "backends", backend, s->key) : NULL;
     kit_buf_fmt(&text, "%s%s", indent, s->key);
     if (site)
         kit_buf_fmt(&text, " (set in %s)", site);
@@ -61,7 +61,7 @@ static bool put_one(cli_context *context, cJSON *array, const host_setting *s, c
                 kit_json_put_string(object, "summary", s->summary) &&
                 kit_json_put_string(object, "default", s->default_text) &&
                 kit_json_put_bool(object, "set", kit_json_get(section, s->key) != NULL) &&
-                kit_json_put_string(object, "site", cli_site_said(context, "backends", backend, s->key));
+                kit_json_put_string(object, "site", session_site_said(&context->session, "backends", backend, s->key));
     kit_buf_free(&type);
     if (good && cJSON_AddItemToArray(array, object)) return true;
     cJSON_Delete(object);
@@ -75,4 +75,32 @@ bool cli_settings_put(cli_context *context, cJSON *value, const cli_backend *b) 
     for (size_t i = 0; array && i < manifest->settings.count; i++)
         if (!put_one(context, array, &manifest->settings.at[i], section_of(context, b), b->name)) return false;
     return array != NULL;
+}
+
+static void add_option(const host_setting *option, kit_buf *out) {
+    kit_buf_fmt(out, "  --set %s: ", option->key);
+    host_setting_type_text(option, out);
+    if (option->default_text) kit_buf_fmt(out, "; %s when it is not given", option->default_text);
+    kit_buf_fmt(out, ". %s", option->summary);
+}
+
+void cli_recipes_print(cli_context *context, const cli_backend *backend) {
+    const host_recipes *makes = &backend->row->manifest->makes;
+    for (size_t i = 0; i < makes->count; i++) {
+        const host_recipe *r = &makes->at[i];
+        const char *options = !r->declares_options   ? " (options not declared: any --set)"
+                              : r->options.count == 0 ? " (no options)"
+                                                      : "";
+        const char *summary = r->summary                      ? cli_safe(r->summary)
+                              : r->base == HOST_BASE_REQUIRED ? "from a base model"
+                              : r->labels_only                ? "learns labels"
+                                                              : "";
+        cli_print(context, LABEL "%s%s%s%s\n", i == 0 ? "recipes" : "", r->name, options, *summary ? ": " : "", summary);
+        for (size_t j = 0; j < r->options.count; j++) {
+            kit_buf text = {0};
+            add_option(&r->options.at[j], &text);
+            cli_print(context, LABEL "%s\n", "", cli_safe(kit_buf_text(&text)));
+            kit_buf_free(&text);
+        }
+    }
 }

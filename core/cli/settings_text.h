@@ -3,6 +3,7 @@
 #ifndef KOLM_CLI_SETTINGS_TEXT_H
 #define KOLM_CLI_SETTINGS_TEXT_H
 
+#include "cli/context.h"
 #include "fleet/registry.h"
 
 /* One line for each setting that the manifest declares, and whether config.json sets it; never a value, which may hold
@@ -11,5 +12,8 @@ void cli_settings_print(cli_context *context, const cli_backend *backend);
 /* Puts "settings" into value: an array of {"key","type","summary","default","set"}, or null when the manifest declares
  * none and any key goes. False when memory is out. */
 bool cli_settings_put(cli_context *context, cJSON *value, const cli_backend *backend);
+
+/* For `kolm compute info`: the recipes of one backend with the options of each. */
+void cli_recipes_print(cli_context *context, const cli_backend *backend);
 
 #endif

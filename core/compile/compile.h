@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The state of one `kolm compile`, and its steps in the order in which they run. */
+/* Data in, a signed model out: the state of one compile, and its steps in the order in which they run. */
 #ifndef KOLM_COMPILE_COMPILE_H
 #define KOLM_COMPILE_COMPILE_H
 
@@ -9,8 +9,6 @@
 #include "model/base.h"
 #include "fleet/choose.h"
 #include "compile/files.h"
-#include "cli/options.h"
-#include "cli/output.h"
 #include "fleet/recipe.h"
 #include "host/host.h"
 #include "job/dataset.h"
@@ -18,14 +16,14 @@
 #include "receipt/receipt.h"
 #include "score/score.h"
 
-/* What the user asked for. */
+/* What the user asked for. Borrowed: it must outlive the compile. */
 typedef struct compile_request {
     const char *task, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col, *class_weight,
         *contradictions;
-    cli_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, max_price, min_vram, max_tier;
-    cli_list data, eval, exclude, set;
-    cli_airgap airgap;
-    bool allow_private_remote, allow_baseline, force, skip_bad, no_header, embed_base, embed_eval, keep_job, quiet;
+    session_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, max_price, min_vram, max_tier;
+    session_words data, eval, exclude, set;
+    session_airgap airgap;
+    bool allow_private_remote, allow_baseline, force, skip_bad, no_header, embed_base, embed_eval, keep_job;
 } compile_request;
 
 /* One file of the payload, as the backend left it. */
@@ -37,7 +35,7 @@ typedef struct compile_payload {
 } compile_payload;
 
 typedef struct compile {
-    cli_context *context;
+    kolm_session *session;
     compile_request request;
     int exit_code;  /* what a failure of the present step means */
     char *out_path; /* DIR/NAME-VERSION.kolm */
@@ -57,7 +55,6 @@ typedef struct compile {
     bool airgap, airgap_strict;
     bool private_remote; /* under airgap the chosen backend is a machine of the user's own, on a private address */
     cli_choice *choice;
-    cli_progress progress;
     uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */
     host_result trained, answered;
     cJSON *reported; /* what the backend measured: {"train": {NAME: TEXT}, "infer": {NAME: TEXT}} */
@@ -77,11 +74,18 @@ typedef struct compile {
     char keyid[KIT_SHA256_HEX];
 } compile;
 
-/* Each sets exit_code to what its own failure means before anything can fail. */
+/* A compile that has done nothing yet: fill its request, whose defaults are set, then run it once. */
+kit_status compile_new(kolm_session *session, compile **out_compile, kolm_error_t *err) KIT_MUST_USE;
+/* All of it. What happens on the way goes to the session's sink: SESSION_DATA_READ, _BACKEND_CHOSEN, _QUOTED, _TRAINED,
+ * _SCORED, then _SHIPPED, or _FAILED_GATE where *out_ships is false. exit_code says what the end means, whichever it is. */
+kit_status compile_run(compile *c, bool *out_ships, kolm_error_t *err) KIT_MUST_USE;
+/* No-op if NULL. Removes the job directory unless request.keep_job is set. */
+void compile_free(compile *c);
+
+/* ---- The steps. Each sets exit_code to what its own failure means before anything can fail. */
 kit_status compile_check_request(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_prepare_data(compile *c, kolm_error_t *err) KIT_MUST_USE;
-/* What was found in the data: as "[data]" lines; what should be looked at, as a warning; and the counts as JSON. */
-void compile_print_data(compile *c);
+/* What was found in the data: what should be looked at, as a warning; and the counts as JSON. */
 void compile_warn_data(compile *c);
 bool compile_put_data(cJSON *record, const compile *c);
 /* The counts of rows that were dropped or kept together, those that are not 0, for the manifest. */
@@ -100,7 +104,6 @@ kit_status compile_check_failed(const compile *c, kolm_error_t *err) KIT_MUST_US
 kit_status compile_write_failed(compile *c, kolm_error_t *err) KIT_MUST_USE;
 /* At or above both: artifact and receipts, verified and then moved into place. */
 kit_status compile_ship(compile *c, kolm_error_t *err) KIT_MUST_USE;
-void compile_print_shipped(compile *c);
 /* The whole as one JSON document. */
 cJSON *compile_record(const compile *c, bool ships);
 /* --class-weight balanced */

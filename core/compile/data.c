@@ -3,9 +3,7 @@
 #include "fleet/call.h"
 
 #include "kolm/kit/text.h"
-#include "cli/cli.h"
 #include "compile/compile.h"
-#include "cli/output.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,14 +60,6 @@ static kit_status place_output(compile *c, kolm_error_t *err) {
     return status;
 }
 
-/* Yes on a terminal means --force. */
-static bool confirm_overwrite(compile *c) {
-    if (c->context->json || !c->context->err_tty || isatty(STDIN_FILENO) != 1) return false;
-    fprintf(stderr, "%s exists. Replace it? [y/N] ", cli_safe(c->out_path));
-    char answer[16] = "";
-    return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
-}
-
 static kit_status check_output(compile *c, kolm_error_t *err) {
     struct stat info;
     KIT_TRY(place_output(c, err));
@@ -80,7 +70,7 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_ALREADY_EXISTS, "choose another name or place with --out", "%s is a directory",
                         c->out_path);
     if (lstat(c->out_path, &info) == 0 && !c->request.force) {
-        c->request.force = confirm_overwrite(c);
+        session_tell(c->session, &(session_event){.kind = SESSION_REPLACE, .text = c->out_path, .yes = &c->request.force});
         if (!c->request.force)
             return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
                             "%s exists already", c->out_path);
@@ -106,7 +96,7 @@ static kit_status recognise(compile *c, kolm_error_t *err) {
     char *path = NULL;
     bool found = false;
     if (job_base_find(c->request.base, &path, &ignored) != KOLM_OK) return KOLM_OK;
-    kit_status status = cli_recipe_of_base(c->context, c->request.backend, path, c->recognised, &found, err);
+    kit_status status = cli_recipe_of_base(c->session, c->request.backend, path, c->recognised, &found, err);
     free(path);
     if (!found) c->recognised[0] = '\0';
     return status;
@@ -124,15 +114,15 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
     bool automatic = strcmp(r->recipe, "auto") == 0;
     if (automatic && r->base != NULL) {
         kit_status status = recognise(c, err);
-        if (status != KOLM_OK) c->exit_code = cli_exit_of(status);
+        if (status != KOLM_OK) c->exit_code = session_exit_of(status);
         KIT_TRY(status);
     }
     const char *recipe = automatic ? automatic_recipe(c) : r->recipe;
     if (r->set.count > 0 && automatic && r->base == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL, or --recipe NAME for a recipe with options",
                         "--set has options for the training of a base model, and there is none");
-    kit_status status = cli_recipe_find(c->context, r->backend, recipe, c->trainer, &c->needs, err);
-    if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) c->exit_code = cli_exit_of(status);
+    kit_status status = cli_recipe_find(c->session, r->backend, recipe, c->trainer, &c->needs, err);
+    if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) c->exit_code = session_exit_of(status);
     KIT_TRY(status);
     if (c->needs.base == HOST_BASE_REQUIRED && r->base == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the %s recipe needs a base model", recipe);
@@ -153,7 +143,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
                              *const weights[] = {"none", "balanced"},
                              *const rules[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
     compile_request *r = &c->request;
-    c->exit_code = CLI_EXIT_USAGE;
+    c->exit_code = SESSION_EXIT_USAGE;
     if (!task_ok(r->task))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                         "use lower-case letters, digits, '_' and '-', beginning with a letter, at most 64",
@@ -193,11 +183,11 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
                              .accuracy_micro = r->min_accuracy.set ? (uint32_t)r->min_accuracy.value : 800000,
                              .allow_baseline = r->allow_baseline,
                              .balanced = compile_is_weighted(c)};
-    c->airgap = r->airgap != CLI_AIRGAP_OFF;
-    c->airgap_strict = r->airgap == CLI_AIRGAP_STRICT;
+    c->airgap = r->airgap != SESSION_AIRGAP_OFF;
+    c->airgap_strict = r->airgap == SESSION_AIRGAP_STRICT;
     KIT_TRY(check_output(c, err));
     /* Before anything else is read: hashing a base takes seconds, a wrong one is said at once. */
-    return r->base != NULL ? cli_base_open(c->context, r->base, &c->base, err) : KOLM_OK;
+    return r->base != NULL ? cli_base_open(c->session, r->base, &c->base, err) : KOLM_OK;
 }
 
 /* ---- Data */
@@ -234,7 +224,7 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
 static kit_status make_job_directory(compile *c, kolm_error_t *err) {
     store_home *home = NULL;
     char *root = NULL;
-    KIT_TRY(cli_home(c->context, &home, err));
+    KIT_TRY(session_home(c->session, &home, err));
     KIT_TRY(store_home_create(home, err));
     KIT_TRY(store_home_place(home, STORE_RECEIPTS, &c->chain_path, err));
     KIT_TRY(store_home_place(home, STORE_KEYS, &c->keys_dir, err));
@@ -250,17 +240,17 @@ static kit_status make_job_directory(compile *c, kolm_error_t *err) {
 static kit_status open_data(compile *c, kolm_error_t *err) {
     KIT_TRY(cli_data_check(&c->request.data, "--data", err));
     KIT_TRY(cli_data_check(&c->request.eval, "--eval", err));
-    KIT_TRY(cli_data_open(c->context, &c->request.data, &c->data_files, err));
-    return cli_data_open(c->context, &c->request.eval, &c->eval_files, err);
+    KIT_TRY(cli_data_open(c->session, &c->request.data, &c->data_files, err));
+    return cli_data_open(c->session, &c->request.eval, &c->eval_files, err);
 }
 
 kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
-    c->exit_code = CLI_EXIT_DATA;
+    c->exit_code = SESSION_EXIT_DATA;
     kit_status status = open_data(c, err);
     if (status == KOLM_OK) {
         status = make_job_directory(c, err);
-        if (status != KOLM_OK) c->exit_code = CLI_EXIT_USAGE;
+        if (status != KOLM_OK) c->exit_code = SESSION_EXIT_USAGE;
     }
     if (status == KOLM_OK) {
         job_prepare_options options = {
@@ -274,17 +264,16 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
             .seed = r->seed.value,
             .job_dir = c->job.job,
             .private_dir = c->job.private,
-            .cancel = cli_interrupt_flag(),
+            .cancel = c->session->stop,
         };
         status = job_prepare(&options, &c->data, err);
-        if (status == KOLM_E_RESOURCE_EXHAUSTED) c->exit_code = CLI_EXIT_INTERNAL;
+        if (status == KOLM_E_RESOURCE_EXHAUSTED) c->exit_code = SESSION_EXIT_INTERNAL;
     }
-    if (status == KOLM_OK && !c->context->json && !r->quiet) compile_print_data(c);
+    if (status == KOLM_OK) session_tell(c->session, &(session_event){.kind = SESSION_DATA_READ, .compile = c});
     if (status == KOLM_OK) compile_warn_data(c);
     if (status == KOLM_OK) status = decide_recipe(c, err);
-    if (status == KOLM_OK && c->recognised[0] != '\0' && !c->context->json && !r->quiet)
-        cli_print(c->context, "[recipe]      %s: %s is a base of its kind; another one goes by --recipe\n", c->recipe,
-                  cli_safe(c->base.name));
+    if (status == KOLM_OK && c->recognised[0] != '\0')
+        session_note(c->session, "[recipe]", "%s: %s is a base of its kind; another one goes by --recipe", c->recipe, c->base.name);
     return status;
 }
 
@@ -306,7 +295,7 @@ static kit_status quote(compile *c, kolm_error_t *err) {
     if (result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     cli_calling calling;
-    kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
+    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
     calling.options.private_only = c->private_remote; /* a price needs no network */
     calling.options.secret = NULL;                    /* and no token */
     if (status == KOLM_OK)
@@ -323,22 +312,22 @@ static kit_status check_budget(compile *c, kolm_error_t *err) {
     bool free = c->choice->backend->price_micro_usd_per_hour == 0;
     if (!r->budget.set || (c->quoted_micro == RECEIPT_UNKNOWN && free)) return KOLM_OK;
     if (c->quoted_micro == RECEIPT_UNKNOWN && r->budget.value == 0) {
-        c->exit_code = CLI_EXIT_NOTHING;
+        c->exit_code = SESSION_EXIT_NOTHING;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a free backend, or give a budget above 0",
                         "%s cannot say what this job costs, and --budget 0 allows no cost", c->choice->backend->name);
     }
     if (c->quoted_micro == RECEIPT_UNKNOWN) {
-        cli_warn(c->context, "%s cannot say what this job costs: --budget says nothing about it",
+        session_warn(c->session, "%s cannot say what this job costs: --budget says nothing about it",
                  c->choice->backend->name);
         return KOLM_OK;
     }
     if (c->quoted_micro <= r->budget.value) return KOLM_OK;
-    c->exit_code = CLI_EXIT_NOTHING;
+    c->exit_code = SESSION_EXIT_NOTHING;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     "raise --budget, choose a cheaper backend (`kolm compute quote`), or train on fewer rows",
                     "this job is quoted at %s on %s, above the budget of %s",
-                    cli_usd(quoted, sizeof quoted, c->quoted_micro), c->choice->backend->name,
-                    cli_usd(budget, sizeof budget, r->budget.value));
+                    session_usd(quoted, sizeof quoted, c->quoted_micro), c->choice->backend->name,
+                    session_usd(budget, sizeof budget, r->budget.value));
 }
 
 kit_status compile_choose(compile *c, kolm_error_t *err) {
@@ -361,17 +350,18 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
                         .exclude = (const char *const *)r->exclude.items,
                         .exclude_count = r->exclude.count},
     };
-    c->exit_code = CLI_EXIT_NOTHING;
-    KIT_TRY(cli_choose(c->context, &options, &c->choice, &c->exit_code, err));
-    if (!c->context->json && !r->quiet) cli_print(c->context, "[trainer]     using %s\n", cli_safe(c->choice->said));
+    c->exit_code = SESSION_EXIT_NOTHING;
+    KIT_TRY(cli_choose(c->session, &options, &c->choice, &c->exit_code, err));
+    session_tell(c->session, &(session_event){.kind = SESSION_BACKEND_CHOSEN, .compile = c});
     if (c->choice->backend->unread)
-        cli_warn(c->context, "the manifest of %s is of a later version, and this kolm does not know: %s",
-                 c->choice->backend->name, cli_safe(c->choice->backend->unread));
-    c->exit_code = CLI_EXIT_USAGE;
+        session_warn(c->session, "the manifest of %s is of a later version, and this kolm does not know: %s",
+                 c->choice->backend->name, c->choice->backend->unread);
+    c->exit_code = SESSION_EXIT_USAGE;
     KIT_TRY(cli_recipe_check(c->choice->backend, c->recipe, c->trainer, err));
     c->private_remote = c->airgap && r->allow_private_remote && c->choice->backend->airgap == PICK_AIRGAP_DEPENDS &&
                         c->choice->backend->private_target;
-    c->exit_code = CLI_EXIT_BACKEND;
+    c->exit_code = SESSION_EXIT_BACKEND;
     KIT_TRY(quote(c, err));
+    session_tell(c->session, &(session_event){.kind = SESSION_QUOTED, .compile = c});
     return check_budget(c, err);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening the files of rows that a command line names, and saying what was read in them. */
+/* Opening the files of rows that a command line names, and what was read in them as JSON. */
 #include "compile/files.h"
 #include "model/path.h"
-#include "cli/output.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +15,7 @@ static bool is_stdin(const char *path) {
     return strcmp(path, "-") == 0;
 }
 
-bool cli_data_stdin_twice(const cli_list *a, const cli_list *b) {
+bool cli_data_stdin_twice(const session_words *a, const session_words *b) {
     size_t found = 0;
     for (size_t i = 0; i < a->count; i++)
         found += is_stdin(a->items[i]);
@@ -25,7 +24,7 @@ bool cli_data_stdin_twice(const cli_list *a, const cli_list *b) {
     return found > 1;
 }
 
-kit_status cli_data_check(const cli_list *paths, const char *option, kolm_error_t *err) {
+kit_status cli_data_check(const session_words *paths, const char *option, kolm_error_t *err) {
     for (size_t i = 0; i < paths->count; i++)
         KIT_TRY(cli_check_rows_path(paths->items[i], option, err));
     return KOLM_OK;
@@ -38,15 +37,15 @@ static kit_status interrupted(const char *path, kolm_error_t *err) {
 }
 
 /* A FIFO that nobody has open for writing gives no rows, and no reason either: the wait is said. */
-static kit_status wait_for_writer(cli_context *context, int fd, const char *path, kolm_error_t *err) {
+static kit_status wait_for_writer(kolm_session *session, int fd, const char *path, kolm_error_t *err) {
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     for (int timeout = 1000;; timeout = -1) {
-        int found = *cli_interrupt_flag() != 0 ? -1 : poll(&ready, 1, timeout);
-        if (*cli_interrupt_flag() != 0) return interrupted(path, err);
+        int found = session_stopped(session) ? -1 : poll(&ready, 1, timeout);
+        if (session_stopped(session)) return interrupted(path, err);
         if (found > 0) break;
         if (found == 0)
-            cli_warn(context, "%s is a FIFO: waiting for somebody to write rows to it (Ctrl-C ends that)",
-                     cli_safe(path));
+            session_warn(session, "%s is a FIFO: waiting for somebody to write rows to it (Ctrl-C ends that)",
+                     path);
     }
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)
@@ -54,23 +53,23 @@ static kit_status wait_for_writer(cli_context *context, int fd, const char *path
     return KOLM_OK;
 }
 
-static kit_status open_file(cli_context *context, const char *path, int *out_fd, kolm_error_t *err) {
+static kit_status open_file(kolm_session *session, const char *path, int *out_fd, kolm_error_t *err) {
     struct stat info;
     bool fifo = stat(path, &info) == 0 && S_ISFIFO(info.st_mode);
     *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (fifo ? O_NONBLOCK : 0));
-    if (*out_fd < 0 && errno == EINTR && *cli_interrupt_flag() != 0) return interrupted(path, err);
+    if (*out_fd < 0 && errno == EINTR && session_stopped(session)) return interrupted(path, err);
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open the data %s", path);
     if (fstat(*out_fd, &info) == 0 && S_ISDIR(info.st_mode))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the files in it; the option may be given once for each",
                         "cannot read the data %s: Is a directory", path);
-    return fifo ? wait_for_writer(context, *out_fd, path, err) : KOLM_OK;
+    return fifo ? wait_for_writer(session, *out_fd, path, err) : KOLM_OK;
 }
 
 static int compare_sources(const void *a, const void *b) {
     return strcmp(((const job_source *)a)->path, ((const job_source *)b)->path);
 }
 
-kit_status cli_data_open(cli_context *context, const cli_list *paths, cli_data_files *out, kolm_error_t *err) {
+kit_status cli_data_open(kolm_session *session, const session_words *paths, cli_data_files *out, kolm_error_t *err) {
     *out = (cli_data_files){.at = calloc(paths->count + 1, sizeof *out->at)};
     if (out->at == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
@@ -80,7 +79,7 @@ kit_status cli_data_open(cli_context *context, const cli_list *paths, cli_data_f
         source->path = is_stdin(paths->items[i]) ? "standard input" : paths->items[i];
         source->fd = -1;
         if (!is_stdin(paths->items[i]))
-            status = open_file(context, source->path, &source->fd, err);
+            status = open_file(session, source->path, &source->fd, err);
         else if ((source->fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)) < 0)
             status = kit_fail_errno(err, errno, "cannot open the data %s", source->path);
     }
@@ -96,73 +95,7 @@ void cli_data_close(cli_data_files *files) {
     *files = (cli_data_files){0};
 }
 
-/* ---- Saying */
-
-static void print_notes(cli_context *context, const job_source *source) {
-    const job_table_notes *notes = &source->table;
-    if (notes->headers > 0)
-        cli_print(context,
-                  notes->headers == 1 ? "[data]        %s: %llu more header in the middle, left out\n"
-                                      : "[data]        %s: %llu more headers in the middle, left out\n",
-                  cli_safe(source->path), (unsigned long long)notes->headers);
-    if (notes->suspects > 0)
-        cli_print(context,
-                  "[data]        %s: %llu quoted fields may hold rows, as in line %llu: was a quote forgotten there?\n",
-                  cli_safe(source->path), (unsigned long long)notes->suspects, (unsigned long long)notes->suspect_line);
-}
-
-static void print_files(cli_context *context, const cli_data_files *files, bool each) {
-    for (size_t i = 0; files != NULL && i < files->count; i++) {
-        const job_source *source = &files->at[i];
-        if (each)
-            cli_print(context, "[data]        %s: %llu rows\n", cli_safe(source->path),
-                      (unsigned long long)source->rows);
-        print_notes(context, source);
-    }
-}
-
-static void print_bad_rows(cli_context *context, const job_summary *summary) {
-    cli_print(context,
-              summary->bad_rows == 1 ? "[data]        %llu bad row left out\n"
-                                     : "[data]        %llu bad rows left out\n",
-              (unsigned long long)summary->bad_rows);
-    for (size_t i = 0; i < summary->bad_rows && i < JOB_BAD_EXAMPLES; i++)
-        cli_print(context, "[data]          %s\n", cli_safe(summary->bad_examples[i]));
-    if (summary->bad_rows <= JOB_BAD_EXAMPLES) return;
-    cli_print(context, "[data]        all of them, by kind:\n");
-    for (size_t i = 0; i < summary->bad_kind_count; i++)
-        cli_print(context, "[data]          %llu: %s\n", (unsigned long long)summary->bad_kinds[i].rows,
-                  cli_safe(summary->bad_kinds[i].text));
-}
-
-/* Keys and columns that nobody reads, in the order in which they were met. */
-static void print_unused(cli_context *context, const job_summary *summary) {
-    const job_unused *unused = &summary->unused;
-    kit_buf line = {0};
-    for (size_t i = 0; i < unused->count; i++)
-        kit_buf_fmt(&line, "%s\"%s\" (%llu)", i > 0 ? ", " : "", unused->keys[i].name,
-                    (unsigned long long)unused->keys[i].rows);
-    if (unused->more > 0) kit_buf_fmt(&line, ", and others (%llu)", (unsigned long long)unused->more);
-    if (unused->count > 0) cli_print(context, "[data]        not used: %s\n", cli_safe(kit_buf_text(&line)));
-    kit_buf_free(&line);
-}
-
-static void print_guess(cli_context *context, const job_guess *guess) {
-    if (guess->input == NULL) return;
-    cli_print(context,
-              "[data]        the input is \"%s\", the output \"%s\", by their names; --input-col and --output-col name "
-              "others\n",
-              guess->input, guess->output);
-}
-
-void cli_data_print(cli_context *context, const cli_data_files *data, const cli_data_files *eval,
-                    const job_summary *summary) {
-    print_files(context, data, data != NULL && data->count > 1);
-    print_files(context, eval, eval != NULL && eval->count > 1);
-    if (summary->bad_rows > 0) print_bad_rows(context, summary);
-    print_guess(context, &summary->guess);
-    print_unused(context, summary);
-}
+/* ---- As JSON */
 
 static bool put_files(cJSON *array, const cli_data_files *files) {
     for (size_t i = 0; files != NULL && i < files->count; i++) {

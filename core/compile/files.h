@@ -3,8 +3,7 @@
 #ifndef KOLM_COMPILE_FILES_H
 #define KOLM_COMPILE_FILES_H
 
-#include "cli/context.h"
-#include "cli/options.h"
+#include "session/session.h"
 #include "job/dataset.h"
 
 typedef struct cli_data_files {
@@ -13,23 +12,19 @@ typedef struct cli_data_files {
 } cli_data_files;
 
 /* True when the word "-" stands among both lists more than once: standard input can be read once. */
-bool cli_data_stdin_twice(const cli_list *a, const cli_list *b);
+bool cli_data_stdin_twice(const session_words *a, const session_words *b);
 
 /* INVALID_ARGUMENT when one of them is a compiled model; option: "--data". */
-kit_status cli_data_check(const cli_list *paths, const char *option, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_data_check(const session_words *paths, const char *option, kolm_error_t *err) KIT_MUST_USE;
 
 /* Opens the files in the order of their names (bytes), so that the order of the options changes nothing.
  * "-" is standard input. A FIFO is waited for until somebody writes to it or
- * *cli_interrupt_flag() is set (CANCELLED); the wait is said on standard error when it takes more than a second. On
+ * the session is stopped (CANCELLED); the wait is a warning when it takes more than a second. On
  * failure nothing stays open. The paths stay the list's. */
-kit_status cli_data_open(cli_context *context, const cli_list *paths, cli_data_files *out,
+kit_status cli_data_open(kolm_session *session, const session_words *paths, cli_data_files *out,
                          kolm_error_t *err) KIT_MUST_USE;
 void cli_data_close(cli_data_files *files);
 
-/* "[data]  ..." lines: rows by file when there are several, bad rows (the first ten, and all by kind), headers that
- * were left out, keys that were guessed and keys that are not used. `files` are of one run; eval may be NULL. */
-void cli_data_print(cli_context *context, const cli_data_files *data, const cli_data_files *eval,
-                    const job_summary *summary);
 /* "files": [{"path", "rows", "bad_rows", "repeated_headers"}], "bad_kinds": [{"what", "rows"}], "unused_keys": [{"key",
  * "rows"}], and where they were guessed "guessed_input" and "guessed_output". */
 bool cli_data_put(cJSON *object, const cli_data_files *data, const cli_data_files *eval, const job_summary *summary);

@@ -5,7 +5,6 @@
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
 #include "fleet/call.h"
-#include "cli/cli.h"
 #include "compile/compile.h"
 #include "runtime/files.h"
 #include "job/result.h"
@@ -21,30 +20,6 @@
 #define PAYLOAD_DEPTH 8
 
 /* ---- Train */
-
-static void print_airgap(compile *c) {
-    const host_sandbox *s = &c->trained.sandbox;
-    if (c->context->json || c->request.quiet) return;
-    if (!s->fenced)
-        cli_print(c->context, "[trainer]     no fence around %s (%s): your files and programs were within its reach\n",
-                  c->choice->backend->name,
-                  c->choice->backend->row->manifest->fence_off ? "off in config.json" : "the kernel has no Landlock");
-    if (!c->airgap) return;
-    if (s->enforced)
-        cli_print(c->context,
-                  "[trainer]     no outbound network calls; airgap mode active (%s, %u channels tried, %u open)\n",
-                  s->profile, s->probes_run, s->probes_reached);
-    else if (s->requested)
-        cli_print(c->context, "[trainer]     airgap: no outbound network calls, but not enforced for files and other programs\n");
-    else if (c->private_remote)
-        cli_print(c->context,
-                  "[trainer]     airgap: %s reached only a machine on a private address, by its own word; "
-                  "nothing enforces it\n",
-                  c->choice->backend->name);
-    else
-        cli_print(c->context, "[trainer]     airgap is advisory: only backends that need no network were considered, "
-                              "nothing enforces it\n");
-}
 
 bool compile_is_weighted(const compile *c) {
     return strcmp(c->request.class_weight, "balanced") == 0;
@@ -65,9 +40,8 @@ static kit_status go_on(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK) status = kit_sha256_bytes(text.data, text.length, key, err);
     if (status == KOLM_OK) status = job_directory_go_on(&c->job, key, &found, err);
     kit_buf_free(&text);
-    if (status == KOLM_OK && found && !c->context->json && !r->quiet)
-        cli_print(c->context,
-                  "[trainer]     an earlier run of this job was not finished: going on from its checkpoint\n");
+    if (status == KOLM_OK && found)
+        session_note(c->session, "[trainer]", "an earlier run of this job was not finished: going on from its checkpoint");
     return status;
 }
 
@@ -81,7 +55,7 @@ static cJSON *metrics_of(compile *c, const char *step) {
 static kit_status check_base(compile *c, kolm_error_t *err) {
     if (c->base.path == NULL) return KOLM_OK;
     kit_status status = job_base_unchanged(&c->base, err);
-    if (status != KOLM_OK) c->exit_code = CLI_EXIT_DATA;
+    if (status != KOLM_OK) c->exit_code = SESSION_EXIT_DATA;
     return status;
 }
 
@@ -105,15 +79,14 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .embed_base = r->embed_base,
         .trainer = c->trainer,
     };
-    c->exit_code = CLI_EXIT_INTERNAL;
-    KIT_TRY(cli_runtime_check(c->context, backend->name, c->recipe, &c->exit_code, err));
+    c->exit_code = SESSION_EXIT_INTERNAL;
+    KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
     KIT_TRY(job_directory_describe(&c->job, &job, err));
     KIT_TRY(go_on(c, err));
-    c->exit_code = CLI_EXIT_BACKEND;
-    c->progress = (cli_progress){.label = "[trainer]"};
+    c->exit_code = SESSION_EXIT_BACKEND;
     cli_calling calling;
-    kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict,
-                                          r->quiet ? NULL : &c->progress, &calling, err);
+    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict,
+                                          "[trainer]", &calling, err);
     calling.metrics = metrics_of(c, "train");
     if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
     if (status == KOLM_OK)
@@ -124,7 +97,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     kit_format(what, sizeof what, "training on %s", backend->name);
     if (status == KOLM_OK) status = cli_verdict(&c->trained, what, &c->exit_code, err);
     if (status == KOLM_OK) status = check_base(c, err);
-    if (status == KOLM_OK) print_airgap(c);
+    if (status == KOLM_OK) session_tell(c->session, &(session_event){.kind = SESSION_TRAINED, .compile = c});
     return status;
 }
 
@@ -132,7 +105,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
 
 static kit_status bad_payload(compile *c, kolm_error_t *err, const char *name, const char *why) {
     return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
-                    "%s left %s in its model: %s", c->choice->backend->name, cli_safe(name), why);
+                    "%s left %s in its model: %s", c->choice->backend->name, name, why);
 }
 
 static kit_status add_payload(compile *c, const char *name, const char *path, const struct stat *info,
@@ -215,9 +188,9 @@ static kit_status check_payload(compile *c, kolm_error_t *err) {
         kit_file_mark now;
         const compile_payload *item = &c->payload[i];
         if (kit_file_mark_path(item->path, &now, NULL) == KOLM_OK && kit_file_mark_same(&now, &item->mark)) continue;
-        c->exit_code = CLI_EXIT_BACKEND;
+        c->exit_code = SESSION_EXIT_BACKEND;
         return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
-                        "%s changed %s while it answered with it", c->choice->backend->name, cli_safe(item->name));
+                        "%s changed %s while it answered with it", c->choice->backend->name, item->name);
     }
     return KOLM_OK;
 }
@@ -239,7 +212,7 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
     const char *word = NULL;
     if (compile_is_weighted(c) && (!kit_json_get_string(kit_json_get(c->result, "report"), "class_weight", &word) ||
                                    strcmp(word, "balanced") != 0))
-        cli_warn(c->context, "%s does not say that it weighed the labels; --class-weight may have had no effect",
+        session_warn(c->session, "%s does not say that it weighed the labels; --class-weight may have had no effect",
                  c->choice->backend->name);
     return KOLM_OK;
 }
@@ -251,9 +224,9 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
     const cli_backend *backend = c->choice->backend;
     cli_calling calling;
     char what[128];
-    KIT_TRY(cli_runtime_check(c->context, backend->name, c->recipe, &c->exit_code, err));
-    kit_status status = cli_calling_begin(c->context, backend, c->airgap, c->airgap_strict,
-                                          c->request.quiet ? NULL : &c->progress, &calling, err);
+    KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
+    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict,
+                                          "[trainer]", &calling, err);
     calling.metrics = metrics_of(c, "infer");
     calling.options.cancel_too = stop;
     if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
@@ -269,7 +242,7 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
 kit_status compile_answer(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     const cli_backend *backend = c->choice->backend;
-    c->exit_code = CLI_EXIT_BACKEND;
+    c->exit_code = SESSION_EXIT_BACKEND;
     KIT_TRY(read_result(c, err));
     KIT_TRY(collect_payload(c, err));
     kit_job_model_file *files = calloc(c->payload_count, sizeof *files);
@@ -295,134 +268,32 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     cli_answers_limit limit;
     KIT_TRY(cli_answers_limit_begin(c->job.job, c->data.eval_rows, &limit, err));
     status = cli_answers_limit_end(&limit, backend->name, ask(c, &limit.reached, err), err);
-    if (status == KOLM_E_DATA_LOSS) c->exit_code = CLI_EXIT_BACKEND;
+    if (status == KOLM_E_DATA_LOSS) c->exit_code = SESSION_EXIT_BACKEND;
     if (status == KOLM_OK) status = check_payload(c, err);
     return status == KOLM_OK ? check_base(c, err) : status;
 }
 
 /* ---- Score */
 
-static double unit(uint32_t micro) {
-    return (double)micro / SCORE_MICRO;
-}
-
-/* Three digits, or all six where three would contradict what is said of the gate: "0.850 (below the 0.85 gate)". */
-static const char *beside_gate(char out[16], uint32_t value, uint32_t gate) {
-    uint32_t rounded = (value + 500) / 1000 * 1000;
-    kit_format(out, 16, (rounded >= gate) == (value >= gate) ? "%.3f" : "%.6f", unit(value));
-    return out;
-}
-
-/* What always giving one answer would have reached, and the labels that it would be at the cost of. */
-static void print_baseline(compile *c) {
-    score_baseline b;
-    uint64_t correct = 0, rows = 0;
-    score_baseline_of(c->answers, &b);
-    if (!b.known || !c->data.closed) return;
-    const char *lowest = score_lowest_recall(c->answers, &correct, &rows);
-    cli_print(c->context, "[balanced]    %.3f over %llu label%s; lowest recall %.3f: \"%s\", %llu of %llu rows\n",
-              unit(b.balanced), (unsigned long long)b.labels, b.labels == 1 ? "" : "s",
-              (double)correct / (double)rows, cli_safe(lowest), (unsigned long long)correct, (unsigned long long)rows);
-    static const char *const standings[] = {
-        [SCORE_NO_BASELINE] = "",
-        [SCORE_BETTER] = "",
-        [SCORE_TOO_FEW] = ": too few held-out rows to show that the model is better, but it made no mistake",
-        [SCORE_NOT_BETTER] = ": the model is not clearly better than that"};
-    score_standing standing = score_stands(c->answers, &b, c->gates.balanced);
-    cli_print(c->context, "[baseline]    %.3f (balanced %.3f) by always answering \"%s\"%s%s\n", unit(b.accuracy),
-              1.0 / (double)b.labels, cli_safe(b.label), standings[standing],
-              standing != SCORE_NOT_BETTER ? ""
-              : b.labels == 1              ? "; all held-out rows have this label"
-              : c->gates.balanced          ? " in balanced accuracy"
-                                           : "");
-}
-
-/* Labels that were learned and that no held-out row has: nothing is known about them. */
-static void print_unmeasured(compile *c) {
-    kit_buf text = {0};
-    size_t count = 0;
-    const cJSON *labels = kit_json_get(kit_json_get(c->result, "report"), "labels"), *item;
-    cJSON_ArrayForEach(item, labels) {
-        if (!cJSON_IsString(item) || score_label_rows(c->answers, item->valuestring) > 0) continue;
-        if (count++ < 5) kit_buf_fmt(&text, "%s\"%s\"", count > 1 ? ", " : "", cli_safe(item->valuestring));
-    }
-    if (count > 0)
-        cli_print(c->context, "[labels]      learned, but in no held-out row: %s%s\n", kit_buf_text(&text),
-                  count > 5 ? ", ..." : "");
-    kit_buf_free(&text);
-}
-
-static void print_labels(compile *c) {
-    score_baseline b;
-    kit_buf text = {0};
-    if (!c->data.closed) return;
-    score_baseline_of(c->answers, &b);
-    if (b.never_answered > 0 && score_never_answered_text(c->answers, 5, &text, NULL) == KOLM_OK)
-        cli_print(c->context, "[labels]      never answered: %s\n", kit_buf_text(&text));
-    kit_buf_free(&text);
-    if (!c->request.quiet) print_unmeasured(c);
-}
-
-static void print_score(compile *c) {
-    const score_k *k = &c->k;
-    char gate[16], accuracy_gate[16], shown[16];
-    kit_format(gate, sizeof gate, "%.6g", unit(c->gates.k_micro));
-    kit_format(accuracy_gate, sizeof accuracy_gate, "%.6g", unit(c->gates.accuracy_micro));
-    bool k_ok = k->k >= c->gates.k_micro, accuracy_ok = k->accuracy >= c->gates.accuracy_micro;
-    cli_print(c->context, "[K-score]     %s (%s %s gate)\n", beside_gate(shown, k->k, c->gates.k_micro),
-              k_ok ? "ships at" : "below the", gate);
-    cli_print(c->context, "[accuracy]    %s (%s %s gate), 95%% interval %.3f to %.3f, n = %llu",
-              beside_gate(shown, k->accuracy, c->gates.accuracy_micro), accuracy_ok ? "ships at" : "below the",
-              accuracy_gate, unit(k->accuracy_interval.low_micro), unit(k->accuracy_interval.high_micro),
-              (unsigned long long)score_answered(c->answers));
-    if (score_answered(c->answers) < score_rows(c->answers))
-        cli_print(c->context, "; %llu of %llu withheld",
-                  (unsigned long long)(score_rows(c->answers) - score_answered(c->answers)),
-                  (unsigned long long)score_rows(c->answers));
-    cli_print(c->context, "\n");
-    print_baseline(c);
-    cli_print(c->context, "[interval]    K %.3f to %.3f at 95%%\n", unit(k->k_interval.low_micro),
-              unit(k->k_interval.high_micro));
-}
-
-/* With few held-out rows the out-of-fold answers on the training part say more. */
-static void print_estimate(compile *c) {
-    const cJSON *report = kit_json_get(c->result, "report");
-    uint64_t correct = 0, answered = 0;
-    if (score_rows(c->answers) >= 200 || !kit_json_get_u64(report, "oof_correct", &correct) ||
-        !kit_json_get_u64(report, "oof_answered", &answered) || answered == 0 || correct > answered)
-        return;
-    score_interval interval = score_wilson(correct, answered);
-    cli_print(c->context,
-              "[estimate]    %llu held-out rows are few; cross-validation on the training part: accuracy %.3f, 95%% "
-              "interval %.3f to %.3f, n = %llu\n",
-              (unsigned long long)score_rows(c->answers), (double)correct / (double)answered, unit(interval.low_micro),
-              unit(interval.high_micro), (unsigned long long)answered);
-}
-
 kit_status compile_score(compile *c, kolm_error_t *err) {
     char *predictions = NULL;
-    c->exit_code = CLI_EXIT_BACKEND;
+    c->exit_code = SESSION_EXIT_BACKEND;
     KIT_TRY(kit_path_join(c->job.job, "predictions.jsonl", &predictions, err));
     const score_question question = {.heldout_fd = c->data.heldout_fd,
                                      .heldout_sha256 = c->data.eval_sha256,
                                      .predictions = predictions,
                                      .backend = c->choice->backend->name,
-                                     .cancel = cli_interrupt_flag()};
+                                     .cancel = c->session->stop};
     kit_status status = score_answers_read(&question, &c->answers, err);
     free(predictions);
-    if (status == KOLM_E_ABORTED) c->exit_code = CLI_EXIT_UNJUDGED;
+    if (status == KOLM_E_ABORTED) c->exit_code = SESSION_EXIT_UNJUDGED;
     KIT_TRY(status);
-    cli_count_answers(c->context, c->choice->backend->name, &c->answered, score_rows(c->answers));
+    cli_count_answers(c->session, c->choice->backend->name, &c->answered, score_rows(c->answers));
     score_compute_read(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
                        cli_read_bytes(c->payload_bytes, c->request.embed_base ? 0 : c->base.weight_bytes,
                                       kit_json_get(c->result, "report")),
                        &c->k);
-    if (!c->context->json) {
-        print_score(c);
-        print_labels(c);
-        if (!c->request.quiet) print_estimate(c);
-    }
+    session_tell(c->session, &(session_event){.kind = SESSION_SCORED, .compile = c});
     return KOLM_OK;
 }
 
@@ -488,7 +359,7 @@ kit_status compile_check_failed(const compile *c, kolm_error_t *err) {
 kit_status compile_write_failed(compile *c, kolm_error_t *err) {
     char *predictions = NULL, *listed = NULL;
     kit_buf building = {0};
-    c->exit_code = CLI_EXIT_INTERNAL;
+    c->exit_code = SESSION_EXIT_INTERNAL;
     kit_buf_fmt(&building, "%s.tmp-%s", c->failed_path, c->job.id);
     kit_status status = kit_buf_ok(&building, err);
     if (status == KOLM_OK && mkdir(building.data, 0755) != 0)

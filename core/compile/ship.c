@@ -2,9 +2,7 @@
 /* compile, last part: the artifact and its receipts, verified where they were written and only then moved into place.
  */
 #include "artifact/manifest.h"
-#include "cli/cli.h"
 #include "compile/compile.h"
-#include "cli/output.h"
 #include "fleet/repro.h"
 #include "kolm/kit/lock.h"
 #include "kolm/kit/process.h"
@@ -100,8 +98,8 @@ static cJSON *make_manifest(const compile *c) {
 /* ---- Writing and verifying the artifact */
 
 static bool stop(void *user, uint64_t done, uint64_t total) {
-    (void)user, (void)done, (void)total;
-    return cli_interrupted();
+    (void)done, (void)total;
+    return session_stopped(user);
 }
 
 static kit_status write_artifact(compile *c, const receipt_key *key, int fd, kolm_error_t *err) {
@@ -125,6 +123,7 @@ static kit_status write_artifact(compile *c, const receipt_key *key, int fd, kol
                        .length = receipt_envelope_length,
                        .envelope = receipt_sign_envelope},
             .stop = stop,
+            .stop_user = c->session,
         };
         status = artifact_write(&spec, fd, &c->identity, err);
     }
@@ -141,7 +140,7 @@ static kit_status verify_written(compile *c, int fd, const char *sidecar_path, k
     bool found = false;
     kit_status status = artifact_open_fd(fd, c->out_path, &written, err);
     if (status == KOLM_OK && sidecar_path == NULL)
-        status = artifact_hash(written, ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES, stop, NULL, c->file_sha256, err);
+        status = artifact_hash(written, ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES, stop, c->session, c->file_sha256, err);
     if (status == KOLM_OK && sidecar_path != NULL) status = receipt_sidecar_read(sidecar_path, &lines, &found, err);
     if (status == KOLM_OK) status = receipt_keyring_load(c->keys_dir, &ring, err);
     if (status == KOLM_OK) {
@@ -197,7 +196,7 @@ static cJSON *make_measured(const compile *c) {
         kit_json_put_u64(object, "answers", score_rows(c->answers)) &&
         kit_json_put_u64(object, "peak_memory_bytes", c->trained.peak_memory_bytes) &&
         kit_json_put_u64(object, "threads", c->threads) &&
-        kit_json_put_string(object, "reproducibility", cli_repro_text(cli_repro_known(c->context, c->choice->backend)));
+        kit_json_put_string(object, "reproducibility", cli_repro_text(cli_repro_known(c->session, c->choice->backend)));
     if (good) return object;
     cJSON_Delete(object);
     return NULL;
@@ -324,7 +323,7 @@ static kit_status lock_directory(const compile *c, int *out_fd, kolm_error_t *er
     if (*out_fd < 0) status = kit_fail_errno(err, errno, "cannot open %s", directory);
     /* A file system without flock (some network ones) serves one user at a time well enough. */
     else
-        while (kit_lock_hold(*out_fd, directory, NULL) == KOLM_E_CANCELLED && !cli_interrupted())
+        while (kit_lock_hold(*out_fd, directory, NULL) == KOLM_E_CANCELLED && !session_stopped(c->session))
             continue;
     free(directory);
     return status;
@@ -350,11 +349,11 @@ static kit_status move_into_place(compile *c, kit_atomic_file *file, const char 
 
 /* Somebody else's artifact of this name may have appeared since the start. */
 static kit_status still_free(compile *c, kolm_error_t *err) {
-    if (cli_interrupted())
+    if (session_stopped(c->session))
         return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits",
                         "interrupted before the artifact was signed");
     if (c->request.force || access(c->out_path, F_OK) != 0) return KOLM_OK;
-    c->exit_code = CLI_EXIT_USAGE;
+    c->exit_code = SESSION_EXIT_USAGE;
     return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
                     "%s was written by somebody else meanwhile", c->out_path);
 }
@@ -377,7 +376,7 @@ static kit_status sign_and_move(compile *c, const receipt_key *key, kit_atomic_f
 kit_status compile_ship(compile *c, kolm_error_t *err) {
     receipt_key *key = NULL;
     kit_atomic_file file = {.fd = -1};
-    c->exit_code = CLI_EXIT_INTERNAL;
+    c->exit_code = SESSION_EXIT_INTERNAL;
     kit_status status = receipt_key_open(c->keys_dir, &key, &c->key_created, err);
     if (status == KOLM_OK) status = kit_atomic_open(c->out_path, 0644, &file, err);
     if (status == KOLM_OK) status = write_artifact(c, key, file.fd, err);
@@ -386,15 +385,6 @@ kit_status compile_ship(compile *c, kolm_error_t *err) {
     kit_atomic_abort(&file);
     receipt_key_free(key);
     return status;
-}
-
-void compile_print_shipped(compile *c) {
-    char size[32];
-    if (c->key_created) cli_print(c->context, "[keys]        made a signing key: %s\n", c->keyid);
-    cli_print(c->context, "[artifact]    %s  %s\n", cli_safe(c->out_path),
-              cli_bytes(size, sizeof size, c->identity.size));
-    cli_print(c->context, "[receipt]     seq %llu, chain head sha256 %s\n", (unsigned long long)c->head.seq,
-              c->head.sha256);
 }
 
 /* ---- --json */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calls that the checks make, and what is heard of the plugin meanwhile. */
 #include "conform/conform.h"
-#include "fleet/call.h"
 #include "host/host.h"
+#include "store/store.h"
 
 #include <string.h>
 #include <strings.h>
@@ -75,7 +75,10 @@ void check_call_options(check *c, host_call_options *out_options) {
                            .printed = on_printed};
     *out_options = (host_call_options){
         .cancel = c->options->cancel, .secret = give_secret, .events = &events, .show_secrets = true};
-    if (c->options->home) cli_keep_private(c->options->home, out_options);
+    if (c->options->home) {
+        out_options->private_dir = store_home_path(c->options->home);
+        out_options->private_names = store_kept_names();
+    }
 }
 
 bool check_called(check *c, kit_status status, const kolm_error_t *err) {

@@ -2,8 +2,6 @@
 /* The options of calls into backends, and what their verdicts mean to a person. */
 #include "fleet/call.h"
 
-#include "cli/cli.h"
-#include "cli/log.h"
 
 static const char *secret_value(void *user, const char *name) {
     const cli_calling *calling = user;
@@ -13,12 +11,12 @@ static const char *secret_value(void *user, const char *name) {
 
 static void on_log(void *user, const char *backend, uint32_t level, const char *text) {
     cli_calling *calling = user;
-    cli_log(calling->context, backend, level, text);
+    session_said(calling->session, backend, level, text);
 }
 
 static void on_progress(void *user, const kolm_progress_t *progress) {
     cli_calling *calling = user;
-    if (calling->progress != NULL) cli_progress_update(calling->context, calling->progress, progress);
+    if (calling->label != NULL) session_progress(calling->session, calling->label, progress);
 }
 
 /* As text: receipts are signed, and what is signed has no floating-point numbers. The last value of a name counts. */
@@ -34,23 +32,18 @@ static void on_metric(void *user, const char *name, double value) {
     cJSON_Delete(number);
 }
 
-void cli_keep_private(const store_home *home, host_call_options *options) {
-    options->private_dir = store_home_path(home);
-    options->private_names = store_kept_names();
-}
-
-kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, bool airgap, bool airgap_strict,
-                             cli_progress *progress, cli_calling *out_calling, kolm_error_t *err) {
+kit_status cli_calling_begin(kolm_session *session, const cli_backend *backend, bool airgap, bool airgap_strict,
+                             const char *label, cli_calling *out_calling, kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
-    *out_calling = (cli_calling){.context = context, .progress = progress};
-    KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(cli_config(context, &config, err));
+    *out_calling = (cli_calling){.session = session, .label = label};
+    KIT_TRY(session_home(session, &home, err));
+    KIT_TRY(session_config(session, &config, err));
     bool wants_secrets = backend->auth_count + backend->secret_count > 0 && !airgap;
     if (wants_secrets) KIT_TRY(store_credentials_read(home, &out_calling->credentials, err));
     out_calling->events = (host_events){.user = out_calling, .log = on_log, .progress = on_progress, .metric = on_metric};
     out_calling->options = (host_call_options){
-        .cancel = cli_interrupt_flag(),
+        .cancel = session->stop,
         .network = !airgap,
         .airgap_strict = airgap_strict,
         .config = config,
@@ -58,13 +51,14 @@ kit_status cli_calling_begin(cli_context *context, const cli_backend *backend, b
         .secret_user = out_calling,
         .events = &out_calling->events,
     };
-    cli_keep_private(home, &out_calling->options);
+    out_calling->options.private_dir = store_home_path(home);
+    out_calling->options.private_names = store_kept_names();
     return KOLM_OK;
 }
 
 kit_status cli_calling_allow_private(cli_calling *calling, kolm_error_t *err) {
     store_home *home = NULL;
-    KIT_TRY(cli_home(calling->context, &home, err));
+    KIT_TRY(session_home(calling->session, &home, err));
     if (calling->credentials == NULL) KIT_TRY(store_credentials_read(home, &calling->credentials, err));
     calling->options.secret = secret_value;
     calling->options.network = true;
@@ -74,14 +68,14 @@ kit_status cli_calling_allow_private(cli_calling *calling, kolm_error_t *err) {
 }
 
 void cli_calling_end(cli_calling *calling) {
-    if (calling->progress != NULL) cli_progress_end(calling->context, calling->progress);
+    if (calling->label != NULL) session_progress_end(calling->session);
     store_credentials_free(calling->credentials);
     calling->credentials = NULL;
 }
 
 kit_status cli_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) {
     if (result->verdict == HOST_OK) return KOLM_OK;
-    *out_exit = result->verdict == HOST_CANCELLED ? CLI_EXIT_INTERRUPTED : CLI_EXIT_BACKEND;
+    *out_exit = result->verdict == HOST_CANCELLED ? SESSION_EXIT_INTERRUPTED : SESSION_EXIT_BACKEND;
     if (result->verdict == HOST_CANCELLED)
         return kit_fail(err, KOLM_E_CANCELLED,
                         result->error.remedy[0] != '\0' ? result->error.remedy
@@ -97,10 +91,10 @@ kit_status cli_verdict(const host_result *result, const char *what, int *out_exi
     return kit_fail(err, code, remedy, "%s: %s", what, text);
 }
 
-void cli_count_answers(cli_context *context, const char *backend, const host_result *result, uint64_t read) {
+void cli_count_answers(kolm_session *session, const char *backend, const host_result *result, uint64_t read) {
     if (result->verdict != HOST_OK || result->infer.answers == read) return;
-    cli_warn(context, "%s: infer: it says that it gave %llu answers, and gave %llu; report it to %s%s%s", backend,
+    session_warn(session, "%s: infer: it says that it gave %llu answers, and gave %llu; report it to %s%s%s", backend,
              (unsigned long long)result->infer.answers, (unsigned long long)read,
-             cli_safe(result->vendor[0] ? result->vendor : "its maker"), result->homepage[0] ? ", " : "",
-             cli_safe(result->homepage));
+             result->vendor[0] ? result->vendor : "its maker", result->homepage[0] ? ", " : "",
+             result->homepage);
 }

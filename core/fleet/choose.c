@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Decides which backend does a job, and refuses rather than replace one that a person named. */
 #include "fleet/choose.h"
-#include "cli/cli.h"
 #include "fleet/grants.h"
-#include "cli/output.h"
-#include "cli/pick_text.h"
 #include "session/site.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-kit_status cli_default_backend(cli_context *context, const char **out_name, cli_chosen_by *out_by, kolm_error_t *err) {
+kit_status cli_default_backend(kolm_session *session, const char **out_name, cli_chosen_by *out_by, kolm_error_t *err) {
     const cJSON *config = NULL;
     const char *name = secure_getenv("KOLM_BACKEND");
     *out_by = CLI_BY_ENVIRONMENT;
@@ -19,7 +16,7 @@ kit_status cli_default_backend(cli_context *context, const char **out_name, cli_
         *out_name = name;
         return KOLM_OK;
     }
-    KIT_TRY(cli_config(context, &config, err));
+    KIT_TRY(session_config(session, &config, err));
     *out_by = CLI_BY_PICKER;
     if (cJSON_IsNull(kit_json_get(config, "backend")) || !kit_json_get(config, "backend")) return KOLM_OK;
     if (!kit_json_get_string(config, "backend", out_name)) {
@@ -30,7 +27,7 @@ kit_status cli_default_backend(cli_context *context, const char **out_name, cli_
     return KOLM_OK;
 }
 
-static kit_status who(cli_context *context, const cli_choose_options *options, const char **out_name,
+static kit_status who(kolm_session *session, const cli_choose_options *options, const char **out_name,
                       cli_chosen_by *out_by, kolm_error_t *err) {
     if (options->backend) {
         *out_name = options->backend;
@@ -39,7 +36,7 @@ static kit_status who(cli_context *context, const cli_choose_options *options, c
     }
     *out_by = CLI_BY_PICKER;
     if (options->picker_only) return KOLM_OK;
-    return cli_default_backend(context, out_name, out_by, err);
+    return cli_default_backend(session, out_name, out_by, err);
 }
 
 static const pick_entry *entry_of(const pick_result *result, const char *name) {
@@ -85,13 +82,13 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
     const pick_candidate *c = &result->candidates[entry->candidate];
     if (!entry->eligible) {
         bool refused = c->refused != NULL;
-        *out_exit = refused ? CLI_EXIT_NOTHING : CLI_EXIT_BACKEND;
+        *out_exit = refused ? SESSION_EXIT_NOTHING : SESSION_EXIT_BACKEND;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "name another backend, or loosen the filter; kolm does not replace a backend that you named",
                         "%s (named by %s) cannot do this: %s", c->name, where[by], entry->reasons[0].text);
     }
     if (!c->available) {
-        *out_exit = CLI_EXIT_NOTHING;
+        *out_exit = SESSION_EXIT_NOTHING;
         char state[64];
         pick_state_text(c, state, sizeof state);
         const char *remedy = c->remedy && *c->remedy ? c->remedy : "name another backend, or let the picker choose";
@@ -194,8 +191,8 @@ static kit_status decide(cli_choice *choice, const cli_choose_options *options, 
                          const pick_result *result, int *out_exit, kolm_error_t *err) {
     const pick_entry *entry = name ? entry_of(result, name) : result->winner;
     if (!entry) {
-        *out_exit = CLI_EXIT_NOTHING;
-        return options->format ? nobody_answers(choice, options, result, err) : cli_pick_nothing(result, err);
+        *out_exit = SESSION_EXIT_NOTHING;
+        return options->format ? nobody_answers(choice, options, result, err) : pick_nothing(result, err);
     }
     choice->backend = cli_registry_find(choice->registry, result->candidates[entry->candidate].name);
     if (name && choice->backend->bad_settings) return cli_backend_refuse(choice->backend, out_exit, err);
@@ -216,20 +213,20 @@ static void ranking_clear(ranking *r) {
     *r = (ranking){0};
 }
 
-static kit_status rank(cli_context *context, const cli_choice *choice, const cli_choose_options *options,
+static kit_status rank(kolm_session *session, const cli_choice *choice, const cli_choose_options *options,
                        const char *name, const cli_detect_options *detect, const pick_constraints *constraints,
                        ranking *out, kolm_error_t *err) {
-    KIT_TRY(cli_registry_detect(context, choice->registry, detect, err));
+    KIT_TRY(cli_registry_detect(session, choice->registry, detect, err));
     KIT_TRY(cli_registry_candidates(choice->registry, &out->candidates, err));
     narrow(out->candidates, choice->registry, options, name);
     return pick_run(out->candidates, choice->registry->count, constraints, &out->result, err);
 }
 
 /* Nobody named it, so that the command goes on without it; but whoever wrote the setting wanted it to count. */
-static void warn_left_out(cli_context *context, const cli_registry *registry) {
+static void warn_left_out(kolm_session *session, const cli_registry *registry) {
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
-        if (b->bad_settings) cli_warn(context, "%s is left out: %s", cli_safe(b->name), cli_safe(b->refused));
+        if (b->bad_settings) session_warn(session, "%s is left out: %s", b->name, b->refused);
     }
 }
 
@@ -241,14 +238,14 @@ static kit_status check_names(const cli_choice *choice, const cli_choose_options
     if (name && !cli_registry_find(choice->registry, name)) {
         kit_status status = cli_registry_unknown(choice->registry, name, err);
         kit_fail_context(err, "%s", source[choice->by]);
-        *out_exit = CLI_EXIT_USAGE;
+        *out_exit = SESSION_EXIT_USAGE;
         return status;
     }
     for (size_t i = 0; i < options->constraints.exclude_count; i++) {
         if (cli_registry_find(choice->registry, options->constraints.exclude[i])) continue;
         kit_status status = cli_registry_unknown(choice->registry, options->constraints.exclude[i], err);
         kit_fail_context(err, "--exclude");
-        *out_exit = CLI_EXIT_USAGE;
+        *out_exit = SESSION_EXIT_USAGE;
         return status;
     }
     return KOLM_OK;
@@ -261,7 +258,7 @@ static kit_status regard_model(cli_choice *choice, const cli_choose_options *opt
     if (!options->format) return KOLM_OK;
     if (named && choice->by == CLI_BY_FLAG) {
         kit_status status = check_format(named, options, err);
-        if (status != KOLM_OK) *out_exit = CLI_EXIT_BACKEND;
+        if (status != KOLM_OK) *out_exit = SESSION_EXIT_BACKEND;
         if (named->formats) constraints->recipe = NULL;
         return status;
     }
@@ -273,7 +270,7 @@ static kit_status regard_model(cli_choice *choice, const cli_choose_options *opt
     return KOLM_OK;
 }
 
-static kit_status choose(cli_context *context, const cli_choose_options *options, cli_choice *choice, ranking *ranked,
+static kit_status choose(kolm_session *session, const cli_choose_options *options, cli_choice *choice, ranking *ranked,
                          int *out_exit, kolm_error_t *err) {
     const char *name = NULL;
     cli_detect_options detect = {.refresh = options->refresh,
@@ -282,22 +279,22 @@ static kit_status choose(cli_context *context, const cli_choose_options *options
                                  .allow_private_remote = options->constraints.allow_private_remote};
     pick_constraints constraints = options->constraints;
     constraints.need_slot = true; /* work is going to be dispatched: a promise is not enough */
-    KIT_TRY(who(context, options, &name, &choice->by, err));
-    if (choice->by == CLI_BY_CONFIG) choice->site = cli_site_said(context, "backend", NULL, NULL);
-    KIT_TRY(cli_registry_open(context, &choice->registry, err));
+    KIT_TRY(who(session, options, &name, &choice->by, err));
+    if (choice->by == CLI_BY_CONFIG) choice->site = session_site_said(session, "backend", NULL, NULL);
+    KIT_TRY(cli_registry_open(session, &choice->registry, err));
     KIT_TRY(check_names(choice, options, name, out_exit, err));
-    if (!name) warn_left_out(context, choice->registry);
+    if (!name) warn_left_out(session, choice->registry);
     KIT_TRY(regard_model(choice, options, &constraints, &name, out_exit, err));
-    if (name) KIT_TRY(cli_grant_require(context, choice->registry, name, out_exit, err));
+    if (name) KIT_TRY(cli_grant_require(session, choice->registry, name, out_exit, err));
     /* The maker of a model does not need the others to be looked at, if it can be used. */
     if (!options->backend && options->maker && cli_registry_find(choice->registry, options->maker))
         detect.only = options->maker;
-    KIT_TRY(rank(context, choice, options, name, &detect, &constraints, ranked, err));
+    KIT_TRY(rank(session, choice, options, name, &detect, &constraints, ranked, err));
     const char *maker = maker_of(ranked->result, options);
     if (detect.only && !maker) {
         detect.only = NULL;
         ranking_clear(ranked);
-        KIT_TRY(rank(context, choice, options, name, &detect, &constraints, ranked, err));
+        KIT_TRY(rank(session, choice, options, name, &detect, &constraints, ranked, err));
     }
     if (maker) {
         name = maker;
@@ -307,18 +304,18 @@ static kit_status choose(cli_context *context, const cli_choose_options *options
     return decide(choice, options, name, ranked->result, out_exit, err);
 }
 
-kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
+kit_status cli_choose(kolm_session *session, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
                       kolm_error_t *err) {
     ranking ranked = {0};
-    *out_exit = CLI_EXIT_OK;
+    *out_exit = SESSION_EXIT_OK;
     cli_choice *choice = calloc(1, sizeof *choice);
-    kit_status status = choice ? choose(context, options, choice, &ranked, out_exit, err)
+    kit_status status = choice ? choose(session, options, choice, &ranked, out_exit, err)
                                : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     ranking_clear(&ranked);
     if (status == KOLM_OK) {
         *out_choice = choice;
     } else {
-        if (*out_exit == CLI_EXIT_OK) *out_exit = cli_interrupted() ? CLI_EXIT_INTERRUPTED : cli_exit_of(status);
+        if (*out_exit == SESSION_EXIT_OK) *out_exit = session_stopped(session) ? SESSION_EXIT_INTERRUPTED : session_exit_of(status);
         cli_choice_free(choice);
     }
     return status;

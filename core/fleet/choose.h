@@ -34,7 +34,7 @@ typedef struct cli_choice {
     cli_backend *backend;   /* who does it */
     cli_chosen_by by;
     char said[160];      /* "local-cuda (env: KOLM_BACKEND=local-cuda)": follows "using " in the [trainer] line */
-    const char *site;    /* CLI_BY_CONFIG: the machine's config.json, where that said it; NULL: the user's. Of the context */
+    const char *site;    /* CLI_BY_CONFIG: the machine's config.json, where that said it; NULL: the user's. Of the session */
     const char *by_name; /* "flag", "env", "config", "picker", "model": for receipts */
     uint32_t score;      /* of the backend, in PICK_UNITs */
     cJSON *record;       /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */
@@ -43,12 +43,12 @@ typedef struct cli_choice {
 /* Scans, detects (through the cache) and decides. On failure *out_exit is the exit code that belongs to it: 2 for an
  * unknown name, 3 when nothing is available or the named backend is not, 5 when the named backend does not do this or
  * a filter forbids it, 6 for a broken configuration. */
-kit_status cli_choose(cli_context *context, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
+kit_status cli_choose(kolm_session *session, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
                       kolm_error_t *err) KIT_MUST_USE;
 void cli_choice_free(cli_choice *choice);
 
 /* The value of KOLM_BACKEND or of config.json's "backend" with who said it; NULL when only the picker can say. */
-kit_status cli_default_backend(cli_context *context, const char **out_name, cli_chosen_by *out_by,
+kit_status cli_default_backend(kolm_session *session, const char **out_name, cli_chosen_by *out_by,
                                kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -4,7 +4,6 @@
 #include "fleet/grants.h"
 
 #include "fleet/calls.h"
-#include "cli/output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,12 +42,12 @@ static bool note_asked(cli_elsewhere *e, const char *backend, const char *key, c
 }
 
 /* One that is not set up has nothing elsewhere; that is only worth a word when it was asked for by name. */
-static kit_status ask_one(cli_context *context, cli_registry *registry, const cli_backend *backend,
+static kit_status ask_one(kolm_session *session, cli_registry *registry, const cli_backend *backend,
                           const cli_elsewhere_options *options, cli_elsewhere *e, kolm_error_t *err) {
     listening l = {.elsewhere = e, .backend = backend->name};
     kolm_error_t why = KIT_ERROR_INIT;
     char summary[256] = "";
-    kit_status status = cli_call_status(context, registry, backend, options->prune, options->older_seconds, on_holding,
+    kit_status status = cli_call_status(session, registry, backend, options->prune, options->older_seconds, on_holding,
                                         &l, summary, sizeof summary, &why);
     bool good = true;
     if (status == KOLM_OK)
@@ -63,17 +62,17 @@ static kit_status ask_one(cli_context *context, cli_registry *registry, const cl
     return good ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status find_only(cli_context *context, cli_registry *registry, const char *name, const cli_backend **out_backend, int *out_exit,
+static kit_status find_only(kolm_session *session, cli_registry *registry, const char *name, const cli_backend **out_backend, int *out_exit,
                             kolm_error_t *err) {
     *out_backend = cli_registry_find(registry, name);
-    *out_exit = CLI_EXIT_USAGE;
+    *out_exit = SESSION_EXIT_USAGE;
     if (!*out_backend) return cli_registry_unknown(registry, name, err);
     if ((*out_backend)->refused) return cli_backend_refuse(*out_backend, out_exit, err);
     *out_exit = 0;
-    return cli_grant_require(context, registry, name, out_exit, err);
+    return cli_grant_require(session, registry, name, out_exit, err);
 }
 
-kit_status cli_elsewhere_ask(cli_context *context, const cli_elsewhere_options *options, cli_elsewhere *out_elsewhere,
+kit_status cli_elsewhere_ask(kolm_session *session, const cli_elsewhere_options *options, cli_elsewhere *out_elsewhere,
                              int *out_exit, kolm_error_t *err) {
     cli_registry *registry = NULL;
     const cli_backend *only = NULL;
@@ -81,66 +80,16 @@ kit_status cli_elsewhere_ask(cli_context *context, const cli_elsewhere_options *
     *out_elsewhere = (cli_elsewhere){.held = cJSON_CreateArray(), .asked = cJSON_CreateArray()};
     if (!out_elsewhere->held || !out_elsewhere->asked)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    kit_status status = cli_registry_open(context, &registry, err);
-    if (status == KOLM_OK) status = cli_registry_settle(context, registry, err);
-    if (status == KOLM_OK && options->only) status = find_only(context, registry, options->only, &only, out_exit, err);
+    kit_status status = cli_registry_open(session, &registry, err);
+    if (status == KOLM_OK) status = cli_registry_settle(session, registry, err);
+    if (status == KOLM_OK && options->only) status = find_only(session, registry, options->only, &only, out_exit, err);
     for (size_t i = 0; status == KOLM_OK && registry && i < registry->count; i++) {
         const cli_backend *backend = &registry->backends[i];
         if (only ? backend != only : backend->refused != NULL || backend->group == CLI_GROUP_LOCAL) continue;
-        status = ask_one(context, registry, backend, options, out_elsewhere, err);
+        status = ask_one(session, registry, backend, options, out_elsewhere, err);
     }
     cli_registry_free(registry);
     return status;
-}
-
-static const char *text_of(const cJSON *row, const char *key) {
-    const char *text = "";
-    (void)kit_json_get_string(row, key, &text);
-    return cli_safe(text);
-}
-
-static void print_row(cli_context *context, const cJSON *row) {
-    char size[32] = "", age[32] = "", price[48] = "";
-    uint64_t number = 0;
-    const cJSON *cost = kit_json_get(row, "cost_per_hour_usd"); /* as kit_json_micro made it */
-    if (kit_json_get_u64(row, "bytes", &number)) cli_bytes(size, sizeof size, number);
-    if (kit_json_get_u64(row, "age_seconds", &number)) cli_duration(age, sizeof age, number * 1000);
-    if (cJSON_IsRaw(cost) && strcmp(cost->valuestring, "0") != 0)
-        kit_format(price, sizeof price, "$%.2f an hour; ", strtod(cost->valuestring, NULL));
-    cli_print(context, "  %-8s %-10.10s ", text_of(row, "kind"), text_of(row, "name"));
-    cli_print(context, "%-8s %9s %8s  %s", text_of(row, "state"), size, age, price);
-    cli_print(context, "%s\n", text_of(row, "note"));
-}
-
-/* Grouped as they came: by backend, and by place within it. */
-void cli_elsewhere_print(cli_context *context, const cli_elsewhere *e) {
-    const cJSON *row, *asked;
-    char before[512] = "";
-    cJSON_ArrayForEach(asked, e->asked) {
-        const char *backend = "", *error = NULL, *remedy = "", *summary = "";
-        bool any = false;
-        (void)kit_json_get_string(asked, "backend", &backend);
-        (void)kit_json_get_string(asked, "remedy", &remedy);
-        (void)kit_json_get_string(asked, "summary", &summary);
-        cJSON_ArrayForEach(row, e->held) {
-            const char *of = "", *place = "";
-            char here[512];
-            (void)kit_json_get_string(row, "backend", &of);
-            (void)kit_json_get_string(row, "place", &place);
-            if (strcmp(of, backend) != 0) continue;
-            kit_format(here, sizeof here, "%s on %s", backend, place);
-            if (strcmp(here, before) != 0) cli_print(context, "%s\n", cli_safe(here));
-            kit_copy(before, sizeof before, here);
-            print_row(context, row);
-            any = true;
-        }
-        if (kit_json_get_string(asked, "error", &error)) {
-            cli_warn(context, "%s: %s%s%s", backend, cli_safe(error), *remedy ? "; " : "", cli_safe(remedy));
-        } else if (!any) {
-            cli_print(context, "%s keeps nothing elsewhere%s%s\n", backend, *summary ? "; asked: " : "", cli_safe(summary));
-        }
-    }
-    if (cJSON_GetArraySize(e->asked) == 0) cli_print(context, "elsewhere: no backend that is set up keeps anything there\n");
 }
 
 void cli_elsewhere_free(cli_elsewhere *e) {

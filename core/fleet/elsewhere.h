@@ -3,7 +3,7 @@
 #ifndef KOLM_FLEET_ELSEWHERE_H
 #define KOLM_FLEET_ELSEWHERE_H
 
-#include "cli/cli.h"
+#include "fleet/registry.h"
 
 typedef struct cli_elsewhere_options {
     const char *only;       /* NULL: every backend that is not of this machine */
@@ -18,10 +18,9 @@ typedef struct cli_elsewhere {
 } cli_elsewhere;
 
 /* Asks, over the network. That one cannot answer is in out_elsewhere; that `only` has no such slot, or is not known, is an
- * error, with *out_exit. Warnings of the backends go to standard error. */
-kit_status cli_elsewhere_ask(cli_context *context, const cli_elsewhere_options *options, cli_elsewhere *out_elsewhere,
+ * error, with *out_exit. Warnings of the backends go to the sink. */
+kit_status cli_elsewhere_ask(kolm_session *session, const cli_elsewhere_options *options, cli_elsewhere *out_elsewhere,
                              int *out_exit, kolm_error_t *err) KIT_MUST_USE;
-void cli_elsewhere_print(cli_context *context, const cli_elsewhere *elsewhere);
 void cli_elsewhere_free(cli_elsewhere *elsewhere);
 
 #endif

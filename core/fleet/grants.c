@@ -97,24 +97,24 @@ static kit_status read_all(const char *path, cJSON **out_all, kolm_error_t *err)
                     "%s is not what kolm writes there", path);
 }
 
-static kit_status place(cli_context *context, char **out_path, kolm_error_t *err) {
+static kit_status place(kolm_session *session, char **out_path, kolm_error_t *err) {
     store_home *home = NULL;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(session, &home, err));
     return store_home_place(home, STORE_GRANTS, out_path, err);
 }
 
-kit_status cli_grants_read(cli_context *context, cJSON **out_grants, kolm_error_t *err) {
+kit_status cli_grants_read(kolm_session *session, cJSON **out_grants, kolm_error_t *err) {
     char *path = NULL;
-    KIT_TRY(place(context, &path, err));
+    KIT_TRY(place(session, &path, err));
     kit_status status = read_all(path, out_grants, err);
     free(path);
     if (status == KOLM_OK && !*out_grants) *out_grants = cJSON_CreateObject();
     return status == KOLM_OK && !*out_grants ? no_memory(err) : status;
 }
 
-kit_status cli_grants_load(cli_context *context, cli_policy *policy, cli_grants **out_grants, kolm_error_t *err) {
+kit_status cli_grants_load(kolm_session *session, cli_policy *policy, cli_grants **out_grants, kolm_error_t *err) {
     char *path = NULL;
-    KIT_TRY(place(context, &path, err));
+    KIT_TRY(place(session, &path, err));
     cli_grants *grants = calloc(1, sizeof *grants);
     if (grants) {
         grants->policy = policy;
@@ -189,9 +189,9 @@ static kit_status identify(cli_policy *policy, const host_backend *row, cli_gran
     return host_plugin_digest(row, out->plugin, err);
 }
 
-kit_status cli_grantee_of(cli_context *context, const host_backend *row, cli_grantee *out, kolm_error_t *err) {
+kit_status cli_grantee_of(kolm_session *session, const host_backend *row, cli_grantee *out, kolm_error_t *err) {
     cli_policy *policy = NULL;
-    KIT_TRY(cli_policy_load(context, &policy, err));
+    KIT_TRY(cli_policy_load(session, &policy, err));
     kit_status status = identify(policy, row, out, err);
     cli_policy_free(policy);
     return status;
@@ -284,15 +284,15 @@ static kit_status write_all(const char *path, cJSON *grants, const char *name, c
 }
 
 /* Takes grant; NULL removes. */
-static kit_status change(cli_context *context, const char *name, cJSON *grant, bool *out_had, kolm_error_t *err) {
+static kit_status change(kolm_session *session, const char *name, cJSON *grant, bool *out_had, kolm_error_t *err) {
     store_home *home = NULL;
     store_lock *lock = NULL;
     char *path = NULL;
     cJSON *grants = NULL;
-    kit_status status = cli_home(context, &home, err);
+    kit_status status = session_home(session, &home, err);
     if (status == KOLM_OK) status = store_lock_take(home, store_place_name(STORE_GRANTS), LOCK_WAIT_MS, &lock, err);
-    if (status == KOLM_OK) status = place(context, &path, err);
-    if (status == KOLM_OK) status = cli_grants_read(context, &grants, err);
+    if (status == KOLM_OK) status = place(session, &path, err);
+    if (status == KOLM_OK) status = cli_grants_read(session, &grants, err);
     *out_had = kit_json_get(grants, name) != NULL;
     if (status == KOLM_OK && (grant || *out_had))
         status = write_all(path, grants, name, grant, err);
@@ -305,18 +305,49 @@ static kit_status change(cli_context *context, const char *name, cJSON *grant, b
     return status;
 }
 
-kit_status cli_grant_give(cli_context *context, const host_backend *row, const cli_grantee *to, kolm_error_t *err) {
+kit_status cli_grant_give(kolm_session *session, const host_backend *row, const cli_grantee *to, kolm_error_t *err) {
     char at[RECEIPT_TIME_BYTES] = "";
     bool had;
     cJSON *grant = cJSON_CreateObject();
     (void)receipt_time_text((int64_t)time(NULL), at);
     bool good = kit_json_put(grant, "to", cli_grantee_json(to)) && kit_json_put(grant, "what", cli_asks_json(row)) &&
                 kit_json_put_string(grant, "at", at);
-    if (good) return change(context, row->name, grant, &had, err);
+    if (good) return change(session, row->name, grant, &had, err);
     cJSON_Delete(grant);
     return no_memory(err);
 }
 
-kit_status cli_grant_take(cli_context *context, const char *name, bool *out_had, kolm_error_t *err) {
-    return change(context, name, NULL, out_had, err);
+kit_status cli_grant_take(kolm_session *session, const char *name, bool *out_had, kolm_error_t *err) {
+    return change(session, name, NULL, out_had, err);
+}
+
+/* ---- At first use */
+
+static kit_status ask(kolm_session *session, const host_backend *row, bool *out_yes, kolm_error_t *err) {
+    cli_grantee to;
+    *out_yes = false;
+    if (!session_can_ask(session)) return KOLM_OK;
+    KIT_TRY(cli_grantee_of(session, row, &to, err)); /* before it is shown: what is granted is what was looked at */
+    session_tell(session, &(session_event){.kind = SESSION_GRANT, .row = row, .grantee = &to, .yes = out_yes});
+    return *out_yes ? cli_grant_give(session, row, &to, err) : KOLM_OK;
+}
+
+kit_status cli_grant_require(kolm_session *session, cli_registry *registry, const char *name, int *out_exit,
+                             kolm_error_t *err) {
+    cli_backend *backend = cli_registry_find(registry, name);
+    bool yes = false;
+    if (!backend || backend->refused || !backend->ungranted) return KOLM_OK;
+    kit_status status = ask(session, backend->row, &yes, err);
+    *out_exit = status == KOLM_OK ? SESSION_EXIT_NOTHING : session_exit_of(status);
+    if (status != KOLM_OK) return status;
+    if (!yes)
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, backend->row->why.remedy, "%s is not called: %s", backend->name,
+                        backend->ungranted);
+    for (size_t i = 0; i < registry->found->count; i++)
+        if (&registry->found->rows[i] == backend->row) registry->found->rows[i].granted = true;
+    backend->ungranted = NULL;
+    cJSON_Delete(backend->detection);
+    backend->detection = NULL;
+    *out_exit = 0;
+    return KOLM_OK;
 }

@@ -24,12 +24,10 @@
 #include "host/asks.h"
 #include "host/host.h"
 
-#include <stdio.h>
-
 typedef struct cli_grants cli_grants;
 
 /* What is wrong with the file is no error: nobody is granted anything then. policy must live as long. */
-kit_status cli_grants_load(cli_context *context, cli_policy *policy, cli_grants **out_grants,
+kit_status cli_grants_load(kolm_session *session, cli_policy *policy, cli_grants **out_grants,
                            kolm_error_t *err) KIT_MUST_USE;
 void cli_grants_free(cli_grants *grants);
 /* host_scan_options.grant, with user = the grants. */
@@ -47,22 +45,20 @@ typedef struct cli_grantee {
     char plugin[KIT_SHA256_HEX], manifest[KIT_SHA256_HEX];
     char libs[KIT_SHA256_HEX]; /* "": it has none of its own */
 } cli_grantee;
-kit_status cli_grantee_of(cli_context *context, const host_backend *row, cli_grantee *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_grantee_of(kolm_session *session, const host_backend *row, cli_grantee *out, kolm_error_t *err) KIT_MUST_USE;
 cJSON *cli_grantee_json(const cli_grantee *to); /* NULL when memory is out */
 
 /* Gives the row all that it asks for, in the place of what its name was granted before. */
-kit_status cli_grant_give(cli_context *context, const host_backend *row, const cli_grantee *to,
+kit_status cli_grant_give(kolm_session *session, const host_backend *row, const cli_grantee *to,
                           kolm_error_t *err) KIT_MUST_USE;
 /* *out_had: whether there was one. */
-kit_status cli_grant_take(cli_context *context, const char *name, bool *out_had, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_grant_take(kolm_session *session, const char *name, bool *out_had, kolm_error_t *err) KIT_MUST_USE;
 /* The grants as the file has them, an object; FAILED_PRECONDITION or so when it cannot be believed. */
-kit_status cli_grants_read(cli_context *context, cJSON **out_grants, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_grants_read(kolm_session *session, cJSON **out_grants, kolm_error_t *err) KIT_MUST_USE;
 
-/* For a backend that was named: OK when it may be called. On a terminal it is asked for first; a yes is kept, and the row
+/* For a backend that was named: OK when it may be called. Where somebody can be asked (SESSION_GRANT) he is; a yes is kept, and the row
  * is granted from then on. *out_exit otherwise. */
-kit_status cli_grant_require(cli_context *context, cli_registry *registry, const char *name, int *out_exit,
+kit_status cli_grant_require(kolm_session *session, cli_registry *registry, const char *name, int *out_exit,
                              kolm_error_t *err) KIT_MUST_USE;
-/* Shows what a row asks for, and who it is. */
-void cli_grant_show(cli_context *context, const host_backend *row, const cli_grantee *to, FILE *stream);
 
 #endif

@@ -98,7 +98,7 @@ static kit_status fill_rows(cli_registry *registry, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, kolm_error_t *err) {
+kit_status cli_registry_open(kolm_session *session, cli_registry **out_registry, kolm_error_t *err) {
     host_config config = {0};
     store_home *home = NULL;
     cli_policy *policy = NULL;
@@ -106,11 +106,11 @@ kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, 
     char *user_dir = NULL;
     cli_registry *registry = calloc(1, sizeof *registry);
     kit_status status = registry ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    if (status == KOLM_OK) status = cli_site_config(context, &config, err);
-    if (status == KOLM_OK) status = cli_home(context, &home, err);
+    if (status == KOLM_OK) status = session_site_config(session, &config, err);
+    if (status == KOLM_OK) status = session_home(session, &home, err);
     if (status == KOLM_OK) status = store_home_place(home, STORE_BACKENDS, &user_dir, err);
-    if (status == KOLM_OK) status = cli_policy_load(context, &policy, err);
-    if (status == KOLM_OK) status = cli_grants_load(context, policy, &grants, err);
+    if (status == KOLM_OK) status = cli_policy_load(session, &policy, err);
+    if (status == KOLM_OK) status = cli_grants_load(session, policy, &grants, err);
     if (status == KOLM_OK) {
         host_scan_options options = {.user_dir = user_dir,
                                      .config = config,

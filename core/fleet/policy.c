@@ -82,20 +82,20 @@ static kit_status read_file(policy_file *file, kolm_error_t *err) {
     return file->json->child ? check_plugins(file, file->json->child, err) : KOLM_OK;
 }
 
-static kit_status find_places(cli_context *context, cli_policy *policy, kolm_error_t *err) {
+static kit_status find_places(kolm_session *session, cli_policy *policy, kolm_error_t *err) {
     store_home *home = NULL;
-    KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(kit_path_join(cli_machine_dir, store_place_name(STORE_POLICY), &policy->machine.path, err));
-    KIT_TRY(kit_path_join(cli_machine_dir, store_place_name(STORE_OLD_KEYS), &policy->key_dirs[RING_MACHINE], err));
+    KIT_TRY(session_home(session, &home, err));
+    KIT_TRY(kit_path_join(session_machine_dir, store_place_name(STORE_POLICY), &policy->machine.path, err));
+    KIT_TRY(kit_path_join(session_machine_dir, store_place_name(STORE_OLD_KEYS), &policy->key_dirs[RING_MACHINE], err));
     KIT_TRY(store_home_place(home, STORE_POLICY, &policy->user.path, err));
     KIT_TRY(store_home_place(home, STORE_OLD_KEYS, &policy->key_dirs[RING_OLD], err));
     return store_home_place(home, STORE_KEYS, &policy->key_dirs[RING_HOME], err);
 }
 
-kit_status cli_policy_load(cli_context *context, cli_policy **out_policy, kolm_error_t *err) {
+kit_status cli_policy_load(kolm_session *session, cli_policy **out_policy, kolm_error_t *err) {
     cli_policy *policy = calloc(1, sizeof *policy);
     kit_status status = policy ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    if (status == KOLM_OK) status = find_places(context, policy, err);
+    if (status == KOLM_OK) status = find_places(session, policy, err);
     if (status == KOLM_OK) status = read_file(&policy->machine, err);
     if (status == KOLM_OK) status = read_file(&policy->user, err);
     if (status == KOLM_OK)
@@ -186,7 +186,7 @@ static kit_status statement_of(const char *name, const char *plugin_sha, const c
     return status;
 }
 
-kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_path, char out_keyid[65],
+kit_status cli_plugin_sign(kolm_session *session, const char *plugin, char **out_path, char out_keyid[65],
                            kolm_error_t *err) {
     const char *slash = strrchr(plugin, '/'), *base = slash ? slash + 1 : plugin, *dot = strrchr(base, '.');
     char name[64], plugin_sha[KIT_SHA256_HEX], manifest_sha[KIT_SHA256_HEX];
@@ -207,7 +207,7 @@ kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_
     char *real = realpath(plugin, NULL); /* a link's libraries lie beside what it leads to */
     if (status == KOLM_OK && real) status = host_libs_read(real, kit_buf_text(&stem), &libs, err);
     free(real);
-    if (status == KOLM_OK) status = cli_home(context, &home, err);
+    if (status == KOLM_OK) status = session_home(session, &home, err);
     if (status == KOLM_OK) status = kit_sha256_file(plugin, plugin_sha, NULL, err);
     if (status == KOLM_OK) status = kit_sha256_file(manifest, manifest_sha, NULL, err);
     if (status == KOLM_OK) status = statement_of(name, plugin_sha, manifest_sha, &libs, &statement, err);

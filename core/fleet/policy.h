@@ -23,7 +23,7 @@
  * moves what is in it to HOME/keys.
  */
 
-#include "cli/context.h"
+#include "session/session.h"
 #include "kolm/kit/digest.h"
 #include "receipt/keys.h"
 
@@ -33,7 +33,7 @@ struct host_backend;
 typedef struct cli_policy cli_policy;
 
 /* Reads both files; INVALID_ARGUMENT or PERMISSION_DENIED when one of them cannot be believed. */
-kit_status cli_policy_load(cli_context *context, cli_policy **out_policy, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_policy_load(kolm_session *session, cli_policy **out_policy, kolm_error_t *err) KIT_MUST_USE;
 void cli_policy_free(cli_policy *policy);
 /* True when a plugin of this name must be signed; *out_path (may be NULL): the file that says so, "" otherwise. */
 bool cli_policy_demands(const cli_policy *policy, const char *name, const char **out_path);
@@ -63,7 +63,7 @@ kit_status cli_policy_whole_keyid(cli_policy *policy, const char *given, char ou
                                   kolm_error_t *err) KIT_MUST_USE;
 
 /* Signs plugin and manifest (PATH.so beside PATH.json) with the signing key of this home; *out_path: the signature. */
-kit_status cli_plugin_sign(cli_context *context, const char *plugin, char **out_path, char out_keyid[65],
+kit_status cli_plugin_sign(kolm_session *session, const char *plugin, char **out_path, char out_keyid[65],
                            kolm_error_t *err) KIT_MUST_USE;
 
 #endif

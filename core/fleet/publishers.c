@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The publishers of plugins: their keys in the one keyring, and which plugins hang on each. */
 #include "fleet/publishers.h"
-#include "cli/output.h"
 #include "fleet/registry.h"
 #include "host/host.h"
 #include "kolm/kit/digest.h"
@@ -22,12 +21,12 @@ static kit_status move_key(const char *keys, const receipt_trusted *one, int64_t
     return status == KOLM_E_FAILED_PRECONDITION ? KOLM_OK : status;
 }
 
-kit_status cli_publishers_move(cli_context *context, kolm_error_t *err) {
+kit_status cli_publishers_move(kolm_session *session, kolm_error_t *err) {
     store_home *home = NULL;
     char *keys = NULL, *old = NULL;
     receipt_keyring *from = NULL;
     struct stat info;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(session, &home, err));
     kit_status status = store_home_place(home, STORE_KEYS, &keys, err);
     if (status == KOLM_OK) status = store_home_place(home, STORE_OLD_KEYS, &old, err);
     if (status == KOLM_OK && lstat(old, &info) == 0 && S_ISDIR(info.st_mode)) {
@@ -53,12 +52,12 @@ static bool put_row(cJSON *array, const host_backend *row) {
     return false;
 }
 
-kit_status cli_signed_by(cli_context *context, const char *keyid, cJSON **out_backends, kolm_error_t *err) {
+kit_status cli_signed_by(kolm_session *session, const char *keyid, cJSON **out_backends, kolm_error_t *err) {
     cli_registry *registry = NULL;
     cli_policy *policy = NULL;
     cJSON *array = cJSON_CreateArray();
-    kit_status status = cli_policy_load(context, &policy, err);
-    if (status == KOLM_OK) status = cli_registry_open(context, &registry, err);
+    kit_status status = cli_policy_load(session, &policy, err);
+    if (status == KOLM_OK) status = cli_registry_open(session, &registry, err);
     bool good = array != NULL;
     for (size_t i = 0; status == KOLM_OK && good && i < registry->found->count; i++) {
         const host_backend *row = &registry->found->rows[i];
@@ -74,16 +73,4 @@ kit_status cli_signed_by(cli_context *context, const char *keyid, cJSON **out_ba
     else
         cJSON_Delete(array);
     return status;
-}
-
-void cli_signed_print(cli_context *context, const cJSON *backends, const char *what, bool taken_too) {
-    const cJSON *one;
-    cJSON_ArrayForEach(one, backends) {
-        const char *name = "", *plugin = "", *state = "";
-        (void)kit_json_get_string(one, "name", &name);
-        (void)kit_json_get_string(one, "plugin", &plugin);
-        (void)kit_json_get_string(one, "state", &state);
-        if (!taken_too && strcmp(state, "taken") == 0) continue;
-        cli_print(context, "%s  %s (%s)\n", what, cli_safe(name), cli_safe(plugin));
-    }
 }

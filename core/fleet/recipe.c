@@ -6,7 +6,6 @@
 #include "kolm/kit/text.h"
 
 #include "fleet/choose.h"
-#include "cli/output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -110,12 +109,12 @@ static kit_status search(const cli_registry *registry, const cli_backend *named,
     return status;
 }
 
-static kit_status find_in(cli_context *context, cli_registry *registry, const char *backend, const char *recipe,
+static kit_status find_in(kolm_session *session, cli_registry *registry, const char *backend, const char *recipe,
                           const cJSON *options, cli_recipe *out_recipe, kolm_error_t *err) {
     const char *name = backend;
     cli_chosen_by by;
     bool found = false, elsewhere = false;
-    if (!name) KIT_TRY(cli_default_backend(context, &name, &by, err));
+    if (!name) KIT_TRY(cli_default_backend(session, &name, &by, err));
     const cli_backend *named = name ? cli_registry_find(registry, name) : NULL;
     *out_recipe = usual(recipe);
     KIT_TRY(search(registry, named, recipe, options, out_recipe, &found, err));
@@ -125,13 +124,13 @@ static kit_status find_in(cli_context *context, cli_registry *registry, const ch
     return unknown_recipe(registry, recipe, err);
 }
 
-kit_status cli_recipe_find(cli_context *context, const char *backend, const char *recipe, const cJSON *options,
+kit_status cli_recipe_find(kolm_session *session, const char *backend, const char *recipe, const cJSON *options,
                            cli_recipe *out_recipe, kolm_error_t *err) {
     cli_registry *registry = NULL;
     *out_recipe = usual(recipe);
     if (!options && (strcmp(recipe, "linear") == 0 || strcmp(recipe, "lora") == 0)) return KOLM_OK;
-    KIT_TRY(cli_registry_open(context, &registry, err));
-    kit_status status = find_in(context, registry, backend, recipe, options, out_recipe, err);
+    KIT_TRY(cli_registry_open(session, &registry, err));
+    kit_status status = find_in(session, registry, backend, recipe, options, out_recipe, err);
     cli_registry_free(registry);
     return status;
 }
@@ -159,13 +158,13 @@ static bool recognise(const host_recipes *makes, const char *directory, char out
     return false;
 }
 
-kit_status cli_recipe_of_base(cli_context *context, const char *backend, const char *path,
+kit_status cli_recipe_of_base(kolm_session *session, const char *backend, const char *path,
                               char out_recipe[CLI_RECIPE_BYTES], bool *out_found, kolm_error_t *err) {
     cli_registry *registry = NULL;
     cli_chosen_by by;
     *out_found = false;
-    KIT_TRY(cli_registry_open(context, &registry, err));
-    kit_status status = backend ? KOLM_OK : cli_default_backend(context, &backend, &by, err);
+    KIT_TRY(cli_registry_open(session, &registry, err));
+    kit_status status = backend ? KOLM_OK : cli_default_backend(session, &backend, &by, err);
     const cli_backend *named = backend && status == KOLM_OK ? cli_registry_find(registry, backend) : NULL;
     for (size_t i = 0; status == KOLM_OK && !*out_found && i < registry->count; i++)
         if (!backend || named == &registry->backends[i])
@@ -183,11 +182,11 @@ static const host_recipe *first_of(const cli_registry *registry, const char *rec
     return first;
 }
 
-void cli_recipes_text(cli_context *context, kit_buf *out) {
+void cli_recipes_text(kolm_session *session, kit_buf *out) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     cli_registry *registry = NULL;
     recipe_names names;
-    if (cli_registry_open(context, &registry, &ignored) != KOLM_OK) return;
+    if (cli_registry_open(session, &registry, &ignored) != KOLM_OK) return;
     names_of(registry, &names);
     for (size_t i = 0; i < names.count; i++) {
         const host_recipe *recipe = first_of(registry, names.at[i]);
@@ -200,34 +199,6 @@ void cli_recipes_text(cli_context *context, kit_buf *out) {
     }
     if (names.count > 0) kit_buf_str(out, "\n`kolm compute info NAME` says what each option may be.");
     cli_registry_free(registry);
-}
-
-static void add_option(const host_setting *option, kit_buf *out) {
-    kit_buf_fmt(out, "  --set %s: ", option->key);
-    host_setting_type_text(option, out);
-    if (option->default_text) kit_buf_fmt(out, "; %s when it is not given", option->default_text);
-    kit_buf_fmt(out, ". %s", option->summary);
-}
-
-void cli_recipes_print(cli_context *context, const cli_backend *backend) {
-    const host_recipes *makes = &backend->row->manifest->makes;
-    for (size_t i = 0; i < makes->count; i++) {
-        const host_recipe *r = &makes->at[i];
-        const char *options = !r->declares_options   ? " (options not declared: any --set)"
-                              : r->options.count == 0 ? " (no options)"
-                                                      : "";
-        const char *summary = r->summary                      ? cli_safe(r->summary)
-                              : r->base == HOST_BASE_REQUIRED ? "from a base model"
-                              : r->labels_only                ? "learns labels"
-                                                              : "";
-        cli_print(context, LABEL "%s%s%s%s\n", i == 0 ? "recipes" : "", r->name, options, *summary ? ": " : "", summary);
-        for (size_t j = 0; j < r->options.count; j++) {
-            kit_buf text = {0};
-            add_option(&r->options.at[j], &text);
-            cli_print(context, LABEL "%s\n", "", cli_safe(kit_buf_text(&text)));
-            kit_buf_free(&text);
-        }
-    }
 }
 
 static bool put_option(cJSON *array, const host_setting *option) {

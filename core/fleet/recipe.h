@@ -17,7 +17,7 @@ typedef struct cli_recipe {
 /* Whether a backend that was found, or the one that is named (NULL: none), offers the recipe and takes these options
  * ({NAME: TEXT}, or NULL). INVALID_ARGUMENT says which recipes or options there are. "linear" and "lora" are what they
  * are also where nobody has them: then the choice of a backend says so. */
-kit_status cli_recipe_find(cli_context *context, const char *backend, const char *recipe, const cJSON *options,
+kit_status cli_recipe_find(kolm_session *session, const char *backend, const char *recipe, const cJSON *options,
                            cli_recipe *out_recipe, kolm_error_t *err) KIT_MUST_USE;
 /* The same options against what the chosen backend declares. */
 kit_status cli_recipe_check(const cli_backend *backend, const char *recipe, const cJSON *options,
@@ -25,13 +25,11 @@ kit_status cli_recipe_check(const cli_backend *backend, const char *recipe, cons
 
 /* The recipe that a base is made for: of the backends that may be chosen (the named one, or the default) the first whose
  * manifest names files that the directory at path has, all of them. false: none says so. */
-kit_status cli_recipe_of_base(cli_context *context, const char *backend, const char *path,
+kit_status cli_recipe_of_base(kolm_session *session, const char *backend, const char *path,
                               char out_recipe[CLI_RECIPE_BYTES], bool *out_found, kolm_error_t *err) KIT_MUST_USE;
 
 /* For help: a line for each recipe that was found, with its options and who makes it; "" when that cannot be known. */
-void cli_recipes_text(cli_context *context, kit_buf *out);
-/* For `kolm compute info`: the recipes of one backend with the options of each. */
-void cli_recipes_print(cli_context *context, const cli_backend *backend);
+void cli_recipes_text(kolm_session *session, kit_buf *out);
 /* As JSON: "recipe_options", [{name, summary, base, outputs, options: [{key, type, summary, default}], or null}]. */
 bool cli_recipes_put(cJSON *value, const cli_backend *backend);
 

@@ -4,9 +4,6 @@
 
 #include "kolm/kit/address.h"
 #include "kolm/kit/text.h"
-#include "cli/backend_text.h"
-#include "cli/cli.h"
-#include "cli/options.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -43,7 +40,7 @@ kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_er
     const char *remedy = backend->refused_remedy && *backend->refused_remedy
                              ? backend->refused_remedy
                              : "`kolm compute list` shows every refused backend";
-    *out_exit = backend->bad_settings ? CLI_EXIT_DATA : CLI_EXIT_NOTHING;
+    *out_exit = backend->bad_settings ? SESSION_EXIT_DATA : SESSION_EXIT_NOTHING;
     if (backend->bad_settings) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s", backend->refused);
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s is refused: %s", backend->name, backend->refused);
 }

@@ -3,7 +3,7 @@
 #ifndef KOLM_FLEET_REGISTRY_H
 #define KOLM_FLEET_REGISTRY_H
 
-#include "cli/context.h"
+#include "session/session.h"
 #include "pick/pick.h"
 
 /*
@@ -88,7 +88,7 @@ typedef struct cli_detect_options {
     bool versions;    /* only those that have another version beside them */
 } cli_detect_options;
 
-kit_status cli_registry_open(cli_context *context, cli_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_registry_open(kolm_session *session, cli_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
 void cli_registry_free(cli_registry *registry);
 
 /* Fills all but what detection says from a row. */
@@ -103,13 +103,13 @@ kit_status cli_registry_unknown(const cli_registry *registry, const char *name, 
 kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_error_t *err);
 
 /* Detects the backends of which several versions stand side by side, so that the row of each is one that loads. */
-kit_status cli_registry_settle(cli_context *context, cli_registry *registry, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_registry_settle(kolm_session *session, cli_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 
 /* Fills detections from the cache where it is still good, and looks at nothing else. */
-void cli_registry_recall(cli_context *context, cli_registry *registry);
+void cli_registry_recall(kolm_session *session, cli_registry *registry);
 /* Fills all detections; those that the cache does not know are made at once, in parallel, under one deadline. Verdicts
  * are part of the detection, so that this fails only when kolm itself cannot work. */
-kit_status cli_registry_detect(cli_context *context, cli_registry *registry, const cli_detect_options *options,
+kit_status cli_registry_detect(kolm_session *session, cli_registry *registry, const cli_detect_options *options,
                                kolm_error_t *err) KIT_MUST_USE;
 
 /* One candidate per backend, in the order of registry->backends, for the picker; strings belong to the registry. */

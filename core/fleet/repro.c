@@ -2,7 +2,6 @@
 /* Keeps what tests measured of reproducibility, under the versions that they ran with. */
 #include "fleet/repro.h"
 
-#include "cli/backend_text.h"
 
 #include <string.h>
 
@@ -14,10 +13,10 @@ static void versions_of(const cli_backend *backend, char *out, size_t capacity) 
     kit_format(out, capacity, "%s / %s", version != NULL ? version : "", runtime != NULL ? runtime : "");
 }
 
-void cli_repro_keep(cli_context *context, const cli_backend *backend, cli_repro measured) {
+void cli_repro_keep(kolm_session *session, const cli_backend *backend, cli_repro measured) {
     store_home *home = NULL;
     char versions[256];
-    if (measured == CLI_REPRO_UNKNOWN || cli_home(context, &home, NULL) != KOLM_OK) return;
+    if (measured == CLI_REPRO_UNKNOWN || session_home(session, &home, NULL) != KOLM_OK) return;
     cJSON *cache = store_cache_read(home, CACHE), *entry = cJSON_CreateObject();
     if (cache == NULL) cache = cJSON_CreateObject();
     versions_of(backend, versions, sizeof versions);
@@ -32,12 +31,12 @@ void cli_repro_keep(cli_context *context, const cli_backend *backend, cli_repro 
     cJSON_Delete(cache);
 }
 
-cli_repro cli_repro_known(cli_context *context, const cli_backend *backend) {
+cli_repro cli_repro_known(kolm_session *session, const cli_backend *backend) {
     store_home *home = NULL;
     char versions[256];
     const char *kept = NULL;
     bool same = false;
-    if (cli_home(context, &home, NULL) != KOLM_OK) return CLI_REPRO_UNKNOWN;
+    if (session_home(session, &home, NULL) != KOLM_OK) return CLI_REPRO_UNKNOWN;
     cJSON *cache = store_cache_read(home, CACHE);
     const cJSON *entry = kit_json_get(cache, backend->name);
     versions_of(backend, versions, sizeof versions);

@@ -3,7 +3,7 @@
 #ifndef KOLM_FLEET_REPRO_H
 #define KOLM_FLEET_REPRO_H
 
-#include "cli/context.h"
+#include "session/session.h"
 #include "fleet/registry.h"
 
 /*
@@ -14,8 +14,8 @@
 typedef enum cli_repro { CLI_REPRO_UNKNOWN, CLI_REPRO_SAME, CLI_REPRO_DIFFERENT } cli_repro;
 
 /* Only HOME is written; a failure is forgotten, as with every cache. */
-void cli_repro_keep(cli_context *context, const cli_backend *backend, cli_repro measured);
-cli_repro cli_repro_known(cli_context *context, const cli_backend *backend);
+void cli_repro_keep(kolm_session *session, const cli_backend *backend, cli_repro measured);
+cli_repro cli_repro_known(kolm_session *session, const cli_backend *backend);
 /* "measured: the same bytes twice", "measured: different bytes" or "not measured": for people and for receipts. Static.
  */
 const char *cli_repro_text(cli_repro repro);

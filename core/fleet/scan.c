@@ -3,8 +3,6 @@
 #include "fleet/call.h"
 #include "fleet/calls.h"
 #include "fleet/detections.h"
-#include "cli/log.h"
-#include "cli/output.h"
 #include "runtime/files.h"
 #include "host/host.h"
 
@@ -22,15 +20,18 @@ static const char *give_secret(void *user, const char *name) {
     return store_secret(registry->credentials, name, NULL);
 }
 
-static host_call_options call_options(cli_context *context, cli_registry *registry) {
+static host_call_options call_options(kolm_session *session, cli_registry *registry) {
     host_call_options options = {
-        .cancel = cli_interrupt_flag(),
-        .config = context->config_kept,
+        .cancel = session->stop,
+        .config = session->config_kept,
         .secret = give_secret,
         .secret_user = registry,
-        .events = cli_log_events(context)};
+        .events = session_events(session)};
     store_home *home = NULL;
-    if (cli_home(context, &home, NULL) == KOLM_OK) cli_keep_private(home, &options);
+    if (session_home(session, &home, NULL) == KOLM_OK) {
+        options.private_dir = store_home_path(home);
+        options.private_names = store_kept_names();
+    }
     return options;
 }
 
@@ -131,7 +132,7 @@ static bool outside_airgap(const cli_backend *b, const cli_detect_options *o) {
     return !(b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote && b->private_target);
 }
 
-static kit_status read_credentials(cli_context *context, cli_registry *registry, const cli_detect_options *o,
+static kit_status read_credentials(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
                                    kolm_error_t *err) {
     store_home *home = NULL;
     bool needed = false;
@@ -142,7 +143,7 @@ static kit_status read_credentials(cli_context *context, cli_registry *registry,
         if (wanted(registry, b, o) && possible && b->auth_count + b->secret_count > 0) needed = true;
     }
     if (!needed || registry->credentials) return KOLM_OK;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(session, &home, err));
     return store_credentials_read(home, &registry->credentials, err);
 }
 
@@ -170,7 +171,7 @@ static kit_status mark_not_granted(cli_backend *b, kolm_error_t *err) {
     return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status detect_now(cli_context *context, cli_registry *registry, const cli_detect_options *o,
+static kit_status detect_now(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
                              cli_backend **missing, size_t count, kolm_error_t *err) {
     const host_backend **rows = calloc(count, sizeof *rows);
     host_result *results = calloc(count, sizeof *results);
@@ -178,7 +179,7 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, const
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         rows[i] = missing[i]->row;
     if (status == KOLM_OK) {
-        host_call_options options = call_options(context, registry);
+        host_call_options options = call_options(session, registry);
         options.secrets_withheld = !o->refresh || o->withhold;
         options.airgap_strict = o->airgap_strict;
         options.private_only = o->airgap && o->allow_private_remote;
@@ -187,7 +188,7 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, const
         options.by_path = o->patient; /* where a debugger looks for its symbols */
         status = host_detect_all(registry->found, rows, count, &options, results, err);
     }
-    if (status == KOLM_OK && cli_interrupted())
+    if (status == KOLM_OK && session_stopped(session))
         status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while detecting backends");
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         status = take_detection(missing[i], &results[i], err);
@@ -197,23 +198,23 @@ static kit_status detect_now(cli_context *context, cli_registry *registry, const
 }
 
 /* What a detection is kept under; keys[i] stays empty where it cannot be kept. */
-static void make_keys(cli_context *context, cli_registry *registry, const cli_detect_options *o, const store_home *home,
+static void make_keys(kolm_session *session, cli_registry *registry, const cli_detect_options *o, const store_home *home,
                       char keys[][STORE_DIGEST_HEX]) {
     uint8_t random_key[STORE_KEY_BYTES];
     if (!store_cache_key(home, random_key)) return;
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
         if (!wanted(registry, b, o) || b->ungranted || outside_airgap(b, o)) continue;
-        if (!cli_detection_key(registry, b, context->config_kept, random_key, keys[i])) keys[i][0] = '\0';
+        if (!cli_detection_key(registry, b, session->config_kept, random_key, keys[i])) keys[i][0] = '\0';
     }
     explicit_bzero(random_key, sizeof random_key);
 }
 
-static kit_status fill_detections(cli_context *context, cli_registry *registry, const cli_detect_options *o,
+static kit_status fill_detections(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
                                   const store_home *home, char keys[][STORE_DIGEST_HEX], cli_backend **missing,
                                   kolm_error_t *err) {
     size_t count = 0;
-    make_keys(context, registry, o, home, keys);
+    make_keys(session, registry, o, home, keys);
     cli_detections_read(registry, home);
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
@@ -230,7 +231,7 @@ static kit_status fill_detections(cli_context *context, cli_registry *registry, 
         missing[count++] = b;
     }
     if (count == 0) return KOLM_OK;
-    KIT_TRY(detect_now(context, registry, o, missing, count, err));
+    KIT_TRY(detect_now(session, registry, o, missing, count, err));
     /* What the fence may have broken says nothing about a day without it. */
     for (size_t i = 0; o->airgap_strict && i < registry->count; i++)
         if (!cli_backend_available(&registry->backends[i])) keys[i][0] = '\0';
@@ -254,7 +255,7 @@ static void take_spare(cli_registry *registry, cli_backend *b, const char *reaso
     cli_backend_fill(b, spare);
 }
 
-static kit_status try_spares(cli_context *context, cli_registry *registry, const cli_detect_options *o,
+static kit_status try_spares(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
                              const store_home *home, char keys[][STORE_DIGEST_HEX], cli_backend **missing,
                              kolm_error_t *err) {
     for (size_t i = 0; i < registry->count; i++) {
@@ -266,7 +267,7 @@ static kit_status try_spares(cli_context *context, cli_registry *registry, const
             take_spare(registry, b, reason);
             one.only = b->name;
             one.versions = false;
-            KIT_TRY(fill_detections(context, registry, &one, home, keys, missing, err));
+            KIT_TRY(fill_detections(session, registry, &one, home, keys, missing, err));
         }
     }
     return KOLM_OK;
@@ -278,39 +279,39 @@ static kit_status describe_devices(cli_registry *registry, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-kit_status cli_registry_detect(cli_context *context, cli_registry *registry, const cli_detect_options *options,
+kit_status cli_registry_detect(kolm_session *session, cli_registry *registry, const cli_detect_options *options,
                                kolm_error_t *err) {
     store_home *home = NULL;
     char(*keys)[STORE_DIGEST_HEX] = calloc(registry->count + 1, sizeof *keys);
     cli_backend **missing = calloc(registry->count + 1, sizeof *missing);
     kit_status status = keys && missing ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    if (status == KOLM_OK) status = cli_home(context, &home, err);
-    if (status == KOLM_OK) status = read_credentials(context, registry, options, err);
+    if (status == KOLM_OK) status = session_home(session, &home, err);
+    if (status == KOLM_OK) status = read_credentials(session, registry, options, err);
     if (status == KOLM_OK) find_private_targets(registry, options);
-    if (status == KOLM_OK) status = fill_detections(context, registry, options, home, keys, missing, err);
-    if (status == KOLM_OK) status = try_spares(context, registry, options, home, keys, missing, err);
+    if (status == KOLM_OK) status = fill_detections(session, registry, options, home, keys, missing, err);
+    if (status == KOLM_OK) status = try_spares(session, registry, options, home, keys, missing, err);
     if (status == KOLM_OK) status = describe_devices(registry, err);
     free(keys);
     free(missing);
     return status;
 }
 
-kit_status cli_registry_settle(cli_context *context, cli_registry *registry, kolm_error_t *err) {
+kit_status cli_registry_settle(kolm_session *session, cli_registry *registry, kolm_error_t *err) {
     const cli_detect_options versions = {.versions = true};
     for (size_t i = 0; i < registry->count; i++)
         if (!registry->backends[i].refused && host_spare(registry->found, registry->backends[i].row))
-            return cli_registry_detect(context, registry, &versions, err);
+            return cli_registry_detect(session, registry, &versions, err);
     return KOLM_OK;
 }
 
 /* What the cache knows of an older version says that the newer ones did not load then. */
-static void recall_spare(cli_context *context, cli_registry *registry, cli_backend *b, const uint8_t *random_key) {
+static void recall_spare(kolm_session *session, cli_registry *registry, cli_backend *b, const uint8_t *random_key) {
     char key[STORE_DIGEST_HEX];
     const host_backend *spare = host_spare(registry->found, b->row);
     for (; spare; spare = host_spare(registry->found, spare)) {
         cli_backend other = {0};
         cli_backend_fill(&other, spare);
-        if (other.ungranted || !cli_detection_key(registry, &other, context->config_kept, random_key, key) ||
+        if (other.ungranted || !cli_detection_key(registry, &other, session->config_kept, random_key, key) ||
             !cli_detection_recall(registry, &other, key))
             continue;
         while (b->row != spare)
@@ -321,14 +322,14 @@ static void recall_spare(cli_context *context, cli_registry *registry, cli_backe
     }
 }
 
-void cli_registry_recall(cli_context *context, cli_registry *registry) {
+void cli_registry_recall(kolm_session *session, cli_registry *registry) {
     kolm_error_t err = KIT_ERROR_INIT;
     uint8_t random_key[STORE_KEY_BYTES];
     char key[STORE_DIGEST_HEX];
     store_home *home = NULL;
     for (size_t i = 0; i < registry->count; i++)
         if (registry->backends[i].ungranted && mark_not_granted(&registry->backends[i], &err) != KOLM_OK) return;
-    if (cli_home(context, &home, &err) != KOLM_OK) return;
+    if (session_home(session, &home, &err) != KOLM_OK) return;
     cli_detections_read(registry, home);
     /* Without a cache there is nothing to recall, and nothing (not even the random key) must be made. */
     if (!registry->cache || !store_cache_key(home, random_key)) return;
@@ -337,8 +338,8 @@ void cli_registry_recall(cli_context *context, cli_registry *registry) {
     for (size_t i = 0; i < registry->count; i++) {
         cli_backend *b = &registry->backends[i];
         if (b->refused || b->ungranted || !cli_detection_known(registry, b->name)) continue;
-        if (!cli_detection_key(registry, b, context->config_kept, random_key, key)) continue;
-        if (!cli_detection_recall(registry, b, key)) recall_spare(context, registry, b, random_key);
+        if (!cli_detection_key(registry, b, session->config_kept, random_key, key)) continue;
+        if (!cli_detection_recall(registry, b, key)) recall_spare(session, registry, b, random_key);
     }
     explicit_bzero(random_key, sizeof random_key);
 }
@@ -355,18 +356,18 @@ static void take_quote(cli_quote *quote, const cli_backend *b, const host_result
         host_verdict_text(r, quote->why, sizeof quote->why);
 }
 
-kit_status cli_call_costs(cli_context *context, cli_registry *registry, const kolm_cost_args_t *job, cli_airgap airgap,
+kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const kolm_cost_args_t *job, session_airgap airgap,
                           cli_quote *quotes, kolm_error_t *err) {
     const host_backend **rows = calloc(registry->count + 1, sizeof *rows);
     size_t *places = calloc(registry->count + 1, sizeof *places);
     host_result *results = calloc(registry->count + 1, sizeof *results);
-    host_call_options options = call_options(context, registry);
+    host_call_options options = call_options(session, registry);
     size_t count = 0;
     kit_status status =
         rows && places && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     options.timeout_ms = COST_TIMEOUT_MS;
     options.secret = NULL; /* a price needs no token */
-    options.airgap_strict = airgap == CLI_AIRGAP_STRICT;
+    options.airgap_strict = airgap == SESSION_AIRGAP_STRICT;
     for (size_t i = 0; status == KOLM_OK && i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
         if (b->refused) {
@@ -381,7 +382,7 @@ kit_status cli_call_costs(cli_context *context, cli_registry *registry, const ko
         }
     }
     if (status == KOLM_OK && count) status = host_cost_all(registry->found, rows, count, job, &options, results, err);
-    if (status == KOLM_OK && cli_interrupted())
+    if (status == KOLM_OK && session_stopped(session))
         status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while asking for quotes");
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         take_quote(&quotes[places[i]], &registry->backends[places[i]], &results[i]);
@@ -392,7 +393,7 @@ kit_status cli_call_costs(cli_context *context, cli_registry *registry, const ko
 }
 
 typedef struct step_user {
-    cli_context *context;
+    kolm_session *session;
     cli_step_fn step;
     void *user;
     cli_repro repro;
@@ -400,7 +401,7 @@ typedef struct step_user {
 
 static void pass_log(void *user, const char *backend, uint32_t level, const char *text) {
     const step_user *s = user;
-    cli_log(s->context, backend, level, text);
+    session_said(s->session, backend, level, text);
 }
 
 static void note_metric(void *user, const char *name, double value) {
@@ -417,19 +418,19 @@ static void pass_step(void *user, const kolm_test_step_t *step) {
     s->step(s->user, step);
 }
 
-kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli_backend *backend, cli_airgap airgap,
+kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cli_backend *backend, session_airgap airgap,
                          cli_step_fn step, void *user, kolm_test_result_t *out_result, cli_repro *out_repro, kolm_error_t *err) {
-    step_user passed = {.context = context, .step = step, .user = user};
+    step_user passed = {.session = session, .step = step, .user = user};
     host_events events = {.user = &passed, .log = pass_log, .metric = note_metric, .test_step = pass_step};
-    host_call_options options = call_options(context, registry);
+    host_call_options options = call_options(session, registry);
     long threads = sysconf(_SC_NPROCESSORS_ONLN);
     options.events = &events;
-    options.network = backend->airgap != PICK_AIRGAP_YES && airgap == CLI_AIRGAP_OFF;
-    options.airgap_strict = airgap == CLI_AIRGAP_STRICT;
+    options.network = backend->airgap != PICK_AIRGAP_YES && airgap == SESSION_AIRGAP_OFF;
+    options.airgap_strict = airgap == SESSION_AIRGAP_STRICT;
     host_result *result = calloc(1, sizeof *result);
     kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     int ignored = 0;
-    if (status == KOLM_OK) status = cli_runtime_check(context, backend->name, NULL, &ignored, err);
+    if (status == KOLM_OK) status = cli_runtime_check(session, backend->name, NULL, &ignored, err);
     if (status == KOLM_OK) {
         status = host_test(registry->found, backend->row, threads > 0 ? (uint32_t)threads : 1, &options, result, err);
     }
@@ -447,14 +448,14 @@ kit_status cli_call_test(cli_context *context, cli_registry *registry, const cli
 }
 
 typedef struct holding_user {
-    cli_context *context;
+    kolm_session *session;
     cli_holding_fn holding;
     void *user;
 } holding_user;
 
 static void warn_status(void *user, const char *backend, uint32_t level, const char *text) {
     const holding_user *h = user;
-    cli_log(h->context, backend, level, text);
+    session_said(h->session, backend, level, text);
 }
 
 static void pass_holding(void *user, const kolm_holding_t *holding) {
@@ -462,12 +463,12 @@ static void pass_holding(void *user, const kolm_holding_t *holding) {
     h->holding(h->user, holding);
 }
 
-kit_status cli_call_status(cli_context *context, cli_registry *registry, const cli_backend *backend, bool prune,
+kit_status cli_call_status(kolm_session *session, cli_registry *registry, const cli_backend *backend, bool prune,
                            uint64_t older_seconds, cli_holding_fn holding, void *user, char *out_summary, size_t capacity,
                            kolm_error_t *err) {
-    holding_user passed = {.context = context, .holding = holding, .user = user};
+    holding_user passed = {.session = session, .holding = holding, .user = user};
     host_events events = {.user = &passed, .log = warn_status, .holding = pass_holding};
-    host_call_options options = call_options(context, registry);
+    host_call_options options = call_options(session, registry);
     options.events = &events;
     options.network = backend->airgap != PICK_AIRGAP_YES;
     options.timeout_ms = STATUS_TIMEOUT_MS;

@@ -280,7 +280,7 @@ static kit_status check_unwritten(int fd, kolm_error_t *err) {
 }
 
 /* Digests the file that the listing marked, and no other: it may have been replaced since, or be written to now. */
-static kit_status hash_open_file(int fd, const file *f, char *piece, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
+static kit_status hash_open_file(int fd, const file *f, char *piece, const volatile sig_atomic_t *stop, char out_hex[KIT_SHA256_HEX],
                                  kolm_error_t *err) {
     uint8_t digest[KIT_SHA256_BYTES];
     kit_file_mark after;
@@ -290,11 +290,11 @@ static kit_status hash_open_file(int fd, const file *f, char *piece, bool (*stop
     if (status == KOLM_OK) status = check_unwritten(fd, err);
     for (ssize_t n = 1; status == KOLM_OK && n > 0;) {
         n = read(fd, piece, PIECE);
-        if (n < 0 && errno == EINTR && !(stop != NULL && stop())) {
+        if (n < 0 && errno == EINTR && !(stop != NULL && *stop != 0)) {
             n = 1;
             continue;
         }
-        if (stop != NULL && stop())
+        if (stop != NULL && *stop != 0)
             status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base model was read");
         else if (n < 0)
             status = kit_fail_errno(err, errno, "cannot read it");
@@ -312,7 +312,7 @@ static kit_status hash_open_file(int fd, const file *f, char *piece, bool (*stop
     return status;
 }
 
-static kit_status hash_file(const char *dir, const file *f, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
+static kit_status hash_file(const char *dir, const file *f, const volatile sig_atomic_t *stop, char out_hex[KIT_SHA256_HEX],
                             kolm_error_t *err) {
     char *path = NULL, *piece = malloc(PIECE);
     kit_status status = kit_path_join(dir, f->name, &path, err);
@@ -329,7 +329,7 @@ static kit_status hash_file(const char *dir, const file *f, bool (*stop)(void), 
     return status;
 }
 
-static kit_status digest_files(const char *path, const listing *l, bool (*stop)(void), char out_hex[KIT_SHA256_HEX],
+static kit_status digest_files(const char *path, const listing *l, const volatile sig_atomic_t *stop, char out_hex[KIT_SHA256_HEX],
                                kolm_error_t *err) {
     kit_buf lines = {0};
     kit_status status = KOLM_OK;
@@ -406,7 +406,7 @@ static kit_status check_files(const char *dir, const listing *l, kolm_error_t *e
     return status;
 }
 
-kit_status job_base_open(const char *asked, const char *path, cJSON *memory, bool (*stop)(void), job_base *out_base,
+kit_status job_base_open(const char *asked, const char *path, cJSON *memory, const volatile sig_atomic_t *stop, job_base *out_base,
                          kolm_error_t *err) {
     *out_base = (job_base){0};
     listing files = {0};

@@ -12,29 +12,36 @@
 #define CACHE "bases"
 
 /* A home that cannot be had only costs the time to hash. */
-static cJSON *memory_of(cli_context *context, store_home **out_home) {
+/* Where a base is looked for, and what is remembered of those that were found. */
+typedef struct lookup {
+    kolm_session *session;
+    store_home *home; /* NULL: there is none, and nothing is kept */
+    cJSON *memory;
+} lookup;
+
+static lookup lookup_begin(kolm_session *session) {
     kolm_error_t ignored = KIT_ERROR_INIT;
-    *out_home = NULL;
-    if (cli_home(context, out_home, &ignored) != KOLM_OK) *out_home = NULL;
-    cJSON *memory = *out_home != NULL ? store_cache_read(*out_home, CACHE) : NULL;
-    return memory != NULL ? memory : cJSON_CreateObject();
+    lookup l = {.session = session};
+    if (session_home(session, &l.home, &ignored) != KOLM_OK) l.home = NULL;
+    if (l.home != NULL) l.memory = store_cache_read(l.home, CACHE);
+    if (l.memory == NULL) l.memory = cJSON_CreateObject();
+    return l;
 }
 
-static kit_status open_at(const char *asked, const char *path, cJSON *memory, store_home *home, job_base *out_base,
+static kit_status open_at(const char *asked, const char *path, const lookup *l, job_base *out_base,
                           kolm_error_t *err) {
-    kit_status status = job_base_open(asked, path, memory, cli_interrupted, out_base, err);
-    if (status == KOLM_OK && home != NULL) (void)store_cache_write(home, CACHE, memory);
+    kit_status status = job_base_open(asked, path, l->memory, l->session->stop, out_base, err);
+    if (status == KOLM_OK && l->home != NULL) (void)store_cache_write(l->home, CACHE, l->memory);
     return status;
 }
 
-kit_status cli_base_open(cli_context *context, const char *asked, job_base *out_base, kolm_error_t *err) {
-    store_home *home = NULL;
+kit_status cli_base_open(kolm_session *session, const char *asked, job_base *out_base, kolm_error_t *err) {
     char *path = NULL;
     *out_base = (job_base){0};
     KIT_TRY(job_base_find(asked, &path, err));
-    cJSON *memory = memory_of(context, &home);
-    kit_status status = open_at(asked, path, memory, home, out_base, err);
-    cJSON_Delete(memory);
+    lookup l = lookup_begin(session);
+    kit_status status = open_at(asked, path, &l, out_base, err);
+    cJSON_Delete(l.memory);
     free(path);
     return status;
 }
@@ -46,11 +53,11 @@ static kit_status not_there(const char *name, const char *digest, kolm_error_t *
 }
 
 /* With --base: that and nothing else. */
-static kit_status open_asked(const char *asked, const char *digest, cJSON *memory, store_home *home, job_base *out_base,
+static kit_status open_asked(const char *asked, const char *digest, const lookup *l, job_base *out_base,
                              kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(job_base_find(asked, &path, err));
-    kit_status status = open_at(asked, path, memory, home, out_base, err);
+    kit_status status = open_at(asked, path, l, out_base, err);
     free(path);
     if (status == KOLM_OK && strcmp(out_base->digest, digest) != 0)
         status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give the base that the artifact was trained on",
@@ -60,29 +67,28 @@ static kit_status open_asked(const char *asked, const char *digest, cJSON *memor
 }
 
 /* True when the base at path has the digest; a failure is only not the right place. */
-static bool try_path(const char *name, const char *path, const char *digest, cJSON *memory, store_home *home,
+static bool try_path(const char *name, const char *path, const char *digest, const lookup *l,
                      job_base *out_base) {
     kolm_error_t ignored = KIT_ERROR_INIT;
-    if (open_at(name, path, memory, home, out_base, &ignored) == KOLM_OK && strcmp(out_base->digest, digest) == 0)
+    if (open_at(name, path, l, out_base, &ignored) == KOLM_OK && strcmp(out_base->digest, digest) == 0)
         return true;
     job_base_free(out_base);
     return false;
 }
 
-static bool try_cache(const char *name, const char *digest, cJSON *memory, store_home *home, job_base *out_base) {
+static bool try_cache(const char *name, const char *digest, const lookup *l, job_base *out_base) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     char *path = NULL;
     bool good = name[0] != '/' && name[0] != '.' && job_base_find(name, &path, &ignored) == KOLM_OK &&
-                try_path(name, path, digest, memory, home, out_base);
+                try_path(name, path, digest, l, out_base);
     free(path);
     return good;
 }
 
-kit_status cli_base_of_model(cli_context *context, const cJSON *manifest, const char *asked, job_base *out_base,
+kit_status cli_base_of_model(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
                              bool *out_needed, kolm_error_t *err) {
     const cJSON *base = kit_json_get(manifest, "base");
     const char *name = NULL, *digest = NULL;
-    store_home *home = NULL;
     *out_base = (job_base){0};
     bool embedded = false;
     *out_needed = cJSON_IsObject(base) && !(kit_json_get_bool(base, "embedded", &embedded) && embedded);
@@ -90,20 +96,20 @@ kit_status cli_base_of_model(cli_context *context, const cJSON *manifest, const 
     if (!kit_json_get_string(base, "name", &name) || !kit_json_get_string(base, "digest", &digest))
         return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again",
                         "its manifest does not say which base it needs");
-    cJSON *memory = memory_of(context, &home);
+    lookup l = lookup_begin(session);
     kit_status status = KOLM_OK;
     if (asked != NULL) {
-        status = open_asked(asked, digest, memory, home, out_base, err);
+        status = open_asked(asked, digest, &l, out_base, err);
     } else {
-        const char *kept = job_base_remembered(memory, digest);
+        const char *kept = job_base_remembered(l.memory, digest);
         char *path = kept != NULL ? strdup(kept) : NULL; /* opening may replace the entry */
-        bool found = path != NULL && try_path(name, path, digest, memory, home, out_base);
-        if (!found && !try_cache(name, digest, memory, home, out_base))
-            status = cli_interrupted() ? kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base was read")
+        bool found = path != NULL && try_path(name, path, digest, &l, out_base);
+        if (!found && !try_cache(name, digest, &l, out_base))
+            status = session_stopped(session) ? kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base was read")
                                        : not_there(name, digest, err);
         free(path);
     }
-    cJSON_Delete(memory);
+    cJSON_Delete(l.memory);
     return status;
 }
 
@@ -154,7 +160,7 @@ static kit_status add_option(cJSON *options, const char *item, kolm_error_t *err
     return KOLM_OK;
 }
 
-kit_status cli_trainer_options(const cli_list *set, cJSON **out_options, kolm_error_t *err) {
+kit_status cli_trainer_options(const session_words *set, cJSON **out_options, kolm_error_t *err) {
     *out_options = NULL;
     if (set->count == 0) return KOLM_OK;
     cJSON *options = cJSON_CreateObject();

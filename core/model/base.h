@@ -3,17 +3,16 @@
 #ifndef KOLM_MODEL_BASE_H
 #define KOLM_MODEL_BASE_H
 
-#include "cli/context.h"
-#include "cli/options.h"
+#include "session/session.h"
 #include "job/base.h"
 
 /* Finds and digests the base that the user named (--base). Digests are remembered in HOME/cache/bases.json. */
-kit_status cli_base_open(cli_context *context, const char *asked, job_base *out_base, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_base_open(kolm_session *session, const char *asked, job_base *out_base, kolm_error_t *err) KIT_MUST_USE;
 
 /* The base of a model, by the digest in its manifest: what asked names (--base; may be NULL), else the directory that
  * had this digest last, else the manifest's name in the local cache. *out_needed false: the model has none. One with
  * another digest is never used. */
-kit_status cli_base_of_model(cli_context *context, const cJSON *manifest, const char *asked, job_base *out_base,
+kit_status cli_base_of_model(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
                              bool *out_needed, kolm_error_t *err) KIT_MUST_USE;
 
 /* Bytes that an answer reads, for the K-score: the payload and the base, once for each pass that an answer takes
@@ -27,6 +26,6 @@ kit_status cli_options_of_model(const cJSON *manifest, bool allow_pickle, cJSON 
                                 kolm_error_t *err) KIT_MUST_USE;
 
 /* The items KEY=VALUE of --set as an object of strings; NULL when there are none. INVALID_ARGUMENT quotes the item. */
-kit_status cli_trainer_options(const cli_list *set, cJSON **out_options, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_trainer_options(const session_words *set, cJSON **out_options, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

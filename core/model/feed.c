@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm run, the thread that feeds: texts and lines become questions, in constant memory. */
-#include "cli/cli.h"
 #include "model/stream.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json_walk.h"
@@ -158,7 +157,7 @@ static kit_status feed_lines(run_stream *s, kit_buf *out) {
     bool gone = false, end = false;
     KIT_TRY(kit_lines_open(s->input_fd, RUN_LINE_MAX, &lines, &s->feed_error));
     kit_status status = KOLM_OK;
-    while (status == KOLM_OK && !gone && !cli_interrupted()) {
+    while (status == KOLM_OK && !gone && *s->stop == 0) {
         status = feed_line(s, lines, out, &end, &s->feed_error);
         if (status != KOLM_OK || end) break;
         /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
@@ -172,7 +171,7 @@ static kit_status feed_lines(run_stream *s, kit_buf *out) {
 
 void run_stream_drop(run_stream *s) {
     if (atomic_fetch_sub(&s->holders, 1) != 1) return;
-    if (s->input_fd > STDERR_FILENO) close(s->input_fd);
+    if (s->input_fd > 2) close(s->input_fd); /* not a standard one */
     job_common_free(&s->common);
     job_reader_close(s->reader);
     kit_buf_free(&s->seen);

@@ -38,10 +38,10 @@ static void look(const char *path, int depth, bool settings, kit_buf *out) {
     kit_buf_free(&inner);
 }
 
-kit_status cli_grounds(cli_context *context, kit_buf *out, kolm_error_t *err) {
+kit_status cli_grounds(kolm_session *session, kit_buf *out, kolm_error_t *err) {
     static const store_place rings[] = {STORE_KEYS, STORE_OLD_KEYS};
     store_home *home = NULL;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(session, &home, err));
     look(store_home_path(home), 0, true, out);
     for (size_t i = 0; i < sizeof rings / sizeof *rings; i++) {
         char *path = NULL;
@@ -49,6 +49,6 @@ kit_status cli_grounds(cli_context *context, kit_buf *out, kolm_error_t *err) {
         look(path, KEYRING_DEPTH, false, out);
         free(path);
     }
-    look(cli_machine_dir, KEYRING_DEPTH, false, out);
+    look(session_machine_dir, KEYRING_DEPTH, false, out);
     return kit_buf_ok(out, err);
 }

@@ -3,12 +3,12 @@
 #ifndef KOLM_MODEL_GROUNDS_H
 #define KOLM_MODEL_GROUNDS_H
 
-#include "cli/context.h"
+#include "session/session.h"
 #include "kolm/kit/mark.h"
 
 /* Appends a line with name and mark (kit_file_mark) for each file of the keyring, for the publishers' keys, and for each
  * policy and setting, of the user and of the machine. The same text: nothing of that was changed, added or removed. A
  * few system calls for each file, and nothing is read. */
-kit_status cli_grounds(cli_context *context, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_grounds(kolm_session *session, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -7,7 +7,6 @@
 #include "kolm/kit/trust.h"
 
 #include "fleet/call.h"
-#include "cli/cli.h"
 #include "model/path.h"
 
 #include <errno.h>
@@ -18,8 +17,8 @@
 #include <unistd.h>
 
 static bool stop(void *user, uint64_t done, uint64_t total) {
-    (void)user, (void)done, (void)total;
-    return cli_interrupted();
+    (void)done, (void)total;
+    return session_stopped(user);
 }
 
 /* Whether the signer is a key that was replaced: then the log has to show that it signed before that. */
@@ -49,10 +48,10 @@ static kit_status judge(cli_model *m, const receipt_keyring *ring, const kit_buf
     return receipt_check(&question, &m->report, err);
 }
 
-static kit_status load_ring(cli_context *context, receipt_keyring **out_ring, char **out_chain, kolm_error_t *err) {
+static kit_status load_ring(kolm_session *session, receipt_keyring **out_ring, char **out_chain, kolm_error_t *err) {
     store_home *home = NULL;
     char *keys = NULL;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(session, &home, err));
     KIT_TRY(store_home_place(home, STORE_RECEIPTS, out_chain, err));
     KIT_TRY(store_home_place(home, STORE_KEYS, &keys, err));
     kit_status status = receipt_keyring_load(keys, out_ring, err);
@@ -60,11 +59,11 @@ static kit_status load_ring(cli_context *context, receipt_keyring **out_ring, ch
     return status;
 }
 
-static kit_status look_and_judge(cli_context *context, cli_model *m, cli_trust trust, bool hashed, kolm_error_t *err) {
+static kit_status look_and_judge(kolm_session *session, cli_model *m, cli_trust trust, bool hashed, kolm_error_t *err) {
     char *chain = NULL;
     receipt_keyring *ring = NULL;
     kit_buf lines = {0};
-    kit_status status = load_ring(context, &ring, &chain, err);
+    kit_status status = load_ring(session, &ring, &chain, err);
     bool with_receipts = trust != CLI_TRUST_CONTENT || (status == KOLM_OK && is_retired(ring, m->artifact));
     if (status == KOLM_OK && with_receipts)
         status = receipt_sidecar_read(m->sidecar_path, &lines, &m->has_sidecar, err);
@@ -74,7 +73,7 @@ static kit_status look_and_judge(cli_context *context, cli_model *m, cli_trust t
                                             : ARTIFACT_HASH_ENTRIES;
     if (trust == CLI_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* it is about to be used */
     hashed = hashed && !m->has_sidecar; /* receipts are about the whole file */
-    if (status == KOLM_OK && !hashed) status = artifact_hash(m->artifact, what, stop, NULL, m->file_sha256, err);
+    if (status == KOLM_OK && !hashed) status = artifact_hash(m->artifact, what, stop, session, m->file_sha256, err);
     if (status == KOLM_OK) {
         status = judge(m, ring, &lines, with_receipts ? chain : NULL, err);
         m->unjudged = status != KOLM_OK;
@@ -92,25 +91,25 @@ bool cli_status_judges(kit_status status) {
 
 /* What a failure to look at a model means. */
 static int exit_of(const cli_model *model, kit_status status) {
-    if (status == KOLM_E_CANCELLED) return CLI_EXIT_INTERRUPTED;
-    if (model->unjudged) return CLI_EXIT_UNJUDGED;
-    return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? CLI_EXIT_VERIFY : CLI_EXIT_DATA;
+    if (status == KOLM_E_CANCELLED) return SESSION_EXIT_INTERRUPTED;
+    if (model->unjudged) return SESSION_EXIT_UNJUDGED;
+    return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? SESSION_EXIT_VERIFY : SESSION_EXIT_DATA;
 }
 
-kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
+kit_status cli_model_open(kolm_session *session, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
                           kolm_error_t *err) {
-    return cli_model_open_known(context, path, trust, NULL, out_model, out_exit, err);
+    return cli_model_open_known(session, path, trust, NULL, out_model, out_exit, err);
 }
 
-kit_status cli_model_open_known(cli_context *context, const char *path, cli_trust trust, const cli_voucher *voucher,
+kit_status cli_model_open_known(kolm_session *session, const char *path, cli_trust trust, const cli_voucher *voucher,
                                 cli_model *out_model, int *out_exit, kolm_error_t *err) {
     *out_model = (cli_model){0};
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(cli_check_model_path(path, err));
     out_model->path = realpath(path, NULL);
     if (out_model->path == NULL) {
         out_model->unjudged = errno == ENOMEM || errno == EIO;
-        if (out_model->unjudged) *out_exit = CLI_EXIT_UNJUDGED;
+        if (out_model->unjudged) *out_exit = SESSION_EXIT_UNJUDGED;
         return kit_fail_errno(err, errno, "cannot open %s", path);
     }
     kit_buf sidecar = {0};
@@ -124,7 +123,7 @@ kit_status cli_model_open_known(cli_context *context, const char *path, cli_trus
     }
     if (status == KOLM_OK) {
         bool hashed = voucher != NULL && voucher->knows(voucher->user, out_model->artifact);
-        status = look_and_judge(context, out_model, trust, hashed, err);
+        status = look_and_judge(session, out_model, trust, hashed, err);
         out_model->unjudged = out_model->unjudged || (status != KOLM_OK && !cli_status_judges(status));
     }
     *out_exit = exit_of(out_model, status);
@@ -145,22 +144,22 @@ static kit_status refuse(const cli_model *model, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, r->remedy, "%s is not used: %s", model->path, r->text);
 }
 
-kit_status cli_model_judge_again(cli_context *context, cli_model *model, int *out_exit, kolm_error_t *err) {
+kit_status cli_model_judge_again(kolm_session *session, cli_model *model, int *out_exit, kolm_error_t *err) {
     receipt_report_free(&model->report);
     model->report = (receipt_report){0};
     model->has_sidecar = model->unjudged = false;
-    kit_status status = look_and_judge(context, model, CLI_TRUST_CONTENT, true, err);
+    kit_status status = look_and_judge(session, model, CLI_TRUST_CONTENT, true, err);
     model->unjudged = model->unjudged || (status != KOLM_OK && !cli_status_judges(status));
-    *out_exit = status == KOLM_OK ? CLI_EXIT_VERIFY : exit_of(model, status);
+    *out_exit = status == KOLM_OK ? SESSION_EXIT_VERIFY : exit_of(model, status);
     return status == KOLM_OK ? refuse(model, err) : status;
 }
 
-kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) {
+kit_status cli_model_may_run(kolm_session *session, const cli_model *model, kolm_error_t *err) {
     const receipt_report *r = &model->report;
     KIT_TRY(refuse(model, err));
     if (r->verdict == RECEIPT_TRUSTED) return KOLM_OK;
-    cli_warn(context, "%s is signed by a key that nobody here vouched for (%.16s...); `kolm verify` says more",
-             cli_safe(model->path), r->keyid);
+    session_warn(session, "%s is signed by a key that nobody here vouched for (%.16s...); `kolm verify` says more",
+             model->path, r->keyid);
     return KOLM_OK;
 }
 
@@ -174,10 +173,10 @@ static kit_status make_own(const char *path, kolm_error_t *err) {
                     "%s is not a directory of yours alone, so it is not used for jobs", path);
 }
 
-kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm_error_t *err) {
+kit_status cli_job_directory_make(kolm_session *session, job_directory *out, kolm_error_t *err) {
     store_home *home = NULL;
     char *root = NULL;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(session, &home, err));
     KIT_TRY(store_home_place(home, STORE_JOBS, &root, err));
     kit_status status = job_directory_make(root, out, err);
     free(root);
@@ -219,7 +218,7 @@ kit_status cli_model_unchanged(const cli_model *model, const job_base *base, con
     if (status == KOLM_OK) status = job_described_unchanged(job, described, &copied, err);
     if (status == KOLM_OK && copied) status = check_copies(model, job, err);
     bool unjudged = status == KOLM_E_RESOURCE_EXHAUSTED || status == KOLM_E_UNKNOWN;
-    if (status != KOLM_OK) *out_exit = unjudged ? CLI_EXIT_UNJUDGED : CLI_EXIT_VERIFY;
+    if (status != KOLM_OK) *out_exit = unjudged ? SESSION_EXIT_UNJUDGED : SESSION_EXIT_VERIFY;
     return status;
 }
 
@@ -308,10 +307,10 @@ void cli_model_format(const cli_model *model, char *out, size_t capacity) {
     kit_format(out, capacity, "%.*s", (int)strcspn(text, " ,;/"), text);
 }
 
-kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
-                               cli_airgap airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
+kit_status cli_answering_begin(kolm_session *session, const cli_model *model, const char *backend, const char *base,
+                               session_airgap airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
     *out_answering = (cli_answering){.model = model, .job = {.lock_fd = -1}};
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64], format[80];
@@ -321,35 +320,35 @@ kit_status cli_answering_begin(cli_context *context, const cli_model *model, con
         .backend = backend,
         .maker = maker,
         .format = format,
-        .airgap_strict = airgap == CLI_AIRGAP_STRICT,
-        .constraints = {.infer = true, .airgap = airgap != CLI_AIRGAP_OFF}};
+        .airgap_strict = airgap == SESSION_AIRGAP_STRICT,
+        .constraints = {.infer = true, .airgap = airgap != SESSION_AIRGAP_OFF}};
     if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))
         options.constraints.recipe = NULL;
-    *out_exit = CLI_EXIT_DATA;
+    *out_exit = SESSION_EXIT_DATA;
     bool needed;
-    KIT_TRY(cli_base_of_model(context, artifact_manifest(model->artifact), base, &out_answering->base, &needed, err));
+    KIT_TRY(cli_base_of_model(session, artifact_manifest(model->artifact), base, &out_answering->base, &needed, err));
     if (base != NULL && !needed)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --base",
                         "%s carries all it needs and has no base model", model->path);
-    *out_exit = CLI_EXIT_NOTHING;
-    KIT_TRY(cli_choose(context, &options, &out_answering->choice, out_exit, err));
-    *out_exit = CLI_EXIT_INTERNAL;
-    KIT_TRY(cli_runtime_check(context, out_answering->choice->backend->name, options.constraints.recipe, out_exit, err));
+    *out_exit = SESSION_EXIT_NOTHING;
+    KIT_TRY(cli_choose(session, &options, &out_answering->choice, out_exit, err));
+    *out_exit = SESSION_EXIT_INTERNAL;
+    KIT_TRY(cli_runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_exit, err));
     out_answering->result = calloc(1, sizeof *out_answering->result);
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-    KIT_TRY(cli_job_directory_make(context, &out_answering->job, err));
+    KIT_TRY(cli_job_directory_make(session, &out_answering->job, err));
     return cli_model_describe(model, &out_answering->base, HOST_MODEL_PATH, &out_answering->job,
                               &out_answering->described, err);
 }
 
-kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
+kit_status cli_answering_run(kolm_session *session, cli_answering *answering, session_airgap airgap, int input_fd, int output_fd,
                              int *out_exit, kolm_error_t *err) {
     const cli_backend *backend = answering->choice->backend;
     cli_calling calling;
     char what[128];
-    *out_exit = CLI_EXIT_BACKEND;
-    kit_status status = cli_calling_begin(context, backend, airgap != CLI_AIRGAP_OFF, airgap == CLI_AIRGAP_STRICT, NULL, &calling, err);
+    *out_exit = SESSION_EXIT_BACKEND;
+    kit_status status = cli_calling_begin(session, backend, airgap != SESSION_AIRGAP_OFF, airgap == SESSION_AIRGAP_STRICT, NULL, &calling, err);
     calling.options.model_fd = artifact_descriptor(answering->model->artifact);
     calling.options.cancel_too = answering->stop;
     if (status == KOLM_OK)

@@ -7,7 +7,6 @@
 #include "kolm/kit/digest.h"
 #include "model/base.h"
 #include "fleet/choose.h"
-#include "cli/output.h"
 #include "host/host.h"
 #include "job/directory.h"
 #include "receipt/receipt.h"
@@ -33,7 +32,7 @@ typedef enum cli_trust {
 /* Opens and judges. *out_exit is what a failure means: 6 for a file that is not there or no file, 7 for one that is not as it
  * was written, 8 (and out_model->unjudged) when that could not be found out: memory is out, the disk fails, the keyring or the
  * log cannot be read. Free with cli_model_close in every case. */
-kit_status cli_model_open(cli_context *context, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
+kit_status cli_model_open(kolm_session *session, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
                           kolm_error_t *err) KIT_MUST_USE;
 /* Somebody who may know this very file, by its mark: what he digested need not be digested again, and all else is looked
  * at as ever. */
@@ -42,16 +41,16 @@ typedef struct cli_voucher {
     void *user;
 } cli_voucher;
 /* The same; voucher may be NULL. */
-kit_status cli_model_open_known(cli_context *context, const char *path, cli_trust trust, const cli_voucher *voucher,
+kit_status cli_model_open_known(kolm_session *session, const char *path, cli_trust trust, const cli_voucher *voucher,
                                 cli_model *out_model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* The verdict once more, with the keyring, the log and the receipts as they are now; the payload, which was digested and kept,
  * is not read again. OK when the model may still be run, as cli_model_may_run has it but without its warning. */
-kit_status cli_model_judge_again(cli_context *context, cli_model *model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_model_judge_again(kolm_session *session, cli_model *model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* Statuses that say what the bytes are, as opposed to that they could not be read. */
 bool cli_status_judges(kit_status status);
 void cli_model_close(cli_model *model);
 /* OK for a trusted model; for an unknown key a warning and OK; else the report as an error (exit 7). */
-kit_status cli_model_may_run(cli_context *context, const cli_model *model, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_model_may_run(kolm_session *session, const cli_model *model, kolm_error_t *err) KIT_MUST_USE;
 
 /* The backend that made the model, as its receipt says; else the first word of its toolchain. */
 void cli_model_maker(const cli_model *model, char *out, size_t capacity);
@@ -67,7 +66,7 @@ kit_status cli_model_describe(const cli_model *model, const job_base *base, cons
 kit_status cli_model_unchanged(const cli_model *model, const job_base *base, const job_directory *job,
                                const job_described *described, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* A job directory below the home, or where that cannot be written below /tmp. */
-kit_status cli_job_directory_make(cli_context *context, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_job_directory_make(kolm_session *session, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* One question to a model: which backend answers, in which job directory. */
 typedef struct cli_answering {
@@ -82,11 +81,11 @@ typedef struct cli_answering {
 } cli_answering;
 /* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, behind the
  * descriptor of the artifact, which the backend is given. The model is to outlive the answering. base: where the base is, as the user says; NULL: found by its digest. */
-kit_status cli_answering_begin(cli_context *context, const cli_model *model, const char *backend, const char *base,
-                               cli_airgap airgap, cli_answering *out_answering, int *out_exit,
+kit_status cli_answering_begin(kolm_session *session, const cli_model *model, const char *backend, const char *base,
+                               session_airgap airgap, cli_answering *out_answering, int *out_exit,
                                kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. Fails as well when the model or its base was changed before the last answer. */
-kit_status cli_answering_run(cli_context *context, cli_answering *answering, cli_airgap airgap, int input_fd, int output_fd,
+kit_status cli_answering_run(kolm_session *session, cli_answering *answering, session_airgap airgap, int input_fd, int output_fd,
                              int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 void cli_answering_end(cli_answering *answering);
 

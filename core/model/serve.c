@@ -3,7 +3,6 @@
 #include "model/serve_lines.h"
 #include "model/serve_place.h"
 
-#include "cli/cli.h"
 #include "model/grounds.h"
 #include "kolm/kit/process.h"
 
@@ -46,10 +45,10 @@ typedef struct question {
 } question;
 
 typedef struct server {
-    cli_context *context;
+    kolm_session *session;
     cli_model *model;
     cli_answering *answering;
-    cli_airgap airgap;
+    session_airgap airgap;
     /* What lets it answer: the files that its verdict rests on, and the reason, when it may no longer. */
     kit_buf grounds;
     kit_status verdict;
@@ -77,7 +76,7 @@ typedef struct server {
 
 static void *wait_for_backend(void *user) {
     server *s = user;
-    s->status = cli_answering_run(s->context, s->answering, s->airgap, s->question_read, s->answer_write, &s->exit_code,
+    s->status = cli_answering_run(s->session, s->answering, s->airgap, s->question_read, s->answer_write, &s->exit_code,
                                   &s->error);
     close(s->question_read);
     close(s->answer_write);
@@ -179,7 +178,7 @@ static void greet(server *s) {
         client *c = &s->clients[i];
         if (c->fd >= 0) continue;
         *c = (client){.fd = fd, .number = ++s->last_number};
-        serve_greeting_put(s->answering->choice->backend->name, s->airgap == CLI_AIRGAP_STRICT,
+        serve_greeting_put(s->answering->choice->backend->name, s->airgap == SESSION_AIRGAP_STRICT,
                            artifact_manifest_sha256(s->model->artifact), artifact_mark(s->model->artifact), &c->out);
         s->asked_at = kit_now_ms();
         return;
@@ -210,13 +209,13 @@ static void give_up_with(server *s, kit_status status, int exit_code) {
 }
 
 static void give_up(server *s, kit_status status) {
-    give_up_with(s, status, CLI_EXIT_BACKEND);
+    give_up_with(s, status, SESSION_EXIT_BACKEND);
 }
 
 /* It is the server that can do no more, and no backend's fault. */
 static void give_up_here(server *s, int reason, const char *what) {
     if (s->verdict == KOLM_OK)
-        give_up_with(s, kit_fail_errno(&s->verdict_error, reason, "the server cannot %s", what), CLI_EXIT_INTERNAL);
+        give_up_with(s, kit_fail_errno(&s->verdict_error, reason, "the server cannot %s", what), SESSION_EXIT_INTERNAL);
 }
 
 static void pass_answer(server *s, const char *line, size_t length) {
@@ -300,11 +299,11 @@ static bool idle(const server *s, uint64_t idle_seconds) {
 static kit_status admit_again(server *s, kolm_error_t *err) {
     const char *name = s->answering->choice->backend->name;
     cli_registry *registry = NULL;
-    s->verdict_exit = CLI_EXIT_DATA;
-    KIT_TRY(cli_registry_open(s->context, &registry, err));
+    s->verdict_exit = SESSION_EXIT_DATA;
+    KIT_TRY(cli_registry_open(s->session, &registry, err));
     const cli_backend *backend = cli_registry_find(registry, name);
     kit_status status = KOLM_OK;
-    s->verdict_exit = CLI_EXIT_NOTHING;
+    s->verdict_exit = SESSION_EXIT_NOTHING;
     if (backend == NULL)
         status = cli_registry_unknown(registry, name, err);
     else if (backend->refused != NULL)
@@ -315,12 +314,12 @@ static kit_status admit_again(server *s, kolm_error_t *err) {
 
 static kit_status look_again(server *s, kolm_error_t *err) {
     kit_buf now = {0};
-    s->verdict_exit = CLI_EXIT_INTERNAL;
+    s->verdict_exit = SESSION_EXIT_INTERNAL;
     kit_status status = cli_model_unchanged(s->model, &s->answering->base, &s->answering->job,
                                             &s->answering->described, &s->verdict_exit, err);
-    if (status == KOLM_OK) status = cli_grounds(s->context, &now, err);
+    if (status == KOLM_OK) status = cli_grounds(s->session, &now, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&now), kit_buf_text(&s->grounds)) != 0) {
-        status = cli_model_judge_again(s->context, s->model, &s->verdict_exit, err);
+        status = cli_model_judge_again(s->session, s->model, &s->verdict_exit, err);
         if (status == KOLM_OK) status = admit_again(s, err);
         if (status == KOLM_OK) {
             kit_buf_clear(&s->grounds);
@@ -353,7 +352,7 @@ static void end_late(server *s) {
     s->to_backend = -1;
     kit_buf_clear(&s->pending);
     struct pollfd from = {.fd = s->from_backend, .events = POLLIN};
-    while (s->verdict == KOLM_OK && s->first != NULL && !cli_interrupted() && (left = until - kit_now_ms()) > 0)
+    while (s->verdict == KOLM_OK && s->first != NULL && !session_stopped(s->session) && (left = until - kit_now_ms()) > 0)
         if (poll(&from, 1, (int)left) > 0 && !read_answers(s)) break;
     if (s->verdict != KOLM_OK) return;
     if (s->first == NULL || s->first->number != next)
@@ -466,7 +465,7 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
                         "cannot start a thread");
     s->asked_at = kit_now_ms();
     bool on = true; /* the backend has not ended by itself */
-    while (!cli_interrupted() && !idle(s, idle_seconds) && may_go_on(s) && on)
+    while (!session_stopped(s->session) && !idle(s, idle_seconds) && may_go_on(s) && on)
         on = turn(s);
     if (s->to_backend >= 0) close(s->to_backend); /* the end of all questions: the backend ends too */
     s->to_backend = -1;
@@ -477,9 +476,9 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
         s->exit_code = s->verdict_exit;
         return s->verdict;
     }
-    if (cli_interrupted()) return KOLM_OK;
+    if (session_stopped(s->session)) return KOLM_OK;
     if (!on && s->status == KOLM_OK) {
-        s->exit_code = CLI_EXIT_BACKEND;
+        s->exit_code = SESSION_EXIT_BACKEND;
         return kit_fail(err, KOLM_E_DATA_LOSS, "report it to the author of the backend: infer goes on until its questions end",
                         "%s ended before its questions did, and called that success", s->answering->choice->backend->name);
     }
@@ -487,36 +486,35 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     return s->status;
 }
 
-kit_status cli_serve(cli_context *context, cli_model *model, cli_answering *answering, cli_airgap airgap,
-                     const cli_serve_limits *limits, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
-                     kolm_error_t *err) {
+kit_status cli_serve(kolm_session *session, cli_model *model, cli_answering *answering, session_airgap airgap,
+                     const cli_serve_limits *limits, int *out_exit, kolm_error_t *err) {
     kit_buf place = {0};
     int lock = -1;
     struct sockaddr_un address;
     server *s = calloc(1, sizeof *s);
-    *out_exit = CLI_EXIT_INTERNAL;
+    *out_exit = SESSION_EXIT_INTERNAL;
     if (s == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-    *s = (server){.context = context,
+    *s = (server){.session = session,
                   .model = model,
                   .answering = answering,
                   .airgap = airgap,
                   .listener = -1,
                   .to_backend = -1,
                   .from_backend = -1,
-                  .exit_code = CLI_EXIT_BACKEND,
+                  .exit_code = SESSION_EXIT_BACKEND,
                   .error = KIT_ERROR_INIT,
                   .verdict_error = KIT_ERROR_INIT};
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         s->clients[i].fd = -1;
-    kit_status status = serve_place_find(context, artifact_manifest_sha256(model->artifact), true, &place, err);
+    kit_status status = serve_place_find(session, artifact_manifest_sha256(model->artifact), true, &place, err);
     if (status == KOLM_OK) status = serve_place_listen(place.data, &lock, &s->listener, err);
-    if (status == KOLM_E_ALREADY_EXISTS) *out_exit = CLI_EXIT_USAGE;
+    if (status == KOLM_E_ALREADY_EXISTS) *out_exit = SESSION_EXIT_USAGE;
     bool listening = status == KOLM_OK;
     /* Empty: the first question has the verdict made again, in case that something changed since it was made. */
     if (listening) {
         serve_place_address(place.data, &address);
-        if (ready != NULL) ready(context, address.sun_path);
+        session_tell(session, &(session_event){.kind = SESSION_SERVING, .text = address.sun_path});
         answering->stop = &s->stop;
         s->answer_ms = (int64_t)limits->answer_seconds * 1000;
         status = run_server(s, limits->idle_seconds, err);

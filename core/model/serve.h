@@ -35,7 +35,7 @@ typedef struct cli_served {
 } cli_served;
 
 /* Connects to the server of the model with this manifest digest, if there is one; a failure to is no error. */
-void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_served *out_served);
+void cli_serve_connect(kolm_session *session, const char *manifest_sha256, cli_served *out_served);
 
 typedef struct cli_serve_limits {
     uint64_t idle_seconds;   /* for which nobody asked, before it ends; 0: never */
@@ -43,9 +43,8 @@ typedef struct cli_serve_limits {
 } cli_serve_limits;
 
 /* Serves until interrupted, until the backend ends, or until a limit is reached.
- * ALREADY_EXISTS when another kolm serves this model. ready, when not NULL, is called once questions are taken. */
-kit_status cli_serve(cli_context *context, cli_model *model, cli_answering *answering, cli_airgap airgap,
-                     const cli_serve_limits *limits, void (*ready)(cli_context *context, const char *socket_path), int *out_exit,
-                     kolm_error_t *err) KIT_MUST_USE;
+ * ALREADY_EXISTS when another kolm serves this model. SESSION_SERVING once questions are taken. */
+kit_status cli_serve(kolm_session *session, cli_model *model, cli_answering *answering, session_airgap airgap,
+                     const cli_serve_limits *limits, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

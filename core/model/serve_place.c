@@ -20,12 +20,12 @@ static kit_status own_directory(const char *path, kolm_error_t *err) {
                                               : status;
 }
 
-kit_status serve_place_find(cli_context *context, const char *manifest_sha256, bool make, kit_buf *out,
+kit_status serve_place_find(kolm_session *session, const char *manifest_sha256, bool make, kit_buf *out,
                              kolm_error_t *err) {
     store_home *home = NULL;
     char *directory = NULL;
     struct sockaddr_un address;
-    KIT_TRY(cli_home(context, &home, err));
+    KIT_TRY(session_home(session, &home, err));
     if (make) KIT_TRY(store_home_create(home, err));
     KIT_TRY(store_home_place(home, STORE_RUN, &directory, err));
     kit_buf path = {0};
@@ -68,11 +68,11 @@ static bool read_greeting(int fd, cli_served *out) {
     return serve_greeting_read(line, length, out);
 }
 
-void cli_serve_connect(cli_context *context, const char *manifest_sha256, cli_served *out_served) {
+void cli_serve_connect(kolm_session *session, const char *manifest_sha256, cli_served *out_served) {
     kit_buf place = {0};
     struct sockaddr_un address;
     *out_served = (cli_served){.fd = -1};
-    if (serve_place_find(context, manifest_sha256, false, &place, NULL) == KOLM_OK) {
+    if (serve_place_find(session, manifest_sha256, false, &place, NULL) == KOLM_OK) {
         serve_place_address(place.data, &address);
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 &&

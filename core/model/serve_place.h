@@ -8,7 +8,7 @@
 #include <sys/un.h>
 
 /* The path of the socket without its suffix; the directory is made when make is true, and checked in any case. */
-kit_status serve_place_find(cli_context *context, const char *manifest_sha256, bool make, kit_buf *out,
+kit_status serve_place_find(kolm_session *session, const char *manifest_sha256, bool make, kit_buf *out,
                             kolm_error_t *err) KIT_MUST_USE;
 void serve_place_address(const char *place, struct sockaddr_un *out);
 /* Listens where nobody else does: the lock is the server's as long as it lives, so an old socket is removed safely.

@@ -3,7 +3,7 @@
 #ifndef KOLM_MODEL_STREAM_H
 #define KOLM_MODEL_STREAM_H
 
-#include "cli/context.h"
+#include "session/session.h"
 #include "model/ids.h"
 #include "job/common.h"
 
@@ -15,7 +15,9 @@
 
 /* Two threads move text while the main thread waits for the backend: one feeds questions, one prints answers. */
 typedef struct run_stream {
-    cli_context *context;
+    kolm_session *session; /* of the main thread: it may be gone before the one that feeds */
+    const volatile sig_atomic_t *stop; /* of the session; lasts as long as the process */
+    void *user; /* of who prints the answers */
     char **texts; /* given on the command line; else lines */
     size_t text_count;
     const char *from; /* the file of the lines as the user named it, or "standard input" */

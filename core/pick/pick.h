@@ -174,6 +174,8 @@ kit_status pick_run(const pick_candidate *candidates, size_t count, const pick_c
 void pick_result_free(pick_result *result);
 
 /* Three decimals of a score, rounded half to even: 97750 -> "0.978", 62750 -> "0.628", 61250 -> "0.612". */
+/* Fills err for the case that nothing available passes: what the best match lacks and what to do. NOT_FOUND. */
+kit_status pick_nothing(const pick_result *result, kolm_error_t *err);
 void pick_score_text(uint32_t score, char out[8]);
 /* Why an eligible candidate that is not available is not: "not detected", "broken: ...". "" when it is available. */
 void pick_state_text(const pick_candidate *candidate, char *out, size_t capacity);

@@ -122,8 +122,9 @@ static void take(void *user, const char *bytes, size_t length) {
 }
 
 static kit_child_stop may_go_on(void *user, bool out_ended) {
-    (void)user, (void)out_ended;
-    return cli_interrupted() ? KIT_CHILD_CANCELLED : KIT_CHILD_GOES_ON;
+    const child *c = user;
+    (void)out_ended;
+    return *c->run->stop != 0 ? KIT_CHILD_CANCELLED : KIT_CHILD_GOES_ON;
 }
 
 static kit_status run_to_its_end(child *c, kit_child_end *out_end, kolm_error_t *err) {
@@ -156,7 +157,7 @@ kit_status cli_child(const cli_child_run *run, cJSON **out_answer, kit_buf *out_
     kit_child_end end;
     *out_answer = NULL;
     kit_status status = run_to_its_end(&c, &end, err);
-    if (status == KOLM_OK && cli_interrupted()) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
+    if (status == KOLM_OK && *run->stop != 0) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
     if (status == KOLM_OK && end.exit_code == 0) {
         *out_answer = c.answer;
         c.answer = NULL;

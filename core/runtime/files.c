@@ -2,8 +2,6 @@
 /* Lists the files of an environment, and holds it against its list. */
 #include "runtime/files.h"
 
-#include "cli/cli.h"
-#include "cli/output.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
@@ -32,6 +30,7 @@ typedef struct entry {
 } entry;
 
 typedef struct list {
+    const volatile sig_atomic_t *stop;
     const char *top;
     entry *at;
     size_t count;
@@ -87,7 +86,7 @@ static kit_status walk(list *l, const char *below, int depth, kolm_error_t *err)
         kit_buf inner = {0};
         kit_buf_fmt(&inner, "%s%s%s", below, *below ? "/" : "", name);
         char *taken = kit_buf_take(&inner);
-        if (cli_interrupted()) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
+        if (*l->stop != 0) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
         if (status == KOLM_OK && fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             status = kit_fail_errno(err, errno, "cannot look at %s/%s", path.data, name);
         bool directory = status == KOLM_OK && S_ISDIR(st.st_mode);
@@ -125,8 +124,8 @@ static kit_status add_interpreter(list *l, kolm_error_t *err) {
     return copy ? add(l, copy, &st, err) : no_memory(err);
 }
 
-static kit_status look(const char *top, list *out, kolm_error_t *err) {
-    *out = (list){.top = top};
+static kit_status look(const kolm_session *session, const char *top, list *out, kolm_error_t *err) {
+    *out = (list){.stop = session->stop, .top = top};
     kit_status status = walk(out, "", DEPTH_MOST, err);
     if (status == KOLM_OK) status = add_interpreter(out, err);
     if (status == KOLM_OK && out->count > 0) qsort(out->at, out->count, sizeof *out->at, by_path);
@@ -139,7 +138,7 @@ static kit_status read_entry(const list *l, entry *e, kolm_error_t *err) {
     char path[PATH_MAX], target[PATH_MAX];
     bool good = e->path[0] == '/' ? kit_copy(path, sizeof path, e->path) : kit_format(path, sizeof path, "%s/%s", l->top, e->path);
     if (!good) return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s: the path is too long", e->path);
-    if (cli_interrupted()) return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
+    if (*l->stop != 0) return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
     if (e->kind == 'f') return kit_sha256_file(path, e->what, NULL, err);
     if (e->kind != 'l') {
         kit_copy(e->what, sizeof e->what, "-");
@@ -191,12 +190,12 @@ static kit_status write_list(const char *path, const list *l, kolm_error_t *err)
     return status;
 }
 
-kit_status cli_runtime_files_keep(const char *root, const char *name, kolm_error_t *err) {
+kit_status cli_runtime_files_keep(const kolm_session *session, const char *root, const char *name, kolm_error_t *err) {
     char *place = NULL, *path = NULL;
     list l = {0};
     kit_status status = kit_path_join(root, name, &place, err);
     if (status == KOLM_OK) status = list_path(root, name, &path, err);
-    if (status == KOLM_OK) status = look(place, &l, err);
+    if (status == KOLM_OK) status = look(session, place, &l, err);
     for (size_t i = 0; status == KOLM_OK && i < l.count; i++)
         status = read_entry(&l, &l.at[i], err);
     if (status == KOLM_OK) status = write_list(path, &l, err);
@@ -289,7 +288,7 @@ static kit_status compare_with(const char *path, list *l, kolm_error_t *err) {
     return status;
 }
 
-kit_status cli_runtime_files_same(const char *root, const char *name, kolm_error_t *err) {
+kit_status cli_runtime_files_same(const kolm_session *session, const char *root, const char *name, kolm_error_t *err) {
     char *place = NULL, *path = NULL;
     struct stat st;
     list l = {0};
@@ -297,11 +296,11 @@ kit_status cli_runtime_files_same(const char *root, const char *name, kolm_error
     if (status == KOLM_OK) status = list_path(root, name, &path, err);
     if (status == KOLM_OK && lstat(path, &st) != 0) {
         status = errno != ENOENT                            ? kit_fail_errno(err, errno, "cannot look at %s", path)
-                 : stat(place, &st) == 0 && S_ISDIR(st.st_mode) ? cli_runtime_files_keep(root, name, err)
+                 : stat(place, &st) == 0 && S_ISDIR(st.st_mode) ? cli_runtime_files_keep(session, root, name, err)
                                                             : KOLM_OK;
         if (status == KOLM_E_PERMISSION_DENIED) status = KOLM_OK; /* a home that cannot be written: as before there were lists */
     } else if (status == KOLM_OK) {
-        status = look(place, &l, err);
+        status = look(session, place, &l, err);
         if (status == KOLM_OK) status = compare_with(path, &l, err);
     }
     list_free(&l);
@@ -318,22 +317,22 @@ kit_status cli_runtime_files_forget(const char *root, const char *name, kolm_err
     return status;
 }
 
-kit_status cli_runtime_check(cli_context *context, const char *name, const char *recipe, int *out_exit, kolm_error_t *err) {
+kit_status cli_runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit, kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
     const char *python = NULL;
     char *root = NULL;
     if (recipe != NULL && strcmp(recipe, "linear") == 0) return KOLM_OK;
-    KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(cli_config(context, &config, err));
+    KIT_TRY(session_home(session, &home, err));
+    KIT_TRY(session_config(session, &config, err));
     const cJSON *runtimes = kit_json_get(config, "runtimes");
     if (runtimes == NULL || !kit_json_get_string(runtimes, name, &python)) return KOLM_OK;
     KIT_TRY(store_home_place(home, STORE_RUNTIMES, &root, err));
     kit_buf own = {0};
     kit_buf_fmt(&own, "%s/%s/", root, name);
     kit_status status = kit_buf_ok(&own, err);
-    if (status == KOLM_OK && strncmp(python, own.data, own.length) == 0) status = cli_runtime_files_same(root, name, err);
-    if (status != KOLM_OK) *out_exit = status == KOLM_E_DATA_LOSS ? CLI_EXIT_VERIFY : cli_exit_of(status);
+    if (status == KOLM_OK && strncmp(python, own.data, own.length) == 0) status = cli_runtime_files_same(session, root, name, err);
+    if (status != KOLM_OK) *out_exit = status == KOLM_E_DATA_LOSS ? SESSION_EXIT_VERIFY : session_exit_of(status);
     kit_buf_free(&own);
     free(root);
     return status;

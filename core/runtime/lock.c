@@ -15,19 +15,19 @@
 #define LOCK_MAX (4u << 20) /* bytes; a larger one is a mistake */
 #define MARK "# kolm: "
 
-static kit_status find(const cli_registry *registry, const cli_backend *backend, char **out_path, kolm_error_t *err) {
+static kit_status find(const char *trainer, const host_backend *row, char **out_path, kolm_error_t *err) {
     kit_buf path = {0};
-    const char *slash = backend->manifest_path ? strrchr(backend->manifest_path, '/') : NULL;
+    const char *slash = row->manifest_path ? strrchr(row->manifest_path, '/') : NULL;
     if (slash)
-        kit_buf_fmt(&path, "%.*s/%s.lock.txt", (int)(slash - backend->manifest_path), backend->manifest_path,
-                    backend->name);
+        kit_buf_fmt(&path, "%.*s/%s.lock.txt", (int)(slash - row->manifest_path), row->manifest_path,
+                    row->name);
     if (!slash || (path.data && access(path.data, F_OK) != 0)) {
         kit_buf_clear(&path);
-        if (registry->found->trainer) kit_buf_fmt(&path, "%s/locks/%s.txt", registry->found->trainer, backend->name);
+        if (trainer) kit_buf_fmt(&path, "%s/locks/%s.txt", trainer, row->name);
     }
     kit_status status = kit_buf_ok(&path, err);
     if (status == KOLM_OK && (path.length == 0 || access(path.data, F_OK) != 0))
-        status = kit_fail(err, KOLM_E_NOT_FOUND, "", "%s has no lock file of a Python runtime", backend->name);
+        status = kit_fail(err, KOLM_E_NOT_FOUND, "", "%s has no lock file of a Python runtime", row->name);
     if (status == KOLM_OK) status = host_trust_file(path.data, out_path, NULL, NULL, err);
     kit_buf_free(&path);
     return status;
@@ -88,10 +88,9 @@ static kit_status read_lines(cli_lock *lock, kolm_error_t *err) {
     return status;
 }
 
-kit_status cli_lock_read(const cli_registry *registry, const cli_backend *backend, cli_lock *out_lock,
-                         kolm_error_t *err) {
+kit_status cli_lock_read(const char *trainer, const host_backend *row, cli_lock *out_lock, kolm_error_t *err) {
     memset(out_lock, 0, sizeof *out_lock);
-    KIT_TRY(find(registry, backend, &out_lock->path, err));
+    KIT_TRY(find(trainer, row, &out_lock->path, err));
     KIT_TRY(kit_read_file(out_lock->path, LOCK_MAX, &out_lock->text, err));
     const char *text = kit_buf_text(&out_lock->text);
     if (strlen(text) != out_lock->text.length || kit_utf8_valid(text, out_lock->text.length) != out_lock->text.length)

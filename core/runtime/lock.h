@@ -3,7 +3,7 @@
 #ifndef KOLM_RUNTIME_LOCK_H
 #define KOLM_RUNTIME_LOCK_H
 
-#include "fleet/registry.h"
+#include "host/host.h"
 
 /*
  * A lock is a requirements file of pip with a hash for every file that may be installed. The name of the file is its
@@ -38,9 +38,8 @@ typedef struct cli_lock {
     kit_buf notes;                       /* lines */
 } cli_lock;
 
-/* NOT_FOUND, with no remedy, when the backend has none. The caller frees it, also after a failure. */
-kit_status cli_lock_read(const cli_registry *registry, const cli_backend *backend, cli_lock *out_lock,
-                         kolm_error_t *err) KIT_MUST_USE;
+/* trainer: of the host registry, may be NULL. NOT_FOUND, with no remedy, when the backend has none. The caller frees it, also after a failure. */
+kit_status cli_lock_read(const char *trainer, const host_backend *row, cli_lock *out_lock, kolm_error_t *err) KIT_MUST_USE;
 void cli_lock_free(cli_lock *lock);
 
 /* True when word is among the words of list, or list is "". */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Makes the environment: venv, pip with hashes, runtime.json, and a rename that puts it into place. */
-#include "cli/output.h"
 #include "runtime/files.h"
 #include "runtime/setup.h"
 #include "runtime/child.h"
@@ -21,8 +20,7 @@
 /* ---- What pip says, in words of ours */
 
 typedef struct pip_watch {
-    cli_context *context;
-    cli_progress progress;
+    kolm_session *session;
     kolm_progress_t report;
 } pip_watch;
 
@@ -38,7 +36,7 @@ static void on_pip_line(void *user, const char *line) {
     } else {
         return;
     }
-    cli_progress_update(w->context, &w->progress, &w->report);
+    session_progress(w->session, "[setup]", &w->report);
 }
 
 /* The line of text after the last one that begins with start; "" when there is none. Cut into out. */
@@ -119,7 +117,7 @@ static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
     if (after(text, "examine the package contents carefully; someone may have tampered with them.", words,
               sizeof words)) {
         words[strcspn(words, " ")] = '\0';
-        s->exit_code = CLI_EXIT_VERIFY;
+        s->exit_code = SESSION_EXIT_VERIFY;
         kit_format(remedy, sizeof remedy, "%s; if it stays so, do not use it: it is not what %s was made for",
                    s->wheels ? "get the file anew" : "run it again, for a download that was cut short looks the same",
                    s->lock.path);
@@ -159,7 +157,7 @@ static kit_status reach_indexes(setup *s, kolm_error_t *err) {
     if (s->wheels) return KOLM_OK;
     size_t count = indexes_of(s, urls);
     memcpy(words, urls, count * sizeof *urls);
-    const cli_child_run run = {
+    const cli_child_run run = {.stop = s->session->stop, 
         .python = s->interpreter, .words = words, .reach = true, .temporary = s->temporary, .lock_fd = s->lock_fd};
     kit_buf said = {0};
     cJSON *answer = NULL;
@@ -177,7 +175,7 @@ static kit_status reach_indexes(setup *s, kolm_error_t *err) {
 
 static kit_status make_venv(setup *s, kolm_error_t *err) {
     const char *const words[] = {"venv", s->venv, NULL};
-    const cli_child_run run = {
+    const cli_child_run run = {.stop = s->session->stop, 
         .python = s->interpreter, .words = words, .temporary = s->temporary, .lock_fd = s->lock_fd};
     kit_buf said = {0};
     cJSON *answer = NULL;
@@ -246,16 +244,16 @@ static kit_status run_pip(setup *s, const char *requirements, bool newer, pip_wa
     pip_words(s, requirements, newer, words);
     kit_buf_fmt(&python, "%s/bin/python", s->venv);
     kit_status status = kit_buf_ok(&python, err);
-    const cli_child_run run = {.python = kit_buf_text(&python),
+    const cli_child_run run = {.stop = s->session->stop, .python = kit_buf_text(&python),
                                .words = words,
                                .temporary = s->temporary,
                                .lock_fd = s->lock_fd,
                                .on_line = on_pip_line,
                                .user = watch};
     if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
-    cli_progress_end(s->context, &watch->progress);
+    session_progress_end(s->session);
     kolm_error_t ignored = KIT_ERROR_INIT;
-    if (keep_log(s, &said, &ignored) != KOLM_OK) cli_warn(s->context, "%s", cli_safe(ignored.text));
+    if (keep_log(s, &said, &ignored) != KOLM_OK) session_warn(s->session, "%s", ignored.text);
     if (status == KOLM_OK && !answer) status = pip_failed(s, kit_buf_text(&said), err);
     cJSON_Delete(answer);
     kit_buf_free(&python);
@@ -306,8 +304,7 @@ static kit_status check_requirements(const setup *s, const char *path, kolm_erro
 static kit_status install(setup *s, kolm_error_t *err) {
     kit_buf lines = {0};
     char *path = NULL, *lock = NULL;
-    pip_watch watch = {.context = s->context,
-                       .progress = {.label = "[setup]"},
+    pip_watch watch = {.session = s->session,
                        .report = {.struct_size = (uint32_t)sizeof watch.report,
                                   .total = 1,
                                   .loss = NAN,
@@ -355,7 +352,7 @@ static kit_status finish(setup *s, kolm_error_t *err) {
     cJSON *answer = NULL;
     kit_buf_fmt(&python, "%s/bin/python", s->venv);
     kit_status status = kit_buf_ok(&python, err);
-    const cli_child_run run = {
+    const cli_child_run run = {.stop = s->session->stop, 
         .python = kit_buf_text(&python), .words = words, .temporary = s->temporary, .lock_fd = s->lock_fd};
     if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
     if (status == KOLM_OK && !answer) {
@@ -406,9 +403,9 @@ static kit_status put_into_place(setup *s, kolm_error_t *err) {
         }
         kolm_error_t ignored = KIT_ERROR_INIT;
         if (kit_remove_tree(s->old, &ignored) != KOLM_OK || kit_remove_tree(s->partial, &ignored) != KOLM_OK)
-            cli_warn(s->context, "what is left of the making could not be removed: %s", cli_safe(ignored.text));
+            session_warn(s->session, "what is left of the making could not be removed: %s", ignored.text);
     }
-    if (status == KOLM_OK) status = cli_runtime_files_keep(s->root, s->name, err);
+    if (status == KOLM_OK) status = cli_runtime_files_keep(s->session, s->root, s->name, err);
     kit_buf_free(&text);
     kit_buf_free(&path);
     return status;

@@ -4,7 +4,6 @@
 
 #include "session/site.h"
 
-#include "cli/output.h"
 #include "host/manifest.h"
 #include "kolm/kit/file.h"
 
@@ -36,13 +35,13 @@ cJSON *cli_runtime_about(const char *path) {
     return NULL;
 }
 
-kit_status cli_runtime_of(cli_context *context, const char *name, cJSON **out_value, kolm_error_t *err) {
+kit_status cli_runtime_of(kolm_session *session, const char *name, cJSON **out_value, kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
     const char *python = NULL;
     kit_buf place = {0};
-    KIT_TRY(cli_home(context, &home, err));
-    KIT_TRY(cli_config(context, &config, err));
+    KIT_TRY(session_home(session, &home, err));
+    KIT_TRY(session_config(session, &config, err));
     *out_value = NULL;
     const cJSON *runtimes = kit_json_get(config, "runtimes");
     if (!runtimes || !kit_json_get_string(runtimes, name, &python)) {
@@ -56,7 +55,7 @@ kit_status cli_runtime_of(cli_context *context, const char *name, cJSON **out_va
     cJSON *value = cJSON_CreateObject();
     bool good = status == KOLM_OK && value && kit_json_put_string(value, "python", python) &&
                 kit_json_put_bool(value, "own", own) &&
-                kit_json_put_string(value, "site", own ? cli_site_said(context, "runtimes", name, NULL) : NULL) &&
+                kit_json_put_string(value, "site", own ? session_site_said(session, "runtimes", name, NULL) : NULL) &&
                 kit_json_put(value, "about", about ? about : cJSON_CreateNull());
     kit_buf_free(&place);
     if (good) {
@@ -88,7 +87,7 @@ void cli_runtime_text(const cJSON *value, kit_buf *out) {
     }
     (void)(kit_json_get_string(about, "python", &version) && kit_json_get_u64(about, "bytes", &bytes));
     kit_buf_fmt(out, "Python %s, %d packages, %s: %s", version, cJSON_GetArraySize(kit_json_get(about, "packages")),
-                cli_bytes(size, sizeof size, bytes), python);
+                session_bytes(size, sizeof size, bytes), python);
 }
 
 void cli_runtime_packages(const cJSON *about, kit_buf *out) {
@@ -103,40 +102,4 @@ void cli_runtime_packages(const cJSON *about, kit_buf *out) {
         if (show && cJSON_IsString(package))
             kit_buf_fmt(out, "%s%s %s", out->length ? ", " : "", package->string, package->valuestring);
     }
-}
-
-static kit_status add(const char *root, const char *name, cJSON *runtimes, kolm_error_t *err) {
-    kit_buf whole = {0}, python = {0};
-    kit_buf_fmt(&whole, "%s/%s/runtime.json", root, name);
-    kit_buf_fmt(&python, "%s/%s/bin/python", root, name);
-    kit_status status = kit_buf_ok(&whole, err);
-    if (status == KOLM_OK) status = kit_buf_ok(&python, err);
-    if (status == KOLM_OK && access(whole.data, F_OK) == 0 && !kit_json_put_string(runtimes, name, python.data))
-        status = no_memory(err);
-    kit_buf_free(&whole);
-    kit_buf_free(&python);
-    return status;
-}
-
-kit_status cli_runtimes_add(const store_home *home, cJSON *config, kolm_error_t *err) {
-    char *root = NULL;
-    KIT_TRY(store_home_place(home, STORE_RUNTIMES, &root, err));
-    DIR *listing = opendir(root);
-    kit_status status = KOLM_OK;
-    if (listing == NULL && errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot list %s", root);
-    if (listing != NULL) {
-        cJSON *runtimes = cJSON_GetObjectItemCaseSensitive(config, "runtimes");
-        if (runtimes == NULL) runtimes = cJSON_AddObjectToObject(config, "runtimes");
-        const char *name = NULL;
-        if (runtimes == NULL) status = no_memory(err);
-        if (status == KOLM_OK) status = kit_directory_next(listing, root, &name, err);
-        while (status == KOLM_OK && name != NULL) {
-            if (host_name_ok(name) && cJSON_IsObject(runtimes) && kit_json_get(runtimes, name) == NULL)
-                status = add(root, name, runtimes, err);
-            if (status == KOLM_OK) status = kit_directory_next(listing, root, &name, err);
-        }
-        closedir(listing);
-    }
-    free(root);
-    return status;
 }

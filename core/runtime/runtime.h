@@ -4,7 +4,7 @@
 #ifndef KOLM_RUNTIME_RUNTIME_H
 #define KOLM_RUNTIME_RUNTIME_H
 
-#include "cli/context.h"
+#include "session/session.h"
 #include "kolm/kit/json.h"
 #include "store/store.h"
 
@@ -19,15 +19,11 @@ cJSON *cli_runtime_about(const char *path);
 
 /* What there is to run NAME with: {"python": path, "own": named in config.json, "about": runtime.json or null}; null
  * where there is nothing. The caller frees *out_value. */
-kit_status cli_runtime_of(cli_context *context, const char *name, cJSON **out_value, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_runtime_of(kolm_session *session, const char *name, cJSON **out_value, kolm_error_t *err) KIT_MUST_USE;
 /* The same for people: "Python 3.11.2 (34 packages, 1.2 GB) in PATH", "none". */
 void cli_runtime_text(const cJSON *value, kit_buf *out);
 /* "torch 2.13.0, transformers 5.23.0": of runtime.json, the packages whose names begin with a word that a person may ask
  * for; all of them when there are few. */
 void cli_runtime_packages(const cJSON *about, kit_buf *out);
-
-/* Adds runtimes.NAME = HOME/runtimes/NAME/bin/python to config for each whole one that config does not name: what
- * backends are told (host/call.h) is then in one place. One readdir; nothing is started. */
-kit_status cli_runtimes_add(const store_home *home, cJSON *config, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -2,7 +2,6 @@
 /* The places of an environment, its lock, and the interpreter that is to make it. */
 #include "runtime/setup.h"
 
-#include "cli/output.h"
 #include "runtime/runtime.h"
 #include "runtime/child.h"
 #include "host/scan.h"
@@ -36,14 +35,7 @@ static kit_status place(const setup *s, const char *format_before, const char *a
 
 kit_status setup_open(setup *s, kolm_error_t *err) {
     s->lock_fd = -1;
-    KIT_TRY(cli_home(s->context, &s->home, err));
-    KIT_TRY(cli_registry_open(s->context, &s->registry, err));
-    s->backend = cli_registry_find(s->registry, s->name);
-    if (!s->backend) {
-        s->exit_code = CLI_EXIT_USAGE;
-        return cli_registry_unknown(s->registry, s->name, err);
-    }
-    if (s->backend->refused) return cli_backend_refuse(s->backend, &s->exit_code, err);
+    KIT_TRY(session_home(s->session, &s->home, err));
     KIT_TRY(store_home_place(s->home, STORE_RUNTIMES, &s->root, err));
     KIT_TRY(place(s, "", "", &s->place, err));
     KIT_TRY(place(s, ".", ".partial", &s->partial, err));
@@ -62,7 +54,10 @@ void setup_close(setup *s) {
     if (s->lock_fd >= 0) close(s->lock_fd);
     cJSON_Delete(s->about);
     cli_lock_free(&s->lock);
-    cli_registry_free(s->registry);
+}
+
+static bool stopped(void *session) {
+    return session_stopped(session);
 }
 
 kit_status setup_take_lock(setup *s, kolm_error_t *err) {
@@ -71,7 +66,7 @@ kit_status setup_take_lock(setup *s, kolm_error_t *err) {
     KIT_TRY(kit_mkdirs(s->root, 0700, err));
     KIT_TRY(place(s, ".", ".lock", &path, err));
     kit_status status = kit_lock_open(path, &s->lock_fd, err);
-    if (status == KOLM_OK) status = kit_lock_wait(s->lock_fd, path, LOCK_WAIT_MS, cli_interrupted, err);
+    if (status == KOLM_OK) status = kit_lock_wait(s->lock_fd, path, LOCK_WAIT_MS, stopped, s->session, err);
     if (status == KOLM_E_UNAVAILABLE)
         status = kit_fail(err, KOLM_E_UNAVAILABLE, "wait for it to end, then look with `kolm compute info`",
                           "another `kolm compute setup %s` is at work", s->name);
@@ -113,9 +108,9 @@ uint64_t setup_bytes_below(const char *path) {
 
 /* ---- The interpreter */
 
-kit_status setup_probe(const char *path, cJSON **out_answer, kolm_error_t *err) {
+kit_status setup_probe(const kolm_session *session, const char *path, cJSON **out_answer, kolm_error_t *err) {
     const char *const words[] = {"probe", NULL};
-    const cli_child_run run = {.python = path, .words = words, .lock_fd = -1};
+    const cli_child_run run = {.stop = session->stop, .python = path, .words = words, .lock_fd = -1};
     kit_buf said = {0};
     struct stat info;
     *out_answer = NULL;
@@ -139,7 +134,7 @@ static kit_status try_python(setup *s, const char *path, kolm_error_t *err) {
     uint64_t major = 0, minor = 0;
     const char *version = "", *executable = path, *system = "", *machine = "";
     bool able = false;
-    KIT_TRY(setup_probe(path, &answer, err));
+    KIT_TRY(setup_probe(s->session, path, &answer, err));
     /* What it does not say stays as it is. */
     (void)kit_json_get_u64(answer, "major", &major);
     (void)kit_json_get_u64(answer, "minor", &minor);

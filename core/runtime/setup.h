@@ -3,9 +3,8 @@
 #ifndef KOLM_RUNTIME_SETUP_H
 #define KOLM_RUNTIME_SETUP_H
 
-#include "cli/cli.h"
-#include "fleet/registry.h"
 #include "runtime/lock.h"
+#include "session/session.h"
 
 /*
  * HOME/runtimes/NAME              the environment; whole iff runtime.json is in it
@@ -16,14 +15,14 @@
  * HOME/runtimes/.NAME.lock        flock, held by kolm and by the child that works for it
  */
 typedef struct setup {
-    cli_context *context;
-    cli_registry *registry;
-    const cli_backend *backend;
+    kolm_session *session;
+    const struct host_backend *row; /* the backend */
+    const char *trainer;            /* kolm's own, which has locks; NULL: not installed */
     store_home *home;
     /* The request. */
     const char *name, *from, *python, *use, *index_url;
     bool yes, remove;
-    cli_airgap airgap;
+    session_airgap airgap;
     /* What is found. */
     cli_lock lock;
     char *root, *place, *partial, *venv, *cache, *temporary, *log, *old;
@@ -31,11 +30,11 @@ typedef struct setup {
     char *interpreter; /* that makes the environment */
     char version[32];  /* of the interpreter */
     int lock_fd;
-    int exit_code; /* for an error that cli_exit_of would name otherwise; 0: it decides */
+    int exit_code; /* for an error that session_exit_of would name otherwise; 0: it decides */
     cJSON *about;  /* runtime.json of the environment that is there, or was made */
 } setup;
 
-/* Opens registry and home and works the places out. */
+/* Finds home and works the places out. */
 kit_status setup_open(setup *s, kolm_error_t *err) KIT_MUST_USE;
 void setup_close(setup *s);
 /* Makes HOME/runtimes and takes the lock; waits a little for one that was killed to be gone. */
@@ -45,7 +44,27 @@ void setup_look(setup *s);
 /* Picks the interpreter: s->python, else the first of PATH that the lock allows. */
 kit_status setup_find_python(setup *s, kolm_error_t *err) KIT_MUST_USE;
 /* Asks the Python at path what it is; out_answer: {"version","major","minor","venv","executable",...}. */
-kit_status setup_probe(const char *path, cJSON **out_answer, kolm_error_t *err) KIT_MUST_USE;
+kit_status setup_probe(const kolm_session *session, const char *path, cJSON **out_answer, kolm_error_t *err) KIT_MUST_USE;
+/* Reads the lock file into s->lock; the error says what to do where there is none, or it cannot be used here. */
+kit_status setup_find_lock(setup *s, kolm_error_t *err) KIT_MUST_USE;
+/* --from: finds the directory of wheels; airgap without one is an error. */
+kit_status setup_find_wheels(setup *s, kolm_error_t *err) KIT_MUST_USE;
+/* Whether the environment that is there is of this lock and as it was made; one that was changed since is warned of. */
+kit_status setup_look_whole(setup *s, bool *out_whole, kolm_error_t *err) KIT_MUST_USE;
+/* RESOURCE_EXHAUSTED when the disk has less than an environment needs while it is made. */
+kit_status setup_check_disk(const setup *s, kolm_error_t *err) KIT_MUST_USE;
+/* Warns when config.json names a Python that comes before the environment. */
+void setup_warn_of_own(const setup *s);
+/* Writes s->use into config.json, after a look at whether it is a Python. */
+kit_status setup_use(setup *s, kolm_error_t *err) KIT_MUST_USE;
+
+typedef struct setup_removed {
+    bool there;     /* an environment, whole or not */
+    bool forgotten; /* an entry of config.json */
+    uint64_t bytes;
+} setup_removed;
+/* Removes the environment and the entry of config.json. */
+kit_status setup_remove(setup *s, setup_removed *out_removed, kolm_error_t *err) KIT_MUST_USE;
 /* Bytes of the files below path; 0 when it is not there. */
 uint64_t setup_bytes_below(const char *path);
 /* url without a user's name and password, cut to capacity; returns out. */

@@ -2,4 +2,4 @@
 /* The one place where the configured SYSCONFDIR gets into kolm. */
 #include "session/machine.h"
 
-const char cli_machine_dir[] = SESSION_SYSCONFDIR "/kolm";
+const char session_machine_dir[] = SESSION_SYSCONFDIR "/kolm";

@@ -4,6 +4,6 @@
 #define KOLM_SESSION_MACHINE_H
 
 /* SYSCONFDIR/kolm, absolute. In a file of its own, so that tests can link a kolm with another machine. */
-extern const char cli_machine_dir[];
+extern const char session_machine_dir[];
 
 #endif

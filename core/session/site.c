@@ -2,6 +2,8 @@
 /* Reads what the administrator set, and lays the user's file over it. */
 #include "session/site.h"
 
+#include "session/internal.h"
+
 #include "session/machine.h"
 #include "host/scan.h"
 #include "kolm/kit/file.h"
@@ -49,12 +51,12 @@ static bool add_missing(const cJSON *from, cJSON *into, int depth) {
     return true;
 }
 
-kit_status cli_site_merge(cli_context *context, kolm_error_t *err) {
-    free(context->config_site_path);
-    context->config_site_path = NULL;
-    KIT_TRY(kit_path_join(cli_machine_dir, "config.json", &context->config_site_path, err));
-    KIT_TRY(read_site(context->config_site_path, &context->config_site, err));
-    return context->config_site == NULL || add_missing(context->config_site, context->config_kept, 2) ? KOLM_OK
+kit_status session_site_merge(kolm_session *session, kolm_error_t *err) {
+    free(session->config_site_path);
+    session->config_site_path = NULL;
+    KIT_TRY(kit_path_join(session_machine_dir, "config.json", &session->config_site_path, err));
+    KIT_TRY(read_site(session->config_site_path, &session->config_site, err));
+    return session->config_site == NULL || add_missing(session->config_site, session->config_kept, 2) ? KOLM_OK
                                                                                                        : no_memory(err);
 }
 
@@ -64,17 +66,17 @@ static const cJSON *member(const cJSON *config, const char *section, const char 
     return at && key ? kit_json_get(at, key) : at;
 }
 
-const char *cli_site_said(const cli_context *context, const char *section, const char *name, const char *key) {
-    if (!context->config_site || !member(context->config_site, section, name, key)) return NULL;
-    return member(context->config_own, section, name, key) ? NULL : context->config_site_path;
+const char *session_site_said(const kolm_session *session, const char *section, const char *name, const char *key) {
+    if (!session->config_site || !member(session->config_site, section, name, key)) return NULL;
+    return member(session->config_own, section, name, key) ? NULL : session->config_site_path;
 }
 
-kit_status cli_site_config(cli_context *context, host_config *out_config, kolm_error_t *err) {
+kit_status session_site_config(kolm_session *session, host_config *out_config, kolm_error_t *err) {
     const cJSON *config = NULL;
-    KIT_TRY(cli_config(context, &config, err));
+    KIT_TRY(session_config(session, &config, err));
     *out_config = (host_config){.json = config,
-                                .file = context->config_path,
-                                .own = context->config_site ? context->config_own : NULL,
-                                .site_file = context->config_site ? context->config_site_path : NULL};
+                                .file = session->config_path,
+                                .own = session->config_site ? session->config_own : NULL,
+                                .site_file = session->config_site ? session->config_site_path : NULL};
     return KOLM_OK;
 }

@@ -3,7 +3,7 @@
 #ifndef KOLM_SESSION_SITE_H
 #define KOLM_SESSION_SITE_H
 
-#include "cli/context.h"
+#include "session/session.h"
 #include "host/manifest.h"
 
 /*
@@ -13,13 +13,10 @@
  * user's file leaves the choice to the picker.
  */
 
-/* Reads the machine's file, if there is one, and puts what the context's configuration lacks into it. */
-kit_status cli_site_merge(cli_context *context, kolm_error_t *err) KIT_MUST_USE;
-
-/* What counts, with the names of the files, for the host room. Belongs to the context. */
-kit_status cli_site_config(cli_context *context, host_config *out_config, kolm_error_t *err) KIT_MUST_USE;
+/* What counts, with the names of the files, for the host room. Belongs to the session. */
+kit_status session_site_config(kolm_session *session, host_config *out_config, kolm_error_t *err) KIT_MUST_USE;
 /* The machine's file when section.name.key (key NULL: section.name; name NULL: section) comes from there; NULL: the
  * user's, or nobody's. */
-const char *cli_site_said(const cli_context *context, const char *section, const char *name, const char *key);
+const char *session_site_said(const kolm_session *session, const char *section, const char *name, const char *key);
 
 #endif

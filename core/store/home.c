@@ -115,7 +115,7 @@ kit_status store_lock_take(const store_home *home, const char *name, int64_t wai
     status = kit_buf_ok(&path, err);
     if (status != KOLM_OK) goto out;
     status = kit_lock_open(kit_buf_text(&path), &fd, err);
-    if (status == KOLM_OK) status = kit_lock_wait(fd, kit_buf_text(&path), wait_ms, NULL, err);
+    if (status == KOLM_OK) status = kit_lock_wait(fd, kit_buf_text(&path), wait_ms, NULL, NULL, err);
     if (status != KOLM_OK) goto out;
     lock = calloc(1, sizeof *lock);
     if (!lock) {

@@ -10,7 +10,7 @@ int main(int argc, char **argv) {
     cli_context context;
     cli_choose_options o = {0};
     cli_choice *choice = NULL;
-    cli_number budget = {0};
+    session_number budget = {0};
     kolm_error_t err = KIT_ERROR_INIT;
     const cli_option options[] = {
         {"backend", 0, CLI_STRING, &o.backend, "NAME", "use this one"},
@@ -25,13 +25,13 @@ int main(int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     o.constraints.has_budget = budget.set;
     o.constraints.budget_micro_usd_per_hour = budget.value;
-    if (cli_choose(&context, &o, &choice, &exit_code, &err) != KOLM_OK) {
+    if (cli_choose(&context.session, &o, &choice, &exit_code, &err) != KOLM_OK) {
         exit_code = cli_error(&context, exit_code, &err);
     } else {
         const char *picked = "none";
         (void)kit_json_get_string(choice->record, "picked", &picked);
         cli_print(&context, "using %s\nby %s\npicker %s\n", choice->said, choice->by_name, picked);
-        exit_code = CLI_EXIT_OK;
+        exit_code = SESSION_EXIT_OK;
     }
     cli_choice_free(choice);
     cli_context_free(&context);

@@ -46,19 +46,19 @@ END_TEST
 
 START_TEST(formats) {
     char out[32];
-    ck_assert_str_eq(cli_usd(out, sizeof out, 0), "$0.00");
-    ck_assert_str_eq(cli_usd(out, sizeof out, 2500000), "$2.50");
-    ck_assert_str_eq(cli_usd(out, sizeof out, 3400), "$0.0034");
-    ck_assert_str_eq(cli_usd(out, sizeof out, 3401), "$0.003401");
-    ck_assert_str_eq(cli_usd(out, sizeof out, UINT64_MAX), "unpriced");
-    ck_assert_str_eq(cli_bytes(out, sizeof out, 999), "999 B");
-    ck_assert_str_eq(cli_bytes(out, sizeof out, 3800000000u), "3.8 GB");
-    ck_assert_str_eq(cli_bytes(out, sizeof out, UINT64_MAX), "18.4 EB");
-    ck_assert_str_eq(cli_duration(out, sizeof out, 4800), "4.8s");
-    ck_assert_str_eq(cli_duration(out, sizeof out, 999), "999ms");
-    ck_assert_str_eq(cli_duration(out, sizeof out, 200000), "3m 20s");
-    ck_assert_str_eq(cli_duration(out, sizeof out, 7500000), "2h 05m");
-    ck_assert_str_eq(cli_duration(out, sizeof out, UINT64_MAX), "unknown");
+    ck_assert_str_eq(session_usd(out, sizeof out, 0), "$0.00");
+    ck_assert_str_eq(session_usd(out, sizeof out, 2500000), "$2.50");
+    ck_assert_str_eq(session_usd(out, sizeof out, 3400), "$0.0034");
+    ck_assert_str_eq(session_usd(out, sizeof out, 3401), "$0.003401");
+    ck_assert_str_eq(session_usd(out, sizeof out, UINT64_MAX), "unpriced");
+    ck_assert_str_eq(session_bytes(out, sizeof out, 999), "999 B");
+    ck_assert_str_eq(session_bytes(out, sizeof out, 3800000000u), "3.8 GB");
+    ck_assert_str_eq(session_bytes(out, sizeof out, UINT64_MAX), "18.4 EB");
+    ck_assert_str_eq(session_duration(out, sizeof out, 4800), "4.8s");
+    ck_assert_str_eq(session_duration(out, sizeof out, 999), "999ms");
+    ck_assert_str_eq(session_duration(out, sizeof out, 200000), "3m 20s");
+    ck_assert_str_eq(session_duration(out, sizeof out, 7500000), "2h 05m");
+    ck_assert_str_eq(session_duration(out, sizeof out, UINT64_MAX), "unknown");
 }
 END_TEST
 
@@ -186,8 +186,8 @@ END_TEST
 typedef struct parsed {
     bool flag;
     const char *text;
-    cli_number usd, gb, count, fraction;
-    cli_list names;
+    session_number usd, gb, count, fraction;
+    session_words names;
     cli_mode mode;
     size_t words;
 } parsed;

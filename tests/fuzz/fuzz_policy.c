@@ -24,7 +24,7 @@
 /* Whose signatures there are: of the publisher that is believed, of one that was revoked, the own ones. Seeds {1}, {2}, {3}. */
 enum { PUBLISHER, REVOKED, OWN, KEYS };
 
-static cli_context context;
+static kolm_session session;
 static const host_backend *row;
 static receipt_public keys[KEYS];
 static kit_buf statement;
@@ -63,8 +63,8 @@ static void set_up(void) {
     static char directory[256];
     const char *const directories[] = {directory};
     const host_scan_options where = {.dirs = directories, .dir_count = 1};
-    cli_context_init(&context, "");
-    must(store_home_at(fuzz_directory(), &context.home_kept, NULL) == KOLM_OK);
+    session_init(&session, NULL, (session_sink){0});
+    must(store_home_at(fuzz_directory(), &session.home_kept, NULL) == KOLM_OK);
     make_keys();
     make_statement();
     kit_copy(directory, sizeof directory, fuzz_path("plugins"));
@@ -133,7 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (row == NULL) set_up();
     fuzz_put_any("policy.json", text, length);
     fuzz_put_any("plugins/" NAME HOST_SUFFIX ".sig", signature, signature_length);
-    kit_status status = cli_policy_load(&context, &policy, &err);
+    kit_status status = cli_policy_load(&session, &policy, &err);
     if (status == KOLM_OK) {
         if (demanded(text, length)) must(cli_policy_demands(policy, NAME, NULL));
         judge(policy, signature, signature_length);

@@ -47,10 +47,10 @@ START_TEST(one_holder) {
     ck_assert_int_eq(kit_lock_try(second, path, &err), KOLM_E_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(err.text, path));
     ck_assert_str_ne(err.remedy, "");
-    ck_assert_int_eq(kit_lock_wait(second, path, 0, NULL, &err), KOLM_E_UNAVAILABLE);
-    ck_assert_int_eq(kit_lock_wait(second, path, 30, NULL, &err), KOLM_E_UNAVAILABLE);
+    ck_assert_int_eq(kit_lock_wait(second, path, 0, NULL, NULL, &err), KOLM_E_UNAVAILABLE);
+    ck_assert_int_eq(kit_lock_wait(second, path, 30, NULL, NULL, &err), KOLM_E_UNAVAILABLE);
     close(first);
-    ck_assert_int_eq(kit_lock_wait(second, path, 0, NULL, &err), KOLM_OK);
+    ck_assert_int_eq(kit_lock_wait(second, path, 0, NULL, NULL, &err), KOLM_OK);
     close(second);
 }
 END_TEST
@@ -105,13 +105,15 @@ END_TEST
 static pid_t waited_for;
 static int looks;
 
-static bool stop_at_once(void) {
+static bool stop_at_once(void *user) {
+    (void)user;
     looks++;
     return true;
 }
 
 /* Not before it was looked for once in vain. */
-static bool free_it(void) {
+static bool free_it(void *user) {
+    (void)user;
     if (looks++ == 0) kill_holder(waited_for);
     return false;
 }
@@ -120,10 +122,10 @@ START_TEST(waiting) {
     int fd = open_lock();
     waited_for = holder(take);
     looks = 0;
-    ck_assert_int_eq(kit_lock_wait(fd, path, INT32_MAX, stop_at_once, &err), KOLM_E_CANCELLED);
+    ck_assert_int_eq(kit_lock_wait(fd, path, INT32_MAX, stop_at_once, NULL, &err), KOLM_E_CANCELLED);
     ck_assert_int_eq(looks, 1);
     looks = 0;
-    ck_assert_int_eq(kit_lock_wait(fd, path, INT32_MAX, free_it, &err), KOLM_OK);
+    ck_assert_int_eq(kit_lock_wait(fd, path, INT32_MAX, free_it, NULL, &err), KOLM_OK);
     ck_assert_int_eq(looks, 1);
     close(fd);
 }
@@ -146,7 +148,7 @@ START_TEST(a_signal_while_waiting) {
         (void)sched_yield();
     }
     ck_assert_int_eq(kit_lock_hold(fd, path, &err), KOLM_E_CANCELLED);
-    ck_assert_int_eq(kit_lock_wait(fd, path, INT32_MAX, NULL, &err), KOLM_E_CANCELLED);
+    ck_assert_int_eq(kit_lock_wait(fd, path, INT32_MAX, NULL, NULL, &err), KOLM_E_CANCELLED);
     kill_holder(knocks);
     kill_holder(holds);
     close(fd);

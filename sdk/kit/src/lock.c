@@ -35,12 +35,13 @@ kit_status kit_lock_hold(int fd, const char *shown, kolm_error_t *err) {
     return flock(fd, LOCK_EX) == 0 ? KOLM_OK : refused(shown, err);
 }
 
-kit_status kit_lock_wait(int fd, const char *shown, int64_t wait_ms, bool (*stop)(void), kolm_error_t *err) {
+kit_status kit_lock_wait(int fd, const char *shown, int64_t wait_ms, bool (*stop)(void *user), void *user,
+                         kolm_error_t *err) {
     int64_t end = kit_now_ms() + wait_ms;
     for (;;) {
         kit_status status = kit_lock_try(fd, shown, err);
         if (status != KOLM_E_UNAVAILABLE && status != KOLM_E_CANCELLED) return status;
-        if (stop != NULL && stop()) return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
+        if (stop != NULL && stop(user)) return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
         if (kit_now_ms() >= end) return status;
         /* flock has no timeout of its own; looking again is simpler than a timer and a signal. */
         if (poll(NULL, 0, LOOK_MS) < 0 && errno == EINTR && stop == NULL)

@@ -29,7 +29,8 @@ kit_status kit_lock_try(int fd, const char *shown, kolm_error_t *err) KIT_MUST_U
 kit_status kit_lock_hold(int fd, const char *shown, kolm_error_t *err) KIT_MUST_USE;
 /* Waits for at most wait_ms, looking 50 times a second: UNAVAILABLE then. stop may be NULL; CANCELLED once it returns true, or if it
  * is NULL and a signal arrived. */
-kit_status kit_lock_wait(int fd, const char *shown, int64_t wait_ms, bool (*stop)(void), kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_lock_wait(int fd, const char *shown, int64_t wait_ms, bool (*stop)(void *user), void *user,
+                         kolm_error_t *err) KIT_MUST_USE;
 
 /* True if fd still has a name: a lock on a file that was removed meanwhile excludes nobody. */
 bool kit_lock_is_linked(int fd);

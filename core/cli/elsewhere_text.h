@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What backends keep elsewhere, for the person who asked. */
+#ifndef KOLM_CLI_ELSEWHERE_TEXT_H
+#define KOLM_CLI_ELSEWHERE_TEXT_H
+
+#include "cli/context.h"
+#include "fleet/elsewhere.h"
+
+void cli_elsewhere_print(cli_context *context, const cli_elsewhere *elsewhere);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shows the events of a session, and asks the person at the terminal. */
+#include "cli/sink.h"
+
+#include "cli/compile_text.h"
+#include "cli/grant_text.h"
+#include "cli/log.h"
+#include "cli/output.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static bool can_ask(const cli_context *context) {
+    return !context->json && context->err_tty && isatty(STDIN_FILENO) == 1;
+}
+
+/* Yes means --force. */
+static bool may_replace(cli_context *context, const char *path) {
+    if (!can_ask(context)) return false;
+    fprintf(stderr, "%s exists. Replace it? [y/N] ", cli_safe(path));
+    char answer[16] = "";
+    return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+static void show_progress(cli_context *context, const session_event *event) {
+    if (context->quiet) return;
+    context->progress.label = event->label;
+    cli_progress_update(context, &context->progress, event->progress);
+}
+
+void cli_sink(void *user, const session_event *event) {
+    cli_context *context = user;
+    switch (event->kind) {
+    case SESSION_SAID:
+        cli_log(context, event->backend, event->level, event->text);
+        break;
+    case SESSION_WARNING:
+        cli_warn(context, "%s", cli_safe(event->text));
+        break;
+    case SESSION_NOTE:
+        if (!context->json && !context->quiet) cli_print(context, "%-13s %s\n", event->label, cli_safe(event->text));
+        break;
+    case SESSION_SERVING:
+        cli_print(context, "[serve]       %s\n", cli_safe(event->text));
+        cli_flush(context);
+        break;
+    case SESSION_PROGRESS:
+        show_progress(context, event);
+        break;
+    case SESSION_PROGRESS_END:
+        cli_progress_end(context, &context->progress);
+        break;
+    case SESSION_CAN_ASK:
+        *event->yes = can_ask(context);
+        break;
+    case SESSION_REPLACE:
+        *event->yes = may_replace(context, event->text);
+        break;
+    case SESSION_GRANT:
+        *event->yes = can_ask(context) && cli_grant_ask(context, event->row, event->grantee);
+        break;
+    default:
+        cli_compile_event(context, event);
+        break;
+    }
+}

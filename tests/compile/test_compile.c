@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A whole compile without a terminal: what happens is heard through the sink, and nothing is printed. */
+#include "compile/compile.h"
+
+#include "kolm/kit/file.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EVENTS_MAX 256
+
+static char place[] = "/tmp/kolm-compile-XXXXXX", data[64], out[64], printed[64];
+static volatile sig_atomic_t stop;
+
+/* What the sink heard, progress left out. */
+typedef struct heard {
+    session_event_kind kinds[EVENTS_MAX];
+    size_t count;
+    bool progress;                /* came */
+    session_event_kind stop_at;   /* 0: nowhere; else the flag is set when this one comes */
+    uint64_t rows;                /* of the data */
+    char backend[64], asked[128]; /* that was chosen; about what file it was asked */
+} heard;
+
+static void hear(void *user, const session_event *event) {
+    heard *h = user;
+    h->progress = h->progress || event->kind == SESSION_PROGRESS;
+    if (event->kind == SESSION_PROGRESS || event->kind == SESSION_PROGRESS_END) return;
+    ck_assert_uint_lt(h->count, EVENTS_MAX);
+    h->kinds[h->count++] = event->kind;
+    if (event->kind == SESSION_DATA_READ) h->rows = event->compile->data.rows_read;
+    if (event->kind == SESSION_BACKEND_CHOSEN) kit_copy(h->backend, sizeof h->backend, event->compile->choice->backend->name);
+    if (event->kind == SESSION_REPLACE) kit_copy(h->asked, sizeof h->asked, event->text);
+    if (h->stop_at != 0 && event->kind == h->stop_at) stop = 1;
+}
+
+static bool came(const heard *h, session_event_kind kind) {
+    for (size_t i = 0; i < h->count; i++)
+        if (h->kinds[i] == kind) return true;
+    return false;
+}
+
+static void write_rows(void) {
+    FILE *file = fopen(data, "w");
+    ck_assert_ptr_nonnull(file);
+    for (int i = 0; i < 120; i++)
+        fprintf(file, "{\"input\": \"%s number %d of the day %d\", \"output\": \"%s\"}\n", i % 2 ? "please pay this invoice" : "my screen stays black",
+                i, i * 7919 % 1000, i % 2 ? "billing" : "hardware");
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void begin(void) {
+    char home[64];
+    ck_assert_ptr_nonnull(mkdtemp(place));
+    kit_format(home, sizeof home, "%s/home", place);
+    kit_format(data, sizeof data, "%s/rows.jsonl", place);
+    kit_format(out, sizeof out, "%s/out", place);
+    kit_format(printed, sizeof printed, "%s/printed", place);
+    ck_assert_int_eq(mkdir(out, 0755), 0);
+    setenv("KOLM_HOME", home, 1);
+    write_rows();
+    stop = 0;
+}
+
+static void end(void) {
+    ck_assert_int_eq(kit_remove_tree(place, NULL), KOLM_OK);
+    memcpy(place + strlen(place) - 6, "XXXXXX", 6);
+}
+
+/* One compile. Standard output and error go to a file meanwhile, which must stay empty. */
+static kit_status make(heard *h, const compile_request *more, int *out_exit, kolm_error_t *err) {
+    kolm_session session;
+    compile *c = NULL;
+    bool ships = false;
+    char *items[] = {data};
+    struct stat info;
+    session_init(&session, &stop, (session_sink){.event = hear, .user = h});
+    ck_assert_int_eq(compile_new(&session, &c, err), KOLM_OK);
+    c->request.task = "desk";
+    c->request.out = out;
+    c->request.backend = "local-cpu";
+    c->request.data = (session_words){.items = items, .count = 1};
+    c->request.gate = more->gate;
+    fflush(NULL);
+    int kept[2] = {dup(STDOUT_FILENO), dup(STDERR_FILENO)}, file = open(printed, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ck_assert(dup2(file, STDOUT_FILENO) >= 0 && dup2(file, STDERR_FILENO) >= 0);
+    kit_status status = compile_run(c, &ships, err);
+    fflush(NULL);
+    ck_assert(dup2(kept[0], STDOUT_FILENO) >= 0 && dup2(kept[1], STDERR_FILENO) >= 0);
+    ck_assert_int_eq(fstat(file, &info), 0);
+    ck_assert_int_eq(info.st_size, 0);
+    close(kept[0]);
+    close(kept[1]);
+    close(file);
+    *out_exit = c->exit_code;
+    ck_assert(status == KOLM_OK || !ships);
+    compile_free(c);
+    session_free(&session);
+    return status;
+}
+
+START_TEST(the_course_of_a_compile_is_heard) {
+    static const session_event_kind course[] = {SESSION_DATA_READ, SESSION_BACKEND_CHOSEN, SESSION_QUOTED,
+                                                SESSION_TRAINED,   SESSION_SCORED,         SESSION_SHIPPED};
+    kolm_error_t err = KIT_ERROR_INIT;
+    char model[96];
+    heard h = {0};
+    int exit_code = -1;
+    ck_assert_msg(make(&h, &(compile_request){0}, &exit_code, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_int_eq(exit_code, SESSION_EXIT_OK);
+    size_t at = 0;
+    for (size_t i = 0; i < h.count && at < sizeof course / sizeof *course; i++)
+        at += h.kinds[i] == course[at];
+    ck_assert_uint_eq(at, sizeof course / sizeof *course);
+    ck_assert(h.progress);
+    ck_assert_uint_eq(h.rows, 120);
+    ck_assert_str_eq(h.backend, "local-cpu");
+    kit_format(model, sizeof model, "%s/desk-1.0.0.kolm", out);
+    ck_assert_int_eq(access(model, R_OK), 0);
+
+    /* The file is there now: who cannot ask gets no for an answer, and nothing is lost. */
+    heard again = {0};
+    ck_assert_int_eq(make(&again, &(compile_request){0}, &exit_code, &err), KOLM_E_ALREADY_EXISTS);
+    ck_assert_int_eq(exit_code, SESSION_EXIT_USAGE);
+    ck_assert_str_eq(again.asked, model);
+    ck_assert(!came(&again, SESSION_DATA_READ));
+    ck_assert_int_eq(access(model, R_OK), 0);
+}
+END_TEST
+
+START_TEST(a_missed_gate_is_heard) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    heard h = {0};
+    int exit_code = -1;
+    const compile_request strict = {.gate = {.set = true, .value = 1000000}};
+    ck_assert_msg(make(&h, &strict, &exit_code, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_int_eq(exit_code, SESSION_EXIT_GATE);
+    ck_assert(came(&h, SESSION_FAILED_GATE) && !came(&h, SESSION_SHIPPED));
+}
+END_TEST
+
+START_TEST(the_flag_stops_it_anywhere) {
+    static const session_event_kind places[] = {SESSION_DATA_READ, SESSION_QUOTED, SESSION_TRAINED, SESSION_SCORED};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        kolm_error_t err = KIT_ERROR_INIT;
+        char model[96];
+        heard h = {.stop_at = places[i]};
+        int exit_code = -1;
+        stop = 0;
+        ck_assert_int_ne(make(&h, &(compile_request){0}, &exit_code, &err), KOLM_OK);
+        ck_assert_int_eq(exit_code, SESSION_EXIT_INTERRUPTED);
+        ck_assert(!came(&h, SESSION_SHIPPED));
+        kit_format(model, sizeof model, "%s/desk-1.0.0.kolm", out);
+        ck_assert_int_ne(access(model, F_OK), 0);
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("compile");
+    TCase *whole = tcase_create("whole");
+    tcase_add_checked_fixture(whole, begin, end);
+    tcase_set_timeout(whole, 300);
+    tcase_add_test(whole, the_course_of_a_compile_is_heard);
+    tcase_add_test(whole, a_missed_gate_is_heard);
+    tcase_add_test(whole, the_flag_stops_it_anywhere);
+    suite_add_tcase(suite, whole);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
