@@ -86,9 +86,9 @@ static void put_calibration(const report_facts *f, kit_buf *out) {
         put_attribute(out, "r", 2 + 5 * sqrt((double)b->rows / (double)most));
         html_raw(out, "/>\n");
     }
-    html_raw(out, "</svg>\n<figcaption><strong>Calibration.</strong> Of answers given with 80 %, eight in ten should "
+    html_raw(out, "</svg>\n<figcaption><strong>Calibration.</strong> Of answers given with 80 %, eight in ten should "
                   "be right: points "
-                  "should lie on the line. A point's size is its share of the rows, its line the 95 % interval.");
+                  "should lie on the line. A point's size is its share of the rows, its line the 95 % interval.");
     if (!isnan(html_as_share(f->score.ece))) {
         html_raw(out, " Mean distance (ECE): ");
         html_share(out, f->score.ece, 3);
@@ -144,7 +144,7 @@ static void put_bins(const report_facts *f, kit_buf *out) {
                   "tabindex=\"0\">\n<table>\n"
                   "<thead><tr><th scope=\"col\">Confidence</th><th scope=\"col\" class=\"n\">Answers</th>"
                   "<th scope=\"col\" class=\"n\">Mean</th><th scope=\"col\" class=\"n\">Right</th>"
-                  "<th scope=\"col\" class=\"n\">95 % interval</th></tr></thead>\n<tbody>\n");
+                  "<th scope=\"col\" class=\"n\">95 % interval</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < f->bin_count && i < REPORT_ITEMS_MAX; i++) {
         const report_bin *b = &f->bins[i];
         if (!is_bin(b)) continue;

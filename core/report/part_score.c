@@ -58,7 +58,7 @@ void part_score(const report_facts *f, kit_buf *out) {
         "<h3>Against always giving one answer</h3>\n<div class=\"scroll\" role=\"region\" "
         "aria-label=\"Accuracy and baseline\" tabindex=\"0\">\n<table>\n<thead><tr><th scope=\"col\">Measure</th>"
         "<th scope=\"col\" class=\"n\">Value</th><th scope=\"col\" class=\"wide\"><span class=\"sr\">Bar</span></th>"
-        "<th scope=\"col\" class=\"n\">95 % interval</th></tr></thead>\n<tbody>\n");
+        "<th scope=\"col\" class=\"n\">95 % interval</th></tr></thead>\n<tbody>\n");
     put_measure(out, "Accuracy", s->accuracy, s->accuracy_interval, s->accuracy_gate);
     put_measure(out, "Balanced accuracy<small>mean over labels of the share found</small>", s->balanced,
                 s->balanced_interval, (double)NAN);

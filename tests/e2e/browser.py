@@ -4,7 +4,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+
+# The protocol is on descriptors 3 and 4 of the browser, whatever numbers the pipes have here: a shell's redirections take one digit.
+STARTER = """import fcntl, os, sys
+ends = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 20) for number in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find():
@@ -30,10 +39,8 @@ class Browser:
                  "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
         if os.geteuid() == 0:
             words.append("--no-sandbox")  # Chromium's own refuses to be made by root; the pages are ours, and without scripts
-        # The protocol is on descriptors 3 and 4 of the browser.
-        script = 'exec "$0" "$@" 3<&%d 4>&%d' % tuple(self.theirs)
-        self.process = subprocess.Popen(["/bin/sh", "-c", script, *words], pass_fds=self.theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, env={"HOME": self.profile, "PATH": "/usr/bin:/bin"})
+        self.process = subprocess.Popen([sys.executable, "-c", STARTER, *map(str, self.theirs), *words], pass_fds=self.theirs, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": self.profile, "PATH": "/usr/bin:/bin"})
         for descriptor in self.theirs:
             os.close(descriptor)
         try:
