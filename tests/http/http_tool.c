@@ -228,6 +228,35 @@ static void do_line(kit_http *http, cJSON *json) {
 }
 
 static kit_http_tape *tape;
+static unsigned private_only, looks, cancel_after;
+static int64_t time_left = INT64_MAX;
+
+/* ---- A host that gives what the options say. */
+
+static void on_log(void *user, uint32_t level, const char *text) {
+    (void)user;
+    fprintf(stderr, "%u %s\n", level, text);
+}
+
+static int32_t on_cancelled(void *user) {
+    (void)user;
+    return cancel_after > 0 && ++looks >= cancel_after;
+}
+
+static int64_t on_time_left(void *user) {
+    (void)user;
+    return time_left;
+}
+
+static int32_t on_setting(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length) {
+    (void)user;
+    if (!private_only || strcmp(key, "network.private_only") != 0 || capacity < 5) return KOLM_E_NOT_FOUND;
+    memcpy(buffer, "true", 5);
+    if (out_length != NULL) *out_length = 4;
+    return KOLM_OK;
+}
+
+static kolm_host_v1_t host = {.struct_size = (uint32_t)sizeof host, .abi_major = KOLM_ABI_MAJOR, .log = on_log, .cancelled = on_cancelled, .time_left_ms = on_time_left, .setting = on_setting};
 
 static kit_http *open_with(const cJSON *o) {
     kit_http *http = NULL;
@@ -237,6 +266,11 @@ static kit_http *open_with(const cJSON *o) {
     if (text_of(o, "record") != NULL && kit_http_tape_record(text_of(o, "record"), &tape, &err) != KOLM_OK) give_up("record", &err);
     if (text_of(o, "replay") != NULL && kit_http_tape_replay(text_of(o, "replay"), &tape, &err) != KOLM_OK) give_up("replay", &err);
     options.tape = tape;
+    private_only = flag_of(o, "private");
+    cancel_after = (unsigned)number_of(o, "cancel_after");
+    if (number_of(o, "time_left_ms") > 0) time_left = (int64_t)number_of(o, "time_left_ms");
+    host.features = flag_of(o, "offline") ? 0 : KOLM_FEATURE_NETWORK;
+    if (flag_of(o, "host")) options.host = &host;
     if (kit_http_open(&options, &http, &err) != KOLM_OK) give_up("open", &err);
     return http;
 }

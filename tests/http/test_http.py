@@ -555,6 +555,39 @@ class Many(Case):
         self.assertIn("does not resolve", got[1]["text"])
 
 
+class Hosts(Case):
+    def test_no_network(self):
+        with self.assertRaisesRegex(AssertionError, "this call may not use the network"):
+            run({"host": True, "offline": True}, {"url": "http://127.0.0.1:9/"})
+
+    def test_private_addresses_only(self):
+        server = self.serve(answer(200))
+        got = run({"host": True, "private": True, "proxy": server.url()}, {"url": "https://203.0.113.5/", "method": "POST", "repeat": "create"}, {"url": server.url()})
+        self.assertEqual((got[0]["code"], got[0]["fate"], got[0]["tries"], got[0]["may"]), ("PERMISSION_DENIED", "not-sent", 1, False))
+        self.assertIn("may not connect to", got[0]["text"])
+        self.assertEqual((got[1]["code"], len(server.seen)), ("OK", 1))
+
+    def test_cancelled(self):
+        server = self.serve(lambda request, connection: server.over.wait(250) and None)
+        for repeat in ("read", "create"):
+            got = one({"url": server.url(), "method": "POST", "repeat": repeat}, host=True, cancel_after=8)
+            self.assertEqual((got["code"], got["may"]), ("CANCELLED", repeat == "create" and got["fate"] == "lost"))
+
+    def test_time_that_the_host_leaves(self):
+        server = self.serve(lambda request, connection: server.over.wait(250) and None)
+        got = one({"url": server.url(), "deadline_ms": 200000}, host=True, time_left_ms=300)
+        self.assertEqual(got["code"], "DEADLINE_EXCEEDED")
+
+    def test_log_has_no_secret(self):
+        server = self.serve(answer(503, "no " + TOKEN), answer(200))
+        text = json.dumps({**FAST, "host": True}) + "\n" + json.dumps({"url": server.url("/x?sig=hidden"), "headers": [AUTH]}) + "\n"
+        done = subprocess.run([TOOL], input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=250, check=False)
+        self.assertIn("0 GET", done.stderr)
+        self.assertIn("answered 503", done.stderr)
+        for word in (TOKEN, TOKEN[4:14], "hidden"):
+            self.assertNotIn(word, done.stderr)
+
+
 class Tapes(Case):
     def test_recorded_and_replayed(self):
         """A whole conversation, failures included, comes again without a server, and no secret is in the recording."""

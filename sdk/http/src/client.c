@@ -16,6 +16,12 @@ static void begin(void) {
     begin_result = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+static kit_status begin_once(kolm_error_t *err) {
+    if (pthread_once(&begun, begin) == 0 && begin_result == CURLE_OK) return KOLM_OK;
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "check the installation of libcurl and its TLS library", "libcurl cannot begin: %s",
+                    curl_easy_strerror(begin_result));
+}
+
 static const char *from_environment(const char *const *names) {
     for (; *names != NULL; names++) {
         const char *value = secure_getenv(*names);
@@ -41,7 +47,6 @@ static kit_status fill(kit_http *http, const kit_http_options *o, kolm_error_t *
     char only[8] = "";
     if (o->host != NULL) http->private_only = kit_setting(o->host, "network.private_only", "", only, sizeof only) && strcmp(only, "true") == 0;
     http->host = o->host;
-    http->tape = o->tape;
     http->cancelled = o->cancelled;
     http->user = o->user;
     http->plain_loopback = o->allow_plain_loopback;
@@ -53,6 +58,7 @@ static kit_status fill(kit_http *http, const kit_http_options *o, kolm_error_t *
     KIT_TRY(choose(o->proxy, proxies, &http->proxy, err));
     KIT_TRY(choose(o->no_proxy, exceptions, &http->no_proxy, err));
     KIT_TRY(kit_strdup(o->user_agent != NULL ? o->user_agent : "kolm/" KOLM_VERSION, &http->agent, err));
+    if (http_tape_replays(http)) return KOLM_OK;
     http->multi = curl_multi_init();
     return http->multi != NULL ? KOLM_OK : http_no_memory(err);
 }
@@ -62,12 +68,11 @@ kit_status kit_http_open(const kit_http_options *options, kit_http **out, kolm_e
     *out = NULL;
     if (host != NULL && (host->features & KOLM_FEATURE_NETWORK) == 0)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "allow the network (no --airgap), or choose a local backend", "this call may not use the network");
-    if (pthread_once(&begun, begin) != 0 || begin_result != CURLE_OK)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "check the installation of libcurl and its TLS library", "libcurl cannot begin: %s",
-                        curl_easy_strerror(begin_result));
     kit_http *http = calloc(1, sizeof *http);
     if (http == NULL) return http_no_memory(err);
-    kit_status status = fill(http, options, err);
+    http->tape = options->tape;
+    kit_status status = http_tape_replays(http) ? KOLM_OK : begin_once(err);
+    if (status == KOLM_OK) status = fill(http, options, err);
     if (status != KOLM_OK) {
         kit_http_close(http);
         return status;

@@ -180,7 +180,7 @@ kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) {
 }
 
 void http_exchange_end(http_flight *f) {
-    if (f->easy != NULL) curl_multi_remove_handle(f->http->multi, f->easy);
+    if (f->easy != NULL) (void)curl_multi_remove_handle(f->http->multi, f->easy);
     http_headers_free(f);
     http_source_detach(f);
 }

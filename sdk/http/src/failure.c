@@ -76,11 +76,17 @@ static const check_fact checks[] = {
     {64, "is for another address", "check the address of the service; else somebody may be reading along on the way"},
 };
 
+static bool numbers_of_openssl(void) {
+    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+    return info->ssl_version != NULL && strstr(info->ssl_version, "SSL/") != NULL; /* OpenSSL, LibreSSL, BoringSSL */
+}
+
 static kit_status fail_certificate(http_flight *f) {
     long result = 0;
     check_fact fact = {0, "cannot be verified", AUTHORITY};
     if (f->easy != NULL) (void)curl_easy_getinfo(f->easy, CURLINFO_SSL_VERIFYRESULT, &result);
-    if (result <= 1) result = 62; /* the chain is good, or was not yet complained of: what is left is the name, which libcurl compares itself */
+    if (!numbers_of_openssl()) result = -1;
+    if (result == 0 || result == 1) result = 62; /* the chain is good, or was not yet complained of: what is left is the name, which libcurl compares itself */
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
         if (checks[i].result == result) fact = checks[i];
     return kit_fail(f->err, KOLM_E_FAILED_PRECONDITION, fact.remedy, "%s %s: the certificate of %s %s (%s)", f->method, f->place.shown,

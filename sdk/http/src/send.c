@@ -292,8 +292,8 @@ static void fly(kit_http *http, http_flight *flights, size_t count) {
             if (flights[i].state != FLIGHT_DONE) all_done = false;
         }
         if (all_done) return;
-        (void)curl_multi_perform(http->multi, &running);
-        collect(http);
+        if (http->multi != NULL) (void)curl_multi_perform(http->multi, &running);
+        if (http->multi != NULL) collect(http);
         wait_for(http, flights, count);
     }
 }

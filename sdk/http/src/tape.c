@@ -245,12 +245,14 @@ static CURLcode play_answer(http_flight *f, const cJSON *answer) {
     cJSON_ArrayForEach(header, kit_json_get(answer, "headers")) {
         kit_buf line = {0};
         kit_buf_fmt(&line, "%s: %s", header->string, cJSON_IsString(header) ? header->valuestring : "");
+        if (line.failed) f->answer->headers.failed = true;
         http_headers_take(&f->answer->headers, kit_buf_text(&line), line.length);
         kit_buf_free(&line);
     }
     f->answer->status = (int)status;
     f->headers_done = true;
-    bool good = http_sink_begin(f, (long)status) && (body[0] == '\0' || http_sink_take(f, body, strlen(body)));
+    f->refused = kit_buf_ok(&f->answer->headers, f->err);
+    bool good = f->refused == KOLM_OK && http_sink_begin(f, (long)status) && (body[0] == '\0' || http_sink_take(f, body, strlen(body)));
     return good ? CURLE_OK : CURLE_WRITE_ERROR;
 }
 
