@@ -37,9 +37,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2) return 0;
     heard whole = {.most = data[0]}, pieces = {.most = data[0]};
     const char *bytes = (const char *)data + 2;
-    kit_status at_once = read_all(bytes, size - 2, size, &whole), in_pieces = read_all(bytes, size - 2, data[1] % 16 + 1u, &pieces);
+    kit_status at_once = read_all(bytes, size - 2, size, &whole),
+               in_pieces = read_all(bytes, size - 2, data[1] % 16 + 1u, &pieces);
     must(at_once == in_pieces);
-    must(whole.text.length == pieces.text.length && (whole.text.length == 0 || memcmp(whole.text.data, pieces.text.data, whole.text.length) == 0));
+    must(whole.text.length == pieces.text.length &&
+         (whole.text.length == 0 || memcmp(whole.text.data, pieces.text.data, whole.text.length) == 0));
     kit_buf_free(&whole.text);
     kit_buf_free(&pieces.text);
     return 0;

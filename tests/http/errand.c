@@ -31,7 +31,9 @@ static kit_status ask(kit_http *http, const kit_secret *token, const kit_http_re
     whole.headers = headers;
     whole.header_count = 1;
     kit_status status = kit_http_send(http, &whole, &answer, err);
-    if (status != KOLM_E_RESOURCE_EXHAUSTED) kit_buf_fmt(&out, "%s, status %d, %s\n", kit_status_name(status), answer.status, answer.may_have_happened ? "may have happened" : "is clear");
+    if (status != KOLM_E_RESOURCE_EXHAUSTED)
+        kit_buf_fmt(&out, "%s, status %d, %s\n", kit_status_name(status), answer.status,
+                    answer.may_have_happened ? "may have happened" : "is clear");
     if (status == KOLM_OK) status = kit_http_json(&answer, &json, err);
     if (status == KOLM_OK) kit_buf_fmt(&out, "%d %s\n", answer.status, kit_buf_text(&answer.body));
     cJSON_Delete(json);
@@ -46,9 +48,17 @@ static kit_status talk(const char *path, kolm_error_t *err) {
     kit_secret *token = NULL;
     KIT_TRY(kit_http_tape_replay(path, &tape, err));
     kit_status status = kit_secret_new("KOLM_TEST_TOKEN", "r8_0123456789abcdef", 19, &token, err);
-    if (status == KOLM_OK) status = kit_http_open(&(kit_http_options){.tape = tape, .proxy = "", .no_proxy = "", .seed = 1}, &http, err);
-    if (status == KOLM_OK) status = ask(http, token, &(kit_http_request){.url = "https://api.example/offers?page=1"}, err);
-    if (status == KOLM_OK) status = ask(http, token, &(kit_http_request){.url = "https://api.example/rent", .body = "{\"name\":\"kolm-1\"}", .body_length = 17, .repeat = KIT_HTTP_CREATE}, err);
+    if (status == KOLM_OK)
+        status = kit_http_open(&(kit_http_options){.tape = tape, .proxy = "", .no_proxy = "", .seed = 1}, &http, err);
+    if (status == KOLM_OK)
+        status = ask(http, token, &(kit_http_request){.url = "https://api.example/offers?page=1"}, err);
+    if (status == KOLM_OK)
+        status = ask(http, token,
+                     &(kit_http_request){.url = "https://api.example/rent",
+                                         .body = "{\"name\":\"kolm-1\"}",
+                                         .body_length = 17,
+                                         .repeat = KIT_HTTP_CREATE},
+                     err);
     if (status == KOLM_E_UNKNOWN) {
         status = kit_buf_ok(&out, err);
     }
@@ -62,7 +72,8 @@ static kit_status talk(const char *path, kolm_error_t *err) {
 
 int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_status status = argc == 2 ? talk(argv[1], &err) : kit_fail(&err, KOLM_E_INVALID_ARGUMENT, "", "usage: errand TAPE");
+    kit_status status =
+        argc == 2 ? talk(argv[1], &err) : kit_fail(&err, KOLM_E_INVALID_ARGUMENT, "", "usage: errand TAPE");
     if (status == KOLM_OK) status = events(&err);
     if (status == KOLM_OK) fputs(kit_buf_text(&out), stdout);
     kit_buf_free(&out);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend for the tests of sdk/http inside the fence: detect and test fetch what FETCHES_URL names, over and over. */
+/* A backend for the tests of sdk/http inside the fence: detect and test fetch what FETCHES_URL names, over and
+ * over. */
 #include "kolm/http/http.h"
 #include "kolm/kit/backend.h"
 
@@ -18,7 +19,8 @@ static int32_t fetch(const kolm_host_v1_t *host, char *out_text, size_t capacity
     return status;
 }
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out, kolm_error_t *err) {
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out,
+                      kolm_error_t *err) {
     char text[128];
     if (!args->allow_network) return kit_detected(out, KOLM_DETECT_AVAILABLE, "not looked at", "", "fetches 1.0");
     int32_t code = fetch(host, text, sizeof text, err);
@@ -26,11 +28,13 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
 }
 
 /* One step a fetch; the first one that fails ends it. The network is asked for even where it is not allowed. */
-static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out, kolm_error_t *err) {
+static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out,
+                    kolm_error_t *err) {
     (void)args;
     for (uint32_t i = 1; i <= 3; i++) {
         char text[128] = "";
-        kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step, .number = i, .total = 3, .title = "fetch", .note = text};
+        kolm_test_step_t step = {
+            .struct_size = (uint32_t)sizeof step, .number = i, .total = 3, .title = "fetch", .note = text};
         int32_t code = fetch(host, text, sizeof text, err);
         if (code != KOLM_OK) {
             step.outcome = KOLM_STEP_FAILED;
@@ -45,5 +49,8 @@ static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, ko
 }
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "fetches", .version = "1.0.0", .vendor = "kolm", .licence = "Apache-2.0", .homepage = "https://kolm.example", .detect = detect, .test = test,
+    KOLM_BACKEND_HEADER_INIT, .name = "fetches",
+    .version = "1.0.0",       .vendor = "kolm",
+    .licence = "Apache-2.0",  .homepage = "https://kolm.example",
+    .detect = detect,         .test = test,
 };

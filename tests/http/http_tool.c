@@ -82,7 +82,8 @@ static void take_headers(job *j) {
         const char *secret = text_of(item, "secret");
         *h = (kit_http_header){.name = text_of(item, "name"), .value = text_of(item, "value")};
         if (secret == NULL) continue;
-        if (kit_secret_new("KOLM_TEST_TOKEN", secret, strlen(secret), &j->secrets[j->secret_count], &err) != KOLM_OK) give_up("secret", &err);
+        if (kit_secret_new("KOLM_TEST_TOKEN", secret, strlen(secret), &j->secrets[j->secret_count], &err) != KOLM_OK)
+            give_up("secret", &err);
         h->secret = j->secrets[j->secret_count++];
     }
     j->request.headers = j->headers;
@@ -93,7 +94,10 @@ static void take_parts(job *j) {
     cJSON_ArrayForEach(item, list) {
         kit_http_part *p = &j->parts[j->request.part_count++];
         const char *path = text_of(item, "file");
-        *p = (kit_http_part){.name = text_of(item, "name"), .filename = text_of(item, "filename"), .content_type = text_of(item, "content_type"), .bytes = text_of(item, "text")};
+        *p = (kit_http_part){.name = text_of(item, "name"),
+                             .filename = text_of(item, "filename"),
+                             .content_type = text_of(item, "content_type"),
+                             .bytes = text_of(item, "text")};
         if (p->bytes != NULL) p->length = strlen(p->bytes);
         if (path == NULL) continue;
         p->file = open_for(j, path, O_RDONLY);
@@ -114,10 +118,20 @@ static void take_request(job *j) {
     const cJSON *json = j->json;
     kolm_error_t err = KIT_ERROR_INIT;
     const char *path = text_of(json, "body_file");
-    *r = (kit_http_request){.url = text_of(json, "url"), .method = text_of(json, "method"), .repeat = repeat_of(text_of(json, "repeat")), .key = text_of(json, "key"),
-                            .key_header = text_of(json, "key_header"), .body = text_of(json, "body"), .content_type = text_of(json, "content_type"), .body_max = number_of(json, "body_max"),
-                            .deadline_ms = number_of(json, "deadline_ms"), .connect_ms = number_of(json, "connect_ms"), .idle_ms = number_of(json, "idle_ms"),
-                            .http2 = flag_of(json, "http2"), .resume = flag_of(json, "resume"), .resume_etag = text_of(json, "etag")};
+    *r = (kit_http_request){.url = text_of(json, "url"),
+                            .method = text_of(json, "method"),
+                            .repeat = repeat_of(text_of(json, "repeat")),
+                            .key = text_of(json, "key"),
+                            .key_header = text_of(json, "key_header"),
+                            .body = text_of(json, "body"),
+                            .content_type = text_of(json, "content_type"),
+                            .body_max = number_of(json, "body_max"),
+                            .deadline_ms = number_of(json, "deadline_ms"),
+                            .connect_ms = number_of(json, "connect_ms"),
+                            .idle_ms = number_of(json, "idle_ms"),
+                            .http2 = flag_of(json, "http2"),
+                            .resume = flag_of(json, "resume"),
+                            .resume_etag = text_of(json, "etag")};
     if (r->body != NULL) r->body_length = strlen(r->body);
     if (path != NULL) {
         r->has_body_file = true;
@@ -136,7 +150,9 @@ static void take_request(job *j) {
         r->on_bytes = on_bytes;
         r->user = j;
     }
-    if (number_of(json, "sse") > 0 && kit_sse_new((size_t)number_of(json, "sse"), on_event, j, &j->sse, &err) != KOLM_OK) give_up("sse", &err);
+    if (number_of(json, "sse") > 0 &&
+        kit_sse_new((size_t)number_of(json, "sse"), on_event, j, &j->sse, &err) != KOLM_OK)
+        give_up("sse", &err);
 }
 
 static void let_go(job *j) {
@@ -187,13 +203,15 @@ static void print(const job *j, const kit_http_call *call, kit_http_answer *answ
     kit_json_put_string(out, "sha256", answer->sha256_hex);
     kit_json_put_number(out, "retry_after_ms", (double)answer->retry_after_ms);
     kit_json_put_string(out, "request_id", answer->request_id);
-    if (kit_utf8_valid(kit_buf_text(&answer->body), answer->body.length) == answer->body.length) kit_json_put_string(out, "body", kit_buf_text(&answer->body));
+    if (kit_utf8_valid(kit_buf_text(&answer->body), answer->body.length) == answer->body.length)
+        kit_json_put_string(out, "body", kit_buf_text(&answer->body));
     kit_json_put_string(out, "x-test", kit_http_header_of(answer, "X-Test"));
     kit_json_put_string(out, "events", kit_buf_text(&j->events));
     kit_json_put_u64(out, "flowed", j->flowed);
     kit_json_put_u64(out, "threads", entries("/proc/self/task") - 2);
     kit_json_put_u64(out, "peak_kib", peak());
-    if (call->status == KOLM_OK && flag_of(j->json, "json") && kit_http_json(answer, &parsed, &err) != KOLM_OK) kit_json_put_string(out, "json_error", err.text);
+    if (call->status == KOLM_OK && flag_of(j->json, "json") && kit_http_json(answer, &parsed, &err) != KOLM_OK)
+        kit_json_put_string(out, "json_error", err.text);
     kit_json_put(out, "json", parsed != NULL ? parsed : cJSON_CreateNull());
     if (kit_json_line(out, &line, &err) != KOLM_OK) give_up("answer", &err);
     puts(kit_buf_text(&line));
@@ -211,7 +229,8 @@ static void do_line(kit_http *http, cJSON *json) {
     while (cJSON_IsArray(json) ? cJSON_GetArraySize(json) > 0 : json != NULL) {
         jobs[count].json = cJSON_IsArray(json) ? cJSON_DetachItemFromArray(json, 0) : json;
         take_request(&jobs[count]);
-        calls[count] = (kit_http_call){.request = &jobs[count].request, .answer = &answers[count], .error = KIT_ERROR_INIT};
+        calls[count] =
+            (kit_http_call){.request = &jobs[count].request, .answer = &answers[count], .error = KIT_ERROR_INIT};
         count++;
         if (!cJSON_IsArray(json)) json = NULL;
     }
@@ -256,15 +275,28 @@ static int32_t on_setting(void *user, const char *key, char *buffer, uint64_t ca
     return KOLM_OK;
 }
 
-static kolm_host_v1_t host = {.struct_size = (uint32_t)sizeof host, .abi_major = KOLM_ABI_MAJOR, .log = on_log, .cancelled = on_cancelled, .time_left_ms = on_time_left, .setting = on_setting};
+static kolm_host_v1_t host = {.struct_size = (uint32_t)sizeof host,
+                              .abi_major = KOLM_ABI_MAJOR,
+                              .log = on_log,
+                              .cancelled = on_cancelled,
+                              .time_left_ms = on_time_left,
+                              .setting = on_setting};
 
 static kit_http *open_with(const cJSON *o) {
     kit_http *http = NULL;
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_http_options options = {.ca_file = text_of(o, "ca_file"), .allow_plain_loopback = flag_of(o, "plain"), .proxy = text_of(o, "proxy"), .no_proxy = text_of(o, "no_proxy"),
-                                .tries = (uint32_t)number_of(o, "tries"), .first_wait_ms = number_of(o, "first_wait_ms"), .wait_most_ms = number_of(o, "wait_most_ms"), .seed = 7};
-    if (text_of(o, "record") != NULL && kit_http_tape_record(text_of(o, "record"), &tape, &err) != KOLM_OK) give_up("record", &err);
-    if (text_of(o, "replay") != NULL && kit_http_tape_replay(text_of(o, "replay"), &tape, &err) != KOLM_OK) give_up("replay", &err);
+    kit_http_options options = {.ca_file = text_of(o, "ca_file"),
+                                .allow_plain_loopback = flag_of(o, "plain"),
+                                .proxy = text_of(o, "proxy"),
+                                .no_proxy = text_of(o, "no_proxy"),
+                                .tries = (uint32_t)number_of(o, "tries"),
+                                .first_wait_ms = number_of(o, "first_wait_ms"),
+                                .wait_most_ms = number_of(o, "wait_most_ms"),
+                                .seed = 7};
+    if (text_of(o, "record") != NULL && kit_http_tape_record(text_of(o, "record"), &tape, &err) != KOLM_OK)
+        give_up("record", &err);
+    if (text_of(o, "replay") != NULL && kit_http_tape_replay(text_of(o, "replay"), &tape, &err) != KOLM_OK)
+        give_up("replay", &err);
     options.tape = tape;
     private_only = flag_of(o, "private");
     cancel_after = (unsigned)number_of(o, "cancel_after");

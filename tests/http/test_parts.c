@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of sdk/http that need no network: table of tries, dates, pauses, redaction, events, addresses, header lines. */
+/* The parts of sdk/http that need no network: table of tries, dates, pauses, redaction, events, addresses, header
+ * lines. */
 #include "internal.h"
 #include "kolm/http/sse.h"
 
-#include <check.h>
 #include <arpa/inet.h>
+#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,24 +21,31 @@ typedef struct decision {
 
 START_TEST(test_table) {
     static const decision rows[] = {
-        {KIT_HTTP_NOT_SENT, 0, "aaaa", false},  {KIT_HTTP_LOST, 0, "aaau", true},       {KIT_HTTP_CUT, 200, "aaau", true},
-        {KIT_HTTP_CUT, 201, "aaau", true},      {KIT_HTTP_CUT, 401, "ssss", false},     {KIT_HTTP_CUT, 503, "aaau", true},
-        {KIT_HTTP_ANSWERED, 200, "ssss", false}, {KIT_HTTP_ANSWERED, 201, "ssss", false}, {KIT_HTTP_ANSWERED, 302, "ssss", false},
-        {KIT_HTTP_ANSWERED, 400, "ssss", false}, {KIT_HTTP_ANSWERED, 401, "ssss", false}, {KIT_HTTP_ANSWERED, 402, "ssss", false},
-        {KIT_HTTP_ANSWERED, 403, "ssss", false}, {KIT_HTTP_ANSWERED, 404, "ssss", false}, {KIT_HTTP_ANSWERED, 408, "aaau", true},
-        {KIT_HTTP_ANSWERED, 409, "ssss", false}, {KIT_HTTP_ANSWERED, 410, "ssss", false}, {KIT_HTTP_ANSWERED, 422, "ssss", false},
-        {KIT_HTTP_ANSWERED, 425, "aaau", true},  {KIT_HTTP_ANSWERED, 429, "aaaa", false}, {KIT_HTTP_ANSWERED, 500, "aaau", true},
-        {KIT_HTTP_ANSWERED, 501, "ssuu", true},  {KIT_HTTP_ANSWERED, 502, "aaau", true},  {KIT_HTTP_ANSWERED, 503, "aaau", true},
-        {KIT_HTTP_ANSWERED, 504, "aaau", true},  {KIT_HTTP_ANSWERED, 507, "ssuu", true},  {KIT_HTTP_ANSWERED, 520, "aaau", true},
-        {KIT_HTTP_ANSWERED, 529, "aaau", true},  {KIT_HTTP_ANSWERED, 599, "ssuu", true},
+        {KIT_HTTP_NOT_SENT, 0, "aaaa", false},   {KIT_HTTP_LOST, 0, "aaau", true},
+        {KIT_HTTP_CUT, 200, "aaau", true},       {KIT_HTTP_CUT, 201, "aaau", true},
+        {KIT_HTTP_CUT, 401, "ssss", false},      {KIT_HTTP_CUT, 503, "aaau", true},
+        {KIT_HTTP_ANSWERED, 200, "ssss", false}, {KIT_HTTP_ANSWERED, 201, "ssss", false},
+        {KIT_HTTP_ANSWERED, 302, "ssss", false}, {KIT_HTTP_ANSWERED, 400, "ssss", false},
+        {KIT_HTTP_ANSWERED, 401, "ssss", false}, {KIT_HTTP_ANSWERED, 402, "ssss", false},
+        {KIT_HTTP_ANSWERED, 403, "ssss", false}, {KIT_HTTP_ANSWERED, 404, "ssss", false},
+        {KIT_HTTP_ANSWERED, 408, "aaau", true},  {KIT_HTTP_ANSWERED, 409, "ssss", false},
+        {KIT_HTTP_ANSWERED, 410, "ssss", false}, {KIT_HTTP_ANSWERED, 422, "ssss", false},
+        {KIT_HTTP_ANSWERED, 425, "aaau", true},  {KIT_HTTP_ANSWERED, 429, "aaaa", false},
+        {KIT_HTTP_ANSWERED, 500, "aaau", true},  {KIT_HTTP_ANSWERED, 501, "ssuu", true},
+        {KIT_HTTP_ANSWERED, 502, "aaau", true},  {KIT_HTTP_ANSWERED, 503, "aaau", true},
+        {KIT_HTTP_ANSWERED, 504, "aaau", true},  {KIT_HTTP_ANSWERED, 507, "ssuu", true},
+        {KIT_HTTP_ANSWERED, 520, "aaau", true},  {KIT_HTTP_ANSWERED, 529, "aaau", true},
+        {KIT_HTTP_ANSWERED, 599, "ssuu", true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         for (int repeat = 0; repeat < 4; repeat++) {
             kit_http_next next = kit_http_decide((kit_http_repeat)repeat, rows[i].fate, rows[i].status);
             char got = "sau"[next];
-            ck_assert_msg(got == rows[i].wanted[repeat], "fate %d, status %d, repeat %d: %c", rows[i].fate, rows[i].status, repeat, got);
+            ck_assert_msg(got == rows[i].wanted[repeat], "fate %d, status %d, repeat %d: %c", rows[i].fate,
+                          rows[i].status, repeat, got);
         }
-        ck_assert_msg(kit_http_may_have_happened(rows[i].fate, rows[i].status) == rows[i].may, "fate %d, status %d", rows[i].fate, rows[i].status);
+        ck_assert_msg(kit_http_may_have_happened(rows[i].fate, rows[i].status) == rows[i].may, "fate %d, status %d",
+                      rows[i].fate, rows[i].status);
     }
 }
 END_TEST
@@ -52,16 +60,18 @@ START_TEST(test_creates_never_twice) {
 END_TEST
 
 START_TEST(test_statuses) {
-    static const int codes[][2] = {{400, KOLM_E_INVALID_ARGUMENT},   {401, KOLM_E_UNAUTHENTICATED}, {402, KOLM_E_RESOURCE_EXHAUSTED},
-                                   {403, KOLM_E_PERMISSION_DENIED},  {404, KOLM_E_NOT_FOUND},       {409, KOLM_E_ABORTED},
-                                   {410, KOLM_E_NOT_FOUND},          {422, KOLM_E_INVALID_ARGUMENT}, {429, KOLM_E_RESOURCE_EXHAUSTED},
-                                   {500, KOLM_E_UNAVAILABLE},        {503, KOLM_E_UNAVAILABLE},     {302, KOLM_E_FAILED_PRECONDITION},
-                                   {777, KOLM_E_DATA_LOSS},          {451, KOLM_E_PERMISSION_DENIED}};
+    static const int codes[][2] = {
+        {400, KOLM_E_INVALID_ARGUMENT},  {401, KOLM_E_UNAUTHENTICATED},  {402, KOLM_E_RESOURCE_EXHAUSTED},
+        {403, KOLM_E_PERMISSION_DENIED}, {404, KOLM_E_NOT_FOUND},        {409, KOLM_E_ABORTED},
+        {410, KOLM_E_NOT_FOUND},         {422, KOLM_E_INVALID_ARGUMENT}, {429, KOLM_E_RESOURCE_EXHAUSTED},
+        {500, KOLM_E_UNAVAILABLE},       {503, KOLM_E_UNAVAILABLE},      {302, KOLM_E_FAILED_PRECONDITION},
+        {777, KOLM_E_DATA_LOSS},         {451, KOLM_E_PERMISSION_DENIED}};
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
         ck_assert_int_eq(kit_http_status(codes[i][0]).code, codes[i][1]);
     for (int status = 0; status < 1100; status++) {
         kit_http_status_fact fact = kit_http_status(status);
-        ck_assert(fact.code != KOLM_OK && fact.words != NULL && fact.words[0] != '\0' && fact.remedy != NULL && fact.remedy[0] != '\0');
+        ck_assert(fact.code != KOLM_OK && fact.words != NULL && fact.words[0] != '\0' && fact.remedy != NULL &&
+                  fact.remedy[0] != '\0');
     }
 }
 END_TEST
@@ -85,10 +95,20 @@ START_TEST(test_backoff) {
 END_TEST
 
 START_TEST(test_dates) {
-    static const char *const good[] = {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"};
-    static const char *const bad[] = {"", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 UTC", "Sun, 06 Nov 1994 08:49:37 GMT ", "Sun, 6 Nov 1994 08:49:37 GMT",
-                                      "Sun, 06 Nox 1994 08:49:37 GMT", "Sun, 31 Jun 2026 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1969 08:49:37 GMT",
-                                      "Sun, 00 Nov 1994 08:49:37 GMT", "1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:61:37 GMT"};
+    static const char *const good[] = {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+                                       "Sun Nov  6 08:49:37 1994"};
+    static const char *const bad[] = {"",
+                                      "Sun, 06 Nov 1994 08:49:37",
+                                      "Sun, 06 Nov 1994 08:49:37 UTC",
+                                      "Sun, 06 Nov 1994 08:49:37 GMT ",
+                                      "Sun, 6 Nov 1994 08:49:37 GMT",
+                                      "Sun, 06 Nox 1994 08:49:37 GMT",
+                                      "Sun, 31 Jun 2026 08:49:37 GMT",
+                                      "Sun, 06 Nov 1994 24:49:37 GMT",
+                                      "Sun, 06 Nov 1969 08:49:37 GMT",
+                                      "Sun, 00 Nov 1994 08:49:37 GMT",
+                                      "1994-11-06T08:49:37Z",
+                                      "Sun, 06 Nov 1994 08:61:37 GMT"};
     int64_t seconds = 0;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         ck_assert_msg(kit_http_date(good[i], &seconds), "%s", good[i]);
@@ -141,9 +161,9 @@ START_TEST(test_redact) {
     const kit_secret *both[] = {token, NULL, pin};
     check_redacted(both, 3, "bad key r8_abcdefghijklmnop!", "bad key [secret]!");
     check_redacted(both, 3, "r8_abcdefghijklmnopr8_abcdefghijklmnop", "[secret][secret]");
-    check_redacted(both, 3, "key ...ijklmnop", "key ...[secret]");       /* eight of it */
-    check_redacted(both, 3, "key r8_abcdef", "key [secret]");            /* cut off */
-    check_redacted(both, 3, "key ...jklmnop", "key ...jklmnop");         /* seven tell nothing */
+    check_redacted(both, 3, "key ...ijklmnop", "key ...[secret]");         /* eight of it */
+    check_redacted(both, 3, "key r8_abcdef", "key [secret]");              /* cut off */
+    check_redacted(both, 3, "key ...jklmnop", "key ...jklmnop");           /* seven tell nothing */
     check_redacted(both, 3, "q=r8%5Fabcdefghijklmnop", "q=r8%5F[secret]"); /* percent-encoded */
     check_redacted(both, 3, "pin 1234, 123", "pin [secret], 123");
     check_redacted(both, 3, "", "");
@@ -200,7 +220,9 @@ static kit_status read_events(const char *text, size_t step, size_t most, kit_bu
 START_TEST(test_events) {
     static const char *const cases[][2] = {
         {"data: a\n\n", "[message|a||-1]"},
-        {"\xEF\xBB\xBF" "data: a\r\n\r\n", "[message|a||-1]"},
+        {"\xEF\xBB\xBF"
+         "data: a\r\n\r\n",
+         "[message|a||-1]"},
         {"data:a\rdata: b\r\r", "[message|a\nb||-1]"},
         {": comment\nid: 7\nevent: tick\ndata: {\"n\": 1}\nretry: 250\n\n", "[tick|{\"n\": 1}|7|250]"},
         {"id: 7\ndata: a\n\ndata: b\n\nid\ndata: c\n\n", "[message|a|7|-1][message|b|7|-1][message|c||-1]"},
@@ -217,7 +239,8 @@ START_TEST(test_events) {
             kolm_error_t err = KIT_ERROR_INIT;
             kit_buf out = {0};
             ck_assert_int_eq(read_events(cases[i][0], step, 4096, &out, &err), KOLM_OK);
-            ck_assert_msg(strcmp(kit_buf_text(&out), cases[i][1]) == 0, "case %zu in steps of %zu: %s", i, step, kit_buf_text(&out));
+            ck_assert_msg(strcmp(kit_buf_text(&out), cases[i][1]) == 0, "case %zu in steps of %zu: %s", i, step,
+                          kit_buf_text(&out));
             kit_buf_free(&out);
         }
 }
@@ -228,8 +251,10 @@ START_TEST(test_events_bounded) {
     kit_buf out = {0};
     for (size_t step = 1; step < 30; step++) {
         ck_assert_int_eq(read_events("data: 012345678901234567890\n\n", step, 16, &out, &err), KOLM_E_OUT_OF_RANGE);
-        ck_assert_int_eq(read_events("data: 0123456\ndata: 0123456\ndata: 0\n\n", step, 16, &out, &err), KOLM_E_OUT_OF_RANGE);
-        ck_assert_int_eq(read_events("data: 0123456\ndata: 01234567\n\n", step, 16, &out, &err), KOLM_OK); /* 7, LF and 8 */
+        ck_assert_int_eq(read_events("data: 0123456\ndata: 0123456\ndata: 0\n\n", step, 16, &out, &err),
+                         KOLM_E_OUT_OF_RANGE);
+        /* 7, LF and 8 */
+        ck_assert_int_eq(read_events("data: 0123456\ndata: 01234567\n\n", step, 16, &out, &err), KOLM_OK);
         ck_assert_int_eq(read_events("event: stop\ndata: a\n\ndata: b\n\n", step, 16, &out, &err), KOLM_E_ABORTED);
     }
     kit_buf_free(&out);
@@ -252,7 +277,8 @@ static void check_place(const char *url, const char *origin, const char *shown) 
     ck_assert_str_eq(place.origin, origin);
     ck_assert_str_eq(place.shown, shown);
     http_place_free(&place);
-    ck_assert_int_eq(http_place_parse(&strict, url, &place, &err), strncmp(url, "http:", 5) == 0 ? KOLM_E_INVALID_ARGUMENT : KOLM_OK);
+    ck_assert_int_eq(http_place_parse(&strict, url, &place, &err),
+                     strncmp(url, "http:", 5) == 0 ? KOLM_E_INVALID_ARGUMENT : KOLM_OK);
     http_place_free(&place);
 }
 
@@ -262,29 +288,45 @@ START_TEST(test_places) {
     check_place("http://127.0.0.1:99/a", "http://127.0.0.1:99", "http://127.0.0.1:99/a");
     check_place("http://[::1]:99/a", "http://[::1]:99", "http://[::1]:99/a");
     check_place("http://localhost/a", "http://localhost:80", "http://localhost/a");
-    static const char *const bad[] = {"http://api.example/", "http://127.0.0.1.evil.example/", "http://localhost.evil.example/", "ftp://127.0.0.1/", "file:///etc/passwd",
-                                      "https://user:hidden@api.example/", "https://hidden@api.example/", "api.example/v1", "", "https://", "gopher://127.0.0.1/", "https://a b/"};
+    static const char *const bad[] = {"http://api.example/",
+                                      "http://127.0.0.1.evil.example/",
+                                      "http://localhost.evil.example/",
+                                      "ftp://127.0.0.1/",
+                                      "file:///etc/passwd",
+                                      "https://user:hidden@api.example/",
+                                      "https://hidden@api.example/",
+                                      "api.example/v1",
+                                      "",
+                                      "https://",
+                                      "gopher://127.0.0.1/",
+                                      "https://a b/"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         check_place(bad[i], NULL, NULL);
 }
 END_TEST
 
 START_TEST(test_addresses) {
-    static const char *const v4[][2] = {{"127.0.0.1", "lp"}, {"127.9.9.9", "lp"}, {"10.1.2.3", "-p"}, {"172.16.0.1", "-p"}, {"172.32.0.1", "--"},
-                                        {"192.168.4.5", "-p"}, {"169.254.1.1", "-p"}, {"8.8.8.8", "--"}, {"0.0.0.0", "--"}};
-    static const char *const v6[][2] = {{"::1", "lp"}, {"fd00::1", "-p"}, {"fe80::1", "-p"}, {"2001:db8::1", "--"}, {"::ffff:127.0.0.1", "lp"},
-                                        {"::ffff:8.8.8.8", "--"}, {"::", "--"}, {"fec0::1", "--"}};
+    static const char *const v4[][2] = {{"127.0.0.1", "lp"},   {"127.9.9.9", "lp"},  {"10.1.2.3", "-p"},
+                                        {"172.16.0.1", "-p"},  {"172.32.0.1", "--"}, {"192.168.4.5", "-p"},
+                                        {"169.254.1.1", "-p"}, {"8.8.8.8", "--"},    {"0.0.0.0", "--"}};
+    static const char *const v6[][2] = {{"::1", "lp"},         {"fd00::1", "-p"},          {"fe80::1", "-p"},
+                                        {"2001:db8::1", "--"}, {"::ffff:127.0.0.1", "lp"}, {"::ffff:8.8.8.8", "--"},
+                                        {"::", "--"},          {"fec0::1", "--"}};
     for (size_t i = 0; i < sizeof v4 / sizeof v4[0]; i++) {
         struct sockaddr_in a = {.sin_family = AF_INET};
         ck_assert_int_eq(inet_pton(AF_INET, v4[i][0], &a.sin_addr), 1);
         const struct sockaddr *any = (const struct sockaddr *)(const void *)&a;
-        ck_assert_msg(http_address_is_loopback(any) == (v4[i][1][0] == 'l') && http_address_is_private(any) == (v4[i][1][1] == 'p'), "%s", v4[i][0]);
+        ck_assert_msg(http_address_is_loopback(any) == (v4[i][1][0] == 'l') &&
+                          http_address_is_private(any) == (v4[i][1][1] == 'p'),
+                      "%s", v4[i][0]);
     }
     for (size_t i = 0; i < sizeof v6 / sizeof v6[0]; i++) {
         struct sockaddr_in6 a = {.sin6_family = AF_INET6};
         ck_assert_int_eq(inet_pton(AF_INET6, v6[i][0], &a.sin6_addr), 1);
         const struct sockaddr *any = (const struct sockaddr *)(const void *)&a;
-        ck_assert_msg(http_address_is_loopback(any) == (v6[i][1][0] == 'l') && http_address_is_private(any) == (v6[i][1][1] == 'p'), "%s", v6[i][0]);
+        ck_assert_msg(http_address_is_loopback(any) == (v6[i][1][0] == 'l') &&
+                          http_address_is_private(any) == (v6[i][1][1] == 'p'),
+                      "%s", v6[i][0]);
     }
     struct sockaddr none = {.sa_family = AF_UNIX};
     ck_assert(!http_address_is_private(&none) && !http_address_is_loopback(&none));
@@ -293,7 +335,9 @@ END_TEST
 
 START_TEST(test_header_lines) {
     kit_buf headers = {0};
-    static const char *const lines[] = {"Content-Type: text/plain", "X-Two:1", "x-two:  2  ", "Empty:", "no colon", "bad name: x", ": x", " folded: x", "Location:\thttps://a/b:c "};
+    static const char *const lines[] = {
+        "Content-Type: text/plain", "X-Two:1", "x-two:  2  ", "Empty:", "no colon", "bad name: x", ": x", " folded: x",
+        "Location:\thttps://a/b:c "};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         http_headers_take(&headers, lines[i], strlen(lines[i]));
     http_headers_take(&headers, "Nul: a\0b", 8);
@@ -314,8 +358,18 @@ START_TEST(test_content_range) {
     ck_assert(http_content_range("bytes 5-9/10", &first, &total) && first == 5 && total == 10);
     ck_assert(http_content_range("bytes 5-9/*", &first, &total) && first == 5 && total == UINT64_MAX);
     ck_assert(http_content_range("bytes */10", &first, &total) && first == UINT64_MAX && total == 10);
-    static const char *const bad[] = {"", "bytes", "bytes 5/10", "bytes 5-/10", "bytes -9/10", "bytes 9-5/10", "bytes 5-10/10", "bytes */*", "lines 5-9/10", "bytes 5-9/10x",
-                                      "bytes 99999999999999999999999-9/10", "bytes 5-9"};
+    static const char *const bad[] = {"",
+                                      "bytes",
+                                      "bytes 5/10",
+                                      "bytes 5-/10",
+                                      "bytes -9/10",
+                                      "bytes 9-5/10",
+                                      "bytes 5-10/10",
+                                      "bytes */*",
+                                      "lines 5-9/10",
+                                      "bytes 5-9/10x",
+                                      "bytes 99999999999999999999999-9/10",
+                                      "bytes 5-9"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         ck_assert_msg(!http_content_range(bad[i], &first, &total), "%s", bad[i]);
 }

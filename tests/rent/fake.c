@@ -103,9 +103,11 @@ static void add_box(fake *f, const char *name, uint64_t price) {
 
 enum { MADE, NO_CAPACITY, NO_CREDIT, LOST_UNMADE, LOST_MADE, MADE_WITHOUT_HANDLE, MADE_DEARER, CREATE_WAYS };
 
-static kit_status create(void *state, const kit_rent_offer *offer, const char *name, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) {
+static kit_status create(void *state, const kit_rent_offer *offer, const char *name,
+                         char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) {
     fake *f = state;
-    static const kit_status verdicts[] = {KOLM_OK, KOLM_E_RESOURCE_EXHAUSTED, KOLM_E_PERMISSION_DENIED, KOLM_E_UNKNOWN, KOLM_E_UNKNOWN, KOLM_OK, KOLM_OK};
+    static const kit_status verdicts[] = {
+        KOLM_OK, KOLM_E_RESOURCE_EXHAUSTED, KOLM_E_PERMISSION_DENIED, KOLM_E_UNKNOWN, KOLM_E_UNKNOWN, KOLM_OK, KOLM_OK};
     out_handle[0] = '\0';
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
     fake_record *record = record_of(f, name);
@@ -116,13 +118,16 @@ static kit_status create(void *state, const kit_rent_offer *offer, const char *n
     unsigned choice = fake_choose(f, CREATE_WAYS);
     bool made = choice == MADE || choice >= LOST_MADE;
     if (made) add_box(f, name, offer->micro_usd_per_hour + (choice == MADE_DEARER ? 1 : 0));
-    if (choice == MADE || choice == MADE_DEARER) kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, f->boxes[f->box_count - 1].handle);
+    if (choice == MADE || choice == MADE_DEARER)
+        kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, f->boxes[f->box_count - 1].handle);
     *out_may_exist = choice >= LOST_UNMADE;
     return end(f, verdicts[choice], err);
 }
 
 static void describe(const fake *f, const fake_box *b, kit_rent_box *out) {
-    *out = (kit_rent_box){.life = f->now - b->born < 3000 ? KIT_RENT_BOOTING : KIT_RENT_UP, .micro_usd_per_hour = b->price, .address = "192.0.2.1"};
+    *out = (kit_rent_box){.life = f->now - b->born < 3000 ? KIT_RENT_BOOTING : KIT_RENT_UP,
+                          .micro_usd_per_hour = b->price,
+                          .address = "192.0.2.1"};
     if (b->dies >= 0) out->life = billed(f, b) ? KIT_RENT_ENDING : KIT_RENT_ENDED;
     kit_copy(out->handle, sizeof out->handle, b->handle);
     kit_copy(out->name, sizeof out->name, b->name);
@@ -143,14 +148,16 @@ static kit_status look(void *state, const char *handle, kit_rent_box *out, kolm_
         if (choice == 2 && young(f, b)) return end(f, KOLM_E_NOT_FOUND, err);
         if (choice == 3 && b->dies < 0) b->dies = f->now; /* it dies just now */
         if (choice == 1) return end(f, KOLM_E_UNAVAILABLE, err);
-        if (b->dies >= 0 && f->now > b->dies + 5000) return end(f, KOLM_E_NOT_FOUND, err); /* forgotten after a while */
+        /* forgotten after a while */
+        if (b->dies >= 0 && f->now > b->dies + 5000) return end(f, KOLM_E_NOT_FOUND, err);
         describe(f, b, out);
         return end(f, KOLM_OK, err);
     }
     return end(f, choice == 1 ? KOLM_E_UNAVAILABLE : KOLM_E_NOT_FOUND, err);
 }
 
-static kit_status list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count, kolm_error_t *err) {
+static kit_status list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
+                       kolm_error_t *err) {
     fake *f = state;
     *out_count = 0;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
@@ -158,7 +165,8 @@ static kit_status list(void *state, const char *prefix, kit_rent_box *out, size_
     if (choice == 1 || f->now < f->list_back) return end(f, KOLM_E_UNAVAILABLE, err);
     for (size_t i = 0; i < f->box_count && *out_count < capacity; i++) {
         const fake_box *b = &f->boxes[i];
-        if (strncmp(b->name, prefix, strlen(prefix)) == 0 && !(choice == 2 && young(f, b))) describe(f, b, &out[(*out_count)++]);
+        if (strncmp(b->name, prefix, strlen(prefix)) == 0 && !(choice == 2 && young(f, b)))
+            describe(f, b, &out[(*out_count)++]);
     }
     return end(f, KOLM_OK, err);
 }
@@ -246,8 +254,19 @@ static kit_status collect(void *user, const kit_rent_box *box, bool *out_done, k
     return status;
 }
 
-const kit_rent_provider fake_provider = {.name = "fake", .can = KIT_RENT_CAN_NAME, .settle_ms = FAKE_SETTLE_MS, .offers = offers, .create = create, .look = look, .list = list,
+const kit_rent_provider fake_provider = {.name = "fake",
+                                         .can = KIT_RENT_CAN_NAME,
+                                         .settle_ms = FAKE_SETTLE_MS,
+                                         .offers = offers,
+                                         .create = create,
+                                         .look = look,
+                                         .list = list,
                                          .destroy = destroy};
-const kit_rent_provider fake_nameless = {.name = "nameless", .settle_ms = FAKE_SETTLE_MS, .offers = offers, .create = create, .look = look, .destroy = destroy};
+const kit_rent_provider fake_nameless = {.name = "nameless",
+                                         .settle_ms = FAKE_SETTLE_MS,
+                                         .offers = offers,
+                                         .create = create,
+                                         .look = look,
+                                         .destroy = destroy};
 const kit_rent_work fake_work = {.arm = arm, .run = run, .collect = collect};
 const kit_rent_journal fake_journal = {.intent = intent, .handle = handle, .gone = gone};

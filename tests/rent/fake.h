@@ -23,7 +23,8 @@ typedef struct fake_record {
 } fake_record;
 
 typedef struct fake {
-    /* What is chosen: number i of a run takes script[i] where it is, then a random number, or 0 (all goes well) without a seed. */
+    /* What is chosen: number i of a run takes script[i] where it is, then a random number, or 0 (all goes well)
+     * without a seed. */
     unsigned char script[FAKE_CHOICES];
     unsigned char radix[FAKE_CHOICES]; /* how many there were to choose from */
     size_t scripted, chosen;
@@ -36,9 +37,9 @@ typedef struct fake {
     fake_record records[FAKE_BOXES];
     size_t record_count;
     bool collected, armed;
-    bool endless; /* the work is never done, once it is armed */
+    bool endless;                    /* the work is never done, once it is armed */
     int64_t list_back, destroy_back; /* until then these do not work */
-    size_t calls, dies_at; /* kolm is killed in that call, before its effect or after it; 0: never */
+    size_t calls, dies_at;           /* kolm is killed in that call, before its effect or after it; 0: never */
     bool dies_after, dead;
 } fake;
 

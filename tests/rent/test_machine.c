@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine of a rental: every fault, every pair of faults, thousands of orders of many, and kolm killed in any call. */
+/* The machine of a rental: every fault, every pair of faults, thousands of orders of many, and kolm killed in any
+ * call. */
 #include "fake.h"
 #include "kolm/kit/buf.h"
 
@@ -17,8 +18,18 @@ typedef struct run_options {
 } run_options;
 
 static kit_rent_plan plan_of(fake *f, bool nameless, uint64_t budget) {
-    return (kit_rent_plan){.provider = nameless ? &fake_nameless : &fake_provider, .provider_state = f, .work = &fake_work, .work_user = f, .journal = &fake_journal,
-                           .journal_user = f, .prefix = "kolm-job", .budget_micro_usd = budget, .deadline_ms = 3600000, .boot_ms = 60000, .give_up_ms = 300000, .poll_ms = 1000};
+    return (kit_rent_plan){.provider = nameless ? &fake_nameless : &fake_provider,
+                           .provider_state = f,
+                           .work = &fake_work,
+                           .work_user = f,
+                           .journal = &fake_journal,
+                           .journal_user = f,
+                           .prefix = "kolm-job",
+                           .budget_micro_usd = budget,
+                           .deadline_ms = 3600000,
+                           .boot_ms = 60000,
+                           .give_up_ms = 300000,
+                           .poll_ms = 1000};
 }
 
 static void drive(fake *f, kit_rent *r, size_t cancel_at) {
@@ -39,7 +50,8 @@ static void check_end(const fake *f, const kit_rent *r) {
         ck_assert_msg(fake_alive(f) == 0, "gone, and a box is billed");
         ck_assert_msg(fake_open_records(f) == 0, "gone, and on record");
         if (!r->reclaiming)
-            ck_assert_msg(r->spent_micro_usd + 1 >= fake_bill(f), "counted %llu, billed %llu", (unsigned long long)r->spent_micro_usd, (unsigned long long)fake_bill(f));
+            ck_assert_msg(r->spent_micro_usd + 1 >= fake_bill(f), "counted %llu, billed %llu",
+                          (unsigned long long)r->spent_micro_usd, (unsigned long long)fake_bill(f));
         ck_assert_msg(r->error.code != KOLM_OK || f->collected || r->reclaiming, "no error, and nothing was collected");
     } else {
         ck_assert_int_eq(r->error.code, KOLM_E_UNKNOWN);
@@ -60,11 +72,14 @@ static void reap(fake *f, bool nameless) {
         kolm_error_t err = KIT_ERROR_INIT;
         kit_rent r;
         if (!record->open) continue;
-        ck_assert_int_eq(kit_rent_reclaim(&r, &plan, record->name, record->handle, (uint64_t)(f->now - record->at), f->now, &err), KOLM_OK);
+        ck_assert_int_eq(
+            kit_rent_reclaim(&r, &plan, record->name, record->handle, (uint64_t)(f->now - record->at), f->now, &err),
+            KOLM_OK);
         drive(f, &r, 0);
         check_end(f, &r);
         bool unknowable = nameless && record->handle[0] == '\0';
-        ck_assert_msg(r.state == (unknowable ? KIT_RENT_LOST : KIT_RENT_GONE), "%s is %s: %s", record->name, kit_rent_state_name(r.state), r.error.text);
+        ck_assert_msg(r.state == (unknowable ? KIT_RENT_LOST : KIT_RENT_GONE), "%s is %s: %s", record->name,
+                      kit_rent_state_name(r.state), r.error.text);
         if (unknowable) record->open = false, f->box_count = 0; /* a person has looked */
     }
     ck_assert_uint_eq(fake_alive(f), 0);
@@ -140,7 +155,8 @@ START_TEST(test_every_fault_and_a_cancel) {
         kit_rent r = rent(&f, (run_options){.cancel_at = cancel_at});
         ck_assert_int_eq(r.state, KIT_RENT_GONE);
         ck_assert(r.error.code == KOLM_E_CANCELLED || f.collected);
-        if (cancel_at <= 9) ck_assert(r.error.code == KOLM_E_CANCELLED && !f.collected); /* the tenth begins the work */
+        /* the tenth begins the work */
+        if (cancel_at <= 9) ck_assert(r.error.code == KOLM_E_CANCELLED && !f.collected);
         (void)deviate(&f, (run_options){.cancel_at = cancel_at}, 0, 0);
     }
 }
@@ -150,7 +166,9 @@ START_TEST(test_many_faults) {
     unsigned runs = getenv("KOLM_UNDER_VALGRIND") != NULL ? 200 : 4000;
     for (unsigned i = 1; i <= runs; i++) {
         fake f = {.seed = i, .calm = i % 16};
-        (void)rent(&f, (run_options){.nameless = i % 3 == 0, .cancel_at = i % 5 == 0 ? i % 40 : 0, .budget = i % 7 == 0 ? 30000 : 0});
+        (void)rent(&f, (run_options){.nameless = i % 3 == 0,
+                                     .cancel_at = i % 5 == 0 ? i % 40 : 0,
+                                     .budget = i % 7 == 0 ? 30000 : 0});
     }
 }
 END_TEST
@@ -183,7 +201,8 @@ START_TEST(test_next_offer) {
     ck_assert(r.state == KIT_RENT_GONE && r.error.code == KOLM_OK);
     ck_assert_str_eq(r.name, "kolm-job-2");
     fake none = {0};
-    r = with_script(&none, "001001001", (run_options){0}); /* gone is chosen too: offers, then (intent, create, gone) each */
+    /* gone is chosen too: offers, then (intent, create, gone) each */
+    r = with_script(&none, "001001001", (run_options){0});
     ck_assert_int_eq(r.state, KIT_RENT_GONE);
     fake broke = {0};
     r = with_script(&broke, "002", (run_options){0});
@@ -201,7 +220,8 @@ START_TEST(test_refused_while_the_disk_is_full) {
 }
 END_TEST
 
-/* The provider says nothing for a minute, which is longer than a new box may stay unseen: it is not taken for absent. */
+/* The provider says nothing for a minute, which is longer than a new box may stay unseen: it is not taken for
+ * absent. */
 START_TEST(test_list_is_away) {
     fake f = {.list_back = 1000000 + 60000};
     kit_rent r = with_script(&f, "004", (run_options){0});

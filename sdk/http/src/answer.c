@@ -19,7 +19,9 @@ kit_status kit_http_json(const kit_http_answer *answer, cJSON **out, kolm_error_
     if (status == KOLM_OK) return KOLM_OK;
     *out = NULL;
     if (status == KOLM_E_RESOURCE_EXHAUSTED) return kit_fail(err, status, inner.remedy, "%s", inner.text);
-    return kit_fail(err, KOLM_E_DATA_LOSS, "check the address of the service in the settings of this backend; the provider may have changed its answers",
-                    "status %d came with a body of %zu bytes (%.60s) that is not JSON: %.200s", answer->status, answer->body.length,
-                    type != NULL && kit_text_is_plain(type, strlen(type)) ? type : "no content type", inner.text);
+    return kit_fail(
+        err, KOLM_E_DATA_LOSS,
+        "check the address of the service in the settings of this backend; the provider may have changed its answers",
+        "status %d came with a body of %zu bytes (%.60s) that is not JSON: %.200s", answer->status, answer->body.length,
+        type != NULL && kit_text_is_plain(type, strlen(type)) ? type : "no content type", inner.text);
 }

@@ -18,8 +18,8 @@ static void begin(void) {
 
 static kit_status begin_once(kolm_error_t *err) {
     if (pthread_once(&begun, begin) == 0 && begin_result == CURLE_OK) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "check the installation of libcurl and its TLS library", "libcurl cannot begin: %s",
-                    curl_easy_strerror(begin_result));
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "check the installation of libcurl and its TLS library",
+                    "libcurl cannot begin: %s", curl_easy_strerror(begin_result));
 }
 
 static const char *from_environment(const char *const *names) {
@@ -43,9 +43,12 @@ static uint64_t seed_of(uint64_t given) {
 
 static kit_status fill(kit_http *http, const kit_http_options *o, kolm_error_t *err) {
     static const char *const proxies[] = {"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", NULL};
-    static const char *const exceptions[] = {"NO_PROXY", "no_proxy", NULL}, *const authorities[] = {"SSL_CERT_FILE", NULL};
+    static const char *const exceptions[] = {"NO_PROXY", "no_proxy", NULL}, *const authorities[] = {"SSL_CERT_FILE",
+                                                                                                    NULL};
     char only[8] = "";
-    if (o->host != NULL) http->private_only = kit_setting(o->host, "network.private_only", "", only, sizeof only) && strcmp(only, "true") == 0;
+    if (o->host != NULL)
+        http->private_only =
+            kit_setting(o->host, "network.private_only", "", only, sizeof only) && strcmp(only, "true") == 0;
     http->host = o->host;
     http->cancelled = o->cancelled;
     http->user = o->user;
@@ -67,7 +70,8 @@ kit_status kit_http_open(const kit_http_options *options, kit_http **out, kolm_e
     const kolm_host_v1_t *host = options->host;
     *out = NULL;
     if (host != NULL && (host->features & KOLM_FEATURE_NETWORK) == 0)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "allow the network (no --airgap), or choose a local backend", "this call may not use the network");
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "allow the network (no --airgap), or choose a local backend",
+                        "this call may not use the network");
     kit_http *http = calloc(1, sizeof *http);
     if (http == NULL) return http_no_memory(err);
     http->tape = options->tape;

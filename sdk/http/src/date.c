@@ -54,14 +54,16 @@ static bool clock_time(const char **at, struct tm *tm) {
 
 /* Sun, 06 Nov 1994 08:49:37 GMT */
 static bool fixed_form(const char *at, struct tm *tm, int *year) {
-    return weekday(&at, false) && literal(&at, ", ") && number(&at, 2, &tm->tm_mday) && literal(&at, " ") && month(&at, &tm->tm_mon) &&
-           literal(&at, " ") && number(&at, 4, year) && literal(&at, " ") && clock_time(&at, tm) && literal(&at, " GMT") && *at == '\0';
+    return weekday(&at, false) && literal(&at, ", ") && number(&at, 2, &tm->tm_mday) && literal(&at, " ") &&
+           month(&at, &tm->tm_mon) && literal(&at, " ") && number(&at, 4, year) && literal(&at, " ") &&
+           clock_time(&at, tm) && literal(&at, " GMT") && *at == '\0';
 }
 
 /* Sunday, 06-Nov-94 08:49:37 GMT */
 static bool old_form(const char *at, struct tm *tm, int *year) {
-    if (!(weekday(&at, true) && literal(&at, ", ") && number(&at, 2, &tm->tm_mday) && literal(&at, "-") && month(&at, &tm->tm_mon) &&
-          literal(&at, "-") && number(&at, 2, year) && literal(&at, " ") && clock_time(&at, tm) && literal(&at, " GMT") && *at == '\0'))
+    if (!(weekday(&at, true) && literal(&at, ", ") && number(&at, 2, &tm->tm_mday) && literal(&at, "-") &&
+          month(&at, &tm->tm_mon) && literal(&at, "-") && number(&at, 2, year) && literal(&at, " ") &&
+          clock_time(&at, tm) && literal(&at, " GMT") && *at == '\0'))
         return false;
     *year += *year <= 76 ? 2000 : 1900;
     return true;
@@ -82,7 +84,8 @@ bool kit_http_date(const char *text, int64_t *out_seconds) {
         (tm = (struct tm){0}, !asctime_form(text, &tm, &year)))
         return false;
     /* The second 60 is a leap second. */
-    if (year < 1970 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60) return false;
+    if (year < 1970 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
+        return false;
     tm.tm_year = year - 1900;
     struct tm asked = tm;
     time_t seconds = timegm(&tm);

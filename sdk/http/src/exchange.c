@@ -11,7 +11,8 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
     http_flight *f = user;
     (void)purpose;
     const struct sockaddr *to = &address->addr;
-    bool allowed = (!f->http->private_only || http_address_is_private(to)) && (!f->place.plain || http_address_is_loopback(to));
+    bool allowed =
+        (!f->http->private_only || http_address_is_private(to)) && (!f->place.plain || http_address_is_loopback(to));
     if (!allowed) {
         f->barred = true;
         return CURL_SOCKET_BAD;
@@ -19,8 +20,9 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
     return f->socket = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* The connection stands, and the request goes out now. libcurl comes here a second time for a request that it repeats by itself, as it does when
- * a kept connection turns out to be dead: whether a request is repeated is decided in one place, and that is not here. */
+/* The connection stands, and the request goes out now. libcurl comes here a second time for a request that it
+ * repeats by itself, as it does when a kept connection turns out to be dead: whether a request is repeated is
+ * decided in one place, and that is not here. */
 static int before_request(void *user, char *to_ip, char *from_ip, int to_port, int from_port) {
     http_flight *f = user;
     (void)to_ip, (void)from_ip, (void)to_port, (void)from_port;
@@ -55,7 +57,8 @@ static void on_status_line(http_flight *f) {
 static bool on_headers_end(http_flight *f) {
     long status = 0;
     if (f->headers_done) return true; /* the end of trailers */
-    if (curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK || (status >= 100 && status < 200)) return true;
+    if (curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK || (status >= 100 && status < 200))
+        return true;
     f->headers_done = true;
     f->answer->status = (int)status;
     f->refused = kit_buf_ok(&f->answer->headers, f->err);
@@ -69,8 +72,10 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *user) {
     if (f->refused != KOLM_OK) return 0;
     f->header_bytes += length;
     if (++f->header_lines > HTTP_ANSWER_LINES_MAX || f->header_bytes > HTTP_ANSWER_HEADER_BYTES_MAX) {
-        (void)http_refuse(f, KOLM_E_OUT_OF_RANGE, "check the address of the service; this is not what it is expected to send",
-                          "the answer has more than %d header lines or %d bytes of them", HTTP_ANSWER_LINES_MAX, HTTP_ANSWER_HEADER_BYTES_MAX);
+        (void)http_refuse(f, KOLM_E_OUT_OF_RANGE,
+                          "check the address of the service; this is not what it is expected to send",
+                          "the answer has more than %d header lines or %d bytes of them", HTTP_ANSWER_LINES_MAX,
+                          HTTP_ANSWER_HEADER_BYTES_MAX);
         return 0;
     }
     while (text > 0 && (bytes[text - 1] == '\n' || bytes[text - 1] == '\r'))
@@ -115,7 +120,9 @@ static kit_status set_trust(http_flight *f, kolm_error_t *err) {
 
 static kit_status set_way(http_flight *f, kolm_error_t *err) {
     const kit_http_request *r = f->request;
-    long version = !r->http2 ? CURL_HTTP_VERSION_1_1 : f->place.plain ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_2TLS;
+    long version = !r->http2        ? CURL_HTTP_VERSION_1_1
+                   : f->place.plain ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
+                                    : CURL_HTTP_VERSION_2TLS;
     SET(CURLOPT_URL, f->place.url);
     SET(CURLOPT_HTTP_VERSION, version);
     SET(CURLOPT_NOSIGNAL, 1L);

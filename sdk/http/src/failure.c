@@ -48,12 +48,9 @@ http_stage http_stage_of(const http_flight *f) {
 }
 
 static const char *const stages[] = {
-    [HTTP_RESOLVING] = "while its name was being resolved",
-    [HTTP_CONNECTING] = "while connecting",
-    [HTTP_NEGOTIATING] = "while TLS was being negotiated",
-    [HTTP_SENDING] = "while the request was being sent",
-    [HTTP_WAITING] = "while waiting for the answer",
-    [HTTP_RECEIVING] = "in the middle of the answer",
+    [HTTP_RESOLVING] = "while its name was being resolved", [HTTP_CONNECTING] = "while connecting",
+    [HTTP_NEGOTIATING] = "while TLS was being negotiated",  [HTTP_SENDING] = "while the request was being sent",
+    [HTTP_WAITING] = "while waiting for the answer",        [HTTP_RECEIVING] = "in the middle of the answer",
 };
 
 /* X509_V_ERR_* of OpenSSL, which other libraries under libcurl do not give. */
@@ -62,7 +59,9 @@ typedef struct check_fact {
     const char *words;
     const char *remedy;
 } check_fact;
-#define AUTHORITY "for an in-house service set the file of its authority (ca_file or SSL_CERT_FILE); else somebody may be reading along on the way"
+#define AUTHORITY                                                                                                      \
+    "for an in-house service set the file of its authority (ca_file or SSL_CERT_FILE); else somebody may be reading "  \
+    "along on the way"
 static const check_fact checks[] = {
     {9, "is not valid yet", "check the clock of this machine"},
     {10, "has expired", "check the clock of this machine; else the service has to renew it"},
@@ -86,11 +85,12 @@ static kit_status fail_certificate(http_flight *f) {
     check_fact fact = {0, "cannot be verified", AUTHORITY};
     if (f->easy != NULL) (void)curl_easy_getinfo(f->easy, CURLINFO_SSL_VERIFYRESULT, &result);
     if (!numbers_of_openssl()) result = -1;
-    if (result == 0 || result == 1) result = 62; /* the chain is good, or was not yet complained of: what is left is the name, which libcurl compares itself */
+    /* the chain is good, or was not yet complained of: what is left is the name, which libcurl compares itself */
+    if (result == 0 || result == 1) result = 62;
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
         if (checks[i].result == result) fact = checks[i];
-    return kit_fail(f->err, KOLM_E_FAILED_PRECONDITION, fact.remedy, "%s %s: the certificate of %s %s (%s)", f->method, f->place.shown,
-                    f->place.host, fact.words, f->words);
+    return kit_fail(f->err, KOLM_E_FAILED_PRECONDITION, fact.remedy, "%s %s: the certificate of %s %s (%s)", f->method,
+                    f->place.shown, f->place.host, fact.words, f->words);
 }
 
 typedef struct transfer_fact {
@@ -103,11 +103,14 @@ typedef struct transfer_fact {
 #define NETWORK "check the network of this machine, and the provider's status page"
 #define ADDRESS "check the address of the service in the settings of this backend"
 static const transfer_fact transfers[] = {
-    {CURLE_COULDNT_RESOLVE_HOST, KOLM_E_NOT_FOUND, "the name of the host does not resolve", "check the network and the name server of this machine, and the address of the service"},
+    {CURLE_COULDNT_RESOLVE_HOST, KOLM_E_NOT_FOUND, "the name of the host does not resolve",
+     "check the network and the name server of this machine, and the address of the service"},
     {CURLE_COULDNT_RESOLVE_PROXY, KOLM_E_NOT_FOUND, "the name of the proxy does not resolve", "check HTTPS_PROXY"},
     {CURLE_COULDNT_CONNECT, KOLM_E_UNAVAILABLE, "the connection was refused, or nobody is there", NETWORK},
-    {CURLE_SSL_CONNECT_ERROR, KOLM_E_UNAVAILABLE, "TLS could not be negotiated", "check that the port speaks TLS 1.2 or later, and that nothing on the way cuts it off"},
-    {CURLE_SSL_CACERT_BADFILE, KOLM_E_FAILED_PRECONDITION, "the file of authorities cannot be read", "check ca_file, or SSL_CERT_FILE"},
+    {CURLE_SSL_CONNECT_ERROR, KOLM_E_UNAVAILABLE, "TLS could not be negotiated",
+     "check that the port speaks TLS 1.2 or later, and that nothing on the way cuts it off"},
+    {CURLE_SSL_CACERT_BADFILE, KOLM_E_FAILED_PRECONDITION, "the file of authorities cannot be read",
+     "check ca_file, or SSL_CERT_FILE"},
     {CURLE_OPERATION_TIMEDOUT, KOLM_E_DEADLINE_EXCEEDED, "it took too long", NETWORK},
     {CURLE_GOT_NOTHING, KOLM_E_UNAVAILABLE, "the connection was closed without an answer", NETWORK},
     {CURLE_SEND_ERROR, KOLM_E_UNAVAILABLE, "the connection broke while the request was being sent", NETWORK},
@@ -115,38 +118,49 @@ static const transfer_fact transfers[] = {
     {CURLE_PARTIAL_FILE, KOLM_E_UNAVAILABLE, "the answer broke off before its end", NETWORK},
     {CURLE_HTTP2, KOLM_E_UNAVAILABLE, "the HTTP/2 connection broke", NETWORK},
     {CURLE_HTTP2_STREAM, KOLM_E_UNAVAILABLE, "the server broke the request off", NETWORK},
-    {CURLE_READ_ERROR, KOLM_E_DATA_LOSS, "the file being sent became shorter, or cannot be read", "keep the file as it is while it is sent"},
+    {CURLE_READ_ERROR, KOLM_E_DATA_LOSS, "the file being sent became shorter, or cannot be read",
+     "keep the file as it is while it is sent"},
     {CURLE_ABORTED_BY_CALLBACK, KOLM_E_UNAVAILABLE, "the connection broke", NETWORK},
     {CURLE_UNSUPPORTED_PROTOCOL, KOLM_E_DATA_LOSS, "what came is not HTTP", ADDRESS},
     {CURLE_WEIRD_SERVER_REPLY, KOLM_E_DATA_LOSS, "what came is not HTTP", ADDRESS},
-    {CURLE_BAD_CONTENT_ENCODING, KOLM_E_DATA_LOSS, "the body is compressed wrongly, or in a way that was not asked for", ADDRESS},
+    {CURLE_BAD_CONTENT_ENCODING, KOLM_E_DATA_LOSS, "the body is compressed wrongly, or in a way that was not asked for",
+     ADDRESS},
     {CURLE_OUT_OF_MEMORY, KOLM_E_RESOURCE_EXHAUSTED, "out of memory", "close other programs or raise the limit"},
 };
 
-/* The text may name the proxy, and a proxy's address may hold a password: libcurl's words are used for certificates only. */
+/* The text may name the proxy, and a proxy's address may hold a password: libcurl's words are used for
+ * certificates only. */
 kit_status http_fail_transfer(http_flight *f, CURLcode code) {
     transfer_fact fact = {code, KOLM_E_UNAVAILABLE, curl_easy_strerror(code), NETWORK};
     long proxy_status = proxy_status_of(f);
     if (f->barred)
-        return kit_fail(f->err, KOLM_E_PERMISSION_DENIED, "name an address of this machine or of a private network, or allow others",
-                        "%s %s: %s is on an address that this call may not connect to", f->method, f->place.shown, f->place.host);
+        return kit_fail(f->err, KOLM_E_PERMISSION_DENIED,
+                        "name an address of this machine or of a private network, or allow others",
+                        "%s %s: %s is on an address that this call may not connect to", f->method, f->place.shown,
+                        f->place.host);
     if (code == CURLE_PEER_FAILED_VERIFICATION) return fail_certificate(f);
     if (!f->going_out && proxy_status >= 300)
-        return kit_fail(f->err, KOLM_E_FAILED_PRECONDITION, proxy_status == 407 ? "put user and password of the proxy into HTTPS_PROXY" : "check HTTPS_PROXY and NO_PROXY",
-                        "%s %s: the proxy refuses the connection with status %ld", f->method, f->place.shown, proxy_status);
+        return kit_fail(f->err, KOLM_E_FAILED_PRECONDITION,
+                        proxy_status == 407 ? "put user and password of the proxy into HTTPS_PROXY"
+                                            : "check HTTPS_PROXY and NO_PROXY",
+                        "%s %s: the proxy refuses the connection with status %ld", f->method, f->place.shown,
+                        proxy_status);
     for (size_t i = 0; i < sizeof transfers / sizeof transfers[0]; i++)
         if (transfers[i].code == code) fact = transfers[i];
-    return kit_fail(f->err, fact.status, fact.remedy, "%s %s: %s, %s", f->method, f->place.shown, fact.words, stages[http_stage_of(f)]);
+    return kit_fail(f->err, fact.status, fact.remedy, "%s %s: %s, %s", f->method, f->place.shown, fact.words,
+                    stages[http_stage_of(f)]);
 }
 
 kit_status http_fail_time(http_flight *f, const char *what) {
-    return kit_fail(f->err, KOLM_E_DEADLINE_EXCEEDED, NETWORK, "%s %s: %s passed %s", f->method, f->place.shown, what, stages[http_stage_of(f)]);
+    return kit_fail(f->err, KOLM_E_DEADLINE_EXCEEDED, NETWORK, "%s %s: %s passed %s", f->method, f->place.shown, what,
+                    stages[http_stage_of(f)]);
 }
 
 bool http_may_pass(const http_flight *f, CURLcode code) {
     long proxy_status = proxy_status_of(f);
     if (f->barred || (!f->going_out && proxy_status >= 400 && proxy_status < 500)) return false;
-    return code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_SSL_CACERT_BADFILE && code != CURLE_READ_ERROR && code != CURLE_OUT_OF_MEMORY;
+    return code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_SSL_CACERT_BADFILE && code != CURLE_READ_ERROR &&
+           code != CURLE_OUT_OF_MEMORY;
 }
 
 /* ---- What a server says */
@@ -167,7 +181,8 @@ static const char *sentence_in(const cJSON *json) {
 
 #define SAID_MAX 240u
 
-/* The beginning of the body, for people: no secrets, one line, no control characters; "" where it is a page for browsers. */
+/* The beginning of the body, for people: no secrets, one line, no control characters; "" where it is a page for
+ * browsers. */
 static void said(const http_flight *f, kit_buf *out) {
     const kit_buf *body = &f->answer->body;
     const char *text = kit_buf_text(body);
@@ -201,14 +216,16 @@ kit_status http_fail_status(http_flight *f) {
         http_place to = {0};
         char *url = NULL;
         /* Only where to: the query may hold a signature. */
-        if (http_place_follow(&f->place, location, &url, NULL) == KOLM_OK && http_place_parse(f->http, url, &to, NULL) == KOLM_OK)
+        if (http_place_follow(&f->place, location, &url, NULL) == KOLM_OK &&
+            http_place_parse(f->http, url, &to, NULL) == KOLM_OK)
             kit_buf_fmt(&words, " to %.200s, which is not followed", to.shown);
         http_place_free(&to);
         free(url);
     } else {
         said(f, &words);
     }
-    kit_status status = kit_fail(f->err, fact.code, fact.remedy, "%s %s answered %d %s%s", f->method, f->place.shown, a->status, fact.words, kit_buf_text(&words));
+    kit_status status = kit_fail(f->err, fact.code, fact.remedy, "%s %s answered %d %s%s", f->method, f->place.shown,
+                                 a->status, fact.words, kit_buf_text(&words));
     kit_buf_free(&words);
     return status;
 }

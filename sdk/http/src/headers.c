@@ -74,7 +74,8 @@ bool http_content_range(const char *text, uint64_t *out_first, uint64_t *out_tot
 }
 
 /* Appends "name: value" with the secret behind it, and wipes what it was made in. */
-static kit_status append(http_flight *f, const char *name, const char *value, const kit_secret *secret, kolm_error_t *err) {
+static kit_status append(http_flight *f, const char *name, const char *value, const kit_secret *secret,
+                         kolm_error_t *err) {
     kit_buf line = {0};
     /* "Name:" would make libcurl drop the header; with ";" it sends an empty one. */
     bool empty = value[0] == '\0' && secret == NULL;
@@ -87,7 +88,8 @@ static kit_status append(http_flight *f, const char *name, const char *value, co
         if (room != NULL && !line.failed) {
             memcpy(room, kit_buf_text(&line), line.length);
             memcpy(room + line.length, text, strlen(text) + 1);
-            whole = (kit_buf){.data = room, .length = line.length + strlen(text), .capacity = line.length + strlen(text) + 1};
+            whole = (kit_buf){
+                .data = room, .length = line.length + strlen(text), .capacity = line.length + strlen(text) + 1};
             kit_buf_free(&line);
             line = whole;
         } else {
@@ -105,7 +107,9 @@ static kit_status append(http_flight *f, const char *name, const char *value, co
 
 /* libcurl's own, or what would break the bounds of this library. */
 static bool is_managed(const char *name) {
-    static const char *const managed[] = {"Host", "Content-Length", "Transfer-Encoding", "Connection", "Range", "If-Range", "Accept-Encoding", "Expect", "Upgrade"};
+    static const char *const managed[] = {"Host",   "Content-Length", "Transfer-Encoding", "Connection",
+                                          "Range",  "If-Range",       "Accept-Encoding",   "Expect",
+                                          "Upgrade"};
     for (size_t i = 0; i < sizeof managed / sizeof managed[0]; i++)
         if (strcasecmp(name, managed[i]) == 0) return true;
     return false;
@@ -123,7 +127,8 @@ static kit_status given_headers(http_flight *f, bool *out_typed, kolm_error_t *e
         const kit_http_header *h = &r->headers[i];
         const char *value = h->value != NULL ? h->value : "";
         if (!is_token(h->name, strlen(h->name)) || is_managed(h->name) || !is_value(value))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend", "the header %.60s cannot be sent as it is", h->name);
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+                            "the header %.60s cannot be sent as it is", h->name);
         if (strcasecmp(h->name, "Content-Type") == 0) *out_typed = true;
         KIT_TRY(append(f, h->name, value, h->secret, err));
     }
@@ -139,7 +144,9 @@ static kit_status body_type(http_flight *f, bool typed, kolm_error_t *err) {
         f->list = longer;
         return KOLM_OK;
     }
-    const char *type = r->content_type != NULL ? r->content_type : r->has_body_file ? "application/octet-stream" : "application/json";
+    const char *type = r->content_type != NULL ? r->content_type
+                       : r->has_body_file      ? "application/octet-stream"
+                                               : "application/json";
     return append(f, "Content-Type", type, NULL, err);
 }
 
@@ -147,13 +154,15 @@ kit_status http_headers_build(http_flight *f, kolm_error_t *err) {
     const kit_http_request *r = f->request;
     bool typed = false;
     if (r->content_type != NULL && !is_value(r->content_type))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend", "the content type cannot be sent as it is");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+                        "the content type cannot be sent as it is");
     KIT_TRY(given_headers(f, &typed, err));
     KIT_TRY(body_type(f, typed, err));
     if (r->repeat == KIT_HTTP_KEYED) {
         const char *name = r->key_header != NULL ? r->key_header : "Idempotency-Key";
         if (r->key == NULL || r->key[0] == '\0' || !is_value(r->key) || !is_token(name, strlen(name)))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend", "a request with a key has none that can be sent");
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+                            "a request with a key has none that can be sent");
         KIT_TRY(append(f, name, r->key, NULL, err));
     }
     if (f->range_from > 0 && f->etag[0] != '\0') KIT_TRY(append(f, "If-Range", f->etag, NULL, err));

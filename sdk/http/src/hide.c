@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a recording may not hold though it is no secret of the request: keys that were just made, cookies, signatures of addresses. */
+/* What a recording may not hold though it is no secret of the request: keys that were just made, cookies,
+ * signatures of addresses. */
 #include "hide.h"
 
 #include <string.h>
@@ -16,9 +17,9 @@ static bool ends_in(const char *name, size_t length, const char *const *endings)
 }
 
 static bool is_private_member(const char *name, size_t length) {
-    static const char *const endings[] = {"token",      "secret", "password",      "signature", "credential", "credentials",
-                                          "jwt",        "cookie", "authorization", "api_key",   "apikey",     "access_key",
-                                          "private_key", "api-key", "access-key",  NULL};
+    static const char *const endings[] = {
+        "token",         "secret",  "password", "signature",  "credential",  "credentials", "jwt",        "cookie",
+        "authorization", "api_key", "apikey",   "access_key", "private_key", "api-key",     "access-key", NULL};
     return ends_in(name, length, endings);
 }
 
@@ -27,7 +28,8 @@ bool http_is_private_header(const char *name) {
 }
 
 static bool is_private_parameter(const char *name, size_t length) {
-    static const char *const whole[] = {"policy", "expires", "sig", "se", "sp", "sv", "sr", "key", "key-pair-id", "code", NULL};
+    static const char *const whole[] = {"policy", "expires", "sig",         "se",   "sp", "sv",
+                                        "sr",     "key",     "key-pair-id", "code", NULL};
     if (length > 5 && (strncasecmp(name, "x-amz", 5) == 0 || strncasecmp(name, "x-goo", 5) == 0)) return true;
     for (size_t i = 0; whole[i] != NULL; i++)
         if (strlen(whole[i]) == length && strncasecmp(name, whole[i], length) == 0) return true;
@@ -55,7 +57,8 @@ void http_hide_url(const char *url, size_t length, kit_buf *out) {
 static bool hide_string(cJSON *item) {
     const char *text = item->valuestring;
     bool whole = item->string != NULL && is_private_member(item->string, strlen(item->string));
-    bool url = (strncasecmp(text, "https://", 8) == 0 || strncasecmp(text, "http://", 7) == 0) && strchr(text, '?') != NULL;
+    bool url =
+        (strncasecmp(text, "https://", 8) == 0 || strncasecmp(text, "http://", 7) == 0) && strchr(text, '?') != NULL;
     kit_buf hidden = {0};
     if (!whole && !url) return true;
     if (whole)

@@ -8,8 +8,8 @@
 
 #include <curl/curl.h>
 
-#define HTTP_HEADERS_MAX 64          /* of a request */
-#define HTTP_ANSWER_LINES_MAX 256    /* header lines of an answer, those of interim answers too */
+#define HTTP_HEADERS_MAX 64       /* of a request */
+#define HTTP_ANSWER_LINES_MAX 256 /* header lines of an answer, those of interim answers too */
 #define HTTP_ANSWER_HEADER_BYTES_MAX 65536
 #define HTTP_ERROR_BODY_MAX 65536
 #define HTTP_REDIRECTS_MAX 5
@@ -87,30 +87,30 @@ typedef struct http_flight {
     bool unclear; /* an earlier try may have created something */
 
     /* This try. */
-    bool going_out;        /* the request is being sent: from here on it may arrive */
-    bool barred;           /* an address was refused */
-    int socket;            /* the last that was made; -1 none */
+    bool going_out; /* the request is being sent: from here on it may arrive */
+    bool barred;    /* an address was refused */
+    int socket;     /* the last that was made; -1 none */
     bool headers_done;
     uint32_t header_lines;
     size_t header_bytes;
-    curl_off_t up, down;   /* bytes, when last asked */
-    kit_status refused;    /* a callback's own verdict, with its error in *err */
+    curl_off_t up, down; /* bytes, when last asked */
+    kit_status refused;  /* a callback's own verdict, with its error in *err */
     http_sink sink;
     uint64_t most;
-    uint64_t range_from;   /* 0: the whole body is asked for */
-    uint64_t total;        /* of the file, UINT64_MAX not known */
-    bool whole_already;    /* 416: the file had everything */
-    bool enough;           /* of the body of an error */
-    kit_buf heard;         /* the body, for the recording */
-    uint64_t heard_size;   /* of all of it */
-    http_stage played;     /* where a replayed try failed */
+    uint64_t range_from; /* 0: the whole body is asked for */
+    uint64_t total;      /* of the file, UINT64_MAX not known */
+    bool whole_already;  /* 416: the file had everything */
+    bool enough;         /* of the body of an error */
+    kit_buf heard;       /* the body, for the recording */
+    uint64_t heard_size; /* of all of it */
+    http_stage played;   /* where a replayed try failed */
 
     /* Of all tries. */
-    bool delivered;        /* on_bytes was called */
-    uint64_t good;         /* bytes at the beginning of out_file that are the body's */
-    kit_sha256 *digest;    /* of those */
-    char etag[160];        /* strong, of the file that was begun; "" if not known */
-    http_reader *readers;  /* of body_file and parts */
+    bool delivered;       /* on_bytes was called */
+    uint64_t good;        /* bytes at the beginning of out_file that are the body's */
+    kit_sha256 *digest;   /* of those */
+    char etag[160];       /* strong, of the file that was begun; "" if not known */
+    http_reader *readers; /* of body_file and parts */
 } http_flight;
 
 /* secret.c */
@@ -145,7 +145,8 @@ void http_headers_take(kit_buf *headers, const char *line, size_t length);
 const char *http_headers_find(const kit_buf *headers, const char *name);
 kit_status http_headers_build(http_flight *f, kolm_error_t *err) KIT_MUST_USE;
 void http_headers_free(http_flight *f);
-/* "bytes 5-9/10": false if it is none; *out_total UINT64_MAX for "*". With "bytes *" + "/10" *out_first is UINT64_MAX. */
+/* "bytes 5-9/10": false if it is none; *out_total UINT64_MAX for "*". With "bytes *" + "/10" *out_first is
+ * UINT64_MAX. */
 bool http_content_range(const char *text, uint64_t *out_first, uint64_t *out_total);
 
 /* sink.c */

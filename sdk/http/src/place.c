@@ -23,7 +23,8 @@ static bool v4_is_private(const uint8_t *b) {
 
 static const uint8_t *v4_within(const struct sockaddr *address) {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
-    if (address->sa_family == AF_INET) return (const uint8_t *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    if (address->sa_family == AF_INET)
+        return (const uint8_t *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
     if (address->sa_family != AF_INET6) return NULL;
     const uint8_t *b = (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
     return memcmp(b, mapped, sizeof mapped) == 0 ? b + 12 : NULL;
@@ -70,11 +71,13 @@ static kit_status take_parts(CURLU *parsed, http_place *out, kolm_error_t *err) 
     kit_buf origin = {0}, shown = {0};
     kit_status status = KOLM_OK;
     if (!part_of(parsed, CURLUPART_SCHEME, 0, &scheme) || !part_of(parsed, CURLUPART_USER, 0, &user) ||
-        !part_of(parsed, CURLUPART_PASSWORD, 0, &password) || !part_of(parsed, CURLUPART_PORT, CURLU_DEFAULT_PORT, &port) ||
-        !part_of(parsed, CURLUPART_PATH, 0, &path) || !part_of(parsed, CURLUPART_HOST, 0, &out->host))
+        !part_of(parsed, CURLUPART_PASSWORD, 0, &password) ||
+        !part_of(parsed, CURLUPART_PORT, CURLU_DEFAULT_PORT, &port) || !part_of(parsed, CURLUPART_PATH, 0, &path) ||
+        !part_of(parsed, CURLUPART_HOST, 0, &out->host))
         status = http_no_memory(err);
     else if (user[0] != '\0' || password[0] != '\0')
-        status = refuse_url("has a user name or a password in it", "put the token where the settings want it, not into an address", err);
+        status = refuse_url("has a user name or a password in it",
+                            "put the token where the settings want it, not into an address", err);
     else if (out->host[0] == '\0')
         status = refuse_url("has no host", "write https://HOST/PATH", err);
     if (status == KOLM_OK) {
@@ -110,9 +113,11 @@ kit_status http_place_parse(const kit_http *http, const char *url, http_place *o
         status = take_parts(parsed, out, err);
     curl_url_cleanup(parsed);
     if (status == KOLM_OK && (out->url = strdup(url)) == NULL) status = http_no_memory(err);
-    bool http_scheme = status == KOLM_OK && (strncmp(out->origin, "https:", 6) == 0 || strncmp(out->origin, "http:", 5) == 0);
+    bool http_scheme =
+        status == KOLM_OK && (strncmp(out->origin, "https:", 6) == 0 || strncmp(out->origin, "http:", 5) == 0);
     if (status == KOLM_OK && (!http_scheme || (out->plain && !(out->loopback && http->plain_loopback))))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write https://HOST/PATH; http is for loopback addresses in tests only",
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                          "write https://HOST/PATH; http is for loopback addresses in tests only",
                           "%s is not https: a token sent there could be read on the way", out->shown);
     if (status != KOLM_OK) http_place_free(out);
     return status;
@@ -124,7 +129,8 @@ kit_status http_place_follow(const http_place *place, const char *location, char
     if (parsed == NULL) return http_no_memory(err);
     char *url = NULL;
     kit_status status = KOLM_OK;
-    if (curl_url_set(parsed, CURLUPART_URL, place->url, 0) != CURLUE_OK || curl_url_set(parsed, CURLUPART_URL, location, 0) != CURLUE_OK ||
+    if (curl_url_set(parsed, CURLUPART_URL, place->url, 0) != CURLUE_OK ||
+        curl_url_set(parsed, CURLUPART_URL, location, 0) != CURLUE_OK ||
         curl_url_get(parsed, CURLUPART_URL, &url, 0) != CURLUE_OK)
         status = kit_fail(err, KOLM_E_DATA_LOSS, "check the address of the service in the settings of this backend",
                           "%s redirects to something that is not a URL", place->shown);

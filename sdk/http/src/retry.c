@@ -12,14 +12,10 @@ typedef struct rule {
 #define UNCLEAR KIT_HTTP_UNCLEAR
 /* The first that holds the status counts. */
 static const rule rules[] = {
-    {100, 407, {STOP, STOP, STOP, STOP}},
-    {408, 408, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
-    {425, 425, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
-    {429, 429, {AGAIN, AGAIN, AGAIN, AGAIN}},
-    {400, 499, {STOP, STOP, STOP, STOP}},
-    {500, 500, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
-    {502, 504, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
-    {520, 529, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
+    {100, 407, {STOP, STOP, STOP, STOP}},       {408, 408, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
+    {425, 425, {AGAIN, AGAIN, AGAIN, UNCLEAR}}, {429, 429, {AGAIN, AGAIN, AGAIN, AGAIN}},
+    {400, 499, {STOP, STOP, STOP, STOP}},       {500, 500, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
+    {502, 504, {AGAIN, AGAIN, AGAIN, UNCLEAR}}, {520, 529, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
     {501, 999, {STOP, STOP, UNCLEAR, UNCLEAR}},
 };
 static const kit_http_next no_connection[4] = {AGAIN, AGAIN, AGAIN, AGAIN};
@@ -48,23 +44,53 @@ typedef struct status_row {
 
 #define LATER "try again later; if it lasts, look at the provider's status page"
 static const status_row statuses[] = {
-    {300, 399, {KOLM_E_FAILED_PRECONDITION, "Redirect", "check the address of the service in the settings of this backend"}},
-    {401, 401, {KOLM_E_UNAUTHENTICATED, "Unauthorized", "the token is wrong, expired or revoked; make a new one at the provider"}},
-    {402, 402, {KOLM_E_RESOURCE_EXHAUSTED, "Payment Required", "the account has no credit left, or no card; add some at the provider"}},
-    {403, 403, {KOLM_E_PERMISSION_DENIED, "Forbidden", "the token may not do this; give it the right at the provider, or use another one"}},
-    {404, 404, {KOLM_E_NOT_FOUND, "Not Found", "check that it still exists at the provider, and the address of the service"}},
-    {405, 405, {KOLM_E_UNIMPLEMENTED, "Method Not Allowed", "the service has changed; a newer version of this backend may know it"}},
-    {406, 406, {KOLM_E_UNIMPLEMENTED, "Not Acceptable", "the service has changed; a newer version of this backend may know it"}},
+    {300,
+     399,
+     {KOLM_E_FAILED_PRECONDITION, "Redirect", "check the address of the service in the settings of this backend"}},
+    {401,
+     401,
+     {KOLM_E_UNAUTHENTICATED, "Unauthorized",
+      "the token is wrong, expired or revoked; make a new one at the provider"}},
+    {402,
+     402,
+     {KOLM_E_RESOURCE_EXHAUSTED, "Payment Required",
+      "the account has no credit left, or no card; add some at the provider"}},
+    {403,
+     403,
+     {KOLM_E_PERMISSION_DENIED, "Forbidden",
+      "the token may not do this; give it the right at the provider, or use another one"}},
+    {404,
+     404,
+     {KOLM_E_NOT_FOUND, "Not Found", "check that it still exists at the provider, and the address of the service"}},
+    {405,
+     405,
+     {KOLM_E_UNIMPLEMENTED, "Method Not Allowed",
+      "the service has changed; a newer version of this backend may know it"}},
+    {406,
+     406,
+     {KOLM_E_UNIMPLEMENTED, "Not Acceptable", "the service has changed; a newer version of this backend may know it"}},
     {408, 408, {KOLM_E_UNAVAILABLE, "Request Timeout", LATER}},
-    {409, 409, {KOLM_E_ABORTED, "Conflict", "something of that name or in that state is there already; look at the provider"}},
-    {410, 410, {KOLM_E_NOT_FOUND, "Gone", "it was removed, or the provider has retired this interface; a newer version of this backend may know it"}},
+    {409,
+     409,
+     {KOLM_E_ABORTED, "Conflict", "something of that name or in that state is there already; look at the provider"}},
+    {410,
+     410,
+     {KOLM_E_NOT_FOUND, "Gone",
+      "it was removed, or the provider has retired this interface; a newer version of this backend may know it"}},
     {412, 412, {KOLM_E_FAILED_PRECONDITION, "Precondition Failed", "it changed meanwhile; run the command again"}},
     {413, 413, {KOLM_E_OUT_OF_RANGE, "Content Too Large", "send less: a smaller file, or fewer rows"}},
     {416, 416, {KOLM_E_OUT_OF_RANGE, "Range Not Satisfiable", "the file changed meanwhile; run the command again"}},
-    {422, 422, {KOLM_E_INVALID_ARGUMENT, "Unprocessable Content", "the provider refuses a value; its words above say which"}},
+    {422,
+     422,
+     {KOLM_E_INVALID_ARGUMENT, "Unprocessable Content", "the provider refuses a value; its words above say which"}},
     {425, 425, {KOLM_E_UNAVAILABLE, "Too Early", LATER}},
-    {429, 429, {KOLM_E_RESOURCE_EXHAUSTED, "Too Many Requests", "the limit of requests is reached; wait, then run the command again"}},
-    {451, 451, {KOLM_E_PERMISSION_DENIED, "Unavailable For Legal Reasons", "choose another region or another provider"}},
+    {429,
+     429,
+     {KOLM_E_RESOURCE_EXHAUSTED, "Too Many Requests",
+      "the limit of requests is reached; wait, then run the command again"}},
+    {451,
+     451,
+     {KOLM_E_PERMISSION_DENIED, "Unavailable For Legal Reasons", "choose another region or another provider"}},
     {499, 499, {KOLM_E_CANCELLED, "Client Closed Request", "run the command again"}},
     {400, 499, {KOLM_E_INVALID_ARGUMENT, "Bad Request", "the provider refuses a value; its words above say which"}},
     {501, 501, {KOLM_E_UNIMPLEMENTED, "Not Implemented", "the service does not do this"}},
@@ -75,7 +101,8 @@ static const status_row statuses[] = {
 kit_http_status_fact kit_http_status(int status) {
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
         if (status >= statuses[i].from && status <= statuses[i].to) return statuses[i].fact;
-    return (kit_http_status_fact){KOLM_E_DATA_LOSS, "not a status of HTTP", "check the address of the service in the settings of this backend"};
+    return (kit_http_status_fact){KOLM_E_DATA_LOSS, "not a status of HTTP",
+                                  "check the address of the service in the settings of this backend"};
 }
 
 /* splitmix64, Steele, Lea and Flood, OOPSLA 2014. */

@@ -55,7 +55,8 @@ kit_status kit_secret_read(const kolm_host_v1_t *host, const char *variable, kit
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "copy it again from the provider's page",
                           "%s is longer than the %u characters that a token may have", variable, KIT_SECRET_BYTES_MAX);
     else
-        status = kit_fail(err, code, "list the variable under auth in the manifest; in detect its value comes with --refresh only",
+        status = kit_fail(err, code,
+                          "list the variable under auth in the manifest; in detect its value comes with --refresh only",
                           "kolm does not give this backend the value of %s", variable);
     http_wipe(text, capacity);
     free(text);

@@ -23,7 +23,8 @@ static void log_try(const http_flight *f, const char *what) {
     const kolm_host_v1_t *host = f->http->host;
     char text[512];
     if (host == NULL) return;
-    kit_format(text, sizeof text, "%s %s: %s, %lld ms, try %u", f->method, f->place.shown, what, (long long)(kit_now_ms() - f->try_ms), f->tries);
+    kit_format(text, sizeof text, "%s %s: %s, %lld ms, try %u", f->method, f->place.shown, what,
+               (long long)(kit_now_ms() - f->try_ms), f->tries);
     host->log(host->user, KOLM_LOG_DEBUG, text);
 }
 
@@ -33,9 +34,11 @@ static kit_status check_request(const kit_http_request *r, kolm_error_t *err) {
     int bodies = (r->body != NULL) + r->has_body_file + (r->part_count > 0);
     const char *m = r->method != NULL ? r->method : "";
     bool upper = strspn(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == strlen(m) && strlen(m) < 16;
-    if (r->url == NULL || r->header_count > HTTP_HEADERS_MAX || bodies > 1 || (r->has_out_file && r->on_bytes != NULL) || !upper ||
-        r->body_length > INT64_MAX || r->body_size > INT64_MAX)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend", "the request makes no sense: no URL, two bodies, two places for the answer, or a method that is none");
+    if (r->url == NULL || r->header_count > HTTP_HEADERS_MAX || bodies > 1 ||
+        (r->has_out_file && r->on_bytes != NULL) || !upper || r->body_length > INT64_MAX || r->body_size > INT64_MAX)
+        return kit_fail(
+            err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+            "the request makes no sense: no URL, two bodies, two places for the answer, or a method that is none");
     return KOLM_OK;
 }
 
@@ -52,7 +55,8 @@ static void set_times(http_flight *f) {
     f->deadline_ms = later(now, given);
     if (host != NULL) {
         int64_t left = host->time_left_ms(host->user);
-        if (left < INT64_MAX && later(now, (uint64_t)(left > 0 ? left : 0)) < f->deadline_ms) f->deadline_ms = later(now, (uint64_t)(left > 0 ? left : 0));
+        if (left < INT64_MAX && later(now, (uint64_t)(left > 0 ? left : 0)) < f->deadline_ms)
+            f->deadline_ms = later(now, (uint64_t)(left > 0 ? left : 0));
     }
     f->idle_ms = r->idle_ms > 0 ? r->idle_ms : IDLE_MS;
     f->connect_ms = r->connect_ms == 0 ? CONNECT_MS : r->connect_ms < CONNECT_MS_MAX ? r->connect_ms : CONNECT_MS_MAX;
@@ -100,8 +104,11 @@ static kit_status unclear(http_flight *f, kit_status status) {
     a->may_have_happened = true;
     if (!now || status == KOLM_E_CANCELLED) return status;
     bool said_yes = a->status >= 200 && a->status < 300;
-    return kit_fail(f->err, KOLM_E_UNKNOWN, "look at the provider whether it is there, and end it there if it is not wanted, before running the command again",
-                    said_yes ? "%s; it has happened, but not what" : "%s; it may have happened all the same", f->err->text);
+    return kit_fail(f->err, KOLM_E_UNKNOWN,
+                    "look at the provider whether it is there, and end it there if it is not wanted, before running "
+                    "the command again",
+                    said_yes ? "%s; it has happened, but not what" : "%s; it may have happened all the same",
+                    f->err->text);
 }
 
 static void note_answer(http_flight *f) {
@@ -110,7 +117,8 @@ static void note_answer(http_flight *f) {
     const char *wait = http_headers_find(&a->headers, "retry-after");
     int64_t ms = 0;
     a->retry_after_ms = -1;
-    if (wait != NULL && kit_http_retry_after(wait, http_headers_find(&a->headers, "date"), (int64_t)time(NULL), &ms)) a->retry_after_ms = ms;
+    if (wait != NULL && kit_http_retry_after(wait, http_headers_find(&a->headers, "date"), (int64_t)time(NULL), &ms))
+        a->retry_after_ms = ms;
     a->request_id[0] = '\0';
     for (size_t i = 0; i < sizeof ids / sizeof ids[0] && a->request_id[0] == '\0'; i++) {
         const char *id = http_headers_find(&a->headers, ids[i]);
@@ -123,11 +131,13 @@ static bool follow(http_flight *f) {
     kit_http_answer *a = f->answer;
     const char *location = http_headers_find(&a->headers, "location");
     bool redirect = a->status == 301 || a->status == 302 || a->status == 303 || a->status == 307 || a->status == 308;
-    if (!redirect || location == NULL || f->request->repeat != KIT_HTTP_READ || http_has_body(f->request) || f->redirects >= HTTP_REDIRECTS_MAX) return false;
+    if (!redirect || location == NULL || f->request->repeat != KIT_HTTP_READ || http_has_body(f->request) ||
+        f->redirects >= HTTP_REDIRECTS_MAX)
+        return false;
     char *url = NULL;
     http_place to = {0};
-    bool same = http_place_follow(&f->place, location, &url, NULL) == KOLM_OK && http_place_parse(f->http, url, &to, NULL) == KOLM_OK &&
-                strcmp(to.origin, f->place.origin) == 0;
+    bool same = http_place_follow(&f->place, location, &url, NULL) == KOLM_OK &&
+                http_place_parse(f->http, url, &to, NULL) == KOLM_OK && strcmp(to.origin, f->place.origin) == 0;
     free(url);
     if (!same) {
         http_place_free(&to);
@@ -147,7 +157,8 @@ static bool try_again(http_flight *f) {
     const kit_http *http = f->http;
     kit_http_answer *a = f->answer;
     uint32_t tries = f->request->tries > 0 ? f->request->tries : http->tries;
-    if (kit_http_decide(f->request->repeat, a->fate, a->status) != KIT_HTTP_AGAIN || f->tries >= tries || f->delivered) return false;
+    if (kit_http_decide(f->request->repeat, a->fate, a->status) != KIT_HTTP_AGAIN || f->tries >= tries || f->delivered)
+        return false;
     uint64_t pause = kit_http_backoff(f->tries, http->first_wait_ms, http->wait_most_ms, &f->http->random);
     if (a->retry_after_ms > 0 && (uint64_t)a->retry_after_ms > pause) pause = (uint64_t)a->retry_after_ms;
     if (http_tape_replays(http)) pause = 0;
@@ -163,7 +174,8 @@ static void add_wait(http_flight *f) {
     char text[sizeof f->err->text];
     if (a->retry_after_ms <= 0 || f->err == NULL) return;
     kit_copy(text, sizeof text, f->err->text);
-    kit_format(f->err->text, sizeof f->err->text, "%s (it asks to wait %lld s)", text, (long long)((a->retry_after_ms + 999) / 1000));
+    kit_format(f->err->text, sizeof f->err->text, "%s (it asks to wait %lld s)", text,
+               (long long)((a->retry_after_ms + 999) / 1000));
 }
 
 /* A try has ended by itself. */
@@ -171,7 +183,10 @@ static void finish(http_flight *f, CURLcode code) {
     kit_http_answer *a = f->answer;
     bool may_pass = http_may_pass(f, code);
     if (f->enough && code == CURLE_WRITE_ERROR) code = CURLE_OK;
-    a->fate = code == CURLE_OK ? KIT_HTTP_ANSWERED : f->headers_done ? KIT_HTTP_CUT : f->going_out ? KIT_HTTP_LOST : KIT_HTTP_NOT_SENT;
+    a->fate = code == CURLE_OK  ? KIT_HTTP_ANSWERED
+              : f->headers_done ? KIT_HTTP_CUT
+              : f->going_out    ? KIT_HTTP_LOST
+                                : KIT_HTTP_NOT_SENT;
     if (a->fate == KIT_HTTP_NOT_SENT || a->fate == KIT_HTTP_LOST) a->status = 0;
     note_answer(f);
     kit_status status = f->refused;
@@ -201,7 +216,8 @@ static void abandon(http_flight *f, kit_status status) {
     a->fate = f->headers_done ? KIT_HTTP_CUT : f->going_out ? KIT_HTTP_LOST : KIT_HTTP_NOT_SENT;
     if (!f->headers_done) a->status = 0;
     log_try(f, f->err->text);
-    if (http_tape_records(f->http)) http_tape_note(f, status == KOLM_E_CANCELLED ? CURLE_ABORTED_BY_CALLBACK : CURLE_OPERATION_TIMEDOUT);
+    if (http_tape_records(f->http))
+        http_tape_note(f, status == KOLM_E_CANCELLED ? CURLE_ABORTED_BY_CALLBACK : CURLE_OPERATION_TIMEDOUT);
     http_exchange_end(f);
     if (status == KOLM_E_DEADLINE_EXCEEDED && kit_now_ms() < f->deadline_ms && try_again(f)) return;
     land(f, unclear(f, status));
@@ -239,7 +255,8 @@ static void look(http_flight *f, bool stop) {
     char what[64];
     if (f->state == FLIGHT_DONE) return;
     if (stop) {
-        kit_status status = kit_fail(f->err, KOLM_E_CANCELLED, "", "%s %s: stopped, as it was asked to", f->method, f->place.shown);
+        kit_status status =
+            kit_fail(f->err, KOLM_E_CANCELLED, "", "%s %s: stopped, as it was asked to", f->method, f->place.shown);
         if (f->state == FLIGHT_RUNNING)
             abandon(f, status);
         else
@@ -278,7 +295,9 @@ static void collect(kit_http *http) {
     for (const CURLMsg *message; (message = curl_multi_info_read(http->multi, &left)) != NULL;) {
         char *private = NULL;
         CURLcode code = message->data.result;
-        if (message->msg != CURLMSG_DONE || curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private) != CURLE_OK) continue;
+        if (message->msg != CURLMSG_DONE ||
+            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private) != CURLE_OK)
+            continue;
         finish((http_flight *)(void *)private, code);
     }
 }
@@ -305,7 +324,8 @@ void kit_http_send_all(kit_http *http, kit_http_call *calls, size_t count) {
         calls[i].status = http_no_memory(&calls[i].error);
     if (flights == NULL) return;
     for (size_t i = 0; i < count; i++) {
-        flights[i] = (http_flight){.http = http, .request = calls[i].request, .answer = calls[i].answer, .err = &calls[i].error};
+        flights[i] =
+            (http_flight){.http = http, .request = calls[i].request, .answer = calls[i].answer, .err = &calls[i].error};
         kit_status status = prepare(&flights[i]);
         if (status != KOLM_OK) land(&flights[i], status);
     }

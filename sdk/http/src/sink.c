@@ -32,7 +32,8 @@ kit_status http_sink_open(http_flight *f, kolm_error_t *err) {
     if (!r->has_out_file) return KOLM_OK;
     if (fstat(r->out_file, &st) != 0) return kit_fail_errno(err, errno, "cannot look at the file to be written");
     if (!S_ISREG(st.st_mode))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file", "what should be downloaded into is not a regular file");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file",
+                        "what should be downloaded into is not a regular file");
     KIT_TRY(kit_sha256_new(&f->digest, err));
     if (!r->resume) return KOLM_OK;
     if (r->resume_etag != NULL && r->resume_etag[0] == '"') kit_copy(f->etag, sizeof f->etag, r->resume_etag);
@@ -63,15 +64,19 @@ static bool go_on(http_flight *f) {
     const char *range = http_headers_find(&f->answer->headers, "content-range");
     if (range == NULL || !http_content_range(range, &first, &total) || first != f->range_from)
         return http_refuse(f, KOLM_E_DATA_LOSS, "remove the unfinished file and download it again",
-                           "the server sent another part of the file than the one from byte %llu on", (unsigned long long)f->range_from);
+                           "the server sent another part of the file than the one from byte %llu on",
+                           (unsigned long long)f->range_from);
     if (f->total != UINT64_MAX && total != UINT64_MAX && total != f->total)
-        return http_refuse(f, KOLM_E_DATA_LOSS, "download the file again", "the file has changed in the middle of the download: from %llu to %llu bytes",
+        return http_refuse(f, KOLM_E_DATA_LOSS, "download the file again",
+                           "the file has changed in the middle of the download: from %llu to %llu bytes",
                            (unsigned long long)f->total, (unsigned long long)total);
     if (total != UINT64_MAX) f->total = total;
     if (f->most > 0 && total != UINT64_MAX && total > f->most)
-        return http_refuse(f, KOLM_E_OUT_OF_RANGE, "", "the file has %llu bytes, and at most %llu are expected", (unsigned long long)total,
-                           (unsigned long long)f->most);
-    if (ftruncate(f->request->out_file, (off_t)f->good) == 0 && lseek(f->request->out_file, (off_t)f->good, SEEK_SET) >= 0) return true;
+        return http_refuse(f, KOLM_E_OUT_OF_RANGE, "", "the file has %llu bytes, and at most %llu are expected",
+                           (unsigned long long)total, (unsigned long long)f->most);
+    if (ftruncate(f->request->out_file, (off_t)f->good) == 0 &&
+        lseek(f->request->out_file, (off_t)f->good, SEEK_SET) >= 0)
+        return true;
     f->refused = kit_fail_errno(f->err, errno, "cannot go on with the file to be written");
     return false;
 }
@@ -84,7 +89,8 @@ static bool begin_file(http_flight *f, long status) {
     if (status == 206 && f->range_from > 0) {
         if (!go_on(f)) return false;
     } else if (status == 206) {
-        return http_refuse(f, KOLM_E_DATA_LOSS, "download the file again", "the server sent a part of the file, and all of it was asked for");
+        return http_refuse(f, KOLM_E_DATA_LOSS, "download the file again",
+                           "the server sent a part of the file, and all of it was asked for");
     } else if (!start_over(f)) {
         return false;
     }
@@ -97,7 +103,8 @@ static bool begin_file(http_flight *f, long status) {
 static bool has_all(http_flight *f) {
     uint64_t first = 0, total = 0;
     const char *range = http_headers_find(&f->answer->headers, "content-range");
-    return f->range_from > 0 && range != NULL && http_content_range(range, &first, &total) && first == UINT64_MAX && total == f->good;
+    return f->range_from > 0 && range != NULL && http_content_range(range, &first, &total) && first == UINT64_MAX &&
+           total == f->good;
 }
 
 bool http_sink_begin(http_flight *f, long status) {
@@ -115,8 +122,10 @@ bool http_sink_begin(http_flight *f, long status) {
     f->sink = r->has_out_file ? SINK_FILE : r->on_bytes != NULL ? SINK_CALL : SINK_MEMORY;
     f->most = r->body_max > 0 ? r->body_max : f->sink == SINK_MEMORY ? MEMORY_MAX : 0;
     if (f->most > 0 && announced != UINT64_MAX && announced > f->most && strcmp(f->method, "HEAD") != 0)
-        return http_refuse(f, KOLM_E_OUT_OF_RANGE, "check the address of the service; this is not what it is expected to send",
-                           "the body has %llu bytes, and at most %llu are expected", (unsigned long long)announced, (unsigned long long)f->most);
+        return http_refuse(f, KOLM_E_OUT_OF_RANGE,
+                           "check the address of the service; this is not what it is expected to send",
+                           "the body has %llu bytes, and at most %llu are expected", (unsigned long long)announced,
+                           (unsigned long long)f->most);
     if (f->sink != SINK_FILE) return true;
     if (status != 206 && announced != UINT64_MAX) f->total = announced;
     return begin_file(f, status);
@@ -140,7 +149,8 @@ bool http_sink_take(http_flight *f, const char *bytes, size_t length) {
     if (f->most > 0 && length > f->most - (have < f->most ? have : f->most)) {
         bool error_body = f->sink == SINK_MEMORY && (a->status < 200 || a->status >= 300);
         if (!error_body)
-            return http_refuse(f, KOLM_E_OUT_OF_RANGE, "check the address of the service; this is not what it is expected to send",
+            return http_refuse(f, KOLM_E_OUT_OF_RANGE,
+                               "check the address of the service; this is not what it is expected to send",
                                "the body is larger than the %llu bytes that are expected", (unsigned long long)f->most);
         a->body_cut = f->enough = true;
         length = (size_t)(f->most - have);

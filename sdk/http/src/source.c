@@ -77,16 +77,20 @@ kit_status http_source_attach(http_flight *f, kolm_error_t *err) {
         KIT_TRY(attach_parts(f, err));
     } else if (r->has_body_file) {
         KIT_TRY(attach_file(f, err));
-    } else if (r->body != NULL || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0) {
+    } else if (r->body != NULL || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+               strcmp(method, "PATCH") == 0) {
         code = curl_easy_setopt(f->easy, CURLOPT_POST, 1L);
         if (code == CURLE_OK) code = curl_easy_setopt(f->easy, CURLOPT_POSTFIELDS, r->body != NULL ? r->body : "");
-        if (code == CURLE_OK) code = curl_easy_setopt(f->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(r->body != NULL ? r->body_length : 0));
+        if (code == CURLE_OK)
+            code = curl_easy_setopt(f->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                                    (curl_off_t)(r->body != NULL ? r->body_length : 0));
     } else if (strcmp(method, "HEAD") == 0) {
         code = curl_easy_setopt(f->easy, CURLOPT_NOBODY, 1L);
     } else {
         code = curl_easy_setopt(f->easy, CURLOPT_HTTPGET, 1L);
     }
-    if (code == CURLE_OK && strcmp(method, "HEAD") != 0) code = curl_easy_setopt(f->easy, CURLOPT_CUSTOMREQUEST, method);
+    if (code == CURLE_OK && strcmp(method, "HEAD") != 0)
+        code = curl_easy_setopt(f->easy, CURLOPT_CUSTOMREQUEST, method);
     return code == CURLE_OK ? KOLM_OK : http_no_memory(err);
 }
 

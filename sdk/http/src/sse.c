@@ -13,9 +13,9 @@ struct kit_sse {
     void *user;
     kit_buf line, data, type, id;
     int64_t retry_ms;
-    bool started;   /* the place of a byte order mark has passed */
-    bool after_cr;  /* an LF now belongs to the line end before */
-    bool has_data;  /* of the event being read */
+    bool started;  /* the place of a byte order mark has passed */
+    bool after_cr; /* an LF now belongs to the line end before */
+    bool has_data; /* of the event being read */
     kit_status failed;
 };
 
@@ -36,7 +36,8 @@ void kit_sse_free(kit_sse *sse) {
 }
 
 static kit_status too_long(const kit_sse *sse, const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_OUT_OF_RANGE, "check the address of the service; this is not what it is expected to send",
+    return kit_fail(err, KOLM_E_OUT_OF_RANGE,
+                    "check the address of the service; this is not what it is expected to send",
                     "%s of the event stream is longer than %zu bytes", what, sse->event_max);
 }
 
@@ -47,8 +48,11 @@ static kit_status dispatch(kit_sse *sse, kolm_error_t *err) {
     KIT_TRY(kit_buf_ok(&sse->type, err));
     KIT_TRY(kit_buf_ok(&sse->id, err));
     if (sse->has_data) {
-        kit_sse_event event = {.type = sse->type.length > 0 ? kit_buf_text(&sse->type) : "message", .data = kit_buf_text(&sse->data),
-                               .length = sse->data.length, .last_id = kit_buf_text(&sse->id), .retry_ms = sse->retry_ms};
+        kit_sse_event event = {.type = sse->type.length > 0 ? kit_buf_text(&sse->type) : "message",
+                               .data = kit_buf_text(&sse->data),
+                               .length = sse->data.length,
+                               .last_id = kit_buf_text(&sse->id),
+                               .retry_ms = sse->retry_ms};
         status = sse->on_event(sse->user, &event, err);
     }
     kit_buf_clear(&sse->data);
@@ -70,7 +74,8 @@ static bool is_field(const char *name, size_t length, const char *wanted) {
     return length == strlen(wanted) && memcmp(name, wanted, length) == 0;
 }
 
-static kit_status take_field(kit_sse *sse, const char *name, size_t name_length, const char *value, size_t length, kolm_error_t *err) {
+static kit_status take_field(kit_sse *sse, const char *name, size_t name_length, const char *value, size_t length,
+                             kolm_error_t *err) {
     uint64_t ms = 0;
     if (is_field(name, name_length, "data")) return add_data(sse, value, length, err);
     if (is_field(name, name_length, "event")) {
@@ -101,7 +106,8 @@ static kit_status end_line(kit_sse *sse, kolm_error_t *err) {
     } else if (line[0] != ':') {
         const char *colon = memchr(line, ':', length), *end = line + length, *value = end;
         if (colon != NULL) value = colon + 1 < end && colon[1] == ' ' ? colon + 2 : colon + 1;
-        status = take_field(sse, line, (size_t)((colon != NULL ? colon : end) - line), value, (size_t)(end - value), err);
+        status =
+            take_field(sse, line, (size_t)((colon != NULL ? colon : end) - line), value, (size_t)(end - value), err);
     }
     kit_buf_clear(&sse->line);
     return status;
@@ -114,7 +120,8 @@ static kit_status feed(kit_sse *sse, const char *bytes, size_t length, kolm_erro
         size_t n = at;
         while (n < length && bytes[n] != '\n' && bytes[n] != '\r')
             n++;
-        if (n - at > sse->event_max || sse->line.length > sse->event_max - (n - at)) return too_long(sse, "a line", err);
+        if (n - at > sse->event_max || sse->line.length > sse->event_max - (n - at))
+            return too_long(sse, "a line", err);
         kit_buf_add(&sse->line, bytes + at, n - at);
         if (n == length) break;
         sse->after_cr = bytes[n] == '\r';

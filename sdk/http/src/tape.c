@@ -20,7 +20,7 @@ struct kit_http_tape {
     kit_buf out;  /* recording */
     cJSON *lines; /* replaying; NULL: recording */
     int at;
-    bool failed;  /* a line could not be made: memory is out */
+    bool failed; /* a line could not be made: memory is out */
 };
 
 bool http_tape_records(const kit_http *http) {
@@ -64,7 +64,8 @@ static kit_status read_lines(kit_http_tape *tape, int fd, kolm_error_t *err) {
     while ((status = kit_lines_next(lines, &line, &length, err)) == KOLM_OK && line != NULL) {
         cJSON *json = NULL;
         if ((status = kit_json_parse(line, length, &json, err)) != KOLM_OK) {
-            (void)kit_fail_context(err, "line %llu of the recording %s", (unsigned long long)kit_lines_number(lines), tape->path);
+            (void)kit_fail_context(err, "line %llu of the recording %s", (unsigned long long)kit_lines_number(lines),
+                                   tape->path);
             break;
         }
         if (!cJSON_AddItemToArray(tape->lines, json)) {
@@ -80,7 +81,8 @@ static kit_status read_lines(kit_http_tape *tape, int fd, kolm_error_t *err) {
 kit_status kit_http_tape_replay(const char *path, kit_http_tape **out, kolm_error_t *err) {
     KIT_TRY(new_tape(path, out, err));
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    kit_status status = fd >= 0 ? read_lines(*out, fd, err) : kit_fail_errno(err, errno, "cannot open the recording %s", path);
+    kit_status status =
+        fd >= 0 ? read_lines(*out, fd, err) : kit_fail_errno(err, errno, "cannot open the recording %s", path);
     if (fd >= 0) close(fd);
     if (status != KOLM_OK) {
         free_tape(*out);
@@ -95,9 +97,11 @@ kit_status kit_http_tape_close(kit_http_tape *tape, kolm_error_t *err) {
     int left = cJSON_GetArraySize(tape->lines) - tape->at;
     if (tape->lines == NULL) {
         status = tape->failed ? http_no_memory(err) : kit_buf_ok(&tape->out, err);
-        if (status == KOLM_OK) status = kit_write_file(tape->path, 0600, kit_buf_text(&tape->out), tape->out.length, err);
+        if (status == KOLM_OK)
+            status = kit_write_file(tape->path, 0600, kit_buf_text(&tape->out), tape->out.length, err);
     } else if (left > 0) {
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "record it again", "%d lines of the recording %s were not asked for", left, tape->path);
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "record it again",
+                          "%d lines of the recording %s were not asked for", left, tape->path);
     }
     free_tape(tape);
     return status;
@@ -181,9 +185,11 @@ static bool put_answer(const http_flight *f, cJSON *line) {
     bool good = kit_json_put_u64(answer, "status", (uint64_t)f->answer->status);
     for (const char *at = kit_buf_text(all), *end = at + all->length; at < end;) {
         const char *value = at + strlen(at) + 1;
-        cJSON_DeleteItemFromObjectCaseSensitive(headers, at); /* the last of several counts, as for kit_http_header_of */
+        /* the last of several counts, as for kit_http_header_of */
+        cJSON_DeleteItemFromObjectCaseSensitive(headers, at);
         /* What is kept is the body as it was given on, not as it travelled. */
-        if (strcmp(at, "content-encoding") != 0 && strcmp(at, "content-length") != 0 && strcmp(at, "transfer-encoding") != 0)
+        if (strcmp(at, "content-encoding") != 0 && strcmp(at, "content-length") != 0 &&
+            strcmp(at, "transfer-encoding") != 0)
             good = put_header(f, headers, at, value) && good;
         at = value + strlen(value) + 1;
     }
@@ -211,14 +217,16 @@ void http_tape_note(http_flight *f, CURLcode code) {
 }
 
 void http_tape_hear(http_flight *f, const char *bytes, size_t length) {
-    if (f->heard.length == f->heard_size && f->heard.length + length <= HTTP_TAPE_BODY_MAX) kit_buf_add(&f->heard, bytes, length);
+    if (f->heard.length == f->heard_size && f->heard.length + length <= HTTP_TAPE_BODY_MAX)
+        kit_buf_add(&f->heard, bytes, length);
     f->heard_size += length;
 }
 
 /* ---- Replay */
 
 static bool same(const cJSON *wanted, const cJSON *asked, const char *key) {
-    return cJSON_Compare(kit_json_get(wanted, key), kit_json_get(asked, key), 1) || (kit_json_get(wanted, key) == NULL && kit_json_get(asked, key) == NULL);
+    return cJSON_Compare(kit_json_get(wanted, key), kit_json_get(asked, key), 1) ||
+           (kit_json_get(wanted, key) == NULL && kit_json_get(asked, key) == NULL);
 }
 
 static bool expect(http_flight *f, const cJSON *wanted) {
@@ -228,7 +236,8 @@ static bool expect(http_flight *f, const cJSON *wanted) {
     if (asked == NULL) f->refused = http_no_memory(f->err);
     for (size_t i = 0; good && i < sizeof keys / sizeof keys[0]; i++) {
         if (same(wanted, asked, keys[i])) continue;
-        good = http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or mend the request", "line %d of the recording expects another %s", f->http->tape->at, keys[i]);
+        good = http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or mend the request",
+                           "line %d of the recording expects another %s", f->http->tape->at, keys[i]);
     }
     cJSON_Delete(asked);
     return good;
@@ -238,8 +247,10 @@ static CURLcode play_answer(http_flight *f, const cJSON *answer) {
     uint64_t status = 0;
     const char *body = NULL;
     const cJSON *header = NULL;
-    if (!kit_json_get_u64(answer, "status", &status) || status < 100 || status > 999 || !kit_json_get_string(answer, "body", &body)) {
-        (void)http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again", "line %d of the recording has no answer that can be given again", f->http->tape->at);
+    if (!kit_json_get_u64(answer, "status", &status) || status < 100 || status > 999 ||
+        !kit_json_get_string(answer, "body", &body)) {
+        (void)http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again",
+                          "line %d of the recording has no answer that can be given again", f->http->tape->at);
         return CURLE_WRITE_ERROR;
     }
     cJSON_ArrayForEach(header, kit_json_get(answer, "headers")) {
@@ -252,7 +263,8 @@ static CURLcode play_answer(http_flight *f, const cJSON *answer) {
     f->answer->status = (int)status;
     f->headers_done = true;
     f->refused = kit_buf_ok(&f->answer->headers, f->err);
-    bool good = f->refused == KOLM_OK && http_sink_begin(f, (long)status) && (body[0] == '\0' || http_sink_take(f, body, strlen(body)));
+    bool good = f->refused == KOLM_OK && http_sink_begin(f, (long)status) &&
+                (body[0] == '\0' || http_sink_take(f, body, strlen(body)));
     return good ? CURLE_OK : CURLE_WRITE_ERROR;
 }
 
@@ -261,7 +273,8 @@ CURLcode http_tape_play(http_flight *f) {
     const cJSON *line = cJSON_GetArrayItem(tape->lines, tape->at), *failure = kit_json_get(line, "failure");
     uint64_t code = 0, status = 0, stage = 0;
     if (line == NULL) {
-        (void)http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or mend the request", "the recording has no %dth line", tape->at + 1);
+        (void)http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or mend the request",
+                          "the recording has no %dth line", tape->at + 1);
         return CURLE_WRITE_ERROR;
     }
     tape->at++;
@@ -271,7 +284,8 @@ CURLcode http_tape_play(http_flight *f) {
     (void)kit_json_get_bool(failure, "sent", &f->going_out);
     (void)kit_json_get_u64(failure, "status", &status);
     (void)kit_json_get_u64(failure, "curl", &code);
-    f->played = kit_json_get_u64(failure, "stage", &stage) && stage <= HTTP_RECEIVING ? (http_stage)stage : HTTP_WAITING;
+    f->played =
+        kit_json_get_u64(failure, "stage", &stage) && stage <= HTTP_RECEIVING ? (http_stage)stage : HTTP_WAITING;
     f->headers_done = status >= 100 && status <= 999;
     f->answer->status = f->headers_done ? (int)status : 0;
     return code > 0 && code < CURL_LAST ? (CURLcode)code : CURLE_RECV_ERROR;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine of states of a rental. */
-#include "kolm/rent/rent.h"
 #include "kolm/kit/buf.h"
+#include "kolm/rent/rent.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,8 @@ bool kit_rent_ended(const kit_rent *rent) {
 }
 
 const char *kit_rent_state_name(kit_rent_state state) {
-    static const char *const names[] = {"planned", "intent", "created", "ready", "armed", "running", "collected", "destroying", "gone", "lost"};
+    static const char *const names[] = {"planned", "intent",    "created",    "ready", "armed",
+                                        "running", "collected", "destroying", "gone",  "lost"};
     return (size_t)state < sizeof names / sizeof names[0] ? names[state] : "?";
 }
 
@@ -54,7 +55,8 @@ static bool passed(int64_t now, int64_t since, uint64_t limit) {
 
 static uint64_t price_of(const kit_rent *r) {
     uint64_t price = r->offer.micro_usd_per_hour;
-    return r->box.micro_usd_per_hour != UINT64_MAX && r->box.micro_usd_per_hour > price ? r->box.micro_usd_per_hour : price;
+    return r->box.micro_usd_per_hour != UINT64_MAX && r->box.micro_usd_per_hour > price ? r->box.micro_usd_per_hour
+                                                                                        : price;
 }
 
 /* Billed from the moment on at which it was asked for, which is never too little. */
@@ -90,11 +92,14 @@ static bool may_pass(kit_status status) {
 static kit_status check_plan(const kit_rent_plan *p, bool whole, kolm_error_t *err) {
     const kit_rent_provider *v = p->provider;
     size_t n = p->prefix != NULL ? strlen(p->prefix) : 0;
-    bool good = v != NULL && v->look != NULL && v->destroy != NULL && p->journal != NULL && ((v->can & KIT_RENT_CAN_NAME) == 0 || v->list != NULL);
+    bool good = v != NULL && v->look != NULL && v->destroy != NULL && p->journal != NULL &&
+                ((v->can & KIT_RENT_CAN_NAME) == 0 || v->list != NULL);
     if (good && whole)
-        good = v->offers != NULL && v->create != NULL && p->work != NULL && n > 0 && n <= PREFIX_MAX && strspn(p->prefix, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
+        good = v->offers != NULL && v->create != NULL && p->work != NULL && n > 0 && n <= PREFIX_MAX &&
+               strspn(p->prefix, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
     if (good) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend", "the plan of a rental lacks a function or a name of a-z, 0-9 and '-'");
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+                    "the plan of a rental lacks a function or a name of a-z, 0-9 and '-'");
 }
 
 static void clear(kit_rent *r, const kit_rent_plan *plan, int64_t now) {
@@ -113,12 +118,15 @@ kit_status kit_rent_begin(kit_rent *rent, const kit_rent_plan *plan, int64_t now
     return KOLM_OK;
 }
 
-kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const char *name, const char *handle, uint64_t age_ms, int64_t now_ms, kolm_error_t *err) {
+kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const char *name, const char *handle,
+                            uint64_t age_ms, int64_t now_ms, kolm_error_t *err) {
     KIT_TRY(check_plan(plan, false, err));
     clear(rent, plan, now_ms);
     rent->reclaiming = true;
-    if (name[0] == '\0' || !kit_copy(rent->name, sizeof rent->name, name) || !kit_copy(rent->box.handle, sizeof rent->box.handle, handle))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "look at the provider, and end it there", "the record of a rental has no name, or one that is too long");
+    if (name[0] == '\0' || !kit_copy(rent->name, sizeof rent->name, name) ||
+        !kit_copy(rent->box.handle, sizeof rent->box.handle, handle))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "look at the provider, and end it there",
+                        "the record of a rental has no name, or one that is too long");
     rent->asked_ms = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     if (handle[0] != '\0')
         (void)end_it(rent, now_ms);
@@ -163,9 +171,11 @@ static bool is_over(const kit_rent *r, int64_t now, bool cancel, kolm_error_t *e
     if (cancel)
         (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped, as it was asked to");
     else if (p->deadline_ms > 0 && passed(now, r->begun_ms, p->deadline_ms))
-        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time, or a faster machine", "the time of %llu s is over", (unsigned long long)(p->deadline_ms / 1000));
+        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time, or a faster machine",
+                       "the time of %llu s is over", (unsigned long long)(p->deadline_ms / 1000));
     else if (p->budget_micro_usd > 0 && r->spent_micro_usd >= p->budget_micro_usd)
-        (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "allow a larger budget, or a cheaper machine", "the budget of %.2f USD is used up", (double)p->budget_micro_usd / 1e6);
+        (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "allow a larger budget, or a cheaper machine",
+                       "the budget of %.2f USD is used up", (double)p->budget_micro_usd / 1e6);
     return err->code != KOLM_OK;
 }
 
@@ -175,12 +185,14 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
     if (r->offer_count == 0) {
         if (fetch_offers(r, err) != KOLM_OK) return end_without_box(r, now, err);
         if (r->offer_count > 0) return r->state; /* one call a step */
-        (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "allow a higher price, or another machine", "%s has nothing that fits", p->provider->name);
+        (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "allow a higher price, or another machine",
+                       "%s has nothing that fits", p->provider->name);
         return end_without_box(r, now, err);
     }
     if (r->tried >= r->offer_count || r->tried >= or_else(p->offers_most, 5)) {
-        (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "try again later, or allow more machines", "none of %u offers of %s could be had; the last: %.300s", r->tried,
-                       p->provider->name, r->error.text);
+        (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "try again later, or allow more machines",
+                       "none of %u offers of %s could be had; the last: %.300s", r->tried, p->provider->name,
+                       r->error.text);
         return end_without_box(r, now, err);
     }
     r->offer = r->offers[r->tried++];
@@ -197,8 +209,9 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
 
 /* Whatever went wrong before: this is what costs. */
 static kit_rent_state give_up(kit_rent *r, int64_t now, const char *what) {
-    (void)kit_fail(&r->error, KOLM_E_UNKNOWN, "look at the provider, and end it there; kolm goes on trying whenever it is started", "%s %s: %s", r->plan->provider->name, r->name,
-                   what);
+    (void)kit_fail(&r->error, KOLM_E_UNKNOWN,
+                   "look at the provider, and end it there; kolm goes on trying whenever it is started", "%s %s: %s",
+                   r->plan->provider->name, r->name, what);
     return enter(r, KIT_RENT_LOST, now);
 }
 
@@ -220,23 +233,29 @@ static bool strike(kit_rent *r, int64_t now, kolm_error_t *err) {
     return false;
 }
 
-/* The box of exactly our name that is not ended, or NULL; *out_fresh: all of them were seen. The caller frees *out_boxes. */
+/* The box of exactly our name that is not ended, or NULL; *out_fresh: all of them were seen. The caller frees
+ * *out_boxes. */
 static const kit_rent_box *find_by_name(kit_rent *r, kit_rent_box **out_boxes, bool *out_fresh, kolm_error_t *err) {
     const kit_rent_plan *p = r->plan;
     size_t count = 0;
     *out_fresh = false;
     *out_boxes = calloc(KIT_RENT_BOXES_MAX, sizeof **out_boxes);
-    if (*out_boxes == NULL || p->provider->list(p->provider_state, r->name, *out_boxes, KIT_RENT_BOXES_MAX, &count, err) != KOLM_OK) return NULL;
+    if (*out_boxes == NULL ||
+        p->provider->list(p->provider_state, r->name, *out_boxes, KIT_RENT_BOXES_MAX, &count, err) != KOLM_OK)
+        return NULL;
     *out_fresh = count < KIT_RENT_BOXES_MAX;
     for (size_t i = 0; i < count && i < KIT_RENT_BOXES_MAX; i++)
-        if (strcmp((*out_boxes)[i].name, r->name) == 0 && (*out_boxes)[i].life != KIT_RENT_ENDED && (*out_boxes)[i].handle[0] != '\0') return &(*out_boxes)[i];
+        if (strcmp((*out_boxes)[i].name, r->name) == 0 && (*out_boxes)[i].life != KIT_RENT_ENDED &&
+            (*out_boxes)[i].handle[0] != '\0')
+            return &(*out_boxes)[i];
     return NULL;
 }
 
 /* ---- intent */
 
 static kit_rent_state has_handle(kit_rent *r, int64_t now, kolm_error_t *err) {
-    if (r->plan->journal->handle(r->plan->journal_user, r->name, r->box.handle, err) != KOLM_OK) return fail(r, now, err);
+    if (r->plan->journal->handle(r->plan->journal_user, r->name, r->box.handle, err) != KOLM_OK)
+        return fail(r, now, err);
     if (r->reclaiming) return end_it(r, now);
     return enter(r, KIT_RENT_CREATED, now);
 }
@@ -247,7 +266,8 @@ static kit_rent_state not_created(kit_rent *r, int64_t now, kolm_error_t *err) {
     r->billed_ms = -1;
     r->spent_micro_usd = r->spent_before;
     if (!strike(r, now, err)) return r->state;
-    bool next = !r->reclaiming && (why == KOLM_E_RESOURCE_EXHAUSTED || why == KOLM_E_ABORTED || why == KOLM_E_NOT_FOUND || may_pass(why));
+    bool next = !r->reclaiming &&
+                (why == KOLM_E_RESOURCE_EXHAUSTED || why == KOLM_E_ABORTED || why == KOLM_E_NOT_FOUND || may_pass(why));
     return enter(r, next ? KIT_RENT_PLANNED : KIT_RENT_GONE, now);
 }
 
@@ -269,7 +289,8 @@ static kit_rent_state ask(kit_rent *r, int64_t now, kolm_error_t *err) {
 static kit_rent_state look_for_it(kit_rent *r, int64_t now, kolm_error_t *err) {
     kit_rent_box *boxes = NULL;
     bool fresh = false;
-    if ((r->plan->provider->can & KIT_RENT_CAN_NAME) == 0) return give_up(r, now, "it may have been created, and this provider knows no names by which to find it");
+    if ((r->plan->provider->can & KIT_RENT_CAN_NAME) == 0)
+        return give_up(r, now, "it may have been created, and this provider knows no names by which to find it");
     const kit_rent_box *found = find_by_name(r, &boxes, &fresh, err);
     if (found != NULL) kit_copy(r->box.handle, sizeof r->box.handle, found->handle);
     free(boxes);
@@ -290,8 +311,10 @@ static kit_rent_state step_intent(kit_rent *r, int64_t now, bool cancel, kolm_er
     if (r->asked) return look_for_it(r, now, err);
     if (!is_over(r, now, cancel, err)) return ask(r, now, err);
     blame(r, err);
-    r->refusal = err->code == KOLM_E_RESOURCE_EXHAUSTED ? KOLM_E_FAILED_PRECONDITION : err->code; /* the budget is no lack of capacity */
-    if (may_pass(r->refusal)) r->refusal = KOLM_E_FAILED_PRECONDITION;                            /* nor is the deadline */
+    /* the budget is no lack of capacity */
+    r->refusal = err->code == KOLM_E_RESOURCE_EXHAUSTED ? KOLM_E_FAILED_PRECONDITION : err->code;
+    /* nor is the deadline */
+    if (may_pass(r->refusal)) r->refusal = KOLM_E_FAILED_PRECONDITION;
     return not_created(r, now, err);
 }
 
@@ -307,14 +330,18 @@ static kit_rent_state step_created(kit_rent *r, int64_t now, kolm_error_t *err) 
         r->box = seen;
     }
     if (there && seen.micro_usd_per_hour != UINT64_MAX && seen.micro_usd_per_hour > r->offer.micro_usd_per_hour)
-        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask for a quote again", "the price has risen from %.4f to %.4f USD an hour since the quote", (double)r->offer.micro_usd_per_hour / 1e6,
-                       (double)seen.micro_usd_per_hour / 1e6);
+        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask for a quote again",
+                       "the price has risen from %.4f to %.4f USD an hour since the quote",
+                       (double)r->offer.micro_usd_per_hour / 1e6, (double)seen.micro_usd_per_hour / 1e6);
     else if (there && seen.life == KIT_RENT_UP && seen.address[0] != '\0')
         return enter(r, KIT_RENT_READY, now);
     else if ((there && seen.life >= KIT_RENT_ENDING) || (status == KOLM_E_NOT_FOUND && settled(r, now)))
-        (void)kit_fail(err, KOLM_E_ABORTED, "run it again; another machine may do better", "the machine ended while it booted");
+        (void)kit_fail(err, KOLM_E_ABORTED, "run it again; another machine may do better",
+                       "the machine ended while it booted");
     else if (passed(now, r->since_ms, or_else(p->boot_ms, 900000)))
-        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "run it again; another machine may do better", "the machine had no address after %llu s", (unsigned long long)(or_else(p->boot_ms, 900000) / 1000));
+        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "run it again; another machine may do better",
+                       "the machine had no address after %llu s",
+                       (unsigned long long)(or_else(p->boot_ms, 900000) / 1000));
     else
         return later(r, now);
     return fail(r, now, err);
@@ -328,7 +355,8 @@ static bool do_work(kit_rent *r, work_fn work, int64_t now, kolm_error_t *err) {
     kit_status status = work(r->plan->work_user, &r->box, &done, err);
     if (status == KOLM_OK) r->good_ms = now;
     if (status == KOLM_OK && done) return true;
-    if (status == KOLM_OK || (may_pass(status) && !passed(now, r->good_ms > r->since_ms ? r->good_ms : r->since_ms, or_else(r->plan->boot_ms, 900000))))
+    if (status == KOLM_OK || (may_pass(status) && !passed(now, r->good_ms > r->since_ms ? r->good_ms : r->since_ms,
+                                                          or_else(r->plan->boot_ms, 900000))))
         (void)later(r, now);
     else
         (void)fail(r, now, err);
@@ -344,7 +372,8 @@ static bool looked(kit_rent *r, int64_t now, kolm_error_t *err) {
     r->polled_ms = now;
     kit_status status = r->plan->provider->look(r->plan->provider_state, r->box.handle, &seen, err);
     if (status == KOLM_E_NOT_FOUND || (status == KOLM_OK && seen.life >= KIT_RENT_ENDING)) {
-        (void)kit_fail(err, KOLM_E_ABORTED, "run it again; another machine may do better", "the machine ended while it worked");
+        (void)kit_fail(err, KOLM_E_ABORTED, "run it again; another machine may do better",
+                       "the machine ended while it worked");
         (void)fail(r, now, err);
     }
     return true;
@@ -381,7 +410,8 @@ static kit_rent_state look_again(kit_rent *r, int64_t now, kolm_error_t *err) {
     const kit_rent_box *found = find_by_name(r, &boxes, &fresh, err);
     if (found != NULL) {
         kit_copy(r->box.handle, sizeof r->box.handle, found->handle);
-        (void)r->plan->journal->handle(r->plan->journal_user, r->name, r->box.handle, err); /* the name is on record in any case */
+        /* the name is on record in any case */
+        (void)r->plan->journal->handle(r->plan->journal_user, r->name, r->box.handle, err);
         r->asked = r->seen_gone = false;
     }
     bool none = found == NULL && fresh;
@@ -411,16 +441,25 @@ static kit_rent_state step(kit_rent *r, int64_t now, bool cancel, kolm_error_t *
     bool working = r->state >= KIT_RENT_CREATED && r->state <= KIT_RENT_RUNNING;
     if (working && is_over(r, now, cancel, err)) return fail(r, now, err);
     switch (r->state) {
-    case KIT_RENT_PLANNED: return step_planned(r, now, cancel, err);
-    case KIT_RENT_INTENT: return step_intent(r, now, cancel, err);
-    case KIT_RENT_CREATED: return step_created(r, now, err);
-    case KIT_RENT_READY: return do_work(r, r->plan->work->arm, now, err) ? enter(r, KIT_RENT_ARMED, now) : r->state;
-    case KIT_RENT_ARMED: return enter(r, KIT_RENT_RUNNING, now);
-    case KIT_RENT_RUNNING: return step_running(r, now, err);
-    case KIT_RENT_COLLECTED: return end_it(r, now);
-    case KIT_RENT_DESTROYING: return step_destroying(r, now, err);
+    case KIT_RENT_PLANNED:
+        return step_planned(r, now, cancel, err);
+    case KIT_RENT_INTENT:
+        return step_intent(r, now, cancel, err);
+    case KIT_RENT_CREATED:
+        return step_created(r, now, err);
+    case KIT_RENT_READY:
+        return do_work(r, r->plan->work->arm, now, err) ? enter(r, KIT_RENT_ARMED, now) : r->state;
+    case KIT_RENT_ARMED:
+        return enter(r, KIT_RENT_RUNNING, now);
+    case KIT_RENT_RUNNING:
+        return step_running(r, now, err);
+    case KIT_RENT_COLLECTED:
+        return end_it(r, now);
+    case KIT_RENT_DESTROYING:
+        return step_destroying(r, now, err);
     case KIT_RENT_GONE:
-    case KIT_RENT_LOST: break;
+    case KIT_RENT_LOST:
+        break;
     }
     return r->state;
 }

@@ -13,9 +13,10 @@ extern "C" {
 /* What it would mean to send a request twice. */
 typedef enum kit_http_repeat {
     KIT_HTTP_READ = 0, /* changes nothing */
-    KIT_HTTP_CHANGE,   /* changes the same thing to the same state, however often: DELETE or PUT of something that has a name */
-    KIT_HTTP_KEYED,    /* creates or rents, and the provider recognises the idempotency key of the request */
-    KIT_HTTP_CREATE,   /* creates or rents: twice is two of them. Also what sends a message, starts or bills */
+    /* changes the same thing to the same state, however often: DELETE or PUT of something that has a name */
+    KIT_HTTP_CHANGE,
+    KIT_HTTP_KEYED,  /* creates or rents, and the provider recognises the idempotency key of the request */
+    KIT_HTTP_CREATE, /* creates or rents: twice is two of them. Also what sends a message, starts or bills */
 } kit_http_repeat;
 
 /* How far one try came. */
@@ -50,8 +51,8 @@ typedef enum kit_http_next {
  * A status whose body broke off counts as that status if it is none of 2xx. status is 0 for NOT_SENT and LOST.
  */
 kit_http_next kit_http_decide(kit_http_repeat repeat, kit_http_fate fate, int status);
-/* Whether something may have been created by a try that ended so, as far as one can know: NOT_SENT and refusals (3xx, 4xx but 408 and 425)
- * say no, anything else but a whole 2xx says maybe. */
+/* Whether something may have been created by a try that ended so, as far as one can know: NOT_SENT and refusals
+ * (3xx, 4xx but 408 and 425) say no, anything else but a whole 2xx says maybe. */
 bool kit_http_may_have_happened(kit_http_fate fate, int status);
 
 /* The code, the words ("Payment Required") and the remedy for a status that is not 2xx. Never NULL. */
@@ -62,16 +63,17 @@ typedef struct kit_http_status_fact {
 } kit_http_status_fact;
 kit_http_status_fact kit_http_status(int status);
 
-/* The pause before try number `tried` + 1 (tried >= 1): first_ms doubled for each try after the first, at most most_ms, of which the upper half is random:
- * between d/2 and d. *random is the state of the generator (splitmix64), which any seed begins. */
+/* The pause before try number `tried` + 1 (tried >= 1): first_ms doubled for each try after the first, at most
+ * most_ms, of which the upper half is random: between d/2 and d. *random is the state of the generator
+ * (splitmix64), which any seed begins. */
 uint64_t kit_http_backoff(unsigned tried, uint64_t first_ms, uint64_t most_ms, uint64_t *random);
 
-/* Seconds since 1970 of a date of RFC 9110 5.6.7: all three forms, years 1970 to 9999. False if it is none. A year of two digits is
- * the one within 50 years of 2026. */
+/* Seconds since 1970 of a date of RFC 9110 5.6.7: all three forms, years 1970 to 9999. False if it is none. A year
+ * of two digits is the one within 50 years of 2026. */
 bool kit_http_date(const char *text, int64_t *out_seconds);
-/* Retry-After: a count of seconds or a date. A date counts from `date`, the Date header of the same answer, so that a wrong
- * clock of either side does not matter; from now_seconds if that is NULL or not a date. What has passed is 0; at most
- * KIT_HTTP_WAIT_MS_MAX. False if it is neither. */
+/* Retry-After: a count of seconds or a date. A date counts from `date`, the Date header of the same answer, so
+ * that a wrong clock of either side does not matter; from now_seconds if that is NULL or not a date. What has
+ * passed is 0; at most KIT_HTTP_WAIT_MS_MAX. False if it is neither. */
 #define KIT_HTTP_WAIT_MS_MAX 86400000
 bool kit_http_retry_after(const char *value, const char *date, int64_t now_seconds, int64_t *out_ms);
 
