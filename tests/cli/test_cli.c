@@ -6,8 +6,8 @@
 #include "cli/output.h"
 #include "fleet/registry.h"
 #include "runtime/setup.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -318,9 +318,5 @@ int main(void) {
     tcase_add_test(tests, a_mode_with_a_word);
     tcase_add_test(tests, bad_options_are_usage_errors);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -6,8 +6,8 @@
 #include "kolm/kit/process.h"
 #include "made_data.h"
 #include "train.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -685,9 +685,5 @@ int main(void) {
     tcase_add_test(use, a_bad_line_ends_the_batch_after_the_good_ones);
     tcase_add_test(use, a_model_inside_a_larger_file);
     tcase_add_test(use, damage_is_refused_and_never_crashes);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -3,8 +3,8 @@
 #include "kolm/kit/file.h"
 #include "made_data.h"
 #include "solver.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <linear.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,9 +164,5 @@ int main(void) {
     tcase_add_loop_test(oracle, all_labels_at_once, 0, 2);
     tcase_add_loop_test(oracle, l1_logistic, 0, 2);
     suite_add_tcase(suite, oracle);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -3,8 +3,8 @@
  */
 #include "numeric.h"
 #include "text.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -197,9 +197,5 @@ int main(void) {
     tcase_add_test(text, own_exp_and_log);
     tcase_add_test(text, generator_is_fair);
     suite_add_tcase(suite, text);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

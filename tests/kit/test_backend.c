@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What backends share: visible devices, estimates that never run over, tokens that are never shown. */
 #include "kolm/kit/backend.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,9 +140,5 @@ int main(void) {
     tcase_add_test(all, what_is_not_known_stays_so);
     tcase_add_test(all, tokens);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -2,8 +2,8 @@
 /* Programs that are run to their end, and those that do not want to end. */
 #include "kolm/kit/buf.h"
 #include "kolm/kit/child.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -236,9 +236,5 @@ int main(void) {
     tcase_add_test(c, one_that_holds_its_output);
     tcase_add_test(c, one_that_cannot_be_started);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

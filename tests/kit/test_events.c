@@ -3,8 +3,8 @@
  * read back. */
 #include "kolm/kit/events.h"
 #include "kolm/kit/file.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -334,9 +334,5 @@ int main(void) {
     tcase_add_test(c, a_file_that_grows);
     tcase_add_test(c, written_and_read);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

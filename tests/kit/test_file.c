@@ -3,8 +3,8 @@
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -423,9 +423,5 @@ int main(void) {
     tcase_add_test(cases, without_permission);
     tcase_add_test(cases, digests);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -2,8 +2,8 @@
 /* Reading job.json: a good one in full, and each way in which one can be wrong. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,9 +112,5 @@ int main(void) {
     tcase_add_test(cases, wrong);
     tcase_add_test(cases, each_key_counts);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

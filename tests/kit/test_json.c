@@ -6,8 +6,8 @@
 #include "kolm/kit/lines.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
@@ -749,9 +749,5 @@ int main(void) {
     tcase_add_test(cases, parts_are_read_strictly);
     tcase_add_test(cases, texts_of_a_row);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -3,8 +3,8 @@
 #include "kolm/kit/buf.h"
 #include "kolm/kit/lock.h"
 #include "kolm/kit/process.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -181,9 +181,5 @@ int main(void) {
     tcase_add_test(c, a_signal_while_waiting);
     tcase_add_test(c, a_file_that_was_removed);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

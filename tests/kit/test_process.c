@@ -2,8 +2,8 @@
 /* Children get the descriptors, the environment and the signals that were asked for, and nothing else. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -173,9 +173,5 @@ int main(void) {
     tcase_add_test(cases, what_cannot_start);
     tcase_add_test(cases, time_goes_on);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

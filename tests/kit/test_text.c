@@ -3,8 +3,8 @@
 #include "kolm/kit/buf.h"
 #include "kolm/kit/hash.h"
 #include "kolm/kit/text.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -313,9 +313,5 @@ int main(void) {
     tcase_add_test(cases, the_hash_is_siphash);
     tcase_add_test(cases, every_secret_is_another);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

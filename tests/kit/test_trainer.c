@@ -4,8 +4,8 @@
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/trainer.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -662,9 +662,5 @@ int main(void) {
     tcase_add_test(cases, four_steps);
     tcase_add_test(cases, steps_that_fail);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

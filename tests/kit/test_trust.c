@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The policies of file trust: each against every owner that one process can see, and every permission. */
 #include "kolm/kit/trust.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -127,9 +127,5 @@ int main(void) {
     tcase_add_test(c, a_directory_in_a_place_of_many);
     tcase_add_test(c, owners);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

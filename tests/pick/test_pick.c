@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The picker's published numbers, filters, order, records and refusals. */
 #include "pick/pick.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -407,9 +407,5 @@ int main(void) {
     tcase_add_loop_test(tests, a_record_without_a_key_is_refused, 0, 4);
     tcase_add_test(tests, a_foreign_document_is_refused);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -4,8 +4,8 @@
 
 #include "kolm/kit/digest.h"
 #include "kolm/kit/text.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -1176,9 +1176,5 @@ int main(void) {
     tcase_add_test(cases, verdicts_about_the_log_of_this_machine);
     tcase_add_test(cases, a_report_holds_the_receipt);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -4,8 +4,8 @@
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
 #include "score/score.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -884,9 +884,5 @@ int main(void) {
     tcase_add_test(tests, a_missed_gate_leaves_four_files);
     tcase_add_test(tests, a_formula_is_text_in_confusions);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

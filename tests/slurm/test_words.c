@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What Slurm's programs print, read by the example backend: every state, ids among other lines, records, refusals. */
 #include "slurm.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -268,9 +268,5 @@ int main(void) {
     tcase_add_test(tests, remedies_name_what_was_wrong);
     tcase_add_test(tests, where_a_value_comes_from);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

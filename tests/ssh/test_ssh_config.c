@@ -3,8 +3,8 @@
 #include "../../sdk/ssh/src/internal.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -393,9 +393,5 @@ int main(void) {
     tcase_add_test(cases, test_paths);
     tcase_add_test(cases, test_known_hosts);
     tcase_add_test(cases, test_wire);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -2,8 +2,8 @@
 /* The home directory: what is found, what is kept, what is refused, and what a broken file or disk does. */
 #include "kolm/kit/file.h"
 #include "store/store.h"
+#include "../suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -402,9 +402,5 @@ int main(void) {
     tcase_add_test(tests, the_cache_forgives_everything);
     tcase_add_test(tests, digests_are_keyed_per_home);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }
