@@ -284,7 +284,7 @@ class Slow(Case):
     def test_deadline_while_waiting(self):
         server = self.serve(lambda request, connection: server.over.wait(250) and None)
         for repeat, code in (("read", "DEADLINE_EXCEEDED"), ("create", "UNKNOWN")):
-            got = one({"url": server.url(), "method": "POST", "repeat": repeat, "deadline_ms": 300})
+            got = one({"url": server.url(), "method": "POST", "repeat": repeat, "deadline_ms": 2000})
             self.assertEqual((got["code"], got["fate"], got["may"]), (code, "lost", repeat == "create"))
             self.assertIn("while waiting for the answer", got["text"])
 
@@ -294,7 +294,7 @@ class Slow(Case):
             connection.sendall(answer(200, b"", [("Content-Length", "1000")]) + b"x")
             server.over.wait(250)
         server = self.serve(drip)
-        got = one({"url": server.url(), "deadline_ms": 300})
+        got = one({"url": server.url(), "deadline_ms": 2000})
         self.assertEqual((got["code"], got["fate"], got["status"]), ("DEADLINE_EXCEEDED", "cut", 200))
         self.assertIn("in the middle of the answer", got["text"])
         got = one({"url": server.url(), "idle_ms": 200}, tries=2)
@@ -305,14 +305,14 @@ class Slow(Case):
         server = Server(None, raw=lambda connection: server.over.wait(250))
         self.addCleanup(server.close)
         path = self.file(b"z" * 30000000)
-        got = one({"url": server.url(), "method": "PUT", "repeat": "change", "body_file": path, "deadline_ms": 500})
+        got = one({"url": server.url(), "method": "PUT", "repeat": "change", "body_file": path, "deadline_ms": 3000})
         self.assertEqual((got["code"], got["fate"]), ("DEADLINE_EXCEEDED", "lost"))
         self.assertIn("while the request was being sent", got["text"])
 
     def test_tls_that_says_nothing(self):
         server = Server(None, raw=lambda connection: server.over.wait(250))
         self.addCleanup(server.close)
-        got = one({"url": server.url(scheme="https"), "repeat": "create", "method": "POST", "connect_ms": 300}, tries=1)
+        got = one({"url": server.url(scheme="https"), "repeat": "create", "method": "POST", "connect_ms": 2000}, tries=1)
         self.assertEqual((got["code"], got["fate"], got["may"]), ("DEADLINE_EXCEEDED", "not-sent", False))
         self.assertIn("while TLS was being negotiated", got["text"])
 
