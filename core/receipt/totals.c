@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Adds up the chain: how many jobs, how long, and what they cost. */
+#include "receipt/totals.h"
+
+#include "kolm/kit/json.h"
+#include "kolm/kit/lines.h"
+#include "kolm/kit/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RECEIPT_LINE_MAX (16u << 20) /* as the chain has it */
+
+/* "2026-05-14T09:00:00Z" into seconds since 1970. */
+static bool parse_time(const char *text, int64_t *out) {
+    struct tm when;
+    memset(&when, 0, sizeof when);
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &when);
+    if (!rest) return false;
+    *out = (int64_t)timegm(&when);
+    return true;
+}
+
+/* When the compile of a receipt ended; false when it does not say. */
+static bool receipt_time(const cJSON *predicate, int64_t *out) {
+    static const char *const keys[] = {"finished_at", "finishedOn", "time", "created_at"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *text = NULL;
+        uint64_t seconds = 0;
+        if (kit_json_get_string(predicate, keys[i], &text) && parse_time(text, out)) return true;
+        if (kit_json_get_u64(predicate, keys[i], &seconds)) {
+            *out = (int64_t)seconds;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_compute(receipt_totals *sums, const cJSON *compute) {
+    uint64_t ms = 0, micro = 0;
+    double usd = 0;
+    sums->jobs++;
+    if (kit_json_get_u64(compute, "wall_duration_ms", &ms)) sums->wall_ms += ms;
+    if (kit_json_get_u64(compute, "cost_micro_usd", &micro))
+        sums->cost_micro_usd += micro;
+    else if (kit_json_get_number(compute, "cost_usd", &usd) && usd >= 0 && usd < 1e9)
+        sums->cost_micro_usd += (uint64_t)llround(usd * 1e6);
+    else
+        sums->unknown_cost++;
+}
+
+/* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are passed over. Fails only when memory
+ * is out: a sum that lacks a line for that reason would be wrong. */
+static kit_status add_receipt(receipt_totals *sums, int64_t since, const char *text, size_t length, kolm_error_t *err) {
+    cJSON *envelope = NULL, *statement = NULL;
+    kit_buf payload = {0};
+    const char *encoded = NULL;
+    int64_t when = 0;
+    kit_status status = kit_json_parse(text, length, &envelope, err);
+    if (status == KOLM_OK && !kit_json_get_string(envelope, "payload", &encoded)) status = KOLM_E_INVALID_ARGUMENT;
+    if (status == KOLM_OK) status = kit_base64_decode(&payload, encoded, strlen(encoded), err);
+    if (status == KOLM_OK) status = kit_json_parse(kit_buf_text(&payload), payload.length, &statement, err);
+    if (status != KOLM_OK) {
+        if (status == KOLM_E_RESOURCE_EXHAUSTED) goto out;
+        status = KOLM_OK;
+        sums->unreadable++;
+        goto out;
+    }
+    const cJSON *predicate = kit_json_get(statement, "predicate");
+    const cJSON *compute = kit_json_get(kit_json_get(predicate, "metrics"), "compute");
+    if (!cJSON_IsObject(compute)) goto out;
+    bool dated = receipt_time(predicate, &when) || receipt_time(compute, &when);
+    if (since != INT64_MIN && (!dated || when < since)) goto out;
+    add_compute(sums, compute);
+out:
+    kit_buf_free(&payload);
+    cJSON_Delete(statement);
+    cJSON_Delete(envelope);
+    return status;
+}
+
+kit_status receipt_totals_read(const char *path, int64_t since, const volatile sig_atomic_t *stop, receipt_totals *out_totals,
+                               kolm_error_t *err) {
+    kit_lines *lines = NULL;
+    const char *line = NULL;
+    size_t length = 0;
+    struct stat info;
+    int fd = -1;
+    kit_status status = KOLM_OK;
+    *out_totals = (receipt_totals){0};
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO of that name has no writer to wait for */
+    if (fd < 0) {
+        if (errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot open %s", path);
+        goto out;
+    }
+    if (fstat(fd, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
+    else if (!S_ISREG(info.st_mode)) status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "%s is not a regular file", path);
+    if (status == KOLM_OK) status = kit_lines_open(fd, RECEIPT_LINE_MAX, &lines, err);
+    while (status == KOLM_OK) {
+        status = kit_lines_next(lines, &line, &length, err);
+        if (status == KOLM_OK && *stop != 0) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
+        if (status != KOLM_OK) kit_fail_context(err, "%s", path);
+        if (status != KOLM_OK || !line) break;
+        if (length > 0) status = add_receipt(out_totals, since, line, length, err);
+    }
+out:
+    kit_lines_close(lines);
+    if (fd >= 0) close(fd);
+    return status;
+}
