@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The small things that every verb leans on: options, nearest names, formats, private addresses. */
+/* The small things that every verb leans on: options, nearest names, progress. */
 #include "cli/options.h"
 
 #include "kolm/kit/text.h"
 #include "cli/output.h"
-#include "fleet/registry.h"
-#include "runtime/setup.h"
 #include "../suite.h"
 
 #include <math.h>
@@ -41,24 +39,6 @@ START_TEST(nearest_names) {
     memset(long_word, 'a', sizeof long_word - 1);
     long_word[sizeof long_word - 1] = '\0';
     ck_assert_ptr_null(kit_nearest(long_word, names, 5));
-}
-END_TEST
-
-START_TEST(formats) {
-    char out[32];
-    ck_assert_str_eq(session_usd(out, sizeof out, 0), "$0.00");
-    ck_assert_str_eq(session_usd(out, sizeof out, 2500000), "$2.50");
-    ck_assert_str_eq(session_usd(out, sizeof out, 3400), "$0.0034");
-    ck_assert_str_eq(session_usd(out, sizeof out, 3401), "$0.003401");
-    ck_assert_str_eq(session_usd(out, sizeof out, UINT64_MAX), "unpriced");
-    ck_assert_str_eq(session_bytes(out, sizeof out, 999), "999 B");
-    ck_assert_str_eq(session_bytes(out, sizeof out, 3800000000u), "3.8 GB");
-    ck_assert_str_eq(session_bytes(out, sizeof out, UINT64_MAX), "18.4 EB");
-    ck_assert_str_eq(session_duration(out, sizeof out, 4800), "4.8s");
-    ck_assert_str_eq(session_duration(out, sizeof out, 999), "999ms");
-    ck_assert_str_eq(session_duration(out, sizeof out, 200000), "3m 20s");
-    ck_assert_str_eq(session_duration(out, sizeof out, 7500000), "2h 05m");
-    ck_assert_str_eq(session_duration(out, sizeof out, UINT64_MAX), "unknown");
 }
 END_TEST
 
@@ -157,32 +137,6 @@ START_TEST(progress_on_a_terminal_is_one_line) {
 }
 END_TEST
 
-START_TEST(private_targets) {
-    static const char *const yes[] = {"localhost",  "127.0.0.1",      "root@10.1.2.3", "me@192.168.1.9:2222",
-                                      "172.31.0.1", "169.254.1.1",    "::1",           "me@[fd00::1]:22",
-                                      "fe80::1",    "::ffff:10.0.0.1"};
-    static const char *const no[] = {"",
-                                     "me@",
-                                     "8.8.8.8",
-                                     "172.32.0.1",
-                                     "11.0.0.1",
-                                     "gpu.example.org",
-                                     "localhost.example.org",
-                                     "10.0.0.1.example.org",
-                                     "2001:db8::1",
-                                     "::ffff:8.8.8.8",
-                                     "[::1",
-                                     "127.0.0.1/8",
-                                     "0x7f000001"};
-    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
-        ck_assert_msg(cli_target_is_private(yes[i]), "%s", yes[i]);
-    for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
-        if (strcmp(no[i], "[::1") == 0) continue; /* a missing bracket is the SSH client's to refuse */
-        ck_assert_msg(!cli_target_is_private(no[i]), "%s", no[i]);
-    }
-}
-END_TEST
-
 typedef struct parsed {
     bool flag;
     const char *text;
@@ -218,36 +172,6 @@ static int parse(parsed *p, int argc, char **argv) {
     char *words_[] = {(char[]){"x"}, __VA_ARGS__, NULL};                                                               \
     int result = parse(p, (int)(sizeof words_ / sizeof *words_) - 1, words_)
 #define W(text) ((char[]){text})
-
-START_TEST(words_of_locks) {
-    static const struct {
-        const char *range;
-        uint64_t minor;
-        bool good;
-    } ranges[] = {
-        {"", 11, true},           {">=3.11 <3.15", 11, true}, {">=3.11,<3.15", 14, true}, {">=3.11 <3.15", 15, false},
-        {">=3.11", 9, false},     {">=3.9", 11, true},        {"==3.12", 12, true},       {"==3.12", 11, false},
-        {"3.11", 11, false},      {">=3", 11, false},         {"~=3.11", 11, false},      {"<= 3.11", 11, false},
-        {">=3.99999", 11, false}, {">3.9", 11, false}};
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        ck_assert_msg(cli_lock_python_ok(ranges[i].range, 3, ranges[i].minor) == ranges[i].good, "'%s' for 3.%d",
-                      ranges[i].range, (int)ranges[i].minor);
-    ck_assert(cli_lock_allows("", "linux") && cli_lock_allows(" ", "linux"));
-    ck_assert(cli_lock_allows("linux darwin", "darwin") && cli_lock_allows("linux,darwin", "linux"));
-    ck_assert(!cli_lock_allows("linux darwin", "lin") && !cli_lock_allows("linux", "") && !cli_lock_allows("x", "xy"));
-}
-END_TEST
-
-START_TEST(urls_are_shown_without_passwords) {
-    static const char *const urls[][2] = {{"https://me:secret@host:8/a@b", "https://host:8/a@b"},
-                                          {"https://host/simple", "https://host/simple"},
-                                          {"me:p@ss@host", "host"},
-                                          {"", ""}};
-    char shown[64];
-    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
-        ck_assert_str_eq(setup_shown_url(urls[i][0], shown, sizeof shown), urls[i][1]);
-}
-END_TEST
 
 START_TEST(options_of_every_kind) {
     parsed p = {0};
@@ -308,12 +232,8 @@ int main(void) {
     Suite *suite = suite_create("cli");
     TCase *tests = tcase_create("cli");
     tcase_add_test(tests, nearest_names);
-    tcase_add_test(tests, formats);
-    tcase_add_test(tests, private_targets);
     tcase_add_test(tests, progress_on_a_pipe_is_a_line_now_and_then);
     tcase_add_test(tests, progress_on_a_terminal_is_one_line);
-    tcase_add_test(tests, words_of_locks);
-    tcase_add_test(tests, urls_are_shown_without_passwords);
     tcase_add_test(tests, options_of_every_kind);
     tcase_add_test(tests, a_mode_with_a_word);
     tcase_add_test(tests, bad_options_are_usage_errors);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events reach the sink whole, a session without one is silent, and small formats. */
+#include "session/session.h"
+
+#include "../suite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static session_event_kind kind;
+static char *text;
+
+static void hear(void *user, const session_event *event) {
+    ++*(int *)user;
+    kind = event->kind;
+    free(text);
+    text = event->text ? strdup(event->text) : NULL;
+    if (event->yes) *event->yes = true;
+}
+
+START_TEST(events_reach_the_sink) {
+    static char longer[5000];
+    kolm_session session;
+    int heard = 0;
+    session_init(&session, NULL, (session_sink){.event = hear, .user = &heard});
+    memset(longer, 'x', sizeof longer - 1);
+    session_warn(&session, "%s!", longer);
+    ck_assert_int_eq(kind, SESSION_WARNING);
+    ck_assert_uint_eq(strlen(text), sizeof longer);
+    session_note(&session, "[x]", "%d of %s", 3, "4");
+    ck_assert_int_eq(kind, SESSION_NOTE);
+    ck_assert_str_eq(text, "3 of 4");
+    ck_assert(session_can_ask(&session));
+    session_events(&session)->log(session_events(&session)->user, "acme", KOLM_LOG_INFO, "hello");
+    ck_assert_int_eq(kind, SESSION_SAID);
+    ck_assert_str_eq(text, "hello");
+    ck_assert_int_eq(heard, 4);
+    session_free(&session);
+    free(text);
+    text = NULL;
+}
+END_TEST
+
+START_TEST(without_a_sink_nothing_is_said_and_every_answer_is_no) {
+    kolm_session session;
+    volatile sig_atomic_t stop = 0;
+    session_init(&session, &stop, (session_sink){0});
+    session_warn(&session, "nobody hears this");
+    ck_assert(!session_can_ask(&session));
+    ck_assert(!session_stopped(&session));
+    stop = 1;
+    ck_assert(session_stopped(&session));
+    session_free(&session);
+}
+END_TEST
+
+START_TEST(formats) {
+    char out[32];
+    ck_assert_str_eq(session_usd(out, sizeof out, 0), "$0.00");
+    ck_assert_str_eq(session_usd(out, sizeof out, 2500000), "$2.50");
+    ck_assert_str_eq(session_usd(out, sizeof out, 3400), "$0.0034");
+    ck_assert_str_eq(session_usd(out, sizeof out, 3401), "$0.003401");
+    ck_assert_str_eq(session_usd(out, sizeof out, UINT64_MAX), "unpriced");
+    ck_assert_str_eq(session_bytes(out, sizeof out, 999), "999 B");
+    ck_assert_str_eq(session_bytes(out, sizeof out, 3800000000u), "3.8 GB");
+    ck_assert_str_eq(session_bytes(out, sizeof out, UINT64_MAX), "18.4 EB");
+    ck_assert_str_eq(session_duration(out, sizeof out, 4800), "4.8s");
+    ck_assert_str_eq(session_duration(out, sizeof out, 999), "999ms");
+    ck_assert_str_eq(session_duration(out, sizeof out, 200000), "3m 20s");
+    ck_assert_str_eq(session_duration(out, sizeof out, 7500000), "2h 05m");
+    ck_assert_str_eq(session_duration(out, sizeof out, UINT64_MAX), "unknown");
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("session");
+    TCase *tests = tcase_create("session");
+    tcase_add_test(tests, events_reach_the_sink);
+    tcase_add_test(tests, without_a_sink_nothing_is_said_and_every_answer_is_no);
+    tcase_add_test(tests, formats);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
