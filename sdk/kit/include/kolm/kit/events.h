@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The events of the job protocol (docs/job-protocol.md, "Events"): what a job prints while it runs, a JSON object a line. */
+/* The events of the job protocol (job-protocol.md, "Events"): what a job prints while it runs, a JSON object a line. */
 #ifndef KOLM_KIT_EVENTS_H
 #define KOLM_KIT_EVENTS_H
 
