@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rows that are embedded in one run or in several: the same file, whatever the earlier runs left."""
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from tiny_models import Tiny
+
+TOOL = sys.argv.pop(1)
+ROWS, STOPPED = 4000, 3
+
+
+class EmbedRows(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix="kolm-embed-rows-")
+        cls.addClassCleanup(shutil.rmtree, cls.dir, True)
+        cls.base, cls.rows = os.path.join(cls.dir, "base"), os.path.join(cls.dir, "rows.jsonl")
+        Tiny("bert").write(cls.base)
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + ["w%d" % i for i in range(45)]
+        with open(os.path.join(cls.base, "vocab.txt"), "w", encoding="ascii") as out:
+            out.write("\n".join(words) + "\n")
+        draw = random.Random(1)
+        with open(cls.rows, "w", encoding="ascii") as out:
+            for _ in range(ROWS):
+                out.write(json.dumps({"input": " ".join(draw.choices(words[5:], k=draw.choice((0, 1, 2, 3, 4, 60)))), "output": "x"}) + "\n")
+        cls.whole = cls.embed("whole")
+        cls.counts = cls.last
+
+    @classmethod
+    def embed(cls, name, batches=0, key=7, count=ROWS, code=0):
+        """The file, and the numbers of the last run."""
+        out = os.path.join(cls.dir, name)
+        done = subprocess.run([TOOL, cls.base, cls.rows, out, str(count), str(key), str(batches)], capture_output=True, text=True, check=False)
+        assert done.returncode == code, (done.returncode, done.stderr)
+        cls.last, cls.said = list(map(int, done.stdout.split())), done.stderr
+        with open(os.path.join(out, "embeddings"), "rb") as file:
+            return file.read()
+
+    def test_a_run_that_was_stopped_is_gone_on_from(self):
+        self.embed("parts", batches=3, code=STOPPED)
+        self.embed("parts", batches=2, code=STOPPED)
+        self.assertEqual(self.embed("parts"), self.whole)
+        self.assertGreater(self.last[0], 1000)
+        self.assertLess(self.last[0], ROWS)
+        self.assertEqual(self.last[1:], self.counts[1:])
+        self.assertGreater(self.last[2], 100)
+        self.assertEqual(self.embed("parts"), self.whole)
+        self.assertEqual(self.last[0], ROWS)
+
+    def test_what_is_strange_is_done_again(self):
+        def damage(change):
+            self.embed("strange", batches=3, code=STOPPED)
+            change(os.path.join(self.dir, "strange"))
+            self.assertEqual(self.embed("strange"), self.whole)
+            self.assertEqual(self.last, [0] + self.counts[1:])
+            shutil.rmtree(os.path.join(self.dir, "strange"))
+
+        def flip(path):
+            with open(os.path.join(path, "embeddings"), "rb+") as file:
+                file.seek(5000)
+                byte = file.read(1)
+                file.seek(5000)
+                file.write(bytes([byte[0] ^ 1]))
+        damage(flip)
+        damage(lambda path: os.truncate(os.path.join(path, "embeddings"), 4000))
+        damage(lambda path: os.remove(os.path.join(path, "embedded")))
+        for note in ("", "x", "0000000000000007 4294967295 0 0 0\n"):
+            def write(path, note=note):
+                with open(os.path.join(path, "embedded"), "w", encoding="ascii") as file:
+                    file.write(note)
+            damage(write)
+
+    def test_other_rows_or_another_encoder_begin_anew(self):
+        self.embed("keys", batches=3, code=STOPPED)
+        self.assertEqual(self.embed("keys", key=8), self.whole)
+        self.assertEqual(self.last[0], 0)
+
+    def test_rows_that_changed_meanwhile(self):
+        self.embed("fewer", count=ROWS + 1, code=1)
+        self.assertIn("it was changed while it was read", self.said)
+
+
+if __name__ == "__main__":
+    unittest.main()
