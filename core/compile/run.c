@@ -80,7 +80,8 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .trainer = c->trainer,
     };
     c->exit_code = SESSION_EXIT_INTERNAL;
-    KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
+    if (!cli_recipe_runs_alone(backend, c->recipe))
+        KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
     KIT_TRY(job_directory_describe(&c->job, &job, err));
     KIT_TRY(go_on(c, err));
     c->exit_code = SESSION_EXIT_BACKEND;
@@ -224,7 +225,8 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
     const cli_backend *backend = c->choice->backend;
     cli_calling calling;
     char what[128];
-    KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
+    if (!cli_recipe_runs_alone(backend, c->recipe))
+        KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
     kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict,
                                           "[trainer]", &calling, err);
     calling.metrics = metrics_of(c, "infer");

@@ -135,6 +135,11 @@ kit_status cli_recipe_find(kolm_session *session, const char *backend, const cha
     return status;
 }
 
+bool cli_recipe_runs_alone(const cli_backend *backend, const char *recipe) {
+    const host_recipe *found = recipe ? host_recipes_find(made_by(backend), recipe) : NULL;
+    return found && !found->needs_runtime;
+}
+
 /* ---- By a base */
 
 static bool has_file(const char *directory, const char *name) {

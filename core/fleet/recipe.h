@@ -23,6 +23,9 @@ kit_status cli_recipe_find(kolm_session *session, const char *backend, const cha
 kit_status cli_recipe_check(const cli_backend *backend, const char *recipe, const cJSON *options,
                             kolm_error_t *err) KIT_MUST_USE;
 
+/* Whether the backend's manifest lets the recipe be worked on without the Python runtime that was set up for it. */
+bool cli_recipe_runs_alone(const cli_backend *backend, const char *recipe);
+
 /* The recipe that a base is made for: of the backends that may be chosen (the named one, or the default) the first whose
  * manifest names files that the directory at path has, all of them. false: none says so. */
 kit_status cli_recipe_of_base(kolm_session *session, const char *backend, const char *path,

@@ -13,6 +13,8 @@
  *            that the recipe is made for, so that `kolm compile --base` without --recipe takes it
  *   embeds_base  optional, true or false (when absent): whether its models can carry their base, so that they answer where
  *            it is not (`kolm compile --embed-base`)
+ *   runtime  optional, true (when absent, but for "linear") or false: whether it works in the Python runtime of
+ *            `kolm compute setup`, whose files are then looked at before
  *   outputs  optional: "labels" when it learns a closed set of labels only, "any" otherwise
  *   options  optional array of settings (settings.h) of the types string, boolean, integer and number, at most 64: what
  *            --set may say. Absent: any NAME=TEXT. An empty array: nothing
@@ -35,6 +37,7 @@ typedef struct host_recipe {
     char *base_files[HOST_BASE_FILES_MAX]; /* by which a base is recognised */
     size_t base_file_count;                /* 0: by none */
     bool embeds_base;
+    bool needs_runtime;
     bool labels_only;
     bool declares_options; /* has "options", which may be empty: only these then, any otherwise */
     host_settings options;

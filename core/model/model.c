@@ -7,6 +7,7 @@
 #include "kolm/kit/trust.h"
 
 #include "fleet/call.h"
+#include "fleet/recipe.h"
 #include "model/path.h"
 
 #include <errno.h>
@@ -333,7 +334,8 @@ kit_status cli_answering_begin(kolm_session *session, const cli_model *model, co
     *out_exit = SESSION_EXIT_NOTHING;
     KIT_TRY(cli_choose(session, &options, &out_answering->choice, out_exit, err));
     *out_exit = SESSION_EXIT_INTERNAL;
-    KIT_TRY(cli_runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_exit, err));
+    if (!cli_recipe_runs_alone(out_answering->choice->backend, options.constraints.recipe))
+        KIT_TRY(cli_runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_exit, err));
     out_answering->result = calloc(1, sizeof *out_answering->result);
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");

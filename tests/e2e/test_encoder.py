@@ -110,6 +110,19 @@ class Encoder(Case):
         self.assertIn("linear", self.kolm("inspect", "router-1.0.0.kolm").out)
         self.assert_error(self.compile("--recipe", "encoder", code=None), "the encoder recipe needs a base model")
 
+    def test_no_python_is_in_the_way(self):
+        """A runtime of Python that is not as it was set up is nothing to a recipe that works without it."""
+        runtime = os.path.join(self.home, "runtimes", "local-cpu", "bin")
+        self.make()
+        os.makedirs(runtime, mode=0o700)
+        self.write(os.path.join(runtime, "python"), "#!/bin/sh\n", 0o755)
+        self.write_home("config.json", json.dumps({"runtimes": {"local-cpu": os.path.join(runtime, "python")}}))
+        self.assertNotEqual(self.compile("--base", "sentences", "--recipe", "lora", "--force", code=None).returncode, 0)  # keeps a list of its files
+        self.write(os.path.join(runtime, "python"), "#!/bin/true\n", 0o755)
+        self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--force", code=None), "is not as it was set up")
+        self.make("--force")
+        self.assertEqual(self.answers("refund my order").split()[0], "refund")
+
     # ---- One file that answers anywhere
 
     def test_the_base_inside_the_artifact(self):
