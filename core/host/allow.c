@@ -30,7 +30,7 @@
 #define SETTINGS_DEPTH 4   /* lists and maps of a section, in each other */
 
 typedef enum kind { LOOK, READ, WRITE, DEVICE, KINDS } kind;
-static const char *const kind_keys[KINDS] = {"look", "read", "write", "device"};
+static const char *const kind_keys[KINDS] = {HOST_KEY_LOOK, HOST_KEY_READ, HOST_KEY_WRITE, HOST_KEY_DEVICE};
 
 /* Who wants an entry decides how far it is believed. */
 typedef enum origin {
@@ -51,11 +51,6 @@ typedef struct list {
     bool failed; /* out of memory */
     char private[PATH_MAX], home[PATH_MAX]; /* real; "" when there is none */
 } list;
-
-/* detect and cost: nothing is made for them. */
-static bool is_light(const host_run *run) {
-    return strcmp(run->slot, "detect") == 0 || strcmp(run->slot, "cost") == 0;
-}
 
 /* ---- Paths */
 /* True when path is directory, or lies below it. */
@@ -330,7 +325,7 @@ static const cJSON *section_of(const list *l) {
 }
 
 static void add_places(list *l, kind k, char *const *places, size_t count) {
-    bool make = !is_light(l->run);
+    bool make = !host_call_is_light(l->run->slot);
     for (size_t i = 0; i < count; i++) {
         size_t n = strcspn(places[i], "/");
         const wanted one = {places[i] + 1, n - 1, k, places[i][n] == '/', make};
@@ -379,11 +374,11 @@ static bool leads_out(const char *top, const char *path) {
 }
 
 static void add_job(list *l) {
-    const char *dir, *path;
+    const char *dir = l->run->job_dir, *path;
     char *file = NULL;
     cJSON *job = NULL;
     char top[PATH_MAX];
-    if (!kit_json_get_string(l->run->args, "job_dir", &dir)) return;
+    if (!dir) return;
     add(l, WRITE, dir, OF_CALL);
     if (!realpath(dir, top)) return;
     char *name = strrchr(top, '/');
@@ -410,16 +405,16 @@ static bool add_text(cJSON *array, const char *text) {
 }
 
 static bool put_tries(const list *l, cJSON *fence) {
-    cJSON *read = cJSON_AddArrayToObject(fence, "no_read"), *write = cJSON_AddArrayToObject(fence, "no_write");
+    cJSON *read = cJSON_AddArrayToObject(fence, HOST_KEY_NO_READ);
+    cJSON *write = cJSON_AddArrayToObject(fence, HOST_KEY_NO_WRITE);
     const char *const *names = l->run->options->private_names;
-    const char *dir;
     char path[PATH_MAX];
     bool good = read && write;
     for (; good && *l->private && names && *names; names++)
         if (kit_format(path, sizeof path, "%s/%s", l->private, *names)) good = add_text(read, path);
     if (good && *l->private) good = add_text(write, l->private);
     if (good && *l->home && !is_allowed(l, l->home, WRITE)) good = add_text(write, l->home);
-    if (good && kit_json_get_string(l->run->args, "job_dir", &dir) && realpath(dir, path)) {
+    if (good && l->run->job_dir && realpath(l->run->job_dir, path)) {
         *strrchr(path, '/') = '\0';
         if (*path && !is_allowed(l, path, WRITE)) good = add_text(write, path);
     }
@@ -539,10 +534,10 @@ bool host_run_allow(const host_run *run, cJSON *request) {
     if (audit && audit->home) add(&l, WRITE, audit->home, OF_CALL); /* whether it writes there is to be seen */
     add_job(&l);
     /* Not what others have in there: where kolm's home is among it, there is no shared memory. */
-    if (!is_light(run) && !is_in(l.private, "/dev/shm") && !is_in(l.home, "/dev/shm")) add(&l, WRITE, "/dev/shm", OF_SYSTEM);
+    if (!host_call_is_light(run->slot) && !is_in(l.private, "/dev/shm") && !is_in(l.home, "/dev/shm")) add(&l, WRITE, "/dev/shm", OF_SYSTEM);
     add_backend(&l);
     add_words(&l);
-    cJSON *fence = cJSON_AddObjectToObject(request, "fence");
+    cJSON *fence = cJSON_AddObjectToObject(request, HOST_KEY_FENCE);
     cJSON *arrays[KINDS];
     bool good = fence && !l.failed;
     for (int k = 0; good && k < KINDS; k++)

@@ -1,38 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Understands what kolm-host says, line by line, and judges how a call ended. */
+#include "host/protocol.h"
 #include "host/run.h"
 
 #include "kolm/kit/text.h"
 
 #include <errno.h>
-#include <math.h>
 #include <signal.h>
-#include <errno.h>
 #include <string.h>
 #include <sys/wait.h>
 
-static uint64_t u64_of(const cJSON *object, const char *key) {
-    const char *text;
-    uint64_t value = 0;
-    return kit_json_get_string(object, key, &text) && kit_parse_u64(text, &value) ? value : 0;
-}
-
-static uint32_t u32_of(const cJSON *object, const char *key) {
-    uint64_t value = 0;
-    return kit_json_get_u64(object, key, &value) && value <= UINT32_MAX ? (uint32_t)value : 0;
-}
-
-static double double_of(const cJSON *object, const char *key) {
-    double value;
-    return kit_json_get_number(object, key, &value) ? value : NAN;
-}
-
-static const char *text_of(const cJSON *object, const char *key) {
-    const char *text;
-    return kit_json_get_string(object, key, &text) ? text : "";
-}
-
-#define COPY_TEXT(array, object, key) ((void)kit_copy(array, sizeof(array), text_of(object, key)))
+#define COPY_TEXT(array, text) ((void)kit_copy(array, sizeof(array), text))
 
 /* ---- Events */
 static void deliver_log(const host_run *run, uint32_t level, const char *text) {
@@ -53,72 +31,65 @@ static void report_to(const host_result *result, char out[256]) {
         kit_copy(out, 256, "report it to its maker");
 }
 
+static void on_log(const host_run *run, const cJSON *json) {
+    host_log line;
+    (void)host_read_log(json, &line);
+    deliver_log(run, line.level, line.text);
+}
+
 static void on_progress(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
+    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress};
     if (!events || !events->progress || run->several) return;
-    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress,
-                                .step = u64_of(json, "step"),
-                                .total = u64_of(json, "total"),
-                                .loss = double_of(json, "loss"),
-                                .tokens_per_second = double_of(json, "tokens_per_second"),
-                                .phase = text_of(json, "phase")};
+    (void)host_read_progress(json, &progress);
     events->progress(events->user, &progress);
 }
 
 static void on_step(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
+    kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step};
     if (!events || !events->test_step || run->several) return;
-    kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
-                             .outcome = u32_of(json, "outcome"),
-                             .number = u32_of(json, "number"),
-                             .total = u32_of(json, "total"),
-                             .duration_us = u64_of(json, "duration_us"),
-                             .title = text_of(json, "title"),
-                             .note = text_of(json, "note")};
+    (void)host_read_step(json, &step);
     events->test_step(events->user, &step);
 }
 
 static void on_holding(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
+    kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding};
     if (!events || !events->holding || run->several) return;
-    kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding,
-                              .state = u32_of(json, "state"),
-                              .bytes = u64_of(json, "bytes"),
-                              .age_seconds = u64_of(json, "age"),
-                              .price_micro_usd_per_hour = u64_of(json, "price"),
-                              .place = text_of(json, "place"),
-                              .kind = text_of(json, "kind"),
-                              .name = text_of(json, "name"),
-                              .note = text_of(json, "note")};
+    (void)host_read_holding(json, &holding);
     events->holding(events->user, &holding);
 }
 
 static void on_metric(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
-    if (events && events->metric && !run->several)
-        events->metric(events->user, text_of(json, "name"), double_of(json, "value"));
+    host_metric metric;
+    if (!events || !events->metric || run->several) return;
+    (void)host_read_metric(json, &metric);
+    events->metric(events->user, metric.name, metric.value);
 }
 
 /* The author's fault, and none that a user could do anything about: told to those who examine, and to those who look. */
 static void on_undeclared(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
+    host_undeclared setting;
     char text[160];
+    (void)host_read_undeclared(json, &setting);
     if (events && events->undeclared) {
-        events->undeclared(events->user, text_of(json, "key"));
+        events->undeclared(events->user, setting.key);
         return;
     }
-    kit_format(text, sizeof text, "it asks for the setting \"%s\", which its manifest does not declare",
-               text_of(json, "key"));
+    kit_format(text, sizeof text, "it asks for the setting \"%s\", which its manifest does not declare", setting.key);
     deliver_log(run, KOLM_LOG_INFO, text);
 }
 
 static void on_breach(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
-    host_breach breach = {.slot = run->slot, .text = text_of(json, "text"), .remedy = text_of(json, "remedy")};
-    uint32_t kind = u32_of(json, "kind");
+    host_breach_line said;
     char maker[256];
-    breach.kind = kind < HOST_BREACH_KINDS ? (host_breach_kind)kind : HOST_BREACH_RECORD;
-    (void)kit_json_get_bool(json, "mild", &breach.mild);
+    (void)host_read_breach(json, &said);
+    host_breach breach = {.slot = run->slot, .mild = said.mild, .text = said.text, .remedy = said.remedy};
+    breach.kind = said.kind < HOST_BREACH_KINDS ? (host_breach_kind)said.kind : HOST_BREACH_RECORD;
     if (events && events->breach) {
         events->breach(events->user, &breach);
         return;
@@ -131,32 +102,42 @@ static void on_breach(const host_run *run, const cJSON *json) {
 }
 
 static void on_device(host_result *result, const cJSON *json) {
+    kolm_device_t from;
     if (result->device_count >= HOST_DEVICES_MAX) return;
+    (void)host_read_device(json, &from);
     host_device *device = &result->devices[result->device_count++];
-    device->memory_kind = u32_of(json, "memory_kind");
-    device->total_memory_bytes = u64_of(json, "total");
-    device->free_memory_bytes = u64_of(json, "free");
-    device->index = u32_of(json, "index");
-    device->units = u32_of(json, "units");
-    COPY_TEXT(device->name, json, "name");
-    COPY_TEXT(device->id, json, "id");
-    COPY_TEXT(device->driver, json, "driver");
-    COPY_TEXT(device->runtime, json, "runtime");
+    device->memory_kind = from.memory_kind;
+    device->total_memory_bytes = from.total_memory_bytes;
+    device->free_memory_bytes = from.free_memory_bytes;
+    device->index = from.index;
+    device->units = from.units;
+    COPY_TEXT(device->name, from.name);
+    COPY_TEXT(device->id, from.id);
+    COPY_TEXT(device->driver, from.driver);
+    COPY_TEXT(device->runtime, from.runtime);
+}
+
+static void on_withheld(host_result *result, const cJSON *json) {
+    host_withheld secret;
+    (void)host_read_withheld(json, &secret);
+    if (!result->withheld[0]) COPY_TEXT(result->withheld, secret.name);
 }
 
 static void on_sandbox(host_sandbox *sandbox, const cJSON *json) {
-    COPY_TEXT(sandbox->profile, json, "profile");
-    COPY_TEXT(sandbox->kernel, json, "kernel");
-    sandbox->probes_run = u32_of(json, "run");
-    sandbox->probes_reached = u32_of(json, "reached");
+    host_sandbox_line from;
+    (void)host_read_sandbox(json, &from);
+    COPY_TEXT(sandbox->profile, from.profile);
+    COPY_TEXT(sandbox->kernel, from.kernel);
+    sandbox->probes_run = from.probes_run;
+    sandbox->probes_reached = from.probes_reached;
     const cJSON *one;
-    cJSON_ArrayForEach(one, kit_json_get(json, "mechanisms")) {
+    cJSON_ArrayForEach(one, kit_json_get(json, HOST_KEY_MECHANISMS)) {
         if (!cJSON_IsString(one)) continue;
         if (strncmp(one->valuestring, "landlock_", 9) == 0) sandbox->fenced = true;
         if (sandbox->mechanism_count < HOST_MECHANISMS_MAX)
             kit_copy(sandbox->mechanisms[sandbox->mechanism_count++], sizeof *sandbox->mechanisms, one->valuestring);
     }
-    cJSON_ArrayForEach(one, kit_json_get(json, "lacks")) {
+    cJSON_ArrayForEach(one, kit_json_get(json, HOST_KEY_LACKS)) {
         if (cJSON_IsString(one) && sandbox->lack_count < HOST_LACKS_MAX)
             kit_copy(sandbox->lacks[sandbox->lack_count++], sizeof *sandbox->lacks, one->valuestring);
     }
@@ -166,108 +147,94 @@ static void on_sandbox(host_sandbox *sandbox, const cJSON *json) {
 }
 
 static void on_loaded(host_result *result, const cJSON *json) {
+    host_loaded from;
+    (void)host_read_loaded(json, &from);
     result->loaded = true;
-    result->slots = u32_of(json, "slots");
-    result->abi_minor = u32_of(json, "abi_minor");
-    result->features = u64_of(json, "features");
-    COPY_TEXT(result->version, json, "version");
-    COPY_TEXT(result->vendor, json, "vendor");
-    COPY_TEXT(result->licence, json, "licence");
-    COPY_TEXT(result->homepage, json, "homepage");
+    result->slots = from.slots;
+    result->abi_minor = from.abi_minor;
+    result->features = from.features;
+    COPY_TEXT(result->version, from.version);
+    COPY_TEXT(result->vendor, from.vendor);
+    COPY_TEXT(result->licence, from.licence);
+    COPY_TEXT(result->homepage, from.homepage);
 }
 
 static void take_result(host_run *run, const cJSON *json) {
     host_result *result = run->result;
-    if (strcmp(run->slot, "detect") == 0) {
+    if (strcmp(run->slot, HOST_CALL_DETECT) == 0) {
         result->detect.struct_size = (uint32_t)sizeof result->detect;
-        result->detect.state = u32_of(json, "state");
-        COPY_TEXT(result->detect.reason, json, "reason");
-        COPY_TEXT(result->detect.remedy, json, "detect_remedy");
-        COPY_TEXT(result->detect.runtime, json, "runtime");
+        (void)host_read_detect_result(json, &result->detect);
         result->no_reason = result->detect.reason[0] == '\0';
         if (result->no_reason)
             kit_copy(result->detect.reason, sizeof result->detect.reason, "the backend gave no reason");
-    } else if (strcmp(run->slot, "cost") == 0) {
+    } else if (strcmp(run->slot, HOST_CALL_COST) == 0) {
         result->cost.struct_size = (uint32_t)sizeof result->cost;
-        result->cost.billing = u32_of(json, "billing");
-        result->cost.duration_ms = u64_of(json, "duration_ms");
-        result->cost.cost_micro_usd = u64_of(json, "cost");
-        result->cost.confidence = u32_of(json, "confidence");
-        COPY_TEXT(result->cost.basis, json, "basis");
-    } else if (strcmp(run->slot, "train") == 0) {
+        (void)host_read_cost_result(json, &result->cost);
+    } else if (strcmp(run->slot, HOST_CALL_TRAIN) == 0) {
         result->train.struct_size = (uint32_t)sizeof result->train;
-        result->train.billed_micro_usd = u64_of(json, "billed");
-        COPY_TEXT(result->train.device, json, "device");
-        COPY_TEXT(result->train.toolchain, json, "toolchain");
-    } else if (strcmp(run->slot, "infer") == 0) {
+        (void)host_read_train_result(json, &result->train);
+    } else if (strcmp(run->slot, HOST_CALL_INFER) == 0) {
         result->infer.struct_size = (uint32_t)sizeof result->infer;
-        result->infer.answers = u64_of(json, "answers");
-        result->infer.billed_micro_usd = u64_of(json, "billed");
-        COPY_TEXT(result->infer.device, json, "device");
-    } else if (strcmp(run->slot, "status") == 0) {
+        (void)host_read_infer_result(json, &result->infer);
+    } else if (strcmp(run->slot, HOST_CALL_STATUS) == 0) {
         result->status.struct_size = (uint32_t)sizeof result->status;
-        COPY_TEXT(result->status.summary, json, "summary");
+        (void)host_read_status_result(json, &result->status);
     } else {
-        bool passed = false;
         result->test.struct_size = (uint32_t)sizeof result->test;
-        result->test.passed = kit_json_get_bool(json, "passed", &passed) && passed;
-        COPY_TEXT(result->test.summary, json, "summary");
+        (void)host_read_test_result(json, &result->test);
+        result->test.passed = result->test.passed == 1;
     }
 }
 
 static bool on_done(host_run *run, const cJSON *json) {
     host_result *result = run->result;
-    uint32_t verdict = u32_of(json, "verdict");
+    host_done done;
+    (void)host_read_done(json, &done);
     bool loaded = run->stage == HOST_STAGE_LOADED;
     /* A fence that holds is no reason not to load; whoever says so then is the plugin. */
     bool unfenced = run->options->airgap_strict || !result->sandbox.fenced;
-    bool fits = loaded ? verdict == HOST_OK || verdict == HOST_FAILED || verdict == HOST_UNIMPLEMENTED
-                       : verdict == HOST_SANDBOX && unfenced;
-    if (!fits && verdict != HOST_NOT_LOADED) return false;
+    bool fits = loaded ? done.verdict == HOST_OK || done.verdict == HOST_FAILED || done.verdict == HOST_UNIMPLEMENTED
+                       : done.verdict == HOST_SANDBOX && unfenced;
+    if (!fits && done.verdict != HOST_NOT_LOADED) return false;
     /* It always says what went wrong. */
-    if (verdict != HOST_OK && text_of(json, "text")[0] == '\0') return false;
+    if (done.verdict != HOST_OK && done.text[0] == '\0') return false;
     run->stage = HOST_STAGE_DONE;
-    result->verdict = (host_verdict)verdict;
-    result->peak_memory_bytes = u64_of(json, "peak");
-    result->left.descriptors = u32_of(json, "left_descriptors");
-    result->left.threads = u32_of(json, "left_threads");
-    result->left.bytes_per_round = u64_of(json, "bytes_per_round");
-    if (verdict == HOST_OK) {
+    result->verdict = (host_verdict)done.verdict;
+    result->peak_memory_bytes = done.peak_memory_bytes;
+    result->left.descriptors = done.left_descriptors;
+    result->left.threads = done.left_threads;
+    result->left.bytes_per_round = done.bytes_per_round;
+    if (done.verdict == HOST_OK) {
         take_result(run, json);
-    } else {
-        result->error.code = (int32_t)u32_of(json, "code");
-        COPY_TEXT(result->error.text, json, "text");
-        COPY_TEXT(result->error.remedy, json, "remedy");
-        host_run_hide_array(run, result->error.text, sizeof result->error.text);
-        host_run_hide_array(run, result->error.remedy, sizeof result->error.remedy);
-        (void)(kit_json_get_bool(json, "mute", &run->mute));
+        return true;
     }
+    result->error.code = (int32_t)done.code;
+    COPY_TEXT(result->error.text, done.text);
+    COPY_TEXT(result->error.remedy, done.remedy);
+    host_run_hide_array(run, result->error.text, sizeof result->error.text);
+    host_run_hide_array(run, result->error.remedy, sizeof result->error.remedy);
+    run->mute = done.mute;
     return true;
 }
 
 /* What a slot says while it works. */
-static bool on_work(host_run *run, const char *event, const cJSON *json) {
-    if (strcmp(event, "log") == 0)
-        deliver_log(run, u32_of(json, "level"), text_of(json, "text"));
-    else if (strcmp(event, "progress") == 0)
-        on_progress(run, json);
-    else if (strcmp(event, "metric") == 0)
-        on_metric(run, json);
-    else if (strcmp(event, "device") == 0)
-        on_device(run->result, json);
-    else if (strcmp(event, "breach") == 0)
-        on_breach(run, json);
-    else if (strcmp(event, "undeclared") == 0)
-        on_undeclared(run, json);
-    else if (strcmp(event, "withheld") == 0) {
-        if (!run->result->withheld[0]) COPY_TEXT(run->result->withheld, json, "name");
-    } else if (strcmp(event, "step") == 0)
-        on_step(run, json);
-    else if (strcmp(event, "holding") == 0)
-        on_holding(run, json);
-    else
-        return false;
-    return true;
+static bool on_work(host_run *run, host_event event, const cJSON *json) {
+    switch (event) {
+    case HOST_EVENT_LOG: on_log(run, json); return true;
+    case HOST_EVENT_PROGRESS: on_progress(run, json); return true;
+    case HOST_EVENT_METRIC: on_metric(run, json); return true;
+    case HOST_EVENT_DEVICE: on_device(run->result, json); return true;
+    case HOST_EVENT_BREACH: on_breach(run, json); return true;
+    case HOST_EVENT_UNDECLARED: on_undeclared(run, json); return true;
+    case HOST_EVENT_WITHHELD: on_withheld(run->result, json); return true;
+    case HOST_EVENT_STEP: on_step(run, json); return true;
+    case HOST_EVENT_HOLDING: on_holding(run, json); return true;
+    case HOST_EVENT_SANDBOX:
+    case HOST_EVENT_LOADED:
+    case HOST_EVENT_DONE:
+    case HOST_EVENT_COUNT: break;
+    }
+    return false;
 }
 
 /* Puts [NAME] in the place of secrets in a text of a line; numbers travel as texts, too, and stay what they are. */
@@ -291,7 +258,7 @@ static bool take_texts(host_run *run, cJSON *json) {
     bool good = true;
     cJSON *one;
     cJSON_ArrayForEach(one, json) {
-        const bool is_event = one->string && strcmp(one->string, "event") == 0; /* kolm-host's own word */
+        const bool is_event = one->string && strcmp(one->string, HOST_KEY_EVENT) == 0; /* kolm-host's own word */
         if (cJSON_IsString(one))
             good = good && kit_text_is_plain(one->valuestring, strlen(one->valuestring)) &&
                    (is_event || hide_secrets(run, one));
@@ -307,19 +274,21 @@ bool host_run_answer(host_run *run, const char *line, size_t length) {
     kit_status status = kit_json_parse(line, length, &json, NULL);
     if (status == KOLM_E_RESOURCE_EXHAUSTED) run->own_errno = ENOMEM;
     if (status != KOLM_OK) return false;
-    const char *event = text_of(json, "event");
+    const char *name = "";
+    (void)kit_json_get_string(json, HOST_KEY_EVENT, &name);
+    const host_event event = host_event_of(name);
     bool known = false;
     if (!take_texts(run, json)) {
         known = false;
-    } else if (strcmp(event, "sandbox") == 0) {
+    } else if (event == HOST_EVENT_SANDBOX) {
         known = run->stage == HOST_STAGE_BEGUN;
         if (known) on_sandbox(&run->result->sandbox, json);
         if (known) run->stage = HOST_STAGE_FENCED;
-    } else if (strcmp(event, "loaded") == 0) {
+    } else if (event == HOST_EVENT_LOADED) {
         known = run->stage == HOST_STAGE_FENCED;
         if (known) on_loaded(run->result, json);
         if (known) run->stage = HOST_STAGE_LOADED;
-    } else if (strcmp(event, "done") == 0) {
+    } else if (event == HOST_EVENT_DONE) {
         known = run->stage != HOST_STAGE_DONE && on_done(run, json);
     } else {
         known = run->stage == HOST_STAGE_LOADED && on_work(run, event, json);
@@ -426,7 +395,7 @@ static void judge_silence(host_run *run) {
     }
     if (run->stop == HOST_STOP_DEADLINE) {
         result->verdict = HOST_TIMED_OUT;
-        bool detect = strcmp(run->slot, "detect") == 0;
+        bool detect = strcmp(run->slot, HOST_CALL_DETECT) == 0;
         kit_format(remedy, sizeof remedy, "%s; if it always hangs, %s",
                    detect ? "`kolm compute detect --timeout SECONDS` gives it more time" : "try again with more time", maker);
         (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED, remedy, "%s did not answer within %lld ms %s",

@@ -120,12 +120,6 @@ kit_status host_environment(const host_manifest *manifest, const char *scratch, 
     return status;
 }
 
-static bool put_u64(cJSON *object, const char *key, uint64_t value) {
-    char text[24];
-    kit_format(text, sizeof text, "%llu", (unsigned long long)value);
-    return kit_json_put_string(object, key, text);
-}
-
 /* A text as the plugin gets it: where the manifest says that it is a path of this machine, as a whole one. */
 static void add_text_setting(const host_manifest *manifest, const cJSON *item, kit_buf *text) {
     const host_setting *setting = host_settings_find(&manifest->settings, item->string);
@@ -156,7 +150,7 @@ static bool put_settings(cJSON *request, const host_run *run) {
         kit_buf_free(&text);
     }
     const host_manifest *manifest = run->backend->manifest;
-    cJSON *declared = manifest->declares_settings ? cJSON_AddArrayToObject(request, "declared") : NULL;
+    cJSON *declared = manifest->declares_settings ? cJSON_AddArrayToObject(request, HOST_KEY_DECLARED) : NULL;
     good = good && (declared || !manifest->declares_settings);
     for (size_t i = 0; good && declared && i < manifest->settings.count; i++) {
         cJSON *key = cJSON_CreateString(manifest->settings.at[i].key);
@@ -170,7 +164,7 @@ static bool put_settings(cJSON *request, const host_run *run) {
     if (kit_json_get_string(kit_json_get(config, "runtimes"), name, &python))
         good = good && kit_json_put_string(settings, "runtime.python", python);
     if (run->trainer) good = good && kit_json_put_string(settings, "runtime.trainer", run->trainer);
-    return kit_json_put(request, "settings", settings) && good;
+    return kit_json_put(request, HOST_KEY_SETTINGS, settings) && good;
 }
 
 /* Makes room first: a buffer that grows leaves its old bytes behind. */
@@ -212,7 +206,7 @@ static kit_status add_secrets(host_run *run, kolm_error_t *err) {
         room += 128 + 6 * (value ? strlen(value) : 0);
     }
     reserve(&run->request, room);
-    kit_buf_str(&run->request, ",\"secrets\":{");
+    kit_buf_str(&run->request, ",\"" HOST_KEY_SECRETS "\":{");
     for (size_t i = 0; i < count; i++) {
         const char *name = secret_name(manifest, i);
         if (i >= manifest->auth_count) {
@@ -237,28 +231,32 @@ static kit_status add_secrets(host_run *run, kolm_error_t *err) {
 
 static bool put_audit(cJSON *json, const host_audit *audit) {
     if (!audit) return true;
-    cJSON *object = cJSON_AddObjectToObject(json, "audit");
-    return object && put_u64(object, "repeats", audit->repeats) && put_u64(object, "minor", audit->minor) &&
-           put_u64(object, "later_bytes", audit->later_bytes) &&
-           kit_json_put_bool(object, "first_minor", audit->first_minor);
+    return host_add_audit_request(cJSON_AddObjectToObject(json, HOST_KEY_AUDIT),
+                                  &(host_audit_request){.repeats = audit->repeats,
+                                                        .minor = audit->minor,
+                                                        .later_bytes = audit->later_bytes,
+                                                        .first_minor = audit->first_minor});
 }
 
 static bool put_basics(cJSON *json, host_run *run) {
     const host_backend *backend = run->backend;
     const host_call_options *options = run->options;
-    bool light = strcmp(run->slot, "detect") == 0 || strcmp(run->slot, "cost") == 0;
+    bool light = host_call_is_light(run->slot);
     uint64_t memory = options->memory_limit_bytes ? options->memory_limit_bytes : light ? DEFAULT_MEMORY_LIMIT : 0;
-    uint64_t cpu = light ? (uint64_t)run->timeout_ms / 1000 + LIGHT_CPU_MORE : 0;
-    run->cpu_limit = cpu;
-    return kit_json_put_string(json, "slot", run->slot) && kit_json_put_string(json, "name", backend->name) &&
-           kit_json_put_string(json, "path", backend->plugin_path) &&
-           kit_json_put_string(json, "scratch", run->scratch) &&
-           kit_json_put_bool(json, "network", options->network && !options->airgap_strict) &&
-           kit_json_put_bool(json, "airgap", options->airgap_strict) &&
-           put_u64(json, "timeout_ms", (uint64_t)run->timeout_ms) &&
-           put_u64(json, "grace_ms", (uint64_t)run->grace_ms) && put_u64(json, "memory_limit", memory) &&
-           put_audit(json, options->audit) && put_u64(json, "file_limit", light ? DEFAULT_FILE_LIMIT : 0) &&
-           put_u64(json, "cpu_limit", cpu) && put_u64(json, "parent", (uint64_t)getpid());
+    run->cpu_limit = light ? (uint64_t)run->timeout_ms / 1000 + LIGHT_CPU_MORE : 0;
+    return host_add_request(json, &(host_request){.slot = run->slot,
+                                                  .name = backend->name,
+                                                  .path = backend->plugin_path,
+                                                  .scratch = run->scratch,
+                                                  .network = options->network && !options->airgap_strict,
+                                                  .airgap = options->airgap_strict,
+                                                  .timeout_ms = (uint64_t)run->timeout_ms,
+                                                  .grace_ms = (uint64_t)run->grace_ms,
+                                                  .memory_limit_bytes = memory,
+                                                  .file_limit_bytes = light ? DEFAULT_FILE_LIMIT : 0,
+                                                  .cpu_limit_seconds = run->cpu_limit,
+                                                  .parent = (uint64_t)getpid()}) &&
+           put_audit(json, options->audit);
 }
 
 kit_status host_run_ask(host_run *run, kolm_error_t *err) {
@@ -267,7 +265,7 @@ kit_status host_run_ask(host_run *run, kolm_error_t *err) {
     bool built = put_basics(json, run) && put_settings(json, run) && host_run_allow(run, json);
     cJSON *args = run->args;
     run->args = NULL;
-    built = kit_json_put(json, "args", args) && built;
+    built = kit_json_put(json, HOST_KEY_ARGS, args) && built;
     kit_status status =
         built ? kit_json_line(json, &run->request, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     cJSON_Delete(json);
@@ -284,11 +282,15 @@ kit_status host_run_ask(host_run *run, kolm_error_t *err) {
 kit_status host_run_ask_plugin(host_run *run, kolm_error_t *err) {
     const host_plugin_hold *hold = &run->plugin;
     const host_file_identity *file = &hold->identity;
-    kit_buf_fmt(&run->request, ",\"plugin\":{\"held\":%s,\"beside\":%s,\"named\":%s", hold->fd >= 0 ? "true" : "false",
-                hold->beside ? "true" : "false", hold->named ? "true" : "false");
-    kit_buf_fmt(&run->request, ",\"device\":\"%llu\",\"inode\":\"%llu\",\"size\":\"%llu\"", (unsigned long long)file->device,
-                (unsigned long long)file->inode, (unsigned long long)file->size);
-    kit_buf_fmt(&run->request, ",\"modified\":\"%llu\",\"changed\":\"%llu\"}}\n", (unsigned long long)file->modified_ns,
-                (unsigned long long)file->changed_ns);
+    kit_buf_str(&run->request, ",\"" HOST_KEY_PLUGIN "\":{");
+    host_write_plugin_source(&run->request, &(host_plugin_source){.held = hold->fd >= 0,
+                                                                  .beside = hold->beside,
+                                                                  .named = hold->named,
+                                                                  .device = file->device,
+                                                                  .inode = file->inode,
+                                                                  .size = file->size,
+                                                                  .modified_ns = (uint64_t)file->modified_ns,
+                                                                  .changed_ns = (uint64_t)file->changed_ns});
+    kit_buf_str(&run->request, "}}\n");
     return kit_buf_ok(&run->request, err);
 }

@@ -33,12 +33,6 @@ void host_verdict_text(const host_result *result, char *out, size_t capacity) {
         kit_format(out, capacity, "%s: %s", host_verdict_name(result->verdict), result->error.text);
 }
 
-static bool put_u64(cJSON *object, const char *key, uint64_t value) {
-    char text[24];
-    kit_format(text, sizeof text, "%llu", (unsigned long long)value);
-    return kit_json_put_string(object, key, text);
-}
-
 /* ---- Before anything is started: is this row one that may be called, and so? False, with the verdict, when not. */
 static bool may_call(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                      host_result *result) {
@@ -64,14 +58,9 @@ static bool may_call(const host_registry *registry, const host_backend *backend,
     return true;
 }
 
-/* Those have seconds, and need next to nothing. */
-static bool is_light(const char *slot) {
-    return strcmp(slot, "detect") == 0 || strcmp(slot, "cost") == 0;
-}
-
 static void run_init(host_run *run, const host_backend *backend, const char *slot, const host_call_options *options,
                      host_result *result) {
-    bool light = is_light(slot);
+    bool light = host_call_is_light(slot);
     *result = (host_result){.error = KIT_ERROR_INIT, .sandbox = {.requested = options->airgap_strict}};
     *run = (host_run){.backend = backend,
                       .options = options,
@@ -106,7 +95,7 @@ static kit_status call_one(const host_registry *registry, host_run *run, cJSON *
     run->place = &scratch;
     run->registry = registry;
     run->trainer = registry->trainer;
-    kit_status prepared = host_scratch_open(run->options, is_light(run->slot), &scratch, err);
+    kit_status prepared = host_scratch_open(run->options, host_call_is_light(run->slot), &scratch, err);
     if (prepared == KOLM_OK)
         prepared = prepare(registry, run, args, err);
     else
@@ -124,31 +113,24 @@ static cJSON *detect_args(const host_backend *backend, const void *unused) {
     return cJSON_CreateObject();
 }
 
-static cJSON *cost_args(const host_backend *backend, const void *question) {
-    const kolm_cost_args_t *args = question;
-    const host_manifest *manifest = backend->manifest;
+static cJSON *args_of(const host_record *record, const void *from) {
     cJSON *json = cJSON_CreateObject();
-    bool built = put_u64(json, "epochs", args->epochs) && put_u64(json, "rows", args->rows) &&
-                 put_u64(json, "input_bytes", args->input_bytes) && put_u64(json, "labels", args->labels) &&
-                 put_u64(json, "base_parameters", args->base_parameters) &&
-                 put_u64(json, "price", manifest ? manifest->price_micro_usd_per_hour : HOST_UNPRICED) &&
-                 put_u64(json, "cold_start_seconds", manifest ? manifest->cold_start_seconds : 0) &&
-                 put_u64(json, "threads", args->threads > 0 ? args->threads : 1) &&
-                 kit_json_put_string(json, "recipe", args->recipe ? args->recipe : "");
-    if (built) return json;
+    if (host_record_add(json, record, from)) return json;
     cJSON_Delete(json);
     return NULL;
 }
 
-static cJSON *work_args(const char *job_dir, uint32_t threads, const char *input_path, const char *output_path) {
-    cJSON *json = cJSON_CreateObject();
-    bool built = put_u64(json, "threads", threads > 0 ? threads : 1) &&
-                 (!job_dir || kit_json_put_string(json, "job_dir", job_dir)) &&
-                 (!input_path || kit_json_put_string(json, "input_path", input_path)) &&
-                 (!output_path || kit_json_put_string(json, "output_path", output_path));
-    if (built) return json;
-    cJSON_Delete(json);
-    return NULL;
+static uint32_t at_least_one(uint32_t threads) {
+    return threads > 0 ? threads : 1;
+}
+
+static cJSON *cost_args(const host_backend *backend, const void *question) {
+    const host_manifest *manifest = backend->manifest;
+    kolm_cost_args_t args = *(const kolm_cost_args_t *)question;
+    args.price_micro_usd_per_hour = manifest ? manifest->price_micro_usd_per_hour : HOST_UNPRICED;
+    args.cold_start_seconds = manifest ? manifest->cold_start_seconds : 0;
+    args.threads = at_least_one(args.threads);
+    return args_of(&host_record_cost_args, &args);
 }
 
 static kit_status check_job(const char *job_dir, kolm_error_t *err) {
@@ -161,23 +143,25 @@ static kit_status check_job(const char *job_dir, kolm_error_t *err) {
 kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                        host_result *out_result, kolm_error_t *err) {
     host_run run;
-    run_init(&run, backend, "detect", options ? options : &no_options, out_result);
+    run_init(&run, backend, HOST_CALL_DETECT, options ? options : &no_options, out_result);
     return call_one(registry, &run, detect_args(backend, NULL), err);
 }
 
 kit_status host_cost(const host_registry *registry, const host_backend *backend, const kolm_cost_args_t *args,
                      const host_call_options *options, host_result *out_result, kolm_error_t *err) {
     host_run run;
-    run_init(&run, backend, "cost", options ? options : &no_options, out_result);
+    run_init(&run, backend, HOST_CALL_COST, options ? options : &no_options, out_result);
     return call_one(registry, &run, cost_args(backend, args), err);
 }
 
 kit_status host_train(const host_registry *registry, const host_backend *backend, const char *job_dir, uint32_t threads,
                       const host_call_options *options, host_result *out_result, kolm_error_t *err) {
     host_run run;
-    run_init(&run, backend, "train", options ? options : &no_options, out_result);
+    run_init(&run, backend, HOST_CALL_TRAIN, options ? options : &no_options, out_result);
     KIT_TRY(check_job(job_dir, err));
-    return call_one(registry, &run, work_args(job_dir, threads, NULL, NULL), err);
+    run.job_dir = job_dir;
+    const kolm_train_args_t args = {.threads = at_least_one(threads), .job_dir = job_dir};
+    return call_one(registry, &run, args_of(&host_record_train_args, &args), err);
 }
 
 #if defined(__linux__)
@@ -191,7 +175,7 @@ kit_status host_infer(const host_registry *registry, const host_backend *backend
                       kolm_error_t *err) {
     host_run run;
     char *input = NULL, *output = NULL;
-    run_init(&run, backend, "infer", options ? options : &no_options, out_result);
+    run_init(&run, backend, HOST_CALL_INFER, options ? options : &no_options, out_result);
     KIT_TRY(check_job(job_dir, err));
     char number[8];
     kit_format(number, sizeof number, "%d", HOST_FD_INPUT);
@@ -204,7 +188,10 @@ kit_status host_infer(const host_registry *registry, const host_backend *backend
     run.input_fd = input_fd;
     run.output_fd = output_fd;
     run.model_fd = run.options->model_fd;
-    if (status == KOLM_OK) status = call_one(registry, &run, work_args(job_dir, threads, input, output), err);
+    run.job_dir = job_dir;
+    const kolm_infer_args_t args = {
+        .threads = at_least_one(threads), .job_dir = job_dir, .input_path = input, .output_path = output};
+    if (status == KOLM_OK) status = call_one(registry, &run, args_of(&host_record_infer_args, &args), err);
     free(input);
     free(output);
     return status;
@@ -213,20 +200,17 @@ kit_status host_infer(const host_registry *registry, const host_backend *backend
 kit_status host_test(const host_registry *registry, const host_backend *backend, uint32_t threads,
                      const host_call_options *options, host_result *out_result, kolm_error_t *err) {
     host_run run;
-    run_init(&run, backend, "test", options ? options : &no_options, out_result);
-    return call_one(registry, &run, work_args(NULL, threads, NULL, NULL), err);
+    run_init(&run, backend, HOST_CALL_TEST, options ? options : &no_options, out_result);
+    const kolm_test_args_t args = {.threads = at_least_one(threads)};
+    return call_one(registry, &run, args_of(&host_record_test_args, &args), err);
 }
 
 kit_status host_status(const host_registry *registry, const host_backend *backend, bool prune, uint64_t older_seconds,
                        const host_call_options *options, host_result *out_result, kolm_error_t *err) {
     host_run run;
-    run_init(&run, backend, "status", options ? options : &no_options, out_result);
-    cJSON *json = cJSON_CreateObject();
-    if (!put_u64(json, "prune", prune ? 1 : 0) || !put_u64(json, "older_seconds", older_seconds)) {
-        cJSON_Delete(json);
-        json = NULL;
-    }
-    return call_one(registry, &run, json, err);
+    run_init(&run, backend, HOST_CALL_STATUS, options ? options : &no_options, out_result);
+    const kolm_status_args_t args = {.prune = prune ? 1 : 0, .older_seconds = older_seconds};
+    return call_one(registry, &run, args_of(&host_record_status_args, &args), err);
 }
 
 /* ---- All */
@@ -238,7 +222,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
     host_run *runs = calloc(count > 0 ? count : 1, sizeof *runs);
     if (!runs) return no_memory(err);
     /* Without it nobody can be asked: that is the fault of this machine, and no backend's. */
-    status = host_scratch_open(options, is_light(slot), &scratch, err);
+    status = host_scratch_open(options, host_call_is_light(slot), &scratch, err);
     for (size_t i = 0; i < count; i++)
         run_init(&runs[i], rows[i], slot, options, &out_results[i]);
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
@@ -264,12 +248,12 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
 
 kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                            const host_call_options *options, host_result *out_results, kolm_error_t *err) {
-    return call_all(registry, rows, count, "detect", detect_args, NULL, options ? options : &no_options, out_results,
+    return call_all(registry, rows, count, HOST_CALL_DETECT, detect_args, NULL, options ? options : &no_options, out_results,
                     err);
 }
 
 kit_status host_cost_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                          const kolm_cost_args_t *args, const host_call_options *options, host_result *out_results,
                          kolm_error_t *err) {
-    return call_all(registry, rows, count, "cost", cost_args, args, options ? options : &no_options, out_results, err);
+    return call_all(registry, rows, count, HOST_CALL_COST, cost_args, args, options ? options : &no_options, out_results, err);
 }

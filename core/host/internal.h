@@ -93,9 +93,8 @@ void host_names_free(host_names *names);
 /* False: there was no stem + suffix (".so.sig", ".libs") when the directory was read. */
 bool host_names_beside(const host_names *names, const char *stem, const char *suffix);
 
-/* ---- Between kolm and kolm-host. One JSON object on one line asks; lines of JSON objects answer, the last one with
- * the event "done". Numbers of 64 bits travel as decimal strings, which JSON cannot bend. After the request the pipe
- * stays open: its end tells kolm-host that the caller has gone, or wants it to stop. */
+/* ---- Descriptors and limits of the protocol between kolm and kolm-host; its names are in protocol.h. After the request the
+ * pipe stays open: its end tells kolm-host that the caller has gone, or wants it to stop. */
 #define HOST_FD_REQUEST 3
 #define HOST_FD_REPLY 4
 #define HOST_FD_INPUT 5 /* infer, when the caller gave descriptors */

@@ -198,7 +198,7 @@ static void split_lines(host_run *run, kit_buf *text, bool reply) {
 /* Reads what is there, but not for ever: a flood must not keep the others waiting. */
 static void hear(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_end) {
     char piece[16384];
-    size_t most = strcmp(run->slot, "detect") == 0 || strcmp(run->slot, "cost") == 0 ? PRINTED_LIGHT : PRINTED_MOST;
+    size_t most = host_call_is_light(run->slot) ? PRINTED_LIGHT : PRINTED_MOST;
     for (int round = 0; *fd >= 0 && (round < 4 || (to_the_end && round < 1024)); round++) {
         ssize_t n = read(*fd, piece, sizeof piece);
         if (n < 0 && errno == EINTR) continue;
@@ -253,7 +253,7 @@ static bool cancelled(const host_run *run) {
 }
 
 static bool is_late(host_run *run, int64_t now) {
-    bool light = strcmp(run->slot, "detect") == 0 || strcmp(run->slot, "cost") == 0;
+    bool light = host_call_is_light(run->slot);
     if (now < run->deadline_ms) return false;
     if (light) run->deadline_ms = host_deadline_of(run->pid, run->started_ms, run->timeout_ms);
     return now >= run->deadline_ms;

@@ -6,6 +6,7 @@
 #include "host/call.h"
 #include "kolm/kit/digest.h"
 #include "host/internal.h"
+#include "host/protocol.h"
 
 #include <sys/types.h>
 
@@ -52,6 +53,7 @@ typedef struct host_run {
     int input_fd, output_fd; /* -1: none */
     int model_fd;            /* 0: none */
     cJSON *args;             /* owned */
+    const char *job_dir;     /* NULL: the call has none */
     host_result *result;
     /* Filled while it runs. */
     bool prepared; /* has a request: may be started */

@@ -119,6 +119,7 @@ class Lint:
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
                 self.literals(path, strip_c(text, keep_strings=True))
+                self.protocol(path, strip_c(text, keep_strings=True))
                 self.decisions(path, strip_c(text, keep_strings=True))
                 self.externs(path, strip_c(text))
                 self.prints(path, strip_c(text))
@@ -233,6 +234,19 @@ class Lint:
                     if name in words:
                         self.complain(path, number, f'core may not name the plugin "{name}"')
 
+    def protocol(self, path, text):
+        """A name of the private protocol that one side spells by itself can be changed on that side alone. What the two sides
+        read of other files' JSON (job.json, config.json) is not of it."""
+        if not re.match(r"core/host/(child/(?!model\.c)\w+|answer|ask|call|run|allow)\.c$", path):
+            return
+        for number, line in enumerate(text.split("\n"), 1):
+            written = re.search(r'\\"[a-z_]+\\"\s*:', line)
+            read = re.search(r'(kit_json_(?:get|put)\w*|cJSON_Add\w+ToObject)\(\s*'
+                             r'(?:request|json|object|args|fence|[\w>.-]+->(?:json|args|fence))\s*,\s*"', line)
+            slot = re.search(r'"(detect|cost|train|infer|test|status)"', line)
+            if written or read or slot:
+                self.complain(path, number, "protocol.h has the names of the protocol, protocol.c those of its members")
+
     def python(self, path, text):
         for number, line in enumerate(text.split("\n"), 1):
             code = line.split("#")[0]
@@ -329,6 +343,14 @@ class SelfTest(unittest.TestCase):
         self.check("core/host/a.c", 'const char *s = "use acme-one, please";\n', "acme-one")
         self.check("core/host/a.c", '/* acme-one */ const char *s = "acme-ones";\n', None)
         self.check("tests/host/a.c", 'const char *s = "acme-one";\n', None)
+
+    def test_protocol(self):
+        for body in ('kit_buf_str(out, ",\\"peak\\":0");', 'kit_json_get_string(json, "slot", &slot);', 'kit_json_get(request->fence, "read");',
+                     'cJSON_AddObjectToObject(request, "fence");', 'x = strcmp(slot, "detect") == 0;'):
+            self.check("core/host/child/slots.c", f"void f(void) {{ {body} }}\n", "protocol.h")
+            self.check("core/host/answer.c", f"void f(void) {{ {body} }}\n", "protocol.h")
+            self.check("core/host/manifest.c", f"void f(void) {{ {body} }}\n", None)
+        self.check("core/host/ask.c", 'void f(void) { kit_json_get(config, "backends"); }\n', None)
 
     def test_opening(self):
         for path, text in {"core/a.c": "int x;\n", "tests/a.py": "print()\n", "core/b.h": f"/* {SPDX} */\n#pragma once\n",

@@ -24,8 +24,9 @@ static void check(const child_request *request) {
     must(request->slot != NULL && request->name != NULL && request->path != NULL && request->scratch != NULL);
     must(request->later_bytes <= CHILD_LATER_MAX);
     must(request->deadline_ms >= 0 && request->grace_ms >= 0);
-    must(child_arg_text(request, "job_dir") != NULL);
-    (void)child_arg_u64(request, "threads");
+    kolm_infer_args_t args;
+    (void)host_read_infer_args(request->args, &args);
+    must(args.job_dir != NULL && args.input_path != NULL && args.output_path != NULL);
     check_secrets(request);
 }
 

@@ -110,10 +110,10 @@ bool child_audit_round(const child_request *request) {
     return false;
 }
 
-void child_audit_end(kit_buf *members) {
+void child_audit_end(host_done *done) {
     if (!audit.request) return;
     uint32_t descriptors = entries("/proc/self/fd"), threads = entries("/proc/self/task");
-    child_put_int(members, "left_descriptors", descriptors > audit.descriptors ? descriptors - audit.descriptors : 0);
-    child_put_int(members, "left_threads", threads > audit.threads ? threads - audit.threads : 0);
-    child_put_u64(members, "bytes_per_round", audit.bytes_per_round);
+    done->left_descriptors = descriptors > audit.descriptors ? descriptors - audit.descriptors : 0;
+    done->left_threads = threads > audit.threads ? threads - audit.threads : 0;
+    done->bytes_per_round = audit.bytes_per_round;
 }

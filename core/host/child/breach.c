@@ -40,15 +40,9 @@ static bool is_new(uint64_t what) {
 
 /* What stands in the table is the author's alone: it does nothing to a call. */
 static void say(host_breach_kind kind, bool mild, const char *about, const char *remedy, const char *text) {
-    kit_buf members = {0};
     char whole[512];
     kit_format(whole, sizeof whole, "%s%s%s %s", state.slot ? state.slot : "", state.slot ? ": " : "", about, text);
-    child_put_int(&members, "kind", (int64_t)kind);
-    child_put_bool(&members, "mild", mild || !state.slot);
-    child_put_text(&members, "text", whole);
-    child_put_text(&members, "remedy", remedy);
-    child_reply_send("breach", &members);
-    kit_buf_free(&members);
+    child_reply_breach(&(host_breach_line){(uint32_t)kind, mild || !state.slot, whole, remedy});
 }
 
 static void breach(host_breach_kind kind, bool mild, const char *about, const char *remedy, const char *format,

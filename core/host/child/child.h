@@ -30,6 +30,7 @@
 
 #include "host/call.h"
 #include "host/internal.h"
+#include "host/protocol.h"
 
 /* A record as a later kolm will give it: larger by request->later_bytes. */
 #define CHILD_LATER_MAX 256
@@ -77,26 +78,29 @@ typedef struct child_request {
     const cJSON *declared; /* the keys that the manifest declares; NULL: it does not say */
     const cJSON *fence;    /* what may be touched: allow.c */
     bool unfenced;         /* the user wants none around this backend */
-    const cJSON *args;
+    const cJSON *args;     /* a record of the slot's: host_read_cost_args, ... */
 } child_request;
 
 /* Reads the line from fd. The values of secrets are taken out of the JSON tree, the text is wiped. */
 kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) KIT_MUST_USE;
-uint64_t child_arg_u64(const child_request *request, const char *key);     /* 0 when absent */
-const char *child_arg_text(const child_request *request, const char *key); /* "" when absent */
 
 /* ---- reply.c: every function may be called from any thread. */
 void child_reply_open(int fd); /* keeps a copy of fd out of the way of small numbers, and closes fd */
-/* Sends {"event":EVENT,...}: members are appended by the caller as `,"key":value`. */
-void child_reply_send(const char *event, const kit_buf *members);
-void child_put_text(kit_buf *members, const char *key, const char *text); /* escaped for terminals, then for JSON */
-void child_put_cut(kit_buf *members, const char *key, const char *text, size_t most); /* at most that many bytes; NULL: "" */
-void child_put_u64(kit_buf *members, const char *key, uint64_t value);    /* as a string */
-void child_put_int(kit_buf *members, const char *key, int64_t value);
-void child_put_double(kit_buf *members, const char *key, double value); /* null when not finite */
-void child_put_bool(kit_buf *members, const char *key, bool value);
-/* The last word: sends "done" and ends the process without running anything of the plugin's. result may be NULL. */
-_Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, const kit_buf *result);
+/* Sends one line; members: what host_write_EVENT wrote (protocol.h). */
+void child_reply_send(host_event event, const kit_buf *members);
+/* child_reply_log(&line), child_reply_progress(&progress), ...: sends an event that is one record. */
+#define X(upper, lower, type)                                                                                          \
+    static inline void child_reply_##lower(const type *from) {                                                         \
+        kit_buf members = {0};                                                                                         \
+        host_write_##lower(&members, from);                                                                            \
+        child_reply_send(HOST_EVENT_##upper, &members);                                                                \
+        kit_buf_free(&members);                                                                                        \
+    }
+HOST_EVENTS(X)
+#undef X
+/* The last word: sends "done" and ends the process without running anything of the plugin's. error: NULL for HOST_OK; mute: the
+ * plugin gave it no text; result: members of a result, may be NULL. */
+_Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, bool mute, const kit_buf *result);
 
 /* ---- breach.c: every function may be called from any thread. */
 void child_breach_begin(const char *slot);
@@ -124,7 +128,7 @@ void child_audit_begin(const child_request *request); /* just before the slot */
 void child_audit_left(void);
 /* True as long as the slot is to be called once more before the call that counts; asked before every call. */
 bool child_audit_round(const child_request *request);
-void child_audit_end(kit_buf *members); /* appends what was found to the last word, when that was asked for */
+void child_audit_end(host_done *done); /* puts what was found into the last word, when that was asked for */
 
 /* ---- fence.c */
 /* Moves fd up, out of the range that a careless plugin closes or reuses, close-on-exec. */

@@ -109,12 +109,12 @@ static kit_status add_descriptor(int rules, int number, uint64_t rights, uint64_
 }
 
 static kit_status add_all(const child_request *request, int rules, uint64_t known, kolm_error_t *err) {
-    KIT_TRY(add_paths(request, rules, "read", RIGHTS_READ, known, err));
-    KIT_TRY(add_paths(request, rules, "look", RIGHTS_LOOK, known, err));
-    KIT_TRY(add_paths(request, rules, "write", RIGHTS_WRITE, known, err));
-    KIT_TRY(add_paths(request, rules, "device", RIGHTS_DEVICE, known, err));
+    KIT_TRY(add_paths(request, rules, HOST_KEY_READ, RIGHTS_READ, known, err));
+    KIT_TRY(add_paths(request, rules, HOST_KEY_LOOK, RIGHTS_LOOK, known, err));
+    KIT_TRY(add_paths(request, rules, HOST_KEY_WRITE, RIGHTS_WRITE, known, err));
+    KIT_TRY(add_paths(request, rules, HOST_KEY_DEVICE, RIGHTS_DEVICE, known, err));
     if (request->plugin.held) KIT_TRY(add_descriptor(rules, HOST_FD_PLUGIN, RIGHTS_READ, known, err));
-    if (strcmp(request->slot, "infer") != 0) return KOLM_OK;
+    if (strcmp(request->slot, HOST_CALL_INFER) != 0) return KOLM_OK;
     KIT_TRY(add_descriptor(rules, HOST_FD_INPUT, RIGHTS_READ, known, err));
     KIT_TRY(add_descriptor(rules, HOST_FD_MODEL, RIGHTS_READ, known, err));
     return add_descriptor(rules, HOST_FD_OUTPUT, LL_READ_FILE | LL_WRITE_FILE | LL_TRUNCATE, known, err);
@@ -125,7 +125,7 @@ static struct ruleset_attr attributes(const child_request *request, long abi) {
     if (abi >= 2) all.files |= LL_REFER;
     if (abi >= 3) all.files |= LL_TRUNCATE;
     /* Not of what trains: processes that do so together talk to each other by TCP on this machine. */
-    bool light = strcmp(request->slot, "detect") == 0 || strcmp(request->slot, "cost") == 0;
+    bool light = host_call_is_light(request->slot);
     if (abi >= 4 && light && !request->network) all.net = LL_NET_BIND_TCP | LL_NET_CONNECT_TCP;
     if (abi >= 5) all.files |= LL_IOCTL_DEV;
     if (abi >= 6) all.scoped = LL_SCOPE_ABSTRACT_UNIX | LL_SCOPE_SIGNAL;

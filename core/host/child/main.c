@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #if defined(__linux__)
@@ -13,16 +12,13 @@
 #endif
 
 static void report_loaded(const kolm_backend_v1_t *table) {
-    kit_buf members = {0};
-    child_put_int(&members, "slots", child_table_slots(table));
-    child_put_int(&members, "abi_minor", table->abi_minor);
-    child_put_u64(&members, "features", table->features);
-    child_put_text(&members, "version", table->version);
-    child_put_text(&members, "vendor", table->vendor);
-    child_put_text(&members, "licence", table->licence);
-    child_put_text(&members, "homepage", table->homepage);
-    child_reply_send("loaded", &members);
-    kit_buf_free(&members);
+    child_reply_loaded(&(host_loaded){.slots = child_table_slots(table),
+                                      .abi_minor = table->abi_minor,
+                                      .features = table->features,
+                                      .version = table->version,
+                                      .vendor = table->vendor,
+                                      .licence = table->licence,
+                                      .homepage = table->homepage});
 }
 
 /* Everything that the plugin is not to reach is out of reach before the first of its instructions. */
@@ -39,8 +35,7 @@ static kit_status close_off(const child_request *request, kolm_error_t *err) {
     if (request->unfenced) {
         child_proof_add(&proof.lacks, "fence_off_in_config");
     } else if (status == KOLM_OK) {
-        bool light = strcmp(request->slot, "detect") == 0 || strcmp(request->slot, "cost") == 0;
-        if (!light) status = child_separate(request, &proof, err); /* those have milliseconds */
+        if (!host_call_is_light(request->slot)) status = child_separate(request, &proof, err); /* those have milliseconds */
         child_selftest_begin();
         if (status == KOLM_OK) status = child_landlock(request, &proof, err);
         if (status == KOLM_OK) status = child_unseen(request, &proof, err);
@@ -59,10 +54,10 @@ static _Noreturn void serve(const child_request *request) {
     kolm_error_t error = KIT_ERROR_INIT;
     const void *symbol = NULL;
     /* First: in a user namespace the owners of files are no longer to be told. */
-    if (child_check_file(request, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, NULL);
-    if (close_off(request, &error) != KOLM_OK) child_done(HOST_SANDBOX, &error, NULL);
+    if (child_check_file(request, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
+    if (close_off(request, &error) != KOLM_OK) child_done(HOST_SANDBOX, &error, false, NULL);
     if (child_load(request, &symbol, &error) != KOLM_OK || child_table_check(symbol, request, &error) != KOLM_OK)
-        child_done(HOST_NOT_LOADED, &error, NULL);
+        child_done(HOST_NOT_LOADED, &error, false, NULL);
     report_loaded(symbol);
     child_run(request, symbol);
 }
@@ -81,7 +76,7 @@ int main(int argc, char **argv) {
     }
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a pipe: what a plugin printed before it crashed is not to be lost */
     child_reply_open(HOST_FD_REPLY);
-    if (child_request_read(HOST_FD_REQUEST, &request, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, NULL);
-    if (child_fence(&request, HOST_FD_REQUEST, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, NULL);
+    if (child_request_read(HOST_FD_REQUEST, &request, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
+    if (child_fence(&request, HOST_FD_REQUEST, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
     serve(&request);
 }

@@ -37,7 +37,7 @@
  */
 
 static const char *const covered[] = {"/run", "/tmp"};
-static const char *const keys[] = {"read", "look", "write", "device"};
+static const char *const keys[] = {HOST_KEY_READ, HOST_KEY_LOOK, HOST_KEY_WRITE, HOST_KEY_DEVICE};
 
 #define PLACES_MOST 256
 #define LINKS_MOST 32
@@ -213,7 +213,7 @@ static bool make_read_only(const child_request *request, kolm_error_t *err, kit_
     const cJSON *item;
     /* As a whole, but where kolm's home lies in it. */
     bool good = !is_given(request, "/dev/shm") || keep_writable("/dev/shm", all, &count);
-    cJSON_ArrayForEach(item, kit_json_get(request->fence, "write")) {
+    cJSON_ArrayForEach(item, kit_json_get(request->fence, HOST_KEY_WRITE)) {
         if (good && cJSON_IsString(item) && strcmp(item->valuestring, "/dev/shm") != 0)
             good = keep_writable(item->valuestring, all, &count);
     }

@@ -77,14 +77,9 @@ static bool is_full(const char *about, uint32_t count, uint32_t most) {
 /* ---- Progress */
 
 static void send_progress(void) {
-    kit_buf members = {0};
-    child_put_u64(&members, "step", state.progress.step);
-    child_put_u64(&members, "total", state.progress.total);
-    child_put_double(&members, "loss", state.progress.loss);
-    child_put_double(&members, "tokens_per_second", state.progress.tokens_per_second);
-    child_put_text(&members, "phase", state.phase);
-    child_reply_send("progress", &members);
-    kit_buf_free(&members);
+    kolm_progress_t shown = state.progress;
+    shown.phase = state.phase;
+    child_reply_progress(&shown);
     state.progress_waits = false;
 }
 
@@ -167,11 +162,7 @@ static bool metric_ok(const char *name, double value) {
 }
 
 static void send_metric(metric *m, int64_t now) {
-    kit_buf members = {0};
-    child_put_text(&members, "name", m->name);
-    child_put_double(&members, "value", m->value);
-    child_reply_send("metric", &members);
-    kit_buf_free(&members);
+    child_reply_metric(&(host_metric){m->name, m->value});
     m->waits = false;
     m->told_ms = now;
 }
@@ -238,24 +229,9 @@ static void judge_device(kolm_device_t *d, bool taken, uint32_t place) {
     }
 }
 
-static void send_device(const kolm_device_t *d) {
-    kit_buf members = {0};
-    child_put_int(&members, "memory_kind", d->memory_kind);
-    child_put_u64(&members, "total", d->total_memory_bytes);
-    child_put_u64(&members, "free", d->free_memory_bytes);
-    child_put_int(&members, "index", d->index);
-    child_put_int(&members, "units", d->units);
-    child_put_cut(&members, "name", d->name, KOLM_DEVICE_TEXT_BYTES_MAX);
-    child_put_cut(&members, "id", d->id, KOLM_DEVICE_ID_BYTES_MAX);
-    child_put_cut(&members, "driver", d->driver, KOLM_DEVICE_TEXT_BYTES_MAX);
-    child_put_cut(&members, "runtime", d->runtime, KOLM_DEVICE_TEXT_BYTES_MAX);
-    child_reply_send("device", &members);
-    kit_buf_free(&members);
-}
-
 void child_report_device(void *user, const kolm_device_t *device) {
     (void)user;
-    if (!MAY_TAKE("a device", "detect", kolm_device_t, device, runtime)) return;
+    if (!MAY_TAKE("a device", HOST_CALL_DETECT, kolm_device_t, device, runtime)) return;
     kolm_device_t copy = {0};
     memcpy(&copy, device, device->struct_size < sizeof copy ? device->struct_size : sizeof copy);
     pthread_mutex_lock(&lock);
@@ -263,7 +239,7 @@ void child_report_device(void *user, const kolm_device_t *device) {
         bool taken = copy.id && is_taken(copy.id);
         if (copy.id) kit_copy(state.ids[state.devices], sizeof *state.ids, copy.id);
         judge_device(&copy, taken, state.devices++);
-        if (!state.again) send_device(&copy);
+        if (!state.again) child_reply_device(&copy);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -295,22 +271,14 @@ static void judge_step(kolm_test_step_t *step) {
 
 void child_report_test_step(void *user, const kolm_test_step_t *step) {
     (void)user;
-    if (!MAY_TAKE("a step", "test", kolm_test_step_t, step, note)) return;
+    if (!MAY_TAKE("a step", HOST_CALL_TEST, kolm_test_step_t, step, note)) return;
     kolm_test_step_t copy = {0};
     memcpy(&copy, step, step->struct_size < sizeof copy ? step->struct_size : sizeof copy);
     pthread_mutex_lock(&lock);
     if (!is_full("a step", state.steps, KOLM_TEST_STEPS_MAX)) {
-        kit_buf members = {0};
         state.steps++;
         judge_step(&copy);
-        child_put_int(&members, "outcome", copy.outcome);
-        child_put_int(&members, "number", copy.number);
-        child_put_int(&members, "total", copy.total);
-        child_put_u64(&members, "duration_us", copy.duration_us);
-        child_put_cut(&members, "title", copy.title, KOLM_STEP_TITLE_BYTES_MAX);
-        child_put_cut(&members, "note", copy.note, KOLM_STEP_NOTE_BYTES_MAX);
-        child_reply_send("step", &members);
-        kit_buf_free(&members);
+        child_reply_step(&copy);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -336,6 +304,8 @@ bool child_tested_passed(bool says_so, kolm_error_t *why) {
 /* ---- What is kept elsewhere */
 
 static void judge_holding(kolm_holding_t *h) {
+    kolm_status_args_t args;
+    (void)host_read_status_args(asked->args, &args);
     child_judge_text("the place of a holding", h->place, KOLM_HOLDING_PLACE_BYTES_MAX, 0);
     child_judge_text("the kind of a holding", h->kind, KOLM_HOLDING_KIND_BYTES_MAX, 0);
     child_judge_text("the name of a holding", h->name, KOLM_HOLDING_NAME_BYTES_MAX, 0);
@@ -346,30 +316,20 @@ static void judge_holding(kolm_holding_t *h) {
     if (h->state > KOLM_HOLDING_REMOVED)
         child_breach(HOST_BREACH_RECORD, "the state of a holding", "use one of KOLM_HOLDING_*", "is %u, and counts as unknown",
                      h->state);
-    else if (h->state == KOLM_HOLDING_REMOVED && child_arg_u64(asked, "prune") == 0)
+    else if (h->state == KOLM_HOLDING_REMOVED && args.prune == 0)
         child_breach(HOST_BREACH_RECORD, "a holding", "remove nothing unless prune is 1", "was removed, and nobody asked for that");
 }
 
 void child_report_holding(void *user, const kolm_holding_t *holding) {
     (void)user;
-    if (!MAY_TAKE("a holding", "status", kolm_holding_t, holding, note)) return;
+    if (!MAY_TAKE("a holding", HOST_CALL_STATUS, kolm_holding_t, holding, note)) return;
     kolm_holding_t copy = {0};
     memcpy(&copy, holding, holding->struct_size < sizeof copy ? holding->struct_size : sizeof copy);
     pthread_mutex_lock(&lock);
     if (!is_full("a holding", state.holdings, KOLM_HOLDINGS_MAX)) {
-        kit_buf members = {0};
         state.holdings++;
         judge_holding(&copy);
-        child_put_int(&members, "state", copy.state);
-        child_put_u64(&members, "bytes", copy.bytes);
-        child_put_u64(&members, "age", copy.age_seconds);
-        child_put_u64(&members, "price", copy.price_micro_usd_per_hour);
-        child_put_cut(&members, "place", copy.place, KOLM_HOLDING_PLACE_BYTES_MAX);
-        child_put_cut(&members, "kind", copy.kind, KOLM_HOLDING_KIND_BYTES_MAX);
-        child_put_cut(&members, "name", copy.name, KOLM_HOLDING_NAME_BYTES_MAX);
-        child_put_cut(&members, "note", copy.note, KOLM_HOLDING_NOTE_BYTES_MAX);
-        child_reply_send("holding", &members);
-        kit_buf_free(&members);
+        child_reply_holding(&copy);
     }
     pthread_mutex_unlock(&lock);
 }

@@ -50,23 +50,8 @@ static kit_status read_line(int fd, char **out, size_t *out_length, kolm_error_t
     return bad(err, "no line");
 }
 
-static bool get_u64(const cJSON *object, const char *key, uint64_t *out) {
-    const char *text;
-    return kit_json_get_string(object, key, &text) && kit_parse_u64(text, out);
-}
-
-uint64_t child_arg_u64(const child_request *request, const char *key) {
-    uint64_t value = 0;
-    return get_u64(request->args, key, &value) ? value : 0;
-}
-
-const char *child_arg_text(const child_request *request, const char *key) {
-    const char *text;
-    return kit_json_get_string(request->args, key, &text) ? text : "";
-}
-
 static kit_status take_secrets(child_request *out, kolm_error_t *err) {
-    const cJSON *list = kit_json_get(out->json, "secrets");
+    const cJSON *list = kit_json_get(out->json, HOST_KEY_SECRETS);
     int count = cJSON_IsObject(list) ? cJSON_GetArraySize(list) : 0;
     out->secrets = calloc((size_t)count + 1, sizeof *out->secrets);
     if (!out->secrets) return no_memory(err);
@@ -83,22 +68,49 @@ static kit_status take_secrets(child_request *out, kolm_error_t *err) {
 }
 
 static bool read_plugin(const cJSON *json, child_plugin *out) {
-    uint64_t modified = 0, changed = 0;
-    host_file_identity *file = &out->file;
-    bool good = kit_json_get_bool(json, "held", &out->held) && kit_json_get_bool(json, "beside", &out->beside) &&
-                kit_json_get_bool(json, "named", &out->named) &&
-                get_u64(json, "device", &file->device) && get_u64(json, "inode", &file->inode) &&
-                get_u64(json, "size", &file->size) && get_u64(json, "modified", &modified) &&
-                get_u64(json, "changed", &changed);
-    file->modified_ns = (int64_t)modified;
-    file->changed_ns = (int64_t)changed;
+    host_plugin_source source;
+    if (!host_read_plugin_source(json, &source)) return false;
+    *out = (child_plugin){.held = source.held, .beside = source.beside, .named = source.named};
+    out->file = (host_file_identity){.device = source.device,
+                                     .inode = source.inode,
+                                     .size = source.size,
+                                     .modified_ns = (int64_t)source.modified_ns,
+                                     .changed_ns = (int64_t)source.changed_ns};
+    return true;
+}
+
+static bool read_audit(const cJSON *json, child_request *out) {
+    host_audit_request audit;
+    out->audited = json != NULL;
+    if (!json) return true;
+    bool good = host_read_audit_request(json, &audit) && audit.later_bytes <= CHILD_LATER_MAX;
+    out->repeats = audit.repeats;
+    out->minor = audit.minor;
+    out->later_bytes = audit.later_bytes;
+    out->first_minor = audit.first_minor;
     return good;
+}
+
+static void take_members(const host_request *from, child_request *out) {
+    out->slot = from->slot;
+    out->name = from->name;
+    out->path = from->path;
+    out->scratch = from->scratch;
+    out->network = from->network;
+    out->airgap = from->airgap;
+    out->memory_limit_bytes = from->memory_limit_bytes;
+    out->file_limit_bytes = from->file_limit_bytes;
+    out->cpu_limit_seconds = from->cpu_limit_seconds;
+    if (from->timeout_ms > 0) out->deadline_ms = kit_now_ms() + (int64_t)from->timeout_ms;
+    out->timeout_ms = host_call_is_light(from->slot) ? (int64_t)from->timeout_ms : 0;
+    out->grace_ms = (int64_t)from->grace_ms;
+    out->parent = (int64_t)from->parent;
 }
 
 kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
     char *text = NULL;
     size_t length = 0;
-    uint64_t timeout = 0, grace = 0, parent = 0;
+    host_request request;
     *out = (child_request){.deadline_ms = INT64_MAX};
     KIT_TRY(read_line(fd, &text, &length, err));
     kit_status status = kit_json_parse(text, length, &out->json, err);
@@ -106,30 +118,14 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
     free(text);
     if (status != KOLM_OK) return bad(err, "not JSON");
     const cJSON *json = out->json;
-    if (!kit_json_get_string(json, "slot", &out->slot) || !kit_json_get_string(json, "name", &out->name) ||
-        !kit_json_get_string(json, "path", &out->path) || !kit_json_get_string(json, "scratch", &out->scratch) ||
-        !read_plugin(kit_json_get(json, "plugin"), &out->plugin) ||
-        !kit_json_get_bool(json, "network", &out->network) || !kit_json_get_bool(json, "airgap", &out->airgap) ||
-        !get_u64(json, "timeout_ms", &timeout) || !get_u64(json, "grace_ms", &grace) ||
-        !get_u64(json, "memory_limit", &out->memory_limit_bytes) ||
-        !get_u64(json, "file_limit", &out->file_limit_bytes) || !get_u64(json, "cpu_limit", &out->cpu_limit_seconds) ||
-        !get_u64(json, "parent", &parent))
+    if (!host_read_request(json, &request) || !read_plugin(kit_json_get(json, HOST_KEY_PLUGIN), &out->plugin))
         return bad(err, "a key is missing");
-    const cJSON *audit = kit_json_get(json, "audit");
-    out->audited = audit != NULL;
-    if (audit && (!get_u64(audit, "repeats", &out->repeats) || !get_u64(audit, "minor", &out->minor) ||
-                  !get_u64(audit, "later_bytes", &out->later_bytes) || out->later_bytes > CHILD_LATER_MAX ||
-                  !kit_json_get_bool(audit, "first_minor", &out->first_minor)))
-        return bad(err, "what is to be examined is not clear");
-    out->settings = kit_json_get(json, "settings");
-    out->declared = kit_json_get(json, "declared");
-    out->fence = kit_json_get(json, "fence");
+    if (!read_audit(kit_json_get(json, HOST_KEY_AUDIT), out)) return bad(err, "what is to be examined is not clear");
+    take_members(&request, out);
+    out->settings = kit_json_get(json, HOST_KEY_SETTINGS);
+    out->declared = kit_json_get(json, HOST_KEY_DECLARED);
+    out->fence = kit_json_get(json, HOST_KEY_FENCE);
     out->unfenced = out->fence == NULL;
-    out->args = kit_json_get(json, "args");
-    if (timeout > 0) out->deadline_ms = kit_now_ms() + (int64_t)timeout;
-    bool light = strcmp(out->slot, "detect") == 0 || strcmp(out->slot, "cost") == 0;
-    out->timeout_ms = light ? (int64_t)timeout : 0;
-    out->grace_ms = (int64_t)grace;
-    out->parent = (int64_t)parent;
+    out->args = kit_json_get(json, HOST_KEY_ARGS);
     return take_secrets(out, err);
 }

@@ -38,13 +38,10 @@ void child_proof_report(const child_proof *proof, const char *profile) {
     char kernel[96] = "";
     kit_buf members = {0};
     if (uname(&machine) == 0) kit_format(kernel, sizeof kernel, "%s %s", machine.sysname, machine.release);
-    child_put_text(&members, "profile", profile);
-    child_put_text(&members, "kernel", kernel);
-    child_put_int(&members, "run", proof->run);
-    child_put_int(&members, "reached", proof->reached);
-    put_list(&members, "mechanisms", &proof->mechanisms);
-    put_list(&members, "lacks", &proof->lacks);
-    child_reply_send("sandbox", &members);
+    host_write_sandbox(&members, &(host_sandbox_line){profile, kernel, proof->run, proof->reached});
+    put_list(&members, HOST_KEY_MECHANISMS, &proof->mechanisms);
+    put_list(&members, HOST_KEY_LACKS, &proof->lacks);
+    child_reply_send(HOST_EVENT_SANDBOX, &members);
     kit_buf_free(&members);
 }
 
@@ -78,7 +75,7 @@ static void probe_abstract(child_proof *proof) {
 
 static void probe_reading(const child_request *request, child_proof *proof) {
     const cJSON *item;
-    cJSON_ArrayForEach(item, kit_json_get(request->fence, "no_read")) {
+    cJSON_ArrayForEach(item, kit_json_get(request->fence, HOST_KEY_NO_READ)) {
         if (!cJSON_IsString(item)) continue;
         int fd = open(item->valuestring, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         child_probe(proof, fd >= 0, item->valuestring, 0);
@@ -89,7 +86,7 @@ static void probe_reading(const child_request *request, child_proof *proof) {
 /* A new file in directories where none may be made. */
 static void probe_writing(const child_request *request, child_proof *proof) {
     const cJSON *item;
-    cJSON_ArrayForEach(item, kit_json_get(request->fence, "no_write")) {
+    cJSON_ArrayForEach(item, kit_json_get(request->fence, HOST_KEY_NO_WRITE)) {
         char path[4200];
         if (!cJSON_IsString(item) ||
             !kit_format(path, sizeof path, "%s/.kolm-fence-%ld", item->valuestring, (long)getpid()))
@@ -105,7 +102,7 @@ static void probe_writing(const child_request *request, child_proof *proof) {
 /* Modes of directories in which nothing may be made: set to what they are, should that be possible. */
 static void probe_attributes(const child_request *request, child_proof *proof) {
     const cJSON *item;
-    cJSON_ArrayForEach(item, kit_json_get(request->fence, "no_write")) {
+    cJSON_ArrayForEach(item, kit_json_get(request->fence, HOST_KEY_NO_WRITE)) {
         struct stat st;
         if (!cJSON_IsString(item) || stat(item->valuestring, &st) != 0) continue;
         child_probe(proof, chmod(item->valuestring, st.st_mode & 07777) == 0, item->valuestring, 0);

@@ -23,11 +23,7 @@ static struct {
 } state;
 
 static void send_log(uint32_t level, const char *text) {
-    kit_buf members = {0};
-    child_put_int(&members, "level", level);
-    child_put_cut(&members, "text", text, HOST_LOG_MAX);
-    child_reply_send("log", &members);
-    kit_buf_free(&members);
+    child_reply_log(&(host_log){level, text});
 }
 
 /* Under the lock: says how many lines were not shown. */
@@ -101,11 +97,8 @@ static int32_t withhold(const char *name, uint64_t capacity, uint64_t *out_lengt
     if (capacity == 0) return KOLM_E_OUT_OF_RANGE;
     pthread_mutex_lock(&lock);
     if (!state.withheld) {
-        kit_buf members = {0};
         state.withheld = true;
-        child_put_cut(&members, "name", name, 64);
-        child_reply_send("withheld", &members);
-        kit_buf_free(&members);
+        child_reply_withheld(&(host_withheld){name});
     }
     pthread_mutex_unlock(&lock);
     return KOLM_E_PERMISSION_DENIED;
@@ -139,11 +132,8 @@ static bool is_declared(const char *key) {
 static void report_undeclared(const char *key) {
     pthread_mutex_lock(&lock);
     if (state.undeclared < UNDECLARED_MAX) {
-        kit_buf members = {0};
         state.undeclared++;
-        child_put_cut(&members, "key", key, 64);
-        child_reply_send("undeclared", &members);
-        kit_buf_free(&members);
+        child_reply_undeclared(&(host_undeclared){key});
     }
     pthread_mutex_unlock(&lock);
 }

@@ -4,40 +4,31 @@
 
 #include <string.h>
 
-/* A result text that the plugin filled: ended for certain, also where it was not judged. */
-#define PUT_ARRAY(members, key, array)                                                                                 \
-    do {                                                                                                               \
-        (array)[sizeof(array) - 1] = '\0';                                                                             \
-        child_put_text(members, key, array);                                                                           \
-    } while (0)
-
 #define JUDGE_SIZE(result) child_judge_size(&(result), SIZE_OF(result), sizeof(result).now + CHILD_LATER_MAX)
 
 #define SIZE_OF(record) (uint32_t)(sizeof(record).now + request->later_bytes)
 
 static _Noreturn void finish(const child_request *request, int32_t code, kolm_error_t *error, const kit_buf *result) {
     child_audit_left();
-    if (code == KOLM_OK) child_done(HOST_OK, NULL, result);
+    if (code == KOLM_OK) child_done(HOST_OK, NULL, false, result);
     child_judge_error(error, code);
     bool listed = code > 0 && code <= KOLM_E_UNAUTHENTICATED;
     error->code = listed ? code : KOLM_E_UNKNOWN;
-    if (error->text[0] != '\0') child_done(HOST_FAILED, error, NULL);
-    kit_buf members = {0};
+    if (error->text[0] != '\0') child_done(HOST_FAILED, error, false, NULL);
     if (listed)
         kit_format(error->text, sizeof error->text, "%s failed with %s (%d) and gave no reason", request->slot,
                    kit_status_name(code), code);
     else
         kit_format(error->text, sizeof error->text, "%s failed with %d, which is no code of kolm, and gave no reason",
                    request->slot, code);
-    child_put_bool(&members, "mute", true);
-    child_done(HOST_FAILED, error, &members);
+    child_done(HOST_FAILED, error, true, NULL);
 }
 
 static _Noreturn void reject(const char *slot, const char *what, unsigned value) {
     kolm_error_t error = KIT_ERROR_INIT;
     (void)kit_fail(&error, KOLM_E_INTERNAL, "report this to whoever made the backend",
                    "%s answered with an unknown %s (%u)", slot, what, value);
-    child_done(HOST_FAILED, &error, NULL);
+    child_done(HOST_FAILED, &error, false, NULL);
 }
 
 static _Noreturn void run_detect(const child_request *request, const kolm_backend_v1_t *table,
@@ -54,31 +45,18 @@ static _Noreturn void run_detect(const child_request *request, const kolm_backen
     if (code == KOLM_OK && result.now.state > KOLM_DETECT_REFUSED) reject(request->slot, "state", result.now.state);
     JUDGE_SIZE(result);
     if (code == KOLM_OK) child_judge_detect(&result.now);
-    child_put_int(&out, "state", result.now.state);
-    PUT_ARRAY(&out, "reason", result.now.reason);
-    PUT_ARRAY(&out, "detect_remedy", result.now.remedy);
-    PUT_ARRAY(&out, "runtime", result.now.runtime);
+    host_write_detect_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_cost(const child_request *request, const kolm_backend_v1_t *table,
                                const kolm_host_v1_t *host) {
     CHILD_WITH_LATER(kolm_cost_args_t)
-    args = {.now = {
-                .struct_size = SIZE_OF(args),
-                .epochs = (uint32_t)child_arg_u64(request, "epochs"),
-                .rows = child_arg_u64(request, "rows"),
-                .input_bytes = child_arg_u64(request, "input_bytes"),
-                .labels = child_arg_u64(request, "labels"),
-                .base_parameters = child_arg_u64(request, "base_parameters"),
-                .price_micro_usd_per_hour = child_arg_u64(request, "price"),
-                .cold_start_seconds = (uint32_t)child_arg_u64(request, "cold_start_seconds"),
-                .threads = (uint32_t)child_arg_u64(request, "threads"),
-                .recipe = child_arg_text(request, "recipe"),
-            }};
+    args = {.now = {.struct_size = SIZE_OF(args)}};
     CHILD_WITH_LATER(kolm_cost_result_t) result = {.now = {.struct_size = SIZE_OF(result)}}, blank = result;
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
+    (void)host_read_cost_args(request->args, &args.now);
     for (; child_audit_round(request); result = blank)
         (void)table->cost(host, &args.now, &result.now, &error);
     error = (kolm_error_t)KIT_ERROR_INIT;
@@ -89,45 +67,35 @@ static _Noreturn void run_cost(const child_request *request, const kolm_backend_
         reject(request->slot, "confidence", result.now.confidence);
     JUDGE_SIZE(result);
     if (code == KOLM_OK) child_judge_cost(&result.now);
-    child_put_int(&out, "billing", result.now.billing);
-    child_put_u64(&out, "duration_ms", result.now.duration_ms);
-    child_put_u64(&out, "cost", result.now.cost_micro_usd);
-    child_put_int(&out, "confidence", result.now.confidence);
-    PUT_ARRAY(&out, "basis", result.now.basis);
+    host_write_cost_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_train(const child_request *request, const kolm_backend_v1_t *table,
                                 const kolm_host_v1_t *host) {
     CHILD_WITH_LATER(kolm_train_args_t)
-    args = {.now = {.struct_size = SIZE_OF(args),
-                    .threads = (uint32_t)child_arg_u64(request, "threads"),
-                    .job_dir = child_arg_text(request, "job_dir")}};
+    args = {.now = {.struct_size = SIZE_OF(args)}};
     CHILD_WITH_LATER(kolm_train_result_t)
     result = {.now = {.struct_size = SIZE_OF(result), .billed_micro_usd = UINT64_MAX}};
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
+    (void)host_read_train_args(request->args, &args.now);
     int32_t code = table->train(host, &args.now, &result.now, &error);
     JUDGE_SIZE(result);
     if (code == KOLM_OK) child_judge_train(&result.now);
-    child_put_u64(&out, "billed", result.now.billed_micro_usd);
-    PUT_ARRAY(&out, "device", result.now.device);
-    PUT_ARRAY(&out, "toolchain", result.now.toolchain);
+    host_write_train_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_infer(const child_request *request, const kolm_backend_v1_t *table,
                                 const kolm_host_v1_t *host) {
     CHILD_WITH_LATER(kolm_infer_args_t)
-    args = {.now = {.struct_size = SIZE_OF(args),
-                    .threads = (uint32_t)child_arg_u64(request, "threads"),
-                    .job_dir = child_arg_text(request, "job_dir"),
-                    .input_path = child_arg_text(request, "input_path"),
-                    .output_path = child_arg_text(request, "output_path")}};
+    args = {.now = {.struct_size = SIZE_OF(args)}};
     CHILD_WITH_LATER(kolm_infer_result_t)
     result = {.now = {.struct_size = SIZE_OF(result), .billed_micro_usd = UINT64_MAX}};
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
+    (void)host_read_infer_args(request->args, &args.now);
     uint64_t features = KOLM_HAS(kolm_backend_v1_t, table, features) ? table->features : 0;
     if (!(features & KOLM_FEATURE_MODEL_SLICES)) {
         kit_status copied = child_copy_model(args.now.job_dir, &error);
@@ -136,44 +104,38 @@ static _Noreturn void run_infer(const child_request *request, const kolm_backend
     int32_t code = table->infer(host, &args.now, &result.now, &error);
     JUDGE_SIZE(result);
     if (code == KOLM_OK) child_judge_infer(&result.now);
-    child_put_u64(&out, "answers", result.now.answers);
-    child_put_u64(&out, "billed", result.now.billed_micro_usd);
-    PUT_ARRAY(&out, "device", result.now.device);
+    host_write_infer_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_test(const child_request *request, const kolm_backend_v1_t *table,
                                const kolm_host_v1_t *host) {
     CHILD_WITH_LATER(kolm_test_args_t)
-    args = {.now = {.struct_size = SIZE_OF(args),
-                    .threads = (uint32_t)child_arg_u64(request, "threads"),
-                    .allow_network = request->network ? 1 : 0}};
+    args = {.now = {.struct_size = SIZE_OF(args), .allow_network = request->network ? 1 : 0}};
     CHILD_WITH_LATER(kolm_test_result_t) result = {.now = {.struct_size = SIZE_OF(result)}};
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
+    (void)host_read_test_args(request->args, &args.now);
     int32_t code = table->test(host, &args.now, &result.now, &error);
     JUDGE_SIZE(result);
     if (code == KOLM_OK) child_judge_test(&result.now);
     if (code == KOLM_OK && !child_tested_passed(result.now.passed == 1, &error)) finish(request, error.code, &error, NULL);
-    child_put_bool(&out, "passed", result.now.passed == 1);
-    PUT_ARRAY(&out, "summary", result.now.summary);
+    host_write_test_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
 
 static _Noreturn void run_status(const child_request *request, const kolm_backend_v1_t *table,
                                  const kolm_host_v1_t *host) {
     CHILD_WITH_LATER(kolm_status_args_t)
-    args = {.now = {.struct_size = SIZE_OF(args),
-                    .allow_network = request->network ? 1 : 0,
-                    .prune = child_arg_u64(request, "prune") != 0 ? 1 : 0,
-                    .older_seconds = child_arg_u64(request, "older_seconds")}};
+    args = {.now = {.struct_size = SIZE_OF(args), .allow_network = request->network ? 1 : 0}};
     CHILD_WITH_LATER(kolm_status_result_t) result = {.now = {.struct_size = SIZE_OF(result)}};
     kolm_error_t error = KIT_ERROR_INIT;
     kit_buf out = {0};
+    (void)host_read_status_args(request->args, &args.now);
     int32_t code = table->status(host, &args.now, &result.now, &error);
     JUDGE_SIZE(result);
     if (code == KOLM_OK) child_judge_status(&result.now);
-    PUT_ARRAY(&out, "summary", result.now.summary);
+    host_write_status_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
 
@@ -183,9 +145,9 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
         uint32_t bit;
         void (*run)(const child_request *, const kolm_backend_v1_t *, const kolm_host_v1_t *);
     } slots[] = {
-        {"detect", HOST_SLOT_DETECT, run_detect}, {"cost", HOST_SLOT_COST, run_cost},
-        {"train", HOST_SLOT_TRAIN, run_train},    {"infer", HOST_SLOT_INFER, run_infer},
-        {"test", HOST_SLOT_TEST, run_test},       {"status", HOST_SLOT_STATUS, run_status},
+        {HOST_CALL_DETECT, HOST_SLOT_DETECT, run_detect}, {HOST_CALL_COST, HOST_SLOT_COST, run_cost},
+        {HOST_CALL_TRAIN, HOST_SLOT_TRAIN, run_train},    {HOST_CALL_INFER, HOST_SLOT_INFER, run_infer},
+        {HOST_CALL_TEST, HOST_SLOT_TEST, run_test},       {HOST_CALL_STATUS, HOST_SLOT_STATUS, run_status},
     };
     kolm_error_t error = KIT_ERROR_INIT;
     uint32_t present = child_table_slots(table);
@@ -194,14 +156,14 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
         if (!(present & slots[i].bit)) {
             (void)kit_fail(&error, KOLM_E_UNIMPLEMENTED, "choose another backend, or install a version of it that does",
                            "this backend does not implement %s", request->slot);
-            child_done(HOST_UNIMPLEMENTED, &error, NULL);
+            child_done(HOST_UNIMPLEMENTED, &error, false, NULL);
         }
         /* What works without network (detect, cost) may be asked of a network backend at any time. */
         if ((slots[i].bit & (HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST | HOST_SLOT_STATUS)) && !request->network &&
             (table->required_features & KOLM_FEATURE_NETWORK)) {
             (void)kit_fail(&error, KOLM_E_PERMISSION_DENIED, "choose a local backend, or allow the network",
                            "this backend needs the network, which this call may not use");
-            child_done(HOST_NOT_LOADED, &error, NULL);
+            child_done(HOST_NOT_LOADED, &error, false, NULL);
         }
         child_table_judge(table);
         child_breach_begin(request->slot);
@@ -209,5 +171,5 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
         slots[i].run(request, table, child_services(request));
     }
     (void)kit_fail(&error, KOLM_E_INTERNAL, "", "there is no slot called %s", request->slot);
-    child_done(HOST_NOT_LOADED, &error, NULL);
+    child_done(HOST_NOT_LOADED, &error, false, NULL);
 }

@@ -99,7 +99,7 @@ static void deny_network(child_filter *filter) {
 
 kit_status child_unseen(const child_request *request, child_proof *proof, kolm_error_t *err) {
     (void)err;
-    bool light = strcmp(request->slot, "detect") == 0 || strcmp(request->slot, "cost") == 0;
+    bool light = host_call_is_light(request->slot);
     child_filter filter;
     filter.count = 0;
     child_filter_deny(&filter, never, sizeof never / sizeof *never, EPERM);
