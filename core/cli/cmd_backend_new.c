@@ -24,7 +24,7 @@ static void rename_all(kit_buf *out, const char *text, const char *name) {
                 kit_buf_char(out, *p == '-' ? '_' : (char)toupper((unsigned char)*p));
             kit_buf_char(out, '_');
             text += strlen(TEMPLATE_PREFIX);
-        } else if (strncmp(text, TEMPLATE_NAME, strlen(TEMPLATE_NAME)) == 0 && strncmp(text, "example.org", 11) != 0) {
+        } else if (strncmp(text, TEMPLATE_NAME, strlen(TEMPLATE_NAME)) == 0) {
             kit_buf_str(out, name);
             text += strlen(TEMPLATE_NAME);
         } else {

@@ -48,8 +48,8 @@ void check_identity(check *c) {
     if (!result.version[0]) check_fail(c, "its table has an empty version");
     if (!result.vendor[0]) check_fail(c, "its table has an empty vendor");
     if (!result.licence[0]) check_fail(c, "its table has an empty licence (an SPDX expression)");
-    if (strncmp(result.homepage, "https://", 8) != 0)
-        check_fail(c, "its homepage '%s' is no https address: where are users to report a crash?", result.homepage);
+    if (result.homepage[0] && strncmp(result.homepage, "https://", 8) != 0)
+        check_fail(c, "its homepage '%s' is not an https address; leave it empty if there is none", result.homepage);
 }
 
 void check_slots(check *c) {

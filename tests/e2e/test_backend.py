@@ -219,7 +219,7 @@ class New(Case):
         folder = os.path.join(self.work, "acme-gpu")
         self.assertEqual(sorted(os.listdir(folder)), ["acme-gpu.c", "acme-gpu.json", "acme-gpu.map", "meson.build"])
         text = (self.read(os.path.join(folder, "acme-gpu.c")) + self.read(os.path.join(folder, "acme-gpu.json"))).decode()
-        self.assertNotIn("example", text.replace("https://example.org", ""))
+        self.assertNotIn("example", text)
         if SANITIZED:
             self.skipTest("a plugin without the sanitizer is refused by a kolm with it")
         self.build("acme-gpu", "-Wall", "-Wextra", "-Werror", "-Wl,--version-script=" + os.path.join(folder, "acme-gpu.map"))

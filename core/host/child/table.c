@@ -105,7 +105,7 @@ void child_table_judge(const kolm_backend_v1_t *table) {
     child_judge_text("the version of its table", table->version, KOLM_VERSION_BYTES_MAX, 0);
     child_judge_text("the vendor of its table", table->vendor, KOLM_VENDOR_BYTES_MAX, 0);
     child_judge_text("the licence of its table", table->licence, KOLM_LICENCE_BYTES_MAX, 0);
-    child_judge_text("the homepage of its table", table->homepage, KOLM_HOMEPAGE_BYTES_MAX, 0);
+    child_judge_text("the homepage of its table", table->homepage, KOLM_HOMEPAGE_BYTES_MAX, CHILD_MAY_BE_EMPTY);
     if (table->abi_minor > KOLM_ABI_MINOR) return;
     child_judge_reserved("the field reserved of its table", table->reserved);
     if (table->struct_size > sizeof *table)

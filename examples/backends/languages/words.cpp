@@ -207,4 +207,4 @@ struct words {
 
 } // namespace
 
-constexpr kolm_backend_v1_t kolm_backend_v1 = kolm::table<words>({"words-cpp", "1.0.0", "kolm", "Apache-2.0", "https://example.org"});
+constexpr kolm_backend_v1_t kolm_backend_v1 = kolm::table<words>({"words-cpp", "1.0.0", "kolm", "Apache-2.0", ""});

@@ -378,6 +378,6 @@ pub static kolm_backend_v1: Table = Table {
     abi_major: 1, abi_minor: 0, required_features: 0,
     fingerprint: 8 | 8 << 8 | 1 << 16, // pointers and off_t of 8 bytes, little endian, no sanitizer
     host_minor_needed: 0, reserved: 0, features: 0,
-    name: c!("words-rust"), version: c!("1.0.0"), vendor: c!("kolm"), licence: c!("Apache-2.0"), homepage: c!("https://example.org"),
+    name: c!("words-rust"), version: c!("1.0.0"), vendor: c!("kolm"), licence: c!("Apache-2.0"), homepage: c!(""),
     detect: Some(detect_slot), cost: Some(cost_slot), train: Some(train_slot), infer: Some(infer_slot), test: Some(test_slot),
 };

@@ -414,12 +414,12 @@ typedef struct kolm_backend_v1_table {
     uint16_t host_minor_needed; /* the lowest host minor the plugin works with */
     uint16_t reserved;          /* 0 */
     uint64_t features;          /* KOLM_FEATURE_* that the plugin offers */
-    /* Identity, all mandatory. */
+    /* Identity. None may be NULL; only homepage may be "". */
     const char *name;    /* equals the file name without suffix and the manifest's name; [a-z][a-z0-9-]{0,31} */
     const char *version; /* the plugin's own */
     const char *vendor;
     const char *licence; /* SPDX expression */
-    const char *homepage;
+    const char *homepage; /* where users report problems, "https://..."; "" if there is no such page */
     /* Slots. */
     kolm_detect_fn detect;
     kolm_cost_fn cost;
