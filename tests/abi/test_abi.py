@@ -108,11 +108,11 @@ class Abidiff(unittest.TestCase):
 
     def test_breaks_are_seen(self):
         for name, change in {
-            "reorder": ("    int32_t code; /* the same number that the slot returns */\n    char text[512];",
+            "reorder": ("    int32_t code; /* the value that the slot returns */\n    char text[512];",
                         "    char text[512];\n    int32_t code;"),
             "narrower": ("    uint64_t duration_ms; ", "    uint32_t duration_ms; "),
             "signedness": ("    uint32_t outcome; ", "    int32_t outcome; "),
-            "inserted": ("    uint64_t total;            /* steps in all", "    uint64_t extra; uint64_t total; /* steps in all"),
+            "inserted": ("    uint64_t total;            /* total number of steps", "    uint64_t extra; uint64_t total; /* steps in all"),
             "appended": ("    uint64_t older_seconds;\n}", "    uint64_t older_seconds;\n    uint64_t later;\n}"),
             "slots swapped": ("    kolm_train_fn train;\n    kolm_infer_fn infer;\n", "    kolm_infer_fn infer;\n    kolm_train_fn train;\n"),
             "argument added": ("int32_t (*cancelled)(void *user);", "int32_t (*cancelled)(void *user, int32_t why);"),

@@ -210,9 +210,9 @@ class Promises(unittest.TestCase):
     def test_the_header_has_the_same(self):
         text = " ".join(read(SOURCE, "sdk", "include", "kolm", "backend.h").replace("\n *", " ").split())
         light = constant("core/host/call.c", "LIGHT_TIMEOUT_MS") // 1000
-        for words in ("detect and cost: %d seconds" % light, "%d seconds of processor time" % (light + constant("core/host/ask.c", "LIGHT_CPU_MORE")),
-                      "%d GiB of data" % (constant("core/host/ask.c", "DEFAULT_MEMORY_LIMIT") // GIB), "files of %d MiB" % (constant("core/host/ask.c", "DEFAULT_FILE_LIMIT") // MIB),
-                      "return KOLM_E_CANCELLED soon (%d seconds" % (constant("core/host/call.c", "GRACE_MS") // 1000)):
+        for words in ("detect and cost: %d seconds" % light, "%d seconds of CPU time" % (light + constant("core/host/ask.c", "LIGHT_CPU_MORE")),
+                      "%d GiB of data" % (constant("core/host/ask.c", "DEFAULT_MEMORY_LIMIT") // GIB), "%d MiB per file" % (constant("core/host/ask.c", "DEFAULT_FILE_LIMIT") // MIB),
+                      "return KOLM_E_CANCELLED within %d seconds" % (constant("core/host/call.c", "GRACE_MS") // 1000)):
             self.assertIn(words, text.replace(" * ", " "))
 
     def test_the_environment_is_that_of_the_code(self):

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ABI between kolm and a compute backend: one exported table, kolm_backend_v1, and the records that cross it. */
+/* The ABI between kolm and a compute backend: one exported table, kolm_backend_v1, and the records passed across it. */
 #ifndef KOLM_BACKEND_H
 #define KOLM_BACKEND_H
 
 /*
  * How to use this header
  * ----------------------
- * A backend is one shared object, NAME.so, beside one manifest, NAME.json. The object exports exactly one symbol:
+ * A backend is one shared object, NAME.so, next to one manifest, NAME.json. The object exports exactly one symbol:
  *
  *     KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
  *         KOLM_BACKEND_HEADER_INIT,
@@ -14,40 +14,41 @@
  *         .detect = acme_detect, .cost = acme_cost, .train = NULL, .infer = NULL, .test = NULL,
  *     };
  *
- * Everything else must be hidden (-fvisibility=hidden); `nm -D --defined-only NAME.so` shows one line.
+ * Everything else must be hidden (-fvisibility=hidden): `nm -D --defined-only NAME.so` must print one line.
  *
- * Process model. kolm calls every slot in a process of its own (kolm-host): one process, one plugin, one call. The
- * process has its own process group, a deadline, resource limits and no standard input; what it writes to standard
- * output or standard error is captured and shown as log lines. A crash, a hang or an exit is a row in a table, not a
- * crash of kolm. The object is never dlclosed. Processes that a slot started have ended, and were waited for, before it
- * returns; descriptors that it opened are closed.
+ * Process model. kolm calls every slot in a separate process (kolm-host): one process, one plugin, one call. The process
+ * has its own process group, a deadline, resource limits and no standard input. Its standard output and standard error
+ * are captured and shown as log lines. A crash, a hang or an exit is reported as the result of the call; it does not
+ * crash kolm. The object is never dlclosed. Before a slot returns, it must have waited for every process that it started
+ * and closed every descriptor that it opened.
  *
- * What a process gets. detect and cost: 5 seconds (more on a machine that is busy with others: time_left_ms counts them), 10
- * seconds of processor time, 4 GiB of data, files of 64 MiB. The other slots: no limits but those of the user and
- * time_left_ms. All: a short list of environment variables with TMPDIR in scratch_dir, and those that the manifest's
- * requires names; the working directory of the user; /dev/null as standard input; signals at their defaults but SIGPIPE,
- * which is ignored, and SIGTERM, SIGALRM and SIGRTMAX, which are kolm-host's; no core dumps; the files that
- * backend-author.md lists under "What a call may touch", and no others.
+ * Limits of a process. detect and cost: 5 seconds (longer on a busy machine; time_left_ms takes that into account), 10
+ * seconds of CPU time, 4 GiB of data, 64 MiB per file. The other slots: only the limits of the user, and time_left_ms.
+ * All slots: a short list of environment variables, with TMPDIR set to scratch_dir, plus those listed under requires in
+ * the manifest; the user's working directory; /dev/null as standard input; default signal dispositions except SIGPIPE,
+ * which is ignored, and SIGTERM, SIGALRM and SIGRTMAX, which are reserved for kolm-host; no core dumps; access only to
+ * the files listed in backend-author.md under "What a call may touch".
  *
- * Threads. A slot is called once, on the main thread of its process. It may start threads; they must be joined
- * before the slot returns. Every function of kolm_host_v1_t may be called from any thread.
+ * Threads. A slot is called once, on the main thread of its process. It may start threads and must join them before it
+ * returns. All functions of kolm_host_v1_t are thread-safe.
  *
- * Strings are UTF-8, NUL terminated, and one line unless the field says otherwise. None is NULL: "" stands for none. A
- * string given by the host lives until the slot returns. A string given by the plugin to a host function is copied before
- * that function returns. The identity strings of the table live for ever. A text that fills its array to the end may end
- * within a character, as snprintf leaves it.
+ * Strings are UTF-8, NUL terminated, and a single line unless the field says otherwise. A string is never NULL; use ""
+ * if there is none. A string passed by the host is valid until the slot returns. A string passed to a host function is
+ * copied before that function returns. The identity strings of the table must stay valid until the process exits. A text
+ * that fills its array may end in the middle of a character, as snprintf leaves it.
  *
- * Numbers. What is counted or measured (bytes, steps, seconds, money) is at most INT64_MAX; UINT64_MAX means unknown where
- * the field says so. A double is finite; NaN means none where the field says so. Fields called reserved are 0.
+ * Numbers. Counts and amounts (bytes, steps, seconds, money) are at most INT64_MAX; UINT64_MAX means unknown where the
+ * field says so. A double is finite; NaN means none where the field says so. Reserved fields must be 0.
  *
- * Breaches. What does not keep to this header is neither trusted nor passed over: a record that cannot be understood fails
- * the call, anything else is cut, left out or counted as unknown, and kolm says so to the user, once a call and with the
- * backend's name. `kolm backend check` reports each breach as a failure, with what to do. The limits are the KOLM_*_MAX.
+ * Breaches. Data that breaks this contract is never trusted and never ignored silently. A record that cannot be
+ * interpreted fails the call; anything else is truncated, dropped or treated as unknown, and kolm warns the user once
+ * per call, naming the backend. `kolm backend check` reports each breach as a failure and says how to fix it. The
+ * limits are the KOLM_*_MAX constants.
  *
  * Growth. Every record that crosses the boundary begins with struct_size and only ever grows at its end. A field
  * exists if and only if it ends within struct_size: use KOLM_HAS. Neither side may require struct_size to equal, or
  * to be at least, the size it was compiled with; only the 1.0 size (KOLM_*_SIZE_1_0) is a lower bound. A NULL slot
- * means "not implemented" and is never called. Numbers in a record have fixed widths; there are no enums, bools,
+ * means "not implemented" and is never called. Numbers in a record have fixed widths; records contain no enums, bools,
  * longs, bit-fields, FILE pointers or va_lists.
  */
 
@@ -59,9 +60,9 @@ extern "C" {
 #endif
 
 #define KOLM_ABI_MAJOR 1 /* a different major is refused by the host */
-#define KOLM_ABI_MINOR 1 /* grows when a field or a slot is appended; 1 brought status and holding */
+#define KOLM_ABI_MINOR 1 /* incremented when a field or a slot is appended; 1 added status and holding */
 
-/* True when the record *p of the given type, as its maker compiled it, contains the field. */
+/* True if the record *p of the given type, as compiled by the side that filled it, contains the field. */
 #define KOLM_HAS(type, p, field) ((p)->struct_size >= offsetof(type, field) + sizeof((p)->field))
 
 #if defined(_WIN32)
@@ -70,7 +71,7 @@ extern "C" {
 #define KOLM_BACKEND_EXPORT __attribute__((visibility("default")))
 #endif
 
-/* ---- Fingerprint: the few build facts whose mismatch would corrupt memory; the host names the one that differs. */
+/* ---- Fingerprint: build properties whose mismatch would corrupt memory; the host reports the one that differs. */
 #define KOLM_FP_SIZEOF_POINTER ((uint32_t)sizeof(void *))        /* bits 0..7: 4 or 8 */
 #if defined(__SIZEOF_POINTER__) && __SIZEOF_POINTER__ == 4 && !(defined(_FILE_OFFSET_BITS) && _FILE_OFFSET_BITS == 64)
 #define KOLM_FP_SIZEOF_OFF 4u
@@ -105,37 +106,36 @@ extern "C" {
 
 /* ---- Errors: one closed list, the numbers of the gRPC/absl codes. 0 is success. */
 #define KOLM_OK 0
-#define KOLM_E_CANCELLED 1           /* the host asked to stop, and it did */
-#define KOLM_E_UNKNOWN 2             /* no better code fits */
-#define KOLM_E_INVALID_ARGUMENT 3    /* the job or a setting is wrong whatever the state of the world */
-#define KOLM_E_DEADLINE_EXCEEDED 4   /* the time given was not enough */
-#define KOLM_E_NOT_FOUND 5           /* a file, a model or a remote thing is missing */
-#define KOLM_E_ALREADY_EXISTS 6      /* what should be created is there */
-#define KOLM_E_PERMISSION_DENIED 7   /* the identity is known and may not */
-#define KOLM_E_RESOURCE_EXHAUSTED 8  /* memory, disk, quota or money is used up */
-#define KOLM_E_FAILED_PRECONDITION 9 /* the machine or account is not in the needed state */
-#define KOLM_E_ABORTED 10            /* lost to a conflict; the whole call may be tried again */
-#define KOLM_E_OUT_OF_RANGE 11       /* past the valid range */
-#define KOLM_E_UNIMPLEMENTED 12      /* this backend does not do this */
+#define KOLM_E_CANCELLED 1           /* stopped at the request of the host */
+#define KOLM_E_UNKNOWN 2             /* no other code applies */
+#define KOLM_E_INVALID_ARGUMENT 3    /* the job or a setting is invalid, whatever the state of the system */
+#define KOLM_E_DEADLINE_EXCEEDED 4   /* the deadline passed */
+#define KOLM_E_NOT_FOUND 5           /* a file, a model or a remote resource is missing */
+#define KOLM_E_ALREADY_EXISTS 6      /* what was to be created already exists */
+#define KOLM_E_PERMISSION_DENIED 7   /* the caller is authenticated but not authorized */
+#define KOLM_E_RESOURCE_EXHAUSTED 8  /* out of memory, disk space, quota or money */
+#define KOLM_E_FAILED_PRECONDITION 9 /* the machine or account is not in the required state */
+#define KOLM_E_ABORTED 10            /* aborted by a conflict; the whole call may be retried */
+#define KOLM_E_OUT_OF_RANGE 11       /* outside the valid range */
+#define KOLM_E_UNIMPLEMENTED 12      /* not implemented by this backend */
 #define KOLM_E_INTERNAL 13           /* a bug in the backend */
-#define KOLM_E_UNAVAILABLE 14        /* a service is away for the moment; may be tried again */
+#define KOLM_E_UNAVAILABLE 14        /* a service is temporarily unavailable; may be retried */
 #define KOLM_E_DATA_LOSS 15          /* data is corrupt */
 #define KOLM_E_UNAUTHENTICATED 16    /* no valid credentials */
 
-/* The record of an error, provided zeroed (but for struct_size) by the caller of a slot, filled by the slot when it
- * returns anything but KOLM_OK. text: what happened, to what. remedy: what to do next. Truncation at the end of the
- * array is allowed; both stay NUL terminated. */
+/* An error. The caller of a slot passes it zeroed except for struct_size; the slot fills it if it returns anything but
+ * KOLM_OK. text: what happened, to what. remedy: what to do next. Both may be truncated but must be NUL terminated. */
 typedef struct kolm_error {
     uint32_t struct_size;
-    int32_t code; /* the same number that the slot returns */
+    int32_t code; /* the value that the slot returns */
     char text[512];
     char remedy[512];
 } kolm_error_t;
 
-/* ---- Limits of what is reported through kolm_host_v1_t, and of the identity strings: bytes without the NUL, or how many */
+/* ---- Limits of reports through kolm_host_v1_t and of the identity strings: bytes without the NUL, or a count */
 #define KOLM_LOG_BYTES_MAX 4096u
 #define KOLM_PHASE_BYTES_MAX 63u
-#define KOLM_METRICS_MAX 1000u     /* names of metrics in a call */
+#define KOLM_METRICS_MAX 1000u     /* distinct names of metrics per call */
 #define KOLM_DEVICES_MAX 64u
 #define KOLM_DEVICE_ID_BYTES_MAX 63u
 #define KOLM_DEVICE_TEXT_BYTES_MAX 127u /* name, driver and runtime */
@@ -158,22 +158,22 @@ typedef struct kolm_error {
 #define KOLM_LOG_WARNING 2u
 #define KOLM_LOG_ERROR 3u
 
-/* ---- Devices, as detect sees them */
+/* ---- Devices, reported by detect */
 #define KOLM_MEMORY_NONE 0u   /* no accelerator memory of its own (a CPU) */
 #define KOLM_MEMORY_OWN 1u    /* dedicated device memory */
 #define KOLM_MEMORY_SHARED 2u /* unified with, or carved out of, system memory */
 
-#define KOLM_MEMORY_UNKNOWN UINT64_MAX /* a number of bytes that could not be read */
+#define KOLM_MEMORY_UNKNOWN UINT64_MAX /* a number of bytes that could not be determined */
 
 typedef struct kolm_device {
     uint32_t struct_size;
     uint32_t memory_kind;        /* KOLM_MEMORY_* */
-    uint64_t total_memory_bytes; /* KOLM_MEMORY_UNKNOWN when not readable */
-    uint64_t free_memory_bytes;  /* KOLM_MEMORY_UNKNOWN when not readable */
-    uint32_t index;              /* position among the devices of this backend, from 0, in the order of the reports */
+    uint64_t total_memory_bytes; /* KOLM_MEMORY_UNKNOWN if not readable */
+    uint64_t free_memory_bytes;  /* KOLM_MEMORY_UNKNOWN if not readable */
+    uint32_t index;              /* position among the devices of this backend, from 0, in report order */
     uint32_t units;              /* cores, multiprocessors or compute units; 0 unknown */
     const char *name;            /* as the driver spells it, "NVIDIA H100 80GB HBM3"; never "" */
-    const char *id;              /* stable on this machine, of no other device: PCI address or UUID; "" if none */
+    const char *id;              /* stable and unique on this machine: PCI address or UUID; "" if none */
     const char *driver;          /* driver name and version; "" if none */
     const char *runtime;         /* the runtime that would train on it, with version; "" if not found */
 } kolm_device_t;
@@ -183,84 +183,83 @@ typedef struct kolm_device {
 typedef struct kolm_progress {
     uint32_t struct_size;
     uint32_t reserved;         /* 0 */
-    uint64_t step;             /* steps done; at most total, and no fewer than before in the same phase */
-    uint64_t total;            /* steps in all, KOLM_UNKNOWN_COUNT if not known */
+    uint64_t step;             /* steps done; at most total, never decreases within a phase */
+    uint64_t total;            /* total number of steps, KOLM_UNKNOWN_COUNT if not known */
     double loss;               /* NaN if there is none */
     double tokens_per_second;  /* NaN if there is none; not negative; rows per second for engines without tokens */
     const char *phase;         /* short present participle: "reading", "training", "answering"; never NULL or "" */
 } kolm_progress_t;
 
-/* ---- One step of test(), in the order it ran */
+/* ---- One step of test, reported in execution order */
 #define KOLM_STEP_OK 0u
 #define KOLM_STEP_FAILED 1u
 #define KOLM_STEP_SKIPPED 2u
 typedef struct kolm_test_step {
     uint32_t struct_size;
     uint32_t outcome;      /* KOLM_STEP_* */
-    uint32_t number;       /* from 1, each one more than the last */
-    uint32_t total;        /* of this test, the same in each; those of the shipped backends have 4 */
+    uint32_t number;       /* from 1, consecutive */
+    uint32_t total;        /* number of steps of this test, the same in every report; the shipped backends have 4 */
     uint64_t duration_us;
     const char *title;     /* "auth check"; never "" */
     const char *note;      /* "" or one line: why it failed or was skipped */
 } kolm_test_step_t;
 
-/* ---- Since 1.1: one thing that a backend keeps elsewhere than here, reported by status() */
-#define KOLM_HOLDING_IDLE 0u    /* nothing needs it now: what prune removes once it is old enough */
-#define KOLM_HOLDING_IN_USE 1u  /* runs, or is needed by what runs: prune leaves it alone */
-#define KOLM_HOLDING_REMOVED 2u /* was there, and this call removed it */
+/* ---- Since 1.1: one remote resource that a backend holds for the user, reported by status */
+#define KOLM_HOLDING_IDLE 0u    /* not in use: removed by prune once it is old enough */
+#define KOLM_HOLDING_IN_USE 1u  /* running, or needed by something that is running: never removed by prune */
+#define KOLM_HOLDING_REMOVED 2u /* removed by this call */
 typedef struct kolm_holding {
     uint32_t struct_size;
     uint32_t state;                    /* KOLM_HOLDING_* */
-    uint64_t bytes;                    /* on a disk; KOLM_UNKNOWN_COUNT if not known */
-    uint64_t age_seconds;              /* since it was last of use; KOLM_UNKNOWN_COUNT if not known */
-    uint64_t price_micro_usd_per_hour; /* what it costs while it is there; 0 nothing, UINT64_MAX unknown */
-    const char *place;                 /* the machine, region or account, as the user calls it; never "" */
+    uint64_t bytes;                    /* on disk; KOLM_UNKNOWN_COUNT if not known */
+    uint64_t age_seconds;              /* since it was last used; KOLM_UNKNOWN_COUNT if not known */
+    uint64_t price_micro_usd_per_hour; /* what it costs while it exists; 0 nothing, UINT64_MAX unknown */
+    const char *place;                 /* machine, region or account, as named by the user; never "" */
     const char *kind;                  /* one word: "job", "files", "instance" */
-    const char *name;                  /* by which it is known there; never "" */
-    const char *note;                  /* "" or one line: what it is, or how it stands */
+    const char *name;                  /* its name at that place; never "" */
+    const char *note;                  /* "" or one line: what it is, or its state */
 } kolm_holding_t;
 
-/* ---- Host services. Given to every slot; valid until the slot returns. Every function takes `user` first. */
+/* ---- Host services: passed to every slot, valid until it returns. Each function takes `user` first. */
 typedef struct kolm_host_v1 {
     uint32_t struct_size;
-    uint16_t abi_major; /* the host's own, to compare with what a plugin needs */
+    uint16_t abi_major; /* version of the host, to compare with what a plugin requires */
     uint16_t abi_minor;
     uint64_t features; /* KOLM_FEATURE_* that this host offers */
     void *user;
 
-    /* One line for people; control characters are escaped by the host, long lines cut at KOLM_LOG_BYTES_MAX. */
+    /* Logs one line. The host escapes control characters and truncates at KOLM_LOG_BYTES_MAX. */
     void (*log)(void *user, uint32_t level, const char *text);
-    /* Reports progress; the host drops reports that come more often than it can show. */
+    /* Reports progress. The host drops reports that arrive faster than they can be shown. */
     void (*progress)(void *user, const kolm_progress_t *progress);
-    /* A named number of a run, kept in the receipt: name matches [a-z][a-z0-9_.]{0,63}. The last value of a name is the
-     * one that counts; values that come more often than they can be shown are dropped in between. */
+    /* Reports a metric, which is recorded in the receipt. name matches [a-z][a-z0-9_.]{0,63}. The last value of a name is
+     * recorded; intermediate values that arrive faster than they can be shown are dropped. */
     void (*metric)(void *user, const char *name, double value);
-    /* Reports one device; only detect may call it, KOLM_DEVICES_MAX times at most. */
+    /* Reports one device. Only for detect, at most KOLM_DEVICES_MAX times. */
     void (*device)(void *user, const kolm_device_t *device);
-    /* Reports one finished step; only test may call it, KOLM_TEST_STEPS_MAX times at most. */
+    /* Reports one finished step. Only for test, at most KOLM_TEST_STEPS_MAX times. */
     void (*test_step)(void *user, const kolm_test_step_t *step);
-    /* 1 when the user asked to stop, or when kolm itself is gone (the parent process has changed then): return
-     * KOLM_E_CANCELLED soon (10 seconds, then the process group is killed). */
+    /* Returns 1 if the user asked to stop, or if kolm itself has exited (the parent process has changed). The slot must
+     * then return KOLM_E_CANCELLED within 10 seconds, after which the process group is killed. */
     int32_t (*cancelled)(void *user);
-    /* Milliseconds until the deadline of this call, 0 when it has passed, INT64_MAX when there is none. */
+    /* Returns the milliseconds until the deadline of this call, 0 if it has passed, INT64_MAX if there is none. */
     int64_t (*time_left_ms)(void *user);
-    /* Copies the value of one of the environment names that this backend's manifest lists under auth or secrets into
-     * buffer, NUL terminated. Returns KOLM_OK; KOLM_E_NOT_FOUND when it is not set; KOLM_E_PERMISSION_DENIED when the
-     * manifest does not name it; KOLM_E_OUT_OF_RANGE when capacity is too small. out_length (may be NULL) receives
-     * the length without the NUL in the first and last case. Wipe the buffer after use. Secrets are in no
-     * environment of this process.
-     * In detect the value is withheld unless the user asked to look again: KOLM_E_PERMISSION_DENIED for one that is set.
-     * With capacity 0 that is asked without the value: KOLM_E_OUT_OF_RANGE, and length 0, then says that it is set. A
-     * detect that cannot say more without the value returns the code, and counts as available. A name that ends in
-     * _HOST or _ADDRESS is an address and no secret, and never withheld. */
+    /* Copies the value of one of the environment names that the manifest lists under auth or secrets into buffer, NUL
+     * terminated. Returns KOLM_OK; KOLM_E_NOT_FOUND if it is not set; KOLM_E_PERMISSION_DENIED if the manifest does not
+     * list it; KOLM_E_OUT_OF_RANGE if capacity is too small. out_length (may be NULL) receives the length without the NUL
+     * in the first and last case. Wipe the buffer after use. Secrets are never in the environment of this process.
+     * In detect the value is withheld unless the user asked for a refresh: KOLM_E_PERMISSION_DENIED if it is set. Pass
+     * capacity 0 to test whether it is set without reading it: KOLM_E_OUT_OF_RANGE, and length 0, if it is. A detect that
+     * needs the value returns that code and is treated as available. A name that ends in _HOST or _ADDRESS is an
+     * address, not a secret, and is never withheld. */
     int32_t (*secret)(void *user, const char *name, char *buffer, uint64_t capacity, uint64_t *out_length);
-    /* The same for a value of backends.NAME.KEY in the user's config.json: strings as they are, other values as JSON. */
+    /* The same for the value of backends.NAME.KEY in the user's config.json: strings verbatim, other values as JSON. */
     int32_t (*setting)(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length);
-    /* A directory, absolute, empty and private, removed after the call; never NULL. */
+    /* Absolute path of an empty, private directory that is removed after the call; never NULL. */
     const char *scratch_dir;
-    /* Version 1.0 ends here. Before what follows is used: KOLM_HAS(kolm_host_v1_t, host, FIELD). */
+    /* Version 1.0 ends here. Check KOLM_HAS(kolm_host_v1_t, host, FIELD) before using later fields. */
 
-    /* Since 1.1. Reports one thing that is kept elsewhere; only status may call it, KOLM_HOLDINGS_MAX times at most. */
+    /* Since 1.1. Reports one remote resource. Only for status, at most KOLM_HOLDINGS_MAX times. */
     void (*holding)(void *user, const kolm_holding_t *holding);
 } kolm_host_v1_t;
 
@@ -269,11 +268,11 @@ typedef struct kolm_host_v1 {
 #define KOLM_FEATURE_MODEL_SLICES (1ull << 1) /* both: infer reads model files as (path, offset, size), see job.json */
 #define KOLM_FEATURES_KNOWN (KOLM_FEATURE_NETWORK | KOLM_FEATURE_MODEL_SLICES)
 
-/* ---- detect: is this backend usable here and now? Cheap: no training runtime is started, no network is touched
- * unless args->allow_network, and the deadline (time_left_ms) is respected. Devices go to host->device. */
+/* ---- detect: is this backend usable here and now? Must be cheap: it starts no training runtime, uses no network unless
+ * args->allow_network is 1, and respects the deadline (time_left_ms). Reports devices through host->device. */
 #define KOLM_DETECT_AVAILABLE 0u /* usable */
-#define KOLM_DETECT_ABSENT 1u    /* not here: normal and quiet (no such card, no token) */
-#define KOLM_DETECT_BROKEN 2u    /* here but not usable: loud (driver and library differ, no permission on the node) */
+#define KOLM_DETECT_ABSENT 1u    /* not present: normal, no warning (no such card, no token) */
+#define KOLM_DETECT_BROKEN 2u    /* present but not usable: a warning (driver and library differ) */
 #define KOLM_DETECT_REFUSED 3u   /* usable but not allowed (policy, airgap) */
 
 typedef struct kolm_detect_args {
@@ -284,12 +283,12 @@ typedef struct kolm_detect_args {
 typedef struct kolm_detect_result {
     uint32_t struct_size;
     uint32_t state;      /* KOLM_DETECT_* */
-    char reason[256];    /* one line: why; for available, what was found. Always filled. */
-    char remedy[256];    /* what to do to make it available; "" when available. Never "" for broken and refused. */
+    char reason[256];    /* one line: why; for available, what was found; never "" */
+    char remedy[256];    /* how to make it available; "" if available; never "" for broken and refused */
     char runtime[128];   /* what would run the job, with version; "" if nothing was found */
 } kolm_detect_result_t;
 
-/* ---- cost: pure. The same question gets the same answer; no file, network or clock is looked at. */
+/* ---- cost: a pure function of its arguments; it must not use files, the network or the clock. */
 #define KOLM_BILLING_FREE 0u
 #define KOLM_BILLING_PER_HOUR 1u
 #define KOLM_BILLING_PER_TOKEN 2u
@@ -305,10 +304,10 @@ typedef struct kolm_cost_args {
     uint64_t rows;               /* training rows */
     uint64_t input_bytes;        /* bytes of all training inputs */
     uint64_t labels;             /* distinct outputs; 0 unknown */
-    uint64_t base_parameters;    /* parameters of the base model; 0 when there is none */
+    uint64_t base_parameters;    /* parameters of the base model; 0 if there is none */
     uint64_t price_micro_usd_per_hour; /* the price in force (manifest or config override); UINT64_MAX unpriced */
     uint32_t cold_start_seconds; /* from the manifest */
-    uint32_t threads;            /* processors that a local backend may use */
+    uint32_t threads;            /* CPUs that a local backend may use */
     const char *recipe;          /* "linear" or "lora" */
 } kolm_cost_args_t;
 
@@ -316,48 +315,48 @@ typedef struct kolm_cost_result {
     uint32_t struct_size;
     uint32_t billing;         /* KOLM_BILLING_* */
     uint64_t duration_ms;     /* expected wall time, cold start included; UINT64_MAX unknown */
-    uint64_t cost_micro_usd;  /* expected bill, 0 when billing is FREE; UINT64_MAX unknown */
+    uint64_t cost_micro_usd;  /* expected bill; 0 if billing is FREE; UINT64_MAX unknown */
     uint32_t confidence;      /* KOLM_CONFIDENCE_* */
     uint32_t reserved;        /* 0 */
-    char basis[256];          /* what it was computed from, one line; never "" */
+    char basis[256];          /* one line: what the estimate is based on; never "" */
 } kolm_cost_result_t;
 
-/* ---- train and infer work on a job directory; job-protocol.md, beside the author's guide, describes every file in it. */
+/* ---- train and infer work on a job directory; job-protocol.md describes every file in it. */
 typedef struct kolm_train_args {
     uint32_t struct_size;
-    uint32_t threads;    /* processors to use, at least 1 */
-    const char *job_dir; /* absolute; holds job.json, train.jsonl and eval.jsonl; the results are written into it */
+    uint32_t threads;    /* CPUs to use, at least 1 */
+    const char *job_dir; /* absolute; contains job.json, train.jsonl and eval.jsonl; the results are written into it */
 } kolm_train_args_t;
 
 typedef struct kolm_train_result {
     uint32_t struct_size;
     uint32_t reserved;            /* 0 */
     uint64_t billed_micro_usd;    /* what it cost; UINT64_MAX unknown */
-    char device[128];             /* the device that did it, one line; never "" */
-    char toolchain[256];          /* engine and versions that the bytes of the model depend on; never "" */
+    char device[128];             /* the device that was used, one line; never "" */
+    char toolchain[256];          /* engine and versions that determine the bytes of the model; never "" */
 } kolm_train_result_t;
 
 typedef struct kolm_infer_args {
     uint32_t struct_size;
     uint32_t threads;
-    const char *job_dir;     /* absolute; holds job.json, which names the model files */
-    const char *input_path;  /* JSON lines of {"id","input"}; may be a pipe: read once, in order, never sought */
+    const char *job_dir;     /* absolute; contains job.json, which names the model files */
+    const char *input_path;  /* JSON lines of {"id","input"}; may be a pipe: read it once, in order, without seeking */
     const char *output_path; /* JSON lines of {"id","output","confidence"}; may be a pipe. One answer per input, in
-                                order, with its id, flushed whenever the next input is not there yet: somebody
-                                may wait for it before asking again. The next one is waited for 600 s unless the
-                                user says otherwise: a slow backend flushes once a minute all the same. */
+                                order, with its id. Flush before blocking on the next input: the caller may wait
+                                for the answer before it sends more. By default the caller waits at most 600 s for
+                                the next answer, so a slow backend must also flush at least once a minute. */
 } kolm_infer_args_t;
 
 typedef struct kolm_infer_result {
     uint32_t struct_size;
     uint32_t reserved;         /* 0 */
-    uint64_t answers;          /* answers written; as many as there were inputs */
+    uint64_t answers;          /* answers written; equals the number of inputs */
     uint64_t billed_micro_usd; /* UINT64_MAX unknown */
     char device[128];
 } kolm_infer_result_t;
 
-/* ---- test: proves the backend before it is needed. Reports its steps through host->test_step: one that passed has at
- * least one step, all that it announced, and none that failed. */
+/* ---- test: checks the whole backend before it is needed. Reports its steps through host->test_step. A test that passed
+ * has reported at least one step and all of the announced ones, none of which failed. */
 typedef struct kolm_test_args {
     uint32_t struct_size;
     uint32_t threads;
@@ -371,14 +370,14 @@ typedef struct kolm_test_result {
     char summary[256]; /* "NAME is ready for kolm compile", or what is missing */
 } kolm_test_result_t;
 
-/* ---- status, since 1.1: what is kept elsewhere for this user (jobs and files on a machine, instances of a cloud), and
- * its removal. Reports through host->holding, which a host that calls this slot has. Touches the network only if
- * args->allow_network is 1. When a place cannot be reached the others are asked all the same, and then its
- * error is returned. */
+/* ---- status, since 1.1: lists the remote resources of this user (jobs and files on a machine, cloud instances), and
+ * removes them. Reports through host->holding, which every host that calls this slot provides. Uses the network only if
+ * args->allow_network is 1. If a place cannot be reached, the remaining ones are still queried, and its error is
+ * returned at the end. */
 typedef struct kolm_status_args {
     uint32_t struct_size;
     uint32_t allow_network; /* 0 or 1 */
-    uint32_t prune;         /* 1: removes what is idle and was of no use for older_seconds */
+    uint32_t prune;         /* 1: remove what is idle and has been unused for at least older_seconds */
     uint32_t reserved;      /* 0 */
     uint64_t older_seconds;
 } kolm_status_args_t;
@@ -386,7 +385,7 @@ typedef struct kolm_status_args {
 typedef struct kolm_status_result {
     uint32_t struct_size;
     uint32_t reserved;   /* 0 */
-    char summary[256];   /* one line: where was looked, "2 machines"; may be "" */
+    char summary[256];   /* one line: what was queried, "2 machines"; may be "" */
 } kolm_status_result_t;
 
 /* ---- Slots. Each returns a KOLM_E_* code. All pointers are non-NULL, valid until return, and owned by the caller. */
@@ -405,13 +404,13 @@ typedef int32_t (*kolm_status_fn)(const kolm_host_v1_t *host, const kolm_status_
 
 /* ---- The table */
 typedef struct kolm_backend_v1_table {
-    /* Frozen for ever: the host reads these before it believes anything else. */
+    /* Frozen: the host validates these before it reads anything else. */
     uint32_t struct_size;
     uint16_t abi_major;
-    uint16_t abi_minor;         /* the minor the plugin was compiled with */
-    uint64_t required_features; /* KOLM_FEATURE_* of the host without which the plugin cannot work */
+    uint16_t abi_minor;         /* the minor version the plugin was compiled with */
+    uint64_t required_features; /* KOLM_FEATURE_* of the host that the plugin requires */
     uint32_t fingerprint;       /* KOLM_FINGERPRINT */
-    uint16_t host_minor_needed; /* the lowest host minor the plugin works with */
+    uint16_t host_minor_needed; /* the lowest host minor version the plugin works with */
     uint16_t reserved;          /* 0 */
     uint64_t features;          /* KOLM_FEATURE_* that the plugin offers */
     /* Identity. None may be NULL; only homepage may be "". */
@@ -427,12 +426,12 @@ typedef struct kolm_backend_v1_table {
     kolm_infer_fn infer;
     kolm_test_fn test;
     /* Version 1.0 ends here; later fields are appended below with the minor that brought them. */
-    kolm_status_fn status; /* 1.1; NULL: this backend keeps nothing elsewhere */
+    kolm_status_fn status; /* 1.1; NULL: this backend has no remote resources */
 } kolm_backend_v1_t;
 
 #define KOLM_BACKEND_SYMBOL "kolm_backend_v1"
 
-/* The sizes at 1.0: what a host or a plugin may count on, whatever it was compiled with. On 64-bit machines. */
+/* The sizes at 1.0: the minimum that either side may rely on. On 64-bit machines. */
 #define KOLM_BACKEND_SIZE_1_0 ((uint32_t)(offsetof(kolm_backend_v1_t, test) + sizeof(kolm_test_fn)))
 #define KOLM_HOST_SIZE_1_0 ((uint32_t)(offsetof(kolm_host_v1_t, scratch_dir) + sizeof(const char *)))
 

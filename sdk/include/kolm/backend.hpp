@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* backend.h for C++17: slots that throw, and a border that no exception crosses. Header only; optional. */
+/* backend.h for C++17: slots report errors by throwing; no exception leaves the plugin. Header only; optional. */
 #ifndef KOLM_BACKEND_HPP
 #define KOLM_BACKEND_HPP
 
 /*
- * The contract is backend.h; this header only spells it in C++. A backend is a class with static functions, one a slot:
+ * The contract is backend.h; this header only wraps it. A backend is a class with one static function per slot:
  *
  *     struct acme {
  *         static void detect(kolm::host host, const kolm_detect_args_t &args, kolm_detect_result_t &result);
  *         static void cost(kolm::host host, const kolm_cost_args_t &args, kolm_cost_result_t &result);
  *         static void train(kolm::host host, const kolm_train_args_t &args, kolm_train_result_t &result);
  *     };
- *     constexpr kolm_backend_v1_t kolm_backend_v1 = // extern "C" and visible, as backend.h has declared it
+ *     constexpr kolm_backend_v1_t kolm_backend_v1 = // extern "C" and visible, as declared in backend.h
  *         kolm::table<acme>({"acme", "1.0.0", "ACME", "Apache-2.0", "https://..."}, KOLM_FEATURE_MODEL_SLICES);
  *
- * Link with the version script that `kolm backend new` writes: templates of the standard library are exported otherwise.
+ * Link with the version script that `kolm backend new` writes: otherwise templates of the standard library are exported.
  *
- * A slot that the class does not have is NULL in the table: not implemented. A slot returns when it succeeded and throws
- * when it did not: kolm::failure becomes its code, text and remedy; std::bad_alloc RESOURCE_EXHAUSTED; std::system_error
- * and std::filesystem_error UNKNOWN with their words; any other std::exception INTERNAL with its what(); anything else
- * INTERNAL. Nothing is thrown out of the plugin. Where exceptions are turned off (-fno-exceptions) this header cannot be used.
+ * A slot that the class does not define is NULL in the table: not implemented. A slot returns on success and throws on
+ * failure: kolm::failure is reported with its code, text and remedy; std::bad_alloc as RESOURCE_EXHAUSTED;
+ * std::system_error and std::filesystem_error as UNKNOWN with their message; any other std::exception as INTERNAL with its
+ * what(); anything else as INTERNAL. No exception leaves the plugin. This header requires exceptions (no -fno-exceptions).
  *
- * Objects with static storage are constructed when kolm loads the plugin, in every process that does, also to detect: keep
- * them cheap. The table itself is constant-initialised.
+ * Objects with static storage duration are constructed whenever a process loads the plugin, also for detect: keep their
+ * constructors cheap. The table itself is constant-initialised.
  *
  * Threads: kolm::host may be copied to and used from any thread; it is valid until its slot returns.
  */
@@ -42,7 +42,7 @@
 
 namespace kolm {
 
-/* Copies as much of text as fits, NUL terminated and cut between characters of UTF-8. */
+/* Copies as much of text as fits, NUL terminated, truncated at a UTF-8 character boundary. */
 template <std::size_t N> void copy(char (&out)[N], std::string_view text) noexcept {
     std::size_t n = text.size() < N ? text.size() : N - 1;
     if (n < text.size())
@@ -52,7 +52,7 @@ template <std::size_t N> void copy(char (&out)[N], std::string_view text) noexce
     out[n] = '\0';
 }
 
-/* What a slot throws: a KOLM_E_* code, what happened to what, and what to do next. */
+/* Thrown by a slot: a KOLM_E_* code, what happened to what, and what to do next. */
 class failure : public std::runtime_error {
   public:
     failure(std::int32_t code, const std::string &text, std::string remedy = {})
@@ -73,7 +73,7 @@ class host {
 
     /* level: KOLM_LOG_*. */
     void log(std::uint32_t level, const std::string &text) const { raw_->log(raw_->user, level, text.c_str()); }
-    /* phase: a present participle; loss and speed NaN where there is none. */
+    /* phase: a present participle; loss and speed are NaN if there is none. */
     void progress(const char *phase, std::uint64_t step, std::uint64_t total = KOLM_UNKNOWN_COUNT, double loss = NAN,
                   double tokens_per_second = NAN) const {
         kolm_progress_t p{};
@@ -102,12 +102,12 @@ class host {
         raw_->test_step(raw_->user, &s);
     }
     bool cancelled() const { return raw_->cancelled(raw_->user) != 0; }
-    /* Throws CANCELLED when the user asked to stop: call it in every loop. */
+    /* Throws CANCELLED if the user asked to stop. Call it in every loop. */
     void heed() const {
         if (cancelled()) throw failure(KOLM_E_CANCELLED, "stopped, as it was asked to");
     }
     std::int64_t time_left_ms() const { return raw_->time_left_ms(raw_->user); }
-    /* A secret or a setting of at most 65536 bytes; none when it is not set or may not be read. */
+    /* A secret or a setting of at most 65536 bytes; none if it is not set or may not be read. */
     std::optional<std::string> secret(const char *name) const { return text(raw_->secret, name); }
     std::optional<std::string> setting(const char *key) const { return text(raw_->setting, key); }
     const char *scratch_dir() const noexcept { return raw_->scratch_dir; }
@@ -183,12 +183,12 @@ KOLM_DETAIL_SLOT(status)
 
 } // namespace detail
 
-/* Who a backend is; literals, or what lives as long as the program. */
+/* Identity of a backend. The strings must stay valid until the process exits. */
 struct identity {
     const char *name, *version, *vendor, *licence, *homepage;
 };
 
-/* The table of Backend. features: KOLM_FEATURE_* that it offers; required: those of the host that it cannot work without. */
+/* Returns the table of Backend. features: KOLM_FEATURE_* that it offers; required: those of the host that it requires. */
 template <class Backend>
 constexpr kolm_backend_v1_t table(identity who, std::uint64_t features = 0, std::uint64_t required = 0,
                                   std::uint16_t host_minor_needed = 0) noexcept {
