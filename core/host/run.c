@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starts kolm-host processes, listens to all of them, stops them in time, and leaves nothing of them behind. */
-#include "host/nursery.h"
+#include "host/fork_server.h"
 
 #include <dirent.h>
 #include <errno.h>

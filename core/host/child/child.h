@@ -5,7 +5,7 @@
 
 /*
  * main.c      the order of events: read the request, fence the process in, load, run, reply
- * nursery.c   the process that is copied for each call of a batch
+ * fork_server.c   the process that is copied for each call of a batch
  * request.c   the request
  * reply.c     answer lines and their limits
  * fence.c     resource limits, core dumps, what happens when the caller dies
@@ -40,7 +40,7 @@
         uint8_t later[CHILD_LATER_MAX];                                                                                \
     }
 
-/* ---- nursery.c */
+/* ---- fork_server.c */
 /* Returns at once, or, when this process is to be copied, in each copy; `shown` is the argument that holds its name. */
 void child_nursery(char *shown);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The process that is copied for each call of a batch: host/nursery.h. */
+/* The process that is copied for each call of a batch: host/fork_server.h. */
 #include "host/child/child.h"
-#include "host/nursery.h"
+#include "host/fork_server.h"
 
 #if defined(__linux__)
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One process that is started and linked once, and of which those of a whole batch are copies. */
-#include "host/nursery.h"
+#include "host/fork_server.h"
 
 #include <errno.h>
 #include <poll.h>
