@@ -94,7 +94,7 @@ static void put(list *l, kind k, const char *path) {
     if (copy) l->at[l->count++] = (entry){copy, k};
 }
 
-static void say(const list *l, const char *path) {
+static void report_hidden(const list *l, const char *path) {
     const host_events *events = l->run->options->events;
     char text[PATH_MAX + 120];
     if (!events || !events->log) return;
@@ -126,7 +126,7 @@ static void add_real(list *l, kind k, const char *real, origin who) {
     bool inside = *l->private && is_in(real, l->private);
     if ((*home && strcmp(real, home) == 0) || (who == OF_WORDS && *l->home && strcmp(real, l->home) == 0)) return;
     if (inside && (who != OF_CALL || strcmp(real, l->private) == 0 || is_secret(l, real)))
-        say(l, real);
+        report_hidden(l, real);
     else if ((*l->private && !inside && is_in(l->private, real)) || (*home && is_in(home, real)))
         split(l, k, real, l->private, home);
     else
@@ -478,7 +478,7 @@ static char *key_of(const host_run *run) {
 }
 
 /* Takes the key. NULL: no memory. */
-static struct host_common *look_up(const host_run *run, char *key) {
+static struct host_common *common_find(const host_run *run, char *key) {
     struct host_common *common = key ? calloc(1, sizeof *common) : NULL;
     if (!common) {
         free(key);
@@ -500,7 +500,7 @@ static struct host_common *take_common(const host_run *run) {
     if (common && key && strcmp(common->key, key) == 0 && kit_now_ms() - common->made_ms < KEPT_MS) {
         free(key);
     } else {
-        common = look_up(run, key);
+        common = common_find(run, key);
         leave(kept.last);
         kept.last = common && !common->list.failed ? common : NULL;
         if (common && !kept.last) common->users--; /* of the one that asked alone */

@@ -297,7 +297,7 @@ bool host_run_answer(host_run *run, const char *line, size_t length) {
     return known;
 }
 
-void host_run_tell_fate(const host_run *run) {
+void host_run_report_fate(const host_run *run) {
     const host_result *result = run->result;
     const char *path = run->backend->plugin_path;
     kit_buf text = {0};
@@ -344,7 +344,7 @@ static void signal_shown(int number, char *out, size_t capacity) {
         kit_copy(out, capacity, signal_words(number));
 }
 
-static void judge_crash(host_run *run, const char *where) {
+static void conclude_crash(host_run *run, const char *where) {
     host_result *result = run->result;
     char maker[256], remedy[512], shown[64];
     result->verdict = HOST_CRASHED;
@@ -372,7 +372,7 @@ static void judge_crash(host_run *run, const char *where) {
     host_tail_quote(&run->tail, &result->error);
 }
 
-static void judge_silence(host_run *run) {
+static void conclude_silence(host_run *run) {
     host_result *result = run->result;
     char where[40], maker[256], remedy[512];
     if (result->loaded)
@@ -404,7 +404,7 @@ static void judge_silence(host_run *run) {
         result->verdict = HOST_NO_REPLY;
         (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker, "%s wrote over its own reply %s", run->backend->name, where);
     } else if (run->wait_code == CLD_KILLED || run->wait_code == CLD_DUMPED) {
-        judge_crash(run, where);
+        conclude_crash(run, where);
         return;
     } else {
         result->verdict = HOST_NO_REPLY;
@@ -417,7 +417,7 @@ static void judge_silence(host_run *run) {
 }
 
 /* An error of the slot's without a text: what it printed is all that there is, and who made it the only one to ask. */
-static void judge_mute(host_run *run) {
+static void conclude_mute(host_run *run) {
     host_result *result = run->result;
     char maker[256];
     result->no_reason = true;
@@ -464,7 +464,7 @@ static void hint_who_stopped(const host_run *run) {
     kit_buf_free(&text);
 }
 
-static void judge(host_run *run) {
+static void conclude(host_run *run) {
     host_result *result = run->result;
     if (run->log.length > 0) { /* a last line without an end */
         host_run_printed(run, run->log.data, run->log.length);
@@ -472,10 +472,10 @@ static void judge(host_run *run) {
     }
     if (run->garbled) forget_results(result);
     if (run->stage != HOST_STAGE_DONE || run->garbled) {
-        judge_silence(run);
+        conclude_silence(run);
         return;
     }
-    if (result->verdict == HOST_FAILED && run->mute) judge_mute(run);
+    if (result->verdict == HOST_FAILED && run->mute) conclude_mute(run);
     if (result->verdict == HOST_FAILED) {
         hint_fence(run);
         hint_who_stopped(run);
@@ -485,9 +485,9 @@ static void judge(host_run *run) {
     if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_DEADLINE) result->verdict = HOST_TIMED_OUT;
 }
 
-void host_run_judge(host_run *run) {
+void host_run_conclude(host_run *run) {
     kolm_error_t *error = &run->result->error;
-    judge(run);
+    conclude(run);
     host_run_hide_scratch(run, error->text, sizeof error->text);
     host_run_hide_scratch(run, error->remedy, sizeof error->remedy);
 }

@@ -16,12 +16,12 @@
 /* To be started and linked is half of what a detect costs. A copy of a process that did both, and nothing else yet, is as good:
  * it is our child, in a session of its own, with the descriptors and variables of its own call, and its fence is made after
  * that. What the copies share is where things lie in memory. */
-static bool is_had(const host_run *runs, size_t count) {
+static bool is_worthwhile(const host_run *runs, size_t count) {
 #if defined(__linux__) && KOLM_FP_SANITIZER == 0
     size_t wanted = 0;
     for (size_t i = 0; i < count; i++)
         wanted += runs[i].prepared && !runs[i].options->audit;
-    return wanted == count && count >= HOST_NURSERY_LEAST;
+    return wanted == count && count >= HOST_FORK_SERVER_LEAST;
 #else
     (void)runs;
     (void)count;
@@ -29,46 +29,46 @@ static bool is_had(const host_run *runs, size_t count) {
 #endif
 }
 
-void host_nursery_open(host_nursery *nursery, const char *program, const host_run *runs, size_t count) {
-    static const host_manifest nobodys = {.name = NULL};
-    char place[HOST_NURSERY_NAME + 1]; /* each copy writes its own name there, for those who list processes */
+void host_fork_server_open(host_fork_server *server, const char *program, const host_run *runs, size_t count) {
+    static const host_manifest empty = {.name = NULL};
+    char place[HOST_FORK_SERVER_NAME + 1]; /* each copy writes its own name there, for those who list processes */
     char *argv[] = {(char[]){"kolm-host"}, place, NULL};
     char **env = NULL;
     int ends[2];
-    *nursery = HOST_NURSERY_NONE;
-    if (!is_had(runs, count)) return;
+    *server = HOST_FORK_SERVER_NONE;
+    if (!is_worthwhile(runs, count)) return;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return;
-    memset(place, '-', HOST_NURSERY_NAME);
-    place[HOST_NURSERY_NAME] = '\0';
+    memset(place, '-', HOST_FORK_SERVER_NAME);
+    place[HOST_FORK_SERVER_NAME] = '\0';
     const kit_spawn_fd fd = {ends[1], HOST_FD_REQUEST};
-    kit_status status = host_environment(&nobodys, runs[0].place->path, NULL, &env, NULL);
+    kit_status status = host_environment(&empty, runs[0].place->path, NULL, &env, NULL);
     if (status == KOLM_OK) {
         const kit_spawn_options options = {
             .path = program, .argv = argv, .envp = env, .fds = &fd, .fd_count = 1, .new_session = 1};
-        status = kit_spawn(&options, &nursery->pid, NULL);
+        status = kit_spawn(&options, &server->pid, NULL);
         host_environment_free(env);
     }
     close(ends[1]);
     if (status == KOLM_OK)
-        nursery->fd = ends[0];
+        server->fd = ends[0];
     else
         close(ends[0]);
 }
 
-void host_nursery_close(host_nursery *nursery) {
-    if (nursery->fd >= 0) close(nursery->fd);
-    nursery->fd = -1;
-    if (nursery->pid > 0) kill(nursery->pid, SIGKILL);
+void host_fork_server_close(host_fork_server *server) {
+    if (server->fd >= 0) close(server->fd);
+    server->fd = -1;
+    if (server->pid > 0) kill(server->pid, SIGKILL);
 }
 
-void host_nursery_bury(host_nursery *nursery) {
-    host_nursery_close(nursery);
-    while (nursery->pid > 0 && waitpid(nursery->pid, NULL, 0) < 0 && errno == EINTR) {
+void host_fork_server_reap(host_fork_server *server) {
+    host_fork_server_close(server);
+    while (server->pid > 0 && waitpid(server->pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    nursery->pid = 0;
+    server->pid = 0;
 }
 
-static bool put_text(host_nursery_order *order, const char *text) {
+static bool put_text(host_fork_order *order, const char *text) {
     size_t length = strlen(text) + 1;
     if (length > sizeof order->texts - order->length) return false;
     memcpy(order->texts + order->length, text, length);
@@ -76,8 +76,8 @@ static bool put_text(host_nursery_order *order, const char *text) {
     return true;
 }
 
-static bool write_order(host_nursery_order *order, const char *name, char *const *env, const kit_spawn_fd *fds, size_t count) {
-    bool good = count <= HOST_NURSERY_FDS && put_text(order, name);
+static bool write_order(host_fork_order *order, const char *name, char *const *env, const kit_spawn_fd *fds, size_t count) {
+    bool good = count <= HOST_FORK_SERVER_FDS && put_text(order, name);
     for (size_t i = 0; good && i < count; i++)
         order->child[i] = fds[i].child;
     order->count = (uint32_t)count;
@@ -86,13 +86,13 @@ static bool write_order(host_nursery_order *order, const char *name, char *const
     return good;
 }
 
-static bool send_order(int to, const host_nursery_order *order, const kit_spawn_fd *fds) {
+static bool send_order(int to, const host_fork_order *order, const kit_spawn_fd *fds) {
     union {
-        char room[CMSG_SPACE(HOST_NURSERY_FDS * sizeof(int))];
+        char room[CMSG_SPACE(HOST_FORK_SERVER_FDS * sizeof(int))];
         struct cmsghdr align;
     } control;
     memset(&control, 0, sizeof control);
-    struct iovec piece = {(void *)(uintptr_t)order, offsetof(host_nursery_order, texts) + order->length};
+    struct iovec piece = {(void *)(uintptr_t)order, offsetof(host_fork_order, texts) + order->length};
     struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control,
                              .msg_controllen = CMSG_SPACE(order->count * sizeof(int))};
     struct cmsghdr *head = CMSG_FIRSTHDR(&message);
@@ -109,7 +109,7 @@ static bool send_order(int to, const host_nursery_order *order, const kit_spawn_
 }
 
 /* The number of the copy; 0: there is none. */
-static pid_t hear_number(int from) {
+static pid_t receive_pid(int from) {
     struct pollfd fd = {.fd = from, .events = POLLIN};
     int32_t number = 0;
     int ready;
@@ -120,16 +120,16 @@ static pid_t hear_number(int from) {
     return number > 0 ? number : 0;
 }
 
-pid_t host_nursery_start(host_nursery *nursery, const char *name, char *const *env, const kit_spawn_fd *fds, size_t count) {
-    if (nursery->fd < 0) return 0;
-    host_nursery_order *order = malloc(sizeof *order);
+pid_t host_fork_server_start(host_fork_server *server, const char *name, char *const *env, const kit_spawn_fd *fds, size_t count) {
+    if (server->fd < 0) return 0;
+    host_fork_order *order = malloc(sizeof *order);
     if (!order) return 0;
-    memset(order, 0, offsetof(host_nursery_order, texts)); /* all of it is sent: nothing of kolm's memory goes along */
+    memset(order, 0, offsetof(host_fork_order, texts)); /* all of it is sent: nothing of kolm's memory goes along */
     pid_t pid = 0;
     bool fits = write_order(order, name, env, fds, count);
-    if (fits) pid = send_order(nursery->fd, order, fds) ? hear_number(nursery->fd) : 0;
+    if (fits) pid = send_order(server->fd, order, fds) ? receive_pid(server->fd) : 0;
     free(order);
     /* It may have made one all the same, which is an orphan then, and it does not get to make another. */
-    if (fits && pid == 0) host_nursery_close(nursery);
+    if (fits && pid == 0) host_fork_server_close(server);
     return pid;
 }

@@ -203,7 +203,7 @@ kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA25
 /* ---- Holding */
 
 /* The file under the row's path now; false when that cannot be told, which is no word about the file. */
-static bool look(const host_backend *row, host_file_identity *out_now, host_plugin_fate *out_fate) {
+static bool check_file(const host_backend *row, host_file_identity *out_now, host_plugin_fate *out_fate) {
     struct stat st;
     *out_fate = HOST_PLUGIN_THERE;
     if (stat(row->plugin_path, &st) != 0) {
@@ -247,7 +247,7 @@ static kit_status choose(const host_backend *row, bool by_path, host_plugin_hold
     kit_copy(out->sha256, sizeof out->sha256, plugin->sha256);
     if (plugin->sealed >= 0 && !plugin->searches && !by_path) return KOLM_OK;
     host_plugin_fate fate;
-    bool there = look(row, &now, &fate) && fate == HOST_PLUGIN_THERE && (plugin->file >= 0 || same_state(&now, &plugin->identity));
+    bool there = check_file(row, &now, &fate) && fate == HOST_PLUGIN_THERE && (plugin->file >= 0 || same_state(&now, &plugin->identity));
     if (!there && plugin->sealed >= 0) return KOLM_OK;
     out->fd = there ? -1 : plugin->file;
     out->identity = now;
@@ -278,7 +278,7 @@ kit_status host_plugin_leave(host_plugin_hold *hold, host_plugin_fate *out_fate,
     hold->row = NULL;
     pthread_mutex_lock(&row->bytes->lock);
     kit_status status = hold->from_file ? file_is_whole(row, err) : KOLM_OK;
-    (void)look(row, &now, out_fate);
+    (void)check_file(row, &now, out_fate);
     row->bytes->users--;
     close_unused(row->bytes);
     pthread_mutex_unlock(&row->bytes->lock);

@@ -73,7 +73,7 @@ static void forget(pid_t pid) {
     pthread_mutex_unlock(&hosts.lock);
 }
 
-static kit_status spawn(const char *program, host_nursery *nursery, host_run *run, const int theirs[3], kolm_error_t *err) {
+static kit_status spawn(const char *program, host_fork_server *server, host_run *run, const int theirs[3], kolm_error_t *err) {
     char *argv[] = {(char[]){"kolm-host"}, run->backend->name, NULL};
     char **env = NULL;
     kit_spawn_fd fds[8] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
@@ -87,7 +87,7 @@ static kit_status spawn(const char *program, host_nursery *nursery, host_run *ru
         .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
     pthread_mutex_lock(&hosts.lock);
     kit_status status = remember_more(err);
-    run->pid = status == KOLM_OK ? host_nursery_start(nursery, run->backend->name, env, fds, count) : 0;
+    run->pid = status == KOLM_OK ? host_fork_server_start(server, run->backend->name, env, fds, count) : 0;
     if (status == KOLM_OK && run->pid == 0) status = kit_spawn(&options, &run->pid, err);
     if (status == KOLM_OK) hosts.pids[hosts.count++] = run->pid;
     pthread_mutex_unlock(&hosts.lock);
@@ -112,14 +112,14 @@ static kit_status take_plugin(host_run *run, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-static kit_status start(const char *program, host_nursery *nursery, host_run *run, kolm_error_t *err) {
+static kit_status start(const char *program, host_fork_server *server, host_run *run, kolm_error_t *err) {
     int theirs[3] = {-1, -1, -1};
     KIT_TRY(take_plugin(run, err));
     if (run->ended) return KOLM_OK;
     kit_status status = kit_pipe(&theirs[0], &run->request_fd, err);
     if (status == KOLM_OK) status = kit_pipe(&run->reply_fd, &theirs[1], err);
     if (status == KOLM_OK) status = kit_pipe(&run->log_fd, &theirs[2], err);
-    if (status == KOLM_OK) status = spawn(program, nursery, run, theirs, err);
+    if (status == KOLM_OK) status = spawn(program, server, run, theirs, err);
     for (int i = 0; i < 3; i++)
         close_fd(&theirs[i]);
     if (status != KOLM_OK) {
@@ -196,7 +196,7 @@ static void split_lines(host_run *run, kit_buf *text, bool reply) {
 }
 
 /* Reads what is there, but not for ever: a flood must not keep the others waiting. */
-static void hear(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_end) {
+static void receive(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_end) {
     char piece[16384];
     size_t most = host_call_is_light(run->slot) ? PRINTED_LIGHT : PRINTED_MOST;
     for (int round = 0; *fd >= 0 && (round < 4 || (to_the_end && round < 1024)); round++) {
@@ -220,16 +220,16 @@ static void hear(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_
     }
 }
 
-static void hear_all(host_run *run, bool to_the_end, int64_t now) {
+static void receive_all(host_run *run, bool to_the_end, int64_t now) {
     bool before = run->stage == HOST_STAGE_DONE;
-    hear(run, &run->reply_fd, &run->reply, true, to_the_end);
-    hear(run, &run->log_fd, &run->log, false, to_the_end);
+    receive(run, &run->reply_fd, &run->reply, true, to_the_end);
+    receive(run, &run->log_fd, &run->log, false, to_the_end);
     if (run->garbled && !run->ended) kill(-run->pid, SIGKILL);
     if (run->stage == HOST_STAGE_DONE && !before) run->kill_ms = now + LEAVE_MS;
 }
 
 /* True once the process has ended; it stays a zombie, so that its number names nobody else. */
-static bool look_for_end(host_run *run) {
+static bool has_ended(host_run *run) {
     siginfo_t info = {0};
     if (waitid(P_PID, (id_t)run->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
         info.si_code = CLD_EXITED; /* somebody else reaped it: what it said still counts */
@@ -304,8 +304,8 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
         for (nfds_t j = first[i]; j < first[i + 1]; j++) woken = woken || fds[j].revents != 0;
         if (!woken) continue;
         if (run->request_fd >= 0 && run->request_sent < run->request.length) send_request(run);
-        bool ended = look_for_end(run); /* before the last reading: nothing can come after it */
-        hear_all(run, ended, now);
+        bool ended = has_ended(run); /* before the last reading: nothing can come after it */
+        receive_all(run, ended, now);
     }
 }
 
@@ -415,7 +415,7 @@ static void leave_plugin(host_run *run) {
     }
     if (!held || run->several) return;
     result->plugin_fate = fate;
-    if (fate != HOST_PLUGIN_THERE) host_run_tell_fate(run);
+    if (fate != HOST_PLUGIN_THERE) host_run_report_fate(run);
 }
 
 static void free_all(host_run *run) {
@@ -429,7 +429,7 @@ static void free_all(host_run *run) {
     kit_buf_free(&run->log);
 }
 
-static void bury(host_run *runs, size_t count) {
+static void reap(host_run *runs, size_t count) {
     bool any = false;
     if (count == 1 && runs->started && runs->ended && runs->options->audit) {
         orphans found = look_for_orphans(false);
@@ -466,7 +466,7 @@ static void bury(host_run *runs, size_t count) {
 static void give_up(host_run *run, host_stop why) {
     run->ended = true;
     run->stop = why;
-    host_run_judge(run);
+    host_run_conclude(run);
 }
 
 /* As many start at once as the machine has use for, so that the time of each is spent on its own work; one that only
@@ -484,7 +484,7 @@ static bool may_start(host_run *const *active, size_t running, long processors, 
     return false;
 }
 
-static kit_status run_all(const char *program, host_nursery *nursery, host_run *runs, size_t count, struct pollfd *fds,
+static kit_status run_all(const char *program, host_fork_server *server, host_run *runs, size_t count, struct pollfd *fds,
                           kolm_error_t *err) {
     host_run *active[AT_ONCE];
     size_t running = 0, next = 0;
@@ -500,7 +500,7 @@ static kit_status run_all(const char *program, host_nursery *nursery, host_run *
                 continue;
             }
             if (!may_start(active, running, processors, now, &wake)) break;
-            status = start(program, nursery, run, err);
+            status = start(program, server, run, err);
             if (status != KOLM_OK) break;
             if (!run->ended) active[running++] = run;
         }
@@ -514,7 +514,7 @@ static kit_status run_all(const char *program, host_nursery *nursery, host_run *
                 continue;
             }
             active[i]->result->wall_ms = kit_now_ms() - active[i]->started_ms;
-            host_run_judge(active[i]);
+            host_run_conclude(active[i]);
             leave_plugin(active[i]);
             close_all(active[i]);
             active[i] = active[--running];
@@ -523,18 +523,18 @@ static kit_status run_all(const char *program, host_nursery *nursery, host_run *
 }
 
 /* It is a host too: no orphan of anybody's. */
-static void open_nursery(host_nursery *nursery, const char *program, const host_run *runs, size_t count) {
+static void open_fork_server(host_fork_server *server, const char *program, const host_run *runs, size_t count) {
     pthread_mutex_lock(&hosts.lock);
-    *nursery = HOST_NURSERY_NONE;
-    if (remember_more(NULL) == KOLM_OK) host_nursery_open(nursery, program, runs, count);
-    if (nursery->pid > 0) hosts.pids[hosts.count++] = nursery->pid;
+    *server = HOST_FORK_SERVER_NONE;
+    if (remember_more(NULL) == KOLM_OK) host_fork_server_open(server, program, runs, count);
+    if (server->pid > 0) hosts.pids[hosts.count++] = server->pid;
     pthread_mutex_unlock(&hosts.lock);
 }
 
 kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_error_t *err) {
     struct pollfd *fds = calloc(4 * AT_ONCE, sizeof *fds);
     if (!fds) {
-        bury(runs, count);
+        reap(runs, count);
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     }
     /* A process that dies before it has read its request must not take us along: the signal waits until it is taken. */
@@ -544,13 +544,13 @@ kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_
     sigpending(&pending);
     pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
     adopt();
-    host_nursery nursery;
-    open_nursery(&nursery, program, runs, count);
-    kit_status status = run_all(program, &nursery, runs, count, fds, err);
-    host_nursery_close(&nursery);
-    bury(runs, count);
-    pid_t pid = nursery.pid;
-    host_nursery_bury(&nursery);
+    host_fork_server server;
+    open_fork_server(&server, program, runs, count);
+    kit_status status = run_all(program, &server, runs, count, fds, err);
+    host_fork_server_close(&server);
+    reap(runs, count);
+    pid_t pid = server.pid;
+    host_fork_server_reap(&server);
     if (pid > 0) forget(pid);
     const struct timespec at_once = {0};
     if (!sigismember(&pending, SIGPIPE)) {

@@ -127,9 +127,9 @@ bool host_run_answer(host_run *run, const char *line, size_t length);
 /* One line that the process printed. */
 void host_run_printed(host_run *run, const char *text, size_t length);
 /* Tells events->log that the file of the plugin is another one now, or gone, and what that means. */
-void host_run_tell_fate(const host_run *run);
+void host_run_report_fate(const host_run *run);
 /* Sets the verdict of a process that ended, from what it said and how it went. */
-void host_run_judge(host_run *run);
+void host_run_conclude(host_run *run);
 
 /* ---- words.c */
 /* Puts [NAME] in the place of the value of each secret of the backend's, wherever it stands in a text of the plugin's. */

@@ -85,7 +85,7 @@ static void check_result(const host_result *r) {
 }
 
 /* As host_run_all does with what comes. */
-static void hear(host_run *run, const char *text, size_t length) {
+static void receive_lines(host_run *run, const char *text, size_t length) {
     while (length > 0 && !run->garbled) {
         const char *lf = memchr(text, '\n', length);
         size_t line = lf != NULL ? (size_t)(lf - text) : length;
@@ -116,9 +116,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fuzz_parts parts = {(const char *)data + 1, size - 1};
     size_t length, printed_length;
     char *reply = fuzz_part(&parts, &length), *printed = fuzz_part(&parts, &printed_length);
-    hear(&run, reply, length);
+    receive_lines(&run, reply, length);
     host_run_printed(&run, printed, printed_length);
-    host_run_judge(&run);
+    host_run_conclude(&run);
     check_result(&result);
     kit_buf_free(&run.log);
     free(reply);

@@ -39,7 +39,7 @@ static bool is_new(uint64_t what) {
 }
 
 /* What stands in the table is the author's alone: it does nothing to a call. */
-static void say(host_breach_kind kind, bool mild, const char *about, const char *remedy, const char *text) {
+static void send_breach(host_breach_kind kind, bool mild, const char *about, const char *remedy, const char *text) {
     char whole[512];
     kit_format(whole, sizeof whole, "%s%s%s %s", state.slot ? state.slot : "", state.slot ? ": " : "", about, text);
     child_reply_breach(&(host_breach_line){(uint32_t)kind, mild || !state.slot, whole, remedy});
@@ -55,8 +55,8 @@ static void breach(host_breach_kind kind, bool mild, const char *about, const ch
     pthread_mutex_unlock(&lock);
     if (!tell) return;
     (void)vsnprintf(text, sizeof text, format, list);
-    say(kind, mild, about, remedy, text);
-    if (last) say(kind, mild, "this call", "mend those first", "has more breaches, which are not listed");
+    send_breach(kind, mild, about, remedy, text);
+    if (last) send_breach(kind, mild, "this call", "mend those first", "has more breaches, which are not listed");
 }
 
 void child_breach(host_breach_kind kind, const char *about, const char *remedy, const char *format, ...) {
@@ -82,7 +82,7 @@ static size_t control_of(const char *text, size_t length) {
     return length;
 }
 
-static void judge(const char *about, const char *text, size_t length, unsigned how) {
+static void check_chars(const char *about, const char *text, size_t length, unsigned how) {
     size_t valid = kit_utf8_valid(text, length), control;
     if (valid < length)
         child_breach(HOST_BREACH_TEXT, about, "give texts in UTF-8", "is not UTF-8 (its byte %zu is 0x%02X)", valid + 1,
@@ -94,7 +94,7 @@ static void judge(const char *about, const char *text, size_t length, unsigned h
         child_breach(HOST_BREACH_TEXT, about, "fill it in: people read it", "is empty");
 }
 
-void child_judge_text(const char *about, const char *text, size_t most, unsigned how) {
+void child_check_text(const char *about, const char *text, size_t most, unsigned how) {
     if (!text) {
         child_breach(HOST_BREACH_TEXT, about, how & CHILD_MAY_BE_EMPTY ? "give \"\" where there is none" : "give a text",
                      "is NULL");
@@ -106,10 +106,10 @@ void child_judge_text(const char *about, const char *text, size_t most, unsigned
         size_t valid = kit_utf8_valid(text, most);
         length = valid + 4 > most ? valid : most; /* it may be cut within a character */
     }
-    judge(about, text, length, how);
+    check_chars(about, text, length, how);
 }
 
-void child_judge_array(const char *about, char *array, size_t size, unsigned how) {
+void child_check_array(const char *about, char *array, size_t size, unsigned how) {
     size_t length = strnlen(array, size);
     if (length == size)
         child_breach(HOST_BREACH_TEXT, about, "end every text with a NUL, as snprintf does", "has no NUL within its %zu bytes",
@@ -120,19 +120,19 @@ void child_judge_array(const char *about, char *array, size_t size, unsigned how
         size_t valid = kit_utf8_valid(array, length);
         if (valid + 4 > length && ((unsigned char)array[valid] & 0xC0) == 0xC0) array[length = valid] = '\0';
     }
-    judge(about, array, length, how);
+    check_chars(about, array, length, how);
 }
 
 /* ---- Numbers */
 
-uint64_t child_judge_u64(const char *about, uint64_t value) {
+uint64_t child_check_u64(const char *about, uint64_t value) {
     if (value <= INT64_MAX || value == UINT64_MAX) return value;
     child_breach(HOST_BREACH_RECORD, about, "give UINT64_MAX for what is not known, and look for a subtraction that went below 0",
                  "is %llu, which is more than INT64_MAX, and counts as unknown", (unsigned long long)value);
     return UINT64_MAX;
 }
 
-void child_judge_reserved(const char *about, uint64_t value) {
+void child_check_reserved(const char *about, uint64_t value) {
     if (value == 0) return;
     child_breach(HOST_BREACH_RECORD, about, "leave it 0: a later kolm may give it a meaning", "is %llu and reserved",
                  (unsigned long long)value);

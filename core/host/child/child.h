@@ -42,7 +42,7 @@
 
 /* ---- fork_server.c */
 /* Returns at once, or, when this process is to be copied, in each copy; `shown` is the argument that holds its name. */
-void child_nursery(char *shown);
+void child_fork_server(char *shown);
 
 /* ---- request.c */
 typedef struct child_value {
@@ -115,12 +115,12 @@ void child_breach_mild(host_breach_kind kind, const char *about, const char *rem
 #define CHILD_MAY_BE_EMPTY 1u
 #define CHILD_MAY_HAVE_LINES 2u /* control characters are shown escaped */
 /* A text that the plugin gave by a pointer: what goes on with it is at most `most` bytes of it. */
-void child_judge_text(const char *about, const char *text, size_t most, unsigned how);
+void child_check_text(const char *about, const char *text, size_t most, unsigned how);
 /* One that it put into an array of ours, ended for certain afterwards. */
-void child_judge_array(const char *about, char *array, size_t size, unsigned how);
+void child_check_array(const char *about, char *array, size_t size, unsigned how);
 /* A count or an amount; what is none counts as unknown. */
-uint64_t child_judge_u64(const char *about, uint64_t value);
-void child_judge_reserved(const char *about, uint64_t value);
+uint64_t child_check_u64(const char *about, uint64_t value);
+void child_check_reserved(const char *about, uint64_t value);
 
 /* ---- audit.c */
 void child_audit_begin(const child_request *request); /* just before the slot */
@@ -203,7 +203,7 @@ kit_status child_table_check(const kolm_backend_v1_t *table, const child_request
                              kolm_error_t *err) KIT_MUST_USE;
 uint32_t child_table_slots(const kolm_backend_v1_t *table);
 /* Says what is wrong with a table that can be believed. */
-void child_table_judge(const kolm_backend_v1_t *table);
+void child_table_report(const kolm_backend_v1_t *table);
 
 /* ---- services.c */
 const kolm_host_v1_t *child_services(const child_request *request);
@@ -223,16 +223,16 @@ bool child_tested_passed(bool says_so, kolm_error_t *why);
 void child_services_flush(void); /* the last progress, and how much was dropped */
 
 /* ---- results.c: each says what is wrong with a result of KOLM_OK, and makes it fit to be used. */
-void child_judge_detect(kolm_detect_result_t *result);
-void child_judge_cost(kolm_cost_result_t *result);
-void child_judge_train(kolm_train_result_t *result);
-void child_judge_infer(kolm_infer_result_t *result);
-void child_judge_test(kolm_test_result_t *result);
-void child_judge_status(kolm_status_result_t *result);
+void child_check_detect(kolm_detect_result_t *result);
+void child_check_cost(kolm_cost_result_t *result);
+void child_check_train(kolm_train_result_t *result);
+void child_check_infer(kolm_infer_result_t *result);
+void child_check_test(kolm_test_result_t *result);
+void child_check_status(kolm_status_result_t *result);
 /* A record of `size` bytes at `record`, with room for CHILD_LATER_MAX bytes behind the largest of today: was it written past
  * its end? */
-void child_judge_size(const void *record, uint32_t size, size_t room);
-void child_judge_error(kolm_error_t *error, int32_t code);
+void child_check_size(const void *record, uint32_t size, size_t room);
+void child_check_error(kolm_error_t *error, int32_t code);
 
 /* ---- slots.c */
 _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *table);

@@ -21,8 +21,8 @@
 extern char **environ;
 
 typedef struct order {
-    host_nursery_order text;
-    int fds[HOST_NURSERY_FDS];
+    host_fork_order text;
+    int fds[HOST_FORK_SERVER_FDS];
     size_t count; /* that came */
 } order;
 
@@ -30,7 +30,7 @@ static void take_descriptors(const struct msghdr *message, order *out) {
     for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head; head = CMSG_NXTHDR((struct msghdr *)(uintptr_t)message, head)) {
         if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
         size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count && out->count < HOST_NURSERY_FDS; i++)
+        for (size_t i = 0; i < count && out->count < HOST_FORK_SERVER_FDS; i++)
             memcpy(&out->fds[out->count++], CMSG_DATA(head) + i * sizeof(int), sizeof(int));
     }
 }
@@ -38,7 +38,7 @@ static void take_descriptors(const struct msghdr *message, order *out) {
 /* False when there are no more. */
 static bool receive(int from, order *out) {
     union {
-        char room[CMSG_SPACE(HOST_NURSERY_FDS * sizeof(int))];
+        char room[CMSG_SPACE(HOST_FORK_SERVER_FDS * sizeof(int))];
         struct cmsghdr align;
     } control;
     struct iovec piece = {&out->text, sizeof out->text};
@@ -47,11 +47,11 @@ static bool receive(int from, order *out) {
     do
         got = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
-    const size_t head = offsetof(host_nursery_order, texts);
+    const size_t head = offsetof(host_fork_order, texts);
     if (got < (ssize_t)head + 1 || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) return false;
     out->count = 0;
     take_descriptors(&message, out);
-    const host_nursery_order *text = &out->text;
+    const host_fork_order *text = &out->text;
     return text->length == (size_t)got - head && text->texts[text->length - 1] == '\0' && text->count == out->count;
 }
 
@@ -87,7 +87,7 @@ static void close_from(unsigned first, unsigned last) {
 
 /* In the copy: the descriptors at the numbers that they are to have, and no others. */
 static bool place_descriptors(const order *o) {
-    int moved[HOST_NURSERY_FDS], highest = 2;
+    int moved[HOST_FORK_SERVER_FDS], highest = 2;
     for (size_t i = 0; i < o->count; i++) {
         if (o->text.child[i] < 0 || o->text.child[i] > HIGHEST) return false;
         if (o->text.child[i] > highest) highest = o->text.child[i];
@@ -116,7 +116,7 @@ static bool take_texts(const order *o, char *shown) {
     return at >= end;
 }
 
-void child_nursery(char *shown) {
+void child_fork_server(char *shown) {
     static order now; /* what is left of it in a copy are its own words alone */
     int socket = HOST_FD_REQUEST, type = 0;
     socklen_t size = sizeof type;
@@ -131,14 +131,14 @@ void child_nursery(char *shown) {
         }
         for (size_t i = 0; i < now.count; i++)
             close(now.fds[i]);
-        explicit_bzero(&now.text, offsetof(host_nursery_order, texts) + now.text.length);
+        explicit_bzero(&now.text, offsetof(host_fork_order, texts) + now.text.length);
         if (number < 0) number = 0;
         if (send(socket, &number, sizeof number, MSG_NOSIGNAL) != (ssize_t)sizeof number) break;
     }
     _exit(0);
 }
 #else
-void child_nursery(char *shown) {
+void child_fork_server(char *shown) {
     (void)shown;
 }
 #endif

@@ -136,7 +136,7 @@ static struct ruleset_attr attributes(const child_request *request, long abi) {
 /* What this kernel does not have and a plugin could make use of, in words that go into the receipt. What version 2 and 5
  * brought is not among it: before, moving between directories was always denied, and the devices that may be opened are
  * those that may be controlled. */
-static void say_what_lacks(const child_request *request, long abi, child_proof *proof) {
+static void report_lacks(const child_request *request, long abi, child_proof *proof) {
     static const struct {
         long since;
         const char *name;
@@ -176,7 +176,7 @@ kit_status child_landlock(const child_request *request, child_proof *proof, kolm
     long abi = syscall(LL_CREATE_RULESET, NULL, 0, LL_FLAG_VERSION);
     char name[32];
     proof->landlock = abi > 0 ? (int)abi : 0;
-    say_what_lacks(request, proof->landlock, proof);
+    report_lacks(request, proof->landlock, proof);
     if (abi < 1) return KOLM_OK;
     struct ruleset_attr all = attributes(request, abi);
     size_t size = abi >= 6 ? sizeof all : abi >= 4 ? 2 * sizeof(uint64_t) : sizeof(uint64_t);

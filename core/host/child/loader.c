@@ -24,7 +24,7 @@ static char why_not[512];
 static const char *load_from; /* what is loaded under the plugin's name: libltdl knows the path, and the loader what is held */
 
 /* The loader's words, about the file that people know. */
-static void keep_words(const char *words, const char *path) {
+static void keep_error(const char *words, const char *path) {
     size_t length = strlen(load_from);
     bool about = words && strncmp(words, load_from, length) == 0;
     kit_format(why_not, sizeof why_not, "%s%s", about ? path : "", words ? words + (about ? length : 0) : "no reason was given");
@@ -50,7 +50,7 @@ static lt_module open_now(lt_user_data data, const char *path, lt_dladvise advis
     (void)advise;
     void *module = dlopen(load_from, RTLD_NOW | RTLD_LOCAL);
     if (!module)
-        keep_words(dlerror(), path);
+        keep_error(dlerror(), path);
     else if (strcmp(path, load_from) != 0)
         name_it(module, path);
     return module;

@@ -66,7 +66,7 @@ int main(int argc, char **argv) {
     struct stat st;
     child_request request;
     kolm_error_t error = KIT_ERROR_INIT;
-    if (argc == 2) child_nursery(argv[1]);
+    if (argc == 2) child_fork_server(argv[1]);
     if (argc != 2 || fstat(HOST_FD_REQUEST, &st) != 0 || !S_ISFIFO(st.st_mode) || fstat(HOST_FD_REPLY, &st) != 0 ||
         !S_ISFIFO(st.st_mode)) {
         fputs("kolm-host is started by kolm itself, one process for each call of a backend. There is nothing to do for "

@@ -83,7 +83,7 @@ static void send_progress(void) {
     state.progress_waits = false;
 }
 
-static void judge_progress(kolm_progress_t *p) {
+static void check_progress(kolm_progress_t *p) {
     if (p->step > INT64_MAX)
         child_breach(HOST_BREACH_REPORT, "the step of progress", "count the steps that are done",
                      "is %llu, which is more than INT64_MAX", (unsigned long long)p->step);
@@ -93,7 +93,7 @@ static void judge_progress(kolm_progress_t *p) {
     else if (p->step > p->total)
         child_breach(HOST_BREACH_REPORT, "progress", "give KOLM_UNKNOWN_COUNT for a total that is not known",
                      "is at step %llu of %llu", (unsigned long long)p->step, (unsigned long long)p->total);
-    if (p->reserved != 0) child_judge_reserved("the field reserved of progress", p->reserved);
+    if (p->reserved != 0) child_check_reserved("the field reserved of progress", p->reserved);
     if (isinf(p->loss))
         child_breach(HOST_BREACH_REPORT, "the loss of progress", "give NaN where there is none", "is infinite");
     if (isinf(p->tokens_per_second))
@@ -101,7 +101,7 @@ static void judge_progress(kolm_progress_t *p) {
     if (p->tokens_per_second < 0)
         child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "give NaN where there is none", "is negative (%g)",
                      p->tokens_per_second);
-    child_judge_text("the phase of progress", p->phase, KOLM_PHASE_BYTES_MAX, 0);
+    child_check_text("the phase of progress", p->phase, KOLM_PHASE_BYTES_MAX, 0);
     if (p->step > p->total || p->step > INT64_MAX) p->step = p->total > INT64_MAX ? 0 : p->total;
     if (p->total > INT64_MAX) p->total = KOLM_UNKNOWN_COUNT;
     if (p->tokens_per_second < 0) p->tokens_per_second = NAN;
@@ -113,7 +113,7 @@ void child_report_progress(void *user, const kolm_progress_t *progress) {
     if (!MAY_TAKE("progress", NULL, kolm_progress_t, progress, phase)) return;
     /* As much as the plugin's own header knew, and no more than ours does. */
     memcpy(&copy, progress, progress->struct_size < sizeof copy ? progress->struct_size : sizeof copy);
-    judge_progress(&copy);
+    check_progress(&copy);
     pthread_mutex_lock(&lock);
     if (copy.phase && copy.step < state.progress.step && strncmp(state.phase, copy.phase, KOLM_PHASE_BYTES_MAX) == 0)
         child_breach_mild(HOST_BREACH_REPORT, "progress", "count on, or name another phase",
@@ -204,13 +204,13 @@ static bool is_taken(const char *id) {
     return false;
 }
 
-static void judge_device(kolm_device_t *d, bool taken, uint32_t place) {
-    child_judge_text("the name of a device", d->name, KOLM_DEVICE_TEXT_BYTES_MAX, 0);
-    child_judge_text("the id of a device", d->id, KOLM_DEVICE_ID_BYTES_MAX, CHILD_MAY_BE_EMPTY);
-    child_judge_text("the driver of a device", d->driver, KOLM_DEVICE_TEXT_BYTES_MAX, CHILD_MAY_BE_EMPTY);
-    child_judge_text("the runtime of a device", d->runtime, KOLM_DEVICE_TEXT_BYTES_MAX, CHILD_MAY_BE_EMPTY);
-    d->total_memory_bytes = child_judge_u64("total_memory_bytes of a device", d->total_memory_bytes);
-    d->free_memory_bytes = child_judge_u64("free_memory_bytes of a device", d->free_memory_bytes);
+static void check_device(kolm_device_t *d, bool taken, uint32_t place) {
+    child_check_text("the name of a device", d->name, KOLM_DEVICE_TEXT_BYTES_MAX, 0);
+    child_check_text("the id of a device", d->id, KOLM_DEVICE_ID_BYTES_MAX, CHILD_MAY_BE_EMPTY);
+    child_check_text("the driver of a device", d->driver, KOLM_DEVICE_TEXT_BYTES_MAX, CHILD_MAY_BE_EMPTY);
+    child_check_text("the runtime of a device", d->runtime, KOLM_DEVICE_TEXT_BYTES_MAX, CHILD_MAY_BE_EMPTY);
+    d->total_memory_bytes = child_check_u64("total_memory_bytes of a device", d->total_memory_bytes);
+    d->free_memory_bytes = child_check_u64("free_memory_bytes of a device", d->free_memory_bytes);
     if (taken) child_breach(HOST_BREACH_RECORD, "the id of a device", "give each its own", "is that of another one");
     if (d->index != place)
         child_breach(HOST_BREACH_RECORD, "the index of a device", "count them from 0 as they are reported",
@@ -238,7 +238,7 @@ void child_report_device(void *user, const kolm_device_t *device) {
     if (!is_full("a device", state.devices, KOLM_DEVICES_MAX)) {
         bool taken = copy.id && is_taken(copy.id);
         if (copy.id) kit_copy(state.ids[state.devices], sizeof *state.ids, copy.id);
-        judge_device(&copy, taken, state.devices++);
+        check_device(&copy, taken, state.devices++);
         if (!state.again) child_reply_device(&copy);
     }
     pthread_mutex_unlock(&lock);
@@ -247,10 +247,10 @@ void child_report_device(void *user, const kolm_device_t *device) {
 /* ---- Steps of a test */
 
 /* Under the lock. */
-static void judge_step(kolm_test_step_t *step) {
-    child_judge_text("the title of a step", step->title, KOLM_STEP_TITLE_BYTES_MAX, 0);
-    child_judge_text("the note of a step", step->note, KOLM_STEP_NOTE_BYTES_MAX, CHILD_MAY_BE_EMPTY);
-    if (child_judge_u64("duration_us of a step", step->duration_us) == UINT64_MAX) step->duration_us = 0;
+static void check_step(kolm_test_step_t *step) {
+    child_check_text("the title of a step", step->title, KOLM_STEP_TITLE_BYTES_MAX, 0);
+    child_check_text("the note of a step", step->note, KOLM_STEP_NOTE_BYTES_MAX, CHILD_MAY_BE_EMPTY);
+    if (child_check_u64("duration_us of a step", step->duration_us) == UINT64_MAX) step->duration_us = 0;
     if (step->number != state.steps)
         child_breach(HOST_BREACH_REPORT, "the number of a step", "count them from 1 as they end", "is %u, and it is number %u",
                      step->number, state.steps);
@@ -277,7 +277,7 @@ void child_report_test_step(void *user, const kolm_test_step_t *step) {
     pthread_mutex_lock(&lock);
     if (!is_full("a step", state.steps, KOLM_TEST_STEPS_MAX)) {
         state.steps++;
-        judge_step(&copy);
+        check_step(&copy);
         child_reply_step(&copy);
     }
     pthread_mutex_unlock(&lock);
@@ -303,16 +303,16 @@ bool child_tested_passed(bool says_so, kolm_error_t *why) {
 
 /* ---- What is kept elsewhere */
 
-static void judge_holding(kolm_holding_t *h) {
+static void check_holding(kolm_holding_t *h) {
     kolm_status_args_t args;
     (void)host_read_status_args(asked->args, &args);
-    child_judge_text("the place of a holding", h->place, KOLM_HOLDING_PLACE_BYTES_MAX, 0);
-    child_judge_text("the kind of a holding", h->kind, KOLM_HOLDING_KIND_BYTES_MAX, 0);
-    child_judge_text("the name of a holding", h->name, KOLM_HOLDING_NAME_BYTES_MAX, 0);
-    child_judge_text("the note of a holding", h->note, KOLM_HOLDING_NOTE_BYTES_MAX, CHILD_MAY_BE_EMPTY);
-    h->bytes = child_judge_u64("bytes of a holding", h->bytes);
-    h->age_seconds = child_judge_u64("age_seconds of a holding", h->age_seconds);
-    h->price_micro_usd_per_hour = child_judge_u64("price_micro_usd_per_hour of a holding", h->price_micro_usd_per_hour);
+    child_check_text("the place of a holding", h->place, KOLM_HOLDING_PLACE_BYTES_MAX, 0);
+    child_check_text("the kind of a holding", h->kind, KOLM_HOLDING_KIND_BYTES_MAX, 0);
+    child_check_text("the name of a holding", h->name, KOLM_HOLDING_NAME_BYTES_MAX, 0);
+    child_check_text("the note of a holding", h->note, KOLM_HOLDING_NOTE_BYTES_MAX, CHILD_MAY_BE_EMPTY);
+    h->bytes = child_check_u64("bytes of a holding", h->bytes);
+    h->age_seconds = child_check_u64("age_seconds of a holding", h->age_seconds);
+    h->price_micro_usd_per_hour = child_check_u64("price_micro_usd_per_hour of a holding", h->price_micro_usd_per_hour);
     if (h->state > KOLM_HOLDING_REMOVED)
         child_breach(HOST_BREACH_RECORD, "the state of a holding", "use one of KOLM_HOLDING_*", "is %u, and counts as unknown",
                      h->state);
@@ -328,7 +328,7 @@ void child_report_holding(void *user, const kolm_holding_t *holding) {
     pthread_mutex_lock(&lock);
     if (!is_full("a holding", state.holdings, KOLM_HOLDINGS_MAX)) {
         state.holdings++;
-        judge_holding(&copy);
+        check_holding(&copy);
         child_reply_holding(&copy);
     }
     pthread_mutex_unlock(&lock);

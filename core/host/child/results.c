@@ -8,11 +8,11 @@ static bool is_filled(const char *array) {
     return array[0] != '\0';
 }
 
-void child_judge_detect(kolm_detect_result_t *result) {
+void child_check_detect(kolm_detect_result_t *result) {
     bool wanted = result->state == KOLM_DETECT_BROKEN || result->state == KOLM_DETECT_REFUSED;
-    child_judge_array("the reason", result->reason, sizeof result->reason, 0);
-    child_judge_array("the remedy", result->remedy, sizeof result->remedy, CHILD_MAY_BE_EMPTY);
-    child_judge_array("the runtime", result->runtime, sizeof result->runtime, CHILD_MAY_BE_EMPTY);
+    child_check_array("the reason", result->reason, sizeof result->reason, 0);
+    child_check_array("the remedy", result->remedy, sizeof result->remedy, CHILD_MAY_BE_EMPTY);
+    child_check_array("the runtime", result->runtime, sizeof result->runtime, CHILD_MAY_BE_EMPTY);
     if (wanted && !is_filled(result->remedy))
         child_breach(HOST_BREACH_RECORD, "the remedy", "say what makes the backend available",
                      "is empty, and the state is broken or refused");
@@ -20,43 +20,43 @@ void child_judge_detect(kolm_detect_result_t *result) {
         child_breach_mild(HOST_BREACH_RECORD, "the remedy", "leave it empty", "is filled, and the state is available");
 }
 
-void child_judge_cost(kolm_cost_result_t *result) {
-    result->duration_ms = child_judge_u64("duration_ms", result->duration_ms);
-    result->cost_micro_usd = child_judge_u64("cost_micro_usd", result->cost_micro_usd);
-    child_judge_reserved("the field reserved of the result", result->reserved);
-    child_judge_array("the basis", result->basis, sizeof result->basis, 0);
+void child_check_cost(kolm_cost_result_t *result) {
+    result->duration_ms = child_check_u64("duration_ms", result->duration_ms);
+    result->cost_micro_usd = child_check_u64("cost_micro_usd", result->cost_micro_usd);
+    child_check_reserved("the field reserved of the result", result->reserved);
+    child_check_array("the basis", result->basis, sizeof result->basis, 0);
     if (result->billing == KOLM_BILLING_FREE && result->cost_micro_usd != 0)
         child_breach(HOST_BREACH_RECORD, "cost_micro_usd", "name the billing, or cost nothing",
                      "is %llu, and the billing is free", (unsigned long long)result->cost_micro_usd);
 }
 
-void child_judge_train(kolm_train_result_t *result) {
-    result->billed_micro_usd = child_judge_u64("billed_micro_usd", result->billed_micro_usd);
-    child_judge_reserved("the field reserved of the result", result->reserved);
-    child_judge_array("the device", result->device, sizeof result->device, 0);
-    child_judge_array("the toolchain", result->toolchain, sizeof result->toolchain, 0);
+void child_check_train(kolm_train_result_t *result) {
+    result->billed_micro_usd = child_check_u64("billed_micro_usd", result->billed_micro_usd);
+    child_check_reserved("the field reserved of the result", result->reserved);
+    child_check_array("the device", result->device, sizeof result->device, 0);
+    child_check_array("the toolchain", result->toolchain, sizeof result->toolchain, 0);
 }
 
-void child_judge_infer(kolm_infer_result_t *result) {
-    result->billed_micro_usd = child_judge_u64("billed_micro_usd", result->billed_micro_usd);
-    result->answers = child_judge_u64("the number of answers", result->answers);
-    child_judge_reserved("the field reserved of the result", result->reserved);
-    child_judge_array("the device", result->device, sizeof result->device, CHILD_MAY_BE_EMPTY);
+void child_check_infer(kolm_infer_result_t *result) {
+    result->billed_micro_usd = child_check_u64("billed_micro_usd", result->billed_micro_usd);
+    result->answers = child_check_u64("the number of answers", result->answers);
+    child_check_reserved("the field reserved of the result", result->reserved);
+    child_check_array("the device", result->device, sizeof result->device, CHILD_MAY_BE_EMPTY);
 }
 
-void child_judge_test(kolm_test_result_t *result) {
-    child_judge_array("the summary", result->summary, sizeof result->summary, 0);
+void child_check_test(kolm_test_result_t *result) {
+    child_check_array("the summary", result->summary, sizeof result->summary, 0);
     if (result->passed > 1)
         child_breach(HOST_BREACH_RECORD, "passed", "set it to 0 or 1", "is %u, which is neither 0 nor 1, and counts as 0",
                      result->passed);
 }
 
-void child_judge_status(kolm_status_result_t *result) {
-    child_judge_reserved("the field reserved of the result", result->reserved);
-    child_judge_array("the summary", result->summary, sizeof result->summary, CHILD_MAY_BE_EMPTY);
+void child_check_status(kolm_status_result_t *result) {
+    child_check_reserved("the field reserved of the result", result->reserved);
+    child_check_array("the summary", result->summary, sizeof result->summary, CHILD_MAY_BE_EMPTY);
 }
 
-void child_judge_size(const void *record, uint32_t size, size_t room) {
+void child_check_size(const void *record, uint32_t size, size_t room) {
     static const char remedy[] = "write the fields that end within struct_size, and no others";
     uint32_t now;
     memcpy(&now, record, sizeof now);
@@ -70,9 +70,9 @@ void child_judge_size(const void *record, uint32_t size, size_t room) {
     }
 }
 
-void child_judge_error(kolm_error_t *error, int32_t code) {
-    child_judge_array("the text of the error", error->text, sizeof error->text, CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
-    child_judge_array("the remedy of the error", error->remedy, sizeof error->remedy, CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
+void child_check_error(kolm_error_t *error, int32_t code) {
+    child_check_array("the text of the error", error->text, sizeof error->text, CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
+    child_check_array("the remedy of the error", error->remedy, sizeof error->remedy, CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
     if (code < 0 || code > KOLM_E_UNAUTHENTICATED)
         child_breach(HOST_BREACH_RECORD, "the code", "return one of KOLM_E_*", "%d is none of kolm/backend.h", code);
     else if (error->code != KOLM_OK && error->code != code)

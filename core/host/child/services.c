@@ -27,7 +27,7 @@ static void send_log(uint32_t level, const char *text) {
 }
 
 /* Under the lock: says how many lines were not shown. */
-static void say_dropped(void) {
+static void report_dropped(void) {
     char text[80];
     if (state.dropped == 0) return;
     kit_format(text, sizeof text, "%llu log lines came too fast and are not shown", (unsigned long long)state.dropped);
@@ -36,7 +36,7 @@ static void say_dropped(void) {
 }
 
 /* What is long is cut, as the header says. */
-static void judge_log(uint32_t level, const char *text) {
+static void check_log(uint32_t level, const char *text) {
     size_t length = text ? strnlen(text, HOST_LOG_MAX) : 0, valid = text ? kit_utf8_valid(text, length) : 0;
     if (!text)
         child_breach(HOST_BREACH_TEXT, "a log line", "give a text", "is NULL");
@@ -49,7 +49,7 @@ static void judge_log(uint32_t level, const char *text) {
 
 static void service_log(void *user, uint32_t level, const char *text) {
     (void)user;
-    judge_log(level, text);
+    check_log(level, text);
     if (!text) return;
     pthread_mutex_lock(&lock);
     int64_t now = kit_now_ms();
@@ -60,7 +60,7 @@ static void service_log(void *user, uint32_t level, const char *text) {
     }
     if (state.tokens > 0) {
         state.tokens--;
-        say_dropped();
+        report_dropped();
         send_log(level <= KOLM_LOG_ERROR ? level : KOLM_LOG_ERROR, text);
     } else {
         state.dropped++;
@@ -181,6 +181,6 @@ void child_services_flush(void) {
     child_reports_flush();
     /* A thread that the plugin forgot may hold the lock for ever: the last word does not wait for it. */
     if (pthread_mutex_trylock(&lock) != 0) return;
-    say_dropped();
+    report_dropped();
     pthread_mutex_unlock(&lock);
 }

@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-#define JUDGE_SIZE(result) child_judge_size(&(result), SIZE_OF(result), sizeof(result).now + CHILD_LATER_MAX)
+#define CHECK_SIZE(result) child_check_size(&(result), SIZE_OF(result), sizeof(result).now + CHILD_LATER_MAX)
 
 #define SIZE_OF(record) (uint32_t)(sizeof(record).now + request->later_bytes)
 
 static _Noreturn void finish(const child_request *request, int32_t code, kolm_error_t *error, const kit_buf *result) {
     child_audit_left();
     if (code == KOLM_OK) child_done(HOST_OK, NULL, false, result);
-    child_judge_error(error, code);
+    child_check_error(error, code);
     bool listed = code > 0 && code <= KOLM_E_UNAUTHENTICATED;
     error->code = listed ? code : KOLM_E_UNKNOWN;
     if (error->text[0] != '\0') child_done(HOST_FAILED, error, false, NULL);
@@ -43,8 +43,8 @@ static _Noreturn void run_detect(const child_request *request, const kolm_backen
     error = (kolm_error_t)KIT_ERROR_INIT;
     int32_t code = table->detect(host, &args.now, &result.now, &error);
     if (code == KOLM_OK && result.now.state > KOLM_DETECT_REFUSED) reject(request->slot, "state", result.now.state);
-    JUDGE_SIZE(result);
-    if (code == KOLM_OK) child_judge_detect(&result.now);
+    CHECK_SIZE(result);
+    if (code == KOLM_OK) child_check_detect(&result.now);
     host_write_detect_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
@@ -65,8 +65,8 @@ static _Noreturn void run_cost(const child_request *request, const kolm_backend_
         reject(request->slot, "billing", result.now.billing);
     if (code == KOLM_OK && result.now.confidence > KOLM_CONFIDENCE_MEASURED)
         reject(request->slot, "confidence", result.now.confidence);
-    JUDGE_SIZE(result);
-    if (code == KOLM_OK) child_judge_cost(&result.now);
+    CHECK_SIZE(result);
+    if (code == KOLM_OK) child_check_cost(&result.now);
     host_write_cost_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
@@ -81,8 +81,8 @@ static _Noreturn void run_train(const child_request *request, const kolm_backend
     kit_buf out = {0};
     (void)host_read_train_args(request->args, &args.now);
     int32_t code = table->train(host, &args.now, &result.now, &error);
-    JUDGE_SIZE(result);
-    if (code == KOLM_OK) child_judge_train(&result.now);
+    CHECK_SIZE(result);
+    if (code == KOLM_OK) child_check_train(&result.now);
     host_write_train_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
@@ -102,8 +102,8 @@ static _Noreturn void run_infer(const child_request *request, const kolm_backend
         if (copied != KOLM_OK) finish(request, copied, &error, NULL);
     }
     int32_t code = table->infer(host, &args.now, &result.now, &error);
-    JUDGE_SIZE(result);
-    if (code == KOLM_OK) child_judge_infer(&result.now);
+    CHECK_SIZE(result);
+    if (code == KOLM_OK) child_check_infer(&result.now);
     host_write_infer_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
@@ -117,8 +117,8 @@ static _Noreturn void run_test(const child_request *request, const kolm_backend_
     kit_buf out = {0};
     (void)host_read_test_args(request->args, &args.now);
     int32_t code = table->test(host, &args.now, &result.now, &error);
-    JUDGE_SIZE(result);
-    if (code == KOLM_OK) child_judge_test(&result.now);
+    CHECK_SIZE(result);
+    if (code == KOLM_OK) child_check_test(&result.now);
     if (code == KOLM_OK && !child_tested_passed(result.now.passed == 1, &error)) finish(request, error.code, &error, NULL);
     host_write_test_result(&out, &result.now);
     finish(request, code, &error, &out);
@@ -133,8 +133,8 @@ static _Noreturn void run_status(const child_request *request, const kolm_backen
     kit_buf out = {0};
     (void)host_read_status_args(request->args, &args.now);
     int32_t code = table->status(host, &args.now, &result.now, &error);
-    JUDGE_SIZE(result);
-    if (code == KOLM_OK) child_judge_status(&result.now);
+    CHECK_SIZE(result);
+    if (code == KOLM_OK) child_check_status(&result.now);
     host_write_status_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
@@ -165,7 +165,7 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
                            "this backend needs the network, which this call may not use");
             child_done(HOST_NOT_LOADED, &error, false, NULL);
         }
-        child_table_judge(table);
+        child_table_report(table);
         child_breach_begin(request->slot);
         child_audit_begin(request);
         slots[i].run(request, table, child_services(request));

@@ -100,14 +100,14 @@ uint32_t child_table_slots(const kolm_backend_v1_t *table) {
 }
 
 /* What an older kolm does not know of a newer plugin may mean something. */
-void child_table_judge(const kolm_backend_v1_t *table) {
+void child_table_report(const kolm_backend_v1_t *table) {
     const uint64_t unknown = table->features & ~(uint64_t)KOLM_FEATURES_KNOWN;
-    child_judge_text("the version of its table", table->version, KOLM_VERSION_BYTES_MAX, 0);
-    child_judge_text("the vendor of its table", table->vendor, KOLM_VENDOR_BYTES_MAX, 0);
-    child_judge_text("the licence of its table", table->licence, KOLM_LICENCE_BYTES_MAX, 0);
-    child_judge_text("the homepage of its table", table->homepage, KOLM_HOMEPAGE_BYTES_MAX, CHILD_MAY_BE_EMPTY);
+    child_check_text("the version of its table", table->version, KOLM_VERSION_BYTES_MAX, 0);
+    child_check_text("the vendor of its table", table->vendor, KOLM_VENDOR_BYTES_MAX, 0);
+    child_check_text("the licence of its table", table->licence, KOLM_LICENCE_BYTES_MAX, 0);
+    child_check_text("the homepage of its table", table->homepage, KOLM_HOMEPAGE_BYTES_MAX, CHILD_MAY_BE_EMPTY);
     if (table->abi_minor > KOLM_ABI_MINOR) return;
-    child_judge_reserved("the field reserved of its table", table->reserved);
+    child_check_reserved("the field reserved of its table", table->reserved);
     if (table->struct_size > sizeof *table)
         child_breach(HOST_BREACH_RECORD, "struct_size of its table", "set it to sizeof(kolm_backend_v1_t)",
                      "is %u, and that of ABI %u.%u at most %zu", table->struct_size, table->abi_major, table->abi_minor,
