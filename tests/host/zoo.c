@@ -587,7 +587,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
 };
 #if defined(ZOO_indirect)
 /* The loader asks it which table it is to be, and gives out what it says. */
-static void (*choose(void))(void) {
+__attribute__((used)) static void (*choose(void))(void) {
     return (void (*)(void))(uintptr_t)&chosen;
 }
 extern KOLM_BACKEND_EXPORT void which(void) __asm__("kolm_backend_v1") __attribute__((ifunc("choose")));
