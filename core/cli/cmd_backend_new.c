@@ -38,7 +38,8 @@ static kit_status write_one(const char *dir, const char *file, const char *text,
     char *path = NULL;
     rename_all(&new_name, file, name);
     rename_all(&content, text, name);
-    kit_status status = kit_buf_ok(&content, err);
+    kit_status status = kit_buf_ok(&new_name, err);
+    if (status == KOLM_OK) status = kit_buf_ok(&content, err);
     if (status == KOLM_OK) status = kit_path_join(dir, kit_buf_text(&new_name), &path, err);
     if (status == KOLM_OK) status = kit_write_file(path, 0644, content.data, content.length, err);
     kit_buf_free(&new_name);

@@ -49,8 +49,10 @@ static int answer(cli_context *context, setup *s, const char *state, const char 
 
 static int answer_environment(cli_context *context, setup *s, const char *state) {
     kit_buf python = {0};
+    kolm_error_t err = KIT_ERROR_INIT;
     kit_buf_fmt(&python, "%s/bin/python", s->place);
-    int exit_code = answer(context, s, state, kit_buf_text(&python));
+    int exit_code = kit_buf_ok(&python, &err) == KOLM_OK ? answer(context, s, state, kit_buf_text(&python))
+                                                         : cli_error(context, SESSION_EXIT_INTERNAL, &err);
     kit_buf_free(&python);
     return exit_code;
 }

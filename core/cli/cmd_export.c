@@ -61,7 +61,9 @@ static kit_status name_base(const char *directory, const job_base *base, kolm_er
     cJSON *config = NULL;
     kit_buf text = {0};
     KIT_TRY(kit_path_join(directory, "adapter_config.json", &path, err));
-    kit_status status = access(path, F_OK) != 0 ? KOLM_OK : kit_json_read(path, 1u << 20, &config, err);
+    bool there = false;
+    kit_status status = kit_path_exists(path, &there, err);
+    if (status == KOLM_OK && there) status = kit_json_read(path, 1u << 20, &config, err);
     if (status == KOLM_OK && config != NULL) {
         cJSON_DeleteItemFromObjectCaseSensitive(config, "base_model_name_or_path");
         if (!kit_json_put_string(config, "base_model_name_or_path", base->path))

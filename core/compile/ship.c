@@ -352,7 +352,9 @@ static kit_status still_free(compile *c, kolm_error_t *err) {
     if (session_stopped(c->session))
         return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits",
                         "interrupted before the artifact was signed");
-    if (c->request.force || access(c->out_path, F_OK) != 0) return KOLM_OK;
+    bool there = false;
+    if (!c->request.force) KIT_TRY(kit_path_exists(c->out_path, &there, err));
+    if (!there) return KOLM_OK;
     c->exit_code = SESSION_EXIT_USAGE;
     return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
                     "%s was written by somebody else meanwhile", c->out_path);

@@ -296,7 +296,10 @@ kit_status host_trust_python(const char *path, const char *otherwise, kolm_error
     for (int up = 0; up < 2 && (slash = strrchr(environment, '/')) != NULL && slash != environment; up++) {
         *slash = '\0'; /* beside the interpreter, or one above: as Python looks for it */
         if (!kit_format(settings, sizeof settings, "%s/pyvenv.cfg", environment)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
-        if (lstat(settings, &st) != 0 && (errno == ENOENT || errno == ENOTDIR)) continue;
+        if (lstat(settings, &st) != 0) {
+            if (errno == ENOENT || errno == ENOTDIR) continue;
+            return kit_fail_errno(err, errno, "cannot look at %s", settings);
+        }
         KIT_TRY(trust_file(settings, otherwise, NULL, NULL, NULL, err));
         KIT_TRY(trust_base(settings, otherwise, err));
         return trust_packages(environment, otherwise, err);

@@ -23,6 +23,7 @@
 typedef struct environment {
     char *lines[ENV_MAX + 1];
     size_t count;
+    bool failed; /* one is missing: what it keeps out would be let in */
 } environment;
 
 static void env_add(environment *env, const char *name, const char *value) {
@@ -30,7 +31,10 @@ static void env_add(environment *env, const char *name, const char *value) {
     if (!value || !*value || env->count >= ENV_MAX) return;
     kit_buf_fmt(&line, "%s=%s", name, value);
     char *text = kit_buf_take(&line);
-    if (text) env->lines[env->count++] = text;
+    if (text)
+        env->lines[env->count++] = text;
+    else
+        env->failed = true;
 }
 
 static void env_make(environment *env, const char *temporary) {
@@ -90,16 +94,26 @@ typedef struct child {
     const cli_child_run *run;
     kit_buf line, said;
     cJSON *answer;
+    kit_status status; /* of what was heard of it: what is missing then is not what it did not say */
+    kolm_error_t error;
 } child;
 
 static void end_line(child *c) {
     const char *line = kit_buf_text(&c->line);
-    if (strncmp(line, MARK, strlen(MARK)) == 0) {
-        kolm_error_t ignored = KIT_ERROR_INIT;
+    if (c->status == KOLM_OK) c->status = kit_buf_ok(&c->line, &c->error);
+    if (c->status != KOLM_OK) {
+        /* its words are not whole */
+    } else if (strncmp(line, MARK, strlen(MARK)) == 0) {
+        kolm_error_t why = KIT_ERROR_INIT;
         cJSON_Delete(c->answer);
         c->answer = NULL;
         const char *text = line + strlen(MARK);
-        if (kit_json_parse(text, strlen(text), &c->answer, &ignored) != KOLM_OK) c->answer = NULL;
+        kit_status status = kit_json_parse(text, strlen(text), &c->answer, &why);
+        if (status != KOLM_OK) c->answer = NULL;
+        if (status == KOLM_E_RESOURCE_EXHAUSTED) {
+            c->status = status;
+            c->error = why;
+        }
     } else {
         if (c->said.length > 2 * SAID_MAX) {
             memmove(c->said.data, c->said.data + c->said.length - SAID_MAX, SAID_MAX);
@@ -146,18 +160,25 @@ static kit_status run_to_its_end(child *c, kit_child_end *out_end, kolm_error_t 
                                .out = take,
                                .stop = may_go_on,
                                .grace_ms = GRACE_MS};
-    kit_status status = kit_child_run(&options, out_end, err);
-    if (c->line.length) end_line(c);
+    kit_status status = KOLM_OK;
+    if (env.failed)
+        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (status == KOLM_OK) status = kit_child_run(&options, out_end, err);
+    if (c->line.length || c->line.failed) end_line(c);
     env_free(&env);
     return status;
 }
 
 kit_status cli_child(const cli_child_run *run, cJSON **out_answer, kit_buf *out_said, kolm_error_t *err) {
-    child c = {.run = run};
+    child c = {.run = run, .error = KIT_ERROR_INIT};
     kit_child_end end;
     *out_answer = NULL;
     kit_status status = run_to_its_end(&c, &end, err);
     if (status == KOLM_OK && *run->stop != 0) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
+    if (status == KOLM_OK && c.status != KOLM_OK) {
+        status = c.status;
+        *err = c.error;
+    }
     if (status == KOLM_OK && end.exit_code == 0) {
         *out_answer = c.answer;
         c.answer = NULL;

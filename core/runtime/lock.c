@@ -18,15 +18,18 @@
 static kit_status find(const char *trainer, const host_backend *row, char **out_path, kolm_error_t *err) {
     kit_buf path = {0};
     const char *slash = row->manifest_path ? strrchr(row->manifest_path, '/') : NULL;
+    bool there = false;
     if (slash)
-        kit_buf_fmt(&path, "%.*s/%s.lock.txt", (int)(slash - row->manifest_path), row->manifest_path,
-                    row->name);
-    if (!slash || (path.data && access(path.data, F_OK) != 0)) {
-        kit_buf_clear(&path);
-        if (trainer) kit_buf_fmt(&path, "%s/locks/%s.txt", trainer, row->name);
-    }
+        kit_buf_fmt(&path, "%.*s/%s.lock.txt", (int)(slash - row->manifest_path), row->manifest_path, row->name);
     kit_status status = kit_buf_ok(&path, err);
-    if (status == KOLM_OK && (path.length == 0 || access(path.data, F_OK) != 0))
+    if (status == KOLM_OK && slash) status = kit_path_exists(path.data, &there, err);
+    if (status == KOLM_OK && !there && trainer) {
+        kit_buf_clear(&path);
+        kit_buf_fmt(&path, "%s/locks/%s.txt", trainer, row->name);
+        status = kit_buf_ok(&path, err);
+        if (status == KOLM_OK) status = kit_path_exists(path.data, &there, err);
+    }
+    if (status == KOLM_OK && !there)
         status = kit_fail(err, KOLM_E_NOT_FOUND, "", "%s has no lock file of a Python runtime", row->name);
     if (status == KOLM_OK) status = host_trust_file(path.data, out_path, NULL, NULL, err);
     kit_buf_free(&path);

@@ -48,19 +48,33 @@ kit_status setup_use(setup *s, kolm_error_t *err) {
     return store_config_update(s->home, set_runtime, &e, err);
 }
 
-kit_status setup_remove(setup *s, setup_removed *out_removed, kolm_error_t *err) {
+/* A file that cannot be looked at is not one that is not there. */
+static kit_status look(const char *path, bool *found, kolm_error_t *err) {
     struct stat info;
+    if (lstat(path, &info) == 0)
+        *found = true;
+    else if (errno != ENOENT && errno != ENOTDIR)
+        return kit_fail_errno(err, errno, "cannot look at %s", path);
+    return KOLM_OK;
+}
+
+kit_status setup_remove(setup *s, setup_removed *out_removed, kolm_error_t *err) {
     entry e = {.name = s->name};
     char *config = NULL;
+    bool there = false, configured = false;
+    KIT_TRY(look(s->place, &there, err));
+    KIT_TRY(look(s->partial, &there, err));
+    KIT_TRY(look(s->old, &there, err));
     KIT_TRY(store_home_place(s->home, STORE_CONFIG, &config, err));
-    bool there = lstat(s->place, &info) == 0 || lstat(s->partial, &info) == 0 || lstat(s->old, &info) == 0;
-    kit_status status = there ? setup_take_lock(s, err) : KOLM_OK;
-    if (status == KOLM_OK && access(config, F_OK) == 0) status = store_config_update(s->home, set_runtime, &e, err);
+    kit_status status = look(config, &configured, err);
+    if (status == KOLM_OK && there) status = setup_take_lock(s, err);
+    if (status == KOLM_OK && configured) status = store_config_update(s->home, set_runtime, &e, err);
     free(config);
     uint64_t bytes = setup_bytes_below(s->place) + setup_bytes_below(s->partial);
     /* A tree that is removed by half must not be taken for whole. */
     kit_buf mark = {0};
     kit_buf_fmt(&mark, "%s/runtime.json", s->place);
+    if (status == KOLM_OK) status = kit_buf_ok(&mark, err);
     if (status == KOLM_OK && unlink(kit_buf_text(&mark)) != 0 && errno != ENOENT && errno != ENOTDIR)
         status = kit_fail_errno(err, errno, "cannot remove %s", kit_buf_text(&mark));
     kit_buf_free(&mark);

@@ -20,7 +20,9 @@ static kit_status add(const char *root, const char *name, cJSON *runtimes, kolm_
     kit_buf_fmt(&python, "%s/%s/bin/python", root, name);
     kit_status status = kit_buf_ok(&whole, err);
     if (status == KOLM_OK) status = kit_buf_ok(&python, err);
-    if (status == KOLM_OK && access(whole.data, F_OK) == 0 && !kit_json_put_string(runtimes, name, python.data))
+    bool there = false;
+    if (status == KOLM_OK) status = kit_path_exists(whole.data, &there, err);
+    if (status == KOLM_OK && there && !kit_json_put_string(runtimes, name, python.data))
         status = no_memory(err);
     kit_buf_free(&whole);
     kit_buf_free(&python);

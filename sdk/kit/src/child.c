@@ -24,6 +24,7 @@ typedef struct watch {
     kit_child_stop stop;
     int64_t deadline_ms, kill_ms, close_ms;
     bool exited;
+    int unread; /* the errno of a read that failed: what it said is not whole */
 } watch;
 
 static void close_fd(int *fd) {
@@ -97,10 +98,12 @@ static void read_some(watch *w, int which) {
     for (unsigned i = 0; i < PIECES_A_LOOK && w->fds[which] >= 0; i++) {
         ssize_t n = read(w->fds[which], piece, sizeof piece);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-        if (n > 0)
+        if (n > 0) {
             take(w->child->user, piece, (size_t)n);
-        else
-            close_fd(&w->fds[which]);
+            continue;
+        }
+        if (n < 0) w->unread = errno;
+        close_fd(&w->fds[which]);
     }
 }
 
@@ -137,5 +140,6 @@ kit_status kit_child_run(const kit_child *child, kit_child_end *out_end, kolm_er
     close_fd(&w.tie);
     for (int i = 0; i < 2; i++)
         close_fd(&w.fds[i]);
+    if (status == KOLM_OK && w.unread != 0) status = kit_fail_errno(err, w.unread, "cannot read what %s says", child->path);
     return status;
 }

@@ -175,6 +175,12 @@ kit_status kit_remove_tree(const char *path, kolm_error_t *err) {
     return status;
 }
 
+kit_status kit_path_exists(const char *path, bool *out_exists, kolm_error_t *err) {
+    *out_exists = access(path, F_OK) == 0;
+    if (*out_exists || errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
+    return kit_fail_errno(err, errno, "cannot look at %s", path);
+}
+
 kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);

@@ -26,6 +26,9 @@ kit_status kit_remove_tree(const char *path, kolm_error_t *err) KIT_MUST_USE;
  * that names shown. The name is good until the next call. */
 kit_status kit_directory_next(DIR *listing, const char *shown, const char **out_name, kolm_error_t *err) KIT_MUST_USE;
 
+/* Whether something is there under this name, links followed. An error when that cannot be told: it is no word that nothing is. */
+kit_status kit_path_exists(const char *path, bool *out_exists, kolm_error_t *err) KIT_MUST_USE;
+
 /* Reads a regular file of at most max_bytes (OUT_OF_RANGE when larger). */
 kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* Reads or writes exactly length bytes, through EINTR. DATA_LOSS on an early end. */
