@@ -13,6 +13,7 @@ typedef struct report {
     cli_context *context;
     cli_repro repro;
     cJSON *steps; /* with --json */
+    bool lost;    /* a step of them: there was no memory for it */
 } report;
 
 static void outcome_text(const kolm_test_step_t *step, char *out, size_t capacity) {
@@ -46,7 +47,9 @@ static void on_step(void *user, const kolm_test_step_t *step) {
                     kit_json_put_string(object, "outcome", outcomes[step->outcome < 3 ? step->outcome : 1]) &&
                     kit_json_put_u64(object, "duration_us", step->duration_us) &&
                     kit_json_put_string(object, "note", step->note);
-        if (!good || !cJSON_AddItemToArray(r->steps, object)) cJSON_Delete(object);
+        if (good && cJSON_AddItemToArray(r->steps, object)) return;
+        cJSON_Delete(object);
+        r->lost = true;
         return;
     }
     kit_format(number, sizeof number, "[%" PRIu32 "/%" PRIu32 "]", step->number, step->total);
@@ -140,8 +143,12 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     kit_status status = cli_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = check(context, registry, argv[0], airgap, &backend, &exit_code, &err);
     if (status == KOLM_OK) {
-        if (context->json) r.steps = cJSON_CreateArray();
-        status = cli_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
+        if (context->json && (r.steps = cJSON_CreateArray()) == NULL)
+            status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        if (status == KOLM_OK) status = cli_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
+        if (status == KOLM_OK && r.lost)
+            status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                              "out of memory for the steps of the test");
         exit_code = cli_interrupted() ? SESSION_EXIT_INTERRUPTED : SESSION_EXIT_BACKEND;
     }
     if (status == KOLM_OK) {

@@ -18,57 +18,63 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- Events, on standard output. One that memory does not suffice for is left out. */
+typedef struct job_run {
+    cli_context *context;
+    const char *backend;
+    session_number threads;
+    char dir[PATH_MAX];
+    host_result result;
+    bool lost; /* an event: there was no memory for it */
+} job_run;
+
+/* ---- Events, on standard output. One that memory does not suffice for is left out, and the job fails for it. */
 
 /* Takes line. */
-static void print_event(cli_context *context, kit_buf *line) {
-    if (kit_buf_ok(line, NULL) == KOLM_OK && line->length > 0) cli_print(context, "%s", kit_buf_text(line));
+static void print_event(job_run *r, kit_buf *line) {
+    if (kit_buf_ok(line, NULL) != KOLM_OK)
+        r->lost = true;
+    else if (line->length > 0)
+        cli_print(r->context, "%s", kit_buf_text(line));
     kit_buf_free(line);
-    cli_flush(context);
+    cli_flush(r->context);
 }
 
-static void print_log(void *context, const char *backend, uint32_t level, const char *text) {
+static void print_log(void *user, const char *backend, uint32_t level, const char *text) {
     kit_buf line = {0};
     (void)backend;
     kit_event_log(&line, level, text);
-    print_event(context, &line);
+    print_event(user, &line);
 }
 
-static void print_progress(void *context, const kolm_progress_t *progress) {
+static void print_progress(void *user, const kolm_progress_t *progress) {
     kit_buf line = {0};
     kit_event_progress(&line, progress);
-    print_event(context, &line);
+    print_event(user, &line);
 }
 
-static void print_metric(void *context, const char *name, double value) {
+static void print_metric(void *user, const char *name, double value) {
     kit_buf line = {0};
     kit_event_metric(&line, name, value);
-    print_event(context, &line);
+    print_event(user, &line);
 }
 
-static void print_error(cli_context *context, const kolm_error_t *err) {
+static void print_error(job_run *r, const kolm_error_t *err) {
     kit_buf line = {0};
     kit_event_error(&line, err);
-    print_event(context, &line);
+    print_event(r, &line);
 }
 
-static void print_result(cli_context *context, const cli_backend *backend, const host_result *result) {
+static void print_result(job_run *r, const cli_backend *backend) {
+    const host_result *result = &r->result;
     kit_buf line = {0};
     kit_event_result(&line, backend->name, *result->train.device ? result->train.device : result->infer.device,
                      result->train.toolchain);
-    print_event(context, &line);
+    print_event(r, &line);
 }
 
 /* ---- The work */
 
 #define JOB_TEXT_MAX (64u << 20)
-
-typedef struct job_run {
-    const char *backend;
-    session_number threads;
-    char dir[PATH_MAX];
-    host_result result;
-} job_run;
 
 /* Backends of this machine only: a job that came here is not sent on. */
 static kit_status choose(cli_context *context, const job_run *r, bool trains, cli_choice **out_choice, int *out_exit,
@@ -85,7 +91,7 @@ static kit_status work(cli_context *context, job_run *r, const cli_choice *choic
     uint32_t threads = r->threads.set ? (uint32_t)r->threads.value : here > 0 ? (uint32_t)here : 1;
     KIT_TRY(cli_runtime_check(&context->session, choice->backend->name, NULL, out_exit, err));
     kit_status status = cli_calling_begin(&context->session, choice->backend, true, false, NULL, &calling, err);
-    calling.events = (host_events){.user = context, .log = print_log, .progress = print_progress, .metric = print_metric};
+    calling.events = (host_events){.user = r, .log = print_log, .progress = print_progress, .metric = print_metric};
     if (status == KOLM_OK && trains)
         status = host_train(choice->registry->found, choice->backend->row, r->dir, threads, &calling.options,
                             &r->result, err);
@@ -138,6 +144,7 @@ static kit_status work_in_place(cli_context *context, job_run *r, const cli_choi
         if (put_back(path, &text, &why) != KOLM_OK && status == KOLM_OK) {
             *err = why;
             status = (kit_status)why.code;
+            *out_exit = SESSION_EXIT_DATA;
         }
     }
     kit_buf_free(&text);
@@ -157,11 +164,15 @@ static int run(cli_context *context, job_run *r, const char *directory) {
     if (status == KOLM_OK) status = check_rows(r->dir, trains, &err);
     if (status == KOLM_OK) status = choose(context, r, trains, &choice, &exit_code, &err);
     if (status == KOLM_OK) status = work_in_place(context, r, choice, trains, &exit_code, &err);
+    if (status == KOLM_OK && !r->lost) print_result(r, choice->backend);
+    if (status == KOLM_OK && r->lost) {
+        exit_code = SESSION_EXIT_INTERNAL;
+        status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory for an event of the job");
+    }
     if (status == KOLM_OK) {
-        print_result(context, choice->backend, &r->result);
         exit_code = SESSION_EXIT_OK;
     } else {
-        print_error(context, &err);
+        print_error(r, &err);
         context->json = false; /* the event was the report for programs */
         exit_code = cli_error(context, exit_code, &err);
     }
@@ -172,7 +183,12 @@ static int run(cli_context *context, job_run *r, const char *directory) {
 
 static int job_run_verb(cli_context *context, int argc, char **argv) {
     job_run *r = calloc(1, sizeof *r);
-    if (!r) return SESSION_EXIT_INTERNAL;
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (!r) {
+        kit_status status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        return status == KOLM_OK ? SESSION_EXIT_OK : cli_error(context, SESSION_EXIT_INTERNAL, &err);
+    }
+    r->context = context;
     const cli_option options[] = {
         {"backend", 0, CLI_STRING, &r->backend, "NAME", "the backend of this machine; by default the best one"},
         {"threads", 0, CLI_U64, &r->threads, "N", "processors to use"},

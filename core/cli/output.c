@@ -131,8 +131,10 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
         kit_buf_free(&shown);
     }
     if (status != KOLM_OK) {
-        context->json = false; /* the error below must not become a second document */
+        bool json = context->json;
+        context->json = false; /* the error must not become a second document */
         exit_code = cli_error(context, SESSION_EXIT_INTERNAL, &err);
+        context->json = json; /* nor what the verb says to people something before it */
     }
     kit_buf_free(&text);
     cJSON_Delete(value);
