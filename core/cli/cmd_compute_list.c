@@ -101,8 +101,10 @@ int cli_compute_list(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kit_status status = cli_registry_open(&context->session, &registry, &err);
     if (status != KOLM_OK) return cli_error(context, session_exit_of(status), &err);
-    cli_registry_recall(&context->session, registry);
-    if (context->json) {
+    status = cli_registry_recall(&context->session, registry, &err);
+    if (status != KOLM_OK) {
+        exit_code = cli_error(context, session_exit_of(status), &err);
+    } else if (context->json) {
         exit_code = print_list_json(context, registry);
     } else {
         print_groups(context, registry);

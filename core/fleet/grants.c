@@ -231,7 +231,12 @@ static kit_status refuse(const host_backend *row, const host_ask *asks, size_t c
         kit_buf_fmt(&list, "%s%s", list.length ? ", " : "", cli_ask_text(&asks[i], one, sizeof one));
     }
     kit_format(remedy, sizeof remedy, "`kolm backend grant %s`, if you want it to have that", row->name);
-    kit_status status = kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy, "not granted: kolm backend grant %s; it asks for %s%s",
+    kit_status status = kit_buf_ok(&list, why);
+    if (status != KOLM_OK) {
+        kit_buf_free(&list);
+        return kit_fail_context(why, "not granted: %s", row->name);
+    }
+    status = kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy, "not granted: kolm backend grant %s; it asks for %s%s",
                                  row->name, kit_buf_text(&list), because);
     kit_buf_free(&list);
     return status;

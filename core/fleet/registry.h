@@ -105,8 +105,9 @@ kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_er
 /* Detects the backends of which several versions stand side by side, so that the row of each is one that loads. */
 kit_status cli_registry_settle(kolm_session *session, cli_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 
-/* Fills detections from the cache where it is still good, and looks at nothing else. */
-void cli_registry_recall(kolm_session *session, cli_registry *registry);
+/* Fills detections from the cache where it is still good, and looks at nothing else. A cache that cannot be read is none; an error
+ * is that memory is out. */
+kit_status cli_registry_recall(kolm_session *session, cli_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 /* Fills all detections; those that the cache does not know are made at once, in parallel, under one deadline. Verdicts
  * are part of the detection, so that this fails only when kolm itself cannot work. */
 kit_status cli_registry_detect(kolm_session *session, cli_registry *registry, const cli_detect_options *options,

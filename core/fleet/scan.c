@@ -192,6 +192,9 @@ static kit_status detect_now(kolm_session *session, cli_registry *registry, cons
         status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while detecting backends");
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         status = take_detection(missing[i], &results[i], err);
+    /* It says nothing about the backend, and another may be picked for it. */
+    for (size_t i = 0; status == KOLM_OK && i < count; i++)
+        if (results[i].own_fault) session_warn(session, "%s could not be asked: %s", missing[i]->name, results[i].error.text);
     free(rows);
     free(results);
     return status;
@@ -322,13 +325,11 @@ static void recall_spare(kolm_session *session, cli_registry *registry, cli_back
     }
 }
 
-void cli_registry_recall(kolm_session *session, cli_registry *registry) {
+static void recall_all(kolm_session *session, cli_registry *registry) {
     kolm_error_t err = KIT_ERROR_INIT;
     uint8_t random_key[STORE_KEY_BYTES];
     char key[STORE_DIGEST_HEX];
     store_home *home = NULL;
-    for (size_t i = 0; i < registry->count; i++)
-        if (registry->backends[i].ungranted && mark_not_granted(&registry->backends[i], &err) != KOLM_OK) return;
     if (session_home(session, &home, &err) != KOLM_OK) return;
     cli_detections_read(registry, home);
     /* Without a cache there is nothing to recall, and nothing (not even the random key) must be made. */
@@ -342,6 +343,13 @@ void cli_registry_recall(kolm_session *session, cli_registry *registry) {
         if (!cli_detection_recall(registry, b, key)) recall_spare(session, registry, b, random_key);
     }
     explicit_bzero(random_key, sizeof random_key);
+}
+
+kit_status cli_registry_recall(kolm_session *session, cli_registry *registry, kolm_error_t *err) {
+    for (size_t i = 0; i < registry->count; i++)
+        if (registry->backends[i].ungranted) KIT_TRY(mark_not_granted(&registry->backends[i], err));
+    recall_all(session, registry);
+    return KOLM_OK;
 }
 
 /* ---- Asking */

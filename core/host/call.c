@@ -236,6 +236,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
         if (one == KOLM_OK) continue;
         if (one == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
         out_results[i].verdict = HOST_NOT_LOADED;
+        out_results[i].own_fault = one == KOLM_E_UNKNOWN; /* a disk that fails, say */
         out_results[i].error = why;
     }
     for (size_t i = 0; status != KOLM_OK && i < count; i++)
