@@ -130,7 +130,7 @@ void artifact_close(artifact *a);
 int artifact_descriptor(const artifact *a);
 /* What the file was when it was opened. */
 const kit_file_mark *artifact_mark(const artifact *a);
-uint64_t artifact_size(const artifact *a);  /* bytes of the file */
+uint64_t artifact_size(const artifact *a); /* bytes of the file */
 const cJSON *artifact_manifest(const artifact *a);
 const char *artifact_manifest_text(const artifact *a, size_t *out_length);
 const char *artifact_manifest_sha256(const artifact *a);

@@ -67,8 +67,8 @@ static kit_status copy_entry(artifact *a, const artifact_entry *entry, int to, u
     return kit_fail(err, ARTIFACT_E_CHANGED, "get the file anew", "it does not have the digest that the manifest says");
 }
 
-static kit_status extract_entry(artifact *a, const artifact_entry *entry, int root, uint8_t *chunk, const stopper *stopped,
-                             kolm_error_t *err) {
+static kit_status extract_entry(artifact *a, const artifact_entry *entry, int root, uint8_t *chunk,
+                                const stopper *stopped, kolm_error_t *err) {
     int parent = -1, to = -1;
     const char *leaf = NULL;
     KIT_TRY(open_parent(root, entry->name, &parent, &leaf, err));
@@ -85,7 +85,8 @@ static kit_status extract_entry(artifact *a, const artifact_entry *entry, int ro
     return status;
 }
 
-kit_status artifact_extract(artifact *a, const char *directory, artifact_stop_fn stop, void *stop_user, kolm_error_t *err) {
+kit_status artifact_extract(artifact *a, const char *directory, artifact_stop_fn stop, void *stop_user,
+                            kolm_error_t *err) {
     const stopper stopped = {stop, stop_user};
     uint8_t *chunk = malloc(ARTIFACT_CHUNK);
     if (chunk == NULL)

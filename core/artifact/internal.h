@@ -4,16 +4,16 @@
 #define KOLM_ARTIFACT_INTERNAL_H
 
 #include "artifact/artifact.h"
+#include "artifact/zip.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
-#include "artifact/zip.h"
 
 /* Small enough for a level 2 cache, so that a second digest finds the bytes there. */
 #define ARTIFACT_CHUNK ((size_t)256 << 10)
 
 struct artifact {
     int fd;
-    bool kept; /* fd is a private copy that nobody can change */
+    bool kept;          /* fd is a private copy that nobody can change */
     kit_file_mark mark; /* of the file, before the first byte was read */
     uint64_t size;
     artifact_zip zip;

@@ -2,9 +2,9 @@
 /* Builds, spells, reads and checks manifest.json. */
 #include "artifact/manifest.h"
 
+#include "artifact/artifact.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/text.h"
-#include "artifact/artifact.h"
 
 #include <string.h>
 

@@ -2,10 +2,10 @@
 /* Opening an artifact, asking it for its parts, and hashing it in one sequential read. */
 #include "artifact/internal.h"
 
+#include "artifact/manifest.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
 #include "kolm/kit/text.h"
-#include "artifact/manifest.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,10 +2,10 @@
 /* Writes a whole artifact: places are decided from the sizes, then data streams into them, then headers follow. */
 #include "artifact/internal.h"
 
+#include "artifact/manifest.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
 #include "kolm/kit/text.h"
-#include "artifact/manifest.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +78,8 @@ static kit_status open_payload(const artifact_file *file, int *out_fd, uint64_t 
         kit_file_mark now;
         kit_file_mark_of(&info, &now);
         if (!kit_file_mark_same(&now, file->mark))
-            status = kit_fail(err, KOLM_E_ABORTED, "try again when nothing writes to it", "%s was changed before it was packed", path);
+            status = kit_fail(err, KOLM_E_ABORTED, "try again when nothing writes to it",
+                              "%s was changed before it was packed", path);
     }
     if (status == KOLM_OK) {
         *out_size = (uint64_t)info.st_size;

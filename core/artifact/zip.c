@@ -2,8 +2,8 @@
 /* Regenerates every byte of a canonical zip that is not data, from names, sizes and CRCs. */
 #include "artifact/zip.h"
 
-#include "kolm/kit/text.h"
 #include "artifact/artifact.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 /* Says what a backend is: its price, its devices, its fields. */
 #include "cli/backend_text.h"
 
-#include "kolm/kit/text.h"
 #include "cli/output.h"
+#include "kolm/kit/text.h"
 
 #include <inttypes.h>
 #include <string.h>

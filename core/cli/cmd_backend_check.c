@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend check: the report for people, for programs, and as JUnit XML for a vendor's own CI. */
-#include "conform/conform.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "conform/conform.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
 
@@ -212,8 +212,10 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     /* Opened first: nobody should wait for the checks to learn that there is no place for their report. */
     if (status == KOLM_OK && junit) status = kit_atomic_open(junit, 0644, &xml, &err);
     if (status == KOLM_OK) status = check_backend(&o, report, &err);
-    exit_code = status == KOLM_OK ? finish(context, report, junit ? &xml : NULL)
-                : cli_error(context, status == KOLM_E_UNKNOWN ? SESSION_EXIT_INTERNAL : session_exit_of(status), &err);
+    exit_code =
+        status == KOLM_OK
+            ? finish(context, report, junit ? &xml : NULL)
+            : cli_error(context, status == KOLM_E_UNKNOWN ? SESSION_EXIT_INTERNAL : session_exit_of(status), &err);
 out:
     kit_atomic_abort(&xml);
     free(report);

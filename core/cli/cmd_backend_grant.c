@@ -2,9 +2,9 @@
 /* kolm backend grant: gives a backend what it asks for of the user's, takes it back, lists what was given. */
 #include "cli/cli.h"
 #include "cli/grant_text.h"
-#include "fleet/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/grants.h"
 
 #include <string.h>
 
@@ -43,7 +43,8 @@ static void print_grants(cli_context *context, const cli_registry *registry, con
 
 static cJSON *grants_json(const cli_registry *registry, const cJSON *grants) {
     cJSON *value = cJSON_CreateObject();
-    cJSON *array = kit_json_put_string(value, "schema", "kolm.backend.grants/1") ? cJSON_AddArrayToObject(value, "grants") : NULL;
+    cJSON *array =
+        kit_json_put_string(value, "schema", "kolm.backend.grants/1") ? cJSON_AddArrayToObject(value, "grants") : NULL;
     bool good = array != NULL;
     for (const cJSON *grant = good ? grants->child : NULL; good && grant; grant = grant->next) {
         const char *at = NULL;
@@ -152,10 +153,13 @@ int cli_backend_grant(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend grant",
         .words = "[NAME]",
-        .summary = "Gives a backend the secrets, variables and files that its manifest asks for; without NAME, lists what was given.",
-        .notes = "Until then it is not called. What is granted goes to the key that signed the plugin, if that is believed\n"
-                 "(`kolm backend keys`), else to exactly these files: another version asks again, and so does one that asks\n"
-                 "for more. Backends that are installed with kolm need no grant.",
+        .summary = "Gives a backend the secrets, variables and files that its manifest asks for; without NAME, lists "
+                   "what was given.",
+        .notes =
+            "Until then it is not called. What is granted goes to the key that signed the plugin, if that is believed\n"
+            "(`kolm backend keys`), else to exactly these files: another version asks again, and so does one that "
+            "asks\n"
+            "for more. Backends that are installed with kolm need no grant.",
         .options = options,
         .option_count = 1,
         .min_words = 0,

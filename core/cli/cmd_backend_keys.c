@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend keys, trust and untrust: whose plugins are believed here. */
-#include "cli/cli.h"
 #include "cli/backend_text.h"
+#include "cli/cli.h"
 
-#include "kolm/kit/digest.h"
-#include "session/machine.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/publishers.h"
+#include "kolm/kit/digest.h"
+#include "session/machine.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,8 @@ static bool put_key(cJSON *array, const cli_publisher *p) {
     const receipt_trusted *key = p->key;
     cJSON *o = cJSON_CreateObject();
     bool good = kit_json_put_string(o, "keyid", key->key.keyid) && kit_json_put_string(o, "label", key->label) &&
-                kit_json_put_string(o, "source", p->source) && kit_json_put_bool(o, "artifacts", key->trusted && key->backends) &&
+                kit_json_put_string(o, "source", p->source) &&
+                kit_json_put_bool(o, "artifacts", key->trusted && key->backends) &&
                 kit_json_put_bool(o, "revoked", p->revoked != NULL) &&
                 kit_json_put_string(o, "reason", p->revoked ? p->revoked->reason : NULL) &&
                 kit_json_put_string(o, "valid_from", time_of(key->valid_from, RECEIPT_NO_START, from)) &&
@@ -60,7 +61,8 @@ static void print_key(cli_context *context, const cli_publisher *p) {
 
 static cJSON *to_json(const cli_publisher *all, size_t count) {
     cJSON *value = cJSON_CreateObject();
-    cJSON *array = kit_json_put_string(value, "schema", "kolm.backend.keys/1") ? cJSON_AddArrayToObject(value, "keys") : NULL;
+    cJSON *array =
+        kit_json_put_string(value, "schema", "kolm.backend.keys/1") ? cJSON_AddArrayToObject(value, "keys") : NULL;
     bool good = array != NULL;
     for (size_t i = 0; good && i < count; i++)
         good = put_key(array, &all[i]);
@@ -70,11 +72,11 @@ static cJSON *to_json(const cli_publisher *all, size_t count) {
 }
 
 int cli_backend_keys(cli_context *context, int argc, char **argv) {
-    const cli_syntax syntax = {
-        .command = "kolm backend keys",
-        .words = "",
-        .summary = "Lists the keys whose plugins are believed here, your own, your publishers', the machine's, and the revoked ones.",
-        .notes = "`kolm keys list` shows the same keyring with the keys that are about models."};
+    const cli_syntax syntax = {.command = "kolm backend keys",
+                               .words = "",
+                               .summary = "Lists the keys whose plugins are believed here, your own, your publishers', "
+                                          "the machine's, and the revoked ones.",
+                               .notes = "`kolm keys list` shows the same keyring with the keys that are about models."};
     kolm_error_t err = KIT_ERROR_INIT;
     cli_policy *policy = NULL;
     cli_publisher *all = NULL;
@@ -162,9 +164,9 @@ static kit_status not_ours(cli_policy *policy, const char *keyid, kolm_error_t *
     for (size_t i = 0; i < count; i++) {
         if (strcmp(all[i].key->key.keyid, keyid) != 0) continue;
         if (strcmp(all[i].source, "machine") == 0)
-            (void)kit_fail(err, KOLM_E_NOT_FOUND,
-                           "remove it there as root, or never believe it in this home: `kolm keys revoke`",
-                           "the key %.16s is the machine's (%s/backend-keys), not this home's", keyid, session_machine_dir);
+            (void)kit_fail(
+                err, KOLM_E_NOT_FOUND, "remove it there as root, or never believe it in this home: `kolm keys revoke`",
+                "the key %.16s is the machine's (%s/backend-keys), not this home's", keyid, session_machine_dir);
         else if (all[i].key->own)
             (void)kit_fail(err, KOLM_E_NOT_FOUND, "`kolm keys rotate` replaces it, `kolm keys revoke` ends it",
                            "the key %.16s is your own", keyid);
@@ -193,7 +195,8 @@ static kit_status untrust(cli_context *context, const char *given, char out_keyi
     kit_status status = open_ring(context, &dir, err);
     if (status == KOLM_OK) status = cli_policy_load(&context->session, &policy, err);
     if (status == KOLM_OK) status = cli_policy_whole_keyid(policy, given, out_keyid, err);
-    if (status == KOLM_OK) status = cli_signed_by(&context->session, out_keyid, out_backends, err); /* while it is still known */
+    if (status == KOLM_OK)
+        status = cli_signed_by(&context->session, out_keyid, out_backends, err); /* while it is still known */
     *out_revoked = status == KOLM_OK && is_revoked(policy, out_keyid);
     if (status == KOLM_OK) status = receipt_keys_untrust_backends(dir, out_keyid, (int64_t)time(NULL), out_keyid, err);
     if (status == KOLM_E_NOT_FOUND && policy) status = not_ours(policy, out_keyid, err);
@@ -207,8 +210,9 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
         .command = "kolm backend untrust",
         .words = "KEYID",
         .summary = "Believes plugins of this key no more; what else it is trusted for stays.",
-        .notes = "Its plugins count as not signed from then on: refused where a policy demands signatures, and without\n"
-                 "what was granted to its signature. `kolm keys revoke` refuses them everywhere, for ever.",
+        .notes =
+            "Its plugins count as not signed from then on: refused where a policy demands signatures, and without\n"
+            "what was granted to its signature. `kolm keys revoke` refuses them everywhere, for ever.",
         .min_words = 1,
         .max_words = 1,
         .words_out = argv};
@@ -225,7 +229,8 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
     }
     if (context->json) return print_done(context, "kolm.backend.untrust/1", keyid, backends);
     cli_print(context, "untrusted for backends  %s\n", keyid);
-    cli_signed_print(context, backends, revoked ? "stays refused, since the key is revoked:" : "counts as not signed from now on:", true);
+    cli_signed_print(context, backends,
+                     revoked ? "stays refused, since the key is revoked:" : "counts as not signed from now on:", true);
     cJSON_Delete(backends);
     return SESSION_EXIT_OK;
 }

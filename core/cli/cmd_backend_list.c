@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm backend list and why: where backends were looked for, what was found there, and which rule decided. */
 #include "cli/cli.h"
-#include "fleet/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/grants.h"
 #include "fleet/policy.h"
 #include "fleet/registry.h"
 #include "host/host.h"
@@ -70,20 +70,22 @@ static void print_all(cli_context *context, const host_registry *found) {
 
 static bool put_row(cJSON *array, const host_backend *row) {
     cJSON *o = cJSON_CreateObject();
-    bool good = kit_json_put_string(o, "name", row->name) && kit_json_put_string(o, "version", row->version) && kit_json_put_string(o, "state", state_text(row)) &&
-                kit_json_put_string(o, "directory", row->directory) &&
-                kit_json_put_string(o, "origin", origin_text(row->origin)) &&
-                kit_json_put_string(o, "plugin", row->plugin_path) &&
-                kit_json_put_string(o, "manifest", row->manifest_path) &&
-                kit_json_put_string(o, "unread", row->manifest ? host_manifest_unread(row->manifest) : NULL);
+    bool good =
+        kit_json_put_string(o, "name", row->name) && kit_json_put_string(o, "version", row->version) &&
+        kit_json_put_string(o, "state", state_text(row)) && kit_json_put_string(o, "directory", row->directory) &&
+        kit_json_put_string(o, "origin", origin_text(row->origin)) &&
+        kit_json_put_string(o, "plugin", row->plugin_path) && kit_json_put_string(o, "manifest", row->manifest_path) &&
+        kit_json_put_string(o, "unread", row->manifest ? host_manifest_unread(row->manifest) : NULL);
     if (row->state == HOST_ROW_OK)
-        good = good && kit_json_put_null(o, "rule") && kit_json_put_string(o, "why", row->granted ? NULL : row->why.text) &&
+        good = good && kit_json_put_null(o, "rule") &&
+               kit_json_put_string(o, "why", row->granted ? NULL : row->why.text) &&
                kit_json_put_string(o, "remedy", row->granted ? NULL : row->why.remedy);
     else
         good = good && kit_json_put_u64(o, "rule", row->rule) && kit_json_put_string(o, "why", row->why.text) &&
                kit_json_put_string(o, "remedy", row->why.remedy);
-    good = good && kit_json_put(o, "asks", cli_asks_json(row)) &&
-           (row->state == HOST_ROW_OK ? kit_json_put_bool(o, "granted", row->granted) : kit_json_put_null(o, "granted"));
+    good =
+        good && kit_json_put(o, "asks", cli_asks_json(row)) &&
+        (row->state == HOST_ROW_OK ? kit_json_put_bool(o, "granted", row->granted) : kit_json_put_null(o, "granted"));
     if (good && cJSON_AddItemToArray(array, o)) return true;
     cJSON_Delete(o);
     return false;
@@ -178,7 +180,9 @@ static void explain_row(cli_context *context, cli_policy *policy, const host_bac
         if (row->why.remedy[0]) cli_print(context, "    -> %s\n", cli_safe(row->why.remedy));
     }
     const char *unread = row->manifest ? host_manifest_unread(row->manifest) : NULL;
-    if (unread) cli_print(context, "  note: its manifest is of a later version; this kolm does not know: %s\n", cli_safe(unread));
+    if (unread)
+        cli_print(context, "  note: its manifest is of a later version; this kolm does not know: %s\n",
+                  cli_safe(unread));
     print_asks(context, row);
     cli_policy_describe(policy, row, signature, sizeof signature);
     if (signature[0]) cli_print(context, "  signature: %s\n", cli_safe(signature));

@@ -2,10 +2,10 @@
 /* kolm backend sign: who stands behind a plugin. */
 #include "cli/cli.h"
 
-#include "kolm/kit/digest.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/policy.h"
+#include "kolm/kit/digest.h"
 #include "receipt/keys.h"
 
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 /* kolm compile: what a person may ask of a compile, and how it ended. compile/compile.c has the story. */
 #include "cli/cli.h"
 #include "cli/options.h"
-#include "compile/compile.h"
 #include "cli/output.h"
+#include "compile/compile.h"
 
 #include <string.h>
 
@@ -11,8 +11,7 @@ static int check_given(cli_context *context, const compile *c, const char *comma
     const compile_request *r = &c->request;
     if (r->task == NULL)
         return cli_usage_error(context, command, "--task (-t) is missing: the name of the model to make");
-    if (r->data.count == 0)
-        return cli_usage_error(context, command, "--data (-d) is missing: the rows to learn from");
+    if (r->data.count == 0) return cli_usage_error(context, command, "--data (-d) is missing: the rows to learn from");
     if (cli_data_stdin_twice(&r->data, &r->eval))
         return cli_usage_error(context, command,
                                "standard input (-) is given twice and can be read once: put one of them into a file");
@@ -78,7 +77,8 @@ static int parse(cli_context *context, compile *c, int argc, char **argv) {
         {"exclude", 0, CLI_LIST, &r->exclude, "NAME", "never this backend; may be given again"},
         {"embed-eval", 0, CLI_FLAG, &r->embed_eval, NULL, "put the held-out rows into the artifact"},
         {"force", 'f', CLI_FLAG, &r->force, NULL, "replace an artifact of the same name"},
-        {"keep-job", 0, CLI_FLAG, &r->keep_job, NULL, "leave the job directory behind and say where it is: kolm job run does it again"},
+        {"keep-job", 0, CLI_FLAG, &r->keep_job, NULL,
+         "leave the job directory behind and say where it is: kolm job run does it again"},
         {"quiet", 'q', CLI_FLAG, &context->quiet, NULL, "print the score, the artifact and errors only"},
     };
     const cli_syntax syntax = {

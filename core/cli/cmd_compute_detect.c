@@ -71,7 +71,8 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     session_airgap airgap = SESSION_AIRGAP_OFF;
     session_number timeout = {0};
     const cli_option options[] = {
-        {"refresh", 0, CLI_FLAG, &detect.refresh, NULL, "look again, with the values of secrets, rather than believe the cache"},
+        {"refresh", 0, CLI_FLAG, &detect.refresh, NULL,
+         "look again, with the values of secrets, rather than believe the cache"},
         {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
         {"timeout", 0, CLI_U64, &timeout, "SECONDS", "for each backend that is asked, 1 to 3600 (5)"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL,
@@ -79,13 +80,14 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         {"allow-private-remote", 0, CLI_FLAG, &detect.allow_private_remote, NULL,
          "under --airgap, also a self-hosted target on a private address"},
     };
-    const cli_syntax syntax = {.command = "kolm compute detect",
-                               .words = "",
-                               .summary = "Asks every backend whether it is usable here.",
-                               .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once. A backend learns\n"
-                                        "here which of its secrets are set, and their values only with --refresh.",
-                               .options = options,
-                               .option_count = sizeof options / sizeof *options};
+    const cli_syntax syntax = {
+        .command = "kolm compute detect",
+        .words = "",
+        .summary = "Asks every backend whether it is usable here.",
+        .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once. A backend learns\n"
+                 "here which of its secrets are set, and their values only with --refresh.",
+        .options = options,
+        .option_count = sizeof options / sizeof *options};
     kolm_error_t err = KIT_ERROR_INIT;
     cli_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

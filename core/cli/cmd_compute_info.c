@@ -4,14 +4,14 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/settings_text.h"
 #include "fleet/recipe.h"
 #include "fleet/registry.h"
 #include "fleet/repro.h"
-#include "runtime/runtime.h"
-#include "cli/settings_text.h"
-#include "runtime/lock.h"
-#include "session/site.h"
 #include "host/host.h"
+#include "runtime/lock.h"
+#include "runtime/runtime.h"
+#include "session/site.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -93,8 +93,10 @@ static void print_overrides(cli_context *context, const cli_backend *b) {
     static const struct {
         unsigned bit;
         const char *key;
-    } keys[] = {{HOST_OVERRIDE_COST, "cost_per_hour_usd"}, {HOST_OVERRIDE_COLD_START, "cold_start_seconds"},
-                {HOST_OVERRIDE_PERF, "perf"}, {HOST_OVERRIDE_TIER, "tier"}};
+    } keys[] = {{HOST_OVERRIDE_COST, "cost_per_hour_usd"},
+                {HOST_OVERRIDE_COLD_START, "cold_start_seconds"},
+                {HOST_OVERRIDE_PERF, "perf"},
+                {HOST_OVERRIDE_TIER, "tier"}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (!(b->row->manifest->overridden & keys[i].bit)) continue;
         const char *site = session_site_said(&context->session, "backends", b->name, keys[i].key);
@@ -109,10 +111,10 @@ static void print_cost(cli_context *context, const cli_backend *b) {
     line(context, "price", text);
     print_overrides(context, b);
     if (b->price_micro_usd_per_hour == PICK_UNPRICED) {
-        cli_print(
-            context, LABEL "%s\n", "",
-            cli_styled(context, CLI_YELLOW,
-                       "warning: billed per use, so that the cost is not predictable; --budget and --max-price say nothing about it"));
+        cli_print(context, LABEL "%s\n", "",
+                  cli_styled(context, CLI_YELLOW,
+                             "warning: billed per use, so that the cost is not predictable; --budget and --max-price "
+                             "say nothing about it"));
     }
 }
 
@@ -187,7 +189,8 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     line(context, "version", cli_backend_detail(b, "version"));
     line(context, "plugin", b->plugin_path);
     line(context, "manifest", b->manifest_path);
-    if (b->unread) cli_print(context, LABEL "of a later version; this kolm does not know: %s\n", "", cli_safe(b->unread));
+    if (b->unread)
+        cli_print(context, LABEL "of a later version; this kolm does not know: %s\n", "", cli_safe(b->unread));
 }
 
 static bool put_tokens(cJSON *value, const cli_registry *registry, const cli_backend *b) {

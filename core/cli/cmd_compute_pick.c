@@ -49,8 +49,8 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
     };
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
-    bool filters = o->infer || o->recipe || o->airgap || o->allow_private_remote || o->min_vram.set || o->budget.set || o->max_price.set ||
-                   o->max_tier.set || o->exclude.count || o->refresh;
+    bool filters = o->infer || o->recipe || o->airgap || o->allow_private_remote || o->min_vram.set || o->budget.set ||
+                   o->max_price.set || o->max_tier.set || o->exclude.count || o->refresh;
     if (o->replay && filters) {
         return cli_usage_error(context, syntax.command,
                                "--replay takes its constraints from the record; give no others");
@@ -58,8 +58,9 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
     if (!o->budget.set) return -1;
     if (o->max_price.set)
         return cli_usage_error(context, syntax.command, "--budget is the old name of --max-price: give one of them");
-    cli_warn(context, "--budget of this command means dollars an hour: write --max-price; elsewhere --budget is dollars "
-                      "for a job");
+    cli_warn(context,
+             "--budget of this command means dollars an hour: write --max-price; elsewhere --budget is dollars "
+             "for a job");
     o->max_price = o->budget;
     return -1;
 }
@@ -133,11 +134,10 @@ static int fresh(cli_context *context, const pick_options *o) {
     pick_constraints constraints;
     cJSON *record = NULL;
     int exit_code = SESSION_EXIT_OK;
-    cli_detect_options detect = {
-        .refresh = o->refresh,
-        .airgap = o->airgap != SESSION_AIRGAP_OFF,
-        .airgap_strict = o->airgap == SESSION_AIRGAP_STRICT,
-        .allow_private_remote = o->allow_private_remote};
+    cli_detect_options detect = {.refresh = o->refresh,
+                                 .airgap = o->airgap != SESSION_AIRGAP_OFF,
+                                 .airgap_strict = o->airgap == SESSION_AIRGAP_STRICT,
+                                 .allow_private_remote = o->allow_private_remote};
     constraints_of(o, &constraints);
     kit_status status = cli_registry_open(&context->session, &registry, &err);
     for (size_t i = 0; status == KOLM_OK && i < o->exclude.count; i++) {
@@ -174,8 +174,11 @@ static int replay(cli_context *context, const pick_options *o) {
         exit_code = cli_error(context, session_exit_of(status), &err);
     } else {
         status = pick_records_agree(recorded, again, &err);
-        exit_code = status == KOLM_OK ? answer(context, result, &question->constraints, o, again)
-                                      : cli_error(context, status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_EXIT_INTERNAL : SESSION_EXIT_VERIFY, &err);
+        exit_code =
+            status == KOLM_OK
+                ? answer(context, result, &question->constraints, o, again)
+                : cli_error(context, status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_EXIT_INTERNAL : SESSION_EXIT_VERIFY,
+                            &err);
         if (status != KOLM_OK) cJSON_Delete(again);
     }
     pick_result_free(result);

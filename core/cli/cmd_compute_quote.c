@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute quote: what a job would take and cost on every backend, with what the figures rest on. */
-#include "fleet/calls.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "session/site.h"
+#include "fleet/calls.h"
 #include "host/host.h"
+#include "session/site.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -109,7 +109,8 @@ static int64_t price_age(const cli_registry *registry, const cli_backend *b) {
     return registry->now - (int64_t)st.st_mtime;
 }
 
-static void price_text(const cli_registry *registry, const cli_backend *b, const char *site, char *out, size_t capacity) {
+static void price_text(const cli_registry *registry, const cli_backend *b, const char *site, char *out,
+                       size_t capacity) {
     int64_t age = price_age(registry, b);
     if (b->price_micro_usd_per_hour == 0)
         kit_copy(out, capacity, "free");
@@ -126,8 +127,8 @@ static void price_text(const cli_registry *registry, const cli_backend *b, const
 static void print_quotes(cli_context *context, const cli_registry *registry, const cli_quote *quotes,
                          const kolm_cost_args_t *job) {
     char duration[32], cost[32], bytes[32], price[64];
-    cli_print(context, "%" PRIu64 " rows, %s, recipe %s\n", job->rows, session_bytes(bytes, sizeof bytes, job->input_bytes),
-              cli_safe(job->recipe));
+    cli_print(context, "%" PRIu64 " rows, %s, recipe %s\n", job->rows,
+              session_bytes(bytes, sizeof bytes, job->input_bytes), cli_safe(job->recipe));
     for (size_t i = 0; i < registry->count; i++) {
         const cli_backend *b = &registry->backends[i];
         const kolm_cost_result_t *c = &quotes[i].cost;
@@ -135,7 +136,8 @@ static void print_quotes(cli_context *context, const cli_registry *registry, con
             cli_print(context, "  %-14s  %-9s  %-10s  %s\n", cli_safe(b->name), "-", "-", cli_safe(quotes[i].why));
             continue;
         }
-        price_text(registry, b, session_site_said(&context->session, "backends", b->name, "cost_per_hour_usd"), price, sizeof price);
+        price_text(registry, b, session_site_said(&context->session, "backends", b->name, "cost_per_hour_usd"), price,
+                   sizeof price);
         cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s\n", b->name,
                   session_duration(duration, sizeof duration, c->duration_ms),
                   session_usd(cost, sizeof cost, c->cost_micro_usd), confidence_word(c->confidence), cli_safe(c->basis),

@@ -6,10 +6,10 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/registry.h"
-#include "runtime/runtime.h"
-#include "runtime/files.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
+#include "runtime/files.h"
+#include "runtime/runtime.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -79,7 +79,8 @@ static void print_plan(cli_context *context, setup *s) {
         cli_print(context, "%s\n", !s->index_url && s->lock.url_count == 0 ? "pip's own index" : "");
         uint64_t kept = setup_bytes_below(s->cache);
         if (kept)
-            cli_print(context, LABEL "%s are here from an earlier attempt\n", "", session_bytes(size, sizeof size, kept));
+            cli_print(context, LABEL "%s are here from an earlier attempt\n", "",
+                      session_bytes(size, sizeof size, kept));
     }
     if (s->lock.disk_bytes)
         cli_print(context, LABEL "about %s when done\n", "disk", session_bytes(size, sizeof size, s->lock.disk_bytes));
@@ -197,16 +198,16 @@ int cli_compute_setup(cli_context *context, int argc, char **argv) {
         {"remove", 0, CLI_FLAG, &s.remove, NULL, "remove the runtime, and forget --use"},
         {"airgap", 0, CLI_AIRGAP, &s.airgap, NULL, "download nothing (strict and advisory alike)"},
     };
-    const cli_syntax syntax = {.command = "kolm compute setup",
-                               .words = "NAME",
-                               .summary = "Makes the Python runtime of a backend, from a lock with hashes.",
-                               .notes =
-                                   "What is interrupted goes on with the same command. runtimes.md of the documentation says more.",
-                               .options = options,
-                               .option_count = sizeof options / sizeof *options,
-                               .min_words = 1,
-                               .max_words = 1,
-                               .words_out = argv};
+    const cli_syntax syntax = {
+        .command = "kolm compute setup",
+        .words = "NAME",
+        .summary = "Makes the Python runtime of a backend, from a lock with hashes.",
+        .notes = "What is interrupted goes on with the same command. runtimes.md of the documentation says more.",
+        .options = options,
+        .option_count = sizeof options / sizeof *options,
+        .min_words = 1,
+        .max_words = 1,
+        .words_out = argv};
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
     if (s.remove && (s.use || s.from || s.python))

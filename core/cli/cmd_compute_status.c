@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute status: the default backend, jobs and leases, the detection cache, what was spent, and what is kept elsewhere. */
-#include "fleet/choose.h"
 #include "cli/cli.h"
 #include "cli/elsewhere_text.h"
-#include "fleet/detections.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "session/site.h"
+#include "fleet/choose.h"
+#include "fleet/detections.h"
 #include "kolm/kit/file.h"
-#include "receipt/totals.h"
 #include "kolm/kit/text.h"
+#include "receipt/totals.h"
+#include "session/site.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -93,7 +93,8 @@ static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out
 
 static void print_text(cli_context *context, const state *s, const char *since, const char *home) {
     char cost[32], wall[32], age[32] = "none";
-    const char *site = strcmp(s->by, "config") == 0 ? session_site_said(&context->session, "backend", NULL, NULL) : NULL;
+    const char *site =
+        strcmp(s->by, "config") == 0 ? session_site_said(&context->session, "backend", NULL, NULL) : NULL;
     if (s->cache_age >= 0) session_duration(age, sizeof age, (uint64_t)s->cache_age * 1000);
     if (s->backend)
         cli_print(context, "default:  %s (%s%s%s)\n", cli_safe(s->backend), s->by, site ? ": " : "", site ? site : "");
@@ -106,8 +107,9 @@ static void print_text(cli_context *context, const state *s, const char *since, 
     cli_print(context, "leases:   none\n");
     cli_print(context, "detected: %s%s\n", age, s->cache_age >= 0 ? " ago" : "");
     cli_print(context, "totals:   %" PRIu64 " compiles, %s, %s (%s%s)\n", s->sums.jobs,
-              session_duration(wall, sizeof wall, s->sums.wall_ms), session_usd(cost, sizeof cost, s->sums.cost_micro_usd),
-              since ? "the last " : "all time", since ? since : "");
+              session_duration(wall, sizeof wall, s->sums.wall_ms),
+              session_usd(cost, sizeof cost, s->sums.cost_micro_usd), since ? "the last " : "all time",
+              since ? since : "");
     if (s->sums.unknown_cost)
         cli_print(context, "          %" PRIu64 " of them without a known cost\n", s->sums.unknown_cost);
     if (s->sums.unreadable)
@@ -187,8 +189,9 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     };
     const cli_syntax syntax = {.command = "kolm compute status",
                                .words = "[NAME]",
-                               .summary = "Shows the default backend, jobs, leases and totals; what backends, or the one "
-                                          "named, keep elsewhere.",
+                               .summary =
+                                   "Shows the default backend, jobs, leases and totals; what backends, or the one "
+                                   "named, keep elsewhere.",
                                .max_words = 1,
                                .words_out = argv,
                                .word_count_out = &words,
@@ -203,7 +206,8 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     if (since && !parse_span(since, &span)) return no_span(context, syntax.command, "since", since);
     if (older && !parse_span(older, &age)) return no_span(context, syntax.command, "older", older);
-    if (older && !prune) return cli_usage_error(context, syntax.command, "--older says what --prune removes: give both");
+    if (older && !prune)
+        return cli_usage_error(context, syntax.command, "--older says what --prune removes: give both");
     if (since) s.since = now - span;
     const char *name = words > 0 ? argv[0] : NULL;
     int failed = 0;

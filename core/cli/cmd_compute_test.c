@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute test: runs a backend's own test and prints its steps. */
-#include "fleet/calls.h"
 #include "cli/cli.h"
-#include "fleet/grants.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/calls.h"
+#include "fleet/grants.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -105,8 +105,9 @@ static kit_status check(cli_context *context, cli_registry *registry, const char
     }
     if (cli_backend_slot(backend, "test") == PICK_SLOT_MISSING) {
         if (cli_backend_slot(backend, "train") == PICK_SLOT_PRESENT)
-            return kit_fail(err, KOLM_E_UNIMPLEMENTED, "compile a small model with it instead; its maker can give it a test",
-                            "%s has no test", name);
+            return kit_fail(err, KOLM_E_UNIMPLEMENTED,
+                            "compile a small model with it instead; its maker can give it a test", "%s has no test",
+                            name);
         return kit_fail(err, KOLM_E_UNIMPLEMENTED,
                         "`kolm compute info` shows what is known about it; use another backend to compile",
                         "%s is detect only: it has no test, because training is not implemented yet in this version",
@@ -144,8 +145,10 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK) status = check(context, registry, argv[0], airgap, &backend, &exit_code, &err);
     if (status == KOLM_OK) {
         if (context->json && (r.steps = cJSON_CreateArray()) == NULL)
-            status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-        if (status == KOLM_OK) status = cli_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
+            status =
+                kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        if (status == KOLM_OK)
+            status = cli_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
         if (status == KOLM_OK && r.lost)
             status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                               "out of memory for the steps of the test");

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute use: makes a backend the default, or takes the default back. */
-#include "fleet/choose.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/choose.h"
 #include "session/site.h"
 
 #include <stdlib.h>
@@ -52,7 +52,8 @@ static int done(cli_context *context, const char *name, const char *path, const 
     if (name)
         cli_print(context, "default backend %s written to %s\n", name, cli_safe(path));
     else
-        cli_print(context, "default backend removed from %s: %s\n", cli_safe(path), cli_safe(without_own(context, next, sizeof next)));
+        cli_print(context, "default backend removed from %s: %s\n", cli_safe(path),
+                  cli_safe(without_own(context, next, sizeof next)));
     return SESSION_EXIT_OK;
 }
 
@@ -60,7 +61,8 @@ static int done(cli_context *context, const char *name, const char *path, const 
 static void try_detect(cli_context *context, cli_registry *registry, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     cli_detect_options detect = {.only = name};
-    if (cli_registry_detect(&context->session, registry, &detect, &err) != KOLM_OK) cli_warn(context, "%s", cli_safe(err.text));
+    if (cli_registry_detect(&context->session, registry, &detect, &err) != KOLM_OK)
+        cli_warn(context, "%s", cli_safe(err.text));
 }
 
 static int change(cli_context *context, char *name) {

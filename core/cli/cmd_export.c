@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm export: the adapter of an artifact in PEFT's files, or merged with its base, in a directory of its own. */
 #include "cli/cli.h"
-#include "model/model.h"
 #include "cli/log.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "runtime/files.h"
 #include "kolm/kit/trainer.h"
+#include "model/model.h"
+#include "runtime/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MERGE_FD_LEAST 16 /* above the numbers that the trainer has other uses for */
+#define MERGE_FD_LEAST 16        /* above the numbers that the trainer has other uses for */
 #define META "kolm_trainer.json" /* of the trainer alone; every artifact that can be exported has it */
 
 typedef struct export_request {
@@ -171,7 +171,8 @@ static kit_status find_runtime(merging *m, const cli_model *model, const char *b
     const cJSON *runtimes = kit_json_get(config, "runtimes");
     cli_model_maker(model, maker, sizeof maker);
     const char *name = backend != NULL ? backend : maker;
-    if (kit_json_get_string(runtimes, name, &m->python)) return cli_runtime_check(&m->context->session, name, NULL, &unused, err);
+    if (kit_json_get_string(runtimes, name, &m->python))
+        return cli_runtime_check(&m->context->session, name, NULL, &unused, err);
     for (const cJSON *one = backend == NULL && cJSON_IsObject(runtimes) ? runtimes->child : NULL; one; one = one->next)
         if (cJSON_IsString(one)) {
             m->python = one->valuestring;
@@ -250,7 +251,8 @@ static kit_status export_model(cli_context *context, const export_request *r, cl
     if (artifact_find(model->artifact, "model/" META) == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use it with `kolm run`; models of --base can be exported",
                         "%s holds no model that PEFT or transformers could read", model->path);
-    kit_status status = cli_base_of_model(&context->session, artifact_manifest(model->artifact), r->base, &base, &needed, err);
+    kit_status status =
+        cli_base_of_model(&context->session, artifact_manifest(model->artifact), r->base, &base, &needed, err);
     if (status == KOLM_OK) {
         *out_exit = SESSION_EXIT_USAGE;
         status = check_target(r->to, err);
@@ -333,5 +335,6 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK) status = export_model(context, &r, &model, &exit_code, &err);
     cli_model_close(&model);
     if (status == KOLM_OK) return say(context, &r);
-    return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
+    return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code,
+                     &err);
 }

@@ -2,10 +2,10 @@
 /* kolm inspect: what a compiled model holds, by its own manifest. */
 #include "artifact/artifact.h"
 #include "cli/cli.h"
-#include "model/model.h"
-#include "model/path.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "model/model.h"
+#include "model/path.h"
 
 #include <string.h>
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm job: does a job directory with a backend of this machine, telling its events as the job protocol has it. */
-#include "fleet/call.h"
-#include "fleet/choose.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "runtime/files.h"
+#include "fleet/call.h"
+#include "fleet/choose.h"
 #include "kolm/kit/events.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
+#include "runtime/files.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -124,8 +124,9 @@ static kit_status check_rows(const char *dir, bool trains, kolm_error_t *err) {
 static kit_status put_back(const char *path, const kit_buf *text, kolm_error_t *err) {
     kit_buf now = {0};
     struct stat info;
-    bool same = lstat(path, &info) == 0 && S_ISREG(info.st_mode) && kit_read_file(path, text->length, &now, NULL) == KOLM_OK &&
-                now.length == text->length && (now.length == 0 || memcmp(now.data, text->data, now.length) == 0);
+    bool same = lstat(path, &info) == 0 && S_ISREG(info.st_mode) &&
+                kit_read_file(path, text->length, &now, NULL) == KOLM_OK && now.length == text->length &&
+                (now.length == 0 || memcmp(now.data, text->data, now.length) == 0);
     kit_buf_free(&now);
     if (same) return KOLM_OK;
     KIT_TRY(kit_remove_tree(path, err));
@@ -167,7 +168,8 @@ static int run(cli_context *context, job_run *r, const char *directory) {
     if (status == KOLM_OK && !r->lost) print_result(r, choice->backend);
     if (status == KOLM_OK && r->lost) {
         exit_code = SESSION_EXIT_INTERNAL;
-        status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory for an event of the job");
+        status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                          "out of memory for an event of the job");
     }
     if (status == KOLM_OK) {
         exit_code = SESSION_EXIT_OK;
@@ -185,7 +187,8 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
     job_run *r = calloc(1, sizeof *r);
     kolm_error_t err = KIT_ERROR_INIT;
     if (!r) {
-        kit_status status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        kit_status status =
+            kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
         return status == KOLM_OK ? SESSION_EXIT_OK : cli_error(context, SESSION_EXIT_INTERNAL, &err);
     }
     r->context = context;
@@ -216,6 +219,7 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
 static const cli_command verbs[] = {{"run", "do a job directory on this machine", job_run_verb}};
 
 int cli_cmd_job(cli_context *context, int argc, char **argv) {
-    return cli_group_of(context, "kolm job", "job directories, as backends get them (job-protocol.md of the documentation).", verbs,
+    return cli_group_of(context, "kolm job",
+                        "job directories, as backends get them (job-protocol.md of the documentation).", verbs,
                         sizeof verbs / sizeof *verbs, argc, argv);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm keys: the signing key of this home, and whose signatures count. */
-#include "cli/cli.h"
 #include "cli/backend_text.h"
+#include "cli/cli.h"
 
-#include "kolm/kit/digest.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/publishers.h"
+#include "kolm/kit/digest.h"
 #include "receipt/keys.h"
 
 #include <stdlib.h>
@@ -46,8 +46,8 @@ static bool put_key(cJSON *array, const receipt_trusted *t) {
     cJSON *item = cJSON_CreateObject();
     bool good = kit_json_put_string(item, "keyid", t->key.keyid) && kit_json_put_string(item, "label", t->label) &&
                 kit_json_put_bool(item, "own", t->own) &&
-                kit_json_put_bool(item, "trusted", t->trusted && !t->revoked) &&
-                put_roles(item, t) && kit_json_put_bool(item, "revoked", t->revoked) &&
+                kit_json_put_bool(item, "trusted", t->trusted && !t->revoked) && put_roles(item, t) &&
+                kit_json_put_bool(item, "revoked", t->revoked) &&
                 kit_json_put_string(item, "reason", t->revoked ? t->reason : NULL) &&
                 kit_json_put_string(item, "valid_from", from[0] != '\0' ? from : NULL) &&
                 kit_json_put_string(item, "valid_to", to[0] != '\0' ? to : NULL) && cJSON_AddItemToArray(array, item);
@@ -235,9 +235,12 @@ static int print_revoked(cli_context *context, const char *keyid) {
         return SESSION_EXIT_OK;
     }
     cJSON *object = cJSON_CreateObject();
-    bool good = kit_json_put_string(object, "schema", "kolm.keys.revoke/1") && kit_json_put_string(object, "keyid", keyid);
-    if (good) good = backends ? kit_json_put(object, "backends", backends) : kit_json_put_null(object, "backends");
-    else cJSON_Delete(backends);
+    bool good =
+        kit_json_put_string(object, "schema", "kolm.keys.revoke/1") && kit_json_put_string(object, "keyid", keyid);
+    if (good)
+        good = backends ? kit_json_put(object, "backends", backends) : kit_json_put_null(object, "backends");
+    else
+        cJSON_Delete(backends);
     if (good) return cli_print_json(context, object, SESSION_EXIT_OK);
     cJSON_Delete(object);
     return cli_print_json(context, NULL, SESSION_EXIT_OK);
@@ -249,7 +252,8 @@ static int keys_revoke(cli_context *context, int argc, char **argv) {
     const cli_option options[] = {{"reason", 0, CLI_STRING, &reason, "TEXT", "why; kept beside the key"}};
     const cli_syntax syntax = {.command = "kolm keys revoke",
                                .words = "KEYID",
-                               .summary = "Never believes this key again, for models and for plugins. There is no way back.",
+                               .summary =
+                                   "Never believes this key again, for models and for plugins. There is no way back.",
                                .options = options,
                                .option_count = 1,
                                .min_words = 1,
@@ -268,7 +272,8 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm keys rotate",
         .words = "",
-        .summary = "Replaces the signing key; the old one signs for the new one, and what it signed before stays trusted."};
+        .summary =
+            "Replaces the signing key; the old one signs for the new one, and what it signed before stays trusted."};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;

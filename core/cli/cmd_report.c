@@ -182,8 +182,8 @@ static int report_model(cli_context *context, const report_request *r) {
     kit_status status = report_gather_new("kolm " KOLM_VERSION, r->model, &g, &err);
     if (status == KOLM_OK) status = make(context, r, g, &m, &exit_code, &err);
     if (status != KOLM_OK) {
-        exit_code = cli_error(context,
-                              status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
+        exit_code = cli_error(
+            context, status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
     } else if (context->json) {
         exit_code = print_json(context, r, &m, exit_code);
     } else {

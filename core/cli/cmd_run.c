@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm run: questions in, answers out, as a stream in constant memory. */
-#include "fleet/call.h"
 #include "cli/cli.h"
-#include "model/model.h"
-#include "model/path.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "model/stream.h"
-#include "model/serve_lines.h"
+#include "fleet/call.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/mark.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
+#include "model/model.h"
+#include "model/path.h"
+#include "model/serve_lines.h"
+#include "model/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOOK_MS 500        /* how often it is looked how long an answer takes */
+#define LOOK_MS 500 /* how often it is looked how long an answer takes */
 #define ANSWER_SECONDS_MAX 604800
 #define ANSWER_SECONDS 600 /* time enough to load a big model, and an end to a hanging one */
 
@@ -111,11 +111,12 @@ static kit_status await_answer(void *user, kolm_error_t *err) {
         if (poll(&from, 1, LOOK_MS) > 0) return KOLM_OK;
         if (s->answers >= s->asked) since = kit_now_ms();
         if (kit_now_ms() - since > s->patience_ms)
-            return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED,
-                            "a greater --answer-timeout gives it more time; a backend that keeps its answers back until its "
-                            "questions end should flush them: report that to its author",
-                            "%s did not answer question %llu within %llu s", s->backend,
-                            (unsigned long long)s->answers + 1, (unsigned long long)(s->patience_ms / 1000));
+            return kit_fail(
+                err, KOLM_E_DEADLINE_EXCEEDED,
+                "a greater --answer-timeout gives it more time; a backend that keeps its answers back until its "
+                "questions end should flush them: report that to its author",
+                "%s did not answer question %llu within %llu s", s->backend, (unsigned long long)s->answers + 1,
+                (unsigned long long)(s->patience_ms / 1000));
     }
     return KOLM_OK;
 }
@@ -132,7 +133,8 @@ static void *print_answers(void *user) {
         if (s->print_status != KOLM_OK || line == NULL) break;
         s->print_status = print_answer(s, line, length, &s->print_error);
         if (!kit_lines_ready(lines)) cli_flush(((cli_context *)s->user));
-        if (((cli_context *)s->user)->out_errno != 0) break; /* nobody reads them, or they cannot be kept: no need of more */
+        if (((cli_context *)s->user)->out_errno != 0)
+            break; /* nobody reads them, or they cannot be kept: no need of more */
     }
     if (s->print_status != KOLM_OK) s->no_answer = 1;
     kit_lines_close(lines);
@@ -160,7 +162,8 @@ static kit_status feeding_failed(const run_stream *s, kolm_error_t *err) {
     return s->feed_status;
 }
 
-static kit_status ask(run_stream *s, cli_answering *answering, session_airgap airgap, int *out_exit, kolm_error_t *err) {
+static kit_status ask(run_stream *s, cli_answering *answering, session_airgap airgap, int *out_exit,
+                      kolm_error_t *err) {
     int question_read = -1, answer_write = -1;
     pthread_t feeder, printer;
     kit_copy(s->backend, sizeof s->backend, answering->choice->backend->name);
@@ -187,7 +190,8 @@ static kit_status ask(run_stream *s, cli_answering *answering, session_airgap ai
         pthread_detach(feeder);
     else
         pthread_join(feeder, NULL);
-    if (((cli_context *)s->user)->out_errno != 0) return KOLM_OK; /* cli_output_finish says it, unless it is no failure */
+    if (((cli_context *)s->user)->out_errno != 0)
+        return KOLM_OK; /* cli_output_finish says it, unless it is no failure */
     if (status != KOLM_OK && no_answer && !cli_interrupted()) {
         *out_exit = SESSION_EXIT_BACKEND;
         *err = s->print_error;
@@ -277,8 +281,7 @@ static bool find_warm(void *user, const artifact *a) {
     if (r->serve) return false;
     cli_serve_connect(&w->context->session, artifact_manifest_sha256(a), &w->served);
     bool fits = w->served.fd >= 0 && strcmp(w->served.model, artifact_manifest_sha256(a)) == 0 &&
-                (!r->airgap || w->served.airgap) &&
-                (r->backend == NULL || strcmp(r->backend, w->served.backend) == 0);
+                (!r->airgap || w->served.airgap) && (r->backend == NULL || strcmp(r->backend, w->served.backend) == 0);
     if (!fits && w->served.fd >= 0) {
         close(w->served.fd);
         w->served.fd = -1;
@@ -490,7 +493,8 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
             "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
             "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; a withheld one "
             "has \"best\" instead of \"output\".\n"
-            "A TEXT that is the name of a file is refused, lest the name be answered: --input reads the file. After --\n"
+            "A TEXT that is the name of a file is refused, lest the name be answered: --input reads the file. After "
+            "--\n"
             "every word is a TEXT, also one that begins with '-' or is such a name.",
         .options = options,
         .option_count = sizeof options / sizeof *options,

@@ -2,15 +2,15 @@
 /* kolm score: measures a compiled model again, on rows of the user's own. */
 #include "model/answers_limit.h"
 
-#include "kolm/kit/text.h"
-#include "fleet/call.h"
 #include "cli/cli.h"
 #include "cli/compile_text.h"
-#include "compile/files.h"
-#include "model/model.h"
-#include "model/path.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "compile/files.h"
+#include "fleet/call.h"
+#include "kolm/kit/text.h"
+#include "model/model.h"
+#include "model/path.h"
 #include "score/score.h"
 
 #include <stdlib.h>
@@ -46,17 +46,16 @@ static kit_status prepare(cli_context *context, const score_request *r, const cl
         job_common_free(&common);
         return status;
     }
-    const job_prepare_options options = {.eval = files.at,
-                                         .eval_count = files.count,
-                                         .reader = {.input_col = r->input_col,
-                                                    .output_col = r->output_col,
-                                                    .no_header = r->no_header},
-                                         .skip_bad = r->skip_bad,
-                                         .common = &common,
-                                         .labels = has_labels(model),
-                                         .job_dir = job->job,
-                                         .private_dir = job->private,
-                                         .cancel = cli_interrupt_flag()};
+    const job_prepare_options options = {
+        .eval = files.at,
+        .eval_count = files.count,
+        .reader = {.input_col = r->input_col, .output_col = r->output_col, .no_header = r->no_header},
+        .skip_bad = r->skip_bad,
+        .common = &common,
+        .labels = has_labels(model),
+        .job_dir = job->job,
+        .private_dir = job->private,
+        .cancel = cli_interrupt_flag()};
     status = job_prepare_eval(&options, out_summary, err);
     if (status == KOLM_OK && !context->json) cli_data_print(context, NULL, &files, out_summary);
     job_common_free(&out_summary->common);
@@ -127,8 +126,8 @@ static kit_status find_unknown(const cJSON *labels, const score_answers *answers
     if (known == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     const cJSON *item;
-    cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item) &&
-                                         score_label_find(answers, item->valuestring, &number)) known[number] = true;
+    cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item) && score_label_find(answers, item->valuestring, &number))
+        known[number] = true;
     *out = NULL;
     *out_known = 0;
     for (size_t i = 0; i < count; i++) {
@@ -199,7 +198,8 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
         model.allow_pickle = r->allow_pickle;
     }
     if (status == KOLM_OK)
-        status = cli_answering_begin(&context->session, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+        status =
+            cli_answering_begin(&context->session, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = SESSION_EXIT_DATA;
         status = prepare(context, r, &model, &answering.job, &rows, err);
@@ -260,8 +260,8 @@ static int score_model(cli_context *context, const score_request *r) {
     if (status == KOLM_OK)
         exit_code = report(context, r, answers, &k, balanced, &err);
     else
-        exit_code = cli_error(context,
-                              status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
+        exit_code = cli_error(
+            context, status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
     score_answers_free(answers);
     return exit_code;
 }

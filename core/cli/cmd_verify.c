@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm verify: whether a compiled model may be believed, check by check, with one verdict. */
 #include "cli/cli.h"
-#include "model/model.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "model/model.h"
 
 #define UNJUDGED "could not be judged"
 
@@ -67,8 +67,8 @@ static void print_human(cli_context *context, const cli_model *model) {
     const char *backend = NULL, *device = NULL;
     bool named = kit_json_get_string(compute, "device", &device);
     if (kit_json_get_string(compute, "backend", &backend))
-        cli_print(context, "made by      %s on %s%s\n", cli_safe(backend), named ? cli_safe(device) : "an unnamed device",
-                  named ? " (as the backend says)" : "");
+        cli_print(context, "made by      %s on %s%s\n", cli_safe(backend),
+                  named ? cli_safe(device) : "an unnamed device", named ? " (as the backend says)" : "");
     cli_print(context, "%s\n", cli_styled(context, trusted ? CLI_GREEN : CLI_RED, cli_safe(r->text)));
     if (r->remedy[0] != '\0') cli_print(context, "  -> %s\n", cli_safe(r->remedy));
 }
@@ -83,11 +83,12 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
         .command = "kolm verify",
         .words = "FILE.kolm",
         .summary = "Says whether a compiled model is what its signer signed, and whether the signer is believed here.",
-        .notes =
-            "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
-            "broken, could not\n"
-            "be judged. The exit code is 0 for trusted, 8 when it could not be judged (memory, disk, keyring or log), and "
-            "7 for the\nothers. verify-without-kolm.sh of the documentation follows the rule of --receipts with openssl alone.",
+        .notes = "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
+                 "broken, could not\n"
+                 "be judged. The exit code is 0 for trusted, 8 when it could not be judged (memory, disk, keyring or "
+                 "log), and "
+                 "7 for the\nothers. verify-without-kolm.sh of the documentation follows the rule of --receipts with "
+                 "openssl alone.",
         .options = options,
         .option_count = sizeof options / sizeof *options,
         .min_words = 1,
@@ -99,15 +100,15 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
     cli_model model;
-    kit_status status =
-        cli_model_open(&context->session, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model, &exit_code, &err);
+    kit_status status = cli_model_open(&context->session, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model,
+                                       &exit_code, &err);
     bool told = model.unjudged || status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
     if (status == KOLM_OK && receipts) demand_receipts(&model);
     if (status != KOLM_OK && told) verdict_of_failure(status, &err, &model);
     if (status != KOLM_OK && (!told || cli_interrupted())) {
         exit_code = cli_error(context, cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
     } else {
-        exit_code = model.unjudged                              ? SESSION_EXIT_UNJUDGED
+        exit_code = model.unjudged                            ? SESSION_EXIT_UNJUDGED
                     : model.report.verdict == RECEIPT_TRUSTED ? SESSION_EXIT_OK
                                                               : SESSION_EXIT_VERIFY;
         if (context->json)

@@ -80,7 +80,8 @@ static void say(cli_context *context, uint64_t count, const char *what) {
 }
 
 /* The same, and two rows as an example. */
-static void say_rows(cli_context *context, const compile *c, uint64_t count, const char *what, const job_place places[2]) {
+static void say_rows(cli_context *context, const compile *c, uint64_t count, const char *what,
+                     const job_place places[2]) {
     unsigned long long rows = (unsigned long long)count, line_a = (unsigned long long)places[0].line,
                        line_b = (unsigned long long)places[1].line;
     if (count > 0 && c->data_files.count == 1)
@@ -125,7 +126,8 @@ static void print_data(cli_context *context, const compile *c) {
              s->outvoted_places);
     say_rows(context, c, s->contradictions, "contradicting rows dropped: the same input with two outputs",
              s->contradiction_places);
-    say_rows(context, c, s->kept_contradictions, "contradicting rows kept: the same input with two outputs", s->kept_places);
+    say_rows(context, c, s->kept_contradictions, "contradicting rows kept: the same input with two outputs",
+             s->kept_places);
     print_groups(context, c);
     say(context, s->leaked, "held-out rows dropped: their input is also trained on");
     say(context, s->nearly_leaked, "held-out rows dropped: their input is nearly one that is trained on");
@@ -147,7 +149,8 @@ static void print_airgap(cli_context *context, const compile *c) {
                   "[trainer]     no outbound network calls; airgap mode active (%s, %u channels tried, %u open)\n",
                   s->profile, s->probes_run, s->probes_reached);
     else if (s->requested)
-        cli_print(context, "[trainer]     airgap: no outbound network calls, but not enforced for files and other programs\n");
+        cli_print(context,
+                  "[trainer]     airgap: no outbound network calls, but not enforced for files and other programs\n");
     else if (c->private_remote)
         cli_print(context,
                   "[trainer]     airgap: %s reached only a machine on a private address, by its own word; "
@@ -155,7 +158,7 @@ static void print_airgap(cli_context *context, const compile *c) {
                   c->choice->backend->name);
     else
         cli_print(context, "[trainer]     airgap is advisory: only backends that need no network were considered, "
-                              "nothing enforces it\n");
+                           "nothing enforces it\n");
 }
 
 /* ---- Score */
@@ -179,8 +182,8 @@ static void print_baseline(cli_context *context, const compile *c) {
     if (!b.known || !c->data.closed) return;
     const char *lowest = score_lowest_recall(c->answers, &correct, &rows);
     cli_print(context, "[balanced]    %.3f over %llu label%s; lowest recall %.3f: \"%s\", %llu of %llu rows\n",
-              unit(b.balanced), (unsigned long long)b.labels, b.labels == 1 ? "" : "s",
-              (double)correct / (double)rows, cli_safe(lowest), (unsigned long long)correct, (unsigned long long)rows);
+              unit(b.balanced), (unsigned long long)b.labels, b.labels == 1 ? "" : "s", (double)correct / (double)rows,
+              cli_safe(lowest), (unsigned long long)correct, (unsigned long long)rows);
     static const char *const standings[] = {
         [SCORE_NO_BASELINE] = "",
         [SCORE_BETTER] = "",

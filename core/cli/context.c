@@ -83,4 +83,3 @@ void cli_context_free(cli_context *context) {
     cli_log_free(context);
     memset(context, 0, sizeof *context);
 }
-

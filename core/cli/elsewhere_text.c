@@ -51,8 +51,10 @@ void cli_elsewhere_print(cli_context *context, const cli_elsewhere *e) {
         if (kit_json_get_string(asked, "error", &error)) {
             cli_warn(context, "%s: %s%s%s", backend, cli_safe(error), *remedy ? "; " : "", cli_safe(remedy));
         } else if (!any) {
-            cli_print(context, "%s keeps nothing elsewhere%s%s\n", backend, *summary ? "; asked: " : "", cli_safe(summary));
+            cli_print(context, "%s keeps nothing elsewhere%s%s\n", backend, *summary ? "; asked: " : "",
+                      cli_safe(summary));
         }
     }
-    if (cJSON_GetArraySize(e->asked) == 0) cli_print(context, "elsewhere: no backend that is set up keeps anything there\n");
+    if (cJSON_GetArraySize(e->asked) == 0)
+        cli_print(context, "elsewhere: no backend that is set up keeps anything there\n");
 }

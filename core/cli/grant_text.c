@@ -17,7 +17,8 @@ void cli_grant_show(const host_backend *row, const cli_grantee *to, FILE *stream
     else
         fprintf(stream, "  who       not signed; SHA-256 %s\n", to->plugin);
     for (size_t i = 0; i < count; i++)
-        fprintf(stream, "  %s  %s\n", i == 0 ? "asks for" : "        ", cli_safe(cli_ask_text(&asks[i], one, sizeof one)));
+        fprintf(stream, "  %s  %s\n", i == 0 ? "asks for" : "        ",
+                cli_safe(cli_ask_text(&asks[i], one, sizeof one)));
 }
 
 /* One line of standard input and no byte more: what follows may be for the verb itself. */

@@ -67,7 +67,8 @@ static kit_status read_part(struct cli_log_state *state, const char *part, size_
     size_t name = equals ? (size_t)(equals - part) : 0;
     const char *word = equals ? equals + 1 : part;
     uint32_t level = 0;
-    if (!level_of(word, length - (size_t)(word - part), &level)) return bad_level(word, length - (size_t)(word - part), err);
+    if (!level_of(word, length - (size_t)(word - part), &level))
+        return bad_level(word, length - (size_t)(word - part), err);
     if (!equals) {
         state->from = level;
         return KOLM_OK;
@@ -104,9 +105,7 @@ static bool is_shown(const struct cli_log_state *state, const char *backend, uin
     uint32_t from = state->from;
     for (size_t i = 0; i < state->named_count; i++)
         if (strcmp(state->named[i].name, backend) == 0) from = state->named[i].from;
-    uint32_t asked = state->verbose == 0   ? KOLM_LOG_ERROR + 1
-                     : state->verbose == 1 ? KOLM_LOG_INFO
-                                           : KOLM_LOG_DEBUG;
+    uint32_t asked = state->verbose == 0 ? KOLM_LOG_ERROR + 1 : state->verbose == 1 ? KOLM_LOG_INFO : KOLM_LOG_DEBUG;
     return level >= from || level >= asked;
 }
 
@@ -129,8 +128,9 @@ static void keep(struct cli_log_state *state, const char *backend, uint32_t leve
     if (!state->kept) state->kept = cJSON_CreateArray();
     if (!state->kept || cJSON_GetArraySize(state->kept) >= KEPT_MAX) return;
     cJSON *line = cJSON_CreateObject();
-    bool good = line && kit_json_put_string(line, "backend", backend) && kit_json_put_string(line, "level", levels[level]) &&
-                kit_json_put_string(line, "text", text) && cJSON_AddItemToArray(state->kept, line);
+    bool good = line && kit_json_put_string(line, "backend", backend) &&
+                kit_json_put_string(line, "level", levels[level]) && kit_json_put_string(line, "text", text) &&
+                cJSON_AddItemToArray(state->kept, line);
     if (!good) cJSON_Delete(line);
 }
 

@@ -2,10 +2,10 @@
 /* The kolm command: finds the verb in a table and runs it. */
 #include "cli/cli.h"
 
-#include "kolm/kit/text.h"
 #include "cli/log.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "kolm/kit/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -118,7 +118,7 @@ int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     cli_options_find_json(&context, argc, argv);
     int exit_code = cli_log_setup(&context, &err) == KOLM_OK ? run(&context, argc, argv)
-                                                            : cli_error(&context, SESSION_EXIT_USAGE, &err);
+                                                             : cli_error(&context, SESSION_EXIT_USAGE, &err);
     exit_code = cli_output_finish(&context, exit_code);
     cli_context_free(&context);
     return exit_code;

@@ -2,11 +2,11 @@
 /* Parses declared options, prints their help, and says which declared word a mistyped one is nearest to. */
 #include "cli/options.h"
 
-#include "kolm/kit/text.h"
 #include "cli/cli.h"
 #include "cli/log.h"
-#include "model/path.h"
 #include "cli/output.h"
+#include "kolm/kit/text.h"
+#include "model/path.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 #define AIRGAP_WORDS "strict|advisory"
 #define AMOUNT_MAX_MICRO 1000000000000000u /* a thousand million dollars, or gigabytes: nobody means more */
-#define NEAREST_MAX 64 /* bytes of an unknown option that are quoted */
+#define NEAREST_MAX 64                     /* bytes of an unknown option that are quoted */
 
 void cli_list_free(session_words *list) {
     if (!list) return;
@@ -33,7 +33,7 @@ typedef struct parser {
     int at;
     size_t words;
     size_t plain_words; /* before "--" */
-    uint64_t given; /* one bit for each of at most 64 options */
+    uint64_t given;     /* one bit for each of at most 64 options */
 } parser;
 
 static const cli_option *by_name(const cli_syntax *syntax, const char *name, size_t length) {

@@ -12,17 +12,17 @@
  * Strings stay in argv: nothing is copied, only a list's array is allocated.
  */
 typedef enum cli_option_kind {
-    CLI_FLAG,     /* bool */
-    CLI_STRING,   /* const char *: NULL when not given; an empty value is refused */
-    CLI_U64,      /* session_number: digits only */
-    CLI_USD,      /* session_number: dollars with at most 6 decimals,, at most a thousand million, in micro dollars */
-    CLI_GB,       /* session_number: gigabytes (10^9 bytes) with at most 6 decimals, at most 10^9, in kilobytes: value * 1000 = bytes */
+    CLI_FLAG,   /* bool */
+    CLI_STRING, /* const char *: NULL when not given; an empty value is refused */
+    CLI_U64,    /* session_number: digits only */
+    CLI_USD,    /* session_number: dollars with at most 6 decimals,, at most a thousand million, in micro dollars */
+    CLI_GB, /* session_number: gigabytes (10^9 bytes) with at most 6 decimals, at most 10^9, in kilobytes: value * 1000 = bytes */
     CLI_FRACTION, /* session_number: 0 to 1 with at most 6 decimals, in millionths */
-    CLI_LIST,     /* session_words: may be given many times, and each value may hold several names set apart by commas */
-    CLI_WORDS,    /* session_words: may be given many times; each value is one item, whatever is in it */
-    CLI_TIER,     /* session_number: 1 to 9 */
-    CLI_AIRGAP,   /* session_airgap: --airgap or --airgap=strict: strict; --airgap=advisory; never takes the next word */
-    CLI_MODE,     /* cli_mode: --name alone, or --name=WORD where WORD is among `words`; never takes the next word */
+    CLI_LIST,   /* session_words: may be given many times, and each value may hold several names set apart by commas */
+    CLI_WORDS,  /* session_words: may be given many times; each value is one item, whatever is in it */
+    CLI_TIER,   /* session_number: 1 to 9 */
+    CLI_AIRGAP, /* session_airgap: --airgap or --airgap=strict: strict; --airgap=advisory; never takes the next word */
+    CLI_MODE,   /* cli_mode: --name alone, or --name=WORD where WORD is among `words`; never takes the next word */
 } cli_option_kind;
 
 void cli_list_free(session_words *list);
@@ -49,9 +49,9 @@ typedef struct cli_syntax {
     const cli_option *options;
     size_t option_count;
     size_t min_words;
-    size_t max_words;       /* SIZE_MAX for any number */
-    char **words_out;       /* room for argc pointers (the caller may pass argv itself); NULL when max_words is 0 */
-    size_t *word_count_out; /* may be NULL */
+    size_t max_words;        /* SIZE_MAX for any number */
+    char **words_out;        /* room for argc pointers (the caller may pass argv itself); NULL when max_words is 0 */
+    size_t *word_count_out;  /* may be NULL */
     size_t *plain_words_out; /* how many of them stood before "--"; may be NULL */
 } cli_syntax;
 

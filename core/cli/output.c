@@ -290,8 +290,8 @@ int cli_output_finish(cli_context *context, int exit_code) {
     if (ring_failed && reason == 0) reason = ENOMEM;
     if (reason == 0 || reason == EPIPE) return exit_code; /* a reader such as `head` that has enough is no failure */
     fprintf(stderr, "kolm: standard output could not be written: %s\n  -> %s\n", strerror(reason),
-            reason == EBADF ? "it is closed: send it to a file or to /dev/null, then run it again"
+            reason == EBADF    ? "it is closed: send it to a file or to /dev/null, then run it again"
             : reason == ENOMEM ? "close other programs or raise the limit, then run it again"
-                            : "free space where it goes, then run it again");
+                               : "free space where it goes, then run it again");
     return SESSION_EXIT_INTERNAL;
 }

@@ -134,7 +134,8 @@ static kit_status ask(again *a, int *out_exit, kolm_error_t *err) {
     cli_answers_limit limit;
     KIT_TRY(cli_answers_limit_begin(a->answering.job.job, a->rows.eval_rows, &limit, err));
     a->answering.stop = &limit.reached;
-    kit_status status = cli_answering_run(&a->context->session, &a->answering, a->request->airgap, -1, -1, out_exit, err);
+    kit_status status =
+        cli_answering_run(&a->context->session, &a->answering, a->request->airgap, -1, -1, out_exit, err);
     a->answering.stop = NULL;
     status = cli_answers_limit_end(&limit, a->answering.choice->backend->name, status, err);
     if (status == KOLM_E_DATA_LOSS) *out_exit = SESSION_EXIT_BACKEND;
@@ -174,7 +175,8 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
     report_answers answers = {0};
     KIT_TRY(check_files(a, out_exit, err));
     KIT_TRY(open_model(a, manifest_sha256, out_exit, err));
-    KIT_TRY(cli_answering_begin(&a->context->session, &a->model, r->backend, r->base, r->airgap, &a->answering, out_exit, err));
+    KIT_TRY(cli_answering_begin(&a->context->session, &a->model, r->backend, r->base, r->airgap, &a->answering,
+                                out_exit, err));
     a->job = &a->answering.job;
     *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));

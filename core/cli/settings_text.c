@@ -3,8 +3,8 @@
 #include "cli/settings_text.h"
 
 #include "cli/output.h"
-#include "session/site.h"
 #include "host/host.h"
+#include "session/site.h"
 
 #define LABEL "%-14s"
 
@@ -88,14 +88,15 @@ void cli_recipes_print(cli_context *context, const cli_backend *backend) {
     const host_recipes *makes = &backend->row->manifest->makes;
     for (size_t i = 0; i < makes->count; i++) {
         const host_recipe *r = &makes->at[i];
-        const char *options = !r->declares_options   ? " (options not declared: any --set)"
+        const char *options = !r->declares_options    ? " (options not declared: any --set)"
                               : r->options.count == 0 ? " (no options)"
                                                       : "";
         const char *summary = r->summary                      ? cli_safe(r->summary)
                               : r->base == HOST_BASE_REQUIRED ? "from a base model"
                               : r->labels_only                ? "learns labels"
                                                               : "";
-        cli_print(context, LABEL "%s%s%s%s\n", i == 0 ? "recipes" : "", r->name, options, *summary ? ": " : "", summary);
+        cli_print(context, LABEL "%s%s%s%s\n", i == 0 ? "recipes" : "", r->name, options, *summary ? ": " : "",
+                  summary);
         for (size_t j = 0; j < r->options.count; j++) {
             kit_buf text = {0};
             add_option(&r->options.at[j], &text);

@@ -2,10 +2,10 @@
 /* The answers to the held-out rows as people read them: in the order of the user's files, by the places of the rows there. */
 #include "compile/compile.h"
 
+#include "job/scratch.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/text.h"
-#include "job/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -116,7 +116,8 @@ static kit_status put_in_order(listing *l, int out, kolm_error_t *err) {
         KIT_TRY(job_sorter_next(l->order, &record, err));
         if (record == NULL) return KOLM_OK;
         kit_buf_clear(&l->line);
-        if (fseeko(l->spool, (off_t)record[1], SEEK_SET) != 0) return kit_fail_errno(err, errno, "cannot read the answers");
+        if (fseeko(l->spool, (off_t)record[1], SEEK_SET) != 0)
+            return kit_fail_errno(err, errno, "cannot read the answers");
         for (uint64_t i = 0; i < record[2]; i++)
             kit_buf_char(&l->line, (char)getc_unlocked(l->spool));
         KIT_TRY(kit_buf_ok(&l->line, err));

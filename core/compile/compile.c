@@ -10,15 +10,16 @@
 
 kit_status compile_new(kolm_session *session, compile **out_compile, kolm_error_t *err) {
     compile *c = calloc(1, sizeof *c);
-    if (c == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (c == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     c->session = session;
     c->job.lock_fd = -1;
     c->data.heldout_fd = -1;
     c->quoted_micro = RECEIPT_UNKNOWN;
     c->started_at = (int64_t)time(NULL);
     c->started_ms = kit_now_ms();
-    c->request = (compile_request){.version = "1.0.0", .recipe = "auto", .effort = "normal", .class_weight = "none",
-                                   .contradictions = "majority"};
+    c->request = (compile_request){
+        .version = "1.0.0", .recipe = "auto", .effort = "normal", .class_weight = "none", .contradictions = "majority"};
     *out_compile = c;
     return KOLM_OK;
 }
@@ -32,7 +33,8 @@ static kit_status run(compile *c, bool *out_ships, kolm_error_t *err) {
     KIT_TRY(compile_score(c, err));
     *out_ships = score_ships(&c->k, c->answers, &c->gates);
     KIT_TRY(*out_ships ? compile_ship(c, err) : compile_write_failed(c, err));
-    session_tell(c->session, &(session_event){.kind = *out_ships ? SESSION_SHIPPED : SESSION_FAILED_GATE, .compile = c});
+    session_tell(c->session,
+                 &(session_event){.kind = *out_ships ? SESSION_SHIPPED : SESSION_FAILED_GATE, .compile = c});
     return KOLM_OK;
 }
 

@@ -4,15 +4,15 @@
 #define KOLM_COMPILE_COMPILE_H
 
 #include "artifact/artifact.h"
-#include "kolm/kit/digest.h"
-#include "kolm/kit/mark.h"
-#include "model/base.h"
-#include "fleet/choose.h"
 #include "compile/files.h"
+#include "fleet/choose.h"
 #include "fleet/recipe.h"
 #include "host/host.h"
 #include "job/dataset.h"
 #include "job/directory.h"
+#include "kolm/kit/digest.h"
+#include "kolm/kit/mark.h"
+#include "model/base.h"
 #include "receipt/receipt.h"
 #include "score/score.h"
 
@@ -46,11 +46,11 @@ typedef struct compile {
     cli_data_files data_files, eval_files;
     job_contradictions contradictions;
     job_summary data;
-    const char *recipe; /* decided */
+    const char *recipe;                /* decided */
     char recognised[CLI_RECIPE_BYTES]; /* the recipe that the base is made for; "": none, or another was asked for */
-    cli_recipe needs;   /* of a recipe that was named, or goes with a base */
-    job_base base;      /* path NULL: none */
-    cJSON *trainer;     /* options of --set; NULL: none */
+    cli_recipe needs;                  /* of a recipe that was named, or goes with a base */
+    job_base base;                     /* path NULL: none */
+    cJSON *trainer;                    /* options of --set; NULL: none */
     uint32_t threads;
     bool airgap, airgap_strict;
     bool private_remote; /* under airgap the chosen backend is a machine of the user's own, on a private address */
@@ -58,7 +58,7 @@ typedef struct compile {
     uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */
     host_result trained, answered;
     cJSON *reported; /* what the backend measured: {"train": {NAME: TEXT}, "infer": {NAME: TEXT}} */
-    cJSON *result; /* result.json of the backend */
+    cJSON *result;   /* result.json of the backend */
     compile_payload *payload;
     size_t payload_count;
     uint64_t payload_bytes;
@@ -97,7 +97,8 @@ kit_status compile_score(compile *c, kolm_error_t *err) KIT_MUST_USE;
 /* The answers to the held-out rows, as the backend gave them, into a new file of the job's private directory: in the order of
  * the user's files, the place of the row there (as `row` in job_summary.heldout_fd has it) for its id. The caller frees
  * *out_path. */
-kit_status compile_list_answers(const compile *c, const char *predictions, char **out_path, kolm_error_t *err) KIT_MUST_USE;
+kit_status compile_list_answers(const compile *c, const char *predictions, char **out_path,
+                                kolm_error_t *err) KIT_MUST_USE;
 /* Below a gate: the .failed directory. */
 /* An older report gives way to a new one; ALREADY_EXISTS when something else is in its place, or in it. */
 kit_status compile_check_failed(const compile *c, kolm_error_t *err) KIT_MUST_USE;

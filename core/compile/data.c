@@ -2,8 +2,8 @@
 /* compile, first half: checking the request, preparing the data, choosing the backend. */
 #include "fleet/call.h"
 
-#include "kolm/kit/text.h"
 #include "compile/compile.h"
+#include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +70,8 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_ALREADY_EXISTS, "choose another name or place with --out", "%s is a directory",
                         c->out_path);
     if (lstat(c->out_path, &info) == 0 && !c->request.force) {
-        session_tell(c->session, &(session_event){.kind = SESSION_REPLACE, .text = c->out_path, .yes = &c->request.force});
+        session_tell(c->session,
+                     &(session_event){.kind = SESSION_REPLACE, .text = c->out_path, .yes = &c->request.force});
         if (!c->request.force)
             return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
                             "%s exists already", c->out_path);
@@ -119,7 +120,8 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
     }
     const char *recipe = automatic ? automatic_recipe(c) : r->recipe;
     if (r->set.count > 0 && automatic && r->base == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave it out, or pass --base MODEL, or --recipe NAME for a recipe with options",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "leave it out, or pass --base MODEL, or --recipe NAME for a recipe with options",
                         "--set has options for the training of a base model, and there is none");
     kit_status status = cli_recipe_find(c->session, r->backend, recipe, c->trainer, &c->needs, err);
     if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) c->exit_code = session_exit_of(status);
@@ -139,8 +141,7 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
 }
 
 kit_status compile_check_request(compile *c, kolm_error_t *err) {
-    static const char *const efforts[] = {"quick", "normal", "high"},
-                             *const weights[] = {"none", "balanced"},
+    static const char *const efforts[] = {"quick", "normal", "high"}, *const weights[] = {"none", "balanced"},
                              *const rules[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
     compile_request *r = &c->request;
     c->exit_code = SESSION_EXIT_USAGE;
@@ -152,9 +153,10 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use letters, digits, '.', '+' and '-', such as 1.0.0",
                         "--version '%s' is not a usable version", r->version);
     if (strcmp(r->recipe, "auto") != 0 && !host_recipe_name_ok(r->recipe))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "use auto, linear, lora, or what a backend makes: `kolm compile --help` lists those that were found",
-                        "--recipe '%s' is no name of a recipe", r->recipe);
+        return kit_fail(
+            err, KOLM_E_INVALID_ARGUMENT,
+            "use auto, linear, lora, or what a backend makes: `kolm compile --help` lists those that were found",
+            "--recipe '%s' is no name of a recipe", r->recipe);
     KIT_TRY(cli_trainer_options(&r->set, &c->trainer, err));
     KIT_TRY(check_recipe(c, err));
     if (!one_of(r->effort, efforts, 3))
@@ -273,7 +275,8 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK) compile_warn_data(c);
     if (status == KOLM_OK) status = decide_recipe(c, err);
     if (status == KOLM_OK && c->recognised[0] != '\0')
-        session_note(c->session, "[recipe]", "%s: %s is a base of its kind; another one goes by --recipe", c->recipe, c->base.name);
+        session_note(c->session, "[recipe]", "%s: %s is a base of its kind; another one goes by --recipe", c->recipe,
+                     c->base.name);
     return status;
 }
 
@@ -318,7 +321,7 @@ static kit_status check_budget(compile *c, kolm_error_t *err) {
     }
     if (c->quoted_micro == RECEIPT_UNKNOWN) {
         session_warn(c->session, "%s cannot say what this job costs: --budget says nothing about it",
-                 c->choice->backend->name);
+                     c->choice->backend->name);
         return KOLM_OK;
     }
     if (c->quoted_micro <= r->budget.value) return KOLM_OK;
@@ -355,7 +358,7 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
     session_tell(c->session, &(session_event){.kind = SESSION_BACKEND_CHOSEN, .compile = c});
     if (c->choice->backend->unread)
         session_warn(c->session, "the manifest of %s is of a later version, and this kolm does not know: %s",
-                 c->choice->backend->name, c->choice->backend->unread);
+                     c->choice->backend->name, c->choice->backend->unread);
     c->exit_code = SESSION_EXIT_USAGE;
     KIT_TRY(cli_recipe_check(c->choice->backend, c->recipe, c->trainer, err));
     c->private_remote = c->airgap && r->allow_private_remote && c->choice->backend->airgap == PICK_AIRGAP_DEPENDS &&

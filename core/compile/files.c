@@ -44,8 +44,7 @@ static kit_status wait_for_writer(kolm_session *session, int fd, const char *pat
         if (session_stopped(session)) return interrupted(path, err);
         if (found > 0) break;
         if (found == 0)
-            session_warn(session, "%s is a FIFO: waiting for somebody to write rows to it (Ctrl-C ends that)",
-                     path);
+            session_warn(session, "%s is a FIFO: waiting for somebody to write rows to it (Ctrl-C ends that)", path);
     }
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)

@@ -3,8 +3,8 @@
 #ifndef KOLM_COMPILE_FILES_H
 #define KOLM_COMPILE_FILES_H
 
-#include "session/session.h"
 #include "job/dataset.h"
+#include "session/session.h"
 
 typedef struct cli_data_files {
     job_source *at;

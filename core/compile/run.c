@@ -2,12 +2,12 @@
 /* compile, middle: training, what the backend left, the held-out answers, and their score. */
 #include "model/answers_limit.h"
 
+#include "compile/compile.h"
+#include "fleet/call.h"
+#include "job/result.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
-#include "fleet/call.h"
-#include "compile/compile.h"
 #include "runtime/files.h"
-#include "job/result.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -41,7 +41,8 @@ static kit_status go_on(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK) status = job_directory_go_on(&c->job, key, &found, err);
     kit_buf_free(&text);
     if (status == KOLM_OK && found)
-        session_note(c->session, "[trainer]", "an earlier run of this job was not finished: going on from its checkpoint");
+        session_note(c->session, "[trainer]",
+                     "an earlier run of this job was not finished: going on from its checkpoint");
     return status;
 }
 
@@ -86,8 +87,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     KIT_TRY(go_on(c, err));
     c->exit_code = SESSION_EXIT_BACKEND;
     cli_calling calling;
-    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict,
-                                          "[trainer]", &calling, err);
+    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict, "[trainer]", &calling, err);
     calling.metrics = metrics_of(c, "train");
     if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
     if (status == KOLM_OK)
@@ -214,7 +214,7 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
     if (compile_is_weighted(c) && (!kit_json_get_string(kit_json_get(c->result, "report"), "class_weight", &word) ||
                                    strcmp(word, "balanced") != 0))
         session_warn(c->session, "%s does not say that it weighed the labels; --class-weight may have had no effect",
-                 c->choice->backend->name);
+                     c->choice->backend->name);
     return KOLM_OK;
 }
 
@@ -227,8 +227,7 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
     char what[128];
     if (!cli_recipe_runs_alone(backend, c->recipe))
         KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
-    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict,
-                                          "[trainer]", &calling, err);
+    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict, "[trainer]", &calling, err);
     calling.metrics = metrics_of(c, "infer");
     calling.options.cancel_too = stop;
     if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
@@ -317,8 +316,7 @@ const char *compile_advice(const compile *c) {
     if (score_reaches(&c->k, &c->gates))
         return "more rows of the rare labels; --class-weight balanced has each label count as much as any other; "
                "--allow-baseline ships a model that is no better than always giving one answer";
-    if (c->k.coverage == 0)
-        return "a lower --abstain or --target-accuracy: the model withheld every answer";
+    if (c->k.coverage == 0) return "a lower --abstain or --target-accuracy: the model withheld every answer";
     if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed &&
         c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40)
         return "more rows: below about 40 a label every doubling helps; and read the confusions: labels that are mixed "
@@ -348,9 +346,9 @@ kit_status compile_check_failed(const compile *c, kolm_error_t *err) {
         for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
             known = known || strcmp(entry, ours[i]) == 0;
         if (!known)
-            status = kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy,
-                              "%s, where a report would go, holds %s, which is not part of a report", c->failed_path,
-                              entry);
+            status =
+                kit_fail(err, KOLM_E_ALREADY_EXISTS, remedy,
+                         "%s, where a report would go, holds %s, which is not part of a report", c->failed_path, entry);
         else
             status = kit_directory_next(listing, c->failed_path, &entry, err);
     }

@@ -140,7 +140,8 @@ static kit_status verify_written(compile *c, int fd, const char *sidecar_path, k
     bool found = false;
     kit_status status = artifact_open_fd(fd, c->out_path, &written, err);
     if (status == KOLM_OK && sidecar_path == NULL)
-        status = artifact_hash(written, ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES, stop, c->session, c->file_sha256, err);
+        status =
+            artifact_hash(written, ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES, stop, c->session, c->file_sha256, err);
     if (status == KOLM_OK && sidecar_path != NULL) status = receipt_sidecar_read(sidecar_path, &lines, &found, err);
     if (status == KOLM_OK) status = receipt_keyring_load(c->keys_dir, &ring, err);
     if (status == KOLM_OK) {
@@ -298,7 +299,8 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
         .fence = fence,
     };
     fill_airgap(c, &r, mechanisms);
-    kit_status status = parameters != NULL && measured != NULL && fence != NULL && kscore != NULL ? KOLM_OK : no_memory(err);
+    kit_status status =
+        parameters != NULL && measured != NULL && fence != NULL && kscore != NULL ? KOLM_OK : no_memory(err);
     if (status == KOLM_OK) status = receipt_write(&r, key, c->chain_path, sidecar, &c->head, err);
     cJSON_Delete(parameters);
     cJSON_Delete(measured);

@@ -46,7 +46,8 @@ static void on_holding(void *user, const kolm_holding_t *holding) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         hear_line(c, texts[i]);
     c->holdings++;
-    if (holding->state > KOLM_HOLDING_REMOVED || !*holding->place || !*holding->kind || !*holding->name) c->odd_holdings++;
+    if (holding->state > KOLM_HOLDING_REMOVED || !*holding->place || !*holding->kind || !*holding->name)
+        c->odd_holdings++;
     if (holding->state == KOLM_HOLDING_REMOVED) c->removed++;
 }
 

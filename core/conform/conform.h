@@ -48,10 +48,10 @@ typedef struct check_report {
 } check_report;
 
 typedef struct check_options {
-    const char *plugin; /* absolute path of NAME.so; NAME.json lies beside it */
-    bool network;       /* the backend's own test may use the network */
+    const char *plugin;            /* absolute path of NAME.so; NAME.json lies beside it */
+    bool network;                  /* the backend's own test may use the network */
     const struct store_home *home; /* what is in it the plugin does not get; NULL: none */
-    const char *only;   /* checks whose name begins so; NULL: all */
+    const char *only;              /* checks whose name begins so; NULL: all */
     char *const *unsupported;
     size_t unsupported_count;
     char *const *expected;
@@ -100,11 +100,12 @@ typedef struct check {
     volatile sig_atomic_t stop; /* given to calls as their cancel flag */
     bool stop_at_progress;
     uint64_t progress_reports;
-    const struct host_audit *under; /* conditions of the jobs; NULL: those of a later kolm */
+    const struct host_audit *under;           /* conditions of the jobs; NULL: those of a later kolm */
     uint32_t holdings, odd_holdings, removed; /* what status told */
     check_breach breaches[CHECK_BREACHES_MAX];
     size_t breach_count;
-    bool not_called;     /* a call could not be made, or kolm could not go on with it, which says nothing about the plugin: the run ends */
+    bool
+        not_called; /* a call could not be made, or kolm could not go on with it, which says nothing about the plugin: the run ends */
     kolm_error_t broken; /* why */
 } check;
 

@@ -161,7 +161,8 @@ void check_detect_home(check *c) {
         return;
     }
     const host_audit audit = {.bare = true, .home = home};
-    if (check_detect(c, &audit, false, &result) && entries(home) > 0) check_fail(c, "detect writes into the home directory");
+    if (check_detect(c, &audit, false, &result) && entries(home) > 0)
+        check_fail(c, "detect writes into the home directory");
     (void)chmod(home, 0700);
     free(home);
 }

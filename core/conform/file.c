@@ -43,10 +43,14 @@ static void add_symbol(exports *found, const GElf_Sym *symbol, const char *name)
 
 static const char *name_of_type(unsigned type) {
     switch (type) {
-    case STT_FUNC: return "a function";
-    case STT_GNU_IFUNC: return "an indirect function";
-    case STT_TLS: return "thread-local";
-    default: return "of no known type";
+    case STT_FUNC:
+        return "a function";
+    case STT_GNU_IFUNC:
+        return "an indirect function";
+    case STT_TLS:
+        return "thread-local";
+    default:
+        return "of no known type";
     }
 }
 

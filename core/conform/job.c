@@ -92,8 +92,8 @@ const char *check_recipe(const check *c) {
     return first ? first : "linear";
 }
 
-static kit_status describe(const check *c, const char *dir, const char *kind, uint32_t rows, const kit_job_model_file *files,
-                           size_t count, kolm_error_t *err) {
+static kit_status describe(const check *c, const char *dir, const char *kind, uint32_t rows,
+                           const kit_job_model_file *files, size_t count, kolm_error_t *err) {
     const job_description job = {.kind = kind,
                                  .task = "check",
                                  .recipe = check_recipe(c),
@@ -144,7 +144,8 @@ static kit_status train(check *c, const char *dir, host_result *out_result, kolm
 }
 
 /* input and output: -1 for the files of the job directory. */
-static kit_status infer_from(check *c, const char *dir, int input, int output, host_result *out_result, kolm_error_t *err) {
+static kit_status infer_from(check *c, const char *dir, int input, int output, host_result *out_result,
+                             kolm_error_t *err) {
     host_call_options options;
     check_call_options(c, &options);
     options.timeout_ms = TRAIN_MS;
@@ -220,11 +221,14 @@ static kit_status read_result(const char *dir, const kolm_train_result_t *said, 
     cJSON *json = NULL;
     const char *toolchain = NULL;
     kit_status status = job_result_read(dir, &json, err);
-    if (status == KOLM_OK && kit_json_get_string(json, "toolchain", &toolchain) && strcmp(toolchain, said->toolchain) != 0 &&
-        (strlen(toolchain) < sizeof said->toolchain || strncmp(toolchain, said->toolchain, strlen(said->toolchain)) != 0))
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "give the same in both",
-                          "train: result.json names the toolchain \"%.100s\", and its result \"%.100s\": give the same in both",
-                          toolchain, said->toolchain);
+    if (status == KOLM_OK && kit_json_get_string(json, "toolchain", &toolchain) &&
+        strcmp(toolchain, said->toolchain) != 0 &&
+        (strlen(toolchain) < sizeof said->toolchain ||
+         strncmp(toolchain, said->toolchain, strlen(said->toolchain)) != 0))
+        status = kit_fail(
+            err, KOLM_E_DATA_LOSS, "give the same in both",
+            "train: result.json names the toolchain \"%.100s\", and its result \"%.100s\": give the same in both",
+            toolchain, said->toolchain);
     cJSON_Delete(json);
     return status;
 }
@@ -259,7 +263,8 @@ static kit_status judge(check *c, const char *dir, uint64_t said, kolm_error_t *
 /* That train does not make the model of the job: no fault of a backend whose manifest does not say that it does. */
 static void not_made(check *c, const host_result *result) {
     if (host_recipes_find(&c->row->manifest->makes, check_recipe(c)))
-        check_fail(c, "its manifest offers the recipe %s, and train does not do it: %s", check_recipe(c), result->error.text);
+        check_fail(c, "its manifest offers the recipe %s, and train does not do it: %s", check_recipe(c),
+                   result->error.text);
     else
         check_skip(c, "it does not make closed-label models: %s", result->error.text);
 }
@@ -440,7 +445,8 @@ static void *hold_dialogue(void *user) {
     return NULL;
 }
 
-static kit_status infer_in_dialogue(check *c, const char *dir, dialogue *d, host_result *out_result, kolm_error_t *err) {
+static kit_status infer_in_dialogue(check *c, const char *dir, dialogue *d, host_result *out_result,
+                                    kolm_error_t *err) {
     int question = -1, answer = -1;
     pthread_t asker;
     KIT_TRY(kit_pipe(&question, &d->ask, err));
@@ -464,7 +470,8 @@ static void judge_dialogue(check *c, const dialogue *d, const host_result *resul
     if (result->verdict != HOST_OK)
         check_fail(c, "%s", result->error.text);
     else if (d->late)
-        check_fail(c, "infer: it kept an answer back until its input ended: flush whenever the next input is not there yet");
+        check_fail(
+            c, "infer: it kept an answer back until its input ended: flush whenever the next input is not there yet");
     else
         check_fail(c, "infer: it gave no answer to the one input that it got: answer each");
 }
@@ -485,7 +492,8 @@ void check_infer_flushes(check *c) {
         if (status == KOLM_OK) status = describe(c, dir, "infer", 0, model.files, model.count, &err);
         if (status == KOLM_OK) status = infer(c, dir, &result, &err);
         bool good = status == KOLM_OK && result.verdict == HOST_OK;
-        d.patience_ms = good && result.wall_ms * FLUSH_TIMES > FLUSH_LEAST_MS ? result.wall_ms * FLUSH_TIMES : FLUSH_LEAST_MS;
+        d.patience_ms =
+            good && result.wall_ms * FLUSH_TIMES > FLUSH_LEAST_MS ? result.wall_ms * FLUSH_TIMES : FLUSH_LEAST_MS;
         if (good) status = infer_in_dialogue(c, dir, &d, &result, &err);
         if (status != KOLM_OK)
             check_fail(c, "%s", err.text);

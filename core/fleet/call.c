@@ -2,7 +2,6 @@
 /* The options of calls into backends, and what their verdicts mean to a person. */
 #include "fleet/call.h"
 
-
 static const char *secret_value(void *user, const char *name) {
     const cli_calling *calling = user;
     store_secret_source source;
@@ -41,7 +40,8 @@ kit_status cli_calling_begin(kolm_session *session, const cli_backend *backend, 
     KIT_TRY(session_config(session, &config, err));
     bool wants_secrets = backend->auth_count + backend->secret_count > 0 && !airgap;
     if (wants_secrets) KIT_TRY(store_credentials_read(home, &out_calling->credentials, err));
-    out_calling->events = (host_events){.user = out_calling, .log = on_log, .progress = on_progress, .metric = on_metric};
+    out_calling->events =
+        (host_events){.user = out_calling, .log = on_log, .progress = on_progress, .metric = on_metric};
     out_calling->options = (host_call_options){
         .cancel = session->stop,
         .network = !airgap,
@@ -94,7 +94,6 @@ kit_status cli_verdict(const host_result *result, const char *what, int *out_exi
 void cli_count_answers(kolm_session *session, const char *backend, const host_result *result, uint64_t read) {
     if (result->verdict != HOST_OK || result->infer.answers == read) return;
     session_warn(session, "%s: infer: it says that it gave %llu answers, and gave %llu; report it to %s%s%s", backend,
-             (unsigned long long)result->infer.answers, (unsigned long long)read,
-             result->vendor[0] ? result->vendor : "its maker", result->homepage[0] ? ", " : "",
-             result->homepage);
+                 (unsigned long long)result->infer.answers, (unsigned long long)read,
+                 result->vendor[0] ? result->vendor : "its maker", result->homepage[0] ? ", " : "", result->homepage);
 }

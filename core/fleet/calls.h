@@ -14,16 +14,16 @@ typedef struct cli_quote {
 
 /* Asks the cost slot of every backend in parallel. job carries what is the same for all (rows, bytes, recipe, ...);
  * price and cold start are filled in from each backend. quotes has room for registry->count, in its order. */
-kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const kolm_cost_args_t *job, session_airgap airgap,
-                          cli_quote *quotes, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const kolm_cost_args_t *job,
+                          session_airgap airgap, cli_quote *quotes, kolm_error_t *err) KIT_MUST_USE;
 
 /* Called for each step as it is reported. */
 typedef void (*cli_step_fn)(void *user, const kolm_test_step_t *step);
 /* Runs the test slot. The status is that of the call: a test that ran and did not pass is KOLM_OK with passed 0.
  * *out_repro: whether its trainings gave the same bytes, as far as it says. Warnings go to standard error. */
-kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cli_backend *backend, session_airgap airgap, cli_step_fn step,
-                         void *user, kolm_test_result_t *out_result, cli_repro *out_repro,
-                         kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cli_backend *backend,
+                         session_airgap airgap, cli_step_fn step, void *user, kolm_test_result_t *out_result,
+                         cli_repro *out_repro, kolm_error_t *err) KIT_MUST_USE;
 
 /* Called for each thing as it is reported. */
 typedef void (*cli_holding_fn)(void *user, const kolm_holding_t *holding);

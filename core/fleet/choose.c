@@ -75,8 +75,8 @@ static void say(cli_choice *choice) {
 }
 
 /* A named backend: it passes every filter and is available, or the error says which it does not. */
-static kit_status check_named(const pick_result *result, const pick_entry *entry, const cli_choice *choice, int *out_exit,
-                              kolm_error_t *err) {
+static kit_status check_named(const pick_result *result, const pick_entry *entry, const cli_choice *choice,
+                              int *out_exit, kolm_error_t *err) {
     const char *where[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "kolm compute use", "", ""};
     cli_chosen_by by = choice->by;
     const pick_candidate *c = &result->candidates[entry->candidate];
@@ -124,10 +124,11 @@ static bool answers_with(const cli_backend *b, const cli_choose_options *options
 /* Who says that it answers with other formats only; one that says nothing is asked when it is named, as it always was. */
 static kit_status check_format(const cli_backend *named, const cli_choose_options *options, kolm_error_t *err) {
     if (named->refused || answers_with(named, options) || !named->formats) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "leave out --backend, or name one that can: `kolm compute info NAME` says it",
-                    "%s (named by --backend) cannot do this: it answers with models of the format %s, and this one, made by %s, "
-                    "is of %s",
-                    named->name, named->formats, options->maker, options->format);
+    return kit_fail(
+        err, KOLM_E_FAILED_PRECONDITION, "leave out --backend, or name one that can: `kolm compute info NAME` says it",
+        "%s (named by --backend) cannot do this: it answers with models of the format %s, and this one, made by %s, "
+        "is of %s",
+        named->name, named->formats, options->maker, options->format);
 }
 
 /* What a model says of its maker and its format sends no question away from this machine: only a person does. */
@@ -174,10 +175,11 @@ static kit_status nobody_answers(cli_choice *choice, const cli_choose_options *o
     kit_buf_fmt(&text, "; no other backend that is available here answers with its format, %s", options->format);
     const char *known = !maker ? "" : maker->refused ? maker->refused_remedy : cli_backend_detail(maker, "remedy");
     if (!maker)
-        kit_format(remedy, sizeof remedy,
-                   "install %s: the package kolm-backend-%s, or its two files in ~/.kolm/backends; `kolm backend list` shows "
-                   "where kolm looks",
-                   options->maker, options->maker);
+        kit_format(
+            remedy, sizeof remedy,
+            "install %s: the package kolm-backend-%s, or its two files in ~/.kolm/backends; `kolm backend list` shows "
+            "where kolm looks",
+            options->maker, options->maker);
     else if (!maker->refused && elsewhere(maker, options))
         kit_format(remedy, sizeof remedy, "if the questions may go there: --backend %s", options->maker);
     else
@@ -233,8 +235,8 @@ static void warn_left_out(kolm_session *session, const cli_registry *registry) {
 /* Every name that a person gave is one that there is. */
 static kit_status check_names(const cli_choice *choice, const cli_choose_options *options, const char *name,
                               int *out_exit, kolm_error_t *err) {
-    const char *source[] = {"--backend", "KOLM_BACKEND",
-                            choice->site ? choice->site : "config.json (kolm compute use)", "", ""};
+    const char *source[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "config.json (kolm compute use)",
+                            "", ""};
     if (name && !cli_registry_find(choice->registry, name)) {
         kit_status status = cli_registry_unknown(choice->registry, name, err);
         kit_fail_context(err, "%s", source[choice->by]);
@@ -315,7 +317,8 @@ kit_status cli_choose(kolm_session *session, const cli_choose_options *options, 
     if (status == KOLM_OK) {
         *out_choice = choice;
     } else {
-        if (*out_exit == SESSION_EXIT_OK) *out_exit = session_stopped(session) ? SESSION_EXIT_INTERRUPTED : session_exit_of(status);
+        if (*out_exit == SESSION_EXIT_OK)
+            *out_exit = session_stopped(session) ? SESSION_EXIT_INTERRUPTED : session_exit_of(status);
         cli_choice_free(choice);
     }
     return status;

@@ -130,7 +130,8 @@ static void index_cache(cli_registry *registry) {
     size_t count = cJSON_IsObject(entries) ? (size_t)cJSON_GetArraySize(entries) : 0;
     registry->entries = calloc(count + 1, sizeof *registry->entries);
     if (!registry->entries) return;
-    cJSON_ArrayForEach(one, entries) if (registry->entry_count < count) registry->entries[registry->entry_count++] = one;
+    cJSON_ArrayForEach(one, entries) if (registry->entry_count < count) registry->entries[registry->entry_count++] =
+        one;
     qsort(registry->entries, registry->entry_count, sizeof *registry->entries, by_name);
 }
 

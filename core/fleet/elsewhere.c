@@ -62,8 +62,8 @@ static kit_status ask_one(kolm_session *session, cli_registry *registry, const c
     return good ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status find_only(kolm_session *session, cli_registry *registry, const char *name, const cli_backend **out_backend, int *out_exit,
-                            kolm_error_t *err) {
+static kit_status find_only(kolm_session *session, cli_registry *registry, const char *name,
+                            const cli_backend **out_backend, int *out_exit, kolm_error_t *err) {
     *out_backend = cli_registry_find(registry, name);
     *out_exit = SESSION_EXIT_USAGE;
     if (!*out_backend) return cli_registry_unknown(registry, name, err);

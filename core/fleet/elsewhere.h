@@ -6,15 +6,15 @@
 #include "fleet/registry.h"
 
 typedef struct cli_elsewhere_options {
-    const char *only;       /* NULL: every backend that is not of this machine */
-    bool prune;             /* remove what is idle and was of no use for older_seconds */
+    const char *only; /* NULL: every backend that is not of this machine */
+    bool prune;       /* remove what is idle and was of no use for older_seconds */
     uint64_t older_seconds;
 } cli_elsewhere_options;
 
 typedef struct cli_elsewhere {
-    cJSON *held;   /* [{backend, place, kind, name, state, bytes, age_seconds, cost_per_hour_usd, note}] */
-    cJSON *asked;  /* [{backend, summary}] or, of one that failed, [{backend, error, remedy}] */
-    bool failed;   /* somebody could not be asked */
+    cJSON *held;  /* [{backend, place, kind, name, state, bytes, age_seconds, cost_per_hour_usd, note}] */
+    cJSON *asked; /* [{backend, summary}] or, of one that failed, [{backend, error, remedy}] */
+    bool failed;  /* somebody could not be asked */
 } cli_elsewhere;
 
 /* Asks, over the network. That one cannot answer is in out_elsewhere; that `only` has no such slot, or is not known, is an

@@ -237,7 +237,7 @@ static kit_status refuse(const host_backend *row, const host_ask *asks, size_t c
         return kit_fail_context(why, "not granted: %s", row->name);
     }
     status = kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy, "not granted: kolm backend grant %s; it asks for %s%s",
-                                 row->name, kit_buf_text(&list), because);
+                      row->name, kit_buf_text(&list), because);
     kit_buf_free(&list);
     return status;
 }
@@ -256,7 +256,8 @@ kit_status cli_grants_check(void *user, const host_backend *row, kolm_error_t *w
     if (!grant) return refuse(row, asks, count, NULL, "", why);
     KIT_TRY(identify(grants->policy, row, &who, why));
     if (!is_grantee(grant, &who))
-        return refuse(row, asks, count, NULL, "; what was granted to this name was for other files or another signer", why);
+        return refuse(row, asks, count, NULL, "; what was granted to this name was for other files or another signer",
+                      why);
     const cJSON *what = kit_json_get(grant, "what");
     for (size_t i = 0; i < count; i++)
         if (!is_in(what, &asks[i])) return refuse(row, asks, count, what, ", more than was granted", why);

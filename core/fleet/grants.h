@@ -19,10 +19,10 @@
  */
 
 #include "fleet/policy.h"
-#include "kolm/kit/digest.h"
 #include "fleet/registry.h"
 #include "host/asks.h"
 #include "host/host.h"
+#include "kolm/kit/digest.h"
 
 typedef struct cli_grants cli_grants;
 
@@ -45,7 +45,8 @@ typedef struct cli_grantee {
     char plugin[KIT_SHA256_HEX], manifest[KIT_SHA256_HEX];
     char libs[KIT_SHA256_HEX]; /* "": it has none of its own */
 } cli_grantee;
-kit_status cli_grantee_of(kolm_session *session, const host_backend *row, cli_grantee *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_grantee_of(kolm_session *session, const host_backend *row, cli_grantee *out,
+                          kolm_error_t *err) KIT_MUST_USE;
 cJSON *cli_grantee_json(const cli_grantee *to); /* NULL when memory is out */
 
 /* Gives the row all that it asks for, in the place of what its name was granted before. */

@@ -4,8 +4,8 @@
 
 #include "fleet/grants.h"
 #include "fleet/policy.h"
-#include "session/site.h"
 #include "host/host.h"
+#include "session/site.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,11 +2,11 @@
 /* Reads the policy, judges the signature of a plugin, makes one. */
 #include "fleet/policy.h"
 
-#include "session/machine.h"
 #include "host/host.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "receipt/dsse.h"
+#include "session/machine.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -70,8 +70,8 @@ static kit_status read_file(policy_file *file, kolm_error_t *err) {
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
         return kit_fail_errno(err, errno, "cannot tell whether there is a policy %s", file->path);
     }
-    kit_status trusted = host_trust_kept(
-        file->path, "replace it by one that only you can change, after a look at what is in it", err);
+    kit_status trusted =
+        host_trust_kept(file->path, "replace it by one that only you can change, after a look at what is in it", err);
     if (trusted != KOLM_OK) return kit_fail_context(err, "the policy is not used");
     kit_status status = kit_json_read(file->path, POLICY_MAX, &file->json, err);
     if (status != KOLM_OK) return kit_fail_context(err, "the policy");
@@ -167,7 +167,8 @@ kit_status cli_plugin_libs_digest(const host_backend *row, char out[KIT_SHA256_H
     out[0] = '\0';
     if (row->libs.count == 0) return KOLM_OK;
     cJSON *json = cJSON_CreateObject();
-    kit_status status = json ? put_libs(json, &row->libs, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status =
+        json ? put_libs(json, &row->libs, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = kit_json_canonical(json, &text, err);
     if (status == KOLM_OK) status = kit_sha256_bytes(kit_buf_text(&text), text.length, out, err);
     kit_buf_free(&text);
@@ -175,12 +176,13 @@ kit_status cli_plugin_libs_digest(const host_backend *row, char out[KIT_SHA256_H
     return status;
 }
 
-static kit_status statement_of(const char *name, const char *plugin_sha, const char *manifest_sha, const host_libs *libs,
-                               kit_buf *out, kolm_error_t *err) {
+static kit_status statement_of(const char *name, const char *plugin_sha, const char *manifest_sha,
+                               const host_libs *libs, kit_buf *out, kolm_error_t *err) {
     cJSON *json = cJSON_CreateObject();
     bool good = kit_json_put_string(json, "manifest_sha256", manifest_sha) && kit_json_put_string(json, "name", name) &&
                 kit_json_put_string(json, "plugin_sha256", plugin_sha);
-    kit_status status = good ? put_libs(json, libs, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status =
+        good ? put_libs(json, libs, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = kit_json_canonical(json, out, err);
     cJSON_Delete(json);
     return status;
@@ -347,7 +349,8 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     if (status == KOLM_OK) {
         out->agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&
                       memcmp(envelope.payload.data, expected.data, expected.length) == 0;
-    } else if (!is_one && (status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_DATA_LOSS || status == KOLM_E_OUT_OF_RANGE)) {
+    } else if (!is_one &&
+               (status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_DATA_LOSS || status == KOLM_E_OUT_OF_RANGE)) {
         kit_copy(err->remedy, sizeof err->remedy,
                  "get the signature from its publisher again; without that file the plugin counts as not signed");
         (void)kit_fail_context(err, "%s is no signature", path);
@@ -408,7 +411,8 @@ void cli_policy_describe(cli_policy *policy, const host_backend *row, char *out,
                                           : "no label");
 }
 
-bool cli_policy_signer(cli_policy *policy, const host_backend *row, char out_keyid[KIT_SHA256_HEX], bool *out_believed) {
+bool cli_policy_signer(cli_policy *policy, const host_backend *row, char out_keyid[KIT_SHA256_HEX],
+                       bool *out_believed) {
     kolm_error_t err = KIT_ERROR_INIT;
     finding found;
     *out_believed = false;
@@ -443,22 +447,23 @@ kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t
         for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
             const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);
             if (!vouched((ring)i, one) && !revoked_there(policy, (ring)i, one)) continue;
-            (*out)[count++] = (cli_publisher){.key = one,
-                                              .source = one->own ? "own" : sources[i],
-                                              .revoked = revoked_as(policy, one->key.keyid)};
+            (*out)[count++] = (cli_publisher){
+                .key = one, .source = one->own ? "own" : sources[i], .revoked = revoked_as(policy, one->key.keyid)};
         }
     *out_count = count;
     return KOLM_OK;
 }
 
-kit_status cli_policy_whole_keyid(cli_policy *policy, const char *given, char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
+kit_status cli_policy_whole_keyid(cli_policy *policy, const char *given, char out_keyid[KIT_SHA256_HEX],
+                                  kolm_error_t *err) {
     size_t matches = 0;
     kit_copy(out_keyid, KIT_SHA256_HEX, "");
     KIT_TRY(read_rings(policy, err));
     for (int i = 0; i < RINGS; i++)
         for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
             const char *keyid = receipt_keyring_at(policy->rings[i], k)->key.keyid;
-            if (strlen(given) < 8 || strncmp(keyid, given, strlen(given)) != 0 || strcmp(keyid, out_keyid) == 0) continue;
+            if (strlen(given) < 8 || strncmp(keyid, given, strlen(given)) != 0 || strcmp(keyid, out_keyid) == 0)
+                continue;
             kit_copy(out_keyid, KIT_SHA256_HEX, keyid);
             matches++;
         }

@@ -23,9 +23,9 @@
  * moves what is in it to HOME/keys.
  */
 
-#include "session/session.h"
 #include "kolm/kit/digest.h"
 #include "receipt/keys.h"
+#include "session/session.h"
 
 #define CLI_PLUGIN_TYPE "application/vnd.kolm.backend+json"
 
@@ -43,7 +43,8 @@ kit_status cli_policy_admit(void *policy, const struct host_backend *row, kolm_e
 void cli_policy_describe(cli_policy *policy, const struct host_backend *row, char *out, size_t capacity);
 
 /* Of the names and bytes of the libraries of its own; "" where it has none. */
-kit_status cli_plugin_libs_digest(const struct host_backend *row, char out[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_plugin_libs_digest(const struct host_backend *row, char out[KIT_SHA256_HEX],
+                                  kolm_error_t *err) KIT_MUST_USE;
 /* The key whose signature is beside the plugin; false when there is none, or of a key that nobody here knows. *out_believed: it
  * vouches for these files now: neither revoked nor out of its dates. */
 bool cli_policy_signer(cli_policy *policy, const struct host_backend *row, char out_keyid[KIT_SHA256_HEX],
@@ -51,8 +52,8 @@ bool cli_policy_signer(cli_policy *policy, const struct host_backend *row, char 
 
 /* ---- The publishers: who may sign plugins here. */
 typedef struct cli_publisher {
-    const receipt_trusted *key; /* belongs to the policy */
-    const char *source;         /* "own", "home", "machine" */
+    const receipt_trusted *key;     /* belongs to the policy */
+    const char *source;             /* "own", "home", "machine" */
     const receipt_trusted *revoked; /* where it is, the entry that says so; NULL */
 } cli_publisher;
 /* Who is vouched for in any ring, a key that is in two of them twice, and each revoked key that nobody vouches for once. free(*out). */

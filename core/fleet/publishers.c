@@ -16,7 +16,8 @@ static kit_status move_key(const char *keys, const receipt_trusted *one, int64_t
     char ignored[KIT_SHA256_HEX];
     if (one->own) return KOLM_OK;
     if (one->revoked) return receipt_keys_revoke(keys, one->key.keyid, one->reason, one->revoked_at, ignored, err);
-    kit_status status = receipt_keys_trust_backends(keys, &one->key, one->label, one->valid_from, one->valid_to, now, err);
+    kit_status status =
+        receipt_keys_trust_backends(keys, &one->key, one->label, one->valid_from, one->valid_to, now, err);
     /* Revoked there: what the old ring says of it counts no more. */
     return status == KOLM_E_FAILED_PRECONDITION ? KOLM_OK : status;
 }

@@ -21,9 +21,9 @@ static const host_recipes *made_by(const cli_backend *b) {
 
 static cli_recipe usual(const char *name) {
     bool linear = strcmp(name, "linear") == 0;
-    return (cli_recipe){.base = linear                         ? HOST_BASE_NONE
+    return (cli_recipe){.base = linear                      ? HOST_BASE_NONE
                                 : strcmp(name, "lora") == 0 ? HOST_BASE_REQUIRED
-                                                               : HOST_BASE_OPTIONAL,
+                                                            : HOST_BASE_OPTIONAL,
                         .labels_only = linear};
 }
 
@@ -68,12 +68,15 @@ static kit_status unknown_recipe(const cli_registry *registry, const char *recip
         add_makers(registry, names.at[i], &remedy);
         kit_buf_char(&remedy, ')');
     }
-    kit_buf_str(&remedy, "; another one comes with a backend that makes it: `kolm backend list` shows where they are looked for");
+    kit_buf_str(
+        &remedy,
+        "; another one comes with a backend that makes it: `kolm backend list` shows where they are looked for");
     kit_status status =
-        near ? kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy),
-                        "--recipe '%s' is unknown: no backend that was found makes it; did you mean '%s'?", recipe, near)
-             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy),
-                        "--recipe '%s' is unknown: no backend that was found makes it", recipe);
+        near
+            ? kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy),
+                       "--recipe '%s' is unknown: no backend that was found makes it; did you mean '%s'?", recipe, near)
+            : kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy),
+                       "--recipe '%s' is unknown: no backend that was found makes it", recipe);
     kit_buf_free(&remedy);
     return status;
 }
@@ -199,7 +202,10 @@ void cli_recipes_text(kolm_session *session, kit_buf *out) {
         add_makers(registry, names.at[i], out);
         if (recipe->summary) kit_buf_fmt(out, "\n                %s", recipe->summary);
         for (size_t j = 0; j < recipe->options.count; j++)
-            kit_buf_fmt(out, "%s%s", j == 0 ? "\n                --set: " : j % 8 == 0 ? ",\n                       " : ", ",
+            kit_buf_fmt(out, "%s%s",
+                        j == 0       ? "\n                --set: "
+                        : j % 8 == 0 ? ",\n                       "
+                                     : ", ",
                         recipe->options.at[j].key);
     }
     if (names.count > 0) kit_buf_str(out, "\n`kolm compute info NAME` says what each option may be.");

@@ -3,8 +3,8 @@
 #ifndef KOLM_FLEET_REGISTRY_H
 #define KOLM_FLEET_REGISTRY_H
 
-#include "session/session.h"
 #include "pick/pick.h"
+#include "session/session.h"
 
 /*
  * cli_registry_open scans for manifests and loads no plugin. Detection is added by cli_registry_recall (cache only) or
@@ -24,7 +24,7 @@ typedef struct cli_backend {
     const char *name;
     const char *refused; /* why the row is not usable: then only name and the paths below are set; NULL otherwise */
     const char *refused_remedy;
-    bool bad_settings; /* refused for what config.json says of it */
+    bool bad_settings;     /* refused for what config.json says of it */
     const char *ungranted; /* why it may not be called although it is not refused (grants.h); NULL otherwise */
     const char *plugin_path, *manifest_path; /* "" when there is none */
     cli_group group;
@@ -73,19 +73,19 @@ typedef struct cli_registry {
     cJSON *cache; /* the detection cache as read; its entries by name: */
     const cJSON **entries;
     size_t entry_count;
-    int64_t now;  /* seconds since 1970, the clock of this command */
+    int64_t now; /* seconds since 1970, the clock of this command */
 } cli_registry;
 
 typedef struct cli_detect_options {
-    bool refresh;       /* do not believe the cache; the user asked for that, so backends get the values of their secrets */
-    bool airgap;        /* touch no backend that needs the network, read no token of one */
+    bool refresh; /* do not believe the cache; the user asked for that, so backends get the values of their secrets */
+    bool airgap;  /* touch no backend that needs the network, read no token of one */
     bool airgap_strict; /* and let the kernel keep those that are asked from the network */
     bool allow_private_remote;
     uint64_t timeout_seconds; /* for each backend; 0: five */
-    bool withhold;    /* with refresh: look again, and tell no values of secrets all the same */
-    bool patient;     /* wait an hour, not five seconds: somebody may be looking at it with a debugger */
-    const char *only; /* detect only this backend; NULL: all */
-    bool versions;    /* only those that have another version beside them */
+    bool withhold;            /* with refresh: look again, and tell no values of secrets all the same */
+    bool patient;             /* wait an hour, not five seconds: somebody may be looking at it with a debugger */
+    const char *only;         /* detect only this backend; NULL: all */
+    bool versions;            /* only those that have another version beside them */
 } cli_detect_options;
 
 kit_status cli_registry_open(kolm_session *session, cli_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;

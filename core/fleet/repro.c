@@ -2,7 +2,6 @@
 /* Keeps what tests measured of reproducibility, under the versions that they ran with. */
 #include "fleet/repro.h"
 
-
 #include <string.h>
 
 #define CACHE "reproducible"

@@ -3,8 +3,8 @@
 #ifndef KOLM_FLEET_REPRO_H
 #define KOLM_FLEET_REPRO_H
 
-#include "session/session.h"
 #include "fleet/registry.h"
+#include "session/session.h"
 
 /*
  * A test that trains the same twice sends the metric test.reproducible: 1 when the bytes were the same, 0 when not (of

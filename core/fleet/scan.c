@@ -3,8 +3,8 @@
 #include "fleet/call.h"
 #include "fleet/calls.h"
 #include "fleet/detections.h"
-#include "runtime/files.h"
 #include "host/host.h"
+#include "runtime/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +21,11 @@ static const char *give_secret(void *user, const char *name) {
 }
 
 static host_call_options call_options(kolm_session *session, cli_registry *registry) {
-    host_call_options options = {
-        .cancel = session->stop,
-        .config = session->config_kept,
-        .secret = give_secret,
-        .secret_user = registry,
-        .events = session_events(session)};
+    host_call_options options = {.cancel = session->stop,
+                                 .config = session->config_kept,
+                                 .secret = give_secret,
+                                 .secret_user = registry,
+                                 .events = session_events(session)};
     store_home *home = NULL;
     if (session_home(session, &home, NULL) == KOLM_OK) {
         options.private_dir = store_home_path(home);
@@ -194,15 +193,16 @@ static kit_status detect_now(kolm_session *session, cli_registry *registry, cons
         status = take_detection(missing[i], &results[i], err);
     /* It says nothing about the backend, and another may be picked for it. */
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
-        if (results[i].own_fault) session_warn(session, "%s could not be asked: %s", missing[i]->name, results[i].error.text);
+        if (results[i].own_fault)
+            session_warn(session, "%s could not be asked: %s", missing[i]->name, results[i].error.text);
     free(rows);
     free(results);
     return status;
 }
 
 /* What a detection is kept under; keys[i] stays empty where it cannot be kept. */
-static void make_keys(kolm_session *session, cli_registry *registry, const cli_detect_options *o, const store_home *home,
-                      char keys[][STORE_DIGEST_HEX]) {
+static void make_keys(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
+                      const store_home *home, char keys[][STORE_DIGEST_HEX]) {
     uint8_t random_key[STORE_KEY_BYTES];
     if (!store_cache_key(home, random_key)) return;
     for (size_t i = 0; i < registry->count; i++) {
@@ -246,8 +246,9 @@ static kit_status fill_detections(kolm_session *session, cli_registry *registry,
 static void take_spare(cli_registry *registry, cli_backend *b, const char *reason) {
     kolm_error_t why = KIT_ERROR_INIT;
     const host_backend *spare = host_spare(registry->found, b->row);
-    (void)kit_fail(&why, KOLM_E_FAILED_PRECONDITION, "`kolm backend check FILE` says more; remove it if it is of no use here",
-                   "it does not load: %s", reason);
+    (void)kit_fail(&why, KOLM_E_FAILED_PRECONDITION,
+                   "`kolm backend check FILE` says more; remove it if it is of no use here", "it does not load: %s",
+                   reason);
     host_registry_pass_over(registry->found, b->row, &why);
     for (size_t i = 0; i < registry->shadowed_count; i++) /* it trades places with the other */
         if (registry->shadowed[i].row == spare)
@@ -364,8 +365,8 @@ static void take_quote(cli_quote *quote, const cli_backend *b, const host_result
         host_verdict_text(r, quote->why, sizeof quote->why);
 }
 
-kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const kolm_cost_args_t *job, session_airgap airgap,
-                          cli_quote *quotes, kolm_error_t *err) {
+kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const kolm_cost_args_t *job,
+                          session_airgap airgap, cli_quote *quotes, kolm_error_t *err) {
     const host_backend **rows = calloc(registry->count + 1, sizeof *rows);
     size_t *places = calloc(registry->count + 1, sizeof *places);
     host_result *results = calloc(registry->count + 1, sizeof *results);
@@ -426,8 +427,9 @@ static void pass_step(void *user, const kolm_test_step_t *step) {
     s->step(s->user, step);
 }
 
-kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cli_backend *backend, session_airgap airgap,
-                         cli_step_fn step, void *user, kolm_test_result_t *out_result, cli_repro *out_repro, kolm_error_t *err) {
+kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cli_backend *backend,
+                         session_airgap airgap, cli_step_fn step, void *user, kolm_test_result_t *out_result,
+                         cli_repro *out_repro, kolm_error_t *err) {
     step_user passed = {.session = session, .step = step, .user = user};
     host_events events = {.user = &passed, .log = pass_log, .metric = note_metric, .test_step = pass_step};
     host_call_options options = call_options(session, registry);
@@ -472,8 +474,8 @@ static void pass_holding(void *user, const kolm_holding_t *holding) {
 }
 
 kit_status cli_call_status(kolm_session *session, cli_registry *registry, const cli_backend *backend, bool prune,
-                           uint64_t older_seconds, cli_holding_fn holding, void *user, char *out_summary, size_t capacity,
-                           kolm_error_t *err) {
+                           uint64_t older_seconds, cli_holding_fn holding, void *user, char *out_summary,
+                           size_t capacity, kolm_error_t *err) {
     holding_user passed = {.session = session, .holding = holding, .user = user};
     host_events events = {.user = &passed, .log = warn_status, .holding = pass_holding};
     host_call_options options = call_options(session, registry);
@@ -489,8 +491,8 @@ kit_status cli_call_status(kolm_session *session, cli_registry *registry, const 
     } else if (status == KOLM_OK) {
         *err = result->error;
         status = result->verdict == HOST_UNIMPLEMENTED
-                     ? kit_fail(err, KOLM_E_UNIMPLEMENTED, "there is nothing to look after", "%s keeps nothing elsewhere",
-                                backend->name)
+                     ? kit_fail(err, KOLM_E_UNIMPLEMENTED, "there is nothing to look after",
+                                "%s keeps nothing elsewhere", backend->name)
                      : (result->error.code ? result->error.code : KOLM_E_UNKNOWN);
     }
     free(result);

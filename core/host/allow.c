@@ -23,20 +23,20 @@
  * variable named it, the home directory) is split: into all that lies in it but the way there.
  */
 
-#define ALLOW_MOST 1024    /* entries */
-#define SPLIT_MOST 512     /* entries of one directory */
+#define ALLOW_MOST 1024 /* entries */
+#define SPLIT_MOST 512  /* entries of one directory */
 #define JOB_MAX (64u << 20)
-#define BASE_DEPTH 3       /* directories of a base model */
-#define SETTINGS_DEPTH 4   /* lists and maps of a section, in each other */
+#define BASE_DEPTH 3     /* directories of a base model */
+#define SETTINGS_DEPTH 4 /* lists and maps of a section, in each other */
 
 typedef enum kind { LOOK, READ, WRITE, DEVICE, KINDS } kind;
 static const char *const kind_keys[KINDS] = {HOST_KEY_LOOK, HOST_KEY_READ, HOST_KEY_WRITE, HOST_KEY_DEVICE};
 
 /* Who wants an entry decides how far it is believed. */
 typedef enum origin {
-    OF_CALL,    /* the call is about it: it may lie in KOLM_HOME, but is none of its secrets */
-    OF_WORDS,   /* a manifest or the user named it: nothing in KOLM_HOME */
-    OF_SYSTEM,  /* a usual place, or a variable: nor the home directory as a whole */
+    OF_CALL,   /* the call is about it: it may lie in KOLM_HOME, but is none of its secrets */
+    OF_WORDS,  /* a manifest or the user named it: nothing in KOLM_HOME */
+    OF_SYSTEM, /* a usual place, or a variable: nor the home directory as a whole */
 } origin;
 
 typedef struct entry {
@@ -48,7 +48,7 @@ typedef struct list {
     const host_run *run;
     entry *at;
     size_t count;
-    bool failed; /* out of memory */
+    bool failed;                            /* out of memory */
     char private[PATH_MAX], home[PATH_MAX]; /* real; "" when there is none */
 } list;
 
@@ -142,7 +142,8 @@ static void add(list *l, kind k, const char *path, origin who) {
 /* ---- The system */
 static void add_devices(list *l) {
     static const char *const usual[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
-    static const char *const accelerators[] = {"nvidia", "dri", "kfd", "dxg", "accel", "infiniband", "neuron", "davinci"};
+    static const char *const accelerators[] = {"nvidia", "dri",        "kfd",    "dxg",
+                                               "accel",  "infiniband", "neuron", "davinci"};
     char path[300];
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
         add(l, DEVICE, usual[i], OF_SYSTEM);
@@ -160,11 +161,28 @@ static void add_devices(list *l) {
 }
 
 static void add_system(list *l) {
-    static const char *const places[] = {"/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/etc", "/opt",
-                                         "/nix/store", "/gnu/store", "/snap", "/etc/resolv.conf", "/etc/localtime",
-                                         "/var/lib/ca-certificates", "/var/lib/sss/mc", "/var/lib/sss/pipes",
-                                         "/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon",
-                                         "/run/nvidia-persistenced", "/run/nvidia-fabricmanager"};
+    static const char *const places[] = {"/usr",
+                                         "/lib",
+                                         "/lib32",
+                                         "/lib64",
+                                         "/libx32",
+                                         "/bin",
+                                         "/sbin",
+                                         "/etc",
+                                         "/opt",
+                                         "/nix/store",
+                                         "/gnu/store",
+                                         "/snap",
+                                         "/etc/resolv.conf",
+                                         "/etc/localtime",
+                                         "/var/lib/ca-certificates",
+                                         "/var/lib/sss/mc",
+                                         "/var/lib/sss/pipes",
+                                         "/run/nscd",
+                                         "/run/systemd/resolve",
+                                         "/run/avahi-daemon",
+                                         "/run/nvidia-persistenced",
+                                         "/run/nvidia-fabricmanager"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         add(l, READ, places[i], OF_SYSTEM);
     add(l, LOOK, "/proc", OF_SYSTEM);
@@ -183,7 +201,7 @@ static void add_each(list *l, const char *text) {
 }
 
 static const char *const path_lists[] = {"PATH", "LD_LIBRARY_PATH"};
-static const char *const single_paths[] = {"VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME",     "CUDA_PATH",
+static const char *const single_paths[] = {"VIRTUAL_ENV", "CONDA_PREFIX",  "CUDA_HOME",    "CUDA_PATH",
                                            "ROCM_PATH",   "SSL_CERT_FILE", "SSL_CERT_DIR", "ASAN_SYMBOLIZER_PATH"};
 
 static void add_variables(list *l) {
@@ -245,7 +263,8 @@ static void add_backend(list *l) {
     const char *python = NULL;
     const host_manifest *manifest = run->backend->manifest;
     add_real(l, READ, run->backend->plugin_path, OF_CALL);
-    if (kit_json_get_string(kit_json_get(run->options->config, "runtimes"), manifest->name, &python)) add_python(l, python);
+    if (kit_json_get_string(kit_json_get(run->options->config, "runtimes"), manifest->name, &python))
+        add_python(l, python);
     for (size_t i = 0; i < manifest->require_count; i++) {
         const host_require *require = &manifest->requires[i];
         if (require->kind != HOST_REQUIRE_PATH) continue;
@@ -291,7 +310,7 @@ static bool is_path_key(const host_settings *settings, const char *key) {
 
 /* Which paths of the section are meant: those of one key, or all. */
 typedef struct wanted {
-    const char *key;   /* NULL: all, to be read */
+    const char *key; /* NULL: all, to be read */
     size_t key_length;
     kind kind;
     bool directory, make;
@@ -369,7 +388,8 @@ static bool leads_out(const char *top, const char *path) {
     bool inside = false;
     if (!realpath(path, real) || is_in(real, top)) return false;
     for (const char *at = path; !inside && (at = strchr(at + 1, '/')) != NULL;)
-        inside = kit_format(part, sizeof part, "%.*s", (int)(at - path), path) && realpath(part, real) && is_in(real, top);
+        inside =
+            kit_format(part, sizeof part, "%.*s", (int)(at - path), path) && realpath(part, real) && is_in(real, top);
     return inside;
 }
 
@@ -389,7 +409,8 @@ static void add_job(list *l) {
     cJSON_ArrayForEach(item, kit_json_get(job, "model_files")) {
         if (!kit_json_get_string(item, "path", &path)) continue;
         /* A descriptor of kolm-host's, which lets it be opened again itself; the number means another one here. */
-        if (strncmp(path, "/proc/", 6) != 0 && strncmp(path, "/dev/", 5) != 0 && path[0] == '/' && !leads_out(top, path))
+        if (strncmp(path, "/proc/", 6) != 0 && strncmp(path, "/dev/", 5) != 0 && path[0] == '/' &&
+            !leads_out(top, path))
             add(l, READ, path, OF_CALL);
     }
     if (kit_json_get_string(kit_json_get(kit_json_get(job, "options"), "base"), "path", &path))
@@ -466,10 +487,11 @@ static char *key_of(const host_run *run) {
     const host_audit *audit = run->options->audit;
     const char *home = secure_getenv("HOME"), *private = run->options->private_dir;
     kit_buf_fmt(&key, "%d%d%p\n%s\n%s\n%s\n%s\n", run->options->airgap_strict, audit && audit->bare,
-                (const void *)run->options->private_names, private ? private : "",
-                home ? home : "", registry->program ? registry->program : "", registry->trainer ? registry->trainer : "");
+                (const void *)run->options->private_names, private ? private : "", home ? home : "",
+                registry->program ? registry->program : "", registry->trainer ? registry->trainer : "");
     for (size_t i = 0; i < registry->searched_count; i++)
-        kit_buf_fmt(&key, "%d%s\n", registry->searched[i].searched, registry->searched[i].directory ? registry->searched[i].directory : "");
+        kit_buf_fmt(&key, "%d%s\n", registry->searched[i].searched,
+                    registry->searched[i].directory ? registry->searched[i].directory : "");
     for (size_t i = 0; i < sizeof path_lists / sizeof *path_lists; i++)
         kit_buf_fmt(&key, "%s\n", secure_getenv(path_lists[i]) ? secure_getenv(path_lists[i]) : "");
     for (size_t i = 0; i < sizeof single_paths / sizeof *single_paths; i++)
@@ -534,7 +556,8 @@ bool host_run_allow(const host_run *run, cJSON *request) {
     if (audit && audit->home) add(&l, WRITE, audit->home, OF_CALL); /* whether it writes there is to be seen */
     add_job(&l);
     /* Not what others have in there: where kolm's home is among it, there is no shared memory. */
-    if (!host_call_is_light(run->slot) && !is_in(l.private, "/dev/shm") && !is_in(l.home, "/dev/shm")) add(&l, WRITE, "/dev/shm", OF_SYSTEM);
+    if (!host_call_is_light(run->slot) && !is_in(l.private, "/dev/shm") && !is_in(l.home, "/dev/shm"))
+        add(&l, WRITE, "/dev/shm", OF_SYSTEM);
     add_backend(&l);
     add_words(&l);
     cJSON *fence = cJSON_AddObjectToObject(request, HOST_KEY_FENCE);

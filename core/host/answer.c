@@ -220,19 +220,38 @@ static bool on_done(host_run *run, const cJSON *json) {
 /* What a slot says while it works. */
 static bool on_work(host_run *run, host_event event, const cJSON *json) {
     switch (event) {
-    case HOST_EVENT_LOG: on_log(run, json); return true;
-    case HOST_EVENT_PROGRESS: on_progress(run, json); return true;
-    case HOST_EVENT_METRIC: on_metric(run, json); return true;
-    case HOST_EVENT_DEVICE: on_device(run->result, json); return true;
-    case HOST_EVENT_BREACH: on_breach(run, json); return true;
-    case HOST_EVENT_UNDECLARED: on_undeclared(run, json); return true;
-    case HOST_EVENT_WITHHELD: on_withheld(run->result, json); return true;
-    case HOST_EVENT_STEP: on_step(run, json); return true;
-    case HOST_EVENT_HOLDING: on_holding(run, json); return true;
+    case HOST_EVENT_LOG:
+        on_log(run, json);
+        return true;
+    case HOST_EVENT_PROGRESS:
+        on_progress(run, json);
+        return true;
+    case HOST_EVENT_METRIC:
+        on_metric(run, json);
+        return true;
+    case HOST_EVENT_DEVICE:
+        on_device(run->result, json);
+        return true;
+    case HOST_EVENT_BREACH:
+        on_breach(run, json);
+        return true;
+    case HOST_EVENT_UNDECLARED:
+        on_undeclared(run, json);
+        return true;
+    case HOST_EVENT_WITHHELD:
+        on_withheld(run->result, json);
+        return true;
+    case HOST_EVENT_STEP:
+        on_step(run, json);
+        return true;
+    case HOST_EVENT_HOLDING:
+        on_holding(run, json);
+        return true;
     case HOST_EVENT_SANDBOX:
     case HOST_EVENT_LOADED:
     case HOST_EVENT_DONE:
-    case HOST_EVENT_COUNT: break;
+    case HOST_EVENT_COUNT:
+        break;
     }
     return false;
 }
@@ -302,8 +321,8 @@ void host_run_report_fate(const host_run *run) {
     const char *path = run->backend->plugin_path;
     kit_buf text = {0};
     bool gone = result->plugin_fate == HOST_PLUGIN_REMOVED;
-    kit_buf_fmt(&text, "%s was %s; this command goes on with what it read before (sha256 %.16s...), the next one %s", path,
-                gone ? "removed" : "replaced", result->plugin_sha256,
+    kit_buf_fmt(&text, "%s was %s; this command goes on with what it read before (sha256 %.16s...), the next one %s",
+                path, gone ? "removed" : "replaced", result->plugin_sha256,
                 gone ? "will not find it there" : "takes what is there now");
     if (kit_buf_ok(&text, NULL) == KOLM_OK) deliver_log(run, KOLM_LOG_WARNING, kit_buf_text(&text));
     kit_buf_free(&text);
@@ -360,15 +379,16 @@ static void conclude_crash(host_run *run, const char *where) {
     kit_format(remedy, sizeof remedy, "%s; --exclude %s leaves it out", result->loaded ? maker : "install it again",
                run->backend->name);
     if (run->wait_status == SIGALRM)
-        (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s ended itself %s: by a timer that it set (alarm, setitimer), signal %d",
-                       run->backend->name, where, SIGALRM);
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy,
+                       "%s ended itself %s: by a timer that it set (alarm, setitimer), signal %d", run->backend->name,
+                       where, SIGALRM);
     else if (run->wait_status == SIGXCPU && run->cpu_limit > 0)
         (void)kit_fail(&result->error, KOLM_E_RESOURCE_EXHAUSTED, remedy,
-                       "%s was ended %s: it used %llu seconds of processor time, which is all that %s may", run->backend->name, where,
-                       (unsigned long long)run->cpu_limit, run->slot);
+                       "%s was ended %s: it used %llu seconds of processor time, which is all that %s may",
+                       run->backend->name, where, (unsigned long long)run->cpu_limit, run->slot);
     else
-        (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name, where,
-                       result->signal_number, shown);
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name,
+                       where, result->signal_number, shown);
     host_tail_quote(&run->tail, &result->error);
 }
 
@@ -390,19 +410,22 @@ static void conclude_silence(host_run *run) {
         /* Nothing of this is the plugin's fault. */
         result->verdict = HOST_FAILED;
         result->own_fault = true;
-        (void)kit_fail_errno(&result->error, run->own_errno, "kolm could not talk with %s any longer", run->backend->name);
+        (void)kit_fail_errno(&result->error, run->own_errno, "kolm could not talk with %s any longer",
+                             run->backend->name);
         return;
     }
     if (run->stop == HOST_STOP_DEADLINE) {
         result->verdict = HOST_TIMED_OUT;
         bool detect = strcmp(run->slot, HOST_CALL_DETECT) == 0;
         kit_format(remedy, sizeof remedy, "%s; if it always hangs, %s",
-                   detect ? "`kolm compute detect --timeout SECONDS` gives it more time" : "try again with more time", maker);
+                   detect ? "`kolm compute detect --timeout SECONDS` gives it more time" : "try again with more time",
+                   maker);
         (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED, remedy, "%s did not answer within %lld ms %s",
                        run->backend->name, (long long)run->timeout_ms, where);
     } else if (run->garbled) {
         result->verdict = HOST_NO_REPLY;
-        (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker, "%s wrote over its own reply %s", run->backend->name, where);
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker, "%s wrote over its own reply %s", run->backend->name,
+                       where);
     } else if (run->wait_code == CLD_KILLED || run->wait_code == CLD_DUMPED) {
         conclude_crash(run, where);
         return;
@@ -446,8 +469,11 @@ static void hint_fence(host_run *run) {
     char hint[160];
     size_t used = strlen(error->remedy);
     /* EROFS: in a call that works, what may not be written is mounted read-only. */
-    if (!run->result->sandbox.fenced || (!strstr(error->text, strerror(EACCES)) && !strstr(error->text, strerror(EROFS)))) return;
-    kit_format(hint, sizeof hint, "%sif that file is to be used, let it through with backends.%s." HOST_FENCE_KEY " in config.json",
+    if (!run->result->sandbox.fenced ||
+        (!strstr(error->text, strerror(EACCES)) && !strstr(error->text, strerror(EROFS))))
+        return;
+    kit_format(hint, sizeof hint,
+               "%sif that file is to be used, let it through with backends.%s." HOST_FENCE_KEY " in config.json",
                used > 0 ? "; " : "", run->backend->name);
     if (used + strlen(hint) < sizeof error->remedy) kit_copy(error->remedy + used, sizeof error->remedy - used, hint);
 }

@@ -14,7 +14,7 @@
 #define ENVIRONMENT_MAX 96
 #define DEFAULT_MEMORY_LIMIT (4ull << 30) /* detect and cost need next to nothing */
 #define DEFAULT_FILE_LIMIT (64ull << 20)
-#define LIGHT_CPU_MORE 5 /* seconds of processor time above the deadline: several threads use more than one */
+#define LIGHT_CPU_MORE 5   /* seconds of processor time above the deadline: several threads use more than one */
 #define ASK_PLUGIN_MAX 256 /* bytes of what host_run_ask_plugin appends */
 
 extern char **environ;

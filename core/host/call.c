@@ -249,12 +249,13 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
 
 kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                            const host_call_options *options, host_result *out_results, kolm_error_t *err) {
-    return call_all(registry, rows, count, HOST_CALL_DETECT, detect_args, NULL, options ? options : &no_options, out_results,
-                    err);
+    return call_all(registry, rows, count, HOST_CALL_DETECT, detect_args, NULL, options ? options : &no_options,
+                    out_results, err);
 }
 
 kit_status host_cost_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                          const kolm_cost_args_t *args, const host_call_options *options, host_result *out_results,
                          kolm_error_t *err) {
-    return call_all(registry, rows, count, HOST_CALL_COST, cost_args, args, options ? options : &no_options, out_results, err);
+    return call_all(registry, rows, count, HOST_CALL_COST, cost_args, args, options ? options : &no_options,
+                    out_results, err);
 }

@@ -72,9 +72,9 @@ typedef struct host_device {
 #define HOST_MECHANISMS_MAX 16
 #define HOST_LACKS_MAX 8
 typedef struct host_sandbox {
-    bool requested; /* the airgap */
-    bool enforced;  /* ... with the fence around files and processes, without which it would leak */
-    bool fenced;    /* files and processes are fenced off, airgap or not */
+    bool requested;   /* the airgap */
+    bool enforced;    /* ... with the fence around files and processes, without which it would leak */
+    bool fenced;      /* files and processes are fenced off, airgap or not */
     char profile[16]; /* airgap: "strict", or "sockets" where there is no fence; else "fence" or "none"; "" unknown */
     char kernel[96];  /* sysname release of the machine */
     char mechanisms[HOST_MECHANISMS_MAX][40];
@@ -106,10 +106,10 @@ typedef struct host_result {
                            last lines that it printed are quoted */
     bool no_reason;     /* HOST_FAILED, or detect: the plugin gave no reason, and the text is kolm's */
     bool stopped;       /* HOST_CANCELLED: it was ended, and did not end by itself, so that the text is kolm's */
-    bool own_fault;     /* HOST_FAILED or HOST_NOT_LOADED, but it was kolm that could not go on (memory, reading): it says
+    bool own_fault; /* HOST_FAILED or HOST_NOT_LOADED, but it was kolm that could not go on (memory, reading): it says
                          * nothing about the plugin */
-    int signal_number;  /* HOST_CRASHED */
-    int exit_code;      /* HOST_NO_REPLY */
+    int signal_number; /* HOST_CRASHED */
+    int exit_code;     /* HOST_NO_REPLY */
     int64_t wall_ms;
     uint64_t peak_memory_bytes; /* of the process, children that it waited for included; 0 unknown */
     /* The digest of the bytes that were loaded, taken before the process was started; "" when none was. All calls by one
@@ -202,7 +202,8 @@ typedef struct host_call_options {
     bool network;                            /* the call may use the network */
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
                            A backend whose manifest does not say airgap "yes" is not loaded */
-    bool private_only;  /* a backend whose airgap is "depends" may be called: detect stays without sockets, and for a call
+    bool
+        private_only; /* a backend whose airgap is "depends" may be called: detect stays without sockets, and for a call
                            with network it gets the setting network.private_only, and keeps to loopback and private
                            addresses itself; nothing but its word enforces that */
     uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
@@ -212,12 +213,13 @@ typedef struct host_call_options {
      * value is copied into the pipe and wiped here. NULL: the backend gets none. */
     const char *(*secret)(void *user, const char *name);
     void *secret_user;
-    bool secrets_withheld; /* the backend learns which secrets are set, and the value of none but an address (a name that
+    bool
+        secrets_withheld; /* the backend learns which secrets are set, and the value of none but an address (a name that
                               ends in _HOST or _ADDRESS): for detect */
     const host_events *events;
-    const host_audit *audit;  /* NULL: an ordinary call */
-    bool by_path;             /* load the plugin by its path, as a debugger needs it */
-    bool show_secrets;        /* secrets that the plugin tells stay as they are: for who looks for them */
+    const host_audit *audit; /* NULL: an ordinary call */
+    bool by_path;            /* load the plugin by its path, as a debugger needs it */
+    bool show_secrets;       /* secrets that the plugin tells stay as they are: for who looks for them */
     int model_fd; /* infer: open for reading, stays the caller's; the backend's process has it too, and the model files of
                      job.json that have the path HOST_MODEL_PATH are slices of it. So it reads what the caller has
                      checked, whatever became of the file's name. 0: none */

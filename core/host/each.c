@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define THREADS_MAX 4
-#define PIECE 16         /* taken at once */
+#define PIECE 16          /* taken at once */
 #define WORTH_A_THREAD 64 /* fewer are done before a thread has started */
 
 typedef struct job {

@@ -11,8 +11,9 @@
 
 #define PLACE_MAX 1024 /* bytes */
 
-static const char what[] = "an object of \"read\" and \"write\", each an array of at most 16 places such as \"/srv/data\", "
-                           "\"~/.ssh\", \"${NAME}/x\" or \"@setting\", without ..";
+static const char what[] =
+    "an object of \"read\" and \"write\", each an array of at most 16 places such as \"/srv/data\", "
+    "\"~/.ssh\", \"${NAME}/x\" or \"@setting\", without ..";
 
 static kit_status expected(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected %s", what);

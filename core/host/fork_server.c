@@ -76,7 +76,8 @@ static bool put_text(host_fork_order *order, const char *text) {
     return true;
 }
 
-static bool write_order(host_fork_order *order, const char *name, char *const *env, const kit_spawn_fd *fds, size_t count) {
+static bool write_order(host_fork_order *order, const char *name, char *const *env, const kit_spawn_fd *fds,
+                        size_t count) {
     bool good = count <= HOST_FORK_SERVER_FDS && put_text(order, name);
     for (size_t i = 0; good && i < count; i++)
         order->child[i] = fds[i].child;
@@ -93,7 +94,9 @@ static bool send_order(int to, const host_fork_order *order, const kit_spawn_fd 
     } control;
     memset(&control, 0, sizeof control);
     struct iovec piece = {(void *)(uintptr_t)order, offsetof(host_fork_order, texts) + order->length};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control,
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
                              .msg_controllen = CMSG_SPACE(order->count * sizeof(int))};
     struct cmsghdr *head = CMSG_FIRSTHDR(&message);
     head->cmsg_level = SOL_SOCKET;
@@ -120,7 +123,8 @@ static pid_t receive_pid(int from) {
     return number > 0 ? number : 0;
 }
 
-pid_t host_fork_server_start(host_fork_server *server, const char *name, char *const *env, const kit_spawn_fd *fds, size_t count) {
+pid_t host_fork_server_start(host_fork_server *server, const char *name, char *const *env, const kit_spawn_fd *fds,
+                             size_t count) {
     if (server->fd < 0) return 0;
     host_fork_order *order = malloc(sizeof *order);
     if (!order) return 0;

@@ -10,7 +10,8 @@
 
 size_t host_field_of(const char *key, size_t length) {
     size_t i = 0;
-    while (i < HOST_FIELDS && (host_fields[i].key[0] != key[0] || strncmp(host_fields[i].key, key, length) != 0 || host_fields[i].key[length] != '\0'))
+    while (i < HOST_FIELDS && (host_fields[i].key[0] != key[0] || strncmp(host_fields[i].key, key, length) != 0 ||
+                               host_fields[i].key[length] != '\0'))
         i++;
     return i;
 }

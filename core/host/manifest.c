@@ -322,8 +322,8 @@ static kit_status read_version(const cJSON *item, host_manifest *m, kolm_error_t
         !kit_parse_u64(major, &numbers[0]) || !kit_parse_u64(dot + 1, &numbers[1]) || numbers[1] > 9999)
         return expected(err, what);
     if (numbers[0] != KOLM_ABI_MAJOR)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it is written for manifests of version %s, and this kolm reads %d.x",
-                        major, KOLM_ABI_MAJOR);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "",
+                        "it is written for manifests of version %s, and this kolm reads %d.x", major, KOLM_ABI_MAJOR);
     m->newer = numbers[1] > KOLM_ABI_MINOR;
     return KOLM_OK;
 }
@@ -395,15 +395,18 @@ static kit_status check_settings(const host_manifest *m, kolm_error_t *err) {
         const host_require *require = &m->requires[i];
         if (require->kind == HOST_REQUIRE_CONFIG && !host_settings_find(&m->settings, require->value))
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "declare it under \"settings\"",
-                            "the field \"requires\" names the setting \"%s\", which \"settings\" does not declare", require->value);
+                            "the field \"requires\" names the setting \"%s\", which \"settings\" does not declare",
+                            require->value);
     }
     if (host_settings_find(&m->settings, HOST_FENCE_KEY))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another key",
-                        "the field \"settings\" declares \"" HOST_FENCE_KEY "\", which is the user's word on the fence");
+                        "the field \"settings\" declares \"" HOST_FENCE_KEY
+                        "\", which is the user's word on the fence");
     for (size_t i = 0; i < HOST_FIELDS; i++)
         if (host_fields[i].override && host_settings_find(&m->settings, host_fields[i].key))
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another key",
-                            "the field \"settings\" declares \"%s\", which is a field of the manifest", host_fields[i].key);
+                            "the field \"settings\" declares \"%s\", which is a field of the manifest",
+                            host_fields[i].key);
     return KOLM_OK;
 }
 
@@ -415,8 +418,9 @@ static kit_status check_places(const host_manifest *m, char *const *places, size
         kit_format(key, sizeof key, "%.*s", (int)strcspn(places[i] + 1, "/"), places[i] + 1);
         const host_setting *setting = host_settings_find(&m->settings, key);
         if (!setting || !(setting->types & (1u << HOST_SETTING_PATH)))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "declare it under \"settings\" with the type path",
-                            "the field \"files\" names the setting \"%s\", which \"settings\" does not declare as a path", key);
+            return kit_fail(
+                err, KOLM_E_INVALID_ARGUMENT, "declare it under \"settings\" with the type path",
+                "the field \"files\" names the setting \"%s\", which \"settings\" does not declare as a path", key);
     }
     return KOLM_OK;
 }
@@ -428,13 +432,13 @@ static kit_status read_field(const cJSON *item, const host_field *field, host_ma
     if (!item) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "the field \"%s\" is missing", field->key);
     kit_status status = field->read(item, m, err);
     if (status != KOLM_E_INVALID_ARGUMENT) return status;
-    kit_copy(err->remedy, sizeof err->remedy,
-             m->newer ? "use a kolm that reads manifests of its version" : remedy);
+    kit_copy(err->remedy, sizeof err->remedy, m->newer ? "use a kolm that reads manifests of its version" : remedy);
     return kit_fail_context(err, "the field \"%s\"", field->key);
 }
 
 /* object NULL: all of its keys are known. */
-static kit_status read_fields(const cJSON *const found[HOST_FIELDS], const cJSON *object, host_manifest *m, kolm_error_t *err) {
+static kit_status read_fields(const cJSON *const found[HOST_FIELDS], const cJSON *object, host_manifest *m,
+                              kolm_error_t *err) {
     KIT_TRY(read_field(found[0], &host_fields[0], m, err)); /* the version decides how strictly the others are read */
     for (const cJSON *item = object ? object->child : NULL; item; item = item->next)
         if (!is_known(item)) KIT_TRY(unknown_field(item, m, err));

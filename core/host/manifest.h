@@ -100,11 +100,11 @@ typedef struct host_manifest {
     const char *kind; /* one of the five words, static */
     bool train;
     bool infer;
-    bool newer;    /* manifest_version is of a later minor than this kolm's */
-    kit_buf unread; /* host_manifest_unread tells it */
-    char *recipes; /* "linear, lora"; NULL when the manifest does not say */
+    bool newer;         /* manifest_version is of a later minor than this kolm's */
+    kit_buf unread;     /* host_manifest_unread tells it */
+    char *recipes;      /* "linear, lora"; NULL when the manifest does not say */
     host_recipes makes; /* the same with what each needs and takes */
-    char *formats; /* "kolm-linear, kolm_trainer"; NULL when the manifest does not say */
+    char *formats;      /* "kolm-linear, kolm_trainer"; NULL when the manifest does not say */
     host_airgap airgap;
     uint32_t billing;                  /* KOLM_BILLING_* */
     uint64_t price_micro_usd_per_hour; /* HOST_UNPRICED when per-token or per-call */

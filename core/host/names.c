@@ -99,5 +99,6 @@ bool host_names_beside(const host_names *names, const char *stem, const char *su
     char file[512];
     const char *key = file;
     if (names->cut || !kit_format(file, sizeof file, "%s%s", stem, suffix)) return true; /* it may be there */
-    return names->beside_count > 0 && bsearch(&key, names->beside, names->beside_count, sizeof *names->beside, by_text) != NULL;
+    return names->beside_count > 0 &&
+           bsearch(&key, names->beside, names->beside_count, sizeof *names->beside, by_text) != NULL;
 }

@@ -31,7 +31,8 @@ static kit_status read_fence(const cJSON *item, host_manifest *m, kolm_error_t *
     if (!item) return KOLM_OK;
     m->fence_off = cJSON_IsString(item) && strcmp(item->valuestring, "off") == 0;
     if (m->fence_off) return KOLM_OK;
-    if (cJSON_IsString(item)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected \"off\", or an object of \"read\" and \"write\"");
+    if (cJSON_IsString(item))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected \"off\", or an object of \"read\" and \"write\"");
     return host_files_read(item, NULL, &m->more_files, err);
 }
 
@@ -47,8 +48,8 @@ kit_status host_manifest_override(host_manifest *manifest, const host_config *co
         if (host_fields[i].read(item, &changed, err) != KOLM_OK) {
             kit_copy(err->remedy, sizeof err->remedy, "correct or remove that key");
             return kit_fail_context(err, "%s: backends.%s.%s",
-                                    host_config_file(config, "backends", manifest->name, host_fields[i].key), manifest->name,
-                                    host_fields[i].key);
+                                    host_config_file(config, "backends", manifest->name, host_fields[i].key),
+                                    manifest->name, host_fields[i].key);
         }
         changed.overridden |= host_fields[i].override;
     }
@@ -93,7 +94,8 @@ kit_status host_manifest_check_settings(const host_manifest *manifest, const hos
                         "%s: runtimes.%s: expected the path of a Python interpreter",
                         host_config_file(config, "runtimes", manifest->name, NULL), manifest->name);
     if (python)
-        KIT_TRY(check_python(manifest->name, python->valuestring, host_config_file(config, "runtimes", manifest->name, NULL), err));
+        KIT_TRY(check_python(manifest->name, python->valuestring,
+                             host_config_file(config, "runtimes", manifest->name, NULL), err));
     KIT_TRY(find_section(manifest, config, &own, err));
     if (!own || !manifest->declares_settings) return KOLM_OK;
     for (size_t i = 0; i < HOST_FIELDS; i++)

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SEALED_MOST (64u << 20) /* bytes; a larger plugin stays in its file */
+#define SEALED_MOST (64u << 20)      /* bytes; a larger plugin stays in its file */
 #define PLUGIN_MOST ((off_t)4 << 30) /* bytes; what is larger would only be read for a long time */
 #define PIECE 131072u
 #define OVERLAP 16u /* so that a word across two pieces is seen */
@@ -108,7 +108,8 @@ static kit_status read_all(int file, const char *path, int *memory, char sha256[
     kit_sha256 *state = NULL;
     uint8_t digest[KIT_SHA256_BYTES];
     char *room = malloc(OVERLAP + PIECE), *piece = room ? room + OVERLAP : NULL;
-    kit_status status = room ? kit_sha256_new(&state, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status =
+        room ? kit_sha256_new(&state, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     struct stat info;
     if (status == KOLM_OK && fstat(file, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
     if (status == KOLM_OK && info.st_size > PLUGIN_MOST)
@@ -149,7 +150,8 @@ static kit_status replaced(const host_backend *row, kolm_error_t *err) {
 }
 
 /* Opens the file behind the row and reads it; hold: leaves its descriptors open. */
-static kit_status read_once(const host_backend *row, host_plugin *plugin, bool hold, bool *out_settled, kolm_error_t *err) {
+static kit_status read_once(const host_backend *row, host_plugin *plugin, bool hold, bool *out_settled,
+                            kolm_error_t *err) {
     char sha256[KIT_SHA256_HEX];
     struct stat st;
     host_file_identity now;
@@ -158,7 +160,8 @@ static kit_status read_once(const host_backend *row, host_plugin *plugin, bool h
     KIT_TRY(host_trust_file(row->plugin_path, NULL, &file, &plugin->identity, err));
     if (hold && plugin->identity.size <= SEALED_MOST) memory = open_memory(row->name);
     kit_status status = read_all(file, row->plugin_path, &memory, sha256, &plugin->searches, err);
-    if (status == KOLM_OK && fstat(file, &st) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", row->plugin_path);
+    if (status == KOLM_OK && fstat(file, &st) != 0)
+        status = kit_fail_errno(err, errno, "cannot look at %s", row->plugin_path);
     if (status == KOLM_OK) host_identity_of(&st, &now);
     *out_settled = status == KOLM_OK && same_state(&now, &plugin->identity);
     if (status == KOLM_OK && *out_settled) {
@@ -229,7 +232,8 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
     host_identity_of(&st, &now);
     /* A page that somebody had mapped and written to before it was read can be written to again, and no time tells. */
     if (kit_file_is_written(plugin->file))
-        return kit_fail(err, KOLM_E_ABORTED, "end the program that has it open, or put a new file in its place (install, mv)",
+        return kit_fail(err, KOLM_E_ABORTED,
+                        "end the program that has it open, or put a new file in its place (install, mv)",
                         "%s is open for writing, and is loaded from where it lies", row->plugin_path);
     if (same_state(&now, &plugin->identity)) return KOLM_OK;
     KIT_TRY(read_all(plugin->file, row->plugin_path, &none, sha256, &ignored, err));
@@ -247,7 +251,8 @@ static kit_status choose(const host_backend *row, bool by_path, host_plugin_hold
     kit_copy(out->sha256, sizeof out->sha256, plugin->sha256);
     if (plugin->sealed >= 0 && !plugin->searches && !by_path) return KOLM_OK;
     host_plugin_fate fate;
-    bool there = check_file(row, &now, &fate) && fate == HOST_PLUGIN_THERE && (plugin->file >= 0 || same_state(&now, &plugin->identity));
+    bool there = check_file(row, &now, &fate) && fate == HOST_PLUGIN_THERE &&
+                 (plugin->file >= 0 || same_state(&now, &plugin->identity));
     if (!there && plugin->sealed >= 0) return KOLM_OK;
     out->fd = there ? -1 : plugin->file;
     out->identity = now;
@@ -259,7 +264,8 @@ static void close_unused(host_plugin *plugin) {
     if (plugin->users == 0 && !plugin->kept) close_both(plugin);
 }
 
-kit_status host_plugin_take(const host_backend *row, bool keep, bool by_path, host_plugin_hold *out, kolm_error_t *err) {
+kit_status host_plugin_take(const host_backend *row, bool keep, bool by_path, host_plugin_hold *out,
+                            kolm_error_t *err) {
     host_plugin *plugin = row->bytes;
     pthread_mutex_lock(&plugin->lock);
     kit_status status = plugin->file < 0 && plugin->sealed < 0 ? read_plugin(row, true, err) : KOLM_OK;

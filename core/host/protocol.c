@@ -54,14 +54,8 @@ RECORD(audit_request);
 
 #define T host_plugin_source
 static const host_member plugin_source_members[] = {
-    MEMBER("held", held),
-    MEMBER("beside", beside),
-    MEMBER("named", named),
-    MEMBER("device", device),
-    MEMBER("inode", inode),
-    MEMBER("size", size),
-    MEMBER("modified", modified_ns),
-    MEMBER("changed", changed_ns),
+    MEMBER("held", held),   MEMBER("beside", beside), MEMBER("named", named),          MEMBER("device", device),
+    MEMBER("inode", inode), MEMBER("size", size),     MEMBER("modified", modified_ns), MEMBER("changed", changed_ns),
 };
 RECORD(plugin_source);
 #undef T
@@ -128,13 +122,8 @@ RECORD(sandbox);
 
 #define T host_loaded
 static const host_member loaded_members[] = {
-    MEMBER("slots", slots),
-    MEMBER("abi_minor", abi_minor),
-    MEMBER("features", features),
-    MEMBER("version", version),
-    MEMBER("vendor", vendor),
-    MEMBER("licence", licence),
-    MEMBER("homepage", homepage),
+    MEMBER("slots", slots),   MEMBER("abi_minor", abi_minor), MEMBER("features", features), MEMBER("version", version),
+    MEMBER("vendor", vendor), MEMBER("licence", licence),     MEMBER("homepage", homepage),
 };
 RECORD(loaded);
 #undef T
@@ -259,10 +248,8 @@ RECORD(detect_result);
 
 #define T kolm_cost_result_t
 static const host_member cost_result_members[] = {
-    MEMBER("billing", billing),
-    MEMBER("duration_ms", duration_ms),
-    MEMBER("cost", cost_micro_usd),
-    MEMBER("confidence", confidence),
+    MEMBER("billing", billing),     MEMBER("duration_ms", duration_ms),
+    MEMBER("cost", cost_micro_usd), MEMBER("confidence", confidence),
     MEMBER("basis", basis),
 };
 RECORD(cost_result);
@@ -369,12 +356,22 @@ void host_record_write(kit_buf *out, const host_record *record, const void *from
         const bool first = out->length > 0 && out->data[out->length - 1] == '{';
         kit_buf_fmt(out, "%s\"%s\":", first ? "" : ",", member->name);
         switch (member->kind) {
-        case HOST_KIND_U32: kit_buf_fmt(out, "%lu", (unsigned long)VALUE(uint32_t, member, from)); break;
-        case HOST_KIND_U64: kit_buf_fmt(out, "\"%llu\"", (unsigned long long)VALUE(uint64_t, member, from)); break;
-        case HOST_KIND_DOUBLE: write_double(out, VALUE(double, member, from)); break;
-        case HOST_KIND_BOOL: kit_buf_str(out, VALUE(bool, member, from) ? "true" : "false"); break;
+        case HOST_KIND_U32:
+            kit_buf_fmt(out, "%lu", (unsigned long)VALUE(uint32_t, member, from));
+            break;
+        case HOST_KIND_U64:
+            kit_buf_fmt(out, "\"%llu\"", (unsigned long long)VALUE(uint64_t, member, from));
+            break;
+        case HOST_KIND_DOUBLE:
+            write_double(out, VALUE(double, member, from));
+            break;
+        case HOST_KIND_BOOL:
+            kit_buf_str(out, VALUE(bool, member, from) ? "true" : "false");
+            break;
         case HOST_KIND_TEXT:
-        case HOST_KIND_ARRAY: write_text(out, member, from); break;
+        case HOST_KIND_ARRAY:
+            write_text(out, member, from);
+            break;
         }
     }
 }
@@ -386,15 +383,23 @@ bool host_record_add(cJSON *object, const host_record *record, const void *from)
         char number[24];
         size_t length;
         switch (member->kind) {
-        case HOST_KIND_U32: good = kit_json_put_u64(object, member->name, VALUE(uint32_t, member, from)); break;
+        case HOST_KIND_U32:
+            good = kit_json_put_u64(object, member->name, VALUE(uint32_t, member, from));
+            break;
         case HOST_KIND_U64:
             kit_format(number, sizeof number, "%llu", (unsigned long long)VALUE(uint64_t, member, from));
             good = kit_json_put_string(object, member->name, number);
             break;
-        case HOST_KIND_DOUBLE: good = cJSON_AddNumberToObject(object, member->name, VALUE(double, member, from)); break;
-        case HOST_KIND_BOOL: good = kit_json_put_bool(object, member->name, VALUE(bool, member, from)); break;
+        case HOST_KIND_DOUBLE:
+            good = cJSON_AddNumberToObject(object, member->name, VALUE(double, member, from));
+            break;
+        case HOST_KIND_BOOL:
+            good = kit_json_put_bool(object, member->name, VALUE(bool, member, from));
+            break;
         case HOST_KIND_TEXT:
-        case HOST_KIND_ARRAY: good = kit_json_put_string(object, member->name, text_of(member, from, &length)); break;
+        case HOST_KIND_ARRAY:
+            good = kit_json_put_string(object, member->name, text_of(member, from, &length));
+            break;
         }
     }
     return good;
@@ -429,9 +434,15 @@ bool host_record_read(const cJSON *object, const host_record *record, void *to) 
         bool good = false;
         void *field = (char *)to + member->offset;
         switch (member->kind) {
-        case HOST_KIND_U32: good = read_u32(object, member->name, field); break;
-        case HOST_KIND_U64: good = read_u64(object, member->name, field); break;
-        case HOST_KIND_DOUBLE: good = read_double(object, member->name, field); break;
+        case HOST_KIND_U32:
+            good = read_u32(object, member->name, field);
+            break;
+        case HOST_KIND_U64:
+            good = read_u64(object, member->name, field);
+            break;
+        case HOST_KIND_DOUBLE:
+            good = read_double(object, member->name, field);
+            break;
         case HOST_KIND_BOOL:
             flag = field;
             *flag = false;

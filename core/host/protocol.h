@@ -47,7 +47,7 @@ bool host_call_is_light(const char *slot);
 typedef struct host_request {
     const char *slot, *name, *path, *scratch;
     bool network, airgap;
-    uint64_t timeout_ms, grace_ms; /* timeout_ms 0: none */
+    uint64_t timeout_ms, grace_ms;                                    /* timeout_ms 0: none */
     uint64_t memory_limit_bytes, file_limit_bytes, cpu_limit_seconds; /* 0: none */
     uint64_t parent;                                                  /* the process that asks */
 } host_request;

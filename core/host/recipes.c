@@ -71,8 +71,9 @@ static kit_status read_options(const cJSON *item, kit_buf *unread, host_recipe *
     kit_status status = host_settings_read(item, unread, &r->options, err);
     for (size_t i = 0; status == KOLM_OK && i < r->options.count; i++)
         if (r->options.at[i].types & ~SCALARS)
-            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "",
-                              "\"%s\": expected a type among string, boolean, integer and number", r->options.at[i].key);
+            status =
+                kit_fail(err, KOLM_E_INVALID_ARGUMENT, "",
+                         "\"%s\": expected a type among string, boolean, integer and number", r->options.at[i].key);
     return status == KOLM_E_INVALID_ARGUMENT ? kit_fail_context(err, "\"options\"") : status;
 }
 
@@ -124,9 +125,7 @@ static kit_status read_one(const cJSON *item, kit_buf *unread, host_recipes *out
     out->count++;
     r->labels_only = strcmp(r->name, "linear") == 0;
     r->needs_runtime = !r->labels_only;
-    r->base = r->labels_only                   ? HOST_BASE_NONE
-              : strcmp(r->name, "lora") == 0 ? HOST_BASE_REQUIRED
-                                               : HOST_BASE_OPTIONAL;
+    r->base = r->labels_only ? HOST_BASE_NONE : strcmp(r->name, "lora") == 0 ? HOST_BASE_REQUIRED : HOST_BASE_OPTIONAL;
     kit_status status = cJSON_IsObject(item) ? read_object(item, unread, r, err) : KOLM_OK;
     return status == KOLM_E_INVALID_ARGUMENT ? kit_fail_context(err, "\"%s\"", r->name) : status;
 }
@@ -134,11 +133,9 @@ static kit_status read_one(const cJSON *item, kit_buf *unread, host_recipes *out
 kit_status host_recipes_read(const cJSON *array, kit_buf *unread, host_recipes *out_recipes, kolm_error_t *err) {
     int count = cJSON_IsArray(array) ? cJSON_GetArraySize(array) : 0;
     *out_recipes = (host_recipes){0};
-    if (count < 1 || count > HOST_RECIPES_MAX)
-        return expected(err, "an array of 1 to 8 recipes such as \"lora\"");
+    if (count < 1 || count > HOST_RECIPES_MAX) return expected(err, "an array of 1 to 8 recipes such as \"lora\"");
     out_recipes->at = calloc((size_t)count, sizeof *out_recipes->at);
-    kit_status status =
-        out_recipes->at ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = out_recipes->at ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     for (const cJSON *item = array->child; status == KOLM_OK && item; item = item->next)
         status = read_one(item, unread, out_recipes, err);
     if (status != KOLM_OK) host_recipes_free(out_recipes);
@@ -180,7 +177,8 @@ static cJSON *value_of(const host_setting *option, const char *text) {
 static bool fits(const host_setting *option, const cJSON *value) {
     /* config.json has no use for an empty text; on a command line it says "none". */
     if (cJSON_IsString(value) && !value->valuestring[0])
-        return (option->types & 1u << HOST_SETTING_STRING) && option->value_count == 0 && !(option->has_min && option->min > 0);
+        return (option->types & 1u << HOST_SETTING_STRING) && option->value_count == 0 &&
+               !(option->has_min && option->min > 0);
     return host_setting_fits(option, value);
 }
 
@@ -241,6 +239,7 @@ kit_status host_recipe_check(const host_recipe *recipe, const char *backend, con
     for (size_t i = 0; i < recipe->options.count; i++)
         if (recipe->options.at[i].required && !kit_json_get(given, recipe->options.at[i].key))
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, recipe->options.at[i].summary,
-                            "the recipe %s of %s needs --set %s=VALUE", recipe->name, backend, recipe->options.at[i].key);
+                            "the recipe %s of %s needs --set %s=VALUE", recipe->name, backend,
+                            recipe->options.at[i].key);
     return KOLM_OK;
 }

@@ -68,7 +68,8 @@ static kit_status find_file(const host_directory *dir, const char *stem, const c
 }
 
 /* The manifest as most are: no link. One descriptor is opened, judged and read. */
-static kit_status open_manifest(const host_directory *dir, const char *stem, host_backend *row, int *out_fd, kolm_error_t *err) {
+static kit_status open_manifest(const host_directory *dir, const char *stem, host_backend *row, int *out_fd,
+                                kolm_error_t *err) {
     char file[NAME_MAX + 1];
     struct stat st;
     if (!file_of(file, stem, ".json")) return kit_fail(err, KOLM_E_NOT_FOUND, "", "no name is so long");
@@ -163,7 +164,8 @@ kit_status host_row_fill(const host_directory *dir, const char *stem, host_backe
         return kit_fail(why, KOLM_E_NOT_FOUND, "install the package that holds it, or remove the manifest",
                         "%s/%s%s, the plugin itself, is missing", dir->path, stem, HOST_SUFFIX);
     }
-    if (!here || host_names_beside(dir->names, stem, ".libs")) KIT_TRY(host_libs_read(row->plugin_path, stem, &row->libs, why));
+    if (!here || host_names_beside(dir->names, stem, ".libs"))
+        KIT_TRY(host_libs_read(row->plugin_path, stem, &row->libs, why));
     row->rule = HOST_RULE_SIGNATURE;
     return KOLM_OK;
 }

@@ -16,8 +16,8 @@
 #include <sys/prctl.h>
 #endif
 
-#define AT_ONCE 128          /* processes; four descriptors each */
-#define YOUNG_MS 250         /* for so long a process counts as starting, which takes the processor */
+#define AT_ONCE 128  /* processes; four descriptors each */
+#define YOUNG_MS 250 /* for so long a process counts as starting, which takes the processor */
 #define YOUNG_LEAST 24
 #define CANCEL_LOOK_MS 100   /* a flag cannot be polled; a signal usually ends the poll sooner */
 #define EXIT_LOOK_MS 10      /* where the kernel has no pidfd */
@@ -73,7 +73,8 @@ static void forget(pid_t pid) {
     pthread_mutex_unlock(&hosts.lock);
 }
 
-static kit_status spawn(const char *program, host_fork_server *server, host_run *run, const int theirs[3], kolm_error_t *err) {
+static kit_status spawn(const char *program, host_fork_server *server, host_run *run, const int theirs[3],
+                        kolm_error_t *err) {
     char *argv[] = {(char[]){"kolm-host"}, run->backend->name, NULL};
     char **env = NULL;
     kit_spawn_fd fds[8] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
@@ -296,12 +297,14 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
     int64_t wait = next == INT64_MAX ? 60000 : next - now;
     first[count] = used;
     if (poll(fds, used, (int)(wait < 0 ? 0 : wait > 60000 ? 60000 : wait)) < 0)
-        for (nfds_t i = 0; i < used; i++) fds[i].revents = POLLIN; /* nobody knows: all are looked at */
+        for (nfds_t i = 0; i < used; i++)
+            fds[i].revents = POLLIN; /* nobody knows: all are looked at */
     now = kit_now_ms();
     for (size_t i = 0; i < count; i++) {
         host_run *run = active[i];
         bool woken = run->exit_fd < 0; /* whose end no descriptor tells */
-        for (nfds_t j = first[i]; j < first[i + 1]; j++) woken = woken || fds[j].revents != 0;
+        for (nfds_t j = first[i]; j < first[i + 1]; j++)
+            woken = woken || fds[j].revents != 0;
         if (!woken) continue;
         if (run->request_fd >= 0 && run->request_sent < run->request.length) send_request(run);
         bool ended = has_ended(run); /* before the last reading: nothing can come after it */
@@ -484,8 +487,8 @@ static bool may_start(host_run *const *active, size_t running, long processors, 
     return false;
 }
 
-static kit_status run_all(const char *program, host_fork_server *server, host_run *runs, size_t count, struct pollfd *fds,
-                          kolm_error_t *err) {
+static kit_status run_all(const char *program, host_fork_server *server, host_run *runs, size_t count,
+                          struct pollfd *fds, kolm_error_t *err) {
     host_run *active[AT_ONCE];
     size_t running = 0, next = 0;
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);

@@ -4,9 +4,9 @@
 #define KOLM_HOST_RUN_H
 
 #include "host/call.h"
-#include "kolm/kit/digest.h"
 #include "host/internal.h"
 #include "host/protocol.h"
+#include "kolm/kit/digest.h"
 
 #include <sys/types.h>
 
@@ -15,8 +15,8 @@ typedef enum host_stop { HOST_STOP_NONE, HOST_STOP_DEADLINE, HOST_STOP_CANCEL } 
 /* One directory for the scratch of all calls of a batch. Locked while in use, so that the
  * next kolm can tell what a killed one left (scratch.c). */
 typedef struct host_scratch {
-    char *path; /* NULL: not made yet */
-    int fd;     /* holds the lock; -1: none */
+    char *path;                 /* NULL: not made yet */
+    int fd;                     /* holds the lock; -1: none */
     struct host_common *common; /* allow.c: what all calls of the batch may touch; NULL: not looked up yet */
 } host_scratch;
 #define HOST_SCRATCH_NONE ((host_scratch){.path = NULL, .fd = -1})
@@ -68,14 +68,14 @@ typedef struct host_run {
     kit_buf reply, log;
     size_t log_bytes; /* printed so far */
     host_tail tail;
-    bool mute; /* the slot returned an error without a text */
-    host_scratch *place;       /* where scratch is made; shared by the batch */
+    bool mute;           /* the slot returned an error without a text */
+    host_scratch *place; /* where scratch is made; shared by the batch */
     const host_registry *registry;
-    const char *trainer;       /* directory of the Python trainer; NULL: none */
+    const char *trainer; /* directory of the Python trainer; NULL: none */
     char *scratch;
     int64_t started_ms, deadline_ms, kill_ms; /* INT64_MAX: never */
-    int64_t timeout_ms, grace_ms; /* the time counts from the start: what waits for its turn loses none */
-    uint64_t cpu_limit; /* seconds of the processor's time; 0: none */
+    int64_t timeout_ms, grace_ms;             /* the time counts from the start: what waits for its turn loses none */
+    uint64_t cpu_limit;                       /* seconds of the processor's time; 0: none */
     host_stop stop;
     int wait_code, wait_status; /* si_code and si_status of its end */
 } host_run;
@@ -84,8 +84,8 @@ typedef struct host_run {
 /* Makes run->request, secrets included, and the scratch directory. */
 kit_status host_run_ask(host_run *run, kolm_error_t *err) KIT_MUST_USE;
 /* The environment of the process: at most this many entries and a NULL, each for the caller to free. */
-kit_status host_environment(const host_manifest *manifest, const char *scratch, const host_audit *audit, char ***out_env,
-                            kolm_error_t *err) KIT_MUST_USE;
+kit_status host_environment(const host_manifest *manifest, const char *scratch, const host_audit *audit,
+                            char ***out_env, kolm_error_t *err) KIT_MUST_USE;
 void host_environment_free(char **env);
 /* True for a variable that passes because this manifest requires it, and into no other backend's process. */
 bool host_environment_own(const host_manifest *manifest, const char *name);

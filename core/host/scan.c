@@ -75,7 +75,8 @@ static void take_config(const host_scan_options *options, host_backend *row, kol
 
 static void stands_before(const host_backend *first, host_backend *row) {
     (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS, "remove the one that is not wanted",
-                   "%s stands before it: of one name the newest is taken, and before that a file without a version", first->stem);
+                   "%s stands before it: of one name the newest is taken, and before that a file without a version",
+                   first->stem);
 }
 
 /* Another file of this name came first: of the same directory only as another version. */
@@ -132,7 +133,7 @@ typedef struct batch {
         host_backend row;
         kit_status made; /* not OK: memory is out, and there is no row */
         kit_status filled;
-    } *rows;
+    } * rows;
 } batch;
 
 static void read_row(void *user, size_t i) {
@@ -152,7 +153,8 @@ static kit_status admit_row(const host_scan_options *options, host_backend *row)
 }
 
 /* Takes the row. */
-static kit_status add_row(host_registry *registry, const host_directory *dir, const struct read_row *read, kolm_error_t *err) {
+static kit_status add_row(host_registry *registry, const host_directory *dir, const struct read_row *read,
+                          kolm_error_t *err) {
     host_backend row = read->row;
     kit_status status = read->made == KOLM_OK ? KOLM_OK : no_memory(err);
     if (status == KOLM_OK && (read->filled != KOLM_OK || admit_row(dir->options, &row) != KOLM_OK)) {
@@ -378,7 +380,8 @@ static void check_sections(host_registry *registry, const host_scan_options *opt
                    kit_buf_text(&shown));
         (void)kit_fail(&row->why, KOLM_E_INVALID_ARGUMENT, remedy,
                        "%s: backends.%s: no backend is called that; did you mean \"%s\"?",
-                       host_config_file(&options->config, "backends", one->string, NULL), kit_buf_text(&shown), row->name);
+                       host_config_file(&options->config, "backends", one->string, NULL), kit_buf_text(&shown),
+                       row->name);
         kit_buf_free(&shown);
     }
 }

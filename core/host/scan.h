@@ -99,15 +99,15 @@ typedef struct host_libs {
 } host_libs;
 
 typedef struct host_backend {
-    char *name;          /* from the file name; escaped for a terminal */
-    char *stem;          /* the file name without its suffix: the name, or NAME-VERSION */
-    const char *version; /* within stem; NULL: the file name has none */
-    bool passed_over;    /* REFUSED, and another version beside it is taken */
-    bool spare;          /* SHADOWED by another version beside it, and would be OK otherwise */
+    char *name;            /* from the file name; escaped for a terminal */
+    char *stem;            /* the file name without its suffix: the name, or NAME-VERSION */
+    const char *version;   /* within stem; NULL: the file name has none */
+    bool passed_over;      /* REFUSED, and another version beside it is taken */
+    bool spare;            /* SHADOWED by another version beside it, and would be OK otherwise */
     kolm_error_t *instead; /* of a spare: what why becomes when it is taken */
-    char *directory;     /* where it was found, absolute */
-    char *plugin_path;   /* the real file, absolute; NULL when there is none */
-    char *manifest_path; /* NULL when there is none */
+    char *directory;       /* where it was found, absolute */
+    char *plugin_path;     /* the real file, absolute; NULL when there is none */
+    char *manifest_path;   /* NULL when there is none */
     host_origin origin;
     host_row_state state;
     host_rule rule;          /* that decided, for a row that is not OK */

@@ -26,7 +26,8 @@ static int lock_own(const char *path) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return -1;
-    bool own = fstat(fd, &info) == 0 && kit_trust_stat(KIT_TRUST_MADE, &info) == KIT_TRUST_GOOD && (info.st_mode & 07777) == 0700;
+    bool own = fstat(fd, &info) == 0 && kit_trust_stat(KIT_TRUST_MADE, &info) == KIT_TRUST_GOOD &&
+               (info.st_mode & 07777) == 0700;
     if (own && kit_lock_try(fd, path, NULL) == KOLM_OK && kit_lock_is_linked(fd)) return fd;
     close(fd);
     return -1;
@@ -86,7 +87,8 @@ static bool in_memory(const char *place) {
 #endif
 }
 
-kit_status host_scratch_open(const host_call_options *options, bool light, host_scratch *out_scratch, kolm_error_t *err) {
+kit_status host_scratch_open(const host_call_options *options, bool light, host_scratch *out_scratch,
+                             kolm_error_t *err) {
     const char *wanted = secure_getenv("TMPDIR");
     *out_scratch = HOST_SCRATCH_NONE;
     if (options->scratch_root) return make(out_scratch, options->scratch_root, err);

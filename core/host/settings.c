@@ -40,7 +40,10 @@ static void add_values(const host_setting *setting, kit_buf *out) {
     for (size_t i = 0; i < setting->value_count; i++) {
         const char *value = setting->values[i];
         bool star = ends_in_star(value);
-        kit_buf_fmt(out, "%s\"%.*s%s\"", i == 0 ? "" : i + 1 < setting->value_count ? ", " : " or ",
+        kit_buf_fmt(out, "%s\"%.*s%s\"",
+                    i == 0                         ? ""
+                    : i + 1 < setting->value_count ? ", "
+                                                   : " or ",
                     (int)(strlen(value) - star), value, star ? "..." : "");
     }
 }
@@ -69,7 +72,8 @@ static void add_holder(const host_setting *setting, bool map, kit_buf *out) {
 }
 
 static void add_type(const host_setting *setting, host_setting_type type, kit_buf *out) {
-    static const char *const words[] = {"a string", "a path from / or ~ on", "true or false", "a whole number", "a number"};
+    static const char *const words[] = {"a string", "a path from / or ~ on", "true or false", "a whole number",
+                                        "a number"};
     bool listed = setting->value_count > 0;
     if (BIT(type) & HOLDERS) {
         add_holder(setting, type == HOST_SETTING_MAP, out);
@@ -127,7 +131,8 @@ static bool scalar_fits(const host_setting *setting, unsigned types, const cJSON
     if (among_values(setting, text)) return (types & TEXTS) != 0;
     bool fits = ((types & BIT(HOST_SETTING_PATH)) && is_path(text)) ||
                 ((types & BIT(HOST_SETTING_STRING)) && setting->value_count == 0);
-    return fits && ((types & NUMBERS) || in_range(setting, (double)strlen(text))); /* a range is one thing's or another's */
+    return fits &&
+           ((types & NUMBERS) || in_range(setting, (double)strlen(text))); /* a range is one thing's or another's */
 }
 
 bool host_setting_fits(const host_setting *setting, const cJSON *item) {
@@ -147,11 +152,10 @@ static kit_status wrong_value(const host_setting *setting, const cJSON *item, co
     host_setting_type_text(setting, &want);
     bool number = cJSON_IsNumber(item) && (setting->types & NUMBERS);
     bool text = cJSON_IsString(item) && item->valuestring[0] && (setting->types & TEXTS);
-    kit_status status =
-        number || text
-            ? kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s: expected %s", where, kit_buf_text(&want))
-            : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s: expected %s, not %s", where, kit_buf_text(&want),
-                       kind_of(item));
+    kit_status status = number || text
+                            ? kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s: expected %s", where, kit_buf_text(&want))
+                            : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s: expected %s, not %s", where,
+                                       kit_buf_text(&want), kind_of(item));
     kit_buf_free(&want);
     return status;
 }
@@ -210,7 +214,8 @@ static kit_status unknown_key(const host_settings *own, const host_settings *out
     const char *near = kit_nearest(key, names, count);
     place(where, key, at);
     if (near)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s: there is no such setting; did you mean \"%s\"?", at, near);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s: there is no such setting; did you mean \"%s\"?", at,
+                        near);
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s: there is no such setting", at);
 }
 
@@ -323,8 +328,7 @@ static kit_status read_flag(const cJSON *object, const char *key, bool *out, kol
     return cJSON_IsBool(item) ? KOLM_OK : expected(err, key, "true or false");
 }
 
-static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread, host_settings *out,
-                                kolm_error_t *err);
+static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread, host_settings *out, kolm_error_t *err);
 
 static kit_status read_holder(const cJSON *object, bool inner, kit_buf *unread, host_setting *s, kolm_error_t *err) {
     const cJSON *items = kit_json_get(object, "items"), *fields = kit_json_get(object, "fields");
@@ -333,7 +337,8 @@ static kit_status read_holder(const cJSON *object, bool inner, kit_buf *unread, 
         return expected(err, "items", "the type of a list's items: string, path, boolean, integer or number");
     if (fields && (inner || !(s->types & HOLDERS)))
         return expected(err, "fields", "to stand in a list or map of the outer settings");
-    if ((s->types & BIT(HOST_SETTING_MAP)) && !fields) return expected(err, "fields", "the settings of a map's objects");
+    if ((s->types & BIT(HOST_SETTING_MAP)) && !fields)
+        return expected(err, "fields", "the settings of a map's objects");
     KIT_TRY(read_flag(object, "inherits", &s->inherits, err));
     if (s->inherits && !fields) return expected(err, "inherits", "to stand beside \"fields\"");
     if (!fields) return KOLM_OK;
@@ -358,8 +363,8 @@ static kit_status read_default(const cJSON *item, host_setting *s, kolm_error_t 
 }
 
 static kit_status read_known_keys(const cJSON *object, kit_buf *unread, kolm_error_t *err) {
-    static const char *const known[] = {"key", "type",  "summary", "default", "required", "values",
-                                        "min", "max",   "items",   "fields",  "inherits"};
+    static const char *const known[] = {"key", "type", "summary", "default", "required", "values",
+                                        "min", "max",  "items",   "fields",  "inherits"};
     const size_t count = sizeof known / sizeof *known;
     for (const cJSON *item = object->child; item; item = item->next) {
         size_t i = 0;
@@ -402,7 +407,8 @@ static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread,
         const cJSON *key = kit_json_get(one, "key");
         if (!cJSON_IsObject(one) || !key_ok(key) || host_settings_find(out, key->valuestring))
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "",
-                            "entry %zu: expected an object with a \"key\" of its own, [a-z][a-z0-9_]{0,63}", out->count + 1);
+                            "entry %zu: expected an object with a \"key\" of its own, [a-z][a-z0-9_]{0,63}",
+                            out->count + 1);
         host_setting *setting = &out->at[out->count];
         KIT_TRY(kit_strdup(key->valuestring, &setting->key, err));
         out->count++;

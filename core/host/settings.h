@@ -58,7 +58,7 @@ typedef struct host_settings {
 
 typedef struct host_setting {
     char *key;
-    unsigned types;     /* 1u << host_setting_type, at least one */
+    unsigned types; /* 1u << host_setting_type, at least one */
     char *summary;
     char *default_text; /* the default as people read it; NULL: none */
     bool required;

@@ -36,7 +36,8 @@ void host_identity_of(const struct stat *st, host_file_identity *out) {
 /* What helps besides a change of the place itself. */
 static const char move_it[] = "move the backend to a directory that only you can change";
 
-static kit_status refuse(kolm_error_t *err, const char *path, const char *why, const char *verb, const char *otherwise) {
+static kit_status refuse(kolm_error_t *err, const char *path, const char *why, const char *verb,
+                         const char *otherwise) {
     char remedy[512];
     kit_format(remedy, sizeof remedy, "%s '%s', or %s", verb, path, otherwise);
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s %s", path, why);
@@ -46,9 +47,10 @@ static kit_status refuse(kolm_error_t *err, const char *path, const char *why, c
 
 /* Directories that belong to root on every system whose programs and libraries can be trusted at all. */
 static bool is_system_place(const char *path) {
-    static const char *const exactly[] = {"/",        "/home", "/opt", "/srv",     "/mnt", "/media", "/var",
+    static const char *const exactly[] = {"/",        "/home", "/opt", "/srv",      "/mnt", "/media", "/var",
                                           "/var/lib", "/run",  "/etc", "/run/user", "/nix", "/gnu",   "/root"};
-    static const char *const below[] = {"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store"};
+    static const char *const below[] = {"/usr", "/lib",  "/lib32",     "/lib64",
+                                        "/bin", "/sbin", "/nix/store", "/gnu/store"};
     for (size_t i = 0; i < sizeof exactly / sizeof *exactly; i++)
         if (strcmp(path, exactly[i]) == 0) return true;
     for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
@@ -90,16 +92,19 @@ static bool is_own_place(const char *path) {
     return strncmp(path, tree, length) == 0 && path[length] == '/';
 }
 
-static kit_status trust_unmapped(const struct stat *st, const char *path, bool above, const char *otherwise, kolm_error_t *err) {
+static kit_status trust_unmapped(const struct stat *st, const char *path, bool above, const char *otherwise,
+                                 kolm_error_t *err) {
     char remedy[512];
     if (above && (st->st_mode & S_ISVTX) && is_sticky_place(path)) return KOLM_OK;
     if (!is_system_place(path) && !is_own_place(path) && !is_fixed_mount(path)) {
         kit_format(remedy, sizeof remedy,
-                   "run kolm outside of the user namespace, keep it in a directory of your own below your home or /tmp, mount the "
-                   "place read-only, or %s", otherwise);
+                   "run kolm outside of the user namespace, keep it in a directory of your own below your home or "
+                   "/tmp, mount the "
+                   "place read-only, or %s",
+                   otherwise);
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
-                        "%s belongs to a user whom this user namespace does not map (shown as %lu): root or anybody", path,
-                        kit_trust_owner_number(st));
+                        "%s belongs to a user whom this user namespace does not map (shown as %lu): root or anybody",
+                        path, kit_trust_owner_number(st));
     }
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
     kit_format(remedy, sizeof remedy, "%s, or mount the place read-only", otherwise);
@@ -107,7 +112,8 @@ static kit_status trust_unmapped(const struct stat *st, const char *path, bool a
                     st->st_mode & S_IWOTH ? "every user" : "its group");
 }
 
-static kit_status trust_stat(const struct stat *st, const char *path, bool above, const char *otherwise, kolm_error_t *err) {
+static kit_status trust_stat(const struct stat *st, const char *path, bool above, const char *otherwise,
+                             kolm_error_t *err) {
     kit_owner owner = kit_trust_owner(st);
     if (owner == KIT_OWNER_OTHER) return refuse(err, path, "belongs to another user", "chown", otherwise);
     if (owner == KIT_OWNER_UNMAPPED) return trust_unmapped(st, path, above, otherwise, err);
@@ -153,7 +159,8 @@ static kit_status resolve(const char *path, char **out_real, kolm_error_t *err) 
     return *out_real ? KOLM_OK : kit_fail_errno(err, errno, "cannot find %s", path);
 }
 
-static kit_status trust_directory(const char *path, bool above, const char *otherwise, char **out_real, kolm_error_t *err) {
+static kit_status trust_directory(const char *path, bool above, const char *otherwise, char **out_real,
+                                  kolm_error_t *err) {
     char *real = NULL;
     char copy[PATH_MAX];
     KIT_TRY(resolve(path, &real, err));
@@ -170,15 +177,16 @@ kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t 
     return trust_directory(path, false, move_it, out_real, err);
 }
 
-static kit_status trust_file(const char *path, const char *otherwise, char **out_real, int *out_fd, host_file_identity *out_identity,
-                             kolm_error_t *err) {
+static kit_status trust_file(const char *path, const char *otherwise, char **out_real, int *out_fd,
+                             host_file_identity *out_identity, kolm_error_t *err) {
     char *real = NULL;
     struct stat st;
     KIT_TRY(resolve(path, &real, err));
     /* Not blocking: a pipe of that name must not hold anybody up. */
     int fd = open(real, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     kit_status status = fd >= 0 && fstat(fd, &st) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open %s", real);
-    if (status == KOLM_OK && !S_ISREG(st.st_mode)) status = refuse(err, real, "is not a regular file", "replace", otherwise);
+    if (status == KOLM_OK && !S_ISREG(st.st_mode))
+        status = refuse(err, real, "is not a regular file", "replace", otherwise);
     if (status == KOLM_OK) status = trust_stat(&st, real, false, otherwise, err);
     if (status == KOLM_OK) status = check_parents(real, otherwise, err);
     if (status == KOLM_OK && out_identity) host_identity_of(&st, out_identity);
@@ -214,7 +222,8 @@ kit_status host_trust_home(const char *path, const char *otherwise, char **out_r
     char above[PATH_MAX];
     struct stat st;
     bool there = lstat(path, &st) == 0;
-    if (there && (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))) return trust_directory(path, false, otherwise, out_real, err);
+    if (there && (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode)))
+        return trust_directory(path, false, otherwise, out_real, err);
     if (!there && errno != ENOENT && errno != ENOTDIR) return kit_fail_errno(err, errno, "cannot look at %s", path);
     /* Nobody else may be able to make it before us, or to take it away afterwards. */
     if (!kit_copy(above, sizeof above, path)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
@@ -238,7 +247,8 @@ static kit_status trust_links(const char *path, const char *otherwise, kolm_erro
         ssize_t length = readlink(at, target, sizeof target - 1);
         if (length < 0) return KOLM_OK; /* no link: trust_file asks for the rest */
         target[length] = '\0';
-        bool fits = target[0] == '/' ? kit_copy(at, sizeof at, target) : kit_format(at, sizeof at, "%s/%s", above, target);
+        bool fits =
+            target[0] == '/' ? kit_copy(at, sizeof at, target) : kit_format(at, sizeof at, "%s/%s", above, target);
         if (!fits) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
     }
     return kit_fail_errno(err, ELOOP, "%s", path);
@@ -247,7 +257,8 @@ static kit_status trust_links(const char *path, const char *otherwise, kolm_erro
 /* The packages of a virtual environment: lib/pythonX.Y/site-packages. */
 static kit_status trust_packages(const char *environment, const char *otherwise, kolm_error_t *err) {
     char path[PATH_MAX];
-    if (!kit_format(path, sizeof path, "%s/lib", environment)) return kit_fail_errno(err, ENAMETOOLONG, "%s", environment);
+    if (!kit_format(path, sizeof path, "%s/lib", environment))
+        return kit_fail_errno(err, ENAMETOOLONG, "%s", environment);
     DIR *listing = opendir(path);
     if (listing == NULL) return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot list %s", path);
     kit_status status = KOLM_OK;
@@ -295,7 +306,8 @@ kit_status host_trust_python(const char *path, const char *otherwise, kolm_error
     KIT_TRY(trust_file(path, otherwise, NULL, NULL, NULL, err));
     for (int up = 0; up < 2 && (slash = strrchr(environment, '/')) != NULL && slash != environment; up++) {
         *slash = '\0'; /* beside the interpreter, or one above: as Python looks for it */
-        if (!kit_format(settings, sizeof settings, "%s/pyvenv.cfg", environment)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
+        if (!kit_format(settings, sizeof settings, "%s/pyvenv.cfg", environment))
+            return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
         if (lstat(settings, &st) != 0) {
             if (errno == ENOENT || errno == ENOTDIR) continue;
             return kit_fail_errno(err, errno, "cannot look at %s", settings);

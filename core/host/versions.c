@@ -55,6 +55,7 @@ int host_stems_order(const void *left, const void *right) {
 bool host_plugin_name(const char *file, char *out, size_t capacity) {
     char stem[256];
     size_t n = strlen(file), m = strlen(HOST_SUFFIX);
-    if (n <= m || strcmp(file + n - m, HOST_SUFFIX) != 0 || !kit_format(stem, sizeof stem, "%.*s", (int)(n - m), file)) return false;
+    if (n <= m || strcmp(file + n - m, HOST_SUFFIX) != 0 || !kit_format(stem, sizeof stem, "%.*s", (int)(n - m), file))
+        return false;
     return kit_format(out, capacity, "%.*s", (int)host_stem_name(stem), stem) && host_name_ok(out);
 }

@@ -15,7 +15,8 @@
 
 /* An address that a manifest lists under auth is no secret, and messages are of no use without it. */
 static bool is_secret(const char *name) {
-    static const char *const endings[] = {"TOKEN", "KEY", "SECRET", "PASSWORD", "PASS", "CREDENTIAL", "CREDENTIALS", "AUTH"};
+    static const char *const endings[] = {"TOKEN", "KEY",        "SECRET",      "PASSWORD",
+                                          "PASS",  "CREDENTIAL", "CREDENTIALS", "AUTH"};
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         size_t end = strlen(endings[i]);

@@ -280,8 +280,8 @@ static kit_status check_unwritten(int fd, kolm_error_t *err) {
 }
 
 /* Digests the file that the listing marked, and no other: it may have been replaced since, or be written to now. */
-static kit_status hash_open_file(int fd, const file *f, char *piece, const volatile sig_atomic_t *stop, char out_hex[KIT_SHA256_HEX],
-                                 kolm_error_t *err) {
+static kit_status hash_open_file(int fd, const file *f, char *piece, const volatile sig_atomic_t *stop,
+                                 char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
     uint8_t digest[KIT_SHA256_BYTES];
     kit_file_mark after;
     kit_sha256 *state = NULL;
@@ -312,8 +312,8 @@ static kit_status hash_open_file(int fd, const file *f, char *piece, const volat
     return status;
 }
 
-static kit_status hash_file(const char *dir, const file *f, const volatile sig_atomic_t *stop, char out_hex[KIT_SHA256_HEX],
-                            kolm_error_t *err) {
+static kit_status hash_file(const char *dir, const file *f, const volatile sig_atomic_t *stop,
+                            char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
     char *path = NULL, *piece = malloc(PIECE);
     kit_status status = kit_path_join(dir, f->name, &path, err);
     if (status == KOLM_OK && piece == NULL)
@@ -329,15 +329,14 @@ static kit_status hash_file(const char *dir, const file *f, const volatile sig_a
     return status;
 }
 
-static kit_status digest_files(const char *path, const listing *l, const volatile sig_atomic_t *stop, char out_hex[KIT_SHA256_HEX],
-                               kolm_error_t *err) {
+static kit_status digest_files(const char *path, const listing *l, const volatile sig_atomic_t *stop,
+                               char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
     kit_buf lines = {0};
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < l->count && status == KOLM_OK; i++) {
         char hex[KIT_SHA256_HEX];
         status = hash_file(path, &l->at[i], stop, hex, err);
-        if (status == KOLM_OK)
-            kit_buf_fmt(&lines, "%s  %" PRIu64 "  %s\n", hex, l->at[i].mark.size, l->at[i].name);
+        if (status == KOLM_OK) kit_buf_fmt(&lines, "%s  %" PRIu64 "  %s\n", hex, l->at[i].mark.size, l->at[i].name);
     }
     if (status == KOLM_OK) status = kit_buf_ok(&lines, err);
     if (status == KOLM_OK) status = kit_sha256_bytes(lines.data, lines.length, out_hex, err);
@@ -406,8 +405,8 @@ static kit_status check_files(const char *dir, const listing *l, kolm_error_t *e
     return status;
 }
 
-kit_status job_base_open(const char *asked, const char *path, cJSON *memory, const volatile sig_atomic_t *stop, job_base *out_base,
-                         kolm_error_t *err) {
+kit_status job_base_open(const char *asked, const char *path, cJSON *memory, const volatile sig_atomic_t *stop,
+                         job_base *out_base, kolm_error_t *err) {
     *out_base = (job_base){0};
     listing files = {0};
     kit_buf identity = {0};

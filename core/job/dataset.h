@@ -86,7 +86,7 @@ typedef struct job_prepare_options {
     size_t eval_count;         /* 0: split */
     job_reader_options reader; /* of every source; path, cancel and scratch are set for each */
     bool skip_bad;             /* count bad rows instead of failing at the first */
-    const job_common *common;  /* for job_prepare_eval: what the rows of the model's data had in common; NULL: nothing */
+    const job_common *common; /* for job_prepare_eval: what the rows of the model's data had in common; NULL: nothing */
     job_contradictions contradictions;
     bool labels; /* job_prepare_eval: outputs are labels, as the model was trained on such */
     uint64_t seed;
@@ -111,10 +111,10 @@ typedef struct job_summary {
     uint64_t rows_read;                       /* good rows of the data */
     uint64_t bad_rows;                        /* of data and evaluation, with skip_bad */
     char bad_examples[JOB_BAD_EXAMPLES][256]; /* the first of them */
-    job_bad_kind bad_kinds[JOB_BAD_KINDS];    /* in the order of their first row; the last stands for all further ones */
+    job_bad_kind bad_kinds[JOB_BAD_KINDS]; /* in the order of their first row; the last stands for all further ones */
     size_t bad_kind_count;
-    uint64_t duplicates;                      /* rows dropped */
-    uint64_t contradictions;                  /* rows dropped, and how many questions they ask */
+    uint64_t duplicates;     /* rows dropped */
+    uint64_t contradictions; /* rows dropped, and how many questions they ask */
     uint64_t contradicting_inputs;
     job_place contradiction_places[2]; /* an example: the first two rows that contradict each other */
     uint64_t outvoted;                 /* rows dropped, and how many questions they ask */
@@ -127,11 +127,11 @@ typedef struct job_summary {
     uint64_t templates;    /* groups that were taken apart */
     uint64_t train_rows;
     uint64_t eval_rows;
-    uint64_t leaked;        /* evaluation rows dropped because their input is trained on */
-    uint64_t nearly_leaked; /* evaluation rows dropped because their input is nearly one that is trained on */
-    uint64_t unseen_labels; /* evaluation rows whose output is never trained on: kept, and bound to be wrong */
-    uint64_t labels;        /* distinct outputs in training; JOB_LABELS_MAX + 1 stands for "more" */
-    uint64_t lonely_labels; /* labels with a single row: trained on, never tested */
+    uint64_t leaked;          /* evaluation rows dropped because their input is trained on */
+    uint64_t nearly_leaked;   /* evaluation rows dropped because their input is nearly one that is trained on */
+    uint64_t unseen_labels;   /* evaluation rows whose output is never trained on: kept, and bound to be wrong */
+    uint64_t labels;          /* distinct outputs in training; JOB_LABELS_MAX + 1 stands for "more" */
+    uint64_t lonely_labels;   /* labels with a single row: trained on, never tested */
     uint64_t untested_labels; /* labels whose rows are on one side for the sake of their groups: trained on only */
     uint64_t trimmed_labels;  /* rows whose label had blanks around it */
     uint64_t alike_labels;    /* labels that differ from another one in spelling only */

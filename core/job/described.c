@@ -26,7 +26,8 @@ static kit_status read_file(const job_directory *directory, kit_buf *out, kolm_e
 }
 
 static kit_status changed(const job_directory *directory, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "leave kolm's job directories alone while they are used, and run the command again",
+    return kit_fail(err, KOLM_E_DATA_LOSS,
+                    "leave kolm's job directories alone while they are used, and run the command again",
                     "the description of the job, %s/job.json, was changed while it was used", directory->job);
 }
 

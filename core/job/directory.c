@@ -208,7 +208,8 @@ static kit_status link_named(const char *from, const char *to, const char *name,
 }
 
 /* answers/ of the infer job, whose model files were below old. from: its description. */
-static kit_status keep_answers(const char *kept, const char *job, const char *from, const char *old, kolm_error_t *err) {
+static kit_status keep_answers(const char *kept, const char *job, const char *from, const char *old,
+                               kolm_error_t *err) {
     char *answers = NULL, *to = NULL;
     cJSON *description = NULL;
     kit_buf text = {0};
@@ -237,7 +238,8 @@ static kit_status part_steps(const char *kept, const char *old, kolm_error_t *er
     if (status == KOLM_OK) status = kit_path_join(kept, "job", &job, err);
     if (status == KOLM_OK) status = kit_path_join(job, "job.json", &description, err);
     if (status == KOLM_OK && access(train, F_OK) == 0) {
-        if (access(infer, F_OK) == 0) status = keep_answers(kept, job, infer, old, err); /* else it did not come to answers */
+        if (access(infer, F_OK) == 0)
+            status = keep_answers(kept, job, infer, old, err); /* else it did not come to answers */
         if (status == KOLM_OK) status = kit_remove_tree(description, err);
         if (status == KOLM_OK && rename(train, description) != 0)
             status = kit_fail_errno(err, errno, "cannot put %s back", train);

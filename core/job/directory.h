@@ -58,9 +58,9 @@ typedef struct job_description {
     uint64_t abstain_micro, target_accuracy_micro;
     const kit_job_model_file *model_files; /* infer; name, path, offset, size */
     size_t model_file_count;
-    const job_base *base;  /* NULL: none */
-    bool embed_base;       /* train: what answering needs of the base goes into the model */
-    const cJSON *trainer;  /* options of the trainer, an object of strings; NULL: none */
+    const job_base *base; /* NULL: none */
+    bool embed_base;      /* train: what answering needs of the base goes into the model */
+    const cJSON *trainer; /* options of the trainer, an object of strings; NULL: none */
 } job_description;
 
 /* The text of job.json, appended. */

@@ -5,8 +5,8 @@
 #define KOLM_JOB_INTERNAL_H
 
 #include "job/dataset.h"
-#include "kolm/kit/lines.h"
 #include "job/source.h"
+#include "kolm/kit/lines.h"
 
 typedef enum row_format { ROWS_JSON, ROWS_TABLE } row_format;
 

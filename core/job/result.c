@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 
 static kit_status wrong(kolm_error_t *err, const char *why) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author", "result.json %s", why);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author", "result.json %s",
+                    why);
 }
 
 static kit_status check(const cJSON *result, kolm_error_t *err) {

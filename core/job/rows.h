@@ -102,7 +102,7 @@ typedef struct job_reader_options {
     /* A directory for lines of a TSV that must be read twice, in a file without a name; NULL: that of temporary files.
      */
     const char *scratch;
-    bool with_id;     /* "id" is read */
+    bool with_id; /* "id" is read */
 } job_reader_options;
 
 /* fd is read from its start and stays the caller's. INVALID_ARGUMENT when this cannot be data (empty, binary, UTF-16,

@@ -31,8 +31,8 @@ static const char *const message_names[MESSAGE_KEYS] = {
 /* What others call the roles of OpenAI's chats. */
 static const char *canonical_role(const char *role) {
     static const char *const known[][2] = {
-        {"human", "user"},     {"gpt", "assistant"}, {"chatgpt", "assistant"},       {"bot", "assistant"},
-        {"model", "assistant"}, {"bing", "assistant"}, {"function_call", "assistant"}, {"function", "tool"},
+        {"human", "user"},       {"gpt", "assistant"},  {"chatgpt", "assistant"},       {"bot", "assistant"},
+        {"model", "assistant"},  {"bing", "assistant"}, {"function_call", "assistant"}, {"function", "tool"},
         {"observation", "tool"}, {"ipython", "tool"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -68,7 +68,8 @@ static kit_status take_piece(job_reader *reader, const kit_json_part *piece, kit
     kit_json_walk walk = {0};
     kit_json_part key, value, type = {0}, text = {0};
     if (piece->kind == KIT_JSON_STRING) return json_text(reader, piece, out, err);
-    if (piece->kind != KIT_JSON_OBJECT) return json_wrong_type(reader, "content", "text, or parts of text,", piece, err);
+    if (piece->kind != KIT_JSON_OBJECT)
+        return json_wrong_type(reader, "content", "text, or parts of text,", piece, err);
     bool found = true;
     kit_status status = kit_json_walk_begin(&walk, piece->bytes, piece->length, err);
     while (status == KOLM_OK && found) {
@@ -87,7 +88,8 @@ static kit_status take_piece(job_reader *reader, const kit_json_part *piece, kit
         kit_buf_str(&said, "one without text");
     else
         kit_buf_escaped(&said, type.bytes, type.length > 40 ? 40 : type.length);
-    status = json_bad(reader, piece->bytes, "kolm learns from text only: leave out rows with pictures or sound (--skip-bad does)",
+    status = json_bad(reader, piece->bytes,
+                      "kolm learns from text only: leave out rows with pictures or sound (--skip-bad does)",
                       kit_buf_text(&said), err);
     kit_buf_free(&said);
     return status;
@@ -136,9 +138,8 @@ static kit_status check_extra(const job_reader *reader, const char *key, const k
     kolm_error_t inner = KIT_ERROR_INIT;
     if (!is_given(part)) return KOLM_OK;
     if (part->kind != KIT_JSON_STRING) return json_wrong_type(reader, key, "text", part, err);
-    return kit_json_validate(part->bytes, part->length, &inner) == KOLM_OK
-               ? KOLM_OK
-               : json_bad_inside(reader, part, &inner, err);
+    return kit_json_validate(part->bytes, part->length, &inner) == KOLM_OK ? KOLM_OK
+                                                                           : json_bad_inside(reader, part, &inner, err);
 }
 
 /* The message in the spelling that backends get. */
@@ -188,7 +189,8 @@ static void settle(rows_json *r) {
 }
 
 void chat_begin(rows_json *r) {
-    kit_buf *const all[] = {&r->system, &r->system_text, &r->turns, &r->role, &r->text, &r->calls, &r->question, &r->lines};
+    kit_buf *const all[] = {&r->system, &r->system_text, &r->turns,    &r->role,
+                            &r->text,   &r->calls,       &r->question, &r->lines};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         kit_buf_clear(all[i]);
     r->turn_count = r->user_count = 0;
@@ -293,7 +295,8 @@ static kit_status put_call(job_reader *reader, const kit_json_part *call, kolm_e
     kit_buf_add(&reader->output, name.bytes, name.length);
     kit_buf_str(&reader->output, ",\"arguments\":");
     kit_buf_clear(&r->scratch);
-    if (arguments.bytes != NULL && arguments.kind == KIT_JSON_STRING) KIT_TRY(json_text(reader, &arguments, &r->scratch, err));
+    if (arguments.bytes != NULL && arguments.kind == KIT_JSON_STRING)
+        KIT_TRY(json_text(reader, &arguments, &r->scratch, err));
     kit_json_part inside = {.bytes = kit_buf_text(&r->scratch), .length = r->scratch.length, .kind = KIT_JSON_OBJECT};
     if (inside.bytes[0] == '{' && kit_json_part_check(&inside, NULL) == KOLM_OK)
         kit_json_part_compact(&inside, &reader->output);
@@ -331,7 +334,8 @@ static kit_status take_answer(job_reader *reader, kolm_error_t *err) {
     rows_json *r = reader->json;
     r->pending = false;
     if (r->pending_weightless && !reader->options.inputs_only)
-        return rows_bad(reader, err, rows_line(reader), 1, "leave the row out (--skip-bad does), or give the message a weight",
+        return rows_bad(reader, err, rows_line(reader), 1,
+                        "leave the row out (--skip-bad does), or give the message a weight",
                         "expected a last message to learn, found one of the weight 0");
     kit_buf_add(&reader->output, kit_buf_text(&r->text), r->text.length);
     if (r->calls.length == 0) return KOLM_OK;

@@ -9,13 +9,27 @@
 #include <strings.h>
 
 static const char *const key_names[KEY_ID + 1] = {
-    [KEY_INPUT] = "input",       [KEY_PROMPT] = "prompt",           [KEY_TEXT] = "text",
-    [KEY_QUESTION] = "question", [KEY_QUERY] = "query",             [KEY_OUTPUT] = "output",
-    [KEY_COMPLETION] = "completion", [KEY_LABEL] = "label",         [KEY_ANSWER] = "answer",
-    [KEY_CATEGORY] = "category", [KEY_TARGET] = "target",           [KEY_MESSAGES] = "messages",
-    [KEY_CONVERSATIONS] = "conversations", [KEY_INSTRUCTION] = "instruction", [KEY_CONTEXT] = "context",
-    [KEY_RESPONSE] = "response", [KEY_SYSTEM] = "system",           [KEY_HISTORY] = "history",
-    [KEY_TOOLS] = "tools",       [KEY_FUNCTIONS] = "functions",     [KEY_ID] = "id",
+    [KEY_INPUT] = "input",
+    [KEY_PROMPT] = "prompt",
+    [KEY_TEXT] = "text",
+    [KEY_QUESTION] = "question",
+    [KEY_QUERY] = "query",
+    [KEY_OUTPUT] = "output",
+    [KEY_COMPLETION] = "completion",
+    [KEY_LABEL] = "label",
+    [KEY_ANSWER] = "answer",
+    [KEY_CATEGORY] = "category",
+    [KEY_TARGET] = "target",
+    [KEY_MESSAGES] = "messages",
+    [KEY_CONVERSATIONS] = "conversations",
+    [KEY_INSTRUCTION] = "instruction",
+    [KEY_CONTEXT] = "context",
+    [KEY_RESPONSE] = "response",
+    [KEY_SYSTEM] = "system",
+    [KEY_HISTORY] = "history",
+    [KEY_TOOLS] = "tools",
+    [KEY_FUNCTIONS] = "functions",
+    [KEY_ID] = "id",
 };
 
 /* ---- Keys that are not used */
@@ -394,8 +408,9 @@ static kit_status take_id(job_reader *reader, kolm_error_t *err) {
 }
 
 bool rows_cut_json(const rows_json *r) {
-    const kit_buf *const all[] = {&r->id,   &r->system, &r->system_text, &r->instruction, &r->tools, &r->turns,  &r->role,
-                                  &r->text, &r->calls,  &r->message,     &r->question,    &r->lines, &r->scratch};
+    const kit_buf *const all[] = {&r->id,       &r->system, &r->system_text, &r->instruction, &r->tools,
+                                  &r->turns,    &r->role,   &r->text,        &r->calls,       &r->message,
+                                  &r->question, &r->lines,  &r->scratch};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]->failed) return true;
     return false;

@@ -28,7 +28,8 @@ kit_status json_join_open(job_reader *reader, kolm_error_t *err) {
                             "%s: '%s' names no list of 2 to %d keys", reader->options.path, names, JSON_JOIN_MAX);
         for (size_t i = 0; i < r->join_count; i++)
             if (strcmp(r->join[i].name, name) == 0)
-                return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name two different ones with --input-col and --output-col",
+                return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                                "name two different ones with --input-col and --output-col",
                                 "%s: the input has '%s' twice", reader->options.path, name);
         r->join[r->join_count++].name = name;
     }

@@ -68,12 +68,12 @@ kit_status json_missing_key(job_reader *reader, const kit_json_part *object, con
         kit_buf_str(&text, value.kind == KIT_JSON_NULL ? "\" (null)" : "\"");
     }
     if (shown == 0) kit_buf_str(&text, "no keys");
-    const char *remedy = reader->options.inputs_only
-                             ? "each question needs \"input\" (or \"prompt\", or \"messages\"; docs/data.md has all forms)"
-                             : "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or "
-                               "\"messages\"; docs/data.md has all forms)";
-    kit_status status = json_bad(reader, object->bytes, remedy,
-                                 kit_buf_text(&text), err);
+    const char *remedy =
+        reader->options.inputs_only
+            ? "each question needs \"input\" (or \"prompt\", or \"messages\"; docs/data.md has all forms)"
+            : "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or "
+              "\"messages\"; docs/data.md has all forms)";
+    kit_status status = json_bad(reader, object->bytes, remedy, kit_buf_text(&text), err);
     kit_json_walk_free(&walk);
     kit_buf_free(&text);
     return status;
@@ -138,8 +138,7 @@ bool json_put_integer(const kit_json_part *part, kit_buf *out) {
     memcpy(text, part->bytes, part->length);
     text[part->length] = '\0';
     double value = strtod(text, NULL);
-    bool whole =
-        value >= -KIT_JSON_MAX_INTEGER && value <= KIT_JSON_MAX_INTEGER && value == (double)(long long)value;
+    bool whole = value >= -KIT_JSON_MAX_INTEGER && value <= KIT_JSON_MAX_INTEGER && value == (double)(long long)value;
     if (whole) kit_buf_fmt(out, "%lld", (long long)value);
     return whole;
 }

@@ -3,9 +3,9 @@
  * held-out ones in one that says nothing about it. */
 #include "job/dataset_work.h"
 
+#include "job/heldout.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/text.h"
-#include "job/heldout.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -156,7 +156,9 @@ static kit_status finish_digest(work *w, kit_sha256 *sha, char out_hex[KIT_SHA25
 
 kit_status writing_run(work *w, bool train) {
     const char *job = w->options->job_dir;
-    sinks out = {.heldout.fd = -1, .split = train && w->options->eval_count == 0, .labels = w->summary->closed || w->options->labels};
+    sinks out = {.heldout.fd = -1,
+                 .split = train && w->options->eval_count == 0,
+                 .labels = w->summary->closed || w->options->labels};
     kit_status status = kit_sha256_new(&out.train_sha, w->err);
     if (status == KOLM_OK) status = job_sorter_new(w->options->private_dir, 4, &out.held, w->err);
     if (status == KOLM_OK) status = kit_sha256_new(&out.eval_sha, w->err);

@@ -28,8 +28,7 @@ static lookup lookup_begin(kolm_session *session) {
     return l;
 }
 
-static kit_status open_at(const char *asked, const char *path, const lookup *l, job_base *out_base,
-                          kolm_error_t *err) {
+static kit_status open_at(const char *asked, const char *path, const lookup *l, job_base *out_base, kolm_error_t *err) {
     kit_status status = job_base_open(asked, path, l->memory, l->session->stop, out_base, err);
     if (status == KOLM_OK && l->home != NULL) (void)store_cache_write(l->home, CACHE, l->memory);
     return status;
@@ -67,11 +66,9 @@ static kit_status open_asked(const char *asked, const char *digest, const lookup
 }
 
 /* True when the base at path has the digest; a failure is only not the right place. */
-static bool try_path(const char *name, const char *path, const char *digest, const lookup *l,
-                     job_base *out_base) {
+static bool try_path(const char *name, const char *path, const char *digest, const lookup *l, job_base *out_base) {
     kolm_error_t ignored = KIT_ERROR_INIT;
-    if (open_at(name, path, l, out_base, &ignored) == KOLM_OK && strcmp(out_base->digest, digest) == 0)
-        return true;
+    if (open_at(name, path, l, out_base, &ignored) == KOLM_OK && strcmp(out_base->digest, digest) == 0) return true;
     job_base_free(out_base);
     return false;
 }
@@ -105,8 +102,9 @@ kit_status cli_base_of_model(kolm_session *session, const cJSON *manifest, const
         char *path = kept != NULL ? strdup(kept) : NULL; /* opening may replace the entry */
         bool found = path != NULL && try_path(name, path, digest, &l, out_base);
         if (!found && !try_cache(name, digest, &l, out_base))
-            status = session_stopped(session) ? kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base was read")
-                                       : not_there(name, digest, err);
+            status = session_stopped(session)
+                         ? kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base was read")
+                         : not_there(name, digest, err);
         free(path);
     }
     cJSON_Delete(l.memory);
@@ -125,8 +123,9 @@ uint64_t cli_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON
 
 kit_status cli_options_of_model(const cJSON *manifest, bool allow_pickle, cJSON **out_options, kolm_error_t *err) {
     /* docs/trainer.md has what each means. One that is not here stays behind, whatever a later trainer calls it. */
-    static const char *const travel[] = {"task",     "method", "rank",       "alpha",          "targets",       "dtype",
-                                         "template", "system", "max_length", "max_new_tokens", "deterministic", "unsloth"};
+    static const char *const travel[] = {"task",       "method",         "rank",          "alpha",
+                                         "targets",    "dtype",          "template",      "system",
+                                         "max_length", "max_new_tokens", "deterministic", "unsloth"};
     const cJSON *from = kit_json_get(kit_json_get(manifest, "options"), "trainer");
     const char *value = NULL;
     cJSON *options = cJSON_CreateObject();
@@ -145,7 +144,8 @@ static kit_status add_option(cJSON *options, const char *item, kolm_error_t *err
     const char *equals = strchr(item, '=');
     size_t length = equals != NULL ? (size_t)(equals - item) : 0;
     if (length == 0 || length > 64 || strspn(item, "abcdefghijklmnopqrstuvwxyz0123456789_") != length)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it as --set rank=16; `kolm compute info NAME` lists the names",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "write it as --set rank=16; `kolm compute info NAME` lists the names",
                         "--set '%s' is not NAME=VALUE", item);
     if (kit_utf8_valid(equals, strlen(equals)) != strlen(equals))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "the value of --set %.*s is not UTF-8 text",

@@ -3,8 +3,8 @@
 #ifndef KOLM_MODEL_BASE_H
 #define KOLM_MODEL_BASE_H
 
-#include "session/session.h"
 #include "job/base.h"
+#include "session/session.h"
 
 /* Finds and digests the base that the user named (--base). Digests are remembered in HOME/cache/bases.json. */
 kit_status cli_base_open(kolm_session *session, const char *asked, job_base *out_base, kolm_error_t *err) KIT_MUST_USE;

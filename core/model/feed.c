@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm run, the thread that feeds: texts and lines become questions, in constant memory. */
-#include "model/stream.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/text.h"
+#include "model/stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -59,7 +59,8 @@ static kit_status plain_question(run_stream *s, const char *where, const char *l
 /* The backend may stop reading before the end (it failed, or the user stopped it): that is told by its verdict. */
 static kit_status send_questions(run_stream *s, kit_buf *out, bool *out_gone) {
     size_t lines = 0;
-    for (const char *at = kit_buf_text(out), *end = at + out->length; at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
+    for (const char *at = kit_buf_text(out), *end = at + out->length;
+         at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
         lines++;
     s->asked += lines; /* once: who prints looks at it meanwhile */
     *out_gone = kit_write_all(s->to_backend, kit_buf_text(out), out->length, NULL) != KOLM_OK;
@@ -161,8 +162,7 @@ static kit_status feed_lines(run_stream *s, kit_buf *out) {
         status = feed_line(s, lines, out, &end, &s->feed_error);
         if (status != KOLM_OK || end) break;
         /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
-        if (out->length > 32768 || !kit_lines_ready(lines))
-            status = send_questions(s, out, &gone);
+        if (out->length > 32768 || !kit_lines_ready(lines)) status = send_questions(s, out, &gone);
     }
     if (!gone) status = send_last(s, status, out, &gone);
     kit_lines_close(lines);

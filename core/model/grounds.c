@@ -2,9 +2,9 @@
 /* Looks at the files that verdicts are made from. */
 #include "model/grounds.h"
 
-#include "session/machine.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/mark.h"
+#include "session/machine.h"
 
 #include <dirent.h>
 #include <stdlib.h>

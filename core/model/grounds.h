@@ -3,8 +3,8 @@
 #ifndef KOLM_MODEL_GROUNDS_H
 #define KOLM_MODEL_GROUNDS_H
 
-#include "session/session.h"
 #include "kolm/kit/mark.h"
+#include "session/session.h"
 
 /* Appends a line with name and mark (kit_file_mark) for each file of the keyring, for the publishers' keys, and for each
  * policy and setting, of the user and of the machine. The same text: nothing of that was changed, added or removed. A

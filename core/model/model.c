@@ -3,8 +3,8 @@
 #include "model/model.h"
 
 #include "kolm/kit/digest.h"
-#include "runtime/files.h"
 #include "kolm/kit/trust.h"
+#include "runtime/files.h"
 
 #include "fleet/call.h"
 #include "fleet/recipe.h"
@@ -73,7 +73,7 @@ static kit_status look_and_judge(kolm_session *session, cli_model *m, cli_trust 
                     : m->has_sidecar        ? ARTIFACT_HASH_FILE
                                             : ARTIFACT_HASH_ENTRIES;
     if (trust == CLI_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* it is about to be used */
-    hashed = hashed && !m->has_sidecar; /* receipts are about the whole file */
+    hashed = hashed && !m->has_sidecar;                    /* receipts are about the whole file */
     if (status == KOLM_OK && !hashed) status = artifact_hash(m->artifact, what, stop, session, m->file_sha256, err);
     if (status == KOLM_OK) {
         status = judge(m, ring, &lines, with_receipts ? chain : NULL, err);
@@ -160,7 +160,7 @@ kit_status cli_model_may_run(kolm_session *session, const cli_model *model, kolm
     KIT_TRY(refuse(model, err));
     if (r->verdict == RECEIPT_TRUSTED) return KOLM_OK;
     session_warn(session, "%s is signed by a key that nobody here vouched for (%.16s...); `kolm verify` says more",
-             model->path, r->keyid);
+                 model->path, r->keyid);
     return KOLM_OK;
 }
 
@@ -223,8 +223,8 @@ kit_status cli_model_unchanged(const cli_model *model, const job_base *base, con
     return status;
 }
 
-kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes, const job_directory *directory,
-                              job_described *out_described, kolm_error_t *err) {
+kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes,
+                              const job_directory *directory, job_described *out_described, kolm_error_t *err) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     size_t count = artifact_entry_count(model->artifact), used = 0;
     kit_job_model_file *files = calloc(count, sizeof *files);
@@ -304,7 +304,8 @@ void cli_model_maker(const cli_model *model, char *out, size_t capacity) {
 void cli_model_format(const cli_model *model, char *out, size_t capacity) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     const char *text = NULL;
-    if (!kit_json_get_string(manifest, "model_format", &text) && !kit_json_get_string(manifest, "toolchain", &text)) text = "";
+    if (!kit_json_get_string(manifest, "model_format", &text) && !kit_json_get_string(manifest, "toolchain", &text))
+        text = "";
     kit_format(out, capacity, "%.*s", (int)strcspn(text, " ,;/"), text);
 }
 
@@ -317,12 +318,11 @@ kit_status cli_answering_begin(kolm_session *session, const cli_model *model, co
     char maker[64], format[80];
     cli_model_maker(model, maker, sizeof maker);
     cli_model_format(model, format, sizeof format);
-    cli_choose_options options = {
-        .backend = backend,
-        .maker = maker,
-        .format = format,
-        .airgap_strict = airgap == SESSION_AIRGAP_STRICT,
-        .constraints = {.infer = true, .airgap = airgap != SESSION_AIRGAP_OFF}};
+    cli_choose_options options = {.backend = backend,
+                                  .maker = maker,
+                                  .format = format,
+                                  .airgap_strict = airgap == SESSION_AIRGAP_STRICT,
+                                  .constraints = {.infer = true, .airgap = airgap != SESSION_AIRGAP_OFF}};
     if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))
         options.constraints.recipe = NULL;
     *out_exit = SESSION_EXIT_DATA;
@@ -335,7 +335,8 @@ kit_status cli_answering_begin(kolm_session *session, const cli_model *model, co
     KIT_TRY(cli_choose(session, &options, &out_answering->choice, out_exit, err));
     *out_exit = SESSION_EXIT_INTERNAL;
     if (!cli_recipe_runs_alone(out_answering->choice->backend, options.constraints.recipe))
-        KIT_TRY(cli_runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_exit, err));
+        KIT_TRY(cli_runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_exit,
+                                  err));
     out_answering->result = calloc(1, sizeof *out_answering->result);
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
@@ -344,13 +345,14 @@ kit_status cli_answering_begin(kolm_session *session, const cli_model *model, co
                               &out_answering->described, err);
 }
 
-kit_status cli_answering_run(kolm_session *session, cli_answering *answering, session_airgap airgap, int input_fd, int output_fd,
-                             int *out_exit, kolm_error_t *err) {
+kit_status cli_answering_run(kolm_session *session, cli_answering *answering, session_airgap airgap, int input_fd,
+                             int output_fd, int *out_exit, kolm_error_t *err) {
     const cli_backend *backend = answering->choice->backend;
     cli_calling calling;
     char what[128];
     *out_exit = SESSION_EXIT_BACKEND;
-    kit_status status = cli_calling_begin(session, backend, airgap != SESSION_AIRGAP_OFF, airgap == SESSION_AIRGAP_STRICT, NULL, &calling, err);
+    kit_status status = cli_calling_begin(session, backend, airgap != SESSION_AIRGAP_OFF,
+                                          airgap == SESSION_AIRGAP_STRICT, NULL, &calling, err);
     calling.options.model_fd = artifact_descriptor(answering->model->artifact);
     calling.options.cancel_too = answering->stop;
     if (status == KOLM_OK)
@@ -361,9 +363,8 @@ kit_status cli_answering_run(kolm_session *session, cli_answering *answering, se
     if (status == KOLM_OK) status = cli_verdict(answering->result, what, out_exit, err);
     /* A backend whose model changes under its hands fails as it likes: then this is the reason. */
     kolm_error_t changed = KIT_ERROR_INIT;
-    if (status != KOLM_E_CANCELLED &&
-        cli_model_unchanged(answering->model, &answering->base, &answering->job, &answering->described, out_exit,
-                            &changed) != KOLM_OK) {
+    if (status != KOLM_E_CANCELLED && cli_model_unchanged(answering->model, &answering->base, &answering->job,
+                                                          &answering->described, out_exit, &changed) != KOLM_OK) {
         *err = changed;
         return kit_fail_context(err, "the answers do not count");
     }

@@ -4,11 +4,11 @@
 #define KOLM_MODEL_MODEL_H
 
 #include "artifact/artifact.h"
-#include "kolm/kit/digest.h"
-#include "model/base.h"
 #include "fleet/choose.h"
 #include "host/host.h"
 #include "job/directory.h"
+#include "kolm/kit/digest.h"
+#include "model/base.h"
 #include "receipt/receipt.h"
 
 typedef struct cli_model {
@@ -19,7 +19,7 @@ typedef struct cli_model {
     receipt_report report;            /* what may be believed of it */
     bool unjudged;                    /* nobody knows: the error is about something else than the artifact's bytes */
     char file_sha256[KIT_SHA256_HEX]; /* "" unless the whole file was hashed */
-    bool allow_pickle; /* --allow-pickle: set by the verb, never by what the model says */
+    bool allow_pickle;                /* --allow-pickle: set by the verb, never by what the model says */
 } cli_model;
 
 /* How much of the file is read to judge it. */
@@ -45,7 +45,8 @@ kit_status cli_model_open_known(kolm_session *session, const char *path, cli_tru
                                 cli_model *out_model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* The verdict once more, with the keyring, the log and the receipts as they are now; the payload, which was digested and kept,
  * is not read again. OK when the model may still be run, as cli_model_may_run has it but without its warning. */
-kit_status cli_model_judge_again(kolm_session *session, cli_model *model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_model_judge_again(kolm_session *session, cli_model *model, int *out_exit,
+                                 kolm_error_t *err) KIT_MUST_USE;
 /* Statuses that say what the bytes are, as opposed to that they could not be read. */
 bool cli_status_judges(kit_status status);
 void cli_model_close(cli_model *model);
@@ -85,8 +86,8 @@ kit_status cli_answering_begin(kolm_session *session, const cli_model *model, co
                                session_airgap airgap, cli_answering *out_answering, int *out_exit,
                                kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. Fails as well when the model or its base was changed before the last answer. */
-kit_status cli_answering_run(kolm_session *session, cli_answering *answering, session_airgap airgap, int input_fd, int output_fd,
-                             int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_answering_run(kolm_session *session, cli_answering *answering, session_airgap airgap, int input_fd,
+                             int output_fd, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 void cli_answering_end(cli_answering *answering);
 
 #endif

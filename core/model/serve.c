@@ -3,8 +3,8 @@
 #include "model/serve_lines.h"
 #include "model/serve_place.h"
 
-#include "model/grounds.h"
 #include "kolm/kit/process.h"
+#include "model/grounds.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,8 +23,8 @@
 #define FRESH_MS 20            /* for so long a verdict is good for questions that come before an answer does */
 #define TELL_MS 2000           /* for so long those who are to be told of the end are waited for */
 #define LOOK_MS 500            /* how often the flag of interruption is looked at */
-#define LATE_MS 3000           /* for so long a late backend may say what it kept back, once there are no more questions */
-#define END_MS 10000           /* for so long it may take to end by itself */
+#define LATE_MS 3000 /* for so long a late backend may say what it kept back, once there are no more questions */
+#define END_MS 10000 /* for so long it may take to end by itself */
 
 /* ---- The server */
 
@@ -54,20 +54,20 @@ typedef struct server {
     kit_status verdict;
     int verdict_exit;
     int64_t looked_at; /* monotonic ms */
-    int64_t ended_at; /* monotonic ms of the end of its verdict */
+    int64_t ended_at;  /* monotonic ms of the end of its verdict */
     kolm_error_t verdict_error;
     int listener;
     client clients[CLIENTS_MAX];
     uint64_t last_number;
     question *first, *last; /* in the order of the backend's answers */
     uint64_t last_question;
-    int64_t answer_ms;  /* in which the next answer is to come; 0: no matter */
-    int64_t waiting_at; /* monotonic ms since when it is waited for */
+    int64_t answer_ms;          /* in which the next answer is to come; 0: no matter */
+    int64_t waiting_at;         /* monotonic ms since when it is waited for */
     volatile sig_atomic_t stop; /* ends the backend */
     int to_backend, from_backend;
     kit_buf pending, answers;
     serve_question asked; /* the question that is being read */
-    int64_t asked_at; /* monotonic ms of the last life sign of a client */
+    int64_t asked_at;     /* monotonic ms of the last life sign of a client */
     /* of the thread that waits for the backend */
     int question_read, answer_write, exit_code;
     kit_status status;
@@ -219,13 +219,15 @@ static void give_up_here(server *s, int reason, const char *what) {
 }
 
 static void pass_answer(server *s, const char *line, size_t length) {
-    static const char remedy[] = "report it to the author of the backend: one answer per question, in order, with its id";
+    static const char remedy[] =
+        "report it to the author of the backend: one answer per question, in order, with its id";
     const char *name = s->answering->choice->backend->name;
     question *q = s->first;
     kolm_error_t why = KIT_ERROR_INIT;
     if (s->verdict != KOLM_OK) return;
     if (q == NULL) {
-        give_up(s, kit_fail(&s->verdict_error, KOLM_E_DATA_LOSS, remedy, "%s gave an answer that nobody asked for", name));
+        give_up(s,
+                kit_fail(&s->verdict_error, KOLM_E_DATA_LOSS, remedy, "%s gave an answer that nobody asked for", name));
         return;
     }
     s->first = q->next;
@@ -315,8 +317,8 @@ static kit_status admit_again(server *s, kolm_error_t *err) {
 static kit_status look_again(server *s, kolm_error_t *err) {
     kit_buf now = {0};
     s->verdict_exit = SESSION_EXIT_INTERNAL;
-    kit_status status = cli_model_unchanged(s->model, &s->answering->base, &s->answering->job,
-                                            &s->answering->described, &s->verdict_exit, err);
+    kit_status status = cli_model_unchanged(s->model, &s->answering->base, &s->answering->job, &s->answering->described,
+                                            &s->verdict_exit, err);
     if (status == KOLM_OK) status = cli_grounds(s->session, &now, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&now), kit_buf_text(&s->grounds)) != 0) {
         status = cli_model_judge_again(s->session, s->model, &s->verdict_exit, err);
@@ -352,12 +354,14 @@ static void end_late(server *s) {
     s->to_backend = -1;
     kit_buf_clear(&s->pending);
     struct pollfd from = {.fd = s->from_backend, .events = POLLIN};
-    while (s->verdict == KOLM_OK && s->first != NULL && !session_stopped(s->session) && (left = until - kit_now_ms()) > 0)
+    while (s->verdict == KOLM_OK && s->first != NULL && !session_stopped(s->session) &&
+           (left = until - kit_now_ms()) > 0)
         if (poll(&from, 1, (int)left) > 0 && !read_answers(s)) break;
     if (s->verdict != KOLM_OK) return;
     if (s->first == NULL || s->first->number != next)
         give_up(s, kit_fail(&s->verdict_error, KOLM_E_DEADLINE_EXCEEDED,
-                            "report it to the author of the backend: answers are flushed whenever the next question is not there yet",
+                            "report it to the author of the backend: answers are flushed whenever the next question is "
+                            "not there yet",
                             "%s kept its answers back for %llu s, until its questions ended", name, seconds));
     else
         give_up(s, kit_fail(&s->verdict_error, KOLM_E_DEADLINE_EXCEEDED,
@@ -479,8 +483,9 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     if (session_stopped(s->session)) return KOLM_OK;
     if (!on && s->status == KOLM_OK) {
         s->exit_code = SESSION_EXIT_BACKEND;
-        return kit_fail(err, KOLM_E_DATA_LOSS, "report it to the author of the backend: infer goes on until its questions end",
-                        "%s ended before its questions did, and called that success", s->answering->choice->backend->name);
+        return kit_fail(
+            err, KOLM_E_DATA_LOSS, "report it to the author of the backend: infer goes on until its questions end",
+            "%s ended before its questions did, and called that success", s->answering->choice->backend->name);
     }
     if (s->status != KOLM_OK) *err = s->error;
     return s->status;

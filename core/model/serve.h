@@ -23,9 +23,9 @@
  * does not answer in time, answers another question than the next one, or gives an answer that nobody asked for.
  */
 
-#include "model/model.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
+#include "model/model.h"
 
 typedef struct cli_served {
     int fd; /* -1: nobody serves this model */

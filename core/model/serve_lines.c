@@ -57,12 +57,12 @@ void serve_question_free(serve_question *q) {
 
 /* Whether it is an answer, and to which question. */
 static kit_status check_answer(const cJSON *row, uint64_t number, kolm_error_t *err) {
-    static const char remedy[] = "report it to the author of the backend: one answer per question, in order, with its id";
+    static const char remedy[] =
+        "report it to the author of the backend: one answer per question, in order, with its id";
     const cJSON *output = kit_json_get(row, "output"), *sure = kit_json_get(row, "confidence");
     const char *id = NULL;
     uint64_t of = 0;
-    if (!kit_json_get_string(row, "id", &id))
-        return kit_fail(err, KOLM_E_INTERNAL, "", "it has no id");
+    if (!kit_json_get_string(row, "id", &id)) return kit_fail(err, KOLM_E_INTERNAL, "", "it has no id");
     if (!cJSON_IsString(output) && !cJSON_IsNull(output))
         return kit_fail(err, KOLM_E_INTERNAL, "", "its output is neither text nor null");
     if (!cJSON_IsNumber(sure) || !(sure->valuedouble >= 0 && sure->valuedouble <= 1))

@@ -3,10 +3,10 @@
 #ifndef KOLM_MODEL_SERVE_LINES_H
 #define KOLM_MODEL_SERVE_LINES_H
 
-#include "model/serve.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/mark.h"
+#include "model/serve.h"
 
 /* What reading a question needs, and its parts until the next one is read; zero-initialise. */
 typedef struct serve_question {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where the server of a model listens, and how it is found there. */
 #include "model/serve_place.h"
-#include "model/serve_lines.h"
 #include "kolm/kit/lock.h"
 #include "kolm/kit/trust.h"
+#include "model/serve_lines.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,12 +16,13 @@
 
 static kit_status own_directory(const char *path, kolm_error_t *err) {
     kit_status status = kit_trust_make_directory(path, err);
-    return status == KOLM_E_PERMISSION_DENIED ? kit_fail(err, status, "remove it", "%s is not a directory of yours alone", path)
-                                              : status;
+    return status == KOLM_E_PERMISSION_DENIED
+               ? kit_fail(err, status, "remove it", "%s is not a directory of yours alone", path)
+               : status;
 }
 
 kit_status serve_place_find(kolm_session *session, const char *manifest_sha256, bool make, kit_buf *out,
-                             kolm_error_t *err) {
+                            kolm_error_t *err) {
     store_home *home = NULL;
     char *directory = NULL;
     struct sockaddr_un address;

@@ -3,9 +3,9 @@
 #ifndef KOLM_MODEL_STREAM_H
 #define KOLM_MODEL_STREAM_H
 
-#include "session/session.h"
-#include "model/ids.h"
 #include "job/common.h"
+#include "model/ids.h"
+#include "session/session.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -15,10 +15,10 @@
 
 /* Two threads move text while the main thread waits for the backend: one feeds questions, one prints answers. */
 typedef struct run_stream {
-    kolm_session *session; /* of the main thread: it may be gone before the one that feeds */
+    kolm_session *session;             /* of the main thread: it may be gone before the one that feeds */
     const volatile sig_atomic_t *stop; /* of the session; lasts as long as the process */
-    void *user; /* of who prints the answers */
-    char **texts; /* given on the command line; else lines */
+    void *user;                        /* of who prints the answers */
+    char **texts;                      /* given on the command line; else lines */
     size_t text_count;
     const char *from; /* the file of the lines as the user named it, or "standard input" */
     int input_fd;
@@ -35,16 +35,16 @@ typedef struct run_stream {
     int to_backend, from_backend;
     kit_status feed_status, print_status;
     kolm_error_t feed_error, print_error;
-    kit_buf shown; /* of the thread that prints */
-    run_ids ids; /* of what is asked and not answered yet */
+    kit_buf shown;          /* of the thread that prints */
+    run_ids ids;            /* of what is asked and not answered yet */
     _Atomic uint64_t asked; /* counted before they are sent: there are never more answers */
-    int64_t patience_ms; /* in which the next answer is to come; 0: no matter */
+    int64_t patience_ms;    /* in which the next answer is to come; 0: no matter */
     uint64_t answers;
     char backend[64];                /* who answers */
     volatile sig_atomic_t no_answer; /* what came was none: no more is wanted */
-    int served_exit;    /* what an error of the server means */
-    bool serving;       /* --serve, and questions of others were taken */
-    bool served;        /* to_backend is a socket: its end is said by shutting it */
+    int served_exit;                 /* what an error of the server means */
+    bool serving;                    /* --serve, and questions of others were taken */
+    bool served;                     /* to_backend is a socket: its end is said by shutting it */
     atomic_int holders; /* the main thread, and the one that feeds: it may wait for a line longer than this is wanted */
 } run_stream;
 

@@ -384,8 +384,8 @@ kit_status pick_question_read(const cJSON *record, pick_question **out_question,
     const char *version = NULL;
     if (kit_json_get_string(record, "picker_version", &version) && strcmp(version, PICK_VERSION) != 0)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "replay it with a kolm of the version that made it",
-                        "the record is of picker %.16s, and this is picker %s: the same question has other answers", version,
-                        PICK_VERSION);
+                        "the record is of picker %.16s, and this is picker %s: the same question has other answers",
+                        version, PICK_VERSION);
     const cJSON *list = kit_json_get(record, "candidates");
     if (!cJSON_IsArray(list)) return lacks(err, "the record", "candidates");
     size_t count = (size_t)cJSON_GetArraySize(list);

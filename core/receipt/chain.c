@@ -17,7 +17,6 @@
 
 #define BLOCK 65536
 
-
 struct receipt_chain {
     int fd;
     char *path;

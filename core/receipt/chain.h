@@ -20,8 +20,8 @@
  * readers pass over it. A log that was moved away is followed by a new one, with a log_id of its own.
  */
 
-#include "receipt/dsse.h"
 #include "kolm/kit/digest.h"
+#include "receipt/dsse.h"
 
 #define RECEIPT_LOG_ID_HEX 33 /* 32 digits and the NUL */
 

@@ -44,9 +44,9 @@ typedef struct check {
     receipt_report *r;
     kolm_error_t *err;
     receipt_public signer;
-    bool judged; /* the verdict is there */
+    bool judged;           /* the verdict is there */
     receipt_line lines[2]; /* the signer's own */
-    int64_t made_at; /* as the receipt states */
+    int64_t made_at;       /* as the receipt states */
     bool dated;
 } check;
 
@@ -173,8 +173,8 @@ static kit_status pass_foreign(check *c, const char *text, size_t length, size_t
     receipt_envelope_free(&envelope);
     if (status != KOLM_OK && !is_about_bytes(status)) return status;
     if (!spelled)
-        say(c, RECEIPT_MALFORMED, FETCH, "line %zu of its receipts is not a signed statement in the form that kolm writes",
-            number);
+        say(c, RECEIPT_MALFORMED, FETCH,
+            "line %zu of its receipts is not a signed statement in the form that kolm writes", number);
     else if (strcmp(keyid, c->signer.keyid) == 0)
         say(c, RECEIPT_CHAIN_BROKEN, FETCH,
             "line %zu of its receipts names who signed it, whose lines are the first two and no more", number);
@@ -238,8 +238,7 @@ static kit_status check_receipts(check *c) {
     const char *manifest = NULL, *when = NULL;
     char digest[KIT_SHA256_HEX];
     bool follows = first->placed && second->placed && is_of_type(first, RECEIPT_SLSA_PREDICATE) &&
-                   is_of_type(second, RECEIPT_PREDICATE) &&
-                   strcmp(first->place.log_id, second->place.log_id) == 0 &&
+                   is_of_type(second, RECEIPT_PREDICATE) && strcmp(first->place.log_id, second->place.log_id) == 0 &&
                    first->place.seq + 1 == second->place.seq && strcmp(first->sha256, second->place.prev) == 0;
     if (!follows) {
         say(c, RECEIPT_CHAIN_BROKEN, FETCH,
@@ -271,7 +270,8 @@ static kit_status check_local_chain(check *c) {
     c->r->in_local_chain = found;
     if (same_log && !found)
         say(c, RECEIPT_CHAIN_BROKEN,
-            "compare with the head that a compile printed; put the log back from a backup, with the file .heads beside it",
+            "compare with the head that a compile printed; put the log back from a backup, with the file .heads beside "
+            "it",
             "%s", why);
     return KOLM_OK;
 }
@@ -289,8 +289,8 @@ static bool was_retired(check *c, const receipt_trusted *item) {
     (void)receipt_time_text(item->retired_at, date);
     if (c->r->receipts == 0)
         say(c, RECEIPT_EXPIRED, "put the .intoto.jsonl that was made with it beside it",
-            "key %.16s was replaced on %s, and no receipts beside it show that it signed before that",
-            c->signer.keyid, date);
+            "key %.16s was replaced on %s, and no receipts beside it show that it signed before that", c->signer.keyid,
+            date);
     else if (receipt_signed_after_retirement(item, &c->r->place))
         say(c, RECEIPT_EXPIRED, REMEDY, "key %.16s was replaced on %s, and signed this after that", c->signer.keyid,
             date);

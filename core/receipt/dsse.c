@@ -135,8 +135,8 @@ static bool is_plain_type(const char *type) {
            type[strspn(type, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789./+-")] == '\0';
 }
 
-kit_status receipt_envelope_spelled(const receipt_envelope *envelope, const char *text, size_t length, bool *out_spelled,
-                                    char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
+kit_status receipt_envelope_spelled(const receipt_envelope *envelope, const char *text, size_t length,
+                                    bool *out_spelled, char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
     kit_buf again = {0};
     size_t at = sizeof OPEN_PAYLOAD + sizeof OPEN_TYPE + sizeof OPEN_KEYID - 3 +
                 base64_length(envelope->payload.length) + strlen(envelope->type);

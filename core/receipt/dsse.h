@@ -14,8 +14,8 @@
  * unknown fields are ignored.
  */
 
-#include "receipt/keys.h"
 #include "kolm/kit/digest.h"
+#include "receipt/keys.h"
 
 #define RECEIPT_MAX_LINE (16u << 20) /* bytes of an envelope */
 #define RECEIPT_MAX_SIGNATURES 16
@@ -52,7 +52,7 @@ kit_status receipt_envelope_signed_by(const receipt_envelope *envelope, const re
 /* *out_spelled: whether text, from which envelope was parsed, is byte for byte what receipt_envelope_sign writes for its
  * payload, type, key id and signature, with a type of ASCII letters, digits and "./+-"; then out_keyid is the key id. Any other
  * spelling of the same envelope has another digest than the next line of a chain names. */
-kit_status receipt_envelope_spelled(const receipt_envelope *envelope, const char *text, size_t length, bool *out_spelled,
-                                    char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
+kit_status receipt_envelope_spelled(const receipt_envelope *envelope, const char *text, size_t length,
+                                    bool *out_spelled, char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 
 #endif

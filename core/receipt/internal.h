@@ -3,9 +3,9 @@
 #ifndef KOLM_RECEIPT_INTERNAL_H
 #define KOLM_RECEIPT_INTERNAL_H
 
-#include "receipt/chain.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/trust.h"
+#include "receipt/chain.h"
 
 #define RECEIPT_KEYID_HEX 64
 #define RECEIPT_PKCS8_BYTES 192 /* a private key in PEM takes 119 and the NUL */

@@ -337,8 +337,9 @@ static kit_status entry_of(const char *keys_dir, const receipt_public *public_ke
     if (status == KOLM_OK) status = load_all(ring, keys_dir, RECEIPT_TRUSTED_DIR, ".pem", load_trusted, err);
     const receipt_trusted *item = status == KOLM_OK ? find(all, public_key->keyid) : NULL;
     if (item != NULL && item->revoked)
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask its owner for the new key", "the key %.16s was revoked%s%s",
-                          item->key.keyid, item->reason[0] != '\0' ? ": " : "", item->reason);
+        status =
+            kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask its owner for the new key", "the key %.16s was revoked%s%s",
+                     item->key.keyid, item->reason[0] != '\0' ? ": " : "", item->reason);
     item = status == KOLM_OK ? find(ring, public_key->keyid) : NULL;
     *out_there = item != NULL;
     if (item != NULL) *out = *item;
@@ -475,7 +476,8 @@ kit_status receipt_keys_untrust_backends(const char *keys_dir, const char *keyid
                           "the key %.16s is not believed for backends", out_keyid);
     if (status == KOLM_OK) {
         item->backends = false;
-        status = item->trusted ? receipt_trust_locked(keys_dir, item, now, err) : remove_entry(keys_dir, out_keyid, err);
+        status =
+            item->trusted ? receipt_trust_locked(keys_dir, item, now, err) : remove_entry(keys_dir, out_keyid, err);
     }
     receipt_keyring_free(ring);
     if (lock >= 0) close(lock);

@@ -126,7 +126,8 @@ kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), reason = errno;
     /* Not the same as none: keys that were revoked would count again. */
     if (fd < 0 && reason == ENOENT && lstat(path, &info) == 0)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link", "%s is a link into nowhere", path);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link",
+                        "%s is a link into nowhere", path);
     if (fd < 0) return kit_fail_errno(err, reason, "cannot open %s", path);
     kit_status status = receipt_check_owner(fd, path, KIT_TRUST_OWN, err);
     close(fd);

@@ -121,7 +121,8 @@ kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public
                               int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
 /* Believes a key's plugins from now on. One that is trusted already keeps its dates, and its label where label is "". */
 kit_status receipt_keys_trust_backends(const char *keys_dir, const receipt_public *public_key, const char *label,
-                                       int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
+                                       int64_t valid_from, int64_t valid_to, int64_t now,
+                                       kolm_error_t *err) KIT_MUST_USE;
 /* Takes that role away; the entry goes with the last role. keyid as for revoke; NOT_FOUND when no entry has it. */
 kit_status receipt_keys_untrust_backends(const char *keys_dir, const char *keyid, int64_t now,
                                          char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;

@@ -45,8 +45,8 @@
  *   7. It is as long as kolm left it: LOG.heads beside it holds the last line that was appended.
  */
 
-#include "receipt/chain.h"
 #include "kolm/kit/digest.h"
+#include "receipt/chain.h"
 
 #define RECEIPT_PAYLOAD_TYPE "application/vnd.in-toto+json"
 #define RECEIPT_STATEMENT "https://in-toto.io/Statement/v1"
@@ -87,9 +87,9 @@ typedef struct receipt_compile {
     size_t input_count;
     /* Where. */
     const char *backend; /* required */
-    const char *device;         /* this, the version, the toolchain, quote, bill and reported: the plugin's own words */
+    const char *device;  /* this, the version, the toolchain, quote, bill and reported: the plugin's own words */
     const char *plugin_version;
-    const char *plugin_sha256;  /* of the bytes that were loaded */
+    const char *plugin_sha256; /* of the bytes that were loaded */
     uint64_t cost_micro_usd;   /* what it cost, by the best knowledge there is; each may be RECEIPT_UNKNOWN */
     uint64_t quoted_micro_usd; /* before the start */
     uint64_t billed_micro_usd; /* by the backend, afterwards */
@@ -105,14 +105,15 @@ typedef struct receipt_compile {
     const cJSON *constraints; /* object; NULL is {} */
     const cJSON *kscore;      /* the manifest's object, as parsed or as built; required */
     const cJSON *measured;    /* object, "latency_ms" and the like: becomes metrics.measured; NULL leaves it out */
-    const cJSON *reported; /* object, the backend's own metrics: becomes metrics.reported; NULL leaves it out */
+    const cJSON *reported;    /* object, the backend's own metrics: becomes metrics.reported; NULL leaves it out */
     /* Airgap. */
     bool airgap_requested;
     bool airgap_enforced;
     const char *airgap_profile;
     const char *const *airgap_mechanisms;
     size_t airgap_mechanism_count;
-    const cJSON *fence; /* object: what kept the backend from files and processes that are not its own; NULL leaves it out */
+    const cJSON
+        *fence; /* object: what kept the backend from files and processes that are not its own; NULL leaves it out */
 } receipt_compile;
 
 /* Signs both lines, appends them to the chain and writes them to sidecar_path (atomically, replacing what is there),
@@ -126,13 +127,13 @@ kit_status receipt_sign_envelope(void *key, const char *payload_type, const void
 
 /* ---- Believing */
 typedef enum receipt_verdict {
-    RECEIPT_TRUSTED,      /* every signature and digest agrees, and the key is in the keyring */
-    RECEIPT_UNKNOWN_KEY,  /* all agrees, but nobody here vouched for the key: NOT verified */
-    RECEIPT_REVOKED,      /* the key was revoked; wins over all below and over UNKNOWN_KEY */
-    RECEIPT_EXPIRED,      /* the key is outside the dates it is trusted for, now or when the receipt says it was made; or
+    RECEIPT_TRUSTED,     /* every signature and digest agrees, and the key is in the keyring */
+    RECEIPT_UNKNOWN_KEY, /* all agrees, but nobody here vouched for the key: NOT verified */
+    RECEIPT_REVOKED,     /* the key was revoked; wins over all below and over UNKNOWN_KEY */
+    RECEIPT_EXPIRED,     /* the key is outside the dates it is trusted for, now or when the receipt says it was made; or
                              it was replaced, and the log does not show that it signed before that */
-    RECEIPT_TAMPERED,     /* a signature or digest does not agree with the bytes */
-    RECEIPT_MALFORMED,    /* not the format that was promised */
+    RECEIPT_TAMPERED,    /* a signature or digest does not agree with the bytes */
+    RECEIPT_MALFORMED,   /* not the format that was promised */
     RECEIPT_CHAIN_BROKEN, /* the receipts do not follow each other, or are not in the log they claim */
 } receipt_verdict;
 

@@ -216,8 +216,7 @@ static cJSON *receipt_predicate(const receipt_compile *c, const receipt_place *p
     good = kit_json_put(predicate, "artifact", artifact) && good;
     if (good && c->fence != NULL) good = kit_json_put(predicate, "fence", cJSON_Duplicate(c->fence, true));
     return finish(predicate, good && kit_json_put(predicate, "metrics", metrics(c)) &&
-                                 kit_json_put(predicate, "airgap", airgap(c)) &&
-                                 receipt_place_put(predicate, place) &&
+                                 kit_json_put(predicate, "airgap", airgap(c)) && receipt_place_put(predicate, place) &&
                                  put_time(predicate, "started_at", c->started_at) &&
                                  put_time(predicate, "finished_at", c->finished_at));
 }

@@ -84,8 +84,8 @@ out:
     return status;
 }
 
-kit_status receipt_totals_read(const char *path, int64_t since, const volatile sig_atomic_t *stop, receipt_totals *out_totals,
-                               kolm_error_t *err) {
+kit_status receipt_totals_read(const char *path, int64_t since, const volatile sig_atomic_t *stop,
+                               receipt_totals *out_totals, kolm_error_t *err) {
     kit_lines *lines = NULL;
     const char *line = NULL;
     size_t length = 0;
@@ -98,8 +98,10 @@ kit_status receipt_totals_read(const char *path, int64_t since, const volatile s
         if (errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot open %s", path);
         goto out;
     }
-    if (fstat(fd, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
-    else if (!S_ISREG(info.st_mode)) status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "%s is not a regular file", path);
+    if (fstat(fd, &info) != 0)
+        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+    else if (!S_ISREG(info.st_mode))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "%s is not a regular file", path);
     if (status == KOLM_OK) status = kit_lines_open(fd, RECEIPT_LINE_MAX, &lines, err);
     while (status == KOLM_OK) {
         status = kit_lines_next(lines, &line, &length, err);

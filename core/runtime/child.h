@@ -6,12 +6,12 @@
 #include "session/session.h"
 
 typedef struct cli_child_run {
-    const char *python;       /* absolute */
-    const char *const *words; /* the verb and its words, NULL ended */
-    bool reach;               /* reach.py instead of driver.py: the words are URLs */
-    const char *temporary;    /* TMPDIR of the child; NULL: /tmp */
+    const char *python;                /* absolute */
+    const char *const *words;          /* the verb and its words, NULL ended */
+    bool reach;                        /* reach.py instead of driver.py: the words are URLs */
+    const char *temporary;             /* TMPDIR of the child; NULL: /tmp */
     const volatile sig_atomic_t *stop; /* non-zero ends it */
-    int lock_fd;              /* handed on, so that the lock lives as long as the child; -1: none */
+    int lock_fd;                       /* handed on, so that the lock lives as long as the child; -1: none */
     void (*on_line)(void *user, const char *line); /* each line that it prints, answer not included; may be NULL */
     void *user;
 } cli_child_run;

@@ -52,7 +52,8 @@ static kit_status add(list *l, char *path, const struct stat *st, kolm_error_t *
     kit_status status = KOLM_OK;
     if (path == NULL) return no_memory(err);
     if (strchr(path, '\n') != NULL || l->count >= ENTRIES_MOST)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "remove the runtime with `kolm compute setup NAME --remove`, and make it anew",
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                          "remove the runtime with `kolm compute setup NAME --remove`, and make it anew",
                           "%s holds names that no environment has", l->top);
     if (status == KOLM_OK && (l->count & (l->count - 1)) == 0) { /* 0 and every power of two: the room is doubled */
         entry *grown = realloc(l->at, (l->count > 0 ? 2 * l->count : 64) * sizeof *grown);
@@ -65,7 +66,10 @@ static kit_status add(list *l, char *path, const struct stat *st, kolm_error_t *
         free(path);
         return status;
     }
-    l->at[l->count++] = (entry){.kind = S_ISDIR(st->st_mode) ? 'd' : S_ISLNK(st->st_mode) ? 'l' : S_ISREG(st->st_mode) ? 'f' : 'o',
+    l->at[l->count++] = (entry){.kind = S_ISDIR(st->st_mode)   ? 'd'
+                                        : S_ISLNK(st->st_mode) ? 'l'
+                                        : S_ISREG(st->st_mode) ? 'f'
+                                                               : 'o',
                                 .size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0,
                                 .modified = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
                                 .changed = (uint64_t)st->st_ctim.tv_sec * 1000000000u + (uint64_t)st->st_ctim.tv_nsec,
@@ -94,7 +98,8 @@ static kit_status walk(list *l, const char *below, int depth, kolm_error_t *err)
             free(taken);
             break;
         }
-        if (*below == '\0' && strcmp(name, "runtime.json") == 0 && S_ISREG(st.st_mode)) { /* kolm's own, and read by kolm alone */
+        if (*below == '\0' && strcmp(name, "runtime.json") == 0 &&
+            S_ISREG(st.st_mode)) { /* kolm's own, and read by kolm alone */
             free(taken);
             continue;
         }
@@ -136,7 +141,8 @@ static kit_status look(const kolm_session *session, const char *top, list *out, 
 /* Fills what. */
 static kit_status read_entry(const list *l, entry *e, kolm_error_t *err) {
     char path[PATH_MAX], target[PATH_MAX];
-    bool good = e->path[0] == '/' ? kit_copy(path, sizeof path, e->path) : kit_format(path, sizeof path, "%s/%s", l->top, e->path);
+    bool good = e->path[0] == '/' ? kit_copy(path, sizeof path, e->path)
+                                  : kit_format(path, sizeof path, "%s/%s", l->top, e->path);
     if (!good) return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s: the path is too long", e->path);
     if (*l->stop != 0) return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
     if (e->kind == 'f') return kit_sha256_file(path, e->what, NULL, err);
@@ -236,8 +242,10 @@ static kit_status differs(const list *l, const char *path, const char *how, kolm
     kit_buf_escaped(&shown, path, strlen(path));
     const char *slash = strrchr(l->top, '/');
     char remedy[300];
-    kit_format(remedy, sizeof remedy, "if you did that, or to be sure: `kolm compute setup %s` makes the runtime anew", slash ? slash + 1 : l->top);
-    kit_status status = kit_fail(err, KOLM_E_DATA_LOSS, remedy, "the Python runtime %s is not as it was set up: %s %s", l->top, kit_buf_text(&shown), how);
+    kit_format(remedy, sizeof remedy, "if you did that, or to be sure: `kolm compute setup %s` makes the runtime anew",
+               slash ? slash + 1 : l->top);
+    kit_status status = kit_fail(err, KOLM_E_DATA_LOSS, remedy, "the Python runtime %s is not as it was set up: %s %s",
+                                 l->top, kit_buf_text(&shown), how);
     kit_buf_free(&shown);
     return status;
 }
@@ -295,10 +303,11 @@ kit_status cli_runtime_files_same(const kolm_session *session, const char *root,
     kit_status status = kit_path_join(root, name, &place, err);
     if (status == KOLM_OK) status = list_path(root, name, &path, err);
     if (status == KOLM_OK && lstat(path, &st) != 0) {
-        status = errno != ENOENT                            ? kit_fail_errno(err, errno, "cannot look at %s", path)
+        status = errno != ENOENT                                ? kit_fail_errno(err, errno, "cannot look at %s", path)
                  : stat(place, &st) == 0 && S_ISDIR(st.st_mode) ? cli_runtime_files_keep(session, root, name, err)
-                                                            : KOLM_OK;
-        if (status == KOLM_E_PERMISSION_DENIED) status = KOLM_OK; /* a home that cannot be written: as before there were lists */
+                                                                : KOLM_OK;
+        if (status == KOLM_E_PERMISSION_DENIED)
+            status = KOLM_OK; /* a home that cannot be written: as before there were lists */
     } else if (status == KOLM_OK) {
         status = look(session, place, &l, err);
         if (status == KOLM_OK) status = compare_with(path, &l, err);
@@ -312,12 +321,15 @@ kit_status cli_runtime_files_same(const kolm_session *session, const char *root,
 kit_status cli_runtime_files_forget(const char *root, const char *name, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(list_path(root, name, &path, err));
-    kit_status status = unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot remove %s", path);
+    kit_status status = unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR
+                            ? KOLM_OK
+                            : kit_fail_errno(err, errno, "cannot remove %s", path);
     free(path);
     return status;
 }
 
-kit_status cli_runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit, kolm_error_t *err) {
+kit_status cli_runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit,
+                             kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
     const char *python = NULL;
@@ -331,7 +343,8 @@ kit_status cli_runtime_check(kolm_session *session, const char *name, const char
     kit_buf own = {0};
     kit_buf_fmt(&own, "%s/%s/", root, name);
     kit_status status = kit_buf_ok(&own, err);
-    if (status == KOLM_OK && strncmp(python, own.data, own.length) == 0) status = cli_runtime_files_same(session, root, name, err);
+    if (status == KOLM_OK && strncmp(python, own.data, own.length) == 0)
+        status = cli_runtime_files_same(session, root, name, err);
     if (status != KOLM_OK) *out_exit = status == KOLM_E_DATA_LOSS ? SESSION_EXIT_VERIFY : session_exit_of(status);
     kit_buf_free(&own);
     free(root);

@@ -26,7 +26,8 @@ kit_status cli_runtime_files_same(const kolm_session *session, const char *root,
                                   kolm_error_t *err) KIT_MUST_USE;
 
 /* The same for the runtime that backend `name` is told of, before it works by `recipe`: "linear" is without Python. */
-kit_status cli_runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit,
+                             kolm_error_t *err) KIT_MUST_USE;
 /* A list that is about another environment than the one that will be there. */
 kit_status cli_runtime_files_forget(const char *root, const char *name, kolm_error_t *err) KIT_MUST_USE;
 

@@ -19,8 +19,7 @@ static kit_status find(const char *trainer, const host_backend *row, char **out_
     kit_buf path = {0};
     const char *slash = row->manifest_path ? strrchr(row->manifest_path, '/') : NULL;
     bool there = false;
-    if (slash)
-        kit_buf_fmt(&path, "%.*s/%s.lock.txt", (int)(slash - row->manifest_path), row->manifest_path, row->name);
+    if (slash) kit_buf_fmt(&path, "%.*s/%s.lock.txt", (int)(slash - row->manifest_path), row->manifest_path, row->name);
     kit_status status = kit_buf_ok(&path, err);
     if (status == KOLM_OK && slash) status = kit_path_exists(path.data, &there, err);
     if (status == KOLM_OK && !there && trainer) {

@@ -39,7 +39,8 @@ typedef struct cli_lock {
 } cli_lock;
 
 /* trainer: of the host registry, may be NULL. NOT_FOUND, with no remedy, when the backend has none. The caller frees it, also after a failure. */
-kit_status cli_lock_read(const char *trainer, const host_backend *row, cli_lock *out_lock, kolm_error_t *err) KIT_MUST_USE;
+kit_status cli_lock_read(const char *trainer, const host_backend *row, cli_lock *out_lock,
+                         kolm_error_t *err) KIT_MUST_USE;
 void cli_lock_free(cli_lock *lock);
 
 /* True when word is among the words of list, or list is "". */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Makes the environment: venv, pip with hashes, runtime.json, and a rename that puts it into place. */
-#include "runtime/files.h"
-#include "runtime/setup.h"
-#include "runtime/child.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
+#include "runtime/child.h"
+#include "runtime/files.h"
+#include "runtime/setup.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -157,8 +157,12 @@ static kit_status reach_indexes(setup *s, kolm_error_t *err) {
     if (s->wheels) return KOLM_OK;
     size_t count = indexes_of(s, urls);
     memcpy(words, urls, count * sizeof *urls);
-    const cli_child_run run = {.stop = s->session->stop, 
-        .python = s->interpreter, .words = words, .reach = true, .temporary = s->temporary, .lock_fd = s->lock_fd};
+    const cli_child_run run = {.stop = s->session->stop,
+                               .python = s->interpreter,
+                               .words = words,
+                               .reach = true,
+                               .temporary = s->temporary,
+                               .lock_fd = s->lock_fd};
     kit_buf said = {0};
     cJSON *answer = NULL;
     kit_status status = cli_child(&run, &answer, &said, err);
@@ -175,8 +179,11 @@ static kit_status reach_indexes(setup *s, kolm_error_t *err) {
 
 static kit_status make_venv(setup *s, kolm_error_t *err) {
     const char *const words[] = {"venv", s->venv, NULL};
-    const cli_child_run run = {.stop = s->session->stop, 
-        .python = s->interpreter, .words = words, .temporary = s->temporary, .lock_fd = s->lock_fd};
+    const cli_child_run run = {.stop = s->session->stop,
+                               .python = s->interpreter,
+                               .words = words,
+                               .temporary = s->temporary,
+                               .lock_fd = s->lock_fd};
     kit_buf said = {0};
     cJSON *answer = NULL;
     kit_status status = kit_remove_tree(s->venv, err);
@@ -244,7 +251,8 @@ static kit_status run_pip(setup *s, const char *requirements, bool newer, pip_wa
     pip_words(s, requirements, newer, words);
     kit_buf_fmt(&python, "%s/bin/python", s->venv);
     kit_status status = kit_buf_ok(&python, err);
-    const cli_child_run run = {.stop = s->session->stop, .python = kit_buf_text(&python),
+    const cli_child_run run = {.stop = s->session->stop,
+                               .python = kit_buf_text(&python),
                                .words = words,
                                .temporary = s->temporary,
                                .lock_fd = s->lock_fd,
@@ -352,8 +360,11 @@ static kit_status finish(setup *s, kolm_error_t *err) {
     cJSON *answer = NULL;
     kit_buf_fmt(&python, "%s/bin/python", s->venv);
     kit_status status = kit_buf_ok(&python, err);
-    const cli_child_run run = {.stop = s->session->stop, 
-        .python = kit_buf_text(&python), .words = words, .temporary = s->temporary, .lock_fd = s->lock_fd};
+    const cli_child_run run = {.stop = s->session->stop,
+                               .python = kit_buf_text(&python),
+                               .words = words,
+                               .temporary = s->temporary,
+                               .lock_fd = s->lock_fd};
     if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
     if (status == KOLM_OK && !answer) {
         status = kit_fail(err, KOLM_E_DATA_LOSS, "run it again; name another Python with --python PATH if it stays so",

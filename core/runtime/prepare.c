@@ -2,9 +2,9 @@
 /* What comes before and after an environment is made: its lock, its wheels, the disk; and a Python of the user's own. */
 #include "runtime/setup.h"
 
-#include "runtime/files.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
+#include "runtime/files.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -173,9 +173,10 @@ void setup_warn_of_own(const setup *s) {
     if (store_config_read(s->home, &config, &ignored) == KOLM_OK) {
         const cJSON *runtimes = kit_json_get(config, "runtimes");
         if (runtimes && kit_json_get_string(runtimes, s->name, &own) && strncmp(own, s->place, strlen(s->place)) != 0)
-            session_warn(s->session,
-                     "config.json names %s for %s, which comes before this environment; take that line out to use it",
-                     own, s->name);
+            session_warn(
+                s->session,
+                "config.json names %s for %s, which comes before this environment; take that line out to use it", own,
+                s->name);
     }
     cJSON_Delete(config);
 }

@@ -4,8 +4,8 @@
 #ifndef KOLM_RUNTIME_RUNTIME_H
 #define KOLM_RUNTIME_RUNTIME_H
 
-#include "session/session.h"
 #include "kolm/kit/json.h"
+#include "session/session.h"
 #include "store/store.h"
 
 /*

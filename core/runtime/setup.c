@@ -2,12 +2,12 @@
 /* The places of an environment, its lock, and the interpreter that is to make it. */
 #include "runtime/setup.h"
 
-#include "runtime/runtime.h"
-#include "runtime/child.h"
 #include "host/scan.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/lock.h"
 #include "kolm/kit/process.h"
+#include "runtime/child.h"
+#include "runtime/runtime.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define LOCK_WAIT_MS 3000 /* the child of a kolm that was killed needs a moment to notice */
-#define PYTHON_NEWEST 20 /* python3.20 and below are looked for */
+#define PYTHON_NEWEST 20  /* python3.20 and below are looked for */
 #define PYTHON_OLDEST 9
 
 static kit_status place(const setup *s, const char *format_before, const char *after, char **out, kolm_error_t *err) {

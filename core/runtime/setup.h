@@ -44,7 +44,8 @@ void setup_look(setup *s);
 /* Picks the interpreter: s->python, else the first of PATH that the lock allows. */
 kit_status setup_find_python(setup *s, kolm_error_t *err) KIT_MUST_USE;
 /* Asks the Python at path what it is; out_answer: {"version","major","minor","venv","executable",...}. */
-kit_status setup_probe(const kolm_session *session, const char *path, cJSON **out_answer, kolm_error_t *err) KIT_MUST_USE;
+kit_status setup_probe(const kolm_session *session, const char *path, cJSON **out_answer,
+                       kolm_error_t *err) KIT_MUST_USE;
 /* Reads the lock file into s->lock; the error says what to do where there is none, or it cannot be used here. */
 kit_status setup_find_lock(setup *s, kolm_error_t *err) KIT_MUST_USE;
 /* --from: finds the directory of wheels; airgap without one is an error. */

@@ -35,7 +35,7 @@ struct score_answers {
     uint32_t *label_places; /* hash of text -> index + 1 */
     size_t label_places_count;
     kit_hash_secret secret; /* of both tables: a backend and a data file choose what is in them */
-    score_pair *pairs; /* confusions: truth and given differ */
+    score_pair *pairs;      /* confusions: truth and given differ */
     size_t pair_count, pair_capacity;
     uint32_t *pair_places;
     size_t pair_places_count;

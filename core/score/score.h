@@ -94,14 +94,14 @@ bool score_reaches(const score_k *k, const score_gates *gates);
 bool score_ships(const score_k *k, const score_answers *answers, const score_gates *gates);
 
 /* given NULL: withheld. The texts are good until it returns; what it returns but KOLM_OK ends the reading with that code. */
-typedef kit_status (*score_each_fn)(void *user, uint64_t number, const char *truth, const char *given, double confidence,
-                                    kolm_error_t *err);
+typedef kit_status (*score_each_fn)(void *user, uint64_t number, const char *truth, const char *given,
+                                    double confidence, kolm_error_t *err);
 
 typedef struct score_question {
-    int heldout_fd;              /* {"id","input","output"} a line; read from its start with pread, stays the caller's */
-    const char *heldout_sha256;  /* of these bytes when they were written; NULL: not compared */
-    const char *predictions;     /* path: {"id","output","confidence"[,"best"]} a line */
-    const char *backend;         /* who answered, for errors; NULL: "the backend" */
+    int heldout_fd;             /* {"id","input","output"} a line; read from its start with pread, stays the caller's */
+    const char *heldout_sha256; /* of these bytes when they were written; NULL: not compared */
+    const char *predictions;    /* path: {"id","output","confidence"[,"best"]} a line */
+    const char *backend;        /* who answered, for errors; NULL: "the backend" */
     const volatile sig_atomic_t *cancel; /* NULL: never */
     /* Told each row and its answer, in their order; number counts from 1. May be NULL. */
     score_each_fn each;

@@ -77,7 +77,8 @@ static kit_status check_config(const char *path, kolm_error_t *err) {
     struct stat info;
     if (lstat(path, &info) != 0)
         return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s", path);
-    kit_status status = host_trust_kept(path, "replace it by one that only you can change, after a look at what is in it", err);
+    kit_status status =
+        host_trust_kept(path, "replace it by one that only you can change, after a look at what is in it", err);
     return status == KOLM_E_PERMISSION_DENIED ? kit_fail_context(err, "%s is not used", path) : status;
 }
 

@@ -20,9 +20,9 @@ typedef enum session_event_kind {
     SESSION_PROGRESS,     /* label, progress */
     SESSION_PROGRESS_END, /* the last progress was the last */
     /* Questions, answered in *yes; who cannot ask leaves it false. */
-    SESSION_CAN_ASK,      /* is somebody there who can be asked? */
-    SESSION_REPLACE,      /* may the file `text`, which exists, be replaced? */
-    SESSION_GRANT,        /* may the backend `row`, which is `grantee`, have what its manifest asks for? */
+    SESSION_CAN_ASK, /* is somebody there who can be asked? */
+    SESSION_REPLACE, /* may the file `text`, which exists, be replaced? */
+    SESSION_GRANT,   /* may the backend `row`, which is `grantee`, have what its manifest asks for? */
     /* The course of a compile: what is known by then is in it (compile/compile.h). */
     SESSION_DATA_READ,
     SESSION_BACKEND_CHOSEN,

@@ -22,8 +22,7 @@ static kit_status add(const char *root, const char *name, cJSON *runtimes, kolm_
     if (status == KOLM_OK) status = kit_buf_ok(&python, err);
     bool there = false;
     if (status == KOLM_OK) status = kit_path_exists(whole.data, &there, err);
-    if (status == KOLM_OK && there && !kit_json_put_string(runtimes, name, python.data))
-        status = no_memory(err);
+    if (status == KOLM_OK && there && !kit_json_put_string(runtimes, name, python.data)) status = no_memory(err);
     kit_buf_free(&whole);
     kit_buf_free(&python);
     return status;
@@ -34,7 +33,8 @@ kit_status session_runtimes_add(const store_home *home, cJSON *config, kolm_erro
     KIT_TRY(store_home_place(home, STORE_RUNTIMES, &root, err));
     DIR *listing = opendir(root);
     kit_status status = KOLM_OK;
-    if (listing == NULL && errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot list %s", root);
+    if (listing == NULL && errno != ENOENT && errno != ENOTDIR)
+        status = kit_fail_errno(err, errno, "cannot list %s", root);
     if (listing != NULL) {
         cJSON *runtimes = cJSON_GetObjectItemCaseSensitive(config, "runtimes");
         if (runtimes == NULL) runtimes = cJSON_AddObjectToObject(config, "runtimes");

@@ -31,7 +31,8 @@ void session_tell(const kolm_session *session, const session_event *event) {
     if (session->sink.event) session->sink.event(session->sink.user, event);
 }
 
-static void tell_text(const kolm_session *session, session_event event, const char *format, va_list arguments) KIT_PRINTF(3, 0);
+static void tell_text(const kolm_session *session, session_event event, const char *format, va_list arguments)
+    KIT_PRINTF(3, 0);
 static void tell_text(const kolm_session *session, session_event event, const char *format, va_list arguments) {
     char brief[256];
     va_list again;

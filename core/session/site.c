@@ -4,9 +4,9 @@
 
 #include "session/internal.h"
 
-#include "session/machine.h"
 #include "host/scan.h"
 #include "kolm/kit/file.h"
+#include "session/machine.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -57,7 +57,7 @@ kit_status session_site_merge(kolm_session *session, kolm_error_t *err) {
     KIT_TRY(kit_path_join(session_machine_dir, "config.json", &session->config_site_path, err));
     KIT_TRY(read_site(session->config_site_path, &session->config_site, err));
     return session->config_site == NULL || add_missing(session->config_site, session->config_kept, 2) ? KOLM_OK
-                                                                                                       : no_memory(err);
+                                                                                                      : no_memory(err);
 }
 
 static const cJSON *member(const cJSON *config, const char *section, const char *name, const char *key) {

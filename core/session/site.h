@@ -3,8 +3,8 @@
 #ifndef KOLM_SESSION_SITE_H
 #define KOLM_SESSION_SITE_H
 
-#include "session/session.h"
 #include "host/manifest.h"
+#include "session/session.h"
 
 /*
  * SYSCONFDIR/kolm/config.json is what an administrator sets for everybody: the same keys as in a user's. It must belong to

@@ -94,8 +94,9 @@ static bool read_key(const char *path, uint8_t out_key[STORE_KEY_BYTES]) {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return false;
-    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == STORE_KEY_BYTES && 
-                kit_trust_stat(KIT_TRUST_MADE, &st) == KIT_TRUST_GOOD && kit_read_exact(fd, out_key, STORE_KEY_BYTES, &err) == KOLM_OK;
+    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == STORE_KEY_BYTES &&
+                kit_trust_stat(KIT_TRUST_MADE, &st) == KIT_TRUST_GOOD &&
+                kit_read_exact(fd, out_key, STORE_KEY_BYTES, &err) == KOLM_OK;
     close(fd);
     return good;
 }

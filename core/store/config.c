@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads and changes config.json, and never overwrites what it could not read. */
 #include "kolm/kit/file.h"
-#include "kolm/kit/trust.h"
 #include "kolm/kit/text.h"
+#include "kolm/kit/trust.h"
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -31,7 +31,8 @@ static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err)
     if (there && stat(path, &info) == 0) KIT_TRY(check_owner(path, &info, err));
     kit_status status = kit_read_file(path, STORE_CONFIG_MAX, &text, err);
     if (status == KOLM_E_NOT_FOUND && there)
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link", "%s is a link into nowhere", path);
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link",
+                          "%s is a link into nowhere", path);
     if (status == KOLM_E_NOT_FOUND) {
         config = cJSON_CreateObject();
         status = config ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");

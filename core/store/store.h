@@ -34,12 +34,12 @@ typedef enum store_place {
     STORE_KEYS,        /* keys/: signing keys and the keyring (receipt) */
     STORE_SIGNING_KEY, /* keys/signing.pem: the secret one */
     STORE_OLD_KEYS,    /* backend-keys/: where an older kolm kept the keys of publishers (fleet) */
-    STORE_RECEIPTS,    /* receipts.jsonl: the receipt chain; receipts.jsonl.heads is where it ended when it was last written */
-    STORE_BACKENDS,    /* backends/: the user's own plugins */
-    STORE_RUNTIMES,    /* runtimes/: Python runtimes (runtime) */
-    STORE_JOBS,        /* jobs/: job directories while they are at work (job) */
-    STORE_RUN,         /* run/: sockets of models that are kept ready (model) */
-    STORE_CACHE,       /* cache/: may be deleted at any time */
+    STORE_RECEIPTS, /* receipts.jsonl: the receipt chain; receipts.jsonl.heads is where it ended when it was last written */
+    STORE_BACKENDS, /* backends/: the user's own plugins */
+    STORE_RUNTIMES, /* runtimes/: Python runtimes (runtime) */
+    STORE_JOBS,     /* jobs/: job directories while they are at work (job) */
+    STORE_RUN,      /* run/: sockets of models that are kept ready (model) */
+    STORE_CACHE,    /* cache/: may be deleted at any time */
     STORE_PLACES
 } store_place;
 /* Its name below the home; static. */

@@ -38,8 +38,8 @@ struct rows {
     const uint32_t *label_map; /* while finishing */
     uint32_t *number;          /* of each row when it was added; NULL unless asked for */
     bool numbered;
-    struct {                   /* every row decoded, when they are few; else NULL */
-        uint32_t *start;       /* 2 a row: where its words and its characters begin; then the end */
+    struct {             /* every row decoded, when they are few; else NULL */
+        uint32_t *start; /* 2 a row: where its words and its characters begin; then the end */
         uint32_t *index;
         float *value;
         row_head *head;

@@ -39,9 +39,9 @@ typedef struct solve_task {
     const rows *rows;
     solve_kind kind;
     unsigned families;
-    float cost;         /* C */
+    float cost;                /* C */
     const float *label_weight; /* C of a row is cost times the weight of its label; NULL: 1 for each */
-    uint32_t held_fold; /* rows of this fold are left out; SOLVE_NO_FOLD for none */
+    uint32_t held_fold;        /* rows of this fold are left out; SOLVE_NO_FOLD for none */
     uint64_t seed;
     uint32_t labels; /* of the whole task */
     uint32_t first_label, width;

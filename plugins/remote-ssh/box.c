@@ -39,8 +39,8 @@ static bool is_name(const char *text, size_t length) {
 }
 
 const char *box_fault(const char *target) {
-    static const char user[] = "the user before '@'", host[] = "the host name", address[] = "the IPv6 address in brackets",
-                      port[] = "the port after ':'";
+    static const char user[] = "the user before '@'", host[] = "the host name",
+                      address[] = "the IPv6 address in brackets", port[] = "the port after ':'";
     kit_endpoint e;
     kit_endpoint_fault fault = kit_endpoint_split(target, &e);
     if (fault == KIT_ENDPOINT_USER || (e.user != NULL && !is_name(e.user, e.user_length))) return user;
@@ -344,7 +344,8 @@ kit_status box_read_target(const kolm_host_v1_t *host, const char *target, box *
 
 static bool is_private(const struct addrinfo *a) {
     const void *address = a->ai_addr;
-    if (a->ai_family == AF_INET) return kit_address_is_private(AF_INET, &((const struct sockaddr_in *)address)->sin_addr);
+    if (a->ai_family == AF_INET)
+        return kit_address_is_private(AF_INET, &((const struct sockaddr_in *)address)->sin_addr);
     return a->ai_family == AF_INET6 &&
            kit_address_is_private(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr);
 }

@@ -231,7 +231,8 @@ static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args
     const cJSON *target;
     round r = {.host = host, .args = args, .first = KIT_ERROR_INIT};
     if (args->allow_network != 1)
-        return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "machines are asked over the network");
+        return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network",
+                        "machines are asked over the network");
     KIT_TRY(box_targets(host, &targets, out_error));
     size_t count = (size_t)cJSON_GetArraySize(targets);
     kit_status code = KOLM_OK;
@@ -253,7 +254,8 @@ static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args
         code = r.first.code;
     }
     if (code == KOLM_OK)
-        kit_format(out_result->summary, sizeof out_result->summary, "%zu machine%s", r.reached, r.reached == 1 ? "" : "s");
+        kit_format(out_result->summary, sizeof out_result->summary, "%zu machine%s", r.reached,
+                   r.reached == 1 ? "" : "s");
     free(r.seen);
     cJSON_Delete(targets);
     return code;

@@ -161,8 +161,8 @@ static void report(const kolm_host_v1_t *host, const char *phase, uint64_t step,
 typedef kit_status (*row_fn)(void *user, const cJSON *row, kolm_error_t *err);
 
 /* before_wait, if not NULL, is called when no further line is there yet. */
-static kit_status each_row(const kolm_host_v1_t *host, const char *path, row_fn row, kit_status (*before_wait)(void *user, kolm_error_t *err),
-                           void *user, kolm_error_t *err) {
+static kit_status each_row(const kolm_host_v1_t *host, const char *path, row_fn row,
+                           kit_status (*before_wait)(void *user, kolm_error_t *err), void *user, kolm_error_t *err) {
     kit_lines *lines = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);

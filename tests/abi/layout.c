@@ -14,10 +14,12 @@
 
 #if UINTPTR_MAX == UINT64_MAX
 #define AT(type, field, offset, size)                                                                                  \
-    static_assert(offsetof(type, field) == (offset) && sizeof(((type *)0)->field) == (size), #type "." #field " moved")
+    static_assert(offsetof(type, field) == (offset) && sizeof(((type *)0)->field) == (size), #type "." #field " move"  \
+                                                                                                              "d")
 #else
 #define AT(type, field, offset, size)                                                                                  \
-    static_assert(offsetof(type, field) <= (offset) && sizeof(((type *)0)->field) <= (size), #type "." #field " moved")
+    static_assert(offsetof(type, field) <= (offset) && sizeof(((type *)0)->field) <= (size), #type "." #field " move"  \
+                                                                                                              "d")
 #endif
 /* A record may grow, never shrink. */
 #if UINTPTR_MAX == UINT64_MAX

@@ -21,7 +21,8 @@ static int32_t old_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *
     host->log(host->user, KOLM_LOG_INFO, "compiled against 1.0");
     host->device(host->user, &device);
     out_result->state = KOLM_DETECT_AVAILABLE;
-    snprintf(out_result->reason, sizeof out_result->reason, "one old accelerator%s", args->allow_network != 0 ? ", network allowed" : "");
+    snprintf(out_result->reason, sizeof out_result->reason, "one old accelerator%s",
+             args->allow_network != 0 ? ", network allowed" : "");
     snprintf(out_result->runtime, sizeof out_result->runtime, "old 1.0");
     return KOLM_OK;
 }
@@ -42,8 +43,12 @@ static int32_t old_test(const kolm_host_v1_t *host, const kolm_test_args_t *args
                         kolm_error_t *out_error) {
     (void)args;
     (void)out_error;
-    kolm_test_step_t step = {
-        .struct_size = (uint32_t)sizeof step, .outcome = KOLM_STEP_OK, .number = 1, .total = 1, .title = "being old", .note = ""};
+    kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
+                             .outcome = KOLM_STEP_OK,
+                             .number = 1,
+                             .total = 1,
+                             .title = "being old",
+                             .note = ""};
     host->test_step(host->user, &step);
     out_result->passed = 1;
     snprintf(out_result->summary, sizeof out_result->summary, "abi-1-0 is ready for kolm compile");

@@ -12,5 +12,6 @@ static int32_t stub_detect(const kolm_host_v1_t *host, const kolm_detect_args_t 
 }
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "stub", .version = "1", .vendor = "stub", .licence = "Apache-2.0", .homepage = "", .detect = stub_detect,
+    KOLM_BACKEND_HEADER_INIT, .name = "stub", .version = "1",        .vendor = "stub",
+    .licence = "Apache-2.0",  .homepage = "", .detect = stub_detect,
 };

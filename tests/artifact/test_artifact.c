@@ -2,9 +2,9 @@
 /* Artifacts: the same bytes each time, every flipped byte noticed, entries found, read and extracted safely. */
 #include "artifact/manifest.h"
 
+#include "fixture.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
-#include "fixture.h"
 
 #include <check.h>
 #include <errno.h>

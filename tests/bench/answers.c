@@ -16,7 +16,7 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
 }
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT,
-    .name = "crowd-0000", .version = "1.0.0", .vendor = "tests", .licence = "Apache-2.0", .homepage = "https://example.org",
+    KOLM_BACKEND_HEADER_INIT, .name = "crowd-0000",    .version = "1.0.0",
+    .vendor = "tests",        .licence = "Apache-2.0", .homepage = "https://example.org",
     .detect = detect,
 };

@@ -18,21 +18,25 @@ static kit_status fill(const char *path, uint64_t bytes, kolm_error_t *err) {
     static uint64_t block[1 << 15];
     uint64_t state = 1;
     KIT_TRY(kit_atomic_open(path, 0600, &file, err));
-    for (size_t i = 0; i < sizeof block / sizeof *block; i++) block[i] = state = state * 6364136223846793005ull + 1442695040888963407ull;
+    for (size_t i = 0; i < sizeof block / sizeof *block; i++)
+        block[i] = state = state * 6364136223846793005ull + 1442695040888963407ull;
     kit_status status = KOLM_OK;
     for (uint64_t done = 0; status == KOLM_OK && done < bytes; done += sizeof block) {
         block[0] = done;
-        status = kit_write_all(file.fd, block, bytes - done < sizeof block ? (size_t)(bytes - done) : sizeof block, err);
+        status =
+            kit_write_all(file.fd, block, bytes - done < sizeof block ? (size_t)(bytes - done) : sizeof block, err);
     }
     if (status == KOLM_OK) return kit_atomic_commit(&file, true, err);
     kit_atomic_abort(&file);
     return status;
 }
 
-static const char manifest_text[] =
-    "{\"name\":\"big\",\"version\":\"1.0.0\",\"task\":\"big\",\"recipe\":\"linear\",\"base\":null,\"toolchain\":\"bench\",\"options\":{},\"report\":{},"
-    "\"data\":{\"train\":{\"rows\":1,\"sha256\":\"%064d\"},\"eval\":{\"rows\":1,\"sha256\":\"%064d\"}},\"evaluation\":{\"sha256\":\"%064d\"},"
-    "\"kscore\":{\"k\":1,\"accuracy\":1,\"size\":1,\"latency\":1,\"cost\":1,\"coverage\":1,\"n\":1,\"correct\":1,\"answered\":1,\"reference\":{}}}";
+static const char manifest_text[] = "{\"name\":\"big\",\"version\":\"1.0.0\",\"task\":\"big\",\"recipe\":\"linear\","
+                                    "\"base\":null,\"toolchain\":\"bench\",\"options\":{},\"report\":{},"
+                                    "\"data\":{\"train\":{\"rows\":1,\"sha256\":\"%064d\"},\"eval\":{\"rows\":1,"
+                                    "\"sha256\":\"%064d\"}},\"evaluation\":{\"sha256\":\"%064d\"},"
+                                    "\"kscore\":{\"k\":1,\"accuracy\":1,\"size\":1,\"latency\":1,\"cost\":1,"
+                                    "\"coverage\":1,\"n\":1,\"correct\":1,\"answered\":1,\"reference\":{}}}";
 
 static kit_status make(const char *out, uint64_t bytes, kolm_error_t *err) {
     char text[2048], payload[4096], sidecar[4096], sha256[KIT_SHA256_HEX], *keys = NULL, *chain = NULL;
@@ -55,14 +59,33 @@ static kit_status make(const char *out, uint64_t bytes, kolm_error_t *err) {
     KIT_TRY(store_home_place(home, STORE_RECEIPTS, &chain, err));
     KIT_TRY(receipt_key_open(keys, &key, &created, err));
     const artifact_file entry = {"model/weights.bin", payload};
-    const artifact_spec spec = {.files = &entry, .file_count = 1, .manifest = manifest, .signer = {.user = key, .public_key_pem = receipt_key_pem(key), .length = receipt_envelope_length, .envelope = receipt_sign_envelope}};
+    const artifact_spec spec = {.files = &entry,
+                                .file_count = 1,
+                                .manifest = manifest,
+                                .signer = {.user = key,
+                                           .public_key_pem = receipt_key_pem(key),
+                                           .length = receipt_envelope_length,
+                                           .envelope = receipt_sign_envelope}};
     KIT_TRY(kit_atomic_open(out, 0644, &file, err));
     KIT_TRY(artifact_write(&spec, file.fd, &identity, err));
     KIT_TRY(artifact_open_fd(file.fd, out, &written, err));
     KIT_TRY(artifact_hash(written, ARTIFACT_HASH_FILE, NULL, NULL, sha256, err));
     const cJSON *kscore = kit_json_get(manifest, "kscore");
-    const receipt_compile compile = {.file_name = "big.kolm", .file_sha256 = sha256, .manifest_sha256 = identity.manifest_sha256, .file_size = identity.size, .name = "big", .version = "1.0.0", .task = "big", .recipe = "linear",
-                                     .backend = "bench", .started_at = (int64_t)time(NULL), .finished_at = (int64_t)time(NULL), .kscore = kscore, .score_micro = RECEIPT_UNKNOWN, .cost_micro_usd = 0, .quoted_micro_usd = 0,
+    const receipt_compile compile = {.file_name = "big.kolm",
+                                     .file_sha256 = sha256,
+                                     .manifest_sha256 = identity.manifest_sha256,
+                                     .file_size = identity.size,
+                                     .name = "big",
+                                     .version = "1.0.0",
+                                     .task = "big",
+                                     .recipe = "linear",
+                                     .backend = "bench",
+                                     .started_at = (int64_t)time(NULL),
+                                     .finished_at = (int64_t)time(NULL),
+                                     .kscore = kscore,
+                                     .score_micro = RECEIPT_UNKNOWN,
+                                     .cost_micro_usd = 0,
+                                     .quoted_micro_usd = 0,
                                      .billed_micro_usd = 0};
     KIT_TRY(receipt_write(&compile, key, chain, sidecar, &head, err));
     KIT_TRY(kit_atomic_commit(&file, true, err));

@@ -2,9 +2,9 @@
 /* The small things that every verb leans on: options, nearest names, progress. */
 #include "cli/options.h"
 
-#include "kolm/kit/text.h"
-#include "cli/output.h"
 #include "../suite.h"
+#include "cli/output.h"
+#include "kolm/kit/text.h"
 
 #include <math.h>
 #include <stdio.h>

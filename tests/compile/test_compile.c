@@ -34,7 +34,8 @@ static void hear(void *user, const session_event *event) {
     ck_assert_uint_lt(h->count, EVENTS_MAX);
     h->kinds[h->count++] = event->kind;
     if (event->kind == SESSION_DATA_READ) h->rows = event->compile->data.rows_read;
-    if (event->kind == SESSION_BACKEND_CHOSEN) kit_copy(h->backend, sizeof h->backend, event->compile->choice->backend->name);
+    if (event->kind == SESSION_BACKEND_CHOSEN)
+        kit_copy(h->backend, sizeof h->backend, event->compile->choice->backend->name);
     if (event->kind == SESSION_REPLACE) kit_copy(h->asked, sizeof h->asked, event->text);
     if (h->stop_at != 0 && event->kind == h->stop_at) stop = 1;
 }
@@ -49,8 +50,9 @@ static void write_rows(void) {
     FILE *file = fopen(data, "w");
     ck_assert_ptr_nonnull(file);
     for (int i = 0; i < 120; i++)
-        fprintf(file, "{\"input\": \"%s number %d of the day %d\", \"output\": \"%s\"}\n", i % 2 ? "please pay this invoice" : "my screen stays black",
-                i, i * 7919 % 1000, i % 2 ? "billing" : "hardware");
+        fprintf(file, "{\"input\": \"%s number %d of the day %d\", \"output\": \"%s\"}\n",
+                i % 2 ? "please pay this invoice" : "my screen stays black", i, i * 7919 % 1000,
+                i % 2 ? "billing" : "hardware");
     ck_assert_int_eq(fclose(file), 0);
 }
 

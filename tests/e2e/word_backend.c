@@ -6,12 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sched.h>
 #include <unistd.h>
 
 #define PLACES 16384 /* of (word, label) pairs: the data of tests has few */
@@ -36,7 +36,12 @@ static bool told(const kolm_host_v1_t *host, const char *fault) {
 }
 
 static void report(const kolm_host_v1_t *host, const char *phase, uint64_t step, uint64_t total) {
-    kolm_progress_t p = {.struct_size = (uint32_t)sizeof p, .step = step, .total = total, .loss = 0.5, .tokens_per_second = 10, .phase = phase};
+    kolm_progress_t p = {.struct_size = (uint32_t)sizeof p,
+                         .step = step,
+                         .total = total,
+                         .loss = 0.5,
+                         .tokens_per_second = 10,
+                         .phase = phase};
     host->progress(host->user, &p);
 }
 
@@ -68,7 +73,8 @@ static char *first_word(const char *text) {
 
 static pair *pair_of(model *m, const char *word, const char *label) {
     for (size_t i = 0; i < m->count; i++) {
-        if (strcmp(m->pairs[i].word, word) == 0 && (!label || strcmp(m->pairs[i].label, label) == 0)) return &m->pairs[i];
+        if (strcmp(m->pairs[i].word, word) == 0 && (!label || strcmp(m->pairs[i].label, label) == 0))
+            return &m->pairs[i];
     }
     return NULL;
 }
@@ -101,7 +107,8 @@ static kit_status learn(const char *path, model *m, kolm_error_t *err) {
         status = kit_lines_next(lines, &line, &length, err);
         if (status != KOLM_OK || !line) break;
         status = kit_json_parse(line, length, &row, err);
-        if (status == KOLM_OK && kit_json_get_string(row, "input", &input) && kit_json_get_string(row, "output", &output))
+        if (status == KOLM_OK && kit_json_get_string(row, "input", &input) &&
+            kit_json_get_string(row, "output", &output))
             status = add_row(m, m->of_places ? output : input, output, err);
         cJSON_Delete(row);
     }
@@ -160,7 +167,8 @@ static kit_status write_pad(const kit_job *job, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(kit_path_join(job->dir, "model/pad.bin", &path, err));
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    kit_status status = fd >= 0 && ftruncate(fd, 65 << 20) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot make %s", path);
+    kit_status status =
+        fd >= 0 && ftruncate(fd, 65 << 20) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot make %s", path);
     if (fd >= 0) close(fd);
     free(path);
     return status;
@@ -176,7 +184,8 @@ static kit_status write_results(const kit_job *job, const model *m, kolm_error_t
         kit_json_string(&words, m->pairs[i].word, strlen(m->pairs[i].word));
         kit_buf_str(&words, ",\"label\":");
         kit_json_string(&words, m->pairs[i].label, strlen(m->pairs[i].label));
-        kit_buf_fmt(&words, ",\"count\":%llu,\"of\":%llu}\n", (unsigned long long)m->pairs[i].count, (unsigned long long)m->pairs[i].of);
+        kit_buf_fmt(&words, ",\"count\":%llu,\"of\":%llu}\n", (unsigned long long)m->pairs[i].count,
+                    (unsigned long long)m->pairs[i].of);
     }
     kit_buf_fmt(&result, "{\"format\":1,\"toolchain\":\"" WORD_NAME " 1.0.0\",\"report\":{\"words\":%zu}}\n", m->count);
     kit_status status = write_text(job->dir, "model/words.jsonl", &words, err);
@@ -260,17 +269,21 @@ static kit_status change_model(const kolm_host_v1_t *host, const char *dir, kolm
     return status;
 }
 
-static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out, kolm_error_t *err) {
+static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out,
+                          kolm_error_t *err) {
     host->metric(host->user, "words.loss", 0.5);
     host->metric(host->user, "words.loss", -0.125);
     host->metric(host->user, "words.tiny", 1e-9);
     kit_job *job = NULL;
     char *rows = NULL, *model_dir = NULL, *result = NULL;
-    model m = {.pairs = calloc(PLACES, sizeof(pair)), .of_places = told(host, "answers by place") || told(host, "answers by id")};
-    kit_status status = m.pairs ? kit_job_read(args->job_dir, &job, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    model m = {.pairs = calloc(PLACES, sizeof(pair)),
+               .of_places = told(host, "answers by place") || told(host, "answers by id")};
+    kit_status status = m.pairs ? kit_job_read(args->job_dir, &job, err)
+                                : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 #ifdef WORD_RECIPE
     if (status == KOLM_OK && strcmp(job->recipe, WORD_RECIPE) != 0)
-        status = kit_fail(err, KOLM_E_UNIMPLEMENTED, "use --recipe " WORD_RECIPE, WORD_NAME " makes " WORD_RECIPE " only");
+        status =
+            kit_fail(err, KOLM_E_UNIMPLEMENTED, "use --recipe " WORD_RECIPE, WORD_NAME " makes " WORD_RECIPE " only");
 #endif
     report(host, "training", 0, 2);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "train.jsonl", &rows, err);
@@ -288,7 +301,8 @@ static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *a
     if (status == KOLM_OK && told(host, "own format"))
         status = kit_write_file(result, 0600, OWN_FORMAT, strlen(OWN_FORMAT), err);
     if (status == KOLM_OK && told(host, "no result")) unlink(result);
-    if (status == KOLM_OK && told(host, "linked result")) status = link_to_elsewhere(host, job->dir, "result.json", err);
+    if (status == KOLM_OK && told(host, "linked result"))
+        status = link_to_elsewhere(host, job->dir, "result.json", err);
     if (status == KOLM_OK && told(host, "no model")) status = kit_remove_tree(model_dir, err);
     report(host, "training", 2, 2);
     out->billed_micro_usd = 0;
@@ -387,10 +401,10 @@ static void answer(model *m, const char *id, const char *input, uint64_t place, 
     kit_buf_str(out, "{\"id\":");
     kit_json_string(out, id, strlen(id));
     kit_buf_str(out, ",\"output\":");
-    if (abstains)
-        kit_buf_str(out, "null,\"best\":");
+    if (abstains) kit_buf_str(out, "null,\"best\":");
     kit_json_string(out, label, strlen(label));
-    kit_buf_fmt(out, ",\"confidence\":%llu.%06llu}\n", (unsigned long long)(micro / 1000000), (unsigned long long)(micro % 1000000));
+    kit_buf_fmt(out, ",\"confidence\":%llu.%06llu}\n", (unsigned long long)(micro / 1000000),
+                (unsigned long long)(micro % 1000000));
     free(word);
 }
 
@@ -411,7 +425,8 @@ static kit_status answer_without_end(const kolm_host_v1_t *host, int out, const 
     return status;
 }
 
-static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t *args, const kit_job *job, model *m, uint64_t *out_count, kolm_error_t *err) {
+static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t *args, const kit_job *job, model *m,
+                             uint64_t *out_count, kolm_error_t *err) {
     kit_lines *lines = NULL;
     kit_buf text = {0};
     bool skip = told(host, "skip answers"), garble = told(host, "garbled answers");
@@ -419,8 +434,11 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
     uint64_t last = 0;
     int in = open(args->input_path, O_RDONLY | O_CLOEXEC);
     int out = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    kit_status status = in < 0 || out < 0 ? kit_fail_errno(err, errno, "cannot open %s", in < 0 ? args->input_path : args->output_path) : KOLM_OK;
-    if (status == KOLM_OK && (by_id || told(host, "answers by place"))) status = last_place(args->input_path, by_id, &last, err);
+    kit_status status =
+        in < 0 || out < 0 ? kit_fail_errno(err, errno, "cannot open %s", in < 0 ? args->input_path : args->output_path)
+                          : KOLM_OK;
+    if (status == KOLM_OK && (by_id || told(host, "answers by place")))
+        status = last_place(args->input_path, by_id, &last, err);
     if (status == KOLM_OK) status = kit_lines_open(in, LINE_MAX_BYTES, &lines, err);
     while (status == KOLM_OK) {
         const char *line = NULL, *id = "", *input = "";
@@ -430,8 +448,8 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
         if (status != KOLM_OK || !line) break;
         status = kit_json_parse(line, length, &row, err);
         if (status == KOLM_OK && again) status = read_again(job, m, err);
-        if (status == KOLM_OK && kit_json_get_string(row, "id", &id) && kit_json_get_string(row, "input", &input) && !((skip || garble) && *out_count == 1) &&
-            !answers_oddly(host, id, *out_count, &text))
+        if (status == KOLM_OK && kit_json_get_string(row, "id", &id) && kit_json_get_string(row, "input", &input) &&
+            !((skip || garble) && *out_count == 1) && !answers_oddly(host, id, *out_count, &text))
             answer(m, id, input, by_id ? strtoull(id, NULL, 10) : *out_count + 1, last, &text);
         if (garble && *out_count == 1) kit_buf_str(&text, "no answer\n");
         (*out_count)++;
@@ -442,7 +460,8 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
             kit_buf_clear(&text);
         }
     }
-    if (status == KOLM_OK && text.length > 0 && told(host, "endless answers")) status = answer_without_end(host, out, &text, err);
+    if (status == KOLM_OK && text.length > 0 && told(host, "endless answers"))
+        status = answer_without_end(host, out, &text, err);
     if (status == KOLM_OK) status = kit_write_all(out, kit_buf_text(&text), text.length, err);
     kit_lines_close(lines);
     kit_buf_free(&text);
@@ -451,11 +470,13 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
     return status;
 }
 
-static int32_t word_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err) {
+static int32_t word_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
+                          kolm_error_t *err) {
     host->metric(host->user, "words.answered", 3);
     kit_job *job = NULL;
     model m = {.pairs = calloc(PLACES, sizeof(pair))};
-    kit_status status = m.pairs ? kit_job_read(args->job_dir, &job, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = m.pairs ? kit_job_read(args->job_dir, &job, err)
+                                : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     report(host, "answering", 0, 1);
     if (told(host, "hang infer")) status = wait_for_cancel(host, err);
     if (told(host, "crash infer")) abort();
@@ -468,7 +489,8 @@ static int32_t word_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *a
     return status;
 }
 
-static int32_t word_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out, kolm_error_t *err) {
+static int32_t word_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out,
+                           kolm_error_t *err) {
     (void)args, (void)err;
     if (told(host, "detect-needs-fence")) {
         int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -485,7 +507,8 @@ static int32_t word_detect(const kolm_host_v1_t *host, const kolm_detect_args_t 
     return KOLM_OK;
 }
 
-static int32_t word_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out, kolm_error_t *err) {
+static int32_t word_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out,
+                         kolm_error_t *err) {
     (void)host, (void)err;
     out->duration_ms = 3600000; /* an hour, so that the price is the bill */
     out->billing = args->price_micro_usd_per_hour ? KOLM_BILLING_PER_HOUR : KOLM_BILLING_FREE;

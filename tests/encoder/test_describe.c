@@ -16,7 +16,8 @@ static void setup(void) {
     "\"hidden_size\":384,\"intermediate_size\":1536,\"num_hidden_layers\":6,\"num_attention_heads\":12,"               \
     "\"vocab_size\":30522,\"max_position_embeddings\":512"
 #define BERT "{\"model_type\":\"bert\",\"type_vocab_size\":2," SIZES
-#define MODULE(index, path, type) "{\"idx\":" index ",\"name\":\"" index "\",\"path\":\"" path "\",\"type\":\"" type "\"}"
+#define MODULE(index, path, type)                                                                                      \
+    "{\"idx\":" index ",\"name\":\"" index "\",\"path\":\"" path "\",\"type\":\"" type "\"}"
 #define ST "sentence_transformers.models."
 #define TRANSFORMER MODULE("0", "", ST "Transformer")
 #define POOLING MODULE("1", "1_Pooling", ST "Pooling")
@@ -29,8 +30,12 @@ typedef struct model {
 } model;
 
 static kit_status describe(const model *m, enc_description *out) {
-    static const char *const names[] = {"config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json",
-                                        "config_sentence_transformers.json", "tokenizer_config.json"};
+    static const char *const names[] = {"config.json",
+                                        "modules.json",
+                                        "1_Pooling/config.json",
+                                        "sentence_bert_config.json",
+                                        "config_sentence_transformers.json",
+                                        "tokenizer_config.json"};
     const char *const texts[] = {m->config, m->modules, m->pooling, m->sentence, m->prompts, m->tokenizer};
     enc_file list[6];
     size_t count = 0;
@@ -71,20 +76,21 @@ END_TEST
 
 START_TEST(others) {
     enc_description d = must_describe(&(model){
-        .config = "{\"model_type\":\"xlm-roberta\",\"type_vocab_size\":1,\"pad_token_id\":1,\"hidden_act\":\"gelu_new\","
-                  "\"layer_norm_eps\":1e-05," SIZES "}",
+        .config =
+            "{\"model_type\":\"xlm-roberta\",\"type_vocab_size\":1,\"pad_token_id\":1,\"hidden_act\":\"gelu_new\","
+            "\"layer_norm_eps\":1e-05," SIZES "}",
         .modules = "[" TRANSFORMER "," POOLING "]",
         .pooling = "{\"pooling_mode\":\"cls\",\"embedding_dimension\":384}",
         .tokenizer = "{\"x\":[1e999],\"model_max_length\":1000000000000000019884624838656}"});
     ck_assert(d.family == ENC_ROBERTA && d.pooling == ENC_CLS && !d.normalise && d.max_tokens == 510 && d.pad == 1);
     ck_assert(d.activation == ENC_GELU_TANH && d.epsilon == 1e-5f);
     enc_description_free(&d);
-    d = must_describe(&(model){
-        .config = "{\"model_type\":\"mpnet\",\"pad_token_id\":7," SIZES "}",
-        .modules = "[" MODULE("0", "", "sentence_transformers.base.modules.Transformer") "," POOLING "]",
-        .pooling = "{\"pooling_mode\":[\"max\"]}",
-        .sentence = "{\"max_seq_length\":null,\"do_lower_case\":true}",
-        .tokenizer = "{\"model_max_length\":128}"});
+    d = must_describe(
+        &(model){.config = "{\"model_type\":\"mpnet\",\"pad_token_id\":7," SIZES "}",
+                 .modules = "[" MODULE("0", "", "sentence_transformers.base.modules.Transformer") "," POOLING "]",
+                 .pooling = "{\"pooling_mode\":[\"max\"]}",
+                 .sentence = "{\"max_seq_length\":null,\"do_lower_case\":true}",
+                 .tokenizer = "{\"model_max_length\":128}"});
     ck_assert(d.family == ENC_MPNET && d.pooling == ENC_MAX && d.max_tokens == 128 && d.pad == 1 && d.types == 0);
     ck_assert(d.lower_case);
     enc_description_free(&d);
@@ -101,8 +107,8 @@ START_TEST(static_embeddings) {
     d = must_describe(&(model){.config = "{\"model_type\":\"model2vec\",\"max_length\":99}"});
     ck_assert(d.family == ENC_STATIC && !d.normalise && d.max_tokens == 99);
     enc_description_free(&d);
-    d = must_describe(&(model){.modules = "[" MODULE("0", "0_StaticEmbedding", ST "StaticEmbedding") ","
-                                          MODULE("1", "1_Normalize", ST "Normalize") "]"});
+    d = must_describe(&(model){.modules = "[" MODULE("0", "0_StaticEmbedding", ST "StaticEmbedding") "," MODULE(
+                                   "1", "1_Normalize", ST "Normalize") "]"});
     ck_assert(d.family == ENC_STATIC && d.normalise && !d.drop_unknown && d.max_tokens == ENC_TOKENS_MAX);
     ck_assert_str_eq(d.directory, "0_StaticEmbedding/");
     enc_description_free(&d);
@@ -112,7 +118,8 @@ END_TEST
 static const struct prompt {
     const char *config, *prefix;
 } prompts[] = {
-    {"{\"prompts\":{\"query\":\"query: \",\"passage\":\"passage: \"},\"default_prompt_name\":\"passage\"}", "passage: "},
+    {"{\"prompts\":{\"query\":\"query: \",\"passage\":\"passage: \"},\"default_prompt_name\":\"passage\"}",
+     "passage: "},
     {"{\"prompts\":{\"query\":\"query: \",\"passage\":\"passage: \"},\"default_prompt_name\":null}", "query: "},
     {"{\"prompts\":{\"query\":\"q: \",\"document\":\"d: \",\"classification\":\"c: \"}}", "c: "},
     {"{\"prompts\":{\"query\":\"Represent this: \",\"document\":\"\"}}", ""},
@@ -146,41 +153,65 @@ static const struct refusal {
     {{.config = BERT ",\"position_embedding_type\":\"relative_key\"}", BASE}, KOLM_E_UNIMPLEMENTED, "\"relative_key\""},
     {{.config = BERT ",\"hidden_act\":\"swish\"}", BASE}, KOLM_E_UNIMPLEMENTED, "activation \"swish\""},
     {{.config = BERT ",\"layer_norm_eps\":0}", BASE}, KOLM_E_UNIMPLEMENTED, "layer_norm_eps"},
-    {{.config = "{\"model_type\":\"bert\",\"type_vocab_size\":2,\"hidden_size\":385,\"intermediate_size\":1,\"num_hidden_layers\":1,"
-                "\"num_attention_heads\":12,\"vocab_size\":9,\"max_position_embeddings\":9}", BASE},
-     KOLM_E_UNIMPLEMENTED, "385 hidden units do not divide into 12 heads"},
+    {{.config = "{\"model_type\":\"bert\",\"type_vocab_size\":2,\"hidden_size\":385,\"intermediate_size\":1,\"num_"
+                "hidden_layers\":1,"
+                "\"num_attention_heads\":12,\"vocab_size\":9,\"max_position_embeddings\":9}",
+      BASE},
+     KOLM_E_UNIMPLEMENTED,
+     "385 hidden units do not divide into 12 heads"},
     {{.config = "{\"model_type\":\"bert\",\"type_vocab_size\":2}", BASE}, KOLM_E_UNIMPLEMENTED, "no hidden_size"},
-    {{.config = "{\"model_type\":\"bert\",\"hidden_size\":4000000000}", BASE}, KOLM_E_UNIMPLEMENTED, "4000000000 is not between"},
-    {{.config = "{\"model_type\":\"roberta\",\"type_vocab_size\":1,\"pad_token_id\":511," SIZES "}", BASE}, KOLM_E_UNIMPLEMENTED,
+    {{.config = "{\"model_type\":\"bert\",\"hidden_size\":4000000000}", BASE},
+     KOLM_E_UNIMPLEMENTED,
+     "4000000000 is not between"},
+    {{.config = "{\"model_type\":\"roberta\",\"type_vocab_size\":1,\"pad_token_id\":511," SIZES "}", BASE},
+     KOLM_E_UNIMPLEMENTED,
      "positions end at that of padding"},
-    {{.config = "{\"model_type\":\"mpnet\",\"relative_attention_num_buckets\":64," SIZES "}", BASE}, KOLM_E_UNIMPLEMENTED,
+    {{.config = "{\"model_type\":\"mpnet\",\"relative_attention_num_buckets\":64," SIZES "}", BASE},
+     KOLM_E_UNIMPLEMENTED,
      "64 distances"},
     {{.config = BERT "}", .modules = "[" TRANSFORMER "]"}, KOLM_E_UNIMPLEMENTED, "has no Pooling"},
     {{.config = BERT "}", .modules = "[]"}, KOLM_E_UNIMPLEMENTED, "names no modules"},
     {{.config = BERT "}", .modules = "{}"}, KOLM_E_UNIMPLEMENTED, "is no list"},
-    {{.config = BERT "}", .modules = "[" TRANSFORMER "," POOLING "," MODULE("2", "2_Dense", ST "Dense") "]"}, KOLM_E_UNIMPLEMENTED,
+    {{.config = BERT "}", .modules = "[" TRANSFORMER "," POOLING "," MODULE("2", "2_Dense", ST "Dense") "]"},
+     KOLM_E_UNIMPLEMENTED,
      "its module 2 is a Dense"},
-    {{.config = BERT "}", .modules = "[" MODULE("0", "", "custom_st.Transformer") "]"}, KOLM_E_UNIMPLEMENTED, "code of its own"},
-    {{.config = BERT "}", .modules = "[" TRANSFORMER "," MODULE("1", "../../etc", ST "Pooling") "]"}, KOLM_E_INVALID_ARGUMENT,
+    {{.config = BERT "}", .modules = "[" MODULE("0", "", "custom_st.Transformer") "]"},
+     KOLM_E_UNIMPLEMENTED,
+     "code of its own"},
+    {{.config = BERT "}", .modules = "[" TRANSFORMER "," MODULE("1", "../../etc", ST "Pooling") "]"},
+     KOLM_E_INVALID_ARGUMENT,
      "names a directory outside of it"},
-    {{.config = BERT "}", .modules = "[" TRANSFORMER "," MODULE("1", "/etc", ST "Pooling") "]"}, KOLM_E_INVALID_ARGUMENT,
+    {{.config = BERT "}", .modules = "[" TRANSFORMER "," MODULE("1", "/etc", ST "Pooling") "]"},
+     KOLM_E_INVALID_ARGUMENT,
      "names a directory outside of it"},
-    {{.config = BERT "}", .modules = "[" MODULE("0", "0_BERT", ST "Transformer") "," POOLING "]"}, KOLM_E_UNIMPLEMENTED,
+    {{.config = BERT "}", .modules = "[" MODULE("0", "0_BERT", ST "Transformer") "," POOLING "]"},
+     KOLM_E_UNIMPLEMENTED,
      "a directory of its own, 0_BERT"},
     {{.config = BERT "}", .modules = USUAL}, KOLM_E_NOT_FOUND, "1_Pooling/config.json"},
     {{.config = BERT "}", .modules = USUAL, .pooling = "{}"}, KOLM_E_UNIMPLEMENTED, "no kind that is known"},
-    {{.config = BERT "}", .modules = USUAL, .pooling = "{\"pooling_mode_lasttoken\":true}"}, KOLM_E_UNIMPLEMENTED,
+    {{.config = BERT "}", .modules = USUAL, .pooling = "{\"pooling_mode_lasttoken\":true}"},
+     KOLM_E_UNIMPLEMENTED,
      "pools by \"lasttoken\""},
-    {{.config = BERT "}", .modules = USUAL, .pooling = "{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":true}"},
-     KOLM_E_UNIMPLEMENTED, "joins several kinds of pooling, cls and mean"},
-    {{.config = BERT "}", .modules = USUAL, .pooling = "{\"pooling_mode\":[\"cls\",\"mean\"]}"}, KOLM_E_UNIMPLEMENTED,
+    {{.config = BERT "}",
+      .modules = USUAL,
+      .pooling = "{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":true}"},
+     KOLM_E_UNIMPLEMENTED,
+     "joins several kinds of pooling, cls and mean"},
+    {{.config = BERT "}", .modules = USUAL, .pooling = "{\"pooling_mode\":[\"cls\",\"mean\"]}"},
+     KOLM_E_UNIMPLEMENTED,
      "joins several kinds"},
     {{.config = BERT "}", .modules = USUAL, .pooling = "{\"pooling_mode\":\"mean\",\"word_embedding_dimension\":768}"},
-     KOLM_E_UNIMPLEMENTED, "for 768 numbers a token, and its transformer has 384"},
-    {{.config = BERT "}", .modules = USUAL, .pooling = "{\"pooling_mode\":\"mean\",\"include_prompt\":false}",
+     KOLM_E_UNIMPLEMENTED,
+     "for 768 numbers a token, and its transformer has 384"},
+    {{.config = BERT "}",
+      .modules = USUAL,
+      .pooling = "{\"pooling_mode\":\"mean\",\"include_prompt\":false}",
       .prompts = "{\"prompts\":{\"a\":\"b\"},\"default_prompt_name\":\"a\"}"},
-     KOLM_E_UNIMPLEMENTED, "leaves its prompt out"},
-    {{.config = BERT "}", BASE, .tokenizer = "{\"model_max_length\":"}, KOLM_E_DATA_LOSS, "tokenizer_config.json in DIR"},
+     KOLM_E_UNIMPLEMENTED,
+     "leaves its prompt out"},
+    {{.config = BERT "}", BASE, .tokenizer = "{\"model_max_length\":"},
+     KOLM_E_DATA_LOSS,
+     "tokenizer_config.json in DIR"},
 };
 
 START_TEST(refused) {

@@ -25,7 +25,10 @@ typedef struct data {
 
 /* Labels are directions, rows lie around them: `noise` tells how far. */
 static data make(uint32_t count, uint32_t dimensions, uint32_t labels, float noise, uint32_t folds) {
-    data d = {malloc((size_t)count * dimensions * sizeof(float)), malloc(count * sizeof(uint32_t)), malloc(count * sizeof(uint32_t)), {0}};
+    data d = {malloc((size_t)count * dimensions * sizeof(float)),
+              malloc(count * sizeof(uint32_t)),
+              malloc(count * sizeof(uint32_t)),
+              {0}};
     float *center = malloc((size_t)labels * dimensions * sizeof *center);
     ck_assert(d.x != NULL && d.label != NULL && d.fold != NULL && center != NULL);
     state = 7;
@@ -39,8 +42,13 @@ static data make(uint32_t count, uint32_t dimensions, uint32_t labels, float noi
     }
     free(center);
     head_normalise(d.x, count, dimensions);
-    d.rows = (head_rows){.embeddings = d.x, .label = d.label, .fold = d.fold, .rows = count, .dimensions = dimensions,
-                         .labels = labels, .threads = 1};
+    d.rows = (head_rows){.embeddings = d.x,
+                         .label = d.label,
+                         .fold = d.fold,
+                         .rows = count,
+                         .dimensions = dimensions,
+                         .labels = labels,
+                         .threads = 1};
     return d;
 }
 
@@ -340,8 +348,15 @@ END_TEST
 static const float lambdas[] = {0.5f, 1.0f, 2.0f}, costs[] = {1.0f, 10.0f};
 
 static head_choose_job job_of(const data *d, const float *margins) {
-    return (head_choose_job){.rows = &d->rows, .folds = 3, .scored = 3, .margins = margins, .stride = 8,
-                             .lambda = lambdas, .lambdas = 3, .cost = costs, .costs = 2};
+    return (head_choose_job){.rows = &d->rows,
+                             .folds = 3,
+                             .scored = 3,
+                             .margins = margins,
+                             .stride = 8,
+                             .lambda = lambdas,
+                             .lambdas = 3,
+                             .cost = costs,
+                             .costs = 2};
 }
 
 START_TEST(lambda_follows_the_margins) {

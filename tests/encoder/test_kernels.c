@@ -68,21 +68,34 @@ static float *multiply(const enc_kernels *k, const made *m, uint32_t split) {
     const uint32_t panel = k->panel, panels = (m->tokens + panel - 1) / panel;
     const enc_matrix w = {m->w, m->dtype, m->rows, m->columns};
     enc_panels x = {floats((size_t)panels * panel * m->columns), m->columns};
-    enc_panels y = {floats((size_t)panels * panel * m->rows), m->rows}, more = {floats((size_t)panels * panel * m->rows), m->rows};
+    enc_panels y = {floats((size_t)panels * panel * m->rows), m->rows},
+               more = {floats((size_t)panels * panel * m->rows), m->rows};
     float *scratch = floats((size_t)k->block * m->columns), *out = floats((size_t)m->tokens * m->rows);
     for (uint32_t t = 0; t < m->tokens; t++) {
         for (uint32_t c = 0; c < m->columns; c++)
-            x.at[(size_t)(t / panel) * panel * m->columns + (size_t)c * panel + t % panel] = m->x[(size_t)t * m->columns + c];
+            x.at[(size_t)(t / panel) * panel * m->columns + (size_t)c * panel + t % panel] =
+                m->x[(size_t)t * m->columns + c];
         for (uint32_t r = 0; r < m->rows && m->more != NULL; r++)
-            more.at[(size_t)(t / panel) * panel * m->rows + (size_t)r * panel + t % panel] = m->more[(size_t)t * m->rows + r];
+            more.at[(size_t)(t / panel) * panel * m->rows + (size_t)r * panel + t % panel] =
+                m->more[(size_t)t * m->rows + r];
     }
     const enc_extent extent = {panels, (m->tokens - (panels - 1) * panel + k->lanes - 1) / k->lanes};
     for (uint32_t first = 0; first < m->columns; first += split) {
         const uint32_t columns = m->columns - first < split ? m->columns - first : split;
         const bool last = first + columns == m->columns;
-        const enc_product p = {.w = &w, .rows = m->rows, .first_column = first, .columns = columns, .x = x, .x_row = first, .y = y,
-                               .more = more, .bias = first == 0 ? m->bias : NULL, .add = last && m->more != NULL,
-                               .activate = last && m->activate, .activation = ENC_GELU, .scratch = scratch};
+        const enc_product p = {.w = &w,
+                               .rows = m->rows,
+                               .first_column = first,
+                               .columns = columns,
+                               .x = x,
+                               .x_row = first,
+                               .y = y,
+                               .more = more,
+                               .bias = first == 0 ? m->bias : NULL,
+                               .add = last && m->more != NULL,
+                               .activate = last && m->activate,
+                               .activation = ENC_GELU,
+                               .scratch = scratch};
         k->multiply(&p, extent);
     }
     for (uint32_t t = 0; t < m->tokens; t++)
@@ -131,8 +144,8 @@ START_TEST(one_rounding_a_multiply_add) {
         for (int t = 0; t < 8; t++) {
             const float expected = fmaf(w, x[t], bias);
             if (!isfinite(expected)) continue;
-            ck_assert_msg(to_bits(y[t]) == to_bits(expected), "%s: %a * %a + %a is %a, not %a", k->name, (double)w, (double)x[t],
-                          (double)bias, (double)expected, (double)y[t]);
+            ck_assert_msg(to_bits(y[t]) == to_bits(expected), "%s: %a * %a + %a is %a, not %a", k->name, (double)w,
+                          (double)x[t], (double)bias, (double)expected, (double)y[t]);
         }
         free(y);
     }
@@ -147,7 +160,8 @@ START_TEST(products_are_chains) {
     } sizes[] = {{1, 1, 1, 1}, {13, 5, 3, 2}, {24, 33, 16, 33}, {12, 64, 33, 48}, {7, 19, 70, 7}, {37, 8, 31, 3}};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         const uint32_t rows = sizes[s].rows, columns = sizes[s].columns, tokens = sizes[s].tokens;
-        float *w = floats(rows * columns), *x = floats(tokens * columns), *bias = floats(rows), *more = floats(tokens * rows);
+        float *w = floats(rows * columns), *x = floats(tokens * columns), *bias = floats(rows),
+              *more = floats(tokens * rows);
         for (uint32_t i = 0; i < rows * columns; i++)
             w[i] = number(1.0f);
         for (uint32_t i = 0; i < tokens * columns; i++)
@@ -156,7 +170,13 @@ START_TEST(products_are_chains) {
             more[i] = number(2.0f);
         for (uint32_t i = 0; i < rows; i++)
             bias[i] = number(1.0f);
-        made m = {.rows = rows, .columns = columns, .tokens = tokens, .w = (const uint8_t *)w, .x = x, .bias = bias, .more = more};
+        made m = {.rows = rows,
+                  .columns = columns,
+                  .tokens = tokens,
+                  .w = (const uint8_t *)w,
+                  .x = x,
+                  .bias = bias,
+                  .more = more};
         for (size_t k = 0; k < count; k++) {
             float *y = multiply(all[k], &m, sizes[s].split);
             for (uint32_t t = 0; t < tokens; t++)
@@ -165,7 +185,8 @@ START_TEST(products_are_chains) {
                     for (uint32_t c = 0; c < columns; c++)
                         sum = fmaf(w[r * columns + c], x[t * columns + c], sum);
                     sum += more[t * rows + r];
-                    ck_assert_msg(to_bits(sum) == to_bits(y[t * rows + r]), "%s, size %zu, token %u, row %u", all[k]->name, s, t, r);
+                    ck_assert_msg(to_bits(sum) == to_bits(y[t * rows + r]), "%s, size %zu, token %u, row %u",
+                                  all[k]->name, s, t, r);
                 }
             free(y);
         }
@@ -179,7 +200,7 @@ END_TEST
 
 static float half_value(uint32_t h) {
     const uint32_t exponent = h >> 10 & 31, fraction = h & 1023;
-    const double size = exponent == 31   ? fraction == 0 ? INFINITY : NAN
+    const double size = exponent == 31  ? fraction == 0 ? INFINITY : NAN
                         : exponent == 0 ? ldexp(fraction, -24)
                                         : ldexp(1024 + fraction, (int)exponent - 25);
     return (float)(h >> 15 ? -size : size);
@@ -214,7 +235,8 @@ START_TEST(halves_are_multiplied) {
     }
     for (int i = 0; i < 5 * 9; i++)
         x[i] = number(1.0f);
-    const made narrow = {.rows = 13, .columns = 9, .tokens = 5, .w = (const uint8_t *)w, .dtype = ENC_F16, .x = x, .bias = bias};
+    const made narrow = {
+        .rows = 13, .columns = 9, .tokens = 5, .w = (const uint8_t *)w, .dtype = ENC_F16, .x = x, .bias = bias};
     made full = narrow;
     full.w = (const uint8_t *)wide;
     full.dtype = ENC_F32;

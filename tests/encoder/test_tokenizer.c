@@ -52,7 +52,8 @@ static const char *ids_of(const char *text, uint32_t most, unsigned how) {
     tokenizer_ids ids;
     kit_buf_clear(&shown);
     ck_assert_msg(tokenizer_encode(t, work, text, strlen(text), most, how, &ids, &err) == KOLM_OK, "%s", err.text);
-    for (size_t i = 0; i < ids.count; i++) kit_buf_fmt(&shown, "%s%u", i > 0 ? " " : "", ids.ids[i]);
+    for (size_t i = 0; i < ids.count; i++)
+        kit_buf_fmt(&shown, "%s%u", i > 0 ? " " : "", ids.ids[i]);
     if (ids.truncated) kit_buf_str(&shown, "...");
     return kit_buf_text(&shown);
 }
@@ -203,7 +204,8 @@ static void *encode_often(void *user) {
 START_TEST(threads_share_a_tokenizer) {
     pthread_t threads[THREADS];
     bool good[THREADS];
-    for (int i = 0; i < THREADS; i++) ck_assert_int_eq(pthread_create(&threads[i], NULL, encode_often, &good[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, encode_often, &good[i]), 0);
     for (int i = 0; i < THREADS; i++) {
         ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
         ck_assert(good[i]);
@@ -226,7 +228,8 @@ START_TEST(a_megabyte_is_a_text) {
     char *text = malloc(length);
     tokenizer_ids ids;
     ck_assert_ptr_nonnull(text);
-    for (size_t i = 0; i < length; i++) text[i] = i % 3 == 2 ? ' ' : "re"[i % 3];
+    for (size_t i = 0; i < length; i++)
+        text[i] = i % 3 == 2 ? ' ' : "re"[i % 3];
     ck_assert_int_eq(tokenizer_encode(t, work, text, length, 0, 0, &ids, &err), KOLM_OK);
     ck_assert_uint_eq(ids.count, (length + 2) / 3);
     memset(text, 'e', length);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Training and answering: quality, sameness for any number of threads, calibration, thresholds, odd data, stopping. */
+#include "../suite.h"
 #include "infer.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/process.h"
 #include "made_data.h"
 #include "train.h"
-#include "../suite.h"
 
 #include <fcntl.h>
 #include <stdatomic.h>

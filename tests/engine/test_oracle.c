@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The solvers beside liblinear on the same features: accuracy within 0.3 points. */
+#include "../suite.h"
 #include "kolm/kit/file.h"
 #include "made_data.h"
 #include "solver.h"
-#include "../suite.h"
 
 #include <linear.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Text to features: case and classes of many scripts, what is counted, what hostile bytes do; and the arithmetic below.
  */
+#include "../suite.h"
 #include "numeric.h"
 #include "text.h"
-#include "../suite.h"
 
 #include <math.h>
 #include <stdbool.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prints what cli_choose decides, for test_choose.py: choose_probe [--backend NAME] [--airgap] [--budget USD]
  * [--infer]. */
-#include "fleet/choose.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/choose.h"
 
 int main(int argc, char **argv) {
     cli_context context;

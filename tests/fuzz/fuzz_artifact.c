@@ -2,8 +2,8 @@
 /* Fuzz target: a file that is accepted as an artifact is exactly what its own entries give when written again. */
 #include "artifact/artifact.h"
 
-#include "kolm/kit/digest.h"
 #include "artifact/zip.h"
+#include "kolm/kit/digest.h"
 
 #include <stdlib.h>
 #include <string.h>

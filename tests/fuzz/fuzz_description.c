@@ -3,8 +3,8 @@
  * ranges, so that nothing that is computed from it overflows; what is not is refused with a sentence. */
 #include "encoder/describe.h"
 
-#include "kolm/kit/text.h"
 #include "fuzz.h"
+#include "kolm/kit/text.h"
 
 #include <string.h>
 
@@ -14,7 +14,8 @@ static void check(const enc_description *d) {
     must(d->directory[0] != '/' && d->max_tokens >= 1 && d->max_tokens <= ENC_TOKENS_MAX);
     must(d->family <= ENC_STATIC && d->pooling <= ENC_MAX && d->activation <= ENC_RELU);
     if (d->family == ENC_STATIC) return;
-    must(d->hidden >= 1 && d->hidden <= 16384 && d->inner >= 1 && d->inner <= 65536 && d->layers >= 1 && d->layers <= 256);
+    must(d->hidden >= 1 && d->hidden <= 16384 && d->inner >= 1 && d->inner <= 65536 && d->layers >= 1 &&
+         d->layers <= 256);
     must(d->heads >= 1 && d->hidden % d->heads == 0 && d->vocabulary >= 1 && d->positions <= ENC_TOKENS_MAX);
     must(d->max_tokens <= d->positions && d->epsilon > 0.0f && d->epsilon < 1.0f);
     if (d->family != ENC_BERT) must(d->max_tokens + d->pad + 1 <= d->positions);
@@ -22,8 +23,12 @@ static void check(const enc_description *d) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char *const names[] = {"config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json",
-                                        "config_sentence_transformers.json", "tokenizer_config.json"};
+    static const char *const names[] = {"config.json",
+                                        "modules.json",
+                                        "1_Pooling/config.json",
+                                        "sentence_bert_config.json",
+                                        "config_sentence_transformers.json",
+                                        "tokenizer_config.json"};
     kolm_error_t err = KIT_ERROR_INIT;
     fuzz_parts parts = {(const char *)data, size};
     char *texts[6];

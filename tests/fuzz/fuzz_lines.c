@@ -59,7 +59,8 @@ static void read_all(kit_lines *lines, const kit_buf *text, size_t limit) {
     }
     const char *line = "";
     size_t length = 1;
-    must(kit_lines_next(lines, &line, &length, &err) == KOLM_OK && line == NULL && length == 0 && kit_lines_ready(lines));
+    must(kit_lines_next(lines, &line, &length, &err) == KOLM_OK && line == NULL && length == 0 &&
+         kit_lines_ready(lines));
 }
 
 /* The first byte chooses the limit, the second the pieces in which the text comes (0: from a file) and whether a long line that

@@ -4,9 +4,9 @@
  * that is believed, or where nobody demands one. */
 #include "fleet/policy.h"
 
-#include "kolm/kit/digest.h"
 #include "fuzz.h"
 #include "host/host.h"
+#include "kolm/kit/digest.h"
 #include "receipt/dsse.h"
 #include "receipt/internal.h"
 
@@ -14,11 +14,13 @@
 #include <sys/stat.h>
 
 #define NAME "acme"
-#define PLUGIN "\x7F" "ELF is not read here"
-#define MANIFEST \
-    "{\"name\":\"acme\",\"kind\":\"local\",\"tier\":1,\"train\":true,\"infer\":tr" \
-    "ue,\"airgap\":\"yes\",\"billing\":\"free\",\"cost_per_hour_usd\":0,\"cold" \
-    "_start_seconds\":0,\"vram_cap_gb\":null,\"auth\":[],\"requires\":[],\"" \
+#define PLUGIN                                                                                                         \
+    "\x7F"                                                                                                             \
+    "ELF is not read here"
+#define MANIFEST                                                                                                       \
+    "{\"name\":\"acme\",\"kind\":\"local\",\"tier\":1,\"train\":true,\"infer\":tr"                                     \
+    "ue,\"airgap\":\"yes\",\"billing\":\"free\",\"cost_per_hour_usd\":0,\"cold"                                        \
+    "_start_seconds\":0,\"vram_cap_gb\":null,\"auth\":[],\"requires\":[],\""                                           \
     "runtime\":\"r\",\"summary\":\"s\"}"
 
 /* Whose signatures there are: of the publisher that is believed, of one that was revoked, the own ones. Seeds {1}, {2}, {3}. */
@@ -52,7 +54,8 @@ static void make_keys(void) {
         if (i == OWN)
             must(receipt_key_store(directory, key, true, NULL) == KOLM_OK);
         else
-            must(receipt_keys_trust_backends(directory, &keys[i], "", RECEIPT_NO_START, RECEIPT_NO_END, 0, NULL) == KOLM_OK);
+            must(receipt_keys_trust_backends(directory, &keys[i], "", RECEIPT_NO_START, RECEIPT_NO_END, 0, NULL) ==
+                 KOLM_OK);
         if (i == REVOKED) must(receipt_keys_revoke(directory, keys[i].keyid, "", 0, keyid, NULL) == KOLM_OK);
         receipt_key_free(key);
     }
@@ -85,8 +88,8 @@ static bool demanded(const char *text, size_t length) {
     if (kit_json_parse(text, length, &json, NULL) != KOLM_OK) return false;
     const cJSON *plugins = kit_json_get(json, "plugins"), *one;
     bool required = kit_json_get_string(plugins, "signatures", &word) && strcmp(word, "required") == 0;
-    cJSON_ArrayForEach(one, kit_json_get(plugins, "except"))
-        required = required && !(cJSON_IsString(one) && strcmp(one->valuestring, NAME) == 0);
+    cJSON_ArrayForEach(one, kit_json_get(plugins, "except")) required =
+        required && !(cJSON_IsString(one) && strcmp(one->valuestring, NAME) == 0);
     cJSON_Delete(json);
     return required;
 }

@@ -63,9 +63,9 @@ static void on_undeclared(void *user, const char *key) {
 }
 
 static void check_result(const host_result *r) {
-    const char *const texts[] = {r->version,        r->vendor,          r->licence,      r->homepage,
+    const char *const texts[] = {r->version,        r->vendor,          r->licence,       r->homepage,
                                  r->sandbox.kernel, r->sandbox.profile, r->detect.reason, r->detect.remedy,
-                                 r->detect.runtime, r->cost.basis,      r->train.device, r->train.toolchain,
+                                 r->detect.runtime, r->cost.basis,      r->train.device,  r->train.toolchain,
                                  r->infer.device,   r->test.summary,    r->status.summary};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         check_told(texts[i]);
@@ -98,8 +98,7 @@ static void receive_lines(host_run *run, const char *text, size_t length) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const slots[] = {"detect", "cost", "train", "infer", "test", "status"};
-    static const host_events events = {NULL,    on_log,     on_progress,   on_metric,
-                                       on_step, on_holding, on_undeclared, NULL};
+    static const host_events events = {NULL, on_log, on_progress, on_metric, on_step, on_holding, on_undeclared, NULL};
     static char name[] = "acme", token[] = "ACME_TOKEN";
     static char *auth[] = {token};
     static host_manifest manifest = {.auth = auth, .auth_count = 1};

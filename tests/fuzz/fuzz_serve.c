@@ -4,8 +4,8 @@
  * own id and says nothing else than before; a refusal is one line of strict JSON. */
 #include "model/serve_lines.h"
 
-#include "kolm/kit/mark.h"
 #include "fuzz.h"
+#include "kolm/kit/mark.h"
 
 #include <string.h>
 

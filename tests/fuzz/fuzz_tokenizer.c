@@ -5,8 +5,8 @@
  * with a sentence. */
 #include "encoder/tokenizer.h"
 
-#include "kolm/kit/text.h"
 #include "fuzz.h"
+#include "kolm/kit/text.h"
 
 #include <string.h>
 
@@ -18,7 +18,8 @@ static tokenizer_ids encode(const tokenizer *t, tokenizer_work *w, const char *t
     tokenizer_ids ids;
     kit_status status = tokenizer_encode(t, w, text, length, most, how, &ids, &err);
     if (status == KOLM_OK) {
-        for (size_t i = 0; i < ids.count; i++) must(ids.ids[i] < tokenizer_about(t)->id_end);
+        for (size_t i = 0; i < ids.count; i++)
+            must(ids.ids[i] < tokenizer_about(t)->id_end);
         return ids;
     }
     must(status == KOLM_E_INVALID_ARGUMENT && kit_utf8_valid(text, length) != length);
@@ -51,7 +52,8 @@ static void check(const tokenizer *t, const char *text, size_t length) {
         "\u1100\u1161\u11a8 \u0915\u094d\u0915 \u212b\r\n\u200b \U0001f468\u200d\U0001f469 [CLS] <s>"};
     const tokenizer_facts *f = tokenizer_about(t);
     must(f->vocabulary > 0 && f->id_end > 0 && f->unknown < f->id_end);
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) check_text(t, fixed[i], strlen(fixed[i]));
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        check_text(t, fixed[i], strlen(fixed[i]));
     check_text(t, text, length);
 }
 

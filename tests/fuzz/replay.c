@@ -91,7 +91,8 @@ static void load(const char *path) {
     for (int i = 0; i < count; i++) {
         kolm_error_t err = KIT_ERROR_INIT;
         char *inner = NULL;
-        if (entries[i]->d_name[0] != '.' && kit_path_join(path, entries[i]->d_name, &inner, &err) == KOLM_OK) load(inner);
+        if (entries[i]->d_name[0] != '.' && kit_path_join(path, entries[i]->d_name, &inner, &err) == KOLM_OK)
+            load(inner);
         free(inner);
         free(entries[i]);
     }
@@ -120,8 +121,12 @@ static void mutate(kit_buf *buf) {
     case 1:
         if (left > 0) buf->data[at] = byte;
         break;
-    case 2: splice(buf, at, 0, &byte, 1); break;
-    case 3: splice(buf, at, below(left < 16 ? left + 1 : 16), "", 0); break;
+    case 2:
+        splice(buf, at, 0, &byte, 1);
+        break;
+    case 3:
+        splice(buf, at, below(left < 16 ? left + 1 : 16), "", 0);
+        break;
     case 4: {
         kit_buf twice = {0};
         size_t length = below(left < 64 ? left + 1 : 64);
@@ -153,7 +158,8 @@ static void run_mutations(uint64_t runs) {
         const kit_buf *seed = &corpus[below(corpus_count)];
         kit_buf input = {0};
         kit_buf_add(&input, kit_buf_text(seed), seed->length);
-        for (size_t n = 1 + below(8); n > 0; n--) mutate(&input);
+        for (size_t n = 1 + below(8); n > 0; n--)
+            mutate(&input);
         alarm(20); /* an input that hangs is a finding, too */
         run_one(input.data, input.length);
         kit_buf_free(&input);
@@ -176,13 +182,16 @@ int main(int argc, char **argv) {
         return 2;
     }
     static const int fatal[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGALRM};
-    for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) signal(fatal[i], on_crash);
+    for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++)
+        signal(fatal[i], on_crash);
     int64_t from = kit_now_ms();
     run_one("", 0);
-    for (size_t i = 0; i < corpus_count; i++) run_one(kit_buf_text(&corpus[i]), corpus[i].length);
+    for (size_t i = 0; i < corpus_count; i++)
+        run_one(kit_buf_text(&corpus[i]), corpus[i].length);
     run_mutations(runs);
     printf("%zu inputs and %llu mutations in %lld ms\n", corpus_count, (unsigned long long)runs,
            (long long)(kit_now_ms() - from));
-    for (size_t i = 0; i < corpus_count; i++) kit_buf_free(&corpus[i]);
+    for (size_t i = 0; i < corpus_count; i++)
+        kit_buf_free(&corpus[i]);
     return 0;
 }

@@ -23,7 +23,8 @@ static char long_text[2000]; /* x, and a NUL at the end */
 /* ---- What is left behind */
 
 static void *wait_for_ever(void *unused) {
-    for (;;) pause();
+    for (;;)
+        pause();
     return unused;
 }
 
@@ -75,8 +76,15 @@ static void leave_behind(const char *slot) {
 /* ---- detect */
 
 static void report_devices(const kolm_host_v1_t *host) {
-    kolm_device_t d = {.struct_size = (uint32_t)sizeof d, .index = 1, .memory_kind = KOLM_MEMORY_OWN, .total_memory_bytes = 100,
-                       .free_memory_bytes = 50, .name = "a second one", .id = "", .driver = "", .runtime = ""};
+    kolm_device_t d = {.struct_size = (uint32_t)sizeof d,
+                       .index = 1,
+                       .memory_kind = KOLM_MEMORY_OWN,
+                       .total_memory_bytes = 100,
+                       .free_memory_bytes = 50,
+                       .name = "a second one",
+                       .id = "",
+                       .driver = "",
+                       .runtime = ""};
     if (is("device-index")) d.index = 7;
     if (is("device-kind")) d.memory_kind = 9;
     if (is("device-free")) d.free_memory_bytes = 200;
@@ -93,21 +101,26 @@ static void report_devices(const kolm_host_v1_t *host) {
     if (strncmp(own_name, "device-", 7) == 0 && !is("device-null")) host->device(host->user, &d);
     d.index = 2;
     if (is("device-same-id")) host->device(host->user, &d);
-    for (d.index = 1; is("devices-200") && d.index < 200; d.index++) host->device(host->user, &d);
+    for (d.index = 1; is("devices-200") && d.index < 200; d.index++)
+        host->device(host->user, &d);
 }
 
 static void report_elsewhere(const kolm_host_v1_t *host) {
-    const kolm_test_step_t a_step = {.struct_size = (uint32_t)sizeof a_step, .number = 1, .total = 1, .title = "a", .note = ""};
-    const kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding, .place = "a", .kind = "b", .name = "c", .note = ""};
+    const kolm_test_step_t a_step = {
+        .struct_size = (uint32_t)sizeof a_step, .number = 1, .total = 1, .title = "a", .note = ""};
+    const kolm_holding_t holding = {
+        .struct_size = (uint32_t)sizeof holding, .place = "a", .kind = "b", .name = "c", .note = ""};
     if (is("detect-step")) host->test_step(host->user, &a_step);
-    if (is("detect-holding") && KOLM_HAS(kolm_host_v1_t, host, holding) && host->holding) host->holding(host->user, &holding);
+    if (is("detect-holding") && KOLM_HAS(kolm_host_v1_t, host, holding) && host->holding)
+        host->holding(host->user, &holding);
     if (is("detect-secret")) (void)host->secret(host->user, "ZOO_TOKEN", NULL, 0, NULL);
     if (is("log-null")) host->log(host->user, KOLM_LOG_INFO, NULL);
     if (is("log-level")) host->log(host->user, 17, "loud");
     if (is("log-bytes")) host->log(host->user, KOLM_LOG_INFO, "gr\xfc\xdf dich");
 }
 
-static int32_t bad_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out, kolm_error_t *err) {
+static int32_t bad_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out,
+                          kolm_error_t *err) {
     int32_t code = detect(host, args, out, err);
     report_devices(host);
     report_elsewhere(host);
@@ -130,7 +143,8 @@ static int32_t bad_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *
 
 /* ---- cost */
 
-static int32_t bad_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out, kolm_error_t *err) {
+static int32_t bad_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out,
+                        kolm_error_t *err) {
     int32_t code = cost(host, args, out, err);
     if (is("cost-negative")) out->cost_micro_usd = (uint64_t)-1000000, out->billing = KOLM_BILLING_PER_HOUR;
     if (is("cost-duration")) out->duration_ms = (uint64_t)INT64_MAX + 1;
@@ -146,7 +160,12 @@ static int32_t bad_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args
 /* ---- train */
 
 static void report_oddly(const kolm_host_v1_t *host) {
-    kolm_progress_t p = {.struct_size = (uint32_t)sizeof p, .step = 2, .total = 4, .loss = NAN, .tokens_per_second = NAN, .phase = "zooming"};
+    kolm_progress_t p = {.struct_size = (uint32_t)sizeof p,
+                         .step = 2,
+                         .total = 4,
+                         .loss = NAN,
+                         .tokens_per_second = NAN,
+                         .phase = "zooming"};
     char name[40];
     if (strncmp(own_name, "progress-", 9) == 0) {
         if (is("progress-no-phase")) p.phase = NULL;
@@ -185,7 +204,8 @@ static void spoil_result(const char *job_dir) {
     fclose(file);
 }
 
-static int32_t bad_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out, kolm_error_t *err) {
+static int32_t bad_train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out,
+                         kolm_error_t *err) {
     if (is("train-not-offered")) return kit_fail(err, KOLM_E_UNIMPLEMENTED, "", "this makes other models");
     if (is("train-real-time") && raise(SIGRTMIN + 3) != 0) abort();
     if (is("train-terminated") && raise(SIGTERM) != 0) abort();
@@ -203,7 +223,8 @@ static int32_t bad_train(const kolm_host_v1_t *host, const kolm_train_args_t *ar
 
 /* ---- test */
 
-static int32_t bad_test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out, kolm_error_t *err) {
+static int32_t bad_test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out,
+                        kolm_error_t *err) {
     kolm_test_step_t s = {.struct_size = (uint32_t)sizeof s, .number = 1, .total = 2, .title = "a step", .note = ""};
     if (strncmp(own_name, "test-", 5) != 0) return test(host, args, out, err);
     if (is("test-outcome")) s.outcome = 7;
@@ -213,10 +234,18 @@ static int32_t bad_test(const kolm_host_v1_t *host, const kolm_test_args_t *args
     if (is("test-one-of-two") || is("test-steps-1001")) s.total = 2000;
     if (is("test-failed")) s.outcome = KOLM_STEP_FAILED;
     if (!is("test-no-steps") && !is("test-fails-mutely")) host->test_step(host->user, &s);
-    s = (kolm_test_step_t){.struct_size = (uint32_t)sizeof s, .number = 2, .total = is("test-total") ? 3 : 2, .title = "another", .note = ""};
-    if (!is("test-no-steps") && !is("test-fails-mutely") && !is("test-one-of-two") && !is("test-steps-1001")) host->test_step(host->user, &s);
-    for (s.total = 2000; is("test-steps-1001") && s.number <= 1001; s.number++) host->test_step(host->user, &s);
-    out->passed = is("test-fails-mutely") || is("test-steps-1001") || is("test-outcome") ? 0 : is("test-passed") ? 7 : 1;
+    s = (kolm_test_step_t){.struct_size = (uint32_t)sizeof s,
+                           .number = 2,
+                           .total = is("test-total") ? 3 : 2,
+                           .title = "another",
+                           .note = ""};
+    if (!is("test-no-steps") && !is("test-fails-mutely") && !is("test-one-of-two") && !is("test-steps-1001"))
+        host->test_step(host->user, &s);
+    for (s.total = 2000; is("test-steps-1001") && s.number <= 1001; s.number++)
+        host->test_step(host->user, &s);
+    out->passed = is("test-fails-mutely") || is("test-steps-1001") || is("test-outcome") ? 0
+                  : is("test-passed")                                                    ? 7
+                                                                                         : 1;
     snprintf(out->summary, sizeof out->summary, "%s", is("test-summary") ? "" : "tested");
     leave_behind("test");
     return KOLM_OK;
@@ -224,9 +253,16 @@ static int32_t bad_test(const kolm_host_v1_t *host, const kolm_test_args_t *args
 
 /* ---- status */
 
-static int32_t bad_status(const kolm_host_v1_t *host, const kolm_status_args_t *args, kolm_status_result_t *out, kolm_error_t *err) {
-    kolm_holding_t h = {.struct_size = (uint32_t)sizeof h, .state = KOLM_HOLDING_IDLE, .bytes = 1, .age_seconds = 2,
-                        .place = "the zoo", .kind = "files", .name = "straw", .note = ""};
+static int32_t bad_status(const kolm_host_v1_t *host, const kolm_status_args_t *args, kolm_status_result_t *out,
+                          kolm_error_t *err) {
+    kolm_holding_t h = {.struct_size = (uint32_t)sizeof h,
+                        .state = KOLM_HOLDING_IDLE,
+                        .bytes = 1,
+                        .age_seconds = 2,
+                        .place = "the zoo",
+                        .kind = "files",
+                        .name = "straw",
+                        .note = ""};
     (void)args, (void)err;
     if (is("holding-state")) h.state = 9;
     if (is("holding-removed")) h.state = KOLM_HOLDING_REMOVED;
@@ -237,7 +273,8 @@ static int32_t bad_status(const kolm_host_v1_t *host, const kolm_status_args_t *
     if (is("holding-price")) h.price_micro_usd_per_hour = (uint64_t)-7;
     if (is("holding-size")) h.struct_size = 4;
     host->holding(host->user, &h);
-    for (int i = 1; is("holdings-10001") && i <= 10000; i++) host->holding(host->user, &h);
+    for (int i = 1; is("holdings-10001") && i <= 10000; i++)
+        host->holding(host->user, &h);
     if (is("status-reserved")) out->reserved = 8;
     leave_behind("status");
     snprintf(out->summary, sizeof out->summary, "one zoo");
@@ -282,15 +319,18 @@ static kit_status spoiled_row(void *user, const cJSON *row, kolm_error_t *err) {
 }
 
 /* The template's, with other rows and another flush. */
-static int32_t spoiled_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err) {
+static int32_t spoiled_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
+                             kolm_error_t *err) {
     spoiled s = {.answering = {.output_fd = -1}};
     kit_job *job = NULL;
     kit_status status = kit_job_read(args->job_dir, &job, err);
     if (status == KOLM_OK) status = engine_new(&s.answering.engine, err);
     if (status == KOLM_OK) status = read_model(job, s.answering.engine, err);
-    if (status == KOLM_OK) s.answering.output_fd = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (status == KOLM_OK)
-        status = each_row(host, args->input_path, spoiled_row, is("infer-unflushed") ? NULL : flush_answers, &s.answering, err);
+        s.answering.output_fd = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (status == KOLM_OK)
+        status = each_row(host, args->input_path, spoiled_row, is("infer-unflushed") ? NULL : flush_answers,
+                          &s.answering, err);
     if (is("infer-more") && status == KOLM_OK) {
         kit_buf_str(&s.answering.text, "{\"id\":\"more\",\"output\":\"x\",\"confidence\":1}\n");
         s.answering.answers++;
@@ -305,8 +345,10 @@ static int32_t spoiled_infer(const kolm_host_v1_t *host, const kolm_infer_args_t
     return status;
 }
 
-static int32_t bad_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out, kolm_error_t *err) {
-    static const char *const spoils[] = {"infer-swapped", "infer-missing", "infer-strange", "infer-twice", "infer-unflushed", "infer-more"};
+static int32_t bad_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
+                         kolm_error_t *err) {
+    static const char *const spoils[] = {"infer-swapped", "infer-missing",   "infer-strange",
+                                         "infer-twice",   "infer-unflushed", "infer-more"};
     for (size_t i = 0; i < sizeof spoils / sizeof *spoils; i++)
         if (is(spoils[i])) return spoiled_infer(host, args, out, err);
     if (is("infer-hangs")) wait_for_ever(NULL);
@@ -324,8 +366,17 @@ extern KOLM_BACKEND_EXPORT kolm_backend_v1_t table __asm__("kolm_backend_v1");
 kolm_backend_v1_t table = {
     KOLM_BACKEND_HEADER_INIT,
     .features = KOLM_FEATURE_MODEL_SLICES,
-    .name = own_name, .version = "1.0.0", .vendor = "the zoo", .licence = "Apache-2.0", .homepage = "https://example.com/zoo",
-    .detect = bad_detect, .cost = bad_cost, .train = bad_train, .infer = bad_infer, .test = bad_test, .status = bad_status,
+    .name = own_name,
+    .version = "1.0.0",
+    .vendor = "the zoo",
+    .licence = "Apache-2.0",
+    .homepage = "https://example.com/zoo",
+    .detect = bad_detect,
+    .cost = bad_cost,
+    .train = bad_train,
+    .infer = bad_infer,
+    .test = bad_test,
+    .status = bad_status,
 };
 
 __attribute__((constructor)) static void spoil_table(void) {

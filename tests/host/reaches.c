@@ -20,9 +20,9 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -38,7 +38,8 @@ static int connect_abstract(const char *name) {
     size_t n = strlen(name);
     memcpy(address.sun_path + 1, name, n);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    int good = fd >= 0 && connect(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)) == 0;
+    int good = fd >= 0 && connect(fd, (struct sockaddr *)&address,
+                                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)) == 0;
     int why = errno;
     if (fd >= 0) close(fd);
     errno = why;
@@ -85,7 +86,7 @@ static int set_attribute_at(const char *path) {
     const struct {
         uint64_t value;
         uint32_t size, flags;
-    } how = {(uint64_t)(uintptr_t)"x", 1, 0};
+    } how = {(uint64_t)(uintptr_t) "x", 1, 0};
     return syscall(463 /* setxattrat */, AT_FDCWD, path, 0, "user.kolm-at", &how, sizeof how) == 0;
 }
 
@@ -176,7 +177,8 @@ static int reach(const char *what, const char *arg) {
     if (strcmp(what, "datagram") == 0) return open_socket(SOCK_DGRAM, (int)number);
     if (strcmp(what, "verity") == 0) return order(arg, FS_IOC_ENABLE_VERITY);
     if (strcmp(what, "subvolume") == 0) return order(arg, 0x5000940e /* BTRFS_IOC_SUBVOL_CREATE */);
-    if (strcmp(what, "segment") == 0 || strcmp(what, "semaphore") == 0 || strcmp(what, "messages") == 0 || strcmp(what, "remove") == 0)
+    if (strcmp(what, "segment") == 0 || strcmp(what, "semaphore") == 0 || strcmp(what, "messages") == 0 ||
+        strcmp(what, "remove") == 0)
         return control(what, (int)number);
     if (strcmp(what, "queue") == 0) return syscall(SYS_mq_unlink, arg) == 0;
     if (strcmp(what, "list") == 0) return open_it(arg, O_RDONLY | O_DIRECTORY);

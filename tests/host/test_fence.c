@@ -25,9 +25,9 @@
 #define PATIENCE_MS 60000
 
 static char here[PATH_MAX], program[PATH_MAX];
-static char root[PATH_MAX];  /* the temporary directory of one test: home/ is HOME, home/.kolm is KOLM_HOME */
-static pid_t victim;         /* another process of the user */
-static int listener = -1;    /* an abstract socket of the user */
+static char root[PATH_MAX]; /* the temporary directory of one test: home/ is HOME, home/.kolm is KOLM_HOME */
+static pid_t victim;        /* another process of the user */
+static int listener = -1;   /* an abstract socket of the user */
 static char listener_name[64];
 static kit_buf logs;
 static host_registry *registry;
@@ -201,9 +201,14 @@ static long landlock(void) {
 
 /* ---- What nobody gets */
 static size_t want_what_is_not_its_own(void) {
-    const char *const files[] = {"home/.kolm/keys/signing.pem", "home/.kolm/credentials", "home/.kolm/config.json",
-                                 "home/.profile", "home/.ssh/id", "home/.kolm/jobs/other/job/train.jsonl",
-                                 "home/.kolm/jobs/one/private/heldout.jsonl", "data/beside"};
+    const char *const files[] = {"home/.kolm/keys/signing.pem",
+                                 "home/.kolm/credentials",
+                                 "home/.kolm/config.json",
+                                 "home/.profile",
+                                 "home/.ssh/id",
+                                 "home/.kolm/jobs/other/job/train.jsonl",
+                                 "home/.kolm/jobs/one/private/heldout.jsonl",
+                                 "data/beside"};
     const char *const directories[] = {"home/.kolm/keys", "home/.kolm", "home", "home/.kolm/jobs/one", "data"};
     const char *const made[] = {"home/.bashrc", "home/.kolm/new", "home/.kolm/jobs/one/beside", "data/new"};
     size_t n = 0;
@@ -444,13 +449,16 @@ START_TEST(test_not_granted) {
     want("read", at("home/.ssh/id"));
     configure("");
     const char *dirs[] = {at("plugins")};
-    host_scan_options options = {.dirs = dirs, .dir_count = 1, .program = program, .config = {.json = config}, .grant = no_grant};
+    host_scan_options options = {
+        .dirs = dirs, .dir_count = 1, .program = program, .config = {.json = config}, .grant = no_grant};
     host_registry_free(registry);
     must(host_scan(&options, &registry, &err), &err);
     static host_result result;
     static const host_events events = {.log = on_log};
     const host_call_options call_options = {.timeout_ms = PATIENCE_MS, .config = config, .events = &events};
-    must(host_train(registry, host_find(registry, "reaches"), at("home/.kolm/jobs/one/job"), 1, &call_options, &result, &err), &err);
+    must(host_train(registry, host_find(registry, "reaches"), at("home/.kolm/jobs/one/job"), 1, &call_options, &result,
+                    &err),
+         &err);
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED); /* nor is it called at all */
     ck_assert_msg(count_of("GOT") == 0, "%s", kit_buf_text(&logs));
 }
@@ -544,11 +552,21 @@ END_TEST
 #define SEVENTEEN "[" FOUR FOUR FOUR FOUR "\"/a\"]"
 
 START_TEST(test_manifests) {
-    static const char *const bad[] = {
-        "\"/srv\"", "[]", "{\"read\":\"/srv\"}", "{\"exec\":[]}", "{\"read\":[\"srv\"]}", "{\"read\":[\"/\"]}",
-        "{\"read\":[\"~/\"]}", "{\"read\":[\"~\"]}", "{\"read\":[\"/srv/../etc\"]}", "{\"read\":[\"${1A}/x\"]}",
-        "{\"read\":[\"${HOME\"]}", "{\"write\":[\"${A}/..\"]}", "{\"write\":[7]}", "{\"write\":[\"@nothing\"]}",
-        "{\"read\":" SEVENTEEN "}"};
+    static const char *const bad[] = {"\"/srv\"",
+                                      "[]",
+                                      "{\"read\":\"/srv\"}",
+                                      "{\"exec\":[]}",
+                                      "{\"read\":[\"srv\"]}",
+                                      "{\"read\":[\"/\"]}",
+                                      "{\"read\":[\"~/\"]}",
+                                      "{\"read\":[\"~\"]}",
+                                      "{\"read\":[\"/srv/../etc\"]}",
+                                      "{\"read\":[\"${1A}/x\"]}",
+                                      "{\"read\":[\"${HOME\"]}",
+                                      "{\"write\":[\"${A}/..\"]}",
+                                      "{\"write\":[7]}",
+                                      "{\"write\":[\"@nothing\"]}",
+                                      "{\"read\":" SEVENTEEN "}"};
     char text[2048];
     kolm_error_t err = KIT_ERROR_INIT;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

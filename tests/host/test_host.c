@@ -14,10 +14,10 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sched.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -115,7 +115,7 @@ static const host_backend *find(const host_registry *registry, const char *name)
 
 /* ---- Events, gathered */
 static struct {
-    kit_buf logs; /* one line each, "LEVEL text" */
+    kit_buf logs;     /* one line each, "LEVEL text" */
     kit_buf holdings; /* one line each */
     unsigned log_count, progress_count, metric_count, step_count, holding_count;
     kolm_progress_t progress;
@@ -234,7 +234,8 @@ static const struct animal {
     {"names-scratch", HOST_FAILED, "cannot read [scratch]/weights", false}, /* it is gone by now */
     {"odd-code", HOST_FAILED, "odd-code: detect failed with 4711, which is no code of kolm, and gave no reason", false},
     {"mute", HOST_FAILED,
-     "mute: detect failed with RESOURCE_EXHAUSTED (8) and gave no reason; its last words: \"the quota is used up\"", false},
+     "mute: detect failed with RESOURCE_EXHAUSTED (8) and gave no reason; its last words: \"the quota is used up\"",
+     false},
     {"licence", HOST_NO_REPLY,
      "licence ended the process in detect without an answer (exit code 3); its last words: \"checking\" "
      "\"licence \\x1B[31mexpired\\x1B[0m on 2026-01-01\"",
@@ -264,7 +265,8 @@ static void check_animal(const struct animal *animal, const host_result *result)
     if (result->verdict != HOST_OK) ck_assert_int_ne(result->error.code, KOLM_OK);
     bool ended = result->verdict == HOST_CRASHED || result->verdict == HOST_NO_REPLY;
     if (ended && result->loaded) /* who is to be told */
-        ck_assert_msg(strstr(result->error.remedy, result->vendor) != NULL, "%s: %s", animal->name, result->error.remedy);
+        ck_assert_msg(strstr(result->error.remedy, result->vendor) != NULL, "%s: %s", animal->name,
+                      result->error.remedy);
 }
 
 /* Runs beside us on one processor, in a session of its own, which is a share of the processor's time of its own. */
@@ -372,9 +374,8 @@ START_TEST(test_identity) {
     add("null-slots");
     host_result result = detect("good");
     ck_assert(result.loaded);
-    ck_assert_uint_eq(result.slots,
-                      HOST_SLOT_DETECT | HOST_SLOT_COST | HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST |
-                          HOST_SLOT_STATUS);
+    ck_assert_uint_eq(result.slots, HOST_SLOT_DETECT | HOST_SLOT_COST | HOST_SLOT_TRAIN | HOST_SLOT_INFER |
+                                        HOST_SLOT_TEST | HOST_SLOT_STATUS);
     ck_assert_str_eq(result.version, "1.2.3");
     ck_assert_str_eq(result.vendor, "the zoo");
     ck_assert_str_eq(result.licence, "Apache-2.0");
@@ -422,9 +423,9 @@ static const char *give_secret(void *user, const char *name) {
 /* The value of a secret is in no line and no error, as it is or escaped. */
 START_TEST(test_secrets_are_not_told) {
     add_as(zoo_dir, "tells", "tells", ",\"auth\":[\"ZOO_TOKEN\"],\"requires\":[]");
-    host_result result = detect_with("tells", (host_call_options){.timeout_ms = PATIENCE_MS,
-                                                                  .secret = give_secret,
-                                                                  .secret_user = (char[]){"the user"}});
+    host_result result = detect_with(
+        "tells",
+        (host_call_options){.timeout_ms = PATIENCE_MS, .secret = give_secret, .secret_user = (char[]){"the user"}});
     ck_assert_int_eq(result.verdict, HOST_NO_REPLY);
     ck_assert_ptr_nonnull(strstr(result.error.text, "its last words: \"the token [ZOO_TOKEN]\""));
     ck_assert_ptr_null(strstr(result.error.text, "canary"));
@@ -440,7 +441,8 @@ START_TEST(test_undeclared_settings) {
     cJSON *config = NULL;
     static const char text[] = "{\"backends\":{\"secrets\":{\"region\":\"eu\"}}}";
     add_as(zoo_dir, "secrets", "secrets",
-           ",\"auth\":[\"ZOO_TOKEN\"],\"requires\":[],\"settings\":[{\"key\":\"region\",\"type\":\"string\",\"summary\":\"s\"}]");
+           ",\"auth\":[\"ZOO_TOKEN\"],\"requires\":[],\"settings\":[{\"key\":\"region\",\"type\":\"string\","
+           "\"summary\":\"s\"}]");
     must(kit_json_parse(text, strlen(text), &config, &err), &err);
     host_result result = detect_with("secrets", (host_call_options){.timeout_ms = PATIENCE_MS, .config = config});
     ck_assert_int_eq(result.verdict, HOST_OK);
@@ -517,11 +519,13 @@ START_TEST(test_flood_is_rated) {
     ck_assert_msg(seen.log_count >= 400 && seen.log_count < 10000, "%u lines of 20000", seen.log_count);
     ck_assert_uint_le(seen.progress_count, 2 + (unsigned)(result.wall_ms / 50));
     ck_assert_uint_eq(seen.progress.step, 20000); /* the last one is never the one that is dropped */
-    ck_assert_uint_ge(seen.metric_count, 2); /* the first and the last */
+    ck_assert_uint_ge(seen.metric_count, 2);      /* the first and the last */
     ck_assert_uint_le(seen.metric_count, 2 + (unsigned)(result.wall_ms / 50));
     ck_assert(seen.value >= 20000 && seen.value <= 20000);
-    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "2 detect: a device was left out: kolm takes 64 of them; report"));
-    ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "2 detect: the metric 'Not A Name' was left out: that is no name"));
+    ck_assert_ptr_nonnull(
+        strstr(kit_buf_text(&seen.logs), "2 detect: a device was left out: kolm takes 64 of them; report"));
+    ck_assert_ptr_nonnull(
+        strstr(kit_buf_text(&seen.logs), "2 detect: the metric 'Not A Name' was left out: that is no name"));
     ck_assert_uint_eq(seen.holding_count, 0); /* only status has some */
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "log lines came too fast and are not shown"));
     const char *first = kit_buf_text(&seen.logs);

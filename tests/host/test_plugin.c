@@ -93,8 +93,10 @@ static void add(const char *name) {
     install(file, file);
     kit_format(file, sizeof file, "%s.json", name);
     kit_format(text, sizeof text,
-               "{\"name\":\"%s\",\"kind\":\"local\",\"tier\":2,\"train\":true,\"infer\":true,\"airgap\":\"yes\",\"billing\":\"free\","
-               "\"cost_per_hour_usd\":0,\"cold_start_seconds\":7,\"vram_cap_gb\":null,\"runtime\":\"zoo\",\"summary\":\"An animal.\","
+               "{\"name\":\"%s\",\"kind\":\"local\",\"tier\":2,\"train\":true,\"infer\":true,\"airgap\":\"yes\","
+               "\"billing\":\"free\","
+               "\"cost_per_hour_usd\":0,\"cold_start_seconds\":7,\"vram_cap_gb\":null,\"runtime\":\"zoo\",\"summary\":"
+               "\"An animal.\","
                "\"auth\":[],\"requires\":[]}",
                name);
     put(in(dir, file), text, strlen(text));
@@ -119,7 +121,8 @@ static void on_log(void *user, const char *backend, uint32_t level, const char *
 
 typedef enum slot { DETECT, TRAIN, INFER } slot;
 
-static const host_result *call_with(const host_registry *registry, const char *name, slot which, host_call_options options) {
+static const host_result *call_with(const host_registry *registry, const char *name, slot which,
+                                    host_call_options options) {
     static host_result result;
     static const host_events events = {.log = on_log};
     kolm_error_t err = KIT_ERROR_INIT;
@@ -240,7 +243,8 @@ START_TEST(test_mapped_for_writing) {
     host_registry *registry = scan();
     const host_result *result = call(registry, "where", INFER);
     ck_assert_int_eq(result->verdict, HOST_NOT_LOADED);
-    ck_assert_msg(strstr(result->error.text, "where.so is open for writing, and is loaded from where it lies") != NULL, "%s", result->error.text);
+    ck_assert_msg(strstr(result->error.text, "where.so is open for writing, and is loaded from where it lies") != NULL,
+                  "%s", result->error.text);
     munmap(page, 4096);
     ck_assert_int_eq(call(registry, "where", INFER)->verdict, HOST_OK);
     host_registry_free(registry);
@@ -294,7 +298,9 @@ static void check_crowd(const host_registry *registry) {
     for (size_t i = 0; i < CROWD; i++)
         rows[i] = host_find(registry, crowd[i]);
     kit_buf_free(&logs);
-    must(host_detect_all(registry, rows, CROWD, &(host_call_options){.timeout_ms = 60000, .events = &events}, results, &err), &err);
+    must(host_detect_all(registry, rows, CROWD, &(host_call_options){.timeout_ms = 60000, .events = &events}, results,
+                         &err),
+         &err);
     for (size_t i = 0; i < CROWD; i++)
         ck_assert_msg(results[i].verdict == verdicts[i], "%s: %s", crowd[i], results[i].error.text);
 }
@@ -389,8 +395,7 @@ static void *exchange(void *other) {
     long done = 0;
     while (done == 0 && exchanging)
         done = syscall(SYS_renameat2, AT_FDCWD, dir, AT_FDCWD, other, 2u /* RENAME_EXCHANGE */);
-    if (access(in(home, "zoo/in/good"), F_OK) != 0)
-        (void)!syscall(SYS_renameat2, AT_FDCWD, dir, AT_FDCWD, other, 2u);
+    if (access(in(home, "zoo/in/good"), F_OK) != 0) (void)!syscall(SYS_renameat2, AT_FDCWD, dir, AT_FDCWD, other, 2u);
     return NULL;
 }
 
@@ -416,7 +421,8 @@ START_TEST(test_directory_exchanged) {
     exchanging = true;
     ck_assert_int_eq(pthread_create(&thread, NULL, exchange, other), 0);
     for (int i = 0; i < 100; i++)
-        if (call(registry, "beside", INFER)->verdict == HOST_OK && !strstr(kit_buf_text(&logs), "mapped from memory\n")) expect_log(good);
+        if (call(registry, "beside", INFER)->verdict == HOST_OK && !strstr(kit_buf_text(&logs), "mapped from memory\n"))
+            expect_log(good);
     exchanging = false;
     pthread_join(thread, NULL);
     expect(call(registry, "beside", INFER), "1.2.3", sha256_of(in(dir, "beside.so")), HOST_PLUGIN_THERE);
@@ -429,7 +435,8 @@ END_TEST
 static void expect_lie(const char *name, bool airgap) {
     host_registry *registry = scan();
     const host_result *result = call_with(registry, name, DETECT, (host_call_options){.airgap_strict = airgap});
-    ck_assert_msg(result->verdict == HOST_NO_REPLY, "%s: %s %s", name, host_verdict_name(result->verdict), result->error.text);
+    ck_assert_msg(result->verdict == HOST_NO_REPLY, "%s: %s %s", name, host_verdict_name(result->verdict),
+                  result->error.text);
     ck_assert_msg(strstr(result->error.text, "wrote over its own reply") != NULL, "%s: %s", name, result->error.text);
     ck_assert_uint_eq(result->device_count, 0);
     ck_assert_str_eq(result->detect.reason, "");
@@ -439,7 +446,8 @@ static void expect_lie(const char *name, bool airgap) {
 }
 
 START_TEST(test_lies) {
-    static const char *const liars[] = {"claims-sandbox", "claims-loaded", "claims-device", "loads-twice", "answers-itself", "forges"};
+    static const char *const liars[] = {"claims-sandbox", "claims-loaded",  "claims-device",
+                                        "loads-twice",    "answers-itself", "forges"};
     for (size_t i = 0; i < sizeof liars / sizeof *liars; i++) {
         add(liars[i]);
         expect_lie(liars[i], false);

@@ -49,12 +49,24 @@ static void fill(const host_record *record, void *out, size_t length) {
         memset(texts[i], 'a' + (int)i, length);
         texts[i][length] = '\0';
         switch (member->kind) {
-        case HOST_KIND_U32: memcpy(field, &small, sizeof small); break;
-        case HOST_KIND_U64: memcpy(field, &large, sizeof large); break;
-        case HOST_KIND_DOUBLE: memcpy(field, &real, sizeof real); break;
-        case HOST_KIND_BOOL: memcpy(field, &flag, sizeof flag); break;
-        case HOST_KIND_TEXT: memcpy(field, &text, sizeof text); break;
-        case HOST_KIND_ARRAY: memset(field, text[0], member->size); break; /* without a NUL, as a careless plugin would */
+        case HOST_KIND_U32:
+            memcpy(field, &small, sizeof small);
+            break;
+        case HOST_KIND_U64:
+            memcpy(field, &large, sizeof large);
+            break;
+        case HOST_KIND_DOUBLE:
+            memcpy(field, &real, sizeof real);
+            break;
+        case HOST_KIND_BOOL:
+            memcpy(field, &flag, sizeof flag);
+            break;
+        case HOST_KIND_TEXT:
+            memcpy(field, &text, sizeof text);
+            break;
+        case HOST_KIND_ARRAY:
+            memset(field, text[0], member->size);
+            break; /* without a NUL, as a careless plugin would */
         }
     }
 }
@@ -72,10 +84,11 @@ static void check_same(const entry *e, const void *sent, const void *got, size_t
         const char *a = (const char *)sent + member->offset, *b = (const char *)got + member->offset;
         if (member->kind == HOST_KIND_TEXT) {
             size_t wanted = cut && member->most > 0 && member->most < length ? member->most : length;
-            ck_assert_msg(strlen(text_in(member, got)) == wanted && memcmp(text_in(member, got), texts[i], wanted) == 0, "%s.%s",
-                          e->name, member->name);
+            ck_assert_msg(strlen(text_in(member, got)) == wanted && memcmp(text_in(member, got), texts[i], wanted) == 0,
+                          "%s.%s", e->name, member->name);
         } else if (member->kind == HOST_KIND_ARRAY) {
-            ck_assert_msg(strlen(b) == member->size - 1 && memcmp(a, b, member->size - 1) == 0, "%s.%s", e->name, member->name);
+            ck_assert_msg(strlen(b) == member->size - 1 && memcmp(a, b, member->size - 1) == 0, "%s.%s", e->name,
+                          member->name);
         } else {
             ck_assert_msg(memcmp(a, b, member->size) == 0, "%s.%s", e->name, member->name);
         }
@@ -147,10 +160,12 @@ static void check_missing(const entry *e) {
         cJSON_DeleteItemFromObjectCaseSensitive(json, member->name);
         ck_assert_msg(!host_record_read(json, e->record, got), "%s without %s", e->name, member->name);
         for (size_t k = 0; k < sizeof others / sizeof *others; k++) {
-            const bool fits = (member->kind == HOST_KIND_DOUBLE && others[k][0] != '[' && others[k][0] != '"') ||
-                              ((member->kind == HOST_KIND_TEXT || member->kind == HOST_KIND_ARRAY) && others[k][0] == '"');
+            const bool fits =
+                (member->kind == HOST_KIND_DOUBLE && others[k][0] != '[' && others[k][0] != '"') ||
+                ((member->kind == HOST_KIND_TEXT || member->kind == HOST_KIND_ARRAY) && others[k][0] == '"');
             cJSON_AddItemToObject(json, member->name, cJSON_Parse(others[k]));
-            ck_assert_msg(host_record_read(json, e->record, got) == fits, "%s.%s: %s", e->name, member->name, others[k]);
+            ck_assert_msg(host_record_read(json, e->record, got) == fits, "%s.%s: %s", e->name, member->name,
+                          others[k]);
             cJSON_DeleteItemFromObjectCaseSensitive(json, member->name);
         }
         cJSON_Delete(json);
@@ -187,7 +202,8 @@ START_TEST(odd_values) {
     kit_buf_char(&text, '{');
     host_write_progress(&text, &progress);
     cJSON *json = parse(&text);
-    ck_assert_str_eq(kit_buf_text(&text), "{\"step\":\"0\",\"total\":\"0\",\"loss\":null,\"tokens_per_second\":null,\"phase\":\"\"}");
+    ck_assert_str_eq(kit_buf_text(&text),
+                     "{\"step\":\"0\",\"total\":\"0\",\"loss\":null,\"tokens_per_second\":null,\"phase\":\"\"}");
     ck_assert(host_read_progress(json, &back));
     ck_assert(isnan(back.loss) && isnan(back.tokens_per_second));
     cJSON_Delete(json);

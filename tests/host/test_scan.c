@@ -270,10 +270,11 @@ END_TEST
 
 /* What a later minor brought is left out and told; what is mistyped in one of today's is an error. */
 START_TEST(test_manifest_of_a_newer_minor) {
-    static const char more[] =
-        "\"1.99\",\"colour\":\"red\",\"recipes\":[{\"name\":\"nb\",\"shade\":1,\"options\":[{\"key\":\"alpha\",\"type\":"
-        "\"number\",\"summary\":\"A.\",\"step\":2}]}],\"settings\":[{\"key\":\"region\",\"type\":\"string\",\"summary\":\"R.\","
-        "\"unit\":\"m\"}]";
+    static const char more[] = "\"1.99\",\"colour\":\"red\",\"recipes\":[{\"name\":\"nb\",\"shade\":1,\"options\":[{"
+                               "\"key\":\"alpha\",\"type\":"
+                               "\"number\",\"summary\":\"A.\",\"step\":2}]}],\"settings\":[{\"key\":\"region\","
+                               "\"type\":\"string\",\"summary\":\"R.\","
+                               "\"unit\":\"m\"}]";
     kolm_error_t err = KIT_ERROR_INIT;
     host_manifest *m = NULL;
     ck_assert_msg(parse_with("manifest_version", more, &m, &err) == KOLM_OK, "%s", err.text);
@@ -295,20 +296,32 @@ START_TEST(test_manifest_of_a_newer_minor) {
 END_TEST
 
 START_TEST(test_recipes) {
-    static const char text[] = "[\"linear\",{\"name\":\"acme-nb\",\"summary\":\"Naive Bayes.\",\"base\":\"none\",\"outputs\":\"labels\","
-                               "\"options\":["
-                               "{\"key\":\"alpha\",\"type\":\"number\",\"min\":0,\"max\":10,\"default\":1,\"summary\":\"Smoothing.\"},"
-                               "{\"key\":\"rank\",\"type\":[\"string\",\"integer\"],\"values\":[\"auto\"],\"min\":1,\"summary\":\"R.\"},"
-                               "{\"key\":\"fast\",\"type\":\"boolean\",\"summary\":\"F.\"},"
-                               "{\"key\":\"system\",\"type\":\"string\",\"summary\":\"S.\"}]},{\"name\":\"lora\",\"options\":[]}]";
+    static const char text[] =
+        "[\"linear\",{\"name\":\"acme-nb\",\"summary\":\"Naive Bayes.\",\"base\":\"none\",\"outputs\":\"labels\","
+        "\"options\":["
+        "{\"key\":\"alpha\",\"type\":\"number\",\"min\":0,\"max\":10,\"default\":1,\"summary\":\"Smoothing.\"},"
+        "{\"key\":\"rank\",\"type\":[\"string\",\"integer\"],\"values\":[\"auto\"],\"min\":1,\"summary\":\"R.\"},"
+        "{\"key\":\"fast\",\"type\":\"boolean\",\"summary\":\"F.\"},"
+        "{\"key\":\"system\",\"type\":\"string\",\"summary\":\"S.\"}]},{\"name\":\"lora\",\"options\":[]}]";
     static const struct {
         const char *name, *value, *says; /* says NULL: taken */
     } given[] = {
-        {"alpha", "0.5", NULL}, {"alpha", "1e0", NULL}, {"alpha", "11", "--set alpha=11: expected a number from 0 to 10"},
-        {"alpha", "0x1", "expected a number"}, {"alpha", "nan", "expected a number"}, {"alpha", "", "expected a number"},
-        {"alpha", "1 ", "expected a number"}, {"rank", "auto", NULL}, {"rank", "8", NULL}, {"rank", "8.5", "expected \"auto\", or a whole number"},
-        {"rank", "all", "whole number of at least 1"}, {"fast", "true", NULL}, {"fast", "yes", "expected true or false"}, {"system", "", NULL},
-        {"system", "12", NULL}, {"alfa", "1", "--set alfa: the recipe acme-nb of acme has no such option; did you mean \"alpha\"?"},
+        {"alpha", "0.5", NULL},
+        {"alpha", "1e0", NULL},
+        {"alpha", "11", "--set alpha=11: expected a number from 0 to 10"},
+        {"alpha", "0x1", "expected a number"},
+        {"alpha", "nan", "expected a number"},
+        {"alpha", "", "expected a number"},
+        {"alpha", "1 ", "expected a number"},
+        {"rank", "auto", NULL},
+        {"rank", "8", NULL},
+        {"rank", "8.5", "expected \"auto\", or a whole number"},
+        {"rank", "all", "whole number of at least 1"},
+        {"fast", "true", NULL},
+        {"fast", "yes", "expected true or false"},
+        {"system", "", NULL},
+        {"system", "12", NULL},
+        {"alfa", "1", "--set alfa: the recipe acme-nb of acme has no such option; did you mean \"alpha\"?"},
         {"colour", "red", "has no such option"},
     };
     kolm_error_t err = KIT_ERROR_INIT;
@@ -324,7 +337,8 @@ START_TEST(test_recipes) {
         cJSON *object = cJSON_CreateObject();
         ck_assert(kit_json_put_string(object, given[i].name, given[i].value));
         kit_status status = host_recipe_check(nb, "acme", object, &err);
-        ck_assert_msg((status == KOLM_OK) == (given[i].says == NULL), "%s=%s: %s", given[i].name, given[i].value, err.text);
+        ck_assert_msg((status == KOLM_OK) == (given[i].says == NULL), "%s=%s: %s", given[i].name, given[i].value,
+                      err.text);
         if (given[i].says) ck_assert_msg(strstr(err.text, given[i].says) != NULL, "%s", err.text);
         if (given[i].says) ck_assert_str_ne(err.remedy, "");
         ck_assert_int_eq(host_recipe_check(linear, "acme", object, &err), KOLM_OK); /* does not say what it takes */

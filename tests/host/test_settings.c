@@ -31,7 +31,8 @@ static const struct {
     const char *section, *says; /* says: NULL when it is right */
 } sections[] = {
     {"{}", NULL},
-    {"{\"pin\":\"accept-new\",\"file\":\"/etc/x\",\"name\":\"12345678\",\"wait\":3600,\"rate\":0.5,\"keep\":true}", NULL},
+    {"{\"pin\":\"accept-new\",\"file\":\"/etc/x\",\"name\":\"12345678\",\"wait\":3600,\"rate\":0.5,\"keep\":true}",
+     NULL},
     {"{\"pin\":\"SHA256:abc\",\"file\":\"~/x\",\"wait\":0,\"keep\":\"false\",\"words\":\"one\",\"ports\":[1,2]}", NULL},
     {"{\"file\":\"none\",\"words\":[\"a\",\"b\"],\"ports\":[],\"boxes\":{}}", NULL},
     {"{\"boxes\":{\"lab\":{\"host\":\"a\",\"pin\":\"accept-new\",\"words\":[\"x\"]},\"x y\":{\"host\":\"b\"}}}", NULL},
@@ -76,8 +77,10 @@ static const struct {
     {"{\"boxes\":{\"lab\":{}}}", "backends.acme.boxes.lab: the setting \"host\" is missing"},
     {"{\"boxes\":{\"lab\":\"host\"}}", "backends.acme.boxes.lab: expected an object, not a string"},
     {"{\"boxes\":{\"lab\":{\"host\":7}}}", "backends.acme.boxes.lab.host: expected a string, not a number"},
-    {"{\"boxes\":{\"lab\":{\"host\":\"a\",\"wait\":\"soon\"}}}", "backends.acme.boxes.lab.wait: expected a whole number"},
-    {"{\"boxes\":{\"lab\":{\"host\":\"a\",\"pnis\":\"x\"}}}", "backends.acme.boxes.lab.pnis: there is no such setting; did you mean \"pin\"?"},
+    {"{\"boxes\":{\"lab\":{\"host\":\"a\",\"wait\":\"soon\"}}}",
+     "backends.acme.boxes.lab.wait: expected a whole number"},
+    {"{\"boxes\":{\"lab\":{\"host\":\"a\",\"pnis\":\"x\"}}}",
+     "backends.acme.boxes.lab.pnis: there is no such setting; did you mean \"pin\"?"},
     {"{\"boxes\":{\"lab\":{\"host\":\"a\",\"boxes\":{}}}}", "backends.acme.boxes.lab.boxes: there is no such setting"},
     {"{\"boxes\":{\"lab\":{\"host\":\"a\",\"tier\":3}}}", "backends.acme.boxes.lab.tier: there is no such setting"},
     {"{\"routes\":[{\"to\":\"a\"},{\"pin\":\"accept-new\"}]}", "backends.acme.routes.1.pin: there is no such setting"},
@@ -128,7 +131,8 @@ static const struct {
     {"[{}]", "entry 1"},
     {"[{\"key\":\"A\",\"type\":\"string\",\"summary\":\"s\"}]", "entry 1"},
     {"[{\"key\":\"a.b\",\"type\":\"string\",\"summary\":\"s\"}]", "entry 1"},
-    {"[{\"key\":\"a\",\"type\":\"string\",\"summary\":\"s\"},{\"key\":\"a\",\"type\":\"string\",\"summary\":\"s\"}]", "entry 2"},
+    {"[{\"key\":\"a\",\"type\":\"string\",\"summary\":\"s\"},{\"key\":\"a\",\"type\":\"string\",\"summary\":\"s\"}]",
+     "entry 2"},
     {"[{\"key\":\"a\",\"type\":\"string\"}]", "\"a\": \"summary\""},
     {"[{\"key\":\"a\",\"type\":\"string\",\"summary\":\"\"}]", "\"summary\""},
     {"[{\"key\":\"a\",\"type\":\"string\",\"summary\":\"a\\tb\"}]", "\"summary\""},
@@ -152,14 +156,16 @@ static const struct {
     {ONE("\"type\":\"string\",\"inherits\":true"), "\"inherits\""},
     {ONE("\"type\":\"list\",\"items\":\"list\""), "\"items\""},
     {ONE("\"type\":\"string\",\"items\":\"string\""), "\"items\""},
-    {ONE("\"type\":\"map\",\"fields\":[{\"key\":\"b\",\"type\":\"map\",\"summary\":\"s\",\"fields\":[]}]"), "\"a\": \"fields\": \"b\""},
+    {ONE("\"type\":\"map\",\"fields\":[{\"key\":\"b\",\"type\":\"map\",\"summary\":\"s\",\"fields\":[]}]"),
+     "\"a\": \"fields\": \"b\""},
 };
 
 START_TEST(test_bad_declaration) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_settings settings;
     cJSON *array = parse(bad[_i].text);
-    ck_assert_msg(host_settings_read(array, NULL, &settings, &err) == KOLM_E_INVALID_ARGUMENT, "%s is taken", bad[_i].text);
+    ck_assert_msg(host_settings_read(array, NULL, &settings, &err) == KOLM_E_INVALID_ARGUMENT, "%s is taken",
+                  bad[_i].text);
     ck_assert_msg(strstr(err.text, bad[_i].says) != NULL, "%s: %s", bad[_i].text, err.text);
     ck_assert_uint_eq(settings.count, 0);
     cJSON_Delete(array);

@@ -30,7 +30,8 @@ void no_function_is_called_like_this(void);
 /* Ignores the polite signal, so that only the other one ends it. */
 UNUSED static void hang(void) {
     signal(SIGTERM, SIG_IGN);
-    for (;;) pause();
+    for (;;)
+        pause();
 }
 
 UNUSED static void crash(void) {
@@ -46,12 +47,21 @@ UNUSED static void leave(void) {
 
 /* On every descriptor there may be: one of them is the reply. */
 UNUSED static void say_for_host(const char *line) {
-    for (int fd = 3; fd < 1024; fd++) (void)!write(fd, line, strlen(line));
+    for (int fd = 3; fd < 1024; fd++)
+        (void)!write(fd, line, strlen(line));
 }
-#define LIE_SANDBOX "{\"event\":\"sandbox\",\"profile\":\"strict\",\"kernel\":\"x\",\"run\":195,\"reached\":0,\"mechanisms\":[\"seccomp\"]}\n"
-#define LIE_LOADED "{\"event\":\"loaded\",\"slots\":63,\"abi_minor\":1,\"features\":\"0\",\"version\":\"9.9.9\",\"vendor\":\"somebody\",\"licence\":\"\",\"homepage\":\"\"}\n"
-#define LIE_DEVICE "{\"event\":\"device\",\"memory_kind\":1,\"total\":\"1\",\"free\":\"1\",\"index\":0,\"units\":1,\"name\":\"a better one\",\"id\":\"\",\"driver\":\"\",\"runtime\":\"\"}\n"
-#define LIE_DONE "{\"event\":\"done\",\"verdict\":0,\"peak\":\"4096\",\"state\":1,\"reason\":\"forged\",\"detect_remedy\":\"\",\"runtime\":\"\"}\n"
+#define LIE_SANDBOX                                                                                                    \
+    "{\"event\":\"sandbox\",\"profile\":\"strict\",\"kernel\":\"x\",\"run\":195,\"reached\":0,\"mechanisms\":["        \
+    "\"seccomp\"]}\n"
+#define LIE_LOADED                                                                                                     \
+    "{\"event\":\"loaded\",\"slots\":63,\"abi_minor\":1,\"features\":\"0\",\"version\":\"9.9.9\",\"vendor\":"          \
+    "\"somebody\",\"licence\":\"\",\"homepage\":\"\"}\n"
+#define LIE_DEVICE                                                                                                     \
+    "{\"event\":\"device\",\"memory_kind\":1,\"total\":\"1\",\"free\":\"1\",\"index\":0,\"units\":1,\"name\":\"a "     \
+    "better one\",\"id\":\"\",\"driver\":\"\",\"runtime\":\"\"}\n"
+#define LIE_DONE                                                                                                       \
+    "{\"event\":\"done\",\"verdict\":0,\"peak\":\"4096\",\"state\":1,\"reason\":\"forged\",\"detect_remedy\":\"\","    \
+    "\"runtime\":\"\"}\n"
 
 __attribute__((constructor)) static void constructor(void) {
 #if defined(ZOO_crash_constructor)
@@ -71,7 +81,11 @@ __attribute__((constructor)) static void constructor(void) {
 
 #if defined(ZOO_floods)
 static void flood(const kolm_host_v1_t *host) {
-    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress, .total = 20000, .loss = 1, .tokens_per_second = 2, .phase = "flooding"};
+    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress,
+                                .total = 20000,
+                                .loss = 1,
+                                .tokens_per_second = 2,
+                                .phase = "flooding"};
     char line[9000];
     memset(line, 'x', sizeof line - 1);
     line[sizeof line - 1] = '\0';
@@ -81,11 +95,16 @@ static void flood(const kolm_host_v1_t *host) {
         host->progress(host->user, &progress);
         host->metric(host->user, "flood", i);
         if (i <= 100) {
-            kolm_device_t device = {.struct_size = (uint32_t)sizeof device, .name = "one of too many", .id = "", .driver = "", .runtime = ""};
+            kolm_device_t device = {.struct_size = (uint32_t)sizeof device,
+                                    .name = "one of too many",
+                                    .id = "",
+                                    .driver = "",
+                                    .runtime = ""};
             host->device(host->user, &device);
         }
         if (i <= 10100) {
-            kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding, .place = "", .kind = "", .name = "", .note = ""};
+            kolm_holding_t holding = {
+                .struct_size = (uint32_t)sizeof holding, .place = "", .kind = "", .name = "", .note = ""};
             host->holding(host->user, &holding);
         }
     }
@@ -108,7 +127,8 @@ static void leave_behind(const kolm_host_v1_t *host) {
         signal(SIGTERM, SIG_IGN);
         signal(SIGHUP, SIG_IGN);
         (void)!write(ready[1], "r", 1);
-        for (;;) pause();
+        for (;;)
+            pause();
     }
     (void)!read(ready[0], &byte, 1);
     snprintf(text, sizeof text, "%ld", (long)child);
@@ -141,7 +161,8 @@ static void ask_secrets(const kolm_host_v1_t *host) {
     value[0] = '\0';
     say_code(host, "number", host->setting(host->user, "count", value, sizeof value, NULL), value);
     say_code(host, "no-setting", host->setting(host->user, "nothing", value, sizeof value, NULL), "");
-    for (char **at = environ; *at; at++) host->log(host->user, KOLM_LOG_DEBUG, *at);
+    for (char **at = environ; *at; at++)
+        host->log(host->user, KOLM_LOG_DEBUG, *at);
 }
 #endif
 
@@ -151,8 +172,11 @@ static void probe(const kolm_host_v1_t *host) {
     static const struct {
         const char *name;
         int family, type;
-    } doors[] = {{"unix", AF_UNIX, SOCK_STREAM},   {"inet", AF_INET, SOCK_STREAM},   {"inet-dgram", AF_INET, SOCK_DGRAM},
-                 {"inet6", AF_INET6, SOCK_STREAM}, {"netlink", AF_NETLINK, SOCK_RAW}};
+    } doors[] = {{"unix", AF_UNIX, SOCK_STREAM},
+                 {"inet", AF_INET, SOCK_STREAM},
+                 {"inet-dgram", AF_INET, SOCK_DGRAM},
+                 {"inet6", AF_INET6, SOCK_STREAM},
+                 {"netlink", AF_NETLINK, SOCK_RAW}};
     for (size_t i = 0; i < sizeof doors / sizeof *doors; i++) {
         int fd = socket(doors[i].family, doors[i].type, 0);
         char text[64];
@@ -161,7 +185,8 @@ static void probe(const kolm_host_v1_t *host) {
         if (fd >= 0) close(fd);
     }
     int pair[2];
-    host->log(host->user, KOLM_LOG_INFO, socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 ? "socketpair open" : "socketpair closed");
+    host->log(host->user, KOLM_LOG_INFO,
+              socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 ? "socketpair open" : "socketpair closed");
     pid_t child = fork(); /* and no child may get what its parent may not */
     if (child == 0) _exit(socket(AF_INET, SOCK_DGRAM, 0) >= 0 ? 1 : 0);
     int status = 0;
@@ -183,7 +208,8 @@ static int engine_works(const kolm_host_v1_t *host) {
     char path[4200];
     for (int i = 0; i < 4; i++)
         if (pthread_create(&threads[i], NULL, work, &counts[i]) != 0) return 0;
-    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
     snprintf(path, sizeof path, "%s/file", host->scratch_dir);
     FILE *file = fopen(path, "w+");
     if (!file) return 0;
@@ -225,10 +251,12 @@ static void describe(const kolm_host_v1_t *host) {
     int threads = pthread_create(&thread, NULL, nothing, host->user) == 0 && pthread_join(thread, NULL) == 0;
     int signals = pthread_kill(pthread_self(), 0) == 0 && raise(0) == 0;
     for (int fd = 0; fd < 256; fd++)
-        if (fcntl(fd, F_GETFD) >= 0) snprintf(open_ones + strlen(open_ones), sizeof open_ones - strlen(open_ones), " %d", fd);
+        if (fcntl(fd, F_GETFD) >= 0)
+            snprintf(open_ones + strlen(open_ones), sizeof open_ones - strlen(open_ones), " %d", fd);
     const char *place = getenv("TMPDIR"), *own = getenv("KOLM_ZOO_OWN");
-    snprintf(text, sizeof text, "session %d, group %d, threads %d, signals %d, name %s, scratch %d, own %s, open%s", getsid(0) == getpid(),
-             getpgrp() == getpid(), threads, signals, length > 10 ? line + strlen(line) + 1 : "none", place && strcmp(place, host->scratch_dir) == 0,
+    snprintf(text, sizeof text, "session %d, group %d, threads %d, signals %d, name %s, scratch %d, own %s, open%s",
+             getsid(0) == getpid(), getpgrp() == getpid(), threads, signals,
+             length > 10 ? line + strlen(line) + 1 : "none", place && strcmp(place, host->scratch_dir) == 0,
              own ? own : "none", open_ones);
     host->log(host->user, KOLM_LOG_INFO, text);
 }
@@ -261,14 +289,17 @@ static void misbehave(const kolm_host_v1_t *host) {
         poll(NULL, 0, 20);
     poll(NULL, 0, 300); /* and then it answers as if nothing were */
 #elif defined(ZOO_toils)
-    for (clock_t until = clock() + CLOCKS_PER_SEC / 4; clock() < until;) {} /* of the processor's time, not of the day's */
+    for (clock_t until = clock() + CLOCKS_PER_SEC / 4; clock() < until;) {
+    } /* of the processor's time, not of the day's */
 #elif defined(ZOO_alarms)
     signal(SIGALRM, SIG_DFL);
     alarm(1);
-    for (;;) pause();
+    for (;;)
+        pause();
 #elif defined(ZOO_alarms_host)
     alarm(1); /* what kolm-host does on it stays */
-    for (;;) pause();
+    for (;;)
+        pause();
 #elif defined(ZOO_fork_bomb)
     explode();
 #elif defined(ZOO_exits)
@@ -284,14 +315,17 @@ static void misbehave(const kolm_host_v1_t *host) {
 #endif
 #elif defined(ZOO_throws)
     signal(SIGABRT, SIG_DFL);
-    fprintf(stderr, "terminate called after throwing an instance of 'std::runtime_error'\n  what():  no seat is free\n");
+    fprintf(stderr,
+            "terminate called after throwing an instance of 'std::runtime_error'\n  what():  no seat is free\n");
     abort(); /* as libstdc++ does */
 #elif defined(ZOO_sanitized)
     signal(SIGABRT, SIG_DFL);
     fprintf(stderr, "==7==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x1 at pc 0x2 bp 0x3 sp 0x4\n");
-    for (int i = 0; i < 40; i++) fprintf(stderr, "    #%d 0x1 in somewhere\n", i);
+    for (int i = 0; i < 40; i++)
+        fprintf(stderr, "    #%d 0x1 in somewhere\n", i);
     fprintf(stderr, "SUMMARY: AddressSanitizer: heap-buffer-overflow (x.so+0x1) in somewhere\n");
-    for (int i = 0; i < 20; i++) fprintf(stderr, "  Heap left redzone:       fa\n");
+    for (int i = 0; i < 20; i++)
+        fprintf(stderr, "  Heap left redzone:       fa\n");
     fprintf(stderr, "==7==ABORTING\n");
     abort();
 #elif defined(ZOO_tells)
@@ -302,7 +336,8 @@ static void misbehave(const kolm_host_v1_t *host) {
     fflush(stdout);
     leave();
 #elif defined(ZOO_babbles)
-    for (int i = 0; i < 3000; i++) printf("%d %0200d\n", i, i);
+    for (int i = 0; i < 3000; i++)
+        printf("%d %0200d\n", i, i);
     leave();
 #elif defined(ZOO_levels)
     host->log(host->user, KOLM_LOG_DEBUG, "seen by few");
@@ -315,9 +350,11 @@ static void misbehave(const kolm_host_v1_t *host) {
     signal(SIGABRT, SIG_DFL);
     abort();
 #elif defined(ZOO_closes_fds)
-    for (int fd = 0; fd < 1024; fd++) close(fd);
+    for (int fd = 0; fd < 1024; fd++)
+        close(fd);
 #elif defined(ZOO_writes_fds)
-    for (int fd = 3; fd < 1024; fd++) (void)!write(fd, "garbage\n", 8);
+    for (int fd = 3; fd < 1024; fd++)
+        (void)!write(fd, "garbage\n", 8);
 #elif defined(ZOO_forges)
     say_for_host(LIE_SANDBOX);
 #elif defined(ZOO_loads_twice)
@@ -348,12 +385,16 @@ static void misbehave(const kolm_host_v1_t *host) {
 #elif defined(ZOO_undefined)
     no_function_is_called_like_this();
 #elif defined(ZOO_trusts_host)
-    host->holding(host->user, &(kolm_holding_t){.struct_size = (uint32_t)sizeof(kolm_holding_t), .place = "", .kind = "", .name = "", .note = ""});
+    host->holding(
+        host->user,
+        &(kolm_holding_t){
+            .struct_size = (uint32_t)sizeof(kolm_holding_t), .place = "", .kind = "", .name = "", .note = ""});
 #endif
     (void)host;
 }
 
-UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result, kolm_error_t *out_error) {
+UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args,
+                             kolm_detect_result_t *out_result, kolm_error_t *out_error) {
     (void)args;
     misbehave(host);
     out_result->state = KOLM_DETECT_AVAILABLE;
@@ -363,7 +404,8 @@ UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_
     host->log(host->user, KOLM_LOG_WARNING, "log \xff\xfe \033[2J end");
     memset(out_result->reason, 0xff, sizeof out_result->reason); /* and no NUL */
     snprintf(out_result->runtime, sizeof out_result->runtime, "a\xc3(b\n");
-    kolm_device_t device = {.struct_size = (uint32_t)sizeof device, .name = "dev\xff", .id = NULL, .driver = "\xed\xa0\x80", .runtime = ""};
+    kolm_device_t device = {
+        .struct_size = (uint32_t)sizeof device, .name = "dev\xff", .id = NULL, .driver = "\xed\xa0\x80", .runtime = ""};
     host->device(host->user, &device);
 #elif defined(ZOO_fails)
     out_error->code = KOLM_E_RESOURCE_EXHAUSTED;
@@ -399,31 +441,41 @@ UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_
     return KOLM_OK;
 }
 
-UNUSED static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result, kolm_error_t *out_error) {
+UNUSED static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
+                           kolm_error_t *out_error) {
     (void)host;
     (void)out_error;
     out_result->billing = KOLM_BILLING_PER_HOUR;
     out_result->duration_ms = args->rows * 1000;
     out_result->cost_micro_usd = args->price_micro_usd_per_hour;
     out_result->confidence = KOLM_CONFIDENCE_MODEL;
-    snprintf(out_result->basis, sizeof out_result->basis, "%s on %u threads, %u s cold", args->recipe, args->threads, args->cold_start_seconds);
+    snprintf(out_result->basis, sizeof out_result->basis, "%s on %u threads, %u s cold", args->recipe, args->threads,
+             args->cold_start_seconds);
     return KOLM_OK;
 }
 
-UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result, kolm_error_t *out_error) {
+UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out_result,
+                            kolm_error_t *out_error) {
     (void)out_error;
-    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress, .step = 3, .total = 3, .loss = 0.5, .tokens_per_second = 10, .phase = "training"};
+    kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress,
+                                .step = 3,
+                                .total = 3,
+                                .loss = 0.5,
+                                .tokens_per_second = 10,
+                                .phase = "training"};
     host->progress(host->user, &progress);
     host->metric(host->user, "accuracy", 0.75);
 #if defined(ZOO_cancels)
     host->log(host->user, KOLM_LOG_INFO, "waiting");
-    while (!host->cancelled(host->user)) (void)poll(NULL, 0, 1);
+    while (!host->cancelled(host->user))
+        (void)poll(NULL, 0, 1);
     return KOLM_E_CANCELLED;
 #elif defined(ZOO_hang_slot) || defined(ZOO_forks) || defined(ZOO_where) || defined(ZOO_beside)
     misbehave(host);
 #elif defined(ZOO_forks_away)
     misbehave(host);
-    for (;;) pause(); /* whoever asks it to stop */
+    for (;;)
+        pause(); /* whoever asks it to stop */
 #endif
     out_result->billed_micro_usd = 1234567;
     snprintf(out_result->device, sizeof out_result->device, "zoo device");
@@ -432,7 +484,8 @@ UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t 
 }
 
 /* Copies bytes from input to output; with no-slices it first reads the model file's copy to the output. */
-UNUSED static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result, kolm_error_t *out_error) {
+UNUSED static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
+                            kolm_error_t *out_error) {
     char bytes[4096];
 #if defined(ZOO_where) || defined(ZOO_beside)
     misbehave(host);
@@ -441,14 +494,16 @@ UNUSED static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t 
     (void)out_error;
     FILE *in = fopen(args->input_path, "r"), *out = fopen(args->output_path, "w");
     if (!in || !out) {
-        snprintf(out_error->text, sizeof out_error->text, "cannot open %s: %s", in ? args->output_path : args->input_path, strerror(errno));
+        snprintf(out_error->text, sizeof out_error->text, "cannot open %s: %s",
+                 in ? args->output_path : args->input_path, strerror(errno));
         return KOLM_E_NOT_FOUND;
     }
 #if defined(ZOO_no_slices)
     snprintf(bytes, sizeof bytes, "%s/model/part/a.bin", args->job_dir);
     FILE *model = fopen(bytes, "r");
     if (!model) return KOLM_E_NOT_FOUND;
-    for (size_t n; (n = fread(bytes, 1, sizeof bytes, model)) > 0;) fwrite(bytes, 1, n, out);
+    for (size_t n; (n = fread(bytes, 1, sizeof bytes, model)) > 0;)
+        fwrite(bytes, 1, n, out);
     fclose(model);
 #endif
     while (fgets(bytes, sizeof bytes, in)) {
@@ -460,12 +515,18 @@ UNUSED static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t 
     return KOLM_OK;
 }
 
-UNUSED static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result, kolm_error_t *out_error) {
+UNUSED static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out_result,
+                           kolm_error_t *out_error) {
     (void)out_error;
     static const char *const titles[] = {"auth check", "provision", "dry run", "receipt"};
     for (uint32_t i = 0; i < 4; i++) {
-        kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step, .outcome = i == 1 ? KOLM_STEP_SKIPPED : KOLM_STEP_OK, .number = i + 1,
-                                 .total = 4, .duration_us = 1500, .title = titles[i], .note = i == 1 ? "not needed" : ""};
+        kolm_test_step_t step = {.struct_size = (uint32_t)sizeof step,
+                                 .outcome = i == 1 ? KOLM_STEP_SKIPPED : KOLM_STEP_OK,
+                                 .number = i + 1,
+                                 .total = 4,
+                                 .duration_us = 1500,
+                                 .title = titles[i],
+                                 .note = i == 1 ? "not needed" : ""};
         host->test_step(host->user, &step);
     }
     out_result->passed = args->allow_network == 0;
@@ -474,14 +535,28 @@ UNUSED static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *a
 }
 
 /* Two things, the second of which goes when it is pruned. */
-UNUSED static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args, kolm_status_result_t *out_result, kolm_error_t *out_error) {
+UNUSED static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args,
+                             kolm_status_result_t *out_result, kolm_error_t *out_error) {
     (void)out_error;
-    kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding, .state = KOLM_HOLDING_IN_USE, .bytes = 1000, .age_seconds = 60,
-                              .price_micro_usd_per_hour = 2500000, .place = "the zoo", .kind = "instance", .name = "lion", .note = "asleep"};
+    kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding,
+                              .state = KOLM_HOLDING_IN_USE,
+                              .bytes = 1000,
+                              .age_seconds = 60,
+                              .price_micro_usd_per_hour = 2500000,
+                              .place = "the zoo",
+                              .kind = "instance",
+                              .name = "lion",
+                              .note = "asleep"};
     misbehave(host);
     host->holding(host->user, &holding);
-    holding = (kolm_holding_t){.struct_size = (uint32_t)sizeof holding, .bytes = KOLM_UNKNOWN_COUNT, .age_seconds = KOLM_UNKNOWN_COUNT,
-                               .price_micro_usd_per_hour = UINT64_MAX, .place = "the zoo", .kind = "files", .name = "straw", .note = ""};
+    holding = (kolm_holding_t){.struct_size = (uint32_t)sizeof holding,
+                               .bytes = KOLM_UNKNOWN_COUNT,
+                               .age_seconds = KOLM_UNKNOWN_COUNT,
+                               .price_micro_usd_per_hour = UINT64_MAX,
+                               .place = "the zoo",
+                               .kind = "files",
+                               .name = "straw",
+                               .note = ""};
     if (args->prune == 1 && args->older_seconds <= 3600) holding.state = KOLM_HOLDING_REMOVED;
 #if defined(ZOO_removes)
     holding.state = KOLM_HOLDING_REMOVED;
@@ -523,7 +598,8 @@ typedef struct table {
 #if defined(ZOO_long_struct)
 /* The header declares the symbol with today's type. */
 extern KOLM_BACKEND_EXPORT const table later_table __asm__("kolm_backend_v1");
-const table later_table = {.first = {
+const table later_table = {.first =
+                               {
 #elif defined(ZOO_thread_local)
 extern KOLM_BACKEND_EXPORT __thread const kolm_backend_v1_t of_each_thread __asm__("kolm_backend_v1");
 __thread const kolm_backend_v1_t of_each_thread = {
@@ -533,7 +609,7 @@ static const kolm_backend_v1_t chosen = {
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
 #endif
 #if defined(ZOO_short_struct)
-    .struct_size = KOLM_BACKEND_SIZE_1_0 - 8,
+                                   .struct_size = KOLM_BACKEND_SIZE_1_0 - 8,
 #elif defined(ZOO_tiny_struct)
     .struct_size = 8,
 #elif defined(ZOO_long_struct)
@@ -542,47 +618,56 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     .struct_size = (uint32_t)sizeof(kolm_backend_v1_t),
 #endif
 #if defined(ZOO_wrong_major)
-    .abi_major = 2, .abi_minor = 3,
+                                   .abi_major = 2,
+                                   .abi_minor = 3,
 #elif defined(ZOO_newer_minor)
-    .abi_major = 1, .abi_minor = 7,
+    .abi_major = 1,
+    .abi_minor = 7,
 #else
-    .abi_major = KOLM_ABI_MAJOR, .abi_minor = KOLM_ABI_MINOR,
+    .abi_major = KOLM_ABI_MAJOR,
+    .abi_minor = KOLM_ABI_MINOR,
 #endif
 #if defined(ZOO_needs_newer_host)
-    .host_minor_needed = 3,
+                                   .host_minor_needed = 3,
 #endif
 #if defined(ZOO_missing_feature)
-    .required_features = 1ull << 40,
+                                   .required_features = 1ull << 40,
 #elif defined(ZOO_network)
     .required_features = KOLM_FEATURE_NETWORK,
 #endif
 #if defined(ZOO_wrong_fingerprint)
-    .fingerprint = KOLM_FINGERPRINT ^ (8u ^ 4u),
+                                   .fingerprint = KOLM_FINGERPRINT ^ (8u ^ 4u),
 #else
     .fingerprint = KOLM_FINGERPRINT,
 #endif
 #if !defined(ZOO_no_slices)
-    .features = KOLM_FEATURE_MODEL_SLICES,
+                                   .features = KOLM_FEATURE_MODEL_SLICES,
 #endif
 #if defined(ZOO_name_mismatch)
-    .name = "somebody-else",
+                                   .name = "somebody-else",
 #else
     .name = ZOO_NAME,
 #endif
 #if defined(ZOO_VERSION)
-    .version = ZOO_VERSION,
+                                   .version = ZOO_VERSION,
 #else
     .version = "1.2.3",
 #endif
 #if !defined(ZOO_no_vendor)
-    .vendor = "the zoo",
+                                   .vendor = "the zoo",
 #endif
-    .licence = "Apache-2.0", .homepage = "https://example.com/zoo",
+                                   .licence = "Apache-2.0",
+                                   .homepage = "https://example.com/zoo",
 #if !defined(ZOO_null_slots)
-    .detect = detect, .cost = cost, .train = train, .infer = infer, .test = test, .status = status,
+                                   .detect = detect,
+                                   .cost = cost,
+                                   .train = train,
+                                   .infer = infer,
+                                   .test = test,
+                                   .status = status,
 #endif
 #if defined(ZOO_long_struct)
-    }
+                               }
 #endif
 };
 #if defined(ZOO_indirect)

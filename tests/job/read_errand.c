@@ -10,14 +10,19 @@
 
 static const char LINES[] =
     "{\"id\":7,\"input\":\"one\",\"output\":\"a\"}\n"
-    "{\"id\":\"x\",\"prompt\":\"two\",\"completion\":3,\"system\":\"be short\",\"tools\":\"[{\\\"name\\\":\\\"t\\\"}]\",\"more\":[1,{}]}\n"
-    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"three\"},"
-    "{\"type\":\"text\",\"text\":\"more\"}]},{\"role\":\"assistant\",\"content\":\"b\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
-    "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"sunny\"},"
+    "{\"id\":\"x\",\"prompt\":\"two\",\"completion\":3,\"system\":\"be "
+    "short\",\"tools\":\"[{\\\"name\\\":\\\"t\\\"}]\",\"more\":[1,{}]}\n"
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+    "\"text\":\"three\"},"
+    "{\"type\":\"text\",\"text\":\"more\"}]},{\"role\":\"assistant\",\"content\":\"b\",\"tool_calls\":[{\"id\":\"1\","
+    "\"type\":\"function\","
+    "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":"
+    "\"sunny\"},"
     "{\"role\":\"user\",\"content\":\"and now?\"},{\"role\":\"assistant\",\"content\":\"c\"}]}\n"
     "{\"conversations\":[{\"from\":\"human\",\"value\":\"four\"},{\"from\":\"gpt\",\"value\":\"d\"}]}\n"
     "{\"instruction\":\"translate\",\"input\":\"five\",\"output\":\"e\",\"history\":[[\"q\",\"r\"]]}\n"
-    "{\"prompt\":[{\"role\":\"user\",\"content\":\"six\"}],\"completion\":[{\"role\":\"assistant\",\"content\":\"f\"}]}\n"
+    "{\"prompt\":[{\"role\":\"user\",\"content\":\"six\"}],\"completion\":[{\"role\":\"assistant\",\"content\":\"f\"}]}"
+    "\n"
     "{\"Text\":\"seven \\u00e9\",\"Label\":true}\n";
 static const char TABLE[] = "id,text,label\n1,\"one, \"\"quoted\"\"\",a\n2,two,b\n";
 static const char TABS[] = "text\tlabel\n\"one\"\ta\n\"three\" more\tb\n";
@@ -32,8 +37,8 @@ static kit_status read_all(const char *text, const char *path, kolm_error_t *err
     if (status == KOLM_OK && lseek(fd, 0, SEEK_SET) != 0) status = KOLM_E_UNKNOWN;
     if (status == KOLM_OK) status = job_reader_open(fd, &options, &reader, err);
     while (status == KOLM_OK && (status = job_reader_next(reader, &row, &found, err)) == KOLM_OK && found)
-        printf("%llu|%s|%s|%s|%s|%s|%s|%s|%s|%s\n", (unsigned long long)row.line, row.id != NULL ? row.id : "", row.input,
-               row.output, row.system, row.instruction, row.tools, row.turns, row.context, row.seen);
+        printf("%llu|%s|%s|%s|%s|%s|%s|%s|%s|%s\n", (unsigned long long)row.line, row.id != NULL ? row.id : "",
+               row.input, row.output, row.system, row.instruction, row.tools, row.turns, row.context, row.seen);
     job_reader_close(reader);
     close(fd);
     return status;

@@ -3,9 +3,9 @@
  */
 #include "fixture.h"
 
+#include "job/heldout.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/text.h"
-#include "job/heldout.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -166,8 +166,10 @@ START_TEST(the_files_hold_what_the_protocol_says) {
     static const char *const odd[] = {"a\\nb", "c\\t\\u001b[1m", "\\\"q\\\"", "\\u00e4\\ud83d\\ude00", "back\\\\slash"};
     for (size_t i = 0; i < 40; i++)
         kit_buf_fmt(&text, "{\"input\":\"%zu %s\",\"output\":\"%s\"}\n", i, odd[i % 5], odd[i % 5]);
-    kit_buf_str(&text, "{\"messages\":[{\"role\":\"system\",\"content\":\"Greet.\"},"
-                       "{\"role\":\"user\",\"content\":\"hello\"},{\"role\":\"assistant\",\"content\":\"only once\",\"n\":1.5}]}\n");
+    kit_buf_str(
+        &text,
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"Greet.\"},"
+        "{\"role\":\"user\",\"content\":\"hello\"},{\"role\":\"assistant\",\"content\":\"only once\",\"n\":1.5}]}\n");
     assert_prepared(&(wish){.data = text.data});
     ck_assert_uint_eq(summary.rows_read, 41);
     ck_assert_uint_eq(summary.train_rows + summary.eval_rows, 41);

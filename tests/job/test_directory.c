@@ -175,8 +175,12 @@ START_TEST(both_steps_of_a_kept_job_can_be_done_again) {
     touch(rows);
     char a[] = "a", b[] = "b", elsewhere[] = "/elsewhere/b";
     const kit_job_model_file files[] = {{a, model, 0, 3}, {b, elsewhere, 0, 3}};
-    const job_description infer = {
-        .kind = "infer", .task = "t", .recipe = "linear", .effort = "quick", .model_files = files, .model_file_count = 2};
+    const job_description infer = {.kind = "infer",
+                                   .task = "t",
+                                   .recipe = "linear",
+                                   .effort = "quick",
+                                   .model_files = files,
+                                   .model_file_count = 2};
     ck_assert_int_eq(job_directory_describe(&d, &infer, &err), KOLM_OK);
     /* What the backend makes of it is not kept: it says which files the next backend may read. */
     char *description = NULL;
@@ -222,8 +226,8 @@ START_TEST(an_error_names_no_path_that_will_be_gone) {
     ck_assert_str_eq(told.text, "cannot read model/a, and model/b");
     ck_assert_str_eq(told.remedy, "look at the job directory");
     job_directory_mend_error(&d, true, &kept);
-    kit_format(expected, sizeof expected, "cannot read %s/kept-%s/job/model/a, and %s/kept-%s/job/model/b", root, d.id, root,
-               d.id);
+    kit_format(expected, sizeof expected, "cannot read %s/kept-%s/job/model/a, and %s/kept-%s/job/model/b", root, d.id,
+               root, d.id);
     ck_assert_str_eq(kept.text, expected);
     job_directory_close(&d, false);
     job_directory_mend_error(&d, false, &told); /* fine on what is closed */

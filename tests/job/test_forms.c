@@ -70,23 +70,26 @@ static const form forms[] = {
     {"{\"messages\":[{\"role\":\"user\",\"name\":\"Ann\",\"content\":\"q\"}," A("a") "]}",
      "user: q|a|turns={\"role\":\"user\",\"content\":\"q\",\"name\":\"Ann\"}", ""},
     /* Tools: calls and results in between, an answer that calls is its JSON text. */
-    {"{\"tools\":[ {\"type\":\"function\"} ],\"messages\":[" U("q")
-     ",{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":"
-     "{\"name\":\"f\",\"arguments\":\"{\\\"x\\\": 1}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"7\"},"
-     A("a") "]}",
+    {"{\"tools\":[ {\"type\":\"function\"} ],\"messages\":[" U(
+         "q") ",{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+              "\"function\":"
+              "{\"name\":\"f\",\"arguments\":\"{\\\"x\\\": "
+              "1}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"7\"}," A("a") "]}",
      "user: q\nassistant: [{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
-     "\"{\\\"x\\\": 1}\"}}]\ntool: 7|a|tools=[{\"type\":\"function\"}]|turns=" U("q")
-     ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":"
-     "{\"name\":\"f\",\"arguments\":\"{\\\"x\\\": 1}\"}}]},{\"role\":\"tool\",\"content\":\"7\",\"tool_call_id\":\"1\"}",
+     "\"{\\\"x\\\": 1}\"}}]\ntool: 7|a|tools=[{\"type\":\"function\"}]|turns=" U(
+         "q") ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+              "\"function\":"
+              "{\"name\":\"f\",\"arguments\":\"{\\\"x\\\": "
+              "1}\"}}]},{\"role\":\"tool\",\"content\":\"7\",\"tool_call_id\":\"1\"}",
      ""},
     {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":"
-     "\"{\\\"n\\\": 1389432487213912064}\"}}]}]}",
+                              "\"{\\\"n\\\": 1389432487213912064}\"}}]}]}",
      "q|{\"name\":\"f\",\"arguments\":{\"n\":1389432487213912064}}", ""},
     {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":\"Both.\",\"tool_calls\":[{\"function\":{\"name\":"
-     "\"f\",\"arguments\":{ }}},{\"function\":{\"name\":\"g\",\"arguments\":\"no JSON\"}}]}]}",
+                              "\"f\",\"arguments\":{ }}},{\"function\":{\"name\":\"g\",\"arguments\":\"no JSON\"}}]}]}",
      "q|Both.\n[{\"name\":\"f\",\"arguments\":{}},{\"name\":\"g\",\"arguments\":\"no JSON\"}]", ""},
     {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":null,\"function_call\":{\"name\":\"f\"}}],"
-     "\"functions\":[{\"name\":\"f\"}]}",
+                              "\"functions\":[{\"name\":\"f\"}]}",
      "q|{\"name\":\"f\",\"arguments\":{}}|tools=[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]", ""},
     {"{\"messages\":[" U("q") "," A("a") "],\"tools\":\"[ {} ]\"}", "q|a|tools=[{}]", ""},
     {"{\"messages\":[" U("q") "," A("a") "],\"tools\":[ ]}", "q|a", ""},
@@ -102,8 +105,8 @@ static const form forms[] = {
      "q|a|system=" S("s"), ""},
     {"{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"function_call\",\"value\":\"c\"},{\"from\":"
      "\"observation\",\"value\":\"o\"},{\"from\":\"gpt\",\"value\":\"a\"}],\"system\":\"s\"}",
-     "user: q\nassistant: c\ntool: o|a|system=" S("s") "|turns=" U("q") "," A("c")
-     ",{\"role\":\"tool\",\"content\":\"o\"}",
+     "user: q\nassistant: c\ntool: o|a|system=" S("s") "|turns=" U("q") "," A(
+         "c") ",{\"role\":\"tool\",\"content\":\"o\"}",
      ""},
     {"{\"conversations\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"model\",\"content\":\"a\"}]}", "q|a", ""},
     /* Alpaca's. */
@@ -169,12 +172,14 @@ static const form passed_over[] = {
     {"{\"\\ud800\":1,\"input\":\"q\",\"output\":\"a\"}", "q|a", "\\ud800:1 "},
     {"{\"\\u001b[2J\":1,\"input\":\"q\",\"output\":\"a\"}", "q|a", "\\x1B[2J:1 "},
     {"{\"\\u0069nput\":\"q\",\"output\":\"a\"}", "q|a", ""},
-    {"{\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"n\":NaN},{\"role\":\"assistant\",\"content\":\"a\",\"weight\":1}]}",
+    {"{\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"n\":NaN},{\"role\":\"assistant\",\"content\":\"a\","
+     "\"weight\":1}]}",
      "q|a", "messages.n:1 "},
-    {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":1}," U("r") "," A("b") "," U("r")
-     ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0}," U("s") "," A("b") "]}",
-     "user: q\nassistant: a\nuser: r\nassistant: b\nuser: r\nassistant: a\nuser: s|b|turns=" U("q") "," A("a") "," U("r")
-     "," A("b") "," U("r") "," A("a") "," U("s"), "messages.weight:1 "},
+    {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":1}," U("r") "," A("b") "," U(
+         "r") ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0}," U("s") "," A("b") "]}",
+     "user: q\nassistant: a\nuser: r\nassistant: b\nuser: r\nassistant: a\nuser: s|b|turns=" U("q") "," A("a") "," U(
+         "r") "," A("b") "," U("r") "," A("a") "," U("s"),
+     "messages.weight:1 "},
     /* A doubled key that is not read of the form that was taken. */
     {"{\"text\":\"x\",\"text\":\"y\",\"input\":\"q\",\"output\":\"a\"}", "q|a", "text:1 "},
 };
@@ -195,11 +200,13 @@ END_TEST
 /* ---- What is read is strict */
 
 static const char *const strict[][2] = {
-    {"{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud800\"}," A("a") "]}", "line 1, column 46: expected the low half"},
+    {"{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud800\"}," A("a") "]}",
+     "line 1, column 46: expected the low half"},
     {"{\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"content\":\"r\"}," A("a") "]}",
      "column 43: expected a key that this object does not have yet"},
     {"{\"messages\":[" U("q") "," A("a") "],\"messages\":1}", "expected a key that this object does not have yet"},
-    {"{\"input\":\"q\",\"output\":\"a\",\"output\":\"b\"}", "column 27: expected a key that this object does not have yet"},
+    {"{\"input\":\"q\",\"output\":\"a\",\"output\":\"b\"}",
+     "column 27: expected a key that this object does not have yet"},
     {"{\"input\":\"q\",\"output\":1e400}", "expected text, an integer, true or false in \"output\", found a number"},
     {"{\"input\":\"q\",\"output\":NaN}", "expected text, an integer, true or false in \"output\", found a number"},
     {"{\"input\":\"q\",\"output\":\"a\",\"tools\":[NaN]}", "column 36: expected a JSON value, found 'N'"},
@@ -209,8 +216,10 @@ static const char *const strict[][2] = {
     {"{\"input\":\"q\",\"output\":\"a\",\"system\":[]}", "expected text in \"system\", found an array"},
     {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{}}]}," A("a") "]}",
      "column 40: expected parts of the type \"text\" in \"content\", found \"image_url\""},
-    {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\"}]}," A("a") "]}", "found \"input_audio\""},
-    {"{\"messages\":[{\"role\":\"user\",\"content\":[7]}," A("a") "]}", "expected text, or parts of text, in \"content\""},
+    {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\"}]}," A("a") "]}",
+     "found \"input_audio\""},
+    {"{\"messages\":[{\"role\":\"user\",\"content\":[7]}," A("a") "]}",
+     "expected text, or parts of text, in \"content\""},
     {"{\"messages\":[{\"role\":\"user\",\"content\":{}}," A("a") "]}", "expected text in \"content\", found an object"},
     {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0}]}",
      "expected a last message to learn, found one of the weight 0"},
@@ -219,10 +228,13 @@ static const char *const strict[][2] = {
      "expected the name of a function in \"tool_calls\""},
     {"{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":null}]}",
      "expected the key \"content\" with text in each message, found \"role\", \"content\" (null)"},
-    {"{\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"name\":7}," A("a") "]}", "expected text in \"name\", found a number"},
+    {"{\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"name\":7}," A("a") "]}",
+     "expected text in \"name\", found a number"},
     {"{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"}]}", "expected a last message of the role \"assistant\""},
-    {"{\"instruction\":\"i\",\"input\":\"q\",\"output\":\"a\",\"history\":[[\"x\"]]}", "expected pairs of texts in \"history\""},
-    {"{\"instruction\":\"i\",\"input\":\"q\",\"output\":\"a\",\"history\":[\"x\"]}", "expected pairs of texts in \"history\""},
+    {"{\"instruction\":\"i\",\"input\":\"q\",\"output\":\"a\",\"history\":[[\"x\"]]}",
+     "expected pairs of texts in \"history\""},
+    {"{\"instruction\":\"i\",\"input\":\"q\",\"output\":\"a\",\"history\":[\"x\"]}",
+     "expected pairs of texts in \"history\""},
     {"{\"instruction\":\"i\",\"input\":\"q\"}", "expected the key \"output\""},
     {"{\"instruction\":7,\"output\":\"a\"}", "expected text in \"instruction\", found a number"},
     {"{\"prompt\":[" U("q") "],\"completion\":[" U("a") "]}", "expected a last message of the role \"assistant\""},
@@ -424,8 +436,10 @@ END_TEST
 
 START_TEST(what_is_remembered_cannot_close_its_brackets) {
     static const char *const bad[] = {
-        "{\"common\":{\"system\":\"{}],\\\"x\\\":[1\"}}", "{\"common\":{\"tools\":\"[],\\\"x\\\":1\"}}",
-        "{\"common\":{\"tools\":\"{}\"}}", "{\"common\":{\"system\":\"{\"}}",
+        "{\"common\":{\"system\":\"{}],\\\"x\\\":[1\"}}",
+        "{\"common\":{\"tools\":\"[],\\\"x\\\":1\"}}",
+        "{\"common\":{\"tools\":\"{}\"}}",
+        "{\"common\":{\"system\":\"{\"}}",
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         cJSON *object = NULL;
@@ -444,8 +458,9 @@ START_TEST(contexts_make_other_questions) {
     job_summary summary;
     for (int i = 0; i < 20; i++)
         kit_buf_fmt(&text,
-                    "{\"id\":%d,\"messages\":[" S("Which team?") "," U("late %d") "," A("billing") "]}\n"
-                    "{\"id\":%d,\"messages\":[" S("What tone?") "," U("late %d") "," A("angry") "]}\n",
+                    "{\"id\":%d,\"messages\":[" S("Which team?") "," U("late %d") "," A(
+                        "billing") "]}\n"
+                                   "{\"id\":%d,\"messages\":[" S("What tone?") "," U("late %d") "," A("angry") "]}\n",
                     i, i, i, i);
     job_test_open(&place);
     int fd = job_test_fd(text.data, text.length);

@@ -201,8 +201,8 @@ START_TEST(inputs_alone_are_enough_where_no_output_is_needed) {
     const job_reader_options options = {.path = "x", .inputs_only = true};
     assert_rows_as(BYTES("{\"input\":\"a\"}\n{\"input\":\"b\",\"output\":\"c\"}\n"), &options, "1|a|\n2|b|\n");
     /* Nobody reads the answer to a question that is asked again. */
-    assert_rows_as(BYTES("{\"input\":\"a\",\"output\":{\"deep\":[1e400]}}\n{\"text\":\"b\",\"label\":\"\\ud800\"}\n"), &options,
-                   "1|a|\n2|b|\n");
+    assert_rows_as(BYTES("{\"input\":\"a\",\"output\":{\"deep\":[1e400]}}\n{\"text\":\"b\",\"label\":\"\\ud800\"}\n"),
+                   &options, "1|a|\n2|b|\n");
     assert_rows_as(BYTES("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n"), &options, "1|a|\n");
     assert_rows_as(BYTES("text\na\n\"b, c\"\n"), &options, "2|a|\n3|b, c|\n");
 }
@@ -295,7 +295,8 @@ static const bad_case bad_json[] = {
     {BYTES("{\"Inputs\":\"a\",\"output\":\"b\"}"), "expected the key \"input\", found \"Inputs\"", "each row needs"},
     {BYTES("{\"\\u001b[2J\":1}"), "found \"\\x1B[2J\"", "each row needs"},
     {BYTES("{\"input\":1,\"output\":\"b\"}"), "expected text in \"input\", found a number", "--skip-bad"},
-    {BYTES("{\"input\":null,\"output\":\"b\"}"), "expected the key \"input\", found \"input\" (null), \"output\"", "each row"},
+    {BYTES("{\"input\":null,\"output\":\"b\"}"), "expected the key \"input\", found \"input\" (null), \"output\"",
+     "each row"},
     {BYTES("{\"input\":[\"a\"],\"output\":\"b\"}"), "expected text in \"input\", found an array", "--skip-bad"},
     {BYTES("{\"input\":\"a\",\"output\":null}"), "expected the key \"output\", found \"input\", \"output\" (null)",
      "each row"},

@@ -35,13 +35,15 @@ static void signals(void) {
 int main(int argc, char **argv) {
     const char *question = argc > 1 ? argv[1] : "";
     if (argc > 4 && strcmp(argv[4], "train") == 0) /* PYTHON -s -B TRAINER train ... */
-        printf("{\"event\":\"log\",\"text\":\"x\"}\n{\"event\":\"progress\",\"phase\":\"training\",\"step\":1}\nno event\n"
-               "{\"event\":\"result\",\"result\":{\"device\":\"d\",\"toolchain\":\"t\"}}\n");
+        printf(
+            "{\"event\":\"log\",\"text\":\"x\"}\n{\"event\":\"progress\",\"phase\":\"training\",\"step\":1}\nno event\n"
+            "{\"event\":\"result\",\"result\":{\"device\":\"d\",\"toolchain\":\"t\"}}\n");
     if (strcmp(question, "descriptors") == 0) descriptors();
     if (strcmp(question, "signals") == 0) signals();
     if (strcmp(question, "group") == 0) printf("%s", getpgrp() == getpid() ? "leader" : "follower");
     if (strcmp(question, "environment") == 0)
-        for (char **entry = environ; *entry != NULL; entry++) printf("%s ", *entry);
+        for (char **entry = environ; *entry != NULL; entry++)
+            printf("%s ", *entry);
     if (strncmp(question, "read ", 5) == 0) {
         char byte = '?';
         if (read((int)strtol(question + 5, NULL, 10), &byte, 1) == 1) printf("%c", byte);

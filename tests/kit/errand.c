@@ -13,14 +13,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char job_text[] = "{\"format\":1,\"kind\":\"infer\",\"task\":\"t\",\"recipe\":\"linear\",\"seed\":1,\"effort\":\"quick\",\"rows\":0,\"labels\":0,"
-                               "\"options\":{\"b\":[1,2],\"a\":\"x\"},\"model_files\":[{\"name\":\"m\",\"path\":\"m\",\"offset\":0,\"size\":1}]}";
+static const char job_text[] =
+    "{\"format\":1,\"kind\":\"infer\",\"task\":\"t\",\"recipe\":\"linear\",\"seed\":1,\"effort\":\"quick\",\"rows\":0,"
+    "\"labels\":0,"
+    "\"options\":{\"b\":[1,2],\"a\":\"x\"},\"model_files\":[{\"name\":\"m\",\"path\":\"m\",\"offset\":0,\"size\":1}]}";
 
 static kit_status many_keys(kit_buf *out, kolm_error_t *err) {
     kit_buf text = {0};
     cJSON *value = NULL;
     kit_buf_char(&text, '{');
-    for (int i = 0; i < 40; i++) kit_buf_fmt(&text, "%s\"k%d\":\"\\u00e9%d\"", i > 0 ? "," : "", (i * 7) % 40, i);
+    for (int i = 0; i < 40; i++)
+        kit_buf_fmt(&text, "%s\"k%d\":\"\\u00e9%d\"", i > 0 ? "," : "", (i * 7) % 40, i);
     kit_buf_char(&text, '}');
     kit_status status = kit_buf_ok(&text, err);
     if (status == KOLM_OK) status = kit_json_parse(text.data, text.length, &value, err);
@@ -34,9 +37,11 @@ static kit_status many_keys(kit_buf *out, kolm_error_t *err) {
 
 static kit_status built(kit_buf *out, kolm_error_t *err) {
     cJSON *object = cJSON_CreateObject();
-    bool good = object != NULL && kit_json_put_string(object, "s", "text") && kit_json_put_u64(object, "u", 7) && kit_json_put_bool(object, "b", true) &&
-                kit_json_put_null(object, "n") && kit_json_put_number(object, "d", 0.5) && kit_json_put(object, "m", kit_json_micro(1250000));
-    kit_status status = good ? kit_json_line(object, out, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory in the errand");
+    bool good = object != NULL && kit_json_put_string(object, "s", "text") && kit_json_put_u64(object, "u", 7) &&
+                kit_json_put_bool(object, "b", true) && kit_json_put_null(object, "n") &&
+                kit_json_put_number(object, "d", 0.5) && kit_json_put(object, "m", kit_json_micro(1250000));
+    kit_status status = good ? kit_json_line(object, out, err)
+                             : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory in the errand");
     cJSON_Delete(object);
     return status;
 }
@@ -67,7 +72,8 @@ static kit_status spawn(kolm_error_t *err) {
     kit_spawn_options options = {.path = CHILD, .argv = argv, .envp = envp, .fds = fds, .fd_count = 2};
     pid_t pid = 0;
     kit_status status = kit_spawn(&options, &pid, err);
-    if (status == KOLM_OK && waitpid(pid, &wait_status, 0) != pid) status = kit_fail(err, KOLM_E_INTERNAL, "", "no child");
+    if (status == KOLM_OK && waitpid(pid, &wait_status, 0) != pid)
+        status = kit_fail(err, KOLM_E_INTERNAL, "", "no child");
     close(ends[0]);
     close(ends[1]);
     return status;
@@ -100,7 +106,8 @@ static int32_t host_setting(void *user, const char *key, char *buffer, uint64_t 
 }
 
 static kit_status train(const char *tree, kolm_error_t *err) {
-    static const char job[] = "{\"format\":1,\"kind\":\"train\",\"task\":\"t\",\"recipe\":\"lora\",\"seed\":1,\"effort\":\"quick\",\"rows\":0,"
+    static const char job[] = "{\"format\":1,\"kind\":\"train\",\"task\":\"t\",\"recipe\":\"lora\",\"seed\":1,"
+                              "\"effort\":\"quick\",\"rows\":0,"
                               "\"labels\":0,\"options\":{}}";
     static const kit_trainer trainer = {.device = "cpu"};
     const kolm_host_v1_t host = {.struct_size = (uint32_t)sizeof host,
@@ -129,8 +136,10 @@ static kit_status files(const char *tree, kit_buf *out, kolm_error_t *err) {
     kit_format(path, sizeof path, "%s/rows.jsonl", tree);
     memset(long_line, 'x', sizeof long_line - 1);
     long_line[sizeof long_line - 1] = '\0';
-    for (int i = 0; i < 200; i++) kit_buf_fmt(&rows, "%s%s\n", long_line, i % 50 == 0 ? long_line : "");
-    for (int i = 0; i < 200; i++) kit_buf_str(&rows, long_line); /* one line beyond the reader's first buffer */
+    for (int i = 0; i < 200; i++)
+        kit_buf_fmt(&rows, "%s%s\n", long_line, i % 50 == 0 ? long_line : "");
+    for (int i = 0; i < 200; i++)
+        kit_buf_str(&rows, long_line); /* one line beyond the reader's first buffer */
     kit_status status = kit_buf_ok(&rows, err);
     if (status == KOLM_OK) status = kit_write_file(path, 0600, rows.data, rows.length, err);
     kit_buf_free(&rows);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Machines as people write them, and the edges of the private ranges. */
-#include "kolm/kit/address.h"
 #include "../suite.h"
+#include "kolm/kit/address.h"
 
 #include <stdio.h>
 #include <string.h>

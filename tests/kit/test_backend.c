@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What backends share: visible devices, estimates that never run over, tokens that are never shown. */
-#include "kolm/kit/backend.h"
 #include "../suite.h"
+#include "kolm/kit/backend.h"
 
 #include <stdlib.h>
 #include <string.h>

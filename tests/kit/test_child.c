@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Programs that are run to their end, and those that do not want to end. */
+#include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/child.h"
-#include "../suite.h"
 
 #include <errno.h>
 #include <fcntl.h>

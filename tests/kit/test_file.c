@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files that are whole or absent, trees removed without following links, digests, and what a full disk does. */
+#include "../suite.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
-#include "../suite.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -57,7 +57,8 @@ static int entries(const char *directory) {
     int count = 0;
     DIR *listing = opendir(directory);
     ck_assert_ptr_nonnull(listing);
-    for (struct dirent *e = readdir(listing); e != NULL; e = readdir(listing)) count++;
+    for (struct dirent *e = readdir(listing); e != NULL; e = readdir(listing))
+        count++;
     closedir(listing);
     return count - 2;
 }
@@ -70,11 +71,15 @@ START_TEST(paths) {
     ck_assert_int_eq(kit_path_join("/", "b/c", &path, &err), KOLM_OK);
     ck_assert_str_eq(path, "/b/c");
     free(path);
-    static const char *const safe[] = {"a", "a/b", "a.b/c..d", "...", ".hidden", "a b", "\xC3\xA9/x", "-rf", "a/.b", "..a"};
-    static const char *const unsafe[] = {"", "/", "/a", "a/", "a//b", ".", "..", "./a", "a/.", "../a", "a/..", "a/../b", "a\\b", "a\nb", "a\x7F", "\x1B[2J",
-                                         "\xC2\x85", "\xFF", "a/\xED\xA0\x80"};
-    for (size_t i = 0; i < COUNT(safe); i++) ck_assert_msg(kit_path_is_safe(safe[i]), "%s", safe[i]);
-    for (size_t i = 0; i < COUNT(unsafe); i++) ck_assert_msg(!kit_path_is_safe(unsafe[i]), "%s", unsafe[i]);
+    static const char *const safe[] = {"a",   "a/b",        "a.b/c..d", "...",  ".hidden",
+                                       "a b", "\xC3\xA9/x", "-rf",      "a/.b", "..a"};
+    static const char *const unsafe[] = {"",      "/",       "/a",       "a/",   "a//b",          ".",    "..",
+                                         "./a",   "a/.",     "../a",     "a/..", "a/../b",        "a\\b", "a\nb",
+                                         "a\x7F", "\x1B[2J", "\xC2\x85", "\xFF", "a/\xED\xA0\x80"};
+    for (size_t i = 0; i < COUNT(safe); i++)
+        ck_assert_msg(kit_path_is_safe(safe[i]), "%s", safe[i]);
+    for (size_t i = 0; i < COUNT(unsafe); i++)
+        ck_assert_msg(!kit_path_is_safe(unsafe[i]), "%s", unsafe[i]);
     char name[300];
     memset(name, 'a', sizeof name);
     name[255] = '\0';
@@ -140,7 +145,8 @@ START_TEST(trees_may_be_locked_and_very_deep) {
     ck_assert_msg(kit_remove_tree(in("locked"), &err) == KOLM_OK, "%s", err.text);
     ck_assert_ptr_nonnull(getcwd(cwd, sizeof cwd));
     ck_assert_int_eq(chdir(base), 0);
-    for (int i = 0; i < 1000; i++) ck_assert(mkdir("down", 0700) == 0 && chdir("down") == 0);
+    for (int i = 0; i < 1000; i++)
+        ck_assert(mkdir("down", 0700) == 0 && chdir("down") == 0);
     ck_assert_int_eq(chdir(cwd), 0);
     ck_assert_msg(kit_remove_tree(in("down"), &err) == KOLM_OK, "%s", err.text);
     ck_assert_int_eq(entries(base), 0);
@@ -150,7 +156,8 @@ END_TEST
 START_TEST(trees_may_be_wide_and_deep) {
     kit_buf path = {0};
     kit_buf_fmt(&path, "%s/deep", base);
-    for (int i = 0; i < 200; i++) kit_buf_str(&path, "/d");
+    for (int i = 0; i < 200; i++)
+        kit_buf_str(&path, "/d");
     ck_assert_int_eq(kit_mkdirs(path.data, 0700, &err), KOLM_OK);
     kit_buf_free(&path);
     char name[32];
@@ -175,7 +182,8 @@ START_TEST(reading_is_bounded) {
     ck_assert_int_eq(kit_read_file(in("none"), 4, &out, &err), KOLM_E_NOT_FOUND);
     ck_assert_int_eq(kit_read_file(base, 4, &out, &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_int_eq(mkfifo(in("fifo"), 0600), 0);
-    ck_assert_int_eq(kit_read_file(in("fifo"), 4, &out, &err), KOLM_E_INVALID_ARGUMENT); /* and does not wait for a writer */
+    ck_assert_int_eq(kit_read_file(in("fifo"), 4, &out, &err),
+                     KOLM_E_INVALID_ARGUMENT); /* and does not wait for a writer */
     ck_assert_int_eq(kit_read_file("/dev/zero", 4, &out, &err), KOLM_E_INVALID_ARGUMENT);
     kit_buf_free(&out);
 }
@@ -233,7 +241,8 @@ END_TEST
 START_TEST(without_replace_the_first_wins) {
     kit_atomic_file a, b;
     ck_assert_int_eq(kit_atomic_open(in("f"), 0600, &a, &err), KOLM_OK);
-    ck_assert_int_eq(kit_atomic_open(in("f"), 0600, &b, &err), KOLM_OK); /* the second does not take the first for dead */
+    ck_assert_int_eq(kit_atomic_open(in("f"), 0600, &b, &err),
+                     KOLM_OK); /* the second does not take the first for dead */
     ck_assert_int_eq(kit_write_all(a.fd, "a", 1, &err), KOLM_OK);
     ck_assert_int_eq(kit_write_all(b.fd, "b", 1, &err), KOLM_OK);
     ck_assert_int_eq(kit_atomic_commit(&b, false, &err), KOLM_OK);
@@ -256,8 +265,10 @@ static void *race(void *shared) {
         if (kit_atomic_open(name, 0600, &file, &mine) != KOLM_OK) abort();
         if (kit_write_all(file.fd, "whole", 5, &mine) != KOLM_OK) abort();
         kit_status status = kit_atomic_commit(&file, false, &mine);
-        if (status == KOLM_OK) __atomic_fetch_add(winners, 1, __ATOMIC_RELAXED);
-        else if (status != KOLM_E_ALREADY_EXISTS) abort();
+        if (status == KOLM_OK)
+            __atomic_fetch_add(winners, 1, __ATOMIC_RELAXED);
+        else if (status != KOLM_E_ALREADY_EXISTS)
+            abort();
     }
     return NULL;
 }
@@ -265,8 +276,10 @@ static void *race(void *shared) {
 START_TEST(a_race_has_one_winner) {
     pthread_t threads[4];
     int winners = 0;
-    for (size_t i = 0; i < COUNT(threads); i++) ck_assert_int_eq(pthread_create(&threads[i], NULL, race, &winners), 0);
-    for (size_t i = 0; i < COUNT(threads); i++) ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    for (size_t i = 0; i < COUNT(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, race, &winners), 0);
+    for (size_t i = 0; i < COUNT(threads); i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
     ck_assert_int_eq(winners, 50);
     ck_assert_int_eq(entries(base), 50);
     for (int i = 0; i < 50; i++) {
@@ -285,7 +298,8 @@ START_TEST(the_dead_leave_nothing_for_long) {
     if (child == 0) {
         kit_atomic_file file;
         if (kit_atomic_open(in("f"), 0600, &file, &err) != KOLM_OK || write(ends[1], "x", 1) != 1) _exit(1);
-        for (;;) pause();
+        for (;;)
+            pause();
     }
     char byte;
     ck_assert_int_eq(read(ends[0], &byte, 1), 1);
@@ -389,7 +403,8 @@ START_TEST(digests) {
     kit_sha256_free(state);
     kit_sha256_free(NULL);
     kit_buf text = {0};
-    for (int i = 0; i < 100000; i++) kit_buf_str(&text, "aaaaaaaaaa");
+    for (int i = 0; i < 100000; i++)
+        kit_buf_str(&text, "aaaaaaaaaa");
     ck_assert_int_eq(kit_write_file(in("million"), 0600, text.data, text.length, &err), KOLM_OK);
     kit_buf_free(&text);
     ck_assert_int_eq(kit_sha256_file(in("million"), hex, &size, &err), KOLM_OK);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading job.json: a good one in full, and each way in which one can be wrong. */
+#include "../suite.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
-#include "../suite.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,8 @@ static void put(const char *text) {
 }
 
 START_TEST(train) {
-    put("{\"format\":1,\"kind\":\"train\",\"task\":\"router\",\"recipe\":\"linear\",\"seed\":9007199254740991,\"effort\":\"quick\",\"rows\":120,\"labels\":3,"
+    put("{\"format\":1,\"kind\":\"train\",\"task\":\"router\",\"recipe\":\"linear\",\"seed\":9007199254740991,"
+        "\"effort\":\"quick\",\"rows\":120,\"labels\":3,"
         "\"options\":{\"abstain_micro\":500000},\"later\":[1]}");
     kit_job *job = NULL;
     ck_assert_msg(kit_job_read(base, &job, &err) == KOLM_OK, "%s", err.text);
@@ -49,11 +50,13 @@ START_TEST(train) {
 END_TEST
 
 #define INFER(files)                                                                                                   \
-    "{\"format\":1,\"kind\":\"infer\",\"task\":\"t\",\"recipe\":\"linear\",\"seed\":0,\"effort\":\"normal\",\"rows\":0,\"labels\":0,\"options\":{}," \
+    "{\"format\":1,\"kind\":\"infer\",\"task\":\"t\",\"recipe\":\"linear\",\"seed\":0,\"effort\":\"normal\",\"rows\":" \
+    "0,\"labels\":0,\"options\":{},"                                                                                   \
     "\"model_files\":" files "}"
 
 START_TEST(infer) {
-    put(INFER("[{\"name\":\"a/b.bin\",\"path\":\"/x.kolm\",\"offset\":4096,\"size\":10},{\"name\":\"c\",\"path\":\"model/c\",\"offset\":0,\"size\":0}]"));
+    put(INFER("[{\"name\":\"a/b.bin\",\"path\":\"/"
+              "x.kolm\",\"offset\":4096,\"size\":10},{\"name\":\"c\",\"path\":\"model/c\",\"offset\":0,\"size\":0}]"));
     kit_job *job = NULL;
     const kit_job_model_file *file = NULL;
     ck_assert_msg(kit_job_read(base, &job, &err) == KOLM_OK, "%s", err.text);
@@ -67,9 +70,18 @@ END_TEST
 
 START_TEST(wrong) {
     static const char *const bad[] = {
-        "", "[]", "{}", "{\"format\":2}", INFER("{}"), INFER("[1]"), INFER("[{}]"), INFER("[{\"name\":\"../x\",\"path\":\"/x\",\"offset\":0,\"size\":0}]"),
-        INFER("[{\"name\":\"x\",\"path\":\"\",\"offset\":0,\"size\":0}]"), INFER("[{\"name\":\"x\",\"path\":\"/x\",\"offset\":-1,\"size\":0}]"),
-        INFER("[{\"name\":\"x\",\"path\":\"/x\",\"offset\":0,\"size\":\"0\"}]"), INFER("[{\"name\":\"x\",\"path\":\"/x\",\"offset\":0,\"size\":0},null]"),
+        "",
+        "[]",
+        "{}",
+        "{\"format\":2}",
+        INFER("{}"),
+        INFER("[1]"),
+        INFER("[{}]"),
+        INFER("[{\"name\":\"../x\",\"path\":\"/x\",\"offset\":0,\"size\":0}]"),
+        INFER("[{\"name\":\"x\",\"path\":\"\",\"offset\":0,\"size\":0}]"),
+        INFER("[{\"name\":\"x\",\"path\":\"/x\",\"offset\":-1,\"size\":0}]"),
+        INFER("[{\"name\":\"x\",\"path\":\"/x\",\"offset\":0,\"size\":\"0\"}]"),
+        INFER("[{\"name\":\"x\",\"path\":\"/x\",\"offset\":0,\"size\":0},null]"),
     };
     kit_job *job = NULL;
     ck_assert_int_eq(kit_job_read(base, &job, &err), KOLM_E_NOT_FOUND);
@@ -84,7 +96,8 @@ END_TEST
 
 /* Each mandatory key, missing and of the wrong type. */
 START_TEST(each_key_counts) {
-    static const char *const keys[] = {"format", "kind", "task", "recipe", "seed", "effort", "rows", "labels", "options"};
+    static const char *const keys[] = {"format", "kind", "task",   "recipe", "seed",
+                                       "effort", "rows", "labels", "options"};
     kit_job *job = NULL;
     for (size_t i = 0; i < COUNT(keys); i++) {
         for (int wrong_type = 0; wrong_type < 2; wrong_type++) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Strict JSON: what is accepted, what is refused and where, what is written, and lines of it. */
+#include "../suite.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
-#include "../suite.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -37,10 +37,40 @@ static kit_status validate(const char *bytes, size_t length) {
 
 START_TEST(accepted) {
     static const char *const good[] = {
-        "null", "true", "false", "0", "-0", "-1", "1.5", "1e5", "1E+2", "1e-999", "0.1e1", "\"\"", "[]", "{}", " [ ] ", "\t\r\n{ } ", "[[],{}]",
-        "[1,2]", "{\"a\":1,\"b\":[true,null]}", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\"", "\"\\ud83d\\ude00\"", "\"\\uDBFF\\uDFFF\"", "\"\x7F\"",
-        "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"", "9007199254740991", "-9007199254740991", "1e307", "9.99e307", "123456789012345e290", "\"\xEF\xBB\xBF\"",
-        "{\"\":0}", "{\"a\":{\"a\":1},\"b\":{\"a\":1}}", "{\"a\":1,\"A\":2}", "0.000000000000000000000000000000000000000000000000000000000001",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "-1",
+        "1.5",
+        "1e5",
+        "1E+2",
+        "1e-999",
+        "0.1e1",
+        "\"\"",
+        "[]",
+        "{}",
+        " [ ] ",
+        "\t\r\n{ } ",
+        "[[],{}]",
+        "[1,2]",
+        "{\"a\":1,\"b\":[true,null]}",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\uDBFF\\uDFFF\"",
+        "\"\x7F\"",
+        "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"",
+        "9007199254740991",
+        "-9007199254740991",
+        "1e307",
+        "9.99e307",
+        "123456789012345e290",
+        "\"\xEF\xBB\xBF\"",
+        "{\"\":0}",
+        "{\"a\":{\"a\":1},\"b\":{\"a\":1}}",
+        "{\"a\":1,\"A\":2}",
+        "0.000000000000000000000000000000000000000000000000000000000001",
     };
     for (size_t i = 0; i < COUNT(good); i++) {
         ck_assert_msg(validate(good[i], strlen(good[i])) == KOLM_OK, "%s: %s", good[i], err.text);
@@ -55,15 +85,111 @@ END_TEST
 /* The shapes of the public JSONTestSuite (Nicolas Seriot, 2016), and what kolm refuses beyond it. */
 START_TEST(refused) {
     static const char *const bad[] = {
-        "", " ", "[", "]", "{", "}", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[,]", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{,}", "{a:1}",
-        "{'a':1}", "{\"a\" 1}", "{\"a\"::1}", "{1:1}", "{\"a\":1 \"b\":2}", "{null:1}", "[1}", "{\"a\":1]", "tru", "True", "nul", "nullx", "truefalse", "NaN",
-        "Infinity", "-Infinity", "-", "+1", "01", "-01", "1.", ".5", "-.5", "1e", "1e+", "1e1.5", "0x1", "1_000", "1,2", "--1", "1 2", "[] []", "{}x", "// c\n1",
-        "/* c */1", "\"", "\"a", "\"\\", "\"\\x\"", "\"\\u\"", "\"\\u12\"", "\"\\u12G4\"", "\"\\U0041\"", "\"\\'\"", "'a'", "\"a\nb\"", "\"a\tb\"", "\"\x01\"",
-        "\"\\u0000\"", "\"\\ud800\"", "\"\\ud800x\"", "\"\\ud800\\n\"", "\"\\ud800\\u0041\"", "\"\\ud800\\ud800\"", "\"\\udc00\"", "\"\\ud800\\udc\"", "\"\xFF\"",
-        "\"\xC3\"", "\"\xC3(\"", "\"\xC0\xAF\"", "\"\xED\xA0\x80\"", "\"\xF4\x90\x80\x80\"", "\"\xE2\x82\"", "\xEF\xBB\xBF{}", "\xFE\xFF", "[1]\xC2\xA0", "\x0C[]", "[\v1]",
-        "9007199254740992", "-9007199254740992", "10000000000000000", "123456789012345678901", "1e308", "1e999", "-1e400", "10e307", "1e99999999999999999999",
-        "0.1234567890123456789012345678901234567890123456789012345678901234567890", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "{\"\\u0061\":1,\"a\":2}",
-        "{\"\\ud83d\\ude00\":1,\"\xF0\x9F\x98\x80\":2}", "{\"/\":1,\"\\/\":2}", "{\"\":1,\"\":2}", "[{\"x\":{\"b\":1,\"c\":2,\"b\":3}}]", "{\"\\n\":1,\"\\u000a\":1}",
+        "",
+        " ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "[,]",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\":1,",
+        "{\"a\":1,}",
+        "{,}",
+        "{a:1}",
+        "{'a':1}",
+        "{\"a\" 1}",
+        "{\"a\"::1}",
+        "{1:1}",
+        "{\"a\":1 \"b\":2}",
+        "{null:1}",
+        "[1}",
+        "{\"a\":1]",
+        "tru",
+        "True",
+        "nul",
+        "nullx",
+        "truefalse",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "-",
+        "+1",
+        "01",
+        "-01",
+        "1.",
+        ".5",
+        "-.5",
+        "1e",
+        "1e+",
+        "1e1.5",
+        "0x1",
+        "1_000",
+        "1,2",
+        "--1",
+        "1 2",
+        "[] []",
+        "{}x",
+        "// c\n1",
+        "/* c */1",
+        "\"",
+        "\"a",
+        "\"\\",
+        "\"\\x\"",
+        "\"\\u\"",
+        "\"\\u12\"",
+        "\"\\u12G4\"",
+        "\"\\U0041\"",
+        "\"\\'\"",
+        "'a'",
+        "\"a\nb\"",
+        "\"a\tb\"",
+        "\"\x01\"",
+        "\"\\u0000\"",
+        "\"\\ud800\"",
+        "\"\\ud800x\"",
+        "\"\\ud800\\n\"",
+        "\"\\ud800\\u0041\"",
+        "\"\\ud800\\ud800\"",
+        "\"\\udc00\"",
+        "\"\\ud800\\udc\"",
+        "\"\xFF\"",
+        "\"\xC3\"",
+        "\"\xC3(\"",
+        "\"\xC0\xAF\"",
+        "\"\xED\xA0\x80\"",
+        "\"\xF4\x90\x80\x80\"",
+        "\"\xE2\x82\"",
+        "\xEF\xBB\xBF{}",
+        "\xFE\xFF",
+        "[1]\xC2\xA0",
+        "\x0C[]",
+        "[\v1]",
+        "9007199254740992",
+        "-9007199254740992",
+        "10000000000000000",
+        "123456789012345678901",
+        "1e308",
+        "1e999",
+        "-1e400",
+        "10e307",
+        "1e99999999999999999999",
+        "0.1234567890123456789012345678901234567890123456789012345678901234567890",
+        "{\"a\":1,\"a\":2}",
+        "{\"a\":1,\"\\u0061\":2}",
+        "{\"\\u0061\":1,\"a\":2}",
+        "{\"\\ud83d\\ude00\":1,\"\xF0\x9F\x98\x80\":2}",
+        "{\"/\":1,\"\\/\":2}",
+        "{\"\":1,\"\":2}",
+        "[{\"x\":{\"b\":1,\"c\":2,\"b\":3}}]",
+        "{\"\\n\":1,\"\\u000a\":1}",
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         ck_assert_msg(validate(bad[i], strlen(bad[i])) == KOLM_E_INVALID_ARGUMENT, "accepted: %s", bad[i]);
@@ -80,8 +206,10 @@ START_TEST(refused) {
 END_TEST
 
 START_TEST(every_truncation_is_refused) {
-    static const char text[] = "{\"id\":\"17\",\"in\\u0070ut\":\"h\xC3\xA9llo \\ud83d\\ude00\",\"n\":[1,-2.5e3,true,null,{}],\"z\":false}";
-    for (size_t n = 0; n < sizeof text - 1; n++) ck_assert_msg(validate(text, n) == KOLM_E_INVALID_ARGUMENT, "%zu bytes", n);
+    static const char text[] =
+        "{\"id\":\"17\",\"in\\u0070ut\":\"h\xC3\xA9llo \\ud83d\\ude00\",\"n\":[1,-2.5e3,true,null,{}],\"z\":false}";
+    for (size_t n = 0; n < sizeof text - 1; n++)
+        ck_assert_msg(validate(text, n) == KOLM_E_INVALID_ARGUMENT, "%zu bytes", n);
     ck_assert_int_eq(validate(text, sizeof text - 1), KOLM_OK);
 }
 END_TEST
@@ -93,7 +221,8 @@ START_TEST(every_alignment) {
         for (size_t after = 0; after < 20; after++) {
             for (size_t i = 0; i < COUNT(stops); i++) {
                 kit_buf text = {0};
-                kit_buf_fmt(&text, "\"%.*s%s%.*s\"", (int)before, "~~~~~~~~~~~~~~~~~~~~", stops[i], (int)after, "                    ");
+                kit_buf_fmt(&text, "\"%.*s%s%.*s\"", (int)before, "~~~~~~~~~~~~~~~~~~~~", stops[i], (int)after,
+                            "                    ");
                 ck_assert_int_eq(validate(text.data, text.length), KOLM_E_INVALID_ARGUMENT);
                 kit_buf_clear(&text);
                 kit_buf_fmt(&text, "column %zu:", before + 2 + (i == 4));
@@ -129,13 +258,17 @@ START_TEST(depth_is_limited) {
     kit_buf text = {0};
     for (int depth = 63; depth <= 66; depth++) {
         kit_buf_clear(&text);
-        for (int i = 0; i < depth; i++) kit_buf_str(&text, i % 2 != 0 ? "{\"a\":" : "[");
+        for (int i = 0; i < depth; i++)
+            kit_buf_str(&text, i % 2 != 0 ? "{\"a\":" : "[");
         kit_buf_char(&text, '1');
-        for (int i = depth - 1; i >= 0; i--) kit_buf_char(&text, i % 2 != 0 ? '}' : ']');
-        ck_assert_int_eq(validate(text.data, text.length), depth <= KIT_JSON_MAX_DEPTH ? KOLM_OK : KOLM_E_INVALID_ARGUMENT);
+        for (int i = depth - 1; i >= 0; i--)
+            kit_buf_char(&text, i % 2 != 0 ? '}' : ']');
+        ck_assert_int_eq(validate(text.data, text.length),
+                         depth <= KIT_JSON_MAX_DEPTH ? KOLM_OK : KOLM_E_INVALID_ARGUMENT);
     }
     kit_buf_clear(&text);
-    for (int i = 0; i < 1000000; i++) kit_buf_char(&text, '[');
+    for (int i = 0; i < 1000000; i++)
+        kit_buf_char(&text, '[');
     ck_assert_int_eq(validate(text.data, text.length), KOLM_E_INVALID_ARGUMENT);
     kit_buf_free(&text);
     cJSON *deep = cJSON_CreateArray(), *inner = deep;
@@ -154,7 +287,8 @@ END_TEST
 static void many_keys(kit_buf *text, int count, const char *last) {
     kit_buf_clear(text);
     kit_buf_char(text, '{');
-    for (int i = 0; i < count; i++) kit_buf_fmt(text, "\"key%d\":%d,", (int)(((int64_t)i * 7919) % 1000003), i);
+    for (int i = 0; i < count; i++)
+        kit_buf_fmt(text, "\"key%d\":%d,", (int)(((int64_t)i * 7919) % 1000003), i);
     kit_buf_fmt(text, "%s:0}", last);
 }
 
@@ -171,7 +305,8 @@ START_TEST(duplicates_among_many) {
     /* The first of several is named. */
     kit_buf_clear(&text);
     kit_buf_char(&text, '{');
-    for (int i = 0; i < 60; i++) kit_buf_fmt(&text, "\"k%02d\":0,\n", i == 40 ? 30 : i == 50 ? 2 : i);
+    for (int i = 0; i < 60; i++)
+        kit_buf_fmt(&text, "\"k%02d\":0,\n", i == 40 ? 30 : i == 50 ? 2 : i);
     kit_buf_str(&text, "\"z\":0}");
     ck_assert_int_eq(validate(text.data, text.length), KOLM_E_INVALID_ARGUMENT);
     ck_assert_msg(strncmp(err.text, "line 41, column 1:", 18) == 0, "%s", err.text);
@@ -196,18 +331,25 @@ static void canonical_is(const char *from, const char *want) {
 
 START_TEST(canonical_form) {
     /* RFC 8785, section 3.2.3: keys by UTF-16 code units. */
-    canonical_is("{\"\\u20ac\":\"Euro Sign\",\"\\r\":\"Carriage Return\",\"\\ufb33\":\"Hebrew Letter Dalet With Dagesh\",\"1\":\"One\","
-                 "\"\\ud83d\\ude00\":\"Emoji: Grinning Face\",\"\\u0080\":\"Control\",\"\\u00f6\":\"Latin Small Letter O With Diaeresis\"}",
-                 "{\"\\r\":\"Carriage Return\",\"1\":\"One\",\"\xC2\x80\":\"Control\",\"\xC3\xB6\":\"Latin Small Letter O With Diaeresis\","
-                 "\"\xE2\x82\xAC\":\"Euro Sign\",\"\xF0\x9F\x98\x80\":\"Emoji: Grinning Face\",\"\xEF\xAC\xB3\":\"Hebrew Letter Dalet With Dagesh\"}");
+    canonical_is("{\"\\u20ac\":\"Euro Sign\",\"\\r\":\"Carriage Return\",\"\\ufb33\":\"Hebrew Letter Dalet With "
+                 "Dagesh\",\"1\":\"One\","
+                 "\"\\ud83d\\ude00\":\"Emoji: Grinning Face\",\"\\u0080\":\"Control\",\"\\u00f6\":\"Latin Small Letter "
+                 "O With Diaeresis\"}",
+                 "{\"\\r\":\"Carriage Return\",\"1\":\"One\",\"\xC2\x80\":\"Control\",\"\xC3\xB6\":\"Latin Small "
+                 "Letter O With Diaeresis\","
+                 "\"\xE2\x82\xAC\":\"Euro Sign\",\"\xF0\x9F\x98\x80\":\"Emoji: Grinning "
+                 "Face\",\"\xEF\xAC\xB3\":\"Hebrew Letter Dalet With Dagesh\"}");
     /* Section 3.2.2.2: minimal escapes. */
     canonical_is("\"\\u20ac$\\u000F\\u000aA'\\u0042\\u0022\\u005c\\\\\\\"\\/\\b\\f\\t\\u007f\"",
                  "\"\xE2\x82\xAC$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\\b\\f\\t\x7F\"");
-    canonical_is(" { \"b\" : [ 3 , 2 , { } , [ ] ] , \"a\" : { \"y\" : null , \"x\" : true } } ", "{\"a\":{\"x\":true,\"y\":null},\"b\":[3,2,{},[]]}");
-    canonical_is("[0,-0,1e3,1.0,9007199254740991,-9007199254740991]", "[0,0,1000,1,9007199254740991,-9007199254740991]");
+    canonical_is(" { \"b\" : [ 3 , 2 , { } , [ ] ] , \"a\" : { \"y\" : null , \"x\" : true } } ",
+                 "{\"a\":{\"x\":true,\"y\":null},\"b\":[3,2,{},[]]}");
+    canonical_is("[0,-0,1e3,1.0,9007199254740991,-9007199254740991]",
+                 "[0,0,1000,1,9007199254740991,-9007199254740991]");
     canonical_is("{\"aa\":1,\"a\":2,\"\":3,\"ab\":4,\"B\":5}", "{\"\":3,\"B\":5,\"a\":2,\"aa\":1,\"ab\":4}");
     /* Among supplementary characters, and a prefix of them. */
-    canonical_is("{\"\\ud83d\\ude01\":1,\"\\ud83d\\ude00\":2,\"\\ud83d\\ude00a\":3,\"\\ud800\\udc00\":4,\"\\uffff\":5,\"\\ue000\":6,\"\\ud7ff\":7}",
+    canonical_is("{\"\\ud83d\\ude01\":1,\"\\ud83d\\ude00\":2,\"\\ud83d\\ude00a\":3,\"\\ud800\\udc00\":4,\"\\uffff\":5,"
+                 "\"\\ue000\":6,\"\\ud7ff\":7}",
                  "{\"\xED\x9F\xBF\":7,\"\xF0\x90\x80\x80\":4,\"\xF0\x9F\x98\x80\":2,\"\xF0\x9F\x98\x80"
                  "a\":3,\"\xF0\x9F\x98\x81\":1,\"\xEE\x80\x80\":6,\"\xEF\xBF\xBF\":5}");
 }
@@ -243,19 +385,23 @@ START_TEST(lines_and_pretty) {
     cJSON_AddItemToArray(list, cJSON_CreateNumber(INFINITY));
     cJSON_AddItemToArray(list, cJSON_CreateNumber(9007199254740994.0));
     cJSON_AddItemToArray(list, cJSON_CreateNumber(1e300));
-    ck_assert(kit_json_put_string(value, "z", "line\nbreak") && kit_json_put(value, "a", list) && kit_json_put_bool(value, "t", true));
-    ck_assert(kit_json_put_null(value, "n") && kit_json_put_string(value, "none", NULL) && kit_json_put_number(value, "x", -2.5));
+    ck_assert(kit_json_put_string(value, "z", "line\nbreak") && kit_json_put(value, "a", list) &&
+              kit_json_put_bool(value, "t", true));
+    ck_assert(kit_json_put_null(value, "n") && kit_json_put_string(value, "none", NULL) &&
+              kit_json_put_number(value, "x", -2.5));
     ck_assert(kit_json_put(value, "e", cJSON_CreateObject()));
     kit_buf out = {0};
     ck_assert_int_eq(kit_json_line(value, &out, &err), KOLM_OK);
-    ck_assert_str_eq(out.data, "{\"z\":\"line\\nbreak\",\"a\":[0.1,0.3333333333333333,null,null,9007199254740994.0,1e+300],\"t\":true,\"n\":null,\"none\":null,"
+    ck_assert_str_eq(out.data, "{\"z\":\"line\\nbreak\",\"a\":[0.1,0.3333333333333333,null,null,9007199254740994.0,1e+"
+                               "300],\"t\":true,\"n\":null,\"none\":null,"
                                "\"x\":-2.5,\"e\":{}}");
     ck_assert_int_eq(validate(out.data, out.length), KOLM_OK);
     kit_buf_clear(&out);
     cJSON_DeleteItemFromObject(value, "a");
     cJSON_DeleteItemFromObject(value, "none");
     ck_assert_int_eq(kit_json_pretty(value, &out, &err), KOLM_OK);
-    ck_assert_str_eq(out.data, "{\n  \"z\": \"line\\nbreak\",\n  \"t\": true,\n  \"n\": null,\n  \"x\": -2.5,\n  \"e\": {}\n}");
+    ck_assert_str_eq(out.data,
+                     "{\n  \"z\": \"line\\nbreak\",\n  \"t\": true,\n  \"n\": null,\n  \"x\": -2.5,\n  \"e\": {}\n}");
     kit_buf_free(&out);
     cJSON_Delete(value);
 }
@@ -265,18 +411,26 @@ START_TEST(millionths) {
     static const struct {
         uint64_t micro;
         const char *text;
-    } cases[] = {{0, "0"}, {1, "0.000001"}, {1250000, "1.25"}, {1000000, "1"}, {18000, "0.018"}, {123456789012345, "123456789.012345"}, {8589934591999999, "8589934591.999999"}};
+    } cases[] = {{0, "0"},
+                 {1, "0.000001"},
+                 {1250000, "1.25"},
+                 {1000000, "1"},
+                 {18000, "0.018"},
+                 {123456789012345, "123456789.012345"},
+                 {8589934591999999, "8589934591.999999"}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         cJSON *value = kit_json_micro(cases[i].micro);
         kit_buf out = {0};
         ck_assert_int_eq(kit_json_canonical(value, &out, &err), KOLM_OK);
         ck_assert_int_eq(kit_json_line(value, &out, &err), KOLM_OK);
         size_t n = strlen(cases[i].text);
-        ck_assert(out.length == 2 * n && memcmp(out.data, cases[i].text, n) == 0 && memcmp(out.data + n, cases[i].text, n) == 0);
+        ck_assert(out.length == 2 * n && memcmp(out.data, cases[i].text, n) == 0 &&
+                  memcmp(out.data + n, cases[i].text, n) == 0);
         /* ES6 prints the fewest digits that read back the same. */
         double read = strtod(cases[i].text, NULL);
         char shorter[40];
-        ck_assert(!kit_format(shorter, sizeof shorter, "%.*g", (int)n - 2, read) || cases[i].micro < 10000000 || strtod(shorter, NULL) != read);
+        ck_assert(!kit_format(shorter, sizeof shorter, "%.*g", (int)n - 2, read) || cases[i].micro < 10000000 ||
+                  strtod(shorter, NULL) != read);
         kit_buf_free(&out);
         cJSON_Delete(value);
     }
@@ -290,7 +444,11 @@ START_TEST(decimals_that_were_read_are_written_again) {
         const char *in, *out; /* out NULL: refused */
     } cases[] = {
         {"{\"a\":[0.25,1,{\"b\":0.000001}],\"c\":\"0.5\"}", "{\"a\":[0.25,1,{\"b\":0.000001}],\"c\":\"0.5\"}"},
-        {"0.917", "0.917"}, {"2.5e-1", "0.25"}, {"0.12345678", "0.123457"}, {"-0.5", NULL}, {"8589934592.5", NULL},
+        {"0.917", "0.917"},
+        {"2.5e-1", "0.25"},
+        {"0.12345678", "0.123457"},
+        {"-0.5", NULL},
+        {"8589934592.5", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *value = NULL;
@@ -311,21 +469,27 @@ START_TEST(decimals_that_were_read_are_written_again) {
 END_TEST
 
 START_TEST(typed_access) {
-    static const char text[] = "{\"s\":\"x\",\"n\":3,\"f\":1.5,\"neg\":-1,\"t\":true,\"no\":false,\"nil\":null,\"S\":\"big\"}";
+    static const char text[] =
+        "{\"s\":\"x\",\"n\":3,\"f\":1.5,\"neg\":-1,\"t\":true,\"no\":false,\"nil\":null,\"S\":\"big\"}";
     cJSON *value = NULL;
     ck_assert_int_eq(kit_json_parse(text, sizeof text - 1, &value, &err), KOLM_OK);
     const char *s = NULL;
     uint64_t u = 0;
     double d = 0;
     bool b = false;
-    ck_assert(kit_json_get_string(value, "s", &s) && strcmp(s, "x") == 0 && kit_json_get_string(value, "S", &s) && strcmp(s, "big") == 0);
+    ck_assert(kit_json_get_string(value, "s", &s) && strcmp(s, "x") == 0 && kit_json_get_string(value, "S", &s) &&
+              strcmp(s, "big") == 0);
     ck_assert(kit_json_get_u64(value, "n", &u) && u == 3 && kit_json_get_number(value, "f", &d) && d > 1.4 && d < 1.6);
     ck_assert(kit_json_get_bool(value, "t", &b) && b && kit_json_get_bool(value, "no", &b) && !b);
-    ck_assert(!kit_json_get_string(value, "n", &s) && !kit_json_get_string(value, "N", &s) && !kit_json_get_u64(value, "f", &u));
-    ck_assert(!kit_json_get_u64(value, "neg", &u) && !kit_json_get_u64(value, "s", &u) && !kit_json_get_bool(value, "nil", &b));
-    ck_assert(!kit_json_get_number(value, "missing", &d) && kit_json_get(value, "nil") != NULL && kit_json_get(value, "missing") == NULL);
+    ck_assert(!kit_json_get_string(value, "n", &s) && !kit_json_get_string(value, "N", &s) &&
+              !kit_json_get_u64(value, "f", &u));
+    ck_assert(!kit_json_get_u64(value, "neg", &u) && !kit_json_get_u64(value, "s", &u) &&
+              !kit_json_get_bool(value, "nil", &b));
+    ck_assert(!kit_json_get_number(value, "missing", &d) && kit_json_get(value, "nil") != NULL &&
+              kit_json_get(value, "missing") == NULL);
     ck_assert(!kit_json_get_string(NULL, "s", &s));
-    ck_assert(!kit_json_put(value, "x", NULL) && !kit_json_put_string(NULL, "x", "y") && !kit_json_put_u64(value, "x", 1ull << 53));
+    ck_assert(!kit_json_put(value, "x", NULL) && !kit_json_put_string(NULL, "x", "y") &&
+              !kit_json_put_u64(value, "x", 1ull << 53));
     cJSON_Delete(value);
 }
 END_TEST
@@ -369,8 +533,10 @@ static void read_all(const char *text, size_t length, size_t max_line, const cha
         kit_status status = kit_lines_next(lines, &line, &n, &err);
         if (status == KOLM_OK && line == NULL) break;
         ck_assert_uint_eq(kit_lines_number(lines), ++count);
-        if (status == KOLM_OK) kit_buf_fmt(&out, "[%s]", line);
-        else kit_buf_str(&out, "<!>");
+        if (status == KOLM_OK)
+            kit_buf_fmt(&out, "[%s]", line);
+        else
+            kit_buf_str(&out, "<!>");
         ck_assert(status == KOLM_OK ? strlen(line) == n : status == KOLM_E_OUT_OF_RANGE);
     }
     ck_assert_str_eq(kit_buf_text(&out), want);
@@ -383,12 +549,31 @@ START_TEST(lines_of_all_kinds) {
     static const struct {
         const char *text, *want;
     } cases[] = {
-        {"", ""}, {"\n", "[]"}, {"a", "[a]"}, {"a\n", "[a]"}, {"a\nb", "[a][b]"}, {"a\r\nb\r\n", "[a][b]"}, {"\r\n\r\n", "[][]"}, {"a\n\n\nb\n", "[a][][][b]"},
-        {"a\rb\n", "[a\rb]"}, {"a\r", "[a]"}, {"a\r\r\n", "[a\r]"}, {"\xEF\xBB\xBF" "a\n\xEF\xBB\xBF" "b\n", "[a][\xEF\xBB\xBF" "b]"}, {"\xEF\xBB\xBF", "[]"},
-        {"\xEF\xBB\xBF\r\nx", "[][x]"}, {"1234567890\n", "[1234567890]"}, {"12345678901\nok\n", "<!>[ok]"}, {"ok\n12345678901", "[ok]<!>"},
+        {"", ""},
+        {"\n", "[]"},
+        {"a", "[a]"},
+        {"a\n", "[a]"},
+        {"a\nb", "[a][b]"},
+        {"a\r\nb\r\n", "[a][b]"},
+        {"\r\n\r\n", "[][]"},
+        {"a\n\n\nb\n", "[a][][][b]"},
+        {"a\rb\n", "[a\rb]"},
+        {"a\r", "[a]"},
+        {"a\r\r\n", "[a\r]"},
+        {"\xEF\xBB\xBF"
+         "a\n\xEF\xBB\xBF"
+         "b\n",
+         "[a][\xEF\xBB\xBF"
+         "b]"},
+        {"\xEF\xBB\xBF", "[]"},
+        {"\xEF\xBB\xBF\r\nx", "[][x]"},
+        {"1234567890\n", "[1234567890]"},
+        {"12345678901\nok\n", "<!>[ok]"},
+        {"ok\n12345678901", "[ok]<!>"},
         {"12345678901\n12345678901\n\n", "<!><!>[]"},
     };
-    for (size_t i = 0; i < COUNT(cases); i++) read_all(cases[i].text, strlen(cases[i].text), 10, cases[i].want);
+    for (size_t i = 0; i < COUNT(cases); i++)
+        read_all(cases[i].text, strlen(cases[i].text), 10, cases[i].want);
 }
 END_TEST
 
@@ -519,7 +704,8 @@ START_TEST(lines_may_come_from_a_function) {
     ck_assert_int_eq(kit_lines_open(-1, 10, &lines, &err), KOLM_OK);
     kit_lines_read_with(lines, three_pieces, &next);
     for (size_t i = 0; i < 4; i++) {
-        ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err), expected[i] != NULL ? KOLM_OK : KOLM_E_OUT_OF_RANGE);
+        ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err),
+                         expected[i] != NULL ? KOLM_OK : KOLM_E_OUT_OF_RANGE);
         if (expected[i] != NULL) ck_assert_str_eq(line, expected[i]);
         ck_assert_uint_eq(kit_lines_number(lines), i + 1);
     }
@@ -605,8 +791,10 @@ START_TEST(a_walk_passes_over_what_is_not_read) {
         {"{}", ""},
         {" [ ] ", ""},
         {"[1,\"a\",null]", "=2:1;=3:\"a\";=0:null;"},
-        {"{\"a\":1389432487213912064, \"b\" : NaN,\"c\":-Infinity,\"d\":1e400}", "\"a\"=2:1389432487213912064;\"b\"=2:NaN;\"c\"=2:-Infinity;\"d\"=2:1e400;"},
-        {"{\"a\":{\"x\":1,\"x\":[{}, [ ],{\"y\":[1,2]}]},\"a\":true}", "\"a\"=5:{\"x\":1,\"x\":[{}, [ ],{\"y\":[1,2]}]};\"a\"=1:true;"},
+        {"{\"a\":1389432487213912064, \"b\" : NaN,\"c\":-Infinity,\"d\":1e400}",
+         "\"a\"=2:1389432487213912064;\"b\"=2:NaN;\"c\"=2:-Infinity;\"d\"=2:1e400;"},
+        {"{\"a\":{\"x\":1,\"x\":[{}, [ ],{\"y\":[1,2]}]},\"a\":true}",
+         "\"a\"=5:{\"x\":1,\"x\":[{}, [ ],{\"y\":[1,2]}]};\"a\"=1:true;"},
         {"{\"a\":\"\\ud800\",\"b\":\"\\u0000\"}", "\"a\"=3:\"\\ud800\";\"b\"=3:\"\\u0000\";"},
         {"", "!line 1, column 1: expected an object or an array, found the end"},
         {"\"a\"", "!line 1, column 1: expected an object or an array, found '\"'"},
@@ -623,7 +811,8 @@ START_TEST(a_walk_passes_over_what_is_not_read) {
         {"{\"a\":\"\\x\"}", "!line 1, column 8: expected an escape: one of \" \\ / b f n r t u, found 'x'"},
         {"{\"a\":\"\\u12\"}", "!line 1, column 9: expected four hexadecimal digits, found '1'"},
         {"{\"a\":\"abcdefgh\ti\"}", "!line 1, column 15: expected no raw control character in text, found '\\x09'"},
-        {"{\"a\":\"\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\",\"b\":[[[", "\"a\"=3:\"\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\";!line 1, column 24: expected a JSON value, found the end"},
+        {"{\"a\":\"\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\",\"b\":[[[",
+         "\"a\"=3:\"\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\";!line 1, column 24: expected a JSON value, found the end"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         kit_buf out = {0};
@@ -638,9 +827,11 @@ START_TEST(a_walk_goes_as_deep_as_the_text) {
     kit_buf text = {0}, out = {0};
     const size_t depth = 1u << 20;
     kit_buf_str(&text, "{\"a\":");
-    for (size_t i = 0; i < depth; i++) kit_buf_str(&text, i % 2 == 0 ? "[" : "{\"k\":");
+    for (size_t i = 0; i < depth; i++)
+        kit_buf_str(&text, i % 2 == 0 ? "[" : "{\"k\":");
     kit_buf_char(&text, '7');
-    for (size_t i = depth; i-- > 0;) kit_buf_char(&text, i % 2 == 0 ? ']' : '}');
+    for (size_t i = depth; i-- > 0;)
+        kit_buf_char(&text, i % 2 == 0 ? ']' : '}');
     kit_buf_str(&text, ",\"b\":1}");
     walked(text.data, text.length, &out);
     const char *end = strstr(kit_buf_text(&out), ";\"b\"=2:1;");
@@ -671,7 +862,8 @@ START_TEST(parts_are_read_strictly) {
         ck_assert(!kit_json_part_is(&part, "x"));
     }
     part = part_of("\"\\u0069nput\"", KIT_JSON_STRING);
-    ck_assert(kit_json_part_is(&part, "input") && !kit_json_part_is(&part, "inpu") && !kit_json_part_is(&part, "inputs"));
+    ck_assert(kit_json_part_is(&part, "input") && !kit_json_part_is(&part, "inpu") &&
+              !kit_json_part_is(&part, "inputs"));
     part = part_of("\"input\"", KIT_JSON_STRING);
     ck_assert(kit_json_part_is(&part, "input") && !kit_json_part_is(&part, "inpux") && !kit_json_part_is(&part, ""));
     part = part_of("[1e400, 1389432487213912064]", KIT_JSON_ARRAY);
@@ -708,7 +900,8 @@ START_TEST(texts_of_a_row) {
         ck_assert_str_eq(texts[1].data, "\xC3\xA9");
     }
     for (size_t i = 0; i < COUNT(bad); i++) {
-        ck_assert_int_eq(kit_json_row_texts(&walk, bad[i].text, strlen(bad[i].text), keys, 2, texts, &err), KOLM_E_INVALID_ARGUMENT);
+        ck_assert_int_eq(kit_json_row_texts(&walk, bad[i].text, strlen(bad[i].text), keys, 2, texts, &err),
+                         KOLM_E_INVALID_ARGUMENT);
         ck_assert_msg(strstr(err.text, bad[i].says) != NULL, "%s", err.text);
     }
     kit_json_walk_free(&walk);

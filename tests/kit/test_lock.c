@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Locks: who gets one, who waits, and when one is worth nothing. */
+#include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/lock.h"
 #include "kolm/kit/process.h"
-#include "../suite.h"
 
 #include <errno.h>
 #include <fcntl.h>

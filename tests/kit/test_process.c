@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Children get the descriptors, the environment and the signals that were asked for, and nothing else. */
+#include "../suite.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
-#include "../suite.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,8 @@ static void setup(void) {
 }
 
 /* Spawns the child program with its standard output, as child number `number`, on a pipe; returns what it wrote. */
-static void ask(const char *question, kit_spawn_fd *fds, size_t fd_count, char *const *envp, kit_buf *out, int *out_status) {
+static void ask(const char *question, kit_spawn_fd *fds, size_t fd_count, char *const *envp, kit_buf *out,
+                int *out_status) {
     int ends[2] = {-1, -1};
     ck_assert_int_eq(kit_pipe(&ends[0], &ends[1], &err), KOLM_OK);
     for (size_t i = 0; i < fd_count; i++)
@@ -30,12 +31,14 @@ static void ask(const char *question, kit_spawn_fd *fds, size_t fd_count, char *
     kit_copy(word, sizeof word, question);
     char *argv[] = {name, word, NULL};
     char *none[] = {NULL};
-    kit_spawn_options options = {.path = CHILD, .argv = argv, .envp = envp != NULL ? envp : none, .fds = fds, .fd_count = fd_count};
+    kit_spawn_options options = {
+        .path = CHILD, .argv = argv, .envp = envp != NULL ? envp : none, .fds = fds, .fd_count = fd_count};
     pid_t pid = 0;
     ck_assert_msg(kit_spawn(&options, &pid, &err) == KOLM_OK, "%s", err.text);
     close(ends[1]);
     char chunk[512];
-    for (ssize_t got = read(ends[0], chunk, sizeof chunk); got > 0; got = read(ends[0], chunk, sizeof chunk)) kit_buf_add(out, chunk, (size_t)got);
+    for (ssize_t got = read(ends[0], chunk, sizeof chunk); got > 0; got = read(ends[0], chunk, sizeof chunk))
+        kit_buf_add(out, chunk, (size_t)got);
     close(ends[0]);
     ck_assert_int_eq(waitpid(pid, out_status, 0), pid);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Error records, buffers, numbers, UTF-8, hexadecimal, base64 and the keyed hash. */
+#include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/hash.h"
 #include "kolm/kit/text.h"
-#include "../suite.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,9 +39,17 @@ START_TEST(errno_becomes_a_code) {
         int value;
         int32_t code;
     } cases[] = {
-        {ENOENT, KOLM_E_NOT_FOUND}, {EACCES, KOLM_E_PERMISSION_DENIED}, {EPERM, KOLM_E_PERMISSION_DENIED}, {EROFS, KOLM_E_PERMISSION_DENIED},
-        {ENOSPC, KOLM_E_RESOURCE_EXHAUSTED}, {EDQUOT, KOLM_E_RESOURCE_EXHAUSTED}, {ENOMEM, KOLM_E_RESOURCE_EXHAUSTED},
-        {EMFILE, KOLM_E_RESOURCE_EXHAUSTED}, {EEXIST, KOLM_E_ALREADY_EXISTS}, {EINTR, KOLM_E_CANCELLED}, {EIO, KOLM_E_UNKNOWN},
+        {ENOENT, KOLM_E_NOT_FOUND},
+        {EACCES, KOLM_E_PERMISSION_DENIED},
+        {EPERM, KOLM_E_PERMISSION_DENIED},
+        {EROFS, KOLM_E_PERMISSION_DENIED},
+        {ENOSPC, KOLM_E_RESOURCE_EXHAUSTED},
+        {EDQUOT, KOLM_E_RESOURCE_EXHAUSTED},
+        {ENOMEM, KOLM_E_RESOURCE_EXHAUSTED},
+        {EMFILE, KOLM_E_RESOURCE_EXHAUSTED},
+        {EEXIST, KOLM_E_ALREADY_EXISTS},
+        {EINTR, KOLM_E_CANCELLED},
+        {EIO, KOLM_E_UNKNOWN},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         ck_assert_int_eq(kit_fail_errno(&err, cases[i].value, "cannot open %s", "f"), cases[i].code);
@@ -57,7 +65,8 @@ START_TEST(long_texts_are_cut_well) {
     path[sizeof path - 1] = '\0';
     ck_assert_int_eq(kit_fail_errno(&err, ENOENT, "cannot open %s", path), KOLM_E_NOT_FOUND);
     ck_assert_str_eq(err.text + strlen(err.text) - 27, ": No such file or directory");
-    for (size_t i = 0; i + 2 < sizeof path; i += 2) memcpy(path + i, "\xC3\xA9", 2);
+    for (size_t i = 0; i + 2 < sizeof path; i += 2)
+        memcpy(path + i, "\xC3\xA9", 2);
     path[sizeof path - 2] = '\0';
     for (int shift = 0; shift < 2; shift++) {
         kit_fail(&err, KOLM_E_UNKNOWN, "", "%s%s", shift != 0 ? "a" : "", path);
@@ -82,7 +91,8 @@ END_TEST
 START_TEST(buffers_grow) {
     kit_buf buf = {0};
     ck_assert_str_eq(kit_buf_text(&buf), "");
-    for (int i = 0; i < 1000; i++) kit_buf_fmt(&buf, "%d,", i);
+    for (int i = 0; i < 1000; i++)
+        kit_buf_fmt(&buf, "%d,", i);
     kit_buf_char(&buf, '!');
     kit_buf_add(&buf, "\0z", 2);
     ck_assert_uint_eq(buf.length, 3890 + 3);
@@ -143,7 +153,8 @@ START_TEST(copies_are_bounded) {
 END_TEST
 
 START_TEST(numbers_are_whole_strings) {
-    static const char *const bad[] = {"", " 1", "1 ", "+1", "0x1", "1e3", "18446744073709551616", "99999999999999999999", "1\n", "\xD9\xA1"};
+    static const char *const bad[] = {
+        "", " 1", "1 ", "+1", "0x1", "1e3", "18446744073709551616", "99999999999999999999", "1\n", "\xD9\xA1"};
     uint64_t u = 7;
     int64_t i = 7;
     for (size_t n = 0; n < COUNT(bad); n++) {
@@ -165,12 +176,21 @@ START_TEST(decimals_become_millionths) {
     static const struct {
         const char *text;
         uint64_t micro;
-    } good[] = {{"12", 12000000}, {"0.5", 500000}, {"2.50", 2500000}, {"0", 0}, {"0.000001", 1}, {"1.000000", 1000000},
+    } good[] = {{"12", 12000000},
+                {"0.5", 500000},
+                {"2.50", 2500000},
+                {"0", 0},
+                {"0.000001", 1},
+                {"1.000000", 1000000},
                 {"18446744073709.551615", UINT64_MAX}};
-    static const char *const bad[] = {"", ".", ".5", "1.", "-1", "+1", "1e3", "1,5", "0.0000001", "abc", "1.2.3", "18446744073709.551616", "nan", "inf", "1 "};
+    static const char *const bad[] = {"",    ".",   ".5",        "1.",  "-1",    "+1",
+                                      "1e3", "1,5", "0.0000001", "abc", "1.2.3", "18446744073709.551616",
+                                      "nan", "inf", "1 "};
     uint64_t micro = 0;
-    for (size_t i = 0; i < COUNT(good); i++) ck_assert_msg(kit_parse_micro(good[i].text, &micro) && micro == good[i].micro, "%s", good[i].text);
-    for (size_t i = 0; i < COUNT(bad); i++) ck_assert_msg(!kit_parse_micro(bad[i], &micro), "%s", bad[i]);
+    for (size_t i = 0; i < COUNT(good); i++)
+        ck_assert_msg(kit_parse_micro(good[i].text, &micro) && micro == good[i].micro, "%s", good[i].text);
+    for (size_t i = 0; i < COUNT(bad); i++)
+        ck_assert_msg(!kit_parse_micro(bad[i], &micro), "%s", bad[i]);
     ck_assert(!kit_parse_micro(NULL, &micro));
 }
 END_TEST
@@ -180,10 +200,29 @@ START_TEST(utf8_is_checked) {
         const char *bytes;
         size_t valid; /* of them */
     } cases[] = {
-        {"abc", 3}, {"\xC3\xA9", 2}, {"\xE2\x82\xAC", 3}, {"\xF0\x9F\x98\x80", 4}, {"\xF4\x8F\xBF\xBF", 4}, {"\xEF\xBF\xBF", 3},
-        {"a\x80", 1}, {"a\xC3", 1}, {"\xC0\xAF", 0}, {"\xC1\xBF", 0}, {"\xE0\x80\xAF", 0}, {"\xE0\x9F\xBF", 0}, {"\xED\xA0\x80", 0},
-        {"\xED\xBF\xBF", 0}, {"\xF0\x8F\xBF\xBF", 0}, {"\xF4\x90\x80\x80", 0}, {"\xF5\x80\x80\x80", 0}, {"\xFF", 0}, {"\xE2\x82", 0},
-        {"\xE2\x28\xA1", 0}, {"\xF0\x9F\x98", 0}, {"12345678\xFF", 8}, {"1234567\xC3\xA9 12345678 \xC3", 19},
+        {"abc", 3},
+        {"\xC3\xA9", 2},
+        {"\xE2\x82\xAC", 3},
+        {"\xF0\x9F\x98\x80", 4},
+        {"\xF4\x8F\xBF\xBF", 4},
+        {"\xEF\xBF\xBF", 3},
+        {"a\x80", 1},
+        {"a\xC3", 1},
+        {"\xC0\xAF", 0},
+        {"\xC1\xBF", 0},
+        {"\xE0\x80\xAF", 0},
+        {"\xE0\x9F\xBF", 0},
+        {"\xED\xA0\x80", 0},
+        {"\xED\xBF\xBF", 0},
+        {"\xF0\x8F\xBF\xBF", 0},
+        {"\xF4\x90\x80\x80", 0},
+        {"\xF5\x80\x80\x80", 0},
+        {"\xFF", 0},
+        {"\xE2\x82", 0},
+        {"\xE2\x28\xA1", 0},
+        {"\xF0\x9F\x98", 0},
+        {"12345678\xFF", 8},
+        {"1234567\xC3\xA9 12345678 \xC3", 19},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
         ck_assert_msg(kit_utf8_valid(cases[i].bytes, strlen(cases[i].bytes)) == cases[i].valid, "case %zu", i);
@@ -197,7 +236,8 @@ START_TEST(every_code_point_survives) {
         size_t want = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4, got = 0;
         static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
         uint32_t rest = point;
-        for (size_t i = want - 1; i > 0; i--, rest >>= 6) bytes[i] = (char)(0x80 | (rest & 63));
+        for (size_t i = want - 1; i > 0; i--, rest >>= 6)
+            bytes[i] = (char)(0x80 | (rest & 63));
         bytes[0] = (char)(lead[want] | rest);
         if (kit_utf8_valid(bytes, want) != want || kit_utf8_next(bytes, want, &got) != point || got != want)
             ck_abort_msg("U+%04X", (unsigned)point);
@@ -207,17 +247,27 @@ END_TEST
 
 START_TEST(terminals_get_no_control_characters) {
     kit_buf buf = {0};
-    static const char text[] = "a\x1B[2J\n\x7F\xC2\x9B\xFF\xC3\xA9\xE2\x80\xAE\xE2\x81\xA6\xE2\x80\xA9\xE2\x80\x8E\xD8\x9C\xD8\xA7\xE2\x80\x94";
+    static const char text[] =
+        "a\x1B["
+        "2J\n\x7F\xC2\x9B\xFF\xC3\xA9\xE2\x80\xAE\xE2\x81\xA6\xE2\x80\xA9\xE2\x80\x8E\xD8\x9C\xD8\xA7\xE2\x80\x94";
     kit_buf_escaped(&buf, text, sizeof text - 1);
     kit_buf_escaped(&buf, "\0", 1);
-    ck_assert_str_eq(kit_buf_text(&buf), "a\\x1B[2J\\x0A\\x7F\\xC2\\x9B\\xFF\xC3\xA9\\xE2\\x80\\xAE\\xE2\\x81\\xA6\\xE2\\x80\\xA9\\xE2\\x80\\x8E\\xD8\\x9C\xD8\xA7\xE2\x80\x94\\x00");
+    ck_assert_str_eq(kit_buf_text(&buf), "a\\x1B["
+                                         "2J\\x0A\\x7F\\xC2\\x9B\\xFF\xC3\xA9\\xE2\\x80\\xAE\\xE2\\x81\\xA6\\xE2\\x80\\"
+                                         "xA9\\xE2\\x80\\x8E\\xD8\\x9C\xD8\xA7\xE2\x80\x94\\x00");
     kit_buf_free(&buf);
 }
 END_TEST
 
 /* The vectors of RFC 4648, section 10. */
 START_TEST(base64_vectors) {
-    static const char *const cases[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    static const char *const cases[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"fooba", "Zm9vYmE="},
+                                           {"foobar", "Zm9vYmFy"}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         kit_buf text = {0}, back = {0};
         kit_base64(&text, (const uint8_t *)cases[i][0], strlen(cases[i][0]));
@@ -234,7 +284,8 @@ START_TEST(base64_vectors) {
 END_TEST
 
 START_TEST(base64_is_strict) {
-    static const char *const bad[] = {"A", "AAAAA", "AA=", "A===", "====", "=AAA", "AA=A", "AA==AA==", "AA A", "AAA\n", "AAA*", "AB==", "AAB=", "AB", "AAB"};
+    static const char *const bad[] = {"A",    "AAAAA", "AA=",  "A===", "====", "=AAA", "AA=A", "AA==AA==",
+                                      "AA A", "AAA\n", "AAA*", "AB==", "AAB=", "AB",   "AAB"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         kit_buf out = {0};
         ck_assert_msg(kit_base64_decode(&out, bad[i], strlen(bad[i]), &err) == KOLM_E_INVALID_ARGUMENT, "%s", bad[i]);
@@ -245,7 +296,8 @@ START_TEST(base64_is_strict) {
     ck_assert_int_eq(memcmp(out.data, "\xFB\xFF\xBF\xFB\xFF\xBF", 6), 0);
     kit_buf_free(&out);
     uint8_t all[256];
-    for (size_t i = 0; i < sizeof all; i++) all[i] = (uint8_t)i;
+    for (size_t i = 0; i < sizeof all; i++)
+        all[i] = (uint8_t)i;
     for (size_t length = 0; length <= sizeof all; length++) {
         kit_buf text = {0}, back = {0};
         kit_base64(&text, all, length);
@@ -271,11 +323,12 @@ START_TEST(the_hash_is_siphash) {
     static const struct {
         size_t length;
         uint64_t hash;
-    } vectors[] = {{0, 0x726fdb47dd0e0e31}, {1, 0x74f839c593dc67fd}, {7, 0xab0200f58b01d137}, {8, 0x93f5f5799a932462},
+    } vectors[] = {{0, 0x726fdb47dd0e0e31},  {1, 0x74f839c593dc67fd},  {7, 0xab0200f58b01d137}, {8, 0x93f5f5799a932462},
                    {15, 0xa129ca6149be45e5}, {16, 0x3f2acc7f57c29bdb}, {63, 0x958a324ceb064572}};
     const kit_hash_secret secret = {{0x0706050403020100, 0x0f0e0d0c0b0a0908}};
     unsigned char message[64];
-    for (size_t i = 0; i < sizeof message; i++) message[i] = (unsigned char)i;
+    for (size_t i = 0; i < sizeof message; i++)
+        message[i] = (unsigned char)i;
     for (size_t i = 0; i < COUNT(vectors); i++)
         ck_assert_msg(kit_hash(&secret, message, vectors[i].length) == vectors[i].hash, "%zu bytes", vectors[i].length);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Python trainer as a child: fake trainers, one behaviour or one defect each, and runtimes that are only names. */
+#include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/trainer.h"
-#include "../suite.h"
 
 #include <fcntl.h>
 #include <math.h>

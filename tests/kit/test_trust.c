@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The policies of file trust: each against every owner that one process can see, and every permission. */
-#include "kolm/kit/trust.h"
 #include "../suite.h"
+#include "kolm/kit/trust.h"
 
 #include <stdio.h>
 #include <stdlib.h>

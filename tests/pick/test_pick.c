@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The picker's published numbers, filters, order, records and refusals. */
-#include "pick/pick.h"
 #include "../suite.h"
+#include "pick/pick.h"
 
 #include <stdlib.h>
 #include <string.h>

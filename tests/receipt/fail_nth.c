@@ -66,11 +66,11 @@ void *realloc(void *old, size_t size) {
 
 /* Built with the same width of off_t as kolm, so that pread, open and fstat are the names that kolm calls. */
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-#define WRAP(what, result, bad, name, arguments, values) \
-    result name arguments {                              \
-        if (!fails(what)) return NEXT(name) values;      \
-        errno = EIO;                                     \
-        return bad;                                      \
+#define WRAP(what, result, bad, name, arguments, values)                                                               \
+    result name arguments {                                                                                            \
+        if (!fails(what)) return NEXT(name) values;                                                                    \
+        errno = EIO;                                                                                                   \
+        return bad;                                                                                                    \
     }
 
 WRAP(INPUT, ssize_t, -1, read, (int fd, void *bytes, size_t length), (fd, bytes, length))

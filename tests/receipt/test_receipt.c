@@ -2,9 +2,9 @@
 /* Receipts: known answers of the formats, keys and keyring, the chain and its repair, and each verdict. */
 #include "fixture.h"
 
+#include "../suite.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/text.h"
-#include "../suite.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -500,7 +500,8 @@ START_TEST(a_key_has_roles) {
         ck_assert(item->trusted == notes[i].artifacts && item->backends == notes[i].backends);
         receipt_keyring_free(ring);
     }
-    static const char no_list[] = "{\"label\":\"\",\"roles\":\"backends\"}", one[] = "{\"label\":\"\",\"roles\":[\"backends\"]}";
+    static const char no_list[] = "{\"label\":\"\",\"roles\":\"backends\"}",
+                      one[] = "{\"label\":\"\",\"roles\":[\"backends\"]}";
     fixture_file(name, no_list, strlen(no_list));
     ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_DATA_LOSS);
     fixture_file(name, one, strlen(one));
@@ -510,7 +511,8 @@ START_TEST(a_key_has_roles) {
     ck_assert_str_eq(whole, keyid);
     expect_roles(keyid, false, false); /* the entry went with its last role */
     ck_assert_int_eq(receipt_keys_revoke(keys, keyid, "why", 5, whole, &err), KOLM_OK);
-    ck_assert_int_eq(receipt_keys_trust_backends(keys, public_key, "", 1, 2, FIXTURE_NOW, &err), KOLM_E_FAILED_PRECONDITION);
+    ck_assert_int_eq(receipt_keys_trust_backends(keys, public_key, "", 1, 2, FIXTURE_NOW, &err),
+                     KOLM_E_FAILED_PRECONDITION);
     receipt_key_free(key);
 }
 END_TEST
@@ -551,7 +553,8 @@ START_TEST(rotation_is_signed_by_the_old_key) {
     char keyid[KIT_SHA256_HEX];
     ck_assert_int_eq(receipt_key_rotate(keys, chain, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_E_NOT_FOUND);
     ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_OK);
-    ck_assert_msg(receipt_key_rotate(keys, chain, FIXTURE_NOW, &old_key, &new_key, &line, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_msg(receipt_key_rotate(keys, chain, FIXTURE_NOW, &old_key, &new_key, &line, &err) == KOLM_OK, "%s",
+                  err.text);
     ck_assert_str_eq(old_key.keyid, receipt_key_public(key)->keyid);
     ck_assert_str_ne(old_key.keyid, new_key.keyid);
     ck_assert_int_eq(receipt_envelope_parse(line.data, line.length, &envelope, &err), KOLM_OK);
@@ -1120,7 +1123,8 @@ START_TEST(a_report_holds_the_receipt) {
     ck_assert(kit_json_get_string(compute, "device", &device));
     ck_assert_str_eq(device, "a \"device\"");
     kit_buf stated = {0};
-    ck_assert_int_eq(kit_json_line(kit_json_get(kit_json_get(compute, "provenance"), "stated_by_plugin"), &stated, NULL), KOLM_OK);
+    ck_assert_int_eq(
+        kit_json_line(kit_json_get(kit_json_get(compute, "provenance"), "stated_by_plugin"), &stated, NULL), KOLM_OK);
     ck_assert_str_eq(kit_buf_text(&stated), "[\"compute.device\",\"compute.provenance.plugin_version\","
                                             "\"compute.provenance.quoted_cost_usd\",\"compute.provenance.toolchain\"]");
     kit_buf_free(&stated);

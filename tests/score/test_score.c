@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Answers good and bad, gates and limits of the scores, and what reports say. */
+#include "../suite.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
 #include "score/score.h"
-#include "../suite.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,9 +98,11 @@ typedef struct told {
     uint64_t stop_at;
 } told;
 
-static kit_status tell(void *user, uint64_t number, const char *truth, const char *given, double confidence, kolm_error_t *e) {
+static kit_status tell(void *user, uint64_t number, const char *truth, const char *given, double confidence,
+                       kolm_error_t *e) {
     told *t = user;
-    kit_buf_fmt(&t->lines, "%llu %s %s %.1f\n", (unsigned long long)number, truth, given != NULL ? given : "-", confidence);
+    kit_buf_fmt(&t->lines, "%llu %s %s %.1f\n", (unsigned long long)number, truth, given != NULL ? given : "-",
+                confidence);
     return number == t->stop_at ? kit_fail(e, KOLM_E_CANCELLED, "", "enough") : KOLM_OK;
 }
 
@@ -723,7 +725,8 @@ START_TEST(a_formula_is_text_in_confusions) {
         ck_assert_int_eq(mkdir(directory, 0700), 0);
         ck_assert_int_eq(score_write_failed(directory, &k, a, &usual, "more rows", predictions, &err), KOLM_OK);
         char *csv = content_of(directory, "confusions.csv");
-        kit_buf_fmt(&expected, "rows,expected,answered\n1,\"%s%s\",\"other\"\n", labels[i][0] == 'a' ? "" : "'", labels[i]);
+        kit_buf_fmt(&expected, "rows,expected,answered\n1,\"%s%s\",\"other\"\n", labels[i][0] == 'a' ? "" : "'",
+                    labels[i]);
         ck_assert_str_eq(csv, kit_buf_text(&expected));
         free(csv);
         score_answers_free(a);
@@ -791,7 +794,9 @@ static bool slowed(void) {
 /* Either of two parts leads FNV-1a, by which labels were once found, to the same place of a table, and so 2^15 labels made of
  * fifteen such parts did. */
 #define PARTS 15
-static const char *const parts[PARTS][2] = {{"2lq1kgo02a", "qysj41catd"}, {"g4czzsuxvf", "dnsmln4nqm"}, {"2eknhuajjb", "fw3acuvmb0"},
+static const char *const parts[PARTS][2] = {{"2lq1kgo02a", "qysj41catd"},
+                                            {"g4czzsuxvf", "dnsmln4nqm"},
+                                            {"2eknhuajjb", "fw3acuvmb0"},
                                             {"eo0kltvuk1", "ku2poqtiud"}};
 
 static double seconds_for(bool hostile, size_t labels) {
@@ -801,7 +806,10 @@ static double seconds_for(bool hostile, size_t labels) {
     for (size_t i = 0; i < labels; i++) {
         char label[PARTS * 10 + 1] = "";
         for (size_t p = 0; p < PARTS; p++)
-            kit_format(label + p * 10, 11, "%s", hostile ? parts[p < 3 ? p : 3][(i >> p) & 1] : (i >> p) & 1 ? "0123456789" : "abcdefghij");
+            kit_format(label + p * 10, 11, "%s",
+                       hostile        ? parts[p < 3 ? p : 3][(i >> p) & 1]
+                       : (i >> p) & 1 ? "0123456789"
+                                      : "abcdefghij");
         fprintf(truth, "{\"id\":\"%zu\",\"input\":\"x\",\"output\":\"%s\"}\n", i, label);
         fprintf(said, "{\"id\":\"%zu\",\"output\":\"%s\",\"confidence\":0.5}\n", i, label);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What Slurm's programs print, read by the example backend: every state, ids among other lines, records, refusals. */
-#include "slurm.h"
 #include "../suite.h"
+#include "slurm.h"
 
 #include <stdlib.h>
 #include <string.h>

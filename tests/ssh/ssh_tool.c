@@ -162,7 +162,8 @@ static kit_status work(const kit_ssh_options *options, char **argv, kolm_error_t
 
 int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_ssh_options options = {.config_path = "none", .agent_socket = "none", .cancelled = on_cancelled, .note = on_note};
+    kit_ssh_options options = {
+        .config_path = "none", .agent_socket = "none", .cancelled = on_cancelled, .note = on_note};
     int i = 1;
     for (; i + 1 < argc && set_option(&options, argv[i], argv[i + 1]); i += 2)
         continue;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Targets, patterns, ssh_config with Include, and known_hosts, each as a table. */
 #include "../../sdk/ssh/src/internal.h"
+#include "../suite.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
-#include "../suite.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The home directory: what is found, what is kept, what is refused, and what a broken file or disk does. */
+#include "../suite.h"
 #include "kolm/kit/file.h"
 #include "store/store.h"
-#include "../suite.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,8 +71,10 @@ END_TEST
 
 /* The layout is what is on people's disks: a name that changes here loses what they have. */
 START_TEST(places_in_the_home) {
-    static const char *const names[] = {"config.json",    "credentials", "grants.json", "policy.json", "keys", "keys/signing.pem", "backend-keys",
-                                        "receipts.jsonl", "backends",    "runtimes",    "jobs",        "run",  "cache"};
+    static const char *const names[] = {"config.json", "credentials",      "grants.json",  "policy.json",
+                                        "keys",        "keys/signing.pem", "backend-keys", "receipts.jsonl",
+                                        "backends",    "runtimes",         "jobs",         "run",
+                                        "cache"};
     static const char *const kept[] = {"credentials", "keys",        "keys/signing.pem", "config.json",
                                        "policy.json", "grants.json", "receipts.jsonl"};
     char *path = NULL;

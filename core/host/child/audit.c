@@ -16,7 +16,7 @@
 static struct {
     const child_request *request; /* NULL: not asked */
     uint32_t descriptors, threads;
-    uint32_t before; /* threads, when the slot was called */
+    uint32_t before;       /* threads, when the slot was called */
     uint64_t rounds, half; /* bytes in use when half of the rounds were done */
     uint64_t bytes_per_round;
 } audit;
@@ -68,7 +68,8 @@ void child_audit_left(void) {
     uint32_t threads = threads_now();
     if (threads > audit.before && audit.before > 0)
         child_breach_mild(HOST_BREACH_LEFT, "it returned", "join every thread before the slot returns",
-                          threads - audit.before == 1 ? "and %u of its threads still runs" : "and %u of its threads still run",
+                          threads - audit.before == 1 ? "and %u of its threads still runs"
+                                                      : "and %u of its threads still run",
                           threads - audit.before);
     uint32_t open = audit.request ? entries("/proc/self/fd") : 0;
     if (open > audit.descriptors)

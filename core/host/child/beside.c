@@ -18,7 +18,8 @@ static kit_status make(const char *path, kolm_error_t *err) {
 static kit_status link_to(const char *target, const char *dir, const char *name, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(kit_path_join(dir, name, &path, err));
-    kit_status status = symlink(target, path) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot make the link %s", path);
+    kit_status status =
+        symlink(target, path) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot make the link %s", path);
     free(path);
     return status;
 }
@@ -30,7 +31,8 @@ static kit_status link_all(const char *from, const char *except, const char *to,
     kit_status status = dir ? KOLM_OK : kit_fail_errno(err, errno, "cannot list %s", from);
     for (int i = 0; status == KOLM_OK && i < LINKS_MAX && (entry = readdir(dir)) != NULL; i++) {
         char *target = NULL;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || strcmp(entry->d_name, except) == 0) continue;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || strcmp(entry->d_name, except) == 0)
+            continue;
         status = kit_path_join(from, entry->d_name, &target, err);
         if (status == KOLM_OK) status = link_to(target, to, entry->d_name, err);
         free(target);

@@ -89,15 +89,16 @@ static void check_chars(const char *about, const char *text, size_t length, unsi
                      (unsigned)(unsigned char)text[valid]);
     else if (!(how & CHILD_MAY_HAVE_LINES) && (control = control_of(text, length)) < length)
         child_breach(HOST_BREACH_TEXT, about, "give one line, without control characters",
-                     "is not one line of text (its byte %zu is 0x%02X)", control + 1, (unsigned)(unsigned char)text[control]);
+                     "is not one line of text (its byte %zu is 0x%02X)", control + 1,
+                     (unsigned)(unsigned char)text[control]);
     else if (!(how & CHILD_MAY_BE_EMPTY) && length == 0)
         child_breach(HOST_BREACH_TEXT, about, "fill it in: people read it", "is empty");
 }
 
 void child_check_text(const char *about, const char *text, size_t most, unsigned how) {
     if (!text) {
-        child_breach(HOST_BREACH_TEXT, about, how & CHILD_MAY_BE_EMPTY ? "give \"\" where there is none" : "give a text",
-                     "is NULL");
+        child_breach(HOST_BREACH_TEXT, about,
+                     how & CHILD_MAY_BE_EMPTY ? "give \"\" where there is none" : "give a text", "is NULL");
         return;
     }
     size_t length = strnlen(text, most + 1);
@@ -112,8 +113,8 @@ void child_check_text(const char *about, const char *text, size_t most, unsigned
 void child_check_array(const char *about, char *array, size_t size, unsigned how) {
     size_t length = strnlen(array, size);
     if (length == size)
-        child_breach(HOST_BREACH_TEXT, about, "end every text with a NUL, as snprintf does", "has no NUL within its %zu bytes",
-                     size);
+        child_breach(HOST_BREACH_TEXT, about, "end every text with a NUL, as snprintf does",
+                     "has no NUL within its %zu bytes", size);
     array[size - 1] = '\0';
     if (length >= size - 1) { /* cut within a character */
         length = size - 1;
@@ -127,7 +128,8 @@ void child_check_array(const char *about, char *array, size_t size, unsigned how
 
 uint64_t child_check_u64(const char *about, uint64_t value) {
     if (value <= INT64_MAX || value == UINT64_MAX) return value;
-    child_breach(HOST_BREACH_RECORD, about, "give UINT64_MAX for what is not known, and look for a subtraction that went below 0",
+    child_breach(HOST_BREACH_RECORD, about,
+                 "give UINT64_MAX for what is not known, and look for a subtraction that went below 0",
                  "is %llu, which is more than INT64_MAX, and counts as unknown", (unsigned long long)value);
     return UINT64_MAX;
 }

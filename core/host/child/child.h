@@ -47,7 +47,7 @@ void child_fork_server(char *shown);
 /* ---- request.c */
 typedef struct child_value {
     char *name;
-    char *value; /* NULL: allowed but not set, or withheld */
+    char *value;   /* NULL: allowed but not set, or withheld */
     bool withheld; /* set, and not told */
 } child_value;
 
@@ -67,7 +67,7 @@ typedef struct child_request {
     uint64_t repeats, minor, later_bytes; /* host_audit */
     bool first_minor;
     bool network, airgap;
-    int64_t timeout_ms; /* of detect and cost, which may be prolonged (busy.c); 0: the deadline stands */
+    int64_t timeout_ms;  /* of detect and cost, which may be prolonged (busy.c); 0: the deadline stands */
     int64_t deadline_ms; /* on the clock of kit_now_ms; INT64_MAX: none */
     int64_t grace_ms;
     uint64_t memory_limit_bytes, file_limit_bytes, cpu_limit_seconds; /* 0: none */
@@ -196,7 +196,8 @@ kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t
 /* ---- beside.c */
 /* A directory in the scratch directory that looks like the plugin's own, where the plugin is what `held` names; *out_path: the
  * plugin in there, for the caller to free. */
-kit_status child_beside(const child_request *request, const char *held, char **out_path, kolm_error_t *err) KIT_MUST_USE;
+kit_status child_beside(const child_request *request, const char *held, char **out_path,
+                        kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- table.c */
 kit_status child_table_check(const kolm_backend_v1_t *table, const child_request *request,

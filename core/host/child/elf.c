@@ -18,15 +18,16 @@ static const char *machine_name(unsigned machine, char room[32]) {
     static const struct {
         unsigned machine;
         const char *name;
-    } names[] = {{EM_X86_64, "x86-64"}, {EM_AARCH64, "AArch64"}, {EM_386, "i386"},   {EM_ARM, "32-bit ARM"}, {EM_RISCV, "RISC-V"},
-                 {EM_PPC64, "POWER"},   {EM_S390, "S/390"},      {EM_MIPS, "MIPS"}, {258, "LoongArch"}};
+    } names[] = {{EM_X86_64, "x86-64"},  {EM_AARCH64, "AArch64"}, {EM_386, "i386"},
+                 {EM_ARM, "32-bit ARM"}, {EM_RISCV, "RISC-V"},    {EM_PPC64, "POWER"},
+                 {EM_S390, "S/390"},     {EM_MIPS, "MIPS"},       {258, "LoongArch"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].machine == machine) return names[i].name;
     kit_format(room, 32, "machine %u of ELF", machine);
     return room;
 }
 
-static kit_status check_machine(const ElfW(Ehdr) *theirs, const char *path, kolm_error_t *err) {
+static kit_status check_machine(const ElfW(Ehdr) * theirs, const char *path, kolm_error_t *err) {
     static const char remedy[] = "install the package for this machine";
     const ElfW(Ehdr) *own = &__ehdr_start;
     char a[32], b[32];
@@ -38,15 +39,17 @@ static kit_status check_machine(const ElfW(Ehdr) *theirs, const char *path, kolm
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s was built for %s, this kolm for %s", path,
                         machine_name(machine, a), machine_name(own->e_machine, b));
     if (theirs->e_ident[EI_CLASS] != own->e_ident[EI_CLASS])
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s was built for %s-bit programs, this kolm for %s-bit ones", path,
-                        theirs->e_ident[EI_CLASS] == ELFCLASS32 ? "32" : "64", own->e_ident[EI_CLASS] == ELFCLASS32 ? "32" : "64");
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
+                        "%s was built for %s-bit programs, this kolm for %s-bit ones", path,
+                        theirs->e_ident[EI_CLASS] == ELFCLASS32 ? "32" : "64",
+                        own->e_ident[EI_CLASS] == ELFCLASS32 ? "32" : "64");
     if (other_order)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s was built for the other byte order", path);
     return KOLM_OK;
 }
 
 /* Whether all that is to be mapped is there. */
-static kit_status check_length(int fd, const ElfW(Ehdr) *header, uint64_t size, const char *path, kolm_error_t *err) {
+static kit_status check_length(int fd, const ElfW(Ehdr) * header, uint64_t size, const char *path, kolm_error_t *err) {
     uint64_t needed = 0;
     for (unsigned i = 0; i < header->e_phnum && header->e_phentsize == sizeof(ElfW(Phdr)); i++) {
         ElfW(Phdr) part;
@@ -56,8 +59,9 @@ static kit_status check_length(int fd, const ElfW(Ehdr) *header, uint64_t size, 
         if (end > needed) needed = end;
     }
     if (needed <= size) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install it again", "%s is cut off: it has %llu bytes of at least %llu", path,
-                    (unsigned long long)size, (unsigned long long)needed);
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install it again",
+                    "%s is cut off: it has %llu bytes of at least %llu", path, (unsigned long long)size,
+                    (unsigned long long)needed);
 }
 
 kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) {
@@ -86,7 +90,8 @@ kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t
     else if ((entry->st_info & 0xfu) == STT_FUNC || (entry->st_info & 0xfu) == STT_GNU_IFUNC)
         what = "a function";
     if (!what) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "export the table itself: KOLM_BACKEND_EXPORT const kolm_backend_v1_t " KOLM_BACKEND_SYMBOL,
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                    "export the table itself: KOLM_BACKEND_EXPORT const kolm_backend_v1_t " KOLM_BACKEND_SYMBOL,
                     "%s is %s in %s, and not the table", KOLM_BACKEND_SYMBOL, what, path);
 }
 #else

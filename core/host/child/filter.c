@@ -18,7 +18,8 @@
 #define X32_BIT 0x40000000u
 #elif defined(__i386__)
 #define OWN_ARCH AUDIT_ARCH_I386
-#elif defined(__aarch64__) && !defined(__ILP32__) && defined(__ORDER_LITTLE_ENDIAN__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#elif defined(__aarch64__) && !defined(__ILP32__) && defined(__ORDER_LITTLE_ENDIAN__) &&                               \
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define OWN_ARCH AUDIT_ARCH_AARCH64
 #elif defined(__arm__) && defined(__ARM_EABI__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define OWN_ARCH AUDIT_ARCH_ARM

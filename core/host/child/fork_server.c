@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The process that is copied for each call of a batch: host/fork_server.h. */
-#include "host/child/child.h"
 #include "host/fork_server.h"
+#include "host/child/child.h"
 
 #if defined(__linux__)
 #include <errno.h>
@@ -27,7 +27,8 @@ typedef struct order {
 } order;
 
 static void take_descriptors(const struct msghdr *message, order *out) {
-    for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head; head = CMSG_NXTHDR((struct msghdr *)(uintptr_t)message, head)) {
+    for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head;
+         head = CMSG_NXTHDR((struct msghdr *)(uintptr_t)message, head)) {
         if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
         size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (size_t i = 0; i < count && out->count < HOST_FORK_SERVER_FDS; i++)
@@ -42,7 +43,8 @@ static bool receive(int from, order *out) {
         struct cmsghdr align;
     } control;
     struct iovec piece = {&out->text, sizeof out->text};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t got;
     do
         got = recvmsg(from, &message, MSG_CMSG_CLOEXEC);

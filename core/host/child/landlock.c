@@ -33,11 +33,11 @@
 #define LL_MAKE_FIFO (1ull << 10)
 #define LL_MAKE_SYM (1ull << 12)
 #define LL_ALL_1 ((1ull << 13) - 1)
-#define LL_REFER (1ull << 13)         /* 2 */
-#define LL_TRUNCATE (1ull << 14)      /* 3 */
-#define LL_IOCTL_DEV (1ull << 15)     /* 5 */
-#define LL_RESOLVE_UNIX (1ull << 16)  /* 9 */
-#define LL_NET_BIND_TCP (1ull << 0)   /* 4 */
+#define LL_REFER (1ull << 13)        /* 2 */
+#define LL_TRUNCATE (1ull << 14)     /* 3 */
+#define LL_IOCTL_DEV (1ull << 15)    /* 5 */
+#define LL_RESOLVE_UNIX (1ull << 16) /* 9 */
+#define LL_NET_BIND_TCP (1ull << 0)  /* 4 */
 #define LL_NET_CONNECT_TCP (1ull << 1)
 #define LL_SCOPE_ABSTRACT_UNIX (1ull << 0) /* 6 */
 #define LL_SCOPE_SIGNAL (1ull << 1)
@@ -61,8 +61,7 @@ struct how { /* open_how of openat2(2) */
     (RIGHTS_READ | LL_WRITE_FILE | LL_REMOVE_DIR | LL_REMOVE_FILE | LL_MAKE_DIR | LL_MAKE_REG | LL_MAKE_SOCK |         \
      LL_MAKE_FIFO | LL_MAKE_SYM | LL_REFER | LL_TRUNCATE | LL_RESOLVE_UNIX)
 #define RIGHTS_DEVICE (RIGHTS_LOOK | LL_WRITE_FILE | LL_TRUNCATE | LL_IOCTL_DEV)
-#define RIGHTS_OF_FILES                                                                                                \
-    (LL_EXECUTE | LL_WRITE_FILE | LL_READ_FILE | LL_TRUNCATE | LL_IOCTL_DEV | LL_RESOLVE_UNIX)
+#define RIGHTS_OF_FILES (LL_EXECUTE | LL_WRITE_FILE | LL_READ_FILE | LL_TRUNCATE | LL_IOCTL_DEV | LL_RESOLVE_UNIX)
 
 static kit_status cannot(kolm_error_t *err, const char *what, const char *path) {
     return kit_fail_errno(err, errno, "the fence around the backend cannot be made: %s %s", what, path);

@@ -21,13 +21,15 @@
  * a file did not load ("file not found" for everything). So the stock loader is taken out, and this one does the work.
  * lt_dlopenext, search paths and .la files are not used at all: libltdl honours LTDL_LIBRARY_PATH even when set-uid. */
 static char why_not[512];
-static const char *load_from; /* what is loaded under the plugin's name: libltdl knows the path, and the loader what is held */
+static const char
+    *load_from; /* what is loaded under the plugin's name: libltdl knows the path, and the loader what is held */
 
 /* The loader's words, about the file that people know. */
 static void keep_error(const char *words, const char *path) {
     size_t length = strlen(load_from);
     bool about = words && strncmp(words, load_from, length) == 0;
-    kit_format(why_not, sizeof why_not, "%s%s", about ? path : "", words ? words + (about ? length : 0) : "no reason was given");
+    kit_format(why_not, sizeof why_not, "%s%s", about ? path : "",
+               words ? words + (about ? length : 0) : "no reason was given");
 }
 
 /* Debuggers, sanitizers and dladdr() ask the loader for the path; what it was given is gone when they look. */
@@ -123,7 +125,8 @@ static kit_status check_path(const char *path, const char *shown, kolm_error_t *
     return status;
 }
 
-static kit_status load_checked(const child_request *request, const char *path, const void **out_symbol, kolm_error_t *err) {
+static kit_status load_checked(const child_request *request, const char *path, const void **out_symbol,
+                               kolm_error_t *err) {
     load_from = path;
     KIT_TRY(check_again(request, path, err));
     KIT_TRY(check_path(path, request->path, err));
@@ -148,7 +151,8 @@ static kit_status load_inside(const child_request *request, const void **out_sym
     int back = open(".", LOOK_ONLY | O_DIRECTORY | O_CLOEXEC);
     kit_status status = chdir(above) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot enter %s", above);
     if (status == KOLM_OK) status = load_checked(request, name, out_symbol, err);
-    if (back >= 0 && fchdir(back) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot leave %s", above);
+    if (back >= 0 && fchdir(back) != 0 && status == KOLM_OK)
+        status = kit_fail_errno(err, errno, "cannot leave %s", above);
     if (back >= 0) close(back);
     return status;
 }
@@ -163,7 +167,8 @@ kit_status child_load(const child_request *request, const void **out_symbol, kol
     char held[32];
     char *beside = NULL;
     if (!request->plugin.held)
-        return request->plugin.named ? load_checked(request, request->path, out_symbol, err) : load_inside(request, out_symbol, err);
+        return request->plugin.named ? load_checked(request, request->path, out_symbol, err)
+                                     : load_inside(request, out_symbol, err);
     int fd = child_fd_high(HOST_FD_PLUGIN);
     kit_format(held, sizeof held, HELD, fd);
     if (request->plugin.beside) KIT_TRY(child_beside(request, held, &beside, err));

@@ -35,7 +35,8 @@ static kit_status close_off(const child_request *request, kolm_error_t *err) {
     if (request->unfenced) {
         child_proof_add(&proof.lacks, "fence_off_in_config");
     } else if (status == KOLM_OK) {
-        if (!host_call_is_light(request->slot)) status = child_separate(request, &proof, err); /* those have milliseconds */
+        if (!host_call_is_light(request->slot))
+            status = child_separate(request, &proof, err); /* those have milliseconds */
         child_selftest_begin();
         if (status == KOLM_OK) status = child_landlock(request, &proof, err);
         if (status == KOLM_OK) status = child_unseen(request, &proof, err);
@@ -76,7 +77,8 @@ int main(int argc, char **argv) {
     }
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a pipe: what a plugin printed before it crashed is not to be lost */
     child_reply_open(HOST_FD_REPLY);
-    if (child_request_read(HOST_FD_REQUEST, &request, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
+    if (child_request_read(HOST_FD_REQUEST, &request, &error) != KOLM_OK)
+        child_done(HOST_NOT_LOADED, &error, false, NULL);
     if (child_fence(&request, HOST_FD_REQUEST, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
     serve(&request);
 }

@@ -192,9 +192,9 @@ static void close_writable(const writable *all, size_t count) {
 static bool keep_writable(const char *path, writable *all, size_t *count) {
     int where = child_open_place(path);
     if (where < 0) return true;
-    int tree = *count < PLACES_MOST
-                   ? (int)syscall(SYS_OPEN_TREE, where, "", TREE_CLONE | TREE_RECURSIVE | TREE_EMPTY_PATH | (unsigned)O_CLOEXEC)
-                   : -1;
+    int tree = *count < PLACES_MOST ? (int)syscall(SYS_OPEN_TREE, where, "",
+                                                   TREE_CLONE | TREE_RECURSIVE | TREE_EMPTY_PATH | (unsigned)O_CLOEXEC)
+                                    : -1;
     if (tree < 0) {
         close(where);
         return false;
@@ -206,9 +206,7 @@ static bool keep_writable(const char *path, writable *all, size_t *count) {
 /* Everything read-only but what the call may write. *out_status: it could be done by half only. */
 static bool make_read_only(const child_request *request, kolm_error_t *err, kit_status *out_status) {
     static writable all[PLACES_MOST];
-    const struct {
-        uint64_t set, clear, propagation, user;
-    } attributes = {.set = MOUNT_READ_ONLY};
+    const struct { uint64_t set, clear, propagation, user; } attributes = {.set = MOUNT_READ_ONLY};
     size_t count = 0;
     const cJSON *item;
     /* As a whole, but where kolm's home lies in it. */
@@ -255,7 +253,8 @@ static bool enter(const child_request *request, bool *out_user, kolm_error_t *er
     if (unshare(wanted | CLONE_NEWUSER) != 0) return false;
     *out_user = true;
     if (!map_user(uid, gid))
-        *out_status = kit_fail_errno(err, errno, "the fence around the backend cannot be made: the user cannot be mapped");
+        *out_status =
+            kit_fail_errno(err, errno, "the fence around the backend cannot be made: the user cannot be mapped");
     return true;
 }
 

@@ -53,7 +53,8 @@ void child_reports_again(bool counts) {
 static bool may_take(const char *about, const char *slot, const void *record, size_t least) {
     uint32_t size = 0;
     if (slot && strcmp(asked->slot, slot) != 0)
-        child_breach(HOST_BREACH_RECORD, about, "call it in no other slot", "was reported, and only %s may do that", slot);
+        child_breach(HOST_BREACH_RECORD, about, "call it in no other slot", "was reported, and only %s may do that",
+                     slot);
     else if (!record)
         child_breach(HOST_BREACH_RECORD, about, "give a record", "was reported, and is NULL");
     else if (memcpy(&size, record, sizeof size), size < least)
@@ -97,10 +98,11 @@ static void check_progress(kolm_progress_t *p) {
     if (isinf(p->loss))
         child_breach(HOST_BREACH_REPORT, "the loss of progress", "give NaN where there is none", "is infinite");
     if (isinf(p->tokens_per_second))
-        child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "give NaN where there is none", "is infinite");
+        child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "give NaN where there is none",
+                     "is infinite");
     if (p->tokens_per_second < 0)
-        child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "give NaN where there is none", "is negative (%g)",
-                     p->tokens_per_second);
+        child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "give NaN where there is none",
+                     "is negative (%g)", p->tokens_per_second);
     child_check_text("the phase of progress", p->phase, KOLM_PHASE_BYTES_MAX, 0);
     if (p->step > p->total || p->step > INT64_MAX) p->step = p->total > INT64_MAX ? 0 : p->total;
     if (p->total > INT64_MAX) p->total = KOLM_UNKNOWN_COUNT;
@@ -138,7 +140,8 @@ static bool metric_name_ok(const char *name) {
     if (name[0] < 'a' || name[0] > 'z') return false;
     for (; name[n]; n++) {
         char c = name[n];
-        if (n >= METRIC_NAME_MAX || !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.')) return false;
+        if (n >= METRIC_NAME_MAX || !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.'))
+            return false;
     }
     return true;
 }
@@ -152,7 +155,8 @@ static bool metric_ok(const char *name, double value) {
     kit_copy(shown, sizeof shown, name);
     kit_format(about, sizeof about, "the metric '%s'", shown);
     if (!metric_name_ok(name))
-        child_breach(HOST_BREACH_REPORT, about, "name it [a-z][a-z0-9_.]{0,63}", "was left out: that is no name of a metric");
+        child_breach(HOST_BREACH_REPORT, about, "name it [a-z][a-z0-9_.]{0,63}",
+                     "was left out: that is no name of a metric");
     else if (!isfinite(value))
         child_breach(HOST_BREACH_REPORT, about, "report finite numbers", "was left out: its value is %s",
                      isnan(value) ? "not a number" : "infinite");
@@ -216,13 +220,14 @@ static void check_device(kolm_device_t *d, bool taken, uint32_t place) {
         child_breach(HOST_BREACH_RECORD, "the index of a device", "count them from 0 as they are reported",
                      "is %u, and it is number %u", d->index, place);
     if (d->memory_kind > KOLM_MEMORY_SHARED) {
-        child_breach(HOST_BREACH_RECORD, "memory_kind of a device", "use one of KOLM_MEMORY_*", "is %u, and counts as NONE",
-                     d->memory_kind);
+        child_breach(HOST_BREACH_RECORD, "memory_kind of a device", "use one of KOLM_MEMORY_*",
+                     "is %u, and counts as NONE", d->memory_kind);
         d->memory_kind = KOLM_MEMORY_NONE;
     }
     if (d->total_memory_bytes != KOLM_MEMORY_UNKNOWN && d->free_memory_bytes != KOLM_MEMORY_UNKNOWN &&
         d->free_memory_bytes > d->total_memory_bytes) {
-        child_breach(HOST_BREACH_RECORD, "a device", "count free_memory_bytes in the memory that total_memory_bytes counts",
+        child_breach(HOST_BREACH_RECORD, "a device",
+                     "count free_memory_bytes in the memory that total_memory_bytes counts",
                      "has %llu bytes free of %llu", (unsigned long long)d->free_memory_bytes,
                      (unsigned long long)d->total_memory_bytes);
         d->free_memory_bytes = d->total_memory_bytes;
@@ -252,15 +257,15 @@ static void check_step(kolm_test_step_t *step) {
     child_check_text("the note of a step", step->note, KOLM_STEP_NOTE_BYTES_MAX, CHILD_MAY_BE_EMPTY);
     if (child_check_u64("duration_us of a step", step->duration_us) == UINT64_MAX) step->duration_us = 0;
     if (step->number != state.steps)
-        child_breach(HOST_BREACH_REPORT, "the number of a step", "count them from 1 as they end", "is %u, and it is number %u",
-                     step->number, state.steps);
+        child_breach(HOST_BREACH_REPORT, "the number of a step", "count them from 1 as they end",
+                     "is %u, and it is number %u", step->number, state.steps);
     if (state.steps == 1) state.announced = step->total;
     if (step->total != state.announced || step->total < state.steps)
         child_breach(HOST_BREACH_REPORT, "the total of a step", "give the same in each, and no less than there are",
                      "is %u at step %u, and was %u", step->total, state.steps, state.announced);
     if (step->outcome > KOLM_STEP_SKIPPED) {
-        child_breach(HOST_BREACH_REPORT, "the outcome of a step", "use one of KOLM_STEP_*", "is %u, and counts as FAILED",
-                     step->outcome);
+        child_breach(HOST_BREACH_REPORT, "the outcome of a step", "use one of KOLM_STEP_*",
+                     "is %u, and counts as FAILED", step->outcome);
         step->outcome = KOLM_STEP_FAILED;
     }
     if (step->outcome == KOLM_STEP_FAILED && state.failed == 0) {
@@ -289,13 +294,14 @@ bool child_tested_passed(bool says_so, kolm_error_t *why) {
         child_breach(HOST_BREACH_REPORT, "it ended", "report each step through host->test_step", "without a step");
     if (!says_so) return true;
     if (state.steps == 0)
-        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test says that it passed, and reported no step: nothing was proved");
+        (void)kit_fail(why, KOLM_E_INTERNAL, remedy,
+                       "test says that it passed, and reported no step: nothing was proved");
     else if (state.failed > 0)
-        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test says that it passed, and its step %u (%.64s) failed", state.failed,
-                       state.failed_title);
+        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test says that it passed, and its step %u (%.64s) failed",
+                       state.failed, state.failed_title);
     else if (state.steps < state.announced)
-        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test says that it passed, and reported %u of %u steps", state.steps,
-                       state.announced);
+        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test says that it passed, and reported %u of %u steps",
+                       state.steps, state.announced);
     else
         return true;
     return false;
@@ -314,10 +320,11 @@ static void check_holding(kolm_holding_t *h) {
     h->age_seconds = child_check_u64("age_seconds of a holding", h->age_seconds);
     h->price_micro_usd_per_hour = child_check_u64("price_micro_usd_per_hour of a holding", h->price_micro_usd_per_hour);
     if (h->state > KOLM_HOLDING_REMOVED)
-        child_breach(HOST_BREACH_RECORD, "the state of a holding", "use one of KOLM_HOLDING_*", "is %u, and counts as unknown",
-                     h->state);
+        child_breach(HOST_BREACH_RECORD, "the state of a holding", "use one of KOLM_HOLDING_*",
+                     "is %u, and counts as unknown", h->state);
     else if (h->state == KOLM_HOLDING_REMOVED && args.prune == 0)
-        child_breach(HOST_BREACH_RECORD, "a holding", "remove nothing unless prune is 1", "was removed, and nobody asked for that");
+        child_breach(HOST_BREACH_RECORD, "a holding", "remove nothing unless prune is 1",
+                     "was removed, and nobody asked for that");
 }
 
 void child_report_holding(void *user, const kolm_holding_t *holding) {

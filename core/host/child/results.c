@@ -47,8 +47,8 @@ void child_check_infer(kolm_infer_result_t *result) {
 void child_check_test(kolm_test_result_t *result) {
     child_check_array("the summary", result->summary, sizeof result->summary, 0);
     if (result->passed > 1)
-        child_breach(HOST_BREACH_RECORD, "passed", "set it to 0 or 1", "is %u, which is neither 0 nor 1, and counts as 0",
-                     result->passed);
+        child_breach(HOST_BREACH_RECORD, "passed", "set it to 0 or 1",
+                     "is %u, which is neither 0 nor 1, and counts as 0", result->passed);
 }
 
 void child_check_status(kolm_status_result_t *result) {
@@ -61,7 +61,8 @@ void child_check_size(const void *record, uint32_t size, size_t room) {
     uint32_t now;
     memcpy(&now, record, sizeof now);
     if (now != size)
-        child_breach(HOST_BREACH_RECORD, "struct_size of the result", "leave it as it is", "was %u and is %u", size, now);
+        child_breach(HOST_BREACH_RECORD, "struct_size of the result", "leave it as it is", "was %u and is %u", size,
+                     now);
     const uint8_t *bytes = record;
     for (size_t i = size; i < room; i++) {
         if (bytes[i] == 0) continue;
@@ -71,8 +72,10 @@ void child_check_size(const void *record, uint32_t size, size_t room) {
 }
 
 void child_check_error(kolm_error_t *error, int32_t code) {
-    child_check_array("the text of the error", error->text, sizeof error->text, CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
-    child_check_array("the remedy of the error", error->remedy, sizeof error->remedy, CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
+    child_check_array("the text of the error", error->text, sizeof error->text,
+                      CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
+    child_check_array("the remedy of the error", error->remedy, sizeof error->remedy,
+                      CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
     if (code < 0 || code > KOLM_E_UNAUTHENTICATED)
         child_breach(HOST_BREACH_RECORD, "the code", "return one of KOLM_E_*", "%d is none of kolm/backend.h", code);
     else if (error->code != KOLM_OK && error->code != code)

@@ -22,7 +22,11 @@
 /* Denied with EPERM. What a processor does not have is left out. */
 static const int denied[] = {
     /* every way to have a socket that leads anywhere; what pairs are used with is not among them */
-    SYS_socket, SYS_connect, SYS_bind, SYS_listen, SYS_accept4,
+    SYS_socket,
+    SYS_connect,
+    SYS_bind,
+    SYS_listen,
+    SYS_accept4,
 #ifdef SYS_socketcall
     SYS_socketcall,
 #endif
@@ -30,25 +34,61 @@ static const int denied[] = {
     SYS_accept,
 #endif
     /* other processes: their memory, their descriptors, their sockets */
-    SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_process_madvise, SYS_pidfd_getfd, SYS_kcmp,
+    SYS_ptrace,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_process_madvise,
+    SYS_pidfd_getfd,
+    SYS_kcmp,
     /* keys: request_key may start a DNS query in the kernel's name */
-    SYS_add_key, SYS_request_key, SYS_keyctl,
+    SYS_add_key,
+    SYS_request_key,
+    SYS_keyctl,
     /* programs in the kernel, and faults that a program serves */
-    SYS_bpf, SYS_perf_event_open, SYS_userfaultfd,
+    SYS_bpf,
+    SYS_perf_event_open,
+    SYS_userfaultfd,
     /* other namespaces and other roots */
-    SYS_unshare, SYS_setns, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_open_tree, SYS_open_tree_attr, SYS_move_mount,
-    SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_open_by_handle_at,
+    SYS_unshare,
+    SYS_setns,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_chroot,
+    SYS_open_tree,
+    SYS_open_tree_attr,
+    SYS_move_mount,
+    SYS_fsopen,
+    SYS_fsconfig,
+    SYS_fsmount,
+    SYS_fspick,
+    SYS_mount_setattr,
+    SYS_open_by_handle_at,
 #ifdef SYS_umount
     SYS_umount,
 #endif
     /* the machine itself */
-    SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_reboot, SYS_swapon, SYS_swapoff, SYS_acct, SYS_quotactl, SYS_quotactl_fd,
-    SYS_settimeofday, SYS_clock_settime, SYS_sethostname, SYS_setdomainname, SYS_vhangup, SYS_kexec_load,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_reboot,
+    SYS_swapon,
+    SYS_swapoff,
+    SYS_acct,
+    SYS_quotactl,
+    SYS_quotactl_fd,
+    SYS_settimeofday,
+    SYS_clock_settime,
+    SYS_sethostname,
+    SYS_setdomainname,
+    SYS_vhangup,
+    SYS_kexec_load,
 #ifdef SYS_kexec_file_load
     SYS_kexec_file_load,
 #endif
 #ifdef SYS_iopl
-    SYS_iopl, SYS_ioperm,
+    SYS_iopl,
+    SYS_ioperm,
 #endif
 #ifdef SYS_clock_settime64
     SYS_clock_settime64,
@@ -69,8 +109,9 @@ static const int absent[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_urin
 static void deny_pairs(child_filter *filter) {
     const child_when other = {.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_UNIX};
     child_filter_deny_when(filter, SYS_socketpair, &other, 1);
-    const child_when types[] = {{.argument = 1, .differs = true, .mask = 15 /* SOCK_TYPE_MASK of linux/net.h */, .value = SOCK_STREAM},
-                                {.argument = 1, .differs = true, .mask = 15, .value = SOCK_SEQPACKET}};
+    const child_when types[] = {
+        {.argument = 1, .differs = true, .mask = 15 /* SOCK_TYPE_MASK of linux/net.h */, .value = SOCK_STREAM},
+        {.argument = 1, .differs = true, .mask = 15, .value = SOCK_SEQPACKET}};
     child_filter_deny_when(filter, SYS_socketpair, types, 2);
 }
 
@@ -155,7 +196,8 @@ static void probe_rest(child_proof *proof) {
     if (ring >= 0) close((int)ring);
 #ifdef SYS_keyctl
     child_probe(proof, syscall(SYS_keyctl, 0, -3, 0) >= 0, "keyctl", 0);
-    child_probe(proof, syscall(SYS_request_key, "dns_resolver", "kolm", NULL, 0) >= 0 || errno != EPERM, "request_key", 0);
+    child_probe(proof, syscall(SYS_request_key, "dns_resolver", "kolm", NULL, 0) >= 0 || errno != EPERM, "request_key",
+                0);
 #endif
     child_probe(proof, unshare(0) == 0, "unshare", 0);
     child_probe(proof, ptrace(PTRACE_PEEKDATA, 0, NULL, NULL) != -1 || errno != EPERM, "ptrace", 0);

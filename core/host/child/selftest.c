@@ -147,13 +147,13 @@ kit_status child_selftest(const child_request *request, child_proof *proof, kolm
     if (outside >= 0) close(outside);
     outside = -1;
     if (proof->reached == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "report this with the name of the system",
-                    "the fence around the backend does not hold on this machine: %u of %u channels opened, the first was %s",
-                    proof->reached, proof->run, proof->first);
+    return kit_fail(
+        err, KOLM_E_FAILED_PRECONDITION, "report this with the name of the system",
+        "the fence around the backend does not hold on this machine: %u of %u channels opened, the first was %s",
+        proof->reached, proof->run, proof->first);
 }
 #else
-void child_selftest_begin(void) {
-}
+void child_selftest_begin(void) {}
 
 kit_status child_selftest(const child_request *request, child_proof *proof, kolm_error_t *err) {
     (void)request;

@@ -41,10 +41,11 @@ static void check_log(uint32_t level, const char *text) {
     if (!text)
         child_breach(HOST_BREACH_TEXT, "a log line", "give a text", "is NULL");
     else if (valid < length && !(length == HOST_LOG_MAX && valid + 4 > length))
-        child_breach(HOST_BREACH_TEXT, "a log line", "give texts in UTF-8", "is not UTF-8 (its byte %zu is 0x%02X)", valid + 1,
-                     (unsigned)(unsigned char)text[valid]);
+        child_breach(HOST_BREACH_TEXT, "a log line", "give texts in UTF-8", "is not UTF-8 (its byte %zu is 0x%02X)",
+                     valid + 1, (unsigned)(unsigned char)text[valid]);
     if (level > KOLM_LOG_ERROR)
-        child_breach(HOST_BREACH_RECORD, "the level of a log line", "use one of KOLM_LOG_*", "is %u, and counts as ERROR", level);
+        child_breach(HOST_BREACH_RECORD, "the level of a log line", "use one of KOLM_LOG_*",
+                     "is %u, and counts as ERROR", level);
 }
 
 static void service_log(void *user, uint32_t level, const char *text) {
@@ -159,7 +160,9 @@ const kolm_host_v1_t *child_services(const child_request *request) {
         .struct_size =
             request->first_minor ? KOLM_HOST_SIZE_1_0 : (uint32_t)(sizeof services.now + request->later_bytes),
         .abi_major = KOLM_ABI_MAJOR,
-        .abi_minor = request->first_minor ? 0 : request->minor ? (uint16_t)request->minor : KOLM_ABI_MINOR,
+        .abi_minor = request->first_minor ? 0
+                     : request->minor     ? (uint16_t)request->minor
+                                          : KOLM_ABI_MINOR,
         .features = KOLM_FEATURE_MODEL_SLICES | (request->network ? KOLM_FEATURE_NETWORK : 0),
         .log = service_log,
         .progress = child_report_progress,

@@ -119,7 +119,8 @@ static _Noreturn void run_test(const child_request *request, const kolm_backend_
     int32_t code = table->test(host, &args.now, &result.now, &error);
     CHECK_SIZE(result);
     if (code == KOLM_OK) child_check_test(&result.now);
-    if (code == KOLM_OK && !child_tested_passed(result.now.passed == 1, &error)) finish(request, error.code, &error, NULL);
+    if (code == KOLM_OK && !child_tested_passed(result.now.passed == 1, &error))
+        finish(request, error.code, &error, NULL);
     host_write_test_result(&out, &result.now);
     finish(request, code, &error, &out);
 }
@@ -159,8 +160,8 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
             child_done(HOST_UNIMPLEMENTED, &error, false, NULL);
         }
         /* What works without network (detect, cost) may be asked of a network backend at any time. */
-        if ((slots[i].bit & (HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST | HOST_SLOT_STATUS)) && !request->network &&
-            (table->required_features & KOLM_FEATURE_NETWORK)) {
+        if ((slots[i].bit & (HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST | HOST_SLOT_STATUS)) &&
+            !request->network && (table->required_features & KOLM_FEATURE_NETWORK)) {
             (void)kit_fail(&error, KOLM_E_PERMISSION_DENIED, "choose a local backend, or allow the network",
                            "this backend needs the network, which this call may not use");
             child_done(HOST_NOT_LOADED, &error, false, NULL);

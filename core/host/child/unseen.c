@@ -20,13 +20,31 @@ static const int never[] = {SYS_add_key, SYS_request_key, SYS_keyctl, SYS_open_b
  * are to have modes and times; where they have no mounts of their own either, proof->lacks says so. What a processor does not
  * have is left out. */
 static const int attributes[] = {
-    SYS_fchmod, SYS_fchmodat, SYS_fchmodat2, SYS_fchown, SYS_fchownat, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr,
-    SYS_setxattrat, SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr, SYS_removexattrat, SYS_file_setattr, SYS_mq_open, SYS_mq_unlink,
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_fchmodat2,
+    SYS_fchown,
+    SYS_fchownat,
+    SYS_setxattr,
+    SYS_lsetxattr,
+    SYS_fsetxattr,
+    SYS_setxattrat,
+    SYS_removexattr,
+    SYS_lremovexattr,
+    SYS_fremovexattr,
+    SYS_removexattrat,
+    SYS_file_setattr,
+    SYS_mq_open,
+    SYS_mq_unlink,
 #ifdef SYS_chmod
-    SYS_chmod, SYS_chown, SYS_lchown,
+    SYS_chmod,
+    SYS_chown,
+    SYS_lchown,
 #endif
 #ifdef SYS_chown32
-    SYS_chown32, SYS_lchown32, SYS_fchown32,
+    SYS_chown32,
+    SYS_lchown32,
+    SYS_fchown32,
 #endif
 #ifdef SYS_utimensat
     SYS_utimensat,
@@ -44,7 +62,15 @@ static const int attributes[] = {
     SYS_futimesat,
 #endif
 #ifdef SYS_shmget
-    SYS_shmget, SYS_shmat, SYS_shmctl, SYS_semget, SYS_semctl, SYS_msgget, SYS_msgctl, SYS_msgrcv, SYS_msgsnd,
+    SYS_shmget,
+    SYS_shmat,
+    SYS_shmctl,
+    SYS_semget,
+    SYS_semctl,
+    SYS_msgget,
+    SYS_msgctl,
+    SYS_msgrcv,
+    SYS_msgsnd,
 #endif
 #ifdef SYS_semop
     SYS_semop,

@@ -290,7 +290,8 @@ static kit_status ask_for_end(following *f, kolm_error_t *err) {
 static kit_status finish(following *f, kolm_error_t *err) {
     kolm_error_t why = KIT_ERROR_INIT;
     slurm_events_read(&f->events, f->place->dir);
-    if (f->view == SLURM_VIEW_FORGOTTEN && !(f->events.job.result != NULL && slurm_results_ready(f->place, &why) == KOLM_OK))
+    if (f->view == SLURM_VIEW_FORGOTTEN &&
+        !(f->events.job.result != NULL && slurm_results_ready(f->place, &why) == KOLM_OK))
         KIT_TRY(ask_for_end(f, err));
     if (f->view == SLURM_VIEW_JOB && strcmp(f->job.state.name, "COMPLETED") != 0) return bad_end(f, err);
     kit_status status = settle(f, &why);

@@ -117,10 +117,7 @@ static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, 
 }
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "slurm",
-    .version = "1.0.0",       .vendor = "the kolm authors",
-    .licence = "Apache-2.0",  .homepage = "",
-    .detect = detect,         .cost = cost,
-    .train = train,           .infer = infer,
-    .test = slurm_test,       .status = slurm_status,
+    KOLM_BACKEND_HEADER_INIT, .name = "slurm", .version = "1.0.0", .vendor = "the kolm authors",
+    .licence = "Apache-2.0",  .homepage = "",  .detect = detect,   .cost = cost,
+    .train = train,           .infer = infer,  .test = slurm_test, .status = slurm_status,
 };

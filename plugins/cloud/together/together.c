@@ -24,8 +24,6 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
 }
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "together",
-    .version = KOLM_VERSION,  .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "",
-    .detect = detect,         .cost = cost,
+    KOLM_BACKEND_HEADER_INIT, .name = "together", .version = KOLM_VERSION, .vendor = "kolm",
+    .licence = "Apache-2.0",  .homepage = "",     .detect = detect,        .cost = cost,
 };

@@ -65,9 +65,11 @@ bool added_tokens_split(const added_tokens *a, const glyph *g, size_t count, add
         i = end;
         if (t->single_word && ((start > 0 && is_word(g[start - 1].point)) || (end < count && is_word(g[end].point))))
             continue;
-        while (t->left && start > 0 && is_white(g[start - 1].point)) start--;
+        while (t->left && start > 0 && is_white(g[start - 1].point))
+            start--;
         if (t->left && start < done) start = done;
-        while (t->right && end < count && is_white(g[end].point)) end++;
+        while (t->right && end < count && is_white(g[end].point))
+            end++;
         if (done < start && !take(user, VOCABULARY_NONE, g + done, start - done)) return false;
         if (end > start && !take(user, t->id, g + start, end - start)) return false;
         done = end;
@@ -95,14 +97,16 @@ static kit_status points_of(const tokenizer *t, const added_request *r, glyphs *
     if (!r->normalised) return KOLM_OK;
     text->count = 0;
     if (!glyphs_reserve(text, out->count)) return tokenizer_no_memory(err);
-    for (uint32_t i = 0; i < out->count; i++) text->at[text->count++] = (glyph){out->points[i], i};
+    for (uint32_t i = 0; i < out->count; i++)
+        text->at[text->count++] = (glyph){out->points[i], i};
     if (!normaliser_run(&t->normaliser, text, spare)) return tokenizer_no_memory(err);
     if (text->count == 0)
         return tokenizer_refuse(err, "tokenizer.json: of the added token \"%s\" the normalizer leaves nothing",
                                 r->content);
     uint32_t *points = realloc(out->points, text->count * sizeof *points);
     if (points == NULL) return tokenizer_no_memory(err);
-    for (size_t i = 0; i < text->count; i++) points[i] = text->at[i].point;
+    for (size_t i = 0; i < text->count; i++)
+        points[i] = text->at[i].point;
     out->points = points;
     out->count = (uint32_t)text->count;
     return KOLM_OK;
@@ -137,7 +141,8 @@ static kit_status give_ids(tokenizer *t, const added_request *requests, size_t c
         if (id == VOCABULARY_NONE) id = ids[same] != VOCABULARY_NONE ? ids[same] : next++;
         ids[i] = ids[same] = id;
     }
-    for (uint32_t i = 0; i < t->added.count; i++) t->added.entries[i].id = ids[t->added.entries[i].id];
+    for (uint32_t i = 0; i < t->added.count; i++)
+        t->added.entries[i].id = ids[t->added.entries[i].id];
     return KOLM_OK;
 }
 
@@ -178,7 +183,8 @@ kit_status added_tokens_build(tokenizer *t, const added_request *requests, size_
         status = tokenizer_no_memory(err);
     if (status == KOLM_OK) status = give_ids(t, requests, count, ids, err);
     if (status == KOLM_OK) {
-        for (size_t i = 0; i < count; i++) places[i] = (place){ids[i], (uint32_t)i};
+        for (size_t i = 0; i < count; i++)
+            places[i] = (place){ids[i], (uint32_t)i};
         qsort(places, count, sizeof *places, by_id);
         status = fill(t, requests, places, count, err);
     }
@@ -190,7 +196,8 @@ kit_status added_tokens_build(tokenizer *t, const added_request *requests, size_
 }
 
 void added_tokens_free(added_tokens *a) {
-    for (size_t i = 0; i < a->count; i++) free(a->tokens[i].points);
+    for (size_t i = 0; i < a->count; i++)
+        free(a->tokens[i].points);
     free(a->tokens);
     *a = (added_tokens){0};
 }

@@ -108,7 +108,8 @@ static bool put_text(glyphs *out, const char *text, size_t length, size_t replac
     for (size_t step; length > 0; text += step, length -= step)
         out->at[out->count++] = (glyph){kit_utf8_next(text, length, &step), 0};
     size_t added = out->count - before;
-    for (size_t i = replaced; i < added; i++) out->at[before + i].origin = 1;
+    for (size_t i = replaced; i < added; i++)
+        out->at[before + i].origin = 1;
     if (added < replaced && out->count > 0) out->at[out->count - 1].origin -= (uint32_t)(replaced - added);
     return true;
 }
@@ -130,7 +131,8 @@ static bool apply_cluster(const charsmap *map, const glyph *g, size_t count, gly
     char bytes[WHOLE_MAX + 4];
     size_t length = 0, text_length = 0;
     if (count > 1) {
-        for (size_t i = 0; i < count && length < WHOLE_MAX; i++) length += utf8_put(bytes + length, g[i].point);
+        for (size_t i = 0; i < count && length < WHOLE_MAX; i++)
+            length += utf8_put(bytes + length, g[i].point);
         const char *text = length < WHOLE_MAX ? look(map, bytes, length, &text_length) : NULL;
         if (text != NULL) return put_text(out, text, text_length, count);
     }

@@ -30,8 +30,8 @@ static kit_status KIT_PRINTF(2, 3) refuse(const reading *r, const char *format, 
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     kit_buf_escaped(&plain, text, strlen(text));
-    kit_status status =
-        kit_fail(r->err, KOLM_E_UNIMPLEMENTED, LORA, "recipe encoder cannot use %s: %s", r->shown, kit_buf_text(&plain));
+    kit_status status = kit_fail(r->err, KOLM_E_UNIMPLEMENTED, LORA, "recipe encoder cannot use %s: %s", r->shown,
+                                 kit_buf_text(&plain));
     kit_buf_free(&plain);
     return status;
 }
@@ -114,7 +114,8 @@ static kit_status read_padding(const reading *r, const cJSON *config) {
     if (pad + 1 >= d->positions) return refuse(r, "its positions end at that of padding");
     d->pad = (uint32_t)pad;
     if (d->family == ENC_MPNET) (void)kit_json_get_u64(config, "relative_attention_num_buckets", &buckets);
-    return buckets == 32 ? KOLM_OK : refuse(r, "its attention knows %llu distances, not 32", (unsigned long long)buckets);
+    return buckets == 32 ? KOLM_OK
+                         : refuse(r, "its attention knows %llu distances, not 32", (unsigned long long)buckets);
 }
 
 static bool is_true(const cJSON *config, const char *key) {
@@ -139,10 +140,7 @@ static kit_status read_config(const reading *r, const cJSON *config) {
     static const struct {
         const char *name;
         enc_family is;
-    } known[] = {{"bert", ENC_BERT},
-                 {"roberta", ENC_ROBERTA},
-                 {"xlm-roberta", ENC_ROBERTA},
-                 {"mpnet", ENC_MPNET}};
+    } known[] = {{"bert", ENC_BERT}, {"roberta", ENC_ROBERTA}, {"xlm-roberta", ENC_ROBERTA}, {"mpnet", ENC_MPNET}};
     const char *type = NULL;
     if (!kit_json_get_string(config, "model_type", &type)) return refuse(r, "its config.json names no model_type");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -150,10 +148,11 @@ static kit_status read_config(const reading *r, const cJSON *config) {
         r->to->family = known[i].is;
         return read_transformer(r, config);
     }
-    return refuse(r,
-                  "it is a model of type \"%.60s\"; the types bert, roberta, xlm-roberta and mpnet and static embeddings "
-                  "are computed",
-                  type);
+    return refuse(
+        r,
+        "it is a model of type \"%.60s\"; the types bert, roberta, xlm-roberta and mpnet and static embeddings "
+        "are computed",
+        type);
 }
 
 /* ---- Static embeddings */
@@ -162,7 +161,8 @@ static kit_status read_static(const reading *r, const cJSON *config, const char 
     enc_description *d = r->to;
     uint64_t most = 512;
     const char *type = NULL;
-    bool model2vec = config != NULL && kit_json_get_string(config, "model_type", &type) && strcmp(type, "model2vec") == 0;
+    bool model2vec =
+        config != NULL && kit_json_get_string(config, "model_type", &type) && strcmp(type, "model2vec") == 0;
     d->family = ENC_STATIC;
     d->pooling = ENC_MEAN;
     d->drop_unknown = model2vec;
@@ -220,16 +220,17 @@ static kit_status read_module(const reading *r, const cJSON *module, int index, 
         r->to->normalise = true;
         return KOLM_OK;
     }
-    return refuse(r, "its module %d is a %.40s, and what is computed is a Transformer or a StaticEmbedding, Pooling, and "
-                     "Normalize", index, kind);
+    return refuse(r,
+                  "its module %d is a %.40s, and what is computed is a Transformer or a StaticEmbedding, Pooling, and "
+                  "Normalize",
+                  index, kind);
 }
 
 static kit_status read_modules(const reading *r, const cJSON *list, modules *m) {
     const cJSON *module;
     int index = 0;
     if (!cJSON_IsArray(list)) return refuse(r, "its modules.json is no list");
-    cJSON_ArrayForEach(module, list)
-        KIT_TRY(read_module(r, module, index++, m));
+    cJSON_ArrayForEach(module, list) KIT_TRY(read_module(r, module, index++, m));
     if (m->first == NULL) return refuse(r, "its modules.json names no modules");
     if (!m->is_static && m->pooling == NULL)
         return refuse(r, "its modules.json has no Pooling, so nothing says how its tokens become one vector");
@@ -250,8 +251,8 @@ static kit_status set_pooling(const reading *r, const char *mode) {
 
 static kit_status read_pooling_mode(const reading *r, const cJSON *config) {
     static const char *const keys[][2] = {
-        {"pooling_mode_cls_token", "cls"},   {"pooling_mode_max_tokens", "max"},
-        {"pooling_mode_mean_tokens", "mean"}, {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"},
+        {"pooling_mode_cls_token", "cls"},       {"pooling_mode_max_tokens", "max"},
+        {"pooling_mode_mean_tokens", "mean"},    {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"},
         {"pooling_mode_lasttoken", "lasttoken"}, {"pooling_mode_weightedmean_tokens", "weightedmean"}};
     const cJSON *said = kit_json_get(config, "pooling_mode");
     const char *mode = NULL;
@@ -271,7 +272,8 @@ static kit_status read_pooling(const reading *r, const cJSON *config) {
     bool with_prompt = true;
     KIT_TRY(read_pooling_mode(r, config));
     if ((kit_json_get_u64(config, "word_embedding_dimension", &width) ||
-         kit_json_get_u64(config, "embedding_dimension", &width)) && width != r->to->hidden)
+         kit_json_get_u64(config, "embedding_dimension", &width)) &&
+        width != r->to->hidden)
         return refuse(r, "its pooling is for %llu numbers a token, and its transformer has %u",
                       (unsigned long long)width, (unsigned)r->to->hidden);
     if (kit_json_get_bool(config, "include_prompt", &with_prompt) && !with_prompt && r->to->prefix[0] != '\0')
@@ -321,7 +323,8 @@ static kit_status read_tokenizer(const reading *r) {
     kit_status status = enc_files_get(r->files, name, JSON_MAX, &file, &inner);
     if (status == KOLM_E_NOT_FOUND) return KOLM_OK;
     if (status == KOLM_OK) status = kit_json_walk_begin(&walk, (const char *)file.bytes, file.size, &inner);
-    while (status == KOLM_OK && (status = kit_json_walk_next(&walk, &key, &value, &found, &inner)) == KOLM_OK && found) {
+    while (status == KOLM_OK && (status = kit_json_walk_next(&walk, &key, &value, &found, &inner)) == KOLM_OK &&
+           found) {
         char digits[64];
         if (value.kind != KIT_JSON_NUMBER || !kit_json_part_is(&key, "model_max_length")) continue;
         kit_format(digits, sizeof digits, "%.*s", (int)value.length, value.bytes);
@@ -330,7 +333,8 @@ static kit_status read_tokenizer(const reading *r) {
     kit_json_walk_free(&walk);
     if (status == KOLM_OK) return KOLM_OK;
     return kit_fail(r->err, status == KOLM_E_INVALID_ARGUMENT ? KOLM_E_DATA_LOSS : status,
-                    "get the model again (`hf download NAME`)", "%s in %s is not usable: %s", name, r->shown, inner.text);
+                    "get the model again (`hf download NAME`)", "%s in %s is not usable: %s", name, r->shown,
+                    inner.text);
 }
 
 static kit_status read_length(const reading *r) {
@@ -366,7 +370,8 @@ static kit_status describe_transformer(const reading *r, const modules *m) {
 static kit_status describe(const reading *r, const cJSON *config, const cJSON *list, const cJSON *prompts) {
     modules m = {0};
     const char *type = NULL;
-    bool model2vec = config != NULL && kit_json_get_string(config, "model_type", &type) && strcmp(type, "model2vec") == 0;
+    bool model2vec =
+        config != NULL && kit_json_get_string(config, "model_type", &type) && strcmp(type, "model2vec") == 0;
     KIT_TRY(read_prompts(r, prompts));
     if (list != NULL) KIT_TRY(read_modules(r, list, &m));
     if (m.is_static || (model2vec && list == NULL)) return read_static(r, config, m.first != NULL ? m.first : "");

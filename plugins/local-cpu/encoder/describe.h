@@ -41,13 +41,13 @@ typedef struct enc_description {
     float epsilon;
     enc_activation activation;
     enc_pooling pooling;
-    bool normalise;       /* the embedding gets length 1 */
-    uint32_t max_tokens;  /* of a text, special tokens among them */
-    bool special_tokens;  /* the tokenizer puts its special tokens around a text */
-    bool drop_unknown;    /* tokens that the vocabulary does not know are left out (model2vec) */
-    bool lower_case;      /* the text is lower-cased before the tokenizer sees it */
-    char *prefix;         /* UTF-8, "" for none */
-    char *directory;      /* of weights and tokenizer: "" or "0_StaticEmbedding/" */
+    bool normalise;      /* the embedding gets length 1 */
+    uint32_t max_tokens; /* of a text, special tokens among them */
+    bool special_tokens; /* the tokenizer puts its special tokens around a text */
+    bool drop_unknown;   /* tokens that the vocabulary does not know are left out (model2vec) */
+    bool lower_case;     /* the text is lower-cased before the tokenizer sees it */
+    char *prefix;        /* UTF-8, "" for none */
+    char *directory;     /* of weights and tokenizer: "" or "0_StaticEmbedding/" */
 } enc_description;
 
 kit_status enc_describe(enc_files *files, enc_description *out, kolm_error_t *err) KIT_MUST_USE;

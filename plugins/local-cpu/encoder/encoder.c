@@ -136,8 +136,8 @@ typedef struct batch {
     const enc_text *texts;
     size_t count;
     float *out;
-    uint32_t *order;      /* texts, chunk by chunk */
-    uint32_t *chunk_at;   /* where each chunk begins in order, and the end */
+    uint32_t *order;    /* texts, chunk by chunk */
+    uint32_t *chunk_at; /* where each chunk begins in order, and the end */
     uint32_t chunks;
     uint32_t most, longest;
     enc_workspace **space; /* one for each thread */
@@ -290,7 +290,8 @@ kit_status enc_embed(const encoder *e, const enc_text *texts, size_t count, uint
     batch b = {.e = e, .texts = texts, .count = count, .out = out};
     uint64_t tokens = 0;
     if (count > UINT32_MAX / 2)
-        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give fewer texts at a time", "%zu texts are too many at once", count);
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give fewer texts at a time", "%zu texts are too many at once",
+                        count);
     if (threads < 1) threads = 1;
     KIT_TRY(check_texts(&b, &tokens, err));
     if (count == 0) return KOLM_OK;

@@ -129,7 +129,8 @@ static kit_status open_distrusted(const enc_files *files, int dir, const char *l
     char target[PATH_MAX];
     *out_fd = openat(dir, leaf, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (*out_fd >= 0) return KOLM_OK;
-    if (errno != ELOOP && errno != EMLINK) return kit_fail_errno(err, errno, "cannot open %s in %s", name, files->shown);
+    if (errno != ELOOP && errno != EMLINK)
+        return kit_fail_errno(err, errno, "cannot open %s in %s", name, files->shown);
     ssize_t length = readlinkat(dir, leaf, target, sizeof target - 1);
     if (length <= 0) return kit_fail_errno(err, errno, "cannot read the link %s in %s", name, files->shown);
     target[length] = '\0';

@@ -12,10 +12,10 @@
 struct enc_workspace {
     float *all;
     enc_panels x, q, k, v, inner; /* the output of the attention lies in inner */
-    float *rows;     /* widened weights */
+    float *rows;                  /* widened weights */
     float *attention;
-    float *row;      /* one token's numbers */
-    float *text;     /* one text's */
+    float *row;  /* one token's numbers */
+    float *text; /* one text's */
     uint32_t inner_block;
     size_t count;
 };

@@ -16,7 +16,8 @@
 #define NOISE 2e-7         /* relative: changes of the objective below it are rounding */
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or use fewer threads",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                    "close other programs, raise the memory limit, or use fewer threads",
                     "out of memory while fitting the head");
 }
 
@@ -172,11 +173,8 @@ static void add_block(const pass *p, share *s, uint32_t first, uint32_t count) {
         for (uint32_t i = 0; i < count; i++)
             s->bias[m] += (double)s->error[(size_t)m * HEAD_BLOCK + i];
     const enc_matrix w = {(const uint8_t *)s->error, ENC_F32, p->lines, HEAD_BLOCK};
-    const enc_product product = {.w = &w,
-                                 .rows = p->lines,
-                                 .columns = count,
-                                 .x = {s->by_dimension, HEAD_BLOCK},
-                                 .y = {s->gradient, p->lines}};
+    const enc_product product = {
+        .w = &w, .rows = p->lines, .columns = count, .x = {s->by_dimension, HEAD_BLOCK}, .y = {s->gradient, p->lines}};
     p->kernels->multiply(&product, extent_of(p->kernels, p->rows->dimensions));
 }
 

@@ -91,9 +91,9 @@ typedef struct head_candidate {
 
 typedef struct head_choose_job {
     const head_rows *rows;
-    uint32_t folds;         /* that rows were dealt to */
-    uint32_t scored;        /* the folds below it are held out one after another */
-    const float *margins;   /* [rows][stride]: of rows of those folds, by models that did not see them */
+    uint32_t folds;       /* that rows were dealt to */
+    uint32_t scored;      /* the folds below it are held out one after another */
+    const float *margins; /* [rows][stride]: of rows of those folds, by models that did not see them */
     uint32_t stride;
     const float *lambda, *cost; /* ascending */
     uint32_t lambdas, costs;
@@ -118,7 +118,8 @@ kit_status head_choose(const head_choose_job *job, head_choice *out, kolm_error_
 void head_choice_free(head_choice *choice); /* what it points to */
 /* The rule alone: right[c][rows] tells whether candidate c answered a row, weight how much that counts (the sum over all
  * rows is 1). Fills merit, behind and error; returns the chosen one. */
-uint32_t head_rule(const uint8_t *right, const float *weight, uint32_t rows, head_candidate *candidates, uint32_t count);
+uint32_t head_rule(const uint8_t *right, const float *weight, uint32_t rows, head_candidate *candidates,
+                   uint32_t count);
 
 /* ---- Texts like nothing in the training data */
 

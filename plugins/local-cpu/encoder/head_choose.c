@@ -7,7 +7,8 @@
 #include <string.h>
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, raise the memory limit, or use fewer threads",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
+                    "close other programs, raise the memory limit, or use fewer threads",
                     "out of memory while choosing the head");
 }
 
@@ -75,7 +76,7 @@ uint32_t head_rule(const uint8_t *right, const float *weight, uint32_t count, he
 typedef struct cv {
     const head_choose_job *job;
     head_choice *out;
-    float *scores;          /* [costs][rows][stride]: log-probabilities of held-out rows */
+    float *scores;              /* [costs][rows][stride]: log-probabilities of held-out rows */
     float *weights[HEAD_COSTS]; /* sums over the folds */
     float *fit;
     uint8_t *right; /* [candidates][scored] */

@@ -140,7 +140,8 @@ static bool within(float x, float low, float high) {
 }
 
 static const char *fault_of(const head_model *m) {
-    if (!within(m->lambda, 0.0f, 1000.0f) || !within(m->cost, 0.0f, FLOAT_MAX)) return "its lambda or cost is impossible";
+    if (!within(m->lambda, 0.0f, 1000.0f) || !within(m->cost, 0.0f, FLOAT_MAX))
+        return "its lambda or cost is impossible";
     if (!within(m->distance.knee, -2.0f, 2.0f) || !within(m->distance.width, 0.001f, 4.0f))
         return "its usual similarity is impossible";
     if (m->calibration.temperature_micro == 0 || m->calibration.temperature_micro > 1000ull * MODEL_MICRO)
@@ -173,8 +174,8 @@ kit_status head_write(const head_model *m, kit_buf *out, kolm_error_t *err) {
     const float floats[] = {m->lambda, m->cost, m->distance.knee, m->distance.width};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
         put_float(&made, floats[i]);
-    const uint64_t more[] = {m->calibration.temperature_micro, m->calibration.noise_micro, m->threshold_micro,
-                             length, 0, 0, 0};
+    const uint64_t more[] = {
+        m->calibration.temperature_micro, m->calibration.noise_micro, m->threshold_micro, length, 0, 0, 0};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         put(&made, more[i], 8);
     put_floats(&made, m->scale, m->labels);

@@ -78,7 +78,8 @@ bool scan_string(json_scan *s, const char **out, size_t *out_length) {
     if (!scan_take(s, '"')) return false;
     const char *from = s->p;
     const char *p = from;
-    while (p < s->end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20) p++;
+    while (p < s->end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
+        p++;
     if (p < s->end && *p == '\\') return unescape(s, from, out, out_length);
     if (p >= s->end || *p != '"') return false;
     *out = from;
@@ -112,7 +113,8 @@ bool scan_value(json_scan *s, const char **out, size_t *out_length) {
             if (depth == 0) return false;
             s->p++;
         } else {
-            while (s->p < s->end && memchr(" \n\r\t,:]}[{\"", *s->p, 11) == NULL) s->p++;
+            while (s->p < s->end && memchr(" \n\r\t,:]}[{\"", *s->p, 11) == NULL)
+                s->p++;
         }
     } while (depth > 0);
     *out_length = (size_t)(s->p - *out);

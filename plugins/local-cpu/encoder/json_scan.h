@@ -12,7 +12,8 @@ typedef struct json_scan {
 
 /* The next byte that is no blank, not taken; 0 at the end. */
 static inline char scan_peek(json_scan *s) {
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
+        s->p++;
     return s->p < s->end ? *s->p : '\0';
 }
 /* Takes this byte if it is the next one. */

@@ -104,7 +104,8 @@ INLINE const float *W(weights)(const enc_product *p, uint32_t n, uint32_t rows, 
     *stride = m->columns;
     if (m->dtype == ENC_F32) return (const float *)(const void *)(m->data + at * 4);
     for (uint32_t r = 0; r < rows; r++)
-        W(widen)(m->data + (at + (size_t)r * m->columns) * 2, m->dtype, p->columns, p->scratch + (size_t)r * p->columns);
+        W(widen)
+        (m->data + (at + (size_t)r * m->columns) * 2, m->dtype, p->columns, p->scratch + (size_t)r * p->columns);
     *stride = p->columns;
     return p->scratch;
 }
@@ -220,7 +221,8 @@ INLINE V W(share)(V *score, uint32_t count, float scale, const float *bias) {
 }
 
 /* `rows` numbers of the head: shares times values, over all keys. */
-INLINE void W(mix)(const int rows, const V *share, uint32_t count, const float *v, size_t stride, V inverse, float *to) {
+INLINE void W(mix)(const int rows, const V *share, uint32_t count, const float *v, size_t stride, V inverse,
+                   float *to) {
     V sum[8];
 #pragma GCC unroll 8
     for (int d = 0; d < rows; d++)

@@ -57,7 +57,7 @@ typedef struct enc_product {
 
 typedef struct enc_attention {
     enc_panels q, k, v, to;
-    uint32_t heads, size; /* of a head */
+    uint32_t heads, size;  /* of a head */
     uint32_t first, count; /* tokens of the text */
     float scale;           /* of the scores */
     /* Of head h, what is added to the score of key j for query i: bias[h * bias_stride + (i - j) + bias_zero]; NULL: none.

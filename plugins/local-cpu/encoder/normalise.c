@@ -42,7 +42,8 @@ static bool sort_marks(glyph *g, size_t count) {
             glyph moved = g[i];
             unsigned order = point_order(moved.point);
             size_t to = i;
-            for (; to > 0 && point_order(g[to - 1].point) > order; to--) g[to] = g[to - 1];
+            for (; to > 0 && point_order(g[to - 1].point) > order; to--)
+                g[to] = g[to - 1];
             g[to] = moved;
         }
         return true;
@@ -50,9 +51,12 @@ static bool sort_marks(glyph *g, size_t count) {
     size_t starts[257] = {0};
     glyph *sorted = malloc(count * sizeof *sorted);
     if (sorted == NULL) return false;
-    for (size_t i = 0; i < count; i++) starts[point_order(g[i].point) + 1]++;
-    for (size_t c = 1; c < 257; c++) starts[c] += starts[c - 1];
-    for (size_t i = 0; i < count; i++) sorted[starts[point_order(g[i].point)]++] = g[i];
+    for (size_t i = 0; i < count; i++)
+        starts[point_order(g[i].point) + 1]++;
+    for (size_t c = 1; c < 257; c++)
+        starts[c] += starts[c - 1];
+    for (size_t i = 0; i < count; i++)
+        sorted[starts[point_order(g[i].point)]++] = g[i];
     memcpy(g, sorted, count * sizeof *g);
     free(sorted);
     return true;
@@ -61,7 +65,8 @@ static bool sort_marks(glyph *g, size_t count) {
 static bool order_marks(glyphs *text) {
     for (size_t i = 0; i < text->count;) {
         size_t end = i;
-        while (end < text->count && (point_what(text->at[end].point) & POINT_ORDERED) != 0) end++;
+        while (end < text->count && (point_what(text->at[end].point) & POINT_ORDERED) != 0)
+            end++;
         if (end - i > 1 && !sort_marks(text->at + i, end - i)) return false;
         i = end + 1;
     }
@@ -98,7 +103,8 @@ bool normal_form(glyphs *text, glyphs *spare, bool compatible, bool composed) {
             continue;
         }
         size_t count = point_decompose(g.point, compatible, parts);
-        for (size_t k = 0; k < count; k++) put(spare, parts[k], g.origin);
+        for (size_t k = 0; k < count; k++)
+            put(spare, parts[k], g.origin);
     }
     swap(text, spare);
     if (!order_marks(text)) return false;
@@ -117,7 +123,8 @@ static bool is_chinese(uint32_t c) {
 static void put_lower(glyphs *out, uint32_t point, uint32_t origin, bool lower) {
     uint32_t two[2] = {point, 0};
     size_t count = lower ? point_lower(point, two) : 1;
-    for (size_t i = 0; i < count; i++) put(out, two[i], origin);
+    for (size_t i = 0; i < count; i++)
+        put(out, two[i], origin);
 }
 
 /* What one glyph beyond ASCII becomes. False: a mark stays that would have to be ordered among others. */
@@ -166,7 +173,8 @@ static void drop(glyphs *text, unsigned what) {
 static bool lower_all(glyphs *text, glyphs *spare) {
     spare->count = 0;
     if (!glyphs_reserve(spare, text->count * 2)) return false;
-    for (size_t i = 0; i < text->count; i++) put_lower(spare, text->at[i].point, text->at[i].origin, true);
+    for (size_t i = 0; i < text->count; i++)
+        put_lower(spare, text->at[i].point, text->at[i].origin, true);
     swap(text, spare);
     return true;
 }
@@ -193,8 +201,10 @@ static bool run_bert(const normal_step *s, glyphs *text, glyphs *spare) {
 
 static void strip(glyphs *text, bool left, bool right) {
     size_t from = 0, to = text->count;
-    while (left && from < to && (point_what(text->at[from].point) & POINT_WHITE) != 0) from++;
-    while (right && to > from && (point_what(text->at[to - 1].point) & POINT_WHITE) != 0) to--;
+    while (left && from < to && (point_what(text->at[from].point) & POINT_WHITE) != 0)
+        from++;
+    while (right && to > from && (point_what(text->at[to - 1].point) & POINT_WHITE) != 0)
+        to--;
     if (from > 0) memmove(text->at, text->at + from, (to - from) * sizeof *text->at);
     text->count = to - from;
 }
@@ -203,7 +213,8 @@ static bool prepend(const normal_step *s, glyphs *text) {
     if (text->count == 0) return true;
     if (!glyphs_reserve(text, s->point_count)) return false;
     memmove(text->at + s->point_count, text->at, text->count * sizeof *text->at);
-    for (uint32_t i = 0; i < s->point_count; i++) text->at[i] = (glyph){s->points[i], text->at[s->point_count].origin};
+    for (uint32_t i = 0; i < s->point_count; i++)
+        text->at[i] = (glyph){s->points[i], text->at[s->point_count].origin};
     text->count += s->point_count;
     return true;
 }
@@ -229,12 +240,15 @@ static bool replace(const normal_step *s, glyphs *text, glyphs *spare) {
     spare->count = 0;
     do {
         if (!glyphs_reserve(spare, start - from + s->point_count)) return false;
-        for (; from < start; from++) spare->at[spare->count++] = text->at[from];
-        for (uint32_t i = 0; i < s->point_count; i++) put(spare, s->points[i], text->at[end - 1].origin);
+        for (; from < start; from++)
+            spare->at[spare->count++] = text->at[from];
+        for (uint32_t i = 0; i < s->point_count; i++)
+            put(spare, s->points[i], text->at[end - 1].origin);
         from = end;
     } while (pattern_find(&s->pattern, text->at, text->count, from, &start, &end));
     if (!glyphs_reserve(spare, text->count - from)) return false;
-    for (; from < text->count; from++) spare->at[spare->count++] = text->at[from];
+    for (; from < text->count; from++)
+        spare->at[spare->count++] = text->at[from];
     swap(text, spare);
     return true;
 }

@@ -9,14 +9,16 @@
 
 static bool in_class(const pattern *p, uint32_t point) {
     bool found = p->spaces && (point_what(point) & POINT_WHITE) != 0;
-    for (uint32_t i = 0; i < p->count && !found; i++) found = p->points[i] == point;
+    for (uint32_t i = 0; i < p->count && !found; i++)
+        found = p->points[i] == point;
     return found != p->inverted;
 }
 
 static bool find_run(const pattern *p, const glyph *g, size_t count, size_t from, size_t *out_start, size_t *out_end) {
     for (size_t i = from; i < count;) {
         size_t end = i;
-        while (end < count && end - i < p->most && in_class(p, g[end].point)) end++;
+        while (end < count && end - i < p->most && in_class(p, g[end].point))
+            end++;
         if (end - i >= p->least) {
             *out_start = i;
             *out_end = end;
@@ -31,7 +33,8 @@ bool pattern_find(const pattern *p, const glyph *g, size_t count, size_t from, s
     if (p->repeated) return find_run(p, g, count, from, out_start, out_end);
     for (size_t i = from; i + p->count <= count; i++) {
         uint32_t k = 0;
-        while (k < p->count && g[i + k].point == p->points[k]) k++;
+        while (k < p->count && g[i + k].point == p->points[k])
+            k++;
         if (k < p->count) continue;
         *out_start = i;
         *out_end = i + k;
@@ -119,7 +122,8 @@ static bool read_times(reader *r) {
 
 static bool read_expression(const uint32_t *points, uint32_t count, pattern *p) {
     uint32_t plain = 0;
-    while (plain < count && !is_special(points[plain])) plain++;
+    while (plain < count && !is_special(points[plain]))
+        plain++;
     if (plain == count) { /* no more than a text */
         memcpy(p->points, points, count * sizeof *points);
         p->count = count;

@@ -13,7 +13,8 @@ kit_status tokenizer_points(const char *text, uint32_t **out, uint32_t *out_coun
     size_t length = strlen(text), count = 0;
     uint32_t *points = malloc((length + 1) * sizeof *points);
     if (points == NULL) return tokenizer_no_memory(err);
-    for (size_t step; length > 0; text += step, length -= step) points[count++] = kit_utf8_next(text, length, &step);
+    for (size_t step; length > 0; text += step, length -= step)
+        points[count++] = kit_utf8_next(text, length, &step);
     *out = points;
     *out_count = (uint32_t)count;
     return KOLM_OK;

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADER_MAX (64u << 20)   /* of a header; the models here have some ten kilobytes */
+#define HEADER_MAX (64u << 20) /* of a header; the models here have some ten kilobytes */
 #define TENSORS_MAX (1u << 20)
-#define SHOWN_MAX 96             /* bytes of a name in a sentence */
+#define SHOWN_MAX 96 /* bytes of a name in a sentence */
 
 struct enc_tensors {
     cJSON *header; /* owns the names */
@@ -27,10 +27,10 @@ typedef struct number_type {
 } number_type;
 
 static const number_type types[] = {
-    {"F32", 4, ENC_F32},     {"F16", 2, ENC_F16},     {"BF16", 2, ENC_BF16},     {"F64", 8, ENC_F64},
-    {"I8", 1, ENC_I8},       {"I32", 4, ENC_I32},     {"I64", 8, ENC_I64},       {"BOOL", 1, ENC_OTHER},
-    {"U8", 1, ENC_OTHER},    {"U16", 2, ENC_OTHER},   {"I16", 2, ENC_OTHER},     {"U32", 4, ENC_OTHER},
-    {"U64", 8, ENC_OTHER},   {"C64", 8, ENC_OTHER},   {"F8_E4M3", 1, ENC_OTHER}, {"F8_E5M2", 1, ENC_OTHER},
+    {"F32", 4, ENC_F32},       {"F16", 2, ENC_F16},   {"BF16", 2, ENC_BF16},     {"F64", 8, ENC_F64},
+    {"I8", 1, ENC_I8},         {"I32", 4, ENC_I32},   {"I64", 8, ENC_I64},       {"BOOL", 1, ENC_OTHER},
+    {"U8", 1, ENC_OTHER},      {"U16", 2, ENC_OTHER}, {"I16", 2, ENC_OTHER},     {"U32", 4, ENC_OTHER},
+    {"U64", 8, ENC_OTHER},     {"C64", 8, ENC_OTHER}, {"F8_E4M3", 1, ENC_OTHER}, {"F8_E5M2", 1, ENC_OTHER},
     {"F8_E8M0", 1, ENC_OTHER},
 };
 
@@ -125,15 +125,16 @@ static kit_status read_place(const source *s, const cJSON *value, const number_t
     uint64_t begin = (uint64_t)first->valuedouble, end = (uint64_t)second->valuedouble;
     if (end < begin) return damaged(s, err, "the tensor %.*s ends before it begins", SHOWN_MAX, value->string);
     if (end > s->size)
-        return damaged(s, err,
-                       "the tensor %.*s ends at byte %llu of the data, of which there are %llu; was the file cut short?",
-                       SHOWN_MAX, value->string, (unsigned long long)end, (unsigned long long)s->size);
+        return damaged(
+            s, err, "the tensor %.*s ends at byte %llu of the data, of which there are %llu; was the file cut short?",
+            SHOWN_MAX, value->string, (unsigned long long)end, (unsigned long long)s->size);
     if (__builtin_mul_overflow(t->count, (uint64_t)type->bytes, &wanted) || wanted != end - begin)
         return damaged(s, err, "the tensor %.*s has %llu bytes, and its shape is one of %llu numbers of %u bytes",
                        SHOWN_MAX, value->string, (unsigned long long)(end - begin), (unsigned long long)t->count,
                        (unsigned)type->bytes);
     if (t->count > 0 && (uintptr_t)(s->bytes + begin) % (type->bytes < 4 ? type->bytes : 4) != 0)
-        return damaged(s, err, "the tensor %.*s begins at byte %llu of the file, no multiple of the size of its numbers",
+        return damaged(s, err,
+                       "the tensor %.*s begins at byte %llu of the file, no multiple of the size of its numbers",
                        SHOWN_MAX, value->string, (unsigned long long)(s->before + begin));
     t->dtype = type->dtype;
     t->data = s->bytes + begin;
@@ -177,8 +178,7 @@ static kit_status check_cover(const source *s, const enc_tensors *tensors, kolm_
         at = t->data + t->bytes;
     }
     uint64_t rest = s->size - (uint64_t)(at - s->bytes);
-    return rest == 0 ? KOLM_OK
-                     : damaged(s, err, "%llu bytes at its end belong to no tensor", (unsigned long long)rest);
+    return rest == 0 ? KOLM_OK : damaged(s, err, "%llu bytes at its end belong to no tensor", (unsigned long long)rest);
 }
 
 static kit_status read_tensors(const source *s, enc_tensors *tensors, kolm_error_t *err) {
@@ -205,7 +205,8 @@ static kit_status read_header(source *s, const uint8_t *bytes, uint64_t size, cJ
     uint64_t length = 0;
     if (size >= sizeof lfs - 1 && memcmp(bytes, lfs, sizeof lfs - 1) == 0)
         return damaged(s, err, "it is only Git LFS's note of where the weights are; fetch them with `git lfs pull`");
-    if (size < 8) return damaged(s, err, "it has %llu bytes, and its header alone takes more", (unsigned long long)size);
+    if (size < 8)
+        return damaged(s, err, "it has %llu bytes, and its header alone takes more", (unsigned long long)size);
     memcpy(&length, bytes, 8);
     if (length > HEADER_MAX) return damaged(s, err, "it does not begin as a safetensors file does");
     if (length > size - 8)
@@ -222,8 +223,7 @@ static kit_status read_header(source *s, const uint8_t *bytes, uint64_t size, cJ
     return KOLM_OK;
 }
 
-kit_status enc_tensors_read(const void *bytes, uint64_t size, const char *shown, enc_tensors **out,
-                            kolm_error_t *err) {
+kit_status enc_tensors_read(const void *bytes, uint64_t size, const char *shown, enc_tensors **out, kolm_error_t *err) {
     const uint16_t one = 1;
     source s = {.shown = shown};
     *out = NULL;

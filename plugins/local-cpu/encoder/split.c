@@ -82,7 +82,8 @@ static bool cut_bert(split_run *run, size_t step, const glyph *g, size_t count) 
         unsigned what = point_what(g[i].point);
         size_t end = i + 1;
         if ((what & (POINT_WHITE | POINT_PUNCTUATION)) == 0)
-            while (end < count && (point_what(g[end].point) & (POINT_WHITE | POINT_PUNCTUATION)) == 0) end++;
+            while (end < count && (point_what(g[end].point) & (POINT_WHITE | POINT_PUNCTUATION)) == 0)
+                end++;
         if ((what & POINT_WHITE) == 0 && !run_from(run, step + 1, g + i, end - i)) return false;
         i = end;
     }
@@ -94,7 +95,8 @@ static bool cut_words(split_run *run, size_t step, const glyph *g, size_t count)
     for (size_t i = 0; i < count;) {
         unsigned what = point_what(g[i].point) & (POINT_WHITE | POINT_WORD);
         size_t end = i + 1;
-        while (end < count && (point_what(g[end].point) & (POINT_WHITE | POINT_WORD)) == what) end++;
+        while (end < count && (point_what(g[end].point) & (POINT_WHITE | POINT_WORD)) == what)
+            end++;
         if ((what & POINT_WHITE) == 0 && !run_from(run, step + 1, g + i, end - i)) return false;
         i = end;
     }
@@ -118,7 +120,8 @@ static bool cut_metaspace(split_run *run, size_t step, const glyph *g, size_t co
     if (!s->cut) return run_from(run, step + 1, marked->at, marked->count);
     for (size_t i = 0; i < marked->count;) {
         size_t end = i + 1;
-        while (end < marked->count && marked->at[end].point != s->mark) end++;
+        while (end < marked->count && marked->at[end].point != s->mark)
+            end++;
         if (!run_from(run, step + 1, marked->at + i, end - i)) return false;
         i = end;
     }
@@ -158,6 +161,7 @@ bool splitter_asks_origins(const splitter *s) {
 }
 
 void splitter_free(splitter *s) {
-    for (size_t i = 0; i < s->count; i++) pattern_free(&s->steps[i].pattern);
+    for (size_t i = 0; i < s->count; i++)
+        pattern_free(&s->steps[i].pattern);
     *s = (splitter){0};
 }

@@ -34,7 +34,8 @@ static size_t place_of(uint32_t point, const uint32_t *points, size_t count) {
 
 static size_t take(uint32_t place, uint32_t *out) {
     size_t count = place & 0xFFu;
-    for (size_t i = 0; i < count; i++) out[i] = mapped_points[(place >> 8) + i];
+    for (size_t i = 0; i < count; i++)
+        out[i] = mapped_points[(place >> 8) + i];
     return count;
 }
 

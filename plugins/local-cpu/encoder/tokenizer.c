@@ -101,7 +101,8 @@ kit_status tokenizer_work_new(tokenizer_work **out, kolm_error_t *err) {
 
 void tokenizer_work_free(tokenizer_work *w) {
     if (w == NULL) return;
-    for (size_t i = 0; i < SPLIT_STEPS_MAX; i++) free(w->meta[i].at);
+    for (size_t i = 0; i < SPLIT_STEPS_MAX; i++)
+        free(w->meta[i].at);
     free(w->seen);
     free(w->raw.at);
     free(w->text.at);
@@ -181,7 +182,8 @@ static bool take_piece(void *user, const glyph *g, size_t count) {
         w->failed = true;
         return false;
     }
-    for (size_t i = 0; i < count; i++) length += utf8_put(w->bytes + length, g[i].point);
+    for (size_t i = 0; i < count; i++)
+        length += utf8_put(w->bytes + length, g[i].point);
     return length <= SEEN_BYTES ? encode_short(t, w, length, count) : encode_piece(t, w, length, count);
 }
 
@@ -221,7 +223,8 @@ static bool read_text(tokenizer_work *w, const char *text, size_t length, size_t
         size_t step = utf8_step(s[i]);
         if (step > 1) {
             point &= 0xFFu >> (step + 1);
-            for (size_t k = 1; k < step; k++) point = point << 6 | (s[i + k] & 0x3Fu);
+            for (size_t k = 1; k < step; k++)
+                point = point << 6 | (s[i + k] & 0x3Fu);
         }
         out[count] = (glyph){point, (uint32_t)count};
         i += step;
@@ -256,8 +259,10 @@ static bool finish(tokenizer_work *w, unsigned how, size_t most) {
     if ((how & TOKENIZER_MODEL2VEC) != 0) drop_unknown(w, f->unknown);
     if (!work_reserve((void **)&w->ids, &w->capacity, before + w->count + after, sizeof *w->ids)) return false;
     if (before > 0 && w->count > 0) memmove(w->ids + before, w->ids, w->count * sizeof *w->ids);
-    for (size_t i = 0; i < before; i++) w->ids[i] = f->before[i];
-    for (size_t i = 0; i < after; i++) w->ids[before + w->count + i] = f->after[i];
+    for (size_t i = 0; i < before; i++)
+        w->ids[i] = f->before[i];
+    for (size_t i = 0; i < after; i++)
+        w->ids[before + w->count + i] = f->after[i];
     w->count += before + after;
     return true;
 }

@@ -284,7 +284,8 @@ static kit_status scan_file(tokenizer *t, json_scan *s, part *parts, kolm_error_
             continue;
         }
         int at = 0;
-        while (at < PART_COUNT && !is_text(key, part_names[at])) at++;
+        while (at < PART_COUNT && !is_text(key, part_names[at]))
+            at++;
         if (!scan_value(s, &value.bytes, &value.length)) return damaged_at(s, "a value", err);
         if (at < PART_COUNT && parts[at].bytes != NULL)
             return tokenizer_damaged(err, "tokenizer.json: \"%s\" is there twice", part_names[at]);
@@ -333,7 +334,8 @@ kit_status tokenizer_read_json(tokenizer *t, const tokenizer_files *files, kolm_
         status = parse_part(parts[i], part_names[i], &trees[i], err);
     if (status == KOLM_OK) status = use_parts(t, trees, err);
     if (status == KOLM_OK) status = tokenizer_settle(t, err);
-    for (int i = 0; i < PART_COUNT; i++) cJSON_Delete(trees[i]);
+    for (int i = 0; i < PART_COUNT; i++)
+        cJSON_Delete(trees[i]);
     kit_buf_free(&s.text);
     return status;
 }

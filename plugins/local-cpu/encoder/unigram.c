@@ -23,7 +23,8 @@ static bool offer_all(const tokenizer *t, tokenizer_work *w, size_t from, size_t
         bool first = i == from;
         size_t stop = i + utf8_step((unsigned char)w->bytes[i]);
         if (stop - from > most) break;
-        for (; i < stop; i++) hash = vocabulary_hash(v->secret, hash, (unsigned char)w->bytes[i]);
+        for (; i < stop; i++)
+            hash = vocabulary_hash(v->secret, hash, (unsigned char)w->bytes[i]);
         front = vocabulary_front(v, hash);
         if ((front & FRONT_TOKEN) == 0) continue;
         const vocabulary_entry *e = vocabulary_look(v, hash, w->bytes, 0, w->bytes + from, stop - from);
@@ -60,7 +61,8 @@ bool unigram_encode(const tokenizer *t, tokenizer_work *w, size_t length) {
         w->failed = true;
         return false;
     }
-    for (size_t i = 0; i <= length; i++) w->path[i] = (path_node){0, UINT32_MAX, 0};
+    for (size_t i = 0; i <= length; i++)
+        w->path[i] = (path_node){0, UINT32_MAX, 0};
     for (size_t from = 0, step; from < length; from += step) {
         step = utf8_step((unsigned char)w->bytes[from]);
         if (!offer_all(t, w, from, length))

@@ -97,7 +97,8 @@ static bool note_fronts(vocabulary *v) {
     unsigned bits = 8;
     for (uint32_t i = 0; i < v->count; i++) /* more than fronts there are */
         if (v->entries[i].characters != VOCABULARY_TWICE) total += v->entries[i].characters;
-    while (((size_t)1 << bits) < total) bits++;
+    while (((size_t)1 << bits) < total)
+        bits++;
     v->front_shift = 64 - bits;
     v->fronts = calloc(((size_t)1 << bits) / 4, 1);
     if (v->fronts == NULL) return false;
@@ -118,7 +119,8 @@ static bool note_fronts(vocabulary *v) {
 
 kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) {
     unsigned bits = 4;
-    while (((size_t)1 << bits) < (size_t)v->count * 2) bits++;
+    while (((size_t)1 << bits) < (size_t)v->count * 2)
+        bits++;
     v->slot_shift = 64 - bits;
     v->slots = calloc((size_t)1 << bits, sizeof *v->slots);
     if (v->slots == NULL) return tokenizer_no_memory(err);
@@ -152,7 +154,8 @@ const vocabulary_entry *vocabulary_look(const vocabulary *v, uint64_t hash, cons
 uint32_t vocabulary_find(const vocabulary *v, const char *bytes, size_t length) {
     uint64_t hash = 0;
     if (v->slots == NULL || length > v->longest) return VOCABULARY_NONE;
-    for (size_t i = 0; i < length; i++) hash = vocabulary_hash(v->secret, hash, (unsigned char)bytes[i]);
+    for (size_t i = 0; i < length; i++)
+        hash = vocabulary_hash(v->secret, hash, (unsigned char)bytes[i]);
     const vocabulary_entry *e = vocabulary_look(v, hash, bytes, 0, bytes, length);
     return e != NULL ? e->id : VOCABULARY_NONE;
 }

@@ -191,8 +191,8 @@ static kit_status static_extra(const binding *b, const char *name, bool whole, u
     if (t == NULL) return KOLM_OK;
     const bool good = whole ? t->dtype == ENC_I32 || t->dtype == ENC_I64 : is_float(t) || t->dtype == ENC_F64;
     if (!good || t->rank != 1 || t->count == 0 || t->count > UINT32_MAX || (tokens != 0 && t->count != tokens))
-        return kit_fail(b->err, KOLM_E_DATA_LOSS, "get the model again", "the tensor %s of %s is not one number a token",
-                        name, b->e->shown);
+        return kit_fail(b->err, KOLM_E_DATA_LOSS, "get the model again",
+                        "the tensor %s of %s is not one number a token", name, b->e->shown);
     *out = *t;
     return KOLM_OK;
 }

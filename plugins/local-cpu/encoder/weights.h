@@ -26,9 +26,9 @@ typedef struct enc_weights {
     float *distances; /* ENC_MPNET: for each head its bias by distance, 2 * reach + vector numbers, zero at reach */
     uint32_t reach;
     /* ENC_STATIC: words, and */
-    enc_tensor row_of;   /* the row of each token; count 0: its own */
+    enc_tensor row_of;    /* the row of each token; count 0: its own */
     enc_tensor weight_of; /* what each token's row is multiplied with; count 0: nothing */
-    float *owned; /* all floats above that were converted */
+    float *owned;         /* all floats above that were converted */
     size_t owned_count, owned_used;
 } enc_weights;
 

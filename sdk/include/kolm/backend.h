@@ -72,7 +72,7 @@ extern "C" {
 #endif
 
 /* ---- Fingerprint: build properties whose mismatch would corrupt memory; the host reports the one that differs. */
-#define KOLM_FP_SIZEOF_POINTER ((uint32_t)sizeof(void *))        /* bits 0..7: 4 or 8 */
+#define KOLM_FP_SIZEOF_POINTER ((uint32_t)sizeof(void *)) /* bits 0..7: 4 or 8 */
 #if defined(__SIZEOF_POINTER__) && __SIZEOF_POINTER__ == 4 && !(defined(_FILE_OFFSET_BITS) && _FILE_OFFSET_BITS == 64)
 #define KOLM_FP_SIZEOF_OFF 4u
 #else
@@ -135,7 +135,7 @@ typedef struct kolm_error {
 /* ---- Limits of reports through kolm_host_v1_t and of the identity strings: bytes without the NUL, or a count */
 #define KOLM_LOG_BYTES_MAX 4096u
 #define KOLM_PHASE_BYTES_MAX 63u
-#define KOLM_METRICS_MAX 1000u     /* distinct names of metrics per call */
+#define KOLM_METRICS_MAX 1000u /* distinct names of metrics per call */
 #define KOLM_DEVICES_MAX 64u
 #define KOLM_DEVICE_ID_BYTES_MAX 63u
 #define KOLM_DEVICE_TEXT_BYTES_MAX 127u /* name, driver and runtime */
@@ -182,12 +182,12 @@ typedef struct kolm_device {
 #define KOLM_UNKNOWN_COUNT UINT64_MAX
 typedef struct kolm_progress {
     uint32_t struct_size;
-    uint32_t reserved;         /* 0 */
-    uint64_t step;             /* steps done; at most total, never decreases within a phase */
-    uint64_t total;            /* total number of steps, KOLM_UNKNOWN_COUNT if not known */
-    double loss;               /* NaN if there is none */
-    double tokens_per_second;  /* NaN if there is none; not negative; rows per second for engines without tokens */
-    const char *phase;         /* short present participle: "reading", "training", "answering"; never NULL or "" */
+    uint32_t reserved;        /* 0 */
+    uint64_t step;            /* steps done; at most total, never decreases within a phase */
+    uint64_t total;           /* total number of steps, KOLM_UNKNOWN_COUNT if not known */
+    double loss;              /* NaN if there is none */
+    double tokens_per_second; /* NaN if there is none; not negative; rows per second for engines without tokens */
+    const char *phase;        /* short present participle: "reading", "training", "answering"; never NULL or "" */
 } kolm_progress_t;
 
 /* ---- One step of test, reported in execution order */
@@ -196,12 +196,12 @@ typedef struct kolm_progress {
 #define KOLM_STEP_SKIPPED 2u
 typedef struct kolm_test_step {
     uint32_t struct_size;
-    uint32_t outcome;      /* KOLM_STEP_* */
-    uint32_t number;       /* from 1, consecutive */
-    uint32_t total;        /* number of steps of this test, the same in every report; the shipped backends have 4 */
+    uint32_t outcome; /* KOLM_STEP_* */
+    uint32_t number;  /* from 1, consecutive */
+    uint32_t total;   /* number of steps of this test, the same in every report; the shipped backends have 4 */
     uint64_t duration_us;
-    const char *title;     /* "auth check"; never "" */
-    const char *note;      /* "" or one line: why it failed or was skipped */
+    const char *title; /* "auth check"; never "" */
+    const char *note;  /* "" or one line: why it failed or was skipped */
 } kolm_test_step_t;
 
 /* ---- Since 1.1: one remote resource that a backend holds for the user, reported by status */
@@ -282,10 +282,10 @@ typedef struct kolm_detect_args {
 
 typedef struct kolm_detect_result {
     uint32_t struct_size;
-    uint32_t state;      /* KOLM_DETECT_* */
-    char reason[256];    /* one line: why; for available, what was found; never "" */
-    char remedy[256];    /* how to make it available; "" if available; never "" for broken and refused */
-    char runtime[128];   /* what would run the job, with version; "" if nothing was found */
+    uint32_t state;    /* KOLM_DETECT_* */
+    char reason[256];  /* one line: why; for available, what was found; never "" */
+    char remedy[256];  /* how to make it available; "" if available; never "" for broken and refused */
+    char runtime[128]; /* what would run the job, with version; "" if nothing was found */
 } kolm_detect_result_t;
 
 /* ---- cost: a pure function of its arguments; it must not use files, the network or the clock. */
@@ -300,25 +300,25 @@ typedef struct kolm_detect_result {
 
 typedef struct kolm_cost_args {
     uint32_t struct_size;
-    uint32_t epochs;             /* 0: the backend's own default */
-    uint64_t rows;               /* training rows */
-    uint64_t input_bytes;        /* bytes of all training inputs */
-    uint64_t labels;             /* distinct outputs; 0 unknown */
-    uint64_t base_parameters;    /* parameters of the base model; 0 if there is none */
+    uint32_t epochs;                   /* 0: the backend's own default */
+    uint64_t rows;                     /* training rows */
+    uint64_t input_bytes;              /* bytes of all training inputs */
+    uint64_t labels;                   /* distinct outputs; 0 unknown */
+    uint64_t base_parameters;          /* parameters of the base model; 0 if there is none */
     uint64_t price_micro_usd_per_hour; /* the price in force (manifest or config override); UINT64_MAX unpriced */
-    uint32_t cold_start_seconds; /* from the manifest */
-    uint32_t threads;            /* CPUs that a local backend may use */
-    const char *recipe;          /* "linear" or "lora" */
+    uint32_t cold_start_seconds;       /* from the manifest */
+    uint32_t threads;                  /* CPUs that a local backend may use */
+    const char *recipe;                /* "linear" or "lora" */
 } kolm_cost_args_t;
 
 typedef struct kolm_cost_result {
     uint32_t struct_size;
-    uint32_t billing;         /* KOLM_BILLING_* */
-    uint64_t duration_ms;     /* expected wall time, cold start included; UINT64_MAX unknown */
-    uint64_t cost_micro_usd;  /* expected bill; 0 if billing is FREE; UINT64_MAX unknown */
-    uint32_t confidence;      /* KOLM_CONFIDENCE_* */
-    uint32_t reserved;        /* 0 */
-    char basis[256];          /* one line: what the estimate is based on; never "" */
+    uint32_t billing;        /* KOLM_BILLING_* */
+    uint64_t duration_ms;    /* expected wall time, cold start included; UINT64_MAX unknown */
+    uint64_t cost_micro_usd; /* expected bill; 0 if billing is FREE; UINT64_MAX unknown */
+    uint32_t confidence;     /* KOLM_CONFIDENCE_* */
+    uint32_t reserved;       /* 0 */
+    char basis[256];         /* one line: what the estimate is based on; never "" */
 } kolm_cost_result_t;
 
 /* ---- train and infer work on a job directory; job-protocol.md describes every file in it. */
@@ -330,10 +330,10 @@ typedef struct kolm_train_args {
 
 typedef struct kolm_train_result {
     uint32_t struct_size;
-    uint32_t reserved;            /* 0 */
-    uint64_t billed_micro_usd;    /* what it cost; UINT64_MAX unknown */
-    char device[128];             /* the device that was used, one line; never "" */
-    char toolchain[256];          /* engine and versions that determine the bytes of the model; never "" */
+    uint32_t reserved;         /* 0 */
+    uint64_t billed_micro_usd; /* what it cost; UINT64_MAX unknown */
+    char device[128];          /* the device that was used, one line; never "" */
+    char toolchain[256];       /* engine and versions that determine the bytes of the model; never "" */
 } kolm_train_result_t;
 
 typedef struct kolm_infer_args {
@@ -366,7 +366,7 @@ typedef struct kolm_test_args {
 
 typedef struct kolm_test_result {
     uint32_t struct_size;
-    uint32_t passed;  /* 0 or 1 */
+    uint32_t passed;   /* 0 or 1 */
     char summary[256]; /* "NAME is ready for kolm compile", or what is missing */
 } kolm_test_result_t;
 
@@ -384,8 +384,8 @@ typedef struct kolm_status_args {
 
 typedef struct kolm_status_result {
     uint32_t struct_size;
-    uint32_t reserved;   /* 0 */
-    char summary[256];   /* one line: what was queried, "2 machines"; may be "" */
+    uint32_t reserved; /* 0 */
+    char summary[256]; /* one line: what was queried, "2 machines"; may be "" */
 } kolm_status_result_t;
 
 /* ---- Slots. Each returns a KOLM_E_* code. All pointers are non-NULL, valid until return, and owned by the caller. */
@@ -417,7 +417,7 @@ typedef struct kolm_backend_v1_table {
     const char *name;    /* equals the file name without suffix and the manifest's name; [a-z][a-z0-9-]{0,31} */
     const char *version; /* the plugin's own */
     const char *vendor;
-    const char *licence; /* SPDX expression */
+    const char *licence;  /* SPDX expression */
     const char *homepage; /* where users report problems, "https://..."; "" if there is no such page */
     /* Slots. */
     kolm_detect_fn detect;

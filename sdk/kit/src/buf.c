@@ -28,7 +28,8 @@ static bool reserve(kit_buf *buf, size_t more) {
     size_t need = buf->length + more + 1;
     if (need <= buf->capacity) return true;
     size_t capacity = buf->capacity == 0 ? 64 : buf->capacity;
-    while (capacity < need) capacity *= 2;
+    while (capacity < need)
+        capacity *= 2;
     char *data = realloc(buf->data, capacity);
     if (data == NULL) {
         buf->failed = true;
@@ -106,7 +107,8 @@ bool kit_copy(char *out, size_t capacity, const char *text) {
     }
     size_t end = capacity - 1;
     /* A code point has at most three continuation bytes; more of them are not UTF-8 and are cut anywhere. */
-    for (int back = 0; back < 3 && end > 0 && ((unsigned char)text[end] & 0xC0) == 0x80; back++) end--;
+    for (int back = 0; back < 3 && end > 0 && ((unsigned char)text[end] & 0xC0) == 0x80; back++)
+        end--;
     memmove(out, text, end);
     out[end] = '\0';
     return false;
@@ -139,6 +141,7 @@ kit_status kit_strdup(const char *text, char **out, kolm_error_t *err) {
     *out = NULL;
     if (text == NULL) return KOLM_OK;
     *out = strdup(text);
-    if (*out == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (*out == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     return KOLM_OK;
 }

@@ -140,6 +140,7 @@ kit_status kit_child_run(const kit_child *child, kit_child_end *out_end, kolm_er
     close_fd(&w.tie);
     for (int i = 0; i < 2; i++)
         close_fd(&w.fds[i]);
-    if (status == KOLM_OK && w.unread != 0) status = kit_fail_errno(err, w.unread, "cannot read what %s says", child->path);
+    if (status == KOLM_OK && w.unread != 0)
+        status = kit_fail_errno(err, w.unread, "cannot read what %s says", child->path);
     return status;
 }

@@ -32,7 +32,8 @@ bool kit_path_is_safe(const char *relative) {
         unsigned char c = (unsigned char)*p;
         if (c == '/' || c == '\0') {
             size_t n = (size_t)(p - component);
-            if (n == 0 || (n == 1 && component[0] == '.') || (n == 2 && component[0] == '.' && component[1] == '.')) return false;
+            if (n == 0 || (n == 1 && component[0] == '.') || (n == 2 && component[0] == '.' && component[1] == '.'))
+                return false;
             component = p + 1;
             if (c == '\0') return true;
         } else if (c < 0x20 || c == 0x7F || c == '\\' || (c == 0xC2 && (unsigned char)p[1] < 0xA0)) {
@@ -54,8 +55,11 @@ kit_status kit_mkdirs(const char *path, unsigned mode, kolm_error_t *err) {
         if (mkdir(copy, (mode_t)mode) != 0) {
             /* Some file systems say EROFS or EACCES for what is there already: only a look can tell. */
             int saved = errno;
-            if (stat(copy, &info) != 0) status = kit_fail_errno(err, saved, "cannot create the directory %s", copy);
-            else if (!S_ISDIR(info.st_mode)) status = kit_fail_errno(err, ENOTDIR, "cannot create the directory %s, as %s is in its way", path, copy);
+            if (stat(copy, &info) != 0)
+                status = kit_fail_errno(err, saved, "cannot create the directory %s", copy);
+            else if (!S_ISDIR(info.st_mode))
+                status =
+                    kit_fail_errno(err, ENOTDIR, "cannot create the directory %s, as %s is in its way", path, copy);
         }
         *p = kept;
         if (kept == '\0') break;
@@ -133,7 +137,8 @@ static kit_status empty_directory(removal *r, int fd, int depth, kolm_error_t *e
         if (likely != 0 && errno == ENOTDIR && unlinkat(fd, entry->d_name, 0) == 0) continue;
         if (depth == 0 && move_up(r, fd, entry->d_name)) continue;
         if (depth == 0) {
-            status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "remove it by hand", "cannot remove %s: its directories are nested too deep", shown);
+            status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "remove it by hand",
+                              "cannot remove %s: its directories are nested too deep", shown);
             break;
         }
         int inner = open_to_empty(fd, entry->d_name);
@@ -169,7 +174,8 @@ kit_status kit_remove_tree(const char *path, kolm_error_t *err) {
     /* "link/" would make the kernel follow the link, so the slashes at the end go first. */
     char *bare = NULL;
     KIT_TRY(kit_strdup(path, &bare, err));
-    for (size_t n = strlen(bare); n > 1 && bare[n - 1] == '/'; n--) bare[n - 1] = '\0';
+    for (size_t n = strlen(bare); n > 1 && bare[n - 1] == '/'; n--)
+        bare[n - 1] = '\0';
     kit_status status = remove_named(bare, err);
     free(bare);
     return status;
@@ -187,9 +193,12 @@ kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_
     kit_status status = KOLM_OK;
     struct stat info;
     size_t total = 0;
-    if (fstat(fd, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
-    else if (S_ISDIR(info.st_mode)) status = kit_fail_errno(err, EISDIR, "cannot read %s", path);
-    else if (!S_ISREG(info.st_mode)) status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file", "%s is not a regular file", path);
+    if (fstat(fd, &info) != 0)
+        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+    else if (S_ISDIR(info.st_mode))
+        status = kit_fail_errno(err, EISDIR, "cannot read %s", path);
+    else if (!S_ISREG(info.st_mode))
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file", "%s is not a regular file", path);
     while (status == KOLM_OK) {
         char chunk[16384];
         ssize_t got = read(fd, chunk, sizeof chunk);
@@ -197,8 +206,10 @@ kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_
         if (got < 0) status = kit_fail_errno(err, errno, "cannot read %s", path);
         if (got <= 0) break;
         total += (size_t)got;
-        if (total > max_bytes) status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s is larger than %zu bytes", path, max_bytes);
-        else kit_buf_add(out, chunk, (size_t)got);
+        if (total > max_bytes)
+            status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s is larger than %zu bytes", path, max_bytes);
+        else
+            kit_buf_add(out, chunk, (size_t)got);
     }
     close(fd);
     return status == KOLM_OK ? kit_buf_ok(out, err) : status;
@@ -270,11 +281,13 @@ static bool is_ours(int fd) {
 }
 
 /* Creates DIRECTORY/PREFIX<random>, locked. */
-static kit_status create_temporary(const char *directory, const char *prefix, unsigned mode, kit_atomic_file *out, kolm_error_t *err) {
+static kit_status create_temporary(const char *directory, const char *prefix, unsigned mode, kit_atomic_file *out,
+                                   kolm_error_t *err) {
     for (int attempt = 0; attempt < 100; attempt++) {
         uint8_t random[RANDOM_DIGITS / 2];
         char digits[RANDOM_DIGITS + 1];
-        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return kit_fail_errno(err, errno, "cannot get random bytes");
+        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+            return kit_fail_errno(err, errno, "cannot get random bytes");
         kit_hex(random, sizeof random, digits);
         kit_buf path = {0};
         kit_buf_fmt(&path, "%s/%s%s", directory, prefix, digits);
@@ -299,7 +312,8 @@ static kit_status create_temporary(const char *directory, const char *prefix, un
 static kit_status refuse_device(const char *path, kolm_error_t *err) {
     struct stat info;
     if (stat(path, &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file that is to be made, or replaced", "%s is a device, a pipe or a socket and is left alone", path);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file that is to be made, or replaced",
+                    "%s is a device, a pipe or a socket and is left alone", path);
 }
 
 kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out, kolm_error_t *err) {
@@ -308,7 +322,9 @@ kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out
     const char *name = NULL;
     char kept[NAME_KEPT + 1], prefix[NAME_KEPT + 16];
     KIT_TRY(split(path, &directory, &name, err));
-    kit_status status = *name != '\0' ? KOLM_OK : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file", "\"%s\" is not the name of a file", path);
+    kit_status status =
+        *name != '\0' ? KOLM_OK
+                      : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file", "\"%s\" is not the name of a file", path);
     if (status == KOLM_OK) status = refuse_device(path, err);
     if (status == KOLM_OK) {
         kit_copy(kept, sizeof kept, name);
@@ -339,7 +355,8 @@ static kit_status sync_directory(const char *path, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* Some file systems refuse fsync on a directory with EINVAL: there is nothing more to be done there. */
-    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL)) status = kit_fail_errno(err, errno, "cannot make %s durable", directory);
+    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL))
+        status = kit_fail_errno(err, errno, "cannot make %s durable", directory);
     if (fd >= 0) close(fd);
     free(directory);
     return status;

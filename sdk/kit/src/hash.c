@@ -28,7 +28,8 @@ static void rounds(uint64_t v[4], int count) {
 /* The first n bytes as a number, the first one least significant. */
 static uint64_t little_endian(const unsigned char *bytes, size_t n) {
     uint64_t word = 0;
-    for (size_t i = n; i-- > 0;) word = word << 8 | bytes[i];
+    for (size_t i = n; i-- > 0;)
+        word = word << 8 | bytes[i];
     return word;
 }
 
@@ -42,7 +43,8 @@ uint64_t kit_hash(const kit_hash_secret *secret, const void *bytes, size_t lengt
     const unsigned char *p = bytes;
     uint64_t v[4] = {secret->words[0] ^ 0x736f6d6570736575, secret->words[1] ^ 0x646f72616e646f6d,
                      secret->words[0] ^ 0x6c7967656e657261, secret->words[1] ^ 0x7465646279746573};
-    for (size_t left = length; left >= 8; left -= 8, p += 8) take(v, little_endian(p, 8));
+    for (size_t left = length; left >= 8; left -= 8, p += 8)
+        take(v, little_endian(p, 8));
     take(v, little_endian(p, length % 8) | (uint64_t)length << 56);
     v[2] ^= 0xff;
     rounds(v, 4);

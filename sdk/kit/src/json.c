@@ -65,7 +65,8 @@ static kit_status write_number(double value, style how, kit_buf *out, kolm_error
         kit_buf_fmt(out, "%lld", (long long)value);
         return KOLM_OK;
     }
-    if (how.canonical) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "canonical JSON holds integers only, not %.17g", value);
+    if (how.canonical)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "canonical JSON holds integers only, not %.17g", value);
     if (!isfinite(value)) {
         kit_buf_str(out, "null");
         return KOLM_OK;
@@ -114,7 +115,8 @@ static kit_status write_value(const cJSON *value, style how, int depth, kit_buf 
 
 static kit_status write_text(const char *text, kit_buf *out, kolm_error_t *err) {
     size_t length = strlen(text);
-    if (kit_utf8_valid(text, length) != length) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "text for JSON is not valid UTF-8");
+    if (kit_utf8_valid(text, length) != length)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "text for JSON is not valid UTF-8");
     kit_json_string(out, text, length);
     return KOLM_OK;
 }
@@ -122,10 +124,12 @@ static kit_status write_text(const char *text, kit_buf *out, kolm_error_t *err) 
 static void new_line(style how, int depth, kit_buf *out) {
     if (how.indent < 0) return;
     kit_buf_char(out, '\n');
-    for (int i = 0; i < how.indent * depth; i++) kit_buf_char(out, ' ');
+    for (int i = 0; i < how.indent * depth; i++)
+        kit_buf_char(out, ' ');
 }
 
-static kit_status write_item(const cJSON *item, bool object, bool first, style how, int depth, kit_buf *out, kolm_error_t *err) {
+static kit_status write_item(const cJSON *item, bool object, bool first, style how, int depth, kit_buf *out,
+                             kolm_error_t *err) {
     if (!first) kit_buf_char(out, ',');
     new_line(how, depth + 1, out);
     if (object) {
@@ -135,17 +139,21 @@ static kit_status write_item(const cJSON *item, bool object, bool first, style h
     return write_value(item, how, depth + 1, out, err);
 }
 
-static kit_status write_sorted(const cJSON *object, size_t count, style how, int depth, kit_buf *out, kolm_error_t *err) {
+static kit_status write_sorted(const cJSON *object, size_t count, style how, int depth, kit_buf *out,
+                               kolm_error_t *err) {
     const cJSON **items = malloc(count * sizeof *items);
     if (items == NULL) return out_of_memory(err);
     size_t n = 0;
-    for (const cJSON *item = object->child; item != NULL; item = item->next) items[n++] = item;
+    for (const cJSON *item = object->child; item != NULL; item = item->next)
+        items[n++] = item;
     qsort(items, count, sizeof *items, compare_items);
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < count && status == KOLM_OK; i++) {
         if (i > 0 && strcmp(items[i - 1]->string, items[i]->string) == 0)
-            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "canonical JSON holds each key once, not \"%s\" twice", items[i]->string);
-        else status = write_item(items[i], true, i == 0, how, depth, out, err);
+            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "canonical JSON holds each key once, not \"%s\" twice",
+                              items[i]->string);
+        else
+            status = write_item(items[i], true, i == 0, how, depth, out, err);
     }
     free(items);
     return status;
@@ -154,12 +162,14 @@ static kit_status write_sorted(const cJSON *object, size_t count, style how, int
 static kit_status write_container(const cJSON *value, style how, int depth, kit_buf *out, kolm_error_t *err) {
     bool object = cJSON_IsObject(value);
     size_t count = 0;
-    for (const cJSON *item = value->child; item != NULL; item = item->next) count++;
+    for (const cJSON *item = value->child; item != NULL; item = item->next)
+        count++;
     if (count == 0) {
         kit_buf_str(out, object ? "{}" : "[]");
         return KOLM_OK;
     }
-    if (depth >= KIT_JSON_MAX_DEPTH) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "JSON nested deeper than %d levels", KIT_JSON_MAX_DEPTH);
+    if (depth >= KIT_JSON_MAX_DEPTH)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "JSON nested deeper than %d levels", KIT_JSON_MAX_DEPTH);
     kit_buf_char(out, object ? '{' : '[');
     if (object && how.canonical) {
         KIT_TRY(write_sorted(value, count, how, depth, out, err));
@@ -175,12 +185,18 @@ static kit_status write_container(const cJSON *value, style how, int depth, kit_
 static kit_status write_value(const cJSON *value, style how, int depth, kit_buf *out, kolm_error_t *err) {
     if (cJSON_IsString(value)) return write_text(value->valuestring, out, err);
     if (cJSON_IsNumber(value)) return write_number(value->valuedouble, how, out, err);
-    if (cJSON_IsRaw(value)) kit_buf_str(out, value->valuestring);
-    else if (cJSON_IsTrue(value)) kit_buf_str(out, "true");
-    else if (cJSON_IsFalse(value)) kit_buf_str(out, "false");
-    else if (cJSON_IsNull(value)) kit_buf_str(out, "null");
-    else if (cJSON_IsObject(value) || cJSON_IsArray(value)) return write_container(value, how, depth, out, err);
-    else return kit_fail(err, KOLM_E_INTERNAL, "", "a JSON item of no type");
+    if (cJSON_IsRaw(value))
+        kit_buf_str(out, value->valuestring);
+    else if (cJSON_IsTrue(value))
+        kit_buf_str(out, "true");
+    else if (cJSON_IsFalse(value))
+        kit_buf_str(out, "false");
+    else if (cJSON_IsNull(value))
+        kit_buf_str(out, "null");
+    else if (cJSON_IsObject(value) || cJSON_IsArray(value))
+        return write_container(value, how, depth, out, err);
+    else
+        return kit_fail(err, KOLM_E_INTERNAL, "", "a JSON item of no type");
     return KOLM_OK;
 }
 
@@ -205,9 +221,11 @@ kit_status kit_json_pretty(const cJSON *value, kit_buf *out, kolm_error_t *err) 
 cJSON *kit_json_micro(uint64_t micro) {
     if (micro >= KIT_JSON_MICRO_LIMIT) return NULL;
     char text[40];
-    kit_format(text, sizeof text, "%llu.%06llu", (unsigned long long)(micro / 1000000), (unsigned long long)(micro % 1000000));
+    kit_format(text, sizeof text, "%llu.%06llu", (unsigned long long)(micro / 1000000),
+               (unsigned long long)(micro % 1000000));
     size_t end = strlen(text);
-    while (text[end - 1] == '0') end--;
+    while (text[end - 1] == '0')
+        end--;
     if (text[end - 1] == '.') end--;
     text[end] = '\0';
     return cJSON_CreateRaw(text);
@@ -216,7 +234,8 @@ cJSON *kit_json_micro(uint64_t micro) {
 static kit_status exact_number(cJSON *item, kolm_error_t *err) {
     double micro = floor(item->valuedouble * 1e6 + 0.5);
     if (!(micro >= 0 && micro < (double)KIT_JSON_MICRO_LIMIT)) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "the number %g is not one of at most six decimals", item->valuedouble);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "the number %g is not one of at most six decimals",
+                        item->valuedouble);
     }
     cJSON *decimal = kit_json_micro((uint64_t)micro);
     if (decimal == NULL) return out_of_memory(err);
@@ -231,7 +250,8 @@ static kit_status exact_number(cJSON *item, kolm_error_t *err) {
 kit_status kit_json_exact(cJSON *value, kolm_error_t *err) {
     if (cJSON_IsNumber(value) && value->valuedouble != floor(value->valuedouble)) return exact_number(value, err);
     if (!cJSON_IsObject(value) && !cJSON_IsArray(value)) return KOLM_OK;
-    for (cJSON *item = value->child; item != NULL; item = item->next) KIT_TRY(kit_json_exact(item, err));
+    for (cJSON *item = value->child; item != NULL; item = item->next)
+        KIT_TRY(kit_json_exact(item, err));
     return KOLM_OK;
 }
 

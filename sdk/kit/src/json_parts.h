@@ -6,7 +6,8 @@
 #include "kolm/kit/json.h"
 
 /* INVALID_ARGUMENT: "line L, column C: expected EXPECTED, found WHAT", of the text from start to end. */
-kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected, kolm_error_t *err) KIT_MUST_USE;
+kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected,
+                        kolm_error_t *err) KIT_MUST_USE;
 
 /* The bytes that a string means, one by one: escapes become UTF-8. p to end is what stands between the quotes, and must
  * have been validated. */

@@ -33,7 +33,8 @@ typedef struct key_set {
     size_t count;
 } key_set;
 
-kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected, kolm_error_t *err) {
+kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected,
+                        kolm_error_t *err) {
     size_t line = 1;
     const char *line_start = start;
     for (const char *p = start; p < where; p++) {
@@ -53,8 +54,9 @@ kit_status json_fail_at(const char *start, const char *end, const char *where, c
         kit_buf_escaped(&found, where, step);
         kit_buf_char(&found, '\'');
     }
-    kit_status status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct the JSON at that place", "line %zu, column %zu: expected %s, found %s", line,
-                                 (size_t)(where - line_start) + 1, expected, kit_buf_text(&found));
+    kit_status status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct the JSON at that place",
+                                 "line %zu, column %zu: expected %s, found %s", line, (size_t)(where - line_start) + 1,
+                                 expected, kit_buf_text(&found));
     kit_buf_free(&found);
     return status;
 }
@@ -64,7 +66,8 @@ static kit_status fail_at(scanner *s, const char *where, const char *expected) {
 }
 
 static void skip_blanks(scanner *s) {
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r')) s->p++;
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r'))
+        s->p++;
 }
 
 static int hex_value(char c) {
@@ -121,8 +124,10 @@ static bool plain_word(const char *p) {
 
 /* The first byte from s->p on that is not plain, or the end. */
 static void skip_plain(scanner *s) {
-    while (s->end - s->p >= 8 && plain_word(s->p)) s->p += 8;
-    while (s->p < s->end && plain((unsigned char)*s->p)) s->p++;
+    while (s->end - s->p >= 8 && plain_word(s->p))
+        s->p += 8;
+    while (s->p < s->end && plain((unsigned char)*s->p))
+        s->p++;
 }
 
 /* Length of the two-byte or three-byte sequence at p when it is plainly valid, else 0: the common ones, inline. */
@@ -145,7 +150,8 @@ static kit_status scan_string(scanner *s, key_slice *out_slice) {
         if (c == '\\') {
             escaped = true;
             s->p++;
-            if (s->p >= s->end || *s->p == '\0' || strchr("\"\\/bfnrtu", *s->p) == NULL) return fail_at(s, s->p, "an escape: one of \" \\ / b f n r t u");
+            if (s->p >= s->end || *s->p == '\0' || strchr("\"\\/bfnrtu", *s->p) == NULL)
+                return fail_at(s, s->p, "an escape: one of \" \\ / b f n r t u");
             bool unicode = *s->p++ == 'u';
             if (unicode) KIT_TRY(scan_unicode_escape(s));
         } else if (c < 0x20) {
@@ -170,7 +176,8 @@ static kit_status scan_string(scanner *s, key_slice *out_slice) {
 
 static size_t skip_digits(scanner *s) {
     const char *from = s->p;
-    while (s->p < s->end && *s->p >= '0' && *s->p <= '9') s->p++;
+    while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
+        s->p++;
     return (size_t)(s->p - from);
 }
 
@@ -265,7 +272,8 @@ static int compare_keys(const key_slice *a, const key_slice *b) {
         int order = memcmp(a->bytes, b->bytes, n);
         return order != 0 ? order : a->length < b->length ? -1 : a->length > b->length;
     }
-    key_reader left = {.p = a->bytes, .end = a->bytes + a->length}, right = {.p = b->bytes, .end = b->bytes + b->length};
+    key_reader left = {.p = a->bytes, .end = a->bytes + a->length},
+               right = {.p = b->bytes, .end = b->bytes + b->length};
     for (;;) {
         int x = json_key_next(&left), y = json_key_next(&right);
         if (x != y) return x < y ? -1 : 1;
@@ -292,7 +300,9 @@ static kit_status fail_duplicate(scanner *s, const key_slice *key) {
 static kit_status grow_keys(scanner *s, key_set *set) {
     size_t capacity = set->many == NULL ? 8 * FEW_KEYS : set->capacity * 2;
     key_slice *many = realloc(set->many, capacity * sizeof *many);
-    if (many == NULL) return kit_fail(s->err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory in JSON keys");
+    if (many == NULL)
+        return kit_fail(s->err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "out of memory in JSON keys");
     if (set->many == NULL) memcpy(many, set->few, sizeof set->few);
     set->many = many;
     set->capacity = capacity;
@@ -316,7 +326,8 @@ static kit_status check_many(scanner *s, key_set *set) {
     qsort(set->many, set->count, sizeof *set->many, compare_slices);
     const key_slice *first = NULL;
     for (size_t i = 1; i < set->count; i++)
-        if (same_key(&set->many[i - 1], &set->many[i]) && (first == NULL || set->many[i].bytes < first->bytes)) first = &set->many[i];
+        if (same_key(&set->many[i - 1], &set->many[i]) && (first == NULL || set->many[i].bytes < first->bytes))
+            first = &set->many[i];
     return first == NULL ? KOLM_OK : fail_duplicate(s, first);
 }
 
@@ -424,6 +435,7 @@ kit_status kit_json_validate(const char *bytes, size_t length, kolm_error_t *err
 }
 
 kit_status kit_json_part_check(const kit_json_part *part, kolm_error_t *err) {
-    scanner s = {.start = part->bytes, .p = part->bytes, .end = part->bytes + part->length, .any_number = true, .err = err};
+    scanner s = {
+        .start = part->bytes, .p = part->bytes, .end = part->bytes + part->length, .any_number = true, .err = err};
     return validate(&s);
 }

@@ -12,7 +12,8 @@ static kit_status fail_at(const kit_json_walk *w, const char *where, const char 
 }
 
 static void skip_blanks(kit_json_walk *w) {
-    while (w->p < w->end && (*w->p == ' ' || *w->p == '\t' || *w->p == '\n' || *w->p == '\r')) w->p++;
+    while (w->p < w->end && (*w->p == ' ' || *w->p == '\t' || *w->p == '\n' || *w->p == '\r'))
+        w->p++;
 }
 
 /* ---- Strings */
@@ -26,7 +27,8 @@ static bool plain_word(const char *p) {
     uint64_t w;
     memcpy(&w, p, sizeof w);
     uint64_t quote = w ^ (EACH_BYTE * '"'), backslash = w ^ (EACH_BYTE * '\\');
-    uint64_t found = ((quote - EACH_BYTE) & ~quote) | ((backslash - EACH_BYTE) & ~backslash) | ((w - EACH_BYTE * 0x20) & ~w);
+    uint64_t found =
+        ((quote - EACH_BYTE) & ~quote) | ((backslash - EACH_BYTE) & ~backslash) | ((w - EACH_BYTE * 0x20) & ~w);
     return (found & HIGH_BITS) == 0;
 }
 
@@ -50,8 +52,10 @@ static kit_status skip_escape(kit_json_walk *w, kolm_error_t *err) {
 static kit_status skip_string(kit_json_walk *w, bool *out_escaped, kolm_error_t *err) {
     w->p++;
     for (;;) {
-        while (w->end - w->p >= 8 && plain_word(w->p)) w->p += 8;
-        while (w->p < w->end && *w->p != '"' && *w->p != '\\' && (unsigned char)*w->p >= 0x20) w->p++;
+        while (w->end - w->p >= 8 && plain_word(w->p))
+            w->p += 8;
+        while (w->p < w->end && *w->p != '"' && *w->p != '\\' && (unsigned char)*w->p >= 0x20)
+            w->p++;
         if (w->p >= w->end) return fail_at(w, w->end, "a closing quote", err);
         if (*w->p == '"') break;
         if (*w->p != '\\') return fail_at(w, w->p, "no raw control character in text", err);
@@ -66,7 +70,8 @@ static kit_status skip_string(kit_json_walk *w, bool *out_escaped, kolm_error_t 
 
 static size_t skip_digits(kit_json_walk *w) {
     const char *from = w->p;
-    while (w->p < w->end && *w->p >= '0' && *w->p <= '9') w->p++;
+    while (w->p < w->end && *w->p >= '0' && *w->p <= '9')
+        w->p++;
     return (size_t)(w->p - from);
 }
 
@@ -109,7 +114,8 @@ static kit_status skip_scalar(kit_json_walk *w, kit_json_part *part, kolm_error_
 
 /* A bit for each open bracket tells objects from arrays. */
 static void push(kit_json_walk *w, size_t depth, bool object) {
-    while (w->nesting.length <= depth / 8 && !w->nesting.failed) kit_buf_char(&w->nesting, 0);
+    while (w->nesting.length <= depth / 8 && !w->nesting.failed)
+        kit_buf_char(&w->nesting, 0);
     if (w->nesting.failed) return;
     unsigned bit = 1u << (depth % 8), byte = (unsigned char)w->nesting.data[depth / 8];
     w->nesting.data[depth / 8] = (char)(object ? byte | bit : byte & ~bit);
@@ -206,7 +212,8 @@ static kit_status finish(kit_json_walk *w, kolm_error_t *err) {
     return w->p < w->end ? fail_at(w, w->p, "nothing behind the value", err) : KOLM_OK;
 }
 
-kit_status kit_json_walk_next(kit_json_walk *w, kit_json_part *key, kit_json_part *value, bool *found, kolm_error_t *err) {
+kit_status kit_json_walk_next(kit_json_walk *w, kit_json_part *key, kit_json_part *value, bool *found,
+                              kolm_error_t *err) {
     *found = false;
     *key = (kit_json_part){0};
     if (w->done) return KOLM_OK;
@@ -280,16 +287,18 @@ void kit_json_part_compact(const kit_json_part *part, kit_buf *out) {
 static kit_status take_text(const kit_json_part *value, const char *key, bool again, kit_buf *out, kolm_error_t *err) {
     static const char remedy[] = "give every line these keys, once each, with text";
     if (again) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "a line has the key \"%s\" twice", key);
-    if (value->kind != KIT_JSON_STRING) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "a line has no text under \"%s\"", key);
+    if (value->kind != KIT_JSON_STRING)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "a line has no text under \"%s\"", key);
     kit_buf_clear(out);
     return kit_json_part_text(value, out, err);
 }
 
-kit_status kit_json_row_texts(kit_json_walk *walk, const char *bytes, size_t length, const char *const *keys, size_t count,
-                              kit_buf *texts, kolm_error_t *err) {
+kit_status kit_json_row_texts(kit_json_walk *walk, const char *bytes, size_t length, const char *const *keys,
+                              size_t count, kit_buf *texts, kolm_error_t *err) {
     unsigned seen = 0;
     kit_json_part key, value;
-    if (kit_utf8_valid(bytes, length) != length) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "a line is not UTF-8");
+    if (kit_utf8_valid(bytes, length) != length)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "a line is not UTF-8");
     KIT_TRY(kit_json_walk_begin(walk, bytes, length, err));
     for (bool found = true; found;) {
         KIT_TRY(kit_json_walk_next(walk, &key, &value, &found, err));
@@ -300,7 +309,9 @@ kit_status kit_json_row_texts(kit_json_walk *walk, const char *bytes, size_t len
         }
     }
     for (size_t i = 0; i < count; i++) {
-        if (!((seen >> i) & 1)) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every line these keys, with text", "a line lacks the string \"%s\"", keys[i]);
+        if (!((seen >> i) & 1))
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every line these keys, with text",
+                            "a line lacks the string \"%s\"", keys[i]);
         KIT_TRY(kit_buf_ok(&texts[i], err));
     }
     return KOLM_OK;

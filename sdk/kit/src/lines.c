@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading lines from a descriptor with a bounded buffer. */
-#include "kolm/kit/json.h"
 #include "kolm/kit/lines.h"
+#include "kolm/kit/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -33,7 +33,8 @@ kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t
     if (lines != NULL) lines->data = malloc(FIRST_CAPACITY);
     if (lines == NULL || lines->data == NULL) {
         free(lines);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory for reading lines");
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "out of memory for reading lines");
     }
     lines->fd = fd;
     lines->max_line = max_line;
@@ -67,7 +68,8 @@ uint64_t kit_lines_number(const kit_lines *lines) {
 }
 
 bool kit_lines_ready(const kit_lines *lines) {
-    return lines->at_end || (!lines->skipping && memchr(lines->data + lines->begin, '\n', lines->end - lines->begin) != NULL);
+    return lines->at_end ||
+           (!lines->skipping && memchr(lines->data + lines->begin, '\n', lines->end - lines->begin) != NULL);
 }
 
 static bool stopped(const kit_lines *lines) {
@@ -75,7 +77,8 @@ static bool stopped(const kit_lines *lines) {
 }
 
 static kit_status interrupted(const kit_lines *lines, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while waiting for line %llu", (unsigned long long)lines->number + 1);
+    return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while waiting for line %llu",
+                    (unsigned long long)lines->number + 1);
 }
 
 /* Reads more behind what is there; room for at least one byte and the NUL must be free. */
@@ -90,7 +93,8 @@ static kit_status fill(kit_lines *lines, kolm_error_t *err) {
         } else {
             ssize_t got = read(lines->fd, lines->data + lines->end, room);
             if (got < 0 && errno == EINTR) continue;
-            if (got < 0) return kit_fail_errno(err, errno, "reading failed after line %llu", (unsigned long long)lines->number);
+            if (got < 0)
+                return kit_fail_errno(err, errno, "reading failed after line %llu", (unsigned long long)lines->number);
             got_bytes = (size_t)got;
         }
         if (got_bytes == 0) lines->at_end = true;
@@ -108,7 +112,9 @@ static kit_status make_room(kit_lines *lines, kolm_error_t *err) {
     if (lines->capacity - lines->end > 1) return KOLM_OK;
     size_t capacity = lines->capacity * 2;
     char *data = realloc(lines->data, capacity);
-    if (data == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory for a line of %zu bytes", lines->end);
+    if (data == NULL)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "out of memory for a line of %zu bytes", lines->end);
     lines->data = data;
     lines->capacity = capacity;
     return KOLM_OK;
@@ -131,7 +137,8 @@ static kit_status too_long(kit_lines *lines, kolm_error_t *err) {
     lines->scanned = 0;
     lines->skipping = true;
     lines->number++;
-    return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "line %llu is longer than %zu bytes", (unsigned long long)lines->number, lines->max_line);
+    return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "line %llu is longer than %zu bytes",
+                    (unsigned long long)lines->number, lines->max_line);
 }
 
 static void give(kit_lines *lines, size_t length, size_t consumed, const char **out_line, size_t *out_length) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Marks of files: is this still the file that was looked at? */
-#include "kolm/kit/file.h"
 #include "kolm/kit/mark.h"
+#include "kolm/kit/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,8 @@
 #include <time.h>
 
 #define TICK_NS INT64_C(1000000)
-#define TICKS_MOST 50 /* of a millisecond: more than a tick of any kernel; a clock that was set back is not waited for */
+#define TICKS_MOST                                                                                                     \
+    50 /* of a millisecond: more than a tick of any kernel; a clock that was set back is not waited for */
 
 void kit_file_mark_of(const struct stat *from, kit_file_mark *out) {
 #ifdef __APPLE__

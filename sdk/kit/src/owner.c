@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who the owner of a file is, where the kernel shows several owners as one. */
-#include "kolm/kit/file.h"
 #include "kolm/kit/owner.h"
+#include "kolm/kit/file.h"
 
 #include <pthread.h>
 #include <stdbool.h>

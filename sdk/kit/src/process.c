@@ -35,11 +35,14 @@ static int add_fd_actions(posix_spawn_file_actions_t *actions, const kit_spawn_o
         if (child > highest) highest = child;
     }
     for (int fd = 0; fd < 3 && result == 0; fd++)
-        if (!have[fd]) result = posix_spawn_file_actions_addopen(actions, fd, "/dev/null", fd == 0 ? O_RDONLY : O_WRONLY, 0);
-    for (size_t i = 0; i < options->fd_count && result == 0; i++) result = posix_spawn_file_actions_adddup2(actions, moved[i], options->fds[i].child);
+        if (!have[fd])
+            result = posix_spawn_file_actions_addopen(actions, fd, "/dev/null", fd == 0 ? O_RDONLY : O_WRONLY, 0);
+    for (size_t i = 0; i < options->fd_count && result == 0; i++)
+        result = posix_spawn_file_actions_adddup2(actions, moved[i], options->fds[i].child);
     for (int fd = 3; fd <= highest && result == 0; fd++) {
         int wanted = 0;
-        for (size_t i = 0; i < options->fd_count; i++) wanted |= options->fds[i].child == fd;
+        for (size_t i = 0; i < options->fd_count; i++)
+            wanted |= options->fds[i].child == fd;
         if (!wanted) result = posix_spawn_file_actions_addclose(actions, fd);
     }
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 34))
@@ -71,7 +74,8 @@ static int spawn_with(const kit_spawn_options *options, const int *moved, pid_t 
     if (result == 0) {
         result = add_fd_actions(&actions, options, moved);
         if (result == 0) result = set_attributes(&attributes, options->new_session);
-        if (result == 0) result = posix_spawn(out_pid, options->path, &actions, &attributes, options->argv, options->envp);
+        if (result == 0)
+            result = posix_spawn(out_pid, options->path, &actions, &attributes, options->argv, options->envp);
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&actions);
@@ -79,8 +83,12 @@ static int spawn_with(const kit_spawn_options *options, const int *moved, pid_t 
 }
 
 kit_status kit_spawn(const kit_spawn_options *options, pid_t *out_pid, kolm_error_t *err) {
-    if (options->fd_count > MOST_FDS) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%zu descriptors for a child are too many", options->fd_count);
-    if (options->path[0] != '/') return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s is not an absolute path; a program is never searched for", options->path);
+    if (options->fd_count > MOST_FDS)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%zu descriptors for a child are too many",
+                        options->fd_count);
+    if (options->path[0] != '/')
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s is not an absolute path; a program is never searched for",
+                        options->path);
     int moved[MOST_FDS] = {0};
     size_t count = 0;
     int result = 0, highest = 2;
@@ -94,7 +102,8 @@ kit_status kit_spawn(const kit_spawn_options *options, pid_t *out_pid, kolm_erro
         }
     }
     if (result == 0) result = spawn_with(options, moved, out_pid);
-    for (size_t i = 0; i < count; i++) close(moved[i]);
+    for (size_t i = 0; i < count; i++)
+        close(moved[i]);
     if (result != 0) return kit_fail_errno(err, result, "cannot start %s", options->path);
     return KOLM_OK;
 }

@@ -43,7 +43,8 @@ static const errno_fact errno_facts[] = {
     {EEXIST, KOLM_E_ALREADY_EXISTS, "remove it or choose another name"},
     {EISDIR, KOLM_E_INVALID_ARGUMENT, "name a file, not a directory"},
     {ELOOP, KOLM_E_INVALID_ARGUMENT, "a symbolic link is in the way; put a file or directory there instead"},
-    {EAGAIN, KOLM_E_RESOURCE_EXHAUSTED, "too many processes or too little memory for the moment; try again, or raise the limit (ulimit -u)"},
+    {EAGAIN, KOLM_E_RESOURCE_EXHAUSTED,
+     "too many processes or too little memory for the moment; try again, or raise the limit (ulimit -u)"},
     {EINTR, KOLM_E_CANCELLED, ""},
 };
 
@@ -80,8 +81,9 @@ kit_status kit_fail_context(kolm_error_t *err, const char *context_format, ...) 
 
 const char *kit_status_name(int32_t code) {
     static const char *const names[] = {
-        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
+        "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+        "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+        "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
         "DATA_LOSS", "UNAUTHENTICATED",
     };
     return code >= 0 && (size_t)code < sizeof names / sizeof names[0] ? names[code] : "INVALID_CODE";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers, UTF-8, hexadecimal and base64: the text helpers that C lacks. */
-#include "kolm/kit/buf.h"
 #include "kolm/kit/text.h"
+#include "kolm/kit/buf.h"
 
 #include <string.h>
 
@@ -97,13 +97,15 @@ uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length) {
     *out_length = step;
     if (step == 1) return s[0];
     uint32_t point = s[0] & (0xFFu >> (step + 1));
-    for (size_t i = 1; i < step; i++) point = (point << 6) | (s[i] & 0x3Fu);
+    for (size_t i = 1; i < step; i++)
+        point = (point << 6) | (s[i] & 0x3Fu);
     return point;
 }
 
 /* U+2028 to U+202E and U+2066 to U+2069: line separators, and what makes a terminal show text in another order than it has. */
 static bool turns_direction(const unsigned char *p) {
-    return p[0] == 0xE2 && ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE) || (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
+    return p[0] == 0xE2 &&
+           ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE) || (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
 }
 
 bool kit_text_is_plain(const char *bytes, size_t length) {
@@ -121,7 +123,8 @@ bool kit_text_is_plain(const char *bytes, size_t length) {
 /* Bytes from the start of it that stay as they are whatever follows. */
 static size_t plain_length(const char *bytes, size_t length) {
     size_t n = 0;
-    while (n < length && bytes[n] >= 0x20 && bytes[n] < 0x7F) n++;
+    while (n < length && bytes[n] >= 0x20 && bytes[n] < 0x7F)
+        n++;
     return n;
 }
 
@@ -194,12 +197,14 @@ static int base64_value(char c) {
 kit_status kit_base64_decode(kit_buf *out, const char *text, size_t length, kolm_error_t *err) {
     size_t end = length;
     if (length % 4 == 0)
-        while (end > 0 && length - end < 2 && text[end - 1] == '=') end--;
+        while (end > 0 && length - end < 2 && text[end - 1] == '=')
+            end--;
     if (end % 4 == 1) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "base64 text of impossible length %zu", length);
     uint32_t group = 0;
     for (size_t i = 0; i < end; i++) {
         int value = base64_value(text[i]);
-        if (value < 0) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "byte %zu of base64 text is not of its alphabet", i + 1);
+        if (value < 0)
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "byte %zu of base64 text is not of its alphabet", i + 1);
         group = (group << 6) | (uint32_t)value;
         if (i % 4 == 3) {
             char three[3] = {(char)(group >> 16), (char)(group >> 8), (char)group};

@@ -282,7 +282,8 @@ kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files
                kit_json_put_bool(request, "wide", wide));
         int64_t asked = ssh_job_now_ns();
         status = ssh_job_ask(remote, request, &answer, err);
-        if (status == KOLM_OK && wide) status = ssh_job_lanes_begin(remote, answer.header, ssh_job_now_ns() - asked, err);
+        if (status == KOLM_OK && wide)
+            status = ssh_job_lanes_begin(remote, answer.header, ssh_job_now_ns() - asked, err);
         const cJSON *missing = kit_json_get(answer.header, "missing");
         if (status == KOLM_OK && cJSON_GetArraySize(missing) > 0) {
             status = put_missing(remote, files, from, to, missing, err);

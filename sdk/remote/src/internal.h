@@ -11,10 +11,10 @@
 
 #include <sys/types.h>
 
-#define JOB_ID_DIGITS 32 /* of a digest: enough that no two questions meet */
+#define JOB_ID_DIGITS 32           /* of a digest: enough that no two questions meet */
 #define SSH_JOB_CHUNK (256u << 10) /* bytes of a file in a frame, at most, before they are compressed */
 
-#define SSH_JOB_WORD 33 /* a random word, and its end */
+#define SSH_JOB_WORD 33     /* a random word, and its end */
 #define SSH_JOB_LANE_CUTS 2 /* then there are no further streams any more */
 
 typedef struct ssh_job_packer ssh_job_packer;
@@ -24,22 +24,22 @@ struct kit_ssh_job_remote {
     const kolm_host_v1_t *host;
     kit_ssh_job_settings settings;
     const kit_ssh_job_wire *wire;
-    void *own_wire; /* the SSH one, owned */
-    pid_t caller;   /* kolm itself */
-    bool heed;      /* the user's wish to stop ends the connection: not while a job is to be cancelled over it */
-    bool connected; /* hello was answered */
+    void *own_wire;       /* the SSH one, owned */
+    pid_t caller;         /* kolm itself */
+    bool heed;            /* the user's wish to stop ends the connection: not while a job is to be cancelled over it */
+    bool connected;       /* hello was answered */
     int64_t connected_ms; /* when */
-    int64_t pause_ms; /* before the next connection, if this one is short */
-    bool broken;    /* the link failed: connect again */
-    bool refused;   /* the last thing received said no, or that there is no such job */
-    kit_buf in;     /* what came and was not taken yet, from in_at on */
+    int64_t pause_ms;     /* before the next connection, if this one is short */
+    bool broken;          /* the link failed: connect again */
+    bool refused;         /* the last thing received said no, or that there is no such job */
+    kit_buf in;           /* what came and was not taken yet, from in_at on */
     size_t in_at;
-    uint64_t number; /* of the last request */
+    uint64_t number;   /* of the last request */
     uint64_t answered; /* of that to which the last thing received was the answer; 0: to none */
-    bool packs;      /* the far end takes and gives compressed pieces */
+    bool packs;        /* the far end takes and gives compressed pieces */
     ssh_job_packer *packer;
     ssh_job_lanes *lanes; /* further streams, or NULL */
-    unsigned lane_cuts; /* links that broke while there were some; it may have been for them */
+    unsigned lane_cuts;   /* links that broke while there were some; it may have been for them */
 };
 
 /* ---- wire.c */
@@ -51,12 +51,12 @@ void ssh_job_wire_free(void *own_wire);
 /* Begins to open further streams where the far end, in its answer to have, names a socket for them, and that took long
  * enough. */
 kit_status ssh_job_lanes_begin(kit_ssh_job_remote *remote, const cJSON *answer, int64_t took_ns,
-                              kolm_error_t *err) KIT_MUST_USE;
+                               kolm_error_t *err) KIT_MUST_USE;
 void ssh_job_lanes_end(kit_ssh_job_remote *remote);
 /* The stream for the bytes of the next put: 0, the first, or one of the others. */
 size_t ssh_job_lanes_turn(kit_ssh_job_remote *remote);
 kit_status ssh_job_lanes_write(kit_ssh_job_remote *remote, size_t stream, const void *bytes, size_t length,
-                              kolm_error_t *err) KIT_MUST_USE;
+                               kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- link.c: frames. raw of a frame lives until the next one is received. */
 typedef struct ssh_job_frame {

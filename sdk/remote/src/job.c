@@ -20,8 +20,8 @@
 #define ANSWER_MS 600000     /* files of a job may have to be copied there */
 
 typedef struct asking {
-    const kit_job *job; /* NULL: an errand */
-    const char *about;  /* for people */
+    const kit_job *job;  /* NULL: an errand */
+    const char *about;   /* for people */
     ssh_job_files files; /* of the job directory there */
     ssh_job_files base;  /* of the base model */
     char base_id[JOB_ID_DIGITS + 1];
@@ -335,10 +335,7 @@ kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const s
     static const char *const none[] = {NULL};
     kit_buf salt = {0};
     /* The program stays the caller's. */
-    asking a = {.about = about,
-                .results = none,
-                .home = remote->host->scratch_dir,
-                .program = *program};
+    asking a = {.about = about, .results = none, .home = remote->host->scratch_dir, .program = *program};
     ssh_job_outcome_begin(remote, &a.outcome);
     kit_buf_fmt(&salt, "errand %s", program->identity);
     kit_status status = kit_buf_ok(&salt, err);
@@ -375,7 +372,8 @@ kit_status kit_ssh_job_train(kit_ssh_job_remote *remote, const kolm_train_args_t
     if (status == KOLM_OK) {
         out_result->billed_micro_usd = 0;
         put_device(remote, &a, out_result->device, sizeof out_result->device);
-        kit_copy(out_result->toolchain, sizeof out_result->toolchain, kit_events_result_text(&a.outcome.events, "toolchain"));
+        kit_copy(out_result->toolchain, sizeof out_result->toolchain,
+                 kit_events_result_text(&a.outcome.events, "toolchain"));
     }
     asking_free(&a);
     kit_job_free(job);

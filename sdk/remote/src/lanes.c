@@ -9,7 +9,7 @@
 #define SAID_MAX (1u << 20)
 
 typedef struct further {
-    size_t number; /* from 1 on */
+    size_t number;   /* from 1 on */
     kit_buf opening; /* what its program is sent: itself, and what it is to do */
     size_t opened;
     char word[SSH_JOB_WORD]; /* it says that when the first program has it */
@@ -114,6 +114,6 @@ size_t ssh_job_lanes_turn(kit_ssh_job_remote *remote) {
 }
 
 kit_status ssh_job_lanes_write(kit_ssh_job_remote *remote, size_t stream, const void *bytes, size_t length,
-                              kolm_error_t *err) {
+                               kolm_error_t *err) {
     return remote->wire->lane_write_all(remote->wire->user, stream, bytes, length, err);
 }

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define LEVEL 1
-#define SMALL 1024u /* bytes: one packet in any case */
+#define SMALL 1024u   /* bytes: one packet in any case */
 #define WIRE_NS 100.0 /* for each byte, until it was measured: 10 MB/s, a good line out of a house */
 #define PACK_NS 8.0
 #define BOTH_ENDS 2 /* times what compressing costs here, as the far end has to undo it */

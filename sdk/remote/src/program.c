@@ -244,8 +244,8 @@ static kit_status choose_lora(kit_ssh_job_remote *remote, const kit_job *job, cJ
     cJSON *c = out->command = cJSON_CreateArray();
     bool good = out->environment != NULL && add_text(c, fact(python, "path")) && add_text(c, "-s") &&
                 add_text(c, "-B") && add_tree(c, out->tree, NULL) && add_text(c, trains ? "train" : "infer") &&
-                add_text(c, "--job") && add_job(c, "") && add_text(c, "--device") && add_text(c, ssh_job_device(facts)) &&
-                add_text(c, "--threads") && add_text(c, threads);
+                add_text(c, "--job") && add_job(c, "") && add_text(c, "--device") &&
+                add_text(c, ssh_job_device(facts)) && add_text(c, "--threads") && add_text(c, threads);
     if (!trains)
         good = good && add_text(c, "--input") && add_job(c, "eval.jsonl") && add_text(c, "--output") &&
                add_job(c, "predictions.jsonl");

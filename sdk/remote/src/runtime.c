@@ -185,8 +185,7 @@ static kit_status add_wheels(const kit_ssh_job_remote *remote, const lock *l, ss
     const char *directory = remote->settings.wheels;
     int count = scandir(directory, &names, is_wheel, alphasort);
     kit_status status = KOLM_OK;
-    if (count < 0)
-        status = kit_fail_errno(err, errno, "cannot read the directory of wheels %s", directory);
+    if (count < 0) status = kit_fail_errno(err, errno, "cannot read the directory of wheels %s", directory);
     for (int i = 0; i < count; i++) {
         char *path = NULL;
         kit_buf name = {0};
@@ -221,8 +220,8 @@ static bool add_word(cJSON *command, cJSON *word, const char *key, const char *v
     return false;
 }
 
-static kit_status put_command(const kit_ssh_job_remote *remote, const lock *l, const cJSON *facts,
-                              ssh_job_program *out, kolm_error_t *err) {
+static kit_status put_command(const kit_ssh_job_remote *remote, const lock *l, const cJSON *facts, ssh_job_program *out,
+                              kolm_error_t *err) {
     const kit_ssh_job_settings *s = &remote->settings;
     const char *mode = stays_offline(s) ? "keep" : "fetch", *there = said(s->wheels_there);
     uint64_t disk = number(l, "disk-bytes"), download = number(l, "download-bytes");

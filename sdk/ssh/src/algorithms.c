@@ -126,8 +126,8 @@ static kit_status prefer_known(kit_ssh *ssh, const ssh_host_check *check, const 
         }
     if (status == KOLM_OK) status = kit_buf_ok(&order, err);
     if (status == KOLM_OK)
-        status = prefer(ssh, LIBSSH2_METHOD_HOSTKEY, kit_buf_text(&order), HOST_KEY_TYPES, said, "HostKeyAlgorithms",
-                        err);
+        status =
+            prefer(ssh, LIBSSH2_METHOD_HOSTKEY, kit_buf_text(&order), HOST_KEY_TYPES, said, "HostKeyAlgorithms", err);
     kit_buf_free(&wanted);
     kit_buf_free(&order);
     return status;

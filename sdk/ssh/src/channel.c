@@ -42,7 +42,7 @@ static kit_status try_request(kit_ssh_channel *c, const char *command, bool *out
 }
 
 kit_status kit_ssh_try_exec(kit_ssh *ssh, const char *command, uint32_t window, kit_ssh_channel **channel,
-                                bool *out_done, kolm_error_t *err) {
+                            bool *out_done, kolm_error_t *err) {
     *out_done = false;
     if (*channel == NULL) {
         *channel = calloc(1, sizeof **channel);
@@ -75,7 +75,7 @@ kit_status kit_ssh_exec(kit_ssh *ssh, const char *fixed_command, kit_ssh_channel
 /* ---- Streams, without waiting */
 
 kit_status kit_ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size_t length, size_t *out_n,
-                                 kolm_error_t *err) {
+                                     kolm_error_t *err) {
     kit_ssh *ssh = c->ssh;
     *out_n = 0;
     if (ssh_link_queued(ssh) > SSH_OUT_BYTES && !ssh_link_flush(ssh))
@@ -111,7 +111,7 @@ unsigned long ssh_channel_queued(LIBSSH2_CHANNEL *channel) {
 }
 
 kit_status kit_ssh_channel_try_read(kit_ssh_channel *c, int stream, void *bytes, size_t capacity, size_t *out_n,
-                                bool *out_ended, kolm_error_t *err) {
+                                    bool *out_ended, kolm_error_t *err) {
     *out_n = 0;
     *out_ended = false;
     while (true) {

@@ -3,8 +3,8 @@
 #ifndef KOLM_KIT_SSH_CONFIG_PARTS_H
 #define KOLM_KIT_SSH_CONFIG_PARTS_H
 
-#include "kolm/kit/file.h"
 #include "internal.h"
+#include "kolm/kit/file.h"
 
 /* ---- expand.c */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whether a host is the one that is meant: known_hosts, revoked keys, and what StrictHostKeyChecking makes of the rest.
  */
+#include "internal.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
-#include "internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -80,7 +80,8 @@ static const char *wrong_host(const kit_endpoint *e, kit_ssh_target *out) {
 kit_status kit_ssh_target_parse(const char *text, kit_ssh_target *out, kolm_error_t *err) {
     static const char *const faults[] = {[KIT_ENDPOINT_USER] = "has an empty user",
                                          [KIT_ENDPOINT_HOST] = "has an empty host",
-                                         [KIT_ENDPOINT_BRACKET] = "has a bracket that is not closed before the port or the end",
+                                         [KIT_ENDPOINT_BRACKET] =
+                                             "has a bracket that is not closed before the port or the end",
                                          [KIT_ENDPOINT_PORT] = "has a port that is not a number from 1 to 65535"};
     kit_endpoint e;
     size_t length = strlen(text);

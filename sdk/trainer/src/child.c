@@ -205,7 +205,8 @@ static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
     /* Runtimes of accelerators like to crash, or to hang, while they are taken down. What was done stays done. */
     bool after = w->end.signal_number != 0 || w->end.stop == KIT_CHILD_LINGERS;
     if (w->heard.result != NULL && w->heard.error.code == KOLM_OK && (clean || after)) {
-        if (!clean && w->end.stop != KIT_CHILD_CANCELLED) say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
+        if (!clean && w->end.stop != KIT_CHILD_CANCELLED)
+            say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
         *out_result = w->heard.result;
         w->heard.result = NULL;
         return KOLM_OK;

@@ -17,8 +17,8 @@ typedef struct kit_endpoint {
     size_t user_length;
     const char *host; /* without brackets */
     size_t host_length;
-    bool bracketed;   /* the host was in brackets, as IPv6 addresses with a port are */
-    uint16_t port;    /* 0 if there is none */
+    bool bracketed; /* the host was in brackets, as IPv6 addresses with a port are */
+    uint16_t port;  /* 0 if there is none */
 } kit_endpoint;
 
 typedef enum kit_endpoint_fault {

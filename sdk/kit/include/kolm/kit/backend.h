@@ -10,7 +10,8 @@ extern "C" {
 #endif
 
 /* ---- Results: fill the arrays of a detect result at once; NULL leaves a field as it is. Returns KOLM_OK. */
-int32_t kit_detected(kolm_detect_result_t *out_result, uint32_t state, const char *reason, const char *remedy, const char *runtime);
+int32_t kit_detected(kolm_detect_result_t *out_result, uint32_t state, const char *reason, const char *remedy,
+                     const char *runtime);
 
 /* ---- Tokens */
 /* Answers detect for a service that only needs a token: AVAILABLE when the secret `variable` is set and plausible (8 to 4096
@@ -38,8 +39,8 @@ int kit_visible_position(const char *list, uint32_t index, const char *uuid);
 int32_t kit_estimate_lora(const kolm_cost_args_t *args, uint32_t tokens_per_second_3b, kolm_cost_result_t *out_result);
 /* The same for services whose bill does not follow the clock: the duration is estimated, the cost is unknown, and basis says
  * what it depends on. billing is KOLM_BILLING_PER_TOKEN or _PER_CALL. */
-int32_t kit_estimate_unpriced(const kolm_cost_args_t *args, uint32_t tokens_per_second_3b, uint32_t billing, const char *basis,
-                              kolm_cost_result_t *out_result);
+int32_t kit_estimate_unpriced(const kolm_cost_args_t *args, uint32_t tokens_per_second_3b, uint32_t billing,
+                              const char *basis, kolm_cost_result_t *out_result);
 
 #ifdef __cplusplus
 }

@@ -19,7 +19,7 @@ typedef struct kit_buf {
     bool failed;
 } kit_buf;
 
-void kit_buf_free(kit_buf *buf); /* leaves a zeroed buf; NULL is fine */
+void kit_buf_free(kit_buf *buf);  /* leaves a zeroed buf; NULL is fine */
 void kit_buf_clear(kit_buf *buf); /* length 0, memory kept */
 void kit_buf_add(kit_buf *buf, const void *bytes, size_t length);
 void kit_buf_str(kit_buf *buf, const char *text);

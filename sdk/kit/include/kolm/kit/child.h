@@ -18,11 +18,12 @@ typedef enum kit_child_stop {
 } kit_child_stop;
 
 typedef struct kit_child {
-    const char *path; /* absolute; never searched in PATH */
+    const char *path;                      /* absolute; never searched in PATH */
     const char *const *argv, *const *envp; /* NULL ended; exactly this environment */
-    const kit_spawn_fd *fds; /* descriptors from 3 on; the rest is closed in it */
+    const kit_spawn_fd *fds;               /* descriptors from 3 on; the rest is closed in it */
     size_t fd_count;
-    bool tied;   /* its standard input is a pipe that nothing is written to and that ends when this process does; else /dev/null */
+    bool
+        tied; /* its standard input is a pipe that nothing is written to and that ends when this process does; else /dev/null */
     bool joined; /* its standard error goes where its output goes, and err is not called */
     void *user;
     /* What it prints, as it comes, in pieces that end anywhere. NULL: /dev/null. */

@@ -17,11 +17,14 @@ extern "C" {
 typedef struct kit_sha256 kit_sha256;
 kit_status kit_sha256_new(kit_sha256 **out, kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_sha256_update(kit_sha256 *state, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
-kit_status kit_sha256_final(kit_sha256 *state, uint8_t out[KIT_SHA256_BYTES], kolm_error_t *err) KIT_MUST_USE; /* and starts anew */
+kit_status kit_sha256_final(kit_sha256 *state, uint8_t out[KIT_SHA256_BYTES],
+                            kolm_error_t *err) KIT_MUST_USE; /* and starts anew */
 void kit_sha256_free(kit_sha256 *state);
-kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_SHA256_HEX],
+                            kolm_error_t *err) KIT_MUST_USE;
 /* Of a regular file; anything else is INVALID_ARGUMENT. */
-kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size,
+                           kolm_error_t *err) KIT_MUST_USE;
 
 #ifdef __cplusplus
 }

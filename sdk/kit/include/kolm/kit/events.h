@@ -20,7 +20,8 @@ extern "C" {
  */
 
 #define KIT_EVENT_LINE_MAX (1u << 20) /* bytes of a line without its LF; a longer one is not an event */
-#define KIT_EVENTS_STRANGE_SHOWN 5    /* lines that are not events and are reported; the next one says that there are more */
+#define KIT_EVENTS_STRANGE_SHOWN                                                                                       \
+    5 /* lines that are not events and are reported; the next one says that there are more */
 
 typedef enum kit_event_kind {
     KIT_EVENT_NONE, /* not an event; also a blank line */
@@ -40,8 +41,8 @@ typedef struct kit_events {
     cJSON *result;              /* of the last result event, owned; NULL if there was none */
     kolm_error_t error;         /* of the first error event; code 0 if there was none */
     uint64_t strange;           /* lines that were neither events nor blank */
-    bool restarts;              /* a queue may start the job again: an event after an error is of the next start, and clears it */
-    kit_buf partial;            /* a line whose end has not come yet */
+    bool restarts;   /* a queue may start the job again: an event after an error is of the next start, and clears it */
+    kit_buf partial; /* a line whose end has not come yet */
 } kit_events;
 
 void kit_events_begin(kit_events *events, const kolm_host_v1_t *host, const char *who);

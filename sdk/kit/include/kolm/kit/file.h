@@ -50,7 +50,8 @@ kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out
 kit_status kit_atomic_commit(kit_atomic_file *file, bool replace, kolm_error_t *err) KIT_MUST_USE;
 void kit_atomic_abort(kit_atomic_file *file); /* fine after commit */
 /* Open, write all, commit. */
-kit_status kit_write_file(const char *path, unsigned mode, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_write_file(const char *path, unsigned mode, const void *bytes, size_t length,
+                          kolm_error_t *err) KIT_MUST_USE;
 
 #ifdef __cplusplus
 }

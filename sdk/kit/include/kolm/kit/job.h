@@ -19,15 +19,15 @@ typedef struct kit_job_model_file {
 } kit_job_model_file;
 
 typedef struct kit_job {
-    char *dir;       /* absolute */
-    char *kind;      /* "train" or "infer" */
-    char *task;      /* "support_ticket_router" */
-    char *recipe;    /* "linear" or "lora" */
+    char *dir;    /* absolute */
+    char *kind;   /* "train" or "infer" */
+    char *task;   /* "support_ticket_router" */
+    char *recipe; /* "linear" or "lora" */
     uint64_t seed;
-    char *effort;    /* "quick", "normal" or "high" */
-    uint64_t rows;   /* rows of train.jsonl */
-    uint64_t labels; /* distinct outputs when they form a closed set, else 0 */
-    cJSON *options;  /* recipe options, an object; never NULL */
+    char *effort;                    /* "quick", "normal" or "high" */
+    uint64_t rows;                   /* rows of train.jsonl */
+    uint64_t labels;                 /* distinct outputs when they form a closed set, else 0 */
+    cJSON *options;                  /* recipe options, an object; never NULL */
     kit_job_model_file *model_files; /* infer only */
     size_t model_file_count;
 } kit_job;
@@ -36,7 +36,8 @@ typedef struct kit_job {
 kit_status kit_job_read(const char *dir, kit_job **out, kolm_error_t *err) KIT_MUST_USE;
 void kit_job_free(kit_job *job);
 /* The model file called name, or NOT_FOUND. Belongs to job. */
-kit_status kit_job_model(const kit_job *job, const char *name, const kit_job_model_file **out, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_job_model(const kit_job *job, const char *name, const kit_job_model_file **out,
+                         kolm_error_t *err) KIT_MUST_USE;
 
 #ifdef __cplusplus
 }

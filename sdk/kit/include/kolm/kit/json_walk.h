@@ -46,7 +46,8 @@ typedef struct kit_json_walk {
 kit_status kit_json_walk_begin(kit_json_walk *walk, const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 /* The next member of the object (*key with its quotes) or element of the array (*key zero); *found false at the end, and
  * then nothing but blanks stood behind it. INVALID_ARGUMENT as kit_json_validate has it. */
-kit_status kit_json_walk_next(kit_json_walk *walk, kit_json_part *key, kit_json_part *value, bool *found, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_json_walk_next(kit_json_walk *walk, kit_json_part *key, kit_json_part *value, bool *found,
+                              kolm_error_t *err) KIT_MUST_USE;
 void kit_json_walk_free(kit_json_walk *walk);
 /* Appends the text that a string means. Strict: half a surrogate pair and \u0000 are INVALID_ARGUMENT, with a column that
  * counts from the part's own first byte. */
@@ -60,8 +61,8 @@ void kit_json_part_compact(const kit_json_part *part, kit_buf *out);
 /* Reads the texts under these keys (count of them, at most 8) of the object that is bytes: texts[i] is cleared and gets
  * that of keys[i]. INVALID_ARGUMENT when one is missing, doubled or no text, and when bytes are not UTF-8. Other keys are
  * passed over. walk: only for its memory. */
-kit_status kit_json_row_texts(kit_json_walk *walk, const char *bytes, size_t length, const char *const *keys, size_t count,
-                              kit_buf *texts, kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_json_row_texts(kit_json_walk *walk, const char *bytes, size_t length, const char *const *keys,
+                              size_t count, kit_buf *texts, kolm_error_t *err) KIT_MUST_USE;
 
 #ifdef __cplusplus
 }

@@ -16,12 +16,12 @@ typedef struct kit_spawn_fd {
 } kit_spawn_fd;
 
 typedef struct kit_spawn_options {
-    const char *path;        /* absolute; never searched in PATH */
+    const char *path; /* absolute; never searched in PATH */
     char *const *argv;
     char *const *envp;       /* exactly this environment */
     const kit_spawn_fd *fds; /* all other descriptors are closed in the child; 0, 1, 2 not named here are /dev/null */
     size_t fd_count;
-    int new_session;         /* 1: leader of a new session, without a controlling terminal; 0: of a new process group */
+    int new_session; /* 1: leader of a new session, without a controlling terminal; 0: of a new process group */
 } kit_spawn_options;
 
 /* Starts the child as leader of a new process group, or of a new session, which is a new group too. */

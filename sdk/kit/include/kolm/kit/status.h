@@ -21,12 +21,12 @@ extern "C" {
 typedef int32_t kit_status;
 
 /* A kolm_error_t ready to be passed as out_error. */
-#define KIT_ERROR_INIT {.struct_size = (uint32_t)sizeof(kolm_error_t)}
+#define KIT_ERROR_INIT                                                                                                 \
+    { .struct_size = (uint32_t)sizeof(kolm_error_t) }
 
 /* Fills err (which may be NULL) and returns code, so that `return kit_fail(...)` is the usual form. remedy may be "".
  * The text is formatted; it is cut at a UTF-8 boundary when it does not fit. */
-kit_status kit_fail(kolm_error_t *err, int32_t code, const char *remedy, const char *text_format, ...)
-    KIT_PRINTF(4, 5);
+kit_status kit_fail(kolm_error_t *err, int32_t code, const char *remedy, const char *text_format, ...) KIT_PRINTF(4, 5);
 
 /* The same with ": " and the words of errno_value appended, and the code chosen from it (ENOENT -> NOT_FOUND,
  * EACCES/EPERM/EROFS -> PERMISSION_DENIED, ENOSPC/EDQUOT/ENOMEM/EMFILE -> RESOURCE_EXHAUSTED, EEXIST ->

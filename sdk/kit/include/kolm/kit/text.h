@@ -32,7 +32,7 @@ bool kit_text_is_plain(const char *bytes, size_t length);
  * meant. The result is one of names. */
 const char *kit_nearest(const char *word, const char *const *names, size_t count);
 
-void kit_hex(const uint8_t *bytes, size_t length, char *out_text); /* 2 * length + 1 bytes, lower case */
+void kit_hex(const uint8_t *bytes, size_t length, char *out_text);  /* 2 * length + 1 bytes, lower case */
 void kit_base64(kit_buf *out, const uint8_t *bytes, size_t length); /* standard alphabet, padded */
 /* Accepts the standard and the URL-safe alphabet, padded or not, nothing else. */
 kit_status kit_base64_decode(kit_buf *out, const char *text, size_t length, kolm_error_t *err) KIT_MUST_USE;

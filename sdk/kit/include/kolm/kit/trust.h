@@ -19,11 +19,11 @@ extern "C" {
  */
 typedef enum kit_trust {
     KIT_TRUST_PRIVATE, /* self; no permission for group and others: tokens */
-    KIT_TRUST_MADE,    /* the same, and unmapped if this process is, too: what it made itself, such as scratch and sockets */
-    KIT_TRUST_SECRET,  /* self or root; no permission for group and others: keys, which root may have put there */
-    KIT_TRUST_OWN,     /* self or root; no writing by group and others: what says whom or what to trust */
+    KIT_TRUST_MADE, /* the same, and unmapped if this process is, too: what it made itself, such as scratch and sockets */
+    KIT_TRUST_SECRET, /* self or root; no permission for group and others: keys, which root may have put there */
+    KIT_TRUST_OWN,    /* self or root; no writing by group and others: what says whom or what to trust */
     KIT_TRUST_SETTING, /* self, root or unmapped; no writing by group and others: a configuration, also of a rootless container */
-    KIT_TRUST_SHARED,  /* self, root, or unmapped if this process is, too; no writing by others. A group's is the caller's to judge */
+    KIT_TRUST_SHARED, /* self, root, or unmapped if this process is, too; no writing by others. A group's is the caller's to judge */
 } kit_trust;
 
 typedef enum kit_trust_fault {

@@ -82,8 +82,7 @@ void kit_ssh_job_close(kit_ssh_job_remote *remote); /* NULL is fine */
 /* The facts of the machine: system, release, machine, libc, host, processor, cores, memory_total, memory_free (bytes or
  * null), disk_free, gpus [{kind, id, name, total, free, driver}], python {path, version, packages {}}, kolm {path,
  * version} or null, time. cards false: gpus are not asked for. The caller deletes *out_facts. */
-kit_status kit_ssh_job_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts,
-                             kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_ssh_job_facts(kit_ssh_job_remote *remote, bool cards, cJSON **out_facts, kolm_error_t *err) KIT_MUST_USE;
 /* Makes sure of an interpreter for the recipe lora, and makes the environment now when it is missing and settings.setup
  * says so. It becomes facts.python. FAILED_PRECONDITION: there is none; the text says why. */
 kit_status kit_ssh_job_python(kit_ssh_job_remote *remote, cJSON *facts, kolm_error_t *err) KIT_MUST_USE;

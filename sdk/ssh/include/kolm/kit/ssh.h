@@ -37,8 +37,8 @@ typedef struct kit_ssh_channel kit_ssh_channel;
 /* Zero-initialise it; 0 and NULL are the defaults named. Everything is only read, and only during kit_ssh_open; but the
  * callbacks cancelled and user serve for the life of the connection. */
 typedef struct kit_ssh_options {
-    kit_ssh_target target;   /* host may be an alias of the configuration; given user and port win over it */
-    const char *config_path; /* as in kit_ssh_config_read */
+    kit_ssh_target target;          /* host may be an alias of the configuration; given user and port win over it */
+    const char *config_path;        /* as in kit_ssh_config_read */
     const char *const *known_hosts; /* files; the first is appended to. None: UserKnownHostsFile of the configuration,
                                        else ~/.ssh/known_hosts and known_hosts2. GlobalKnownHostsFile, else
                                        /etc/ssh/ssh_known_hosts and ssh_known_hosts2, are read after those */

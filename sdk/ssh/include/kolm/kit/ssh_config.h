@@ -46,9 +46,9 @@ typedef enum kit_ssh_checking {
 /* What the configuration says about one host. Free with kit_ssh_config_free; zeroed is fine. NULL, 0 and false: not
  * set, where nothing else is said. */
 typedef struct kit_ssh_config {
-    char *host_name; /* HostName with %h replaced, in small letters; the host itself when not set */
-    char *user;      /* the target's, else User */
-    uint16_t port;   /* the target's, else Port */
+    char *host_name;             /* HostName with %h replaced, in small letters; the host itself when not set */
+    char *user;                  /* the target's, else User */
+    uint16_t port;               /* the target's, else Port */
     kit_ssh_list identity_files; /* in order, expanded; "none" is dropped */
     bool identity_files_set;     /* IdentityFile was said: the default names do not apply, even if the list is empty */
     kit_ssh_list certificate_files;
