@@ -14,12 +14,10 @@
 
 #if UINTPTR_MAX == UINT64_MAX
 #define AT(type, field, offset, size)                                                                                  \
-    static_assert(offsetof(type, field) == (offset) && sizeof(((type *)0)->field) == (size), #type "." #field " move"  \
-                                                                                                              "d")
+    static_assert(offsetof(type, field) == (offset) && sizeof(((type *)0)->field) == (size), #type "." #field)
 #else
 #define AT(type, field, offset, size)                                                                                  \
-    static_assert(offsetof(type, field) <= (offset) && sizeof(((type *)0)->field) <= (size), #type "." #field " move"  \
-                                                                                                              "d")
+    static_assert(offsetof(type, field) <= (offset) && sizeof(((type *)0)->field) <= (size), #type "." #field)
 #endif
 /* A record may grow, never shrink. */
 #if UINTPTR_MAX == UINT64_MAX

@@ -112,7 +112,7 @@ class Abidiff(unittest.TestCase):
                         "    char text[512];\n    int32_t code;"),
             "narrower": ("    uint64_t duration_ms; ", "    uint32_t duration_ms; "),
             "signedness": ("    uint32_t outcome; ", "    int32_t outcome; "),
-            "inserted": ("    uint64_t total;            /* total number of steps", "    uint64_t extra; uint64_t total; /* steps in all"),
+            "inserted": ("    uint64_t total;           /* total number of steps", "    uint64_t extra; uint64_t total; /* steps in all"),
             "appended": ("    uint64_t older_seconds;\n}", "    uint64_t older_seconds;\n    uint64_t later;\n}"),
             "slots swapped": ("    kolm_train_fn train;\n    kolm_infer_fn infer;\n", "    kolm_infer_fn infer;\n    kolm_train_fn train;\n"),
             "argument added": ("int32_t (*cancelled)(void *user);", "int32_t (*cancelled)(void *user, int32_t why);"),

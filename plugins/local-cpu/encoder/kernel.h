@@ -103,9 +103,10 @@ INLINE const float *W(weights)(const enc_product *p, uint32_t n, uint32_t rows, 
     const size_t at = (size_t)(p->first_row + n) * m->columns + p->first_column;
     *stride = m->columns;
     if (m->dtype == ENC_F32) return (const float *)(const void *)(m->data + at * 4);
-    for (uint32_t r = 0; r < rows; r++)
-        W(widen)
-        (m->data + (at + (size_t)r * m->columns) * 2, m->dtype, p->columns, p->scratch + (size_t)r * p->columns);
+    for (uint32_t r = 0; r < rows; r++) {
+        const uint8_t *row = m->data + (at + (size_t)r * m->columns) * 2;
+        W(widen)(row, m->dtype, p->columns, p->scratch + (size_t)r * p->columns);
+    }
     *stride = p->columns;
     return p->scratch;
 }

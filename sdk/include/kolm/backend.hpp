@@ -57,8 +57,12 @@ class failure : public std::runtime_error {
   public:
     failure(std::int32_t code, const std::string &text, std::string remedy = {})
         : std::runtime_error(text), code_(code), remedy_(std::move(remedy)) {}
-    std::int32_t code() const noexcept { return code_; }
-    const std::string &remedy() const noexcept { return remedy_; }
+    std::int32_t code() const noexcept {
+        return code_;
+    }
+    const std::string &remedy() const noexcept {
+        return remedy_;
+    }
 
   private:
     std::int32_t code_;
@@ -69,10 +73,14 @@ class failure : public std::runtime_error {
 class host {
   public:
     explicit host(const kolm_host_v1_t *raw) noexcept : raw_(raw) {}
-    const kolm_host_v1_t *raw() const noexcept { return raw_; }
+    const kolm_host_v1_t *raw() const noexcept {
+        return raw_;
+    }
 
     /* level: KOLM_LOG_*. */
-    void log(std::uint32_t level, const std::string &text) const { raw_->log(raw_->user, level, text.c_str()); }
+    void log(std::uint32_t level, const std::string &text) const {
+        raw_->log(raw_->user, level, text.c_str());
+    }
     /* phase: a present participle; loss and speed are NaN if there is none. */
     void progress(const char *phase, std::uint64_t step, std::uint64_t total = KOLM_UNKNOWN_COUNT, double loss = NAN,
                   double tokens_per_second = NAN) const {
@@ -85,7 +93,9 @@ class host {
         p.phase = phase;
         raw_->progress(raw_->user, &p);
     }
-    void metric(const std::string &name, double value) const { raw_->metric(raw_->user, name.c_str(), value); }
+    void metric(const std::string &name, double value) const {
+        raw_->metric(raw_->user, name.c_str(), value);
+    }
     void device(kolm_device_t d) const {
         d.struct_size = sizeof d;
         raw_->device(raw_->user, &d);
@@ -101,16 +111,26 @@ class host {
         s.note = note.c_str();
         raw_->test_step(raw_->user, &s);
     }
-    bool cancelled() const { return raw_->cancelled(raw_->user) != 0; }
+    bool cancelled() const {
+        return raw_->cancelled(raw_->user) != 0;
+    }
     /* Throws CANCELLED if the user asked to stop. Call it in every loop. */
     void heed() const {
         if (cancelled()) throw failure(KOLM_E_CANCELLED, "stopped, as it was asked to");
     }
-    std::int64_t time_left_ms() const { return raw_->time_left_ms(raw_->user); }
+    std::int64_t time_left_ms() const {
+        return raw_->time_left_ms(raw_->user);
+    }
     /* A secret or a setting of at most 65536 bytes; none if it is not set or may not be read. */
-    std::optional<std::string> secret(const char *name) const { return text(raw_->secret, name); }
-    std::optional<std::string> setting(const char *key) const { return text(raw_->setting, key); }
-    const char *scratch_dir() const noexcept { return raw_->scratch_dir; }
+    std::optional<std::string> secret(const char *name) const {
+        return text(raw_->secret, name);
+    }
+    std::optional<std::string> setting(const char *key) const {
+        return text(raw_->setting, key);
+    }
+    const char *scratch_dir() const noexcept {
+        return raw_->scratch_dir;
+    }
 
   private:
     using text_fn = std::int32_t (*)(void *, const char *, char *, std::uint64_t, std::uint64_t *);
@@ -131,7 +151,8 @@ class host {
 
 namespace detail {
 
-inline std::int32_t fail(kolm_error_t *err, std::int32_t code, std::string_view text, std::string_view remedy) noexcept {
+inline std::int32_t fail(kolm_error_t *err, std::int32_t code, std::string_view text,
+                         std::string_view remedy) noexcept {
     err->code = code;
     copy(err->text, text);
     copy(err->remedy, remedy);
@@ -167,9 +188,7 @@ std::int32_t call(const kolm_host_v1_t *h, const Args *args, Result *out, kolm_e
 }
 
 #define KOLM_DETAIL_SLOT(slot)                                                                                         \
-    template <class B, class = void> struct slot##_of {                                                                \
-        static constexpr kolm_##slot##_fn value = nullptr;                                                             \
-    };                                                                                                                 \
+    template <class B, class = void> struct slot##_of { static constexpr kolm_##slot##_fn value = nullptr; };          \
     template <class B> struct slot##_of<B, std::void_t<decltype(&B::slot)>> {                                          \
         static constexpr kolm_##slot##_fn value = &call<kolm_##slot##_args_t, kolm_##slot##_result_t, &B::slot>;       \
     };
