@@ -174,6 +174,7 @@ static int run(cli_context *context, job_run *r, const char *directory) {
     if (status == KOLM_OK) {
         exit_code = SESSION_EXIT_OK;
     } else {
+        if (exit_code == SESSION_EXIT_OK) exit_code = session_exit_of(status); /* nobody had a better one */
         print_error(r, &err);
         context->json = false; /* the event was the report for programs */
         exit_code = cli_error(context, exit_code, &err);

@@ -144,6 +144,7 @@ class Place:
     def plain(self, text):
         """Without what differs from run to run."""
         text = text.replace(self.root, "{root}")
+        text = re.sub(r'(?m)^\{"event":"progress".*\n', "", text)  # how many there are is a matter of time
         return VARIES.sub("#", text)
 
     def files(self, *folders):
@@ -255,7 +256,7 @@ class Injection(Case):
                 return "emptied " + name
         for name in after:
             # In a job of the user's own a backend that is ended leaves what it was writing, and the next one removes it.
-            if ".kolm-" in name and not name.endswith((".kolm", ".jsonl")) and not name.startswith("work/job/model/"):
+            if ".kolm-" in name and not name.endswith((".kolm", ".jsonl")) and not name.startswith("work/job/"):
                 return "left " + name
         if after != before:
             check = place.after(words)
