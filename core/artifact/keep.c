@@ -46,7 +46,7 @@ kit_status artifact_unchanged(const artifact *a, kolm_error_t *err) {
     if (a->kept) return KOLM_OK;
     KIT_TRY(kit_file_mark_fd(a->fd, &now, err));
     if (kit_file_is_written(a->fd))
-        return kit_fail(err, ARTIFACT_E_CHANGED, "wait until nobody writes to the file, and run the command again",
+        return kit_fail(err, ARTIFACT_E_CHANGED, "wait until no process writes to the file, and run the command again",
                         "another program has the file open for writing");
     if (kit_file_mark_same(&now, &a->mark)) return KOLM_OK;
     return kit_fail(err, ARTIFACT_E_CHANGED, "leave the file alone while it is used, and run the command again",

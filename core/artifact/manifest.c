@@ -202,7 +202,7 @@ kit_status artifact_manifest_read(const char *text, size_t length, const artifac
     }
     if (status == KOLM_OK) status = artifact_canonical(manifest, &again, err);
     if (status == KOLM_OK && (again.length != length || memcmp(again.data, text, length) != 0)) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest is not spelled as RFC 8785 asks");
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest is not in the canonical form of RFC 8785");
     }
     if (status == KOLM_OK) status = artifact_manifest_check(manifest, err);
     if (status == KOLM_OK) status = match_entries(kit_json_get(manifest, "entries"), zip, out_digests, err);

@@ -21,7 +21,8 @@ static kit_status no_memory(kolm_error_t *err) {
 
 static kit_status read_whole(artifact *a, const char *name, size_t max_bytes, kit_buf *out, kolm_error_t *err) {
     const artifact_entry *entry = artifact_find(a, name);
-    if (entry == NULL) return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "it has no entry \"%s\"", name);
+    if (entry == NULL)
+        return kit_fail(err, KOLM_E_DATA_LOSS, "download the file again", "it has no entry \"%s\"", name);
     if (entry->size > max_bytes)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "the entry \"%s\" is larger than %zu bytes", name, max_bytes);
     char *bytes = malloc((size_t)entry->size + 1);
@@ -34,7 +35,7 @@ static kit_status read_whole(artifact *a, const char *name, size_t max_bytes, ki
     free(bytes);
     if (status != KOLM_OK) return status;
     if (libdeflate_crc32(0, kit_buf_text(out), out->length) == a->zip.entries[entry - a->entries].crc32) return KOLM_OK;
-    return kit_fail(err, ARTIFACT_E_CHANGED, "get the file anew",
+    return kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
                     "the entry \"%s\" does not have the digest (CRC-32) that the file says", name);
 }
 
@@ -47,7 +48,8 @@ static kit_status load_own(artifact *a, kolm_error_t *err) {
         const char *name = a->zip.entries[i].name;
         bool known = strcmp(name, ARTIFACT_ENVELOPE_NAME) == 0 || strcmp(name, ARTIFACT_SIGNER_NAME) == 0;
         if (strncmp(name, "META/", 5) == 0 && !known) {
-            return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the entry \"%s\" does not belong there", name);
+            return kit_fail(err, KOLM_E_DATA_LOSS, "download the file again", "the entry \"%s\" does not belong there",
+                            name);
         }
     }
     char(*digests)[KIT_SHA256_HEX] = calloc(a->zip.count, sizeof *digests);
@@ -190,11 +192,11 @@ static kit_status end_entry(scan *s, kolm_error_t *err) {
     KIT_TRY(kit_sha256_final(s->part, digest, err));
     kit_hex(digest, sizeof digest, hex);
     if (entry->sha256[0] != '\0' && strcmp(hex, entry->sha256) != 0) {
-        return kit_fail(err, ARTIFACT_E_CHANGED, "get the file anew",
+        return kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
                         "the entry \"%s\" does not have the digest that the manifest says", entry->name);
     }
     if (s->crc != s->a->zip.entries[s->entry].crc32) {
-        return kit_fail(err, ARTIFACT_E_CHANGED, "get the file anew",
+        return kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
                         "the entry \"%s\" does not have the digest (CRC-32) that the file says", entry->name);
     }
     s->crc = 0;
@@ -287,7 +289,7 @@ kit_status artifact_read(artifact *a, const char *name, size_t max_bytes, kit_bu
     kit_status status = read_whole(a, name, max_bytes, &bytes, err);
     if (status == KOLM_OK) status = kit_sha256_bytes(kit_buf_text(&bytes), bytes.length, hex, err);
     if (status == KOLM_OK && entry->sha256[0] != '\0' && strcmp(hex, entry->sha256) != 0) {
-        status = kit_fail(err, ARTIFACT_E_CHANGED, "get the file anew",
+        status = kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
                           "the entry \"%s\" does not have the digest that the manifest says", name);
     }
     if (status == KOLM_OK) {

@@ -42,7 +42,7 @@ static int by_name(const void *left, const void *right) {
 static kit_status check_files(const artifact_spec *spec, kolm_error_t *err) {
     if (spec->file_count == 0)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give at least one file",
-                        "an artifact without payload was asked for");
+                        "an artifact cannot be written without a payload");
     if (spec->file_count > ARTIFACT_MAX_ENTRIES - 3) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pack files together",
                         "%zu files are more than the %u that fit an artifact", spec->file_count,

@@ -238,8 +238,8 @@ kit_status artifact_read_at(int fd, uint64_t offset, void *bytes, size_t length,
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return kit_fail_errno(err, errno, "reading failed at byte %llu", (unsigned long long)offset);
         if (got == 0)
-            return kit_fail(err, KOLM_E_DATA_LOSS, "get the file anew", "the file ends at byte %llu, %zu bytes early",
-                            (unsigned long long)offset, length);
+            return kit_fail(err, KOLM_E_DATA_LOSS, "download the file again",
+                            "the file ends at byte %llu, %zu bytes early", (unsigned long long)offset, length);
         p += got;
         offset += (uint64_t)got;
         length -= (size_t)got;

@@ -9,7 +9,8 @@
 #define SENTINEL32 0xFFFFFFFFu
 #define MOST_CENTRAL (ARTIFACT_MAX_ENTRIES * (ZIP_CENTRAL_FIXED + ARTIFACT_MAX_NAME + 28u))
 
-static const char *const GET_ANEW = "get the file anew from where it was made; repacking it with a zip tool breaks it";
+static const char *const GET_ANEW =
+    "download the file again from where it was made; repacking it with a zip tool breaks it";
 
 #define REFUSE(err, ...) kit_fail(err, KOLM_E_DATA_LOSS, GET_ANEW, __VA_ARGS__)
 
@@ -223,7 +224,7 @@ kit_status artifact_zip_read(int fd, uint64_t file_size, artifact_zip *out_zip, 
     artifact_zip_tail(out_zip, &should);
     status = kit_buf_ok(&should, err);
     if (status == KOLM_OK && (should.length != tail_length || memcmp(should.data, tail, tail_length) != 0)) {
-        status = REFUSE(err, "its central directory is not spelled as kolm spells it");
+        status = REFUSE(err, "its central directory is not in kolm's canonical form");
     }
     for (size_t i = 0; i < out_zip->count && status == KOLM_OK; i++) {
         status = compare_local(fd, &out_zip->entries[i], &should, &is, err);

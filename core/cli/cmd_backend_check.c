@@ -143,7 +143,7 @@ static int finish(cli_context *context, const check_report *report, kit_atomic_f
 static int check_names(cli_context *context, const session_words *list, const char *option) {
     for (size_t i = 0; i < list->count; i++)
         if (!check_known(list->items[i]))
-            return cli_usage_error(context, "kolm backend check", "--%s names '%s', which is no check", option,
+            return cli_usage_error(context, "kolm backend check", "--%s names '%s', which is not a check", option,
                                    cli_safe(list->items[i]));
     return SESSION_EXIT_OK;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm backend grant: gives a backend what it asks for of the user's, takes it back, lists what was given. */
+/* kolm backend grant: gives a backend what it asks for of the user's, takes it back, lists the grants. */
 #include "cli/cli.h"
 #include "cli/grant_text.h"
 #include "cli/options.h"
@@ -154,7 +154,7 @@ int cli_backend_grant(cli_context *context, int argc, char **argv) {
         .command = "kolm backend grant",
         .words = "[NAME]",
         .summary = "Gives a backend the secrets, variables and files that its manifest asks for; without NAME, lists "
-                   "what was given.",
+                   "the grants.",
         .notes =
             "Until then it is not called. What is granted goes to the key that signed the plugin, if that is believed\n"
             "(`kolm backend keys`), else to exactly these files: another version asks again, and so does one that "

@@ -67,7 +67,7 @@ static int parse(cli_context *context, compile *c, int argc, char **argv) {
         {"output-col", 0, CLI_STRING, &r->output_col, "NAME", "column or key of the output"},
         {"no-header", 0, CLI_FLAG, &r->no_header, NULL, "tables begin with a row: columns are called 1, 2, ..."},
         {"airgap", 0, CLI_AIRGAP, &r->airgap, NULL,
-         "no network for anything that runs, enforced (strict) or only asked for"},
+         "no network for anything that runs, enforced (strict) or only requested"},
         {"allow-private-remote", 0, CLI_FLAG, &r->allow_private_remote, NULL,
          "with --airgap: a box of yours on a private address may be used"},
         {"budget", 0, CLI_USD, &r->budget, "USD", "dollars for the job: refuse one that is quoted above this"},

@@ -74,7 +74,7 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         {"refresh", 0, CLI_FLAG, &detect.refresh, NULL,
          "look again, with the values of secrets, rather than believe the cache"},
         {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
-        {"timeout", 0, CLI_U64, &timeout, "SECONDS", "for each backend that is asked, 1 to 3600 (5)"},
+        {"timeout", 0, CLI_U64, &timeout, "SECONDS", "for each backend, 1 to 3600 (5)"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL,
          "load no backend that needs the network, and keep the others from it (strict)"},
         {"allow-private-remote", 0, CLI_FLAG, &detect.allow_private_remote, NULL,

@@ -133,7 +133,7 @@ static void print_environment(cli_context *context, const cli_registry *registry
         line(context, "environment", kit_buf_text(&text));
         if (about && kit_json_get_string(about, "lock_sha256", &made_from) && known == KOLM_OK &&
             strcmp(made_from, lock.sha256) != 0)
-            cli_print(context, LABEL "made from another lock; `kolm compute setup %s` makes it anew\n", "", b->name);
+            cli_print(context, LABEL "made from another lock; `kolm compute setup %s` creates it again\n", "", b->name);
         kit_buf_clear(&text);
         cli_runtime_packages(about, &text);
         line(context, "packages", kit_buf_text(&text));

@@ -240,7 +240,8 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
     if (!o.data && !o.rows.set)
         return cli_usage_error(context, syntax.command, "nothing to quote: give -d FILE or --rows N");
     if (o.recipe && !host_recipe_name_ok(o.recipe))
-        return cli_usage_error(context, syntax.command, "--recipe: '%s' is no name of a recipe", cli_safe(o.recipe));
+        return cli_usage_error(context, syntax.command, "--recipe: '%s' is not the name of a recipe",
+                               cli_safe(o.recipe));
     if (o.rows.value > COUNT_MAX || o.bytes.value > COUNT_MAX * 1000 || o.labels.value > COUNT_MAX ||
         o.parameters.value > COUNT_MAX * 1000)
         return cli_usage_error(context, syntax.command, "one of the numbers is too large for any job");

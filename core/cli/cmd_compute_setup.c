@@ -95,7 +95,8 @@ static kit_status confirm(cli_context *context, setup *s, kolm_error_t *err) {
     if (s->yes) return KOLM_OK;
     s->exit_code = SESSION_EXIT_USAGE;
     if (context->json || !context->err_tty || isatty(STDIN_FILENO) != 1)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add --yes", "nobody can be asked here, so nothing was done");
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add --yes",
+                        "there is no terminal to confirm on; nothing was done");
     char reply[16] = "";
     cli_flush(context);
     fprintf(stderr, "Go on? [y/N] ");

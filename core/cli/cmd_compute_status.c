@@ -185,7 +185,7 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
         {"since", 0, CLI_STRING, &since, "SPAN", "totals of the last 24h, 7d, 30m, ..."},
         {"remote", 0, CLI_FLAG, &remote, NULL, "ask every backend what it keeps elsewhere (uses the network)"},
         {"prune", 0, CLI_FLAG, &prune, NULL, "remove what is idle there (implies --remote)"},
-        {"older", 0, CLI_STRING, &older, "SPAN", "prune only what was of no use for that long (1d)"},
+        {"older", 0, CLI_STRING, &older, "SPAN", "prune only what has been unused for that long (1d)"},
     };
     const cli_syntax syntax = {.command = "kolm compute status",
                                .words = "[NAME]",

@@ -122,7 +122,7 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     session_airgap airgap = SESSION_AIRGAP_OFF;
     const cli_option options[] = {
         {"repro", 0, CLI_FLAG, &repro, NULL, "the test fails unless the backend trained twice to the same bytes"},
-        {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "without a network, enforced (strict) or only asked for"}};
+        {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "without a network, enforced (strict) or only requested"}};
     const cli_syntax syntax = {.command = "kolm compute test",
                                .words = "NAME",
                                .summary = "Proves a backend before it is needed.",

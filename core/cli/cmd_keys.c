@@ -253,7 +253,7 @@ static int keys_revoke(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {.command = "kolm keys revoke",
                                .words = "KEYID",
                                .summary =
-                                   "Never believes this key again, for models and for plugins. There is no way back.",
+                                   "Revokes this key permanently, for models and for plugins. This cannot be undone.",
                                .options = options,
                                .option_count = 1,
                                .min_words = 1,

@@ -78,7 +78,7 @@ static void judge_failure(cli_model *model, kit_status status, const kolm_error_
     receipt_report *r = &model->report;
     r->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
     kit_format(r->text, sizeof r->text, "%s: %s",
-               model->unjudged ? "could not be judged" : receipt_verdict_name(r->verdict), err->text);
+               model->unjudged ? "could not be checked" : receipt_verdict_name(r->verdict), err->text);
     kit_copy(r->remedy, sizeof r->remedy, err->remedy);
 }
 
@@ -229,7 +229,7 @@ int cli_cmd_report(cli_context *context, int argc, char **argv) {
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
          "load a base whose weights are pickles, which can run any program: only files that you made"},
-        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},
+        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only requested"},
     };
     const cli_syntax syntax = {
         .command = "kolm report",

@@ -477,13 +477,13 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
          "leave bad lines out, and say which, instead of stopping at the first"},
         {"serve", 0, CLI_FLAG, &r.serve, NULL,
          "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
-        {"idle", 0, CLI_U64, &r.idle, "SECONDS", "with --serve: end when nobody asked for so long"},
+        {"idle", 0, CLI_U64, &r.idle, "SECONDS", "with --serve: exit after being idle for so long"},
         {"answer-timeout", 0, CLI_U64, &r.answer_timeout, "SECONDS",
          "end with an error when the next answer takes longer; default 600; 0: never"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
          "load a base whose weights are pickles, which can run any program: only files that you made"},
-        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},
+        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only requested"},
     };
     const cli_syntax syntax = {
         .command = "kolm run",

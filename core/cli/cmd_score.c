@@ -170,7 +170,7 @@ static kit_status check_labels(cli_context *context, const score_request *r, con
     if (near != NULL) kit_format(meant, sizeof meant, "; did you mean \"%.100s\"?", near);
     if (known == 0)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "the labels must be spelled as in the training rows: `kolm inspect` lists them; --output-col "
+                        "the labels must be written as in the training rows: `kolm inspect` lists them; --output-col "
                         "names the column they are in",
                         "the model knows none of the labels of %s, such as \"%.100s\"%s", r->eval.items[0], example,
                         meant);
@@ -295,7 +295,7 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
          "load a base whose weights are pickles, which can run any program: only files that you made"},
-        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only asked for"},
+        {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only requested"},
     };
     size_t word_count = 0;
     const cli_syntax syntax = {

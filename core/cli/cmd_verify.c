@@ -5,7 +5,7 @@
 #include "cli/output.h"
 #include "model/model.h"
 
-#define UNJUDGED "could not be judged"
+#define UNJUDGED "could not be checked"
 
 static const char *verdict_name(const cli_model *model) {
     return model->unjudged ? UNJUDGED : receipt_verdict_name(model->report.verdict);
@@ -85,7 +85,7 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
         .summary = "Says whether a compiled model is what its signer signed, and whether the signer is believed here.",
         .notes = "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
                  "broken, could not\n"
-                 "be judged. The exit code is 0 for trusted, 8 when it could not be judged (memory, disk, keyring or "
+                 "be judged. The exit code is 0 for trusted, 8 when it could not be checked (memory, disk, keyring or "
                  "log), and "
                  "7 for the\nothers. verify-without-kolm.sh of the documentation follows the rule of --receipts with "
                  "openssl alone.",

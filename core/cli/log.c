@@ -56,9 +56,9 @@ static kit_status bad_level(const char *word, size_t length, kolm_error_t *err) 
     const char *near = kit_nearest(text, levels, LEVELS);
     const char *remedy = "write LEVEL or LEVEL,NAME=LEVEL with debug, info, warning or error";
     if (near)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "KOLM_LOG: '%s' is no level; did you mean '%s'?",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "KOLM_LOG: '%s' is not a log level; did you mean '%s'?",
                         cli_safe(text), near);
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "KOLM_LOG: '%s' is no level", cli_safe(text));
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "KOLM_LOG: '%s' is not a log level", cli_safe(text));
 }
 
 /* LEVEL or NAME=LEVEL. */

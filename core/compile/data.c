@@ -156,7 +156,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
         return kit_fail(
             err, KOLM_E_INVALID_ARGUMENT,
             "use auto, linear, lora, or what a backend makes: `kolm compile --help` lists those that were found",
-            "--recipe '%s' is no name of a recipe", r->recipe);
+            "--recipe '%s' is not the name of a recipe", r->recipe);
     KIT_TRY(cli_trainer_options(&r->set, &c->trainer, err));
     KIT_TRY(check_recipe(c, err));
     if (!one_of(r->effort, efforts, 3))

@@ -43,8 +43,7 @@ static kit_status wait_for_writer(kolm_session *session, int fd, const char *pat
         int found = session_stopped(session) ? -1 : poll(&ready, 1, timeout);
         if (session_stopped(session)) return interrupted(path, err);
         if (found > 0) break;
-        if (found == 0)
-            session_warn(session, "%s is a FIFO: waiting for somebody to write rows to it (Ctrl-C ends that)", path);
+        if (found == 0) session_warn(session, "%s is a FIFO: waiting for a writer (Ctrl-C cancels)", path);
     }
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)

@@ -205,7 +205,7 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
     const cJSON *format = kit_json_get(c->result, "model_format");
     if (format != NULL && !(cJSON_IsString(format) && host_format_ok(format->valuestring)))
         return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
-                        "the result.json of %s has a \"model_format\" that is no word", c->choice->backend->name);
+                        "the result.json of %s has a \"model_format\" that is not a word", c->choice->backend->name);
     bool embedded = false;
     if (c->request.embed_base && !(kit_json_get_bool(c->result, "base_embedded", &embedded) && embedded))
         return kit_fail(err, KOLM_E_DATA_LOSS, "leave out --embed-base, and report this to the author of the backend",
@@ -312,10 +312,10 @@ const char *compile_advice(const compile *c) {
                "--allow-baseline ships the model nevertheless";
     if (score_reaches(&c->k, &c->gates) && compile_is_weighted(c))
         return "more rows of the labels with the lowest recall, and texts that tell them apart; --allow-baseline ships "
-               "a model that is no better than always giving one answer";
+               "a model that is not better than always giving the same answer";
     if (score_reaches(&c->k, &c->gates))
         return "more rows of the rare labels; --class-weight balanced has each label count as much as any other; "
-               "--allow-baseline ships a model that is no better than always giving one answer";
+               "--allow-baseline ships a model that is not better than always giving the same answer";
     if (c->k.coverage == 0) return "a lower --abstain or --target-accuracy: the model withheld every answer";
     if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed &&
         c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40)

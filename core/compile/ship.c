@@ -359,7 +359,7 @@ static kit_status still_free(compile *c, kolm_error_t *err) {
     if (!there) return KOLM_OK;
     c->exit_code = SESSION_EXIT_USAGE;
     return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
-                    "%s was written by somebody else meanwhile", c->out_path);
+                    "%s was written by another process meanwhile", c->out_path);
 }
 
 /* With the directory locked: from here on it takes milliseconds, and no interrupt stops it halfway. */

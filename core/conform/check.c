@@ -72,11 +72,11 @@ static const struct {
     {"train.tiny", NEEDS_LOADED, check_train_and_infer,
      "learns ninety rows, and answers as well as counting words does"},
     {"infer.flushes", NEEDS_LOADED, check_infer_flushes, "answers a question before the next one is there"},
-    {"train.cancel", NEEDS_LOADED, check_train_cancel, "stops soon when it is asked to"},
+    {"train.cancel", NEEDS_LOADED, check_train_cancel, "stops soon when it is cancelled"},
     {"train.bad-job", NEEDS_LOADED, check_bad_jobs, "refuses broken job directories with a reason"},
     {"infer.bad-model", NEEDS_LOADED, check_infer_bad_model, "refuses a model that is none"},
     {"test", NEEDS_LOADED, check_own_test, "its own test passes"},
-    {"status", NEEDS_LOADED, check_status, "tells what it keeps elsewhere, and removes nothing unasked"},
+    {"status", NEEDS_LOADED, check_status, "lists its remote resources, and removes nothing unless asked to prune"},
     {"contract.records", NEEDS_ALL, check_records, "numbers, sizes and reserved fields are what backend.h says"},
     {"contract.texts", NEEDS_ALL, check_texts, "texts are UTF-8, end, fit and are there"},
     {"contract.reports", NEEDS_ALL, check_reports, "progress, metrics and steps that make sense"},
@@ -208,7 +208,7 @@ kit_status check_backend(const check_options *options, check_report *out_report,
         status = kit_fail(err, KOLM_E_NOT_FOUND, "name the plugin, NAME.so beside NAME.json",
                           "%s is not a file that kolm looks at", options->plugin);
     if (status == KOLM_OK && mkdtemp(work) == NULL)
-        status = kit_fail(err, KOLM_E_UNAVAILABLE, "free some space in /tmp", "no directory for jobs can be made");
+        status = kit_fail(err, KOLM_E_UNAVAILABLE, "free some space in /tmp", "cannot create the job directory");
     if (status == KOLM_OK) {
         c.registry = registry;
         c.work = work;

@@ -90,9 +90,9 @@ void check_exports(check *c) {
     if (!is_read(c, errno))
         check_skip(c, "it could not be read");
     else if (!is_elf)
-        check_skip(c, "it is no ELF file");
+        check_skip(c, "not an ELF file");
     else if (!has_symbols)
-        check_fail(c, "it has no table of dynamic symbols: it is no shared object");
+        check_fail(c, "it has no dynamic symbol table: not a shared object");
     else if (!found.table)
         check_fail(c, "it does not export %s", KOLM_BACKEND_SYMBOL);
     else if (found.type != STT_OBJECT)

@@ -197,7 +197,7 @@ static kit_status model_add(model_list *list, const char *path, const char *pref
             list->files[list->count++] = (kit_job_model_file){kit_buf_take(&name), inner, 0, (uint64_t)info.st_size};
             inner = NULL;
         } else if (status == KOLM_OK) {
-            status = kit_fail(err, KOLM_E_DATA_LOSS, "", "model/%s is no regular file, or there are too many",
+            status = kit_fail(err, KOLM_E_DATA_LOSS, "", "model/%s is not a regular file, or there are too many files",
                               kit_buf_text(&name));
         }
         kit_buf_free(&name);
@@ -392,7 +392,7 @@ void check_bad_jobs(check *c) {
 }
 
 void check_infer_bad_model(check *c) {
-    static const char nonsense[] = "this is no model";
+    static const char nonsense[] = "this is not a model";
     char *dir = NULL;
     kolm_error_t err = KIT_ERROR_INIT;
     model_list model = {.count = 0};

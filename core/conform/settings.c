@@ -19,6 +19,6 @@ void check_settings(check *c) {
     if (!c->row->manifest->declares_settings)
         check_note(c, "its manifest declares no settings: kolm cannot tell a user of a mistyped one");
     else if (c->undeclared.length > 0)
-        check_fail(c, "it asks for settings that its manifest does not declare, and nobody can set them: %s",
+        check_fail(c, "it asks for settings that its manifest does not declare, so they cannot be set: %s",
                    kit_buf_text(&c->undeclared));
 }

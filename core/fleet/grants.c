@@ -32,10 +32,10 @@ static kit_status check_file(int fd, const char *path, off_t *out_size, kolm_err
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
     kit_trust_fault fault = kit_trust_stat(KIT_TRUST_OWN, &info);
     if (!S_ISREG(info.st_mode) || info.st_size > (off_t)GRANTS_MAX)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "remove it, and grant again what is to be granted",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "remove it, and grant again what the backend may use",
                         "%s is not a file that kolm wrote", path);
     if (fault == KIT_TRUST_OWNER)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, and grant again what is to be granted",
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, and grant again what the backend may use",
                         "%s belongs to another user", path);
     if (fault == KIT_TRUST_MODE)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod 600 it",
@@ -93,7 +93,7 @@ static kit_status read_all(const char *path, cJSON **out_all, kolm_error_t *err)
     }
     cJSON_Delete(all);
     if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) return status;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "remove it, and grant again what is to be granted",
+    return kit_fail(err, KOLM_E_DATA_LOSS, "remove it, and grant again what the backend may use",
                     "%s is not what kolm writes there", path);
 }
 

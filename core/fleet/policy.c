@@ -44,7 +44,7 @@ static kit_status fault(const char *path, const char *what, kolm_error_t *err) {
 
 static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_error_t *err) {
     const char *word;
-    if (!cJSON_IsObject(plugins)) return fault(file->path, "has a \"plugins\" that is no object", err);
+    if (!cJSON_IsObject(plugins)) return fault(file->path, "has a \"plugins\" that is not an object", err);
     for (const cJSON *item = plugins->child; item; item = item->next) {
         if (strcmp(item->string, "signatures") == 0) {
             if (!kit_json_get_string(plugins, "signatures", &word) ||
@@ -53,9 +53,9 @@ static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_er
             file->required = strcmp(word, "required") == 0;
         } else if (strcmp(item->string, "except") == 0) {
             const cJSON *name;
-            if (!cJSON_IsArray(item)) return fault(file->path, "has an \"except\" that is no array of names", err);
+            if (!cJSON_IsArray(item)) return fault(file->path, "has an \"except\" that is not an array of names", err);
             cJSON_ArrayForEach(name, item) if (!cJSON_IsString(name)) return fault(
-                file->path, "has an \"except\" that is no array of names", err);
+                file->path, "has an \"except\" that is not an array of names", err);
         } else {
             return fault(file->path, "has a key in \"plugins\" that this kolm does not know", err);
         }
@@ -353,7 +353,7 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
                (status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_DATA_LOSS || status == KOLM_E_OUT_OF_RANGE)) {
         kit_copy(err->remedy, sizeof err->remedy,
                  "get the signature from its publisher again; without that file the plugin counts as not signed");
-        (void)kit_fail_context(err, "%s is no signature", path);
+        (void)kit_fail_context(err, "%s is not a signature", path);
     } else {
         (void)kit_fail_context(err, "the signature %s", path);
     }
@@ -388,7 +388,7 @@ kit_status cli_policy_admit(void *user, const host_backend *row, kolm_error_t *w
                         "get a signed one from its publisher, or sign it yourself: `kolm backend sign`",
                         "it is not signed, and %s demands it", demanded);
     return kit_fail(why, KOLM_E_PERMISSION_DENIED, "`kolm backend trust KEY.pem` believes the key of its publisher",
-                    "it is signed by a key that nobody here vouched for, and %s demands one", demanded);
+                    "it is signed by a key that is not trusted here, and %s requires a trusted one", demanded);
 }
 
 void cli_policy_describe(cli_policy *policy, const host_backend *row, char *out, size_t capacity) {
@@ -401,7 +401,7 @@ void cli_policy_describe(cli_policy *policy, const host_backend *row, char *out,
     else if (!found.there)
         kit_copy(out, capacity, "not signed");
     else if (!found.signer)
-        kit_copy(out, capacity, "signed by a key that nobody here vouched for");
+        kit_copy(out, capacity, "signed by a key that is not trusted here");
     else if (found.revoked)
         kit_format(out, capacity, "signed by %.16s..., a key that was revoked", found.signer->key.keyid);
     else

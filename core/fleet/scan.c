@@ -247,7 +247,7 @@ static void take_spare(cli_registry *registry, cli_backend *b, const char *reaso
     kolm_error_t why = KIT_ERROR_INIT;
     const host_backend *spare = host_spare(registry->found, b->row);
     (void)kit_fail(&why, KOLM_E_FAILED_PRECONDITION,
-                   "`kolm backend check FILE` says more; remove it if it is of no use here", "it does not load: %s",
+                   "`kolm backend check FILE` says more; remove it if it is not needed", "it does not load: %s",
                    reason);
     host_registry_pass_over(registry->found, b->row, &why);
     for (size_t i = 0; i < registry->shadowed_count; i++) /* it trades places with the other */

@@ -16,8 +16,8 @@
 const char *host_rule_text(host_rule rule) {
     static const char *const texts[HOST_RULES] = {
         [HOST_RULE_NAME] = "the name is one that a backend may have",
-        [HOST_RULE_DIRECTORY] = "nobody else can change the directory",
-        [HOST_RULE_FILES] = "plugin and manifest are there, and nobody else can change them",
+        [HOST_RULE_DIRECTORY] = "no other user can change the directory",
+        [HOST_RULE_FILES] = "plugin and manifest exist, and no other user can change them",
         [HOST_RULE_MANIFEST] = "the manifest is valid",
         [HOST_RULE_SIGNATURE] = "signed, where the policy demands it",
         [HOST_RULE_ORDER] = "the first of its name",

@@ -138,7 +138,7 @@ void host_run_hide_array(const host_run *run, char *text, size_t capacity);
 /* Puts [scratch] in the place of the scratch directory, which is gone when an error is read. */
 void host_run_hide_scratch(const host_run *run, char *text, size_t capacity);
 void host_tail_add(host_tail *tail, const char *text);
-/* Appends `; its last words: "..." "..."` to error->text, when there are any. */
+/* Appends `; its last output: "..." "..."` to error->text, when there are any. */
 void host_tail_quote(const host_tail *tail, kolm_error_t *error);
 
 /* ---- run.c */

@@ -68,7 +68,7 @@ typedef enum host_rule {
     HOST_RULE_LOADS,     /* it loads; asked only where another version is beside it, by host_registry_pass_over */
     HOST_RULES
 } host_rule;
-/* The rule in words, "nobody else can change the directory"; NULL for HOST_RULE_NONE. Static. */
+/* The rule in words, "no other user can change the directory"; NULL for HOST_RULE_NONE. Static. */
 const char *host_rule_text(host_rule rule);
 
 typedef enum host_row_state {

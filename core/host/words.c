@@ -111,7 +111,7 @@ void host_tail_quote(const host_tail *tail, kolm_error_t *error) {
         bytes += strlen(line_of(tail, --first)) + 4;
     if (tail->headline[0] == '\0' && first == tail->count) return;
     kit_buf text = {0};
-    kit_buf_fmt(&text, "%s; its last words:", error->text);
+    kit_buf_fmt(&text, "%s; its last output:", error->text);
     if (tail->headline[0] != '\0') kit_buf_fmt(&text, " \"%s\"", tail->headline);
     for (; tail->headline[0] == '\0' && first < tail->count; first++)
         kit_buf_fmt(&text, " \"%s\"", line_of(tail, first));

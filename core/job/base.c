@@ -275,7 +275,7 @@ static kit_status list_files(const char *path, listing *out, kolm_error_t *err) 
 
 static kit_status check_unwritten(int fd, kolm_error_t *err) {
     if (!kit_file_is_written(fd)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "wait until nobody writes to the base, and run the command again",
+    return kit_fail(err, KOLM_E_DATA_LOSS, "wait until no process writes to the base, and run the command again",
                     "another program has it open for writing");
 }
 
@@ -306,7 +306,7 @@ static kit_status hash_open_file(int fd, const file *f, char *piece, const volat
     if (status == KOLM_OK) status = kit_file_mark_fd(fd, &after, err);
     if (status == KOLM_OK) status = check_unwritten(fd, err);
     if (status == KOLM_OK && !kit_file_mark_same(&after, &f->mark))
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "wait until nobody writes to the base, and run the command again",
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "wait until no process writes to the base, and run the command again",
                           "it was changed while it was read");
     kit_sha256_free(state);
     return status;

@@ -18,7 +18,7 @@ static kit_status wrong(kolm_error_t *err, const char *why) {
 static kit_status check(const cJSON *result, kolm_error_t *err) {
     const char *toolchain = NULL;
     uint64_t format = 0;
-    if (!cJSON_IsObject(result)) return wrong(err, "is no object");
+    if (!cJSON_IsObject(result)) return wrong(err, "is not an object");
     if (!kit_json_get_u64(result, "format", &format)) return wrong(err, "lacks \"format\":1");
     if (format != KIT_JOB_FORMAT)
         return kit_fail(err, KOLM_E_DATA_LOSS, "look for a newer kolm, or an older version of the backend",
@@ -37,7 +37,7 @@ kit_status job_result_parse(const char *text, size_t length, cJSON **out_result,
     kit_status status = kit_json_parse(text, length, &result, &why);
     if (status == KOLM_E_INVALID_ARGUMENT)
         return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
-                        "result.json is no JSON: %s", why.text);
+                        "result.json is not valid JSON: %s", why.text);
     if (status != KOLM_OK) return kit_fail(err, status, why.remedy, "%s", why.text);
     status = check(result, err);
     if (status == KOLM_OK)

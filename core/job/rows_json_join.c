@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* Splits the option; one name alone is no list. */
+/* Splits the option; one name alone is not a list. */
 kit_status json_join_open(job_reader *reader, kolm_error_t *err) {
     rows_json *r = reader->json;
     const char *names = reader->options.input_col, *output = reader->options.output_col;

@@ -120,7 +120,7 @@ static kit_status refill(job_bytes *bytes, kolm_error_t *err) {
 }
 
 static kit_status cut_off(const char *format, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "copy or pack the file again: what is missing cannot be told",
+    return kit_fail(err, KOLM_E_DATA_LOSS, "copy or pack the file again: it is not known how much is missing",
                     "the %s data are cut off", format);
 }
 

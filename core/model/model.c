@@ -159,7 +159,7 @@ kit_status cli_model_may_run(kolm_session *session, const cli_model *model, kolm
     const receipt_report *r = &model->report;
     KIT_TRY(refuse(model, err));
     if (r->verdict == RECEIPT_TRUSTED) return KOLM_OK;
-    session_warn(session, "%s is signed by a key that nobody here vouched for (%.16s...); `kolm verify` says more",
+    session_warn(session, "%s is signed by a key that is not trusted here (%.16s...); `kolm verify` says more",
                  model->path, r->keyid);
     return KOLM_OK;
 }

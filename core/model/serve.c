@@ -226,8 +226,7 @@ static void pass_answer(server *s, const char *line, size_t length) {
     kolm_error_t why = KIT_ERROR_INIT;
     if (s->verdict != KOLM_OK) return;
     if (q == NULL) {
-        give_up(s,
-                kit_fail(&s->verdict_error, KOLM_E_DATA_LOSS, remedy, "%s gave an answer that nobody asked for", name));
+        give_up(s, kit_fail(&s->verdict_error, KOLM_E_DATA_LOSS, remedy, "%s gave an answer without a request", name));
         return;
     }
     s->first = q->next;

@@ -92,7 +92,7 @@ kit_status serve_answer_pass(const char *line, size_t length, uint64_t number, c
     cJSON_Delete(row);
     if (status == KOLM_OK) return kit_buf_ok(out, err);
     if (status == KOLM_E_DATA_LOSS) return status;
-    kit_fail_context(err, "this is no answer of the backend");
+    kit_fail_context(err, "this is not an answer of the backend");
     return KOLM_E_INTERNAL;
 }
 

@@ -39,7 +39,7 @@ static kit_status follow(walk *w, const char *text, size_t length, receipt_line 
     const receipt_head *noted = receipt_heads_find(&w->heads, line->place.log_id);
     if (w->lines == 1) kit_copy(w->expect.log_id, sizeof w->expect.log_id, line->place.log_id);
     if (line->keyid[0] == '\0')
-        wrong = "is not spelled as kolm spells it";
+        wrong = "is not in canonical form";
     else if (!line->placed)
         wrong = "states no place in the chain";
     else if (strcmp(line->place.log_id, w->expect.log_id) != 0)

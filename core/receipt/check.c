@@ -309,7 +309,7 @@ static void judge_key(check *c) {
     if (item == NULL || !item->trusted) {
         say(c, RECEIPT_UNKNOWN_KEY,
             "ask its maker for the fingerprint by another way, compare, then: kolm keys trust FILE",
-            "the bytes are those that key %s signed, but nobody here vouched for that key", c->signer.keyid);
+            "the bytes are those that key %s signed, but that key is not trusted here", c->signer.keyid);
         return;
     }
     kit_copy(c->r->label, sizeof c->r->label, item->label);

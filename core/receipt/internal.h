@@ -63,7 +63,7 @@ typedef struct receipt_line {
     receipt_envelope envelope;
     cJSON *statement;
     char sha256[KIT_SHA256_HEX]; /* of the line */
-    char keyid[KIT_SHA256_HEX];  /* that it names; "" when it is not spelled as kolm spells it */
+    char keyid[KIT_SHA256_HEX];  /* that it names; "" when it is not in canonical form */
     bool placed;                 /* it states a place */
     receipt_place place;
 } receipt_line;

@@ -261,7 +261,7 @@ static kit_status check_compile(const receipt_compile *c, kolm_error_t *err) {
     if (wrong == NULL && c->plugin_sha256 != NULL && !receipt_is_keyid(c->plugin_sha256))
         wrong = "the digest of the plugin";
     if (wrong == NULL) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "a receipt without %s cannot be made", wrong);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "cannot write a receipt without %s", wrong);
 }
 
 kit_status receipt_write(const receipt_compile *compile, const receipt_key *key, const char *chain_path,

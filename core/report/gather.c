@@ -424,7 +424,7 @@ static void put_verdict(report_gathering *g, const report_judgement *j, kolm_err
     const receipt_report *r = j->report;
     const bool trusted = j->judged && r->verdict == RECEIPT_TRUSTED,
                doubt = j->judged && r->verdict == RECEIPT_UNKNOWN_KEY;
-    g->facts.verdict = gather_text(g, j->judged ? receipt_verdict_name(r->verdict) : "could not be judged");
+    g->facts.verdict = gather_text(g, j->judged ? receipt_verdict_name(r->verdict) : "could not be checked");
     g->facts.tone = trusted ? REPORT_GOOD : doubt ? REPORT_DOUBT : REPORT_BAD;
     if (trusted) return;
     const char *text = gather_format(g, "%s%s%s. What follows is what the file says of itself.", r->text,

@@ -53,7 +53,7 @@ static kit_status add(list *l, char *path, const struct stat *st, kolm_error_t *
     if (path == NULL) return no_memory(err);
     if (strchr(path, '\n') != NULL || l->count >= ENTRIES_MOST)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                          "remove the runtime with `kolm compute setup NAME --remove`, and make it anew",
+                          "remove the runtime with `kolm compute setup NAME --remove`, and create it again",
                           "%s holds names that no environment has", l->top);
     if (status == KOLM_OK && (l->count & (l->count - 1)) == 0) { /* 0 and every power of two: the room is doubled */
         entry *grown = realloc(l->at, (l->count > 0 ? 2 * l->count : 64) * sizeof *grown);
@@ -242,7 +242,8 @@ static kit_status differs(const list *l, const char *path, const char *how, kolm
     kit_buf_escaped(&shown, path, strlen(path));
     const char *slash = strrchr(l->top, '/');
     char remedy[300];
-    kit_format(remedy, sizeof remedy, "if you did that, or to be sure: `kolm compute setup %s` makes the runtime anew",
+    kit_format(remedy, sizeof remedy,
+               "if you did that, or to be sure: `kolm compute setup %s` creates the runtime again",
                slash ? slash + 1 : l->top);
     kit_status status = kit_fail(err, KOLM_E_DATA_LOSS, remedy, "the Python runtime %s is not as it was set up: %s %s",
                                  l->top, kit_buf_text(&shown), how);

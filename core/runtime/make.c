@@ -119,7 +119,8 @@ static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
         words[strcspn(words, " ")] = '\0';
         s->exit_code = SESSION_EXIT_VERIFY;
         kit_format(remedy, sizeof remedy, "%s; if it stays so, do not use it: it is not what %s was made for",
-                   s->wheels ? "get the file anew" : "run it again, for a download that was cut short looks the same",
+                   s->wheels ? "download the file again"
+                             : "run it again, for a download that was cut short looks the same",
                    s->lock.path);
         return kit_fail(err, KOLM_E_DATA_LOSS, remedy,
                         "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed",

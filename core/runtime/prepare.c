@@ -25,7 +25,7 @@ static kit_status set_runtime(cJSON *config, void *user, kolm_error_t *err) {
     cJSON *runtimes = cJSON_GetObjectItemCaseSensitive(config, "runtimes");
     if (runtimes && !cJSON_IsObject(runtimes))
         return kit_fail(err, KOLM_E_DATA_LOSS, "make it an object, {\"NAME\": \"/absolute/python\"}",
-                        "\"runtimes\" in config.json is no object");
+                        "\"runtimes\" in config.json is not an object");
     if (!runtimes && e->python) runtimes = cJSON_AddObjectToObject(config, "runtimes");
     e->changed = runtimes && cJSON_HasObjectItem(runtimes, e->name);
     if (runtimes) cJSON_DeleteItemFromObjectCaseSensitive(runtimes, e->name);
@@ -104,7 +104,7 @@ kit_status setup_find_lock(setup *s, kolm_error_t *err) {
         s->exit_code = SESSION_EXIT_NOTHING;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "make an environment yourself, then `kolm compute setup NAME --use /path/bin/python`",
-                        "the runtime of %s cannot be made from a lock: %s", s->name, s->lock.unavailable);
+                        "cannot create the runtime of %s from a lock file: %s", s->name, s->lock.unavailable);
     }
     return status;
 }

@@ -122,7 +122,7 @@ kit_status setup_probe(const kolm_session *session, const char *path, cJSON **ou
         cJSON_Delete(*out_answer);
         *out_answer = NULL;
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the program itself, for instance /usr/bin/python3.11",
-                          "%s is no Python 3: %.200s", path, said.length ? kit_buf_text(&said) : "it said nothing");
+                          "%s is not a Python 3: %.200s", path, said.length ? kit_buf_text(&said) : "it said nothing");
     }
     kit_buf_free(&said);
     return status;

@@ -195,7 +195,7 @@ kit_status model_write(const model_draft *d, const char *path, kolm_error_t *err
 
 static kit_status corrupt(kolm_error_t *err, const char *why) {
     return kit_fail(err, KOLM_E_DATA_LOSS,
-                    "get the artifact again, or compile it anew; `kolm verify` tells whether it was changed",
+                    "get the artifact again, or compile it again; `kolm verify` tells whether it was changed",
                     "the model file is not usable: %s", why);
 }
 
@@ -354,7 +354,7 @@ static kit_status map_slice(model *m, int fd, const char *path, uint64_t offset,
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at the model file %s", path);
     if (!S_ISREG(info.st_mode) || offset > (uint64_t)info.st_size || size > (uint64_t)info.st_size - offset ||
         size == 0)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it anew",
+        return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again",
                         "the model file %s does not hold %llu bytes at %llu", path, (unsigned long long)size,
                         (unsigned long long)offset);
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = offset / page * page;

@@ -116,7 +116,7 @@ static kit_status check_box(const cJSON *one, kolm_error_t *err) {
     const char *host = "";
     if (!cJSON_IsObject(one))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write {\"NAME\": {\"host\": \"user@host\"}}",
-                        "backends.remote-ssh.boxes.%.100s in config.json is no object", one->string);
+                        "backends.remote-ssh.boxes.%.100s in config.json is not an object", one->string);
     cJSON_ArrayForEach(value, one) KIT_TRY(check_value(one->string, value, err));
     if (kit_json_get_string(one, "host", &host) && host[0] != '\0') return KOLM_OK;
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it one", "backends.remote-ssh.boxes.%.100s has no host",
@@ -219,7 +219,7 @@ static kit_status read_boxes(const kolm_host_v1_t *host, cJSON **out_boxes, kolm
                 (text[0] == '\0' || kit_json_parse(text, strlen(text), out_boxes, NULL) == KOLM_OK);
     if (!good || (*out_boxes != NULL && !cJSON_IsObject(*out_boxes)))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write {\"NAME\": {\"host\": \"user@host\"}}",
-                        "backends.remote-ssh.boxes in config.json is no object, or is too large");
+                        "backends.remote-ssh.boxes in config.json is not an object, or is too large");
     cJSON_ArrayForEach(one, *out_boxes) KIT_TRY(check_box(one, err));
     return KOLM_OK;
 }

@@ -114,7 +114,7 @@ class Check(Case):
         good = self.add_animal("good", train=False, infer=False)
         checks = self.check(good, *only, "--expected-failure", "detect.answers", code=5)
         self.assertEqual(checks["detect.answers"]["outcome"], "unexpected-pass")
-        self.assertIn("no check", self.kolm("backend", "check", good, "--unsupported", "detct", code=2).err)
+        self.assertIn("not a check", self.kolm("backend", "check", good, "--unsupported", "detct", code=2).err)
 
     def test_junit(self):
         path = self.add_animal("fails", train=False, infer=False)
@@ -283,7 +283,7 @@ class Why(Case):
         self.assertEqual(len(report["rules"]), 8)
         text = self.kolm("backend", "list").out
         self.assertIn(self.plugins, text)
-        self.assertIn("nobody else can change the directory", text)
+        self.assertIn("no other user can change the directory", text)
 
     def assert_decided(self, name, rule, word):
         _, rows = self.rows(name)
@@ -392,7 +392,7 @@ class Signed(Signing):
         self.demand()
         self.assertEqual(self.state("test-word"), ("refused", 5))
         self.assertEqual(self.state("test-other"), ("refused", 5))
-        self.assertIn("nobody here vouched for", self.kolm("backend", "why", "test-word").out)
+        self.assertIn("not trusted here", self.kolm("backend", "why", "test-word").out)
         self.kolm("backend", "trust", key, "--label", "ACME")
         self.assertEqual(self.state("test-word"), ("taken", None))
         self.assertIn("(ACME)", self.kolm("backend", "why", "test-word").out)

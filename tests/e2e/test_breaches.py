@@ -66,7 +66,7 @@ BREACHES = [
     # services that are another slot's, and the log
     ("detect", "detect-step", "a step was reported, and only test may do that", SLOT, "records"),
     ("detect", "detect-holding", "a holding was reported, and only status may do that", SLOT, "records"),
-    ("detect", "detect-secret", "the secret 'ZOO_TOKEN' was asked for, and the manifest does not name it", "list it under auth or secrets of the manifest", "records"),
+    ("detect", "detect-secret", "the secret 'ZOO_TOKEN' was requested, but the manifest does not list it", "list it under auth or secrets of the manifest", "records"),
     ("detect", "log-null", "a log line is NULL", TEXT, "texts"),
     ("detect", "log-level", "the level of a log line is 17, and counts as ERROR", "use one of KOLM_LOG_*", "records"),
     ("detect", "log-bytes", "a log line is not UTF-8 (its byte 3 is 0xFC)", UTF8, "texts"),
@@ -89,7 +89,7 @@ BREACHES = [
     ("train", "progress-size", "progress was left out: its struct_size is 8, and it has 48 bytes", SIZE, "records"),
     ("train", "metric-nan", "the metric 'loss' was left out: its value is not a number", "report finite numbers", "reports"),
     ("train", "metric-infinite", "the metric 'loss' was left out: its value is infinite", "report finite numbers", "reports"),
-    ("train", "metric-name", "the metric 'Val Loss' was left out: that is no name of a metric", "name it [a-z][a-z0-9_.]{0,63}", "reports"),
+    ("train", "metric-name", "the metric 'Val Loss' was dropped: not a valid metric name", "name it [a-z][a-z0-9_.]{0,63}", "reports"),
     ("train", "metric-null", "a metric was left out: its name is NULL", "name it", "reports"),
     ("train", "metrics-1001", "a metric of another name was left out: kolm takes 1000 of them", COUNT, "records"),
     ("train", "train-device", "the device is empty", FILL, "texts"),
@@ -118,7 +118,7 @@ BREACHES = [
     # status
     ("status", "holdings-10001", "a holding was left out: kolm takes 10000 of them", COUNT, "records"),
     ("status", "holding-state", "the state of a holding is 9, and counts as unknown", "use one of KOLM_HOLDING_*", "records"),
-    ("status", "holding-removed", "a holding was removed, and nobody asked for that", "remove nothing unless prune is 1", "records"),
+    ("status", "holding-removed", "a holding was removed, although prune is 0", "remove nothing unless prune is 1", "records"),
     ("status", "holding-place", "the place of a holding is empty", FILL, "texts"),
     ("status", "holding-name", "the name of a holding is NULL", TEXT, "texts"),
     ("status", "holding-kind", "the kind of a holding is longer than 31 bytes, and was cut", SHORT, "texts"),
@@ -271,14 +271,14 @@ class Breaches(Zoo):
                 path = self.add(name)
                 self.assertEqual(self.report(path, "test", code=5)["test"]["reason"], said)
                 done = self.kolm("compute", "test", name, code=5)
-                self.assert_error(done, said, "do not rely on it; report this to whoever made the backend")
+                self.assert_error(done, said, "do not rely on it; report this to the author of the backend")
                 self.assertNotIn("PASS", done.out)
                 os.unlink(path)
 
     def test_a_result_json_that_is_none(self):
         for name, said, remedy in [("result-format", "result.json is of format 2, and this kolm reads format 1", "look for a newer kolm, or an older version of the backend"),
                                    ("result-no-format", 'result.json lacks "format":1', "report it to its author"),
-                                   ("result-bytes", "result.json is no JSON: line 1, column 30: expected valid UTF-8", "report it to its author")]:
+                                   ("result-bytes", "result.json is not valid JSON: line 1, column 30: expected valid UTF-8", "report it to its author")]:
             with self.subTest(name):
                 path = self.add(name)
                 self.assertIn(said, self.report(path, "train", code=5)["train.tiny"]["reason"])

@@ -548,7 +548,7 @@ class Use(Case):
     def test_an_unknown_key_is_not_verified(self):
         other = {"KOLM_HOME": os.path.join(self.dir, "elsewhere")}
         self.assertIn("unknown key", self.kolm("verify", self.model, env=other, code=7).out)
-        self.assertIn("vouched", self.kolm("run", self.model, "billing", env=other).err)
+        self.assertIn("not trusted here", self.kolm("run", self.model, "billing", env=other).err)
         self.write("signer.txt", self.kolm("keys", "export").out)
         self.kolm("keys", "trust", "signer.txt", "--label", "the office", env=other)
         done = self.kolm("verify", self.model, env=other)

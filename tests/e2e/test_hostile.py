@@ -75,7 +75,7 @@ class Hostile(Case):
         self.addCleanup(server.kill)
         self.assertIn(b"[serve]", server.stdout.readline())
         done = self.kolm("run", "router-1.0.0.kolm", "billing", "login", code=5)
-        self.assert_error(done, "test-word to question 2: ", "no answer of the backend")
+        self.assert_error(done, "test-word to question 2: ", "not an answer of the backend")
         self.assertIn("billing", done.out)
         self.interrupt(server)
 

@@ -89,7 +89,7 @@ VERBS = [
 # What only somebody who read everything, and found it so, may say.
 FALSE = re.compile(r"tampered|malformed|chain broken|(was|is) revoked|expired|unknown key|is not valid|not what kolm|not strict|expected |"
                    r"does not agree|not signed|no keys|\bline \d+, column|no such file")
-WEAK = re.compile(r"is refused|no backend|unknown backend|nobody here")
+WEAK = re.compile(r"is refused|no backend|unknown backend|not trusted here")
 TRUE = re.compile(r"memory|[Ii]nput/output error|cannot|could not|writing failed|reading failed|failed")
 CAUSE = re.compile(r"memory|[Ii]nput/output error")
 VARIES = re.compile(r"""[0-9a-f]{64}|kolm-scratch-\w+|\b\d+(\.\d+)? ?(ms|s)\b|\d{4}-\d\d-\d\dT[\d:.]+Z|"""
@@ -233,7 +233,7 @@ class Injection(Case):
             said = done.out + done.err
             if done.returncode not in (1, 2, 3, 5, 6, 8):
                 return "exit code"
-            if "kolm: " not in done.err and "could not be judged" not in done.out:
+            if "kolm: " not in done.err and "could not be checked" not in done.out:
                 return "no word"
             if FALSE.search(said):
                 return "false verdict: " + FALSE.search(said).group()

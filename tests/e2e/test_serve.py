@@ -116,7 +116,7 @@ class Serve(Case):
         side.shutdown(socket.SHUT_WR)
         first, second, third = (json.loads(line) for line in lines)
         self.assertEqual((first["id"], third["id"]), ("0", "2"))
-        self.assertIn("no answer of the backend", second["error"])
+        self.assertIn("not an answer of the backend", second["error"])
 
     def test_only_one_serves_and_its_end_leaves_nothing_in_the_way(self):
         server, path = self.serve()

@@ -328,7 +328,7 @@ class Making(Case):
         self.fails(6, "cannot find the python", python="/nonexistent/python3")
         self.fails(2, "is not an absolute path", python="python3")
         mute = self.write("mute", "#!%s\nprint('hello')\n" % PYTHON, 0o755)
-        self.fails(6, "is no Python 3", "hello", python=mute)
+        self.fails(6, "is not a Python 3", "hello", python=mute)
 
     def test_python_of_the_path(self):
         self.lock(self.wheel())
@@ -353,7 +353,7 @@ class Making(Case):
     def test_use(self):
         self.lock(self.wheel())
         self.assert_error(self.kolm("compute", "setup", NAME, "--use", "bin/python", code=2), "is not an absolute path")
-        self.assert_error(self.kolm("compute", "setup", NAME, "--use", self.write("mute", "#!%s\n" % PYTHON, 0o755), code=6), "is no Python 3")
+        self.assert_error(self.kolm("compute", "setup", NAME, "--use", self.write("mute", "#!%s\n" % PYTHON, 0o755), code=6), "is not a Python 3")
         self.assertFalse(os.path.exists(os.path.join(self.home, "config.json")))
         self.write_home("config.json", json.dumps({"backend": "x", "runtimes": {"other": "/o"}}))
         used = self.json("compute", "setup", NAME, "--use", PYTHON, schema="kolm.compute.setup/1")

@@ -103,7 +103,7 @@ class Recipes(Case):
     def test_one_that_nobody_makes(self):
         self.assert_error(self.compile("--recipe", "acme-mb", code=2), "--recipe 'acme-mb' is unknown: no backend that was found makes it",
                           "did you mean 'acme-nb'?", "recipes here: auto, linear (test-word), acme-nb (test-word)", "kolm backend list")
-        self.assert_error(self.compile("--recipe", "Acme", code=2), "'Acme' is no name of a recipe")
+        self.assert_error(self.compile("--recipe", "Acme", code=2), "'Acme' is not the name of a recipe")
         self.add_backend("test-other", recipes=["lora"])
         self.assert_error(self.compile("--recipe", "acme-nb", "--backend", "test-other", code=5), "makes lora, not acme-nb")
         self.add_backend("test-other")  # says nothing: whatever it is asked, by its name

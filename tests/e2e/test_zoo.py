@@ -26,7 +26,7 @@ ROWS = {
     "function": ("failed", r"^kolm_backend_v1 is a function in \S+/function\.so, and not the table$"),
     "thread-local": ("failed", r"^kolm_backend_v1 is thread-local in \S+/thread-local\.so, and not the table$"),
     "indirect": ("failed", r"^kolm_backend_v1 is an indirect function in \S+/indirect\.so, and not the table$"),
-    "no-symbol": ("failed", r"no-symbol\.so does not export kolm_backend_v1: it is no kolm backend$"),
+    "no-symbol": ("failed", r"no-symbol\.so does not export kolm_backend_v1: not a kolm backend$"),
     "undefined": ("failed", r"undefined\.so: undefined symbol: no_function_is_called_like_this$"),
     "wrong-major": ("failed", r"^needs kolm ABI 2\.3, this is 1\.1$"),
     "needs-newer-host": ("failed", r"^needs kolm ABI 1\.3, this is 1\.1$"),
@@ -35,7 +35,7 @@ ROWS = {
     "tiny-struct": ("failed", r"^its table is of 8 bytes, too short even for its version$"),
     "wrong-fingerprint": ("failed", r"^it was built for pointers of 4 bytes, this kolm has 8$"),
     "name-mismatch": ("failed", r"^it calls itself 'somebody-else', but its file is called 'name-mismatch'$"),
-    "no-vendor": ("failed", r"^its table gives no vendor$"),
+    "no-vendor": ("failed", r"^its table has no vendor$"),
     "crash-constructor": ("crashed", r"^crash-constructor crashed while it was being loaded: signal 11 \(Segmentation fault\)$"),
     "exits-constructor": ("no reply", r"^exits-constructor ended the process while it was being loaded without an answer \(exit code 0\)$"),
     "hang-constructor": ("timed out", r"^hang-constructor did not answer within 5000 ms while it was being loaded$"),
@@ -52,11 +52,11 @@ ROWS = {
     "closes-fds": ("no reply", r"^closes-fds ended the process in detect without an answer \(exit code \d+\)$"),
     "writes-fds": ("no reply", r"^writes-fds wrote over its own reply in detect$"),
     "fails": ("failed", r"^the quota of the zoo is used up$"),
-    "odd-code": ("failed", r"^odd-code: detect failed with 4711, which is no code of kolm, and gave no reason$"),
-    "mute": ("failed", r'^mute: detect failed with RESOURCE_EXHAUSTED \(8\) and gave no reason; its last words: "the quota is used up"$'),
-    "licence": ("no reply", r'^licence ended the process in detect without an answer \(exit code 3\); its last words: "checking" "licence \\x1B\[31mexpired'),
-    "throws": ("crashed", r'^throws crashed in detect: signal 6 \(Aborted\); its last words: "terminate called .*"  what\(\):  no seat is free"$'),
-    "sanitized": ("crashed", r'; its last words: "==7==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x1 at pc 0x2 bp 0x3 sp 0x4"$'),
+    "odd-code": ("failed", r"^odd-code: detect failed with 4711, which is not a KOLM_E_\* code, and gave no reason$"),
+    "mute": ("failed", r'^mute: detect failed with RESOURCE_EXHAUSTED \(8\) and gave no reason; its last output: "the quota is used up"$'),
+    "licence": ("no reply", r'^licence ended the process in detect without an answer \(exit code 3\); its last output: "checking" "licence \\x1B\[31mexpired'),
+    "throws": ("crashed", r'^throws crashed in detect: signal 6 \(Aborted\); its last output: "terminate called .*"  what\(\):  no seat is free"$'),
+    "sanitized": ("crashed", r'; its last output: "==7==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x1 at pc 0x2 bp 0x3 sp 0x4"$'),
     "babbles": ("no reply", r"^babbles ended the process in detect without an answer"),
     "odd-state": ("failed", r"^detect answered with an unknown state \(99\)$"),
     "hog": ("failed", r"^no memory after \d+ pieces$"),
@@ -164,15 +164,15 @@ class Zoo(Case):
 
     def test_levels_that_there_are_not(self):
         self.add("levels")
-        for log, piece in [("inf", "'inf' is no level; did you mean 'info'?"), ("5", "'5' is no level"), ("info,", "'' is no level"),
-                           ("levels=loud", "'loud' is no level"), ("=info", "a name is missing"), ("INFO", "'INFO' is no level")]:
+        for log, piece in [("inf", "'inf' is not a log level; did you mean 'info'?"), ("5", "'5' is not a log level"), ("info,", "'' is not a log level"),
+                           ("levels=loud", "'loud' is not a log level"), ("=info", "a name is missing"), ("INFO", "'INFO' is not a log level")]:
             with self.subTest(log=log):
                 self.assert_error(self.kolm("compute", "detect", env={"KOLM_LOG": log}, code=2), piece)
 
     def test_last_words_of_a_training(self):
         self.add("licence")
         done = self.kolm("compute", "info", "licence")
-        self.assertIn('its last words: "checking" "licence \\x1B[31mexpired', done.out)
+        self.assertIn('its last output: "checking" "licence \\x1B[31mexpired', done.out)
         self.assertIn("report it to", done.out)
 
     def test_one_that_trains_and_has_no_test(self):
@@ -213,7 +213,7 @@ class Zoo(Case):
             with self.subTest(name=name):
                 path = self.add(name) + ".sig"
                 self.write(path, text)
-                self.assert_error(self.kolm("compute", "info", name, code=3), "%s is refused: %s is no signature: " % (name, path), reason,
+                self.assert_error(self.kolm("compute", "info", name, code=3), "%s is refused: %s is not a signature: " % (name, path), reason,
                                   "get the signature from its publisher again")
 
     def test_files_that_are_not_believed(self):

@@ -171,7 +171,7 @@ static const struct refusal {
      "64 distances"},
     {{.config = BERT "}", .modules = "[" TRANSFORMER "]"}, KOLM_E_UNIMPLEMENTED, "has no Pooling"},
     {{.config = BERT "}", .modules = "[]"}, KOLM_E_UNIMPLEMENTED, "names no modules"},
-    {{.config = BERT "}", .modules = "{}"}, KOLM_E_UNIMPLEMENTED, "is no list"},
+    {{.config = BERT "}", .modules = "{}"}, KOLM_E_UNIMPLEMENTED, "is not a list"},
     {{.config = BERT "}", .modules = "[" TRANSFORMER "," POOLING "," MODULE("2", "2_Dense", ST "Dense") "]"},
      KOLM_E_UNIMPLEMENTED,
      "its module 2 is a Dense"},

@@ -144,8 +144,8 @@ class Refusals(Case):
             model.files[name] = value
             model.write(self.path("m"))
             self.refused(self.path("m"), [[1, 2]], said)
-        change("embeddings", ("F32", [50], bytes(200)), "no table of such numbers")
-        change("embeddings", ("I64", [5, 5], bytes(200)), "no table of such numbers")
+        change("embeddings", ("F32", [50], bytes(200)), "not a table of such numbers")
+        change("embeddings", ("I64", [5, 5], bytes(200)), "not a table of such numbers")
         change("weights", ("F32", [49], bytes(196)), "weights of")
         change("mapping", ("F32", [50], bytes(200)), "mapping of")
         change("mapping", ("I64", [50], b"\x14" + bytes(399)), "sends token 0 to a row that is not there")

@@ -227,25 +227,26 @@ static const struct animal {
     {"prints", HOST_OK, "a zoo animal", false},
     {"name-mismatch", HOST_NOT_LOADED, "it calls itself 'somebody-else', but its file is called 'name-mismatch'",
      false},
-    {"no-vendor", HOST_NOT_LOADED, "its table gives no vendor", false},
+    {"no-vendor", HOST_NOT_LOADED, "its table has no vendor", false},
     {"forks", HOST_OK, "a zoo animal", false},
     {"forks-away", HOST_OK, "a zoo animal", false},
     {"fails", HOST_FAILED, "the quota of the zoo is used up", false},
     {"names-scratch", HOST_FAILED, "cannot read [scratch]/weights", false}, /* it is gone by now */
-    {"odd-code", HOST_FAILED, "odd-code: detect failed with 4711, which is no code of kolm, and gave no reason", false},
+    {"odd-code", HOST_FAILED, "odd-code: detect failed with 4711, which is not a KOLM_E_* code, and gave no reason",
+     false},
     {"mute", HOST_FAILED,
-     "mute: detect failed with RESOURCE_EXHAUSTED (8) and gave no reason; its last words: \"the quota is used up\"",
+     "mute: detect failed with RESOURCE_EXHAUSTED (8) and gave no reason; its last output: \"the quota is used up\"",
      false},
     {"licence", HOST_NO_REPLY,
-     "licence ended the process in detect without an answer (exit code 3); its last words: \"checking\" "
+     "licence ended the process in detect without an answer (exit code 3); its last output: \"checking\" "
      "\"licence \\x1B[31mexpired\\x1B[0m on 2026-01-01\"",
      false},
     {"throws", HOST_CRASHED,
-     "signal 6 (Aborted); its last words: \"terminate called after throwing an instance of 'std::runtime_error'\" "
+     "signal 6 (Aborted); its last output: \"terminate called after throwing an instance of 'std::runtime_error'\" "
      "\"  what():  no seat is free\"",
      false},
     {"sanitized", HOST_CRASHED,
-     "signal 6 (Aborted); its last words: \"==7==ERROR: AddressSanitizer: heap-buffer-overflow on address", false},
+     "signal 6 (Aborted); its last output: \"==7==ERROR: AddressSanitizer: heap-buffer-overflow on address", false},
     {"babbles", HOST_NO_REPLY, "(exit code ", false},
     {"levels", HOST_OK, "a zoo animal", false},
     {"odd-state", HOST_FAILED, "unknown state (99)", false},
@@ -427,7 +428,7 @@ START_TEST(test_secrets_are_not_told) {
         "tells",
         (host_call_options){.timeout_ms = PATIENCE_MS, .secret = give_secret, .secret_user = (char[]){"the user"}});
     ck_assert_int_eq(result.verdict, HOST_NO_REPLY);
-    ck_assert_ptr_nonnull(strstr(result.error.text, "its last words: \"the token [ZOO_TOKEN]\""));
+    ck_assert_ptr_nonnull(strstr(result.error.text, "its last output: \"the token [ZOO_TOKEN]\""));
     ck_assert_ptr_null(strstr(result.error.text, "canary"));
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "2 [ZOO_TOKEN]\n"));
     ck_assert_ptr_null(strstr(kit_buf_text(&seen.logs), "canary"));
@@ -525,7 +526,7 @@ START_TEST(test_flood_is_rated) {
     ck_assert_ptr_nonnull(
         strstr(kit_buf_text(&seen.logs), "2 detect: a device was left out: kolm takes 64 of them; report"));
     ck_assert_ptr_nonnull(
-        strstr(kit_buf_text(&seen.logs), "2 detect: the metric 'Not A Name' was left out: that is no name"));
+        strstr(kit_buf_text(&seen.logs), "2 detect: the metric 'Not A Name' was dropped: not a valid metric name"));
     ck_assert_uint_eq(seen.holding_count, 0); /* only status has some */
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "log lines came too fast and are not shown"));
     const char *first = kit_buf_text(&seen.logs);
@@ -862,7 +863,7 @@ START_TEST(test_network_is_refused) {
     add("network");
     host_result result = call_slot("network", "train", (host_call_options){0}, -1, -1);
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
-    ck_assert_ptr_nonnull(strstr(result.error.text, "needs the network"));
+    ck_assert_ptr_nonnull(strstr(result.error.text, "requires the network"));
     ck_assert_int_eq(call_slot("network", "train", (host_call_options){.network = true}, -1, -1).verdict, HOST_OK);
     forget();
 }
@@ -995,7 +996,7 @@ START_TEST(test_status_of_the_bad) {
     ck_assert_str_eq(kit_buf_text(&seen.holdings),
                      LION "zoo\\xFF files  0 " UNKNOWN " " UNKNOWN " " UNKNOWN " \\x1B[2J\n");
     result = status_of("network", "status", (host_call_options){0});
-    ck_assert_ptr_nonnull(strstr(result.error.text, "this backend needs the network"));
+    ck_assert_ptr_nonnull(strstr(result.error.text, "this backend requires the network"));
     ck_assert_uint_eq(seen.holding_count, 0);
     forget();
 }

@@ -38,7 +38,7 @@ class Injection(unittest.TestCase):
             return int(file.read())
 
     def every_place(self, what, truth):
-        """truth: exit code and verdict when nothing fails. Returns how often it could not be judged."""
+        """truth: exit code and verdict when nothing fails. Returns how often it could not be checked."""
         record, unjudged = self.verify(), 0
         self.assertEqual((record.returncode, json.loads(record.stdout)["verdict"]), truth)
         calls = self.count(what)
@@ -52,7 +52,7 @@ class Injection(unittest.TestCase):
             elif found.returncode == 8:
                 unjudged += 1
                 value = json.loads(found.stdout)
-                self.assertEqual((value["verdict"], value["trusted"]), ("could not be judged", False), said)
+                self.assertEqual((value["verdict"], value["trusted"]), ("could not be checked", False), said)
                 self.assertRegex(value["text"], "memory|error|cannot", said)
                 self.assertNotIn("again from where", value["remedy"], said)
             else:

@@ -203,7 +203,7 @@ class Rule(unittest.TestCase):
             os.mkfifo(self.path(name))
             verify = self.kolm("verify", "--receipts", self.path("x.kolm"))
             self.assertEqual(verify.returncode, 8, verify.stdout + verify.stderr)
-            self.assertIn("could not be judged", verify.stdout)
+            self.assertIn("could not be checked", verify.stdout)
             script = subprocess.run(["sh", SCRIPT, self.path("x.kolm"), self.key, self.path(LOG)], capture_output=True, timeout=60)
             self.assertEqual(script.returncode, 1)
             os.unlink(self.path(name))

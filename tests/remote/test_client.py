@@ -286,7 +286,7 @@ class Ends(Case):
                 with open("/proc/locks") as locks:
                     waiting = any("->" in line and ":%d " % os.fstat(file.fileno()).st_ino in line for line in locks)
                 self.assertIsNone(process.poll())
-            self.assertIn("was told to stop", self.stopped(process))
+            self.assertIn("was asked to stop", self.stopped(process))
 
     def test_a_socket_that_was_not_asked_for(self):
         with open(os.path.join(self.base, "much"), "wb") as file:

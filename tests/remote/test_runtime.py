@@ -273,7 +273,7 @@ class Offline(Case):
         self.assertIn("torch", self.about()["packages"])
         self.set(setup=True, wheels_there=there + "x")
         shutil.rmtree(self.place)
-        self.assertIn("there is no directory %sx there" % there, self.make(5))
+        self.assertIn("there is not a directory %sx there" % there, self.make(5))
 
     def test_a_wrong_hash(self):
         self.wheel("torch", body="EVIL = 1\n")

@@ -217,7 +217,7 @@ START_TEST(rows_that_are_not_those_put_aside_give_no_score) {
     hex[0] = hex[0] == '0' ? '1' : '0';
     ck_assert_int_eq(read_as(&(score_question){.heldout_sha256 = hex}, &out), KOLM_E_ABORTED);
     ck_assert_ptr_null(out);
-    assert_says(err.text, "could not be judged");
+    assert_says(err.text, "could not be checked");
     ck_assert_ptr_null(strstr(err.remedy, "fault of the backend"));
 }
 END_TEST

@@ -499,7 +499,7 @@ class Agents(Case):
         self.bad("UNAUTHENTICATED", "--config", none, "--agent", "default", "facts", key="", environment={"SSH_AUTH_SOCK": self.agent.socket})
 
     def test_dead_agent(self):
-        self.assertIn("nobody listens", self.bad("UNAUTHENTICATED", "--agent", self.mine("nobody"), "facts", key=""))
+        self.assertIn("no agent listens", self.bad("UNAUTHENTICATED", "--agent", self.mine("nobody"), "facts", key=""))
         self.good("--agent", self.mine("nobody"), "facts")
 
 

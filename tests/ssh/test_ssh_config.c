@@ -176,7 +176,7 @@ START_TEST(test_config_errors) {
         {"Host\n", "without a value"},
         {"User \"open\n", "not closed"},
         {"IdentitiesOnly maybe\n", "yes or no"},
-        {"ConnectTimeout soon\n", "time"},
+        {"ConnectTimeout soon\n", "number of seconds"},
         {"ProxyJump a,,b\n", "hop"},
         {"IdentityFile %Z\n", "%Z"},
         {"HostName %p\n", "%p"},

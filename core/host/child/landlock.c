@@ -64,7 +64,7 @@ struct how { /* open_how of openat2(2) */
 #define RIGHTS_OF_FILES (LL_EXECUTE | LL_WRITE_FILE | LL_READ_FILE | LL_TRUNCATE | LL_IOCTL_DEV | LL_RESOLVE_UNIX)
 
 static kit_status cannot(kolm_error_t *err, const char *what, const char *path) {
-    return kit_fail_errno(err, errno, "the fence around the backend cannot be made: %s %s", what, path);
+    return kit_fail_errno(err, errno, "cannot set up the fence around the backend: %s %s", what, path);
 }
 
 static kit_status add_fd(int rules, int fd, uint64_t rights, uint64_t known, const char *path, kolm_error_t *err) {

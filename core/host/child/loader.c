@@ -111,7 +111,7 @@ static kit_status load(const char *path, const void **out_symbol, kolm_error_t *
     *out_symbol = lt_dlsym(handle, KOLM_BACKEND_SYMBOL);
     if (!*out_symbol) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "only kolm backends belong into this directory",
-                        "%s does not export %s: it is no kolm backend", path, KOLM_BACKEND_SYMBOL);
+                        "%s does not export %s: not a kolm backend", path, KOLM_BACKEND_SYMBOL);
     }
     return child_check_symbol(*out_symbol, path, err);
 }

@@ -28,7 +28,7 @@ static kit_status close_off(const child_request *request, kolm_error_t *err) {
     kit_status status = KOLM_OK;
 #if defined(__linux__)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        status = kit_fail_errno(err, errno, "the fence around the backend cannot be made: no_new_privs");
+        status = kit_fail_errno(err, errno, "cannot set up the fence around the backend: no_new_privs");
     child_proof_add(&proof.mechanisms, "no_new_privs");
     child_proof_add(&proof.mechanisms, "not_dumpable");
 #endif

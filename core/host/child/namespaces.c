@@ -218,7 +218,7 @@ static bool make_read_only(const child_request *request, kolm_error_t *err, kit_
     good = good && syscall(SYS_MOUNT_SETATTR, AT_FDCWD, "/", TREE_RECURSIVE, &attributes, sizeof attributes) == 0;
     for (size_t i = 0; good && *out_status == KOLM_OK && i < count; i++)
         if (syscall(SYS_MOVE_MOUNT, all[i].tree, "", all[i].place, "", MOVE_FROM_EMPTY_PATH | MOVE_TO_EMPTY_PATH) != 0)
-            *out_status = kit_fail_errno(err, errno, "the fence around the backend cannot be made: move_mount");
+            *out_status = kit_fail_errno(err, errno, "cannot set up the fence around the backend: move_mount");
     close_writable(all, count);
     return good;
 }
@@ -254,7 +254,7 @@ static bool enter(const child_request *request, bool *out_user, kolm_error_t *er
     *out_user = true;
     if (!map_user(uid, gid))
         *out_status =
-            kit_fail_errno(err, errno, "the fence around the backend cannot be made: the user cannot be mapped");
+            kit_fail_errno(err, errno, "cannot set up the fence around the backend: the user cannot be mapped");
     return true;
 }
 
@@ -328,7 +328,7 @@ static _Noreturn void follow(const child_request *request) {
 
 static kit_status no_process(kolm_error_t *err, int why) {
     if (first > 0) kill(first, SIGKILL);
-    return kit_fail_errno(err, why, "the fence around the backend cannot be made: fork");
+    return kit_fail_errno(err, why, "cannot set up the fence around the backend: fork");
 }
 
 /* Returns in the worker. */

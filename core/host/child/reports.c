@@ -156,7 +156,7 @@ static bool metric_ok(const char *name, double value) {
     kit_format(about, sizeof about, "the metric '%s'", shown);
     if (!metric_name_ok(name))
         child_breach(HOST_BREACH_REPORT, about, "name it [a-z][a-z0-9_.]{0,63}",
-                     "was left out: that is no name of a metric");
+                     "was dropped: not a valid metric name");
     else if (!isfinite(value))
         child_breach(HOST_BREACH_REPORT, about, "report finite numbers", "was left out: its value is %s",
                      isnan(value) ? "not a number" : "infinite");
@@ -289,7 +289,7 @@ void child_report_test_step(void *user, const kolm_test_step_t *step) {
 }
 
 bool child_tested_passed(bool says_so, kolm_error_t *why) {
-    static const char remedy[] = "do not rely on it; report this to whoever made the backend";
+    static const char remedy[] = "do not rely on it; report this to the author of the backend";
     if (!says_so && state.steps == 0)
         child_breach(HOST_BREACH_REPORT, "it ended", "report each step through host->test_step", "without a step");
     if (!says_so) return true;
@@ -324,7 +324,7 @@ static void check_holding(kolm_holding_t *h) {
                      "is %u, and counts as unknown", h->state);
     else if (h->state == KOLM_HOLDING_REMOVED && args.prune == 0)
         child_breach(HOST_BREACH_RECORD, "a holding", "remove nothing unless prune is 1",
-                     "was removed, and nobody asked for that");
+                     "was removed, although prune is 0");
 }
 
 void child_report_holding(void *user, const kolm_holding_t *holding) {

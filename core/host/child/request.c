@@ -120,7 +120,7 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
     const cJSON *json = out->json;
     if (!host_read_request(json, &request) || !read_plugin(kit_json_get(json, HOST_KEY_PLUGIN), &out->plugin))
         return bad(err, "a key is missing");
-    if (!read_audit(kit_json_get(json, HOST_KEY_AUDIT), out)) return bad(err, "what is to be examined is not clear");
+    if (!read_audit(kit_json_get(json, HOST_KEY_AUDIT), out)) return bad(err, "invalid audit options");
     take_members(&request, out);
     out->settings = kit_json_get(json, HOST_KEY_SETTINGS);
     out->declared = kit_json_get(json, HOST_KEY_DECLARED);

@@ -147,7 +147,7 @@ static kit_status install_filter(kolm_error_t *err) {
     if (result == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     "use a kernel with CONFIG_SECCOMP_FILTER and a container that allows seccomp(2)",
-                    "the airgap cannot be had here: the kernel takes no system call filter: %s", strerror(result));
+                    "cannot enforce the airgap: the kernel has no system call filters: %s", strerror(result));
 }
 
 /* ---- Before: a socket that is open already would not have to be opened. */
@@ -158,10 +158,10 @@ static kit_status check_descriptors(kolm_error_t *err) {
         if (fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) continue;
         if (fd == HOST_FD_INPUT || fd == HOST_FD_OUTPUT)
             return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "use a file or a pipe",
-                            "the airgap cannot be had: the %s of this call is a socket",
+                            "cannot enforce the airgap: the %s of this call is a socket",
                             fd == HOST_FD_INPUT ? "input" : "output");
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "report this",
-                        "the airgap cannot be had: descriptor %d is a socket", fd);
+                        "cannot enforce the airgap: descriptor %d is a socket", fd);
     }
     return KOLM_OK;
 }
@@ -227,6 +227,6 @@ kit_status child_sandbox(child_proof *proof, kolm_error_t *err) {
 kit_status child_sandbox(child_proof *proof, kolm_error_t *err) {
     (void)proof;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "use Linux",
-                    "the airgap cannot be had here: it needs a filter of system calls, which only Linux has");
+                    "cannot enforce the airgap: system call filters exist on Linux only");
 }
 #endif

@@ -116,7 +116,7 @@ static int32_t service_secret(void *user, const char *name, char *buffer, uint64
     char about[100];
     kit_format(about, sizeof about, "the secret '%.64s'", name ? name : "");
     child_breach_mild(HOST_BREACH_RECORD, about, "list it under auth or secrets of the manifest",
-                      "was asked for, and the manifest does not name it");
+                      "was requested, but the manifest does not list it");
     return KOLM_E_PERMISSION_DENIED;
 }
 

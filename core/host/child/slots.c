@@ -19,14 +19,14 @@ static _Noreturn void finish(const child_request *request, int32_t code, kolm_er
         kit_format(error->text, sizeof error->text, "%s failed with %s (%d) and gave no reason", request->slot,
                    kit_status_name(code), code);
     else
-        kit_format(error->text, sizeof error->text, "%s failed with %d, which is no code of kolm, and gave no reason",
-                   request->slot, code);
+        kit_format(error->text, sizeof error->text,
+                   "%s failed with %d, which is not a KOLM_E_* code, and gave no reason", request->slot, code);
     child_done(HOST_FAILED, error, true, NULL);
 }
 
 static _Noreturn void reject(const char *slot, const char *what, unsigned value) {
     kolm_error_t error = KIT_ERROR_INIT;
-    (void)kit_fail(&error, KOLM_E_INTERNAL, "report this to whoever made the backend",
+    (void)kit_fail(&error, KOLM_E_INTERNAL, "report this to the author of the backend",
                    "%s answered with an unknown %s (%u)", slot, what, value);
     child_done(HOST_FAILED, &error, false, NULL);
 }
@@ -163,7 +163,7 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
         if ((slots[i].bit & (HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST | HOST_SLOT_STATUS)) &&
             !request->network && (table->required_features & KOLM_FEATURE_NETWORK)) {
             (void)kit_fail(&error, KOLM_E_PERMISSION_DENIED, "choose a local backend, or allow the network",
-                           "this backend needs the network, which this call may not use");
+                           "this backend requires the network, which this call must not use");
             child_done(HOST_NOT_LOADED, &error, false, NULL);
         }
         child_table_report(table);

@@ -57,7 +57,7 @@ static kit_status check_version(const kolm_backend_v1_t *table, unsigned minor, 
 }
 
 static kit_status check_identity(const kolm_backend_v1_t *table, const char *name, kolm_error_t *err) {
-    static const char remedy[] = "report this to whoever made the backend";
+    static const char remedy[] = "report this to the author of the backend";
     const struct {
         const char *what, *value;
     } strings[] = {{"name", table->name},
@@ -67,7 +67,7 @@ static kit_status check_identity(const kolm_backend_v1_t *table, const char *nam
                    {"homepage", table->homepage}};
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
         if (!strings[i].value)
-            return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "its table gives no %s", strings[i].what);
+            return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "its table has no %s", strings[i].what);
     }
     if (strcmp(table->name, name) != 0) {
         char said[64];

@@ -81,7 +81,7 @@ class model {
                 throw kolm::failure(KOLM_E_DATA_LOSS, "the model is damaged", "compile it again");
             counts_[get(row.get(), "word")][get(row.get(), "label")] = count;
         }
-        if (counts_[""].empty()) throw kolm::failure(KOLM_E_DATA_LOSS, "this is no model of words-cpp", "compile it again");
+        if (counts_[""].empty()) throw kolm::failure(KOLM_E_DATA_LOSS, "this is not a model of words-cpp", "compile it again");
     }
     bool empty() const { return counts_.empty(); }
 

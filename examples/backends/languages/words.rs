@@ -307,7 +307,7 @@ fn infer(host: &Host, args: &InferArgs, result: &mut InferResult) -> Done<()> {
         model.counts.entry(row.text("word")?).or_default().insert(row.text("label")?, count);
     }
     if !model.counts.contains_key("") {
-        return failure(DATA_LOSS, "this is no model of words-rust", "compile it again");
+        return failure(DATA_LOSS, "this is not a model of words-rust", "compile it again");
     }
     let mut out = BufWriter::new(File::create(text_of(args.output_path))?);
     let mut questions = Reader::open(Path::new(&text_of(args.input_path)))?;

@@ -238,7 +238,7 @@ fn infer(call: Call, args: *const c.kolm_infer_args_t, result: *c.kolm_infer_res
         if (!c.kit_json_get_u64(row, "count", &n)) return call.fail(c.KOLM_E_DATA_LOSS, "the model is damaged", "compile it again");
         (try model.count(try call.text(row, "word"), try call.text(row, "label"))).* = n;
     }
-    if (model.counts.get("") == null) return call.fail(c.KOLM_E_DATA_LOSS, "this is no model of words-zig", "compile it again");
+    if (model.counts.get("") == null) return call.fail(c.KOLM_E_DATA_LOSS, "this is not a model of words-zig", "compile it again");
     var questions = try Lines.open(call, args.input_path);
     defer questions.close();
     const fd = c.open(args.output_path, c.O_WRONLY | c.O_CREAT | c.O_TRUNC | c.O_CLOEXEC, @as(c_uint, 0o600));

@@ -29,9 +29,9 @@ static kit_status read_trainer(const kolm_host_v1_t *host, slurm_settings *s, ko
     cJSON_ArrayForEach(word, words) {
         if (status != KOLM_OK) break;
         if (!cJSON_IsString(word) || s->trainer_words == SLURM_TRAINER_WORDS)
-            status =
-                kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it like [\"kolm\",\"job\",\"run\"]",
-                         "backends.slurm.trainer in config.json is no list of at most %d words", SLURM_TRAINER_WORDS);
+            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it like [\"kolm\",\"job\",\"run\"]",
+                              "backends.slurm.trainer in config.json is not a list of at most %d words",
+                              SLURM_TRAINER_WORDS);
         else
             status = kit_strdup(word->valuestring, &s->trainer[s->trainer_words++], err);
     }

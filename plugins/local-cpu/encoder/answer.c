@@ -50,7 +50,7 @@ static kit_status map_fd(int fd, const kit_job_model_file *file, slice *out, kol
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at the model file %s", file->path);
     if (!S_ISREG(info.st_mode) || file->offset > (uint64_t)info.st_size ||
         file->size > (uint64_t)info.st_size - file->offset || file->size == 0)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it anew",
+        return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again",
                         "%s does not hold the %llu bytes of %s at %llu", file->path, (unsigned long long)file->size,
                         file->name, (unsigned long long)file->offset);
     out->mapped = file->size + (file->offset - begin);
@@ -82,7 +82,7 @@ static kit_status find(const encoder_model *m, const char *name, enc_file *out, 
         *out = m->slice[i].file;
         return KOLM_OK;
     }
-    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it anew", "the model has no %s", name);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again", "the model has no %s", name);
 }
 
 static kit_status read_description(const encoder_model *m, bool *out_end, kolm_error_t *err) {
@@ -101,7 +101,7 @@ static kit_status read_description(const encoder_model *m, bool *out_end, kolm_e
         return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a newer kolm", "the model's " ENCODER_FILE " has format %llu",
                         (unsigned long long)format);
     if (good) return KOLM_OK;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it anew",
+    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again",
                     "the model's " ENCODER_FILE " is not usable");
 }
 

@@ -229,7 +229,7 @@ static kit_status read_module(const reading *r, const cJSON *module, int index, 
 static kit_status read_modules(const reading *r, const cJSON *list, modules *m) {
     const cJSON *module;
     int index = 0;
-    if (!cJSON_IsArray(list)) return refuse(r, "its modules.json is no list");
+    if (!cJSON_IsArray(list)) return refuse(r, "its modules.json is not a list");
     cJSON_ArrayForEach(module, list) KIT_TRY(read_module(r, module, index++, m));
     if (m->first == NULL) return refuse(r, "its modules.json names no modules");
     if (!m->is_static && m->pooling == NULL)

@@ -155,7 +155,7 @@ static kit_status open_inside(const enc_files *files, const char *name, int *out
             struct stat info;
             bool link = fstatat(dir, part, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(info.st_mode);
             status = link ? refuse_link(files, part, err)
-                          : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "get the model again", "%s in %s is no directory",
+                          : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "get the model again", "%s in %s is not a directory",
                                      part, files->shown);
         } else if (next < 0) {
             status = kit_fail_errno(err, errno, "cannot open %s in %s", part, files->shown);

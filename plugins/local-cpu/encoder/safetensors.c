@@ -67,7 +67,7 @@ static kit_status KIT_PRINTF(3, 4) damaged(const source *s, kolm_error_t *err, c
     vsnprintf(line, sizeof line, format, list);
     va_end(list);
     kit_buf_escaped(&text, line, strlen(line));
-    kit_status status = kit_fail(err, KOLM_E_DATA_LOSS, "get the model again (`hf download NAME`), or save it anew",
+    kit_status status = kit_fail(err, KOLM_E_DATA_LOSS, "get the model again (`hf download NAME`), or save it again",
                                  "%s is not usable: %s", s->shown, kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
@@ -102,8 +102,7 @@ static kit_status read_shape(const source *s, const cJSON *value, enc_tensor *t,
             return damaged(s, err, "the tensor %.*s has more than %d dimensions", SHOWN_MAX, value->string,
                            ENC_RANK_MAX);
         if (!is_count(item))
-            return damaged(s, err, "the shape of the tensor %.*s is not made of whole numbers", SHOWN_MAX,
-                           value->string);
+            return damaged(s, err, "the shape of the tensor %.*s is not made up of integers", SHOWN_MAX, value->string);
         uint64_t n = (uint64_t)item->valuedouble;
         t->shape[t->rank++] = n;
         empty = empty || n == 0;
@@ -219,7 +218,7 @@ static kit_status read_header(source *s, const uint8_t *bytes, uint64_t size, cJ
     kit_status status = kit_json_parse((const char *)bytes + 8, length, out, &inner);
     if (status == KOLM_E_RESOURCE_EXHAUSTED) return out_of_memory(err);
     if (status != KOLM_OK) return damaged(s, err, "its header is not JSON: %s", inner.text);
-    if (!cJSON_IsObject(*out)) return damaged(s, err, "its header is no JSON object");
+    if (!cJSON_IsObject(*out)) return damaged(s, err, "its header is not a JSON object");
     return KOLM_OK;
 }
 

@@ -184,7 +184,7 @@ static kit_status read_added(tokenizer *t, const cJSON *list, kolm_error_t *err)
     const cJSON *one;
     size_t count = 0;
     if (list != NULL && !cJSON_IsArray(list))
-        return tokenizer_damaged(err, "tokenizer.json: the added_tokens are no list");
+        return tokenizer_damaged(err, "tokenizer.json: the added_tokens are not a list");
     added_request *requests = calloc((size_t)(list != NULL ? cJSON_GetArraySize(list) : 0) + 1, sizeof *requests);
     if (requests == NULL) return tokenizer_no_memory(err);
     kit_status status = KOLM_OK;
@@ -210,7 +210,7 @@ static kit_status read_added(tokenizer *t, const cJSON *list, kolm_error_t *err)
 static kit_status add_special(uint32_t **ids, uint32_t *count, const cJSON *id, kolm_error_t *err) {
     if (!cJSON_IsNumber(id) || id->valuedouble < 0 || id->valuedouble >= INT32_MAX ||
         id->valuedouble != (double)(uint32_t)id->valuedouble)
-        return tokenizer_damaged(err, "tokenizer.json: the post_processor has a token whose id is no whole number");
+        return tokenizer_damaged(err, "tokenizer.json: the post_processor has a token whose id is not an integer");
     uint32_t *more = realloc(*ids, ((size_t)*count + 1) * sizeof *more);
     if (more == NULL) return tokenizer_no_memory(err);
     *ids = more;

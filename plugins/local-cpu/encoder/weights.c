@@ -14,7 +14,7 @@ typedef struct binding {
 } binding;
 
 static kit_status lacks(const binding *b, const char *name) {
-    return kit_fail(b->err, KOLM_E_DATA_LOSS, "get the model again (`hf download NAME`), or save it anew",
+    return kit_fail(b->err, KOLM_E_DATA_LOSS, "get the model again (`hf download NAME`), or save it again",
                     "%s lacks the tensor %s%s", b->e->shown, b->prefix, name);
 }
 
@@ -216,7 +216,7 @@ static kit_status bind_static(const binding *b) {
     if ((!is_float(t) && t->dtype != ENC_I8) || t->rank != 2 || t->count == 0 || t->shape[0] > UINT32_MAX ||
         t->shape[1] > 65536)
         return kit_fail(b->err, KOLM_E_UNIMPLEMENTED, "save the model as F32, F16, BF16 or I8",
-                        "the tensor %s of %s is no table of such numbers, but of %s in %u dimensions", t->name,
+                        "the tensor %s of %s is not a table of such numbers, but of %s in %u dimensions", t->name,
                         b->e->shown, enc_dtype_name(t->dtype), (unsigned)t->rank);
     w->words = (enc_matrix){t->data, t->dtype, (uint32_t)t->shape[0], (uint32_t)t->shape[1]};
     KIT_TRY(static_extra(b, "mapping", true, 0, &w->row_of));

@@ -312,7 +312,7 @@ static kit_status create_temporary(const char *directory, const char *prefix, un
 static kit_status refuse_device(const char *path, kolm_error_t *err) {
     struct stat info;
     if (stat(path, &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file that is to be made, or replaced",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file to create or replace",
                     "%s is a device, a pipe or a socket and is left alone", path);
 }
 

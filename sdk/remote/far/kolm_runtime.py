@@ -432,7 +432,7 @@ def make(place, tree, offline, there, held):
     needed = lock.needed(facts)
     directories = [path for path in (os.path.join(tree, "wheels"), there) if path and os.path.isdir(path)]
     if there and there not in directories:
-        raise Failed(NOT_FOUND, "there is no directory %s there" % shown(there), "correct backends.remote-ssh.wheels_there in config.json")
+        raise Failed(NOT_FOUND, "there is not a directory %s there" % shown(there), "correct backends.remote-ssh.wheels_there in config.json")
     others = []
     if os.path.exists(os.path.join(tree, "others.txt")):
         with open(os.path.join(tree, "others.txt"), encoding="utf-8") as file:

@@ -50,7 +50,7 @@ static kit_status cancel(kit_ssh_job_remote *remote, const char *job, kolm_error
     remote->refused = remote->broken = false; /* nothing is to be tried again */
     int32_t code = remote->host->cancelled(remote->host->user) != 0 ? KOLM_E_CANCELLED : KOLM_E_DEADLINE_EXCEEDED;
     return kit_fail(err, code, "run the same command again to go on from where it stopped",
-                    sure ? "the job on %s was stopped" : "%s was told to stop the job, and has not said that it did",
+                    sure ? "the job on %s was stopped" : "%s was asked to stop the job, and has not confirmed it",
                     remote->settings.name);
 }
 
@@ -85,7 +85,7 @@ static kit_status judge(const kit_ssh_job_remote *remote, const ssh_job_outcome 
         return kit_fail(err, (int32_t)code, text_of(last, "remedy"), "%s: %s", remote->settings.name,
                         text_of(last, "text"));
     if (strcmp(text_of(last, "why"), "cancelled") == 0)
-        return kit_fail(err, KOLM_E_ABORTED, "run the same command again", "somebody else stopped the job on %s",
+        return kit_fail(err, KOLM_E_ABORTED, "run the same command again", "another client stopped the job on %s",
                         remote->settings.name);
     kit_buf words = {0};
     const char *tail = text_of(last, "errors_tail");

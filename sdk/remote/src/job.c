@@ -366,7 +366,7 @@ kit_status kit_ssh_job_train(kit_ssh_job_remote *remote, const kolm_train_args_t
     a.job = job;
     a.about = job != NULL ? job->task : "";
     if (status == KOLM_OK && strcmp(job->kind, "train") != 0)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "this is no job of training");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "not a training job");
     if (status == KOLM_OK) status = describe(remote, args->job_dir, NULL, &a, err);
     if (status == KOLM_OK) status = carry_out(remote, &a, err);
     if (status == KOLM_OK) {

@@ -237,7 +237,7 @@ kit_status ssh_job_ask(kit_ssh_job_remote *remote, cJSON *request, ssh_job_frame
 kit_status ssh_job_word(char out[SSH_JOB_WORD], kolm_error_t *err) {
     uint8_t bytes[16];
     if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        return kit_fail(err, KOLM_E_INTERNAL, "run the command again", "no random bytes could be had");
+        return kit_fail(err, KOLM_E_INTERNAL, "run the command again", "cannot get random bytes");
     kit_hex(bytes, sizeof bytes, out);
     return KOLM_OK;
 }

@@ -261,7 +261,7 @@ static kit_status try_agent(ssh_attempt *a, kolm_error_t *err) {
     if (status == KOLM_E_CANCELLED || status == KOLM_E_DEADLINE_EXCEEDED || status == KOLM_E_RESOURCE_EXHAUSTED)
         return kit_fail(err, status, why.remedy, "%s", why.text);
     if (a->agent != NULL) return try_agent_keys(a, err);
-    ssh_say_tried(a, "ssh-agent", status == KOLM_OK ? "nobody listens at SSH_AUTH_SOCK" : why.text);
+    ssh_say_tried(a, "ssh-agent", status == KOLM_OK ? "no agent listens on SSH_AUTH_SOCK" : why.text);
     return KOLM_OK;
 }
 

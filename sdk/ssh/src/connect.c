@@ -114,7 +114,7 @@ static kit_status resolve(const kit_ssh *ssh, const char *host, const char *port
     if (getaddrinfo(host, port, &hints, out_found) == 0) return KOLM_OK;
     if (numeric)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a numeric address",
-                        "\"%s\" is no numeric address to pin %s to", host, ssh->label);
+                        "\"%s\" is not a numeric address to pin %s to", host, ssh->label);
     lookup *l = new_lookup(host, port, family);
     if (l == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     pthread_t thread;

@@ -87,7 +87,7 @@ static kit_status expand_variable(const char *value, const char *at, kit_buf *ou
     size_t length = strcspn(at, "}");
     char name[256];
     if (at[length] == '\0' || length == 0 || length >= sizeof name)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write ${NAME}", "\"%s\" has a ${ that is no variable", value);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write ${NAME}", "\"%s\" has a ${ that is not a variable", value);
     memcpy(name, at, length);
     name[length] = '\0';
     *out_end = at + length + 1;

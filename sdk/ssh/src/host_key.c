@@ -158,8 +158,8 @@ static kit_status store(kit_ssh *ssh, const ssh_host_check *check, const uint8_t
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "name a file with UserKnownHostsFile, or with known_hosts",
                         "there is no known_hosts file of the user");
     if (check->files.items[0][0] != '/')
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "write it from / or ~/ on",
-                        "%s is no whole path, and would be another file in another directory", check->files.items[0]);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "write it from / or ~/ on", "%s is not an absolute path",
+                        check->files.items[0]);
     KIT_TRY(ssh_known_append(check->files.items[0], check->name, check->config->hash_known_hosts, key, length, err));
     say(ssh, "the %s key %s of %s is now trusted, in %s", type, ssh->fingerprint, ssh->label, check->files.items[0]);
     return KOLM_OK;
@@ -212,7 +212,7 @@ static kit_status first_use(kit_ssh *ssh, const ssh_host_check *check, const uin
 static kit_status check_named(const kit_ssh *ssh, const char *wanted, kolm_error_t *err) {
     if (strcmp(wanted, ssh->fingerprint) == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                    "if that is right, correct host_key in config.json; if not, somebody is in between",
+                    "if that is right, correct host_key in config.json; if not, the connection may be intercepted",
                     "the key of %s is %s, and the settings say %s", ssh->label, ssh->fingerprint, wanted);
 }
 

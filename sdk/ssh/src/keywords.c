@@ -90,7 +90,7 @@ static kit_status set_connect_timeout(ssh_reader *r, const kit_ssh_list *values,
     uint32_t seconds = 0;
     if (strcmp(values->items[0], "none") == 0) return KOLM_OK;
     if (!parse_time(values->items[0], &seconds))
-        return ssh_bad_line(err, at, "has a ConnectTimeout that is no time in seconds");
+        return ssh_bad_line(err, at, "has a ConnectTimeout that is not a number of seconds");
     if (r->active && !r->connect_timeout_set) {
         r->config->connect_timeout_s = seconds;
         r->connect_timeout_set = true;
@@ -101,7 +101,7 @@ static kit_status set_connect_timeout(ssh_reader *r, const kit_ssh_list *values,
 static kit_status set_rsa_bits(ssh_reader *r, const kit_ssh_list *values, const ssh_place *at, kolm_error_t *err) {
     uint64_t bits = 0;
     if (!kit_parse_u64(values->items[0], &bits) || bits > INT_MAX)
-        return ssh_bad_line(err, at, "has a RequiredRSASize that is no number of bits");
+        return ssh_bad_line(err, at, "has a RequiredRSASize that is not a number of bits");
     if (r->active && !r->rsa_bits_set) {
         r->config->least_rsa_bits = (uint32_t)bits;
         r->rsa_bits_set = true;
@@ -218,8 +218,8 @@ static kit_status add_hop(ssh_reader *r, const char *text, bool counts, const ss
     kolm_error_t why = KIT_ERROR_INIT;
     kit_status status = ssh_hop_parse(text, &hop, &why);
     if (status == KOLM_E_INVALID_ARGUMENT)
-        return ssh_bad_line(err, at, "has \"%.200s\" in ProxyJump, which is no hop: [user@]host[:port] or ssh://",
-                            text);
+        return ssh_bad_line(
+            err, at, "has \"%.200s\" in ProxyJump, which is not a valid hop: [user@]host[:port] or ssh://", text);
     if (status != KOLM_OK) return kit_fail(err, status, why.remedy, "%s", why.text);
     if (!counts) return KOLM_OK;
     status = ssh_target_text(&hop, &plain, err);

@@ -279,7 +279,7 @@ static kit_status append_line(int fd, const char *file, const kit_buf *line, kol
     struct stat info;
     if (fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "let known_hosts name a file of its own",
-                        "%s is no file, and keeps nothing", file);
+                        "%s is not a regular file, so no host key can be saved", file);
     KIT_TRY(kit_lock_hold(fd, file, err));
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", file);
     char last = '\n';
@@ -308,7 +308,7 @@ static kit_status hash_name(const char *name, kit_buf *out, kolm_error_t *err) {
     uint8_t salt[SHA1_DIGEST_SIZE], digest[SHA1_DIGEST_SIZE];
     struct hmac_sha1_ctx context;
     if (getrandom(salt, sizeof salt, 0) != (ssize_t)sizeof salt)
-        return kit_fail(err, KOLM_E_INTERNAL, "run the command again", "no random bytes could be had");
+        return kit_fail(err, KOLM_E_INTERNAL, "run the command again", "cannot get random bytes");
     hmac_sha1_set_key(&context, sizeof salt, salt);
     hmac_sha1_update(&context, strlen(name), (const uint8_t *)name);
     hmac_sha1_digest(&context, sizeof digest, digest);

@@ -106,7 +106,7 @@ class Job:
                 if len(data) != file["size"]:
                     raise TrainerError(DATA_LOSS, f"{file['path']} ends inside {name}", "get the artifact again")
                 return data
-        raise TrainerError(NOT_FOUND, f"the artifact has no {name}", "get the artifact again, or compile it anew")
+        raise TrainerError(NOT_FOUND, f"the artifact has no {name}", "get the artifact again, or compile it again")
 
     def fingerprint(self, *more):
         """Tells jobs apart: two with the same fingerprint make the same model, so one may go on from the other's checkpoint."""

@@ -56,8 +56,8 @@ kit_status trainer_python(const kolm_host_v1_t *host, const kit_trainer *trainer
     if (out_path[0] == '\0')
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s has no Python runtime yet", name);
     if (out_path[0] != '/')
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "the Python of %s, %.200s, is no absolute path", name,
-                        out_path);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "the Python of %s, %.200s, is not an absolute path",
+                        name, out_path);
     if (stat(out_path, &about) != 0 || !S_ISREG(about.st_mode) || access(out_path, X_OK) != 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "the Python of %s, %.200s, cannot be run", name,
                         out_path);

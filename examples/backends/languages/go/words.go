@@ -258,7 +258,7 @@ func infer(host *C.kolm_host_v1_t, job, input, output string) (answers uint64, e
 		return nil
 	})
 	if err == nil && len(m[""]) == 0 {
-		err = failure{C.KOLM_E_DATA_LOSS, "this is no model of words-go", "compile it again"}
+		err = failure{C.KOLM_E_DATA_LOSS, "this is not a model of words-go", "compile it again"}
 	}
 	if err != nil {
 		return 0, err

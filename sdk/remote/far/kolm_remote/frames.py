@@ -141,7 +141,7 @@ class Link(object):
         except ValueError:
             raise Refused(INVALID_ARGUMENT, "a frame that is not JSON")
         if not isinstance(header, dict):
-            raise Refused(INVALID_ARGUMENT, "a frame that is no object")
+            raise Refused(INVALID_ARGUMENT, "a frame that is not an object")
         count = header.get("bytes", 0)
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= BYTES_MAX:
             raise Refused(INVALID_ARGUMENT, "a frame with a bad number of bytes")
