@@ -134,7 +134,7 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
         .command = "kolm backend trust",
         .words = "KEY.pem",
         .summary = "Believes plugins that this public key signed.",
-        .notes = "What a key is believed for is told apart: `kolm keys trust` is about models, this about plugins. A\n"
+        .notes = "Trust is separate for each purpose: `kolm keys trust` is for models, this for plugins. A\n"
                  "policy.json in the home directory, {\"plugins\":{\"signatures\":\"required\"}}, refuses every plugin "
                  "that no\nsuch key signed.",
         .options = options,

@@ -123,7 +123,7 @@ class Bench:
         apart, inside = (float(word) for word in text.split())
         table("One detect of local-cpu (median of 200, in turns)", ["where", "time", "times in process"], [
             ("in this process, already loaded", "%.0f us" % inside, "1.0"),
-            ("in a process of its own: started, limited, loaded, called, judged, buried", "%.0f us" % apart, "%.1f" % (apart / inside))])
+            ("in a separate process: start, limits, load, call, check, reap", "%.0f us" % apart, "%.1f" % (apart / inside))])
 
     def beside(self, other, spinners):
         """The same questions to this build and to another one, in turns, while so many processes want the processors."""

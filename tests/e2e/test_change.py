@@ -246,7 +246,7 @@ class Base(Case):
         self.assertIn("the answers do not count", err.decode())
 
     def test_an_artifact_loosens_nothing(self):
-        """Of the trainer's options in its manifest only those count that say what the model is and how it is asked."""
+        """Of the trainer's options in its manifest only those count that say what the model is and how it is prompted."""
         self.compile("--base", "base", "--recipe", "lora", "--set", "rank=8", "--set", "allow_pickle=true", "--set", "patience=2")
         manifest = self.json("inspect", NAME)["manifest"]
         self.assertEqual(manifest["options"]["trainer"]["allow_pickle"], "true")

@@ -83,7 +83,7 @@ class Files(Case):
         fifo = os.path.join(self.work, "fifo")
         os.mkfifo(fifo)
         process = self.start("compile", "-t", "router", "-d", "fifo")
-        self.assertIn(b"waiting for somebody to write rows", process.stderr.readline())
+        self.assertIn(b"waiting for a writer", process.stderr.readline())
         self.assertEqual(self.interrupt(process)[0], 130)
         os.remove(fifo)
         self.assert_nothing_left()

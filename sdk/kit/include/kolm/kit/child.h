@@ -42,7 +42,7 @@ typedef struct kit_child_end {
 } kit_child_end;
 
 /* Runs it as the leader of a process group. When it has ended, what it left in its group is killed, and descriptors of its output
- * that are held outside of it are waited for for two seconds at most. Its process number names nobody else until this returns.
+ * that are held outside of it are waited for for two seconds at most. Its process number is not reused until this returns.
  * An error: it could not be started, or what it said could not be read (out_end says how it ended then). */
 kit_status kit_child_run(const kit_child *child, kit_child_end *out_end, kolm_error_t *err) KIT_MUST_USE;
 

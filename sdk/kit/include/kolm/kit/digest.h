@@ -18,7 +18,7 @@ typedef struct kit_sha256 kit_sha256;
 kit_status kit_sha256_new(kit_sha256 **out, kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_sha256_update(kit_sha256 *state, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_sha256_final(kit_sha256 *state, uint8_t out[KIT_SHA256_BYTES],
-                            kolm_error_t *err) KIT_MUST_USE; /* and starts anew */
+                            kolm_error_t *err) KIT_MUST_USE; /* and resets the state */
 void kit_sha256_free(kit_sha256 *state);
 kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_SHA256_HEX],
                             kolm_error_t *err) KIT_MUST_USE;

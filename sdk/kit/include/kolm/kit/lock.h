@@ -22,7 +22,7 @@ extern "C" {
 /* Opens path for locking, and creates it (0600) if it is missing; a symbolic link is refused. The caller closes *out_fd. */
 kit_status kit_lock_open(const char *path, int *out_fd, kolm_error_t *err) KIT_MUST_USE;
 
-/* Takes the lock if it is free. UNAVAILABLE if somebody else holds it; UNIMPLEMENTED if the file system has no locks (some network
+/* Takes the lock if it is free. UNAVAILABLE if another process holds it; UNIMPLEMENTED if the file system has no locks (some network
  * ones). shown names the file in an error. */
 kit_status kit_lock_try(int fd, const char *shown, kolm_error_t *err) KIT_MUST_USE;
 /* Waits for it as long as it takes. CANCELLED if a signal arrived meanwhile. */
@@ -32,7 +32,7 @@ kit_status kit_lock_hold(int fd, const char *shown, kolm_error_t *err) KIT_MUST_
 kit_status kit_lock_wait(int fd, const char *shown, int64_t wait_ms, bool (*stop)(void *user), void *user,
                          kolm_error_t *err) KIT_MUST_USE;
 
-/* True if fd still has a name: a lock on a file that was removed meanwhile excludes nobody. */
+/* True if fd still has a name: a lock on a file that was removed meanwhile has no effect. */
 bool kit_lock_is_linked(int fd);
 /* True if fd is what path names now: the lock is the one that others would find. */
 bool kit_lock_names(int fd, const char *path);

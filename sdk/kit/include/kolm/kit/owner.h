@@ -15,7 +15,7 @@ typedef enum kit_owner {
     KIT_OWNER_SELF, /* the user of this process, root too when it is root */
     KIT_OWNER_ROOT,
     KIT_OWNER_OTHER,
-    KIT_OWNER_UNMAPPED, /* somebody outside of this namespace; also for the process itself when it is not mapped */
+    KIT_OWNER_UNMAPPED, /* a user outside of this namespace; also for the process itself when it is not mapped */
 } kit_owner;
 kit_owner kit_owner_of(uid_t uid);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a file's owner and mode let somebody else read or change it: one table of named policies. */
+/* Whether a file's owner and mode let another user read or change it: one table of named policies. */
 #ifndef KOLM_KIT_TRUST_H
 #define KOLM_KIT_TRUST_H
 
@@ -23,12 +23,12 @@ typedef enum kit_trust {
     KIT_TRUST_SECRET, /* self or root; no permission for group and others: keys, which root may have put there */
     KIT_TRUST_OWN,    /* self or root; no writing by group and others: what says whom or what to trust */
     KIT_TRUST_SETTING, /* self, root or unmapped; no writing by group and others: a configuration, also of a rootless container */
-    KIT_TRUST_SHARED, /* self, root, or unmapped if this process is, too; no writing by others. A group's is the caller's to judge */
+    KIT_TRUST_SHARED, /* self, root, or unmapped if this process is, too; no writing by others. A group's is for the caller to check */
 } kit_trust;
 
 typedef enum kit_trust_fault {
     KIT_TRUST_GOOD,
-    KIT_TRUST_OWNER, /* it belongs to somebody who is not among those */
+    KIT_TRUST_OWNER, /* it belongs to another user */
     KIT_TRUST_MODE,  /* it has a permission that it may not have */
 } kit_trust_fault;
 
@@ -42,7 +42,7 @@ kit_status kit_trust_make_directory(const char *path, kolm_error_t *err) KIT_MUS
 /* Whose a file is. */
 kit_owner kit_trust_owner(const struct stat *info);
 unsigned long kit_trust_owner_number(const struct stat *info); /* to be shown */
-/* A directory of root's in which nobody can rename or remove what belongs to somebody else, as /tmp is. */
+/* A directory of root's in which users cannot rename or remove each other's files, as /tmp is. */
 bool kit_trust_is_sticky(const struct stat *info);
 
 #ifdef __cplusplus

@@ -100,7 +100,7 @@ kit_status kit_ssh_job_infer(kit_ssh_job_remote *remote, const kolm_infer_args_t
 #define KIT_SSH_JOB_DIGEST 65
 kit_status kit_ssh_job_rehearse(kit_ssh_job_remote *remote, char out_digest[KIT_SSH_JOB_DIGEST], char *out_note,
                                 size_t capacity, kolm_error_t *err) KIT_MUST_USE;
-/* The slot status for this machine: removes what was of no use for so many seconds if that is asked (running jobs stay, and what
+/* The slot status for this machine: removes what has been unused for so many seconds if prune is set (running jobs stay, and what
  * another connection may be about to use), then reports what is there to host->holding. *out_bytes: what was freed. */
 kit_status kit_ssh_job_status(kit_ssh_job_remote *remote, const kolm_status_args_t *args, uint64_t *out_bytes,
                               kolm_error_t *err) KIT_MUST_USE;

@@ -17,7 +17,7 @@ extern "C" {
  * idle timeout, DATA_LOSS or CANCELLED the connection is spent: close it. SIGPIPE is never raised. Keepalives go out
  * only while some call waits.
  *
- * Codes: INVALID_ARGUMENT a target or a configuration that makes no sense; NOT_FOUND the name does not resolve; UNAVAILABLE nobody answers, the link broke; DEADLINE_EXCEEDED a timeout; CANCELLED; UNAUTHENTICATED no
+ * Codes: INVALID_ARGUMENT a target or a configuration that makes no sense; NOT_FOUND the name does not resolve; UNAVAILABLE no answer, the link broke; DEADLINE_EXCEEDED a timeout; CANCELLED; UNAUTHENTICATED no
  * key was accepted; FAILED_PRECONDITION the host key is unknown, changed or revoked; DATA_LOSS the far side does not
  * speak the protocol; RESOURCE_EXHAUSTED the server takes no further session.
  *

@@ -35,7 +35,7 @@ kit_status kit_ssh_list_add(kit_ssh_list *list, const char *text, size_t length,
 bool kit_ssh_list_has(const kit_ssh_list *list, const char *text);
 void kit_ssh_list_free(kit_ssh_list *list);
 
-/* StrictHostKeyChecking. Nobody can be asked here, so that ASK, which is the default, refuses as YES does. */
+/* StrictHostKeyChecking. There is no prompt here: ASK, the default, refuses as YES does. */
 typedef enum kit_ssh_checking {
     KIT_SSH_CHECK_ASK,
     KIT_SSH_CHECK_YES,
