@@ -50,6 +50,23 @@ SPDX = "SPDX-License-Identifier: Apache-2.0"
 SKIPPED = {".git", "subprojects", "__pycache__"}
 
 
+# Phrases that a native reader stumbles over, how often they may occur, and what to write: the numbers may only become smaller.
+PHRASES = {
+    r"\banew\b": (2, "again"),
+    r"\bin vain\b": (0, "has no effect, or always fails"),
+    r"\bof (?:no|any) use\b": (0, "unused, or without effect"),
+    r"\b(?:is|are|was|were) no (?:[a-z]+ )?(?:file|directory|list|object|word|number|name|path|key|row|text|model|backend|array|event|data|label)\b": (17, "is not a"),
+    r"\b(?:[Nn]obody|[Ss]omebody)\b": (15, "no other user, the caller, another process"),
+    r"\b(?:is|are|was|were) told\b": (11, "reports, shows, is passed"),
+    r"\bjudged?\b": (4, "check, score, verdict"),
+    r"\bspell(?:s|ed)\b": (5, "written as, in canonical form"),
+    r"\b(?:cannot|can|to) be had\b": (4, "unavailable, available"),
+    r"\bis asked\b|\bare asked\b": (13, "is called, is queried"),
+    r"\b[Ww]hoever\b": (10, "the user who, anyone who"),
+    r"\bslip of the pen\b": (0, "typo"),
+}
+
+
 def strip_c(text, keep_strings=False):
     """Blanks comments (and literals), keeping every line where it is."""
     def blank(match):
@@ -125,6 +142,7 @@ class Lint:
                 self.prints(path, strip_c(text))
             elif kind == ".py":
                 self.python(path, text)
+        self.phrases()
         return self.found
 
     def opening(self, path, kind, text):
@@ -247,6 +265,27 @@ class Lint:
             if written or read or slot:
                 self.complain(path, number, "protocol.h has the names of the protocol, protocol.c those of its members")
 
+    def phrases(self):
+        """Of the whole tree: guides, public headers and what a user reads in messages."""
+        counts = dict.fromkeys(PHRASES, 0)
+        for path in self.files():
+            full = os.path.join(self.root, path)
+            guide = path == "README.md" or re.match(r"docs/.*\.md$", path)
+            header = re.match(r"sdk/.*include/.*\.h(pp)?$", path)
+            source = re.match(r"(core|sdk|plugins)/.*\.[ch]$", path)
+            if os.path.islink(full) or not (guide or header or source):
+                continue
+            with open(full, encoding="utf-8") as file:
+                text = file.read()
+            if not guide and not header:
+                text = "\n".join(re.findall(r'"((?:\\.|[^"\\\n])*)"', re.sub(r"/\*.*?\*/", "", text, flags=re.S)))
+            for phrase in PHRASES:
+                counts[phrase] += len(re.findall(phrase, text))
+        for phrase, count in counts.items():
+            if count > PHRASES[phrase][0]:
+                self.complain("docs", 1, f"'{phrase}' occurs {count} times in guides, public headers and messages, and at most "
+                              f"{PHRASES[phrase][0]} are allowed: write {PHRASES[phrase][1]}")
+
     def python(self, path, text):
         for number, line in enumerate(text.split("\n"), 1):
             code = line.split("#")[0]
@@ -351,6 +390,12 @@ class SelfTest(unittest.TestCase):
             self.check("core/host/answer.c", f"void f(void) {{ {body} }}\n", "protocol.h")
             self.check("core/host/manifest.c", f"void f(void) {{ {body} }}\n", None)
         self.check("core/host/ask.c", 'void f(void) { kit_json_get(config, "backends"); }\n', None)
+
+    def test_phrases(self):
+        for path, text, seen in [("docs/a.md", "a slip of the pen\n", True), ("core/host/a.c", self.HEAD + 'const char *s = "a slip of the pen";\n', True),
+                                 ("core/host/a.c", self.HEAD + "/* a slip of the pen */\n", False), ("tests/a.md", "a slip of the pen\n", False)]:
+            with self.subTest(path=path, seen=seen):
+                self.assertEqual(len(self.lint(files={path: text})), int(seen))
 
     def test_opening(self):
         for path, text in {"core/a.c": "int x;\n", "tests/a.py": "print()\n", "core/b.h": f"/* {SPDX} */\n#pragma once\n",
