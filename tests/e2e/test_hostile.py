@@ -273,7 +273,7 @@ class Hostile(Case):
         keyid = self.json("keys", "export")["keyid"]
         plugin = os.path.join(self.plugins, "test-word.so")
         for words, code in ((["--version"], 0), (["frob"], 2), (["compile", "-t", "router", "-d", "tickets.jsonl"], 0), (["score", "router-1.0.0.kolm", "--eval", "tickets.jsonl"], 0),
-                            (["compile", "-t", "failed", "-d", "tickets.jsonl", "--gate", "1"], 4), (["inspect", "router-1.0.0.kolm"], 0), (["verify", "router-1.0.0.kolm"], 0), (["keys", "list"], 0),
+                            (["compile", "-t", "failed", "-d", "tickets.jsonl", "--gate", "1"], 4), (["inspect", "router-1.0.0.kolm"], 0), (["report", "router-1.0.0.kolm"], 0), (["verify", "router-1.0.0.kolm"], 0), (["keys", "list"], 0),
                             (["keys", "export"], 0), (["keys", "trust", "key.pem"], 0), (["keys", "rotate"], 0), (["keys", "revoke", "f" * 64], 0), (["compute", "list"], 0), (["compute", "detect"], 0),
                             (["compute", "info", "test-word"], 0), (["compute", "pick"], 0), (["compute", "use", "test-word"], 0), (["compute", "test", "test-word"], None),
                             (["compute", "quote", "--rows", "5"], 0), (["compute", "status"], 0), (["compute", "setup", "test-word", "--remove"], 0), (["backend", "list"], 0), (["backend", "why", "test-word"], 0),

@@ -183,7 +183,7 @@ class Formats(Case):
 
     def test_a_named_one_that_says_it_cannot(self):
         done = self.kolm(*self.ask[0], "--backend", "local-cpu", code=5)
-        self.assert_error(done, "local-cpu (named by --backend) cannot do this: it answers with models of the format kolm-linear, kolm_trainer",
+        self.assert_error(done, "local-cpu (named by --backend) cannot do this: it answers with models of the format kolm-linear, kolm-encoder, kolm_trainer",
                           "made by test-word, is of test-word", "leave out --backend")
         self.add_backend("test-other")  # says nothing: asked when it is named
         self.kolm(*self.ask[0], "--backend", "test-other")
