@@ -4,7 +4,7 @@
 #define KOLM_CLI_ELSEWHERE_TEXT_H
 
 #include "cli/context.h"
-#include "fleet/elsewhere.h"
+#include "fleet/holdings.h"
 
 void cli_elsewhere_print(cli_context *context, const cli_elsewhere *elsewhere);
 

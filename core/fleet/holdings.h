@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What backends keep elsewhere than on this machine, asked of each, for `kolm compute status`. */
-#ifndef KOLM_FLEET_ELSEWHERE_H
-#define KOLM_FLEET_ELSEWHERE_H
+#ifndef KOLM_FLEET_HOLDINGS_H
+#define KOLM_FLEET_HOLDINGS_H
 
 #include "fleet/registry.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Asks the status slot of backends, and shows what they keep elsewhere as rows or as JSON. */
-#include "fleet/elsewhere.h"
+#include "fleet/holdings.h"
 #include "fleet/grants.h"
 
 #include "fleet/calls.h"
