@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-const char *cli_backend_price(const cli_backend *backend, char *out, size_t capacity) {
+const char *cli_backend_price(const fleet_backend *backend, char *out, size_t capacity) {
     char dollars[32];
     if (backend->price_micro_usd_per_hour == PICK_UNPRICED)
         kit_copy(out, capacity, backend->billing);
@@ -46,7 +46,7 @@ void cli_device_text(const cJSON *device, kit_buf *out) {
     }
 }
 
-static bool put_vram(cJSON *object, const cli_backend *b) {
+static bool put_vram(cJSON *object, const fleet_backend *b) {
     switch (b->vram) {
     case PICK_VRAM_CAP:
         return kit_json_put(object, "vram_cap_gb", kit_json_micro(b->vram_cap_bytes / 1000));
@@ -59,7 +59,7 @@ static bool put_vram(cJSON *object, const cli_backend *b) {
     }
 }
 
-static bool put_auth(cJSON *object, const cli_backend *b) {
+static bool put_auth(cJSON *object, const fleet_backend *b) {
     cJSON *array = cJSON_AddArrayToObject(object, "auth");
     for (size_t i = 0; array && i < b->auth_count; i++) {
         cJSON *item = cJSON_CreateString(b->auth[i]);
@@ -68,11 +68,11 @@ static bool put_auth(cJSON *object, const cli_backend *b) {
     return array != NULL;
 }
 
-bool cli_fill_backend(cJSON *object, const cli_backend *b) {
+bool cli_fill_backend(cJSON *object, const fleet_backend *b) {
     static const char *const airgap[] = {"no", "yes", "depends"};
     bool priced = b->price_micro_usd_per_hour != PICK_UNPRICED;
     bool good = kit_json_put_string(object, "name", b->name) && kit_json_put_string(object, "kind", b->kind) &&
-                kit_json_put_string(object, "group", cli_group_title(b->group)) &&
+                kit_json_put_string(object, "group", fleet_group_title(b->group)) &&
                 kit_json_put_u64(object, "tier", b->tier) && kit_json_put_bool(object, "train", b->train) &&
                 kit_json_put_bool(object, "infer", b->infer) && kit_json_put_string(object, "recipes", b->recipes) &&
                 kit_json_put_string(object, "airgap", airgap[b->airgap]) &&
@@ -98,7 +98,7 @@ static bool append(cJSON *array, cJSON *object, bool good) {
     return false;
 }
 
-bool cli_put_backend(cJSON *array, const cli_backend *backend) {
+bool cli_put_backend(cJSON *array, const fleet_backend *backend) {
     cJSON *object = cJSON_CreateObject();
     return append(array, object, object && cli_fill_backend(object, backend));
 }

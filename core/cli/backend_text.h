@@ -7,13 +7,13 @@
 #include "fleet/registry.h"
 
 /* "0 $/hr", "2.50 $/hr", "per-token"; returns out. */
-const char *cli_backend_price(const cli_backend *backend, char *out, size_t capacity);
+const char *cli_backend_price(const fleet_backend *backend, char *out, size_t capacity);
 /* "fake card, 24.0 GiB, 21.6 GiB free, driver X 2"; device is an entry of detection.devices. */
 void cli_device_text(const cJSON *device, kit_buf *out);
 
 /* Appends the backend to an array (or fills object): manifest fields, then "detection" (null when unknown). */
-bool cli_put_backend(cJSON *array, const cli_backend *backend);
-bool cli_fill_backend(cJSON *object, const cli_backend *backend);
+bool cli_put_backend(cJSON *array, const fleet_backend *backend);
+bool cli_fill_backend(cJSON *object, const fleet_backend *backend);
 bool cli_put_problem(cJSON *array, const char *name, const char *path, const char *why);
 
 /* One line for each that is not taken (taken false), or for all: "what  acme (/path/acme.so)". */

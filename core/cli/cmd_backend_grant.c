@@ -25,12 +25,12 @@ static const char *who_of(const cJSON *grant, char out[96]) {
     return out;
 }
 
-static bool is_found(const cli_registry *registry, const char *name) {
+static bool is_found(const fleet_registry *registry, const char *name) {
     const host_backend *row = host_find(registry->found, name);
     return row && row->state == HOST_ROW_OK && row->granted;
 }
 
-static void print_grants(cli_context *context, const cli_registry *registry, const cJSON *grants) {
+static void print_grants(cli_context *context, const fleet_registry *registry, const cJSON *grants) {
     const cJSON *grant, *what;
     char who[96] = "";
     cJSON_ArrayForEach(grant, grants) {
@@ -41,7 +41,7 @@ static void print_grants(cli_context *context, const cli_registry *registry, con
     if (cJSON_GetArraySize(grants) == 0) cli_print(context, "nothing is granted to any backend\n");
 }
 
-static cJSON *grants_json(const cli_registry *registry, const cJSON *grants) {
+static cJSON *grants_json(const fleet_registry *registry, const cJSON *grants) {
     cJSON *value = cJSON_CreateObject();
     cJSON *array =
         kit_json_put_string(value, "schema", "kolm.backend.grants/1") ? cJSON_AddArrayToObject(value, "grants") : NULL;
@@ -67,17 +67,17 @@ static cJSON *grants_json(const cli_registry *registry, const cJSON *grants) {
 static int list(cli_context *context) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *grants = NULL;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     int exit_code = SESSION_EXIT_OK;
-    kit_status status = cli_grants_read(&context->session, &grants, &err);
-    if (status == KOLM_OK) status = cli_registry_open(&context->session, &registry, &err);
+    kit_status status = fleet_grants_read(&context->session, &grants, &err);
+    if (status == KOLM_OK) status = fleet_registry_open(&context->session, &registry, &err);
     if (status != KOLM_OK)
         exit_code = failed(context, status, &err);
     else if (context->json)
         exit_code = cli_print_json(context, grants_json(registry, grants), SESSION_EXIT_OK);
     else
         print_grants(context, registry, grants);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     cJSON_Delete(grants);
     return exit_code;
 }
@@ -86,7 +86,7 @@ static int list(cli_context *context) {
 
 /* row and to may be NULL. */
 static int done(cli_context *context, const char *name, const char *state, const host_backend *row,
-                const cli_grantee *to) {
+                const fleet_grantee *to) {
     if (!context->json) {
         if (row && to) cli_grant_show(row, to, stdout);
         cli_print(context, "%s  %s\n", state, cli_safe(name));
@@ -95,53 +95,53 @@ static int done(cli_context *context, const char *name, const char *state, const
     cJSON *value = cJSON_CreateObject();
     bool good = kit_json_put_string(value, "schema", "kolm.backend.grant/1") &&
                 kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "state", state) &&
-                kit_json_put(value, "asks", row ? cli_asks_json(row) : cJSON_CreateArray()) &&
-                (to ? kit_json_put(value, "to", cli_grantee_json(to)) : kit_json_put_null(value, "to"));
+                kit_json_put(value, "asks", row ? fleet_asks_json(row) : cJSON_CreateArray()) &&
+                (to ? kit_json_put(value, "to", fleet_grantee_json(to)) : kit_json_put_null(value, "to"));
     if (good) return cli_print_json(context, value, SESSION_EXIT_OK);
     cJSON_Delete(value);
     return cli_print_json(context, NULL, SESSION_EXIT_OK);
 }
 
-static kit_status find_row(cli_registry *registry, const char *name, const host_backend **out_row, int *out_exit,
+static kit_status find_row(fleet_registry *registry, const char *name, const host_backend **out_row, int *out_exit,
                            kolm_error_t *err) {
-    const cli_backend *backend = cli_registry_find(registry, name);
+    const fleet_backend *backend = fleet_registry_find(registry, name);
     *out_exit = SESSION_EXIT_USAGE;
-    if (!backend) return cli_registry_unknown(registry, name, err);
-    if (backend->refused) return cli_backend_refuse(backend, out_exit, err);
+    if (!backend) return fleet_registry_unknown(registry, name, err);
+    if (backend->refused) return fleet_backend_refuse(backend, out_exit, err);
     *out_exit = 0;
     *out_row = backend->row;
     return KOLM_OK;
 }
 
 static kit_status grant_row(cli_context *context, const host_backend *row, int *out_exit, kolm_error_t *err) {
-    cli_grantee to;
-    if (!cli_grant_needed(row)) {
+    fleet_grantee to;
+    if (!fleet_grant_needed(row)) {
         *out_exit = done(context, row->name, "needs none", row, NULL);
         return KOLM_OK;
     }
-    KIT_TRY(cli_grantee_of(&context->session, row, &to, err));
-    KIT_TRY(cli_grant_give(&context->session, row, &to, err));
+    KIT_TRY(fleet_grantee_of(&context->session, row, &to, err));
+    KIT_TRY(fleet_grant_give(&context->session, row, &to, err));
     *out_exit = done(context, row->name, "granted", row, &to);
     return KOLM_OK;
 }
 
 static int give(cli_context *context, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     const host_backend *row = NULL;
     int exit_code = 0;
-    kit_status status = cli_registry_open(&context->session, &registry, &err);
+    kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = find_row(registry, name, &row, &exit_code, &err);
     if (status == KOLM_OK) status = grant_row(context, row, &exit_code, &err);
     if (status != KOLM_OK) exit_code = exit_code ? cli_error(context, exit_code, &err) : failed(context, status, &err);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }
 
 static int take(cli_context *context, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     bool had = false;
-    kit_status status = cli_grant_take(&context->session, name, &had, &err);
+    kit_status status = fleet_grant_take(&context->session, name, &had, &err);
     if (status != KOLM_OK) return failed(context, status, &err);
     return done(context, name, had ? "removed" : "nothing to remove", NULL, NULL);
 }

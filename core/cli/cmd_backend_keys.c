@@ -23,7 +23,7 @@ static kit_status open_ring(cli_context *context, char **out_dir, kolm_error_t *
     store_home *home = NULL;
     KIT_TRY(session_home(&context->session, &home, err));
     KIT_TRY(store_home_create(home, err));
-    KIT_TRY(cli_publishers_move(&context->session, err));
+    KIT_TRY(fleet_publishers_move(&context->session, err));
     return store_home_place(home, STORE_KEYS, out_dir, err);
 }
 
@@ -34,7 +34,7 @@ static const char *time_of(int64_t seconds, int64_t none, char out[RECEIPT_TIME_
     return out;
 }
 
-static bool put_key(cJSON *array, const cli_publisher *p) {
+static bool put_key(cJSON *array, const fleet_publisher *p) {
     char from[RECEIPT_TIME_BYTES], to[RECEIPT_TIME_BYTES];
     const receipt_trusted *key = p->key;
     cJSON *o = cJSON_CreateObject();
@@ -50,7 +50,7 @@ static bool put_key(cJSON *array, const cli_publisher *p) {
     return false;
 }
 
-static void print_key(cli_context *context, const cli_publisher *p) {
+static void print_key(cli_context *context, const fleet_publisher *p) {
     char to[RECEIPT_TIME_BYTES];
     const char *end = time_of(p->key->valid_to, RECEIPT_NO_END, to);
     cli_print(context, "%s  %-7s  %s%s%s  %s", p->key->key.keyid, p->source, p->revoked ? "revoked" : "trusted",
@@ -59,7 +59,7 @@ static void print_key(cli_context *context, const cli_publisher *p) {
     cli_print(context, "\n");
 }
 
-static cJSON *to_json(const cli_publisher *all, size_t count) {
+static cJSON *to_json(const fleet_publisher *all, size_t count) {
     cJSON *value = cJSON_CreateObject();
     cJSON *array =
         kit_json_put_string(value, "schema", "kolm.backend.keys/1") ? cJSON_AddArrayToObject(value, "keys") : NULL;
@@ -78,13 +78,13 @@ int cli_backend_keys(cli_context *context, int argc, char **argv) {
                                           "the machine's, and the revoked ones.",
                                .notes = "`kolm keys list` shows the same keyring with the keys that are about models."};
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_policy *policy = NULL;
-    cli_publisher *all = NULL;
+    fleet_policy *policy = NULL;
+    fleet_publisher *all = NULL;
     size_t count = 0;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_policy_load(&context->session, &policy, &err);
-    if (status == KOLM_OK) status = cli_policy_publishers(policy, &all, &count, &err);
+    kit_status status = fleet_policy_load(&context->session, &policy, &err);
+    if (status == KOLM_OK) status = fleet_policy_publishers(policy, &all, &count, &err);
     exit_code = SESSION_EXIT_OK;
     if (status != KOLM_OK) {
         exit_code = failed(context, status, &err);
@@ -96,7 +96,7 @@ int cli_backend_keys(cli_context *context, int argc, char **argv) {
         if (count == 0) cli_print(context, "no keys yet; `kolm backend trust KEY.pem` believes one\n");
     }
     free(all);
-    cli_policy_free(policy);
+    fleet_policy_free(policy);
     return exit_code;
 }
 
@@ -156,11 +156,11 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
 /* ---- untrust */
 
 /* The key is not in the user's ring: says whose it is instead. */
-static kit_status not_ours(cli_policy *policy, const char *keyid, kolm_error_t *err) {
+static kit_status not_ours(fleet_policy *policy, const char *keyid, kolm_error_t *err) {
     kolm_error_t ignored = KIT_ERROR_INIT;
-    cli_publisher *all = NULL;
+    fleet_publisher *all = NULL;
     size_t count = 0;
-    if (cli_policy_publishers(policy, &all, &count, &ignored) != KOLM_OK) return KOLM_E_NOT_FOUND;
+    if (fleet_policy_publishers(policy, &all, &count, &ignored) != KOLM_OK) return KOLM_E_NOT_FOUND;
     for (size_t i = 0; i < count; i++) {
         if (strcmp(all[i].key->key.keyid, keyid) != 0) continue;
         if (strcmp(all[i].source, "machine") == 0)
@@ -176,12 +176,12 @@ static kit_status not_ours(cli_policy *policy, const char *keyid, kolm_error_t *
 }
 
 /* What a revoked key signed is refused, whether the key is believed or not. */
-static bool is_revoked(cli_policy *policy, const char *keyid) {
+static bool is_revoked(fleet_policy *policy, const char *keyid) {
     kolm_error_t ignored = KIT_ERROR_INIT;
-    cli_publisher *all = NULL;
+    fleet_publisher *all = NULL;
     size_t count = 0;
     bool revoked = false;
-    if (cli_policy_publishers(policy, &all, &count, &ignored) != KOLM_OK) return false;
+    if (fleet_policy_publishers(policy, &all, &count, &ignored) != KOLM_OK) return false;
     for (size_t i = 0; i < count; i++)
         revoked = revoked || (all[i].revoked && strcmp(all[i].key->key.keyid, keyid) == 0);
     free(all);
@@ -191,16 +191,16 @@ static bool is_revoked(cli_policy *policy, const char *keyid) {
 static kit_status untrust(cli_context *context, const char *given, char out_keyid[KIT_SHA256_HEX], cJSON **out_backends,
                           bool *out_revoked, kolm_error_t *err) {
     char *dir = NULL;
-    cli_policy *policy = NULL;
+    fleet_policy *policy = NULL;
     kit_status status = open_ring(context, &dir, err);
-    if (status == KOLM_OK) status = cli_policy_load(&context->session, &policy, err);
-    if (status == KOLM_OK) status = cli_policy_whole_keyid(policy, given, out_keyid, err);
+    if (status == KOLM_OK) status = fleet_policy_load(&context->session, &policy, err);
+    if (status == KOLM_OK) status = fleet_policy_whole_keyid(policy, given, out_keyid, err);
     if (status == KOLM_OK)
-        status = cli_signed_by(&context->session, out_keyid, out_backends, err); /* while it is still known */
+        status = fleet_signed_by(&context->session, out_keyid, out_backends, err); /* while it is still known */
     *out_revoked = status == KOLM_OK && is_revoked(policy, out_keyid);
     if (status == KOLM_OK) status = receipt_keys_untrust_backends(dir, out_keyid, (int64_t)time(NULL), out_keyid, err);
     if (status == KOLM_E_NOT_FOUND && policy) status = not_ours(policy, out_keyid, err);
-    cli_policy_free(policy);
+    fleet_policy_free(policy);
     free(dir);
     return status;
 }

@@ -84,7 +84,7 @@ static bool put_row(cJSON *array, const host_backend *row) {
         good = good && kit_json_put_u64(o, "rule", row->rule) && kit_json_put_string(o, "why", row->why.text) &&
                kit_json_put_string(o, "remedy", row->why.remedy);
     good =
-        good && kit_json_put(o, "asks", cli_asks_json(row)) &&
+        good && kit_json_put(o, "asks", fleet_asks_json(row)) &&
         (row->state == HOST_ROW_OK ? kit_json_put_bool(o, "granted", row->granted) : kit_json_put_null(o, "granted"));
     if (good && cJSON_AddItemToArray(array, o)) return true;
     cJSON_Delete(o);
@@ -131,11 +131,11 @@ int cli_backend_list(cli_context *context, int argc, char **argv) {
                                .summary =
                                    "Shows every directory that was searched and every file that was considered."};
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = cli_registry_settle(&context->session, registry, &err);
+    kit_status status = fleet_registry_open(&context->session, &registry, &err);
+    if (status == KOLM_OK) status = fleet_registry_settle(&context->session, registry, &err);
     exit_code = SESSION_EXIT_OK;
     if (status != KOLM_OK)
         exit_code = cli_error(context, session_exit_of(status), &err);
@@ -143,7 +143,7 @@ int cli_backend_list(cli_context *context, int argc, char **argv) {
         exit_code = cli_print_json(context, to_json(registry->found, NULL), SESSION_EXIT_OK);
     else
         print_all(context, registry->found);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }
 
@@ -154,16 +154,16 @@ static void print_asks(cli_context *context, const host_backend *row) {
     char one[512];
     size_t count = row->manifest ? host_manifest_asks(row->manifest, asks) : 0;
     for (size_t i = 0; i < count; i++)
-        cli_print(context, "  asks for: %s\n", cli_safe(cli_ask_text(&asks[i], one, sizeof one)));
+        cli_print(context, "  asks for: %s\n", cli_safe(fleet_ask_text(&asks[i], one, sizeof one)));
     if (row->state != HOST_ROW_OK || count == 0) return;
     if (row->granted)
-        cli_print(context, "  granted: %s\n", cli_grant_needed(row) ? "yes" : "yes, as what is installed with kolm");
+        cli_print(context, "  granted: %s\n", fleet_grant_needed(row) ? "yes" : "yes, as what is installed with kolm");
     else
         cli_print(context, "  %s\n    -> %s\n", cli_safe(row->why.text), cli_safe(row->why.remedy));
 }
 
 /* The rules one by one for a row: which held, which decided, which were not asked any more. */
-static void explain_row(cli_context *context, cli_policy *policy, const host_backend *row) {
+static void explain_row(cli_context *context, fleet_policy *policy, const host_backend *row) {
     char signature[512];
     cli_print(context, "%s  (%s): %s\n", cli_safe(path_of(row)), origin_text(row->origin), state_text(row));
     for (int rule = 1; rule < HOST_RULES; rule++) {
@@ -184,18 +184,18 @@ static void explain_row(cli_context *context, cli_policy *policy, const host_bac
         cli_print(context, "  note: its manifest is of a later version; this kolm does not know: %s\n",
                   cli_safe(unread));
     print_asks(context, row);
-    cli_policy_describe(policy, row, signature, sizeof signature);
+    fleet_policy_describe(policy, row, signature, sizeof signature);
     if (signature[0]) cli_print(context, "  signature: %s\n", cli_safe(signature));
 }
 
-static void print_detection(cli_context *context, const cli_backend *b) {
-    const char *reason = cli_backend_detail(b, "reason"), *remedy = cli_backend_detail(b, "remedy");
-    cli_print(context, "here and now: %s%s%s\n", cli_backend_state(b), *reason ? ": " : "", cli_safe(reason));
+static void print_detection(cli_context *context, const fleet_backend *b) {
+    const char *reason = fleet_backend_detail(b, "reason"), *remedy = fleet_backend_detail(b, "remedy");
+    cli_print(context, "here and now: %s%s%s\n", fleet_backend_state(b), *reason ? ": " : "", cli_safe(reason));
     if (*remedy) cli_print(context, "    -> %s\n", cli_safe(remedy));
 }
 
-static int unknown(cli_context *context, cli_registry *registry, const char *name, kolm_error_t *err) {
-    (void)cli_registry_unknown(registry, name, err);
+static int unknown(cli_context *context, fleet_registry *registry, const char *name, kolm_error_t *err) {
+    (void)fleet_registry_unknown(registry, name, err);
     kit_copy(err->remedy, sizeof err->remedy, "`kolm backend list` shows where was looked, and what was there");
     return cli_error(context, SESSION_EXIT_USAGE, err);
 }
@@ -206,19 +206,19 @@ static bool any_row(const host_registry *found, const char *name) {
     return false;
 }
 
-static int explain(cli_context *context, cli_registry *registry, const char *name, bool patient, kolm_error_t *err) {
+static int explain(cli_context *context, fleet_registry *registry, const char *name, bool patient, kolm_error_t *err) {
     const host_registry *found = registry->found;
-    const cli_backend *taken = cli_registry_find(registry, name);
-    cli_detect_options detect = {.only = name, .refresh = true, .withhold = true, .patient = patient};
-    cli_policy *policy = NULL;
-    kit_status status = cli_policy_load(&context->session, &policy, err);
+    const fleet_backend *taken = fleet_registry_find(registry, name);
+    fleet_detect_options detect = {.only = name, .refresh = true, .withhold = true, .patient = patient};
+    fleet_policy *policy = NULL;
+    kit_status status = fleet_policy_load(&context->session, &policy, err);
     for (size_t i = 0; status == KOLM_OK && i < found->count; i++) {
         if (strcmp(found->rows[i].name, name) != 0) continue;
         explain_row(context, policy, &found->rows[i]);
     }
-    cli_policy_free(policy);
+    fleet_policy_free(policy);
     if (status == KOLM_OK && taken && !taken->refused) {
-        status = cli_registry_detect(&context->session, registry, &detect, err);
+        status = fleet_registry_detect(&context->session, registry, &detect, err);
         if (status == KOLM_OK) print_detection(context, taken);
     }
     return status == KOLM_OK ? SESSION_EXIT_OK : cli_error(context, session_exit_of(status), err);
@@ -239,11 +239,11 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
                                .max_words = 1,
                                .words_out = argv};
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = cli_registry_settle(&context->session, registry, &err);
+    kit_status status = fleet_registry_open(&context->session, &registry, &err);
+    if (status == KOLM_OK) status = fleet_registry_settle(&context->session, registry, &err);
     if (status != KOLM_OK)
         exit_code = cli_error(context, session_exit_of(status), &err);
     else if (!any_row(registry->found, argv[0]))
@@ -252,6 +252,6 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
         exit_code = cli_print_json(context, to_json(registry->found, argv[0]), SESSION_EXIT_OK);
     else
         exit_code = explain(context, registry, argv[0], patient, &err);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }

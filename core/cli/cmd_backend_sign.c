@@ -40,7 +40,7 @@ int cli_backend_sign(cli_context *context, int argc, char **argv) {
     char *path = NULL, keyid[KIT_SHA256_HEX];
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_plugin_sign(&context->session, argv[0], &path, keyid, &err);
+    kit_status status = fleet_plugin_sign(&context->session, argv[0], &path, keyid, &err);
     if (status != KOLM_OK) {
         exit_code = failed(context, status, &err);
     } else if (context->json) {

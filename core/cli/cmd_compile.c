@@ -12,7 +12,7 @@ static int check_given(cli_context *context, const compile *c, const char *comma
     if (r->task == NULL)
         return cli_usage_error(context, command, "--task (-t) is missing: the name of the model to make");
     if (r->data.count == 0) return cli_usage_error(context, command, "--data (-d) is missing: the rows to learn from");
-    if (cli_data_stdin_twice(&r->data, &r->eval))
+    if (compile_data_stdin_twice(&r->data, &r->eval))
         return cli_usage_error(context, command,
                                "standard input (-) is given twice and can be read once: put one of them into a file");
     return -1;
@@ -25,7 +25,7 @@ static const char *help_notes(cli_context *context, int argc, char **argv, kit_b
         wanted = wanted || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
     kit_buf_str(text, "A row is {\"input\": \"...\", \"output\": \"...\"}. Below a gate no artifact is written: "
                       "NAME-VERSION.failed says why, and the\nexit code is 4.");
-    if (wanted) cli_recipes_text(&context->session, text);
+    if (wanted) fleet_recipes_text(&context->session, text);
     return kit_buf_text(text);
 }
 

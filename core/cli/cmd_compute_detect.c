@@ -15,10 +15,10 @@ static cli_style style_of(const char *state) {
     return CLI_RED;
 }
 
-static void print_backend(cli_context *context, const cli_backend *b) {
-    const char *state = b->refused ? "refused" : cli_backend_state(b);
-    const char *reason = b->refused ? b->refused : cli_backend_detail(b, "reason");
-    const char *remedy = cli_backend_detail(b, "remedy");
+static void print_backend(cli_context *context, const fleet_backend *b) {
+    const char *state = b->refused ? "refused" : fleet_backend_state(b);
+    const char *reason = b->refused ? b->refused : fleet_backend_detail(b, "reason");
+    const char *remedy = fleet_backend_detail(b, "remedy");
     char padded[16];
     kit_format(padded, sizeof padded, "%-11s", state);
     cli_print(context, "  %-14s  %s  %s\n", cli_safe(b->name), cli_styled(context, style_of(state), padded),
@@ -36,11 +36,11 @@ static void print_backend(cli_context *context, const cli_backend *b) {
         cli_print(context, "  %-14s  %-11s  -> %s\n", "", "", cli_safe(remedy));
 }
 
-static void print_text(cli_context *context, const cli_registry *registry) {
+static void print_text(cli_context *context, const fleet_registry *registry) {
     size_t available = 0, cached = 0;
     for (size_t i = 0; i < registry->count; i++) {
         print_backend(context, &registry->backends[i]);
-        available += cli_backend_available(&registry->backends[i]);
+        available += fleet_backend_available(&registry->backends[i]);
         cached += registry->backends[i].from_cache;
     }
     cli_print(context, "%zu of %zu available", available, registry->count);
@@ -48,14 +48,14 @@ static void print_text(cli_context *context, const cli_registry *registry) {
     cli_print(context, "\n");
 }
 
-static int print_as_json(cli_context *context, const cli_registry *registry) {
+static int print_as_json(cli_context *context, const fleet_registry *registry) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.detect/1");
     cJSON *list = good ? cJSON_AddArrayToObject(value, "backends") : NULL;
     cJSON *refused = list ? cJSON_AddArrayToObject(value, "refused") : NULL;
     good = refused != NULL;
     for (size_t i = 0; good && i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         good = b->refused ? cli_put_problem(refused, b->name, b->manifest_path, b->refused) : cli_put_backend(list, b);
     }
     if (!good) {
@@ -66,7 +66,7 @@ static int print_as_json(cli_context *context, const cli_registry *registry) {
 }
 
 int cli_compute_detect(cli_context *context, int argc, char **argv) {
-    cli_detect_options detect = {0};
+    fleet_detect_options detect = {0};
     bool force = false;
     session_airgap airgap = SESSION_AIRGAP_OFF;
     session_number timeout = {0};
@@ -89,7 +89,7 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         .options = options,
         .option_count = sizeof options / sizeof *options};
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     if (timeout.set && (timeout.value < 1 || timeout.value > 3600))
@@ -98,8 +98,8 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     detect.refresh = detect.refresh || force;
     detect.airgap = airgap != SESSION_AIRGAP_OFF;
     detect.airgap_strict = airgap == SESSION_AIRGAP_STRICT;
-    kit_status status = cli_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = cli_registry_detect(&context->session, registry, &detect, &err);
+    kit_status status = fleet_registry_open(&context->session, &registry, &err);
+    if (status == KOLM_OK) status = fleet_registry_detect(&context->session, registry, &detect, &err);
     if (status != KOLM_OK) {
         exit_code = cli_error(context, session_exit_of(status), &err);
     } else if (context->json) {
@@ -108,6 +108,6 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         print_text(context, registry);
         exit_code = SESSION_EXIT_OK;
     }
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }

@@ -24,7 +24,7 @@ static void line(cli_context *context, const char *label, const char *text) {
 }
 
 /* "environment (...cdef)", or "not set". */
-static void token_text(const cli_registry *registry, const char *name, kit_buf *out) {
+static void token_text(const fleet_registry *registry, const char *name, kit_buf *out) {
     store_secret_source source = STORE_SECRET_NONE;
     const char *value = store_secret(registry->credentials, name, &source);
     kit_buf_fmt(out, "%s ", name);
@@ -36,7 +36,7 @@ static void token_text(const cli_registry *registry, const char *name, kit_buf *
     if (*store_secret_tail(value)) kit_buf_fmt(out, " (...%s)", store_secret_tail(value));
 }
 
-static void print_tokens(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+static void print_tokens(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
     for (size_t i = 0; i < b->auth_count; i++) {
         kit_buf text = {0};
         token_text(registry, b->auth[i], &text);
@@ -45,7 +45,7 @@ static void print_tokens(cli_context *context, const cli_registry *registry, con
     }
 }
 
-static void print_vram(cli_context *context, const cli_backend *b) {
+static void print_vram(cli_context *context, const fleet_backend *b) {
     char text[48], bytes[32];
     switch (b->vram) {
     case PICK_VRAM_OWN:
@@ -64,7 +64,7 @@ static void print_vram(cli_context *context, const cli_backend *b) {
     line(context, "memory", text);
 }
 
-static void print_devices(cli_context *context, const cli_backend *b) {
+static void print_devices(cli_context *context, const fleet_backend *b) {
     const cJSON *devices = b->detection ? kit_json_get(b->detection, "devices") : NULL;
     bool first = true;
     for (const cJSON *device = devices ? devices->child : NULL; device; device = device->next) {
@@ -76,9 +76,9 @@ static void print_devices(cli_context *context, const cli_backend *b) {
     }
 }
 
-static const char *slot_word(const cli_backend *b, bool claimed, const char *slot) {
+static const char *slot_word(const fleet_backend *b, bool claimed, const char *slot) {
     if (!claimed) return "no";
-    switch (cli_backend_slot(b, slot)) {
+    switch (fleet_backend_slot(b, slot)) {
     case PICK_SLOT_PRESENT:
         return "yes";
     case PICK_SLOT_MISSING:
@@ -89,7 +89,7 @@ static const char *slot_word(const cli_backend *b, bool claimed, const char *slo
 }
 
 /* Which file replaced what of the manifest. */
-static void print_overrides(cli_context *context, const cli_backend *b) {
+static void print_overrides(cli_context *context, const fleet_backend *b) {
     static const struct {
         unsigned bit;
         const char *key;
@@ -105,7 +105,7 @@ static void print_overrides(cli_context *context, const cli_backend *b) {
     }
 }
 
-static void print_cost(cli_context *context, const cli_backend *b) {
+static void print_cost(cli_context *context, const fleet_backend *b) {
     char text[64];
     cli_backend_price(b, text, sizeof text);
     line(context, "price", text);
@@ -119,43 +119,43 @@ static void print_cost(cli_context *context, const cli_backend *b) {
 }
 
 /* What language models would run with; nothing for a backend that has no use for Python. */
-static void print_environment(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+static void print_environment(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     cJSON *environment = NULL;
-    cli_lock lock = {0};
+    runtime_lock lock = {0};
     kit_buf text = {0};
-    if (cli_runtime_of(&context->session, b->name, &environment, &ignored) != KOLM_OK) return;
-    kit_status known = cli_lock_read(registry->found->trainer, b->row, &lock, &ignored);
+    if (runtime_of(&context->session, b->name, &environment, &ignored) != KOLM_OK) return;
+    kit_status known = runtime_lock_read(registry->found->trainer, b->row, &lock, &ignored);
     if (cJSON_IsObject(environment)) {
         const cJSON *about = kit_json_get(environment, "about");
         const char *made_from = "";
-        cli_runtime_text(environment, &text);
+        runtime_text(environment, &text);
         line(context, "environment", kit_buf_text(&text));
         if (about && kit_json_get_string(about, "lock_sha256", &made_from) && known == KOLM_OK &&
             strcmp(made_from, lock.sha256) != 0)
             cli_print(context, LABEL "made from another lock; `kolm compute setup %s` creates it again\n", "", b->name);
         kit_buf_clear(&text);
-        cli_runtime_packages(about, &text);
+        runtime_packages(about, &text);
         line(context, "packages", kit_buf_text(&text));
     } else if (known == KOLM_OK) {
         cli_print(context, LABEL "none; `kolm compute setup %s` makes one\n", "environment", b->name);
     }
     kit_buf_free(&text);
-    cli_lock_free(&lock);
+    runtime_lock_free(&lock);
     cJSON_Delete(environment);
 }
 
-static void print_score(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+static void print_score(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
     kolm_error_t err = KIT_ERROR_INIT;
     pick_candidate *candidates = NULL;
     char score[8];
-    if (cli_registry_candidates(registry, &candidates, &err) != KOLM_OK) return;
+    if (fleet_registry_candidates(registry, &candidates, &err) != KOLM_OK) return;
     pick_score_text(pick_score(&candidates[b - registry->backends], NULL), score);
     line(context, "score", score);
-    cli_candidates_free(candidates);
+    fleet_candidates_free(candidates);
 }
 
-static void print_text(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+static void print_text(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
     static const char *const airgap[] = {"not allowed", "allowed", "with --allow-private-remote and a private target"};
     char number[32];
     line(context, "name", b->name);
@@ -163,17 +163,17 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     line(context, "kind", b->kind);
     kit_format(number, sizeof number, "%" PRIu32, b->tier);
     line(context, "tier", number);
-    line(context, "state", cli_backend_state(b));
-    line(context, "reason", cli_backend_detail(b, "reason"));
-    if (!cli_backend_available(b)) line(context, "remedy", cli_backend_detail(b, "remedy"));
+    line(context, "state", fleet_backend_state(b));
+    line(context, "reason", fleet_backend_detail(b, "reason"));
+    if (!fleet_backend_available(b)) line(context, "remedy", fleet_backend_detail(b, "remedy"));
     print_devices(context, b);
     line(context, "requires", b->needs);
     print_tokens(context, registry, b);
     line(context, "runtime", b->runtime);
-    line(context, "found", cli_backend_detail(b, "runtime"));
+    line(context, "found", fleet_backend_detail(b, "runtime"));
     print_environment(context, registry, b);
     print_vram(context, b);
-    line(context, "reproducible", cli_repro_text(cli_repro_known(&context->session, b)));
+    line(context, "reproducible", fleet_repro_text(fleet_repro_known(&context->session, b)));
     line(context, "trains", slot_word(b, b->train, "train"));
     line(context, "answers", slot_word(b, b->infer, "infer"));
     cli_recipes_print(context, b);
@@ -186,14 +186,14 @@ static void print_text(cli_context *context, const cli_registry *registry, const
     line(context, "perf", number);
     print_score(context, registry, b);
     cli_settings_print(context, b);
-    line(context, "version", cli_backend_detail(b, "version"));
+    line(context, "version", fleet_backend_detail(b, "version"));
     line(context, "plugin", b->plugin_path);
     line(context, "manifest", b->manifest_path);
     if (b->unread)
         cli_print(context, LABEL "of a later version; this kolm does not know: %s\n", "", cli_safe(b->unread));
 }
 
-static bool put_tokens(cJSON *value, const cli_registry *registry, const cli_backend *b) {
+static bool put_tokens(cJSON *value, const fleet_registry *registry, const fleet_backend *b) {
     cJSON *array = cJSON_AddArrayToObject(value, "tokens");
     for (size_t i = 0; array && i < b->auth_count; i++) {
         store_secret_source source = STORE_SECRET_NONE;
@@ -211,16 +211,16 @@ static bool put_tokens(cJSON *value, const cli_registry *registry, const cli_bac
     return array != NULL;
 }
 
-static int print_as_json(cli_context *context, const cli_registry *registry, const cli_backend *b) {
+static int print_as_json(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     cJSON *value = cJSON_CreateObject(), *environment = NULL;
-    if (cli_runtime_of(&context->session, b->name, &environment, &ignored) != KOLM_OK) environment = cJSON_CreateNull();
+    if (runtime_of(&context->session, b->name, &environment, &ignored) != KOLM_OK) environment = cJSON_CreateNull();
     bool good = kit_json_put(value, "environment", environment) && kit_json_put_string(value, "unread", b->unread) &&
                 kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
                 kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
-                put_tokens(value, registry, b) && cli_settings_put(context, value, b) && cli_recipes_put(value, b) &&
+                put_tokens(value, registry, b) && cli_settings_put(context, value, b) && fleet_recipes_put(value, b) &&
                 kit_json_put_string(value, "formats", b->formats) &&
-                kit_json_put_string(value, "reproducible", cli_repro_text(cli_repro_known(&context->session, b)));
+                kit_json_put_string(value, "reproducible", fleet_repro_text(fleet_repro_known(&context->session, b)));
     if (!good) {
         cJSON_Delete(value);
         value = NULL;
@@ -240,27 +240,27 @@ int cli_compute_info(cli_context *context, int argc, char **argv) {
                                .max_words = 1,
                                .words_out = argv};
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     exit_code = SESSION_EXIT_OK;
-    cli_detect_options detect = {.only = argv[0], .refresh = refresh};
-    kit_status status = cli_registry_open(&context->session, &registry, &err);
-    const cli_backend *backend = status == KOLM_OK ? cli_registry_find(registry, argv[0]) : NULL;
+    fleet_detect_options detect = {.only = argv[0], .refresh = refresh};
+    kit_status status = fleet_registry_open(&context->session, &registry, &err);
+    const fleet_backend *backend = status == KOLM_OK ? fleet_registry_find(registry, argv[0]) : NULL;
     if (status == KOLM_OK && !backend) {
-        status = cli_registry_unknown(registry, argv[0], &err);
+        status = fleet_registry_unknown(registry, argv[0], &err);
         exit_code = SESSION_EXIT_USAGE;
     } else if (status == KOLM_OK && backend->refused) {
-        status = cli_backend_refuse(backend, &exit_code, &err);
+        status = fleet_backend_refuse(backend, &exit_code, &err);
         if (backend->bad_settings && !context->json) cli_settings_print(context, backend);
     }
-    if (status == KOLM_OK) status = cli_registry_detect(&context->session, registry, &detect, &err);
+    if (status == KOLM_OK) status = fleet_registry_detect(&context->session, registry, &detect, &err);
     if (status != KOLM_OK)
         exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
     else if (context->json)
         exit_code = print_as_json(context, registry, backend);
     else
         print_text(context, registry, backend);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }

@@ -9,36 +9,36 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const char *note(const cli_backend *b) {
+static const char *note(const fleet_backend *b) {
     if (b->ungranted) return "  (not granted)";
-    if (b->train && cli_backend_slot(b, "train") == PICK_SLOT_MISSING) return "  (detect only)";
-    if (b->train && (!b->infer || cli_backend_slot(b, "infer") == PICK_SLOT_MISSING)) return "  (cannot answer)";
+    if (b->train && fleet_backend_slot(b, "train") == PICK_SLOT_MISSING) return "  (detect only)";
+    if (b->train && (!b->infer || fleet_backend_slot(b, "infer") == PICK_SLOT_MISSING)) return "  (cannot answer)";
     return "";
 }
 
-static void print_row(cli_context *context, const cli_backend *b) {
+static void print_row(cli_context *context, const fleet_backend *b) {
     char price[32];
     cli_print(context, "  %-14s  tier %" PRIu32 "  %-20s %-10s  %s%s\n", b->name, b->tier, cli_safe(b->needs),
               cli_backend_price(b, price, sizeof price), cli_safe(b->runtime), note(b));
 }
 
-static void print_groups(cli_context *context, const cli_registry *registry) {
-    for (cli_group group = 0; group < CLI_GROUPS; group++) {
+static void print_groups(cli_context *context, const fleet_registry *registry) {
+    for (fleet_group group = 0; group < FLEET_GROUPS; group++) {
         bool titled = false;
         for (size_t i = 0; i < registry->count; i++) {
-            const cli_backend *b = &registry->backends[i];
+            const fleet_backend *b = &registry->backends[i];
             if (b->refused || b->group != group) continue;
-            if (!titled) cli_print(context, "%s\n", cli_styled(context, CLI_BOLD, cli_group_title(group)));
+            if (!titled) cli_print(context, "%s\n", cli_styled(context, CLI_BOLD, fleet_group_title(group)));
             titled = true;
             print_row(context, b);
         }
     }
 }
 
-static void print_refused(cli_context *context, const cli_registry *registry) {
+static void print_refused(cli_context *context, const fleet_registry *registry) {
     bool titled = false;
     for (size_t i = 0; i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         if (!b->refused) continue;
         if (!titled) cli_print(context, "%s\n", cli_styled(context, CLI_BOLD, "REFUSED"));
         titled = true;
@@ -52,7 +52,7 @@ static void print_refused(cli_context *context, const cli_registry *registry) {
     }
 }
 
-static void print_nothing(cli_context *context, const cli_registry *registry) {
+static void print_nothing(cli_context *context, const fleet_registry *registry) {
     if (registry->count) return;
     cli_print(context,
               "no backends found\n"
@@ -60,22 +60,22 @@ static void print_nothing(cli_context *context, const cli_registry *registry) {
     if (registry->notes) cli_warn(context, "%s", cli_safe(registry->notes));
 }
 
-static bool put_problems(cJSON *value, const cli_registry *registry) {
+static bool put_problems(cJSON *value, const fleet_registry *registry) {
     cJSON *refused = cJSON_AddArrayToObject(value, "refused");
     cJSON *shadowed = cJSON_AddArrayToObject(value, "shadowed");
     if (!refused || !shadowed) return false;
     for (size_t i = 0; i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         if (b->refused && !cli_put_problem(refused, b->name, b->manifest_path, b->refused)) return false;
     }
     for (size_t i = 0; i < registry->shadowed_count; i++) {
-        const cli_shadowed *s = &registry->shadowed[i];
+        const fleet_shadowed *s = &registry->shadowed[i];
         if (!cli_put_problem(shadowed, s->name, s->path, s->why)) return false;
     }
     return true;
 }
 
-static int print_list_json(cli_context *context, const cli_registry *registry) {
+static int print_list_json(cli_context *context, const fleet_registry *registry) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.list/1");
     cJSON *list = good ? cJSON_AddArrayToObject(value, "backends") : NULL;
@@ -96,12 +96,12 @@ int cli_compute_list(cli_context *context, int argc, char **argv) {
                                .summary = "Lists every backend kolm knows about. Loads no plugin.",
                                .notes = "`kolm compute detect` says which of them are usable here."};
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = cli_registry_open(&context->session, &registry, &err);
+    kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status != KOLM_OK) return cli_error(context, session_exit_of(status), &err);
-    status = cli_registry_recall(&context->session, registry, &err);
+    status = fleet_registry_recall(&context->session, registry, &err);
     if (status != KOLM_OK) {
         exit_code = cli_error(context, session_exit_of(status), &err);
     } else if (context->json) {
@@ -112,6 +112,6 @@ int cli_compute_list(cli_context *context, int argc, char **argv) {
         print_nothing(context, registry);
         exit_code = SESSION_EXIT_OK;
     }
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }

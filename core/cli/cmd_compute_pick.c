@@ -128,25 +128,25 @@ static int answer(cli_context *context, const pick_result *result, const pick_co
 
 static int fresh(cli_context *context, const pick_options *o) {
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     pick_candidate *candidates = NULL;
     pick_result *result = NULL;
     pick_constraints constraints;
     cJSON *record = NULL;
     int exit_code = SESSION_EXIT_OK;
-    cli_detect_options detect = {.refresh = o->refresh,
-                                 .airgap = o->airgap != SESSION_AIRGAP_OFF,
-                                 .airgap_strict = o->airgap == SESSION_AIRGAP_STRICT,
-                                 .allow_private_remote = o->allow_private_remote};
+    fleet_detect_options detect = {.refresh = o->refresh,
+                                   .airgap = o->airgap != SESSION_AIRGAP_OFF,
+                                   .airgap_strict = o->airgap == SESSION_AIRGAP_STRICT,
+                                   .allow_private_remote = o->allow_private_remote};
     constraints_of(o, &constraints);
-    kit_status status = cli_registry_open(&context->session, &registry, &err);
+    kit_status status = fleet_registry_open(&context->session, &registry, &err);
     for (size_t i = 0; status == KOLM_OK && i < o->exclude.count; i++) {
-        if (cli_registry_find(registry, o->exclude.items[i])) continue;
-        status = cli_registry_unknown(registry, o->exclude.items[i], &err);
+        if (fleet_registry_find(registry, o->exclude.items[i])) continue;
+        status = fleet_registry_unknown(registry, o->exclude.items[i], &err);
         exit_code = SESSION_EXIT_USAGE;
     }
-    if (status == KOLM_OK) status = cli_registry_detect(&context->session, registry, &detect, &err);
-    if (status == KOLM_OK) status = cli_registry_candidates(registry, &candidates, &err);
+    if (status == KOLM_OK) status = fleet_registry_detect(&context->session, registry, &detect, &err);
+    if (status == KOLM_OK) status = fleet_registry_candidates(registry, &candidates, &err);
     if (status == KOLM_OK) status = pick_run(candidates, registry->count, &constraints, &result, &err);
     if (status == KOLM_OK) status = pick_record(result, &constraints, &record, &err);
     if (status == KOLM_OK)
@@ -154,8 +154,8 @@ static int fresh(cli_context *context, const pick_options *o) {
     else
         exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
     pick_result_free(result);
-    cli_candidates_free(candidates);
-    cli_registry_free(registry);
+    fleet_candidates_free(candidates);
+    fleet_registry_free(registry);
     return exit_code;
 }
 

@@ -103,13 +103,13 @@ static const char *confidence_word(uint32_t confidence) {
 }
 
 /* Days since the price was written down, and where; -1 when that is not known. */
-static int64_t price_age(const cli_registry *registry, const cli_backend *b) {
+static int64_t price_age(const fleet_registry *registry, const fleet_backend *b) {
     struct stat st;
     if (stat(b->manifest_path, &st) != 0 || (int64_t)st.st_mtime > registry->now) return -1;
     return registry->now - (int64_t)st.st_mtime;
 }
 
-static void price_text(const cli_registry *registry, const cli_backend *b, const char *site, char *out,
+static void price_text(const fleet_registry *registry, const fleet_backend *b, const char *site, char *out,
                        size_t capacity) {
     int64_t age = price_age(registry, b);
     if (b->price_micro_usd_per_hour == 0)
@@ -124,13 +124,13 @@ static void price_text(const cli_registry *registry, const cli_backend *b, const
         kit_format(out, capacity, "price from the manifest, %" PRId64 " days old", age / 86400);
 }
 
-static void print_quotes(cli_context *context, const cli_registry *registry, const cli_quote *quotes,
+static void print_quotes(cli_context *context, const fleet_registry *registry, const fleet_quote *quotes,
                          const kolm_cost_args_t *job) {
     char duration[32], cost[32], bytes[32], price[64];
     cli_print(context, "%" PRIu64 " rows, %s, recipe %s\n", job->rows,
               session_bytes(bytes, sizeof bytes, job->input_bytes), cli_safe(job->recipe));
     for (size_t i = 0; i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         const kolm_cost_result_t *c = &quotes[i].cost;
         if (!quotes[i].answered) {
             cli_print(context, "  %-14s  %-9s  %-10s  %s\n", cli_safe(b->name), "-", "-", cli_safe(quotes[i].why));
@@ -145,9 +145,9 @@ static void print_quotes(cli_context *context, const cli_registry *registry, con
     }
 }
 
-static bool put_quote(cJSON *array, const cli_registry *registry, size_t i, const cli_quote *quote) {
+static bool put_quote(cJSON *array, const fleet_registry *registry, size_t i, const fleet_quote *quote) {
     static const char *const billings[] = {"free", "per-hour", "per-token", "per-call"};
-    const cli_backend *b = &registry->backends[i];
+    const fleet_backend *b = &registry->backends[i];
     const kolm_cost_result_t *c = &quote->cost;
     int64_t age = price_age(registry, b);
     cJSON *o = cJSON_CreateObject();
@@ -170,7 +170,7 @@ static bool put_quote(cJSON *array, const cli_registry *registry, size_t i, cons
     return false;
 }
 
-static int print_as_json(cli_context *context, const cli_registry *registry, const cli_quote *quotes,
+static int print_as_json(cli_context *context, const fleet_registry *registry, const fleet_quote *quotes,
                          const kolm_cost_args_t *job) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.quote/1");
@@ -193,18 +193,18 @@ static int print_as_json(cli_context *context, const cli_registry *registry, con
 
 static int quote(cli_context *context, const quote_options *o) {
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
-    cli_quote *quotes = NULL;
+    fleet_registry *registry = NULL;
+    fleet_quote *quotes = NULL;
     kolm_cost_args_t job;
     int exit_code = SESSION_EXIT_OK;
     kit_status status = job_of(o, &job, &err);
-    if (status == KOLM_OK) status = cli_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = cli_registry_settle(&context->session, registry, &err);
+    if (status == KOLM_OK) status = fleet_registry_open(&context->session, &registry, &err);
+    if (status == KOLM_OK) status = fleet_registry_settle(&context->session, registry, &err);
     if (status == KOLM_OK) {
         quotes = calloc(registry->count ? registry->count : 1, sizeof *quotes);
         if (!quotes) status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     }
-    if (status == KOLM_OK) status = cli_call_costs(&context->session, registry, &job, o->airgap, quotes, &err);
+    if (status == KOLM_OK) status = fleet_call_costs(&context->session, registry, &job, o->airgap, quotes, &err);
     if (status != KOLM_OK)
         exit_code = cli_error(context, session_exit_of(status), &err);
     else if (context->json)
@@ -212,7 +212,7 @@ static int quote(cli_context *context, const quote_options *o) {
     else
         print_quotes(context, registry, quotes, &job);
     free(quotes);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }
 

@@ -157,14 +157,14 @@ static kit_status remove_all(cli_context *context, setup *s, int *out_exit, kolm
     return KOLM_OK;
 }
 
-static kit_status find_backend(cli_context *context, cli_registry **out_registry, setup *s, kolm_error_t *err) {
-    KIT_TRY(cli_registry_open(&context->session, out_registry, err));
-    const cli_backend *backend = cli_registry_find(*out_registry, s->name);
+static kit_status find_backend(cli_context *context, fleet_registry **out_registry, setup *s, kolm_error_t *err) {
+    KIT_TRY(fleet_registry_open(&context->session, out_registry, err));
+    const fleet_backend *backend = fleet_registry_find(*out_registry, s->name);
     if (!backend) {
         s->exit_code = SESSION_EXIT_USAGE;
-        return cli_registry_unknown(*out_registry, s->name, err);
+        return fleet_registry_unknown(*out_registry, s->name, err);
     }
-    if (backend->refused) return cli_backend_refuse(backend, &s->exit_code, err);
+    if (backend->refused) return fleet_backend_refuse(backend, &s->exit_code, err);
     s->row = backend->row;
     s->trainer = (*out_registry)->found->trainer;
     return setup_open(s, err);
@@ -173,7 +173,7 @@ static kit_status find_backend(cli_context *context, cli_registry **out_registry
 static int run(cli_context *context, setup *s) {
     kolm_error_t err = KIT_ERROR_INIT;
     int exit_code = SESSION_EXIT_OK;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     umask(umask(077) | 022); /* others must not be able to change what runs as this user */
     kit_status status = find_backend(context, &registry, s, &err);
     if (status == KOLM_OK && s->remove)
@@ -184,7 +184,7 @@ static int run(cli_context *context, setup *s) {
         status = make(context, s, &exit_code, &err);
     if (status != KOLM_OK) exit_code = cli_error(context, s->exit_code ? s->exit_code : session_exit_of(status), &err);
     setup_close(s);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }
 

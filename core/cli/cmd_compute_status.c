@@ -81,7 +81,7 @@ static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out
     char *path = NULL;
     struct stat st;
     *out_age = -1;
-    KIT_TRY(store_cache_path(home, CLI_DETECTION_CACHE, &path, err));
+    KIT_TRY(store_cache_path(home, FLEET_DETECTION_CACHE, &path, err));
     kit_status status = KOLM_OK;
     if (stat(path, &st) == 0)
         *out_age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;
@@ -118,14 +118,14 @@ static void print_text(cli_context *context, const state *s, const char *since, 
 }
 
 /* The lists go over to value. */
-static bool put_elsewhere(cJSON *value, cli_elsewhere *e) {
+static bool put_elsewhere(cJSON *value, fleet_holdings *e) {
     cJSON *held = e->held, *asked = e->asked;
     e->held = e->asked = NULL;
     bool good = kit_json_put(value, "elsewhere", held);
     return kit_json_put(value, "asked", asked) && good;
 }
 
-static int print_as_json(cli_context *context, const state *s, const char *since, const char *home, cli_elsewhere *e,
+static int print_as_json(cli_context *context, const state *s, const char *since, const char *home, fleet_holdings *e,
                          int exit_code) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.status/1") &&
@@ -150,7 +150,7 @@ static int print_as_json(cli_context *context, const state *s, const char *since
 }
 
 /* All of it but what is of this machine only. */
-static int print_elsewhere(cli_context *context, cli_elsewhere *e, int exit_code) {
+static int print_elsewhere(cli_context *context, fleet_holdings *e, int exit_code) {
     if (!context->json) {
         cli_elsewhere_print(context, e);
         return exit_code;
@@ -165,8 +165,8 @@ static int print_elsewhere(cli_context *context, cli_elsewhere *e, int exit_code
 
 static kit_status look_here(cli_context *context, state *s, const store_home *home, int64_t now, kolm_error_t *err) {
     static const char *const by_names[] = {"flag", "env", "config", "picker"};
-    cli_chosen_by by = CLI_BY_PICKER;
-    KIT_TRY(cli_default_backend(&context->session, &s->backend, &by, err));
+    fleet_chosen_by by = FLEET_BY_PICKER;
+    KIT_TRY(fleet_default_backend(&context->session, &s->backend, &by, err));
     KIT_TRY(sum_receipts(context, home, s, err));
     s->by = by_names[by];
     KIT_TRY(count_jobs(home, &s->jobs, err));
@@ -199,7 +199,7 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
                                .option_count = sizeof options / sizeof *options};
     kolm_error_t err = KIT_ERROR_INIT;
     store_home *home = NULL;
-    cli_elsewhere elsewhere = {0};
+    fleet_holdings elsewhere = {0};
     state s = {.since = INT64_MIN};
     int64_t span = 0, age = OLDER_SECONDS, now = (int64_t)time(NULL);
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
@@ -214,8 +214,8 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     kit_status status = session_home(&context->session, &home, &err);
     if (status == KOLM_OK && !name) status = look_here(context, &s, home, now, &err);
     if (status == KOLM_OK && (name || remote || prune)) {
-        const cli_elsewhere_options where = {.only = name, .prune = prune, .older_seconds = (uint64_t)age};
-        status = cli_elsewhere_ask(&context->session, &where, &elsewhere, &failed, &err);
+        const fleet_holdings_options where = {.only = name, .prune = prune, .older_seconds = (uint64_t)age};
+        status = fleet_holdings_query(&context->session, &where, &elsewhere, &failed, &err);
     }
     exit_code = elsewhere.failed ? SESSION_EXIT_BACKEND : SESSION_EXIT_OK;
     if (status != KOLM_OK)
@@ -228,6 +228,6 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
         print_text(context, &s, since, store_home_path(home));
         if (elsewhere.held) cli_elsewhere_print(context, &elsewhere);
     }
-    cli_elsewhere_free(&elsewhere);
+    fleet_holdings_free(&elsewhere);
     return exit_code;
 }

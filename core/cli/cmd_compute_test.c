@@ -11,7 +11,7 @@
 
 typedef struct report {
     cli_context *context;
-    cli_repro repro;
+    fleet_repro repro;
     cJSON *steps; /* with --json */
     bool lost;    /* a step of them: there was no memory for it */
 } report;
@@ -57,11 +57,11 @@ static void on_step(void *user, const kolm_test_step_t *step) {
     cli_print(r->context, "%-9s %-33s %s\n", number, cli_safe(step->title), cli_safe(text));
 }
 
-static int finish(cli_context *context, const cli_backend *backend, const kolm_test_result_t *result, cJSON *steps,
-                  cli_repro repro) {
+static int finish(cli_context *context, const fleet_backend *backend, const kolm_test_result_t *result, cJSON *steps,
+                  fleet_repro repro) {
     int exit_code = result->passed ? SESSION_EXIT_OK : SESSION_EXIT_BACKEND;
     if (!steps) {
-        if (repro != CLI_REPRO_UNKNOWN) cli_print(context, "%-9s %s\n", "[repro]", cli_repro_text(repro));
+        if (repro != FLEET_REPRO_UNKNOWN) cli_print(context, "%-9s %s\n", "[repro]", fleet_repro_text(repro));
         const char *verdict =
             result->passed ? cli_styled(context, CLI_GREEN, "PASS") : cli_styled(context, CLI_RED, "FAIL");
         cli_print(context, "%s     %s\n", verdict, cli_safe(result->summary));
@@ -72,8 +72,8 @@ static int finish(cli_context *context, const cli_backend *backend, const kolm_t
                 kit_json_put_string(value, "backend", backend->name) &&
                 kit_json_put_bool(value, "passed", result->passed != 0) &&
                 kit_json_put_string(value, "summary", result->summary) &&
-                (repro == CLI_REPRO_UNKNOWN ? kit_json_put_null(value, "reproducible")
-                                            : kit_json_put_bool(value, "reproducible", repro == CLI_REPRO_SAME)) &&
+                (repro == FLEET_REPRO_UNKNOWN ? kit_json_put_null(value, "reproducible")
+                                              : kit_json_put_bool(value, "reproducible", repro == FLEET_REPRO_SAME)) &&
                 kit_json_put(value, "steps", steps);
     if (!good) {
         cJSON_Delete(value);
@@ -82,29 +82,29 @@ static int finish(cli_context *context, const cli_backend *backend, const kolm_t
     return cli_print_json(context, value, exit_code);
 }
 
-static kit_status check(cli_context *context, cli_registry *registry, const char *name, session_airgap airgap,
-                        const cli_backend **out_backend, int *out_exit, kolm_error_t *err) {
-    cli_detect_options detect = {
+static kit_status check(cli_context *context, fleet_registry *registry, const char *name, session_airgap airgap,
+                        const fleet_backend **out_backend, int *out_exit, kolm_error_t *err) {
+    fleet_detect_options detect = {
         .only = name, .airgap = airgap != SESSION_AIRGAP_OFF, .airgap_strict = airgap == SESSION_AIRGAP_STRICT};
-    const cli_backend *backend = cli_registry_find(registry, name);
+    const fleet_backend *backend = fleet_registry_find(registry, name);
     if (!backend) {
         *out_exit = SESSION_EXIT_USAGE;
-        return cli_registry_unknown(registry, name, err);
+        return fleet_registry_unknown(registry, name, err);
     }
     *out_exit = SESSION_EXIT_BACKEND;
-    if (backend->refused) return cli_backend_refuse(backend, out_exit, err);
-    KIT_TRY(cli_grant_require(&context->session, registry, name, out_exit, err));
+    if (backend->refused) return fleet_backend_refuse(backend, out_exit, err);
+    KIT_TRY(fleet_grant_require(&context->session, registry, name, out_exit, err));
     *out_exit = SESSION_EXIT_BACKEND;
     if (airgap != SESSION_AIRGAP_OFF && backend->airgap != PICK_AIRGAP_YES)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or test a local backend",
                         "%s needs a network, and --airgap allows none", name);
-    kit_status status = cli_registry_detect(&context->session, registry, &detect, err);
+    kit_status status = fleet_registry_detect(&context->session, registry, &detect, err);
     if (status != KOLM_OK) {
         *out_exit = session_exit_of(status);
         return status;
     }
-    if (cli_backend_slot(backend, "test") == PICK_SLOT_MISSING) {
-        if (cli_backend_slot(backend, "train") == PICK_SLOT_PRESENT)
+    if (fleet_backend_slot(backend, "test") == PICK_SLOT_MISSING) {
+        if (fleet_backend_slot(backend, "train") == PICK_SLOT_PRESENT)
             return kit_fail(err, KOLM_E_UNIMPLEMENTED,
                             "compile a small model with it instead; its maker can give it a test", "%s has no test",
                             name);
@@ -134,36 +134,37 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
                                .max_words = 1,
                                .words_out = argv};
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
-    const cli_backend *backend = NULL;
+    fleet_registry *registry = NULL;
+    const fleet_backend *backend = NULL;
     kolm_test_result_t result = {.struct_size = (uint32_t)sizeof result};
     report r = {.context = context};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     exit_code = SESSION_EXIT_OK;
-    kit_status status = cli_registry_open(&context->session, &registry, &err);
+    kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = check(context, registry, argv[0], airgap, &backend, &exit_code, &err);
     if (status == KOLM_OK) {
         if (context->json && (r.steps = cJSON_CreateArray()) == NULL)
             status =
                 kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
         if (status == KOLM_OK)
-            status = cli_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
+            status =
+                fleet_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
         if (status == KOLM_OK && r.lost)
             status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                               "out of memory for the steps of the test");
         exit_code = cli_interrupted() ? SESSION_EXIT_INTERRUPTED : SESSION_EXIT_BACKEND;
     }
     if (status == KOLM_OK) {
-        if (result.passed) cli_repro_keep(&context->session, backend, r.repro);
+        if (result.passed) fleet_repro_keep(&context->session, backend, r.repro);
         exit_code = finish(context, backend, &result, r.steps, r.repro);
-        if (exit_code == SESSION_EXIT_OK && repro && r.repro != CLI_REPRO_SAME) exit_code = SESSION_EXIT_BACKEND;
+        if (exit_code == SESSION_EXIT_OK && repro && r.repro != FLEET_REPRO_SAME) exit_code = SESSION_EXIT_BACKEND;
     } else {
         if (backend && !context->json)
             cli_print(context, "%s     %s\n", cli_styled(context, CLI_RED, "FAIL"), backend->name);
         exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
         cJSON_Delete(r.steps);
     }
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }

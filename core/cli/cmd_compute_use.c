@@ -28,12 +28,12 @@ static const char *without_own(cli_context *context, char *out, size_t capacity)
     return out;
 }
 
-static int done(cli_context *context, const char *name, const char *path, const cli_backend *backend) {
+static int done(cli_context *context, const char *name, const char *path, const fleet_backend *backend) {
     char next[256];
     const char *overriding = secure_getenv("KOLM_BACKEND");
-    if (backend && !cli_backend_available(backend)) {
-        cli_warn(context, "%s is not available now (%s): %s", name, cli_safe(cli_backend_state(backend)),
-                 cli_safe(cli_backend_detail(backend, "reason")));
+    if (backend && !fleet_backend_available(backend)) {
+        cli_warn(context, "%s is not available now (%s): %s", name, cli_safe(fleet_backend_state(backend)),
+                 cli_safe(fleet_backend_detail(backend, "reason")));
     }
     if (overriding && *overriding && (!name || strcmp(overriding, name) != 0)) {
         cli_warn(context, "KOLM_BACKEND=%s is set and comes before the configuration", cli_safe(overriding));
@@ -42,7 +42,7 @@ static int done(cli_context *context, const char *name, const char *path, const 
         cJSON *value = cJSON_CreateObject();
         bool good = value && kit_json_put_string(value, "schema", "kolm.compute.use/1") &&
                     kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "config", path) &&
-                    kit_json_put_string(value, "state", backend ? cli_backend_state(backend) : NULL);
+                    kit_json_put_string(value, "state", backend ? fleet_backend_state(backend) : NULL);
         if (!good) {
             cJSON_Delete(value);
             value = NULL;
@@ -58,30 +58,30 @@ static int done(cli_context *context, const char *name, const char *path, const 
 }
 
 /* The default may well be a backend that is not there today: what detection says, or cannot say, is only a warning. */
-static void try_detect(cli_context *context, cli_registry *registry, const char *name) {
+static void try_detect(cli_context *context, fleet_registry *registry, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_detect_options detect = {.only = name};
-    if (cli_registry_detect(&context->session, registry, &detect, &err) != KOLM_OK)
+    fleet_detect_options detect = {.only = name};
+    if (fleet_registry_detect(&context->session, registry, &detect, &err) != KOLM_OK)
         cli_warn(context, "%s", cli_safe(err.text));
 }
 
 static int change(cli_context *context, char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
-    cli_backend *backend = NULL;
+    fleet_registry *registry = NULL;
+    fleet_backend *backend = NULL;
     store_home *home = NULL;
     char *path = NULL;
     int exit_code = SESSION_EXIT_OK;
     kit_status status = session_home(&context->session, &home, &err);
     if (status == KOLM_OK && name) {
-        status = cli_registry_open(&context->session, &registry, &err);
-        if (status == KOLM_OK) backend = cli_registry_find(registry, name);
+        status = fleet_registry_open(&context->session, &registry, &err);
+        if (status == KOLM_OK) backend = fleet_registry_find(registry, name);
         if (status == KOLM_OK && !backend) {
-            status = cli_registry_unknown(registry, name, &err);
+            status = fleet_registry_unknown(registry, name, &err);
             exit_code = SESSION_EXIT_USAGE;
         }
         if (status == KOLM_OK && backend && backend->refused) {
-            status = cli_backend_refuse(backend, &exit_code, &err);
+            status = fleet_backend_refuse(backend, &exit_code, &err);
         }
         if (status == KOLM_OK) try_detect(context, registry, name);
     }
@@ -92,7 +92,7 @@ static int change(cli_context *context, char *name) {
     else
         exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
     free(path);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return exit_code;
 }
 

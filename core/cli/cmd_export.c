@@ -98,7 +98,7 @@ static bool stop(void *user, uint64_t done, uint64_t total) {
 }
 
 /* The payload's files into directory; META stays behind. */
-static kit_status copy_payload(cli_model *model, const char *scratch, const char *directory, kolm_error_t *err) {
+static kit_status copy_payload(model_handle *model, const char *scratch, const char *directory, kolm_error_t *err) {
     KIT_TRY(artifact_extract(model->artifact, scratch, stop, NULL, err));
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < artifact_entry_count(model->artifact) && status == KOLM_OK; i++) {
@@ -163,27 +163,27 @@ static int32_t setting(void *user, const char *key, char *buffer, uint64_t capac
 }
 
 /* The runtime of the backend that is named, else of the model's maker, else any: merging needs torch and no device. */
-static kit_status find_runtime(merging *m, const cli_model *model, const char *backend, kolm_error_t *err) {
+static kit_status find_runtime(merging *m, const model_handle *model, const char *backend, kolm_error_t *err) {
     const cJSON *config = NULL;
     char maker[64];
     int unused = 0;
     KIT_TRY(session_config(&m->context->session, &config, err));
     const cJSON *runtimes = kit_json_get(config, "runtimes");
-    cli_model_maker(model, maker, sizeof maker);
+    model_maker(model, maker, sizeof maker);
     const char *name = backend != NULL ? backend : maker;
     if (kit_json_get_string(runtimes, name, &m->python))
-        return cli_runtime_check(&m->context->session, name, NULL, &unused, err);
+        return runtime_check(&m->context->session, name, NULL, &unused, err);
     for (const cJSON *one = backend == NULL && cJSON_IsObject(runtimes) ? runtimes->child : NULL; one; one = one->next)
         if (cJSON_IsString(one)) {
             m->python = one->valuestring;
-            return cli_runtime_check(&m->context->session, one->string, NULL, &unused, err);
+            return runtime_check(&m->context->session, one->string, NULL, &unused, err);
         }
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make one with `kolm compute setup`, or export without --merge",
                     "merging needs a Python runtime, and %s has none", backend != NULL ? backend : "no backend here");
 }
 
-static kit_status merge(cli_context *context, const cli_model *model, const export_request *r, const job_directory *job,
-                        const char *directory, kolm_error_t *err) {
+static kit_status merge(cli_context *context, const model_handle *model, const export_request *r,
+                        const job_directory *job, const char *directory, kolm_error_t *err) {
     merging m = {.context = context};
     host_registry *registry = NULL;
     KIT_TRY(find_runtime(&m, model, r->backend, err));
@@ -209,7 +209,7 @@ static kit_status merge(cli_context *context, const cli_model *model, const expo
     return status;
 }
 
-static kit_status describe_and_merge(cli_context *context, const cli_model *model, const export_request *r,
+static kit_status describe_and_merge(cli_context *context, const model_handle *model, const export_request *r,
                                      const job_base *base, const job_directory *job, job_described *out_described,
                                      const char *directory, kolm_error_t *err) {
     char bytes[64];
@@ -217,7 +217,7 @@ static kit_status describe_and_merge(cli_context *context, const cli_model *mode
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", model->path);
     kit_format(bytes, sizeof bytes, "%.*s%d", (int)(strrchr(HOST_MODEL_PATH, '/') + 1 - HOST_MODEL_PATH),
                HOST_MODEL_PATH, fd);
-    kit_status status = cli_model_describe(model, base, bytes, job, out_described, err);
+    kit_status status = model_describe(model, base, bytes, job, out_described, err);
     if (status == KOLM_OK) status = merge(context, model, r, job, directory, err);
     close(fd);
     return status;
@@ -225,9 +225,9 @@ static kit_status describe_and_merge(cli_context *context, const cli_model *mode
 
 /* ---- Both */
 
-static kit_status write_directory(cli_context *context, cli_model *model, const export_request *r, const job_base *base,
-                                  const job_directory *job, job_described *out_described, const char *directory,
-                                  kolm_error_t *err) {
+static kit_status write_directory(cli_context *context, model_handle *model, const export_request *r,
+                                  const job_base *base, const job_directory *job, job_described *out_described,
+                                  const char *directory, kolm_error_t *err) {
     const cJSON *labels = kit_json_get(kit_json_get(artifact_manifest(model->artifact), "report"), "labels");
     if (r->merge) return describe_and_merge(context, model, r, base, job, out_described, directory, err);
     char *scratch = NULL;
@@ -240,7 +240,7 @@ static kit_status write_directory(cli_context *context, cli_model *model, const 
     return status;
 }
 
-static kit_status export_model(cli_context *context, const export_request *r, cli_model *model, int *out_exit,
+static kit_status export_model(cli_context *context, const export_request *r, model_handle *model, int *out_exit,
                                kolm_error_t *err) {
     job_base base = {0};
     job_directory job = {.lock_fd = -1};
@@ -252,19 +252,19 @@ static kit_status export_model(cli_context *context, const export_request *r, cl
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use it with `kolm run`; models of --base can be exported",
                         "%s holds no model that PEFT or transformers could read", model->path);
     kit_status status =
-        cli_base_of_model(&context->session, artifact_manifest(model->artifact), r->base, &base, &needed, err);
+        model_base_of(&context->session, artifact_manifest(model->artifact), r->base, &base, &needed, err);
     if (status == KOLM_OK) {
         *out_exit = SESSION_EXIT_USAGE;
         status = check_target(r->to, err);
     }
     if (status == KOLM_OK) status = make_beside(r->to, &directory, err);
     *out_exit = status == KOLM_OK ? SESSION_EXIT_INTERNAL : *out_exit;
-    if (status == KOLM_OK) status = cli_job_directory_make(&context->session, &job, err);
+    if (status == KOLM_OK) status = model_job_make(&context->session, &job, err);
     if (status == KOLM_OK) {
         *out_exit = r->merge ? SESSION_EXIT_BACKEND : SESSION_EXIT_INTERNAL;
         status = write_directory(context, model, r, &base, &job, &described, directory, err);
     }
-    if (status == KOLM_OK) status = cli_model_unchanged(model, &base, &job, &described, out_exit, err);
+    if (status == KOLM_OK) status = model_unchanged(model, &base, &job, &described, out_exit, err);
     if (status == KOLM_OK && rename(directory, r->to) != 0)
         status = kit_fail_errno(err, errno, "cannot put %s in place", r->to);
     if (status != KOLM_OK && directory != NULL) {
@@ -324,16 +324,16 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
         return cli_usage_error(context, syntax.command, "one FILE.kolm at a time: unexpected word '%s'",
                                cli_safe(r.words[1]));
     if (r.to == NULL) return cli_usage_error(context, syntax.command, "--to is missing: the directory to make");
-    cli_model model;
+    model_handle model;
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_status status = cli_model_open(&context->session, r.words[0], CLI_TRUST_CONTENT, &model, &exit_code, &err);
+    kit_status status = model_handle_open(&context->session, r.words[0], MODEL_TRUST_CONTENT, &model, &exit_code, &err);
     if (status == KOLM_OK) {
         exit_code = SESSION_EXIT_VERIFY;
-        status = cli_model_may_run(&context->session, &model, &err);
+        status = model_may_run(&context->session, &model, &err);
         model.allow_pickle = r.allow_pickle;
     }
     if (status == KOLM_OK) status = export_model(context, &r, &model, &exit_code, &err);
-    cli_model_close(&model);
+    model_handle_close(&model);
     if (status == KOLM_OK) return say(context, &r);
     return cli_error(context, status == KOLM_E_CANCELLED || cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code,
                      &err);

@@ -112,7 +112,7 @@ static int print_json(cli_context *context, const artifact *a) {
 static int exit_of(kit_status status) {
     if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) return SESSION_EXIT_VERIFY;
     bool named = status == KOLM_E_NOT_FOUND || status == KOLM_E_PERMISSION_DENIED;
-    return named || cli_status_judges(status) ? session_exit_of(status) : SESSION_EXIT_UNJUDGED;
+    return named || model_status_is_verdict(status) ? session_exit_of(status) : SESSION_EXIT_UNJUDGED;
 }
 
 int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
@@ -131,7 +131,7 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
     artifact *a = NULL;
-    kit_status status = cli_check_model_path(argv[0], &err);
+    kit_status status = model_check_model_path(argv[0], &err);
     if (status == KOLM_OK) status = artifact_open(argv[0], &a, &err);
     if (status != KOLM_OK) return cli_error(context, exit_of(status), &err);
     exit_code = SESSION_EXIT_OK;

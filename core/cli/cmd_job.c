@@ -64,7 +64,7 @@ static void print_error(job_run *r, const kolm_error_t *err) {
     print_event(r, &line);
 }
 
-static void print_result(job_run *r, const cli_backend *backend) {
+static void print_result(job_run *r, const fleet_backend *backend) {
     const host_result *result = &r->result;
     kit_buf line = {0};
     kit_event_result(&line, backend->name, *result->train.device ? result->train.device : result->infer.device,
@@ -77,20 +77,20 @@ static void print_result(job_run *r, const cli_backend *backend) {
 #define JOB_TEXT_MAX (64u << 20)
 
 /* Backends of this machine only: a job that came here is not sent on. */
-static kit_status choose(cli_context *context, const job_run *r, bool trains, cli_choice **out_choice, int *out_exit,
+static kit_status choose(cli_context *context, const job_run *r, bool trains, fleet_choice **out_choice, int *out_exit,
                          kolm_error_t *err) {
-    const cli_choose_options options = {
+    const fleet_choose_options options = {
         .backend = r->backend, .picker_only = true, .constraints = {.airgap = true, .infer = !trains}};
-    return cli_choose(&context->session, &options, out_choice, out_exit, err);
+    return fleet_choose(&context->session, &options, out_choice, out_exit, err);
 }
 
-static kit_status work(cli_context *context, job_run *r, const cli_choice *choice, bool trains, int *out_exit,
+static kit_status work(cli_context *context, job_run *r, const fleet_choice *choice, bool trains, int *out_exit,
                        kolm_error_t *err) {
-    cli_calling calling;
+    fleet_calling calling;
     long here = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t threads = r->threads.set ? (uint32_t)r->threads.value : here > 0 ? (uint32_t)here : 1;
-    KIT_TRY(cli_runtime_check(&context->session, choice->backend->name, NULL, out_exit, err));
-    kit_status status = cli_calling_begin(&context->session, choice->backend, true, false, NULL, &calling, err);
+    KIT_TRY(runtime_check(&context->session, choice->backend->name, NULL, out_exit, err));
+    kit_status status = fleet_calling_begin(&context->session, choice->backend, true, false, NULL, &calling, err);
     calling.events = (host_events){.user = r, .log = print_log, .progress = print_progress, .metric = print_metric};
     if (status == KOLM_OK && trains)
         status = host_train(choice->registry->found, choice->backend->row, r->dir, threads, &calling.options,
@@ -98,8 +98,8 @@ static kit_status work(cli_context *context, job_run *r, const cli_choice *choic
     else if (status == KOLM_OK)
         status = host_infer(choice->registry->found, choice->backend->row, r->dir, threads, -1, -1, &calling.options,
                             &r->result, err);
-    cli_calling_end(&calling);
-    if (status == KOLM_OK) return cli_verdict(&r->result, trains ? "training" : "answering", out_exit, err);
+    fleet_calling_end(&calling);
+    if (status == KOLM_OK) return fleet_verdict(&r->result, trains ? "training" : "answering", out_exit, err);
     *out_exit = session_exit_of(status); /* there was no call, and so no verdict */
     return status;
 }
@@ -133,8 +133,8 @@ static kit_status put_back(const char *path, const kit_buf *text, kolm_error_t *
     return kit_write_file(path, 0600, kit_buf_text(text), text->length, err);
 }
 
-static kit_status work_in_place(cli_context *context, job_run *r, const cli_choice *choice, bool trains, int *out_exit,
-                                kolm_error_t *err) {
+static kit_status work_in_place(cli_context *context, job_run *r, const fleet_choice *choice, bool trains,
+                                int *out_exit, kolm_error_t *err) {
     char *path = NULL;
     kit_buf text = {0};
     KIT_TRY(kit_path_join(r->dir, "job.json", &path, err));
@@ -156,7 +156,7 @@ static kit_status work_in_place(cli_context *context, job_run *r, const cli_choi
 static int run(cli_context *context, job_run *r, const char *directory) {
     kolm_error_t err = KIT_ERROR_INIT;
     kit_job *job = NULL;
-    cli_choice *choice = NULL;
+    fleet_choice *choice = NULL;
     int exit_code = SESSION_EXIT_DATA;
     kit_status status =
         realpath(directory, r->dir) ? KOLM_OK : kit_fail_errno(&err, errno, "cannot find %s", directory);
@@ -179,7 +179,7 @@ static int run(cli_context *context, job_run *r, const char *directory) {
         context->json = false; /* the event was the report for programs */
         exit_code = cli_error(context, exit_code, &err);
     }
-    cli_choice_free(choice);
+    fleet_choice_free(choice);
     kit_job_free(job);
     return exit_code;
 }

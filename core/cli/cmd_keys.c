@@ -208,16 +208,16 @@ static kit_status revoke_key(cli_context *context, const char *given, const char
                              char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
     kolm_error_t other = KIT_ERROR_INIT;
     char *dir = NULL;
-    cli_policy *policy = NULL;
+    fleet_policy *policy = NULL;
     KIT_TRY(keys_directory(context, true, &dir, err));
-    if (cli_publishers_move(&context->session, &other) != KOLM_OK) cli_warn(context, "%s", cli_safe(other.text));
+    if (fleet_publishers_move(&context->session, &other) != KOLM_OK) cli_warn(context, "%s", cli_safe(other.text));
     kit_status status = KOLM_OK;
     kit_copy(out_keyid, KIT_SHA256_HEX, "");
-    if (cli_policy_load(&context->session, &policy, &other) == KOLM_OK)
-        status = cli_policy_whole_keyid(policy, given, out_keyid, err);
+    if (fleet_policy_load(&context->session, &policy, &other) == KOLM_OK)
+        status = fleet_policy_whole_keyid(policy, given, out_keyid, err);
     if (status == KOLM_OK)
         status = receipt_keys_revoke(dir, *out_keyid ? out_keyid : given, reason, (int64_t)time(NULL), out_keyid, err);
-    cli_policy_free(policy);
+    fleet_policy_free(policy);
     free(dir);
     return status;
 }
@@ -226,7 +226,7 @@ static kit_status revoke_key(cli_context *context, const char *given, const char
 static int print_revoked(cli_context *context, const char *keyid) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *backends = NULL;
-    if (cli_signed_by(&context->session, keyid, &backends, &err) != KOLM_OK)
+    if (fleet_signed_by(&context->session, keyid, &backends, &err) != KOLM_OK)
         cli_warn(context, "which backends it signed is not known: %s", cli_safe(err.text));
     if (!context->json) {
         cli_print(context, "revoked %s\n", keyid);

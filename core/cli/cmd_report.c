@@ -74,7 +74,7 @@ static kit_status write_page(const report_request *r, const kit_buf *page, const
 /* ---- What it is made of */
 
 /* A verdict that could not be reached, or that the bytes themselves are: then the page says so on top. */
-static void judge_failure(cli_model *model, kit_status status, const kolm_error_t *err) {
+static void judge_failure(model_handle *model, kit_status status, const kolm_error_t *err) {
     receipt_report *r = &model->report;
     r->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
     kit_format(r->text, sizeof r->text, "%s: %s",
@@ -84,8 +84,8 @@ static void judge_failure(cli_model *model, kit_status status, const kolm_error_
 
 static kit_status gather_model(cli_context *context, const report_request *r, report_gathering *g, made *m,
                                int *out_exit, kolm_error_t *err) {
-    cli_model model;
-    kit_status status = cli_model_open(&context->session, r->model, CLI_TRUST_RECEIPTS, &model, out_exit, err);
+    model_handle model;
+    kit_status status = model_handle_open(&context->session, r->model, MODEL_TRUST_RECEIPTS, &model, out_exit, err);
     const bool told = model.artifact != NULL && !cli_interrupted() && status != KOLM_E_CANCELLED &&
                       (model.unjudged || status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED);
     int verdict_exit = SESSION_EXIT_OK;
@@ -113,7 +113,7 @@ static kit_status gather_model(cli_context *context, const report_request *r, re
             g, REPORT_BAD, "The model was not asked again.",
             "A model that may not be trusted is never run: there are no single answers in this page.", err);
     }
-    cli_model_close(&model);
+    model_handle_close(&model);
     if (status == KOLM_OK) *out_exit = verdict_exit;
     return status;
 }
@@ -200,7 +200,7 @@ static int check_words(cli_context *context, const char *command, const report_r
     if (r->data.count == 0 && r->eval.count > 0)
         return cli_usage_error(context, command,
                                "--eval goes with --data (-d): both are needed to make the split again");
-    if (cli_data_stdin_twice(&r->data, &r->eval))
+    if (compile_data_stdin_twice(&r->data, &r->eval))
         return cli_usage_error(context, command, "standard input (-) is given twice and can be read once");
     if ((r->seed.set || r->contradictions != NULL) && !is_directory(r->model))
         return cli_usage_error(

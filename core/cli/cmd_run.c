@@ -162,7 +162,7 @@ static kit_status feeding_failed(const run_stream *s, kolm_error_t *err) {
     return s->feed_status;
 }
 
-static kit_status ask(run_stream *s, cli_answering *answering, session_airgap airgap, int *out_exit,
+static kit_status ask(run_stream *s, model_answering *answering, session_airgap airgap, int *out_exit,
                       kolm_error_t *err) {
     int question_read = -1, answer_write = -1;
     pthread_t feeder, printer;
@@ -179,7 +179,7 @@ static kit_status ask(run_stream *s, cli_answering *answering, session_airgap ai
                         "cannot start a thread");
     }
     answering->stop = &s->no_answer;
-    kit_status status = cli_answering_run(s->session, answering, airgap, question_read, answer_write, out_exit, err);
+    kit_status status = model_answering_run(s->session, answering, airgap, question_read, answer_write, out_exit, err);
     answering->stop = NULL;
     bool no_answer = s->no_answer != 0; /* said before its end: it was stopped for that. Half a line comes at its end */
     close(question_read);
@@ -206,7 +206,7 @@ static kit_status ask(run_stream *s, cli_answering *answering, session_airgap ai
         return kit_fail(err, KOLM_E_DATA_LOSS, "ask again, or try another backend with --backend",
                         "%s gave %llu of %llu answers and called that success", answering->choice->backend->name,
                         (unsigned long long)s->answers, (unsigned long long)s->asked);
-    if (s->print_status == KOLM_OK) cli_count_answers(s->session, s->backend, answering->result, s->answers);
+    if (s->print_status == KOLM_OK) fleet_count_answers(s->session, s->backend, answering->result, s->answers);
     return s->print_status;
 }
 
@@ -271,7 +271,7 @@ static kit_status learn_form(run_stream *s, const artifact *a, kolm_error_t *err
 typedef struct warm {
     cli_context *context;
     const run_request *request;
-    cli_served served;
+    model_served served;
 } warm;
 
 static bool find_warm(void *user, const artifact *a) {
@@ -279,7 +279,7 @@ static bool find_warm(void *user, const artifact *a) {
     const run_request *r = w->request;
     kit_buf mark = {0};
     if (r->serve) return false;
-    cli_serve_connect(&w->context->session, artifact_manifest_sha256(a), &w->served);
+    model_serve_connect(&w->context->session, artifact_manifest_sha256(a), &w->served);
     bool fits = w->served.fd >= 0 && strcmp(w->served.model, artifact_manifest_sha256(a)) == 0 &&
                 (!r->airgap || w->served.airgap) && (r->backend == NULL || strcmp(r->backend, w->served.backend) == 0);
     if (!fits && w->served.fd >= 0) {
@@ -297,7 +297,7 @@ static kit_status open_input(const run_request *r, run_stream *s, int *out_exit,
     struct stat info;
     *out_exit = SESSION_EXIT_DATA;
     if (r->input == NULL || strcmp(r->input, "-") == 0) return KOLM_OK;
-    KIT_TRY(cli_check_rows_path(r->input, "--input", err));
+    KIT_TRY(model_check_rows_path(r->input, "--input", err));
     s->from = r->input;
     s->input_fd = open(r->input, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (s->input_fd < 0) return kit_fail_errno(err, errno, "cannot open the questions %s", r->input);
@@ -306,40 +306,40 @@ static kit_status open_input(const run_request *r, run_stream *s, int *out_exit,
     return KOLM_OK;
 }
 
-static kit_status serve(cli_context *context, const run_request *r, cli_model *model, cli_answering *answering,
+static kit_status serve(cli_context *context, const run_request *r, model_handle *model, model_answering *answering,
                         run_stream *s, int *out_exit, kolm_error_t *err) {
-    const cli_serve_limits limits = {.idle_seconds = r->idle.value, .answer_seconds = answer_seconds(r)};
+    const model_serve_limits limits = {.idle_seconds = r->idle.value, .answer_seconds = answer_seconds(r)};
     s->serving = true;
-    return cli_serve(&context->session, model, answering, r->airgap, &limits, out_exit, err);
+    return model_serve(&context->session, model, answering, r->airgap, &limits, out_exit, err);
 }
 
-static kit_status run_cold(cli_context *context, const run_request *r, cli_model *model, run_stream *s, int *out_exit,
-                           kolm_error_t *err) {
-    cli_answering answering = {.job = {.lock_fd = -1}};
+static kit_status run_cold(cli_context *context, const run_request *r, model_handle *model, run_stream *s,
+                           int *out_exit, kolm_error_t *err) {
+    model_answering answering = {.job = {.lock_fd = -1}};
     model->allow_pickle = r->allow_pickle;
     kit_status status =
-        cli_answering_begin(&context->session, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+        model_answering_begin(&context->session, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) status = learn_form(s, model->artifact, err);
     if (status == KOLM_OK && r->serve)
         status = serve(context, r, model, &answering, s, out_exit, err);
     else if (status == KOLM_OK)
         status = ask(s, &answering, r->airgap, out_exit, err);
-    cli_answering_end(&answering);
+    model_answering_end(&answering);
     return status;
 }
 
 /* Warm or cold, the model is judged here and now. */
 static kit_status run_model(cli_context *context, const run_request *r, run_stream *s, int *out_exit,
                             kolm_error_t *err) {
-    cli_model model;
+    model_handle model;
     warm w = {.context = context, .request = r, .served = {.fd = -1}};
-    const cli_voucher voucher = {.knows = find_warm, .user = &w};
+    const model_voucher voucher = {.knows = find_warm, .user = &w};
     KIT_TRY(open_input(r, s, out_exit, err));
     kit_status status =
-        cli_model_open_known(&context->session, r->words[0], CLI_TRUST_CONTENT, &voucher, &model, out_exit, err);
+        model_open_known(&context->session, r->words[0], MODEL_TRUST_CONTENT, &voucher, &model, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = SESSION_EXIT_VERIFY;
-        status = cli_model_may_run(&context->session, &model, err);
+        status = model_may_run(&context->session, &model, err);
     }
     if (status == KOLM_OK && w.served.fd >= 0) {
         *out_exit = SESSION_EXIT_DATA;
@@ -352,7 +352,7 @@ static kit_status run_model(cli_context *context, const run_request *r, run_stre
         close(w.served.fd);
     else if (status == KOLM_OK)
         status = run_cold(context, r, &model, s, out_exit, err);
-    cli_model_close(&model);
+    model_handle_close(&model);
     return status;
 }
 
@@ -361,12 +361,12 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const run
     for (size_t i = 1; i < r->word_count && i < r->plain_words; i++) {
         const char *text = r->words[i], *shown = cli_safe(text);
         kolm_error_t err = KIT_ERROR_INIT;
-        bool there = cli_is_there(text);
-        if (!there && !cli_named_like_rows(text)) continue;
-        if (cli_looks_like_model(text) && !cli_looks_like_model(r->words[0]))
+        bool there = model_is_there(text);
+        if (!there && !model_named_like_rows(text)) continue;
+        if (model_looks_like_model(text) && !model_looks_like_model(r->words[0]))
             return cli_usage_error(context, syntax->command, "the model comes first: kolm run %s %s", shown,
                                    cli_safe(r->words[0]));
-        if (cli_looks_like_model(text))
+        if (model_looks_like_model(text))
             return cli_usage_error(context, syntax->command,
                                    "'%s' is a second compiled model, and one answers; run each by itself", shown);
         err.code =

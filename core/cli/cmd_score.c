@@ -28,7 +28,7 @@ typedef struct score_request {
 } score_request;
 
 /* Whether the model's outputs are labels, which have no blanks around them. */
-static bool has_labels(const cli_model *model) {
+static bool has_labels(const model_handle *model) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     const char *recipe = NULL, *outputs = NULL;
     if (kit_json_get_string(manifest, "recipe", &recipe) && strcmp(recipe, "linear") == 0) return true;
@@ -36,12 +36,12 @@ static bool has_labels(const cli_model *model) {
            strcmp(outputs, "labels") == 0;
 }
 
-static kit_status prepare(cli_context *context, const score_request *r, const cli_model *model,
+static kit_status prepare(cli_context *context, const score_request *r, const model_handle *model,
                           const job_directory *job, job_summary *out_summary, kolm_error_t *err) {
-    cli_data_files files;
+    compile_data_files files;
     job_common common;
     KIT_TRY(job_common_get(kit_json_get(artifact_manifest(model->artifact), "options"), &common, err));
-    kit_status status = cli_data_open(&context->session, &r->eval, &files, err);
+    kit_status status = compile_data_open(&context->session, &r->eval, &files, err);
     if (status != KOLM_OK) {
         job_common_free(&common);
         return status;
@@ -60,11 +60,11 @@ static kit_status prepare(cli_context *context, const score_request *r, const cl
     if (status == KOLM_OK && !context->json) cli_data_print(context, NULL, &files, out_summary);
     job_common_free(&out_summary->common);
     job_common_free(&common);
-    cli_data_close(&files);
+    compile_data_close(&files);
     return status;
 }
 
-static uint64_t payload_bytes(const cli_model *model) {
+static uint64_t payload_bytes(const model_handle *model) {
     uint64_t sum = 0;
     for (size_t i = 0; i < artifact_entry_count(model->artifact); i++) {
         const artifact_entry *entry = artifact_entry_at(model->artifact, i);
@@ -73,7 +73,7 @@ static uint64_t payload_bytes(const cli_model *model) {
     return sum;
 }
 
-static kit_status read_answers(cli_context *context, const cli_answering *answering, const job_summary *rows,
+static kit_status read_answers(cli_context *context, const model_answering *answering, const job_summary *rows,
                                score_answers **out, kolm_error_t *err) {
     char *predictions = NULL;
     KIT_TRY(kit_path_join(answering->job.job, "predictions.jsonl", &predictions, err));
@@ -85,31 +85,31 @@ static kit_status read_answers(cli_context *context, const cli_answering *answer
     kit_status status = score_answers_read(&question, out, err);
     free(predictions);
     if (status == KOLM_OK)
-        cli_count_answers(&context->session, answering->choice->backend->name, answering->result, score_rows(*out));
+        fleet_count_answers(&context->session, answering->choice->backend->name, answering->result, score_rows(*out));
     return status;
 }
 
 /* The questions are put, and no more written in answer to them than answers are. */
-static kit_status ask(cli_context *context, const score_request *r, cli_answering *answering, uint64_t rows,
+static kit_status ask(cli_context *context, const score_request *r, model_answering *answering, uint64_t rows,
                       int *out_exit, kolm_error_t *err) {
-    cli_answers_limit limit;
-    KIT_TRY(cli_answers_limit_begin(answering->job.job, rows, &limit, err));
+    model_answers_limit limit;
+    KIT_TRY(model_answers_limit_begin(answering->job.job, rows, &limit, err));
     answering->stop = &limit.reached;
-    kit_status status = cli_answering_run(&context->session, answering, r->airgap, -1, -1, out_exit, err);
+    kit_status status = model_answering_run(&context->session, answering, r->airgap, -1, -1, out_exit, err);
     answering->stop = NULL;
-    status = cli_answers_limit_end(&limit, answering->choice->backend->name, status, err);
+    status = model_answers_limit_end(&limit, answering->choice->backend->name, status, err);
     if (status == KOLM_E_DATA_LOSS) *out_exit = SESSION_EXIT_BACKEND;
     return status;
 }
 
-static bool is_weighted(const cli_model *model) {
+static bool is_weighted(const model_handle *model) {
     const char *word = NULL;
     return kit_json_get_string(kit_json_get(artifact_manifest(model->artifact), "options"), "class_weight", &word) &&
            strcmp(word, "balanced") == 0;
 }
 
 /* The labels that the model can answer; NULL where it writes texts. */
-static const cJSON *labels_of(const cli_model *model) {
+static const cJSON *labels_of(const model_handle *model) {
     const cJSON *labels = kit_json_get(kit_json_get(artifact_manifest(model->artifact), "report"), "labels");
     return cJSON_GetArraySize(labels) > 0 ? labels : NULL;
 }
@@ -157,7 +157,7 @@ static const char *near_label(const cJSON *labels, const char *label) {
 
 /* Rows whose label the model never learned are wrong whatever it answers. When there are no others, these rows are not
  * for this model, and a score of 0 would hide that. */
-static kit_status check_labels(cli_context *context, const score_request *r, const cli_model *model,
+static kit_status check_labels(cli_context *context, const score_request *r, const model_handle *model,
                                const score_answers *answers, kolm_error_t *err) {
     const cJSON *labels = labels_of(model);
     const char *example = NULL;
@@ -181,25 +181,25 @@ static kit_status check_labels(cli_context *context, const score_request *r, con
 
 static kit_status measure(cli_context *context, const score_request *r, score_answers **out_answers, score_k *out_k,
                           bool *out_balanced, int *out_exit, kolm_error_t *err) {
-    cli_model model;
-    cli_answering answering = {.job = {.lock_fd = -1}};
+    model_handle model;
+    model_answering answering = {.job = {.lock_fd = -1}};
     job_summary rows = {.heldout_fd = -1};
     *out_exit = SESSION_EXIT_DATA;
-    if (cli_looks_like_model(r->eval.items[0]) && !cli_looks_like_model(r->words[0])) {
+    if (model_looks_like_model(r->eval.items[0]) && !model_looks_like_model(r->words[0])) {
         *out_exit = SESSION_EXIT_USAGE;
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "the compiled model comes first, the rows go with --eval",
                         "%s and %s are the wrong way round", r->words[0], r->eval.items[0]);
     }
-    KIT_TRY(cli_data_check(&r->eval, "--eval", err));
-    kit_status status = cli_model_open(&context->session, r->words[0], CLI_TRUST_CONTENT, &model, out_exit, err);
+    KIT_TRY(compile_data_check(&r->eval, "--eval", err));
+    kit_status status = model_handle_open(&context->session, r->words[0], MODEL_TRUST_CONTENT, &model, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = SESSION_EXIT_VERIFY;
-        status = cli_model_may_run(&context->session, &model, err);
+        status = model_may_run(&context->session, &model, err);
         model.allow_pickle = r->allow_pickle;
     }
     if (status == KOLM_OK)
         status =
-            cli_answering_begin(&context->session, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+            model_answering_begin(&context->session, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
     if (status == KOLM_OK) {
         *out_exit = SESSION_EXIT_DATA;
         status = prepare(context, r, &model, &answering.job, &rows, err);
@@ -215,12 +215,12 @@ static kit_status measure(cli_context *context, const score_request *r, score_an
     if (status == KOLM_OK)
         score_compute_read(score_rows(*out_answers), score_answered(*out_answers), score_correct(*out_answers),
                            payload_bytes(&model),
-                           cli_read_bytes(payload_bytes(&model), answering.base.weight_bytes,
-                                          kit_json_get(artifact_manifest(model.artifact), "report")),
+                           model_read_bytes(payload_bytes(&model), answering.base.weight_bytes,
+                                            kit_json_get(artifact_manifest(model.artifact), "report")),
                            out_k);
     if (rows.heldout_fd >= 0) close(rows.heldout_fd);
-    cli_answering_end(&answering);
-    cli_model_close(&model);
+    model_answering_end(&answering);
+    model_handle_close(&model);
     return status;
 }
 
@@ -274,7 +274,7 @@ static int check_words(cli_context *context, const char *command, const score_re
         return cli_usage_error(context, command, "one FILE.kolm at a time: unexpected word '%s'",
                                cli_safe(r->words[1]));
     if (r->eval.count == 0) return cli_usage_error(context, command, "--eval is missing: the rows to measure on");
-    if (cli_data_stdin_twice(&r->eval, &(session_words){0}))
+    if (compile_data_stdin_twice(&r->eval, &(session_words){0}))
         return cli_usage_error(context, command, "standard input (-) is given twice and can be read once");
     return -1;
 }

@@ -7,12 +7,12 @@
 
 #define UNJUDGED "could not be checked"
 
-static const char *verdict_name(const cli_model *model) {
+static const char *verdict_name(const model_handle *model) {
     return model->unjudged ? UNJUDGED : receipt_verdict_name(model->report.verdict);
 }
 
 /* A file that does not even open as an artifact gets a verdict too, and what kept us from one is not called one. */
-static void verdict_of_failure(kit_status status, const kolm_error_t *err, cli_model *model) {
+static void verdict_of_failure(kit_status status, const kolm_error_t *err, model_handle *model) {
     receipt_report *r = &model->report;
     r->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
     kit_format(r->text, sizeof r->text, "%s: %s", verdict_name(model), err->text);
@@ -22,7 +22,7 @@ static void verdict_of_failure(kit_status status, const kolm_error_t *err, cli_m
 }
 
 /* --receipts: what is trusted for its content only is not enough. */
-static void demand_receipts(cli_model *model) {
+static void demand_receipts(model_handle *model) {
     receipt_report *r = &model->report;
     if (r->verdict != RECEIPT_TRUSTED || model->has_sidecar) return;
     r->verdict = RECEIPT_CHAIN_BROKEN;
@@ -31,7 +31,7 @@ static void demand_receipts(cli_model *model) {
     kit_copy(r->remedy, sizeof r->remedy, "put the .intoto.jsonl that was made with it beside it");
 }
 
-static int print_json(cli_context *context, const cli_model *model, const char *path, int exit_code) {
+static int print_json(cli_context *context, const model_handle *model, const char *path, int exit_code) {
     const receipt_report *r = &model->report;
     cJSON *object = cJSON_CreateObject();
     bool good = kit_json_put_string(object, "schema", "kolm.verify/1") && kit_json_put_string(object, "file", path) &&
@@ -50,7 +50,7 @@ static int print_json(cli_context *context, const cli_model *model, const char *
     return cli_print_json(context, NULL, exit_code);
 }
 
-static void print_human(cli_context *context, const cli_model *model) {
+static void print_human(cli_context *context, const model_handle *model) {
     const receipt_report *r = &model->report;
     bool trusted = r->verdict == RECEIPT_TRUSTED;
     if (model->artifact != NULL) {
@@ -99,9 +99,9 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_model model;
-    kit_status status = cli_model_open(&context->session, argv[0], deep ? CLI_TRUST_DEEP : CLI_TRUST_RECEIPTS, &model,
-                                       &exit_code, &err);
+    model_handle model;
+    kit_status status = model_handle_open(&context->session, argv[0], deep ? MODEL_TRUST_DEEP : MODEL_TRUST_RECEIPTS,
+                                          &model, &exit_code, &err);
     bool told = model.unjudged || status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
     if (status == KOLM_OK && receipts) demand_receipts(&model);
     if (status != KOLM_OK && told) verdict_of_failure(status, &err, &model);
@@ -116,6 +116,6 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
         else
             print_human(context, &model);
     }
-    cli_model_close(&model);
+    model_handle_close(&model);
     return exit_code;
 }

@@ -19,7 +19,7 @@ static void print_notes(cli_context *context, const job_source *source) {
                   cli_safe(source->path), (unsigned long long)notes->suspects, (unsigned long long)notes->suspect_line);
 }
 
-static void print_files(cli_context *context, const cli_data_files *files, bool each) {
+static void print_files(cli_context *context, const compile_data_files *files, bool each) {
     for (size_t i = 0; files != NULL && i < files->count; i++) {
         const job_source *source = &files->at[i];
         if (each)
@@ -63,7 +63,7 @@ static void print_guess(cli_context *context, const job_guess *guess) {
               guess->input, guess->output);
 }
 
-void cli_data_print(cli_context *context, const cli_data_files *data, const cli_data_files *eval,
+void cli_data_print(cli_context *context, const compile_data_files *data, const compile_data_files *eval,
                     const job_summary *summary) {
     print_files(context, data, data != NULL && data->count > 1);
     print_files(context, eval, eval != NULL && eval->count > 1);

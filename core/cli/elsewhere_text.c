@@ -27,7 +27,7 @@ static void print_row(cli_context *context, const cJSON *row) {
 }
 
 /* Grouped as they came: by backend, and by place within it. */
-void cli_elsewhere_print(cli_context *context, const cli_elsewhere *e) {
+void cli_elsewhere_print(cli_context *context, const fleet_holdings *e) {
     const cJSON *row, *asked;
     char before[512] = "";
     cJSON_ArrayForEach(asked, e->asked) {

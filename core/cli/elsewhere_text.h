@@ -6,6 +6,6 @@
 #include "cli/context.h"
 #include "fleet/holdings.h"
 
-void cli_elsewhere_print(cli_context *context, const cli_elsewhere *elsewhere);
+void cli_elsewhere_print(cli_context *context, const fleet_holdings *elsewhere);
 
 #endif

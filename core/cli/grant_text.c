@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-void cli_grant_show(const host_backend *row, const cli_grantee *to, FILE *stream) {
+void cli_grant_show(const host_backend *row, const fleet_grantee *to, FILE *stream) {
     host_ask asks[HOST_ASKS_MAX];
     char one[512];
     size_t count = host_manifest_asks(row->manifest, asks);
@@ -18,7 +18,7 @@ void cli_grant_show(const host_backend *row, const cli_grantee *to, FILE *stream
         fprintf(stream, "  who       not signed; SHA-256 %s\n", to->plugin);
     for (size_t i = 0; i < count; i++)
         fprintf(stream, "  %s  %s\n", i == 0 ? "asks for" : "        ",
-                cli_safe(cli_ask_text(&asks[i], one, sizeof one)));
+                cli_safe(fleet_ask_text(&asks[i], one, sizeof one)));
 }
 
 /* One line of standard input and no byte more: what follows may be for the verb itself. */
@@ -33,7 +33,7 @@ static bool read_yes(void) {
     }
 }
 
-bool cli_grant_ask(cli_context *context, const host_backend *row, const cli_grantee *to) {
+bool cli_grant_ask(cli_context *context, const host_backend *row, const fleet_grantee *to) {
     cli_flush(context);
     cli_grant_show(row, to, stderr);
     fprintf(stderr, "Grant it that? [y/N] ");

@@ -9,8 +9,8 @@
 #include <stdio.h>
 
 /* Shows what a row asks for, and who it is. */
-void cli_grant_show(const host_backend *row, const cli_grantee *to, FILE *stream);
+void cli_grant_show(const host_backend *row, const fleet_grantee *to, FILE *stream);
 /* The same on standard error, and the question; true for yes. */
-bool cli_grant_ask(cli_context *context, const host_backend *row, const cli_grantee *to);
+bool cli_grant_ask(cli_context *context, const host_backend *row, const fleet_grantee *to);
 
 #endif

@@ -316,7 +316,7 @@ static int add_word(parser *p, char *word) {
         if (p->syntax->max_words == 1)
             return cli_usage_error(p->context, p->syntax->command, "one %s at a time: unexpected word '%s'",
                                    p->syntax->words, cli_safe(word));
-        const cli_option *meant = cli_is_there(word) ? first_of_files(p->syntax) : NULL;
+        const cli_option *meant = model_is_there(word) ? first_of_files(p->syntax) : NULL;
         if (meant)
             return cli_usage_error(p->context, p->syntax->command, "unexpected word '%s'; did you mean --%s %s?",
                                    cli_safe(word), meant->name, cli_safe(word));

@@ -17,8 +17,8 @@
 typedef struct again {
     cli_context *context;
     const report_request *request;
-    cli_model model;
-    cli_answering answering;
+    model_handle model;
+    model_answering answering;
     job_directory *job; /* of the answering, or a directory for this alone */
     job_summary rows;
     char *prepared; /* a directory that no backend sees: train.jsonl has the outputs */
@@ -36,7 +36,7 @@ static bool find_rule(const char *word, job_contradictions *out) {
     return false;
 }
 
-static kit_status split(again *a, const cli_data_files *data, const cli_data_files *eval, kolm_error_t *err) {
+static kit_status split(again *a, const compile_data_files *data, const compile_data_files *eval, kolm_error_t *err) {
     const report_request *r = a->request;
     const char *word = r->contradictions;
     job_contradictions rule = JOB_CONTRADICTIONS_MAJORITY;
@@ -90,7 +90,7 @@ static kit_status check_rows(const again *a, kolm_error_t *err) {
 }
 
 /* Where compile found questions with several answers, they are looked for once more, to be shown. */
-static kit_status gather_pairs(const again *a, const cli_data_files *data, report_gathering *g, kolm_error_t *err) {
+static kit_status gather_pairs(const again *a, const compile_data_files *data, report_gathering *g, kolm_error_t *err) {
     const job_summary *s = &a->rows;
     const report_rows rows = {.at = data->at,
                               .count = data->count,
@@ -106,14 +106,14 @@ static kit_status gather_pairs(const again *a, const cli_data_files *data, repor
 }
 
 static kit_status prepare(again *a, report_gathering *g, kolm_error_t *err) {
-    cli_data_files data = {0}, eval = {0};
-    kit_status status = cli_data_open(&a->context->session, &a->request->data, &data, err);
-    if (status == KOLM_OK) status = cli_data_open(&a->context->session, &a->request->eval, &eval, err);
+    compile_data_files data = {0}, eval = {0};
+    kit_status status = compile_data_open(&a->context->session, &a->request->data, &data, err);
+    if (status == KOLM_OK) status = compile_data_open(&a->context->session, &a->request->eval, &eval, err);
     if (status == KOLM_OK) status = split(a, &data, &eval, err);
     if (status == KOLM_OK) status = check_rows(a, err);
     if (status == KOLM_OK) status = gather_pairs(a, &data, g, err);
-    cli_data_close(&data);
-    cli_data_close(&eval);
+    compile_data_close(&data);
+    compile_data_close(&eval);
     if (status == KOLM_OK) status = kit_path_join(a->prepared, "train.jsonl", &a->train, err);
     return status;
 }
@@ -131,13 +131,13 @@ static kit_status hand_over(const again *a, kolm_error_t *err) {
 
 /* No more is written in answer to the questions than answers are. */
 static kit_status ask(again *a, int *out_exit, kolm_error_t *err) {
-    cli_answers_limit limit;
-    KIT_TRY(cli_answers_limit_begin(a->answering.job.job, a->rows.eval_rows, &limit, err));
+    model_answers_limit limit;
+    KIT_TRY(model_answers_limit_begin(a->answering.job.job, a->rows.eval_rows, &limit, err));
     a->answering.stop = &limit.reached;
     kit_status status =
-        cli_answering_run(&a->context->session, &a->answering, a->request->airgap, -1, -1, out_exit, err);
+        model_answering_run(&a->context->session, &a->answering, a->request->airgap, -1, -1, out_exit, err);
     a->answering.stop = NULL;
-    status = cli_answers_limit_end(&limit, a->answering.choice->backend->name, status, err);
+    status = model_answers_limit_end(&limit, a->answering.choice->backend->name, status, err);
     if (status == KOLM_E_DATA_LOSS) *out_exit = SESSION_EXIT_BACKEND;
     return status;
 }
@@ -154,19 +154,19 @@ static kit_status gather(again *a, report_answers *answers, report_gathering *g,
 }
 
 static kit_status open_model(again *a, const char *manifest_sha256, int *out_exit, kolm_error_t *err) {
-    KIT_TRY(cli_model_open(&a->context->session, a->request->model, CLI_TRUST_CONTENT, &a->model, out_exit, err));
+    KIT_TRY(model_handle_open(&a->context->session, a->request->model, MODEL_TRUST_CONTENT, &a->model, out_exit, err));
     a->model.allow_pickle = a->request->allow_pickle;
     *out_exit = SESSION_EXIT_VERIFY;
     if (strcmp(artifact_manifest_sha256(a->model.artifact), manifest_sha256) != 0)
         return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while it was read",
                         a->request->model);
-    return cli_model_may_run(&a->context->session, &a->model, err);
+    return model_may_run(&a->context->session, &a->model, err);
 }
 
 static kit_status check_files(const again *a, int *out_exit, kolm_error_t *err) {
     *out_exit = SESSION_EXIT_DATA;
-    KIT_TRY(cli_data_check(&a->request->data, "--data", err));
-    return cli_data_check(&a->request->eval, "--eval", err);
+    KIT_TRY(compile_data_check(&a->request->data, "--data", err));
+    return compile_data_check(&a->request->eval, "--eval", err);
 }
 
 static kit_status do_again(again *a, const char *manifest_sha256, report_gathering *g, int *out_exit,
@@ -175,8 +175,8 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
     report_answers answers = {0};
     KIT_TRY(check_files(a, out_exit, err));
     KIT_TRY(open_model(a, manifest_sha256, out_exit, err));
-    KIT_TRY(cli_answering_begin(&a->context->session, &a->model, r->backend, r->base, r->airgap, &a->answering,
-                                out_exit, err));
+    KIT_TRY(model_answering_begin(&a->context->session, &a->model, r->backend, r->base, r->airgap, &a->answering,
+                                  out_exit, err));
     a->job = &a->answering.job;
     *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));
@@ -193,15 +193,15 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
                 : status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_EXIT_INTERNAL
                                                       : SESSION_EXIT_BACKEND;
     if (status == KOLM_OK)
-        cli_count_answers(&a->context->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
+        fleet_count_answers(&a->context->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
     return status;
 }
 
 static void end(again *a) {
     job_common_free(&a->rows.common);
     if (a->rows.heldout_fd >= 0) close(a->rows.heldout_fd);
-    cli_answering_end(&a->answering);
-    cli_model_close(&a->model);
+    model_answering_end(&a->answering);
+    model_handle_close(&a->model);
     free(a->prepared);
     free(a->train);
     free(a->predictions);
@@ -220,7 +220,7 @@ static kit_status do_kept(again *a, report_gathering *g, int *out_exit, kolm_err
     report_answers answers = {.kept = a->request->model};
     KIT_TRY(check_files(a, out_exit, err));
     *out_exit = SESSION_EXIT_INTERNAL;
-    KIT_TRY(cli_job_directory_make(&a->context->session, a->job, err));
+    KIT_TRY(model_job_make(&a->context->session, a->job, err));
     *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));
     KIT_TRY(report_gather_rows(g, &a->rows, err));

@@ -8,7 +8,7 @@
 
 #define LABEL "%-14s"
 
-static const cJSON *section_of(cli_context *context, const cli_backend *b) {
+static const cJSON *section_of(cli_context *context, const fleet_backend *b) {
     const cJSON *config = NULL;
     kolm_error_t ignored = KIT_ERROR_INIT;
     if (session_config(&context->session, &config, &ignored) != KOLM_OK) return NULL;
@@ -37,7 +37,7 @@ static void print_one(cli_context *context, const host_setting *s, const char *i
     }
 }
 
-void cli_settings_print(cli_context *context, const cli_backend *b) {
+void cli_settings_print(cli_context *context, const fleet_backend *b) {
     const host_manifest *manifest = b->row->manifest;
     if (!manifest) return;
     if (!manifest->declares_settings) {
@@ -68,7 +68,7 @@ static bool put_one(cli_context *context, cJSON *array, const host_setting *s, c
     return false;
 }
 
-bool cli_settings_put(cli_context *context, cJSON *value, const cli_backend *b) {
+bool cli_settings_put(cli_context *context, cJSON *value, const fleet_backend *b) {
     const host_manifest *manifest = b->row->manifest;
     if (!manifest || !manifest->declares_settings) return kit_json_put_null(value, "settings");
     cJSON *array = cJSON_AddArrayToObject(value, "settings");
@@ -84,7 +84,7 @@ static void add_option(const host_setting *option, kit_buf *out) {
     kit_buf_fmt(out, ". %s", option->summary);
 }
 
-void cli_recipes_print(cli_context *context, const cli_backend *backend) {
+void cli_recipes_print(cli_context *context, const fleet_backend *backend) {
     const host_recipes *makes = &backend->row->manifest->makes;
     for (size_t i = 0; i < makes->count; i++) {
         const host_recipe *r = &makes->at[i];

@@ -8,12 +8,12 @@
 
 /* One line for each setting that the manifest declares, and whether config.json sets it; never a value, which may hold
  * a password. Prints nothing for a backend whose manifest could not be read. */
-void cli_settings_print(cli_context *context, const cli_backend *backend);
+void cli_settings_print(cli_context *context, const fleet_backend *backend);
 /* Puts "settings" into value: an array of {"key","type","summary","default","set"}, or null when the manifest declares
  * none and any key goes. False when memory is out. */
-bool cli_settings_put(cli_context *context, cJSON *value, const cli_backend *backend);
+bool cli_settings_put(cli_context *context, cJSON *value, const fleet_backend *backend);
 
 /* For `kolm compute info`: the recipes of one backend with the options of each. */
-void cli_recipes_print(cli_context *context, const cli_backend *backend);
+void cli_recipes_print(cli_context *context, const fleet_backend *backend);
 
 #endif

@@ -62,11 +62,11 @@ void compile_free(compile *c) {
     score_answers_free(c->answers);
     cJSON_Delete(c->result);
     cJSON_Delete(c->reported);
-    cli_choice_free(c->choice);
+    fleet_choice_free(c->choice);
     job_common_free(&c->data.common);
     if (c->data.heldout_fd >= 0) close(c->data.heldout_fd);
-    cli_data_close(&c->data_files);
-    cli_data_close(&c->eval_files);
+    compile_data_close(&c->data_files);
+    compile_data_close(&c->eval_files);
     job_base_free(&c->base);
     cJSON_Delete(c->trainer);
     free(c->out_path);

@@ -43,18 +43,18 @@ typedef struct compile {
     char *failed_path; /* DIR/NAME-VERSION.failed */
     char *chain_path, *keys_dir;
     job_directory job;
-    cli_data_files data_files, eval_files;
+    compile_data_files data_files, eval_files;
     job_contradictions contradictions;
     job_summary data;
-    const char *recipe;                /* decided */
-    char recognised[CLI_RECIPE_BYTES]; /* the recipe that the base is made for; "": none, or another was asked for */
-    cli_recipe needs;                  /* of a recipe that was named, or goes with a base */
-    job_base base;                     /* path NULL: none */
-    cJSON *trainer;                    /* options of --set; NULL: none */
+    const char *recipe;                  /* decided */
+    char recognised[FLEET_RECIPE_BYTES]; /* the recipe that the base is made for; "": none, or another was asked for */
+    fleet_recipe needs;                  /* of a recipe that was named, or goes with a base */
+    job_base base;                       /* path NULL: none */
+    cJSON *trainer;                      /* options of --set; NULL: none */
     uint32_t threads;
     bool airgap, airgap_strict;
     bool private_remote; /* under airgap the chosen backend is a machine of the user's own, on a private address */
-    cli_choice *choice;
+    fleet_choice *choice;
     uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */
     host_result trained, answered;
     cJSON *reported; /* what the backend measured: {"train": {NAME: TEXT}, "infer": {NAME: TEXT}} */

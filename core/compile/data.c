@@ -97,7 +97,7 @@ static kit_status recognise(compile *c, kolm_error_t *err) {
     char *path = NULL;
     bool found = false;
     if (job_base_find(c->request.base, &path, &ignored) != KOLM_OK) return KOLM_OK;
-    kit_status status = cli_recipe_of_base(c->session, c->request.backend, path, c->recognised, &found, err);
+    kit_status status = fleet_recipe_of_base(c->session, c->request.backend, path, c->recognised, &found, err);
     free(path);
     if (!found) c->recognised[0] = '\0';
     return status;
@@ -123,7 +123,7 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                         "leave it out, or pass --base MODEL, or --recipe NAME for a recipe with options",
                         "--set has options for the training of a base model, and there is none");
-    kit_status status = cli_recipe_find(c->session, r->backend, recipe, c->trainer, &c->needs, err);
+    kit_status status = fleet_recipe_find(c->session, r->backend, recipe, c->trainer, &c->needs, err);
     if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) c->exit_code = session_exit_of(status);
     KIT_TRY(status);
     if (c->needs.base == HOST_BASE_REQUIRED && r->base == NULL)
@@ -157,7 +157,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
             err, KOLM_E_INVALID_ARGUMENT,
             "use auto, linear, lora, or what a backend makes: `kolm compile --help` lists those that were found",
             "--recipe '%s' is not the name of a recipe", r->recipe);
-    KIT_TRY(cli_trainer_options(&r->set, &c->trainer, err));
+    KIT_TRY(model_trainer_options(&r->set, &c->trainer, err));
     KIT_TRY(check_recipe(c, err));
     if (!one_of(r->effort, efforts, 3))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use quick, normal or high", "--effort '%s' is unknown",
@@ -189,7 +189,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     c->airgap_strict = r->airgap == SESSION_AIRGAP_STRICT;
     KIT_TRY(check_output(c, err));
     /* Before anything else is read: hashing a base takes seconds, a wrong one is said at once. */
-    return r->base != NULL ? cli_base_open(c->session, r->base, &c->base, err) : KOLM_OK;
+    return r->base != NULL ? model_base_open(c->session, r->base, &c->base, err) : KOLM_OK;
 }
 
 /* ---- Data */
@@ -240,10 +240,10 @@ static kit_status make_job_directory(compile *c, kolm_error_t *err) {
 }
 
 static kit_status open_data(compile *c, kolm_error_t *err) {
-    KIT_TRY(cli_data_check(&c->request.data, "--data", err));
-    KIT_TRY(cli_data_check(&c->request.eval, "--eval", err));
-    KIT_TRY(cli_data_open(c->session, &c->request.data, &c->data_files, err));
-    return cli_data_open(c->session, &c->request.eval, &c->eval_files, err);
+    KIT_TRY(compile_data_check(&c->request.data, "--data", err));
+    KIT_TRY(compile_data_check(&c->request.eval, "--eval", err));
+    KIT_TRY(compile_data_open(c->session, &c->request.data, &c->data_files, err));
+    return compile_data_open(c->session, &c->request.eval, &c->eval_files, err);
 }
 
 kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
@@ -283,7 +283,7 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
 /* ---- Choice */
 
 static kit_status quote(compile *c, kolm_error_t *err) {
-    const cli_backend *backend = c->choice->backend;
+    const fleet_backend *backend = c->choice->backend;
     kolm_cost_args_t args = {
         .rows = c->data.train_rows,
         .input_bytes = c->data.train_input_bytes,
@@ -297,14 +297,14 @@ static kit_status quote(compile *c, kolm_error_t *err) {
     host_result *result = calloc(1, sizeof *result);
     if (result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-    cli_calling calling;
-    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
+    fleet_calling calling;
+    kit_status status = fleet_calling_begin(c->session, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
     calling.options.private_only = c->private_remote; /* a price needs no network */
     calling.options.secret = NULL;                    /* and no token */
     if (status == KOLM_OK)
         status = host_cost(c->choice->registry->found, backend->row, &args, &calling.options, result, err);
     c->quoted_micro = status == KOLM_OK && result->verdict == HOST_OK ? result->cost.cost_micro_usd : RECEIPT_UNKNOWN;
-    cli_calling_end(&calling);
+    fleet_calling_end(&calling);
     free(result);
     return status;
 }
@@ -335,7 +335,7 @@ static kit_status check_budget(compile *c, kolm_error_t *err) {
 
 kit_status compile_choose(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
-    cli_choose_options options = {
+    fleet_choose_options options = {
         .backend = r->backend,
         .airgap_strict = c->airgap_strict,
         .constraints = {.recipe = c->recipe,
@@ -354,13 +354,13 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
                         .exclude_count = r->exclude.count},
     };
     c->exit_code = SESSION_EXIT_NOTHING;
-    KIT_TRY(cli_choose(c->session, &options, &c->choice, &c->exit_code, err));
+    KIT_TRY(fleet_choose(c->session, &options, &c->choice, &c->exit_code, err));
     session_tell(c->session, &(session_event){.kind = SESSION_BACKEND_CHOSEN, .compile = c});
     if (c->choice->backend->unread)
         session_warn(c->session, "the manifest of %s is of a later version, and this kolm does not know: %s",
                      c->choice->backend->name, c->choice->backend->unread);
     c->exit_code = SESSION_EXIT_USAGE;
-    KIT_TRY(cli_recipe_check(c->choice->backend, c->recipe, c->trainer, err));
+    KIT_TRY(fleet_recipe_check(c->choice->backend, c->recipe, c->trainer, err));
     c->private_remote = c->airgap && r->allow_private_remote && c->choice->backend->airgap == PICK_AIRGAP_DEPENDS &&
                         c->choice->backend->private_target;
     c->exit_code = SESSION_EXIT_BACKEND;

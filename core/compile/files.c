@@ -15,7 +15,7 @@ static bool is_stdin(const char *path) {
     return strcmp(path, "-") == 0;
 }
 
-bool cli_data_stdin_twice(const session_words *a, const session_words *b) {
+bool compile_data_stdin_twice(const session_words *a, const session_words *b) {
     size_t found = 0;
     for (size_t i = 0; i < a->count; i++)
         found += is_stdin(a->items[i]);
@@ -24,9 +24,9 @@ bool cli_data_stdin_twice(const session_words *a, const session_words *b) {
     return found > 1;
 }
 
-kit_status cli_data_check(const session_words *paths, const char *option, kolm_error_t *err) {
+kit_status compile_data_check(const session_words *paths, const char *option, kolm_error_t *err) {
     for (size_t i = 0; i < paths->count; i++)
-        KIT_TRY(cli_check_rows_path(paths->items[i], option, err));
+        KIT_TRY(model_check_rows_path(paths->items[i], option, err));
     return KOLM_OK;
 }
 
@@ -67,8 +67,9 @@ static int compare_sources(const void *a, const void *b) {
     return strcmp(((const job_source *)a)->path, ((const job_source *)b)->path);
 }
 
-kit_status cli_data_open(kolm_session *session, const session_words *paths, cli_data_files *out, kolm_error_t *err) {
-    *out = (cli_data_files){.at = calloc(paths->count + 1, sizeof *out->at)};
+kit_status compile_data_open(kolm_session *session, const session_words *paths, compile_data_files *out,
+                             kolm_error_t *err) {
+    *out = (compile_data_files){.at = calloc(paths->count + 1, sizeof *out->at)};
     if (out->at == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     kit_status status = KOLM_OK;
@@ -81,21 +82,21 @@ kit_status cli_data_open(kolm_session *session, const session_words *paths, cli_
         else if ((source->fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)) < 0)
             status = kit_fail_errno(err, errno, "cannot open the data %s", source->path);
     }
-    if (status != KOLM_OK) cli_data_close(out);
+    if (status != KOLM_OK) compile_data_close(out);
     if (out->count > 1) qsort(out->at, out->count, sizeof *out->at, compare_sources);
     return status;
 }
 
-void cli_data_close(cli_data_files *files) {
+void compile_data_close(compile_data_files *files) {
     for (size_t i = 0; i < files->count; i++)
         if (files->at[i].fd >= 0) close(files->at[i].fd);
     free(files->at);
-    *files = (cli_data_files){0};
+    *files = (compile_data_files){0};
 }
 
 /* ---- As JSON */
 
-static bool put_files(cJSON *array, const cli_data_files *files) {
+static bool put_files(cJSON *array, const compile_data_files *files) {
     for (size_t i = 0; files != NULL && i < files->count; i++) {
         const job_source *source = &files->at[i];
         cJSON *item = cJSON_CreateObject();
@@ -141,7 +142,8 @@ static bool put_array(cJSON *object, const char *key, cJSON *array, bool filled)
     return false;
 }
 
-bool cli_data_put(cJSON *object, const cli_data_files *data, const cli_data_files *eval, const job_summary *summary) {
+bool compile_data_put(cJSON *object, const compile_data_files *data, const compile_data_files *eval,
+                      const job_summary *summary) {
     cJSON *files = cJSON_CreateArray(), *kinds, *unused;
     if (!put_array(object, "files", files, put_files(files, data) && put_files(files, eval))) return false;
     kinds = cJSON_CreateArray();

@@ -6,27 +6,28 @@
 #include "job/dataset.h"
 #include "session/session.h"
 
-typedef struct cli_data_files {
+typedef struct compile_data_files {
     job_source *at;
     size_t count;
-} cli_data_files;
+} compile_data_files;
 
 /* True when the word "-" stands among both lists more than once: standard input can be read once. */
-bool cli_data_stdin_twice(const session_words *a, const session_words *b);
+bool compile_data_stdin_twice(const session_words *a, const session_words *b);
 
 /* INVALID_ARGUMENT when one of them is a compiled model; option: "--data". */
-kit_status cli_data_check(const session_words *paths, const char *option, kolm_error_t *err) KIT_MUST_USE;
+kit_status compile_data_check(const session_words *paths, const char *option, kolm_error_t *err) KIT_MUST_USE;
 
 /* Opens the files in the order of their names (bytes), so that the order of the options changes nothing.
  * "-" is standard input. A FIFO is waited for until somebody writes to it or
  * the session is stopped (CANCELLED); the wait is a warning when it takes more than a second. On
  * failure nothing stays open. The paths stay the list's. */
-kit_status cli_data_open(kolm_session *session, const session_words *paths, cli_data_files *out,
-                         kolm_error_t *err) KIT_MUST_USE;
-void cli_data_close(cli_data_files *files);
+kit_status compile_data_open(kolm_session *session, const session_words *paths, compile_data_files *out,
+                             kolm_error_t *err) KIT_MUST_USE;
+void compile_data_close(compile_data_files *files);
 
 /* "files": [{"path", "rows", "bad_rows", "repeated_headers"}], "bad_kinds": [{"what", "rows"}], "unused_keys": [{"key",
  * "rows"}], and where they were guessed "guessed_input" and "guessed_output". */
-bool cli_data_put(cJSON *object, const cli_data_files *data, const cli_data_files *eval, const job_summary *summary);
+bool compile_data_put(cJSON *object, const compile_data_files *data, const compile_data_files *eval,
+                      const job_summary *summary);
 
 #endif

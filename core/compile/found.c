@@ -64,7 +64,7 @@ bool compile_put_data(cJSON *record, const compile *c) {
                 kit_json_put_u64(data, "eval_rows", s->eval_rows) && kit_json_put_u64(data, "bad_rows", s->bad_rows) &&
                 kit_json_put_u64(data, "unseen_labels", s->unseen_labels) &&
                 kit_json_put_u64(data, "alike_labels", s->alike_labels) &&
-                cli_data_put(data, &c->data_files, &c->eval_files, s);
+                compile_data_put(data, &c->data_files, &c->eval_files, s);
     count_cleaning(s, counts);
     for (size_t i = 0; good && i < CLEANING_COUNTS; i++)
         good = kit_json_put_u64(data, counts[i].key, counts[i].value);

@@ -62,7 +62,7 @@ static kit_status check_base(compile *c, kolm_error_t *err) {
 
 kit_status compile_train(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
-    const cli_backend *backend = c->choice->backend;
+    const fleet_backend *backend = c->choice->backend;
     const job_description job = {
         .kind = "train",
         .task = r->task,
@@ -81,22 +81,23 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .trainer = c->trainer,
     };
     c->exit_code = SESSION_EXIT_INTERNAL;
-    if (!cli_recipe_runs_alone(backend, c->recipe))
-        KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
+    if (!fleet_recipe_runs_alone(backend, c->recipe))
+        KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
     KIT_TRY(job_directory_describe(&c->job, &job, err));
     KIT_TRY(go_on(c, err));
     c->exit_code = SESSION_EXIT_BACKEND;
-    cli_calling calling;
-    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict, "[trainer]", &calling, err);
+    fleet_calling calling;
+    kit_status status =
+        fleet_calling_begin(c->session, backend, c->airgap, c->airgap_strict, "[trainer]", &calling, err);
     calling.metrics = metrics_of(c, "train");
-    if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
+    if (status == KOLM_OK && c->private_remote) status = fleet_calling_allow_private(&calling, err);
     if (status == KOLM_OK)
         status = host_train(c->choice->registry->found, backend->row, c->job.job, c->threads, &calling.options,
                             &c->trained, err);
-    cli_calling_end(&calling);
+    fleet_calling_end(&calling);
     char what[128];
     kit_format(what, sizeof what, "training on %s", backend->name);
-    if (status == KOLM_OK) status = cli_verdict(&c->trained, what, &c->exit_code, err);
+    if (status == KOLM_OK) status = fleet_verdict(&c->trained, what, &c->exit_code, err);
     if (status == KOLM_OK) status = check_base(c, err);
     if (status == KOLM_OK) session_tell(c->session, &(session_event){.kind = SESSION_TRAINED, .compile = c});
     return status;
@@ -222,27 +223,28 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
 
 /* Puts the questions of the job directory; *stop ends it too. */
 static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_t *err) {
-    const cli_backend *backend = c->choice->backend;
-    cli_calling calling;
+    const fleet_backend *backend = c->choice->backend;
+    fleet_calling calling;
     char what[128];
-    if (!cli_recipe_runs_alone(backend, c->recipe))
-        KIT_TRY(cli_runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
-    kit_status status = cli_calling_begin(c->session, backend, c->airgap, c->airgap_strict, "[trainer]", &calling, err);
+    if (!fleet_recipe_runs_alone(backend, c->recipe))
+        KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
+    kit_status status =
+        fleet_calling_begin(c->session, backend, c->airgap, c->airgap_strict, "[trainer]", &calling, err);
     calling.metrics = metrics_of(c, "infer");
     calling.options.cancel_too = stop;
-    if (status == KOLM_OK && c->private_remote) status = cli_calling_allow_private(&calling, err);
+    if (status == KOLM_OK && c->private_remote) status = fleet_calling_allow_private(&calling, err);
     if (status == KOLM_OK)
         status = host_infer(c->choice->registry->found, backend->row, c->job.job, c->threads, -1, -1, &calling.options,
                             &c->answered, err);
-    cli_calling_end(&calling);
+    fleet_calling_end(&calling);
     kit_format(what, sizeof what, "answering on %s", backend->name);
-    if (status == KOLM_OK) status = cli_verdict(&c->answered, what, &c->exit_code, err);
+    if (status == KOLM_OK) status = fleet_verdict(&c->answered, what, &c->exit_code, err);
     return status;
 }
 
 kit_status compile_answer(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
-    const cli_backend *backend = c->choice->backend;
+    const fleet_backend *backend = c->choice->backend;
     c->exit_code = SESSION_EXIT_BACKEND;
     KIT_TRY(read_result(c, err));
     KIT_TRY(collect_payload(c, err));
@@ -266,9 +268,9 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK) status = job_directory_describe(&c->job, &job, err);
     free(files);
     KIT_TRY(status);
-    cli_answers_limit limit;
-    KIT_TRY(cli_answers_limit_begin(c->job.job, c->data.eval_rows, &limit, err));
-    status = cli_answers_limit_end(&limit, backend->name, ask(c, &limit.reached, err), err);
+    model_answers_limit limit;
+    KIT_TRY(model_answers_limit_begin(c->job.job, c->data.eval_rows, &limit, err));
+    status = model_answers_limit_end(&limit, backend->name, ask(c, &limit.reached, err), err);
     if (status == KOLM_E_DATA_LOSS) c->exit_code = SESSION_EXIT_BACKEND;
     if (status == KOLM_OK) status = check_payload(c, err);
     return status == KOLM_OK ? check_base(c, err) : status;
@@ -289,10 +291,10 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
     free(predictions);
     if (status == KOLM_E_ABORTED) c->exit_code = SESSION_EXIT_UNJUDGED;
     KIT_TRY(status);
-    cli_count_answers(c->session, c->choice->backend->name, &c->answered, score_rows(c->answers));
+    fleet_count_answers(c->session, c->choice->backend->name, &c->answered, score_rows(c->answers));
     score_compute_read(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
-                       cli_read_bytes(c->payload_bytes, c->request.embed_base ? 0 : c->base.weight_bytes,
-                                      kit_json_get(c->result, "report")),
+                       model_read_bytes(c->payload_bytes, c->request.embed_base ? 0 : c->base.weight_bytes,
+                                        kit_json_get(c->result, "report")),
                        &c->k);
     session_tell(c->session, &(session_event){.kind = SESSION_SCORED, .compile = c});
     return KOLM_OK;

@@ -191,13 +191,13 @@ static cJSON *make_parameters(const compile *c) {
 
 static cJSON *make_measured(const compile *c) {
     cJSON *object = cJSON_CreateObject();
-    bool good =
-        kit_json_put_u64(object, "train_ms", (uint64_t)c->trained.wall_ms) &&
-        kit_json_put_u64(object, "answer_ms", (uint64_t)c->answered.wall_ms) &&
-        kit_json_put_u64(object, "answers", score_rows(c->answers)) &&
-        kit_json_put_u64(object, "peak_memory_bytes", c->trained.peak_memory_bytes) &&
-        kit_json_put_u64(object, "threads", c->threads) &&
-        kit_json_put_string(object, "reproducibility", cli_repro_text(cli_repro_known(c->session, c->choice->backend)));
+    bool good = kit_json_put_u64(object, "train_ms", (uint64_t)c->trained.wall_ms) &&
+                kit_json_put_u64(object, "answer_ms", (uint64_t)c->answered.wall_ms) &&
+                kit_json_put_u64(object, "answers", score_rows(c->answers)) &&
+                kit_json_put_u64(object, "peak_memory_bytes", c->trained.peak_memory_bytes) &&
+                kit_json_put_u64(object, "threads", c->threads) &&
+                kit_json_put_string(object, "reproducibility",
+                                    fleet_repro_text(fleet_repro_known(c->session, c->choice->backend)));
     if (good) return object;
     cJSON_Delete(object);
     return NULL;
@@ -251,7 +251,7 @@ static uint64_t cost_of(const compile *c, uint64_t wall_ms) {
 }
 
 static kit_status write_receipts(compile *c, const receipt_key *key, const char *sidecar, kolm_error_t *err) {
-    const cli_backend *backend = c->choice->backend;
+    const fleet_backend *backend = c->choice->backend;
     const char *toolchain = NULL, *mechanisms[HOST_MECHANISMS_MAX], *slash = strrchr(c->out_path, '/');
     if (!kit_json_get_string(c->result, "toolchain", &toolchain)) toolchain = NULL;
     char base_name[128];

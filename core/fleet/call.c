@@ -3,24 +3,24 @@
 #include "fleet/call.h"
 
 static const char *secret_value(void *user, const char *name) {
-    const cli_calling *calling = user;
+    const fleet_calling *calling = user;
     store_secret_source source;
     return store_secret(calling->credentials, name, &source);
 }
 
 static void on_log(void *user, const char *backend, uint32_t level, const char *text) {
-    cli_calling *calling = user;
+    fleet_calling *calling = user;
     session_said(calling->session, backend, level, text);
 }
 
 static void on_progress(void *user, const kolm_progress_t *progress) {
-    cli_calling *calling = user;
+    fleet_calling *calling = user;
     if (calling->label != NULL) session_progress(calling->session, calling->label, progress);
 }
 
 /* As text: receipts are signed, and what is signed has no floating-point numbers. The last value of a name counts. */
 static void on_metric(void *user, const char *name, double value) {
-    cli_calling *calling = user;
+    fleet_calling *calling = user;
     cJSON *number = calling->metrics != NULL ? cJSON_CreateNumber(value) : NULL;
     kit_buf text = {0};
     if (number != NULL && kit_json_line(number, &text, NULL) == KOLM_OK) {
@@ -31,11 +31,11 @@ static void on_metric(void *user, const char *name, double value) {
     cJSON_Delete(number);
 }
 
-kit_status cli_calling_begin(kolm_session *session, const cli_backend *backend, bool airgap, bool airgap_strict,
-                             const char *label, cli_calling *out_calling, kolm_error_t *err) {
+kit_status fleet_calling_begin(kolm_session *session, const fleet_backend *backend, bool airgap, bool airgap_strict,
+                               const char *label, fleet_calling *out_calling, kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
-    *out_calling = (cli_calling){.session = session, .label = label};
+    *out_calling = (fleet_calling){.session = session, .label = label};
     KIT_TRY(session_home(session, &home, err));
     KIT_TRY(session_config(session, &config, err));
     bool wants_secrets = backend->auth_count + backend->secret_count > 0 && !airgap;
@@ -56,7 +56,7 @@ kit_status cli_calling_begin(kolm_session *session, const cli_backend *backend, 
     return KOLM_OK;
 }
 
-kit_status cli_calling_allow_private(cli_calling *calling, kolm_error_t *err) {
+kit_status fleet_calling_allow_private(fleet_calling *calling, kolm_error_t *err) {
     store_home *home = NULL;
     KIT_TRY(session_home(calling->session, &home, err));
     if (calling->credentials == NULL) KIT_TRY(store_credentials_read(home, &calling->credentials, err));
@@ -67,13 +67,13 @@ kit_status cli_calling_allow_private(cli_calling *calling, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-void cli_calling_end(cli_calling *calling) {
+void fleet_calling_end(fleet_calling *calling) {
     if (calling->label != NULL) session_progress_end(calling->session);
     store_credentials_free(calling->credentials);
     calling->credentials = NULL;
 }
 
-kit_status cli_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) {
+kit_status fleet_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) {
     if (result->verdict == HOST_OK) return KOLM_OK;
     *out_exit = result->verdict == HOST_CANCELLED ? SESSION_EXIT_INTERRUPTED : SESSION_EXIT_BACKEND;
     if (result->verdict == HOST_CANCELLED)
@@ -91,7 +91,7 @@ kit_status cli_verdict(const host_result *result, const char *what, int *out_exi
     return kit_fail(err, code, remedy, "%s: %s", what, text);
 }
 
-void cli_count_answers(kolm_session *session, const char *backend, const host_result *result, uint64_t read) {
+void fleet_count_answers(kolm_session *session, const char *backend, const host_result *result, uint64_t read) {
     if (result->verdict != HOST_OK || result->infer.answers == read) return;
     session_warn(session, "%s: infer: it says that it gave %llu answers, and gave %llu; report it to %s%s%s", backend,
                  (unsigned long long)result->infer.answers, (unsigned long long)read,

@@ -6,30 +6,30 @@
 #include "fleet/registry.h"
 #include "fleet/repro.h"
 
-typedef struct cli_quote {
+typedef struct fleet_quote {
     bool answered;
     kolm_cost_result_t cost;
     char why[320]; /* why there is no answer; "" when there is one */
-} cli_quote;
+} fleet_quote;
 
 /* Asks the cost slot of every backend in parallel. job carries what is the same for all (rows, bytes, recipe, ...);
  * price and cold start are filled in from each backend. quotes has room for registry->count, in its order. */
-kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const kolm_cost_args_t *job,
-                          session_airgap airgap, cli_quote *quotes, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_call_costs(kolm_session *session, fleet_registry *registry, const kolm_cost_args_t *job,
+                            session_airgap airgap, fleet_quote *quotes, kolm_error_t *err) KIT_MUST_USE;
 
 /* Called for each step as it is reported. */
-typedef void (*cli_step_fn)(void *user, const kolm_test_step_t *step);
+typedef void (*fleet_step_fn)(void *user, const kolm_test_step_t *step);
 /* Runs the test slot. The status is that of the call: a test that ran and did not pass is KOLM_OK with passed 0.
  * *out_repro: whether its trainings gave the same bytes, as far as it says. Warnings go to standard error. */
-kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cli_backend *backend,
-                         session_airgap airgap, cli_step_fn step, void *user, kolm_test_result_t *out_result,
-                         cli_repro *out_repro, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
+                           session_airgap airgap, fleet_step_fn step, void *user, kolm_test_result_t *out_result,
+                           fleet_repro *out_repro, kolm_error_t *err) KIT_MUST_USE;
 
 /* Called for each thing as it is reported. */
-typedef void (*cli_holding_fn)(void *user, const kolm_holding_t *holding);
+typedef void (*fleet_holding_fn)(void *user, const kolm_holding_t *holding);
 /* Runs the status slot. UNIMPLEMENTED when the plugin has none. Warnings go to standard error. */
-kit_status cli_call_status(kolm_session *session, cli_registry *registry, const cli_backend *backend, bool prune,
-                           uint64_t older_seconds, cli_holding_fn holding, void *user, char *out_summary,
-                           size_t capacity, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, const fleet_backend *backend, bool prune,
+                             uint64_t older_seconds, fleet_holding_fn holding, void *user, char *out_summary,
+                             size_t capacity, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -7,36 +7,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-kit_status cli_default_backend(kolm_session *session, const char **out_name, cli_chosen_by *out_by, kolm_error_t *err) {
+kit_status fleet_default_backend(kolm_session *session, const char **out_name, fleet_chosen_by *out_by,
+                                 kolm_error_t *err) {
     const cJSON *config = NULL;
     const char *name = secure_getenv("KOLM_BACKEND");
-    *out_by = CLI_BY_ENVIRONMENT;
+    *out_by = FLEET_BY_ENVIRONMENT;
     *out_name = NULL;
     if (name && *name) {
         *out_name = name;
         return KOLM_OK;
     }
     KIT_TRY(session_config(session, &config, err));
-    *out_by = CLI_BY_PICKER;
+    *out_by = FLEET_BY_PICKER;
     if (cJSON_IsNull(kit_json_get(config, "backend")) || !kit_json_get(config, "backend")) return KOLM_OK;
     if (!kit_json_get_string(config, "backend", out_name)) {
         return kit_fail(err, KOLM_E_DATA_LOSS, "`kolm compute use NAME` sets it, `kolm compute use --clear` removes it",
                         "\"backend\" in config.json is not a string");
     }
-    *out_by = CLI_BY_CONFIG;
+    *out_by = FLEET_BY_CONFIG;
     return KOLM_OK;
 }
 
-static kit_status who(kolm_session *session, const cli_choose_options *options, const char **out_name,
-                      cli_chosen_by *out_by, kolm_error_t *err) {
+static kit_status who(kolm_session *session, const fleet_choose_options *options, const char **out_name,
+                      fleet_chosen_by *out_by, kolm_error_t *err) {
     if (options->backend) {
         *out_name = options->backend;
-        *out_by = CLI_BY_FLAG;
+        *out_by = FLEET_BY_FLAG;
         return KOLM_OK;
     }
-    *out_by = CLI_BY_PICKER;
+    *out_by = FLEET_BY_PICKER;
     if (options->picker_only) return KOLM_OK;
-    return cli_default_backend(session, out_name, out_by, err);
+    return fleet_default_backend(session, out_name, out_by, err);
 }
 
 static const pick_entry *entry_of(const pick_result *result, const char *name) {
@@ -46,25 +47,25 @@ static const pick_entry *entry_of(const pick_result *result, const char *name) {
     return NULL;
 }
 
-static void say(cli_choice *choice) {
+static void say(fleet_choice *choice) {
     static const char *const names[] = {"flag", "env", "config", "picker", "model"};
     char score[8];
     const char *name = choice->backend->name;
     choice->by_name = names[choice->by];
     switch (choice->by) {
-    case CLI_BY_FLAG:
+    case FLEET_BY_FLAG:
         kit_format(choice->said, sizeof choice->said, "%s (flag: --backend %s)", name, name);
         break;
-    case CLI_BY_ENVIRONMENT:
+    case FLEET_BY_ENVIRONMENT:
         kit_format(choice->said, sizeof choice->said, "%s (env: KOLM_BACKEND=%s)", name, name);
         break;
-    case CLI_BY_CONFIG:
+    case FLEET_BY_CONFIG:
         if (choice->site)
             kit_format(choice->said, sizeof choice->said, "%s (config: %s)", name, choice->site);
         else
             kit_format(choice->said, sizeof choice->said, "%s (config: kolm compute use %s)", name, name);
         break;
-    case CLI_BY_MODEL:
+    case FLEET_BY_MODEL:
         kit_format(choice->said, sizeof choice->said, "%s (made the model)", name);
         break;
     default:
@@ -75,10 +76,10 @@ static void say(cli_choice *choice) {
 }
 
 /* A named backend: it passes every filter and is available, or the error says which it does not. */
-static kit_status check_named(const pick_result *result, const pick_entry *entry, const cli_choice *choice,
+static kit_status check_named(const pick_result *result, const pick_entry *entry, const fleet_choice *choice,
                               int *out_exit, kolm_error_t *err) {
     const char *where[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "kolm compute use", "", ""};
-    cli_chosen_by by = choice->by;
+    fleet_chosen_by by = choice->by;
     const pick_candidate *c = &result->candidates[entry->candidate];
     if (!entry->eligible) {
         bool refused = c->refused != NULL;
@@ -100,7 +101,7 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
 
 /* Who made a model knows its format; the defaults of the user are about where to train. Only a local maker, though:
  * what was made elsewhere is answered here, without a network, unless elsewhere is named. */
-static const char *maker_of(const pick_result *result, const cli_choose_options *options) {
+static const char *maker_of(const pick_result *result, const fleet_choose_options *options) {
     const pick_entry *entry = options->backend || !options->maker ? NULL : entry_of(result, options->maker);
     const pick_candidate *c = entry ? &result->candidates[entry->candidate] : NULL;
     bool usable = entry && entry->eligible && c->available && strcmp(c->kind, "local") == 0;
@@ -116,13 +117,13 @@ static bool among(const char *words, const char *word) {
     return false;
 }
 
-static bool answers_with(const cli_backend *b, const cli_choose_options *options) {
+static bool answers_with(const fleet_backend *b, const fleet_choose_options *options) {
     return !options->format || (options->maker && strcmp(b->name, options->maker) == 0) ||
            among(b->formats, options->format);
 }
 
 /* Who says that it answers with other formats only; one that says nothing is asked when it is named, as it always was. */
-static kit_status check_format(const cli_backend *named, const cli_choose_options *options, kolm_error_t *err) {
+static kit_status check_format(const fleet_backend *named, const fleet_choose_options *options, kolm_error_t *err) {
     if (named->refused || answers_with(named, options) || !named->formats) return KOLM_OK;
     return kit_fail(
         err, KOLM_E_FAILED_PRECONDITION, "leave out --backend, or name one that can: `kolm compute info NAME` says it",
@@ -132,17 +133,17 @@ static kit_status check_format(const cli_backend *named, const cli_choose_option
 }
 
 /* What a model says of its maker and its format sends no question away from this machine: only a person does. */
-static bool elsewhere(const cli_backend *b, const cli_choose_options *options) {
+static bool elsewhere(const fleet_backend *b, const fleet_choose_options *options) {
     return options->format && strcmp(b->kind ? b->kind : "", "local") != 0;
 }
 
 /* Leaves those that do not know the model, or a recipe of somebody's own, out of what is picked from. */
-static void narrow(pick_candidate *candidates, const cli_registry *registry, const cli_choose_options *options,
+static void narrow(pick_candidate *candidates, const fleet_registry *registry, const fleet_choose_options *options,
                    const char *name) {
     const char *recipe = options->constraints.recipe;
     bool own = recipe && strcmp(recipe, "linear") != 0 && strcmp(recipe, "lora") != 0;
     for (size_t i = 0; i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         if (name && strcmp(b->name, name) == 0) continue;
         if (!answers_with(b, options) || elsewhere(b, options)) candidates[i].infer = false;
         if (own && !options->format && !b->refused && !b->recipes) candidates[i].recipes = "linear, lora";
@@ -150,7 +151,7 @@ static void narrow(pick_candidate *candidates, const cli_registry *registry, con
 }
 
 /* What keeps the maker of the model from answering. */
-static void add_state(const cli_backend *maker, const cli_choose_options *options, const pick_result *result,
+static void add_state(const fleet_backend *maker, const fleet_choose_options *options, const pick_result *result,
                       kit_buf *out) {
     const pick_entry *entry = maker ? entry_of(result, maker->name) : NULL;
     if (!maker)
@@ -162,18 +163,18 @@ static void add_state(const cli_backend *maker, const cli_choose_options *option
     else if (entry && !entry->eligible)
         kit_buf_fmt(out, "cannot (%s)", entry->reasons[0].text);
     else
-        kit_buf_fmt(out, "is %s (%s)", cli_backend_state(maker), cli_backend_detail(maker, "reason"));
+        kit_buf_fmt(out, "is %s (%s)", fleet_backend_state(maker), fleet_backend_detail(maker, "reason"));
 }
 
-static kit_status nobody_answers(cli_choice *choice, const cli_choose_options *options, const pick_result *result,
+static kit_status nobody_answers(fleet_choice *choice, const fleet_choose_options *options, const pick_result *result,
                                  kolm_error_t *err) {
     kit_buf text = {0};
     char remedy[sizeof err->remedy];
-    const cli_backend *maker = cli_registry_find(choice->registry, options->maker);
+    const fleet_backend *maker = fleet_registry_find(choice->registry, options->maker);
     kit_buf_fmt(&text, "the model was made by %s, which ", options->maker);
     add_state(maker, options, result, &text);
     kit_buf_fmt(&text, "; no other backend that is available here answers with its format, %s", options->format);
-    const char *known = !maker ? "" : maker->refused ? maker->refused_remedy : cli_backend_detail(maker, "remedy");
+    const char *known = !maker ? "" : maker->refused ? maker->refused_remedy : fleet_backend_detail(maker, "remedy");
     if (!maker)
         kit_format(
             remedy, sizeof remedy,
@@ -189,15 +190,15 @@ static kit_status nobody_answers(cli_choice *choice, const cli_choose_options *o
     return status;
 }
 
-static kit_status decide(cli_choice *choice, const cli_choose_options *options, const char *name,
+static kit_status decide(fleet_choice *choice, const fleet_choose_options *options, const char *name,
                          const pick_result *result, int *out_exit, kolm_error_t *err) {
     const pick_entry *entry = name ? entry_of(result, name) : result->winner;
     if (!entry) {
         *out_exit = SESSION_EXIT_NOTHING;
         return options->format ? nobody_answers(choice, options, result, err) : pick_nothing(result, err);
     }
-    choice->backend = cli_registry_find(choice->registry, result->candidates[entry->candidate].name);
-    if (name && choice->backend->bad_settings) return cli_backend_refuse(choice->backend, out_exit, err);
+    choice->backend = fleet_registry_find(choice->registry, result->candidates[entry->candidate].name);
+    if (name && choice->backend->bad_settings) return fleet_backend_refuse(choice->backend, out_exit, err);
     if (name) KIT_TRY(check_named(result, entry, choice, out_exit, err));
     choice->score = entry->score;
     say(choice);
@@ -211,41 +212,41 @@ typedef struct ranking {
 
 static void ranking_clear(ranking *r) {
     pick_result_free(r->result);
-    cli_candidates_free(r->candidates);
+    fleet_candidates_free(r->candidates);
     *r = (ranking){0};
 }
 
-static kit_status rank(kolm_session *session, const cli_choice *choice, const cli_choose_options *options,
-                       const char *name, const cli_detect_options *detect, const pick_constraints *constraints,
+static kit_status rank(kolm_session *session, const fleet_choice *choice, const fleet_choose_options *options,
+                       const char *name, const fleet_detect_options *detect, const pick_constraints *constraints,
                        ranking *out, kolm_error_t *err) {
-    KIT_TRY(cli_registry_detect(session, choice->registry, detect, err));
-    KIT_TRY(cli_registry_candidates(choice->registry, &out->candidates, err));
+    KIT_TRY(fleet_registry_detect(session, choice->registry, detect, err));
+    KIT_TRY(fleet_registry_candidates(choice->registry, &out->candidates, err));
     narrow(out->candidates, choice->registry, options, name);
     return pick_run(out->candidates, choice->registry->count, constraints, &out->result, err);
 }
 
 /* Nobody named it, so that the command goes on without it; but whoever wrote the setting wanted it to count. */
-static void warn_left_out(kolm_session *session, const cli_registry *registry) {
+static void warn_left_out(kolm_session *session, const fleet_registry *registry) {
     for (size_t i = 0; i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         if (b->bad_settings) session_warn(session, "%s is left out: %s", b->name, b->refused);
     }
 }
 
 /* Every name that a person gave is one that there is. */
-static kit_status check_names(const cli_choice *choice, const cli_choose_options *options, const char *name,
+static kit_status check_names(const fleet_choice *choice, const fleet_choose_options *options, const char *name,
                               int *out_exit, kolm_error_t *err) {
     const char *source[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "config.json (kolm compute use)",
                             "", ""};
-    if (name && !cli_registry_find(choice->registry, name)) {
-        kit_status status = cli_registry_unknown(choice->registry, name, err);
+    if (name && !fleet_registry_find(choice->registry, name)) {
+        kit_status status = fleet_registry_unknown(choice->registry, name, err);
         kit_fail_context(err, "%s", source[choice->by]);
         *out_exit = SESSION_EXIT_USAGE;
         return status;
     }
     for (size_t i = 0; i < options->constraints.exclude_count; i++) {
-        if (cli_registry_find(choice->registry, options->constraints.exclude[i])) continue;
-        kit_status status = cli_registry_unknown(choice->registry, options->constraints.exclude[i], err);
+        if (fleet_registry_find(choice->registry, options->constraints.exclude[i])) continue;
+        kit_status status = fleet_registry_unknown(choice->registry, options->constraints.exclude[i], err);
         kit_fail_context(err, "--exclude");
         *out_exit = SESSION_EXIT_USAGE;
         return status;
@@ -254,11 +255,11 @@ static kit_status check_names(const cli_choice *choice, const cli_choose_options
 }
 
 /* A model asks for who knows its format; the name of a default, which is about training, gives way to that. */
-static kit_status regard_model(cli_choice *choice, const cli_choose_options *options, pick_constraints *constraints,
+static kit_status regard_model(fleet_choice *choice, const fleet_choose_options *options, pick_constraints *constraints,
                                const char **name, int *out_exit, kolm_error_t *err) {
-    const cli_backend *named = *name ? cli_registry_find(choice->registry, *name) : NULL;
+    const fleet_backend *named = *name ? fleet_registry_find(choice->registry, *name) : NULL;
     if (!options->format) return KOLM_OK;
-    if (named && choice->by == CLI_BY_FLAG) {
+    if (named && choice->by == FLEET_BY_FLAG) {
         kit_status status = check_format(named, options, err);
         if (status != KOLM_OK) *out_exit = SESSION_EXIT_BACKEND;
         if (named->formats) constraints->recipe = NULL;
@@ -267,29 +268,29 @@ static kit_status regard_model(cli_choice *choice, const cli_choose_options *opt
     constraints->recipe = NULL; /* who answers need not make them */
     if (named && !answers_with(named, options)) {
         *name = NULL;
-        choice->by = CLI_BY_PICKER;
+        choice->by = FLEET_BY_PICKER;
     }
     return KOLM_OK;
 }
 
-static kit_status choose(kolm_session *session, const cli_choose_options *options, cli_choice *choice, ranking *ranked,
-                         int *out_exit, kolm_error_t *err) {
+static kit_status choose(kolm_session *session, const fleet_choose_options *options, fleet_choice *choice,
+                         ranking *ranked, int *out_exit, kolm_error_t *err) {
     const char *name = NULL;
-    cli_detect_options detect = {.refresh = options->refresh,
-                                 .airgap = options->constraints.airgap,
-                                 .airgap_strict = options->airgap_strict,
-                                 .allow_private_remote = options->constraints.allow_private_remote};
+    fleet_detect_options detect = {.refresh = options->refresh,
+                                   .airgap = options->constraints.airgap,
+                                   .airgap_strict = options->airgap_strict,
+                                   .allow_private_remote = options->constraints.allow_private_remote};
     pick_constraints constraints = options->constraints;
     constraints.need_slot = true; /* work is going to be dispatched: a promise is not enough */
     KIT_TRY(who(session, options, &name, &choice->by, err));
-    if (choice->by == CLI_BY_CONFIG) choice->site = session_site_said(session, "backend", NULL, NULL);
-    KIT_TRY(cli_registry_open(session, &choice->registry, err));
+    if (choice->by == FLEET_BY_CONFIG) choice->site = session_site_said(session, "backend", NULL, NULL);
+    KIT_TRY(fleet_registry_open(session, &choice->registry, err));
     KIT_TRY(check_names(choice, options, name, out_exit, err));
     if (!name) warn_left_out(session, choice->registry);
     KIT_TRY(regard_model(choice, options, &constraints, &name, out_exit, err));
-    if (name) KIT_TRY(cli_grant_require(session, choice->registry, name, out_exit, err));
+    if (name) KIT_TRY(fleet_grant_require(session, choice->registry, name, out_exit, err));
     /* The maker of a model does not need the others to be looked at, if it can be used. */
-    if (!options->backend && options->maker && cli_registry_find(choice->registry, options->maker))
+    if (!options->backend && options->maker && fleet_registry_find(choice->registry, options->maker))
         detect.only = options->maker;
     KIT_TRY(rank(session, choice, options, name, &detect, &constraints, ranked, err));
     const char *maker = maker_of(ranked->result, options);
@@ -300,17 +301,17 @@ static kit_status choose(kolm_session *session, const cli_choose_options *option
     }
     if (maker) {
         name = maker;
-        choice->by = CLI_BY_MODEL;
+        choice->by = FLEET_BY_MODEL;
     }
     KIT_TRY(pick_record(ranked->result, &constraints, &choice->record, err));
     return decide(choice, options, name, ranked->result, out_exit, err);
 }
 
-kit_status cli_choose(kolm_session *session, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
-                      kolm_error_t *err) {
+kit_status fleet_choose(kolm_session *session, const fleet_choose_options *options, fleet_choice **out_choice,
+                        int *out_exit, kolm_error_t *err) {
     ranking ranked = {0};
     *out_exit = SESSION_EXIT_OK;
-    cli_choice *choice = calloc(1, sizeof *choice);
+    fleet_choice *choice = calloc(1, sizeof *choice);
     kit_status status = choice ? choose(session, options, choice, &ranked, out_exit, err)
                                : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     ranking_clear(&ranked);
@@ -319,14 +320,14 @@ kit_status cli_choose(kolm_session *session, const cli_choose_options *options, 
     } else {
         if (*out_exit == SESSION_EXIT_OK)
             *out_exit = session_stopped(session) ? SESSION_EXIT_INTERRUPTED : session_exit_of(status);
-        cli_choice_free(choice);
+        fleet_choice_free(choice);
     }
     return status;
 }
 
-void cli_choice_free(cli_choice *choice) {
+void fleet_choice_free(fleet_choice *choice) {
     if (!choice) return;
     cJSON_Delete(choice->record);
-    cli_registry_free(choice->registry);
+    fleet_registry_free(choice->registry);
     free(choice);
 }

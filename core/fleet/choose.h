@@ -9,15 +9,15 @@
  * Precedence: --backend, then KOLM_BACKEND, then "backend" of config.json, then the picker. A backend that a person
  * named is used or is an error; it never becomes another one. One thread.
  */
-typedef enum cli_chosen_by {
-    CLI_BY_FLAG,
-    CLI_BY_ENVIRONMENT,
-    CLI_BY_CONFIG,
-    CLI_BY_PICKER,
-    CLI_BY_MODEL
-} cli_chosen_by;
+typedef enum fleet_chosen_by {
+    FLEET_BY_FLAG,
+    FLEET_BY_ENVIRONMENT,
+    FLEET_BY_CONFIG,
+    FLEET_BY_PICKER,
+    FLEET_BY_MODEL
+} fleet_chosen_by;
 
-typedef struct cli_choose_options {
+typedef struct fleet_choose_options {
     const char *backend; /* value of --backend, or NULL */
     const char *maker; /* who made the model that is to be run: goes before the defaults and the picker when it is here
                           and available, and does not count otherwise. NULL: none */
@@ -28,29 +28,29 @@ typedef struct cli_choose_options {
     bool airgap_strict; /* constraints.airgap is enforced by the kernel, on detection too */
     bool refresh;       /* do not believe the detection cache */
     bool picker_only;   /* the defaults of the user do not count: only backend, or else the picker */
-} cli_choose_options;
+} fleet_choose_options;
 
-typedef struct cli_choice {
-    cli_registry *registry; /* owned; everything below points into it */
-    cli_backend *backend;   /* who does it */
-    cli_chosen_by by;
+typedef struct fleet_choice {
+    fleet_registry *registry; /* owned; everything below points into it */
+    fleet_backend *backend;   /* who does it */
+    fleet_chosen_by by;
     char said[160]; /* "local-cuda (env: KOLM_BACKEND=local-cuda)": follows "using " in the [trainer] line */
     const char
-        *site; /* CLI_BY_CONFIG: the machine's config.json, where that said it; NULL: the user's. Of the session */
+        *site; /* FLEET_BY_CONFIG: the machine's config.json, where that said it; NULL: the user's. Of the session */
     const char *by_name; /* "flag", "env", "config", "picker", "model": for receipts */
     uint32_t score;      /* of the backend, in PICK_UNITs */
     cJSON *record;       /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */
-} cli_choice;
+} fleet_choice;
 
 /* Scans, detects (through the cache) and decides. On failure *out_exit is the exit code that belongs to it: 2 for an
  * unknown name, 3 when nothing is available or the named backend is not, 5 when the named backend does not do this or
  * a filter forbids it, 6 for a broken configuration. */
-kit_status cli_choose(kolm_session *session, const cli_choose_options *options, cli_choice **out_choice, int *out_exit,
-                      kolm_error_t *err) KIT_MUST_USE;
-void cli_choice_free(cli_choice *choice);
+kit_status fleet_choose(kolm_session *session, const fleet_choose_options *options, fleet_choice **out_choice,
+                        int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+void fleet_choice_free(fleet_choice *choice);
 
 /* The value of KOLM_BACKEND or of config.json's "backend" with who said it; NULL when only the picker can say. */
-kit_status cli_default_backend(kolm_session *session, const char **out_name, cli_chosen_by *out_by,
-                               kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_default_backend(kolm_session *session, const char **out_name, fleet_chosen_by *out_by,
+                                 kolm_error_t *err) KIT_MUST_USE;
 
 #endif

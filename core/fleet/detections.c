@@ -13,7 +13,7 @@ static const char *const states[] = {"available", "absent",  "broken",    "refus
 #define FIRST_BAD_STATE 4 /* from here on it is no answer of the plugin's: not kept */
 #define STATES (sizeof states / sizeof *states)
 
-cJSON *cli_detection_new(const char *state, const char *reason, const char *remedy) {
+cJSON *fleet_detection_new(const char *state, const char *reason, const char *remedy) {
     cJSON *detection = cJSON_CreateObject();
     if (detection && kit_json_put_string(detection, "state", state) &&
         kit_json_put_string(detection, "reason", reason) && kit_json_put_string(detection, "remedy", remedy)) {
@@ -42,7 +42,7 @@ static void add_path(kit_buf *text, const char *path) {
 }
 
 /* Name, whether it is set, and the value with its length: no two settings give the same text. */
-static void add_variable(kit_buf *text, const cli_registry *registry, const char *name) {
+static void add_variable(kit_buf *text, const fleet_registry *registry, const char *name) {
     const char *value = store_secret(registry->credentials, name, NULL);
     if (value)
         kit_buf_fmt(text, "%s %zu=%s\n", name, strlen(value), value);
@@ -63,8 +63,8 @@ static void add_runtime(kit_buf *text, const cJSON *config, const char *name) {
     kit_buf_free(&whole);
 }
 
-bool cli_detection_key(const cli_registry *registry, const cli_backend *backend, const cJSON *config,
-                       const uint8_t random_key[STORE_KEY_BYTES], char out_key[STORE_DIGEST_HEX]) {
+bool fleet_detection_key(const fleet_registry *registry, const fleet_backend *backend, const cJSON *config,
+                         const uint8_t random_key[STORE_KEY_BYTES], char out_key[STORE_DIGEST_HEX]) {
     kit_buf text = {0};
     kolm_error_t err = KIT_ERROR_INIT;
     bool good = true;
@@ -116,7 +116,7 @@ static bool usable(const cJSON *entry, const char *key, int64_t now) {
     if (index == STATES) return false;
     int64_t age = now - (int64_t)at;
     /* An entry from the future comes from a clock that was wrong: then or now. */
-    return index < FIRST_BAD_STATE && age >= 0 && age < CLI_DETECTION_SECONDS;
+    return index < FIRST_BAD_STATE && age >= 0 && age < FLEET_DETECTION_SECONDS;
 }
 
 static int by_name(const void *a, const void *b) {
@@ -125,7 +125,7 @@ static int by_name(const void *a, const void *b) {
 
 /* The entries in the order of their names, so that each is found without a walk over all. Without memory for that there is no
  * cache, which costs time and nothing else. */
-static void index_cache(cli_registry *registry) {
+static void index_cache(fleet_registry *registry) {
     const cJSON *entries = kit_json_get(registry->cache, "entries"), *one;
     size_t count = cJSON_IsObject(entries) ? (size_t)cJSON_GetArraySize(entries) : 0;
     registry->entries = calloc(count + 1, sizeof *registry->entries);
@@ -135,24 +135,24 @@ static void index_cache(cli_registry *registry) {
     qsort(registry->entries, registry->entry_count, sizeof *registry->entries, by_name);
 }
 
-void cli_detections_read(cli_registry *registry, const store_home *home) {
+void fleet_detections_read(fleet_registry *registry, const store_home *home) {
     if (registry->cache) return;
-    registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
+    registry->cache = store_cache_read(home, FLEET_DETECTION_CACHE);
     if (registry->cache) index_cache(registry);
 }
 
-static const cJSON *entry_of(const cli_registry *registry, const char *name) {
+static const cJSON *entry_of(const fleet_registry *registry, const char *name) {
     const cJSON wanted = {.string = (char *)(uintptr_t)name}, *key = &wanted;
     if (registry->entry_count == 0) return NULL;
     const cJSON **found = bsearch(&key, registry->entries, registry->entry_count, sizeof *registry->entries, by_name);
     return found && cJSON_IsObject(*found) ? *found : NULL;
 }
 
-bool cli_detection_known(const cli_registry *registry, const char *name) {
+bool fleet_detection_known(const fleet_registry *registry, const char *name) {
     return entry_of(registry, name) != NULL;
 }
 
-bool cli_detection_recall(const cli_registry *registry, cli_backend *backend, const char *key) {
+bool fleet_detection_recall(const fleet_registry *registry, fleet_backend *backend, const char *key) {
     const cJSON *entry = entry_of(registry, backend->name);
     if (!entry || !usable(entry, key, registry->now)) return false;
     cJSON *detection = cJSON_Duplicate(kit_json_get(entry, "detection"), true);
@@ -163,7 +163,7 @@ bool cli_detection_recall(const cli_registry *registry, cli_backend *backend, co
     return true;
 }
 
-static bool put_entry(cJSON *entries, const cli_registry *registry, const cli_backend *backend, const char *key) {
+static bool put_entry(cJSON *entries, const fleet_registry *registry, const fleet_backend *backend, const char *key) {
     cJSON *entry = cJSON_CreateObject();
     uint64_t at = (uint64_t)registry->now;
     if (backend->from_cache) {
@@ -177,18 +177,18 @@ static bool put_entry(cJSON *entries, const cli_registry *registry, const cli_ba
     return false;
 }
 
-static bool is_answer(const cli_backend *backend) {
+static bool is_answer(const fleet_backend *backend) {
     const char *state = "";
     return kit_json_get_string(backend->detection, "state", &state) && state_index(state) < FIRST_BAD_STATE;
 }
 
-void cli_detections_keep(const cli_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]) {
+void fleet_detections_keep(const fleet_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_u64(value, "version", 1);
     cJSON *entries = good ? cJSON_AddObjectToObject(value, "entries") : NULL;
     good = entries != NULL;
     for (size_t i = 0; good && i < registry->count; i++) {
-        const cli_backend *backend = &registry->backends[i];
+        const fleet_backend *backend = &registry->backends[i];
         if (keys[i][0] && backend->detection && is_answer(backend)) {
             good = put_entry(entries, registry, backend, keys[i]);
             continue;
@@ -199,6 +199,6 @@ void cli_detections_keep(const cli_registry *registry, const store_home *home, c
         const cJSON *old = entry_of(registry, backend->name);
         if (old) good = kit_json_put(entries, backend->name, cJSON_Duplicate(old, true));
     }
-    if (good) (void)store_cache_write(home, CLI_DETECTION_CACHE, value);
+    if (good) (void)store_cache_write(home, FLEET_DETECTION_CACHE, value);
     cJSON_Delete(value);
 }

@@ -12,22 +12,22 @@
  * digest, keyed with the home's random key, of the file identity of plugin and manifest, and of every variable and
  * setting that the manifest names: a new token, plugin or setting is another key.
  */
-#define CLI_DETECTION_CACHE "detect"
-#define CLI_DETECTION_SECONDS 3600
+#define FLEET_DETECTION_CACHE "detect"
+#define FLEET_DETECTION_SECONDS 3600
 
 /* {"state","reason","remedy"}; NULL when memory is out. */
-cJSON *cli_detection_new(const char *state, const char *reason, const char *remedy);
+cJSON *fleet_detection_new(const char *state, const char *reason, const char *remedy);
 
 /* Reads the cache, once. */
-void cli_detections_read(cli_registry *registry, const store_home *home);
+void fleet_detections_read(fleet_registry *registry, const store_home *home);
 /* Whether the cache has an entry of this name, whatever it is worth: without one no key need be made. */
-bool cli_detection_known(const cli_registry *registry, const char *name);
+bool fleet_detection_known(const fleet_registry *registry, const char *name);
 /* Gives a backend its entry of the cache when that is still good; true when it did. */
-bool cli_detection_recall(const cli_registry *registry, cli_backend *backend, const char *key);
+bool fleet_detection_recall(const fleet_registry *registry, fleet_backend *backend, const char *key);
 /* Writes the detections of the backends that have one and a key (keys[i] NULL or "": not kept) over the cache. */
-void cli_detections_keep(const cli_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]);
+void fleet_detections_keep(const fleet_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]);
 /* The key of a backend; false when it cannot have one (no home to keep the random key in, plugin gone). */
-bool cli_detection_key(const cli_registry *registry, const cli_backend *backend, const cJSON *config,
-                       const uint8_t random_key[STORE_KEY_BYTES], char out_key[STORE_DIGEST_HEX]);
+bool fleet_detection_key(const fleet_registry *registry, const fleet_backend *backend, const cJSON *config,
+                         const uint8_t random_key[STORE_KEY_BYTES], char out_key[STORE_DIGEST_HEX]);
 
 #endif

@@ -15,10 +15,10 @@
 #define GRANTS_MAX (1u << 20) /* bytes of the file */
 #define LOCK_WAIT_MS 10000
 
-struct cli_grants {
-    cJSON *all;         /* {NAME: grant}; NULL: nothing is granted */
-    kolm_error_t fault; /* why the file is not believed; code KOLM_OK: it is, or there is none */
-    cli_policy *policy; /* the caller's */
+struct fleet_grants {
+    cJSON *all;           /* {NAME: grant}; NULL: nothing is granted */
+    kolm_error_t fault;   /* why the file is not believed; code KOLM_OK: it is, or there is none */
+    fleet_policy *policy; /* the caller's */
 };
 
 static kit_status no_memory(kolm_error_t *err) {
@@ -103,7 +103,7 @@ static kit_status place(kolm_session *session, char **out_path, kolm_error_t *er
     return store_home_place(home, STORE_GRANTS, out_path, err);
 }
 
-kit_status cli_grants_read(kolm_session *session, cJSON **out_grants, kolm_error_t *err) {
+kit_status fleet_grants_read(kolm_session *session, cJSON **out_grants, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(place(session, &path, err));
     kit_status status = read_all(path, out_grants, err);
@@ -112,10 +112,11 @@ kit_status cli_grants_read(kolm_session *session, cJSON **out_grants, kolm_error
     return status == KOLM_OK && !*out_grants ? no_memory(err) : status;
 }
 
-kit_status cli_grants_load(kolm_session *session, cli_policy *policy, cli_grants **out_grants, kolm_error_t *err) {
+kit_status fleet_grants_load(kolm_session *session, fleet_policy *policy, fleet_grants **out_grants,
+                             kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(place(session, &path, err));
-    cli_grants *grants = calloc(1, sizeof *grants);
+    fleet_grants *grants = calloc(1, sizeof *grants);
     if (grants) {
         grants->policy = policy;
         grants->fault = (kolm_error_t)KIT_ERROR_INIT;
@@ -126,7 +127,7 @@ kit_status cli_grants_load(kolm_session *session, cli_policy *policy, cli_grants
     return grants ? KOLM_OK : no_memory(err);
 }
 
-void cli_grants_free(cli_grants *grants) {
+void fleet_grants_free(fleet_grants *grants) {
     if (!grants) return;
     cJSON_Delete(grants->all);
     free(grants);
@@ -134,13 +135,13 @@ void cli_grants_free(cli_grants *grants) {
 
 /* ---- What is asked for */
 
-bool cli_grant_needed(const host_backend *row) {
+bool fleet_grant_needed(const host_backend *row) {
     host_ask asks[HOST_ASKS_MAX];
     bool installed = row->origin == HOST_ORIGIN_INSTALLED || row->origin == HOST_ORIGIN_BUILD;
     return !installed && row->manifest && host_manifest_asks(row->manifest, asks) > 0;
 }
 
-const char *cli_ask_text(const host_ask *ask, char *out, size_t capacity) {
+const char *fleet_ask_text(const host_ask *ask, char *out, size_t capacity) {
     static const char *const words[] = {[HOST_ASK_SECRET] = "the secret",
                                         [HOST_ASK_VARIABLE] = "the variable",
                                         [HOST_ASK_READ] = "to read",
@@ -149,7 +150,7 @@ const char *cli_ask_text(const host_ask *ask, char *out, size_t capacity) {
     return out;
 }
 
-cJSON *cli_asks_json(const host_backend *row) {
+cJSON *fleet_asks_json(const host_backend *row) {
     host_ask asks[HOST_ASKS_MAX];
     cJSON *array = cJSON_CreateArray();
     size_t count = row->manifest ? host_manifest_asks(row->manifest, asks) : 0;
@@ -179,32 +180,32 @@ static bool is_in(const cJSON *what, const host_ask *ask) {
 
 /* ---- To whom */
 
-static kit_status identify(cli_policy *policy, const host_backend *row, cli_grantee *out, kolm_error_t *err) {
+static kit_status identify(fleet_policy *policy, const host_backend *row, fleet_grantee *out, kolm_error_t *err) {
     bool believed = false;
-    *out = (cli_grantee){.signer = ""};
-    if (!cli_policy_signer(policy, row, out->signer, &believed) || !believed) out->signer[0] = '\0';
+    *out = (fleet_grantee){.signer = ""};
+    if (!fleet_policy_signer(policy, row, out->signer, &believed) || !believed) out->signer[0] = '\0';
     /* Of the bytes that are loaded and that were read, whatever lies under their names by now. */
     kit_copy(out->manifest, sizeof out->manifest, row->manifest_sha256);
-    KIT_TRY(cli_plugin_libs_digest(row, out->libs, err));
+    KIT_TRY(fleet_plugin_libs_digest(row, out->libs, err));
     return host_plugin_digest(row, out->plugin, err);
 }
 
-kit_status cli_grantee_of(kolm_session *session, const host_backend *row, cli_grantee *out, kolm_error_t *err) {
-    cli_policy *policy = NULL;
-    KIT_TRY(cli_policy_load(session, &policy, err));
+kit_status fleet_grantee_of(kolm_session *session, const host_backend *row, fleet_grantee *out, kolm_error_t *err) {
+    fleet_policy *policy = NULL;
+    KIT_TRY(fleet_policy_load(session, &policy, err));
     kit_status status = identify(policy, row, out, err);
-    cli_policy_free(policy);
+    fleet_policy_free(policy);
     return status;
 }
 
-static bool put_to(cJSON *object, const cli_grantee *to) {
+static bool put_to(cJSON *object, const fleet_grantee *to) {
     if (to->signer[0]) return kit_json_put_string(object, "signer", to->signer);
     return kit_json_put_string(object, "plugin_sha256", to->plugin) &&
            kit_json_put_string(object, "manifest_sha256", to->manifest) &&
            (!to->libs[0] || kit_json_put_string(object, "libs_sha256", to->libs));
 }
 
-cJSON *cli_grantee_json(const cli_grantee *to) {
+cJSON *fleet_grantee_json(const fleet_grantee *to) {
     cJSON *object = cJSON_CreateObject();
     if (object && put_to(object, to)) return object;
     cJSON_Delete(object);
@@ -213,7 +214,7 @@ cJSON *cli_grantee_json(const cli_grantee *to) {
 
 /* ---- Judging */
 
-static bool is_grantee(const cJSON *grant, const cli_grantee *who) {
+static bool is_grantee(const cJSON *grant, const fleet_grantee *who) {
     const cJSON *to = kit_json_get(grant, "to");
     const char *signer = NULL, *plugin = "", *manifest = "", *libs = "";
     if (kit_json_get_string(to, "signer", &signer)) return who->signer[0] && strcmp(signer, who->signer) == 0;
@@ -228,7 +229,7 @@ static kit_status refuse(const host_backend *row, const host_ask *asks, size_t c
     kit_buf list = {0};
     for (size_t i = 0; i < count; i++) {
         if (is_in(granted, &asks[i])) continue;
-        kit_buf_fmt(&list, "%s%s", list.length ? ", " : "", cli_ask_text(&asks[i], one, sizeof one));
+        kit_buf_fmt(&list, "%s%s", list.length ? ", " : "", fleet_ask_text(&asks[i], one, sizeof one));
     }
     kit_format(remedy, sizeof remedy, "`kolm backend grant %s`, if you want it to have that", row->name);
     kit_status status = kit_buf_ok(&list, why);
@@ -242,11 +243,11 @@ static kit_status refuse(const host_backend *row, const host_ask *asks, size_t c
     return status;
 }
 
-kit_status cli_grants_check(void *user, const host_backend *row, kolm_error_t *why) {
-    const cli_grants *grants = user;
+kit_status fleet_grants_check(void *user, const host_backend *row, kolm_error_t *why) {
+    const fleet_grants *grants = user;
     host_ask asks[HOST_ASKS_MAX];
-    cli_grantee who;
-    if (!cli_grant_needed(row)) return KOLM_OK;
+    fleet_grantee who;
+    if (!fleet_grant_needed(row)) return KOLM_OK;
     size_t count = host_manifest_asks(row->manifest, asks);
     if (grants->fault.code != KOLM_OK) {
         *why = grants->fault;
@@ -298,7 +299,7 @@ static kit_status change(kolm_session *session, const char *name, cJSON *grant, 
     kit_status status = session_home(session, &home, err);
     if (status == KOLM_OK) status = store_lock_take(home, store_place_name(STORE_GRANTS), LOCK_WAIT_MS, &lock, err);
     if (status == KOLM_OK) status = place(session, &path, err);
-    if (status == KOLM_OK) status = cli_grants_read(session, &grants, err);
+    if (status == KOLM_OK) status = fleet_grants_read(session, &grants, err);
     *out_had = kit_json_get(grants, name) != NULL;
     if (status == KOLM_OK && (grant || *out_had))
         status = write_all(path, grants, name, grant, err);
@@ -311,36 +312,37 @@ static kit_status change(kolm_session *session, const char *name, cJSON *grant, 
     return status;
 }
 
-kit_status cli_grant_give(kolm_session *session, const host_backend *row, const cli_grantee *to, kolm_error_t *err) {
+kit_status fleet_grant_give(kolm_session *session, const host_backend *row, const fleet_grantee *to,
+                            kolm_error_t *err) {
     char at[RECEIPT_TIME_BYTES] = "";
     bool had;
     cJSON *grant = cJSON_CreateObject();
     (void)receipt_time_text((int64_t)time(NULL), at);
-    bool good = kit_json_put(grant, "to", cli_grantee_json(to)) && kit_json_put(grant, "what", cli_asks_json(row)) &&
-                kit_json_put_string(grant, "at", at);
+    bool good = kit_json_put(grant, "to", fleet_grantee_json(to)) &&
+                kit_json_put(grant, "what", fleet_asks_json(row)) && kit_json_put_string(grant, "at", at);
     if (good) return change(session, row->name, grant, &had, err);
     cJSON_Delete(grant);
     return no_memory(err);
 }
 
-kit_status cli_grant_take(kolm_session *session, const char *name, bool *out_had, kolm_error_t *err) {
+kit_status fleet_grant_take(kolm_session *session, const char *name, bool *out_had, kolm_error_t *err) {
     return change(session, name, NULL, out_had, err);
 }
 
 /* ---- At first use */
 
 static kit_status ask(kolm_session *session, const host_backend *row, bool *out_yes, kolm_error_t *err) {
-    cli_grantee to;
+    fleet_grantee to;
     *out_yes = false;
     if (!session_can_ask(session)) return KOLM_OK;
-    KIT_TRY(cli_grantee_of(session, row, &to, err)); /* before it is shown: what is granted is what was looked at */
+    KIT_TRY(fleet_grantee_of(session, row, &to, err)); /* before it is shown: what is granted is what was looked at */
     session_tell(session, &(session_event){.kind = SESSION_GRANT, .row = row, .grantee = &to, .yes = out_yes});
-    return *out_yes ? cli_grant_give(session, row, &to, err) : KOLM_OK;
+    return *out_yes ? fleet_grant_give(session, row, &to, err) : KOLM_OK;
 }
 
-kit_status cli_grant_require(kolm_session *session, cli_registry *registry, const char *name, int *out_exit,
-                             kolm_error_t *err) {
-    cli_backend *backend = cli_registry_find(registry, name);
+kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, const char *name, int *out_exit,
+                               kolm_error_t *err) {
+    fleet_backend *backend = fleet_registry_find(registry, name);
     bool yes = false;
     if (!backend || backend->refused || !backend->ungranted) return KOLM_OK;
     kit_status status = ask(session, backend->row, &yes, err);

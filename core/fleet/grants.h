@@ -24,42 +24,42 @@
 #include "host/host.h"
 #include "kolm/kit/digest.h"
 
-typedef struct cli_grants cli_grants;
+typedef struct fleet_grants fleet_grants;
 
 /* What is wrong with the file is no error: nobody is granted anything then. policy must live as long. */
-kit_status cli_grants_load(kolm_session *session, cli_policy *policy, cli_grants **out_grants,
-                           kolm_error_t *err) KIT_MUST_USE;
-void cli_grants_free(cli_grants *grants);
+kit_status fleet_grants_load(kolm_session *session, fleet_policy *policy, fleet_grants **out_grants,
+                             kolm_error_t *err) KIT_MUST_USE;
+void fleet_grants_free(fleet_grants *grants);
 /* host_scan_options.grant, with user = the grants. */
-kit_status cli_grants_check(void *grants, const host_backend *row, kolm_error_t *why);
+kit_status fleet_grants_check(void *grants, const host_backend *row, kolm_error_t *why);
 /* False for a row that asks for nothing, or is installed with kolm. */
-bool cli_grant_needed(const host_backend *row);
+bool fleet_grant_needed(const host_backend *row);
 /* "the secret ACME_TOKEN", "to read ~/.acme"; returns out. */
-const char *cli_ask_text(const host_ask *ask, char *out, size_t capacity);
+const char *fleet_ask_text(const host_ask *ask, char *out, size_t capacity);
 /* ["secret ACME_TOKEN", ...]; NULL when memory is out. */
-cJSON *cli_asks_json(const host_backend *row);
+cJSON *fleet_asks_json(const host_backend *row);
 
 /* To whom a grant would be: by key, or by content. */
-typedef struct cli_grantee {
+typedef struct fleet_grantee {
     char signer[KIT_SHA256_HEX]; /* "": not signed by a key that is believed */
     char plugin[KIT_SHA256_HEX], manifest[KIT_SHA256_HEX];
     char libs[KIT_SHA256_HEX]; /* "": it has none of its own */
-} cli_grantee;
-kit_status cli_grantee_of(kolm_session *session, const host_backend *row, cli_grantee *out,
-                          kolm_error_t *err) KIT_MUST_USE;
-cJSON *cli_grantee_json(const cli_grantee *to); /* NULL when memory is out */
+} fleet_grantee;
+kit_status fleet_grantee_of(kolm_session *session, const host_backend *row, fleet_grantee *out,
+                            kolm_error_t *err) KIT_MUST_USE;
+cJSON *fleet_grantee_json(const fleet_grantee *to); /* NULL when memory is out */
 
 /* Gives the row all that it asks for, in the place of what its name was granted before. */
-kit_status cli_grant_give(kolm_session *session, const host_backend *row, const cli_grantee *to,
-                          kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_grant_give(kolm_session *session, const host_backend *row, const fleet_grantee *to,
+                            kolm_error_t *err) KIT_MUST_USE;
 /* *out_had: whether there was one. */
-kit_status cli_grant_take(kolm_session *session, const char *name, bool *out_had, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_grant_take(kolm_session *session, const char *name, bool *out_had, kolm_error_t *err) KIT_MUST_USE;
 /* The grants as the file has them, an object; FAILED_PRECONDITION or so when it cannot be believed. */
-kit_status cli_grants_read(kolm_session *session, cJSON **out_grants, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_grants_read(kolm_session *session, cJSON **out_grants, kolm_error_t *err) KIT_MUST_USE;
 
 /* For a backend that was named: OK when it may be called. Where somebody can be asked (SESSION_GRANT) he is; a yes is kept, and the row
  * is granted from then on. *out_exit otherwise. */
-kit_status cli_grant_require(kolm_session *session, cli_registry *registry, const char *name, int *out_exit,
-                             kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, const char *name, int *out_exit,
+                               kolm_error_t *err) KIT_MUST_USE;
 
 #endif

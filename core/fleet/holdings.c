@@ -11,7 +11,7 @@
 static const char *const states[] = {"idle", "in use", "removed"};
 
 typedef struct listening {
-    cli_elsewhere *elsewhere;
+    fleet_holdings *elsewhere;
     const char *backend;
 } listening;
 
@@ -33,7 +33,7 @@ static void on_holding(void *user, const kolm_holding_t *holding) {
     if (!good || !cJSON_AddItemToArray(l->elsewhere->held, row)) cJSON_Delete(row);
 }
 
-static bool note_asked(cli_elsewhere *e, const char *backend, const char *key, const char *text, const char *remedy) {
+static bool note_asked(fleet_holdings *e, const char *backend, const char *key, const char *text, const char *remedy) {
     cJSON *row = cJSON_CreateObject();
     bool good = kit_json_put_string(row, "backend", backend) && kit_json_put_string(row, key, text) &&
                 (!remedy || kit_json_put_string(row, "remedy", remedy)) && cJSON_AddItemToArray(e->asked, row);
@@ -42,13 +42,13 @@ static bool note_asked(cli_elsewhere *e, const char *backend, const char *key, c
 }
 
 /* One that is not set up has nothing elsewhere; that is only worth a word when it was asked for by name. */
-static kit_status ask_one(kolm_session *session, cli_registry *registry, const cli_backend *backend,
-                          const cli_elsewhere_options *options, cli_elsewhere *e, kolm_error_t *err) {
+static kit_status ask_one(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
+                          const fleet_holdings_options *options, fleet_holdings *e, kolm_error_t *err) {
     listening l = {.elsewhere = e, .backend = backend->name};
     kolm_error_t why = KIT_ERROR_INIT;
     char summary[256] = "";
-    kit_status status = cli_call_status(session, registry, backend, options->prune, options->older_seconds, on_holding,
-                                        &l, summary, sizeof summary, &why);
+    kit_status status = fleet_call_status(session, registry, backend, options->prune, options->older_seconds,
+                                          on_holding, &l, summary, sizeof summary, &why);
     bool good = true;
     if (status == KOLM_OK)
         good = note_asked(e, backend->name, "summary", summary, NULL);
@@ -62,38 +62,38 @@ static kit_status ask_one(kolm_session *session, cli_registry *registry, const c
     return good ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status find_only(kolm_session *session, cli_registry *registry, const char *name,
-                            const cli_backend **out_backend, int *out_exit, kolm_error_t *err) {
-    *out_backend = cli_registry_find(registry, name);
+static kit_status find_only(kolm_session *session, fleet_registry *registry, const char *name,
+                            const fleet_backend **out_backend, int *out_exit, kolm_error_t *err) {
+    *out_backend = fleet_registry_find(registry, name);
     *out_exit = SESSION_EXIT_USAGE;
-    if (!*out_backend) return cli_registry_unknown(registry, name, err);
-    if ((*out_backend)->refused) return cli_backend_refuse(*out_backend, out_exit, err);
+    if (!*out_backend) return fleet_registry_unknown(registry, name, err);
+    if ((*out_backend)->refused) return fleet_backend_refuse(*out_backend, out_exit, err);
     *out_exit = 0;
-    return cli_grant_require(session, registry, name, out_exit, err);
+    return fleet_grant_require(session, registry, name, out_exit, err);
 }
 
-kit_status cli_elsewhere_ask(kolm_session *session, const cli_elsewhere_options *options, cli_elsewhere *out_elsewhere,
-                             int *out_exit, kolm_error_t *err) {
-    cli_registry *registry = NULL;
-    const cli_backend *only = NULL;
+kit_status fleet_holdings_query(kolm_session *session, const fleet_holdings_options *options,
+                                fleet_holdings *out_elsewhere, int *out_exit, kolm_error_t *err) {
+    fleet_registry *registry = NULL;
+    const fleet_backend *only = NULL;
     *out_exit = 0;
-    *out_elsewhere = (cli_elsewhere){.held = cJSON_CreateArray(), .asked = cJSON_CreateArray()};
+    *out_elsewhere = (fleet_holdings){.held = cJSON_CreateArray(), .asked = cJSON_CreateArray()};
     if (!out_elsewhere->held || !out_elsewhere->asked)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    kit_status status = cli_registry_open(session, &registry, err);
-    if (status == KOLM_OK) status = cli_registry_settle(session, registry, err);
+    kit_status status = fleet_registry_open(session, &registry, err);
+    if (status == KOLM_OK) status = fleet_registry_settle(session, registry, err);
     if (status == KOLM_OK && options->only) status = find_only(session, registry, options->only, &only, out_exit, err);
     for (size_t i = 0; status == KOLM_OK && registry && i < registry->count; i++) {
-        const cli_backend *backend = &registry->backends[i];
-        if (only ? backend != only : backend->refused != NULL || backend->group == CLI_GROUP_LOCAL) continue;
+        const fleet_backend *backend = &registry->backends[i];
+        if (only ? backend != only : backend->refused != NULL || backend->group == FLEET_GROUP_LOCAL) continue;
         status = ask_one(session, registry, backend, options, out_elsewhere, err);
     }
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return status;
 }
 
-void cli_elsewhere_free(cli_elsewhere *e) {
+void fleet_holdings_free(fleet_holdings *e) {
     cJSON_Delete(e->held);
     cJSON_Delete(e->asked);
-    *e = (cli_elsewhere){0};
+    *e = (fleet_holdings){0};
 }

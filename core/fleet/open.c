@@ -11,12 +11,12 @@
 #include <string.h>
 #include <time.h>
 
-static cli_group group_of(const char *kind) {
-    if (strcmp(kind, "local") == 0) return CLI_GROUP_LOCAL;
-    return strcmp(kind, "self-hosted") == 0 ? CLI_GROUP_SELF_HOSTED : CLI_GROUP_CLOUD;
+static fleet_group group_of(const char *kind) {
+    if (strcmp(kind, "local") == 0) return FLEET_GROUP_LOCAL;
+    return strcmp(kind, "self-hosted") == 0 ? FLEET_GROUP_SELF_HOSTED : FLEET_GROUP_CLOUD;
 }
 
-static void fill_from_manifest(cli_backend *b, const host_manifest *m) {
+static void fill_from_manifest(fleet_backend *b, const host_manifest *m) {
     static const pick_airgap airgap[] = {[HOST_AIRGAP_NO] = PICK_AIRGAP_NO,
                                          [HOST_AIRGAP_YES] = PICK_AIRGAP_YES,
                                          [HOST_AIRGAP_DEPENDS] = PICK_AIRGAP_DEPENDS};
@@ -51,7 +51,7 @@ static void fill_from_manifest(cli_backend *b, const host_manifest *m) {
     b->price_overridden = (m->overridden & HOST_OVERRIDE_COST) != 0;
 }
 
-void cli_backend_fill(cli_backend *b, const host_backend *row) {
+void fleet_backend_fill(fleet_backend *b, const host_backend *row) {
     b->row = row;
     b->name = row->name;
     b->plugin_path = row->plugin_path ? row->plugin_path : "";
@@ -68,13 +68,13 @@ void cli_backend_fill(cli_backend *b, const host_backend *row) {
 
 /* By group, tier and name: the order of `list`. */
 static int backend_order(const void *left, const void *right) {
-    const cli_backend *a = left, *b = right;
+    const fleet_backend *a = left, *b = right;
     if (a->group != b->group) return a->group < b->group ? -1 : 1;
     if (a->tier != b->tier) return a->tier < b->tier ? -1 : 1;
     return strcmp(a->name, b->name);
 }
 
-static kit_status fill_rows(cli_registry *registry, kolm_error_t *err) {
+static kit_status fill_rows(fleet_registry *registry, kolm_error_t *err) {
     const host_registry *found = registry->found;
     registry->backends = calloc(found->count + 1, sizeof *registry->backends);
     registry->shadowed = calloc(found->count + 1, sizeof *registry->shadowed);
@@ -84,9 +84,9 @@ static kit_status fill_rows(cli_registry *registry, kolm_error_t *err) {
         const host_backend *row = &found->rows[i];
         if (row->state == HOST_ROW_SHADOWED || row->passed_over) {
             registry->shadowed[registry->shadowed_count++] =
-                (cli_shadowed){row->name, row->plugin_path ? row->plugin_path : row->directory, row->why.text, row};
+                (fleet_shadowed){row->name, row->plugin_path ? row->plugin_path : row->directory, row->why.text, row};
         } else {
-            cli_backend_fill(&registry->backends[registry->count++], row);
+            fleet_backend_fill(&registry->backends[registry->count++], row);
         }
     }
     qsort(registry->backends, registry->count, sizeof *registry->backends, backend_order);
@@ -98,41 +98,41 @@ static kit_status fill_rows(cli_registry *registry, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-kit_status cli_registry_open(kolm_session *session, cli_registry **out_registry, kolm_error_t *err) {
+kit_status fleet_registry_open(kolm_session *session, fleet_registry **out_registry, kolm_error_t *err) {
     host_config config = {0};
     store_home *home = NULL;
-    cli_policy *policy = NULL;
-    cli_grants *grants = NULL;
+    fleet_policy *policy = NULL;
+    fleet_grants *grants = NULL;
     char *user_dir = NULL;
-    cli_registry *registry = calloc(1, sizeof *registry);
+    fleet_registry *registry = calloc(1, sizeof *registry);
     kit_status status = registry ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = session_site_config(session, &config, err);
     if (status == KOLM_OK) status = session_home(session, &home, err);
     if (status == KOLM_OK) status = store_home_place(home, STORE_BACKENDS, &user_dir, err);
-    if (status == KOLM_OK) status = cli_policy_load(session, &policy, err);
-    if (status == KOLM_OK) status = cli_grants_load(session, policy, &grants, err);
+    if (status == KOLM_OK) status = fleet_policy_load(session, &policy, err);
+    if (status == KOLM_OK) status = fleet_grants_load(session, policy, &grants, err);
     if (status == KOLM_OK) {
         host_scan_options options = {.user_dir = user_dir,
                                      .config = config,
-                                     .admit = cli_policy_admit,
+                                     .admit = fleet_policy_admit,
                                      .admit_user = policy,
-                                     .grant = cli_grants_check,
+                                     .grant = fleet_grants_check,
                                      .grant_user = grants};
         registry->now = (int64_t)time(NULL);
         status = host_scan(&options, &registry->found, err);
     }
     if (status == KOLM_OK) status = fill_rows(registry, err);
     free(user_dir);
-    cli_grants_free(grants);
-    cli_policy_free(policy);
+    fleet_grants_free(grants);
+    fleet_policy_free(policy);
     if (status == KOLM_OK)
         *out_registry = registry;
     else
-        cli_registry_free(registry);
+        fleet_registry_free(registry);
     return status;
 }
 
-void cli_registry_free(cli_registry *registry) {
+void fleet_registry_free(fleet_registry *registry) {
     if (!registry) return;
     for (size_t i = 0; i < registry->count; i++) {
         cJSON_Delete(registry->backends[i].detection);

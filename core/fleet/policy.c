@@ -27,7 +27,7 @@ typedef struct policy_file {
     bool required;
 } policy_file;
 
-struct cli_policy {
+struct fleet_policy {
     policy_file machine, user;
     char *key_dirs[RINGS];
     receipt_keyring *rings[RINGS]; /* read when the first signature asks for them */
@@ -82,7 +82,7 @@ static kit_status read_file(policy_file *file, kolm_error_t *err) {
     return file->json->child ? check_plugins(file, file->json->child, err) : KOLM_OK;
 }
 
-static kit_status find_places(kolm_session *session, cli_policy *policy, kolm_error_t *err) {
+static kit_status find_places(kolm_session *session, fleet_policy *policy, kolm_error_t *err) {
     store_home *home = NULL;
     KIT_TRY(session_home(session, &home, err));
     KIT_TRY(kit_path_join(session_machine_dir, store_place_name(STORE_POLICY), &policy->machine.path, err));
@@ -92,8 +92,8 @@ static kit_status find_places(kolm_session *session, cli_policy *policy, kolm_er
     return store_home_place(home, STORE_KEYS, &policy->key_dirs[RING_HOME], err);
 }
 
-kit_status cli_policy_load(kolm_session *session, cli_policy **out_policy, kolm_error_t *err) {
-    cli_policy *policy = calloc(1, sizeof *policy);
+kit_status fleet_policy_load(kolm_session *session, fleet_policy **out_policy, kolm_error_t *err) {
+    fleet_policy *policy = calloc(1, sizeof *policy);
     kit_status status = policy ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = find_places(session, policy, err);
     if (status == KOLM_OK) status = read_file(&policy->machine, err);
@@ -101,11 +101,11 @@ kit_status cli_policy_load(kolm_session *session, cli_policy **out_policy, kolm_
     if (status == KOLM_OK)
         *out_policy = policy;
     else
-        cli_policy_free(policy);
+        fleet_policy_free(policy);
     return status;
 }
 
-void cli_policy_free(cli_policy *policy) {
+void fleet_policy_free(fleet_policy *policy) {
     if (!policy) return;
     for (int i = 0; i < RINGS; i++) {
         receipt_keyring_free(policy->rings[i]);
@@ -126,7 +126,7 @@ static bool file_demands(const policy_file *file, const char *name) {
     return true;
 }
 
-bool cli_policy_demands(const cli_policy *policy, const char *name, const char **out_path) {
+bool fleet_policy_demands(const fleet_policy *policy, const char *name, const char **out_path) {
     const policy_file *file = file_demands(&policy->machine, name) ? &policy->machine
                               : file_demands(&policy->user, name)  ? &policy->user
                                                                    : NULL;
@@ -162,7 +162,7 @@ static kit_status put_libs(cJSON *statement, const host_libs *libs, kolm_error_t
     return KOLM_OK;
 }
 
-kit_status cli_plugin_libs_digest(const host_backend *row, char out[KIT_SHA256_HEX], kolm_error_t *err) {
+kit_status fleet_plugin_libs_digest(const host_backend *row, char out[KIT_SHA256_HEX], kolm_error_t *err) {
     kit_buf text = {0};
     out[0] = '\0';
     if (row->libs.count == 0) return KOLM_OK;
@@ -188,8 +188,8 @@ static kit_status statement_of(const char *name, const char *plugin_sha, const c
     return status;
 }
 
-kit_status cli_plugin_sign(kolm_session *session, const char *plugin, char **out_path, char out_keyid[65],
-                           kolm_error_t *err) {
+kit_status fleet_plugin_sign(kolm_session *session, const char *plugin, char **out_path, char out_keyid[65],
+                             kolm_error_t *err) {
     const char *slash = strrchr(plugin, '/'), *base = slash ? slash + 1 : plugin, *dot = strrchr(base, '.');
     char name[64], plugin_sha[KIT_SHA256_HEX], manifest_sha[KIT_SHA256_HEX];
     store_home *home = NULL;
@@ -217,7 +217,7 @@ kit_status cli_plugin_sign(kolm_session *session, const char *plugin, char **out
     if (status == KOLM_OK) status = store_home_place(home, STORE_KEYS, &keys, err);
     if (status == KOLM_OK) status = receipt_key_open(keys, &key, &created, err);
     if (status == KOLM_OK)
-        status = receipt_envelope_sign(key, CLI_PLUGIN_TYPE, statement.data, statement.length, &envelope, err);
+        status = receipt_envelope_sign(key, FLEET_PLUGIN_TYPE, statement.data, statement.length, &envelope, err);
     if (status == KOLM_OK) kit_buf_char(&envelope, '\n');
     if (status == KOLM_OK) status = signature_path(plugin, out_path, err);
     if (status == KOLM_OK) status = kit_write_file(*out_path, 0644, envelope.data, envelope.length, err);
@@ -234,7 +234,7 @@ kit_status cli_plugin_sign(kolm_session *session, const char *plugin, char **out
 
 /* ---- Judging */
 
-static kit_status read_rings(cli_policy *policy, kolm_error_t *err) {
+static kit_status read_rings(fleet_policy *policy, kolm_error_t *err) {
     if (policy->rings_read) return KOLM_OK;
     for (int i = 0; i < RINGS; i++)
         KIT_TRY(receipt_keyring_load(policy->key_dirs[i], &policy->rings[i], err));
@@ -248,7 +248,7 @@ static bool vouched(ring which, const receipt_trusted *one) {
 }
 
 /* A key that any of the rings revokes is revoked, whichever of them vouches for it. NULL: none does. */
-static const receipt_trusted *revoked_as(const cli_policy *policy, const char *keyid) {
+static const receipt_trusted *revoked_as(const fleet_policy *policy, const char *keyid) {
     for (int i = 0; i < RINGS; i++) {
         const receipt_trusted *one = receipt_keyring_find(policy->rings[i], keyid);
         if (one && one->revoked) return one;
@@ -258,7 +258,7 @@ static const receipt_trusted *revoked_as(const cli_policy *policy, const char *k
 
 /* A signature names its key. Whether it really is that key's cannot be told once only the id of a revoked one is left, and who
  * names one has nothing to gain by it. NULL: it names no revoked key. */
-static const receipt_trusted *names_revoked(const cli_policy *policy, const kit_buf *text) {
+static const receipt_trusted *names_revoked(const fleet_policy *policy, const kit_buf *text) {
     cJSON *json = NULL;
     const receipt_trusted *found = NULL;
     const cJSON *one;
@@ -280,7 +280,7 @@ typedef struct finding {
 } finding;
 
 /* Of several signatures the best counts: one that is believed now, else a revoked one, else one that is believed at other times. */
-static kit_status find_signer(const cli_policy *policy, const receipt_envelope *envelope, const kit_buf *text,
+static kit_status find_signer(const fleet_policy *policy, const receipt_envelope *envelope, const kit_buf *text,
                               finding *out, kolm_error_t *err) {
     const int64_t now = (int64_t)time(NULL);
     const receipt_trusted *late = NULL, *revoked = NULL;
@@ -329,7 +329,7 @@ static kit_status statement_of_row(const host_backend *row, kit_buf *out, kolm_e
     return statement_of(row->name, plugin_sha, row->manifest_sha256, &row->libs, out, err);
 }
 
-static kit_status look(cli_policy *policy, const host_backend *row, finding *out, kolm_error_t *err) {
+static kit_status look(fleet_policy *policy, const host_backend *row, finding *out, kolm_error_t *err) {
     char *path = NULL;
     kit_buf text = {0}, expected = {0};
     receipt_envelope envelope = {0};
@@ -347,7 +347,7 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     if (status == KOLM_OK) status = statement_of_row(row, &expected, err);
     if (status == KOLM_OK) status = find_signer(policy, &envelope, &text, out, err);
     if (status == KOLM_OK) {
-        out->agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&
+        out->agrees = strcmp(envelope.type, FLEET_PLUGIN_TYPE) == 0 && envelope.payload.length == expected.length &&
                       memcmp(envelope.payload.data, expected.data, expected.length) == 0;
     } else if (!is_one &&
                (status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_DATA_LOSS || status == KOLM_E_OUT_OF_RANGE)) {
@@ -364,11 +364,11 @@ static kit_status look(cli_policy *policy, const host_backend *row, finding *out
     return status;
 }
 
-kit_status cli_policy_admit(void *user, const host_backend *row, kolm_error_t *why) {
+kit_status fleet_policy_admit(void *user, const host_backend *row, kolm_error_t *why) {
     static const char remedy[] = "get plugin, manifest and signature from their publisher again";
-    cli_policy *policy = user;
+    fleet_policy *policy = user;
     const char *demanded;
-    bool required = cli_policy_demands(policy, row->name, &demanded);
+    bool required = fleet_policy_demands(policy, row->name, &demanded);
     finding found;
     kit_status status = look(policy, row, &found, why);
     if (status != KOLM_OK) return status;
@@ -391,7 +391,7 @@ kit_status cli_policy_admit(void *user, const host_backend *row, kolm_error_t *w
                     "it is signed by a key that is not trusted here, and %s requires a trusted one", demanded);
 }
 
-void cli_policy_describe(cli_policy *policy, const host_backend *row, char *out, size_t capacity) {
+void fleet_policy_describe(fleet_policy *policy, const host_backend *row, char *out, size_t capacity) {
     kolm_error_t err = KIT_ERROR_INIT;
     finding found;
     if (!row->plugin_path || !row->manifest_path)
@@ -411,8 +411,8 @@ void cli_policy_describe(cli_policy *policy, const host_backend *row, char *out,
                                           : "no label");
 }
 
-bool cli_policy_signer(cli_policy *policy, const host_backend *row, char out_keyid[KIT_SHA256_HEX],
-                       bool *out_believed) {
+bool fleet_policy_signer(fleet_policy *policy, const host_backend *row, char out_keyid[KIT_SHA256_HEX],
+                         bool *out_believed) {
     kolm_error_t err = KIT_ERROR_INIT;
     finding found;
     *out_believed = false;
@@ -426,7 +426,7 @@ bool cli_policy_signer(cli_policy *policy, const host_backend *row, char out_key
 /* ---- The publishers */
 
 /* Whether ring `which` is the one whose entry of a revoked key is listed: nobody vouches for it any more, but what it signed is refused. */
-static bool revoked_there(const cli_policy *policy, ring which, const receipt_trusted *one) {
+static bool revoked_there(const fleet_policy *policy, ring which, const receipt_trusted *one) {
     if (!one->revoked) return false;
     for (int i = 0; i < RINGS; i++) {
         const receipt_trusted *other = receipt_keyring_find(policy->rings[i], one->key.keyid);
@@ -435,7 +435,7 @@ static bool revoked_there(const cli_policy *policy, ring which, const receipt_tr
     return true;
 }
 
-kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t *out_count, kolm_error_t *err) {
+kit_status fleet_policy_publishers(fleet_policy *policy, fleet_publisher **out, size_t *out_count, kolm_error_t *err) {
     static const char *const sources[] = {[RING_HOME] = "home", [RING_OLD] = "home", [RING_MACHINE] = "machine"};
     size_t most = 1, count = 0;
     KIT_TRY(read_rings(policy, err));
@@ -447,15 +447,15 @@ kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t
         for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
             const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);
             if (!vouched((ring)i, one) && !revoked_there(policy, (ring)i, one)) continue;
-            (*out)[count++] = (cli_publisher){
+            (*out)[count++] = (fleet_publisher){
                 .key = one, .source = one->own ? "own" : sources[i], .revoked = revoked_as(policy, one->key.keyid)};
         }
     *out_count = count;
     return KOLM_OK;
 }
 
-kit_status cli_policy_whole_keyid(cli_policy *policy, const char *given, char out_keyid[KIT_SHA256_HEX],
-                                  kolm_error_t *err) {
+kit_status fleet_policy_whole_keyid(fleet_policy *policy, const char *given, char out_keyid[KIT_SHA256_HEX],
+                                    kolm_error_t *err) {
     size_t matches = 0;
     kit_copy(out_keyid, KIT_SHA256_HEX, "");
     KIT_TRY(read_rings(policy, err));

@@ -12,7 +12,7 @@
  * Signatures are required when either file says so; only the file that requires them can make an exception. A file that
  * is there and cannot be understood is an error of every verb that would load a plugin: a policy is never skipped.
  *
- * A signature lies beside its plugin, NAME.so.sig: one DSSE envelope of the type CLI_PLUGIN_TYPE over the canonical
+ * A signature lies beside its plugin, NAME.so.sig: one DSSE envelope of the type FLEET_PLUGIN_TYPE over the canonical
  * JSON
  * {"manifest_sha256","name","plugin_sha256"}. It counts when a publisher's key made it: one that has the role "backends" in
  * HOME/keys (`kolm backend trust`), one in SYSCONFDIR/kolm/backend-keys, or the signing key of this home. A signature by such
@@ -27,44 +27,44 @@
 #include "receipt/keys.h"
 #include "session/session.h"
 
-#define CLI_PLUGIN_TYPE "application/vnd.kolm.backend+json"
+#define FLEET_PLUGIN_TYPE "application/vnd.kolm.backend+json"
 
 struct host_backend;
-typedef struct cli_policy cli_policy;
+typedef struct fleet_policy fleet_policy;
 
 /* Reads both files; INVALID_ARGUMENT or PERMISSION_DENIED when one of them cannot be believed. */
-kit_status cli_policy_load(kolm_session *session, cli_policy **out_policy, kolm_error_t *err) KIT_MUST_USE;
-void cli_policy_free(cli_policy *policy);
+kit_status fleet_policy_load(kolm_session *session, fleet_policy **out_policy, kolm_error_t *err) KIT_MUST_USE;
+void fleet_policy_free(fleet_policy *policy);
 /* True when a plugin of this name must be signed; *out_path (may be NULL): the file that says so, "" otherwise. */
-bool cli_policy_demands(const cli_policy *policy, const char *name, const char **out_path);
+bool fleet_policy_demands(const fleet_policy *policy, const char *name, const char **out_path);
 /* host_scan_options.admit, with user = the policy. */
-kit_status cli_policy_admit(void *policy, const struct host_backend *row, kolm_error_t *why);
+kit_status fleet_policy_admit(void *policy, const struct host_backend *row, kolm_error_t *why);
 /* One line about the row's signature: "signed by KEYID (label)", "not signed", ... */
-void cli_policy_describe(cli_policy *policy, const struct host_backend *row, char *out, size_t capacity);
+void fleet_policy_describe(fleet_policy *policy, const struct host_backend *row, char *out, size_t capacity);
 
 /* Of the names and bytes of the libraries of its own; "" where it has none. */
-kit_status cli_plugin_libs_digest(const struct host_backend *row, char out[KIT_SHA256_HEX],
-                                  kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_plugin_libs_digest(const struct host_backend *row, char out[KIT_SHA256_HEX],
+                                    kolm_error_t *err) KIT_MUST_USE;
 /* The key whose signature is beside the plugin; false when there is none, or of a key that nobody here knows. *out_believed: it
  * vouches for these files now: neither revoked nor out of its dates. */
-bool cli_policy_signer(cli_policy *policy, const struct host_backend *row, char out_keyid[KIT_SHA256_HEX],
-                       bool *out_believed);
+bool fleet_policy_signer(fleet_policy *policy, const struct host_backend *row, char out_keyid[KIT_SHA256_HEX],
+                         bool *out_believed);
 
 /* ---- The publishers: who may sign plugins here. */
-typedef struct cli_publisher {
+typedef struct fleet_publisher {
     const receipt_trusted *key;     /* belongs to the policy */
     const char *source;             /* "own", "home", "machine" */
     const receipt_trusted *revoked; /* where it is, the entry that says so; NULL */
-} cli_publisher;
+} fleet_publisher;
 /* Who is vouched for in any ring, a key that is in two of them twice, and each revoked key that nobody vouches for once. free(*out). */
-kit_status cli_policy_publishers(cli_policy *policy, cli_publisher **out, size_t *out_count,
-                                 kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_policy_publishers(fleet_policy *policy, fleet_publisher **out, size_t *out_count,
+                                   kolm_error_t *err) KIT_MUST_USE;
 /* The whole id that a beginning of at least eight digits means in any of the rings; given itself when it means none. */
-kit_status cli_policy_whole_keyid(cli_policy *policy, const char *given, char out_keyid[KIT_SHA256_HEX],
-                                  kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_policy_whole_keyid(fleet_policy *policy, const char *given, char out_keyid[KIT_SHA256_HEX],
+                                    kolm_error_t *err) KIT_MUST_USE;
 
 /* Signs plugin and manifest (PATH.so beside PATH.json) with the signing key of this home; *out_path: the signature. */
-kit_status cli_plugin_sign(kolm_session *session, const char *plugin, char **out_path, char out_keyid[65],
-                           kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_plugin_sign(kolm_session *session, const char *plugin, char **out_path, char out_keyid[65],
+                             kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -22,7 +22,7 @@ static kit_status move_key(const char *keys, const receipt_trusted *one, int64_t
     return status == KOLM_E_FAILED_PRECONDITION ? KOLM_OK : status;
 }
 
-kit_status cli_publishers_move(kolm_session *session, kolm_error_t *err) {
+kit_status fleet_publishers_move(kolm_session *session, kolm_error_t *err) {
     store_home *home = NULL;
     char *keys = NULL, *old = NULL;
     receipt_keyring *from = NULL;
@@ -53,22 +53,23 @@ static bool put_row(cJSON *array, const host_backend *row) {
     return false;
 }
 
-kit_status cli_signed_by(kolm_session *session, const char *keyid, cJSON **out_backends, kolm_error_t *err) {
-    cli_registry *registry = NULL;
-    cli_policy *policy = NULL;
+kit_status fleet_signed_by(kolm_session *session, const char *keyid, cJSON **out_backends, kolm_error_t *err) {
+    fleet_registry *registry = NULL;
+    fleet_policy *policy = NULL;
     cJSON *array = cJSON_CreateArray();
-    kit_status status = cli_policy_load(session, &policy, err);
-    if (status == KOLM_OK) status = cli_registry_open(session, &registry, err);
+    kit_status status = fleet_policy_load(session, &policy, err);
+    if (status == KOLM_OK) status = fleet_registry_open(session, &registry, err);
     bool good = array != NULL;
     for (size_t i = 0; status == KOLM_OK && good && i < registry->found->count; i++) {
         const host_backend *row = &registry->found->rows[i];
         char signer[KIT_SHA256_HEX];
         bool believed = false;
-        if (cli_policy_signer(policy, row, signer, &believed) && strcmp(signer, keyid) == 0) good = put_row(array, row);
+        if (fleet_policy_signer(policy, row, signer, &believed) && strcmp(signer, keyid) == 0)
+            good = put_row(array, row);
     }
     if (status == KOLM_OK && !good) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    cli_registry_free(registry);
-    cli_policy_free(policy);
+    fleet_registry_free(registry);
+    fleet_policy_free(policy);
     if (status == KOLM_OK)
         *out_backends = array;
     else

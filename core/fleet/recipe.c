@@ -14,17 +14,17 @@
 #define NAMES_MAX 64 /* recipes that are told of in a message */
 #define LABEL "%-14s"
 
-static const host_recipes *made_by(const cli_backend *b) {
+static const host_recipes *made_by(const fleet_backend *b) {
     static const host_recipes none = {0};
     return b->row->manifest && !b->refused && b->train ? &b->row->manifest->makes : &none;
 }
 
-static cli_recipe usual(const char *name) {
+static fleet_recipe usual(const char *name) {
     bool linear = strcmp(name, "linear") == 0;
-    return (cli_recipe){.base = linear                      ? HOST_BASE_NONE
-                                : strcmp(name, "lora") == 0 ? HOST_BASE_REQUIRED
-                                                            : HOST_BASE_OPTIONAL,
-                        .labels_only = linear};
+    return (fleet_recipe){.base = linear                      ? HOST_BASE_NONE
+                                  : strcmp(name, "lora") == 0 ? HOST_BASE_REQUIRED
+                                                              : HOST_BASE_OPTIONAL,
+                          .labels_only = linear};
 }
 
 /* ---- All recipes that there are */
@@ -34,7 +34,7 @@ typedef struct recipe_names {
     size_t count;
 } recipe_names;
 
-static void names_of(const cli_registry *registry, recipe_names *out) {
+static void names_of(const fleet_registry *registry, recipe_names *out) {
     out->count = 0;
     for (size_t i = 0; i < registry->count; i++) {
         const host_recipes *makes = made_by(&registry->backends[i]);
@@ -48,7 +48,7 @@ static void names_of(const cli_registry *registry, recipe_names *out) {
 }
 
 /* "local-cpu, acme" */
-static void add_makers(const cli_registry *registry, const char *recipe, kit_buf *out) {
+static void add_makers(const fleet_registry *registry, const char *recipe, kit_buf *out) {
     bool first = true;
     for (size_t i = 0; i < registry->count; i++) {
         if (!host_recipes_find(made_by(&registry->backends[i]), recipe)) continue;
@@ -57,7 +57,7 @@ static void add_makers(const cli_registry *registry, const char *recipe, kit_buf
     }
 }
 
-static kit_status unknown_recipe(const cli_registry *registry, const char *recipe, kolm_error_t *err) {
+static kit_status unknown_recipe(const fleet_registry *registry, const char *recipe, kolm_error_t *err) {
     recipe_names names;
     kit_buf remedy = {0};
     names_of(registry, &names);
@@ -83,24 +83,25 @@ static kit_status unknown_recipe(const cli_registry *registry, const char *recip
 
 /* ---- One of them */
 
-kit_status cli_recipe_check(const cli_backend *backend, const char *recipe, const cJSON *options, kolm_error_t *err) {
+kit_status fleet_recipe_check(const fleet_backend *backend, const char *recipe, const cJSON *options,
+                              kolm_error_t *err) {
     const host_recipe *found = host_recipes_find(made_by(backend), recipe);
     return found ? host_recipe_check(found, backend->name, options, err) : KOLM_OK;
 }
 
 /* Among the backends that may be chosen: the named one, else all. Options are good when one of them takes them; one that
  * does not say what it takes counts where none says it. */
-static kit_status search(const cli_registry *registry, const cli_backend *named, const char *recipe,
-                         const cJSON *options, cli_recipe *out, bool *out_found, kolm_error_t *err) {
+static kit_status search(const fleet_registry *registry, const fleet_backend *named, const char *recipe,
+                         const cJSON *options, fleet_recipe *out, bool *out_found, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     bool declared = false;
     *out_found = false;
     for (size_t i = 0; i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         const host_recipe *found = host_recipes_find(made_by(b), recipe);
         if (!found || (named && b != named)) continue;
         if (!*out_found || (found->declares_options && !declared))
-            *out = (cli_recipe){found->base, found->labels_only, found->embeds_base};
+            *out = (fleet_recipe){found->base, found->labels_only, found->embeds_base};
         *out_found = true;
         if (!found->declares_options || (declared && status == KOLM_OK)) continue;
         kolm_error_t why = KIT_ERROR_INIT;
@@ -112,13 +113,13 @@ static kit_status search(const cli_registry *registry, const cli_backend *named,
     return status;
 }
 
-static kit_status find_in(kolm_session *session, cli_registry *registry, const char *backend, const char *recipe,
-                          const cJSON *options, cli_recipe *out_recipe, kolm_error_t *err) {
+static kit_status find_in(kolm_session *session, fleet_registry *registry, const char *backend, const char *recipe,
+                          const cJSON *options, fleet_recipe *out_recipe, kolm_error_t *err) {
     const char *name = backend;
-    cli_chosen_by by;
+    fleet_chosen_by by;
     bool found = false, elsewhere = false;
-    if (!name) KIT_TRY(cli_default_backend(session, &name, &by, err));
-    const cli_backend *named = name ? cli_registry_find(registry, name) : NULL;
+    if (!name) KIT_TRY(fleet_default_backend(session, &name, &by, err));
+    const fleet_backend *named = name ? fleet_registry_find(registry, name) : NULL;
     *out_recipe = usual(recipe);
     KIT_TRY(search(registry, named, recipe, options, out_recipe, &found, err));
     if (found || (named && !named->recipes) || (name && !named)) return KOLM_OK; /* the choice says what is wrong */
@@ -127,18 +128,18 @@ static kit_status find_in(kolm_session *session, cli_registry *registry, const c
     return unknown_recipe(registry, recipe, err);
 }
 
-kit_status cli_recipe_find(kolm_session *session, const char *backend, const char *recipe, const cJSON *options,
-                           cli_recipe *out_recipe, kolm_error_t *err) {
-    cli_registry *registry = NULL;
+kit_status fleet_recipe_find(kolm_session *session, const char *backend, const char *recipe, const cJSON *options,
+                             fleet_recipe *out_recipe, kolm_error_t *err) {
+    fleet_registry *registry = NULL;
     *out_recipe = usual(recipe);
     if (!options && (strcmp(recipe, "linear") == 0 || strcmp(recipe, "lora") == 0)) return KOLM_OK;
-    KIT_TRY(cli_registry_open(session, &registry, err));
+    KIT_TRY(fleet_registry_open(session, &registry, err));
     kit_status status = find_in(session, registry, backend, recipe, options, out_recipe, err);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return status;
 }
 
-bool cli_recipe_runs_alone(const cli_backend *backend, const char *recipe) {
+bool fleet_recipe_runs_alone(const fleet_backend *backend, const char *recipe) {
     const host_recipe *found = recipe ? host_recipes_find(made_by(backend), recipe) : NULL;
     return found && !found->needs_runtime;
 }
@@ -160,41 +161,41 @@ static bool is_made_for(const host_recipe *recipe, const char *directory) {
     return recipe->base_file_count > 0;
 }
 
-static bool recognise(const host_recipes *makes, const char *directory, char out_recipe[CLI_RECIPE_BYTES]) {
+static bool recognise(const host_recipes *makes, const char *directory, char out_recipe[FLEET_RECIPE_BYTES]) {
     for (size_t i = 0; i < makes->count; i++)
-        if (is_made_for(&makes->at[i], directory)) return kit_copy(out_recipe, CLI_RECIPE_BYTES, makes->at[i].name);
+        if (is_made_for(&makes->at[i], directory)) return kit_copy(out_recipe, FLEET_RECIPE_BYTES, makes->at[i].name);
     return false;
 }
 
-kit_status cli_recipe_of_base(kolm_session *session, const char *backend, const char *path,
-                              char out_recipe[CLI_RECIPE_BYTES], bool *out_found, kolm_error_t *err) {
-    cli_registry *registry = NULL;
-    cli_chosen_by by;
+kit_status fleet_recipe_of_base(kolm_session *session, const char *backend, const char *path,
+                                char out_recipe[FLEET_RECIPE_BYTES], bool *out_found, kolm_error_t *err) {
+    fleet_registry *registry = NULL;
+    fleet_chosen_by by;
     *out_found = false;
-    KIT_TRY(cli_registry_open(session, &registry, err));
-    kit_status status = backend ? KOLM_OK : cli_default_backend(session, &backend, &by, err);
-    const cli_backend *named = backend && status == KOLM_OK ? cli_registry_find(registry, backend) : NULL;
+    KIT_TRY(fleet_registry_open(session, &registry, err));
+    kit_status status = backend ? KOLM_OK : fleet_default_backend(session, &backend, &by, err);
+    const fleet_backend *named = backend && status == KOLM_OK ? fleet_registry_find(registry, backend) : NULL;
     for (size_t i = 0; status == KOLM_OK && !*out_found && i < registry->count; i++)
         if (!backend || named == &registry->backends[i])
             *out_found = recognise(made_by(&registry->backends[i]), path, out_recipe);
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
     return status;
 }
 
 /* ---- For people */
 
-static const host_recipe *first_of(const cli_registry *registry, const char *recipe) {
+static const host_recipe *first_of(const fleet_registry *registry, const char *recipe) {
     const host_recipe *first = NULL;
     for (size_t i = 0; !first && i < registry->count; i++)
         first = host_recipes_find(made_by(&registry->backends[i]), recipe);
     return first;
 }
 
-void cli_recipes_text(kolm_session *session, kit_buf *out) {
+void fleet_recipes_text(kolm_session *session, kit_buf *out) {
     kolm_error_t ignored = KIT_ERROR_INIT;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     recipe_names names;
-    if (cli_registry_open(session, &registry, &ignored) != KOLM_OK) return;
+    if (fleet_registry_open(session, &registry, &ignored) != KOLM_OK) return;
     names_of(registry, &names);
     for (size_t i = 0; i < names.count; i++) {
         const host_recipe *recipe = first_of(registry, names.at[i]);
@@ -209,7 +210,7 @@ void cli_recipes_text(kolm_session *session, kit_buf *out) {
                         recipe->options.at[j].key);
     }
     if (names.count > 0) kit_buf_str(out, "\n`kolm compute info NAME` says what each option may be.");
-    cli_registry_free(registry);
+    fleet_registry_free(registry);
 }
 
 static bool put_option(cJSON *array, const host_setting *option) {
@@ -242,7 +243,7 @@ static bool put_recipe(cJSON *array, const host_recipe *r) {
     return false;
 }
 
-bool cli_recipes_put(cJSON *value, const cli_backend *backend) {
+bool fleet_recipes_put(cJSON *value, const fleet_backend *backend) {
     const host_recipes *makes = &backend->row->manifest->makes;
     if (makes->count == 0) return kit_json_put_null(value, "recipe_options");
     cJSON *array = cJSON_AddArrayToObject(value, "recipe_options");

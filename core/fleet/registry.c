@@ -11,19 +11,19 @@
 
 #define GIB ((uint64_t)1 << 30)
 
-const char *cli_group_title(cli_group group) {
-    static const char *const titles[CLI_GROUPS] = {"LOCAL", "CLOUD", "SELF-HOSTED"};
+const char *fleet_group_title(fleet_group group) {
+    static const char *const titles[FLEET_GROUPS] = {"LOCAL", "CLOUD", "SELF-HOSTED"};
     return titles[group];
 }
 
-cli_backend *cli_registry_find(cli_registry *registry, const char *name) {
+fleet_backend *fleet_registry_find(fleet_registry *registry, const char *name) {
     for (size_t i = 0; i < registry->count; i++) {
         if (strcmp(registry->backends[i].name, name) == 0) return &registry->backends[i];
     }
     return NULL;
 }
 
-kit_status cli_registry_unknown(const cli_registry *registry, const char *name, kolm_error_t *err) {
+kit_status fleet_registry_unknown(const fleet_registry *registry, const char *name, kolm_error_t *err) {
     const char *names[256];
     size_t count = 0;
     for (size_t i = 0; i < registry->count && count < 256; i++)
@@ -36,7 +36,7 @@ kit_status cli_registry_unknown(const cli_registry *registry, const char *name, 
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'", name);
 }
 
-kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_error_t *err) {
+kit_status fleet_backend_refuse(const fleet_backend *backend, int *out_exit, kolm_error_t *err) {
     const char *remedy = backend->refused_remedy && *backend->refused_remedy
                              ? backend->refused_remedy
                              : "`kolm compute list` shows every refused backend";
@@ -45,22 +45,22 @@ kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_er
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s is refused: %s", backend->name, backend->refused);
 }
 
-const char *cli_backend_detail(const cli_backend *backend, const char *key) {
+const char *fleet_backend_detail(const fleet_backend *backend, const char *key) {
     const char *text = "";
     if (backend->detection) (void)kit_json_get_string(backend->detection, key, &text);
     return text ? text : "";
 }
 
-const char *cli_backend_state(const cli_backend *backend) {
-    const char *state = cli_backend_detail(backend, "state");
+const char *fleet_backend_state(const fleet_backend *backend) {
+    const char *state = fleet_backend_detail(backend, "state");
     return *state ? state : "unknown";
 }
 
-bool cli_backend_available(const cli_backend *backend) {
-    return !backend->refused && strcmp(cli_backend_state(backend), "available") == 0;
+bool fleet_backend_available(const fleet_backend *backend) {
+    return !backend->refused && strcmp(fleet_backend_state(backend), "available") == 0;
 }
 
-pick_slot cli_backend_slot(const cli_backend *backend, const char *slot) {
+pick_slot fleet_backend_slot(const fleet_backend *backend, const char *slot) {
     bool present = false;
     const cJSON *slots = backend->detection ? kit_json_get(backend->detection, "slots") : NULL;
     if (!kit_json_get_bool(slots, slot, &present)) return PICK_SLOT_UNKNOWN;
@@ -69,7 +69,7 @@ pick_slot cli_backend_slot(const cli_backend *backend, const char *slot) {
 
 /* ---- Private targets: literal addresses only, because under airgap no name is looked up. */
 
-bool cli_target_is_private(const char *target) {
+bool fleet_target_is_private(const char *target) {
     kit_endpoint endpoint;
     return kit_endpoint_split(target, &endpoint) == KIT_ENDPOINT_GOOD &&
            kit_host_is_private(endpoint.host, endpoint.host_length);
@@ -78,7 +78,7 @@ bool cli_target_is_private(const char *target) {
 /* ---- Devices */
 
 /* Memory of the largest device and, for "device:", its name, memory and how many there are of it. */
-static const cJSON *largest_device(const cli_backend *b, uint64_t *out_memory, size_t *out_count) {
+static const cJSON *largest_device(const fleet_backend *b, uint64_t *out_memory, size_t *out_count) {
     const cJSON *devices = b->detection ? kit_json_get(b->detection, "devices") : NULL;
     const cJSON *best = NULL;
     *out_memory = 0;
@@ -101,7 +101,7 @@ static const cJSON *largest_device(const cli_backend *b, uint64_t *out_memory, s
     return best;
 }
 
-kit_status cli_backend_describe_device(cli_backend *b, kolm_error_t *err) {
+kit_status fleet_backend_describe_device(fleet_backend *b, kolm_error_t *err) {
     uint64_t memory = 0, units = 0;
     size_t count = 0;
     const char *name = NULL;
@@ -123,7 +123,7 @@ kit_status cli_backend_describe_device(cli_backend *b, kolm_error_t *err) {
 
 /* ---- The picker's view */
 
-static void fill_candidate(pick_candidate *c, const cli_backend *b) {
+static void fill_candidate(pick_candidate *c, const fleet_backend *b) {
     size_t count = 0;
     *c = (pick_candidate){.name = b->name, .kind = b->kind, .refused = b->refused};
     if (b->refused) return;
@@ -140,17 +140,18 @@ static void fill_candidate(pick_candidate *c, const cli_backend *b) {
     c->vram = b->vram;
     c->vram_cap_bytes = b->vram_cap_bytes;
     c->perf_units = b->perf_units;
-    c->available = cli_backend_available(b);
-    c->state = cli_backend_state(b);
-    c->reason = cli_backend_detail(b, "reason");
-    c->remedy = cli_backend_detail(b, "remedy");
+    c->available = fleet_backend_available(b);
+    c->state = fleet_backend_state(b);
+    c->reason = fleet_backend_detail(b, "reason");
+    c->remedy = fleet_backend_detail(b, "remedy");
     c->device = b->device;
     (void)largest_device(b, &c->memory_bytes, &count);
-    c->train_slot = cli_backend_slot(b, "train");
-    c->infer_slot = cli_backend_slot(b, "infer");
+    c->train_slot = fleet_backend_slot(b, "train");
+    c->infer_slot = fleet_backend_slot(b, "infer");
 }
 
-kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate **out_candidates, kolm_error_t *err) {
+kit_status fleet_registry_candidates(const fleet_registry *registry, pick_candidate **out_candidates,
+                                     kolm_error_t *err) {
     pick_candidate *candidates = calloc(registry->count ? registry->count : 1, sizeof *candidates);
     if (!candidates) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     for (size_t i = 0; i < registry->count; i++)
@@ -159,6 +160,6 @@ kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate 
     return KOLM_OK;
 }
 
-void cli_candidates_free(pick_candidate *candidates) {
+void fleet_candidates_free(pick_candidate *candidates) {
     free(candidates);
 }

@@ -7,19 +7,19 @@
 #include "session/session.h"
 
 /*
- * cli_registry_open scans for manifests and loads no plugin. Detection is added by cli_registry_recall (cache only) or
- * cli_registry_detect (cache, and a process per plugin for what it does not know). One thread.
+ * fleet_registry_open scans for manifests and loads no plugin. Detection is added by fleet_registry_recall (cache only) or
+ * fleet_registry_detect (cache, and a process per plugin for what it does not know). One thread.
  */
 
 /* Places of backends, in the order in which `list` shows them. */
-typedef enum cli_group { CLI_GROUP_LOCAL, CLI_GROUP_CLOUD, CLI_GROUP_SELF_HOSTED, CLI_GROUPS } cli_group;
-const char *cli_group_title(cli_group group); /* "LOCAL" */
+typedef enum fleet_group { FLEET_GROUP_LOCAL, FLEET_GROUP_CLOUD, FLEET_GROUP_SELF_HOSTED, FLEET_GROUPS } fleet_group;
+const char *fleet_group_title(fleet_group group); /* "LOCAL" */
 
 struct host_backend;
 struct host_registry;
 
 /* Strings belong to the registry unless said otherwise. */
-typedef struct cli_backend {
+typedef struct fleet_backend {
     const struct host_backend *row; /* as the host found it */
     const char *name;
     const char *refused; /* why the row is not usable: then only name and the paths below are set; NULL otherwise */
@@ -27,7 +27,7 @@ typedef struct cli_backend {
     bool bad_settings;     /* refused for what config.json says of it */
     const char *ungranted; /* why it may not be called although it is not refused (grants.h); NULL otherwise */
     const char *plugin_path, *manifest_path; /* "" when there is none */
-    cli_group group;
+    fleet_group group;
     const char *kind, *summary, *runtime;
     const char *needs;       /* what a person must have: "NVIDIA", "KOLM_X_TOKEN", "always available" */
     const char *billing;     /* "per-hour", "per-token", "per-call" */
@@ -55,28 +55,28 @@ typedef struct cli_backend {
     bool did_not_load; /* when it was detected: another version beside it may */
     bool from_cache;
     char *device; /* owned; "NVIDIA H100 (80 GB)", or NULL */
-} cli_backend;
+} fleet_backend;
 
-typedef struct cli_shadowed {
+typedef struct fleet_shadowed {
     const char *name, *path, *why;
     const struct host_backend *row;
-} cli_shadowed;
+} fleet_shadowed;
 
-typedef struct cli_registry {
+typedef struct fleet_registry {
     struct host_registry *found;
     store_credentials *credentials; /* NULL until a token is asked for */
-    cli_backend *backends;          /* usable and refused ones, by group, tier and name; no shadowed ones */
+    fleet_backend *backends;        /* usable and refused ones, by group, tier and name; no shadowed ones */
     size_t count;
-    cli_shadowed *shadowed; /* plugins that another one of the same name hides */
+    fleet_shadowed *shadowed; /* plugins that another one of the same name hides */
     size_t shadowed_count;
     char *notes;  /* places that were looked at in vain; may be NULL */
     cJSON *cache; /* the detection cache as read; its entries by name: */
     const cJSON **entries;
     size_t entry_count;
     int64_t now; /* seconds since 1970, the clock of this command */
-} cli_registry;
+} fleet_registry;
 
-typedef struct cli_detect_options {
+typedef struct fleet_detect_options {
     bool refresh; /* do not believe the cache; the user asked for that, so backends get the values of their secrets */
     bool airgap;  /* touch no backend that needs the network, read no token of one */
     bool airgap_strict; /* and let the kernel keep those that are asked from the network */
@@ -86,49 +86,49 @@ typedef struct cli_detect_options {
     bool patient;             /* wait an hour, not five seconds: somebody may be looking at it with a debugger */
     const char *only;         /* detect only this backend; NULL: all */
     bool versions;            /* only those that have another version beside them */
-} cli_detect_options;
+} fleet_detect_options;
 
-kit_status cli_registry_open(kolm_session *session, cli_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
-void cli_registry_free(cli_registry *registry);
+kit_status fleet_registry_open(kolm_session *session, fleet_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
+void fleet_registry_free(fleet_registry *registry);
 
 /* Fills all but what detection says from a row. */
-void cli_backend_fill(cli_backend *backend, const struct host_backend *row);
+void fleet_backend_fill(fleet_backend *backend, const struct host_backend *row);
 
 /* The backend called name, or NULL. */
-cli_backend *cli_registry_find(cli_registry *registry, const char *name);
+fleet_backend *fleet_registry_find(fleet_registry *registry, const char *name);
 /* Fills err with "no backend is called 'x'; did you mean ...?" */
-kit_status cli_registry_unknown(const cli_registry *registry, const char *name, kolm_error_t *err);
+kit_status fleet_registry_unknown(const fleet_registry *registry, const char *name, kolm_error_t *err);
 
 /* The error for a backend that was named and is refused; *out_exit is 6 when config.json is to blame, else 3. */
-kit_status cli_backend_refuse(const cli_backend *backend, int *out_exit, kolm_error_t *err);
+kit_status fleet_backend_refuse(const fleet_backend *backend, int *out_exit, kolm_error_t *err);
 
 /* Detects the backends of which several versions stand side by side, so that the row of each is one that loads. */
-kit_status cli_registry_settle(kolm_session *session, cli_registry *registry, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_registry_settle(kolm_session *session, fleet_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 
 /* Fills detections from the cache where it is still good, and looks at nothing else. A cache that cannot be read is none; an error
  * is that memory is out. */
-kit_status cli_registry_recall(kolm_session *session, cli_registry *registry, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_registry_recall(kolm_session *session, fleet_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 /* Fills all detections; those that the cache does not know are made at once, in parallel, under one deadline. Verdicts
  * are part of the detection, so that this fails only when kolm itself cannot work. */
-kit_status cli_registry_detect(kolm_session *session, cli_registry *registry, const cli_detect_options *options,
-                               kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_registry_detect(kolm_session *session, fleet_registry *registry, const fleet_detect_options *options,
+                                 kolm_error_t *err) KIT_MUST_USE;
 
 /* One candidate per backend, in the order of registry->backends, for the picker; strings belong to the registry. */
-kit_status cli_registry_candidates(const cli_registry *registry, pick_candidate **out_candidates,
-                                   kolm_error_t *err) KIT_MUST_USE;
-void cli_candidates_free(pick_candidate *candidates);
+kit_status fleet_registry_candidates(const fleet_registry *registry, pick_candidate **out_candidates,
+                                     kolm_error_t *err) KIT_MUST_USE;
+void fleet_candidates_free(pick_candidate *candidates);
 
 /* Fills the line for "device:" from the detection. */
-kit_status cli_backend_describe_device(cli_backend *backend, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_backend_describe_device(fleet_backend *backend, kolm_error_t *err) KIT_MUST_USE;
 /* True for [user@]HOST[:port] where HOST is localhost or a literal loopback, link-local or private address. */
-bool cli_target_is_private(const char *target);
+bool fleet_target_is_private(const char *target);
 
 /* "available", "absent", "broken", "refused", "crashed", ...; "unknown" without a detection. */
-const char *cli_backend_state(const cli_backend *backend);
-bool cli_backend_available(const cli_backend *backend);
+const char *fleet_backend_state(const fleet_backend *backend);
+bool fleet_backend_available(const fleet_backend *backend);
 /* Text of a key of the detection; "" when there is none. */
-const char *cli_backend_detail(const cli_backend *backend, const char *key);
+const char *fleet_backend_detail(const fleet_backend *backend, const char *key);
 /* What is known about a slot ("train", "infer", "test", "cost") of the plugin. */
-pick_slot cli_backend_slot(const cli_backend *backend, const char *slot);
+pick_slot fleet_backend_slot(const fleet_backend *backend, const char *slot);
 
 #endif

@@ -11,13 +11,13 @@
  * several the least counts). HOME/cache/reproducible.json keeps it per backend, and forgets it when the backend, or
  * the runtime that detect reports, is of another version: it was measured with those.
  */
-typedef enum cli_repro { CLI_REPRO_UNKNOWN, CLI_REPRO_SAME, CLI_REPRO_DIFFERENT } cli_repro;
+typedef enum fleet_repro { FLEET_REPRO_UNKNOWN, FLEET_REPRO_SAME, FLEET_REPRO_DIFFERENT } fleet_repro;
 
 /* Only HOME is written; a failure is forgotten, as with every cache. */
-void cli_repro_keep(kolm_session *session, const cli_backend *backend, cli_repro measured);
-cli_repro cli_repro_known(kolm_session *session, const cli_backend *backend);
+void fleet_repro_keep(kolm_session *session, const fleet_backend *backend, fleet_repro measured);
+fleet_repro fleet_repro_known(kolm_session *session, const fleet_backend *backend);
 /* "measured: the same bytes twice", "measured: different bytes" or "not measured": for people and for receipts. Static.
  */
-const char *cli_repro_text(cli_repro repro);
+const char *fleet_repro_text(fleet_repro repro);
 
 #endif

@@ -16,11 +16,11 @@
 /* ---- Detecting */
 
 static const char *give_secret(void *user, const char *name) {
-    const cli_registry *registry = user;
+    const fleet_registry *registry = user;
     return store_secret(registry->credentials, name, NULL);
 }
 
-static host_call_options call_options(kolm_session *session, cli_registry *registry) {
+static host_call_options call_options(kolm_session *session, fleet_registry *registry) {
     host_call_options options = {.cancel = session->stop,
                                  .config = session->config_kept,
                                  .secret = give_secret,
@@ -93,13 +93,13 @@ static bool is_blind(const host_result *r) {
     return r->verdict == HOST_FAILED && r->error.code == KOLM_E_PERMISSION_DENIED;
 }
 
-static kit_status take_detection(cli_backend *b, const host_result *r, kolm_error_t *err) {
+static kit_status take_detection(fleet_backend *b, const host_result *r, kolm_error_t *err) {
     bool answered = r->verdict == HOST_OK, blind = is_blind(r);
     char set[160];
     const char *reason = blind ? set : answered ? r->detect.reason : r->error.text;
     const char *remedy = blind ? "" : answered ? r->detect.remedy : r->error.remedy;
     kit_format(set, sizeof set, "%s is set; not looked at: kolm compute detect --refresh does", r->withheld);
-    cJSON *detection = cli_detection_new(blind ? "available" : state_of(r), reason, remedy);
+    cJSON *detection = fleet_detection_new(blind ? "available" : state_of(r), reason, remedy);
     bool good = detection && kit_json_put_string(detection, "runtime", answered ? r->detect.runtime : "") &&
                 kit_json_put_u64(detection, "wall_ms", r->wall_ms > 0 ? (uint64_t)r->wall_ms : 0);
     cJSON *devices = good ? cJSON_AddArrayToObject(detection, "devices") : NULL;
@@ -120,23 +120,23 @@ static kit_status take_detection(cli_backend *b, const host_result *r, kolm_erro
     return KOLM_OK;
 }
 
-static bool wanted(const cli_registry *registry, const cli_backend *b, const cli_detect_options *o) {
+static bool wanted(const fleet_registry *registry, const fleet_backend *b, const fleet_detect_options *o) {
     if (o->versions && !host_spare(registry->found, b->row)) return false;
     return !b->refused && (!o->only || strcmp(o->only, b->name) == 0);
 }
 
 /* Under airgap a backend of the network is not touched, nor its token looked at. */
-static bool outside_airgap(const cli_backend *b, const cli_detect_options *o) {
+static bool outside_airgap(const fleet_backend *b, const fleet_detect_options *o) {
     if (!o->airgap || b->airgap == PICK_AIRGAP_YES) return false;
     return !(b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote && b->private_target);
 }
 
-static kit_status read_credentials(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
+static kit_status read_credentials(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
                                    kolm_error_t *err) {
     store_home *home = NULL;
     bool needed = false;
     for (size_t i = 0; i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         bool possible =
             !o->airgap || b->airgap == PICK_AIRGAP_YES || (b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote);
         if (wanted(registry, b, o) && possible && b->auth_count + b->secret_count > 0) needed = true;
@@ -147,31 +147,31 @@ static kit_status read_credentials(kolm_session *session, cli_registry *registry
 }
 
 /* The first name under auth of a self-hosted backend is where its machine is. */
-static void find_private_targets(cli_registry *registry, const cli_detect_options *o) {
+static void find_private_targets(fleet_registry *registry, const fleet_detect_options *o) {
     for (size_t i = 0; i < registry->count; i++) {
-        cli_backend *b = &registry->backends[i];
+        fleet_backend *b = &registry->backends[i];
         if (b->refused || b->airgap != PICK_AIRGAP_DEPENDS || b->auth_count == 0) continue;
         if (o->airgap && !o->allow_private_remote) continue;
         const char *target = store_secret(registry->credentials, b->auth[0], NULL);
-        b->private_target = target && cli_target_is_private(target);
+        b->private_target = target && fleet_target_is_private(target);
     }
 }
 
-static kit_status mark_not_loaded(cli_backend *b, kolm_error_t *err) {
+static kit_status mark_not_loaded(fleet_backend *b, kolm_error_t *err) {
     cJSON_Delete(b->detection);
     b->detection =
-        cli_detection_new("not loaded", "--airgap loads no backend that needs the network", "leave out --airgap");
+        fleet_detection_new("not loaded", "--airgap loads no backend that needs the network", "leave out --airgap");
     return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status mark_not_granted(cli_backend *b, kolm_error_t *err) {
+static kit_status mark_not_granted(fleet_backend *b, kolm_error_t *err) {
     cJSON_Delete(b->detection);
-    b->detection = cli_detection_new("not granted", b->ungranted, b->row->why.remedy);
+    b->detection = fleet_detection_new("not granted", b->ungranted, b->row->why.remedy);
     return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
-static kit_status detect_now(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
-                             cli_backend **missing, size_t count, kolm_error_t *err) {
+static kit_status detect_now(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
+                             fleet_backend **missing, size_t count, kolm_error_t *err) {
     const host_backend **rows = calloc(count, sizeof *rows);
     host_result *results = calloc(count, sizeof *results);
     kit_status status = rows && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -201,26 +201,26 @@ static kit_status detect_now(kolm_session *session, cli_registry *registry, cons
 }
 
 /* What a detection is kept under; keys[i] stays empty where it cannot be kept. */
-static void make_keys(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
+static void make_keys(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
                       const store_home *home, char keys[][STORE_DIGEST_HEX]) {
     uint8_t random_key[STORE_KEY_BYTES];
     if (!store_cache_key(home, random_key)) return;
     for (size_t i = 0; i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         if (!wanted(registry, b, o) || b->ungranted || outside_airgap(b, o)) continue;
-        if (!cli_detection_key(registry, b, session->config_kept, random_key, keys[i])) keys[i][0] = '\0';
+        if (!fleet_detection_key(registry, b, session->config_kept, random_key, keys[i])) keys[i][0] = '\0';
     }
     explicit_bzero(random_key, sizeof random_key);
 }
 
-static kit_status fill_detections(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
-                                  const store_home *home, char keys[][STORE_DIGEST_HEX], cli_backend **missing,
+static kit_status fill_detections(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
+                                  const store_home *home, char keys[][STORE_DIGEST_HEX], fleet_backend **missing,
                                   kolm_error_t *err) {
     size_t count = 0;
     make_keys(session, registry, o, home, keys);
-    cli_detections_read(registry, home);
+    fleet_detections_read(registry, home);
     for (size_t i = 0; i < registry->count; i++) {
-        cli_backend *b = &registry->backends[i];
+        fleet_backend *b = &registry->backends[i];
         if (!wanted(registry, b, o)) continue;
         if (b->ungranted) {
             KIT_TRY(mark_not_granted(b, err));
@@ -230,20 +230,20 @@ static kit_status fill_detections(kolm_session *session, cli_registry *registry,
             KIT_TRY(mark_not_loaded(b, err));
             continue;
         }
-        if (!o->refresh && keys[i][0] && cli_detection_recall(registry, b, keys[i])) continue;
+        if (!o->refresh && keys[i][0] && fleet_detection_recall(registry, b, keys[i])) continue;
         missing[count++] = b;
     }
     if (count == 0) return KOLM_OK;
     KIT_TRY(detect_now(session, registry, o, missing, count, err));
     /* What the fence may have broken says nothing about a day without it. */
     for (size_t i = 0; o->airgap_strict && i < registry->count; i++)
-        if (!cli_backend_available(&registry->backends[i])) keys[i][0] = '\0';
-    cli_detections_keep(registry, home, keys);
+        if (!fleet_backend_available(&registry->backends[i])) keys[i][0] = '\0';
+    fleet_detections_keep(registry, home, keys);
     return KOLM_OK;
 }
 
 /* Takes the next older version of a backend, because this one did not load. */
-static void take_spare(cli_registry *registry, cli_backend *b, const char *reason) {
+static void take_spare(fleet_registry *registry, fleet_backend *b, const char *reason) {
     kolm_error_t why = KIT_ERROR_INIT;
     const host_backend *spare = host_spare(registry->found, b->row);
     (void)kit_fail(&why, KOLM_E_FAILED_PRECONDITION,
@@ -252,22 +252,22 @@ static void take_spare(cli_registry *registry, cli_backend *b, const char *reaso
     host_registry_pass_over(registry->found, b->row, &why);
     for (size_t i = 0; i < registry->shadowed_count; i++) /* it trades places with the other */
         if (registry->shadowed[i].row == spare)
-            registry->shadowed[i] = (cli_shadowed){b->name, b->plugin_path, b->row->why.text, b->row};
+            registry->shadowed[i] = (fleet_shadowed){b->name, b->plugin_path, b->row->why.text, b->row};
     cJSON_Delete(b->detection);
     free(b->device);
-    *b = (cli_backend){0};
-    cli_backend_fill(b, spare);
+    *b = (fleet_backend){0};
+    fleet_backend_fill(b, spare);
 }
 
-static kit_status try_spares(kolm_session *session, cli_registry *registry, const cli_detect_options *o,
-                             const store_home *home, char keys[][STORE_DIGEST_HEX], cli_backend **missing,
+static kit_status try_spares(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
+                             const store_home *home, char keys[][STORE_DIGEST_HEX], fleet_backend **missing,
                              kolm_error_t *err) {
     for (size_t i = 0; i < registry->count; i++) {
-        cli_backend *b = &registry->backends[i];
+        fleet_backend *b = &registry->backends[i];
         while (b->did_not_load && host_spare(registry->found, b->row)) {
             char reason[sizeof err->text];
-            cli_detect_options one = *o;
-            kit_copy(reason, sizeof reason, cli_backend_detail(b, "reason"));
+            fleet_detect_options one = *o;
+            kit_copy(reason, sizeof reason, fleet_backend_detail(b, "reason"));
             take_spare(registry, b, reason);
             one.only = b->name;
             one.versions = false;
@@ -277,17 +277,17 @@ static kit_status try_spares(kolm_session *session, cli_registry *registry, cons
     return KOLM_OK;
 }
 
-static kit_status describe_devices(cli_registry *registry, kolm_error_t *err) {
+static kit_status describe_devices(fleet_registry *registry, kolm_error_t *err) {
     for (size_t i = 0; i < registry->count; i++)
-        KIT_TRY(cli_backend_describe_device(&registry->backends[i], err));
+        KIT_TRY(fleet_backend_describe_device(&registry->backends[i], err));
     return KOLM_OK;
 }
 
-kit_status cli_registry_detect(kolm_session *session, cli_registry *registry, const cli_detect_options *options,
-                               kolm_error_t *err) {
+kit_status fleet_registry_detect(kolm_session *session, fleet_registry *registry, const fleet_detect_options *options,
+                                 kolm_error_t *err) {
     store_home *home = NULL;
     char(*keys)[STORE_DIGEST_HEX] = calloc(registry->count + 1, sizeof *keys);
-    cli_backend **missing = calloc(registry->count + 1, sizeof *missing);
+    fleet_backend **missing = calloc(registry->count + 1, sizeof *missing);
     kit_status status = keys && missing ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = session_home(session, &home, err);
     if (status == KOLM_OK) status = read_credentials(session, registry, options, err);
@@ -300,23 +300,23 @@ kit_status cli_registry_detect(kolm_session *session, cli_registry *registry, co
     return status;
 }
 
-kit_status cli_registry_settle(kolm_session *session, cli_registry *registry, kolm_error_t *err) {
-    const cli_detect_options versions = {.versions = true};
+kit_status fleet_registry_settle(kolm_session *session, fleet_registry *registry, kolm_error_t *err) {
+    const fleet_detect_options versions = {.versions = true};
     for (size_t i = 0; i < registry->count; i++)
         if (!registry->backends[i].refused && host_spare(registry->found, registry->backends[i].row))
-            return cli_registry_detect(session, registry, &versions, err);
+            return fleet_registry_detect(session, registry, &versions, err);
     return KOLM_OK;
 }
 
 /* What the cache knows of an older version says that the newer ones did not load then. */
-static void recall_spare(kolm_session *session, cli_registry *registry, cli_backend *b, const uint8_t *random_key) {
+static void recall_spare(kolm_session *session, fleet_registry *registry, fleet_backend *b, const uint8_t *random_key) {
     char key[STORE_DIGEST_HEX];
     const host_backend *spare = host_spare(registry->found, b->row);
     for (; spare; spare = host_spare(registry->found, spare)) {
-        cli_backend other = {0};
-        cli_backend_fill(&other, spare);
-        if (other.ungranted || !cli_detection_key(registry, &other, session->config_kept, random_key, key) ||
-            !cli_detection_recall(registry, &other, key))
+        fleet_backend other = {0};
+        fleet_backend_fill(&other, spare);
+        if (other.ungranted || !fleet_detection_key(registry, &other, session->config_kept, random_key, key) ||
+            !fleet_detection_recall(registry, &other, key))
             continue;
         while (b->row != spare)
             take_spare(registry, b, "as it was when it was last looked at");
@@ -326,27 +326,27 @@ static void recall_spare(kolm_session *session, cli_registry *registry, cli_back
     }
 }
 
-static void recall_all(kolm_session *session, cli_registry *registry) {
+static void recall_all(kolm_session *session, fleet_registry *registry) {
     kolm_error_t err = KIT_ERROR_INIT;
     uint8_t random_key[STORE_KEY_BYTES];
     char key[STORE_DIGEST_HEX];
     store_home *home = NULL;
     if (session_home(session, &home, &err) != KOLM_OK) return;
-    cli_detections_read(registry, home);
+    fleet_detections_read(registry, home);
     /* Without a cache there is nothing to recall, and nothing (not even the random key) must be made. */
     if (!registry->cache || !store_cache_key(home, random_key)) return;
     if (!registry->credentials && store_credentials_read(home, &registry->credentials, &err) != KOLM_OK)
         registry->credentials = NULL;
     for (size_t i = 0; i < registry->count; i++) {
-        cli_backend *b = &registry->backends[i];
-        if (b->refused || b->ungranted || !cli_detection_known(registry, b->name)) continue;
-        if (!cli_detection_key(registry, b, session->config_kept, random_key, key)) continue;
-        if (!cli_detection_recall(registry, b, key)) recall_spare(session, registry, b, random_key);
+        fleet_backend *b = &registry->backends[i];
+        if (b->refused || b->ungranted || !fleet_detection_known(registry, b->name)) continue;
+        if (!fleet_detection_key(registry, b, session->config_kept, random_key, key)) continue;
+        if (!fleet_detection_recall(registry, b, key)) recall_spare(session, registry, b, random_key);
     }
     explicit_bzero(random_key, sizeof random_key);
 }
 
-kit_status cli_registry_recall(kolm_session *session, cli_registry *registry, kolm_error_t *err) {
+kit_status fleet_registry_recall(kolm_session *session, fleet_registry *registry, kolm_error_t *err) {
     for (size_t i = 0; i < registry->count; i++)
         if (registry->backends[i].ungranted) KIT_TRY(mark_not_granted(&registry->backends[i], err));
     recall_all(session, registry);
@@ -355,7 +355,7 @@ kit_status cli_registry_recall(kolm_session *session, cli_registry *registry, ko
 
 /* ---- Asking */
 
-static void take_quote(cli_quote *quote, const cli_backend *b, const host_result *r) {
+static void take_quote(fleet_quote *quote, const fleet_backend *b, const host_result *r) {
     quote->answered = r->verdict == HOST_OK;
     quote->cost = r->cost;
     if (quote->answered) return;
@@ -365,8 +365,8 @@ static void take_quote(cli_quote *quote, const cli_backend *b, const host_result
         host_verdict_text(r, quote->why, sizeof quote->why);
 }
 
-kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const kolm_cost_args_t *job,
-                          session_airgap airgap, cli_quote *quotes, kolm_error_t *err) {
+kit_status fleet_call_costs(kolm_session *session, fleet_registry *registry, const kolm_cost_args_t *job,
+                            session_airgap airgap, fleet_quote *quotes, kolm_error_t *err) {
     const host_backend **rows = calloc(registry->count + 1, sizeof *rows);
     size_t *places = calloc(registry->count + 1, sizeof *places);
     host_result *results = calloc(registry->count + 1, sizeof *results);
@@ -378,7 +378,7 @@ kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const k
     options.secret = NULL; /* a price needs no token */
     options.airgap_strict = airgap == SESSION_AIRGAP_STRICT;
     for (size_t i = 0; status == KOLM_OK && i < registry->count; i++) {
-        const cli_backend *b = &registry->backends[i];
+        const fleet_backend *b = &registry->backends[i];
         if (b->refused) {
             kit_format(quotes[i].why, sizeof quotes[i].why, "refused: %s", b->refused);
         } else if (b->ungranted) {
@@ -403,9 +403,9 @@ kit_status cli_call_costs(kolm_session *session, cli_registry *registry, const k
 
 typedef struct step_user {
     kolm_session *session;
-    cli_step_fn step;
+    fleet_step_fn step;
     void *user;
-    cli_repro repro;
+    fleet_repro repro;
 } step_user;
 
 static void pass_log(void *user, const char *backend, uint32_t level, const char *text) {
@@ -417,9 +417,9 @@ static void note_metric(void *user, const char *name, double value) {
     step_user *s = user;
     if (strcmp(name, "test.reproducible") != 0) return;
     if (value < 1)
-        s->repro = CLI_REPRO_DIFFERENT;
-    else if (s->repro == CLI_REPRO_UNKNOWN)
-        s->repro = CLI_REPRO_SAME;
+        s->repro = FLEET_REPRO_DIFFERENT;
+    else if (s->repro == FLEET_REPRO_UNKNOWN)
+        s->repro = FLEET_REPRO_SAME;
 }
 
 static void pass_step(void *user, const kolm_test_step_t *step) {
@@ -427,9 +427,9 @@ static void pass_step(void *user, const kolm_test_step_t *step) {
     s->step(s->user, step);
 }
 
-kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cli_backend *backend,
-                         session_airgap airgap, cli_step_fn step, void *user, kolm_test_result_t *out_result,
-                         cli_repro *out_repro, kolm_error_t *err) {
+kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
+                           session_airgap airgap, fleet_step_fn step, void *user, kolm_test_result_t *out_result,
+                           fleet_repro *out_repro, kolm_error_t *err) {
     step_user passed = {.session = session, .step = step, .user = user};
     host_events events = {.user = &passed, .log = pass_log, .metric = note_metric, .test_step = pass_step};
     host_call_options options = call_options(session, registry);
@@ -440,7 +440,7 @@ kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cl
     host_result *result = calloc(1, sizeof *result);
     kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     int ignored = 0;
-    if (status == KOLM_OK) status = cli_runtime_check(session, backend->name, NULL, &ignored, err);
+    if (status == KOLM_OK) status = runtime_check(session, backend->name, NULL, &ignored, err);
     if (status == KOLM_OK) {
         status = host_test(registry->found, backend->row, threads > 0 ? (uint32_t)threads : 1, &options, result, err);
     }
@@ -459,7 +459,7 @@ kit_status cli_call_test(kolm_session *session, cli_registry *registry, const cl
 
 typedef struct holding_user {
     kolm_session *session;
-    cli_holding_fn holding;
+    fleet_holding_fn holding;
     void *user;
 } holding_user;
 
@@ -473,9 +473,9 @@ static void pass_holding(void *user, const kolm_holding_t *holding) {
     h->holding(h->user, holding);
 }
 
-kit_status cli_call_status(kolm_session *session, cli_registry *registry, const cli_backend *backend, bool prune,
-                           uint64_t older_seconds, cli_holding_fn holding, void *user, char *out_summary,
-                           size_t capacity, kolm_error_t *err) {
+kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, const fleet_backend *backend, bool prune,
+                             uint64_t older_seconds, fleet_holding_fn holding, void *user, char *out_summary,
+                             size_t capacity, kolm_error_t *err) {
     holding_user passed = {.session = session, .holding = holding, .user = user};
     host_events events = {.user = &passed, .log = warn_status, .holding = pass_holding};
     host_call_options options = call_options(session, registry);

@@ -21,7 +21,7 @@ static struct timespec soon(void) {
 }
 
 static void *look(void *user) {
-    cli_answers_limit *limit = user;
+    model_answers_limit *limit = user;
     pthread_mutex_lock(&limit->lock);
     while (!limit->ended && !limit->reached) {
         struct stat info;
@@ -36,7 +36,7 @@ static void *look(void *user) {
 }
 
 /* Signals are for the thread that waits for the backend. */
-static int start(cli_answers_limit *limit) {
+static int start(model_answers_limit *limit) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -45,16 +45,17 @@ static int start(cli_answers_limit *limit) {
     return failed;
 }
 
-static void free_limit(cli_answers_limit *limit) {
+static void free_limit(model_answers_limit *limit) {
     pthread_cond_destroy(&limit->end);
     pthread_mutex_destroy(&limit->lock);
     free(limit->path);
     limit->path = NULL;
 }
 
-kit_status cli_answers_limit_begin(const char *job_dir, uint64_t rows, cli_answers_limit *limit, kolm_error_t *err) {
+kit_status model_answers_limit_begin(const char *job_dir, uint64_t rows, model_answers_limit *limit,
+                                     kolm_error_t *err) {
     pthread_condattr_t monotonic;
-    *limit = (cli_answers_limit){.rows = rows, .most = CLI_ANSWERS_LEAST + rows * CLI_ANSWER_BYTES};
+    *limit = (model_answers_limit){.rows = rows, .most = MODEL_ANSWERS_LEAST + rows * MODEL_ANSWER_BYTES};
     KIT_TRY(kit_path_join(job_dir, "predictions.jsonl", &limit->path, err));
     pthread_mutex_init(&limit->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -66,7 +67,8 @@ kit_status cli_answers_limit_begin(const char *job_dir, uint64_t rows, cli_answe
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "cannot start a thread");
 }
 
-kit_status cli_answers_limit_end(cli_answers_limit *limit, const char *backend, kit_status status, kolm_error_t *err) {
+kit_status model_answers_limit_end(model_answers_limit *limit, const char *backend, kit_status status,
+                                   kolm_error_t *err) {
     pthread_mutex_lock(&limit->lock);
     limit->ended = true;
     pthread_cond_signal(&limit->end);

@@ -11,10 +11,10 @@
 #include <stdint.h>
 
 /* Far above what an answer may be: with so many rows of so many bytes something else is written than answers. */
-#define CLI_ANSWER_BYTES (256u << 10)
-#define CLI_ANSWERS_LEAST (64u << 20)
+#define MODEL_ANSWER_BYTES (256u << 10)
+#define MODEL_ANSWERS_LEAST (64u << 20)
 
-typedef struct cli_answers_limit {
+typedef struct model_answers_limit {
     char *path; /* JOB/predictions.jsonl */
     uint64_t rows, most;
     volatile sig_atomic_t reached; /* for host_call_options.cancel_too */
@@ -22,14 +22,14 @@ typedef struct cli_answers_limit {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t end;
-} cli_answers_limit;
+} model_answers_limit;
 
 /* Looks from now on, in a thread of its own, how much is written in answer to so many rows; limit must not move. */
-kit_status cli_answers_limit_begin(const char *job_dir, uint64_t rows, cli_answers_limit *limit,
-                                   kolm_error_t *err) KIT_MUST_USE;
+kit_status model_answers_limit_begin(const char *job_dir, uint64_t rows, model_answers_limit *limit,
+                                     kolm_error_t *err) KIT_MUST_USE;
 /* After a begin that went well. status: what became of the call; when it was stopped for this, the answer is DATA_LOSS, which
  * names the backend. */
-kit_status cli_answers_limit_end(cli_answers_limit *limit, const char *backend, kit_status status,
-                                 kolm_error_t *err) KIT_MUST_USE;
+kit_status model_answers_limit_end(model_answers_limit *limit, const char *backend, kit_status status,
+                                   kolm_error_t *err) KIT_MUST_USE;
 
 #endif

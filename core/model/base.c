@@ -34,7 +34,7 @@ static kit_status open_at(const char *asked, const char *path, const lookup *l, 
     return status;
 }
 
-kit_status cli_base_open(kolm_session *session, const char *asked, job_base *out_base, kolm_error_t *err) {
+kit_status model_base_open(kolm_session *session, const char *asked, job_base *out_base, kolm_error_t *err) {
     char *path = NULL;
     *out_base = (job_base){0};
     KIT_TRY(job_base_find(asked, &path, err));
@@ -82,8 +82,8 @@ static bool try_cache(const char *name, const char *digest, const lookup *l, job
     return good;
 }
 
-kit_status cli_base_of_model(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
-                             bool *out_needed, kolm_error_t *err) {
+kit_status model_base_of(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
+                         bool *out_needed, kolm_error_t *err) {
     const cJSON *base = kit_json_get(manifest, "base");
     const char *name = NULL, *digest = NULL;
     *out_base = (job_base){0};
@@ -111,7 +111,7 @@ kit_status cli_base_of_model(kolm_session *session, const cJSON *manifest, const
     return status;
 }
 
-uint64_t cli_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report) {
+uint64_t model_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report) {
     uint64_t passes = 1000000, all = payload_bytes + base_bytes;
     (void)kit_json_get_u64(report, "passes_per_answer_micro", &passes);
     /* Far beyond what any machine reads for an answer the score is zero anyway. */
@@ -121,7 +121,7 @@ uint64_t cli_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON
     return all * whole + all / 1000000 * part + all % 1000000 * part / 1000000;
 }
 
-kit_status cli_options_of_model(const cJSON *manifest, bool allow_pickle, cJSON **out_options, kolm_error_t *err) {
+kit_status model_options(const cJSON *manifest, bool allow_pickle, cJSON **out_options, kolm_error_t *err) {
     /* docs/trainer.md has what each means. One that is not here stays behind, whatever a later trainer calls it. */
     static const char *const travel[] = {"task",       "method",         "rank",          "alpha",
                                          "targets",    "dtype",          "template",      "system",
@@ -160,7 +160,7 @@ static kit_status add_option(cJSON *options, const char *item, kolm_error_t *err
     return KOLM_OK;
 }
 
-kit_status cli_trainer_options(const session_words *set, cJSON **out_options, kolm_error_t *err) {
+kit_status model_trainer_options(const session_words *set, cJSON **out_options, kolm_error_t *err) {
     *out_options = NULL;
     if (set->count == 0) return KOLM_OK;
     cJSON *options = cJSON_CreateObject();

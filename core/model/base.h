@@ -7,25 +7,25 @@
 #include "session/session.h"
 
 /* Finds and digests the base that the user named (--base). Digests are remembered in HOME/cache/bases.json. */
-kit_status cli_base_open(kolm_session *session, const char *asked, job_base *out_base, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_base_open(kolm_session *session, const char *asked, job_base *out_base,
+                           kolm_error_t *err) KIT_MUST_USE;
 
 /* The base of a model, by the digest in its manifest: what asked names (--base; may be NULL), else the directory that
  * had this digest last, else the manifest's name in the local cache. *out_needed false: the model has none. One with
  * another digest is never used. */
-kit_status cli_base_of_model(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
-                             bool *out_needed, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_base_of(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
+                         bool *out_needed, kolm_error_t *err) KIT_MUST_USE;
 
 /* Bytes that an answer reads, for the K-score: the payload and the base, once for each pass that an answer takes
  * (report.passes_per_answer_micro; 1 where the report says nothing). */
-uint64_t cli_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report);
+uint64_t model_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report);
 
 /* The options of the trainer for a model that is to be run: of those in its manifest, which somebody else may have written, the
  * few that say what the model is and how it is asked; what loosens safety comes from the user of this machine alone.
  * The caller deletes *out_options. */
-kit_status cli_options_of_model(const cJSON *manifest, bool allow_pickle, cJSON **out_options,
-                                kolm_error_t *err) KIT_MUST_USE;
+kit_status model_options(const cJSON *manifest, bool allow_pickle, cJSON **out_options, kolm_error_t *err) KIT_MUST_USE;
 
 /* The items KEY=VALUE of --set as an object of strings; NULL when there are none. INVALID_ARGUMENT quotes the item. */
-kit_status cli_trainer_options(const session_words *set, cJSON **out_options, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_trainer_options(const session_words *set, cJSON **out_options, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

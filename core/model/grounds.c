@@ -38,7 +38,7 @@ static void look(const char *path, int depth, bool settings, kit_buf *out) {
     kit_buf_free(&inner);
 }
 
-kit_status cli_grounds(kolm_session *session, kit_buf *out, kolm_error_t *err) {
+kit_status model_grounds(kolm_session *session, kit_buf *out, kolm_error_t *err) {
     static const store_place rings[] = {STORE_KEYS, STORE_OLD_KEYS};
     store_home *home = NULL;
     KIT_TRY(session_home(session, &home, err));

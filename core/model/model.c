@@ -34,7 +34,7 @@ static bool is_retired(const receipt_keyring *ring, const artifact *a) {
 }
 
 /* What the keyring, the log and the receipts say, once the bytes are known to be whole: an error here is never about the artifact. */
-static kit_status judge(cli_model *m, const receipt_keyring *ring, const kit_buf *lines, const char *chain,
+static kit_status judge(model_handle *m, const receipt_keyring *ring, const kit_buf *lines, const char *chain,
                         kolm_error_t *err) {
     receipt_question question = {.ring = ring,
                                  .now = (int64_t)time(NULL),
@@ -60,20 +60,21 @@ static kit_status load_ring(kolm_session *session, receipt_keyring **out_ring, c
     return status;
 }
 
-static kit_status look_and_judge(kolm_session *session, cli_model *m, cli_trust trust, bool hashed, kolm_error_t *err) {
+static kit_status look_and_judge(kolm_session *session, model_handle *m, model_trust trust, bool hashed,
+                                 kolm_error_t *err) {
     char *chain = NULL;
     receipt_keyring *ring = NULL;
     kit_buf lines = {0};
     kit_status status = load_ring(session, &ring, &chain, err);
-    bool with_receipts = trust != CLI_TRUST_CONTENT || (status == KOLM_OK && is_retired(ring, m->artifact));
+    bool with_receipts = trust != MODEL_TRUST_CONTENT || (status == KOLM_OK && is_retired(ring, m->artifact));
     if (status == KOLM_OK && with_receipts)
         status = receipt_sidecar_read(m->sidecar_path, &lines, &m->has_sidecar, err);
     m->unjudged = status != KOLM_OK;
-    unsigned what = trust == CLI_TRUST_DEEP ? ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES
-                    : m->has_sidecar        ? ARTIFACT_HASH_FILE
-                                            : ARTIFACT_HASH_ENTRIES;
-    if (trust == CLI_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* it is about to be used */
-    hashed = hashed && !m->has_sidecar;                    /* receipts are about the whole file */
+    unsigned what = trust == MODEL_TRUST_DEEP ? ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES
+                    : m->has_sidecar          ? ARTIFACT_HASH_FILE
+                                              : ARTIFACT_HASH_ENTRIES;
+    if (trust == MODEL_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* it is about to be used */
+    hashed = hashed && !m->has_sidecar;                      /* receipts are about the whole file */
     if (status == KOLM_OK && !hashed) status = artifact_hash(m->artifact, what, stop, session, m->file_sha256, err);
     if (status == KOLM_OK) {
         status = judge(m, ring, &lines, with_receipts ? chain : NULL, err);
@@ -85,28 +86,28 @@ static kit_status look_and_judge(kolm_session *session, cli_model *m, cli_trust 
     return status;
 }
 
-bool cli_status_judges(kit_status status) {
+bool model_status_is_verdict(kit_status status) {
     return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED || status == KOLM_E_INVALID_ARGUMENT ||
            status == KOLM_E_OUT_OF_RANGE || status == KOLM_E_FAILED_PRECONDITION;
 }
 
 /* What a failure to look at a model means. */
-static int exit_of(const cli_model *model, kit_status status) {
+static int exit_of(const model_handle *model, kit_status status) {
     if (status == KOLM_E_CANCELLED) return SESSION_EXIT_INTERRUPTED;
     if (model->unjudged) return SESSION_EXIT_UNJUDGED;
     return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? SESSION_EXIT_VERIFY : SESSION_EXIT_DATA;
 }
 
-kit_status cli_model_open(kolm_session *session, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
-                          kolm_error_t *err) {
-    return cli_model_open_known(session, path, trust, NULL, out_model, out_exit, err);
+kit_status model_handle_open(kolm_session *session, const char *path, model_trust trust, model_handle *out_model,
+                             int *out_exit, kolm_error_t *err) {
+    return model_open_known(session, path, trust, NULL, out_model, out_exit, err);
 }
 
-kit_status cli_model_open_known(kolm_session *session, const char *path, cli_trust trust, const cli_voucher *voucher,
-                                cli_model *out_model, int *out_exit, kolm_error_t *err) {
-    *out_model = (cli_model){0};
+kit_status model_open_known(kolm_session *session, const char *path, model_trust trust, const model_voucher *voucher,
+                            model_handle *out_model, int *out_exit, kolm_error_t *err) {
+    *out_model = (model_handle){0};
     *out_exit = SESSION_EXIT_DATA;
-    KIT_TRY(cli_check_model_path(path, err));
+    KIT_TRY(model_check_model_path(path, err));
     out_model->path = realpath(path, NULL);
     if (out_model->path == NULL) {
         out_model->unjudged = errno == ENOMEM || errno == EIO;
@@ -120,42 +121,42 @@ kit_status cli_model_open_known(kolm_session *session, const char *path, cli_tru
     out_model->unjudged = status != KOLM_OK;
     if (status == KOLM_OK) {
         status = artifact_open(out_model->path, &out_model->artifact, err);
-        out_model->unjudged = status != KOLM_OK && !cli_status_judges(status);
+        out_model->unjudged = status != KOLM_OK && !model_status_is_verdict(status);
     }
     if (status == KOLM_OK) {
         bool hashed = voucher != NULL && voucher->knows(voucher->user, out_model->artifact);
         status = look_and_judge(session, out_model, trust, hashed, err);
-        out_model->unjudged = out_model->unjudged || (status != KOLM_OK && !cli_status_judges(status));
+        out_model->unjudged = out_model->unjudged || (status != KOLM_OK && !model_status_is_verdict(status));
     }
     *out_exit = exit_of(out_model, status);
     return status;
 }
 
-void cli_model_close(cli_model *model) {
+void model_handle_close(model_handle *model) {
     receipt_report_free(&model->report);
     artifact_close(model->artifact);
     free(model->path);
     free(model->sidecar_path);
-    *model = (cli_model){0};
+    *model = (model_handle){0};
 }
 
-static kit_status refuse(const cli_model *model, kolm_error_t *err) {
+static kit_status refuse(const model_handle *model, kolm_error_t *err) {
     const receipt_report *r = &model->report;
     if (r->verdict == RECEIPT_TRUSTED || r->verdict == RECEIPT_UNKNOWN_KEY) return KOLM_OK;
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, r->remedy, "%s is not used: %s", model->path, r->text);
 }
 
-kit_status cli_model_judge_again(kolm_session *session, cli_model *model, int *out_exit, kolm_error_t *err) {
+kit_status model_check_again(kolm_session *session, model_handle *model, int *out_exit, kolm_error_t *err) {
     receipt_report_free(&model->report);
     model->report = (receipt_report){0};
     model->has_sidecar = model->unjudged = false;
-    kit_status status = look_and_judge(session, model, CLI_TRUST_CONTENT, true, err);
-    model->unjudged = model->unjudged || (status != KOLM_OK && !cli_status_judges(status));
+    kit_status status = look_and_judge(session, model, MODEL_TRUST_CONTENT, true, err);
+    model->unjudged = model->unjudged || (status != KOLM_OK && !model_status_is_verdict(status));
     *out_exit = status == KOLM_OK ? SESSION_EXIT_VERIFY : exit_of(model, status);
     return status == KOLM_OK ? refuse(model, err) : status;
 }
 
-kit_status cli_model_may_run(kolm_session *session, const cli_model *model, kolm_error_t *err) {
+kit_status model_may_run(kolm_session *session, const model_handle *model, kolm_error_t *err) {
     const receipt_report *r = &model->report;
     KIT_TRY(refuse(model, err));
     if (r->verdict == RECEIPT_TRUSTED) return KOLM_OK;
@@ -174,7 +175,7 @@ static kit_status make_own(const char *path, kolm_error_t *err) {
                     "%s is not a directory of yours alone, so it is not used for jobs", path);
 }
 
-kit_status cli_job_directory_make(kolm_session *session, job_directory *out, kolm_error_t *err) {
+kit_status model_job_make(kolm_session *session, job_directory *out, kolm_error_t *err) {
     store_home *home = NULL;
     char *root = NULL;
     KIT_TRY(session_home(session, &home, err));
@@ -193,7 +194,7 @@ kit_status cli_job_directory_make(kolm_session *session, job_directory *out, kol
 }
 
 /* The copies that a backend was given of the model's files. */
-static kit_status check_copies(const cli_model *model, const job_directory *job, kolm_error_t *err) {
+static kit_status check_copies(const model_handle *model, const job_directory *job, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < artifact_entry_count(model->artifact) && status == KOLM_OK; i++) {
         const artifact_entry *entry = artifact_entry_at(model->artifact, i);
@@ -210,8 +211,8 @@ static kit_status check_copies(const cli_model *model, const job_directory *job,
     return status;
 }
 
-kit_status cli_model_unchanged(const cli_model *model, const job_base *base, const job_directory *job,
-                               const job_described *described, int *out_exit, kolm_error_t *err) {
+kit_status model_unchanged(const model_handle *model, const job_base *base, const job_directory *job,
+                           const job_described *described, int *out_exit, kolm_error_t *err) {
     bool copied = false;
     kit_status status = artifact_unchanged(model->artifact, err);
     if (status != KOLM_OK) status = kit_fail_context(err, "%s", model->path);
@@ -223,8 +224,8 @@ kit_status cli_model_unchanged(const cli_model *model, const job_base *base, con
     return status;
 }
 
-kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes,
-                              const job_directory *directory, job_described *out_described, kolm_error_t *err) {
+kit_status model_describe(const model_handle *model, const job_base *base, const char *bytes,
+                          const job_directory *directory, job_described *out_described, kolm_error_t *err) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     size_t count = artifact_entry_count(model->artifact), used = 0;
     kit_job_model_file *files = calloc(count, sizeof *files);
@@ -246,7 +247,7 @@ kit_status cli_model_describe(const cli_model *model, const job_base *base, cons
                            .base = base->path != NULL ? base : NULL};
     cJSON *options = NULL;
     kit_status status = KOLM_OK;
-    if (base->path != NULL) status = cli_options_of_model(manifest, model->allow_pickle, &options, err);
+    if (base->path != NULL) status = model_options(manifest, model->allow_pickle, &options, err);
     job.trainer = options;
     if (status != KOLM_OK) {
         free(files);
@@ -281,7 +282,7 @@ static bool backend_of_line(const receipt_public *signer, const char *line, size
     return good;
 }
 
-void cli_model_maker(const cli_model *model, char *out, size_t capacity) {
+void model_maker(const model_handle *model, char *out, size_t capacity) {
     receipt_public signer;
     kolm_error_t err = KIT_ERROR_INIT;
     kit_buf lines = {0};
@@ -301,7 +302,7 @@ void cli_model_maker(const cli_model *model, char *out, size_t capacity) {
     kit_format(out, capacity, "%.*s", (int)strcspn(toolchain, " ;/"), toolchain);
 }
 
-void cli_model_format(const cli_model *model, char *out, size_t capacity) {
+void model_format(const model_handle *model, char *out, size_t capacity) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     const char *text = NULL;
     if (!kit_json_get_string(manifest, "model_format", &text) && !kit_json_get_string(manifest, "toolchain", &text))
@@ -309,62 +310,63 @@ void cli_model_format(const cli_model *model, char *out, size_t capacity) {
     kit_format(out, capacity, "%.*s", (int)strcspn(text, " ,;/"), text);
 }
 
-kit_status cli_answering_begin(kolm_session *session, const cli_model *model, const char *backend, const char *base,
-                               session_airgap airgap, cli_answering *out_answering, int *out_exit, kolm_error_t *err) {
-    *out_answering = (cli_answering){.model = model, .job = {.lock_fd = -1}};
+kit_status model_answering_begin(kolm_session *session, const model_handle *model, const char *backend,
+                                 const char *base, session_airgap airgap, model_answering *out_answering, int *out_exit,
+                                 kolm_error_t *err) {
+    *out_answering = (model_answering){.model = model, .job = {.lock_fd = -1}};
     *out_exit = SESSION_EXIT_DATA;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64], format[80];
-    cli_model_maker(model, maker, sizeof maker);
-    cli_model_format(model, format, sizeof format);
-    cli_choose_options options = {.backend = backend,
-                                  .maker = maker,
-                                  .format = format,
-                                  .airgap_strict = airgap == SESSION_AIRGAP_STRICT,
-                                  .constraints = {.infer = true, .airgap = airgap != SESSION_AIRGAP_OFF}};
+    model_maker(model, maker, sizeof maker);
+    model_format(model, format, sizeof format);
+    fleet_choose_options options = {.backend = backend,
+                                    .maker = maker,
+                                    .format = format,
+                                    .airgap_strict = airgap == SESSION_AIRGAP_STRICT,
+                                    .constraints = {.infer = true, .airgap = airgap != SESSION_AIRGAP_OFF}};
     if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))
         options.constraints.recipe = NULL;
     *out_exit = SESSION_EXIT_DATA;
     bool needed;
-    KIT_TRY(cli_base_of_model(session, artifact_manifest(model->artifact), base, &out_answering->base, &needed, err));
+    KIT_TRY(model_base_of(session, artifact_manifest(model->artifact), base, &out_answering->base, &needed, err));
     if (base != NULL && !needed)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --base",
                         "%s carries all it needs and has no base model", model->path);
     *out_exit = SESSION_EXIT_NOTHING;
-    KIT_TRY(cli_choose(session, &options, &out_answering->choice, out_exit, err));
+    KIT_TRY(fleet_choose(session, &options, &out_answering->choice, out_exit, err));
     *out_exit = SESSION_EXIT_INTERNAL;
-    if (!cli_recipe_runs_alone(out_answering->choice->backend, options.constraints.recipe))
-        KIT_TRY(cli_runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_exit,
-                                  err));
+    if (!fleet_recipe_runs_alone(out_answering->choice->backend, options.constraints.recipe))
+        KIT_TRY(
+            runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_exit, err));
     out_answering->result = calloc(1, sizeof *out_answering->result);
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-    KIT_TRY(cli_job_directory_make(session, &out_answering->job, err));
-    return cli_model_describe(model, &out_answering->base, HOST_MODEL_PATH, &out_answering->job,
-                              &out_answering->described, err);
+    KIT_TRY(model_job_make(session, &out_answering->job, err));
+    return model_describe(model, &out_answering->base, HOST_MODEL_PATH, &out_answering->job, &out_answering->described,
+                          err);
 }
 
-kit_status cli_answering_run(kolm_session *session, cli_answering *answering, session_airgap airgap, int input_fd,
-                             int output_fd, int *out_exit, kolm_error_t *err) {
-    const cli_backend *backend = answering->choice->backend;
-    cli_calling calling;
+kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
+                               int output_fd, int *out_exit, kolm_error_t *err) {
+    const fleet_backend *backend = answering->choice->backend;
+    fleet_calling calling;
     char what[128];
     *out_exit = SESSION_EXIT_BACKEND;
-    kit_status status = cli_calling_begin(session, backend, airgap != SESSION_AIRGAP_OFF,
-                                          airgap == SESSION_AIRGAP_STRICT, NULL, &calling, err);
+    kit_status status = fleet_calling_begin(session, backend, airgap != SESSION_AIRGAP_OFF,
+                                            airgap == SESSION_AIRGAP_STRICT, NULL, &calling, err);
     calling.options.model_fd = artifact_descriptor(answering->model->artifact);
     calling.options.cancel_too = answering->stop;
     if (status == KOLM_OK)
         status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads,
                             input_fd, output_fd, &calling.options, answering->result, err);
-    cli_calling_end(&calling);
+    fleet_calling_end(&calling);
     kit_format(what, sizeof what, "answering on %s", backend->name);
-    if (status == KOLM_OK) status = cli_verdict(answering->result, what, out_exit, err);
+    if (status == KOLM_OK) status = fleet_verdict(answering->result, what, out_exit, err);
     /* A backend whose model changes under its hands fails as it likes: then this is the reason. */
     kolm_error_t changed = KIT_ERROR_INIT;
-    if (status != KOLM_E_CANCELLED && cli_model_unchanged(answering->model, &answering->base, &answering->job,
-                                                          &answering->described, out_exit, &changed) != KOLM_OK) {
+    if (status != KOLM_E_CANCELLED && model_unchanged(answering->model, &answering->base, &answering->job,
+                                                      &answering->described, out_exit, &changed) != KOLM_OK) {
         *err = changed;
         return kit_fail_context(err, "the answers do not count");
     }
@@ -372,11 +374,11 @@ kit_status cli_answering_run(kolm_session *session, cli_answering *answering, se
     return status;
 }
 
-void cli_answering_end(cli_answering *answering) {
+void model_answering_end(model_answering *answering) {
     job_directory_close(&answering->job, false);
     job_described_free(&answering->described);
-    cli_choice_free(answering->choice);
+    fleet_choice_free(answering->choice);
     job_base_free(&answering->base);
     free(answering->result);
-    *answering = (cli_answering){.job = {.lock_fd = -1}};
+    *answering = (model_answering){.job = {.lock_fd = -1}};
 }

@@ -11,7 +11,7 @@
 #include "model/base.h"
 #include "receipt/receipt.h"
 
-typedef struct cli_model {
+typedef struct model_handle {
     char *path; /* absolute */
     char *sidecar_path;
     artifact *artifact;
@@ -20,74 +20,73 @@ typedef struct cli_model {
     bool unjudged;                    /* nobody knows: the error is about something else than the artifact's bytes */
     char file_sha256[KIT_SHA256_HEX]; /* "" unless the whole file was hashed */
     bool allow_pickle;                /* --allow-pickle: set by the verb, never by what the model says */
-} cli_model;
+} model_handle;
 
 /* How much of the file is read to judge it. */
-typedef enum cli_trust {
-    CLI_TRUST_CONTENT,  /* entries against the signed manifest; receipts are not looked at: enough to run it */
-    CLI_TRUST_RECEIPTS, /* the whole file against its receipts; entries when it has none */
-    CLI_TRUST_DEEP,     /* both */
-} cli_trust;
+typedef enum model_trust {
+    MODEL_TRUST_CONTENT,  /* entries against the signed manifest; receipts are not looked at: enough to run it */
+    MODEL_TRUST_RECEIPTS, /* the whole file against its receipts; entries when it has none */
+    MODEL_TRUST_DEEP,     /* both */
+} model_trust;
 
 /* Opens and judges. *out_exit is what a failure means: 6 for a file that is not there or no file, 7 for one that is not as it
  * was written, 8 (and out_model->unjudged) when that could not be found out: memory is out, the disk fails, the keyring or the
- * log cannot be read. Free with cli_model_close in every case. */
-kit_status cli_model_open(kolm_session *session, const char *path, cli_trust trust, cli_model *out_model, int *out_exit,
-                          kolm_error_t *err) KIT_MUST_USE;
+ * log cannot be read. Free with model_handle_close in every case. */
+kit_status model_handle_open(kolm_session *session, const char *path, model_trust trust, model_handle *out_model,
+                             int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* Somebody who may know this very file, by its mark: what he digested need not be digested again, and all else is looked
  * at as ever. */
-typedef struct cli_voucher {
+typedef struct model_voucher {
     bool (*knows)(void *user, const artifact *a);
     void *user;
-} cli_voucher;
+} model_voucher;
 /* The same; voucher may be NULL. */
-kit_status cli_model_open_known(kolm_session *session, const char *path, cli_trust trust, const cli_voucher *voucher,
-                                cli_model *out_model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_open_known(kolm_session *session, const char *path, model_trust trust, const model_voucher *voucher,
+                            model_handle *out_model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* The verdict once more, with the keyring, the log and the receipts as they are now; the payload, which was digested and kept,
- * is not read again. OK when the model may still be run, as cli_model_may_run has it but without its warning. */
-kit_status cli_model_judge_again(kolm_session *session, cli_model *model, int *out_exit,
-                                 kolm_error_t *err) KIT_MUST_USE;
+ * is not read again. OK when the model may still be run, as model_may_run has it but without its warning. */
+kit_status model_check_again(kolm_session *session, model_handle *model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* Statuses that say what the bytes are, as opposed to that they could not be read. */
-bool cli_status_judges(kit_status status);
-void cli_model_close(cli_model *model);
+bool model_status_is_verdict(kit_status status);
+void model_handle_close(model_handle *model);
 /* OK for a trusted model; for an unknown key a warning and OK; else the report as an error (exit 7). */
-kit_status cli_model_may_run(kolm_session *session, const cli_model *model, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_may_run(kolm_session *session, const model_handle *model, kolm_error_t *err) KIT_MUST_USE;
 
 /* The backend that made the model, as its receipt says; else the first word of its toolchain. */
-void cli_model_maker(const cli_model *model, char *out, size_t capacity);
+void model_maker(const model_handle *model, char *out, size_t capacity);
 /* What its payload is: "model_format" of its manifest; else, as in all older ones, the first word of its toolchain. */
-void cli_model_format(const cli_model *model, char *out, size_t capacity);
+void model_format(const model_handle *model, char *out, size_t capacity);
 /* Writes job.json of an infer job for the model; base: path NULL when it has none. bytes: a path under which whoever
  * does the job opens artifact_descriptor(), HOST_MODEL_PATH for a backend: never the name of the file, which may be
  * another one's by then. */
-kit_status cli_model_describe(const cli_model *model, const job_base *base, const char *bytes, const job_directory *job,
-                              job_described *out_described, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_describe(const model_handle *model, const job_base *base, const char *bytes, const job_directory *job,
+                          job_described *out_described, kolm_error_t *err) KIT_MUST_USE;
 /* OK while the model, its base and the description of its job are what was checked and written: to be asked when the last answer is there, or the last byte is
  * written. An error means that what came out is not to be believed; *out_exit is 7 then. */
-kit_status cli_model_unchanged(const cli_model *model, const job_base *base, const job_directory *job,
-                               const job_described *described, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_unchanged(const model_handle *model, const job_base *base, const job_directory *job,
+                           const job_described *described, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 /* A job directory below the home, or where that cannot be written below /tmp. */
-kit_status cli_job_directory_make(kolm_session *session, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_job_make(kolm_session *session, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* One question to a model: which backend answers, in which job directory. */
-typedef struct cli_answering {
-    const cli_model *model; /* borrowed */
-    cli_choice *choice;
+typedef struct model_answering {
+    const model_handle *model; /* borrowed */
+    fleet_choice *choice;
     job_directory job;
     job_described described;
     job_base base; /* path NULL: the model has none */
     host_result *result;
     uint32_t threads;
     const volatile sig_atomic_t *stop; /* non-zero ends the answering, besides Ctrl-C; NULL: never */
-} cli_answering;
+} model_answering;
 /* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, behind the
  * descriptor of the artifact, which the backend is given. The model is to outlive the answering. base: where the base is, as the user says; NULL: found by its digest. */
-kit_status cli_answering_begin(kolm_session *session, const cli_model *model, const char *backend, const char *base,
-                               session_airgap airgap, cli_answering *out_answering, int *out_exit,
-                               kolm_error_t *err) KIT_MUST_USE;
+kit_status model_answering_begin(kolm_session *session, const model_handle *model, const char *backend,
+                                 const char *base, session_airgap airgap, model_answering *out_answering, int *out_exit,
+                                 kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. Fails as well when the model or its base was changed before the last answer. */
-kit_status cli_answering_run(kolm_session *session, cli_answering *answering, session_airgap airgap, int input_fd,
-                             int output_fd, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
-void cli_answering_end(cli_answering *answering);
+kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
+                               int output_fd, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+void model_answering_end(model_answering *answering);
 
 #endif

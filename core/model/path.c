@@ -16,7 +16,7 @@ static bool ends_with(const char *text, size_t length, const char *end) {
     return length > more && memcmp(text + length - more, end, more) == 0;
 }
 
-bool cli_is_there(const char *path) {
+bool model_is_there(const char *path) {
     struct stat info;
     return stat(path, &info) == 0;
 }
@@ -37,12 +37,12 @@ static size_t first_bytes(const char *path, char *out, size_t capacity) {
     return got > 0 ? (size_t)got : 0;
 }
 
-bool cli_looks_like_model(const char *path) {
+bool model_looks_like_model(const char *path) {
     char bytes[4];
     return first_bytes(path, bytes, sizeof bytes) == 4 && memcmp(bytes, "PK\3\4", 4) == 0;
 }
 
-bool cli_named_like_rows(const char *word) {
+bool model_named_like_rows(const char *word) {
     static const char *const packed[] = {".gz", ".zst", ".bz2", ".xz"};
     static const char *const rows[] = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt"};
     size_t length = strlen(word);
@@ -54,13 +54,13 @@ bool cli_named_like_rows(const char *word) {
     return false;
 }
 
-bool cli_looks_like_rows(const char *path) {
+bool model_looks_like_rows(const char *path) {
     char bytes[64];
     size_t length = first_bytes(path, bytes, sizeof bytes), at = 0;
-    if (length == 0 || cli_looks_like_model(path) || ends_with(path, strlen(path), ".kolm")) return false;
+    if (length == 0 || model_looks_like_model(path) || ends_with(path, strlen(path), ".kolm")) return false;
     while (at < length && strchr(" \t\r\n", bytes[at]) != NULL)
         at++;
-    return cli_named_like_rows(path) || (at < length && (bytes[at] == '{' || bytes[at] == '['));
+    return model_named_like_rows(path) || (at < length && (bytes[at] == '{' || bytes[at] == '['));
 }
 
 /* A directory is named for what is in it, as far as that can be told. */
@@ -75,7 +75,7 @@ static kit_status name_directory(const char *path, kolm_error_t *err) {
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         char *inside = NULL;
         KIT_TRY(kit_path_join(path, marks[i], &inside, err));
-        bool found = cli_is_there(inside);
+        bool found = model_is_there(inside);
         free(inside);
         if (found)
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
@@ -86,24 +86,24 @@ static kit_status name_directory(const char *path, kolm_error_t *err) {
                     "%s is a directory, not a compiled model", path);
 }
 
-kit_status cli_check_model_path(const char *path, kolm_error_t *err) {
+kit_status model_check_model_path(const char *path, kolm_error_t *err) {
     size_t length = strlen(path);
     if (is_directory(path)) return name_directory(path, err);
-    if (!cli_is_there(path)) {
+    if (!model_is_there(path)) {
         kit_buf whole = {0};
         kit_buf_fmt(&whole, "%s.kolm", path);
-        bool meant = !whole.failed && cli_looks_like_model(whole.data);
+        bool meant = !whole.failed && model_looks_like_model(whole.data);
         kit_buf_free(&whole);
         if (meant)
             return kit_fail(err, KOLM_E_NOT_FOUND, "give the whole name, with .kolm at its end",
                             "there is no %s, but there is %s.kolm", path, path);
         return KOLM_OK; /* opening it says why not */
     }
-    if (ends_with(path, length, RECEIPT_SIDECAR_SUFFIX) && !cli_looks_like_model(path))
+    if (ends_with(path, length, RECEIPT_SIDECAR_SUFFIX) && !model_looks_like_model(path))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                         "give the .kolm file beside it; its receipts are found by its name",
                         "%s holds the receipts of a model, not the model", path);
-    if (cli_looks_like_rows(path))
+    if (model_looks_like_rows(path))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                         "give the .kolm file first; rows go to `kolm run M.kolm --input FILE` or "
                         "`kolm score M.kolm --eval FILE`",
@@ -111,8 +111,8 @@ kit_status cli_check_model_path(const char *path, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-kit_status cli_check_rows_path(const char *path, const char *option, kolm_error_t *err) {
-    if (strcmp(path, "-") == 0 || !cli_looks_like_model(path)) return KOLM_OK;
+kit_status model_check_rows_path(const char *path, const char *option, kolm_error_t *err) {
+    if (strcmp(path, "-") == 0 || !model_looks_like_model(path)) return KOLM_OK;
     if (!ends_with(path, strlen(path), ".kolm")) return KOLM_OK;
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a file of rows: JSON lines, CSV or TSV",
                     "%s %s is a compiled model, not rows", option, path);

@@ -6,17 +6,17 @@
 #include "kolm/kit/file.h"
 
 /* All of these look at the name and at the first bytes; they follow links and never wait for a pipe. */
-bool cli_looks_like_model(const char *path); /* a regular file that begins as an artifact does */
-bool cli_looks_like_rows(const char *path);  /* a regular file with the name or the first byte of rows, no model */
+bool model_looks_like_model(const char *path); /* a regular file that begins as an artifact does */
+bool model_looks_like_rows(const char *path);  /* a regular file with the name or the first byte of rows, no model */
 /* One word that ends as files of rows do (".jsonl", ".txt", ".csv.gz"), whether it is there or not. */
-bool cli_named_like_rows(const char *word);
-bool cli_is_there(const char *path); /* a file, a directory, a pipe: anything that has this name */
+bool model_named_like_rows(const char *word);
+bool model_is_there(const char *path); /* a file, a directory, a pipe: anything that has this name */
 
 /* OK unless the path is clearly something else than a compiled model: a directory, receipts, rows. Then
  * INVALID_ARGUMENT says what it is and what to give instead. A file that only claims to be a model passes:
  * artifact_open judges it. */
-kit_status cli_check_model_path(const char *path, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_check_model_path(const char *path, kolm_error_t *err) KIT_MUST_USE;
 /* The counterpart for a file of rows: INVALID_ARGUMENT for a compiled model. option: "--eval". */
-kit_status cli_check_rows_path(const char *path, const char *option, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_check_rows_path(const char *path, const char *option, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

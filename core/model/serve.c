@@ -46,8 +46,8 @@ typedef struct question {
 
 typedef struct server {
     kolm_session *session;
-    cli_model *model;
-    cli_answering *answering;
+    model_handle *model;
+    model_answering *answering;
     session_airgap airgap;
     /* What lets it answer: the files that its verdict rests on, and the reason, when it may no longer. */
     kit_buf grounds;
@@ -76,8 +76,8 @@ typedef struct server {
 
 static void *wait_for_backend(void *user) {
     server *s = user;
-    s->status = cli_answering_run(s->session, s->answering, s->airgap, s->question_read, s->answer_write, &s->exit_code,
-                                  &s->error);
+    s->status = model_answering_run(s->session, s->answering, s->airgap, s->question_read, s->answer_write,
+                                    &s->exit_code, &s->error);
     close(s->question_read);
     close(s->answer_write);
     return NULL;
@@ -299,28 +299,28 @@ static bool idle(const server *s, uint64_t idle_seconds) {
 /* Whether the backend may still be called: policies and grants may be others now. */
 static kit_status admit_again(server *s, kolm_error_t *err) {
     const char *name = s->answering->choice->backend->name;
-    cli_registry *registry = NULL;
+    fleet_registry *registry = NULL;
     s->verdict_exit = SESSION_EXIT_DATA;
-    KIT_TRY(cli_registry_open(s->session, &registry, err));
-    const cli_backend *backend = cli_registry_find(registry, name);
+    KIT_TRY(fleet_registry_open(s->session, &registry, err));
+    const fleet_backend *backend = fleet_registry_find(registry, name);
     kit_status status = KOLM_OK;
     s->verdict_exit = SESSION_EXIT_NOTHING;
     if (backend == NULL)
-        status = cli_registry_unknown(registry, name, err);
+        status = fleet_registry_unknown(registry, name, err);
     else if (backend->refused != NULL)
-        status = cli_backend_refuse(backend, &s->verdict_exit, err);
-    cli_registry_free(registry);
+        status = fleet_backend_refuse(backend, &s->verdict_exit, err);
+    fleet_registry_free(registry);
     return status;
 }
 
 static kit_status look_again(server *s, kolm_error_t *err) {
     kit_buf now = {0};
     s->verdict_exit = SESSION_EXIT_INTERNAL;
-    kit_status status = cli_model_unchanged(s->model, &s->answering->base, &s->answering->job, &s->answering->described,
-                                            &s->verdict_exit, err);
-    if (status == KOLM_OK) status = cli_grounds(s->session, &now, err);
+    kit_status status = model_unchanged(s->model, &s->answering->base, &s->answering->job, &s->answering->described,
+                                        &s->verdict_exit, err);
+    if (status == KOLM_OK) status = model_grounds(s->session, &now, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&now), kit_buf_text(&s->grounds)) != 0) {
-        status = cli_model_judge_again(s->session, s->model, &s->verdict_exit, err);
+        status = model_check_again(s->session, s->model, &s->verdict_exit, err);
         if (status == KOLM_OK) status = admit_again(s, err);
         if (status == KOLM_OK) {
             kit_buf_clear(&s->grounds);
@@ -490,8 +490,8 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     return s->status;
 }
 
-kit_status cli_serve(kolm_session *session, cli_model *model, cli_answering *answering, session_airgap airgap,
-                     const cli_serve_limits *limits, int *out_exit, kolm_error_t *err) {
+kit_status model_serve(kolm_session *session, model_handle *model, model_answering *answering, session_airgap airgap,
+                       const model_serve_limits *limits, int *out_exit, kolm_error_t *err) {
     kit_buf place = {0};
     int lock = -1;
     struct sockaddr_un address;

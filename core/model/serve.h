@@ -27,24 +27,24 @@
 #include "kolm/kit/mark.h"
 #include "model/model.h"
 
-typedef struct cli_served {
+typedef struct model_served {
     int fd; /* -1: nobody serves this model */
     char backend[64];
     bool airgap;
     char model[KIT_SHA256_HEX], file[128];
-} cli_served;
+} model_served;
 
 /* Connects to the server of the model with this manifest digest, if there is one; a failure to is no error. */
-void cli_serve_connect(kolm_session *session, const char *manifest_sha256, cli_served *out_served);
+void model_serve_connect(kolm_session *session, const char *manifest_sha256, model_served *out_served);
 
-typedef struct cli_serve_limits {
+typedef struct model_serve_limits {
     uint64_t idle_seconds;   /* for which nobody asked, before it ends; 0: never */
     uint64_t answer_seconds; /* in which the backend must give the next answer, or it ends with an error; 0: never */
-} cli_serve_limits;
+} model_serve_limits;
 
 /* Serves until interrupted, until the backend ends, or until a limit is reached.
  * ALREADY_EXISTS when another kolm serves this model. SESSION_SERVING once questions are taken. */
-kit_status cli_serve(kolm_session *session, cli_model *model, cli_answering *answering, session_airgap airgap,
-                     const cli_serve_limits *limits, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_serve(kolm_session *session, model_handle *model, model_answering *answering, session_airgap airgap,
+                       const model_serve_limits *limits, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -130,7 +130,7 @@ void serve_greeting_put(const char *backend, bool airgap, const char *manifest_s
     kit_buf_str(out, "\"}\n");
 }
 
-bool serve_greeting_read(const char *line, size_t length, cli_served *out_served) {
+bool serve_greeting_read(const char *line, size_t length, model_served *out_served) {
     cJSON *greeting = NULL;
     const char *backend = NULL, *model = "", *file = "";
     uint64_t version = 0;

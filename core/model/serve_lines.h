@@ -36,6 +36,6 @@ bool serve_error_read(const cJSON *line, int *out_exit, kolm_error_t *out_error)
 /* The greeting, written and read. */
 void serve_greeting_put(const char *backend, bool airgap, const char *manifest_sha256, const kit_file_mark *mark,
                         kit_buf *out);
-bool serve_greeting_read(const char *line, size_t length, cli_served *out_served);
+bool serve_greeting_read(const char *line, size_t length, model_served *out_served);
 
 #endif

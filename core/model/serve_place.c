@@ -52,7 +52,7 @@ void serve_place_address(const char *place, struct sockaddr_un *out) {
 /* ---- The asking side */
 
 /* Takes the line and nothing of what follows it, which belongs to the answers. */
-static bool read_greeting(int fd, cli_served *out) {
+static bool read_greeting(int fd, model_served *out) {
     char line[512];
     const char *lf = NULL;
     ssize_t seen = 0;
@@ -69,10 +69,10 @@ static bool read_greeting(int fd, cli_served *out) {
     return serve_greeting_read(line, length, out);
 }
 
-void cli_serve_connect(kolm_session *session, const char *manifest_sha256, cli_served *out_served) {
+void model_serve_connect(kolm_session *session, const char *manifest_sha256, model_served *out_served) {
     kit_buf place = {0};
     struct sockaddr_un address;
-    *out_served = (cli_served){.fd = -1};
+    *out_served = (model_served){.fd = -1};
     if (serve_place_find(session, manifest_sha256, false, &place, NULL) == KOLM_OK) {
         serve_place_address(place.data, &address);
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -71,7 +71,7 @@ static void env_free(environment *env) {
         free(env->lines[i]);
 }
 
-char *cli_child_search(const char *name) {
+char *runtime_child_search(const char *name) {
     const char *at = secure_getenv("PATH");
     if (!at || !*at) at = "/usr/local/bin:/usr/bin:/bin";
     while (*at) {
@@ -91,7 +91,7 @@ char *cli_child_search(const char *name) {
 /* ---- One child */
 
 typedef struct child {
-    const cli_child_run *run;
+    const runtime_child_run *run;
     kit_buf line, said;
     cJSON *answer;
     kit_status status; /* of what was heard of it: what is missing then is not what it did not say */
@@ -142,7 +142,7 @@ static kit_child_stop may_go_on(void *user, bool out_ended) {
 }
 
 static kit_status run_to_its_end(child *c, kit_child_end *out_end, kolm_error_t *err) {
-    const cli_child_run *run = c->run;
+    const runtime_child_run *run = c->run;
     const char *argv[WORDS_MAX + 6] = {run->python, "-I", "-B", "-c", runtime_driver_files[run->reach ? 1 : 0].text};
     environment env = {0};
     const kit_spawn_fd lock = {run->lock_fd, 3};
@@ -169,7 +169,7 @@ static kit_status run_to_its_end(child *c, kit_child_end *out_end, kolm_error_t 
     return status;
 }
 
-kit_status cli_child(const cli_child_run *run, cJSON **out_answer, kit_buf *out_said, kolm_error_t *err) {
+kit_status runtime_child(const runtime_child_run *run, cJSON **out_answer, kit_buf *out_said, kolm_error_t *err) {
     child c = {.run = run, .error = KIT_ERROR_INIT};
     kit_child_end end;
     *out_answer = NULL;

@@ -5,7 +5,7 @@
 
 #include "session/session.h"
 
-typedef struct cli_child_run {
+typedef struct runtime_child_run {
     const char *python;                /* absolute */
     const char *const *words;          /* the verb and its words, NULL ended */
     bool reach;                        /* reach.py instead of driver.py: the words are URLs */
@@ -14,17 +14,18 @@ typedef struct cli_child_run {
     int lock_fd;                       /* handed on, so that the lock lives as long as the child; -1: none */
     void (*on_line)(void *user, const char *line); /* each line that it prints, answer not included; may be NULL */
     void *user;
-} cli_child_run;
+} runtime_child_run;
 
 /* Runs it to its end. It gets an environment of its own: PATH, HOME, what the user set for proxies and certificates,
  * and no configuration of pip. When kolm dies, however it dies, the child and all of its group die with it.
  * out_answer gets the JSON that it answered with; the caller frees it; NULL when it ended with another status than 0.
  * out_said gets the end of what it printed (the last 256 kB). CANCELLED when *stop was set: the child has then
  * been asked to end, and killed when it did not. */
-kit_status cli_child(const cli_child_run *run, cJSON **out_answer, kit_buf *out_said, kolm_error_t *err) KIT_MUST_USE;
+kit_status runtime_child(const runtime_child_run *run, cJSON **out_answer, kit_buf *out_said,
+                         kolm_error_t *err) KIT_MUST_USE;
 
 /* The first of NAME in the absolute directories of PATH that can be run; NULL when there is none. The caller frees it.
  */
-char *cli_child_search(const char *name);
+char *runtime_child_search(const char *name);
 
 #endif

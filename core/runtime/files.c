@@ -196,7 +196,7 @@ static kit_status write_list(const char *path, const list *l, kolm_error_t *err)
     return status;
 }
 
-kit_status cli_runtime_files_keep(const kolm_session *session, const char *root, const char *name, kolm_error_t *err) {
+kit_status runtime_files_keep(const kolm_session *session, const char *root, const char *name, kolm_error_t *err) {
     char *place = NULL, *path = NULL;
     list l = {0};
     kit_status status = kit_path_join(root, name, &place, err);
@@ -297,7 +297,7 @@ static kit_status compare_with(const char *path, list *l, kolm_error_t *err) {
     return status;
 }
 
-kit_status cli_runtime_files_same(const kolm_session *session, const char *root, const char *name, kolm_error_t *err) {
+kit_status runtime_files_same(const kolm_session *session, const char *root, const char *name, kolm_error_t *err) {
     char *place = NULL, *path = NULL;
     struct stat st;
     list l = {0};
@@ -305,7 +305,7 @@ kit_status cli_runtime_files_same(const kolm_session *session, const char *root,
     if (status == KOLM_OK) status = list_path(root, name, &path, err);
     if (status == KOLM_OK && lstat(path, &st) != 0) {
         status = errno != ENOENT                                ? kit_fail_errno(err, errno, "cannot look at %s", path)
-                 : stat(place, &st) == 0 && S_ISDIR(st.st_mode) ? cli_runtime_files_keep(session, root, name, err)
+                 : stat(place, &st) == 0 && S_ISDIR(st.st_mode) ? runtime_files_keep(session, root, name, err)
                                                                 : KOLM_OK;
         if (status == KOLM_E_PERMISSION_DENIED)
             status = KOLM_OK; /* a home that cannot be written: as before there were lists */
@@ -319,7 +319,7 @@ kit_status cli_runtime_files_same(const kolm_session *session, const char *root,
     return status;
 }
 
-kit_status cli_runtime_files_forget(const char *root, const char *name, kolm_error_t *err) {
+kit_status runtime_files_forget(const char *root, const char *name, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(list_path(root, name, &path, err));
     kit_status status = unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR
@@ -329,8 +329,8 @@ kit_status cli_runtime_files_forget(const char *root, const char *name, kolm_err
     return status;
 }
 
-kit_status cli_runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit,
-                             kolm_error_t *err) {
+kit_status runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit,
+                         kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
     const char *python = NULL;
@@ -345,7 +345,7 @@ kit_status cli_runtime_check(kolm_session *session, const char *name, const char
     kit_buf_fmt(&own, "%s/%s/", root, name);
     kit_status status = kit_buf_ok(&own, err);
     if (status == KOLM_OK && strncmp(python, own.data, own.length) == 0)
-        status = cli_runtime_files_same(session, root, name, err);
+        status = runtime_files_same(session, root, name, err);
     if (status != KOLM_OK) *out_exit = status == KOLM_E_DATA_LOSS ? SESSION_EXIT_VERIFY : session_exit_of(status);
     kit_buf_free(&own);
     free(root);

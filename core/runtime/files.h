@@ -18,17 +18,17 @@
  */
 
 /* Writes it. */
-kit_status cli_runtime_files_keep(const kolm_session *session, const char *root, const char *name,
-                                  kolm_error_t *err) KIT_MUST_USE;
+kit_status runtime_files_keep(const kolm_session *session, const char *root, const char *name,
+                              kolm_error_t *err) KIT_MUST_USE;
 /* DATA_LOSS when another file is there, a file is missing, or has other contents; OK where NAME has no environment of kolm's.
  * One that was made before there were such lists gets its list now. */
-kit_status cli_runtime_files_same(const kolm_session *session, const char *root, const char *name,
-                                  kolm_error_t *err) KIT_MUST_USE;
+kit_status runtime_files_same(const kolm_session *session, const char *root, const char *name,
+                              kolm_error_t *err) KIT_MUST_USE;
 
 /* The same for the runtime that backend `name` is told of, before it works by `recipe`: "linear" is without Python. */
-kit_status cli_runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit,
-                             kolm_error_t *err) KIT_MUST_USE;
+kit_status runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit,
+                         kolm_error_t *err) KIT_MUST_USE;
 /* A list that is about another environment than the one that will be there. */
-kit_status cli_runtime_files_forget(const char *root, const char *name, kolm_error_t *err) KIT_MUST_USE;
+kit_status runtime_files_forget(const char *root, const char *name, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -37,12 +37,12 @@ static kit_status find(const char *trainer, const host_backend *row, char **out_
 
 /* ---- Its own words */
 
-static void add_url(cli_lock *lock, const char *value) {
-    if (lock->url_count < CLI_LOCK_URLS) kit_copy(lock->url[lock->url_count++], sizeof lock->url[0], value);
+static void add_url(runtime_lock *lock, const char *value) {
+    if (lock->url_count < RUNTIME_LOCK_URLS) kit_copy(lock->url[lock->url_count++], sizeof lock->url[0], value);
 }
 
 /* False for a number that is none, or a web address that is not encrypted. */
-static bool take(cli_lock *lock, const char *key, const char *value) {
+static bool take(runtime_lock *lock, const char *key, const char *value) {
     const struct {
         const char *key;
         char *out;
@@ -64,7 +64,7 @@ static bool take(cli_lock *lock, const char *key, const char *value) {
     return true; /* a word of a later kolm */
 }
 
-static kit_status read_line(cli_lock *lock, char *line, kolm_error_t *err) {
+static kit_status read_line(runtime_lock *lock, char *line, kolm_error_t *err) {
     if (isalnum((unsigned char)*line)) lock->pins++;
     if (strncmp(line, MARK, strlen(MARK)) != 0) return KOLM_OK;
     char *key = line + strlen(MARK);
@@ -75,7 +75,7 @@ static kit_status read_line(cli_lock *lock, char *line, kolm_error_t *err) {
                     lock->path, key, value);
 }
 
-static kit_status read_lines(cli_lock *lock, kolm_error_t *err) {
+static kit_status read_lines(runtime_lock *lock, kolm_error_t *err) {
     char *copy = NULL;
     KIT_TRY(kit_strdup(kit_buf_text(&lock->text), &copy, err));
     kit_status status = KOLM_OK;
@@ -90,7 +90,7 @@ static kit_status read_lines(cli_lock *lock, kolm_error_t *err) {
     return status;
 }
 
-kit_status cli_lock_read(const char *trainer, const host_backend *row, cli_lock *out_lock, kolm_error_t *err) {
+kit_status runtime_lock_read(const char *trainer, const host_backend *row, runtime_lock *out_lock, kolm_error_t *err) {
     memset(out_lock, 0, sizeof *out_lock);
     KIT_TRY(find(trainer, row, &out_lock->path, err));
     KIT_TRY(kit_read_file(out_lock->path, LOCK_MAX, &out_lock->text, err));
@@ -104,7 +104,7 @@ kit_status cli_lock_read(const char *trainer, const host_backend *row, cli_lock 
     return KOLM_OK;
 }
 
-void cli_lock_free(cli_lock *lock) {
+void runtime_lock_free(runtime_lock *lock) {
     if (!lock) return;
     free(lock->path);
     kit_buf_free(&lock->text);
@@ -114,7 +114,7 @@ void cli_lock_free(cli_lock *lock) {
 
 /* ---- Whom it is for */
 
-bool cli_lock_allows(const char *list, const char *word) {
+bool runtime_lock_allows(const char *list, const char *word) {
     size_t length = strlen(word);
     const char *at = list;
     at += strspn(at, " ,");
@@ -140,7 +140,7 @@ static uint64_t version_at(const char *text, size_t length) {
     return good ? high * 1000 + low : 0;
 }
 
-bool cli_lock_python_ok(const char *range, uint64_t major, uint64_t minor) {
+bool runtime_lock_python_ok(const char *range, uint64_t major, uint64_t minor) {
     uint64_t have = major * 1000 + minor;
     const char *at = range;
     for (at += strspn(at, " ,"); *at; at += strspn(at, " ,")) {

@@ -24,28 +24,28 @@
  *
  * Other keys are for others: nvidia-driver, for machines reached over SSH.
  */
-#define CLI_LOCK_URLS 4
+#define RUNTIME_LOCK_URLS 4
 
-typedef struct cli_lock {
+typedef struct runtime_lock {
     char *path;
     kit_buf text;
     char sha256[65];
     char summary[200], python[64], system[64], machine[64], unavailable[320];
-    char url[CLI_LOCK_URLS][200];
+    char url[RUNTIME_LOCK_URLS][200];
     size_t url_count;
     uint64_t download_bytes, disk_bytes; /* 0: not said */
     size_t pins;                         /* packages that are named */
     kit_buf notes;                       /* lines */
-} cli_lock;
+} runtime_lock;
 
 /* trainer: of the host registry, may be NULL. NOT_FOUND, with no remedy, when the backend has none. The caller frees it, also after a failure. */
-kit_status cli_lock_read(const char *trainer, const host_backend *row, cli_lock *out_lock,
-                         kolm_error_t *err) KIT_MUST_USE;
-void cli_lock_free(cli_lock *lock);
+kit_status runtime_lock_read(const char *trainer, const host_backend *row, runtime_lock *out_lock,
+                             kolm_error_t *err) KIT_MUST_USE;
+void runtime_lock_free(runtime_lock *lock);
 
 /* True when word is among the words of list, or list is "". */
-bool cli_lock_allows(const char *list, const char *word);
+bool runtime_lock_allows(const char *list, const char *word);
 /* True when MAJOR.MINOR is within ">=3.11 <3.15" (the comparisons are >=, <, ==; a comma counts as a blank). */
-bool cli_lock_python_ok(const char *range, uint64_t major, uint64_t minor);
+bool runtime_lock_python_ok(const char *range, uint64_t major, uint64_t minor);
 
 #endif

@@ -61,7 +61,7 @@ static bool network_failed(const char *text) {
 }
 
 /* The indexes that pip asks; returns how many. */
-static size_t indexes_of(const setup *s, const char *urls[CLI_LOCK_URLS]) {
+static size_t indexes_of(const setup *s, const char *urls[RUNTIME_LOCK_URLS]) {
     size_t count = 0;
     if (s->index_url)
         urls[count++] = s->index_url;
@@ -76,7 +76,7 @@ static size_t indexes_of(const setup *s, const char *urls[CLI_LOCK_URLS]) {
 static void name_host(const setup *s, const char *text, char *out, size_t capacity) {
     static const char *const starts[] = {"host='", "Connection to "};
     static const char *const ends[] = {"'", " "};
-    const char *last = NULL, *urls[CLI_LOCK_URLS];
+    const char *last = NULL, *urls[RUNTIME_LOCK_URLS];
     size_t length = 0, count = indexes_of(s, urls);
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         for (const char *at = strstr(text, starts[i]); at; at = strstr(at + 1, starts[i])) {
@@ -152,21 +152,21 @@ static kit_status keep_log(const setup *s, const kit_buf *said, kolm_error_t *er
 /* pip asks an index that is away again and again, for minutes, and does not say which it was: so each is asked first.
  */
 static kit_status reach_indexes(setup *s, kolm_error_t *err) {
-    const char *words[CLI_LOCK_URLS + 1] = {NULL}, *urls[CLI_LOCK_URLS], *why = NULL;
+    const char *words[RUNTIME_LOCK_URLS + 1] = {NULL}, *urls[RUNTIME_LOCK_URLS], *why = NULL;
     char shown[300];
     uint64_t number = 0;
     if (s->wheels) return KOLM_OK;
     size_t count = indexes_of(s, urls);
     memcpy(words, urls, count * sizeof *urls);
-    const cli_child_run run = {.stop = s->session->stop,
-                               .python = s->interpreter,
-                               .words = words,
-                               .reach = true,
-                               .temporary = s->temporary,
-                               .lock_fd = s->lock_fd};
+    const runtime_child_run run = {.stop = s->session->stop,
+                                   .python = s->interpreter,
+                                   .words = words,
+                                   .reach = true,
+                                   .temporary = s->temporary,
+                                   .lock_fd = s->lock_fd};
     kit_buf said = {0};
     cJSON *answer = NULL;
-    kit_status status = cli_child(&run, &answer, &said, err);
+    kit_status status = runtime_child(&run, &answer, &said, err);
     if (status == KOLM_OK && kit_json_get_u64(answer, "number", &number) && number < count &&
         kit_json_get_string(answer, "why", &why))
         status = kit_fail(err, KOLM_E_UNAVAILABLE,
@@ -180,15 +180,15 @@ static kit_status reach_indexes(setup *s, kolm_error_t *err) {
 
 static kit_status make_venv(setup *s, kolm_error_t *err) {
     const char *const words[] = {"venv", s->venv, NULL};
-    const cli_child_run run = {.stop = s->session->stop,
-                               .python = s->interpreter,
-                               .words = words,
-                               .temporary = s->temporary,
-                               .lock_fd = s->lock_fd};
+    const runtime_child_run run = {.stop = s->session->stop,
+                                   .python = s->interpreter,
+                                   .words = words,
+                                   .temporary = s->temporary,
+                                   .lock_fd = s->lock_fd};
     kit_buf said = {0};
     cJSON *answer = NULL;
     kit_status status = kit_remove_tree(s->venv, err);
-    if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
+    if (status == KOLM_OK) status = runtime_child(&run, &answer, &said, err);
     if (status == KOLM_OK && !answer) {
         status = keep_log(s, &said, err);
         if (status == KOLM_OK)
@@ -252,14 +252,14 @@ static kit_status run_pip(setup *s, const char *requirements, bool newer, pip_wa
     pip_words(s, requirements, newer, words);
     kit_buf_fmt(&python, "%s/bin/python", s->venv);
     kit_status status = kit_buf_ok(&python, err);
-    const cli_child_run run = {.stop = s->session->stop,
-                               .python = kit_buf_text(&python),
-                               .words = words,
-                               .temporary = s->temporary,
-                               .lock_fd = s->lock_fd,
-                               .on_line = on_pip_line,
-                               .user = watch};
-    if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
+    const runtime_child_run run = {.stop = s->session->stop,
+                                   .python = kit_buf_text(&python),
+                                   .words = words,
+                                   .temporary = s->temporary,
+                                   .lock_fd = s->lock_fd,
+                                   .on_line = on_pip_line,
+                                   .user = watch};
+    if (status == KOLM_OK) status = runtime_child(&run, &answer, &said, err);
     session_progress_end(s->session);
     kolm_error_t ignored = KIT_ERROR_INIT;
     if (keep_log(s, &said, &ignored) != KOLM_OK) session_warn(s->session, "%s", ignored.text);
@@ -361,12 +361,12 @@ static kit_status finish(setup *s, kolm_error_t *err) {
     cJSON *answer = NULL;
     kit_buf_fmt(&python, "%s/bin/python", s->venv);
     kit_status status = kit_buf_ok(&python, err);
-    const cli_child_run run = {.stop = s->session->stop,
-                               .python = kit_buf_text(&python),
-                               .words = words,
-                               .temporary = s->temporary,
-                               .lock_fd = s->lock_fd};
-    if (status == KOLM_OK) status = cli_child(&run, &answer, &said, err);
+    const runtime_child_run run = {.stop = s->session->stop,
+                                   .python = kit_buf_text(&python),
+                                   .words = words,
+                                   .temporary = s->temporary,
+                                   .lock_fd = s->lock_fd};
+    if (status == KOLM_OK) status = runtime_child(&run, &answer, &said, err);
     if (status == KOLM_OK && !answer) {
         status = kit_fail(err, KOLM_E_DATA_LOSS, "run it again; name another Python with --python PATH if it stays so",
                           "the new environment does not start: %.300s", kit_buf_text(&said));
@@ -402,7 +402,7 @@ static kit_status put_into_place(setup *s, kolm_error_t *err) {
     flush(s->venv);
     if (status == KOLM_OK) status = kit_write_file(path.data, 0644, text.data, text.length, err);
     if (status == KOLM_OK) status = kit_remove_tree(s->old, err);
-    if (status == KOLM_OK) status = cli_runtime_files_forget(s->root, s->name, err);
+    if (status == KOLM_OK) status = runtime_files_forget(s->root, s->name, err);
     if (status == KOLM_OK && rename(s->place, s->old) != 0 && errno != ENOENT)
         status = kit_fail_errno(err, errno, "cannot move %s away", s->place);
     if (status == KOLM_OK && rename(s->venv, s->place) != 0)
@@ -417,7 +417,7 @@ static kit_status put_into_place(setup *s, kolm_error_t *err) {
         if (kit_remove_tree(s->old, &ignored) != KOLM_OK || kit_remove_tree(s->partial, &ignored) != KOLM_OK)
             session_warn(s->session, "what is left of the making could not be removed: %s", ignored.text);
     }
-    if (status == KOLM_OK) status = cli_runtime_files_keep(s->session, s->root, s->name, err);
+    if (status == KOLM_OK) status = runtime_files_keep(s->session, s->root, s->name, err);
     kit_buf_free(&text);
     kit_buf_free(&path);
     return status;

@@ -79,7 +79,7 @@ kit_status setup_remove(setup *s, setup_removed *out_removed, kolm_error_t *err)
         status = kit_fail_errno(err, errno, "cannot remove %s", kit_buf_text(&mark));
     kit_buf_free(&mark);
     if (status == KOLM_OK) status = kit_remove_tree(s->place, err);
-    if (status == KOLM_OK) status = cli_runtime_files_forget(s->root, s->name, err);
+    if (status == KOLM_OK) status = runtime_files_forget(s->root, s->name, err);
     if (status == KOLM_OK) status = kit_remove_tree(s->partial, err);
     if (status == KOLM_OK) status = kit_remove_tree(s->old, err);
     *out_removed = (setup_removed){.there = there, .forgotten = e.changed, .bytes = bytes};
@@ -89,7 +89,7 @@ kit_status setup_remove(setup *s, setup_removed *out_removed, kolm_error_t *err)
 /* ---- Making one */
 
 kit_status setup_find_lock(setup *s, kolm_error_t *err) {
-    kit_status status = cli_lock_read(s->trainer, s->row, &s->lock, err);
+    kit_status status = runtime_lock_read(s->trainer, s->row, &s->lock, err);
     if (status == KOLM_E_NOT_FOUND) {
         s->exit_code = SESSION_EXIT_USAGE;
         return kit_fail(
@@ -135,7 +135,7 @@ kit_status setup_look_whole(setup *s, bool *out_whole, kolm_error_t *err) {
     setup_look(s);
     *out_whole = is_current(s);
     if (!*out_whole) return KOLM_OK;
-    kit_status status = cli_runtime_files_same(s->session, s->root, s->name, err);
+    kit_status status = runtime_files_same(s->session, s->root, s->name, err);
     if (status != KOLM_E_DATA_LOSS) return status;
     session_warn(s->session, "%s", err->text);
     *out_whole = false;

@@ -19,7 +19,7 @@ static kit_status no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
 }
 
-cJSON *cli_runtime_about(const char *path) {
+cJSON *runtime_about(const char *path) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     kit_buf file = {0}, python = {0};
     cJSON *about = NULL;
@@ -35,7 +35,7 @@ cJSON *cli_runtime_about(const char *path) {
     return NULL;
 }
 
-kit_status cli_runtime_of(kolm_session *session, const char *name, cJSON **out_value, kolm_error_t *err) {
+kit_status runtime_of(kolm_session *session, const char *name, cJSON **out_value, kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
     const char *python = NULL;
@@ -51,7 +51,7 @@ kit_status cli_runtime_of(kolm_session *session, const char *name, cJSON **out_v
     kit_buf_fmt(&place, "%s/%s/%s", store_home_path(home), store_place_name(STORE_RUNTIMES), name);
     kit_status status = kit_buf_ok(&place, err);
     bool own = status == KOLM_OK && strncmp(python, place.data, place.length) != 0;
-    cJSON *about = status == KOLM_OK && !own ? cli_runtime_about(place.data) : NULL;
+    cJSON *about = status == KOLM_OK && !own ? runtime_about(place.data) : NULL;
     cJSON *value = cJSON_CreateObject();
     bool good = status == KOLM_OK && value && kit_json_put_string(value, "python", python) &&
                 kit_json_put_bool(value, "own", own) &&
@@ -66,7 +66,7 @@ kit_status cli_runtime_of(kolm_session *session, const char *name, cJSON **out_v
     return status != KOLM_OK ? status : no_memory(err);
 }
 
-void cli_runtime_text(const cJSON *value, kit_buf *out) {
+void runtime_text(const cJSON *value, kit_buf *out) {
     const char *python = "", *version = "", *site = NULL;
     bool own = false;
     uint64_t bytes = 0;
@@ -90,7 +90,7 @@ void cli_runtime_text(const cJSON *value, kit_buf *out) {
                 session_bytes(size, sizeof size, bytes), python);
 }
 
-void cli_runtime_packages(const cJSON *about, kit_buf *out) {
+void runtime_packages(const cJSON *about, kit_buf *out) {
     static const char *const asked[] = {"torch", "transformers", "peft",        "tokenizers",
                                         "mlx",   "unsloth",      "bitsandbytes"};
     const cJSON *packages = about ? kit_json_get(about, "packages") : NULL;

@@ -53,7 +53,7 @@ void setup_close(setup *s) {
         free(texts[i]);
     if (s->lock_fd >= 0) close(s->lock_fd);
     cJSON_Delete(s->about);
-    cli_lock_free(&s->lock);
+    runtime_lock_free(&s->lock);
 }
 
 static bool stopped(void *session) {
@@ -76,7 +76,7 @@ kit_status setup_take_lock(setup *s, kolm_error_t *err) {
 
 void setup_look(setup *s) {
     cJSON_Delete(s->about);
-    s->about = cli_runtime_about(s->place);
+    s->about = runtime_about(s->place);
 }
 
 const char *setup_shown_url(const char *url, char *out, size_t capacity) {
@@ -110,13 +110,13 @@ uint64_t setup_bytes_below(const char *path) {
 
 kit_status setup_probe(const kolm_session *session, const char *path, cJSON **out_answer, kolm_error_t *err) {
     const char *const words[] = {"probe", NULL};
-    const cli_child_run run = {.stop = session->stop, .python = path, .words = words, .lock_fd = -1};
+    const runtime_child_run run = {.stop = session->stop, .python = path, .words = words, .lock_fd = -1};
     kit_buf said = {0};
     struct stat info;
     *out_answer = NULL;
     if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot find the Python %s", path);
     KIT_TRY(host_trust_python(path, "name another Python", err));
-    kit_status status = cli_child(&run, out_answer, &said, err);
+    kit_status status = runtime_child(&run, out_answer, &said, err);
     uint64_t major = 0;
     if (status == KOLM_OK && !kit_json_get_u64(*out_answer, "major", &major)) {
         cJSON_Delete(*out_answer);
@@ -144,11 +144,11 @@ static kit_status try_python(setup *s, const char *path, kolm_error_t *err) {
     (void)kit_json_get_string(answer, "machine", &machine);
     (void)kit_json_get_bool(answer, "venv", &able);
     kit_status status = KOLM_OK;
-    if (!cli_lock_python_ok(s->lock.python, major, minor))
+    if (!runtime_lock_python_ok(s->lock.python, major, minor))
         status =
             kit_fail(err, KOLM_E_FAILED_PRECONDITION, "name another one with --python PATH",
                      "the runtime of %s needs Python %s, and %s is Python %s", s->name, s->lock.python, path, version);
-    else if (!cli_lock_allows(s->lock.system, system) || !cli_lock_allows(s->lock.machine, machine))
+    else if (!runtime_lock_allows(s->lock.system, system) || !runtime_lock_allows(s->lock.machine, machine))
         status =
             kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                      "`kolm compute detect` shows the backends of this machine; --use PATH takes a Python of yours",
@@ -179,7 +179,7 @@ kit_status setup_find_python(setup *s, kolm_error_t *err) {
         free(real);
         return status;
     }
-    char *path = cli_child_search("python3");
+    char *path = runtime_child_search("python3");
     bool any = path != NULL;
     kit_status status = path ? try_python(s, path, err) : KOLM_E_NOT_FOUND;
     free(path);
@@ -189,8 +189,8 @@ kit_status setup_find_python(setup *s, kolm_error_t *err) {
         char name[32];
         kolm_error_t ignored = KIT_ERROR_INIT;
         kit_format(name, sizeof name, "python3.%d", minor);
-        if (!cli_lock_python_ok(s->lock.python, 3, (uint64_t)minor)) continue;
-        path = cli_child_search(name);
+        if (!runtime_lock_python_ok(s->lock.python, 3, (uint64_t)minor)) continue;
+        path = runtime_child_search(name);
         if (path && try_python(s, path, any ? &ignored : err) == KOLM_OK) status = KOLM_OK;
         any = any || path;
         free(path);

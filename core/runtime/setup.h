@@ -24,7 +24,7 @@ typedef struct setup {
     bool yes, remove;
     session_airgap airgap;
     /* What is found. */
-    cli_lock lock;
+    runtime_lock lock;
     char *root, *place, *partial, *venv, *cache, *temporary, *log, *old;
     char *wheels;      /* --from, absolute */
     char *interpreter; /* that makes the environment */

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 struct compile;
-struct cli_grantee;
+struct fleet_grantee;
 struct host_backend;
 
 /* Texts are raw: they may hold whatever a plugin, a file or a person wrote, and are escaped by who prints them. */
@@ -39,7 +39,7 @@ typedef struct session_event {
     uint32_t level; /* KOLM_LOG_* */
     const kolm_progress_t *progress;
     const struct host_backend *row;
-    const struct cli_grantee *grantee;
+    const struct fleet_grantee *grantee;
     const struct compile *compile;
     bool *yes;
 } session_event;

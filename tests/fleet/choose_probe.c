@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints what cli_choose decides, for test_choose.py: choose_probe [--backend NAME] [--airgap] [--budget USD]
+/* Prints what fleet_choose decides, for test_choose.py: choose_probe [--backend NAME] [--airgap] [--budget USD]
  * [--infer]. */
 #include "cli/cli.h"
 #include "cli/options.h"
@@ -8,8 +8,8 @@
 
 int main(int argc, char **argv) {
     cli_context context;
-    cli_choose_options o = {0};
-    cli_choice *choice = NULL;
+    fleet_choose_options o = {0};
+    fleet_choice *choice = NULL;
     session_number budget = {0};
     kolm_error_t err = KIT_ERROR_INIT;
     const cli_option options[] = {
@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     o.constraints.has_budget = budget.set;
     o.constraints.budget_micro_usd_per_hour = budget.value;
-    if (cli_choose(&context.session, &o, &choice, &exit_code, &err) != KOLM_OK) {
+    if (fleet_choose(&context.session, &o, &choice, &exit_code, &err) != KOLM_OK) {
         exit_code = cli_error(&context, exit_code, &err);
     } else {
         const char *picked = "none";
@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
         cli_print(&context, "using %s\nby %s\npicker %s\n", choice->said, choice->by_name, picked);
         exit_code = SESSION_EXIT_OK;
     }
-    cli_choice_free(choice);
+    fleet_choice_free(choice);
     cli_context_free(&context);
     return cli_output_finish(&context, exit_code);
 }

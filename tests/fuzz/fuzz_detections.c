@@ -10,19 +10,19 @@
 #define KEY "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define NOW 1800000000
 
-static void check_readers(cli_backend *backend) {
+static void check_readers(fleet_backend *backend) {
     static const char *const slots[] = {"train", "infer", "test", "cost", "nothing"};
     kolm_error_t err = KIT_ERROR_INIT;
-    const char *state = cli_backend_state(backend);
+    const char *state = fleet_backend_state(backend);
     must(strcmp(state, "available") == 0 || strcmp(state, "absent") == 0 || strcmp(state, "broken") == 0 ||
          strcmp(state, "refused") == 0);
-    must(cli_backend_detail(backend, "reason") != NULL && cli_backend_detail(backend, "runtime") != NULL);
+    must(fleet_backend_detail(backend, "reason") != NULL && fleet_backend_detail(backend, "runtime") != NULL);
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
-        (void)cli_backend_slot(backend, slots[i]);
-    must(cli_backend_describe_device(backend, &err) == KOLM_OK);
+        (void)fleet_backend_slot(backend, slots[i]);
+    must(fleet_backend_describe_device(backend, &err) == KOLM_OK);
 }
 
-static void forget(cli_backend *backend) {
+static void forget(fleet_backend *backend) {
     cJSON_Delete(backend->detection);
     free(backend->device);
     backend->detection = NULL;
@@ -30,16 +30,16 @@ static void forget(cli_backend *backend) {
     backend->from_cache = false;
 }
 
-static void check_kept(cli_registry *registry, const store_home *home) {
+static void check_kept(fleet_registry *registry, const store_home *home) {
     char keys[1][STORE_DIGEST_HEX] = {KEY};
-    cli_backend *backend = &registry->backends[0];
+    fleet_backend *backend = &registry->backends[0];
     cJSON *before = cJSON_Duplicate(backend->detection, true);
-    fuzz_put_any("cache/" CLI_DETECTION_CACHE ".json", NULL, 0);
-    cli_detections_keep(registry, home, keys);
+    fuzz_put_any("cache/" FLEET_DETECTION_CACHE ".json", NULL, 0);
+    fleet_detections_keep(registry, home, keys);
     cJSON_Delete(registry->cache);
-    registry->cache = store_cache_read(home, CLI_DETECTION_CACHE);
+    registry->cache = store_cache_read(home, FLEET_DETECTION_CACHE);
     forget(backend);
-    must(registry->cache != NULL && cli_detection_recall(registry, backend, KEY));
+    must(registry->cache != NULL && fleet_detection_recall(registry, backend, KEY));
     must(cJSON_Compare(before, backend->detection, true));
     cJSON_Delete(before);
 }
@@ -47,20 +47,20 @@ static void check_kept(cli_registry *registry, const store_home *home) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static store_home *home;
     kolm_error_t err = KIT_ERROR_INIT;
-    cli_backend backend = {.name = "acme"};
-    cli_registry registry = {.backends = &backend, .count = 1, .now = NOW};
+    fleet_backend backend = {.name = "acme"};
+    fleet_registry registry = {.backends = &backend, .count = 1, .now = NOW};
     if (home == NULL) {
         must(store_home_at(fuzz_directory(), &home, &err) == KOLM_OK && mkdir(fuzz_path("cache"), 0700) == 0);
     }
-    fuzz_put("cache/" CLI_DETECTION_CACHE ".json", data, size);
-    registry.cache = store_cache_read(home, CLI_DETECTION_CACHE);
+    fuzz_put("cache/" FLEET_DETECTION_CACHE ".json", data, size);
+    registry.cache = store_cache_read(home, FLEET_DETECTION_CACHE);
     must(registry.cache == NULL || cJSON_IsObject(registry.cache));
-    if (registry.cache != NULL && cli_detection_recall(&registry, &backend, KEY)) {
+    if (registry.cache != NULL && fleet_detection_recall(&registry, &backend, KEY)) {
         const cJSON *entry = kit_json_get(kit_json_get(registry.cache, "entries"), "acme");
         const char *key = NULL;
         uint64_t at = 0;
         must(kit_json_get_string(entry, "key", &key) && strcmp(key, KEY) == 0);
-        must(kit_json_get_u64(entry, "at", &at) && at <= NOW && NOW - at < CLI_DETECTION_SECONDS);
+        must(kit_json_get_u64(entry, "at", &at) && at <= NOW && NOW - at < FLEET_DETECTION_SECONDS);
         must(backend.from_cache);
         check_readers(&backend);
         check_kept(&registry, home);

@@ -101,19 +101,19 @@ static bool vouched(const char *text, size_t length, bool out_signs[KEYS]) {
     if (receipt_envelope_parse(text, length, &envelope, NULL) != KOLM_OK) return false;
     for (int i = 0; i < KEYS; i++)
         must(receipt_envelope_signed_by(&envelope, &keys[i], &out_signs[i], NULL) == KOLM_OK);
-    bool agrees = strcmp(envelope.type, CLI_PLUGIN_TYPE) == 0 && envelope.payload.length == statement.length &&
+    bool agrees = strcmp(envelope.type, FLEET_PLUGIN_TYPE) == 0 && envelope.payload.length == statement.length &&
                   memcmp(envelope.payload.data, statement.data, statement.length) == 0;
     receipt_envelope_free(&envelope);
     return agrees && (out_signs[PUBLISHER] || out_signs[OWN]);
 }
 
-static void judge(cli_policy *policy, const char *text, size_t length) {
+static void judge(fleet_policy *policy, const char *text, size_t length) {
     kolm_error_t why = KIT_ERROR_INIT;
     bool signs[KEYS];
     char described[512];
     char keyid[KIT_SHA256_HEX];
-    bool good = vouched(text, length, signs), needed = cli_policy_demands(policy, NAME, NULL), believed = false;
-    kit_status status = cli_policy_admit(policy, row, &why);
+    bool good = vouched(text, length, signs), needed = fleet_policy_demands(policy, NAME, NULL), believed = false;
+    kit_status status = fleet_policy_admit(policy, row, &why);
     if (status != KOLM_OK) fuzz_refused(status, &why);
     if (status == KOLM_OK && needed) must(good);
     /* A signature by a known key that is not of these files, or was revoked, refuses even what nobody demands. */
@@ -121,9 +121,9 @@ static void judge(cli_policy *policy, const char *text, size_t length) {
     if (signs[REVOKED] && !signs[PUBLISHER] && !signs[OWN]) must(status == KOLM_E_PERMISSION_DENIED);
     if (good && !signs[REVOKED]) must(status == KOLM_OK);
     if (length == 0) must((status == KOLM_OK) == !needed);
-    bool known = cli_policy_signer(policy, row, keyid, &believed);
+    bool known = fleet_policy_signer(policy, row, keyid, &believed);
     must(believed == good && (!believed || known));
-    cli_policy_describe(policy, row, described, sizeof described);
+    fleet_policy_describe(policy, row, described, sizeof described);
     must(fuzz_plain(described));
 }
 
@@ -132,19 +132,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fuzz_parts parts = {(const char *)data, size};
     size_t length, signature_length;
     char *text = fuzz_part(&parts, &length), *signature = fuzz_part(&parts, &signature_length);
-    cli_policy *policy = NULL;
+    fleet_policy *policy = NULL;
     if (row == NULL) set_up();
     fuzz_put_any("policy.json", text, length);
     fuzz_put_any("plugins/" NAME HOST_SUFFIX ".sig", signature, signature_length);
-    kit_status status = cli_policy_load(&session, &policy, &err);
+    kit_status status = fleet_policy_load(&session, &policy, &err);
     if (status == KOLM_OK) {
-        if (demanded(text, length)) must(cli_policy_demands(policy, NAME, NULL));
+        if (demanded(text, length)) must(fleet_policy_demands(policy, NAME, NULL));
         judge(policy, signature, signature_length);
     } else {
         must(policy == NULL);
         fuzz_refused(status, &err);
     }
-    cli_policy_free(policy);
+    fleet_policy_free(policy);
     free(text);
     free(signature);
     return 0;

@@ -53,7 +53,7 @@ static void check_answer(const char *was, size_t length, const char *id, const k
 static void check_greeting(const char *text, size_t length) {
     static const char model[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     static const kit_file_mark mark;
-    cli_served served = {.fd = -1}, again = {.fd = -1};
+    model_served served = {.fd = -1}, again = {.fd = -1};
     kit_buf line = {0};
     if (!serve_greeting_read(text, length, &served)) return;
     must(fuzz_plain(served.backend));

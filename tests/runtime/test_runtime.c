@@ -17,11 +17,12 @@ START_TEST(words_of_locks) {
         {"3.11", 11, false},      {">=3", 11, false},         {"~=3.11", 11, false},      {"<= 3.11", 11, false},
         {">=3.99999", 11, false}, {">3.9", 11, false}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        ck_assert_msg(cli_lock_python_ok(ranges[i].range, 3, ranges[i].minor) == ranges[i].good, "'%s' for 3.%d",
+        ck_assert_msg(runtime_lock_python_ok(ranges[i].range, 3, ranges[i].minor) == ranges[i].good, "'%s' for 3.%d",
                       ranges[i].range, (int)ranges[i].minor);
-    ck_assert(cli_lock_allows("", "linux") && cli_lock_allows(" ", "linux"));
-    ck_assert(cli_lock_allows("linux darwin", "darwin") && cli_lock_allows("linux,darwin", "linux"));
-    ck_assert(!cli_lock_allows("linux darwin", "lin") && !cli_lock_allows("linux", "") && !cli_lock_allows("x", "xy"));
+    ck_assert(runtime_lock_allows("", "linux") && runtime_lock_allows(" ", "linux"));
+    ck_assert(runtime_lock_allows("linux darwin", "darwin") && runtime_lock_allows("linux,darwin", "linux"));
+    ck_assert(!runtime_lock_allows("linux darwin", "lin") && !runtime_lock_allows("linux", "") &&
+              !runtime_lock_allows("x", "xy"));
 }
 END_TEST
 
