@@ -309,7 +309,8 @@ static void put_contents(report_gathering *g, const artifact *a) {
     gather_item(g, &g->contents, "Size", bytes_text(g, artifact_size(a)), NULL);
     put_string(g, &g->contents, m, "recipe", "Recipe", NULL);
     put_string(g, &g->contents, m, "toolchain", "Toolchain", "as the backend says");
-    put_string(g, &g->contents, base, "name", "Base model", "referenced, not carried");
+    put_string(g, &g->contents, base, "name", "Base model",
+               cJSON_IsTrue(kit_json_get(base, "embedded")) ? "carried in this file" : "referenced, not carried");
     if (kit_json_get_string(base, "digest", &digest)) gather_digest(g, &g->contents, "Its digest", digest);
     for (size_t i = 0; i < artifact_entry_count(a); i++) {
         const artifact_entry *entry = artifact_entry_at(a, i);
