@@ -121,7 +121,8 @@ static kit_status put_in_order(listing *l, int out, kolm_error_t *err) {
         for (uint64_t i = 0; i < record[2]; i++)
             kit_buf_char(&l->line, (char)getc_unlocked(l->spool));
         KIT_TRY(kit_buf_ok(&l->line, err));
-        if (ferror(l->spool) || feof(l->spool)) return kit_fail_errno(err, errno, "cannot read the answers");
+        if (ferror(l->spool) || feof(l->spool))
+            return kit_fail_errno(err, ferror(l->spool) ? errno : EIO, "cannot read the answers");
         KIT_TRY(kit_write_all(out, l->line.data, l->line.length, err));
     }
 }
@@ -135,7 +136,7 @@ kit_status compile_list_answers(const compile *c, const char *predictions, char 
     if (status == KOLM_OK) status = open_listing(&l, c->job.private, err);
     if (status == KOLM_OK) status = take_answers(&l, err);
     if (status == KOLM_OK) status = put_in_order(&l, out, err);
-    if (out >= 0) close(out);
+    if (out >= 0 && close(out) != 0 && status == KOLM_OK) status = kit_fail_errno(err, errno, "cannot write %s", path);
     close_listing(&l);
     if (status == KOLM_OK)
         *out_path = path;
