@@ -140,6 +140,8 @@ class Encoder(Case):
         self.assertIs(manifest["base"]["embedded"], True)
         self.assertEqual(manifest["evaluation"], lean["evaluation"])  # the same answers, byte for byte
         self.assertLess(manifest["kscore"]["size"], lean["kscore"]["size"])
+        self.kolm("report", "router-1.0.0.kolm")
+        self.assertIn(b"carried in this file", self.read("router-1.0.0.html"))
         shutil.rmtree(self.base)
         self.assertEqual(self.answers("refund my order", "login again"), before)
         self.assertEqual(self.answers("refund my order", "login again", env={"KOLM_HOME": os.path.join(self.dir, "other-home")}), before)
