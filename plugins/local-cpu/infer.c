@@ -53,24 +53,30 @@ static kit_status ask(stream *s, const char *line, size_t length, kolm_error_t *
     KIT_TRY(kit_json_row_texts(&s->walk, line, length, keys, 2, s->texts, err));
     KIT_TRY(s->engine->add(s->engine->self, kit_buf_text(&s->texts[1]), s->texts[1].length, err));
     kit_buf_add(&s->ids, kit_buf_text(&s->texts[0]), s->texts[0].length + 1);
+    KIT_TRY(kit_buf_ok(&s->ids, err));
     s->count++;
-    return kit_buf_ok(&s->ids, err);
+    return KOLM_OK;
 }
 
-/* Answers what waits. */
+/* Answers what waits. Nothing waits afterwards, whatever the engine says: it has forgotten the texts of a batch that it
+ * could not answer, and asked once more it would answer none of them and call that success. */
 static kit_status answer(stream *s, kolm_error_t *err) {
-    const char *id = kit_buf_text(&s->ids);
-    if (s->count == 0) return KOLM_OK;
-    KIT_TRY(s->engine->answer(s->engine->self, s->waiting, err));
-    for (uint32_t i = 0; i < s->count; i++, id += strlen(id) + 1)
-        put_answer(s->engine->labels, id, &s->waiting[i], &s->out);
-    s->answers += s->count;
+    const uint32_t count = s->count;
+    if (count == 0) return KOLM_OK;
     s->count = 0;
+    kit_status status = kit_buf_ok(&s->ids, err);
+    if (status == KOLM_OK) status = s->engine->answer(s->engine->self, s->waiting, err);
+    const char *id = kit_buf_text(&s->ids);
+    for (uint32_t i = 0; i < count && status == KOLM_OK; i++, id += strlen(id) + 1)
+        put_answer(s->engine->labels, id, &s->waiting[i], &s->out);
     kit_buf_clear(&s->ids);
-    return kit_buf_ok(&s->out, err);
+    if (status == KOLM_OK) status = kit_buf_ok(&s->out, err);
+    if (status == KOLM_OK) s->answers += count;
+    return status;
 }
 
 static kit_status flush(stream *s, kolm_error_t *err) {
+    KIT_TRY(kit_buf_ok(&s->out, err)); /* else a line may lack a part */
     if (s->out.length == 0) return KOLM_OK;
     kit_status status = kit_write_all(s->output, s->out.data, s->out.length, err);
     kit_buf_clear(&s->out);
@@ -112,10 +118,10 @@ kit_status infer_run_engine(const infer_engine *engine, int input, int output, c
     if (status == KOLM_OK) status = answer_all(&s, err);
     if (status == KOLM_OK) {
         status = flush(&s, err);
-    } else { /* the answers before the bad line are good; its error is the one to tell */
+    } else { /* what waits before a bad line gets its answers; the line's error is the one to tell */
         kolm_error_t ignored = KIT_ERROR_INIT;
-        if (answer(&s, &ignored) != KOLM_OK || flush(&s, &ignored) != KOLM_OK)
-            status = err != NULL ? err->code : status;
+        (void)answer(&s, &ignored);
+        (void)flush(&s, &ignored);
     }
     *out_answers = s.answers;
     kit_lines_close(s.lines);

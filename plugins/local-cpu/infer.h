@@ -13,7 +13,8 @@ typedef struct infer_watch {
     void *user;
 } infer_watch;
 
-/* What answers: gets texts one by one, then is asked for the answers to all of them, in their order. */
+/* What answers: gets texts one by one, then is asked for the answers to all of them, in their order. An answer that fails
+ * fills none, and forgets the texts as one that succeeds does. */
 typedef struct infer_engine {
     void *self;
     const model *labels; /* whose labels answers are */
