@@ -542,7 +542,10 @@ static void settle_blind(cv *c) {
     r->chosen = 0;
     r->calibration.temperature_micro = 300000;
     r->threshold_micro = c->job->abstain_micro;
-    r->target_missed = r->threshold_micro == 0 && c->job->target_accuracy_micro != 0;
+    if (r->threshold_micro == 0 && c->job->target_accuracy_micro != 0) {
+        r->threshold_micro = MODEL_MICRO + 1; /* no threshold is known to reach it */
+        r->target_missed = true;
+    }
 }
 
 kit_status choose(const choose_job *job, choose_result *out, kolm_error_t *err) {

@@ -269,6 +269,11 @@ class Encoder(Case):
         done = self.make("--gate", "0", "--min-accuracy", "0", "--allow-baseline", data="two.jsonl")
         self.assertIn("too few rows with the same output to check by cross-validation", done.err)
         self.assertTrue(self.answers("refund please"))
+        self.assertNotIn("abstains always", done.err)
+        done = self.make("--target-accuracy", "0.9", "--gate", "0", "--min-accuracy", "0", "--allow-baseline", "--force", data="two.jsonl")
+        self.assertIn("the model abstains always", done.err)
+        said = json.loads(self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=jsonl([{"id": "1", "input": "refund please"}])).out)
+        self.assertIsNone(said["output"])
 
 
 if __name__ == "__main__":

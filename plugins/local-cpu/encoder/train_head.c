@@ -227,7 +227,10 @@ static kit_status choose_blind(const head_job *job, head_trained *out, float **o
     out->cost = costs[0];
     out->calibration = (calibration){MODEL_MICRO, 0};
     out->distance = (head_distance){-2.0f, 4.0f};
-    out->target_missed = out->threshold_micro == 0 && job->target_accuracy_micro != 0;
+    if (out->threshold_micro == 0 && job->target_accuracy_micro != 0) {
+        out->threshold_micro = MODEL_MICRO + 1; /* no threshold is known to reach it */
+        out->target_missed = true;
+    }
     *out_weights = calloc(head_size(&rows_), sizeof **out_weights);
     return *out_weights != NULL ? KOLM_OK : out_of_memory(err);
 }
