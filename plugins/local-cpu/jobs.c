@@ -281,6 +281,7 @@ static kit_status read_encoder(const kit_job *job, train_encoder *out, kolm_erro
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base DIR with a sentence encoder",
                         "recipe encoder needs a base, and the job names none");
     if (!kit_json_get_string(base, "digest", &out->base_name)) out->base_name = "";
+    out->engine = LOCAL_CPU_ENCODER_TOOLCHAIN;
     if (!kit_json_get_u64(base, "bytes", &out->base_bytes)) out->base_bytes = 0;
     if (!kit_json_get_bool(job->options, "embed_base", &out->embed_base)) out->embed_base = false;
     (void)kit_json_get_string(kit_json_get(job->options, "trainer"), "read", &read);

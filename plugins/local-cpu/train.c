@@ -112,7 +112,7 @@ typedef struct reading {
     uint32_t folds;
     uint32_t *label, *fold; /* of each row, in their order; for recipe encoder alone */
     uint32_t row_capacity;
-    uint64_t key; /* of their bytes */
+    uint64_t key; /* of their bytes, and of what embeds them */
     sentences *sentences;
     uint64_t bytes, total_bytes;
     kit_json_walk walk;
@@ -350,14 +350,20 @@ static kit_status add_head(const reading *r, const choose_job *job, train_report
     return status;
 }
 
+static void key_text(reading *r, const char *text) {
+    for (const char *p = text; *p != '\0'; p++)
+        r->key = num_mix(r->key ^ (uint8_t)*p);
+    r->key = num_mix(r->key + strlen(text));
+}
+
 /* Opened before anything is read: what is wrong with it is said at once. */
 static kit_status open_encoder(reading *r, kolm_error_t *err) {
     const train_encoder *e = r->request->encoder;
     enc_files *files = NULL;
     if (e == NULL) return KOLM_OK;
     rows_keep_numbers(r->rows);
-    for (const char *p = e->base_name; *p != '\0'; p++)
-        r->key = num_mix(r->key ^ (uint8_t)*p);
+    key_text(r, e->engine);
+    key_text(r, e->base_name);
     r->key = num_mix(r->key + e->read_end);
     KIT_TRY(enc_files_open(e->base, &files, err));
     KIT_TRY(sentences_open(files, NULL, e->read_end, &r->sentences, err));

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows to their file of embeddings, stopped on the way where asked: embed_rows DIR ROWS OUT COUNT KEY BATCHES. Prints how many
- * rows an earlier run had done, the tokens, and the texts that were cut; exits 3 when it was stopped. BATCHES 0: to the end. */
+ * rows an earlier run had done, the tokens, and the texts that were cut; exits 3 when it was stopped. BATCHES 0: to the end.
+ * embed_rows DIR ROWS OUT ENGINE: trains on the rows with the embeddings, as that engine; prints how many an earlier run had
+ * done. */
 #include "encoder/embeddings.h"
+#include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
+#include "train.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,12 +17,45 @@ static bool countdown(void *user) {
     return *left > 0 && --*left == 0;
 }
 
+static int train(char **argv) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    char *linear = NULL, *checkpoint = NULL;
+    train_report report = {0};
+    kit_status status = kit_mkdirs(argv[3], 0700, &err);
+    if (status == KOLM_OK) status = kit_path_join(argv[3], "linear.bin", &linear, &err);
+    if (status == KOLM_OK) status = kit_path_join(argv[3], "checkpoint", &checkpoint, &err);
+    if (status == KOLM_OK) {
+        const train_encoder with = {.base = argv[1],
+                                    .base_name = "the base",
+                                    .engine = argv[4],
+                                    .model_dir = argv[3],
+                                    .checkpoint_dir = checkpoint};
+        const train_request request = {.rows_path = argv[2],
+                                       .model_path = linear,
+                                       .scratch_dir = argv[3],
+                                       .effort = EFFORT_QUICK,
+                                       .seed = 1,
+                                       .threads = 1,
+                                       .encoder = &with};
+        status = train_run(&request, &report, &err);
+    }
+    if (status == KOLM_OK)
+        printf("%u\n", (unsigned)report.resumed);
+    else
+        fprintf(stderr, "%s\n", err.text);
+    train_report_free(&report);
+    free(linear);
+    free(checkpoint);
+    return status == KOLM_OK ? 0 : 1;
+}
+
 int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     enc_files *files = NULL;
     embeddings made;
     uint64_t count, key, batches;
     embed_job job = {.threads = 2};
+    if (argc == 5) return train(argv);
     if (argc != 7 || !kit_parse_u64(argv[4], &count) || !kit_parse_u64(argv[5], &key) ||
         !kit_parse_u64(argv[6], &batches))
         return 2;

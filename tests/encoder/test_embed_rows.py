@@ -82,6 +82,17 @@ class EmbedRows(unittest.TestCase):
         self.assertEqual(self.embed("keys", key=8), self.whole)
         self.assertEqual(self.last[0], 0)
 
+    def test_another_engine_begins_anew(self):
+        rows = os.path.join(self.dir, "labelled.jsonl")
+        with open(rows, "w", encoding="ascii") as out:
+            for i in range(60):
+                out.write(json.dumps({"input": "w%d w%d" % (i % 2, i % 40), "output": "xy"[i % 2]}) + "\n")
+
+        def resumed(engine):
+            words = [TOOL, self.base, rows, os.path.join(self.dir, "trained"), engine]
+            return int(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+        self.assertEqual([resumed(engine) for engine in ("engine 1", "engine 1", "engine 2", "engine 2", "engine 1")], [0, 60, 0, 60, 0])
+
     def test_rows_that_changed_meanwhile(self):
         self.embed("fewer", count=ROWS + 1, code=1)
         self.assertIn("it was changed while it was read", self.said)

@@ -53,7 +53,8 @@ static bool read_encoder(int argc, char **argv, const char *scratch, train_encod
     const char *slash = strrchr(argv[3], '/');
     (void)kit_format(model_dir, sizeof model_dir, "%.*s", slash != NULL ? (int)(slash - argv[3]) : 1,
                      slash != NULL ? argv[3] : ".");
-    *out = (train_encoder){.base = argv[7], .base_name = "", .model_dir = model_dir, .checkpoint_dir = scratch};
+    *out = (train_encoder){
+        .base = argv[7], .base_name = "", .engine = "", .model_dir = model_dir, .checkpoint_dir = scratch};
     if (argc < 9) return true;
     if (strcmp(argv[8], "plain") != 0 && !kit_parse_u64(argv[8], &lanes)) return false;
     out->kernels = lanes == 0 ? enc_kernels_plain() : enc_kernels_find((uint32_t)lanes);
