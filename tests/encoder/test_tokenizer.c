@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tokenizer without its library: ids that the definitions give, what is refused and with which words, limits, and
  * threads. */
+#include "encoder/sentences.h"
 #include "encoder/tokenizer.h"
 #include "kolm/kit/buf.h"
 
@@ -239,6 +240,22 @@ START_TEST(a_megabyte_is_a_text) {
 }
 END_TEST
 
+/* What is too long even to be looked at loses the side that is not read. */
+START_TEST(a_part_is_the_front_or_the_end) {
+    static const char text[] = "a\xC3\xA9\xE2\x82\xAC"
+                               "b\xF0\x9F\x98\x80"; /* of 1, 2, 3, 1 and 4 bytes */
+    static const size_t fronts[] = {0, 1, 1, 3, 3, 3, 6, 7, 7, 7, 7, 11, 11};
+    static const size_t ends[] = {0, 0, 0, 0, 4, 5, 5, 5, 8, 8, 10, 11, 11};
+    const char *part;
+    for (size_t most = 0; most < sizeof fronts / sizeof *fronts; most++) {
+        ck_assert_uint_eq(sentences_part(text, 11, most, false, &part), fronts[most]);
+        ck_assert_ptr_eq(part, text);
+        ck_assert_uint_eq(sentences_part(text, 11, most, true, &part), ends[most]);
+        ck_assert_ptr_eq(part, text + 11 - ends[most]);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("tokenizer");
     TCase *tcase = tcase_create("tokenizer");
@@ -251,6 +268,7 @@ int main(void) {
     tcase_add_test(tcase, threads_share_a_tokenizer);
     tcase_add_test(tcase, work_goes_from_one_tokenizer_to_another);
     tcase_add_test(tcase, a_megabyte_is_a_text);
+    tcase_add_test(tcase, a_part_is_the_front_or_the_end);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

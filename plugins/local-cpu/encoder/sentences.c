@@ -184,20 +184,23 @@ static kit_status reserve(sentences *s, size_t ids, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* What the tokenizer would refuse is cut before: the encoder reads so little of it that nothing is lost. */
-static size_t fitting(const sentences *s, const char *text, size_t length) {
-    const size_t most = TOKENIZER_TEXT_MAX / 2 - strlen(enc_described(s->encoder)->prefix);
+size_t sentences_part(const char *text, size_t length, size_t most, bool end, const char **out) {
+    *out = text;
     if (length <= most) return length;
-    length = most;
-    while (length > 0 && ((uint8_t)text[length] & 0xC0) == 0x80)
-        length--;
-    return length;
+    size_t at = end ? length - most : most;
+    while (at > 0 && at < length && ((uint8_t)text[at] & 0xC0) == 0x80)
+        at = end ? at + 1 : at - 1;
+    if (!end) return at;
+    *out = text + at;
+    return length - at;
 }
 
 kit_status sentences_add(sentences *s, const char *text, size_t length, kolm_error_t *err) {
     const enc_description *d = enc_described(s->encoder);
     tokenizer_ids ids;
-    const size_t fits = fitting(s, text, length);
+    /* What the tokenizer would refuse is cut before: the encoder reads so little of it that nothing is lost. */
+    const size_t most = TOKENIZER_TEXT_MAX / 2 - strlen(d->prefix);
+    const size_t fits = sentences_part(text, length, most, (s->how & TOKENIZER_END) != 0, &text);
     const bool shorter = fits < length;
     length = fits;
     if (d->prefix[0] != '\0' || d->lower_case) {

@@ -25,6 +25,10 @@ const encoder *sentences_encoder(const sentences *s);
 /* The tokenizer's files among the encoder's, 1 or 2 of them; none when they were given apart. */
 size_t sentences_tokenizer_files(const sentences *s, enc_file out[2]);
 
+/* For sentences_add, and for tests: where the part of a text of valid UTF-8 begins that has at most so many bytes and no
+ * half characters, its front or its end; returns its length. */
+size_t sentences_part(const char *text, size_t length, size_t most, bool end, const char **out);
+
 /* For tests: other kernels than the widest. */
 void sentences_use(sentences *s, const enc_kernels *kernels);
 
