@@ -8,6 +8,11 @@
 
 #define FIT_ROWS 4000u /* rows that the fit looks at; more change nothing that matters */
 
+static kit_status out_of_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the memory limit",
+                    "out of memory while the answers are calibrated");
+}
+
 /* The shares of wrong labels that are tried. */
 static const double shares[] = {0.0, 0.004, 0.01, 0.02, 0.035, 0.05, 0.07, 0.1, 0.14, 0.19, 0.25};
 #define SHARES (sizeof shares / sizeof shares[0])
@@ -95,11 +100,12 @@ static bool surely_reaches(uint64_t right, uint64_t answered, uint64_t target_mi
     return (double)right >= target * n + num_sqrt(n * target * (1.0 - target));
 }
 
-uint64_t calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, uint32_t rows_, uint64_t target_micro) {
+kit_status calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, uint32_t rows_, uint64_t target_micro,
+                                  uint64_t *out, kolm_error_t *err) {
     /* Confidence in the upper bits, right or not in the lowest. */
     uint32_t *key = malloc(((size_t)rows_ + 1) * sizeof *key);
     uint64_t correct = 0, threshold = MODEL_MICRO + 1;
-    if (key == NULL) return threshold;
+    if (key == NULL) return out_of_memory(err);
     for (uint32_t i = 0; i < rows_; i++)
         key[i] = micro[i] << 1 | (right[i] != 0);
     qsort(key, rows_, sizeof *key, descending);
@@ -109,7 +115,8 @@ uint64_t calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, uin
         if (last_of_its_kind && surely_reaches(correct, i + 1, target_micro)) threshold = key[i] >> 1;
     }
     free(key);
-    return threshold;
+    *out = threshold;
+    return KOLM_OK;
 }
 
 /* How sure the answer to each row is, and whether it is right; NULL when memory is out. The right ones lie behind. */
@@ -125,18 +132,21 @@ static uint32_t *answers_of(const calibration_rows *c, calibration with, uint8_t
     return micro;
 }
 
-uint64_t calibrate_ece(const calibration_rows *c, calibration with) {
+kit_status calibrate_ece(const calibration_rows *c, calibration with, uint64_t *out, kolm_error_t *err) {
     uint8_t *right;
     uint32_t *micro = answers_of(c, with, &right);
-    uint64_t ece = micro != NULL ? calibrate_ece_of(micro, right, c->rows) : MODEL_MICRO;
+    if (micro == NULL) return out_of_memory(err);
+    *out = calibrate_ece_of(micro, right, c->rows);
     free(micro);
-    return ece;
+    return KOLM_OK;
 }
 
-uint64_t calibrate_threshold(const calibration_rows *c, calibration with, uint64_t target_micro) {
+kit_status calibrate_threshold(const calibration_rows *c, calibration with, uint64_t target_micro, uint64_t *out,
+                               kolm_error_t *err) {
     uint8_t *right;
     uint32_t *micro = answers_of(c, with, &right);
-    uint64_t threshold = micro != NULL ? calibrate_threshold_of(micro, right, c->rows, target_micro) : MODEL_MICRO + 1;
+    if (micro == NULL) return out_of_memory(err);
+    kit_status status = calibrate_threshold_of(micro, right, c->rows, target_micro, out, err);
     free(micro);
-    return threshold;
+    return status;
 }

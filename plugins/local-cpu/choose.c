@@ -493,14 +493,14 @@ static kit_status plan_quick(cv *c, kolm_error_t *err) {
     return run_batch(c, err);
 }
 
-static void settle(cv *c) {
+static kit_status settle(cv *c, kolm_error_t *err) {
     choose_result *r = c->result;
     calibration_rows rows_ = {c->trial[r->chosen].scores, c->truth, c->slots, c->job->labels, c->stride};
     r->calibration = calibrate(&rows_);
-    r->ece_micro = calibrate_ece(&rows_, r->calibration);
+    KIT_TRY(calibrate_ece(&rows_, r->calibration, &r->ece_micro, err));
     r->threshold_micro = c->job->abstain_micro;
     if (r->threshold_micro == 0 && c->job->target_accuracy_micro != 0) {
-        r->threshold_micro = calibrate_threshold(&rows_, r->calibration, c->job->target_accuracy_micro);
+        KIT_TRY(calibrate_threshold(&rows_, r->calibration, c->job->target_accuracy_micro, &r->threshold_micro, err));
         r->target_missed = r->threshold_micro > MODEL_MICRO;
     }
     r->oof_rows = c->slots;
@@ -511,6 +511,7 @@ static void settle(cv *c) {
         r->oof_answered++;
         r->oof_correct += best == c->truth[s];
     }
+    return KOLM_OK;
 }
 
 /* Hands the scores of the chosen one on, with the numbers of their rows. */
@@ -560,7 +561,7 @@ kit_status choose(const choose_job *job, choose_result *out, kolm_error_t *err) 
         } else {
             status =
                 job->effort == EFFORT_QUICK || job->labels > MANY_LABELS ? plan_quick(&c, err) : plan_normal(&c, err);
-            if (status == KOLM_OK) settle(&c);
+            if (status == KOLM_OK) status = settle(&c, err);
         }
     }
     if (status == KOLM_OK) status = keep_held(&c, err);

@@ -90,13 +90,15 @@ typedef struct calibration_rows {
 } calibration_rows;
 /* The same for answers whose confidences are known: micro[rows], and whether each was right. */
 uint64_t calibrate_ece_of(const uint32_t *micro, const uint8_t *right, uint32_t rows);
-uint64_t calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, uint32_t rows, uint64_t target_micro);
+kit_status calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, uint32_t rows, uint64_t target_micro,
+                                  uint64_t *out, kolm_error_t *err) KIT_MUST_USE;
 /* The temperature and the share of noise with the highest likelihood. */
 calibration calibrate(const calibration_rows *c);
 /* Expected calibration error over CHOOSE_ECE_BINS equal bins, millionths. */
-uint64_t calibrate_ece(const calibration_rows *c, calibration with);
+kit_status calibrate_ece(const calibration_rows *c, calibration with, uint64_t *out, kolm_error_t *err) KIT_MUST_USE;
 /* The lowest threshold at which the answers given are at least target right, by one standard error and more;
- * MODEL_MICRO + 1 when there is none. */
-uint64_t calibrate_threshold(const calibration_rows *c, calibration with, uint64_t target_micro);
+ * MODEL_MICRO + 1 when there is none. RESOURCE_EXHAUSTED without memory, as the two above. */
+kit_status calibrate_threshold(const calibration_rows *c, calibration with, uint64_t target_micro, uint64_t *out,
+                               kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -198,8 +198,7 @@ static kit_status keep_chosen(cv *c, kolm_error_t *err) {
         out->weights[i] /= (float)job->scored;
     const calibration_rows rows_ = {out->scores, out->truth, out->scored, labels, out->stride};
     out->calibration = calibrate(&rows_);
-    out->ece_micro = calibrate_ece(&rows_, out->calibration);
-    return KOLM_OK;
+    return calibrate_ece(&rows_, out->calibration, &out->ece_micro, err);
 }
 
 static kit_status run(cv *c, kolm_error_t *err) {

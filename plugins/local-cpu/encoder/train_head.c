@@ -164,7 +164,8 @@ static kit_status settle(const head_job *job, const part *p, const head_choice *
     if (status == KOLM_OK) {
         out->ece_micro = calibrate_ece_of(micro, right, choice->scored);
         if (out->threshold_micro == 0 && job->target_accuracy_micro != 0) {
-            out->threshold_micro = calibrate_threshold_of(micro, right, choice->scored, job->target_accuracy_micro);
+            status = calibrate_threshold_of(micro, right, choice->scored, job->target_accuracy_micro,
+                                            &out->threshold_micro, err);
             out->target_missed = out->threshold_micro > MODEL_MICRO;
         }
         out->oof_rows = choice->scored;
