@@ -58,6 +58,12 @@ static kit_status ask(stream *s, const char *line, size_t length, kolm_error_t *
     return KOLM_OK;
 }
 
+static kit_status look_up(const stream *s, kolm_error_t *err) {
+    if (s->watch->stop != NULL && s->watch->stop(s->watch->user))
+        return kit_fail(err, KOLM_E_CANCELLED, "", "answering was stopped");
+    return KOLM_OK;
+}
+
 /* Answers what waits. Nothing waits afterwards, whatever the engine says: it has forgotten the texts of a batch that it
  * could not answer, and asked once more it would answer none of them and call that success. */
 static kit_status answer(stream *s, kolm_error_t *err) {
@@ -65,6 +71,7 @@ static kit_status answer(stream *s, kolm_error_t *err) {
     if (count == 0) return KOLM_OK;
     s->count = 0;
     kit_status status = kit_buf_ok(&s->ids, err);
+    if (status == KOLM_OK) status = look_up(s, err);
     if (status == KOLM_OK) status = s->engine->answer(s->engine->self, s->waiting, err);
     const char *id = kit_buf_text(&s->ids);
     for (uint32_t i = 0; i < count && status == KOLM_OK; i++, id += strlen(id) + 1)
@@ -83,14 +90,18 @@ static kit_status flush(stream *s, kolm_error_t *err) {
     return status == KOLM_OK ? status : kit_fail_context(err, "writing the answers");
 }
 
+static bool is_full(const stream *s) {
+    const infer_engine *e = s->engine;
+    return s->count == e->most || (s->count > 0 && e->full != NULL && e->full(e->self));
+}
+
 /* Before the next line is waited for, all that were read are answered and handed on. */
 static kit_status catch_up(stream *s, kolm_error_t *err) {
     const bool ready = kit_lines_ready(s->lines);
-    if (!ready || s->count == s->engine->most) KIT_TRY(answer(s, err));
+    if (!ready || is_full(s)) KIT_TRY(answer(s, err));
     if (ready && s->out.length < FLUSH_AT) return KOLM_OK;
     KIT_TRY(flush(s, err));
-    if (s->watch->stop != NULL && s->watch->stop(s->watch->user))
-        return kit_fail(err, KOLM_E_CANCELLED, "", "answering was stopped");
+    KIT_TRY(look_up(s, err));
     if (s->watch->step != NULL) s->watch->step(s->watch->user, s->answers);
     return KOLM_OK;
 }
@@ -120,7 +131,7 @@ kit_status infer_run_engine(const infer_engine *engine, int input, int output, c
         status = flush(&s, err);
     } else { /* what waits before a bad line gets its answers; the line's error is the one to tell */
         kolm_error_t ignored = KIT_ERROR_INIT;
-        (void)answer(&s, &ignored);
+        if (status != KOLM_E_CANCELLED) (void)answer(&s, &ignored);
         (void)flush(&s, &ignored);
     }
     *out_answers = s.answers;

@@ -20,12 +20,14 @@ typedef struct infer_engine {
     const model *labels; /* whose labels answers are */
     uint32_t most;       /* texts that it takes before it must be asked, 1 or more */
     kit_status (*add)(void *self, const char *text, size_t length, kolm_error_t *err);
+    /* Whether what waits is work enough, about a second of it, and must be asked for; NULL: only `most` says so. */
+    bool (*full)(const void *self);
     kit_status (*answer)(void *self, model_answer *out, kolm_error_t *err);
 } infer_engine;
 
 /* Reads {"id","input"} lines from input (never sought) and writes {"id","output","confidence"} lines, in order, handing
  * them on whenever no further whole line has been read yet. Below the model's threshold output is null and "best" the
- * label. */
+ * label. watch.stop is asked before every batch of the engine: CANCELLED then, and what waits gets no answer. */
 kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers,
                      kolm_error_t *err) KIT_MUST_USE;
 kit_status infer_run_engine(const infer_engine *engine, int input, int output, const infer_watch *watch,

@@ -53,6 +53,7 @@ static void teardown(void) {
  * its texts either way. */
 typedef struct fake {
     uint32_t count, calls, fails;
+    bool limited;
     uint64_t length[8];
 } fake;
 
@@ -63,6 +64,15 @@ static kit_status fake_add(void *self, const char *text, size_t length, kolm_err
     ck_assert_uint_lt(f->count, 4);
     f->length[f->count++] = length;
     return KOLM_OK;
+}
+
+/* Nine letters that wait are enough. */
+static bool fake_full(const void *self) {
+    const fake *f = self;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < f->count; i++)
+        sum += f->length[i];
+    return sum >= 9;
 }
 
 static kit_status fake_answer(void *self, model_answer *out, kolm_error_t *e) {
@@ -79,7 +89,12 @@ static kit_status fake_answer(void *self, model_answer *out, kolm_error_t *e) {
 static kit_status run(fake *f, uint32_t lines, const char *last, const infer_watch *watch, kit_buf *out,
                       uint64_t *answers) {
     kit_buf text = {0};
-    const infer_engine engine = {.self = f, .labels = labels, .most = 4, .add = fake_add, .answer = fake_answer};
+    const infer_engine engine = {.self = f,
+                                 .labels = labels,
+                                 .most = 4,
+                                 .add = fake_add,
+                                 .full = f->limited ? fake_full : NULL,
+                                 .answer = fake_answer};
     for (uint32_t i = 1; i <= lines; i++)
         kit_buf_fmt(&text, "{\"id\":\"%u\",\"input\":\"%.*s\"}\n", (unsigned)i, (int)i, "xxxxxxxxx");
     kit_buf_str(&text, last);
@@ -155,6 +170,37 @@ START_TEST(a_bad_line_and_an_engine_that_fails) {
 }
 END_TEST
 
+START_TEST(a_batch_that_is_work_enough_is_answered) {
+    fake f = {.limited = true}; /* 1 2 3 4 | 5 6 | 7 8 | 9 */
+    kit_buf out = {0};
+    uint64_t answers;
+    ck_assert_int_eq(run(&f, 9, "", &nobody, &out, &answers), KOLM_OK);
+    ck_assert_uint_eq(answers, 9);
+    ck_assert_uint_eq(f.calls, 4);
+    check_answers(&out, 9);
+    kit_buf_free(&out);
+}
+END_TEST
+
+static bool stop_then(void *user) {
+    const fake *f = user;
+    return f->calls == 1;
+}
+
+/* Four texts and four more are read before the output is handed on for the first time. */
+START_TEST(a_stop_waits_for_one_batch) {
+    fake f = {0};
+    kit_buf out = {0};
+    uint64_t answers;
+    const infer_watch watch = {.stop = stop_then, .user = &f};
+    ck_assert_int_eq(run(&f, 9, "", &watch, &out, &answers), KOLM_E_CANCELLED);
+    ck_assert_uint_eq(f.calls, 1);
+    ck_assert_uint_eq(answers, 4);
+    check_answers(&out, 4);
+    kit_buf_free(&out);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("infer");
     TCase *c = tcase_create("batches");
@@ -164,6 +210,8 @@ int main(void) {
     tcase_add_loop_test(c, an_engine_that_fails_answers_nothing_of_its_batch, 0, 3);
     tcase_add_test(c, what_waits_before_a_bad_line_is_answered);
     tcase_add_test(c, a_bad_line_and_an_engine_that_fails);
+    tcase_add_test(c, a_batch_that_is_work_enough_is_answered);
+    tcase_add_test(c, a_stop_waits_for_one_batch);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }

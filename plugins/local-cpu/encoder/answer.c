@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define TEXTS_AT_ONCE 256u
+#define TOKENS_AT_ONCE 8192u   /* about a second of work: what a stop waits for */
 #define MARGINS_MAX (1u << 20) /* floats of the texts that wait */
 #define FILES_MAX 64u
 #define DESCRIPTION_MAX 4096u
@@ -192,6 +193,10 @@ static kit_status add(void *self, const char *text, size_t length, kolm_error_t 
     return KOLM_OK;
 }
 
+static bool full(const void *self) {
+    return sentences_waiting_tokens(((const encoder_model *)self)->sentences) >= TOKENS_AT_ONCE;
+}
+
 static kit_status answer(void *self, model_answer *out, kolm_error_t *err) {
     encoder_model *m = self;
     const uint32_t count = m->count;
@@ -207,7 +212,7 @@ static kit_status answer(void *self, model_answer *out, kolm_error_t *err) {
 }
 
 infer_engine encoder_model_engine(encoder_model *m) {
-    return (infer_engine){.self = m, .labels = m->linear, .most = m->most, .add = add, .answer = answer};
+    return (infer_engine){.self = m, .labels = m->linear, .most = m->most, .add = add, .full = full, .answer = answer};
 }
 
 uint64_t encoder_model_cut(const encoder_model *m, uint32_t *out_most) {
