@@ -277,10 +277,26 @@ static void put_string(report_gathering *g, gather_list *list, const cJSON *obje
     if (kit_json_get_string(object, key, &text)) gather_item(g, list, name, text, note);
 }
 
+/* A model of two parts: what was compared is the linear one, and what answers is a head on both, whose numbers these are. */
+static void put_head(report_gathering *g, const cJSON *report, const cJSON *head) {
+    const double right = gather_number(report, "oof_correct"), answered = gather_number(report, "oof_answered"),
+                 lambda = gather_number(head, "lambda_micro");
+    if (lambda >= 0)
+        gather_item(g, &g->candidates, "Chosen", gather_format(g, "a head with lambda %.3f", lambda / SCORE_MICRO),
+                    "as the backend says");
+    if (answered >= 1 && right >= 0 && right <= answered)
+        gather_item(g, &g->candidates, "With the head",
+                    gather_format(g, "%.1f %% in cross-validation", 100 * right / answered),
+                    gather_format(g, "of the %.0f rows that it answered", answered));
+}
+
 /* What a backend compared before it chose: {"name", "accuracy_micro"} each, in its own words. */
 static void put_candidates(report_gathering *g, const cJSON *report) {
-    const cJSON *all = kit_json_get(report, "candidates"), *item;
-    put_string(g, &g->candidates, report, "chosen", "Chosen", "as the backend says");
+    const cJSON *all = kit_json_get(report, "candidates"), *head = kit_json_get(report, "head"), *item;
+    const bool two = cJSON_IsObject(head);
+    if (two) put_head(g, report, head);
+    put_string(g, &g->candidates, report, "chosen", two ? "Chosen for the linear part" : "Chosen",
+               "as the backend says");
     if (!cJSON_IsArray(all)) return;
     cJSON_ArrayForEach(item, all) {
         const char *name = NULL;
@@ -289,7 +305,8 @@ static void put_candidates(report_gathering *g, const cJSON *report) {
         const char *value = !kit_json_get_u64(item, "accuracy_micro", &micro) || micro > SCORE_MICRO
                                 ? "no accuracy is given"
                                 : gather_format(g, "%.1f %% in cross-validation", (double)micro / 10000);
-        gather_item(g, &g->candidates, g->candidates.count < REPORT_ITEMS_MAX ? gather_text(g, name) : "", value, NULL);
+        gather_item(g, &g->candidates, g->candidates.count < REPORT_ITEMS_MAX ? gather_text(g, name) : "", value,
+                    two ? "the linear part" : NULL);
     }
 }
 

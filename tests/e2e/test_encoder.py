@@ -74,6 +74,12 @@ class Encoder(Case):
         self.assertEqual(score["correct"], manifest["kscore"]["correct"])
         self.assertIn("trusted", self.kolm("verify", "router-1.0.0.kolm").out)
         self.assertEqual(self.jobs(), [])
+        self.kolm("report", "router-1.0.0.kolm")
+        page = self.read("router-1.0.0.html").decode().replace("<wbr>", "")
+        of = "%.1f %% in cross-validation" % (100 * report["oof_correct"] / report["oof_answered"])
+        head = report["head"]["lambda_micro"] / 1e6
+        for piece in ("With the head", of, "a head with lambda %.3f" % head, "Chosen for the linear part", report["chosen"]):
+            self.assertIn(piece, page)
 
     def test_many_lines_are_one_lines_answers(self):
         """Texts that come together are embedded together, and answered as alone and in their order."""
