@@ -92,11 +92,11 @@ int main(int argc, char **argv) {
         fprintf(stderr, "use: encode_tool DIR IDS OUT WIDTH THREADS BATCH REPEATS\n");
         return 2;
     }
-    if (enc_open(argv[1], &e, &err) != KOLM_OK) die(&err);
     const bool plain = strcmp(argv[4], "plain") == 0;
     if (!plain && !kit_parse_u64(argv[4], &width)) return 2;
     const enc_kernels *kernels = plain ? enc_kernels_plain() : enc_kernels_find((uint32_t)width);
     if (kernels == NULL) return 77; /* this processor has no such vectors */
+    if (enc_open(argv[1], &e, &err) != KOLM_OK) die(&err);
     enc_use(e, kernels);
     ids all = read_ids(argv[2], &err);
     float *out = malloc(all.text_count * enc_dimensions(e) * sizeof *out + 1);
