@@ -404,8 +404,8 @@ class Redirects(Case):
 
 class Files(Case):
     def ranged(self, content, etag='"v1"', cut_after=None, honours=True):
-        """A server of one file; the first `cut_after` answers break off half-way."""
-        state = {"cuts": 0}
+        """A server of one file; the first `cut_after` answers break off half-way. An etag of None: it sends none."""
+        state, tags = {"cuts": 0}, [("ETag", etag)] if etag else []
 
         def handle(request, connection):
             begin = 0
@@ -414,9 +414,9 @@ class Files(Case):
                 begin = int(wanted.split("=")[1].rstrip("-"))
                 if begin >= len(content):
                     return answer(416, "", [("Content-Range", "bytes */%d" % len(content))])
-                head = answer(206, b"", [("Content-Length", str(len(content) - begin)), ("Content-Range", "bytes %d-%d/%d" % (begin, len(content) - 1, len(content))), ("ETag", etag)])
+                head = answer(206, b"", [("Content-Length", str(len(content) - begin)), ("Content-Range", "bytes %d-%d/%d" % (begin, len(content) - 1, len(content))), *tags])
             else:
-                head = answer(200, b"", [("Content-Length", str(len(content))), ("ETag", etag)])
+                head = answer(200, b"", [("Content-Length", str(len(content))), *tags])
             rest = content[begin:]
             if cut_after is not None and state["cuts"] < cut_after:
                 state["cuts"] += 1
@@ -466,12 +466,51 @@ class Files(Case):
         path = self.file(b"n" * 33333)  # of another version: the server knows by the ETag, and sends all
         self.check(one({"url": server.url(), "out_file": path, "resume": True, "etag": '"v0"'}), path, content)
         path = self.file(content)  # nothing is missing
-        self.check(one({"url": server.url(), "out_file": path, "resume": True}), path, content)
+        self.check(one({"url": server.url(), "out_file": path, "resume": True, "etag": '"v1"'}), path, content)
+        self.assertEqual(server.seen[-1].headers["range"], "bytes=100000-")
+
+    def test_nothing_is_resumed_without_a_strong_etag(self):
+        content = os.urandom(100000)
+        for etag in (None, 'W/"v1"', '"' + "v" * 200 + '"'):
+            server, path = self.ranged(content, etag=etag, cut_after=2), self.file()
+            self.check(one({"url": server.url(), "out_file": path, "resume": True}), path, content)
+            self.assertEqual([request.headers.get("range") for request in server.seen], [None] * 3)
+        for etag in (None, 'W/"v1"', '"' + "v" * 200 + '"'):  # what another call began
+            server, path = self.ranged(content), self.file(b"n" * 33333)
+            self.check(one({"url": server.url(), "out_file": path, "resume": True, "etag": etag}), path, content)
+            self.assertIsNone(server.seen[0].headers.get("range"))
+
+    def test_two_versions_of_one_length_make_no_file(self):
+        """The file is replaced by one of the same length while it is being downloaded, by a server that does not look at If-Range."""
+        old, new = b"o" * 1000, b"n" * 1000
+
+        def version(content, begin, tags):
+            ranged = [("Content-Range", "bytes %d-999/1000" % begin)] if begin else []
+            return answer(206 if begin else 200, b"", [("Content-Length", str(1000 - begin)), *ranged, *tags]) + content[begin:]
+
+        def cut(tags):
+            def reply(request, connection):
+                connection.sendall(version(old, 0, tags)[:-400])
+            return reply
+
+        def rest(tags):
+            return lambda request, connection: version(new, 600 if "range" in request.headers else 0, tags)
+        path = self.file()
+        server = self.serve(cut([]), rest([]))  # nothing tells the versions apart: it is begun again
+        self.check(one({"url": server.url(), "out_file": path, "resume": True}), path, new)
+        for tags in ([("ETag", '"v2"')], [("ETag", 'W/"v1"')], []):
+            server = self.serve(cut([("ETag", '"v1"')]), rest(tags))
+            got = one({"url": server.url(), "out_file": path, "resume": True})
+            self.assertEqual((got["code"], got["status"], server.seen[1].headers.get("if-range")), ("DATA_LOSS", 206, '"v1"'), tags)
+            self.assertIn("of the version that was begun", got["text"])
+        server = self.serve(answer(416, "", [("Content-Range", "bytes */1000"), ("ETag", '"v2"')]))
+        self.assertEqual(one({"url": server.url(), "out_file": self.file(old), "resume": True, "etag": '"v1"'})["status"], 416)
 
     def test_wrong_part(self):
-        server, path = self.serve(answer(206, b"abc", [("Content-Range", "bytes 7-9/10")])), self.file(b"12345")
-        got = one({"url": server.url(), "out_file": path, "resume": True})
+        server, path = self.serve(answer(206, b"abc", [("Content-Range", "bytes 7-9/10"), ("ETag", '"v1"')])), self.file(b"12345")
+        got = one({"url": server.url(), "out_file": path, "resume": True, "etag": '"v1"'})
         self.assertEqual(got["code"], "DATA_LOSS")
+        self.assertIn("another part", got["text"])
         got = one({"url": server.url(), "out_file": self.file()})
         self.assertEqual(got["code"], "DATA_LOSS")
 

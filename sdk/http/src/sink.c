@@ -25,6 +25,14 @@ static kit_status hash_beginning(http_flight *f, uint64_t size, kolm_error_t *er
     return KOLM_OK;
 }
 
+/* A strong one that a header of ours has room for: only it says that two answers are of the same bytes. */
+static bool take_etag(http_flight *f, const char *etag) {
+    f->etag[0] = '\0';
+    if (etag == NULL || etag[0] != '"' || strlen(etag) >= sizeof f->etag) return false;
+    kit_copy(f->etag, sizeof f->etag, etag);
+    return true;
+}
+
 kit_status http_sink_open(http_flight *f, kolm_error_t *err) {
     const kit_http_request *r = f->request;
     struct stat st;
@@ -35,14 +43,15 @@ kit_status http_sink_open(http_flight *f, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file",
                         "what should be downloaded into is not a regular file");
     KIT_TRY(kit_sha256_new(&f->digest, err));
-    if (!r->resume) return KOLM_OK;
-    if (r->resume_etag != NULL && r->resume_etag[0] == '"') kit_copy(f->etag, sizeof f->etag, r->resume_etag);
+    if (!r->resume || !take_etag(f, r->resume_etag)) return KOLM_OK;
     f->good = (uint64_t)st.st_size;
     return hash_beginning(f, f->good, err);
 }
 
+/* Without an ETag the rest may be that of another version, of the same length even: then all of it is asked for. */
 void http_sink_range(http_flight *f) {
-    f->range_from = f->request->has_out_file && f->request->resume ? f->good : 0;
+    bool known = f->request->has_out_file && f->request->resume && f->etag[0] != '\0';
+    f->range_from = known ? f->good : 0;
 }
 
 /* From the first byte. */
@@ -62,6 +71,12 @@ static bool start_over(http_flight *f) {
 static bool go_on(http_flight *f) {
     uint64_t first = 0, total = UINT64_MAX;
     const char *range = http_headers_find(&f->answer->headers, "content-range");
+    const char *etag = http_headers_find(&f->answer->headers, "etag");
+    /* RFC 9110 15.3.7: a part names the ETag that the whole would have. */
+    if (etag == NULL || strcmp(etag, f->etag) != 0)
+        return http_refuse(f, KOLM_E_DATA_LOSS, "remove the unfinished file and download it again",
+                           "the server sent the rest of the file without showing that it is of the version that was "
+                           "begun");
     if (range == NULL || !http_content_range(range, &first, &total) || first != f->range_from)
         return http_refuse(f, KOLM_E_DATA_LOSS, "remove the unfinished file and download it again",
                            "the server sent another part of the file than the one from byte %llu on",
@@ -82,27 +97,25 @@ static bool go_on(http_flight *f) {
 }
 
 static bool begin_file(http_flight *f, long status) {
-    const char *encoding = http_headers_find(&f->answer->headers, "content-encoding"), *etag;
+    const char *encoding = http_headers_find(&f->answer->headers, "content-encoding");
     if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
         return http_refuse(f, KOLM_E_DATA_LOSS, "report it to the maker of this backend",
                            "the file came with the encoding %.40s, which was not asked for", encoding);
-    if (status == 206 && f->range_from > 0) {
-        if (!go_on(f)) return false;
-    } else if (status == 206) {
+    if (status == 206 && f->range_from > 0) return go_on(f);
+    if (status == 206)
         return http_refuse(f, KOLM_E_DATA_LOSS, "download the file again",
                            "the server sent a part of the file, and all of it was asked for");
-    } else if (!start_over(f)) {
-        return false;
-    }
-    etag = http_headers_find(&f->answer->headers, "etag");
-    if (etag != NULL && etag[0] == '"' && strlen(etag) < sizeof f->etag) kit_copy(f->etag, sizeof f->etag, etag);
+    if (!start_over(f)) return false;
+    (void)take_etag(f, http_headers_find(&f->answer->headers, "etag"));
     return true;
 }
 
-/* 416, and the server's file ends where ours does. */
+/* 416, and the server's file ends where ours does. If-Range was sent: of another version it would be a 200. */
 static bool has_all(http_flight *f) {
     uint64_t first = 0, total = 0;
     const char *range = http_headers_find(&f->answer->headers, "content-range");
+    const char *etag = http_headers_find(&f->answer->headers, "etag");
+    if (etag != NULL && strcmp(etag, f->etag) != 0) return false;
     return f->range_from > 0 && range != NULL && http_content_range(range, &first, &total) && first == UINT64_MAX &&
            total == f->good;
 }
@@ -127,7 +140,7 @@ bool http_sink_begin(http_flight *f, long status) {
                            "the body has %llu bytes, and at most %llu are expected", (unsigned long long)announced,
                            (unsigned long long)f->most);
     if (f->sink != SINK_FILE) return true;
-    if (status != 206 && announced != UINT64_MAX) f->total = announced;
+    if (status != 206) f->total = announced;
     return begin_file(f, status);
 }
 

@@ -120,10 +120,12 @@ typedef struct kit_http_request {
     /* a regular file, open for reading and writing; it has the body and nothing else after a success, and up to
      * where it came after a failure */
     int out_file;
-    /* what out_file holds is the beginning of the body: only the rest is asked for (Range), in this call and in
-     * tries after a break. A server that sends all of it is obeyed: the file is begun again */
+    /* what out_file holds is the beginning of the body: only the rest is asked for (Range and If-Range), in this call
+     * if resume_etag is given, and in tries after a break if the answer that broke off had a strong ETag. Without one
+     * the rest could be that of another version: the file is begun again, as it is when the server sends all of it.
+     * A rest that does not come with the same ETag is DATA_LOSS */
     bool resume;
-    const char *resume_etag; /* the ETag of what the file holds, or NULL; it is sent as If-Range */
+    const char *resume_etag; /* the strong ETag of what the file holds; NULL or a weak one (W/"..."): not known */
     /* Each piece as it comes, not kept. Once called, the request is not tried again. Anything but KOLM_OK ends the
      * request with that code. */
     kit_status (*on_bytes)(void *user, const char *bytes, size_t length, kolm_error_t *err);
