@@ -13,6 +13,14 @@ kit_status http_no_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
 }
 
+void http_redact(const http_flight *f, char *text, size_t capacity) {
+    kit_buf clean = {0};
+    if (f->secret_count == 0) return;
+    kit_secret_redact(f->secrets, f->secret_count, text, strlen(text), &clean);
+    kit_copy(text, capacity, clean.failed ? "(hidden: out of memory)" : kit_buf_text(&clean));
+    kit_buf_free(&clean);
+}
+
 bool http_refuse(http_flight *f, int32_t code, const char *remedy, const char *format, ...) {
     char text[400];
     va_list args;
@@ -207,23 +215,30 @@ static void said(const http_flight *f, kit_buf *out) {
     cJSON_Delete(json);
 }
 
+/* Where a redirect leads: the path of a place that is not ours may be a secret of its own. */
+static void say_target(const http_flight *f, const char *location, kit_buf *out) {
+    http_place to = {0};
+    char *url = NULL;
+    if (http_place_follow(&f->place, location, &url, NULL) == KOLM_OK &&
+        http_place_parse(f->http, url, &to, NULL) == KOLM_OK) {
+        bool ours = strcmp(to.origin, f->place.origin) == 0;
+        const char *host = strstr(to.shown, "://") + 3;
+        size_t most = ours ? strlen(to.shown) : (size_t)(host - to.shown) + strcspn(host, "/");
+        kit_buf_fmt(out, " to %.*s, which is not followed", (int)(most < 200 ? most : 200), to.shown);
+    }
+    http_place_free(&to);
+    free(url);
+}
+
 kit_status http_fail_status(http_flight *f) {
     const kit_http_answer *a = f->answer;
     kit_http_status_fact fact = kit_http_status(a->status);
     kit_buf words = {0};
     const char *location = a->status >= 300 && a->status < 400 ? kit_http_header_of(a, "location") : NULL;
-    if (location != NULL) {
-        http_place to = {0};
-        char *url = NULL;
-        /* Only where to: the query may hold a signature. */
-        if (http_place_follow(&f->place, location, &url, NULL) == KOLM_OK &&
-            http_place_parse(f->http, url, &to, NULL) == KOLM_OK)
-            kit_buf_fmt(&words, " to %.200s, which is not followed", to.shown);
-        http_place_free(&to);
-        free(url);
-    } else {
+    if (location != NULL)
+        say_target(f, location, &words);
+    else
         said(f, &words);
-    }
     kit_status status = kit_fail(f->err, fact.code, fact.remedy, "%s %s answered %d %s%s", f->method, f->place.shown,
                                  a->status, fact.words, kit_buf_text(&words));
     kit_buf_free(&words);

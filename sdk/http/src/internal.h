@@ -119,6 +119,9 @@ const char *http_secret_text(const kit_secret *secret);
 
 /* failure.c */
 kit_status http_no_memory(kolm_error_t *err);
+/* Takes the secrets of the request out of a text in place. The texts of failures are made as they come, and all leave
+ * through here: the log in log_try, errors in land. */
+void http_redact(const http_flight *f, char *text, size_t capacity);
 /* Fills err for a try that failed in the network; code is libcurl's. */
 kit_status http_fail_transfer(http_flight *f, CURLcode code);
 /* The same for a time that has passed: `what` ("the deadline of 60 s"). */

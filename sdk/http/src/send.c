@@ -25,6 +25,7 @@ static void log_try(const http_flight *f, const char *what) {
     if (host == NULL) return;
     kit_format(text, sizeof text, "%s %s: %s, %lld ms, try %u", f->method, f->place.shown, what,
                (long long)(kit_now_ms() - f->try_ms), f->tries);
+    http_redact(f, text, sizeof text);
     host->log(host->user, KOLM_LOG_DEBUG, text);
 }
 
@@ -80,6 +81,8 @@ static void land(http_flight *f, kit_status status) {
     f->status = status;
     f->state = FLIGHT_DONE;
     if (status == KOLM_OK) (void)kit_fail(f->err, KOLM_OK, "", "%s", ""); /* nothing of the tries before */
+    http_redact(f, f->err->text, sizeof f->err->text);
+    http_redact(f, f->err->remedy, sizeof f->err->remedy);
     f->answer->tries = f->tries;
 }
 
