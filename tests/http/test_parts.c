@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of sdk/http that need no network: table of tries, dates, pauses, redaction, events, addresses, header
  * lines. */
+#include "hide.h"
 #include "internal.h"
 #include "kolm/http/sse.h"
 
@@ -333,6 +334,76 @@ START_TEST(test_addresses) {
 }
 END_TEST
 
+/* ---- What a recording leaves out */
+
+START_TEST(test_hidden_names) {
+    static const char *const hidden[] = {"privateKey",
+                                         "accessKey",
+                                         "secretKey",
+                                         "secretAccessKey",
+                                         "apiKey",
+                                         "APIKey",
+                                         "api_key",
+                                         "X-Api-Key",
+                                         "private-key",
+                                         "secret_key",
+                                         "AWS_SECRET_ACCESS_KEY",
+                                         "clientSecret",
+                                         "accessToken",
+                                         "jwt",
+                                         "sshPrivateKey",
+                                         "refresh_token",
+                                         "Signature",
+                                         "userPassword",
+                                         "credentials",
+                                         "Set-Cookie",
+                                         "Authorization"};
+    static const char *const shown[] = {"publicKey",   "public_key", "keys",      "keyName",
+                                        "tokens_used", "tokenizer",  "secretary", "name",
+                                        "passwords",   "-_-",        ""};
+    for (size_t i = 0; i < sizeof hidden / sizeof hidden[0] + sizeof shown / sizeof shown[0]; i++) {
+        bool hide = i < sizeof hidden / sizeof hidden[0];
+        const char *name = hide ? hidden[i] : shown[i - sizeof hidden / sizeof hidden[0]];
+        kit_buf url = {0}, text = {0}, wanted = {0};
+        kit_buf_fmt(&text, "https://a.example/b?n=1&%s=canary&m=2", name);
+        kit_buf_fmt(&wanted, "https://a.example/b?n=1&%s=%s&m=2", name, hide ? "[hidden]" : "canary");
+        http_hide_url(kit_buf_text(&text), text.length, &url);
+        ck_assert_str_eq(kit_buf_text(&url), kit_buf_text(&wanted));
+        cJSON *json = cJSON_CreateObject(), *inner = cJSON_AddObjectToObject(json, "inner");
+        cJSON_AddStringToObject(inner, name, "canary");
+        ck_assert(http_hide_json(json));
+        ck_assert_str_eq(cJSON_GetObjectItemCaseSensitive(inner, name)->valuestring, hide ? "[hidden]" : "canary");
+        ck_assert_msg(http_is_private_header(name) == hide, "%s", name);
+        cJSON_Delete(json);
+        kit_buf_free(&url), kit_buf_free(&text), kit_buf_free(&wanted);
+    }
+}
+END_TEST
+
+START_TEST(test_hidden_parameters) {
+    static const char *const urls[][2] = {
+        {"https://a/?X-Amz-Date=1&x_goog_date=2&KeyPairId=3&Key-Pair-Id=4",
+         "https://a/?X-Amz-Date=[hidden]&x_goog_date=[hidden]&KeyPairId=[hidden]&Key-Pair-Id=[hidden]"},
+        {"https://a/?sig=1&SE=2&design=3&x=4&xa=5&code=6&part=7",
+         "https://a/?sig=[hidden]&SE=[hidden]&design=3&x=4&xa=5&code=[hidden]&part=7"},
+        {"https://a/b", "https://a/b"},
+        {"?", "?"},
+        {"?=&&token&token=", "?=&&token&token=[hidden]"}};
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        kit_buf out = {0};
+        http_hide_url(urls[i][0], strlen(urls[i][0]), &out);
+        ck_assert_str_eq(kit_buf_text(&out), urls[i][1]);
+        kit_buf_free(&out);
+    }
+    char name[1000]; /* only the end of a long one is looked at */
+    memset(name, 'n', sizeof name);
+    memcpy(name + sizeof name - sizeof "privateKey", "privateKey", sizeof "privateKey");
+    ck_assert(http_is_private_header(name));
+    name[sizeof name - 2] = 'n';
+    ck_assert(!http_is_private_header(name));
+}
+END_TEST
+
 START_TEST(test_header_lines) {
     kit_buf headers = {0};
     static const char *const lines[] = {
@@ -390,6 +461,8 @@ int main(void) {
     tcase_add_test(parts, test_events_bounded);
     tcase_add_test(parts, test_places);
     tcase_add_test(parts, test_addresses);
+    tcase_add_test(parts, test_hidden_names);
+    tcase_add_test(parts, test_hidden_parameters);
     tcase_add_test(parts, test_header_lines);
     tcase_add_test(parts, test_content_range);
     suite_add_tcase(suite, parts);

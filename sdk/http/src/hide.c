@@ -8,19 +8,37 @@
 
 #define HIDDEN "[hidden]"
 
+#define NAME_MAX_BYTES 256u /* what is looked at, from the end */
+
+/* Its end in lower case without '-' and '_', so that api_key, x-api-key and apiKey are one; cut at the front if it is
+ * too long. Returns the length. */
+static size_t fold(const char *name, size_t length, char out[NAME_MAX_BYTES]) {
+    size_t n = 0;
+    for (size_t i = length > NAME_MAX_BYTES ? length - NAME_MAX_BYTES : 0; i < length; i++) {
+        char c = name[i];
+        if (c != '-' && c != '_') out[n++] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    }
+    return n;
+}
+
 static bool ends_in(const char *name, size_t length, const char *const *endings) {
     for (; *endings != NULL; endings++) {
         size_t n = strlen(*endings);
-        if (length >= n && strncasecmp(name + length - n, *endings, n) == 0) return true;
+        if (length >= n && memcmp(name + length - n, *endings, n) == 0) return true;
     }
     return false;
 }
 
-static bool is_private_member(const char *name, size_t length) {
+static bool is_private_folded(const char *name, size_t length) {
     static const char *const endings[] = {
-        "token",         "secret",  "password", "signature",  "credential",  "credentials", "jwt",        "cookie",
-        "authorization", "api_key", "apikey",   "access_key", "private_key", "api-key",     "access-key", NULL};
+        "token",  "secret",        "password", "signature", "credential", "credentials", "jwt",
+        "cookie", "authorization", "apikey",   "accesskey", "privatekey", "secretkey",   NULL};
     return ends_in(name, length, endings);
+}
+
+static bool is_private_member(const char *name, size_t length) {
+    char folded[NAME_MAX_BYTES];
+    return is_private_folded(folded, fold(name, length, folded));
 }
 
 bool http_is_private_header(const char *name) {
@@ -28,12 +46,14 @@ bool http_is_private_header(const char *name) {
 }
 
 static bool is_private_parameter(const char *name, size_t length) {
-    static const char *const whole[] = {"policy", "expires", "sig",         "se",   "sp", "sv",
-                                        "sr",     "key",     "key-pair-id", "code", NULL};
-    if (length > 5 && (strncasecmp(name, "x-amz", 5) == 0 || strncasecmp(name, "x-goo", 5) == 0)) return true;
+    static const char *const whole[] = {"policy", "expires", "sig",       "se",   "sp", "sv",
+                                        "sr",     "key",     "keypairid", "code", NULL};
+    char folded[NAME_MAX_BYTES];
+    size_t n = fold(name, length, folded);
+    if (n > 4 && (memcmp(folded, "xamz", 4) == 0 || memcmp(folded, "xgoo", 4) == 0)) return true;
     for (size_t i = 0; whole[i] != NULL; i++)
-        if (strlen(whole[i]) == length && strncasecmp(name, whole[i], length) == 0) return true;
-    return is_private_member(name, length);
+        if (strlen(whole[i]) == n && memcmp(folded, whole[i], n) == 0) return true;
+    return is_private_folded(folded, n);
 }
 
 void http_hide_url(const char *url, size_t length, kit_buf *out) {

@@ -23,8 +23,9 @@ extern "C" {
  *     its bytes (kit_secret_redact);
  *   - cookies, and headers of an answer whose name speaks of a token, key, secret, signature or credential;
  *   - in JSON bodies of either side the texts of members whose name ends in token, secret, password, signature,
- *     credential, credentials, jwt, authorization, api_key, access_key or private_key: "[hidden]", so that a key that
- *     was made by the request does not get in;
+ *     credential, credentials, jwt, cookie, authorization, api_key, access_key, private_key or secret_key: "[hidden]",
+ *     so that a key that was made by the request does not get in. Case, '-' and '_' do not count in any of these names:
+ *     privateKey is one of them;
  *   - values in the query of a URL, be it the one asked for or one in a JSON text or a Location header, if their
  *     name speaks of the same, and of those that presigned addresses have (X-Amz-..., X-Goog-..., Signature, Policy,
  *     Expires, sig, se, sp, sv);
