@@ -301,6 +301,20 @@ class Slow(Case):
         self.assertEqual((got["code"], got["tries"]), ("DEADLINE_EXCEEDED", 2))
         self.assertIn("200 ms without a byte", got["text"])
 
+    def test_nothing_of_an_earlier_answer_is_left(self):
+        """A try that is ended from here has a request id of its own, or none, and asks for no pause."""
+        over = threading.Event()
+
+        def begun(request, connection):
+            connection.sendall(answer(200, b"", [("Content-Length", "1000"), ("X-Request-Id", "second")]) + b"x")
+            over.wait(250)
+        first = answer(503, "", [("Retry-After", "0"), ("X-Request-Id", "first")])
+        servers = [self.serve(first, lambda request, connection: over.wait(250) and None), self.serve(first, begun), self.serve(first)]
+        self.addCleanup(over.set)
+        got = run({"tries": 2}, [{"url": each.url(), "idle_ms": 4000} for each in servers])
+        self.assertEqual([(g["code"], g["tries"], g["retry_after_ms"], g["request_id"]) for g in got],
+                         [("DEADLINE_EXCEEDED", 2, -1, ""), ("DEADLINE_EXCEEDED", 2, -1, "second"), ("UNAVAILABLE", 2, 0, "first")])
+
     def test_deadline_while_sending(self):
         server = Server(None, raw=lambda connection: server.over.wait(250))
         self.addCleanup(server.close)

@@ -164,6 +164,8 @@ void http_exchange_reset(http_flight *f) {
     f->up = f->down = 0;
     f->refused = KOLM_OK;
     f->answer->status = 0;
+    f->answer->retry_after_ms = -1;
+    f->answer->request_id[0] = '\0';
     kit_buf_clear(&f->answer->headers);
     kit_buf_clear(&f->answer->body);
     kit_buf_clear(&f->heard);

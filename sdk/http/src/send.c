@@ -217,7 +217,10 @@ static void finish(http_flight *f, CURLcode code) {
 static void abandon(http_flight *f, kit_status status) {
     kit_http_answer *a = f->answer;
     a->fate = f->headers_done ? KIT_HTTP_CUT : f->going_out ? KIT_HTTP_LOST : KIT_HTTP_NOT_SENT;
-    if (!f->headers_done) a->status = 0;
+    if (f->headers_done)
+        note_answer(f);
+    else
+        a->status = 0;
     log_try(f, f->err->text);
     if (http_tape_records(f->http))
         http_tape_note(f, status == KOLM_E_CANCELLED ? CURLE_ABORTED_BY_CALLBACK : CURLE_OPERATION_TIMEDOUT);
