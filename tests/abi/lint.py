@@ -41,6 +41,9 @@ ONE_FILE = {
     r"\bflock\s*\(": ("", "sdk/kit/src/lock.c", "kolm/kit/lock.h"),
     r"\bst_uid\b": ("", "sdk/kit/src/trust.c", "kolm/kit/trust.h"),
     r'"(credentials|grants\.json|policy\.json|backend-keys)"': ("core/", "core/store/home.c", "store/store.h"),
+    # of private addresses: those of RFC 1918 and RFC 3927, and of RFC 4193
+    r"(?i)==\s*(192|0xC0)\b.*==\s*(168|0xA8)\b|==\s*(169|0xA9)\b.*==\s*(254|0xFE)\b|&\s*0xFE\)\s*==\s*0xFC\b": (
+        "", "sdk/kit/src/address.c", "kolm/kit/address.h"),
 }
 # A library that one room speaks to: what it takes to use it rightly is there, once.
 ONE_ROOM = {"curl": (r"(?<![\w.>])curl_\w+\s*\(", "sdk/http/", "kolm/http/http.h")}
@@ -369,6 +372,10 @@ class SelfTest(unittest.TestCase):
         self.check("plugins/acme/a.c", "int x = info.st_uid == 0;\n", "kolm/kit/trust.h")
         self.check("core/host/a.c", 'const char *s = "grants.json";\n', "core/store/home.c alone")
         self.check("plugins/acme/a.c", 'const char *s = "credentials", *t = "the grants.json file";\n', None)
+        for private in ("b[0] == 192 && b[1] == 168", "b[0] == 0xA9 && b[1] == 0xfe", "(b[0] & 0xfe) == 0xfc"):
+            self.check("plugins/acme/a.c", f"int x = {private};\n", "kolm/kit/address.h")
+            self.check("sdk/kit/src/address.c", f"int x = {private};\n", None)
+        self.check("plugins/acme/a.c", "int x = status == 192 || (b[1] & 0xC0) == 0x80;\n", None)
 
     def test_prints(self):
         self.check("core/host/a.c", "void f(void) { printf(1); }\n", "only core/cli prints")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* URLs that may be asked, and addresses that may be connected to. */
 #include "internal.h"
+#include "kolm/kit/address.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -14,11 +15,6 @@ void http_place_free(http_place *place) {
     free(place->shown);
     free(place->host);
     *place = (http_place){0};
-}
-
-static bool v4_is_private(const uint8_t *b) {
-    return b[0] == 127 || b[0] == 10 || (b[0] == 172 && (b[1] & 0xF0) == 16) || (b[0] == 192 && b[1] == 168) ||
-           (b[0] == 169 && b[1] == 254);
 }
 
 static const uint8_t *v4_within(const struct sockaddr *address) {
@@ -37,13 +33,11 @@ bool http_address_is_loopback(const struct sockaddr *address) {
            IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
 }
 
-/* RFC 1918, RFC 3927, RFC 4193, and link-local and loopback of RFC 4291. */
 bool http_address_is_private(const struct sockaddr *address) {
-    const uint8_t *v4 = v4_within(address);
-    if (v4 != NULL) return v4_is_private(v4);
-    if (address->sa_family != AF_INET6) return false;
-    const uint8_t *b = (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-    return http_address_is_loopback(address) || (b[0] & 0xFE) == 0xFC || (b[0] == 0xFE && (b[1] & 0xC0) == 0x80);
+    if (address->sa_family == AF_INET)
+        return kit_address_is_private(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr);
+    return address->sa_family == AF_INET6 &&
+           kit_address_is_private(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
 }
 
 static bool loopback_name(const char *host) {
