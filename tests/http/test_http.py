@@ -782,7 +782,8 @@ class Tls(Case):
         server = Server(None, raw=proxy)
         self.addCleanup(server.close)
         address = "http://user:proxy-password@127.0.0.1:%d" % server.port
-        for env in ({"HTTPS_PROXY": address}, {"https_proxy": address}, {"ALL_PROXY": address}):
+        for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            env = {name: address}
             got = self.through(env)
             self.assertEqual((got["code"], got["fate"], got["may"]), ("FAILED_PRECONDITION", "not-sent", False), got)
             self.assertIn("407", got["text"])
@@ -791,6 +792,8 @@ class Tls(Case):
         count = len(asked)
         got = self.through({"HTTPS_PROXY": address, "NO_PROXY": NOWHERE})
         self.assertEqual(got["code"], "NOT_FOUND")
+        for name in ("http_proxy", "HTTP_PROXY"):
+            self.assertEqual(self.through({name: address})["code"], "NOT_FOUND", name)
         one({"url": "https://127.0.0.1:%d/" % nobody_there()}, proxy=address)  # this machine is never asked for through a proxy
         self.assertEqual(len(asked), count)
 

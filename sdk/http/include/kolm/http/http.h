@@ -43,9 +43,9 @@ extern "C" {
  * only, to the same scheme, host and port only, five at most: the headers of a request, and so its secrets, never
  * go anywhere else.
  *
- * Proxies. HTTPS_PROXY or https_proxy, http_proxy, ALL_PROXY or all_proxy, and NO_PROXY or no_proxy of the
- * environment; a backend gets those that its manifest names under requires. Loopback addresses are never sent
- * through a proxy.
+ * Proxies. HTTPS_PROXY or https_proxy, ALL_PROXY or all_proxy, and NO_PROXY or no_proxy of the environment; a
+ * backend gets those that its manifest names under requires. http_proxy is not read: it is for plain http, which
+ * goes to loopback addresses only, and those are never sent through a proxy.
  *
  * Tries. kit_http_decide is the table. Up to `tries` in all, with kit_http_backoff between them, or what
  * Retry-After asks for. If that is more than wait_most_ms, or the deadline would pass, the answer at hand is the
@@ -86,9 +86,9 @@ typedef struct kit_http_part {
     const char *name;
     const char *filename;     /* NULL: not a file */
     const char *content_type; /* NULL: none is sent */
-    const void *bytes;        /* NULL: from_file counts */
+    const void *bytes;        /* NULL: file counts */
     size_t length;
-    int file;        /* a regular file, open for reading; read from file_offset, its own offset stays */
+    int file;        /* a regular file, open for reading; read with pread, so that its own offset stays */
     uint64_t offset; /* first byte */
     uint64_t size;   /* bytes from there */
 } kit_http_part;
