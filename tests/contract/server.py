@@ -31,7 +31,9 @@ def read_request(stream, connection):
     line = stream.readline(65536)
     if not line.strip():
         return None
-    method, target, _ = line.decode("latin-1").split(" ", 2)
+    method, target, version = line.decode("latin-1").split(" ", 2)
+    if not version.startswith("HTTP/1."):
+        raise ValueError("not HTTP")
     headers = {}
     while True:
         line = stream.readline(65536)
