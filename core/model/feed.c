@@ -62,7 +62,7 @@ static kit_status send_questions(run_stream *s, kit_buf *out, bool *out_gone) {
     for (const char *at = kit_buf_text(out), *end = at + out->length;
          at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
         lines++;
-    s->asked += lines; /* once: who prints looks at it meanwhile */
+    s->asked += lines; /* once: who reads the answers looks at it meanwhile */
     *out_gone = kit_write_all(s->to_backend, kit_buf_text(out), out->length, NULL) != KOLM_OK;
     int reason = errno;
     kit_buf_clear(out);

@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `kolm run` shares between the thread that feeds questions, the one that prints answers, and the main one. */
+/* What `kolm run` shares between the thread that feeds questions, the one that reads answers, and the main one. */
 #ifndef KOLM_MODEL_STREAM_H
 #define KOLM_MODEL_STREAM_H
 
 #include "job/common.h"
 #include "model/ids.h"
+#include "model/run.h"
 #include "session/session.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 #define RUN_LINE_MAX (16u << 20) /* bytes of a question, and of an answer */
-#define RUN_BAD_EXAMPLES 10
 
-/* Two threads move text while the main thread waits for the backend: one feeds questions, one prints answers. */
+/* Two threads move text while the main thread waits for the backend: one feeds questions, one reads answers. */
 typedef struct run_stream {
     kolm_session *session;             /* of the main thread: it may be gone before the one that feeds */
     const volatile sig_atomic_t *stop; /* of the session; lasts as long as the process */
-    void *user;                        /* of who prints the answers */
-    char **texts;                      /* given on the command line; else lines */
+    run_receiver receiver;
+    char **texts; /* given on the command line; else lines */
     size_t text_count;
     const char *from; /* the file of the lines as the user named it, or "standard input" */
     int input_fd;
     bool jsonl;
-    bool json; /* print JSON lines */
     bool skip_bad;
     /* How a question is put: what the rows of training had in common is part of it. Of the thread that feeds. */
     job_common common;
@@ -31,11 +30,9 @@ typedef struct run_stream {
     kit_buf seen, before, input;
     uint64_t lines, bad; /* read; left out with skip_bad */
     char bad_examples[RUN_BAD_EXAMPLES][256];
-    uint64_t place; /* with skip_bad and answers without ids: the line whose answer is printed next */
     int to_backend, from_backend;
-    kit_status feed_status, print_status;
-    kolm_error_t feed_error, print_error;
-    kit_buf shown;          /* of the thread that prints */
+    kit_status feed_status, read_status;
+    kolm_error_t feed_error, read_error;
     run_ids ids;            /* of what is asked and not answered yet */
     _Atomic uint64_t asked; /* counted before they are sent: there are never more answers */
     int64_t patience_ms;    /* in which the next answer is to come; 0: no matter */
