@@ -165,6 +165,14 @@ kit_status model_may_run(kolm_session *session, const model_handle *model, kolm_
     return KOLM_OK;
 }
 
+kit_status model_open_to_run(kolm_session *session, const char *path, bool allow_pickle, model_handle *out_model,
+                             int *out_exit, kolm_error_t *err) {
+    KIT_TRY(model_handle_open(session, path, MODEL_TRUST_CONTENT, out_model, out_exit, err));
+    out_model->allow_pickle = allow_pickle;
+    *out_exit = SESSION_EXIT_VERIFY;
+    return model_may_run(session, out_model, err);
+}
+
 /* ---- Asking */
 
 /* Anybody may have made this name before: another user's directory would let him choose what a backend reads. */

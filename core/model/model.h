@@ -52,6 +52,10 @@ void model_handle_close(model_handle *model);
 /* OK for a trusted model; for an unknown key a warning and OK; else the report as an error (exit 7). */
 kit_status model_may_run(kolm_session *session, const model_handle *model, kolm_error_t *err) KIT_MUST_USE;
 
+/* Both, for a model that is to be run: opened as MODEL_TRUST_CONTENT has it. Free with model_handle_close in every case. */
+kit_status model_open_to_run(kolm_session *session, const char *path, bool allow_pickle, model_handle *out_model,
+                             int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+
 /* The backend that made the model, as its receipt says; else the first word of its toolchain. */
 void model_maker(const model_handle *model, char *out, size_t capacity);
 /* What its payload is: "model_format" of its manifest; else, as in all older ones, the first word of its toolchain. */

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A fine-tuned model as files that other programs read: an adapter as PEFT stores it, or merged with its base. */
+#ifndef KOLM_MODEL_EXPORT_H
+#define KOLM_MODEL_EXPORT_H
+
+#include "session/session.h"
+
+typedef struct export_request {
+    const char *model; /* path of the artifact */
+    const char *to;    /* the directory to make: absent, or empty */
+    const char *base,
+        *backend;      /* where the base is (NULL: found by its digest); whose Python runtime merges (NULL: any) */
+    bool merge;        /* add the adapter into the weights of the base: a whole model */
+    bool allow_pickle; /* the base may be pickles */
+} export_request;
+
+/* Opens and judges the model, makes the files in a directory beside `to`, and moves it into place when all of it is there and
+ * neither model nor base was changed meanwhile; on failure nothing stays. ALREADY_EXISTS when something is at `to`;
+ * INVALID_ARGUMENT for a model that is no adapter; FAILED_PRECONDITION when there is no runtime that could merge. What the merging
+ * says goes to the sink as the backend "export". *out_exit is what a failure means, 130 when the session was stopped. */
+kit_status model_export(kolm_session *session, const export_request *request, int *out_exit,
+                        kolm_error_t *err) KIT_MUST_USE;
+
+#endif
