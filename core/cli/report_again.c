@@ -5,7 +5,6 @@
 #include "cli/cli.h"
 #include "compile/files.h"
 #include "fleet/call.h"
-#include "model/answers_limit.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -129,19 +128,6 @@ static kit_status hand_over(const again *a, kolm_error_t *err) {
     return status;
 }
 
-/* No more is written in answer to the questions than answers are. */
-static kit_status ask(again *a, int *out_exit, kolm_error_t *err) {
-    model_answers_limit limit;
-    KIT_TRY(model_answers_limit_begin(a->answering.job.job, a->rows.eval_rows, &limit, err));
-    a->answering.stop = &limit.reached;
-    kit_status status =
-        model_answering_run(&a->context->session, &a->answering, a->request->airgap, -1, -1, out_exit, err);
-    a->answering.stop = NULL;
-    status = model_answers_limit_end(&limit, a->answering.choice->backend->name, status, err);
-    if (status == KOLM_E_DATA_LOSS) *out_exit = SESSION_EXIT_BACKEND;
-    return status;
-}
-
 static kit_status gather(again *a, report_answers *answers, report_gathering *g, kolm_error_t *err) {
     answers->question.heldout_fd = a->rows.heldout_fd;
     answers->question.heldout_sha256 = a->rows.eval_sha256;
@@ -181,7 +167,7 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
     *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));
     KIT_TRY(hand_over(a, err));
-    KIT_TRY(ask(a, out_exit, err));
+    KIT_TRY(model_answering_rows(&a->context->session, &a->answering, r->airgap, a->rows.eval_rows, out_exit, err));
     *out_exit = SESSION_EXIT_INTERNAL;
     KIT_TRY(kit_path_join(a->job->job, "predictions.jsonl", &a->predictions, err));
     answers.question.backend = a->answering.choice->backend->name;

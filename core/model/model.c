@@ -8,6 +8,7 @@
 
 #include "fleet/call.h"
 #include "fleet/recipe.h"
+#include "model/answers_limit.h"
 #include "model/path.h"
 
 #include <errno.h>
@@ -379,6 +380,18 @@ kit_status model_answering_run(kolm_session *session, model_answering *answering
         return kit_fail_context(err, "the answers do not count");
     }
     if (status != KOLM_OK) job_directory_mend_error(&answering->job, false, err);
+    return status;
+}
+
+kit_status model_answering_rows(kolm_session *session, model_answering *answering, session_airgap airgap, uint64_t rows,
+                                int *out_exit, kolm_error_t *err) {
+    model_answers_limit limit;
+    KIT_TRY(model_answers_limit_begin(answering->job.job, rows, &limit, err));
+    answering->stop = &limit.reached;
+    kit_status status = model_answering_run(session, answering, airgap, -1, -1, out_exit, err);
+    answering->stop = NULL;
+    status = model_answers_limit_end(&limit, answering->choice->backend->name, status, err);
+    if (status == KOLM_E_DATA_LOSS) *out_exit = SESSION_EXIT_BACKEND;
     return status;
 }
 

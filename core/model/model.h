@@ -91,6 +91,10 @@ kit_status model_answering_begin(kolm_session *session, const model_handle *mode
 /* input_fd, output_fd as host_infer. Fails as well when the model or its base was changed before the last answer. */
 kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
                                int output_fd, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+/* The same for the rows of the job directory, whose answers go to its predictions.jsonl. DATA_LOSS when more is written there
+ * than so many answers are. */
+kit_status model_answering_rows(kolm_session *session, model_answering *answering, session_airgap airgap, uint64_t rows,
+                                int *out_exit, kolm_error_t *err) KIT_MUST_USE;
 void model_answering_end(model_answering *answering);
 
 #endif
