@@ -63,8 +63,8 @@ static void print_guess(cli_context *context, const job_guess *guess) {
               guess->input, guess->output);
 }
 
-void cli_data_print(cli_context *context, const compile_data_files *data, const compile_data_files *eval,
-                    const job_summary *summary) {
+static void print_rows(cli_context *context, const compile_data_files *data, const compile_data_files *eval,
+                       const job_summary *summary) {
     print_files(context, data, data != NULL && data->count > 1);
     print_files(context, eval, eval != NULL && eval->count > 1);
     if (summary->bad_rows > 0) print_bad_rows(context, summary);
@@ -120,7 +120,7 @@ static void print_data(cli_context *context, const compile *c) {
     cli_print(context, "[data]        %llu rows%s; %llu to learn from, %llu held out\n",
               (unsigned long long)s->rows_read, labels, (unsigned long long)s->train_rows,
               (unsigned long long)s->eval_rows);
-    cli_data_print(context, &c->data_files, &c->eval_files, s);
+    print_rows(context, &c->data_files, &c->eval_files, s);
     say(context, s->duplicates, "duplicate rows dropped");
     say_rows(context, c, s->outvoted, "outvoted rows dropped: most rows with the same input have another output",
              s->outvoted_places);
@@ -301,6 +301,9 @@ void cli_compile_event(cli_context *context, const session_event *event) {
         break;
     case SESSION_SHIPPED:
         print_shipped(context, c);
+        break;
+    case SESSION_ROWS_READ:
+        print_rows(context, NULL, event->files, event->summary);
         break;
     default:
         break;

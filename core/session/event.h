@@ -8,8 +8,10 @@
 #include <stdbool.h>
 
 struct compile;
+struct compile_data_files;
 struct fleet_grantee;
 struct host_backend;
+struct job_summary;
 
 /* Texts are raw: they may hold whatever a plugin, a file or a person wrote, and are escaped by who prints them. */
 typedef enum session_event_kind {
@@ -31,6 +33,7 @@ typedef enum session_event_kind {
     SESSION_SCORED,
     SESSION_FAILED_GATE,
     SESSION_SHIPPED,
+    SESSION_ROWS_READ, /* rows to measure a model on: files, summary */
 } session_event_kind;
 
 typedef struct session_event {
@@ -41,6 +44,8 @@ typedef struct session_event {
     const struct host_backend *row;
     const struct fleet_grantee *grantee;
     const struct compile *compile;
+    const struct compile_data_files *files;
+    const struct job_summary *summary;
     bool *yes;
 } session_event;
 
