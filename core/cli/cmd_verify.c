@@ -5,22 +5,6 @@
 #include "cli/output.h"
 #include "model/model.h"
 
-#define UNJUDGED "could not be checked"
-
-static const char *verdict_name(const model_handle *model) {
-    return model->unjudged ? UNJUDGED : receipt_verdict_name(model->report.verdict);
-}
-
-/* A file that does not even open as an artifact gets a verdict too, and what kept us from one is not called one. */
-static void verdict_of_failure(kit_status status, const kolm_error_t *err, model_handle *model) {
-    receipt_report *r = &model->report;
-    r->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
-    kit_format(r->text, sizeof r->text, "%s: %s", verdict_name(model), err->text);
-    const char *otherwise = model->unjudged ? "this says nothing about the model; mend that and ask again"
-                                            : "get the file again from where it came";
-    kit_copy(r->remedy, sizeof r->remedy, err->remedy[0] != '\0' ? err->remedy : otherwise);
-}
-
 /* --receipts: what is trusted for its content only is not enough. */
 static void demand_receipts(model_handle *model) {
     receipt_report *r = &model->report;
@@ -35,7 +19,7 @@ static int print_json(cli_context *context, const model_handle *model, const cha
     const receipt_report *r = &model->report;
     cJSON *object = cJSON_CreateObject();
     bool good = kit_json_put_string(object, "schema", "kolm.verify/1") && kit_json_put_string(object, "file", path) &&
-                kit_json_put_string(object, "verdict", verdict_name(model)) &&
+                kit_json_put_string(object, "verdict", model_verdict_name(model)) &&
                 kit_json_put_bool(object, "trusted", r->verdict == RECEIPT_TRUSTED) &&
                 kit_json_put_string(object, "text", r->text) && kit_json_put_string(object, "remedy", r->remedy) &&
                 kit_json_put_string(object, "keyid", r->keyid) && kit_json_put_string(object, "label", r->label) &&
@@ -102,9 +86,12 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     model_handle model;
     kit_status status = model_handle_open(&context->session, argv[0], deep ? MODEL_TRUST_DEEP : MODEL_TRUST_RECEIPTS,
                                           &model, &exit_code, &err);
-    bool told = model.unjudged || status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
+    bool told = status != KOLM_OK && model_report_failure(&model, status, &err);
     if (status == KOLM_OK && receipts) demand_receipts(&model);
-    if (status != KOLM_OK && told) verdict_of_failure(status, &err, &model);
+    if (told && model.report.remedy[0] == '\0')
+        kit_copy(model.report.remedy, sizeof model.report.remedy,
+                 model.unjudged ? "this says nothing about the model; mend that and ask again"
+                                : "get the file again from where it came");
     if (status != KOLM_OK && (!told || cli_interrupted())) {
         exit_code = cli_error(context, cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
     } else {

@@ -157,6 +157,19 @@ kit_status model_check_again(kolm_session *session, model_handle *model, int *ou
     return status == KOLM_OK ? refuse(model, err) : status;
 }
 
+const char *model_verdict_name(const model_handle *model) {
+    return model->unjudged ? "could not be checked" : receipt_verdict_name(model->report.verdict);
+}
+
+bool model_report_failure(model_handle *model, kit_status status, const kolm_error_t *err) {
+    receipt_report *r = &model->report;
+    if (!model->unjudged && status != KOLM_E_DATA_LOSS && status != ARTIFACT_E_CHANGED) return false;
+    r->verdict = status == ARTIFACT_E_CHANGED ? RECEIPT_TAMPERED : RECEIPT_MALFORMED;
+    kit_format(r->text, sizeof r->text, "%s: %s", model_verdict_name(model), err->text);
+    kit_copy(r->remedy, sizeof r->remedy, err->remedy);
+    return true;
+}
+
 kit_status model_may_run(kolm_session *session, const model_handle *model, kolm_error_t *err) {
     const receipt_report *r = &model->report;
     KIT_TRY(refuse(model, err));

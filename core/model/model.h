@@ -46,6 +46,11 @@ kit_status model_open_known(kolm_session *session, const char *path, model_trust
 /* The verdict once more, with the keyring, the log and the receipts as they are now; the payload, which was digested and kept,
  * is not read again. OK when the model may still be run, as model_may_run has it but without its warning. */
 kit_status model_check_again(kolm_session *session, model_handle *model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+/* The name of the verdict, or that the model could not be checked; static. */
+const char *model_verdict_name(const model_handle *model);
+/* After a failed open: true when the failure is a verdict too, or is why there is none (unjudged); then model->report says so. False:
+ * the error is about something else, such as a path. */
+bool model_report_failure(model_handle *model, kit_status status, const kolm_error_t *err);
 /* Statuses that say what the bytes are, as opposed to that they could not be read. */
 bool model_status_is_verdict(kit_status status);
 void model_handle_close(model_handle *model);
