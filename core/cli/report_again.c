@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm report, with the data: the split made again, the model asked again. */
-#include "cli/report_again.h"
+#include "compile/report.h"
 
-#include "cli/cli.h"
 #include "compile/files.h"
 #include "fleet/call.h"
+#include "model/model.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 typedef struct again {
-    cli_context *context;
+    kolm_session *session;
     const report_request *request;
     model_handle model;
     model_answering answering;
@@ -61,7 +61,7 @@ static kit_status split(again *a, const compile_data_files *data, const compile_
         .seed = seed,
         .job_dir = a->prepared,
         .private_dir = a->job->private,
-        .cancel = cli_interrupt_flag()};
+        .cancel = a->session->stop};
     return job_prepare(&prepare, &a->rows, err);
 }
 
@@ -96,7 +96,7 @@ static kit_status gather_pairs(const again *a, const compile_data_files *data, r
                               .reader = {.input_col = a->request->input_col,
                                          .output_col = a->request->output_col,
                                          .no_header = a->request->no_header,
-                                         .cancel = cli_interrupt_flag()},
+                                         .cancel = a->session->stop},
                               .skip_bad = a->request->skip_bad,
                               .labels = s->closed,
                               .scratch = a->job->private};
@@ -106,8 +106,8 @@ static kit_status gather_pairs(const again *a, const compile_data_files *data, r
 
 static kit_status prepare(again *a, report_gathering *g, kolm_error_t *err) {
     compile_data_files data = {0}, eval = {0};
-    kit_status status = compile_data_open(&a->context->session, &a->request->data, &data, err);
-    if (status == KOLM_OK) status = compile_data_open(&a->context->session, &a->request->eval, &eval, err);
+    kit_status status = compile_data_open(a->session, &a->request->data, &data, err);
+    if (status == KOLM_OK) status = compile_data_open(a->session, &a->request->eval, &eval, err);
     if (status == KOLM_OK) status = split(a, &data, &eval, err);
     if (status == KOLM_OK) status = check_rows(a, err);
     if (status == KOLM_OK) status = gather_pairs(a, &data, g, err);
@@ -132,7 +132,7 @@ static kit_status gather(again *a, report_answers *answers, report_gathering *g,
     answers->question.heldout_fd = a->rows.heldout_fd;
     answers->question.heldout_sha256 = a->rows.eval_sha256;
     answers->question.predictions = a->predictions;
-    answers->question.cancel = cli_interrupt_flag();
+    answers->question.cancel = a->session->stop;
     answers->train = a->train;
     answers->place = a->request->eval.count > 0 ? "evaluation data" : "data";
     answers->labels = a->rows.closed;
@@ -140,13 +140,13 @@ static kit_status gather(again *a, report_answers *answers, report_gathering *g,
 }
 
 static kit_status open_model(again *a, const char *manifest_sha256, int *out_exit, kolm_error_t *err) {
-    KIT_TRY(model_handle_open(&a->context->session, a->request->model, MODEL_TRUST_CONTENT, &a->model, out_exit, err));
+    KIT_TRY(model_handle_open(a->session, a->request->model, MODEL_TRUST_CONTENT, &a->model, out_exit, err));
     a->model.allow_pickle = a->request->allow_pickle;
     *out_exit = SESSION_EXIT_VERIFY;
     if (strcmp(artifact_manifest_sha256(a->model.artifact), manifest_sha256) != 0)
         return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while it was read",
                         a->request->model);
-    return model_may_run(&a->context->session, &a->model, err);
+    return model_may_run(a->session, &a->model, err);
 }
 
 static kit_status check_files(const again *a, int *out_exit, kolm_error_t *err) {
@@ -161,13 +161,12 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
     report_answers answers = {0};
     KIT_TRY(check_files(a, out_exit, err));
     KIT_TRY(open_model(a, manifest_sha256, out_exit, err));
-    KIT_TRY(model_answering_begin(&a->context->session, &a->model, r->backend, r->base, r->airgap, &a->answering,
-                                  out_exit, err));
+    KIT_TRY(model_answering_begin(a->session, &a->model, r->backend, r->base, r->airgap, &a->answering, out_exit, err));
     a->job = &a->answering.job;
     *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));
     KIT_TRY(hand_over(a, err));
-    KIT_TRY(model_answering_rows(&a->context->session, &a->answering, r->airgap, a->rows.eval_rows, out_exit, err));
+    KIT_TRY(model_answering_rows(a->session, &a->answering, r->airgap, a->rows.eval_rows, out_exit, err));
     *out_exit = SESSION_EXIT_INTERNAL;
     KIT_TRY(kit_path_join(a->job->job, "predictions.jsonl", &a->predictions, err));
     answers.question.backend = a->answering.choice->backend->name;
@@ -179,7 +178,7 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
                 : status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_EXIT_INTERNAL
                                                       : SESSION_EXIT_BACKEND;
     if (status == KOLM_OK)
-        fleet_count_answers(&a->context->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
+        fleet_count_answers(a->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
     return status;
 }
 
@@ -193,10 +192,10 @@ static void end(again *a) {
     free(a->predictions);
 }
 
-kit_status cli_report_again(cli_context *context, const report_request *request, const char *manifest_sha256,
+kit_status report_ask_again(kolm_session *session, const report_request *request, const char *manifest_sha256,
                             report_gathering *gathering, int *out_exit, kolm_error_t *err) {
     again a = {
-        .context = context, .request = request, .answering = {.job = {.lock_fd = -1}}, .rows = {.heldout_fd = -1}};
+        .session = session, .request = request, .answering = {.job = {.lock_fd = -1}}, .rows = {.heldout_fd = -1}};
     kit_status status = do_again(&a, manifest_sha256, gathering, out_exit, err);
     end(&a);
     return status;
@@ -206,7 +205,7 @@ static kit_status do_kept(again *a, report_gathering *g, int *out_exit, kolm_err
     report_answers answers = {.kept = a->request->model};
     KIT_TRY(check_files(a, out_exit, err));
     *out_exit = SESSION_EXIT_INTERNAL;
-    KIT_TRY(model_job_make(&a->context->session, a->job, err));
+    KIT_TRY(model_job_make(a->session, a->job, err));
     *out_exit = SESSION_EXIT_DATA;
     KIT_TRY(prepare(a, g, err));
     KIT_TRY(report_gather_rows(g, &a->rows, err));
@@ -215,10 +214,10 @@ static kit_status do_kept(again *a, report_gathering *g, int *out_exit, kolm_err
     return gather(a, &answers, g, err);
 }
 
-kit_status cli_report_kept(cli_context *context, const report_request *request, report_gathering *gathering,
+kit_status report_ask_kept(kolm_session *session, const report_request *request, report_gathering *gathering,
                            int *out_exit, kolm_error_t *err) {
     job_directory job = {.lock_fd = -1};
-    again a = {.context = context,
+    again a = {.session = session,
                .request = request,
                .answering = {.job = {.lock_fd = -1}},
                .job = &job,
