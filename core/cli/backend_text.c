@@ -10,12 +10,12 @@
 
 const char *cli_backend_price(const fleet_backend *backend, char *out, size_t capacity) {
     char dollars[32];
-    if (backend->price_micro_usd_per_hour == PICK_UNPRICED)
-        kit_copy(out, capacity, backend->billing);
-    else if (backend->price_micro_usd_per_hour == 0)
+    if (backend->offer->price_micro_usd_per_hour == PICK_UNPRICED)
+        kit_copy(out, capacity, backend->offer->billing);
+    else if (backend->offer->price_micro_usd_per_hour == 0)
         kit_copy(out, capacity, "0 $/hr");
     else {
-        session_usd(dollars, sizeof dollars, backend->price_micro_usd_per_hour);
+        session_usd(dollars, sizeof dollars, backend->offer->price_micro_usd_per_hour);
         kit_format(out, capacity, "%s $/hr", dollars + 1);
     }
     return out;
@@ -27,29 +27,23 @@ static const char *gibibytes(char *out, size_t capacity, uint64_t bytes) {
     return out;
 }
 
-void cli_device_text(const cJSON *device, kit_buf *out) {
-    const char *name = "", *driver = "";
-    uint64_t total = 0, available = 0;
+void cli_device_text(const host_device *device, kit_buf *out) {
     char text[32];
-    (void)kit_json_get_string(device, "name", &name);
-    (void)kit_json_get_string(device, "driver", &driver);
-    kit_buf_escaped(out, name, strlen(name));
-    if (kit_json_get_u64(device, "total_memory_bytes", &total)) {
-        kit_buf_fmt(out, ", %s", gibibytes(text, sizeof text, total));
-    }
-    if (kit_json_get_u64(device, "free_memory_bytes", &available)) {
-        kit_buf_fmt(out, ", %s free", gibibytes(text, sizeof text, available));
-    }
-    if (*driver) {
+    kit_buf_escaped(out, device->name, strlen(device->name));
+    if (device->total_memory_bytes != KOLM_MEMORY_UNKNOWN)
+        kit_buf_fmt(out, ", %s", gibibytes(text, sizeof text, device->total_memory_bytes));
+    if (device->free_memory_bytes != KOLM_MEMORY_UNKNOWN)
+        kit_buf_fmt(out, ", %s free", gibibytes(text, sizeof text, device->free_memory_bytes));
+    if (*device->driver) {
         kit_buf_str(out, ", driver ");
-        kit_buf_escaped(out, driver, strlen(driver));
+        kit_buf_escaped(out, device->driver, strlen(device->driver));
     }
 }
 
 static bool put_vram(cJSON *object, const fleet_backend *b) {
-    switch (b->vram) {
+    switch (b->offer->vram) {
     case PICK_VRAM_CAP:
-        return kit_json_put(object, "vram_cap_gb", kit_json_micro(b->vram_cap_bytes / 1000));
+        return kit_json_put(object, "vram_cap_gb", kit_json_micro(b->offer->vram_cap_bytes / 1000));
     case PICK_VRAM_OWN:
         return kit_json_put_string(object, "vram_cap_gb", "own");
     case PICK_VRAM_SHARED:
@@ -61,34 +55,36 @@ static bool put_vram(cJSON *object, const fleet_backend *b) {
 
 static bool put_auth(cJSON *object, const fleet_backend *b) {
     cJSON *array = cJSON_AddArrayToObject(object, "auth");
-    for (size_t i = 0; array && i < b->auth_count; i++) {
-        cJSON *item = cJSON_CreateString(b->auth[i]);
+    for (size_t i = 0; array && i < b->manifest->auth_count; i++) {
+        cJSON *item = cJSON_CreateString(b->manifest->auth[i]);
         if (!item || !cJSON_AddItemToArray(array, item)) return false;
     }
     return array != NULL;
 }
 
 bool cli_fill_backend(cJSON *object, const fleet_backend *b) {
-    static const char *const airgap[] = {"no", "yes", "depends"};
-    bool priced = b->price_micro_usd_per_hour != PICK_UNPRICED;
-    bool good = kit_json_put_string(object, "name", b->name) && kit_json_put_string(object, "kind", b->kind) &&
-                kit_json_put_string(object, "group", fleet_group_title(b->group)) &&
-                kit_json_put_u64(object, "tier", b->tier) && kit_json_put_bool(object, "train", b->train) &&
-                kit_json_put_bool(object, "infer", b->infer) && kit_json_put_string(object, "recipes", b->recipes) &&
-                kit_json_put_string(object, "airgap", airgap[b->airgap]) &&
-                kit_json_put_string(object, "billing", b->billing) &&
-                (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(b->price_micro_usd_per_hour))
-                        : kit_json_put_null(object, "cost_per_hour_usd")) &&
-                kit_json_put_u64(object, "cold_start_seconds", b->cold_start_seconds) && put_vram(object, b) &&
-                kit_json_put(object, "perf", kit_json_micro((uint64_t)b->perf_units * 10)) && put_auth(object, b);
+    bool priced = b->offer->price_micro_usd_per_hour != PICK_UNPRICED;
+    bool good =
+        kit_json_put_string(object, "name", b->name) && kit_json_put_string(object, "kind", b->offer->kind) &&
+        kit_json_put_string(object, "group", fleet_group_title(b->group)) &&
+        kit_json_put_u64(object, "tier", b->offer->tier) && kit_json_put_bool(object, "train", b->offer->train) &&
+        kit_json_put_bool(object, "infer", b->offer->infer) &&
+        kit_json_put_string(object, "recipes", b->offer->recipes) &&
+        kit_json_put_string(object, "airgap", pick_airgap_names[b->offer->airgap]) &&
+        kit_json_put_string(object, "billing", b->offer->billing) &&
+        (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(b->offer->price_micro_usd_per_hour))
+                : kit_json_put_null(object, "cost_per_hour_usd")) &&
+        kit_json_put_u64(object, "cold_start_seconds", b->offer->cold_start_seconds) && put_vram(object, b) &&
+        kit_json_put(object, "perf", kit_json_micro((uint64_t)b->offer->perf_units * 10)) && put_auth(object, b);
     good = good && kit_json_put_string(object, "requires", b->needs) &&
-           kit_json_put_string(object, "runtime", b->runtime) && kit_json_put_string(object, "summary", b->summary) &&
-           kit_json_put_bool(object, "overridden", b->overridden) &&
+           kit_json_put_string(object, "runtime", b->manifest->runtime) &&
+           kit_json_put_string(object, "summary", b->manifest->summary) &&
+           kit_json_put_bool(object, "overridden", b->manifest->overridden != 0) &&
            kit_json_put_string(object, "plugin", b->plugin_path) &&
            kit_json_put_string(object, "manifest", b->manifest_path);
     if (!good) return false;
     if (!b->detection) return kit_json_put_null(object, "detection");
-    return kit_json_put(object, "detection", cJSON_Duplicate(b->detection, true)) &&
+    return kit_json_put(object, "detection", fleet_detection_json(b->detection)) &&
            kit_json_put_bool(object, "from_cache", b->from_cache);
 }
 

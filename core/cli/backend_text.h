@@ -8,8 +8,8 @@
 
 /* "0 $/hr", "2.50 $/hr", "per-token"; returns out. */
 const char *cli_backend_price(const fleet_backend *backend, char *out, size_t capacity);
-/* "fake card, 24.0 GiB, 21.6 GiB free, driver X 2"; device is an entry of detection.devices. */
-void cli_device_text(const cJSON *device, kit_buf *out);
+/* "fake card, 24.0 GiB, 21.6 GiB free, driver X 2";  */
+void cli_device_text(const host_device *device, kit_buf *out);
 
 /* Appends the backend to an array (or fills object): manifest fields, then "detection" (null when unknown). */
 bool cli_put_backend(cJSON *array, const fleet_backend *backend);

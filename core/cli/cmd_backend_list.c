@@ -189,7 +189,7 @@ static void explain_row(cli_context *context, fleet_policy *policy, const host_b
 }
 
 static void print_detection(cli_context *context, const fleet_backend *b) {
-    const char *reason = fleet_backend_detail(b, "reason"), *remedy = fleet_backend_detail(b, "remedy");
+    const char *reason = fleet_backend_detection(b)->reason, *remedy = fleet_backend_detection(b)->remedy;
     cli_print(context, "here and now: %s%s%s\n", fleet_backend_state(b), *reason ? ": " : "", cli_safe(reason));
     if (*remedy) cli_print(context, "    -> %s\n", cli_safe(remedy));
 }

@@ -9,31 +9,28 @@
 #include <inttypes.h>
 #include <string.h>
 
-static cli_style style_of(const char *state) {
-    if (strcmp(state, "available") == 0) return CLI_GREEN;
-    if (strcmp(state, "absent") == 0 || strcmp(state, "not loaded") == 0) return CLI_DIM;
+static cli_style style_of(fleet_state state) {
+    if (state == FLEET_AVAILABLE) return CLI_GREEN;
+    if (state == FLEET_ABSENT || state == FLEET_NOT_LOADED) return CLI_DIM;
     return CLI_RED;
 }
 
 static void print_backend(cli_context *context, const fleet_backend *b) {
-    const char *state = b->refused ? "refused" : fleet_backend_state(b);
-    const char *reason = b->refused ? b->refused : fleet_backend_detail(b, "reason");
-    const char *remedy = fleet_backend_detail(b, "remedy");
+    const fleet_detection *d = fleet_backend_detection(b);
+    const fleet_state state = b->refused ? FLEET_REFUSED : d->state;
+    const char *reason = b->refused ? b->refused : d->reason;
     char padded[16];
-    kit_format(padded, sizeof padded, "%-11s", state);
+    kit_format(padded, sizeof padded, "%-11s", fleet_state_name(state));
     cli_print(context, "  %-14s  %s  %s\n", cli_safe(b->name), cli_styled(context, style_of(state), padded),
               cli_safe(reason));
-    for (const cJSON *device = b->detection && kit_json_get(b->detection, "devices")
-                                   ? kit_json_get(b->detection, "devices")->child
-                                   : NULL;
-         device; device = device->next) {
+    for (size_t i = 0; i < d->device_count; i++) {
         kit_buf text = {0};
-        cli_device_text(device, &text);
+        cli_device_text(&d->devices[i], &text);
         cli_print(context, "  %-14s  %-11s  %s\n", "", "", kit_buf_text(&text));
         kit_buf_free(&text);
     }
-    if (*remedy && strcmp(state, "available") != 0)
-        cli_print(context, "  %-14s  %-11s  -> %s\n", "", "", cli_safe(remedy));
+    if (*d->remedy && state != FLEET_AVAILABLE)
+        cli_print(context, "  %-14s  %-11s  -> %s\n", "", "", cli_safe(d->remedy));
 }
 
 static void print_text(cli_context *context, const fleet_registry *registry) {

@@ -37,9 +37,9 @@ static void token_text(const fleet_registry *registry, const char *name, kit_buf
 }
 
 static void print_tokens(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
-    for (size_t i = 0; i < b->auth_count; i++) {
+    for (size_t i = 0; i < b->manifest->auth_count; i++) {
         kit_buf text = {0};
-        token_text(registry, b->auth[i], &text);
+        token_text(registry, b->manifest->auth[i], &text);
         line(context, i ? "" : "token", kit_buf_text(&text));
         kit_buf_free(&text);
     }
@@ -47,7 +47,7 @@ static void print_tokens(cli_context *context, const fleet_registry *registry, c
 
 static void print_vram(cli_context *context, const fleet_backend *b) {
     char text[48], bytes[32];
-    switch (b->vram) {
+    switch (b->offer->vram) {
     case PICK_VRAM_OWN:
         kit_copy(text, sizeof text, "that of the card that is found");
         break;
@@ -55,7 +55,7 @@ static void print_vram(cli_context *context, const fleet_backend *b) {
         kit_copy(text, sizeof text, "shared with the processor");
         break;
     case PICK_VRAM_CAP:
-        kit_format(text, sizeof text, "up to %s", session_bytes(bytes, sizeof bytes, b->vram_cap_bytes));
+        kit_format(text, sizeof text, "up to %s", session_bytes(bytes, sizeof bytes, b->offer->vram_cap_bytes));
         break;
     default:
         kit_copy(text, sizeof text, "none");
@@ -65,18 +65,16 @@ static void print_vram(cli_context *context, const fleet_backend *b) {
 }
 
 static void print_devices(cli_context *context, const fleet_backend *b) {
-    const cJSON *devices = b->detection ? kit_json_get(b->detection, "devices") : NULL;
-    bool first = true;
-    for (const cJSON *device = devices ? devices->child : NULL; device; device = device->next) {
+    const fleet_detection *d = fleet_backend_detection(b);
+    for (size_t i = 0; i < d->device_count; i++) {
         kit_buf text = {0};
-        cli_device_text(device, &text);
-        cli_print(context, LABEL "%s\n", first ? "device" : "", kit_buf_text(&text));
+        cli_device_text(&d->devices[i], &text);
+        cli_print(context, LABEL "%s\n", i == 0 ? "device" : "", kit_buf_text(&text));
         kit_buf_free(&text);
-        first = false;
     }
 }
 
-static const char *slot_word(const fleet_backend *b, bool claimed, const char *slot) {
+static const char *slot_word(const fleet_backend *b, bool claimed, uint32_t slot) {
     if (!claimed) return "no";
     switch (fleet_backend_slot(b, slot)) {
     case PICK_SLOT_PRESENT:
@@ -110,7 +108,7 @@ static void print_cost(cli_context *context, const fleet_backend *b) {
     cli_backend_price(b, text, sizeof text);
     line(context, "price", text);
     print_overrides(context, b);
-    if (b->price_micro_usd_per_hour == PICK_UNPRICED) {
+    if (b->offer->price_micro_usd_per_hour == PICK_UNPRICED) {
         cli_print(context, LABEL "%s\n", "",
                   cli_styled(context, CLI_YELLOW,
                              "warning: billed per use, so that the cost is not predictable; --budget and --max-price "
@@ -159,47 +157,49 @@ static void print_text(cli_context *context, const fleet_registry *registry, con
     static const char *const airgap[] = {"not allowed", "allowed", "with --allow-private-remote and a private target"};
     char number[32];
     line(context, "name", b->name);
-    line(context, "summary", b->summary);
-    line(context, "kind", b->kind);
-    kit_format(number, sizeof number, "%" PRIu32, b->tier);
+    line(context, "summary", b->manifest->summary);
+    line(context, "kind", b->offer->kind);
+    kit_format(number, sizeof number, "%" PRIu32, b->offer->tier);
     line(context, "tier", number);
     line(context, "state", fleet_backend_state(b));
-    line(context, "reason", fleet_backend_detail(b, "reason"));
-    if (!fleet_backend_available(b)) line(context, "remedy", fleet_backend_detail(b, "remedy"));
+    line(context, "reason", fleet_backend_detection(b)->reason);
+    if (!fleet_backend_available(b)) line(context, "remedy", fleet_backend_detection(b)->remedy);
     print_devices(context, b);
     line(context, "requires", b->needs);
     print_tokens(context, registry, b);
-    line(context, "runtime", b->runtime);
-    line(context, "found", fleet_backend_detail(b, "runtime"));
+    line(context, "runtime", b->manifest->runtime);
+    line(context, "found", fleet_backend_detection(b)->runtime);
     print_environment(context, registry, b);
     print_vram(context, b);
     line(context, "reproducible", fleet_repro_text(fleet_repro_known(&context->session, b)));
-    line(context, "trains", slot_word(b, b->train, "train"));
-    line(context, "answers", slot_word(b, b->infer, "infer"));
+    line(context, "trains", slot_word(b, b->offer->train, HOST_SLOT_TRAIN));
+    line(context, "answers", slot_word(b, b->offer->infer, HOST_SLOT_INFER));
     cli_recipes_print(context, b);
-    line(context, "formats", b->formats);
-    line(context, "airgap", airgap[b->airgap]);
+    line(context, "formats", b->manifest->formats);
+    line(context, "airgap", airgap[b->offer->airgap]);
     print_cost(context, b);
-    kit_format(number, sizeof number, "%" PRIu32 " s", b->cold_start_seconds);
+    kit_format(number, sizeof number, "%" PRIu32 " s", b->offer->cold_start_seconds);
     line(context, "cold start", number);
-    kit_format(number, sizeof number, "%" PRIu32 ".%05" PRIu32, b->perf_units / PICK_UNIT, b->perf_units % PICK_UNIT);
+    kit_format(number, sizeof number, "%" PRIu32 ".%05" PRIu32, b->offer->perf_units / PICK_UNIT,
+               b->offer->perf_units % PICK_UNIT);
     line(context, "perf", number);
     print_score(context, registry, b);
     cli_settings_print(context, b);
-    line(context, "version", fleet_backend_detail(b, "version"));
+    line(context, "version", fleet_backend_detection(b)->version);
     line(context, "plugin", b->plugin_path);
     line(context, "manifest", b->manifest_path);
-    if (b->unread)
-        cli_print(context, LABEL "of a later version; this kolm does not know: %s\n", "", cli_safe(b->unread));
+    if (host_manifest_unread(b->manifest))
+        cli_print(context, LABEL "of a later version; this kolm does not know: %s\n", "",
+                  cli_safe(host_manifest_unread(b->manifest)));
 }
 
 static bool put_tokens(cJSON *value, const fleet_registry *registry, const fleet_backend *b) {
     cJSON *array = cJSON_AddArrayToObject(value, "tokens");
-    for (size_t i = 0; array && i < b->auth_count; i++) {
+    for (size_t i = 0; array && i < b->manifest->auth_count; i++) {
         store_secret_source source = STORE_SECRET_NONE;
-        const char *secret = store_secret(registry->credentials, b->auth[i], &source);
+        const char *secret = store_secret(registry->credentials, b->manifest->auth[i], &source);
         cJSON *object = cJSON_CreateObject();
-        bool good = object && kit_json_put_string(object, "name", b->auth[i]) &&
+        bool good = object && kit_json_put_string(object, "name", b->manifest->auth[i]) &&
                     kit_json_put_bool(object, "set", secret != NULL) &&
                     kit_json_put_string(object, "source", store_secret_source_name(source)) &&
                     kit_json_put_string(object, "tail", secret ? store_secret_tail(secret) : "");
@@ -215,11 +215,12 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
     kolm_error_t ignored = KIT_ERROR_INIT;
     cJSON *value = cJSON_CreateObject(), *environment = NULL;
     if (runtime_of(&context->session, b->name, &environment, &ignored) != KOLM_OK) environment = cJSON_CreateNull();
-    bool good = kit_json_put(value, "environment", environment) && kit_json_put_string(value, "unread", b->unread) &&
+    bool good = kit_json_put(value, "environment", environment) &&
+                kit_json_put_string(value, "unread", host_manifest_unread(b->manifest)) &&
                 kit_json_put_string(value, "schema", "kolm.compute.info/1") && cli_fill_backend(value, b) &&
-                kit_json_put_bool(value, "cost_predictable", b->price_micro_usd_per_hour != PICK_UNPRICED) &&
+                kit_json_put_bool(value, "cost_predictable", b->offer->price_micro_usd_per_hour != PICK_UNPRICED) &&
                 put_tokens(value, registry, b) && cli_settings_put(context, value, b) && fleet_recipes_put(value, b) &&
-                kit_json_put_string(value, "formats", b->formats) &&
+                kit_json_put_string(value, "formats", b->manifest->formats) &&
                 kit_json_put_string(value, "reproducible", fleet_repro_text(fleet_repro_known(&context->session, b)));
     if (!good) {
         cJSON_Delete(value);

@@ -11,15 +11,16 @@
 
 static const char *note(const fleet_backend *b) {
     if (b->ungranted) return "  (not granted)";
-    if (b->train && fleet_backend_slot(b, "train") == PICK_SLOT_MISSING) return "  (detect only)";
-    if (b->train && (!b->infer || fleet_backend_slot(b, "infer") == PICK_SLOT_MISSING)) return "  (cannot answer)";
+    if (b->offer->train && fleet_backend_slot(b, HOST_SLOT_TRAIN) == PICK_SLOT_MISSING) return "  (detect only)";
+    if (b->offer->train && (!b->offer->infer || fleet_backend_slot(b, HOST_SLOT_INFER) == PICK_SLOT_MISSING))
+        return "  (cannot answer)";
     return "";
 }
 
 static void print_row(cli_context *context, const fleet_backend *b) {
     char price[32];
-    cli_print(context, "  %-14s  tier %" PRIu32 "  %-20s %-10s  %s%s\n", b->name, b->tier, cli_safe(b->needs),
-              cli_backend_price(b, price, sizeof price), cli_safe(b->runtime), note(b));
+    cli_print(context, "  %-14s  tier %" PRIu32 "  %-20s %-10s  %s%s\n", b->name, b->offer->tier, cli_safe(b->needs),
+              cli_backend_price(b, price, sizeof price), cli_safe(b->manifest->runtime), note(b));
 }
 
 static void print_groups(cli_context *context, const fleet_registry *registry) {

@@ -112,9 +112,9 @@ static int64_t price_age(const fleet_registry *registry, const fleet_backend *b)
 static void price_text(const fleet_registry *registry, const fleet_backend *b, const char *site, char *out,
                        size_t capacity) {
     int64_t age = price_age(registry, b);
-    if (b->price_micro_usd_per_hour == 0)
+    if (b->offer->price_micro_usd_per_hour == 0)
         kit_copy(out, capacity, "free");
-    else if (b->price_overridden)
+    else if (fleet_price_overridden(b))
         kit_copy(out, capacity, site ? "price from the machine's config.json" : "price from config.json");
     else if (age < 0)
         kit_copy(out, capacity, "price from the manifest");
@@ -161,7 +161,7 @@ static bool put_quote(cJSON *array, const fleet_registry *registry, size_t i, co
                kit_json_put_string(o, "billing", billings[c->billing < 4 ? c->billing : 0]) &&
                kit_json_put_string(o, "confidence", confidence_word(c->confidence)) &&
                kit_json_put_string(o, "basis", c->basis) &&
-               kit_json_put_string(o, "price_source", b->price_overridden ? "config" : "manifest") &&
+               kit_json_put_string(o, "price_source", fleet_price_overridden(b) ? "config" : "manifest") &&
                (age < 0 ? kit_json_put_null(o, "price_age_seconds")
                         : kit_json_put_u64(o, "price_age_seconds", (uint64_t)age));
     }

@@ -95,7 +95,7 @@ static kit_status check(cli_context *context, fleet_registry *registry, const ch
     if (backend->refused) return fleet_backend_refuse(backend, out_exit, err);
     KIT_TRY(fleet_grant_require(&context->session, registry, name, out_exit, err));
     *out_exit = SESSION_EXIT_BACKEND;
-    if (airgap != SESSION_AIRGAP_OFF && backend->airgap != PICK_AIRGAP_YES)
+    if (airgap != SESSION_AIRGAP_OFF && backend->offer->airgap != PICK_AIRGAP_YES)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or test a local backend",
                         "%s needs a network, and --airgap allows none", name);
     kit_status status = fleet_registry_detect(&context->session, registry, &detect, err);
@@ -103,8 +103,8 @@ static kit_status check(cli_context *context, fleet_registry *registry, const ch
         *out_exit = session_exit_of(status);
         return status;
     }
-    if (fleet_backend_slot(backend, "test") == PICK_SLOT_MISSING) {
-        if (fleet_backend_slot(backend, "train") == PICK_SLOT_PRESENT)
+    if (fleet_backend_slot(backend, HOST_SLOT_TEST) == PICK_SLOT_MISSING) {
+        if (fleet_backend_slot(backend, HOST_SLOT_TRAIN) == PICK_SLOT_PRESENT)
             return kit_fail(err, KOLM_E_UNIMPLEMENTED,
                             "compile a small model with it instead; its maker can give it a test", "%s has no test",
                             name);

@@ -33,7 +33,7 @@ static int done(cli_context *context, const char *name, const char *path, const 
     const char *overriding = secure_getenv("KOLM_BACKEND");
     if (backend && !fleet_backend_available(backend)) {
         cli_warn(context, "%s is not available now (%s): %s", name, cli_safe(fleet_backend_state(backend)),
-                 cli_safe(fleet_backend_detail(backend, "reason")));
+                 cli_safe(fleet_backend_detection(backend)->reason));
     }
     if (overriding && *overriding && (!name || strcmp(overriding, name) != 0)) {
         cli_warn(context, "KOLM_BACKEND=%s is set and comes before the configuration", cli_safe(overriding));

@@ -101,7 +101,7 @@ static void print_warnings(cli_context *context, const pick_result *result) {
         const pick_candidate *c = &result->candidates[entry->candidate];
         if (!entry->unpriced_pass || !c->available) continue;
         cli_warn(context, "%s is billed %s: --max-price says nothing about it", c->name,
-                 c->billing ? c->billing : "otherwise");
+                 c->offer.billing ? c->offer.billing : "otherwise");
     }
 }
 
@@ -113,7 +113,7 @@ void cli_pick_print(cli_context *context, const pick_result *result) {
         cli_print(context, "picked:  %s\n", cli_styled(context, CLI_BOLD, best->name));
         if (best->device) cli_print(context, "device:  %s\n", cli_safe(best->device));
         cli_print(context, "score:   %s\n", number);
-        cli_print(context, "reason:  available; score %s (%s)\n", number, best->kind);
+        cli_print(context, "reason:  available; score %s (%s)\n", number, best->offer.kind);
     } else {
         cli_print(context, "picked:  none\n");
         if (best) {

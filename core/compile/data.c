@@ -288,8 +288,8 @@ static kit_status quote(compile *c, kolm_error_t *err) {
         .rows = c->data.train_rows,
         .input_bytes = c->data.train_input_bytes,
         .labels = c->data.closed ? c->data.labels : 0,
-        .price_micro_usd_per_hour = backend->price_micro_usd_per_hour,
-        .cold_start_seconds = backend->cold_start_seconds,
+        .price_micro_usd_per_hour = backend->offer->price_micro_usd_per_hour,
+        .cold_start_seconds = backend->offer->cold_start_seconds,
         .base_parameters = c->base.weight_bytes / 2, /* most weights are stored in 16 bits */
         .threads = c->threads,
         .recipe = c->recipe,
@@ -312,7 +312,7 @@ static kit_status quote(compile *c, kolm_error_t *err) {
 static kit_status check_budget(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     char quoted[32], budget[32];
-    bool free = c->choice->backend->price_micro_usd_per_hour == 0;
+    bool free = c->choice->backend->offer->price_micro_usd_per_hour == 0;
     if (!r->budget.set || (c->quoted_micro == RECEIPT_UNKNOWN && free)) return KOLM_OK;
     if (c->quoted_micro == RECEIPT_UNKNOWN && r->budget.value == 0) {
         c->exit_code = SESSION_EXIT_NOTHING;
@@ -356,13 +356,14 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
     c->exit_code = SESSION_EXIT_NOTHING;
     KIT_TRY(fleet_choose(c->session, &options, &c->choice, &c->exit_code, err));
     session_tell(c->session, &(session_event){.kind = SESSION_BACKEND_CHOSEN, .compile = c});
-    if (c->choice->backend->unread)
+    const char *unread = host_manifest_unread(c->choice->backend->manifest);
+    if (unread)
         session_warn(c->session, "the manifest of %s is of a later version, and this kolm does not know: %s",
-                     c->choice->backend->name, c->choice->backend->unread);
+                     c->choice->backend->name, unread);
     c->exit_code = SESSION_EXIT_USAGE;
     KIT_TRY(fleet_recipe_check(c->choice->backend, c->recipe, c->trainer, err));
-    c->private_remote = c->airgap && r->allow_private_remote && c->choice->backend->airgap == PICK_AIRGAP_DEPENDS &&
-                        c->choice->backend->private_target;
+    c->private_remote = c->airgap && r->allow_private_remote &&
+                        c->choice->backend->offer->airgap == PICK_AIRGAP_DEPENDS && c->choice->backend->private_target;
     c->exit_code = SESSION_EXIT_BACKEND;
     KIT_TRY(quote(c, err));
     session_tell(c->session, &(session_event){.kind = SESSION_QUOTED, .compile = c});

@@ -244,7 +244,7 @@ static void fill_airgap(const compile *c, receipt_compile *r, const char **mecha
 
 /* What it cost: the bill, else the price by the clock, else nothing for a free backend. */
 static uint64_t cost_of(const compile *c, uint64_t wall_ms) {
-    uint64_t price = c->choice->backend->price_micro_usd_per_hour;
+    uint64_t price = c->choice->backend->offer->price_micro_usd_per_hour;
     if (c->trained.train.billed_micro_usd != RECEIPT_UNKNOWN) return c->trained.train.billed_micro_usd;
     if (price == PICK_UNPRICED) return RECEIPT_UNKNOWN;
     return price * wall_ms / 3600000;

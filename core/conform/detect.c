@@ -57,15 +57,15 @@ void check_slots(check *c) {
     const bool trains = c->slots & HOST_SLOT_TRAIN, answers = c->slots & HOST_SLOT_INFER;
     if (!(c->slots & HOST_SLOT_DETECT))
         check_fail(c, "it has no detect: kolm can never know that it is there");
-    else if (!m->train && trains)
+    else if (!m->offer.train && trains)
         check_fail(c, "its table has a train, its manifest says that it does not: it would never be chosen");
-    else if (!m->infer && answers)
+    else if (!m->offer.infer && answers)
         check_fail(c, "its table has an infer, its manifest says that it does not: it would never be chosen");
     else if (trains && !answers)
         check_fail(c, "it trains and cannot answer: a model is only shipped after it answered the held-out inputs");
-    else if (m->train && !trains)
+    else if (m->offer.train && !trains)
         check_skip(c, "detect only: its manifest says that it trains, its table has no train yet");
-    else if (m->infer && !answers)
+    else if (m->offer.infer && !answers)
         check_skip(c, "detect only: its manifest says that it answers, its table has no infer yet");
 }
 
@@ -82,7 +82,7 @@ static const char *device_fault(const host_result *result, const host_manifest *
             return "a device has more free memory than memory";
     }
     if (result->device_count == 0 && result->detect.state == KOLM_DETECT_AVAILABLE &&
-        (m->vram == HOST_VRAM_OWN || m->vram == HOST_VRAM_SHARED))
+        (m->offer.vram == PICK_VRAM_OWN || m->offer.vram == PICK_VRAM_SHARED))
         return "it is available and has memory of its own by its manifest, and reports no device";
     return NULL;
 }

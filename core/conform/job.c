@@ -120,7 +120,7 @@ static bool may_train(check *c) {
         check_skip(c, "it has no train");
     else if (c->state != KOLM_DETECT_AVAILABLE)
         check_skip(c, "not available here: %s", c->here);
-    else if (c->row->manifest->airgap != HOST_AIRGAP_YES && !c->options->network)
+    else if (c->row->manifest->offer.airgap != PICK_AIRGAP_YES && !c->options->network)
         check_skip(c, "it may use the network, and money, only with --network");
     else
         return true;
@@ -309,7 +309,7 @@ void check_train_and_infer(check *c) {
 }
 
 void check_job_under(check *c, const host_audit *audit, const char *name) {
-    bool network = c->row->manifest->airgap == HOST_AIRGAP_YES || c->options->network;
+    bool network = c->row->manifest->offer.airgap == PICK_AIRGAP_YES || c->options->network;
     if (!(c->slots & HOST_SLOT_TRAIN) || c->state != KOLM_DETECT_AVAILABLE || !network) return;
     c->under = audit;
     train_and_infer(c, name);

@@ -101,7 +101,7 @@ static bool may_call(check *c) {
         check_skip(c, "not available here: %s", c->here);
         return false;
     }
-    if (c->row->manifest->airgap != HOST_AIRGAP_YES && !c->options->network) {
+    if (c->row->manifest->offer.airgap != PICK_AIRGAP_YES && !c->options->network) {
         check_skip(c, "it may use the network only with --network");
         return false;
     }

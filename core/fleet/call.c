@@ -38,7 +38,7 @@ kit_status fleet_calling_begin(kolm_session *session, const fleet_backend *backe
     *out_calling = (fleet_calling){.session = session, .label = label};
     KIT_TRY(session_home(session, &home, err));
     KIT_TRY(session_config(session, &config, err));
-    bool wants_secrets = backend->auth_count + backend->secret_count > 0 && !airgap;
+    bool wants_secrets = backend->manifest->auth_count + backend->manifest->secret_count > 0 && !airgap;
     if (wants_secrets) KIT_TRY(store_credentials_read(home, &out_calling->credentials, err));
     out_calling->events =
         (host_events){.user = out_calling, .log = on_log, .progress = on_progress, .metric = on_metric};

@@ -104,7 +104,7 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
 static const char *maker_of(const pick_result *result, const fleet_choose_options *options) {
     const pick_entry *entry = options->backend || !options->maker ? NULL : entry_of(result, options->maker);
     const pick_candidate *c = entry ? &result->candidates[entry->candidate] : NULL;
-    bool usable = entry && entry->eligible && c->available && strcmp(c->kind, "local") == 0;
+    bool usable = entry && entry->eligible && c->available && strcmp(c->offer.kind, "local") == 0;
     return usable ? options->maker : NULL;
 }
 
@@ -119,22 +119,22 @@ static bool among(const char *words, const char *word) {
 
 static bool answers_with(const fleet_backend *b, const fleet_choose_options *options) {
     return !options->format || (options->maker && strcmp(b->name, options->maker) == 0) ||
-           among(b->formats, options->format);
+           among(b->manifest ? b->manifest->formats : NULL, options->format);
 }
 
 /* Who says that it answers with other formats only; one that says nothing is asked when it is named, as it always was. */
 static kit_status check_format(const fleet_backend *named, const fleet_choose_options *options, kolm_error_t *err) {
-    if (named->refused || answers_with(named, options) || !named->formats) return KOLM_OK;
+    if (named->refused || answers_with(named, options) || !named->manifest->formats) return KOLM_OK;
     return kit_fail(
         err, KOLM_E_FAILED_PRECONDITION, "leave out --backend, or name one that can: `kolm compute info NAME` says it",
         "%s (named by --backend) cannot do this: it answers with models of the format %s, and this one, made by %s, "
         "is of %s",
-        named->name, named->formats, options->maker, options->format);
+        named->name, named->manifest->formats, options->maker, options->format);
 }
 
 /* What a model says of its maker and its format sends no question away from this machine: only a person does. */
 static bool elsewhere(const fleet_backend *b, const fleet_choose_options *options) {
-    return options->format && strcmp(b->kind ? b->kind : "", "local") != 0;
+    return options->format && strcmp(b->offer->kind, "local") != 0;
 }
 
 /* Leaves those that do not know the model, or a recipe of somebody's own, out of what is picked from. */
@@ -145,8 +145,8 @@ static void narrow(pick_candidate *candidates, const fleet_registry *registry, c
     for (size_t i = 0; i < registry->count; i++) {
         const fleet_backend *b = &registry->backends[i];
         if (name && strcmp(b->name, name) == 0) continue;
-        if (!answers_with(b, options) || elsewhere(b, options)) candidates[i].infer = false;
-        if (own && !options->format && !b->refused && !b->recipes) candidates[i].recipes = "linear, lora";
+        if (!answers_with(b, options) || elsewhere(b, options)) candidates[i].offer.infer = false;
+        if (own && !options->format && !b->refused && !b->offer->recipes) candidates[i].offer.recipes = "linear, lora";
     }
 }
 
@@ -163,7 +163,7 @@ static void add_state(const fleet_backend *maker, const fleet_choose_options *op
     else if (entry && !entry->eligible)
         kit_buf_fmt(out, "cannot (%s)", entry->reasons[0].text);
     else
-        kit_buf_fmt(out, "is %s (%s)", fleet_backend_state(maker), fleet_backend_detail(maker, "reason"));
+        kit_buf_fmt(out, "is %s (%s)", fleet_backend_state(maker), fleet_backend_detection(maker)->reason);
 }
 
 static kit_status nobody_answers(fleet_choice *choice, const fleet_choose_options *options, const pick_result *result,
@@ -174,7 +174,7 @@ static kit_status nobody_answers(fleet_choice *choice, const fleet_choose_option
     kit_buf_fmt(&text, "the model was made by %s, which ", options->maker);
     add_state(maker, options, result, &text);
     kit_buf_fmt(&text, "; no other backend that is available here answers with its format, %s", options->format);
-    const char *known = !maker ? "" : maker->refused ? maker->refused_remedy : fleet_backend_detail(maker, "remedy");
+    const char *known = !maker ? "" : maker->refused ? maker->refused_remedy : fleet_backend_detection(maker)->remedy;
     if (!maker)
         kit_format(
             remedy, sizeof remedy,
@@ -262,7 +262,7 @@ static kit_status regard_model(fleet_choice *choice, const fleet_choose_options 
     if (named && choice->by == FLEET_BY_FLAG) {
         kit_status status = check_format(named, options, err);
         if (status != KOLM_OK) *out_exit = SESSION_EXIT_BACKEND;
-        if (named->formats) constraints->recipe = NULL;
+        if (named->manifest && named->manifest->formats) constraints->recipe = NULL;
         return status;
     }
     constraints->recipe = NULL; /* who answers need not make them */

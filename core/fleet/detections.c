@@ -8,21 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const states[] = {"available", "absent",  "broken",    "refused",
-                                     "failed",    "crashed", "timed out", "no reply"};
-#define FIRST_BAD_STATE 4 /* from here on it is no answer of the plugin's: not kept */
-#define STATES (sizeof states / sizeof *states)
-
-cJSON *fleet_detection_new(const char *state, const char *reason, const char *remedy) {
-    cJSON *detection = cJSON_CreateObject();
-    if (detection && kit_json_put_string(detection, "state", state) &&
-        kit_json_put_string(detection, "reason", reason) && kit_json_put_string(detection, "remedy", remedy)) {
-        return detection;
-    }
-    cJSON_Delete(detection);
-    return NULL;
-}
-
 static void add_identity(kit_buf *text, const char *path, const host_file_identity *id) {
     kit_buf_fmt(text, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n", path, id->device, id->inode,
                 id->size, id->modified_ns, id->changed_ns);
@@ -95,28 +80,15 @@ bool fleet_detection_key(const fleet_registry *registry, const fleet_backend *ba
     return good;
 }
 
-static size_t state_index(const char *state) {
-    size_t i = 0;
-    while (i < STATES && strcmp(state, states[i]) != 0)
-        i++;
-    return i;
-}
-
-/* Everything that is read from a detection later is checked by its reader; what decides is checked here. */
-static bool usable(const cJSON *entry, const char *key, int64_t now) {
-    const char *kept_key = NULL, *state = NULL, *reason = NULL;
+/* Whether the entry was made for this key, not too long ago. */
+static bool is_current(const cJSON *entry, const char *key, int64_t now) {
+    const char *kept_key = NULL;
     uint64_t at = 0;
-    const cJSON *detection = kit_json_get(entry, "detection");
     if (!kit_json_get_string(entry, "key", &kept_key) || strcmp(kept_key, key) != 0) return false;
-    if (!kit_json_get_u64(entry, "at", &at) || !kit_json_get_string(detection, "state", &state) ||
-        !kit_json_get_string(detection, "reason", &reason)) {
-        return false;
-    }
-    size_t index = state_index(state);
-    if (index == STATES) return false;
+    if (!kit_json_get_u64(entry, "at", &at)) return false;
     int64_t age = now - (int64_t)at;
     /* An entry from the future comes from a clock that was wrong: then or now. */
-    return index < FIRST_BAD_STATE && age >= 0 && age < FLEET_DETECTION_SECONDS;
+    return age >= 0 && age < FLEET_DETECTION_SECONDS;
 }
 
 static int by_name(const void *a, const void *b) {
@@ -154,10 +126,13 @@ bool fleet_detection_known(const fleet_registry *registry, const char *name) {
 
 bool fleet_detection_recall(const fleet_registry *registry, fleet_backend *backend, const char *key) {
     const cJSON *entry = entry_of(registry, backend->name);
-    if (!entry || !usable(entry, key, registry->now)) return false;
-    cJSON *detection = cJSON_Duplicate(kit_json_get(entry, "detection"), true);
-    if (!detection) return false;
-    cJSON_Delete(backend->detection);
+    if (!entry || !is_current(entry, key, registry->now)) return false;
+    fleet_detection *detection = fleet_detection_read(kit_json_get(entry, "detection"));
+    if (!detection || !fleet_state_is_answer(detection->state)) {
+        fleet_detection_free(detection);
+        return false;
+    }
+    fleet_detection_free(backend->detection);
     backend->detection = detection;
     backend->from_cache = true;
     return true;
@@ -171,15 +146,10 @@ static bool put_entry(cJSON *entries, const fleet_registry *registry, const flee
         if (!kit_json_get_u64(old, "at", &at)) at = (uint64_t)registry->now;
     }
     bool good = entry && kit_json_put_string(entry, "key", key) && kit_json_put_u64(entry, "at", at) &&
-                kit_json_put(entry, "detection", cJSON_Duplicate(backend->detection, true));
+                kit_json_put(entry, "detection", fleet_detection_json(backend->detection));
     if (good) return kit_json_put(entries, backend->name, entry);
     cJSON_Delete(entry);
     return false;
-}
-
-static bool is_answer(const fleet_backend *backend) {
-    const char *state = "";
-    return kit_json_get_string(backend->detection, "state", &state) && state_index(state) < FIRST_BAD_STATE;
 }
 
 void fleet_detections_keep(const fleet_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]) {
@@ -189,7 +159,7 @@ void fleet_detections_keep(const fleet_registry *registry, const store_home *hom
     good = entries != NULL;
     for (size_t i = 0; good && i < registry->count; i++) {
         const fleet_backend *backend = &registry->backends[i];
-        if (keys[i][0] && backend->detection && is_answer(backend)) {
+        if (keys[i][0] && backend->detection && fleet_state_is_answer(backend->detection->state)) {
             good = put_entry(entries, registry, backend, keys[i]);
             continue;
         }

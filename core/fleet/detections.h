@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Detections as they are kept: in memory as one JSON object per backend, on disk in the cache. */
+/* The detection cache: what backends answered, kept for an hour in HOME/cache/detect.json. */
 #ifndef KOLM_FLEET_DETECTIONS_H
 #define KOLM_FLEET_DETECTIONS_H
 
 #include "fleet/registry.h"
 
 /*
- * cache/detect.json: {"version":1,"entries":{NAME:{"key","at","detection"}}}. An entry is believed while its key is
- * that of now and it is younger than an hour. Only answers are kept: a plugin that crashed, failed or did not answer in
+ * cache/detect.json: {"version":1,"entries":{NAME:{"key","at","detection"}}}, detection as detection.h has it. An entry is believed
+ * while its key is that of now and it is younger than an hour; a damaged one is none. Only answers are kept: a plugin that crashed, failed or did not answer in
  * time, perhaps because the machine was busy, is asked again by the next command. The key is a
  * digest, keyed with the home's random key, of the file identity of plugin and manifest, and of every variable and
  * setting that the manifest names: a new token, plugin or setting is another key.
  */
 #define FLEET_DETECTION_CACHE "detect"
 #define FLEET_DETECTION_SECONDS 3600
-
-/* {"state","reason","remedy"}; NULL when memory is out. */
-cJSON *fleet_detection_new(const char *state, const char *reason, const char *remedy);
 
 /* Reads the cache, once. */
 void fleet_detections_read(fleet_registry *registry, const store_home *home);

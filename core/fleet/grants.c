@@ -354,7 +354,7 @@ kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, 
     for (size_t i = 0; i < registry->found->count; i++)
         if (&registry->found->rows[i] == backend->row) registry->found->rows[i].granted = true;
     backend->ungranted = NULL;
-    cJSON_Delete(backend->detection);
+    fleet_detection_free(backend->detection);
     backend->detection = NULL;
     *out_exit = 0;
     return KOLM_OK;

@@ -16,52 +16,21 @@ static fleet_group group_of(const char *kind) {
     return strcmp(kind, "self-hosted") == 0 ? FLEET_GROUP_SELF_HOSTED : FLEET_GROUP_CLOUD;
 }
 
-static void fill_from_manifest(fleet_backend *b, const host_manifest *m) {
-    static const pick_airgap airgap[] = {[HOST_AIRGAP_NO] = PICK_AIRGAP_NO,
-                                         [HOST_AIRGAP_YES] = PICK_AIRGAP_YES,
-                                         [HOST_AIRGAP_DEPENDS] = PICK_AIRGAP_DEPENDS};
-    static const pick_vram vram[] = {[HOST_VRAM_NONE] = PICK_VRAM_NONE,
-                                     [HOST_VRAM_CAP] = PICK_VRAM_CAP,
-                                     [HOST_VRAM_OWN] = PICK_VRAM_OWN,
-                                     [HOST_VRAM_SHARED] = PICK_VRAM_SHARED};
-    b->group = group_of(m->kind);
-    b->kind = m->kind;
-    b->summary = m->summary;
-    b->runtime = m->runtime;
-    b->needs = m->hint ? m->hint : m->auth_count ? m->auth[0] : "";
-    b->billing = m->billing == KOLM_BILLING_FREE ? "per-hour" : host_billing_name(m->billing);
-    b->auth = (const char *const *)m->auth;
-    b->auth_count = m->auth_count;
-    b->secrets = (const char *const *)m->secrets;
-    b->secret_count = m->secret_count;
-    b->recipes = m->recipes;
-    b->formats = m->formats;
-    b->unread = host_manifest_unread(m);
-    b->train = m->train;
-    b->infer = m->infer;
-    b->airgap = airgap[m->airgap];
-    b->vram = vram[m->vram];
-    b->vram_cap_bytes = (uint64_t)m->vram_cap_gb * 1000000000u;
-    b->price_micro_usd_per_hour =
-        m->price_micro_usd_per_hour == HOST_UNPRICED ? PICK_UNPRICED : m->price_micro_usd_per_hour;
-    b->cold_start_seconds = m->cold_start_seconds;
-    b->tier = m->tier;
-    b->perf_units = (uint32_t)((uint64_t)m->perf_units * PICK_UNIT / HOST_PERF_UNIT);
-    b->overridden = m->overridden != 0;
-    b->price_overridden = (m->overridden & HOST_OVERRIDE_COST) != 0;
-}
-
 void fleet_backend_fill(fleet_backend *b, const host_backend *row) {
+    static const pick_offer nothing = {.kind = "", .billing = ""};
+    const host_manifest *m = row->state == HOST_ROW_OK ? row->manifest : NULL;
     b->row = row;
     b->name = row->name;
     b->plugin_path = row->plugin_path ? row->plugin_path : "";
     b->manifest_path = row->manifest_path ? row->manifest_path : "";
-    b->kind = b->summary = b->runtime = b->needs = b->billing = "";
-    if (row->state == HOST_ROW_OK)
-        fill_from_manifest(b, row->manifest);
+    b->manifest = m;
+    b->offer = m ? &m->offer : &nothing;
+    b->needs = !m ? "" : m->hint ? m->hint : m->auth_count ? m->auth[0] : "";
+    if (m)
+        b->group = group_of(m->offer.kind);
     else
         b->refused = row->why.text;
-    if (row->state == HOST_ROW_OK && !row->granted) b->ungranted = row->why.text;
+    if (m && !row->granted) b->ungranted = row->why.text;
     b->refused_remedy = row->why.remedy;
     b->bad_settings = row->rule == HOST_RULE_SETTINGS;
 }
@@ -70,7 +39,7 @@ void fleet_backend_fill(fleet_backend *b, const host_backend *row) {
 static int backend_order(const void *left, const void *right) {
     const fleet_backend *a = left, *b = right;
     if (a->group != b->group) return a->group < b->group ? -1 : 1;
-    if (a->tier != b->tier) return a->tier < b->tier ? -1 : 1;
+    if (a->offer->tier != b->offer->tier) return a->offer->tier < b->offer->tier ? -1 : 1;
     return strcmp(a->name, b->name);
 }
 
@@ -135,7 +104,7 @@ kit_status fleet_registry_open(kolm_session *session, fleet_registry **out_regis
 void fleet_registry_free(fleet_registry *registry) {
     if (!registry) return;
     for (size_t i = 0; i < registry->count; i++) {
-        cJSON_Delete(registry->backends[i].detection);
+        fleet_detection_free(registry->backends[i].detection);
         free(registry->backends[i].device);
     }
     free(registry->backends);

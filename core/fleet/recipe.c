@@ -16,7 +16,7 @@
 
 static const host_recipes *made_by(const fleet_backend *b) {
     static const host_recipes none = {0};
-    return b->row->manifest && !b->refused && b->train ? &b->row->manifest->makes : &none;
+    return b->offer->train ? &b->manifest->makes : &none;
 }
 
 static fleet_recipe usual(const char *name) {
@@ -122,7 +122,8 @@ static kit_status find_in(kolm_session *session, fleet_registry *registry, const
     const fleet_backend *named = name ? fleet_registry_find(registry, name) : NULL;
     *out_recipe = usual(recipe);
     KIT_TRY(search(registry, named, recipe, options, out_recipe, &found, err));
-    if (found || (named && !named->recipes) || (name && !named)) return KOLM_OK; /* the choice says what is wrong */
+    if (found || (named && !named->offer->recipes) || (name && !named))
+        return KOLM_OK; /* the choice says what is wrong */
     if (named) KIT_TRY(search(registry, NULL, recipe, NULL, out_recipe, &elsewhere, err));
     if (elsewhere || strcmp(recipe, "linear") == 0 || strcmp(recipe, "lora") == 0) return KOLM_OK;
     return unknown_recipe(registry, recipe, err);
@@ -244,7 +245,7 @@ static bool put_recipe(cJSON *array, const host_recipe *r) {
 }
 
 bool fleet_recipes_put(cJSON *value, const fleet_backend *backend) {
-    const host_recipes *makes = &backend->row->manifest->makes;
+    const host_recipes *makes = &backend->manifest->makes;
     if (makes->count == 0) return kit_json_put_null(value, "recipe_options");
     cJSON *array = cJSON_AddArrayToObject(value, "recipe_options");
     for (size_t i = 0; array && i < makes->count; i++)

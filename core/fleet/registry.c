@@ -45,26 +45,33 @@ kit_status fleet_backend_refuse(const fleet_backend *backend, int *out_exit, kol
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s is refused: %s", backend->name, backend->refused);
 }
 
-const char *fleet_backend_detail(const fleet_backend *backend, const char *key) {
-    const char *text = "";
-    if (backend->detection) (void)kit_json_get_string(backend->detection, key, &text);
-    return text ? text : "";
+const fleet_detection *fleet_backend_detection(const fleet_backend *backend) {
+    static const fleet_detection nothing = {.state = FLEET_UNKNOWN};
+    return backend->detection ? backend->detection : &nothing;
 }
 
 const char *fleet_backend_state(const fleet_backend *backend) {
-    const char *state = fleet_backend_detail(backend, "state");
-    return *state ? state : "unknown";
+    return fleet_state_name(fleet_backend_detection(backend)->state);
 }
 
 bool fleet_backend_available(const fleet_backend *backend) {
-    return !backend->refused && strcmp(fleet_backend_state(backend), "available") == 0;
+    return !backend->refused && fleet_backend_detection(backend)->state == FLEET_AVAILABLE;
 }
 
-pick_slot fleet_backend_slot(const fleet_backend *backend, const char *slot) {
-    bool present = false;
-    const cJSON *slots = backend->detection ? kit_json_get(backend->detection, "slots") : NULL;
-    if (!kit_json_get_bool(slots, slot, &present)) return PICK_SLOT_UNKNOWN;
-    return present ? PICK_SLOT_PRESENT : PICK_SLOT_MISSING;
+pick_slot fleet_backend_slot(const fleet_backend *backend, uint32_t slot) {
+    const fleet_detection *d = fleet_backend_detection(backend);
+    if (!d->loaded) return PICK_SLOT_UNKNOWN;
+    return (d->slots & slot) != 0 ? PICK_SLOT_PRESENT : PICK_SLOT_MISSING;
+}
+
+bool fleet_price_overridden(const fleet_backend *backend) {
+    return backend->manifest && (backend->manifest->overridden & HOST_OVERRIDE_COST) != 0;
+}
+
+kit_status fleet_backend_take(fleet_backend *backend, fleet_detection *detection, kolm_error_t *err) {
+    fleet_detection_free(backend->detection);
+    backend->detection = detection;
+    return detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 }
 
 /* ---- Private targets: literal addresses only, because under airgap no name is looked up. */
@@ -77,45 +84,28 @@ bool fleet_target_is_private(const char *target) {
 
 /* ---- Devices */
 
-/* Memory of the largest device and, for "device:", its name, memory and how many there are of it. */
-static const cJSON *largest_device(const fleet_backend *b, uint64_t *out_memory, size_t *out_count) {
-    const cJSON *devices = b->detection ? kit_json_get(b->detection, "devices") : NULL;
-    const cJSON *best = NULL;
-    *out_memory = 0;
-    *out_count = 0;
-    for (const cJSON *d = cJSON_IsArray(devices) ? devices->child : NULL; d; d = d->next) {
-        uint64_t memory = 0;
-        const char *kind = "none";
-        (void)kit_json_get_string(d, "memory", &kind);
-        if (strcmp(kind, "none") != 0) (void)kit_json_get_u64(d, "total_memory_bytes", &memory);
-        if (!best || memory > *out_memory) {
-            best = d;
-            *out_memory = memory;
-        }
-    }
-    const char *name = "", *other = "";
-    (void)kit_json_get_string(best, "name", &name);
-    for (const cJSON *d = best ? devices->child : NULL; d; d = d->next) {
-        if (kit_json_get_string(d, "name", &other) && strcmp(name, other) == 0) ++*out_count;
-    }
-    return best;
+/* How many there are of this name. */
+static size_t count_of(const fleet_detection *d, const char *name) {
+    size_t count = 0;
+    for (size_t i = 0; i < d->device_count; i++)
+        count += strcmp(d->devices[i].name, name) == 0;
+    return count;
 }
 
 kit_status fleet_backend_describe_device(fleet_backend *b, kolm_error_t *err) {
-    uint64_t memory = 0, units = 0;
-    size_t count = 0;
-    const char *name = NULL;
     kit_buf text = {0};
-    const cJSON *device = largest_device(b, &memory, &count);
+    const host_device *device = fleet_detection_largest(b->detection);
     free(b->device);
     b->device = NULL;
-    if (!device || !kit_json_get_string(device, "name", &name)) return KOLM_OK;
+    if (!device) return KOLM_OK;
+    size_t count = count_of(b->detection, device->name);
+    uint64_t memory = fleet_device_memory(device);
     if (count > 1) kit_buf_fmt(&text, "%zu x ", count);
-    kit_buf_str(&text, name);
+    kit_buf_str(&text, device->name);
     if (memory)
         kit_buf_fmt(&text, " (%" PRIu64 " GB)", (memory + GIB / 2) / GIB); /* as it says on the box */
-    else if (kit_json_get_u64(device, "units", &units) && units)
-        kit_buf_fmt(&text, " (%" PRIu64 " cores)", units);
+    else if (device->units)
+        kit_buf_fmt(&text, " (%" PRIu32 " cores)", device->units);
     KIT_TRY(kit_buf_ok(&text, err));
     b->device = kit_buf_take(&text);
     return KOLM_OK;
@@ -124,30 +114,19 @@ kit_status fleet_backend_describe_device(fleet_backend *b, kolm_error_t *err) {
 /* ---- The picker's view */
 
 static void fill_candidate(pick_candidate *c, const fleet_backend *b) {
-    size_t count = 0;
-    *c = (pick_candidate){.name = b->name, .kind = b->kind, .refused = b->refused};
+    const fleet_detection *d = fleet_backend_detection(b);
+    const host_device *largest = fleet_detection_largest(d);
+    *c = (pick_candidate){.name = b->name, .refused = b->refused, .offer = *b->offer};
     if (b->refused) return;
-    c->train = b->train;
-    c->infer = b->infer;
-    c->recipes = b->recipes;
-    c->airgap = b->airgap;
     c->private_target = b->private_target;
-    c->price_micro_usd_per_hour = b->price_micro_usd_per_hour;
-    c->hourly = b->price_micro_usd_per_hour != PICK_UNPRICED;
-    c->billing = b->billing;
-    c->cold_start_seconds = b->cold_start_seconds;
-    c->tier = b->tier;
-    c->vram = b->vram;
-    c->vram_cap_bytes = b->vram_cap_bytes;
-    c->perf_units = b->perf_units;
     c->available = fleet_backend_available(b);
-    c->state = fleet_backend_state(b);
-    c->reason = fleet_backend_detail(b, "reason");
-    c->remedy = fleet_backend_detail(b, "remedy");
+    c->state = fleet_state_name(d->state);
+    c->reason = d->reason;
+    c->remedy = d->remedy;
     c->device = b->device;
-    (void)largest_device(b, &c->memory_bytes, &count);
-    c->train_slot = fleet_backend_slot(b, "train");
-    c->infer_slot = fleet_backend_slot(b, "infer");
+    c->memory_bytes = largest ? fleet_device_memory(largest) : 0;
+    c->train_slot = fleet_backend_slot(b, HOST_SLOT_TRAIN);
+    c->infer_slot = fleet_backend_slot(b, HOST_SLOT_INFER);
 }
 
 kit_status fleet_registry_candidates(const fleet_registry *registry, pick_candidate **out_candidates,

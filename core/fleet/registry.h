@@ -3,6 +3,8 @@
 #ifndef KOLM_FLEET_REGISTRY_H
 #define KOLM_FLEET_REGISTRY_H
 
+#include "fleet/detection.h"
+#include "host/host.h"
 #include "pick/pick.h"
 #include "session/session.h"
 
@@ -15,43 +17,28 @@
 typedef enum fleet_group { FLEET_GROUP_LOCAL, FLEET_GROUP_CLOUD, FLEET_GROUP_SELF_HOSTED, FLEET_GROUPS } fleet_group;
 const char *fleet_group_title(fleet_group group); /* "LOCAL" */
 
-struct host_backend;
-struct host_registry;
-
-/* Strings belong to the registry unless said otherwise. */
+/*
+ * The record of a backend: what the host found (row: files, trust, version, grant), what it offers (its manifest, with the user's
+ * overrides) and what it answered (detection). All rooms above read it; the picker's candidate is made of it in one place.
+ * Strings belong to the registry unless said otherwise.
+ */
 typedef struct fleet_backend {
-    const struct host_backend *row; /* as the host found it */
+    const host_backend *row; /* as the host found it */
     const char *name;
-    const char *refused; /* why the row is not usable: then only name and the paths below are set; NULL otherwise */
+    const char *plugin_path, *manifest_path; /* "" when there is none */
+    /* Why the row is not usable: then offer is empty and manifest NULL, and all else below is not set; NULL otherwise. `kolm backend
+     * why NAME` shows the rule (host/scan.h). */
+    const char *refused;
     const char *refused_remedy;
     bool bad_settings;     /* refused for what config.json says of it */
     const char *ungranted; /* why it may not be called although it is not refused (grants.h); NULL otherwise */
-    const char *plugin_path, *manifest_path; /* "" when there is none */
     fleet_group group;
-    const char *kind, *summary, *runtime;
-    const char *needs;       /* what a person must have: "NVIDIA", "KOLM_X_TOKEN", "always available" */
-    const char *billing;     /* "per-hour", "per-token", "per-call" */
-    const char *const *auth; /* names of the secrets that it takes */
-    size_t auth_count;
-    const char *const *secrets; /* more names that it may ask for */
-    size_t secret_count;
-    const char *recipes; /* "linear, lora"; NULL: its manifest does not say */
-    const char *formats; /* of models that it answers with besides its own: "kolm-linear"; NULL: does not say */
-    const char *unread;  /* fields of its manifest that this kolm does not know; NULL: none */
-    bool train, infer;
-    pick_airgap airgap;
+    const host_manifest *manifest;
+    const pick_offer *offer; /* the manifest's; never NULL */
+    const char *needs;   /* what a person must have: "NVIDIA", "KOLM_X_TOKEN", "always available"; "" when refused */
     bool private_target; /* PICK_AIRGAP_DEPENDS: the target is literally loopback or private */
-    pick_vram vram;
-    uint64_t vram_cap_bytes;
-    /* The manifest's values, or config.json's where backends.NAME overrides them. */
-    uint64_t price_micro_usd_per_hour; /* PICK_UNPRICED when not billed by the hour */
-    uint32_t cold_start_seconds;
-    uint32_t tier;
-    uint32_t perf_units;
-    bool overridden, price_overridden;
-    /* What detection said: {"state","reason","remedy","runtime","version","devices":[...],"slots":{...},"at"}; NULL
-     * when nothing is known. Owned. */
-    cJSON *detection;
+    /* What it answered; NULL when nothing is known. Owned. */
+    fleet_detection *detection;
     bool did_not_load; /* when it was detected: another version beside it may */
     bool from_cache;
     char *device; /* owned; "NVIDIA H100 (80 GB)", or NULL */
@@ -59,11 +46,11 @@ typedef struct fleet_backend {
 
 typedef struct fleet_shadowed {
     const char *name, *path, *why;
-    const struct host_backend *row;
+    const host_backend *row;
 } fleet_shadowed;
 
 typedef struct fleet_registry {
-    struct host_registry *found;
+    host_registry *found;
     store_credentials *credentials; /* NULL until a token is asked for */
     fleet_backend *backends;        /* usable and refused ones, by group, tier and name; no shadowed ones */
     size_t count;
@@ -92,7 +79,7 @@ kit_status fleet_registry_open(kolm_session *session, fleet_registry **out_regis
 void fleet_registry_free(fleet_registry *registry);
 
 /* Fills all but what detection says from a row. */
-void fleet_backend_fill(fleet_backend *backend, const struct host_backend *row);
+void fleet_backend_fill(fleet_backend *backend, const host_backend *row);
 
 /* The backend called name, or NULL. */
 fleet_backend *fleet_registry_find(fleet_registry *registry, const char *name);
@@ -123,12 +110,16 @@ kit_status fleet_backend_describe_device(fleet_backend *backend, kolm_error_t *e
 /* True for [user@]HOST[:port] where HOST is localhost or a literal loopback, link-local or private address. */
 bool fleet_target_is_private(const char *target);
 
+/* What it answered; an empty one (FLEET_UNKNOWN, every text "") while nothing is known. */
+const fleet_detection *fleet_backend_detection(const fleet_backend *backend);
 /* "available", "absent", "broken", "refused", "crashed", ...; "unknown" without a detection. */
 const char *fleet_backend_state(const fleet_backend *backend);
 bool fleet_backend_available(const fleet_backend *backend);
-/* Text of a key of the detection; "" when there is none. */
-const char *fleet_backend_detail(const fleet_backend *backend, const char *key);
-/* What is known about a slot ("train", "infer", "test", "cost") of the plugin. */
-pick_slot fleet_backend_slot(const fleet_backend *backend, const char *slot);
+/* What is known about a slot (HOST_SLOT_*) of the plugin. */
+pick_slot fleet_backend_slot(const fleet_backend *backend, uint32_t slot);
+/* Whether its price is the configuration's, not the manifest's. */
+bool fleet_price_overridden(const fleet_backend *backend);
+/* Takes the detection, and frees the one before. KOLM_E_RESOURCE_EXHAUSTED when it is NULL. */
+kit_status fleet_backend_take(fleet_backend *backend, fleet_detection *detection, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

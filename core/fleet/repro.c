@@ -8,8 +8,8 @@
 
 /* What the measurement holds for. */
 static void versions_of(const fleet_backend *backend, char *out, size_t capacity) {
-    const char *runtime = fleet_backend_detail(backend, "runtime"), *version = fleet_backend_detail(backend, "version");
-    kit_format(out, capacity, "%s / %s", version != NULL ? version : "", runtime != NULL ? runtime : "");
+    const fleet_detection *d = fleet_backend_detection(backend);
+    kit_format(out, capacity, "%s / %s", d->version, d->runtime);
 }
 
 void fleet_repro_keep(kolm_session *session, const fleet_backend *backend, fleet_repro measured) {

@@ -34,85 +34,8 @@ static host_call_options call_options(kolm_session *session, fleet_registry *reg
     return options;
 }
 
-static bool put_device(cJSON *array, const host_device *d) {
-    static const char *const kinds[] = {"none", "own", "shared"};
-    cJSON *o = cJSON_CreateObject();
-    bool good = o && kit_json_put_string(o, "name", d->name) && kit_json_put_string(o, "id", d->id) &&
-                kit_json_put_u64(o, "index", d->index) && kit_json_put_u64(o, "units", d->units) &&
-                kit_json_put_string(o, "memory", kinds[d->memory_kind < 3 ? d->memory_kind : 0]) &&
-                (d->total_memory_bytes == KOLM_MEMORY_UNKNOWN
-                     ? kit_json_put_null(o, "total_memory_bytes")
-                     : kit_json_put_u64(o, "total_memory_bytes", d->total_memory_bytes)) &&
-                (d->free_memory_bytes == KOLM_MEMORY_UNKNOWN
-                     ? kit_json_put_null(o, "free_memory_bytes")
-                     : kit_json_put_u64(o, "free_memory_bytes", d->free_memory_bytes)) &&
-                kit_json_put_string(o, "driver", d->driver) && kit_json_put_string(o, "runtime", d->runtime);
-    if (good && cJSON_AddItemToArray(array, o)) return true;
-    cJSON_Delete(o);
-    return false;
-}
-
-static bool put_loaded(cJSON *detection, const host_result *r) {
-    static const struct {
-        const char *name;
-        uint32_t bit;
-    } slots[] = {
-        {"detect", HOST_SLOT_DETECT}, {"cost", HOST_SLOT_COST}, {"train", HOST_SLOT_TRAIN},
-        {"infer", HOST_SLOT_INFER},   {"test", HOST_SLOT_TEST}, {"status", HOST_SLOT_STATUS},
-    };
-    cJSON *object = cJSON_AddObjectToObject(detection, "slots");
-    for (size_t i = 0; object && i < sizeof slots / sizeof *slots; i++) {
-        if (!kit_json_put_bool(object, slots[i].name, (r->slots & slots[i].bit) != 0)) return false;
-    }
-    return object && kit_json_put_string(detection, "version", r->version) &&
-           kit_json_put_string(detection, "vendor", r->vendor) &&
-           kit_json_put_string(detection, "licence", r->licence) &&
-           kit_json_put_string(detection, "homepage", r->homepage);
-}
-
-static const char *state_of(const host_result *r) {
-    static const char *const states[] = {"available", "absent", "broken", "refused"};
-    switch (r->verdict) {
-    case HOST_OK:
-        return states[r->detect.state < 4 ? r->detect.state : 2];
-    case HOST_CRASHED:
-        return "crashed";
-    case HOST_TIMED_OUT:
-        return "timed out";
-    case HOST_NO_REPLY:
-        return "no reply";
-    default:
-        return "failed";
-    }
-}
-
-/* Without the value of a secret that is there, "absent" and "not given" say no more than that. */
-static bool is_blind(const host_result *r) {
-    if (!r->withheld[0]) return false;
-    if (r->verdict == HOST_OK) return r->detect.state == KOLM_DETECT_ABSENT;
-    return r->verdict == HOST_FAILED && r->error.code == KOLM_E_PERMISSION_DENIED;
-}
-
 static kit_status take_detection(fleet_backend *b, const host_result *r, kolm_error_t *err) {
-    bool answered = r->verdict == HOST_OK, blind = is_blind(r);
-    char set[160];
-    const char *reason = blind ? set : answered ? r->detect.reason : r->error.text;
-    const char *remedy = blind ? "" : answered ? r->detect.remedy : r->error.remedy;
-    kit_format(set, sizeof set, "%s is set; not looked at: kolm compute detect --refresh does", r->withheld);
-    cJSON *detection = fleet_detection_new(blind ? "available" : state_of(r), reason, remedy);
-    bool good = detection && kit_json_put_string(detection, "runtime", answered ? r->detect.runtime : "") &&
-                kit_json_put_u64(detection, "wall_ms", r->wall_ms > 0 ? (uint64_t)r->wall_ms : 0);
-    cJSON *devices = good ? cJSON_AddArrayToObject(detection, "devices") : NULL;
-    good = devices != NULL;
-    for (size_t i = 0; good && answered && i < r->device_count; i++)
-        good = put_device(devices, &r->devices[i]);
-    if (good && r->loaded) good = put_loaded(detection, r);
-    if (!good) {
-        cJSON_Delete(detection);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    }
-    cJSON_Delete(b->detection);
-    b->detection = detection;
+    KIT_TRY(fleet_backend_take(b, fleet_detection_of(r), err));
     /* Not what did not answer in time: that may be the machine's fault, and the next time it does. */
     b->did_not_load = !r->loaded && ((r->verdict == HOST_NOT_LOADED && r->error.code == KOLM_E_FAILED_PRECONDITION) ||
                                      r->verdict == HOST_CRASHED || r->verdict == HOST_NO_REPLY);
@@ -127,8 +50,8 @@ static bool wanted(const fleet_registry *registry, const fleet_backend *b, const
 
 /* Under airgap a backend of the network is not touched, nor its token looked at. */
 static bool outside_airgap(const fleet_backend *b, const fleet_detect_options *o) {
-    if (!o->airgap || b->airgap == PICK_AIRGAP_YES) return false;
-    return !(b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote && b->private_target);
+    if (!o->airgap || b->offer->airgap == PICK_AIRGAP_YES) return false;
+    return !(b->offer->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote && b->private_target);
 }
 
 static kit_status read_credentials(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
@@ -137,9 +60,10 @@ static kit_status read_credentials(kolm_session *session, fleet_registry *regist
     bool needed = false;
     for (size_t i = 0; i < registry->count; i++) {
         const fleet_backend *b = &registry->backends[i];
-        bool possible =
-            !o->airgap || b->airgap == PICK_AIRGAP_YES || (b->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote);
-        if (wanted(registry, b, o) && possible && b->auth_count + b->secret_count > 0) needed = true;
+        bool possible = !o->airgap || b->offer->airgap == PICK_AIRGAP_YES ||
+                        (b->offer->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote);
+        if (wanted(registry, b, o) && possible && b->manifest->auth_count + b->manifest->secret_count > 0)
+            needed = true;
     }
     if (!needed || registry->credentials) return KOLM_OK;
     KIT_TRY(session_home(session, &home, err));
@@ -150,24 +74,22 @@ static kit_status read_credentials(kolm_session *session, fleet_registry *regist
 static void find_private_targets(fleet_registry *registry, const fleet_detect_options *o) {
     for (size_t i = 0; i < registry->count; i++) {
         fleet_backend *b = &registry->backends[i];
-        if (b->refused || b->airgap != PICK_AIRGAP_DEPENDS || b->auth_count == 0) continue;
+        if (b->refused || b->offer->airgap != PICK_AIRGAP_DEPENDS || b->manifest->auth_count == 0) continue;
         if (o->airgap && !o->allow_private_remote) continue;
-        const char *target = store_secret(registry->credentials, b->auth[0], NULL);
+        const char *target = store_secret(registry->credentials, b->manifest->auth[0], NULL);
         b->private_target = target && fleet_target_is_private(target);
     }
 }
 
 static kit_status mark_not_loaded(fleet_backend *b, kolm_error_t *err) {
-    cJSON_Delete(b->detection);
-    b->detection =
-        fleet_detection_new("not loaded", "--airgap loads no backend that needs the network", "leave out --airgap");
-    return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return fleet_backend_take(
+        b,
+        fleet_detection_new(FLEET_NOT_LOADED, "--airgap loads no backend that needs the network", "leave out --airgap"),
+        err);
 }
 
 static kit_status mark_not_granted(fleet_backend *b, kolm_error_t *err) {
-    cJSON_Delete(b->detection);
-    b->detection = fleet_detection_new("not granted", b->ungranted, b->row->why.remedy);
-    return b->detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return fleet_backend_take(b, fleet_detection_new(FLEET_NOT_GRANTED, b->ungranted, b->row->why.remedy), err);
 }
 
 static kit_status detect_now(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
@@ -253,7 +175,7 @@ static void take_spare(fleet_registry *registry, fleet_backend *b, const char *r
     for (size_t i = 0; i < registry->shadowed_count; i++) /* it trades places with the other */
         if (registry->shadowed[i].row == spare)
             registry->shadowed[i] = (fleet_shadowed){b->name, b->plugin_path, b->row->why.text, b->row};
-    cJSON_Delete(b->detection);
+    fleet_detection_free(b->detection);
     free(b->device);
     *b = (fleet_backend){0};
     fleet_backend_fill(b, spare);
@@ -267,7 +189,7 @@ static kit_status try_spares(kolm_session *session, fleet_registry *registry, co
         while (b->did_not_load && host_spare(registry->found, b->row)) {
             char reason[sizeof err->text];
             fleet_detect_options one = *o;
-            kit_copy(reason, sizeof reason, fleet_backend_detail(b, "reason"));
+            kit_copy(reason, sizeof reason, fleet_backend_detection(b)->reason);
             take_spare(registry, b, reason);
             one.only = b->name;
             one.versions = false;
@@ -383,7 +305,7 @@ kit_status fleet_call_costs(kolm_session *session, fleet_registry *registry, con
             kit_format(quotes[i].why, sizeof quotes[i].why, "refused: %s", b->refused);
         } else if (b->ungranted) {
             kit_copy(quotes[i].why, sizeof quotes[i].why, b->ungranted);
-        } else if (airgap && b->airgap != PICK_AIRGAP_YES) {
+        } else if (airgap && b->offer->airgap != PICK_AIRGAP_YES) {
             kit_copy(quotes[i].why, sizeof quotes[i].why, "--airgap loads no backend that needs the network");
         } else {
             places[count] = i;
@@ -435,7 +357,7 @@ kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, cons
     host_call_options options = call_options(session, registry);
     long threads = sysconf(_SC_NPROCESSORS_ONLN);
     options.events = &events;
-    options.network = backend->airgap != PICK_AIRGAP_YES && airgap == SESSION_AIRGAP_OFF;
+    options.network = backend->offer->airgap != PICK_AIRGAP_YES && airgap == SESSION_AIRGAP_OFF;
     options.airgap_strict = airgap == SESSION_AIRGAP_STRICT;
     host_result *result = calloc(1, sizeof *result);
     kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -480,7 +402,7 @@ kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, co
     host_events events = {.user = &passed, .log = warn_status, .holding = pass_holding};
     host_call_options options = call_options(session, registry);
     options.events = &events;
-    options.network = backend->airgap != PICK_AIRGAP_YES;
+    options.network = backend->offer->airgap != PICK_AIRGAP_YES;
     options.timeout_ms = STATUS_TIMEOUT_MS;
     host_result *result = calloc(1, sizeof *result);
     kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");

@@ -43,8 +43,8 @@ static bool may_call(const host_registry *registry, const host_backend *backend,
         return false;
     }
     bool forced = options->audit && options->audit->any_airgap;
-    bool own = options->private_only && backend->manifest->airgap == HOST_AIRGAP_DEPENDS;
-    if (options->airgap_strict && !forced && !own && backend->manifest->airgap != HOST_AIRGAP_YES) {
+    bool own = options->private_only && backend->manifest->offer.airgap == PICK_AIRGAP_DEPENDS;
+    if (options->airgap_strict && !forced && !own && backend->manifest->offer.airgap != PICK_AIRGAP_YES) {
         result->verdict = HOST_NOT_LOADED;
         (void)kit_fail(error, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or choose a local backend",
                        "%s needs a network, and the airgap allows none: it is not loaded", backend->name);
@@ -127,8 +127,8 @@ static uint32_t at_least_one(uint32_t threads) {
 static cJSON *cost_args(const host_backend *backend, const void *question) {
     const host_manifest *manifest = backend->manifest;
     kolm_cost_args_t args = *(const kolm_cost_args_t *)question;
-    args.price_micro_usd_per_hour = manifest ? manifest->price_micro_usd_per_hour : HOST_UNPRICED;
-    args.cold_start_seconds = manifest ? manifest->cold_start_seconds : 0;
+    args.price_micro_usd_per_hour = manifest ? manifest->offer.price_micro_usd_per_hour : PICK_UNPRICED;
+    args.cold_start_seconds = manifest ? manifest->offer.cold_start_seconds : 0;
     args.threads = at_least_one(args.threads);
     return args_of(&host_record_cost_args, &args);
 }

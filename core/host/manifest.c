@@ -16,7 +16,6 @@
 
 static const char *const kinds[] = {"local", "cloud-serverless", "cloud-marketplace", "cloud-managed", "self-hosted"};
 static const char *const billings[] = {"free", "per-hour", "per-token", "per-call"}; /* by KOLM_BILLING_* */
-static const char *const airgaps[] = {"no", "yes", "depends"};                       /* by host_airgap */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 bool host_name_ok(const char *name) {
@@ -31,10 +30,6 @@ bool host_name_ok(const char *name) {
 
 const char *host_billing_name(uint32_t billing) {
     return billing < COUNT(billings) ? billings[billing] : "unknown";
-}
-
-const char *host_airgap_name(host_airgap airgap) {
-    return airgaps[airgap];
 }
 
 bool host_manifest_may_read(const host_manifest *manifest, const char *secret) {
@@ -107,12 +102,12 @@ static kit_status read_kind(const cJSON *item, host_manifest *m, kolm_error_t *e
     size_t i;
     if (!word(item, kinds, COUNT(kinds), &i))
         return expected(err, "local, cloud-serverless, cloud-marketplace, cloud-managed or self-hosted");
-    m->kind = kinds[i];
+    m->offer.kind = kinds[i];
     return KOLM_OK;
 }
 
 static kit_status read_tier(const cJSON *item, host_manifest *m, kolm_error_t *err) {
-    return integer(item, 1, 9, &m->tier) ? KOLM_OK : expected(err, "an integer from 1 to 9");
+    return integer(item, 1, 9, &m->offer.tier) ? KOLM_OK : expected(err, "an integer from 1 to 9");
 }
 
 static kit_status read_bool(const cJSON *item, bool *out, kolm_error_t *err) {
@@ -122,17 +117,18 @@ static kit_status read_bool(const cJSON *item, bool *out, kolm_error_t *err) {
 }
 
 static kit_status read_train(const cJSON *item, host_manifest *m, kolm_error_t *err) {
-    return read_bool(item, &m->train, err);
+    return read_bool(item, &m->offer.train, err);
 }
 
 static kit_status read_infer(const cJSON *item, host_manifest *m, kolm_error_t *err) {
-    return read_bool(item, &m->infer, err);
+    return read_bool(item, &m->offer.infer, err);
 }
 
 static kit_status read_airgap(const cJSON *item, host_manifest *m, kolm_error_t *err) {
     size_t i;
-    if (!word(item, airgaps, COUNT(airgaps), &i)) return expected(err, "\"yes\", \"no\" or \"depends\"");
-    m->airgap = (host_airgap)i;
+    if (!word(item, pick_airgap_names, COUNT(pick_airgap_names), &i))
+        return expected(err, "\"yes\", \"no\" or \"depends\"");
+    m->offer.airgap = (pick_airgap)i;
     return KOLM_OK;
 }
 
@@ -140,6 +136,7 @@ static kit_status read_billing(const cJSON *item, host_manifest *m, kolm_error_t
     size_t i;
     if (!word(item, billings, COUNT(billings), &i)) return expected(err, "free, per-hour, per-token or per-call");
     m->billing = (uint32_t)i;
+    m->offer.billing = i == KOLM_BILLING_FREE ? billings[KOLM_BILLING_PER_HOUR] : billings[i];
     return KOLM_OK;
 }
 
@@ -148,39 +145,42 @@ static kit_status read_cost(const cJSON *item, host_manifest *m, kolm_error_t *e
     bool hourly = m->billing == KOLM_BILLING_FREE || m->billing == KOLM_BILLING_PER_HOUR;
     if (!hourly) {
         if (!cJSON_IsNull(item)) return expected(err, "null, because billing is not per-hour");
-        m->price_micro_usd_per_hour = HOST_UNPRICED;
+        m->offer.price_micro_usd_per_hour = PICK_UNPRICED;
         return KOLM_OK;
     }
     uint64_t micro;
     if (!decimal(item, PRICE_MAX_USD, 1e6, &micro))
         return expected(err, "dollars per hour: a number from 0 to 100000 with at most 6 decimals");
     if (m->billing == KOLM_BILLING_FREE && micro != 0) return expected(err, "0, because billing is free");
-    m->price_micro_usd_per_hour = micro;
+    m->offer.price_micro_usd_per_hour = micro;
     return KOLM_OK;
 }
 
 static kit_status read_cold_start(const cJSON *item, host_manifest *m, kolm_error_t *err) {
-    return integer(item, 0, 86400, &m->cold_start_seconds) ? KOLM_OK : expected(err, "whole seconds from 0 to 86400");
+    return integer(item, 0, 86400, &m->offer.cold_start_seconds) ? KOLM_OK
+                                                                 : expected(err, "whole seconds from 0 to 86400");
 }
 
 static kit_status read_vram(const cJSON *item, host_manifest *m, kolm_error_t *err) {
+    uint32_t gigabytes = 0;
     if (cJSON_IsNull(item))
-        m->vram = HOST_VRAM_NONE;
+        m->offer.vram = PICK_VRAM_NONE;
     else if (cJSON_IsString(item) && strcmp(item->valuestring, "own") == 0)
-        m->vram = HOST_VRAM_OWN;
+        m->offer.vram = PICK_VRAM_OWN;
     else if (cJSON_IsString(item) && strcmp(item->valuestring, "shared") == 0)
-        m->vram = HOST_VRAM_SHARED;
-    else if (integer(item, 1, 1000000, &m->vram_cap_gb))
-        m->vram = HOST_VRAM_CAP;
+        m->offer.vram = PICK_VRAM_SHARED;
+    else if (integer(item, 1, 1000000, &gigabytes))
+        m->offer.vram = PICK_VRAM_CAP;
     else
         return expected(err, "gigabytes (an integer from 1), \"own\", \"shared\" or null");
+    m->offer.vram_cap_bytes = (uint64_t)gigabytes * 1000000000u;
     return KOLM_OK;
 }
 
 static kit_status read_perf(const cJSON *item, host_manifest *m, kolm_error_t *err) {
     uint64_t hundredths;
     if (!decimal(item, 1, 100, &hundredths)) return expected(err, "a number from 0 to 1 with at most 2 decimals");
-    m->perf_units = (uint32_t)hundredths * (HOST_PERF_UNIT / 100);
+    m->offer.perf_units = (uint32_t)hundredths * (PICK_UNIT / 100);
     return KOLM_OK;
 }
 
@@ -228,6 +228,7 @@ static kit_status read_recipes(const cJSON *item, host_manifest *m, kolm_error_t
     for (size_t i = 0; status == KOLM_OK && i < m->makes.count; i++)
         status = add_word(&text, m->makes.at[i].name, &m->recipes, i + 1 == m->makes.count, err);
     kit_buf_free(&text);
+    m->offer.recipes = m->recipes;
     return status;
 }
 
@@ -483,7 +484,7 @@ kit_status host_manifest_parse(const char *name, const char *text, size_t length
     if (status == KOLM_OK && length > HOST_MANIFEST_MAX_BYTES)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it is larger than %u bytes", HOST_MANIFEST_MAX_BYTES);
     if (status == KOLM_OK) {
-        m->perf_units = HOST_PERF_UNIT / 2;
+        m->offer.perf_units = PICK_UNIT / 2;
         status = read_text_of(text, length, m, err);
     }
     if (status == KOLM_OK)

@@ -65,21 +65,10 @@
 #include "host/recipes.h"
 
 #include "kolm/kit/json.h"
+#include "pick/offer.h"
 #include <stdbool.h>
 
 #define HOST_MANIFEST_MAX_BYTES 65536u
-#define HOST_PERF_UNIT 100000u /* perf_units of a perf of 1 */
-#define HOST_UNPRICED UINT64_MAX
-
-typedef enum host_airgap { HOST_AIRGAP_NO, HOST_AIRGAP_YES, HOST_AIRGAP_DEPENDS } host_airgap;
-
-typedef enum host_vram {
-    HOST_VRAM_NONE,   /* null */
-    HOST_VRAM_CAP,    /* a number: vram_cap_gb */
-    HOST_VRAM_OWN,    /* "own" */
-    HOST_VRAM_SHARED, /* "shared" */
-} host_vram;
-
 typedef enum host_require_kind { HOST_REQUIRE_ENV, HOST_REQUIRE_PATH, HOST_REQUIRE_CONFIG } host_require_kind;
 
 typedef struct host_require {
@@ -97,22 +86,13 @@ typedef struct host_require {
 /* Strings and arrays belong to the manifest. Immutable once read and overridden; any thread may read it. */
 typedef struct host_manifest {
     char *name;
-    const char *kind; /* one of the five words, static */
-    bool train;
-    bool infer;
+    pick_offer offer;   /* kind, train, infer, recipes, airgap, price, ...: what the picker weighs */
+    uint32_t billing;   /* KOLM_BILLING_* */
     bool newer;         /* manifest_version is of a later minor than this kolm's */
     kit_buf unread;     /* host_manifest_unread tells it */
-    char *recipes;      /* "linear, lora"; NULL when the manifest does not say */
+    char *recipes;      /* "linear, lora": what offer.recipes points to; NULL when the manifest does not say */
     host_recipes makes; /* the same with what each needs and takes */
     char *formats;      /* "kolm-linear, kolm_trainer"; NULL when the manifest does not say */
-    host_airgap airgap;
-    uint32_t billing;                  /* KOLM_BILLING_* */
-    uint64_t price_micro_usd_per_hour; /* HOST_UNPRICED when per-token or per-call */
-    uint32_t cold_start_seconds;
-    uint32_t tier;
-    host_vram vram;
-    uint32_t vram_cap_gb; /* for HOST_VRAM_CAP */
-    uint32_t perf_units;  /* 0..HOST_PERF_UNIT */
     char **auth;
     size_t auth_count;
     char **secrets;
@@ -136,9 +116,8 @@ typedef struct host_manifest {
 
 /* True for a name that a backend may have. */
 bool host_name_ok(const char *name);
-/* "free", "per-hour", "per-token" or "per-call" for KOLM_BILLING_*; "yes", "no" or "depends". Static. */
+/* "free", "per-hour", "per-token" or "per-call" for KOLM_BILLING_*. Static. */
 const char *host_billing_name(uint32_t billing);
-const char *host_airgap_name(host_airgap airgap);
 /* Whether the plugin may ask for this secret: its manifest names it under auth or secrets. */
 bool host_manifest_may_read(const host_manifest *manifest, const char *secret);
 

@@ -53,7 +53,7 @@ static bool threshold(search *s, size_t index, uint64_t *field, uint64_t low, ui
 }
 
 static bool priced(const pick_candidate *c) {
-    return c->hourly && c->price_micro_usd_per_hour != PICK_UNPRICED;
+    return c->offer.price_micro_usd_per_hour != PICK_UNPRICED;
 }
 
 static void winner_price(search *s, size_t index, uint32_t gap) {
@@ -61,7 +61,7 @@ static void winner_price(search *s, size_t index, uint32_t gap) {
     char text[256], usd[32];
     uint64_t steps = 0;
     if (!priced(winner)) return;
-    uint64_t kept = winner->price_micro_usd_per_hour;
+    uint64_t kept = winner->offer.price_micro_usd_per_hour;
     if (kept >= PRICE_CEILING && !s->constraints->has_budget) return;
     uint64_t ceiling = PRICE_CEILING;
     if (s->constraints->has_budget && s->constraints->budget_micro_usd_per_hour >= ceiling) {
@@ -73,11 +73,11 @@ static void winner_price(search *s, size_t index, uint32_t gap) {
     uint64_t low = kept / PRICE_STEP + 1, high = (ceiling + PRICE_STEP - 1) / PRICE_STEP;
     bool possible = false;
     if (low <= high) {
-        winner->price_micro_usd_per_hour = high * PRICE_STEP;
+        winner->offer.price_micro_usd_per_hour = high * PRICE_STEP;
         possible = wins_with(s, index);
         while (possible && low < high) {
             uint64_t middle = low + (high - low) / 2;
-            winner->price_micro_usd_per_hour = middle * PRICE_STEP;
+            winner->offer.price_micro_usd_per_hour = middle * PRICE_STEP;
             if (wins_with(s, index))
                 high = middle;
             else
@@ -85,7 +85,7 @@ static void winner_price(search *s, size_t index, uint32_t gap) {
         }
         steps = low;
     }
-    winner->price_micro_usd_per_hour = kept;
+    winner->offer.price_micro_usd_per_hour = kept;
     if (!possible) return;
     pick_usd_text(steps * PRICE_STEP, usd);
     kit_format(text, sizeof text, "%s would win if %s cost at least $%s/h", s->candidates[index].name, winner->name,
@@ -97,8 +97,10 @@ static void own_price(search *s, size_t index, uint32_t gap) {
     pick_candidate *c = &s->candidates[index];
     char text[256], usd[32];
     uint64_t value = 0;
-    if (!priced(c) || c->price_micro_usd_per_hour == 0) return;
-    if (!threshold(s, index, &c->price_micro_usd_per_hour, 0, c->price_micro_usd_per_hour - 1, true, &value)) return;
+    if (!priced(c) || c->offer.price_micro_usd_per_hour == 0) return;
+    if (!threshold(s, index, &c->offer.price_micro_usd_per_hour, 0, c->offer.price_micro_usd_per_hour - 1, true,
+                   &value))
+        return;
     value -= value % PRICE_STEP;
     pick_usd_text(value, usd);
     kit_format(text, sizeof text, "%s would win if it cost at most $%s/h", c->name, usd);
@@ -107,20 +109,20 @@ static void own_price(search *s, size_t index, uint32_t gap) {
 
 static void own_cold_start(search *s, size_t index, uint32_t gap) {
     pick_candidate *c = &s->candidates[index];
-    uint32_t kept = c->cold_start_seconds;
+    uint32_t kept = c->offer.cold_start_seconds;
     char text[256];
     if (kept == 0) return;
-    c->cold_start_seconds = 0;
+    c->offer.cold_start_seconds = 0;
     bool possible = wins_with(s, index);
     uint32_t low = 0, high = kept - 1;
     while (possible && low < high) {
-        c->cold_start_seconds = low + (high - low + 1) / 2;
+        c->offer.cold_start_seconds = low + (high - low + 1) / 2;
         if (wins_with(s, index))
-            low = c->cold_start_seconds;
+            low = c->offer.cold_start_seconds;
         else
-            high = c->cold_start_seconds - 1;
+            high = c->offer.cold_start_seconds - 1;
     }
-    c->cold_start_seconds = kept;
+    c->offer.cold_start_seconds = kept;
     if (!possible) return;
     kit_format(text, sizeof text, "%s would win if it started within %" PRIu32 " seconds", c->name, low);
     add_flip(s, PICK_FLIP_COLD_START, index, low, 0, gap, text);
@@ -143,7 +145,7 @@ static bool loosen(pick_filter filter, const pick_candidate *c, pick_constraints
     char number[32];
     switch (filter) {
     case PICK_FILTER_AIRGAP:
-        if (c->airgap == PICK_AIRGAP_DEPENDS && c->private_target && !loose->allow_private_remote) {
+        if (c->offer.airgap == PICK_AIRGAP_DEPENDS && c->private_target && !loose->allow_private_remote) {
             loose->allow_private_remote = true;
             kit_copy(how, capacity, "with --allow-private-remote");
             return true;
@@ -152,7 +154,9 @@ static bool loosen(pick_filter filter, const pick_candidate *c, pick_constraints
         kit_copy(how, capacity, "without --airgap");
         return true;
     case PICK_FILTER_MIN_VRAM:
-        *out_value = c->vram == PICK_VRAM_CAP ? c->vram_cap_bytes : c->vram == PICK_VRAM_NONE ? 0 : c->memory_bytes;
+        *out_value = c->offer.vram == PICK_VRAM_CAP    ? c->offer.vram_cap_bytes
+                     : c->offer.vram == PICK_VRAM_NONE ? 0
+                                                       : c->memory_bytes;
         if (*out_value == 0) {
             loose->has_min_vram = false;
             kit_copy(how, capacity, "without --min-vram");
@@ -163,18 +167,18 @@ static bool loosen(pick_filter filter, const pick_candidate *c, pick_constraints
         kit_format(how, capacity, "with --min-vram %s or less", number);
         return true;
     case PICK_FILTER_BUDGET:
-        if (!c->hourly || c->price_micro_usd_per_hour == PICK_UNPRICED) {
+        if (!priced(c)) {
             loose->has_budget = false;
             kit_copy(how, capacity, "without --max-price");
             return true;
         }
-        *out_value = loose->budget_micro_usd_per_hour = c->price_micro_usd_per_hour;
+        *out_value = loose->budget_micro_usd_per_hour = c->offer.price_micro_usd_per_hour;
         pick_usd_text(*out_value, number);
         kit_format(how, capacity, "with --max-price %s or more", number);
         return true;
     case PICK_FILTER_MAX_TIER:
-        *out_value = loose->max_tier = c->tier;
-        kit_format(how, capacity, "with --max-tier %" PRIu32, c->tier);
+        *out_value = loose->max_tier = c->offer.tier;
+        kit_format(how, capacity, "with --max-tier %" PRIu32, c->offer.tier);
         return true;
     default:
         return false;

@@ -18,18 +18,18 @@ static uint64_t divide_half_even(uint64_t numerator, uint64_t denominator) {
 }
 
 static bool kind_is(const pick_candidate *candidate, const char *kind) {
-    return candidate->kind && strcmp(candidate->kind, kind) == 0;
+    return candidate->offer.kind && strcmp(candidate->offer.kind, kind) == 0;
 }
 
 static uint32_t cost_points(const pick_candidate *candidate) {
-    uint64_t price = candidate->price_micro_usd_per_hour;
-    if (!candidate->hourly || price == PICK_UNPRICED) return PICK_WEIGHT_COST / 2;
+    uint64_t price = candidate->offer.price_micro_usd_per_hour;
+    if (price == PICK_UNPRICED) return PICK_WEIGHT_COST / 2;
     if (price >= COST_CEILING_MICRO) return 0;
     return (uint32_t)divide_half_even((uint64_t)PICK_WEIGHT_COST * (COST_CEILING_MICRO - price), COST_CEILING_MICRO);
 }
 
 static uint32_t latency_points(const pick_candidate *candidate) {
-    uint32_t cold = candidate->cold_start_seconds;
+    uint32_t cold = candidate->offer.cold_start_seconds;
     if (cold >= COLD_START_CEILING) return 0;
     return (uint32_t)divide_half_even((uint64_t)PICK_WEIGHT_LATENCY * (COLD_START_CEILING - cold), COLD_START_CEILING);
 }
@@ -41,7 +41,7 @@ static uint32_t repro_points(const pick_candidate *candidate) {
 }
 
 uint32_t pick_score(const pick_candidate *candidate, pick_terms *out_terms) {
-    uint32_t perf = candidate->perf_units < PICK_UNIT ? candidate->perf_units : PICK_UNIT;
+    uint32_t perf = candidate->offer.perf_units < PICK_UNIT ? candidate->offer.perf_units : PICK_UNIT;
     pick_terms terms = {
         .available = candidate->available ? PICK_WEIGHT_AVAILABLE : 0,
         .cost = cost_points(candidate),
@@ -59,15 +59,16 @@ void pick_score_text(uint32_t score, char out[8]) {
 }
 
 static bool airgap_passes(const pick_candidate *candidate, const pick_constraints *constraints) {
-    if (!constraints->airgap || candidate->airgap == PICK_AIRGAP_YES) return true;
-    return candidate->airgap == PICK_AIRGAP_DEPENDS && constraints->allow_private_remote && candidate->private_target;
+    if (!constraints->airgap || candidate->offer.airgap == PICK_AIRGAP_YES) return true;
+    return candidate->offer.airgap == PICK_AIRGAP_DEPENDS && constraints->allow_private_remote &&
+           candidate->private_target;
 }
 
 static bool memory_passes(const pick_candidate *candidate, const pick_constraints *constraints) {
     if (!constraints->has_min_vram || constraints->min_vram_bytes == 0) return true;
-    switch (candidate->vram) {
+    switch (candidate->offer.vram) {
     case PICK_VRAM_CAP:
-        return candidate->vram_cap_bytes >= constraints->min_vram_bytes;
+        return candidate->offer.vram_cap_bytes >= constraints->min_vram_bytes;
     case PICK_VRAM_OWN:
     case PICK_VRAM_SHARED:
         return candidate->memory_bytes > 0 && candidate->memory_bytes >= constraints->min_vram_bytes;
@@ -95,39 +96,39 @@ static bool makes(const char *recipes, const char *recipe) {
 }
 
 static bool is_hourly(const pick_candidate *candidate) {
-    return candidate->hourly && candidate->price_micro_usd_per_hour != PICK_UNPRICED;
+    return candidate->offer.price_micro_usd_per_hour != PICK_UNPRICED;
 }
 
 /* What is billed by use has no price an hour to compare; but nothing it does is free. */
 static bool price_passes(const pick_candidate *c, const pick_constraints *constraints) {
     if (!constraints->has_budget) return true;
     if (!is_hourly(c)) return constraints->budget_micro_usd_per_hour > 0;
-    return c->price_micro_usd_per_hour <= constraints->budget_micro_usd_per_hour;
+    return c->offer.price_micro_usd_per_hour <= constraints->budget_micro_usd_per_hour;
 }
 
 uint32_t pick_failed_filters(const pick_candidate *c, const pick_constraints *constraints) {
     uint32_t failed = 0;
     if (c->refused) return 1u << PICK_FILTER_REFUSED;
     if (named(c->name, constraints->exclude, constraints->exclude_count)) failed |= 1u << PICK_FILTER_EXCLUDED;
-    bool claims = constraints->infer ? c->infer : c->train;
+    bool claims = constraints->infer ? c->offer.infer : c->offer.train;
     pick_slot slot = constraints->infer ? c->infer_slot : c->train_slot;
     if (!claims) failed |= 1u << PICK_FILTER_PURPOSE;
     if (claims && constraints->need_slot && slot == PICK_SLOT_MISSING) failed |= 1u << PICK_FILTER_DETECT_ONLY;
-    bool mute = !c->infer || (constraints->need_slot && c->infer_slot == PICK_SLOT_MISSING);
+    bool mute = !c->offer.infer || (constraints->need_slot && c->infer_slot == PICK_SLOT_MISSING);
     if (!constraints->infer && constraints->need_answers && claims && mute) failed |= 1u << PICK_FILTER_ANSWER;
     if (!airgap_passes(c, constraints)) failed |= 1u << PICK_FILTER_AIRGAP;
     if (!memory_passes(c, constraints)) failed |= 1u << PICK_FILTER_MIN_VRAM;
     if (!price_passes(c, constraints)) failed |= 1u << PICK_FILTER_BUDGET;
-    if (constraints->recipe && c->recipes && !makes(c->recipes, constraints->recipe))
+    if (constraints->recipe && c->offer.recipes && !makes(c->offer.recipes, constraints->recipe))
         failed |= 1u << PICK_FILTER_RECIPE;
-    if (constraints->has_max_tier && c->tier > constraints->max_tier) failed |= 1u << PICK_FILTER_MAX_TIER;
+    if (constraints->has_max_tier && c->offer.tier > constraints->max_tier) failed |= 1u << PICK_FILTER_MAX_TIER;
     return failed;
 }
 
 bool pick_before(const pick_candidate *a, uint32_t score_a, const pick_candidate *b, uint32_t score_b) {
     if (a->available != b->available) return a->available;
     if (score_a != score_b) return score_a > score_b;
-    if (a->tier != b->tier) return a->tier < b->tier;
+    if (a->offer.tier != b->offer.tier) return a->offer.tier < b->offer.tier;
     return strcmp(a->name, b->name) < 0;
 }
 

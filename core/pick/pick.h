@@ -27,11 +27,10 @@
  */
 
 #include "kolm/kit/json.h"
+#include "pick/offer.h"
 #include <stdbool.h>
 
-#define PICK_UNIT 100000u
 #define PICK_VERSION "2" /* of formula, filters and order; kept in every record */
-#define PICK_UNPRICED UINT64_MAX
 #define PICK_RUNNERS_UP 3
 
 /* Weights, in units. */
@@ -41,36 +40,15 @@
 #define PICK_WEIGHT_REPRO 15000u
 #define PICK_WEIGHT_PERF 15000u
 
-typedef enum pick_airgap { PICK_AIRGAP_NO, PICK_AIRGAP_YES, PICK_AIRGAP_DEPENDS } pick_airgap;
-
-typedef enum pick_vram {
-    PICK_VRAM_NONE,   /* no accelerator memory: satisfies no --min-vram */
-    PICK_VRAM_CAP,    /* up to vram_cap_bytes can be had */
-    PICK_VRAM_OWN,    /* the card that detect saw */
-    PICK_VRAM_SHARED, /* the shared memory that detect saw */
-} pick_vram;
-
 /* What is known about a function of the plugin without loading it. */
 typedef enum pick_slot { PICK_SLOT_UNKNOWN, PICK_SLOT_PRESENT, PICK_SLOT_MISSING } pick_slot;
 
 typedef struct pick_candidate {
     const char *name;
-    const char *kind; /* "local", "self-hosted", "cloud-..." */
     /* When not NULL the entry itself was refused (bad manifest, permissions): nothing else but name is looked at. */
     const char *refused;
-    bool train;
-    bool infer;
-    const char *recipes; /* what it makes: "linear, lora"; NULL: whatever it is asked, as far as it says */
-    pick_airgap airgap;
-    bool private_target;               /* PICK_AIRGAP_DEPENDS: its target is known to be loopback or private */
-    bool hourly;                       /* billed by the hour (or free); false: per token or per call */
-    uint64_t price_micro_usd_per_hour; /* PICK_UNPRICED when not hourly */
-    const char *billing;               /* "per-hour", "per-token", "per-call": printed */
-    uint32_t cold_start_seconds;
-    uint32_t tier;
-    pick_vram vram;
-    uint64_t vram_cap_bytes; /* for PICK_VRAM_CAP */
-    uint32_t perf_units;     /* 0..PICK_UNIT */
+    pick_offer offer;
+    bool private_target; /* PICK_AIRGAP_DEPENDS: its target is known to be loopback or private */
     /* What detection said. */
     bool available;
     const char *state;     /* "available", "absent", "broken", "refused", "crashed", "timed out", ... */

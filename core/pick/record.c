@@ -9,7 +9,6 @@
 #define SCHEMA "kolm.compute.pick/1"
 #define KILO 1000u /* bytes in a millionth of a gigabyte */
 
-static const char *const airgap_names[] = {"no", "yes", "depends"};
 static const char *const slot_names[] = {"unknown", "present", "missing"};
 
 /* ---- Writing */
@@ -76,9 +75,9 @@ static bool put_constraints(cJSON *record, const pick_constraints *c) {
 }
 
 static bool put_vram(cJSON *object, const pick_candidate *c) {
-    switch (c->vram) {
+    switch (c->offer.vram) {
     case PICK_VRAM_CAP:
-        return kit_json_put(object, "vram_cap_gb", kit_json_micro(c->vram_cap_bytes / KILO));
+        return kit_json_put(object, "vram_cap_gb", kit_json_micro(c->offer.vram_cap_bytes / KILO));
     case PICK_VRAM_OWN:
         return kit_json_put_string(object, "vram_cap_gb", "own");
     case PICK_VRAM_SHARED:
@@ -102,16 +101,18 @@ static bool put_candidate(cJSON *array, const pick_candidate *c) {
     cJSON *object = append_object(array);
     if (!object || !kit_json_put_string(object, "name", c->name)) return false;
     if (c->refused) return kit_json_put_string(object, "refused", c->refused);
-    bool priced = c->hourly && c->price_micro_usd_per_hour != PICK_UNPRICED;
-    bool good = kit_json_put_string(object, "kind", c->kind) && kit_json_put_bool(object, "train", c->train) &&
-                kit_json_put_bool(object, "infer", c->infer) && kit_json_put_string(object, "recipes", c->recipes) &&
-                kit_json_put_string(object, "airgap", airgap_names[c->airgap]) &&
-                kit_json_put_string(object, "billing", c->billing) &&
-                (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(c->price_micro_usd_per_hour))
+    bool priced = c->offer.price_micro_usd_per_hour != PICK_UNPRICED;
+    bool good = kit_json_put_string(object, "kind", c->offer.kind) &&
+                kit_json_put_bool(object, "train", c->offer.train) &&
+                kit_json_put_bool(object, "infer", c->offer.infer) &&
+                kit_json_put_string(object, "recipes", c->offer.recipes) &&
+                kit_json_put_string(object, "airgap", pick_airgap_names[c->offer.airgap]) &&
+                kit_json_put_string(object, "billing", c->offer.billing) &&
+                (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(c->offer.price_micro_usd_per_hour))
                         : kit_json_put_null(object, "cost_per_hour_usd"));
-    return good && kit_json_put_u64(object, "cold_start_seconds", c->cold_start_seconds) &&
-           kit_json_put_u64(object, "tier", c->tier) && put_vram(object, c) &&
-           kit_json_put(object, "perf", units(c->perf_units)) && put_detection(object, c);
+    return good && kit_json_put_u64(object, "cold_start_seconds", c->offer.cold_start_seconds) &&
+           kit_json_put_u64(object, "tier", c->offer.tier) && put_vram(object, c) &&
+           kit_json_put(object, "perf", units(c->offer.perf_units)) && put_detection(object, c);
 }
 
 static bool put_ranking(cJSON *record, const pick_result *result) {
@@ -185,7 +186,7 @@ static bool put_warnings(cJSON *record, const pick_result *result) {
         char text[160];
         if (!result->entries[i].unpriced_pass) continue;
         kit_format(text, sizeof text, "%s is billed %s: --max-price says nothing about it", c->name,
-                   c->billing ? c->billing : "otherwise");
+                   c->offer.billing ? c->offer.billing : "otherwise");
         if (!append_string(array, text)) return false;
     }
     return array != NULL;
@@ -272,16 +273,16 @@ static bool read_vram(const cJSON *object, pick_candidate *c) {
     const char *text = NULL;
     uint64_t micro = 0;
     if (cJSON_IsNull(kit_json_get(object, "vram_cap_gb"))) {
-        c->vram = PICK_VRAM_NONE;
+        c->offer.vram = PICK_VRAM_NONE;
         return true;
     }
     if (kit_json_get_string(object, "vram_cap_gb", &text)) {
-        c->vram = strcmp(text, "own") == 0 ? PICK_VRAM_OWN : PICK_VRAM_SHARED;
-        return c->vram == PICK_VRAM_OWN || strcmp(text, "shared") == 0;
+        c->offer.vram = strcmp(text, "own") == 0 ? PICK_VRAM_OWN : PICK_VRAM_SHARED;
+        return c->offer.vram == PICK_VRAM_OWN || strcmp(text, "shared") == 0;
     }
-    c->vram = PICK_VRAM_CAP;
+    c->offer.vram = PICK_VRAM_CAP;
     if (!read_micro(object, "vram_cap_gb", &micro)) return false;
-    c->vram_cap_bytes = micro * KILO;
+    c->offer.vram_cap_bytes = micro * KILO;
     return true;
 }
 
@@ -309,23 +310,24 @@ static kit_status read_candidate(const cJSON *object, pick_candidate *c, kolm_er
     uint64_t perf = 0;
     if (!kit_json_get_string(object, "name", &c->name)) return lacks(err, "a candidate", "name");
     if (kit_json_get_string(object, "refused", &c->refused)) return KOLM_OK;
-    if (!kit_json_get_string(object, "kind", &c->kind)) return lacks(err, c->name, "kind");
-    if (!kit_json_get_bool(object, "train", &c->train)) return lacks(err, c->name, "train");
-    if (!kit_json_get_bool(object, "infer", &c->infer)) return lacks(err, c->name, "infer");
-    if (!read_text(object, "recipes", &c->recipes)) return lacks(err, c->name, "recipes");
-    if (!read_word(object, "airgap", airgap_names, 3, &airgap)) return lacks(err, c->name, "airgap");
-    if (!kit_json_get_string(object, "billing", &c->billing)) return lacks(err, c->name, "billing");
-    c->price_micro_usd_per_hour = PICK_UNPRICED;
-    if (!read_optional_micro(object, "cost_per_hour_usd", &c->hourly, &c->price_micro_usd_per_hour)) {
+    if (!kit_json_get_string(object, "kind", &c->offer.kind)) return lacks(err, c->name, "kind");
+    if (!kit_json_get_bool(object, "train", &c->offer.train)) return lacks(err, c->name, "train");
+    if (!kit_json_get_bool(object, "infer", &c->offer.infer)) return lacks(err, c->name, "infer");
+    if (!read_text(object, "recipes", &c->offer.recipes)) return lacks(err, c->name, "recipes");
+    if (!read_word(object, "airgap", pick_airgap_names, 3, &airgap)) return lacks(err, c->name, "airgap");
+    if (!kit_json_get_string(object, "billing", &c->offer.billing)) return lacks(err, c->name, "billing");
+    bool priced = false;
+    c->offer.price_micro_usd_per_hour = PICK_UNPRICED;
+    if (!read_optional_micro(object, "cost_per_hour_usd", &priced, &c->offer.price_micro_usd_per_hour)) {
         return lacks(err, c->name, "cost_per_hour_usd");
     }
-    if (!read_u32(object, "cold_start_seconds", &c->cold_start_seconds))
+    if (!read_u32(object, "cold_start_seconds", &c->offer.cold_start_seconds))
         return lacks(err, c->name, "cold_start_seconds");
-    if (!read_u32(object, "tier", &c->tier)) return lacks(err, c->name, "tier");
+    if (!read_u32(object, "tier", &c->offer.tier)) return lacks(err, c->name, "tier");
     if (!read_vram(object, c)) return lacks(err, c->name, "vram_cap_gb");
     if (!read_micro(object, "perf", &perf) || perf > 1000000) return lacks(err, c->name, "perf");
-    c->airgap = (pick_airgap)airgap;
-    c->perf_units = (uint32_t)(perf / (1000000u / PICK_UNIT));
+    c->offer.airgap = (pick_airgap)airgap;
+    c->offer.perf_units = (uint32_t)(perf / (1000000u / PICK_UNIT));
     return read_detection(object, c, err);
 }
 

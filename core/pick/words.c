@@ -2,6 +2,9 @@
 /* The picker's sentences: why a backend was filtered out, why it is not available. */
 #include "pick/internal.h"
 
+const char *const pick_airgap_names[3] = {
+    [PICK_AIRGAP_NO] = "no", [PICK_AIRGAP_YES] = "yes", [PICK_AIRGAP_DEPENDS] = "depends"};
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -35,11 +38,11 @@ void pick_gb_text(uint64_t bytes, char out[32]) {
 static void memory_text(const pick_candidate *c, const pick_constraints *constraints, char *out, size_t capacity) {
     char have[32], need[32];
     pick_gb_text(constraints->min_vram_bytes, need);
-    if (c->vram == PICK_VRAM_NONE) {
+    if (c->offer.vram == PICK_VRAM_NONE) {
         kit_format(out, capacity, "no accelerator memory, %s GB asked for", need);
         return;
     }
-    uint64_t bytes = c->vram == PICK_VRAM_CAP ? c->vram_cap_bytes : c->memory_bytes;
+    uint64_t bytes = c->offer.vram == PICK_VRAM_CAP ? c->offer.vram_cap_bytes : c->memory_bytes;
     pick_gb_text(bytes, have);
     if (bytes == 0)
         kit_format(out, capacity, "no memory detected, %s GB asked for", need);
@@ -48,7 +51,7 @@ static void memory_text(const pick_candidate *c, const pick_constraints *constra
 }
 
 static void airgap_text(const pick_candidate *c, const pick_constraints *constraints, char *out, size_t capacity) {
-    if (c->airgap == PICK_AIRGAP_NO) {
+    if (c->offer.airgap == PICK_AIRGAP_NO) {
         kit_copy(out, capacity, "needs the network");
     } else if (!constraints->allow_private_remote) {
         kit_copy(out, capacity, "needs --allow-private-remote and a private target");
@@ -81,19 +84,20 @@ void pick_reason_text(pick_filter filter, const pick_candidate *c, const pick_co
         memory_text(c, constraints, out, capacity);
         break;
     case PICK_FILTER_BUDGET:
-        if (!c->hourly || c->price_micro_usd_per_hour == PICK_UNPRICED) {
-            kit_format(out, capacity, "billed %s, and nothing may be spent", c->billing ? c->billing : "otherwise");
+        if (c->offer.price_micro_usd_per_hour == PICK_UNPRICED) {
+            kit_format(out, capacity, "billed %s, and nothing may be spent",
+                       c->offer.billing ? c->offer.billing : "otherwise");
             break;
         }
-        pick_usd_text(c->price_micro_usd_per_hour, price);
+        pick_usd_text(c->offer.price_micro_usd_per_hour, price);
         pick_usd_text(constraints->budget_micro_usd_per_hour, limit);
         kit_format(out, capacity, "$%s/hr > %s", price, limit);
         break;
     case PICK_FILTER_MAX_TIER:
-        kit_format(out, capacity, "tier %" PRIu32 " > %" PRIu32, c->tier, constraints->max_tier);
+        kit_format(out, capacity, "tier %" PRIu32 " > %" PRIu32, c->offer.tier, constraints->max_tier);
         break;
     case PICK_FILTER_RECIPE:
-        kit_format(out, capacity, "makes %s, not %s", c->recipes, constraints->recipe);
+        kit_format(out, capacity, "makes %s, not %s", c->offer.recipes, constraints->recipe);
         break;
     case PICK_FILTER_ANSWER:
         kit_copy(out, capacity, "trains and cannot answer: a model is only made where it can be measured");

@@ -54,15 +54,19 @@ static void check_recipes(const host_recipes *recipes) {
 }
 
 static void check_ranges(const host_manifest *m) {
-    must(strcmp(m->name, NAME) == 0 && host_name_ok(m->name) && text_ok(m->kind, 32));
-    must(m->tier >= 1 && m->tier <= 9 && m->cold_start_seconds <= 86400 && m->perf_units <= HOST_PERF_UNIT);
-    must(m->vram != HOST_VRAM_CAP || (m->vram_cap_gb >= 1 && m->vram_cap_gb <= 1000000));
-    must(m->airgap <= HOST_AIRGAP_DEPENDS && m->billing <= KOLM_BILLING_PER_CALL);
+    must(strcmp(m->name, NAME) == 0 && host_name_ok(m->name) && text_ok(m->offer.kind, 32));
+    must(m->offer.tier >= 1 && m->offer.tier <= 9 && m->offer.cold_start_seconds <= 86400 &&
+         m->offer.perf_units <= PICK_UNIT);
+    must(m->offer.vram != PICK_VRAM_CAP ||
+         (m->offer.vram_cap_bytes >= 1000000000u && m->offer.vram_cap_bytes <= 1000000ull * 1000000000u));
+    must(m->offer.airgap <= PICK_AIRGAP_DEPENDS && m->billing <= KOLM_BILLING_PER_CALL);
     bool hourly = m->billing == KOLM_BILLING_FREE || m->billing == KOLM_BILLING_PER_HOUR;
-    must(hourly ? m->price_micro_usd_per_hour <= 100000000000ull : m->price_micro_usd_per_hour == HOST_UNPRICED);
-    must(m->billing != KOLM_BILLING_FREE || m->price_micro_usd_per_hour == 0);
+    must(hourly ? m->offer.price_micro_usd_per_hour <= 100000000000ull
+                : m->offer.price_micro_usd_per_hour == PICK_UNPRICED);
+    must(m->billing != KOLM_BILLING_FREE || m->offer.price_micro_usd_per_hour == 0);
     must(text_ok(m->runtime, 120) && text_ok(m->summary, 240));
-    must(m->hint != NULL && fuzz_plain(m->hint) && (m->recipes == NULL) == (m->makes.count == 0));
+    must(m->hint != NULL && fuzz_plain(m->hint) && (m->recipes == NULL) == (m->makes.count == 0) &&
+         m->offer.recipes == m->recipes);
     must(m->recipes == NULL || text_ok(m->recipes, 8 * 34));
     must(m->formats == NULL || text_ok(m->formats, 16 * 66));
     must(host_manifest_unread(m) == NULL || (m->newer && fuzz_plain(host_manifest_unread(m))));
@@ -88,30 +92,31 @@ static void put_requires(cJSON *json, const host_manifest *m) {
 }
 
 static void put_vram(cJSON *json, const host_manifest *m) {
-    if (m->vram == HOST_VRAM_NONE)
+    if (m->offer.vram == PICK_VRAM_NONE)
         must(kit_json_put_null(json, "vram_cap_gb"));
-    else if (m->vram == HOST_VRAM_CAP)
-        must(kit_json_put_u64(json, "vram_cap_gb", m->vram_cap_gb));
+    else if (m->offer.vram == PICK_VRAM_CAP)
+        must(kit_json_put_u64(json, "vram_cap_gb", m->offer.vram_cap_bytes / 1000000000u));
     else
-        must(kit_json_put_string(json, "vram_cap_gb", m->vram == HOST_VRAM_OWN ? "own" : "shared"));
+        must(kit_json_put_string(json, "vram_cap_gb", m->offer.vram == PICK_VRAM_OWN ? "own" : "shared"));
 }
 
 /* A manifest that says the same, written from what was understood; settings and recipes, which have no writer, as they stood. */
 static void write_again(const host_manifest *m, const cJSON *was, kit_buf *out) {
     cJSON *json = cJSON_CreateObject();
     static const char *const kept[] = {"manifest_version", "recipes", "formats", "settings"};
-    must(kit_json_put_string(json, "name", m->name) && kit_json_put_string(json, "kind", m->kind) &&
-         kit_json_put_u64(json, "tier", m->tier) && kit_json_put_bool(json, "train", m->train) &&
-         kit_json_put_bool(json, "infer", m->infer) &&
-         kit_json_put_string(json, "airgap", host_airgap_name(m->airgap)) &&
+    must(kit_json_put_string(json, "name", m->name) && kit_json_put_string(json, "kind", m->offer.kind) &&
+         kit_json_put_u64(json, "tier", m->offer.tier) && kit_json_put_bool(json, "train", m->offer.train) &&
+         kit_json_put_bool(json, "infer", m->offer.infer) &&
+         kit_json_put_string(json, "airgap", pick_airgap_names[m->offer.airgap]) &&
          kit_json_put_string(json, "billing", host_billing_name(m->billing)) &&
-         kit_json_put_u64(json, "cold_start_seconds", m->cold_start_seconds) &&
+         kit_json_put_u64(json, "cold_start_seconds", m->offer.cold_start_seconds) &&
          kit_json_put_string(json, "runtime", m->runtime) && kit_json_put_string(json, "summary", m->summary));
-    if (m->price_micro_usd_per_hour == HOST_UNPRICED)
+    if (m->offer.price_micro_usd_per_hour == PICK_UNPRICED)
         must(kit_json_put_null(json, "cost_per_hour_usd"));
     else
-        must(cJSON_AddNumberToObject(json, "cost_per_hour_usd", (double)m->price_micro_usd_per_hour / 1e6) != NULL);
-    must(cJSON_AddNumberToObject(json, "perf", (double)m->perf_units / HOST_PERF_UNIT) != NULL);
+        must(cJSON_AddNumberToObject(json, "cost_per_hour_usd", (double)m->offer.price_micro_usd_per_hour / 1e6) !=
+             NULL);
+    must(cJSON_AddNumberToObject(json, "perf", (double)m->offer.perf_units / PICK_UNIT) != NULL);
     put_vram(json, m);
     put_names(json, "auth", m->auth, m->auth_count);
     put_names(json, "secrets", m->secrets, m->secret_count);
@@ -135,7 +140,8 @@ static void same_again(const host_manifest *m, const char *text, size_t length) 
     must(host_manifest_parse(NAME, once.data, once.length, &again, &err) == KOLM_OK);
     write_again(again, was, &twice);
     must(once.length == twice.length && memcmp(once.data, twice.data, once.length) == 0);
-    must(again->price_micro_usd_per_hour == m->price_micro_usd_per_hour && again->perf_units == m->perf_units);
+    must(again->offer.price_micro_usd_per_hour == m->offer.price_micro_usd_per_hour &&
+         again->offer.perf_units == m->offer.perf_units);
     host_manifest_free(again);
     cJSON_Delete(was);
     kit_buf_free(&once);

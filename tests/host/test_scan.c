@@ -66,16 +66,16 @@ START_TEST(test_manifest_good) {
     host_manifest *m = NULL;
     ck_assert_msg(parse_with(NULL, NULL, &m, &err) == KOLM_OK, "%s", err.text);
     ck_assert_str_eq(m->name, "acme");
-    ck_assert_str_eq(m->kind, "cloud-serverless");
-    ck_assert(m->train && !m->infer);
-    ck_assert_int_eq(m->airgap, HOST_AIRGAP_NO);
+    ck_assert_str_eq(m->offer.kind, "cloud-serverless");
+    ck_assert(m->offer.train && !m->offer.infer);
+    ck_assert_int_eq(m->offer.airgap, PICK_AIRGAP_NO);
     ck_assert_uint_eq(m->billing, KOLM_BILLING_PER_HOUR);
-    ck_assert_uint_eq(m->price_micro_usd_per_hour, 1250000);
-    ck_assert_uint_eq(m->cold_start_seconds, 30);
-    ck_assert_uint_eq(m->tier, 2);
-    ck_assert_int_eq(m->vram, HOST_VRAM_CAP);
-    ck_assert_uint_eq(m->vram_cap_gb, 80);
-    ck_assert_uint_eq(m->perf_units, 95000);
+    ck_assert_uint_eq(m->offer.price_micro_usd_per_hour, 1250000);
+    ck_assert_uint_eq(m->offer.cold_start_seconds, 30);
+    ck_assert_uint_eq(m->offer.tier, 2);
+    ck_assert_int_eq(m->offer.vram, PICK_VRAM_CAP);
+    ck_assert_uint_eq(m->offer.vram_cap_bytes, 80000000000ull);
+    ck_assert_uint_eq(m->offer.perf_units, 95000);
     ck_assert_uint_eq(m->auth_count, 1);
     ck_assert_str_eq(m->auth[0], "ACME_TOKEN");
     ck_assert_uint_eq(m->require_count, 3);
@@ -99,7 +99,7 @@ START_TEST(test_manifest_every_field_is_needed) {
         kit_status status = parse_with(good_fields[i].key, "", &m, &err);
         if (strcmp(good_fields[i].key, "perf") == 0) {
             ck_assert_int_eq(status, KOLM_OK);
-            ck_assert_uint_eq(m->perf_units, 50000);
+            ck_assert_uint_eq(m->offer.perf_units, 50000);
             host_manifest_free(m);
             continue;
         }
@@ -327,7 +327,7 @@ START_TEST(test_recipes) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_manifest *m = NULL;
     ck_assert_msg(parse_with("recipes", text, &m, &err) == KOLM_OK, "%s", err.text);
-    ck_assert_str_eq(m->recipes, "linear, acme-nb, lora");
+    ck_assert_str_eq(m->offer.recipes, "linear, acme-nb, lora");
     const host_recipe *linear = host_recipes_find(&m->makes, "linear"), *lora = host_recipes_find(&m->makes, "lora");
     const host_recipe *nb = host_recipes_find(&m->makes, "acme-nb");
     ck_assert(linear->base == HOST_BASE_NONE && linear->labels_only && !linear->declares_options);
@@ -393,11 +393,11 @@ START_TEST(test_override) {
                               "start_seconds\":0,\"region\":\"eu\",\"kind\":\"local\"}}}",
                               &m, &err),
                      KOLM_OK);
-    ck_assert_uint_eq(m->price_micro_usd_per_hour, 410000);
-    ck_assert_uint_eq(m->perf_units, 50000);
-    ck_assert_uint_eq(m->tier, 3);
-    ck_assert_uint_eq(m->cold_start_seconds, 0);
-    ck_assert_str_eq(m->kind, "cloud-serverless"); /* not the user's to change: a setting like any other */
+    ck_assert_uint_eq(m->offer.price_micro_usd_per_hour, 410000);
+    ck_assert_uint_eq(m->offer.perf_units, 50000);
+    ck_assert_uint_eq(m->offer.tier, 3);
+    ck_assert_uint_eq(m->offer.cold_start_seconds, 0);
+    ck_assert_str_eq(m->offer.kind, "cloud-serverless"); /* not the user's to change: a setting like any other */
     ck_assert_uint_eq(m->overridden,
                       HOST_OVERRIDE_COST | HOST_OVERRIDE_PERF | HOST_OVERRIDE_TIER | HOST_OVERRIDE_COLD_START);
     host_manifest_free(m);
@@ -408,7 +408,7 @@ START_TEST(test_override) {
     ck_assert_int_eq(override("{\"backends\":{\"acme\":{\"tier\":3,\"cost_per_hour_usd\":\"cheap\"}}}", &m, &err),
                      KOLM_E_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "config.json: backends.acme.cost_per_hour_usd: expected dollars per hour"));
-    ck_assert_uint_eq(m->tier, 2);
+    ck_assert_uint_eq(m->offer.tier, 2);
     host_manifest_free(m);
     ck_assert_int_eq(override("{\"backends\":{\"acme\":7}}", &m, &err), KOLM_E_INVALID_ARGUMENT);
     host_manifest_free(m);

@@ -45,25 +45,24 @@ static void setup(void) {
         bool cloud = strncmp(r->kind, "cloud", 5) == 0;
         candidates[i] = (pick_candidate){
             .name = r->name,
-            .kind = r->kind,
-            .train = r->train,
-            .infer = true,
-            .airgap = cloud                           ? PICK_AIRGAP_NO
-                      : strcmp(r->kind, "local") == 0 ? PICK_AIRGAP_YES
-                                                      : PICK_AIRGAP_DEPENDS,
-            .hourly = r->price != PICK_UNPRICED,
-            .price_micro_usd_per_hour = r->price,
-            .billing = r->price == PICK_UNPRICED ? "per-token" : "per-hour",
-            .cold_start_seconds = r->cold,
-            .tier = r->tier,
-            .vram = cloud ? PICK_VRAM_CAP : PICK_VRAM_OWN,
-            .vram_cap_bytes = 80 * GB,
-            .perf_units = r->perf,
+            .offer.kind = r->kind,
+            .offer.train = r->train,
+            .offer.infer = true,
+            .offer.airgap = cloud                           ? PICK_AIRGAP_NO
+                            : strcmp(r->kind, "local") == 0 ? PICK_AIRGAP_YES
+                                                            : PICK_AIRGAP_DEPENDS,
+            .offer.price_micro_usd_per_hour = r->price,
+            .offer.billing = r->price == PICK_UNPRICED ? "per-token" : "per-hour",
+            .offer.cold_start_seconds = r->cold,
+            .offer.tier = r->tier,
+            .offer.vram = cloud ? PICK_VRAM_CAP : PICK_VRAM_OWN,
+            .offer.vram_cap_bytes = 80 * GB,
+            .offer.perf_units = r->perf,
             .state = "absent",
         };
     }
-    candidates[0].vram = PICK_VRAM_NONE;
-    candidates[8].vram = candidates[13].vram = PICK_VRAM_NONE;
+    candidates[0].offer.vram = PICK_VRAM_NONE;
+    candidates[8].offer.vram = candidates[13].offer.vram = PICK_VRAM_NONE;
 }
 
 static pick_candidate *find(const char *name) {
@@ -145,7 +144,7 @@ START_TEST(half_goes_to_even) {
 END_TEST
 
 START_TEST(fine_prices_round_once_half_to_even) {
-    pick_candidate c = {.name = "x", .kind = "local", .hourly = true, .state = "absent"};
+    pick_candidate c = {.name = "x", .offer.kind = "local", .state = "absent"};
     pick_terms terms;
     static const struct {
         uint64_t price;
@@ -155,7 +154,7 @@ START_TEST(fine_prices_round_once_half_to_even) {
         {4999999, 0}, {4999875, 0}, {4999874, 1}, {60000000, 0}, {UINT64_MAX - 1, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        c.price_micro_usd_per_hour = cases[i].price;
+        c.offer.price_micro_usd_per_hour = cases[i].price;
         pick_score(&c, &terms);
         ck_assert_uint_eq(terms.cost, cases[i].points);
     }
@@ -166,9 +165,9 @@ START_TEST(available_outranks_any_score) {
     pick_constraints none = {0};
     pick_candidate *lambda = find("lambda");
     make_available("lambda", 0);
-    lambda->price_micro_usd_per_hour = 60000000;
-    lambda->cold_start_seconds = 600;
-    lambda->perf_units = 0;
+    lambda->offer.price_micro_usd_per_hour = 60000000;
+    lambda->offer.cold_start_seconds = 600;
+    lambda->offer.perf_units = 0;
     ck_assert_str_eq(winner(&none), "lambda"); /* 0.44, under local-cuda's 0.65, which is not there */
 }
 END_TEST
@@ -178,9 +177,9 @@ START_TEST(ties_go_to_tier_then_name) {
     make_available("local-rocm", 24);
     make_available("local-mps", 64);
     ck_assert_str_eq(winner(&none), "local-mps");
-    find("local-mps")->tier = 2;
+    find("local-mps")->offer.tier = 2;
     ck_assert_str_eq(winner(&none), "local-mps");
-    find("local-rocm")->tier = 1;
+    find("local-rocm")->offer.tier = 1;
     ck_assert_str_eq(winner(&none), "local-rocm");
 }
 END_TEST
@@ -240,9 +239,9 @@ START_TEST(every_filter_says_why) {
     ck_assert_str_eq(why(&k, "fal"), "");
     k = (pick_constraints){.recipe = "linear"};
     ck_assert_str_eq(why(&k, "vast"), ""); /* says nothing of recipes */
-    find("vast")->recipes = "lora, linear-2";
+    find("vast")->offer.recipes = "lora, linear-2";
     ck_assert_str_eq(why(&k, "vast"), "makes lora, linear-2, not linear");
-    find("vast")->recipes = "lora, linear";
+    find("vast")->offer.recipes = "lora, linear";
     ck_assert_str_eq(why(&k, "vast"), "");
     const char *names[] = {"modal"};
     k = (pick_constraints){.exclude = names, .exclude_count = 1};

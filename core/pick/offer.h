@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a backend offers, as its manifest says and the user's configuration corrects it: what the picker weighs. */
+#ifndef KOLM_PICK_OFFER_H
+#define KOLM_PICK_OFFER_H
+
+/*
+ * The one record of it: a manifest is read into it (host/manifest.h), the configuration replaces four of its fields, the verbs
+ * show it, and the picker takes it as it is, from a manifest or from a recorded pick. Strings belong to the manifest or the
+ * record.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PICK_UNIT 100000u /* of scores, and of performance */
+#define PICK_UNPRICED UINT64_MAX
+
+typedef enum pick_airgap { PICK_AIRGAP_NO, PICK_AIRGAP_YES, PICK_AIRGAP_DEPENDS } pick_airgap;
+extern const char *const pick_airgap_names[3]; /* "no", "yes", "depends" */
+
+typedef enum pick_vram {
+    PICK_VRAM_NONE,   /* no accelerator memory: satisfies no --min-vram */
+    PICK_VRAM_CAP,    /* up to vram_cap_bytes can be had */
+    PICK_VRAM_OWN,    /* the card that detect saw */
+    PICK_VRAM_SHARED, /* the shared memory that detect saw */
+} pick_vram;
+
+typedef struct pick_offer {
+    const char *kind; /* "local", "self-hosted", "cloud-..." */
+    bool train;
+    bool infer;
+    const char *recipes; /* what it makes: "linear, lora"; NULL: whatever it is asked, as far as it says */
+    pick_airgap airgap;
+    uint64_t price_micro_usd_per_hour; /* PICK_UNPRICED when billed per token or per call */
+    const char *billing;               /* "per-hour" (also of a free one), "per-token", "per-call": printed */
+    uint32_t cold_start_seconds;
+    uint32_t tier; /* 1..9; lower is preferred at equal score */
+    pick_vram vram;
+    uint64_t vram_cap_bytes; /* for PICK_VRAM_CAP */
+    uint32_t perf_units;     /* 0..PICK_UNIT */
+} pick_offer;
+
+#endif
