@@ -179,6 +179,9 @@ static void take_result(host_run *run, const cJSON *json) {
     } else if (strcmp(run->slot, HOST_CALL_STATUS) == 0) {
         result->status.struct_size = (uint32_t)sizeof result->status;
         (void)host_read_status_result(json, &result->status);
+    } else if (strcmp(run->slot, HOST_CALL_RECLAIM) == 0) {
+        result->reclaim.struct_size = (uint32_t)sizeof result->reclaim;
+        (void)host_read_reclaim_result(json, &result->reclaim);
     } else {
         result->test.struct_size = (uint32_t)sizeof result->test;
         (void)host_read_test_result(json, &result->test);
@@ -461,6 +464,7 @@ static void forget_results(host_result *result) {
     result->infer = (kolm_infer_result_t){0};
     result->test = (kolm_test_result_t){0};
     result->status = (kolm_status_result_t){0};
+    result->reclaim = (kolm_reclaim_result_t){.outcome = KOLM_RECLAIM_UNKNOWN};
 }
 
 /* What the fence keeps from a backend looks to it as any file that it may not have. */

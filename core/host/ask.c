@@ -238,6 +238,16 @@ static bool put_audit(cJSON *json, const host_audit *audit) {
                                                         .first_minor = audit->first_minor});
 }
 
+static bool put_leased(cJSON *json, const char *const *names) {
+    cJSON *list = names ? cJSON_AddArrayToObject(json, HOST_KEY_LEASED) : NULL;
+    bool good = !names || list;
+    for (; good && names && *names; names++) {
+        cJSON *name = cJSON_CreateString(*names);
+        good = name && cJSON_AddItemToArray(list, name);
+    }
+    return good;
+}
+
 static bool put_basics(cJSON *json, host_run *run) {
     const host_backend *backend = run->backend;
     const host_call_options *options = run->options;
@@ -250,13 +260,14 @@ static bool put_basics(cJSON *json, host_run *run) {
                                                   .scratch = run->scratch,
                                                   .network = options->network && !options->airgap_strict,
                                                   .airgap = options->airgap_strict,
+                                                  .leases = run->lease_fd > 0,
                                                   .timeout_ms = (uint64_t)run->timeout_ms,
                                                   .grace_ms = (uint64_t)run->grace_ms,
                                                   .memory_limit_bytes = memory,
                                                   .file_limit_bytes = light ? DEFAULT_FILE_LIMIT : 0,
                                                   .cpu_limit_seconds = run->cpu_limit,
                                                   .parent = (uint64_t)getpid()}) &&
-           put_audit(json, options->audit);
+           put_leased(json, options->leased) && put_audit(json, options->audit);
 }
 
 kit_status host_run_ask(host_run *run, kolm_error_t *err) {

@@ -65,6 +65,7 @@ static void run_init(host_run *run, const host_backend *backend, const char *slo
     *run = (host_run){.backend = backend,
                       .options = options,
                       .slot = slot,
+                      .lease_fd = light ? 0 : options->lease_fd,
                       .result = result,
                       .input_fd = -1,
                       .output_fd = -1,
@@ -211,6 +212,13 @@ kit_status host_status(const host_registry *registry, const host_backend *backen
     run_init(&run, backend, HOST_CALL_STATUS, options ? options : &no_options, out_result);
     const kolm_status_args_t args = {.prune = prune ? 1 : 0, .older_seconds = older_seconds};
     return call_one(registry, &run, args_of(&host_record_status_args, &args), err);
+}
+
+kit_status host_reclaim(const host_registry *registry, const host_backend *backend, const kolm_reclaim_args_t *args,
+                        const host_call_options *options, host_result *out_result, kolm_error_t *err) {
+    host_run run;
+    run_init(&run, backend, HOST_CALL_RECLAIM, options ? options : &no_options, out_result);
+    return call_one(registry, &run, args_of(&host_record_reclaim_args, args), err);
 }
 
 /* ---- All */

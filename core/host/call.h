@@ -52,6 +52,7 @@ const char *host_verdict_name(host_verdict verdict);
 #define HOST_SLOT_INFER (1u << 3)
 #define HOST_SLOT_TEST (1u << 4)
 #define HOST_SLOT_STATUS (1u << 5)
+#define HOST_SLOT_RECLAIM (1u << 6)
 
 #define HOST_DEVICES_MAX KOLM_DEVICES_MAX
 #define HOST_HOLDINGS_MAX KOLM_HOLDINGS_MAX
@@ -137,6 +138,7 @@ typedef struct host_result {
     kolm_infer_result_t infer;
     kolm_test_result_t test;
     kolm_status_result_t status;
+    kolm_reclaim_result_t reclaim;
 } host_result;
 
 /* Where a backend did not keep to kolm/backend.h. */
@@ -223,6 +225,11 @@ typedef struct host_call_options {
     int model_fd; /* infer: open for reading, stays the caller's; the backend's process has it too, and the model files of
                      job.json that have the path HOST_MODEL_PATH are slices of it. So it reads what the caller has
                      checked, whatever became of the file's name. 0: none */
+    /* train, infer, test and reclaim with network: the journal of this call (host/lease.h), a file that is open for writing
+     * with O_APPEND; stays the caller's. The backend's process holds it too, whatever becomes of this one: what is locked
+     * by it (flock) stays locked until both have ended. 0: none, and host->lease is refused. */
+    int lease_fd;
+    const char *const *leased; /* names that are on record elsewhere and cannot be taken; NULL-terminated; NULL: none */
     /* The directory of kolm's own state, absolute (KOLM_HOME); NULL: none. The call has nothing in it but what it is about:
      * its job directory, plugin, runtime, model files. private_names: what nobody has in any case, and what is tried in
      * the self-test; relative, NULL-terminated. */
@@ -263,6 +270,10 @@ kit_status host_test(const host_registry *registry, const host_backend *backend,
 /* What the backend keeps elsewhere, to events->holding; prune: and removes what is idle and that old. */
 kit_status host_status(const host_registry *registry, const host_backend *backend, bool prune, uint64_t older_seconds,
                        const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
+
+/* Ends what a lease names. struct_size and allow_network of args are filled in. */
+kit_status host_reclaim(const host_registry *registry, const host_backend *backend, const kolm_reclaim_args_t *args,
+                        const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 
 /* One line that says what became of a call: "crashed: signal 11 (Segmentation fault)". */
 void host_verdict_text(const host_result *result, char *out, size_t capacity);

@@ -8,7 +8,7 @@
 
 #define HOST_FORK_SERVER_LEAST 4 /* calls for which it pays */
 #define HOST_FORK_SERVER_NAME 40 /* bytes of the name that a copy shows */
-#define HOST_FORK_SERVER_FDS 8
+#define HOST_FORK_SERVER_FDS 9
 #define HOST_FORK_SERVER_TEXTS 98304
 
 /* What is sent to it for a copy, with the descriptors beside it. The answer is the number of the process, an int32_t; 0: none. */

@@ -101,6 +101,7 @@ bool host_names_beside(const host_names *names, const char *stem, const char *su
 #define HOST_FD_OUTPUT 6
 #define HOST_FD_MODEL 7             /* infer, when the caller gave one: HOST_MODEL_PATH */
 #define HOST_FD_PLUGIN 8            /* the plugin's bytes, unless it is to be loaded by its path */
+#define HOST_FD_LEASES 9            /* the journal of the call, when it has one */
 #define HOST_REQUEST_MAX (8u << 20) /* bytes */
 #define HOST_LINE_MAX 65536u        /* bytes of one answer line */
 #define HOST_LOG_MAX KOLM_LOG_BYTES_MAX

@@ -32,6 +32,7 @@ static const host_member request_members[] = {
     MEMBER("scratch", scratch),
     MEMBER("network", network),
     MEMBER("airgap", airgap),
+    MEMBER("leases", leases),
     MEMBER("timeout_ms", timeout_ms),
     MEMBER("grace_ms", grace_ms),
     MEMBER("memory_limit", memory_limit_bytes),
@@ -58,6 +59,22 @@ static const host_member plugin_source_members[] = {
     MEMBER("inode", inode), MEMBER("size", size),     MEMBER("modified", modified_ns), MEMBER("changed", changed_ns),
 };
 RECORD(plugin_source);
+#undef T
+
+/* ---- The journal */
+#define T host_lease_line
+static const host_member lease_line_members[] = {
+    MEMBER("at", at_ms),
+    MEMBER("event", event),
+    MEMBER("price", price_micro_usd_per_hour),
+    MEMBER("billed", billed_micro_usd),
+    MEMBER("name", name),
+    MEMBER("handle", handle),
+    MEMBER("kind", kind),
+    MEMBER("place", place),
+    MEMBER("note", note),
+};
+RECORD(lease_line);
 #undef T
 
 /* ---- Arguments */
@@ -107,6 +124,14 @@ static const host_member status_args_members[] = {
     MEMBER("older_seconds", older_seconds),
 };
 RECORD(status_args);
+#undef T
+
+#define T kolm_reclaim_args_t
+static const host_member reclaim_args_members[] = {
+    MEMBER("age", age_seconds), MEMBER("name", name),   MEMBER("handle", handle),
+    MEMBER("kind", kind),       MEMBER("place", place),
+};
+RECORD(reclaim_args);
 #undef T
 
 /* ---- Events. Texts of a plugin are cut to what kolm/backend.h allows. */
@@ -286,6 +311,15 @@ static const host_member status_result_members[] = {
     MEMBER("summary", summary),
 };
 RECORD(status_result);
+#undef T
+
+#define T kolm_reclaim_result_t
+static const host_member reclaim_result_members[] = {
+    MEMBER("outcome", outcome),
+    MEMBER("billed", billed_micro_usd),
+    MEMBER("summary", summary),
+};
+RECORD(reclaim_result);
 #undef T
 
 /* ---- Names */

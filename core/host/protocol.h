@@ -26,6 +26,7 @@
 #define HOST_CALL_INFER "infer"
 #define HOST_CALL_TEST "test"
 #define HOST_CALL_STATUS "status"
+#define HOST_CALL_RECLAIM "reclaim"
 /* detect and cost: they have seconds, and need next to nothing. */
 bool host_call_is_light(const char *slot);
 
@@ -34,9 +35,10 @@ bool host_call_is_light(const char *slot);
 #define HOST_KEY_DECLARED "declared" /* array: the settings that the manifest declares; absent: it declares none */
 #define HOST_KEY_SECRETS "secrets"   /* object: a string; true: set, and withheld; null: not set */
 #define HOST_KEY_ARGS "args"         /* object: the arguments of the slot, a record */
-#define HOST_KEY_AUDIT "audit"       /* object: host_audit_request; absent: not examined */
-#define HOST_KEY_PLUGIN "plugin"     /* object: host_plugin_source */
-#define HOST_KEY_FENCE "fence"       /* object of arrays of paths; absent: no fence */
+#define HOST_KEY_LEASED "leased" /* array of names that no lease may take: they are on record already; may be absent */
+#define HOST_KEY_AUDIT "audit"   /* object: host_audit_request; absent: not examined */
+#define HOST_KEY_PLUGIN "plugin" /* object: host_plugin_source */
+#define HOST_KEY_FENCE "fence"   /* object of arrays of paths; absent: no fence */
 #define HOST_KEY_LOOK "look"
 #define HOST_KEY_READ "read"
 #define HOST_KEY_WRITE "write"
@@ -46,7 +48,7 @@ bool host_call_is_light(const char *slot);
 
 typedef struct host_request {
     const char *slot, *name, *path, *scratch;
-    bool network, airgap;
+    bool network, airgap, leases;                                     /* leases: there is HOST_FD_LEASES */
     uint64_t timeout_ms, grace_ms;                                    /* timeout_ms 0: none */
     uint64_t memory_limit_bytes, file_limit_bytes, cpu_limit_seconds; /* 0: none */
     uint64_t parent;                                                  /* the process that asks */
@@ -142,14 +144,27 @@ host_event host_event_of(const char *name); /* HOST_EVENT_COUNT: there is no suc
     X(INFER_ARGS, infer_args, kolm_infer_args_t)                                                                       \
     X(TEST_ARGS, test_args, kolm_test_args_t)                                                                          \
     X(STATUS_ARGS, status_args, kolm_status_args_t)                                                                    \
+    X(RECLAIM_ARGS, reclaim_args, kolm_reclaim_args_t)                                                                 \
     X(DETECT_RESULT, detect_result, kolm_detect_result_t)                                                              \
     X(COST_RESULT, cost_result, kolm_cost_result_t)                                                                    \
     X(TRAIN_RESULT, train_result, kolm_train_result_t)                                                                 \
     X(INFER_RESULT, infer_result, kolm_infer_result_t)                                                                 \
     X(TEST_RESULT, test_result, kolm_test_result_t)                                                                    \
-    X(STATUS_RESULT, status_result, kolm_status_result_t)
+    X(STATUS_RESULT, status_result, kolm_status_result_t)                                                              \
+    X(RECLAIM_RESULT, reclaim_result, kolm_reclaim_result_t)
+
+/* ---- One line of a journal of leases (lease/lease.h): not said to kolm, but written by kolm-host into the file that it was
+ * given. One object a line. */
+typedef struct host_lease_line {
+    uint64_t at_ms;                    /* since 1970 */
+    const char *event;                 /* "intent", "handle", "gone" */
+    uint64_t price_micro_usd_per_hour; /* UINT64_MAX: unknown, or a "gone" */
+    uint64_t billed_micro_usd;         /* UINT64_MAX: unknown, or no "gone" */
+    const char *name, *handle, *kind, *place, *note;
+} host_lease_line;
 
 #define HOST_REQUEST_RECORDS(X)                                                                                        \
+    X(LEASE_LINE, lease_line, host_lease_line)                                                                         \
     X(REQUEST, request, host_request)                                                                                  \
     X(AUDIT_REQUEST, audit_request, host_audit_request)                                                                \
     X(PLUGIN_SOURCE, plugin_source, host_plugin_source)

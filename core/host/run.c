@@ -77,12 +77,14 @@ static kit_status spawn(const char *program, host_fork_server *server, host_run 
                         kolm_error_t *err) {
     char *argv[] = {(char[]){"kolm-host"}, run->backend->name, NULL};
     char **env = NULL;
-    kit_spawn_fd fds[8] = {{theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
+    kit_spawn_fd fds[HOST_FORK_SERVER_FDS] = {
+        {theirs[2], 1}, {theirs[2], 2}, {theirs[0], HOST_FD_REQUEST}, {theirs[1], HOST_FD_REPLY}};
     size_t count = 4;
     if (run->input_fd >= 0) fds[count++] = (kit_spawn_fd){run->input_fd, HOST_FD_INPUT};
     if (run->output_fd >= 0) fds[count++] = (kit_spawn_fd){run->output_fd, HOST_FD_OUTPUT};
     if (run->model_fd > 0) fds[count++] = (kit_spawn_fd){run->model_fd, HOST_FD_MODEL};
     if (run->plugin.fd >= 0) fds[count++] = (kit_spawn_fd){run->plugin.fd, HOST_FD_PLUGIN};
+    if (run->lease_fd > 0) fds[count++] = (kit_spawn_fd){run->lease_fd, HOST_FD_LEASES};
     KIT_TRY(host_environment(run->backend->manifest, run->scratch, run->options->audit, &env, err));
     kit_spawn_options options = {
         .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};

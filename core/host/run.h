@@ -51,7 +51,7 @@ typedef struct host_run {
     const char *slot;
     bool several;            /* one of a batch: only log lines are delivered, which say whose they are */
     int input_fd, output_fd; /* -1: none */
-    int model_fd;            /* 0: none */
+    int model_fd, lease_fd;  /* 0: none */
     cJSON *args;             /* owned */
     const char *job_dir;     /* NULL: the call has none */
     host_result *result;

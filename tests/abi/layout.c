@@ -3,12 +3,17 @@
 
 /*
  * Lines are only ever added here, when a minor version appends fields; a line that has to change is an ABI break.
- * Compiled twice: with the header of today, and with the frozen copy.
+ * Compiled with the header of today, and with each frozen copy: ABI_FROZEN is the minor version of that.
  */
-#if defined(ABI_FROZEN)
-#include "backend-1.0.h"
-#else
+#if !defined(ABI_FROZEN)
+#define ABI_MINOR 2
 #include <kolm/backend.h>
+#elif ABI_FROZEN == 1
+#define ABI_MINOR 1
+#include "backend-1.1.h"
+#else
+#define ABI_MINOR 0
+#include "backend-1.0.h"
 #endif
 #include <assert.h>
 
@@ -217,8 +222,10 @@ VALUE(KOLM_BACKEND_SIZE_1_0, 112);
 VALUE(KOLM_HOST_SIZE_1_0, 104);
 #endif
 
+VALUE(KOLM_ABI_MINOR, ABI_MINOR);
+
 /* What 1.1 brought. */
-#if !defined(ABI_FROZEN)
+#if ABI_MINOR >= 1
 AT(kolm_holding_t, struct_size, 0, 4);
 AT(kolm_holding_t, state, 4, 4);
 AT(kolm_holding_t, bytes, 8, 8);
@@ -251,6 +258,48 @@ HOLDS(kolm_backend_v1_t, 120);
 VALUE(KOLM_HOLDING_IDLE, 0);
 VALUE(KOLM_HOLDING_IN_USE, 1);
 VALUE(KOLM_HOLDING_REMOVED, 2);
+#endif
+
+/* What 1.2 brought. */
+#if ABI_MINOR >= 2
+AT(kolm_lease_t, struct_size, 0, 4);
+AT(kolm_lease_t, event, 4, 4);
+AT(kolm_lease_t, price_micro_usd_per_hour, 8, 8);
+AT(kolm_lease_t, billed_micro_usd, 16, 8);
+AT(kolm_lease_t, name, 24, 8);
+AT(kolm_lease_t, handle, 32, 8);
+AT(kolm_lease_t, kind, 40, 8);
+AT(kolm_lease_t, place, 48, 8);
+AT(kolm_lease_t, note, 56, 8);
+HOLDS(kolm_lease_t, 64);
+
+AT(kolm_host_v1_t, lease, 112, 8);
+HOLDS(kolm_host_v1_t, 120);
+
+AT(kolm_reclaim_args_t, struct_size, 0, 4);
+AT(kolm_reclaim_args_t, allow_network, 4, 4);
+AT(kolm_reclaim_args_t, age_seconds, 8, 8);
+AT(kolm_reclaim_args_t, name, 16, 8);
+AT(kolm_reclaim_args_t, handle, 24, 8);
+AT(kolm_reclaim_args_t, kind, 32, 8);
+AT(kolm_reclaim_args_t, place, 40, 8);
+HOLDS(kolm_reclaim_args_t, 48);
+
+AT(kolm_reclaim_result_t, struct_size, 0, 4);
+AT(kolm_reclaim_result_t, outcome, 4, 4);
+AT(kolm_reclaim_result_t, billed_micro_usd, 8, 8);
+AT(kolm_reclaim_result_t, summary, 16, 256);
+HOLDS(kolm_reclaim_result_t, 272);
+
+AT(kolm_backend_v1_t, reclaim, 120, 8);
+HOLDS(kolm_backend_v1_t, 128);
+
+VALUE(KOLM_LEASE_INTENT, 0);
+VALUE(KOLM_LEASE_HANDLE, 1);
+VALUE(KOLM_LEASE_GONE, 2);
+VALUE(KOLM_RECLAIM_RUNNING, 0);
+VALUE(KOLM_RECLAIM_GONE, 1);
+VALUE(KOLM_RECLAIM_UNKNOWN, 2);
 #endif
 
 int main(void) {

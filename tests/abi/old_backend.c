@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole backend as its author compiled it against the 1.0 header: every later host must load it and call its slots. */
+/* A whole backend as its author compiled it against the 1.0 header, or with ABI_1_1 that of 1.1: every later host must load it
+ * and call its slots. */
+#if defined(ABI_1_1)
+#include "backend-1.1.h"
+#define NAME "abi-1-1"
+#else
 #include "backend-1.0.h"
+#define NAME "abi-1-0"
+#endif
 
 #include <stdio.h>
 
@@ -51,13 +58,26 @@ static int32_t old_test(const kolm_host_v1_t *host, const kolm_test_args_t *args
                              .note = ""};
     host->test_step(host->user, &step);
     out_result->passed = 1;
-    snprintf(out_result->summary, sizeof out_result->summary, "abi-1-0 is ready for kolm compile");
+    snprintf(out_result->summary, sizeof out_result->summary, NAME " is ready for kolm compile");
     return KOLM_OK;
 }
 
+#if defined(ABI_1_1)
+static int32_t old_status(const kolm_host_v1_t *host, const kolm_status_args_t *args, kolm_status_result_t *out_result,
+                          kolm_error_t *out_error) {
+    (void)args;
+    (void)out_error;
+    const kolm_holding_t holding = {
+        .struct_size = (uint32_t)sizeof holding, .place = "long ago", .kind = "files", .name = "straw", .note = ""};
+    host->holding(host->user, &holding);
+    snprintf(out_result->summary, sizeof out_result->summary, "one place");
+    return KOLM_OK;
+}
+#endif
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     KOLM_BACKEND_HEADER_INIT,
-    .name = "abi-1-0",
+    .name = NAME,
     .version = "1.0.0",
     .vendor = "kolm tests",
     .licence = "Apache-2.0",
@@ -67,4 +87,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     .train = NULL,
     .infer = NULL,
     .test = old_test,
+#if defined(ABI_1_1)
+    .status = old_status,
+#endif
 };

@@ -201,12 +201,12 @@ static const struct animal {
 } animals[] = {
     {"good", HOST_OK, "a zoo animal", false},
     {"no-symbol", HOST_NOT_LOADED, "does not export kolm_backend_v1", false},
-    {"wrong-major", HOST_NOT_LOADED, "needs kolm ABI 2.3, this is 1.1", false},
+    {"wrong-major", HOST_NOT_LOADED, "needs kolm ABI 2.3, this is 1.2", false},
     {"short-struct", HOST_NOT_LOADED, "its table is of ", false},
     {"tiny-struct", HOST_NOT_LOADED, "too short even for its version", false},
     {"long-struct", HOST_OK, "a zoo animal", false},
     {"newer-minor", HOST_OK, "a zoo animal", false},
-    {"needs-newer-host", HOST_NOT_LOADED, "needs kolm ABI 1.3, this is 1.1", false},
+    {"needs-newer-host", HOST_NOT_LOADED, "needs kolm ABI 1.3, this is 1.2", false},
     {"missing-feature", HOST_NOT_LOADED, "needs features of kolm that this one does not have (bits 0x10000000000)",
      false},
     {"null-slots", HOST_UNIMPLEMENTED, "does not implement detect", false},
@@ -1020,14 +1020,18 @@ START_TEST(test_first_host) {
 END_TEST
 
 /* ---- A backend of long ago */
-START_TEST(test_old_backend) {
+static void add_old(const char *name) {
     char from[PATH_MAX], to[PATH_MAX];
-    kit_format(from, sizeof from, "%s/../abi/abi-1-0.so", here);
-    kit_format(to, sizeof to, "%s/abi-1-0.so", zoo_dir);
+    kit_format(from, sizeof from, "%s/../abi/%s.so", here, name);
+    kit_format(to, sizeof to, "%s/%s.so", zoo_dir, name);
     copy(from, to);
-    kit_format(from, sizeof from, "%s/../abi/abi-1-0.json", here);
-    kit_format(to, sizeof to, "%s/abi-1-0.json", zoo_dir);
+    kit_format(from, sizeof from, "%s/../abi/%s.json", here, name);
+    kit_format(to, sizeof to, "%s/%s.json", zoo_dir, name);
     copy(from, to);
+}
+
+START_TEST(test_old_backend) {
+    add_old("abi-1-0");
     host_result result = detect("abi-1-0");
     ck_assert_msg(result.verdict == HOST_OK, "%s", result.error.text);
     ck_assert_str_eq(result.detect.reason, "one old accelerator");
@@ -1040,6 +1044,15 @@ START_TEST(test_old_backend) {
     ck_assert_uint_eq(call_slot("abi-1-0", "cost", (host_call_options){0}, -1, -1).cost.duration_ms, 1005);
     ck_assert_str_eq(call_slot("abi-1-0", "test", (host_call_options){0}, -1, -1).test.summary,
                      "abi-1-0 is ready for kolm compile");
+    add_old("abi-1-1");
+    ck_assert_str_eq(call_slot("abi-1-1", "status", (host_call_options){0}, -1, -1).status.summary, "one place");
+    ck_assert_uint_eq(seen.holding_count, 1);
+    const kolm_reclaim_args_t lease = {.name = "lion", .handle = "", .kind = "instance", .place = "the zoo"};
+    kolm_error_t err = KIT_ERROR_INIT;
+    host_registry *registry = scan();
+    must(host_reclaim(registry, find(registry, "abi-1-1"), &lease, NULL, &result, &err), &err);
+    ck_assert_int_eq(result.verdict, HOST_UNIMPLEMENTED);
+    host_registry_free(registry);
     forget();
 }
 END_TEST

@@ -21,7 +21,8 @@
  * table.c     is this a table that we can believe?
  * services.c  kolm_host_v1_t
  * reports.c   of that, what tells of the work: progress, metrics, devices, steps, holdings
- * slots.c     the six slots
+ * leases.c    of that, the record of what costs money
+ * slots.c     the seven slots
  * results.c   is this a result that we can believe?
  * breach.c    what the plugin did against kolm/backend.h, said once
  * audit.c     what a slot leaves behind
@@ -67,6 +68,8 @@ typedef struct child_request {
     uint64_t repeats, minor, later_bytes; /* host_audit */
     bool first_minor;
     bool network, airgap;
+    bool leases;         /* HOST_FD_LEASES is the journal of this call */
+    const cJSON *leased; /* names that are on record elsewhere; may be NULL */
     int64_t timeout_ms;  /* of detect and cost, which may be prolonged (busy.c); 0: the deadline stands */
     int64_t deadline_ms; /* on the clock of kit_now_ms; INT64_MAX: none */
     int64_t grace_ms;
@@ -223,6 +226,12 @@ void child_reports_flush(void); /* what was held back */
 bool child_tested_passed(bool says_so, kolm_error_t *why);
 void child_services_flush(void); /* the last progress, and how much was dropped */
 
+/* ---- leases.c */
+void child_leases_open(const child_request *request); /* takes HOST_FD_LEASES out of the way of small numbers */
+int32_t child_lease(void *user, const kolm_lease_t *lease, kolm_error_t *out_error);
+/* How many names are on record without a GONE; the first of them, when there is one. */
+uint32_t child_leases_left(const char **out_first);
+
 /* ---- results.c: each says what is wrong with a result of KOLM_OK, and makes it fit to be used. */
 void child_check_detect(kolm_detect_result_t *result);
 void child_check_cost(kolm_cost_result_t *result);
@@ -230,6 +239,7 @@ void child_check_train(kolm_train_result_t *result);
 void child_check_infer(kolm_infer_result_t *result);
 void child_check_test(kolm_test_result_t *result);
 void child_check_status(kolm_status_result_t *result);
+void child_check_reclaim(kolm_reclaim_result_t *result);
 /* A record of `size` bytes at `record`, with room for CHILD_LATER_MAX bytes behind the largest of today: was it written past
  * its end? */
 void child_check_size(const void *record, uint32_t size, size_t room);

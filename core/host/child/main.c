@@ -80,5 +80,6 @@ int main(int argc, char **argv) {
     if (child_request_read(HOST_FD_REQUEST, &request, &error) != KOLM_OK)
         child_done(HOST_NOT_LOADED, &error, false, NULL);
     if (child_fence(&request, HOST_FD_REQUEST, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
+    child_leases_open(&request);
     serve(&request);
 }

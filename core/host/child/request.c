@@ -98,6 +98,7 @@ static void take_members(const host_request *from, child_request *out) {
     out->scratch = from->scratch;
     out->network = from->network;
     out->airgap = from->airgap;
+    out->leases = from->leases;
     out->memory_limit_bytes = from->memory_limit_bytes;
     out->file_limit_bytes = from->file_limit_bytes;
     out->cpu_limit_seconds = from->cpu_limit_seconds;
@@ -126,6 +127,7 @@ kit_status child_request_read(int fd, child_request *out, kolm_error_t *err) {
     out->declared = kit_json_get(json, HOST_KEY_DECLARED);
     out->fence = kit_json_get(json, HOST_KEY_FENCE);
     out->unfenced = out->fence == NULL;
+    out->leased = kit_json_get(json, HOST_KEY_LEASED);
     out->args = kit_json_get(json, HOST_KEY_ARGS);
     return take_secrets(out, err);
 }

@@ -56,6 +56,17 @@ void child_check_status(kolm_status_result_t *result) {
     child_check_array("the summary", result->summary, sizeof result->summary, CHILD_MAY_BE_EMPTY);
 }
 
+void child_check_reclaim(kolm_reclaim_result_t *result) {
+    const char *name;
+    child_check_array("the summary", result->summary, sizeof result->summary, CHILD_MAY_BE_EMPTY);
+    result->billed_micro_usd = child_check_u64("billed_micro_usd", result->billed_micro_usd);
+    if (result->outcome != KOLM_RECLAIM_GONE && child_leases_left(&name) == 0) {
+        child_breach(HOST_BREACH_RECORD, "the outcome", "return KOLM_RECLAIM_GONE with it",
+                     "is %u, and GONE is on record", result->outcome);
+        result->outcome = KOLM_RECLAIM_GONE;
+    }
+}
+
 void child_check_size(const void *record, uint32_t size, size_t room) {
     static const char remedy[] = "write the fields that end within struct_size, and no others";
     uint32_t now;

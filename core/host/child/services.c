@@ -175,6 +175,7 @@ const kolm_host_v1_t *child_services(const child_request *request) {
         .setting = service_setting,
         .scratch_dir = request->scratch,
         .holding = request->first_minor ? NULL : child_report_holding,
+        .lease = request->first_minor ? NULL : child_lease,
     };
     return &services.now;
 }

@@ -8,8 +8,19 @@
 
 #define SIZE_OF(record) (uint32_t)(sizeof(record).now + request->later_bytes)
 
+/* After a success nothing is to be left that costs money. Where there was a failure it may be that nobody can end it. */
+static void check_leases(int32_t code) {
+    const char *name;
+    uint32_t left = code == KOLM_OK ? child_leases_left(&name) : 0;
+    if (left > 0)
+        child_breach(HOST_BREACH_LEFT, "it returned", "end what it rented, and put GONE on record, before it returns",
+                     "with %u lease%s that %s not gone: %s", left, left == 1 ? "" : "s", left == 1 ? "is" : "are",
+                     name);
+}
+
 static _Noreturn void finish(const child_request *request, int32_t code, kolm_error_t *error, const kit_buf *result) {
     child_audit_left();
+    if (strcmp(request->slot, HOST_CALL_RECLAIM) != 0) check_leases(code);
     if (code == KOLM_OK) child_done(HOST_OK, NULL, false, result);
     child_check_error(error, code);
     bool listed = code > 0 && code <= KOLM_E_UNAUTHENTICATED;
@@ -140,15 +151,34 @@ static _Noreturn void run_status(const child_request *request, const kolm_backen
     finish(request, code, &error, &out);
 }
 
+static _Noreturn void run_reclaim(const child_request *request, const kolm_backend_v1_t *table,
+                                  const kolm_host_v1_t *host) {
+    CHILD_WITH_LATER(kolm_reclaim_args_t)
+    args = {.now = {.struct_size = SIZE_OF(args), .allow_network = request->network ? 1 : 0}};
+    CHILD_WITH_LATER(kolm_reclaim_result_t)
+    result = {.now = {.struct_size = SIZE_OF(result), .outcome = KOLM_RECLAIM_UNKNOWN, .billed_micro_usd = UINT64_MAX}};
+    kolm_error_t error = KIT_ERROR_INIT;
+    kit_buf out = {0};
+    (void)host_read_reclaim_args(request->args, &args.now);
+    int32_t code = table->reclaim(host, &args.now, &result.now, &error);
+    if (code == KOLM_OK && result.now.outcome > KOLM_RECLAIM_UNKNOWN)
+        reject(request->slot, "outcome", result.now.outcome);
+    CHECK_SIZE(result);
+    if (code == KOLM_OK) child_check_reclaim(&result.now);
+    host_write_reclaim_result(&out, &result.now);
+    finish(request, code, &error, &out);
+}
+
 _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *table) {
     static const struct {
         const char *name;
         uint32_t bit;
         void (*run)(const child_request *, const kolm_backend_v1_t *, const kolm_host_v1_t *);
     } slots[] = {
-        {HOST_CALL_DETECT, HOST_SLOT_DETECT, run_detect}, {HOST_CALL_COST, HOST_SLOT_COST, run_cost},
-        {HOST_CALL_TRAIN, HOST_SLOT_TRAIN, run_train},    {HOST_CALL_INFER, HOST_SLOT_INFER, run_infer},
-        {HOST_CALL_TEST, HOST_SLOT_TEST, run_test},       {HOST_CALL_STATUS, HOST_SLOT_STATUS, run_status},
+        {HOST_CALL_DETECT, HOST_SLOT_DETECT, run_detect},    {HOST_CALL_COST, HOST_SLOT_COST, run_cost},
+        {HOST_CALL_TRAIN, HOST_SLOT_TRAIN, run_train},       {HOST_CALL_INFER, HOST_SLOT_INFER, run_infer},
+        {HOST_CALL_TEST, HOST_SLOT_TEST, run_test},          {HOST_CALL_STATUS, HOST_SLOT_STATUS, run_status},
+        {HOST_CALL_RECLAIM, HOST_SLOT_RECLAIM, run_reclaim},
     };
     kolm_error_t error = KIT_ERROR_INIT;
     uint32_t present = child_table_slots(table);
@@ -160,8 +190,8 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
             child_done(HOST_UNIMPLEMENTED, &error, false, NULL);
         }
         /* What works without network (detect, cost) may be asked of a network backend at any time. */
-        if ((slots[i].bit & (HOST_SLOT_TRAIN | HOST_SLOT_INFER | HOST_SLOT_TEST | HOST_SLOT_STATUS)) &&
-            !request->network && (table->required_features & KOLM_FEATURE_NETWORK)) {
+        if (!host_call_is_light(slots[i].name) && !request->network &&
+            (table->required_features & KOLM_FEATURE_NETWORK)) {
             (void)kit_fail(&error, KOLM_E_PERMISSION_DENIED, "choose a local backend, or allow the network",
                            "this backend requires the network, which this call must not use");
             child_done(HOST_NOT_LOADED, &error, false, NULL);

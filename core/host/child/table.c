@@ -96,7 +96,8 @@ uint32_t child_table_slots(const kolm_backend_v1_t *table) {
     return (table->detect ? HOST_SLOT_DETECT : 0u) | (table->cost ? HOST_SLOT_COST : 0u) |
            (table->train ? HOST_SLOT_TRAIN : 0u) | (table->infer ? HOST_SLOT_INFER : 0u) |
            (table->test ? HOST_SLOT_TEST : 0u) |
-           (KOLM_HAS(kolm_backend_v1_t, table, status) && table->status ? HOST_SLOT_STATUS : 0u);
+           (KOLM_HAS(kolm_backend_v1_t, table, status) && table->status ? HOST_SLOT_STATUS : 0u) |
+           (KOLM_HAS(kolm_backend_v1_t, table, reclaim) && table->reclaim ? HOST_SLOT_RECLAIM : 0u);
 }
 
 /* What an older kolm does not know of a newer plugin may mean something. */

@@ -60,7 +60,7 @@ extern "C" {
 #endif
 
 #define KOLM_ABI_MAJOR 1 /* a different major is refused by the host */
-#define KOLM_ABI_MINOR 1 /* incremented when a field or a slot is appended; 1 added status and holding */
+#define KOLM_ABI_MINOR 2 /* incremented when a field or a slot is appended; 1: status, holding; 2: reclaim, lease */
 
 /* True if the record *p of the given type, as compiled by the side that filled it, contains the field. */
 #define KOLM_HAS(type, p, field) ((p)->struct_size >= offsetof(type, field) + sizeof((p)->field))
@@ -147,6 +147,12 @@ typedef struct kolm_error {
 #define KOLM_HOLDING_KIND_BYTES_MAX 31u
 #define KOLM_HOLDING_NAME_BYTES_MAX 127u
 #define KOLM_HOLDING_NOTE_BYTES_MAX 511u
+#define KOLM_LEASES_MAX 1000u /* names per call */
+#define KOLM_LEASE_NAME_BYTES_MAX 63u
+#define KOLM_LEASE_HANDLE_BYTES_MAX 127u
+#define KOLM_LEASE_KIND_BYTES_MAX 31u
+#define KOLM_LEASE_PLACE_BYTES_MAX 255u
+#define KOLM_LEASE_NOTE_BYTES_MAX 511u
 #define KOLM_VERSION_BYTES_MAX 63u
 #define KOLM_VENDOR_BYTES_MAX 127u
 #define KOLM_LICENCE_BYTES_MAX 127u
@@ -220,6 +226,25 @@ typedef struct kolm_holding {
     const char *note;                  /* "" or one line: what it is, or its state */
 } kolm_holding_t;
 
+/* ---- Since 1.2: one event in the life of something that costs money while it exists (a lease: a rented machine, a job in
+ * a provider's queue). What is not on record as GONE is ended by kolm through reclaim, once the call that recorded it has
+ * ended, however it ended. */
+#define KOLM_LEASE_INTENT 0u /* it is about to be created: from here on something of this name may exist */
+#define KOLM_LEASE_HANDLE 1u /* it exists, or it has another handle than before */
+#define KOLM_LEASE_GONE 2u   /* the provider no longer has it, or it was never created */
+typedef struct kolm_lease {
+    uint32_t struct_size;
+    uint32_t event;                    /* KOLM_LEASE_* */
+    uint64_t price_micro_usd_per_hour; /* with INTENT and HANDLE: what it costs while it exists; UINT64_MAX unknown */
+    uint64_t billed_micro_usd;         /* with GONE: what it cost, 0 if it never existed; UINT64_MAX unknown */
+    const char *name;   /* what the provider shows and finds it by: A-Z, a-z, 0-9, '.', '_', '-', never "".
+                                          Each name is used once, for ever: make it of random digits */
+    const char *handle; /* with HANDLE: the provider's own id, printable ASCII without blanks; else "" */
+    const char *kind;   /* with INTENT: one word of a-z, "instance" or "job"; else "" */
+    const char *place;  /* with INTENT: region or account, as the user names it, never ""; else "" */
+    const char *note;   /* "" or one line: what it is */
+} kolm_lease_t;
+
 /* ---- Host services: passed to every slot, valid until it returns. Each function takes `user` first. */
 typedef struct kolm_host_v1 {
     uint32_t struct_size;
@@ -261,6 +286,16 @@ typedef struct kolm_host_v1 {
 
     /* Since 1.1. Reports one remote resource. Only for status, at most KOLM_HOLDINGS_MAX times. */
     void (*holding)(void *user, const kolm_holding_t *holding);
+
+    /* Since 1.2. Puts one event on record. Only for train, infer, test and reclaim, and only if the call may use the network.
+     * When it returns KOLM_OK the record is on the disk, in the journal of kolm, and stays there if kolm, this process or
+     * the machine ends in the next instant. Anything else: it is not on record, so create nothing. out_error is filled.
+     * KOLM_E_PERMISSION_DENIED in another slot, or without network; KOLM_E_INVALID_ARGUMENT for a record that breaks the
+     * rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT of a name that is or was on record;
+     * KOLM_E_FAILED_PRECONDITION for HANDLE or GONE without an INTENT, and for HANDLE after GONE; KOLM_E_RESOURCE_EXHAUSTED
+     * if the disk is full, or after KOLM_LEASES_MAX names. A second GONE has no effect and returns KOLM_OK. In reclaim the
+     * name of its arguments is on record, and no other, and an INTENT is KOLM_E_PERMISSION_DENIED. */
+    int32_t (*lease)(void *user, const kolm_lease_t *lease, kolm_error_t *out_error);
 } kolm_host_v1_t;
 
 /* ---- Features */
@@ -388,6 +423,31 @@ typedef struct kolm_status_result {
     char summary[256]; /* one line: what was queried, "2 machines"; may be "" */
 } kolm_status_result_t;
 
+/* ---- reclaim, since 1.2: ends what a lease names, and returns whether it is still there. kolm calls it for each lease
+ * without a GONE whose call has ended, once per start until the outcome is GONE; so it must be idempotent, and must not wait
+ * long (time_left_ms): what is being ended is RUNNING, and the next call looks again. The name is always on record, the handle
+ * only if the call lived long enough: without one, look for the name. A backend that calls host->lease must have this slot.
+ * Returns KOLM_OK whenever the provider answered; an error counts as UNKNOWN. kolm puts GONE on record. */
+#define KOLM_RECLAIM_RUNNING 0u /* it is still there, and may be billed */
+#define KOLM_RECLAIM_GONE 1u    /* the provider does not have it, and could not have it any more: it is settled */
+#define KOLM_RECLAIM_UNKNOWN 2u /* the provider does not say, or it is too early to believe that there is nothing */
+typedef struct kolm_reclaim_args {
+    uint32_t struct_size;
+    uint32_t allow_network; /* 0 or 1 */
+    uint64_t age_seconds;   /* since the INTENT */
+    const char *name;       /* as it was recorded, like all that follows */
+    const char *handle;     /* the last one; "" if there is none on record */
+    const char *kind;
+    const char *place;
+} kolm_reclaim_args_t;
+
+typedef struct kolm_reclaim_result {
+    uint32_t struct_size;
+    uint32_t outcome;          /* KOLM_RECLAIM_* */
+    uint64_t billed_micro_usd; /* with GONE: what it cost; UINT64_MAX unknown */
+    char summary[256];         /* one line: what was done, or what is in the way; may be "" */
+} kolm_reclaim_result_t;
+
 /* ---- Slots. Each returns a KOLM_E_* code. All pointers are non-NULL, valid until return, and owned by the caller. */
 typedef int32_t (*kolm_detect_fn)(const kolm_host_v1_t *host, const kolm_detect_args_t *args,
                                   kolm_detect_result_t *out_result, kolm_error_t *out_error);
@@ -401,6 +461,8 @@ typedef int32_t (*kolm_test_fn)(const kolm_host_v1_t *host, const kolm_test_args
                                 kolm_test_result_t *out_result, kolm_error_t *out_error);
 typedef int32_t (*kolm_status_fn)(const kolm_host_v1_t *host, const kolm_status_args_t *args,
                                   kolm_status_result_t *out_result, kolm_error_t *out_error);
+typedef int32_t (*kolm_reclaim_fn)(const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
+                                   kolm_reclaim_result_t *out_result, kolm_error_t *out_error);
 
 /* ---- The table */
 typedef struct kolm_backend_v1_table {
@@ -426,7 +488,8 @@ typedef struct kolm_backend_v1_table {
     kolm_infer_fn infer;
     kolm_test_fn test;
     /* Version 1.0 ends here; later fields are appended below with the minor that brought them. */
-    kolm_status_fn status; /* 1.1; NULL: this backend has no remote resources */
+    kolm_status_fn status;   /* 1.1; NULL: this backend has no remote resources */
+    kolm_reclaim_fn reclaim; /* 1.2; NULL: this backend rents nothing */
 } kolm_backend_v1_t;
 
 #define KOLM_BACKEND_SYMBOL "kolm_backend_v1"

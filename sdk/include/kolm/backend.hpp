@@ -111,6 +111,16 @@ class host {
         s.note = note.c_str();
         raw_->test_step(raw_->user, &s);
     }
+    /* Puts one event of a lease on record; throws if it is not, also under a kolm before 1.2: then create nothing. */
+    void lease(kolm_lease_t l) const {
+        kolm_error_t err{};
+        err.struct_size = sizeof err;
+        l.struct_size = sizeof l;
+        if (!KOLM_HAS(kolm_host_v1_t, raw_, lease) || raw_->lease == nullptr)
+            throw failure(KOLM_E_UNIMPLEMENTED, "this kolm keeps no record of what is rented", "install a newer kolm");
+        std::int32_t code = raw_->lease(raw_->user, &l, &err);
+        if (code != KOLM_OK) throw failure(code, err.text, err.remedy);
+    }
     bool cancelled() const {
         return raw_->cancelled(raw_->user) != 0;
     }
@@ -198,6 +208,7 @@ KOLM_DETAIL_SLOT(train)
 KOLM_DETAIL_SLOT(infer)
 KOLM_DETAIL_SLOT(test)
 KOLM_DETAIL_SLOT(status)
+KOLM_DETAIL_SLOT(reclaim)
 #undef KOLM_DETAIL_SLOT
 
 } // namespace detail
@@ -231,6 +242,7 @@ constexpr kolm_backend_v1_t table(identity who, std::uint64_t features = 0, std:
         detail::infer_of<Backend>::value,
         detail::test_of<Backend>::value,
         detail::status_of<Backend>::value,
+        detail::reclaim_of<Backend>::value,
     };
 }
 
