@@ -38,13 +38,15 @@ size_t fake_open_records(const fake *f) {
     return n;
 }
 
+static uint64_t bill_of(const fake *f, const fake_box *b) {
+    int64_t until = billed(f, b) ? f->now : b->dies;
+    return (uint64_t)(until - b->born) * b->price / 3600000u;
+}
+
 uint64_t fake_bill(const fake *f) {
     uint64_t sum = 0;
-    for (size_t i = 0; i < f->box_count; i++) {
-        const fake_box *b = &f->boxes[i];
-        int64_t until = billed(f, b) ? f->now : b->dies;
-        sum += (uint64_t)(until - b->born) * b->price / 3600000u;
-    }
+    for (size_t i = 0; i < f->box_count; i++)
+        sum += bill_of(f, &f->boxes[i]);
     return sum;
 }
 
@@ -210,8 +212,20 @@ static kit_status handle(void *user, const char *name, const char *handle_text, 
     return end(f, KOLM_OK, err);
 }
 
-static kit_status gone(void *user, const char *name, kolm_error_t *err) {
+/* What was put on record is never less than the bill. */
+static void check_billed(const fake *f, const char *name, uint64_t billed) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < f->box_count; i++) {
+        const fake_box *b = &f->boxes[i];
+        if (strcmp(b->name, name) == 0) sum += bill_of(f, b);
+    }
+    ck_assert_msg(billed >= sum, "%s cost %llu, and %llu are on record", name, (unsigned long long)sum,
+                  (unsigned long long)billed);
+}
+
+static kit_status gone(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err) {
     fake *f = user;
+    check_billed(f, name, billed_micro_usd);
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
     if (fake_choose(f, 2) != 0) return end(f, KOLM_E_RESOURCE_EXHAUSTED, err);
     fake_record *record = record_of(f, name);

@@ -247,8 +247,9 @@ static kit_status handle(void *user, const char *name, const char *handle_text, 
     return end(f, KOLM_OK, err);
 }
 
-static kit_status gone(void *user, const char *name, kolm_error_t *err) {
+static kit_status gone(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err) {
     fake_queue *f = user;
+    (void)billed_micro_usd;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
     if (choose(f, 2) != 0) return end(f, KOLM_E_RESOURCE_EXHAUSTED, err);
     queue_record *record = record_of(f, name);

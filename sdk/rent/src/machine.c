@@ -224,8 +224,9 @@ static bool settled(const kit_rent *r, int64_t now) {
 }
 
 /* Takes the name off the record: without that it is not gone. */
-static bool strike(kit_rent *r, int64_t now, kolm_error_t *err) {
-    if (r->plan->journal->gone(r->plan->journal_user, r->name, err) == KOLM_OK) return true;
+static bool strike(kit_rent *r, int64_t now, uint64_t billed, kolm_error_t *err) {
+    if (r->reclaiming) billed = UINT64_MAX; /* since when is not known */
+    if (r->plan->journal->gone(r->plan->journal_user, r->name, billed, err) == KOLM_OK) return true;
     if (out_of_patience(r, now))
         (void)give_up(r, now, "it is gone, but that cannot be put on record");
     else
@@ -265,7 +266,7 @@ static kit_rent_state not_created(kit_rent *r, int64_t now, kolm_error_t *err) {
     kit_status why = r->refusal;
     r->billed_ms = -1;
     r->spent_micro_usd = r->spent_before;
-    if (!strike(r, now, err)) return r->state;
+    if (!strike(r, now, 0, err)) return r->state;
     bool next = !r->reclaiming &&
                 (why == KOLM_E_RESOURCE_EXHAUSTED || why == KOLM_E_ABORTED || why == KOLM_E_NOT_FOUND || may_pass(why));
     return enter(r, next ? KIT_RENT_PLANNED : KIT_RENT_GONE, now);
@@ -398,7 +399,7 @@ static bool is_gone(kit_rent *r, int64_t now, kolm_error_t *err) {
 }
 
 static kit_rent_state off_the_record(kit_rent *r, int64_t now, kolm_error_t *err) {
-    if (!strike(r, now, err)) return r->state;
+    if (!strike(r, now, r->spent_micro_usd - r->spent_before, err)) return r->state;
     stop_counting(r, now);
     return enter(r, KIT_RENT_GONE, now);
 }

@@ -167,8 +167,9 @@ static kit_queue_state lose(kit_queue *q, int64_t now, const char *what) {
 
 /* The job is final, or was never made: it goes off the record. */
 static kit_queue_state close_job(kit_queue *q, int64_t now, kolm_error_t *err) {
+    uint64_t billed = q->may_be_billed ? q->seen.billed_micro_usd : 0;
     q->final = true;
-    if (q->plan->journal->gone(q->plan->journal_user, q->name, err) == KOLM_OK) return to_files(q, now);
+    if (q->plan->journal->gone(q->plan->journal_user, q->name, billed, err) == KOLM_OK) return to_files(q, now);
     if (out_of_patience(q, now)) {
         leave(q, q->name, "it has ended, but that cannot be put on record");
         return to_files(q, now);
@@ -425,7 +426,7 @@ static kit_queue_state step_removing(kit_queue *q, int64_t now, kolm_error_t *er
         done = done && status == KOLM_OK && (q->files[0] != '\0' || settled(q, now, q->sent_ms));
         q->removed = done;
     }
-    if (done && p->journal->gone(p->journal_user, q->files_name, err) == KOLM_OK) {
+    if (done && p->journal->gone(p->journal_user, q->files_name, 0, err) == KOLM_OK) {
         q->files_open = false;
         return end(q, now);
     }

@@ -125,11 +125,12 @@ typedef struct kit_rent_work {
     kit_status (*collect)(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err);
 } kit_rent_work;
 
-/* The record, durable when a function returns OK. */
+/* The record, durable when a function returns OK. In kolm's own: kit_rent_host_journal (kolm/rent/journal.h). */
 typedef struct kit_rent_journal {
     kit_status (*intent)(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err);
     kit_status (*handle)(void *user, const char *name, const char *handle, kolm_error_t *err);
-    kit_status (*gone)(void *user, const char *name, kolm_error_t *err);
+    /* billed: what a box of that name cost, by the clock and the price; 0: there was none; UINT64_MAX: not known */
+    kit_status (*gone)(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err);
 } kit_rent_journal;
 
 /* Zero-initialise it; read as long as the machine lives. */

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Puts what a rental records into the journal of kolm. */
+#include "kolm/rent/journal.h"
+#include "kolm/kit/buf.h"
+#include "kolm/kit/text.h"
+
+#include <string.h>
+#include <sys/random.h>
+
+static kit_status record(const kit_rent_host *to, kolm_lease_t *lease, kolm_error_t *err) {
+    const kolm_host_v1_t *host = to->host;
+    kolm_error_t why = KIT_ERROR_INIT;
+    if (!KOLM_HAS(kolm_host_v1_t, host, lease) || host->lease == NULL)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm",
+                        "this kolm keeps no record of what is rented: nothing is rented");
+    lease->struct_size = (uint32_t)sizeof *lease;
+    kit_status status = host->lease(host->user, lease, &why);
+    if (status != KOLM_OK && err != NULL) *err = why;
+    return status;
+}
+
+static kit_status intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
+    const kit_rent_host *to = user;
+    const bool by_the_hour = offer->micro_usd_per_hour > 0 || offer->micro_usd_once == 0;
+    kolm_lease_t lease = {.event = KOLM_LEASE_INTENT,
+                          .price_micro_usd_per_hour = by_the_hour ? offer->micro_usd_per_hour : UINT64_MAX,
+                          .billed_micro_usd = UINT64_MAX,
+                          .name = name,
+                          .handle = "",
+                          .kind = to->kind,
+                          .place = to->place,
+                          .note = kit_text_is_plain(offer->what, strlen(offer->what)) ? offer->what : ""};
+    return record(to, &lease, err);
+}
+
+static kit_status handle(void *user, const char *name, const char *given, kolm_error_t *err) {
+    kolm_lease_t lease = {.event = KOLM_LEASE_HANDLE,
+                          .price_micro_usd_per_hour = UINT64_MAX,
+                          .billed_micro_usd = UINT64_MAX,
+                          .name = name,
+                          .handle = given,
+                          .kind = "",
+                          .place = "",
+                          .note = ""};
+    return record(user, &lease, err);
+}
+
+static kit_status gone(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err) {
+    kolm_lease_t lease = {.event = KOLM_LEASE_GONE,
+                          .price_micro_usd_per_hour = UINT64_MAX,
+                          .billed_micro_usd = billed_micro_usd,
+                          .name = name,
+                          .handle = "",
+                          .kind = "",
+                          .place = "",
+                          .note = ""};
+    return record(user, &lease, err);
+}
+
+const kit_rent_journal kit_rent_host_journal = {.intent = intent, .handle = handle, .gone = gone};
+
+kit_status kit_rent_make_prefix(const char *backend, char out[KIT_RENT_PREFIX_BYTES], kolm_error_t *err) {
+    uint8_t random[8];
+    char digits[2 * sizeof random + 1];
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        return kit_fail(err, KOLM_E_UNKNOWN, "try again", "the system gives no random bytes");
+    kit_hex(random, sizeof random, digits);
+    kit_format(out, KIT_RENT_PREFIX_BYTES, "%.23s-%s", backend, digits);
+    return KOLM_OK;
+}
+
+void kit_rent_reclaimed(const kit_rent *rent, kolm_reclaim_result_t *out_result) {
+    const bool has_handle = rent->box.handle[0] != '\0';
+    out_result->billed_micro_usd = UINT64_MAX;
+    if (rent->state == KIT_RENT_GONE)
+        out_result->outcome = KOLM_RECLAIM_GONE;
+    else if (rent->state == KIT_RENT_DESTROYING || (rent->state == KIT_RENT_LOST && has_handle))
+        out_result->outcome = KOLM_RECLAIM_RUNNING;
+    else
+        out_result->outcome = KOLM_RECLAIM_UNKNOWN;
+    kit_copy(out_result->summary, sizeof out_result->summary, rent->error.code != KOLM_OK ? rent->error.text : "");
+}
