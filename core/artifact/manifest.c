@@ -56,6 +56,16 @@ static bool is_rows(const cJSON *value) {
     return cJSON_IsObject(value) && kit_json_get_u64(value, "rows", &rows) && has_hex(value, "sha256");
 }
 
+/* Missing where the digest is of all files of the base. */
+static bool is_base_files(const cJSON *files) {
+    uint64_t size;
+    if (files == NULL) return true;
+    if (!cJSON_IsArray(files) || files->child == NULL) return false;
+    for (const cJSON *one = files->child; one != NULL; one = one->next)
+        if (!has_text(one, "name") || !has_hex(one, "sha256") || !kit_json_get_u64(one, "bytes", &size)) return false;
+    return true;
+}
+
 /* Both are missing in the manifests of older kolms, and null where there is no baseline. */
 static kit_status check_baseline(const cJSON *score, uint64_t answered, kolm_error_t *err) {
     const cJSON *baseline = kit_json_get(score, "baseline"), *balanced = kit_json_get(score, "balanced_accuracy");
@@ -101,6 +111,8 @@ kit_status artifact_manifest_check(const cJSON *fields, kolm_error_t *err) {
         return wrong("base", "null or {name, digest}", err);
     const cJSON *embedded = kit_json_get(base, "embedded");
     if (embedded != NULL && !cJSON_IsBool(embedded)) return wrong("base.embedded", "true or false", err);
+    if (!is_base_files(kit_json_get(base, "files")))
+        return wrong("base.files", "an array of {name, bytes, sha256}", err);
     const cJSON *data = kit_json_get(fields, "data");
     if (!is_rows(kit_json_get(data, "train"))) return wrong("data.train", "{rows, sha256}", err);
     if (!is_rows(kit_json_get(data, "eval"))) return wrong("data.eval", "{rows, sha256}", err);

@@ -14,7 +14,8 @@
  *     version     "1.0.0"                       [0-9A-Za-z][0-9A-Za-z.+-]{0,63}
  *     task        string, not empty: what the model was asked to become
  *     recipe      string, not empty: "linear", "lora", or one of a backend's own
- *     base        null, or {name: string, digest: HEX, ...}: weights that are referenced and not carried
+ *     base        null, or {name: string, digest: HEX, files, ...}: weights that are referenced and not carried;
+ *                 files, absent where all count (core/job/base.h): [{name, bytes, sha256}], what the digest is of
  *     data        {train: {rows: integer, sha256: HEX}, eval: {rows: integer, sha256: HEX}}: digests of canonical rows
  *     evaluation  {sha256: HEX, ...}: digest of the answers that were scored
  *     toolchain   string, not empty: engine and versions that the payload's bytes depend on

@@ -197,6 +197,21 @@ static kit_status check_payload(compile *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+/* A backend that read only some of the base's files says which: the model's base is those alone. */
+static kit_status narrow_base(compile *c, kolm_error_t *err) {
+    const cJSON *names = kit_json_get(c->result, "base_files");
+    kit_buf lines = {0};
+    if (names == NULL || c->base.path == NULL) return KOLM_OK;
+    kit_status status = job_base_lines(&c->base, names, &lines, err);
+    if (status == KOLM_E_DATA_LOSS)
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
+                          "the \"base_files\" in the result.json of %s are not names of files of the base",
+                          c->choice->backend->name);
+    if (status == KOLM_OK) status = job_base_narrow(&c->base, kit_buf_text(&lines), err);
+    kit_buf_free(&lines);
+    return status;
+}
+
 static kit_status read_result(compile *c, kolm_error_t *err) {
     kit_status status = job_result_read(c->job.job, &c->result, err);
     if (status != KOLM_OK) {
@@ -247,6 +262,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     const fleet_backend *backend = c->choice->backend;
     c->exit_code = SESSION_EXIT_BACKEND;
     KIT_TRY(read_result(c, err));
+    KIT_TRY(narrow_base(c, err));
     KIT_TRY(collect_payload(c, err));
     kit_job_model_file *files = calloc(c->payload_count, sizeof *files);
     if (files == NULL)

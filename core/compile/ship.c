@@ -65,6 +65,7 @@ static bool put_base(cJSON *manifest, const compile *c) {
     cJSON *base = cJSON_CreateObject();
     if (kit_json_put_string(base, "name", c->base.name) && kit_json_put_string(base, "digest", c->base.digest) &&
         kit_json_put_u64(base, "bytes", c->base.weight_bytes) &&
+        (!c->base.part || kit_json_put(base, "files", job_base_files(&c->base))) &&
         (!c->request.embed_base || kit_json_put_bool(base, "embedded", true)))
         return kit_json_put(manifest, "base", base);
     cJSON_Delete(base);

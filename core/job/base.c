@@ -21,6 +21,7 @@
 #define MODULES "modules.json"
 #define MODULES_BYTES_MAX (1u << 20)
 #define MODULES_MAX 16
+#define EARLIER_MAX 4
 
 /* ---- Finding */
 
@@ -130,6 +131,10 @@ static bool is_adapter(const char *name) {
            strcmp(name, "adapter_model.bin") == 0;
 }
 
+bool job_base_is_weights(const char *name) {
+    return ends_with(name, ".safetensors") || is_pickle(name);
+}
+
 static bool is_of_model(const char *name) {
     static const char *const suffixes[] = {".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken"};
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
@@ -171,7 +176,7 @@ static kit_status add_file(listing *l, int dir, const char *below, const char *n
     if (grown == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     l->at = grown;
-    grown[l->count] = (file){.mark = mark, .weights = ends_with(name, ".safetensors") || is_pickle(name)};
+    grown[l->count] = (file){.mark = mark, .weights = job_base_is_weights(name)};
     l->safe = l->safe || ends_with(name, ".safetensors");
     kit_status status = below[0] == '\0' ? kit_strdup(name, &grown[l->count].name, err)
                                          : kit_path_join(below, name, &grown[l->count].name, err);
@@ -184,6 +189,18 @@ static void drop_pickles(listing *l) {
     size_t kept = 0;
     for (size_t i = 0; i < l->count; i++) {
         if (is_pickle(l->at[i].name))
+            free(l->at[i].name);
+        else
+            l->at[kept++] = l->at[i];
+    }
+    l->count = kept;
+}
+
+/* Of a base whose files are listed only those count. */
+static void drop_others(listing *l, const char *lines) {
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        if (!job_base_has(lines, l->at[i].name))
             free(l->at[i].name);
         else
             l->at[kept++] = l->at[i];
@@ -329,8 +346,8 @@ static kit_status hash_file(const char *dir, const file *f, const volatile sig_a
     return status;
 }
 
-static kit_status digest_files(const char *path, const listing *l, const volatile sig_atomic_t *stop,
-                               char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
+static kit_status digest_files(const char *path, const listing *l, const volatile sig_atomic_t *stop, job_base *base,
+                               kolm_error_t *err) {
     kit_buf lines = {0};
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < l->count && status == KOLM_OK; i++) {
@@ -339,12 +356,13 @@ static kit_status digest_files(const char *path, const listing *l, const volatil
         if (status == KOLM_OK) kit_buf_fmt(&lines, "%s  %" PRIu64 "  %s\n", hex, l->at[i].mark.size, l->at[i].name);
     }
     if (status == KOLM_OK) status = kit_buf_ok(&lines, err);
-    if (status == KOLM_OK) status = kit_sha256_bytes(lines.data, lines.length, out_hex, err);
+    if (status == KOLM_OK) status = kit_sha256_bytes(lines.data, lines.length, base->digest, err);
+    if (status == KOLM_OK) base->lines = kit_buf_take(&lines);
     kit_buf_free(&lines);
     return status;
 }
 
-/* ---- Memory: {PATH: {"files": TEXT, "digest": HEX}} */
+/* ---- Memory: base_part.c has its form */
 
 static kit_status identity_of(const listing *l, kit_buf *out, kolm_error_t *err) {
     for (size_t i = 0; i < l->count; i++) {
@@ -361,32 +379,43 @@ static kit_status marks_of(const listing *l, kit_buf *out, kolm_error_t *err) {
     return identity_of(l, out, err);
 }
 
-static bool recall(const cJSON *memory, const char *path, const char *identity, char out_hex[KIT_SHA256_HEX]) {
+static bool recall(const cJSON *memory, const char *path, const char *identity, job_base *base) {
     const cJSON *entry = kit_json_get(memory, path);
-    const char *files = NULL, *digest = NULL;
+    const char *files = NULL, *digest = NULL, *lines = NULL;
     if (!kit_json_get_string(entry, "files", &files) || strcmp(files, identity) != 0 ||
-        !kit_json_get_string(entry, "digest", &digest) || strlen(digest) != KIT_SHA256_HEX - 1)
+        !kit_json_get_string(entry, "digest", &digest) || strlen(digest) != KIT_SHA256_HEX - 1 ||
+        !kit_json_get_string(entry, "lines", &lines) || (base->lines = strdup(lines)) == NULL)
         return false;
-    return kit_copy(out_hex, KIT_SHA256_HEX, digest);
+    return kit_copy(base->digest, sizeof base->digest, digest);
+}
+
+/* What lay there before, the latest first, so that a run can say what became of it. */
+static cJSON *earlier_of(const cJSON *before, const char *digest) {
+    cJSON *list = cJSON_CreateArray(), *one = cJSON_CreateObject();
+    const char *old = NULL, *lines = NULL;
+    if (kit_json_get_string(before, "digest", &old) && kit_json_get_string(before, "lines", &lines) &&
+        strcmp(old, digest) != 0 && kit_json_put_string(one, "digest", old) && kit_json_put_string(one, "lines", lines))
+        cJSON_AddItemToArray(list, one);
+    else
+        cJSON_Delete(one);
+    const cJSON *e = kit_json_get(before, "earlier");
+    for (e = cJSON_IsArray(e) ? e->child : NULL; e != NULL && cJSON_GetArraySize(list) < EARLIER_MAX; e = e->next)
+        if (kit_json_get_string(e, "digest", &old) && strcmp(old, digest) != 0)
+            cJSON_AddItemToArray(list, cJSON_Duplicate(e, 1));
+    return list;
 }
 
 /* What cannot be remembered is read again next time. */
-static void remember(cJSON *memory, const char *path, const char *identity, const char *digest) {
+static void remember(cJSON *memory, const char *path, const char *identity, const job_base *base) {
     cJSON *entry = cJSON_CreateObject();
-    if (kit_json_put_string(entry, "files", identity) && kit_json_put_string(entry, "digest", digest)) {
+    if (kit_json_put_string(entry, "files", identity) && kit_json_put_string(entry, "digest", base->digest) &&
+        kit_json_put_string(entry, "lines", base->lines) &&
+        kit_json_put(entry, "earlier", earlier_of(kit_json_get(memory, path), base->digest))) {
         cJSON_DeleteItemFromObjectCaseSensitive(memory, path);
         (void)kit_json_put(memory, path, entry);
     } else {
         cJSON_Delete(entry);
     }
-}
-
-const char *job_base_remembered(const cJSON *memory, const char *digest) {
-    for (const cJSON *entry = cJSON_IsObject(memory) ? memory->child : NULL; entry != NULL; entry = entry->next) {
-        const char *kept = NULL;
-        if (kit_json_get_string(entry, "digest", &kept) && strcmp(kept, digest) == 0) return entry->string;
-    }
-    return NULL;
 }
 
 /* The digest that is remembered of a file is of what it holds only while nobody can
@@ -416,9 +445,9 @@ kit_status job_base_open(const char *asked, const char *path, cJSON *memory, con
         status = kit_strdup(is_directory(asked) ? (last != NULL ? last + 1 : path) : asked, &out_base->name, err);
     if (status == KOLM_OK) status = list_files(path, &files, err);
     if (status == KOLM_OK) status = identity_of(&files, &identity, err);
-    if (status == KOLM_OK && !recall(memory, path, kit_buf_text(&identity), out_base->digest)) {
-        status = digest_files(path, &files, stop, out_base->digest, err);
-        if (status == KOLM_OK && memory != NULL) remember(memory, path, kit_buf_text(&identity), out_base->digest);
+    if (status == KOLM_OK && !recall(memory, path, kit_buf_text(&identity), out_base)) {
+        status = digest_files(path, &files, stop, out_base, err);
+        if (status == KOLM_OK && memory != NULL) remember(memory, path, kit_buf_text(&identity), out_base);
     }
     if (status == KOLM_OK) status = check_files(path, &files, err);
     for (size_t i = 0; i < files.count; i++)
@@ -452,6 +481,7 @@ kit_status job_base_unchanged(const job_base *base, kolm_error_t *err) {
     kit_buf now = {0};
     char what[256] = "";
     kit_status status = list_files(base->path, &files, err);
+    if (status == KOLM_OK && base->part) drop_others(&files, base->lines);
     if (status == KOLM_OK) status = marks_of(&files, &now, err);
     if (status == KOLM_OK) status = check_files(base->path, &files, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&now), base->marks) != 0) {
@@ -468,6 +498,7 @@ kit_status job_base_unchanged(const job_base *base, kolm_error_t *err) {
 void job_base_free(job_base *base) {
     free(base->path);
     free(base->name);
+    free(base->lines);
     free(base->marks);
     *base = (job_base){0};
 }

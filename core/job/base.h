@@ -23,6 +23,9 @@
  * an entry for each path, believed while name, inode, size and both times of every file are the same (kit_file_mark: the
  * later one is the kernel's and cannot be set back).
  *
+ * Recipes that read only some of these files say which (docs/job-protocol.md, base_files). Then the base of a model is
+ * those alone: its digest is of their lines, its manifest has the list, and what lies beside them does not count.
+ *
  * A backend reads the files by their names, after they were digested. job_base_unchanged, asked when it is done, says
  * whether they are still those: nothing may be believed, or written, that was made of a base that was changed meanwhile.
  */
@@ -39,7 +42,9 @@ typedef struct job_base {
     char *name; /* as asked for; of a directory its last component */
     char digest[KIT_SHA256_HEX];
     uint64_t weight_bytes;
+    char *lines; /* what the digest is of */
     char *marks; /* name and mark of each file that was digested, and of the directory: for job_base_unchanged */
+    bool part;   /* of its files only those in lines count: job_base_narrow */
 } job_base;
 
 /* The directory of a base that a user named: an existing directory, else a name in the cache. NOT_FOUND says where was
@@ -53,7 +58,29 @@ kit_status job_base_open(const char *asked, const char *path, cJSON *memory, con
 /* OK when the base is what job_base_open digested; DATA_LOSS names the first file that was changed, added, or removed. */
 kit_status job_base_unchanged(const job_base *base, kolm_error_t *err) KIT_MUST_USE;
 void job_base_free(job_base *base);
-/* The path in memory of a base with this digest, or NULL; it need not be there, or be the same, any more. */
-const char *job_base_remembered(const cJSON *memory, const char *digest);
+/* What is stored as weights, by its name. */
+bool job_base_is_weights(const char *name);
+
+/* Lines as above, of a base or of some of its files. */
+bool job_base_has(const char *lines, const char *name);
+bool job_base_holds(const char *lines, const char *wanted); /* every line of wanted is among lines */
+/* "config.json is not the same, vocab.txt is missing": what of wanted is not so now; with whole what there is beside, too. "" for
+ * nothing. */
+void job_base_difference(const char *wanted, const char *now, bool whole, char *out, size_t capacity);
+/* The lines of the named files, an array of strings; DATA_LOSS when it is none, or names what base does not have. */
+kit_status job_base_lines(const job_base *base, const cJSON *names, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* The same of a manifest's list: [{"name", "bytes", "sha256"}]. */
+kit_status job_base_lines_of(const cJSON *files, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+/* That list, of base; NULL when memory is out. */
+cJSON *job_base_files(const job_base *base);
+/* From now on base is the files of these lines alone. FAILED_PRECONDITION, with the difference as its text, when it does not
+ * hold them all. */
+kit_status job_base_narrow(job_base *base, const char *lines, kolm_error_t *err) KIT_MUST_USE;
+
+/* Where memory has seen a base with this digest, or which holds these lines ("" for none): an array of
+ * {"path", "lines"} for the caller to delete; lines may be absent. earlier: where it lay once, and another does now. None
+ * need be there, or be the same, any more. */
+kit_status job_base_seen(const cJSON *memory, const char *digest, const char *lines, bool earlier, cJSON **out,
+                         kolm_error_t *err) KIT_MUST_USE;
 
 #endif

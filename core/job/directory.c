@@ -324,7 +324,8 @@ static bool put_model_files(cJSON *object, const job_description *d) {
 static bool put_base(cJSON *options, const job_base *base) {
     cJSON *object = cJSON_CreateObject();
     if (kit_json_put_string(object, "path", base->path) && kit_json_put_string(object, "name", base->name) &&
-        kit_json_put_string(object, "digest", base->digest) && kit_json_put_u64(object, "bytes", base->weight_bytes))
+        kit_json_put_string(object, "digest", base->digest) && kit_json_put_u64(object, "bytes", base->weight_bytes) &&
+        (!base->part || kit_json_put(object, "files", job_base_files(base))))
         return kit_json_put(options, "base", object);
     cJSON_Delete(object);
     return false;

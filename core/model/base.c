@@ -11,8 +11,8 @@
 
 #define CACHE "bases"
 
-/* A home that cannot be had only costs the time to hash. */
-/* Where a base is looked for, and what is remembered of those that were found. */
+/* Where a base is looked for, and what is remembered of those that were found. A home that cannot be had only costs the
+ * time to hash. */
 typedef struct lookup {
     kolm_session *session;
     store_home *home; /* NULL: there is none, and nothing is kept */
@@ -45,69 +45,136 @@ kit_status model_base_open(kolm_session *session, const char *asked, job_base *o
     return status;
 }
 
-static kit_status not_there(const char *name, const char *digest, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_NOT_FOUND, "say where it is with --base DIR",
-                    "the base model of this artifact, %s (sha256 %.16s...), was not found on this machine", name,
-                    digest);
+/* ---- Found again */
+
+/* What a manifest says of the base that it needs. */
+typedef struct wanted {
+    const char *name, *digest;
+    kit_buf lines; /* of the files that count; empty: all do, and the digest alone says what they are */
+    kit_buf seen;  /* where it lay, and what there is now, for the sentence that says it was not found */
+} wanted;
+
+static kit_status wanted_begin(const cJSON *base, wanted *w, kolm_error_t *err) {
+    static const char remedy[] = "get the artifact again";
+    const cJSON *files = kit_json_get(base, "files");
+    char digest[KIT_SHA256_HEX];
+    *w = (wanted){0};
+    if (!kit_json_get_string(base, "name", &w->name) || !kit_json_get_string(base, "digest", &w->digest))
+        return kit_fail(err, KOLM_E_DATA_LOSS, remedy, "its manifest does not say which base it needs");
+    if (files == NULL) return KOLM_OK;
+    KIT_TRY(job_base_lines_of(files, &w->lines, err));
+    KIT_TRY(kit_sha256_bytes(w->lines.data, w->lines.length, digest, err));
+    if (strcmp(digest, w->digest) == 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_DATA_LOSS, remedy,
+                    "the digest of the base in its manifest is not that of the files that it lists");
+}
+
+static void wanted_end(wanted *w) {
+    kit_buf_free(&w->lines);
+    kit_buf_free(&w->seen);
+}
+
+/* True when base is the one that is wanted; it then is only what counts of it. */
+static bool is_wanted(const wanted *w, job_base *base) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    if (w->lines.length > 0) return job_base_narrow(base, kit_buf_text(&w->lines), &ignored) == KOLM_OK;
+    return strcmp(base->digest, w->digest) == 0;
 }
 
 /* With --base: that and nothing else. */
-static kit_status open_asked(const char *asked, const char *digest, const lookup *l, job_base *out_base,
+static kit_status open_asked(const char *asked, const wanted *w, const lookup *l, job_base *out_base,
                              kolm_error_t *err) {
-    char *path = NULL;
+    char *path = NULL, what[512];
     KIT_TRY(job_base_find(asked, &path, err));
     kit_status status = open_at(asked, path, l, out_base, err);
     free(path);
-    if (status == KOLM_OK && strcmp(out_base->digest, digest) != 0)
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give the base that the artifact was trained on",
-                          "%s is not the base model of this artifact: its digest is %.16s..., not %.16s...", asked,
-                          out_base->digest, digest);
-    return status;
+    if (status != KOLM_OK || is_wanted(w, out_base)) return status;
+    static const char remedy[] = "give the base that the artifact was trained on";
+    if (w->lines.length == 0)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
+                        "%s is not the base model of this artifact: its digest is %.16s..., not %.16s...", asked,
+                        out_base->digest, w->digest);
+    job_base_difference(kit_buf_text(&w->lines), out_base->lines, false, what, sizeof what);
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s is not the base model of this artifact: %s", asked,
+                    what);
 }
 
-/* True when the base at path has the digest; a failure is only not the right place. */
-static bool try_path(const char *name, const char *path, const char *digest, const lookup *l, job_base *out_base) {
-    kolm_error_t ignored = KIT_ERROR_INIT;
-    if (open_at(name, path, l, out_base, &ignored) == KOLM_OK && strcmp(out_base->digest, digest) == 0) return true;
+/* True when the base that is wanted is at path. before: the lines of the one that was there, or NULL. */
+static bool try_path(wanted *w, const char *path, const char *before, const lookup *l, job_base *out_base) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    char what[512] = "";
+    bool opened = open_at(w->name, path, l, out_base, &why) == KOLM_OK;
+    if (opened && is_wanted(w, out_base)) return true;
+    const char *lines = w->lines.length > 0 ? kit_buf_text(&w->lines) : before;
+    if (opened && lines != NULL) job_base_difference(lines, out_base->lines, w->lines.length == 0, what, sizeof what);
+    /* One that cannot be opened at all was moved away, or is none any more. */
+    if (w->seen.length == 0 && (opened || why.code != KOLM_E_NOT_FOUND))
+        kit_buf_fmt(&w->seen, "the one in %s has changed%s%s%s", path, opened && what[0] == '\0' ? "" : " (",
+                    opened ? what : why.text, opened && what[0] == '\0' ? "" : ")");
     job_base_free(out_base);
     return false;
 }
 
-static bool try_cache(const char *name, const char *digest, const lookup *l, job_base *out_base) {
+/* Every place where it was seen; those where it lay once come last. */
+static kit_status try_seen(wanted *w, const lookup *l, job_base *out_base, bool *out_found, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    *out_found = false;
+    for (int earlier = 0; earlier < 2 && status == KOLM_OK && !*out_found; earlier++) {
+        cJSON *seen = NULL; /* a copy: opening replaces entries of the memory */
+        status = job_base_seen(l->memory, w->digest, kit_buf_text(&w->lines), earlier == 1, &seen, err);
+        for (const cJSON *e = seen != NULL ? seen->child : NULL; e != NULL && !*out_found; e = e->next) {
+            const char *path = NULL, *lines = NULL;
+            if (!kit_json_get_string(e, "path", &path) || session_stopped(l->session)) break;
+            if (!kit_json_get_string(e, "lines", &lines)) lines = NULL;
+            *out_found = try_path(w, path, lines, l, out_base);
+        }
+        cJSON_Delete(seen);
+    }
+    return status;
+}
+
+static bool try_cache(wanted *w, const lookup *l, job_base *out_base) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     char *path = NULL;
-    bool good = name[0] != '/' && name[0] != '.' && job_base_find(name, &path, &ignored) == KOLM_OK &&
-                try_path(name, path, digest, l, out_base);
+    bool good = w->name[0] != '/' && w->name[0] != '.' && job_base_find(w->name, &path, &ignored) == KOLM_OK &&
+                try_path(w, path, NULL, l, out_base);
     free(path);
     return good;
+}
+
+static kit_status not_there(const wanted *w, kolm_error_t *err) {
+    if (w->seen.length > 0)
+        return kit_fail(err, KOLM_E_NOT_FOUND, "put its files back as they were, or say with --base DIR where they are",
+                        "the base model of this artifact, %s (sha256 %.16s...), was not found on this machine: %s",
+                        w->name, w->digest, kit_buf_text(&w->seen));
+    return kit_fail(err, KOLM_E_NOT_FOUND, "say where it is with --base DIR",
+                    "the base model of this artifact, %s (sha256 %.16s...), was not found on this machine", w->name,
+                    w->digest);
+}
+
+static kit_status find_again(wanted *w, const lookup *l, job_base *out_base, kolm_error_t *err) {
+    bool found = false;
+    KIT_TRY(try_seen(w, l, out_base, &found, err));
+    if (found || try_cache(w, l, out_base)) return KOLM_OK;
+    if (session_stopped(l->session)) return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base was read");
+    return not_there(w, err);
 }
 
 kit_status model_base_of(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
                          bool *out_needed, kolm_error_t *err) {
     const cJSON *base = kit_json_get(manifest, "base");
-    const char *name = NULL, *digest = NULL;
+    wanted w;
     *out_base = (job_base){0};
     bool embedded = false;
     *out_needed = cJSON_IsObject(base) && !(kit_json_get_bool(base, "embedded", &embedded) && embedded);
     if (!*out_needed) return KOLM_OK;
-    if (!kit_json_get_string(base, "name", &name) || !kit_json_get_string(base, "digest", &digest))
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again",
-                        "its manifest does not say which base it needs");
-    lookup l = lookup_begin(session);
-    kit_status status = KOLM_OK;
-    if (asked != NULL) {
-        status = open_asked(asked, digest, &l, out_base, err);
-    } else {
-        const char *kept = job_base_remembered(l.memory, digest);
-        char *path = kept != NULL ? strdup(kept) : NULL; /* opening may replace the entry */
-        bool found = path != NULL && try_path(name, path, digest, &l, out_base);
-        if (!found && !try_cache(name, digest, &l, out_base))
-            status = session_stopped(session)
-                         ? kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while the base was read")
-                         : not_there(name, digest, err);
-        free(path);
+    kit_status status = wanted_begin(base, &w, err);
+    if (status == KOLM_OK) {
+        lookup l = lookup_begin(session);
+        status = asked != NULL ? open_asked(asked, &w, &l, out_base, err) : find_again(&w, &l, out_base, err);
+        cJSON_Delete(l.memory);
     }
-    cJSON_Delete(l.memory);
+    wanted_end(&w);
     return status;
 }
 

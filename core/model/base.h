@@ -10,9 +10,9 @@
 kit_status model_base_open(kolm_session *session, const char *asked, job_base *out_base,
                            kolm_error_t *err) KIT_MUST_USE;
 
-/* The base of a model, by the digest in its manifest: what asked names (--base; may be NULL), else the directory that
- * had this digest last, else the manifest's name in the local cache. *out_needed false: the model has none. One with
- * another digest is never used. */
+/* The base of a model, by the digest in its manifest, which is of the files that it lists, or of all: what asked names
+ * (--base; may be NULL), else a directory where it was seen, else the manifest's name in the local cache. *out_needed
+ * false: the model has none. One with another digest is never used: NOT_FOUND says what became of the one that was there. */
 kit_status model_base_of(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
                          bool *out_needed, kolm_error_t *err) KIT_MUST_USE;
 

@@ -118,14 +118,14 @@ static bool put_candidates(cJSON *report, const choose_result *r, bool weighted)
     return kit_json_put(report, "candidates", list) && good;
 }
 
-static bool put_labels(cJSON *report, const train_report *t) {
+static bool put_texts(cJSON *object, const char *key, char *const *texts, size_t count) {
     cJSON *list = cJSON_CreateArray();
     bool good = list != NULL;
-    for (uint32_t i = 0; i < t->label_count && good; i++) {
-        cJSON *item = cJSON_CreateString(t->labels[i]);
+    for (size_t i = 0; i < count && good; i++) {
+        cJSON *item = cJSON_CreateString(texts[i]);
         good = item != NULL && cJSON_AddItemToArray(list, item) != 0;
     }
-    return kit_json_put(report, "labels", list) && good;
+    return kit_json_put(object, key, list) && good;
 }
 
 static bool put_head_candidates(cJSON *head, const head_trained *h) {
@@ -183,7 +183,8 @@ static bool put_report(cJSON *result, const train_report *t) {
     const choose_result *r = &t->result;
     const sureness s = sureness_of(t);
     cJSON *report = cJSON_CreateObject();
-    bool good = report != NULL && put_labels(report, t) && put_candidates(report, r, t->balanced) &&
+    bool good = report != NULL && put_texts(report, "labels", t->labels, t->label_count) &&
+                put_candidates(report, r, t->balanced) &&
                 (!t->balanced || kit_json_put_string(report, "class_weight", "balanced")) &&
                 kit_json_put_string(report, "chosen", r->candidate[r->chosen].name) &&
                 kit_json_put_u64(report, "temperature_micro", s.calibration.temperature_micro) &&
@@ -196,6 +197,7 @@ static bool put_report(cJSON *result, const train_report *t) {
     return kit_json_put_u64(result, "format", KIT_JOB_FORMAT) &&
            kit_json_put_string(result, "toolchain", toolchain_of(t->has_head)) &&
            (!t->embedded || kit_json_put_bool(result, "base_embedded", true)) &&
+           (!t->has_head || put_texts(result, "base_files", t->base_files, t->base_file_count)) &&
            kit_json_put(result, "report", report) && good;
 }
 

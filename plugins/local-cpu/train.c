@@ -320,6 +320,16 @@ static kit_status train_on(const reading *r, const choose_job *job, const embedd
     return head_train(&head, head_path, &out->head, err);
 }
 
+/* Whatever else lies in the directory has no part in the model. */
+static kit_status name_base_files(const reading *r, train_report *out, kolm_error_t *err) {
+    const enc_files *all = enc_files_used(sentences_encoder(r->sentences));
+    const size_t count = enc_files_count(all);
+    if ((out->base_files = calloc(count, sizeof *out->base_files)) == NULL) return out_of_memory(err);
+    for (; out->base_file_count < count; out->base_file_count++)
+        KIT_TRY(kit_strdup(enc_files_at(all, out->base_file_count)->name, &out->base_files[out->base_file_count], err));
+    return KOLM_OK;
+}
+
 static kit_status add_head(const reading *r, const choose_job *job, train_report *out, kolm_error_t *err) {
     const train_request *q = r->request;
     embeddings rows_ = {0};
@@ -342,6 +352,7 @@ static kit_status add_head(const reading *r, const choose_job *job, train_report
     if (status == KOLM_OK) status = train_on(r, job, &rows_, head_path, out, err);
     if (status == KOLM_OK) status = write_encoder(r, &tokenizer_bytes, err);
     if (status == KOLM_OK) status = weigh_reading(r, head_path, tokenizer_bytes, out, err);
+    if (status == KOLM_OK) status = name_base_files(r, out, err);
     out->tokens = rows_.tokens;
     out->texts_cut = rows_.cut;
     out->resumed = rows_.resumed;
@@ -448,7 +459,11 @@ kit_status train_run(const train_request *request, train_report *out, kolm_error
 void train_report_free(train_report *report) {
     for (uint32_t i = 0; i < report->label_count; i++)
         free(report->labels[i]);
+    for (size_t i = 0; i < report->base_file_count; i++)
+        free(report->base_files[i]);
     free(report->labels);
-    report->labels = NULL;
+    free(report->base_files);
+    report->labels = report->base_files = NULL;
     report->label_count = 0;
+    report->base_file_count = 0;
 }

@@ -51,6 +51,8 @@ typedef struct train_report {
     head_trained head;
     uint64_t tokens, texts_cut, read_bytes_micro; /* of an answer, in millionths of payload and base */
     uint32_t dimensions, max_tokens, resumed;
+    char **base_files; /* of the encoder that were read, as their names in its directory */
+    size_t base_file_count;
 } train_report;
 
 kit_status train_run(const train_request *request, train_report *out, kolm_error_t *err) KIT_MUST_USE;

@@ -237,12 +237,112 @@ START_TEST(a_change_while_it_is_used_is_noticed) {
 }
 END_TEST
 
+/* The one place where memory has seen it; NULL: none. */
+static void expect_seen(const cJSON *memory, const char *digest, const char *lines, bool earlier, const char *path) {
+    cJSON *seen = NULL;
+    const char *got = NULL;
+    ck_assert_int_eq(job_base_seen(memory, digest, lines, earlier, &seen, &err), KOLM_OK);
+    ck_assert_int_eq(cJSON_GetArraySize(seen), path != NULL);
+    if (path != NULL) {
+        ck_assert(kit_json_get_string(seen->child, "path", &got));
+        ck_assert_str_eq(got, path);
+    }
+    cJSON_Delete(seen);
+}
+
+static void narrow(job_base *base, const char *names_json) {
+    cJSON *names = cJSON_Parse(names_json);
+    kit_buf lines = {0};
+    ck_assert_msg(job_base_lines(base, names, &lines, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_int_eq(job_base_narrow(base, kit_buf_text(&lines), &err), KOLM_OK);
+    kit_buf_free(&lines);
+    cJSON_Delete(names);
+}
+
+/* A recipe that reads some of the files: the same model in two directories is the same, whatever lies beside it. */
+START_TEST(only_the_files_that_are_read_count) {
+    put("other/config.json", "{}");
+    put("other/model.safetensors", "weights");
+    put("other/special_tokens_map.json", "{}");
+    put("other/spare.safetensors", "more");
+    cJSON *memory = cJSON_CreateObject();
+    job_base one = open_base(in("model"), memory), two = open_base(in("other"), memory);
+    ck_assert_str_ne(one.digest, two.digest);
+    narrow(&one, "[\"model.safetensors\",\"config.json\",\"config.json\"]");
+    ck_assert(job_base_holds(two.lines, one.lines));
+    cJSON *files = job_base_files(&one);
+    kit_buf lines = {0};
+    ck_assert_int_eq(cJSON_GetArraySize(files), 2);
+    ck_assert_int_eq(job_base_lines_of(files, &lines, &err), KOLM_OK);
+    ck_assert_str_eq(kit_buf_text(&lines), one.lines);
+    ck_assert_int_eq(job_base_narrow(&two, kit_buf_text(&lines), &err), KOLM_OK);
+    ck_assert_str_eq(one.digest, two.digest);
+    ck_assert_uint_eq(two.weight_bytes, 7);
+    put("model/tokenizer.json", "{ }");
+    put("model/new.json", "{}");
+    ck_assert_int_eq(job_base_unchanged(&one, &err), KOLM_OK);
+    put("other/config.json", "{ }");
+    expect_change(&two, "config.json");
+    job_base_free(&two);
+    two = open_base(in("other"), memory);
+    ck_assert_int_eq(job_base_narrow(&two, one.lines, &err), KOLM_E_FAILED_PRECONDITION);
+    ck_assert_str_eq(err.text, "config.json is not the same");
+    expect_seen(memory, one.digest, one.lines, false, one.path);
+    expect_seen(memory, one.digest, one.lines, true, two.path);
+    job_base_free(&one);
+    job_base_free(&two);
+    cJSON_Delete(files);
+    cJSON_Delete(memory);
+    kit_buf_free(&lines);
+}
+END_TEST
+
+START_TEST(lists_of_files_are_distrusted) {
+    static const char *const names[] = {"[]", "{}", "[3]", "[\"none.json\"]", "[\"config.json\",null]"};
+    static const char *const files[] = {"[]", "[{\"name\":\"config.json\",\"bytes\":2}]",
+                                        "[{\"name\":\"../x\",\"bytes\":2,\"sha256\":\"00\"}]"};
+    job_base base = open_base(in("model"), NULL);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        cJSON *list = cJSON_Parse(names[i]);
+        kit_buf lines = {0};
+        ck_assert_int_eq(job_base_lines(&base, list, &lines, &err), KOLM_E_DATA_LOSS);
+        kit_buf_free(&lines);
+        cJSON_Delete(list);
+    }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        cJSON *list = cJSON_Parse(files[i]);
+        kit_buf lines = {0};
+        ck_assert_int_eq(job_base_lines_of(list, &lines, &err), KOLM_E_DATA_LOSS);
+        kit_buf_free(&lines);
+        cJSON_Delete(list);
+    }
+    job_base_free(&base);
+}
+END_TEST
+
+START_TEST(a_difference_names_what_differs) {
+    char what[512];
+    job_base base = open_base(in("model"), NULL);
+    job_base_difference(base.lines, base.lines, true, what, sizeof what);
+    ck_assert_str_eq(what, "");
+    put("model/added.json", "{}");
+    put("model/config.json", "{ }");
+    ck_assert_int_eq(unlink(in("model/tokenizer.json")), 0);
+    job_base now = open_base(in("model"), NULL);
+    job_base_difference(base.lines, now.lines, true, what, sizeof what);
+    ck_assert_str_eq(what, "config.json is not the same, tokenizer.json is missing, added.json was added");
+    job_base_difference(base.lines, now.lines, false, what, sizeof what);
+    ck_assert_str_eq(what, "config.json is not the same, tokenizer.json is missing");
+    job_base_free(&base);
+    job_base_free(&now);
+}
+END_TEST
+
 START_TEST(a_digest_is_remembered_until_a_file_changes) {
     cJSON *memory = cJSON_CreateObject();
     job_base first = open_base(in("model"), memory);
-    const char *path = job_base_remembered(memory, first.digest);
-    ck_assert_ptr_nonnull(path);
-    ck_assert_ptr_null(job_base_remembered(memory, "0000"));
+    expect_seen(memory, first.digest, "", false, first.path);
+    expect_seen(memory, "0000", "", false, NULL);
     /* The memory is believed: a wrong digest in it comes back as long as the files are the same. */
     cJSON *entry = cJSON_GetObjectItemCaseSensitive(memory, first.path);
     char wrong[KIT_SHA256_HEX];
@@ -281,6 +381,9 @@ int main(void) {
     tcase_add_test(tests, hashing_can_be_stopped);
     tcase_add_test(tests, a_change_while_it_is_used_is_noticed);
     tcase_add_test(tests, a_digest_is_remembered_until_a_file_changes);
+    tcase_add_test(tests, a_difference_names_what_differs);
+    tcase_add_test(tests, lists_of_files_are_distrusted);
+    tcase_add_test(tests, only_the_files_that_are_read_count);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -109,6 +109,7 @@ static kit_status read_description(const encoder_model *m, bool *out_end, kolm_e
 static kit_status open_sentences(encoder_model *m, const kit_job *job, kolm_error_t *err) {
     enc_file list[FILES_MAX];
     const char *path = NULL;
+    const cJSON *base = kit_json_get(job->options, "base");
     enc_files *payload = NULL, *files = NULL;
     bool end = false;
     KIT_TRY(read_description(m, &end, err));
@@ -122,13 +123,17 @@ static kit_status open_sentences(encoder_model *m, const kit_job *job, kolm_erro
         KIT_TRY(enc_files_of(list, embedded, "the model", &files, err));
         return sentences_open(files, NULL, end, &m->sentences, err);
     }
-    if (!kit_json_get_string(kit_json_get(job->options, "base"), "path", &path))
+    if (!kit_json_get_string(base, "path", &path))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "say where it is with --base DIR",
                         "the job names no base, and this model needs its encoder");
     for (size_t i = 0; i < m->slices; i++)
         list[i] = m->slice[i].file;
     KIT_TRY(enc_files_of(list, m->slices, "the model", &payload, err));
     kit_status status = enc_files_open(path, &files, err);
+    if (status == KOLM_OK && kit_json_get(base, "files") != NULL) {
+        status = enc_files_only(files, kit_json_get(base, "files"), err);
+        if (status != KOLM_OK) enc_files_close(files);
+    }
     if (status == KOLM_OK) status = sentences_open(files, payload, end, &m->sentences, err);
     enc_files_close(payload);
     return status;

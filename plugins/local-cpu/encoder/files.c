@@ -27,6 +27,7 @@ struct enc_files {
     held at[FILES_MAX];
     size_t count;
     size_t used[FILES_MAX], used_count;
+    cJSON *only; /* names that are there; NULL: all */
 };
 
 static kit_status files_new(const char *shown, enc_files **out, kolm_error_t *err) {
@@ -67,6 +68,21 @@ kit_status enc_files_open_at(int directory, const char *shown, enc_files **out, 
     return status;
 }
 
+kit_status enc_files_only(enc_files *files, const cJSON *list, kolm_error_t *err) {
+    const char *name;
+    bool good = cJSON_IsArray(list);
+    cJSON *only = cJSON_CreateObject();
+    for (const cJSON *item = good ? list->child : NULL; good && item != NULL; item = item->next)
+        good = kit_json_get_string(item, "name", &name) && kit_json_put_bool(only, name, true);
+    if (good) {
+        files->only = only;
+        return KOLM_OK;
+    }
+    cJSON_Delete(only);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "report this", "the job's list of the files of %s is not usable",
+                    files->shown);
+}
+
 static kit_status add(enc_files *files, const char *name, const enc_file *what, bool mapped, kolm_error_t *err) {
     if (files->count == FILES_MAX)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "use a sentence encoder of the usual layout",
@@ -99,6 +115,7 @@ void enc_files_close(enc_files *files) {
         free(h->name);
     }
     if (files->directory >= 0) close(files->directory);
+    cJSON_Delete(files->only);
     free(files->shown);
     free(files);
 }
@@ -200,6 +217,9 @@ static kit_status place_of(enc_files *files, const char *name, size_t *out, kolm
     if (files->directory < 0)
         return kit_fail(err, KOLM_E_NOT_FOUND, "get the model again", "%s is not among the files of %s", name,
                         files->shown);
+    if (files->only != NULL && kit_json_get(files->only, name) == NULL)
+        return kit_fail(err, KOLM_E_NOT_FOUND, "get the model again", "%s is not among the files of %s that count",
+                        name, files->shown);
     int fd = -1;
     KIT_TRY(open_inside(files, name, &fd, err));
     kit_status status = map(files, name, fd, err);

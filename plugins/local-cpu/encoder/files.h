@@ -4,6 +4,7 @@
 #define LOCAL_CPU_ENCODER_FILES_H
 
 #include "kolm/kit/buf.h"
+#include "kolm/kit/json.h"
 
 /*
  * An encoder is a few small JSON files and one large file of weights, in Hugging Face layout. Whoever reads them asks for
@@ -24,6 +25,9 @@ typedef struct enc_files enc_files;
 
 /* The directory at path. Nothing but the directory itself is opened yet. */
 kit_status enc_files_open(const char *path, enc_files **out, kolm_error_t *err) KIT_MUST_USE;
+/* From now on only the files with these names are there, whatever else the directory holds: an array of {"name"}, as the
+ * base of a job has it ("files"). DATA_LOSS when it is none. */
+kit_status enc_files_only(enc_files *files, const cJSON *list, kolm_error_t *err) KIT_MUST_USE;
 /* The same for an open directory, whose descriptor stays the caller's; shown: its name in errors. */
 kit_status enc_files_open_at(int directory, const char *shown, enc_files **out, kolm_error_t *err) KIT_MUST_USE;
 /* Files in memory. The list is copied, names and all; the bytes are the caller's and must outlive the set. */
