@@ -143,22 +143,19 @@ static void put_bins(const report_facts *f, kit_buf *out) {
     html_raw(out, "<h3>Calibration</h3>\n<div class=\"scroll\" role=\"region\" aria-label=\"Calibration as a table\" "
                   "tabindex=\"0\">\n<table>\n"
                   "<thead><tr><th scope=\"col\">Confidence</th><th scope=\"col\" class=\"n\">Answers</th>"
-                  "<th scope=\"col\" class=\"n\">Mean</th><th scope=\"col\" class=\"n\">Right</th>"
+                  "<th scope=\"col\" class=\"n less\">Mean</th><th scope=\"col\" class=\"n\">Right</th>"
                   "<th scope=\"col\" class=\"n\">95 % interval</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < f->bin_count && i < REPORT_ITEMS_MAX; i++) {
         const report_bin *b = &f->bins[i];
         if (!is_bin(b)) continue;
-        html_raw(out, "<tr><th scope=\"row\">");
-        html_percent(out, b->from);
-        html_raw(out, " to ");
-        html_percent(out, b->to);
+        kit_buf_fmt(out, "<tr><th scope=\"row\">%.3g to %.3g %%", 100 * b->from, 100 * b->to);
         html_raw(out, "</th><td class=\"n\">");
         html_count(out, b->rows);
-        html_raw(out, "</td><td class=\"n\">");
+        html_raw(out, "</td><td class=\"n less\">");
         html_percent(out, b->confidence);
         html_raw(out, "</td><td class=\"n\">");
         html_percent(out, html_ratio(b->correct, b->rows));
-        html_raw(out, "</td><td class=\"n\">");
+        html_raw(out, "</td><td class=\"n wrap\">");
         html_interval(out, b->accuracy);
         html_raw(out, "</td></tr>\n");
     }

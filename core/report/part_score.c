@@ -108,10 +108,10 @@ static void put_label(const report_label *l, kit_buf *out) {
     html_raw(out, "</td></tr>\n");
 }
 
-static void put_label_table(const report_label *const *order, size_t count, const char *name, kit_buf *out) {
-    kit_buf_fmt(
-        out, "<div class=\"scroll tall\" role=\"region\" aria-label=\"%s\" tabindex=\"0\">\n<table class=\"sticky\">\n",
-        name);
+/* tall: of any length, which scrolls; else as long as it is. */
+static void put_label_table(const report_label *const *order, size_t count, const char *name, bool tall, kit_buf *out) {
+    kit_buf_fmt(out, "<div class=\"scroll%s\" role=\"region\" aria-label=\"%s\" tabindex=\"0\">\n<table%s>\n",
+                tall ? " tall" : "", name, tall ? " class=\"sticky\"" : "");
     html_raw(out, "<thead><tr><th scope=\"col\">Label</th><th scope=\"col\" class=\"n\">Rows</th><th scope=\"col\" "
                   "class=\"n\">Found</th>"
                   "<th scope=\"col\" class=\"wide\"><span class=\"sr\">Bar</span></th><th scope=\"col\" class=\"n "
@@ -137,12 +137,12 @@ void part_labels(const report_facts *f, kit_buf *out) {
     html_raw(out, "<p class=\"quiet\">“Found” is the share of a label's rows that were answered with it (recall), "
                   "“right” the share "
                   "of its answers that were right (precision). The label that is found least comes first.</p>\n");
-    put_label_table(order, open, "Labels that are found least", out);
+    put_label_table(order, open, "Labels that are found least", false, out);
     if (shown > open) {
         html_raw(out, "<details><summary>The other ");
         html_count(out, shown - open);
         html_raw(out, " labels</summary>\n");
-        put_label_table(order + open, shown - open, "The other labels", out);
+        put_label_table(order + open, shown - open, "The other labels", true, out);
         html_raw(out, "</details>\n");
     }
     if (f->label_count > shown) {

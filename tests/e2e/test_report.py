@@ -292,6 +292,10 @@ LEAST_CONTRAST = """(() => {
 })()"""
 
 
+CUT = """[...document.querySelectorAll('.scroll:not(:has(.matrix))')].filter(e => e.scrollWidth > e.clientWidth ||
+    (!e.closest('details') && e.scrollHeight > e.clientHeight)).map(e => e.getAttribute('aria-label'))"""
+
+
 class InABrowser(Paged):
     """The page as people see it."""
 
@@ -315,6 +319,8 @@ class InABrowser(Paged):
         for script in ("0", "document.querySelectorAll('details').forEach(d => { d.open = true; })"):
             self.browser.evaluate(script)
             self.assertEqual(self.browser.evaluate("document.documentElement.scrollWidth"), width)
+        # A long label wraps and leaves room for the numbers beside it, and what is in sight at once is whole.
+        self.assertEqual(self.browser.evaluate(CUT), [])
         # WCAG 2.1, 1.4.3: 4.5 to 1 for text.
         contrast, where = self.browser.evaluate(LEAST_CONTRAST)
         self.assertGreaterEqual(contrast, 4.5, where)
