@@ -59,19 +59,53 @@ static void print_labels(cli_context *context, const cJSON *report) {
     cli_print(context, "%s\n", shown < count ? " ..." : "");
 }
 
+/* Which base it is, and whether it is in the file. */
+static void print_base(cli_context *context, const cJSON *base) {
+    const char *name = NULL, *digest = NULL;
+    char size[32];
+    bool embedded = false;
+    int files = cJSON_GetArraySize(kit_json_get(base, "files"));
+    if (!kit_json_get_string(base, "name", &name)) return;
+    embedded = kit_json_get_bool(base, "embedded", &embedded) && embedded;
+    cli_print(context, "%-12s %s, %s of weights, %s\n", "base", cli_safe(name),
+              session_bytes(size, sizeof size, (uint64_t)number(base, "bytes")),
+              embedded ? "carried in this file" : "not in this file: found by its digest, or with --base DIR");
+    if (!kit_json_get_string(base, "digest", &digest)) return;
+    cli_print(context, "%-12s sha256 %s", "base digest", cli_safe(digest));
+    if (files > 0) cli_print(context, ", of the %d file%s that were read", files, files == 1 ? "" : "s");
+    cli_print(context, "\n");
+}
+
+/* Of a model with a head what was chosen for the linear engine is a part, and the head is what answers. */
+static void print_chosen(cli_context *context, const cJSON *report) {
+    const cJSON *head = kit_json_get(report, "head");
+    const char *chosen = NULL;
+    double right = number(report, "oof_correct"), answered = number(report, "oof_answered");
+    if (!cJSON_IsObject(head)) {
+        print_stated(context, report, "chosen");
+        return;
+    }
+    cli_print(context, "%-12s a head with lambda %.3f", "chosen", number(head, "lambda_micro") / 1e6);
+    if (answered >= 1 && right >= 0 && right <= answered)
+        cli_print(context, ", %.1f%% right in cross-validation", 100 * right / answered);
+    cli_print(context, " (as the backend says)\n");
+    if (kit_json_get_string(report, "chosen", &chosen))
+        cli_print(context, "%-12s %s (as the backend says)\n", "linear part", cli_safe(chosen));
+}
+
 static void print_human(cli_context *context, artifact *a) {
     const cJSON *m = artifact_manifest(a);
     char size[32];
     print_text(context, m, "name", "name");
     print_text(context, m, "version", "version");
     print_text(context, m, "recipe", "recipe");
-    print_text(context, kit_json_get(m, "base"), "name", "base");
+    print_base(context, kit_json_get(m, "base"));
     print_stated(context, m, "toolchain");
     print_score(context, kit_json_get(m, "kscore"));
     print_rows(context, kit_json_get(m, "data"), "train", "learned from");
     print_rows(context, kit_json_get(m, "data"), "eval", "measured on");
     print_labels(context, kit_json_get(m, "report"));
-    print_stated(context, kit_json_get(m, "report"), "chosen");
+    print_chosen(context, kit_json_get(m, "report"));
     cli_print(context, "%-12s sha256 %s\n", "manifest", artifact_manifest_sha256(a));
     cli_print(context, "%-12s %s\n", "size", session_bytes(size, sizeof size, artifact_size(a)));
     for (size_t i = 0; i < artifact_entry_count(a); i++) {

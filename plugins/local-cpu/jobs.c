@@ -258,11 +258,14 @@ static void tell(const kolm_host_v1_t *host, const train_report *t) {
     const choose_candidate *c = &r->candidate[r->chosen];
     char line[512];
     if (r->oof_rows > 0) {
-        (void)kit_format(line, sizeof line, "chose %s: %.2f%% right out of fold (%llu rows)", c->name,
+        (void)kit_format(line, sizeof line, "%schose %s: %.2f%% right out of fold (%llu rows)",
+                         t->has_head ? "for the linear part: " : "", c->name,
                          100.0 * (double)c->correct / (double)c->rows, (unsigned long long)c->rows);
         host->log(host->user, KOLM_LOG_INFO, line);
-        host->metric(host->user, "oof.accuracy", (double)c->correct / (double)c->rows);
-        host->metric(host->user, "oof.ece", (double)r->ece_micro / MODEL_MICRO);
+        if (!t->has_head) { /* else the head's are the model's */
+            host->metric(host->user, "oof.accuracy", (double)c->correct / (double)c->rows);
+            host->metric(host->user, "oof.ece", (double)r->ece_micro / MODEL_MICRO);
+        }
     } else {
         host->log(host->user, KOLM_LOG_WARNING,
                   "too few rows with the same output to check by cross-validation: confidences are not calibrated");

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 import sys
@@ -55,7 +56,7 @@ class Encoder(Case):
     # ---- What it is for
 
     def test_from_rows_to_answers(self):
-        done = self.make("--embed-eval")
+        done = self.make("--embed-eval", "-v")
         self.assertIn("[recipe]      encoder: sentences is a base of its kind", done.out)
         with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
             names = set(artifact.namelist())
@@ -73,6 +74,13 @@ class Encoder(Case):
         self.write("held.jsonl", jsonl(held))
         score = self.json("score", "router-1.0.0.kolm", "--eval", "held.jsonl")
         self.assertEqual(score["correct"], manifest["kscore"]["correct"])
+        shown = self.kolm("inspect", "router-1.0.0.kolm").out
+        self.assertRegex(shown, r"(?m)^chosen +a head with lambda %.3f, %.1f%% right in cross-validation \(as" % (
+            report["head"]["lambda_micro"] / 1e6, 100 * report["oof_correct"] / report["oof_answered"]))
+        self.assertRegex(shown, r"(?m)^linear part +%s \(as" % re.escape(report["chosen"]))
+        self.assertIn("not in this file", shown)
+        self.assertIn("base digest  sha256 %s, of the 6 files that were read" % manifest["base"]["digest"], shown)
+        self.assertIn("for the linear part: chose " + report["chosen"], done.err)
         self.assertIn("trusted", self.kolm("verify", "router-1.0.0.kolm").out)
         self.assertEqual(self.jobs(), [])
         self.kolm("report", "router-1.0.0.kolm")
@@ -145,6 +153,7 @@ class Encoder(Case):
                                                                  "vocab.txt", "tokenizer_config.json")}, names)
         self.assertNotIn("model/vocab.txt", names)
         self.assertIs(manifest["base"]["embedded"], True)
+        self.assertIn("carried in this file", self.kolm("inspect", "router-1.0.0.kolm").out)
         self.assertEqual(manifest["evaluation"], lean["evaluation"])  # the same answers, byte for byte
         self.assertLess(manifest["kscore"]["size"], lean["kscore"]["size"])
         self.kolm("report", "router-1.0.0.kolm")
