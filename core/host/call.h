@@ -199,7 +199,7 @@ typedef struct host_audit {
 typedef struct host_call_options {
     int64_t timeout_ms; /* 0: detect, cost 5 s; the others none */
     int64_t grace_ms;   /* from asking to stop to killing; 0: none for detect and cost, 10 s for the others */
-    const volatile sig_atomic_t *cancel;     /* non-zero asks the backend to stop; NULL: never */
+    const volatile sig_atomic_t *cancel;     /* 1 asks the backend to stop, more ends it at once; NULL: never */
     const volatile sig_atomic_t *cancel_too; /* another one, for a caller with reasons of its own; NULL: none */
     bool network;                            /* the call may use the network */
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.

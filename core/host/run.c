@@ -255,6 +255,11 @@ static bool cancelled(const host_run *run) {
     return (o->cancel && *o->cancel != 0) || (o->cancel_too && *o->cancel_too != 0);
 }
 
+/* Somebody has asked twice. */
+static bool is_urgent(const host_run *run) {
+    return run->stop == HOST_STOP_CANCEL && run->options->cancel && *run->options->cancel > 1;
+}
+
 static bool is_late(host_run *run, int64_t now) {
     bool light = host_call_is_light(run->slot);
     if (now < run->deadline_ms) return false;
@@ -270,7 +275,7 @@ static int64_t watch_clock(host_run *run, int64_t now) {
         else if (is_late(run, now))
             stop(run, HOST_STOP_DEADLINE, now);
     }
-    if (now >= run->kill_ms) {
+    if (now >= run->kill_ms || is_urgent(run)) {
         kill(-run->pid, SIGKILL);
         run->kill_ms = now + LEAVE_MS; /* and again, should something have been started in between */
     }
