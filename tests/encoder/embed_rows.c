@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows to their file of embeddings, stopped on the way where asked: embed_rows DIR ROWS OUT COUNT KEY BATCHES. Prints how many
- * rows an earlier run had done, the tokens, and the texts that were cut; exits 3 when it was stopped. BATCHES 0: to the end.
+ * rows an earlier run had done, the tokens, and the texts that were cut; exits 3 when it was stopped. BATCHES 0: to the end;
+ * -N: killed where N would stop it.
  * embed_rows DIR ROWS OUT ENGINE: trains on the rows with the embeddings, as that engine; prints how many an earlier run had
  * done. */
 #include "encoder/embeddings.h"
@@ -9,12 +10,20 @@
 #include "train.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool countdown(void *user) {
-    uint64_t *left = user;
-    return *left > 0 && --*left == 0;
+typedef struct countdown {
+    uint64_t left;
+    bool kills;
+} countdown;
+
+static bool count_down(void *user) {
+    countdown *c = user;
+    const bool stop = c->left > 0 && --c->left == 0;
+    if (stop && c->kills) raise(SIGKILL);
+    return stop;
 }
 
 static int train(char **argv) {
@@ -53,19 +62,21 @@ int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     enc_files *files = NULL;
     embeddings made;
-    uint64_t count, key, batches;
+    uint64_t count, key;
+    countdown batches = {0};
     embed_job job = {.threads = 2};
     if (argc == 5) return train(argv);
     if (argc != 7 || !kit_parse_u64(argv[4], &count) || !kit_parse_u64(argv[5], &key) ||
-        !kit_parse_u64(argv[6], &batches))
+        !kit_parse_u64(argv[6] + (argv[6][0] == '-'), &batches.left))
         return 2;
+    batches.kills = argv[6][0] == '-';
     kit_status status = enc_files_open(argv[1], &files, &err);
     if (status == KOLM_OK) status = sentences_open(files, NULL, false, &job.sentences, &err);
     job.rows_path = argv[2];
     job.directory = argv[3];
     job.key = key;
     job.rows = (uint32_t)count;
-    job.watch = (choose_watch){.stop = countdown, .user = &batches};
+    job.watch = (choose_watch){.stop = count_down, .user = &batches};
     if (status == KOLM_OK) status = embeddings_make(&job, &made, &err);
     sentences_close(job.sentences);
     if (status != KOLM_OK) {

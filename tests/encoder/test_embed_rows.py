@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,31 @@ class EmbedRows(unittest.TestCase):
         self.assertGreater(self.last[2], 100)
         self.assertEqual(self.embed("parts"), self.whole)
         self.assertEqual(self.last[0], ROWS)
+
+    def test_a_run_that_was_killed_costs_a_batch(self):
+        """A batch here is 1024 texts or 8192 tokens; the fourth is never begun."""
+        self.embed("stopped", batches=4, code=STOPPED)
+        self.embed("stopped")
+        done = self.last[0]
+        self.assertGreater(done, 1000)
+        self.embed("killed", batches=-4, code=-signal.SIGKILL)
+        self.assertEqual(self.embed("killed"), self.whole)
+        self.assertEqual(self.last, [done] + self.counts[1:])
+
+    def test_what_the_disk_had_is_enough(self):
+        """After a power failure the file is older than the note: the second line is of what the disk had."""
+        self.embed("power", batches=2, code=STOPPED)  # a stop brings all to the disk
+        size = os.path.getsize(os.path.join(self.dir, "power", "embeddings"))
+        self.embed("power", batches=-2, code=-signal.SIGKILL)
+        self.assertGreater(os.path.getsize(os.path.join(self.dir, "power", "embeddings")), size)
+        os.truncate(os.path.join(self.dir, "power", "embeddings"), size)
+        self.assertEqual(self.embed("power"), self.whole)
+        self.assertEqual(self.last, [size // (len(self.whole) // ROWS)] + self.counts[1:])
+
+    def test_a_run_without_a_batch_leaves_nothing(self):
+        out = os.path.join(self.dir, "none")
+        done = subprocess.run([TOOL, self.base, self.rows, out, str(ROWS), "7", "1"], capture_output=True, check=False)
+        self.assertEqual((done.returncode, os.path.exists(out)), (STOPPED, False))
 
     def test_what_is_strange_is_done_again(self):
         def damage(change):

@@ -18,14 +18,15 @@
 
 #define BATCH_TOKENS 8192u /* about a second of work: what a stop waits for */
 #define BATCH_TEXTS 1024u
-#define KEEP_EVERY 16u /* batches between two notes of what is good */
-#define NOTE_MAX 128u
+#define SYNC_EVERY 16u /* batches between two that the disk has for certain */
+#define NOTE_LINE 87u  /* bytes of one */
+#define NOTE_BYTES (2 * NOTE_LINE)
 
 typedef struct making {
     const embed_job *job;
     uint32_t dimensions;
-    int fd;
-    char *note_path;
+    int fd, note_fd;             /* -1: not there yet */
+    char on_disk[NOTE_LINE + 1]; /* the last line that the disk has */
     float *batch;
     uint32_t done, seen; /* rows embedded; rows read */
     uint32_t batches;
@@ -69,35 +70,71 @@ static kit_status read_floats(const making *m, uint32_t row, uint32_t count, kol
     return KOLM_OK;
 }
 
-/* Rows that are there and as they were; 0 when anything is strange: then all is done again. */
-static void take_up(making *m) {
-    kit_buf note = {0};
+/* Whether the rows that the line speaks of are there and as they were; then m goes on from them. */
+static bool believe(making *m, const char *line) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     uint64_t key = 0, sum = 0, own = 0, tokens = 0, cut = 0;
     uint32_t rows_ = 0;
-    bool good = kit_read_file(m->note_path, NOTE_MAX, &note, &ignored) == KOLM_OK &&
-                sscanf(kit_buf_text(&note), "%" SCNx64 " %" SCNu32 " %" SCNx64 " %" SCNu64 " %" SCNu64, &key, &rows_,
-                       &sum, &tokens, &cut) == 5 &&
+    bool good = sscanf(line, "%" SCNx64 " %" SCNu32 " %" SCNx64 " %" SCNu64 " %" SCNu64, &key, &rows_, &sum, &tokens,
+                       &cut) == 5 &&
                 key == m->job->key && rows_ <= m->job->rows;
-    kit_buf_free(&note);
     for (uint32_t at = 0, n; good && at < rows_; at += n) {
         n = rows_ - at < BATCH_TEXTS ? rows_ - at : BATCH_TEXTS;
         good = read_floats(m, at, n, &ignored) == KOLM_OK;
         if (good) own = sum_more(own, m->batch, (size_t)n * m->dimensions);
     }
-    if (!good || own != sum) return;
+    if (!good || own != sum) return false;
     m->done = rows_;
     m->sum = own;
     m->tokens = m->tokens_then = tokens;
     m->cut = m->cut_then = cut;
+    return true;
 }
 
-static kit_status keep(const making *m, kolm_error_t *err) {
-    char note[NOTE_MAX];
-    if (fdatasync(m->fd) != 0) return kit_fail_errno(err, errno, "cannot keep the embeddings in %s", m->job->directory);
-    (void)kit_format(note, sizeof note, "%016" PRIx64 " %" PRIu32 " %016" PRIx64 " %" PRIu64 " %" PRIu64 "\n",
+/* When all is strange, all is done again. */
+static void take_up(making *m) {
+    char note[NOTE_BYTES + 1];
+    const ssize_t length = m->fd >= 0 && m->note_fd >= 0 ? pread(m->note_fd, note, NOTE_BYTES, 0) : 0;
+    if (length <= 0) return;
+    note[length] = '\0';
+    const char *second = strchr(note, '\n');
+    if (!believe(m, note) && second != NULL) (void)believe(m, second + 1);
+}
+
+/* The note is written after every batch, so that a process that is killed costs the next one a batch; it goes to the disk
+ * every few batches, and a power failure costs what came since. */
+static kit_status keep(making *m, bool to_disk, kolm_error_t *err) {
+    char note[NOTE_BYTES + 1];
+    (void)kit_format(note, sizeof note, "%016" PRIx64 " %010" PRIu32 " %016" PRIx64 " %020" PRIu64 " %020" PRIu64 "\n",
                      m->job->key, m->done, m->sum, m->tokens, m->cut);
-    return kit_write_file(m->note_path, 0600, note, strlen(note), err);
+    if (to_disk && fdatasync(m->fd) != 0)
+        return kit_fail_errno(err, errno, "cannot keep the embeddings in %s", m->job->directory);
+    if (to_disk) (void)kit_copy(m->on_disk, sizeof m->on_disk, note);
+    const size_t line = strlen(note);
+    (void)kit_copy(note + line, sizeof note - line, m->on_disk);
+    const size_t length = strlen(note);
+    if (pwrite(m->note_fd, note, length, 0) != (ssize_t)length || (to_disk && fdatasync(m->note_fd) != 0))
+        return kit_fail_errno(err, errno, "cannot keep the embeddings in %s", m->job->directory);
+    return KOLM_OK;
+}
+
+/* ---- The files: there once a batch is done, so that what was stopped before leaves none */
+
+static kit_status open_one(const making *m, const char *name, bool create, int *out_fd, kolm_error_t *err) {
+    char *path = NULL;
+    KIT_TRY(kit_path_join(m->job->directory, name, &path, err));
+    *out_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0600);
+    kit_status status =
+        *out_fd >= 0 || (!create && errno == ENOENT) ? KOLM_OK : kit_fail_errno(err, errno, "cannot open %s", path);
+    free(path);
+    return status;
+}
+
+static kit_status open_files(making *m, bool create, kolm_error_t *err) {
+    if (create) KIT_TRY(kit_mkdirs(m->job->directory, 0700, err));
+    if (m->fd < 0) KIT_TRY(open_one(m, "embeddings", create, &m->fd, err));
+    if (m->note_fd < 0) KIT_TRY(open_one(m, "embedded", create, &m->note_fd, err));
+    return KOLM_OK;
 }
 
 /* ---- Embedding */
@@ -123,17 +160,18 @@ static kit_status embed_batch(making *m, kolm_error_t *err) {
     if (count == 0) return KOLM_OK;
     if (watch->stop != NULL && watch->stop(watch->user)) {
         kolm_error_t ignored = KIT_ERROR_INIT;
-        if (keep(m, &ignored) != KOLM_OK) m->batches = 0; /* only the next run would have gained by it */
+        if (m->fd >= 0 && keep(m, true, &ignored) != KOLM_OK) m->batches = 0; /* only the next run would gain by it */
         return kit_fail(err, KOLM_E_CANCELLED, "", "training was stopped");
     }
     KIT_TRY(sentences_embed(m->job->sentences, m->job->threads, m->batch, err));
+    KIT_TRY(open_files(m, true, err));
     KIT_TRY(write_floats(m, count, err));
     m->sum = sum_more(m->sum, m->batch, (size_t)count * m->dimensions);
     m->done += count;
     m->tokens = m->tokens_then + sentences_tokens(m->job->sentences);
     m->cut = m->cut_then + sentences_cut(m->job->sentences);
     if (watch->step != NULL) watch->step(watch->user, "embedding", m->bytes, m->total_bytes);
-    return ++m->batches % KEEP_EVERY == 0 ? keep(m, err) : KOLM_OK;
+    return keep(m, ++m->batches % SYNC_EVERY == 0, err);
 }
 
 static kit_status add_row(making *m, const char *line, size_t length, kolm_error_t *err) {
@@ -160,7 +198,10 @@ static kit_status embed_lines(making *m, kit_lines *lines, kolm_error_t *err) {
             KIT_TRY(embed_batch(m, err));
     }
     KIT_TRY(embed_batch(m, err));
-    if (m->done == m->job->rows) return keep(m, err);
+    if (m->done == m->job->rows) {
+        KIT_TRY(open_files(m, true, err));
+        return keep(m, true, err);
+    }
     return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again",
                     "%s has %u rows now and had %u: it was changed while it was read", m->job->rows_path,
                     (unsigned)m->seen, (unsigned)m->job->rows);
@@ -180,18 +221,7 @@ static kit_status embed_file(making *m, kolm_error_t *err) {
     return status;
 }
 
-/* ---- The file */
-
-static kit_status open_file(making *m, kolm_error_t *err) {
-    char *path = NULL;
-    KIT_TRY(kit_mkdirs(m->job->directory, 0700, err));
-    KIT_TRY(kit_path_join(m->job->directory, "embedded", &m->note_path, err));
-    KIT_TRY(kit_path_join(m->job->directory, "embeddings", &path, err));
-    m->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    kit_status status = m->fd >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open %s", path);
-    free(path);
-    return status;
-}
+/* ---- The whole */
 
 static kit_status map(const making *m, embeddings *out, kolm_error_t *err) {
     const size_t bytes = (size_t)m->done * m->dimensions * sizeof(float);
@@ -203,10 +233,10 @@ static kit_status map(const making *m, embeddings *out, kolm_error_t *err) {
 }
 
 kit_status embeddings_make(const embed_job *job, embeddings *out, kolm_error_t *err) {
-    making m = {.job = job, .dimensions = enc_dimensions(sentences_encoder(job->sentences)), .fd = -1};
+    making m = {.job = job, .dimensions = enc_dimensions(sentences_encoder(job->sentences)), .fd = -1, .note_fd = -1};
     *out = (embeddings){0};
     m.batch = malloc((size_t)BATCH_TEXTS * m.dimensions * sizeof *m.batch);
-    kit_status status = m.batch != NULL ? open_file(&m, err) : out_of_memory(err);
+    kit_status status = m.batch != NULL ? open_files(&m, false, err) : out_of_memory(err);
     if (status == KOLM_OK) {
         take_up(&m);
         out->resumed = m.done;
@@ -216,9 +246,9 @@ kit_status embeddings_make(const embed_job *job, embeddings *out, kolm_error_t *
     out->cut = m.cut;
     if (status == KOLM_OK) status = map(&m, out, err);
     if (m.fd >= 0) close(m.fd);
+    if (m.note_fd >= 0) close(m.note_fd);
     kit_json_walk_free(&m.walk);
     kit_buf_free(&m.text);
-    free(m.note_path);
     free(m.batch);
     return status;
 }
