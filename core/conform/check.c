@@ -224,3 +224,28 @@ kit_status check_backend(const check_options *options, check_report *out_report,
     free(stem);
     return status;
 }
+
+/* ---- What is checked, and what came of it */
+
+kit_status check_find_plugin(const char *path, char out_path[PATH_MAX], kolm_error_t *err) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    char directory[PATH_MAX], real[PATH_MAX];
+    if (access(path, F_OK) != 0) return kit_fail_errno(err, errno, "cannot find %s", path);
+    if (!kit_format(directory, sizeof directory, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".") ||
+        !realpath(directory, real))
+        return kit_fail_errno(err, errno, "cannot find %s", path);
+    if (!kit_format(out_path, PATH_MAX, "%s/%s", strcmp(real, "/") == 0 ? "" : real, base))
+        return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
+    return KOLM_OK;
+}
+
+check_tally check_count(const check_report *report) {
+    check_tally t = {{0}};
+    for (size_t i = 0; i < report->count; i++)
+        t.of[report->items[i].outcome]++;
+    return t;
+}
+
+bool check_good(const check_tally *t) {
+    return t->of[CHECK_FAIL] == 0 && t->of[CHECK_UNEXPECTED_PASS] == 0;
+}

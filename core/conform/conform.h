@@ -17,6 +17,8 @@
  */
 
 #include "kolm/kit/buf.h"
+
+#include <limits.h>
 #include <signal.h>
 
 typedef enum check_outcome {
@@ -65,6 +67,15 @@ typedef struct check_options {
 /* Fails only when this side cannot work (no memory, no kolm-host, CANCELLED); whatever the plugin does is in the
  * report. */
 kit_status check_backend(const check_options *options, check_report *out_report, kolm_error_t *err) KIT_MUST_USE;
+/* The absolute path of a plugin: the real directory and the name as it was given, since a plugin may be a link, and is called what the
+ * link is called. NOT_FOUND when there is no such file. */
+kit_status check_find_plugin(const char *path, char out_path[PATH_MAX], kolm_error_t *err) KIT_MUST_USE;
+/* How many checks ended how. Good: none failed that may not, and none passed that is listed to fail. */
+typedef struct check_tally {
+    size_t of[CHECK_UNEXPECTED_PASS + 1];
+} check_tally;
+check_tally check_count(const check_report *report);
+bool check_good(const check_tally *tally);
 /* True for names of the lists that are no check: a list with a slip of the pen protects nothing. */
 bool check_known(const char *name);
 /* The same for the beginning of a name. */
