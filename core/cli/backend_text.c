@@ -88,22 +88,16 @@ bool cli_fill_backend(cJSON *object, const fleet_backend *b) {
            kit_json_put_bool(object, "from_cache", b->from_cache);
 }
 
-static bool append(cJSON *array, cJSON *object, bool good) {
-    if (good && cJSON_AddItemToArray(array, object)) return true;
-    cJSON_Delete(object);
-    return false;
-}
-
 bool cli_put_backend(cJSON *array, const fleet_backend *backend) {
     cJSON *object = cJSON_CreateObject();
-    return append(array, object, object && cli_fill_backend(object, backend));
+    return cli_append(array, object, object && cli_fill_backend(object, backend));
 }
 
 bool cli_put_problem(cJSON *array, const char *name, const char *path, const char *why) {
     cJSON *object = cJSON_CreateObject();
-    return append(array, object,
-                  object && kit_json_put_string(object, "name", name) && kit_json_put_string(object, "path", path) &&
-                      kit_json_put_string(object, "why", why));
+    return cli_append(array, object,
+                      object && kit_json_put_string(object, "name", name) &&
+                          kit_json_put_string(object, "path", path) && kit_json_put_string(object, "why", why));
 }
 
 void cli_signed_print(cli_context *context, const cJSON *backends, const char *what, bool taken_too) {

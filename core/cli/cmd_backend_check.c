@@ -36,14 +36,9 @@ static cJSON *to_json(const check_report *report, const check_tally *t) {
                 kit_json_put_string(o, "outcome", check_outcome_name(item->outcome)) &&
                 kit_json_put_string(o, "reason", item->reason[0] ? item->reason : NULL) &&
                 kit_json_put_u64(o, "wall_ms", (uint64_t)item->wall_ms);
-        if (!built || !cJSON_AddItemToArray(items, o)) {
-            cJSON_Delete(o);
-            built = false;
-        }
+        built = cli_append(items, o, built);
     }
-    if (built) return value;
-    cJSON_Delete(value);
-    return NULL;
+    return cli_whole(value, built);
 }
 
 /* ---- The verb */

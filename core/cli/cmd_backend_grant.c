@@ -54,14 +54,9 @@ static cJSON *grants_json(const fleet_registry *registry, const cJSON *grants) {
                kit_json_put(o, "to", cJSON_Duplicate(kit_json_get(grant, "to"), true)) &&
                kit_json_put(o, "what", cJSON_Duplicate(kit_json_get(grant, "what"), true)) &&
                kit_json_put_string(o, "at", at) && kit_json_put_bool(o, "counts", is_found(registry, grant->string));
-        if (!good || !cJSON_AddItemToArray(array, o)) {
-            cJSON_Delete(o);
-            good = false;
-        }
+        good = cli_append(array, o, good);
     }
-    if (good) return value;
-    cJSON_Delete(value);
-    return NULL;
+    return cli_whole(value, good);
 }
 
 static int list(cli_context *context) {
@@ -97,9 +92,7 @@ static int done(cli_context *context, const char *name, const char *state, const
                 kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "state", state) &&
                 kit_json_put(value, "asks", row ? fleet_asks_json(row) : cJSON_CreateArray()) &&
                 (to ? kit_json_put(value, "to", fleet_grantee_json(to)) : kit_json_put_null(value, "to"));
-    if (good) return cli_print_json(context, value, SESSION_EXIT_OK);
-    cJSON_Delete(value);
-    return cli_print_json(context, NULL, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
 static kit_status find_row(fleet_registry *registry, const char *name, const host_backend **out_row, int *out_exit,

@@ -45,9 +45,7 @@ static bool put_key(cJSON *array, const fleet_publisher *p) {
                 kit_json_put_string(o, "reason", p->revoked ? p->revoked->reason : NULL) &&
                 kit_json_put_string(o, "valid_from", time_of(key->valid_from, RECEIPT_NO_START, from)) &&
                 kit_json_put_string(o, "valid_to", time_of(key->valid_to, RECEIPT_NO_END, to));
-    if (good && cJSON_AddItemToArray(array, o)) return true;
-    cJSON_Delete(o);
-    return false;
+    return cli_append(array, o, good);
 }
 
 static void print_key(cli_context *context, const fleet_publisher *p) {
@@ -66,9 +64,7 @@ static cJSON *to_json(const fleet_publisher *all, size_t count) {
     bool good = array != NULL;
     for (size_t i = 0; good && i < count; i++)
         good = put_key(array, &all[i]);
-    if (good) return value;
-    cJSON_Delete(value);
-    return NULL;
+    return cli_whole(value, good);
 }
 
 int cli_backend_keys(cli_context *context, int argc, char **argv) {
@@ -122,9 +118,7 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
         backends = NULL;
     }
     cJSON_Delete(backends);
-    if (good) return cli_print_json(context, value, SESSION_EXIT_OK);
-    cJSON_Delete(value);
-    return cli_print_json(context, NULL, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
 int cli_backend_trust(cli_context *context, int argc, char **argv) {

@@ -86,9 +86,7 @@ static bool put_row(cJSON *array, const host_backend *row) {
     good =
         good && kit_json_put(o, "asks", fleet_asks_json(row)) &&
         (row->state == HOST_ROW_OK ? kit_json_put_bool(o, "granted", row->granted) : kit_json_put_null(o, "granted"));
-    if (good && cJSON_AddItemToArray(array, o)) return true;
-    cJSON_Delete(o);
-    return false;
+    return cli_append(array, o, good);
 }
 
 static bool put_place(cJSON *array, const host_searched *place) {
@@ -97,9 +95,7 @@ static bool put_place(cJSON *array, const host_searched *place) {
                 kit_json_put_string(o, "origin", origin_text(place->origin)) &&
                 kit_json_put_bool(o, "searched", place->searched) &&
                 kit_json_put_string(o, "why", place->searched ? NULL : place->why.text);
-    if (good && cJSON_AddItemToArray(array, o)) return true;
-    cJSON_Delete(o);
-    return false;
+    return cli_append(array, o, good);
 }
 
 /* name: only its rows; NULL: all. */
@@ -118,9 +114,7 @@ static cJSON *to_json(const host_registry *found, const char *name) {
         cJSON *text = cJSON_CreateString(host_rule_text((host_rule)rule));
         good = text && cJSON_AddItemToArray(rules, text);
     }
-    if (good) return value;
-    cJSON_Delete(value);
-    return NULL;
+    return cli_whole(value, good);
 }
 
 /* ---- list */

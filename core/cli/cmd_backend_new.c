@@ -35,9 +35,7 @@ int cli_backend_new(cli_context *context, int argc, char **argv) {
         cJSON *value = cJSON_CreateObject();
         bool good = kit_json_put_string(value, "schema", "kolm.backend.new/1") &&
                     kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "directory", dir);
-        if (good) return cli_print_json(context, value, SESSION_EXIT_OK);
-        cJSON_Delete(value);
-        return cli_print_json(context, NULL, SESSION_EXIT_OK);
+        return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
     }
     cli_print(context,
               "wrote %s/%s.c, %s.json, %s.map and meson.build\n"

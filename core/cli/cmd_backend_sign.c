@@ -20,11 +20,7 @@ static int print_json(cli_context *context, const char *path, const char *keyid)
     cJSON *value = cJSON_CreateObject();
     bool good = kit_json_put_string(value, "schema", "kolm.backend.sign/1") &&
                 kit_json_put_string(value, "signature", path) && kit_json_put_string(value, "keyid", keyid);
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
 int cli_backend_sign(cli_context *context, int argc, char **argv) {

@@ -55,11 +55,7 @@ static int print_as_json(cli_context *context, const fleet_registry *registry) {
         const fleet_backend *b = &registry->backends[i];
         good = b->refused ? cli_put_problem(refused, b->name, b->manifest_path, b->refused) : cli_put_backend(list, b);
     }
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
 int cli_compute_detect(cli_context *context, int argc, char **argv) {

@@ -203,10 +203,7 @@ static bool put_tokens(cJSON *value, const fleet_registry *registry, const fleet
                     kit_json_put_bool(object, "set", secret != NULL) &&
                     kit_json_put_string(object, "source", store_secret_source_name(source)) &&
                     kit_json_put_string(object, "tail", secret ? store_secret_tail(secret) : "");
-        if (!good || !cJSON_AddItemToArray(array, object)) {
-            cJSON_Delete(object);
-            return false;
-        }
+        if (!cli_append(array, object, good)) return false;
     }
     return array != NULL;
 }
@@ -222,11 +219,7 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
                 put_tokens(value, registry, b) && cli_settings_put(context, value, b) && fleet_recipes_put(value, b) &&
                 kit_json_put_string(value, "formats", b->manifest->formats) &&
                 kit_json_put_string(value, "reproducible", fleet_repro_text(fleet_repro_known(&context->session, b)));
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
 int cli_compute_info(cli_context *context, int argc, char **argv) {

@@ -84,11 +84,7 @@ static int print_list_json(cli_context *context, const fleet_registry *registry)
     for (size_t i = 0; good && i < registry->count; i++) {
         if (!registry->backends[i].refused) good = cli_put_backend(list, &registry->backends[i]);
     }
-    if (!good || !put_problems(value, registry)) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good && put_problems(value, registry)), SESSION_EXIT_OK);
 }
 
 int cli_compute_list(cli_context *context, int argc, char **argv) {

@@ -165,9 +165,7 @@ static bool put_quote(cJSON *array, const fleet_registry *registry, size_t i, co
                (age < 0 ? kit_json_put_null(o, "price_age_seconds")
                         : kit_json_put_u64(o, "price_age_seconds", (uint64_t)age));
     }
-    if (good && cJSON_AddItemToArray(array, o)) return true;
-    cJSON_Delete(o);
-    return false;
+    return cli_append(array, o, good);
 }
 
 static int print_as_json(cli_context *context, const fleet_registry *registry, const fleet_quote *quotes,
@@ -184,11 +182,7 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
     good = list != NULL;
     for (size_t i = 0; good && i < registry->count; i++)
         good = put_quote(list, registry, i, &quotes[i]);
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
 static int quote(cli_context *context, const quote_options *o) {

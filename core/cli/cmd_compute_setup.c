@@ -40,11 +40,7 @@ static int answer(cli_context *context, setup *s, const char *state, const char 
                 kit_json_put_string(value, "lock_sha256", s->lock.sha256[0] ? s->lock.sha256 : NULL) &&
                 kit_json_put(value, "packages", packages ? cJSON_Duplicate(packages, 1) : cJSON_CreateObject()) &&
                 kit_json_put_u64(value, "bytes", bytes);
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
 static int answer_environment(cli_context *context, setup *s, const char *state) {

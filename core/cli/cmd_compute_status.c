@@ -142,11 +142,7 @@ static int print_as_json(cli_context *context, const state *s, const char *since
            kit_json_put_u64(sums, "unknown_cost", s->sums.unknown_cost) &&
            kit_json_put_u64(sums, "unreadable", s->sums.unreadable);
     if (good && e->held) good = put_elsewhere(value, e);
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, exit_code);
+    return cli_print_json(context, cli_whole(value, good), exit_code);
 }
 
 /* All of it but what is of this machine only. */
@@ -156,11 +152,8 @@ static int print_elsewhere(cli_context *context, fleet_holdings *e, int exit_cod
         return exit_code;
     }
     cJSON *value = cJSON_CreateObject();
-    if (!value || !kit_json_put_string(value, "schema", "kolm.compute.status/1") || !put_elsewhere(value, e)) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, exit_code);
+    bool good = kit_json_put_string(value, "schema", "kolm.compute.status/1") && put_elsewhere(value, e);
+    return cli_print_json(context, cli_whole(value, good), exit_code);
 }
 
 static kit_status look_here(cli_context *context, state *s, const store_home *home, int64_t now, kolm_error_t *err) {

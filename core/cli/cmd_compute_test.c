@@ -47,9 +47,7 @@ static void on_step(void *user, const kolm_test_step_t *step) {
                     kit_json_put_string(object, "outcome", outcomes[step->outcome < 3 ? step->outcome : 1]) &&
                     kit_json_put_u64(object, "duration_us", step->duration_us) &&
                     kit_json_put_string(object, "note", step->note);
-        if (good && cJSON_AddItemToArray(r->steps, object)) return;
-        cJSON_Delete(object);
-        r->lost = true;
+        r->lost = !cli_append(r->steps, object, good) || r->lost;
         return;
     }
     kit_format(number, sizeof number, "[%" PRIu32 "/%" PRIu32 "]", step->number, step->total);
@@ -75,11 +73,7 @@ static int finish(cli_context *context, const fleet_backend *backend, const kolm
                 (repro == FLEET_REPRO_UNKNOWN ? kit_json_put_null(value, "reproducible")
                                               : kit_json_put_bool(value, "reproducible", repro == FLEET_REPRO_SAME)) &&
                 kit_json_put(value, "steps", steps);
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, exit_code);
+    return cli_print_json(context, cli_whole(value, good), exit_code);
 }
 
 static kit_status check(cli_context *context, fleet_registry *registry, const char *name, session_airgap airgap,

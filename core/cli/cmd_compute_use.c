@@ -43,11 +43,7 @@ static int done(cli_context *context, const char *name, const char *path, const 
         bool good = value && kit_json_put_string(value, "schema", "kolm.compute.use/1") &&
                     kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "config", path) &&
                     kit_json_put_string(value, "state", backend ? fleet_backend_state(backend) : NULL);
-        if (!good) {
-            cJSON_Delete(value);
-            value = NULL;
-        }
-        return cli_print_json(context, value, SESSION_EXIT_OK);
+        return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
     }
     if (name)
         cli_print(context, "default backend %s written to %s\n", name, cli_safe(path));

@@ -12,11 +12,9 @@ static int print_made(cli_context *context, const export_request *r) {
         return SESSION_EXIT_OK;
     }
     cJSON *record = cJSON_CreateObject();
-    if (kit_json_put_string(record, "schema", "kolm.export/1") && kit_json_put_string(record, "path", r->to) &&
-        kit_json_put_bool(record, "merged", r->merge))
-        return cli_print_json(context, record, SESSION_EXIT_OK);
-    cJSON_Delete(record);
-    return cli_print_json(context, NULL, SESSION_EXIT_OK);
+    bool good = kit_json_put_string(record, "schema", "kolm.export/1") && kit_json_put_string(record, "path", r->to) &&
+                kit_json_put_bool(record, "merged", r->merge);
+    return cli_print_json(context, cli_whole(record, good), SESSION_EXIT_OK);
 }
 
 int cli_cmd_export(cli_context *context, int argc, char **argv) {

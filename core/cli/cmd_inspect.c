@@ -117,18 +117,16 @@ static void print_human(cli_context *context, artifact *a) {
 }
 
 static bool put_entries(cJSON *object, const artifact *a) {
-    cJSON *array = cJSON_CreateArray();
+    cJSON *array = cJSON_AddArrayToObject(object, "entries");
     bool good = array != NULL;
     for (size_t i = 0; good && i < artifact_entry_count(a); i++) {
         const artifact_entry *entry = artifact_entry_at(a, i);
         cJSON *item = cJSON_CreateObject();
         good = kit_json_put_string(item, "name", entry->name) && kit_json_put_u64(item, "offset", entry->offset) &&
-               kit_json_put_u64(item, "size", entry->size) && cJSON_AddItemToArray(array, item);
-        if (!good) cJSON_Delete(item);
+               kit_json_put_u64(item, "size", entry->size);
+        good = cli_append(array, item, good);
     }
-    if (good) return kit_json_put(object, "entries", array);
-    cJSON_Delete(array);
-    return false;
+    return good;
 }
 
 static int print_json(cli_context *context, const artifact *a) {
@@ -137,9 +135,7 @@ static int print_json(cli_context *context, const artifact *a) {
                 kit_json_put_string(object, "manifest_sha256", artifact_manifest_sha256(a)) &&
                 kit_json_put_u64(object, "size", artifact_size(a)) && put_entries(object, a) &&
                 kit_json_put(object, "manifest", cJSON_Duplicate(artifact_manifest(a), 1));
-    if (good) return cli_print_json(context, object, SESSION_EXIT_OK);
-    cJSON_Delete(object);
-    return cli_print_json(context, NULL, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(object, good), SESSION_EXIT_OK);
 }
 
 /* Not there is one thing, not what it should be another, and not to be read a third. */

@@ -50,9 +50,8 @@ static bool put_key(cJSON *array, const receipt_trusted *t) {
                 kit_json_put_bool(item, "revoked", t->revoked) &&
                 kit_json_put_string(item, "reason", t->revoked ? t->reason : NULL) &&
                 kit_json_put_string(item, "valid_from", from[0] != '\0' ? from : NULL) &&
-                kit_json_put_string(item, "valid_to", to[0] != '\0' ? to : NULL) && cJSON_AddItemToArray(array, item);
-    if (!good) cJSON_Delete(item);
-    return good;
+                kit_json_put_string(item, "valid_to", to[0] != '\0' ? to : NULL);
+    return cli_append(array, item, good);
 }
 
 static void print_key(cli_context *context, const receipt_trusted *t) {
@@ -84,16 +83,13 @@ static int keys_list(cli_context *context, int argc, char **argv) {
     if (status != KOLM_OK) {
         exit_code = failed(context, status, &err);
     } else if (context->json) {
-        cJSON *object = cJSON_CreateObject(), *array = cJSON_CreateArray();
-        bool good = array != NULL && kit_json_put_string(object, "schema", "kolm.keys/1");
+        cJSON *object = cJSON_CreateObject();
+        bool good = kit_json_put_string(object, "schema", "kolm.keys/1");
+        cJSON *array = good ? cJSON_AddArrayToObject(object, "keys") : NULL;
+        good = array != NULL;
         for (size_t i = 0; good && i < receipt_keyring_count(ring); i++)
             good = put_key(array, receipt_keyring_at(ring, i));
-        if (good)
-            good = kit_json_put(object, "keys", array);
-        else
-            cJSON_Delete(array);
-        if (!good) cJSON_Delete(object);
-        exit_code = cli_print_json(context, good ? object : NULL, SESSION_EXIT_OK);
+        exit_code = cli_print_json(context, cli_whole(object, good), SESSION_EXIT_OK);
     } else {
         for (size_t i = 0; i < receipt_keyring_count(ring); i++)
             print_key(context, receipt_keyring_at(ring, i));
@@ -110,9 +106,7 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
     cJSON *object = cJSON_CreateObject();
     bool good = kit_json_put_string(object, "schema", schema) && kit_json_put_string(object, "keyid", keyid) &&
                 (more == NULL || kit_json_put_string(object, more, value));
-    if (good) return cli_print_json(context, object, SESSION_EXIT_OK);
-    cJSON_Delete(object);
-    return cli_print_json(context, NULL, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(object, good), SESSION_EXIT_OK);
 }
 
 /* ---- export */
@@ -241,9 +235,7 @@ static int print_revoked(cli_context *context, const char *keyid) {
         good = backends ? kit_json_put(object, "backends", backends) : kit_json_put_null(object, "backends");
     else
         cJSON_Delete(backends);
-    if (good) return cli_print_json(context, object, SESSION_EXIT_OK);
-    cJSON_Delete(object);
-    return cli_print_json(context, NULL, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(object, good), SESSION_EXIT_OK);
 }
 
 static int keys_revoke(cli_context *context, int argc, char **argv) {

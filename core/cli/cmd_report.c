@@ -10,13 +10,11 @@
 
 static int print_json(cli_context *context, const report_request *r, const report_made *m, int exit_code) {
     cJSON *object = cJSON_CreateObject();
-    if (kit_json_put_string(object, "schema", "kolm.report/1") && kit_json_put_string(object, "file", r->model) &&
-        kit_json_put_string(object, "page", m->path) && kit_json_put_u64(object, "bytes", m->bytes) &&
-        kit_json_put_string(object, "verdict", m->verdict) && kit_json_put_bool(object, "shipped", !m->failed) &&
-        kit_json_put_bool(object, "asked", m->asked))
-        return cli_print_json(context, object, exit_code);
-    cJSON_Delete(object);
-    return cli_print_json(context, NULL, exit_code);
+    bool good = kit_json_put_string(object, "schema", "kolm.report/1") &&
+                kit_json_put_string(object, "file", r->model) && kit_json_put_string(object, "page", m->path) &&
+                kit_json_put_u64(object, "bytes", m->bytes) && kit_json_put_string(object, "verdict", m->verdict) &&
+                kit_json_put_bool(object, "shipped", !m->failed) && kit_json_put_bool(object, "asked", m->asked);
+    return cli_print_json(context, cli_whole(object, good), exit_code);
 }
 
 static int report_model(cli_context *context, const report_request *r) {

@@ -12,11 +12,8 @@ static int print_score(cli_context *context, const rescore *s) {
     kit_buf text = {0};
     if (context->json) {
         cJSON *object = score_report_object(&s->k, s->answers, &s->gates);
-        if (object != NULL && !kit_json_put_string(object, "schema", "kolm.score/1")) {
-            cJSON_Delete(object);
-            object = NULL;
-        }
-        return cli_print_json(context, object, exit_code);
+        bool good = kit_json_put_string(object, "schema", "kolm.score/1");
+        return cli_print_json(context, cli_whole(object, good), exit_code);
     }
     kit_status status = score_report_text(&s->k, s->answers, &s->gates, NULL, &text, &err);
     if (status == KOLM_OK) cli_print(context, "%s", kit_buf_text(&text));

@@ -29,9 +29,7 @@ static int print_json(cli_context *context, const model_handle *model, const cha
                 kit_json_put_string(object, "manifest_sha256",
                                     model->artifact != NULL ? artifact_manifest_sha256(model->artifact) : NULL);
     if (good && r->receipt != NULL) good = kit_json_put(object, "receipt", cJSON_Duplicate(r->receipt, 1));
-    if (good) return cli_print_json(context, object, exit_code);
-    cJSON_Delete(object);
-    return cli_print_json(context, NULL, exit_code);
+    return cli_print_json(context, cli_whole(object, good), exit_code);
 }
 
 static void print_human(cli_context *context, const model_handle *model) {

@@ -129,9 +129,8 @@ static void keep(struct cli_log_state *state, const char *backend, uint32_t leve
     if (!state->kept || cJSON_GetArraySize(state->kept) >= KEPT_MAX) return;
     cJSON *line = cJSON_CreateObject();
     bool good = line && kit_json_put_string(line, "backend", backend) &&
-                kit_json_put_string(line, "level", levels[level]) && kit_json_put_string(line, "text", text) &&
-                cJSON_AddItemToArray(state->kept, line);
-    if (!good) cJSON_Delete(line);
+                kit_json_put_string(line, "level", levels[level]) && kit_json_put_string(line, "text", text);
+    (void)cli_append(state->kept, line, good);
 }
 
 void cli_log(cli_context *context, const char *backend, uint32_t level, const char *text) {

@@ -80,11 +80,7 @@ static int version(cli_context *context) {
                 kit_json_put_string(value, "version", KOLM_VERSION) &&
                 kit_json_put_u64(value, "abi_major", KOLM_ABI_MAJOR) &&
                 kit_json_put_u64(value, "abi_minor", KOLM_ABI_MINOR);
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
 static int run(cli_context *context, int argc, char **argv) {

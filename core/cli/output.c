@@ -112,6 +112,18 @@ static void add_log(cli_context *context, cJSON *value) {
     if (log) (void)kit_json_put(value, "log", log);
 }
 
+cJSON *cli_whole(cJSON *value, bool good) {
+    if (good) return value;
+    cJSON_Delete(value);
+    return NULL;
+}
+
+bool cli_append(cJSON *array, cJSON *item, bool good) {
+    if (good && cJSON_AddItemToArray(array, item)) return true;
+    cJSON_Delete(item);
+    return false;
+}
+
 int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
     kit_buf text = {0};
     add_log(context, value);
@@ -157,10 +169,7 @@ static void print_error_json(cli_context *context, int exit_code, const kolm_err
                 kit_json_put_string(value, "code", kit_status_name(err->code)) &&
                 kit_json_put_string(value, "text", kit_buf_text(&text)) &&
                 kit_json_put_string(value, "remedy", kit_buf_text(&remedy));
-    if (good)
-        (void)cli_print_json(context, value, exit_code);
-    else
-        cJSON_Delete(value);
+    if ((value = cli_whole(value, good)) != NULL) (void)cli_print_json(context, value, exit_code);
     kit_buf_free(&text);
     kit_buf_free(&remedy);
 }

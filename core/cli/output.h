@@ -19,6 +19,11 @@ void cli_add_json(kit_buf *buf, const char *text);
 /* Prints value (with "log", what backends said, unless it is a pick record or one of many lines), indented, with a line end; takes (and frees) value. Returns exit_code, or SESSION_EXIT_INTERNAL when memory
  * was out (value NULL). */
 int cli_print_json(cli_context *context, cJSON *value, int exit_code);
+/* Documents are built like this: every member is put while `good` holds, and what is not whole at the end counts as no memory. */
+/* value when it is good; frees it and returns NULL otherwise. */
+cJSON *cli_whole(cJSON *value, bool good);
+/* Appends item to array when it is good; frees it and returns false otherwise. */
+bool cli_append(cJSON *array, cJSON *item, bool good);
 /* "text" in the named style when colour is on. Same ring as cli_safe. */
 typedef enum cli_style { CLI_BOLD, CLI_DIM, CLI_GREEN, CLI_YELLOW, CLI_RED } cli_style;
 const char *cli_styled(const cli_context *context, cli_style style, const char *text);

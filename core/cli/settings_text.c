@@ -63,9 +63,7 @@ static bool put_one(cli_context *context, cJSON *array, const host_setting *s, c
                 kit_json_put_bool(object, "set", kit_json_get(section, s->key) != NULL) &&
                 kit_json_put_string(object, "site", session_site_said(&context->session, "backends", backend, s->key));
     kit_buf_free(&type);
-    if (good && cJSON_AddItemToArray(array, object)) return true;
-    cJSON_Delete(object);
-    return false;
+    return cli_append(array, object, good);
 }
 
 bool cli_settings_put(cli_context *context, cJSON *value, const fleet_backend *b) {
