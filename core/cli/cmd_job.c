@@ -86,19 +86,18 @@ static kit_status choose(cli_context *context, const job_run *r, bool trains, fl
 
 static kit_status work(cli_context *context, job_run *r, const fleet_choice *choice, bool trains, int *out_exit,
                        kolm_error_t *err) {
-    fleet_calling calling;
     long here = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t threads = r->threads.set ? (uint32_t)r->threads.value : here > 0 ? (uint32_t)here : 1;
     KIT_TRY(runtime_check(&context->session, choice->backend->name, NULL, out_exit, err));
-    kit_status status = fleet_calling_begin(&context->session, choice->backend, true, false, NULL, &calling, err);
-    calling.events = (host_events){.user = r, .log = print_log, .progress = print_progress, .metric = print_metric};
-    if (status == KOLM_OK && trains)
-        status = host_train(choice->registry->found, choice->backend->row, r->dir, threads, &calling.options,
-                            &r->result, err);
-    else if (status == KOLM_OK)
-        status = host_infer(choice->registry->found, choice->backend->row, r->dir, threads, -1, -1, &calling.options,
-                            &r->result, err);
-    fleet_calling_end(&calling);
+    const host_events events = {.user = r, .log = print_log, .progress = print_progress, .metric = print_metric};
+    const fleet_call call = {.slot = trains ? HOST_SLOT_TRAIN : HOST_SLOT_INFER,
+                             .airgap = SESSION_AIRGAP_ADVISORY,
+                             .threads = threads,
+                             .job_dir = r->dir,
+                             .input_fd = -1,
+                             .output_fd = -1,
+                             .events = &events};
+    kit_status status = fleet_call_one(&context->session, choice->registry, choice->backend, &call, &r->result, err);
     if (status == KOLM_OK) return fleet_verdict(&r->result, trains ? "training" : "answering", out_exit, err);
     *out_exit = session_exit_of(status); /* there was no call, and so no verdict */
     return status;

@@ -52,7 +52,7 @@ typedef struct compile {
     job_base base;                       /* path NULL: none */
     cJSON *trainer;                      /* options of --set; NULL: none */
     uint32_t threads;
-    bool airgap, airgap_strict;
+    bool airgap;
     bool private_remote; /* under airgap the chosen backend is a machine of the user's own, on a private address */
     fleet_choice *choice;
     uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */

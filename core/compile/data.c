@@ -186,7 +186,6 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
                              .allow_baseline = r->allow_baseline,
                              .balanced = compile_is_weighted(c)};
     c->airgap = r->airgap != SESSION_AIRGAP_OFF;
-    c->airgap_strict = r->airgap == SESSION_AIRGAP_STRICT;
     KIT_TRY(check_output(c, err));
     /* Before anything else is read: hashing a base takes seconds, a wrong one is said at once. */
     return r->base != NULL ? model_base_open(c->session, r->base, &c->base, err) : KOLM_OK;
@@ -297,14 +296,10 @@ static kit_status quote(compile *c, kolm_error_t *err) {
     host_result *result = calloc(1, sizeof *result);
     if (result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-    fleet_calling calling;
-    kit_status status = fleet_calling_begin(c->session, backend, c->airgap, c->airgap_strict, NULL, &calling, err);
-    calling.options.private_only = c->private_remote; /* a price needs no network */
-    calling.options.secret = NULL;                    /* and no token */
-    if (status == KOLM_OK)
-        status = host_cost(c->choice->registry->found, backend->row, &args, &calling.options, result, err);
+    const fleet_call call = {
+        .slot = HOST_SLOT_COST, .airgap = c->request.airgap, .private_remote = c->private_remote, .cost = &args};
+    kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, result, err);
     c->quoted_micro = status == KOLM_OK && result->verdict == HOST_OK ? result->cost.cost_micro_usd : RECEIPT_UNKNOWN;
-    fleet_calling_end(&calling);
     free(result);
     return status;
 }
@@ -337,7 +332,7 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     fleet_choose_options options = {
         .backend = r->backend,
-        .airgap_strict = c->airgap_strict,
+        .airgap_strict = r->airgap == SESSION_AIRGAP_STRICT,
         .constraints = {.recipe = c->recipe,
                         .need_answers = true,
                         .airgap = c->airgap,

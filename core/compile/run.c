@@ -86,15 +86,14 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     KIT_TRY(job_directory_describe(&c->job, &job, err));
     KIT_TRY(go_on(c, err));
     c->exit_code = SESSION_EXIT_BACKEND;
-    fleet_calling calling;
-    kit_status status =
-        fleet_calling_begin(c->session, backend, c->airgap, c->airgap_strict, "[trainer]", &calling, err);
-    calling.metrics = metrics_of(c, "train");
-    if (status == KOLM_OK && c->private_remote) status = fleet_calling_allow_private(&calling, err);
-    if (status == KOLM_OK)
-        status = host_train(c->choice->registry->found, backend->row, c->job.job, c->threads, &calling.options,
-                            &c->trained, err);
-    fleet_calling_end(&calling);
+    const fleet_call call = {.slot = HOST_SLOT_TRAIN,
+                             .airgap = c->request.airgap,
+                             .private_remote = c->private_remote,
+                             .threads = c->threads,
+                             .job_dir = c->job.job,
+                             .label = "[trainer]",
+                             .metrics = metrics_of(c, "train")};
+    kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, &c->trained, err);
     char what[128];
     kit_format(what, sizeof what, "training on %s", backend->name);
     if (status == KOLM_OK) status = fleet_verdict(&c->trained, what, &c->exit_code, err);
@@ -239,19 +238,20 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
 /* Puts the questions of the job directory; *stop ends it too. */
 static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_t *err) {
     const fleet_backend *backend = c->choice->backend;
-    fleet_calling calling;
     char what[128];
     if (!fleet_recipe_runs_alone(backend, c->recipe))
         KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
-    kit_status status =
-        fleet_calling_begin(c->session, backend, c->airgap, c->airgap_strict, "[trainer]", &calling, err);
-    calling.metrics = metrics_of(c, "infer");
-    calling.options.cancel_too = stop;
-    if (status == KOLM_OK && c->private_remote) status = fleet_calling_allow_private(&calling, err);
-    if (status == KOLM_OK)
-        status = host_infer(c->choice->registry->found, backend->row, c->job.job, c->threads, -1, -1, &calling.options,
-                            &c->answered, err);
-    fleet_calling_end(&calling);
+    const fleet_call call = {.slot = HOST_SLOT_INFER,
+                             .airgap = c->request.airgap,
+                             .private_remote = c->private_remote,
+                             .threads = c->threads,
+                             .job_dir = c->job.job,
+                             .input_fd = -1,
+                             .output_fd = -1,
+                             .label = "[trainer]",
+                             .metrics = metrics_of(c, "infer"),
+                             .stop = stop};
+    kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, &c->answered, err);
     kit_format(what, sizeof what, "answering on %s", backend->name);
     if (status == KOLM_OK) status = fleet_verdict(&c->answered, what, &c->exit_code, err);
     return status;

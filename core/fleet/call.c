@@ -1,77 +1,209 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options of calls into backends, and what their verdicts mean to a person. */
+/* Who may be called, what a call of each slot gets, and what its verdict means to a person. */
 #include "fleet/call.h"
 
-static const char *secret_value(void *user, const char *name) {
-    const fleet_calling *calling = user;
-    store_secret_source source;
-    return store_secret(calling->credentials, name, &source);
+#define DEBUGGED_MS 3600000
+
+typedef enum may { NEVER, IF_NEEDED, UNLESS_AIRGAP, ALWAYS } may;
+
+static const struct rule {
+    uint32_t slot;
+    int64_t timeout_ms; /* 0: the host's own */
+    may network, secrets;
+} rules[] = {
+    {HOST_SLOT_DETECT, 0, NEVER, ALWAYS}, /* withheld: it learns which are set */
+    {HOST_SLOT_COST, 5000, NEVER, NEVER}, /* a price needs neither network nor token */
+    {HOST_SLOT_TRAIN, 0, UNLESS_AIRGAP, UNLESS_AIRGAP},
+    {HOST_SLOT_INFER, 0, UNLESS_AIRGAP, UNLESS_AIRGAP},
+    {HOST_SLOT_TEST, 0, IF_NEEDED, UNLESS_AIRGAP},
+    {HOST_SLOT_STATUS, 300000, IF_NEEDED, UNLESS_AIRGAP}, /* all places of one backend, and what is removed there */
+};
+
+static const struct rule *rule_of(uint32_t slot) {
+    size_t i = 0;
+    while (i + 1 < sizeof rules / sizeof *rules && rules[i].slot != slot)
+        i++;
+    return &rules[i];
 }
 
+kit_status fleet_call_allows(const fleet_backend *backend, const fleet_call *call, kolm_error_t *err) {
+    if (backend->refused || backend->ungranted) {
+        *err = backend->row->why;
+        return err->code != KOLM_OK ? err->code : KOLM_E_PERMISSION_DENIED;
+    }
+    pick_airgap needs = backend->offer->airgap;
+    if (call->airgap == SESSION_AIRGAP_OFF || needs == PICK_AIRGAP_YES) return KOLM_OK;
+    if (needs == PICK_AIRGAP_DEPENDS && call->private_remote && backend->private_target) return KOLM_OK;
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave out --airgap",
+                    "--airgap loads no backend that needs the network");
+}
+
+/* ---- Secrets */
+
+kit_status fleet_read_credentials(kolm_session *session, fleet_registry *registry, kolm_error_t *err) {
+    store_home *home = NULL;
+    if (registry->credentials) return KOLM_OK;
+    KIT_TRY(session_home(session, &home, err));
+    return store_credentials_read(home, &registry->credentials, err);
+}
+
+static const char *secret_value(void *user, const char *name) {
+    const fleet_registry *registry = user;
+    return store_secret(registry->credentials, name, NULL);
+}
+
+/* ---- What is heard */
+
+typedef struct hearing {
+    kolm_session *session;
+    const fleet_call *call;
+    host_events events; /* of this call; user is this struct */
+} hearing;
+
 static void on_log(void *user, const char *backend, uint32_t level, const char *text) {
-    fleet_calling *calling = user;
-    session_said(calling->session, backend, level, text);
+    const hearing *h = user;
+    const host_events *more = h->call->events;
+    if (more && more->log)
+        more->log(more->user, backend, level, text);
+    else
+        session_said(h->session, backend, level, text);
 }
 
 static void on_progress(void *user, const kolm_progress_t *progress) {
-    fleet_calling *calling = user;
-    if (calling->label != NULL) session_progress(calling->session, calling->label, progress);
+    const hearing *h = user;
+    const host_events *more = h->call->events;
+    if (h->call->label) session_progress(h->session, h->call->label, progress);
+    if (more && more->progress) more->progress(more->user, progress);
 }
 
 /* As text: receipts are signed, and what is signed has no floating-point numbers. The last value of a name counts. */
-static void on_metric(void *user, const char *name, double value) {
-    fleet_calling *calling = user;
-    cJSON *number = calling->metrics != NULL ? cJSON_CreateNumber(value) : NULL;
+static void keep_metric(cJSON *metrics, const char *name, double value) {
+    cJSON *number = cJSON_CreateNumber(value);
     kit_buf text = {0};
-    if (number != NULL && kit_json_line(number, &text, NULL) == KOLM_OK) {
-        cJSON_DeleteItemFromObjectCaseSensitive(calling->metrics, name);
-        (void)kit_json_put_string(calling->metrics, name, kit_buf_text(&text));
+    if (number && kit_json_line(number, &text, NULL) == KOLM_OK) {
+        cJSON_DeleteItemFromObjectCaseSensitive(metrics, name);
+        (void)kit_json_put_string(metrics, name, kit_buf_text(&text));
     }
     kit_buf_free(&text);
     cJSON_Delete(number);
 }
 
-kit_status fleet_calling_begin(kolm_session *session, const fleet_backend *backend, bool airgap, bool airgap_strict,
-                               const char *label, fleet_calling *out_calling, kolm_error_t *err) {
-    store_home *home = NULL;
+static void on_metric(void *user, const char *name, double value) {
+    const hearing *h = user;
+    const host_events *more = h->call->events;
+    if (h->call->metrics) keep_metric(h->call->metrics, name, value);
+    if (more && more->metric) more->metric(more->user, name, value);
+}
+
+static void on_test_step(void *user, const kolm_test_step_t *step) {
+    const hearing *h = user;
+    const host_events *more = h->call->events;
+    if (more && more->test_step) more->test_step(more->user, step);
+}
+
+static void on_holding(void *user, const kolm_holding_t *holding) {
+    const hearing *h = user;
+    const host_events *more = h->call->events;
+    if (more && more->holding) more->holding(more->user, holding);
+}
+
+/* ---- The call */
+
+/* needs: what the backend's manifest says of the airgap; of many, what none of them needs. */
+static bool may_have(may what, const fleet_call *call, pick_airgap needs, bool own) {
+    if (what == NEVER || what == ALWAYS) return what == ALWAYS;
+    if (call->airgap != SESSION_AIRGAP_OFF) return own;
+    return what == UNLESS_AIRGAP || needs != PICK_AIRGAP_YES;
+}
+
+static kit_status make_options(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
+                               const fleet_call *call, hearing *h, host_call_options *out, kolm_error_t *err) {
+    const struct rule *rule = rule_of(call->slot);
     const cJSON *config = NULL;
-    *out_calling = (fleet_calling){.session = session, .label = label};
+    store_home *home = NULL;
     KIT_TRY(session_home(session, &home, err));
     KIT_TRY(session_config(session, &config, err));
-    bool wants_secrets = backend->manifest->auth_count + backend->manifest->secret_count > 0 && !airgap;
-    if (wants_secrets) KIT_TRY(store_credentials_read(home, &out_calling->credentials, err));
-    out_calling->events =
-        (host_events){.user = out_calling, .log = on_log, .progress = on_progress, .metric = on_metric};
-    out_calling->options = (host_call_options){
+    *h = (hearing){.session = session, .call = call};
+    h->events = (host_events){.user = h,
+                              .log = on_log,
+                              .progress = on_progress,
+                              .metric = on_metric,
+                              .test_step = on_test_step,
+                              .holding = on_holding};
+    bool own = call->airgap != SESSION_AIRGAP_OFF && call->private_remote;
+    pick_airgap needs = backend ? backend->offer->airgap : PICK_AIRGAP_YES;
+    bool network = may_have(rule->network, call, needs, own), secrets = may_have(rule->secrets, call, needs, own);
+    bool takes = backend && backend->manifest->auth_count + backend->manifest->secret_count > 0;
+    if (secrets && takes) KIT_TRY(fleet_read_credentials(session, registry, err));
+    *out = (host_call_options){
+        .timeout_ms = call->debugged              ? DEBUGGED_MS
+                      : call->timeout_seconds > 0 ? (int64_t)call->timeout_seconds * 1000
+                                                  : rule->timeout_ms,
         .cancel = session->stop,
-        .network = !airgap,
-        .airgap_strict = airgap_strict,
+        .cancel_too = call->stop,
+        .network = network,
+        .airgap_strict = call->airgap == SESSION_AIRGAP_STRICT && !network,
+        .private_only = own,
         .config = config,
-        .secret = wants_secrets ? secret_value : NULL,
-        .secret_user = out_calling,
-        .events = &out_calling->events,
+        .secret = secrets ? secret_value : NULL,
+        .secret_user = registry,
+        .secrets_withheld = call->slot == HOST_SLOT_DETECT && !call->with_secrets,
+        .events = &h->events,
+        .by_path = call->debugged, /* where a debugger looks for its symbols */
+        .model_fd = call->model_fd,
+        .private_dir = store_home_path(home),
+        .private_names = store_kept_names(),
     };
-    out_calling->options.private_dir = store_home_path(home);
-    out_calling->options.private_names = store_kept_names();
     return KOLM_OK;
 }
 
-kit_status fleet_calling_allow_private(fleet_calling *calling, kolm_error_t *err) {
-    store_home *home = NULL;
-    KIT_TRY(session_home(calling->session, &home, err));
-    if (calling->credentials == NULL) KIT_TRY(store_credentials_read(home, &calling->credentials, err));
-    calling->options.secret = secret_value;
-    calling->options.network = true;
-    calling->options.airgap_strict = false;
-    calling->options.private_only = true;
-    return KOLM_OK;
+static kit_status call_slot(const host_registry *found, const host_backend *row, const fleet_call *call,
+                            const host_call_options *options, host_result *out_result, kolm_error_t *err) {
+    switch (call->slot) {
+    case HOST_SLOT_COST:
+        return host_cost(found, row, call->cost, options, out_result, err);
+    case HOST_SLOT_TRAIN:
+        return host_train(found, row, call->job_dir, call->threads, options, out_result, err);
+    case HOST_SLOT_INFER:
+        return host_infer(found, row, call->job_dir, call->threads, call->input_fd, call->output_fd, options,
+                          out_result, err);
+    case HOST_SLOT_TEST:
+        return host_test(found, row, call->threads, options, out_result, err);
+    case HOST_SLOT_STATUS:
+        return host_status(found, row, call->prune, call->older_seconds, options, out_result, err);
+    default:
+        return host_detect(found, row, options, out_result, err);
+    }
 }
 
-void fleet_calling_end(fleet_calling *calling) {
-    if (calling->label != NULL) session_progress_end(calling->session);
-    store_credentials_free(calling->credentials);
-    calling->credentials = NULL;
+kit_status fleet_call_one(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
+                          const fleet_call *call, host_result *out_result, kolm_error_t *err) {
+    host_call_options options;
+    hearing h;
+    *out_result = (host_result){.verdict = HOST_NOT_LOADED, .error = KIT_ERROR_INIT};
+    if (fleet_call_allows(backend, call, &out_result->error) != KOLM_OK) return KOLM_OK;
+    KIT_TRY(make_options(session, registry, backend, call, &h, &options, err));
+    kit_status status = call_slot(registry->found, backend->row, call, &options, out_result, err);
+    if (call->label) session_progress_end(session);
+    return status;
 }
+
+kit_status fleet_call_all(kolm_session *session, fleet_registry *registry, const host_backend *const *rows,
+                          size_t count, const fleet_call *call, host_result *out_results, kolm_error_t *err) {
+    bool detects = call->slot == HOST_SLOT_DETECT;
+    host_call_options options;
+    hearing h;
+    if (count == 0) return KOLM_OK;
+    KIT_TRY(make_options(session, registry, NULL, call, &h, &options, err));
+    kit_status status = detects ? host_detect_all(registry->found, rows, count, &options, out_results, err)
+                                : host_cost_all(registry->found, rows, count, call->cost, &options, out_results, err);
+    if (status == KOLM_OK && session_stopped(session))
+        return kit_fail(err, KOLM_E_CANCELLED, "",
+                        detects ? "interrupted while detecting backends" : "interrupted while asking for quotes");
+    return status;
+}
+
+/* ---- Verdicts */
 
 kit_status fleet_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) {
     if (result->verdict == HOST_OK) return KOLM_OK;

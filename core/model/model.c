@@ -372,17 +372,17 @@ kit_status model_answering_begin(kolm_session *session, const model_handle *mode
 kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
                                int output_fd, int *out_exit, kolm_error_t *err) {
     const fleet_backend *backend = answering->choice->backend;
-    fleet_calling calling;
     char what[128];
     *out_exit = SESSION_EXIT_BACKEND;
-    kit_status status = fleet_calling_begin(session, backend, airgap != SESSION_AIRGAP_OFF,
-                                            airgap == SESSION_AIRGAP_STRICT, NULL, &calling, err);
-    calling.options.model_fd = artifact_descriptor(answering->model->artifact);
-    calling.options.cancel_too = answering->stop;
-    if (status == KOLM_OK)
-        status = host_infer(answering->choice->registry->found, backend->row, answering->job.job, answering->threads,
-                            input_fd, output_fd, &calling.options, answering->result, err);
-    fleet_calling_end(&calling);
+    const fleet_call call = {.slot = HOST_SLOT_INFER,
+                             .airgap = airgap,
+                             .threads = answering->threads,
+                             .job_dir = answering->job.job,
+                             .input_fd = input_fd,
+                             .output_fd = output_fd,
+                             .model_fd = artifact_descriptor(answering->model->artifact),
+                             .stop = answering->stop};
+    kit_status status = fleet_call_one(session, answering->choice->registry, backend, &call, answering->result, err);
     kit_format(what, sizeof what, "answering on %s", backend->name);
     if (status == KOLM_OK) status = fleet_verdict(answering->result, what, out_exit, err);
     /* A backend whose model changes under its hands fails as it likes: then this is the reason. */

@@ -37,8 +37,11 @@ FLOORS = (
     {"compile": "artifact fleet host job model pick receipt report runtime score session store"},
     {"cli": "artifact compile conform fleet host job model pick receipt report runtime score session store"},
 )
-# What is decided, or spelled, in one file outside the tests: where it would be looked for, the file, and the header that others ask.
+# What is decided, or spelled, in one file outside the tests: where it would be looked for, the file (and the rooms that may as well),
+# and the header that others ask.
 ONE_FILE = {
+    r"\bhost_(detect|cost|train|infer|test|status|reclaim)(_all)?\s*\(": (
+        "core/", "core/fleet/call.c core/host/ core/conform/", "fleet/call.h"),
     r"\bflock\s*\(": ("", "sdk/kit/src/lock.c", "kolm/kit/lock.h"),
     r"\bst_uid\b": ("", "sdk/kit/src/trust.c", "kolm/kit/trust.h"),
     r'"(credentials|grants\.json|policy\.json|backend-keys)"': ("core/", "core/store/home.c", "store/store.h"),
@@ -174,10 +177,10 @@ class Lint:
 
     def decisions(self, path, text):
         for number, line in enumerate(text.split("\n"), 1):
-            for pattern, (below, file, header) in ONE_FILE.items():
+            for pattern, (below, files, header) in ONE_FILE.items():
                 found = re.search(pattern, line)
-                if found and path != file and path.startswith(below) and not path.startswith("tests/"):
-                    self.complain(path, number, f"{found.group(0)} belongs to {file} alone; use {header}")
+                if found and path.startswith(below) and not path.startswith(("tests/", *files.split())):
+                    self.complain(path, number, f"{found.group(0)} belongs to {files.split()[0]} alone; use {header}")
 
     def calls(self, path, text):
         tests = path.startswith("tests/")
@@ -371,6 +374,10 @@ class SelfTest(unittest.TestCase):
         self.check("tests/host/a.c", lock, None)
         self.check("core/host/a.c", "/* flock() and st_uid */ int x = my_flock(1);\n", None)
         self.check("plugins/acme/a.c", "int x = info.st_uid == 0;\n", "kolm/kit/trust.h")
+        call = "int f(void) { return host_train(a, b, c, d, e, f, g); }\n"
+        self.check("core/cli/a.c", call, "core/fleet/call.c alone")
+        self.check("core/fleet/call.c", call, None)
+        self.check("core/host/call.c", call, None)
         self.check("core/host/a.c", 'const char *s = "grants.json";\n', "core/store/home.c alone")
         self.check("plugins/acme/a.c", 'const char *s = "credentials", *t = "the grants.json file";\n', None)
         for private in ("b[0] == 192 && b[1] == 168", "b[0] == 0xA9 && b[1] == 0xfe", "(b[0] & 0xfe) == 0xfc"):

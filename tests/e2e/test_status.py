@@ -93,6 +93,15 @@ class Status(Case):
             with self.subTest(words):
                 self.assertIn(word, self.kolm("compute", "status", *words, code=2).err)
 
+    def test_credentials_are_read(self):
+        """Where the machine is may stand in HOME/credentials: status asks it as every other verb does."""
+        for path in (os.path.join(harness.BUILT_PLUGINS, "remote-ssh", "remote-ssh.so"),
+                     os.path.join(harness.SOURCE, "plugins", "remote-ssh", "remote-ssh.json")):
+            shutil.copy(path, self.plugins)
+        self.kolm("backend", "grant", "remote-ssh")
+        self.write_home("credentials", "KOLM_REMOTE_HOST=me@127.0.0.1:1\n", 0o600)
+        self.assertIn("127.0.0.1 port 1", self.kolm("compute", "status", "remote-ssh", code=None).err)
+
 
 if __name__ == "__main__":
     harness.main()
