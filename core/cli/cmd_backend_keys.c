@@ -5,26 +5,13 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
-#include "fleet/publishers.h"
-#include "kolm/kit/digest.h"
-#include "session/machine.h"
+#include "fleet/keys.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
     bool of_user = status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION;
     return cli_error(context, of_user ? SESSION_EXIT_USAGE : session_exit_of(status), err);
-}
-
-/* HOME/keys, with what an older kolm kept elsewhere moved there. */
-static kit_status open_ring(cli_context *context, char **out_dir, kolm_error_t *err) {
-    store_home *home = NULL;
-    KIT_TRY(session_home(&context->session, &home, err));
-    KIT_TRY(store_home_create(home, err));
-    KIT_TRY(fleet_publishers_move(&context->session, err));
-    return store_home_place(home, STORE_KEYS, out_dir, err);
 }
 
 /* ---- keys */
@@ -98,17 +85,6 @@ int cli_backend_keys(cli_context *context, int argc, char **argv) {
 
 /* ---- trust */
 
-static kit_status trust(cli_context *context, const char *file, const char *label, receipt_public *out_key,
-                        kolm_error_t *err) {
-    char *dir = NULL;
-    KIT_TRY(receipt_public_read(file, out_key, err));
-    KIT_TRY(open_ring(context, &dir, err));
-    kit_status status = receipt_keys_trust_backends(dir, out_key, label ? label : "", RECEIPT_NO_START, RECEIPT_NO_END,
-                                                    (int64_t)time(NULL), err);
-    free(dir);
-    return status;
-}
-
 /* {"schema", "keyid", "backends"}; takes backends, which may be NULL. */
 static int print_done(cli_context *context, const char *schema, const char *keyid, cJSON *backends) {
     cJSON *value = cJSON_CreateObject();
@@ -122,8 +98,8 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
 }
 
 int cli_backend_trust(cli_context *context, int argc, char **argv) {
-    const char *label = NULL;
-    const cli_option options[] = {{"label", 0, CLI_STRING, &label, "TEXT", "whose key it is, in your words"}};
+    fleet_key_trust r = {.backends = true};
+    const cli_option options[] = {{"label", 0, CLI_STRING, &r.label, "TEXT", "whose key it is, in your words"}};
     const cli_syntax syntax = {
         .command = "kolm backend trust",
         .words = "KEY.pem",
@@ -140,7 +116,8 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
     receipt_public key;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = trust(context, argv[0], label, &key, &err);
+    r.file = argv[0];
+    kit_status status = fleet_key_trust_file(&context->session, &r, &key, &err);
     if (status != KOLM_OK) return failed(context, status, &err);
     if (context->json) return print_done(context, "kolm.backend.trust/1", key.keyid, NULL);
     cli_print(context, "trusted for backends  %s\n", key.keyid);
@@ -148,56 +125,6 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
 }
 
 /* ---- untrust */
-
-/* The key is not in the user's ring: says whose it is instead. */
-static kit_status not_ours(fleet_policy *policy, const char *keyid, kolm_error_t *err) {
-    kolm_error_t ignored = KIT_ERROR_INIT;
-    fleet_publisher *all = NULL;
-    size_t count = 0;
-    if (fleet_policy_publishers(policy, &all, &count, &ignored) != KOLM_OK) return KOLM_E_NOT_FOUND;
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(all[i].key->key.keyid, keyid) != 0) continue;
-        if (strcmp(all[i].source, "machine") == 0)
-            (void)kit_fail(
-                err, KOLM_E_NOT_FOUND, "remove it there as root, or never believe it in this home: `kolm keys revoke`",
-                "the key %.16s is the machine's (%s/backend-keys), not this home's", keyid, session_machine_dir);
-        else if (all[i].key->own)
-            (void)kit_fail(err, KOLM_E_NOT_FOUND, "`kolm keys rotate` replaces it, `kolm keys revoke` ends it",
-                           "the key %.16s is your own", keyid);
-    }
-    free(all);
-    return KOLM_E_NOT_FOUND;
-}
-
-/* What a revoked key signed is refused, whether the key is believed or not. */
-static bool is_revoked(fleet_policy *policy, const char *keyid) {
-    kolm_error_t ignored = KIT_ERROR_INIT;
-    fleet_publisher *all = NULL;
-    size_t count = 0;
-    bool revoked = false;
-    if (fleet_policy_publishers(policy, &all, &count, &ignored) != KOLM_OK) return false;
-    for (size_t i = 0; i < count; i++)
-        revoked = revoked || (all[i].revoked && strcmp(all[i].key->key.keyid, keyid) == 0);
-    free(all);
-    return revoked;
-}
-
-static kit_status untrust(cli_context *context, const char *given, char out_keyid[KIT_SHA256_HEX], cJSON **out_backends,
-                          bool *out_revoked, kolm_error_t *err) {
-    char *dir = NULL;
-    fleet_policy *policy = NULL;
-    kit_status status = open_ring(context, &dir, err);
-    if (status == KOLM_OK) status = fleet_policy_load(&context->session, &policy, err);
-    if (status == KOLM_OK) status = fleet_policy_whole_keyid(policy, given, out_keyid, err);
-    if (status == KOLM_OK)
-        status = fleet_signed_by(&context->session, out_keyid, out_backends, err); /* while it is still known */
-    *out_revoked = status == KOLM_OK && is_revoked(policy, out_keyid);
-    if (status == KOLM_OK) status = receipt_keys_untrust_backends(dir, out_keyid, (int64_t)time(NULL), out_keyid, err);
-    if (status == KOLM_E_NOT_FOUND && policy) status = not_ours(policy, out_keyid, err);
-    fleet_policy_free(policy);
-    free(dir);
-    return status;
-}
 
 int cli_backend_untrust(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
@@ -216,7 +143,7 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
     bool revoked = false;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    kit_status status = untrust(context, argv[0], keyid, &backends, &revoked, &err);
+    kit_status status = fleet_key_untrust(&context->session, argv[0], keyid, &backends, &revoked, &err);
     if (status != KOLM_OK) {
         cJSON_Delete(backends);
         return failed(context, status, &err);

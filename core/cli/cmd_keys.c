@@ -5,21 +5,8 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/keys.h"
 #include "fleet/publishers.h"
-#include "kolm/kit/digest.h"
-#include "receipt/keys.h"
-
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-static kit_status keys_directory(cli_context *context, bool create, char **out_dir, kolm_error_t *err) {
-    store_home *home = NULL;
-    *out_dir = NULL;
-    KIT_TRY(session_home(&context->session, &home, err));
-    if (create) KIT_TRY(store_home_create(home, err));
-    return store_home_place(home, STORE_KEYS, out_dir, err);
-}
 
 static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
     int exit_code = session_exit_of(status);
@@ -75,10 +62,8 @@ static int keys_list(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
-    char *dir = NULL;
     receipt_keyring *ring = NULL;
-    kit_status status = keys_directory(context, false, &dir, &err);
-    if (status == KOLM_OK) status = receipt_keyring_load(dir, &ring, &err);
+    kit_status status = fleet_keyring_open(&context->session, &ring, &err);
     exit_code = SESSION_EXIT_OK;
     if (status != KOLM_OK) {
         exit_code = failed(context, status, &err);
@@ -96,7 +81,6 @@ static int keys_list(cli_context *context, int argc, char **argv) {
         if (receipt_keyring_count(ring) == 0) cli_print(context, "no keys yet; the first `kolm compile` makes one\n");
     }
     receipt_keyring_free(ring);
-    free(dir);
     return exit_code;
 }
 
@@ -111,22 +95,6 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
 
 /* ---- export */
 
-static kit_status export_key(cli_context *context, int *out_exit, kolm_error_t *err) {
-    char *dir = NULL;
-    bool created = false;
-    receipt_key *key = NULL;
-    kit_status status = keys_directory(context, true, &dir, err);
-    if (status == KOLM_OK) status = receipt_key_open(dir, &key, &created, err);
-    if (status == KOLM_OK && context->json)
-        *out_exit = print_done(context, "kolm.keys.export/1", receipt_key_public(key)->keyid, "public_key",
-                               receipt_key_pem(key));
-    else if (status == KOLM_OK)
-        cli_print(context, "%s", receipt_key_pem(key));
-    receipt_key_free(key);
-    free(dir);
-    return status;
-}
-
 static int keys_export(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm keys export",
@@ -135,40 +103,24 @@ static int keys_export(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
+    receipt_key *key = NULL;
+    kit_status status = fleet_key_own(&context->session, &key, &err);
     exit_code = SESSION_EXIT_OK;
-    kit_status status = export_key(context, &exit_code, &err);
-    return status == KOLM_OK ? exit_code : failed(context, status, &err);
+    if (status != KOLM_OK)
+        exit_code = failed(context, status, &err);
+    else if (context->json)
+        exit_code = print_done(context, "kolm.keys.export/1", receipt_key_public(key)->keyid, "public_key",
+                               receipt_key_pem(key));
+    else
+        cli_print(context, "%s", receipt_key_pem(key));
+    receipt_key_free(key);
+    return exit_code;
 }
 
 /* ---- trust */
 
-typedef struct trust_request {
-    const char *label, *from, *to;
-    char **words;
-} trust_request;
-
-static kit_status parse_time(const char *text, const char *option, int64_t fallback, int64_t *out, kolm_error_t *err) {
-    *out = fallback;
-    if (text == NULL || receipt_time_parse(text, out)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "write it like 2026-01-31 or 2026-01-31T12:00:00Z",
-                    "--%s '%s' is not a date", option, text);
-}
-
-static kit_status trust_key(cli_context *context, const trust_request *r, receipt_public *out_key, kolm_error_t *err) {
-    int64_t from = 0, to = 0;
-    char *dir = NULL;
-    KIT_TRY(parse_time(r->from, "from", RECEIPT_NO_START, &from, err));
-    KIT_TRY(parse_time(r->to, "to", RECEIPT_NO_END, &to, err));
-    KIT_TRY(receipt_public_read(r->words[0], out_key, err));
-    kit_status status = keys_directory(context, true, &dir, err);
-    if (status == KOLM_OK)
-        status = receipt_keys_trust(dir, out_key, r->label != NULL ? r->label : "", from, to, (int64_t)time(NULL), err);
-    free(dir);
-    return status;
-}
-
 static int keys_trust(cli_context *context, int argc, char **argv) {
-    trust_request r = {.words = argv};
+    fleet_key_trust r = {0};
     const cli_option options[] = {
         {"label", 0, CLI_STRING, &r.label, "TEXT", "whose key it is, in your words"},
         {"from", 0, CLI_STRING, &r.from, "DATE", "believe nothing signed before"},
@@ -188,7 +140,8 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
     receipt_public key;
-    kit_status status = trust_key(context, &r, &key, &err);
+    r.file = argv[0];
+    kit_status status = fleet_key_trust_file(&context->session, &r, &key, &err);
     if (status != KOLM_OK) return failed(context, status, &err);
     if (context->json) return print_done(context, "kolm.keys.trust/1", key.keyid, NULL, NULL);
     cli_print(context, "trusted %s\n", key.keyid);
@@ -196,25 +149,6 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
 }
 
 /* ---- revoke, rotate */
-
-/* What else may be wrong in the home must not keep a key believed. */
-static kit_status revoke_key(cli_context *context, const char *given, const char *reason,
-                             char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
-    kolm_error_t other = KIT_ERROR_INIT;
-    char *dir = NULL;
-    fleet_policy *policy = NULL;
-    KIT_TRY(keys_directory(context, true, &dir, err));
-    if (fleet_publishers_move(&context->session, &other) != KOLM_OK) cli_warn(context, "%s", cli_safe(other.text));
-    kit_status status = KOLM_OK;
-    kit_copy(out_keyid, KIT_SHA256_HEX, "");
-    if (fleet_policy_load(&context->session, &policy, &other) == KOLM_OK)
-        status = fleet_policy_whole_keyid(policy, given, out_keyid, err);
-    if (status == KOLM_OK)
-        status = receipt_keys_revoke(dir, *out_keyid ? out_keyid : given, reason, (int64_t)time(NULL), out_keyid, err);
-    fleet_policy_free(policy);
-    free(dir);
-    return status;
-}
 
 /* Which plugins that stops. The key is revoked already: what fails here takes nothing of that back. */
 static int print_revoked(cli_context *context, const char *keyid) {
@@ -256,7 +190,7 @@ static int keys_revoke(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
     char keyid[KIT_SHA256_HEX];
-    kit_status status = revoke_key(context, argv[0], reason != NULL ? reason : "", keyid, &err);
+    kit_status status = fleet_key_revoke(&context->session, argv[0], reason != NULL ? reason : "", keyid, &err);
     return status == KOLM_OK ? print_revoked(context, keyid) : failed(context, status, &err);
 }
 
@@ -269,18 +203,8 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
-    char *dir = NULL, *chain = NULL;
-    store_home *home = NULL;
     receipt_public old_key, new_key;
-    kit_buf line = {0};
-    kit_status status = keys_directory(context, true, &dir, &err);
-    if (status == KOLM_OK) status = session_home(&context->session, &home, &err);
-    if (status == KOLM_OK) status = store_home_place(home, STORE_RECEIPTS, &chain, &err);
-    if (status == KOLM_OK)
-        status = receipt_key_rotate(dir, chain, (int64_t)time(NULL), &old_key, &new_key, &line, &err);
-    free(dir);
-    free(chain);
-    kit_buf_free(&line);
+    kit_status status = fleet_key_rotate(&context->session, &old_key, &new_key, &err);
     if (status != KOLM_OK) return failed(context, status, &err);
     if (context->json) return print_done(context, "kolm.keys.rotate/1", new_key.keyid, "replaces", old_key.keyid);
     cli_print(context, "old  %s\nnew  %s\n", old_key.keyid, new_key.keyid);
