@@ -73,7 +73,9 @@ const char *store_home_path(const store_home *home) {
     X(CONFIG, "config.json")                                                                                           \
     X(POLICY, "policy.json")                                                                                           \
     X(GRANTS, "grants.json")                                                                                           \
-    X(RECEIPTS, "receipts.jsonl")
+    X(RECEIPTS, "receipts.jsonl")                                                                                      \
+    X(LEASES, "leases")                                                                                                \
+    X(LEASES_PAST, "leases.jsonl")
 #define OTHER(X)                                                                                                       \
     X(OLD_KEYS, "backend-keys")                                                                                        \
     X(BACKENDS, "backends")                                                                                            \

@@ -35,11 +35,13 @@ typedef enum store_place {
     STORE_SIGNING_KEY, /* keys/signing.pem: the secret one */
     STORE_OLD_KEYS,    /* backend-keys/: where an older kolm kept the keys of publishers (fleet) */
     STORE_RECEIPTS, /* receipts.jsonl: the receipt chain; receipts.jsonl.heads is where it ended when it was last written */
-    STORE_BACKENDS, /* backends/: the user's own plugins */
-    STORE_RUNTIMES, /* runtimes/: Python runtimes (runtime) */
-    STORE_JOBS,     /* jobs/: job directories while they are at work (job) */
-    STORE_RUN,      /* run/: sockets of models that are kept ready (model) */
-    STORE_CACHE,    /* cache/: may be deleted at any time */
+    STORE_LEASES,      /* leases/: journals of what is rented; there only while something is (lease) */
+    STORE_LEASES_PAST, /* leases.jsonl: what was rented and is gone (lease) */
+    STORE_BACKENDS,    /* backends/: the user's own plugins */
+    STORE_RUNTIMES,    /* runtimes/: Python runtimes (runtime) */
+    STORE_JOBS,        /* jobs/: job directories while they are at work (job) */
+    STORE_RUN,         /* run/: sockets of models that are kept ready (model) */
+    STORE_CACHE,       /* cache/: may be deleted at any time */
     STORE_PLACES
 } store_place;
 /* Its name below the home; static. */

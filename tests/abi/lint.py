@@ -30,9 +30,9 @@ BANNED_IN_TESTS = {"sleep": "a condition to wait for", "usleep": "a condition to
 FLOORS = (
     {"artifact": "", "job": "", "pick": "", "receipt": "", "score": "", "store": ""},
     {"host": "pick"},
-    {"session": "host store", "conform": "host job score store"},
+    {"session": "host store", "lease": "host store", "conform": "host job score store"},
     {"runtime": "host session store", "report": "artifact job receipt score session store"},
-    {"fleet": "host pick receipt runtime session store"},
+    {"fleet": "host lease pick receipt runtime session store"},
     {"model": "artifact fleet host job receipt runtime session store"},
     {"compile": "artifact fleet host job model pick receipt report runtime score session store"},
     {"cli": "artifact compile conform fleet host job model pick receipt report runtime score session store"},

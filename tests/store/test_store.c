@@ -71,12 +71,13 @@ END_TEST
 
 /* The layout is what is on people's disks: a name that changes here loses what they have. */
 START_TEST(places_in_the_home) {
-    static const char *const names[] = {"config.json", "credentials",      "grants.json",  "policy.json",
-                                        "keys",        "keys/signing.pem", "backend-keys", "receipts.jsonl",
-                                        "backends",    "runtimes",         "jobs",         "run",
-                                        "cache"};
-    static const char *const kept[] = {"credentials", "keys",        "keys/signing.pem", "config.json",
-                                       "policy.json", "grants.json", "receipts.jsonl"};
+    static const char *const names[] = {
+        "config.json",      "credentials",  "grants.json",    "policy.json", "keys",
+        "keys/signing.pem", "backend-keys", "receipts.jsonl", "leases",      "leases.jsonl",
+        "backends",         "runtimes",     "jobs",           "run",         "cache"};
+    static const char *const kept[] = {"credentials",    "keys",        "keys/signing.pem",
+                                       "config.json",    "policy.json", "grants.json",
+                                       "receipts.jsonl", "leases",      "leases.jsonl"};
     char *path = NULL;
     ck_assert_uint_eq(sizeof names / sizeof *names, STORE_PLACES);
     for (int i = 0; i < STORE_PLACES; i++) {
