@@ -4,6 +4,7 @@
 #define KOLM_CLI_CONTEXT_H
 
 #include "cli/progress.h"
+#include "session/log.h"
 #include "session/session.h"
 #include <signal.h>
 #include <stdatomic.h>
@@ -11,18 +12,19 @@
 
 /* One per process, made by main, used by one thread. */
 typedef struct cli_context {
-    kolm_session session;           /* what the rooms below get; its events are printed (sink.h) */
-    const char *program;            /* path of this executable as far as known; "" otherwise */
-    bool json;                      /* --json was given */
-    bool quiet;                     /* --quiet was given to a verb that has it: results, warnings and errors only */
-    bool json_lines;                /* one line for each document: kolm run prints many */
-    bool out_tty;                   /* standard output is a terminal */
-    bool err_tty;                   /* standard error is a terminal */
-    bool colour;                    /* colour may be used on standard output: a terminal, no NO_COLOR, TERM not dumb */
-    bool progress_open;             /* a progress line stands on standard error and must be ended before other text */
-    atomic_int out_errno;           /* why standard output could not be written, the first time; 0: it could */
-    cli_progress progress;          /* of the work that goes on */
-    struct cli_log_state *log_kept; /* log.h */
+    kolm_session session;  /* what the rooms below get; its events are printed (sink.h) */
+    const char *program;   /* path of this executable as far as known; "" otherwise */
+    bool json;             /* --json was given */
+    bool quiet;            /* --quiet was given to a verb that has it: results, warnings and errors only */
+    bool json_lines;       /* one line for each document: kolm run prints many */
+    bool out_tty;          /* standard output is a terminal */
+    bool err_tty;          /* standard error is a terminal */
+    bool colour;           /* colour may be used on standard output: a terminal, no NO_COLOR, TERM not dumb */
+    bool progress_open;    /* a progress line stands on standard error and must be ended before other text */
+    atomic_int out_errno;  /* why standard output could not be written, the first time; 0: it could */
+    cli_progress progress; /* of the work that goes on */
+    session_log log;
+    cJSON *log_kept; /* lines for the document (log.h); NULL: none */
 } cli_context;
 
 void cli_context_init(cli_context *context, const char *program);

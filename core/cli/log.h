@@ -14,16 +14,12 @@
  * With --json the lines that are shown are also kept, at most 200, and put into the document as "log": an array of
  * {"backend","level","text"} (output.h).
  */
-struct host_events;
-
 /* Reads KOLM_LOG (secure_getenv). INVALID_ARGUMENT quotes the word that is no level. */
 kit_status cli_log_setup(cli_context *context, kolm_error_t *err) KIT_MUST_USE;
 /* True for -v, -vv and --verbose, which then count. */
 bool cli_log_option(cli_context *context, const char *word);
 /* One line of a backend. level: KOLM_LOG_*. */
 void cli_log(cli_context *context, const char *backend, uint32_t level, const char *text);
-/* Events that hear log lines and nothing else; valid as long as the context. */
-const struct host_events *cli_log_events(cli_context *context);
 /* Takes what was kept: an array, or NULL when there is nothing. The caller frees it. */
 cJSON *cli_log_take(cli_context *context);
 void cli_log_free(cli_context *context);
