@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Events reach the sink whole, a session without one is silent, and small formats. */
+#include "session/log.h"
 #include "session/session.h"
 
 #include "../suite.h"
@@ -54,6 +55,54 @@ START_TEST(without_a_sink_nothing_is_said_and_every_answer_is_no) {
 }
 END_TEST
 
+START_TEST(lines_are_shown_by_level_and_name) {
+    session_log log = {0};
+    kolm_error_t err = KIT_ERROR_INIT;
+    ck_assert(!session_log_shows(&log, "acme", KOLM_LOG_INFO, "a"));
+    ck_assert(session_log_shows(&log, "acme", KOLM_LOG_WARNING, "a"));
+    ck_assert_int_eq(session_log_read(&log, "error,acme=debug,other=warning", &err), KOLM_OK);
+    ck_assert(session_log_shows(&log, "acme", KOLM_LOG_DEBUG, "b"));
+    ck_assert(session_log_shows(&log, "other", KOLM_LOG_WARNING, "b"));
+    ck_assert(!session_log_shows(&log, "third", KOLM_LOG_WARNING, "b"));
+    ck_assert(session_log_shows(&log, "third", 17, "b")); /* counts as an error */
+    log.verbose = 1;
+    ck_assert(session_log_shows(&log, "third", KOLM_LOG_INFO, "b"));
+    ck_assert(!session_log_shows(&log, "third", KOLM_LOG_DEBUG, "b"));
+    log.verbose = 2;
+    ck_assert(session_log_shows(&log, "third", KOLM_LOG_DEBUG, "b"));
+    session_log_free(&log);
+}
+END_TEST
+
+START_TEST(a_warning_is_shown_once_and_an_error_always) {
+    session_log log = {0};
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(session_log_shows(&log, "acme", KOLM_LOG_WARNING, "hot"), i == 0);
+        ck_assert_int_eq(session_log_shows(&log, "other", KOLM_LOG_WARNING, "hot"), i == 0);
+        ck_assert(session_log_shows(&log, "acme", KOLM_LOG_ERROR, "hot"));
+    }
+    ck_assert(session_log_shows(&log, "acme", KOLM_LOG_WARNING, "cold"));
+    session_log_free(&log);
+}
+END_TEST
+
+START_TEST(a_log_setting_that_is_wrong_is_quoted) {
+    static const struct {
+        const char *setting, *piece;
+    } cases[] = {{"debgu", "'debgu' is not a log level; did you mean 'debug'?"},
+                 {"=debug", "a name is missing"},
+                 {"info,", "'' is not a log level"},
+                 {"acme=", "'' is not a log level"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        session_log log = {0};
+        kolm_error_t err = KIT_ERROR_INIT;
+        ck_assert_int_eq(session_log_read(&log, cases[i].setting, &err), KOLM_E_INVALID_ARGUMENT);
+        ck_assert_msg(strstr(err.text, cases[i].piece) != NULL, "%s: %s", cases[i].setting, err.text);
+        session_log_free(&log);
+    }
+}
+END_TEST
+
 START_TEST(formats) {
     char out[32];
     ck_assert_str_eq(session_usd(out, sizeof out, 0), "$0.00");
@@ -77,6 +126,9 @@ int main(void) {
     TCase *tests = tcase_create("session");
     tcase_add_test(tests, events_reach_the_sink);
     tcase_add_test(tests, without_a_sink_nothing_is_said_and_every_answer_is_no);
+    tcase_add_test(tests, lines_are_shown_by_level_and_name);
+    tcase_add_test(tests, a_warning_is_shown_once_and_an_error_always);
+    tcase_add_test(tests, a_log_setting_that_is_wrong_is_quoted);
     tcase_add_test(tests, formats);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
