@@ -5,6 +5,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/grants.h"
+#include "fleet/named.h"
 
 #include <string.h>
 
@@ -95,17 +96,6 @@ static int done(cli_context *context, const char *name, const char *state, const
     return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
 }
 
-static kit_status find_row(fleet_registry *registry, const char *name, const host_backend **out_row, int *out_exit,
-                           kolm_error_t *err) {
-    const fleet_backend *backend = fleet_registry_find(registry, name);
-    *out_exit = SESSION_EXIT_USAGE;
-    if (!backend) return fleet_registry_unknown(registry, name, err);
-    if (backend->refused) return fleet_backend_refuse(backend, out_exit, err);
-    *out_exit = 0;
-    *out_row = backend->row;
-    return KOLM_OK;
-}
-
 static kit_status grant_row(cli_context *context, const host_backend *row, int *out_exit, kolm_error_t *err) {
     fleet_grantee to;
     if (!fleet_grant_needed(row)) {
@@ -121,11 +111,11 @@ static kit_status grant_row(cli_context *context, const host_backend *row, int *
 static int give(cli_context *context, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
-    const host_backend *row = NULL;
+    fleet_backend *backend = NULL;
     int exit_code = 0;
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = find_row(registry, name, &row, &exit_code, &err);
-    if (status == KOLM_OK) status = grant_row(context, row, &exit_code, &err);
+    if (status == KOLM_OK) status = fleet_named(registry, name, &backend, &exit_code, &err);
+    if (status == KOLM_OK) status = grant_row(context, backend->row, &exit_code, &err);
     if (status != KOLM_OK) exit_code = exit_code ? cli_error(context, exit_code, &err) : failed(context, status, &err);
     fleet_registry_free(registry);
     return exit_code;

@@ -5,6 +5,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/settings_text.h"
+#include "fleet/named.h"
 #include "fleet/recipe.h"
 #include "fleet/registry.h"
 #include "fleet/repro.h"
@@ -235,19 +236,14 @@ int cli_compute_info(cli_context *context, int argc, char **argv) {
                                .words_out = argv};
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
+    fleet_backend *backend = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     exit_code = SESSION_EXIT_OK;
     fleet_detect_options detect = {.only = argv[0], .refresh = refresh};
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
-    const fleet_backend *backend = status == KOLM_OK ? fleet_registry_find(registry, argv[0]) : NULL;
-    if (status == KOLM_OK && !backend) {
-        status = fleet_registry_unknown(registry, argv[0], &err);
-        exit_code = SESSION_EXIT_USAGE;
-    } else if (status == KOLM_OK && backend->refused) {
-        status = fleet_backend_refuse(backend, &exit_code, &err);
-        if (backend->bad_settings && !context->json) cli_settings_print(context, backend);
-    }
+    if (status == KOLM_OK) status = fleet_named(registry, argv[0], &backend, &exit_code, &err);
+    if (backend && backend->bad_settings && !context->json) cli_settings_print(context, backend);
     if (status == KOLM_OK) status = fleet_registry_detect(&context->session, registry, &detect, &err);
     if (status != KOLM_OK)
         exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);

@@ -5,7 +5,7 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
-#include "fleet/registry.h"
+#include "fleet/named.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
 #include "runtime/files.h"
@@ -155,12 +155,8 @@ static kit_status remove_all(cli_context *context, setup *s, int *out_exit, kolm
 
 static kit_status find_backend(cli_context *context, fleet_registry **out_registry, setup *s, kolm_error_t *err) {
     KIT_TRY(fleet_registry_open(&context->session, out_registry, err));
-    const fleet_backend *backend = fleet_registry_find(*out_registry, s->name);
-    if (!backend) {
-        s->exit_code = SESSION_EXIT_USAGE;
-        return fleet_registry_unknown(*out_registry, s->name, err);
-    }
-    if (backend->refused) return fleet_backend_refuse(backend, &s->exit_code, err);
+    fleet_backend *backend = NULL;
+    KIT_TRY(fleet_named(*out_registry, s->name, &backend, &s->exit_code, err));
     s->row = backend->row;
     s->trainer = (*out_registry)->found->trainer;
     return setup_open(s, err);

@@ -4,7 +4,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/calls.h"
-#include "fleet/grants.h"
+#include "fleet/named.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -76,41 +76,6 @@ static int finish(cli_context *context, const fleet_backend *backend, const kolm
     return cli_print_json(context, cli_whole(value, good), exit_code);
 }
 
-static kit_status check(cli_context *context, fleet_registry *registry, const char *name, session_airgap airgap,
-                        const fleet_backend **out_backend, int *out_exit, kolm_error_t *err) {
-    fleet_detect_options detect = {
-        .only = name, .airgap = airgap != SESSION_AIRGAP_OFF, .airgap_strict = airgap == SESSION_AIRGAP_STRICT};
-    const fleet_backend *backend = fleet_registry_find(registry, name);
-    if (!backend) {
-        *out_exit = SESSION_EXIT_USAGE;
-        return fleet_registry_unknown(registry, name, err);
-    }
-    *out_exit = SESSION_EXIT_BACKEND;
-    if (backend->refused) return fleet_backend_refuse(backend, out_exit, err);
-    KIT_TRY(fleet_grant_require(&context->session, registry, name, out_exit, err));
-    *out_exit = SESSION_EXIT_BACKEND;
-    if (airgap != SESSION_AIRGAP_OFF && backend->offer->airgap != PICK_AIRGAP_YES)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or test a local backend",
-                        "%s needs a network, and --airgap allows none", name);
-    kit_status status = fleet_registry_detect(&context->session, registry, &detect, err);
-    if (status != KOLM_OK) {
-        *out_exit = session_exit_of(status);
-        return status;
-    }
-    if (fleet_backend_slot(backend, HOST_SLOT_TEST) == PICK_SLOT_MISSING) {
-        if (fleet_backend_slot(backend, HOST_SLOT_TRAIN) == PICK_SLOT_PRESENT)
-            return kit_fail(err, KOLM_E_UNIMPLEMENTED,
-                            "compile a small model with it instead; its maker can give it a test", "%s has no test",
-                            name);
-        return kit_fail(err, KOLM_E_UNIMPLEMENTED,
-                        "`kolm compute info` shows what is known about it; use another backend to compile",
-                        "%s is detect only: it has no test, because training is not implemented yet in this version",
-                        name);
-    }
-    *out_backend = backend;
-    return KOLM_OK;
-}
-
 int cli_compute_test(cli_context *context, int argc, char **argv) {
     bool repro = false;
     session_airgap airgap = SESSION_AIRGAP_OFF;
@@ -129,14 +94,15 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
                                .words_out = argv};
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
-    const fleet_backend *backend = NULL;
+    fleet_backend *backend = NULL;
     kolm_test_result_t result = {.struct_size = (uint32_t)sizeof result};
     report r = {.context = context};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     exit_code = SESSION_EXIT_OK;
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = check(context, registry, argv[0], airgap, &backend, &exit_code, &err);
+    if (status == KOLM_OK)
+        status = fleet_named_for_test(&context->session, registry, argv[0], airgap, &backend, &exit_code, &err);
     if (status == KOLM_OK) {
         if (context->json && (r.steps = cJSON_CreateArray()) == NULL)
             status =

@@ -3,18 +3,11 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "fleet/choose.h"
+#include "fleet/named.h"
 #include "session/site.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static kit_status set_backend(cJSON *config, void *user, kolm_error_t *err) {
-    const char *name = user;
-    cJSON_DeleteItemFromObjectCaseSensitive(config, "backend");
-    if (!name || kit_json_put_string(config, "backend", name)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
 
 /* What counts when the user says nothing of his own. */
 static const char *without_own(cli_context *context, char *out, size_t capacity) {
@@ -53,42 +46,16 @@ static int done(cli_context *context, const char *name, const char *path, const 
     return SESSION_EXIT_OK;
 }
 
-/* The default may well be a backend that is not there today: what detection says, or cannot say, is only a warning. */
-static void try_detect(cli_context *context, fleet_registry *registry, const char *name) {
+static int change(cli_context *context, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
-    fleet_detect_options detect = {.only = name};
-    if (fleet_registry_detect(&context->session, registry, &detect, &err) != KOLM_OK)
-        cli_warn(context, "%s", cli_safe(err.text));
-}
-
-static int change(cli_context *context, char *name) {
-    kolm_error_t err = KIT_ERROR_INIT;
-    fleet_registry *registry = NULL;
-    fleet_backend *backend = NULL;
-    store_home *home = NULL;
-    char *path = NULL;
+    fleet_default set;
     int exit_code = SESSION_EXIT_OK;
-    kit_status status = session_home(&context->session, &home, &err);
-    if (status == KOLM_OK && name) {
-        status = fleet_registry_open(&context->session, &registry, &err);
-        if (status == KOLM_OK) backend = fleet_registry_find(registry, name);
-        if (status == KOLM_OK && !backend) {
-            status = fleet_registry_unknown(registry, name, &err);
-            exit_code = SESSION_EXIT_USAGE;
-        }
-        if (status == KOLM_OK && backend && backend->refused) {
-            status = fleet_backend_refuse(backend, &exit_code, &err);
-        }
-        if (status == KOLM_OK) try_detect(context, registry, name);
-    }
-    if (status == KOLM_OK) status = store_config_update(home, set_backend, name, &err);
-    if (status == KOLM_OK) status = store_home_place(home, STORE_CONFIG, &path, &err);
+    kit_status status = fleet_default_set(&context->session, name, &set, &exit_code, &err);
     if (status == KOLM_OK)
-        exit_code = done(context, name, path, backend);
+        exit_code = done(context, name, set.config, set.backend);
     else
         exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
-    free(path);
-    fleet_registry_free(registry);
+    fleet_default_free(&set);
     return exit_code;
 }
 
