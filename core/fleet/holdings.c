@@ -4,6 +4,7 @@
 #include "fleet/grants.h"
 
 #include "fleet/calls.h"
+#include "fleet/named.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -63,19 +64,15 @@ static kit_status ask_one(kolm_session *session, fleet_registry *registry, const
 }
 
 static kit_status find_only(kolm_session *session, fleet_registry *registry, const char *name,
-                            const fleet_backend **out_backend, int *out_exit, kolm_error_t *err) {
-    *out_backend = fleet_registry_find(registry, name);
-    *out_exit = SESSION_EXIT_USAGE;
-    if (!*out_backend) return fleet_registry_unknown(registry, name, err);
-    if ((*out_backend)->refused) return fleet_backend_refuse(*out_backend, out_exit, err);
-    *out_exit = 0;
+                            fleet_backend **out_backend, int *out_exit, kolm_error_t *err) {
+    KIT_TRY(fleet_named(registry, name, out_backend, out_exit, err));
     return fleet_grant_require(session, registry, name, out_exit, err);
 }
 
 kit_status fleet_holdings_query(kolm_session *session, const fleet_holdings_options *options,
                                 fleet_holdings *out_elsewhere, int *out_exit, kolm_error_t *err) {
     fleet_registry *registry = NULL;
-    const fleet_backend *only = NULL;
+    fleet_backend *only = NULL;
     *out_exit = 0;
     *out_elsewhere = (fleet_holdings){.held = cJSON_CreateArray(), .asked = cJSON_CreateArray()};
     if (!out_elsewhere->held || !out_elsewhere->asked)
