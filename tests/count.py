@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the single tests behind a meson test log: Check's and unittest's own totals where a program printed them, else one."""
+"""Counts the single tests behind meson's test logs: Check's and unittest's own totals where a program printed them, else one.
+
+usage: count.py FAILED_RUNS LOG...: how many of the runs that wrote them ended with a failure. Exits with 1 if anything failed, or nothing passed.
+"""
 import json
-import os
 import re
 import sys
 
@@ -28,16 +30,15 @@ def count(entry):
 
 
 def main():
-    logs = sys.argv[1]
-    names = [n for n in os.listdir(logs) if n.startswith("testlog") and n.endswith(".json")]
-    if not names:
-        sys.exit("no test log in " + logs)
-    newest = max((os.path.join(logs, n) for n in names), key=os.path.getmtime)
     totals = [0, 0, 0]
-    with open(newest, encoding="utf-8") as log:
-        for line in log:
-            totals = [a + b for a, b in zip(totals, count(json.loads(line)))]
-    print(*totals)
+    for path in sys.argv[2:]:
+        with open(path, encoding="utf-8") as log:
+            for line in log:
+                totals = [a + b for a, b in zip(totals, count(json.loads(line)))]
+    passed, failed, skipped = totals
+    failed = max(failed, int(sys.argv[1]))
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    sys.exit(1 if failed or not passed else 0)
 
 
 if __name__ == "__main__":
