@@ -45,11 +45,11 @@ static cJSON *to_json(const check_report *report, const check_tally *t) {
 
 static int finish(cli_context *context, const check_report *report, kit_atomic_file *junit) {
     const check_tally t = check_count(report);
-    int exit_code = check_good(&t) ? SESSION_EXIT_OK : SESSION_EXIT_BACKEND;
+    int exit_code = check_good(&t) ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
     kolm_error_t err = KIT_ERROR_INIT;
     if (junit) {
         kit_status status = check_junit_write(junit, report, &err);
-        if (status != KOLM_OK) return cli_error(context, session_exit_of(status), &err);
+        if (status != KOLM_OK) return cli_fail(context, SESSION_REASON_NONE, &err);
     }
     if (context->json) return cli_print_json(context, to_json(report, &t), exit_code);
     cli_print(context, "%s  %s: %zu passed, %zu failed, %zu skipped",
@@ -65,7 +65,7 @@ static int check_names(cli_context *context, const session_words *list, const ch
         if (!check_known(list->items[i]))
             return cli_usage_error(context, "kolm backend check", "--%s names '%s', which is not a check", option,
                                    cli_safe(list->items[i]));
-    return SESSION_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 int cli_backend_check(cli_context *context, int argc, char **argv) {
@@ -98,11 +98,11 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) goto out;
     exit_code = check_names(context, &unsupported, "unsupported");
-    if (exit_code == SESSION_EXIT_OK) exit_code = check_names(context, &expected, "expected-failure");
-    if (exit_code == SESSION_EXIT_OK && o.only && !check_known_prefix(o.only))
+    if (exit_code == CLI_EXIT_OK) exit_code = check_names(context, &expected, "expected-failure");
+    if (exit_code == CLI_EXIT_OK && o.only && !check_known_prefix(o.only))
         exit_code = cli_usage_error(context, "kolm backend check", "--only names '%s', and no check begins so",
                                     cli_safe(o.only));
-    if (exit_code != SESSION_EXIT_OK) goto out;
+    if (exit_code != CLI_EXIT_OK) goto out;
     o.unsupported = unsupported.items;
     o.unsupported_count = unsupported.count;
     o.expected = expected.items;
@@ -119,10 +119,9 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     /* Opened first: nobody should wait for the checks to learn that there is no place for their report. */
     if (status == KOLM_OK && junit) status = kit_atomic_open(junit, 0644, &xml, &err);
     if (status == KOLM_OK) status = check_backend(&o, report, &err);
-    exit_code =
-        status == KOLM_OK
-            ? finish(context, report, junit ? &xml : NULL)
-            : cli_error(context, status == KOLM_E_UNKNOWN ? SESSION_EXIT_INTERNAL : session_exit_of(status), &err);
+    exit_code = status == KOLM_OK
+                    ? finish(context, report, junit ? &xml : NULL)
+                    : cli_fail(context, status == KOLM_E_UNKNOWN ? SESSION_REASON_INTERNAL : SESSION_REASON_NONE, &err);
 out:
     kit_atomic_abort(&xml);
     free(report);

@@ -9,11 +9,6 @@
 
 #include <string.h>
 
-static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
-    bool of_user = status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION;
-    return cli_error(context, of_user ? SESSION_EXIT_USAGE : session_exit_of(status), err);
-}
-
 /* ---- All of them */
 
 static const char *who_of(const cJSON *grant, char out[96]) {
@@ -64,13 +59,13 @@ static int list(cli_context *context) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *grants = NULL;
     fleet_registry *registry = NULL;
-    int exit_code = SESSION_EXIT_OK;
+    int exit_code = CLI_EXIT_OK;
     kit_status status = fleet_grants_read(&context->session, &grants, &err);
     if (status == KOLM_OK) status = fleet_registry_open(&context->session, &registry, &err);
     if (status != KOLM_OK)
-        exit_code = failed(context, status, &err);
+        exit_code = cli_fail_own(context, &err);
     else if (context->json)
-        exit_code = cli_print_json(context, grants_json(registry, grants), SESSION_EXIT_OK);
+        exit_code = cli_print_json(context, grants_json(registry, grants), CLI_EXIT_OK);
     else
         print_grants(context, registry, grants);
     fleet_registry_free(registry);
@@ -86,37 +81,37 @@ static int done(cli_context *context, const char *name, const char *state, const
     if (!context->json) {
         if (row && to) cli_grant_show(row, to, stdout);
         cli_print(context, "%s  %s\n", state, cli_safe(name));
-        return SESSION_EXIT_OK;
+        return CLI_EXIT_OK;
     }
     cJSON *value = cJSON_CreateObject();
     bool good = kit_json_put_string(value, "schema", "kolm.backend.grant/1") &&
                 kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "state", state) &&
                 kit_json_put(value, "asks", row ? fleet_asks_json(row) : cJSON_CreateArray()) &&
                 (to ? kit_json_put(value, "to", fleet_grantee_json(to)) : kit_json_put_null(value, "to"));
-    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 
-static kit_status grant_row(cli_context *context, const host_backend *row, int *out_exit, kolm_error_t *err) {
+static int grant_row(cli_context *context, const host_backend *row) {
+    kolm_error_t err = KIT_ERROR_INIT;
     fleet_grantee to;
-    if (!fleet_grant_needed(row)) {
-        *out_exit = done(context, row->name, "needs none", row, NULL);
-        return KOLM_OK;
-    }
-    KIT_TRY(fleet_grantee_of(&context->session, row, &to, err));
-    KIT_TRY(fleet_grant_give(&context->session, row, &to, err));
-    *out_exit = done(context, row->name, "granted", row, &to);
-    return KOLM_OK;
+    if (!fleet_grant_needed(row)) return done(context, row->name, "needs none", row, NULL);
+    kit_status status = fleet_grantee_of(&context->session, row, &to, &err);
+    if (status == KOLM_OK) status = fleet_grant_give(&context->session, row, &to, &err);
+    return status == KOLM_OK ? done(context, row->name, "granted", row, &to) : cli_fail_own(context, &err);
 }
 
 static int give(cli_context *context, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     fleet_backend *backend = NULL;
-    int exit_code = 0;
-    kit_status status = fleet_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = fleet_named(registry, name, &backend, &exit_code, &err);
-    if (status == KOLM_OK) status = grant_row(context, backend->row, &exit_code, &err);
-    if (status != KOLM_OK) exit_code = exit_code ? cli_error(context, exit_code, &err) : failed(context, status, &err);
+    session_reason reason = SESSION_REASON_NONE;
+    int exit_code;
+    if (fleet_registry_open(&context->session, &registry, &err) != KOLM_OK)
+        exit_code = cli_fail_own(context, &err);
+    else if (fleet_named(registry, name, &backend, &reason, &err) != KOLM_OK)
+        exit_code = cli_fail(context, reason, &err);
+    else
+        exit_code = grant_row(context, backend->row);
     fleet_registry_free(registry);
     return exit_code;
 }
@@ -125,7 +120,7 @@ static int take(cli_context *context, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     bool had = false;
     kit_status status = fleet_grant_take(&context->session, name, &had, &err);
-    if (status != KOLM_OK) return failed(context, status, &err);
+    if (status != KOLM_OK) return cli_fail_own(context, &err);
     return done(context, name, had ? "removed" : "nothing to remove", NULL, NULL);
 }
 

@@ -9,11 +9,6 @@
 
 #include <stdlib.h>
 
-static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
-    bool of_user = status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION;
-    return cli_error(context, of_user ? SESSION_EXIT_USAGE : session_exit_of(status), err);
-}
-
 /* ---- keys */
 
 static const char *time_of(int64_t seconds, int64_t none, char out[RECEIPT_TIME_BYTES]) {
@@ -68,11 +63,11 @@ int cli_backend_keys(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kit_status status = fleet_policy_load(&context->session, &policy, &err);
     if (status == KOLM_OK) status = fleet_policy_publishers(policy, &all, &count, &err);
-    exit_code = SESSION_EXIT_OK;
+    exit_code = CLI_EXIT_OK;
     if (status != KOLM_OK) {
-        exit_code = failed(context, status, &err);
+        exit_code = cli_fail_own(context, &err);
     } else if (context->json) {
-        exit_code = cli_print_json(context, to_json(all, count), SESSION_EXIT_OK);
+        exit_code = cli_print_json(context, to_json(all, count), CLI_EXIT_OK);
     } else {
         for (size_t i = 0; i < count; i++)
             print_key(context, &all[i]);
@@ -94,7 +89,7 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
         backends = NULL;
     }
     cJSON_Delete(backends);
-    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 
 int cli_backend_trust(cli_context *context, int argc, char **argv) {
@@ -118,10 +113,10 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     r.file = argv[0];
     kit_status status = fleet_key_trust_file(&context->session, &r, &key, &err);
-    if (status != KOLM_OK) return failed(context, status, &err);
+    if (status != KOLM_OK) return cli_fail_own(context, &err);
     if (context->json) return print_done(context, "kolm.backend.trust/1", key.keyid, NULL);
     cli_print(context, "trusted for backends  %s\n", key.keyid);
-    return SESSION_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 /* ---- untrust */
@@ -146,12 +141,12 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
     kit_status status = fleet_key_untrust(&context->session, argv[0], keyid, &backends, &revoked, &err);
     if (status != KOLM_OK) {
         cJSON_Delete(backends);
-        return failed(context, status, &err);
+        return cli_fail_own(context, &err);
     }
     if (context->json) return print_done(context, "kolm.backend.untrust/1", keyid, backends);
     cli_print(context, "untrusted for backends  %s\n", keyid);
     cli_signed_print(context, backends,
                      revoked ? "stays refused, since the key is revoked:" : "counts as not signed from now on:", true);
     cJSON_Delete(backends);
-    return SESSION_EXIT_OK;
+    return CLI_EXIT_OK;
 }

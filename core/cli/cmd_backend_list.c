@@ -130,11 +130,11 @@ int cli_backend_list(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = fleet_registry_settle(&context->session, registry, &err);
-    exit_code = SESSION_EXIT_OK;
+    exit_code = CLI_EXIT_OK;
     if (status != KOLM_OK)
-        exit_code = cli_error(context, session_exit_of(status), &err);
+        exit_code = cli_fail(context, SESSION_REASON_NONE, &err);
     else if (context->json)
-        exit_code = cli_print_json(context, to_json(registry->found, NULL), SESSION_EXIT_OK);
+        exit_code = cli_print_json(context, to_json(registry->found, NULL), CLI_EXIT_OK);
     else
         print_all(context, registry->found);
     fleet_registry_free(registry);
@@ -191,7 +191,7 @@ static void print_detection(cli_context *context, const fleet_backend *b) {
 static int unknown(cli_context *context, fleet_registry *registry, const char *name, kolm_error_t *err) {
     (void)fleet_registry_unknown(registry, name, err);
     kit_copy(err->remedy, sizeof err->remedy, "`kolm backend list` shows where was looked, and what was there");
-    return cli_error(context, SESSION_EXIT_USAGE, err);
+    return cli_error(context, CLI_EXIT_USAGE, err);
 }
 
 static bool any_row(const host_registry *found, const char *name) {
@@ -215,7 +215,7 @@ static int explain(cli_context *context, fleet_registry *registry, const char *n
         status = fleet_registry_detect(&context->session, registry, &detect, err);
         if (status == KOLM_OK) print_detection(context, taken);
     }
-    return status == KOLM_OK ? SESSION_EXIT_OK : cli_error(context, session_exit_of(status), err);
+    return status == KOLM_OK ? CLI_EXIT_OK : cli_fail(context, SESSION_REASON_NONE, err);
 }
 
 int cli_backend_why(cli_context *context, int argc, char **argv) {
@@ -239,11 +239,11 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = fleet_registry_settle(&context->session, registry, &err);
     if (status != KOLM_OK)
-        exit_code = cli_error(context, session_exit_of(status), &err);
+        exit_code = cli_fail(context, SESSION_REASON_NONE, &err);
     else if (!any_row(registry->found, argv[0]))
         exit_code = unknown(context, registry, argv[0], &err);
     else if (context->json)
-        exit_code = cli_print_json(context, to_json(registry->found, argv[0]), SESSION_EXIT_OK);
+        exit_code = cli_print_json(context, to_json(registry->found, argv[0]), CLI_EXIT_OK);
     else
         exit_code = explain(context, registry, argv[0], patient, &err);
     fleet_registry_free(registry);

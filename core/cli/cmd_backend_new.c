@@ -30,16 +30,16 @@ int cli_backend_new(cli_context *context, int argc, char **argv) {
     if (!dir) dir = name;
     kit_status status = author_template_write(dir, name, &err);
     if (status != KOLM_OK)
-        return cli_error(context, status == KOLM_E_ALREADY_EXISTS ? SESSION_EXIT_USAGE : session_exit_of(status), &err);
+        return cli_fail(context, status == KOLM_E_ALREADY_EXISTS ? SESSION_REASON_USAGE : SESSION_REASON_NONE, &err);
     if (context->json) {
         cJSON *value = cJSON_CreateObject();
         bool good = kit_json_put_string(value, "schema", "kolm.backend.new/1") &&
                     kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "directory", dir);
-        return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+        return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
     }
     cli_print(context,
               "wrote %s/%s.c, %s.json, %s.map and meson.build\n"
               "  -> cd %s && meson setup build && ninja -C build && kolm backend check build/%s.so\n",
               cli_safe(dir), name, name, name, cli_safe(dir), name);
-    return SESSION_EXIT_OK;
+    return CLI_EXIT_OK;
 }

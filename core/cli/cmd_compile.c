@@ -110,14 +110,15 @@ static void keep_job(cli_context *context, compile *c) {
 static int run(cli_context *context, compile *c) {
     kolm_error_t err = KIT_ERROR_INIT;
     bool ships = false;
-    if (compile_run(c, &ships, &err) != KOLM_OK) return cli_error(context, c->exit_code, &err);
-    return context->json ? cli_print_json(context, compile_record(c, ships), c->exit_code) : c->exit_code;
+    if (compile_run(c, &ships, &err) != KOLM_OK) return cli_fail(context, c->reason, &err);
+    const int exit_code = cli_exit_of(c->reason);
+    return context->json ? cli_print_json(context, compile_record(c, ships), exit_code) : exit_code;
 }
 
 int cli_cmd_compile(cli_context *context, int argc, char **argv) {
     compile *c = NULL;
     kolm_error_t err = KIT_ERROR_INIT;
-    if (compile_new(&context->session, &c, &err) != KOLM_OK) return cli_error(context, SESSION_EXIT_INTERNAL, &err);
+    if (compile_new(&context->session, &c, &err) != KOLM_OK) return cli_error(context, CLI_EXIT_INTERNAL, &err);
     int exit_code = parse(context, c, argc, argv);
     if (exit_code < 0) exit_code = run(context, c);
     keep_job(context, c);

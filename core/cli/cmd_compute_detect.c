@@ -55,7 +55,7 @@ static int print_as_json(cli_context *context, const fleet_registry *registry) {
         const fleet_backend *b = &registry->backends[i];
         good = b->refused ? cli_put_problem(refused, b->name, b->manifest_path, b->refused) : cli_put_backend(list, b);
     }
-    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 
 int cli_compute_detect(cli_context *context, int argc, char **argv) {
@@ -94,12 +94,12 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = fleet_registry_detect(&context->session, registry, &detect, &err);
     if (status != KOLM_OK) {
-        exit_code = cli_error(context, session_exit_of(status), &err);
+        exit_code = cli_fail(context, SESSION_REASON_NONE, &err);
     } else if (context->json) {
         exit_code = print_as_json(context, registry);
     } else {
         print_text(context, registry);
-        exit_code = SESSION_EXIT_OK;
+        exit_code = CLI_EXIT_OK;
     }
     fleet_registry_free(registry);
     return exit_code;

@@ -220,7 +220,7 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
                 put_tokens(value, registry, b) && cli_settings_put(context, value, b) && fleet_recipes_put(value, b) &&
                 kit_json_put_string(value, "formats", b->manifest->formats) &&
                 kit_json_put_string(value, "reproducible", fleet_repro_text(fleet_repro_known(&context->session, b)));
-    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 
 int cli_compute_info(cli_context *context, int argc, char **argv) {
@@ -237,16 +237,17 @@ int cli_compute_info(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     fleet_backend *backend = NULL;
+    session_reason reason = SESSION_REASON_NONE;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    exit_code = SESSION_EXIT_OK;
+    exit_code = CLI_EXIT_OK;
     fleet_detect_options detect = {.only = argv[0], .refresh = refresh};
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = fleet_named(registry, argv[0], &backend, &exit_code, &err);
+    if (status == KOLM_OK) status = fleet_named(registry, argv[0], &backend, &reason, &err);
     if (backend && backend->bad_settings && !context->json) cli_settings_print(context, backend);
     if (status == KOLM_OK) status = fleet_registry_detect(&context->session, registry, &detect, &err);
     if (status != KOLM_OK)
-        exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
+        exit_code = cli_fail(context, reason, &err);
     else if (context->json)
         exit_code = print_as_json(context, registry, backend);
     else

@@ -84,7 +84,7 @@ static int print_list_json(cli_context *context, const fleet_registry *registry)
     for (size_t i = 0; good && i < registry->count; i++) {
         if (!registry->backends[i].refused) good = cli_put_backend(list, &registry->backends[i]);
     }
-    return cli_print_json(context, cli_whole(value, good && put_problems(value, registry)), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good && put_problems(value, registry)), CLI_EXIT_OK);
 }
 
 int cli_compute_list(cli_context *context, int argc, char **argv) {
@@ -97,17 +97,17 @@ int cli_compute_list(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
-    if (status != KOLM_OK) return cli_error(context, session_exit_of(status), &err);
+    if (status != KOLM_OK) return cli_fail(context, SESSION_REASON_NONE, &err);
     status = fleet_registry_recall(&context->session, registry, &err);
     if (status != KOLM_OK) {
-        exit_code = cli_error(context, session_exit_of(status), &err);
+        exit_code = cli_fail(context, SESSION_REASON_NONE, &err);
     } else if (context->json) {
         exit_code = print_list_json(context, registry);
     } else {
         print_groups(context, registry);
         print_refused(context, registry);
         print_nothing(context, registry);
-        exit_code = SESSION_EXIT_OK;
+        exit_code = CLI_EXIT_OK;
     }
     fleet_registry_free(registry);
     return exit_code;

@@ -106,14 +106,14 @@ static kit_status note_detect_only(cli_context *context, const pick_result *resu
 /* Prints the answer in the asked form; 0, or 3 when nobody was picked. record is taken. */
 static int answer(cli_context *context, const pick_result *result, const pick_constraints *constraints,
                   const pick_options *o, cJSON *record) {
-    int exit_code = result->winner ? SESSION_EXIT_OK : SESSION_EXIT_NOTHING;
+    int exit_code = result->winner ? CLI_EXIT_OK : CLI_EXIT_NOTHING;
     kolm_error_t err = KIT_ERROR_INIT;
     if (context->json) {
         exit_code = cli_print_json(context, record, exit_code);
     } else {
         cli_pick_print(context, result);
         if (note_detect_only(context, result, constraints, &err) != KOLM_OK)
-            exit_code = cli_error(context, SESSION_EXIT_INTERNAL, &err);
+            exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
         if (o->explain) cli_pick_explain(context, result);
         cJSON_Delete(record);
     }
@@ -133,7 +133,8 @@ static int fresh(cli_context *context, const pick_options *o) {
     pick_result *result = NULL;
     pick_constraints constraints;
     cJSON *record = NULL;
-    int exit_code = SESSION_EXIT_OK;
+    session_reason reason = SESSION_REASON_NONE;
+    int exit_code;
     fleet_detect_options detect = {.refresh = o->refresh,
                                    .airgap = o->airgap != SESSION_AIRGAP_OFF,
                                    .airgap_strict = o->airgap == SESSION_AIRGAP_STRICT,
@@ -143,7 +144,7 @@ static int fresh(cli_context *context, const pick_options *o) {
     for (size_t i = 0; status == KOLM_OK && i < o->exclude.count; i++) {
         if (fleet_registry_find(registry, o->exclude.items[i])) continue;
         status = fleet_registry_unknown(registry, o->exclude.items[i], &err);
-        exit_code = SESSION_EXIT_USAGE;
+        reason = SESSION_REASON_USAGE;
     }
     if (status == KOLM_OK) status = fleet_registry_detect(&context->session, registry, &detect, &err);
     if (status == KOLM_OK) status = fleet_registry_candidates(registry, &candidates, &err);
@@ -152,7 +153,7 @@ static int fresh(cli_context *context, const pick_options *o) {
     if (status == KOLM_OK)
         exit_code = answer(context, result, &constraints, o, record);
     else
-        exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
+        exit_code = cli_fail(context, reason, &err);
     pick_result_free(result);
     fleet_candidates_free(candidates);
     fleet_registry_free(registry);
@@ -171,14 +172,13 @@ static int replay(cli_context *context, const pick_options *o) {
         status = pick_run(question->candidates, question->count, &question->constraints, &result, &err);
     if (status == KOLM_OK) status = pick_record(result, &question->constraints, &again, &err);
     if (status != KOLM_OK) {
-        exit_code = cli_error(context, session_exit_of(status), &err);
+        exit_code = cli_fail(context, SESSION_REASON_NONE, &err);
     } else {
         status = pick_records_agree(recorded, again, &err);
         exit_code =
             status == KOLM_OK
                 ? answer(context, result, &question->constraints, o, again)
-                : cli_error(context, status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_EXIT_INTERNAL : SESSION_EXIT_VERIFY,
-                            &err);
+                : cli_error(context, status == KOLM_E_RESOURCE_EXHAUSTED ? CLI_EXIT_INTERNAL : CLI_EXIT_VERIFY, &err);
         if (status != KOLM_OK) cJSON_Delete(again);
     }
     pick_result_free(result);

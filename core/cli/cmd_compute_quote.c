@@ -182,7 +182,7 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
     good = list != NULL;
     for (size_t i = 0; good && i < registry->count; i++)
         good = put_quote(list, registry, i, &quotes[i]);
-    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 
 static int quote(cli_context *context, const quote_options *o) {
@@ -190,7 +190,7 @@ static int quote(cli_context *context, const quote_options *o) {
     fleet_registry *registry = NULL;
     fleet_quote *quotes = NULL;
     kolm_cost_args_t job;
-    int exit_code = SESSION_EXIT_OK;
+    int exit_code = CLI_EXIT_OK;
     kit_status status = job_of(o, &job, &err);
     if (status == KOLM_OK) status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = fleet_registry_settle(&context->session, registry, &err);
@@ -200,7 +200,7 @@ static int quote(cli_context *context, const quote_options *o) {
     }
     if (status == KOLM_OK) status = fleet_call_costs(&context->session, registry, &job, o->airgap, quotes, &err);
     if (status != KOLM_OK)
-        exit_code = cli_error(context, session_exit_of(status), &err);
+        exit_code = cli_fail(context, SESSION_REASON_NONE, &err);
     else if (context->json)
         exit_code = print_as_json(context, registry, quotes, &job);
     else

@@ -26,7 +26,7 @@
 
 /* state: "made", "replaced", "kept", "removed", "nothing to remove" or "used". */
 static int answer(cli_context *context, setup *s, const char *state, const char *python) {
-    if (!context->json) return SESSION_EXIT_OK;
+    if (!context->json) return CLI_EXIT_OK;
     uint64_t bytes = 0;
     const char *version = s->version[0] ? s->version : NULL;
     const cJSON *packages = s->about ? kit_json_get(s->about, "packages") : NULL;
@@ -40,7 +40,7 @@ static int answer(cli_context *context, setup *s, const char *state, const char 
                 kit_json_put_string(value, "lock_sha256", s->lock.sha256[0] ? s->lock.sha256 : NULL) &&
                 kit_json_put(value, "packages", packages ? cJSON_Duplicate(packages, 1) : cJSON_CreateObject()) &&
                 kit_json_put_u64(value, "bytes", bytes);
-    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 
 static int answer_environment(cli_context *context, setup *s, const char *state) {
@@ -48,7 +48,7 @@ static int answer_environment(cli_context *context, setup *s, const char *state)
     kolm_error_t err = KIT_ERROR_INIT;
     kit_buf_fmt(&python, "%s/bin/python", s->place);
     int exit_code = kit_buf_ok(&python, &err) == KOLM_OK ? answer(context, s, state, kit_buf_text(&python))
-                                                         : cli_error(context, SESSION_EXIT_INTERNAL, &err);
+                                                         : cli_error(context, CLI_EXIT_INTERNAL, &err);
     kit_buf_free(&python);
     return exit_code;
 }
@@ -89,7 +89,7 @@ static void print_plan(cli_context *context, setup *s) {
 
 static kit_status confirm(cli_context *context, setup *s, kolm_error_t *err) {
     if (s->yes) return KOLM_OK;
-    s->exit_code = SESSION_EXIT_USAGE;
+    s->reason = SESSION_REASON_USAGE;
     if (context->json || !context->err_tty || isatty(STDIN_FILENO) != 1)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add --yes",
                         "there is no terminal to confirm on; nothing was done");
@@ -97,7 +97,7 @@ static kit_status confirm(cli_context *context, setup *s, kolm_error_t *err) {
     cli_flush(context);
     fprintf(stderr, "Go on? [y/N] ");
     bool yes = fgets(reply, sizeof reply, stdin) != NULL && (reply[0] == 'y' || reply[0] == 'Y');
-    s->exit_code = yes ? 0 : SESSION_EXIT_INTERRUPTED;
+    s->reason = yes ? SESSION_REASON_NONE : SESSION_REASON_INTERRUPTED;
     return yes ? KOLM_OK : kit_fail(err, KOLM_E_CANCELLED, "", "nothing was done");
 }
 
@@ -156,7 +156,7 @@ static kit_status remove_all(cli_context *context, setup *s, int *out_exit, kolm
 static kit_status find_backend(cli_context *context, fleet_registry **out_registry, setup *s, kolm_error_t *err) {
     KIT_TRY(fleet_registry_open(&context->session, out_registry, err));
     fleet_backend *backend = NULL;
-    KIT_TRY(fleet_named(*out_registry, s->name, &backend, &s->exit_code, err));
+    KIT_TRY(fleet_named(*out_registry, s->name, &backend, &s->reason, err));
     s->row = backend->row;
     s->trainer = (*out_registry)->found->trainer;
     return setup_open(s, err);
@@ -164,7 +164,7 @@ static kit_status find_backend(cli_context *context, fleet_registry **out_regist
 
 static int run(cli_context *context, setup *s) {
     kolm_error_t err = KIT_ERROR_INIT;
-    int exit_code = SESSION_EXIT_OK;
+    int exit_code = CLI_EXIT_OK;
     fleet_registry *registry = NULL;
     umask(umask(077) | 022); /* others must not be able to change what runs as this user */
     kit_status status = find_backend(context, &registry, s, &err);
@@ -174,7 +174,7 @@ static int run(cli_context *context, setup *s) {
         status = use(context, s, &exit_code, &err);
     else if (status == KOLM_OK)
         status = make(context, s, &exit_code, &err);
-    if (status != KOLM_OK) exit_code = cli_error(context, s->exit_code ? s->exit_code : session_exit_of(status), &err);
+    if (status != KOLM_OK) exit_code = cli_fail(context, s->reason, &err);
     setup_close(s);
     fleet_registry_free(registry);
     return exit_code;

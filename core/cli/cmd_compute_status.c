@@ -203,16 +203,16 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
         return cli_usage_error(context, syntax.command, "--older says what --prune removes: give both");
     if (since) s.since = now - span;
     const char *name = words > 0 ? argv[0] : NULL;
-    int failed = 0;
+    session_reason failed = SESSION_REASON_NONE;
     kit_status status = session_home(&context->session, &home, &err);
     if (status == KOLM_OK && !name) status = look_here(context, &s, home, now, &err);
     if (status == KOLM_OK && (name || remote || prune)) {
         const fleet_holdings_options where = {.only = name, .prune = prune, .older_seconds = (uint64_t)age};
         status = fleet_holdings_query(&context->session, &where, &elsewhere, &failed, &err);
     }
-    exit_code = elsewhere.failed ? SESSION_EXIT_BACKEND : SESSION_EXIT_OK;
+    exit_code = elsewhere.failed ? CLI_EXIT_BACKEND : CLI_EXIT_OK;
     if (status != KOLM_OK)
-        exit_code = cli_error(context, failed ? failed : session_exit_of(status), &err);
+        exit_code = cli_fail(context, failed, &err);
     else if (name)
         exit_code = print_elsewhere(context, &elsewhere, exit_code);
     else if (context->json)

@@ -57,7 +57,7 @@ static void on_step(void *user, const kolm_test_step_t *step) {
 
 static int finish(cli_context *context, const fleet_backend *backend, const kolm_test_result_t *result, cJSON *steps,
                   fleet_repro repro) {
-    int exit_code = result->passed ? SESSION_EXIT_OK : SESSION_EXIT_BACKEND;
+    int exit_code = result->passed ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
     if (!steps) {
         if (repro != FLEET_REPRO_UNKNOWN) cli_print(context, "%-9s %s\n", "[repro]", fleet_repro_text(repro));
         const char *verdict =
@@ -95,14 +95,14 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     fleet_backend *backend = NULL;
+    session_reason reason = SESSION_REASON_NONE;
     kolm_test_result_t result = {.struct_size = (uint32_t)sizeof result};
     report r = {.context = context};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    exit_code = SESSION_EXIT_OK;
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK)
-        status = fleet_named_for_test(&context->session, registry, argv[0], airgap, &backend, &exit_code, &err);
+        status = fleet_named_for_test(&context->session, registry, argv[0], airgap, &backend, &reason, &err);
     if (status == KOLM_OK) {
         if (context->json && (r.steps = cJSON_CreateArray()) == NULL)
             status =
@@ -113,16 +113,16 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
         if (status == KOLM_OK && r.lost)
             status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                               "out of memory for the steps of the test");
-        exit_code = cli_interrupted() ? SESSION_EXIT_INTERRUPTED : SESSION_EXIT_BACKEND;
+        reason = cli_interrupted() ? SESSION_REASON_INTERRUPTED : SESSION_REASON_BACKEND;
     }
     if (status == KOLM_OK) {
         if (result.passed) fleet_repro_keep(&context->session, backend, r.repro);
         exit_code = finish(context, backend, &result, r.steps, r.repro);
-        if (exit_code == SESSION_EXIT_OK && repro && r.repro != FLEET_REPRO_SAME) exit_code = SESSION_EXIT_BACKEND;
+        if (exit_code == CLI_EXIT_OK && repro && r.repro != FLEET_REPRO_SAME) exit_code = CLI_EXIT_BACKEND;
     } else {
         if (backend && !context->json)
             cli_print(context, "%s     %s\n", cli_styled(context, CLI_RED, "FAIL"), backend->name);
-        exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
+        exit_code = cli_fail(context, reason, &err);
         cJSON_Delete(r.steps);
     }
     fleet_registry_free(registry);

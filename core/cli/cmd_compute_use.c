@@ -36,25 +36,26 @@ static int done(cli_context *context, const char *name, const char *path, const 
         bool good = value && kit_json_put_string(value, "schema", "kolm.compute.use/1") &&
                     kit_json_put_string(value, "backend", name) && kit_json_put_string(value, "config", path) &&
                     kit_json_put_string(value, "state", backend ? fleet_backend_state(backend) : NULL);
-        return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+        return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
     }
     if (name)
         cli_print(context, "default backend %s written to %s\n", name, cli_safe(path));
     else
         cli_print(context, "default backend removed from %s: %s\n", cli_safe(path),
                   cli_safe(without_own(context, next, sizeof next)));
-    return SESSION_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 static int change(cli_context *context, const char *name) {
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_default set;
-    int exit_code = SESSION_EXIT_OK;
-    kit_status status = fleet_default_set(&context->session, name, &set, &exit_code, &err);
+    session_reason reason = SESSION_REASON_NONE;
+    int exit_code;
+    kit_status status = fleet_default_set(&context->session, name, &set, &reason, &err);
     if (status == KOLM_OK)
         exit_code = done(context, name, set.config, set.backend);
     else
-        exit_code = cli_error(context, exit_code ? exit_code : session_exit_of(status), &err);
+        exit_code = cli_fail(context, reason, &err);
     fleet_default_free(&set);
     return exit_code;
 }

@@ -9,12 +9,12 @@ static int print_made(cli_context *context, const export_request *r) {
     if (!context->json) {
         cli_print(context, "[export]      %s  %s\n", cli_safe(r->to),
                   r->merge ? "a whole model" : "an adapter, in PEFT's files");
-        return SESSION_EXIT_OK;
+        return CLI_EXIT_OK;
     }
     cJSON *record = cJSON_CreateObject();
     bool good = kit_json_put_string(record, "schema", "kolm.export/1") && kit_json_put_string(record, "path", r->to) &&
                 kit_json_put_bool(record, "merged", r->merge);
-    return cli_print_json(context, cli_whole(record, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(record, good), CLI_EXIT_OK);
 }
 
 int cli_cmd_export(cli_context *context, int argc, char **argv) {
@@ -51,6 +51,7 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     if (r.to == NULL) return cli_usage_error(context, syntax.command, "--to is missing: the directory to make");
     r.model = argv[0];
     kolm_error_t err = KIT_ERROR_INIT;
-    if (model_export(&context->session, &r, &exit_code, &err) != KOLM_OK) return cli_error(context, exit_code, &err);
+    session_reason reason = SESSION_REASON_NONE;
+    if (model_export(&context->session, &r, &reason, &err) != KOLM_OK) return cli_fail(context, reason, &err);
     return print_made(context, &r);
 }

@@ -135,14 +135,14 @@ static int print_json(cli_context *context, const artifact *a) {
                 kit_json_put_string(object, "manifest_sha256", artifact_manifest_sha256(a)) &&
                 kit_json_put_u64(object, "size", artifact_size(a)) && put_entries(object, a) &&
                 kit_json_put(object, "manifest", cJSON_Duplicate(artifact_manifest(a), 1));
-    return cli_print_json(context, cli_whole(object, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(object, good), CLI_EXIT_OK);
 }
 
 /* Not there is one thing, not what it should be another, and not to be read a third. */
-static int exit_of(kit_status status) {
-    if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) return SESSION_EXIT_VERIFY;
+static session_reason reason_of(kit_status status) {
+    if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) return SESSION_REASON_VERIFY;
     bool named = status == KOLM_E_NOT_FOUND || status == KOLM_E_PERMISSION_DENIED;
-    return named || model_status_is_verdict(status) ? session_exit_of(status) : SESSION_EXIT_UNJUDGED;
+    return named || model_status_is_verdict(status) ? session_reason_of(status) : SESSION_REASON_UNJUDGED;
 }
 
 int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
@@ -163,8 +163,8 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     artifact *a = NULL;
     kit_status status = model_check_model_path(argv[0], &err);
     if (status == KOLM_OK) status = artifact_open(argv[0], &a, &err);
-    if (status != KOLM_OK) return cli_error(context, exit_of(status), &err);
-    exit_code = SESSION_EXIT_OK;
+    if (status != KOLM_OK) return cli_fail(context, reason_of(status), &err);
+    exit_code = CLI_EXIT_OK;
     if (context->json)
         exit_code = print_json(context, a);
     else

@@ -62,18 +62,18 @@ static void print_result(job_run *r) {
 static int run(cli_context *context, job_run *r, const fleet_job_request *request) {
     const host_events events = {.user = r, .log = print_log, .progress = print_progress, .metric = print_metric};
     kolm_error_t err = KIT_ERROR_INIT;
-    int exit_code = SESSION_EXIT_OK;
-    kit_status status = fleet_job_here(&context->session, request, &events, &r->done, &exit_code, &err);
+    session_reason reason = SESSION_REASON_NONE;
+    kit_status status = fleet_job_here(&context->session, request, &events, &r->done, &reason, &err);
     if (status == KOLM_OK && !r->lost) print_result(r);
     if (status == KOLM_OK && r->lost) {
-        exit_code = SESSION_EXIT_INTERNAL;
+        reason = SESSION_REASON_INTERNAL;
         status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                           "out of memory for an event of the job");
     }
-    if (status == KOLM_OK) return SESSION_EXIT_OK;
+    if (status == KOLM_OK) return CLI_EXIT_OK;
     print_error(r, &err);
     context->json = false; /* the event was the report for programs */
-    return cli_error(context, exit_code, &err);
+    return cli_fail(context, reason, &err);
 }
 
 static int job_run_verb(cli_context *context, int argc, char **argv) {
@@ -84,7 +84,7 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
     if (!r) {
         kit_status status =
             kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-        return status == KOLM_OK ? SESSION_EXIT_OK : cli_error(context, SESSION_EXIT_INTERNAL, &err);
+        return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, CLI_EXIT_INTERNAL, &err);
     }
     r->context = context;
     const cli_option options[] = {

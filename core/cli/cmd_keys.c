@@ -8,12 +8,6 @@
 #include "fleet/keys.h"
 #include "fleet/publishers.h"
 
-static int failed(cli_context *context, kit_status status, const kolm_error_t *err) {
-    int exit_code = session_exit_of(status);
-    if (status == KOLM_E_PERMISSION_DENIED || status == KOLM_E_FAILED_PRECONDITION) exit_code = SESSION_EXIT_USAGE;
-    return cli_error(context, exit_code, err);
-}
-
 /* ---- list */
 
 static void time_text(int64_t seconds, char out[RECEIPT_TIME_BYTES]) {
@@ -64,9 +58,9 @@ static int keys_list(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     receipt_keyring *ring = NULL;
     kit_status status = fleet_keyring_open(&context->session, &ring, &err);
-    exit_code = SESSION_EXIT_OK;
+    exit_code = CLI_EXIT_OK;
     if (status != KOLM_OK) {
-        exit_code = failed(context, status, &err);
+        exit_code = cli_fail_own(context, &err);
     } else if (context->json) {
         cJSON *object = cJSON_CreateObject();
         bool good = kit_json_put_string(object, "schema", "kolm.keys/1");
@@ -74,7 +68,7 @@ static int keys_list(cli_context *context, int argc, char **argv) {
         good = array != NULL;
         for (size_t i = 0; good && i < receipt_keyring_count(ring); i++)
             good = put_key(array, receipt_keyring_at(ring, i));
-        exit_code = cli_print_json(context, cli_whole(object, good), SESSION_EXIT_OK);
+        exit_code = cli_print_json(context, cli_whole(object, good), CLI_EXIT_OK);
     } else {
         for (size_t i = 0; i < receipt_keyring_count(ring); i++)
             print_key(context, receipt_keyring_at(ring, i));
@@ -90,7 +84,7 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
     cJSON *object = cJSON_CreateObject();
     bool good = kit_json_put_string(object, "schema", schema) && kit_json_put_string(object, "keyid", keyid) &&
                 (more == NULL || kit_json_put_string(object, more, value));
-    return cli_print_json(context, cli_whole(object, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(object, good), CLI_EXIT_OK);
 }
 
 /* ---- export */
@@ -105,9 +99,9 @@ static int keys_export(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     receipt_key *key = NULL;
     kit_status status = fleet_key_own(&context->session, &key, &err);
-    exit_code = SESSION_EXIT_OK;
+    exit_code = CLI_EXIT_OK;
     if (status != KOLM_OK)
-        exit_code = failed(context, status, &err);
+        exit_code = cli_fail_own(context, &err);
     else if (context->json)
         exit_code = print_done(context, "kolm.keys.export/1", receipt_key_public(key)->keyid, "public_key",
                                receipt_key_pem(key));
@@ -142,10 +136,10 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
     receipt_public key;
     r.file = argv[0];
     kit_status status = fleet_key_trust_file(&context->session, &r, &key, &err);
-    if (status != KOLM_OK) return failed(context, status, &err);
+    if (status != KOLM_OK) return cli_fail_own(context, &err);
     if (context->json) return print_done(context, "kolm.keys.trust/1", key.keyid, NULL, NULL);
     cli_print(context, "trusted %s\n", key.keyid);
-    return SESSION_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 /* ---- revoke, rotate */
@@ -160,7 +154,7 @@ static int print_revoked(cli_context *context, const char *keyid) {
         cli_print(context, "revoked %s\n", keyid);
         cli_signed_print(context, backends, "refused from now on:", false);
         cJSON_Delete(backends);
-        return SESSION_EXIT_OK;
+        return CLI_EXIT_OK;
     }
     cJSON *object = cJSON_CreateObject();
     bool good =
@@ -169,7 +163,7 @@ static int print_revoked(cli_context *context, const char *keyid) {
         good = backends ? kit_json_put(object, "backends", backends) : kit_json_put_null(object, "backends");
     else
         cJSON_Delete(backends);
-    return cli_print_json(context, cli_whole(object, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(object, good), CLI_EXIT_OK);
 }
 
 static int keys_revoke(cli_context *context, int argc, char **argv) {
@@ -191,7 +185,7 @@ static int keys_revoke(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     char keyid[KIT_SHA256_HEX];
     kit_status status = fleet_key_revoke(&context->session, argv[0], reason != NULL ? reason : "", keyid, &err);
-    return status == KOLM_OK ? print_revoked(context, keyid) : failed(context, status, &err);
+    return status == KOLM_OK ? print_revoked(context, keyid) : cli_fail_own(context, &err);
 }
 
 static int keys_rotate(cli_context *context, int argc, char **argv) {
@@ -205,10 +199,10 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     receipt_public old_key, new_key;
     kit_status status = fleet_key_rotate(&context->session, &old_key, &new_key, &err);
-    if (status != KOLM_OK) return failed(context, status, &err);
+    if (status != KOLM_OK) return cli_fail_own(context, &err);
     if (context->json) return print_done(context, "kolm.keys.rotate/1", new_key.keyid, "replaces", old_key.keyid);
     cli_print(context, "old  %s\nnew  %s\n", old_key.keyid, new_key.keyid);
-    return SESSION_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 static const cli_command verbs[] = {

@@ -18,13 +18,14 @@ static int print_json(cli_context *context, const report_request *r, const repor
 }
 
 static int report_model(cli_context *context, const report_request *r) {
-    int exit_code = SESSION_EXIT_INTERNAL;
+    session_reason reason = SESSION_REASON_NONE;
     kolm_error_t err = KIT_ERROR_INIT;
     report_made m;
     char size[32];
-    kit_status status = report_make(&context->session, "kolm " KOLM_VERSION, r, &m, &exit_code, &err);
+    kit_status status = report_make(&context->session, "kolm " KOLM_VERSION, r, &m, &reason, &err);
+    int exit_code = cli_exit_of(reason);
     if (status != KOLM_OK) {
-        exit_code = cli_error(context, exit_code, &err);
+        exit_code = cli_fail(context, reason, &err);
     } else if (context->json) {
         exit_code = print_json(context, r, &m, exit_code);
     } else {

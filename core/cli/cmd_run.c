@@ -75,12 +75,12 @@ static int answer(cli_context *context, const run_request *r) {
     printing p = {.context = context, .json = json, .with_gaps = r->skip_bad && !json, .place = 1};
     const run_receiver receiver = {.answer = print_answer, .pause = show, .gone = nobody_reads, .user = &p};
     run_tally tally;
-    int exit_code = SESSION_EXIT_OK;
+    session_reason reason = SESSION_REASON_NONE;
     kolm_error_t err = KIT_ERROR_INIT;
-    kit_status status = run_model(&context->session, r, &receiver, &tally, &exit_code, &err);
+    kit_status status = run_model(&context->session, r, &receiver, &tally, &reason, &err);
     if (status == KOLM_OK && !r->serve) print_left_out(&p, r, &tally);
     kit_buf_free(&p.shown);
-    return status == KOLM_OK ? SESSION_EXIT_OK : cli_error(context, exit_code, &err);
+    return status == KOLM_OK ? CLI_EXIT_OK : cli_fail(context, reason, &err);
 }
 
 /* ---- What was given */
@@ -109,7 +109,7 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const giv
                      "for the lines of the file: --input FILE; for the words themselves: put -- before them",
                      "'%s' %s: is what it holds to be answered, or these words?", shown,
                      there ? "is the name of a file or directory" : "looks like the name of a file that is not there");
-        return cli_error(context, SESSION_EXIT_USAGE, &err);
+        return cli_error(context, CLI_EXIT_USAGE, &err);
     }
     return -1;
 }

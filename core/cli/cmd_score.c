@@ -7,7 +7,7 @@
 #include "compile/rescore.h"
 
 static int print_score(cli_context *context, const rescore *s) {
-    const int exit_code = s->ships ? SESSION_EXIT_OK : SESSION_EXIT_GATE;
+    const int exit_code = s->ships ? CLI_EXIT_OK : CLI_EXIT_GATE;
     kolm_error_t err = KIT_ERROR_INIT;
     kit_buf text = {0};
     if (context->json) {
@@ -18,15 +18,15 @@ static int print_score(cli_context *context, const rescore *s) {
     kit_status status = score_report_text(&s->k, s->answers, &s->gates, NULL, &text, &err);
     if (status == KOLM_OK) cli_print(context, "%s", kit_buf_text(&text));
     kit_buf_free(&text);
-    return status == KOLM_OK ? exit_code : cli_error(context, SESSION_EXIT_INTERNAL, &err);
+    return status == KOLM_OK ? exit_code : cli_error(context, CLI_EXIT_INTERNAL, &err);
 }
 
 static int score_model(cli_context *context, const rescore_request *r) {
-    int exit_code = SESSION_EXIT_INTERNAL;
+    session_reason reason = SESSION_REASON_NONE;
     kolm_error_t err = KIT_ERROR_INIT;
     rescore result;
-    kit_status status = rescore_model(&context->session, r, &result, &exit_code, &err);
-    exit_code = status == KOLM_OK ? print_score(context, &result) : cli_error(context, exit_code, &err);
+    kit_status status = rescore_model(&context->session, r, &result, &reason, &err);
+    int exit_code = status == KOLM_OK ? print_score(context, &result) : cli_fail(context, reason, &err);
     rescore_free(&result);
     return exit_code;
 }

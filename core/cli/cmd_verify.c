@@ -82,8 +82,9 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
     model_handle model;
+    session_reason reason = SESSION_REASON_NONE;
     kit_status status = model_handle_open(&context->session, argv[0], deep ? MODEL_TRUST_DEEP : MODEL_TRUST_RECEIPTS,
-                                          &model, &exit_code, &err);
+                                          &model, &reason, &err);
     bool told = status != KOLM_OK && model_report_failure(&model, status, &err);
     if (status == KOLM_OK && receipts) demand_receipts(&model);
     if (told && model.report.remedy[0] == '\0')
@@ -91,11 +92,11 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
                  model.unjudged ? "this says nothing about the model; mend that and ask again"
                                 : "get the file again from where it came");
     if (status != KOLM_OK && (!told || cli_interrupted())) {
-        exit_code = cli_error(context, cli_interrupted() ? SESSION_EXIT_INTERRUPTED : exit_code, &err);
+        exit_code = cli_fail(context, cli_interrupted() ? SESSION_REASON_INTERRUPTED : reason, &err);
     } else {
-        exit_code = model.unjudged                            ? SESSION_EXIT_UNJUDGED
-                    : model.report.verdict == RECEIPT_TRUSTED ? SESSION_EXIT_OK
-                                                              : SESSION_EXIT_VERIFY;
+        exit_code = model.unjudged                            ? CLI_EXIT_UNJUDGED
+                    : model.report.verdict == RECEIPT_TRUSTED ? CLI_EXIT_OK
+                                                              : CLI_EXIT_VERIFY;
         if (context->json)
             exit_code = print_json(context, &model, argv[0], exit_code);
         else

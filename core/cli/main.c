@@ -67,30 +67,30 @@ int cli_group_of(cli_context *context, const char *prefix, const char *summary, 
     for (size_t i = 0; i < count; i++)
         cli_print(context, "  %-8s  %s\n", table[i].name, table[i].help);
     cli_print(context, "\n  %s COMMAND --help says more.\n", prefix);
-    return help ? SESSION_EXIT_OK : SESSION_EXIT_USAGE;
+    return help ? CLI_EXIT_OK : CLI_EXIT_USAGE;
 }
 
 static int version(cli_context *context) {
     if (!context->json) {
         cli_print(context, "kolm %s (backend ABI %d.%d)\n", KOLM_VERSION, KOLM_ABI_MAJOR, KOLM_ABI_MINOR);
-        return SESSION_EXIT_OK;
+        return CLI_EXIT_OK;
     }
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.version/1") &&
                 kit_json_put_string(value, "version", KOLM_VERSION) &&
                 kit_json_put_u64(value, "abi_major", KOLM_ABI_MAJOR) &&
                 kit_json_put_u64(value, "abi_minor", KOLM_ABI_MINOR);
-    return cli_print_json(context, cli_whole(value, good), SESSION_EXIT_OK);
+    return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 
 static int run(cli_context *context, int argc, char **argv) {
     if (argc < 2) {
         print_help(context);
-        return SESSION_EXIT_USAGE;
+        return CLI_EXIT_USAGE;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(context);
-        return SESSION_EXIT_OK;
+        return CLI_EXIT_OK;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
         if (argc == 3 && strcmp(argv[2], "--json") == 0)
@@ -114,7 +114,7 @@ int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     cli_options_find_json(&context, argc, argv);
     int exit_code = cli_log_setup(&context, &err) == KOLM_OK ? run(&context, argc, argv)
-                                                             : cli_error(&context, SESSION_EXIT_USAGE, &err);
+                                                             : cli_error(&context, CLI_EXIT_USAGE, &err);
     exit_code = cli_output_finish(&context, exit_code);
     cli_context_free(&context);
     return exit_code;

@@ -102,8 +102,8 @@ static int add_item(parser *p, session_words *list, const char *value, size_t le
     char *copy = grown ? strndup(value, length) : NULL;
     if (!copy) {
         kolm_error_t err = KIT_ERROR_INIT;
-        int32_t code = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while reading the options");
-        return cli_error(p->context, session_exit_of(code), &err);
+        err.code = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory while reading the options");
+        return cli_fail(p->context, SESSION_REASON_NONE, &err);
     }
     list->items[list->count++] = copy;
     return -1;
@@ -227,7 +227,7 @@ static int unknown_word(parser *p, const char *word) {
     kit_format(err.remedy, sizeof err.remedy,
                "for a text that begins with '-' put -- before it: %s FILE.kolm -- '%s'; options: `%s --help`",
                p->syntax->command, word, p->syntax->command);
-    return cli_error(p->context, SESSION_EXIT_USAGE, &err);
+    return cli_error(p->context, CLI_EXIT_USAGE, &err);
 }
 
 static int unknown_option(parser *p, const char *word, size_t length) {
@@ -278,7 +278,7 @@ static int print_help(parser *p) {
     cli_print(p->context, "  %-28s  %s\n", "-v, --verbose", "show what backends say; again for more");
     cli_print(p->context, "  %-28s  %s\n", "-h, --help", "print this help");
     if (syntax->notes) cli_print(p->context, "\n%s\n", syntax->notes);
-    return SESSION_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 static int long_option(parser *p, const char *word) {

@@ -57,7 +57,7 @@ typedef struct cli_syntax {
 
 /* Sets context->json when --json stands anywhere before "--". */
 void cli_options_find_json(cli_context *context, int argc, char **argv);
-/* -1: go on. Else the exit code of the verb: 0 after --help, SESSION_EXIT_USAGE after an error that has been printed. */
+/* -1: go on. Else the exit code of the verb: 0 after --help, CLI_EXIT_USAGE after an error that has been printed. */
 int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, char **argv) KIT_MUST_USE;
 
 #endif

@@ -145,7 +145,7 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
     if (status != KOLM_OK) {
         bool json = context->json;
         context->json = false; /* the error must not become a second document */
-        exit_code = cli_error(context, SESSION_EXIT_INTERNAL, &err);
+        exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
         context->json = json; /* nor what the verb says to people something before it */
     }
     kit_buf_free(&text);
@@ -183,6 +183,26 @@ int cli_error(cli_context *context, int exit_code, const kolm_error_t *err) {
     return exit_code;
 }
 
+int cli_exit_of(session_reason reason) {
+    static const int codes[] = {
+        [SESSION_REASON_NONE] = CLI_EXIT_OK,           [SESSION_REASON_INTERNAL] = CLI_EXIT_INTERNAL,
+        [SESSION_REASON_USAGE] = CLI_EXIT_USAGE,       [SESSION_REASON_NOTHING] = CLI_EXIT_NOTHING,
+        [SESSION_REASON_GATE] = CLI_EXIT_GATE,         [SESSION_REASON_BACKEND] = CLI_EXIT_BACKEND,
+        [SESSION_REASON_DATA] = CLI_EXIT_DATA,         [SESSION_REASON_VERIFY] = CLI_EXIT_VERIFY,
+        [SESSION_REASON_UNJUDGED] = CLI_EXIT_UNJUDGED, [SESSION_REASON_INTERRUPTED] = CLI_EXIT_INTERRUPTED,
+    };
+    return codes[reason];
+}
+
+int cli_fail(cli_context *context, session_reason reason, const kolm_error_t *err) {
+    if (reason == SESSION_REASON_NONE) reason = session_reason_of(err->code != KOLM_OK ? err->code : KOLM_E_UNKNOWN);
+    return cli_error(context, cli_exit_of(reason), err);
+}
+
+int cli_fail_own(cli_context *context, const kolm_error_t *err) {
+    return cli_fail(context, err->code == KOLM_E_PERMISSION_DENIED ? SESSION_REASON_USAGE : SESSION_REASON_NONE, err);
+}
+
 int cli_usage_error(cli_context *context, const char *command, const char *format, ...) {
     kolm_error_t err = KIT_ERROR_INIT;
     va_list arguments;
@@ -191,7 +211,7 @@ int cli_usage_error(cli_context *context, const char *command, const char *forma
     vsnprintf(err.text, sizeof err.text, format, arguments);
     va_end(arguments);
     kit_format(err.remedy, sizeof err.remedy, "see `%s --help`", command);
-    return cli_error(context, SESSION_EXIT_USAGE, &err);
+    return cli_error(context, CLI_EXIT_USAGE, &err);
 }
 
 static void note(cli_context *context, const char *kind, const char *format, va_list arguments) KIT_PRINTF(3, 0);
@@ -302,5 +322,5 @@ int cli_output_finish(cli_context *context, int exit_code) {
             reason == EBADF    ? "it is closed: send it to a file or to /dev/null, then run it again"
             : reason == ENOMEM ? "close other programs or raise the limit, then run it again"
                                : "free space where it goes, then run it again");
-    return SESSION_EXIT_INTERNAL;
+    return CLI_EXIT_INTERNAL;
 }

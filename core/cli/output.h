@@ -4,6 +4,7 @@
 #define KOLM_CLI_OUTPUT_H
 
 #include "cli/context.h"
+#include "cli/exit.h"
 
 /* ---- Results: standard output. Text that came from a plugin, a file or the user goes through cli_safe first. */
 void cli_print(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
@@ -16,7 +17,7 @@ const char *cli_safe(const char *text);
 /* Appends JSON text with what a terminal could obey (DEL, C1, turned writing) as \uNNNN: the same value, spelled
  * safely. */
 void cli_add_json(kit_buf *buf, const char *text);
-/* Prints value (with "log", what backends said, unless it is a pick record or one of many lines), indented, with a line end; takes (and frees) value. Returns exit_code, or SESSION_EXIT_INTERNAL when memory
+/* Prints value (with "log", what backends said, unless it is a pick record or one of many lines), indented, with a line end; takes (and frees) value. Returns exit_code, or CLI_EXIT_INTERNAL when memory
  * was out (value NULL). */
 int cli_print_json(cli_context *context, cJSON *value, int exit_code);
 /* Documents are built like this: every member is put while `good` holds, and what is not whole at the end counts as no memory. */
@@ -33,7 +34,11 @@ const char *cli_styled(const cli_context *context, cli_style style, const char *
  *       -> what to do next
  * With --json the same goes to standard output as {"schema":"kolm.error/1","exit","code","text","remedy"} as well. */
 int cli_error(cli_context *context, int exit_code, const kolm_error_t *err);
-/* A usage error: quotes what is wrong and names the help of command. Returns SESSION_EXIT_USAGE. */
+/* The same with the exit code of the reason, or where that is NONE of the error's code. */
+int cli_fail(cli_context *context, session_reason reason, const kolm_error_t *err);
+/* The same about keys and grants, where what may not be done is for the user to change. */
+int cli_fail_own(cli_context *context, const kolm_error_t *err);
+/* A usage error: quotes what is wrong and names the help of command. Returns CLI_EXIT_USAGE. */
 int cli_usage_error(cli_context *context, const char *command, const char *format, ...) KIT_PRINTF(3, 4);
 /* "kolm: KIND: ..." with a kind such as "info" or "error". */
 void cli_note(cli_context *context, const char *kind, const char *format, ...) KIT_PRINTF(3, 4);
@@ -48,7 +53,7 @@ void cli_progress_at(cli_context *context, cli_progress *progress, const kolm_pr
  * sooner. */
 void cli_progress_end(cli_context *context, cli_progress *progress);
 
-/* Flushes standard output. SESSION_EXIT_INTERNAL with a message when it could not be written (not for a closed pipe: then
+/* Flushes standard output. CLI_EXIT_INTERNAL with a message when it could not be written (not for a closed pipe: then
  * exit_code), else exit_code. */
 int cli_output_finish(cli_context *context, int exit_code);
 

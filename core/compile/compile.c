@@ -42,12 +42,12 @@ kit_status compile_run(compile *c, bool *out_ships, kolm_error_t *err) {
     *out_ships = false;
     kit_status status = run(c, out_ships, err);
     if (status == KOLM_OK) {
-        c->exit_code = *out_ships ? SESSION_EXIT_OK : SESSION_EXIT_GATE;
+        c->reason = *out_ships ? SESSION_REASON_NONE : SESSION_REASON_GATE;
         return KOLM_OK;
     }
     job_directory_mend_error(&c->job, c->request.keep_job, err);
     *out_ships = false;
-    if (status == KOLM_E_CANCELLED || session_stopped(c->session)) c->exit_code = SESSION_EXIT_INTERRUPTED;
+    if (status == KOLM_E_CANCELLED || session_stopped(c->session)) c->reason = SESSION_REASON_INTERRUPTED;
     return status;
 }
 

@@ -37,8 +37,8 @@ typedef struct compile_payload {
 typedef struct compile {
     kolm_session *session;
     compile_request request;
-    int exit_code;  /* what a failure of the present step means */
-    char *out_path; /* DIR/NAME-VERSION.kolm */
+    session_reason reason; /* what a failure of the present step means */
+    char *out_path;        /* DIR/NAME-VERSION.kolm */
     char *sidecar_path;
     char *failed_path; /* DIR/NAME-VERSION.failed */
     char *chain_path, *keys_dir;
@@ -77,12 +77,12 @@ typedef struct compile {
 /* A compile that has done nothing yet: fill its request, whose defaults are set, then run it once. */
 kit_status compile_new(kolm_session *session, compile **out_compile, kolm_error_t *err) KIT_MUST_USE;
 /* All of it. What happens on the way goes to the session's sink: SESSION_DATA_READ, _BACKEND_CHOSEN, _QUOTED, _TRAINED,
- * _SCORED, then _SHIPPED, or _FAILED_GATE where *out_ships is false. exit_code says what the end means, whichever it is. */
+ * _SCORED, then _SHIPPED, or _FAILED_GATE where *out_ships is false. reason says what the end means, whichever it is. */
 kit_status compile_run(compile *c, bool *out_ships, kolm_error_t *err) KIT_MUST_USE;
 /* No-op if NULL. Removes the job directory unless request.keep_job is set. */
 void compile_free(compile *c);
 
-/* ---- The steps. Each sets exit_code to what its own failure means before anything can fail. */
+/* ---- The steps. Each sets reason to what its own failure means before anything can fail. */
 kit_status compile_check_request(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_prepare_data(compile *c, kolm_error_t *err) KIT_MUST_USE;
 /* What was found in the data: what should be looked at, as a warning; and the counts as JSON. */

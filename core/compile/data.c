@@ -115,7 +115,7 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
     bool automatic = strcmp(r->recipe, "auto") == 0;
     if (automatic && r->base != NULL) {
         kit_status status = recognise(c, err);
-        if (status != KOLM_OK) c->exit_code = session_exit_of(status);
+        if (status != KOLM_OK) c->reason = session_reason_of(status);
         KIT_TRY(status);
     }
     const char *recipe = automatic ? automatic_recipe(c) : r->recipe;
@@ -124,7 +124,7 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
                         "leave it out, or pass --base MODEL, or --recipe NAME for a recipe with options",
                         "--set has options for the training of a base model, and there is none");
     kit_status status = fleet_recipe_find(c->session, r->backend, recipe, c->trainer, &c->needs, err);
-    if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) c->exit_code = session_exit_of(status);
+    if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) c->reason = session_reason_of(status);
     KIT_TRY(status);
     if (c->needs.base == HOST_BASE_REQUIRED && r->base == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the %s recipe needs a base model", recipe);
@@ -144,7 +144,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     static const char *const efforts[] = {"quick", "normal", "high"}, *const weights[] = {"none", "balanced"},
                              *const rules[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
     compile_request *r = &c->request;
-    c->exit_code = SESSION_EXIT_USAGE;
+    c->reason = SESSION_REASON_USAGE;
     if (!task_ok(r->task))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                         "use lower-case letters, digits, '_' and '-', beginning with a letter, at most 64",
@@ -247,11 +247,11 @@ static kit_status open_data(compile *c, kolm_error_t *err) {
 
 kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
-    c->exit_code = SESSION_EXIT_DATA;
+    c->reason = SESSION_REASON_DATA;
     kit_status status = open_data(c, err);
     if (status == KOLM_OK) {
         status = make_job_directory(c, err);
-        if (status != KOLM_OK) c->exit_code = SESSION_EXIT_USAGE;
+        if (status != KOLM_OK) c->reason = SESSION_REASON_USAGE;
     }
     if (status == KOLM_OK) {
         job_prepare_options options = {
@@ -268,7 +268,7 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
             .cancel = c->session->stop,
         };
         status = job_prepare(&options, &c->data, err);
-        if (status == KOLM_E_RESOURCE_EXHAUSTED) c->exit_code = SESSION_EXIT_INTERNAL;
+        if (status == KOLM_E_RESOURCE_EXHAUSTED) c->reason = SESSION_REASON_INTERNAL;
     }
     if (status == KOLM_OK) session_tell(c->session, &(session_event){.kind = SESSION_DATA_READ, .compile = c});
     if (status == KOLM_OK) compile_warn_data(c);
@@ -310,7 +310,7 @@ static kit_status check_budget(compile *c, kolm_error_t *err) {
     bool free = c->choice->backend->offer->price_micro_usd_per_hour == 0;
     if (!r->budget.set || (c->quoted_micro == RECEIPT_UNKNOWN && free)) return KOLM_OK;
     if (c->quoted_micro == RECEIPT_UNKNOWN && r->budget.value == 0) {
-        c->exit_code = SESSION_EXIT_NOTHING;
+        c->reason = SESSION_REASON_NOTHING;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a free backend, or give a budget above 0",
                         "%s cannot say what this job costs, and --budget 0 allows no cost", c->choice->backend->name);
     }
@@ -320,7 +320,7 @@ static kit_status check_budget(compile *c, kolm_error_t *err) {
         return KOLM_OK;
     }
     if (c->quoted_micro <= r->budget.value) return KOLM_OK;
-    c->exit_code = SESSION_EXIT_NOTHING;
+    c->reason = SESSION_REASON_NOTHING;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     "raise --budget, choose a cheaper backend (`kolm compute quote`), or train on fewer rows",
                     "this job is quoted at %s on %s, above the budget of %s",
@@ -348,18 +348,18 @@ kit_status compile_choose(compile *c, kolm_error_t *err) {
                         .exclude = (const char *const *)r->exclude.items,
                         .exclude_count = r->exclude.count},
     };
-    c->exit_code = SESSION_EXIT_NOTHING;
-    KIT_TRY(fleet_choose(c->session, &options, &c->choice, &c->exit_code, err));
+    c->reason = SESSION_REASON_NOTHING;
+    KIT_TRY(fleet_choose(c->session, &options, &c->choice, &c->reason, err));
     session_tell(c->session, &(session_event){.kind = SESSION_BACKEND_CHOSEN, .compile = c});
     const char *unread = host_manifest_unread(c->choice->backend->manifest);
     if (unread)
         session_warn(c->session, "the manifest of %s is of a later version, and this kolm does not know: %s",
                      c->choice->backend->name, unread);
-    c->exit_code = SESSION_EXIT_USAGE;
+    c->reason = SESSION_REASON_USAGE;
     KIT_TRY(fleet_recipe_check(c->choice->backend, c->recipe, c->trainer, err));
     c->private_remote = c->airgap && r->allow_private_remote &&
                         c->choice->backend->offer->airgap == PICK_AIRGAP_DEPENDS && c->choice->backend->private_target;
-    c->exit_code = SESSION_EXIT_BACKEND;
+    c->reason = SESSION_REASON_BACKEND;
     KIT_TRY(quote(c, err));
     session_tell(c->session, &(session_event){.kind = SESSION_QUOTED, .compile = c});
     return check_budget(c, err);

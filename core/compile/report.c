@@ -62,28 +62,28 @@ static kit_status write_page(const report_request *r, const kit_buf *page, const
 /* ---- What it is made of */
 
 static kit_status gather_model(kolm_session *session, const report_request *r, report_gathering *g, report_made *m,
-                               int *out_exit, kolm_error_t *err) {
+                               session_reason *out_reason, kolm_error_t *err) {
     model_handle model;
-    kit_status status = model_handle_open(session, r->model, MODEL_TRUST_RECEIPTS, &model, out_exit, err);
-    int verdict_exit = SESSION_EXIT_OK;
+    kit_status status = model_handle_open(session, r->model, MODEL_TRUST_RECEIPTS, &model, out_reason, err);
+    session_reason verdict_reason = SESSION_REASON_NONE;
     /* Then the page says so on top. */
     if (status != KOLM_OK && model.artifact != NULL && !session_stopped(session) && status != KOLM_E_CANCELLED &&
         model_report_failure(&model, status, err))
         status = KOLM_OK;
     if (status == KOLM_OK) {
         const receipt_verdict verdict = model.report.verdict;
-        verdict_exit = model.unjudged                                                 ? SESSION_EXIT_UNJUDGED
-                       : verdict == RECEIPT_TRUSTED || verdict == RECEIPT_UNKNOWN_KEY ? SESSION_EXIT_OK
-                                                                                      : SESSION_EXIT_VERIFY;
-        *out_exit = SESSION_EXIT_INTERNAL;
+        verdict_reason = model.unjudged                                                 ? SESSION_REASON_UNJUDGED
+                         : verdict == RECEIPT_TRUSTED || verdict == RECEIPT_UNKNOWN_KEY ? SESSION_REASON_NONE
+                                                                                        : SESSION_REASON_VERIFY;
+        *out_reason = SESSION_REASON_INTERNAL;
         const report_judgement judgement = {.judged = !model.unjudged,
                                             .has_receipts = model.has_sidecar,
                                             .report = &model.report,
                                             .file_sha256 = model.file_sha256};
         status = report_gather_artifact(g, model.artifact, &judgement, err);
     }
-    if (status == KOLM_OK && r->data.count > 0 && verdict_exit == SESSION_EXIT_OK) {
-        status = report_ask_again(session, r, artifact_manifest_sha256(model.artifact), g, out_exit, err);
+    if (status == KOLM_OK && r->data.count > 0 && verdict_reason == SESSION_REASON_NONE) {
+        status = report_ask_again(session, r, artifact_manifest_sha256(model.artifact), g, out_reason, err);
         m->asked = status == KOLM_OK;
     } else if (status == KOLM_OK && r->data.count > 0) {
         status = report_gather_notice(
@@ -91,7 +91,7 @@ static kit_status gather_model(kolm_session *session, const report_request *r, r
             "A model that may not be trusted is never run: there are no single answers in this page.", err);
     }
     model_handle_close(&model);
-    if (status == KOLM_OK) *out_exit = verdict_exit;
+    if (status == KOLM_OK) *out_reason = verdict_reason;
     return status;
 }
 
@@ -101,52 +101,52 @@ static bool is_directory(const char *path) {
 }
 
 static kit_status gather_failed(kolm_session *session, const report_request *r, report_gathering *g, report_made *m,
-                                int *out_exit, kolm_error_t *err) {
-    *out_exit = SESSION_EXIT_DATA;
+                                session_reason *out_reason, kolm_error_t *err) {
+    *out_reason = SESSION_REASON_DATA;
     m->failed = true;
     KIT_TRY(report_gather_failed(g, r->model, err));
-    if (r->data.count > 0) KIT_TRY(report_ask_kept(session, r, g, out_exit, err));
+    if (r->data.count > 0) KIT_TRY(report_ask_kept(session, r, g, out_reason, err));
     m->asked = r->data.count > 0;
-    *out_exit = SESSION_EXIT_OK;
+    *out_reason = SESSION_REASON_NONE;
     return KOLM_OK;
 }
 
 static kit_status make(kolm_session *session, const report_request *r, report_gathering *g, report_made *m,
-                       int *out_exit, kolm_error_t *err) {
+                       session_reason *out_reason, kolm_error_t *err) {
     kit_buf page = {0};
-    *out_exit = SESSION_EXIT_INTERNAL;
+    *out_reason = SESSION_REASON_INTERNAL;
     KIT_TRY(place(r, &m->path, err));
-    *out_exit = SESSION_EXIT_USAGE;
+    *out_reason = SESSION_REASON_USAGE;
     KIT_TRY(check_place(r, m->path, err));
     if (is_directory(r->model))
-        KIT_TRY(gather_failed(session, r, g, m, out_exit, err));
+        KIT_TRY(gather_failed(session, r, g, m, out_reason, err));
     else
-        KIT_TRY(gather_model(session, r, g, m, out_exit, err));
-    const int verdict_exit = *out_exit;
-    *out_exit = SESSION_EXIT_INTERNAL;
+        KIT_TRY(gather_model(session, r, g, m, out_reason, err));
+    const session_reason verdict_reason = *out_reason;
+    *out_reason = SESSION_REASON_INTERNAL;
     KIT_TRY(kit_strdup(report_gather_facts(g)->verdict, &m->verdict, err));
     kit_status status = report_page(report_gather_facts(g), &page, err);
     if (status == KOLM_OK) {
-        *out_exit = SESSION_EXIT_DATA;
+        *out_reason = SESSION_REASON_DATA;
         status = write_page(r, &page, m, err);
-        if (status == KOLM_E_ALREADY_EXISTS) *out_exit = SESSION_EXIT_USAGE;
+        if (status == KOLM_E_ALREADY_EXISTS) *out_reason = SESSION_REASON_USAGE;
     }
     m->bytes = page.length;
     kit_buf_free(&page);
-    if (status == KOLM_OK) *out_exit = verdict_exit;
+    if (status == KOLM_OK) *out_reason = verdict_reason;
     return status;
 }
 
 kit_status report_make(kolm_session *session, const char *program, const report_request *r, report_made *out,
-                       int *out_exit, kolm_error_t *err) {
+                       session_reason *out_reason, kolm_error_t *err) {
     report_gathering *g = NULL;
     *out = (report_made){0};
-    *out_exit = SESSION_EXIT_INTERNAL;
+    *out_reason = SESSION_REASON_INTERNAL;
     kit_status status = report_gather_new(program, r->model, &g, err);
-    if (status == KOLM_OK) status = make(session, r, g, out, out_exit, err);
+    if (status == KOLM_OK) status = make(session, r, g, out, out_reason, err);
     report_gather_free(g);
     if (status != KOLM_OK && (status == KOLM_E_CANCELLED || session_stopped(session)))
-        *out_exit = SESSION_EXIT_INTERRUPTED;
+        *out_reason = SESSION_REASON_INTERRUPTED;
     return status;
 }
 

@@ -26,24 +26,24 @@ typedef struct report_made {
     bool asked;  /* there are single answers, and rows of the data, in it: only its maker may read it */
 } report_made;
 
-/* All of it, by the name of this program ("kolm 1.0"). ALREADY_EXISTS when there is a file of that name and no force. *out_exit is what
- * a failure means, 130 when the session was stopped; on success what the page is about: 7 for a model that is not to be believed,
- * 8 for one that could not be checked, else 0. Free with report_made_free in every case. */
+/* All of it, by the name of this program ("kolm 1.0"). ALREADY_EXISTS when there is a file of that name and no force. *out_reason is what
+ * a failure means, INTERRUPTED when the session was stopped; on success what the page is about: VERIFY for a model that is not to be
+ * believed, UNJUDGED for one that could not be checked, else NONE. Free with report_made_free in every case. */
 kit_status report_make(kolm_session *session, const char *program, const report_request *request, report_made *out,
-                       int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                       session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 void report_made_free(report_made *made);
 
 /* ---- Its parts */
 
 /* Splits the data as compile did, and when they are those of the manifest, by digest, asks the model and gathers what its
- * answers show. manifest_sha256: of the artifact that was gathered; another one is not asked. *out_exit is what a failure
+ * answers show. manifest_sha256: of the artifact that was gathered; another one is not asked. *out_reason is what a failure
  * means. */
 kit_status report_ask_again(kolm_session *session, const report_request *request, const char *manifest_sha256,
-                            report_gathering *gathering, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                            report_gathering *gathering, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
 /* The same for the directory of a missed gate, after report_gather_failed: the split is made again with the options of the request,
  * and the answers are those that the directory keeps. */
 kit_status report_ask_kept(kolm_session *session, const report_request *request, report_gathering *gathering,
-                           int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                           session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

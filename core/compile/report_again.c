@@ -139,44 +139,45 @@ static kit_status gather(again *a, report_answers *answers, report_gathering *g,
     return report_gather_answers(g, answers, err);
 }
 
-static kit_status open_model(again *a, const char *manifest_sha256, int *out_exit, kolm_error_t *err) {
-    KIT_TRY(model_handle_open(a->session, a->request->model, MODEL_TRUST_CONTENT, &a->model, out_exit, err));
+static kit_status open_model(again *a, const char *manifest_sha256, session_reason *out_reason, kolm_error_t *err) {
+    KIT_TRY(model_handle_open(a->session, a->request->model, MODEL_TRUST_CONTENT, &a->model, out_reason, err));
     a->model.allow_pickle = a->request->allow_pickle;
-    *out_exit = SESSION_EXIT_VERIFY;
+    *out_reason = SESSION_REASON_VERIFY;
     if (strcmp(artifact_manifest_sha256(a->model.artifact), manifest_sha256) != 0)
         return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while it was read",
                         a->request->model);
     return model_may_run(a->session, &a->model, err);
 }
 
-static kit_status check_files(const again *a, int *out_exit, kolm_error_t *err) {
-    *out_exit = SESSION_EXIT_DATA;
+static kit_status check_files(const again *a, session_reason *out_reason, kolm_error_t *err) {
+    *out_reason = SESSION_REASON_DATA;
     KIT_TRY(compile_data_check(&a->request->data, "--data", err));
     return compile_data_check(&a->request->eval, "--eval", err);
 }
 
-static kit_status do_again(again *a, const char *manifest_sha256, report_gathering *g, int *out_exit,
+static kit_status do_again(again *a, const char *manifest_sha256, report_gathering *g, session_reason *out_reason,
                            kolm_error_t *err) {
     const report_request *r = a->request;
     report_answers answers = {0};
-    KIT_TRY(check_files(a, out_exit, err));
-    KIT_TRY(open_model(a, manifest_sha256, out_exit, err));
-    KIT_TRY(model_answering_begin(a->session, &a->model, r->backend, r->base, r->airgap, &a->answering, out_exit, err));
+    KIT_TRY(check_files(a, out_reason, err));
+    KIT_TRY(open_model(a, manifest_sha256, out_reason, err));
+    KIT_TRY(
+        model_answering_begin(a->session, &a->model, r->backend, r->base, r->airgap, &a->answering, out_reason, err));
     a->job = &a->answering.job;
-    *out_exit = SESSION_EXIT_DATA;
+    *out_reason = SESSION_REASON_DATA;
     KIT_TRY(prepare(a, g, err));
     KIT_TRY(hand_over(a, err));
-    KIT_TRY(model_answering_rows(a->session, &a->answering, r->airgap, a->rows.eval_rows, out_exit, err));
-    *out_exit = SESSION_EXIT_INTERNAL;
+    KIT_TRY(model_answering_rows(a->session, &a->answering, r->airgap, a->rows.eval_rows, out_reason, err));
+    *out_reason = SESSION_REASON_INTERNAL;
     KIT_TRY(kit_path_join(a->job->job, "predictions.jsonl", &a->predictions, err));
     answers.question.backend = a->answering.choice->backend->name;
     if (!kit_json_get_string(kit_json_get(artifact_manifest(a->model.artifact), "evaluation"), "sha256",
                              &answers.scored_sha256))
         answers.scored_sha256 = NULL;
     kit_status status = gather(a, &answers, g, err);
-    *out_exit = status == KOLM_E_ABORTED              ? SESSION_EXIT_UNJUDGED
-                : status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_EXIT_INTERNAL
-                                                      : SESSION_EXIT_BACKEND;
+    *out_reason = status == KOLM_E_ABORTED              ? SESSION_REASON_UNJUDGED
+                  : status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_REASON_INTERNAL
+                                                        : SESSION_REASON_BACKEND;
     if (status == KOLM_OK)
         fleet_count_answers(a->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
     return status;
@@ -193,20 +194,20 @@ static void end(again *a) {
 }
 
 kit_status report_ask_again(kolm_session *session, const report_request *request, const char *manifest_sha256,
-                            report_gathering *gathering, int *out_exit, kolm_error_t *err) {
+                            report_gathering *gathering, session_reason *out_reason, kolm_error_t *err) {
     again a = {
         .session = session, .request = request, .answering = {.job = {.lock_fd = -1}}, .rows = {.heldout_fd = -1}};
-    kit_status status = do_again(&a, manifest_sha256, gathering, out_exit, err);
+    kit_status status = do_again(&a, manifest_sha256, gathering, out_reason, err);
     end(&a);
     return status;
 }
 
-static kit_status do_kept(again *a, report_gathering *g, int *out_exit, kolm_error_t *err) {
+static kit_status do_kept(again *a, report_gathering *g, session_reason *out_reason, kolm_error_t *err) {
     report_answers answers = {.kept = a->request->model};
-    KIT_TRY(check_files(a, out_exit, err));
-    *out_exit = SESSION_EXIT_INTERNAL;
+    KIT_TRY(check_files(a, out_reason, err));
+    *out_reason = SESSION_REASON_INTERNAL;
     KIT_TRY(model_job_make(a->session, a->job, err));
-    *out_exit = SESSION_EXIT_DATA;
+    *out_reason = SESSION_REASON_DATA;
     KIT_TRY(prepare(a, g, err));
     KIT_TRY(report_gather_rows(g, &a->rows, err));
     KIT_TRY(kit_path_join(a->prepared, "predictions.jsonl", &a->predictions, err));
@@ -215,14 +216,14 @@ static kit_status do_kept(again *a, report_gathering *g, int *out_exit, kolm_err
 }
 
 kit_status report_ask_kept(kolm_session *session, const report_request *request, report_gathering *gathering,
-                           int *out_exit, kolm_error_t *err) {
+                           session_reason *out_reason, kolm_error_t *err) {
     job_directory job = {.lock_fd = -1};
     again a = {.session = session,
                .request = request,
                .answering = {.job = {.lock_fd = -1}},
                .job = &job,
                .rows = {.heldout_fd = -1}};
-    kit_status status = do_kept(&a, gathering, out_exit, err);
+    kit_status status = do_kept(&a, gathering, out_reason, err);
     job_directory_close(&job, false);
     end(&a);
     return status;

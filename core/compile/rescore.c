@@ -152,11 +152,11 @@ static kit_status check_labels(kolm_session *session, const rescore_request *r, 
     return KOLM_OK;
 }
 
-static kit_status check_words(const rescore_request *r, int *out_exit, kolm_error_t *err) {
-    *out_exit = SESSION_EXIT_DATA;
+static kit_status check_words(const rescore_request *r, session_reason *out_reason, kolm_error_t *err) {
+    *out_reason = SESSION_REASON_DATA;
     if (!model_looks_like_model(r->eval.items[0]) || model_looks_like_model(r->model))
         return compile_data_check(&r->eval, "--eval", err);
-    *out_exit = SESSION_EXIT_USAGE;
+    *out_reason = SESSION_REASON_USAGE;
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "the compiled model comes first, the rows go with --eval",
                     "%s and %s are the wrong way round", r->model, r->eval.items[0]);
 }
@@ -177,24 +177,25 @@ static void compute(const rescore_request *r, const model_handle *model, const j
     out->ships = !(r->gate.set || r->min_accuracy.set) || score_ships(&out->k, out->answers, &out->gates);
 }
 
-static kit_status measure(kolm_session *session, const rescore_request *r, rescore *out, int *out_exit,
+static kit_status measure(kolm_session *session, const rescore_request *r, rescore *out, session_reason *out_reason,
                           kolm_error_t *err) {
     model_handle model;
     model_answering answering = {.job = {.lock_fd = -1}};
     job_summary rows = {.heldout_fd = -1};
-    KIT_TRY(check_words(r, out_exit, err));
-    kit_status status = model_open_to_run(session, r->model, r->allow_pickle, &model, out_exit, err);
+    KIT_TRY(check_words(r, out_reason, err));
+    kit_status status = model_open_to_run(session, r->model, r->allow_pickle, &model, out_reason, err);
     if (status == KOLM_OK)
-        status = model_answering_begin(session, &model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+        status = model_answering_begin(session, &model, r->backend, r->base, r->airgap, &answering, out_reason, err);
     if (status == KOLM_OK) {
-        *out_exit = SESSION_EXIT_DATA;
+        *out_reason = SESSION_REASON_DATA;
         status = prepare(session, r, &model, &answering.job, &rows, err);
     }
-    if (status == KOLM_OK) status = model_answering_rows(session, &answering, r->airgap, rows.eval_rows, out_exit, err);
+    if (status == KOLM_OK)
+        status = model_answering_rows(session, &answering, r->airgap, rows.eval_rows, out_reason, err);
     if (status == KOLM_OK) status = read_answers(session, &answering, &rows, &out->answers, err);
-    if (status == KOLM_E_ABORTED) *out_exit = SESSION_EXIT_UNJUDGED;
+    if (status == KOLM_E_ABORTED) *out_reason = SESSION_REASON_UNJUDGED;
     if (status == KOLM_OK) {
-        *out_exit = SESSION_EXIT_DATA;
+        *out_reason = SESSION_REASON_DATA;
         status = check_labels(session, r, &model, out->answers, err);
     }
     if (status == KOLM_OK) compute(r, &model, &answering.base, out);
@@ -204,12 +205,12 @@ static kit_status measure(kolm_session *session, const rescore_request *r, resco
     return status;
 }
 
-kit_status rescore_model(kolm_session *session, const rescore_request *r, rescore *out, int *out_exit,
+kit_status rescore_model(kolm_session *session, const rescore_request *r, rescore *out, session_reason *out_reason,
                          kolm_error_t *err) {
     *out = (rescore){0};
-    kit_status status = measure(session, r, out, out_exit, err);
+    kit_status status = measure(session, r, out, out_reason, err);
     if (status != KOLM_OK && (status == KOLM_E_CANCELLED || session_stopped(session)))
-        *out_exit = SESSION_EXIT_INTERRUPTED;
+        *out_reason = SESSION_REASON_INTERRUPTED;
     return status;
 }
 

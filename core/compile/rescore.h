@@ -25,10 +25,10 @@ typedef struct rescore {
 } rescore;
 
 /* Opens and judges the model, reads the rows (SESSION_ROWS_READ), asks them, and compares. A warning when some rows have a label
- * that the model does not know; INVALID_ARGUMENT when all have. *out_exit is what a failure means, 130 when the session was
+ * that the model does not know; INVALID_ARGUMENT when all have. *out_reason is what a failure means, INTERRUPTED when the session was
  * stopped. Free with rescore_free in every case. */
-kit_status rescore_model(kolm_session *session, const rescore_request *request, rescore *out, int *out_exit,
-                         kolm_error_t *err) KIT_MUST_USE;
+kit_status rescore_model(kolm_session *session, const rescore_request *request, rescore *out,
+                         session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 void rescore_free(rescore *result);
 
 #endif

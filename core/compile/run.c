@@ -56,7 +56,7 @@ static cJSON *metrics_of(compile *c, const char *step) {
 static kit_status check_base(compile *c, kolm_error_t *err) {
     if (c->base.path == NULL) return KOLM_OK;
     kit_status status = job_base_unchanged(&c->base, err);
-    if (status != KOLM_OK) c->exit_code = SESSION_EXIT_DATA;
+    if (status != KOLM_OK) c->reason = SESSION_REASON_DATA;
     return status;
 }
 
@@ -80,12 +80,12 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
         .embed_base = r->embed_base,
         .trainer = c->trainer,
     };
-    c->exit_code = SESSION_EXIT_INTERNAL;
+    c->reason = SESSION_REASON_INTERNAL;
     if (!fleet_recipe_runs_alone(backend, c->recipe))
-        KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
+        KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->reason, err));
     KIT_TRY(job_directory_describe(&c->job, &job, err));
     KIT_TRY(go_on(c, err));
-    c->exit_code = SESSION_EXIT_BACKEND;
+    c->reason = SESSION_REASON_BACKEND;
     const fleet_call call = {.slot = HOST_SLOT_TRAIN,
                              .airgap = c->request.airgap,
                              .private_remote = c->private_remote,
@@ -96,7 +96,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, &c->trained, err);
     char what[128];
     kit_format(what, sizeof what, "training on %s", backend->name);
-    if (status == KOLM_OK) status = fleet_verdict(&c->trained, what, &c->exit_code, err);
+    if (status == KOLM_OK) status = fleet_verdict(&c->trained, what, &c->reason, err);
     if (status == KOLM_OK) status = check_base(c, err);
     if (status == KOLM_OK) session_tell(c->session, &(session_event){.kind = SESSION_TRAINED, .compile = c});
     return status;
@@ -189,7 +189,7 @@ static kit_status check_payload(compile *c, kolm_error_t *err) {
         kit_file_mark now;
         const compile_payload *item = &c->payload[i];
         if (kit_file_mark_path(item->path, &now, NULL) == KOLM_OK && kit_file_mark_same(&now, &item->mark)) continue;
-        c->exit_code = SESSION_EXIT_BACKEND;
+        c->reason = SESSION_REASON_BACKEND;
         return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
                         "%s changed %s while it answered with it", c->choice->backend->name, item->name);
     }
@@ -240,7 +240,7 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
     const fleet_backend *backend = c->choice->backend;
     char what[128];
     if (!fleet_recipe_runs_alone(backend, c->recipe))
-        KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->exit_code, err));
+        KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->reason, err));
     const fleet_call call = {.slot = HOST_SLOT_INFER,
                              .airgap = c->request.airgap,
                              .private_remote = c->private_remote,
@@ -253,14 +253,14 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
                              .stop = stop};
     kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, &c->answered, err);
     kit_format(what, sizeof what, "answering on %s", backend->name);
-    if (status == KOLM_OK) status = fleet_verdict(&c->answered, what, &c->exit_code, err);
+    if (status == KOLM_OK) status = fleet_verdict(&c->answered, what, &c->reason, err);
     return status;
 }
 
 kit_status compile_answer(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     const fleet_backend *backend = c->choice->backend;
-    c->exit_code = SESSION_EXIT_BACKEND;
+    c->reason = SESSION_REASON_BACKEND;
     KIT_TRY(read_result(c, err));
     KIT_TRY(narrow_base(c, err));
     KIT_TRY(collect_payload(c, err));
@@ -287,7 +287,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     model_answers_limit limit;
     KIT_TRY(model_answers_limit_begin(c->job.job, c->data.eval_rows, &limit, err));
     status = model_answers_limit_end(&limit, backend->name, ask(c, &limit.reached, err), err);
-    if (status == KOLM_E_DATA_LOSS) c->exit_code = SESSION_EXIT_BACKEND;
+    if (status == KOLM_E_DATA_LOSS) c->reason = SESSION_REASON_BACKEND;
     if (status == KOLM_OK) status = check_payload(c, err);
     return status == KOLM_OK ? check_base(c, err) : status;
 }
@@ -296,7 +296,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
 
 kit_status compile_score(compile *c, kolm_error_t *err) {
     char *predictions = NULL;
-    c->exit_code = SESSION_EXIT_BACKEND;
+    c->reason = SESSION_REASON_BACKEND;
     KIT_TRY(kit_path_join(c->job.job, "predictions.jsonl", &predictions, err));
     const score_question question = {.heldout_fd = c->data.heldout_fd,
                                      .heldout_sha256 = c->data.eval_sha256,
@@ -305,7 +305,7 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
                                      .cancel = c->session->stop};
     kit_status status = score_answers_read(&question, &c->answers, err);
     free(predictions);
-    if (status == KOLM_E_ABORTED) c->exit_code = SESSION_EXIT_UNJUDGED;
+    if (status == KOLM_E_ABORTED) c->reason = SESSION_REASON_UNJUDGED;
     KIT_TRY(status);
     fleet_count_answers(c->session, c->choice->backend->name, &c->answered, score_rows(c->answers));
     score_compute_read(score_rows(c->answers), score_answered(c->answers), score_correct(c->answers), c->payload_bytes,
@@ -377,7 +377,7 @@ kit_status compile_check_failed(const compile *c, kolm_error_t *err) {
 kit_status compile_write_failed(compile *c, kolm_error_t *err) {
     char *predictions = NULL, *listed = NULL;
     kit_buf building = {0};
-    c->exit_code = SESSION_EXIT_INTERNAL;
+    c->reason = SESSION_REASON_INTERNAL;
     kit_buf_fmt(&building, "%s.tmp-%s", c->failed_path, c->job.id);
     kit_status status = kit_buf_ok(&building, err);
     if (status == KOLM_OK && mkdir(building.data, 0755) != 0)

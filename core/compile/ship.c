@@ -358,7 +358,7 @@ static kit_status still_free(compile *c, kolm_error_t *err) {
     bool there = false;
     if (!c->request.force) KIT_TRY(kit_path_exists(c->out_path, &there, err));
     if (!there) return KOLM_OK;
-    c->exit_code = SESSION_EXIT_USAGE;
+    c->reason = SESSION_REASON_USAGE;
     return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
                     "%s was written by another process meanwhile", c->out_path);
 }
@@ -381,7 +381,7 @@ static kit_status sign_and_move(compile *c, const receipt_key *key, kit_atomic_f
 kit_status compile_ship(compile *c, kolm_error_t *err) {
     receipt_key *key = NULL;
     kit_atomic_file file = {.fd = -1};
-    c->exit_code = SESSION_EXIT_INTERNAL;
+    c->reason = SESSION_REASON_INTERNAL;
     kit_status status = receipt_key_open(c->keys_dir, &key, &c->key_created, err);
     if (status == KOLM_OK) status = kit_atomic_open(c->out_path, 0644, &file, err);
     if (status == KOLM_OK) status = write_artifact(c, key, file.fd, err);

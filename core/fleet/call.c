@@ -205,9 +205,9 @@ kit_status fleet_call_all(kolm_session *session, fleet_registry *registry, const
 
 /* ---- Verdicts */
 
-kit_status fleet_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) {
+kit_status fleet_verdict(const host_result *result, const char *what, session_reason *out_reason, kolm_error_t *err) {
     if (result->verdict == HOST_OK) return KOLM_OK;
-    *out_exit = result->verdict == HOST_CANCELLED ? SESSION_EXIT_INTERRUPTED : SESSION_EXIT_BACKEND;
+    *out_reason = result->verdict == HOST_CANCELLED ? SESSION_REASON_INTERRUPTED : SESSION_REASON_BACKEND;
     if (result->verdict == HOST_CANCELLED)
         return kit_fail(err, KOLM_E_CANCELLED,
                         result->error.remedy[0] != '\0' ? result->error.remedy

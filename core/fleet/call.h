@@ -64,8 +64,9 @@ kit_status fleet_call_all(kolm_session *session, fleet_registry *registry, const
 /* Reads the secrets of the home into the registry, once. */
 kit_status fleet_read_credentials(kolm_session *session, fleet_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 
-/* OK for HOST_OK; else the error of the result, and *out_exit 130 or 5. what: "training on local-x". */
-kit_status fleet_verdict(const host_result *result, const char *what, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+/* OK for HOST_OK; else the error of the result, and *out_reason INTERRUPTED or BACKEND. what: "training on local-x". */
+kit_status fleet_verdict(const host_result *result, const char *what, session_reason *out_reason,
+                         kolm_error_t *err) KIT_MUST_USE;
 
 /* Warns when a backend that answered says that it gave more or fewer answers than were read. */
 void fleet_count_answers(kolm_session *session, const char *backend, const host_result *result, uint64_t read);

@@ -76,7 +76,7 @@ kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, cons
         .slot = HOST_SLOT_TEST, .airgap = airgap, .threads = threads > 0 ? (uint32_t)threads : 1, .events = &events};
     host_result *result = calloc(1, sizeof *result);
     kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    int ignored = 0;
+    session_reason ignored;
     if (status == KOLM_OK) status = runtime_check(session, backend->name, NULL, &ignored, err);
     if (status == KOLM_OK) status = fleet_call_one(session, registry, backend, &call, result, err);
     if (status == KOLM_OK && result->verdict == HOST_OK) {

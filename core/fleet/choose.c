@@ -77,19 +77,19 @@ static void say(fleet_choice *choice) {
 
 /* A named backend: it passes every filter and is available, or the error says which it does not. */
 static kit_status check_named(const pick_result *result, const pick_entry *entry, const fleet_choice *choice,
-                              int *out_exit, kolm_error_t *err) {
+                              session_reason *out_reason, kolm_error_t *err) {
     const char *where[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "kolm compute use", "", ""};
     fleet_chosen_by by = choice->by;
     const pick_candidate *c = &result->candidates[entry->candidate];
     if (!entry->eligible) {
         bool refused = c->refused != NULL;
-        *out_exit = refused ? SESSION_EXIT_NOTHING : SESSION_EXIT_BACKEND;
+        *out_reason = refused ? SESSION_REASON_NOTHING : SESSION_REASON_BACKEND;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "name another backend, or loosen the filter; kolm does not replace a backend that you named",
                         "%s (named by %s) cannot do this: %s", c->name, where[by], entry->reasons[0].text);
     }
     if (!c->available) {
-        *out_exit = SESSION_EXIT_NOTHING;
+        *out_reason = SESSION_REASON_NOTHING;
         char state[64];
         pick_state_text(c, state, sizeof state);
         const char *remedy = c->remedy && *c->remedy ? c->remedy : "name another backend, or let the picker choose";
@@ -191,15 +191,15 @@ static kit_status nobody_answers(fleet_choice *choice, const fleet_choose_option
 }
 
 static kit_status decide(fleet_choice *choice, const fleet_choose_options *options, const char *name,
-                         const pick_result *result, int *out_exit, kolm_error_t *err) {
+                         const pick_result *result, session_reason *out_reason, kolm_error_t *err) {
     const pick_entry *entry = name ? entry_of(result, name) : result->winner;
     if (!entry) {
-        *out_exit = SESSION_EXIT_NOTHING;
+        *out_reason = SESSION_REASON_NOTHING;
         return options->format ? nobody_answers(choice, options, result, err) : pick_nothing(result, err);
     }
     choice->backend = fleet_registry_find(choice->registry, result->candidates[entry->candidate].name);
-    if (name && choice->backend->bad_settings) return fleet_backend_refuse(choice->backend, out_exit, err);
-    if (name) KIT_TRY(check_named(result, entry, choice, out_exit, err));
+    if (name && choice->backend->bad_settings) return fleet_backend_refuse(choice->backend, out_reason, err);
+    if (name) KIT_TRY(check_named(result, entry, choice, out_reason, err));
     choice->score = entry->score;
     say(choice);
     return KOLM_OK;
@@ -235,20 +235,20 @@ static void warn_left_out(kolm_session *session, const fleet_registry *registry)
 
 /* Every name that a person gave is one that there is. */
 static kit_status check_names(const fleet_choice *choice, const fleet_choose_options *options, const char *name,
-                              int *out_exit, kolm_error_t *err) {
+                              session_reason *out_reason, kolm_error_t *err) {
     const char *source[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "config.json (kolm compute use)",
                             "", ""};
     if (name && !fleet_registry_find(choice->registry, name)) {
         kit_status status = fleet_registry_unknown(choice->registry, name, err);
         kit_fail_context(err, "%s", source[choice->by]);
-        *out_exit = SESSION_EXIT_USAGE;
+        *out_reason = SESSION_REASON_USAGE;
         return status;
     }
     for (size_t i = 0; i < options->constraints.exclude_count; i++) {
         if (fleet_registry_find(choice->registry, options->constraints.exclude[i])) continue;
         kit_status status = fleet_registry_unknown(choice->registry, options->constraints.exclude[i], err);
         kit_fail_context(err, "--exclude");
-        *out_exit = SESSION_EXIT_USAGE;
+        *out_reason = SESSION_REASON_USAGE;
         return status;
     }
     return KOLM_OK;
@@ -256,12 +256,12 @@ static kit_status check_names(const fleet_choice *choice, const fleet_choose_opt
 
 /* A model asks for who knows its format; the name of a default, which is about training, gives way to that. */
 static kit_status regard_model(fleet_choice *choice, const fleet_choose_options *options, pick_constraints *constraints,
-                               const char **name, int *out_exit, kolm_error_t *err) {
+                               const char **name, session_reason *out_reason, kolm_error_t *err) {
     const fleet_backend *named = *name ? fleet_registry_find(choice->registry, *name) : NULL;
     if (!options->format) return KOLM_OK;
     if (named && choice->by == FLEET_BY_FLAG) {
         kit_status status = check_format(named, options, err);
-        if (status != KOLM_OK) *out_exit = SESSION_EXIT_BACKEND;
+        if (status != KOLM_OK) *out_reason = SESSION_REASON_BACKEND;
         if (named->manifest && named->manifest->formats) constraints->recipe = NULL;
         return status;
     }
@@ -274,7 +274,7 @@ static kit_status regard_model(fleet_choice *choice, const fleet_choose_options 
 }
 
 static kit_status choose(kolm_session *session, const fleet_choose_options *options, fleet_choice *choice,
-                         ranking *ranked, int *out_exit, kolm_error_t *err) {
+                         ranking *ranked, session_reason *out_reason, kolm_error_t *err) {
     const char *name = NULL;
     fleet_detect_options detect = {.refresh = options->refresh,
                                    .airgap = options->constraints.airgap,
@@ -285,10 +285,10 @@ static kit_status choose(kolm_session *session, const fleet_choose_options *opti
     KIT_TRY(who(session, options, &name, &choice->by, err));
     if (choice->by == FLEET_BY_CONFIG) choice->site = session_site_said(session, "backend", NULL, NULL);
     KIT_TRY(fleet_registry_open(session, &choice->registry, err));
-    KIT_TRY(check_names(choice, options, name, out_exit, err));
+    KIT_TRY(check_names(choice, options, name, out_reason, err));
     if (!name) warn_left_out(session, choice->registry);
-    KIT_TRY(regard_model(choice, options, &constraints, &name, out_exit, err));
-    if (name) KIT_TRY(fleet_grant_require(session, choice->registry, name, out_exit, err));
+    KIT_TRY(regard_model(choice, options, &constraints, &name, out_reason, err));
+    if (name) KIT_TRY(fleet_grant_require(session, choice->registry, name, out_reason, err));
     /* The maker of a model does not need the others to be looked at, if it can be used. */
     if (!options->backend && options->maker && fleet_registry_find(choice->registry, options->maker))
         detect.only = options->maker;
@@ -304,22 +304,22 @@ static kit_status choose(kolm_session *session, const fleet_choose_options *opti
         choice->by = FLEET_BY_MODEL;
     }
     KIT_TRY(pick_record(ranked->result, &constraints, &choice->record, err));
-    return decide(choice, options, name, ranked->result, out_exit, err);
+    return decide(choice, options, name, ranked->result, out_reason, err);
 }
 
 kit_status fleet_choose(kolm_session *session, const fleet_choose_options *options, fleet_choice **out_choice,
-                        int *out_exit, kolm_error_t *err) {
+                        session_reason *out_reason, kolm_error_t *err) {
     ranking ranked = {0};
-    *out_exit = SESSION_EXIT_OK;
+    *out_reason = SESSION_REASON_NONE;
     fleet_choice *choice = calloc(1, sizeof *choice);
-    kit_status status = choice ? choose(session, options, choice, &ranked, out_exit, err)
+    kit_status status = choice ? choose(session, options, choice, &ranked, out_reason, err)
                                : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     ranking_clear(&ranked);
     if (status == KOLM_OK) {
         *out_choice = choice;
     } else {
-        if (*out_exit == SESSION_EXIT_OK)
-            *out_exit = session_stopped(session) ? SESSION_EXIT_INTERRUPTED : session_exit_of(status);
+        if (*out_reason == SESSION_REASON_NONE)
+            *out_reason = session_stopped(session) ? SESSION_REASON_INTERRUPTED : session_reason_of(status);
         fleet_choice_free(choice);
     }
     return status;

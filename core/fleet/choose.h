@@ -42,11 +42,11 @@ typedef struct fleet_choice {
     cJSON *record;       /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */
 } fleet_choice;
 
-/* Scans, detects (through the cache) and decides. On failure *out_exit is the exit code that belongs to it: 2 for an
- * unknown name, 3 when nothing is available or the named backend is not, 5 when the named backend does not do this or
- * a filter forbids it, 6 for a broken configuration. */
+/* Scans, detects (through the cache) and decides. On failure *out_reason is USAGE for an unknown name, NOTHING when
+ * nothing is available or the named backend is not, BACKEND when the named backend does not do this or a filter forbids it,
+ * DATA for a broken configuration. */
 kit_status fleet_choose(kolm_session *session, const fleet_choose_options *options, fleet_choice **out_choice,
-                        int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                        session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 void fleet_choice_free(fleet_choice *choice);
 
 /* The value of KOLM_BACKEND or of config.json's "backend" with who said it; NULL when only the picker can say. */

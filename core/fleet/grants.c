@@ -340,13 +340,13 @@ static kit_status ask(kolm_session *session, const host_backend *row, bool *out_
     return *out_yes ? fleet_grant_give(session, row, &to, err) : KOLM_OK;
 }
 
-kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, const char *name, int *out_exit,
-                               kolm_error_t *err) {
+kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, const char *name,
+                               session_reason *out_reason, kolm_error_t *err) {
     fleet_backend *backend = fleet_registry_find(registry, name);
     bool yes = false;
     if (!backend || backend->refused || !backend->ungranted) return KOLM_OK;
     kit_status status = ask(session, backend->row, &yes, err);
-    *out_exit = status == KOLM_OK ? SESSION_EXIT_NOTHING : session_exit_of(status);
+    *out_reason = status == KOLM_OK ? SESSION_REASON_NOTHING : session_reason_of(status);
     if (status != KOLM_OK) return status;
     if (!yes)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, backend->row->why.remedy, "%s is not called: %s", backend->name,
@@ -356,6 +356,6 @@ kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, 
     backend->ungranted = NULL;
     fleet_detection_free(backend->detection);
     backend->detection = NULL;
-    *out_exit = 0;
+    *out_reason = 0;
     return KOLM_OK;
 }

@@ -58,8 +58,8 @@ kit_status fleet_grant_take(kolm_session *session, const char *name, bool *out_h
 kit_status fleet_grants_read(kolm_session *session, cJSON **out_grants, kolm_error_t *err) KIT_MUST_USE;
 
 /* For a backend that was named: OK when it may be called. Where somebody can be asked (SESSION_GRANT) he is; a yes is kept, and the row
- * is granted from then on. *out_exit otherwise. */
-kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, const char *name, int *out_exit,
-                               kolm_error_t *err) KIT_MUST_USE;
+ * is granted from then on. *out_reason otherwise. */
+kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, const char *name,
+                               session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -64,22 +64,23 @@ static kit_status ask_one(kolm_session *session, fleet_registry *registry, const
 }
 
 static kit_status find_only(kolm_session *session, fleet_registry *registry, const char *name,
-                            fleet_backend **out_backend, int *out_exit, kolm_error_t *err) {
-    KIT_TRY(fleet_named(registry, name, out_backend, out_exit, err));
-    return fleet_grant_require(session, registry, name, out_exit, err);
+                            fleet_backend **out_backend, session_reason *out_reason, kolm_error_t *err) {
+    KIT_TRY(fleet_named(registry, name, out_backend, out_reason, err));
+    return fleet_grant_require(session, registry, name, out_reason, err);
 }
 
 kit_status fleet_holdings_query(kolm_session *session, const fleet_holdings_options *options,
-                                fleet_holdings *out_elsewhere, int *out_exit, kolm_error_t *err) {
+                                fleet_holdings *out_elsewhere, session_reason *out_reason, kolm_error_t *err) {
     fleet_registry *registry = NULL;
     fleet_backend *only = NULL;
-    *out_exit = 0;
+    *out_reason = 0;
     *out_elsewhere = (fleet_holdings){.held = cJSON_CreateArray(), .asked = cJSON_CreateArray()};
     if (!out_elsewhere->held || !out_elsewhere->asked)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     kit_status status = fleet_registry_open(session, &registry, err);
     if (status == KOLM_OK) status = fleet_registry_settle(session, registry, err);
-    if (status == KOLM_OK && options->only) status = find_only(session, registry, options->only, &only, out_exit, err);
+    if (status == KOLM_OK && options->only)
+        status = find_only(session, registry, options->only, &only, out_reason, err);
     for (size_t i = 0; status == KOLM_OK && registry && i < registry->count; i++) {
         const fleet_backend *backend = &registry->backends[i];
         if (only ? backend != only : backend->refused != NULL || backend->group == FLEET_GROUP_LOCAL) continue;

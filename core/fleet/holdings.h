@@ -18,9 +18,10 @@ typedef struct fleet_holdings {
 } fleet_holdings;
 
 /* Asks, over the network. That one cannot answer is in out_elsewhere; that `only` has no such slot, or is not known, is an
- * error, with *out_exit. Warnings of the backends go to the sink. */
+ * error, with *out_reason. Warnings of the backends go to the sink. */
 kit_status fleet_holdings_query(kolm_session *session, const fleet_holdings_options *options,
-                                fleet_holdings *out_elsewhere, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                                fleet_holdings *out_elsewhere, session_reason *out_reason,
+                                kolm_error_t *err) KIT_MUST_USE;
 void fleet_holdings_free(fleet_holdings *elsewhere);
 
 #endif

@@ -26,16 +26,16 @@ typedef struct job_here {
 
 /* Backends of this machine only: a job that came here is not sent on. */
 static kit_status choose(kolm_session *session, const job_here *h, bool trains, fleet_choice **out_choice,
-                         int *out_exit, kolm_error_t *err) {
+                         session_reason *out_reason, kolm_error_t *err) {
     const fleet_choose_options options = {
         .backend = h->request->backend, .picker_only = true, .constraints = {.airgap = true, .infer = !trains}};
-    return fleet_choose(session, &options, out_choice, out_exit, err);
+    return fleet_choose(session, &options, out_choice, out_reason, err);
 }
 
-static kit_status work(kolm_session *session, job_here *h, const fleet_choice *choice, bool trains, int *out_exit,
-                       kolm_error_t *err) {
+static kit_status work(kolm_session *session, job_here *h, const fleet_choice *choice, bool trains,
+                       session_reason *out_reason, kolm_error_t *err) {
     long here = sysconf(_SC_NPROCESSORS_ONLN);
-    KIT_TRY(runtime_check(session, choice->backend->name, NULL, out_exit, err));
+    KIT_TRY(runtime_check(session, choice->backend->name, NULL, out_reason, err));
     const fleet_call call = {.slot = trains ? HOST_SLOT_TRAIN : HOST_SLOT_INFER,
                              .airgap = SESSION_AIRGAP_ADVISORY,
                              .threads = h->request->threads > 0 ? h->request->threads
@@ -46,8 +46,8 @@ static kit_status work(kolm_session *session, job_here *h, const fleet_choice *c
                              .output_fd = -1,
                              .events = h->events};
     kit_status status = fleet_call_one(session, choice->registry, choice->backend, &call, &h->out->result, err);
-    if (status == KOLM_OK) return fleet_verdict(&h->out->result, trains ? "training" : "answering", out_exit, err);
-    *out_exit = session_exit_of(status); /* there was no call, and so no verdict */
+    if (status == KOLM_OK) return fleet_verdict(&h->out->result, trains ? "training" : "answering", out_reason, err);
+    *out_reason = session_reason_of(status); /* there was no call, and so no verdict */
     return status;
 }
 
@@ -81,18 +81,18 @@ static kit_status put_back(const char *path, const kit_buf *text, kolm_error_t *
 }
 
 static kit_status work_in_place(kolm_session *session, job_here *h, const fleet_choice *choice, bool trains,
-                                int *out_exit, kolm_error_t *err) {
+                                session_reason *out_reason, kolm_error_t *err) {
     char *path = NULL;
     kit_buf text = {0};
     KIT_TRY(kit_path_join(h->dir, "job.json", &path, err));
     kit_status status = kit_read_file(path, JOB_TEXT_MAX, &text, err);
     if (status == KOLM_OK) {
         kolm_error_t why = KIT_ERROR_INIT;
-        status = work(session, h, choice, trains, out_exit, err);
+        status = work(session, h, choice, trains, out_reason, err);
         if (put_back(path, &text, &why) != KOLM_OK && status == KOLM_OK) {
             *err = why;
             status = (kit_status)why.code;
-            *out_exit = SESSION_EXIT_DATA;
+            *out_reason = SESSION_REASON_DATA;
         }
     }
     kit_buf_free(&text);
@@ -101,19 +101,19 @@ static kit_status work_in_place(kolm_session *session, job_here *h, const fleet_
 }
 
 kit_status fleet_job_here(kolm_session *session, const fleet_job_request *request, const host_events *events,
-                          fleet_job_done *out, int *out_exit, kolm_error_t *err) {
+                          fleet_job_done *out, session_reason *out_reason, kolm_error_t *err) {
     job_here h = {.request = request, .events = events, .out = out};
     kit_job *job = NULL;
     fleet_choice *choice = NULL;
-    *out_exit = SESSION_EXIT_DATA;
+    *out_reason = SESSION_REASON_DATA;
     if (!realpath(request->directory, h.dir)) return kit_fail_errno(err, errno, "cannot find %s", request->directory);
     kit_status status = kit_job_read(h.dir, &job, err);
     bool trains = status == KOLM_OK && strcmp(job->kind, "train") == 0;
     if (status == KOLM_OK) status = check_rows(h.dir, trains, err);
-    if (status == KOLM_OK) status = choose(session, &h, trains, &choice, out_exit, err);
-    if (status == KOLM_OK) status = work_in_place(session, &h, choice, trains, out_exit, err);
+    if (status == KOLM_OK) status = choose(session, &h, trains, &choice, out_reason, err);
+    if (status == KOLM_OK) status = work_in_place(session, &h, choice, trains, out_reason, err);
     if (status == KOLM_OK) kit_copy(out->backend, sizeof out->backend, choice->backend->name);
-    if (status != KOLM_OK && *out_exit == SESSION_EXIT_OK) *out_exit = session_exit_of(status);
+    if (status != KOLM_OK && *out_reason == SESSION_REASON_NONE) *out_reason = session_reason_of(status);
     fleet_choice_free(choice);
     kit_job_free(job);
     return status;

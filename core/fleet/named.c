@@ -7,31 +7,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-kit_status fleet_named(fleet_registry *registry, const char *name, fleet_backend **out_backend, int *out_exit,
-                       kolm_error_t *err) {
+kit_status fleet_named(fleet_registry *registry, const char *name, fleet_backend **out_backend,
+                       session_reason *out_reason, kolm_error_t *err) {
     *out_backend = fleet_registry_find(registry, name);
-    *out_exit = SESSION_EXIT_USAGE;
+    *out_reason = SESSION_REASON_USAGE;
     if (!*out_backend) return fleet_registry_unknown(registry, name, err);
-    if ((*out_backend)->refused) return fleet_backend_refuse(*out_backend, out_exit, err);
-    *out_exit = 0;
+    if ((*out_backend)->refused) return fleet_backend_refuse(*out_backend, out_reason, err);
+    *out_reason = 0;
     return KOLM_OK;
 }
 
 kit_status fleet_named_for_test(kolm_session *session, fleet_registry *registry, const char *name,
-                                session_airgap airgap, fleet_backend **out_backend, int *out_exit, kolm_error_t *err) {
+                                session_airgap airgap, fleet_backend **out_backend, session_reason *out_reason,
+                                kolm_error_t *err) {
     fleet_detect_options detect = {
         .only = name, .airgap = airgap != SESSION_AIRGAP_OFF, .airgap_strict = airgap == SESSION_AIRGAP_STRICT};
     fleet_backend *backend = NULL;
-    KIT_TRY(fleet_named(registry, name, &backend, out_exit, err));
-    *out_exit = SESSION_EXIT_BACKEND;
-    KIT_TRY(fleet_grant_require(session, registry, name, out_exit, err));
-    *out_exit = SESSION_EXIT_BACKEND;
+    KIT_TRY(fleet_named(registry, name, &backend, out_reason, err));
+    *out_reason = SESSION_REASON_BACKEND;
+    KIT_TRY(fleet_grant_require(session, registry, name, out_reason, err));
+    *out_reason = SESSION_REASON_BACKEND;
     if (airgap != SESSION_AIRGAP_OFF && backend->offer->airgap != PICK_AIRGAP_YES)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or test a local backend",
                         "%s needs a network, and --airgap allows none", name);
-    *out_exit = 0;
+    *out_reason = 0;
     KIT_TRY(fleet_registry_detect(session, registry, &detect, err));
-    *out_exit = SESSION_EXIT_BACKEND;
+    *out_reason = SESSION_REASON_BACKEND;
     if (fleet_backend_slot(backend, HOST_SLOT_TEST) == PICK_SLOT_MISSING) {
         if (fleet_backend_slot(backend, HOST_SLOT_TRAIN) == PICK_SLOT_PRESENT)
             return kit_fail(err, KOLM_E_UNIMPLEMENTED,
@@ -61,15 +62,15 @@ static void try_detect(kolm_session *session, fleet_registry *registry, const ch
     if (fleet_registry_detect(session, registry, &detect, &err) != KOLM_OK) session_warn(session, "%s", err.text);
 }
 
-kit_status fleet_default_set(kolm_session *session, const char *name, fleet_default *out, int *out_exit,
+kit_status fleet_default_set(kolm_session *session, const char *name, fleet_default *out, session_reason *out_reason,
                              kolm_error_t *err) {
     store_home *home = NULL;
     *out = (fleet_default){0};
-    *out_exit = 0;
+    *out_reason = 0;
     KIT_TRY(session_home(session, &home, err));
     if (name) {
         KIT_TRY(fleet_registry_open(session, &out->registry, err));
-        KIT_TRY(fleet_named(out->registry, name, &out->backend, out_exit, err));
+        KIT_TRY(fleet_named(out->registry, name, &out->backend, out_reason, err));
         try_detect(session, out->registry, name);
     }
     KIT_TRY(store_config_update(home, set_backend, &name, err));

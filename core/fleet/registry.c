@@ -36,11 +36,11 @@ kit_status fleet_registry_unknown(const fleet_registry *registry, const char *na
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "no backend is called '%s'", name);
 }
 
-kit_status fleet_backend_refuse(const fleet_backend *backend, int *out_exit, kolm_error_t *err) {
+kit_status fleet_backend_refuse(const fleet_backend *backend, session_reason *out_reason, kolm_error_t *err) {
     const char *remedy = backend->refused_remedy && *backend->refused_remedy
                              ? backend->refused_remedy
                              : "`kolm compute list` shows every refused backend";
-    *out_exit = backend->bad_settings ? SESSION_EXIT_DATA : SESSION_EXIT_NOTHING;
+    *out_reason = backend->bad_settings ? SESSION_REASON_DATA : SESSION_REASON_NOTHING;
     if (backend->bad_settings) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s", backend->refused);
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s is refused: %s", backend->name, backend->refused);
 }

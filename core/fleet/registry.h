@@ -86,8 +86,8 @@ fleet_backend *fleet_registry_find(fleet_registry *registry, const char *name);
 /* Fills err with "no backend is called 'x'; did you mean ...?" */
 kit_status fleet_registry_unknown(const fleet_registry *registry, const char *name, kolm_error_t *err);
 
-/* The error for a backend that was named and is refused; *out_exit is 6 when config.json is to blame, else 3. */
-kit_status fleet_backend_refuse(const fleet_backend *backend, int *out_exit, kolm_error_t *err);
+/* The error for a backend that was named and is refused; *out_reason is DATA when config.json is to blame, else NOTHING. */
+kit_status fleet_backend_refuse(const fleet_backend *backend, session_reason *out_reason, kolm_error_t *err);
 
 /* Detects the backends of which several versions stand side by side, so that the row of each is one that loads. */
 kit_status fleet_registry_settle(kolm_session *session, fleet_registry *registry, kolm_error_t *err) KIT_MUST_USE;

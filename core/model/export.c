@@ -157,7 +157,7 @@ static int32_t setting(void *user, const char *key, char *buffer, uint64_t capac
 static kit_status find_runtime(merging *m, const model_handle *model, const char *backend, kolm_error_t *err) {
     const cJSON *config = NULL;
     char maker[64];
-    int unused = 0;
+    session_reason unused;
     KIT_TRY(session_config(m->session, &config, err));
     const cJSON *runtimes = kit_json_get(config, "runtimes");
     model_maker(model, maker, sizeof maker);
@@ -230,30 +230,30 @@ static kit_status write_directory(kolm_session *session, model_handle *model, co
     return status;
 }
 
-static kit_status export_model(kolm_session *session, const export_request *r, model_handle *model, int *out_exit,
-                               kolm_error_t *err) {
+static kit_status export_model(kolm_session *session, const export_request *r, model_handle *model,
+                               session_reason *out_reason, kolm_error_t *err) {
     job_base base = {0};
     job_directory job = {.lock_fd = -1};
     job_described described = {0};
     char *directory = NULL;
     bool needed = false;
-    *out_exit = SESSION_EXIT_DATA;
+    *out_reason = SESSION_REASON_DATA;
     if (artifact_find(model->artifact, "model/" META) == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use it with `kolm run`; models of --base can be exported",
                         "%s holds no model that PEFT or transformers could read", model->path);
     kit_status status = model_base_of(session, artifact_manifest(model->artifact), r->base, &base, &needed, err);
     if (status == KOLM_OK) {
-        *out_exit = SESSION_EXIT_USAGE;
+        *out_reason = SESSION_REASON_USAGE;
         status = check_target(r->to, err);
     }
     if (status == KOLM_OK) status = make_beside(r->to, &directory, err);
-    *out_exit = status == KOLM_OK ? SESSION_EXIT_INTERNAL : *out_exit;
+    *out_reason = status == KOLM_OK ? SESSION_REASON_INTERNAL : *out_reason;
     if (status == KOLM_OK) status = model_job_make(session, &job, err);
     if (status == KOLM_OK) {
-        *out_exit = r->merge ? SESSION_EXIT_BACKEND : SESSION_EXIT_INTERNAL;
+        *out_reason = r->merge ? SESSION_REASON_BACKEND : SESSION_REASON_INTERNAL;
         status = write_directory(session, model, r, &base, &job, &described, directory, err);
     }
-    if (status == KOLM_OK) status = model_unchanged(model, &base, &job, &described, out_exit, err);
+    if (status == KOLM_OK) status = model_unchanged(model, &base, &job, &described, out_reason, err);
     if (status == KOLM_OK && rename(directory, r->to) != 0)
         status = kit_fail_errno(err, errno, "cannot put %s in place", r->to);
     if (status != KOLM_OK && directory != NULL) {
@@ -267,12 +267,12 @@ static kit_status export_model(kolm_session *session, const export_request *r, m
     return status;
 }
 
-kit_status model_export(kolm_session *session, const export_request *r, int *out_exit, kolm_error_t *err) {
+kit_status model_export(kolm_session *session, const export_request *r, session_reason *out_reason, kolm_error_t *err) {
     model_handle model;
-    kit_status status = model_open_to_run(session, r->model, r->allow_pickle, &model, out_exit, err);
-    if (status == KOLM_OK) status = export_model(session, r, &model, out_exit, err);
+    kit_status status = model_open_to_run(session, r->model, r->allow_pickle, &model, out_reason, err);
+    if (status == KOLM_OK) status = export_model(session, r, &model, out_reason, err);
     model_handle_close(&model);
     if (status != KOLM_OK && (status == KOLM_E_CANCELLED || session_stopped(session)))
-        *out_exit = SESSION_EXIT_INTERRUPTED;
+        *out_reason = SESSION_REASON_INTERRUPTED;
     return status;
 }

@@ -17,8 +17,8 @@ typedef struct export_request {
 /* Opens and judges the model, makes the files in a directory beside `to`, and moves it into place when all of it is there and
  * neither model nor base was changed meanwhile; on failure nothing stays. ALREADY_EXISTS when something is at `to`;
  * INVALID_ARGUMENT for a model that is no adapter; FAILED_PRECONDITION when there is no runtime that could merge. What the merging
- * says goes to the sink as the backend "export". *out_exit is what a failure means, 130 when the session was stopped. */
-kit_status model_export(kolm_session *session, const export_request *request, int *out_exit,
+ * says goes to the sink as the backend "export". *out_reason is what a failure means, INTERRUPTED when the session was stopped. */
+kit_status model_export(kolm_session *session, const export_request *request, session_reason *out_reason,
                         kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -94,25 +94,25 @@ bool model_status_is_verdict(kit_status status) {
 
 /* What a failure to look at a model means. */
 static int exit_of(const model_handle *model, kit_status status) {
-    if (status == KOLM_E_CANCELLED) return SESSION_EXIT_INTERRUPTED;
-    if (model->unjudged) return SESSION_EXIT_UNJUDGED;
-    return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? SESSION_EXIT_VERIFY : SESSION_EXIT_DATA;
+    if (status == KOLM_E_CANCELLED) return SESSION_REASON_INTERRUPTED;
+    if (model->unjudged) return SESSION_REASON_UNJUDGED;
+    return status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED ? SESSION_REASON_VERIFY : SESSION_REASON_DATA;
 }
 
 kit_status model_handle_open(kolm_session *session, const char *path, model_trust trust, model_handle *out_model,
-                             int *out_exit, kolm_error_t *err) {
-    return model_open_known(session, path, trust, NULL, out_model, out_exit, err);
+                             session_reason *out_reason, kolm_error_t *err) {
+    return model_open_known(session, path, trust, NULL, out_model, out_reason, err);
 }
 
 kit_status model_open_known(kolm_session *session, const char *path, model_trust trust, const model_voucher *voucher,
-                            model_handle *out_model, int *out_exit, kolm_error_t *err) {
+                            model_handle *out_model, session_reason *out_reason, kolm_error_t *err) {
     *out_model = (model_handle){0};
-    *out_exit = SESSION_EXIT_DATA;
+    *out_reason = SESSION_REASON_DATA;
     KIT_TRY(model_check_model_path(path, err));
     out_model->path = realpath(path, NULL);
     if (out_model->path == NULL) {
         out_model->unjudged = errno == ENOMEM || errno == EIO;
-        if (out_model->unjudged) *out_exit = SESSION_EXIT_UNJUDGED;
+        if (out_model->unjudged) *out_reason = SESSION_REASON_UNJUDGED;
         return kit_fail_errno(err, errno, "cannot open %s", path);
     }
     kit_buf sidecar = {0};
@@ -129,7 +129,7 @@ kit_status model_open_known(kolm_session *session, const char *path, model_trust
         status = look_and_judge(session, out_model, trust, hashed, err);
         out_model->unjudged = out_model->unjudged || (status != KOLM_OK && !model_status_is_verdict(status));
     }
-    *out_exit = exit_of(out_model, status);
+    *out_reason = exit_of(out_model, status);
     return status;
 }
 
@@ -147,13 +147,14 @@ static kit_status refuse(const model_handle *model, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, r->remedy, "%s is not used: %s", model->path, r->text);
 }
 
-kit_status model_check_again(kolm_session *session, model_handle *model, int *out_exit, kolm_error_t *err) {
+kit_status model_check_again(kolm_session *session, model_handle *model, session_reason *out_reason,
+                             kolm_error_t *err) {
     receipt_report_free(&model->report);
     model->report = (receipt_report){0};
     model->has_sidecar = model->unjudged = false;
     kit_status status = look_and_judge(session, model, MODEL_TRUST_CONTENT, true, err);
     model->unjudged = model->unjudged || (status != KOLM_OK && !model_status_is_verdict(status));
-    *out_exit = status == KOLM_OK ? SESSION_EXIT_VERIFY : exit_of(model, status);
+    *out_reason = status == KOLM_OK ? SESSION_REASON_VERIFY : exit_of(model, status);
     return status == KOLM_OK ? refuse(model, err) : status;
 }
 
@@ -180,10 +181,10 @@ kit_status model_may_run(kolm_session *session, const model_handle *model, kolm_
 }
 
 kit_status model_open_to_run(kolm_session *session, const char *path, bool allow_pickle, model_handle *out_model,
-                             int *out_exit, kolm_error_t *err) {
-    KIT_TRY(model_handle_open(session, path, MODEL_TRUST_CONTENT, out_model, out_exit, err));
+                             session_reason *out_reason, kolm_error_t *err) {
+    KIT_TRY(model_handle_open(session, path, MODEL_TRUST_CONTENT, out_model, out_reason, err));
     out_model->allow_pickle = allow_pickle;
-    *out_exit = SESSION_EXIT_VERIFY;
+    *out_reason = SESSION_REASON_VERIFY;
     return model_may_run(session, out_model, err);
 }
 
@@ -234,7 +235,7 @@ static kit_status check_copies(const model_handle *model, const job_directory *j
 }
 
 kit_status model_unchanged(const model_handle *model, const job_base *base, const job_directory *job,
-                           const job_described *described, int *out_exit, kolm_error_t *err) {
+                           const job_described *described, session_reason *out_reason, kolm_error_t *err) {
     bool copied = false;
     kit_status status = artifact_unchanged(model->artifact, err);
     if (status != KOLM_OK) status = kit_fail_context(err, "%s", model->path);
@@ -242,7 +243,7 @@ kit_status model_unchanged(const model_handle *model, const job_base *base, cons
     if (status == KOLM_OK) status = job_described_unchanged(job, described, &copied, err);
     if (status == KOLM_OK && copied) status = check_copies(model, job, err);
     bool unjudged = status == KOLM_E_RESOURCE_EXHAUSTED || status == KOLM_E_UNKNOWN;
-    if (status != KOLM_OK) *out_exit = unjudged ? SESSION_EXIT_UNJUDGED : SESSION_EXIT_VERIFY;
+    if (status != KOLM_OK) *out_reason = unjudged ? SESSION_REASON_UNJUDGED : SESSION_REASON_VERIFY;
     return status;
 }
 
@@ -333,10 +334,10 @@ void model_format(const model_handle *model, char *out, size_t capacity) {
 }
 
 kit_status model_answering_begin(kolm_session *session, const model_handle *model, const char *backend,
-                                 const char *base, session_airgap airgap, model_answering *out_answering, int *out_exit,
-                                 kolm_error_t *err) {
+                                 const char *base, session_airgap airgap, model_answering *out_answering,
+                                 session_reason *out_reason, kolm_error_t *err) {
     *out_answering = (model_answering){.model = model, .job = {.lock_fd = -1}};
-    *out_exit = SESSION_EXIT_DATA;
+    *out_reason = SESSION_REASON_DATA;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     out_answering->threads = processors > 0 ? (uint32_t)processors : 1;
     char maker[64], format[80];
@@ -349,18 +350,18 @@ kit_status model_answering_begin(kolm_session *session, const model_handle *mode
                                     .constraints = {.infer = true, .airgap = airgap != SESSION_AIRGAP_OFF}};
     if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))
         options.constraints.recipe = NULL;
-    *out_exit = SESSION_EXIT_DATA;
+    *out_reason = SESSION_REASON_DATA;
     bool needed;
     KIT_TRY(model_base_of(session, artifact_manifest(model->artifact), base, &out_answering->base, &needed, err));
     if (base != NULL && !needed)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --base",
                         "%s carries all it needs and has no base model", model->path);
-    *out_exit = SESSION_EXIT_NOTHING;
-    KIT_TRY(fleet_choose(session, &options, &out_answering->choice, out_exit, err));
-    *out_exit = SESSION_EXIT_INTERNAL;
+    *out_reason = SESSION_REASON_NOTHING;
+    KIT_TRY(fleet_choose(session, &options, &out_answering->choice, out_reason, err));
+    *out_reason = SESSION_REASON_INTERNAL;
     if (!fleet_recipe_runs_alone(out_answering->choice->backend, options.constraints.recipe))
         KIT_TRY(
-            runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_exit, err));
+            runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_reason, err));
     out_answering->result = calloc(1, sizeof *out_answering->result);
     if (out_answering->result == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
@@ -370,10 +371,10 @@ kit_status model_answering_begin(kolm_session *session, const model_handle *mode
 }
 
 kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
-                               int output_fd, int *out_exit, kolm_error_t *err) {
+                               int output_fd, session_reason *out_reason, kolm_error_t *err) {
     const fleet_backend *backend = answering->choice->backend;
     char what[128];
-    *out_exit = SESSION_EXIT_BACKEND;
+    *out_reason = SESSION_REASON_BACKEND;
     const fleet_call call = {.slot = HOST_SLOT_INFER,
                              .airgap = airgap,
                              .threads = answering->threads,
@@ -384,11 +385,11 @@ kit_status model_answering_run(kolm_session *session, model_answering *answering
                              .stop = answering->stop};
     kit_status status = fleet_call_one(session, answering->choice->registry, backend, &call, answering->result, err);
     kit_format(what, sizeof what, "answering on %s", backend->name);
-    if (status == KOLM_OK) status = fleet_verdict(answering->result, what, out_exit, err);
+    if (status == KOLM_OK) status = fleet_verdict(answering->result, what, out_reason, err);
     /* A backend whose model changes under its hands fails as it likes: then this is the reason. */
     kolm_error_t changed = KIT_ERROR_INIT;
     if (status != KOLM_E_CANCELLED && model_unchanged(answering->model, &answering->base, &answering->job,
-                                                      &answering->described, out_exit, &changed) != KOLM_OK) {
+                                                      &answering->described, out_reason, &changed) != KOLM_OK) {
         *err = changed;
         return kit_fail_context(err, "the answers do not count");
     }
@@ -397,14 +398,14 @@ kit_status model_answering_run(kolm_session *session, model_answering *answering
 }
 
 kit_status model_answering_rows(kolm_session *session, model_answering *answering, session_airgap airgap, uint64_t rows,
-                                int *out_exit, kolm_error_t *err) {
+                                session_reason *out_reason, kolm_error_t *err) {
     model_answers_limit limit;
     KIT_TRY(model_answers_limit_begin(answering->job.job, rows, &limit, err));
     answering->stop = &limit.reached;
-    kit_status status = model_answering_run(session, answering, airgap, -1, -1, out_exit, err);
+    kit_status status = model_answering_run(session, answering, airgap, -1, -1, out_reason, err);
     answering->stop = NULL;
     status = model_answers_limit_end(&limit, answering->choice->backend->name, status, err);
-    if (status == KOLM_E_DATA_LOSS) *out_exit = SESSION_EXIT_BACKEND;
+    if (status == KOLM_E_DATA_LOSS) *out_reason = SESSION_REASON_BACKEND;
     return status;
 }
 

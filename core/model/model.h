@@ -29,11 +29,11 @@ typedef enum model_trust {
     MODEL_TRUST_DEEP,     /* both */
 } model_trust;
 
-/* Opens and judges. *out_exit is what a failure means: 6 for a file that is not there or no file, 7 for one that is not as it
- * was written, 8 (and out_model->unjudged) when that could not be found out: memory is out, the disk fails, the keyring or the
+/* Opens and judges. *out_reason is what a failure means: DATA for a file that is not there or no file, VERIFY for one that is not
+ * as it was written, UNJUDGED (and out_model->unjudged) when that could not be found out: memory is out, the disk fails, the keyring or the
  * log cannot be read. Free with model_handle_close in every case. */
 kit_status model_handle_open(kolm_session *session, const char *path, model_trust trust, model_handle *out_model,
-                             int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                             session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 /* Somebody who may know this very file, by its mark: what he digested need not be digested again, and all else is looked
  * at as ever. */
 typedef struct model_voucher {
@@ -42,10 +42,11 @@ typedef struct model_voucher {
 } model_voucher;
 /* The same; voucher may be NULL. */
 kit_status model_open_known(kolm_session *session, const char *path, model_trust trust, const model_voucher *voucher,
-                            model_handle *out_model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                            model_handle *out_model, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 /* The verdict once more, with the keyring, the log and the receipts as they are now; the payload, which was digested and kept,
  * is not read again. OK when the model may still be run, as model_may_run has it but without its warning. */
-kit_status model_check_again(kolm_session *session, model_handle *model, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_check_again(kolm_session *session, model_handle *model, session_reason *out_reason,
+                             kolm_error_t *err) KIT_MUST_USE;
 /* The name of the verdict, or that the model could not be checked; static. */
 const char *model_verdict_name(const model_handle *model);
 /* After a failed open: true when the failure is a verdict too, or is why there is none (unjudged); then model->report says so. False:
@@ -54,12 +55,12 @@ bool model_report_failure(model_handle *model, kit_status status, const kolm_err
 /* Statuses that say what the bytes are, as opposed to that they could not be read. */
 bool model_status_is_verdict(kit_status status);
 void model_handle_close(model_handle *model);
-/* OK for a trusted model; for an unknown key a warning and OK; else the report as an error (exit 7). */
+/* OK for a trusted model; for an unknown key a warning and OK; else the report as an error, for the reason VERIFY. */
 kit_status model_may_run(kolm_session *session, const model_handle *model, kolm_error_t *err) KIT_MUST_USE;
 
 /* Both, for a model that is to be run: opened as MODEL_TRUST_CONTENT has it. Free with model_handle_close in every case. */
 kit_status model_open_to_run(kolm_session *session, const char *path, bool allow_pickle, model_handle *out_model,
-                             int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                             session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
 /* The backend that made the model, as its receipt says; else the first word of its toolchain. */
 void model_maker(const model_handle *model, char *out, size_t capacity);
@@ -71,9 +72,9 @@ void model_format(const model_handle *model, char *out, size_t capacity);
 kit_status model_describe(const model_handle *model, const job_base *base, const char *bytes, const job_directory *job,
                           job_described *out_described, kolm_error_t *err) KIT_MUST_USE;
 /* OK while the model, its base and the description of its job are what was checked and written: to be asked when the last answer is there, or the last byte is
- * written. An error means that what came out is not to be believed; *out_exit is 7 then. */
+ * written. An error means that what came out is not to be believed; *out_reason is VERIFY then. */
 kit_status model_unchanged(const model_handle *model, const job_base *base, const job_directory *job,
-                           const job_described *described, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                           const job_described *described, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 /* A job directory below the home, or where that cannot be written below /tmp. */
 kit_status model_job_make(kolm_session *session, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
 
@@ -91,15 +92,15 @@ typedef struct model_answering {
 /* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, behind the
  * descriptor of the artifact, which the backend is given. The model is to outlive the answering. base: where the base is, as the user says; NULL: found by its digest. */
 kit_status model_answering_begin(kolm_session *session, const model_handle *model, const char *backend,
-                                 const char *base, session_airgap airgap, model_answering *out_answering, int *out_exit,
-                                 kolm_error_t *err) KIT_MUST_USE;
+                                 const char *base, session_airgap airgap, model_answering *out_answering,
+                                 session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. Fails as well when the model or its base was changed before the last answer. */
 kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
-                               int output_fd, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                               int output_fd, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 /* The same for the rows of the job directory, whose answers go to its predictions.jsonl. DATA_LOSS when more is written there
  * than so many answers are. */
 kit_status model_answering_rows(kolm_session *session, model_answering *answering, session_airgap airgap, uint64_t rows,
-                                int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                                session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 void model_answering_end(model_answering *answering);
 
 #endif

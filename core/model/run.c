@@ -33,7 +33,7 @@ static kit_status bad_answer(const run_stream *s, const char *what, kolm_error_t
 static kit_status check_answer(run_stream *s, const cJSON *answer, run_answer *out, kolm_error_t *err) {
     const cJSON *output = kit_json_get(answer, "output");
     char text[160];
-    if (s->served && serve_error_read(answer, &s->served_exit, err)) return err->code;
+    if (s->served && serve_error_read(answer, &s->served_reason, err)) return err->code;
     if (s->answers > s->asked) return bad_answer(s, "there are more answers than questions", err);
     if (!cJSON_IsString(output) && !cJSON_IsNull(output))
         return bad_answer(s, "expected text or null in \"output\"", err);
@@ -121,8 +121,8 @@ static void *read_answers(void *user) {
 /* ---- Both */
 
 /* The error of the line that ended the batch, with what was answered before it. */
-static kit_status feeding_failed(const run_stream *s, int *out_exit, kolm_error_t *err) {
-    *out_exit = s->feed_status == KOLM_E_FAILED_PRECONDITION ? SESSION_EXIT_USAGE : SESSION_EXIT_DATA;
+static kit_status feeding_failed(const run_stream *s, session_reason *out_reason, kolm_error_t *err) {
+    *out_reason = s->feed_status == KOLM_E_FAILED_PRECONDITION ? SESSION_REASON_USAGE : SESSION_REASON_DATA;
     *err = s->feed_error;
     if (s->text_count > 0 || s->feed_status == KOLM_E_FAILED_PRECONDITION) return s->feed_status;
     size_t length = strlen(err->text);
@@ -141,7 +141,7 @@ static kit_status no_thread(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "cannot start a thread");
 }
 
-static kit_status ask(run_stream *s, model_answering *answering, session_airgap airgap, int *out_exit,
+static kit_status ask(run_stream *s, model_answering *answering, session_airgap airgap, session_reason *out_reason,
                       kolm_error_t *err) {
     int question_read = -1, answer_write = -1;
     pthread_t feeder, reader;
@@ -155,7 +155,8 @@ static kit_status ask(run_stream *s, model_answering *answering, session_airgap 
         return no_thread(err);
     }
     answering->stop = &s->no_answer;
-    kit_status status = model_answering_run(s->session, answering, airgap, question_read, answer_write, out_exit, err);
+    kit_status status =
+        model_answering_run(s->session, answering, airgap, question_read, answer_write, out_reason, err);
     answering->stop = NULL;
     bool no_answer = s->no_answer != 0; /* said before its end: it was stopped for that. Half a line comes at its end */
     close(question_read);
@@ -168,13 +169,13 @@ static kit_status ask(run_stream *s, model_answering *answering, session_airgap 
         pthread_join(feeder, NULL);
     if (receiver_gone(s)) return KOLM_OK;
     if (status != KOLM_OK && no_answer && !session_stopped(s->session)) {
-        *out_exit = SESSION_EXIT_BACKEND;
+        *out_reason = SESSION_REASON_BACKEND;
         *err = s->read_error;
         return s->read_status;
     }
     if (status != KOLM_OK) return status;
-    if (s->feed_status != KOLM_OK) return feeding_failed(s, out_exit, err);
-    *out_exit = SESSION_EXIT_BACKEND;
+    if (s->feed_status != KOLM_OK) return feeding_failed(s, out_reason, err);
+    *out_reason = SESSION_REASON_BACKEND;
     if (s->read_status != KOLM_OK) *err = s->read_error;
     if (s->read_status == KOLM_OK && s->answers < s->asked)
         return kit_fail(err, KOLM_E_DATA_LOSS, "ask again, or try another backend with --backend",
@@ -185,11 +186,11 @@ static kit_status ask(run_stream *s, model_answering *answering, session_airgap 
 }
 
 /* The same with a model that is warm already: one socket instead of two pipes. */
-static kit_status ask_server(run_stream *s, int fd, int *out_exit, kolm_error_t *err) {
+static kit_status ask_server(run_stream *s, int fd, session_reason *out_reason, kolm_error_t *err) {
     pthread_t feeder;
-    *out_exit = SESSION_EXIT_BACKEND;
+    *out_reason = SESSION_REASON_BACKEND;
     s->served = true;
-    s->served_exit = SESSION_EXIT_BACKEND;
+    s->served_reason = SESSION_REASON_BACKEND;
     s->from_backend = fd;
     s->to_backend = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (s->to_backend < 0 || run_start_feeding(s, &feeder) != 0) return no_thread(err);
@@ -199,14 +200,14 @@ static kit_status ask_server(run_stream *s, int fd, int *out_exit, kolm_error_t 
         pthread_detach(feeder);
         if (receiver_gone(s)) return KOLM_OK;
         *err = s->read_error;
-        *out_exit = s->served_exit;
+        *out_reason = s->served_reason;
         return s->read_status;
     }
     pthread_join(feeder, NULL);
-    if (s->feed_status != KOLM_OK) return feeding_failed(s, out_exit, err);
+    if (s->feed_status != KOLM_OK) return feeding_failed(s, out_reason, err);
     if (s->read_status != KOLM_OK) {
         *err = s->read_error;
-        *out_exit = s->served_exit;
+        *out_reason = s->served_reason;
     }
     if (s->read_status == KOLM_OK && s->answers < s->asked)
         return kit_fail(err, KOLM_E_UNAVAILABLE, "ask again; without a server kolm answers by itself",
@@ -251,9 +252,9 @@ static bool find_warm(void *user, const artifact *a) {
 }
 
 /* --input by its name, standard input otherwise. */
-static kit_status open_input(const run_request *r, run_stream *s, int *out_exit, kolm_error_t *err) {
+static kit_status open_input(const run_request *r, run_stream *s, session_reason *out_reason, kolm_error_t *err) {
     struct stat info;
-    *out_exit = SESSION_EXIT_DATA;
+    *out_reason = SESSION_REASON_DATA;
     if (r->input == NULL || strcmp(r->input, "-") == 0) return KOLM_OK;
     KIT_TRY(model_check_rows_path(r->input, "--input", err));
     s->from = r->input;
@@ -265,58 +266,58 @@ static kit_status open_input(const run_request *r, run_stream *s, int *out_exit,
 }
 
 static kit_status serve(kolm_session *session, const run_request *r, model_handle *model, model_answering *answering,
-                        run_stream *s, int *out_exit, kolm_error_t *err) {
+                        run_stream *s, session_reason *out_reason, kolm_error_t *err) {
     const model_serve_limits limits = {.idle_seconds = r->idle_seconds, .answer_seconds = r->answer_seconds};
     s->serving = true;
-    return model_serve(session, model, answering, r->airgap, &limits, out_exit, err);
+    return model_serve(session, model, answering, r->airgap, &limits, out_reason, err);
 }
 
 static kit_status run_cold(kolm_session *session, const run_request *r, model_handle *model, run_stream *s,
-                           int *out_exit, kolm_error_t *err) {
+                           session_reason *out_reason, kolm_error_t *err) {
     model_answering answering = {.job = {.lock_fd = -1}};
     model->allow_pickle = r->allow_pickle;
     kit_status status =
-        model_answering_begin(session, model, r->backend, r->base, r->airgap, &answering, out_exit, err);
+        model_answering_begin(session, model, r->backend, r->base, r->airgap, &answering, out_reason, err);
     if (status == KOLM_OK) status = learn_form(s, model->artifact, err);
     if (status == KOLM_OK && r->serve)
-        status = serve(session, r, model, &answering, s, out_exit, err);
+        status = serve(session, r, model, &answering, s, out_reason, err);
     else if (status == KOLM_OK)
-        status = ask(s, &answering, r->airgap, out_exit, err);
+        status = ask(s, &answering, r->airgap, out_reason, err);
     model_answering_end(&answering);
     return status;
 }
 
 /* Warm or cold, the model is judged here and now. */
-static kit_status run_stream_through(kolm_session *session, const run_request *r, run_stream *s, int *out_exit,
-                                     kolm_error_t *err) {
+static kit_status run_stream_through(kolm_session *session, const run_request *r, run_stream *s,
+                                     session_reason *out_reason, kolm_error_t *err) {
     model_handle model;
     warm w = {.session = session, .request = r, .served = {.fd = -1}};
     const model_voucher voucher = {.knows = find_warm, .user = &w};
-    KIT_TRY(open_input(r, s, out_exit, err));
-    kit_status status = model_open_known(session, r->model, MODEL_TRUST_CONTENT, &voucher, &model, out_exit, err);
+    KIT_TRY(open_input(r, s, out_reason, err));
+    kit_status status = model_open_known(session, r->model, MODEL_TRUST_CONTENT, &voucher, &model, out_reason, err);
     if (status == KOLM_OK) {
-        *out_exit = SESSION_EXIT_VERIFY;
+        *out_reason = SESSION_REASON_VERIFY;
         status = model_may_run(session, &model, err);
     }
     if (status == KOLM_OK && w.served.fd >= 0) {
-        *out_exit = SESSION_EXIT_DATA;
+        *out_reason = SESSION_REASON_DATA;
         status = learn_form(s, model.artifact, err);
     }
     kit_copy(s->backend, sizeof s->backend, w.served.backend);
     if (status == KOLM_OK && w.served.fd >= 0)
-        status = ask_server(s, w.served.fd, out_exit, err);
+        status = ask_server(s, w.served.fd, out_reason, err);
     else if (w.served.fd >= 0)
         close(w.served.fd);
     else if (status == KOLM_OK)
-        status = run_cold(session, r, &model, s, out_exit, err);
+        status = run_cold(session, r, &model, s, out_reason, err);
     model_handle_close(&model);
     return status;
 }
 
 kit_status run_model(kolm_session *session, const run_request *r, const run_receiver *receiver, run_tally *out_tally,
-                     int *out_exit, kolm_error_t *err) {
+                     session_reason *out_reason, kolm_error_t *err) {
     run_stream *s = calloc(1, sizeof *s);
-    *out_exit = SESSION_EXIT_INTERNAL;
+    *out_reason = SESSION_REASON_INTERNAL;
     if (s == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     *s = (run_stream){.session = session,
@@ -335,7 +336,7 @@ kit_status run_model(kolm_session *session, const run_request *r, const run_rece
                       .from_backend = -1,
                       .feed_error = KIT_ERROR_INIT,
                       .read_error = KIT_ERROR_INIT};
-    kit_status status = run_stream_through(session, r, s, out_exit, err);
+    kit_status status = run_stream_through(session, r, s, out_reason, err);
     *out_tally = (run_tally){0};
     if (status == KOLM_OK && !receiver_gone(s)) { /* else the thread that feeds may go on */
         *out_tally = (run_tally){.lines = s->lines, .bad = s->bad, .answers = s->answers};
@@ -343,7 +344,7 @@ kit_status run_model(kolm_session *session, const run_request *r, const run_rece
     }
     /* A server that ended with an error had it before it was interrupted: that would have been no error. */
     if (status == KOLM_E_CANCELLED || (status != KOLM_OK && session_stopped(session) && !s->serving))
-        *out_exit = SESSION_EXIT_INTERRUPTED;
+        *out_reason = SESSION_REASON_INTERRUPTED;
     run_stream_drop(s);
     return status;
 }

@@ -49,9 +49,9 @@ typedef struct run_tally {
 
 /* Opens and judges the model, asks the server that keeps it warm, or else a backend, all questions in order, in constant memory,
  * and checks that each answer is one and to the question that is next. OK with what was left out in *out_tally. A failure says
- * how many were answered before it; *out_exit is what it means, 130 when the session was stopped. DATA_LOSS for a backend that
+ * how many were answered before it; *out_reason is what it means, INTERRUPTED when the session was stopped. DATA_LOSS for a backend that
  * answers what nobody asked or calls too few answers a success; DEADLINE_EXCEEDED after answer_seconds. */
 kit_status run_model(kolm_session *session, const run_request *request, const run_receiver *receiver,
-                     run_tally *out_tally, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                     run_tally *out_tally, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -52,7 +52,7 @@ typedef struct server {
     /* What lets it answer: the files that its verdict rests on, and the reason, when it may no longer. */
     kit_buf grounds;
     kit_status verdict;
-    int verdict_exit;
+    session_reason verdict_reason;
     int64_t looked_at; /* monotonic ms */
     int64_t ended_at;  /* monotonic ms of the end of its verdict */
     kolm_error_t verdict_error;
@@ -69,15 +69,16 @@ typedef struct server {
     serve_question asked; /* the question that is being read */
     int64_t asked_at;     /* monotonic ms of the last life sign of a client */
     /* of the thread that waits for the backend */
-    int question_read, answer_write, exit_code;
+    int question_read, answer_write;
+    session_reason reason;
     kit_status status;
     kolm_error_t error;
 } server;
 
 static void *wait_for_backend(void *user) {
     server *s = user;
-    s->status = model_answering_run(s->session, s->answering, s->airgap, s->question_read, s->answer_write,
-                                    &s->exit_code, &s->error);
+    s->status = model_answering_run(s->session, s->answering, s->airgap, s->question_read, s->answer_write, &s->reason,
+                                    &s->error);
     close(s->question_read);
     close(s->answer_write);
     return NULL;
@@ -194,28 +195,29 @@ static void end_verdict(server *s) {
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         client *c = &s->clients[i];
         if (c->fd < 0 || c->refused) continue;
-        serve_verdict_put(&s->verdict_error, s->verdict_exit, &c->out);
+        serve_verdict_put(&s->verdict_error, s->verdict_reason, &c->out);
         c->no_more = c->refused = true;
         c->waiting = 0;
     }
 }
 
 /* The backend cannot be worked with any longer: everybody is told, and it is ended. */
-static void give_up_with(server *s, kit_status status, int exit_code) {
+static void give_up_with(server *s, kit_status status, session_reason reason) {
     s->verdict = status;
-    s->verdict_exit = exit_code;
+    s->verdict_reason = reason;
     s->stop = 1;
     end_verdict(s);
 }
 
 static void give_up(server *s, kit_status status) {
-    give_up_with(s, status, SESSION_EXIT_BACKEND);
+    give_up_with(s, status, SESSION_REASON_BACKEND);
 }
 
 /* It is the server that can do no more, and no backend's fault. */
 static void give_up_here(server *s, int reason, const char *what) {
     if (s->verdict == KOLM_OK)
-        give_up_with(s, kit_fail_errno(&s->verdict_error, reason, "the server cannot %s", what), SESSION_EXIT_INTERNAL);
+        give_up_with(s, kit_fail_errno(&s->verdict_error, reason, "the server cannot %s", what),
+                     SESSION_REASON_INTERNAL);
 }
 
 static void pass_answer(server *s, const char *line, size_t length) {
@@ -300,27 +302,27 @@ static bool idle(const server *s, uint64_t idle_seconds) {
 static kit_status admit_again(server *s, kolm_error_t *err) {
     const char *name = s->answering->choice->backend->name;
     fleet_registry *registry = NULL;
-    s->verdict_exit = SESSION_EXIT_DATA;
+    s->verdict_reason = SESSION_REASON_DATA;
     KIT_TRY(fleet_registry_open(s->session, &registry, err));
     const fleet_backend *backend = fleet_registry_find(registry, name);
     kit_status status = KOLM_OK;
-    s->verdict_exit = SESSION_EXIT_NOTHING;
+    s->verdict_reason = SESSION_REASON_NOTHING;
     if (backend == NULL)
         status = fleet_registry_unknown(registry, name, err);
     else if (backend->refused != NULL)
-        status = fleet_backend_refuse(backend, &s->verdict_exit, err);
+        status = fleet_backend_refuse(backend, &s->verdict_reason, err);
     fleet_registry_free(registry);
     return status;
 }
 
 static kit_status look_again(server *s, kolm_error_t *err) {
     kit_buf now = {0};
-    s->verdict_exit = SESSION_EXIT_INTERNAL;
+    s->verdict_reason = SESSION_REASON_INTERNAL;
     kit_status status = model_unchanged(s->model, &s->answering->base, &s->answering->job, &s->answering->described,
-                                        &s->verdict_exit, err);
+                                        &s->verdict_reason, err);
     if (status == KOLM_OK) status = model_grounds(s->session, &now, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&now), kit_buf_text(&s->grounds)) != 0) {
-        status = model_check_again(s->session, s->model, &s->verdict_exit, err);
+        status = model_check_again(s->session, s->model, &s->verdict_reason, err);
         if (status == KOLM_OK) status = admit_again(s, err);
         if (status == KOLM_OK) {
             kit_buf_clear(&s->grounds);
@@ -476,12 +478,12 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     pthread_join(backend, NULL);
     if (s->verdict != KOLM_OK) {
         *err = s->verdict_error;
-        s->exit_code = s->verdict_exit;
+        s->reason = s->verdict_reason;
         return s->verdict;
     }
     if (session_stopped(s->session)) return KOLM_OK;
     if (!on && s->status == KOLM_OK) {
-        s->exit_code = SESSION_EXIT_BACKEND;
+        s->reason = SESSION_REASON_BACKEND;
         return kit_fail(
             err, KOLM_E_DATA_LOSS, "report it to the author of the backend: infer goes on until its questions end",
             "%s ended before its questions did, and called that success", s->answering->choice->backend->name);
@@ -491,12 +493,12 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
 }
 
 kit_status model_serve(kolm_session *session, model_handle *model, model_answering *answering, session_airgap airgap,
-                       const model_serve_limits *limits, int *out_exit, kolm_error_t *err) {
+                       const model_serve_limits *limits, session_reason *out_reason, kolm_error_t *err) {
     kit_buf place = {0};
     int lock = -1;
     struct sockaddr_un address;
     server *s = calloc(1, sizeof *s);
-    *out_exit = SESSION_EXIT_INTERNAL;
+    *out_reason = SESSION_REASON_INTERNAL;
     if (s == NULL)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
     *s = (server){.session = session,
@@ -506,14 +508,14 @@ kit_status model_serve(kolm_session *session, model_handle *model, model_answeri
                   .listener = -1,
                   .to_backend = -1,
                   .from_backend = -1,
-                  .exit_code = SESSION_EXIT_BACKEND,
+                  .reason = SESSION_REASON_BACKEND,
                   .error = KIT_ERROR_INIT,
                   .verdict_error = KIT_ERROR_INIT};
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         s->clients[i].fd = -1;
     kit_status status = serve_place_find(session, artifact_manifest_sha256(model->artifact), true, &place, err);
     if (status == KOLM_OK) status = serve_place_listen(place.data, &lock, &s->listener, err);
-    if (status == KOLM_E_ALREADY_EXISTS) *out_exit = SESSION_EXIT_USAGE;
+    if (status == KOLM_E_ALREADY_EXISTS) *out_reason = SESSION_REASON_USAGE;
     bool listening = status == KOLM_OK;
     /* Empty: the first question has the verdict made again, in case that something changed since it was made. */
     if (listening) {
@@ -523,7 +525,7 @@ kit_status model_serve(kolm_session *session, model_handle *model, model_answeri
         s->answer_ms = (int64_t)limits->answer_seconds * 1000;
         status = run_server(s, limits->idle_seconds, err);
         answering->stop = NULL;
-        *out_exit = s->exit_code;
+        *out_reason = s->reason;
         unlink(address.sun_path);
     }
     for (size_t i = 0; i < CLIENTS_MAX; i++)

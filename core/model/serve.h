@@ -19,7 +19,8 @@
  * server anything. The server has a verdict too, for whoever else asks: before it takes a question (in a stream of them,
  * which wait for no answer, every 20 ms) it looks whether the keyring, a policy, the file or its base is another than when
  * it judged, and judges again if so. When its model may no longer be run, or its backend no longer be called, it says
- * {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a server would, and ends. So it does when the backend
+ * {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a server would, and ends; NUMBER is that of the
+ * reason (session/reason.h). So it does when the backend
  * does not answer in time, answers another question than the next one, or gives an answer that nobody asked for.
  */
 
@@ -45,6 +46,6 @@ typedef struct model_serve_limits {
 /* Serves until interrupted, until the backend ends, or until a limit is reached.
  * ALREADY_EXISTS when another kolm serves this model. SESSION_SERVING once questions are taken. */
 kit_status model_serve(kolm_session *session, model_handle *model, model_answering *answering, session_airgap airgap,
-                       const model_serve_limits *limits, int *out_exit, kolm_error_t *err) KIT_MUST_USE;
+                       const model_serve_limits *limits, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

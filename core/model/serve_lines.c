@@ -102,20 +102,21 @@ void serve_refusal_put(const char *text, kit_buf *out) {
     kit_buf_str(out, "}\n");
 }
 
-void serve_verdict_put(const kolm_error_t *error, int exit_code, kit_buf *out) {
+void serve_verdict_put(const kolm_error_t *error, session_reason reason, kit_buf *out) {
     kit_buf_str(out, "{\"error\":");
     kit_json_string(out, error->text, strlen(error->text));
     kit_buf_str(out, ",\"remedy\":");
     kit_json_string(out, error->remedy, strlen(error->remedy));
-    kit_buf_fmt(out, ",\"exit\":%d}\n", exit_code);
+    kit_buf_fmt(out, ",\"exit\":%d}\n", (int)reason);
 }
 
-bool serve_error_read(const cJSON *line, int *out_exit, kolm_error_t *out_error) {
+bool serve_error_read(const cJSON *line, session_reason *out_reason, kolm_error_t *out_error) {
     const char *text = NULL, *remedy = "ask again; without a server kolm answers by itself";
-    uint64_t exit_code = 0;
+    uint64_t number = 0;
     if (!kit_json_get_string(line, "error", &text)) return false;
     (void)kit_json_get_string(line, "remedy", &remedy);
-    if (kit_json_get_u64(line, "exit", &exit_code) && exit_code > 0 && exit_code < 256) *out_exit = (int)exit_code;
+    if (kit_json_get_u64(line, "exit", &number) && number > 0 && number <= SESSION_REASON_INTERRUPTED)
+        *out_reason = (session_reason)number;
     out_error->code = kit_fail(out_error, KOLM_E_UNAVAILABLE, remedy, "%s", text);
     return true;
 }

@@ -29,9 +29,9 @@ kit_status serve_answer_pass(const char *line, size_t length, uint64_t number, c
 /* Appends {"error":TEXT}. */
 void serve_refusal_put(const char *text, kit_buf *out);
 /* Appends {"error":TEXT,"remedy":TEXT,"exit":NUMBER}: what a run without a server says and ends with. */
-void serve_verdict_put(const kolm_error_t *error, int exit_code, kit_buf *out);
-/* True for a line of either kind; *out_exit is left alone where the line says none. */
-bool serve_error_read(const cJSON *line, int *out_exit, kolm_error_t *out_error);
+void serve_verdict_put(const kolm_error_t *error, session_reason reason, kit_buf *out);
+/* True for a line of either kind; *out_reason is left alone where the line says none. */
+bool serve_error_read(const cJSON *line, session_reason *out_reason, kolm_error_t *out_error);
 
 /* The greeting, written and read. */
 void serve_greeting_put(const char *backend, bool airgap, const char *manifest_sha256, const kit_file_mark *mark,

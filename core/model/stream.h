@@ -39,7 +39,7 @@ typedef struct run_stream {
     uint64_t answers;
     char backend[64];                /* who answers */
     volatile sig_atomic_t no_answer; /* what came was none: no more is wanted */
-    int served_exit;                 /* what an error of the server means */
+    session_reason served_reason;    /* what an error of the server means */
     bool serving;                    /* --serve, and questions of others were taken */
     bool served;                     /* to_backend is a socket: its end is said by shutting it */
     atomic_int holders; /* the main thread, and the one that feeds: it may wait for a line longer than this is wanted */

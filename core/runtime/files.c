@@ -329,7 +329,7 @@ kit_status runtime_files_forget(const char *root, const char *name, kolm_error_t
     return status;
 }
 
-kit_status runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit,
+kit_status runtime_check(kolm_session *session, const char *name, const char *recipe, session_reason *out_reason,
                          kolm_error_t *err) {
     store_home *home = NULL;
     const cJSON *config = NULL;
@@ -346,7 +346,7 @@ kit_status runtime_check(kolm_session *session, const char *name, const char *re
     kit_status status = kit_buf_ok(&own, err);
     if (status == KOLM_OK && strncmp(python, own.data, own.length) == 0)
         status = runtime_files_same(session, root, name, err);
-    if (status != KOLM_OK) *out_exit = status == KOLM_E_DATA_LOSS ? SESSION_EXIT_VERIFY : session_exit_of(status);
+    if (status != KOLM_OK) *out_reason = status == KOLM_E_DATA_LOSS ? SESSION_REASON_VERIFY : session_reason_of(status);
     kit_buf_free(&own);
     free(root);
     return status;

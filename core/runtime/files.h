@@ -26,7 +26,7 @@ kit_status runtime_files_same(const kolm_session *session, const char *root, con
                               kolm_error_t *err) KIT_MUST_USE;
 
 /* The same for the runtime that backend `name` is told of, before it works by `recipe`: "linear" is without Python. */
-kit_status runtime_check(kolm_session *session, const char *name, const char *recipe, int *out_exit,
+kit_status runtime_check(kolm_session *session, const char *name, const char *recipe, session_reason *out_reason,
                          kolm_error_t *err) KIT_MUST_USE;
 /* A list that is about another environment than the one that will be there. */
 kit_status runtime_files_forget(const char *root, const char *name, kolm_error_t *err) KIT_MUST_USE;

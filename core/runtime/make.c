@@ -117,7 +117,7 @@ static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
     if (after(text, "examine the package contents carefully; someone may have tampered with them.", words,
               sizeof words)) {
         words[strcspn(words, " ")] = '\0';
-        s->exit_code = SESSION_EXIT_VERIFY;
+        s->reason = SESSION_REASON_VERIFY;
         kit_format(remedy, sizeof remedy, "%s; if it stays so, do not use it: it is not what %s was made for",
                    s->wheels ? "download the file again"
                              : "run it again, for a download that was cut short looks the same",

@@ -38,7 +38,7 @@ kit_status setup_use(setup *s, kolm_error_t *err) {
     const char *version = "";
     entry e = {.name = s->name, .python = s->use};
     if (s->use[0] != '/') {
-        s->exit_code = SESSION_EXIT_USAGE;
+        s->reason = SESSION_REASON_USAGE;
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write --use /opt/train/bin/python, for instance",
                         "--use: '%s' is not an absolute path", s->use);
     }
@@ -91,7 +91,7 @@ kit_status setup_remove(setup *s, setup_removed *out_removed, kolm_error_t *err)
 kit_status setup_find_lock(setup *s, kolm_error_t *err) {
     kit_status status = runtime_lock_read(s->trainer, s->row, &s->lock, err);
     if (status == KOLM_E_NOT_FOUND) {
-        s->exit_code = SESSION_EXIT_USAGE;
+        s->reason = SESSION_REASON_USAGE;
         return kit_fail(
             err, KOLM_E_NOT_FOUND,
             s->trainer
@@ -101,7 +101,7 @@ kit_status setup_find_lock(setup *s, kolm_error_t *err) {
             "there is no Python runtime to set up for %s: no lock file comes with it", s->name);
     }
     if (status == KOLM_OK && s->lock.unavailable[0]) {
-        s->exit_code = SESSION_EXIT_NOTHING;
+        s->reason = SESSION_REASON_NOTHING;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "make an environment yourself, then `kolm compute setup NAME --use /path/bin/python`",
                         "cannot create the runtime of %s from a lock file: %s", s->name, s->lock.unavailable);
@@ -112,7 +112,7 @@ kit_status setup_find_lock(setup *s, kolm_error_t *err) {
 kit_status setup_find_wheels(setup *s, kolm_error_t *err) {
     struct stat info;
     if (!s->from && s->airgap) {
-        s->exit_code = SESSION_EXIT_USAGE;
+        s->reason = SESSION_REASON_USAGE;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add --from DIR, a directory with the wheels",
                         "--airgap: the packages of %s would have to be downloaded", s->name);
     }

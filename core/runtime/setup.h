@@ -30,8 +30,8 @@ typedef struct setup {
     char *interpreter; /* that makes the environment */
     char version[32];  /* of the interpreter */
     int lock_fd;
-    int exit_code; /* for an error that session_exit_of would name otherwise; 0: it decides */
-    cJSON *about;  /* runtime.json of the environment that is there, or was made */
+    session_reason reason; /* what an error means; NONE: what its status says */
+    cJSON *about;          /* runtime.json of the environment that is there, or was made */
 } setup;
 
 /* Finds home and works the places out. */

@@ -6,7 +6,7 @@
 #include "host/call.h"
 #include "kolm/kit/json.h"
 #include "session/event.h"
-#include "session/exit.h"
+#include "session/reason.h"
 #include "store/store.h"
 
 #include <signal.h>

@@ -11,6 +11,25 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The documented codes (docs/rooms/cli.md), whatever the reasons are numbered. */
+START_TEST(each_reason_has_its_exit_code) {
+    static const struct {
+        session_reason reason;
+        int code;
+    } cases[] = {{SESSION_REASON_NONE, 0},         {SESSION_REASON_INTERNAL, 1}, {SESSION_REASON_USAGE, 2},
+                 {SESSION_REASON_NOTHING, 3},      {SESSION_REASON_GATE, 4},     {SESSION_REASON_BACKEND, 5},
+                 {SESSION_REASON_DATA, 6},         {SESSION_REASON_VERIFY, 7},   {SESSION_REASON_UNJUDGED, 8},
+                 {SESSION_REASON_INTERRUPTED, 130}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_int_eq(cli_exit_of(cases[i].reason), cases[i].code);
+    ck_assert_int_eq(cli_exit_of(session_reason_of(KOLM_E_CANCELLED)), 130);
+    ck_assert_int_eq(cli_exit_of(session_reason_of(KOLM_E_RESOURCE_EXHAUSTED)), 1);
+    ck_assert_int_eq(cli_exit_of(session_reason_of(KOLM_E_FAILED_PRECONDITION)), 2);
+    ck_assert_int_eq(cli_exit_of(session_reason_of(KOLM_E_UNIMPLEMENTED)), 5);
+    ck_assert_int_eq(cli_exit_of(session_reason_of(KOLM_E_NOT_FOUND)), 6);
+}
+END_TEST
+
 START_TEST(nearest_names) {
     static const char *const names[] = {"local-cpu", "local-cuda", "modal", NULL, "vast"};
     static const struct {
@@ -231,6 +250,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("cli");
     TCase *tests = tcase_create("cli");
+    tcase_add_test(tests, each_reason_has_its_exit_code);
     tcase_add_test(tests, nearest_names);
     tcase_add_test(tests, progress_on_a_pipe_is_a_line_now_and_then);
     tcase_add_test(tests, progress_on_a_terminal_is_one_line);

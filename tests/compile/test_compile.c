@@ -75,7 +75,7 @@ static void end(void) {
 }
 
 /* One compile. Standard output and error go to a file meanwhile, which must stay empty. */
-static kit_status make(heard *h, const compile_request *more, int *out_exit, kolm_error_t *err) {
+static kit_status make(heard *h, const compile_request *more, session_reason *out_reason, kolm_error_t *err) {
     kolm_session session;
     compile *c = NULL;
     bool ships = false;
@@ -99,7 +99,7 @@ static kit_status make(heard *h, const compile_request *more, int *out_exit, kol
     close(kept[0]);
     close(kept[1]);
     close(file);
-    *out_exit = c->exit_code;
+    *out_reason = c->reason;
     ck_assert(status == KOLM_OK || !ships);
     compile_free(c);
     session_free(&session);
@@ -112,9 +112,9 @@ START_TEST(the_course_of_a_compile_is_heard) {
     kolm_error_t err = KIT_ERROR_INIT;
     char model[96];
     heard h = {0};
-    int exit_code = -1;
-    ck_assert_msg(make(&h, &(compile_request){0}, &exit_code, &err) == KOLM_OK, "%s", err.text);
-    ck_assert_int_eq(exit_code, SESSION_EXIT_OK);
+    session_reason reason = SESSION_REASON_INTERNAL;
+    ck_assert_msg(make(&h, &(compile_request){0}, &reason, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_int_eq(reason, SESSION_REASON_NONE);
     size_t at = 0;
     for (size_t i = 0; i < h.count && at < sizeof course / sizeof *course; i++)
         at += h.kinds[i] == course[at];
@@ -127,8 +127,8 @@ START_TEST(the_course_of_a_compile_is_heard) {
 
     /* The file is there now: who cannot ask gets no for an answer, and nothing is lost. */
     heard again = {0};
-    ck_assert_int_eq(make(&again, &(compile_request){0}, &exit_code, &err), KOLM_E_ALREADY_EXISTS);
-    ck_assert_int_eq(exit_code, SESSION_EXIT_USAGE);
+    ck_assert_int_eq(make(&again, &(compile_request){0}, &reason, &err), KOLM_E_ALREADY_EXISTS);
+    ck_assert_int_eq(reason, SESSION_REASON_USAGE);
     ck_assert_str_eq(again.asked, model);
     ck_assert(!came(&again, SESSION_DATA_READ));
     ck_assert_int_eq(access(model, R_OK), 0);
@@ -138,10 +138,10 @@ END_TEST
 START_TEST(a_missed_gate_is_heard) {
     kolm_error_t err = KIT_ERROR_INIT;
     heard h = {0};
-    int exit_code = -1;
+    session_reason reason = SESSION_REASON_INTERNAL;
     const compile_request strict = {.gate = {.set = true, .value = 1000000}};
-    ck_assert_msg(make(&h, &strict, &exit_code, &err) == KOLM_OK, "%s", err.text);
-    ck_assert_int_eq(exit_code, SESSION_EXIT_GATE);
+    ck_assert_msg(make(&h, &strict, &reason, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_int_eq(reason, SESSION_REASON_GATE);
     ck_assert(came(&h, SESSION_FAILED_GATE) && !came(&h, SESSION_SHIPPED));
 }
 END_TEST
@@ -152,10 +152,10 @@ START_TEST(the_flag_stops_it_anywhere) {
         kolm_error_t err = KIT_ERROR_INIT;
         char model[96];
         heard h = {.stop_at = places[i]};
-        int exit_code = -1;
+        session_reason reason = SESSION_REASON_INTERNAL;
         stop = 0;
-        ck_assert_int_ne(make(&h, &(compile_request){0}, &exit_code, &err), KOLM_OK);
-        ck_assert_int_eq(exit_code, SESSION_EXIT_INTERRUPTED);
+        ck_assert_int_ne(make(&h, &(compile_request){0}, &reason, &err), KOLM_OK);
+        ck_assert_int_eq(reason, SESSION_REASON_INTERRUPTED);
         ck_assert(!came(&h, SESSION_SHIPPED));
         kit_format(model, sizeof model, "%s/desk-1.0.0.kolm", out);
         ck_assert_int_ne(access(model, F_OK), 0);

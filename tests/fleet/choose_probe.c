@@ -21,17 +21,18 @@ int main(int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "choose_probe", .words = "", .summary = "Chooses.", .options = options, .option_count = 4};
     cli_context_init(&context, argv[0]);
+    session_reason reason = SESSION_REASON_NONE;
     int exit_code = cli_options_parse(&context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     o.constraints.has_budget = budget.set;
     o.constraints.budget_micro_usd_per_hour = budget.value;
-    if (fleet_choose(&context.session, &o, &choice, &exit_code, &err) != KOLM_OK) {
-        exit_code = cli_error(&context, exit_code, &err);
+    if (fleet_choose(&context.session, &o, &choice, &reason, &err) != KOLM_OK) {
+        exit_code = cli_fail(&context, reason, &err);
     } else {
         const char *picked = "none";
         (void)kit_json_get_string(choice->record, "picked", &picked);
         cli_print(&context, "using %s\nby %s\npicker %s\n", choice->said, choice->by_name, picked);
-        exit_code = SESSION_EXIT_OK;
+        exit_code = CLI_EXIT_OK;
     }
     fleet_choice_free(choice);
     cli_context_free(&context);

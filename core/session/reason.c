@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which exit code a status deserves where nothing more is known. */
-#include "session/exit.h"
+/* The reason that a status alone gives. */
+#include "session/reason.h"
 
 #include "kolm/kit/status.h"
 
-int session_exit_of(int32_t code) {
+session_reason session_reason_of(int32_t code) {
     switch (code) {
     case KOLM_OK:
-        return SESSION_EXIT_OK;
+        return SESSION_REASON_NONE;
     case KOLM_E_CANCELLED:
-        return SESSION_EXIT_INTERRUPTED;
+        return SESSION_REASON_INTERRUPTED;
     case KOLM_E_RESOURCE_EXHAUSTED:
     case KOLM_E_INTERNAL:
-        return SESSION_EXIT_INTERNAL;
+        return SESSION_REASON_INTERNAL;
     case KOLM_E_FAILED_PRECONDITION:
-        return SESSION_EXIT_USAGE;
+        return SESSION_REASON_USAGE;
     case KOLM_E_UNIMPLEMENTED:
     case KOLM_E_UNAVAILABLE:
     case KOLM_E_DEADLINE_EXCEEDED:
-        return SESSION_EXIT_BACKEND;
+        return SESSION_REASON_BACKEND;
     default:
-        return SESSION_EXIT_DATA;
+        return SESSION_REASON_DATA;
     }
 }
