@@ -184,6 +184,33 @@ def keep(job, command, environment, grace, limit, told):
     os._exit(0)
 
 
+def detach(body, kept):
+    """Runs body in a process of a session of its own, which outlives the connection; it has the descriptors in kept and no others."""
+    first = os.fork()
+    if first != 0:
+        os.waitpid(first, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() != 0:
+            os._exit(0)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        for fd in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else map(str, range(3, 256)):
+            if int(fd) not in (0, 1, 2) + kept:
+                try:
+                    os.close(int(fd))
+                except OSError:
+                    pass
+        os.chdir("/")
+        body()
+    finally:
+        os._exit(1)
+
+
 def launch(job, command, environment, grace, limit):
     """Starts the keeper; returns when the job runs, or could not be started."""
     held = lock(job.run_path, False)
@@ -194,30 +221,9 @@ def launch(job, command, environment, grace, limit):
     if held is None:
         return
     listen, told = os.pipe()
-    first = os.fork()
-    if first == 0:
-        try:
-            os.setsid()
-            if os.fork() != 0:
-                os._exit(0)
-            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
-                signal.signal(number, signal.SIG_IGN)
-            null = os.open(os.devnull, os.O_RDWR)
-            for fd in (0, 1, 2):
-                os.dup2(null, fd)
-            for fd in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else map(str, range(3, 256)):
-                if int(fd) not in (0, 1, 2, held, told):
-                    try:
-                        os.close(int(fd))
-                    except OSError:
-                        pass
-            os.chdir("/")
-            keep(job, command, environment, grace, limit, told)
-        finally:
-            os._exit(1)
+    detach(lambda: keep(job, command, environment, grace, limit, told), (held, told))
     os.close(told)
     os.close(held)
-    os.waitpid(first, 0)
     while os.read(listen, 1):
         pass  # until it runs (the keeper closes its end then) or the keeper is gone
     os.close(listen)
