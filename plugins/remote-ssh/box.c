@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 static const char name_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
@@ -176,24 +175,6 @@ static kit_status flag_setting(const settings *s, const char *key, bool *out, ko
                     "backends.remote-ssh.%s in config.json is neither true nor false", key);
 }
 
-/* ---- What is sent for the recipe linear: beside kolm-host where that is installed, in its room of a build tree. */
-
-static bool usable(const char *directory, const char *relative, char *out) {
-    return kit_format(out, BOX_TEXT, "%s/%s", directory, relative) && access(out, X_OK) == 0;
-}
-
-static void find_engine(char *out) {
-    char self[BOX_TEXT - 64];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (out[0] != '\0') return;
-    self[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash != NULL) *slash = '\0';
-    if (slash == NULL ||
-        (!usable(self, "kolm-linear", out) && !usable(self, "../../plugins/local-cpu/kolm-linear", out)))
-        out[0] = '\0';
-}
-
 /* ---- Reading it all */
 
 static kit_status read_variable(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {
@@ -334,7 +315,8 @@ kit_status box_read_target(const kolm_host_v1_t *host, const char *target, box *
                           "%s is not of the form [user@]host[:port]: look at %s",
                           s.own != NULL ? "the host of this box" : BOX_VARIABLE, wrong);
     if (status == KOLM_OK) status = read_texts(&s, out_box, err);
-    if (status == KOLM_OK) find_engine(out_box->engine);
+    if (status == KOLM_OK && out_box->engine[0] == '\0')
+        (void)kit_ssh_job_engine(out_box->engine, sizeof out_box->engine);
     if (status == KOLM_OK) status = fill_settings(&s, out_box, err);
     cJSON_Delete(boxes);
     return status;

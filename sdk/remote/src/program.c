@@ -22,6 +22,25 @@ void ssh_job_program_free(ssh_job_program *program) {
     *program = (ssh_job_program){0};
 }
 
+/* ---- What is sent for the recipe linear */
+
+static bool usable(const char *directory, const char *relative, char *out, size_t capacity) {
+    return kit_format(out, capacity, "%s/%s", directory, relative) && access(out, X_OK) == 0;
+}
+
+bool kit_ssh_job_engine(char *out_path, size_t capacity) {
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash != NULL) *slash = '\0';
+    if (slash != NULL && (usable(self, "kolm-linear", out_path, capacity) ||
+                          usable(self, "../../plugins/local-cpu/kolm-linear", out_path, capacity)))
+        return true;
+    out_path[0] = '\0';
+    return false;
+}
+
 /* ---- Words of a command: texts, {"job": name}, {"tree": id, "name": name} */
 
 static bool add_word(cJSON *command, cJSON *word) {

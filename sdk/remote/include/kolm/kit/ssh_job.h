@@ -90,6 +90,10 @@ kit_status kit_ssh_job_python(kit_ssh_job_remote *remote, cJSON *facts, kolm_err
 const char *kit_ssh_job_host_key(const kit_ssh_job_remote *remote);
 const char *kit_ssh_job_address(const kit_ssh_job_remote *remote);
 
+/* The program here that does the recipe linear on a machine of the same architecture: kolm-linear beside the running program, or in
+ * its room of a build tree. False, and "", if there is none. */
+bool kit_ssh_job_engine(char *out_path, size_t capacity);
+
 /* The slots. Both do the whole of it, cuts included. */
 kit_status kit_ssh_job_train(kit_ssh_job_remote *remote, const kolm_train_args_t *args, kolm_train_result_t *out_result,
                              kolm_error_t *err) KIT_MUST_USE;
