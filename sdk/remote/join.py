@@ -7,7 +7,7 @@ import sys
 
 # Each imports of those before it.
 MODULES = ("opening", "errors", "fields", "frames", "files", "blobs", "keeper", "machine", "uploads", "running", "results", "housekeeping",
-           "agent")
+           "guard", "agent")
 
 
 def joined(directory):

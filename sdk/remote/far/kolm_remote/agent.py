@@ -14,11 +14,12 @@ from uploads import Uploads
 from running import Running
 from results import Results
 from housekeeping import Housekeeping
+from guard import Guard
 
 IDLE_SECONDS = 900  # without a request: the other side is gone, whatever the link says
 
 
-class Agent(Uploads, Running, Results, Housekeeping):
+class Agent(Uploads, Running, Results, Housekeeping, Guard):
     def __init__(self, link):
         self.link = link
         self.base = None
@@ -87,7 +88,8 @@ class Agent(Uploads, Running, Results, Housekeeping):
         verbs = {"hello": self.hello, "probe": self.look, "have": self.have, "sync": self.sync, "lend": self.lend, "tree": self.tree,
                  "create": self.create, "start": self.start, "status": self.status, "follow": self.follow,
                  "cancel": self.cancel, "results": self.results, "get": self.get, "drop": self.drop, "jobs": self.jobs,
-                 "holdings": self.holdings, "prune": self.prune, "runtime": self.runtime}
+                 "holdings": self.holdings, "prune": self.prune, "runtime": self.runtime,
+                 "guard": self.guard, "guarded": self.guarded}
         verb = request.get("verb")
         if self.base is None and verb != "hello":
             raise Refused(FAILED_PRECONDITION, "hello comes first")

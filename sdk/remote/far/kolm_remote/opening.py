@@ -21,6 +21,7 @@ What it keeps, below its directory (mode 0700):
     parts/             blobs that are not whole yet: a cut costs what was in flight
     trees/ID/          programs, from blobs
     runtimes/ID/       Python environments: see kolm_runtime.py, which makes them
+    guard, guard.json  the watchdog of a rented machine, when one is armed: it holds a lock on the first
     jobs/ID/           spec.json, state.json, events.jsonl, errors.txt, work/ (the job directory)
 
 A job runs below a keeper, a process of a session of its own, which outlives the connection. While it lives it holds a

@@ -90,6 +90,15 @@ kit_status kit_ssh_job_python(kit_ssh_job_remote *remote, cJSON *facts, kolm_err
 const char *kit_ssh_job_host_key(const kit_ssh_job_remote *remote);
 const char *kit_ssh_job_address(const kit_ssh_job_remote *remote);
 
+/* A watchdog there, for a machine that is rented: a process that outlives the connection and kolm. In so many seconds it stops all
+ * jobs of this remote's directory, kills what is left of them after 20 s and, with power_off, shuts the machine down (as root, or by
+ * sudo where that asks for no password). It is armed and then read back by a second request, and *out_left is what that one said:
+ * seconds until then. One that is armed already is replaced.
+ * It knows nothing of the provider and has no key of it. Where a machine that is off is still billed it only ends the work: what ends
+ * the bill is the record of the rental and who reads it (kolm/rent/rent.h). It does not survive a restart of the machine. */
+kit_status kit_ssh_job_guard(kit_ssh_job_remote *remote, uint64_t seconds, bool power_off, uint64_t *out_left,
+                             kolm_error_t *err) KIT_MUST_USE;
+
 /* The program here that does the recipe linear on a machine of the same architecture: kolm-linear beside the running program, or in
  * its room of a build tree. False, and "", if there is none. */
 bool kit_ssh_job_engine(char *out_path, size_t capacity);
