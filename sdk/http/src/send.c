@@ -308,17 +308,21 @@ static void collect(kit_http *http) {
     }
 }
 
+static bool all_done(const http_flight *flights, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (flights[i].state != FLIGHT_DONE) return false;
+    return true;
+}
+
 static void fly(kit_http *http, http_flight *flights, size_t count) {
     for (;;) {
-        bool stop = stopped(http), all_done = true;
+        bool stop = stopped(http);
         int running = 0;
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count; i++)
             look(&flights[i], stop);
-            if (flights[i].state != FLIGHT_DONE) all_done = false;
-        }
-        if (all_done) return;
         if (http->multi != NULL) (void)curl_multi_perform(http->multi, &running);
         if (http->multi != NULL) collect(http);
+        if (all_done(flights, count)) return; /* nothing is left to wait for */
         wait_for(http, flights, count);
     }
 }
