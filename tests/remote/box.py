@@ -41,12 +41,12 @@ def processes():
 class Box:
     """shell: a program that runs the command, -c between; "" for the login shell. before: lines of sh that come first."""
 
-    def __init__(self, port=None, shell="", before="", lines=()):
+    def __init__(self, port=None, shell="", before="", lines=(), address="127.0.0.1"):
         self.dir = tempfile.mkdtemp(prefix="kolm-box-")
         os.chmod(self.dir, 0o755)
         self.home = os.path.join(self.dir, "home")
         os.mkdir(self.home)
-        self.port = port or free_port()
+        self.port, self.address = port or free_port(), address
         self.user_key, self.host_key = os.path.join(self.dir, "id"), os.path.join(self.dir, "host")
         keygen(self.user_key)
         keygen(self.host_key)
@@ -67,7 +67,7 @@ class Box:
         script = os.path.join(self.dir, "login")
         with open(script, "w") as file:
             file.write("%s\n%s\n" % (before, 'exec %s -c "$SSH_ORIGINAL_COMMAND"' % (shell or "/bin/sh")))
-        text = ["Port %d" % self.port, "ListenAddress 127.0.0.1", "HostKey " + self.host_key, "StrictModes no", "UsePAM no",
+        text = ["Port %d" % self.port, "ListenAddress " + self.address, "HostKey " + self.host_key, "StrictModes no", "UsePAM no",
                 "PermitRootLogin yes", "PidFile none", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
                 "LogLevel ERROR", "MaxStartups 100", "AuthorizedKeysFile " + os.path.join(self.dir, "authorized"),
                 'SetEnv HOME="%s" XDG_CACHE_HOME=""' % home]
@@ -85,7 +85,7 @@ class Box:
         end = time.monotonic() + 20
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection((self.address, self.port), 1).close()
                 return
             except OSError:
                 if time.monotonic() > end or self.process.poll() is not None:
