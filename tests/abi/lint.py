@@ -52,7 +52,7 @@ ONE_FILE = {
 # A library that one room speaks to: what it takes to use it rightly is there, once.
 ONE_ROOM = {"curl": (r"(?<![\w.>])curl_\w+\s*\(", "sdk/http/", "kolm/http/http.h")}
 # Rooms of the SDK that may see only these others; the rest see what they like.
-SDK_FLOORS = {"kit": set(), "http": {"kit"}, "rent": {"kit", "http"}}
+SDK_FLOORS = {"kit": set(), "http": {"kit"}, "rent": {"kit", "http", "ssh", "remote"}}
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SKIPPED = {".git", "subprojects", "__pycache__"}
 

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An account at a provider: its token, its address, and one function that asks it something in JSON. */
+#ifndef KOLM_RENT_ACCOUNT_H
+#define KOLM_RENT_ACCOUNT_H
+
+#include "kolm/http/http.h"
+#include "kolm/kit/ssh_key.h"
+#include "kolm/rent/rent.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * In libkolm-kit-vm. What the API file of a provider needs so that it only builds paths and reads JSON: every function of its
+ * kit_rent_provider gets a kit_rent_account as its state.
+ *
+ *     static kit_status look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) {
+ *         kit_rent_answer answer = {0};
+ *         char path[KIT_RENT_PATH];
+ *         kit_format(path, sizeof path, "/instances/%s", handle);
+ *         kit_status status = kit_rent_ask(state, &(kit_rent_question){.path = path}, &answer, err);
+ *         if (status == KOLM_OK) status = read_instance(answer.json, out, err);
+ *         kit_rent_answer_free(&answer);
+ *         return status;
+ *     }
+ *
+ * Not safe for several threads at once. The token is read once, and is in the header of requests to `base` alone.
+ */
+
+#define KIT_RENT_PATH 512
+
+/* What a provider says of itself, for all its accounts; constant. */
+typedef struct kit_rent_site {
+    const char *name;       /* "lambda", of the backend */
+    const char *title;      /* "Lambda", for people */
+    const char *token;      /* "KOLM_LAMBDA_TOKEN" */
+    const char *where;      /* the page on which a person gets one */
+    const char *base;       /* "https://cloud.lambda.ai/api/v1"; the setting `api` replaces it */
+    const char *scheme;     /* before the token in Authorization: "Bearer " */
+    uint32_t gap_ms;        /* between two requests, as the provider asks for; 0: none */
+    uint32_t create_gap_ms; /* between two creations */
+    /* Puts the provider's own words for a failure in place of those of HTTP: fills err (code, text, remedy) from the body of an error
+     * and returns true, or returns false and leaves it. body may be NULL. NULL: there is nothing to add. */
+    bool (*explain)(int http_status, const cJSON *body, kolm_error_t *err);
+} kit_rent_site;
+
+/* What the machine must have. */
+typedef struct kit_rent_wish {
+    uint64_t vram_bytes; /* of one GPU, decimal; 0: any */
+    uint64_t disk_bytes; /* for the job; 0: any */
+} kit_rent_wish;
+
+typedef struct kit_rent_ears kit_rent_ears;
+
+typedef struct kit_rent_account {
+    const kit_rent_site *site;
+    const kolm_host_v1_t *host;
+    kit_rent_wish wish;
+    char key_name[KIT_RENT_NAME_BYTES];    /* of the key of this rental at the provider; "" where nothing is rented */
+    char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" where nothing is rented */
+    uint32_t creates;                      /* requests that may have created something, for tests */
+    /* The rest is the account's own. */
+    kit_http *http;
+    kit_secret *token;
+    kit_rent_ears *ears; /* the host as the requests see it */
+    char base[512];
+    int64_t asked_ms, created_ms; /* when; 0: never */
+    bool hurried;                 /* no gaps, and next to no pauses: for tests with a clock of their own */
+} kit_rent_account;
+
+/* Reads the token and the setting `api`. UNAUTHENTICATED without a token, PERMISSION_DENIED without network. wish and hurried of
+ * *out count, the rest is filled; it must not move. */
+kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t *host, kit_rent_account *out,
+                                 kolm_error_t *err) KIT_MUST_USE;
+/* Wipes the token. No-op on a zeroed record. */
+void kit_rent_account_close(kit_rent_account *account);
+/* From here on requests are made though the user asked to stop: what was rented is to be ended. */
+void kit_rent_account_insist(kit_rent_account *account);
+
+typedef struct kit_rent_question {
+    const char *method; /* NULL: GET, or POST with a body */
+    const char
+        *path; /* behind base; begins with a slash. What came from outside must be escaped, or known to be harmless:
+                           kit_rent_is_id */
+    const cJSON *body; /* NULL: none */
+    kit_http_repeat repeat;
+    const char *key; /* with KEYED */
+} kit_rent_question;
+
+/* Zero-initialise it. */
+typedef struct kit_rent_answer {
+    cJSON *json;    /* an object; NULL if there was no body, or none that is JSON */
+    int status;     /* of HTTP; 0: none came */
+    bool may_exist; /* CREATE and KEYED failed, and it may have happened */
+} kit_rent_answer;
+void kit_rent_answer_free(kit_rent_answer *answer);
+
+/* Asks and waits, with the tries of kolm/http: at most 20 s for READ and CHANGE, 90 s for what creates. OK: 2xx and a JSON object (or no
+ * body). Failures: those of kit_http_send in the words of site->explain; DATA_LOSS for a body that is not JSON, after which something
+ * may exist. */
+kit_status kit_rent_ask(kit_rent_account *account, const kit_rent_question *question, kit_rent_answer *answer,
+                        kolm_error_t *err) KIT_MUST_USE;
+
+/* An id of a provider that may stand in a path and on a record: 1 to 120 letters, digits, '-', '_'. */
+bool kit_rent_is_id(const char *text);
+/* A text of an object, cut to fit; "" if it is missing or not a text. */
+void kit_rent_text(const cJSON *object, const char *key, char *out, size_t capacity);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The slots of a backend that rents machines and works on them over SSH, over one constant table: all a provider writes is that
+ * table and a file that builds and reads its JSON. */
+#ifndef KOLM_RENT_VM_H
+#define KOLM_RENT_VM_H
+
+#include "kolm/rent/account.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * In libkolm-kit-vm (kolm-kit-vm-1). A backend is
+ *
+ *     static const kit_vm acme = {...};                      the table
+ *     KIT_VM_SLOTS(acme)                                     detect, cost, train, infer, test, status, reclaim
+ *     KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEADER_INIT, ..., KIT_VM_TABLE};
+ *
+ * plugins/cloud/lambda in kolm's sources is one; docs/backend-author.md, "A provider of machines", walks through it.
+ *
+ * What a slot does
+ *   detect   the token: set or not, plausible or not, without network; with the network (--refresh) one cheap request says whether the
+ *            provider takes it. A provider that cannot be reached leaves it available, and the reason says that it was not tried
+ *   cost     as the ABI asks, from its arguments alone: hours of machine, start-up included, at the price in force, which is the
+ *            manifest's or the user's; basis names the dated list of reference prices. What is charged is never above what is agreed
+ *            on: the offer is taken live, and its price read again from the machine
+ *   train    rents, works, collects, ends it. out_result->billed_micro_usd is what the clock and the price come to, from the request
+ *   infer    that rents to the end of all machines that were tried. The bill of the provider counts
+ *   test     four steps: the token, an offer, a rented machine with two small trainings, and that nothing is left. It costs minutes of
+ *            the cheapest machine
+ *   status   machines and keys whose name begins with "kolm-": what they cost, since when. prune removes keys that are not needed by
+ *            a machine, and machines older than the longest that any job may take; nothing of a job that may still run
+ *   reclaim  ends what a record names, and says what became of it
+ *
+ * Nothing is rented off the record: without host->lease (ABI 1.2) train, infer and test refuse.
+ *
+ * Names. A job is called kolm-DIGEST-TIME-RANDOM, eight digits each (of the job's own digest, of the seconds since 1970, hexadecimal);
+ * its machines "-1", "-2" behind it. So who looks at the provider's page knows what it is and since when, and so does status. The key
+ * of a job has its name without a number, and a record of its own.
+ *
+ * Settings that every such backend has, for its manifest to declare (all optional):
+ *   api            another address than the provider's, for tests: https, or http to this machine
+ *   budget_usd     the most that one job may cost; a budget of the command or of KOLM_COMPUTE_BUDGET_USD counts too: the least of them
+ *   max_price_usd  the most that a machine may cost an hour
+ *   max_hours      the longest that a job may take, 24 unless it is set; then it is ended, here and by the watchdog there
+ *   min_vram_gb    the least memory of one GPU, decimal gigabytes
+ *   disk_gb        the least disk
+ *   power_off      false: the watchdog ends the work, and leaves the machine on
+ *   ssh_user, ssh_port  of an image with another account, or another port, than the provider's
+ *   poll_seconds   between two looks at a machine that starts or ends; 5 unless it is set, four times that after a minute
+ */
+
+/* What something cost on a day, for people. */
+typedef struct kit_vm_price {
+    const char *what; /* "1x A100 (40 GB SXM4)" */
+    uint64_t micro_usd_per_hour;
+} kit_vm_price;
+
+typedef struct kit_vm {
+    kit_rent_provider machine; /* its functions get a kit_rent_account; list() finds keys too, see below */
+    kit_rent_site site;
+    const char *user;              /* the account on the machines: "ubuntu" */
+    const char *runtime;           /* for detect: "on-demand SSH" */
+    const char *place;             /* for records and status, before the region: "Lambda" */
+    uint32_t tokens_per_second_3b; /* as in kit_estimate_lora */
+    bool off_ends_bill;            /* a machine that turns itself off is not billed any more */
+    bool no_gpu;                   /* its machines may have none */
+    const kit_vm_price *prices;    /* reference */
+    size_t price_count;
+    const char *priced_on; /* "2026-11-29" */
+    /* The cheapest request that a token is needed for. out_note: what there is to say of the account, one line, or "". */
+    kit_status (*check)(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err);
+    /* Registers account->public_key as account->key_name, once. NULL: create() passes it along. A key is listed, looked at and
+     * destroyed by the machine's functions, with a handle that begins with KIT_VM_KEY, and costs nothing. */
+    kit_status (*key_add)(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
+                          kolm_error_t *err);
+} kit_vm;
+
+#define KIT_VM_KEY "key:"
+#define KIT_VM_PREFIX "kolm-"
+
+int32_t kit_vm_detect(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_detect_args_t *args,
+                      kolm_detect_result_t *out_result, kolm_error_t *out_error);
+int32_t kit_vm_cost(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_cost_args_t *args,
+                    kolm_cost_result_t *out_result, kolm_error_t *out_error);
+int32_t kit_vm_train(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_train_args_t *args,
+                     kolm_train_result_t *out_result, kolm_error_t *out_error);
+int32_t kit_vm_infer(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_infer_args_t *args,
+                     kolm_infer_result_t *out_result, kolm_error_t *out_error);
+int32_t kit_vm_test(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_test_args_t *args,
+                    kolm_test_result_t *out_result, kolm_error_t *out_error);
+int32_t kit_vm_status(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_status_args_t *args,
+                      kolm_status_result_t *out_result, kolm_error_t *out_error);
+int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
+                       kolm_reclaim_result_t *out_result, kolm_error_t *out_error);
+
+/* The slots of a backend, static functions vm_detect to vm_reclaim, and the members of its table. */
+#define KIT_VM_SLOT(vm, slot, args_type, result_type)                                                                  \
+    static int32_t vm_##slot(const kolm_host_v1_t *host, const args_type *args, result_type *out_result,               \
+                             kolm_error_t *out_error) {                                                                \
+        return kit_vm_##slot(&(vm), host, args, out_result, out_error);                                                \
+    }
+#define KIT_VM_SLOTS(vm)                                                                                               \
+    KIT_VM_SLOT(vm, detect, kolm_detect_args_t, kolm_detect_result_t)                                                  \
+    KIT_VM_SLOT(vm, cost, kolm_cost_args_t, kolm_cost_result_t)                                                        \
+    KIT_VM_SLOT(vm, train, kolm_train_args_t, kolm_train_result_t)                                                     \
+    KIT_VM_SLOT(vm, infer, kolm_infer_args_t, kolm_infer_result_t)                                                     \
+    KIT_VM_SLOT(vm, test, kolm_test_args_t, kolm_test_result_t)                                                        \
+    KIT_VM_SLOT(vm, status, kolm_status_args_t, kolm_status_result_t)                                                  \
+    KIT_VM_SLOT(vm, reclaim, kolm_reclaim_args_t, kolm_reclaim_result_t)
+#define KIT_VM_TABLE                                                                                                   \
+    .detect = vm_detect, .cost = vm_cost, .train = vm_train, .infer = vm_infer, .test = vm_test, .status = vm_status,  \
+    .reclaim = vm_reclaim
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asks a provider in JSON, at the pace that it allows, and puts its refusals into words. */
+#include "kolm/rent/account.h"
+
+#include "ears.h"
+
+#include "kolm/kit/backend.h"
+#include "kolm/kit/process.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ASK_MS 20000
+#define CREATE_MS 90000
+#define BODY_MAX (4u << 20)
+#define SLICE_MS 100
+
+/* ---- Open and close */
+
+static kit_status read_base(kit_rent_account *a, kolm_error_t *err) {
+    if (!kit_setting(a->host, "api", a->site->base, a->base, sizeof a->base))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "backends.%s.api in config.json is too long",
+                        a->site->name);
+    size_t length = strlen(a->base);
+    while (length > 0 && a->base[length - 1] == '/')
+        a->base[--length] = '\0';
+    return KOLM_OK;
+}
+
+kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t *host, kit_rent_account *out,
+                                 kolm_error_t *err) {
+    const kit_rent_wish wish = out->wish;
+    const bool hurried = out->hurried;
+    *out = (kit_rent_account){.site = site, .host = host, .wish = wish, .hurried = hurried};
+    KIT_TRY(read_base(out, err));
+    out->ears = calloc(1, sizeof *out->ears);
+    if (out->ears == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    rent_ears_begin(out->ears, host, host->scratch_dir);
+    kit_status status = kit_secret_read(host, site->token, &out->token, err);
+    const kit_http_options options = {.host = &out->ears->table,
+                                      .allow_plain_loopback = true,
+                                      .first_wait_ms = hurried ? 1 : 0,
+                                      .wait_most_ms = hurried ? 20 : 0};
+    if (status == KOLM_OK) status = kit_http_open(&options, &out->http, err);
+    if (status != KOLM_OK) kit_rent_account_close(out);
+    return status;
+}
+
+void kit_rent_account_close(kit_rent_account *account) {
+    kit_http_close(account->http);
+    kit_secret_free(account->token);
+    free(account->ears);
+    account->http = NULL;
+    account->token = NULL;
+    account->ears = NULL;
+}
+
+void kit_rent_account_insist(kit_rent_account *account) {
+    atomic_store(&account->ears->deaf, true);
+}
+
+void kit_rent_answer_free(kit_rent_answer *answer) {
+    cJSON_Delete(answer->json);
+    *answer = (kit_rent_answer){0};
+}
+
+/* ---- Pace */
+
+static kit_status wait_until(const kit_rent_account *a, int64_t when, kolm_error_t *err) {
+    for (int64_t left = when - kit_now_ms(); left > 0; left = when - kit_now_ms()) {
+        if (a->ears->table.cancelled(a->ears) != 0) return kit_fail(err, KOLM_E_CANCELLED, "", "stopped");
+        (void)poll(NULL, 0, (int)(left < SLICE_MS ? left : SLICE_MS));
+    }
+    return KOLM_OK;
+}
+
+/* The user's wish to stop must not keep what was rented from being ended: only a creation is given up for it. */
+static kit_status keep_pace(kit_rent_account *a, bool creates, kolm_error_t *err) {
+    if (!a->hurried && creates && a->created_ms > 0)
+        KIT_TRY(wait_until(a, a->created_ms + a->site->create_gap_ms, err));
+    while (!a->hurried && a->asked_ms > 0 && kit_now_ms() < a->asked_ms + a->site->gap_ms)
+        (void)poll(NULL, 0, (int)(a->asked_ms + a->site->gap_ms - kit_now_ms()));
+    a->asked_ms = kit_now_ms();
+    if (creates) a->created_ms = a->asked_ms;
+    return KOLM_OK;
+}
+
+/* ---- Asking */
+
+static void explain(const kit_rent_account *a, const kit_http_answer *http, kolm_error_t *err) {
+    cJSON *body = NULL;
+    if (a->site->explain == NULL || http->status < 300) return;
+    if (kit_json_parse(kit_buf_text(&http->body), http->body.length, &body, NULL) != KOLM_OK) body = NULL;
+    (void)a->site->explain(http->status, cJSON_IsObject(body) ? body : NULL, err);
+    cJSON_Delete(body);
+}
+
+static kit_status read_body(const kit_http_answer *http, kit_rent_answer *answer, kolm_error_t *err) {
+    if (http->body.length == 0) return KOLM_OK;
+    KIT_TRY(kit_http_json(http, &answer->json, err));
+    if (cJSON_IsObject(answer->json)) return KOLM_OK;
+    cJSON_Delete(answer->json);
+    answer->json = NULL;
+    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know the provider's new format",
+                    "the answer is JSON, and not an object");
+}
+
+kit_status kit_rent_ask(kit_rent_account *a, const kit_rent_question *question, kit_rent_answer *answer,
+                        kolm_error_t *err) {
+    char url[sizeof a->base + KIT_RENT_PATH];
+    kit_buf body = {0};
+    kit_http_answer http = {0};
+    bool creates = question->repeat == KIT_HTTP_CREATE || question->repeat == KIT_HTTP_KEYED;
+    const kit_http_header headers[] = {{"Authorization", a->site->scheme, a->token},
+                                       {"Accept", "application/json", NULL}};
+    kit_rent_answer_free(answer);
+    if (!kit_format(url, sizeof url, "%s%s", a->base, question->path))
+        return kit_fail(err, KOLM_E_INTERNAL, "report it to the maker of this backend", "a path is too long");
+    kit_status status = question->body != NULL ? kit_json_line(question->body, &body, err) : KOLM_OK;
+    if (status == KOLM_OK) status = keep_pace(a, creates, err);
+    if (status == KOLM_OK) {
+        const kit_http_request request = {.method = question->method,
+                                          .url = url,
+                                          .headers = headers,
+                                          .header_count = sizeof headers / sizeof *headers,
+                                          .repeat = question->repeat,
+                                          .key = question->key,
+                                          .body = body.data,
+                                          .body_length = body.length,
+                                          .body_max = BODY_MAX,
+                                          .deadline_ms = creates ? CREATE_MS : ASK_MS,
+                                          .tries = creates ? 4 : 2};
+        if (creates) a->creates++;
+        status = kit_http_send(a->http, &request, &http, err);
+        answer->status = http.status;
+        answer->may_exist = creates && http.may_have_happened;
+        if (status != KOLM_OK)
+            explain(a, &http, err);
+        else if ((status = read_body(&http, answer, err)) != KOLM_OK)
+            answer->may_exist = creates; /* something was done, and nobody can tell what */
+        if (status != KOLM_OK) status = err->code;
+    }
+    kit_http_answer_free(&http);
+    kit_buf_free(&body);
+    return status;
+}
+
+/* ---- Reading */
+
+bool kit_rent_is_id(const char *text) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    size_t length = strlen(text);
+    return length > 0 && length <= 120 && strspn(text, letters) == length;
+}
+
+void kit_rent_text(const cJSON *object, const char *key, char *out, size_t capacity) {
+    const char *text = "";
+    (void)kit_json_get_string(object, key, &text);
+    (void)kit_copy(out, capacity, text);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The key of a job at the provider: on record before it is registered, as everything is, and ended after the machines. */
+#include "vm.h"
+
+#include "kolm/kit/buf.h"
+#include "kolm/kit/process.h"
+
+#include <poll.h>
+#include <string.h>
+
+#define SLICE_MS 100
+
+static const kit_rent_offer key_offer = {.what = "SSH key of a job"};
+
+static kit_status add_key(vm_keyed *k, kolm_error_t *err) {
+    bool may_exist = false;
+    if (k->vm->key_add == NULL || k->handle[0] != '\0') return KOLM_OK;
+    if (!k->asked) KIT_TRY(k->journal->intent(k->journal_user, k->name, &key_offer, err));
+    k->asked = true;
+    kit_status status = k->vm->key_add(&k->account, k->handle, &may_exist, err);
+    if (status != KOLM_OK) k->handle[0] = '\0';
+    if (status == KOLM_OK) status = k->journal->handle(k->journal_user, k->name, k->handle, err);
+    return status;
+}
+
+/* The provider's create, after the key that it needs. */
+static kit_status create(void *state, const kit_rent_offer *offer, const char *name,
+                         char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) {
+    vm_keyed *k = state;
+    *out_may_exist = false;
+    kit_status status = add_key(k, err);
+    if (status == KOLM_OK) return k->vm->machine.create(state, offer, name, out_handle, out_may_exist, err);
+    if (status == KOLM_E_CANCELLED || status == KOLM_E_UNAUTHENTICATED || status == KOLM_E_PERMISSION_DENIED)
+        return status;
+    /* another offer would need the same key */
+    err->code = KOLM_E_FAILED_PRECONDITION;
+    return kit_fail_context(err, "%s did not take the SSH key of this job", k->vm->site.title);
+}
+
+void vm_keyed_begin(vm_keyed *k, const kit_vm *vm, const kit_rent_journal *journal, void *journal_user) {
+    k->vm = vm;
+    k->journal = journal;
+    k->journal_user = journal_user;
+    k->provider = vm->machine;
+    k->provider.create = create;
+    kit_copy(k->account.key_name, sizeof k->account.key_name, k->name);
+}
+
+kit_status vm_key_end(vm_keyed *k, uint64_t poll_ms, int64_t now_ms, kit_rent_plan *plan, kit_rent *out_rent,
+                      kolm_error_t *err) {
+    /* one that has a handle has been there: that it is not there any more can be believed at once */
+    uint64_t age = k->handle[0] != '\0' ? INT64_MAX / 4 : 0;
+    *plan = (kit_rent_plan){.provider = &k->vm->machine,
+                            .provider_state = &k->account,
+                            .journal = k->journal,
+                            .journal_user = k->journal_user,
+                            .poll_ms = poll_ms};
+    return kit_rent_reclaim(out_rent, plan, k->name, k->handle, age, now_ms, err);
+}
+
+void vm_drive(kit_rent *rent, int64_t until_ms) {
+    while (!kit_rent_ended(rent) && kit_now_ms() < until_ms) {
+        int64_t left = rent->due_ms - kit_now_ms();
+        if (left <= 0)
+            kit_rent_step(rent, kit_now_ms(), false);
+        else
+            (void)poll(NULL, 0, (int)(left < SLICE_MS ? left : SLICE_MS));
+    }
+}
