@@ -1,25 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lambda: detects its token and estimates a job; training and inference come with their own version. */
-#include "kolm/kit/backend.h"
+/* Lambda: on-demand GPU machines over SSH. The slots are the SDK's; this is the table. */
+#include "api.h"
 
-#define VARIABLE "KOLM_LAMBDA_TOKEN"
-#define WHERE "https://cloud.lambda.ai/api-keys"
-#define RUNTIME "on-demand SSH"
-#define TOKENS_PER_SECOND_3B 5500u /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+#include "kolm/backend.h"
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args;
-    return kit_detect_token(host, VARIABLE, WHERE, RUNTIME, out_result, out_error);
-}
+/* Lambda's list prices as a comparison of that day quotes them, of machines with one GPU; what counts is the live offer. */
+static const kit_vm_price prices[] = {
+    {"1x RTX 6000 (24 GB)", 580000},   {"1x A10 (24 GB)", 860000},        {"1x A100 (40 GB)", 1480000},
+    {"1x H100 (80 GB PCIe)", 2860000}, {"1x H100 (80 GB SXM5)", 3780000},
+};
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
-                    kolm_error_t *out_error) {
-    (void)host, (void)out_error;
-    return kit_estimate_lora(args, TOKENS_PER_SECOND_3B, out_result);
-}
+const kit_vm lambda_vm = {
+    .machine = {.name = "Lambda",
+                .can = KIT_RENT_CAN_NAME,
+                .settle_ms = 60000,
+                .offers = lambda_offers,
+                .create = lambda_create,
+                .look = lambda_look,
+                .list = lambda_list,
+                .destroy = lambda_destroy},
+    .site = {.name = "lambda",
+             .title = "Lambda",
+             .token = "KOLM_LAMBDA_TOKEN",
+             .where = "https://cloud.lambda.ai/api-keys",
+             .base = "https://cloud.lambda.ai/api/v1",
+             .scheme = "Bearer ",
+             .gap_ms = 1000,
+             .create_gap_ms = 12000,
+             .explain = lambda_explain},
+    .user = "ubuntu",
+    .runtime = "on-demand SSH",
+    .place = "Lambda",
+    .tokens_per_second_3b = 5500, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+    .prices = prices,
+    .price_count = sizeof prices / sizeof *prices,
+    .priced_on = "2026-05-07",
+    .check = lambda_check,
+    .key_add = lambda_key_add,
+};
+
+KIT_VM_SLOTS(lambda_vm)
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "lambda", .version = KOLM_VERSION, .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "",   .detect = detect,        .cost = cost,
+    KOLM_BACKEND_HEADER_INIT, .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "lambda",         .version = KOLM_VERSION,
+    .vendor = "kolm",         .licence = "Apache-2.0",
+    .homepage = "",           KIT_VM_TABLE,
 };

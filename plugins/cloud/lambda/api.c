@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Builds requests to Lambda's API, and reads its answers. */
+#include "api.h"
+
+#include "kolm/kit/backend.h"
+#include "kolm/kit/buf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define KEYS_PAGE "https://cloud.lambda.ai/api-keys"
+#define MICRO_USD_PER_CENT 10000u
+#define GIGABYTE 1000000000u
+
+static const cJSON *data_of(const kit_rent_answer *answer) {
+    return kit_json_get(answer->json, "data");
+}
+
+static kit_status strange(const char *what, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Lambda's new format",
+                    "Lambda's answer has no %s", what);
+}
+
+static kit_status get(kit_rent_account *a, const char *path, kit_rent_answer *answer, kolm_error_t *err) {
+    return kit_rent_ask(a, &(kit_rent_question){.path = path}, answer, err);
+}
+
+/* Sends body, which it frees. */
+static kit_status post(kit_rent_account *a, const char *path, cJSON *body, kit_http_repeat repeat,
+                       kit_rent_answer *answer, kolm_error_t *err) {
+    kit_status status =
+        kit_rent_ask(a, &(kit_rent_question){.path = path, .body = body, .repeat = repeat}, answer, err);
+    cJSON_Delete(body);
+    return status;
+}
+
+/* ---- Failures: by their codes, as the words change */
+
+typedef struct refusal {
+    const char *code;
+    int32_t means;
+    const char *text, *remedy;
+} refusal;
+
+static const refusal refusals[] = {
+    {"global/invalid-api-key", KOLM_E_UNAUTHENTICATED,
+     "Lambda does not know this key: it was deleted there, or KOLM_LAMBDA_TOKEN has only a part of it",
+     "make a key on " KEYS_PAGE " and set KOLM_LAMBDA_TOKEN to the whole of it"},
+    {"global/account-inactive", KOLM_E_FAILED_PRECONDITION, "the Lambda account of this key is not active",
+     "sign in to https://cloud.lambda.ai and complete its billing"},
+    {"global/invalid-address", KOLM_E_FAILED_PRECONDITION, "Lambda has no valid billing address of this account",
+     "sign in to https://cloud.lambda.ai and complete its billing"},
+    {"global/quota-exceeded", KOLM_E_FAILED_PRECONDITION, "the quota of this Lambda account is used up",
+     "end machines on https://cloud.lambda.ai/instances, or ask Lambda for a higher quota"},
+    {"global/object-does-not-exist", KOLM_E_NOT_FOUND, "Lambda has no such object", ""},
+    {"global/duplicate", KOLM_E_ALREADY_EXISTS, "Lambda has one of that name", "run it again"},
+    {"instance-operations/launch/insufficient-capacity", KOLM_E_RESOURCE_EXHAUSTED,
+     "Lambda has no machine of that type left in that region", "try again later, or allow other types and regions"},
+    {"instance-operations/launch/file-system-in-wrong-region", KOLM_E_FAILED_PRECONDITION,
+     "the file system is in another region than the machine", "choose the region of the file system"},
+};
+
+/* What Lambda says beside its code, shown as text of others. */
+static void add_message(const cJSON *error, kolm_error_t *err) {
+    char message[200], said[sizeof err->text];
+    kit_rent_text(error, "message", message, sizeof message);
+    if (message[0] == '\0') return;
+    kit_copy(said, sizeof said, err->text);
+    kit_format(err->text, sizeof err->text, "%.250s (it says: %s)", said, message);
+}
+
+bool lambda_explain(int http_status, const cJSON *body, kolm_error_t *err) {
+    char code[100];
+    const cJSON *error = kit_json_get(body, "error");
+    kit_rent_text(error, "code", code, sizeof code);
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        if (strcmp(refusals[i].code, code) == 0) {
+            (void)kit_fail(err, refusals[i].means, refusals[i].remedy, "%s", refusals[i].text);
+            add_message(error, err);
+            return true;
+        }
+    if (http_status == 403 && code[0] != '\0')
+        (void)kit_fail(err, KOLM_E_PERMISSION_DENIED, "make a key with all rights on " KEYS_PAGE,
+                       "this key of Lambda may not do that (%s)", code);
+    else if (http_status == 404 || http_status == 410)
+        /* not Lambda's own: a proxy, or an API that was retired. It says nothing of the object */
+        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                       "check the setting api of backends.lambda; a newer kolm may know a newer address",
+                       "the address that was asked is not Lambda's API any more (HTTP %d)", http_status);
+    else
+        return false;
+    add_message(error, err);
+    return true;
+}
+
+/* ---- Types */
+
+/* Of types whose description has none. */
+static const struct {
+    const char *part;
+    uint64_t gb;
+} by_name[] = {{"h100", 80}, {"h200", 141}, {"b200", 180}, {"gh200", 96}, {"a100_80gb", 80},
+               {"a100", 40}, {"a10", 24},   {"a6000", 48}, {"v100", 16},  {"rtx6000", 24}};
+
+uint64_t lambda_vram_gb(const char *type, const char *gpu_description) {
+    const char *open = strchr(gpu_description, '(');
+    if (open != NULL) {
+        char *end = NULL;
+        unsigned long long gb = strtoull(open + 1, &end, 10);
+        if (end != open + 1 && strncmp(end, " GB", 3) == 0 && gb < 100000) return gb;
+    }
+    uint64_t best = 0;
+    size_t longest = 0; /* "gh200" holds "h200" */
+    for (size_t i = 0; i < sizeof by_name / sizeof *by_name; i++)
+        if (strlen(by_name[i].part) > longest && strstr(type, by_name[i].part) != NULL) {
+            longest = strlen(by_name[i].part);
+            best = by_name[i].gb;
+        }
+    return best;
+}
+
+typedef struct wanted {
+    char type[64], region[64]; /* of the settings; "": any */
+    kit_rent_wish wish;
+} wanted;
+
+static kit_status read_wanted(const kit_rent_account *a, wanted *out, kolm_error_t *err) {
+    out->wish = a->wish;
+    if (kit_setting(a->host, "instance_type", "", out->type, sizeof out->type) &&
+        kit_setting(a->host, "region", "", out->region, sizeof out->region))
+        return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct it in config.json",
+                    "instance_type or region of backends.lambda is too long");
+}
+
+/* Machines without a GPU, and those of another processor than most programs are made for, only by their name. */
+static bool fits(const wanted *w, const cJSON *type, const char *name, uint64_t *out_gpus) {
+    char description[128];
+    uint64_t storage = 0;
+    const cJSON *specs = kit_json_get(type, "specs");
+    kit_rent_text(type, "gpu_description", description, sizeof description);
+    *out_gpus = 0;
+    (void)kit_json_get_u64(specs, "gpus", out_gpus);
+    (void)kit_json_get_u64(specs, "storage_gib", &storage);
+    if (w->type[0] != '\0' && strcmp(w->type, name) != 0) return false;
+    if (w->type[0] == '\0' && (*out_gpus == 0 || strstr(name, "gh200") != NULL)) return false;
+    if (w->wish.vram_bytes > lambda_vram_gb(name, description) * GIGABYTE) return false;
+    return w->wish.disk_bytes <= storage * 1073741824u;
+}
+
+/* The cheapest that there is room for. */
+static void add_offer(kit_rent_offer *out, size_t capacity, size_t *count, const kit_rent_offer *offer) {
+    size_t at = *count;
+    if (at < capacity)
+        (*count)++;
+    else
+        for (size_t i = at = 0; i < capacity; i++)
+            if (out[i].micro_usd_per_hour > out[at].micro_usd_per_hour) at = i;
+    if (at == *count - 1 || out[at].micro_usd_per_hour > offer->micro_usd_per_hour) out[at] = *offer;
+}
+
+static void add_regions(const wanted *w, const cJSON *entry, kit_rent_offer *out, size_t capacity, size_t *count) {
+    const cJSON *type = kit_json_get(entry, "instance_type"), *region;
+    char name[64], gpu[64], where[64];
+    uint64_t cents = 0, gpus = 0;
+    kit_rent_text(type, "name", name, sizeof name);
+    kit_rent_text(type, "gpu_description", gpu, sizeof gpu);
+    if (!kit_rent_is_id(name) || !kit_json_get_u64(type, "price_cents_per_hour", &cents) || cents > 10000000) return;
+    if (!fits(w, type, name, &gpus)) return;
+    cJSON_ArrayForEach(region, kit_json_get(entry, "regions_with_capacity_available")) {
+        kit_rent_offer offer = {.micro_usd_per_hour = cents * MICRO_USD_PER_CENT};
+        kit_rent_text(region, "name", where, sizeof where);
+        if (!kit_rent_is_id(where) || (w->region[0] != '\0' && strcmp(w->region, where) != 0)) continue;
+        if (!kit_format(offer.id, sizeof offer.id, "%s/%s", name, where)) continue;
+        kit_format(offer.what, sizeof offer.what, "%ux %.50s, %.30s", (unsigned)gpus, gpu[0] != '\0' ? gpu : name,
+                   where);
+        add_offer(out, capacity, count, &offer);
+    }
+}
+
+static kit_status read_types(const kit_rent_account *a, const cJSON *types, kit_rent_offer *out, size_t capacity,
+                             size_t *out_count, kolm_error_t *err) {
+    const cJSON *entry;
+    wanted w;
+    *out_count = 0;
+    KIT_TRY(read_wanted(a, &w, err));
+    if (!cJSON_IsObject(types)) return strange("list of types", err);
+    cJSON_ArrayForEach(entry, types) add_regions(&w, entry, out, capacity, out_count);
+    return KOLM_OK;
+}
+
+kit_status lambda_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count, kolm_error_t *err) {
+    kit_rent_answer answer = {0};
+    kit_status status = get(state, "/instance-types", &answer, err);
+    if (status == KOLM_OK) status = read_types(state, data_of(&answer), out, capacity, out_count, err);
+    kit_rent_answer_free(&answer);
+    return status;
+}
+
+kit_status lambda_check(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err) {
+    kit_rent_offer *offers = calloc(KIT_RENT_OFFERS_MAX, sizeof *offers);
+    size_t count = 0, cheapest = 0;
+    if (offers == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = lambda_offers(account, offers, KIT_RENT_OFFERS_MAX, &count, err);
+    for (size_t i = 1; i < count; i++)
+        if (offers[i].micro_usd_per_hour < offers[cheapest].micro_usd_per_hour) cheapest = i;
+    if (status == KOLM_OK && count == 0) kit_copy(out_note, capacity, "no machine that fits is free now");
+    if (status == KOLM_OK && count > 0)
+        kit_format(out_note, capacity, "%zu offers now, from %.2f USD an hour (%s)", count,
+                   (double)offers[cheapest].micro_usd_per_hour / 1e6, offers[cheapest].what);
+    free(offers);
+    return status;
+}
+
+/* ---- Instances */
+
+static kit_rent_life life_of(const char *status) {
+    static const struct {
+        const char *word;
+        kit_rent_life life;
+    } words[] = {{"active", KIT_RENT_UP},
+                 {"terminated", KIT_RENT_ENDED},
+                 {"terminating", KIT_RENT_ENDING},
+                 {"preempted", KIT_RENT_ENDING},  /* whether it is billed is not said: it is to be ended */
+                 {"unhealthy", KIT_RENT_ENDING}}; /* billed, and of no more use */
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(words[i].word, status) == 0) return words[i].life;
+    return KIT_RENT_BOOTING;
+}
+
+static bool read_instance(const cJSON *instance, kit_rent_box *out) {
+    char status[32];
+    uint64_t cents = 0;
+    *out = (kit_rent_box){.micro_usd_per_hour = UINT64_MAX};
+    kit_rent_text(instance, "id", out->handle, sizeof out->handle);
+    kit_rent_text(instance, "name", out->name, sizeof out->name);
+    kit_rent_text(instance, "ip", out->address, sizeof out->address);
+    kit_rent_text(instance, "status", status, sizeof status);
+    out->life = life_of(status);
+    if (kit_json_get_u64(kit_json_get(instance, "instance_type"), "price_cents_per_hour", &cents) && cents <= 10000000)
+        out->micro_usd_per_hour = cents * MICRO_USD_PER_CENT;
+    return kit_rent_is_id(out->handle) && status[0] != '\0';
+}
+
+static cJSON *launch_body(const kit_rent_account *a, const kit_rent_offer *offer, const char *name) {
+    char type[sizeof offer->id], image[64];
+    kit_copy(type, sizeof type, offer->id);
+    char *region = strchr(type, '/');
+    if (region == NULL) return NULL;
+    *region++ = '\0';
+    cJSON *body = cJSON_CreateObject(), *keys = cJSON_CreateArray(), *key = cJSON_CreateString(a->key_name);
+    if (key != NULL && !cJSON_AddItemToArray(keys, key)) cJSON_Delete(key);
+    bool good = kit_json_put(body, "ssh_key_names", keys) && kit_json_put_string(body, "region_name", region) &&
+                kit_json_put_string(body, "instance_type_name", type) && kit_json_put_string(body, "name", name);
+    if (good && kit_setting(a->host, "image", "", image, sizeof image) && image[0] != '\0') {
+        cJSON *family = cJSON_CreateObject();
+        good = kit_json_put_string(family, "family", image);
+        good = kit_json_put(body, "image", family) && good;
+    }
+    if (good) return body;
+    cJSON_Delete(body);
+    return NULL;
+}
+
+kit_status lambda_create(void *state, const kit_rent_offer *offer, const char *name,
+                         char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) {
+    kit_rent_answer answer = {0};
+    cJSON *body = launch_body(state, offer, name);
+    out_handle[0] = '\0';
+    *out_may_exist = false;
+    if (body == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = post(state, "/instance-operations/launch", body, KIT_HTTP_CREATE, &answer, err);
+    *out_may_exist = status == KOLM_OK || answer.may_exist;
+    const cJSON *id = cJSON_GetArrayItem(kit_json_get(data_of(&answer), "instance_ids"), 0);
+    if (status == KOLM_OK && cJSON_IsString(id) && kit_rent_is_id(id->valuestring))
+        kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, id->valuestring);
+    kit_rent_answer_free(&answer);
+    return status;
+}
+
+static kit_status look_at_instance(kit_rent_account *a, const char *handle, kit_rent_box *out, kolm_error_t *err) {
+    kit_rent_answer answer = {0};
+    char path[KIT_RENT_PATH];
+    kit_format(path, sizeof path, "/instances/%s", handle);
+    kit_status status = get(a, path, &answer, err);
+    if (status == KOLM_OK && (!read_instance(data_of(&answer), out) || strcmp(out->handle, handle) != 0))
+        status = strange("such instance", err);
+    kit_rent_answer_free(&answer);
+    return status;
+}
+
+static kit_status terminate(kit_rent_account *a, const char *handle, kolm_error_t *err) {
+    kit_rent_answer answer = {0};
+    cJSON *body = cJSON_CreateObject(), *ids = cJSON_CreateArray(), *id = cJSON_CreateString(handle);
+    const cJSON *one;
+    bool ended = false;
+    if (id != NULL && !cJSON_AddItemToArray(ids, id)) cJSON_Delete(id);
+    if (!kit_json_put(body, "instance_ids", ids)) {
+        cJSON_Delete(body);
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    }
+    kit_status status = post(a, "/instance-operations/terminate", body, KIT_HTTP_CHANGE, &answer, err);
+    cJSON_ArrayForEach(one, kit_json_get(data_of(&answer), "terminated_instances")) {
+        char found[KIT_RENT_HANDLE_BYTES];
+        kit_rent_text(one, "id", found, sizeof found);
+        ended = ended || strcmp(found, handle) == 0;
+    }
+    kit_rent_answer_free(&answer);
+    if (status != KOLM_OK || ended) return status;
+    return kit_fail(err, KOLM_E_UNAVAILABLE, "", "Lambda did not end %s, and gave no reason", handle);
+}
+
+/* ---- Keys: of this job, under its name */
+
+static bool read_key(const cJSON *key, kit_rent_box *out) {
+    char id[KIT_RENT_HANDLE_BYTES - sizeof KIT_VM_KEY];
+    *out = (kit_rent_box){.life = KIT_RENT_UP};
+    kit_rent_text(key, "id", id, sizeof id);
+    kit_rent_text(key, "name", out->name, sizeof out->name);
+    kit_format(out->handle, sizeof out->handle, KIT_VM_KEY "%s", id);
+    return kit_rent_is_id(id);
+}
+
+/* By its handle, or by its name if that is ""; NOT_FOUND if Lambda's list has none. */
+static kit_status find_key(kit_rent_account *a, const char *handle, const char *name, kit_rent_box *out,
+                           kolm_error_t *err) {
+    kit_rent_answer answer = {0};
+    const cJSON *key;
+    kit_status status = get(a, "/ssh-keys", &answer, err);
+    if (status == KOLM_OK && !cJSON_IsArray(data_of(&answer))) status = strange("list of keys", err);
+    if (status == KOLM_OK) status = kit_fail(err, KOLM_E_NOT_FOUND, "", "Lambda has no such key");
+    if (status == KOLM_E_NOT_FOUND) cJSON_ArrayForEach(key, data_of(&answer)) {
+            kit_rent_box box;
+            if (!read_key(key, &box) ||
+                strcmp(handle[0] != '\0' ? box.handle : box.name, handle[0] != '\0' ? handle : name) != 0)
+                continue;
+            *out = box;
+            status = KOLM_OK;
+        }
+    kit_rent_answer_free(&answer);
+    return status;
+}
+
+kit_status lambda_key_add(kit_rent_account *a, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
+                          kolm_error_t *err) {
+    kit_rent_answer answer = {0};
+    kit_rent_box box = {0};
+    cJSON *body = cJSON_CreateObject();
+    (void)(kit_json_put_string(body, "name", a->key_name) && kit_json_put_string(body, "public_key", a->public_key));
+    kit_status status = post(a, "/ssh-keys", body, KIT_HTTP_CREATE, &answer, err);
+    bool clear = status == KOLM_OK && read_key(data_of(&answer), &box);
+    *out_may_exist = status == KOLM_OK || answer.may_exist;
+    kit_rent_answer_free(&answer);
+    if (!clear && *out_may_exist) { /* twice the same name would be two keys: it is looked for */
+        kolm_error_t ignored = KIT_ERROR_INIT;
+        kit_status found = find_key(a, "", a->key_name, &box, &ignored);
+        if (status == KOLM_OK && found != KOLM_OK) *err = ignored;
+        status = found == KOLM_OK ? KOLM_OK : status == KOLM_OK ? found : status;
+    }
+    if (status == KOLM_OK) kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, box.handle);
+    return status;
+}
+
+static bool is_key(const char *handle) {
+    return strncmp(handle, KIT_VM_KEY, strlen(KIT_VM_KEY)) == 0;
+}
+
+static kit_status delete_key(kit_rent_account *a, const char *handle, kolm_error_t *err) {
+    kit_rent_answer answer = {0};
+    char path[KIT_RENT_PATH];
+    kit_format(path, sizeof path, "/ssh-keys/%s", handle + strlen(KIT_VM_KEY));
+    const kit_rent_question question = {.method = "DELETE", .path = path, .repeat = KIT_HTTP_CHANGE};
+    kit_status status = kit_rent_ask(a, &question, &answer, err);
+    kit_rent_answer_free(&answer);
+    return status;
+}
+
+/* ---- Both */
+
+kit_status lambda_look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) {
+    return is_key(handle) ? find_key(state, handle, "", out, err) : look_at_instance(state, handle, out, err);
+}
+
+kit_status lambda_destroy(void *state, const char *handle, kolm_error_t *err) {
+    return is_key(handle) ? delete_key(state, handle, err) : terminate(state, handle, err);
+}
+
+static void add_box(const kit_rent_box *box, bool good, const char *prefix, kit_rent_box *out, size_t capacity,
+                    size_t *count) {
+    if (!good || strncmp(box->name, prefix, strlen(prefix)) != 0) return;
+    if (*count < capacity) out[*count] = *box;
+    (*count)++;
+}
+
+/* Keys first: who is looking for a machine must not get an older state of it than of its key. */
+kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
+                       kolm_error_t *err) {
+    static const char *const paths[] = {"/ssh-keys", "/instances"};
+    *out_count = 0;
+    for (size_t i = 0; i < 2; i++) {
+        kit_rent_answer answer = {0};
+        kit_rent_box box;
+        const cJSON *one;
+        kit_status status = get(state, paths[i], &answer, err);
+        if (status == KOLM_OK && !cJSON_IsArray(data_of(&answer))) status = strange("list", err);
+        if (status == KOLM_OK) cJSON_ArrayForEach(one, data_of(&answer)) {
+                bool good = i == 0 ? read_key(one, &box) : read_instance(one, &box);
+                add_box(&box, good, prefix, out, capacity, out_count);
+            }
+        kit_rent_answer_free(&answer);
+        KIT_TRY(status);
+    }
+    return KOLM_OK;
+}

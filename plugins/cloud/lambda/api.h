@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The requests to Lambda's API and what its answers mean; nothing about time, money or order. */
+#ifndef LAMBDA_API_H
+#define LAMBDA_API_H
+
+#include "kolm/rent/vm.h"
+
+/*
+ * Version 1.10.0 of Lambda's OpenAPI specification; https://docs.lambda.ai/public-cloud/cloud-api/.
+ *   GET  /instance-types                    types, whole prices in US cents an hour, regions that have some now
+ *   POST /instance-operations/launch        one instance; 400 instance-operations/launch/insufficient-capacity if it is gone
+ *   GET  /instances, /instances/{id}        booting, active, unhealthy, terminating, terminated, preempted
+ *   POST /instance-operations/terminate     {"terminated_instances": [...]}: an id that is not among them was not ended
+ *   GET, POST /ssh-keys, DELETE /ssh-keys/{id}
+ * Answers are {"data": ...}, failures {"error": {"code", "message", "suggestion"}}; decided is by the code. One request a second,
+ * one launch in 12. There is no key against launching twice: the name is looked for.
+ */
+
+extern const kit_vm lambda_vm; /* the table: lambda.c */
+
+bool lambda_explain(int http_status, const cJSON *body, kolm_error_t *err);
+kit_status lambda_check(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err) KIT_MUST_USE;
+kit_status lambda_key_add(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
+                          kolm_error_t *err) KIT_MUST_USE;
+kit_status lambda_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,
+                         kolm_error_t *err) KIT_MUST_USE;
+kit_status lambda_create(void *state, const kit_rent_offer *offer, const char *name,
+                         char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) KIT_MUST_USE;
+kit_status lambda_look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
+                       kolm_error_t *err) KIT_MUST_USE;
+kit_status lambda_destroy(void *state, const char *handle, kolm_error_t *err) KIT_MUST_USE;
+
+/* Gigabytes of one GPU of a type: "H100 (80 GB SXM5)", else by the name of the type; 0: not known. */
+uint64_t lambda_vram_gb(const char *type, const char *gpu_description);
+
+#endif
