@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the servers of providers share: JSON, a clock that a test may hold, faults by request, and accounts on loopback as machines."""
+import email.utils
+import json
+import os
+import pwd
+import shutil
+import signal
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "remote"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from server import Server, answer, reset  # noqa: E402
+
+
+class Clock:
+    """Seconds: those of this machine, or, once set, what the test says."""
+    def __init__(self):
+        self.held = None
+
+    def now(self):
+        return time.monotonic() if self.held is None else self.held
+
+    def set(self, seconds):
+        self.held = seconds
+
+
+class Fault:
+    """What becomes of a request instead of its answer. kinds:
+    refuse       the connection ends with a reset before anything was done
+    lose         it was done, and the connection ends with a reset
+    cut          it was done, and the answer breaks off in the middle
+    STATUS       that status and the provider's own body for it, and nothing was done
+    ("done", S)  it was done, and the answer is that status
+    html         404 as a proxy gives it
+    error-200    200 with the body of an error
+    malformed    it was done, and the body is not JSON;    huge  it is 40 MB of blanks
+    slow         done, answered after a while
+    retry-after: seconds or "date", with 429 and 503"""
+    def __init__(self, kind, retry_after=None):
+        self.kind, self.retry_after = kind, retry_after
+
+    def __repr__(self):
+        return "%s%s" % (self.kind, "+retry-after %s" % self.retry_after if self.retry_after is not None else "")
+
+
+class Refusal(Exception):
+    """An answer that says no: status and body."""
+    def __init__(self, status, body):
+        super().__init__("%d %s" % (status, body))
+        self.status, self.body = status, body
+
+
+class Cloud:
+    """A provider's API over HTTP on loopback. A subclass has routes [(method, pattern, function(match, request))], which return an object or raise
+    Refusal, and error(status), the provider's own body for a status. faults: {number of request: Fault}, from 0; `always`: a function of the request,
+    asked for the ones that have none. requests: (method, path) of all in order."""
+    routes = ()
+
+    def __init__(self):
+        self.clock, self.faults, self.always = Clock(), {}, None
+        self.requests, self.times, self.lock = [], [], threading.RLock()
+        self.server = Server(self.handle)
+
+    def close(self):
+        self.server.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def url(self):
+        return "http://127.0.0.1:%d" % self.server.port
+
+    def error(self, status):
+        raise NotImplementedError
+
+    def authorized(self, request):
+        raise NotImplementedError
+
+    def act(self, request):
+        path = request.target.split("?")[0]
+        self.authorized(request)
+        allowed = False
+        for method, pattern, function in self.routes:
+            match = pattern.fullmatch(path)
+            if match and method == request.method:
+                return 200, function(self, match, request)
+            allowed = allowed or bool(match)
+        raise Refusal(405 if allowed else 404, self.error(405 if allowed else 404))
+
+    def done(self, request):
+        """Status and body of the request, which is carried out."""
+        try:
+            return self.act(request)
+        except Refusal as refusal:
+            return refusal.status, refusal.body
+
+    def reply(self, status, body, more=()):
+        text = body if isinstance(body, (str, bytes)) else json.dumps(body)
+        return answer(status, text, [("Content-Type", "application/json"), ("Date", email.utils.formatdate(usegmt=True)), *more])
+
+    def handle(self, request, connection):
+        with self.lock:
+            number = len(self.requests)
+            self.requests.append((request.method, request.target))
+            self.times.append(self.clock.now())
+            fault = self.faults.get(number) or (self.always(request) if self.always else None)
+            if fault is None:
+                return self.reply(*self.done(request))
+            return self.fail(fault, request, connection)
+
+    def fail(self, fault, request, connection):
+        kind, more = fault.kind, []
+        if fault.retry_after is not None:
+            value = email.utils.formatdate(time.time() + 2, usegmt=True) if fault.retry_after == "date" else str(fault.retry_after)
+            more = [("Retry-After", value)]
+        if kind == "refuse":
+            reset(connection)
+            return None
+        if isinstance(kind, int):
+            return self.reply(kind, self.error(kind), more)
+        if kind == "html":
+            return answer(404, "<html><body>Not here</body></html>", [("Content-Type", "text/html")])
+        if kind == "error-200":
+            return self.reply(200, self.error(500))
+        status, body = self.done(request)
+        if kind == "lose":
+            reset(connection)
+            return None
+        if kind == "cut":
+            text = self.reply(status, body)
+            connection.sendall(text[:-max(2, len(json.dumps(body)) // 2)])
+            reset(connection)
+            return None
+        if kind == "malformed":
+            return self.reply(status, json.dumps(body)[:-1] + ",,,")
+        if kind == "huge":
+            return self.reply(status, b" " * 40000000)
+        if kind == "slow":
+            self.server.over.wait(0.3)
+            return self.reply(status, body)
+        if isinstance(kind, tuple):
+            return self.reply(kind[1], self.error(kind[1]), more)
+        raise AssertionError(kind)
+
+
+class Machine:
+    """What is rented: billed from `born` until `died`. Its account is a real sshd of this user on loopback, when the server has accounts."""
+    def __init__(self, cloud, name, price_per_hour):
+        self.cloud, self.name, self.price = cloud, name, price_per_hour
+        self.born, self.died, self.box, self.address = cloud.clock.now(), None, None, None
+
+    def bill(self):
+        """Dollars."""
+        end = self.died if self.died is not None else self.cloud.clock.now()
+        return (end - self.born) / 3600 * self.price
+
+    def end(self):
+        if self.died is None:
+            self.died = self.cloud.clock.now()
+        if self.box:
+            box, self.box = self.box, None
+            end_account(box)
+
+
+def end_account(box):
+    """Ends the account and everything that runs there, as the end of a machine does: all that has its home."""
+    mark = b"HOME=" + box.home.encode()
+    box.stop()
+    while True:
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/environ" % pid, "rb") as file:
+                    if mark in file.read().split(b"\0") and int(pid) != os.getpid():
+                        found.append(int(pid))
+            except OSError:
+                pass
+        if not found:
+            break
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+    shutil.rmtree(box.dir, True)
+
+
+def open_account(public_key, address, port, tools):
+    """A real sshd that takes this key. Nothing there may turn this machine off: shutdown and sudo are ours, and only write down that they were called."""
+    from box import Box
+    os.makedirs(tools, exist_ok=True)
+    for name in ("shutdown", "sudo", "poweroff", "halt", "reboot"):
+        path = os.path.join(tools, name)
+        if not os.path.exists(path):
+            with open(path + ".new", "w") as file:
+                file.write('#!/bin/sh\necho "%s $*" >>"%s/calls"\n' % (name, tools))
+            os.chmod(path + ".new", 0o755)
+            os.rename(path + ".new", path)
+    box = Box(port=port, address=address, before='PATH="%s:$PATH"; export PATH' % tools)
+    with open(os.path.join(box.dir, "authorized"), "w") as file:
+        file.write(public_key + "\n")
+    return box
+
+
+USER = pwd.getpwuid(os.geteuid()).pw_name
