@@ -10,9 +10,9 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from test_far_end import ID, Case, alive, script, wait_until  # noqa: E402
 
-STUBBORN = "import os,signal,subprocess,sys,time;signal.signal(signal.SIGTERM,signal.SIG_IGN);" \
-           "p=subprocess.Popen([sys.executable,'-c','import time;time.sleep(600)'],start_new_session=True);" \
-           "open('pids','w').write('%d %d' % (os.getpid(),p.pid));open('ready','w').close();time.sleep(600)"
+STUBBORN = "import os,signal,subprocess,sys;signal.signal(signal.SIGTERM,signal.SIG_IGN);" \
+           "p=subprocess.Popen([sys.executable,'-c','import signal;signal.pause()'],start_new_session=True);" \
+           "open('pids','w').write('%d %d' % (os.getpid(),p.pid));open('ready','w').close();signal.pause()"
 
 
 class Guards(Case):

@@ -200,7 +200,7 @@ int32_t kit_vm_status(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_s
                       kolm_status_result_t *out_result, kolm_error_t *out_error) {
     round r = {.vm = vm, .host = host, .args = args};
     if (args->allow_network != 1)
-        return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "%s is asked over the network",
+        return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "%s is reached over the network",
                         vm->site.title);
     r.boxes = calloc(KIT_RENT_BOXES_MAX, sizeof *r.boxes);
     if (r.boxes == NULL) return kit_fail(out_error, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
@@ -223,7 +223,7 @@ int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_
     int64_t left = host->time_left_ms(host->user), most = left - left / 4 < RECLAIM_MS ? left - left / 4 : RECLAIM_MS;
     uint64_t age = args->age_seconds < INT64_MAX / 4000 ? args->age_seconds * 1000 : INT64_MAX / 4;
     if (args->allow_network != 1)
-        return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "%s is asked over the network",
+        return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "%s is reached over the network",
                         vm->site.title);
     kit_status status = kit_rent_account_open(&vm->site, host, &account, out_error);
     if (status == KOLM_OK) {

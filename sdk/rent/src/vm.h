@@ -17,7 +17,7 @@ typedef struct vm_limits {
     uint64_t seconds;          /* a job may take */
     uint64_t poll_ms;          /* 0: the default */
     bool keep_on;              /* the watchdog must not turn the machine off */
-    uint16_t ssh_port; /* 0: 22 */
+    uint16_t ssh_port;         /* 0: 22 */
     char ssh_user[64];
     kit_rent_wish wish;
 } vm_limits;

@@ -17,7 +17,7 @@ extern "C" {
  *     KIT_VM_SLOTS(acme)                                     detect, cost, train, infer, test, status, reclaim
  *     KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEADER_INIT, ..., KIT_VM_TABLE};
  *
- * plugins/cloud/lambda in kolm's sources is one; docs/backend-author.md, "A provider of machines", walks through it.
+ * The backend lambda in kolm's sources is one; the backend author's guide, "A provider of machines", walks through it.
  *
  * What a slot does
  *   detect   the token: set or not, plausible or not, without network; with the network (--refresh) one cheap request says whether the
