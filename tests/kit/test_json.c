@@ -779,7 +779,19 @@ static void walked(const char *text, size_t length, kit_buf *out) {
         kit_buf_add(out, value.bytes, value.length);
         kit_buf_char(out, ';');
     }
-    if (status != KOLM_OK) kit_buf_fmt(out, "!%s", err.text);
+    if (status != KOLM_OK) {
+        char as_fields[256];
+        size_t line = 1, start = 0;
+        for (size_t i = 0; i < walk.fault.offset; i++)
+            if (copy[i] == '\n') {
+                line++;
+                start = i + 1;
+            }
+        kit_format(as_fields, sizeof as_fields, "line %zu, column %zu: expected %s, found %s", line,
+                   walk.fault.offset - start + 1, walk.fault.expected, walk.fault.found);
+        ck_assert_str_eq(as_fields, err.text);
+        kit_buf_fmt(out, "!%s", err.text);
+    }
     free(copy);
     kit_json_walk_free(&walk);
 }
@@ -878,6 +890,32 @@ START_TEST(parts_are_read_strictly) {
 }
 END_TEST
 
+START_TEST(what_is_wrong_in_a_part_is_told_by_fields) {
+    static const struct {
+        const char *text;
+        kit_json_kind kind;
+        size_t offset;
+        const char *expected, *found;
+    } bad[] = {
+        {"\"x\\ud83dx\"", KIT_JSON_STRING, 8, "the low half of a surrogate pair", "'x'"},
+        {"\"\\u0000\"", KIT_JSON_STRING, 1, "text without NUL characters", "'\\'"},
+        {"[1,\n NaN]", KIT_JSON_ARRAY, 5, "a JSON value", "'N'"},
+        {"{\"a\":1,\"a\":2}", KIT_JSON_OBJECT, 7, "a key that this object does not have yet", "'\"'"},
+        {"[1", KIT_JSON_ARRAY, 2, "',' or ']'", "the end"},
+    };
+    kit_json_fault fault;
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        kit_json_part part = part_of(bad[i].text, bad[i].kind);
+        ck_assert(kit_json_part_fault(&part, &fault));
+        ck_assert_uint_eq(fault.offset, bad[i].offset);
+        ck_assert_str_eq(fault.expected, bad[i].expected);
+        ck_assert_str_eq(fault.found, bad[i].found);
+    }
+    kit_json_part good = part_of("[1e400]", KIT_JSON_ARRAY);
+    ck_assert(!kit_json_part_fault(&good, &fault));
+}
+END_TEST
+
 START_TEST(texts_of_a_row) {
     static const char *const keys[] = {"id", "input"};
     static const struct {
@@ -940,6 +978,7 @@ int main(void) {
     tcase_add_test(cases, a_walk_passes_over_what_is_not_read);
     tcase_add_test(cases, a_walk_goes_as_deep_as_the_text);
     tcase_add_test(cases, parts_are_read_strictly);
+    tcase_add_test(cases, what_is_wrong_in_a_part_is_told_by_fields);
     tcase_add_test(cases, texts_of_a_row);
     suite_add_tcase(suite, cases);
     return run_suite(suite);

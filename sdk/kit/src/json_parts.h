@@ -4,10 +4,11 @@
 #define KOLM_KIT_JSON_PARTS_H
 
 #include "kolm/kit/json.h"
+#include "kolm/kit/json_walk.h"
 
-/* INVALID_ARGUMENT: "line L, column C: expected EXPECTED, found WHAT", of the text from start to end. */
+/* INVALID_ARGUMENT: "line L, column C: expected EXPECTED, found WHAT", of the text from start to end; expected is static. */
 kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected,
-                        kolm_error_t *err) KIT_MUST_USE;
+                        kit_json_fault *out_fault, kolm_error_t *err) KIT_MUST_USE;
 
 /* The bytes that a string means, one by one: escapes become UTF-8. p to end is what stands between the quotes, and must
  * have been validated. */

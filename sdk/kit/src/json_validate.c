@@ -12,6 +12,7 @@ typedef struct scanner {
     const char *start, *p, *end;
     int depth;
     bool any_number; /* of whatever size */
+    kit_json_fault fault;
     kolm_error_t *err;
 } scanner;
 
@@ -34,7 +35,7 @@ typedef struct key_set {
 } key_set;
 
 kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected,
-                        kolm_error_t *err) {
+                        kit_json_fault *out_fault, kolm_error_t *err) {
     size_t line = 1;
     const char *line_start = start;
     for (const char *p = start; p < where; p++) {
@@ -54,6 +55,8 @@ kit_status json_fail_at(const char *start, const char *end, const char *where, c
         kit_buf_escaped(&found, where, step);
         kit_buf_char(&found, '\'');
     }
+    *out_fault = (kit_json_fault){.offset = (size_t)(where - start), .expected = expected};
+    kit_copy(out_fault->found, sizeof out_fault->found, kit_buf_text(&found));
     kit_status status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct the JSON at that place",
                                  "line %zu, column %zu: expected %s, found %s", line, (size_t)(where - line_start) + 1,
                                  expected, kit_buf_text(&found));
@@ -62,7 +65,7 @@ kit_status json_fail_at(const char *start, const char *end, const char *where, c
 }
 
 static kit_status fail_at(scanner *s, const char *where, const char *expected) {
-    return json_fail_at(s->start, s->end, where, expected, s->err);
+    return json_fail_at(s->start, s->end, where, expected, &s->fault, s->err);
 }
 
 static void skip_blanks(scanner *s) {
@@ -434,8 +437,19 @@ kit_status kit_json_validate(const char *bytes, size_t length, kolm_error_t *err
     return validate(&s);
 }
 
-kit_status kit_json_part_check(const kit_json_part *part, kolm_error_t *err) {
-    scanner s = {
+static scanner scan_part(const kit_json_part *part, kolm_error_t *err) {
+    return (scanner){
         .start = part->bytes, .p = part->bytes, .end = part->bytes + part->length, .any_number = true, .err = err};
+}
+
+kit_status kit_json_part_check(const kit_json_part *part, kolm_error_t *err) {
+    scanner s = scan_part(part, err);
     return validate(&s);
+}
+
+bool kit_json_part_fault(const kit_json_part *part, kit_json_fault *out) {
+    scanner s = scan_part(part, NULL);
+    bool rejected = validate(&s) == KOLM_E_INVALID_ARGUMENT;
+    *out = s.fault;
+    return rejected;
 }

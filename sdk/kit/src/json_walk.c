@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-static kit_status fail_at(const kit_json_walk *w, const char *where, const char *expected, kolm_error_t *err) {
-    return json_fail_at(w->start, w->end, where, expected, err);
+static kit_status fail_at(kit_json_walk *w, const char *where, const char *expected, kolm_error_t *err) {
+    return json_fail_at(w->start, w->end, where, expected, &w->fault, err);
 }
 
 static void skip_blanks(kit_json_walk *w) {

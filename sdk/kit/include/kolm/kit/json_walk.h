@@ -34,10 +34,18 @@ typedef struct kit_json_part {
     bool escaped; /* a string with a backslash in it */
 } kit_json_part;
 
+/* Where a text is not JSON, and why. */
+typedef struct kit_json_fault {
+    size_t offset;        /* of the byte, from the first one of the text or part */
+    const char *expected; /* "a key in double quotes"; static */
+    char found[16];       /* "'x'", escaped, or "the end" */
+} kit_json_fault;
+
 typedef struct kit_json_walk {
     const char *start, *p, *end;
     bool object, begun, done;
     kit_buf nesting;
+    kit_json_fault fault; /* of the last INVALID_ARGUMENT */
 } kit_json_walk;
 
 /* The text stays the caller's and must outlive the walk. Zero-initialise a walk before its first use; it may be begun
@@ -54,6 +62,8 @@ void kit_json_walk_free(kit_json_walk *walk);
 kit_status kit_json_part_text(const kit_json_part *part, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* As kit_json_validate, but numbers may have any size: for what is read, and handed on as it stands. */
 kit_status kit_json_part_check(const kit_json_part *part, kolm_error_t *err) KIT_MUST_USE;
+/* What kit_json_part_check, or kit_json_part_text of a string, rejects in the part; false when it rejects nothing. */
+bool kit_json_part_fault(const kit_json_part *part, kit_json_fault *out);
 /* Whether a string means this text. */
 bool kit_json_part_is(const kit_json_part *part, const char *text);
 /* Appends the part without the blanks between its tokens. */
