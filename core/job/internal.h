@@ -25,19 +25,29 @@ struct job_reader {
     job_unused unused;
     job_guess guess;
     kit_buf input, output, context, seen;
+    job_fault fault;
 };
+
+/* What a person may do about a bad row. */
+typedef struct rows_remedy {
+    const char *text;
+    bool names_skip; /* --skip-bad is in it */
+} rows_remedy;
+#define ROWS_FIX(text) ((rows_remedy){text, false})
+#define ROWS_SKIP(text) ((rows_remedy){text, true})
+#define ROWS_FIX_OR_SKIP(text) ROWS_SKIP(text ", or pass --skip-bad to leave such rows out")
 
 /* RESOURCE_EXHAUSTED. */
 kit_status rows_no_memory(kolm_error_t *err);
 /* The number of the line that was taken last, from 1. */
 unsigned long long rows_line(const job_reader *reader);
-/* INVALID_ARGUMENT, "FILE, line N, column C: TEXT". */
-kit_status rows_bad(const job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column,
-                    const char *remedy, const char *text);
+/* INVALID_ARGUMENT, "FILE, line N, column C: TEXT". kind: text without what differs from row to row; NULL: nothing does. */
+kit_status rows_bad(job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column, rows_remedy remedy,
+                    const char *kind, const char *text);
 /* OUT_OF_RANGE. */
-kit_status rows_too_long(const job_reader *reader, unsigned long long line, kolm_error_t *err);
+kit_status rows_too_long(job_reader *reader, unsigned long long line, kolm_error_t *err);
 /* INVALID_ARGUMENT when the bytes of the line taken last are no UTF-8 text without NUL. */
-kit_status rows_check_text(const job_reader *reader, const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
+kit_status rows_check_text(job_reader *reader, const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 /* The line that was looked at already, or the next one; *out_line NULL at the end. Valid until the next call. */
 kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out_length,
                           kolm_error_t *err) KIT_MUST_USE;
@@ -73,6 +83,6 @@ void job_add_unused(job_summary *summary, const job_reader *reader);
 
 /* ---- bad_rows.c */
 /* Counts a bad row that was left out: `text` is the sentence of job_reader_next. */
-void job_count_bad(job_summary *summary, const char *text);
+void job_count_bad(job_summary *summary, const job_fault *fault, const char *text);
 
 #endif

@@ -22,31 +22,33 @@ unsigned long long rows_line(const job_reader *reader) {
 
 /* "FILE, line N, column C: expected X, found Y". What is missing for want of memory is not the row's fault, and no reason to
  * leave it out. */
-kit_status rows_bad(const job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column,
-                    const char *remedy, const char *text) {
+kit_status rows_bad(job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column, rows_remedy remedy,
+                    const char *kind, const char *text) {
     bool cut = reader->input.failed || reader->output.failed || reader->context.failed || reader->seen.failed;
     if (cut || (reader->json != NULL && rows_cut_json(reader->json))) return rows_no_memory(err);
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s, line %llu, column %zu: %s", reader->options.path, line,
-                    column, text);
+    reader->fault.names_skip = remedy.names_skip;
+    kit_copy(reader->fault.kind, sizeof reader->fault.kind, kind != NULL ? kind : text);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy.text, "%s, line %llu, column %zu: %s", reader->options.path,
+                    line, column, text);
 }
 
-kit_status rows_check_text(const job_reader *reader, const char *bytes, size_t length, kolm_error_t *err) {
+kit_status rows_check_text(job_reader *reader, const char *bytes, size_t length, kolm_error_t *err) {
     const char *nul = memchr(bytes, '\0', length);
     if (nul != NULL)
         return rows_bad(reader, err, rows_line(reader), (size_t)(nul - bytes) + 1,
-                        "save the data as plain UTF-8 text, or pass --skip-bad to leave such rows out",
-                        "expected text, found a NUL byte");
+                        ROWS_FIX_OR_SKIP("save the data as plain UTF-8 text"), NULL, "expected text, found a NUL byte");
     size_t at = kit_utf8_valid(bytes, length);
     if (at == length) return KOLM_OK;
     char text[96];
     kit_format(text, sizeof text, "expected UTF-8, found the byte \\x%02X", (unsigned char)bytes[at]);
-    return rows_bad(reader, err, rows_line(reader), at + 1,
-                    "save the file as UTF-8, or pass --skip-bad to leave such rows out", text);
+    return rows_bad(reader, err, rows_line(reader), at + 1, ROWS_FIX_OR_SKIP("save the file as UTF-8"),
+                    "expected UTF-8, found the byte \\x..", text);
 }
 
 /* ---- Lines */
 
-kit_status rows_too_long(const job_reader *reader, unsigned long long line, kolm_error_t *err) {
+kit_status rows_too_long(job_reader *reader, unsigned long long line, kolm_error_t *err) {
+    reader->fault = (job_fault){.kind = "the row is longer than N bytes", .names_skip = true};
     return kit_fail(err, KOLM_E_OUT_OF_RANGE, "split it into rows, or pass --skip-bad to leave it out",
                     "%s, line %llu: the row is longer than %u bytes", reader->options.path, line, JOB_ROW_MAX);
 }
@@ -79,7 +81,7 @@ void rows_add_printable(kit_buf *out, const char *text) {
 
 /* ---- Rows */
 
-static kit_status not_text(const job_reader *reader, kolm_error_t *err) {
+static kit_status not_text(job_reader *reader, kolm_error_t *err) {
     const unsigned char *s = (const unsigned char *)reader->line;
     size_t n = reader->line_length;
     if (n >= 2 && ((s[0] == 0xFF && s[1] == 0xFE) || (s[0] == 0xFE && s[1] == 0xFF)))
@@ -93,7 +95,7 @@ static kit_status not_text(const job_reader *reader, kolm_error_t *err) {
     const char *cr = memchr(s, '\r', n);
     if (cr != NULL && memchr(s, '"', (size_t)(cr - reader->line)) == NULL)
         return rows_bad(reader, err, rows_line(reader), (size_t)(cr - reader->line) + 1,
-                        "convert them: tr '\\r' '\\n' < FILE > rows.csv",
+                        ROWS_FIX("convert them: tr '\\r' '\\n' < FILE > rows.csv"), NULL,
                         "expected lines that end in LF or CR LF, found CR alone");
     if (memchr(s, '\0', n) != NULL || kit_utf8_valid(reader->line, n) != n)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give JSON lines, CSV or TSV as UTF-8 text",
@@ -135,12 +137,13 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
     if (reader->format == ROWS_TABLE) KIT_TRY(not_text(reader, err));
     if (reader->line[blanks] == '[')
         return rows_bad(reader, err, rows_line(reader), blanks + 1,
-                        "write one object a line: jq -c '.[]' FILE > rows.jsonl",
+                        ROWS_FIX("write one object a line: jq -c '.[]' FILE > rows.jsonl"), NULL,
                         "expected one JSON object a line, found an array");
     if (reader->format == ROWS_JSON && goes_on(reader->line, reader->line_length))
-        return rows_bad(reader, err, rows_line(reader), blanks + 1,
-                        "write one object a line: jq -c . FILE > rows.jsonl (or jq -c '.data[]' for a list inside)",
-                        "expected one JSON object a line, found one that goes on in the next line");
+        return rows_bad(
+            reader, err, rows_line(reader), blanks + 1,
+            ROWS_FIX("write one object a line: jq -c . FILE > rows.jsonl (or jq -c '.data[]' for a list inside)"), NULL,
+            "expected one JSON object a line, found one that goes on in the next line");
     reader->have_line = true;
     return KOLM_OK;
 }
@@ -210,6 +213,7 @@ static kit_status give_row(job_reader *reader, unsigned long long line, job_row 
 
 static void forget_row(job_reader *reader, job_row *out_row) {
     *out_row = (job_row){0};
+    reader->fault = (job_fault){0};
     kit_buf_clear(&reader->input);
     kit_buf_clear(&reader->output);
     kit_buf_clear(&reader->context);
@@ -224,10 +228,10 @@ kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found
                                                     : rows_next_table(reader, &line, out_found, err);
     if (status != KOLM_OK || !*out_found) return status;
     if (is_blank(&reader->input))
-        return rows_bad(reader, err, line, 1, "give the row an input, or pass --skip-bad to leave such rows out",
+        return rows_bad(reader, err, line, 1, ROWS_FIX_OR_SKIP("give the row an input"), NULL,
                         "expected an input with text, found a blank one");
     if (!reader->options.inputs_only && is_blank(&reader->output))
-        return rows_bad(reader, err, line, 1, "give the row an output, or pass --skip-bad to leave such rows out",
+        return rows_bad(reader, err, line, 1, ROWS_FIX_OR_SKIP("give the row an output"), NULL,
                         "expected an output with text, found a blank one");
     return give_row(reader, line, out_row, err);
 }
@@ -252,6 +256,10 @@ kit_status job_reader_parse(job_reader *reader, const char *line, size_t length,
     KIT_TRY(rows_check_text(reader, line, length, err));
     KIT_TRY(rows_parse_json(reader, line, length, err));
     return give_row(reader, reader->number, out_row, err);
+}
+
+const job_fault *job_reader_fault(const job_reader *reader) {
+    return &reader->fault;
 }
 
 const job_unused *job_reader_unused(const job_reader *reader) {

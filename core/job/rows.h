@@ -117,6 +117,14 @@ void job_reader_close(job_reader *reader);
 const job_unused *job_reader_unused(const job_reader *reader);
 job_guess job_reader_guess(const job_reader *reader);
 
+/* What is wrong with a bad row, besides its place. */
+typedef struct job_fault {
+    char kind[128];  /* what differs from row to row replaced: "expected the key \"output\", found \"...\"" */
+    bool names_skip; /* the remedy offers --skip-bad */
+} job_fault;
+/* Of the row that job_reader_next or job_reader_parse refused last. */
+const job_fault *job_reader_fault(const job_reader *reader);
+
 /* A reader of JSON rows that are given to it one by one, instead of a file. */
 kit_status job_reader_open_rows(const job_reader_options *options, job_reader **out_reader,
                                 kolm_error_t *err) KIT_MUST_USE;

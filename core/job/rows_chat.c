@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static const char REMEDY[] = "correct the row, or pass --skip-bad to leave such rows out";
+#define REMEDY ROWS_FIX_OR_SKIP("correct the row")
 
 /* ---- One message */
 
@@ -84,12 +84,14 @@ static kit_status take_piece(job_reader *reader, const kit_json_part *piece, kit
     if (texts && text.kind == KIT_JSON_STRING) return json_text(reader, &text, out, err);
     kit_buf said = {0};
     kit_buf_str(&said, "expected parts of the type \"text\" in \"content\", found ");
-    if (texts || type.kind != KIT_JSON_STRING)
+    bool typed = !texts && type.kind == KIT_JSON_STRING;
+    if (!typed)
         kit_buf_str(&said, "one without text");
     else
         kit_buf_escaped(&said, type.bytes, type.length > 40 ? 40 : type.length);
     status = json_bad(reader, piece->bytes,
-                      "kolm learns from text only: leave out rows with pictures or sound (--skip-bad does)",
+                      ROWS_SKIP("kolm learns from text only: leave out rows with pictures or sound (--skip-bad does)"),
+                      typed ? "expected parts of the type \"text\" in \"content\", found \"...\"" : NULL,
                       kit_buf_text(&said), err);
     kit_buf_free(&said);
     return status;
@@ -117,9 +119,8 @@ static kit_status take_calls(job_reader *reader, const kit_json_part *keys, kolm
     const kit_json_part *function = &keys[MESSAGE_FUNCTION];
     if (is_given(&keys[MESSAGE_CALLS])) return json_array(reader, "tool_calls", &keys[MESSAGE_CALLS], &r->calls, err);
     if (!is_given(function)) return KOLM_OK;
-    kolm_error_t inner = KIT_ERROR_INIT;
     if (function->kind != KIT_JSON_OBJECT) return json_wrong_type(reader, "function_call", "an object", function, err);
-    if (kit_json_part_check(function, &inner) != KOLM_OK) return json_bad_inside(reader, function, &inner, err);
+    if (kit_json_part_check(function, NULL) != KOLM_OK) return json_bad_part(reader, function, err);
     kit_buf_str(&r->calls, "[{\"type\":\"function\",\"function\":");
     kit_json_part_compact(function, &r->calls);
     kit_buf_str(&r->calls, "}]");
@@ -134,12 +135,10 @@ static void put_extra(rows_json *r, const char *key, const kit_json_part *part) 
 }
 
 /* Name and id of a call are handed on as they stand. */
-static kit_status check_extra(const job_reader *reader, const char *key, const kit_json_part *part, kolm_error_t *err) {
-    kolm_error_t inner = KIT_ERROR_INIT;
+static kit_status check_extra(job_reader *reader, const char *key, const kit_json_part *part, kolm_error_t *err) {
     if (!is_given(part)) return KOLM_OK;
     if (part->kind != KIT_JSON_STRING) return json_wrong_type(reader, key, "text", part, err);
-    return kit_json_validate(part->bytes, part->length, &inner) == KOLM_OK ? KOLM_OK
-                                                                           : json_bad_inside(reader, part, &inner, err);
+    return kit_json_part_check(part, NULL) == KOLM_OK ? KOLM_OK : json_bad_part(reader, part, err);
 }
 
 /* The message in the spelling that backends get. */
@@ -290,7 +289,8 @@ static kit_status put_call(job_reader *reader, const kit_json_part *call, kolm_e
     KIT_TRY(member(&r->deep, &function, "name", &name, err));
     KIT_TRY(member(&r->deep, &function, "arguments", &arguments, err));
     if (name.bytes == NULL || name.kind != KIT_JSON_STRING)
-        return rows_bad(reader, err, rows_line(reader), 1, REMEDY, "expected the name of a function in \"tool_calls\"");
+        return rows_bad(reader, err, rows_line(reader), 1, REMEDY, NULL,
+                        "expected the name of a function in \"tool_calls\"");
     kit_buf_str(&reader->output, "{\"name\":");
     kit_buf_add(&reader->output, name.bytes, name.length);
     kit_buf_str(&reader->output, ",\"arguments\":");
@@ -335,7 +335,7 @@ static kit_status take_answer(job_reader *reader, kolm_error_t *err) {
     r->pending = false;
     if (r->pending_weightless && !reader->options.inputs_only)
         return rows_bad(reader, err, rows_line(reader), 1,
-                        "leave the row out (--skip-bad does), or give the message a weight",
+                        ROWS_SKIP("leave the row out (--skip-bad does), or give the message a weight"), NULL,
                         "expected a last message to learn, found one of the weight 0");
     kit_buf_add(&reader->output, kit_buf_text(&r->text), r->text.length);
     if (r->calls.length == 0) return KOLM_OK;
@@ -358,12 +358,12 @@ kit_status chat_end(job_reader *reader, kolm_error_t *err) {
     bool answered = r->pending && strcmp(kit_buf_text(&r->role), "assistant") == 0;
     if (!answered && !reader->options.inputs_only)
         return rows_bad(reader, err, rows_line(reader), 1,
-                        "the last message must be the assistant's: it is what the model learns to say",
+                        ROWS_FIX("the last message must be the assistant's: it is what the model learns to say"), NULL,
                         "expected a last message of the role \"assistant\"");
     if (answered) KIT_TRY(take_answer(reader, err));
     chat_close(reader);
     if (r->user_count == 0)
-        return rows_bad(reader, err, rows_line(reader), 1, "each chat needs a message of the role \"user\"",
-                        "expected a message of the role \"user\"");
+        return rows_bad(reader, err, rows_line(reader), 1, ROWS_FIX("each chat needs a message of the role \"user\""),
+                        NULL, "expected a message of the role \"user\"");
     return KOLM_OK;
 }

@@ -196,27 +196,28 @@ static bool looks_like_row(const kit_buf *fields, size_t columns) {
     return false;
 }
 
-static kit_status no_header(const job_reader *reader, unsigned long long line, size_t columns, kolm_error_t *err) {
+static kit_status no_header(job_reader *reader, unsigned long long line, size_t columns, kolm_error_t *err) {
     kit_buf text = {0};
     kit_buf_str(&text, "expected a first line with the names of the columns, found what looks like a row: ");
     add_names(&text, &reader->table->record, columns);
     kit_status status = rows_bad(reader, err, line, 1,
-                                 "add a first line such as text,label, or pass --no-header and, if there are more than "
-                                 "two columns, --input-col 1 --output-col 2",
-                                 kit_buf_text(&text));
+                                 ROWS_FIX("add a first line such as text,label, or pass --no-header and, if there are "
+                                          "more than two columns, --input-col 1 --output-col 2"),
+                                 NULL, kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
 }
 
 /* fastText's rows begin with their labels and have no separator. */
-static kit_status is_fasttext(const job_reader *reader, unsigned long long line, kolm_error_t *err) {
+static kit_status is_fasttext(job_reader *reader, unsigned long long line, kolm_error_t *err) {
     return rows_bad(reader, err, line, 1,
-                    "convert it, if each row has one label: (printf 'label\\ttext\\n'; "
-                    "sed 's/^__label__//; s/ /\\t/' FILE) > rows.tsv",
+                    ROWS_FIX("convert it, if each row has one label: (printf 'label\\ttext\\n'; "
+                             "sed 's/^__label__//; s/ /\\t/' FILE) > rows.tsv"),
+                    NULL,
                     "expected a first line with the names of the columns, found a row of fastText's: '__label__'");
 }
 
-static kit_status no_column(const job_reader *reader, unsigned long long line, const char *which, const char *option,
+static kit_status no_column(job_reader *reader, unsigned long long line, const char *which, const char *option,
                             size_t columns, kolm_error_t *err) {
     kit_buf text = {0};
     char remedy[200];
@@ -233,18 +234,19 @@ static kit_status no_column(const job_reader *reader, unsigned long long line, c
                    "name the column with %s; is the first line a row, pass --no-header; or give JSON lines with "
                    "{\"input\": ..., \"output\": ...}",
                    option);
-    kit_status status = rows_bad(reader, err, line, 1, remedy, kit_buf_text(&text));
+    kit_status status = rows_bad(reader, err, line, 1, ROWS_FIX(remedy), NULL, kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
 }
 
-static kit_status which_columns(const job_reader *reader, unsigned long long line, size_t columns, kolm_error_t *err) {
+static kit_status which_columns(job_reader *reader, unsigned long long line, size_t columns, kolm_error_t *err) {
     char text[80];
     kit_format(text, sizeof text, "expected two columns, found %zu", columns);
-    return rows_bad(reader, err, line, 1, "say which ones: --input-col 1 --output-col 2, or other numbers", text);
+    return rows_bad(reader, err, line, 1, ROWS_FIX("say which ones: --input-col 1 --output-col 2, or other numbers"),
+                    NULL, text);
 }
 
-static kit_status incomplete(const job_reader *reader, unsigned long long line, const choice *c, size_t columns,
+static kit_status incomplete(job_reader *reader, unsigned long long line, const choice *c, size_t columns,
                              kolm_error_t *err) {
     const job_reader_options *o = &reader->options;
     bool numbered = o->no_header;
@@ -264,7 +266,7 @@ static kit_status incomplete(const job_reader *reader, unsigned long long line, 
 }
 
 /* Which of two columns of one name is meant, nobody can tell. */
-static kit_status check_once(const job_reader *reader, unsigned long long line, size_t column, size_t columns,
+static kit_status check_once(job_reader *reader, unsigned long long line, size_t column, size_t columns,
                              kolm_error_t *err) {
     const kit_buf *fields = &reader->table->record;
     const char *name = column != TABLE_NO_COLUMN ? table_field(fields, column) : NULL;
@@ -277,7 +279,8 @@ static kit_status check_once(const job_reader *reader, unsigned long long line, 
     kit_buf_str(&text, "expected one column with this name, found two: '");
     rows_add_printable(&text, name);
     kit_buf_char(&text, '\'');
-    kit_status status = rows_bad(reader, err, line, 1, "rename one of them in the header", kit_buf_text(&text));
+    kit_status status =
+        rows_bad(reader, err, line, 1, ROWS_FIX("rename one of them in the header"), NULL, kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
 }
@@ -407,7 +410,7 @@ kit_status table_header(job_reader *reader, kolm_error_t *err) {
     KIT_TRY(find_separator(reader, err));
     KIT_TRY(table_record(reader, &line, &found, err));
     if (!found)
-        return rows_bad(reader, err, rows_line(reader) + 1, 1, "add the header and rows behind it",
+        return rows_bad(reader, err, rows_line(reader) + 1, 1, ROWS_FIX("add the header and rows behind it"), NULL,
                         "expected a header behind the line with the separator, found the end of the file");
     if (reader->options.no_header)
         KIT_TRY(number_columns(reader, line, &columns, err));

@@ -115,20 +115,19 @@ static void note_key(job_reader *reader, const kit_json_part *key, const kit_jso
 
 static kit_status find_keys(job_reader *reader, const char *line, size_t length, kolm_error_t *err) {
     rows_json *r = reader->json;
-    kolm_error_t inner = KIT_ERROR_INIT;
-    kit_json_part key, value, whole = {.bytes = line, .length = length};
+    kit_json_part key, value;
     memset(r->slots, 0, sizeof r->slots);
     json_join_forget(r);
     r->other_count = 0;
     r->line = line;
-    if (kit_json_walk_begin(&r->walk, line, length, &inner) != KOLM_OK || !r->walk.object)
-        return rows_bad(reader, err, rows_line(reader), 1, "each line must be one JSON object",
+    if (kit_json_walk_begin(&r->walk, line, length, NULL) != KOLM_OK || !r->walk.object)
+        return rows_bad(reader, err, rows_line(reader), 1, ROWS_FIX("each line must be one JSON object"), NULL,
                         "expected an object in braces");
     for (;;) {
         bool found = false;
-        kit_status status = kit_json_walk_next(&r->walk, &key, &value, &found, &inner);
+        kit_status status = kit_json_walk_next(&r->walk, &key, &value, &found, NULL);
         if (status == KOLM_E_RESOURCE_EXHAUSTED) return rows_no_memory(err);
-        if (status != KOLM_OK) return json_bad_inside(reader, &whole, &inner, err);
+        if (status != KOLM_OK) return json_bad_inside(reader, line, &r->walk.fault, err);
         if (!found) return KOLM_OK;
         note_key(reader, &key, &value);
     }

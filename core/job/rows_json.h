@@ -84,19 +84,21 @@ bool json_join_note(rows_json *r, const kit_json_part *key, const kit_json_part 
 /* Their texts, set apart by LF, blank ones left out; a key that the row lacks makes it bad. */
 kit_status json_join_take(job_reader *reader, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
-/* "FILE, line N, column C: TEXT", the column that of a byte of the row. */
-kit_status json_bad(const job_reader *reader, const char *at, const char *remedy, const char *text, kolm_error_t *err);
-/* The same for a fault that was found inside part, with a column that counts from it. */
-kit_status json_bad_inside(const job_reader *reader, const kit_json_part *part, const kolm_error_t *inner,
-                           kolm_error_t *err);
-kit_status json_wrong_type(const job_reader *reader, const char *key, const char *expected, const kit_json_part *found,
+/* "FILE, line N, column C: TEXT", the column that of a byte of the row; kind as in rows_bad. */
+kit_status json_bad(job_reader *reader, const char *at, rows_remedy remedy, const char *kind, const char *text,
+                    kolm_error_t *err);
+/* The same for a fault that was found in a text of the row that begins at `from`. */
+kit_status json_bad_inside(job_reader *reader, const char *from, const kit_json_fault *fault, kolm_error_t *err);
+/* The same for what is wrong in a part of it. */
+kit_status json_bad_part(job_reader *reader, const kit_json_part *part, kolm_error_t *err);
+kit_status json_wrong_type(job_reader *reader, const char *key, const char *expected, const kit_json_part *found,
                            kolm_error_t *err);
 /* expected the key WANTED, found those of object. */
 kit_status json_missing_key(job_reader *reader, const kit_json_part *object, const char *wanted, kolm_error_t *err);
 /* A key that is read stands there twice, at `again`. */
-kit_status json_doubled(const job_reader *reader, const char *again, kolm_error_t *err);
+kit_status json_doubled(job_reader *reader, const char *again, kolm_error_t *err);
 /* Appends the text of a string. */
-kit_status json_text(const job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status json_text(job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* Appends a key as text, as far as it is one; printable. */
 void json_put_key(const kit_json_part *key, kit_buf *out);
 /* Appends an integer as its JSON text: 7, also where it was written 7.0, and 1389432487213912064 with all its digits.

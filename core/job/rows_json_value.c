@@ -7,23 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char REMEDY[] = "correct the row, or pass --skip-bad to leave such rows out";
+#define REMEDY ROWS_FIX_OR_SKIP("correct the row")
+#define OBJECT_REMEDY ROWS_FIX_OR_SKIP("each line must be one JSON object; correct it")
 
 /* ---- Errors */
 
-kit_status json_bad(const job_reader *reader, const char *at, const char *remedy, const char *text, kolm_error_t *err) {
-    return rows_bad(reader, err, rows_line(reader), (size_t)(at - reader->json->line) + 1, remedy, text);
+kit_status json_bad(job_reader *reader, const char *at, rows_remedy remedy, const char *kind, const char *text,
+                    kolm_error_t *err) {
+    return rows_bad(reader, err, rows_line(reader), (size_t)(at - reader->json->line) + 1, remedy, kind, text);
 }
 
-kit_status json_bad_inside(const job_reader *reader, const kit_json_part *part, const kolm_error_t *inner,
-                           kolm_error_t *err) {
-    /* The kit counts lines and columns of what it was given; a row is one line. */
-    const char *column = strstr(inner->text, "column "), *rest = column != NULL ? strchr(column, ':') : NULL;
-    unsigned long long at = column != NULL ? strtoull(column + strlen("column "), NULL, 10) : 1;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                    "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out",
-                    "%s, line %llu, column %llu%s", reader->options.path, rows_line(reader),
-                    at + (unsigned long long)(part->bytes - reader->json->line), rest != NULL ? rest : "");
+kit_status json_bad_inside(job_reader *reader, const char *from, const kit_json_fault *fault, kolm_error_t *err) {
+    char text[160], kind[160];
+    bool quoted = fault->found[0] == '\'';
+    kit_format(text, sizeof text, "expected %s, found %s", fault->expected, fault->found);
+    kit_format(kind, sizeof kind, "expected %s, found %s", fault->expected, quoted ? "'...'" : fault->found);
+    return json_bad(reader, from + fault->offset, OBJECT_REMEDY, kind, text, err);
+}
+
+kit_status json_bad_part(job_reader *reader, const kit_json_part *part, kolm_error_t *err) {
+    kit_json_fault fault;
+    if (!kit_json_part_fault(part, &fault)) return rows_no_memory(err); /* of what else the part was rejected */
+    return json_bad_inside(reader, part->bytes, &fault, err);
 }
 
 static const char *kind_name(kit_json_kind kind) {
@@ -35,11 +40,11 @@ static const char *kind_name(kit_json_kind kind) {
                                      : "text";
 }
 
-kit_status json_wrong_type(const job_reader *reader, const char *key, const char *expected, const kit_json_part *found,
+kit_status json_wrong_type(job_reader *reader, const char *key, const char *expected, const kit_json_part *found,
                            kolm_error_t *err) {
     char text[160];
     kit_format(text, sizeof text, "expected %s in \"%s\", found %s", expected, key, kind_name(found->kind));
-    return json_bad(reader, found->bytes, REMEDY, text, err);
+    return json_bad(reader, found->bytes, REMEDY, NULL, text, err);
 }
 
 /* A key as text, as far as it is one. */
@@ -56,40 +61,45 @@ void json_put_key(const kit_json_part *key, kit_buf *out) {
 kit_status json_missing_key(job_reader *reader, const kit_json_part *object, const char *wanted, kolm_error_t *err) {
     kit_json_walk walk = {0};
     kit_json_part key, value;
-    kit_buf text = {0};
+    kit_buf text = {0}, kind = {0};
     kit_buf_fmt(&text, "expected the key %s, found ", wanted);
+    kit_buf_str(&kind, kit_buf_text(&text));
     int shown = 0;
+    bool apart = true; /* a list of names is one name of the kind */
     bool found = kit_json_walk_begin(&walk, object->bytes, object->length, NULL) == KOLM_OK;
     while (found && shown < 8) {
         found = kit_json_walk_next(&walk, &key, &value, &found, NULL) == KOLM_OK && found;
         if (!found) break;
+        bool null = value.kind == KIT_JSON_NULL;
+        if (apart) kit_buf_str(&kind, shown > 0 ? ", \"...\"" : "\"...\"");
+        if (null) kit_buf_str(&kind, " (null)");
+        apart = null;
         kit_buf_str(&text, shown++ > 0 ? ", \"" : "\"");
         json_put_key(&key, &text);
-        kit_buf_str(&text, value.kind == KIT_JSON_NULL ? "\" (null)" : "\"");
+        kit_buf_str(&text, null ? "\" (null)" : "\"");
     }
     if (shown == 0) kit_buf_str(&text, "no keys");
-    const char *remedy =
+    if (shown == 0) kit_buf_str(&kind, "no keys");
+    const rows_remedy remedy =
         reader->options.inputs_only
-            ? "each question needs \"input\" (or \"prompt\", or \"messages\"; docs/data.md has all forms)"
-            : "each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or "
-              "\"messages\"; docs/data.md has all forms)";
-    kit_status status = json_bad(reader, object->bytes, remedy, kit_buf_text(&text), err);
+            ? ROWS_FIX("each question needs \"input\" (or \"prompt\", or \"messages\"; docs/data.md has all forms)")
+            : ROWS_FIX("each row needs \"input\" and \"output\" (or \"prompt\" and \"completion\", or "
+                       "\"messages\"; docs/data.md has all forms)");
+    kit_status status = json_bad(reader, object->bytes, remedy, kit_buf_text(&kind), kit_buf_text(&text), err);
     kit_json_walk_free(&walk);
     kit_buf_free(&text);
+    kit_buf_free(&kind);
     return status;
 }
 
-kit_status json_doubled(const job_reader *reader, const char *again, kolm_error_t *err) {
-    return json_bad(reader, again,
-                    "each line must be one JSON object; correct it, or pass --skip-bad to leave such rows out",
-                    "expected a key that this object does not have yet", err);
+kit_status json_doubled(job_reader *reader, const char *again, kolm_error_t *err) {
+    return json_bad(reader, again, OBJECT_REMEDY, NULL, "expected a key that this object does not have yet", err);
 }
 
 /* ---- Values */
 
-kit_status json_text(const job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) {
-    kolm_error_t inner = KIT_ERROR_INIT;
-    if (kit_json_part_text(part, out, &inner) != KOLM_OK) return json_bad_inside(reader, part, &inner, err);
+kit_status json_text(job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) {
+    if (kit_json_part_text(part, out, NULL) != KOLM_OK) return json_bad_part(reader, part, err);
     return out->failed ? rows_no_memory(err) : KOLM_OK;
 }
 
@@ -100,7 +110,6 @@ static bool is_empty_array(const kit_json_part *part) {
 }
 
 kit_status json_array(job_reader *reader, const char *key, const kit_json_part *part, kit_buf *out, kolm_error_t *err) {
-    kolm_error_t inner = KIT_ERROR_INIT;
     kit_buf text = {0};
     kit_json_part array = *part;
     kit_status status = KOLM_OK;
@@ -113,10 +122,9 @@ kit_status json_array(job_reader *reader, const char *key, const kit_json_part *
     }
     if (array.kind != KIT_JSON_ARRAY)
         status = json_wrong_type(reader, key, "an array", part, err);
-    else if (kit_json_part_check(&array, &inner) != KOLM_OK && part->kind != KIT_JSON_STRING)
-        status = json_bad_inside(reader, part, &inner, err);
-    else if (inner.text[0] != '\0')
-        status = json_wrong_type(reader, key, "an array", part, err);
+    else if (kit_json_part_check(&array, NULL) != KOLM_OK)
+        status = part->kind == KIT_JSON_STRING ? json_wrong_type(reader, key, "an array", part, err)
+                                               : json_bad_part(reader, part, err);
     else if (!is_empty_array(&array))
         kit_json_part_compact(&array, out);
 out:

@@ -4,12 +4,14 @@
 
 #include <string.h>
 
-#define ASTRAY_REMEDY "double a quote that belongs to the text, or pass --skip-bad to leave such rows out"
+#define ASTRAY_REMEDY ROWS_FIX_OR_SKIP("double a quote that belongs to the text")
 #define BACKSLASH_REMEDY                                                                                               \
-    "write a quote in a text as two quotes, not with a backslash: sed 's/\\\\\"/\"\"/g' FILE > rows.csv does that"
+    ROWS_FIX("write a quote in a text as two quotes, not with a backslash: sed 's/\\\\\"/\"\"/g' FILE > rows.csv "     \
+             "does that")
 #define SWALLOWED_REMEDY                                                                                               \
-    "remove the quote, or double it and quote the field; --skip-bad leaves this row out; a text that does hold such "  \
-    "lines can be given as JSON lines"
+    ROWS_SKIP("remove the quote, or double it and quote the field; --skip-bad leaves this row out; a text that does "  \
+              "hold such "                                                                                             \
+              "lines can be given as JSON lines")
 
 /* ---- Walking */
 
@@ -173,10 +175,10 @@ static size_t next_line(const rows_table *table, const table_place *place) {
 
 /* ---- Faults */
 
-static kit_status at_quote(job_reader *reader, const table_place *place, const char *remedy, const char *text,
-                           kolm_error_t *err) {
+static kit_status at_quote(job_reader *reader, const table_place *place, rows_remedy remedy, const char *kind,
+                           const char *text, kolm_error_t *err) {
     reader->table->quote_fault = true;
-    return rows_bad(reader, err, place->line, place->column, remedy, text);
+    return rows_bad(reader, err, place->line, place->column, remedy, kind, text);
 }
 
 /* The row where the quote stands is lost; reading goes on in the next line. */
@@ -189,7 +191,8 @@ static kit_status never_closed(job_reader *reader, const char *what, kolm_error_
     char text[80];
     KIT_TRY(go_on_behind(reader, &opened, err));
     kit_format(text, sizeof text, "expected a closing quote, found %s", what);
-    return at_quote(reader, &opened, "close the quote, or double it if it belongs to the text", text, err);
+    return at_quote(reader, &opened, ROWS_FIX("close the quote, or double it if it belongs to the text"), NULL, text,
+                    err);
 }
 
 /* The quote that closed a field of several lines was the first character of another one, or rows lie between the two:
@@ -214,12 +217,13 @@ static kit_status behind_closing_quote(job_reader *reader, kolm_error_t *err) {
     const table_walk *walk = &reader->table->walk;
     char text[96];
     if (walk->opened.line == walk->junk.line)
-        return at_quote(reader, &walk->junk, has_backslash(reader->table) ? BACKSLASH_REMEDY : ASTRAY_REMEDY,
+        return at_quote(reader, &walk->junk, has_backslash(reader->table) ? BACKSLASH_REMEDY : ASTRAY_REMEDY, NULL,
                         "expected a separator behind a closing quote", err);
     if (opening_is_astray(reader->table)) KIT_TRY(go_on_behind(reader, &walk->opened, err));
     kit_format(text, sizeof text, "expected a separator behind the quote that closes this field in line %llu",
                walk->junk.line);
-    return at_quote(reader, &walk->opened, SWALLOWED_REMEDY, text, err);
+    return at_quote(reader, &walk->opened, SWALLOWED_REMEDY,
+                    "expected a separator behind the quote that closes this field in line N", text, err);
 }
 
 static kit_status swallowed_rows(job_reader *reader, kolm_error_t *err) {
@@ -233,7 +237,8 @@ static kit_status swallowed_rows(job_reader *reader, kolm_error_t *err) {
     KIT_TRY(go_on_behind(reader, &place, err));
     kit_format(text, sizeof text, "expected one field in quotes, found whole rows up to the next quote in line %llu",
                last);
-    return at_quote(reader, &place, SWALLOWED_REMEDY, text, err);
+    return at_quote(reader, &place, SWALLOWED_REMEDY,
+                    "expected one field in quotes, found whole rows up to the next quote in line N", text, err);
 }
 
 /* A record of several lines with bad bytes is bad as a whole: its tail must not pass for a row. */

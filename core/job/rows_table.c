@@ -78,16 +78,18 @@ static bool is_no_row(job_reader *reader, size_t count) {
     return is_separator_line(table, count) || table_header_again(reader, count);
 }
 
-static kit_status check_count(const job_reader *reader, unsigned long long line, size_t count, kolm_error_t *err) {
+static kit_status check_count(job_reader *reader, unsigned long long line, size_t count, kolm_error_t *err) {
     const rows_table *table = reader->table;
     if (count >= table->named && is_blank_from(table, table->columns, count)) return KOLM_OK;
-    char text[96];
-    if (reader->options.no_header)
+    char text[96], kind[96];
+    if (reader->options.no_header) {
         kit_format(text, sizeof text, "expected %zu fields as in the first row, found %zu", table->named, count);
-    else
+        kit_format(kind, sizeof kind, "expected %s fields as in the first row, found %s", "N", "N");
+    } else {
         kit_format(text, sizeof text, "expected %zu fields as in the header, found %zu", table->named, count);
-    return rows_bad(reader, err, line, 1,
-                    "quote fields that hold the separator, or pass --skip-bad to leave such rows out", text);
+        kit_format(kind, sizeof kind, "expected %s fields as in the header, found %s", "N", "N");
+    }
+    return rows_bad(reader, err, line, 1, ROWS_FIX_OR_SKIP("quote fields that hold the separator"), kind, text);
 }
 
 /* Joined by line ends, blank ones left out. */

@@ -184,7 +184,7 @@ static kit_status read_rows(work *w, part which, size_t number, job_source *sour
         job_row row;
         status = job_reader_next(reader, &row, &found, w->err);
         if (may_skip(w, status)) {
-            job_count_bad(w->summary, w->err->text);
+            job_count_bad(w->summary, job_reader_fault(reader), w->err->text);
             source->bad_rows++;
             status = KOLM_OK;
             found = true;

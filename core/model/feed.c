@@ -37,7 +37,9 @@ static kit_status json_question(run_stream *s, const char *line, size_t length, 
                                 kolm_error_t *err) {
     job_row row;
     char own_id[32];
-    KIT_TRY(job_reader_parse(s->reader, line, length, number, &row, err));
+    kit_status status = job_reader_parse(s->reader, line, length, number, &row, err);
+    s->skip_named = status != KOLM_OK && job_reader_fault(s->reader)->names_skip;
+    KIT_TRY(status);
     kit_format(own_id, sizeof own_id, "%llu", number);
     return put_question(s, row.id != NULL ? row.id : own_id, &row, out, err);
 }

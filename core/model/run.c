@@ -129,7 +129,7 @@ static kit_status feeding_failed(const run_stream *s, session_reason *out_reason
     kit_format(err->text + length, sizeof err->text - length, "; %llu before it %s answered, nothing after it",
                (unsigned long long)s->answers, s->answers == 1 ? "was" : "were");
     bool skippable = s->feed_status == KOLM_E_INVALID_ARGUMENT || s->feed_status == KOLM_E_OUT_OF_RANGE;
-    if (skippable && strstr(err->remedy, "--skip-bad") == NULL) {
+    if (skippable && !s->skip_named) {
         length = strlen(err->remedy);
         kit_format(err->remedy + length, sizeof err->remedy - length, "%s",
                    "; or leave such lines out with --skip-bad");

@@ -27,6 +27,7 @@ typedef struct run_stream {
     /* How a question is put: what the rows of training had in common is part of it. Of the thread that feeds. */
     job_common common;
     job_reader *reader; /* with jsonl */
+    bool skip_named;    /* the remedy of feed_error offers --skip-bad already */
     kit_buf seen, before, input;
     uint64_t lines, bad; /* read; left out with skip_bad */
     char bad_examples[RUN_BAD_EXAMPLES][256];
