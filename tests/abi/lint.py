@@ -44,6 +44,9 @@ ONE_FILE = {
         "core/", "core/fleet/call.c core/host/ core/conform/", "fleet/call.h"),
     r"\bflock\s*\(": ("", "sdk/kit/src/lock.c", "kolm/kit/lock.h"),
     r"\bst_uid\b": ("", "sdk/kit/src/trust.c", "kolm/kit/trust.h"),
+    # of an error: its code and its fields decide, not its words. One kolm has nothing but the words of a plugin's error for.
+    r"\b(str(n|case|ncase)?(str|cmp|chr|rchr|spn|cspn|pbrk)|memcmp|memmem)\s*\([^;]*\b(err|error|why|inner|told|stuck\[\w+\])(->|\.)(text|remedy)\b": (
+        "", "core/host/answer.c", "the code of the error, or a field beside it"),
     r'"(credentials|grants\.json|policy\.json|backend-keys)"': ("core/", "core/store/home.c", "store/store.h"),
     # of private addresses: those of RFC 1918 and RFC 3927, and of RFC 4193
     r"(?i)==\s*(192|0xC0)\b.*==\s*(168|0xA8)\b|==\s*(169|0xA9)\b.*==\s*(254|0xFE)\b|&\s*0xFE\)\s*==\s*0xFC\b": (
@@ -374,6 +377,9 @@ class SelfTest(unittest.TestCase):
         self.check("tests/host/a.c", lock, None)
         self.check("core/host/a.c", "/* flock() and st_uid */ int x = my_flock(1);\n", None)
         self.check("plugins/acme/a.c", "int x = info.st_uid == 0;\n", "kolm/kit/trust.h")
+        for decision in ("strstr(err->remedy, \"x\") != NULL", "strcmp(s->error.text, t) == 0", "strchr(why.text, ':')"):
+            self.check("core/host/a.c", f"int x = {decision};\n", "the code of the error")
+        self.check("core/host/a.c", "size_t n = strlen(err->text); int x = strcmp(label.text, t);\n", None)
         call = "int f(void) { return host_train(a, b, c, d, e, f, g); }\n"
         self.check("core/cli/a.c", call, "core/fleet/call.c alone")
         self.check("core/fleet/call.c", call, None)

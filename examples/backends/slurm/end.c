@@ -139,30 +139,31 @@ kit_status slurm_ended(const slurm_settings *settings, const slurm_id *id, const
 
 static const struct {
     const char *reason, *remedy;
+    bool release; /* the remedy ends in what scontrol can do */
 } stuck[] = {
-    {"JobHeldUser", "release it"},
-    {"JobHeldAdmin", "an administrator holds it: ask, or scancel it"},
-    {"held_state", "Slurm holds it after it was requeued: look why, and release it"},
-    {"launch_failed", "it could not be started on its nodes: tell the administrator, or release it"},
-    {"ReservationDeleted", "its reservation is gone: correct backends.slurm.reservation in config.json"},
-    {"BadConstraints", "no node can do what was asked: correct backends.slurm in config.json"},
-    {"PartitionTimeLimit", "the partition allows less time: correct backends.slurm.time in config.json"},
-    {"PartitionNodeLimit", "the partition allows fewer nodes: correct backends.slurm.nodes in config.json"},
-    {"PartitionConfig", "the partition has no nodes for what was asked: correct backends.slurm in config.json"},
-    {"InvalidQOS", "correct backends.slurm.qos in config.json"},
-    {"InvalidAccount", "correct backends.slurm.account in config.json"},
-    {"QOSNotAllowed", "correct backends.slurm.qos in config.json"},
-    {"AccountNotAllowed", "correct backends.slurm.account in config.json"},
-    {"WallDuration", "the account or qos allows less time: correct backends.slurm.time in config.json"},
-    {"PerJobLimit", "the account or qos allows less for a job: correct backends.slurm in config.json"},
-    {"MinutesLimit", "the account or qos has used up its share of time"},
-    {"DependencyNeverSatisfied", "scancel it"},
+    {"JobHeldUser", "release it", true},
+    {"JobHeldAdmin", "an administrator holds it: ask, or scancel it", false},
+    {"held_state", "Slurm holds it after it was requeued: look why, and release it", true},
+    {"launch_failed", "it could not be started on its nodes: tell the administrator, or release it", true},
+    {"ReservationDeleted", "its reservation is gone: correct backends.slurm.reservation in config.json", false},
+    {"BadConstraints", "no node can do what was asked: correct backends.slurm in config.json", false},
+    {"PartitionTimeLimit", "the partition allows less time: correct backends.slurm.time in config.json", false},
+    {"PartitionNodeLimit", "the partition allows fewer nodes: correct backends.slurm.nodes in config.json", false},
+    {"PartitionConfig", "the partition has no nodes for what was asked: correct backends.slurm in config.json", false},
+    {"InvalidQOS", "correct backends.slurm.qos in config.json", false},
+    {"InvalidAccount", "correct backends.slurm.account in config.json", false},
+    {"QOSNotAllowed", "correct backends.slurm.qos in config.json", false},
+    {"AccountNotAllowed", "correct backends.slurm.account in config.json", false},
+    {"WallDuration", "the account or qos allows less time: correct backends.slurm.time in config.json", false},
+    {"PerJobLimit", "the account or qos allows less for a job: correct backends.slurm in config.json", false},
+    {"MinutesLimit", "the account or qos has used up its share of time", false},
+    {"DependencyNeverSatisfied", "scancel it", false},
 };
 
 bool slurm_is_stuck(const char *reason, const char *number, char *out_remedy, size_t capacity) {
     for (size_t i = 0; i < sizeof stuck / sizeof *stuck; i++) {
         if (!strstr(reason, stuck[i].reason)) continue;
-        bool release = strstr(stuck[i].remedy, "release it") != NULL;
+        bool release = stuck[i].release;
         (void)kit_format(out_remedy, capacity, "%s%s%s", stuck[i].remedy, release ? ": scontrol release " : "",
                          release ? number : "");
         return true;
