@@ -180,8 +180,8 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
         .summary = "Answers each TEXT with a compiled model; without one, each line of standard input.",
         .notes =
             "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
-            "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; a withheld one "
-            "has \"best\" instead of \"output\".\n"
+            "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; of a "
+            "withheld one output is null, and \"best\" says what it would have been.\n"
             "A TEXT that is the name of a file is refused, lest the name be answered: --input reads the file. After "
             "--\n"
             "every word is a TEXT, also one that begins with '-' or is such a name.",

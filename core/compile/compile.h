@@ -46,11 +46,11 @@ typedef struct compile {
     compile_data_files data_files, eval_files;
     job_contradictions contradictions;
     job_summary data;
-    const char *recipe;                  /* decided */
-    char recognised[FLEET_RECIPE_BYTES]; /* the recipe that the base is made for; "": none, or another was asked for */
-    fleet_recipe needs;                  /* of a recipe that was named, or goes with a base */
-    job_base base;                       /* path NULL: none */
-    cJSON *trainer;                      /* options of --set; NULL: none */
+    const char *recipe;            /* decided */
+    fleet_recipe_known recognised; /* the recipe that the base is made for; "": none, or another was asked for */
+    fleet_recipe needs;            /* of a recipe that was named, or goes with a base */
+    job_base base;                 /* path NULL: none */
+    cJSON *trainer;                /* options of --set; NULL: none */
     uint32_t threads;
     bool airgap;
     bool private_remote; /* under airgap the chosen backend is a machine of the user's own, on a private address */

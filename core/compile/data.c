@@ -60,6 +60,29 @@ static kit_status place_output(compile *c, kolm_error_t *err) {
     return status;
 }
 
+/* What only the kernel knows (a name that is too long, a file system that takes none) is better found now than after the
+ * training. */
+static kit_status try_name(const char *path, const char *end, kolm_error_t *err) {
+    kit_atomic_file file = {.fd = -1};
+    kit_buf whole = {0};
+    struct stat info;
+    kit_buf_fmt(&whole, "%s%s", path, end);
+    kit_status status = kit_buf_ok(&whole, err);
+    if (status == KOLM_OK && lstat(whole.data, &info) != 0 && errno != ENOENT)
+        status = kit_fail_errno(err, errno, "cannot write %s", whole.data);
+    if (status == KOLM_OK) status = kit_atomic_open(whole.data, 0600, &file, err);
+    kit_atomic_abort(&file);
+    kit_buf_free(&whole);
+    if (status != KOLM_OK && err != NULL)
+        kit_copy(err->remedy, sizeof err->remedy, "choose another name or place with --out");
+    return status;
+}
+
+static kit_status try_names(const compile *c, kolm_error_t *err) {
+    KIT_TRY(try_name(c->sidecar_path, "", err));
+    return try_name(c->failed_path, ".tmp-0123456789abcdef", err); /* as compile_write_failed builds it */
+}
+
 static kit_status check_output(compile *c, kolm_error_t *err) {
     struct stat info;
     KIT_TRY(place_output(c, err));
@@ -78,7 +101,7 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
     }
     KIT_TRY(compile_check_failed(c, err));
     char *slash = strrchr(c->out_path, '/');
-    if (slash == NULL || slash == c->out_path) return KOLM_OK;
+    if (slash == NULL || slash == c->out_path) return try_names(c, err);
     *slash = '\0';
     kit_status status = KOLM_OK;
     if (stat(c->out_path, &info) != 0)
@@ -88,25 +111,23 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
     else if (access(c->out_path, W_OK | X_OK) != 0)
         status = kit_fail_errno(err, errno, "cannot write in %s", c->out_path);
     *slash = '/';
-    return status;
+    return status == KOLM_OK ? try_names(c, err) : status;
 }
 
 /* The recipe that a manifest has for such a base. A base that is not found is told of when it is opened. */
 static kit_status recognise(compile *c, kolm_error_t *err) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     char *path = NULL;
-    bool found = false;
     if (job_base_find(c->request.base, &path, &ignored) != KOLM_OK) return KOLM_OK;
-    kit_status status = fleet_recipe_of_base(c->session, c->request.backend, path, c->recognised, &found, err);
+    kit_status status = fleet_recipe_of_base(c->session, c->request.backend, path, &c->recognised, err);
     free(path);
-    if (!found) c->recognised[0] = '\0';
     return status;
 }
 
 /* What auto means, as far as it is known before the data: without a base, linear or nothing. */
 static const char *automatic_recipe(const compile *c) {
     if (c->request.base == NULL) return "linear";
-    return c->recognised[0] != '\0' ? c->recognised : "lora";
+    return c->recognised.recipe[0] != '\0' ? c->recognised.recipe : "lora";
 }
 
 /* What goes with the recipe. */
@@ -201,15 +222,11 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
     else if (strcmp(r->recipe, "auto") == 0 && c->data.closed)
         c->recipe = "linear";
     else if (strcmp(r->recipe, "auto") == 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, c->data.closed_fix, "the outputs do not form a closed set: %s",
+                        c->data.closed_why);
+    if (c->recognised.recipe[0] != '\0' && c->needs.labels_only && !c->data.closed)
         return kit_fail(
-            err, KOLM_E_INVALID_ARGUMENT,
-            "for texts as outputs pass --base MODEL; for labels pass --recipe linear, or give each label more rows",
-            "the outputs do not form a closed set: %s", c->data.closed_why);
-    if (c->recognised[0] != '\0' && c->needs.labels_only && !c->data.closed)
-        return kit_fail(
-            err, KOLM_E_INVALID_ARGUMENT,
-            "for texts as outputs pass --recipe lora; for labels name the recipe with --recipe, or give each "
-            "label more rows",
+            err, KOLM_E_INVALID_ARGUMENT, c->data.closed_fix,
             "%s is a base for the %s recipe, which learns labels, and the outputs do not form a closed set: %s",
             c->base.name, c->recipe, c->data.closed_why);
     if (c->needs.labels_only && c->data.labels > JOB_LABELS_MAX)
@@ -273,9 +290,14 @@ kit_status compile_prepare_data(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK) session_tell(c->session, &(session_event){.kind = SESSION_DATA_READ, .compile = c});
     if (status == KOLM_OK) compile_warn_data(c);
     if (status == KOLM_OK) status = decide_recipe(c, err);
-    if (status == KOLM_OK && c->recognised[0] != '\0')
-        session_note(c->session, "[recipe]", "%s: %s is a base of its kind; another one goes by --recipe", c->recipe,
-                     c->base.name);
+    if (status == KOLM_OK && c->recognised.recipe[0] != '\0')
+        session_note(c->session, "[recipe]", "%s, the recipe for bases with a %s, such as %s (--recipe takes another)",
+                     c->recipe, c->recognised.by, c->base.name);
+    else if (status == KOLM_OK && r->base != NULL && strcmp(r->recipe, "auto") == 0)
+        session_note(c->session, "[recipe]",
+                     "%s, which fine-tunes %s: its files are those of no other recipe's bases "
+                     "(--recipe takes another)",
+                     c->recipe, c->base.name);
     return status;
 }
 

@@ -294,6 +294,23 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
 
 /* ---- Score */
 
+/* A faultless model on two rows is no proof of anything: the gates compare what was measured, and this says how little it
+ * may mean. */
+#define FEW_ROWS 50u
+
+static void warn_few_rows(const compile *c) {
+    const uint64_t answered = score_answered(c->answers);
+    const score_interval *interval = &c->k.accuracy_interval;
+    if (answered >= FEW_ROWS || !score_reaches(&c->k, &c->gates) || interval->low_micro >= c->gates.accuracy_micro)
+        return;
+    session_warn(
+        c->session,
+        "%llu held-out row%s say%s little: the accuracy may be anything from %.3f to %.3f (95%% interval), and the "
+        "gate is %.6g; give more rows, or more to measure on with --eval FILE",
+        (unsigned long long)answered, answered == 1 ? "" : "s", answered == 1 ? "s" : "",
+        (double)interval->low_micro / 1e6, (double)interval->high_micro / 1e6, (double)c->gates.accuracy_micro / 1e6);
+}
+
 kit_status compile_score(compile *c, kolm_error_t *err) {
     char *predictions = NULL;
     c->reason = SESSION_REASON_BACKEND;
@@ -313,6 +330,7 @@ kit_status compile_score(compile *c, kolm_error_t *err) {
                                         kit_json_get(c->result, "report")),
                        &c->k);
     session_tell(c->session, &(session_event){.kind = SESSION_SCORED, .compile = c});
+    warn_few_rows(c);
     return KOLM_OK;
 }
 
@@ -335,8 +353,19 @@ const char *compile_advice(const compile *c) {
         return "more rows of the rare labels; --class-weight balanced has each label count as much as any other; "
                "--allow-baseline ships a model that is not better than always giving the same answer";
     if (c->k.coverage == 0) return "a lower --abstain or --target-accuracy: the model withheld every answer";
-    if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed &&
-        c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40)
+    const bool few = c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40;
+    if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed && c->base.path == NULL)
+        return few ? "--base DIR with a sentence encoder, which makes more of few rows (encoder.md of the "
+                     "documentation); more "
+                     "rows: below about 40 a label every doubling helps; and read the confusions: labels that are "
+                     "mixed up may "
+                     "be one label, or be filed inconsistently"
+                   : "read the confusions: labels that are mixed up may be one label, or be filed inconsistently; "
+                     "--base DIR "
+                     "with a sentence encoder (encoder.md of the documentation); --target-accuracy lets the model "
+                     "abstain "
+                     "where it is unsure";
+    if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed && few)
         return "more rows: below about 40 a label every doubling helps; and read the confusions: labels that are mixed "
                "up may be one label, or be filed inconsistently";
     if (c->k.accuracy < c->gates.accuracy_micro)

@@ -156,29 +156,51 @@ static bool has_file(const char *directory, const char *name) {
     return found;
 }
 
-static bool is_made_for(const host_recipe *recipe, const char *directory) {
-    for (size_t i = 0; i < recipe->base_file_count; i++)
-        if (!has_file(directory, recipe->base_files[i])) return false;
-    return recipe->base_file_count > 0;
+/* The first of the names that is not there; NULL: all are. */
+static const char *first_missing(char *const *names, size_t count, const char *directory) {
+    for (size_t i = 0; i < count; i++)
+        if (!has_file(directory, names[i])) return names[i];
+    return NULL;
 }
 
-static bool recognise(const host_recipes *makes, const char *directory, char out_recipe[FLEET_RECIPE_BYTES]) {
-    for (size_t i = 0; i < makes->count; i++)
-        if (is_made_for(&makes->at[i], directory)) return kit_copy(out_recipe, FLEET_RECIPE_BYTES, makes->at[i].name);
-    return false;
+/* What only bases of this kind have, and this one has; NULL: nothing. */
+static const char *first_hint(const host_recipe *recipe, const char *directory) {
+    for (size_t i = 0; i < recipe->base_hint_count; i++)
+        if (has_file(directory, recipe->base_hints[i])) return recipe->base_hints[i];
+    return NULL;
+}
+
+static kit_status recognise(const host_recipes *makes, const char *directory, fleet_recipe_known *out,
+                            kolm_error_t *err) {
+    for (size_t i = 0; i < makes->count && out->recipe[0] == '\0'; i++) {
+        const host_recipe *r = &makes->at[i];
+        if (r->base_file_count == 0) continue;
+        const char *missing = first_missing(r->base_files, r->base_file_count, directory);
+        const char *hint = missing != NULL ? first_hint(r, directory) : NULL;
+        if (hint != NULL)
+            return kit_fail(
+                err, KOLM_E_NOT_FOUND,
+                "get the model again, all its files together (`hf download NAME`); or name with --recipe what "
+                "is to be made of it",
+                "%s has %s, as bases for the %s recipe have, but no %s", directory, hint, r->name, missing);
+        if (missing != NULL) continue;
+        kit_copy(out->recipe, sizeof out->recipe, r->name);
+        kit_copy(out->by, sizeof out->by, r->base_files[0]);
+    }
+    return KOLM_OK;
 }
 
 kit_status fleet_recipe_of_base(kolm_session *session, const char *backend, const char *path,
-                                char out_recipe[FLEET_RECIPE_BYTES], bool *out_found, kolm_error_t *err) {
+                                fleet_recipe_known *out_known, kolm_error_t *err) {
     fleet_registry *registry = NULL;
     fleet_chosen_by by;
-    *out_found = false;
+    *out_known = (fleet_recipe_known){0};
     KIT_TRY(fleet_registry_open(session, &registry, err));
     kit_status status = backend ? KOLM_OK : fleet_default_backend(session, &backend, &by, err);
     const fleet_backend *named = backend && status == KOLM_OK ? fleet_registry_find(registry, backend) : NULL;
-    for (size_t i = 0; status == KOLM_OK && !*out_found && i < registry->count; i++)
+    for (size_t i = 0; status == KOLM_OK && out_known->recipe[0] == '\0' && i < registry->count; i++)
         if (!backend || named == &registry->backends[i])
-            *out_found = recognise(made_by(&registry->backends[i]), path, out_recipe);
+            status = recognise(made_by(&registry->backends[i]), path, out_known, err);
     fleet_registry_free(registry);
     return status;
 }

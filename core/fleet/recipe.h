@@ -27,9 +27,14 @@ kit_status fleet_recipe_check(const fleet_backend *backend, const char *recipe, 
 bool fleet_recipe_runs_alone(const fleet_backend *backend, const char *recipe);
 
 /* The recipe that a base is made for: of the backends that may be chosen (the named one, or the default) the first whose
- * manifest names files that the directory at path has, all of them. false: none says so. */
+ * manifest names files that the directory at path has, all of them; by is one of these. A recipe with "" as its name: none
+ * says so. NOT_FOUND for a base that is of such a kind by its other files, and lacks one of these. */
+typedef struct fleet_recipe_known {
+    char recipe[FLEET_RECIPE_BYTES];
+    char by[128];
+} fleet_recipe_known;
 kit_status fleet_recipe_of_base(kolm_session *session, const char *backend, const char *path,
-                                char out_recipe[FLEET_RECIPE_BYTES], bool *out_found, kolm_error_t *err) KIT_MUST_USE;
+                                fleet_recipe_known *out_known, kolm_error_t *err) KIT_MUST_USE;
 
 /* For help: a line for each recipe that was found, with its options and who makes it; "" when that cannot be known. */
 void fleet_recipes_text(kolm_session *session, kit_buf *out);

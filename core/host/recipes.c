@@ -35,14 +35,16 @@ static kit_status read_base(const cJSON *item, host_recipe *r, kolm_error_t *err
     return expected(err, "\"base\" to be none, optional or required");
 }
 
-static kit_status read_base_files(const cJSON *array, host_recipe *r, kolm_error_t *err) {
-    static const char what[] = "\"base_files\" to be an array of 1 to 8 relative names such as \"modules.json\"";
+static kit_status read_base_files(const cJSON *array, const char *key, const host_recipe *r, char **names,
+                                  size_t *out_count, kolm_error_t *err) {
+    char what[128];
+    kit_format(what, sizeof what, "\"%s\" to be an array of 1 to 8 relative names such as \"modules.json\"", key);
     int count = cJSON_IsArray(array) ? cJSON_GetArraySize(array) : 0;
     if (count < 1 || count > HOST_BASE_FILES_MAX || r->base == HOST_BASE_NONE) return expected(err, what);
     for (const cJSON *item = array->child; item; item = item->next) {
         if (!cJSON_IsString(item) || !kit_path_is_safe(item->valuestring)) return expected(err, what);
-        KIT_TRY(kit_strdup(item->valuestring, &r->base_files[r->base_file_count], err));
-        r->base_file_count++;
+        KIT_TRY(kit_strdup(item->valuestring, &names[*out_count], err));
+        ++*out_count;
     }
     return KOLM_OK;
 }
@@ -78,7 +80,7 @@ static kit_status read_options(const cJSON *item, kit_buf *unread, host_recipe *
 }
 
 static kit_status read_known_keys(const cJSON *object, const char *name, kit_buf *unread, kolm_error_t *err) {
-    static const char *const known[] = {"name",        "summary", "base",    "base_files",
+    static const char *const known[] = {"name",        "summary", "base",    "base_files", "base_hints",
                                         "embeds_base", "runtime", "outputs", "options"};
     for (const cJSON *item = object->child; item; item = item->next) {
         bool found = strncmp(item->string, "x-", 2) == 0;
@@ -100,11 +102,14 @@ static kit_status read_object(const cJSON *object, kit_buf *unread, host_recipe 
     const cJSON *summary = kit_json_get(object, "summary"), *base = kit_json_get(object, "base");
     const cJSON *outputs = kit_json_get(object, "outputs"), *options = kit_json_get(object, "options");
     const cJSON *base_files = kit_json_get(object, "base_files"), *embeds = kit_json_get(object, "embeds_base");
+    const cJSON *hints = kit_json_get(object, "base_hints");
     const cJSON *runtime = kit_json_get(object, "runtime");
     KIT_TRY(read_known_keys(object, r->name, unread, err));
     if (summary) KIT_TRY(read_summary(summary, r, err));
     if (base) KIT_TRY(read_base(base, r, err));
-    if (base_files) KIT_TRY(read_base_files(base_files, r, err));
+    if (base_files) KIT_TRY(read_base_files(base_files, "base_files", r, r->base_files, &r->base_file_count, err));
+    if (hints) KIT_TRY(read_base_files(hints, "base_hints", r, r->base_hints, &r->base_hint_count, err));
+    if (hints && !base_files) return expected(err, "\"base_files\" beside \"base_hints\"");
     if (embeds && (!cJSON_IsBool(embeds) || r->base == HOST_BASE_NONE))
         return expected(err, "\"embeds_base\" to be true or false, of a recipe that has a base");
     r->embeds_base = cJSON_IsTrue(embeds);
@@ -148,6 +153,8 @@ void host_recipes_free(host_recipes *recipes) {
         free(recipes->at[i].summary);
         for (size_t j = 0; j < recipes->at[i].base_file_count; j++)
             free(recipes->at[i].base_files[j]);
+        for (size_t j = 0; j < recipes->at[i].base_hint_count; j++)
+            free(recipes->at[i].base_hints[j]);
         host_settings_free(&recipes->at[i].options);
     }
     free(recipes->at);
@@ -227,11 +234,16 @@ kit_status host_recipe_check(const host_recipe *recipe, const char *backend, con
         bool good = fits(option, value);
         cJSON_Delete(value);
         if (good) continue;
-        kit_buf want = {0}, got = {0};
+        kit_buf want = {0}, got = {0}, remedy = {0};
         host_setting_type_text(option, &want);
         kit_buf_escaped(&got, item->valuestring, strnlen(item->valuestring, 64));
-        kit_status status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, option->summary, "--set %s=%s: expected %s",
-                                     item->string, kit_buf_text(&got), kit_buf_text(&want));
+        kit_buf_fmt(&remedy, "give %s", kit_buf_text(&want));
+        if (option->default_text) kit_buf_fmt(&remedy, "; left out it is %s", option->default_text);
+        kit_buf_fmt(&remedy, " (`kolm compute info %s` has all options)", backend);
+        kit_status status =
+            kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy), "--set %s=%s: expected %s (%s)", item->string,
+                     kit_buf_text(&got), kit_buf_text(&want), option->summary);
+        kit_buf_free(&remedy);
         kit_buf_free(&want);
         kit_buf_free(&got);
         return status;

@@ -11,6 +11,8 @@
  *   base     optional: "none", "optional" or "required": whether it starts from a base model (`kolm compile --base`)
  *   base_files  optional array of 1 to 8 relative names such as "modules.json": a base that has all of these files is one
  *            that the recipe is made for, so that `kolm compile --base` without --recipe takes it
+ *   base_hints  optional array of the same form, with base_files: files that only bases of this kind have. One that has any of
+ *            them and not all base_files is incomplete, which is said when no --recipe is given
  *   embeds_base  optional, true or false (when absent): whether its models can carry their base, so that they answer where
  *            it is not (`kolm compile --embed-base`)
  *   runtime  optional, true (when absent, but for "linear") or false: whether it works in the Python runtime of
@@ -36,6 +38,8 @@ typedef struct host_recipe {
     host_recipe_base base;
     char *base_files[HOST_BASE_FILES_MAX]; /* by which a base is recognised */
     size_t base_file_count;                /* 0: by none */
+    char *base_hints[HOST_BASE_FILES_MAX]; /* by which an incomplete one is */
+    size_t base_hint_count;
     bool embeds_base;
     bool needs_runtime;
     bool labels_only;

@@ -137,13 +137,14 @@ typedef struct job_summary {
     uint64_t alike_labels;    /* labels that differ from another one in spelling only */
     char alike_examples[JOB_ALIKE_EXAMPLES][256];
     uint64_t train_input_bytes;
-    job_common common;     /* what all rows of the data have beside their questions */
-    job_unused unused;     /* keys and columns of data and evaluation that are not used */
-    job_guess guess;       /* which keys were taken for input and output; the first guess of all files */
-    bool closed;           /* the outputs form a closed set: `linear` can learn them */
-    char closed_why[256];  /* why, or why not, in words */
-    char train_sha256[65]; /* of the lines of train.jsonl */
-    char eval_sha256[65];  /* of the lines in heldout_fd */
+    job_common common;      /* what all rows of the data have beside their questions */
+    job_unused unused;      /* keys and columns of data and evaluation that are not used */
+    job_guess guess;        /* which keys were taken for input and output; the first guess of all files */
+    bool closed;            /* the outputs form a closed set: `linear` can learn them */
+    char closed_why[256];   /* why, or why not, in words */
+    const char *closed_fix; /* what to do when they do not and should; static */
+    char train_sha256[65];  /* of the lines of train.jsonl */
+    char eval_sha256[65];   /* of the lines in heldout_fd */
     /* {"id","input","row","output"[,"messages"[,"tools"]]} a line, for each of eval.jsonl, in its order: in a descriptor
      * without a name, sealed where it is memory (job/heldout.h). row, a number as text, says where the row was: the
      * 17th good one of the evaluation, or of the data where there is none. Its offset means nothing: read it with pread. The caller closes

@@ -67,6 +67,12 @@ static void judge_closed(work *w, const lengths *seen) {
     for (size_t i = 0; i < w->label_capacity; i++)
         s->lonely_labels += w->labels[i].key != 0 && w->labels[i].rows == 1;
     s->closed = !w->too_many_labels && labels * 2 <= rows && seen->longest <= JOB_LABEL_BYTES;
+    s->closed_fix = "for texts as outputs pass --base MODEL with a language model and --recipe lora; for labels pass "
+                    "--recipe linear, or give each label more rows";
+    if (w->too_many_labels || seen->longest > JOB_LABEL_BYTES)
+        s->closed_fix =
+            "for texts as outputs pass --base MODEL with a language model and --recipe lora; for labels use "
+            "fewer and shorter ones, of at most 1000 bytes";
     if (w->too_many_labels)
         kit_format(s->closed_why, sizeof s->closed_why, "there are more than %u distinct outputs", JOB_LABELS_MAX);
     else if (seen->longest > JOB_LABEL_BYTES)

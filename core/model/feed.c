@@ -49,7 +49,11 @@ static kit_status plain_question(run_stream *s, const char *where, const char *l
                                  unsigned long long number, kit_buf *out, kolm_error_t *err) {
     char id[32];
     size_t valid = kit_utf8_valid(line, length);
-    if (valid == length && memchr(line, '\0', length) != NULL) valid = strlen(line);
+    const char *nul = memchr(line, '\0', length);
+    if (nul != NULL && (size_t)(nul - line) < valid)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give text: is it UTF-16, or a file of another kind?",
+                        "%s %llu, column %zu: expected text, found a NUL byte", where, number,
+                        (size_t)(nul - line) + 1);
     if (valid != length)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "%s %llu, column %zu: expected UTF-8 text",
                         where, number, valid + 1);

@@ -270,6 +270,14 @@ class Output(Case):
         os.mkdir(os.path.join(self.work, "router-1.0.0.kolm"))
         self.assert_error(self.compile("--force", code=2), "directory")
 
+    def test_a_name_that_cannot_be_made_is_found_before_the_training(self):
+        for out in ("y" * 245 + ".kolm", "/proc/router.kolm"):
+            done = self.compile("--out", out, code=None)
+            self.assert_error(done, "cannot")
+            self.assertIn(done.returncode, (2, 6))
+            self.assertNotIn("[trainer]", done.out)
+        self.assertEqual((self.left(), self.jobs()), ([], []))
+
     def test_on_a_terminal_it_asks(self):
         self.compile()
         before = self.read("router-1.0.0.kolm")

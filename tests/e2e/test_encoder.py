@@ -57,7 +57,7 @@ class Encoder(Case):
 
     def test_from_rows_to_answers(self):
         done = self.make("--embed-eval", "-v")
-        self.assertIn("[recipe]      encoder: sentences is a base of its kind", done.out)
+        self.assertIn("[recipe]      encoder, the recipe for bases with a modules.json, such as sentences", done.out)
         with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
             names = set(artifact.namelist())
             manifest = json.loads(artifact.read("manifest.json"))
@@ -277,6 +277,18 @@ class Encoder(Case):
         self.edit("modules.json", lambda m: m.__delitem__(slice(1, None)))
         self.refused("recipe encoder cannot use", "--recipe lora")
 
+    def test_no_modules(self):
+        """Not everything came along: the other files tell what it is, and nobody wants to install Python for it."""
+        os.remove(os.path.join(self.base, "modules.json"))
+        self.refused("has 1_Pooling/config.json, as bases for the encoder recipe have, but no modules.json", "get the model again", code=6)
+        self.refused("has no modules.json", "get the model again", "or use --recipe lora", words=("--recipe", "encoder"))
+        shutil.rmtree(os.path.join(self.base, "1_Pooling"))
+        for name in ("sentence_bert_config.json", "config_sentence_transformers.json"):
+            if os.path.exists(os.path.join(self.base, name)):
+                os.remove(os.path.join(self.base, name))
+        done = self.make(code=None)
+        self.assertIn("[recipe]      lora, which fine-tunes sentences", done.out)
+
     def test_no_tokenizer_and_that_of_another_model(self):
         os.rename(os.path.join(self.base, "vocab.txt"), os.path.join(self.base, "vocab.kept"))
         self.refused("has no tokenizer.json and no vocab.txt")
@@ -303,13 +315,38 @@ class Encoder(Case):
         with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
             self.assertEqual(json.loads(artifact.read("model/encoder.json")), {"format": 1, "read": "end"})
             self.assertNotEqual(json.loads(artifact.read("manifest.json"))["entries"], front["entries"])
-        self.assert_error(self.make("--set", "read=middle", "--force", code=None), "read=middle")
+        self.assert_error(self.make("--set", "read=middle", "--force", code=None), 'read=middle: expected "front" or "end"',
+                          '-> give "front" or "end"; left out it is front')
 
     def test_empty_and_huge_texts(self):
         self.make()
+        self.assert_error(self.kolm("run", "router-1.0.0.kolm", stdin=b"refund\nlo\0gin\n", code=None), "line 2, column 3", "found a NUL byte")
+        self.assert_error(self.kolm("run", "router-1.0.0.kolm", stdin=b"lo\xffgin\0\n", code=None), "line 1, column 3", "expected UTF-8 text")
         self.assertTrue(self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=jsonl([{"id": "1", "input": ""}])).out)
         huge = jsonl([{"id": "1", "input": "refund my order " * 65536}, {"id": "2", "input": "\u00e9" * (1 << 19)}])
         self.assertEqual(len(self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=huge).out.splitlines()), 2)
+
+    def test_long_labels(self):
+        self.write("long.jsonl", jsonl(dict(row, output=row["output"] * 1000) for row in tickets(100)))
+        for done in (self.make(data="long.jsonl", code=None), self.compile(data="long.jsonl", code=None)):
+            self.assert_error(done, "bytes long: texts, not labels", "for labels use fewer and shorter ones")
+
+    def test_advice_and_help_know_it(self):
+        self.write_tickets("noisy.jsonl", noise=0.6)
+        self.assertIn("--base DIR with a sentence encoder", self.compile("--effort", "quick", data="noisy.jsonl", code=4).out)
+        self.assertNotIn("--base DIR", self.make(data="noisy.jsonl", code=4).out)
+        said = self.kolm("compile", "--help").out
+        self.assertIn("auto, linear, encoder, lora", said)
+        self.assertIn("sentence encoder to learn on", said)
+        self.assertIn("output is null", self.kolm("run", "--help").out)
+
+    def test_few_held_out_rows(self):
+        self.write("few.jsonl", jsonl(tickets(14, noise=0, labels=("refund", "login"))))
+        self.write("eval.jsonl", jsonl(tickets(2, noise=0, seed=7, labels=("refund",))) + jsonl([{"input": "login now", "output": "login"}]))
+        done = self.compile("--effort", "quick", "--eval", "eval.jsonl", data="few.jsonl")
+        self.assertRegex(done.err, r"warning: 3 held-out rows say little: the accuracy may be anything from 0\.\d+ to 1\.000 \(95% interval\)")
+        self.write_tickets("enough.jsonl", rows=600, noise=0)
+        self.assertNotIn("say little", self.compile("--effort", "quick", "--force", data="enough.jsonl").err)
 
     def test_few_rows(self):
         self.write("one.jsonl", jsonl({"input": "refund %d" % i, "output": "refund"} for i in range(20)))
