@@ -96,6 +96,10 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const giv
     for (size_t i = 1; i < g->word_count && i < g->plain_words; i++) {
         const char *text = g->words[i], *shown = cli_safe(text);
         kolm_error_t err = KIT_ERROR_INIT;
+        if (*text == '\0')
+            return cli_usage_error(
+                context, syntax->command,
+                "a TEXT is empty: is it a variable of the shell that is not set? (after -- it is answered)");
         bool there = model_is_there(text);
         if (!there && !model_named_like_rows(text)) continue;
         if (model_looks_like_model(text) && !model_looks_like_model(g->words[0]))

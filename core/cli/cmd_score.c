@@ -6,6 +6,8 @@
 #include "compile/files.h"
 #include "compile/rescore.h"
 
+#define SHOWN_CONFUSIONS 20 /* the commonest; --json has more */
+
 static int print_score(cli_context *context, const rescore *s) {
     const int exit_code = s->ships ? CLI_EXIT_OK : CLI_EXIT_GATE;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -15,7 +17,7 @@ static int print_score(cli_context *context, const rescore *s) {
         bool good = kit_json_put_string(object, "schema", "kolm.score/1");
         return cli_print_json(context, cli_whole(object, good), exit_code);
     }
-    kit_status status = score_report_text(&s->k, s->answers, &s->gates, NULL, &text, &err);
+    kit_status status = score_report_text(&s->k, s->answers, &s->gates, NULL, SHOWN_CONFUSIONS, &text, &err);
     if (status == KOLM_OK) cli_print(context, "%s", kit_buf_text(&text));
     kit_buf_free(&text);
     return status == KOLM_OK ? exit_code : cli_error(context, CLI_EXIT_INTERNAL, &err);

@@ -43,6 +43,9 @@ static kit_status taken(const char *path, kolm_error_t *err) {
 /* Looked at before a model is asked, and by the kernel when the page is put there. */
 static kit_status check_place(const report_request *r, const char *path, kolm_error_t *err) {
     struct stat info;
+    if (strcmp(path, "-") == 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give --out the name of a file",
+                        "--out - : a page goes into a file, not to standard output");
     if (lstat(path, &info) != 0) return KOLM_OK;
     if (S_ISDIR(info.st_mode))
         return kit_fail(err, KOLM_E_ALREADY_EXISTS, "give --out the name of a file", "%s is a directory", path);

@@ -80,6 +80,10 @@ kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) 
         *out_path = realpath(asked, NULL);
         return *out_path != NULL ? KOLM_OK : kit_fail_errno(err, errno, "cannot resolve %s", asked);
     }
+    struct stat info;
+    if (stat(asked, &info) == 0)
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give the directory that holds config.json and model.safetensors",
+                        "the base model %s is a file, and a base is a directory", asked);
     kit_buf model_dir = {0};
     if (is_hub_name(asked)) {
         hub_cache(&model_dir);

@@ -237,7 +237,7 @@ static bool find_warm(void *user, const artifact *a) {
     warm *w = user;
     const run_request *r = w->request;
     kit_buf mark = {0};
-    if (r->serve) return false;
+    if (r->serve || r->base != NULL) return false; /* its base is the one that it found */
     model_serve_connect(w->session, artifact_manifest_sha256(a), &w->served);
     bool fits = w->served.fd >= 0 && strcmp(w->served.model, artifact_manifest_sha256(a)) == 0 &&
                 (!r->airgap || w->served.airgap) && (r->backend == NULL || strcmp(r->backend, w->served.backend) == 0);

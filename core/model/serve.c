@@ -526,7 +526,7 @@ kit_status model_serve(kolm_session *session, model_handle *model, model_answeri
         status = run_server(s, limits->idle_seconds, err);
         answering->stop = NULL;
         *out_reason = s->reason;
-        unlink(address.sun_path);
+        serve_place_forget(place.data);
     }
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         if (s->clients[i].fd >= 0) drop(&s->clients[i]);

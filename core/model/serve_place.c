@@ -87,6 +87,16 @@ void model_serve_connect(kolm_session *session, const char *manifest_sha256, mod
 
 /* ---- The serving side */
 
+void serve_place_forget(const char *place) {
+    struct sockaddr_un address;
+    kit_buf lock = {0};
+    serve_place_address(place, &address);
+    unlink(address.sun_path);
+    kit_buf_fmt(&lock, "%s.lock", place);
+    if (!lock.failed) unlink(lock.data);
+    kit_buf_free(&lock);
+}
+
 kit_status serve_place_listen(const char *place, int *out_lock, int *out_listener, kolm_error_t *err) {
     struct sockaddr_un address;
     kit_buf lock = {0};
@@ -94,6 +104,13 @@ kit_status serve_place_listen(const char *place, int *out_lock, int *out_listene
     KIT_TRY(kit_buf_ok(&lock, err));
     kit_status status = kit_lock_open(lock.data, out_lock, err);
     if (status == KOLM_OK) status = kit_lock_try(*out_lock, lock.data, err);
+    /* The server that just ended took its file away. */
+    for (int again = 0; status == KOLM_OK && !kit_lock_names(*out_lock, lock.data) && again < 16; again++) {
+        close(*out_lock);
+        *out_lock = -1;
+        status = kit_lock_open(lock.data, out_lock, err);
+        if (status == KOLM_OK) status = kit_lock_try(*out_lock, lock.data, err);
+    }
     if (status == KOLM_E_UNAVAILABLE)
         status = kit_fail(err, KOLM_E_ALREADY_EXISTS, "`kolm run` uses it already; end that one first to start another",
                           "another kolm serves this model");

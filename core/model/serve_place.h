@@ -14,5 +14,7 @@ void serve_place_address(const char *place, struct sockaddr_un *out);
 /* Listens where nobody else does: the lock is the server's as long as it lives, so an old socket is removed safely.
  * ALREADY_EXISTS when another kolm has it. Both descriptors are the caller's to close, also after a failure. */
 kit_status serve_place_listen(const char *place, int *out_lock, int *out_listener, kolm_error_t *err) KIT_MUST_USE;
+/* Removes socket and lock, whose lock is held. */
+void serve_place_forget(const char *place);
 
 #endif

@@ -76,9 +76,11 @@ static void put_mistake(const report_mistake *m, kit_buf *out) {
 void part_mistakes(const report_facts *f, kit_buf *out) {
     const size_t shown = f->mistake_count < REPORT_MISTAKES_MAX ? f->mistake_count : REPORT_MISTAKES_MAX;
     if (shown == 0) return;
-    html_raw(out, "<p class=\"quiet\">The ");
-    html_count(out, shown);
-    html_raw(out, " wrong answers that were given with most confidence, of ");
+    html_raw(out, "<p class=\"quiet\">The");
+    if (shown > 1) html_raw(out, " ");
+    if (shown > 1) html_count(out, shown);
+    kit_buf_str(out, shown > 1 ? " wrong answers that were" : " wrong answer that was");
+    html_raw(out, " given with most confidence, of ");
     html_count(out, f->mistakes_in_all < shown ? shown : f->mistakes_in_all);
     html_raw(out, " in all. A confident mistake is often a row with a wrong label.");
     if (f->near_how != NULL) {

@@ -77,7 +77,8 @@ void part_score(const report_facts *f, kit_buf *out) {
         html_share(out, s->k_gate, 2);
         html_raw(out, " for K, a mark on their bars.");
     }
-    html_raw(out, "<span class=\"less\"> The pale part of a bar is the interval (Wilson).</span></p>\n");
+    html_raw(out, "<span class=\"less\"> The pale part of a bar is the interval: Wilson's, and for the mean over "
+                  "labels that which Zou and Donner put together from theirs.</span></p>\n");
     put_terms(s, out);
 }
 

@@ -204,7 +204,7 @@ static void add_escaped(kit_buf *out, const char *text, int width) {
         kit_buf_char(out, ' ');
 }
 
-static kit_status add_tables(const score_answers *a, kit_buf *out, kolm_error_t *err) {
+static kit_status add_tables(const score_answers *a, size_t most, kit_buf *out, kolm_error_t *err) {
     uint32_t *labels = score_sorted_labels(a), *pairs = score_sorted_pairs(a);
     kit_status status = KOLM_OK;
     if (labels == NULL || pairs == NULL)
@@ -219,7 +219,7 @@ static kit_status add_tables(const score_answers *a, kit_buf *out, kolm_error_t 
     }
     if (status == KOLM_OK && a->pair_count > 0)
         kit_buf_str(out, "\nrows  expected                          answered\n");
-    for (size_t i = 0; status == KOLM_OK && i < a->pair_count && i < MOST_CONFUSIONS; i++) {
+    for (size_t i = 0; status == KOLM_OK && i < a->pair_count && i < most; i++) {
         const score_pair *p = &a->pairs[pairs[i]];
         kit_buf_fmt(out, "%4llu  ", (unsigned long long)p->count);
         add_escaped(out, a->labels[p->truth].text, 32);
@@ -227,6 +227,8 @@ static kit_status add_tables(const score_answers *a, kit_buf *out, kolm_error_t 
         add_escaped(out, a->labels[p->given].text, 0);
         kit_buf_char(out, '\n');
     }
+    if (status == KOLM_OK && a->pair_count > most)
+        kit_buf_fmt(out, "and %zu more pairs, which are rarer\n", (size_t)a->pair_count - most);
     free(labels);
     free(pairs);
     return status;
@@ -291,7 +293,7 @@ static void add_baseline(kit_buf *out, const score_answers *a, const score_basel
 }
 
 kit_status score_report_text(const score_k *k, const score_answers *a, const score_gates *gates, const char *advice,
-                             kit_buf *out, kolm_error_t *err) {
+                             size_t confusions, kit_buf *out, kolm_error_t *err) {
     kit_buf_fmt(out, "K-score   %.4f  (gate %.4f)\n", unit(k->k), unit(gates->k_micro));
     kit_buf_fmt(out, "accuracy  %.4f  (gate %.4f)  95%% interval %.4f to %.4f, n = %llu\n", unit(k->accuracy),
                 unit(gates->accuracy_micro), unit(k->accuracy_interval.low_micro),
@@ -315,7 +317,7 @@ kit_status score_report_text(const score_k *k, const score_answers *a, const sco
         kit_buf_fmt(out, "%19.2f %8llu %8.1f%% %8.1f%%\n", shown_thresholds[i] / 100.0, (unsigned long long)sum.rows,
                     percent(sum.rows, a->rows), percent(sum.correct, sum.rows));
     }
-    KIT_TRY(add_tables(a, out, err));
+    KIT_TRY(add_tables(a, confusions, out, err));
     return kit_buf_ok(out, err);
 }
 
@@ -405,7 +407,7 @@ kit_status score_write_failed(const char *directory, const score_k *k, const sco
     cJSON *report = score_report_object(k, a, gates);
     kit_status status = kit_json_pretty(report, &json, err);
     if (status == KOLM_OK) kit_buf_char(&json, '\n');
-    if (status == KOLM_OK) status = score_report_text(k, a, gates, advice, &text, err);
+    if (status == KOLM_OK) status = score_report_text(k, a, gates, advice, MOST_CONFUSIONS, &text, err);
     if (status == KOLM_OK) status = confusions_csv(a, &csv, err);
     if (status == KOLM_OK) status = put_file(directory, "report.json", &json, err);
     if (status == KOLM_OK) status = put_file(directory, "report.txt", &text, err);

@@ -151,8 +151,9 @@ void score_label_answers(const score_answers *answers, size_t number, uint64_t *
  * answer. The labels are numbers as in score_label_at. False behind the last. */
 bool score_confusion_at(const score_answers *answers, size_t number, size_t *out_truth, size_t *out_given,
                         uint64_t *out_rows);
+/* For people; of the confusions at most so many, the commonest, and how many more there are. */
 kit_status score_report_text(const score_k *k, const score_answers *answers, const score_gates *gates,
-                             const char *advice, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
+                             const char *advice, size_t confusions, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* Fills the existing directory with report.json, report.txt, confusions.csv and a copy of predictions.jsonl. */
 kit_status score_write_failed(const char *directory, const score_k *k, const score_answers *answers,

@@ -112,12 +112,25 @@ class Encoder(Case):
         self.make()
         cold = self.answers("login again please")
         server = self.start("run", "router-1.0.0.kolm", "--serve")
+        run = os.path.join(self.home, "run")
+        os.mkdir(os.path.join(self.work, "empty"))
         try:
             self.assertIn(b"[serve]", server.stdout.readline())
+            self.assertEqual(len(os.listdir(run)), 2)
+            # A base that is named is looked at, whoever answers.
+            self.assert_error(self.kolm("run", "router-1.0.0.kolm", "login", "--base", "empty", code=None), "is not a base model")
+            self.assertEqual(self.answers("login again please", "--base", "sentences"), cold)
             self.assertEqual(self.answers("login again please"), cold)
             self.assertEqual(self.answers("login again please"), cold)
         finally:
             self.interrupt(server)
+        self.assertEqual(os.listdir(run), [])
+
+    def test_words_that_are_no_base_and_no_text(self):
+        self.assert_error(self.compile("--base", "tickets.jsonl", code=None), "tickets.jsonl is a file, and a base is a directory")
+        self.make()
+        self.assert_error(self.kolm("run", "router-1.0.0.kolm", "", code=2), "a TEXT is empty")
+        self.assertTrue(self.kolm("run", "router-1.0.0.kolm", "--", "").out)
 
     def test_another_recipe_goes_by_its_name(self):
         self.assert_error(self.compile("--base", "sentences", "--recipe", "linear", code=None), "the linear recipe has no base model")

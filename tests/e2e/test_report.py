@@ -112,6 +112,32 @@ class Report(Paged):
         self.assertEqual((record["page"], record["bytes"], record["verdict"], record["shipped"], record["asked"]),
                          ("other.html", len(first), "trusted", True, False))
 
+    def test_a_page_is_a_file(self):
+        self.write_tickets()
+        self.compile()
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-o", "-", code=2), "not to standard output", "give --out the name of a file")
+        self.assertNotIn("-", os.listdir(self.work))
+
+    def test_what_has_no_manifest_has_no_page(self):
+        """Its CRC is wrong, so that nothing in it is known."""
+        self.write_tickets()
+        self.compile()
+        data = self.read("router-1.0.0.kolm")
+        at = data.index(b'"kscore"')
+        self.write("router-1.0.0.kolm", data[:at] + b"X" + data[at + 1:])
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", code=7), "manifest.json")
+        self.assertNotIn("router-1.0.0.html", os.listdir(self.work))
+
+    def test_one_mistake(self):
+        self.write_tickets()
+        rows = tickets(40, noise=0, seed=8)
+        rows[3]["output"] = "refund" if rows[3]["output"] != "refund" else "other"
+        self.write("eval.jsonl", jsonl(rows))
+        self.compile("--eval", "eval.jsonl")
+        self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "eval.jsonl")
+        text = self.page().text
+        self.assertIn("The wrong answer that was given with most confidence, of 1 in all", text[text.rindex("Worst mistakes\n"):][:120])
+
     def test_with_the_data(self):
         self.write_tickets()
         self.compile()
@@ -160,7 +186,7 @@ class Report(Paged):
         self.compile("--eval", "eval.jsonl", "--backend", "local-cpu", "--effort", "quick")
         self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "eval.jsonl")
         page = self.page()
-        first = page.text[page.text.index("wrong answers that were given"):]
+        first = page.text[page.text.index("given with most confidence, of"):]
         self.assertLess(first.index(wrong["input"]), first.index("Nearest training rows"))
         self.assertIn("row 18 of the evaluation data", first)
         self.assertIn("the row's label may be wrong", first)

@@ -30,7 +30,7 @@ static void report(const score_answers *answers) {
     cJSON *object = score_report_object(&k, answers, &gates);
     must(kit_json_line(object, &line, &err) == KOLM_OK);
     must(kit_json_parse(line.data, line.length, &again, &err) == KOLM_OK);
-    must(score_report_text(&k, answers, &gates, NULL, &text, &err) == KOLM_OK);
+    must(score_report_text(&k, answers, &gates, NULL, 5, &text, &err) == KOLM_OK);
     for (size_t i = 0; i < text.length; i++)
         must(text.data[i] == '\n' || (unsigned char)text.data[i] >= 0x20);
     cJSON_Delete(object);

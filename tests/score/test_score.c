@@ -542,9 +542,21 @@ static char *text_of(const score_answers *a, const char *advice) {
     score_k k;
     kit_buf out = {0};
     score_compute(score_rows(a), score_answered(a), score_correct(a), 1000000, &k);
-    ck_assert_int_eq(score_report_text(&k, a, &usual, advice, &out, &err), KOLM_OK);
+    ck_assert_int_eq(score_report_text(&k, a, &usual, advice, 200, &out, &err), KOLM_OK);
     return kit_buf_take(&out);
 }
+
+START_TEST(confusions_beyond_the_most_are_counted) {
+    score_answers *a = read_texts(odd_rows, odd_answers);
+    kit_buf out = {0};
+    score_k k;
+    score_compute(score_rows(a), score_answered(a), score_correct(a), 1000000, &k);
+    ck_assert_int_eq(score_report_text(&k, a, &usual, NULL, 0, &out, &err), KOLM_OK);
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&out), "\nand 2 more pairs, which are rarer\n"));
+    kit_buf_free(&out);
+    score_answers_free(a);
+}
+END_TEST
 
 START_TEST(the_report_for_people) {
     score_answers *a = read_texts(odd_rows, odd_answers);
@@ -693,7 +705,7 @@ START_TEST(of_very_many_confusions_the_commonest_are_shown) {
     size_t lines = 0;
     for (const char *p = table + 1; *p != '\0'; p++)
         lines += *p == '\n';
-    ck_assert_uint_eq(lines, 201);
+    ck_assert_uint_eq(lines, 202); /* the heading, 200, and how many more there are */
     free(text);
     score_answers_free(a);
     kit_buf_free(&rows);
@@ -886,6 +898,7 @@ int main(void) {
     tcase_add_test(tests, labels_that_nobody_answers_are_named);
     tcase_add_test(tests, texts_stay_out_of_the_manifest);
     tcase_add_test(tests, the_report_for_people);
+    tcase_add_test(tests, confusions_beyond_the_most_are_counted);
     tcase_add_test(tests, the_order_of_the_rows_does_not_show);
     tcase_add_test(tests, the_report_for_programs_can_be_read_back);
     tcase_add_test(tests, of_very_many_confusions_the_commonest_are_shown);
