@@ -380,12 +380,13 @@ static kit_status describe(const reading *r, const cJSON *config, const cJSON *l
                         r->shown);
     KIT_TRY(read_config(r, config));
     if (list == NULL)
-        return kit_fail(r->err, KOLM_E_NOT_FOUND,
-                        "get the model again, all its files together (`hf download NAME`); or use --recipe lora, which "
-                        "fine-tunes most models",
-                        "%s has no modules.json, as sentence encoders have, so nothing says how its tokens become one "
-                        "vector",
-                        r->shown);
+        return kit_fail(
+            r->err, KOLM_E_UNIMPLEMENTED,
+            "get the model again, all its files together (`hf download NAME`); or use --recipe lora, which "
+            "fine-tunes most models",
+            "recipe encoder cannot use %s: it has no modules.json, as sentence encoders have, so nothing says "
+            "how its tokens become one vector",
+            r->shown);
     return describe_transformer(r, &m);
 }
 
