@@ -87,11 +87,8 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
         .summary = "Does a backend keep the contract of kolm/backend.h? Needs the plugin and its manifest, no source.",
         .notes = "Each check runs in a process of its own, without network. A check is skipped where the device is\n"
                  "absent. Exit code 5 when a check fails.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
-        .min_words = 1,
-        .max_words = 1,
-        .words_out = argv};
+        CLI_ROWS(options),
+    };
     kolm_error_t err = KIT_ERROR_INIT;
     char real[PATH_MAX];
     check_report *report = NULL;

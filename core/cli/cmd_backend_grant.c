@@ -138,11 +138,7 @@ int cli_backend_grant(cli_context *context, int argc, char **argv) {
             "(`kolm backend keys`), else to exactly these files: another version asks again, and so does one that "
             "asks\n"
             "for more. Backends that are installed with kolm need no grant.",
-        .options = options,
-        .option_count = 1,
-        .min_words = 0,
-        .max_words = 1,
-        .words_out = argv,
+        CLI_ROWS(options),
         .word_count_out = &words};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;

@@ -102,11 +102,8 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
         .notes = "Trust is separate for each purpose: `kolm keys trust` is for models, this for plugins. A\n"
                  "policy.json in the home directory, {\"plugins\":{\"signatures\":\"required\"}}, refuses every plugin "
                  "that no\nsuch key signed.",
-        .options = options,
-        .option_count = 1,
-        .min_words = 1,
-        .max_words = 1,
-        .words_out = argv};
+        CLI_ROWS(options),
+    };
     kolm_error_t err = KIT_ERROR_INIT;
     receipt_public key;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
@@ -129,9 +126,7 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
         .notes =
             "Its plugins count as not signed from then on: refused where a policy demands signatures, and without\n"
             "what was granted to its signature. `kolm keys revoke` refuses them everywhere, for ever.",
-        .min_words = 1,
-        .max_words = 1,
-        .words_out = argv};
+    };
     kolm_error_t err = KIT_ERROR_INIT;
     char keyid[KIT_SHA256_HEX];
     cJSON *backends = NULL;

@@ -222,16 +222,14 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
     bool patient = false;
     const cli_option options[] = {
         {"patient", 0, CLI_FLAG, &patient, NULL, "wait an hour for its answer, to look at it with a debugger"}};
-    const cli_syntax syntax = {.command = "kolm backend why",
-                               .words = "NAME",
-                               .summary = "Says what became of every file of this name, which rule decided, and what "
-                                          "the plugin says when it is called.",
-                               .notes = "Exit code 2 when nothing of this name was found.",
-                               .options = options,
-                               .option_count = 1,
-                               .min_words = 1,
-                               .max_words = 1,
-                               .words_out = argv};
+    const cli_syntax syntax = {
+        .command = "kolm backend why",
+        .words = "NAME",
+        .summary = "Says what became of every file of this name, which rule decided, and what "
+                   "the plugin says when it is called.",
+        .notes = "Exit code 2 when nothing of this name was found.",
+        CLI_ROWS(options),
+    };
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

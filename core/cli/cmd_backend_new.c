@@ -9,15 +9,13 @@
 int cli_backend_new(cli_context *context, int argc, char **argv) {
     const char *dir = NULL;
     const cli_option options[] = {{"dir", 0, CLI_STRING, &dir, "DIR", "where to write it; by default ./NAME"}};
-    const cli_syntax syntax = {.command = "kolm backend new",
-                               .words = "NAME",
-                               .summary = "Writes a backend that works, in one file, with its manifest and a "
-                                          "meson.build that needs only the installed SDK.",
-                               .options = options,
-                               .option_count = 1,
-                               .min_words = 1,
-                               .max_words = 1,
-                               .words_out = argv};
+    const cli_syntax syntax = {
+        .command = "kolm backend new",
+        .words = "NAME",
+        .summary = "Writes a backend that works, in one file, with its manifest and a "
+                   "meson.build that needs only the installed SDK.",
+        CLI_ROWS(options),
+    };
     kolm_error_t err = KIT_ERROR_INIT;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;

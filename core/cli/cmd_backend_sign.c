@@ -24,9 +24,7 @@ int cli_backend_sign(cli_context *context, int argc, char **argv) {
         .words = "FILE.so",
         .summary = "Signs a plugin and the manifest beside it with the key of this home; writes FILE.so.sig.",
         .notes = "`kolm keys export` prints the public key that others give to `kolm backend trust`.",
-        .min_words = 1,
-        .max_words = 1,
-        .words_out = argv};
+    };
     kolm_error_t err = KIT_ERROR_INIT;
     char *path = NULL, keyid[KIT_SHA256_HEX];
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

@@ -87,8 +87,7 @@ static int parse(cli_context *context, compile *c, int argc, char **argv) {
         .words = "",
         .summary = "Trains a model from examples, scores it, and signs it when it is good enough.",
         .notes = help_notes(context, argc, argv, &notes),
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
+        CLI_ROWS(options),
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     kit_buf_free(&notes);

@@ -79,8 +79,7 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         .summary = "Asks every backend whether it is usable here.",
         .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once. A backend learns\n"
                  "here which of its secrets are set, and their values only with --refresh.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options};
+        CLI_ROWS(options)};
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

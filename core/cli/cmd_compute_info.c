@@ -226,14 +226,12 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
 int cli_compute_info(cli_context *context, int argc, char **argv) {
     bool refresh = false;
     const cli_option options[] = {{"refresh", 0, CLI_FLAG, &refresh, NULL, "look again rather than believe the cache"}};
-    const cli_syntax syntax = {.command = "kolm compute info",
-                               .words = "NAME",
-                               .summary = "Shows everything that is known about one backend.",
-                               .options = options,
-                               .option_count = 1,
-                               .min_words = 1,
-                               .max_words = 1,
-                               .words_out = argv};
+    const cli_syntax syntax = {
+        .command = "kolm compute info",
+        .words = "NAME",
+        .summary = "Shows everything that is known about one backend.",
+        CLI_ROWS(options),
+    };
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     fleet_backend *backend = NULL;

@@ -44,8 +44,7 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
         .summary = "Chooses a backend, and says why.",
         .notes = "S = 0.35 available + 0.20 cost_inv + 0.15 latency_inv + 0.15 repro + 0.15 perf\n"
                  "Exit code 3 when nothing available passes; 7 when a replay differs.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
+        CLI_ROWS(options),
     };
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;

@@ -196,11 +196,8 @@ int cli_compute_setup(cli_context *context, int argc, char **argv) {
         .words = "NAME",
         .summary = "Makes the Python runtime of a backend, from a lock with hashes.",
         .notes = "What is interrupted goes on with the same command. runtimes.md of the documentation says more.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
-        .min_words = 1,
-        .max_words = 1,
-        .words_out = argv};
+        CLI_ROWS(options),
+    };
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
     if (s.remove && (s.use || s.from || s.python))

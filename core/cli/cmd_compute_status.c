@@ -185,11 +185,8 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
                                .summary =
                                    "Shows the default backend, jobs, leases and totals; what backends, or the one "
                                    "named, keep elsewhere.",
-                               .max_words = 1,
-                               .words_out = argv,
                                .word_count_out = &words,
-                               .options = options,
-                               .option_count = sizeof options / sizeof *options};
+                               CLI_ROWS(options)};
     kolm_error_t err = KIT_ERROR_INIT;
     store_home *home = NULL;
     fleet_holdings elsewhere = {0};

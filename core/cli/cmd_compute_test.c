@@ -82,16 +82,14 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     const cli_option options[] = {
         {"repro", 0, CLI_FLAG, &repro, NULL, "the test fails unless the backend trained twice to the same bytes"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "without a network, enforced (strict) or only requested"}};
-    const cli_syntax syntax = {.command = "kolm compute test",
-                               .words = "NAME",
-                               .summary = "Proves a backend before it is needed.",
-                               .notes = "Exit code 5 when the test does not pass. Whether two trainings gave the same "
-                                        "bytes is kept for `kolm compute info` and for receipts.",
-                               .options = options,
-                               .option_count = sizeof options / sizeof *options,
-                               .min_words = 1,
-                               .max_words = 1,
-                               .words_out = argv};
+    const cli_syntax syntax = {
+        .command = "kolm compute test",
+        .words = "NAME",
+        .summary = "Proves a backend before it is needed.",
+        .notes = "Exit code 5 when the test does not pass. Whether two trainings gave the same "
+                 "bytes is kept for `kolm compute info` and for receipts.",
+        CLI_ROWS(options),
+    };
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     fleet_backend *backend = NULL;

@@ -71,11 +71,9 @@ int cli_compute_use(cli_context *context, int argc, char **argv) {
         .words = "NAME",
         .summary = "Makes a backend the default of kolm compile and kolm run.",
         .notes = "--backend and KOLM_BACKEND come before this default.",
-        .options = options,
-        .option_count = 1,
+        CLI_ROWS(options),
         .min_words = 0,
         .max_words = 1,
-        .words_out = argv,
         .word_count_out = &words,
     };
     int result = cli_options_parse(context, &syntax, argc, argv);

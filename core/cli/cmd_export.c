@@ -33,11 +33,9 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
         .words = "FILE.kolm",
         .summary = "Writes a fine-tuned model for other programs: the adapter as PEFT stores it, which vLLM and "
                    "llama.cpp's converter read\ntoo, or with --merge a directory that transformers loads by itself.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
+        CLI_ROWS(options),
         .min_words = 1,
         .max_words = 2, /* to name what the second was meant for */
-        .words_out = argv,
         .word_count_out = &word_count,
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

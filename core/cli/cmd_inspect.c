@@ -146,16 +146,11 @@ static session_reason reason_of(kit_status status) {
 }
 
 int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
-    size_t word_count = 0;
     const cli_syntax syntax = {
         .command = "kolm inspect",
         .words = "FILE.kolm",
         .summary = "Shows what a compiled model holds: its manifest and its entries. Believes nothing and checks no "
                    "signature.",
-        .min_words = 1,
-        .max_words = 1,
-        .words_out = argv,
-        .word_count_out = &word_count,
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;

@@ -91,17 +91,15 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
         {"backend", 0, CLI_STRING, &request.backend, "NAME", "the backend of this machine; by default the best one"},
         {"threads", 0, CLI_U64, &threads, "N", "processors to use"},
     };
-    const cli_syntax syntax = {.command = "kolm job run",
-                               .words = "DIR",
-                               .summary = "Trains, or answers, a job directory with a backend of this machine.",
-                               .notes = "Prints the events of the job protocol, one JSON object a line. This is what a "
-                                        "backend of one's own starts\n"
-                                        "on the machines that it rents or queues for.",
-                               .options = options,
-                               .option_count = sizeof options / sizeof *options,
-                               .min_words = 1,
-                               .max_words = 1,
-                               .words_out = argv};
+    const cli_syntax syntax = {
+        .command = "kolm job run",
+        .words = "DIR",
+        .summary = "Trains, or answers, a job directory with a backend of this machine.",
+        .notes = "Prints the events of the job protocol, one JSON object a line. This is what a "
+                 "backend of one's own starts\n"
+                 "on the machines that it rents or queues for.",
+        CLI_ROWS(options),
+    };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code < 0 && threads.set && (threads.value == 0 || threads.value > 1024))
         exit_code = cli_usage_error(context, "kolm job run", "--threads %llu is out of range: use 1 to 1024",

@@ -120,16 +120,10 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
         {"from", 0, CLI_STRING, &r.from, "DATE", "believe nothing signed before"},
         {"to", 0, CLI_STRING, &r.to, "DATE", "believe nothing signed after"},
     };
-    size_t word_count = 0;
     const cli_syntax syntax = {.command = "kolm keys trust",
                                .words = "FILE.pem",
                                .summary = "Believes signatures of this public key from now on.",
-                               .options = options,
-                               .option_count = 3,
-                               .min_words = 1,
-                               .max_words = 1,
-                               .words_out = argv,
-                               .word_count_out = &word_count};
+                               CLI_ROWS(options)};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -168,18 +162,12 @@ static int print_revoked(cli_context *context, const char *keyid) {
 
 static int keys_revoke(cli_context *context, int argc, char **argv) {
     const char *reason = NULL;
-    size_t word_count = 0;
     const cli_option options[] = {{"reason", 0, CLI_STRING, &reason, "TEXT", "why; kept beside the key"}};
     const cli_syntax syntax = {.command = "kolm keys revoke",
                                .words = "KEYID",
                                .summary =
                                    "Revokes this key permanently, for models and for plugins. This cannot be undone.",
-                               .options = options,
-                               .option_count = 1,
-                               .min_words = 1,
-                               .max_words = 1,
-                               .words_out = argv,
-                               .word_count_out = &word_count};
+                               CLI_ROWS(options)};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;

@@ -87,11 +87,7 @@ int cli_cmd_report(cli_context *context, int argc, char **argv) {
                  "with --data also rows of the data. The exit code is that of kolm verify, but 0 for an unknown key as "
                  "well: the page\n"
                  "says so on top.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
-        .min_words = 1,
-        .max_words = 1,
-        .words_out = argv,
+        CLI_ROWS(options),
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     r.model = argv[0];

@@ -189,11 +189,9 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
             "A TEXT that is the name of a file is refused, lest the name be answered: --input reads the file. After "
             "--\n"
             "every word is a TEXT, also one that begins with '-' or is such a name.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
+        CLI_ROWS(options),
         .min_words = 1,
         .max_words = SIZE_MAX,
-        .words_out = argv,
         .word_count_out = &g.word_count,
         .plain_words_out = &g.plain_words,
     };

@@ -69,11 +69,9 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         .command = "kolm score",
         .words = "FILE.kolm",
         .summary = "Measures accuracy and coverage of a compiled model on rows of your own.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
+        CLI_ROWS(options),
         .min_words = 1,
         .max_words = 2, /* to name what the second was meant for */
-        .words_out = argv,
         .word_count_out = &word_count,
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

@@ -57,7 +57,6 @@ static void print_human(cli_context *context, const model_handle *model) {
 
 int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     bool deep = false, receipts = false;
-    size_t word_count = 0;
     const cli_option options[] = {
         {"receipts", 0, CLI_FLAG, &receipts, NULL, "trust no model without the receipts that say how it was made"},
         {"deep", 0, CLI_FLAG, &deep, NULL, "hash the file and every entry in it, also when a receipt covers the file"}};
@@ -71,12 +70,7 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
                  "log), and "
                  "7 for the\nothers. verify-without-kolm.sh of the documentation follows the rule of --receipts with "
                  "openssl alone.",
-        .options = options,
-        .option_count = sizeof options / sizeof *options,
-        .min_words = 1,
-        .max_words = 1,
-        .words_out = argv,
-        .word_count_out = &word_count,
+        CLI_ROWS(options),
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;

@@ -333,9 +333,16 @@ void cli_options_find_json(cli_context *context, int argc, char **argv) {
     }
 }
 
-int cli_options_parse(cli_context *context, const cli_syntax *syntax, int argc, char **argv) {
+int cli_options_parse(cli_context *context, const cli_syntax *given, int argc, char **argv) {
+    cli_syntax whole = *given;
+    const cli_syntax *syntax = &whole;
     parser p = {.context = context, .syntax = syntax, .argc = argc, .argv = argv, .at = 1};
     bool ended = false;
+    if (whole.max_words == 0 && *whole.words != '\0') {
+        whole.max_words = 1;
+        whole.min_words = *whole.words != '[';
+    }
+    if (whole.words_out == NULL) whole.words_out = argv;
     cli_options_find_json(context, argc, argv);
     for (; p.at < argc; p.at++) {
         char *word = argv[p.at];

@@ -48,12 +48,16 @@ typedef struct cli_syntax {
     const char *notes;   /* printed after the options; may be NULL */
     const cli_option *options;
     size_t option_count;
-    size_t min_words;
-    size_t max_words;        /* SIZE_MAX for any number */
-    char **words_out;        /* room for argc pointers (the caller may pass argv itself); NULL when max_words is 0 */
+    size_t
+        min_words; /* how many words there may be, where `words` does not say it: "NAME" is one, "[NAME]" one or none */
+    size_t max_words;        /* SIZE_MAX for any number; 0: as `words` says */
+    char **words_out;        /* room for argc pointers; NULL: argv itself, from its first place on */
     size_t *word_count_out;  /* may be NULL */
     size_t *plain_words_out; /* how many of them stood before "--"; may be NULL */
 } cli_syntax;
+
+/* Of an initialiser: the table of options. */
+#define CLI_ROWS(rows) .options = (rows), .option_count = sizeof(rows) / sizeof *(rows)
 
 /* Sets context->json when --json stands anywhere before "--". */
 void cli_options_find_json(cli_context *context, int argc, char **argv);
