@@ -3,93 +3,13 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "fleet/calls.h"
+#include "fleet/quote.h"
 #include "host/host.h"
 #include "session/site.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define CHUNK 65536
 #define COUNT_MAX 1000000000000u /* of rows and the like: above it a sum would not fit, and nobody means it */
-#define BYTES_PER_ROW 120        /* assumed where only --rows is given: a short ticket */
-
-typedef struct quote_options {
-    const char *data, *recipe;
-    session_number rows, bytes, labels, epochs, parameters;
-    session_airgap airgap;
-} quote_options;
-
-/* Counts lines that are not blank, and bytes. The price of a job needs no parsing. */
-static kit_status measure(const char *path, uint64_t *out_rows, uint64_t *out_bytes, kolm_error_t *err) {
-    char *chunk = NULL;
-    struct stat st;
-    bool blank = true;
-    int fd =
-        strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    kit_status status = KOLM_OK;
-    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
-    if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode)) {
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a JSONL, CSV or TSV file", "%s is not a file", path);
-        goto out;
-    }
-    chunk = malloc(CHUNK);
-    if (!chunk) {
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-        goto out;
-    }
-    while (true) {
-        ssize_t n = read(fd, chunk, CHUNK);
-        if (n < 0 && errno == EINTR && !cli_interrupted()) continue;
-        if (n < 0) status = kit_fail_errno(err, errno, "cannot read %s", path);
-        if (n <= 0) break;
-        if (memchr(chunk, '\0', (size_t)n)) {
-            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a JSONL, CSV or TSV file",
-                              "%s is not text: it holds binary bytes", path);
-            break;
-        }
-        *out_bytes += (uint64_t)n;
-        for (ssize_t i = 0; i < n; i++) {
-            if (chunk[i] == '\n') {
-                *out_rows += !blank;
-                blank = true;
-            } else if (chunk[i] != ' ' && chunk[i] != '\r' && chunk[i] != '\t') {
-                blank = false;
-            }
-        }
-    }
-    *out_rows += !blank;
-    if (status == KOLM_OK && *out_rows == 0)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a file with rows, or --rows N", "%s is empty", path);
-out:
-    free(chunk);
-    close(fd);
-    return status;
-}
-
-static kit_status job_of(const quote_options *o, kolm_cost_args_t *job, kolm_error_t *err) {
-    long threads = sysconf(_SC_NPROCESSORS_ONLN);
-    *job = (kolm_cost_args_t){.struct_size = (uint32_t)sizeof *job,
-                              .epochs = (uint32_t)o->epochs.value,
-                              .labels = o->labels.value,
-                              .base_parameters = o->parameters.value,
-                              .threads = threads > 0 ? (uint32_t)threads : 1,
-                              .recipe = o->recipe           ? o->recipe
-                                        : o->parameters.set ? "lora"
-                                                            : "linear"};
-    if (o->data) KIT_TRY(measure(o->data, &job->rows, &job->input_bytes, err));
-    if (o->rows.set) job->rows = o->rows.value;
-    if (o->bytes.set)
-        job->input_bytes = o->bytes.value;
-    else if (!o->data && job->rows < UINT64_MAX / BYTES_PER_ROW)
-        job->input_bytes = job->rows * BYTES_PER_ROW;
-    return KOLM_OK;
-}
 
 static const char *confidence_word(uint32_t confidence) {
     switch (confidence) {
@@ -102,16 +22,9 @@ static const char *confidence_word(uint32_t confidence) {
     }
 }
 
-/* Days since the price was written down, and where; -1 when that is not known. */
-static int64_t price_age(const fleet_registry *registry, const fleet_backend *b) {
-    struct stat st;
-    if (stat(b->manifest_path, &st) != 0 || (int64_t)st.st_mtime > registry->now) return -1;
-    return registry->now - (int64_t)st.st_mtime;
-}
-
 static void price_text(const fleet_registry *registry, const fleet_backend *b, const char *site, char *out,
                        size_t capacity) {
-    int64_t age = price_age(registry, b);
+    int64_t age = fleet_price_age(registry, b);
     if (b->offer->price_micro_usd_per_hour == 0)
         kit_copy(out, capacity, "free");
     else if (fleet_price_overridden(b))
@@ -149,7 +62,7 @@ static bool put_quote(cJSON *array, const fleet_registry *registry, size_t i, co
     static const char *const billings[] = {"free", "per-hour", "per-token", "per-call"};
     const fleet_backend *b = &registry->backends[i];
     const kolm_cost_result_t *c = &quote->cost;
-    int64_t age = price_age(registry, b);
+    int64_t age = fleet_price_age(registry, b);
     cJSON *o = cJSON_CreateObject();
     bool good = o && kit_json_put_string(o, "name", b->name) && kit_json_put_bool(o, "answered", quote->answered);
     if (good && !quote->answered) good = kit_json_put_string(o, "why", quote->why);
@@ -185,33 +98,23 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
     return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 
-static int quote(cli_context *context, const quote_options *o) {
+static int quote(cli_context *context, const fleet_quote_request *o) {
     kolm_error_t err = KIT_ERROR_INIT;
-    fleet_registry *registry = NULL;
-    fleet_quote *quotes = NULL;
-    kolm_cost_args_t job;
+    fleet_quotes quotes;
     int exit_code = CLI_EXIT_OK;
-    kit_status status = job_of(o, &job, &err);
-    if (status == KOLM_OK) status = fleet_registry_open(&context->session, &registry, &err);
-    if (status == KOLM_OK) status = fleet_registry_settle(&context->session, registry, &err);
-    if (status == KOLM_OK) {
-        quotes = calloc(registry->count ? registry->count : 1, sizeof *quotes);
-        if (!quotes) status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    }
-    if (status == KOLM_OK) status = fleet_call_costs(&context->session, registry, &job, o->airgap, quotes, &err);
+    kit_status status = fleet_quotes_get(&context->session, o, &quotes, &err);
     if (status != KOLM_OK)
         exit_code = cli_fail(context, SESSION_REASON_NONE, &err);
     else if (context->json)
-        exit_code = print_as_json(context, registry, quotes, &job);
+        exit_code = print_as_json(context, quotes.registry, quotes.at, &quotes.job);
     else
-        print_quotes(context, registry, quotes, &job);
-    free(quotes);
-    fleet_registry_free(registry);
+        print_quotes(context, quotes.registry, quotes.at, &quotes.job);
+    fleet_quotes_free(&quotes);
     return exit_code;
 }
 
 int cli_compute_quote(cli_context *context, int argc, char **argv) {
-    quote_options o = {0};
+    fleet_quote_request o = {0};
     const cli_option options[] = {
         {"data", 'd', CLI_STRING, &o.data, "FILE",
          "the training data: rows and bytes are counted; - for standard input"},
@@ -227,8 +130,7 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {.command = "kolm compute quote",
                                .words = "",
                                .summary = "Says what a job would take and cost on every backend.",
-                               .options = options,
-                               .option_count = sizeof options / sizeof *options};
+                               CLI_ROWS(options)};
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
     if (!o.data && !o.rows.set)
