@@ -11,6 +11,8 @@
 
 #include "cli/context.h"
 
+struct setup;
+
 typedef int (*cli_command_fn)(struct cli_context *context, int argc, char **argv);
 
 typedef struct cli_command {
@@ -50,6 +52,9 @@ int cli_compute_status(struct cli_context *context, int argc, char **argv);
 int cli_compute_test(struct cli_context *context, int argc, char **argv);
 int cli_compute_setup(struct cli_context *context, int argc, char **argv);
 int cli_compute_quote(struct cli_context *context, int argc, char **argv);
+
+/* What a setup is about to do, for the person who may stop it: the sink's. */
+void cli_setup_plan(struct cli_context *context, const struct setup *plan);
 
 /* The verbs below `kolm backend`. */
 int cli_backend_new(struct cli_context *context, int argc, char **argv);

@@ -2,6 +2,7 @@
 /* Shows the events of a session, and asks the person at the terminal. */
 #include "cli/sink.h"
 
+#include "cli/cli.h"
 #include "cli/compile_text.h"
 #include "cli/grant_text.h"
 #include "cli/log.h"
@@ -14,11 +15,11 @@ static bool can_ask(const cli_context *context) {
     return !context->json && context->err_tty && isatty(STDIN_FILENO) == 1;
 }
 
-/* Yes means --force. */
-static bool may_replace(cli_context *context, const char *path) {
-    if (!can_ask(context)) return false;
-    fprintf(stderr, "%s exists. Replace it? [y/N] ", cli_safe(path));
+static bool confirm(cli_context *context, const char *before, const char *question) {
     char answer[16] = "";
+    if (!can_ask(context)) return false;
+    cli_flush(context);
+    fprintf(stderr, "%s%s [y/N] ", cli_safe(before), question);
     return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
@@ -54,7 +55,13 @@ void cli_sink(void *user, const session_event *event) {
         *event->yes = can_ask(context);
         break;
     case SESSION_REPLACE:
-        *event->yes = may_replace(context, event->text);
+        *event->yes = confirm(context, event->text, " exists. Replace it?"); /* as --force */
+        break;
+    case SESSION_CONFIRM:
+        *event->yes = confirm(context, "", event->text);
+        break;
+    case SESSION_SETUP_PLAN:
+        if (!context->json) cli_setup_plan(context, event->setup);
         break;
     case SESSION_GRANT:
         *event->yes = can_ask(context) && cli_grant_ask(context, event->row, event->grantee);

@@ -64,6 +64,18 @@ typedef struct setup_removed {
     bool forgotten; /* an entry of config.json */
     uint64_t bytes;
 } setup_removed;
+/* What setup_do did. */
+typedef struct setup_done {
+    const char *state; /* "made", "replaced", "kept", "removed", "nothing to remove" or "used"; static */
+    char *python;      /* that is used from now on; NULL after a removal */
+    bool kept;
+    setup_removed removed;
+} setup_done;
+/* After setup_open, all of the request: removes, or takes the Python of --use, or makes the environment unless it is there and whole.
+ * Before it makes one it tells the sink what it is about to do (SESSION_SETUP_PLAN) and, without --yes, asks (SESSION_CONFIRM).
+ * setup_done_free in every case. */
+kit_status setup_do(setup *s, setup_done *out, kolm_error_t *err) KIT_MUST_USE;
+void setup_done_free(setup_done *done);
 /* Removes the environment and the entry of config.json. */
 kit_status setup_remove(setup *s, setup_removed *out_removed, kolm_error_t *err) KIT_MUST_USE;
 /* Bytes of the files below path; 0 when it is not there. */

@@ -12,6 +12,7 @@ struct compile_data_files;
 struct fleet_grantee;
 struct host_backend;
 struct job_summary;
+struct setup;
 
 /* Texts are raw: they may hold whatever a plugin, a file or a person wrote, and are escaped by who prints them. */
 typedef enum session_event_kind {
@@ -24,6 +25,7 @@ typedef enum session_event_kind {
     /* Questions, answered in *yes; who cannot ask leaves it false. */
     SESSION_CAN_ASK, /* is somebody there who can be asked? */
     SESSION_REPLACE, /* may the file `text`, which exists, be replaced? */
+    SESSION_CONFIRM, /* text, a question: may it be done? */
     SESSION_GRANT,   /* may the backend `row`, which is `grantee`, have what its manifest asks for? */
     /* The course of a compile: what is known by then is in it (compile/compile.h). */
     SESSION_DATA_READ,
@@ -33,7 +35,8 @@ typedef enum session_event_kind {
     SESSION_SCORED,
     SESSION_FAILED_GATE,
     SESSION_SHIPPED,
-    SESSION_ROWS_READ, /* rows to measure a model on: files, summary */
+    SESSION_SETUP_PLAN, /* what the setup of a runtime is about to do: setup */
+    SESSION_ROWS_READ,  /* rows to measure a model on: files, summary */
 } session_event_kind;
 
 typedef struct session_event {
@@ -46,6 +49,7 @@ typedef struct session_event {
     const struct compile *compile;
     const struct compile_data_files *files;
     const struct job_summary *summary;
+    const struct setup *setup;
     bool *yes;
 } session_event;
 
