@@ -11,7 +11,7 @@ static const struct rule {
     int64_t timeout_ms; /* 0: the host's own */
     may network, secrets;
 } rules[] = {
-    {HOST_SLOT_DETECT, 0, NEVER, ALWAYS}, /* withheld: it learns which are set */
+    {HOST_SLOT_DETECT, 0, NEVER, ALWAYS}, /* both withheld, but where it is refreshed: it learns which are set */
     {HOST_SLOT_COST, 5000, NEVER, NEVER}, /* a price needs neither network nor token */
     {HOST_SLOT_TRAIN, 0, UNLESS_AIRGAP, UNLESS_AIRGAP},
     {HOST_SLOT_INFER, 0, UNLESS_AIRGAP, UNLESS_AIRGAP},
@@ -142,6 +142,7 @@ static kit_status make_options(kolm_session *session, fleet_registry *registry, 
         .cancel = session->stop,
         .cancel_too = call->stop,
         .network = network,
+        .network_if_needed = call->slot == HOST_SLOT_DETECT && call->with_secrets && call->airgap == SESSION_AIRGAP_OFF,
         .airgap_strict = call->airgap == SESSION_AIRGAP_STRICT && !network,
         .private_only = own,
         .config = config,

@@ -248,6 +248,13 @@ static bool put_leased(cJSON *json, const char *const *names) {
     return good;
 }
 
+static bool has_network(const host_run *run) {
+    const host_call_options *options = run->options;
+    const host_manifest *manifest = run->backend->manifest;
+    bool needed = options->network_if_needed && manifest && manifest->offer.airgap != PICK_AIRGAP_YES;
+    return (options->network || needed) && !options->airgap_strict;
+}
+
 static bool put_basics(cJSON *json, host_run *run) {
     const host_backend *backend = run->backend;
     const host_call_options *options = run->options;
@@ -258,7 +265,7 @@ static bool put_basics(cJSON *json, host_run *run) {
                                                   .name = backend->name,
                                                   .path = backend->plugin_path,
                                                   .scratch = run->scratch,
-                                                  .network = options->network && !options->airgap_strict,
+                                                  .network = has_network(run),
                                                   .airgap = options->airgap_strict,
                                                   .leases = run->lease_fd > 0,
                                                   .timeout_ms = (uint64_t)run->timeout_ms,

@@ -202,6 +202,7 @@ typedef struct host_call_options {
     const volatile sig_atomic_t *cancel;     /* 1 asks the backend to stop, more ends it at once; NULL: never */
     const volatile sig_atomic_t *cancel_too; /* another one, for a caller with reasons of its own; NULL: none */
     bool network;                            /* the call may use the network */
+    bool network_if_needed; /* the same, for a backend whose manifest does not say airgap "yes": of many in one call */
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
                            A backend whose manifest does not say airgap "yes" is not loaded */
     bool
