@@ -179,8 +179,10 @@ kit_status model_base_of(kolm_session *session, const cJSON *manifest, const cha
 }
 
 uint64_t model_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report) {
-    uint64_t passes = 1000000, all = payload_bytes + base_bytes;
+    uint64_t passes = 1000000, elsewhere = 0;
     (void)kit_json_get_u64(report, "passes_per_answer_micro", &passes);
+    (void)kit_json_get_u64(report, "weights_elsewhere_bytes", &elsewhere);
+    uint64_t all = payload_bytes + base_bytes + elsewhere;
     /* Far beyond what any machine reads for an answer the score is zero anyway. */
     if (all > (UINT64_C(1) << 43) || passes > UINT64_C(1000000) * 1000000) return UINT64_C(1) << 43;
     uint64_t whole = passes / 1000000, part = passes % 1000000;

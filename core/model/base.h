@@ -16,8 +16,9 @@ kit_status model_base_open(kolm_session *session, const char *asked, job_base *o
 kit_status model_base_of(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
                          bool *out_needed, kolm_error_t *err) KIT_MUST_USE;
 
-/* Bytes that an answer reads, for the K-score: the payload and the base, once for each pass that an answer takes
- * (report.passes_per_answer_micro; 1 where the report says nothing). */
+/* Bytes that an answer reads, for the K-score: the payload, the base, and weights that stay with a provider
+ * (report.weights_elsewhere_bytes), once for each pass that an answer takes (report.passes_per_answer_micro; 1 where the
+ * report says nothing). */
 uint64_t model_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report);
 
 /* The options of the trainer for a model that is to be run: of those in its manifest, which somebody else may have written, the
