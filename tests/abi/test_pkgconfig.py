@@ -40,7 +40,7 @@ class PkgConfig(unittest.TestCase):
 
     def test_no_file_spells_the_prefix_out(self):
         files = glob.glob(os.path.join(PC_DIR, "kolm-*.pc"))
-        self.assertEqual(len(files), 6)
+        self.assertEqual(len(files), 7)
         for path in files:
             with open(path, encoding="utf-8") as file:
                 spelled = [line for line in file if PREFIX in line and not line.startswith("prefix=")]

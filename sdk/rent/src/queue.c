@@ -161,7 +161,8 @@ static void leave(kit_queue *q, const char *name, const char *what) {
 /* Nobody knows about the job: it stays on record. */
 static kit_queue_state lose(kit_queue *q, int64_t now, const char *what) {
     leave(q, q->name, what);
-    if (q->error.code == KOLM_OK) q->error = q->left;
+    q->left_is_all = q->error.code == KOLM_OK;
+    if (q->left_is_all) q->error = q->left;
     return to_files(q, now);
 }
 

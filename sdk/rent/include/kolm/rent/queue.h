@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A job in somebody else's queue as a machine of states: one step a call, over a table that a provider fills; nothing
+/* A job in the queue of a provider as a machine of states: one step a call, over a table that a provider fills; nothing
  * is submitted off the record, nothing is submitted twice, and nothing that was uploaded stays. */
 #ifndef KOLM_RENT_QUEUE_H
 #define KOLM_RENT_QUEUE_H
@@ -165,6 +165,7 @@ typedef struct kit_queue {
     kolm_error_t left;   /* code not 0, in lost: what may still be there, and what to do */
     bool fetched;        /* the results are here */
     bool may_be_billed;  /* a job exists, existed, or may exist */
+    bool left_is_all;    /* error is left: nothing else went wrong */
     /* The rest is the machine's own. */
     const kit_queue_plan *plan;
     bool asked, reclaiming, files_open, final, removed, log_next;

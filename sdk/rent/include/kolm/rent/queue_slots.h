@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The slots of a backend whose provider takes jobs: detect, cost, train, infer, test, status and reclaim over one
+ * constant table, so that a provider is that table and a file that builds and reads its JSON. */
+#ifndef KOLM_RENT_QUEUE_SLOTS_H
+#define KOLM_RENT_QUEUE_SLOTS_H
+
+#include "kolm/kit/digest.h"
+#include "kolm/kit/job.h"
+#include "kolm/rent/queue.h"
+#include "kolm/rent/service.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * In libkolm-kit-queue.
+ *
+ *     static const kit_queue_backend acme = {...};           the table
+ *     KIT_QUEUE_SLOTS(acme)                                  detect, cost, train, infer, test, status, reclaim
+ *     KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEADER_INIT, ..., KIT_QUEUE_TABLE};
+ *
+ * A model that such a provider trains stays there. What kolm keeps of it (clouds.md, "A model that stays with its
+ * provider") is model/hosted.json, which names it, and the adapter beside it where the provider hands it out; the model
+ * format is "kolm-hosted".
+ *
+ * train    reads the job, checks every row, writes what is uploaded, then steps kit_queue to its end. A job that ended
+ *          well is remembered in checkpoint/ until the answers are written: a compile that failed in between and is run
+ *          again fetches it and does not pay twice.
+ * infer    one question after another through answer().
+ * test     four steps: the token is accepted; the model or trainer is there; a few rows are uploaded, priced and removed,
+ *          on record like those of a job; nothing is left. No job is submitted.
+ * status   what of kolm's is at the provider. It removes nothing: what is on record is reclaimed.
+ * reclaim  kit_queue_reclaim for what is on record.
+ *
+ * Settings that every such backend has, for its manifest to declare (all optional):
+ *   api           another address than the provider's, for tests: https, or http to this machine
+ *   budget_usd    the most that one job may cost; a budget of the command counts too: the least of them
+ *   max_hours     the longest that a job may take, 24 unless it is set
+ *   poll_seconds  between two looks; 5 unless it is set, four times that after a minute
+ */
+
+#define KIT_QUEUE_FORMAT "kolm-hosted"
+#define KIT_QUEUE_TEXT 256u
+
+struct kit_queue_backend;
+
+/* What hosted.json says. */
+typedef struct kit_queue_model {
+    char model[KIT_QUEUE_TEXT];   /* the provider's name for what was trained */
+    char version[KIT_QUEUE_TEXT]; /* "" where it has none */
+    char job[KIT_RENT_HANDLE_BYTES];
+    char base[KIT_QUEUE_TEXT];
+    char file[64]; /* of the adapter below model/, "" where the provider does not hand it out */
+    char sha256[KIT_SHA256_HEX];
+    uint64_t size;
+    uint64_t max_tokens; /* of an answer */
+    char *system;        /* NULL: none */
+} kit_queue_model;
+
+/* One call of one slot. */
+typedef struct kit_queue_task {
+    const struct kit_queue_backend *backend;
+    const kolm_host_v1_t *host;
+    kit_service service;
+    kit_job *job;             /* train and infer */
+    const char *name;         /* train: of the job at the provider */
+    int rows_fd;              /* train: what row() wrote, open for reading; else -1 */
+    uint64_t rows, row_bytes; /* of that file */
+    char rows_sha256[KIT_SHA256_HEX];
+    uint64_t parameters; /* of the model, for the score */
+    kit_queue_model model;
+    cJSON *report; /* train: begin() adds what was asked for */
+    void *own;     /* own_bytes, zeroed */
+} kit_queue_task;
+
+/* Tells status of one thing that is kept at the provider. */
+typedef void (*kit_queue_tell)(void *user, const char *kind, const char *name, const char *handle, bool in_use,
+                               const char *note);
+
+typedef struct kit_queue_backend {
+    const kit_service_site *site;
+    const kit_queue_provider *queue; /* its state is the kit_queue_task; NULL: it does not train */
+    const char *recipe;              /* that train takes */
+    const char *runtime;             /* of detect */
+    const char *basis;               /* of cost: what the bill depends on */
+    uint32_t billing;                /* KOLM_BILLING_PER_TOKEN or _PER_CALL */
+    uint32_t tokens_per_second_3b;   /* kit_estimate_unpriced */
+    size_t own_bytes;
+    uint64_t poll_ms; /* between two looks; 0: 5 s */
+    /* One cheap call that needs the token. about: what was learned, for people; may stay "". */
+    kit_status (*check)(kit_queue_task *task, char *about, size_t capacity, kolm_error_t *err);
+    /* train: reads the options and settings into own, task->model.base and task->report. */
+    kit_status (*begin)(kit_queue_task *task, kolm_error_t *err);
+    /* train: appends the line that is uploaded for a row of train.jsonl, without its LF; what the provider would refuse is
+     * INVALID_ARGUMENT. */
+    kit_status (*row)(kit_queue_task *task, const cJSON *row, kit_buf *out, kolm_error_t *err);
+    /* infer: before the first question: whether this model can be asked here. NULL: nothing to prepare. */
+    kit_status (*open)(kit_queue_task *task, kolm_error_t *err);
+    /* infer: appends the answer. *out_confidence is 0 where the provider does not say how sure the answer is. */
+    kit_status (*answer)(kit_queue_task *task, const cJSON *question, kit_buf *out, double *out_confidence,
+                         kolm_error_t *err);
+    /* test, step 2: whether the model, or the trainer, is there; note: what was seen. INVALID_ARGUMENT: the settings do not
+     * say which, and the step is skipped. NULL: skipped. */
+    kit_status (*probe)(kit_queue_task *task, char *note, size_t capacity, kolm_error_t *err);
+    /* status: what of kolm's is there, by names that begin with "kolm-". NULL: nothing can be listed. */
+    kit_status (*list)(kit_queue_task *task, kit_queue_tell tell, void *user, kolm_error_t *err);
+    void (*close)(kit_queue_task *task); /* frees what own points to; NULL: nothing */
+} kit_queue_backend;
+
+int32_t kit_queue_detect(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_detect_args_t *args,
+                         kolm_detect_result_t *out_result, kolm_error_t *err);
+int32_t kit_queue_cost(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_cost_args_t *args,
+                       kolm_cost_result_t *out_result, kolm_error_t *err);
+int32_t kit_queue_train(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_train_args_t *args,
+                        kolm_train_result_t *out_result, kolm_error_t *err);
+int32_t kit_queue_infer(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_infer_args_t *args,
+                        kolm_infer_result_t *out_result, kolm_error_t *err);
+int32_t kit_queue_test(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_test_args_t *args,
+                       kolm_test_result_t *out_result, kolm_error_t *err);
+int32_t kit_queue_status(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_status_args_t *args,
+                         kolm_status_result_t *out_result, kolm_error_t *err);
+int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
+                         kolm_reclaim_result_t *out_result, kolm_error_t *err); /* the slot reclaim */
+
+/* The slots of a backend, static functions queue_detect to queue_recall, and the members of its table. */
+#define KIT_QUEUE_SLOT(backend, slot, args_type, result_type)                                                          \
+    static int32_t queue_##slot(const kolm_host_v1_t *host, const args_type *args, result_type *out_result,            \
+                                kolm_error_t *out_error) {                                                             \
+        return kit_queue_##slot(&(backend), host, args, out_result, out_error);                                        \
+    }
+#define KIT_QUEUE_ANSWERS(backend)                                                                                     \
+    KIT_QUEUE_SLOT(backend, detect, kolm_detect_args_t, kolm_detect_result_t)                                          \
+    KIT_QUEUE_SLOT(backend, cost, kolm_cost_args_t, kolm_cost_result_t)                                                \
+    KIT_QUEUE_SLOT(backend, infer, kolm_infer_args_t, kolm_infer_result_t)                                             \
+    KIT_QUEUE_SLOT(backend, test, kolm_test_args_t, kolm_test_result_t)
+#define KIT_QUEUE_SLOTS(backend)                                                                                       \
+    KIT_QUEUE_ANSWERS(backend)                                                                                         \
+    KIT_QUEUE_SLOT(backend, train, kolm_train_args_t, kolm_train_result_t)                                             \
+    KIT_QUEUE_SLOT(backend, status, kolm_status_args_t, kolm_status_result_t)                                          \
+    KIT_QUEUE_SLOT(backend, recall, kolm_reclaim_args_t, kolm_reclaim_result_t)
+#define KIT_QUEUE_ANSWERS_TABLE .detect = queue_detect, .cost = queue_cost, .infer = queue_infer, .test = queue_test
+#define KIT_QUEUE_TABLE KIT_QUEUE_ANSWERS_TABLE, .train = queue_train, .status = queue_status, .reclaim = queue_recall
+
+/* ---- For the functions of the table */
+
+/* The text of a setting of the backend, "" if it is not set. INVALID_ARGUMENT if it does not fit. */
+kit_status kit_queue_setting(const kit_queue_task *task, const char *key, char *out, size_t capacity,
+                             kolm_error_t *err) KIT_MUST_USE;
+/* The text of --set KEY, else fallback. INVALID_ARGUMENT if it does not fit. */
+kit_status kit_queue_option(const kit_queue_task *task, const char *key, const char *fallback, char *out,
+                            size_t capacity, kolm_error_t *err) KIT_MUST_USE;
+/* The same for a whole number, and for a decimal in millionths. */
+kit_status kit_queue_count(const kit_queue_task *task, const char *key, uint64_t fallback, uint64_t *out,
+                           kolm_error_t *err) KIT_MUST_USE;
+kit_status kit_queue_micro(const kit_queue_task *task, const char *key, uint64_t fallback, uint64_t *out,
+                           kolm_error_t *err) KIT_MUST_USE;
+/* Parameters of a model: --set parameters_b, else the size in its name ("Llama-3.1-8B-Instruct" has 8e9); they say what an
+ * answer reads, for the K-score. INVALID_ARGUMENT asks for the option if neither says it. */
+kit_status kit_queue_size(kit_queue_task *task, const char *model, kolm_error_t *err) KIT_MUST_USE;
+/* Downloads url into model/FILE and fills task->model's file, sha256 and size. */
+kit_status kit_queue_download(kit_queue_task *task, const char *url, const char *file, kolm_error_t *err) KIT_MUST_USE;
+/* For answer(), where an answer is a job too: submits it by a provider without upload, waits, fetches. A job that answers
+ * ends by itself within minutes, so it is not on record; all other rules of kit_queue hold: an unclear submit is not
+ * repeated, and what is given up after most_ms is cancelled until that is final. */
+kit_status kit_queue_ask(kit_queue_task *task, const kit_queue_provider *provider, uint64_t most_ms,
+                         kolm_error_t *err) KIT_MUST_USE;
+/* The conversation of a row or a question as {"role","content"} of the roles system, user and assistant, in the order that
+ * chat services require; `system` (may be NULL) goes before it if it has none. INVALID_ARGUMENT for other roles, for tools,
+ * and for any other order. The caller deletes *out. */
+kit_status kit_queue_messages(const cJSON *row, const char *system, bool with_answer, cJSON **out,
+                              kolm_error_t *err) KIT_MUST_USE;
+/* Forwards progress, phase "training"; UINT64_MAX for a total that is not known. */
+void kit_queue_progress(const kit_queue_task *task, uint64_t step, uint64_t total);
+/* Logs one INFO line that begins with the backend's name. */
+void kit_queue_say(const kit_queue_task *task, const char *format, ...) KIT_PRINTF(2, 3);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
