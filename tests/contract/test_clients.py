@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The providers' own clients against the contract servers: what a server lets pass is worth something only if these pass too.
+
+usage: test_clients.py   (KOLM_TEST_CLIENTS: the Python of the environment that requirements-clients.txt describes)
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from case import tickets  # noqa: E402
+
+
+class Clients(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="kolm-clients-")
+        self.addCleanup(shutil.rmtree, self.dir, True)
+
+    def serve(self, provider):
+        self.addCleanup(provider.close)
+        return provider
+
+    def test_together(self):
+        from together import Together as Client
+        from together_cloud import Together
+        server = self.serve(Together())
+        client = Client(api_key=server.token, base_url=server.address)
+        path = os.path.join(self.dir, "rows.jsonl")
+        with open(path, "w", encoding="utf-8") as file:
+            for row in tickets(40):
+                file.write(json.dumps({"messages": [{"role": "user", "content": row["input"]}, {"role": "assistant", "content": row["output"]}]}) + "\n")
+        uploaded = client.files.upload(path, purpose="fine-tune")
+        self.assertIn(uploaded.id, server.files)
+        while client.files.retrieve(uploaded.id).processing_status != "COMPLETED":
+            pass
+        model = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
+        price = client.fine_tuning.estimate_price(training_file=uploaded.id, model=model)
+        self.assertTrue(price.estimation_available and price.allowed_to_proceed)
+        job = client.fine_tuning.create(training_file=uploaded.id, model=model, suffix="kolm-client", lora=True, lora_r=8)
+        self.assertEqual(server.submits, 1)
+        self.assertIn(job.id, [one.id for one in client.fine_tuning.list().data])
+        while client.fine_tuning.retrieve(job.id).status != "completed":
+            pass
+        done = client.fine_tuning.retrieve(job.id)
+        self.assertGreater(done.total_price, 0)
+        self.assertGreater(len(client.fine_tuning.list_events(job.id).data), 2)
+        out = os.path.join(self.dir, "adapter.tar.zst")
+        with client.fine_tuning.with_streaming_response.content(ft_id=job.id, checkpoint="adapter") as answer:
+            answer.stream_to_file(out)
+        with open(out, "rb") as file:
+            self.assertEqual(file.read(4), bytes.fromhex("28b52ffd"))
+        said = client.chat.completions.create(model=done.model_output_name, messages=[{"role": "user", "content": "refund refunds about"}], logprobs=1)
+        self.assertEqual(said.choices[0].message.content, "refund")
+        second = client.fine_tuning.create(training_file=uploaded.id, model=model, suffix="kolm-cancel", lora=True)
+        client.fine_tuning.cancel(second.id)
+        while client.fine_tuning.retrieve(second.id).status != "cancelled":
+            pass
+        client.files.delete(uploaded.id)
+        self.assertEqual((server.running(), server.stored()), ([], []))
+
+    def test_replicate(self):
+        import replicate
+        from replicate_cloud import VERSION, Replicate
+        server = self.serve(Replicate())
+        client = replicate.Client(api_token=server.token, base_url=server.address)
+        client.poll_interval = 0.01
+        self.assertEqual(client.accounts.current().username, "me")
+        self.assertEqual(client.models.get("me", "router").visibility, "private")
+        self.assertEqual(client.hardware.list()[0].sku, "gpu-t4")
+        path = os.path.join(self.dir, "rows.jsonl")
+        with open(path, "w", encoding="utf-8") as file:
+            for row in tickets(40):
+                file.write(json.dumps({"prompt": row["input"], "completion": row["output"]}) + "\n")
+        uploaded = client.files.create(path)
+        self.assertEqual([one.id for one in client.files.list()], [uploaded.id])
+        training = client.trainings.create(model=("replicate", "llama-8b"), version=VERSION, input={"train_data": uploaded.urls["get"]}, destination="me/router")
+        while training.status not in ("succeeded", "failed", "canceled"):
+            training.reload()
+        self.assertEqual((training.status, server.submits), ("succeeded", 1))
+        version = training.output["version"]
+        said = client.predictions.create(version=version.split(":")[1], input={"prompt": "refund refunds about"})
+        said.wait()
+        self.assertEqual("".join(said.output), "refund")
+        second = client.trainings.create(model=("replicate", "llama-8b"), version=VERSION, input={"train_data": uploaded.urls["get"]}, destination="me/router")
+        second.cancel()
+        while second.status != "canceled":
+            second.reload()
+        client.files.delete(uploaded.id)
+        self.assertEqual((server.running(), server.stored()), ([], []))
+
+    def test_fal(self):
+        """Its hosts are read when it is imported, and it speaks TLS alone: so it runs in a process of its own."""
+        from fal_cloud import Fal
+        from server import Authority
+        authority = Authority(self.dir)
+        server = self.serve(Fal(rows=[(row["input"], row["output"]) for row in tickets(40)], context=authority.context()))
+        host = "localhost:%d" % server.server.port
+        program = """
+import fal_client
+handle = fal_client.submit("me/router", arguments={"prompt": "refund refunds about"})
+assert isinstance(handle.status(), (fal_client.Queued, fal_client.InProgress))
+assert handle.get() == {"output": "refund"}, handle.get()
+assert fal_client.subscribe("me/router", arguments={"prompt": "login logins"}) == {"output": "login"}
+second = fal_client.submit("me/router", arguments={"prompt": "x"})
+second.cancel()
+while not isinstance(second.status(), fal_client.Completed):
+    pass
+"""
+        env = {**os.environ, "FAL_RUN_HOST": host, "FAL_QUEUE_RUN_HOST": host, "FAL_KEY": server.token, "SSL_CERT_FILE": authority.ca}
+        done = subprocess.run([sys.executable, "-c", program], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual((server.running(), server.submits), ([], 3))
+
+
+if __name__ == "__main__":
+    wanted = os.environ.get("KOLM_TEST_CLIENTS")
+    if not wanted:
+        print("KOLM_TEST_CLIENTS names no Python with the clients: skipped")
+        sys.exit(77)
+    if os.path.abspath(wanted) != os.path.abspath(sys.executable):
+        os.execv(wanted, [wanted, *sys.argv])
+    unittest.main()
