@@ -1,27 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fal: detects its token and estimates a job; training and inference come with their own version. */
-#include "kolm/kit/backend.h"
+/* fal: answers by endpoints that the user serves there; it does not train. */
+#include "api.h"
 
-#define VARIABLE "KOLM_FAL_TOKEN"
-#define WHERE "https://fal.ai/dashboard/keys"
-#define RUNTIME "inference only"
-#define TOKENS_PER_SECOND_3B 0u
-#define BILLING KOLM_BILLING_PER_CALL
-#define BASIS "billed by the call; this service does not train"
+static const kit_service_site site = {
+    .name = "fal",
+    .title = "fal",
+    .variable = "KOLM_FAL_TOKEN",
+    .where = "https://fal.ai/dashboard/keys",
+    .money = "https://fal.ai/dashboard/billing",
+    .base = "https://queue.fal.run",
+    .scheme = "Key ",
+    .halves = ':',
+    .hosts = {"api.fal.ai"},
+};
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args;
-    return kit_detect_token(host, VARIABLE, WHERE, RUNTIME, out_result, out_error);
-}
+static const kit_queue_backend fal = {
+    .site = &site,
+    .runtime = "inference only",
+    .basis = "billed by the call, which cannot be predicted from here; this service does not train",
+    .billing = KOLM_BILLING_PER_CALL,
+    .own_bytes = sizeof(fal_request),
+    .check = fal_check,
+    .open = fal_open,
+    .answer = fal_answer,
+};
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
-                    kolm_error_t *out_error) {
-    (void)host, (void)out_error;
-    return kit_estimate_unpriced(args, TOKENS_PER_SECOND_3B, BILLING, BASIS, out_result);
-}
+KIT_QUEUE_ANSWERS(fal)
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     KOLM_BACKEND_HEADER_INIT, .name = "fal",  .version = KOLM_VERSION, .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "", .detect = detect,        .cost = cost,
+    .licence = "Apache-2.0",  .homepage = "", KIT_QUEUE_ANSWERS_TABLE,
 };
