@@ -1,29 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Together AI: detects its token and estimates a job; training and inference come with their own version. */
-#include "kolm/kit/backend.h"
+/* Together AI: LoRA of its models by its fine-tuning service, and answers by its chat. */
+#include "api.h"
 
-#define VARIABLE "KOLM_TOGETHER_TOKEN"
-#define WHERE "https://api.together.ai/settings/api-keys"
-#define RUNTIME "managed LoRA"
-#define TOKENS_PER_SECOND_3B 4000u
-#define BILLING KOLM_BILLING_PER_TOKEN
-#define BASIS                                                                                                          \
-    "billed by the trained token: the bill follows how the service tokenises the rows, and may differ by a factor of " \
-    "three"
+static const kit_service_site site = {
+    .name = "together",
+    .title = "Together AI",
+    .variable = "KOLM_TOGETHER_TOKEN",
+    .where = "https://api.together.ai/settings/api-keys",
+    .money = "https://api.together.ai/settings/billing",
+    .base = "https://api.together.ai",
+    .scheme = "Bearer ",
+};
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args;
-    return kit_detect_token(host, VARIABLE, WHERE, RUNTIME, out_result, out_error);
-}
+static const kit_queue_backend together = {
+    .site = &site,
+    .queue = &together_queue,
+    .recipe = "hosted-lora",
+    .runtime = "managed LoRA",
+    .basis =
+        "billed by the trained token, which cannot be predicted from here; before a job is submitted the service's "
+        "own estimate is held against the budget",
+    .billing = KOLM_BILLING_PER_TOKEN,
+    .tokens_per_second_3b = 4000,
+    .own_bytes = sizeof(together_job),
+    .check = together_check,
+    .begin = together_begin,
+    .row = together_row,
+    .open = together_open,
+    .answer = together_answer,
+    .probe = together_probe,
+    .list = together_list,
+};
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
-                    kolm_error_t *out_error) {
-    (void)host, (void)out_error;
-    return kit_estimate_unpriced(args, TOKENS_PER_SECOND_3B, BILLING, BASIS, out_result);
-}
+KIT_QUEUE_SLOTS(together)
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     KOLM_BACKEND_HEADER_INIT, .name = "together", .version = KOLM_VERSION, .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "",     .detect = detect,        .cost = cost,
+    .licence = "Apache-2.0",  .homepage = "",     KIT_QUEUE_TABLE,
 };
