@@ -1,27 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replicate: detects its token and estimates a job; training and inference come with their own version. */
-#include "kolm/kit/backend.h"
+/* Replicate: trainings of a version that the user names into a model of the user's, and answers by predictions. */
+#include "api.h"
 
-#define VARIABLE "KOLM_REPLICATE_TOKEN"
-#define WHERE "https://replicate.com/account/api-tokens"
-#define RUNTIME "Cog containers"
-#define TOKENS_PER_SECOND_3B 4500u
-#define BILLING KOLM_BILLING_PER_CALL
-#define BASIS "billed by the run and its hardware; see the price page of the trainer"
+static const kit_service_site site = {
+    .name = "replicate",
+    .title = "Replicate",
+    .variable = "KOLM_REPLICATE_TOKEN",
+    .where = "https://replicate.com/account/api-tokens",
+    .money = "https://replicate.com/account/billing",
+    .base = "https://api.replicate.com",
+    .scheme = "Bearer ",
+    .hosts = {".replicate.com", "replicate.delivery", ".replicate.delivery"},
+};
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args;
-    return kit_detect_token(host, VARIABLE, WHERE, RUNTIME, out_result, out_error);
-}
+static const kit_queue_backend replicate = {
+    .site = &site,
+    .queue = &replicate_queue,
+    .recipe = "hosted-lora",
+    .runtime = "Cog containers",
+    .basis =
+        "billed by the second of the trainer's hardware, whose price is on its page only: it cannot be predicted from "
+        "here, and a budget is refused",
+    .billing = KOLM_BILLING_PER_CALL,
+    .tokens_per_second_3b = 4500,
+    .own_bytes = sizeof(replicate_job),
+    .check = replicate_check,
+    .begin = replicate_begin,
+    .row = replicate_row,
+    .open = replicate_open,
+    .answer = replicate_answer,
+    .probe = replicate_probe,
+    .list = replicate_list,
+    .close = replicate_close,
+};
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
-                    kolm_error_t *out_error) {
-    (void)host, (void)out_error;
-    return kit_estimate_unpriced(args, TOKENS_PER_SECOND_3B, BILLING, BASIS, out_result);
-}
+KIT_QUEUE_SLOTS(replicate)
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     KOLM_BACKEND_HEADER_INIT, .name = "replicate", .version = KOLM_VERSION, .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "",      .detect = detect,        .cost = cost,
+    .licence = "Apache-2.0",  .homepage = "",      KIT_QUEUE_TABLE,
 };
