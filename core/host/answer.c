@@ -370,22 +370,22 @@ static void conclude_crash(host_run *run, const char *where) {
     host_result *result = run->result;
     char maker[256], remedy[512], shown[64];
     result->verdict = HOST_CRASHED;
-    result->signal_number = run->wait_status;
-    if (run->wait_status == SIGSYS && result->sandbox.requested) {
+    result->signal_number = run->life.status;
+    if (run->life.status == SIGSYS && result->sandbox.requested) {
         (void)kit_fail(&result->error, KOLM_E_PERMISSION_DENIED, "use a backend that works without it",
                        "%s was ended by the airgap %s: it made a system call of another architecture",
                        run->backend->name, where);
         return;
     }
     report_to(result, maker);
-    signal_shown(run->wait_status, shown, sizeof shown);
+    signal_shown(run->life.status, shown, sizeof shown);
     kit_format(remedy, sizeof remedy, "%s; --exclude %s leaves it out", result->loaded ? maker : "install it again",
                run->backend->name);
-    if (run->wait_status == SIGALRM)
+    if (run->life.status == SIGALRM)
         (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy,
                        "%s ended itself %s: by a timer that it set (alarm, setitimer), signal %d", run->backend->name,
                        where, SIGALRM);
-    else if (run->wait_status == SIGXCPU && run->cpu_limit > 0)
+    else if (run->life.status == SIGXCPU && run->cpu_limit > 0)
         (void)kit_fail(&result->error, KOLM_E_RESOURCE_EXHAUSTED, remedy,
                        "%s was ended %s: it used %llu seconds of processor time, which is all that %s may",
                        run->backend->name, where, (unsigned long long)run->cpu_limit, run->slot);
@@ -403,7 +403,7 @@ static void conclude_silence(host_run *run) {
     else
         kit_copy(where, sizeof where, "while it was being loaded");
     report_to(result, maker);
-    if (run->stop == HOST_STOP_CANCEL) {
+    if (run->life.stop == KIT_CHILD_CANCELLED) {
         result->verdict = HOST_CANCELLED;
         result->stopped = true;
         (void)kit_fail(&result->error, KOLM_E_CANCELLED, "", "%s was stopped", run->backend->name);
@@ -417,7 +417,7 @@ static void conclude_silence(host_run *run) {
                              run->backend->name);
         return;
     }
-    if (run->stop == HOST_STOP_DEADLINE) {
+    if (run->life.stop == KIT_CHILD_DEADLINE) {
         result->verdict = HOST_TIMED_OUT;
         bool detect = strcmp(run->slot, HOST_CALL_DETECT) == 0;
         kit_format(remedy, sizeof remedy, "%s; if it always hangs, %s",
@@ -429,12 +429,12 @@ static void conclude_silence(host_run *run) {
         result->verdict = HOST_NO_REPLY;
         (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker, "%s wrote over its own reply %s", run->backend->name,
                        where);
-    } else if (run->wait_code == CLD_KILLED || run->wait_code == CLD_DUMPED) {
+    } else if (run->life.code == CLD_KILLED || run->life.code == CLD_DUMPED) {
         conclude_crash(run, where);
         return;
     } else {
         result->verdict = HOST_NO_REPLY;
-        result->exit_code = run->wait_status;
+        result->exit_code = run->life.status;
         (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker,
                        "%s ended the process %s without an answer (exit code %d)", run->backend->name, where,
                        result->exit_code);
@@ -487,7 +487,7 @@ static void hint_who_stopped(const host_run *run) {
     const host_call_options *options = run->options;
     kolm_error_t *error = &run->result->error;
     kit_buf text = {0};
-    if (error->code != KOLM_E_CANCELLED || run->stop != HOST_STOP_NONE) return;
+    if (error->code != KOLM_E_CANCELLED || run->life.stop != KIT_CHILD_GOES_ON) return;
     if ((options->cancel && *options->cancel) || (options->cancel_too && *options->cancel_too)) return;
     kit_buf_fmt(&text, "%s; not by kolm: it was sent SIGTERM, or cancels by itself", error->text);
     if (kit_buf_ok(&text, NULL) == KOLM_OK) kit_copy(error->text, sizeof error->text, kit_buf_text(&text));
@@ -511,8 +511,8 @@ static void conclude(host_run *run) {
         hint_who_stopped(run);
     }
     /* Being stopped is no failure of the backend's. */
-    if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_CANCEL) result->verdict = HOST_CANCELLED;
-    if (result->verdict == HOST_FAILED && run->stop == HOST_STOP_DEADLINE) result->verdict = HOST_TIMED_OUT;
+    if (result->verdict == HOST_FAILED && run->life.stop == KIT_CHILD_CANCELLED) result->verdict = HOST_CANCELLED;
+    if (result->verdict == HOST_FAILED && run->life.stop == KIT_CHILD_DEADLINE) result->verdict = HOST_TIMED_OUT;
 }
 
 void host_run_conclude(host_run *run) {

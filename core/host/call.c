@@ -72,9 +72,7 @@ static void run_init(host_run *run, const host_backend *backend, const char *slo
                       .request_fd = -1,
                       .reply_fd = -1,
                       .log_fd = -1,
-                      .exit_fd = -1,
-                      .kill_ms = INT64_MAX,
-                      .deadline_ms = INT64_MAX};
+                      .exit_fd = -1};
     run->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : light ? LIGHT_TIMEOUT_MS : 0;
     run->grace_ms = options->grace_ms > 0 ? options->grace_ms : light ? 0 : GRACE_MS;
 }

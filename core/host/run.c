@@ -90,9 +90,10 @@ static kit_status spawn(const char *program, host_fork_server *server, host_run 
         .path = program, .argv = argv, .envp = env, .fds = fds, .fd_count = count, .new_session = 1};
     pthread_mutex_lock(&hosts.lock);
     kit_status status = remember_more(err);
-    run->pid = status == KOLM_OK ? host_fork_server_start(server, run->backend->name, env, fds, count) : 0;
-    if (status == KOLM_OK && run->pid == 0) status = kit_spawn(&options, &run->pid, err);
-    if (status == KOLM_OK) hosts.pids[hosts.count++] = run->pid;
+    pid_t pid = status == KOLM_OK ? host_fork_server_start(server, run->backend->name, env, fds, count) : 0;
+    if (status == KOLM_OK && pid == 0) status = kit_spawn(&options, &pid, err);
+    if (status == KOLM_OK) hosts.pids[hosts.count++] = pid;
+    run->life = kit_child_born(pid, run->timeout_ms, run->grace_ms);
     pthread_mutex_unlock(&hosts.lock);
     host_environment_free(env);
     return status;
@@ -133,8 +134,7 @@ static kit_status start(const char *program, host_fork_server *server, host_run 
     }
     run->started = true;
     run->started_ms = kit_now_ms();
-    if (run->timeout_ms > 0) run->deadline_ms = run->started_ms + run->timeout_ms;
-    run->exit_fd = open_pidfd(run->pid);
+    run->exit_fd = open_pidfd(run->life.pid);
     fcntl(run->request_fd, F_SETFL, O_NONBLOCK);
     fcntl(run->reply_fd, F_SETFL, O_NONBLOCK);
     fcntl(run->log_fd, F_SETFL, O_NONBLOCK);
@@ -162,13 +162,9 @@ static void send_request(host_run *run) {
     run->request_sent = run->request.length;
 }
 
-static void stop(host_run *run, host_stop why, int64_t now) {
-    if (run->stop == HOST_STOP_NONE) {
-        run->stop = why;
-        run->kill_ms = now + run->grace_ms;
-    }
+static void stop(host_run *run, kit_child_stop why, int64_t now) {
     close_fd(&run->request_fd); /* kolm-host sees the end of it, whatever the plugin did to the signals */
-    kill(-run->pid, run->grace_ms > 0 ? SIGTERM : SIGKILL);
+    kit_child_stop_now(&run->life, why, now);
 }
 
 /* Hands out whole lines; keeps what is left of the last one. */
@@ -227,22 +223,8 @@ static void receive_all(host_run *run, bool to_the_end, int64_t now) {
     bool before = run->stage == HOST_STAGE_DONE;
     receive(run, &run->reply_fd, &run->reply, true, to_the_end);
     receive(run, &run->log_fd, &run->log, false, to_the_end);
-    if (run->garbled && !run->ended) kill(-run->pid, SIGKILL);
-    if (run->stage == HOST_STAGE_DONE && !before) run->kill_ms = now + LEAVE_MS;
-}
-
-/* True once the process has ended; it stays a zombie, so that its number names nobody else. */
-static bool has_ended(host_run *run) {
-    siginfo_t info = {0};
-    if (waitid(P_PID, (id_t)run->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
-        info.si_code = CLD_EXITED; /* somebody else reaped it: what it said still counts */
-    } else if (info.si_pid == 0) {
-        return false;
-    }
-    run->wait_code = info.si_code;
-    run->wait_status = info.si_status;
-    run->ended = true;
-    return true;
+    if (run->garbled && !run->ended) kit_child_kill(&run->life);
+    if (run->stage == HOST_STAGE_DONE && !before) run->life.kill_ms = now + LEAVE_MS;
 }
 
 /* ---- Wait */
@@ -257,31 +239,30 @@ static bool cancelled(const host_run *run) {
 
 /* Somebody has asked twice. */
 static bool is_urgent(const host_run *run) {
-    return run->stop == HOST_STOP_CANCEL && run->options->cancel && *run->options->cancel > 1;
+    return run->life.stop == KIT_CHILD_CANCELLED && run->options->cancel && *run->options->cancel > 1;
 }
 
 static bool is_late(host_run *run, int64_t now) {
     bool light = host_call_is_light(run->slot);
-    if (now < run->deadline_ms) return false;
-    if (light) run->deadline_ms = host_deadline_of(run->pid, run->started_ms, run->timeout_ms);
-    return now >= run->deadline_ms;
+    if (now < run->life.deadline_ms) return false;
+    if (light) run->life.deadline_ms = host_deadline_of(run->life.pid, run->started_ms, run->timeout_ms);
+    return now >= run->life.deadline_ms;
+}
+
+static bool goes_on(const host_run *run) {
+    return run->life.stop == KIT_CHILD_GOES_ON && run->stage != HOST_STAGE_DONE;
 }
 
 /* Stops what is late or no longer wanted; gives the time at which to look again. */
 static int64_t watch_clock(host_run *run, int64_t now) {
-    if (run->stop == HOST_STOP_NONE && run->stage != HOST_STAGE_DONE) {
-        if (cancelled(run))
-            stop(run, HOST_STOP_CANCEL, now);
-        else if (is_late(run, now))
-            stop(run, HOST_STOP_DEADLINE, now);
-    }
-    if (now >= run->kill_ms || is_urgent(run)) {
-        kill(-run->pid, SIGKILL);
-        run->kill_ms = now + LEAVE_MS; /* and again, should something have been started in between */
-    }
-    bool waits = run->stop == HOST_STOP_NONE && run->stage != HOST_STAGE_DONE;
-    int64_t next = earlier(run->kill_ms, waits ? run->deadline_ms : INT64_MAX);
-    if ((run->options->cancel || run->options->cancel_too) && run->stop == HOST_STOP_NONE)
+    if (goes_on(run) && cancelled(run))
+        stop(run, KIT_CHILD_CANCELLED, now);
+    else if (goes_on(run) && is_late(run, now))
+        stop(run, KIT_CHILD_DEADLINE, now);
+    if (is_urgent(run)) run->life.kill_ms = now;
+    kit_child_kill_late(&run->life, now, LEAVE_MS);
+    int64_t next = earlier(run->life.kill_ms, goes_on(run) ? run->life.deadline_ms : INT64_MAX);
+    if ((run->options->cancel || run->options->cancel_too) && run->life.stop == KIT_CHILD_GOES_ON)
         next = earlier(next, now + CANCEL_LOOK_MS);
     if (run->exit_fd < 0) next = earlier(next, now + EXIT_LOOK_MS);
     return next;
@@ -314,8 +295,8 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
             woken = woken || fds[j].revents != 0;
         if (!woken) continue;
         if (run->request_fd >= 0 && run->request_sent < run->request.length) send_request(run);
-        bool ended = has_ended(run); /* before the last reading: nothing can come after it */
-        receive_all(run, ended, now);
+        run->ended = kit_child_ended(&run->life, false); /* before the last reading: nothing can come after it */
+        receive_all(run, run->ended, now);
     }
 }
 
@@ -449,19 +430,15 @@ static void reap(host_run *runs, size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (!runs[i].started) continue;
         any = true;
-        kill(-runs[i].pid, SIGKILL);
-        /* Its orphans are ours once it is a zombie, which it stays until nobody needs its number. */
-        siginfo_t ignored;
-        while (waitid(P_PID, (id_t)runs[i].pid, &ignored, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
-        }
+        kit_child_kill(&runs[i].life);
+        (void)kit_child_ended(&runs[i].life, true); /* its orphans are ours once it is a zombie */
     }
     if (any) end_orphans(runs, count);
     for (size_t i = 0; i < count; i++) {
         host_run *run = &runs[i];
         if (run->started) {
-            while (waitpid(run->pid, NULL, 0) < 0 && errno == EINTR) {
-            }
-            forget(run->pid);
+            kit_child_bury(&run->life);
+            forget(run->life.pid);
             if (run->log.length > 0) host_run_printed(run, run->log.data, run->log.length);
         }
         free_all(run);
@@ -473,9 +450,9 @@ static void reap(host_run *runs, size_t count) {
 }
 
 /* A run whose turn never came. */
-static void give_up(host_run *run, host_stop why) {
+static void give_up(host_run *run, kit_child_stop why) {
     run->ended = true;
-    run->stop = why;
+    run->life.stop = why;
     host_run_conclude(run);
 }
 
@@ -506,7 +483,7 @@ static kit_status run_all(const char *program, host_fork_server *server, host_ru
             host_run *run = &runs[next];
             if (!run->prepared) continue;
             if (cancelled(run)) {
-                give_up(run, HOST_STOP_CANCEL);
+                give_up(run, KIT_CHILD_CANCELLED);
                 continue;
             }
             if (!may_start(active, running, processors, now, &wake)) break;

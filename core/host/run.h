@@ -6,11 +6,10 @@
 #include "host/call.h"
 #include "host/internal.h"
 #include "host/protocol.h"
+#include "kolm/kit/child.h"
 #include "kolm/kit/digest.h"
 
 #include <sys/types.h>
-
-typedef enum host_stop { HOST_STOP_NONE, HOST_STOP_DEADLINE, HOST_STOP_CANCEL } host_stop;
 
 /* One directory for the scratch of all calls of a batch. Locked while in use, so that the
  * next kolm can tell what a killed one left (scratch.c). */
@@ -57,11 +56,13 @@ typedef struct host_run {
     host_result *result;
     /* Filled while it runs. */
     bool prepared; /* has a request: may be started */
-    bool started, ended, garbled;
+    bool started;
+    bool ended; /* or never started, and has its verdict */
+    bool garbled;
     host_stage stage;
     host_plugin_hold plugin;
     int own_errno; /* what kept kolm itself from talking with it; 0: nothing */
-    pid_t pid;
+    kit_child_life life;
     int request_fd, reply_fd, log_fd, exit_fd; /* -1 when closed */
     kit_buf request;
     size_t request_sent;
@@ -73,11 +74,9 @@ typedef struct host_run {
     const host_registry *registry;
     const char *trainer; /* directory of the Python trainer; NULL: none */
     char *scratch;
-    int64_t started_ms, deadline_ms, kill_ms; /* INT64_MAX: never */
-    int64_t timeout_ms, grace_ms;             /* the time counts from the start: what waits for its turn loses none */
-    uint64_t cpu_limit;                       /* seconds of the processor's time; 0: none */
-    host_stop stop;
-    int wait_code, wait_status; /* si_code and si_status of its end */
+    int64_t started_ms;
+    int64_t timeout_ms, grace_ms; /* the time counts from the start: what waits for its turn loses none */
+    uint64_t cpu_limit;           /* seconds of the processor's time; 0: none */
 } host_run;
 
 /* ---- ask.c */

@@ -47,7 +47,8 @@ bool host_run_sweep(const host_run *runs, size_t count, bool end) {
             !read_stat(entry->d_name, &found))
             continue;
         for (size_t i = 0; i < count; i++) {
-            if (!runs[i].started || found.session != (long)runs[i].pid || pid == (uint64_t)runs[i].pid) continue;
+            if (!runs[i].started || found.session != (long)runs[i].life.pid || pid == (uint64_t)runs[i].life.pid)
+                continue;
             if (found.state == 'Z' || found.state == 'X') {
                 (void)waitpid((pid_t)pid, NULL, WNOHANG); /* ours since adopt() */
                 continue;

@@ -109,9 +109,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     host_run run = {.backend = &backend, .options = &options, .slot = slots[(data[0] & 7) % 6], .result = &result};
     result = (host_result){.verdict = HOST_NO_REPLY, .error = KIT_ERROR_INIT};
     run.several = (data[0] & 16) != 0;
-    run.wait_code = (data[0] & 32) != 0 ? CLD_KILLED : CLD_EXITED;
-    run.wait_status = run.wait_code == CLD_KILLED ? SIGSEGV : 0;
-    run.stop = (data[0] & 64) != 0 ? HOST_STOP_CANCEL : HOST_STOP_NONE;
+    run.life.code = (data[0] & 32) != 0 ? CLD_KILLED : CLD_EXITED;
+    run.life.status = run.life.code == CLD_KILLED ? SIGSEGV : 0;
+    run.life.stop = (data[0] & 64) != 0 ? KIT_CHILD_CANCELLED : KIT_CHILD_GOES_ON;
     fuzz_parts parts = {(const char *)data + 1, size - 1};
     size_t length, printed_length;
     char *reply = fuzz_part(&parts, &length), *printed = fuzz_part(&parts, &printed_length);

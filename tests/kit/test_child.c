@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static kolm_error_t err;
@@ -219,6 +220,39 @@ START_TEST(one_that_cannot_be_started) {
 }
 END_TEST
 
+/* The same life, by a caller with a loop of its own. */
+START_TEST(in_steps) {
+    char python[] = PYTHON, flags[] = "-SEc",
+         text[] = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(flush=True)\nsignal.pause()";
+    char *argv[] = {python, flags, text, NULL}, *environment[] = {NULL};
+    int from = -1, to = -1;
+    char byte;
+    pid_t pid;
+    ck_assert_int_eq(kit_pipe(&from, &to, &err), KOLM_OK);
+    const kit_spawn_fd fds[] = {{to, 1}};
+    const kit_spawn_options options = {.path = PYTHON, .argv = argv, .envp = environment, .fds = fds, .fd_count = 1};
+    ck_assert_int_eq(kit_spawn(&options, &pid, &err), KOLM_OK);
+    ck_assert_int_eq(read(from, &byte, 1), 1); /* it does not listen to SIGTERM from here on */
+    const int64_t now = kit_now_ms();
+    kit_child_life life = kit_child_born(pid, 0, 60000);
+    ck_assert(life.deadline_ms == INT64_MAX && !kit_child_ended(&life, false));
+    kit_child_kill_late(&life, now, 500); /* nobody has stopped it */
+    kit_child_stop_now(&life, KIT_CHILD_CANCELLED, now);
+    kit_child_stop_now(&life, KIT_CHILD_LINGERS, now + 1); /* no better reason */
+    ck_assert(life.stop == KIT_CHILD_CANCELLED && life.kill_ms == now + 60000);
+    kit_child_kill_late(&life, now + 59999, 500);
+    ck_assert(!kit_child_ended(&life, false) && life.kill_ms == now + 60000);
+    kit_child_kill_late(&life, now + 60000, 500);
+    ck_assert(life.kill_ms == now + 60500 && kit_child_ended(&life, true));
+    ck_assert(life.code == CLD_KILLED && life.status == SIGKILL);
+    ck_assert_int_eq(kill(pid, 0), 0); /* its number is kept */
+    kit_child_bury(&life);
+    ck_assert(kill(pid, 0) != 0 && errno == ESRCH);
+    close(from);
+    close(to);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("kit child");
     TCase *c = tcase_create("child");
@@ -236,6 +270,7 @@ int main(void) {
     tcase_add_test(c, what_it_leaves_behind);
     tcase_add_test(c, one_that_holds_its_output);
     tcase_add_test(c, one_that_cannot_be_started);
+    tcase_add_test(c, in_steps);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }

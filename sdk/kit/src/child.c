@@ -18,12 +18,10 @@
 
 typedef struct watch {
     const kit_child *child;
-    pid_t pid;
+    kit_child_life life;
     int tie;    /* our end of its standard input; -1: none */
     int fds[2]; /* our ends of its output and of its errors; -1: at the end */
-    kit_child_stop stop;
-    int64_t deadline_ms, kill_ms, close_ms;
-    bool exited;
+    int64_t close_ms;
     int unread; /* the errno of a read that failed: what it said is not whole */
 } watch;
 
@@ -54,7 +52,9 @@ static kit_status start(watch *w, kolm_error_t *err) {
     for (size_t i = 0; i < c->fd_count; i++)
         fds[count++] = c->fds[i];
     const kit_spawn_options options = {.path = c->path, .argv = argv, .envp = envp, .fds = fds, .fd_count = count};
-    if (status == KOLM_OK) status = kit_spawn(&options, &w->pid, err);
+    pid_t pid = 0;
+    if (status == KOLM_OK) status = kit_spawn(&options, &pid, err);
+    w->life = kit_child_born(pid, c->timeout_ms, c->grace_ms);
     for (int i = 0; i < 3; i++)
         close_fd(&theirs[i]);
     for (int i = 0; i < 2; i++)
@@ -64,30 +64,59 @@ static kit_status start(watch *w, kolm_error_t *err) {
 
 /* ---- Time */
 
-static void stop(watch *w, kit_child_stop why, int64_t now) {
-    w->stop = why;
-    w->kill_ms = now + w->child->grace_ms;
-    kill(-w->pid, w->child->grace_ms > 0 ? SIGTERM : SIGKILL);
+kit_child_life kit_child_born(pid_t pid, int64_t timeout_ms, int64_t grace_ms) {
+    return (kit_child_life){.pid = pid,
+                            .deadline_ms = timeout_ms > 0 ? kit_now_ms() + timeout_ms : INT64_MAX,
+                            .grace_ms = grace_ms,
+                            .kill_ms = INT64_MAX};
+}
+
+void kit_child_stop_now(kit_child_life *life, kit_child_stop why, int64_t now_ms) {
+    if (why <= life->stop) return;
+    life->stop = why;
+    life->kill_ms = now_ms + life->grace_ms;
+    kill(-life->pid, life->grace_ms > 0 ? SIGTERM : SIGKILL);
+}
+
+void kit_child_kill_late(kit_child_life *life, int64_t now_ms, int64_t again_ms) {
+    if (now_ms < life->kill_ms) return;
+    kit_child_kill(life);
+    life->kill_ms = now_ms + again_ms;
+}
+
+bool kit_child_ended(kit_child_life *life, bool wait) {
+    siginfo_t info = {0};
+    int got;
+    if (life->ended) return true;
+    while ((got = waitid(P_PID, (id_t)life->pid, &info, WEXITED | WNOWAIT | (wait ? 0 : WNOHANG))) != 0 &&
+           errno == EINTR)
+        continue;
+    if (got == 0 && info.si_pid == 0) return false;
+    life->code = got == 0 ? info.si_code : CLD_EXITED; /* another thread buried it: what it said still counts */
+    life->status = got == 0 ? info.si_status : -1;
+    return life->ended = true;
+}
+
+void kit_child_kill(const kit_child_life *life) {
+    kill(-life->pid, SIGKILL);
+}
+
+void kit_child_bury(const kit_child_life *life) {
+    while (waitpid(life->pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
 }
 
 static void look(watch *w) {
     int64_t now = kit_now_ms();
     const kit_child *c = w->child;
-    if (w->stop == KIT_CHILD_GOES_ON || w->stop == KIT_CHILD_LINGERS) {
+    if (w->life.stop == KIT_CHILD_GOES_ON || w->life.stop == KIT_CHILD_LINGERS) {
         kit_child_stop why = c->stop != NULL ? c->stop(c->user, w->fds[0] < 0) : KIT_CHILD_GOES_ON;
-        if (why == KIT_CHILD_GOES_ON && now >= w->deadline_ms) why = KIT_CHILD_DEADLINE;
-        if (why > w->stop) stop(w, why, now);
+        if (why == KIT_CHILD_GOES_ON && now >= w->life.deadline_ms) why = KIT_CHILD_DEADLINE;
+        kit_child_stop_now(&w->life, why, now);
     }
-    if (w->stop != KIT_CHILD_GOES_ON && now >= w->kill_ms) {
-        kill(-w->pid, SIGKILL);
-        w->kill_ms = now + CLOSE_MS;
-    }
-    /* It stays a zombie until the end, so that its number, which is that of its group, names nobody else. */
-    siginfo_t info = {0};
-    if (!w->exited && waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == w->pid) {
-        w->exited = true;
-        w->close_ms = now + CLOSE_MS;
-    }
+    kit_child_kill_late(&w->life, now, CLOSE_MS);
+    bool before = w->life.ended;
+    if (kit_child_ended(&w->life, false) && !before) w->close_ms = now + CLOSE_MS;
 }
 
 /* ---- Output */
@@ -108,32 +137,28 @@ static void read_some(watch *w, int which) {
 }
 
 static bool is_over(const watch *w) {
-    return w->exited && ((w->fds[0] < 0 && w->fds[1] < 0) || kit_now_ms() >= w->close_ms);
+    return w->life.ended && ((w->fds[0] < 0 && w->fds[1] < 0) || kit_now_ms() >= w->close_ms);
 }
 
 static void follow(watch *w, kit_child_end *out_end) {
-    int how = 0;
     for (look(w); !is_over(w); look(w)) {
         struct pollfd fds[2] = {{.fd = w->fds[0], .events = POLLIN}, {.fd = w->fds[1], .events = POLLIN}};
-        (void)poll(fds, 2, w->exited || (w->fds[0] < 0 && w->fds[1] < 0) ? END_MS : LOOK_MS);
+        (void)poll(fds, 2, w->life.ended || (w->fds[0] < 0 && w->fds[1] < 0) ? END_MS : LOOK_MS);
         for (int i = 0; i < 2; i++)
             if (fds[i].revents != 0) read_some(w, i);
     }
-    kill(-w->pid, SIGKILL); /* what it left behind in its group */
+    kit_child_kill(&w->life);
     for (int i = 0; i < 2; i++)
         read_some(w, i);
-    while (waitpid(w->pid, &how, 0) < 0 && errno == EINTR)
-        continue;
-    out_end->stop = w->stop;
-    out_end->exit_code = WIFEXITED(how) ? WEXITSTATUS(how) : -1;
-    out_end->signal_number = WIFSIGNALED(how) ? WTERMSIG(how) : 0;
+    kit_child_bury(&w->life);
+    bool itself = w->life.code == CLD_EXITED;
+    out_end->stop = w->life.stop;
+    out_end->exit_code = itself ? w->life.status : -1;
+    out_end->signal_number = itself ? 0 : w->life.status;
 }
 
 kit_status kit_child_run(const kit_child *child, kit_child_end *out_end, kolm_error_t *err) {
-    watch w = {.child = child,
-               .tie = -1,
-               .fds = {-1, -1},
-               .deadline_ms = child->timeout_ms > 0 ? kit_now_ms() + child->timeout_ms : INT64_MAX};
+    watch w = {.child = child, .tie = -1, .fds = {-1, -1}};
     *out_end = (kit_child_end){.exit_code = -1};
     kit_status status = start(&w, err);
     if (status == KOLM_OK) follow(&w, out_end);

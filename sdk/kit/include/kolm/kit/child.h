@@ -41,6 +41,33 @@ typedef struct kit_child_end {
     int signal_number;   /* 0: it ended by itself */
 } kit_child_end;
 
+/*
+ * The life of a child that was started as the leader of its group: when it is stopped, when it is killed, when it has ended. For
+ * a caller that has a loop of its own, over many at once; kit_child_run is that loop for one.
+ */
+typedef struct kit_child_life {
+    pid_t pid;
+    int64_t deadline_ms; /* on kit_now_ms; INT64_MAX: never */
+    int64_t grace_ms;
+    int64_t kill_ms; /* SIGKILL to its group then; INT64_MAX: never */
+    kit_child_stop stop;
+    bool ended; /* it stays a zombie until it is buried, and its number, that of its group, names no other process */
+    int code, status; /* si_code and si_status of its end, waitid(2); EXITED with -1: another thread buried it */
+} kit_child_life;
+/* Whole numbers as in kit_child. */
+kit_child_life kit_child_born(pid_t pid, int64_t timeout_ms, int64_t grace_ms);
+/* Stops it: SIGTERM to its group and SIGKILL after grace_ms, or SIGKILL at once without grace. No-op when it was stopped for a
+ * reason as good (the order of kit_child_stop). */
+void kit_child_stop_now(kit_child_life *life, kit_child_stop why, int64_t now_ms);
+/* SIGKILL when its time to end is up, and again every again_ms, should something have been started in between. */
+void kit_child_kill_late(kit_child_life *life, int64_t now_ms, int64_t again_ms);
+/* Whether it has ended. Waits for that with wait. */
+bool kit_child_ended(kit_child_life *life, bool wait);
+/* Kills what it left in its group. */
+void kit_child_kill(const kit_child_life *life);
+/* After kit_child_ended: its number may name another process from now on. */
+void kit_child_bury(const kit_child_life *life);
+
 /* Runs it as the leader of a process group. When it has ended, what it left in its group is killed, and descriptors of its output
  * that are held outside of it are waited for for two seconds at most. Its process number is not reused until this returns.
  * An error: it could not be started, or what it said could not be read (out_end says how it ended then). */
