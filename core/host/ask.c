@@ -129,6 +129,23 @@ static void add_text_setting(const host_manifest *manifest, const cJSON *item, k
         kit_buf_str(text, item->valuestring);
 }
 
+static bool put_job_settings(cJSON *settings, const host_call_options *options) {
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {{"job.budget_micro_usd", options->job_budget_micro_usd},
+                   {"job.max_price_micro_usd", options->job_max_price_micro_usd},
+                   {"job.min_vram_bytes", options->job_min_vram_bytes}};
+    bool good = true;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char text[24];
+        kit_format(text, sizeof text, "%llu", (unsigned long long)numbers[i].value);
+        cJSON_DeleteItemFromObjectCaseSensitive(settings, numbers[i].key);
+        if (numbers[i].value > 0) good = good && kit_json_put_string(settings, numbers[i].key, text);
+    }
+    return good;
+}
+
 /* backends.NAME of config.json: strings as they are, other values as JSON text; and the Python runtime of the backend.
  */
 static bool put_settings(cJSON *request, const host_run *run) {
@@ -157,6 +174,7 @@ static bool put_settings(cJSON *request, const host_run *run) {
         good = key && cJSON_AddItemToArray(declared, key);
     }
     /* Ours, whatever the section says. */
+    good = put_job_settings(settings, run->options) && good;
     cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.python");
     cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.trainer");
     cJSON_DeleteItemFromObjectCaseSensitive(settings, "network.private_only");

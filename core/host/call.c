@@ -220,37 +220,79 @@ kit_status host_reclaim(const host_registry *registry, const host_backend *backe
 }
 
 /* ---- All */
-static kit_status call_all(const host_registry *registry, const host_backend *const *rows, size_t count,
-                           const char *slot, cJSON *(*args)(const host_backend *, const void *), const void *question,
-                           const host_call_options *options, host_result *out_results, kolm_error_t *err) {
-    kit_status status = KOLM_OK;
+
+/* Runs what run_init has begun, all at once. args[i] is taken. */
+static kit_status call_runs(const host_registry *registry, host_run *runs, cJSON **args, size_t count,
+                            const host_call_options *options, const char *slot, kolm_error_t *err) {
     host_scratch scratch = HOST_SCRATCH_NONE;
-    host_run *runs = calloc(count > 0 ? count : 1, sizeof *runs);
-    if (!runs) return no_memory(err);
     /* Without it nobody can be asked: that is the fault of this machine, and no backend's. */
-    status = host_scratch_open(options, host_call_is_light(slot), &scratch, err);
-    for (size_t i = 0; i < count; i++)
-        run_init(&runs[i], rows[i], slot, options, &out_results[i]);
-    for (size_t i = 0; status == KOLM_OK && i < count; i++) {
+    kit_status status = host_scratch_open(options, host_call_is_light(slot), &scratch, err);
+    for (size_t i = 0; i < count; i++) {
         runs[i].several = true;
         runs[i].place = &scratch;
         runs[i].registry = registry;
         runs[i].trainer = registry->trainer;
+        if (status != KOLM_OK) {
+            cJSON_Delete(args[i]);
+            continue;
+        }
         /* What is wrong with one (a token that is no text) is that one's verdict. */
         kolm_error_t why = KIT_ERROR_INIT;
-        kit_status one = prepare(registry, &runs[i], args(rows[i], question), &why);
+        kit_status one = prepare(registry, &runs[i], args[i], &why);
         if (one == KOLM_OK) continue;
         if (one == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
-        out_results[i].verdict = HOST_NOT_LOADED;
-        out_results[i].own_fault = one == KOLM_E_UNKNOWN; /* a disk that fails, say */
-        out_results[i].error = why;
+        runs[i].result->verdict = HOST_NOT_LOADED;
+        runs[i].result->own_fault = one == KOLM_E_UNKNOWN; /* a disk that fails, say */
+        runs[i].result->error = why;
     }
     for (size_t i = 0; status != KOLM_OK && i < count; i++)
         runs[i].prepared = false;
     kit_status ran = host_run_all(registry->program, runs, count, status == KOLM_OK ? err : NULL);
     host_scratch_end(&scratch);
-    free(runs);
     return status != KOLM_OK ? status : ran;
+}
+
+/* Room for that many; false, and nothing to free, when there is none. */
+static bool make_runs(size_t count, host_run **out_runs, cJSON ***out_args) {
+    *out_runs = calloc(count > 0 ? count : 1, sizeof **out_runs);
+    *out_args = calloc(count > 0 ? count : 1, sizeof **out_args);
+    if (*out_runs && *out_args) return true;
+    free(*out_runs);
+    free(*out_args);
+    return false;
+}
+
+static kit_status call_all(const host_registry *registry, const host_backend *const *rows, size_t count,
+                           const char *slot, cJSON *(*args_for)(const host_backend *, const void *),
+                           const void *question, const host_call_options *options, host_result *out_results,
+                           kolm_error_t *err) {
+    host_run *runs;
+    cJSON **args;
+    if (!make_runs(count, &runs, &args)) return no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        run_init(&runs[i], rows[i], slot, options, &out_results[i]);
+        args[i] = args_for(rows[i], question);
+    }
+    kit_status status = call_runs(registry, runs, args, count, options, slot, err);
+    free(runs);
+    free(args);
+    return status;
+}
+
+kit_status host_reclaim_all(const host_registry *registry, host_reclaim_item *items, size_t count,
+                            const host_call_options *options, kolm_error_t *err) {
+    host_run *runs;
+    cJSON **args;
+    if (!make_runs(count, &runs, &args)) return no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        run_init(&runs[i], items[i].row, HOST_CALL_RECLAIM, options ? options : &no_options, &items[i].result);
+        runs[i].lease_fd = items[i].lease_fd;
+        args[i] = args_of(&host_record_reclaim_args, &items[i].args);
+    }
+    kit_status status = call_runs(registry, runs, args, count, options ? options : &no_options, HOST_CALL_RECLAIM, err);
+    free(runs);
+    free(args);
+    return status;
 }
 
 kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,

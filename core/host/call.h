@@ -210,6 +210,9 @@ typedef struct host_call_options {
                            with network it gets the setting network.private_only, and keeps to loopback and private
                            addresses itself; nothing but its word enforces that */
     uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
+    /* What the user wants of the job, for the settings job.budget_micro_usd, job.max_price_micro_usd (an hour) and
+     * job.min_vram_bytes; 0: says nothing. */
+    uint64_t job_budget_micro_usd, job_max_price_micro_usd, job_min_vram_bytes;
     const cJSON *config; /* config.json as a whole; the backend may ask for the values of its own section, and for
                             runtime.python: runtimes.NAME */
     /* The value of a secret that the manifest names, or NULL; called on this thread before the process starts. The
@@ -275,6 +278,16 @@ kit_status host_status(const host_registry *registry, const host_backend *backen
 /* Ends what a lease names. struct_size and allow_network of args are filled in. */
 kit_status host_reclaim(const host_registry *registry, const host_backend *backend, const kolm_reclaim_args_t *args,
                         const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
+
+/* Many of them at once, each in a process of its own; the results are filled in every case. */
+typedef struct host_reclaim_item {
+    const host_backend *row;
+    kolm_reclaim_args_t args;
+    int lease_fd; /* as in host_call_options; 0: none */
+    host_result result;
+} host_reclaim_item;
+kit_status host_reclaim_all(const host_registry *registry, host_reclaim_item *items, size_t count,
+                            const host_call_options *options, kolm_error_t *err) KIT_MUST_USE;
 
 /* One line that says what became of a call: "crashed: signal 11 (Segmentation fault)". */
 void host_verdict_text(const host_result *result, char *out, size_t capacity);

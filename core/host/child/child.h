@@ -228,6 +228,7 @@ void child_services_flush(void); /* the last progress, and how much was dropped 
 
 /* ---- leases.c */
 void child_leases_open(const child_request *request); /* takes HOST_FD_LEASES out of the way of small numbers */
+void child_leases_table(bool reclaims);               /* whether the plugin has the slot reclaim */
 int32_t child_lease(void *user, const kolm_lease_t *lease, kolm_error_t *out_error);
 /* How many names are on record without a GONE; the first of them, when there is one. */
 uint32_t child_leases_left(const char **out_first);

@@ -21,6 +21,7 @@ typedef struct entry {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     const child_request *request;
+    bool reclaims;
     int fd;         /* -1: this call has no journal */
     bool whole;     /* what was written last ends with its LF; unknown when nothing was written yet */
     entry *entries; /* of this call, in the order of their INTENT */
@@ -41,6 +42,10 @@ void child_leases_open(const child_request *request) {
     (void)host_read_reclaim_args(request->args, &args);
     state.entries = calloc(KOLM_LEASES_MAX, sizeof *state.entries);
     if (state.entries) kit_copy(state.entries[state.count++].name, sizeof state.entries->name, args.name);
+}
+
+void child_leases_table(bool reclaims) {
+    state.reclaims = reclaims;
 }
 
 /* ---- What may be recorded. Under the lock. */
@@ -231,6 +236,12 @@ static kit_status check_call(kolm_error_t *err) {
                      "was recorded, and this slot may not rent");
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "rent in train, infer and test only", "%s may not rent anything",
                         state.request->slot);
+    }
+    if (!state.reclaims) {
+        child_breach(HOST_BREACH_RECORD, "a lease", "implement reclaim, which ends what a lease names",
+                     "was recorded, and there is no slot reclaim");
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "implement reclaim, which ends what a lease names",
+                        "this backend has no slot reclaim, and may not rent anything");
     }
     if (!state.request->network)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "choose a local backend, or allow the network",

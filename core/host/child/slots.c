@@ -199,6 +199,7 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
         child_table_report(table);
         child_breach_begin(request->slot);
         child_audit_begin(request);
+        child_leases_table((present & HOST_SLOT_RECLAIM) != 0);
         slots[i].run(request, table, child_services(request));
     }
     (void)kit_fail(&error, KOLM_E_INTERNAL, "", "there is no slot called %s", request->slot);
