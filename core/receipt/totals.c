@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -41,17 +42,55 @@ static bool receipt_time(const cJSON *predicate, int64_t *out) {
     return false;
 }
 
-static void add_compute(receipt_totals *sums, const cJSON *compute) {
-    uint64_t ms = 0, micro = 0;
+static int by_day(const void *a, const void *b) {
+    const receipt_day *x = a, *y = b;
+    int order = strcmp(x->day, y->day);
+    return order != 0 ? order : strcmp(x->backend, y->backend);
+}
+
+/* The sums of that backend and day; NULL when memory is out. */
+static receipt_day *day_of(receipt_totals *sums, const cJSON *compute, bool dated, int64_t when) {
+    receipt_day key = {.jobs = 0};
+    const char *backend = NULL;
+    time_t seconds = (time_t)when;
+    struct tm tm;
+    if (kit_json_get_string(compute, "backend", &backend)) kit_copy(key.backend, sizeof key.backend, backend);
+    if (!dated || !gmtime_r(&seconds, &tm) || strftime(key.day, sizeof key.day, "%Y-%m-%d", &tm) != 10)
+        key.day[0] = '\0';
+    for (size_t i = 0; i < sums->day_count; i++)
+        if (by_day(&sums->days[i], &key) == 0) return &sums->days[i];
+    if (sums->day_count == sums->day_room) {
+        size_t room = sums->day_room * 2 + 8;
+        receipt_day *grown = realloc(sums->days, room * sizeof *grown);
+        if (!grown) return NULL;
+        sums->days = grown;
+        sums->day_room = room;
+    }
+    sums->days[sums->day_count] = key;
+    return &sums->days[sums->day_count++];
+}
+
+static bool cost_of(const cJSON *compute, uint64_t *out_micro) {
     double usd = 0;
+    if (kit_json_get_u64(compute, "cost_micro_usd", out_micro)) return true;
+    if (!kit_json_get_number(compute, "cost_usd", &usd) || usd < 0 || usd >= 1e9) return false;
+    *out_micro = (uint64_t)llround(usd * 1e6);
+    return true;
+}
+
+static bool add_compute(receipt_totals *sums, const cJSON *compute, bool dated, int64_t when) {
+    uint64_t ms = 0, micro = 0;
+    bool known = cost_of(compute, &micro);
+    receipt_day *day = day_of(sums, compute, dated, when);
+    if (!day) return false;
     sums->jobs++;
+    day->jobs++;
     if (kit_json_get_u64(compute, "wall_duration_ms", &ms)) sums->wall_ms += ms;
-    if (kit_json_get_u64(compute, "cost_micro_usd", &micro))
-        sums->cost_micro_usd += micro;
-    else if (kit_json_get_number(compute, "cost_usd", &usd) && usd >= 0 && usd < 1e9)
-        sums->cost_micro_usd += (uint64_t)llround(usd * 1e6);
-    else
-        sums->unknown_cost++;
+    sums->cost_micro_usd += known ? micro : 0;
+    day->cost_micro_usd += known ? micro : 0;
+    sums->unknown_cost += known ? 0 : 1;
+    day->unknown_cost += known ? 0 : 1;
+    return true;
 }
 
 /* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are passed over. Fails only when memory
@@ -76,7 +115,8 @@ static kit_status add_receipt(receipt_totals *sums, int64_t since, const char *t
     if (!cJSON_IsObject(compute)) goto out;
     bool dated = receipt_time(predicate, &when) || receipt_time(compute, &when);
     if (since != INT64_MIN && (!dated || when < since)) goto out;
-    add_compute(sums, compute);
+    if (!add_compute(sums, compute, dated, when))
+        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
 out:
     kit_buf_free(&payload);
     cJSON_Delete(statement);
@@ -110,8 +150,14 @@ kit_status receipt_totals_read(const char *path, int64_t since, const volatile s
         if (status != KOLM_OK || !line) break;
         if (length > 0) status = add_receipt(out_totals, since, line, length, err);
     }
+    if (out_totals->day_count > 1) qsort(out_totals->days, out_totals->day_count, sizeof(receipt_day), by_day);
 out:
     kit_lines_close(lines);
     if (fd >= 0) close(fd);
     return status;
+}
+
+void receipt_totals_free(receipt_totals *totals) {
+    free(totals->days);
+    *totals = (receipt_totals){0};
 }
