@@ -2,7 +2,14 @@
 /* Who may be called, what a call of each slot gets, and what its verdict means to a person. */
 #include "fleet/call.h"
 
+#include "fleet/budget.h"
+#include "fleet/reap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
 #define DEBUGGED_MS 3600000
+#define LEFT_MS 20000 /* to end what a call has left */
 
 typedef enum may { NEVER, IF_NEEDED, UNLESS_AIRGAP, ALWAYS } may;
 
@@ -10,13 +17,16 @@ static const struct rule {
     uint32_t slot;
     int64_t timeout_ms; /* 0: the host's own */
     may network, secrets;
+    bool rents;
 } rules[] = {
-    {HOST_SLOT_DETECT, 0, NEVER, ALWAYS}, /* both withheld, but where it is refreshed: it learns which are set */
-    {HOST_SLOT_COST, 5000, NEVER, NEVER}, /* a price needs neither network nor token */
-    {HOST_SLOT_TRAIN, 0, UNLESS_AIRGAP, UNLESS_AIRGAP},
-    {HOST_SLOT_INFER, 0, UNLESS_AIRGAP, UNLESS_AIRGAP},
-    {HOST_SLOT_TEST, 0, IF_NEEDED, UNLESS_AIRGAP},
-    {HOST_SLOT_STATUS, 300000, IF_NEEDED, UNLESS_AIRGAP}, /* all places of one backend, and what is removed there */
+    {HOST_SLOT_DETECT, 0, NEVER, ALWAYS, false}, /* both withheld, but where it is refreshed: it learns which are set */
+    {HOST_SLOT_COST, 5000, NEVER, NEVER, false}, /* a price needs neither network nor token */
+    {HOST_SLOT_TRAIN, 0, UNLESS_AIRGAP, UNLESS_AIRGAP, true},
+    {HOST_SLOT_INFER, 0, UNLESS_AIRGAP, UNLESS_AIRGAP, true},
+    {HOST_SLOT_TEST, 0, IF_NEEDED, UNLESS_AIRGAP, true},
+    {HOST_SLOT_RECLAIM, 8000, UNLESS_AIRGAP, UNLESS_AIRGAP, false},
+    /* all places of one backend, and what is removed there */
+    {HOST_SLOT_STATUS, 300000, IF_NEEDED, UNLESS_AIRGAP, false},
 };
 
 static const struct rule *rule_of(uint32_t slot) {
@@ -138,6 +148,7 @@ static kit_status make_options(kolm_session *session, fleet_registry *registry, 
     *out = (host_call_options){
         .timeout_ms = call->debugged              ? DEBUGGED_MS
                       : call->timeout_seconds > 0 ? (int64_t)call->timeout_seconds * 1000
+                      : call->timeout_ms > 0      ? call->timeout_ms
                                                   : rule->timeout_ms,
         .cancel = session->stop,
         .cancel_too = call->stop,
@@ -177,16 +188,114 @@ static kit_status call_slot(const host_registry *found, const host_backend *row,
     }
 }
 
+/* ---- What it rents */
+
+/* The cap of the environment goes above what the call says. Not *out_allowed, with the verdict, when it allows no cost at all. */
+static kit_status cap_budget(const fleet_backend *backend, const fleet_call *call, host_call_options *options,
+                             host_result *result, bool *out_allowed, kolm_error_t *err) {
+    bool capped = false;
+    uint64_t cap = 0;
+    *out_allowed = true;
+    options->job_budget_micro_usd = call->budget_micro_usd;
+    options->job_max_price_micro_usd = call->max_price_micro_usd;
+    options->job_min_vram_bytes = call->min_vram_bytes;
+    if (!rule_of(call->slot)->rents) return KOLM_OK;
+    KIT_TRY(fleet_budget_cap(&capped, &cap, err));
+    if (capped && (cap < call->budget_micro_usd || call->budget_micro_usd == 0)) options->job_budget_micro_usd = cap;
+    *out_allowed = !capped || cap > 0 || backend->offer->price_micro_usd_per_hour == 0;
+    if (!*out_allowed)
+        (void)kit_fail(&result->error, KOLM_E_PERMISSION_DENIED, "choose a free backend, or raise it",
+                       FLEET_BUDGET_VARIABLE " is 0, which allows no cost, and %s may have one", backend->name);
+    return KOLM_OK;
+}
+
+typedef struct renting {
+    lease_journal *journal;
+    lease_list known; /* what is on record already */
+    const char **names;
+} renting;
+
+static void renting_free(renting *r) {
+    free(r->names);
+    lease_list_free(&r->known);
+}
+
+/* Without a journal the backend can rent nothing, which it is told when it tries. */
+static void begin_renting(kolm_session *session, const fleet_backend *backend, const fleet_call *call,
+                          host_call_options *options, renting *out) {
+    store_home *home = NULL;
+    kolm_error_t why = KIT_ERROR_INIT;
+    *out = (renting){0};
+    if (!rule_of(call->slot)->rents || !options->network || backend->offer->airgap == PICK_AIRGAP_YES) return;
+    kit_status status = session_home(session, &home, &why);
+    if (status == KOLM_OK) status = lease_list_read(home, &out->known, &why);
+    out->names = status == KOLM_OK ? calloc(out->known.count + 1, sizeof *out->names) : NULL;
+    if (out->names) {
+        for (size_t i = 0; i < out->known.count; i++)
+            out->names[i] = out->known.at[i].name;
+        status = lease_journal_begin(home, backend->name, call->job_id ? call->job_id : "", &out->journal, &why);
+    }
+    if (out->journal) {
+        options->lease_fd = lease_journal_fd(out->journal);
+        options->leased = out->names;
+    } else if (fleet_backend_slot(backend, HOST_SLOT_RECLAIM) == PICK_SLOT_PRESENT) {
+        session_warn(session, "%s cannot rent anything: %s", backend->name, why.text);
+    }
+}
+
+/* What is still open costs money from now on without a purpose. */
+static kit_status end_renting(kolm_session *session, fleet_registry *registry, const fleet_call *call, renting *r,
+                              kolm_error_t *err) {
+    lease_list list = {0};
+    fleet_reap reap = {0};
+    char id[LEASE_ID_BYTES] = "";
+    const fleet_reap_options options = {.airgap = call->airgap, .timeout_ms = LEFT_MS, .finish = true, .journal = id};
+    if (r->journal) kit_copy(id, sizeof id, lease_journal_id(r->journal));
+    kit_status status = lease_journal_end(r->journal, &list, err);
+    if (status == KOLM_OK && lease_list_open(&list) > 0) {
+        status = fleet_reap_run(session, registry, &options, &reap, err);
+        if (status == KOLM_OK) fleet_reap_tell(session, &reap);
+        for (size_t i = 0; i < reap.count; i++)
+            for (size_t k = 0; k < list.count; k++)
+                if (reap.at[i].fate == FLEET_REAP_ENDED && strcmp(reap.at[i].lease.name, list.at[k].name) == 0)
+                    list.at[k] = reap.at[i].lease;
+    }
+    fleet_reap_free(&reap);
+    renting_free(r);
+    if (call->leases)
+        *call->leases = list;
+    else
+        lease_list_free(&list);
+    return status;
+}
+
 kit_status fleet_call_one(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
                           const fleet_call *call, host_result *out_result, kolm_error_t *err) {
     host_call_options options;
     hearing h;
+    renting rents;
+    bool allowed;
+    if (call->leases) *call->leases = (lease_list){0};
     *out_result = (host_result){.verdict = HOST_NOT_LOADED, .error = KIT_ERROR_INIT};
     if (fleet_call_allows(backend, call, &out_result->error) != KOLM_OK) return KOLM_OK;
     KIT_TRY(make_options(session, registry, backend, call, &h, &options, err));
+    KIT_TRY(cap_budget(backend, call, &options, out_result, &allowed, err));
+    if (!allowed) return KOLM_OK;
+    begin_renting(session, backend, call, &options, &rents);
     kit_status status = call_slot(registry->found, backend->row, call, &options, out_result, err);
     if (call->label) session_progress_end(session);
-    return status;
+    kit_status ended = end_renting(session, registry, call, &rents, status == KOLM_OK ? err : NULL);
+    return status != KOLM_OK ? status : ended;
+}
+
+kit_status fleet_call_reclaims(kolm_session *session, fleet_registry *registry, host_reclaim_item *items, size_t count,
+                               const fleet_call *call, kolm_error_t *err) {
+    host_call_options options;
+    hearing h;
+    KIT_TRY(make_options(session, registry, NULL, call, &h, &options, err));
+    if (options.secret) KIT_TRY(fleet_read_credentials(session, registry, err));
+    if (call->finish) options.cancel = NULL;
+    return host_reclaim_all(registry->found, items, count, &options, err);
 }
 
 kit_status fleet_call_all(kolm_session *session, fleet_registry *registry, const host_backend *const *rows,

@@ -13,6 +13,10 @@
  *   train, infer none      unless there is an airgap                  those of its manifest, unless there is an airgap
  *   test         none      if it needs one, unless there is an airgap the same
  *   status       300 s     if it needs one, unless there is an airgap the same
+ *   reclaim      8 s       unless there is an airgap                  the same
+ *
+ * A call of train, infer or test that has the network and a backend that needs one gets a journal of its own (lease/lease.h). What is
+ * open in it when the call has ended is reclaimed at once, and said.
  *
  * Under an airgap private_remote lets a backend of the user's own at a private address have network and secrets in the slots that
  * may have them at all; it is told to keep to private addresses. Nothing enforces that, and the receipt says so.
@@ -22,6 +26,7 @@
 
 #include "fleet/registry.h"
 #include "host/host.h"
+#include "lease/lease.h"
 
 /* Zero-initialise what is not wanted. */
 typedef struct fleet_call {
@@ -30,6 +35,8 @@ typedef struct fleet_call {
     bool private_remote;
     /* detect */
     uint64_t timeout_seconds; /* instead of the slot's; 0: the slot's */
+    int64_t timeout_ms;       /* reclaim: the same */
+    bool finish;              /* reclaim: although the session was stopped */
     bool with_secrets;
     bool debugged; /* by somebody with a debugger: an hour, and the plugin is loaded by its path */
     /* cost; price and cold start are filled in from each backend */
@@ -39,6 +46,10 @@ typedef struct fleet_call {
     const char *job_dir;
     int input_fd, output_fd; /* infer: as host_infer; -1: the job's files */
     int model_fd;            /* infer: 0: none */
+    uint64_t budget_micro_usd, max_price_micro_usd,
+        min_vram_bytes; /* what the user wants; 0: nothing (budget.h caps it) */
+    const char *job_id; /* for the journal; NULL: none */
+    lease_list *leases; /* gets what the call rented; the caller frees it; NULL: not wanted */
     /* status */
     bool prune;
     uint64_t older_seconds;
@@ -60,6 +71,10 @@ kit_status fleet_call_one(kolm_session *session, fleet_registry *registry, const
 kit_status fleet_call_all(kolm_session *session, fleet_registry *registry, const host_backend *const *rows,
                           size_t count, const fleet_call *call, host_result *out_results,
                           kolm_error_t *err) KIT_MUST_USE;
+
+/* Many leases at once, under one deadline, of backends that fleet_call_allows lets pass. */
+kit_status fleet_call_reclaims(kolm_session *session, fleet_registry *registry, host_reclaim_item *items, size_t count,
+                               const fleet_call *call, kolm_error_t *err) KIT_MUST_USE;
 
 /* Reads the secrets of the home into the registry, once. */
 kit_status fleet_read_credentials(kolm_session *session, fleet_registry *registry, kolm_error_t *err) KIT_MUST_USE;

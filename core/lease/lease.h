@@ -76,6 +76,8 @@ typedef struct lease_list {
 kit_status lease_read(const char *bytes, size_t length, const char *id, lease_list *list, size_t *out_whole,
                       kolm_error_t *err) KIT_MUST_USE;
 void lease_list_free(lease_list *list);
+/* Moves the entries of from, which is freed, to the end of list. */
+kit_status lease_list_join(lease_list *list, lease_list *from, kolm_error_t *err) KIT_MUST_USE;
 /* Entries that are not LEASE_GONE. */
 size_t lease_list_open(const lease_list *list);
 /* What the entries cost. False, and *out_micro_usd what is known, when one of them has a cost that is not known, or is not gone. */

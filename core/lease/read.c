@@ -26,6 +26,17 @@ void lease_list_free(lease_list *list) {
     *list = (lease_list){0};
 }
 
+kit_status lease_list_join(lease_list *list, lease_list *from, kolm_error_t *err) {
+    bool good = true;
+    for (size_t i = 0; good && i < from->count; i++) {
+        lease_entry *entry = lease_list_add(list);
+        good = entry != NULL;
+        if (entry) *entry = from->at[i];
+    }
+    lease_list_free(from);
+    return good ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
 size_t lease_list_open(const lease_list *list) {
     size_t n = 0;
     for (size_t i = 0; i < list->count; i++)

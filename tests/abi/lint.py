@@ -34,8 +34,8 @@ FLOORS = (
     {"runtime": "host session store", "report": "artifact job receipt score session store"},
     {"fleet": "host lease pick receipt runtime session store"},
     {"model": "artifact fleet host job receipt runtime session store"},
-    {"compile": "artifact fleet host job model pick receipt report runtime score session store"},
-    {"cli": "artifact compile conform fleet host job model pick receipt report runtime score session store"},
+    {"compile": "artifact fleet host job lease model pick receipt report runtime score session store"},
+    {"cli": "artifact compile conform fleet host job lease model pick receipt report runtime score session store"},
 )
 # What is decided, or spelled, in one file outside the tests: where it would be looked for, the file (and the rooms that may as well),
 # and the header that others ask.

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asks backends to end what earlier calls left, and puts on record what is gone. */
+#include "fleet/reap.h"
+
+#include "fleet/call.h"
+#include "kolm/kit/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TIMEOUT_MS 8000
+
+const char *fleet_reap_fate_name(fleet_reap_fate fate) {
+    static const char *const names[] = {"left", "running", "unknown", "ended"};
+    return names[fate];
+}
+
+static kit_status no_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
+void fleet_reap_free(fleet_reap *reap) {
+    free(reap->at);
+    lease_list_free(&reap->owned);
+    *reap = (fleet_reap){0};
+}
+
+size_t fleet_reap_open(const fleet_reap *reap) {
+    size_t n = 0;
+    for (size_t i = 0; i < reap->count; i++)
+        n += reap->at[i].fate != FLEET_REAP_ENDED;
+    return n;
+}
+
+/* ---- What there is to do */
+
+static void leave(fleet_reaped *r, const char *remedy, const char *why) {
+    r->fate = FLEET_REAP_LEFT;
+    kit_copy(r->why, sizeof r->why, why);
+    kit_copy(r->remedy, sizeof r->remedy, remedy);
+}
+
+/* "kolm-1 (i-0abc)", or the line that is damaged. */
+static void name_of(const lease_entry *e, char *out, size_t capacity) {
+    if (e->state == LEASE_DAMAGED)
+        kit_format(out, capacity, "%s:%llu", e->journal, (unsigned long long)e->line);
+    else
+        kit_format(out, capacity, "%s%s%s%s", e->name, e->handle[0] ? " (" : "", e->handle, e->handle[0] ? ")" : "");
+}
+
+static void leave_damaged(fleet_reaped *r) {
+    char remedy[400], name[200];
+    name_of(&r->lease, name, sizeof name);
+    kit_format(remedy, sizeof remedy,
+               "look at %s whether something of kolm's runs there, end it, and then `kolm compute reap --forget %s`",
+               r->lease.backend, name);
+    leave(r, remedy, "a line of its journal is damaged: what it was is not known");
+}
+
+static void leave_without_backend(fleet_reaped *r, const char *why) {
+    char remedy[400];
+    kit_format(remedy, sizeof remedy,
+               "install %s again; or end it at the provider, and then `kolm compute reap --forget %s`",
+               r->lease.backend, r->lease.name);
+    leave(r, remedy, why);
+}
+
+/* Splits what is on record into what is for the reaper and what still has an owner. */
+static kit_status sort_out(const lease_list *list, const char *journal, fleet_reap *out, kolm_error_t *err) {
+    out->at = calloc(list->count + 1, sizeof *out->at);
+    out->owned.at = calloc(list->count + 1, sizeof *out->owned.at);
+    if (!out->at || !out->owned.at) return no_memory(err);
+    out->owned.room = list->count + 1;
+    for (size_t i = 0; i < list->count; i++) {
+        const lease_entry *e = &list->at[i];
+        if (e->state == LEASE_GONE || (journal && strcmp(journal, e->journal) != 0)) continue;
+        if (e->owned)
+            out->owned.at[out->owned.count++] = *e;
+        else
+            out->at[out->count++] = (fleet_reaped){.lease = *e};
+    }
+    return KOLM_OK;
+}
+
+/* ---- Journals that are held while their leases are worked on */
+
+typedef struct held {
+    lease_journal **at;
+    size_t count;
+} held;
+
+static lease_journal *held_find(const held *h, const char *id) {
+    for (size_t i = 0; i < h->count; i++)
+        if (strcmp(lease_journal_id(h->at[i]), id) == 0) return h->at[i];
+    return NULL;
+}
+
+/* NULL: another kolm has it by now, or it is settled. */
+static lease_journal *hold(const store_home *home, held *h, const char *id) {
+    lease_journal *journal = held_find(h, id);
+    if (!journal && lease_journal_adopt(home, id, &journal, NULL) == KOLM_OK) h->at[h->count++] = journal;
+    return journal;
+}
+
+/* Also those in which nothing is open: a kolm that was killed before it settled them. */
+static kit_status settle(const store_home *home, const lease_list *list, held *h, kolm_error_t *err) {
+    kit_status status = KOLM_OK;
+    for (size_t i = 0; i < list->count; i++)
+        if (!list->at[i].owned) (void)hold(home, h, list->at[i].journal);
+    for (size_t i = 0; i < h->count; i++) {
+        kit_status one = lease_journal_end(h->at[i], NULL, status == KOLM_OK ? err : NULL);
+        if (status == KOLM_OK) status = one;
+    }
+    h->count = 0;
+    return status;
+}
+
+/* ---- Asking */
+
+typedef struct asking {
+    host_reclaim_item *items;
+    fleet_reaped **of; /* the lease of each item */
+    size_t count;
+} asking;
+
+static void add(asking *a, fleet_reaped *r, const fleet_backend *backend, const lease_journal *journal) {
+    uint64_t now = (uint64_t)time(NULL) * 1000;
+    host_reclaim_item *item = &a->items[a->count];
+    a->of[a->count++] = r;
+    item->row = backend->row;
+    item->lease_fd = lease_journal_fd(journal);
+    item->args = (kolm_reclaim_args_t){
+        .age_seconds = r->lease.begun_ms > 0 && now > r->lease.begun_ms ? (now - r->lease.begun_ms) / 1000 : 0,
+        .name = r->lease.name,
+        .handle = r->lease.handle,
+        .kind = r->lease.kind,
+        .place = r->lease.place};
+}
+
+static void choose(fleet_registry *registry, const fleet_call *call, const store_home *home, fleet_reap *out, held *h,
+                   asking *a) {
+    for (size_t i = 0; i < out->count; i++) {
+        fleet_reaped *r = &out->at[i];
+        const fleet_backend *backend = fleet_registry_find(registry, r->lease.backend);
+        kolm_error_t why = KIT_ERROR_INIT;
+        lease_journal *journal;
+        if (r->lease.state == LEASE_DAMAGED)
+            leave_damaged(r);
+        else if (!backend)
+            leave_without_backend(r, "its backend is not installed any more");
+        else if (fleet_call_allows(backend, call, &why) != KOLM_OK)
+            leave(r, why.remedy, why.text);
+        else if ((journal = hold(home, h, r->lease.journal)) == NULL)
+            leave(r, "", "another kolm is at work on it");
+        else
+            add(a, r, backend, journal);
+    }
+}
+
+/* Already put on record by the plugin itself? Then with its own bill. */
+static bool is_gone(const lease_list *list, const char *name) {
+    for (size_t i = 0; i < list->count; i++)
+        if (list->at[i].state == LEASE_GONE && strcmp(list->at[i].name, name) == 0) return true;
+    return false;
+}
+
+static void take_billed(lease_journal *journal, fleet_reaped *r) {
+    lease_list list;
+    if (lease_journal_read(journal, &list, NULL) != KOLM_OK) return;
+    for (size_t i = 0; i < list.count; i++)
+        if (list.at[i].state == LEASE_GONE && strcmp(list.at[i].name, r->lease.name) == 0) r->lease = list.at[i];
+    lease_list_free(&list);
+}
+
+static void take_gone(lease_journal *journal, fleet_reaped *r, uint64_t billed) {
+    lease_list list = {0};
+    kolm_error_t why = KIT_ERROR_INIT;
+    kit_status status = lease_journal_read(journal, &list, &why);
+    if (status == KOLM_OK && !is_gone(&list, r->lease.name))
+        status = lease_journal_gone(journal, r->lease.name, billed, &why);
+    lease_list_free(&list);
+    if (status != KOLM_OK) {
+        leave(r, why.remedy, why.text);
+        return;
+    }
+    r->fate = FLEET_REAP_ENDED;
+    take_billed(journal, r);
+}
+
+static void take_answer(lease_journal *journal, fleet_reaped *r, const host_result *result) {
+    const bool answered = result->verdict == HOST_OK;
+    if (answered && result->reclaim.outcome == KOLM_RECLAIM_GONE) {
+        take_gone(journal, r, result->reclaim.billed_micro_usd);
+        return;
+    }
+    r->fate = answered && result->reclaim.outcome == KOLM_RECLAIM_RUNNING ? FLEET_REAP_RUNNING : FLEET_REAP_UNKNOWN;
+    kit_copy(r->why, sizeof r->why, answered ? result->reclaim.summary : result->error.text);
+    kit_copy(r->remedy, sizeof r->remedy, answered ? "" : result->error.remedy);
+}
+
+static kit_status ask_all(kolm_session *session, fleet_registry *registry, const fleet_reap_options *o,
+                          const store_home *home, fleet_reap *out, held *h, kolm_error_t *err) {
+    asking a = {.items = calloc(out->count + 1, sizeof *a.items), .of = calloc(out->count + 1, sizeof *a.of)};
+    const fleet_call call = {
+        .slot = HOST_SLOT_RECLAIM, .airgap = o->airgap, .timeout_ms = o->timeout_ms, .finish = o->finish};
+    kit_status status = a.items && a.of ? KOLM_OK : no_memory(err);
+    if (status == KOLM_OK) choose(registry, &call, home, out, h, &a);
+    if (status == KOLM_OK && a.count > 0) status = fleet_call_reclaims(session, registry, a.items, a.count, &call, err);
+    for (size_t i = 0; status == KOLM_OK && i < a.count; i++)
+        take_answer(held_find(h, a.of[i]->lease.journal), a.of[i], &a.items[i].result);
+    free(a.items);
+    free(a.of);
+    return status;
+}
+
+static void leave_all(fleet_reap *out, const char *remedy, const char *why) {
+    for (size_t i = 0; i < out->count; i++)
+        leave(&out->at[i], remedy, why);
+}
+
+static kit_status work(kolm_session *session, fleet_registry *registry, const fleet_reap_options *o,
+                       const store_home *home, const lease_list *list, fleet_reap *out, kolm_error_t *err) {
+    fleet_registry *own = NULL;
+    held h = {.at = calloc(list->count + 1, sizeof *h.at)};
+    kit_status status = h.at ? KOLM_OK : no_memory(err);
+    if (status == KOLM_OK && out->count > 0 && o->airgap != SESSION_AIRGAP_OFF)
+        leave_all(out, "run `kolm compute reap --yes` where the network is allowed", "--airgap keeps its backend out");
+    else if (status == KOLM_OK && out->count > 0) {
+        if (!registry) status = fleet_registry_open(session, &own, err);
+        if (status == KOLM_OK) status = ask_all(session, registry ? registry : own, o, home, out, &h, err);
+    }
+    /* Whatever went wrong: what is gone is settled, and what is held is let go. */
+    kit_status settled = h.at ? settle(home, list, &h, status == KOLM_OK ? err : NULL) : KOLM_OK;
+    free(h.at);
+    fleet_registry_free(own);
+    return status != KOLM_OK ? status : settled;
+}
+
+kit_status fleet_reap_run(kolm_session *session, fleet_registry *registry, const fleet_reap_options *options,
+                          fleet_reap *out, kolm_error_t *err) {
+    store_home *home = NULL;
+    lease_list list = {0};
+    *out = (fleet_reap){0};
+    KIT_TRY(session_home(session, &home, err));
+    if (!lease_any(home)) return KOLM_OK;
+    kit_status status = lease_list_read(home, &list, err);
+    if (status == KOLM_OK) status = sort_out(&list, options->journal, out, err);
+    if (status == KOLM_OK && !options->look) status = work(session, registry, options, home, &list, out, err);
+    lease_list_free(&list);
+    return status;
+}
+
+/* ---- What is said of it */
+
+static void describe(const fleet_reaped *r, kit_buf *out) {
+    char name[256], cost[32];
+    name_of(&r->lease, name, sizeof name);
+    kit_buf_fmt(out, "%s%s %s", out->length > 0 ? ", " : "", r->lease.backend, name);
+    if (r->fate == FLEET_REAP_ENDED && r->lease.billed_micro_usd <= INT64_MAX)
+        kit_buf_fmt(out, ", billed %s", session_usd(cost, sizeof cost, r->lease.billed_micro_usd));
+}
+
+void fleet_reap_tell(kolm_session *session, const fleet_reap *reap) {
+    kit_buf ended = {0}, open = {0};
+    const fleet_reaped *first = NULL;
+    size_t left = fleet_reap_open(reap);
+    for (size_t i = 0; i < reap->count; i++) {
+        describe(&reap->at[i], reap->at[i].fate == FLEET_REAP_ENDED ? &ended : &open);
+        if (reap->at[i].fate != FLEET_REAP_ENDED && !first) first = &reap->at[i];
+    }
+    if (ended.length > 0)
+        session_warn(session, "ended what an earlier call had rented and left: %s", kit_buf_text(&ended));
+    if (first)
+        session_warn(session, "%zu lease%s that may still be billed: %s%s%s%s%s; `kolm compute reap` shows %s", left,
+                     left == 1 ? "" : "s", kit_buf_text(&open), first->why[0] ? ": " : "", first->why,
+                     first->remedy[0] ? "; " : "", first->remedy, left == 1 ? "it" : "them");
+    kit_buf_free(&ended);
+    kit_buf_free(&open);
+}
+
+void fleet_reap_start(kolm_session *session, session_airgap airgap) {
+    const fleet_reap_options options = {.airgap = airgap};
+    fleet_reap reap;
+    kolm_error_t why = KIT_ERROR_INIT;
+    if (fleet_reap_run(session, NULL, &options, &reap, &why) == KOLM_OK)
+        fleet_reap_tell(session, &reap);
+    else if (why.code != KOLM_E_CANCELLED)
+        session_warn(session, "cannot look for what earlier calls may have left rented: %s%s%s", why.text,
+                     why.remedy[0] ? "; " : "", why.remedy);
+    fleet_reap_free(&reap);
+}
+
+/* ---- By hand */
+
+kit_status fleet_reap_forget(kolm_session *session, const char *name, kolm_error_t *err) {
+    store_home *home = NULL;
+    lease_list list = {0};
+    lease_journal *journal = NULL;
+    const lease_entry *found = NULL;
+    KIT_TRY(session_home(session, &home, err));
+    KIT_TRY(lease_list_read(home, &list, err));
+    for (size_t i = 0; i < list.count && !found; i++) {
+        char shown[256];
+        const lease_entry *e = &list.at[i];
+        kit_copy(shown, sizeof shown, e->name);
+        if (e->state == LEASE_DAMAGED) name_of(e, shown, sizeof shown);
+        if (e->state != LEASE_GONE && strcmp(shown, name) == 0) found = e;
+    }
+    kit_status status = KOLM_OK;
+    if (!found)
+        status = kit_fail(err, KOLM_E_NOT_FOUND, "`kolm compute reap` lists what is open", "no open lease is called %s",
+                          name);
+    else if (found->owned)
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "wait for it, or end it",
+                          "the call that rented %s still runs", name);
+    if (status == KOLM_OK) status = lease_journal_adopt(home, found->journal, &journal, err);
+    if (status == KOLM_OK)
+        status = found->state == LEASE_DAMAGED ? lease_journal_forget(journal, found->line, err)
+                                               : lease_journal_gone(journal, found->name, UINT64_MAX, err);
+    kit_status ended = lease_journal_end(journal, NULL, status == KOLM_OK ? err : NULL);
+    lease_list_free(&list);
+    return status != KOLM_OK ? status : ended;
+}
