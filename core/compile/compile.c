@@ -54,6 +54,7 @@ kit_status compile_run(compile *c, bool *out_ships, kolm_error_t *err) {
 void compile_free(compile *c) {
     if (c == NULL) return;
     job_directory_close(&c->job, c->request.keep_job && c->job.path != NULL);
+    lease_list_free(&c->leases);
     for (size_t i = 0; i < c->payload_count; i++) {
         free(c->payload[i].name);
         free(c->payload[i].path);

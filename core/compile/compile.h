@@ -12,6 +12,7 @@
 #include "job/directory.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
+#include "lease/lease.h"
 #include "model/base.h"
 #include "receipt/receipt.h"
 #include "score/score.h"
@@ -55,6 +56,8 @@ typedef struct compile {
     bool airgap;
     bool private_remote; /* under airgap the chosen backend is a machine of the user's own, on a private address */
     fleet_choice *choice;
+    bool budget_capped;    /* the budget is that of the environment (fleet/budget.h), not the request's own */
+    lease_list leases;     /* what the job rented */
     uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */
     host_result trained, answered;
     cJSON *reported; /* what the backend measured: {"train": {NAME: TEXT}, "infer": {NAME: TEXT}} */

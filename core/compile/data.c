@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile, first half: checking the request, preparing the data, choosing the backend. */
+#include "fleet/budget.h"
 #include "fleet/call.h"
 
 #include "compile/compile.h"
@@ -161,6 +162,18 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+/* No job costs more than the environment allows, whatever was asked for. */
+static kit_status cap_budget(compile *c, kolm_error_t *err) {
+    session_number *budget = &c->request.budget;
+    bool capped = false;
+    uint64_t cap = 0;
+    KIT_TRY(fleet_budget_cap(&capped, &cap, err));
+    if (!capped || (budget->set && budget->value <= cap)) return KOLM_OK;
+    *budget = (session_number){.set = true, .value = cap};
+    c->budget_capped = true;
+    return KOLM_OK;
+}
+
 kit_status compile_check_request(compile *c, kolm_error_t *err) {
     static const char *const efforts[] = {"quick", "normal", "high"}, *const weights[] = {"none", "balanced"},
                              *const rules[] = {"majority", "drop", "keep", "error"}; /* as job_contradictions */
@@ -178,6 +191,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
             err, KOLM_E_INVALID_ARGUMENT,
             "use auto, linear, lora, or what a backend makes: `kolm compile --help` lists those that were found",
             "--recipe '%s' is not the name of a recipe", r->recipe);
+    KIT_TRY(cap_budget(c, err));
     KIT_TRY(model_trainer_options(&r->set, &c->trainer, err));
     KIT_TRY(check_recipe(c, err));
     if (!one_of(r->effort, efforts, 3))
@@ -329,25 +343,29 @@ static kit_status quote(compile *c, kolm_error_t *err) {
 static kit_status check_budget(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     char quoted[32], budget[32];
+    const char *limit = c->budget_capped ? FLEET_BUDGET_VARIABLE : "--budget";
     bool free = c->choice->backend->offer->price_micro_usd_per_hour == 0;
     if (!r->budget.set || (c->quoted_micro == RECEIPT_UNKNOWN && free)) return KOLM_OK;
     if (c->quoted_micro == RECEIPT_UNKNOWN && r->budget.value == 0) {
         c->reason = SESSION_REASON_NOTHING;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a free backend, or give a budget above 0",
-                        "%s cannot say what this job costs, and --budget 0 allows no cost", c->choice->backend->name);
+                        "%s cannot say what this job costs, and %s 0 allows no cost", c->choice->backend->name, limit);
     }
     if (c->quoted_micro == RECEIPT_UNKNOWN) {
-        session_warn(c->session, "%s cannot say what this job costs: --budget says nothing about it",
-                     c->choice->backend->name);
+        session_warn(c->session, "%s cannot say what this job costs: %s says nothing about it",
+                     c->choice->backend->name, limit);
         return KOLM_OK;
     }
     if (c->quoted_micro <= r->budget.value) return KOLM_OK;
     c->reason = SESSION_REASON_NOTHING;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                    "raise --budget, choose a cheaper backend (`kolm compute quote`), or train on fewer rows",
-                    "this job is quoted at %s on %s, above the budget of %s",
-                    session_usd(quoted, sizeof quoted, c->quoted_micro), c->choice->backend->name,
-                    session_usd(budget, sizeof budget, r->budget.value));
+    return kit_fail(
+        err, KOLM_E_FAILED_PRECONDITION,
+        c->budget_capped ? "raise " FLEET_BUDGET_VARIABLE
+                           ", choose a cheaper backend (`kolm compute quote`), or train on fewer rows"
+                         : "raise --budget, choose a cheaper backend (`kolm compute quote`), or train on fewer rows",
+        "this job is quoted at %s on %s, above the budget of %s%s", session_usd(quoted, sizeof quoted, c->quoted_micro),
+        c->choice->backend->name, session_usd(budget, sizeof budget, r->budget.value),
+        c->budget_capped ? " of " FLEET_BUDGET_VARIABLE : "");
 }
 
 kit_status compile_choose(compile *c, kolm_error_t *err) {

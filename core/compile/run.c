@@ -91,6 +91,11 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
                              .private_remote = c->private_remote,
                              .threads = c->threads,
                              .job_dir = c->job.job,
+                             .budget_micro_usd = r->budget.set ? r->budget.value : 0,
+                             .max_price_micro_usd = r->max_price.set ? r->max_price.value : 0,
+                             .min_vram_bytes = r->min_vram.set ? r->min_vram.value * 1000 : 0,
+                             .job_id = c->job.id,
+                             .leases = &c->leases,
                              .label = "[trainer]",
                              .metrics = metrics_of(c, "train")};
     kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, &c->trained, err);
@@ -241,6 +246,7 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
     char what[128];
     if (!fleet_recipe_runs_alone(backend, c->recipe))
         KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->reason, err));
+    lease_list answering = {0};
     const fleet_call call = {.slot = HOST_SLOT_INFER,
                              .airgap = c->request.airgap,
                              .private_remote = c->private_remote,
@@ -248,10 +254,17 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
                              .job_dir = c->job.job,
                              .input_fd = -1,
                              .output_fd = -1,
+                             .budget_micro_usd = c->request.budget.set ? c->request.budget.value : 0,
+                             .max_price_micro_usd = c->request.max_price.set ? c->request.max_price.value : 0,
+                             .min_vram_bytes = c->request.min_vram.set ? c->request.min_vram.value * 1000 : 0,
+                             .job_id = c->job.id,
+                             .leases = &answering,
                              .label = "[trainer]",
                              .metrics = metrics_of(c, "infer"),
                              .stop = stop};
     kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, &c->answered, err);
+    kit_status joined = lease_list_join(&c->leases, &answering, status == KOLM_OK ? err : NULL);
+    if (status == KOLM_OK) status = joined;
     kit_format(what, sizeof what, "answering on %s", backend->name);
     if (status == KOLM_OK) status = fleet_verdict(&c->answered, what, &c->reason, err);
     return status;

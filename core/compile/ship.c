@@ -243,10 +243,17 @@ static void fill_airgap(const compile *c, receipt_compile *r, const char **mecha
     r->airgap_mechanism_count = s->mechanism_count;
 }
 
+/* The bill: where something was rented, what its leases come to, so that receipt and journal agree; else what the backend says. */
+static uint64_t billed_of(const compile *c) {
+    uint64_t sum = 0;
+    if (c->leases.count == 0) return c->trained.train.billed_micro_usd;
+    return lease_list_billed(&c->leases, &sum) ? sum : RECEIPT_UNKNOWN;
+}
+
 /* What it cost: the bill, else the price by the clock, else nothing for a free backend. */
 static uint64_t cost_of(const compile *c, uint64_t wall_ms) {
-    uint64_t price = c->choice->backend->offer->price_micro_usd_per_hour;
-    if (c->trained.train.billed_micro_usd != RECEIPT_UNKNOWN) return c->trained.train.billed_micro_usd;
+    uint64_t price = c->choice->backend->offer->price_micro_usd_per_hour, billed = billed_of(c);
+    if (billed != RECEIPT_UNKNOWN) return billed;
     if (price == PICK_UNPRICED) return RECEIPT_UNKNOWN;
     return price * wall_ms / 3600000;
 }
@@ -284,7 +291,7 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
         .plugin_sha256 = c->trained.plugin_sha256,
         .cost_micro_usd = cost_of(c, wall_ms),
         .quoted_micro_usd = c->quoted_micro,
-        .billed_micro_usd = c->trained.train.billed_micro_usd,
+        .billed_micro_usd = billed_of(c),
         .wall_duration_ms = wall_ms,
         .started_at = c->started_at,
         .finished_at = (int64_t)time(NULL),
