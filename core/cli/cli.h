@@ -49,6 +49,7 @@ int cli_compute_pick(struct cli_context *context, int argc, char **argv);
 int cli_compute_use(struct cli_context *context, int argc, char **argv);
 int cli_compute_info(struct cli_context *context, int argc, char **argv);
 int cli_compute_status(struct cli_context *context, int argc, char **argv);
+int cli_compute_reap(struct cli_context *context, int argc, char **argv);
 int cli_compute_test(struct cli_context *context, int argc, char **argv);
 int cli_compute_setup(struct cli_context *context, int argc, char **argv);
 int cli_compute_quote(struct cli_context *context, int argc, char **argv);

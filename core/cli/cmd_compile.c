@@ -4,6 +4,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "compile/compile.h"
+#include "fleet/reap.h"
 
 #include <string.h>
 
@@ -120,7 +121,10 @@ int cli_cmd_compile(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     if (compile_new(&context->session, &c, &err) != KOLM_OK) return cli_error(context, CLI_EXIT_INTERNAL, &err);
     int exit_code = parse(context, c, argc, argv);
-    if (exit_code < 0) exit_code = run(context, c);
+    if (exit_code < 0) {
+        fleet_reap_start(&context->session, c->request.airgap);
+        exit_code = run(context, c);
+    }
     keep_job(context, c);
     cli_list_free(&c->request.data);
     cli_list_free(&c->request.eval);

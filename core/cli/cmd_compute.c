@@ -12,6 +12,7 @@ static const cli_command verbs[] = {
     {"use", "make a backend the default", cli_compute_use},
     {"info", "everything about one backend", cli_compute_info},
     {"status", "default backend, jobs, totals, and what is kept elsewhere", cli_compute_status},
+    {"reap", "end what earlier calls rented and left", cli_compute_reap},
     {"test", "prove a backend before it is needed", cli_compute_test},
     {"setup", "make the Python runtime of a backend", cli_compute_setup},
     {"quote", "what a job would take and cost on every backend", cli_compute_quote},

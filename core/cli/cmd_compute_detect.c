@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/reap.h"
 #include "fleet/registry.h"
 
 #include <inttypes.h>
@@ -90,6 +91,7 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     detect.refresh = detect.refresh || force;
     detect.airgap = airgap != SESSION_AIRGAP_OFF;
     detect.airgap_strict = airgap == SESSION_AIRGAP_STRICT;
+    fleet_reap_start(&context->session, airgap);
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK) status = fleet_registry_detect(&context->session, registry, &detect, &err);
     if (status != KOLM_OK) {

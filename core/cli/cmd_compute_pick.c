@@ -4,6 +4,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/pick_text.h"
+#include "fleet/reap.h"
 #include "fleet/registry.h"
 
 #include <stdlib.h>
@@ -139,6 +140,7 @@ static int fresh(cli_context *context, const pick_options *o) {
                                    .airgap_strict = o->airgap == SESSION_AIRGAP_STRICT,
                                    .allow_private_remote = o->allow_private_remote};
     constraints_of(o, &constraints);
+    fleet_reap_start(&context->session, o->airgap);
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
     for (size_t i = 0; status == KOLM_OK && i < o->exclude.count; i++) {
         if (fleet_registry_find(registry, o->exclude.items[i])) continue;

@@ -4,6 +4,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/quote.h"
+#include "fleet/reap.h"
 #include "host/host.h"
 #include "session/site.h"
 
@@ -145,5 +146,6 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
         return cli_usage_error(context, syntax.command, "--rows 0: there is nothing to quote");
     if (o.epochs.value > UINT32_MAX)
         return cli_usage_error(context, syntax.command, "--epochs: the number is too large");
+    fleet_reap_start(&context->session, o.airgap);
     return quote(context, &o);
 }

@@ -2,6 +2,7 @@
 /* kolm compute status: the default backend, jobs and leases, the detection cache, what was spent, and what is kept elsewhere. */
 #include "cli/cli.h"
 #include "cli/elsewhere_text.h"
+#include "cli/lease_text.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "fleet/choose.h"
@@ -29,7 +30,15 @@ typedef struct state {
     int64_t cache_age; /* seconds; -1: no cache */
     size_t jobs;
     receipt_totals sums;
+    lease_list leases; /* open ones */
+    lease_totals rented;
 } state;
+
+static void state_free(state *s) {
+    receipt_totals_free(&s->sums);
+    lease_list_free(&s->leases);
+    lease_totals_free(&s->rented);
+}
 
 /* "24h", "7d", "30m", "90s" into seconds. */
 static bool parse_span(const char *text, int64_t *out_seconds) {
@@ -58,6 +67,17 @@ static kit_status sum_receipts(cli_context *context, const store_home *home, sta
     kit_status status = receipt_totals_read(path, s->since, context->session.stop, &s->sums, err);
     free(path);
     return status;
+}
+
+/* What is open, and what is over since then. */
+static kit_status read_leases(cli_context *context, const store_home *home, state *s, kolm_error_t *err) {
+    uint64_t since_ms = s->since > 0 ? (uint64_t)s->since * 1000 : 0;
+    size_t open = 0;
+    KIT_TRY(lease_list_read(home, &s->leases, err));
+    for (size_t i = 0; i < s->leases.count; i++)
+        if (s->leases.at[i].state != LEASE_GONE) s->leases.at[open++] = s->leases.at[i];
+    s->leases.count = open;
+    return lease_totals_read(home, since_ms, context->session.stop, &s->rented, err);
 }
 
 static kit_status count_jobs(const store_home *home, size_t *out_count, kolm_error_t *err) {
@@ -91,7 +111,103 @@ static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out
     return status;
 }
 
-static void print_text(cli_context *context, const state *s, const char *since, const char *home) {
+static const char *state_of(const lease_entry *e) {
+    return e->state == LEASE_DAMAGED ? "damaged" : e->owned ? "in use" : "open";
+}
+
+/* ---- Days: what the receipts say of one, and what was rented on it. */
+
+typedef struct day {
+    const receipt_day *jobs;
+    const lease_total *leases;
+    const char *name, *backend;
+} day;
+
+static int by_day(const void *a, const void *b) {
+    const day *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order != 0 ? order : strcmp(x->backend, y->backend);
+}
+
+/* The caller frees *out. */
+static kit_status list_days(const state *s, day **out, size_t *out_count, kolm_error_t *err) {
+    size_t count = 0;
+    day *days = calloc(s->sums.day_count + s->rented.count + 1, sizeof *days);
+    if (!days) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    for (size_t i = 0; i < s->sums.day_count; i++) {
+        const receipt_day *d = &s->sums.days[i];
+        days[count++] = (day){.jobs = d, .name = d->day, .backend = d->backend};
+    }
+    for (size_t i = 0; i < s->rented.count; i++) {
+        const lease_total *t = &s->rented.at[i];
+        day *found = days;
+        while (found < days + count && (strcmp(found->name, t->day) != 0 || strcmp(found->backend, t->backend) != 0))
+            found++;
+        if (found == days + count) days[count++] = (day){.name = t->day, .backend = t->backend};
+        found->leases = t;
+    }
+    qsort(days, count, sizeof *days, by_day);
+    *out = days;
+    *out_count = count;
+    return KOLM_OK;
+}
+
+static void print_days(cli_context *context, const day *days, size_t count) {
+    bool rented = false;
+    char usd[32];
+    for (size_t i = 0; i < count; i++)
+        rented = rented || days[i].leases;
+    for (size_t i = 0; i < count; i++) {
+        const day *d = &days[i];
+        cli_print(context, "  %-10s  %-14s %4" PRIu64 " compiles %9s", d->name[0] ? d->name : "?",
+                  d->backend[0] ? cli_safe(d->backend) : "?", d->jobs ? d->jobs->jobs : 0,
+                  session_usd(usd, sizeof usd, d->jobs ? d->jobs->cost_micro_usd : 0));
+        if (rented)
+            cli_print(context, "  %4" PRIu64 " rented %9s%s", d->leases ? d->leases->leases : 0,
+                      session_usd(usd, sizeof usd, d->leases ? d->leases->billed_micro_usd : 0),
+                      d->leases && d->leases->unknown ? ", and an unknown bill" : "");
+        cli_print(context, "\n");
+    }
+}
+
+static bool put_days(cJSON *value, const day *days, size_t count) {
+    cJSON *list = cJSON_AddArrayToObject(value, "days");
+    bool good = list != NULL;
+    for (size_t i = 0; good && i < count; i++) {
+        const day *d = &days[i];
+        cJSON *row = cJSON_CreateObject();
+        good = cJSON_AddItemToArray(list, row) && kit_json_put_string(row, "day", d->name[0] ? d->name : NULL) &&
+               kit_json_put_string(row, "backend", d->backend[0] ? d->backend : NULL) &&
+               kit_json_put_u64(row, "jobs", d->jobs ? d->jobs->jobs : 0) &&
+               kit_json_put(row, "cost_usd", kit_json_micro(d->jobs ? d->jobs->cost_micro_usd : 0)) &&
+               kit_json_put_u64(row, "unknown_cost", d->jobs ? d->jobs->unknown_cost : 0) &&
+               kit_json_put_u64(row, "leases", d->leases ? d->leases->leases : 0) &&
+               kit_json_put(row, "billed_usd", kit_json_micro(d->leases ? d->leases->billed_micro_usd : 0)) &&
+               kit_json_put_u64(row, "unknown_billed", d->leases ? d->leases->unknown : 0);
+    }
+    return good;
+}
+
+static bool put_leases(cJSON *value, const lease_list *leases) {
+    cJSON *list = cJSON_AddArrayToObject(value, "leases");
+    bool good = list != NULL;
+    for (size_t i = 0; good && i < leases->count; i++)
+        good = cJSON_AddItemToArray(list, cli_lease_json(&leases->at[i], state_of(&leases->at[i])));
+    return good;
+}
+
+static void print_leases(cli_context *context, const lease_list *leases) {
+    if (leases->count == 0) {
+        cli_print(context, "leases:   none\n");
+        return;
+    }
+    cli_print(context, "leases:   %zu\n", leases->count);
+    for (size_t i = 0; i < leases->count; i++)
+        cli_lease_print(context, &leases->at[i], state_of(&leases->at[i]));
+}
+
+static void print_text(cli_context *context, const state *s, const day *days, size_t day_count, const char *since,
+                       const char *home) {
     char cost[32], wall[32], age[32] = "none";
     const char *site =
         strcmp(s->by, "config") == 0 ? session_site_said(&context->session, "backend", NULL, NULL) : NULL;
@@ -104,7 +220,7 @@ static void print_text(cli_context *context, const state *s, const char *since, 
         cli_print(context, "jobs:     %zu\n", s->jobs);
     else
         cli_print(context, "jobs:     none\n");
-    cli_print(context, "leases:   none\n");
+    print_leases(context, &s->leases);
     cli_print(context, "detected: %s%s\n", age, s->cache_age >= 0 ? " ago" : "");
     cli_print(context, "totals:   %" PRIu64 " compiles, %s, %s (%s%s)\n", s->sums.jobs,
               session_duration(wall, sizeof wall, s->sums.wall_ms),
@@ -112,8 +228,11 @@ static void print_text(cli_context *context, const state *s, const char *since, 
               since ? since : "");
     if (s->sums.unknown_cost)
         cli_print(context, "          %" PRIu64 " of them without a known cost\n", s->sums.unknown_cost);
+    print_days(context, days, day_count);
     if (s->sums.unreadable)
         cli_warn(context, "%" PRIu64 " lines of receipts.jsonl could not be read", s->sums.unreadable);
+    if (s->rented.unreadable)
+        cli_warn(context, "%" PRIu64 " lines of leases.jsonl could not be read", s->rented.unreadable);
     cli_print(context, "home:     %s\n", cli_safe(home));
 }
 
@@ -125,14 +244,14 @@ static bool put_elsewhere(cJSON *value, fleet_holdings *e) {
     return kit_json_put(value, "asked", asked) && good;
 }
 
-static int print_as_json(cli_context *context, const state *s, const char *since, const char *home, fleet_holdings *e,
-                         int exit_code) {
+static int print_as_json(cli_context *context, const state *s, const day *days, size_t day_count, const char *since,
+                         const char *home, fleet_holdings *e, int exit_code) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.status/1") &&
                 kit_json_put_string(value, "home", home);
     cJSON *chosen = good ? cJSON_AddObjectToObject(value, "default") : NULL;
     good = chosen && kit_json_put_string(chosen, "backend", s->backend) && kit_json_put_string(chosen, "by", s->by) &&
-           kit_json_put_u64(value, "jobs", s->jobs) && cJSON_AddArrayToObject(value, "leases") &&
+           kit_json_put_u64(value, "jobs", s->jobs) && put_leases(value, &s->leases) &&
            (s->cache_age >= 0 ? kit_json_put_u64(value, "cache_age_seconds", (uint64_t)s->cache_age)
                               : kit_json_put_null(value, "cache_age_seconds"));
     cJSON *sums = good ? cJSON_AddObjectToObject(value, "totals") : NULL;
@@ -140,7 +259,8 @@ static int print_as_json(cli_context *context, const state *s, const char *since
            kit_json_put_u64(sums, "wall_duration_ms", s->sums.wall_ms) &&
            kit_json_put(sums, "cost_usd", kit_json_micro(s->sums.cost_micro_usd)) &&
            kit_json_put_u64(sums, "unknown_cost", s->sums.unknown_cost) &&
-           kit_json_put_u64(sums, "unreadable", s->sums.unreadable);
+           kit_json_put_u64(sums, "unreadable", s->sums.unreadable + s->rented.unreadable) &&
+           put_days(value, days, day_count);
     if (good && e->held) good = put_elsewhere(value, e);
     return cli_print_json(context, cli_whole(value, good), exit_code);
 }
@@ -162,6 +282,7 @@ static kit_status look_here(cli_context *context, state *s, const store_home *ho
     KIT_TRY(fleet_default_backend(&context->session, &s->backend, &by, err));
     KIT_TRY(sum_receipts(context, home, s, err));
     s->by = by_names[by];
+    KIT_TRY(read_leases(context, home, s, err));
     KIT_TRY(count_jobs(home, &s->jobs, err));
     return age_of_cache(home, now, &s->cache_age, err);
 }
@@ -201,23 +322,29 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     if (since) s.since = now - span;
     const char *name = words > 0 ? argv[0] : NULL;
     session_reason failed = SESSION_REASON_NONE;
+    day *days = NULL;
+    size_t day_count = 0;
+    fleet_reap_start(&context->session, SESSION_AIRGAP_OFF);
     kit_status status = session_home(&context->session, &home, &err);
     if (status == KOLM_OK && !name) status = look_here(context, &s, home, now, &err);
     if (status == KOLM_OK && (name || remote || prune)) {
         const fleet_holdings_options where = {.only = name, .prune = prune, .older_seconds = (uint64_t)age};
         status = fleet_holdings_query(&context->session, &where, &elsewhere, &failed, &err);
     }
+    if (status == KOLM_OK) status = list_days(&s, &days, &day_count, &err);
     exit_code = elsewhere.failed ? CLI_EXIT_BACKEND : CLI_EXIT_OK;
     if (status != KOLM_OK)
         exit_code = cli_fail(context, failed, &err);
     else if (name)
         exit_code = print_elsewhere(context, &elsewhere, exit_code);
     else if (context->json)
-        exit_code = print_as_json(context, &s, since, store_home_path(home), &elsewhere, exit_code);
+        exit_code = print_as_json(context, &s, days, day_count, since, store_home_path(home), &elsewhere, exit_code);
     else {
-        print_text(context, &s, since, store_home_path(home));
+        print_text(context, &s, days, day_count, since, store_home_path(home));
         if (elsewhere.held) cli_elsewhere_print(context, &elsewhere);
     }
     fleet_holdings_free(&elsewhere);
+    state_free(&s);
+    free(days);
     return exit_code;
 }

@@ -5,6 +5,7 @@
 #include "cli/output.h"
 #include "fleet/calls.h"
 #include "fleet/named.h"
+#include "fleet/reap.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -98,6 +99,7 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     report r = {.context = context};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
+    fleet_reap_start(&context->session, airgap);
     kit_status status = fleet_registry_open(&context->session, &registry, &err);
     if (status == KOLM_OK)
         status = fleet_named_for_test(&context->session, registry, argv[0], airgap, &backend, &reason, &err);

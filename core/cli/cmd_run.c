@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "fleet/reap.h"
 #include "kolm/kit/text.h"
 #include "model/path.h"
 #include "model/run.h"
@@ -205,5 +206,6 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     r.text_count = g.word_count - 1;
     r.idle_seconds = g.idle.value;
     r.answer_seconds = g.answer_timeout.set ? g.answer_timeout.value : ANSWER_SECONDS;
+    fleet_reap_start(&context->session, r.airgap);
     return answer(context, &r);
 }

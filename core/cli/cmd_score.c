@@ -5,6 +5,7 @@
 #include "cli/output.h"
 #include "compile/files.h"
 #include "compile/rescore.h"
+#include "fleet/reap.h"
 
 #define SHOWN_CONFUSIONS 20 /* the commonest; --json has more */
 
@@ -77,7 +78,10 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code < 0) exit_code = check_words(context, syntax.command, argv, &r, word_count);
     r.model = argv[0];
-    if (exit_code < 0) exit_code = score_model(context, &r);
+    if (exit_code < 0) {
+        fleet_reap_start(&context->session, r.airgap);
+        exit_code = score_model(context, &r);
+    }
     cli_list_free(&r.eval);
     return exit_code;
 }

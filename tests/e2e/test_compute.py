@@ -138,7 +138,7 @@ class Compute(unittest.TestCase):
         for words in ([], ["compute"]):
             self.assertIn("usage:", self.kolm(*words, code=2).stdout)
             self.assertIn("usage:", self.kolm(*words, "--help").stdout)
-        for verb in ("list", "detect", "pick", "use", "info", "status", "test", "quote"):
+        for verb in ("list", "detect", "pick", "use", "info", "status", "reap", "test", "quote"):
             self.assertIn("usage: kolm compute " + verb, self.compute(verb, "--help").stdout)
         self.assertRegex(self.kolm("--version").stdout, r"^kolm \d+\.\d+\.\d+ ")
         self.assertEqual(json.loads(self.kolm("--version", "--json").stdout)["schema"], "kolm.version/1")
