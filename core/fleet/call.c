@@ -203,9 +203,10 @@ static kit_status cap_budget(const fleet_backend *backend, const fleet_call *cal
     KIT_TRY(fleet_budget_cap(&capped, &cap, err));
     if (capped && (cap < call->budget_micro_usd || call->budget_micro_usd == 0)) options->job_budget_micro_usd = cap;
     *out_allowed = !capped || cap > 0 || backend->offer->price_micro_usd_per_hour == 0;
-    if (!*out_allowed)
-        (void)kit_fail(&result->error, KOLM_E_PERMISSION_DENIED, "choose a free backend, or raise it",
-                       FLEET_BUDGET_VARIABLE " is 0, which allows no cost, and %s may have one", backend->name);
+    if (*out_allowed) return KOLM_OK;
+    result->verdict = HOST_FAILED;
+    (void)kit_fail(&result->error, KOLM_E_PERMISSION_DENIED, "choose a free backend, or raise it",
+                   FLEET_BUDGET_VARIABLE " is 0, which allows no cost, and %s may have one", backend->name);
     return KOLM_OK;
 }
 

@@ -104,16 +104,14 @@ static lease_journal *hold(const store_home *home, held *h, const char *id) {
 }
 
 /* Also those in which nothing is open: a kolm that was killed before it settled them. */
-static kit_status settle(const store_home *home, const lease_list *list, held *h, kolm_error_t *err) {
+static kit_status settle(const store_home *home, held *h, kolm_error_t *err) {
     kit_status status = KOLM_OK;
-    for (size_t i = 0; i < list->count; i++)
-        if (!list->at[i].owned) (void)hold(home, h, list->at[i].journal);
     for (size_t i = 0; i < h->count; i++) {
         kit_status one = lease_journal_end(h->at[i], NULL, status == KOLM_OK ? err : NULL);
         if (status == KOLM_OK) status = one;
     }
     h->count = 0;
-    return status;
+    return status == KOLM_OK ? lease_settle(home, err) : status;
 }
 
 /* ---- Asking */
@@ -231,7 +229,7 @@ static kit_status work(kolm_session *session, fleet_registry *registry, const fl
         if (status == KOLM_OK) status = ask_all(session, registry ? registry : own, o, home, out, &h, err);
     }
     /* Whatever went wrong: what is gone is settled, and what is held is let go. */
-    kit_status settled = h.at ? settle(home, list, &h, status == KOLM_OK ? err : NULL) : KOLM_OK;
+    kit_status settled = h.at ? settle(home, &h, status == KOLM_OK ? err : NULL) : KOLM_OK;
     free(h.at);
     fleet_registry_free(own);
     return status != KOLM_OK ? status : settled;

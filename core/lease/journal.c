@@ -347,3 +347,21 @@ kit_status lease_journal_end(lease_journal *journal, lease_list *out_list, kolm_
         lease_list_free(&list);
     return status;
 }
+
+kit_status lease_settle(const store_home *home, kolm_error_t *err) {
+    char *directory = NULL, id[LEASE_ID_BYTES];
+    const char *name = NULL;
+    KIT_TRY(store_home_place(home, STORE_LEASES, &directory, err));
+    DIR *listing = opendir(directory);
+    kit_status status = KOLM_OK;
+    while (listing && status == KOLM_OK) {
+        lease_journal *journal = NULL;
+        status = kit_directory_next(listing, directory, &name, err);
+        if (status != KOLM_OK || !name) break;
+        if (id_of(name, id) && lease_journal_adopt(home, id, &journal, NULL) == KOLM_OK)
+            status = lease_journal_end(journal, NULL, err);
+    }
+    if (listing) closedir(listing);
+    free(directory);
+    return status;
+}

@@ -96,6 +96,8 @@ kit_status lease_journal_begin(const store_home *home, const char *backend, cons
 /* One that has no owner. UNAVAILABLE when it has one, NOT_FOUND when it is settled by now. */
 kit_status lease_journal_adopt(const store_home *home, const char *id, lease_journal **out_journal,
                                kolm_error_t *err) KIT_MUST_USE;
+/* Ends all journals that have no owner and in which nothing is open, as a kolm that was killed leaves them. */
+kit_status lease_settle(const store_home *home, kolm_error_t *err) KIT_MUST_USE;
 /* For host_call_options.lease_fd. */
 int lease_journal_fd(const lease_journal *journal);
 const char *lease_journal_id(const lease_journal *journal);

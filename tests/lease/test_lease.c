@@ -206,6 +206,26 @@ START_TEST(test_a_call_that_ends_well) {
 }
 END_TEST
 
+START_TEST(test_settle) {
+    lease_journal *journal = NULL;
+    kit_status status = KOLM_OK;
+    if (fork() == 0) { /* killed before anything was rented */
+        status = lease_journal_begin(home, "vast", "", &journal, &err);
+        _exit(status == KOLM_OK ? 0 : 1);
+    }
+    int ended;
+    ck_assert_int_gt(wait(&ended), 0);
+    ck_assert_int_eq(ended, 0);
+    must(lease_journal_begin(home, "vast", "", &journal, &err));
+    ck_assert_uint_eq(files_in("leases"), 2);
+    must(lease_settle(home, &err));
+    ck_assert_uint_eq(files_in("leases"), 1); /* the one that has an owner */
+    must(lease_journal_end(journal, NULL, &err));
+    must(lease_settle(home, &err));
+    ck_assert(!lease_any(home));
+}
+END_TEST
+
 START_TEST(test_nothing_was_rented) {
     lease_journal *journal = NULL;
     must(lease_journal_begin(home, "vast", "", &journal, &err));
@@ -413,6 +433,7 @@ int main(void) {
     tcase_add_test(tests, test_cut_anywhere);
     tcase_add_test(tests, test_a_call_that_ends_well);
     tcase_add_test(tests, test_nothing_was_rented);
+    tcase_add_test(tests, test_settle);
     tcase_add_test(tests, test_owner);
     tcase_add_test(tests, test_what_is_open_stays);
     tcase_add_test(tests, test_unnamed);

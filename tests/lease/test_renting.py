@@ -1,0 +1,329 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A backend that rents from a provider that is a directory, and kolm killed at every transition and at random instants: afterwards one
+more command, and the directory is empty or each machine in it is listed.
+
+KOLM_RENTING_INSTANTS=N tries N random instants instead of a few."""
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+import harness  # noqa: E402  pylint: disable=wrong-import-position
+
+INSTANTS = int(os.environ.get("KOLM_RENTING_INSTANTS", "12"))
+PATIENCE = 60
+RENTERS = os.path.join(harness.BUILD, "tests", "lease")
+# In the order in which a job that goes well comes by them.
+POINTS = ["before-intent", "after-intent", "before-create", "after-create", "before-handle", "after-handle", "armed", "before-work",
+          "after-work", "before-destroy", "after-destroy", "before-gone", "after-gone"]
+
+
+def setUpModule():
+    harness.set_up_tree()
+
+
+def children_of(pid):
+    """All processes below pid, itself last, as they stand now."""
+    below = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % entry, encoding="utf-8", errors="replace") as stat:
+                parent = int(stat.read().rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError):
+            continue
+        below.setdefault(parent, []).append(int(entry))
+    found, at = [pid], 0
+    while at < len(found):
+        found += below.get(found[at], [])
+        at += 1
+    return found[::-1]
+
+
+class Renting(harness.Case):
+    backends = ()
+
+    def setUp(self):
+        super().setUp()
+        self.provider = os.path.join(self.dir, "provider")
+        self.machines = os.path.join(self.provider, "machines")
+        os.makedirs(self.machines)
+        self.add_renter()
+        self.write_home("config.json", json.dumps({"backends": {"renter": {"ledger": self.provider}}}))
+        self.kolm("backend", "grant", "renter")
+        self.write_tickets(rows=60)
+
+    def add_renter(self, **changes):
+        fields = {"kind": "cloud-marketplace", "airgap": "no", "billing": "per-hour", "cost_per_hour_usd": 3.6,
+                  "settings": [{"key": "ledger", "type": "path", "summary": "Where the provider is."}],
+                  "files": {"write": [self.provider]}, "recipes": ["linear"], "summary": "Rents for tests."}
+        fields.update(changes)
+        shutil.copy(os.path.join(RENTERS, "renter.so"), os.path.join(self.plugins, "renter.so"))
+        os.chmod(os.path.join(self.plugins, "renter.so"), 0o755)
+        self.write(os.path.join(self.plugins, "renter.json"), json.dumps(harness.manifest("renter", **fields)), 0o644)
+
+    # ---- the provider
+
+    def control(self, name, text):
+        path = os.path.join(self.provider, name)
+        if text is None:
+            if os.path.exists(path):
+                os.remove(path)
+        else:
+            self.write(path + ".new", text)
+            os.rename(path + ".new", path)
+
+    def running(self):
+        return sorted(os.listdir(self.machines))
+
+    def points(self):
+        try:
+            with open(os.path.join(self.provider, "points"), encoding="utf-8") as lines:
+                return lines.read().split()
+        except FileNotFoundError:
+            return []
+
+    # ---- kolm
+
+    def rent(self, *words, **more):
+        return self.compile("--backend", "renter", "--gate", "0", "--min-accuracy", "0", "--allow-baseline", *words, **more)
+
+    def start_rent(self):
+        return self.start("compile", "-t", "router", "-d", "tickets.jsonl", "--backend", "renter", "--gate", "0", "--min-accuracy", "0",
+                          "--allow-baseline", "--force")
+
+    def status(self):
+        return self.json("compute", "status", schema="kolm.compute.status/1")
+
+    def journals(self):
+        path = os.path.join(self.home, "leases")
+        return os.listdir(path) if os.path.isdir(path) else []
+
+    def wait_for(self, condition, what):
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            self.assertLess(time.monotonic(), end, what)
+            time.sleep(0.005)  # between two looks at a condition
+
+    @staticmethod
+    def signal(pid, number):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+    def kill(self, process, everything):
+        """kolm alone, or with all that it started: as when the machine loses power, none of them sees another one die."""
+        if everything:
+            self.signal(process.pid, signal.SIGSTOP)
+            for pid in children_of(process.pid)[:-1]:
+                self.signal(pid, signal.SIGKILL)
+        self.signal(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def check_nothing_hidden(self, where):
+        """One more command: what still runs is listed; and soon nothing runs."""
+        value = self.status()
+        listed = {lease["name"] for lease in value["leases"]}
+        self.assertLessEqual(set(self.running()), listed, where)
+        self.wait_for(lambda: not self.status()["leases"] and not self.journals(), where)
+        self.assertEqual(self.running(), [], where)
+
+    # ---- tests
+
+    def test_a_job_that_goes_well(self):
+        self.rent()
+        self.assertEqual(list(dict.fromkeys(self.points())), POINTS)
+        self.assertEqual((self.running(), self.journals()), ([], []))
+        value = self.status()
+        self.assertEqual(value["leases"], [])
+        (day,) = value["days"]
+        self.assertEqual((day["backend"], day["jobs"], day["leases"], day["unknown_billed"]), ("renter", 1, 1, 0))
+        # Receipt and journal agree.
+        self.assertEqual(day["cost_usd"], day["billed_usd"])
+        self.assertEqual(value["totals"]["cost_usd"], day["billed_usd"])
+        text = self.kolm("compute", "status").out
+        self.assertIn("leases:   none\n", text)
+        self.assertRegex(text, r"renter +1 compiles +\$[0-9.]+ +1 rented +\$[0-9.]+\n")
+        self.assertEqual(self.json("compute", "reap", schema="kolm.compute.reap/1"), {"schema": "kolm.compute.reap/1", "leases": [], "open": 0})
+
+    def test_killed_at_every_transition(self):
+        for everything in (True, False):
+            for name in POINTS:
+                with self.subTest(name, everything=everything):
+                    self.control("points", None)
+                    self.control("stop", name)
+                    process = self.start_rent()
+                    self.wait_for(lambda: name in self.points(), "%s is not reached" % name)
+                    self.kill(process, everything)
+                    self.control("stop", None)
+                    self.check_nothing_hidden((name, everything))
+
+    def test_backend_dies_at_every_transition(self):
+        for name in POINTS:
+            with self.subTest(name):
+                self.control("die", name)
+                done = self.rent("--force", code=5)
+                self.control("die", None)
+                self.assertIn("crashed", done.err)
+                # It was ended by the command that had it rented, which says so.
+                if name not in ("before-intent", "after-gone"):
+                    self.assertIn("ended what an earlier call had rented and left: renter renter-", done.err)
+                self.assertEqual((self.running(), self.journals()), ([], []))
+
+    def test_killed_at_random_instants(self):
+        draw = random.Random(7)
+        begun = time.monotonic()
+        self.control("slow", "")
+        self.rent()
+        whole = time.monotonic() - begun
+        for number in range(INSTANTS):
+            process = self.start_rent()
+            try:
+                process.wait(draw.uniform(0, whole))
+            except harness.subprocess.TimeoutExpired:
+                pass
+            self.kill(process, number % 2 == 0)
+            self.check_nothing_hidden(number)
+
+    def test_no_answer_to_a_create(self):
+        self.control("how", "no-answer")
+        self.rent()
+        self.assertEqual((self.running(), self.journals()), ([], []))
+
+    def test_interrupted(self):
+        self.control("stop", "before-work")
+        process = self.start_rent()
+        self.wait_for(lambda: "before-work" in self.points(), "it works")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual((self.running(), self.journals()), ([], []))
+        self.assertEqual(self.status()["days"][0]["leases"], 1)
+
+    def leave_one(self):
+        """A machine that runs, and nothing of kolm that does."""
+        self.control("stop", "before-work")
+        process = self.start_rent()
+        self.wait_for(lambda: "before-work" in self.points(), "it works")
+        self.kill(process, True)
+        self.control("stop", None)
+        (name,) = self.running()
+        # what was killed takes a moment to let go of the journal
+        self.wait_for(lambda: self.json("compute", "reap")["open"] == 1, "it has no owner")
+        return name
+
+    def test_reap(self):
+        name = self.leave_one()
+        value = self.json("compute", "reap", schema="kolm.compute.reap/1")
+        (lease,) = value["leases"]
+        self.assertEqual((lease["name"], lease["handle"], lease["state"], lease["backend"], lease["place"], lease["cost_per_hour_usd"], value["open"]),
+                         (name, "h:" + name, "open", "renter", "the directory", 3.6, 1))
+        self.assertEqual(self.running(), [name])  # it only looked
+        self.assertIn("--yes` ends what is open", self.kolm("compute", "reap").out)
+        (lease,) = self.json("compute", "reap", "--yes")["leases"]
+        self.assertEqual((lease["name"], lease["state"]), (name, "ended"))
+        self.assertEqual((self.running(), self.journals()), ([], []))
+        self.assertIn("nothing is rented", self.kolm("compute", "reap").out)
+
+    def test_a_verb_says_what_it_ended(self):
+        for words in (["pick"], ["detect"], ["quote", "--rows", "100"], ["status"]):
+            name = self.leave_one()
+            self.control("points", None)
+            done = self.kolm("compute", *words, code=None)
+            self.assertEqual(done.err.count("ended what an earlier call had rented and left: renter %s (h:%s)" % (name, name)), 1, done.err)
+            self.assertEqual(self.running(), [])
+            self.assertNotIn("rented", self.kolm("compute", *words, code=None).err)
+
+    def test_provider_is_away(self):
+        name = self.leave_one()
+        self.control("reclaim", "fails")
+        done = self.kolm("compute", "pick", code=None)
+        self.assertIn("1 lease that may still be billed: renter %s (h:%s): the provider is away; wait" % (name, name), done.err)
+        done = self.kolm("compute", "reap", "--yes", code=5)
+        self.assertIn("the provider is away", done.out)
+        self.assertEqual(self.status()["leases"][0]["name"], name)
+        self.control("reclaim", None)
+        self.kolm("compute", "reap", "--yes")
+        self.assertEqual(self.running(), [])
+
+    def test_not_under_an_airgap(self):
+        name = self.leave_one()
+        self.control("points", None)
+        done = self.kolm("compute", "pick", "--airgap=advisory", code=None)
+        self.assertIn("1 lease that may still be billed: renter %s (h:%s): --airgap keeps its backend out" % (name, name), done.err)
+        self.assertEqual((self.running(), self.points()), ([name], []))
+
+    def test_backend_is_not_there_any_more(self):
+        name = self.leave_one()
+        os.remove(os.path.join(self.plugins, "renter.so"))
+        os.remove(os.path.join(self.plugins, "renter.json"))
+        done = self.kolm("compute", "status")
+        self.assertIn("its backend is not installed any more; install renter again; or end it at the provider, and then "
+                      "`kolm compute reap --forget %s`" % name, done.err)
+        self.assertIn(name, done.out)
+        self.kolm("compute", "reap", "--yes", code=5)
+        self.assert_error(self.kolm("compute", "reap", "--forget", "another", code=2), "no open lease is called another")
+        self.kolm("compute", "reap", "--forget", name)
+        self.assertEqual(self.journals(), [])
+        (day,) = self.status()["days"]
+        self.assertEqual((day["leases"], day["unknown_billed"]), (1, 1))
+
+    def test_a_damaged_line_is_shown(self):
+        name = self.leave_one()
+        (journal,) = self.journals()
+        with open(os.path.join(self.home, "leases", journal), "a", encoding="utf-8") as lines:
+            lines.write("rubbish\n")
+        done = self.kolm("compute", "status")
+        self.assertIn("ended what an earlier call had rented and left: renter " + name, done.err)
+        self.assertIn("(a line that is damaged)", done.out)
+        self.assertEqual(self.running(), [])
+        (lease,) = self.status()["leases"]
+        self.assertEqual((lease["state"], lease["name"]), ("damaged", None))
+        self.kolm("compute", "reap", "--forget", "%s:%d" % (lease["journal"], lease["line"]))
+        self.assertEqual((self.status()["leases"], self.journals()), ([], []))
+
+    def test_two_at_once(self):
+        """One's lease is in use for the other, and is let alone."""
+        self.control("stop", "before-work")
+        process = self.start_rent()
+        self.wait_for(lambda: "before-work" in self.points(), "it works")
+        (name,) = self.running()
+        done = self.kolm("compute", "reap", "--yes")
+        self.assertIn("in use", done.out)
+        self.assertEqual(self.status()["leases"][0]["state"], "in use")
+        self.assert_error(self.kolm("compute", "reap", "--forget", name, code=2), "still runs")
+        self.assertEqual(self.running(), [name])
+        self.control("stop", None)
+        process.communicate(timeout=PATIENCE)
+        self.assertEqual((process.returncode, self.running(), self.journals()), (0, [], []))
+
+    def test_breaches(self):
+        self.control("how", "handle-first")
+        done = self.rent(code=5)
+        self.assertIn("renter-1 has no intent on record", done.err)
+        self.assertIn("record the INTENT before anything is created", done.err)
+        self.control("how", "leaves")
+        done = self.rent("--force")
+        self.assertIn("with 1 lease that is not gone: renter-", done.err)
+        self.assertIn("ended what an earlier call had rented and left: renter renter-", done.err)
+        self.assertEqual((self.running(), self.journals()), ([], []))
+        self.control("how", "create-fails")
+        self.assertIn("no credit", self.rent("--force", code=5).err)
+        self.assertEqual((self.running(), self.journals()), ([], []))
+
+    def test_budget_of_the_environment(self):
+        env = {"KOLM_COMPUTE_BUDGET_USD": "0"}
+        self.assertIn("KOLM_COMPUTE_BUDGET_USD is 0, which allows no cost, and renter may have one", self.rent(code=5, env=env).err)
+        self.assertIn("'much', which is not an amount", self.rent(code=2, env={"KOLM_COMPUTE_BUDGET_USD": "much"}).err)
+        self.assertEqual(self.points(), [])
+        self.rent("--budget", "100", env={"KOLM_COMPUTE_BUDGET_USD": "2"})
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
