@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Artifacts: the same bytes each time, every flipped byte noticed, entries found, read and extracted safely. */
+#include "../suite.h"
 #include "artifact/manifest.h"
 
 #include "fixture.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -517,9 +517,5 @@ int main(void) {
     tcase_add_test(cases, manifests_are_read_strictly);
     tcase_add_test(cases, places_beyond_four_gigabytes_use_zip64);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A whole compile without a terminal: what happens is heard through the sink, and nothing is printed. */
+#include "../suite.h"
 #include "compile/compile.h"
 
 #include "kolm/kit/file.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,9 +172,5 @@ int main(void) {
     tcase_add_test(whole, a_missed_gate_is_heard);
     tcase_add_test(whole, the_flag_stops_it_anywhere);
     suite_add_tcase(suite, whole);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a directory says of its model: what is understood, and what is refused with which words. */
+#include "../suite.h"
 #include "encoder/describe.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,9 +235,5 @@ int main(void) {
     tcase_add_loop_test(tcase, prefixes, 0, (int)(sizeof prompts / sizeof *prompts));
     tcase_add_loop_test(tcase, refused, 0, (int)(sizeof refusals / sizeof *refusals));
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files of an encoder: safetensors with every kind of lie, and names and links that lead outside. */
+#include "../suite.h"
 #include "encoder/files.h"
 #include "encoder/safetensors.h"
 #include "kolm/kit/file.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -269,9 +269,5 @@ int main(void) {
     tcase_add_test(tcase, snapshots_of_the_hub_are_read);
     tcase_add_test(tcase, lists_are_files_too);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

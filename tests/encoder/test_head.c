@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The head behind the encoder: its fit beside one in doubles, the same bytes from any width and number of threads, the rule that
  * chooses, and head.bin. */
+#include "../suite.h"
 #include "encoder/head.h"
 #include "numeric.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -550,9 +550,5 @@ int main(void) {
     tcase_add_test(tcase, eight_bits_answer_alike);
     tcase_add_test(tcase, file_keeps_everything);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

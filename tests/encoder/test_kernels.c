@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arithmetic of the encoder: one rounding a multiply-add, its own functions against libm, and the same bits at every width. */
+#include "../suite.h"
 #include "encoder/kernels.h"
 #include "kolm/kit/buf.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -331,9 +331,5 @@ int main(void) {
     tcase_add_loop_test(tcase, functions_are_exact_enough, 0, (int)count);
     tcase_add_test(tcase, functions_are_the_same_at_every_width);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

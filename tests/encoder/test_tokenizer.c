@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tokenizer without its library: ids that the definitions give, what is refused and with which words, limits, and
  * threads. */
+#include "../suite.h"
 #include "encoder/sentences.h"
 #include "encoder/tokenizer.h"
 #include "kolm/kit/buf.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,9 +270,5 @@ int main(void) {
     tcase_add_test(tcase, a_megabyte_is_a_text);
     tcase_add_test(tcase, a_part_is_the_front_or_the_end);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

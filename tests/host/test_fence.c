@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The fence around every call: what a plugin reaches for and does not get, what it needs and does, with and without airgap. */
+#include "../suite.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -610,9 +610,5 @@ int main(void) {
     tcase_add_test(fence, test_files_of_the_job);
     tcase_add_test(fence, test_manifests);
     suite_add_tcase(suite, fence);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The host against a zoo of bad plugins: the exact verdict on each, and that the others still work. */
+#include "../suite.h"
 #include "host/host.h"
 #include "host/internal.h"
 #include "host/run.h"
@@ -8,7 +9,6 @@
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -1201,9 +1201,5 @@ int main(void) {
     tcase_add_test(airgap, test_airgap_loads_no_network_plugin);
     tcase_add_test(airgap, test_airgap_wants_no_socket_in);
     suite_add_tcase(suite, airgap);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

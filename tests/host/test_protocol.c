@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The private protocol between kolm and kolm-host: each member of each record gets across, and what is not there is nothing. */
+#include "../suite.h"
 #include "host/internal.h"
 #include "host/protocol.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -258,9 +258,5 @@ int main(void) {
     tcase_add_test(all, names_do_not_clash);
     tcase_add_test(all, events_have_names);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

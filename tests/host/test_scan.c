@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Manifests, taken apart field by field, and the scan: order, shadows, and every way in which a path is not trusted. */
+#include "../suite.h"
 #include "host/host.h"
 
 #include "kolm/kit/file.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -758,9 +758,5 @@ int main(void) {
     tcase_add_test(scan, test_scan_grants);
     tcase_add_test(scan, test_trust);
     suite_add_tcase(suite, scan);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

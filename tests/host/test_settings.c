@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a manifest may declare of its settings, and what a section of config.json may then hold. */
+#include "../suite.h"
 #include "host/host.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,9 +179,5 @@ int main(void) {
     tcase_add_test(tests, test_values_stay_secret);
     tcase_add_loop_test(tests, test_bad_declaration, 0, sizeof bad / sizeof *bad);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

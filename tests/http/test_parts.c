@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of sdk/http that need no network: table of tries, dates, pauses, redaction, events, addresses, header
  * lines. */
+#include "../suite.h"
 #include "hide.h"
 #include "internal.h"
 #include "kolm/http/sse.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -466,9 +466,5 @@ int main(void) {
     tcase_add_test(parts, test_header_lines);
     tcase_add_test(parts, test_content_range);
     suite_add_tcase(suite, parts);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

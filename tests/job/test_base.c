@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Base models: found by path and by name, refused when they are none, digested as the header says, remembered as long
  * as nothing changed. */
+#include "../suite.h"
 #include "fixture.h"
 
 #include "kolm/kit/digest.h"
@@ -385,9 +386,5 @@ int main(void) {
     tcase_add_test(tests, lists_of_files_are_distrusted);
     tcase_add_test(tests, only_the_files_that_are_read_count);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

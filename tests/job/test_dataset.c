@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cleaning and splitting: what is written, what is dropped, and the split against a second reading of its definition.
  */
+#include "../suite.h"
 #include "fixture.h"
 
 #include "job/heldout.h"
@@ -942,9 +943,5 @@ int main(void) {
     tcase_add_test(tests, files_that_are_there_already_are_not_touched);
     tcase_add_test(tests, a_full_disk_is_said);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Job directories: private, owned by a living process, cleaned up behind a dead one, described as the protocol says. */
+#include "../suite.h"
 #include "fixture.h"
 
 #include "job/directory.h"
@@ -524,9 +525,5 @@ int main(void) {
     tcase_add_test(tests, the_backends_side_reads_what_was_described);
     tcase_add_test(tests, a_link_in_the_place_of_the_description_is_not_followed);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every form of a JSON row: what is read of it, what is passed over and named, and what a backend gets of it. */
+#include "../suite.h"
 #include "fixture.h"
 
 #include <stdlib.h>
@@ -520,9 +521,5 @@ int main(void) {
     tcase_add_test(tests, what_is_remembered_cannot_close_its_brackets);
     tcase_add_test(tests, contexts_make_other_questions);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

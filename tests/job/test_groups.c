@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows that are nearly the same, contradictions, and labels that look alike: what is kept together, dropped and said.
  */
+#include "../suite.h"
 #include "fixture.h"
 
 #include "kolm/kit/text.h"
@@ -664,9 +665,5 @@ int main(void) {
     tcase_add_test(tests, blanks_are_no_part_of_a_label);
     tcase_add_test(tests, labels_that_look_alike_are_named);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

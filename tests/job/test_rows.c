@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The row reader: every format that it takes, every kind of bad input with its sentence, and what it does behind one.
  */
+#include "../suite.h"
 #include "fixture.h"
 
 #include "kolm/kit/text.h"
@@ -569,9 +570,5 @@ int main(void) {
     tcase_add_test(tests, a_header_of_very_many_columns_ends_soon);
     tcase_add_test(tests, a_wait_for_rows_can_be_interrupted);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sorter and the table on disk, against plain arrays. */
+#include "../suite.h"
 #include "fixture.h"
 #include "job/scratch.h"
 
@@ -116,9 +117,5 @@ int main(void) {
     tcase_add_test(tests, a_table_remembers_what_was_put);
     tcase_add_test(tests, a_directory_that_is_gone_is_named);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

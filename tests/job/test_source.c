@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packed data: every way to pack, cut and damage them, and what is refused by its first bytes. */
+#include "../suite.h"
 #include "fixture.h"
 #include "job/source.h"
 
@@ -328,9 +329,5 @@ int main(void) {
     tcase_add_loop_test(tests, other_formats_are_refused_with_the_way_to_convert_them, 0, COUNT(formats));
     tcase_add_loop_test(tests, an_endless_archive_can_be_left, 0, COUNT(packers));
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables as people have them: stray quotes, TSV with and without quotes, separators, headers of every sort. */
+#include "../suite.h"
 #include "fixture.h"
 
 #include <dirent.h>
@@ -531,9 +532,5 @@ int main(void) {
     tcase_add_loop_test(tests, columns_are_chosen_by_option, 0, COUNT(chosen));
     tcase_add_loop_test(tests, keys_of_json_are_joined_as_columns_are, 0, COUNT(keys));
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

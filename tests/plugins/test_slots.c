@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The six local backends, loaded as kolm-host loads them, with an interpreter that only notes how it was called. */
+#include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 
-#include <check.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -313,9 +313,5 @@ int main(void) {
     tcase_add_test(cases, an_airgap_has_no_group);
     tcase_add_test(cases, amd_lists_are_passed_on);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return run_suite(suite);
 }

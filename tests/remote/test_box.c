@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The settings of remote-ssh: whatever JSON they are, they are read as they are meant or refused with their name. */
 #include "../../plugins/remote-ssh/box.h"
+#include "../suite.h"
 #include "kolm/kit/json.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,9 +210,5 @@ int main(void) {
     tcase_add_test(cases, test_refused);
     tcase_add_test(cases, test_taken);
     tcase_add_test(cases, test_any_json);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

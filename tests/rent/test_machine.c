@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine of a rental: every fault, every pair of faults, thousands of orders of many, and kolm killed in any
  * call. */
+#include "../suite.h"
 #include "fake.h"
 #include "kolm/kit/buf.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -330,9 +330,5 @@ int main(void) {
     tcase_add_test(machine, test_budget_and_deadline);
     tcase_add_test(machine, test_plans_that_lack_something);
     suite_add_tcase(suite, machine);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

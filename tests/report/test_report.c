@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a page makes of texts, numbers and sizes that somebody else chose; and what reads alike. */
+#include "../suite.h"
 #include "kolm/kit/file.h"
 #include "markup.h"
 #include "report/gather.h"
 #include "report/html.h"
 #include "report/near.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -390,9 +390,5 @@ int main(void) {
     tcase_add_test(t, near_is_what_reads_alike);
     tcase_add_test(t, contradictions_are_found);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }
