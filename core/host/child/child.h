@@ -8,7 +8,7 @@
  * fork_server.c   the process that is copied for each call of a batch
  * request.c   the request
  * reply.c     answer lines and their limits
- * fence.c     resource limits, core dumps, what happens when the caller dies
+ * limits.c    resource limits, core dumps, what happens when the caller dies
  * namespaces.c  processes and mounts of its own, for a call that works
  * landlock.c  the fence around files and other processes
  * filter.c    programs of seccomp(2)
@@ -133,7 +133,7 @@ void child_audit_left(void);
 bool child_audit_round(const child_request *request);
 void child_audit_end(host_done *done); /* puts what was found into the last word, when that was asked for */
 
-/* ---- fence.c */
+/* ---- limits.c */
 /* Moves fd up, out of the range that a careless plugin closes or reuses, close-on-exec. */
 int child_fd_high(int fd);
 kit_status child_fence(const child_request *request, int request_fd, kolm_error_t *err) KIT_MUST_USE;
