@@ -136,7 +136,7 @@ void child_audit_end(host_done *done); /* puts what was found into the last word
 /* ---- limits.c */
 /* Moves fd up, out of the range that a careless plugin closes or reuses, close-on-exec. */
 int child_fd_high(int fd);
-kit_status child_fence(const child_request *request, int request_fd, kolm_error_t *err) KIT_MUST_USE;
+kit_status child_limit(const child_request *request, int request_fd, kolm_error_t *err) KIT_MUST_USE;
 /* Before the end: when the caller has died nobody else will kill what the backend left in the session. */
 void child_end_if_orphaned(void);
 /* True once the user wants the call to stop, or the caller is gone. */

@@ -143,7 +143,7 @@ static void handle(int number, void (*handler)(int)) {
     sigaction(number, &action, NULL);
 }
 
-kit_status child_fence(const child_request *request, int fd, kolm_error_t *err) {
+kit_status child_limit(const child_request *request, int fd, kolm_error_t *err) {
     request_fd = child_fd_high(fd);
     parent = (pid_t)request->parent;
     last_resort = (unsigned)(request->grace_ms / 1000) + LAST_RESORT_SECONDS;

@@ -79,7 +79,7 @@ int main(int argc, char **argv) {
     child_reply_open(HOST_FD_REPLY);
     if (child_request_read(HOST_FD_REQUEST, &request, &error) != KOLM_OK)
         child_done(HOST_NOT_LOADED, &error, false, NULL);
-    if (child_fence(&request, HOST_FD_REQUEST, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
+    if (child_limit(&request, HOST_FD_REQUEST, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
     child_leases_open(&request);
     serve(&request);
 }
