@@ -639,15 +639,16 @@ START_TEST(damage_is_refused_and_never_crashes) {
 END_TEST
 
 START_TEST(many_labels_make_a_sparse_model) {
-    made_rows(&data, 10, 9000, 1500, 0);
+    made_rows(&data, 10, 5000, 1500, 0);
     write_rows();
-    train_request q = request_for(9000, 2);
+    train_request q = request_for(5000, 2);
+    q.effort = EFFORT_QUICK; /* which candidate wins changes nothing here, and there are 1500 problems in each */
     train_report r = must_train(&q);
     model *m = must_open(model_path);
     ck_assert_uint_eq(model_label_count(m), r.label_count);
     ck_assert_uint_gt(r.label_count, 1400);
     outcome o = evaluate(m, 77, 500, 1500, 0);
-    ck_assert_msg(o.right > 150, "%u of 500", o.right); /* six rows a label, a chance of one in 1500 */
+    ck_assert_msg(o.right > 75, "%u of 500", o.right); /* three rows a label, a chance of one in 1500 */
     model_close(m);
     train_report_free(&r);
 }
