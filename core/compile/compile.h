@@ -110,6 +110,9 @@ kit_status compile_write_failed(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_ship(compile *c, kolm_error_t *err) KIT_MUST_USE;
 /* The whole as one JSON document. */
 cJSON *compile_record(const compile *c, bool ships);
+/* What the work is known by, so that a checkpoint of it is found again: the same rows, base, options and threads, and the same
+ * backend of the same version. */
+kit_status compile_work_key(const compile *c, char out_key[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 /* --class-weight balanced */
 bool compile_is_weighted(const compile *c);
 /* What to try when a gate was missed; static. */

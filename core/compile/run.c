@@ -25,21 +25,26 @@ bool compile_is_weighted(const compile *c) {
     return strcmp(c->request.class_weight, "balanced") == 0;
 }
 
-/* The same rows, base, options and backend: the same work, whose checkpoint may be there. */
-static kit_status go_on(compile *c, kolm_error_t *err) {
+kit_status compile_work_key(const compile *c, char out_key[KIT_SHA256_HEX], kolm_error_t *err) {
     const compile_request *r = &c->request;
     kit_buf text = {0};
-    char key[KIT_SHA256_HEX];
-    bool found = false;
-    if (strcmp(c->recipe, "linear") == 0) return KOLM_OK; /* a matter of seconds */
-    kit_buf_fmt(&text, "%s\n%s\n%s\n%s\n%s\n%llu\n%u\n", c->choice->backend->name, c->recipe, r->effort,
-                c->data.train_sha256, c->base.digest, (unsigned long long)r->seed.value, c->threads);
+    kit_buf_fmt(&text, "%s %s\n%s\n%s\n%s\n%s\n%llu\n%u\n", c->choice->backend->name,
+                fleet_backend_detection(c->choice->backend)->version, c->recipe, r->effort, c->data.train_sha256,
+                c->base.digest, (unsigned long long)r->seed.value, c->threads);
     if (compile_is_weighted(c)) kit_buf_fmt(&text, "class weight %s\n", r->class_weight);
     kit_status status = c->trainer != NULL ? kit_json_canonical(c->trainer, &text, err) : KOLM_OK;
     if (status == KOLM_OK) status = kit_buf_ok(&text, err);
-    if (status == KOLM_OK) status = kit_sha256_bytes(text.data, text.length, key, err);
-    if (status == KOLM_OK) status = job_directory_go_on(&c->job, key, &found, err);
+    if (status == KOLM_OK) status = kit_sha256_bytes(text.data, text.length, out_key, err);
     kit_buf_free(&text);
+    return status;
+}
+
+static kit_status go_on(compile *c, kolm_error_t *err) {
+    char key[KIT_SHA256_HEX];
+    bool found = false;
+    if (strcmp(c->recipe, "linear") == 0) return KOLM_OK; /* a matter of seconds */
+    KIT_TRY(compile_work_key(c, key, err));
+    kit_status status = job_directory_go_on(&c->job, key, &found, err);
     if (status == KOLM_OK && found)
         session_note(c->session, "[trainer]",
                      "an earlier run of this job was not finished: going on from its checkpoint");

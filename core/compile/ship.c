@@ -198,7 +198,7 @@ static cJSON *make_measured(const compile *c) {
                 kit_json_put_u64(object, "peak_memory_bytes", c->trained.peak_memory_bytes) &&
                 kit_json_put_u64(object, "threads", c->threads) &&
                 kit_json_put_string(object, "reproducibility",
-                                    fleet_repro_text(fleet_repro_known(c->session, c->choice->backend)));
+                                    fleet_repro_text(fleet_repro_known(c->session, c->choice->backend, c->recipe)));
     if (good) return object;
     cJSON_Delete(object);
     return NULL;

@@ -163,12 +163,32 @@ START_TEST(the_flag_stops_it_anywhere) {
 }
 END_TEST
 
+/* A checkpoint is another version's business. */
+START_TEST(work_is_known_by_the_version_of_its_backend) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    fleet_detection *detection = fleet_detection_new(FLEET_AVAILABLE, "", "");
+    fleet_backend backend = {.name = "acme", .detection = detection};
+    fleet_choice choice = {.backend = &backend};
+    compile c = {.choice = &choice, .recipe = "encoder", .request = {.effort = "normal", .class_weight = "none"}};
+    char first[KIT_SHA256_HEX], same[KIT_SHA256_HEX], other[KIT_SHA256_HEX];
+    kit_copy(detection->version, sizeof detection->version, "1.0.0");
+    ck_assert_int_eq(compile_work_key(&c, first, &err), KOLM_OK);
+    ck_assert_int_eq(compile_work_key(&c, same, &err), KOLM_OK);
+    kit_copy(detection->version, sizeof detection->version, "1.0.1");
+    ck_assert_int_eq(compile_work_key(&c, other, &err), KOLM_OK);
+    ck_assert_str_eq(first, same);
+    ck_assert_str_ne(first, other);
+    fleet_detection_free(detection);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("compile");
     TCase *whole = tcase_create("whole");
     tcase_add_checked_fixture(whole, begin, end);
     tcase_set_timeout(whole, 300);
     tcase_add_test(whole, the_course_of_a_compile_is_heard);
+    tcase_add_test(whole, work_is_known_by_the_version_of_its_backend);
     tcase_add_test(whole, a_missed_gate_is_heard);
     tcase_add_test(whole, the_flag_stops_it_anywhere);
     suite_add_tcase(suite, whole);
