@@ -157,6 +157,7 @@ static void print_score(cli_context *context, const fleet_registry *registry, co
 static void print_text(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
     static const char *const airgap[] = {"not allowed", "allowed", "with --allow-private-remote and a private target"};
     char number[32];
+    kit_buf repro = {0};
     line(context, "name", b->name);
     line(context, "summary", b->manifest->summary);
     line(context, "kind", b->offer->kind);
@@ -172,7 +173,9 @@ static void print_text(cli_context *context, const fleet_registry *registry, con
     line(context, "found", fleet_backend_detection(b)->runtime);
     print_environment(context, registry, b);
     print_vram(context, b);
-    line(context, "reproducible", fleet_repro_text(fleet_repro_known(&context->session, b)));
+    fleet_repro_put(&context->session, b, &repro);
+    line(context, "reproducible", kit_buf_text(&repro));
+    kit_buf_free(&repro);
     line(context, "trains", slot_word(b, b->offer->train, HOST_SLOT_TRAIN));
     line(context, "answers", slot_word(b, b->offer->infer, HOST_SLOT_INFER));
     cli_recipes_print(context, b);
@@ -212,6 +215,8 @@ static bool put_tokens(cJSON *value, const fleet_registry *registry, const fleet
 static int print_as_json(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     cJSON *value = cJSON_CreateObject(), *environment = NULL;
+    kit_buf repro = {0};
+    fleet_repro_put(&context->session, b, &repro);
     if (runtime_of(&context->session, b->name, &environment, &ignored) != KOLM_OK) environment = cJSON_CreateNull();
     bool good = kit_json_put(value, "environment", environment) &&
                 kit_json_put_string(value, "unread", host_manifest_unread(b->manifest)) &&
@@ -219,7 +224,8 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
                 kit_json_put_bool(value, "cost_predictable", b->offer->price_micro_usd_per_hour != PICK_UNPRICED) &&
                 put_tokens(value, registry, b) && cli_settings_put(context, value, b) && fleet_recipes_put(value, b) &&
                 kit_json_put_string(value, "formats", b->manifest->formats) &&
-                kit_json_put_string(value, "reproducible", fleet_repro_text(fleet_repro_known(&context->session, b)));
+                kit_json_put_string(value, "reproducible", kit_buf_text(&repro));
+    kit_buf_free(&repro);
     return cli_print_json(context, cli_whole(value, good), CLI_EXIT_OK);
 }
 

@@ -12,7 +12,7 @@
 
 typedef struct report {
     cli_context *context;
-    fleet_repro repro;
+    fleet_repros repros;
     cJSON *steps; /* with --json */
     bool lost;    /* a step of them: there was no memory for it */
 } report;
@@ -56,11 +56,22 @@ static void on_step(void *user, const kolm_test_step_t *step) {
     cli_print(r->context, "%-9s %-33s %s\n", number, cli_safe(step->title), cli_safe(text));
 }
 
+static bool put_recipes(cJSON *value, const fleet_repros *repros) {
+    cJSON *recipes = cJSON_AddObjectToObject(value, "reproducible_recipes");
+    bool good = recipes != NULL;
+    for (size_t i = 0; i < repros->count && good; i++)
+        good = kit_json_put_bool(recipes, repros->at[i].recipe, repros->at[i].found == FLEET_REPRO_SAME);
+    return good;
+}
+
 static int finish(cli_context *context, const fleet_backend *backend, const kolm_test_result_t *result, cJSON *steps,
-                  fleet_repro repro) {
+                  const fleet_repros *repros) {
+    const fleet_repro repro = fleet_repro_least(repros);
     int exit_code = result->passed ? CLI_EXIT_OK : CLI_EXIT_BACKEND;
     if (!steps) {
-        if (repro != FLEET_REPRO_UNKNOWN) cli_print(context, "%-9s %s\n", "[repro]", fleet_repro_text(repro));
+        for (size_t i = 0; i < repros->count; i++)
+            cli_print(context, "%-9s %s%s%s\n", "[repro]", cli_safe(repros->at[i].recipe),
+                      repros->at[i].recipe[0] != '\0' ? " " : "", fleet_repro_text(repros->at[i].found));
         const char *verdict =
             result->passed ? cli_styled(context, CLI_GREEN, "PASS") : cli_styled(context, CLI_RED, "FAIL");
         cli_print(context, "%s     %s\n", verdict, cli_safe(result->summary));
@@ -73,7 +84,7 @@ static int finish(cli_context *context, const fleet_backend *backend, const kolm
                 kit_json_put_string(value, "summary", result->summary) &&
                 (repro == FLEET_REPRO_UNKNOWN ? kit_json_put_null(value, "reproducible")
                                               : kit_json_put_bool(value, "reproducible", repro == FLEET_REPRO_SAME)) &&
-                kit_json_put(value, "steps", steps);
+                put_recipes(value, repros) && kit_json_put(value, "steps", steps);
     return cli_print_json(context, cli_whole(value, good), exit_code);
 }
 
@@ -109,16 +120,17 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
                 kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
         if (status == KOLM_OK)
             status =
-                fleet_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repro, &err);
+                fleet_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repros, &err);
         if (status == KOLM_OK && r.lost)
             status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                               "out of memory for the steps of the test");
         reason = cli_interrupted() ? SESSION_REASON_INTERRUPTED : SESSION_REASON_BACKEND;
     }
     if (status == KOLM_OK) {
-        if (result.passed) fleet_repro_keep(&context->session, backend, r.repro);
-        exit_code = finish(context, backend, &result, r.steps, r.repro);
-        if (exit_code == CLI_EXIT_OK && repro && r.repro != FLEET_REPRO_SAME) exit_code = CLI_EXIT_BACKEND;
+        if (result.passed) fleet_repro_keep(&context->session, backend, &r.repros);
+        exit_code = finish(context, backend, &result, r.steps, &r.repros);
+        if (exit_code == CLI_EXIT_OK && repro && fleet_repro_least(&r.repros) != FLEET_REPRO_SAME)
+            exit_code = CLI_EXIT_BACKEND;
     } else {
         if (backend && !context->json)
             cli_print(context, "%s     %s\n", cli_styled(context, CLI_RED, "FAIL"), backend->name);

@@ -49,16 +49,11 @@ kit_status fleet_call_costs(kolm_session *session, fleet_registry *registry, con
 typedef struct step_user {
     fleet_step_fn step;
     void *user;
-    fleet_repro repro;
+    fleet_repros repros;
 } step_user;
 
 static void note_metric(void *user, const char *name, double value) {
-    step_user *s = user;
-    if (strcmp(name, "test.reproducible") != 0) return;
-    if (value < 1)
-        s->repro = FLEET_REPRO_DIFFERENT;
-    else if (s->repro == FLEET_REPRO_UNKNOWN)
-        s->repro = FLEET_REPRO_SAME;
+    fleet_repro_note(&((step_user *)user)->repros, name, value);
 }
 
 static void pass_step(void *user, const kolm_test_step_t *step) {
@@ -68,7 +63,7 @@ static void pass_step(void *user, const kolm_test_step_t *step) {
 
 kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
                            session_airgap airgap, fleet_step_fn step, void *user, kolm_test_result_t *out_result,
-                           fleet_repro *out_repro, kolm_error_t *err) {
+                           fleet_repros *out_repros, kolm_error_t *err) {
     step_user passed = {.step = step, .user = user};
     const host_events events = {.user = &passed, .metric = note_metric, .test_step = pass_step};
     long threads = sysconf(_SC_NPROCESSORS_ONLN);
@@ -81,7 +76,7 @@ kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, cons
     if (status == KOLM_OK) status = fleet_call_one(session, registry, backend, &call, result, err);
     if (status == KOLM_OK && result->verdict == HOST_OK) {
         *out_result = result->test;
-        *out_repro = passed.repro;
+        *out_repros = passed.repros;
     } else if (status == KOLM_OK) {
         char text[320];
         host_verdict_text(result, text, sizeof text);

@@ -20,10 +20,10 @@ kit_status fleet_call_costs(kolm_session *session, fleet_registry *registry, con
 /* Called for each step as it is reported. */
 typedef void (*fleet_step_fn)(void *user, const kolm_test_step_t *step);
 /* Runs the test slot. The status is that of the call: a test that ran and did not pass is KOLM_OK with passed 0.
- * *out_repro: whether its trainings gave the same bytes, as far as it says. Warnings go to standard error. */
+ * *out_repros: of which recipes its trainings gave the same bytes, as far as it says. Warnings go to standard error. */
 kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
                            session_airgap airgap, fleet_step_fn step, void *user, kolm_test_result_t *out_result,
-                           fleet_repro *out_repro, kolm_error_t *err) KIT_MUST_USE;
+                           fleet_repros *out_repros, kolm_error_t *err) KIT_MUST_USE;
 
 /* Called for each thing as it is reported. */
 typedef void (*fleet_holding_fn)(void *user, const kolm_holding_t *holding);

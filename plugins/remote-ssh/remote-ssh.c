@@ -122,7 +122,7 @@ static kit_status check_training(bench *t, kolm_error_t *err) {
 static kit_status check_again(bench *t, kolm_error_t *err) {
     KIT_TRY(kit_ssh_job_rehearse(t->remote, t->digests[1], t->note, sizeof t->note, err));
     bool same = strcmp(t->digests[0], t->digests[1]) == 0;
-    t->host->metric(t->host->user, "test.reproducible", same ? 1 : 0);
+    t->host->metric(t->host->user, "test.reproducible.linear", same ? 1 : 0);
     if (!same)
         return kit_fail(err, KOLM_E_DATA_LOSS, "look at the memory of that machine",
                         "two trainings of the same gave other bytes");

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Recipe encoder from rows to answers, with an encoder that the test makes."""
+import base64
 import hashlib
 import json
 import os
@@ -137,6 +138,15 @@ class Encoder(Case):
         self.compile("--recipe", "linear")
         self.assertIn("linear", self.kolm("inspect", "router-1.0.0.kolm").out)
         self.assert_error(self.compile("--recipe", "encoder", code=None), "the encoder recipe needs a base model")
+
+    def test_what_was_measured_of_another_recipe_is_not_said_of_it(self):
+        self.assertIn("[repro]   linear measured: the same bytes twice", self.kolm("compute", "test", "local-cpu").out)
+        self.assertIn("linear measured: the same bytes twice; encoder not measured; lora not measured", self.kolm("compute", "info", "local-cpu").out)
+        self.make()
+        self.compile("--effort", "quick", "--version", "2.0.0")
+        said = [json.loads(base64.b64decode(line["payload"])) for line in self.receipts()]
+        said = [s["predicate"]["metrics"]["measured"]["reproducibility"] for s in said if "metrics" in s["predicate"]]
+        self.assertEqual(said, ["not measured", "measured: the same bytes twice"])
 
     def test_no_python_is_in_the_way(self):
         """A runtime of Python that is not as it was set up is nothing to a recipe that works without it."""

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which targets are of the user's own. */
 #include "fleet/registry.h"
+#include "fleet/repro.h"
 
 #include "../suite.h"
 
@@ -30,10 +31,37 @@ START_TEST(private_targets) {
 }
 END_TEST
 
+START_TEST(reproducibility_is_of_a_recipe) {
+    fleet_repros all = {0};
+    ck_assert_int_eq(fleet_repro_least(&all), FLEET_REPRO_UNKNOWN);
+    fleet_repro_note(&all, "test.reproducibles", 0);
+    fleet_repro_note(&all, "test.speed", 0);
+    ck_assert_uint_eq(all.count, 0);
+    fleet_repro_note(&all, "test.reproducible.linear", 1);
+    fleet_repro_note(&all, "test.reproducible.acme_nb", 1);
+    fleet_repro_note(&all, "test.reproducible", 1);
+    ck_assert_uint_eq(all.count, 3);
+    ck_assert_str_eq(all.at[2].recipe, "");
+    ck_assert_int_eq(fleet_repro_least(&all), FLEET_REPRO_SAME);
+    fleet_repro_note(&all, "test.reproducible.acme_nb", 0);
+    fleet_repro_note(&all, "test.reproducible.acme_nb", 1); /* of several the least counts */
+    ck_assert_int_eq(all.at[0].found, FLEET_REPRO_SAME);
+    ck_assert_int_eq(all.at[1].found, FLEET_REPRO_DIFFERENT);
+    ck_assert_int_eq(fleet_repro_least(&all), FLEET_REPRO_DIFFERENT);
+    for (int i = 0; i < 20; i++) {
+        char name[40];
+        kit_format(name, sizeof name, "test.reproducible.r%d", i);
+        fleet_repro_note(&all, name, 1);
+    }
+    ck_assert_uint_eq(all.count, FLEET_REPROS_MAX);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("fleet");
     TCase *tests = tcase_create("fleet");
     tcase_add_test(tests, private_targets);
+    tcase_add_test(tests, reproducibility_is_of_a_recipe);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

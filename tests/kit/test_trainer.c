@@ -605,9 +605,9 @@ START_TEST(four_steps) {
     ck_assert(stepped("2/4 device: 0 a card, 2.5 GB free"));
     ck_assert(stepped("the same bytes: abcdef"));
     ck_assert(stepped("4/4 answer round-trip: 0 4 answers"));
-    ck_assert_str_eq(kit_buf_text(&seen.metrics), "test.reproducible=1 ");
+    ck_assert_str_eq(kit_buf_text(&seen.metrics), "test.reproducible.lora=1 ");
     ck_assert_int_eq(selftest("done(reproducible=False, digest='a')\n", &result), KOLM_OK);
-    ck_assert_str_eq(kit_buf_text(&seen.metrics), "test.reproducible=0 ");
+    ck_assert_str_eq(kit_buf_text(&seen.metrics), "test.reproducible.lora=0 ");
     ck_assert(stepped("different bytes"));
 }
 END_TEST

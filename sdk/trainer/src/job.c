@@ -199,7 +199,7 @@ static kit_status dry_run(bench *b, kolm_error_t *err) {
     kit_format(b->note, sizeof b->note, "%s%s%.16s",
                same ? "two runs gave the same bytes" : "two runs gave different bytes", digest[0] != '\0' ? ": " : "",
                digest);
-    b->host->metric(b->host->user, "test.reproducible", same ? 1 : 0);
+    b->host->metric(b->host->user, "test.reproducible.lora", same ? 1 : 0);
     return KOLM_OK;
 }
 

@@ -63,7 +63,7 @@ int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer
 int32_t kit_trainer_merge(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *job_dir,
                           const char *target, uint32_t threads, kolm_error_t *out_error);
 /* The test slot, in four steps: the runtime (Python is not started), the device (probe), a dry run (selftest: a tiny
- * model, trained twice), and the answers that it gave. The metric test.reproducible is 1 when both were the same bytes. */
+ * model, trained twice), and the answers that it gave. The metric test.reproducible.lora is 1 when both were the same bytes. */
 int32_t kit_trainer_test(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_test_args_t *args,
                          kolm_test_result_t *out_result, kolm_error_t *out_error);
 
