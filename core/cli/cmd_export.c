@@ -5,15 +5,20 @@
 #include "cli/output.h"
 #include "model/export.h"
 
-static int print_made(cli_context *context, const export_request *r) {
+static int print_made(cli_context *context, const export_request *r, export_kind kind) {
+    static const char *const words[] = {[EXPORT_ADAPTER] = "an adapter, in PEFT's files",
+                                        [EXPORT_MERGED] = "a whole model",
+                                        [EXPORT_ENCODER] =
+                                            "a sentence encoder with what was learned on it, and predict.py"};
+    static const char *const names[] = {
+        [EXPORT_ADAPTER] = "adapter", [EXPORT_MERGED] = "model", [EXPORT_ENCODER] = "encoder"};
     if (!context->json) {
-        cli_print(context, "[export]      %s  %s\n", cli_safe(r->to),
-                  r->merge ? "a whole model" : "an adapter, in PEFT's files");
+        cli_print(context, "[export]      %s  %s\n", cli_safe(r->to), words[kind]);
         return CLI_EXIT_OK;
     }
     cJSON *record = cJSON_CreateObject();
     bool good = kit_json_put_string(record, "schema", "kolm.export/1") && kit_json_put_string(record, "path", r->to) &&
-                kit_json_put_bool(record, "merged", r->merge);
+                kit_json_put_bool(record, "merged", r->merge) && kit_json_put_string(record, "kind", names[kind]);
     return cli_print_json(context, cli_whole(record, good), CLI_EXIT_OK);
 }
 
@@ -31,8 +36,11 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm export",
         .words = "FILE.kolm",
-        .summary = "Writes a fine-tuned model for other programs: the adapter as PEFT stores it, which vLLM and "
-                   "llama.cpp's converter read\ntoo, or with --merge a directory that transformers loads by itself.",
+        .summary =
+            "Writes a model for other programs: of a fine-tuned one the adapter as PEFT stores it, which vLLM and "
+            "llama.cpp's converter\nread too, or with --merge a directory that transformers loads by itself; of one "
+            "on a sentence encoder a directory that\nsentence-transformers loads, with predict.py, which answers "
+            "as kolm does.",
         CLI_ROWS(options),
         .min_words = 1,
         .max_words = 2, /* to name what the second was meant for */
@@ -50,6 +58,7 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     r.model = argv[0];
     kolm_error_t err = KIT_ERROR_INIT;
     session_reason reason = SESSION_REASON_NONE;
-    if (model_export(&context->session, &r, &reason, &err) != KOLM_OK) return cli_fail(context, reason, &err);
-    return print_made(context, &r);
+    export_kind kind = EXPORT_ADAPTER;
+    if (model_export(&context->session, &r, &kind, &reason, &err) != KOLM_OK) return cli_fail(context, reason, &err);
+    return print_made(context, &r, kind);
 }

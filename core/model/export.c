@@ -4,6 +4,7 @@
 
 #include "host/host.h"
 #include "kolm/kit/trainer.h"
+#include "model/export_encoder.h"
 #include "model/model.h"
 #include "runtime/files.h"
 
@@ -223,6 +224,11 @@ static kit_status write_directory(kolm_session *session, model_handle *model, co
     char *scratch = NULL;
     KIT_TRY(kit_path_join(job->private, "payload", &scratch, err));
     kit_status status = kit_mkdirs(scratch, 0700, err);
+    if (status == KOLM_OK && export_is_encoder(model)) {
+        status = export_encoder(session, model, base, scratch, directory, err);
+        free(scratch);
+        return status;
+    }
     if (status == KOLM_OK) status = copy_payload(session, model, scratch, directory, err);
     if (status == KOLM_OK) status = name_base(directory, base, err);
     if (status == KOLM_OK) status = write_labels(directory, labels, err);
@@ -230,17 +236,29 @@ static kit_status write_directory(kolm_session *session, model_handle *model, co
     return status;
 }
 
+static kit_status kind_of(const model_handle *model, const export_request *r, export_kind *out, kolm_error_t *err) {
+    *out = r->merge ? EXPORT_MERGED : EXPORT_ADAPTER;
+    if (artifact_find(model->artifact, "model/" META) != NULL) return KOLM_OK;
+    if (!export_is_encoder(model))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "use it with `kolm run`; models that were made with --base, a language model or a sentence "
+                        "encoder, can be exported",
+                        "%s holds no model that PEFT, transformers or sentence-transformers could read", model->path);
+    *out = EXPORT_ENCODER;
+    if (!r->merge) return KOLM_OK;
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --merge",
+                    "%s is a head on a sentence encoder, which has no adapter to merge", model->path);
+}
+
 static kit_status export_model(kolm_session *session, const export_request *r, model_handle *model,
-                               session_reason *out_reason, kolm_error_t *err) {
+                               export_kind *out_kind, session_reason *out_reason, kolm_error_t *err) {
     job_base base = {0};
     job_directory job = {.lock_fd = -1};
     job_described described = {0};
     char *directory = NULL;
     bool needed = false;
     *out_reason = SESSION_REASON_DATA;
-    if (artifact_find(model->artifact, "model/" META) == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use it with `kolm run`; models of --base can be exported",
-                        "%s holds no model that PEFT or transformers could read", model->path);
+    KIT_TRY(kind_of(model, r, out_kind, err));
     kit_status status = model_base_of(session, artifact_manifest(model->artifact), r->base, &base, &needed, err);
     if (status == KOLM_OK) {
         *out_reason = SESSION_REASON_USAGE;
@@ -267,10 +285,11 @@ static kit_status export_model(kolm_session *session, const export_request *r, m
     return status;
 }
 
-kit_status model_export(kolm_session *session, const export_request *r, session_reason *out_reason, kolm_error_t *err) {
+kit_status model_export(kolm_session *session, const export_request *r, export_kind *out_kind,
+                        session_reason *out_reason, kolm_error_t *err) {
     model_handle model;
     kit_status status = model_open_to_run(session, r->model, r->allow_pickle, &model, out_reason, err);
-    if (status == KOLM_OK) status = export_model(session, r, &model, out_reason, err);
+    if (status == KOLM_OK) status = export_model(session, r, &model, out_kind, out_reason, err);
     model_handle_close(&model);
     if (status != KOLM_OK && (status == KOLM_E_CANCELLED || session_stopped(session)))
         *out_reason = SESSION_REASON_INTERRUPTED;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A fine-tuned model as files that other programs read: an adapter as PEFT stores it, or merged with its base. */
+/* A model as files that other programs read: an adapter as PEFT stores it, or merged with its base; a head on a sentence
+ * encoder beside that encoder (export_encoder.h). */
 #ifndef KOLM_MODEL_EXPORT_H
 #define KOLM_MODEL_EXPORT_H
 
@@ -14,11 +15,13 @@ typedef struct export_request {
     bool allow_pickle; /* the base may be pickles */
 } export_request;
 
+typedef enum export_kind { EXPORT_ADAPTER, EXPORT_MERGED, EXPORT_ENCODER } export_kind;
+
 /* Opens and judges the model, makes the files in a directory beside `to`, and moves it into place when all of it is there and
  * neither model nor base was changed meanwhile; on failure nothing stays. ALREADY_EXISTS when something is at `to`;
- * INVALID_ARGUMENT for a model that is no adapter; FAILED_PRECONDITION when there is no runtime that could merge. What the merging
+ * INVALID_ARGUMENT for a model that is neither, and for an encoder's that is to be merged; FAILED_PRECONDITION when there is no runtime that could merge. What the merging
  * says goes to the sink as the backend "export". *out_reason is what a failure means, INTERRUPTED when the session was stopped. */
-kit_status model_export(kolm_session *session, const export_request *request, session_reason *out_reason,
-                        kolm_error_t *err) KIT_MUST_USE;
+kit_status model_export(kolm_session *session, const export_request *request, export_kind *out_kind,
+                        session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -3,11 +3,13 @@
 """Recipe encoder from rows to answers, with an encoder that the test makes."""
 import base64
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import shutil
 import struct
+import subprocess
 import sys
 import zipfile
 
@@ -191,6 +193,66 @@ class Encoder(Case):
         self.assert_error(self.compile("--embed-base", code=None), "--embed-base puts the base into the artifact, and there is none")
         self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--embed-base", code=None),
                           "the models of the lora recipe cannot carry their base")
+
+    # ---- Elsewhere
+
+    def pieces(self, text):
+        """The token ids of a text by the test's own vocabulary, which has words and digits."""
+        with open(os.path.join(self.base, "vocab.txt"), encoding="ascii") as file:
+            ids = {word: i for i, word in enumerate(file.read().split("\n"))}
+        found = []
+        for word in text.lower().split():
+            at, marked = [], ""
+            while word and at is not None:
+                end = next((n for n in range(len(word), 0, -1) if marked + word[:n] in ids), 0)
+                at = at + [ids[marked + word[:end]]] if end else None
+                word, marked = word[end:], "##"
+            found += at or [ids["[UNK]"]]
+        return [ids["[CLS]"]] + found[:38] + [ids["[SEP]"]]
+
+    def load_predict(self, directory):
+        spec = importlib.util.spec_from_file_location("predict", os.path.join(self.work, directory, "predict.py"))
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.Model(os.path.join(self.work, directory))
+
+    def test_exported(self):
+        """predict.py answers as kolm does: the same labels, and confidences that torch's order of adding could explain."""
+        self.make("--abstain", "0.7", "--embed-eval")
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            manifest = json.loads(artifact.read("manifest.json"))
+            texts = [json.loads(line)["input"] for line in artifact.read("eval/heldout.jsonl").decode().splitlines()]
+        texts += ["Refund \u00c9T\u00c9 \u4f60\u597d again!", "nothing like it", "x" * 300]
+        self.assertIn("a sentence encoder with what was learned on it", self.kolm("export", "router-1.0.0.kolm", "--to", "out").out)
+        for file in manifest["base"]["files"]:
+            self.assertEqual(self.read("out/" + file["name"]), self.read("sentences/" + file["name"]))
+        self.assertEqual(json.loads(self.read("out/kolm/labels.json")), manifest["report"]["labels"])
+        self.write("ask.jsonl", jsonl({"id": str(i), "input": text} for i, text in enumerate(texts)))
+        said = [json.loads(line) for line in self.kolm("run", "router-1.0.0.kolm", "--input", "ask.jsonl").out.splitlines()]
+        model, tiny = self.load_predict("out"), tiny_models.Tiny("bert")
+        self.assertGreater(sum(line["output"] is None for line in said), 0)
+        self.assertGreater(sum(line["output"] is not None for line in said), 30)
+        for text, line in zip(texts, said):
+            label, confidence, withheld = model.answer(text, tiny.embed(self.pieces(text)))
+            self.assertEqual((label, withheld), (line["output"] or line["best"], line["output"] is None), text)
+            self.assertAlmostEqual(confidence, line["confidence"], delta=2e-4)
+        python = os.environ.get("KOLM_TEST_PYTHON")
+        if python:
+            done = subprocess.run([python, os.path.join(self.work, "out", "predict.py"), *texts], capture_output=True, text=True, check=True)
+            for out, line in zip(done.stdout.splitlines(), said):
+                self.assertEqual(out.split()[0], line["output"] or "(withheld)")
+        self.assert_error(self.kolm("export", "router-1.0.0.kolm", "--to", "merged", "--merge", code=None), "has no adapter to merge")
+        self.compile("--effort", "quick", "--force")
+        self.assert_error(self.kolm("export", "router-1.0.0.kolm", "--to", "linear", code=None), "holds no model that", "a language model or a sentence encoder")
+
+    def test_exported_with_the_base_inside(self):
+        self.make("--embed-base")
+        shutil.copytree(self.base, os.path.join(self.work, "kept"))
+        shutil.rmtree(self.base)
+        self.kolm("export", "router-1.0.0.kolm", "--to", "out")
+        for name in ("config.json", "modules.json", "1_Pooling/config.json", "model.safetensors", "vocab.txt"):
+            self.assertEqual(self.read("out/" + name), self.read("kept/" + name))
+        self.assertEqual(len(self.load_predict("out").labels), len(harness.LABELS))
 
     # ---- The base between compile and run
 
