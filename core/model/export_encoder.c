@@ -156,11 +156,10 @@ static kit_status write_readme(const model_handle *model, const char *directory,
         digest);
     kit_buf_str(
         &text,
-        "answers as `kolm run` does: both parts together, calibrated, and withheld where the artifact withholds. The\n"
-        "labels are the same; confidences may differ by a few millionths, and more where two labels are as good as\n"
-        "equal, since torch adds in another order. Characters are lower-cased and told apart by the Unicode tables of "
-        "the\n"
-        "Python that runs it; kolm's are those of Unicode 14.\n");
+        "answers as `kolm run` does: both parts together, calibrated, and withheld where the artifact withholds.\n"
+        "Labels are the same where two are not as good as equal; confidences may differ in the fourth place, since\n"
+        "torch adds in another order. Characters are lower-cased and told apart by the Unicode tables of the Python\n"
+        "that runs it; kolm's are those of Unicode 14.\n");
     kit_status status = kit_buf_ok(&text, err);
     if (status == KOLM_OK) status = write_text(directory, "README.md", kit_buf_text(&text), 0644, err);
     kit_buf_free(&text);

@@ -238,18 +238,26 @@ def embed_by_transformers(directory, texts, prefix, end):
     pooling, said = read_json(directory, path + "/config.json"), read_json(directory, "sentence_bert_config.json")
     mode = pooling.get("pooling_mode") or next(k for k, v in pooling.items() if v is True and k.startswith("pooling_mode_"))
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory, truncation_side="left" if end else "right")
-    model = transformers.AutoModel.from_pretrained(directory, torch_dtype=torch.float32).eval()
+    model = transformers.AutoModel.from_pretrained(directory).float().eval()
     most = said.get("max_seq_length") or min(tokenizer.model_max_length, model.config.max_position_embeddings)
-    found = []
-    for text in texts:
-        text = prefix + text
-        if said.get("do_lower_case"):
-            text = "".join(c.lower() for c in text)
-        tokens = tokenizer(text, truncation=True, max_length=most, return_tensors="pt")
+    texts = [prefix + text for text in texts]
+    if said.get("do_lower_case"):
+        texts = ["".join(c.lower() for c in text) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # those of one length together: little padding
+    found = [None] * len(texts)
+    for at in range(0, len(order), 32):
+        some = order[at:at + 32]
+        tokens = tokenizer([texts[i] for i in some], padding=True, truncation=True, max_length=most, return_tensors="pt")
         with torch.no_grad():
-            states = model(**tokens).last_hidden_state[0]
-        state = states[0] if "cls" in str(mode) else states.max(0).values if "max" in str(mode) else states.mean(0)
-        found.append(state.tolist())
+            states, mask = model(**tokens).last_hidden_state, tokens["attention_mask"].unsqueeze(-1)
+        if "cls" in str(mode):
+            state = states[:, 0]
+        elif "max" in str(mode):
+            state = states.masked_fill(mask == 0, float("-inf")).max(1).values
+        else:
+            state = (states * mask).sum(1) / mask.sum(1)
+        for i, line in zip(some, state.tolist()):
+            found[i] = line
     return found
 
 

@@ -214,11 +214,12 @@ START_TEST(what_is_no_adapter_is_not_exported) {
     char to[96];
     kit_format(to, sizeof to, "%s/exported", place);
     const export_request request = {.model = model, .to = to};
+    export_kind kind = EXPORT_ADAPTER;
     session_reason reason = SESSION_REASON_NONE;
     kolm_error_t err = KIT_ERROR_INIT;
     kolm_session session;
     session_init(&session, NULL, (session_sink){0});
-    ck_assert_int_eq(model_export(&session, &request, &reason, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(model_export(&session, &request, &kind, &reason, &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_int_eq(reason, SESSION_REASON_DATA);
     ck_assert_int_ne(access(to, F_OK), 0);
     session_free(&session);
