@@ -200,6 +200,23 @@ class Promises(unittest.TestCase):
     def part(self, title):
         return self.guide.split("### %s\n" % title, 1)[1].split("\n### ", 1)[0]
 
+    def test_rooms_of_the_sdk(self):
+        """sdk.md has a section for each room, with all of its public headers and tests that are there; remote.md has each file once."""
+        sections = dict(re.findall(r"(?ms)^## (sdk/\w+)\n(.*?)(?=^## |\Z)", read(SOURCE, "docs", "rooms", "sdk.md")))
+        rooms = {os.path.relpath(path, SOURCE) for path in glob.glob(os.path.join(SOURCE, "sdk", "*", "include"))}
+        self.assertEqual(set(sections), {os.path.dirname(room) for room in rooms})
+        for room, section in sections.items():
+            with self.subTest(room):
+                headers = {os.path.basename(path) for path in glob.glob(os.path.join(SOURCE, room, "include", "kolm", "*", "*.h"))}
+                self.assertEqual(set(re.findall(r"`(\w+\.h)`", "\n".join(line.split("|")[1] for line in section.split("\n") if line.startswith("| `")))), headers)
+                self.assertRegex(section, r"Tests: `tests/\w+`")
+
+    def test_files_of_remote(self):
+        named = re.findall(r"(?m)^\| `(\w+\.\w+)` \|", read(SOURCE, "docs", "rooms", "remote.md"))
+        here = [os.path.basename(path) for pattern in ("src/*.[ch]", "far/*.py", "far/kolm_remote/*.py")
+                for path in glob.glob(os.path.join(SOURCE, "sdk", "remote", pattern))]
+        self.assertEqual(sorted(named), sorted(here))
+
     def test_limits_are_those_of_the_code(self):
         rows = dict(re.findall(r"(?m)^\| (.*?) \| (.*?) \|$", self.part("Limits")))
         self.assertEqual(set(rows) - {"what"}, {row for row, _ in LIMITS})
