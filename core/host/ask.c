@@ -253,6 +253,7 @@ static bool put_audit(cJSON *json, const host_audit *audit) {
                                   &(host_audit_request){.repeats = audit->repeats,
                                                         .minor = audit->minor,
                                                         .later_bytes = audit->later_bytes,
+                                                        .lease_fault = audit->lease_fault,
                                                         .first_minor = audit->first_minor});
 }
 

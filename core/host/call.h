@@ -177,6 +177,10 @@ typedef struct host_events {
     void (*printed)(void *user, const char *text);
 } host_events;
 
+#define HOST_LEASE_DIES                                                                                                \
+    1u /* the process is killed before it records its first handle: as far as kolm knows, before it exists */
+#define HOST_LEASE_REFUSED 2u /* no intent can be recorded */
+
 /* Conditions under which a backend is examined; zero-initialise what is not wanted. Not for work. */
 typedef struct host_audit {
     uint32_t repeats; /* detect and cost: called that many times before the call that counts */
@@ -186,7 +190,8 @@ typedef struct host_audit {
         later_bytes;  /* by which all records of the host are larger than today's, as those of a later kolm; <= 256 */
     bool bare;        /* no environment at all */
     const char *home; /* with bare: HOME is this; NULL: not set */
-    bool any_airgap;  /* airgap_strict also for a backend that is a network service */
+    uint32_t lease_fault; /* HOST_LEASE_* */
+    bool any_airgap;      /* airgap_strict also for a backend that is a network service */
 } host_audit;
 
 #if defined(__linux__)

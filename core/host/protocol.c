@@ -45,9 +45,8 @@ RECORD(request);
 
 #define T host_audit_request
 static const host_member audit_request_members[] = {
-    MEMBER("repeats", repeats),
-    MEMBER("minor", minor),
-    MEMBER("later_bytes", later_bytes),
+    MEMBER("repeats", repeats),         MEMBER("minor", minor),
+    MEMBER("later_bytes", later_bytes), MEMBER("lease_fault", lease_fault),
     MEMBER("first_minor", first_minor),
 };
 RECORD(audit_request);

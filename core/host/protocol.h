@@ -56,6 +56,7 @@ typedef struct host_request {
 
 typedef struct host_audit_request {
     uint64_t repeats, minor, later_bytes; /* as in host_audit */
+    uint32_t lease_fault;
     bool first_minor;
 } host_audit_request;
 

@@ -66,6 +66,7 @@ typedef struct child_request {
     child_plugin plugin;
     bool audited;
     uint64_t repeats, minor, later_bytes; /* host_audit */
+    uint32_t lease_fault;
     bool first_minor;
     bool network, airgap;
     bool leases;         /* HOST_FD_LEASES is the journal of this call */

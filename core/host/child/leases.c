@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -219,6 +220,9 @@ static kit_status record(const kolm_lease_t *l, kolm_error_t *err) {
     KIT_TRY(check_secrets(l, err));
     KIT_TRY(check_order(l, known, err));
     if (known && known->gone) return KOLM_OK;
+    if (l->event == KOLM_LEASE_HANDLE && state.request->lease_fault == HOST_LEASE_DIES) raise(SIGKILL);
+    if (l->event == KOLM_LEASE_INTENT && state.request->lease_fault == HOST_LEASE_REFUSED)
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "create nothing", "the record is refused, to see what follows");
     if (!state.entries) state.entries = calloc(KOLM_LEASES_MAX, sizeof *state.entries);
     if (!state.entries) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     KIT_TRY(write_line(l, err));

@@ -87,6 +87,7 @@ static bool read_audit(const cJSON *json, child_request *out) {
     out->repeats = audit.repeats;
     out->minor = audit.minor;
     out->later_bytes = audit.later_bytes;
+    out->lease_fault = audit.lease_fault;
     out->first_minor = audit.first_minor;
     return good;
 }
