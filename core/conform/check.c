@@ -4,6 +4,7 @@
 #include "host/host.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -77,6 +78,11 @@ static const struct {
     {"infer.bad-model", NEEDS_LOADED, check_infer_bad_model, "refuses a model that is none"},
     {"test", NEEDS_LOADED, check_own_test, "its own test passes"},
     {"status", NEEDS_LOADED, check_status, "lists its remote resources, and removes nothing unless asked to prune"},
+    {"lease.refused", NEEDS_LOADED, check_lease_refused, "creates nothing when its intent cannot be recorded"},
+    {"lease.killed", NEEDS_LOADED, check_lease_killed,
+     "killed between intent and handle, what it rented is found by its name and ended, and again"},
+    {"lease.unknown", NEEDS_LOADED, check_reclaim_unknown, "reclaim of what never was is GONE"},
+    {"lease.ends", NEEDS_ALL, check_leases_end, "what it rents is gone when its call has ended, or reclaimed"},
     {"contract.records", NEEDS_ALL, check_records, "numbers, sizes and reserved fields are what backend.h says"},
     {"contract.texts", NEEDS_ALL, check_texts, "texts are UTF-8, end, fit and are there"},
     {"contract.reports", NEEDS_ALL, check_reports, "progress, metrics and steps that make sense"},
@@ -220,6 +226,7 @@ kit_status check_backend(const check_options *options, check_report *out_report,
     kit_buf_free(&c.said);
     kit_buf_free(&c.printed);
     kit_buf_free(&c.undeclared);
+    store_home_free(c.rented);
     host_registry_free(registry);
     free(stem);
     return status;

@@ -113,6 +113,10 @@ typedef struct check {
     uint64_t progress_reports;
     const struct host_audit *under;           /* conditions of the jobs; NULL: those of a later kolm */
     uint32_t holdings, odd_holdings, removed; /* what status told */
+    struct store_home *rented;                /* where the journals of the calls are; NULL: none yet */
+    uint32_t leases, lease_seen;              /* in all calls, in the last one */
+    bool lease_kill;                          /* the call is killed: it can end nothing itself */
+    char lease_fault[600];                    /* the first thing that was wrong with a lease; "" none */
     check_breach breaches[CHECK_BREACHES_MAX];
     size_t breach_count;
     bool
@@ -164,6 +168,11 @@ void check_cost_edges(check *c);
 void check_cost_left(check *c);
 void check_own_test(check *c);
 void check_status(check *c);
+/* leases.c */
+void check_leases_end(check *c);
+void check_lease_killed(check *c);
+void check_lease_refused(check *c);
+void check_reclaim_unknown(check *c);
 /* backend_check_manners.c: all calls before have shown what is judged. */
 void check_breach_heard(void *user, const struct host_breach *breach);
 void check_records(check *c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A job small enough for any backend, and the judgement on what it made of it. */
-#include "conform/conform.h"
+#include "conform/leases.h"
 #include "host/host.h"
 #include "job/directory.h"
 #include "job/result.h"
@@ -115,7 +115,7 @@ static kit_status make_job(const check *c, const char *name, uint32_t rows, char
 
 /* ---- Calls */
 
-static bool may_train(check *c) {
+bool check_may_train(check *c) {
     if (!(c->slots & HOST_SLOT_TRAIN))
         check_skip(c, "it has no train");
     else if (c->state != KOLM_DETECT_AVAILABLE)
@@ -137,7 +137,10 @@ static kit_status train(check *c, const char *dir, host_result *out_result, kolm
     options.network = c->options->network;
     options.cancel_too = &c->stop;
     options.audit = c->under ? c->under : &later;
-    kit_status status = host_train(c->registry, c->row, dir, 2, &options, out_result, err);
+    lease_journal *journal = NULL;
+    kit_status status = check_rent_begin(c, &options, &journal, err);
+    if (status == KOLM_OK) status = host_train(c->registry, c->row, dir, 2, &options, out_result, err);
+    if (status == KOLM_OK) check_rent_end(c, "train", journal, out_result);
     if (!check_called(c, status, err)) return status;
     check_hear(c, out_result);
     return KOLM_OK;
@@ -151,7 +154,10 @@ static kit_status infer_from(check *c, const char *dir, int input, int output, h
     options.timeout_ms = TRAIN_MS;
     options.network = c->options->network;
     options.audit = c->under ? c->under : &later;
-    kit_status status = host_infer(c->registry, c->row, dir, 2, input, output, &options, out_result, err);
+    lease_journal *journal = NULL;
+    kit_status status = check_rent_begin(c, &options, &journal, err);
+    if (status == KOLM_OK) status = host_infer(c->registry, c->row, dir, 2, input, output, &options, out_result, err);
+    if (status == KOLM_OK) check_rent_end(c, "infer", journal, out_result);
     if (!check_called(c, status, err)) return status;
     check_hear(c, out_result);
     return KOLM_OK;
@@ -304,8 +310,20 @@ static void train_and_infer(check *c, const char *name) {
     free(dir);
 }
 
+bool check_train_under(check *c, const host_audit *audit, const char *name, host_result *out_result) {
+    char *dir = NULL;
+    kolm_error_t err = KIT_ERROR_INIT;
+    c->under = audit;
+    kit_status status = make_job(c, name, SMALL, &dir, &err);
+    if (status == KOLM_OK) status = train(c, dir, out_result, &err);
+    c->under = NULL;
+    free(dir);
+    if (status != KOLM_OK) check_fail(c, "%s", err.text);
+    return status == KOLM_OK && !c->not_called;
+}
+
 void check_train_and_infer(check *c) {
-    if (may_train(c)) train_and_infer(c, "tiny");
+    if (check_may_train(c)) train_and_infer(c, "tiny");
 }
 
 void check_job_under(check *c, const host_audit *audit, const char *name) {
@@ -320,7 +338,7 @@ void check_train_cancel(check *c) {
     char *dir = NULL;
     kolm_error_t err = KIT_ERROR_INIT;
     host_result result;
-    if (!may_train(c)) return;
+    if (!check_may_train(c)) return;
     kit_status status = make_job(c, "cancel", LARGE, &dir, &err);
     c->stop_at_progress = true;
     int64_t start = kit_now_ms();
@@ -371,7 +389,7 @@ void check_bad_jobs(check *c) {
         {"a row that is not JSON", "train.jsonl", "{\"id\":\"1\",\"input\":\"a\",\"output\":\"b\"}\nnot json\n"},
         {"an empty train.jsonl", "train.jsonl", ""},
     };
-    if (!may_train(c)) return;
+    if (!check_may_train(c)) return;
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         char name[16], *dir = NULL, *path = NULL;
         kolm_error_t err = KIT_ERROR_INIT;
@@ -401,7 +419,7 @@ void check_infer_bad_model(check *c) {
         check_skip(c, "it has no infer");
         return;
     }
-    if (!may_train(c)) return;
+    if (!check_may_train(c)) return;
     if (train_small(c, "nonsense", &dir, &result, &err)) {
         kit_status status = model_read(dir, &model, &err);
         for (size_t i = 0; status == KOLM_OK && i < model.count; i++) {
@@ -486,7 +504,7 @@ void check_infer_flushes(check *c) {
         check_skip(c, "it has no infer");
         return;
     }
-    if (!may_train(c)) return;
+    if (!check_may_train(c)) return;
     if (train_small(c, "flushes", &dir, &result, &err)) {
         kit_status status = model_read(dir, &model, &err);
         if (status == KOLM_OK) status = describe(c, dir, "infer", 0, model.files, model.count, &err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The checks of cost, test and status. */
-#include "conform/conform.h"
+#include "conform/leases.h"
 #include "host/host.h"
 
 #include <string.h>
@@ -123,7 +123,10 @@ void check_own_test(check *c) {
     options.network = c->options->network;
     options.timeout_ms = 600000;
     options.audit = &watched;
-    kit_status status = host_test(c->registry, c->row, 2, &options, &result, &err);
+    lease_journal *journal = NULL;
+    kit_status status = check_rent_begin(c, &options, &journal, &err);
+    if (status == KOLM_OK) status = host_test(c->registry, c->row, 2, &options, &result, &err);
+    if (status == KOLM_OK) check_rent_end(c, "test", journal, &result);
     if (!check_called(c, status, &err)) return;
     check_hear(c, &result);
     if (result.verdict != HOST_OK)

@@ -31,8 +31,8 @@ BANNED_IN_TESTS = {"sleep": "a condition to wait for", "usleep": "a condition to
 FLOORS = (
     {"artifact": "", "job": "", "pick": "", "receipt": "", "score": "", "store": ""},
     {"host": "pick"},
-    {"session": "host store", "lease": "host store", "conform": "host job score store"},
-    {"runtime": "host session store", "report": "artifact job receipt score session store"},
+    {"session": "host store", "lease": "host store"},
+    {"conform": "host job lease score store", "runtime": "host session store", "report": "artifact job receipt score session store"},
     {"fleet": "host lease pick receipt runtime session store"},
     {"model": "artifact fleet host job receipt runtime session store"},
     {"compile": "artifact fleet host job lease model pick receipt report runtime score session store"},
