@@ -198,7 +198,8 @@ static const kit_rent_work work = {.arm = arm, .run = run, .collect = collect};
 
 static kit_status begin(renter *r, const kolm_host_v1_t *host, kolm_error_t *err) {
     char base[3000];
-    if (!kit_setting(host, "ledger", "", base, sizeof base) || base[0] == '\0')
+    const char *named = getenv("RENTER_DIRECTORY"); /* for `backend check`, which has no configuration */
+    if (!kit_setting(host, "ledger", named != NULL ? named : "", base, sizeof base) || base[0] == '\0')
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set it", "backends." RENTER_NAME ".ledger is not set");
     *r = (renter){.host = host, .journal = {.host = host, .kind = "instance", .place = "the directory"}};
     snprintf(r->ledger, sizeof r->ledger, "%s/machines", base);
@@ -295,6 +296,31 @@ static int32_t end_it(const kolm_host_v1_t *host, const kolm_reclaim_args_t *arg
     return KOLM_OK;
 }
 
+/* What runs there, in use as far as anyone knows. */
+static int32_t report_machines(const kolm_host_v1_t *host, const kolm_status_args_t *args,
+                               kolm_status_result_t *out_result, kolm_error_t *out_error) {
+    renter r;
+    size_t count = 0;
+    static kit_rent_box boxes[KIT_RENT_BOXES_MAX];
+    (void)args;
+    KIT_TRY(begin(&r, host, out_error));
+    KIT_TRY(list(&r, "", boxes, KIT_RENT_BOXES_MAX, &count, out_error));
+    for (size_t i = 0; i < count; i++) {
+        const kolm_holding_t holding = {.struct_size = (uint32_t)sizeof holding,
+                                        .state = KOLM_HOLDING_IN_USE,
+                                        .bytes = KOLM_UNKNOWN_COUNT,
+                                        .age_seconds = KOLM_UNKNOWN_COUNT,
+                                        .price_micro_usd_per_hour = boxes[i].micro_usd_per_hour,
+                                        .place = "the directory",
+                                        .kind = "instance",
+                                        .name = boxes[i].name,
+                                        .note = ""};
+        host->holding(host->user, &holding);
+    }
+    snprintf(out_result->summary, sizeof out_result->summary, "the directory");
+    return KOLM_OK;
+}
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     KOLM_BACKEND_HEADER_INIT,
     .features = KOLM_FEATURE_MODEL_SLICES,
@@ -308,5 +334,6 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     .train = rent_and_train,
     .infer = infer,
     .test = test,
+    .status = report_machines,
     .reclaim = end_it,
 };

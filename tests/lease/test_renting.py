@@ -45,7 +45,7 @@ def children_of(pid):
     return found[::-1]
 
 
-class Renting(harness.Case):
+class Rented(harness.Case):
     backends = ()
 
     def setUp(self):
@@ -134,8 +134,8 @@ class Renting(harness.Case):
         self.wait_for(lambda: not self.status()["leases"] and not self.journals(), where)
         self.assertEqual(self.running(), [], where)
 
-    # ---- tests
 
+class Renting(Rented):
     def test_a_job_that_goes_well(self):
         self.rent()
         self.assertEqual(list(dict.fromkeys(self.points())), POINTS)
@@ -323,6 +323,50 @@ class Renting(harness.Case):
         self.assertIn("'much', which is not an amount", self.rent(code=2, env={"KOLM_COMPUTE_BUDGET_USD": "much"}).err)
         self.assertEqual(self.points(), [])
         self.rent("--budget", "100", env={"KOLM_COMPUTE_BUDGET_USD": "2"})
+
+
+class Conformance(Rented):
+    """What `kolm backend check` finds of a backend that rents."""
+
+    def check(self, code, *words):
+        env = {"RENTER_DIRECTORY": self.provider}
+        done = self.kolm("backend", "check", os.path.join(self.plugins, "renter.so"), "--network", "--only", "lease", "--json", *words, code=code, env=env)
+        return {c["name"]: (c["outcome"], c["reason"]) for c in json.loads(done.out)["checks"] if c["name"].startswith("lease")}
+
+    def setUp(self):
+        super().setUp()
+        self.add_renter(requires=[{"env": "RENTER_DIRECTORY"}])
+
+    def test_good(self):
+        found = self.check(0)
+        self.assertEqual({name: outcome for name, (outcome, _) in found.items()},
+                         {"lease.refused": "pass", "lease.killed": "pass", "lease.unknown": "pass", "lease.ends": "pass"}, found)
+        self.assertRegex(found["lease.ends"][1], "[0-9]+ were rented, and are gone")
+        self.assertEqual(self.running(), [])
+
+    def failing(self, where, what, name, *pieces):
+        self.control(where, what)
+        found = self.check(5)
+        self.assertEqual(found[name][0], "fail", found)
+        for piece in pieces:
+            self.assertIn(piece, found[name][1])
+        self.control(where, None)
+        for machine in self.running():
+            os.remove(os.path.join(self.machines, machine))
+
+    def test_bad(self):
+        self.failing("how", "leaves", "lease.ends", "was not gone when it returned: end what it rents, and put GONE on record")
+        self.failing("reclaim", "fails", "lease.killed", "killed between intent and handle: train: renter-", "the provider is away")
+        self.failing("reclaim", "lies", "lease.killed", "reclaim says that renter-", "is gone, and status lists it")
+        self.failing("reclaim", "by-handle", "lease.killed", "reclaim says that renter-", "is gone, and status lists it")
+        self.failing("reclaim", "once", "lease.killed", "was gone, and reclaim called again does not say so")
+        self.failing("reclaim", "once", "lease.unknown", "is not GONE")
+
+    def test_handle_first(self):
+        self.control("how", "handle-first")
+        env = {"RENTER_DIRECTORY": self.provider}
+        done = self.kolm("backend", "check", os.path.join(self.plugins, "renter.so"), "--network", "--only", "contract.records", env=env, code=5)
+        self.assertIn("a lease was recorded with a handle, and without an intent", done.out)
 
 
 if __name__ == "__main__":
