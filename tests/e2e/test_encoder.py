@@ -189,6 +189,43 @@ class Encoder(Case):
         write_encoder(self.base)
         self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", "--base", "sentences", code=None), "has no base model")
 
+    def test_weights_that_are_halves_take_half_the_room(self):
+        """Saved in 32 bits and trained in 16: as 16 they are the same numbers, and the answers the same bytes."""
+        shutil.rmtree(self.base)
+        write_encoder(self.base, dtype="F16")
+        with open(os.path.join(self.base, "model.safetensors"), "rb") as file:
+            data = file.read()
+        begin = 8 + struct.unpack("<Q", data[:8])[0]
+        wide, numbers = {}, {}
+        for name, entry in json.loads(data[8:begin]).items():
+            if name == "__metadata__":
+                continue
+            first, end = entry["data_offsets"]
+            numbers[name] = struct.unpack("<%de" % ((end - first) // 2), data[begin + first:begin + end])
+            wide[name] = ("F32", entry["shape"], struct.pack("<%df" % len(numbers[name]), *numbers[name]))
+        tiny_models.write_safetensors(os.path.join(self.base, "model.safetensors"), wide)
+        self.make()
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            lean = json.loads(artifact.read("manifest.json"))
+        self.make("--embed-base", "--force")
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            manifest, inside = json.loads(artifact.read("manifest.json")), artifact.read("model/base/model.safetensors")
+        self.assertLess(len(inside), len(self.read("sentences/model.safetensors")) * 0.7)
+        begin = 8 + struct.unpack("<Q", inside[:8])[0]
+        for name, entry in json.loads(inside[8:begin]).items():
+            first, end = entry["data_offsets"]
+            self.assertEqual(entry["dtype"], "F16")
+            self.assertEqual(struct.unpack("<%de" % ((end - first) // 2), inside[begin + first:begin + end]), numbers[name])
+        self.assertEqual(manifest["evaluation"], lean["evaluation"])
+        # One number that is no half, and all stays as it is.
+        for value in (1 + 2.0 ** -11, 1e-9, 70000.0):
+            name = "embeddings.LayerNorm.weight"
+            wide[name] = ("F32", wide[name][1], struct.pack("<f", value) + wide[name][2][4:])
+            tiny_models.write_safetensors(os.path.join(self.base, "model.safetensors"), wide)
+            self.make("--embed-base", "--force", "--gate", "0", "--min-accuracy", "0", "--allow-baseline")
+            with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+                self.assertEqual(artifact.read("model/base/model.safetensors"), self.read("sentences/model.safetensors"))
+
     def test_a_base_that_cannot_be_inside(self):
         self.assert_error(self.compile("--embed-base", code=None), "--embed-base puts the base into the artifact, and there is none")
         self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--embed-base", code=None),
