@@ -8,7 +8,6 @@
 #include "fleet/choose.h"
 #include "fleet/detections.h"
 #include "kolm/kit/file.h"
-#include "kolm/kit/text.h"
 #include "receipt/totals.h"
 #include "session/site.h"
 
@@ -38,27 +37,6 @@ static void state_free(state *s) {
     receipt_totals_free(&s->sums);
     lease_list_free(&s->leases);
     lease_totals_free(&s->rented);
-}
-
-/* "24h", "7d", "30m", "90s" into seconds. */
-static bool parse_span(const char *text, int64_t *out_seconds) {
-    static const struct {
-        char unit;
-        uint64_t seconds;
-    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
-    char digits[16];
-    uint64_t number = 0;
-    size_t length = strlen(text);
-    if (length < 2 || length > sizeof digits) return false;
-    memcpy(digits, text, length - 1);
-    digits[length - 1] = '\0';
-    if (!kit_parse_u64(digits, &number) || number > 1000000) return false;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (text[length - 1] != units[i].unit) continue;
-        *out_seconds = (int64_t)(number * units[i].seconds);
-        return true;
-    }
-    return false;
 }
 
 static kit_status sum_receipts(cli_context *context, const store_home *home, state *s, kolm_error_t *err) {
@@ -315,8 +293,8 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     int64_t span = 0, age = OLDER_SECONDS, now = (int64_t)time(NULL);
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    if (since && !parse_span(since, &span)) return no_span(context, syntax.command, "since", since);
-    if (older && !parse_span(older, &age)) return no_span(context, syntax.command, "older", older);
+    if (since && !session_span_parse(since, &span)) return no_span(context, syntax.command, "since", since);
+    if (older && !session_span_parse(older, &age)) return no_span(context, syntax.command, "older", older);
     if (older && !prune)
         return cli_usage_error(context, syntax.command, "--older says what --prune removes: give both");
     if (since) s.since = now - span;

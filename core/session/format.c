@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Money, sizes and times as people read them. */
+/* Money, sizes and times as people read and write them. */
 #include "session/session.h"
 
 #include "kolm/kit/text.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 const char *session_usd(char *out, size_t capacity, uint64_t micro_usd) {
     uint64_t dollars = micro_usd / 1000000, rest = micro_usd % 1000000;
@@ -49,4 +50,24 @@ const char *session_duration(char *out, size_t capacity, uint64_t milliseconds) 
         kit_format(out, capacity, "%" PRIu64 "h %02" PRIu64 "m", seconds / 3600, seconds % 3600 / 60);
     }
     return out;
+}
+
+bool session_span_parse(const char *text, int64_t *out_seconds) {
+    static const struct {
+        char unit;
+        uint64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
+    char digits[16];
+    uint64_t number = 0;
+    size_t length = strlen(text);
+    if (length < 2 || length > sizeof digits) return false;
+    memcpy(digits, text, length - 1);
+    digits[length - 1] = '\0';
+    if (!kit_parse_u64(digits, &number) || number > 1000000) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (text[length - 1] != units[i].unit) continue;
+        *out_seconds = (int64_t)(number * units[i].seconds);
+        return true;
+    }
+    return false;
 }

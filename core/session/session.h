@@ -78,5 +78,7 @@ const host_events *session_events(kolm_session *session);
 const char *session_usd(char *out, size_t capacity, uint64_t micro_usd);         /* "$1.20", "$0.0034"; "unpriced" */
 const char *session_bytes(char *out, size_t capacity, uint64_t bytes);           /* "3.8 GB" (powers of 1000) */
 const char *session_duration(char *out, size_t capacity, uint64_t milliseconds); /* "4.8s", "3m 20s", "2h 05m" */
+/* Reads "90s", "30m", "24h", "7d" or "2w", at most a million of the unit, into seconds. */
+bool session_span_parse(const char *text, int64_t *out_seconds);
 
 #endif
