@@ -121,6 +121,26 @@ START_TEST(formats) {
 }
 END_TEST
 
+START_TEST(spans_are_read) {
+    static const struct {
+        const char *text;
+        int64_t seconds; /* -1: no span */
+    } cases[] = {{"90s", 90},     {"30m", 1800},
+                 {"24h", 86400},  {"7d", 604800},
+                 {"2w", 1209600}, {"1000000s", 1000000},
+                 {"", -1},        {"1000001s", -1},
+                 {"24", -1},      {"h", -1},
+                 {"-1h", -1},     {"1.5h", -1},
+                 {"24H", -1},     {"24 h", -1},
+                 {"24hh", -1},    {"99999999999999999999h", -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t seconds = -1;
+        ck_assert_int_eq(session_span_parse(cases[i].text, &seconds), cases[i].seconds >= 0);
+        ck_assert_msg(seconds == cases[i].seconds, "%s: %lld", cases[i].text, (long long)seconds);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("session");
     TCase *tests = tcase_create("session");
@@ -130,6 +150,7 @@ int main(void) {
     tcase_add_test(tests, a_warning_is_shown_once_and_an_error_always);
     tcase_add_test(tests, a_log_setting_that_is_wrong_is_quoted);
     tcase_add_test(tests, formats);
+    tcase_add_test(tests, spans_are_read);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
