@@ -45,11 +45,7 @@ static int print_as_json(cli_context *context, const fleet_reap *reap, bool look
     for (size_t i = 0; good && i < reap->owned.count; i++)
         good = cJSON_AddItemToArray(list, cli_lease_json(&reap->owned.at[i], "in use"));
     if (good) good = kit_json_put_u64(value, "open", fleet_reap_open(reap));
-    if (!good) {
-        cJSON_Delete(value);
-        value = NULL;
-    }
-    return cli_print_json(context, value, exit_code);
+    return cli_print_json(context, cli_whole(value, good), exit_code);
 }
 
 int cli_compute_reap(cli_context *context, int argc, char **argv) {
@@ -62,8 +58,7 @@ int cli_compute_reap(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {.command = "kolm compute reap",
                                .words = "",
                                .summary = "Lists what earlier calls rented and did not end; with --yes ends it.",
-                               .options = options,
-                               .option_count = sizeof options / sizeof *options};
+                               CLI_ROWS(options)};
     fleet_reap_options how = {.look = true};
     fleet_reap reap = {0};
     kolm_error_t err = KIT_ERROR_INIT;

@@ -48,7 +48,5 @@ cJSON *cli_lease_json(const lease_entry *e, const char *state) {
                 kit_json_put_string(row, "job", e->job[0] ? e->job : NULL) && put_time(row, "begun", e->begun_ms) &&
                 put_micro(row, "cost_per_hour_usd", e->price_micro_usd_per_hour) &&
                 put_micro(row, "billed_usd", e->billed_micro_usd);
-    if (good) return row;
-    cJSON_Delete(row);
-    return NULL;
+    return cli_whole(row, good);
 }
