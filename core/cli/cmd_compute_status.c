@@ -5,138 +5,26 @@
 #include "cli/lease_text.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "fleet/choose.h"
-#include "fleet/detections.h"
-#include "kolm/kit/file.h"
-#include "receipt/totals.h"
+#include "fleet/overview.h"
 #include "session/site.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #define OLDER_SECONDS 86400 /* what --prune removes unless --older says otherwise */
-
-typedef struct state {
-    const char *backend; /* NULL: the picker chooses */
-    const char *by;
-    int64_t since;     /* seconds since 1970; INT64_MIN: all */
-    int64_t cache_age; /* seconds; -1: no cache */
-    size_t jobs;
-    receipt_totals sums;
-    lease_list leases; /* open ones */
-    lease_totals rented;
-} state;
-
-static void state_free(state *s) {
-    receipt_totals_free(&s->sums);
-    lease_list_free(&s->leases);
-    lease_totals_free(&s->rented);
-}
-
-static kit_status sum_receipts(cli_context *context, const store_home *home, state *s, kolm_error_t *err) {
-    char *path = NULL;
-    KIT_TRY(store_home_place(home, STORE_RECEIPTS, &path, err));
-    kit_status status = receipt_totals_read(path, s->since, context->session.stop, &s->sums, err);
-    free(path);
-    return status;
-}
-
-/* What is open, and what is over since then. */
-static kit_status read_leases(cli_context *context, const store_home *home, state *s, kolm_error_t *err) {
-    uint64_t since_ms = s->since > 0 ? (uint64_t)s->since * 1000 : 0;
-    size_t open = 0;
-    KIT_TRY(lease_list_read(home, &s->leases, err));
-    for (size_t i = 0; i < s->leases.count; i++)
-        if (s->leases.at[i].state != LEASE_GONE) s->leases.at[open++] = s->leases.at[i];
-    s->leases.count = open;
-    return lease_totals_read(home, since_ms, context->session.stop, &s->rented, err);
-}
-
-static kit_status count_jobs(const store_home *home, size_t *out_count, kolm_error_t *err) {
-    char *path = NULL;
-    const char *name = NULL;
-    KIT_TRY(store_home_place(home, STORE_JOBS, &path, err));
-    DIR *directory = opendir(path);
-    kit_status status = KOLM_OK;
-    if (!directory && errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot list %s", path);
-    while (directory && status == KOLM_OK) {
-        status = kit_directory_next(directory, path, &name, err);
-        if (status != KOLM_OK || !name) break;
-        *out_count += name[0] != '.';
-    }
-    if (directory) closedir(directory);
-    free(path);
-    return status;
-}
-
-static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out_age, kolm_error_t *err) {
-    char *path = NULL;
-    struct stat st;
-    *out_age = -1;
-    KIT_TRY(store_cache_path(home, FLEET_DETECTION_CACHE, &path, err));
-    kit_status status = KOLM_OK;
-    if (stat(path, &st) == 0)
-        *out_age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;
-    else if (errno != ENOENT && errno != ENOTDIR)
-        status = kit_fail_errno(err, errno, "cannot look at %s", path);
-    free(path);
-    return status;
-}
 
 static const char *state_of(const lease_entry *e) {
     return e->state == LEASE_DAMAGED ? "damaged" : e->owned ? "in use" : "open";
 }
 
-/* ---- Days: what the receipts say of one, and what was rented on it. */
-
-typedef struct day {
-    const receipt_day *jobs;
-    const lease_total *leases;
-    const char *name, *backend;
-} day;
-
-static int by_day(const void *a, const void *b) {
-    const day *x = a, *y = b;
-    int order = strcmp(x->name, y->name);
-    return order != 0 ? order : strcmp(x->backend, y->backend);
-}
-
-/* The caller frees *out. */
-static kit_status list_days(const state *s, day **out, size_t *out_count, kolm_error_t *err) {
-    size_t count = 0;
-    day *days = calloc(s->sums.day_count + s->rented.count + 1, sizeof *days);
-    if (!days) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    for (size_t i = 0; i < s->sums.day_count; i++) {
-        const receipt_day *d = &s->sums.days[i];
-        days[count++] = (day){.jobs = d, .name = d->day, .backend = d->backend};
-    }
-    for (size_t i = 0; i < s->rented.count; i++) {
-        const lease_total *t = &s->rented.at[i];
-        day *found = days;
-        while (found < days + count && (strcmp(found->name, t->day) != 0 || strcmp(found->backend, t->backend) != 0))
-            found++;
-        if (found == days + count) days[count++] = (day){.name = t->day, .backend = t->backend};
-        found->leases = t;
-    }
-    qsort(days, count, sizeof *days, by_day);
-    *out = days;
-    *out_count = count;
-    return KOLM_OK;
-}
-
-static void print_days(cli_context *context, const day *days, size_t count) {
+static void print_days(cli_context *context, const fleet_day *days, size_t count) {
     bool rented = false;
     char usd[32];
     for (size_t i = 0; i < count; i++)
         rented = rented || days[i].leases;
     for (size_t i = 0; i < count; i++) {
-        const day *d = &days[i];
+        const fleet_day *d = &days[i];
         cli_print(context, "  %-10s  %-14s %4" PRIu64 " compiles %9s", d->name[0] ? d->name : "?",
                   d->backend[0] ? cli_safe(d->backend) : "?", d->jobs ? d->jobs->jobs : 0,
                   session_usd(usd, sizeof usd, d->jobs ? d->jobs->cost_micro_usd : 0));
@@ -148,11 +36,11 @@ static void print_days(cli_context *context, const day *days, size_t count) {
     }
 }
 
-static bool put_days(cJSON *value, const day *days, size_t count) {
+static bool put_days(cJSON *value, const fleet_day *days, size_t count) {
     cJSON *list = cJSON_AddArrayToObject(value, "days");
     bool good = list != NULL;
     for (size_t i = 0; good && i < count; i++) {
-        const day *d = &days[i];
+        const fleet_day *d = &days[i];
         cJSON *row = cJSON_CreateObject();
         good = cJSON_AddItemToArray(list, row) && kit_json_put_string(row, "day", d->name[0] ? d->name : NULL) &&
                kit_json_put_string(row, "backend", d->backend[0] ? d->backend : NULL) &&
@@ -184,8 +72,7 @@ static void print_leases(cli_context *context, const lease_list *leases) {
         cli_lease_print(context, &leases->at[i], state_of(&leases->at[i]));
 }
 
-static void print_text(cli_context *context, const state *s, const day *days, size_t day_count, const char *since,
-                       const char *home) {
+static void print_text(cli_context *context, const fleet_overview *s, const char *since, const char *home) {
     char cost[32], wall[32], age[32] = "none";
     const char *site =
         strcmp(s->by, "config") == 0 ? session_site_said(&context->session, "backend", NULL, NULL) : NULL;
@@ -206,7 +93,7 @@ static void print_text(cli_context *context, const state *s, const day *days, si
               since ? since : "");
     if (s->sums.unknown_cost)
         cli_print(context, "          %" PRIu64 " of them without a known cost\n", s->sums.unknown_cost);
-    print_days(context, days, day_count);
+    print_days(context, s->days, s->day_count);
     if (s->sums.unreadable)
         cli_warn(context, "%" PRIu64 " lines of receipts.jsonl could not be read", s->sums.unreadable);
     if (s->rented.unreadable)
@@ -222,8 +109,8 @@ static bool put_elsewhere(cJSON *value, fleet_holdings *e) {
     return kit_json_put(value, "asked", asked) && good;
 }
 
-static int print_as_json(cli_context *context, const state *s, const day *days, size_t day_count, const char *since,
-                         const char *home, fleet_holdings *e, int exit_code) {
+static int print_as_json(cli_context *context, const fleet_overview *s, const char *since, const char *home,
+                         fleet_holdings *e, int exit_code) {
     cJSON *value = cJSON_CreateObject();
     bool good = value && kit_json_put_string(value, "schema", "kolm.compute.status/1") &&
                 kit_json_put_string(value, "home", home);
@@ -238,7 +125,7 @@ static int print_as_json(cli_context *context, const state *s, const day *days, 
            kit_json_put(sums, "cost_usd", kit_json_micro(s->sums.cost_micro_usd)) &&
            kit_json_put_u64(sums, "unknown_cost", s->sums.unknown_cost) &&
            kit_json_put_u64(sums, "unreadable", s->sums.unreadable + s->rented.unreadable) &&
-           put_days(value, days, day_count);
+           put_days(value, s->days, s->day_count);
     if (good && e->held) good = put_elsewhere(value, e);
     return cli_print_json(context, cli_whole(value, good), exit_code);
 }
@@ -252,17 +139,6 @@ static int print_elsewhere(cli_context *context, fleet_holdings *e, int exit_cod
     cJSON *value = cJSON_CreateObject();
     bool good = kit_json_put_string(value, "schema", "kolm.compute.status/1") && put_elsewhere(value, e);
     return cli_print_json(context, cli_whole(value, good), exit_code);
-}
-
-static kit_status look_here(cli_context *context, state *s, const store_home *home, int64_t now, kolm_error_t *err) {
-    static const char *const by_names[] = {"flag", "env", "config", "picker"};
-    fleet_chosen_by by = FLEET_BY_PICKER;
-    KIT_TRY(fleet_default_backend(&context->session, &s->backend, &by, err));
-    KIT_TRY(sum_receipts(context, home, s, err));
-    s->by = by_names[by];
-    KIT_TRY(read_leases(context, home, s, err));
-    KIT_TRY(count_jobs(home, &s->jobs, err));
-    return age_of_cache(home, now, &s->cache_age, err);
 }
 
 static int no_span(cli_context *context, const char *command, const char *option, const char *text) {
@@ -289,40 +165,36 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     store_home *home = NULL;
     fleet_holdings elsewhere = {0};
-    state s = {.since = INT64_MIN};
-    int64_t span = 0, age = OLDER_SECONDS, now = (int64_t)time(NULL);
+    fleet_overview s = {0};
+    int64_t span = 0, from = INT64_MIN, age = OLDER_SECONDS, now = (int64_t)time(NULL);
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     if (since && !session_span_parse(since, &span)) return no_span(context, syntax.command, "since", since);
     if (older && !session_span_parse(older, &age)) return no_span(context, syntax.command, "older", older);
     if (older && !prune)
         return cli_usage_error(context, syntax.command, "--older says what --prune removes: give both");
-    if (since) s.since = now - span;
+    if (since) from = now - span;
     const char *name = words > 0 ? argv[0] : NULL;
     session_reason failed = SESSION_REASON_NONE;
-    day *days = NULL;
-    size_t day_count = 0;
     fleet_reap_start(&context->session, SESSION_AIRGAP_OFF);
     kit_status status = session_home(&context->session, &home, &err);
-    if (status == KOLM_OK && !name) status = look_here(context, &s, home, now, &err);
+    if (status == KOLM_OK && !name) status = fleet_overview_get(&context->session, from, &s, &err);
     if (status == KOLM_OK && (name || remote || prune)) {
         const fleet_holdings_options where = {.only = name, .prune = prune, .older_seconds = (uint64_t)age};
         status = fleet_holdings_query(&context->session, &where, &elsewhere, &failed, &err);
     }
-    if (status == KOLM_OK) status = list_days(&s, &days, &day_count, &err);
     exit_code = elsewhere.failed ? CLI_EXIT_BACKEND : CLI_EXIT_OK;
     if (status != KOLM_OK)
         exit_code = cli_fail(context, failed, &err);
     else if (name)
         exit_code = print_elsewhere(context, &elsewhere, exit_code);
     else if (context->json)
-        exit_code = print_as_json(context, &s, days, day_count, since, store_home_path(home), &elsewhere, exit_code);
+        exit_code = print_as_json(context, &s, since, store_home_path(home), &elsewhere, exit_code);
     else {
-        print_text(context, &s, days, day_count, since, store_home_path(home));
+        print_text(context, &s, since, store_home_path(home));
         if (elsewhere.held) cli_elsewhere_print(context, &elsewhere);
     }
     fleet_holdings_free(&elsewhere);
-    state_free(&s);
-    free(days);
+    fleet_overview_free(&s);
     return exit_code;
 }
