@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Plugins with one defect each: compiled once for every ZOO_ name, which says what is wrong with it. */
-#include "kolm/backend.h"
+#include "zoo_ends.h"
+#include "zoo_lies.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,8 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define UNUSED __attribute__((unused)) /* in some animals */
-
 /* Each `#if defined` of a defect is one plugin; what no defect touches is the same good backend in all of them. */
 
 #if defined(ZOO_beside)
@@ -26,42 +25,6 @@ const char *zoo_private_word(void);
 #if defined(ZOO_undefined)
 void no_function_is_called_like_this(void);
 #endif
-
-/* Ignores the polite signal, so that only the other one ends it. */
-UNUSED static void hang(void) {
-    signal(SIGTERM, SIG_IGN);
-    for (;;)
-        pause();
-}
-
-UNUSED static void crash(void) {
-    signal(SIGSEGV, SIG_DFL); /* a sanitizer would make an exit of it */
-    raise(SIGSEGV);
-}
-
-/* A leak check at exit may not look at a process that is not dumpable, and would abort it. */
-UNUSED static void leave(void) {
-    if (KOLM_FP_SANITIZER != 0) _exit(0);
-    exit(0);
-}
-
-/* On every descriptor there may be: one of them is the reply. */
-UNUSED static void say_for_host(const char *line) {
-    for (int fd = 3; fd < 1024; fd++)
-        (void)!write(fd, line, strlen(line));
-}
-#define LIE_SANDBOX                                                                                                    \
-    "{\"event\":\"sandbox\",\"profile\":\"strict\",\"kernel\":\"x\",\"run\":195,\"reached\":0,\"mechanisms\":["        \
-    "\"seccomp\"]}\n"
-#define LIE_LOADED                                                                                                     \
-    "{\"event\":\"loaded\",\"slots\":63,\"abi_minor\":1,\"features\":\"0\",\"version\":\"9.9.9\",\"vendor\":"          \
-    "\"somebody\",\"licence\":\"\",\"homepage\":\"\"}\n"
-#define LIE_DEVICE                                                                                                     \
-    "{\"event\":\"device\",\"memory_kind\":1,\"total\":\"1\",\"free\":\"1\",\"index\":0,\"units\":1,\"name\":\"a "     \
-    "better one\",\"id\":\"\",\"driver\":\"\",\"runtime\":\"\"}\n"
-#define LIE_DONE                                                                                                       \
-    "{\"event\":\"done\",\"verdict\":0,\"peak\":\"4096\",\"state\":1,\"reason\":\"forged\",\"detect_remedy\":\"\","    \
-    "\"runtime\":\"\"}\n"
 
 __attribute__((constructor)) static void constructor(void) {
 #if defined(ZOO_crash_constructor)
@@ -219,23 +182,6 @@ static int engine_works(const kolm_host_v1_t *host) {
 }
 #endif
 
-#if defined(ZOO_fork_bomb)
-/* As many processes as it can get, each of which would go on if it were let; bounded, so that a host that lets them live is
- * found out and not brought down. */
-static void explode(void) {
-    for (int i = 0; i < 500; i++) {
-        pid_t child = fork();
-        if (child < 0) break;
-        if (child == 0) {
-            signal(SIGTERM, SIG_IGN);
-            if (i % 2 == 0) setsid();
-            hang();
-        }
-    }
-    hang();
-}
-#endif
-
 #if defined(ZOO_self)
 static void *nothing(void *unused) {
     return unused;
@@ -278,57 +224,9 @@ static void say_mapping(const kolm_host_v1_t *host) {
 }
 #endif
 
-static void misbehave(const kolm_host_v1_t *host) {
-#if defined(ZOO_crash_slot)
-    crash();
-#elif defined(ZOO_hang_slot)
-    host->log(host->user, KOLM_LOG_INFO, "hanging");
-    hang();
-#elif defined(ZOO_late)
-    while (host->time_left_ms(host->user) > 0)
-        poll(NULL, 0, 20);
-    poll(NULL, 0, 300); /* and then it answers as if nothing were */
-#elif defined(ZOO_toils)
-    for (clock_t until = clock() + CLOCKS_PER_SEC / 4; clock() < until;) {
-    } /* of the processor's time, not of the day's */
-#elif defined(ZOO_alarms)
-    signal(SIGALRM, SIG_DFL);
-    alarm(1);
-    for (;;)
-        pause();
-#elif defined(ZOO_alarms_host)
-    alarm(1); /* what kolm-host does on it stays */
-    for (;;)
-        pause();
-#elif defined(ZOO_fork_bomb)
-    explode();
-#elif defined(ZOO_exits)
-    leave();
-#elif defined(ZOO_licence)
-    printf("checking\nlicence \033[31mexpired\033[0m on 2026-01-01"); /* no end of the line */
-#if KOLM_FP_SANITIZER
-    /* exit would have the sanitizer look for leaks, and that would be the last word. */
-    fflush(stdout);
-    _exit(3);
-#else
-    exit(3);
-#endif
-#elif defined(ZOO_throws)
-    signal(SIGABRT, SIG_DFL);
-    fprintf(stderr,
-            "terminate called after throwing an instance of 'std::runtime_error'\n  what():  no seat is free\n");
-    abort(); /* as libstdc++ does */
-#elif defined(ZOO_sanitized)
-    signal(SIGABRT, SIG_DFL);
-    fprintf(stderr, "==7==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x1 at pc 0x2 bp 0x3 sp 0x4\n");
-    for (int i = 0; i < 40; i++)
-        fprintf(stderr, "    #%d 0x1 in somewhere\n", i);
-    fprintf(stderr, "SUMMARY: AddressSanitizer: heap-buffer-overflow (x.so+0x1) in somewhere\n");
-    for (int i = 0; i < 20; i++)
-        fprintf(stderr, "  Heap left redzone:       fa\n");
-    fprintf(stderr, "==7==ABORTING\n");
-    abort();
-#elif defined(ZOO_tells)
+/* Those that say what they should not, or too much of it, or what they see. */
+static void talk(const kolm_host_v1_t *host) {
+#if defined(ZOO_tells)
     char token[64] = "";
     (void)host->secret(host->user, "ZOO_TOKEN", token, sizeof token, NULL);
     host->log(host->user, KOLM_LOG_WARNING, token);
@@ -346,21 +244,6 @@ static void misbehave(const kolm_host_v1_t *host) {
     host->log(host->user, KOLM_LOG_WARNING, "seen by all");
     host->log(host->user, KOLM_LOG_ERROR, "a \033[2Jlens is broken");
     printf("printed\n");
-#elif defined(ZOO_aborts)
-    signal(SIGABRT, SIG_DFL);
-    abort();
-#elif defined(ZOO_closes_fds)
-    for (int fd = 0; fd < 1024; fd++)
-        close(fd);
-#elif defined(ZOO_writes_fds)
-    for (int fd = 3; fd < 1024; fd++)
-        (void)!write(fd, "garbage\n", 8);
-#elif defined(ZOO_forges)
-    say_for_host(LIE_SANDBOX);
-#elif defined(ZOO_loads_twice)
-    say_for_host(LIE_LOADED);
-#elif defined(ZOO_answers_itself)
-    say_for_host(LIE_DONE);
 #elif defined(ZOO_where) || defined(ZOO_beside)
     Dl_info info = {0};
     host->log(host->user, KOLM_LOG_INFO, dladdr(&kolm_backend_v1, &info) ? info.dli_fname : "nowhere");
@@ -372,8 +255,6 @@ static void misbehave(const kolm_host_v1_t *host) {
     describe(host);
 #elif defined(ZOO_floods)
     flood(host);
-#elif defined(ZOO_forks) || defined(ZOO_forks_away)
-    leave_behind(host);
 #elif defined(ZOO_prints)
     printf("on standard output\nwith \033[31mcolour\n");
     fflush(stdout);
@@ -382,6 +263,26 @@ static void misbehave(const kolm_host_v1_t *host) {
     ask_secrets(host);
 #elif defined(ZOO_probe)
     probe(host);
+#endif
+    (void)host;
+}
+
+/* Those that take what is not theirs. */
+static void meddle(const kolm_host_v1_t *host) {
+#if defined(ZOO_closes_fds)
+    for (int fd = 0; fd < 1024; fd++)
+        close(fd);
+#elif defined(ZOO_writes_fds)
+    for (int fd = 3; fd < 1024; fd++)
+        (void)!write(fd, "garbage\n", 8);
+#elif defined(ZOO_forges)
+    say_for_host(LIE_SANDBOX);
+#elif defined(ZOO_loads_twice)
+    say_for_host(LIE_LOADED);
+#elif defined(ZOO_answers_itself)
+    say_for_host(LIE_DONE);
+#elif defined(ZOO_forks) || defined(ZOO_forks_away)
+    leave_behind(host);
 #elif defined(ZOO_undefined)
     no_function_is_called_like_this();
 #elif defined(ZOO_trusts_host)
@@ -391,6 +292,12 @@ static void misbehave(const kolm_host_v1_t *host) {
             .struct_size = (uint32_t)sizeof(kolm_holding_t), .place = "", .kind = "", .name = "", .note = ""});
 #endif
     (void)host;
+}
+
+static void misbehave(const kolm_host_v1_t *host) {
+    end_badly(host);
+    talk(host);
+    meddle(host);
 }
 
 UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args,
