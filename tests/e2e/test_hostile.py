@@ -276,7 +276,7 @@ class Hostile(Case):
                             (["compile", "-t", "failed", "-d", "tickets.jsonl", "--gate", "1"], 4), (["inspect", "router-1.0.0.kolm"], 0), (["report", "router-1.0.0.kolm"], 0), (["verify", "router-1.0.0.kolm"], 0), (["keys", "list"], 0),
                             (["keys", "export"], 0), (["keys", "trust", "key.pem"], 0), (["keys", "rotate"], 0), (["keys", "revoke", "f" * 64], 0), (["compute", "list"], 0), (["compute", "detect"], 0),
                             (["compute", "info", "test-word"], 0), (["compute", "pick"], 0), (["compute", "use", "test-word"], 0), (["compute", "test", "test-word"], None),
-                            (["compute", "quote", "--rows", "5"], 0), (["compute", "status"], 0), (["compute", "setup", "test-word", "--remove"], 0), (["backend", "list"], 0), (["backend", "why", "test-word"], 0),
+                            (["compute", "quote", "--rows", "5"], 0), (["compute", "status"], 0), (["compute", "reap"], 0), (["compute", "setup", "test-word", "--remove"], 0), (["backend", "list"], 0), (["backend", "why", "test-word"], 0),
                             (["backend", "new", "mine"], 0), (["backend", "sign", plugin], 0), (["backend", "trust", "key.pem"], 0),
                             (["backend", "keys"], 0), (["backend", "grant"], 0), (["backend", "grant", "test-word"], 0), (["backend", "untrust", keyid], 0), (["backend", "check", plugin, "--only", "identity"], None)):
             value = json.loads(self.kolm(*words, "--json", code=code).out)
