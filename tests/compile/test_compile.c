@@ -2,6 +2,8 @@
 /* A whole compile without a terminal: what happens is heard through the sink, and nothing is printed. */
 #include "../suite.h"
 #include "compile/compile.h"
+#include "compile/report.h"
+#include "compile/rescore.h"
 
 #include "kolm/kit/file.h"
 
@@ -182,6 +184,130 @@ START_TEST(work_is_known_by_the_version_of_its_backend) {
 }
 END_TEST
 
+/* ---- A model that is there, looked at again */
+
+static const char *compiled(void) {
+    static char model[96];
+    kolm_error_t err = KIT_ERROR_INIT;
+    heard h = {0};
+    session_reason reason = SESSION_REASON_INTERNAL;
+    ck_assert_msg(make(&h, &(compile_request){0}, &reason, &err) == KOLM_OK, "%s", err.text);
+    kit_format(model, sizeof model, "%s/desk-1.0.0.kolm", out);
+    return model;
+}
+
+static kit_status measure(heard *h, rescore_request r, char *rows, rescore *result, session_reason *reason,
+                          kolm_error_t *err) {
+    kolm_session session;
+    char *items[] = {rows};
+    r.eval = (session_words){.items = items, .count = 1};
+    session_init(&session, &stop, (session_sink){.event = hear, .user = h});
+    kit_status status = rescore_model(&session, &r, result, reason, err);
+    session_free(&session);
+    return status;
+}
+
+START_TEST(a_model_is_measured_again) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    session_reason reason = SESSION_REASON_NONE;
+    rescore result;
+    heard h = {0};
+    const char *model = compiled();
+    ck_assert_msg(measure(&h, (rescore_request){.model = model}, data, &result, &reason, &err) == KOLM_OK, "%s",
+                  err.text);
+    ck_assert(came(&h, SESSION_ROWS_READ) && result.ships);
+    ck_assert_uint_eq(score_rows(result.answers), 120);
+    ck_assert_uint_eq(score_correct(result.answers), 120);
+    rescore_free(&result);
+
+    /* A gate that cannot be reached is no failure: the result says that it does not ship. */
+    const rescore_request strict = {.model = model, .gate = {.set = true, .value = 1000000}};
+    ck_assert_int_eq(measure(&h, strict, data, &result, &reason, &err), KOLM_OK);
+    ck_assert(!result.ships);
+    rescore_free(&result);
+}
+END_TEST
+
+START_TEST(rows_of_other_labels_are_said) {
+    char rows[96];
+    kolm_error_t err = KIT_ERROR_INIT;
+    session_reason reason = SESSION_REASON_NONE;
+    rescore result;
+    heard h = {0};
+    const char *model = compiled(), other[] = "{\"input\": \"pay the invoice\", \"output\": \"Biling\"}\n",
+               mixed[] = "{\"input\": \"pay the invoice\", \"output\": \"Biling\"}\n"
+                         "{\"input\": \"my screen is black\", \"output\": \"hardware\"}\n";
+    kit_format(rows, sizeof rows, "%s/other.jsonl", place);
+    ck_assert_int_eq(kit_write_file(rows, 0644, other, strlen(other), &err), KOLM_OK);
+    ck_assert_int_eq(measure(&h, (rescore_request){.model = model}, rows, &result, &reason, &err),
+                     KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(reason, SESSION_REASON_DATA);
+    ck_assert_msg(strstr(err.text, "did you mean \"billing\"?") != NULL, "%s", err.text);
+    rescore_free(&result);
+    ck_assert(!came(&h, SESSION_WARNING));
+    ck_assert_int_eq(kit_write_file(rows, 0644, mixed, strlen(mixed), &err), KOLM_OK);
+    ck_assert_int_eq(measure(&h, (rescore_request){.model = model}, rows, &result, &reason, &err), KOLM_OK);
+    ck_assert(came(&h, SESSION_WARNING));
+    rescore_free(&result);
+
+    /* The wrong way round: the rows for the model, the model for the rows. */
+    char swapped[96];
+    kit_copy(swapped, sizeof swapped, model);
+    ck_assert_int_ne(measure(&h, (rescore_request){.model = data}, swapped, &result, &reason, &err), KOLM_OK);
+    ck_assert_int_eq(reason, SESSION_REASON_USAGE);
+    rescore_free(&result);
+}
+END_TEST
+
+static kit_status report(const report_request *r, report_made *made, session_reason *reason, kolm_error_t *err) {
+    kolm_session session;
+    session_init(&session, &stop, (session_sink){0});
+    kit_status status = report_make(&session, "kolm test", r, made, reason, err);
+    session_free(&session);
+    return status;
+}
+
+START_TEST(a_report_is_made) {
+    char *items[] = {data}, page[96];
+    kolm_error_t err = KIT_ERROR_INIT;
+    session_reason reason = SESSION_REASON_INTERNAL;
+    report_made made;
+    struct stat info;
+    report_request r = {.model = compiled()};
+    kit_format(page, sizeof page, "%s/desk-1.0.0.html", out);
+    ck_assert_msg(report(&r, &made, &reason, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_int_eq(reason, SESSION_REASON_NONE);
+    ck_assert_str_eq(made.path, page);
+    ck_assert_str_eq(made.verdict, "trusted");
+    ck_assert(!made.asked && !made.failed);
+    ck_assert_int_eq(stat(page, &info), 0);
+    ck_assert_uint_eq((size_t)info.st_size, made.bytes);
+    report_made_free(&made);
+
+    /* What is there stays, unless it may be replaced; with rows of the data only its maker reads it. */
+    ck_assert_int_eq(report(&r, &made, &reason, &err), KOLM_E_ALREADY_EXISTS);
+    ck_assert_int_eq(reason, SESSION_REASON_USAGE);
+    report_made_free(&made);
+    r.force = true;
+    r.data = (session_words){.items = items, .count = 1};
+    ck_assert_msg(report(&r, &made, &reason, &err) == KOLM_OK, "%s", err.text);
+    ck_assert(made.asked);
+    ck_assert_int_eq(stat(page, &info), 0);
+    ck_assert_int_eq(info.st_mode & 0777, 0600);
+    report_made_free(&made);
+
+    /* Rows that it was not made from are noticed. */
+    char rows[96];
+    const char other[] = "{\"input\": \"pay the invoice\", \"output\": \"billing\"}\n";
+    kit_format(rows, sizeof rows, "%s/other.jsonl", place);
+    items[0] = rows;
+    ck_assert_int_eq(kit_write_file(rows, 0644, other, strlen(other), &err), KOLM_OK);
+    ck_assert_int_ne(report(&r, &made, &reason, &err), KOLM_OK);
+    ck_assert_int_eq(reason, SESSION_REASON_DATA);
+    report_made_free(&made);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("compile");
     TCase *whole = tcase_create("whole");
@@ -191,6 +317,9 @@ int main(void) {
     tcase_add_test(whole, work_is_known_by_the_version_of_its_backend);
     tcase_add_test(whole, a_missed_gate_is_heard);
     tcase_add_test(whole, the_flag_stops_it_anywhere);
+    tcase_add_test(whole, a_model_is_measured_again);
+    tcase_add_test(whole, rows_of_other_labels_are_said);
+    tcase_add_test(whole, a_report_is_made);
     suite_add_tcase(suite, whole);
     return run_suite(suite);
 }
