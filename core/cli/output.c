@@ -183,17 +183,6 @@ int cli_error(cli_context *context, int exit_code, const kolm_error_t *err) {
     return exit_code;
 }
 
-int cli_exit_of(session_reason reason) {
-    static const int codes[] = {
-        [SESSION_REASON_NONE] = CLI_EXIT_OK,           [SESSION_REASON_INTERNAL] = CLI_EXIT_INTERNAL,
-        [SESSION_REASON_USAGE] = CLI_EXIT_USAGE,       [SESSION_REASON_NOTHING] = CLI_EXIT_NOTHING,
-        [SESSION_REASON_GATE] = CLI_EXIT_GATE,         [SESSION_REASON_BACKEND] = CLI_EXIT_BACKEND,
-        [SESSION_REASON_DATA] = CLI_EXIT_DATA,         [SESSION_REASON_VERIFY] = CLI_EXIT_VERIFY,
-        [SESSION_REASON_UNJUDGED] = CLI_EXIT_UNJUDGED, [SESSION_REASON_INTERRUPTED] = CLI_EXIT_INTERRUPTED,
-    };
-    return codes[reason];
-}
-
 int cli_fail(cli_context *context, session_reason reason, const kolm_error_t *err) {
     if (reason == SESSION_REASON_NONE) reason = session_reason_of(err->code != KOLM_OK ? err->code : KOLM_E_UNKNOWN);
     return cli_error(context, cli_exit_of(reason), err);
