@@ -8,7 +8,7 @@
  * examines a plugin, calls the host itself). What a slot gets is a row of the table `rules` in call.c:
  *
  *   slot         deadline  network                                    secrets
- *   detect       5 s       none                                       their values only if with_secrets, else which are set
+ *   detect       5 s       refreshed and needed, unless an airgap     their values only if with_secrets, else which are set
  *   cost         5 s       none                                       none
  *   train, infer none      unless there is an airgap                  those of its manifest, unless there is an airgap
  *   test         none      if it needs one, unless there is an airgap the same
