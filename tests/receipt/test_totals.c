@@ -27,6 +27,7 @@ static void begin(void) {
 }
 
 static void finish(void) {
+    receipt_totals_free(&sums);
     kit_buf_free(&chain);
     ck_assert_int_eq(kit_remove_tree(root, &err), KOLM_OK);
 }
@@ -42,6 +43,7 @@ static void add(const char *predicate) {
 }
 
 static kit_status read_since(int64_t since) {
+    receipt_totals_free(&sums);
     ck_assert_int_eq(kit_write_file(path, 0600, kit_buf_text(&chain), chain.length, &err), KOLM_OK);
     return receipt_totals_read(path, since, &stop, &sums, &err);
 }
