@@ -249,7 +249,9 @@ static kit_status handle(void *user, const char *name, const char *handle_text, 
 
 static kit_status gone(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err) {
     fake_queue *f = user;
-    (void)billed_micro_usd;
+    for (size_t i = 0; i < f->item_count; i++)
+        ck_assert_msg(billed_micro_usd != 0 || f->items[i].file || strcmp(f->items[i].name, name) != 0,
+                      "%s is said to cost nothing", name);
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
     if (choose(f, 2) != 0) return end(f, KOLM_E_RESOURCE_EXHAUSTED, err);
     queue_record *record = record_of(f, name);

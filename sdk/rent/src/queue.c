@@ -58,7 +58,7 @@ static bool out_of_patience(const kit_queue *q, int64_t now) {
 }
 
 static bool settled(const kit_queue *q, int64_t now, int64_t since) {
-    return passed(now, since, or_else(q->plan->provider->settle_ms, 120000));
+    return passed(now, since, or_else(q->plan->settle_ms, or_else(q->plan->provider->settle_ms, 120000)));
 }
 
 /* The user or the clock says that it is over. */
@@ -125,6 +125,7 @@ kit_status kit_queue_reclaim(kit_queue *queue, const kit_queue_plan *plan, const
                         "%s uploads nothing, and %s is on record", plan->provider->name, name);
     int64_t then = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     queue->files_open = files;
+    queue->may_be_billed = !files && handle[0] != '\0';
     queue->asked_ms = queue->sent_ms = then;
     (void)enter(queue,
                 files               ? KIT_QUEUE_REMOVING

@@ -150,6 +150,7 @@ typedef struct kit_queue_plan {
     uint64_t unknown_ms;       /* of an unknown status, or no answer at all; 0: 30 min */
     uint64_t give_up_ms;       /* of uploading, fetching, cancelling, removing, finding; 0: 30 min */
     uint64_t poll_ms;          /* between two looks; 0: 5 s. Four times that after a minute */
+    uint64_t settle_ms;        /* in place of the provider's; 0: that */
 } kit_queue_plan;
 
 typedef struct kit_queue {
