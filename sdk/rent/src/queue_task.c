@@ -145,9 +145,12 @@ kit_status queue_poll_of(const kit_queue_task *task, uint64_t fallback_ms, uint6
 }
 
 kit_status queue_plan_of(const kit_queue_task *task, kit_queue_plan *out, kolm_error_t *err) {
-    uint64_t budget = 0, hours = 0, poll_ms = 0, job = passed_on(task->host, "job.budget_micro_usd");
+    uint64_t budget = 0, hours = 0, poll_ms = 0, settle = 0, patience = 0,
+             job = passed_on(task->host, "job.budget_micro_usd");
     KIT_TRY(micro_setting(task, "budget_usd", 0, &budget, err));
     KIT_TRY(micro_setting(task, "max_hours", 24000000, &hours, err));
+    KIT_TRY(micro_setting(task, "settle_seconds", 0, &settle, err));
+    KIT_TRY(micro_setting(task, "patience_seconds", 0, &patience, err));
     KIT_TRY(queue_poll_of(task, task->backend->poll_ms, &poll_ms, err));
     if (budget == 0 || (job > 0 && job < budget)) budget = job;
     int64_t left = task->host->time_left_ms(task->host->user);
@@ -157,6 +160,8 @@ kit_status queue_plan_of(const kit_queue_task *task, kit_queue_plan *out, kolm_e
                             .provider_state = (void *)(uintptr_t)task,
                             .budget_micro_usd = budget,
                             .deadline_ms = deadline,
+                            .settle_ms = settle / 1000,
+                            .give_up_ms = patience / 1000,
                             .poll_ms = poll_ms};
     return KOLM_OK;
 }

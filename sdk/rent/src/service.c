@@ -182,7 +182,7 @@ static kit_status send(kit_service *service, const kit_service_call *call, const
     size_t count = 0;
     if (call->header_count > HEADERS_MAX)
         return kit_fail(err, KOLM_E_INTERNAL, "report it to the maker of this backend", "too many headers");
-    if (kit_service_is_ours(service, kit_buf_text(url)))
+    if (!call->presigned && kit_service_is_ours(service, kit_buf_text(url)))
         headers[count++] = (kit_http_header){"Authorization", service->site->scheme, service->token};
     for (size_t i = 0; i < call->header_count; i++)
         headers[count++] = call->headers[i];
@@ -230,7 +230,10 @@ kit_status kit_service_ask(kit_service *service, const kit_service_call *call, k
     while (status == KOLM_OK && body.length > 0 && body.data[body.length - 1] == '\n')
         body.data[--body.length] = '\0';
     if (status == KOLM_OK) {
+        bool deaf = service->deaf;
+        service->deaf = deaf || call->repeat == KIT_HTTP_CREATE || call->repeat == KIT_HTTP_KEYED;
         status = send(service, call, &url, &body, reply, err);
+        service->deaf = deaf;
         reply->may_exist = status != KOLM_OK && reply->http.may_have_happened;
         status = read_body(call, reply, status, err);
         if (status != KOLM_OK) status = explain(service, reply, status, err);

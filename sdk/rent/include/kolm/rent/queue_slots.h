@@ -38,6 +38,8 @@ extern "C" {
  *   budget_usd    the most that one job may cost; a budget of the command counts too: the least of them
  *   max_hours     the longest that a job may take, 24 unless it is set
  *   poll_seconds  between two looks; 5 unless it is set, four times that after a minute
+ *   settle_seconds    for so long what was just created may be missing in the provider's lists
+ *   patience_seconds  for so long ending a job and removing rows are tried before they are left to the next start; 1800
  */
 
 #define KIT_QUEUE_FORMAT "kolm-hosted"

@@ -38,7 +38,8 @@ typedef struct kit_service {
     const kolm_host_v1_t *host;
     char base[512];
     bool moved; /* base is the setting `api` */
-    /* The user's wish to stop ends calls with CANCELLED until this is set: what was begun must be ended all the same. */
+    /* The user's wish to stop ends calls with CANCELLED until this is set: what was begun must be ended all the same. A
+     * call that creates is never ended by it, as its answer says what there is to end. */
     bool deaf;
     /* The rest is its own. */
     kolm_host_v1_t ears;
@@ -56,6 +57,7 @@ void kit_service_close(kit_service *service); /* wipes the token; no-op on a zer
 typedef struct kit_service_call {
     const char *method; /* NULL: GET, or POST with a body */
     const char *path;   /* behind the address, with its slash; or a whole URL */
+    bool presigned;     /* the address is the permission: the token is not sent, whatever the host */
     const cJSON *body;
     kit_http_repeat repeat;
     const kit_http_header *headers; /* more of them, at most 8 */
