@@ -137,6 +137,7 @@ static kit_status send_rows(kit_queue_task *task, kolm_error_t *err) {
     kit_service_reply reply = {0};
     const kit_service_call call = {.method = "PUT",
                                    .path = own(task)->upload_url,
+                                   .presigned = true,
                                    .repeat = KIT_HTTP_CHANGE,
                                    .has_body_file = true,
                                    .body_file = task->rows_fd,
