@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -50,9 +51,12 @@ class CloudCase(unittest.TestCase):
             json.dump({"backends": {self.name: {"api": self.provider.address, "poll_seconds": 0.01, **settings}}}, file)
         os.chmod(os.path.join(self.home, "config.json"), 0o600)
 
-    def run_kolm(self, *words, timeout=120, env=None):
-        return subprocess.run([self.kolm, *words], env={**self.env, **(env or {})}, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    def run_kolm(self, *words, timeout=120, env=None, stderr=subprocess.STDOUT):
+        return subprocess.run([self.kolm, *words], env={**self.env, **(env or {})}, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True,
                               timeout=timeout, check=False)
+
+    def json(self, *words, **more):
+        return json.loads(self.run_kolm(*words, "--json", stderr=subprocess.DEVNULL, **more).stdout)
 
     def write_rows(self, rows=160):
         with open(os.path.join(self.work, "rows.jsonl"), "w", encoding="utf-8") as file:
@@ -65,7 +69,7 @@ class CloudCase(unittest.TestCase):
 
     def open_leases(self):
         """What kolm lists as still there, or unknown."""
-        return json.dumps(json.loads(self.run_kolm("compute", "status", "--json").stdout).get("leases", []))
+        return json.dumps(self.json("compute", "status")["leases"])
 
     # ---- asserting
 
@@ -78,7 +82,7 @@ class CloudCase(unittest.TestCase):
     def assert_sentence(self, done, *pieces):
         """One sentence of what happened, and one of what to do."""
         self.assertNotEqual(done.returncode, 0, done.stdout)
-        self.assertEqual(done.stdout.count("kolm: "), 1, done.stdout)
+        self.assertEqual(len(re.findall(r"^kolm: (?!warning: |info: )", done.stdout, re.M)), 1, done.stdout)
         self.assertIn("\n  -> ", done.stdout)
         for piece in pieces:
             self.assertIn(piece, done.stdout)

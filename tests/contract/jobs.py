@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds of every provider that takes jobs, whatever goes wrong in which step."""
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import zipfile
+
+
+class Jobs:
+    """A mixin of CloudCase. make() gives the provider and the settings; look: the pattern of a look at the job; faults: (step, kind, goes well, may be left)."""
+    look = None
+    first = working = None  # the words for a job that waits, and that works
+    faults = ()
+    named = False  # whether jobs are found by a name
+
+    def setUp(self):
+        provider, settings = self.make()
+        self.settings = {"settle_seconds": 0.2, "patience_seconds": 2, **settings}
+        self.set_up(provider, **self.settings)
+
+    def again(self):
+        """A provider, a home and a working directory as new."""
+        self.doCleanups()
+        self.setUp()
+
+    def compile_well(self, adapter):
+        done = self.compile("-v")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assert_nothing_left()
+        self.assertEqual(self.provider.submits, 1)
+        with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+            hosted = json.loads(artifact.read("model/hosted.json"))
+            manifest = json.loads(artifact.read("manifest.json"))
+            self.assertEqual(hosted["adapter"]["bytes"], len(artifact.read(adapter)))
+        self.assertEqual(manifest["report"]["weights_elsewhere_bytes"], 16_000_000_000)
+        self.assertEqual(manifest["model_format"] if "model_format" in manifest else manifest["toolchain"].split()[0], "kolm-hosted")
+        done = self.run_kolm("run", "router-1.0.0.kolm", "refund refunds about refund", "--backend", self.name)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("refund", done.stdout)
+        self.assertEqual(self.provider.running(), [])
+        self.assert_no_canary()
+        return hosted, manifest, done
+
+    def check_tokens(self, name, about):
+        def reason(**env):
+            found = self.json("compute", "detect", "--refresh", env=env)
+            return next(one["detection"] for one in found["backends"] if one["name"] == name)
+        self.assertIn(about, reason()["reason"])
+        self.assertEqual(reason()["state"], "available")
+        wrong = reason(**{self.variable: "wrong-token-0123456789"})
+        self.assertEqual(wrong["state"], "broken")
+        self.assertIn("does not accept the token in %s" % self.variable, wrong["reason"])
+        self.assertIn("expired", wrong["remedy"])
+        self.assertNotIn("wrong-token-0123456789", json.dumps(wrong))
+        self.assertIn("cannot be a token", reason(**{self.variable: "x"})["reason"])
+        self.provider.scopes.clear()
+        scoped = reason()
+        self.assertEqual(scoped["state"], "broken")
+        self.assertIn("may not do this (403)", scoped["reason"])
+        self.provider.close()
+        away = reason()
+        self.assertEqual(away["state"], "available")
+        self.assertIn("could not be tried", away["reason"])
+
+    def try_faults(self, step):
+        for kind, good, may_be_left in [row[1:] for row in self.faults if row[0] == step]:
+            with self.subTest(step=step, kind=kind):
+                self.again()
+                self.provider.fault(step, kind)
+                done = self.compile()
+                if good:
+                    self.assertEqual(done.returncode, 0, done.stdout)
+                else:
+                    self.assert_sentence(done)
+                self.assertLessEqual(self.provider.submits, 1)
+                self.assertEqual(self.provider.strangers, [])
+                if may_be_left and self.provider.running():
+                    self.assertIn("it is not submitted again", done.stdout)
+                    self.assertIn("what it cost is not known here", done.stdout)
+                    self.assertIn("job", self.open_leases())
+                    self.assertEqual(self.provider.stored(), [])
+                else:
+                    self.assert_nothing_left()
+
+    def __init_subclass__(cls):
+        """A test for each step, so that one can be run alone."""
+        for number, step in enumerate(dict.fromkeys(row[0] for row in cls.faults), 1):
+            setattr(cls, "test_faults_%d" % number, lambda self, step=step: self.try_faults(step))
+
+    def test_a_job_that_never_starts(self):
+        self.provider.stuck = self.first
+        self.configure(**self.settings, max_hours=0.0003)
+        self.assert_sentence(self.compile(), "the time of 1 s is over")
+        self.assert_nothing_left()
+
+    def test_an_unknown_word_is_not_final(self):
+        self.provider.strange = "meditating"
+        self.configure(**self.settings, max_hours=0.0003)
+        self.assert_sentence(self.compile())
+        self.assertTrue(any(self.provider_cancels()))
+
+    def provider_cancels(self):
+        return [line for line in self.provider.taken if line.startswith("POST ") and line.endswith("/cancel")]
+
+    def start_compile(self):
+        self.write_rows()
+        return subprocess.Popen([self.kolm, "compile", "-t", "router", "-d", "rows.jsonl", "--backend", self.name, "--recipe", "hosted-lora"], env=self.env, cwd=self.work,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def wait_for(self, kolm, condition):
+        while not condition():
+            self.assertIsNone(kolm.poll(), "it ended before")
+            self.provider.server.over.wait(0.005)
+
+    def test_interrupted(self):
+        """The user stops it while the job runs: it is cancelled until that is final, and the rows are removed."""
+        self.provider.stuck = self.working
+        kolm = self.start_compile()
+        self.wait_for(kolm, lambda: self.provider.running() and len([line for line in self.provider.taken if self.is_look(line)]) > 2)
+        kolm.send_signal(signal.SIGINT)
+        kolm.communicate(timeout=60)
+        self.assert_nothing_left()
+        self.assertNotIn('"open"', self.open_leases())
+
+    def is_look(self, line):
+        return re.search(self.look, line) is not None
+
+    def test_killed_anywhere(self):
+        """kill -9 at each request, of kolm alone and of all its processes; then one more command, and nothing is left."""
+        self.provider.stuck = self.working
+        kolm = self.start_compile()
+        self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
+        kill_all(kolm)
+        for at in range(1, len(self.provider.taken) + 1):
+            for kill in (subprocess.Popen.kill, kill_all):
+                with self.subTest(request=at, kill=kill.__name__):
+                    self.kill_at(at, kill)
+
+    def kill_at(self, at, kill):
+        self.again()
+        self.provider.stuck = self.working
+        kolm = self.start_compile()
+        self.wait_for(kolm, lambda: len(self.provider.taken) >= at)
+        kill(kolm)
+        kolm.communicate()
+        # what was left of that call ends its job itself, and until then the lease is in use
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not self.is_settled():
+            self.provider.now += 200  # what was just made is seen by then
+            self.run_kolm("compute", "reap")
+        self.assertTrue(self.is_settled(), (self.provider.taken, self.json("compute", "status")["leases"]))
+        self.assertLessEqual(self.provider.submits, 1)
+
+    def is_settled(self):
+        """Nothing runs and nothing is stored, or it is listed as unknown: no id came back, and there are no names to find it by."""
+        open_leases = self.json("compute", "status")["leases"]
+        unknown = [one for one in open_leases if not one["handle"] and not one["name"].endswith("-files")]
+        return not self.provider.stored() and (not self.provider.running() or (not self.named and len(unknown) == 1)) and len(open_leases) <= len(unknown)
+
+
+def kill_all(kolm):
+    """The process and what it started, at once: they are stopped first, so that none sees the other die."""
+    found, left = [kolm.pid], [kolm.pid]
+    while left:
+        os.kill(left[-1], signal.SIGSTOP)
+        pid = left.pop()
+        with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
+            children = [int(word) for word in file.read().split()]
+        found, left = found + children, left + children
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)

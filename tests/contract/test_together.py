@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""kolm with the backend together against a contract server of it.
+
+usage: test_together.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from case import CloudCase, main  # noqa: E402
+from jobs import Jobs  # noqa: E402
+from together_cloud import Together  # noqa: E402
+
+MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
+BEGIN, BYTES, CHECK, SEEN, PRICE, CREATE = "^POST /v1/files$", "^PUT /storage/", "/preprocess$", "^GET /v1/files/file-", "/estimate-price$", "^POST /v1/fine-tunes$"
+LOOK, EVENTS, LOAD, REMOVE = r"^GET /v1/fine-tunes/ft-[0-9]+-0000$", "/events$", "^GET /v1/finetune/download", "^DELETE /v1/files/"
+LATER = (429, (("Retry-After", "0"),))
+
+
+class TogetherCase(Jobs, CloudCase):
+    name, variable = "together", "KOLM_TOGETHER_TOKEN"
+    look, first, working, named = LOOK, "pending", "running", True
+    # step, kind, whether it goes well nevertheless, whether the job may be left as unknown
+    faults = (
+        *((BEGIN, kind, False, False) for kind in ("refuse", "lost", "reset", "after-500", "malformed", "huge", "error-200", 401, 402, 403, 404, 409, 410, 422, 500)),
+        (BEGIN, LATER, True, False), (BEGIN, "slow", True, False), (BEGIN, (429, (("Retry-After", "7200"),)), False, False),
+        *((BYTES, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", "after-500", 503)), (BYTES, 403, False, False),
+        *((CHECK, kind, True, False) for kind in ("refuse", "lost", "slow", "after-500", 503)), (CHECK, 404, False, False),
+        *((SEEN, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", 500, 503, LATER)), (SEEN, "malformed", False, False), (SEEN, 404, False, False),
+        *((PRICE, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", 500, 503, LATER)), (PRICE, "error-200", False, False), (PRICE, "malformed", False, False),
+        # what may have been submitted is found by its name
+        *((CREATE, kind, True, False) for kind in ("lost", "reset", "slow", "after-500", "malformed", "huge", LATER, 429)),
+        *((CREATE, kind, False, False) for kind in ("refuse", "error-200", 401, 402, 403, 404, 409, 410, 422, 500, 503, (429, (("Retry-After", "7200"),)))),
+        *((LOOK, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", "malformed", "huge", "html", "error-200", 401, 500, 503, LATER)),
+        *((EVENTS, kind, True, False) for kind in ("refuse", "malformed", "huge", 404, 500)),
+        *((LOAD, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", 503)), (LOAD, 404, False, False), (LOAD, "html", False, False), (LOAD, "malformed", False, False),
+        *((REMOVE, kind, True, False) for kind in ("refuse", "lost", "after-500", "html", "malformed", 503)),
+    )
+
+    def make(self):
+        return Together(), {"model": MODEL}
+
+    def test_compiles_and_answers(self):
+        hosted, _, _ = self.compile_well("model/adapter.tar.zst")
+        job = next(iter(self.provider.jobs.values()))
+        self.assertEqual(job["training_type"], {"type": "Lora", "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0, "lora_trainable_modules": "all-linear"})
+        self.assertRegex(job["suffix"], "^kolm-[0-9a-f]{16}$")
+        self.assertEqual((hosted["provider"], hosted["model"], hosted["job"], hosted["base"]), ("together", job["output"], job["id"], MODEL))
+
+    def test_options(self):
+        done = self.compile("--set", "rank=8", "--set", "alpha=24", "--set", "dropout=0.05", "--set", "epochs=2", "--set", "learning_rate=0.0002", "--set", "batch=16",
+                            "--set", "system=Answer with one word.", "--set", "model=Qwen/Qwen3-0.6B")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        job = next(iter(self.provider.jobs.values()))
+        kind = job["training_type"]
+        self.assertEqual((kind["lora_r"], kind["lora_alpha"], kind["lora_dropout"]), (8, 24, 0.05))
+        self.assertEqual((job["n_epochs"], job["learning_rate"], job["batch_size"], job["model"]), (2, 0.0002, 16, "Qwen/Qwen3-0.6B"))
+        self.assert_sentence(self.compile("--set", "model=nobody/of-unknown-size"), "does not follow from its name", "parameters_b")
+
+    def test_the_refusal_of_an_estimate_is_obeyed(self):
+        self.provider.limit = 0.0
+        self.assert_sentence(self.compile(), "does not allow this job", "no job was submitted")
+        self.assertEqual(self.provider.submits, 0)
+        self.assert_nothing_left()
+
+    def test_a_budget(self):
+        self.configure(**self.settings, budget_usd=0.0001)
+        self.assert_sentence(self.compile(), "more than the budget", "no job was submitted")
+        self.assertEqual(self.provider.submits, 0)
+        self.assert_nothing_left()
+
+    def test_a_price_that_rises(self):
+        """The estimate was within the budget, and the bill is not: the job is cancelled."""
+        self.provider.rises = 100000.0
+        self.provider.stuck = "running"
+        self.configure(**self.settings, budget_usd=1)
+        self.assert_sentence(self.compile(), "which is more than the budget")
+        self.assert_nothing_left()
+
+    def test_rows_that_it_would_refuse(self):
+        """Own validation, before anything is sent."""
+        with open(os.path.join(self.work, "chat.jsonl"), "w", encoding="utf-8") as file:
+            for number in range(40):
+                file.write('{"messages": [{"role": "user", "content": "a%d"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "%s"}]}\n' % (number, ("x", "y")[number % 2]))
+        done = self.run_kolm("compile", "-t", "router", "-d", "chat.jsonl", "--backend", "together", "--recipe", "hosted-lora")
+        self.assert_sentence(done, "where one of 'assistant' must be")
+        self.assertEqual([line for line in self.provider.taken if line.startswith("POST")], [])
+
+    def test_rows_that_are_there_already(self):
+        """The same bytes, uploaded by the user before: they are used, and stay."""
+        self.compile()
+        kept = dict(self.provider.kept)
+        self.provider.files.update(kept)
+        done = self.compile("-v", "--version", "2.0.0", "--set", "epochs=1")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("are there already", done.stdout)
+        self.assertEqual(set(self.provider.files), set(kept))
+
+    def test_answers_that_need_an_endpoint(self):
+        """A model that is not deployed: the sentence says how, and the training is not paid twice."""
+        self.provider.deployed = False
+        self.assert_sentence(self.compile(), "Unable to access model", "backends.together.endpoint")
+        self.provider.deployed = True
+        done = self.compile("-v")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("nothing is paid again", done.stdout)
+        self.assertEqual(self.provider.submits, 1)
+        self.assert_nothing_left()
+
+    def test_a_cancel_that_does_not_take(self):
+        """It says that it was asked to end, and does not: kolm lists it, and goes on."""
+        self.provider.stuck, self.provider.deaf = "running", True
+        self.configure(**self.settings, max_hours=0.0003)
+        done = self.compile(timeout=60)
+        self.assert_sentence(done)
+        self.assertEqual(len(self.provider.running()), 1)
+        self.assertIn(self.provider.running()[0], self.open_leases())
+        self.provider.deaf = False
+        self.provider.now += 600
+        for _ in range(3):
+            self.run_kolm("compute", "reap")
+        self.assert_nothing_left()
+
+    def test_a_new_job_that_is_not_listed_yet(self):
+        self.provider.hide = 100.0
+        self.provider.fault(CREATE, "lost")
+        done = self.compile()
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assert_nothing_left()
+
+    def test_tokens(self):
+        self.check_tokens("together", "fine-tuning jobs")
+
+    def test_test(self):
+        done = self.run_kolm("compute", "test", "together")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("[4/4]", done.stdout)
+        self.assertNotIn("skipped", done.stdout)
+        self.assert_nothing_left()
+        self.assertEqual(self.provider.submits, 0)
+
+
+if __name__ == "__main__":
+    main()
