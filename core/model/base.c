@@ -99,8 +99,10 @@ static kit_status open_asked(const char *asked, const wanted *w, const lookup *l
                     what);
 }
 
-/* True when the base that is wanted is at path. before: the lines of the one that was there, or NULL. */
-static bool try_path(wanted *w, const char *path, const char *before, const lookup *l, job_base *out_base) {
+/* True when the base that is wanted is at path. what_then: what one is that is not. before: the lines of the one that was
+ * there, or NULL. */
+static bool try_path(wanted *w, const char *path, const char *what_then, const char *before, const lookup *l,
+                     job_base *out_base) {
     kolm_error_t why = KIT_ERROR_INIT;
     char what[512] = "";
     bool opened = open_at(w->name, path, l, out_base, &why) == KOLM_OK;
@@ -109,7 +111,7 @@ static bool try_path(wanted *w, const char *path, const char *before, const look
     if (opened && lines != NULL) job_base_difference(lines, out_base->lines, w->lines.length == 0, what, sizeof what);
     /* One that cannot be opened at all was moved away, or is none any more. */
     if (w->seen.length == 0 && (opened || why.code != KOLM_E_NOT_FOUND))
-        kit_buf_fmt(&w->seen, "the one in %s has changed%s%s%s", path, opened && what[0] == '\0' ? "" : " (",
+        kit_buf_fmt(&w->seen, "the one in %s %s%s%s%s", path, what_then, opened && what[0] == '\0' ? "" : " (",
                     opened ? what : why.text, opened && what[0] == '\0' ? "" : ")");
     job_base_free(out_base);
     return false;
@@ -126,7 +128,7 @@ static kit_status try_seen(wanted *w, const lookup *l, job_base *out_base, bool 
             const char *path = NULL, *lines = NULL;
             if (!kit_json_get_string(e, "path", &path) || session_stopped(l->session)) break;
             if (!kit_json_get_string(e, "lines", &lines)) lines = NULL;
-            *out_found = try_path(w, path, lines, l, out_base);
+            *out_found = try_path(w, path, "has changed", lines, l, out_base);
         }
         cJSON_Delete(seen);
     }
@@ -137,7 +139,7 @@ static bool try_cache(wanted *w, const lookup *l, job_base *out_base) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     char *path = NULL;
     bool good = w->name[0] != '/' && w->name[0] != '.' && job_base_find(w->name, &path, &ignored) == KOLM_OK &&
-                try_path(w, path, NULL, l, out_base);
+                try_path(w, path, "is another one", NULL, l, out_base);
     free(path);
     return good;
 }

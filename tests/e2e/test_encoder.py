@@ -348,6 +348,12 @@ class Encoder(Case):
         self.make()
         before = self.answers("refund my order")
         os.rename(self.base, os.path.join(self.work, "elsewhere"))
+        # Another one of that name, where nobody has seen one before.
+        away = os.path.join(self.work, "away")
+        write_encoder(os.path.join(away, "sentences"), seed=2)
+        os.rename(os.path.join(self.work, "router-1.0.0.kolm"), os.path.join(away, "router-1.0.0.kolm"))
+        self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", code=None, cwd=away), "the one in %s is another one (model.safetensors" % os.path.join(away, "sentences"))
+        os.rename(os.path.join(away, "router-1.0.0.kolm"), os.path.join(self.work, "router-1.0.0.kolm"))
         self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", code=None), "was not found on this machine", "--base")
         self.assertEqual(self.answers("refund my order", "--base", "elsewhere"), before)
 
