@@ -46,14 +46,33 @@ void vm_keyed_begin(vm_keyed *k, const kit_vm *vm, const kit_rent_journal *journ
     kit_copy(k->account.key_name, sizeof k->account.key_name, k->name);
 }
 
+/* A key costs nothing, whenever it ended. */
+static kit_status key_intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
+    const vm_keyed *k = user;
+    return k->journal->intent(k->journal_user, name, offer, err);
+}
+
+static kit_status key_handle(void *user, const char *name, const char *handle, kolm_error_t *err) {
+    const vm_keyed *k = user;
+    return k->journal->handle(k->journal_user, name, handle, err);
+}
+
+static kit_status key_gone(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err) {
+    const vm_keyed *k = user;
+    (void)billed_micro_usd;
+    return k->journal->gone(k->journal_user, name, 0, err);
+}
+
+static const kit_rent_journal key_journal = {.intent = key_intent, .handle = key_handle, .gone = key_gone};
+
 kit_status vm_key_end(vm_keyed *k, uint64_t poll_ms, int64_t now_ms, kit_rent_plan *plan, kit_rent *out_rent,
                       kolm_error_t *err) {
     /* one that has a handle has been there: that it is not there any more can be believed at once */
     uint64_t age = k->handle[0] != '\0' ? INT64_MAX / 4 : 0;
     *plan = (kit_rent_plan){.provider = &k->vm->machine,
                             .provider_state = &k->account,
-                            .journal = k->journal,
-                            .journal_user = k->journal_user,
+                            .journal = &key_journal,
+                            .journal_user = k,
                             .poll_ms = poll_ms};
     return kit_rent_reclaim(out_rent, plan, k->name, k->handle, age, now_ms, err);
 }

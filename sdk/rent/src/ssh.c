@@ -160,7 +160,7 @@ static void pin(rent_ssh *s) {
                "%s does not tell the host key of its machines: the first one, %s of %s, is believed, and no other "
                "until the machine is gone",
                s->options.name, s->host_key, s->box.address);
-    say(s, KOLM_LOG_WARNING, line);
+    say(s, KOLM_LOG_INFO, line); /* that it is believed is a warning of the connection */
 }
 
 /* What a person wants to know of it, and whether a GPU is there. */

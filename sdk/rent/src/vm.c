@@ -36,7 +36,7 @@ static kit_status recipe_of(const char *job_dir, bool *out_needs_gpu, kolm_error
 static void name_device(const vm_bill *bill, char *device, size_t capacity) {
     char seen[128];
     kit_copy(seen, sizeof seen, device);
-    kit_format(device, capacity, "%.50s: %.74s", bill->what, seen);
+    kit_format(device, capacity, "%.38s: %.86s", bill->what, seen);
 }
 
 int32_t kit_vm_train(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_train_args_t *args,

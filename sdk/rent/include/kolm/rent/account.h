@@ -32,13 +32,14 @@ extern "C" {
 
 /* What a provider says of itself, for all its accounts; constant. */
 typedef struct kit_rent_site {
-    const char *name;       /* "lambda", of the backend */
-    const char *title;      /* "Lambda", for people */
-    const char *token;      /* "KOLM_LAMBDA_TOKEN" */
-    const char *where;      /* the page on which a person gets one */
-    const char *base;       /* "https://cloud.lambda.ai/api/v1"; the setting `api` replaces it */
-    const char *scheme;     /* before the token in Authorization: "Bearer " */
-    uint32_t gap_ms;        /* between two requests, as the provider asks for; 0: none */
+    const char *name;   /* "lambda", of the backend */
+    const char *title;  /* "Lambda", for people */
+    const char *token;  /* "KOLM_LAMBDA_TOKEN" */
+    const char *where;  /* the page on which a person gets one */
+    const char *base;   /* "https://cloud.lambda.ai/api/v1"; the setting `api` replaces it */
+    const char *scheme; /* before the token in Authorization: "Bearer " */
+    uint32_t
+        gap_ms; /* between two requests, as the provider asks for; 0: none. Not kept on http://, which is this machine */
     uint32_t create_gap_ms; /* between two creations */
     /* Puts the provider's own words for a failure in place of those of HTTP: fills err (code, text, remedy) from the body of an error
      * and returns true, or returns false and leaves it. body may be NULL. NULL: there is nothing to add. */

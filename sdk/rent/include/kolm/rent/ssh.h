@@ -25,7 +25,7 @@ extern "C" {
  * reach the host from that thread, which its functions allow; the calls themselves are of one thread at a time.
  *
  * The host key. Where the provider tells it (kit_rent_box.host_key) no other is believed. Otherwise the first one that is shown is
- * believed, which a WARNING says once, and no other for the rest of the rental: an attacker would have to be there in the first
+ * believed, which the log says, and no other for the rest of the rental: an attacker would have to be there in the first
  * minute. Nothing is written to the user's known_hosts, whose files and configuration are not read.
  *
  * The watchdog is an end of the work without us: in watchdog_seconds, whatever became of kolm, it stops the job, and turns the

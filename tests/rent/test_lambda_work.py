@@ -1,0 +1,337 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The slots of a provider of machines, with real work on real accounts: training, answers, the test, and whatever goes wrong while a machine is rented."""
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+for room in ("contract", "remote"):
+    sys.path.insert(0, os.path.join(HERE, "..", room))
+import box as boxes  # noqa: E402
+from cloud import Fault  # noqa: E402
+from lambda_cloud import Lambda  # noqa: E402
+
+os.umask(0o022)
+SLOT, ENGINE = (os.path.abspath(word) for word in sys.argv[1:3])
+del sys.argv[1:3]
+SANITIZED = b"__asan_init" in open(SLOT, "rb").read()
+WHY_NOT = boxes.usable() or ("the engine of a sanitized build runs only where it was built" if SANITIZED else "")
+
+
+def alive(pid):
+    return pid in boxes.processes()
+
+
+class Said:
+    """What a slot printed."""
+    def __init__(self, code, text):
+        self.code, self.text = code, text
+        self.lines = [line.split(" ") for line in text.splitlines()]
+
+    def of(self, word):
+        return [" ".join(line[1:]) for line in self.lines if line[0] == word]
+
+    def open(self):
+        """{name: handle} of what is on record."""
+        found = {}
+        for line in self.lines:
+            if line[0] == "intent":
+                found[line[1]] = ""
+            elif line[0] == "handle":
+                found[line[1]] = line[2]
+            elif line[0] == "gone":
+                found.pop(line[1], None)
+        return found
+
+
+@unittest.skipIf(WHY_NOT, WHY_NOT)
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="kolm-rent-")
+        self.addCleanup(shutil.rmtree, self.dir, True)
+        self.cloud = Lambda(boot=0.2, port=boxes.free_port())
+        self.cloud.tools = os.path.join(self.dir, "tools")
+        self.addCleanup(self.cloud.close)
+        self.settings = {"api": self.cloud.api(), "poll_seconds": "0.1", "ssh_port": str(self.cloud.port), "ssh_user": boxes.USER}
+        self.job = os.path.join(self.dir, "job")
+        self.write_job(240)
+
+    def write_job(self, rows, effort="quick", labels=2, seed=3):
+        draw = random.Random(seed)
+        os.makedirs(self.job, exist_ok=True)
+        with open(os.path.join(self.job, "train.jsonl"), "w") as file:
+            for i in range(rows):
+                label = draw.randrange(labels)
+                words = " ".join("w%d" % draw.randrange(500) for _ in range(8))
+                file.write(json.dumps({"id": str(i), "input": "topic%d %s %s" % (label, words, "x" * (i % 7)), "output": "label %d" % label}) + "\n")
+        with open(os.path.join(self.job, "eval.jsonl"), "w") as file:
+            for i in range(20):
+                file.write(json.dumps({"id": str(i), "input": "topic%d w1 w2" % (i % labels)}) + "\n")
+        with open(os.path.join(self.job, "job.json"), "w") as file:
+            json.dump({"format": 1, "kind": "train", "task": "t", "recipe": "linear", "seed": 1, "effort": effort, "rows": rows, "labels": labels, "options": {}}, file)
+
+    def start(self, *words, **settings):
+        scratch = tempfile.mkdtemp(dir=self.dir)
+        pairs = ["%s=%s" % pair for pair in {**self.settings, **settings}.items()]
+        return subprocess.Popen([SLOT, scratch, *words, *pairs], env={"KOLM_LAMBDA_TOKEN": self.cloud.key, "PATH": "/usr/bin:/bin", "HOME": self.dir}, text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def slot(self, *words, **settings):
+        process = self.start(*words, **settings)
+        text = process.communicate(timeout=200)[0]
+        return Said(process.returncode, text)
+
+    def nothing_left(self, said=None):
+        if said:
+            self.assertEqual(said.open(), {}, said.text)
+        self.assertEqual((self.cloud.running(), self.cloud.key_names()), ([], []))
+
+    def reap(self, said):
+        """One more start of kolm."""
+        self.cloud.faults, self.cloud.always = {}, None
+        for name, handle in said.open().items():
+            for _ in range(5):
+                answer = self.slot("reclaim", name, handle, "3600").of("reclaimed")
+                if answer and answer[0].split(" ")[0] == "gone":
+                    break
+            self.assertEqual(answer[0].split(" ")[0], "gone", (name, answer))
+        self.nothing_left()
+
+    def follow(self, process, until):
+        """What it says, up to a line that begins so."""
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith(until):
+                break
+        return lines
+
+    def finish(self, process, lines):
+        text = "".join(lines) + process.communicate(timeout=200)[0]
+        return Said(process.returncode, text)
+
+
+class Work(Case):
+    def test_the_model_is_the_one_that_is_made_here(self):
+        said = self.slot("train", self.job)
+        self.assertEqual(said.code, 0, said.text)
+        self.nothing_left(said)
+        with open(os.path.join(self.job, "model", "linear.bin"), "rb") as file:
+            there = file.read()
+        here = os.path.join(self.dir, "here")
+        shutil.copytree(self.job, here, ignore=shutil.ignore_patterns("model", "result.json"))
+        subprocess.run([ENGINE, "--threads", "1", here], check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        with open(os.path.join(here, "model", "linear.bin"), "rb") as file:
+            self.assertEqual(file.read(), there)
+        billed, device = said.of("trained")[0].split(" ", 1)
+        self.assertTrue(device.startswith("1x A10 (24 GB PCIe), us-east-1: "), device)
+        self.assertGreaterEqual(int(billed) / 1e6 + 1e-6, self.cloud.bill())
+        self.assertLess(int(billed) / 1e6, self.cloud.bill() + 10 / 3600 * 0.75)
+
+    def test_the_key_is_of_this_job_and_nothing_of_it_stays(self):
+        said = self.slot("train", self.job)
+        keys = [line[1] for line in said.lines if line[0] == "intent" and line[2] == "key"]
+        self.assertEqual(len(keys), 1)
+        self.assertEqual(self.cloud.instances[0].keys, keys)
+        self.assertEqual(self.cloud.instances[0].name, keys[0] + "-1")
+        self.assertEqual([name for name in os.listdir(self.dir) if name == ".ssh"], [])
+
+    def test_answers(self):
+        self.assertEqual(self.slot("train", self.job).code, 0)
+        model = os.path.join(self.job, "model", "linear.bin")
+        with open(os.path.join(self.job, "job.json")) as file:
+            job = json.load(file)
+        job.update(kind="infer", rows=0, model_files=[{"name": "linear.bin", "path": model, "offset": 0, "size": os.path.getsize(model)}])
+        with open(os.path.join(self.job, "job.json"), "w") as file:
+            json.dump(job, file)
+        said = self.slot("infer", self.job)
+        self.assertEqual(said.code, 0, said.text)
+        self.nothing_left(said)
+        with open(os.path.join(self.job, "predictions.jsonl")) as file:
+            answers = [json.loads(line) for line in file]
+        self.assertEqual([answer["id"] for answer in answers], [str(i) for i in range(20)])
+        self.assertEqual(answers[3]["output"], "label 1")
+        rented = len(self.cloud.instances)
+        open(os.path.join(self.job, "eval.jsonl"), "w").close()  # no question: no machine
+        said = self.slot("infer", self.job)
+        self.assertEqual((said.code, said.of("answered")[0].split(" ")[:2], len(self.cloud.instances)), (0, ["0", "0"], rented))
+
+    def test_the_test_leaves_nothing(self):
+        said = self.slot("test")
+        self.assertEqual(said.of("tested"), ["passed lambda is ready for kolm compile"], said.text)
+        self.assertEqual([step.split(" ")[0] for step in said.of("step")], ["ok"] * 4)
+        self.nothing_left(said)
+
+    def test_a_test_with_a_wrong_token_rents_nothing(self):
+        self.cloud.key = "secret_another"
+        self.cloud.always = lambda request: Fault(401)
+        said = self.slot("test")
+        self.assertEqual([step.split(" ")[0] for step in said.of("step")], ["failed", "skipped", "skipped", "skipped"])
+        self.assertIn("does not know this key", said.of("step")[0])
+
+    def test_status_and_prune(self):
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase connecting")
+        said = self.slot("status")
+        kinds = sorted(line.split(" ")[0:2] for line in said.of("holding"))
+        self.assertEqual(kinds, [["in-use", "instance"], ["in-use", "key"]], said.text)
+        self.assertIn("1 machine and 1 key of kolm", said.of("summary")[0])
+        self.assertEqual(len(self.slot("prune").of("holding")), 2)
+        said = self.finish(process, lines)
+        self.assertEqual(said.code, 0, said.text)  # what is in use was not touched
+        self.cloud.keys.append({"id": "ab" * 16, "name": "kolm-01234567-60000000-89abcdef", "public_key": "ssh-ed25519 AAAA"})
+        self.cloud.keys.append({"id": "cd" * 16, "name": "mine", "public_key": "ssh-ed25519 AAAA"})
+        self.assertTrue(self.slot("status").of("holding")[0].startswith("idle key"))
+        self.assertTrue(self.slot("prune").of("holding")[0].startswith("removed key"))
+        self.assertEqual(self.cloud.key_names(), ["mine"])
+
+
+class Trouble(Case):
+    def slow(self, rows=20000):
+        """A job that does not end before it is ended."""
+        self.write_job(rows, "high", 40)
+
+    def test_stopped_while_it_works(self):
+        self.slow()
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase comparing")
+        stopped = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        said = self.finish(process, lines)
+        self.assertLess(time.monotonic() - stopped, 10)  # then kolm kills the process
+        self.assertIn("stopped", said.of("failed")[0])
+        self.assertIn("it cost 0.0", said.of("failed")[0])
+        self.nothing_left(said)
+
+    def test_the_budget_ends_it(self):
+        self.slow()
+        said = self.slot("train", self.job, budget_usd="0.0008")  # under four seconds of an A10
+        self.assertIn("the budget of 0.00 USD is used up", said.of("failed")[0])
+        self.nothing_left(said)
+        self.assertLess(self.cloud.bill(), 0.002)
+
+    def test_the_time_ends_it(self):
+        self.slow()
+        said = self.slot("train", self.job, max_hours="0.0011")
+        self.assertIn("the time of 3 s is over", said.of("failed")[0])
+        self.nothing_left(said)
+
+    def test_the_machine_dies_while_it_works(self):
+        self.slow()
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase comparing")
+        with self.cloud.lock:
+            self.cloud.dies = 0
+            self.cloud.instances[0].box.stop()
+        said = self.finish(process, lines)
+        self.assertEqual(said.code, 1, said.text)
+        self.assertIn("the machine ended while it worked", said.of("failed")[0])
+        self.nothing_left(said)
+
+    def test_another_host_key_is_not_believed(self):
+        self.slow()
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase comparing")
+        with self.cloud.lock:
+            box = self.cloud.instances[0].box
+            os.unlink(box.host_key)
+            boxes.keygen(box.host_key)
+            box.restart()
+        said = self.finish(process, lines)
+        self.assertEqual(said.code, 1, said.text)
+        self.assertRegex(said.of("failed")[0], "host key|changed")
+        self.nothing_left(said)
+
+    def test_a_cut_in_the_middle_is_mended(self):
+        self.slow(1000)
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase comparing")
+        self.cloud.instances[0].box.cut()
+        said = self.finish(process, lines)
+        self.assertEqual(said.code, 0, said.text)
+        self.nothing_left(said)
+
+    @staticmethod
+    def refused(box):
+        with open(os.path.join(box.dir, "log")) as file:
+            return "Connection closed" in file.read()
+
+    def test_an_account_that_opens_late(self):
+        """The provider says that it runs; sshd, and then the key, come later."""
+        self.cloud.boot = 0
+        original = self.cloud.open_account
+
+        def late(instance, public):
+            original(instance, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ another")
+            while not self.refused(instance.box) and not self.cloud.server.over.wait(0.05):
+                pass
+            with open(os.path.join(instance.box.dir, "authorized"), "w") as file:
+                file.write(public + "\n")
+        self.cloud.open_account = late
+        said = self.slot("train", self.job)
+        self.assertEqual(said.code, 0, said.text)
+        self.nothing_left(said)
+
+    def test_a_watchdog_stays_when_kolm_is_killed(self):
+        """What it does when its time is over: far-guard."""
+        self.slow()
+        process = self.start("train", self.job, budget_usd="0.1")
+        lines = self.follow(process, "phase comparing")
+        process.kill()
+        said = self.finish(process, lines)
+        with open(os.path.join(self.cloud.instances[0].box.home, ".cache", "kolm", "guard.json")) as file:
+            guard = json.load(file)
+        self.assertTrue(guard["off"])
+        self.assertLess(guard["until"] - time.time(), 0.1 / 0.75 * 3600 + 900)  # the money's worth, and a quarter of an hour
+        self.assertTrue(alive(guard["pid"]))
+        self.assertEqual(len(said.open()), 2, said.text)
+        self.reap(said)
+        self.assertFalse(alive(guard["pid"]))  # it went with the machine
+        self.assertFalse(os.path.exists(os.path.join(self.cloud.tools, "calls")))
+
+    def test_killed_at_random_instants(self):
+        draw = random.Random(7)
+        for _ in range(int(os.environ.get("KOLM_TEST_KILLS", "8"))):
+            process = self.start("train", self.job)
+            lines = []
+            try:
+                lines.append(process.communicate(timeout=draw.uniform(0, 2.5))[0])
+            except subprocess.TimeoutExpired:
+                process.kill()
+                lines.append(process.communicate()[0])
+            said = Said(process.returncode, "".join(lines))
+            for name in self.cloud.running() + self.cloud.key_names():
+                self.assertIn(name, said.open(), said.text)
+            self.reap(said)
+            shutil.rmtree(os.path.join(self.job, "model"), True)
+
+
+class Tokens(Case):
+    def detected(self, **more):
+        return self.slot("refresh", **more).of("detected")[0]
+
+    def test_detect_with_the_network(self):
+        self.assertTrue(self.detected().startswith("available Lambda takes the token: 6 offers now, from 0.75 USD an hour"))
+        for fault, word in ((Fault(401), "broken Lambda does not know this key"), (Fault(403), "broken the Lambda account of this key is not active"),
+                            (Fault("html"), "broken the address that was asked is not Lambda's API"), (Fault(503), "available the token is set; Lambda could not be")):
+            self.cloud.always = lambda request, f=fault: f
+            self.assertTrue(self.detected().startswith(word), self.detected())
+        self.cloud.always = None
+        self.assertTrue(self.detected(api="http://127.0.0.1:1/api/v1").startswith("available the token is set; Lambda could not be"))
+        self.assertEqual(self.cloud.instances, [])
+
+    def test_detect_without_it(self):
+        self.assertTrue(self.slot("detect").of("detected")[0].startswith("available KOLM_LAMBDA_TOKEN is set"))
+        self.assertEqual(self.cloud.requests, [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
