@@ -116,6 +116,33 @@ while not isinstance(second.status(), fal_client.Completed):
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertEqual((server.running(), server.submits), ([], 3))
 
+    def test_lambda(self):
+        """Its command line, as a user runs it. Strict: a code, a region or a status that the specification does not have is a traceback."""
+        from lambda_cloud import Lambda
+        server = self.serve(Lambda(boot=0.2))
+        server.keys.append({"id": "ab" * 16, "name": "mine", "public_key": "ssh-ed25519 AAAA me"})
+
+        def lai(*words, token=server.key):
+            return subprocess.run([os.path.join(os.path.dirname(sys.executable), "lai"), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, timeout=60, check=False, cwd=self.dir,
+                                  env={"PATH": os.environ["PATH"], "HOME": self.dir, "LAMBDA_CLOUD_BASE_URL": server.url(), "LAMBDA_CLOUD_TOKEN": token, "COLUMNS": "300"})
+        types = json.loads(lai("types", "--json").stdout)
+        self.assertIn("gpu_1x_a10", json.dumps(types))
+        started = lai("start", "--instance-type", "gpu_1x_a10", "--region", "us-east-1", "--ssh-key", "mine", "--name", "by-its-client", "--json")
+        self.assertEqual(started.returncode, 0, started.stdout)
+        self.assertEqual(server.running(), ["by-its-client"])
+        while "active" not in (listed := lai("ls", "--json").stdout):
+            self.assertIn("by-its-client", listed)
+        stopped = lai("stop", "by-its-client")
+        self.assertEqual(stopped.returncode, 0, stopped.stdout)
+        while server.running():
+            pass
+        self.assertEqual((server.launches, server.requests[0]), (1, ("GET", "/api/v1/instance-types")))
+        for refused in (lai("ls", token="wrong"), lai("start", "--instance-type", "gpu_1x_rtx6000", "--region", "us-east-1", "--ssh-key", "mine")):
+            self.assertNotEqual(refused.returncode, 0, refused.stdout)
+            self.assertNotIn("must match const", refused.stdout)  # it knows the code
+        self.assertEqual(server.launches, 1)
+
 
 if __name__ == "__main__":
     wanted = os.environ.get("KOLM_TEST_CLIENTS")
