@@ -18,6 +18,7 @@
 #endif
 
 #define PREFIX "kolm-scratch-"
+#define SAME_NAME_MOST 4096 /* calls of one backend at once */
 #define DRAWN "XXXXXX"
 #define NAMES_MAX 8192 /* entries of the root that are looked at: a crowded /tmp must not make every command slow */
 
@@ -99,13 +100,17 @@ kit_status host_scratch_open(const host_call_options *options, bool light, host_
 }
 
 kit_status host_scratch_make(const host_scratch *scratch, const char *name, char **out_path, kolm_error_t *err) {
-    KIT_TRY(kit_path_join(scratch->path, name, out_path, err));
-    if (mkdir(*out_path, 0700) == 0) return KOLM_OK;
-    int why = errno;
-    kit_status status = kit_fail_errno(err, why, "cannot make the scratch directory %s", *out_path);
-    free(*out_path);
-    *out_path = NULL;
-    return status;
+    char numbered[80];
+    for (unsigned number = 1;; number++) {
+        kit_format(numbered, sizeof numbered, "%.64s.%u", name, number);
+        KIT_TRY(kit_path_join(scratch->path, number > 1 ? numbered : name, out_path, err));
+        if (mkdir(*out_path, 0700) == 0) return KOLM_OK;
+        int why = errno;
+        kit_status status = kit_fail_errno(err, why, "cannot make the scratch directory %s", *out_path);
+        free(*out_path);
+        *out_path = NULL;
+        if (why != EEXIST || number >= SAME_NAME_MOST) return status;
+    }
 }
 
 void host_scratch_end(host_scratch *scratch) {

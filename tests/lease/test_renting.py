@@ -231,6 +231,23 @@ class Renting(Rented):
         self.assertEqual((self.running(), self.journals()), ([], []))
         self.assertIn("nothing is rented", self.kolm("compute", "reap").out)
 
+    def test_reap_two_of_one_backend(self):
+        """They are asked at the same time, and neither gets in the other's way."""
+        self.control("stop", "before-work")
+        processes = []
+        for number in (1, 2):
+            processes.append(self.start_rent())
+            self.wait_for(lambda n=number: self.points().count("before-work") == n, "it works")
+        for process in processes:
+            self.kill(process, True)
+        self.control("stop", None)
+        names = self.running()
+        self.assertEqual(len(names), 2)
+        self.wait_for(lambda: self.json("compute", "reap")["open"] == 2, "they have no owner")
+        leases = self.json("compute", "reap", "--yes")["leases"]
+        self.assertEqual(sorted((lease["name"], lease["state"]) for lease in leases), [(name, "ended") for name in names])
+        self.assertEqual((self.running(), self.journals()), ([], []))
+
     def test_a_verb_says_what_it_ended(self):
         for words in (["pick"], ["detect"], ["quote", "--rows", "100"], ["status"]):
             name = self.leave_one()
