@@ -299,7 +299,7 @@ class Trouble(Case):
 
     def test_killed_at_random_instants(self):
         draw = random.Random(7)
-        for _ in range(int(os.environ.get("KOLM_TEST_KILLS", "8"))):
+        for _ in range(int(os.environ.get("KOLM_TEST_KILLS", "4"))):
             process = self.start("train", self.job)
             lines = []
             try:

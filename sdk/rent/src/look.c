@@ -10,6 +10,7 @@
 
 #define RECLAIM_MS 20000
 #define RECLAIM_POLL_MS 2000
+#define FIRST_LOOK_MS 1000
 #define LINEAR_ROWS_PER_SECOND 5000
 #define LINEAR_SECONDS 60 /* connecting, sending the engine, ending the machine */
 #define HOUR_MS 3600000u
@@ -225,6 +226,8 @@ int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_
     if (args->allow_network != 1)
         return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "%s is reached over the network",
                         vm->site.title);
+    /* Too early to believe that there is nothing: one look, and the next start looks again. */
+    if (args->handle[0] == '\0' && age < vm->machine.settle_ms) most = most < FIRST_LOOK_MS ? most : FIRST_LOOK_MS;
     kit_status status = kit_rent_account_open(&vm->site, host, &account, out_error);
     if (status == KOLM_OK) {
         plan = plan_of(vm, &account);

@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""kolm with Lambda from the command line: a model is made on a rented account, with receipt and bill; and kolm is killed on the way, and started once more."""
+import glob
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+for room in ("contract", "remote"):
+    sys.path.insert(0, os.path.join(HERE, "..", room))
+import box as boxes  # noqa: E402
+from cloud import Fault  # noqa: E402
+from lambda_cloud import Lambda  # noqa: E402
+
+os.umask(0o022)
+KOLM = os.path.abspath(sys.argv.pop(1))
+SANITIZED = b"__asan_init" in open(KOLM, "rb").read()
+WHY_NOT = boxes.usable() or ("the engine of a sanitized build runs only where it was built" if SANITIZED else "")
+CANARY = "secret_canary-of-the-test_0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+
+@unittest.skipIf(WHY_NOT, WHY_NOT)
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="kolm-lambda-")
+        self.addCleanup(shutil.rmtree, self.dir, True)
+        self.cloud = Lambda(key=CANARY, boot=0.2, port=boxes.free_port())
+        self.cloud.tools = os.path.join(self.dir, "tools")
+        self.addCleanup(self.cloud.close)
+        self.home = os.path.join(self.dir, "kolm")
+        os.mkdir(self.home)
+        self.data = os.path.join(self.dir, "tickets.jsonl")
+        draw = random.Random(3)
+        with open(self.data, "w") as file:
+            for i in range(400):
+                label = draw.choice(("billing", "login", "outage"))
+                file.write(json.dumps({"input": "%s %s %d" % (label, " ".join(draw.choices(("please", "help", "the", "order"), k=4)), i), "output": label}) + "\n")
+        self.set()
+        self.env = {"KOLM_HOME": self.home, "HOME": self.dir, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "KOLM_LAMBDA_TOKEN": CANARY}
+
+    def set(self, **more):
+        own = {"api": self.cloud.api(), "poll_seconds": 0.1, "ssh_port": self.cloud.port, "ssh_user": boxes.USER, **more}
+        with open(os.path.join(self.home, "config.json"), "w") as file:
+            json.dump({"backends": {"lambda": own}}, file)
+
+    def start(self, *words):
+        return subprocess.Popen([KOLM, *words], cwd=self.dir, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                start_new_session=True)
+
+    def kolm(self, *words, code=0):
+        process = self.start(*words)
+        said = process.communicate(timeout=200)[0]
+        self.assertEqual(process.returncode, code, said)
+        self.assertNotIn(CANARY, said)
+        return said
+
+    def compile_words(self, *more):
+        return ["compile", "-t", "router", "-d", self.data, "--backend", "lambda", "--force", "--effort", "quick", "--recipe", "linear", *more]
+
+    def nothing_left(self):
+        self.assertEqual((self.cloud.running(), self.cloud.key_names()), ([], []))
+
+
+class Compile(Case):
+    def test_a_model_with_its_receipt_and_its_bill(self):
+        self.kolm(*self.compile_words())
+        self.nothing_left()
+        self.assertEqual(len(self.cloud.instances), 2)  # one learned, one answered
+        shown = self.kolm("verify", "router-1.0.0.kolm")
+        self.assertIn("made by      lambda on 1x A10 (24 GB PCIe), us-east-1: ", shown)
+        self.assertIn("trusted", shown)
+        status = json.loads(self.kolm("compute", "status", "--json"))
+        day = status["days"][0]
+        self.assertEqual((status["leases"], day["backend"], day["leases"], day["unknown_billed"]), ([], "lambda", 4, 0))
+        self.assertEqual(day["cost_usd"], day["billed_usd"])  # the receipt and the journal agree
+        self.assertGreaterEqual(day["billed_usd"] + 1e-6, self.cloud.bill())
+        self.assertLess(day["billed_usd"], self.cloud.bill() + 2 * 60 / 3600 * 0.75)
+
+    def test_the_same_bytes_as_here(self):
+        self.kolm(*self.compile_words())
+        there = self.manifest()
+        os.unlink(os.path.join(self.dir, "router-1.0.0.kolm"))
+        self.kolm("compile", "-t", "router", "-d", self.data, "--backend", "local-cpu", "--force", "--effort", "quick", "--recipe", "linear")
+        self.assertEqual(self.manifest(), there)
+
+    def manifest(self):
+        return subprocess.run(["unzip", "-p", "router-1.0.0.kolm", "model/linear.bin"], cwd=self.dir, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=True).stdout
+
+    @staticmethod
+    def is_kolm(path):
+        """kolm itself, to which the test gave it; and a child of it that has not begun its program yet."""
+        try:
+            return os.path.samefile(os.path.join(os.path.dirname(path), "exe"), KOLM)
+        except OSError:
+            return True  # it is gone
+
+    def test_the_token_is_nowhere(self):
+        process = self.start(*self.compile_words("-vv"))
+        seen = []
+        while process.poll() is None:
+            for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+                try:
+                    with open(path, "rb") as file:
+                        text = file.read()
+                except OSError:
+                    continue
+                if CANARY.encode() in text and not (path.endswith("environ") and self.is_kolm(path)):
+                    seen.append((path, text[:200]))
+            if self.cloud.server.over.wait(0.05):
+                break
+        said = process.communicate()[0]
+        self.assertEqual((process.returncode, seen), (0, []), said)
+        self.assertNotIn(CANARY, said)
+        for folder, _, names in os.walk(self.dir):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    self.assertNotIn(CANARY.encode(), file.read(), name)
+        self.assertFalse(any(CANARY in target for _, target in self.cloud.requests))
+
+    def test_budgets(self):
+        self.env["KOLM_COMPUTE_BUDGET_USD"] = "0.000001"
+        self.kolm(*self.compile_words(), code=3)
+        self.assertEqual(self.cloud.instances, [])
+        del self.env["KOLM_COMPUTE_BUDGET_USD"]
+        self.set(budget_usd=0.01, max_price_usd=0.5)
+        said = self.kolm(*self.compile_words(), code=5)
+        self.assertIn("Lambda has nothing that fits", said)
+        self.nothing_left()
+
+    def test_least_memory(self):
+        self.kolm(*self.compile_words("--min-vram", "48"))
+        self.assertEqual({instance.kind[0] for instance in self.cloud.instances}, {"gpu_1x_h100_pcie"})
+
+    def test_airgap_asks_nothing(self):
+        self.kolm("compute", "detect", "--refresh", "--airgap")
+        process = self.start(*self.compile_words("--airgap"))
+        process.communicate()
+        self.assertNotEqual(process.returncode, 0)
+        self.assertEqual(self.cloud.requests, [])
+
+    def test_detect_asks_only_when_told_to(self):
+        self.kolm("compute", "detect")
+        self.assertEqual(self.cloud.requests, [])
+        self.assertIn("Lambda takes the token", self.kolm("compute", "detect", "--refresh"))
+        self.assertEqual([path for _, path in self.cloud.requests], ["/api/v1/instance-types"])
+
+    def test_a_wrong_token_is_a_sentence(self):
+        self.cloud.key = "another"
+        said = self.kolm(*self.compile_words(), code=5)
+        self.assertIn("Lambda does not know this key", said)
+        self.assertIn("nothing was rented", said)
+        self.assertIn("make a key on https://cloud.lambda.ai/api-keys", said)
+
+
+class Kills(Case):
+    def once_more(self, about):
+        """What was left is ended by the next start. A call that outlives kolm ends its own machine; until then it is in use."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            process = self.start("compute", "reap", "--yes")
+            said = process.communicate(timeout=60)[0]
+            if not self.cloud.running() and not self.cloud.key_names():
+                return
+        self.fail((about, self.cloud.running(), self.cloud.key_names(), said))
+
+    def kill_all(self, process):
+        """kolm and what it started, all at once, as a machine that loses its power."""
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            table, found, grew = boxes.processes(), {process.pid}, True
+            while grew:
+                more = {pid for pid in table if table[pid][0] in found} - found
+                grew = bool(more)
+                found |= more
+            for pid in found:
+                try:
+                    os.kill(pid, number)
+                except OSError:
+                    pass
+        process.communicate()
+
+    def test_killed_at_every_request(self):
+        """Before the answer to a request comes."""
+        for number in range(1, 16, int(os.environ.get("KOLM_TEST_KILL_EVERY", "3"))):
+            reached = []
+
+            def kill(request, n=number):
+                if len(self.cloud.requests) - begun == n + 1 and not reached:
+                    reached.append(True)
+                    self.kill_all(process)
+                    return Fault("lose")
+                return None
+            begun = len(self.cloud.requests)
+            self.cloud.always = kill
+            process = self.start(*self.compile_words())
+            process.wait()
+            self.cloud.always = None
+            self.once_more(number)
+        names = [instance.name for instance in self.cloud.instances]
+        self.assertEqual(len(names), len(set(names)))
+
+    def test_killed_at_random_instants(self):
+        draw = random.Random(11)
+        for number in range(int(os.environ.get("KOLM_TEST_KILLS", "4"))):
+            process = self.start(*self.compile_words())
+            until = time.monotonic() + draw.uniform(0, 6)
+            while process.poll() is None and time.monotonic() < until:
+                self.cloud.server.over.wait(0.02)
+            if process.poll() is None:
+                (self.kill_all if number % 2 else lambda p: (p.kill(), p.communicate()))(process)
+            else:
+                process.communicate()
+            self.once_more(number)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
