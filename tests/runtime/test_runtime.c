@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a lock says of itself, and what of an index is shown. */
+/* What a lock says of itself, what of an index is shown, and a Python of the user's own. */
 #include "runtime/setup.h"
 
 #include "../suite.h"
+#include "kolm/kit/file.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 START_TEST(words_of_locks) {
@@ -37,11 +39,57 @@ START_TEST(urls_are_shown_without_passwords) {
 }
 END_TEST
 
+/* A setup of backend "acme" from beginning to end; the caller frees *done. */
+static kit_status set_up(setup s, setup_done *done, session_reason *reason, kolm_error_t *err) {
+    kolm_session session;
+    session_init(&session, NULL, (session_sink){0});
+    s.session = &session;
+    s.name = "acme";
+    *done = (setup_done){0};
+    kit_status status = setup_open(&s, err);
+    if (status == KOLM_OK) status = setup_do(&s, done, err);
+    *reason = s.reason;
+    setup_close(&s);
+    session_free(&session);
+    return status;
+}
+
+START_TEST(a_python_of_ones_own_is_used_and_forgotten) {
+    char place[] = "/tmp/kolm-runtime-XXXXXX", home[64];
+    kolm_error_t err = KIT_ERROR_INIT;
+    session_reason reason;
+    setup_done done;
+    ck_assert_ptr_nonnull(mkdtemp(place));
+    kit_format(home, sizeof home, "%s/home", place);
+    setenv("KOLM_HOME", home, 1);
+    ck_assert_int_eq(set_up((setup){.remove = true}, &done, &reason, &err), KOLM_OK);
+    ck_assert_str_eq(done.state, "nothing to remove");
+    ck_assert_ptr_null(done.python);
+    setup_done_free(&done);
+
+    ck_assert_msg(set_up((setup){.use = "/usr/bin/python3"}, &done, &reason, &err) == KOLM_OK, "%s", err.text);
+    ck_assert_str_eq(done.state, "used");
+    ck_assert_str_eq(done.python, "/usr/bin/python3");
+    setup_done_free(&done);
+
+    ck_assert_int_eq(set_up((setup){.use = "python3"}, &done, &reason, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(reason, SESSION_REASON_USAGE);
+    setup_done_free(&done);
+
+    ck_assert_int_eq(set_up((setup){.remove = true}, &done, &reason, &err), KOLM_OK);
+    ck_assert_str_eq(done.state, "removed");
+    ck_assert(done.removed.forgotten && !done.removed.there);
+    setup_done_free(&done);
+    ck_assert_int_eq(kit_remove_tree(place, NULL), KOLM_OK);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runtime");
     TCase *tests = tcase_create("runtime");
     tcase_add_test(tests, words_of_locks);
     tcase_add_test(tests, urls_are_shown_without_passwords);
+    tcase_add_test(tests, a_python_of_ones_own_is_used_and_forgotten);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
