@@ -18,7 +18,6 @@
 
 #define NEW_PREFIX ".new-"
 #define TRIES 20 /* for a name, while others tidy up */
-#define JOURNAL_BYTES_MAX ((size_t)LEASE_JOURNAL_MAX * 1024)
 
 struct lease_journal {
     const store_home *home;
@@ -163,12 +162,12 @@ const char *lease_journal_id(const lease_journal *journal) {
 static kit_status read_file(const char *path, const char *id, lease_list *list, size_t *out_whole, size_t *out_length,
                             kolm_error_t *err) {
     kit_buf text = {0};
-    kit_status status = kit_read_file(path, JOURNAL_BYTES_MAX, &text, err);
+    kit_status status = kit_read_file(path, LEASE_JOURNAL_MAX, &text, err);
     if (status == KOLM_OK) status = lease_read(kit_buf_text(&text), text.length, id, list, out_whole, err);
     if (out_length) *out_length = text.length;
     kit_buf_free(&text);
-    if (status != KOLM_E_OUT_OF_RANGE) return status;
-    /* Nobody but a backend gone mad writes so much. What it rented is to be seen all the same. */
+    if (status == KOLM_OK || status == KOLM_E_NOT_FOUND || status == KOLM_E_RESOURCE_EXHAUSTED) return status;
+    /* What may be rented is to be seen all the same, and hides no other journal. */
     lease_entry *entry = lease_list_add(list);
     if (!entry) return no_memory(err);
     entry->state = LEASE_DAMAGED;
@@ -272,7 +271,7 @@ static kit_status cut_tail(const lease_journal *journal, kolm_error_t *err) {
     size_t whole = 0, length = 0;
     kit_status status = read_file(journal->path, journal->id, &ignored, &whole, &length, err);
     lease_list_free(&ignored);
-    if (status == KOLM_OK && whole < length && length < JOURNAL_BYTES_MAX && ftruncate(journal->fd, (off_t)whole) != 0)
+    if (status == KOLM_OK && whole < length && ftruncate(journal->fd, (off_t)whole) != 0)
         status = kit_fail_errno(err, errno, "cannot cut %s", journal->path);
     return status;
 }
@@ -325,8 +324,18 @@ kit_status lease_journal_gone(lease_journal *journal, const char *name, uint64_t
 
 kit_status lease_journal_forget(lease_journal *journal, uint64_t line, kolm_error_t *err) {
     char number[24];
+    lease_list list;
     kit_format(number, sizeof number, "%llu", (unsigned long long)line);
-    return write_event(journal, "forget", "", number, UINT64_MAX, err);
+    if (line > 0) return write_event(journal, "forget", "", number, UINT64_MAX, err);
+    KIT_TRY(lease_journal_read(journal, &list, err));
+    bool open = false;
+    for (size_t i = 0; i < list.count; i++)
+        open = open || list.at[i].state == LEASE_OPEN;
+    lease_list_free(&list);
+    if (open)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "end those first: `kolm compute reap --yes`",
+                        "%s has leases that are open", journal->path);
+    return ftruncate(journal->fd, 0) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot empty %s", journal->path);
 }
 
 kit_status lease_journal_end(lease_journal *journal, lease_list *out_list, kolm_error_t *err) {

@@ -30,7 +30,8 @@
  * and cut off by the next process that writes. Empty lines are nothing. A whole line that is not an event is a lease that nobody
  * can name: LEASE_DAMAGED, shown until the user strikes it off. It hides none of the lines after it. A handle or an end whose intent is
  * damaged counts for its name all the same. A first line that is damaged takes nothing away but the job: the backend is in the
- * name of the file.
+ * name of the file. A journal that cannot be read, or is larger than LEASE_JOURNAL_MAX, and all entries beyond LEASE_ENTRIES_MAX of one, are
+ * one damaged line, number 0.
  *
  * The past. When all leases of a journal are gone, they are appended to HOME/leases.jsonl, one line each, and the journal is removed; a
  * crash in between is seen by the name of the journal that each line bears, and counts once. The file is rotated under its lock when
@@ -39,9 +40,10 @@
  * Times are milliseconds since 1970. Any thread; a lease_journal belongs to one at a time.
  */
 
-#define LEASE_ID_BYTES 64u       /* "vast-0123456789abcdef" */
-#define LEASE_LINE_MAX 16384u    /* bytes; a longer line is a damaged one */
-#define LEASE_JOURNAL_MAX 65536u /* events that are read of one journal; more are a damaged one */
+#define LEASE_ID_BYTES 64u            /* "vast-0123456789abcdef" */
+#define LEASE_LINE_MAX 16384u         /* bytes; a longer line is a damaged one */
+#define LEASE_JOURNAL_MAX (16u << 20) /* bytes; no call writes so many */
+#define LEASE_ENTRIES_MAX 4096u       /* that are listed of one journal */
 #define LEASE_PAST_MOST (1u << 20)
 #define LEASE_PAST_DAYS 400
 
@@ -106,7 +108,7 @@ kit_status lease_journal_read(const lease_journal *journal, lease_list *out_list
 /* Puts the end of a lease on record. */
 kit_status lease_journal_gone(lease_journal *journal, const char *name, uint64_t billed_micro_usd,
                               kolm_error_t *err) KIT_MUST_USE;
-/* Strikes a damaged line off. */
+/* Strikes a damaged line off. 0: the whole journal, FAILED_PRECONDITION as long as a lease in it is open. */
 kit_status lease_journal_forget(lease_journal *journal, uint64_t line, kolm_error_t *err) KIT_MUST_USE;
 /* The call has ended: when nothing is open, its leases go to the past and the journal is removed; else it stays, without an
  * owner. Frees journal, also on failure; NULL is a no-op. out_list (may be NULL) gets what it holds, and is the caller's. */

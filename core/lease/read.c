@@ -70,7 +70,8 @@ typedef struct reading {
     size_t from; /* entries before it are of other journals */
     const char *id;
     char backend[33], job[64];
-    uint64_t line, events;
+    uint64_t line;
+    bool full;   /* it has its entry for all that does not fit */
     bool failed; /* memory is out */
 } reading;
 
@@ -81,7 +82,9 @@ static void backend_of(const char *id, char out[33]) {
     kit_format(out, 33, "%.*s", (int)(n < 32 ? n : 32), id);
 }
 
+/* NULL: memory is out, or there are too many, which one of them says. */
 static lease_entry *add(reading *r) {
+    if (r->full) return NULL;
     lease_entry *entry = lease_list_add(r->list);
     if (!entry) {
         r->failed = true;
@@ -90,7 +93,10 @@ static lease_entry *add(reading *r) {
     kit_copy(entry->journal, sizeof entry->journal, r->id);
     kit_copy(entry->backend, sizeof entry->backend, r->backend);
     kit_copy(entry->job, sizeof entry->job, r->job);
-    return entry;
+    r->full = r->list->count - r->from == LEASE_ENTRIES_MAX;
+    if (!r->full) return entry;
+    entry->state = LEASE_DAMAGED;
+    return NULL;
 }
 
 static lease_entry *find(const reading *r, const char *name) {
@@ -164,7 +170,7 @@ static void take_line(reading *r, const char *text, size_t length) {
     host_lease_line line;
     r->line++;
     if (length == 0) return;
-    bool good = length <= LEASE_LINE_MAX && ++r->events <= LEASE_JOURNAL_MAX;
+    bool good = length <= LEASE_LINE_MAX;
     if (good) {
         kit_status status = kit_json_parse(text, length, &json, NULL);
         r->failed = r->failed || status == KOLM_E_RESOURCE_EXHAUSTED;
@@ -185,8 +191,6 @@ kit_status lease_read(const char *bytes, size_t length, const char *id, lease_li
         if (!lf) break;
         take_line(&r, bytes + from, (size_t)(lf - (bytes + from)));
         from = (size_t)(lf - bytes) + 1;
-        /* One word is enough for a file of rubbish. */
-        if (r.events > LEASE_JOURNAL_MAX) break;
     }
     if (out_whole) {
         const char *last = length > 0 ? memrchr(bytes, '\n', length) : NULL;

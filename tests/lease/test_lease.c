@@ -317,6 +317,44 @@ START_TEST(test_what_is_open_stays) {
 }
 END_TEST
 
+/* Rubbish without end is one entry, and hides neither what is named in the same journal nor other journals. */
+START_TEST(test_rubbish) {
+    lease_journal *journal = NULL, *other = NULL;
+    lease_list list;
+    kit_buf text = {0};
+    char id[LEASE_ID_BYTES];
+    must(lease_journal_begin(home, "other", "", &other, &err));
+    write_lines(other, INTENT("b"));
+    must(lease_journal_begin(home, "vast", "", &journal, &err));
+    kit_copy(id, sizeof id, lease_journal_id(journal));
+    write_lines(journal, INTENT("a"));
+    while (text.length < LEASE_ENTRIES_MAX * 4)
+        kit_buf_str(&text, "x\n");
+    kit_buf_str(&text, GONE("a", "5"));
+    write_lines(journal, text.data);
+    must(lease_list_read(home, &list, &err));
+    ck_assert_uint_eq(list.count, LEASE_ENTRIES_MAX + 1);
+    ck_assert_str_eq(list.at[0].name, "b");
+    ck_assert_int_eq(list.at[list.count - 1].state, LEASE_GONE); /* "a", which began */
+    lease_list_free(&list);
+    must(lease_journal_forget(journal, 0, &err));
+    write_lines(journal, INTENT("a"));
+    ck_assert_int_eq(lease_journal_forget(journal, 0, &err), KOLM_E_FAILED_PRECONDITION);
+    ck_assert_int_eq(ftruncate(lease_journal_fd(journal), LEASE_JOURNAL_MAX + 1), 0);
+    must(lease_list_read(home, &list, &err));
+    ck_assert_uint_eq(list.count, 2);
+    ck_assert_int_eq(list.at[1].state, LEASE_DAMAGED);
+    ck_assert_uint_eq(list.at[1].line, 0);
+    ck_assert_str_eq(list.at[1].backend, "vast");
+    lease_list_free(&list);
+    must(lease_journal_forget(journal, 0, &err));
+    must(lease_journal_end(journal, NULL, &err));
+    must(lease_journal_end(other, NULL, &err));
+    ck_assert_uint_eq(files_in("leases"), 1);
+    kit_buf_free(&text);
+}
+END_TEST
+
 /* Killed while a journal was made: its file has no name, and is swept up. Others do not disturb who is making one. */
 START_TEST(test_unnamed) {
     lease_list list;
@@ -437,6 +475,7 @@ int main(void) {
     tcase_add_test(tests, test_owner);
     tcase_add_test(tests, test_what_is_open_stays);
     tcase_add_test(tests, test_unnamed);
+    tcase_add_test(tests, test_rubbish);
     tcase_add_test(tests, test_many);
     tcase_add_test(tests, test_past_counts_once);
     tcase_add_test(tests, test_rotation);
