@@ -9,8 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-#define TIMEOUT_MS 8000
-
 const char *fleet_reap_fate_name(fleet_reap_fate fate) {
     static const char *const names[] = {"left", "running", "unknown", "ended"};
     return names[fate];
@@ -157,39 +155,28 @@ static void choose(fleet_registry *registry, const fleet_call *call, const store
 }
 
 /* Already put on record by the plugin itself? Then with its own bill. */
-static bool is_gone(const lease_list *list, const char *name) {
-    for (size_t i = 0; i < list->count; i++)
-        if (list->at[i].state == LEASE_GONE && strcmp(list->at[i].name, name) == 0) return true;
-    return false;
-}
-
-static void take_billed(lease_journal *journal, fleet_reaped *r) {
+static bool take_gone(const lease_journal *journal, fleet_reaped *r) {
     lease_list list;
-    if (lease_journal_read(journal, &list, NULL) != KOLM_OK) return;
-    for (size_t i = 0; i < list.count; i++)
-        if (list.at[i].state == LEASE_GONE && strcmp(list.at[i].name, r->lease.name) == 0) r->lease = list.at[i];
-    lease_list_free(&list);
-}
-
-static void take_gone(lease_journal *journal, fleet_reaped *r, uint64_t billed) {
-    lease_list list = {0};
-    kolm_error_t why = KIT_ERROR_INIT;
-    kit_status status = lease_journal_read(journal, &list, &why);
-    if (status == KOLM_OK && !is_gone(&list, r->lease.name))
-        status = lease_journal_gone(journal, r->lease.name, billed, &why);
-    lease_list_free(&list);
-    if (status != KOLM_OK) {
-        leave(r, why.remedy, why.text);
-        return;
+    bool gone = false;
+    if (lease_journal_read(journal, &list, NULL) != KOLM_OK) return false;
+    for (size_t i = 0; i < list.count && !gone; i++) {
+        gone = list.at[i].state == LEASE_GONE && strcmp(list.at[i].name, r->lease.name) == 0;
+        if (gone) r->lease = list.at[i];
     }
-    r->fate = FLEET_REAP_ENDED;
-    take_billed(journal, r);
+    lease_list_free(&list);
+    return gone;
 }
 
 static void take_answer(lease_journal *journal, fleet_reaped *r, const host_result *result) {
     const bool answered = result->verdict == HOST_OK;
+    kolm_error_t why = KIT_ERROR_INIT;
+    r->fate = FLEET_REAP_ENDED;
+    if (take_gone(journal, r)) return;
     if (answered && result->reclaim.outcome == KOLM_RECLAIM_GONE) {
-        take_gone(journal, r, result->reclaim.billed_micro_usd);
+        if (lease_journal_gone(journal, r->lease.name, result->reclaim.billed_micro_usd, &why) != KOLM_OK)
+            leave(r, why.remedy, why.text);
+        else
+            (void)take_gone(journal, r);
         return;
     }
     r->fate = answered && result->reclaim.outcome == KOLM_RECLAIM_RUNNING ? FLEET_REAP_RUNNING : FLEET_REAP_UNKNOWN;
