@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define DEBUGGED_MS 3600000
-#define LEFT_MS 20000 /* to end what a call has left */
+#define RECLAIM_GRACE_MS 2000 /* whoever started kolm waits for something else */
+#define LEFT_MS 20000         /* to end what a call has left */
 
 typedef enum may { NEVER, IF_NEEDED, UNLESS_AIRGAP, ALWAYS } may;
 
@@ -254,6 +255,7 @@ static kit_status end_renting(kolm_session *session, fleet_registry *registry, c
     if (r->journal) kit_copy(id, sizeof id, lease_journal_id(r->journal));
     kit_status status = lease_journal_end(r->journal, &list, err);
     if (status == KOLM_OK && lease_list_open(&list) > 0) {
+        session_note(session, "[lease]", "what this call rented is not gone: ending it");
         status = fleet_reap_run(session, registry, &options, &reap, err);
         if (status == KOLM_OK) fleet_reap_tell(session, &reap);
         for (size_t i = 0; i < reap.count; i++)
@@ -296,6 +298,7 @@ kit_status fleet_call_reclaims(kolm_session *session, fleet_registry *registry, 
     KIT_TRY(make_options(session, registry, NULL, call, &h, &options, err));
     if (options.secret) KIT_TRY(fleet_read_credentials(session, registry, err));
     if (call->finish) options.cancel = NULL;
+    options.grace_ms = RECLAIM_GRACE_MS;
     return host_reclaim_all(registry->found, items, count, &options, err);
 }
 

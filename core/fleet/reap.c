@@ -94,11 +94,13 @@ static lease_journal *held_find(const held *h, const char *id) {
     return NULL;
 }
 
-/* NULL: another kolm has it by now, or it is settled. */
-static lease_journal *hold(const store_home *home, held *h, const char *id) {
-    lease_journal *journal = held_find(h, id);
-    if (!journal && lease_journal_adopt(home, id, &journal, NULL) == KOLM_OK) h->at[h->count++] = journal;
-    return journal;
+/* UNAVAILABLE: another kolm has it by now. NOT_FOUND: it is settled. */
+static kit_status hold(const store_home *home, held *h, const char *id, lease_journal **out_journal) {
+    *out_journal = held_find(h, id);
+    if (*out_journal) return KOLM_OK;
+    kit_status status = lease_journal_adopt(home, id, out_journal, NULL);
+    if (status == KOLM_OK) h->at[h->count++] = *out_journal;
+    return status;
 }
 
 /* Also those in which nothing is open: a kolm that was killed before it settled them. */
@@ -134,24 +136,40 @@ static void add(asking *a, fleet_reaped *r, const fleet_backend *backend, const 
         .place = r->lease.place};
 }
 
+/* False: another kolm has ended it in the meantime. */
+static bool choose_one(fleet_registry *registry, const fleet_call *call, const store_home *home, fleet_reaped *r,
+                       held *h, asking *a) {
+    const fleet_backend *backend = fleet_registry_find(registry, r->lease.backend);
+    kolm_error_t why = KIT_ERROR_INIT;
+    lease_journal *journal = NULL;
+    if (r->lease.state == LEASE_DAMAGED) {
+        leave_damaged(r);
+        return true;
+    }
+    if (!backend) {
+        leave_without_backend(r, "its backend is not installed any more");
+        return true;
+    }
+    if (fleet_call_allows(backend, call, &why) != KOLM_OK) {
+        leave(r, why.remedy, why.text);
+        return true;
+    }
+    kit_status status = hold(home, h, r->lease.journal, &journal);
+    if (status == KOLM_OK)
+        add(a, r, backend, journal);
+    else if (status != KOLM_E_NOT_FOUND)
+        leave(r, "", "another kolm is at work on it");
+    return status != KOLM_E_NOT_FOUND;
+}
+
 static void choose(fleet_registry *registry, const fleet_call *call, const store_home *home, fleet_reap *out, held *h,
                    asking *a) {
+    size_t kept = 0;
     for (size_t i = 0; i < out->count; i++) {
-        fleet_reaped *r = &out->at[i];
-        const fleet_backend *backend = fleet_registry_find(registry, r->lease.backend);
-        kolm_error_t why = KIT_ERROR_INIT;
-        lease_journal *journal;
-        if (r->lease.state == LEASE_DAMAGED)
-            leave_damaged(r);
-        else if (!backend)
-            leave_without_backend(r, "its backend is not installed any more");
-        else if (fleet_call_allows(backend, call, &why) != KOLM_OK)
-            leave(r, why.remedy, why.text);
-        else if ((journal = hold(home, h, r->lease.journal)) == NULL)
-            leave(r, "", "another kolm is at work on it");
-        else
-            add(a, r, backend, journal);
+        out->at[kept] = out->at[i];
+        kept += choose_one(registry, call, home, &out->at[kept], h, a);
     }
+    out->count = kept;
 }
 
 /* Already put on record by the plugin itself? Then with its own bill. */

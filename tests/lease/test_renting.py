@@ -264,6 +264,8 @@ class Renting(Rented):
         self.assertIn("1 lease that may still be billed: renter %s (h:%s): the provider is away; wait" % (name, name), done.err)
         done = self.kolm("compute", "reap", "--yes", code=5)
         self.assertIn("the provider is away", done.out)
+        self.control("reclaim", "hangs")
+        self.assertIn("renter did not answer within 8000 ms in reclaim", self.kolm("compute", "pick", code=None).err)
         self.assertEqual(self.status()["leases"][0]["name"], name)
         self.control("reclaim", None)
         self.kolm("compute", "reap", "--yes")
@@ -319,6 +321,13 @@ class Renting(Rented):
         self.control("stop", None)
         process.communicate(timeout=PATIENCE)
         self.assertEqual((process.returncode, self.running(), self.journals()), (0, [], []))
+
+    def test_reapers_at_once(self):
+        """Each lease is ended by one of them."""
+        name = self.leave_one()
+        errors = [process.communicate(timeout=PATIENCE)[1].decode() for process in [self.start("compute", "pick") for _ in range(4)]]
+        self.assertEqual(sum(e.count("ended what an earlier call had rented and left: renter " + name) for e in errors), 1, errors)
+        self.assertEqual((self.running(), self.journals()), ([], []))
 
     def test_breaches(self):
         self.control("how", "handle-first")
