@@ -113,7 +113,7 @@ typedef struct check {
     uint64_t progress_reports;
     const struct host_audit *under;           /* conditions of the jobs; NULL: those of a later kolm */
     uint32_t holdings, odd_holdings, removed; /* what status told */
-    struct store_home *rented;                /* where the journals of the calls are; NULL: none yet */
+    struct store_home *rented;                /* where the journals of the calls are, if options->home is NULL */
     uint32_t leases, lease_seen;              /* in all calls, in the last one */
     bool lease_kill;                          /* the call is killed: it can end nothing itself */
     char lease_fault[600];                    /* the first thing that was wrong with a lease; "" none */

@@ -19,13 +19,15 @@ static uint64_t now_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* The user's home where there is one: what cannot be reclaimed here must stay on record. */
 kit_status check_rent_begin(check *c, host_call_options *options, lease_journal **out_journal, kolm_error_t *err) {
     char path[PATH_MAX];
+    const store_home *home = c->options->home;
     *out_journal = NULL;
     if (!options->network) return KOLM_OK;
     kit_format(path, sizeof path, "%s/rented", c->work);
-    if (!c->rented) KIT_TRY(store_home_at(path, &c->rented, err));
-    KIT_TRY(lease_journal_begin(c->rented, c->row->name, "check", out_journal, err));
+    if (!home && !c->rented) KIT_TRY(store_home_at(path, &c->rented, err));
+    KIT_TRY(lease_journal_begin(home ? home : c->rented, c->row->name, "check", out_journal, err));
     options->lease_fd = lease_journal_fd(*out_journal);
     return KOLM_OK;
 }
