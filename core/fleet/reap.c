@@ -77,6 +77,7 @@ static kit_status sort_out(const lease_list *list, const char *journal, fleet_re
             out->owned.at[out->owned.count++] = *e;
         else
             out->at[out->count++] = (fleet_reaped){.lease = *e};
+        if (!e->owned && e->state == LEASE_DAMAGED) leave_damaged(&out->at[out->count - 1]);
     }
     return KOLM_OK;
 }
@@ -142,10 +143,7 @@ static bool choose_one(fleet_registry *registry, const fleet_call *call, const s
     const fleet_backend *backend = fleet_registry_find(registry, r->lease.backend);
     kolm_error_t why = KIT_ERROR_INIT;
     lease_journal *journal = NULL;
-    if (r->lease.state == LEASE_DAMAGED) {
-        leave_damaged(r);
-        return true;
-    }
+    if (r->lease.state == LEASE_DAMAGED) return true;
     if (!backend) {
         leave_without_backend(r, "its backend is not installed any more");
         return true;

@@ -301,6 +301,7 @@ class Renting(Rented):
         done = self.kolm("compute", "status")
         self.assertIn("ended what an earlier call had rented and left: renter " + name, done.err)
         self.assertIn("(a line that is damaged)", done.out)
+        self.assertIn("`kolm compute reap --forget renter-", self.kolm("compute", "reap").out)
         self.assertEqual(self.running(), [])
         (lease,) = self.status()["leases"]
         self.assertEqual((lease["state"], lease["name"]), ("damaged", None))
@@ -383,6 +384,7 @@ class Conformance(Rented):
     def test_bad(self):
         self.failing("how", "leaves", "lease.ends", "was not gone when it returned: end what it rents, and put GONE on record")
         self.failing("reclaim", "fails", "lease.killed", "killed between intent and handle: train: renter-", "the provider is away")
+        self.assertEqual(self.json("compute", "reap")["open"], 1)  # that stays on record
         self.failing("reclaim", "lies", "lease.killed", "reclaim says that renter-", "is gone, and status lists it")
         self.failing("reclaim", "by-handle", "lease.killed", "reclaim says that renter-", "is gone, and status lists it")
         self.failing("reclaim", "once", "lease.killed", "was gone, and reclaim called again does not say so")
