@@ -263,8 +263,25 @@ static void print_estimate(cli_context *context, const compile *c) {
 
 /* ---- The end */
 
+/* What was rented for the job, what it cost, and that it is gone. What costs nothing, such as a key, goes along unsaid. */
+static void print_rented(cli_context *context, const compile *c) {
+    char cost[32], left[64] = "nothing of it is left";
+    const lease_entry *last = NULL;
+    size_t count = 0, open = lease_list_open(&c->leases);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < c->leases.count; i++)
+        if (c->leases.at[i].billed_micro_usd != 0) count++, last = &c->leases.at[i];
+    if (!last) return;
+    bool known = lease_list_billed(&c->leases, &sum);
+    if (open > 0) kit_format(left, sizeof left, "%zu may still be there: kolm compute reap", open);
+    cli_print(context, "[rented]      %zu from %s, the last %s; %s%s in all; %s\n", count, cli_safe(last->backend),
+              cli_safe(last->note[0] ? last->note : last->name), known ? "" : "at least ",
+              session_usd(cost, sizeof cost, sum), left);
+}
+
 static void print_shipped(cli_context *context, const compile *c) {
     char size[32];
+    print_rented(context, c);
     if (c->key_created) cli_print(context, "[keys]        made a signing key: %s\n", c->keyid);
     cli_print(context, "[artifact]    %s  %s\n", cli_safe(c->out_path),
               session_bytes(size, sizeof size, c->identity.size));
@@ -273,6 +290,7 @@ static void print_shipped(cli_context *context, const compile *c) {
 }
 
 static void print_failed(cli_context *context, const compile *c) {
+    print_rented(context, c);
     cli_print(context, "[failed]      %s  nothing was shipped; the report, the answers and the confusions are there\n",
               cli_safe(c->failed_path));
     cli_print(context, "[failed]      what to try: %s\n", compile_advice(c));

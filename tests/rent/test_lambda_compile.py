@@ -71,7 +71,8 @@ class Case(unittest.TestCase):
 
 class Compile(Case):
     def test_a_model_with_its_receipt_and_its_bill(self):
-        self.kolm(*self.compile_words())
+        said = self.kolm(*self.compile_words())
+        self.assertRegex(said, r"(?m)^\[rented\]      2 from lambda, the last 1x A10 \(24 GB PCIe\), us-east-1; \$0\.00[0-9]* in all; nothing of it is left$")
         self.nothing_left()
         self.assertEqual(len(self.cloud.instances), 2)  # one learned, one answered
         shown = self.kolm("verify", "router-1.0.0.kolm")
