@@ -291,7 +291,7 @@ typedef struct kolm_host_v1 {
      * When it returns KOLM_OK the record is on the disk, in the journal of kolm, and stays there if kolm, this process or
      * the machine ends in the next instant. Anything else: it is not on record, so create nothing. out_error is filled.
      * KOLM_E_PERMISSION_DENIED in another slot, or without network; KOLM_E_INVALID_ARGUMENT for a record that breaks the
-     * rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT of a name that is or was on record;
+     * rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT of a name that was used in this call, or is open on record;
      * KOLM_E_FAILED_PRECONDITION for HANDLE or GONE without an INTENT, for HANDLE after GONE, and without a slot reclaim;
      * KOLM_E_RESOURCE_EXHAUSTED if the disk is full, or after KOLM_LEASES_MAX names. A second GONE has no effect and returns
      * KOLM_OK. In reclaim the name of its arguments is on record, and no other, and an INTENT is
