@@ -53,6 +53,9 @@ ONE_FILE = {
     r"(?i)==\s*(192|0xC0)\b.*==\s*(168|0xA8)\b|==\s*(169|0xA9)\b.*==\s*(254|0xFE)\b|&\s*0xFE\)\s*==\s*0xFC\b": (
         "", "sdk/kit/src/address.c", "kolm/kit/address.h"),
 }
+# How long a file of C may be; tables that a program wrote may be longer, and what is too long today may only become shorter.
+LINES_MOST = 600
+LONGER = {"plugins/local-cpu/unicode_table.h": 10000, "plugins/local-cpu/encoder/token_tables.h": 10000, "plugins/local-cpu/rows.c": 736}
 # A library that one room speaks to: what it takes to use it rightly is there, once.
 ONE_ROOM = {"curl": (r"(?<![\w.>])curl_\w+\s*\(", "sdk/http/", "kolm/http/http.h")}
 # Rooms of the SDK that may see only these others; the rest see what they like.
@@ -143,6 +146,8 @@ class Lint:
                 text = file.read()
             self.opening(path, kind, text)
             if kind in (".c", ".h"):
+                if text.count("\n") > LONGER.get(path, LINES_MOST):
+                    self.complain(path, 1, f"is longer than {LONGER.get(path, LINES_MOST)} lines: split it by subject")
                 self.libraries(path, strip_c(text))
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
@@ -340,6 +345,11 @@ class SelfTest(unittest.TestCase):
         self.check("tests/host/a.c", "void f(void) { usleep(3); }\n", "usleep")
         self.check("tests/host/a.c", "void f(Suite *s) { (void)srunner_create(s); }\n", "run_suite")
         self.check("core/host/a.c", "void f(void) { usleep(3); }\n", None)
+
+    def test_lengths(self):
+        self.check("tests/host/a.c", "int x;\n" * (LINES_MOST - 2), None)
+        self.check("tests/host/a.c", "int x;\n" * (LINES_MOST - 1), "split it")
+        self.check("plugins/local-cpu/unicode_table.h", "int x;\n" * LINES_MOST, None)
 
     def test_includes(self):
         self.check("core/pick/a.c", '#include "host/host.h"\n', "may not see host")
