@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -114,6 +115,35 @@ class Jobs:
         while not condition():
             self.assertIsNone(kolm.poll(), "it ended before")
             self.provider.server.over.wait(0.005)
+
+    def test_status(self):
+        """What of kolm's is at the provider while a job runs."""
+        self.provider.stuck = self.working
+        kolm = self.start_compile()
+        self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
+        done = self.run_kolm("compute", "status", self.name)
+        kolm.send_signal(signal.SIGINT)
+        kolm.communicate(timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertRegex(done.stdout, r"files +kolm-[0-9a-f]+ ")
+        if self.named:
+            self.assertRegex(done.stdout, r"job +kolm-[0-9a-f]+ ")
+        self.assert_nothing_left()
+
+    def test_airgap(self):
+        """Nobody is connected to, whatever tokens are set. (kolm's own trial of ways out makes sockets, and must fail to use them.)"""
+        tracer = shutil.which("strace")
+        log = os.path.join(self.dir, "strace")
+        self.write_rows()
+        words = [self.kolm, "compile", "-t", "router", "-d", "rows.jsonl", "--backend", self.name, "--recipe", "hosted-lora", "--airgap"]
+        done = subprocess.run([*([tracer, "-f", "-o", log, "-e", "trace=connect"] if tracer else []), *words], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
+        if "ptrace" not in done.stdout:
+            self.assert_sentence(done)
+        self.assertEqual(self.provider.server.connections, 0)
+        if tracer and os.path.exists(log):
+            with open(log, encoding="utf-8", errors="replace") as file:
+                self.assertEqual([line for line in file if "AF_INET" in line and line.rstrip().endswith("= 0")], [])
 
     def test_interrupted(self):
         """The user stops it while the job runs: it is cancelled until that is final, and the rows are removed."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the contract servers of services have in common: a clock of their own, routes, a token, a ledger, and faults that are put between them and a client."""
+import email.utils
 import json
 import re
-import ssl
 import time
 
 from server import Server, answer, reset
@@ -17,7 +17,7 @@ class Fault:
     slow         the answer comes a byte at a time
     malformed, huge, html   the effect is had, and the body is another one
     NUMBER       that status, with the provider's own body of an error, and no effect
-    (NUMBER, headers)       with these headers
+    (NUMBER, headers)       with these headers; of a Retry-After "date" is the date in a second
     after-500    the request has its effect, and the answer is a 500
     error-200    a 200 with the body of an error, and no effect
     """
@@ -101,16 +101,17 @@ class Provider:
         self.now += self.tick
         kind = next((fault.kind for fault in self.faults if fault.takes(line)), None)
         if kind == "refuse":
-            reset_any(connection)
+            reset(connection)
             return None
         number, headers = kind if isinstance(kind, tuple) else (kind, ())
+        headers = [(name, email.utils.formatdate(time.time() + 1, usegmt=True) if value == "date" else value) for name, value in headers]
         if isinstance(number, int):
             return as_json(number, self.error(number, "a fault that was chosen"), headers)
         if kind == "error-200":
             return as_json(200, self.error(500, "a fault that was chosen"))
         status, body, headers = self.plain(request)
         if kind == "lost":
-            reset_any(connection)
+            reset(connection)
             return None
         if kind == "after-500":
             return as_json(500, self.error(500, "a fault that was chosen"))
@@ -124,7 +125,7 @@ class Provider:
         reply = answer(status, whole, headers) if whole is not None else as_json(status, body, headers)
         if kind == "reset":
             connection.sendall(reply[:len(reply) - max(1, len(reply) // 4)])
-            reset_any(connection)
+            reset(connection)
             return None
         if kind == "slow":
             for at in range(0, len(reply), 40):
@@ -141,12 +142,6 @@ class Provider:
 
     def __exit__(self, *_):
         self.close()
-
-
-def reset_any(connection):
-    if isinstance(connection, ssl.SSLSocket):
-        connection = connection.unwrap() if False else connection
-    reset(connection)
 
 
 def as_json(status, body, headers=()):

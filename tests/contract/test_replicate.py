@@ -27,7 +27,7 @@ class ReplicateCase(Jobs, CloudCase):
         (CREATE, "refuse", False, True), (CREATE, "lost", False, True), (CREATE, "reset", False, True), (CREATE, "slow", True, False), (CREATE, "after-500", False, True),
         (CREATE, "error-200", False, True), (CREATE, "malformed", False, True), (CREATE, "huge", False, True), (CREATE, 401, False, False), (CREATE, 402, False, False),
         (CREATE, 403, False, False), (CREATE, 404, False, False), (CREATE, 409, False, False), (CREATE, 410, False, False), (CREATE, 422, False, False),
-        (CREATE, (429, (("Retry-After", "0"),)), True, False), (CREATE, (429, (("Retry-After", "7200"),)), False, False), (CREATE, 429, True, False), (CREATE, 503, False, True),
+        (CREATE, (429, (("Retry-After", "0"),)), True, False), (CREATE, (429, (("Retry-After", "7200"),)), False, False), (CREATE, (429, (("Retry-After", "date"),)), True, False), (CREATE, 429, True, False), (CREATE, 503, False, True),
         (LOOK, "refuse", True, False), (LOOK, "reset", True, False), (LOOK, "slow", True, False), (LOOK, "malformed", True, False), (LOOK, "huge", True, False), (LOOK, "html", True, False),
         (LOOK, 401, True, False), (LOOK, 500, True, False), (LOOK, 503, True, False), (LOOK, "error-200", True, False),
         ("^GET /delivery/", "reset", True, False), ("^GET /delivery/", 404, False, False), ("^GET /delivery/", 503, True, False),

@@ -15,7 +15,7 @@ from together_cloud import Together  # noqa: E402
 MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
 BEGIN, BYTES, CHECK, SEEN, PRICE, CREATE = "^POST /v1/files$", "^PUT /storage/", "/preprocess$", "^GET /v1/files/file-", "/estimate-price$", "^POST /v1/fine-tunes$"
 LOOK, EVENTS, LOAD, REMOVE = r"^GET /v1/fine-tunes/ft-[0-9]+-0000$", "/events$", "^GET /v1/finetune/download", "^DELETE /v1/files/"
-LATER = (429, (("Retry-After", "0"),))
+LATER, DATED = (429, (("Retry-After", "0"),)), (429, (("Retry-After", "date"),))
 
 
 class TogetherCase(Jobs, CloudCase):
@@ -30,7 +30,7 @@ class TogetherCase(Jobs, CloudCase):
         *((SEEN, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", 500, 503, LATER)), (SEEN, "malformed", False, False), (SEEN, 404, False, False),
         *((PRICE, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", 500, 503, LATER)), (PRICE, "error-200", False, False), (PRICE, "malformed", False, False),
         # what may have been submitted is found by its name
-        *((CREATE, kind, True, False) for kind in ("lost", "reset", "slow", "after-500", "malformed", "huge", LATER, 429)),
+        *((CREATE, kind, True, False) for kind in ("lost", "reset", "slow", "after-500", "malformed", "huge", LATER, DATED, 429)),
         *((CREATE, kind, False, False) for kind in ("refuse", "error-200", 401, 402, 403, 404, 409, 410, 422, 500, 503, (429, (("Retry-After", "7200"),)))),
         *((LOOK, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", "malformed", "huge", "html", "error-200", 401, 500, 503, LATER)),
         *((EVENTS, kind, True, False) for kind in ("refuse", "malformed", "huge", 404, 500)),
@@ -67,6 +67,12 @@ class TogetherCase(Jobs, CloudCase):
     def test_a_budget(self):
         self.configure(**self.settings, budget_usd=0.0001)
         self.assert_sentence(self.compile(), "more than the budget", "no job was submitted")
+        self.assertEqual(self.provider.submits, 0)
+        self.assert_nothing_left()
+
+    def test_the_budget_of_the_command(self):
+        for words, env in ((("--budget", "0.0001"), {}), ((), {"KOLM_COMPUTE_BUDGET_USD": "0.0001"})):
+            self.assert_sentence(self.compile(*words, env=env), "more than the budget of 0.0001 USD", "no job was submitted")
         self.assertEqual(self.provider.submits, 0)
         self.assert_nothing_left()
 
