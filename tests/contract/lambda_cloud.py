@@ -56,7 +56,7 @@ class Lambda(Cloud):
         self.instances, self.keys, self.launches, self.last_launch = [], [], 0, None
         self.lag = 0
         self.no_capacity, self.risen, self.never_boots, self.dies, self.deaf, self.limited = set(), 0, False, None, 0, False
-        self.tools = None
+        self.tools, self.ends_in = None, 1
         super().__init__()
 
     def close(self):
@@ -87,7 +87,7 @@ class Lambda(Cloud):
 
     def advance(self, instance):
         age = self.clock.now() - instance.born
-        if instance.state == "terminating" and self.clock.now() - instance.ending >= 1:
+        if instance.state == "terminating" and self.clock.now() - instance.ending >= self.ends_in:
             instance.state = "terminated"
             instance.end()
         if instance.state == "booting" and not self.never_boots and age >= self.boot and (self.port is None or instance.box is not None):

@@ -218,6 +218,15 @@ class World(Case):
         self.assertIn(cloud.running()[0], run.open())
         self.reap(cloud, run)
 
+    def test_a_machine_that_takes_its_time_to_end(self):
+        """It is told to once, and looked at; every half minute it is told again."""
+        cloud = self.cloud(ends_in=100)
+        run = self.drive(cloud)
+        self.check(cloud, run)
+        self.assertEqual((run.ends["machine"][:2], cloud.running()), (("gone", 0), []))
+        told = [path for _, path in cloud.requests if path.endswith("/terminate")]
+        self.assertIn(len(told), (2, 3, 4))
+
     def test_not_found_by_a_proxy_says_nothing(self):
         """Long after the machine would have been seen."""
         for kind in ("html", 410):

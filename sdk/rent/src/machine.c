@@ -390,10 +390,13 @@ static kit_rent_state step_running(kit_rent *r, int64_t now, kolm_error_t *err) 
 
 /* ---- destroying */
 
+#define ASK_AGAIN_MS 30000 /* it is ending, the provider says: it is told again after so long */
+
 /* Whether look() says that it is gone. That it is not found counts only once it would have been seen. */
-static bool is_gone(kit_rent *r, int64_t now, kolm_error_t *err) {
+static bool is_gone(kit_rent *r, int64_t now, bool *out_ending, kolm_error_t *err) {
     kit_rent_box seen = {.micro_usd_per_hour = UINT64_MAX};
     kit_status status = r->plan->provider->look(r->plan->provider_state, r->box.handle, &seen, err);
+    *out_ending = status == KOLM_OK && seen.life == KIT_RENT_ENDING;
     if (status == KOLM_OK) return seen.life == KIT_RENT_ENDED;
     return status == KOLM_E_NOT_FOUND && settled(r, now);
 }
@@ -422,15 +425,17 @@ static kit_rent_state look_again(kit_rent *r, int64_t now, kolm_error_t *err) {
 
 static kit_rent_state step_destroying(kit_rent *r, int64_t now, kolm_error_t *err) {
     const kit_rent_plan *p = r->plan;
+    bool ending = false;
     if (out_of_patience(r, now)) return give_up(r, now, "it could not be ended, or the provider does not say");
     if (!r->asked) {
         (void)p->provider->destroy(p->provider_state, r->box.handle, err);
         r->asked = true;
+        r->told_ms = now;
         return r->state;
     }
     if (r->seen_gone && (p->provider->can & KIT_RENT_CAN_NAME) != 0) return look_again(r, now, err);
-    if (!r->seen_gone && !is_gone(r, now, err)) {
-        r->asked = false; /* once more */
+    if (!r->seen_gone && !is_gone(r, now, &ending, err)) {
+        if (!ending || passed(now, r->told_ms, ASK_AGAIN_MS)) r->asked = false; /* once more */
         return later(r, now);
     }
     if ((p->provider->can & KIT_RENT_CAN_NAME) == 0) return off_the_record(r, now, err);

@@ -166,7 +166,7 @@ typedef struct kit_rent {
     uint32_t tried;
     bool asked, reclaiming, finished, seen_gone;
     kit_status refusal; /* nothing was created, and why */
-    int64_t begun_ms, since_ms, asked_ms, billed_ms, polled_ms, good_ms;
+    int64_t begun_ms, since_ms, asked_ms, billed_ms, polled_ms, good_ms, told_ms;
     uint64_t spent_before;
 } kit_rent;
 
