@@ -25,8 +25,6 @@
  * architecture, whatever C library that has. SIGTERM stops it.
  */
 
-extern const kolm_backend_v1_t kolm_backend_v1;
-
 static volatile sig_atomic_t stopping;
 
 static void on_signal(int number) {

@@ -58,8 +58,9 @@ LINES_MOST = 600
 LONGER = {"plugins/local-cpu/unicode_table.h": 10000, "plugins/local-cpu/encoder/token_tables.h": 10000, "plugins/local-cpu/rows.c": 736}
 # A library that one room speaks to: what it takes to use it rightly is there, once.
 ONE_ROOM = {"curl": (r"(?<![\w.>])curl_\w+\s*\(", "sdk/http/", "kolm/http/http.h")}
-# Rooms of the SDK that may see only these others; the rest see what they like.
-SDK_FLOORS = {"kit": set(), "http": {"kit"}, "rent": {"kit", "http", "ssh", "remote"}}
+# The rooms of the SDK, each with what it may include of the others: rooms above it in this table only.
+SDK_FLOORS = {"kit": "", "http": "kit", "ssh": "kit", "trainer": "kit", "template": "kit", "remote": "kit ssh",
+              "rent": "kit http ssh remote"}
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SKIPPED = {".git", "subprojects", "__pycache__"}
 
@@ -213,8 +214,10 @@ class Lint:
             if "core/" in name or room_of_name in self.rooms:
                 return f"{parts[0]}/ may not see core"
             if quote == '"' and name.startswith(".."):
-                # Plugins may share a file of the plugins' own house, not climb out of it.
                 target = os.path.normpath(os.path.join(os.path.dirname(path), name)).split("/")
+                room = parts[1:3] if parts[1] == "cloud" else parts[1:2]
+                if parts[0] == "plugins" and target[:1 + len(room)] != ["plugins", *room]:
+                    return f"{'/'.join(['plugins', *room])} may not climb out of its room"
                 if target[0] != parts[0]:
                     return f"{parts[0]}/ may not climb out of its house"
                 if parts[0] == "sdk" and target[1] != parts[1]:
@@ -222,7 +225,9 @@ class Lint:
             if parts[0] == "sdk" and "plugins/" in name:
                 return "sdk/ may not see plugins"
             seen = self.sdk_room_of(name)
-            if parts[0] == "sdk" and seen and seen != parts[1] and seen not in SDK_FLOORS.get(parts[1], {seen}):
+            if parts[0] == "sdk" and seen and parts[1] not in SDK_FLOORS:
+                return f"sdk/{parts[1]} has no floor yet: give it one in SDK_FLOORS of tests/abi/lint.py"
+            if parts[0] == "sdk" and seen and seen != parts[1] and seen not in SDK_FLOORS[parts[1]].split():
                 return f"sdk/{parts[1]} may not see its neighbour {seen}"
         elif parts[0] == "core" and len(parts) > 2:
             room = parts[1]
@@ -232,17 +237,20 @@ class Lint:
                 return "core may not see plugins"
             if quote == '"' and name.startswith(".."):
                 return 'name another file as "ROOM/file.h", without ..'
-            if quote == '"' and room_of_name in self.rooms and room_of_name != room and room_of_name not in self.sees[room]:
+            if room_of_name in self.rooms and room_of_name != room and room_of_name not in self.sees[room]:
                 return f"core/{room} may not see {room_of_name}: FLOORS in tests/abi/lint.py says which rooms it stands on"
         return None
 
     def externs(self, path, text):
-        """What another file has is declared in that file's header; only the C library and the linker have none."""
-        if not path.startswith("core/") or not path.endswith(".c"):
+        """What another file has is declared in that file's header; only the C library, the linker and Apple's frameworks have none."""
+        if not path.startswith(("core/", "sdk/", "plugins/")) or not path.endswith(".c"):
             return
         for match in re.finditer(r"^[ \t]*extern\b[^;\n]*", text, re.M):
-            if not re.search(r"\b(environ|__\w+)\b", match.group(0)):
+            if not re.search(r"\b(environ|__\w+|MTL\w+)\b", match.group(0)):
                 self.complain(path, text.count("\n", 0, match.start()) + 1, "extern in a source: include the header that declares it")
+        # A prototype needs no extern to be one.
+        for match in re.finditer(r"^(?!static\b|extern\b|typedef\b|return\b|else\b|goto\b|case\b)[A-Za-z_][\w ]*[\s*]+\w+\([^;{}()]*\)(\s*KIT_\w+)?\s*;", text, re.M):
+            self.complain(path, text.count("\n", 0, match.start()) + 1, "prototype in a source: include the header that declares it, or make it static")
 
     def sdk_room_of(self, name):
         """The room of the SDK that a public header belongs to; None where it is no such header."""
@@ -357,6 +365,10 @@ class SelfTest(unittest.TestCase):
         self.check("core/attic/a.c", '#include "attic/a.h"\n', "no floor")
         self.check("core/host/a.c", '#include "host/host.h"\n#include "kolm/kit/buf.h"\n#include <sys/stat.h>\n', None)
         self.check("core/cli/a.c", '#include "pick/pick.h"\n', None)
+        self.check("core/pick/a.c", "#include <host/host.h>\n", "may not see host")
+        self.check("plugins/acme/a.c", '#include "../other/inner.h"\n', "out of its room")
+        self.check("plugins/cloud/acme/a.c", '#include "../other/inner.h"\n', "plugins/cloud/acme may not climb")
+        self.check("plugins/acme/deep/a.c", '#include "../inner.h"\n', None)
         self.check("core/host/a.c", '#  include "../pick/pick.h"\n', "without ..")
         self.check("plugins/acme/a.c", '#include "host/host.h"\n', "may not see core")
         self.check("plugins/acme/a.c", '#include "../../core/host/host.h"\n', "may not see core")
@@ -368,10 +380,16 @@ class SelfTest(unittest.TestCase):
         self.check("core/host/a.c", "extern int pick_secret(void);\n", "extern in a source")
         self.check("core/host/a.c", "extern char **environ;\nextern const int __ehdr_start;\n", None)
         self.check("core/host/a.h", "extern const int host_fields;\n", None)
+        self.check("plugins/acme/a.c", "extern const int other;\n", "extern in a source")
+        self.check("core/host/a.c", "int pick_secret(int a,\n    const char *b);\n", "prototype in a source")
+        self.check("core/host/a.c", "const char *pick_secret(void) KIT_MUST_USE;\n", "prototype in a source")
+        self.check("core/host/a.c", "static int own(void);\nint f(void) {\n    return own();\n}\nint x = 3;\n", None)
+        self.check("core/host/a.h", "int host_f(void);\n", None)
 
     def test_floors_of_the_sdk(self):
         ssh, kit = ({f"sdk/{room}/include/kolm/{room}/a.h": self.HEAD} for room in ("ssh", "kit"))
-        for room, header, good in (("http", "kit", True), ("http", "ssh", False), ("kit", "ssh", False), ("remote", "ssh", True)):
+        for room, header, good in (("http", "kit", True), ("http", "ssh", False), ("kit", "ssh", False), ("remote", "ssh", True),
+                                   ("ssh", "kit", True), ("attic", "kit", False)):
             body = self.HEAD + f'#include "kolm/{header}/a.h"\n'
             self.assertEqual(len(self.lint(files={f"sdk/{room}/src/b.c": body, **ssh, **kit})), 0 if good else 1, (room, header))
 
