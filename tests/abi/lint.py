@@ -285,7 +285,7 @@ class Lint:
             written = re.search(r'\\"[a-z_]+\\"\s*:', line)
             read = re.search(r'(kit_json_(?:get|put)\w*|cJSON_Add\w+ToObject)\(\s*'
                              r'(?:request|json|object|args|fence|[\w>.-]+->(?:json|args|fence))\s*,\s*"', line)
-            slot = re.search(r'"(detect|cost|train|infer|test|status)"', line)
+            slot = re.search(r'"(detect|cost|train|infer|test|status|reclaim)"', line)
             if written or read or slot:
                 self.complain(path, number, "protocol.h has the names of the protocol, protocol.c those of its members")
 
@@ -436,7 +436,7 @@ class SelfTest(unittest.TestCase):
 
     def test_protocol(self):
         for body in ('kit_buf_str(out, ",\\"peak\\":0");', 'kit_json_get_string(json, "slot", &slot);', 'kit_json_get(request->fence, "read");',
-                     'cJSON_AddObjectToObject(request, "fence");', 'x = strcmp(slot, "detect") == 0;'):
+                     'cJSON_AddObjectToObject(request, "fence");', 'x = strcmp(slot, "detect") == 0;', 'x = strcmp(slot, "reclaim") == 0;'):
             self.check("core/host/child/slots.c", f"void f(void) {{ {body} }}\n", "protocol.h")
             self.check("core/host/answer.c", f"void f(void) {{ {body} }}\n", "protocol.h")
             self.check("core/host/manifest.c", f"void f(void) {{ {body} }}\n", None)
