@@ -141,6 +141,9 @@ class Lint:
         for path in self.files():
             full = os.path.join(self.root, path)
             kind = os.path.splitext(path)[1]
+            if os.path.basename(path) == "meson.build":
+                with open(full, encoding="utf-8") as file:
+                    self.source_lists(path, file.read())
             if kind not in (".c", ".h", ".py", ".sh") or os.path.islink(full):
                 continue
             with open(full, encoding="utf-8") as file:
@@ -184,6 +187,11 @@ class Lint:
             for name, (pattern, room, header) in ONE_ROOM.items():
                 if not path.startswith(room) and (re.search(pattern, line) or re.search(r'#\s*include\s*<%s/' % name, line)):
                     self.complain(path, number, f"only {room} speaks to lib{name}; use {header}")
+
+    def source_lists(self, path, text):
+        for number, line in enumerate(text.split("\n"), 1):
+            if "has_headers" not in line and re.search(r"'[^'\s]+\.(c|h|py)'\s*,\s*(\w+ \+ )?'[^'\s]+\.(c|h|py)'", line):
+                self.complain(path, number, "one source a line")
 
     def decisions(self, path, text):
         for number, line in enumerate(text.split("\n"), 1):
@@ -375,6 +383,11 @@ class SelfTest(unittest.TestCase):
         self.check("plugins/acme/a.c", '#include <kolm/backend.h>\n#include "kolm/kit/json.h"\n#include "inner.h"\n', None)
         self.check("sdk/kit/src/a.c", '#include "cli/cli.h"\n', "may not see core")
         self.check("sdk/remote/src/a.c", '#include "../../ssh/src/internal.h"\n', "public headers of ssh only")
+
+    def test_source_lists(self):
+        for text, seen in (("x = files('a.c', 'b.c')\n", 1), ("t('a.c', place + 'b.c',\n", 1), ("t('a',\n  'a.c',\n  'b.c')\n", 0),
+                           ("x = cc.find_library('x', has_headers: ['a.h', 'b.h'])\n", 0)):
+            self.assertEqual(len(self.lint(files={"core/host/meson.build": text})), seen, text)
 
     def test_externs(self):
         self.check("core/host/a.c", "extern int pick_secret(void);\n", "extern in a source")
