@@ -108,12 +108,14 @@ class Compile(Case):
         seen = []
         while process.poll() is None:
             for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+                if path.endswith("environ") and self.is_kolm(path):
+                    continue  # asked before it is read: what is another program by now was not kolm then
                 try:
                     with open(path, "rb") as file:
                         text = file.read()
                 except OSError:
                     continue
-                if CANARY.encode() in text and not (path.endswith("environ") and self.is_kolm(path)):
+                if CANARY.encode() in text:
                     seen.append((path, text[:200]))
             if self.cloud.server.over.wait(0.05):
                 break
