@@ -409,7 +409,8 @@ typedef struct kolm_test_result {
 /* ---- status, since 1.1: lists the remote resources of this user (jobs and files on a machine, cloud instances), and
  * removes them. Reports through host->holding, which every host that calls this slot provides. Uses the network only if
  * args->allow_network is 1. If a place cannot be reached, the remaining ones are still queried, and its error is
- * returned at the end. */
+ * returned at the end. Returns KOLM_E_NOT_FOUND if the backend is not set up (no token, no machine named): kolm then
+ * mentions it only to a user who asked for this backend by name. */
 typedef struct kolm_status_args {
     uint32_t struct_size;
     uint32_t allow_network; /* 0 or 1 */

@@ -189,7 +189,9 @@ static kit_status look_at(round *r, const kit_rent_box *box, kolm_error_t *err) 
 
 static kit_status go_round(round *r, kolm_error_t *err) {
     KIT_TRY(vm_limits_read(r->vm, r->host, &r->limits, err));
-    KIT_TRY(kit_rent_account_open(&r->vm->site, r->host, &r->account, err));
+    kit_status status = kit_rent_account_open(&r->vm->site, r->host, &r->account, err);
+    if (status == KOLM_E_UNAUTHENTICATED) err->code = status = KOLM_E_NOT_FOUND; /* no token: not set up */
+    if (status != KOLM_OK) return status;
     KIT_TRY(r->vm->machine.list(&r->account, KIT_VM_PREFIX, r->boxes, KIT_RENT_BOXES_MAX, &r->count, err));
     if (r->count > KIT_RENT_BOXES_MAX) r->count = KIT_RENT_BOXES_MAX;
     for (size_t i = 0; i < r->count; i++)

@@ -178,6 +178,8 @@ int32_t kit_queue_status(const kit_queue_backend *backend, const kolm_host_v1_t 
     telling t = {.task = &task};
     if (!args->allow_network || backend->list == NULL) return KOLM_OK;
     kit_status status = queue_task_open(backend, host, NULL, &task, err);
+    if (status == KOLM_E_UNAUTHENTICATED && task.service.token == NULL)
+        err->code = status = KOLM_E_NOT_FOUND; /* no token: not set up */
     if (status == KOLM_OK) status = backend->list(&task, tell, &t, err);
     if (status == KOLM_OK)
         kit_format(out_result->summary, sizeof out_result->summary, "%s: %llu of kolm's", backend->site->title,
