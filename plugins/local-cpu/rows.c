@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Encoding, spilling and reading rows; choosing and weighing features. */
+/* Encoding and spilling rows; choosing and weighing features; mixing. Reading is in rows_read.c. */
 #include "rows.h"
 #include "kolm/kit/buf.h"
 #include "numeric.h"
+#include "rows_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,52 +14,17 @@
 #define BITSET_WORDS (TEXT_BUCKETS / 64)
 #define KEEP_ALL_BELOW 32768u /* with fewer features than this, those seen once are kept too */
 
-typedef struct block {
-    uint8_t *bytes; /* NULL when in the file */
-    uint64_t offset;
-    uint32_t length;
-    uint32_t first, count;
-    uint32_t *row_offset; /* of each row; NULL when in the file */
-} block;
-
-struct rows {
-    unsigned families;
-    text_counts *counts;
-    uint32_t *frequency[TEXT_FAMILIES]; /* while adding */
-    features own;
-    const features *features; /* own, or those of the rows this is a part of */
-    block *blocks;
-    uint32_t block_count, block_capacity;
-    uint8_t *open; /* the block being filled */
-    uint32_t open_length, open_capacity, open_rows;
-    uint32_t count, block_max, longest, least;
-    uint32_t most_bytes; /* of a block */
-    uint64_t in_memory, file_end;
-    uint64_t codes[TEXT_FAMILIES], all_codes;
-    const uint32_t *label_map; /* while finishing */
-    uint32_t *number;          /* of each row when it was added; NULL unless asked for */
-    bool numbered;
-    struct {             /* every row decoded, when they are few; else NULL */
-        uint32_t *start; /* 2 a row: where its words and its characters begin; then the end */
-        uint32_t *index;
-        float *value;
-        row_head *head;
-    } decoded;
-    char *scratch_dir;
-    int fd;
-};
-
-static float tf_table[256];
+float rows_tf[256];
 static void fill_tf(void) {
     for (int i = 1; i < 256; i++)
-        tf_table[i] = (float)(1.0 + num_log(i));
+        rows_tf[i] = (float)(1.0 + num_log(i));
 }
 
 float features_tf(uint32_t count) {
     return (float)(1.0 + num_log(count < 255 ? count : 255));
 }
 
-static kit_status out_of_memory(kolm_error_t *err) {
+kit_status rows_out_of_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
                     "close other programs, raise the memory limit, or train on fewer rows",
                     "out of memory while holding the training rows");
@@ -89,15 +55,15 @@ static rows *empty_rows(const char *scratch_dir, unsigned families) {
 
 kit_status rows_new(const char *scratch_dir, unsigned families, rows **out, kolm_error_t *err) {
     *out = NULL;
-    if (tf_table[1] == 0.0f) fill_tf();
+    if (rows_tf[1] == 0.0f) fill_tf();
     rows *r = empty_rows(scratch_dir, families);
-    if (r == NULL) return out_of_memory(err);
+    if (r == NULL) return rows_out_of_memory(err);
     r->counts = text_counts_new();
     for (unsigned f = 0; f < TEXT_FAMILIES; f++)
         r->frequency[f] = calloc(TEXT_BUCKETS, sizeof *r->frequency[f]);
     if (r->counts == NULL || r->frequency[0] == NULL || r->frequency[1] == NULL) {
         rows_free(r);
-        return out_of_memory(err);
+        return rows_out_of_memory(err);
     }
     *out = r;
     return KOLM_OK;
@@ -131,7 +97,7 @@ static kit_status open_scratch(rows *r, kolm_error_t *err) {
     char *path = NULL;
     if (r->fd >= 0) return KOLM_OK;
     size_t need = strlen(r->scratch_dir) + sizeof "/rows-XXXXXX";
-    if ((path = malloc(need)) == NULL) return out_of_memory(err);
+    if ((path = malloc(need)) == NULL) return rows_out_of_memory(err);
     (void)kit_format(path, need, "%s/rows-XXXXXX", r->scratch_dir);
     r->fd = mkostemp(path, O_CLOEXEC);
     if (r->fd < 0) {
@@ -158,7 +124,7 @@ static kit_status write_at(const rows *r, const uint8_t *bytes, size_t length, u
     return KOLM_OK;
 }
 
-static kit_status read_at(const rows *r, uint8_t *bytes, size_t length, uint64_t offset, kolm_error_t *err) {
+kit_status rows_read_at(const rows *r, uint8_t *bytes, size_t length, uint64_t offset, kolm_error_t *err) {
     while (length > 0) {
         ssize_t done = pread(r->fd, bytes, length, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
@@ -180,13 +146,13 @@ static kit_status close_block(rows *r, kolm_error_t *err) {
     if (r->block_count == r->block_capacity) {
         uint32_t capacity = r->block_capacity * 2 + 16;
         block *grown = realloc(r->blocks, capacity * sizeof *grown);
-        if (grown == NULL) return out_of_memory(err);
+        if (grown == NULL) return rows_out_of_memory(err);
         r->blocks = grown;
         r->block_capacity = capacity;
     }
     block b = {.length = r->open_length, .first = r->count - r->open_rows, .count = r->open_rows};
     if (r->scratch_dir == NULL || r->in_memory + b.length <= ROWS_MEMORY_BYTES) {
-        if ((b.bytes = malloc(b.length)) == NULL) return out_of_memory(err);
+        if ((b.bytes = malloc(b.length)) == NULL) return rows_out_of_memory(err);
         memcpy(b.bytes, r->open, b.length);
         r->in_memory += b.length;
     } else {
@@ -209,9 +175,9 @@ static kit_status reserve(rows *r, uint32_t size, kolm_error_t *err) {
     uint64_t need = (uint64_t)r->open_length + size;
     if (need <= r->open_capacity) return KOLM_OK;
     uint64_t capacity = need + need / 4 + 65536;
-    if (capacity > UINT32_MAX) return out_of_memory(err);
+    if (capacity > UINT32_MAX) return rows_out_of_memory(err);
     uint8_t *grown = realloc(r->open, capacity);
-    if (grown == NULL) return out_of_memory(err);
+    if (grown == NULL) return rows_out_of_memory(err);
     r->open = grown;
     r->open_capacity = (uint32_t)capacity;
     return KOLM_OK;
@@ -230,16 +196,6 @@ static uint8_t *put_code(uint8_t *p, uint32_t difference, uint32_t count) {
     return p;
 }
 
-static inline const uint8_t *get_code(const uint8_t *p, uint32_t *difference, uint32_t *count) {
-    uint32_t code = *p++;
-    if (code >= 128) {
-        code = (code & 127) | (uint32_t)*p++ << 7;
-        if (code >= 1u << 14) code = (code & 16383) | (uint32_t)*p++ << 14;
-    }
-    *difference = code >> 1;
-    *count = code & 1 ? *p++ : 1;
-    return p;
-}
 _Static_assert(TEXT_BITS + 1 <= 21, "a difference and its flag fit three groups of seven bits");
 
 /* Bytes that one text can take: every bucket at most once, 4 bytes each. */
@@ -255,7 +211,7 @@ kit_status rows_add(rows *r, const char *text, size_t length, uint32_t label, ui
     KIT_TRY(reserve(r, text_bytes_bound(length), err));
     if (r->count == UINT32_MAX - 1)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "train on a part of them", "more than four billion rows");
-    if (text_count(r->counts, text, length, r->families) != 0) return out_of_memory(err);
+    if (text_count(r->counts, text, length, r->families) != 0) return rows_out_of_memory(err);
     uint8_t *start = r->open + r->open_length, *p = start + sizeof(row_head);
     row_head head = {.label = label, .fold = fold};
     uint32_t length_codes = 0;
@@ -303,7 +259,7 @@ static kit_status choose_features(rows *r, uint32_t max_features, uint32_t label
     for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
         f->used[family] = calloc(BITSET_WORDS, sizeof *f->used[family]);
         f->rank[family] = calloc(BITSET_WORDS, sizeof *f->rank[family]);
-        if (f->used[family] == NULL || f->rank[family] == NULL) return out_of_memory(err);
+        if (f->used[family] == NULL || f->rank[family] == NULL) return rows_out_of_memory(err);
         for (uint32_t b = 0; b < TEXT_BUCKETS; b++) {
             if (b % 64 == 0) f->rank[family][b / 64] = f->count[family];
             if (r->frequency[family][b] < least) continue;
@@ -312,7 +268,7 @@ static kit_status choose_features(rows *r, uint32_t max_features, uint32_t label
         }
     }
     f->idf = malloc((features_all(f) + 1) * sizeof *f->idf);
-    if (f->idf == NULL) return out_of_memory(err);
+    if (f->idf == NULL) return rows_out_of_memory(err);
     uint32_t at = 0;
     for (unsigned family = 0; family < TEXT_FAMILIES; family++)
         for (uint32_t b = 0; b < TEXT_BUCKETS; b++)
@@ -336,7 +292,7 @@ static uint32_t rewrite_row(rows *r, const uint8_t *from, uint8_t *to) {
             p = get_code(p, &difference, &count);
             bucket += difference;
             if (!features_find(&r->own, family, bucket, &feature)) continue;
-            double value = (double)tf_table[count] * r->own.idf[base + feature];
+            double value = (double)rows_tf[count] * r->own.idf[base + feature];
             square += value * value;
             out = put_code(out, feature - last, count);
             last = feature;
@@ -375,14 +331,14 @@ static kit_status load_group(const rows *from, const uint32_t *order, uint32_t b
     g->bytes = malloc(g->length + 1);
     g->offset = malloc((g->count + 1) * sizeof *g->offset);
     g->number = malloc((g->count + 1) * sizeof *g->number);
-    if (g->bytes == NULL || g->offset == NULL || g->number == NULL) return out_of_memory(err);
+    if (g->bytes == NULL || g->offset == NULL || g->number == NULL) return rows_out_of_memory(err);
     uint64_t at = 0;
     for (uint32_t i = 0, n = 0; i < blocks; i++) {
         block *b = &from->blocks[order[i]];
         if (b->bytes != NULL)
             memcpy(g->bytes + at, b->bytes, b->length);
         else
-            KIT_TRY(read_at(from, g->bytes + at, b->length, b->offset, err));
+            KIT_TRY(rows_read_at(from, g->bytes + at, b->length, b->offset, err));
         free(b->bytes);
         b->bytes = NULL;
         for (uint32_t k = 0; k < b->count; k++) {
@@ -444,13 +400,13 @@ static rows *detach_blocks(rows *r) {
 
 static kit_status mix(rows *r, kolm_error_t *err) {
     if (r->numbered && (r->number = malloc(((size_t)r->count + 1) * sizeof *r->number)) == NULL)
-        return out_of_memory(err);
+        return rows_out_of_memory(err);
     rows *old = detach_blocks(r);
-    if (old == NULL) return out_of_memory(err);
+    if (old == NULL) return rows_out_of_memory(err);
     uint32_t n = old->block_count, *order = malloc((n + 1) * sizeof *order);
     if (order == NULL) {
         rows_free(old);
-        return out_of_memory(err);
+        return rows_out_of_memory(err);
     }
     kit_status status = KOLM_OK;
     uint64_t seed = 0x6D6978ull;
@@ -467,163 +423,6 @@ static kit_status mix(rows *r, kolm_error_t *err) {
     return status;
 }
 
-/* ---- Reading */
-
-kit_status rows_reader_open(const rows *r, unsigned families, rows_reader *out, kolm_error_t *err) {
-    memset(out, 0, sizeof *out);
-    out->rows = r;
-    out->families = families;
-    if (r->fd >= 0 && (out->buffer = malloc(r->most_bytes + 1)) == NULL) return out_of_memory(err);
-    out->offset_buffer = malloc((r->block_max + 1) * sizeof *out->offset_buffer);
-    out->index = malloc((r->longest + 1) * sizeof *out->index);
-    out->value = malloc((r->longest + 1) * sizeof *out->value);
-    if (out->offset_buffer != NULL && out->index != NULL && out->value != NULL) return KOLM_OK;
-    rows_reader_close(out);
-    return out_of_memory(err);
-}
-
-void rows_reader_close(rows_reader *reader) {
-    free(reader->buffer);
-    free(reader->offset_buffer);
-    free(reader->index);
-    free(reader->value);
-    memset(reader, 0, sizeof *reader);
-}
-
-static void find_rows(const uint8_t *bytes, uint32_t count, uint32_t *offset) {
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t size;
-        memcpy(&size, bytes + at + offsetof(row_head, size), sizeof size);
-        offset[i] = at;
-        at += size;
-    }
-}
-
-kit_status rows_reader_load(rows_reader *reader, uint32_t number, kolm_error_t *err) {
-    const block *b = &reader->rows->blocks[number];
-    reader->bytes = b->bytes;
-    if (b->bytes == NULL) {
-        KIT_TRY(read_at(reader->rows, reader->buffer, b->length, b->offset, err));
-        reader->bytes = reader->buffer;
-    }
-    reader->count = b->count;
-    reader->first = b->first;
-    reader->offset = b->row_offset;
-    if (b->row_offset == NULL) {
-        find_rows(reader->bytes, b->count, reader->offset_buffer);
-        reader->offset = reader->offset_buffer;
-    }
-    return KOLM_OK;
-}
-
-const row_head *rows_reader_head(const rows_reader *reader, uint32_t i, row_head *out) {
-    if (reader->rows->decoded.head != NULL)
-        *out = reader->rows->decoded.head[reader->first + i];
-    else
-        memcpy(out, reader->bytes + reader->offset[i], sizeof *out);
-    return out;
-}
-
-/* Decodes the families of a row that are asked for; returns how many features. */
-static uint32_t decode_row(const features *f, const uint8_t *start, const row_head *head, unsigned families,
-                           uint32_t *index, float *value) {
-    const uint8_t *part[TEXT_FAMILIES + 1] = {start + sizeof *head, start + head->middle, start + head->size};
-    uint32_t n = 0, base = 0;
-    for (unsigned family = 0; family < TEXT_FAMILIES; family++) {
-        if (families >> family & 1u) {
-            const float scale = head->inverse_norm[family], *idf = f->idf + base;
-            uint32_t feature = 0, difference, count;
-            for (const uint8_t *p = part[family]; p < part[family + 1]; n++) {
-                p = get_code(p, &difference, &count);
-                feature += difference;
-                index[n] = base + feature;
-                value[n] = tf_table[count] * idf[feature] * scale;
-            }
-        }
-        base += f->count[family];
-    }
-    return n;
-}
-
-static float square_of(const row_head *head, unsigned families) {
-    float square = 0.0f;
-    for (unsigned family = 0; family < TEXT_FAMILIES; family++)
-        if ((families >> family & 1u) && head->inverse_norm[family] > 0.0f) square += 1.0f;
-    return square;
-}
-
-void rows_reader_read(rows_reader *reader, uint32_t i) {
-    const rows *r = reader->rows;
-    row_head copy;
-    const row_head *head = rows_reader_head(reader, i, &copy);
-    row_view *view = &reader->view;
-    view->label = head->label;
-    view->fold = head->fold;
-    view->square = square_of(head, reader->families);
-    if (r->decoded.start != NULL) {
-        const uint32_t *start = r->decoded.start + 2 * (size_t)(reader->first + i);
-        uint32_t begin = reader->families & 1u ? start[0] : start[1];
-        view->length = (reader->families & 2u ? start[2] : start[1]) - begin;
-        view->index = r->decoded.index + begin;
-        view->value = r->decoded.value + begin;
-        return;
-    }
-    view->length = decode_row(r->features, reader->bytes + reader->offset[i], head, reader->families, reader->index,
-                              reader->value);
-    view->index = reader->index;
-    view->value = reader->value;
-}
-
-/* ---- What makes reading quick */
-
-static kit_status decode_all(rows *r, kolm_error_t *err) {
-    rows_reader reader;
-    uint32_t *start = malloc((2 * (size_t)r->count + 1) * sizeof *start),
-             *index = malloc((r->all_codes + 1) * sizeof *index);
-    float *value = malloc((r->all_codes + 1) * sizeof *value);
-    row_head *head = malloc((r->count + 1) * sizeof *head);
-    kit_status status = rows_reader_open(r, 3, &reader, err);
-    if (status == KOLM_OK && (start == NULL || index == NULL || value == NULL || head == NULL))
-        status = out_of_memory(err);
-    uint32_t at = 0, row = 0;
-    for (uint32_t b = 0; b < r->block_count && status == KOLM_OK; b++) {
-        if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
-        for (uint32_t i = 0; i < reader.count; i++, row++) {
-            const uint8_t *bytes = reader.bytes + reader.offset[i];
-            (void)rows_reader_head(&reader, i, &head[row]);
-            start[2 * (size_t)row] = at;
-            at += decode_row(r->features, bytes, &head[row], 1, index + at, value + at);
-            start[2 * (size_t)row + 1] = at;
-            at += decode_row(r->features, bytes, &head[row], 2, index + at, value + at);
-        }
-    }
-    rows_reader_close(&reader);
-    if (status != KOLM_OK) {
-        free(start);
-        free(index);
-        free(value);
-        free(head);
-        return status;
-    }
-    start[2 * (size_t)r->count] = at;
-    r->decoded.start = start;
-    r->decoded.index = index;
-    r->decoded.value = value;
-    r->decoded.head = head;
-    return KOLM_OK;
-}
-
-static kit_status settle_rows(rows *r, kolm_error_t *err) {
-    for (uint32_t b = 0; b < r->block_count; b++) {
-        block *k = &r->blocks[b];
-        if (k->bytes == NULL) continue;
-        if ((k->row_offset = malloc((k->count + 1) * sizeof *k->row_offset)) == NULL) return out_of_memory(err);
-        find_rows(k->bytes, k->count, k->row_offset);
-    }
-    return r->all_codes * (sizeof(uint32_t) + sizeof(float)) <= ROWS_DECODED_BYTES ? decode_all(r, err) : KOLM_OK;
-}
-
 kit_status rows_finish(rows *r, uint32_t max_features, uint32_t labels, const uint32_t *label_map, kolm_error_t *err) {
     r->label_map = label_map;
     KIT_TRY(close_block(r, err));
@@ -638,7 +437,7 @@ kit_status rows_finish(rows *r, uint32_t max_features, uint32_t labels, const ui
         r->frequency[f] = NULL;
     }
     kit_status status = mix(r, err);
-    if (status == KOLM_OK) status = settle_rows(r, err);
+    if (status == KOLM_OK) status = rows_settle(r, err);
     free(r->open);
     r->open = NULL;
     r->open_capacity = 0;
@@ -653,10 +452,10 @@ kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char
     KIT_TRY(rows_reader_open(r, 0, &reader, err));
     kit_status status = KOLM_OK;
     rows *part = empty_rows(scratch_dir, r->families);
-    if (part == NULL) status = out_of_memory(err);
+    if (part == NULL) status = rows_out_of_memory(err);
     if (part != NULL && r->number != NULL &&
         (part->number = malloc(((size_t)r->count + 1) * sizeof *part->number)) == NULL)
-        status = out_of_memory(err);
+        status = rows_out_of_memory(err);
     for (uint32_t b = 0; b < r->block_count && status == KOLM_OK; b++) {
         if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
         for (uint32_t i = 0; i < reader.count && status == KOLM_OK; i++) {
@@ -676,7 +475,7 @@ kit_status rows_sample(const rows *r, uint32_t wanted, uint64_t seed, const char
     if (status == KOLM_OK) {
         part->features = r->features;
         part->longest = r->longest;
-        status = settle_rows(part, err);
+        status = rows_settle(part, err);
     }
     rows_reader_close(&reader);
     if (status != KOLM_OK) {
