@@ -164,7 +164,8 @@ static kit_status read_file(const char *path, const char *id, lease_list *list, 
     kit_buf text = {0};
     kit_status status = kit_read_file(path, LEASE_JOURNAL_MAX, &text, err);
     if (status == KOLM_OK) status = lease_read(kit_buf_text(&text), text.length, id, list, out_whole, err);
-    if (out_length) *out_length = text.length;
+    /* Nothing is cut off what was not read to its end. */
+    if (out_length) *out_length = status == KOLM_OK ? text.length : 0;
     kit_buf_free(&text);
     if (status == KOLM_OK || status == KOLM_E_NOT_FOUND || status == KOLM_E_RESOURCE_EXHAUSTED) return status;
     /* What may be rented is to be seen all the same, and hides no other journal. */

@@ -355,6 +355,32 @@ START_TEST(test_rubbish) {
 }
 END_TEST
 
+/* What is too large to be read is kept as it is by whoever adopts it or settles what is over: leases may be open in it. */
+START_TEST(test_too_large) {
+    lease_journal *journal = NULL;
+    lease_list list;
+    struct stat st;
+    char id[LEASE_ID_BYTES], path[PATH_MAX];
+    must(lease_journal_begin(home, "vast", "", &journal, &err));
+    kit_copy(id, sizeof id, lease_journal_id(journal));
+    write_lines(journal, INTENT("a"));
+    ck_assert_int_eq(ftruncate(lease_journal_fd(journal), LEASE_JOURNAL_MAX + 1), 0);
+    must(lease_journal_end(journal, NULL, &err));
+    must(lease_settle(home, &err));
+    must(lease_list_read(home, &list, &err));
+    ck_assert_uint_eq(list.count, 1);
+    ck_assert_int_eq(list.at[0].state, LEASE_DAMAGED);
+    lease_list_free(&list);
+    kit_format(path, sizeof path, "leases/%s.jsonl", id);
+    ck_assert_int_eq(stat(in_home(path), &st), 0);
+    ck_assert_uint_eq((uint64_t)st.st_size, LEASE_JOURNAL_MAX + 1);
+    must(lease_journal_adopt(home, id, &journal, &err));
+    must(lease_journal_forget(journal, 0, &err));
+    must(lease_journal_end(journal, NULL, &err));
+    ck_assert(!lease_any(home));
+}
+END_TEST
+
 /* Killed while a journal was made: its file has no name, and is swept up. Others do not disturb who is making one. */
 START_TEST(test_unnamed) {
     lease_list list;
@@ -476,6 +502,7 @@ int main(void) {
     tcase_add_test(tests, test_what_is_open_stays);
     tcase_add_test(tests, test_unnamed);
     tcase_add_test(tests, test_rubbish);
+    tcase_add_test(tests, test_too_large);
     tcase_add_test(tests, test_many);
     tcase_add_test(tests, test_past_counts_once);
     tcase_add_test(tests, test_rotation);
