@@ -128,6 +128,20 @@ class TogetherCase(Jobs, CloudCase):
             self.run_kolm("compute", "reap")
         self.assert_nothing_left()
 
+    def test_a_job_that_is_left_and_another_token(self):
+        """Whether it was cancelled is not known then, and the sentence says why."""
+        self.provider.stuck, self.provider.deaf = "running", True
+        self.configure(**self.settings, max_hours=0.0003)
+        self.compile(timeout=60)
+        self.provider.deaf = False
+        done = self.run_kolm("compute", "reap", "--yes", env={self.variable: "another-token-1234"})
+        self.assertEqual(done.returncode, 5, done.stdout)
+        self.assertRegex(done.stdout, r"(?m)^  together .*  unknown( |$)")
+        self.assertIn("KOLM_TOGETHER_TOKEN", done.stdout)
+        self.assertNotIn("another-token-1234", done.stdout)
+        self.run_kolm("compute", "reap", "--yes")
+        self.assert_nothing_left()
+
     def test_a_new_job_that_is_not_listed_yet(self):
         self.provider.hide = 100.0
         self.provider.fault(CREATE, "lost")

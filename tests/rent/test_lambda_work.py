@@ -315,6 +315,20 @@ class Trouble(Case):
 
 
 class Tokens(Case):
+    def test_what_is_left_and_another_token(self):
+        """Whether it is there is not known then, and the sentence says why. A key that is removed is off the record at once."""
+        process = self.start("train", self.job)
+        lines = self.follow(process, "handle ")
+        process.kill()
+        said = self.finish(process, lines)
+        key = self.cloud.keys[0]
+        words = ("reclaim", key["name"], "key:" + key["id"], "1")
+        self.cloud.always = lambda request: Fault(401)
+        self.assertIn("Lambda does not know this key", self.slot(*words).of("failed")[0])
+        self.cloud.always = None
+        self.assertEqual(self.slot(*words).of("reclaimed"), ["gone"])
+        self.reap(said)
+
     def detected(self, **more):
         return self.slot("refresh", **more).of("detected")[0]
 

@@ -77,12 +77,14 @@ kit_status vm_key_end(vm_keyed *k, uint64_t poll_ms, int64_t now_ms, kit_rent_pl
     return kit_rent_reclaim(out_rent, plan, k->name, k->handle, age, now_ms, err);
 }
 
+void vm_drive_step(kit_rent *rent, int64_t until_ms) {
+    int64_t at = rent->due_ms < until_ms ? rent->due_ms : until_ms;
+    for (int64_t left; (left = at - kit_now_ms()) > 0;)
+        (void)poll(NULL, 0, (int)(left < SLICE_MS ? left : SLICE_MS));
+    if (kit_now_ms() >= rent->due_ms) kit_rent_step(rent, kit_now_ms(), false);
+}
+
 void vm_drive(kit_rent *rent, int64_t until_ms) {
-    while (!kit_rent_ended(rent) && kit_now_ms() < until_ms) {
-        int64_t left = rent->due_ms - kit_now_ms();
-        if (left <= 0)
-            kit_rent_step(rent, kit_now_ms(), false);
-        else
-            (void)poll(NULL, 0, (int)(left < SLICE_MS ? left : SLICE_MS));
-    }
+    while (!kit_rent_ended(rent) && kit_now_ms() < until_ms)
+        vm_drive_step(rent, until_ms);
 }

@@ -476,4 +476,8 @@ void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel) {
     count(rent, now_ms);
     rent->due_ms = now_ms;
     (void)step(rent, now_ms, cancel, &err);
+    if (err.code == KOLM_E_UNAUTHENTICATED || err.code == KOLM_E_PERMISSION_DENIED)
+        rent->barred = err;
+    else if (!kit_rent_ended(rent)) /* what ran out of patience was barred all the same */
+        rent->barred = (kolm_error_t)KIT_ERROR_INIT;
 }

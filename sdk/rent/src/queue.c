@@ -474,4 +474,8 @@ void kit_queue_step(kit_queue *queue, int64_t now_ms, bool cancel) {
     if (kit_queue_ended(queue)) return;
     queue->due_ms = now_ms;
     (void)step(queue, now_ms, cancel, &err);
+    if (err.code == KOLM_E_UNAUTHENTICATED || err.code == KOLM_E_PERMISSION_DENIED)
+        queue->barred = err;
+    else if (!kit_queue_ended(queue)) /* what ran out of patience was barred all the same */
+        queue->barred = (kolm_error_t)KIT_ERROR_INIT;
 }

@@ -308,6 +308,8 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
         if (q.state == KIT_QUEUE_GONE && q.name[0] == '\0') out_result->billed_micro_usd = 0; /* files */
         kit_copy(out_result->summary, sizeof out_result->summary,
                  q.left.code != KOLM_OK ? q.left.text : kit_queue_state_name(q.state));
+        if (q.state != KIT_QUEUE_GONE && q.barred.code != KOLM_OK) *err = q.barred;
+        if (q.state != KIT_QUEUE_GONE) status = q.barred.code;
     }
     queue_task_close(&task);
     return status;

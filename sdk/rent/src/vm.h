@@ -48,6 +48,8 @@ kit_status vm_key_end(vm_keyed *k, uint64_t poll_ms, int64_t now_ms, kit_rent_pl
                       kolm_error_t *err) KIT_MUST_USE;
 /* Steps until it has ended, or until_ms (kit_now_ms) has come. */
 void vm_drive(kit_rent *rent, int64_t until_ms);
+/* One step, when it is due; none if until_ms comes before. */
+void vm_drive_step(kit_rent *rent, int64_t until_ms);
 
 /* ---- rental.c: one machine from the offer to its end. */
 typedef struct vm_work {

@@ -164,6 +164,7 @@ typedef struct kit_queue {
     kit_queue_look seen; /* the last look that succeeded */
     kolm_error_t error;  /* the first thing that went wrong with the job; code 0: so far nothing */
     kolm_error_t left;   /* code not 0, in lost: what may still be there, and what to do */
+    kolm_error_t barred; /* code not 0: the last request was refused for its token, and nothing is known */
     bool fetched;        /* the results are here */
     bool may_be_billed;  /* a job exists, existed, or may exist */
     bool left_is_all;    /* error is left: nothing else went wrong */

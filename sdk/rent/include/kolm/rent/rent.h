@@ -158,6 +158,7 @@ typedef struct kit_rent {
     char name[KIT_RENT_NAME_BYTES];
     kit_rent_box box;         /* as last seen; handle "" while there is none */
     kolm_error_t error;       /* the first thing that went wrong; code 0 so far nothing */
+    kolm_error_t barred;      /* code not 0: the last request was refused for its token, and nothing is known */
     uint64_t spent_micro_usd; /* by the clock and the price, up to now, all offers */
     /* The rest is the machine's own. */
     const kit_rent_plan *plan;
