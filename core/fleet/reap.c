@@ -96,10 +96,11 @@ static lease_journal *held_find(const held *h, const char *id) {
 }
 
 /* UNAVAILABLE: another kolm has it by now. NOT_FOUND: it is settled. */
-static kit_status hold(const store_home *home, held *h, const char *id, lease_journal **out_journal) {
+static kit_status hold(const store_home *home, held *h, const char *id, lease_journal **out_journal,
+                       kolm_error_t *err) {
     *out_journal = held_find(h, id);
     if (*out_journal) return KOLM_OK;
-    kit_status status = lease_journal_adopt(home, id, out_journal, NULL);
+    kit_status status = lease_journal_adopt(home, id, out_journal, err);
     if (status == KOLM_OK) h->at[h->count++] = *out_journal;
     return status;
 }
@@ -152,11 +153,13 @@ static bool choose_one(fleet_registry *registry, const fleet_call *call, const s
         leave(r, why.remedy, why.text);
         return true;
     }
-    kit_status status = hold(home, h, r->lease.journal, &journal);
+    kit_status status = hold(home, h, r->lease.journal, &journal, &why);
     if (status == KOLM_OK)
         add(a, r, backend, journal);
-    else if (status != KOLM_E_NOT_FOUND)
+    else if (status == KOLM_E_UNAVAILABLE)
         leave(r, "", "another kolm is at work on it");
+    else if (status != KOLM_E_NOT_FOUND)
+        leave(r, why.remedy, why.text);
     return status != KOLM_E_NOT_FOUND;
 }
 

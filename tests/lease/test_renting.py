@@ -293,6 +293,20 @@ class Renting(Rented):
         (day,) = self.status()["days"]
         self.assertEqual((day["leases"], day["unknown_billed"]), (1, 1))
 
+    def test_a_journal_that_cannot_be_opened(self):
+        """It says so, and not that another kolm has it."""
+        self.leave_one()
+        (journal,) = self.journals()
+        path = os.path.join(self.home, "leases", journal)
+        os.rename(path, path + ".away")
+        os.symlink(path + ".away", path)
+        done = self.kolm("compute", "reap", "--yes", code=5)
+        self.assertIn("cannot open the journal " + path, done.out)
+        self.assertNotIn("another kolm", done.out)
+        os.rename(path + ".away", path)
+        self.kolm("compute", "reap", "--yes")
+        self.assertEqual((self.running(), self.journals()), ([], []))
+
     def test_a_damaged_line_is_shown(self):
         name = self.leave_one()
         (journal,) = self.journals()
