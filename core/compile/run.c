@@ -3,6 +3,7 @@
 #include "model/answers_limit.h"
 
 #include "compile/compile.h"
+#include "fleet/budget.h"
 #include "fleet/call.h"
 #include "job/result.h"
 #include "kolm/kit/digest.h"
@@ -245,6 +246,20 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
 
 /* ---- Answers */
 
+/* What the training has left of the budget, which is one for both; 0: no budget. */
+static kit_status budget_left(const compile *c, uint64_t *out_left, kolm_error_t *err) {
+    const session_number *budget = &c->request.budget;
+    uint64_t spent = c->trained.train.billed_micro_usd;
+    char cost[32], all[32];
+    if (c->leases.count > 0) (void)lease_list_billed(&c->leases, &spent);
+    if (spent > INT64_MAX) spent = 0; /* not known */
+    *out_left = budget->set && budget->value > spent ? budget->value - spent : 0;
+    if (!budget->set || budget->value == 0 || *out_left > 0) return KOLM_OK;
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "raise --budget or " FLEET_BUDGET_VARIABLE ", and run it again",
+                    "the training cost %s, and nothing of the budget of %s is left for the answers",
+                    session_usd(cost, sizeof cost, spent), session_usd(all, sizeof all, budget->value));
+}
+
 /* Puts the questions of the job directory; *stop ends it too. */
 static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_t *err) {
     const fleet_backend *backend = c->choice->backend;
@@ -252,6 +267,8 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
     if (!fleet_recipe_runs_alone(backend, c->recipe))
         KIT_TRY(runtime_check(c->session, backend->name, c->recipe, &c->reason, err));
     lease_list answering = {0};
+    uint64_t left = 0;
+    KIT_TRY(budget_left(c, &left, err));
     const fleet_call call = {.slot = HOST_SLOT_INFER,
                              .airgap = c->request.airgap,
                              .private_remote = c->private_remote,
@@ -259,7 +276,7 @@ static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_
                              .job_dir = c->job.job,
                              .input_fd = -1,
                              .output_fd = -1,
-                             .budget_micro_usd = c->request.budget.set ? c->request.budget.value : 0,
+                             .budget_micro_usd = left,
                              .max_price_micro_usd = c->request.max_price.set ? c->request.max_price.value : 0,
                              .min_vram_bytes = c->request.min_vram.set ? c->request.min_vram.value * 1000 : 0,
                              .job_id = c->job.id,

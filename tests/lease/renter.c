@@ -159,6 +159,7 @@ static kit_status on_handle(void *user, const char *name, const char *handle, ko
 static kit_status on_gone(void *user, const char *name, uint64_t billed, kolm_error_t *err) {
     renter *r = user;
     point(r, "before-gone");
+    if (control_has(r, "bill", "dear")) billed = 1500000;
     KIT_TRY(kit_rent_host_journal.gone(&r->journal, name, billed, err));
     point(r, "after-gone");
     return KOLM_OK;
@@ -248,6 +249,17 @@ static kit_status misbehave(renter *r, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+/* CONTROL/budgets gets what each call may cost. */
+static void note_budget(const renter *r, const char *slot) {
+    char path[4200], text[64] = "";
+    snprintf(path, sizeof path, "%s/budgets", r->control);
+    FILE *file = fopen(path, "a");
+    if (file == NULL) abort();
+    (void)kit_setting(r->host, "job.budget_micro_usd", "none", text, sizeof text);
+    fprintf(file, "%s %s\n", slot, text);
+    fclose(file);
+}
+
 static int32_t rent_and_train(const kolm_host_v1_t *host, const kolm_train_args_t *args,
                               kolm_train_result_t *out_result, kolm_error_t *out_error) {
     renter r;
@@ -256,6 +268,7 @@ static int32_t rent_and_train(const kolm_host_v1_t *host, const kolm_train_args_
     KIT_TRY(begin(&r, host, out_error));
     r.train = args;
     r.trained = out_result;
+    note_budget(&r, "train");
     KIT_TRY(misbehave(&r, out_error));
     KIT_TRY(kit_rent_make_prefix(RENTER_NAME, prefix, out_error));
     const kit_rent_plan plan = plan_of(&r, prefix);
@@ -264,6 +277,14 @@ static int32_t rent_and_train(const kolm_host_v1_t *host, const kolm_train_args_
     out_result->billed_micro_usd = rent.spent_micro_usd;
     if (rent.error.code != KOLM_OK) *out_error = rent.error;
     return rent.error.code;
+}
+
+static int32_t answer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
+                      kolm_error_t *out_error) {
+    renter r;
+    KIT_TRY(begin(&r, host, out_error));
+    note_budget(&r, "infer");
+    return infer(host, args, out_result, out_error);
 }
 
 static int32_t end_it(const kolm_host_v1_t *host, const kolm_reclaim_args_t *args, kolm_reclaim_result_t *out_result,
@@ -334,7 +355,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     .detect = detect,
     .cost = cost,
     .train = rent_and_train,
-    .infer = infer,
+    .infer = answer,
     .test = test,
     .status = report_machines,
     .reclaim = end_it,

@@ -365,6 +365,15 @@ class Renting(Rented):
         self.assertEqual(self.points(), [])
         self.rent("--budget", "100", env={"KOLM_COMPUTE_BUDGET_USD": "2"})
 
+    def test_a_budget_is_one_for_training_and_answers(self):
+        self.control("bill", "dear")
+        self.rent("--budget", "2")
+        self.rent("--force")
+        done = self.rent("--force", "--budget", "100", code=5, env={"KOLM_COMPUTE_BUDGET_USD": "1.5"})
+        self.assertIn("the training cost $1.50, and nothing of the budget of $1.50 is left for the answers", done.err)
+        with open(os.path.join(self.provider, "budgets"), encoding="utf-8") as lines:
+            self.assertEqual(lines.read().split("\n"), ["train 2000000", "infer 500000", "train none", "infer none", "train 1500000", ""])
+
 
 class Conformance(Rented):
     """What `kolm backend check` finds of a backend that rents."""
