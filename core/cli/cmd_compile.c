@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compile: what a person may ask of a compile, and how it ended. compile/compile.c has the story. */
 #include "cli/cli.h"
+#include "cli/compile_text.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "compile/compile.h"
@@ -111,7 +112,10 @@ static void keep_job(cli_context *context, compile *c) {
 static int run(cli_context *context, compile *c) {
     kolm_error_t err = KIT_ERROR_INIT;
     bool ships = false;
-    if (compile_run(c, &ships, &err) != KOLM_OK) return cli_fail(context, c->reason, &err);
+    if (compile_run(c, &ships, &err) != KOLM_OK) {
+        if (!context->json) cli_compile_rented(context, c); /* it is paid all the same */
+        return cli_fail(context, c->reason, &err);
+    }
     const int exit_code = cli_exit_of(c->reason);
     return context->json ? cli_print_json(context, compile_record(c, ships), exit_code) : exit_code;
 }

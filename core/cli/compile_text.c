@@ -264,7 +264,7 @@ static void print_estimate(cli_context *context, const compile *c) {
 /* ---- The end */
 
 /* What was rented for the job, what it cost, and that it is gone. What costs nothing, such as a key, goes along unsaid. */
-static void print_rented(cli_context *context, const compile *c) {
+void cli_compile_rented(cli_context *context, const compile *c) {
     char cost[32], left[64] = "nothing of it is left";
     const lease_entry *last = NULL;
     size_t count = 0, open = lease_list_open(&c->leases);
@@ -281,7 +281,7 @@ static void print_rented(cli_context *context, const compile *c) {
 
 static void print_shipped(cli_context *context, const compile *c) {
     char size[32];
-    print_rented(context, c);
+    cli_compile_rented(context, c);
     if (c->key_created) cli_print(context, "[keys]        made a signing key: %s\n", c->keyid);
     cli_print(context, "[artifact]    %s  %s\n", cli_safe(c->out_path),
               session_bytes(size, sizeof size, c->identity.size));
@@ -290,7 +290,7 @@ static void print_shipped(cli_context *context, const compile *c) {
 }
 
 static void print_failed(cli_context *context, const compile *c) {
-    print_rented(context, c);
+    cli_compile_rented(context, c);
     cli_print(context, "[failed]      %s  nothing was shipped; the report, the answers and the confusions are there\n",
               cli_safe(c->failed_path));
     cli_print(context, "[failed]      what to try: %s\n", compile_advice(c));

@@ -201,8 +201,9 @@ class Renting(Rented):
         process = self.start_rent()
         self.wait_for(lambda: "before-work" in self.points(), "it works")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=PATIENCE)
+        out = process.communicate(timeout=PATIENCE)[0].decode()
         self.assertEqual(process.returncode, 130)
+        self.assertRegex(out, r"(?m)^\[rented\]      1 from renter, the last a small one; \$0\.0[0-9]* in all; nothing of it is left$")
         self.assertEqual((self.running(), self.journals()), ([], []))
         self.assertEqual(self.status()["days"][0]["leases"], 1)
 
