@@ -54,10 +54,11 @@ class Refusal(Exception):
 
 
 class Cloud:
-    """A provider's API over HTTP on loopback. A subclass has routes [(method, pattern, function(match, request))], which return an object or raise
+    """A provider's API over HTTP on loopback. A subclass has routes [(method, pattern, function(match, request))], which return an object, or (status, object), or raise
     Refusal, and error(status), the provider's own body for a status. faults: {number of request: Fault}, from 0; `always`: a function of the request,
     asked for the ones that have none. requests: (method, path) of all in order."""
     routes = ()
+    refusals_are = "application/json"
 
     def __init__(self):
         self.clock, self.faults, self.always = Clock(), {}, None
@@ -89,7 +90,8 @@ class Cloud:
         for method, pattern, function in self.routes:
             match = pattern.fullmatch(path)
             if match and method == request.method:
-                return 200, function(self, match, request)
+                result = function(self, match, request)
+                return result if isinstance(result, tuple) else (200, result)
             allowed = allowed or bool(match)
         raise Refusal(405 if allowed else 404, self.error(405 if allowed else 404))
 
@@ -101,8 +103,9 @@ class Cloud:
             return refusal.status, refusal.body
 
     def reply(self, status, body, more=()):
-        text = body if isinstance(body, (str, bytes)) else json.dumps(body)
-        return answer(status, text, [("Content-Type", "application/json"), ("Date", email.utils.formatdate(usegmt=True)), *more])
+        text = body if isinstance(body, (str, bytes)) else "" if body is None else json.dumps(body)
+        kind = self.refusals_are if status >= 400 else "application/json"
+        return answer(status, text, [("Content-Type", kind), ("Date", email.utils.formatdate(usegmt=True)), *more])
 
     def handle(self, request, connection):
         with self.lock:
@@ -166,6 +169,66 @@ class Machine:
         if self.box:
             box, self.box = self.box, None
             end_account(box)
+
+
+class MachineCloud(Cloud):
+    """A provider of machines. A subclass appends what it rents to `instances`: Machines with `name`, `state`, what `advance(instance)` makes of them with time,
+    `kind`, whose first word the tests know, and `public`, the key that their account takes.
+    boot: seconds from the launch to running. port: of the accounts on 127.0.0.N; None: there are none, and machines have an address only.
+    What goes wrong in its world, all off at first: lag, seconds until lists and looks show what was launched; no_capacity, kinds refused though they are offered;
+    risen, cents more once it runs; never_boots; dies, seconds after the launch at which a machine is found to be of no more use; deaf, how many terminations are
+    answered and not done; ends_in, seconds from a termination to its end."""
+    def __init__(self, key, boot, port):
+        self.key, self.boot, self.port, self.tools = key, boot, port, None
+        self.instances, self.launches, self.lag = [], 0, 0
+        self.no_capacity, self.risen, self.never_boots, self.dies, self.deaf, self.ends_in = set(), 0, False, None, 0, 1
+        super().__init__()
+
+    def close(self):
+        super().close()
+        for instance in self.instances:
+            instance.end()
+
+    def advance(self, instance):
+        raise NotImplementedError
+
+    def shows(self, instance):
+        return self.clock.now() - instance.born >= self.lag
+
+    def is_booted(self, instance):
+        age = self.clock.now() - instance.born
+        return not self.never_boots and age >= self.boot and (self.port is None or instance.box is not None)
+
+    def rent(self, instance):
+        self.instances.append(instance)
+        self.launches += 1
+        number = len(self.instances) + 10
+        instance.address = "127.0.%d.%d" % (number // 250, number % 250 + 1)
+        if self.port is not None:
+            threading.Thread(target=self.open_account, args=(instance, instance.public), daemon=True).start()
+
+    def open_account(self, instance, public):
+        box = open_account(public, instance.address, self.port, self.tools)
+        with self.lock:
+            if instance.died is None:
+                instance.box = box
+                return
+        end_account(box)
+
+    # ---- The ledger, for tests
+
+    def running(self):
+        """Names of what is billed now."""
+        for instance in self.instances:
+            self.advance(instance)
+        return [instance.name for instance in self.instances if instance.died is None]
+
+    def key_names(self):
+        """Of keys that the account keeps."""
+        return []
+
+    def bill(self):
+        return sum(instance.bill() for instance in self.instances)
 
 
 def end_account(box):

@@ -4,10 +4,9 @@ loopback where a port for them is given."""
 import base64
 import json
 import re
-import threading
 import uuid
 
-from cloud import Cloud, Machine, Refusal, end_account, open_account
+from cloud import Machine, MachineCloud, Refusal
 
 CODES = {400: "global/invalid-parameters", 401: "global/invalid-api-key", 403: "global/account-inactive", 404: "global/object-does-not-exist",
          500: "global/internal-error"}
@@ -43,26 +42,15 @@ class Instance(Machine):
     def __init__(self, cloud, kind, region, name, keys):
         super().__init__(cloud, name, kind[2] / 100)
         self.id, self.kind, self.region, self.keys = uuid.uuid4().hex, kind, region, keys
-        self.state, self.cents, self.deaf = "booting", kind[2], 0
+        self.state, self.cents = "booting", kind[2]
+        self.public = next(key["public_key"] for key in cloud.keys if key["name"] == keys[0])
 
 
-class Lambda(Cloud):
-    """key: the token. boot: seconds from the launch to active. port: of the accounts on 127.0.0.N; None: there are none, and machines have an address only.
-    What goes wrong in its world, all off at first: lag, seconds until lists and looks show what was launched; no_capacity, types refused though they are offered;
-    risen, cents more once it runs; never_boots; dies, seconds after the launch at which a machine is found unhealthy; deaf, how many terminations are answered
-    and not done; other_host_key, after it was connected to."""
+class Lambda(MachineCloud):
+    """key: the token. limited: one launch in 12 seconds, as there."""
     def __init__(self, key="secret_kolm-test_0123456789abcdef.0123456789", boot=0, port=None):
-        self.key, self.boot, self.port = key, boot, port
-        self.instances, self.keys, self.launches, self.last_launch = [], [], 0, None
-        self.lag = 0
-        self.no_capacity, self.risen, self.never_boots, self.dies, self.deaf, self.limited = set(), 0, False, None, 0, False
-        self.tools, self.ends_in = None, 1
-        super().__init__()
-
-    def close(self):
-        super().close()
-        for instance in self.instances:
-            instance.end()
+        self.keys, self.last_launch, self.limited = [], None, False
+        super().__init__(key, boot, port)
 
     def api(self):
         return self.url() + "/api/v1"
@@ -82,15 +70,12 @@ class Lambda(Cloud):
         return {"name": kind[0], "description": "%dx %s" % (kind[3], kind[1]), "gpu_description": kind[1], "price_cents_per_hour": cents or kind[2],
                 "specs": {"vcpus": 30, "memory_gib": 200, "storage_gib": 1400, "gpus": kind[3]}}
 
-    def shows(self, instance):
-        return self.clock.now() - instance.born >= self.lag
-
     def advance(self, instance):
         age = self.clock.now() - instance.born
         if instance.state == "terminating" and self.clock.now() - instance.ending >= self.ends_in:
             instance.state = "terminated"
             instance.end()
-        if instance.state == "booting" and not self.never_boots and age >= self.boot and (self.port is None or instance.box is not None):
+        if instance.state == "booting" and self.is_booted(instance):
             instance.state, instance.cents = "active", instance.cents + self.risen
             instance.price = instance.cents / 100
         if self.dies is not None and age >= self.dies and instance.state in ("booting", "active"):
@@ -165,22 +150,8 @@ class Lambda(Cloud):
         if value["region_name"] not in kind[4] or kind[0] in self.no_capacity:
             raise Refusal(400, error("instance-operations/launch/insufficient-capacity", "Not enough capacity to fulfill launch request."))
         instance = Instance(self, kind, value["region_name"], value.get("name"), keys)
-        self.instances.append(instance)
-        self.launches += 1
-        number = len(self.instances) + 10
-        instance.address = "127.0.%d.%d" % (number // 250, number % 250 + 1)
-        if self.port is not None:
-            public = next(key["public_key"] for key in self.keys if key["name"] == keys[0])
-            threading.Thread(target=self.open_account, args=(instance, public), daemon=True).start()
+        self.rent(instance)
         return {"data": {"instance_ids": [instance.id]}}
-
-    def open_account(self, instance, public):
-        box = open_account(public, instance.address, self.port, self.tools)
-        with self.lock:
-            if instance.died is None:
-                instance.box = box
-                return
-        end_account(box)
 
     def terminate(self, match, request):
         value = self.body(request, ("instance_ids",), {"instance_ids"})
@@ -230,16 +201,5 @@ class Lambda(Cloud):
               ("DELETE", re.compile("/api/v1/ssh-keys/([0-9a-f]+)"), delete_key),
               ("GET", re.compile("/api/v1/(?:images|file-systems)"), get_none)]
 
-    # ---- The ledger, for tests
-
-    def running(self):
-        """Names of what is billed now."""
-        for instance in self.instances:
-            self.advance(instance)
-        return [instance.name for instance in self.instances if instance.died is None]
-
     def key_names(self):
         return [key["name"] for key in self.keys]
-
-    def bill(self):
-        return sum(instance.bill() for instance in self.instances)

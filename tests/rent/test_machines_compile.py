@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with Lambda from the command line: a model is made on a rented account, with receipt and bill; and kolm is killed on the way, and started once more."""
+"""kolm with a provider of machines from the command line: a model is made on a rented account, with receipt and bill; and kolm is killed on the way, and started once more."""
 import glob
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -17,11 +18,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 for room in ("contract", "remote"):
     sys.path.insert(0, os.path.join(HERE, "..", room))
 import box as boxes  # noqa: E402
-from cloud import Fault  # noqa: E402
-from lambda_cloud import Lambda  # noqa: E402
+sys.path.insert(0, HERE)
+from providers import PROVIDERS, Fault  # noqa: E402
 
 os.umask(0o022)
-KOLM = os.path.abspath(sys.argv.pop(1))
+KOLM, PROVIDER = os.path.abspath(sys.argv[1]), PROVIDERS[sys.argv[2]]
+del sys.argv[1:3]
 SANITIZED = b"__asan_init" in open(KOLM, "rb").read()
 WHY_NOT = boxes.usable() or ("the engine of a sanitized build runs only where it was built" if SANITIZED else "")
 CANARY = "secret_canary-of-the-test_0a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -30,9 +32,9 @@ CANARY = "secret_canary-of-the-test_0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 @unittest.skipIf(WHY_NOT, WHY_NOT)
 class Case(unittest.TestCase):
     def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="kolm-lambda-")
+        self.dir = tempfile.mkdtemp(prefix="kolm-rent-")
         self.addCleanup(shutil.rmtree, self.dir, True)
-        self.cloud = Lambda(key=CANARY, boot=0.2, port=boxes.free_port())
+        self.cloud = PROVIDER.make(key=CANARY, boot=0.2, port=boxes.free_port())
         self.cloud.tools = os.path.join(self.dir, "tools")
         self.addCleanup(self.cloud.close)
         self.home = os.path.join(self.dir, "kolm")
@@ -44,12 +46,12 @@ class Case(unittest.TestCase):
                 label = draw.choice(("billing", "login", "outage"))
                 file.write(json.dumps({"input": "%s %s %d" % (label, " ".join(draw.choices(("please", "help", "the", "order"), k=4)), i), "output": label}) + "\n")
         self.set()
-        self.env = {"KOLM_HOME": self.home, "HOME": self.dir, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "KOLM_LAMBDA_TOKEN": CANARY}
+        self.env = {"KOLM_HOME": self.home, "HOME": self.dir, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", PROVIDER.variable: CANARY}
 
     def set(self, **more):
-        own = {"api": self.cloud.api(), "poll_seconds": 0.1, "ssh_port": self.cloud.port, "ssh_user": boxes.USER, **more}
+        own = {"api": self.cloud.api(), "poll_seconds": 0.1, "ssh_user": boxes.USER, **PROVIDER.settings(self.cloud), **more}
         with open(os.path.join(self.home, "config.json"), "w") as file:
-            json.dump({"backends": {"lambda": own}}, file)
+            json.dump({"backends": {PROVIDER.name: own}}, file)
 
     def start(self, *words):
         return subprocess.Popen([KOLM, *words], cwd=self.dir, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -63,7 +65,7 @@ class Case(unittest.TestCase):
         return said
 
     def compile_words(self, *more):
-        return ["compile", "-t", "router", "-d", self.data, "--backend", "lambda", "--force", "--effort", "quick", "--recipe", "linear", *more]
+        return ["compile", "-t", "router", "-d", self.data, "--backend", PROVIDER.name, "--force", "--effort", "quick", "--recipe", "linear", *more]
 
     def nothing_left(self):
         self.assertEqual((self.cloud.running(), self.cloud.key_names()), ([], []))
@@ -72,18 +74,19 @@ class Case(unittest.TestCase):
 class Compile(Case):
     def test_a_model_with_its_receipt_and_its_bill(self):
         said = self.kolm(*self.compile_words())
-        self.assertRegex(said, r"(?m)^\[rented\]      2 from lambda, the last 1x A10 \(24 GB PCIe\), us-east-1; \$0\.00[0-9]* in all; nothing of it is left$")
+        what = re.escape("%s, the last %s" % (PROVIDER.name, PROVIDER.device.rstrip(": ")))
+        self.assertRegex(said, r"(?m)^\[rented\]      2 from %s; \$0\.00[0-9]* in all; nothing of it is left$" % what)
         self.nothing_left()
         self.assertEqual(len(self.cloud.instances), 2)  # one learned, one answered
         shown = self.kolm("verify", "router-1.0.0.kolm")
-        self.assertIn("made by      lambda on 1x A10 (24 GB PCIe), us-east-1: ", shown)
+        self.assertIn("made by      %s on %s" % (PROVIDER.name, PROVIDER.device), shown)
         self.assertIn("trusted", shown)
         status = json.loads(self.kolm("compute", "status", "--json"))
         day = status["days"][0]
-        self.assertEqual((status["leases"], day["backend"], day["leases"], day["unknown_billed"]), ([], "lambda", 4, 0))
+        self.assertEqual((status["leases"], day["backend"], day["leases"], day["unknown_billed"]), ([], PROVIDER.name, 2 * len(PROVIDER.records), 0))
         self.assertEqual(day["cost_usd"], day["billed_usd"])  # the receipt and the journal agree
         self.assertGreaterEqual(day["billed_usd"] + 1e-6, self.cloud.bill())
-        self.assertLess(day["billed_usd"], self.cloud.bill() + 2 * 60 / 3600 * 0.75)
+        self.assertLess(day["billed_usd"], self.cloud.bill() + 2 * 60 / 3600 * PROVIDER.price)
 
     def test_the_same_bytes_as_here(self):
         self.kolm(*self.compile_words())
@@ -133,14 +136,14 @@ class Compile(Case):
         self.kolm(*self.compile_words(), code=3)
         self.assertEqual(self.cloud.instances, [])
         del self.env["KOLM_COMPUTE_BUDGET_USD"]
-        self.set(budget_usd=0.01, max_price_usd=0.5)
+        self.set(budget_usd=0.01, max_price_usd=0.1)
         said = self.kolm(*self.compile_words(), code=5)
-        self.assertIn("Lambda has nothing that fits", said)
+        self.assertIn(PROVIDER.nothing_fits, said)
         self.nothing_left()
 
     def test_least_memory(self):
-        self.kolm(*self.compile_words("--min-vram", "48"))
-        self.assertEqual({instance.kind[0] for instance in self.cloud.instances}, {"gpu_1x_h100_pcie"})
+        self.kolm(*self.compile_words("--min-vram", str(PROVIDER.memory[1][0] // 10**9)))
+        self.assertEqual({instance.kind[0] for instance in self.cloud.instances}, {PROVIDER.memory[1][1]})
 
     def test_airgap_asks_nothing(self):
         self.kolm("compute", "detect", "--refresh", "--airgap")
@@ -152,15 +155,15 @@ class Compile(Case):
     def test_detect_asks_only_when_told_to(self):
         self.kolm("compute", "detect")
         self.assertEqual(self.cloud.requests, [])
-        self.assertIn("Lambda takes the token", self.kolm("compute", "detect", "--refresh"))
-        self.assertEqual([path for _, path in self.cloud.requests], ["/api/v1/instance-types"])
+        self.assertIn(PROVIDER.detected.split(":")[0].split(" ", 1)[1], self.kolm("compute", "detect", "--refresh"))
+        self.assertEqual([path for _, path in self.cloud.requests], [PROVIDER.check])
 
     def test_a_wrong_token_is_a_sentence(self):
         self.cloud.key = "another"
         said = self.kolm(*self.compile_words(), code=5)
-        self.assertIn("Lambda does not know this key", said)
+        self.assertIn(PROVIDER.unknown, said)
         self.assertIn("nothing was rented", said)
-        self.assertIn("make a key on https://cloud.lambda.ai/api-keys", said)
+        self.assertIn(PROVIDER.remedy, said)
 
 
 class Kills(Case):
