@@ -62,11 +62,9 @@ static const refusal refusals[] = {
 
 /* What Lambda says beside its code, shown as text of others. */
 static void add_message(const cJSON *error, kolm_error_t *err) {
-    char message[200], said[sizeof err->text];
+    char message[200];
     kit_rent_text(error, "message", message, sizeof message);
-    if (message[0] == '\0') return;
-    kit_copy(said, sizeof said, err->text);
-    kit_format(err->text, sizeof err->text, "%.250s (it says: %s)", said, message);
+    kit_rent_quote(message, err);
 }
 
 bool lambda_explain(int http_status, const cJSON *body, kolm_error_t *err) {
@@ -148,17 +146,6 @@ static bool fits(const wanted *w, const cJSON *type, const char *name, uint64_t 
     return w->wish.disk_bytes <= storage * 1073741824u;
 }
 
-/* The cheapest that there is room for. */
-static void add_offer(kit_rent_offer *out, size_t capacity, size_t *count, const kit_rent_offer *offer) {
-    size_t at = *count;
-    if (at < capacity)
-        (*count)++;
-    else
-        for (size_t i = at = 0; i < capacity; i++)
-            if (out[i].micro_usd_per_hour > out[at].micro_usd_per_hour) at = i;
-    if (at == *count - 1 || out[at].micro_usd_per_hour > offer->micro_usd_per_hour) out[at] = *offer;
-}
-
 static void add_regions(const wanted *w, const cJSON *entry, kit_rent_offer *out, size_t capacity, size_t *count) {
     const cJSON *type = kit_json_get(entry, "instance_type"), *region;
     char name[64], gpu[64], where[64];
@@ -174,7 +161,7 @@ static void add_regions(const wanted *w, const cJSON *entry, kit_rent_offer *out
         if (!kit_format(offer.id, sizeof offer.id, "%s/%s", name, where)) continue;
         kit_format(offer.what, sizeof offer.what, "%ux %.50s, %.30s", (unsigned)gpus, gpu[0] != '\0' ? gpu : name,
                    where);
-        add_offer(out, capacity, count, &offer);
+        kit_rent_offer_keep(&offer, out, capacity, count);
     }
 }
 
@@ -194,21 +181,6 @@ kit_status lambda_offers(void *state, kit_rent_offer *out, size_t capacity, size
     kit_status status = get(state, "/instance-types", &answer, err);
     if (status == KOLM_OK) status = read_types(state, data_of(&answer), out, capacity, out_count, err);
     kit_rent_answer_free(&answer);
-    return status;
-}
-
-kit_status lambda_check(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err) {
-    kit_rent_offer *offers = calloc(KIT_RENT_OFFERS_MAX, sizeof *offers);
-    size_t count = 0, cheapest = 0;
-    if (offers == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    kit_status status = lambda_offers(account, offers, KIT_RENT_OFFERS_MAX, &count, err);
-    for (size_t i = 1; i < count; i++)
-        if (offers[i].micro_usd_per_hour < offers[cheapest].micro_usd_per_hour) cheapest = i;
-    if (status == KOLM_OK && count == 0) kit_copy(out_note, capacity, "no machine that fits is free now");
-    if (status == KOLM_OK && count > 0)
-        kit_format(out_note, capacity, "%zu offers now, from %.2f USD an hour (%s)", count,
-                   (double)offers[cheapest].micro_usd_per_hour / 1e6, offers[cheapest].what);
-    free(offers);
     return status;
 }
 

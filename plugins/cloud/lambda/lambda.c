@@ -35,7 +35,6 @@ const kit_vm lambda_vm = {
     .prices = prices,
     .price_count = sizeof prices / sizeof *prices,
     .priced_on = "2026-05-07",
-    .check = lambda_check,
     .key_add = lambda_key_add,
 };
 

@@ -164,3 +164,20 @@ void kit_rent_text(const cJSON *object, const char *key, char *out, size_t capac
     (void)kit_json_get_string(object, key, &text);
     (void)kit_copy(out, capacity, text);
 }
+
+void kit_rent_quote(const char *said, kolm_error_t *err) {
+    char sentence[sizeof err->text];
+    if (said[0] == '\0') return;
+    kit_copy(sentence, sizeof sentence, err->text);
+    kit_format(err->text, sizeof err->text, "%.250s (it says: %.200s)", sentence, said);
+}
+
+void kit_rent_offer_keep(const kit_rent_offer *offer, kit_rent_offer *out, size_t capacity, size_t *count) {
+    size_t at = *count;
+    if (at < capacity)
+        (*count)++;
+    else
+        for (size_t i = at = 0; i < capacity; i++)
+            if (out[i].micro_usd_per_hour > out[at].micro_usd_per_hour) at = i;
+    if (at == *count - 1 || out[at].micro_usd_per_hour > offer->micro_usd_per_hour) out[at] = *offer;
+}

@@ -43,7 +43,7 @@ int32_t kit_vm_detect(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_d
     KIT_TRY(kit_detect_token(host, vm->site.token, vm->site.where, vm->runtime, out_result, out_error));
     if (args->allow_network != 1 || out_result->state != KOLM_DETECT_AVAILABLE) return KOLM_OK;
     kit_status status = kit_rent_account_open(&vm->site, host, &account, &err);
-    if (status == KOLM_OK) status = vm->check(&account, note, sizeof note, &err);
+    if (status == KOLM_OK) status = vm_check(vm, &account, note, sizeof note, &err);
     kit_rent_account_close(&account);
     if (status == KOLM_E_CANCELLED) {
         *out_error = err;

@@ -126,7 +126,7 @@ static kit_status check_token(bench *t, kolm_error_t *err) {
     KIT_TRY(vm_limits_read(t->vm, t->host, &t->limits, err));
     t->account.wish = t->limits.wish;
     KIT_TRY(kit_rent_account_open(&t->vm->site, t->host, &t->account, err));
-    return t->vm->check(&t->account, t->note, sizeof t->note, err);
+    return vm_check(t->vm, &t->account, t->note, sizeof t->note, err);
 }
 
 static kit_status check_offers(bench *t, kolm_error_t *err) {

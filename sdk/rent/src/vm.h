@@ -51,6 +51,10 @@ void vm_drive(kit_rent *rent, int64_t until_ms);
 /* One step, when it is due; none if until_ms comes before. */
 void vm_drive_step(kit_rent *rent, int64_t until_ms);
 
+/* ---- check.c: the table's check(), or that of offers(). */
+kit_status vm_check(const kit_vm *vm, kit_rent_account *account, char *out_note, size_t capacity,
+                    kolm_error_t *err) KIT_MUST_USE;
+
 /* ---- rental.c: one machine from the offer to its end. */
 typedef struct vm_work {
     const char *digest; /* of what is done, for its name */

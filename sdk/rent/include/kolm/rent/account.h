@@ -107,6 +107,10 @@ kit_status kit_rent_ask(kit_rent_account *account, const kit_rent_question *ques
 bool kit_rent_is_id(const char *text);
 /* A text of an object, cut to fit; "" if it is missing or not a text. */
 void kit_rent_text(const cJSON *object, const char *key, char *out, size_t capacity);
+/* For explain(): adds what the provider said, as text of others, to the sentence in err; "" adds nothing. */
+void kit_rent_quote(const char *said, kolm_error_t *err);
+/* For offers(): adds one to the *count in out. Once it is full the cheapest stay. */
+void kit_rent_offer_keep(const kit_rent_offer *offer, kit_rent_offer *out, size_t capacity, size_t *count);
 
 #ifdef __cplusplus
 }

@@ -69,7 +69,8 @@ typedef struct kit_vm {
     const kit_vm_price *prices;    /* reference */
     size_t price_count;
     const char *priced_on; /* "2026-11-29" */
-    /* The cheapest request that a token is needed for. out_note: what there is to say of the account, one line, or "". */
+    /* The cheapest request that a token is needed for. out_note: what there is to say of the account, one line, or "".
+     * NULL: offers(), and the note counts them. */
     kit_status (*check)(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err);
     /* Registers account->public_key as account->key_name, once. NULL: create() passes it along. A key is listed, looked at and
      * destroyed by the machine's functions, with a handle that begins with KIT_VM_KEY, and costs nothing. */
