@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ KOLM, PROVIDER = os.path.abspath(sys.argv[1]), PROVIDERS[sys.argv[2]]
 del sys.argv[1:3]
 SANITIZED = b"__asan_init" in open(KOLM, "rb").read()
 WHY_NOT = boxes.usable() or ("the engine of a sanitized build runs only where it was built" if SANITIZED else "")
-CANARY = "secret_canary-of-the-test_0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+CANARY = "secret_canary-of-the-test_" + secrets.token_hex(16)  # of this run: other processes are looked at, too
 
 
 @unittest.skipIf(WHY_NOT, WHY_NOT)
