@@ -5,7 +5,8 @@
  *   cancel=N      the user stops it in step N
  *   work=N        steps that each part of the work takes (1)
  *   reclaim=NAME handle=HANDLE age=MS     only ends what is on record
- *   now=MS        when the clock begins */
+ *   now=MS        when the clock begins
+ *   set.KEY=VALUE of the backend's settings */
 #include "kolm/kit/buf.h"
 #include "kolm/kit/text.h"
 #include "vm.h"
@@ -25,6 +26,7 @@ typedef struct drive {
     bool cancelled;
 } drive;
 
+static char **settings;
 static drive d = {.work = 1, .handle = "", .now = 1000000};
 
 /* ---- The host */
@@ -58,8 +60,13 @@ static int32_t host_secret(void *user, const char *name, char *buffer, uint64_t 
 }
 
 static int32_t host_setting(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length) {
+    size_t length = strlen(key);
     (void)user;
-    return strcmp(key, "api") == 0 ? give(d.api, buffer, capacity, out_length) : KOLM_E_NOT_FOUND;
+    if (strcmp(key, "api") == 0) return give(d.api, buffer, capacity, out_length);
+    for (char **one = settings; *one != NULL; one++)
+        if (strncmp(*one, "set.", 4) == 0 && strncmp(*one + 4, key, length) == 0 && (*one)[4 + length] == '=')
+            return give(*one + 5 + length, buffer, capacity, out_length);
+    return KOLM_E_NOT_FOUND;
 }
 
 static const kolm_host_v1_t host = {.struct_size = KOLM_HOST_SIZE_1_0,
@@ -175,6 +182,7 @@ static void reclaim_one(vm_keyed *k, kolm_error_t *err) {
 static bool take(const char *text) {
     const char *value = strchr(text, '=');
     if (value == NULL) return false;
+    if (strncmp(text, "set.", 4) == 0) return true;
     const struct {
         const char *name;
         uint64_t *number;
@@ -196,6 +204,7 @@ int main(int argc, char **argv) {
     vm_keyed k = {.account = {.hurried = true}, .vm = &TABLE};
     if (argc < 2) return 2;
     d.api = argv[1];
+    settings = argv + 2;
     for (int i = 2; i < argc; i++)
         if (!take(argv[i])) return 2;
     d.time = (int64_t)d.now;

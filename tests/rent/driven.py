@@ -37,10 +37,10 @@ class Run:
         return [name for name, record in self.records.items() if record[2]]
 
 
-def drive(program, cloud, variable, token, each=None, kill_at=None, run=None, **options):
-    """One run to its end. each(state, number of the step): called before every step, on this side. kill_at: kill -9 before that step."""
+def drive(program, cloud, variable, token, each=None, kill_at=None, run=None, settings=(), **options):
+    """One run to its end. settings: "KEY=VALUE" of the backend. each(state, number of the step): called before every step, on this side. kill_at: kill -9 before that step."""
     run = run or Run()
-    words = [program, cloud.api(), *("%s=%s" % pair for pair in options.items())]
+    words = [program, cloud.api(), *("%s=%s" % pair for pair in options.items()), *("set." + setting for setting in settings)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={"PATH": os.environ["PATH"], variable: token})
     steps = 0
