@@ -143,6 +143,45 @@ while not isinstance(second.status(), fal_client.Completed):
             self.assertNotIn("must match const", refused.stdout)  # it knows the code
         self.assertEqual(server.launches, 1)
 
+    def test_runpod(self):
+        """dstack's client of REST v2, as RunPod's own speaks GraphQL. It says more of a pod than kolm does; what it leaves out, requests that the server must refuse, follows."""
+        import requests
+        from dstack._internal.core.backends.runpod import api_client
+        from runpod_cloud import RunPod
+        server = self.serve(RunPod(boot=0.2))
+        api_client.API_V2_URL = server.api()
+        self.assertFalse(api_client.RunpodApiClient("rpa_wrong").validate_api_key())
+        client = api_client.RunpodApiClient(server.key)
+        self.assertTrue(client.validate_api_key())
+        wanted = dict(name="by-its-client", cloud="SECURE", gpu_type_id="NVIDIA L40S", gpu_count=2, min_cpu_count_per_gpu=4, min_memory_in_gb_per_gpu=16, data_center_ids=["EU-RO-1"],
+                      container_disk_in_gb=40, image_name="dstackai/base", entrypoint=["/bin/sh"], cmd=["-c", "true"], ports=["22/tcp"], env={"A": "b"})
+        pod = client.create_pod(**wanted)
+        self.assertEqual((server.running(), server.launches), (["by-its-client"], 1))
+        seen = set()
+        while (state := client.get_pod(pod["id"]))["status"] != "RUNNING":
+            seen.add(state["status"])
+            self.assertIsNone(state["runtime"])
+        self.assertLessEqual(seen, {"PROVISIONING", "STARTING"})
+        self.assertEqual([port["public"] for port in state["runtime"]["ports"] if port["private"] == 22], [10022])
+        self.assertTrue(client.terminate_pod(pod["id"]))
+        while server.running():
+            pass
+        self.assertFalse(client.terminate_pod(pod["id"]))
+        self.assertIsNone(client.get_pod("0" * 14))
+        self.assertFalse(client.terminate_pod("0" * 14))
+        server.no_capacity = {"NVIDIA L40S"}
+        for status, words, change in ((400, "no longer any instances", {}), (400, "not known", {"gpu_type_id": "NVIDIA NOTHING"}),
+                                      (400, "data center", {"data_center_ids": ["XX-1"]}), (422, "env", {"env": {"A": 1}}), (422, "disk", {"container_disk_in_gb": 0})):
+            with self.assertRaises(api_client.RunpodV2ClientError) as caught:
+                client.create_pod(**{**wanted, **change})
+            self.assertEqual(caught.exception.status, status)
+            self.assertIn(words, str(caught.exception))
+        body = {"name": "x", "image": "y", "gpu": {"id": "NVIDIA A100 80GB PCIe"}}
+        for change in ({"podType": "x"}, {"name": ""}, {"gpu": {"id": "a", "type": "b"}}, {"gpu": {"id": "a", "minCudaVersion": "12"}}, {"cloud": "ALL"}, {"disk": "50"}):
+            answer = requests.post(server.api() + "/pods", json={**body, **change}, headers={"Authorization": "Bearer " + server.key}, timeout=20)
+            self.assertEqual((answer.status_code, answer.headers["Content-Type"], answer.json()["status"]), (422, "application/problem+json", 422), change)
+        self.assertEqual(server.launches, 1)
+
 
 if __name__ == "__main__":
     wanted = os.environ.get("KOLM_TEST_CLIENTS")
