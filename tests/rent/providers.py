@@ -18,6 +18,7 @@ class Lambda:
     boot = 20  # seconds, on the test's clock
     price = 0.75
     risen = "price has risen from 0.7500 to 0.8500 USD"  # by ten cents
+    untold = 0  # dollars: what is billed beside a risen price that is told, until the machine is ended
     none_left = "no machine of that type left"
     device = "1x A10 (24 GB PCIe), us-east-1: "
     detected = "available Lambda takes the token: 6 offers now, from 0.75 USD an hour"
@@ -39,4 +40,36 @@ class Lambda:
         return {"ssh_port": cloud.port}
 
 
-PROVIDERS = {one.name: one for one in (Lambda,)}
+class RunPod:
+    name, variable = "runpod", "KOLM_RUNPOD_TOKEN"
+    records = ("instance",)
+    kinds = ("NVIDIA RTX A5000", "NVIDIA L40S", "NVIDIA A100 80GB PCIe", "NVIDIA H100 80GB HBM3")
+    memory = ((40 * 10**9, "NVIDIA L40S"), (49 * 10**9, "NVIDIA A100 80GB PCIe"))
+    launch = 1
+    boot = 20
+    price = 0.27 + 50 * 0.1 / 720  # and 50 GB of disk
+    risen = "price has risen from 0.2769 to 0.3700 USD"
+    untold = 50 * 0.1 / 720 * 60 / 3600  # a minute of the disk
+    none_left = "RunPod has no such GPU left there"
+    device = "1x RTX A5000 (24 GB), SECURE: "
+    detected = "available RunPod takes the token: 4 offers now, from 0.28 USD an hour"
+    check = "/v2/catalog/gpus?include=AVAILABILITY&product=POD&cloud=SECURE&minCudaVersion=12.8"
+    unknown = "RunPod does not know this key"
+    remedy = "make a key on https://console.runpod.io/user/settings"
+    nothing_fits = "RunPod has nothing that fits"
+    refusals = ((Fault(403), 7, "broken", "this key of RunPod may not do that"),
+                (Fault(402), 9, "broken", "the balance of this RunPod account is too low"),
+                (Fault("html"), 9, "broken", "the address that was asked is not RunPod's API"))
+    reached = "available the token is set; RunPod could not be"
+
+    @staticmethod
+    def make(**world):
+        from runpod_cloud import RunPod as Server
+        return Server(**world)
+
+    @staticmethod
+    def settings(cloud):
+        return {}  # the port is what RunPod tells
+
+
+PROVIDERS = {one.name: one for one in (Lambda, RunPod)}

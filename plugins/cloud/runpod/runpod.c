@@ -1,25 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RunPod: detects its token and estimates a job; training and inference come with their own version. */
-#include "kolm/kit/backend.h"
+/* RunPod: pods with a GPU over SSH. The slots are the SDK's; this is the table. */
+#include "api.h"
 
-#define VARIABLE "KOLM_RUNPOD_TOKEN"
-#define WHERE "https://console.runpod.io/user/settings"
-#define RUNTIME "pods / serverless"
-#define TOKENS_PER_SECOND_3B 6000u /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+#include "kolm/backend.h"
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args;
-    return kit_detect_token(host, VARIABLE, WHERE, RUNTIME, out_result, out_error);
-}
+const kit_vm runpod_vm = {
+    .machine = {.name = "RunPod",
+                .can = KIT_RENT_CAN_NAME,
+                .settle_ms = 60000,
+                .offers = runpod_offers,
+                .create = runpod_create,
+                .look = runpod_look,
+                .list = runpod_list,
+                .destroy = runpod_destroy},
+    .site = {.name = "runpod",
+             .title = "RunPod",
+             .token = "KOLM_RUNPOD_TOKEN",
+             .where = "https://console.runpod.io/user/settings",
+             .base = "https://api.runpod.io/v2",
+             .scheme = "Bearer ",
+             .gap_ms = 1000, /* 60 a minute */
+             .explain = runpod_explain},
+    .user = "root",
+    .runtime = "pods over SSH",
+    .place = "RunPod",
+    .tokens_per_second_3b = 6000, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+};
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
-                    kolm_error_t *out_error) {
-    (void)host, (void)out_error;
-    return kit_estimate_lora(args, TOKENS_PER_SECOND_3B, out_result);
-}
+KIT_VM_SLOTS(runpod_vm)
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "runpod", .version = KOLM_VERSION, .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "",   .detect = detect,        .cost = cost,
+    KOLM_BACKEND_HEADER_INIT, .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "runpod",         .version = KOLM_VERSION,
+    .vendor = "kolm",         .licence = "Apache-2.0",
+    .homepage = "",           KIT_VM_TABLE,
 };
