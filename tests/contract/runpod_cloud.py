@@ -137,7 +137,7 @@ class RunPod(MachineCloud):
 
     def advance(self, pod):
         now = self.clock.now()
-        if pod.died is None and pod.gone is not None and now - pod.gone >= 1:
+        if pod.died is None and pod.gone is not None and now - pod.gone >= self.ends_in:
             pod.state = "TERMINATED"
             pod.end()
         if pod.state in ("PROVISIONING", "STARTING"):

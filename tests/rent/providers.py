@@ -18,6 +18,7 @@ class Lambda:
     boot = 20  # seconds, on the test's clock
     price = 0.75
     risen = "price has risen from 0.7500 to 0.8500 USD"  # by ten cents
+    told = (2, 3, 4)  # how often a machine that takes 100 s to end is told to
     untold = 0  # dollars: what is billed beside a risen price that is told, until the machine is ended
     none_left = "no machine of that type left"
     device = "1x A10 (24 GB PCIe), us-east-1: "
@@ -29,6 +30,11 @@ class Lambda:
     refusals = ((Fault(403), 9, "broken", "the Lambda account of this key is not active"),  # fault, code, what detect says, words
                 (Fault("html"), 9, "broken", "the address that was asked is not Lambda's API"))
     reached = "available the token is set; Lambda could not be"  # what detect says if not
+
+    @staticmethod
+    def ends(line):
+        """Whether a request ends a machine."""
+        return line.endswith("/terminate")
 
     @staticmethod
     def make(**world):
@@ -49,6 +55,7 @@ class RunPod:
     boot = 20
     price = 0.27 + 50 * 0.1 / 720  # and 50 GB of disk
     risen = "price has risen from 0.2769 to 0.3700 USD"
+    told = range(2, 21)  # there is no word for a pod that is ending: it runs until it is gone
     untold = 50 * 0.1 / 720 * 60 / 3600  # a minute of the disk
     none_left = "RunPod has no such GPU left there"
     device = "1x RTX A5000 (24 GB), SECURE: "
@@ -61,6 +68,10 @@ class RunPod:
                 (Fault(402), 9, "broken", "the balance of this RunPod account is too low"),
                 (Fault("html"), 9, "broken", "the address that was asked is not RunPod's API"))
     reached = "available the token is set; RunPod could not be"
+
+    @staticmethod
+    def ends(line):
+        return line.startswith("DELETE ")
 
     @staticmethod
     def make(**world):
