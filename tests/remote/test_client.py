@@ -299,6 +299,30 @@ class Ends(Case):
         self.assertIn("sends other bytes", said)
 
 
+class Engine(Case):
+    """What is sent is what the engine here says of itself."""
+
+    def test_one_that_hangs_when_the_user_stops(self):
+        engine, begun = os.path.join(self.dir, "engine"), os.path.join(self.dir, "begun")
+        os.mkfifo(begun)
+        with open(engine, "w") as file:
+            file.write("#!/bin/sh\necho > %s\nexec /bin/sleep 1000\n" % begun)
+        os.chmod(engine, 0o755)
+        self.write_job()
+        home = os.path.join(self.dir, "home")
+        os.mkdir(home)
+        env = {name: value for name, value in os.environ.items() if name != "FAR_KOLM"}
+        process = subprocess.Popen([CLIENT, "train", self.job, engine, sys.executable, "-I", "-B", "-c", BOOTSTRAP], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(env, HOME=home, XDG_CACHE_HOME=""))
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+        with open(begun) as file:
+            file.read()
+        process.terminate()
+        said = process.communicate(timeout=30)[0].decode("utf-8", "replace")
+        self.assertEqual((process.returncode, "stopped" in said), (1, True), said)
+
+
 class Rubbish(Case):
     """Whatever comes from the far end: no crash, no hang, nothing outside the job, and no wrong bytes that are taken for right ones."""
 

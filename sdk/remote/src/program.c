@@ -2,14 +2,11 @@
 /* Chooses what does the work on a remote machine: the engine that is sent, a kolm there, or the trainer. */
 #include "internal.h"
 
-#include "kolm/kit/process.h"
+#include "kolm/kit/child.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define LISTING_MAX 65536
@@ -93,36 +90,39 @@ static void put_threads(const cJSON *facts, char out[24]) {
 
 /* ---- The engine */
 
+typedef struct listening {
+    kit_buf *out;
+    const kolm_host_v1_t *host;
+} listening;
+
+static void take_listing(void *user, const char *bytes, size_t length) {
+    const listening *l = user;
+    if (l->out->length < LISTING_MAX) kit_buf_add(l->out, bytes, length);
+}
+
+static kit_child_stop may_go_on(void *user, bool out_ended) {
+    const listening *l = user;
+    (void)out_ended;
+    return l->host->cancelled(l->host->user) != 0 ? KIT_CHILD_CANCELLED : KIT_CHILD_GOES_ON;
+}
+
 /* What `ENGINE --files` prints: itself, its libraries, its loader. */
-static kit_status list_engine(const char *engine, kit_buf *out, kolm_error_t *err) {
-    char words[2][16] = {"kolm-linear", "--files"};
-    char *argv[] = {words[0], words[1], NULL}, *envp[] = {NULL};
-    int read_end = -1, write_end = -1, how = 0;
-    pid_t pid = 0;
-    KIT_TRY(kit_pipe(&read_end, &write_end, err));
-    const kit_spawn_fd fds[] = {{write_end, 1}};
-    const kit_spawn_options options = {.path = engine, .argv = argv, .envp = envp, .fds = fds, .fd_count = 1};
-    kit_status status = kit_spawn(&options, &pid, err);
-    close(write_end);
-    int64_t until = kit_now_ms() + LISTING_MS;
-    while (status == KOLM_OK && out->length < LISTING_MAX) {
-        char chunk[4096];
-        struct pollfd fd = {.fd = read_end, .events = POLLIN};
-        int64_t left = until - kit_now_ms();
-        if (left <= 0 || poll(&fd, 1, (int)left) <= 0) break;
-        ssize_t n = read(read_end, chunk, sizeof chunk);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break;
-        kit_buf_add(out, chunk, (size_t)n);
-    }
-    close(read_end);
-    if (status != KOLM_OK) return status;
-    if (kit_now_ms() >= until) kill(-pid, 9);
-    while (waitpid(pid, &how, 0) < 0 && errno == EINTR) {
-    }
-    if (how != 0 || out->length == 0 || out->failed)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install kolm again", "%s does not say what it is made of",
-                        engine);
+static kit_status list_engine(const kolm_host_v1_t *host, const char *engine, kit_buf *out, kolm_error_t *err) {
+    const char *const argv[] = {"kolm-linear", "--files", NULL}, *const envp[] = {NULL};
+    listening l = {.out = out, .host = host};
+    const kit_child child = {.path = engine,
+                             .argv = argv,
+                             .envp = envp,
+                             .user = &l,
+                             .out = take_listing,
+                             .stop = may_go_on,
+                             .timeout_ms = LISTING_MS};
+    kit_child_end end;
+    KIT_TRY(kit_child_run(&child, &end, err));
+    if (end.stop == KIT_CHILD_CANCELLED) return kit_fail(err, KOLM_E_CANCELLED, "", "stopped");
+    if (end.exit_code != 0 || out->length == 0 || out->failed)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install kolm again",
+                        "%s does not list the files that it consists of", engine);
     return KOLM_OK;
 }
 
@@ -136,7 +136,7 @@ static kit_status use_engine(const kit_ssh_job_remote *remote, const cJSON *fact
     kit_buf listing = {0};
     char threads[24], loader[128] = "";
     char *rest = NULL;
-    kit_status status = list_engine(remote->settings.engine, &listing, err);
+    kit_status status = list_engine(remote->host, remote->settings.engine, &listing, err);
     for (char *line = status == KOLM_OK ? strtok_r(listing.data, "\n", &rest) : NULL; line != NULL && status == KOLM_OK;
          line = strtok_r(NULL, "\n", &rest)) {
         if (is_loader(base_name(line))) kit_copy(loader, sizeof loader, base_name(line));
