@@ -45,6 +45,8 @@ ONE_FILE = {
         "core/", "core/fleet/call.c core/host/ core/conform/", "fleet/call.h"),
     r"\bflock\s*\(": ("", "sdk/kit/src/lock.c", "kolm/kit/lock.h"),
     r"\bst_uid\b": ("", "sdk/kit/src/trust.c", "kolm/kit/trust.h"),
+    # The host has children of children, and one for each of many calls: it waits for them itself.
+    r"\b(waitpid|waitid|wait[34]|v?fork|posix_spawnp?)\s*\(": ("", "sdk/kit/src/child.c sdk/kit/src/process.c core/host/", "kolm/kit/child.h"),
     # of an error: its code and its fields decide, not its words. One kolm has nothing but the words of a plugin's error for.
     r"\b(str(n|case|ncase)?(str|cmp|chr|rchr|spn|cspn|pbrk)|memcmp|memmem)\s*\([^;]*\b(err|error|why|inner|told|stuck\[\w+\])(->|\.)(text|remedy)\b": (
         "", "core/host/answer.c", "the code of the error, or a field beside it"),
@@ -423,6 +425,8 @@ class SelfTest(unittest.TestCase):
         for decision in ("strstr(err->remedy, \"x\") != NULL", "strcmp(s->error.text, t) == 0", "strchr(why.text, ':')"):
             self.check("core/host/a.c", f"int x = {decision};\n", "the code of the error")
         self.check("core/host/a.c", "size_t n = strlen(err->text); int x = strcmp(label.text, t);\n", None)
+        self.check("plugins/acme/a.c", "int f(int p) { return waitpid(p, 0, 0); }\n", "kolm/kit/child.h")
+        self.check("core/host/a.c", "int f(int p) { return waitpid(p, 0, 0); }\n", None)
         call = "int f(void) { return host_train(a, b, c, d, e, f, g); }\n"
         self.check("core/cli/a.c", call, "core/fleet/call.c alone")
         self.check("core/fleet/call.c", call, None)
