@@ -11,9 +11,9 @@ static const cli_command verbs[] = {
     {"list", "every directory searched, every file considered", cli_backend_list},
     {"why", "what became of one name, and which rule decided", cli_backend_why},
     {"grant", "give a backend the secrets and files that it asks for", cli_backend_grant},
-    {"trust", "believe the key of a publisher of backends", cli_backend_trust},
-    {"untrust", "believe plugins of a key no more", cli_backend_untrust},
-    {"keys", "the keys whose plugins are believed here", cli_backend_keys},
+    {"trust", "trust the key of a publisher of backends", cli_backend_trust},
+    {"untrust", "stop trusting plugins of a key", cli_backend_untrust},
+    {"keys", "the keys whose plugins are trusted here", cli_backend_keys},
     {"sign", "sign a backend with the key of this home", cli_backend_sign},
 };
 

@@ -52,7 +52,7 @@ static cJSON *to_json(const fleet_publisher *all, size_t count) {
 int cli_backend_keys(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {.command = "kolm backend keys",
                                .words = "",
-                               .summary = "Lists the keys whose plugins are believed here, your own, your publishers', "
+                               .summary = "Lists the keys whose plugins are trusted here, your own, your publishers', "
                                           "the machine's, and the revoked ones.",
                                .notes = "`kolm keys list` shows the same keyring with the keys that are about models."};
     kolm_error_t err = KIT_ERROR_INIT;
@@ -71,7 +71,7 @@ int cli_backend_keys(cli_context *context, int argc, char **argv) {
     } else {
         for (size_t i = 0; i < count; i++)
             print_key(context, &all[i]);
-        if (count == 0) cli_print(context, "no keys yet; `kolm backend trust KEY.pem` believes one\n");
+        if (count == 0) cli_print(context, "no keys yet; `kolm backend trust KEY.pem` adds one\n");
     }
     free(all);
     fleet_policy_free(policy);
@@ -122,7 +122,7 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend untrust",
         .words = "KEYID",
-        .summary = "Believes plugins of this key no more; what else it is trusted for stays.",
+        .summary = "Stops trusting plugins of this key; what else it is trusted for stays.",
         .notes =
             "Its plugins count as not signed from then on: refused where a policy demands signatures, and without\n"
             "what was granted to its signature. `kolm keys revoke` refuses them everywhere, for ever.",

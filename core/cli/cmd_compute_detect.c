@@ -66,7 +66,7 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
     session_number timeout = {0};
     const cli_option options[] = {
         {"refresh", 0, CLI_FLAG, &detect.refresh, NULL,
-         "look again, with the values of secrets, rather than believe the cache"},
+         "detect again, with the values of secrets, and ignore the cache"},
         {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
         {"timeout", 0, CLI_U64, &timeout, "SECONDS", "for each backend, 1 to 3600 (5)"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL,

@@ -231,7 +231,7 @@ static int print_as_json(cli_context *context, const fleet_registry *registry, c
 
 int cli_compute_info(cli_context *context, int argc, char **argv) {
     bool refresh = false;
-    const cli_option options[] = {{"refresh", 0, CLI_FLAG, &refresh, NULL, "look again rather than believe the cache"}};
+    const cli_option options[] = {{"refresh", 0, CLI_FLAG, &refresh, NULL, "detect again and ignore the cache"}};
     const cli_syntax syntax = {
         .command = "kolm compute info",
         .words = "NAME",

@@ -30,7 +30,7 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
         {"exclude", 0, CLI_LIST, &o->ask.exclude, "NAME", "not this one; may be given again, or as A,B"},
         {"explain", 0, CLI_FLAG, &o->explain, NULL, "show the five terms and what would flip the choice"},
         {"replay", 0, CLI_STRING, &o->replay, "FILE", "ask the question of a record again, and compare the answers"},
-        {"refresh", 0, CLI_FLAG, &o->ask.refresh, NULL, "detect again rather than believe the cache"},
+        {"refresh", 0, CLI_FLAG, &o->ask.refresh, NULL, "detect again and ignore the cache"},
     };
     const cli_syntax syntax = {
         .command = "kolm compute pick",

@@ -49,8 +49,9 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     if (word_count == 2 && r.to == NULL)
-        return cli_usage_error(context, syntax.command, "the directory to make goes with --to: kolm export %s --to %s",
-                               cli_safe(argv[0]), cli_safe(argv[1]));
+        return cli_usage_error(context, syntax.command,
+                               "give the directory to create with --to: kolm export %s --to %s", cli_safe(argv[0]),
+                               cli_safe(argv[1]));
     if (word_count == 2)
         return cli_usage_error(context, syntax.command, "one FILE.kolm at a time: unexpected word '%s'",
                                cli_safe(argv[1]));

@@ -113,7 +113,7 @@ static void print_human(cli_context *context, artifact *a) {
         cli_print(context, "  %-32s %10s%s%s\n", entry->name, session_bytes(size, sizeof size, entry->size),
                   entry->sha256[0] != '\0' ? "  " : "", entry->sha256);
     }
-    cli_print(context, "This is what the file says of itself; `kolm verify` says whether to believe it.\n");
+    cli_print(context, "This is what the file says of itself; `kolm verify` says whether to trust it.\n");
 }
 
 static bool put_entries(cJSON *object, const artifact *a) {

@@ -52,7 +52,7 @@ static void print_key(cli_context *context, const receipt_trusted *t) {
 static int keys_list(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {.command = "kolm keys list",
                                .words = "",
-                               .summary = "Lists the keys that are believed here, and those that are revoked."};
+                               .summary = "Lists the keys that are trusted here, and those that are revoked."};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -117,12 +117,12 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
     fleet_key_trust r = {0};
     const cli_option options[] = {
         {"label", 0, CLI_STRING, &r.label, "TEXT", "whose key it is, in your words"},
-        {"from", 0, CLI_STRING, &r.from, "DATE", "believe nothing signed before"},
-        {"to", 0, CLI_STRING, &r.to, "DATE", "believe nothing signed after"},
+        {"from", 0, CLI_STRING, &r.from, "DATE", "trust nothing signed before"},
+        {"to", 0, CLI_STRING, &r.to, "DATE", "trust nothing signed after"},
     };
     const cli_syntax syntax = {.command = "kolm keys trust",
                                .words = "FILE.pem",
-                               .summary = "Believes signatures of this public key from now on.",
+                               .summary = "Trusts signatures of this public key from now on.",
                                CLI_ROWS(options)};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
@@ -194,10 +194,10 @@ static int keys_rotate(cli_context *context, int argc, char **argv) {
 }
 
 static const cli_command verbs[] = {
-    {"list", "the keys that are believed here", keys_list},
+    {"list", "the keys that are trusted here", keys_list},
     {"export", "print the public half of the signing key", keys_export},
-    {"trust", "believe a public key", keys_trust},
-    {"revoke", "never believe a key again", keys_revoke},
+    {"trust", "trust a public key", keys_trust},
+    {"revoke", "never trust a key again", keys_revoke},
     {"rotate", "replace the signing key", keys_rotate},
 };
 

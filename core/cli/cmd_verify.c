@@ -63,7 +63,7 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm verify",
         .words = "FILE.kolm",
-        .summary = "Says whether a compiled model is what its signer signed, and whether the signer is believed here.",
+        .summary = "Says whether a compiled model is what its signer signed, and whether the signer is trusted here.",
         .notes = "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
                  "broken, could not\n"
                  "be judged. The exit code is 0 for trusted, 8 when it could not be checked (memory, disk, keyring or "

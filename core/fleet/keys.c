@@ -114,7 +114,7 @@ static kit_status not_ours(fleet_policy *policy, const char *keyid, kolm_error_t
         if (strcmp(all[i].key->key.keyid, keyid) != 0) continue;
         if (strcmp(all[i].source, "machine") == 0)
             (void)kit_fail(
-                err, KOLM_E_NOT_FOUND, "remove it there as root, or never believe it in this home: `kolm keys revoke`",
+                err, KOLM_E_NOT_FOUND, "remove it there as root, or never trust it in this home: `kolm keys revoke`",
                 "the key %.16s is the machine's (%s/backend-keys), not this home's", keyid, session_machine_dir);
         else if (all[i].key->own)
             (void)kit_fail(err, KOLM_E_NOT_FOUND, "`kolm keys rotate` replaces it, `kolm keys revoke` ends it",

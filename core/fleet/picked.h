@@ -9,7 +9,7 @@
 typedef struct fleet_pick_request {
     const char *recipe; /* NULL: any */
     bool infer, allow_private_remote;
-    bool refresh; /* detect again rather than believe the cache */
+    bool refresh; /* detect again and ignore the cache */
     session_airgap airgap;
     session_number min_vram, max_price, max_tier; /* kilobytes, micro dollars an hour, 1 to 9 */
     session_words exclude;                        /* names of backends that there are */

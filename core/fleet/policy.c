@@ -71,7 +71,7 @@ static kit_status read_file(policy_file *file, kolm_error_t *err) {
         return kit_fail_errno(err, errno, "cannot tell whether there is a policy %s", file->path);
     }
     kit_status trusted =
-        host_trust_kept(file->path, "replace it by one that only you can change, after a look at what is in it", err);
+        host_trust_kept(file->path, "check what is in it, then replace it with one that only you can change", err);
     if (trusted != KOLM_OK) return kit_fail_context(err, "the policy is not used");
     kit_status status = kit_json_read(file->path, POLICY_MAX, &file->json, err);
     if (status != KOLM_OK) return kit_fail_context(err, "the policy");
@@ -377,7 +377,7 @@ kit_status fleet_policy_admit(void *user, const host_backend *row, kolm_error_t 
                         found.signer->key.keyid);
     if (found.dated_out)
         return kit_fail(why, KOLM_E_PERMISSION_DENIED, remedy,
-                        "it is signed by %.16s..., a key that is not believed at this date", found.signer->key.keyid);
+                        "it is signed by %.16s..., a key that is not trusted at this date", found.signer->key.keyid);
     if (found.signer && !found.agrees)
         return kit_fail(why, KOLM_E_DATA_LOSS, remedy,
                         "its signature by %.16s... is of other files: plugin or manifest were changed",
@@ -387,7 +387,7 @@ kit_status fleet_policy_admit(void *user, const host_backend *row, kolm_error_t 
         return kit_fail(why, KOLM_E_PERMISSION_DENIED,
                         "get a signed one from its publisher, or sign it yourself: `kolm backend sign`",
                         "it is not signed, and %s demands it", demanded);
-    return kit_fail(why, KOLM_E_PERMISSION_DENIED, "`kolm backend trust KEY.pem` believes the key of its publisher",
+    return kit_fail(why, KOLM_E_PERMISSION_DENIED, "`kolm backend trust KEY.pem` trusts the key of its publisher",
                     "it is signed by a key that is not trusted here, and %s requires a trusted one", demanded);
 }
 

@@ -411,7 +411,7 @@ kit_status table_header(job_reader *reader, kolm_error_t *err) {
     KIT_TRY(table_record(reader, &line, &found, err));
     if (!found)
         return rows_bad(reader, err, rows_line(reader) + 1, 1, ROWS_FIX("add the header and rows behind it"), NULL,
-                        "expected a header behind the line with the separator, found the end of the file");
+                        "expected a header after the line with the separator, found the end of the file");
     if (reader->options.no_header)
         KIT_TRY(number_columns(reader, line, &columns, err));
     else

@@ -220,10 +220,10 @@ static kit_status behind_closing_quote(job_reader *reader, kolm_error_t *err) {
         return at_quote(reader, &walk->junk, has_backslash(reader->table) ? BACKSLASH_REMEDY : ASTRAY_REMEDY, NULL,
                         "expected a separator behind a closing quote", err);
     if (opening_is_astray(reader->table)) KIT_TRY(go_on_behind(reader, &walk->opened, err));
-    kit_format(text, sizeof text, "expected a separator behind the quote that closes this field in line %llu",
+    kit_format(text, sizeof text, "expected a separator after the quote that closes this field in line %llu",
                walk->junk.line);
     return at_quote(reader, &walk->opened, SWALLOWED_REMEDY,
-                    "expected a separator behind the quote that closes this field in line N", text, err);
+                    "expected a separator after the quote that closes this field in line N", text, err);
 }
 
 static kit_status swallowed_rows(job_reader *reader, kolm_error_t *err) {

@@ -49,7 +49,7 @@ static kit_status follow(walk *w, const char *text, size_t length, receipt_line 
     else if (strcmp(line->place.prev, w->expect.prev) != 0)
         wrong = "does not follow the line before it, which was changed";
     else if (noted != NULL && noted->seq == line->place.seq && strcmp(noted->sha256, line->sha256) != 0)
-        wrong = "is another one than was written there";
+        wrong = "differs from what was written there";
     if (wrong != NULL) {
         kit_copy(w->why, sizeof w->why, wrong);
         return KOLM_OK;

@@ -177,7 +177,7 @@ static kit_status pass_foreign(check *c, const char *text, size_t length, size_t
             "line %zu of its receipts is not a signed statement in the form that kolm writes", number);
     else if (strcmp(keyid, c->signer.keyid) == 0)
         say(c, RECEIPT_CHAIN_BROKEN, FETCH,
-            "line %zu of its receipts names who signed it, whose lines are the first two and no more", number);
+            "line %zu of its receipts names who signed it, which only its first two lines may do", number);
     return KOLM_OK;
 }
 

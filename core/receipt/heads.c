@@ -141,7 +141,7 @@ const char *receipt_heads_cut(const receipt_heads *heads, const receipt_head *he
         kit_format(text, capacity, "was cut: it has %llu lines and had %llu", (unsigned long long)head->seq + 1,
                    (unsigned long long)last->seq + 1);
     else if (strcmp(head->sha256, last->sha256) != 0)
-        kit_format(text, capacity, "was changed: line %llu is another one than was written",
+        kit_format(text, capacity, "was changed: line %llu differs from what was written",
                    (unsigned long long)head->seq + 1);
     else
         return NULL;

@@ -473,7 +473,7 @@ kit_status receipt_keys_untrust_backends(const char *keys_dir, const char *keyid
     receipt_trusted *item = status == KOLM_OK ? find(ring, out_keyid) : NULL;
     if (status == KOLM_OK && (item == NULL || !item->backends))
         status = kit_fail(err, KOLM_E_NOT_FOUND, "`kolm backend keys` shows them",
-                          "the key %.16s is not believed for backends", out_keyid);
+                          "the key %.16s is not trusted for backends", out_keyid);
     if (status == KOLM_OK) {
         item->backends = false;
         status =

@@ -194,7 +194,7 @@ static kit_status make_venv(setup *s, kolm_error_t *err) {
         if (status == KOLM_OK)
             status = kit_fail(err, KOLM_E_UNAVAILABLE,
                               "apt install python3-venv (Debian, Ubuntu), or name another Python with --python PATH",
-                              "%s could not make a virtual environment; %s has what it said", s->interpreter, s->log);
+                              "%s could not make a virtual environment; its output is in %s", s->interpreter, s->log);
     }
     cJSON_Delete(answer);
     kit_buf_free(&said);

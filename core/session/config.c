@@ -78,7 +78,7 @@ static kit_status check_config(const char *path, kolm_error_t *err) {
     if (lstat(path, &info) != 0)
         return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s", path);
     kit_status status =
-        host_trust_kept(path, "replace it by one that only you can change, after a look at what is in it", err);
+        host_trust_kept(path, "check what is in it, then replace it with one that only you can change", err);
     return status == KOLM_E_PERMISSION_DENIED ? kit_fail_context(err, "%s is not used", path) : status;
 }
 

@@ -215,7 +215,7 @@ static kit_status check_head(const head *h, uint64_t size, kolm_error_t *err) {
         return corrupt(err, "its number of entries is impossible");
     if (h->temperature_micro == 0 || h->temperature_micro > 1000ull * MODEL_MICRO)
         return corrupt(err, "its temperature is impossible");
-    if (h->noise_micro > MODEL_MICRO / 2) return corrupt(err, "its share of noise is impossible");
+    if (h->noise_micro > MODEL_MICRO / 2) return corrupt(err, "its share of noise is out of range");
     if (h->threshold_micro > MODEL_MICRO + 1) return corrupt(err, "its threshold is impossible");
     if (h->zero[0] != 0 || h->zero[1] != 0 || h->zero[2] != 0) return corrupt(err, "reserved bytes are not zero");
     if (h->file_bytes != size || layout_of(h).end != size) return corrupt(err, "it is not as long as its head says");

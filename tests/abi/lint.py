@@ -81,6 +81,8 @@ PHRASES = {
     r"\bis asked\b|\bare asked\b": (13, "is called, is queried"),
     r"\b[Ww]hoever\b": (10, "the user who, anyone who"),
     r"\bslip of the pen\b": (0, "typo"),
+    r"\bbelie(?:ve[sd]?|ving)\b": (16, "trust"),
+    r"\blook at the provider\b(?!.s)": (0, "check with the provider"),
 }
 
 

@@ -557,7 +557,7 @@ class Publishers(Signing):
         self.assertEqual(self.state("test-word"), ("refused", 5))
         self.assertEqual([(k["trusted"], k["roles"]) for k in self.json("keys", "list")["keys"]], [(True, ["artifacts"])])
         self.assertEqual(self.keys(), {})
-        self.assert_error(self.kolm("backend", "untrust", keyid, code=6), "not believed for backends")
+        self.assert_error(self.kolm("backend", "untrust", keyid, code=6), "not trusted for backends")
         self.assert_error(self.kolm("backend", "untrust", "0123", code=6), "first eight")
 
     def test_the_ring_of_an_older_kolm(self):

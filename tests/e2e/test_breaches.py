@@ -31,7 +31,7 @@ BREACHES = [
     ("table", "table-reserved", "the field reserved of its table is 1 and reserved", ZERO, "records"),
     ("table", "table-features", "features of its table has the bits 0x10000000000, which ABI 1.2 does not have", "set those of kolm/backend.h and no others", "records"),
     ("table", "table-size", "struct_size of its table is 4096, and that of ABI 1.2 at most 128", "set it to sizeof(kolm_backend_v1_t)", "records"),
-    ("table", "table-minor", "host_minor_needed of its table is 1, and abi_minor is 0", "ask for no more than abi_minor", "records"),
+    ("table", "table-minor", "host_minor_needed of its table is 1, and abi_minor is 0", "require at most abi_minor", "records"),
     ("table", "table-version", "the version of its table is longer than 63 bytes, and was cut", SHORT, "texts"),
     ("table", "table-licence", "the licence of its table is not UTF-8 (its byte 7 is 0xFF)", UTF8, "texts"),
     ("table", "table-vendor", "the vendor of its table is empty", FILL, "texts"),

@@ -245,7 +245,7 @@ class Tries(Case):
         got = one({"url": server.url(), "method": "POST", "body": "{}", "repeat": "create", "headers": [AUTH]})
         self.assertEqual((len(made), got["code"], got["may"], got["status"]), (1, "UNKNOWN", True, 500))
         self.assertIn("it may have happened", got["text"])
-        self.assertIn("look at the provider", got["remedy"])
+        self.assertIn("check with the provider", got["remedy"])
 
     def test_kept_connection_that_died_makes_no_second_machine(self):
         """libcurl sends a request again by itself when a connection that it kept turns out to be dead."""

@@ -347,8 +347,8 @@ static const bad_case bad_table[] = {
     {BYTES("\"a \\\"b\\\"\",c"), "line 2, column 6: expected a separator behind a closing quote",
      "sed 's/\\\\\"/\"\"/g'"},
     {BYTES("\"a\"b,c"), "line 2, column 4: expected a separator behind a closing quote", "--skip-bad"},
-    {BYTES("\"a\nb\nc\"d,c"),
-     "line 2, column 1: expected a separator behind the quote that closes this field in line 4", "--skip-bad"},
+    {BYTES("\"a\nb\nc\"d,c"), "line 2, column 1: expected a separator after the quote that closes this field in line 4",
+     "--skip-bad"},
     {BYTES("a\xE9,b"), "line 2, column 2: expected UTF-8, found the byte \\xE9", "--skip-bad"},
     {BYTES("a\0,b"), "line 2, column 2: expected text, found a NUL byte", "--skip-bad"},
     /* Behind bad bytes the rest of the record is no row of its own. */

@@ -70,7 +70,7 @@ typedef struct table_case {
 static const table_case astray[] = {
     /* Closed by the quote of a later field: only the row where it opened is lost. */
     {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "\"quoted, text\",b\nlast,c\n",
-     FIRST_ROWS "! line 5, column 1: expected a separator behind the quote that closes this field in line 9\n"
+     FIRST_ROWS "! line 5, column 1: expected a separator after the quote that closes this field in line 9\n"
                 "6|four|a\n7|five|b\n8|six|c\n9|quoted, text|b\n10|last|c\n"},
     /* Closed by a quote that a separator follows: the lines themselves tell. */
     {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "a monitor of 15\",b\nlast,c\n",
@@ -93,12 +93,12 @@ static const table_case astray[] = {
     /* A quote in the middle of a text of several lines: they go with it. */
     {"x.csv", HEADER FIRST "\"a\nb\nc\"d,a\nlast,c\n",
      FIRST_ROWS
-     "! line 5, column 1: expected a separator behind the quote that closes this field in line 7\n8|last|c\n"},
+     "! line 5, column 1: expected a separator after the quote that closes this field in line 7\n8|last|c\n"},
     /* Closed by the next row's quote. */
     {"x.csv", HEADER FIRST "\"unclosed,a\n\"quoted, text\",b\nx,\"a\ny,\"b\"\nlast,c\n",
      FIRST_ROWS
-     "! line 5, column 1: expected a separator behind the quote that closes this field in line 6\n6|quoted, text|b\n"
-     "! line 7, column 3: expected a separator behind the quote that closes this field in line 8\n8|y|b\n9|last|c\n"},
+     "! line 5, column 1: expected a separator after the quote that closes this field in line 6\n6|quoted, text|b\n"
+     "! line 7, column 3: expected a separator after the quote that closes this field in line 8\n8|y|b\n9|last|c\n"},
     /* In its own line. */
     {"x.csv", HEADER FIRST "\"quoted\" word,a\n" LATER,
      FIRST_ROWS "! line 5, column 9: expected a separator behind a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
@@ -107,11 +107,10 @@ static const table_case astray[] = {
      FIRST_ROWS "! line 5, column 9: expected a separator behind a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
     /* Several. */
     {"x.csv", HEADER FIRST "\"un,a\nfour,b\n\"deux,c\nfive,a\n\"drei,b\nsix,c\n\"quoted, text\",a\n",
-     FIRST_ROWS
-     "! line 5, column 1: expected a separator behind the quote that closes this field in line 7\n6|four|b\n"
-     "! line 7, column 1: expected a separator behind the quote that closes this field in line 9\n8|five|a\n"
-     "! line 9, column 1: expected a separator behind the quote that closes this field in line 11\n10|six|c\n"
-     "11|quoted, text|a\n"},
+     FIRST_ROWS "! line 5, column 1: expected a separator after the quote that closes this field in line 7\n6|four|b\n"
+                "! line 7, column 1: expected a separator after the quote that closes this field in line 9\n8|five|a\n"
+                "! line 9, column 1: expected a separator after the quote that closes this field in line 11\n10|six|c\n"
+                "11|quoted, text|a\n"},
     /* The number of fields does not fit, but the lines are rows. */
     {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "15\",b,c\nlast,c\n",
      FIRST_ROWS
@@ -356,7 +355,7 @@ static const table_case headers[] = {
     {"x.csv", "SEP=\t\ntext\tlabel\na\tb\n", "3|a|b\n"},
     {"x.csv", "sep=^\ntext^label\na,b^c\n", "3|a,b|c\n"},
     {"x.csv", "sep=;\n",
-     "# line 2, column 1: expected a header behind the line with the separator, found the end of the file\n"},
+     "# line 2, column 1: expected a header after the line with the separator, found the end of the file\n"},
     {"x.csv", "text, label\na, b\n\"c, d\", \"e\"\n", "2|a|b\n3|c, d|e\n"},
     {"x.csv", " text ,label \na,b\n", "2|a|b\n"},
     {"x.csv", "\xEF\xBB\xBF\"text\",\"label\"\n\"a\",b\n", "2|a|b\n"},

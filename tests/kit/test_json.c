@@ -242,7 +242,7 @@ START_TEST(places_are_told) {
         {"", "line 1, column 1: expected a JSON value, found the end"},
         {"{\n  \"a\": tru\n}", "line 2, column 8: expected a JSON value, found 't'"},
         {"{\n\n\"\xC3\xA9\": 1,, }", "line 3, column 9: expected a key in double quotes, found ','"},
-        {"[1,\r\n 2] x", "line 2, column 5: expected nothing behind the value, found 'x'"},
+        {"[1,\r\n 2] x", "line 2, column 5: expected nothing after the value, found 'x'"},
         {"[\"\xE2\x82\xAC\" \xE2\x82\xAC]", "line 1, column 8: expected ',' or ']', found '\xE2\x82\xAC'"},
         {"\x1B", "line 1, column 1: expected a JSON value, found '\\x1B'"},
         {"{\"a\":1,\n\"a\":2}", "line 2, column 1: expected a key that this object does not have yet, found '\"'"},

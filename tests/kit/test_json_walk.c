@@ -64,7 +64,7 @@ START_TEST(a_walk_passes_over_what_is_not_read) {
         {"{\"a\":\"\\ud800\",\"b\":\"\\u0000\"}", "\"a\"=3:\"\\ud800\";\"b\"=3:\"\\u0000\";"},
         {"", "!line 1, column 1: expected an object or an array, found the end"},
         {"\"a\"", "!line 1, column 1: expected an object or an array, found '\"'"},
-        {"{\"a\":1} x", "\"a\"=2:1;!line 1, column 9: expected nothing behind the value, found 'x'"},
+        {"{\"a\":1} x", "\"a\"=2:1;!line 1, column 9: expected nothing after the value, found 'x'"},
         {"{\"a\":[1}}", "!line 1, column 8: expected ',' or ']', found '}'"},
         {"{\"a\":{\"b\":1]}", "!line 1, column 12: expected ',' or '}', found ']'"},
         {"{\"a\":[1,]}", "!line 1, column 9: expected a JSON value, found ']'"},

@@ -118,6 +118,6 @@ void child_table_report(const kolm_backend_v1_t *table) {
                      "has the bits 0x%llx, which ABI %u.%u does not have", (unsigned long long)unknown,
                      table->abi_major, table->abi_minor);
     if (table->host_minor_needed > table->abi_minor)
-        child_breach(HOST_BREACH_RECORD, "host_minor_needed of its table", "ask for no more than abi_minor",
+        child_breach(HOST_BREACH_RECORD, "host_minor_needed of its table", "require at most abi_minor",
                      "is %u, and abi_minor is %u", table->host_minor_needed, table->abi_minor);
 }

@@ -146,7 +146,7 @@ static const char *fault_of(const head_model *m) {
         return "its usual similarity is impossible";
     if (m->calibration.temperature_micro == 0 || m->calibration.temperature_micro > 1000ull * MODEL_MICRO)
         return "its temperature is impossible";
-    if (m->calibration.noise_micro > MODEL_MICRO / 2) return "its share of noise is impossible";
+    if (m->calibration.noise_micro > MODEL_MICRO / 2) return "its share of noise is out of range";
     if (m->threshold_micro > MODEL_MICRO + 1) return "its threshold is impossible";
     for (uint32_t i = 0; i < m->labels; i++)
         if (!within(m->scale[i], 0.0f, FLOAT_MAX) || !within(m->bias[i], -FLOAT_MAX, FLOAT_MAX) ||

@@ -79,8 +79,10 @@ static const check_fact checks[] = {
     {21, "comes from an authority that this machine does not trust", AUTHORITY},
     {23, "has been revoked", "do not use the service until it has a new one"},
     {26, "is not made for servers", "the service has to get another one"},
-    {62, "is for another name", "check the address of the service; else somebody may be reading along on the way"},
-    {64, "is for another address", "check the address of the service; else somebody may be reading along on the way"},
+    {62, "is for another name",
+     "check the address of the service; otherwise someone may be intercepting the connection"},
+    {64, "is for another address",
+     "check the address of the service; otherwise someone may be intercepting the connection"},
 };
 
 static bool numbers_of_openssl(void) {
@@ -123,7 +125,7 @@ static const transfer_fact transfers[] = {
     {CURLE_GOT_NOTHING, KOLM_E_UNAVAILABLE, "the connection was closed without an answer", NETWORK},
     {CURLE_SEND_ERROR, KOLM_E_UNAVAILABLE, "the connection broke while the request was being sent", NETWORK},
     {CURLE_RECV_ERROR, KOLM_E_UNAVAILABLE, "the connection broke", NETWORK},
-    {CURLE_PARTIAL_FILE, KOLM_E_UNAVAILABLE, "the answer broke off before its end", NETWORK},
+    {CURLE_PARTIAL_FILE, KOLM_E_UNAVAILABLE, "the answer ended too early", NETWORK},
     {CURLE_HTTP2, KOLM_E_UNAVAILABLE, "the HTTP/2 connection broke", NETWORK},
     {CURLE_HTTP2_STREAM, KOLM_E_UNAVAILABLE, "the server broke the request off", NETWORK},
     {CURLE_READ_ERROR, KOLM_E_DATA_LOSS, "the file being sent became shorter, or cannot be read",

@@ -72,7 +72,7 @@ static const status_row statuses[] = {
     {408, 408, {KOLM_E_UNAVAILABLE, "Request Timeout", LATER}},
     {409,
      409,
-     {KOLM_E_ABORTED, "Conflict", "something of that name or in that state is there already; look at the provider"}},
+     {KOLM_E_ABORTED, "Conflict", "something of that name or in that state is there already; check with the provider"}},
     {410,
      410,
      {KOLM_E_NOT_FOUND, "Gone",

@@ -108,7 +108,7 @@ static kit_status unclear(http_flight *f, kit_status status) {
     if (!now || status == KOLM_E_CANCELLED) return status;
     bool said_yes = a->status >= 200 && a->status < 300;
     return kit_fail(f->err, KOLM_E_UNKNOWN,
-                    "look at the provider whether it is there, and end it there if it is not wanted, before running "
+                    "check with the provider whether it exists, and end it there if it is not wanted, before running "
                     "the command again",
                     said_yes ? "%s; it has happened, but not what" : "%s; it may have happened all the same",
                     f->err->text);

@@ -209,7 +209,7 @@ static kit_status scan_number(scanner *s) {
     if (s->p < s->end && *s->p == '.') {
         integer = false;
         s->p++;
-        if (skip_digits(s) == 0) return fail_at(s, s->p, "a digit behind the decimal point");
+        if (skip_digits(s) == 0) return fail_at(s, s->p, "a digit after the decimal point");
     }
     if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
         integer = false;
@@ -429,7 +429,7 @@ static kit_status validate(scanner *s) {
     if (length >= 3 && memcmp(s->start, "\xEF\xBB\xBF", 3) == 0) return fail_at(s, s->start, "no byte order mark");
     KIT_TRY(scan_value(s));
     skip_blanks(s);
-    return s->p < s->end ? fail_at(s, s->p, "nothing behind the value") : KOLM_OK;
+    return s->p < s->end ? fail_at(s, s->p, "nothing after the value") : KOLM_OK;
 }
 
 kit_status kit_json_validate(const char *bytes, size_t length, kolm_error_t *err) {

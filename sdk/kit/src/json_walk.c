@@ -83,7 +83,7 @@ static kit_status skip_number(kit_json_walk *w, kolm_error_t *err) {
     if (*digits == '0' && count > 1) return fail_at(w, digits, "a number without leading zeros", err);
     if (w->p < w->end && *w->p == '.') {
         w->p++;
-        if (skip_digits(w) == 0) return fail_at(w, w->p, "a digit behind the decimal point", err);
+        if (skip_digits(w) == 0) return fail_at(w, w->p, "a digit after the decimal point", err);
     }
     if (w->p < w->end && (*w->p == 'e' || *w->p == 'E')) {
         w->p++;
@@ -209,7 +209,7 @@ static kit_status finish(kit_json_walk *w, kolm_error_t *err) {
     w->done = true;
     w->p++;
     skip_blanks(w);
-    return w->p < w->end ? fail_at(w, w->p, "nothing behind the value", err) : KOLM_OK;
+    return w->p < w->end ? fail_at(w, w->p, "nothing after the value", err) : KOLM_OK;
 }
 
 kit_status kit_json_walk_next(kit_json_walk *w, kit_json_part *key, kit_json_part *value, bool *found,

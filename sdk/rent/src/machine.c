@@ -125,7 +125,7 @@ kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const cha
     rent->reclaiming = true;
     if (name[0] == '\0' || !kit_copy(rent->name, sizeof rent->name, name) ||
         !kit_copy(rent->box.handle, sizeof rent->box.handle, handle))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "look at the provider, and end it there",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and end it there",
                         "the record of a rental has no name, or one that is too long");
     rent->asked_ms = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     if (handle[0] != '\0')
@@ -210,7 +210,7 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
 /* Whatever went wrong before: this is what costs. */
 static kit_rent_state give_up(kit_rent *r, int64_t now, const char *what) {
     (void)kit_fail(&r->error, KOLM_E_UNKNOWN,
-                   "look at the provider, and end it there; kolm goes on trying whenever it is started", "%s %s: %s",
+                   "check with the provider, and end it there; kolm goes on trying whenever it is started", "%s %s: %s",
                    r->plan->provider->name, r->name, what);
     return enter(r, KIT_RENT_LOST, now);
 }

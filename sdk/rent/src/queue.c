@@ -118,10 +118,10 @@ kit_status kit_queue_reclaim(kit_queue *queue, const kit_queue_plan *plan, const
     queue->reclaiming = true;
     if (name[0] == '\0' || !kit_copy(files ? queue->files_name : queue->name, sizeof queue->name, name) ||
         !kit_copy(files ? queue->files : queue->handle, sizeof queue->handle, handle))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "look at the provider, and end it there",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and end it there",
                         "the record of a job has no name, or one that is too long");
     if (files && plan->provider->remove == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "look at the provider, and remove it there",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and remove it there",
                         "%s uploads nothing, and %s is on record", plan->provider->name, name);
     int64_t then = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     queue->files_open = files;
@@ -155,7 +155,7 @@ static kit_queue_state fail(kit_queue *q, int64_t now, const kolm_error_t *err) 
 static void leave(kit_queue *q, const char *name, const char *what) {
     if (q->left.code != KOLM_OK) return; /* the job counts more than its files */
     (void)kit_fail(&q->left, KOLM_E_UNKNOWN,
-                   "look at the provider, and end it there; kolm goes on trying whenever it is started", "%s %s: %s",
+                   "check with the provider, and end it there; kolm goes on trying whenever it is started", "%s %s: %s",
                    q->plan->provider->name, name, what);
 }
 
@@ -269,7 +269,7 @@ static kit_queue_state submit(kit_queue *q, int64_t now, kolm_error_t *err) {
     if (status == KOLM_OK && q->handle[0] != '\0') return has_handle(q, now, err);
     q->handle[0] = '\0';
     if (status == KOLM_OK)
-        (void)kit_fail(err, KOLM_E_DATA_LOSS, "look at the provider", "%s took the job, and gave no id",
+        (void)kit_fail(err, KOLM_E_DATA_LOSS, "check with the provider", "%s took the job, and gave no id",
                        p->provider->name);
     blame(q, err);
     if (status != KOLM_OK && !may_exist) return close_job(q, now, err);

@@ -157,7 +157,7 @@ static void pin(rent_ssh *s) {
     kit_copy(s->host_key, sizeof s->host_key, kit_ssh_job_host_key(s->remote));
     if (s->box.host_key[0] != '\0') return;
     kit_format(line, sizeof line,
-               "%s does not tell the host key of its machines: the first one, %s of %s, is believed, and no other "
+               "%s does not report the host keys of its machines: the first one, %s of %s, is trusted, and no other "
                "until the machine is gone",
                s->options.name, s->host_key, s->box.address);
     say(s, KOLM_LOG_INFO, line); /* that it is believed is a warning of the connection */
@@ -213,7 +213,7 @@ static kit_status rehearse(rent_ssh *s, kolm_error_t *err) {
         KIT_TRY(kit_ssh_job_rehearse(s->remote, s->digests[i], note, sizeof note, err));
     if (strcmp(s->digests[0], s->digests[1]) == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_DATA_LOSS, "run it again; another machine may do better",
-                    "two trainings of the same on %s gave other bytes", s->options.name);
+                    "two identical trainings on %s produced different bytes", s->options.name);
 }
 
 static kit_status do_run(rent_ssh *s, kolm_error_t *err) {

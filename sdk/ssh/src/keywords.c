@@ -267,7 +267,7 @@ static const unfollowed named[] = {
     {"pkcs11provider", "none", "PKCS11Provider is not used: add its keys to ssh-agent (ssh-add -s)"},
     {"smartcarddevice", "none", "PKCS11Provider is not used: add its keys to ssh-agent (ssh-add -s)"},
     {"pubkeyauthentication", "yes,true,unbound,host-bound",
-     "PubkeyAuthentication no is not followed: keys are the only way in that kolm has"},
+     "PubkeyAuthentication no is ignored: kolm logs in with keys only"},
     {"verifyhostkeydns", "no,false", "VerifyHostKeyDNS is not followed: keys are not looked up in the DNS"},
 };
 

@@ -134,7 +134,7 @@ kit_status ssh_hop_parse(const char *text, kit_ssh_target *out, kolm_error_t *er
     const char *host = at != NULL ? at + 1 : rest;
     size_t length = strlen(host);
     if (length > 0 && host[length - 1] == '/') length--;
-    if (memchr(host, '/', length) != NULL) return bad_target(err, text, "has a path behind the host");
+    if (memchr(host, '/', length) != NULL) return bad_target(err, text, "has a path after the host");
     kit_buf_fmt(&plain, "%s%s%.*s", user, at != NULL ? "@" : "", (int)length, host);
     kit_status status = kit_buf_ok(&plain, err);
     if (status == KOLM_OK) status = kit_ssh_target_parse(kit_buf_text(&plain), out, err);
