@@ -246,7 +246,9 @@ static void fill_airgap(const compile *c, receipt_compile *r, const char **mecha
 /* The bill: where something was rented, what its leases come to, so that receipt and journal agree; else what the backend says. */
 static uint64_t billed_of(const compile *c) {
     uint64_t sum = 0;
-    if (c->leases.count == 0) return c->trained.train.billed_micro_usd;
+    const uint64_t training = c->trained.train.billed_micro_usd, answering = c->answered.infer.billed_micro_usd;
+    if (c->leases.count == 0)
+        return training > INT64_MAX || answering > INT64_MAX - training ? RECEIPT_UNKNOWN : training + answering;
     return lease_list_billed(&c->leases, &sum) ? sum : RECEIPT_UNKNOWN;
 }
 

@@ -219,6 +219,16 @@ class Compile(Case):
         constraints = predicate(self.receipts()[-1])["metrics"]["compute"]["provenance"]["constraints"]
         self.assertEqual((constraints["budget_usd"], constraints["budget_usd_per_hour"]), (2.5, 2.5))
 
+    def test_a_budget_is_for_training_and_answering_together(self):
+        self.add_backend("test-word", kind="cloud-serverless", billing="per-hour", cost_per_hour_usd=1.5, airgap="no")
+        self.write_tickets()
+        self.tell("bills")
+        self.assert_error(self.compile("--budget", "1.50", code=5), "the training cost $1.50", "nothing of the budget of $1.50 is left", "raise --budget")
+        self.assert_nothing_left()
+        self.compile("--budget", "4")
+        self.assertEqual(predicate(self.receipts()[-1])["metrics"]["compute"]["cost_usd"], 1.75)
+        self.assertEqual(predicate(self.receipts()[-1])["metrics"]["reported"]["infer"]["words.budget"], "2500000")
+
     def test_max_price_is_of_an_hour(self):
         self.add_backend("test-word", kind="cloud-serverless", billing="per-hour", cost_per_hour_usd=2.5, airgap="no")
         self.write_tickets()

@@ -305,7 +305,7 @@ static int32_t word_train(const kolm_host_v1_t *host, const kolm_train_args_t *a
         status = link_to_elsewhere(host, job->dir, "result.json", err);
     if (status == KOLM_OK && told(host, "no model")) status = kit_remove_tree(model_dir, err);
     report(host, "training", 2, 2);
-    out->billed_micro_usd = 0;
+    out->billed_micro_usd = told(host, "bills") ? 1500000 : 0;
     kit_copy(out->device, sizeof out->device, "a processor for tests");
     kit_copy(out->toolchain, sizeof out->toolchain, WORD_NAME " 1.0.0");
     free_model(&m);
@@ -473,6 +473,13 @@ static kit_status answer_all(const kolm_host_v1_t *host, const kolm_infer_args_t
 static int32_t word_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
                           kolm_error_t *err) {
     host->metric(host->user, "words.answered", 3);
+    out->billed_micro_usd = 0;
+    if (told(host, "bills")) {
+        char budget[32] = "";
+        (void)host->setting(host->user, "job.budget_micro_usd", budget, sizeof budget, NULL);
+        host->metric(host->user, "words.budget", strtod(budget, NULL));
+        out->billed_micro_usd = 250000;
+    }
     kit_job *job = NULL;
     model m = {.pairs = calloc(PLACES, sizeof(pair))};
     kit_status status = m.pairs ? kit_job_read(args->job_dir, &job, err)
