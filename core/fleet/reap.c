@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#define UNKNOWN_MOST_MS 600000u /* later than the lists of any provider */
+
 const char *fleet_reap_fate_name(fleet_reap_fate fate) {
     static const char *const names[] = {"left", "running", "unknown", "ended"};
     return names[fate];
@@ -186,6 +188,16 @@ static bool take_gone(const lease_journal *journal, fleet_reaped *r) {
     return gone;
 }
 
+/* Where even the provider cannot say for so long, only the user can. */
+static void point_to_the_user(fleet_reaped *r) {
+    uint64_t now = (uint64_t)time(NULL) * 1000;
+    if (r->fate != FLEET_REAP_UNKNOWN || r->remedy[0] || r->lease.begun_ms + UNKNOWN_MOST_MS > now) return;
+    if (!r->why[0]) kit_copy(r->why, sizeof r->why, "the provider does not say whether it is there");
+    kit_format(r->remedy, sizeof r->remedy,
+               "look at %s whether it is there, end it there, and then `kolm compute reap --forget %s`",
+               r->lease.backend, r->lease.name);
+}
+
 static void take_answer(lease_journal *journal, fleet_reaped *r, const host_result *result) {
     const bool answered = result->verdict == HOST_OK;
     kolm_error_t why = KIT_ERROR_INIT;
@@ -201,6 +213,7 @@ static void take_answer(lease_journal *journal, fleet_reaped *r, const host_resu
     r->fate = answered && result->reclaim.outcome == KOLM_RECLAIM_RUNNING ? FLEET_REAP_RUNNING : FLEET_REAP_UNKNOWN;
     kit_copy(r->why, sizeof r->why, answered ? result->reclaim.summary : result->error.text);
     kit_copy(r->remedy, sizeof r->remedy, answered ? "" : result->error.remedy);
+    if (answered) point_to_the_user(r);
 }
 
 static kit_status ask_all(kolm_session *session, fleet_registry *registry, const fleet_reap_options *o,

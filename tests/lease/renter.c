@@ -296,6 +296,10 @@ static int32_t end_it(const kolm_host_v1_t *host, const kolm_reclaim_args_t *arg
         return kit_fail(out_error, KOLM_E_UNAVAILABLE, "wait", "the provider is away");
     while (control_has(&r, "reclaim", "hangs"))
         (void)poll(NULL, 0, 10);
+    if (control_has(&r, "reclaim", "does-not-know")) {
+        out_result->outcome = KOLM_RECLAIM_UNKNOWN;
+        return KOLM_OK;
+    }
     if (control_has(&r, "reclaim", "lies")) {
         out_result->outcome = KOLM_RECLAIM_GONE;
         return KOLM_OK;

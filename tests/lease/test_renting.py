@@ -7,6 +7,7 @@ KOLM_RENTING_INSTANTS=N tries N random instants instead of a few."""
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -293,6 +294,22 @@ class Renting(Rented):
         self.assertEqual(self.journals(), [])
         (day,) = self.status()["days"]
         self.assertEqual((day["leases"], day["unknown_billed"]), (1, 1))
+
+    def test_what_stays_unknown(self):
+        """Soon after, the provider's lists may lag; later only the user can look, and is told how to end the warning."""
+        name = self.leave_one()
+        self.control("reclaim", "does-not-know")
+        self.assertNotIn("--forget", self.kolm("compute", "reap", "--yes", code=5).out)
+        (journal,) = self.journals()
+        path = os.path.join(self.home, "leases", journal)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(re.sub('"at":"([0-9]+)"', lambda at: '"at":"%d"' % (int(at.group(1)) - 3600000), text))
+        self.assertIn("look at renter whether it is there, end it there, and then `kolm compute reap --forget %s`" % name,
+                      self.kolm("compute", "reap", "--yes", code=5).out)
+        self.control("reclaim", None)
+        self.kolm("compute", "reap", "--yes")
 
     def test_a_journal_that_cannot_be_opened(self):
         """It says so, and not that another kolm has it."""
