@@ -274,9 +274,13 @@ void cli_compile_rented(cli_context *context, const compile *c) {
     if (!last) return;
     bool known = lease_list_billed(&c->leases, &sum);
     if (open > 0) kit_format(left, sizeof left, "%zu may still be there: kolm compute reap", open);
-    cli_print(context, "[rented]      %zu from %s, the last %s; %s%s in all; %s\n", count, cli_safe(last->backend),
-              cli_safe(last->note[0] ? last->note : last->name), known ? "" : "at least ",
-              session_usd(cost, sizeof cost, sum), left);
+    const char *all = known ? " in all" : sum > 0 ? " at least" : "";
+    if (known || sum > 0)
+        (void)session_usd(cost, sizeof cost, sum);
+    else
+        kit_copy(cost, sizeof cost, "what it cost is not known");
+    cli_print(context, "[rented]      %zu from %s, the last %s; %s%s; %s\n", count, cli_safe(last->backend),
+              cli_safe(last->note[0] ? last->note : last->name), cost, all, left);
 }
 
 static void print_shipped(cli_context *context, const compile *c) {
