@@ -15,7 +15,7 @@ typedef enum cli_option_kind {
     CLI_FLAG,   /* bool */
     CLI_STRING, /* const char *: NULL when not given; an empty value is refused */
     CLI_U64,    /* session_number: digits only */
-    CLI_USD,    /* session_number: dollars with at most 6 decimals,, at most a thousand million, in micro dollars */
+    CLI_USD,    /* session_number: dollars with at most 6 decimals, at most a thousand million, in micro dollars */
     CLI_GB, /* session_number: gigabytes (10^9 bytes) with at most 6 decimals, at most 10^9, in kilobytes: value * 1000 = bytes */
     CLI_FRACTION, /* session_number: 0 to 1 with at most 6 decimals, in millionths */
     CLI_LIST,   /* session_words: may be given many times, and each value may hold several names set apart by commas */

@@ -17,14 +17,32 @@
 #include "receipt/receipt.h"
 #include "score/score.h"
 
-/* What the user asked for. Borrowed: it must outlive the compile. */
+/* What the user asked for, as the options of `kolm compile` of the same names say. Borrowed: it must outlive the compile. A text
+ * is NULL, and a number is not set, if it was not given; compile_new sets the texts that have a default. */
 typedef struct compile_request {
-    const char *task, *backend, *recipe, *base, *version, *out, *effort, *input_col, *output_col, *class_weight,
-        *contradictions;
-    session_number gate, min_accuracy, abstain, target_accuracy, seed, threads, budget, max_price, min_vram, max_tier;
-    session_words data, eval, exclude, set;
+    const char *task;                   /* required: the name of the model */
+    const char *out;                    /* a directory, or the artifact's path; NULL: the current directory */
+    const char *version;                /* "1.0.0" */
+    const char *backend, *recipe;       /* NULL: chosen as fleet/choose.h says; "auto" */
+    const char *base;                   /* a directory or a name in the local cache */
+    const char *effort, *class_weight;  /* quick, "normal", high; "none", balanced */
+    const char *contradictions;         /* "majority", drop, keep, error */
+    const char *input_col, *output_col; /* NULL: recognised */
+    session_words data, eval;           /* paths; "-" is standard input. Without eval a fifth of data is held out */
+    session_words set;                  /* NAME=VALUE, for the recipe */
+    session_words exclude;              /* backends never to be chosen */
+    session_number gate, min_accuracy, abstain, target_accuracy; /* millionths; gate 850000, min_accuracy 800000 */
+    session_number seed, threads;                                /* 0; as many as there are processors */
+    session_number budget, max_price;                            /* micro dollars, and micro dollars an hour */
+    session_number min_vram;                                     /* kilobytes: 1000 bytes each */
+    session_number max_tier;                                     /* 1 to 9 */
     session_airgap airgap;
-    bool allow_private_remote, allow_baseline, force, skip_bad, no_header, embed_base, embed_eval, keep_job;
+    bool allow_private_remote; /* under airgap: a machine of the user's own on a private address will do */
+    bool allow_baseline;       /* ship although always giving one answer may be as good */
+    bool force;                /* replace an artifact without asking the sink */
+    bool skip_bad, no_header;  /* count bad rows and go on; tables begin with a row */
+    bool embed_base, embed_eval;
+    bool keep_job; /* compile_free leaves the job directory */
 } compile_request;
 
 /* One file of the payload, as the backend left it. */
@@ -80,7 +98,8 @@ typedef struct compile {
 /* A compile that has done nothing yet: fill its request, whose defaults are set, then run it once. */
 kit_status compile_new(kolm_session *session, compile **out_compile, kolm_error_t *err) KIT_MUST_USE;
 /* All of it. What happens on the way goes to the session's sink: SESSION_DATA_READ, _BACKEND_CHOSEN, _QUOTED, _TRAINED,
- * _SCORED, then _SHIPPED, or _FAILED_GATE where *out_ships is false. reason says what the end means, whichever it is. */
+ * _SCORED, then _SHIPPED, or _FAILED_GATE where *out_ships is false. reason says what the end means, whichever it is. Called
+ * once, by one thread. A missed gate is KOLM_OK; a stop flag that ended it gives reason INTERRUPTED. */
 kit_status compile_run(compile *c, bool *out_ships, kolm_error_t *err) KIT_MUST_USE;
 /* No-op if NULL. Removes the job directory unless request.keep_job is set. */
 void compile_free(compile *c);
