@@ -6,9 +6,9 @@
 /*
  * manifest.h  the registry entry of a backend: every field of NAME.json
  * settings.h  the settings that a manifest declares, and whether config.json keeps to them
- * scan.h      where backends are looked for and who is believed: host_scan, host_find
+ * scan.h      the search path, and which files on it are trusted: host_scan, host_find
  * call.h      one call, one process, one verdict: host_detect_all, host_cost, host_train, host_infer, host_test,
- *             host_status
+ *             host_status, host_reclaim
  *
  * In the order of use:
  *

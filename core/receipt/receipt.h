@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Receipts: what a compile states and signs about itself, and what may be believed of a file that carries one. */
+/* Receipts: what a compile states and signs about itself, and what a reader may trust in a file that carries one. */
 #ifndef KOLM_RECEIPT_RECEIPT_H
 #define KOLM_RECEIPT_RECEIPT_H
 
@@ -35,11 +35,11 @@
  *   1. It is whole lines, each ended by one LF and in the one spelling that receipt_envelope_sign writes.
  *   2. Lines one and two are signed by the artifact's signer: the provenance, then the receipt. Both are about exactly the file,
  *      and the receipt follows the provenance: the same log_id, seq + 1, prev its digest.
- *   3. Further lines name other keys. They are nobody's business here: they may say what they like and change nothing.
+ *   3. Further lines name other keys. They are ignored: whatever they say changes nothing.
  *
  * And for the log, when there is one:
  *
- *   4. Every whole line follows the one before it (chain.h). A last line without LF was never acknowledged: it is passed over.
+ *   4. Every whole line follows the one before it (chain.h). A last line without LF was never acknowledged: it is ignored.
  *   5. A line that names the signer is signed by it. Lines of other keys count as links only.
  *   6. The receipt stands in it, at its place.
  *   7. It is as long as kolm left it: LOG.heads beside it holds the last line that was appended.
@@ -54,7 +54,7 @@
 #define RECEIPT_PREDICATE "urn:kolm:receipt:v1"
 #define RECEIPT_ROTATION_PREDICATE "urn:kolm:key-rotation:v1"
 #define RECEIPT_BUILD_TYPE "urn:kolm:compile:v1"
-/* With the backend's name behind it: whoever believes one backend need not believe another. */
+/* Followed by the backend's name: trust in one backend does not extend to another. */
 #define RECEIPT_BUILDER_PREFIX "urn:kolm:backend:"
 #define RECEIPT_SIDECAR_SUFFIX ".intoto.jsonl"
 

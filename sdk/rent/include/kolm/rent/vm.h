@@ -36,8 +36,8 @@ extern "C" {
  * Nothing is rented off the record: without host->lease (ABI 1.2) train, infer and test refuse.
  *
  * Names. A job is called kolm-DIGEST-TIME-RANDOM, eight digits each (of the job's own digest, of the seconds since 1970, hexadecimal);
- * its machines "-1", "-2" behind it. So who looks at the provider's page knows what it is and since when, and so does status. The key
- * of a job has its name without a number, and a record of its own.
+ * its machines have "-1", "-2" appended. So the provider's page shows what it is and since when, and status knows it too. The key of a
+ * job has the job's name without a number, and a record of its own.
  *
  * Settings that every such backend has, for its manifest to declare (all optional):
  *   api            another address than the provider's, for tests: https, or http to this machine
