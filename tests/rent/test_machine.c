@@ -309,6 +309,10 @@ START_TEST(test_plans_that_lack_something) {
     bad.prefix = "";
     ck_assert_int_eq(kit_rent_begin(&r, &bad, 0, &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_int_eq(kit_rent_reclaim(&r, &good, "", "h-1", 0, 0, &err), KOLM_E_INVALID_ARGUMENT);
+    static const char *const changed[] = {"../files/x?y", "h 1", "h/1", "..", "h%2f", "h#1", "h\n1"};
+    for (size_t i = 0; i < sizeof changed / sizeof *changed; i++)
+        ck_assert_int_eq(kit_rent_reclaim(&r, &good, "kolm-1", changed[i], 0, 0, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(kit_rent_reclaim(&r, &good, "kolm-1", "key:h_1.2-3", 0, 0, &err), KOLM_OK);
 }
 END_TEST
 

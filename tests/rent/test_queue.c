@@ -310,6 +310,10 @@ START_TEST(test_plans_that_lack_something) {
     bad.name = "a23456789-123456789-123456789-123456789-1";
     ck_assert_int_eq(kit_queue_begin(&q, &bad, 0, &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_int_eq(kit_queue_reclaim(&q, &good, "", "j-1", 0, 0, &err), KOLM_E_INVALID_ARGUMENT);
+    static const char *const changed[] = {"../files/x?y", "h 1", "h/1", "..", "h%2f", "h#1", "h\n1"};
+    for (size_t i = 0; i < sizeof changed / sizeof *changed; i++)
+        ck_assert_int_eq(kit_queue_reclaim(&q, &good, "kolm-1", changed[i], 0, 0, &err), KOLM_E_INVALID_ARGUMENT);
+    ck_assert_int_eq(kit_queue_reclaim(&q, &good, "kolm-1", "key:h_1.2-3", 0, 0, &err), KOLM_OK);
     bad = plan_of(&f, (run_options){.kind = 2});
     ck_assert_int_eq(kit_queue_reclaim(&q, &bad, "kolm-job-1-files", "", 0, 0, &err), KOLM_E_INVALID_ARGUMENT);
 }

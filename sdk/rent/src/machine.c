@@ -118,6 +118,11 @@ kit_status kit_rent_begin(kit_rent *rent, const kit_rent_plan *plan, int64_t now
     return KOLM_OK;
 }
 
+bool kit_rent_is_handle(const char *text) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
+    return text[0] != '.' && strspn(text, letters) == strlen(text);
+}
+
 kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const char *name, const char *handle,
                             uint64_t age_ms, int64_t now_ms, kolm_error_t *err) {
     KIT_TRY(check_plan(plan, false, err));
@@ -127,6 +132,9 @@ kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const cha
         !kit_copy(rent->box.handle, sizeof rent->box.handle, handle))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and end it there",
                         "the record of a rental has no name, or one that is too long");
+    if (!kit_rent_is_handle(handle))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "look for it with the provider by its name, and end it there",
+                        "the record of %s has a handle that no provider gives, so it was changed", name);
     rent->asked_ms = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     if (handle[0] != '\0')
         (void)end_it(rent, now_ms);

@@ -120,6 +120,9 @@ kit_status kit_queue_reclaim(kit_queue *queue, const kit_queue_plan *plan, const
         !kit_copy(files ? queue->files : queue->handle, sizeof queue->handle, handle))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and end it there",
                         "the record of a job has no name, or one that is too long");
+    if (!kit_rent_is_handle(handle))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "look for it with the provider by its name, and end it there",
+                        "the record of %s has a handle that no provider gives, so it was changed", name);
     if (files && plan->provider->remove == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and remove it there",
                         "%s uploads nothing, and %s is on record", plan->provider->name, name);

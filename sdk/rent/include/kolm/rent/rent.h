@@ -181,6 +181,9 @@ kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const cha
 void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel);
 /* The machine is at its end; it succeeded if rent->error.code is 0 and the state is gone. */
 bool kit_rent_ended(const kit_rent *rent);
+/* A handle as reclaim accepts one, so that what a record says cannot become another path of the provider: letters, digits,
+ * '-', '_', '.', ':', the first not a dot; "" is one. */
+bool kit_rent_is_handle(const char *text);
 const char *kit_rent_state_name(kit_rent_state state);
 
 #ifdef __cplusplus
