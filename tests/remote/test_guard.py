@@ -8,7 +8,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_far_end import ID, Case, alive, script, wait_until  # noqa: E402
+from far_case import ID, Case, alive, script, wait_until  # noqa: E402
 
 STUBBORN = "import os,signal,subprocess,sys;signal.signal(signal.SIGTERM,signal.SIG_IGN);" \
            "p=subprocess.Popen([sys.executable,'-c','import signal;signal.pause()'],start_new_session=True);" \

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the trainer on a language model share: the model, made once, and its data."""
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import real  # noqa: E402
+import tinybase  # noqa: E402
+import torch  # noqa: E402
+from kolm_trainer.answer import Text, Trie  # noqa: E402
+
+TEAMS = tinybase.rows(160, 11, tinybase.team)
+MANY_TEAMS = tinybase.rows(480, 13, tinybase.team)
+NEW_TEAMS = tinybase.rows(60, 12, tinybase.team)
+QUICK = {"epochs": "2", "batch": "16", "rank": "4"}  # enough steps for what is not about accuracy
+
+
+def setUpModule():
+    torch.set_num_threads(1)
+    real.Case.base = tempfile.mkdtemp(prefix="kolm-base-")
+    unittest.addModuleCleanup(shutil.rmtree, real.Case.base, True)
+    pid = os.fork()  # a process that has computed gradients may not fork
+    if pid == 0:
+        status = 1
+        try:
+            tinybase.make(real.Case.base)
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(pid, 0)[1] != 0:
+        raise AssertionError("the base could not be made")
+
+
+def greedy(model, tokenizer, prompt, labels=None, most=24):
+    """What plain transformers writes after a prompt; of labels, the one that its logits prefer token by token."""
+    trie = Trie([(label, tokenizer(label, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]) for label in labels]) \
+        if labels else None
+    text = Text(trie.root if trie else None, tokenizer.eos_token_id)
+    ids = list(prompt)
+    with torch.inference_mode():
+        while not text.done and len(ids) < len(prompt) + most:
+            logits = model(input_ids=torch.tensor([ids])).logits[0, -1].float()
+            ids.append(text.choose(lambda t: float(logits[t])) if trie else text.add(int(logits.argmax()), 0.0))
+    return text.finish(tokenizer)[0]
+
+
+def prompt_of(tokenizer, text, system=None):
+    messages = ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": text}]
+    return tokenizer(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True), add_special_tokens=False)["input_ids"]
