@@ -55,7 +55,7 @@ ONE_FILE = {
     r"(?i)==\s*(192|0xC0)\b.*==\s*(168|0xA8)\b|==\s*(169|0xA9)\b.*==\s*(254|0xFE)\b|&\s*0xFE\)\s*==\s*0xFC\b": (
         "", "sdk/kit/src/address.c", "kolm/kit/address.h"),
 }
-# How long a file of C may be; tables that a program wrote may be longer.
+# How long a file of C or Python may be; tables that a program wrote may be longer.
 LINES_MOST = 600
 LONGER = {"plugins/local-cpu/unicode_table.h": 10000, "plugins/local-cpu/encoder/token_tables.h": 10000}
 # A library that one room speaks to: what it takes to use it rightly is there, once.
@@ -153,9 +153,9 @@ class Lint:
             with open(full, encoding="utf-8") as file:
                 text = file.read()
             self.opening(path, kind, text)
+            if kind != ".sh" and text.count("\n") > LONGER.get(path, LINES_MOST):
+                self.complain(path, 1, f"is longer than {LONGER.get(path, LINES_MOST)} lines: split it by subject")
             if kind in (".c", ".h"):
-                if text.count("\n") > LONGER.get(path, LINES_MOST):
-                    self.complain(path, 1, f"is longer than {LONGER.get(path, LINES_MOST)} lines: split it by subject")
                 self.libraries(path, strip_c(text))
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
@@ -370,6 +370,9 @@ class SelfTest(unittest.TestCase):
         self.check("tests/host/a.c", "int x;\n" * (LINES_MOST - 2), None)
         self.check("tests/host/a.c", "int x;\n" * (LINES_MOST - 1), "split it")
         self.check("plugins/local-cpu/unicode_table.h", "int x;\n" * LINES_MOST, None)
+        head = f"# {SPDX}\n# What for.\n"
+        self.assertEqual(self.lint(files={"tests/a.py": head + "x = 3\n" * (LINES_MOST - 2)}), [])
+        self.assertEqual(len(self.lint(files={"tests/a.py": head + "x = 3\n" * (LINES_MOST - 1)})), 1)
 
     def test_includes(self):
         self.check("core/pick/a.c", '#include "host/host.h"\n', "may not see host")
